@@ -1,0 +1,60 @@
+# One command each: `make demo`, `make test`, `make check`. Needs Python >= 3.11 and make; all else goes into .venv.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+WORKERS ?= 2
+
+.DEFAULT_GOAL := help
+.PHONY: help venv demo test check format benchmark clean
+
+help:
+	@echo "make demo       a shipped controller on simulated RRAM chips: table, figure, report (under 3 minutes)"
+	@echo "make test       the whole suite (under 15 minutes on two cores)"
+	@echo "make check      format, lint, types, layers and the fast tests (under 3 minutes)"
+	@echo "make format     mend formatting and what ruff can mend by itself"
+	@echo "make benchmark  speed against plain torch, as a table"
+	@echo "make clean      remove caches and build outputs (.venv, results/ and runs/ stay)"
+	@echo "Each builds .venv first, once. Another Python: make PYTHON=python3.12 demo"
+
+venv: $(STAMP)
+
+# Built anew whenever one of the two files that describe it changes.
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+	  echo "imc_sim needs Python 3.11 or newer, but '$(PYTHON)' is: $$($(PYTHON) --version 2>&1 || true)" >&2; \
+	  echo "Install one, then name it: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 1; }
+	@echo "Building $(VENV) (downloads PyTorch and its companions; minutes on a first run) ..."
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { \
+	  echo "'$(PYTHON) -m venv' failed; on Debian and Ubuntu: apt install python3-venv" >&2; rm -rf $(VENV); exit 1; }
+	$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $(STAMP)
+
+demo: $(STAMP)
+	@echo "Running the quick start: variation of the cells against accuracy (under 3 minutes on two cores) ..."
+	$(BIN)/imc-sim run quickstart
+
+test: $(STAMP)
+	@echo "Running the whole suite with $(WORKERS) workers (under 15 minutes on two cores) ..."
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal --durations 10
+
+check: $(STAMP)
+	@echo "Checking format, lint, types, layers and the fast tests (under 3 minutes on two cores) ..."
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/pyright
+	$(BIN)/lint-imports
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "not slow"
+
+format: $(STAMP)
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+benchmark: $(STAMP)
+	@echo "Timing against plain torch (some minutes; leave the machine alone meanwhile) ..."
+	@set -e; for script in benchmarks/*.py; do echo "$$script"; $(BIN)/python "$$script"; done
+
+clean:
+	rm -rf build dist .pytest_cache .ruff_cache .hypothesis .benchmarks .import_linter_cache *.egg-info
+	find imc_sim tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,41 @@
+"""Errors that a user can act on: where, what was got, what is allowed, what to do next."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class ImcSimError(Exception):
+    """Base of every error that this package raises on purpose. `exit_code` is the command line's."""
+
+    exit_code = 2
+
+
+class InputError(ImcSimError, ValueError):
+    """Bad input. One sentence that says where, what was got, what is allowed and what to do next."""
+
+    def __init__(self, where: str, got: object, allowed: str, next_step: str) -> None:
+        self.where, self.got, self.allowed, self.next_step = where, got, allowed, next_step
+        super().__init__(f"{where}: got {got}; allowed: {allowed}. {next_step}")
+
+    def __reduce__(self) -> tuple[type, tuple[str, object, str, str]]:
+        return type(self), (self.where, self.got, self.allowed, self.next_step)
+
+
+class MissingDataError(InputError):
+    """A data set is not where it was looked for."""
+
+
+class ResultsError(InputError):
+    """A results folder cannot be used: another study's, a newer version's, or damaged."""
+
+
+class CheckpointError(InputError):
+    """A weights file is damaged, unsafe, or of another architecture."""
+
+
+def nearest(name: str, known: Iterable[str], count: int = 3) -> str:
+    """The known names closest to `name`, as a phrase for an error (empty if none is close)."""
+    close = difflib.get_close_matches(name, list(known), n=count, cutoff=0.5)
+    return f"Did you mean {' or '.join(repr(c) for c in close)}? " if close else ""

@@ -1,0 +1,16 @@
+"""Torch modules that hold crossbars."""
+
+from imc_sim.analog._layers import LAYERS, AnalogConv2d, AnalogLayer, AnalogLinear, Context
+from imc_sim.analog._memory import AssociativeMemory
+from imc_sim.analog._model import AnalogModel, SharedDigital
+
+__all__ = [
+    "LAYERS",
+    "AnalogConv2d",
+    "AnalogLayer",
+    "AnalogLinear",
+    "AnalogModel",
+    "AssociativeMemory",
+    "Context",
+    "SharedDigital",
+]

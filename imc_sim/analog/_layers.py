@@ -1,0 +1,199 @@
+"""Torch modules whose matrix product runs on crossbars."""
+
+from __future__ import annotations
+
+import abc
+from dataclasses import dataclass, field
+from typing import final
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from imc_sim._errors import InputError
+from imc_sim.array import Chip, Crossbar, Encoding
+from imc_sim.nn import Conv2d, Linear, ProductLayer
+
+#: Pixels x outputs held at once while a convolution goes through its converters (fits a core's cache).
+_CHUNK = 2**18
+
+
+@dataclass
+class Context:
+    """What an analog model tells its layers while it runs: which chip, and which read comes first."""
+
+    index: int | None = None
+    first_read: int = 0
+    calibrating: bool = False
+    shared: dict[int, tuple[Tensor, Tensor]] = field(default_factory=dict)
+
+
+class AnalogLayer(nn.Module, abc.ABC):
+    """A product layer on crossbars of `chips` chips: x [batch, …] or [chip, batch, …] -> [chip, batch, …].
+
+    The digital layer's `operand` drives the word lines and its `rescale` works on the converted sums. Real
+    operands are computed in float64, so that rounding decides no later sign; +-1 operands are exact.
+    """
+
+    def __init__(
+        self, digital: ProductLayer, chip: Chip, encoding: Encoding, chips: range, seed: int, name: str,
+        context: Context | None = None,
+    ) -> None:  # fmt: skip
+        super().__init__()
+        self.digital, self.name, self.chip, self.encoding, self.seed = digital, name, chip, encoding, seed
+        self.context = context or Context()
+        self.exact_operands = digital.policy == "xnor"
+        self._check()
+        self.limits: tuple[float, float] | None = None
+        self.program(chips)
+
+    @abc.abstractmethod
+    def matrix(self) -> Tensor:
+        """The weight operand as [out, in]."""
+
+    @abc.abstractmethod
+    def on_chip(self, index: int, a: Tensor, first_read: int) -> Tensor:
+        """Product of operands a [batch, …] on the chip at position `index`."""
+
+    @abc.abstractmethod
+    def profile(self, crossbar: Crossbar, a: Tensor) -> tuple[float, float]:
+        """Range of that crossbar's converter inputs for operands a [batch, …], in windows."""
+
+    def program(self, chips: range) -> None:
+        """Program the cells of these chips anew; equal numbers get equal cells."""
+        self.crossbar = self._programmed(self.chip, chips)
+        if self.limits is not None:
+            self.crossbar.set_limits(*self.limits)
+
+    def calibrate(self, x: Tensor) -> None:
+        """Set the converter's limits (`limits`, in windows) from layer inputs x [batch, …] on ideal cells."""
+        quiet = self._programmed(self.chip.without_effects(), range(1))
+        self.limits = self.profile(quiet, self.operand(x))
+        self.crossbar.set_limits(*self.limits)
+
+    def _programmed(self, chip: Chip, chips: range) -> Crossbar:
+        weights = self.matrix().detach()
+        weights = weights if self.exact_operands else weights.double()
+        return Crossbar.program(weights, chip, chips, self.seed, self.name, encoding=self.encoding)
+
+    def operand(self, x: Tensor) -> Tensor:
+        a = self.digital.operand(x)
+        return a if self.exact_operands else a.double()
+
+    @torch.no_grad()
+    def forward(self, x: Tensor) -> Tensor:
+        if self.context.calibrating:
+            self.calibrate(x)
+            return self.digital(x)
+        if self.context.index is not None:
+            return self._one(self.context.index, x, self.context.first_read)
+        chips = self.crossbar.shape[0]
+        shared = x.ndim == self._input_dims()
+        first = self.crossbar.take_reads(x.shape[0 if shared else 1])
+        return torch.stack([self._one(c, x if shared else x[c], first) for c in range(chips)])
+
+    def _one(self, index: int, x: Tensor, first_read: int) -> Tensor:
+        y = self.on_chip(index, self.operand(x), first_read)
+        return self.digital.rescale(y.to(x.dtype))
+
+    @abc.abstractmethod
+    def _input_dims(self) -> int:
+        """Dimensions of an input without a chip axis."""
+
+    def _check(self) -> None:  # noqa: B027 - a hook, not every layer has something to refuse
+        """Refuse what this layer cannot map."""
+
+
+@final
+class AnalogLinear(AnalogLayer):
+    """A fully connected layer on crossbars."""
+
+    def matrix(self) -> Tensor:
+        return self.digital.weight_operand()
+
+    def on_chip(self, index: int, a: Tensor, first_read: int) -> Tensor:
+        return self.crossbar.product(index, a, first_read)
+
+    def profile(self, crossbar: Crossbar, a: Tensor) -> tuple[float, float]:
+        return crossbar.profile(lambda rows: a[:, rows])
+
+    def _input_dims(self) -> int:
+        return 2
+
+
+@final
+class AnalogConv2d(AnalogLayer):
+    """A convolution on crossbars; word lines in the order kernel row, kernel column, channel.
+
+    With 128 channels and 128-row tiles one tile then holds one kernel position, and its inputs are a shifted
+    view of the image: no unrolled copy of the input is ever made.
+    """
+
+    digital: Conv2d
+
+    def matrix(self) -> Tensor:
+        return self.digital.weight_operand().permute(0, 2, 3, 1).flatten(1)
+
+    def on_chip(self, index: int, a: Tensor, first_read: int) -> Tensor:
+        if self.crossbar.plain:
+            return self._plain(index, a)
+        height, width = self._output_size(a)
+        outputs = self.crossbar.shape[1]
+        chunk = max(1, _CHUNK // (height * width * outputs))
+        y = a.new_empty(a.shape[0], height, width, outputs)
+        for start in range(0, a.shape[0], chunk):
+            part = self._channels_last(a[start : start + chunk])
+            sums = self.crossbar.sense(
+                index, lambda rows, part=part: self.patches(part, rows), first_read + start, height * width
+            )
+            y[start : start + chunk] = sums.reshape(-1, height, width, outputs)
+        return y.permute(0, 3, 1, 2)
+
+    def patches(self, images: Tensor, rows: slice) -> Tensor:
+        """Entries `rows` of every unrolled patch of padded images [b, H, W, C]: [b * pixels, rows]."""
+        k, s, channels = self.digital.kernel, self.digital.stride, images.shape[3]
+        height, width = ((n - k) // s + 1 for n in images.shape[1:3])
+        parts = []
+        position = rows.start
+        while position < rows.stop:
+            place, channel = divmod(position, channels)
+            stop = min(rows.stop, (place + 1) * channels)
+            i, j = divmod(place, k)
+            view = images[:, i : i + s * (height - 1) + 1 : s, j : j + s * (width - 1) + 1 : s]
+            parts.append(view[..., channel : channel + stop - position])
+            position = stop
+        joined = parts[0] if len(parts) == 1 else torch.cat(parts, dim=-1)
+        return joined.reshape(-1, rows.stop - rows.start)
+
+    def profile(self, crossbar: Crossbar, a: Tensor) -> tuple[float, float]:
+        images = self._channels_last(a)
+        return crossbar.profile(lambda rows: self.patches(images, rows))
+
+    def _plain(self, index: int, a: Tensor) -> Tensor:
+        k = self.digital.kernel
+        weight = self.crossbar.contrast(index).unflatten(1, (k, k, -1)).permute(0, 3, 1, 2)
+        y = self.digital.product(a, weight).permute(0, 2, 3, 1)
+        return self.crossbar.finish(y, index).permute(0, 3, 1, 2)
+
+    def _channels_last(self, a: Tensor) -> Tensor:
+        p = self.digital.padding
+        a = F.pad(a, (p, p, p, p)) if p else a
+        return a.contiguous(memory_format=torch.channels_last).permute(0, 2, 3, 1)
+
+    def _output_size(self, a: Tensor) -> tuple[int, int]:
+        d = self.digital
+        height, width = ((n + 2 * d.padding - d.kernel) // d.stride + 1 for n in a.shape[2:])
+        return height, width
+
+    def _input_dims(self) -> int:
+        return 4
+
+    def _check(self) -> None:
+        if self.digital.padding and self.encoding.bipolar:
+            kind = self.encoding.kind  # type: ignore[attr-defined]
+            got = f"padding {self.digital.padding} with encoding {kind}"
+            step = "Use encoding differential, which drives a padded input with 0 V."
+            raise InputError(f"layer {self.name!r}", got, "operands of -1 and +1 only", step)
+
+
+LAYERS: dict[type[ProductLayer], type[AnalogLayer]] = {Conv2d: AnalogConv2d, Linear: AnalogLinear}

@@ -1,0 +1,90 @@
+"""The key-value memory: keys in crossbar cells, values digital, similarity as one analog product."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import final
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from imc_sim._errors import InputError
+from imc_sim.array import Chip, Crossbar, load_chip
+from imc_sim.nn import KeyForm, key_form
+
+
+@final
+class AssociativeMemory:
+    """A content-addressed memory of `dim`-dimensional keys on `chips` chips (a count, or a range of numbers).
+
+    Keys and queries are stored and applied in one form: `bipolar` (+-1, threshold 0), `binary` ({0, 1}) or
+    `float` (magnitudes on the device's levels). The crossbar's dot product stands for cosine similarity.
+    Source: Karunaratne et al., Nat. Commun. 12:2468 (2021).
+    """
+
+    def __init__(
+        self, chip: Chip | str | os.PathLike[str] | Mapping[str, object], dim: int, chips: int | range = 1,
+        seed: int = 0, form: KeyForm = "bipolar", layer: str = "memory",
+    ) -> None:  # fmt: skip
+        self.chip, self.dim, self.seed, self.form, self.layer = load_chip(chip), dim, seed, form, layer
+        self.chips = chips if isinstance(chips, range) else range(chips)
+        self._page = 0
+        self.limits: tuple[float, float] | None = None
+        self._crossbars: list[Crossbar] = []
+        self._values: Tensor | None = None
+
+    def write(self, keys: Tensor, labels: Tensor, page: int | None = None) -> None:
+        """Program keys [n, dim], or [chip, n, dim], with integer labels [n] counted from 0.
+
+        Replaces what was stored. Every writing draws a spread of its own; `page` numbers it (default: one
+        more than the last).
+        """
+        self._check(keys, "keys")
+        if labels.shape != (keys.shape[-2],):
+            allowed = f"[{keys.shape[-2]}], one label a key"
+            raise InputError("memory.write, labels", f"shape {tuple(labels.shape)}", allowed, "Reshape the labels.")
+        page = self._page if page is None else page
+        self._page = page + 1
+        formed = key_form(keys, self.form)
+        shared = keys.ndim == 2
+        groups = [self.chips] if shared else [self.chips[c : c + 1] for c in range(len(self.chips))]
+        self._crossbars = [
+            Crossbar.program(formed if shared else formed[c], self.chip, group, self.seed, self.layer, page)
+            for c, group in enumerate(groups)
+        ]
+        if self.limits is not None:
+            for crossbar in self._crossbars:
+                crossbar.set_limits(*self.limits)
+        self._values = F.one_hot(labels.long()).to(keys.dtype)
+
+    def calibrate(self, keys: Tensor, queries: Tensor) -> None:
+        """Set the converter's limits from keys [n, dim] and queries [batch, dim] on cells without any effect."""
+        crossbar = Crossbar.program(key_form(keys, self.form), self.chip.without_effects(), layer=self.layer)
+        q = key_form(queries, self.form)
+        self.limits = crossbar.profile(lambda rows: q[:, rows])
+        for programmed in self._crossbars:
+            programmed.set_limits(*self.limits)
+
+    def similarity(self, queries: Tensor) -> Tensor:
+        """Dot products over dim of queries [batch, dim], or [chip, batch, dim], with every key: [chip, batch, n]."""
+        if not self._crossbars:
+            raise InputError("memory.search", "an empty memory", "a memory with keys", "Call write first.")
+        self._check(queries, "queries")
+        q = key_form(queries, self.form)
+        if len(self._crossbars) == 1:
+            y = self._crossbars[0].mvm(q)
+        else:
+            y = torch.cat([x.mvm(q if q.ndim == 2 else q[c]) for c, x in enumerate(self._crossbars)])
+        return y / self.dim
+
+    def search(self, queries: Tensor) -> Tensor:
+        """Similarities summed per class, [chip, batch, ways]; the largest wins."""
+        similarity = self.similarity(queries)
+        return similarity @ self._values.to(similarity.dtype)  # type: ignore[union-attr]
+
+    def _check(self, x: Tensor, what: str) -> None:
+        if x.ndim not in (2, 3) or x.shape[-1] != self.dim or (x.ndim == 3 and x.shape[0] != len(self.chips)):
+            allowed = f"[n, {self.dim}] or [{len(self.chips)}, n, {self.dim}]"
+            raise InputError(f"memory, {what}", f"shape {tuple(x.shape)}", allowed, f"Reshape the {what}.")

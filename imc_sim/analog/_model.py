@@ -1,0 +1,90 @@
+"""A whole network on chips: digital layers shared, crossbar layers one chip after the other."""
+
+from __future__ import annotations
+
+from typing import Protocol, final
+
+import torch
+from torch import Tensor, nn
+
+from imc_sim.analog._layers import AnalogLayer, Context
+from imc_sim.nn import ProductLayer
+
+
+class Report(Protocol):
+    """What a mapping says of itself."""
+
+    def to_text(self) -> str: ...
+
+
+@final
+class SharedDigital(nn.Module):
+    """A digital product layer that works once for all chips as long as its input is the same tensor."""
+
+    def __init__(self, digital: ProductLayer, context: Context) -> None:
+        super().__init__()
+        self.digital, self.context = digital, context
+
+    def forward(self, x: Tensor) -> Tensor:
+        held = self.context.shared.get(id(self))
+        if held is not None and held[0] is x:
+            return held[1]
+        y = self.digital(x)
+        self.context.shared[id(self)] = (x, y)
+        return y
+
+
+@final
+class AnalogModel(nn.Module):
+    """`network` with crossbar layers on `chips` chips: x [batch, …] -> [chip, batch, …].
+
+    Chips run one after the other, which keeps the working set of one chip in cache. When their conductances
+    do not fit into memory_limit_bytes, chips are programmed in blocks as they are needed; equal chip numbers
+    get equal cells, so the block size changes nothing but the time.
+    """
+
+    def __init__(
+        self, network: nn.Module, layers: dict[str, AnalogLayer], chips: range, context: Context, report: Report,
+        block: int,
+    ) -> None:  # fmt: skip
+        super().__init__()
+        self.network, self.chips, self.context, self.report = network, chips, context, report
+        self.analog_layers = layers
+        self.block = block
+        self._reads = 0
+
+    @torch.no_grad()
+    def forward(self, x: Tensor) -> Tensor:
+        self.context.first_read, self._reads = self._reads, self._reads + x.shape[0]
+        outputs = []
+        try:
+            for start in range(0, len(self.chips), self.block):
+                self.program(self.chips[start : start + self.block])
+                for index in range(len(self.chips[start : start + self.block])):
+                    self.context.index = index
+                    outputs.append(self.network(x))
+        finally:
+            self.context.index = None
+            self.context.shared.clear()
+        return torch.stack(outputs)
+
+    def program(self, chips: range) -> None:
+        """Program these chips, unless their cells are there already."""
+        for layer in self.analog_layers.values():
+            if layer.crossbar.chips != chips:
+                layer.program(chips)
+
+    @torch.no_grad()
+    def calibrate(self, x: Tensor) -> dict[str, tuple[float, float]]:
+        """Find every converter's limits from images x [batch, …] on cells without spread or noise.
+
+        Every layer sees what the digital network gives it. Returns the limits per layer in windows
+        (G_LRS - G_HRS times the read voltage).
+        """
+        self.context.calibrating = True
+        try:
+            self.network(x)
+        finally:
+            self.context.calibrating = False
+            self.context.shared.clear()
+        return {name: layer.limits for name, layer in self.analog_layers.items() if layer.limits is not None}

@@ -1,0 +1,77 @@
+"""A chip: everything that a file in device_configs/ says."""
+
+from __future__ import annotations
+
+import fnmatch
+import os
+from collections.abc import Mapping
+from typing import Any, Literal, final
+
+from pydantic import Field
+
+from imc_sim._errors import InputError
+from imc_sim.array._converter import Converter
+from imc_sim.array._encoding import AnyEncoding, Differential, Sliced
+from imc_sim.array._placement import Tile
+from imc_sim.config import Spec, build, find_content, read_yaml
+from imc_sim.device import Device
+
+Place = Literal["crossbar", "digital", "error"]
+
+
+@final
+class Policy(Spec):
+    """Which products run on crossbars. A layer that ends at `error` is refused, never silently digital.
+
+    binary, int8, float: layers by the operands they train with; memory: the key memory. layers: glob of a
+    layer's name -> place, first match wins over the kinds.
+    """
+
+    binary: Place = "crossbar"
+    int8: Place = "digital"
+    float: Place = "error"
+    memory: Place = "crossbar"
+    layers: dict[str, Place] = Field(default_factory=dict)
+
+    def place(self, layer: str, kind: str) -> Place:
+        """Where the layer of that name and operand kind (binary, int8, float) runs; `error` raises."""
+        match = next((p for glob, p in self.layers.items() if fnmatch.fnmatchcase(layer, glob)), None)
+        place: Place = match or getattr(self, kind)
+        if place == "error":
+            step = f"Say where it runs: policy.layers: {{{layer!r}: digital}} or crossbar, or policy.{kind}."
+            raise InputError(f"layer {layer!r}", f"{kind} weights and no place for them", "crossbar or digital", step)
+        return place
+
+
+@final
+class Chip(Spec):
+    """Cells, encoding, tiles, converters and the policy that maps a network onto them."""
+
+    name: str = "chip"
+    source: str = Field(default="", description="where the figures come from")
+    validity: str = Field(default="", description="for what they hold")
+    device: Device
+    encoding: AnyEncoding = Differential()
+    encoding_multibit: AnyEncoding = Field(default=Sliced(), description="encoding of 8-bit and float layers")
+    tile: Tile = Tile()
+    converter: Converter = Converter()
+    policy: Policy = Policy()
+
+    def without_effects(self) -> Chip:
+        """The same chip with cells that land on their targets and read without noise."""
+        d = self.device
+        return self.model_copy(update={"device": Device(g_lrs_S=d.g_lrs_S, g_hrs_S=d.g_hrs_S, levels=d.levels)})
+
+    def physics(self) -> dict[str, Any]:
+        """All that affects a result: everything but the prose."""
+        return {k: v for k, v in self.to_dict().items() if k not in {"name", "source", "validity"}}
+
+
+def load_chip(chip: str | os.PathLike[str] | Mapping[str, Any] | Chip) -> Chip:
+    """A chip by name (device_configs/), path or mapping."""
+    if isinstance(chip, Chip):
+        return chip
+    if isinstance(chip, Mapping):
+        return build(Chip, dict(chip), where=f"chip {chip.get('name', '<mapping>')!r}")
+    path = find_content("chip", chip)
+    return build(Chip, read_yaml(path), where=str(path))

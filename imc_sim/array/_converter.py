@@ -1,0 +1,79 @@
+"""Analog-to-digital converters: bits, range and the shape of the code.
+
+Source: CIM-Explorer, arXiv 2505.14303: `sym` has 2^b - 1 codes around zero (mid-tread, one code dropped),
+`pos` has 2^b codes from zero; halves round away from zero.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, final
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from imc_sim._errors import InputError
+from imc_sim.config import Spec
+
+#: A result this close (relative) to a rounding tie counts as the tie, and a tie rounds away from zero.
+_TIE = {torch.float32: 1e-6, torch.float64: 1e-12}
+
+
+@final
+class Converter(Spec):
+    """One converter per column of a tile.
+
+    kind: `ideal` passes its input; `sym` for signed inputs, `pos` for plain currents, `auto` whichever the
+    encoding produces. bits: resolution. range: `max` takes the largest current that the tile's physical rows
+    could carry, `calibrated` the limits found by a profile of the converter's input.
+    """
+
+    kind: Literal["ideal", "auto", "sym", "pos"] = "ideal"
+    bits: int = Field(default=8, ge=2, le=16, description="resolution")
+    range: Literal["max", "calibrated"] = "max"
+
+    @property
+    def ideal(self) -> bool:
+        return self.kind == "ideal"
+
+    def check(self, signed: bool, encoding: str, where: str) -> None:
+        """Refuse a converter that cannot take what the encoding gives."""
+        fits = "sym" if signed else "pos"
+        if self.kind not in ("ideal", "auto", fits):
+            step = f"Set converter.kind to {fits!r} or 'auto'."
+            raise InputError(f"{where}, converter.kind", f"{self.kind!r} with encoding {encoding}", f"{fits!r}", step)
+
+    def quantiser(self, low: float, high: float, signed: bool) -> Quantiser:
+        """The transfer between the limits `low` and `high` (same unit as the input)."""
+        if signed:
+            top = 2 ** (self.bits - 1) - 1
+            limit = max(abs(low), abs(high))
+            return Quantiser(limit / top, 0.0, -top, top)
+        codes = 2**self.bits - 1
+        return Quantiser((high - low) / codes, low, 0, codes)
+
+
+@final
+@dataclass(frozen=True)
+class Quantiser:
+    """q(u) = base + step * clip(round((u - base) / step), lowest, highest)."""
+
+    step: float
+    base: float
+    lowest: int
+    highest: int
+
+    def codes_(self, u: Tensor, gain: float = 1.0, offset: Tensor | None = None) -> Tensor:
+        """Codes of gain * u + offset, in place, as whole numbers of u's type."""
+        scale = (1.0 + _TIE[u.dtype]) / self.step
+        u.mul_(gain * scale)
+        if offset is not None:
+            u.add_((offset - self.base) * scale)
+        elif self.base:
+            u.sub_(self.base * scale)
+        return u.round_().clamp_(self.lowest, self.highest)
+
+    def __call__(self, u: Tensor) -> Tensor:
+        """q(u), out of place."""
+        return self.codes_(u.clone()) * self.step + self.base

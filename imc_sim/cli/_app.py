@@ -1,0 +1,102 @@
+"""The verbs gathered, and what every one of them does with an error."""
+
+from __future__ import annotations
+
+import errno
+import importlib.util
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from imc_sim._errors import ImcSimError
+from imc_sim.cli._data import data_app
+from imc_sim.cli._doctor import doctor
+from imc_sim.cli._evaluate import evaluate
+from imc_sim.cli._import import import_
+from imc_sim.cli._list import list_
+from imc_sim.cli._map import map_
+from imc_sim.cli._train import train
+
+_FULL = {errno.ENOSPC, errno.EDQUOT}
+
+app = typer.Typer(
+    name="imc-sim",
+    help="Simulate binarized few-shot networks on in-memory-computing hardware.",
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    no_args_is_help=True,
+)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from imc_sim.cli._versions import version
+
+        typer.echo(f"imc-sim {version('imc-sim')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and stop.")
+    ] = False,
+) -> None:
+    """Simulate binarized few-shot networks on in-memory-computing hardware."""
+
+
+for _name in ("run", "plot", "report"):
+    if importlib.util.find_spec(f"imc_sim.cli._{_name}") is not None:
+        app.command(_name)(getattr(importlib.import_module(f"imc_sim.cli._{_name}"), _name))
+app.command("train")(train)
+app.command("evaluate")(evaluate)
+app.command("map")(map_)
+app.command("import")(import_)
+app.command("list")(list_)
+app.add_typer(data_app, name="data")
+app.command("doctor")(doctor)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line `argv` (default: that of the process); gives the exit code, prints errors in one line.
+
+    `IMC_SIM_DEBUG=1` lets every error through with its traceback.
+    """
+    try:
+        app(args=None if argv is None else list(argv), prog_name="imc-sim")
+    except SystemExit as stop:
+        code = stop.code if isinstance(stop.code, int) else int(stop.code is not None)
+        return _interrupted() if code == 130 else code
+    except KeyboardInterrupt:
+        return _interrupted()
+    except Exception as error:
+        if os.environ.get("IMC_SIM_DEBUG", "") not in ("", "0"):
+            raise
+        text, code = _explained(error)
+        print(f"imc-sim: {text}", file=sys.stderr)
+        return code
+    return 0
+
+
+def _interrupted() -> int:
+    print("imc-sim: interrupted; what was finished is kept", file=sys.stderr)
+    return 130
+
+
+def _explained(error: Exception) -> tuple[str, int]:
+    """One line on an error, and the exit code."""
+    if isinstance(error, ImcSimError):
+        return str(error), error.exit_code
+    if isinstance(error, OSError):
+        place = error.filename or f"an output of this command (started in {str(Path.cwd())!r})"
+        if error.errno in _FULL:
+            step = "Free some space, or write elsewhere (--out); then run the command again."
+            return f"{place}: no space left on the disk. {step}", 2
+        return f"{place}: {error.strerror or error}. Check the path, its rights and its disk.", 2
+    kind = type(error).__name__
+    return f"{kind}: {error}. This is a fault of imc-sim; IMC_SIM_DEBUG=1 shows where it comes from.", 1

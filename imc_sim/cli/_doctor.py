@@ -1,0 +1,92 @@
+"""`imc-sim doctor`: what is installed, where things are looked for, whether what is shipped is whole."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Iterator
+from pathlib import Path
+
+import typer
+
+_PACKAGES = ("imc-sim", "torch", "numpy", "scipy", "pydantic", "safetensors", "matplotlib", "pandas", "scikit-learn")
+_EXTRAS = {
+    "memtorch-cpu": "pip install --no-build-isolation --no-deps memtorch-cpu",
+    "distributed": "pip install 'imc-sim[dask]'",
+    "pyarrow": "pip install 'imc-sim[parquet]'",
+}
+
+
+def doctor() -> None:
+    """Check the installation.
+
+    Versions, threads, folders and content; exit code 1 if a model's weights are not those of its card.
+    """
+    for title, lines in (
+        ("versions", _versions()),
+        ("machine", _machine()),
+        ("data", _data()),
+        ("content", _content()),
+    ):
+        print(title)
+        for line in lines:
+            print(f"  {line}")
+    problems = list(_problems())
+    print("checks")
+    for line in problems or ["every model's weights are those of its card"]:
+        print(f"  {line}")
+    raise typer.Exit(1 if problems else 0)
+
+
+def _versions() -> Iterator[str]:
+    from imc_sim.cli._versions import version
+
+    yield f"python {platform.python_version()}"
+    yield from (f"{name} {version(name)}" for name in _PACKAGES)
+    for name, command in _EXTRAS.items():
+        found = version(name)
+        yield f"{name} {found}" + (f" (optional: {command})" if found == "not installed" else "")
+
+
+def _machine() -> Iterator[str]:
+    import torch
+
+    yield f"{platform.system()} {platform.machine()}, {os.cpu_count()} processors"
+    yield f"torch threads {torch.get_num_threads()}"
+    cuda = torch.cuda.is_available()
+    yield f"CUDA device: {torch.cuda.get_device_name(0) if cuda else 'none'}"
+
+
+def _data() -> Iterator[str]:
+    from imc_sim import data
+    from imc_sim.data._archives import ARCHIVES
+
+    yield f"data root {data.data_root()}" + (" ($IMC_SIM_DATA)" if os.environ.get("IMC_SIM_DATA") else "")
+    yield f"decoded copies {data.cache_folder()}" + (" ($IMC_SIM_CACHE)" if os.environ.get("IMC_SIM_CACHE") else "")
+    for name, info in data.DATASETS.items():
+        there = all((data.data_root() / archive.target).exists() for archive in ARCHIVES.get(name, ()))
+        yield f"{name}: {'embedded' if info.embedded else 'there' if there else f'missing: imc-sim data fetch {name}'}"
+
+
+def _content() -> Iterator[str]:
+    from imc_sim.config import content_names, search_folders
+    from imc_sim.config._content import Kind
+
+    kinds: dict[Kind, str] = {"model": "models", "chip": "chips", "study": "studies"}
+    for kind, plural in kinds.items():
+        folders = [str(folder) for folder in search_folders(kind) if folder.is_dir()]
+        yield f"{len(content_names(kind))} {plural} in {', '.join(dict.fromkeys(folders)) or 'no folder'}"
+
+
+def _problems() -> Iterator[str]:
+    from imc_sim._errors import ImcSimError
+    from imc_sim.config import content_names
+    from imc_sim.nn._card import load_card, verify_weights
+
+    for name in content_names("model"):
+        try:
+            card, folder = load_card(name)
+            if card.weights is not None:
+                verify_weights(card, Path(folder))
+        except ImcSimError as error:
+            yield f"model {name!r}: {error}"

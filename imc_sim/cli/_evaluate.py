@@ -1,0 +1,26 @@
+"""`imc-sim evaluate`: a model's accuracy, digital or on simulated chips."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+
+def evaluate(
+    model: Annotated[str, typer.Argument(help="A model of `imc-sim list models`, or its folder.")],
+    chip: Annotated[str | None, typer.Option(help="A chip by name or path; without it, the digital model.")] = None,
+    chips: Annotated[int, typer.Option(min=1, help="How many chips to draw.")] = 16,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the chips.")] = 0,
+    episodes: Annotated[int | None, typer.Option(min=1, help="Episodes; default: those of the card.")] = None,
+) -> None:
+    """Measure a model's accuracy.
+
+    Every task on its card, digitally and with --chip on simulated chips, beside the stated figures.
+    """
+    from imc_sim.cli._console import print_rows, progress_bar
+    from imc_sim.evaluate import evaluate_card
+
+    with progress_bar(f"evaluating {model}") as update:
+        rows = evaluate_card(model, chip=chip, chips=chips, seed=seed, episodes=episodes, progress=update)
+    print_rows([row.to_dict() for row in rows])

@@ -1,0 +1,37 @@
+"""`imc-sim import`: a foreign checkpoint into the model store."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+
+def import_(
+    checkpoint: Annotated[Path, typer.Argument(help="A .safetensors or torch file.")],
+    arch: Annotated[str, typer.Option(help="A name of `imc-sim list archs`, or ./my_net.py:Net.")],
+    out: Annotated[Path, typer.Option(help="The model folder to write, e.g. models/mine.")],
+    arg: Annotated[list[str] | None, typer.Option(help="key=value, an argument of the architecture; repeat.")] = None,
+) -> None:
+    """Import a foreign checkpoint.
+
+    Reads it without running any code in it, and writes a model folder.
+    """
+    from imc_sim.mapping._import import import_checkpoint
+
+    print(import_checkpoint(checkpoint, arch, out, _arguments(arg or [])).to_text())
+
+
+def _arguments(pairs: list[str]) -> dict[str, Any]:
+    """`key=value` texts as values of the kinds that YAML knows."""
+    from imc_sim._errors import InputError
+    from imc_sim.config import parse_yaml
+
+    args: dict[str, Any] = {}
+    for pair in pairs:
+        key, equals, value = pair.partition("=")
+        if not equals or not key.isidentifier():
+            raise InputError("--arg", repr(pair), "key=value, such as kind=xnor", "Write it so.")
+        args |= parse_yaml(f"{key}: {value}", f"--arg {key}")
+    return args

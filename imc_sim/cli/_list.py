@@ -1,0 +1,77 @@
+"""`imc-sim list`: what can be named. Loads no torch."""
+
+from __future__ import annotations
+
+import textwrap
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+
+class What(StrEnum):
+    """Kinds of things that have names."""
+
+    models = "models"
+    chips = "chips"
+    studies = "studies"
+    datasets = "datasets"
+    archs = "archs"
+
+
+def list_(what: Annotated[What, typer.Argument(help="What to list.")]) -> None:
+    """List what has a name.
+
+    Models, chips, studies, datasets or archs: a name and a line on each.
+    """
+    from imc_sim.cli._console import print_rows, say
+
+    rows = _ROWS[what]()
+    if not rows:
+        say(f"no {what} found; see `imc-sim doctor` for the folders searched")
+        return
+    print_rows(rows)
+
+
+def _content(kind: Any) -> list[dict[str, str]]:
+    from imc_sim.config import content_names, find_content
+
+    return [{"name": name} | _described(find_content(kind, name)) for name in content_names(kind)]
+
+
+def _described(path: Path) -> dict[str, str]:
+    """The summary of a YAML file, or why it has none; one broken file must not hide the others."""
+    from imc_sim._errors import InputError
+    from imc_sim.config import read_yaml
+
+    try:
+        data = read_yaml(path)
+    except InputError as error:
+        return {"summary": f"(cannot be read: {error})"}
+    text = str(data.get("summary") or data.get("source") or "")
+    summary = textwrap.shorten(text, 110, placeholder=" …")
+    untrained = path.name == "model.yaml" and "weights" not in data
+    return {"summary": f"{summary} (not trained yet)" if untrained else summary}
+
+
+def _datasets() -> list[dict[str, str]]:
+    from imc_sim.data import DATASETS
+
+    return [{"name": name, "summary": info.summary} for name, info in DATASETS.items()]
+
+
+def _archs() -> list[dict[str, str]]:
+    from imc_sim.config._archs import ARCHS
+
+    own = {"name": "./FILE.py:CLASS", "summary": "your own torch module, by path"}
+    return [*({"name": name, "summary": entry.summary} for name, entry in ARCHS.items()), own]
+
+
+_ROWS = {
+    What.models: lambda: _content("model"),
+    What.chips: lambda: _content("chip"),
+    What.studies: lambda: _content("study"),
+    What.datasets: _datasets,
+    What.archs: _archs,
+}

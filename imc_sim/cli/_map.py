@@ -1,0 +1,26 @@
+"""`imc-sim map`: how a model lies on a chip."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+
+def map_(
+    model: Annotated[str, typer.Argument(help="A model of `imc-sim list models`, or its folder.")],
+    chip: Annotated[str, typer.Argument(help="A chip of `imc-sim list chips`, or its YAML file.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+) -> None:
+    """Show how a model lies on a chip.
+
+    The mapping report: layers, encodings, tiles, cells, utilisation.
+    """
+    import json
+
+    from imc_sim.array import load_chip
+    from imc_sim.mapping import map_model
+    from imc_sim.nn._card import load_model
+
+    report = map_model(load_model(model), load_chip(chip), chips=1, seed=0).report
+    print(json.dumps(report.to_dict(), indent=2) if as_json else report.to_text())

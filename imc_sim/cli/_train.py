@@ -1,0 +1,35 @@
+"""`imc-sim train`: train a model by its card's recipe."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+class Device(StrEnum):
+    """Where to train."""
+
+    cpu = "cpu"
+    cuda = "cuda"
+
+
+def train(
+    model: Annotated[str, typer.Argument(help="A model of `imc-sim list models`, or the folder of a card.")],
+    out: Annotated[Path | None, typer.Option(help="Folder to write; default runs/NAME.")] = None,
+    device: Annotated[Device, typer.Option(help="Where to train.")] = Device.cpu,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint in the folder.")] = False,
+) -> None:
+    """Train a model by its card's recipe.
+
+    Prints the folder of the trained model.
+    """
+    from imc_sim.cli._console import progress_bar
+    from imc_sim.train import train_model
+
+    folder = out or Path("runs") / Path(model).name
+    with progress_bar(f"training {model}") as update:
+        train_model(model, out=folder, device=device.value, resume=resume, progress=update)
+    print(folder)

@@ -1,0 +1,23 @@
+"""Specifications, strict YAML, canonical hashes and the look-up of shipped content."""
+
+from imc_sim.config._content import content_names, find_content, search_folders
+from imc_sim.config._spec import Spec, build, canonical_json, digest, set_path
+from imc_sim.config._units import Seconds, Siemens, Volt
+from imc_sim.config._yaml import parse_yaml, read_yaml, write_yaml
+
+__all__ = [
+    "Seconds",
+    "Siemens",
+    "Spec",
+    "Volt",
+    "build",
+    "canonical_json",
+    "content_names",
+    "digest",
+    "find_content",
+    "parse_yaml",
+    "read_yaml",
+    "search_folders",
+    "set_path",
+    "write_yaml",
+]

@@ -1,0 +1,56 @@
+"""Shipped and own content by name: models, chips and studies.
+
+Looked up in this order: an explicit path, `./<folder>`, each entry of `$IMC_SIM_PATH`, the shipped copy.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Literal
+
+from imc_sim._errors import InputError, nearest
+
+Kind = Literal["model", "chip", "study"]
+_FOLDERS: dict[Kind, str] = {"model": "models", "chip": "device_configs", "study": "studies"}
+_PACKAGE = Path(__file__).resolve().parents[1]
+
+
+def _shipped(folder: str) -> Path:
+    """Inside an installed wheel, or beside the package in a checkout."""
+    wheel = _PACKAGE / "_shipped" / folder
+    return wheel if wheel.is_dir() else _PACKAGE.parent / folder
+
+
+def search_folders(kind: Kind) -> list[Path]:
+    """Folders that hold content of this kind, first match wins."""
+    folder = _FOLDERS[kind]
+    own = [Path(p) / folder for p in os.environ.get("IMC_SIM_PATH", "").split(os.pathsep) if p]
+    return [Path.cwd() / folder, *own, _shipped(folder)]
+
+
+def content_names(kind: Kind) -> list[str]:
+    """Every name that `find_content` resolves, sorted."""
+    if kind == "model":
+        return sorted({p.parent.name for f in search_folders(kind) for p in f.glob("*/model.yaml")})
+    return sorted({p.stem for f in search_folders(kind) for p in f.glob("*.yaml")})
+
+
+def find_content(kind: Kind, name: str | os.PathLike[str]) -> Path:
+    """The YAML file of a model, chip or study, by path or by name."""
+    explicit = _explicit(kind, Path(name))
+    if explicit is not None:
+        return explicit
+    for folder in search_folders(kind):
+        path = folder / str(name) / "model.yaml" if kind == "model" else folder / f"{name}.yaml"
+        if path.is_file():
+            return path
+    known = content_names(kind)
+    step = f"{nearest(str(name), known)}See `imc-sim list {kind if kind != 'study' else 'studie'}s`, or give a path."
+    raise InputError(kind, repr(str(name)), ", ".join(known) or "nothing is installed", step)
+
+
+def _explicit(kind: Kind, path: Path) -> Path | None:
+    if kind == "model" and (path / "model.yaml").is_file():
+        return path / "model.yaml"
+    return path if path.suffix in {".yaml", ".yml"} and path.is_file() else None

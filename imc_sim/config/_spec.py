@@ -1,0 +1,116 @@
+"""Frozen specifications: an object is its own configuration, validated, hashable, replaceable by path."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any, Self, TypeVar, get_args
+
+import pydantic
+
+from imc_sim._errors import InputError, nearest
+
+S = TypeVar("S", bound="Spec")
+
+
+class Spec(pydantic.BaseModel):
+    """Base of every specification: immutable, no unknown key, no silent conversion."""
+
+    model_config = pydantic.ConfigDict(
+        frozen=True, extra="forbid", strict=True, allow_inf_nan=False, arbitrary_types_allowed=False
+    )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Every key with its resolved value, as plain YAML types."""
+        return self.model_dump(mode="json")
+
+    def digest(self) -> str:
+        """SHA-256 of the canonical JSON of `to_dict()`."""
+        return digest(self.to_dict())
+
+    def replace(self, path: str, value: Any) -> Self:
+        """A new spec with the value at the dotted `path` replaced, validated anew."""
+        data = self.to_dict()
+        set_path(data, path, value, where=type(self).__name__)
+        return build(type(self), data, where=f"{type(self).__name__}.replace({path!r})")
+
+
+def set_path(data: dict[str, Any], path: str, value: Any, where: str) -> None:
+    """Set the dotted `path` of nested mappings in place; every part of the path but a new leaf must exist."""
+    *parents, leaf = path.split(".")
+    node: Any = data
+    for depth, part in enumerate(parents):
+        node = node.get(part) if isinstance(node, dict) else None
+        if not isinstance(node, dict):
+            known = ", ".join(sorted(data)) if depth == 0 else "a key that exists there"
+            raise InputError(f"{where}, path {path!r}", f"no mapping {part!r}", known, "Check the path's spelling.")
+    node[leaf] = value
+
+
+def canonical_json(data: Any) -> str:
+    """JSON with sorted keys and no spaces; equal data give equal text on every machine."""
+    return json.dumps(data, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+
+def digest(data: Any) -> str:
+    """SHA-256 of the canonical JSON of plain data, as hex."""
+    return hashlib.sha256(canonical_json(data).encode()).hexdigest()
+
+
+def build(kind: type[S], data: Any, where: str) -> S:
+    """`data` as a `kind`, or one InputError that names the key, what was got and what is allowed."""
+    if not isinstance(data, dict):
+        raise InputError(where, type(data).__name__, "a mapping of keys to values", "Write `key: value` lines.")
+    try:
+        return kind.model_validate(_tuples(data))
+    except pydantic.ValidationError as error:
+        raise _explain(kind, error, where) from None
+
+
+def _tuples(data: Any) -> Any:
+    """YAML lists as tuples, which frozen specs hold."""
+    if isinstance(data, dict):
+        return {key: _tuples(value) for key, value in data.items()}
+    return tuple(_tuples(v) for v in data) if isinstance(data, list | tuple) else data
+
+
+def _explain(kind: type[Spec], error: pydantic.ValidationError, where: str) -> InputError:
+    first = error.errors(include_url=False)[0]
+    path = ".".join(str(part) for part in first["loc"])
+    place = f"{where}: {path}" if path else where
+    got, text = first["input"], first["msg"].removeprefix("Value error, ")
+    if first["type"] == "extra_forbidden":
+        known = _known_keys(kind, first["loc"][:-1])
+        key = str(first["loc"][-1])
+        step = f"{nearest(key, known)}Remove or rename the key."
+        return InputError(place, f"unknown key {key!r}", ", ".join(known) or "no key here", step)
+    if first["type"] == "missing":
+        return InputError(place, "nothing", "a value (the key is required)", "Add the key.")
+    if first["type"] in {"union_tag_invalid", "union_tag_not_found"}:
+        context = first.get("ctx", {})
+        tags = str(context.get("expected_tags", "")).replace("'", "")
+        tag = str(context.get("tag", "no kind"))
+        return InputError(f"{place}.kind", tag, tags, f"{nearest(tag, tags.split(', '))}Name one of these kinds.")
+    allowed = text[0].lower() + text[1:]
+    return InputError(place, repr(got), allowed.removeprefix("input should be "), "Change the value.")
+
+
+def _known_keys(kind: type[Spec], location: tuple[int | str, ...]) -> list[str]:
+    """Keys allowed at `location`, walking through nested specs, unions and lists."""
+    candidates = [kind]
+    for part in location:
+        fields = [c.model_fields[str(part)].annotation for c in candidates if str(part) in c.model_fields]
+        tagged = [c for c in candidates if part in _tags(c)]
+        candidates = [s for f in fields for s in _specs_in(f)] if fields else (tagged or candidates)
+    return sorted({name for c in candidates for name in c.model_fields})
+
+
+def _tags(kind: type[Spec]) -> tuple[Any, ...]:
+    field = kind.model_fields.get("kind")
+    return get_args(field.annotation) if field is not None else ()
+
+
+def _specs_in(annotation: Any) -> list[type[Spec]]:
+    if isinstance(annotation, type) and issubclass(annotation, Spec):
+        return [annotation]
+    return [s for part in get_args(annotation) for s in _specs_in(part)]

@@ -1,0 +1,35 @@
+"""Numbers with units in YAML, plain SI in code.
+
+A field whose name ends in a unit (`g_lrs_S`, `t_read_s`) takes a number in SI or a string such as `250 uS`.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator
+
+_PREFIXES = {"": 1.0, "f": 1e-15, "p": 1e-12, "n": 1e-9, "u": 1e-6, "µ": 1e-6, "m": 1e-3, "k": 1e3, "M": 1e6, "G": 1e9}
+_TEXT = re.compile(r"^\s*([-+]?[0-9.]+(?:[eE][-+]?[0-9]+)?)\s*([a-zA-Zµ%]*)\s*$")
+
+
+def _converter(unit: str) -> BeforeValidator:
+    def convert(value: Any) -> Any:
+        if not isinstance(value, str):
+            return value
+        match = _TEXT.match(value)
+        prefix = match.group(2).removesuffix(unit) if match and match.group(2).endswith(unit) else None
+        if match is None or prefix not in _PREFIXES:
+            raise ValueError(f"a number in {unit} or a string such as '20 u{unit}'")
+        # Divided, not multiplied, below one: '250 uS' is then exactly the double nearest 250e-6.
+        scale = _PREFIXES[prefix]
+        number = float(match.group(1))
+        return number * scale if scale >= 1 else number / round(1 / scale)
+
+    return BeforeValidator(convert)
+
+
+Siemens = Annotated[float, _converter("S")]
+Seconds = Annotated[float, _converter("s")]
+Volt = Annotated[float, _converter("V")]

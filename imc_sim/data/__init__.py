@@ -1,0 +1,34 @@
+"""Data sets, made-up characters, and few-shot episodes. Needs numpy alone; nothing is read before it is asked for."""
+
+from imc_sim.data._check import CheckReport, check
+from imc_sim.data._episodes import Episodes, EpisodeShape, sample_episodes
+from imc_sim.data._fetch import fetch
+from imc_sim.data._folders import cache_folder, data_root
+from imc_sim.data._gather import UniqueImages, gather_images, gather_labelled, unique_images
+from imc_sim.data._glyphs import make_glyphs
+from imc_sim.data._load import load_labelled, load_pool
+from imc_sim.data._registry import DATASETS, DatasetInfo
+from imc_sim.data._sets import CharacterPool, LabelledImages, as_pool
+
+__all__ = [
+    "DATASETS",
+    "CharacterPool",
+    "CheckReport",
+    "DatasetInfo",
+    "EpisodeShape",
+    "Episodes",
+    "LabelledImages",
+    "UniqueImages",
+    "as_pool",
+    "cache_folder",
+    "check",
+    "data_root",
+    "fetch",
+    "gather_images",
+    "gather_labelled",
+    "load_labelled",
+    "load_pool",
+    "make_glyphs",
+    "sample_episodes",
+    "unique_images",
+]

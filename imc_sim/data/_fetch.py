@@ -1,0 +1,120 @@
+"""Downloading data sets from where they are published; all or nothing for each archive."""
+
+from __future__ import annotations
+
+import hashlib
+import http.client
+import shutil
+import tarfile
+import tempfile
+import urllib.parse
+import urllib.request
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+from imc_sim._errors import InputError
+from imc_sim.data._archives import ARCHIVES, Archive
+from imc_sim.data._folders import data_root
+from imc_sim.data._registry import dataset_info
+
+#: Called with (bytes done, bytes in all or None); begins anew at 0 with each archive.
+FetchProgress = Callable[[int, int | None], None]
+_CHUNK = 1 << 20
+_TIMEOUT_S = 60
+
+
+def fetch(
+    name: str, root: Path | None = None, progress: FetchProgress | None = None, mirror: str | None = None
+) -> Path:
+    """Download what is missing of a data set, verify its MD5, and lay it out; returns the data root.
+
+    mirror: URL (https, http or file) of a folder that holds the official files, instead of their publisher.
+    An embedded set needs nothing. What is there and whole is kept; an interrupted fetch can be repeated.
+    Raises InputError for a wrong checksum, an unreachable address, or a differing file that is in the way.
+    """
+    dataset_info(name)
+    folder = data_root(root)
+    for archive in ARCHIVES.get(name, ()):
+        fetch_archive(name, archive, folder, progress, mirror)
+    return folder
+
+
+def fetch_archive(
+    name: str, archive: Archive, root: Path, progress: FetchProgress | None = None, mirror: str | None = None
+) -> None:
+    """Download one archive of a set and unpack it, unless that was done before."""
+    target = root / archive.target
+    if target.exists():
+        _keep(name, archive, target)
+        return
+    target.parent.mkdir(parents=True, exist_ok=True)
+    part = target.parent / f"{archive.file}.part"
+    try:
+        _download(_url(archive, mirror), part, name, target, progress)
+        _verify(archive, part)
+        if archive.unpacks is None:
+            part.replace(target)
+        else:
+            _unpack(archive.unpacks, part, archive.file, target)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def md5_of(path: Path) -> str:
+    """The MD5 of a file as hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+
+
+def _keep(name: str, archive: Archive, target: Path) -> None:
+    """Accept what is already there; only a plain file can be told from a wrong one."""
+    if archive.unpacks is None and (got := md5_of(target)) != archive.md5:
+        step = f"`imc-sim data check {name}` says whether it can be used; to download it anew, remove it first."
+        raise InputError(str(target), f"a file with MD5 {got}", f"the official MD5 {archive.md5}", step)
+
+
+def _url(archive: Archive, mirror: str | None) -> str:
+    base = archive.base if mirror is None else mirror
+    if urllib.parse.urlsplit(base).scheme not in {"https", "http", "file"}:
+        raise InputError("mirror", repr(base), "an https, http or file URL", "Give the URL of a folder.")
+    return f"{base.rstrip('/')}/{archive.file}"
+
+
+def _download(url: str, part: Path, name: str, target: Path, progress: FetchProgress | None) -> None:
+    try:
+        with urllib.request.urlopen(url, timeout=_TIMEOUT_S) as response, part.open("wb") as out:  # noqa: S310
+            length = response.headers.get("Content-Length")
+            total, done = (int(length) if length else None), 0
+            while chunk := response.read(_CHUNK):
+                out.write(chunk)
+                done += len(chunk)
+                if progress is not None:
+                    progress(done, total)
+    except (OSError, http.client.HTTPException) as error:
+        step = f"Try again, give a mirror, or get the archive by hand and lay it out as {target}."
+        raise InputError(f"fetch {name}", f"{error} from {url}", "an address that answers", step) from error
+
+
+def _verify(archive: Archive, part: Path) -> None:
+    got = md5_of(part)
+    if got != archive.md5:
+        step = "The download was removed. Try again; if it stays so, the publisher or the mirror has another file."
+        raise InputError(archive.file, f"MD5 {got}", f"MD5 {archive.md5}", step)
+
+
+def _unpack(folder: str, archive: Path, name: str, target: Path) -> None:
+    """Unpack aside, then move the folder to its place in one step."""
+    aside = Path(tempfile.mkdtemp(dir=target.parent, prefix=".unpack-"))
+    try:
+        if name.endswith(".zip"):
+            with zipfile.ZipFile(archive) as packed:
+                packed.extractall(aside)
+        else:
+            with tarfile.open(archive) as packed:
+                packed.extractall(aside, filter="data")
+        if not (aside / folder).is_dir():
+            raise InputError(name, "no such folder inside", folder, "The archive is another one: check the mirror.")
+        (aside / folder).replace(target)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)

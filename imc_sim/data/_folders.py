@@ -1,0 +1,26 @@
+"""Where data sets lie, and where their decoded copies are kept."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+
+def _user_cache() -> Path:
+    xdg = os.environ.get("XDG_CACHE_HOME")
+    return (Path(xdg) if xdg else Path.home() / ".cache") / "imc_sim"
+
+
+def data_root(root: Path | None = None) -> Path:
+    """The folder that holds the data sets: the argument, else `$IMC_SIM_DATA`, else the user's cache folder.
+
+    Each set lies in it as its official archive unpacks, and as torchvision lays it out.
+    """
+    named = root or os.environ.get("IMC_SIM_DATA")
+    return Path(named).expanduser() if named else _user_cache() / "data"
+
+
+def cache_folder() -> Path:
+    """The folder of decoded copies: `$IMC_SIM_CACHE`, else the user's cache folder. It can be deleted at any time."""
+    named = os.environ.get("IMC_SIM_CACHE")
+    return Path(named).expanduser() if named else _user_cache() / "decoded"

@@ -1,0 +1,65 @@
+"""From indices to normalised images."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from imc_sim.data._episodes import Episodes, Ints
+from imc_sim.data._registry import dataset_info
+from imc_sim.data._sets import CharacterPool, LabelledImages
+
+Images = NDArray[np.float32]
+
+
+@dataclass(frozen=True, eq=False)
+class UniqueImages:
+    """The distinct images of some episodes, so that a network need see each only once.
+
+    triples: int64 [u, 3], (class, instance, quarter turns). support: [e, way, shot] and query:
+    [e, way, queries], rows of `triples`.
+    """
+
+    triples: Ints
+    support: Ints
+    query: Ints
+
+
+def unique_images(episodes: Episodes) -> UniqueImages:
+    """Each distinct rotated image once, and where each episode finds its own."""
+    both = np.concatenate([episodes.support, episodes.query], axis=2)
+    instances = int(both.max()) + 1
+    code = (episodes.classes[:, :, None] * instances + both) * 4 + episodes.rotation[:, None, None]
+    distinct, index = np.unique(code, return_inverse=True)
+    index = index.reshape(code.shape).astype(np.int64)
+    triples = np.stack([distinct // (4 * instances), distinct // 4 % instances, distinct % 4], 1)
+    shot = episodes.support.shape[2]
+    return UniqueImages(triples, index[:, :, :shot], index[:, :, shot:])
+
+
+def gather_images(pool: CharacterPool, triples: Ints) -> Images:
+    """Images (class, instance, quarter turns) [u, 3] of a pool as [u, 1, H, W], normalised after the turn.
+
+    The pool's images must be square where any is turned.
+    """
+    images = pool.images[triples[:, 0], triples[:, 1]]
+    for turns in (1, 2, 3):
+        rows = triples[:, 2] == turns
+        images[rows] = np.rot90(images[rows], turns, axes=(1, 2))
+    return _levels(pool.mean, pool.std)[images][:, None]
+
+
+def gather_labelled(data: LabelledImages, rows: Ints | slice = slice(None)) -> Images:
+    """Rows of a labelled set as [n, channels, H, W], normalised with the constants of the registry."""
+    info = dataset_info(data.name)
+    images = data.images[rows]
+    planes = images[..., None] if images.ndim == 3 else images
+    levels = [_levels(*constants) for constants in zip(info.mean, info.std, strict=True)]
+    return np.stack([level[planes[..., c]] for c, level in enumerate(levels)], axis=1)
+
+
+def _levels(mean: float, std: float) -> Images:
+    """What each of the 256 grey levels becomes."""
+    return ((np.arange(256) / 255 - mean) / std).astype(np.float32)

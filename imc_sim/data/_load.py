@@ -1,0 +1,120 @@
+"""Loading a data set by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from imc_sim._errors import InputError, MissingDataError
+from imc_sim.data._cache import Bytes, cached_array, file_facts, fingerprint
+from imc_sim.data._folders import data_root
+from imc_sim.data._glyphs import SPLITS as GLYPH_SPLITS
+from imc_sim.data._glyphs import glyphs
+from imc_sim.data._omniglot import SPLITS as OMNIGLOT_SPLITS
+from imc_sim.data._omniglot import omniglot
+from imc_sim.data._readers import read_cifar10, read_digits, read_idx, read_usps
+from imc_sim.data._registry import choose_split, dataset_info
+from imc_sim.data._sets import CharacterPool, LabelledImages
+
+_DIGITS = tuple("0123456789")
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where a labelled set lies under the data root, and how it is read. shape: of one image."""
+
+    files: dict[str, tuple[str, ...]]
+    shape: tuple[int, ...]
+    read: Callable[[tuple[Path, ...]], Bytes]
+    class_names: tuple[str, ...]
+
+
+def _idx_layout(folder: str, class_names: tuple[str, ...]) -> Layout:
+    files = {
+        split: tuple(f"{folder}/raw/{stem}-{kind}-ubyte.gz" for kind in ("images-idx3", "labels-idx1"))
+        for split, stem in (("train", "train"), ("test", "t10k"))
+    }
+    return Layout(files, (28, 28), read_idx, class_names)
+
+
+_CLOTHES = (
+    "T-shirt",
+    "trouser",
+    "pullover",
+    "dress",
+    "coat",
+    "sandal",
+    "shirt",
+    "sneaker",
+    "bag",
+    "ankle boot",
+)
+_THINGS = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+_BATCHES = tuple(f"cifar-10-batches-bin/data_batch_{i}.bin" for i in range(1, 6))
+
+LAYOUTS = {
+    "mnist": _idx_layout("MNIST", _DIGITS),
+    "fashion_mnist": _idx_layout("FashionMNIST", _CLOTHES),
+    "usps": Layout({"train": ("USPS/usps.bz2",), "test": ("USPS/usps.t.bz2",)}, (16, 16), read_usps, _DIGITS),
+    "cifar10": Layout(
+        {"train": _BATCHES, "test": ("cifar-10-batches-bin/test_batch.bin",)},
+        (32, 32, 3),
+        read_cifar10,
+        _THINGS,
+    ),
+}
+
+
+def load_labelled(name: str, split: str = "train", root: Path | None = None, *, cached: bool = True) -> LabelledImages:
+    """The images and labels of a data set, split "train" or "test".
+
+    `cached=False` decodes the official files anew. Raises MissingDataError where the set is not there, and
+    InputError for an unknown name or split and for a damaged file.
+    """
+    dataset_info(name, "labelled")
+    choose_split(name, split, ("train", "test"))
+    if name == "digits":
+        return _labelled(name, split, read_digits(split), (8, 8), _DIGITS)
+    layout = LAYOUTS[name]
+    files = _present(name, data_root(root), layout.files[split])
+    if cached:
+        rows = cached_array(f"{name}-{split}", fingerprint(file_facts(files)), lambda: layout.read(files))
+    else:
+        rows = layout.read(files)
+    return _labelled(name, split, rows, layout.shape, layout.class_names)
+
+
+def _present(name: str, root: Path, files: tuple[str, ...]) -> tuple[Path, ...]:
+    for file in files:
+        if not (root / file).is_file():
+            step = f"Fetch it with `imc-sim data fetch {name}`, see `imc-sim data check {name}`, or set IMC_SIM_DATA."
+            raise MissingDataError(name, f"no {file} in {root}", "the set as its official archive unpacks", step)
+    return tuple(root / file for file in files)
+
+
+def _labelled(name: str, split: str, rows: Bytes, shape: tuple[int, ...], names: tuple[str, ...]) -> LabelledImages:
+    images, labels = rows[:, 1:].reshape(len(rows), *shape), rows[:, 0].astype(np.int64)
+    for array in (images, labels):
+        array.setflags(write=False)
+    return LabelledImages(name, split, images, labels, names)
+
+
+def load_pool(name: str, split: str, size: int = 32, root: Path | None = None, *, cached: bool = True) -> CharacterPool:
+    """Characters to draw episodes from, as size x size images (Lanczos from 105 x 105).
+
+    omniglot: "background", "evaluation" (official), "pooled_train", "pooled_test", and "pooled_fit" and
+    "pooled_validation" that part "pooled_train". glyphs: "train", "test", "all". Errors as `load_labelled`.
+    """
+    info = dataset_info(name, "pool")
+    choose_split(name, split, OMNIGLOT_SPLITS if name == "omniglot" else tuple(GLYPH_SPLITS))
+    if not 4 <= size <= 512:
+        raise InputError("size", size, "4 to 512 pixels", "Choose the side that the network takes, such as 32.")
+    if name == "omniglot":
+        images, names = omniglot(split, size, data_root(root), cached=cached)
+    else:
+        images, names = glyphs(split, size, cached=cached)
+    images.setflags(write=False)
+    return CharacterPool(name, split, images, names, info.mean[0], info.std[0])

@@ -1,0 +1,79 @@
+"""A model's card, measured again: every task it states, digital and, if asked, on chips."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any, final
+
+from imc_sim._stats import mean_interval
+from imc_sim.evaluate._run import evaluate_chips
+from imc_sim.evaluate._tasks import build_task
+
+#: called after every task with (tasks done, tasks in all)
+Progress = Callable[[int, int], None]
+
+
+@final
+@dataclass(frozen=True)
+class CardRow:
+    """One task: accuracy, its 95 % interval (over `over`: episodes or chips), and what the card states."""
+
+    task: str
+    accuracy: float
+    low: float
+    high: float
+    over: str
+    stated: float | None
+    published: float | None
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def evaluate_card(
+    name: str, chip: str | None = None, chips: int = 16, seed: int = 0, episodes: int | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> list[CardRow]:  # fmt: skip
+    """Measure every task on the card of model `name` again, digitally; with `chip`, on `chips` chips as well.
+
+    episodes: fewer (or more) than the card's, for a quick look; what is stated is then left out.
+    """
+    from imc_sim.nn import load_model
+
+    card = load_model(name).card
+    rows: list[CardRow] = []
+    for done, measured in enumerate(card.measured, 1):
+        stated = dict(measured.task)
+        task = stated if episodes is None else {**stated, "episodes": episodes}
+        rows.append(_digital(name, task, None if episodes else measured.accuracy, measured.published))
+        if chip is not None:
+            rows.append(_on_chips(name, task, chip, chips, seed))
+        if progress is not None:
+            progress(done, len(card.measured))
+    return rows
+
+
+def describe(task: dict[str, Any]) -> str:
+    """One line that tells tasks of a card apart."""
+    t = build_task(task, "task")
+    form = t.keys if t.query_form in (None, t.keys) else f"{t.keys} keys, {t.query_form} queries"
+    sharp = "" if t.sharpening == "none" else f" {t.sharpening}"
+    return f"{t.dataset} {t.split}, {t.way}-way {t.shot}-shot, {form}, {t.similarity}{sharp}, {t.episodes} episodes"
+
+
+def _digital(name: str, task: dict[str, Any], stated: float | None, published: float | None) -> CardRow:
+    from imc_sim.evaluate._run import digital_accuracy
+
+    accuracy = digital_accuracy(name, task)
+    low, high = accuracy.interval()
+    return CardRow(describe(task), accuracy.mean, low, high, f"{task['episodes']} episodes", stated, published)
+
+
+def _on_chips(name: str, task: dict[str, Any], chip: str, chips: int, seed: int) -> CardRow:
+    from imc_sim.array import load_chip
+
+    spec = load_chip(chip)
+    results = evaluate_chips(name, spec.to_dict(), task, range(chips), seed)
+    mean, low, high = mean_interval([r.accuracy for r in results])
+    return CardRow(f"  on {spec.name}", mean, low, high, f"{chips} chips", None, None)

@@ -1,0 +1,162 @@
+"""Few-shot accuracy of a network and a key memory, digital or on chips."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import final
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from imc_sim._errors import InputError
+from imc_sim._stats import mean_interval
+from imc_sim.analog import AnalogModel, AssociativeMemory
+from imc_sim.array import Chip
+from imc_sim.data import EpisodeShape, gather_images, load_pool, sample_episodes, unique_images
+from imc_sim.evaluate._tasks import FewShotTask
+from imc_sim.nn import cosine, dot, inference_logits, key_form
+
+#: episodes scored at once by a digital memory
+_EPISODES = 50
+#: episodes whose keys and queries set the limits of a memory's calibrated converters
+_CALIBRATION = 20
+
+Features = Callable[[Tensor], Tensor]
+
+
+@final
+@dataclass(frozen=True)
+class FewShotData:
+    """The distinct images of all episodes and where each episode finds its own.
+
+    images: [u, 1, H, W] normalised; support: [e, way, shot] and query: [e, way, queries] index them.
+    """
+
+    images: Tensor
+    support: NDArray[np.int64]
+    query: NDArray[np.int64]
+
+    @classmethod
+    def load(cls, task: FewShotTask) -> FewShotData:
+        """Sample the task's episodes and gather their images, each distinct one once."""
+        pool = load_pool(task.dataset, task.split)
+        classes, instances = pool.images.shape[:2]
+        if task.classes is not None and task.classes > classes:
+            allowed = f"{classes} or fewer in {task.dataset} {task.split}"
+            raise InputError("task.classes", task.classes, allowed, "Ask for fewer classes.")
+        shape = EpisodeShape(way=task.way, shot=task.shot, queries=task.queries)
+        e = sample_episodes(
+            (task.classes or classes, instances), shape, range(task.episodes), task.seed, rotations=task.rotations
+        )
+        triples, support, query = unique_images(e)
+        return cls(torch.from_numpy(gather_images(pool, triples)), support, query)
+
+
+@final
+@dataclass(frozen=True)
+class Accuracy:
+    """Fraction of right queries, per episode. correct and total count queries; the interval is over episodes."""
+
+    per_episode: NDArray[np.float64]
+    total: int
+
+    @property
+    def mean(self) -> float:
+        return float(self.per_episode.mean())
+
+    @property
+    def correct(self) -> int:
+        return round(self.mean * self.total)
+
+    def interval(self, level: float = 0.95) -> tuple[float, float]:
+        """Student-t interval of the mean over episodes."""
+        _, low, high = mean_interval(self.per_episode, level)
+        return low, high
+
+
+@torch.no_grad()
+def features_of(network: Features, data: FewShotData, batch: int) -> Tensor:
+    """Features of all images, [u, dim] or [chip, u, dim], `batch` images at a time."""
+    parts = [network(data.images[i : i + batch]) for i in range(0, len(data.images), batch)]
+    return torch.cat(parts, dim=parts[0].ndim - 2)
+
+
+def few_shot_accuracy(model: nn.Module, task: FewShotTask, data: FewShotData | None = None) -> Accuracy:
+    """Accuracy of the digital network with a digital memory."""
+    data = data or FewShotData.load(task)
+    return digital_read_out(features_of(model, data, task.batch), task, data)
+
+
+@torch.no_grad()
+def digital_read_out(features: Tensor, task: FewShotTask, data: FewShotData) -> Accuracy:
+    """Accuracy of features [u, dim] with a digital memory in the task's key form and similarity."""
+    values = F.one_hot(_labels(task.way, task.shot)).to(features.dtype)
+    keys = key_form(features, task.keys)
+    queries = key_form(features, task.query_form or task.keys)
+    compare = cosine if task.similarity == "cosine" else dot
+    hits = []
+    for start in range(0, len(data.support), _EPISODES):
+        support, query = data.support[start : start + _EPISODES], data.query[start : start + _EPISODES]
+        similarity = compare(queries[_flat(query)], keys[_flat(support)])
+        hits.append(_hits(inference_logits(similarity, values, task.sharpening), task))
+    return _accuracy(torch.cat(hits), task)
+
+
+@torch.no_grad()
+def crossbar_read_out(
+    features: Tensor, task: FewShotTask, data: FewShotData, chip: Chip, chips: range, seed: int
+) -> list[Accuracy]:
+    """Accuracy per chip with keys on crossbars; features [u, dim], or [chip, u, dim] from an analog network.
+
+    Each episode writes its keys anew, so each draws a programming spread of its own.
+    """
+    if task.query_form not in (None, task.keys):
+        step = "Leave query_form out: word lines are driven in the form of the keys."
+        raise InputError("task.query_form", task.query_form, f"{task.keys} on a crossbar", step)
+    memory = AssociativeMemory(chip, features.shape[-1], chips, seed, form=task.keys)
+    labels = _labels(task.way, task.shot)
+    formed = key_form(features, task.keys)
+    if chip.converter.range == "calibrated" and not chip.converter.ideal:
+        flat = formed if formed.ndim == 2 else formed[0]
+        memory.calibrate(flat[_flat(data.support[:_CALIBRATION]).flatten()], flat[_flat(data.query[:_CALIBRATION]).flatten()])
+    hits = []
+    for episode in range(len(data.support)):
+        support, query = _flat(data.support[episode][None])[0], _flat(data.query[episode][None])[0]
+        memory.write(formed[..., support, :], labels, page=episode)
+        hits.append(_hits(memory.search(formed[..., query, :]), task))
+    per_chip = torch.stack(hits, dim=1)
+    return [_accuracy(h, task) for h in per_chip]
+
+
+def chip_accuracy(
+    model: nn.Module | AnalogModel, features: Tensor, task: FewShotTask, data: FewShotData, chip: Chip, chips: range,
+    seed: int,
+) -> list[Accuracy]:  # fmt: skip
+    """Accuracy per chip for features already computed by `model`, with the memory where the policy puts it."""
+    if chip.policy.place("memory", "memory") == "crossbar":
+        return crossbar_read_out(features, task, data, chip, chips, seed)
+    each = features if isinstance(model, AnalogModel) else features[None].expand(len(chips), -1, -1)
+    return [digital_read_out(f, task, data) for f in each]
+
+
+def _labels(way: int, each: int) -> Tensor:
+    return torch.arange(way).repeat_interleave(each)
+
+
+def _flat(index: NDArray[np.int64]) -> Tensor:
+    """[e, way, n] -> [e, way * n]"""
+    return torch.from_numpy(index).flatten(1)
+
+
+def _hits(logits: Tensor, task: FewShotTask) -> Tensor:
+    """[*, way * queries, way] -> fraction of right answers [*]. Ties go to the class that comes first."""
+    right = logits.argmax(-1) == _labels(task.way, task.queries)
+    return right.double().mean(-1)
+
+
+def _accuracy(per_episode: Tensor, task: FewShotTask) -> Accuracy:
+    return Accuracy(per_episode.numpy(), per_episode.numel() * task.way * task.queries)

@@ -1,0 +1,149 @@
+"""Evaluation by name: what a study's worker calls. Specs travel, models do not.
+
+A worker keeps its models, its episodes and the features of digital networks between calls.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, final
+
+from imc_sim._errors import InputError
+from imc_sim.config import canonical_json, find_content, read_yaml
+from imc_sim.evaluate._tasks import FewShotTask, build_task
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from imc_sim.array import Chip
+    from imc_sim.evaluate._few_shot import Accuracy, FewShotData
+
+
+@final
+@dataclass(frozen=True)
+class ChipResult:
+    """Hits of one chip (-1: the digital baseline) and the seconds that it took."""
+
+    chip: int
+    correct: int
+    total: int
+    seconds: float
+
+    @property
+    def accuracy(self) -> float:
+        return self.correct / self.total
+
+
+def evaluate_chips(
+    model: str, chip: dict[str, Any] | None, task: dict[str, Any], chips: Sequence[int], seed: int
+) -> list[ChipResult]:
+    """Accuracy of `model` on each of these chip numbers, in their order; chip None: the digital baseline.
+
+    A chip's result depends on its number and the seed, not on which others are asked for.
+    """
+    started = time.perf_counter()
+    spec = build_task(task, "task")
+    if chip is None:
+        accuracies, numbers = [digital_accuracy(model, task)], [-1]
+    else:
+        accuracies, numbers = [], list(chips)
+        for run in _runs(numbers):
+            accuracies += _on_chips(model, chip, spec, run, seed)
+    each = (time.perf_counter() - started) / max(1, len(numbers))
+    return [ChipResult(n, a.correct, a.total, each) for n, a in zip(numbers, accuracies, strict=True)]
+
+
+def digital_accuracy(model: str, task: dict[str, Any]) -> Accuracy:
+    """Accuracy of the digital network with a digital memory, per episode."""
+    from imc_sim.evaluate._few_shot import digital_read_out
+
+    spec = build_task(task, "task")
+    return digital_read_out(_digital_features(model, _feature_key(spec)), spec, _data(_data_key(spec)))
+
+
+def weights_digest(model: str) -> str:
+    """SHA-256 of the model's weights as its card states it; loading checks that the file has it."""
+    path = find_content("model", model)
+    weights = read_yaml(path).get("weights")
+    if not isinstance(weights, dict) or "sha256" not in weights:
+        step = f"Train it: imc-sim train {model}"
+        raise InputError(str(path), "a model without weights", "a card with weights.sha256", step)
+    return str(weights["sha256"])
+
+
+def batch_chips(model: str, chip: dict[str, Any], memory_limit_bytes: int) -> int:
+    """Chips to evaluate at once so that their conductances stay under the limit (1 at least)."""
+    from imc_sim.array import load_chip
+    from imc_sim.mapping import bytes_per_chip
+
+    return max(1, memory_limit_bytes // max(1, bytes_per_chip(_model(model), load_chip(chip))))
+
+
+def check_mapping(model: str, chip: dict[str, Any]) -> None:
+    """Raise what mapping this model onto this chip would raise, before anything long starts."""
+    from imc_sim.array import load_chip
+    from imc_sim.mapping import map_model
+
+    map_model(_model(model), load_chip(chip).without_effects())
+
+
+def _runs(numbers: list[int]) -> list[range]:
+    """Chip numbers as runs of successive ones."""
+    runs: list[range] = []
+    for n in numbers:
+        if runs and runs[-1].stop == n:
+            runs[-1] = range(runs[-1].start, n + 1)
+        else:
+            runs.append(range(n, n + 1))
+    return runs
+
+
+def _on_chips(model: str, chip: dict[str, Any], task: FewShotTask, chips: range, seed: int) -> list[Accuracy]:
+    from imc_sim.array import load_chip
+    from imc_sim.evaluate._few_shot import chip_accuracy, features_of
+    from imc_sim.mapping import map_model
+
+    spec, data, network = load_chip(chip), _data(_data_key(task)), _model(model)
+    analog = map_model(network, spec, chips, seed)
+    if not analog.analog_layers:
+        return chip_accuracy(network, _digital_features(model, _feature_key(task)), task, data, spec, chips, seed)
+    if spec.converter.range == "calibrated" and not spec.converter.ideal:
+        analog.calibrate(data.images[: task.batch])
+    features = features_of(analog, data, task.batch)
+    return chip_accuracy(analog, features, task, data, spec, chips, seed)
+
+
+def _data_key(task: FewShotTask) -> str:
+    """What decides the images and episodes; the read-out does not."""
+    reset = {"keys": "bipolar", "query_form": None, "similarity": "dot", "sharpening": "none", "batch": 1}
+    return canonical_json(task.to_dict() | reset)
+
+
+def _feature_key(task: FewShotTask) -> str:
+    return canonical_json(json.loads(_data_key(task)) | {"batch": task.batch})
+
+
+@functools.lru_cache(maxsize=8)
+def _model(name: str) -> nn.Module:
+    from imc_sim.nn import load_model
+
+    return load_model(name)
+
+
+@functools.lru_cache(maxsize=4)
+def _data(data_key: str) -> FewShotData:
+    from imc_sim.evaluate._few_shot import FewShotData
+
+    return FewShotData.load(build_task(json.loads(data_key), "task"))
+
+
+@functools.lru_cache(maxsize=8)
+def _digital_features(model: str, feature_key: str) -> Tensor:
+    from imc_sim.evaluate._few_shot import features_of
+
+    task = build_task(json.loads(feature_key), "task")
+    return features_of(_model(model), _data(_data_key(task)), task.batch)

@@ -1,0 +1,6 @@
+"""Model and chip become an analog model; foreign checkpoints become models."""
+
+from imc_sim.mapping._map import bytes_per_chip, map_model
+from imc_sim.mapping._report import LayerRow, MappingReport
+
+__all__ = ["LayerRow", "MappingReport", "bytes_per_chip", "map_model"]

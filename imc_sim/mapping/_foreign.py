@@ -1,0 +1,126 @@
+"""Reading checkpoints that other programs wrote, without running anything that stands in them."""
+
+from __future__ import annotations
+
+import io
+import pickle
+import pickletools
+import re
+import warnings
+import zipfile
+from pathlib import Path
+from typing import IO, Any
+
+import torch
+from torch import Tensor
+
+from imc_sim._errors import CheckpointError
+from imc_sim.nn._weights import read_tensors, refuse_not_finite
+
+#: Keys under which training scripts nest the state dict.
+WRAPPERS = ("state_dict", "model_state_dict", "model", "net", "network", "controller")
+_PREFIXES = ("module.", "_orig_mod.")
+_ALLOWED = "a .safetensors file, or a torch file that holds only tensors and plain containers"
+_SAVE_AGAIN = "Save it again where it was made: torch.save(model.state_dict(), path), and import that."
+_COPY_AGAIN = "Take an undamaged copy."
+
+
+def read_state(path: Path) -> tuple[dict[str, Tensor], list[str]]:
+    """The state dict in the file at `path` (float32, finite, prefixes stripped), and notes on what was done to it."""
+    if not path.is_file():
+        raise CheckpointError(str(path), "no such file", _ALLOWED, "Check the path.")
+    notes: list[str] = []
+    if path.suffix == ".safetensors":
+        state: dict[str, Tensor] = read_tensors(path)[0]
+    else:
+        state = _unwrapped(_load(path), path, notes)
+    state = _stripped(state, notes)
+    refuse_not_finite(state, str(path))
+    return _as_float32(state, notes), notes
+
+
+def _load(path: Path) -> Any:
+    """The content of a torch file. `weights_only=True` refuses whatever would call a function."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch's remarks on old file formats
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        refused = re.search(r"GLOBAL (\S+)", str(error))
+        called = refused.group(1) if refused else _first_call(path)
+        if called is None:
+            raise _damaged(path, "no checkpoint in it") from error
+        got = f"a pickle that would execute code on loading ({called}); nothing of it was run"
+        raise CheckpointError(str(path), got, _ALLOWED, _SAVE_AGAIN) from error
+    except (RuntimeError, EOFError, ValueError, KeyError, AttributeError, OSError, zipfile.BadZipFile) as error:
+        reason = str(error).split(". ")[0].strip() or type(error).__name__
+        raise _damaged(path, reason) from error
+
+
+def _damaged(path: Path, reason: str) -> CheckpointError:
+    got = f"{path.stat().st_size} bytes that torch cannot read ({reason})"
+    return CheckpointError(str(path), got, _ALLOWED, _COPY_AGAIN)
+
+
+def _first_call(path: Path) -> str | None:
+    """The first function outside torch that a pickle names, found by reading its opcodes, not by running them."""
+    try:
+        with path.open("rb") as file:
+            if not zipfile.is_zipfile(file):
+                file.seek(0)
+                return _first_name(file, pickles=6)  # torch's old format is a row of pickles
+            with zipfile.ZipFile(file) as archive:
+                name = next(n for n in archive.namelist() if n.endswith("data.pkl"))
+                return _first_name(io.BytesIO(archive.read(name)), pickles=1)
+    except (ValueError, EOFError, OSError, StopIteration, zipfile.BadZipFile):
+        return None
+
+
+def _first_name(file: IO[bytes], pickles: int) -> str | None:
+    for _ in range(pickles):
+        texts: list[str] = []
+        for opcode, value, _position in pickletools.genops(file):
+            if opcode.name in {"GLOBAL", "INST"}:
+                name = str(value).replace(" ", ".")
+            elif opcode.name == "STACK_GLOBAL":
+                name = ".".join(texts[-2:])
+            else:
+                texts += [value] if isinstance(value, str) else []
+                continue
+            if not name.startswith(("torch.", "collections.OrderedDict")):
+                return name
+    return None
+
+
+def _unwrapped(content: Any, path: Path, notes: list[str]) -> dict[str, Tensor]:
+    """The state dict itself, out of up to two levels of wrapping."""
+    for _ in range(3):
+        if not isinstance(content, dict):
+            break
+        if content and all(isinstance(v, Tensor) for v in content.values()):
+            return dict(content)
+        key = next((k for k in WRAPPERS if isinstance(content.get(k), dict)), None)
+        if key is None:
+            break
+        notes.append(
+            f"taken from the key {key!r}; left out: {', '.join(map(str, content.keys() - {key})) or 'nothing'}"
+        )
+        content = content[key]
+    got = f"a mapping with the keys {', '.join(map(str, list(content)[:6]))}" if isinstance(content, dict) else ""
+    got = got or f"a {type(content).__name__}"
+    raise CheckpointError(str(path), got, f"a state dict, plain or under {', '.join(WRAPPERS)}", _SAVE_AGAIN)
+
+
+def _stripped(state: dict[str, Tensor], notes: list[str]) -> dict[str, Tensor]:
+    for prefix in _PREFIXES:
+        if state and all(key.startswith(prefix) for key in state):
+            state = {key.removeprefix(prefix): value for key, value in state.items()}
+            notes.append(f"prefix {prefix!r} stripped")
+    return state
+
+
+def _as_float32(state: dict[str, Tensor], notes: list[str]) -> dict[str, Tensor]:
+    others = {str(v.dtype) for v in state.values() if v.is_floating_point() and v.dtype != torch.float32}
+    if others:
+        notes.append(f"{', '.join(sorted(others))} converted to torch.float32")
+    return {key: value.float() if value.is_floating_point() else value for key, value in state.items()}

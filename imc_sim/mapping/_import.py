@@ -1,0 +1,136 @@
+"""Foreign checkpoints into the model store."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from imc_sim._errors import CheckpointError, InputError
+from imc_sim._typing import PathLike
+from imc_sim.config._archs import ARCHS
+from imc_sim.mapping._foreign import read_state
+from imc_sim.nn import ProductLayer
+from imc_sim.nn._archs import build_arch
+from imc_sim.nn._card import Arch, ModelCard, load_state, save_model
+
+_RBNN = (".rotate", ".R1", ".R2")
+
+
+class ImportReport(NamedTuple):
+    """What was read and where it now lies."""
+
+    card: ModelCard
+    folder: Path
+    tensors: int
+    parameters: int
+    notes: tuple[str, ...]
+
+    def to_text(self) -> str:
+        """A few lines for a person."""
+        args = ", ".join(f"{key}={value}" for key, value in self.card.arch.args.items())
+        size = self.card.weights.bytes if self.card.weights else 0
+        lines = [
+            f"architecture  {self.card.arch.name} ({args})",
+            f"read          {self.tensors} tensors, {self.parameters:,} numbers",
+            *(f"note          {note}" for note in self.notes),
+            f"written       {self.folder} ({size:,} bytes of weights)",
+        ]
+        return "\n".join(lines)
+
+
+def import_checkpoint(path: PathLike, arch: str, out: PathLike, args: Mapping[str, Any] | None = None) -> ImportReport:
+    """Read the checkpoint at `path` as an `arch` and write the model folder `out`.
+
+    path: .safetensors, or a torch file, read with `weights_only=True`. `module.` prefixes and wrappers such as
+    {"state_dict": …} are taken off.
+    arch: `batmann` (in the original's layout: `features.conv1.weight`, `features.conv2.alpha`, `fc1.bias`, …; kind
+    and sizes are read off keys and shapes unless `args` gives them), or `./my_net.py:Net`, copied beside the card.
+    8-bit layers of `batmann` get the original's scale, the signed maximum.
+    """
+    source, folder = Path(path), Path(out)
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise InputError("out", repr(str(folder)), "a folder that does not exist yet", "Choose another, or remove it.")
+    state, notes = read_state(source)
+    given = dict(args or {})
+    if arch == "batmann":
+        state = {key: value for key, value in state.items() if not key.endswith("num_batches_tracked")}
+        given = infer_batmann(state, str(source)) | given
+    module = build_arch(arch, given, Path.cwd())
+    state = _reshape_scales(state, module, notes)
+    load_state(module, state, {}, str(source))
+    if arch == "batmann":
+        _signed_maximum(module, notes)
+    card = _write(source, folder, arch, given, module)
+    return ImportReport(card, folder, len(state), sum(v.numel() for v in state.values()), tuple(notes))
+
+
+def infer_batmann(state: Mapping[str, Tensor], where: str) -> dict[str, Any]:
+    """Arguments of BatmannController from the keys and shapes of an original state dict.
+
+    kind: a scale `alpha` on conv2 means XNOR, one on fc1 a binary last layer too. size: the smallest image whose
+    feature map fits fc1 (pooling loses remainders, so up to three larger sizes would fit as well).
+    """
+    rotated = [key for key in state if key.endswith(_RBNN)]
+    if rotated:
+        got, step = f"rotations of an RBNN controller ({rotated[0]}, …)", "RBNN kinds are not supported yet."
+        raise CheckpointError(where, got, "kinds float, xnor, xnor_binary_fc", step)
+    conv, fc = state.get("features.conv1.weight"), state.get("fc1.weight")
+    if conv is None or fc is None or conv.ndim != 4 or fc.ndim != 2:
+        got = f"keys {', '.join(list(state)[:4])}, …"
+        step = "Give the architecture that made it, `--arch ./my_net.py:Net`."
+        raise CheckpointError(where, got, "the BATMANN layout: features.conv1.weight, …, fc1.weight", step)
+    kind = "float" if "features.conv2.alpha" not in state else "xnor_binary_fc" if "fc1.alpha" in state else "xnor"
+    width = conv.shape[0]
+    side = round((fc.shape[1] / width) ** 0.5)
+    sizes = {"width": width, "dim": fc.shape[0], "size": 4 * side + 16}
+    return {"kind": kind, "channels_in": conv.shape[1], **sizes}
+
+
+def _reshape_scales(state: dict[str, Tensor], module: nn.Module, notes: list[str]) -> dict[str, Tensor]:
+    """Scales `alpha` in the shape of `module`: [out], [out, 1, 1] and [1, out, 1, 1] say the same."""
+    own, shaped = module.state_dict(), dict(state)
+    for key in [k for k in state if k.endswith("alpha") and k in own]:
+        if state[key].shape != own[key].shape and state[key].numel() == own[key].numel():
+            notes.append(f"{key}: {tuple(state[key].shape)} taken as {tuple(own[key].shape)}")
+            shaped[key] = state[key].reshape(own[key].shape)
+    return shaped
+
+
+def _signed_maximum(module: nn.Module, notes: list[str]) -> None:
+    """Give 8-bit layers the original's scale; note what exceeds 8 bits by it."""
+    for name, layer in module.named_modules():
+        if not isinstance(layer, ProductLayer) or layer.policy != "int8":
+            continue
+        layer.int8_scale = "signed_max"
+        if not layer.weight.max() > 0:
+            got, step = f"no positive weight in {name!r}", "Check that the checkpoint is a trained one."
+            raise CheckpointError("signed maximum", got, "a positive largest weight", step)
+        with torch.no_grad():
+            low = int(layer.weight_operand().min())
+        if low < -128:
+            notes.append(f"{name}: integers down to {low}, as the scale is the signed maximum (original's rule)")
+
+
+def _write(source: Path, folder: Path, arch: str, args: dict[str, Any], module: nn.Module) -> ModelCard:
+    """The model folder, with the file of a user's own architecture in it."""
+    name = folder.resolve().name
+    known = arch in ARCHS
+    card = ModelCard(
+        name=name,
+        summary=f"imported from {source.name}",
+        arch=Arch(name=arch if known else f"./{Path(arch).name}", args=args),
+        command=f"imc-sim import {source.name} --arch {arch} --out {folder}",
+        source=source.name,
+    )
+    extra = {} if known else _code(arch)
+    return save_model(folder, module, card, extra=extra)
+
+
+def _code(arch: str) -> dict[str, bytes]:
+    """The file of a user's architecture, to lie beside its card."""
+    path = Path(arch.rpartition(":")[0])
+    return {path.name: path.read_bytes()}

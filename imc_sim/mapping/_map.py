@@ -1,0 +1,84 @@
+"""model + chip -> analog model and a report of what went where."""
+
+from __future__ import annotations
+
+import copy
+import os
+from collections.abc import Mapping
+
+from torch import nn
+
+from imc_sim._errors import InputError
+from imc_sim.analog import LAYERS, AnalogLayer, AnalogModel, Context, SharedDigital
+from imc_sim.array import Chip, load_chip
+from imc_sim.mapping._report import LayerRow, MappingReport
+from imc_sim.nn import ProductLayer
+
+_KIND = {"xnor": "binary", "int8": "int8", "float": "float"}
+_WEIGHTED = (nn.Linear, nn.modules.conv._ConvNd, nn.modules.rnn.RNNBase, nn.Embedding)
+
+
+def map_model(
+    model: nn.Module, chip: Chip | str | os.PathLike[str] | Mapping[str, object], chips: int | range = 1,
+    seed: int = 0, memory_limit_bytes: int = 2 * 10**9,
+) -> AnalogModel:  # fmt: skip
+    """The network of `model` with its product layers on crossbars, as the chip's policy says.
+
+    chips: a count, or a range of chip numbers. The model itself is left as it is. Raises InputError for a
+    layer that the policy gives no place, and for weights in modules that no crossbar layer can take.
+    """
+    chip = load_chip(chip)
+    numbers = chips if isinstance(chips, range) else range(chips)
+    if len(numbers) < 1:
+        raise InputError("map_model, chips", len(numbers), "1 or more", "Ask for at least one chip.")
+    network, context = copy.deepcopy(model).eval(), Context()
+    _refuse_unmappable(network, chip)
+    block = max(1, min(len(numbers), memory_limit_bytes // max(1, bytes_per_chip(model, chip))))
+    analog: dict[str, AnalogLayer] = {}
+    rows: list[LayerRow] = []
+    for name, layer in [(n, m) for n, m in network.named_modules() if isinstance(m, ProductLayer)]:
+        placed = _place(name, layer, chip, numbers[:block], seed, context)
+        if isinstance(placed, AnalogLayer):
+            analog[name] = placed
+        rows.append(LayerRow.of(name, layer, placed if isinstance(placed, AnalogLayer) else None))
+        _replace(network, name, placed)
+    return AnalogModel(network, analog, numbers, context, MappingReport(chip, tuple(rows)), block)
+
+
+def bytes_per_chip(model: nn.Module, chip: Chip) -> int:
+    """Memory that one chip's programmed contrasts take, in bytes (an upper estimate while programming)."""
+    total = 0
+    for name, layer in model.named_modules():
+        if isinstance(layer, ProductLayer) and chip.policy.place(name, _KIND[layer.policy]) == "crossbar":
+            total += layer.weight.numel() * (4 if layer.policy == "xnor" else 64)
+    return total
+
+
+def _place(
+    name: str, layer: ProductLayer, chip: Chip, chips: range, seed: int, context: Context
+) -> AnalogLayer | SharedDigital:
+    if chip.policy.place(name, _KIND[layer.policy]) == "digital":
+        return SharedDigital(layer, context)
+    encoding = chip.encoding if layer.policy == "xnor" else chip.encoding_multibit
+    return LAYERS[type(layer)](layer, chip, encoding, chips, seed, name, context)
+
+
+def _replace(network: nn.Module, name: str, module: nn.Module) -> None:
+    parent, _, leaf = name.rpartition(".")
+    setattr(network.get_submodule(parent), leaf, module)
+
+
+def _refuse_unmappable(network: nn.Module, chip: Chip) -> None:
+    """A layer with weights that no crossbar can hold must be declared digital by name."""
+    if isinstance(network, ProductLayer):
+        step = "Wrap it: torch.nn.Sequential(layer)."
+        raise InputError("map_model", "a single layer", "a network that holds layers", step)
+    found = False
+    for name, module in network.named_modules():
+        found = found or isinstance(module, ProductLayer)
+        if isinstance(module, _WEIGHTED) and chip.policy.layers.get(name) != "digital":
+            step = f"Use imc_sim.nn.Conv2d or Linear, or set policy.layers: {{{name!r}: digital}}."
+            raise InputError(f"layer {name!r}", type(module).__name__, "imc_sim.nn product layers", step)
+    if not found:
+        step = "Build the network from imc_sim.nn.Conv2d and Linear."
+        raise InputError("map_model", f"{type(network).__name__} without product layers", "at least one", step)

@@ -1,0 +1,78 @@
+"""What a mapping says of itself: which layer went where, on how many tiles, how well they are used."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any, final
+
+from imc_sim.analog import AnalogLayer
+from imc_sim.array import Chip
+from imc_sim.nn import ProductLayer
+
+
+@final
+@dataclass(frozen=True)
+class LayerRow:
+    """One product layer. cells and tiles are 0 for a digital layer; utilisation is cells in use over cells."""
+
+    layer: str
+    policy: str
+    weights: int
+    place: str
+    encoding: str
+    tiles: int
+    cells: int
+    utilisation: float
+
+    @classmethod
+    def of(cls, name: str, layer: ProductLayer, analog: AnalogLayer | None) -> LayerRow:
+        """The row of a layer that runs on `analog`, or digitally."""
+        count = layer.weight.numel()
+        if analog is None:
+            return cls(name, layer.policy, count, "digital", "-", 0, 0, 0.0)
+        p = analog.crossbar.placement
+        kind = str(analog.encoding.to_dict()["kind"])
+        return cls(name, layer.policy, count, "crossbar", kind, p.tiles, p.cells, p.utilisation)
+
+
+@final
+@dataclass(frozen=True)
+class MappingReport:
+    """Rows of all product layers in the order of the network, and the chip that they were mapped onto."""
+
+    chip: Chip
+    layers: tuple[LayerRow, ...]
+
+    @property
+    def tiles(self) -> int:
+        return sum(row.tiles for row in self.layers)
+
+    @property
+    def cells(self) -> int:
+        return sum(row.cells for row in self.layers)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data, for JSON."""
+        rows = [asdict(row) for row in self.layers]
+        return {"chip": self.chip.to_dict(), "layers": rows, "tiles": self.tiles, "cells": self.cells}
+
+    def to_text(self) -> str:
+        """An aligned table and one line of totals."""
+        head = ("layer", "operands", "weights", "runs", "encoding", "tiles", "cells", "in use")
+        body = [
+            (r.layer, r.policy, f"{r.weights:,}", r.place, r.encoding, f"{r.tiles}", f"{r.cells:,}", _percent(r))
+            for r in self.layers
+        ]
+        widths = [max(len(row[i]) for row in [head, *body]) for i in range(len(head))]
+        left = {0, 1, 3, 4}
+        lines = [
+            "  ".join(c.ljust(w) if i in left else c.rjust(w) for i, (c, w) in enumerate(zip(row, widths, strict=True)))
+            for row in [head, *body]
+        ]
+        tile = self.chip.tile
+        lines.append(f"chip {self.chip.name}: {self.tiles} tiles of {tile.rows} x {tile.cols}, {self.cells:,} cells")
+        return "\n".join(line.rstrip() for line in lines)
+
+
+def _percent(row: LayerRow) -> str:
+    return f"{100 * row.utilisation:.0f} %" if row.tiles else "-"

@@ -1,0 +1,63 @@
+"""Architectures by name or by file: what a card's `arch` builds."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import importlib.util
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from imc_sim._errors import InputError, nearest
+from imc_sim.config._archs import ARCHS
+
+_ALLOWED = "a name of `imc-sim list archs`, or FILE.py:CLASS"
+
+
+def arch_class(arch: str, folder: Path, where: str = "arch") -> type[nn.Module]:
+    """The class behind `batmann` or `./my_net.py:Net`; a file's path is relative to `folder`.
+
+    A file is run to get at its class: it is the user's own code, as if imported.
+    """
+    if arch in ARCHS:
+        module, _, name = ARCHS[arch].target.partition(":")
+        return getattr(importlib.import_module(module), name)
+    path, colon, name = arch.rpartition(":")
+    if not colon or not path.endswith(".py"):
+        raise InputError(where, repr(arch), f"{', '.join(ARCHS)}, or FILE.py:CLASS", f"{nearest(arch, ARCHS)}Name one.")
+    return _class_in(folder / path, name, where)
+
+
+def build_arch(arch: str, args: Mapping[str, Any], folder: Path, where: str = "arch") -> nn.Module:
+    """A fresh, untrained module of the architecture `arch` with keyword arguments `args`."""
+    kind = arch_class(arch, folder, where)
+    try:
+        return kind(**args)
+    except TypeError as error:
+        raise InputError(
+            f"{where}.args", dict(args), f"arguments of {kind.__name__} ({error})", "Mend them."
+        ) from error
+
+
+def _class_in(path: Path, name: str, where: str) -> type[nn.Module]:
+    if not path.is_file():
+        raise InputError(where, f"no file {str(path)!r}", _ALLOWED, "Put the file beside the card, or mend the path.")
+    key = hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:12]
+    spec = importlib.util.spec_from_file_location(f"imc_sim_user_{path.stem}_{key}", path)
+    if spec is None or spec.loader is None:
+        raise InputError(where, f"{str(path)!r}, not a Python file", _ALLOWED, "Give a .py file.")
+    module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        got = f"{type(error).__name__} while running {str(path)!r}: {error}"
+        raise InputError(where, got, "a Python file that can be imported", "Mend the file.") from error
+    found = getattr(module, name, None)
+    if not (isinstance(found, type) and issubclass(found, nn.Module)):
+        known = [key for key, value in vars(module).items() if isinstance(value, type) and issubclass(value, nn.Module)]
+        step = f"{nearest(name, known)}Name a class of that file."
+        raise InputError(where, f"{name!r} in {str(path)!r}", ", ".join(known) or "a torch.nn.Module", step)
+    return found

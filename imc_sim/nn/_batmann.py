@@ -1,0 +1,78 @@
+"""The BATMANN controller: a five-layer CNN that turns a character into a key.
+
+Source: rlin27/BATMANN (2021); network after Karunaratne et al., Nat. Commun. 12:2468 (2021).
+"""
+
+from __future__ import annotations
+
+import math
+from typing import final
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from imc_sim._errors import InputError, nearest
+from imc_sim.nn._layers import Conv2d, Linear, Policy
+
+#: kind -> (policy of conv1, of conv2-4, of the last layer, conv layers have a bias)
+KINDS: dict[str, tuple[Policy, Policy, Policy, bool]] = {
+    "float": ("float", "float", "float", True),
+    "xnor": ("int8", "xnor", "int8", False),
+    "xnor_binary_fc": ("int8", "xnor", "xnor", False),
+}
+
+
+class _Features(nn.Module):
+    """conv1-conv2-pool-conv3-conv4-pool, ReLU after every convolution."""
+
+    def __init__(self, channels_in: int, width: int, first: Policy, inner: Policy, bias: bool) -> None:
+        super().__init__()
+        self.conv1 = Conv2d(channels_in, width, 5, first, bias)
+        self.conv2 = Conv2d(width, width, 5, inner, bias)
+        self.conv3 = Conv2d(width, width, 3, inner, bias)
+        self.conv4 = Conv2d(width, width, 3, inner, bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.relu(self.conv1(x))
+        x = F.max_pool2d(F.relu(self.conv2(x)), 2)
+        x = F.relu(self.conv3(x))
+        return F.max_pool2d(F.relu(self.conv4(x)), 2)
+
+
+@final
+class BatmannController(nn.Module):
+    """Images [batch, channels, size, size] -> features [batch, dim]. No batch norm, no dropout.
+
+    kind: `float`, `xnor` (8-bit first and last layer) or `xnor_binary_fc` (8-bit first layer). State-dict
+    names are the original's: `features.conv1.weight`, `features.conv2.alpha`, `fc1.bias`, …
+    bias_init: start of the last layer's bias; the original used 1, which keeps every feature positive, and
+    so its sign constant, until training has moved it.
+    """
+
+    def __init__(
+        self, kind: str = "xnor", channels_in: int = 1, width: int = 128, dim: int = 512, size: int = 32,
+        bias_init: float = 1.0,
+    ) -> None:  # fmt: skip
+        super().__init__()
+        if kind not in KINDS:
+            raise InputError("arch.kind", repr(kind), ", ".join(KINDS), f"{nearest(kind, KINDS)}Choose a kind.")
+        first, inner, last, bias = KINDS[kind]
+        self.kind, self.size, self.channels_in, self.dim = kind, size, channels_in, dim
+        self.features = _Features(channels_in, width, first, inner, bias)
+        side = ((size - 8) // 2 - 4) // 2
+        if side < 1:
+            raise InputError("arch.size", size, "20 pixels or more", "Use larger images.")
+        self.fc1 = Linear(width * side * side, dim, last)
+        self._initialise(bias_init)
+
+    def _initialise(self, bias_init: float) -> None:
+        for layer in self.modules():
+            if isinstance(layer, Conv2d):
+                nn.init.normal_(layer.weight, 0.0, math.sqrt(2 / (layer.kernel**2 * layer.weight.shape[0])))
+            elif isinstance(layer, Linear):
+                nn.init.normal_(layer.weight, 0.0, 0.01)
+                nn.init.constant_(layer.bias, bias_init)  # type: ignore[arg-type]
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc1(torch.flatten(self.features(x), 1))

@@ -1,0 +1,177 @@
+"""The model store: a folder with `model.yaml` (the card) and `weights.safetensors`."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self, final
+
+from pydantic import Field, model_validator
+from torch import Tensor, nn
+
+from imc_sim._errors import CheckpointError
+from imc_sim._typing import PathLike
+from imc_sim.config import Spec, build, content_names, find_content, read_yaml, write_yaml
+from imc_sim.nn._archs import build_arch
+from imc_sim.nn._layers import ProductLayer
+from imc_sim.nn._store import write_folder
+from imc_sim.nn._weights import FORMAT, Header, pack, unpack
+
+CARD, WEIGHTS = "model.yaml", "weights.safetensors"
+Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
+
+
+@final
+class Arch(Spec):
+    """An architecture: a name of `imc-sim list archs` or `./my_net.py:Net`, and its keyword arguments."""
+
+    name: str
+    args: dict[str, Any] = Field(default_factory=dict)
+
+
+@final
+class Measured(Spec):
+    """One measured accuracy (fractions of 1): on what, the value, its 95 % interval, and the published one."""
+
+    task: dict[str, Any] = Field(description="dataset, split, way, shot, queries, episodes, seed, keys, similarity, …")
+    accuracy: Fraction
+    interval: tuple[Fraction, Fraction]
+    published: Fraction | None = None
+    note: str = ""
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if not self.interval[0] <= self.accuracy <= self.interval[1]:
+            raise ValueError(f"an interval [low, high] around the accuracy {self.accuracy}")
+        return self
+
+
+@final
+class WeightsFile(Spec):
+    """The weights: a file beside the card, with what it must be to the byte."""
+
+    file: str = WEIGHTS
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    bytes: int = Field(gt=0)
+    format: Literal["imc_sim-weights-1"] = FORMAT
+
+
+@final
+class ModelCard(Spec):
+    """What `model.yaml` says of a model. `weights` is absent until the model has been trained.
+
+    recipe: how it is trained, as resolved. command: what made the weights. episodes (few-shot) or epochs: how long.
+    """
+
+    name: str
+    summary: str
+    arch: Arch
+    recipe: dict[str, Any] = Field(default_factory=dict)
+    command: str = ""
+    episodes: int | None = Field(default=None, ge=0)
+    epochs: int | None = Field(default=None, ge=0)
+    measured: tuple[Measured, ...] = ()
+    weights: WeightsFile | None = None
+    source: str = ""
+    licence: str = ""
+
+
+def load_card(name: PathLike) -> tuple[ModelCard, Path]:
+    """The card of a model, by name or path, and the folder that holds it."""
+    path = find_content("model", name)
+    return build(ModelCard, read_yaml(path), str(path)), path.parent
+
+
+def build_model(card: ModelCard, folder: Path) -> nn.Module:
+    """A fresh, untrained module of the card's architecture."""
+    return build_arch(card.arch.name, card.arch.args, folder, where=f"model {card.name!r}, arch")
+
+
+def load_model(name: PathLike) -> nn.Module:
+    """The trained module in eval mode, with `.card`; its weights are checked against the card's SHA-256."""
+    card, folder = load_card(name)
+    path = verify_weights(card, folder)
+    state, layers = unpack(path)
+    module = build_model(card, folder)
+    load_state(module, state, layers, str(path))
+    return attach_card(module.eval(), card)
+
+
+def save_model(
+    folder: PathLike, module: nn.Module, card: ModelCard, half: bool = False, extra: Mapping[str, bytes] | None = None
+) -> ModelCard:
+    """Write `folder` with the packed weights and `card`; gives back the card with its weights entry.
+
+    All or nothing: a folder that was not there appears whole; in one that was, the card is replaced last.
+    half: float16 for what is not packed (float controllers). extra: further files, name -> content.
+    """
+    data = pack(module, half)
+    weights = WeightsFile(sha256=hashlib.sha256(data).hexdigest(), bytes=len(data))
+    card = card.model_copy(update={"weights": weights})
+    write_folder(Path(folder), {**(extra or {}), WEIGHTS: data, CARD: card_text(card).encode()})
+    return card
+
+
+def card_text(card: ModelCard) -> str:
+    """The YAML of a card, without the keys that say nothing."""
+    return write_yaml({key: value for key, value in card.to_dict().items() if value not in (None, "", [], {})})
+
+
+def verify_weights(card: ModelCard, folder: Path) -> Path:
+    """The path of the card's weights, once their size and SHA-256 are those of the card."""
+    if card.weights is None:
+        trained = ", ".join(content_names("model"))
+        step = f"Train it with `imc-sim train {card.name}`."
+        raise CheckpointError(f"model {card.name!r}", "a card without weights", f"a trained model of: {trained}", step)
+    path = folder / card.weights.file
+    step = "Take an undamaged copy, or, where the change was meant, write the card anew."
+    if not path.is_file():
+        raise CheckpointError(str(path), "no such file", "the weights that the card names", step)
+    if path.stat().st_size != card.weights.bytes:
+        got = f"{path.stat().st_size} bytes"
+        raise CheckpointError(str(path), got, f"{card.weights.bytes} bytes, as its card says", step)
+    sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+    if sha256 != card.weights.sha256:
+        raise CheckpointError(str(path), f"SHA-256 {sha256}", f"{card.weights.sha256}, as its card says", step)
+    return path
+
+
+def load_state(module: nn.Module, state: dict[str, Tensor], layers: Header, where: str) -> None:
+    """Put `state` and the scale rules of packed `layers` into `module`; every key and shape must fit."""
+    own = module.state_dict()
+    wrong = [
+        f"{k} {tuple(state[k].shape)}, not {tuple(own[k].shape)}" for k in own if k in state and _differ(own, state, k)
+    ]
+    missing, extra = [k for k in own if k not in state], [k for k in state if k not in own]
+    faults = [_few("missing", missing), _few("unexpected", extra), _few("wrong shape:", wrong)]
+    if missing or extra or wrong:
+        step = "Name the architecture that the weights were trained with."
+        kind = type(module).__name__
+        raise CheckpointError(where, "; ".join(f for f in faults if f), f"the {len(own)} tensors of {kind}", step)
+    module.load_state_dict(state, strict=True)
+    for name, entry in layers.items():
+        layer = module.get_submodule(name)
+        if isinstance(layer, ProductLayer) and "scale" in entry:
+            layer.int8_scale = entry["scale"]
+
+
+def attach_card(module: nn.Module, card: ModelCard) -> nn.Module:
+    """`module` with `card` as its attribute `.card`."""
+    object.__setattr__(module, "card", card)
+    return module
+
+
+def card_of(module: nn.Module) -> ModelCard | None:
+    """The card that `module` was loaded with, if any."""
+    card = vars(module).get("card")
+    return card if isinstance(card, ModelCard) else None
+
+
+def _differ(own: dict[str, Tensor], state: dict[str, Tensor], key: str) -> bool:
+    return own[key].shape != state[key].shape
+
+
+def _few(what: str, names: list[str], limit: int = 4) -> str:
+    more = f" and {len(names) - limit} more" if len(names) > limit else ""
+    return f"{what} {', '.join(names[:limit])}{more}" if names else ""

@@ -1,0 +1,139 @@
+"""Layers whose core is one matrix product, each with a binarization policy.
+
+Every layer is `rescale(product(operand(x), weight_operand()))`. The three parts are public because the
+mapping replaces exactly the middle one by a crossbar: what drives the word lines is `operand(x)`, what the
+cells store is `weight_operand()`, and what the digital periphery does afterwards is `rescale`.
+"""
+
+from __future__ import annotations
+
+import abc
+import math
+from typing import Literal, final
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from imc_sim._errors import InputError
+from imc_sim.nn._binarize import (
+    binary_activation,
+    binary_weight,
+    integer_levels,
+    sample_mean,
+    standardise,
+    two_valued,
+)
+
+Policy = Literal["float", "int8", "xnor"]
+POLICIES: tuple[Policy, ...] = ("float", "int8", "xnor")
+
+
+class ProductLayer(nn.Module, abc.ABC):
+    """A linear map with a policy for its operands.
+
+    policy `float`: weights and activations as they are. `int8`: weights as integers of 8 bits times one step
+    per layer, activations real. `xnor`: standardised weights and activations, both +-1, times a learned scale.
+    """
+
+    weight: nn.Parameter
+
+    def __init__(self, policy: Policy, bias: bool, outputs: int) -> None:
+        super().__init__()
+        if policy not in POLICIES:
+            raise InputError(f"{type(self).__name__}.policy", repr(policy), ", ".join(POLICIES), "Name one of them.")
+        self.policy: Policy = policy
+        self.int8_scale = "absmax"
+        self.bias = nn.Parameter(torch.zeros(outputs)) if bias else None
+
+    @abc.abstractmethod
+    def product(self, a: Tensor, w: Tensor) -> Tensor:
+        """The bare product of operands: activations [batch, …] with weights shaped as `weight`."""
+
+    @abc.abstractmethod
+    def _scaled(self, y: Tensor) -> Tensor:
+        """Apply alpha and bias in the order of this kind of layer."""
+
+    def operand(self, x: Tensor) -> Tensor:
+        """What drives the word lines: x itself, or +-1 of the standardised sample."""
+        if self.policy != "xnor":
+            return x
+        if torch.is_grad_enabled():
+            return binary_activation(standardise(x.float()))
+        # The standard deviation does not change a sign: inference compares with the mean alone.
+        return two_valued(x - sample_mean(x))
+
+    def weight_operand(self) -> Tensor:
+        """What the cells store: +-1 (xnor), integers of 8 bits (int8) or the weights (float)."""
+        if self.policy == "xnor":
+            return binary_weight(standardise(self.weight))
+        return self._integers()[0] if self.policy == "int8" else self.weight
+
+    def rescale(self, y: Tensor) -> Tensor:
+        """Digital work after the product: step of the integers, alpha, bias."""
+        return self._scaled(y * self._integers()[1] if self.policy == "int8" else y)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.rescale(self.digital_product(self.operand(x), self.weight_operand()))
+
+    def digital_product(self, a: Tensor, w: Tensor) -> Tensor:
+        """`product` so that inference does not depend on the batch: +-1 sums are exact in float32, real
+        operands multiply in double precision, whose rounding a later sign does not see."""
+        if self.training or self.policy == "xnor":
+            return self.product(a, w)
+        return self.product(a.double(), w.double()).to(a.dtype)
+
+    def _integers(self) -> tuple[Tensor, Tensor]:
+        return integer_levels(self.weight, scale=self.int8_scale)
+
+    def extra_repr(self) -> str:
+        return f"{tuple(self.weight.shape)}, policy={self.policy}"
+
+
+@final
+class Conv2d(ProductLayer):
+    """2-D convolution, square kernel. Weight [out, in, k, k]; xnor: one alpha per filter, [out, 1, 1].
+
+    xnor: y = alpha (conv + bias); other policies: y = conv + bias. alpha starts at the mean |w| per filter.
+    """
+
+    def __init__(
+        self, channels_in: int, channels_out: int, kernel: int, policy: Policy = "float", bias: bool = True,
+        stride: int = 1, padding: int = 0,
+    ) -> None:  # fmt: skip
+        super().__init__(policy, bias, channels_out)
+        self.kernel, self.stride, self.padding = kernel, stride, padding
+        bound = 1 / math.sqrt(channels_in * kernel * kernel)
+        self.weight = nn.Parameter(torch.empty(channels_out, channels_in, kernel, kernel).uniform_(-bound, bound))
+        if policy == "xnor":
+            self.alpha = nn.Parameter(self.weight.detach().abs().mean((1, 2, 3)).reshape(-1, 1, 1))
+
+    def product(self, a: Tensor, w: Tensor) -> Tensor:
+        a = a.contiguous(memory_format=torch.channels_last)
+        w = w.contiguous(memory_format=torch.channels_last)
+        return F.conv2d(a, w, stride=self.stride, padding=self.padding)
+
+    def _scaled(self, y: Tensor) -> Tensor:
+        if self.bias is not None:
+            y = y + self.bias.reshape(-1, 1, 1)
+        return y * self.alpha if self.policy == "xnor" else y
+
+
+@final
+class Linear(ProductLayer):
+    """Fully connected layer. Weight [out, in]; xnor: y = (product + bias) alpha with one scalar alpha."""
+
+    def __init__(self, inputs: int, outputs: int, policy: Policy = "float", bias: bool = True) -> None:
+        super().__init__(policy, bias, outputs)
+        bound = 1 / math.sqrt(inputs)
+        self.weight = nn.Parameter(torch.empty(outputs, inputs).uniform_(-bound, bound))
+        if policy == "xnor":
+            self.alpha = nn.Parameter(self.weight.detach().abs().mean())
+
+    def product(self, a: Tensor, w: Tensor) -> Tensor:
+        return F.linear(a, w)
+
+    def _scaled(self, y: Tensor) -> Tensor:
+        if self.bias is not None:
+            y = y + self.bias
+        return y * self.alpha if self.policy == "xnor" else y

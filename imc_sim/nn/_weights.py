@@ -1,0 +1,158 @@
+"""Compact weights: what the cells will hold, in the fewest bytes that give it back exactly.
+
+A safetensors file. For a layer NAME that multiplies +-1 weights the file holds `NAME.weight#bits` (uint8, eight
+signs a byte, first weight in the highest bit); for 8-bit weights `NAME.weight#int8` (or `#int16`, where a signed
+maximum lets integers pass 127) and `NAME.weight#max` (float32: the magnitude that the scale was taken from, so
+that step = max / 127 comes out to the bit). Everything else is stored under its own name. The metadata hold one
+JSON text, key `imc_sim`, with the format's version and, per packed layer, its form, shape and scale rule.
+
+A packed layer's `weight_operand()` and step are those of the saved one to the bit; where packing could not give
+that (a constant filter, say), the layer is stored as float32 instead.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor, nn
+
+from imc_sim._errors import CheckpointError
+from imc_sim.config import canonical_json
+from imc_sim.nn._layers import ProductLayer
+
+FORMAT = "imc_sim-weights-1"
+_TOP = 127
+_WHOLE = {"int8": torch.int8, "int16": torch.int16}
+_RETRAIN = "Take an undamaged copy, or train the model again."
+
+Header = dict[str, Any]
+
+
+def pack(module: nn.Module, half: bool = False) -> bytes:
+    """The bytes of the safetensors file of `module`, in float32; equal modules give equal bytes.
+
+    half: store what is not packed as float16 (relative error up to 5e-4), for float controllers.
+    """
+    module = copy.deepcopy(module).to("cpu", torch.float32)
+    state: dict[str, Tensor] = module.state_dict()
+    refuse_not_finite(state, "the model to save")
+    tensors: dict[str, Tensor] = {}
+    layers: Header = {}
+    for name, value in state.items():
+        owner, _, leaf = name.rpartition(".")
+        layer = module.get_submodule(owner)
+        if leaf != "weight" or not isinstance(layer, ProductLayer) or layer.policy == "float":
+            tensors[name] = _plain(value, half)
+            continue
+        layers[owner], parts = _pack_layer(layer)
+        tensors |= {f"{name}{part}": tensor for part, tensor in parts.items()}
+    refuse_not_finite(tensors, "the model to save, as float16" if half else "the model to save")
+    return save(tensors, metadata={"imc_sim": canonical_json({"format": FORMAT, "layers": layers})})
+
+
+def unpack(path: Path) -> tuple[dict[str, Tensor], Header]:
+    """The full state dict of the file at `path`, and {layer: {form, shape, scale}} of what was packed in it."""
+    tensors, header = read_tensors(path)
+    layers = _header(header, path)
+    for name, entry in layers.items():
+        key = f"{name}.weight".lstrip(".")  # the module itself has the empty name
+        try:
+            tensors[key] = _unpack_layer(key, entry, tensors)
+        except (KeyError, ValueError, RuntimeError) as error:
+            raise CheckpointError(str(path), f"layer {name!r}: {error}", "the packed form", _RETRAIN) from error
+    refuse_not_finite(tensors, str(path))
+    return tensors, layers
+
+
+def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Tensors and metadata of a safetensors file, as stored."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            return {key: file.get_tensor(key) for key in file.keys()}, file.metadata() or {}  # noqa: SIM118 no dict
+    except SafetensorError as error:
+        got = f"{path.stat().st_size} bytes that do not decode ({error})"
+        raise CheckpointError(str(path), got, "a whole safetensors file", _RETRAIN) from error
+    except OSError as error:
+        raise CheckpointError(str(path), str(error), "a readable file", "Check the path and its rights.") from error
+
+
+def refuse_not_finite(tensors: dict[str, Tensor], where: str) -> None:
+    """Raise where a weight is NaN or infinite."""
+    for name, tensor in tensors.items():
+        if tensor.is_floating_point() and not torch.isfinite(tensor).all():
+            bad = int((~torch.isfinite(tensor)).sum())
+            got = f"{bad} of {tensor.numel()} values of {name!r} NaN or infinite"
+            raise CheckpointError(where, got, "finite weights", "Take a checkpoint from before training diverged.")
+
+
+def _plain(value: Tensor, half: bool) -> Tensor:
+    value = value.detach().clone().contiguous()
+    return value.to(torch.float16) if half and value.is_floating_point() else value
+
+
+def _pack_layer(layer: ProductLayer) -> tuple[Header, dict[str, Tensor]]:
+    """Entry and parts (suffix of the key -> tensor) of a layer, in the smallest form that behaves identically."""
+    with torch.no_grad():
+        entry, parts = _bits(layer) if layer.policy == "xnor" else _integers(layer)
+        if _same(layer, _unpack_layer("", entry, dict(parts))):
+            return entry, parts
+    return entry | {"form": "plain"}, {"": _plain(layer.weight, half=False)}
+
+
+def _bits(layer: ProductLayer) -> tuple[Header, dict[str, Tensor]]:
+    positive = (layer.weight_operand() > 0).numpy().reshape(-1)
+    entry = {"form": "bits", "shape": list(layer.weight.shape)}
+    return entry, {"#bits": torch.from_numpy(np.packbits(positive))}
+
+
+def _integers(layer: ProductLayer) -> tuple[Header, dict[str, Tensor]]:
+    whole, weight = layer.weight_operand(), layer.weight.detach()
+    form = "int8" if whole.abs().max() <= _TOP else "int16"
+    largest = weight.abs().max() if layer.int8_scale == "absmax" else weight.max()
+    limits = torch.iinfo(_WHOLE[form])
+    entry = {"form": form, "shape": list(weight.shape), "scale": layer.int8_scale}
+    integers = whole.round().clamp(limits.min, limits.max).to(_WHOLE[form])
+    return entry, {f"#{form}": integers, "#max": largest.clone()}
+
+
+def _unpack_layer(key: str, entry: Header, tensors: dict[str, Tensor]) -> Tensor:
+    """Weight of one packed layer; takes its parts out of `tensors`."""
+    form, shape = entry["form"], tuple(entry["shape"])
+    if form == "plain":
+        return tensors.pop(key)
+    if form == "bits":
+        bits = np.unpackbits(tensors.pop(f"{key}#bits").numpy(), count=int(np.prod(shape)))
+        return torch.from_numpy(bits.astype(np.float32) * 2 - 1).reshape(shape)
+    if form not in _WHOLE:
+        raise ValueError(f"form {form!r}")
+    whole, largest = tensors.pop(f"{key}#{form}").float(), tensors.pop(f"{key}#max")
+    # At 127 the weight is the magnitude itself, not 127 times a rounded step: the step is then the same float.
+    return torch.where(whole.abs() == _TOP, largest * whole.sign(), whole * (largest / _TOP)).reshape(shape)
+
+
+def _same(layer: ProductLayer, decoded: Tensor) -> bool:
+    """Whether a layer with the `decoded` weight stores and rescales exactly as `layer` does."""
+    twin = copy.deepcopy(layer)
+    twin.weight.data = decoded
+    if not torch.equal(twin.weight_operand(), layer.weight_operand()):
+        return False
+    return layer.policy != "int8" or torch.equal(twin._integers()[1], layer._integers()[1])
+
+
+def _header(metadata: dict[str, str], path: Path) -> Header:
+    try:
+        header = json.loads(metadata["imc_sim"])
+        layers, version = dict(header["layers"]), header["format"]
+    except (KeyError, TypeError, ValueError) as error:
+        step = "Import foreign weights with `imc-sim import`."
+        raise CheckpointError(str(path), "a safetensors file without our header", FORMAT, step) from error
+    if version != FORMAT:
+        raise CheckpointError(str(path), f"format {version!r}", FORMAT, "Update imc_sim.")
+    return layers

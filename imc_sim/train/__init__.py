@@ -1,0 +1,18 @@
+"""Training by recipe, with resume."""
+
+from imc_sim.train._episodic import EpisodicTrainer, Progress, episode_loss, training_episode
+from imc_sim.train._recipe import EpisodicRecipe, Measurement
+from imc_sim.train._train import initialised, measure_model, recipe_of, train_model
+
+__all__ = [
+    "EpisodicRecipe",
+    "EpisodicTrainer",
+    "Measurement",
+    "Progress",
+    "episode_loss",
+    "initialised",
+    "measure_model",
+    "recipe_of",
+    "train_model",
+    "training_episode",
+]

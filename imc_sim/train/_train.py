@@ -1,0 +1,67 @@
+"""From a card's recipe to a trained, measured model folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from imc_sim._errors import InputError
+from imc_sim.config import build
+from imc_sim.evaluate import few_shot_accuracy
+from imc_sim.nn import Measured, ModelCard, ProductLayer, build_model, load_card, load_model, save_model
+from imc_sim.train._episodic import EpisodicTrainer, Progress
+from imc_sim.train._recipe import EpisodicRecipe, Measurement
+
+
+def train_model(
+    name: str, out: Path | None = None, resume: bool = False, device: str = "cpu", progress: Progress | None = None
+) -> Path:
+    """Train the architecture of card `name` by its recipe into folder `out` (default: runs/<name>).
+
+    The folder receives model.yaml and weights.safetensors, with checkpoint.pt and training.jsonl beside them.
+    Every measurement of the recipe is made on the weights as they were saved. Returns the folder.
+    """
+    card, base = load_card(name)
+    recipe = recipe_of(card, str(base))
+    folder = out or Path("runs") / card.name
+    model = initialised(card, recipe.seed, base)
+    EpisodicTrainer(model, recipe, folder, device).run(resume, progress)
+    done = {"recipe": recipe.to_dict(), "episodes": recipe.episodes, "measured": (), "weights": None}
+    save_model(folder, model.cpu(), card.model_copy(update=done), half=_is_float(model))
+    return measure_model(folder)
+
+
+def measure_model(folder: Path) -> Path:
+    """Make every measurement of the recipe on the model saved in `folder`; write the figures into its card."""
+    model = load_model(folder)
+    card, _ = load_card(folder)
+    measured = tuple(_measure(model, wanted) for wanted in recipe_of(card, str(folder)).measure)
+    save_model(folder, model, card.model_copy(update={"measured": measured}), half=_is_float(model))
+    return folder
+
+
+def recipe_of(card: ModelCard, where: str) -> EpisodicRecipe:
+    """The recipe of a card, validated."""
+    if not card.recipe:
+        raise InputError(f"{where}, recipe", "a card without a recipe", "a `recipe:` block", "Say how to train it.")
+    return build(EpisodicRecipe, card.recipe, where=f"{where}, recipe")
+
+
+def initialised(card: ModelCard, seed: int, base: Path) -> nn.Module:
+    """The card's architecture with the weights that training starts from."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return build_model(card, base)
+
+
+def _measure(model: nn.Module, wanted: Measurement) -> Measured:
+    accuracy = few_shot_accuracy(model, wanted.task)
+    low, high = accuracy.interval()
+    figures = {"accuracy": accuracy.mean, "interval": (max(low, 0.0), min(high, 1.0))}
+    return Measured(task=wanted.task.to_dict(), published=wanted.published, note=wanted.note, **figures)
+
+
+def _is_float(model: nn.Module) -> bool:
+    return all(m.policy == "float" for m in model.modules() if isinstance(m, ProductLayer))

@@ -1,0 +1,47 @@
+"""Running the command line, in this process and in one of its own."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from imc_sim.cli import main
+
+
+class Ran(NamedTuple):
+    """What a command did."""
+
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Ran]:
+    """Run `imc-sim …` in this process."""
+    monkeypatch.delenv("IMC_SIM_DEBUG", raising=False)
+
+    def call(*argv: str) -> Ran:
+        code = main([str(a) for a in argv])
+        captured = capsys.readouterr()
+        return Ran(code, captured.out, captured.err)
+
+    return call
+
+
+@pytest.fixture
+def python(repository: Path) -> Callable[..., Ran]:
+    """Run a Python program of its own that can import the package."""
+
+    def call(*argv: str, cwd: Path | None = None) -> Ran:
+        env = os.environ | {"PYTHONPATH": str(repository)}
+        done = subprocess.run([sys.executable, *argv], capture_output=True, text=True, env=env, cwd=cwd, timeout=120)
+        return Ran(done.returncode, done.stdout, done.stderr)
+
+    return call

@@ -1,0 +1,140 @@
+"""The command line as a whole: help, speed, exit codes, errors in one line."""
+
+from __future__ import annotations
+
+import errno
+import re
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+import typer
+
+from imc_sim._errors import InputError
+from imc_sim.cli import _app, app, main
+
+VERBS = ("run", "plot", "report", "train", "evaluate", "map", "import", "list", "data", "doctor")
+
+
+def test_help_names_every_verb(run: Callable) -> None:
+    ran = run("--help")
+    assert ran.code == 0
+    assert all(re.search(rf"^  {verb}\s+\w", ran.out, re.MULTILINE) for verb in VERBS)
+    assert "..." not in ran.out, "a first sentence too long for the list of commands"
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_has_help_for_each_option(verb: str, run: Callable) -> None:
+    ran = run(verb, "--help")
+    assert ran.code == 0
+    options = re.findall(r"^  (--[\w-]+)(.*(?:\n {10,}.*)*)", ran.out, re.MULTILINE)
+    assert options
+    for option, text in options:
+        assert re.search(r"[a-z]{2,}.*\s[a-z]", text), option
+
+
+@pytest.mark.parametrize("argv", [["--help"], ["--version"], ["list", "models"], ["list", "chips"], ["list", "studies"],
+                                  ["list", "datasets"], ["list", "archs"], ["run", "--help"]])  # fmt: skip
+def test_help_and_lists_load_no_torch(argv: list[str], python: Callable) -> None:
+    heavy = {"torch", "matplotlib", "scipy", "pandas", "sklearn"}
+    program = (
+        f"import sys; from imc_sim.cli import main; code = main({argv!r}); "
+        f"loaded = sorted(set(sys.modules) & {heavy!r}); print('loaded', *loaded); sys.exit(code)"
+    )
+    ran = python("-c", program)
+    assert ran.code == 0, ran.err
+    assert ran.out.splitlines()[-1] == "loaded"
+
+
+def test_help_takes_less_than_a_second(python: Callable) -> None:
+    def seconds() -> float:
+        start = time.perf_counter()
+        assert python("-m", "imc_sim.cli", "--help").code == 0
+        return time.perf_counter() - start
+
+    assert min(seconds() for _ in range(3)) < 1.0
+
+
+def test_version(run: Callable) -> None:
+    assert re.fullmatch(r"imc-sim (\d+\.\d+\.\d+|not installed)\n", run("--version").out)
+
+
+@pytest.mark.parametrize("argv", [[], ["bogus"], ["list"], ["list", "chip"], ["map", "x"], ["list", "chips", "--odd"],
+                                  ["evaluate", "x", "--chips", "0"], ["evaluate", "x", "--chips", "many"]])  # fmt: skip
+def test_wrong_usage_is_exit_code_2(argv: list[str], run: Callable) -> None:
+    ran = run(*argv)
+    assert ran.code == 2
+    assert "Traceback" not in ran.out + ran.err
+
+
+@pytest.mark.parametrize("argv", [["map", "no_such_model", "no_such_chip"], ["evaluate", "no_such_model"],
+                                  ["train", "no_such_model"], ["import", "no.pth", "--arch", "batmann", "--out", "x"],
+                                  ["run", "no_such_study"]])  # fmt: skip
+def test_bad_names_give_one_line(
+    argv: list[str], run: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    ran = run(*argv)
+    assert ran.code == 2
+    assert ran.out == ""
+    assert len([line for line in ran.err.splitlines() if line.startswith("imc-sim: ")]) == 1
+    assert "no" in ran.err
+    assert "Traceback" not in ran.err
+    assert list(tmp_path.iterdir()) == []
+
+
+def raising(error: BaseException, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let `imc-sim doctor` raise `error`."""
+    broken = typer.Typer(pretty_exceptions_enable=False, rich_markup_mode=None)
+
+    @broken.callback()
+    def _options() -> None: ...
+
+    @broken.command("doctor")
+    def _doctor() -> None:
+        raise error
+
+    monkeypatch.setattr(_app, "app", broken)
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "text"),
+    [
+        (InputError("tile.rows", 0, "1 or more", "Set it."), 2, "tile.rows: got 0; allowed: 1 or more. Set it."),
+        (OSError(errno.ENOSPC, "No space left on device", "out/trials.jsonl"), 2, "out/trials.jsonl: no space left"),
+        (OSError(errno.ENOSPC, "No space left on device"), 2, "an output of this command"),
+        (PermissionError(errno.EACCES, "Permission denied", "/root/x"), 2, "/root/x: Permission denied"),
+        (KeyboardInterrupt(), 130, "interrupted"),
+        (typer.Exit(1), 1, ""),
+        (RuntimeError("odd"), 1, "RuntimeError: odd. This is a fault of imc-sim; IMC_SIM_DEBUG=1"),
+    ],
+)
+def test_errors(error: BaseException, code: int, text: str, run: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
+    raising(error, monkeypatch)
+    ran = run("doctor")
+    assert ran.code == code
+    assert text in ran.err
+    assert len(ran.err.splitlines()) == bool(text)
+
+
+def test_debug_lets_the_traceback_through(monkeypatch: pytest.MonkeyPatch) -> None:
+    raising(RuntimeError("odd"), monkeypatch)
+    monkeypatch.setenv("IMC_SIM_DEBUG", "1")
+    with pytest.raises(RuntimeError, match="odd"):
+        main(["doctor"])
+
+
+def test_a_closed_pipe_is_no_fault(python: Callable, repository: Path) -> None:
+    program = (
+        "import subprocess, sys; "
+        "p = subprocess.Popen([sys.executable, '-m', 'imc_sim.cli', 'list', 'archs'], stdout=subprocess.PIPE, "
+        "stderr=subprocess.PIPE); p.stdout.close(); print(p.stderr.read().decode()); p.wait()"
+    )
+    assert "Traceback" not in python("-c", program, cwd=repository).out
+
+
+def test_app_is_the_command() -> None:
+    assert isinstance(app, typer.Typer)
+    assert torch.get_num_threads() == 1

@@ -1,0 +1,124 @@
+"""The verbs of the store: list, import, map, doctor, data."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from imc_sim.config import content_names
+from imc_sim.nn import BatmannController
+from imc_sim.nn._card import load_card
+
+ARGS = {"kind": "xnor", "width": 4, "dim": 8, "size": 28}
+
+
+@pytest.fixture
+def checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A checkpoint in a working folder of its own."""
+    monkeypatch.chdir(tmp_path)
+    torch.manual_seed(2)
+    torch.save(BatmannController(**ARGS).state_dict(), tmp_path / "best.pth")
+    return tmp_path / "best.pth"
+
+
+@pytest.mark.parametrize(("what", "kind"), [("models", "model"), ("chips", "chip"), ("studies", "study")])
+def test_list_shows_all_content_with_a_summary(what: str, kind: str, run: Callable) -> None:
+    ran = run("list", what)
+    names = content_names(kind)  # type: ignore[arg-type]
+    assert names, f"nothing is shipped in {what}"
+    lines = ran.out.splitlines()
+    assert lines[0].split() == ["name", "summary"]
+    assert [line.split()[0] for line in lines[1:]] == names
+    assert all(len(line.split()) > 2 for line in lines[1:]), "a summary is missing"
+    assert "cannot be read" not in ran.out
+
+
+def test_list_survives_a_broken_file(run: Callable, checkpoint: Path) -> None:
+    (checkpoint.parent / "device_configs").mkdir()
+    (checkpoint.parent / "device_configs" / "odd.yaml").write_text("a: 1\na: 2\n")
+    ran = run("list", "chips")
+    assert ran.code == 0
+    assert "a second 'a'" in next(line for line in ran.out.splitlines() if line.startswith("odd "))
+
+
+def test_list_datasets_and_archs(run: Callable) -> None:
+    assert {"omniglot", "glyphs"} <= {line.split()[0] for line in run("list", "datasets").out.splitlines()}
+    assert "batmann" in run("list", "archs").out
+
+
+def test_import_then_list_then_map(run: Callable, checkpoint: Path) -> None:
+    ran = run("import", str(checkpoint), "--arch", "batmann", "--out", "models/mine")
+    assert ran.code == 0
+    assert "kind=xnor" in ran.out
+    assert "mine" in run("list", "models").out
+    assert load_card("mine")[0].summary == "imported from best.pth"
+    table = run("map", "mine", "ideal")
+    assert table.code == 0, table.err
+    assert "features.conv2" in table.out
+    report = json.loads(run("map", "mine", "ideal", "--json").out)
+    assert [row["layer"] for row in report["layers"]][-1] == "fc1"
+
+
+def test_import_with_arguments(run: Callable, checkpoint: Path) -> None:
+    ran = run(
+        "import", str(checkpoint), "--arch", "batmann", "--out", "m", "--arg", "size=30", "--arg", "bias_init=0.5"
+    )
+    assert ran.code == 0, ran.err
+    assert load_card("m")[0].arch.args["size"] == 30
+
+
+@pytest.mark.parametrize(
+    ("extra", "text"),
+    [
+        (["--arg", "size"], "key=value"),
+        (["--arg", "kind=xnorr"], "Did you mean 'xnor'"),
+        (["--arg", "size=64"], "wrong shape"),
+    ],
+)
+def test_import_refuses_and_leaves_nothing(extra: list[str], text: str, run: Callable, checkpoint: Path) -> None:
+    ran = run("import", str(checkpoint), "--arch", "batmann", "--out", "models/mine", *extra)
+    assert ran.code == 2
+    assert text in ran.err
+    assert list(checkpoint.parent.iterdir()) == [checkpoint]
+
+
+def test_doctor(run: Callable) -> None:
+    ran = run("doctor")
+    assert ran.code == 0, ran.out + ran.err
+    assert "torch 2." in ran.out
+    assert "omniglot" in ran.out
+    assert f"{len(content_names('model'))} models" in ran.out
+    assert "every model's weights are those of its card" in ran.out
+
+
+def test_doctor_finds_a_damaged_model(run: Callable, checkpoint: Path) -> None:
+    run("import", str(checkpoint), "--arch", "batmann", "--out", "models/mine")
+    path = checkpoint.parent / "models" / "mine" / "weights.safetensors"
+    path.write_bytes(path.read_bytes()[:-1])
+    ran = run("doctor")
+    assert ran.code == 1
+    assert "model 'mine'" in ran.out
+
+
+def test_data_check_of_what_is_there(run: Callable, data_root: Path) -> None:
+    ran = run("data", "check", "mnist")
+    assert ran.code == 0, ran.out
+    assert str(data_root) in ran.out
+
+
+def test_data_missing_and_misspelt(run: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("IMC_SIM_DATA", str(tmp_path))
+    ran = run("data", "check", "mnist")
+    assert ran.code in {1, 2}
+    assert str(tmp_path) in ran.out + ran.err
+    assert "imc-sim data fetch mnist" in ran.out + ran.err
+    ran = run("data", "check", "mnits")
+    assert ran.code == 2
+    assert "mnist" in ran.err
+    ran = run("data", "fetch", "mnits")
+    assert ran.code == 2
+    assert "mnist" in ran.err

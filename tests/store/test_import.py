@@ -1,0 +1,211 @@
+"""Foreign checkpoints: what is read, what is refused, and that nothing in them ever runs."""
+
+from __future__ import annotations
+
+import os
+import pickle
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from imc_sim._errors import CheckpointError, InputError
+from imc_sim.mapping._import import import_checkpoint
+from imc_sim.nn import BatmannController, ProductLayer
+from imc_sim.nn._card import load_model
+
+SMALL = {"width": 4, "dim": 8, "size": 28, "channels_in": 1}
+
+
+def original(kind: str) -> BatmannController:
+    """A controller as the original code computes it: with the signed maximum as scale."""
+    torch.manual_seed(11)
+    model = BatmannController(kind, **SMALL).eval()
+    for layer in model.modules():
+        if isinstance(layer, ProductLayer):
+            layer.int8_scale = "signed_max"
+    return model
+
+
+@pytest.mark.parametrize("kind", ["float", "xnor", "xnor_binary_fc"])
+def test_the_original_layout_is_recognised(kind: str, tmp_path: Path) -> None:
+    model = original(kind)
+    torch.save({f"module.{key}": value for key, value in model.state_dict().items()}, tmp_path / "best.pth")
+    report = import_checkpoint(tmp_path / "best.pth", "batmann", tmp_path / "models" / "mine")
+    assert report.card.arch.args == {"kind": kind, **SMALL}
+    assert "prefix 'module.' stripped" in report.to_text()
+    assert report.tensors == len(model.state_dict())
+    x = torch.randn(3, 1, 28, 28)
+    with torch.no_grad():
+        assert torch.equal(load_model(tmp_path / "models" / "mine")(x), model(x))
+
+
+def test_integers_beyond_eight_bits_are_kept_and_said(tmp_path: Path) -> None:
+    model = original("xnor")
+    with torch.no_grad():
+        model.fc1.weight[2, 3] = -5 * model.fc1.weight.max()
+    torch.save(model.state_dict(), tmp_path / "best.pth")
+    report = import_checkpoint(tmp_path / "best.pth", "batmann", tmp_path / "mine")
+    assert any("fc1: integers down to -635" in note for note in report.notes)
+    loaded = load_model(tmp_path / "mine")
+    assert loaded.get_submodule("fc1").int8_scale == "signed_max"
+    x = torch.randn(3, 1, 28, 28)
+    with torch.no_grad():
+        assert torch.equal(loaded(x), model(x))
+
+
+@pytest.mark.parametrize("wrapper", ["state_dict", "model", "model_state_dict", "net"])
+def test_wrapped_state_dicts(wrapper: str, tmp_path: Path) -> None:
+    content = {"epoch": 3, "best": 0.9, wrapper: original("xnor").state_dict()}
+    torch.save(content, tmp_path / "c.pt")
+    report = import_checkpoint(tmp_path / "c.pt", "batmann", tmp_path / "mine")
+    assert any(f"key {wrapper!r}" in note for note in report.notes)
+
+
+def test_safetensors_and_double_precision(tmp_path: Path) -> None:
+    state = {key: value.double() for key, value in original("float").state_dict().items()}
+    save_file(state, tmp_path / "c.safetensors")
+    report = import_checkpoint(tmp_path / "c.safetensors", "batmann", tmp_path / "mine")
+    assert any("torch.float64 converted" in note for note in report.notes)
+    assert load_model(tmp_path / "mine").get_submodule("fc1").weight.dtype == torch.float32
+
+
+def test_scales_of_another_shape(tmp_path: Path) -> None:
+    model = original("xnor_binary_fc")
+    state = {key: value.flatten() if key.endswith("alpha") else value for key, value in model.state_dict().items()}
+    torch.save(state, tmp_path / "c.pt")
+    import_checkpoint(tmp_path / "c.pt", "batmann", tmp_path / "mine")
+    x = torch.randn(2, 1, 28, 28)
+    with torch.no_grad():
+        assert torch.equal(load_model(tmp_path / "mine")(x), model(x))
+
+
+def test_arguments_given_win(tmp_path: Path) -> None:
+    torch.save(original("float").state_dict(), tmp_path / "c.pt")
+    report = import_checkpoint(tmp_path / "c.pt", "batmann", tmp_path / "mine", {"size": 30})
+    assert report.card.arch.args["size"] == 30
+
+
+OWN = """
+import torch
+
+class Net(torch.nn.Sequential):
+    def __init__(self, wide: int) -> None:
+        super().__init__(torch.nn.Linear(2, wide))
+"""
+
+
+def test_an_own_architecture_travels_with_its_card(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "nets").mkdir()
+    (tmp_path / "nets" / "my_net.py").write_text(OWN)
+    state = nn.Sequential(nn.Linear(2, 3)).state_dict()
+    torch.save(state, "c.pt")
+    report = import_checkpoint("c.pt", "nets/my_net.py:Net", "models/mine", {"wide": 3})
+    assert report.card.arch.name == "./my_net.py:Net"
+    assert torch.equal(load_model("mine").state_dict()["0.weight"], state["0.weight"])
+
+
+class Bomb:
+    """A pickle that leaves a mark where it is run."""
+
+    def __init__(self, mark: Path) -> None:
+        self.mark = mark
+
+    def __reduce__(self) -> tuple[Any, tuple[str]]:
+        return os.system, (f"touch {self.mark}",)
+
+
+@pytest.mark.parametrize("protocol", [2, 4, 5])
+@pytest.mark.parametrize("how", ["pickle", "torch", "legacy torch"])
+def test_a_pickle_with_code_is_refused_and_not_run(how: str, protocol: int, tmp_path: Path) -> None:
+    mark, path = tmp_path / "mark", tmp_path / "evil.pth"
+    content = {"state_dict": original("xnor").state_dict(), "x": Bomb(mark)}
+    if how == "pickle":
+        path.write_bytes(pickle.dumps({"x": Bomb(mark)}, protocol=protocol))
+    else:
+        torch.save(content, path, pickle_protocol=protocol, _use_new_zipfile_serialization=how == "torch")
+    with pytest.raises(CheckpointError, match=r"would execute code on loading .*system.*nothing of it was run"):
+        import_checkpoint(path, "batmann", tmp_path / "models" / "mine")
+    assert not mark.exists()
+    assert not (tmp_path / "models").exists()
+
+
+def test_a_whole_pickled_module_is_refused_with_the_remedy(tmp_path: Path) -> None:
+    torch.save(nn.Linear(2, 2), tmp_path / "c.pt")
+    with pytest.raises(CheckpointError, match=r"torch\.nn\.modules\.linear\.Linear.*state_dict"):
+        import_checkpoint(tmp_path / "c.pt", "batmann", tmp_path / "mine")
+
+
+def test_the_bomb_would_have_worked(tmp_path: Path) -> None:
+    pickle.loads(pickle.dumps(Bomb(tmp_path / "mark")))
+    assert (tmp_path / "mark").exists()
+
+
+def broken(kind: str, path: Path) -> Path:
+    state: dict[str, Tensor] = dict(original("xnor").state_dict())
+    if kind == "nan":
+        state["features.conv2.weight"][0, 0, 0, 0] = float("nan")
+    elif kind == "missing":
+        del state["features.conv3.alpha"]
+    elif kind == "extra":
+        state["features.conv5.weight"] = torch.ones(2)
+    elif kind == "shape":
+        state["features.conv4.weight"] = torch.ones(4, 4, 5, 5)
+    elif kind == "rbnn":
+        state["features.conv2.R1"] = torch.eye(2)
+    elif kind == "other":
+        state = {"encoder.weight": torch.ones(2, 2)}
+    elif kind == "negative":
+        state["fc1.weight"] = -state["fc1.weight"].abs()
+    torch.save([1, 2] if kind == "list" else {"epoch": 3} if kind == "no state" else state, path)
+    if kind == "truncated":
+        path.write_bytes(path.read_bytes()[:2000])
+    if kind == "text":
+        path.write_text("not a checkpoint")
+    return path
+
+
+@pytest.mark.parametrize(
+    ("kind", "match"),
+    [
+        ("nan", "1 of 400 values of 'features.conv2.weight' NaN"),
+        ("missing", r"missing features\.conv3\.alpha"),
+        ("extra", r"unexpected features\.conv5\.weight"),
+        ("shape", r"wrong shape: features\.conv4\.weight \(4, 4, 5, 5\), not \(4, 4, 3, 3\)"),
+        ("rbnn", "RBNN"),
+        ("other", "--arch"),
+        ("negative", "positive"),
+        ("list", "a list"),
+        ("no state", "keys epoch"),
+        ("truncated", "cannot read"),
+        ("text", "no checkpoint in it"),
+    ],
+)
+def test_damaged_and_foreign_files(kind: str, match: str, tmp_path: Path) -> None:
+    path = broken(kind, tmp_path / "c.pth")
+    with pytest.raises(CheckpointError, match=match):
+        import_checkpoint(path, "batmann", tmp_path / "models" / "mine")
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_truncated_safetensors(tmp_path: Path) -> None:
+    path = tmp_path / "c.safetensors"
+    save_file(original("xnor").state_dict(), path)
+    path.write_bytes(path.read_bytes()[:-40])
+    with pytest.raises(CheckpointError, match="do not decode"):
+        import_checkpoint(path, "batmann", tmp_path / "mine")
+    assert not (tmp_path / "mine").exists()
+
+
+def test_no_file_and_a_taken_folder(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="no such file"):
+        import_checkpoint(tmp_path / "absent.pth", "batmann", tmp_path / "mine")
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "precious").touch()
+    torch.save(original("xnor").state_dict(), tmp_path / "c.pt")
+    with pytest.raises(InputError, match="does not exist yet"):
+        import_checkpoint(tmp_path / "c.pt", "batmann", tmp_path / "mine")

@@ -1,0 +1,246 @@
+"""The model store: cards, and every way in which a model folder can be wrong."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from imc_sim._errors import CheckpointError, InputError
+from imc_sim.config import content_names, read_yaml, write_yaml
+from imc_sim.nn import BatmannController
+from imc_sim.nn._archs import build_arch
+from imc_sim.nn._card import Arch, ModelCard, build_model, card_of, load_card, load_model, save_model, verify_weights
+
+ARGS = {"kind": "xnor", "width": 4, "dim": 8, "size": 28}
+
+
+def card(**changes: Any) -> ModelCard:
+    return ModelCard(**{"name": "tiny", "summary": "a tiny one", "arch": Arch(name="batmann", args=ARGS)} | changes)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A saved model."""
+    torch.manual_seed(3)
+    save_model(tmp_path / "models" / "tiny", BatmannController(**ARGS), card())
+    return tmp_path / "models" / "tiny"
+
+
+def rewrite(folder: Path, **changes: Any) -> None:
+    data = read_yaml(folder / "model.yaml")
+    (folder / "model.yaml").write_text(write_yaml(data | changes))
+
+
+def vouch(folder: Path) -> None:
+    """Make the card's hash that of the weights as they now are."""
+    content = (folder / "weights.safetensors").read_bytes()
+    weights = read_yaml(folder / "model.yaml")["weights"]
+    weights |= {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}
+    rewrite(folder, weights=weights)
+
+
+def test_round_trip_by_path_and_by_name(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("IMC_SIM_PATH", str(folder.parents[1]))
+    x = torch.randn(2, 1, 28, 28)
+    with torch.no_grad():
+        outputs = [load_model(where)(x) for where in (folder, str(folder / "model.yaml"), "tiny")]
+    assert torch.equal(outputs[0], outputs[1])
+    assert torch.equal(outputs[0], outputs[2])
+
+
+def test_loaded_model_is_in_eval_mode_with_its_card(folder: Path) -> None:
+    model = load_model(folder)
+    assert not model.training
+    found = card_of(model)
+    assert found is not None
+    assert found.weights is not None
+    assert found == load_card(folder)[0] == model.card
+    assert card_of(nn.ReLU()) is None
+
+
+def test_a_full_card_survives_writing(tmp_path: Path) -> None:
+    task = {"dataset": "omniglot", "way": 5, "shot": 1, "keys": "bipolar", "rotations": [0, 90]}
+    given = {
+        "recipe": {"kind": "episodic", "learning_rate": 5e-05, "keys": "float", "note": "no"},
+        "command": "imc-sim train tiny", "episodes": 6000,
+        "measured": [{"task": task, "accuracy": 0.944, "interval": [0.93, 0.95], "published": 0.944}],
+        "source": "this project", "licence": "MIT",
+    }  # fmt: skip
+    save_model(tmp_path / "m", BatmannController(**ARGS), card())
+    rewrite(tmp_path / "m", **given)
+    first, _ = load_card(tmp_path / "m")
+    again = save_model(tmp_path / "m", build_model(first, tmp_path), first)
+    second, _ = load_card(tmp_path / "m")
+    assert again == second
+    assert {key: value for key, value in second.to_dict().items() if key in given} == {
+        **given, "measured": [given["measured"][0] | {"note": ""}],
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("changes", "match"),
+    [
+        ({"archs": "batmann"}, "unknown key 'archs'.*'arch'"),
+        ({"arch": {"name": "batman"}}, "Did you mean 'batmann'"),
+        ({"arch": {"name": "batmann", "args": {"kind": "xnr"}}}, "Did you mean 'xnor'"),
+        ({"arch": {"name": "batmann", "args": {"widht": 3}}}, "widht"),
+        ({"arch": {"name": "./absent.py:Net"}}, "no file"),
+        ({"weights": None}, "imc-sim train tiny"),
+        ({"measured": [{"task": {}, "accuracy": 94.4, "interval": [0, 1]}]}, "measured.0.accuracy"),
+        ({"measured": [{"task": {}, "accuracy": 0.9, "interval": [0.95, 0.99]}]}, "interval"),
+    ],
+)
+def test_wrong_cards(changes: dict[str, Any], match: str, folder: Path) -> None:
+    rewrite(folder, **changes)
+    with pytest.raises(InputError, match=match):
+        load_model(folder)
+
+
+def test_truncated_weights(folder: Path) -> None:
+    path = folder / "weights.safetensors"
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(CheckpointError, match="bytes, as its card says"):
+        load_model(folder)
+    vouch(folder)
+    with pytest.raises(CheckpointError, match="do not decode"):
+        load_model(folder)
+
+
+def test_one_flipped_bit(folder: Path) -> None:
+    path = folder / "weights.safetensors"
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(CheckpointError, match="SHA-256"):
+        load_model(folder)
+
+
+def test_weights_gone(folder: Path) -> None:
+    (folder / "weights.safetensors").unlink()
+    with pytest.raises(CheckpointError, match="no such file"):
+        load_model(folder)
+
+
+def test_nan_in_stored_weights(folder: Path) -> None:
+    from safetensors.torch import save_file
+
+    from imc_sim.nn._weights import read_tensors
+
+    path = folder / "weights.safetensors"
+    tensors, header = read_tensors(path)
+    tensors["features.conv3.alpha"][1] = float("nan")
+    save_file(tensors, path, metadata=header)
+    vouch(folder)
+    with pytest.raises(CheckpointError, match=r"1 of 4 values of 'features.conv3.alpha' NaN"):
+        load_model(folder)
+
+
+def test_weights_of_another_architecture(folder: Path) -> None:
+    rewrite(folder, arch={"name": "batmann", "args": ARGS | {"kind": "float"}})
+    with pytest.raises(CheckpointError, match=r"missing features.conv1.bias.*unexpected features.conv2.alpha"):
+        load_model(folder)
+    rewrite(folder, arch={"name": "batmann", "args": ARGS | {"dim": 16}})
+    with pytest.raises(CheckpointError, match=r"wrong shape: .*fc1.weight \(8, 36\), not \(16, 36\)"):
+        load_model(folder)
+
+
+def test_long_lists_of_keys_are_cut(folder: Path) -> None:
+    rewrite(folder, arch={"name": "./other.py:Other"})
+    (folder / "other.py").write_text("import torch\nclass Other(torch.nn.Linear):\n    def __init__(self):\n"
+                                     "        super().__init__(2, 2)\n")  # fmt: skip
+    with pytest.raises(CheckpointError, match=r"and \d+ more"):
+        load_model(folder)
+
+
+OWN = """
+import torch
+from imc_sim.nn import Linear
+
+class Net(torch.nn.Module):
+    def __init__(self, wide: int = 3) -> None:
+        super().__init__()
+        self.inner = Linear(4, wide, "xnor")
+
+    def forward(self, x):
+        return self.inner(x)
+"""
+
+
+def test_an_own_architecture_by_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "my_net.py").write_text(OWN)
+    own = Arch(name="./my_net.py:Net", args={"wide": 5})
+    module = build_arch(own.name, own.args, tmp_path)
+    save_model(tmp_path / "mine", module, card(arch=own), extra={"my_net.py": OWN.encode()})
+    monkeypatch.chdir("/")
+    loaded = load_model(tmp_path / "mine")
+    x = torch.randn(2, 4)
+    assert torch.equal(loaded(x), module.eval()(x))
+
+
+@pytest.mark.parametrize(
+    ("arch", "match"),
+    [("./my_net.py:Nett", "Did you mean 'Net'"), ("./my_net.py", "FILE.py:CLASS"), ("./bad.py:Net", "SyntaxError")],
+)
+def test_wrong_own_architectures(arch: str, match: str, tmp_path: Path) -> None:
+    (tmp_path / "my_net.py").write_text(OWN)
+    (tmp_path / "bad.py").write_text("def def")
+    with pytest.raises(InputError, match=match):
+        build_arch(arch, {}, tmp_path)
+
+
+def full(*_: object) -> None:
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_a_full_disk_leaves_nothing_and_names_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("imc_sim.nn._store.os.fsync", full)
+    with pytest.raises(OSError, match=r"weights\.safetensors") as caught:
+        save_model(tmp_path / "deep" / "er" / "m", BatmannController(**ARGS), card())
+    assert caught.value.errno == errno.ENOSPC
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_full_disk_keeps_the_old_model(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    monkeypatch.setattr("imc_sim.nn._store.os.fsync", full)
+    with pytest.raises(OSError, match="No space"):
+        save_model(folder, BatmannController(**ARGS), card())
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+    assert [path.name for path in folder.parent.iterdir()] == ["tiny"]
+
+
+def test_saving_again_replaces_card_and_weights(folder: Path) -> None:
+    first = load_card(folder)[0]
+    torch.manual_seed(4)
+    second = save_model(folder, BatmannController(**ARGS), card(summary="better"))
+    assert first.weights != second.weights
+    assert load_model(folder).card == second
+    assert sorted(path.name for path in folder.iterdir()) == ["model.yaml", "weights.safetensors"]
+
+
+def test_a_diverged_model_writes_nothing(tmp_path: Path) -> None:
+    model = BatmannController(**ARGS)
+    with torch.no_grad():
+        model.fc1.weight[0, 0] = float("nan")
+    with pytest.raises(CheckpointError, match="NaN"):
+        save_model(tmp_path / "m", model, card())
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", content_names("model"))
+def test_shipped_models_are_whole(name: str) -> None:
+    found, folder = load_card(name)
+    assert found.name == name
+    assert found.summary
+    if found.weights is None:
+        build_model(found, folder)
+        return
+    verify_weights(found, folder)
+    assert load_model(name).card == found
+    assert found.weights.bytes < 3_000_000 or found.arch.args.get("kind") == "float"

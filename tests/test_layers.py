@@ -1,0 +1,29 @@
+"""The layers of the package, as import-linter sees them."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+
+def test_imports_go_down_only(repository: Path) -> None:
+    program = "import sys; from importlinter.cli import lint_imports_command; sys.exit(lint_imports_command())"
+    done = subprocess.run([sys.executable, "-c", program, "--no-cache"], capture_output=True, text=True, cwd=repository)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert re.search(r"Contracts: [3-9] kept, 0 broken", done.stdout)
+
+
+@pytest.mark.parametrize("package", ["imc_sim", "imc_sim.config", "imc_sim.cli"])
+def test_light_packages_load_no_torch(package: str, repository: Path) -> None:
+    program = f"import sys, {package}; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", program], cwd=repository).returncode == 0
+
+
+@pytest.mark.parametrize("package", ["imc_sim.plotting", "imc_sim.report"])
+def test_figures_and_reports_load_no_torch(package: str, repository: Path) -> None:
+    program = f"import sys, {package}; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", program], cwd=repository).returncode == 0
