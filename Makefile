@@ -53,7 +53,7 @@ format: $(STAMP)
 
 benchmark: $(STAMP)
 	@echo "Timing against plain torch (some minutes; leave the machine alone meanwhile) ..."
-	@set -e; for script in benchmarks/*.py; do echo "$$script"; $(BIN)/python "$$script"; done
+	@set -e; for script in benchmarks/[a-z]*.py; do echo "$$script"; $(BIN)/python "$$script"; done
 
 clean:
 	rm -rf build dist .pytest_cache .ruff_cache .hypothesis .benchmarks .import_linter_cache *.egg-info

@@ -37,7 +37,10 @@ def chips_of_controller(rounds: int) -> Iterator[Row]:
 
 def programming(rounds: int) -> Iterator[Row]:
     """The cells of one controller drawn anew, against one plain forward of 32 images."""
-    model, plain = imc.nn.BatmannController("xnor").eval(), PlainController().eval().to(memory_format=torch.channels_last)
+    model, plain = (
+        imc.nn.BatmannController("xnor").eval(),
+        PlainController().eval().to(memory_format=torch.channels_last),
+    )
     images = torch.randn(32, 1, 32, 32).to(memory_format=torch.channels_last)
     analog = imc.map_model(model, imc.load_chip("rram_hfo2_1t1r").replace("device.programming.sigma", 0.1))
     numbers = iter(range(1, 10**6))

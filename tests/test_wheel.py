@@ -23,7 +23,6 @@ def wheel(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return next(folder.glob("imc_sim-*.whl"))
 
 
-@pytest.mark.slow
 def test_only_the_package_is_in_it(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         names = archive.namelist()
@@ -38,7 +37,6 @@ def test_only_the_package_is_in_it(wheel: Path) -> None:
     assert {str(p.relative_to(root)) for p in own} <= set(names)
 
 
-@pytest.mark.slow
 def test_shipped_content_is_found_from_an_installed_wheel(wheel: Path, tmp_path: Path) -> None:
     site = tmp_path / "site"
     with zipfile.ZipFile(wheel) as archive:

@@ -43,6 +43,8 @@ class AnalogLayer(nn.Module, abc.ABC):
         self.digital, self.name, self.chip, self.encoding, self.seed = digital, name, chip, encoding, seed
         self.context = context or Context()
         self.exact_operands = digital.policy == "xnor"
+        # A padded input is 0, which is exact but neither -1 nor +1.
+        self._unit_inputs = self.exact_operands and not getattr(digital, "padding", 0)
         self._check()
         self.limits: tuple[float, float] | None = None
         self.program(chips)
@@ -74,7 +76,9 @@ class AnalogLayer(nn.Module, abc.ABC):
     def _programmed(self, chip: Chip, chips: range) -> Crossbar:
         weights = self.matrix().detach()
         weights = weights if self.exact_operands else weights.double()
-        return Crossbar.program(weights, chip, chips, self.seed, self.name, encoding=self.encoding)
+        return Crossbar.program(
+            weights, chip, chips, self.seed, self.name, encoding=self.encoding, unit_inputs=self._unit_inputs
+        )
 
     def operand(self, x: Tensor) -> Tensor:
         a = self.digital.operand(x)
@@ -100,7 +104,7 @@ class AnalogLayer(nn.Module, abc.ABC):
     def _input_dims(self) -> int:
         """Dimensions of an input without a chip axis."""
 
-    def _check(self) -> None:  # noqa: B027 - a hook, not every layer has something to refuse
+    def _check(self) -> None:  # a hook: not every layer has something to refuse
         """Refuse what this layer cannot map."""
 
 

@@ -48,12 +48,10 @@ class AssociativeMemory:
         page = self._page if page is None else page
         self._page = page + 1
         formed = key_form(keys, self.form)
-        shared = keys.ndim == 2
-        groups = [self.chips] if shared else [self.chips[c : c + 1] for c in range(len(self.chips))]
-        self._crossbars = [
-            Crossbar.program(formed if shared else formed[c], self.chip, group, self.seed, self.layer, page)
-            for c, group in enumerate(groups)
-        ]
+        groups = [(formed, self.chips)]
+        if keys.ndim == 3:
+            groups = [(formed[c], self.chips[c : c + 1]) for c in range(len(self.chips))]
+        self._crossbars = [self._programmed(k, chips, page) for k, chips in groups]
         if self.limits is not None:
             for crossbar in self._crossbars:
                 crossbar.set_limits(*self.limits)
@@ -83,6 +81,10 @@ class AssociativeMemory:
         """Similarities summed per class, [chip, batch, ways]; the largest wins."""
         similarity = self.similarity(queries)
         return similarity @ self._values.to(similarity.dtype)  # type: ignore[union-attr]
+
+    def _programmed(self, keys: Tensor, chips: range, page: int) -> Crossbar:
+        unit_inputs = self.form == "bipolar"
+        return Crossbar.program(keys, self.chip, chips, self.seed, self.layer, page, unit_inputs=unit_inputs)
 
     def _check(self, x: Tensor, what: str) -> None:
         if x.ndim not in (2, 3) or x.shape[-1] != self.dim or (x.ndim == 3 and x.shape[0] != len(self.chips)):

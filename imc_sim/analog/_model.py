@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Protocol, final
+from typing import Any, final
 
 import torch
 from torch import Tensor, nn
 
 from imc_sim.analog._layers import AnalogLayer, Context
 from imc_sim.nn import ProductLayer
-
-
-class Report(Protocol):
-    """What a mapping says of itself."""
-
-    def to_text(self) -> str: ...
 
 
 @final
@@ -40,11 +34,11 @@ class AnalogModel(nn.Module):
 
     Chips run one after the other, which keeps the working set of one chip in cache. When their conductances
     do not fit into memory_limit_bytes, chips are programmed in blocks as they are needed; equal chip numbers
-    get equal cells, so the block size changes nothing but the time.
+    get equal cells, so the block size changes nothing but the time. `report` is what the mapping says of itself.
     """
 
     def __init__(
-        self, network: nn.Module, layers: dict[str, AnalogLayer], chips: range, context: Context, report: Report,
+        self, network: nn.Module, layers: dict[str, AnalogLayer], chips: range, context: Context, report: Any,
         block: int,
     ) -> None:  # fmt: skip
         super().__init__()

@@ -8,6 +8,7 @@ or the number of threads.
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -22,6 +23,8 @@ from imc_sim.array._chip import Chip, load_chip
 from imc_sim.array._converter import Quantiser
 from imc_sim.array._encoding import Encoding, Targets
 from imc_sim.array._placement import Placement
+from imc_sim.array._product import product
+from imc_sim.device import Device, look_up
 
 #: Contrasts of float32 crossbars are whole multiples of this part of the window.
 RESOLUTION = 2.0**-12
@@ -34,11 +37,12 @@ TileInputs = Callable[[slice], Tensor]
 class _Operands:
     """What a product needs of one chip, in units of window / steps and with the encoding's gains outside.
 
-    contrast: [out * slices, in]. offset: [tiles, out * slices] or None where it vanishes. power: variances
-    of the read per x^2, per x and constant, [tiles, out * slices, …] summed as the product needs them.
+    tiles: contrasts [out * slices, inputs of the tile], top to bottom; one tile with everything, slices
+    already shifted and added, where nothing stands between the cells and the sum. offset: [tiles, out * slices]
+    or None where it vanishes. power: variances of the read per x^2, per x and constant.
     """
 
-    contrast: Tensor
+    tiles: tuple[Tensor, ...]
     offset: Tensor | None
     power: tuple[Tensor | None, Tensor | None, Tensor | None]
 
@@ -49,11 +53,11 @@ class Crossbar:
 
     def __init__(
         self, targets: Targets, encoding: Encoding, chip: Chip, placement: Placement, chips: range, seed: int,
-        layer: str, page: int,
+        layer: str, page: int, unit_inputs: bool,
     ) -> None:  # fmt: skip
         self.chip, self.encoding, self.placement = chip, encoding, placement
         self.chips, self.seed, self.layer, self.page = chips, seed, layer, page
-        self._targets = targets
+        self._targets, self._unit_inputs = targets, unit_inputs
         self._limits: tuple[float, float] | None = None
         self._reads = 0
         self._operands = self._program()
@@ -62,11 +66,13 @@ class Crossbar:
     def program(
         cls, weights: Tensor, chip: Chip | str | os.PathLike[str] | Mapping[str, object], chips: int | range = 1,
         seed: int = 0, layer: str = "crossbar", page: int = 0, encoding: Encoding | None = None,
+        unit_inputs: bool = False,
     ) -> Crossbar:  # fmt: skip
         """Program weights [out, in] on `chips` chips (a count, or a range of chip numbers).
 
         Draws are addressed by (seed, chip number, layer, page, cell): equal arguments give equal cells,
-        whatever else is programmed. float64 weights are computed in float64 throughout.
+        whatever else is programmed. float64 weights are computed in float64 throughout. unit_inputs: a promise
+        that every input is -1 or +1, which makes the variance of read noise a constant.
         """
         chip = load_chip(chip)
         encoding = encoding or chip.encoding
@@ -78,21 +84,21 @@ class Crossbar:
         chip.converter.check(encoding.signed, encoding.kind, where)  # type: ignore[attr-defined]
         dtype = weights.dtype if weights.dtype == torch.float64 else torch.float32
         targets = encoding.encode(weights.detach().to(dtype), chip.device.levels, where)
-        out, slices = targets.cells.shape[:2]
+        out, slices = targets.levels.shape[:2]
         placement = Placement.of(chip.tile, encoding, weights.shape[1], out * slices, where)
         numbers = chips if isinstance(chips, range) else range(chips)
-        return cls(targets, encoding, chip, placement, numbers, seed, layer, page)
+        return cls(targets, encoding, chip, placement, numbers, seed, layer, page, unit_inputs)
 
     # -- shape -----------------------------------------------------------------------------------------
 
     @property
     def shape(self) -> tuple[int, int, int]:
         """(chips, out, in)."""
-        return len(self.chips), self._targets.cells.shape[0], self.placement.inputs
+        return len(self.chips), self._targets.levels.shape[0], self.placement.inputs
 
     @property
     def dtype(self) -> torch.dtype:
-        return self._targets.cells.dtype
+        return self._targets.weights.dtype
 
     @property
     def plain(self) -> bool:
@@ -102,9 +108,12 @@ class Crossbar:
     # -- programming -----------------------------------------------------------------------------------
 
     def cells(self, index: int) -> Tensor:
-        """Programmed g of the chip at position `index`: [out, slices, columns, in, rows], window units."""
-        device, target = self.chip.device, self._targets.cells
-        return device.program(target, self.seed, self.layer, self.chips[index], self.page)
+        """Programmed g of the chip at position `index`: [out, slices, columns, in, rows], float64, in windows."""
+        return look_up(self.chip.device.table(self._targets.steps), self._draw(index))
+
+    def _draw(self, index: int) -> Tensor:
+        device, t = self.chip.device, self._targets
+        return device.draw(t.levels, t.steps, self.seed, self.layer, self.chips[index], self.page)
 
     @property
     def conductance(self) -> Tensor:
@@ -121,39 +130,39 @@ class Crossbar:
 
     def _program(self) -> list[_Operands]:
         count = 1 if self.chip.device.exact else len(self.chips)
-        operands = [self._operand(self.cells(c)) for c in range(count)]
+        table = _units_table(self.chip.device, self._targets.steps, self.dtype)
+        operands = [self._operand(look_up(table, self._draw(c))) for c in range(count)]
         return operands * len(self.chips) if count == 1 else operands
 
-    def _operand(self, g: Tensor) -> _Operands:
-        contrast, offset = self.encoding.contrast(g)
-        contrast = self._grid(contrast * self._targets.steps)
-        offset = None if offset is None else self._tile_sums(self._grid(offset * self._targets.steps))
-        return _Operands(self._merge(contrast), offset, self._power(g))
+    def _operand(self, cells: Tensor) -> _Operands:
+        """cells: in units of window / steps, on the grid."""
+        contrast, offset = self.encoding.contrast(cells)
+        sums = None if offset is None else self._tile_sums(offset)
+        return _Operands(self._split(contrast), sums, self._power(cells))
 
-    def _grid(self, x: Tensor) -> Tensor:
-        if self.dtype == torch.float64 or self.chip.device.exact:
-            return x
-        return x.mul_(1 / RESOLUTION).round_().mul_(RESOLUTION)
-
-    def _merge(self, contrast: Tensor) -> Tensor:
-        """Slices side by side, or already shifted and added where nothing stands between cell and sum."""
+    def _split(self, contrast: Tensor) -> tuple[Tensor, ...]:
+        """[out, slices, in] -> what the product needs, contiguous."""
         if not self.plain:
-            return contrast.flatten(0, 1)
+            flat = contrast.flatten(0, 1)
+            return tuple(flat[:, rows].contiguous() for rows in self.placement.row_slices)
         if contrast.shape[1] == 1:
-            return contrast[:, 0].contiguous()
-        return torch.einsum("osi,s->oi", contrast, contrast.new_tensor(self._targets.places))
+            return (contrast[:, 0].contiguous(),)
+        return (torch.einsum("osi,s->oi", contrast, contrast.new_tensor(self._targets.places)),)
 
     def _tile_sums(self, x: Tensor) -> Tensor:
         """[out, slices, in] -> [tiles, out * slices]."""
         flat = x.flatten(0, 1)
         return torch.stack([flat[:, t].double().sum(-1) for t in self.placement.row_slices]).to(x.dtype)
 
-    def _power(self, g: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+    def _power(self, cells: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+        """Variances in float64: their sums must not depend on the batch any more than the products do."""
         sigma = self.chip.device.read.sigma
         if sigma == 0.0:
             return None, None, None
-        variance = ((g + self.chip.device.floor) * (sigma * self._targets.steps)).square()
+        variance = ((cells.double() + self.chip.device.floor * self._targets.steps) * sigma).square()
         square, linear, constant = self.encoding.power(variance)
+        if square is not None and self._unit_inputs:
+            square, constant = None, square
         flat = (None if p is None else p.flatten(0, 1) for p in (square, linear))
         return (*flat, None if constant is None else self._tile_sums(constant))  # type: ignore[return-value]
 
@@ -167,8 +176,8 @@ class Crossbar:
         """
         self._check_input(x)
         if self.plain and x.ndim == 2 and len(self.chips) > 1:
-            y = torch.matmul(x, torch.stack([o.contrast for o in self._operands]).mT)
-            return torch.stack([self.finish(y[c], c) for c in range(len(self.chips))])
+            y = product(x, torch.cat([o.tiles[0] for o in self._operands])).unflatten(1, (len(self.chips), -1))
+            return torch.stack([self.finish(y[:, c], c) for c in range(len(self.chips))])
         first = self.take_reads(x.shape[-2])
         each = [self.product(c, x if x.ndim == 2 else x[c], first) for c in range(len(self.chips))]
         return torch.stack(each)
@@ -176,7 +185,7 @@ class Crossbar:
     def product(self, index: int, x: Tensor, first_read: int) -> Tensor:
         """Product of x [batch, in] on the chip at position `index`: [batch, out]."""
         if self.plain:
-            return self.finish(x @ self._operands[index].contrast.mT, index)
+            return self.finish(product(x, self.contrast(index)), index)
         return self.sense(index, lambda t: x[:, t], first_read, per_read=1)
 
     def take_reads(self, count: int) -> int:
@@ -186,7 +195,7 @@ class Crossbar:
 
     def contrast(self, index: int) -> Tensor:
         """[out, in] of a `plain` crossbar: the product before `finish`."""
-        return self._operands[index].contrast
+        return self._operands[index].tiles[0]
 
     def finish(self, y: Tensor, index: int) -> Tensor:
         """Digital end of a `plain` product y [*, out]: gains, the imbalance of the cells, scale."""
@@ -218,13 +227,20 @@ class Crossbar:
         total: Tensor | None = None
         for t, rows in enumerate(self.placement.row_slices):
             x = inputs(rows)
-            u = x @ self._operands[index].contrast[:, rows].mT
+            u = product(x, self._operands[index].tiles[t])
             self._add_noise(u, x, index, t, rows, first_read, per_read)
             codes = self._convert(u, index, t, quantiser)
             total = codes if total is None else total.add_(codes)
         if total is None:  # pragma: no cover - a matrix has at least one input
             raise InputError(f"layer {self.layer!r}", "no inputs", "one input or more", "Check the weights.")
         return self._digital(total, quantiser)
+
+    def _partial(self, index: int, tile: int, x: Tensor) -> Tensor:
+        """Unconverted, noise-free input of the converters for x [vectors, inputs of the tile]."""
+        operands = self._operands[index]
+        rows = self.placement.row_slices[tile]
+        contrast = operands.tiles[0][:, rows] if self.plain else operands.tiles[tile]
+        return self._convert(x @ contrast.mT, index, tile, None)
 
     def _convert(self, u: Tensor, index: int, tile: int, quantiser: Quantiser | None) -> Tensor:
         gain, offset = self.encoding.gain_in, self._operands[index].offset
@@ -252,17 +268,18 @@ class Crossbar:
         square, linear, constant = self._operands[index].power
         if square is None and constant is None:
             return
-        variance = torch.zeros_like(u) if constant is None else constant[tile].expand_as(u).clone()
+        variance = u.new_zeros(1, dtype=torch.float64) if constant is None else constant[tile]
         if square is not None:
-            variance += x.square() @ square[:, rows].mT
+            variance = variance + x.double().square() @ square[:, rows].mT
         if linear is not None:
-            variance += x @ linear[:, rows].mT
+            variance = variance + x.double() @ linear[:, rows].mT
+        std = variance.clamp_min(0.0).sqrt().to(u.dtype)
         count = u.numel() // (x.shape[0] // per_read)
         stride = blocks(count)
         stream = Stream(self.seed, f"{self.layer}/{tile}", "read")
         drawn = stream.normal(stride * 16 * (x.shape[0] // per_read), self.chips[index], self.page, first_read * stride)
         normal = torch.from_numpy(drawn).reshape(x.shape[0] // per_read, -1)[:, :count].reshape(u.shape)
-        u.addcmul_(variance.clamp_min_(0.0).sqrt_(), normal.to(u.dtype))
+        u.addcmul_(std.expand_as(u), normal.to(u.dtype))
 
     # -- converter range -------------------------------------------------------------------------------
 
@@ -299,7 +316,7 @@ class Crossbar:
         """Smallest and largest converter input over these vectors, tiles and columns, first chip, in windows."""
         low, high = float("inf"), float("-inf")
         for t, rows in enumerate(self.placement.row_slices):
-            u = self._convert(inputs(rows) @ self._operands[0].contrast[:, rows].mT, 0, t, None)
+            u = self._partial(0, t, inputs(rows))
             low, high = min(low, float(u.min())), max(high, float(u.max()))
         steps = self._targets.steps
         return low / steps, high / steps
@@ -314,11 +331,11 @@ class Crossbar:
         unit = device.read.v_read_V * device.window_S
         single = self.encoding.columns == 1
         per_chip = []
-        for c, operands in enumerate(self._operands):
+        for c in range(len(self._operands)):
             vectors = x if x.ndim == 2 else x[c]
             tiles = []
             for t, rows in enumerate(self.placement.row_slices):
-                u = self._convert(vectors[:, rows] @ operands.contrast[:, rows].mT, c, t, None) / self._targets.steps
+                u = self._partial(c, t, vectors[:, rows]) / self._targets.steps
                 # A single column also carries what its driven cells conduct in HRS; a pair cancels it.
                 tiles.append(u + device.floor * (rows.stop - rows.start) if single else u)
             per_chip.append(torch.stack(tiles))
@@ -333,3 +350,10 @@ class Crossbar:
             kind = self.encoding.kind  # type: ignore[attr-defined]
             step = "Binarize the input, or use encoding differential."
             raise InputError(f"layer {self.layer!r}, input", f"values other than -1 and +1 for {kind}", "-1, +1", step)
+
+
+@functools.lru_cache(maxsize=16)
+def _units_table(device: Device, steps: int, dtype: torch.dtype) -> Tensor:
+    """The device's table in units of window / steps; for float32 on the grid that keeps sums exact."""
+    units = device.table(steps) * steps
+    return units if dtype == torch.float64 else ((units / RESOLUTION).round() * RESOLUTION).float()

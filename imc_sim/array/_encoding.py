@@ -29,12 +29,12 @@ from imc_sim.config import Spec
 class Targets:
     """What the cells are programmed to.
 
-    cells: [out, slices, columns, in, rows], levels g = k / steps with integer k. steps: contrasts are counted
-    in units of window / steps, so that they are integers on ideal cells. scale: weight of one unit.
+    levels: [out, slices, columns, in, rows], int32, cell targets g = level / steps. Contrasts are counted in
+    units of window / steps, so that they are integers on ideal cells. scale: weight of one unit.
     places: place value of each slice. weights: [out, in], what the cells decode to, in units.
     """
 
-    cells: Tensor
+    levels: Tensor
     steps: int
     scale: float
     places: tuple[float, ...]
@@ -82,6 +82,11 @@ def _bipolar_only(weights: Tensor, where: str, kind: str) -> None:
         raise InputError(f"{where}, encoding {kind}", got, "weights of -1 and +1", step)
 
 
+def _pair(units: Tensor, dim: int = 1) -> Tensor:
+    """Signed whole numbers as levels of a + and a - cell, stacked at `dim`."""
+    return torch.stack([units.clamp_min(0), (-units).clamp_min(0)], dim=dim).to(torch.int32)
+
+
 class _Pair(Encoding):
     """Two cells in adjacent columns: [w = +1] and [w = -1]."""
 
@@ -110,11 +115,8 @@ class Differential(_Pair):
         top = float(weights.abs().max())
         scale = top if top > 0.0 else 1.0
         steps = levels - 1
-        magnitude = torch.round(weights.abs() * (steps / scale)) / steps
-        positive = weights > 0
-        cells = torch.stack([magnitude * positive, magnitude * ~positive], dim=1)
-        units = torch.round(magnitude * steps) * weights.sign()
-        return Targets(cells[:, None, :, :, None], steps, scale / steps, (1.0,), units)
+        units = torch.round(weights * (steps / scale))
+        return Targets(_pair(units)[:, None, :, :, None], steps, scale / steps, (1.0,), units)
 
 
 @final
@@ -128,7 +130,7 @@ class BnnI(_Pair):
 
     def encode(self, weights: Tensor, levels: int, where: str) -> Targets:
         _bipolar_only(weights, where, self.kind)
-        p = (weights > 0).to(weights.dtype)
+        p = (weights > 0).to(torch.int32)
         return Targets(torch.stack([p, 1 - p], dim=1)[:, None, :, :, None], 1, 1.0, (1.0,), weights)
 
     def contrast(self, g: Tensor) -> tuple[Tensor, Tensor | None]:
@@ -158,7 +160,7 @@ class BnnV(Encoding):
 
     def encode(self, weights: Tensor, levels: int, where: str) -> Targets:
         _bipolar_only(weights, where, self.kind)
-        p = (weights > 0).to(weights.dtype)
+        p = (weights > 0).to(torch.int32)
         return Targets(torch.stack([p, 1 - p], dim=-1)[:, None, None], 1, 1.0, (1.0,), weights)
 
     def contrast(self, g: Tensor) -> tuple[Tensor, Tensor | None]:
@@ -187,7 +189,7 @@ class BnnVI(Encoding):
 
     def encode(self, weights: Tensor, levels: int, where: str) -> Targets:
         _bipolar_only(weights, where, self.kind)
-        p = (weights > 0).to(weights.dtype)
+        p = (weights > 0).to(torch.int32)
         plus_row, minus_row = torch.stack([p, 1 - p], dim=1), torch.stack([1 - p, p], dim=1)
         return Targets(torch.stack([plus_row, minus_row], dim=-1)[:, None], 1, 1.0, (1.0,), weights)
 
@@ -227,15 +229,13 @@ class Sliced(Encoding):
             step = "Train the layer with policy int8, or use `differential`."
             raise InputError(f"{where}, encoding sliced", "weights that are no integers", "integer weights", step)
         count = max(1, -(-int(weights.abs().max()).bit_length() // self.bits_per_slice))
-        digits, rest = [], weights.abs()
+        digits, rest = [], weights.abs().to(torch.int32)
         for _ in range(count):
-            digits.append(rest.remainder(base) / (base - 1))
-            rest = torch.div(rest, base, rounding_mode="floor")
-        magnitude = torch.stack(digits, dim=1)
-        positive = (weights > 0)[:, None]
-        cells = torch.stack([magnitude * positive, magnitude * ~positive], dim=2)
+            digits.append(rest.remainder(base))
+            rest = rest // base
+        signed = torch.stack(digits, dim=1) * weights.sign().to(torch.int32)[:, None]
         places = tuple(float(base**k) for k in range(count))
-        return Targets(cells[..., None], base - 1, 1.0, places, weights)
+        return Targets(_pair(signed, 2)[..., None], base - 1, 1.0, places, weights)
 
     def contrast(self, g: Tensor) -> tuple[Tensor, Tensor | None]:
         return g[..., 0, :, 0] - g[..., 1, :, 0], None

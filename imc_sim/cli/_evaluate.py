@@ -18,9 +18,12 @@ def evaluate(
 
     Every task on its card, digitally and with --chip on simulated chips, beside the stated figures.
     """
+    from imc_sim.array import load_chip
     from imc_sim.cli._console import print_rows, progress_bar
     from imc_sim.evaluate import evaluate_card
 
+    if chip is not None:
+        load_chip(chip)  # a misspelt chip is better found before the work than after it
     with progress_bar(f"evaluating {model}") as update:
         rows = evaluate_card(model, chip=chip, chips=chips, seed=seed, episodes=episodes, progress=update)
     print_rows([row.to_dict() for row in rows])

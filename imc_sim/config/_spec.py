@@ -20,6 +20,9 @@ class Spec(pydantic.BaseModel):
         frozen=True, extra="forbid", strict=True, allow_inf_nan=False, arbitrary_types_allowed=False
     )
 
+    def __hash__(self) -> int:
+        return hash(tuple(self.__dict__.values()))
+
     def to_dict(self) -> dict[str, Any]:
         """Every key with its resolved value, as plain YAML types."""
         return self.model_dump(mode="json")

@@ -39,9 +39,9 @@ def evaluate_card(
 
     episodes: fewer (or more) than the card's, for a quick look; what is stated is then left out.
     """
-    from imc_sim.nn import load_model
+    from imc_sim.nn import load_card
 
-    card = load_model(name).card
+    card, _ = load_card(name)
     rows: list[CardRow] = []
     for done, measured in enumerate(card.measured, 1):
         stated = dict(measured.task)

@@ -44,16 +44,12 @@ class FewShotData:
     def load(cls, task: FewShotTask) -> FewShotData:
         """Sample the task's episodes and gather their images, each distinct one once."""
         pool = load_pool(task.dataset, task.split)
-        classes, instances = pool.images.shape[:2]
-        if task.classes is not None and task.classes > classes:
-            allowed = f"{classes} or fewer in {task.dataset} {task.split}"
-            raise InputError("task.classes", task.classes, allowed, "Ask for fewer classes.")
+        classes = _at_most("classes", task.classes, pool.images.shape[0])
+        instances = _at_most("instances", task.instances, pool.images.shape[1])
         shape = EpisodeShape(way=task.way, shot=task.shot, queries=task.queries)
-        e = sample_episodes(
-            (task.classes or classes, instances), shape, range(task.episodes), task.seed, rotations=task.rotations
-        )
-        triples, support, query = unique_images(e)
-        return cls(torch.from_numpy(gather_images(pool, triples)), support, query)
+        e = sample_episodes((classes, instances), shape, range(task.episodes), task.seed, rotations=task.rotations)
+        unique = unique_images(e)
+        return cls(torch.from_numpy(gather_images(pool, unique.triples)), unique.support, unique.query)
 
 
 @final
@@ -122,7 +118,9 @@ def crossbar_read_out(
     formed = key_form(features, task.keys)
     if chip.converter.range == "calibrated" and not chip.converter.ideal:
         flat = formed if formed.ndim == 2 else formed[0]
-        memory.calibrate(flat[_flat(data.support[:_CALIBRATION]).flatten()], flat[_flat(data.query[:_CALIBRATION]).flatten()])
+        memory.calibrate(
+            flat[_flat(data.support[:_CALIBRATION]).flatten()], flat[_flat(data.query[:_CALIBRATION]).flatten()]
+        )
     hits = []
     for episode in range(len(data.support)):
         support, query = _flat(data.support[episode][None])[0], _flat(data.query[episode][None])[0]
@@ -141,6 +139,12 @@ def chip_accuracy(
         return crossbar_read_out(features, task, data, chip, chips, seed)
     each = features if isinstance(model, AnalogModel) else features[None].expand(len(chips), -1, -1)
     return [digital_read_out(f, task, data) for f in each]
+
+
+def _at_most(what: str, asked: int | None, there: int) -> int:
+    if asked is not None and asked > there:
+        raise InputError(f"task.{what}", asked, f"{there} or fewer in this split", f"Ask for fewer {what}.")
+    return asked or there
 
 
 def _labels(way: int, each: int) -> Tensor:

@@ -19,8 +19,10 @@ from imc_sim.evaluate._tasks import FewShotTask, build_task
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from imc_sim.array import Chip
     from imc_sim.evaluate._few_shot import Accuracy, FewShotData
+
+#: chips whose features are held at once
+_CHIPS = 8
 
 
 @final
@@ -51,7 +53,7 @@ def evaluate_chips(
         accuracies, numbers = [digital_accuracy(model, task)], [-1]
     else:
         accuracies, numbers = [], list(chips)
-        for run in _runs(numbers):
+        for run in _runs(numbers, _CHIPS):
             accuracies += _on_chips(model, chip, spec, run, seed)
     each = (time.perf_counter() - started) / max(1, len(numbers))
     return [ChipResult(n, a.correct, a.total, each) for n, a in zip(numbers, accuracies, strict=True)]
@@ -91,11 +93,11 @@ def check_mapping(model: str, chip: dict[str, Any]) -> None:
     map_model(_model(model), load_chip(chip).without_effects())
 
 
-def _runs(numbers: list[int]) -> list[range]:
+def _runs(numbers: list[int], longest: int) -> list[range]:
     """Chip numbers as runs of successive ones."""
     runs: list[range] = []
     for n in numbers:
-        if runs and runs[-1].stop == n:
+        if runs and runs[-1].stop == n and len(runs[-1]) < longest:
             runs[-1] = range(runs[-1].start, n + 1)
         else:
             runs.append(range(n, n + 1))

@@ -28,6 +28,7 @@ class FewShotTask(Spec):
     queries: int = Field(default=4, ge=1, description="queries per class and episode")
     episodes: int = Field(default=1000, ge=1)
     classes: int | None = Field(default=None, ge=2, description="characters used, the first of the split; None: all")
+    instances: int | None = Field(default=None, ge=2, description="images used per character, the first; None: all")
     seed: int = Field(default=0, ge=0)
     rotations: bool = True
     keys: Form = "bipolar"

@@ -14,7 +14,7 @@ from imc_sim._typing import PathLike
 from imc_sim.config._archs import ARCHS
 from imc_sim.mapping._foreign import read_state
 from imc_sim.nn import ProductLayer
-from imc_sim.nn._archs import build_arch
+from imc_sim.nn._archs import arch_files, build_arch
 from imc_sim.nn._card import Arch, ModelCard, load_state, save_model
 
 _RBNN = (".rotate", ".R1", ".R2")
@@ -126,11 +126,4 @@ def _write(source: Path, folder: Path, arch: str, args: dict[str, Any], module: 
         command=f"imc-sim import {source.name} --arch {arch} --out {folder}",
         source=source.name,
     )
-    extra = {} if known else _code(arch)
-    return save_model(folder, module, card, extra=extra)
-
-
-def _code(arch: str) -> dict[str, bytes]:
-    """The file of a user's architecture, to lie beside its card."""
-    path = Path(arch.rpartition(":")[0])
-    return {path.name: path.read_bytes()}
+    return save_model(folder, module, card, extra=arch_files(arch, Path.cwd()))

@@ -42,6 +42,14 @@ def build_arch(arch: str, args: Mapping[str, Any], folder: Path, where: str = "a
         ) from error
 
 
+def arch_files(arch: str, folder: Path) -> dict[str, bytes]:
+    """The file of a user's own architecture, name -> content, to lie beside its card; nothing for a named one."""
+    if arch in ARCHS:
+        return {}
+    path = folder / arch.rpartition(":")[0]
+    return {path.name: path.read_bytes()}
+
+
 def _class_in(path: Path, name: str, where: str) -> type[nn.Module]:
     if not path.is_file():
         raise InputError(where, f"no file {str(path)!r}", _ALLOWED, "Put the file beside the card, or mend the path.")

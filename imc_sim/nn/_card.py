@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, final
+from typing import Annotated, Any, Literal, final
 
 from pydantic import Field, model_validator
 from torch import Tensor, nn
@@ -41,7 +41,7 @@ class Measured(Spec):
     note: str = ""
 
     @model_validator(mode="after")
-    def _ordered(self) -> Self:
+    def _ordered(self) -> Measured:
         if not self.interval[0] <= self.accuracy <= self.interval[1]:
             raise ValueError(f"an interval [low, high] around the accuracy {self.accuracy}")
         return self

@@ -81,7 +81,8 @@ class ProductLayer(nn.Module, abc.ABC):
         operands multiply in double precision, whose rounding a later sign does not see."""
         if self.training or self.policy == "xnor":
             return self.product(a, w)
-        return self.product(a.double(), w.double()).to(a.dtype)
+        y = self.product(a.double(), w.double()).to(a.dtype)
+        return y.contiguous(memory_format=torch.channels_last) if y.ndim == 4 else y
 
     def _integers(self) -> tuple[Tensor, Tensor]:
         return integer_levels(self.weight, scale=self.int8_scale)

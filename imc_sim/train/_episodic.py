@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -89,7 +88,7 @@ class EpisodicTrainer:
         }  # fmt: skip
         part = self.folder / "checkpoint.pt.part"
         torch.save(state, part)
-        os.replace(part, self.folder / "checkpoint.pt")
+        part.replace(self.folder / "checkpoint.pt")
         rows = "".join(json.dumps(row) + "\n" for row in self._log)
         (self.folder / "training.jsonl").write_text(rows)
 

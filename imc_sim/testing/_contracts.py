@@ -1,0 +1,111 @@
+"""What every encoding and every programming law must do, as inherited tests."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+
+from imc_sim.array import Chip, Converter, Crossbar, Encoding, Tile
+from imc_sim.device import Device, Programming, RelativeSpread
+
+
+def _require(condition: bool, message: str) -> None:
+    if not condition:
+        raise AssertionError(message)
+
+
+def _signs(*shape: int, seed: int) -> Tensor:
+    return torch.randint(0, 2, shape, generator=torch.Generator().manual_seed(seed)).float() * 2 - 1
+
+
+class EncodingContract:
+    """Set `encoding`; `levels` is what the device needs. Weights and inputs of the tests are +-1."""
+
+    encoding: Encoding
+    levels: int = 2
+
+    def chip(self, **changes: object) -> Chip:
+        """The chip of the tests: a window from 10 to 100 uS, the encoding, small tiles."""
+        device = Device(g_lrs_S=1e-4, g_hrs_S=1e-5, levels=self.levels)
+        return Chip(device=device, encoding=cast("Any", self.encoding), tile=Tile(rows=24, cols=16)).model_copy(
+            update=changes
+        )
+
+    def test_ideal_is_the_digital_product_to_the_bit(self) -> None:
+        """No effect, any tiling: the integer product itself."""
+        w, x = _signs(13, 70, seed=1), _signs(9, 70, seed=2)
+        for rows in (4, 24, 1000):
+            y = Crossbar.program(w, self.chip(tile=Tile(rows=rows, cols=16)), chips=2).mvm(x)
+            _require(torch.equal(y, (x @ w.T).expand(2, -1, -1)), f"tiles of {rows} rows change the product")
+
+    def test_cells_hold_the_weights(self) -> None:
+        """The contrast of unspread cells is the weight matrix, and placement loses no cell."""
+        w = _signs(5, 30, seed=3)
+        bar = Crossbar.program(w.double(), self.chip())
+        physical = bar._physical(bar.cells(0)) * bar.chip.device.window_S + bar.chip.device.g_hrs_S
+        _require(torch.equal(bar.placement.join(bar.conductance)[0], physical), "placement is not reversible")
+        gain = self.encoding.gain_in * self.encoding.gain_out
+        merged = torch.stack([bar.contrast(0)[o] for o in range(5)]) * gain * bar._targets.scale
+        _require(torch.equal(merged, w.double()), "cells do not decode to the weights")
+
+    def test_currents_are_ohms_law_on_the_cells(self) -> None:
+        """The converter's currents follow from the conductances and a drive of x volts per read voltage."""
+        w, x = _signs(4, 20, seed=4), _signs(3, 20, seed=5)
+        chip = self.chip(tile=Tile(rows=1000, cols=1000), device=_spread(self.levels))
+        bar = Crossbar.program(w.double(), chip)
+        g = bar.cells(0)[:, 0] * chip.device.window_S + chip.device.g_hrs_S
+        drive = _drive(self.encoding, x.double()) * chip.device.read.v_read_V
+        columns = torch.einsum("ocir,bir->boc", g, drive)
+        expected = columns[..., 0] - columns[..., 1] if self.encoding.columns == 2 else columns[..., 0]
+        seen = bar.currents(x.double())[0, 0][:, :: len(bar._targets.places)]
+        _require(torch.allclose(seen, expected, rtol=1e-12, atol=1e-18), "currents differ from Ohm's law")
+
+    def test_fine_converter_changes_little_and_coarse_one_more(self) -> None:
+        """16 bits stay within one step per tile; the error of 4 bits is larger."""
+        w, x = _signs(16, 96, seed=6), _signs(32, 96, seed=7)
+        errors = []
+        for bits in (16, 4):
+            bar = Crossbar.program(w, self.chip(converter=Converter(kind="auto", bits=bits)))
+            errors.append(float((bar.mvm(x)[0] - x @ w.T).abs().max()))
+        _require(errors[0] < 0.05 < errors[1], f"errors at 16 and 4 bits: {errors}")
+
+    def test_spread_reaches_every_cell(self) -> None:
+        """Two chips differ in every cell; the same chip number is the same chip."""
+        w = _signs(6, 40, seed=8)
+        chip = self.chip(device=_spread(self.levels))
+        both = Crossbar.program(w, chip, chips=2, seed=3)
+        again = Crossbar.program(w, chip, chips=range(1, 2), seed=3)
+        _require(torch.equal(both.cells(1), again.cells(0)), "a chip depends on which others are asked for")
+        _require(float((both.cells(0) == both.cells(1)).double().mean()) < 0.01, "cells without a spread")
+
+
+class ProgrammingContract:
+    """Set `programming`, a law with a spread."""
+
+    programming: Programming
+
+    def test_never_below_zero_conductance(self) -> None:
+        """The lowest conductance is 0 S, whatever the draw."""
+        target = torch.tensor([[0.0], [0.5], [1.0]], dtype=torch.float64)
+        normal = torch.linspace(-4.3, 4.3, 999, dtype=torch.float64)[None].expand(3, -1)
+        g = self.programming.apply(target, normal, 0.1, 1e-4)
+        _require(bool((g >= -0.1).all()), "negative conductance")
+        _require(bool((g.diff(dim=1) >= 0).all()), "a larger draw gives a smaller conductance")
+
+    def test_is_not_exact(self) -> None:
+        """A law with a spread says so."""
+        _require(not self.programming.exact, "a law with a spread calls itself exact")
+
+
+def _spread(levels: int) -> Device:
+    return Device(g_lrs_S=1e-4, g_hrs_S=1e-5, levels=levels, programming=RelativeSpread(sigma=0.2))
+
+
+def _drive(encoding: Encoding, x: Tensor) -> Tensor:
+    """Word-line voltages over the read voltage, [batch, in, rows]."""
+    if not encoding.bipolar:
+        return x[..., None]
+    plus, minus = (1 + x) / 2, (1 - x) / 2
+    return torch.stack([plus, minus], dim=-1)[..., : encoding.rows]

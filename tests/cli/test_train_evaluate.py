@@ -1,0 +1,65 @@
+"""Train, evaluate and map from the command line, on the embedded characters and a tiny controller."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from imc_sim.config import write_yaml
+from imc_sim.nn import load_card
+
+TASK = {"dataset": "glyphs", "split": "test", "classes": 20, "rotations": False, "episodes": 6}
+CARD = {
+    "name": "tiny",
+    "summary": "a tiny controller",
+    "arch": {"name": "batmann", "args": {"kind": "xnor", "width": 4, "dim": 16}},
+    "recipe": {
+        "kind": "episodic", "dataset": "glyphs", "split": "test", "validation_split": "test", "way": 5, "episodes": 4,
+        "rotations_as_classes": False, "validate_every": 2, "validation_episodes": 2, "precision": "float32",
+        "measure": [{"task": TASK, "note": "for the test"}],
+    },
+}  # fmt: skip
+
+
+@pytest.fixture
+def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working folder with an untrained card."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "models" / "tiny").mkdir(parents=True)
+    (tmp_path / "models" / "tiny" / "model.yaml").write_text(write_yaml(CARD))
+    return tmp_path
+
+
+@pytest.mark.slow
+def test_train_then_evaluate(run: Callable, workplace: Path) -> None:
+    assert "not trained yet" in run("list", "models").out
+    refused = run("evaluate", "tiny")
+    assert refused.code == 2
+    assert "imc-sim train tiny" in refused.err
+    trained = run("train", "tiny")
+    assert trained.code == 0, trained.err
+    assert trained.out == "runs/tiny\n"
+    card, folder = load_card(workplace / "runs" / "tiny")
+    assert card.weights is not None
+    assert card.measured[0].note == "for the test"
+    assert {"model.yaml", "weights.safetensors"} <= {path.name for path in folder.iterdir()}
+    ran = run("evaluate", "runs/tiny", "--chip", "ideal", "--chips", "2")
+    assert ran.code == 0, ran.err
+    head, digital, analog = ran.out.splitlines()
+    assert head.split()[:2] == ["task", "accuracy"]
+    assert f"{card.measured[0].accuracy:.6g}" in digital
+    assert "2 chips" in analog
+    again = run("evaluate", "runs/tiny", "--chip", "ideal", "--chips", "2")
+    assert again.out == ran.out
+    resumed = run("train", "tiny", "--resume")
+    assert resumed.code == 0
+    assert load_card(workplace / "runs" / "tiny")[0].weights == card.weights
+
+
+def test_evaluate_refuses_an_unknown_chip_before_it_works(run: Callable, workplace: Path) -> None:
+    ran = run("evaluate", "tiny", "--chip", "rram_hfo2")
+    assert ran.code == 2
+    assert "Did you mean 'rram_hfo2_1t1r'" in ran.err
+    assert ran.out == ""

@@ -1,0 +1,50 @@
+"""Published facts of the real sets; skipped where they are not at hand."""
+
+import random
+
+import numpy as np
+import pytest
+
+from imc_sim.data import check, load_labelled, load_pool
+
+
+@pytest.mark.parametrize("name", ["mnist", "fashion_mnist", "usps", "cifar10"])
+def test_a_labelled_set_has_the_published_counts_levels_and_checksums(name, real_root):
+    report = check(name, real_root(name))
+    assert report.problems == ()
+    assert report.ok
+    official = [v for k, v in report.facts.items() if k.startswith("md5")]
+    if name in {"mnist", "fashion_mnist"}:
+        assert len(official) == 4
+        assert all(v.endswith("(official)") for v in official)
+
+
+def test_cifar_channels_are_red_green_blue(real_root):
+    images = load_labelled("cifar10", "train", real_root("cifar10")).images
+    mean = images.reshape(-1, 3).mean(0)
+    np.testing.assert_allclose(mean, [125.3069, 122.9504, 113.8654], atol=1e-3)
+
+
+def test_omniglot_splits(real_root):
+    root = real_root("omniglot")
+    splits = ("background", "evaluation", "pooled_train", "pooled_fit", "pooled_validation", "pooled_test")
+    pools = {split: load_pool("omniglot", split, root=root) for split in splits}
+    assert [pools[s].shape for s in splits] == [(964, 20), (659, 20), (964, 20), (864, 20), (100, 20), (659, 20)]
+    names = {s: pools[s].class_names for s in splits}
+    assert names["pooled_fit"] + names["pooled_validation"] == names["pooled_train"]
+    expected = sorted(names["background"] + names["evaluation"])
+    random.Random(806).shuffle(expected)
+    assert list(names["pooled_train"] + names["pooled_test"]) == expected
+    assert len({n.split("/")[0] for n in names["background"]}) == 30
+    for split in ("pooled_test", "pooled_validation"):
+        first, name = pools[split].images[0], names[split][0]
+        part = "background" if name in names["background"] else "evaluation"
+        np.testing.assert_array_equal(first, pools[part].images[names[part].index(name)])
+    assert (pools["pooled_test"].mean, pools["pooled_test"].std) == (0.92206, 0.08426)
+
+
+def test_a_second_start_of_omniglot_reads_no_image(real_root, monkeypatch):
+    root = real_root("omniglot")
+    first = load_pool("omniglot", "evaluation", root=root).images
+    monkeypatch.setattr("imc_sim.data._omniglot.read_part", lambda *_: pytest.fail("decoded again"))
+    np.testing.assert_array_equal(first, load_pool("omniglot", "evaluation", root=root).images)

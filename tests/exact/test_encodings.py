@@ -1,0 +1,86 @@
+"""Every encoding keeps the contract; the shipped four, and sliced integers."""
+
+import pytest
+import torch
+
+from imc_sim import InputError
+from imc_sim.array import BnnI, BnnV, BnnVI, Chip, Crossbar, Differential, Sliced, Tile, load_chip
+from imc_sim.device import Device, PolynomialSpread, RelativeSpread
+from imc_sim.testing import EncodingContract, ProgrammingContract
+
+
+class TestDifferential(EncodingContract):
+    encoding = Differential()
+
+
+class TestBnnI(EncodingContract):
+    encoding = BnnI()
+
+
+class TestBnnV(EncodingContract):
+    encoding = BnnV()
+
+
+class TestBnnVI(EncodingContract):
+    encoding = BnnVI()
+
+
+class TestSlicedBits(EncodingContract):
+    encoding = Sliced(bits_per_slice=1)
+
+
+class TestGaussian(ProgrammingContract):
+    programming = RelativeSpread(sigma=0.5)
+
+
+class TestLogNormalHrs(ProgrammingContract):
+    programming = RelativeSpread(sigma=0.1, sigma_hrs=0.8, law_hrs="log_normal")
+
+
+class TestPolynomial(ProgrammingContract):
+    programming = PolynomialSpread(coefficients_S=(1e-6, 2e-6), g_max_S=1e-4)
+
+
+@pytest.mark.parametrize(("bits", "levels"), [(1, 2), (2, 4), (3, 8), (4, 16)])
+def test_sliced_integers_are_exact(bits: int, levels: int) -> None:
+    generator = torch.Generator().manual_seed(bits)
+    w = torch.randint(-127, 128, (20, 300), generator=generator).double()
+    x = torch.randn(7, 300, generator=generator, dtype=torch.float64)
+    chip = Chip(device=Device(g_lrs_S=1e-4, g_hrs_S=1e-6, levels=levels), encoding=Sliced(bits_per_slice=bits))
+    bar = Crossbar.program(w, chip)
+    assert torch.allclose(bar.mvm(x)[0], x @ w.T, rtol=1e-12, atol=1e-9)
+    assert bar._targets.levels.shape[1] == -(-7 // bits)
+
+
+def test_differential_places_magnitudes_on_the_levels() -> None:
+    chip = Chip(device=Device(g_lrs_S=1e-4, g_hrs_S=0.0, levels=5), encoding=Differential())
+    w = torch.tensor([[1.0, -0.5, 0.3, 0.0]])
+    y = Crossbar.program(w, chip).mvm(torch.eye(4))
+    assert y[0, :, 0].tolist() == [1.0, -0.5, 0.25, 0.0]
+
+
+@pytest.mark.parametrize("kind", ["bnn_i", "bnn_v", "bnn_vi"])
+def test_bipolar_encodings_refuse_what_they_cannot_hold(kind: str) -> None:
+    chip = load_chip("ideal").replace("encoding", {"kind": kind})
+    with pytest.raises(InputError, match="weights of -1 and \\+1"):
+        Crossbar.program(torch.tensor([[1.0, 0.0]]), chip)
+    bar = Crossbar.program(torch.tensor([[1.0, -1.0]]), chip)
+    with pytest.raises(InputError, match="values other than -1 and \\+1"):
+        bar.mvm(torch.tensor([[1.0, 0.0]]))
+
+
+@pytest.mark.parametrize(
+    ("kind", "wrong"), [("bnn_i", "pos"), ("bnn_vi", "pos"), ("differential", "pos"), ("bnn_v", "sym")]
+)
+def test_a_converter_of_the_wrong_sign_is_refused(kind: str, wrong: str) -> None:
+    chip = load_chip("ideal").replace("encoding", {"kind": kind}).replace("converter.kind", wrong)
+    with pytest.raises(InputError, match="converter.kind"):
+        Crossbar.program(torch.ones(2, 2), chip)
+
+
+def test_a_tile_must_hold_one_cell_group() -> None:
+    chip = load_chip("ideal").replace("encoding", {"kind": "bnn_vi"})
+    with pytest.raises(InputError, match="2 x 2 cells or more"):
+        Crossbar.program(torch.ones(2, 2), chip.model_copy(update={"tile": Tile(rows=1, cols=8)}))
+    with pytest.raises(InputError, match=r"tile\.rows: got 0"):
+        chip.replace("tile.rows", 0)

@@ -1,0 +1,132 @@
+"""Few-shot evaluation: the ideal chip is the digital network, chips are independent, trained cards are measured."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from imc_sim import InputError
+from imc_sim.array import load_chip
+from imc_sim.config import build
+from imc_sim.evaluate import (
+    FewShotData,
+    FewShotTask,
+    batch_chips,
+    build_task,
+    digital_accuracy,
+    evaluate_card,
+    evaluate_chips,
+    few_shot_accuracy,
+    weights_digest,
+)
+from imc_sim.nn import Arch, BatmannController, Measured, ModelCard, key_form, save_model
+
+TASK = {
+    "dataset": "glyphs",
+    "split": "test",
+    "episodes": 6,
+    "queries": 2,
+    "classes": 8,
+    "rotations": False,
+    "batch": 16,
+}
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A small untrained controller in a folder; its accuracy is above chance all the same."""
+    folder = tmp_path_factory.mktemp("models") / "small"
+    args = {"kind": "xnor", "width": 12, "dim": 64, "bias_init": 0.0}
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(1)
+        network = BatmannController(**args)
+    measured = Measured(task=build_task(TASK, "t").to_dict(), accuracy=0.5, interval=(0.4, 0.6))
+    card = ModelCard(name="small", summary="test", arch=Arch(name="batmann", args=args), measured=(measured,))
+    save_model(folder, network, card)
+    return str(folder)
+
+
+def chip(**paths: object) -> dict[str, object]:
+    c = load_chip("rram_hfo2_1t1r")
+    for path, value in paths.items():
+        c = c.replace(path.replace("__", "."), value)
+    return c.to_dict()
+
+
+@pytest.mark.parametrize("policy", [{}, {"memory": "digital"}, {"layers": {"*": "digital"}}])
+@pytest.mark.parametrize("encoding", ["differential", "bnn_v"])
+def test_ideal_chip_scores_as_the_digital_network(model: str, policy: dict[str, object], encoding: str) -> None:
+    ideal = load_chip("ideal").to_dict()
+    spec = ideal | {"policy": ideal["policy"] | policy, "encoding": {"kind": encoding}}
+    baseline = evaluate_chips(model, None, TASK, [], 0)
+    assert [(r.chip, r.total) for r in baseline] == [(-1, 6 * 5 * 2)]
+    results = evaluate_chips(model, spec, TASK, [0, 1], 0)
+    assert [r.correct for r in results] == [baseline[0].correct] * 2
+
+
+def test_a_chip_scores_the_same_in_any_company(model: str) -> None:
+    spec = chip(device__programming__sigma=0.5, device__read__sigma=0.1)
+    together = evaluate_chips(model, spec, TASK, range(4), 3)
+    apart = evaluate_chips(model, spec, TASK, [3, 0], 3) + evaluate_chips(model, spec, TASK, [1, 2], 3)
+    assert {r.chip: r.correct for r in together} == {r.chip: r.correct for r in apart}
+    assert len({r.correct for r in together}) > 1
+
+
+def test_batch_size_changes_no_score(model: str) -> None:
+    spec = chip(device__programming__sigma=0.3, device__read__sigma=0.1)
+    scores = [[r.correct for r in evaluate_chips(model, spec, TASK | {"batch": b}, range(2), 1)] for b in (3, 50)]
+    assert scores[0] == scores[1]
+
+
+def test_read_out_is_one_episode_at_a_time(model: str) -> None:
+    """The vectorised score equals a plain loop over episodes, keys and queries."""
+    from imc_sim.nn import load_model
+
+    task = build_task(TASK | {"keys": "bipolar", "shot": 2}, "t")
+    network, data = load_model(model), FewShotData.load(task)
+    with torch.no_grad():
+        signs = key_form(network(data.images), "bipolar")
+    right = 0
+    for support, query in zip(data.support, data.query, strict=True):
+        keys = signs[torch.from_numpy(support)].sum(1)
+        for label, row in enumerate(query):
+            right += int(((signs[torch.from_numpy(row)] @ keys.T).argmax(1) == label).sum())
+    assert few_shot_accuracy(network, task).correct == right
+
+
+def test_episodes_of_one_task_share_their_images() -> None:
+    task = build_task(TASK, "t")
+    data = FewShotData.load(task)
+    assert data.support.shape == (6, 5, 1)
+    assert data.query.shape == (6, 5, 2)
+    assert len(data.images) <= 8 * 20
+
+
+def test_card_is_measured_again(model: str) -> None:
+    rows = evaluate_card(model, chip="ideal", chips=2)
+    digital = digital_accuracy(model, build_task(TASK, "t").to_dict())
+    assert rows[0].accuracy == digital.mean
+    assert rows[0].stated == 0.5
+    assert rows[0].low <= rows[0].accuracy <= rows[0].high
+    assert (rows[1].over, rows[1].accuracy) == ("2 chips", pytest.approx(digital.mean))
+
+
+def test_memory_bound_sets_the_chips_at_once(model: str) -> None:
+    per_chip = 4 * (12 * 12 * (25 + 9 + 9))
+    assert batch_chips(model, chip(), 10 * per_chip) == 10
+    assert batch_chips(model, chip(), 1) == 1
+
+
+def test_digest_is_the_one_of_the_file(model: str) -> None:
+    import hashlib
+
+    assert weights_digest(model) == hashlib.sha256((Path(model) / "weights.safetensors").read_bytes()).hexdigest()
+
+
+def test_bad_tasks_are_named() -> None:
+    with pytest.raises(InputError, match="Did you mean 'episodes'"):
+        build_task({"episode": 3}, "task")
+    with pytest.raises(InputError, match=r"shot \+ query_pool <= instances"):
+        FewShotData.load(build(FewShotTask, TASK | {"shot": 19}, "task"))
+    with pytest.raises(InputError, match=r"task\.classes"):
+        FewShotData.load(build(FewShotTask, TASK | {"classes": 5000}, "task"))

@@ -1,0 +1,95 @@
+"""Distributions of cells against their laws. Fixed keys; each test fails by chance less than once in 10^4."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from scipy import stats
+
+from imc_sim._rng import Stream
+from imc_sim.array import Chip, Crossbar, Tile
+from imc_sim.device import Device, Faults, PolynomialSpread, Read, RelativeSpread
+
+N = 200_000
+FALSE_ALARM = 1e-4
+
+
+def programmed(target: float, **device: Any) -> np.ndarray:
+    """Conductances in S of N cells with that target."""
+    d = Device(g_lrs_S=1e-4, g_hrs_S=2e-5, **device)
+    g = d.program(torch.full((N,), target, dtype=torch.float64), seed=7)
+    return g.numpy() * d.window_S + d.g_hrs_S
+
+
+def test_draws_are_standard_normal_and_independent() -> None:
+    z = Stream(3, "layer", "programming").normal(N, chip=5)
+    assert stats.kstest(z, "norm").pvalue > FALSE_ALARM
+    other = Stream(3, "layer", "programming").normal(N, chip=6)
+    for a, b in ((z, other), (z[:-1], z[1:]), (np.abs(z), np.abs(other))):
+        assert abs(np.corrcoef(a, b)[0, 1]) < 4 / np.sqrt(N)
+
+
+@pytest.mark.parametrize("seeds", [(0, 2**32), (7, 7 + 2**32)])
+def test_seeds_use_all_their_bits(seeds: tuple[int, int]) -> None:
+    a, b = (Stream(s, "x", "y").words(64, 0) for s in seeds)
+    assert not np.array_equal(a, b)
+
+
+def test_streams_are_seekable() -> None:
+    stream = Stream(1, "l", "read")
+    assert np.array_equal(stream.words(96, 2)[32:], stream.words(64, 2, block=2))
+
+
+@pytest.mark.parametrize(("target", "mean", "sigma"), [(1.0, 1e-4, 0.1), (0.0, 2e-5, 0.25)])
+def test_gaussian_states_have_their_own_spread(target: float, mean: float, sigma: float) -> None:
+    g = programmed(target, programming=RelativeSpread(sigma=0.1, sigma_hrs=0.25))
+    assert stats.kstest(g, "norm", args=(mean, sigma * mean)).pvalue > FALSE_ALARM
+
+
+def test_log_normal_hrs_has_its_target_as_median() -> None:
+    g = programmed(0.0, programming=RelativeSpread(sigma=0.1, sigma_hrs=0.6, law_hrs="log_normal"))
+    assert stats.kstest(np.log(g), "norm", args=(np.log(2e-5), 0.6)).pvalue > FALSE_ALARM
+
+
+def test_middle_level_mixes_both_spreads() -> None:
+    g = programmed(0.5, levels=3, programming=RelativeSpread(sigma=0.1, sigma_hrs=0.3))
+    assert stats.kstest(g, "norm", args=(6e-5, 0.2 * 6e-5)).pvalue > FALSE_ALARM
+
+
+def test_polynomial_spread_is_its_polynomial() -> None:
+    law = PolynomialSpread(coefficients_S=(1e-6, 4e-6, -2e-6), g_max_S=2e-4, scale=0.5)
+    g = programmed(1.0, programming=law)
+    std = 0.5 * (1e-6 + 4e-6 * 0.5 - 2e-6 * 0.25)
+    assert stats.kstest(g, "norm", args=(1e-4, std)).pvalue > FALSE_ALARM
+
+
+def test_stuck_cells_come_at_their_rates() -> None:
+    d = Device(g_lrs_S=1e-4, g_hrs_S=2e-5, faults=Faults(stuck_lrs=0.013, stuck_hrs=0.04))
+    for target, rate in ((0.0, 0.013), (1.0, 0.04)):
+        changed = int((d.program(torch.full((N,), target), seed=3) != target).sum())
+        assert stats.binomtest(changed, N, rate).pvalue > FALSE_ALARM
+
+
+@pytest.mark.parametrize("kind", ["differential", "bnn_i", "bnn_v", "bnn_vi"])
+@pytest.mark.parametrize("bits", [None, 12])
+def test_read_noise_adds_up_over_the_driven_cells(kind: str, bits: int | None) -> None:
+    """The column's noise equals that of a fresh draw in every cell, for every encoding and with converters."""
+    sigma, n = 0.08, 48
+    device = Device(g_lrs_S=1e-4, g_hrs_S=2e-5, read=Read(sigma=sigma), programming=RelativeSpread(sigma=0.3))
+    chip = Chip(device=device, tile=Tile(rows=128, cols=32)).replace("encoding", {"kind": kind})
+    if bits:
+        chip = chip.replace("converter", {"kind": "auto", "bits": bits})
+    generator = torch.Generator().manual_seed(1)
+    w = torch.randint(0, 2, (1, n), generator=generator).double() * 2 - 1
+    x = torch.randint(0, 2, (1, n), generator=generator).double() * 2 - 1
+    bar = Crossbar.program(w, chip)
+    y = bar.mvm(x.expand(20_000, -1))[0, :, 0].numpy()
+    g = bar.cells(0)[0, 0] + device.floor
+    drive = (
+        torch.stack([(1 + x[0]) / 2, (1 - x[0]) / 2], -1)[:, : g.shape[-1]] if bar.encoding.bipolar else x[0, :, None]
+    )
+    std = sigma * float((g * drive).square().sum().sqrt()) * bar.encoding.gain_out
+    assert abs(y.std() / std - 1) < 4 / np.sqrt(2 * len(y))
+    if bits is None:
+        assert stats.kstest((y - y.mean()) / y.std(), "norm").pvalue > FALSE_ALARM
