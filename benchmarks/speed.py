@@ -25,7 +25,7 @@ def chips_of_controller(rounds: int) -> Iterator[Row]:
     model, plain = imc.nn.BatmannController("xnor").eval(), PlainController().eval()
     images = torch.randn(100, 1, 32, 32, generator=torch.Generator().manual_seed(0))
     yardstick = images.to(memory_format=torch.channels_last)
-    plain = plain.to(memory_format=torch.channels_last)
+    plain.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     chip = imc.load_chip("rram_hfo2_1t1r").replace("device.programming.sigma", 0.1)
     for label, converter, limit in (
         ("16 chips x 100 images, ideal converters", {"kind": "ideal"}, 1.3),

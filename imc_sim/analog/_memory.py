@@ -28,7 +28,8 @@ class AssociativeMemory:
         self, chip: Chip | str | os.PathLike[str] | Mapping[str, object], dim: int, chips: int | range = 1,
         seed: int = 0, form: KeyForm = "bipolar", layer: str = "memory",
     ) -> None:  # fmt: skip
-        self.chip, self.dim, self.seed, self.form, self.layer = load_chip(chip), dim, seed, form, layer
+        self.chip, self.dim, self.seed, self.layer = load_chip(chip), dim, seed, layer
+        self.form: KeyForm = form
         self.chips = chips if isinstance(chips, range) else range(chips)
         self._page = 0
         self.limits: tuple[float, float] | None = None

@@ -35,8 +35,8 @@ class Policy(Spec):
 
     def place(self, layer: str, kind: str) -> Place:
         """Where the layer of that name and operand kind (binary, int8, float) runs; `error` raises."""
-        match = next((p for glob, p in self.layers.items() if fnmatch.fnmatchcase(layer, glob)), None)
-        place: Place = match or getattr(self, kind)
+        match: Place | None = next((p for glob, p in self.layers.items() if fnmatch.fnmatchcase(layer, glob)), None)
+        place: Place = match if match is not None else getattr(self, kind)
         if place == "error":
             step = f"Say where it runs: policy.layers: {{{layer!r}: digital}} or crossbar, or policy.{kind}."
             raise InputError(f"layer {layer!r}", f"{kind} weights and no place for them", "crossbar or digital", step)

@@ -1,6 +1,6 @@
 """The digital side: binarizers, layers, controllers and the similarity of the key-value memory."""
 
-from imc_sim.nn._archs import arch_class, build_arch
+from imc_sim.nn._archs import arch_class, arch_files, build_arch
 from imc_sim.nn._batmann import KINDS as CONTROLLER_KINDS
 from imc_sim.nn._batmann import BatmannController
 from imc_sim.nn._binarize import binary_activation, binary_weight, integer_levels, standardise, two_valued
@@ -28,6 +28,7 @@ from imc_sim.nn._similarity import (
     sharpen,
     training_logits,
 )
+from imc_sim.nn._store import write_folder
 
 __all__ = [
     "CONTROLLER_KINDS",
@@ -45,6 +46,7 @@ __all__ = [
     "ProductLayer",
     "Sharpening",
     "arch_class",
+    "arch_files",
     "binary_activation",
     "binary_weight",
     "build_arch",
@@ -63,4 +65,5 @@ __all__ = [
     "training_logits",
     "two_valued",
     "verify_weights",
+    "write_folder",
 ]

@@ -29,9 +29,8 @@ class EncodingContract:
     def chip(self, **changes: object) -> Chip:
         """The chip of the tests: a window from 10 to 100 uS, the encoding, small tiles."""
         device = Device(g_lrs_S=1e-4, g_hrs_S=1e-5, levels=self.levels)
-        return Chip(device=device, encoding=cast("Any", self.encoding), tile=Tile(rows=24, cols=16)).model_copy(
-            update=changes
-        )
+        chip = Chip(device=device, encoding=cast("Any", self.encoding), tile=Tile(rows=24, cols=16))
+        return chip.model_copy(update=changes)
 
     def test_ideal_is_the_digital_product_to_the_bit(self) -> None:
         """No effect, any tiling: the integer product itself."""

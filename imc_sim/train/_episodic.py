@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from torch import Tensor, nn
 from imc_sim._errors import CheckpointError
 from imc_sim.data import CharacterPool, EpisodeShape, gather_images, load_pool, sample_episodes
 from imc_sim.evaluate import FewShotTask, few_shot_accuracy
-from imc_sim.nn import cosine, key_form, training_logits
+from imc_sim.nn import cosine, key_form, training_logits, write_folder
 from imc_sim.train._recipe import EpisodicRecipe
 
 #: called after every episode with (episodes done, episodes in all, last row of the log)
@@ -86,11 +87,10 @@ class EpisodicTrainer:
             "episode": done, "recipe": self.recipe.training_digest(), "log": json.dumps(self._log),
             "model": self.model.state_dict(), "optimizer": self._optimizer.state_dict(),
         }  # fmt: skip
-        part = self.folder / "checkpoint.pt.part"
-        torch.save(state, part)
-        part.replace(self.folder / "checkpoint.pt")
+        buffer = io.BytesIO()
+        torch.save(state, buffer)
         rows = "".join(json.dumps(row) + "\n" for row in self._log)
-        (self.folder / "training.jsonl").write_text(rows)
+        write_folder(self.folder, {"checkpoint.pt": buffer.getvalue(), "training.jsonl": rows.encode()})
 
     def _load(self) -> None:
         path = self.folder / "checkpoint.pt"

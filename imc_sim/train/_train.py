@@ -10,7 +10,7 @@ from torch import nn
 from imc_sim._errors import InputError
 from imc_sim.config import build
 from imc_sim.evaluate import few_shot_accuracy
-from imc_sim.nn import Measured, ModelCard, ProductLayer, build_model, load_card, load_model, save_model
+from imc_sim.nn import Measured, ModelCard, ProductLayer, arch_files, build_model, load_card, load_model, save_model
 from imc_sim.train._episodic import EpisodicTrainer, Progress
 from imc_sim.train._recipe import EpisodicRecipe, Measurement
 
@@ -29,7 +29,8 @@ def train_model(
     model = initialised(card, recipe.seed, base)
     EpisodicTrainer(model, recipe, folder, device).run(resume, progress)
     done = {"recipe": recipe.to_dict(), "episodes": recipe.episodes, "measured": (), "weights": None}
-    save_model(folder, model.cpu(), card.model_copy(update=done), half=_is_float(model))
+    files = arch_files(card.arch.name, base)
+    save_model(folder, model.cpu(), card.model_copy(update=done), half=_is_float(model), extra=files)
     return measure_model(folder)
 
 
