@@ -13,7 +13,7 @@ import resource
 from collections.abc import Iterator
 
 import torch
-from _common import PlainController, ratio
+from _common import plain_controller, ratio
 
 import imc_sim as imc
 
@@ -22,10 +22,9 @@ Row = tuple[str, tuple[float, float, float], float]
 
 def chips_of_controller(rounds: int) -> Iterator[Row]:
     """16 chips with D2D spread on 100 images, programming not counted, against 16 plain forwards."""
-    model, plain = imc.nn.BatmannController("xnor").eval(), PlainController().eval()
+    model, plain = imc.nn.BatmannController("xnor").eval(), plain_controller()
     images = torch.randn(100, 1, 32, 32, generator=torch.Generator().manual_seed(0))
     yardstick = images.to(memory_format=torch.channels_last)
-    plain.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     chip = imc.load_chip("rram_hfo2_1t1r").replace("device.programming.sigma", 0.1)
     for label, converter, limit in (
         ("16 chips x 100 images, ideal converters", {"kind": "ideal"}, 1.3),
@@ -39,7 +38,7 @@ def programming(rounds: int) -> Iterator[Row]:
     """The cells of one controller drawn anew, against one plain forward of 32 images."""
     model, plain = (
         imc.nn.BatmannController("xnor").eval(),
-        PlainController().eval().to(memory_format=torch.channels_last),
+        plain_controller(),
     )
     images = torch.randn(32, 1, 32, 32).to(memory_format=torch.channels_last)
     analog = imc.map_model(model, imc.load_chip("rram_hfo2_1t1r").replace("device.programming.sigma", 0.1))

@@ -130,7 +130,7 @@ class Crossbar:
 
     def _program(self) -> list[_Operands]:
         count = 1 if self.chip.device.exact else len(self.chips)
-        table = _units_table(self.chip.device, self._targets.steps, self.dtype)
+        table = _units_table(self.chip.device, self._targets.steps, self.dtype)  # type: ignore[arg-type]
         operands = [self._operand(look_up(table, self._draw(c))) for c in range(count)]
         return operands * len(self.chips) if count == 1 else operands
 

@@ -13,10 +13,12 @@ from imc_sim._errors import InputError, nearest
 S = TypeVar("S", bound="Spec")
 
 
-class Spec(pydantic.BaseModel, frozen=True):
+class Spec(pydantic.BaseModel):
     """Base of every specification: immutable, no unknown key, no silent conversion."""
 
-    model_config = pydantic.ConfigDict(extra="forbid", strict=True, allow_inf_nan=False, arbitrary_types_allowed=False)
+    model_config = pydantic.ConfigDict(
+        frozen=True, extra="forbid", strict=True, allow_inf_nan=False, arbitrary_types_allowed=False
+    )
 
     def __hash__(self) -> int:
         return hash(tuple(self.__dict__.values()))

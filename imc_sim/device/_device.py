@@ -78,7 +78,7 @@ class Device(Spec):
         float64. The whole of programming is a look-up in it: 65,536 mid-point quantiles of each level's law,
         within 1.6e-5 of the law itself in the sense of Kolmogorov and Smirnov.
         """
-        return _table(self, steps)
+        return _table(self, steps)  # type: ignore[arg-type]  # frozen specs are hashable
 
     def draw(self, levels: Tensor, steps: int, seed: int, layer: str, chip: int, page: int = 0) -> Tensor:
         """Indices (int32, shaped as `levels`) into the flattened `table(steps)` for one chip's cells.
