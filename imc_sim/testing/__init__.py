@@ -5,5 +5,6 @@ class TestMine(EncodingContract):
 """
 
 from imc_sim.testing._contracts import EncodingContract, ProgrammingContract
+from imc_sim.testing._stand_in import stand_in_evaluator
 
-__all__ = ["EncodingContract", "ProgrammingContract"]
+__all__ = ["EncodingContract", "ProgrammingContract", "stand_in_evaluator"]

@@ -1,0 +1,126 @@
+"""Study -> points -> trials: everything resolved and validated before anything runs."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+from dataclasses import dataclass
+from typing import Any, final
+
+from imc_sim._errors import InputError, nearest
+from imc_sim.config import digest, set_path
+from imc_sim.study._spec import ROOTS, Study
+
+SCHEMA = 1
+
+
+@final
+@dataclass(frozen=True)
+class Point:
+    """One place of the grid, resolved: nothing in it refers to a file but the model's name.
+
+    weights: SHA-256 of the model's weights. chip: every setting, or None for the digital baseline.
+    """
+
+    case: str
+    coordinates: tuple[tuple[str, Any], ...]
+    model: str
+    weights: str
+    chip: dict[str, Any] | None
+    task: dict[str, Any]
+    seed: int
+
+    @functools.cached_property
+    def content(self) -> dict[str, Any]:
+        """All that affects a result but the number of the chip. Prose about the chip does not."""
+        prose = {"name", "source", "validity"}
+        chip = None if self.chip is None else {k: v for k, v in self.chip.items() if k not in prose}
+        return {"schema": SCHEMA, "weights": self.weights, "chip": chip, "task": self.task, "seed": self.seed}
+
+    @functools.cached_property
+    def id(self) -> str:
+        return digest(self.content)
+
+    def trial(self, chip: int) -> Trial:
+        """The trial of chip number `chip` (-1: the digital baseline)."""
+        return Trial(digest({**self.content, "chip_number": chip}), self, chip)
+
+    def baseline(self) -> Point:
+        """The same model and task without a chip; it belongs to no seed of chips."""
+        return Point(self.case, (), self.model, self.weights, None, self.task, 0)
+
+
+@final
+@dataclass(frozen=True)
+class Trial:
+    """One chip at one point. `id` is the SHA-256 of the canonical JSON of all that affects its result."""
+
+    id: str
+    point: Point
+    chip: int
+
+
+def points_of(study: Study) -> list[Point]:
+    """All points, case by case, axes crossed in order; raises InputError for the first that is not valid."""
+    grids = [[(axis.path, value) for value in axis.values] for axis in study.axes]
+    return [
+        _point(study, case.name, case.set, coordinates)
+        for case in study.cases
+        for coordinates in itertools.product(*grids)
+    ]
+
+
+def _point(study: Study, case: str, changes: dict[str, Any], coordinates: tuple[tuple[str, Any], ...]) -> Point:
+    where = f"study {study.name!r}, case {case!r}"
+    settings: dict[str, Any] = {"model": study.model, "chip": study.chip, "task": dict(study.task)}
+    for path, value in [*changes.items(), *coordinates]:
+        _apply(settings, path, value, where)
+    return Point(
+        case, coordinates, settings["model"], _weights(settings["model"]), _chip(settings["chip"], where),
+        _task(settings["task"], where), study.seed,
+    )  # fmt: skip
+
+
+def _apply(settings: dict[str, Any], path: str, value: Any, where: str) -> None:
+    root = path.split(".", maxsplit=1)[0]
+    if root not in ROOTS:
+        step = f"{nearest(root, ROOTS)}Start the path with one of these."
+        raise InputError(f"{where}, path {path!r}", repr(root), ", ".join(ROOTS), step)
+    if root == "chip" and path != "chip":
+        settings["chip"] = _chip(settings["chip"], where)
+    set_path(settings, path, value, where)
+
+
+def _chip(chip: Any, where: str) -> dict[str, Any]:
+    from imc_sim.array import Chip, load_chip
+    from imc_sim.config import build
+
+    if isinstance(chip, dict):
+        return build(Chip, chip, where=f"{where}, chip").to_dict()
+    return load_chip(chip).to_dict()
+
+
+def _task(task: dict[str, Any], where: str) -> dict[str, Any]:
+    from imc_sim.evaluate import build_task
+
+    return build_task(task, f"{where}, task").to_dict()
+
+
+@functools.lru_cache(maxsize=64)
+def _weights(model: str) -> str:
+    from imc_sim.evaluate import weights_digest
+
+    return weights_digest(model)
+
+
+def resolved(study: Study, points: list[Point]) -> dict[str, Any]:
+    """The study with nothing left to look up: what study.resolved.yaml holds."""
+    data = study.to_dict()
+    first = points[0]
+    data["chip"], data["task"] = first.chip, first.task
+    data["weights"] = {p.model: p.weights for p in points}
+    grid = [
+        {"case": p.case, "values": [v for _, v in p.coordinates], "id": p.id, "baseline": p.baseline().id}
+        for p in points
+    ]
+    return {"schema": SCHEMA, "digest": digest({"name": study.name, "points": grid}), **data, "points": grid}

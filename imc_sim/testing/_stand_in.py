@@ -1,0 +1,39 @@
+"""An evaluator that costs nothing, for tests of studies, stores and engines."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from imc_sim._rng import Stream
+from imc_sim.config import digest
+from imc_sim.evaluate import ChipResult
+
+#: environment variables that make the stand-in misbehave
+SLOW, FAIL, KILL = "IMC_SIM_TEST_SLOW", "IMC_SIM_TEST_FAIL", "IMC_SIM_TEST_KILL"
+
+
+def stand_in_evaluator(
+    model: str, chip: dict[str, Any] | None, task: dict[str, Any], chips: Sequence[int], seed: int
+) -> list[ChipResult]:
+    """Counts that look like a task's: they depend on model, chip, task, seed and chip number, and on nothing else.
+
+    `IMC_SIM_TEST_SLOW`: seconds per call. `IMC_SIM_TEST_FAIL`: a file; while it exists, chip 3 fails.
+    `IMC_SIM_TEST_KILL`: a file; once it exists, the process is killed as by `kill -9`.
+    """
+    time.sleep(float(os.environ.get(SLOW, "0")))
+    if KILL in os.environ and Path(os.environ[KILL]).exists():
+        os.kill(os.getpid(), signal.SIGKILL)
+    if FAIL in os.environ and Path(os.environ[FAIL]).exists() and 3 in chips:
+        raise ArithmeticError("chip 3 is out of order")
+    stream = Stream(seed, digest([model, chip, task]), "stand-in")
+    mean = 0.9 if chip is None else 0.9 - 0.5 * float(chip["device"]["programming"]["sigma"])
+    numbers = [-1] if chip is None else list(chips)
+    draws = [float(stream.uniform(1, max(number, 0))[0]) for number in numbers]
+    return [
+        ChipResult(n, round(1000 * (mean + 0.1 * (u - 0.5))), 1000, 0.01) for n, u in zip(numbers, draws, strict=True)
+    ]

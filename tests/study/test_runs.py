@@ -1,0 +1,226 @@
+"""Runs survive what happens to runs: a kill at any moment, failures, other engines, wrong folders."""
+
+import contextlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from scipy import stats
+
+from imc_sim import InputError, ResultsError
+from imc_sim.study import Results, run
+from imc_sim.study._store import TRIALS, heal, read_rows
+from imc_sim.testing import stand_in_evaluator
+from imc_sim.testing._stand_in import FAIL
+
+STUDY: dict[str, Any] = {
+    "name": "small",
+    "model": "batmann_5w1s_xnor",
+    "chip": "rram_hfo2_1t1r",
+    "task": {"dataset": "glyphs", "split": "test", "episodes": 5},
+    "axes": [{"path": "chip.device.programming.sigma", "values": [0, 0.2, 0.4]}],
+    "cases": [{"name": "a"}, {"name": "b", "set": {"task.keys": "binary"}}],
+    "chips": {"min": 6},
+}
+TRIALS_IN_ALL = 2 + 2 * 3 * 6
+
+
+def go(folder: Path, study: dict[str, Any] = STUDY, **options: Any) -> Results:
+    return run(study, folder, evaluator=stand_in_evaluator, **options)
+
+
+def payload(folder: Path) -> dict[str, tuple[Any, ...]]:
+    """What a run found, without when and where."""
+    return {k: (r["state"], r["correct"], r["total"]) for k, r in read_rows(folder / TRIALS).items()}
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("whole")
+    go(folder)
+    return folder
+
+
+def test_table_is_over_chips(whole: Path) -> None:
+    table = Results.load(whole).table
+    assert table["case"].tolist() == ["a"] * 3 + ["b"] * 3
+    rows = [r for r in read_rows(whole / TRIALS).values() if r["case"] == "a" and r["values"] == [0.2]]
+    values = [r["correct"] / r["total"] for r in rows]
+    line = table.iloc[1]
+    assert line["chips"] == 6
+    assert line["median"] == np.median(values)
+    assert (line["p05"], line["p95"]) == tuple(np.percentile(values, [5, 95]))
+    assert line["half_width"] == pytest.approx(stats.sem(values) * stats.t.ppf(0.975, 5))
+    assert (whole / "table.csv").read_text().count("\n") == 7
+
+
+def test_running_again_does_no_new_work(whole: Path, tmp_path: Path) -> None:
+    shutil.copytree(whole, tmp_path / "x")
+    before = (tmp_path / "x" / TRIALS).read_bytes()
+    seen: list[int] = []
+    go(tmp_path / "x", progress=lambda p: seen.append(p.total))
+    assert (tmp_path / "x" / TRIALS).read_bytes() == before
+    assert seen[-1] == 0
+    assert len(payload(whole)) == TRIALS_IN_ALL
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(cut=st.integers(min_value=0))
+def test_a_file_cut_anywhere_loses_its_last_line_at_most(whole: Path, tmp_path: Path, cut: int) -> None:
+    data = (whole / TRIALS).read_bytes()
+    cut %= len(data) + 1
+    path = tmp_path / "cut.jsonl"
+    path.write_bytes(data[:cut])
+    heal(path)
+    kept = path.read_bytes()
+    assert kept in (data[: data[:cut].rfind(b"\n") + 1], data[:cut] + b"\n", data[:cut])
+    assert len(read_rows(path)) == kept.count(b"\n") >= data[:cut].count(b"\n")
+
+
+def test_killed_and_resumed_is_the_same(whole: Path, tmp_path: Path) -> None:
+    folder, flag = tmp_path / "killed", tmp_path / "kill"
+    flag.touch()
+    script = (
+        "import json, os, sys\n"
+        "from pathlib import Path\n"
+        "from imc_sim.study import run\n"
+        "from imc_sim.testing import stand_in_evaluator\n"
+        "flag = Path(sys.argv[3])\n"
+        "def watch(p):\n"
+        "    if p.done >= 12:\n"
+        "        os.environ['IMC_SIM_TEST_KILL'] = str(flag)\n"
+        "run(json.loads(sys.argv[1]), sys.argv[2], evaluator=stand_in_evaluator, progress=watch)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script, json.dumps(STUDY), str(folder), str(flag)], check=False)
+    assert done.returncode == -9
+    partial = payload(folder)
+    assert 12 <= len(partial) < TRIALS_IN_ALL
+    go(folder)
+    assert payload(folder) == payload(whole)
+    assert (folder / TRIALS).read_bytes().count(b"\n") == TRIALS_IN_ALL
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_every_engine_finds_the_same(whole: Path, tmp_path: Path, workers: int) -> None:
+    go(tmp_path / "x", executor="process", workers=workers)
+    assert payload(tmp_path / "x") == payload(whole)
+
+
+def test_failed_trials_are_rows_and_are_tried_again(
+    whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flag = tmp_path / "fail"
+    flag.touch()
+    monkeypatch.setenv(FAIL, str(flag))
+    results = go(tmp_path / "x")
+    assert results.failed == 2 * 3 * 4  # the batch of chip 3, at every point
+    assert "chip 3 is out of order" in next(
+        r["error"] for r in read_rows(tmp_path / "x" / TRIALS).values() if r["state"] == "failed"
+    )
+    flag.unlink()
+    assert go(tmp_path / "x").failed == 0
+    assert payload(tmp_path / "x") == payload(whole)
+
+
+def test_stopping_rule_stops_each_point_by_itself(tmp_path: Path) -> None:
+    rule = {"min": 6, "max": 40, "half_width": 0.012}
+    table = go(tmp_path / "x", STUDY | {"chips": rule}).table
+    assert set(table["chips"]) <= {6, 9, 14, 21, 32, 40}
+    assert len(set(table["chips"])) > 1
+    settled = table[table["chips"] < 40]
+    assert (settled["half_width"] <= 0.012).all()
+    again = go(tmp_path / "y", STUDY | {"chips": rule}, executor="process", workers=2).table
+    assert again.equals(table)
+
+
+def test_more_chips_go_into_the_same_folder(tmp_path: Path) -> None:
+    go(tmp_path / "x")
+    table = go(tmp_path / "x", STUDY | {"chips": {"min": 8}}).table
+    assert set(table["chips"]) == {8}
+    assert (tmp_path / "x" / TRIALS).read_bytes().count(b"\n") == 2 + 2 * 3 * 8
+
+
+def test_folders_of_others_are_refused_untouched(whole: Path, tmp_path: Path) -> None:
+    shutil.copytree(whole, tmp_path / "x")
+    before = {p.name: p.read_bytes() for p in (tmp_path / "x").iterdir()}
+    with pytest.raises(ResultsError, match="results of study 'small'"):
+        go(tmp_path / "x", STUDY | {"seed": 5})
+    text = (tmp_path / "x" / "study.resolved.yaml").read_text()
+    assert before == {p.name: p.read_bytes() for p in (tmp_path / "x").iterdir()}
+    (tmp_path / "x" / "study.resolved.yaml").write_text(text.replace("schema: 1", "schema: 2", 1))
+    with pytest.raises(ResultsError, match="Use a newer imc_sim"):
+        go(tmp_path / "x")
+    (tmp_path / "file").touch()
+    with pytest.raises(ResultsError, match="a file"):
+        go(tmp_path / "file")
+
+
+def test_a_second_writer_is_refused(whole: Path, tmp_path: Path) -> None:
+    from imc_sim.config import read_yaml
+    from imc_sim.study import ResultStore
+
+    shutil.copytree(whole, tmp_path / "x")
+    settings_ = read_yaml(tmp_path / "x" / "study.resolved.yaml")
+    with (
+        ResultStore(tmp_path / "x", settings_),
+        pytest.raises(ResultsError, match="another run"),
+        ResultStore(tmp_path / "x", settings_),
+    ):
+        pass
+
+
+def test_a_differing_result_of_one_trial_is_an_error(whole: Path, tmp_path: Path) -> None:
+    from imc_sim.config import read_yaml
+    from imc_sim.study import ResultStore
+
+    shutil.copytree(whole, tmp_path / "x")
+    with ResultStore(tmp_path / "x", read_yaml(tmp_path / "x" / "study.resolved.yaml")) as store:
+        row = next(iter(store.rows.values()))
+        store.add([row])
+        with pytest.raises(ResultsError, match="one result per trial"):
+            store.add([row | {"correct": row["correct"] - 1}])
+
+
+def test_damage_in_the_middle_names_its_line(whole: Path, tmp_path: Path) -> None:
+    lines = (whole / TRIALS).read_bytes().split(b"\n")
+    path = tmp_path / "t.jsonl"
+    path.write_bytes(b"\n".join([*lines[:3], b"{oops", *lines[3:]]))
+    with pytest.raises(ResultsError, match="line 4"):
+        read_rows(path)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_full_disk_names_the_file_and_keeps_it_whole(whole: Path, tmp_path: Path) -> None:
+    from imc_sim.config import read_yaml
+    from imc_sim.study import ResultStore
+
+    shutil.copytree(whole, tmp_path / "x")
+    before = (tmp_path / "x" / TRIALS).read_bytes()
+    settings_ = read_yaml(tmp_path / "x" / "study.resolved.yaml")
+    with contextlib.ExitStack() as stack, ResultStore(tmp_path / "x", settings_) as store:
+        row = next(iter(store.rows.values()))
+        stack.enter_context(store._file)  # type: ignore[arg-type]
+        store._file = stack.enter_context(Path("/dev/full").open("ab", buffering=0))
+        with pytest.raises(OSError, match="No space left") as caught:
+            store.add([row | {"id": "new"}])
+        assert caught.value.filename == str(tmp_path / "x" / TRIALS)
+    assert (tmp_path / "x" / TRIALS).read_bytes() == before
+
+
+def test_unknown_engines_are_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="inline, process"):
+        go(tmp_path / "x", executor="proces")
+    assert not (tmp_path / "x").exists()
+
+
+def test_import_loads_no_torch() -> None:
+    code = "import sys, imc_sim.study, imc_sim.evaluate; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False, env=os.environ).returncode == 0

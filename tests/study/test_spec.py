@@ -1,0 +1,128 @@
+"""Study files: what they resolve to, and what they are refused for before anything runs."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from imc_sim import InputError
+from imc_sim.config import content_names, parse_yaml
+from imc_sim.study import Chips, Study, load_study, points_of, resolved, run, with_settings
+from imc_sim.testing import stand_in_evaluator
+
+STUDY: dict[str, Any] = {
+    "name": "small",
+    "model": "batmann_5w1s_xnor",
+    "chip": "rram_hfo2_1t1r",
+    "task": {"dataset": "glyphs", "split": "test", "episodes": 5},
+    "axes": [
+        {"path": "chip.device.programming.sigma", "values": [0, 0.2]},
+        {"path": "chip.tile.rows", "values": [64, 128]},
+    ],
+    "cases": [{"name": "a"}, {"name": "b", "set": {"chip": "ideal", "task.keys": "binary"}}],
+    "chips": {"min": 4},
+}
+
+
+def test_points_are_cases_times_axes() -> None:
+    points = points_of(load_study(STUDY))
+    assert len(points) == 2 * 2 * 2
+    last = points[-1]
+    assert last.chip is not None
+    assert (last.case, last.chip["name"], last.task["keys"]) == ("b", "ideal", "binary")
+    assert (last.chip["device"]["programming"]["sigma"], last.chip["tile"]["rows"]) == (0.2, 128)
+    assert len({p.id for p in points}) == 8
+
+
+def test_key_order_changes_no_id() -> None:
+    turned = dict(reversed(STUDY.items())) | {"task": dict(reversed(STUDY["task"].items()))}
+    assert [p.id for p in points_of(load_study(STUDY))] == [p.id for p in points_of(load_study(turned))]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"seed": 1},
+        {"task": {**STUDY["task"], "episodes": 6}},
+        {"model": "batmann_5w1s_float"},
+        {"chip": "pcm_nandakumar", "axes": STUDY["axes"][1:]},
+        {"cases": [{"name": "a", "set": {"chip.converter.kind": "auto"}}]},
+    ],
+)
+def test_every_ingredient_changes_the_id(change: dict[str, Any]) -> None:
+    before, after = (points_of(load_study(s))[0].trial(0).id for s in (STUDY, STUDY | change))
+    assert before != after
+
+
+def test_prose_and_names_change_no_id() -> None:
+    chip = points_of(load_study(STUDY))[0].chip
+    renamed = STUDY | {"name": "other", "question": "?", "chip": chip | {"name": "mine", "source": "my bench"}}  # type: ignore[operator]
+    assert points_of(load_study(renamed))[0].trial(2).id == points_of(load_study(STUDY))[0].trial(2).id
+
+
+def test_settings_reach_everything() -> None:
+    spec = with_settings(load_study(STUDY), ["chips.min=9", "task.episodes=7", "chip.tile.cols=32", "seed=3"])
+    points = points_of(spec)
+    assert (spec.chips.min, spec.seed) == (9, 3)
+    assert all(p.task["episodes"] == 7 for p in points)
+    assert [p.chip["tile"]["cols"] for p in points if p.chip] == [32] * 4 + [128] * 4  # case b takes another chip
+
+
+def test_checkpoints_grow_by_half() -> None:
+    assert Chips(min=30).checkpoints() == [30]
+    assert Chips(min=30, max=100).checkpoints() == [100]
+    assert Chips(min=30, max=100, half_width=0.01).checkpoints() == [30, 45, 68, 100]
+
+
+@pytest.mark.parametrize("name", content_names("study"))
+def test_shipped_studies_resolve(name: str) -> None:
+    study = load_study(name)
+    points = points_of(study)
+    assert study.name == name
+    assert study.chips.min >= 30
+    assert all(len(axis.values) >= 6 for axis in study.axes[:1])
+    assert resolved(study, points)["digest"]
+
+
+BAD = [
+    ({"modle": "x"}, r"unknown key 'modle'.*Did you mean 'model'"),
+    ({"model": "batmann_5w1s_xno"}, r"Did you mean 'batmann_5w1s_xnor'"),
+    ({"chip": "rram_hfo2"}, r"Did you mean 'rram_hfo2_1t1r'"),
+    ({"axes": [{"path": "chip.device.programing.sigma", "values": [0]}]}, "programing"),
+    ({"axes": [{"path": "chip.device.programming.sigm", "values": [0]}]}, r"Did you mean 'sigma'"),
+    ({"axes": [{"path": "chip.device.programming.sigma", "values": [-0.1]}]}, "greater than or equal to 0"),
+    ({"axes": [{"path": "chip.device.g_lrs_S", "values": ["1 uS"]}]}, "g_lrs_S above g_hrs_S"),
+    ({"axes": [{"path": "chip.tile.rows", "values": [0]}]}, r"tile\.rows: got 0"),
+    ({"axes": [{"path": "tile.rows", "values": [1]}]}, "paths that start with model, chip, task"),
+    ({"axes": []}, "at least 1 item"),
+    ({"task": {"dataset": "glyphs", "way": 1}}, "way"),
+    ({"chips": {"min": 5, "max": 3}}, "max of at least min"),
+    ({"memory_limit": "2 GiBs"}, "2 GB"),
+    ({"cases": [{"name": "x"}, {"name": "x"}]}, "case names that differ"),
+]
+
+
+@pytest.mark.parametrize(("change", "message"), BAD)
+def test_bad_studies_are_one_error_and_no_folder(change: dict[str, Any], message: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=message) as caught:
+        run(STUDY | change, tmp_path / "out", evaluator=stand_in_evaluator)
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_unmappable_layer_is_found_before_anything_runs(tmp_path: Path) -> None:
+    bad = STUDY | {"model": "batmann_5w1s_float", "cases": [{"name": "a"}]}
+    with pytest.raises(InputError, match="no place for them"):
+        run(bad, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_duplicate_keys_and_yaml_types() -> None:
+    with pytest.raises(InputError, match=r"line 2.*a second 'a' \(first in line 1\)"):
+        parse_yaml("a: 1\na: 2\n")
+    assert parse_yaml("a: 5e-5\nb: no\nc: 0.5\n") == {"a": 5e-5, "b": "no", "c": 0.5}
+
+
+def test_memory_limit_takes_units() -> None:
+    assert load_study(STUDY | {"memory_limit": "1.5 GB"}).memory_limit == 1_500_000_000
+    assert isinstance(load_study(STUDY), Study)
