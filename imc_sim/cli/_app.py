@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import importlib.util
 import os
 import sys
 from collections.abc import Sequence
@@ -19,6 +18,9 @@ from imc_sim.cli._evaluate import evaluate
 from imc_sim.cli._import import import_
 from imc_sim.cli._list import list_
 from imc_sim.cli._map import map_
+from imc_sim.cli._plot import plot
+from imc_sim.cli._report import report
+from imc_sim.cli._run import run
 from imc_sim.cli._train import train
 
 _FULL = {errno.ENOSPC, errno.EDQUOT}
@@ -50,9 +52,9 @@ def _options(
     """Simulate binarized few-shot networks on in-memory-computing hardware."""
 
 
-for _name in ("run", "plot", "report"):
-    if importlib.util.find_spec(f"imc_sim.cli._{_name}") is not None:
-        app.command(_name)(getattr(importlib.import_module(f"imc_sim.cli._{_name}"), _name))
+app.command("run")(run)
+app.command("plot")(plot)
+app.command("report")(report)
 app.command("train")(train)
 app.command("evaluate")(evaluate)
 app.command("map")(map_)

@@ -1,0 +1,98 @@
+"""The robustness curve: accuracy against the strength of an effect, with the band over chips."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
+from pandas import DataFrame
+
+from imc_sim.plotting._figure import new_figure, save_figure, style
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from imc_sim.study import Results
+
+_STATISTICS = ["chips", "median", "p05", "p95", "digital"]
+
+
+def robustness_data(results: Results) -> DataFrame:
+    """The figure's own table: series, x, chips, median, p05, p95, digital (accuracies in %).
+
+    The first axis is x, in its unit; further axes become part of the series' name. attrs: x_label, chance.
+    """
+    first, *others = results.study["axes"]
+    table = results.table
+    rows = [
+        {"series": _series(row, others), "x": _number(row[first["path"]]) * first["scale"], "chips": int(row["chips"])}
+        | {name: 100 * row[name] for name in _STATISTICS[1:]}
+        for row in table.to_dict("records")
+    ]
+    data = DataFrame(rows, columns=["series", "x", *_STATISTICS])
+    unit = f" ({first['unit']})" if first["unit"] else ""
+    data.attrs = {"x_label": (first["label"] or first["path"]) + unit, "chance": 100 / results.study["task"]["way"]}
+    return data
+
+
+def plot_robustness(ax: Axes, data: DataFrame) -> None:
+    """Median line and 5-95 % band per series, digital baseline dashed in its colour, chance dotted."""
+    drawn: set[float] = set()
+    for series, part in data.groupby("series", sort=False):
+        chips = (
+            f"{part['chips'].min()}" if part["chips"].nunique() == 1 else f"{part['chips'].min()}-{part['chips'].max()}"
+        )
+        (line,) = ax.plot(part["x"], part["median"], label=f"{series} (n = {chips} chips)")
+        colour = line.get_color()
+        ax.fill_between(part["x"], part["p05"], part["p95"], color=colour, alpha=0.18, linewidth=0)
+        digital = float(part["digital"].iloc[0])
+        if digital == digital and digital not in drawn:  # a baseline that is not measured yet is NaN
+            ax.axhline(digital, color=colour, linestyle="--", linewidth=0.8, marker="")
+            drawn.add(digital)
+    low = lower_limit(data)
+    _draw_chance(ax, float(data.attrs["chance"]), low)
+    ax.set_xlabel(str(data.attrs["x_label"]))
+    ax.set_ylabel("accuracy (%)")
+    ax.set_ylim(low, 100 if data[["p95", "digital"]].max().max() < 100 else 101)
+    ax.xaxis.set_major_locator(MaxNLocator(6))
+    ax.margins(x=0.02)
+    ax.legend(loc="lower left")
+
+
+def lower_limit(data: DataFrame) -> float:
+    """Where the accuracy axis starts: a multiple of 10 that leaves the legend room below the lowest band."""
+    lowest = float(data[["p05", "digital"]].min().min())
+    room = 10 + 4 * data["series"].nunique()
+    return max(0.0, 10 * math.floor((lowest - room) / 10))
+
+
+def _draw_chance(ax: Axes, chance: float, low: float) -> None:
+    if chance < low:
+        return
+    ax.axhline(chance, color="0.4", linestyle=":", linewidth=0.8, marker="")
+    place, shift = (1, chance), (-2, 2)
+    coordinates = ("axes fraction", "data")
+    ax.annotate("chance", place, shift, coordinates, "offset points", ha="right", fontsize=6, color="0.4")
+
+
+def draw(results: Results) -> list[Path]:
+    """Write robustness.png, .svg and .csv (the figure's data) into the results folder; returns the paths."""
+    data = robustness_data(results)
+    stem = results.folder / "robustness"
+    table = stem.with_suffix(".csv")
+    data.to_csv(table, index=False, lineterminator="\n")
+    with style():
+        figure, ax = new_figure()
+        plot_robustness(ax, data)
+        return [*save_figure(figure, stem), table]
+
+
+def _series(row: dict[str, Any], axes: list[dict[str, Any]]) -> str:
+    further = [f"{axis['label'] or axis['path']} {row[axis['path']]}{axis['unit']}" for axis in axes]
+    return ", ".join([str(row["case"]), *further])
+
+
+def _number(value: Any) -> float:
+    return float(value)

@@ -1,0 +1,27 @@
+"""The training curve: loss and validation accuracy against episodes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from matplotlib.axes import Axes
+from pandas import DataFrame
+
+
+def training_data(rows: Sequence[dict[str, Any]]) -> DataFrame:
+    """Rows of the training log: episode, loss (mean since the last row), accuracy (a fraction)."""
+    return DataFrame(list(rows), columns=["episode", "loss", "accuracy"])
+
+
+def plot_training(ax: Axes, data: DataFrame) -> None:
+    """Accuracy on the left, loss on the right."""
+    (accuracy,) = ax.plot(data["episode"], 100 * data["accuracy"], label="validation accuracy")
+    ax.set_xlabel("episodes")
+    ax.set_ylabel("validation accuracy (%)", color=accuracy.get_color())
+    right = ax.twinx()
+    right.spines["right"].set_visible(True)
+    right.grid(visible=False)
+    right.plot(data["episode"], data["loss"], color="C1", marker="s", label="training loss")
+    right.set_ylabel("training loss", color="C1")
+    right.set_ylim(bottom=0)
