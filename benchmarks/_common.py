@@ -38,7 +38,8 @@ def plain_controller() -> PlainController:
 
 def ratio(ours: Callable[[], object], plain: Callable[[], object], rounds: int = 7) -> tuple[float, float, float]:
     """Median, smallest and largest ratio ours / plain over `rounds` pairs, after one warm-up of each."""
-    ours(), plain()
+    ours()
+    plain()
     ratios = sorted(_seconds(ours) / _seconds(plain) for _ in range(rounds))
     return statistics.median(ratios), ratios[0], ratios[-1]
 

@@ -86,8 +86,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _interrupted() -> int:
-    print("imc-sim: interrupted; what was finished is kept", file=sys.stderr)
-    return 130
+    print("imc-sim: interrupted; what was finished is kept. Run the command again to go on.", file=sys.stderr)
+    return 2
 
 
 def _explained(error: Exception) -> tuple[str, int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -34,7 +35,13 @@ def _cell(value: Any) -> str:
 
 @contextmanager
 def progress_bar(what: str, unit: str = "") -> Iterator[Update]:
-    """A bar on stderr, driven by calls `update(done, total[, row])`; nothing appears before the first."""
+    """A bar on stderr, driven by calls `update(done, total[, row])`; nothing appears before the first.
+
+    Where stderr is no terminal, a plain line at every new tenth of the way, so that a log shows where a long run is.
+    """
+    if not sys.stderr.isatty():
+        yield _lines(what)
+        return
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
@@ -43,11 +50,27 @@ def progress_bar(what: str, unit: str = "") -> Iterator[Update]:
     task = bar.add_task(what, total=None, note="")
 
     def update(done: int, total: int | None, row: Mapping[str, Any] | None = None) -> None:
-        note = "  ".join(f"{key} {_cell(value)}" for key, value in (row or {}).items())
         bar.start()
-        bar.update(task, completed=done, total=total or None, note=note or unit)
+        bar.update(task, completed=done, total=total or None, note=_note(row) or unit)
 
     try:
         yield update
     finally:
         bar.stop()
+
+
+def _lines(what: str) -> Update:
+    started, tenth = time.monotonic(), -1
+
+    def update(done: int, total: int | None, row: Mapping[str, Any] | None = None) -> None:
+        nonlocal tenth
+        if not total or done * 10 // total == tenth:
+            return
+        tenth = done * 10 // total
+        say(f"{what}: {done}/{total}, {time.monotonic() - started:.0f} s  {_note(row)}".rstrip())
+
+    return update
+
+
+def _note(row: Mapping[str, Any] | None) -> str:
+    return "  ".join(f"{key} {_cell(value)}" for key, value in (row or {}).items())

@@ -12,6 +12,10 @@ def evaluate(
     chip: Annotated[str | None, typer.Option(help="A chip by name or path; without it, the digital model.")] = None,
     chips: Annotated[int, typer.Option(min=1, help="How many chips to draw.")] = 16,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the chips.")] = 0,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="Another task than the card's: key=value, for example dataset=glyphs split=test."),
+    ] = None,
     episodes: Annotated[int | None, typer.Option(min=1, help="Episodes; default: those of the card.")] = None,
 ) -> None:
     """Measure a model's accuracy.
@@ -20,10 +24,12 @@ def evaluate(
     """
     from imc_sim.array import load_chip
     from imc_sim.cli._console import print_rows, progress_bar
-    from imc_sim.evaluate import evaluate_card
+    from imc_sim.config import parse_setting
+    from imc_sim.evaluate import build_task, evaluate_card
 
     if chip is not None:
         load_chip(chip)  # a misspelt chip is better found before the work than after it
+    task = build_task(dict(map(parse_setting, settings)), "--set").to_dict() if settings else None
     with progress_bar(f"evaluating {model}") as update:
-        rows = evaluate_card(model, chip=chip, chips=chips, seed=seed, episodes=episodes, progress=update)
+        rows = evaluate_card(model, chip=chip, chips=chips, seed=seed, episodes=episodes, progress=update, task=task)
     print_rows([row.to_dict() for row in rows])

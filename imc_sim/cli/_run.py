@@ -36,7 +36,7 @@ def run(
     except KeyboardInterrupt:
         again = " ".join(["imc-sim", *sys.argv[1:]]) if sys.argv[1:] else f"imc-sim run {study}"
         say(f"stopped; finished trials are kept in {folder}. To go on: {again}")
-        raise typer.Exit(130) from None
+        raise typer.Exit(2) from None
     _finish(results, folder)
 
 

@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from imc_sim.cli._console import Update
+
 
 class Device(StrEnum):
     """Where to train."""
@@ -24,12 +26,28 @@ def train(
 ) -> None:
     """Train a model by its card's recipe.
 
-    Prints the folder of the trained model.
+    Prints the folder of the trained model. The training curve in it (training.png, .svg) is drawn anew at every
+    validation, so a run that goes wrong shows early.
     """
     from imc_sim.cli._console import progress_bar
     from imc_sim.train import train_model
 
     folder = out or Path("runs") / Path(model).name
     with progress_bar(f"training {model}") as update:
-        train_model(model, out=folder, device=device.value, resume=resume, progress=update)
+        train_model(model, out=folder, device=device.value, resume=resume, progress=_with_curve(update, folder))
     print(folder)
+
+
+def _with_curve(update: Update, folder: Path) -> Update:
+    """`update`, which also draws the training curve whenever the log has a new row."""
+    from imc_sim.plotting import draw_training
+
+    drawn: dict[str, float] = {}
+
+    def show(done: int, total: int, row: dict[str, float]) -> None:
+        update(done, total, row)
+        if row and row != drawn:
+            draw_training(folder)
+            drawn.update(row)
+
+    return show

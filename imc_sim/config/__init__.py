@@ -3,7 +3,7 @@
 from imc_sim.config._content import content_names, find_content, search_folders
 from imc_sim.config._spec import Spec, build, canonical_json, digest, set_path
 from imc_sim.config._units import Seconds, Siemens, Volt
-from imc_sim.config._yaml import parse_yaml, read_yaml, write_yaml
+from imc_sim.config._yaml import parse_setting, parse_yaml, read_yaml, write_yaml
 
 __all__ = [
     "Seconds",
@@ -15,6 +15,7 @@ __all__ = [
     "content_names",
     "digest",
     "find_content",
+    "parse_setting",
     "parse_yaml",
     "read_yaml",
     "search_folders",

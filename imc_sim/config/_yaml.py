@@ -66,6 +66,14 @@ def parse_yaml(text: str, where: str = "<text>") -> dict[str, Any]:
     return data
 
 
+def parse_setting(setting: str) -> tuple[str, Any]:
+    """The path and the value of `path=value`, the value read as YAML."""
+    path, equals, text = setting.partition("=")
+    if not equals or not path.strip():
+        raise InputError("--set", repr(setting), "path=value", "For example --set task.episodes=50.")
+    return path.strip(), parse_yaml(f"value: {text}", where=f"--set {path.strip()}")["value"]
+
+
 def read_yaml(path: Path) -> dict[str, Any]:
     """The mapping that the file at `path` holds."""
     try:

@@ -4,11 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from typing import Any, final
+from typing import TYPE_CHECKING, Any, final
 
 from imc_sim._stats import mean_interval
 from imc_sim.evaluate._run import evaluate_chips
 from imc_sim.evaluate._tasks import build_task
+
+if TYPE_CHECKING:
+    from imc_sim.nn import ModelCard
+
+#: what a model without stated tasks is measured on: needs no data set
+EMBEDDED = {"dataset": "glyphs", "split": "test", "rotations": False}
 
 #: called after every task with (tasks done, tasks in all)
 Progress = Callable[[int, int], None]
@@ -33,25 +39,35 @@ class CardRow:
 
 def evaluate_card(
     name: str, chip: str | None = None, chips: int = 16, seed: int = 0, episodes: int | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None, task: dict[str, Any] | None = None,
 ) -> list[CardRow]:  # fmt: skip
     """Measure every task on the card of model `name` again, digitally; with `chip`, on `chips` chips as well.
 
+    task: this one instead. A card that states none (an imported model) is measured on embedded characters.
     episodes: fewer (or more) than the card's, for a quick look; what is stated is then left out.
     """
-    from imc_sim.nn import load_card
+    from imc_sim.nn import load_card, verify_weights
 
-    card, _ = load_card(name)
+    card, folder = load_card(name)
+    verify_weights(card, folder)
+    wanted = [(task, None, None)] if task else _stated(card)
     rows: list[CardRow] = []
-    for done, measured in enumerate(card.measured, 1):
-        stated = dict(measured.task)
-        task = stated if episodes is None else {**stated, "episodes": episodes}
-        rows.append(_digital(name, task, None if episodes else measured.accuracy, measured.published))
+    for done, (what, stated, published) in enumerate(wanted, 1):
+        if episodes is not None:
+            what, stated = {**what, "episodes": episodes}, None
+        rows.append(_digital(name, what, stated, published))
         if chip is not None:
-            rows.append(_on_chips(name, task, chip, chips, seed))
+            rows.append(_on_chips(name, what, chip, chips, seed))
         if progress is not None:
-            progress(done, len(card.measured))
+            progress(done, len(wanted))
     return rows
+
+
+def _stated(card: ModelCard) -> list[tuple[dict[str, Any], float | None, float | None]]:
+    """The tasks of a card with the stated and the published accuracy; a card without any gets the embedded one."""
+    if not card.measured:
+        return [(build_task(EMBEDDED, "task").to_dict(), None, None)]
+    return [(dict(m.task), m.accuracy, m.published) for m in card.measured]
 
 
 def describe(task: dict[str, Any]) -> str:

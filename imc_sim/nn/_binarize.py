@@ -44,12 +44,12 @@ class _BinaryActivation(torch.autograd.Function):
 
 def binary_weight(w: Tensor) -> Tensor:
     """+-1 of w. Gradient: upstream, clipped element-wise to [-1, 1], not gated by |w|."""
-    return _BinaryWeight.apply(w)  # type: ignore[no-any-return]
+    return _BinaryWeight.apply(w)
 
 
 def binary_activation(a: Tensor) -> Tensor:
     """+-1 of a. Gradient: upstream where |a| < 1, else zero."""
-    return _BinaryActivation.apply(a)  # type: ignore[no-any-return]
+    return _BinaryActivation.apply(a)
 
 
 def sample_mean(x: Tensor) -> Tensor:

@@ -2,10 +2,11 @@
 
 from imc_sim.plotting._figure import new_figure, save_figure, style
 from imc_sim.plotting._robustness import draw, plot_robustness, robustness_data
-from imc_sim.plotting._training import plot_training, training_data
+from imc_sim.plotting._training import draw_training, plot_training, training_data
 
 __all__ = [
     "draw",
+    "draw_training",
     "new_figure",
     "plot_robustness",
     "plot_training",

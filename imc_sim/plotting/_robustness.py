@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 from pandas import DataFrame
@@ -41,31 +42,36 @@ def plot_robustness(ax: Axes, data: DataFrame) -> None:
     """Median line and 5-95 % band per series, digital baseline dashed in its colour, chance dotted."""
     drawn: set[float] = set()
     for series, part in data.groupby("series", sort=False):
-        chips = (
-            f"{part['chips'].min()}" if part["chips"].nunique() == 1 else f"{part['chips'].min()}-{part['chips'].max()}"
-        )
-        (line,) = ax.plot(part["x"], part["median"], label=f"{series} (n = {chips} chips)")
+        (line,) = ax.plot(part["x"], part["median"], label=f"{series} (n = {_count(part)} chips)")
         colour = line.get_color()
         ax.fill_between(part["x"], part["p05"], part["p95"], color=colour, alpha=0.18, linewidth=0)
         digital = float(part["digital"].iloc[0])
         if digital == digital and digital not in drawn:  # a baseline that is not measured yet is NaN
             ax.axhline(digital, color=colour, linestyle="--", linewidth=0.8, marker="")
             drawn.add(digital)
+    if drawn:
+        ax.plot([], [], color="0.4", linestyle="--", linewidth=0.8, marker="", label="digital")
     low = lower_limit(data)
     _draw_chance(ax, float(data.attrs["chance"]), low)
     ax.set_xlabel(str(data.attrs["x_label"]))
     ax.set_ylabel("accuracy (%)")
-    ax.set_ylim(low, 100 if data[["p95", "digital"]].max().max() < 100 else 101)
+    highest = float(np.nanmax(np.asarray(data[["p95", "digital"]], dtype=float)))
+    ax.set_ylim(low, 100 if highest < 100 else 101)  # a line at 100 % must not be cut in half
     ax.xaxis.set_major_locator(MaxNLocator(6))
     ax.margins(x=0.02)
     ax.legend(loc="lower left")
 
 
+def _count(part: DataFrame) -> str:
+    least, most = min(part["chips"]), max(part["chips"])
+    return f"{least}" if least == most else f"{least}-{most}"
+
+
 def lower_limit(data: DataFrame) -> float:
     """Where the accuracy axis starts: a multiple of 10 that leaves the legend room below the lowest band."""
-    lowest = float(data[["p05", "digital"]].min().min())
-    room = 10 + 4 * data["series"].nunique()
-    return max(0.0, 10 * math.floor((lowest - room) / 10))
+    lowest = float(np.nanmin(np.asarray(data[["p05", "digital"]], dtype=float)))
+    lines = len(set(data["series"])) + 1  # of the legend; the last one says what the dashes are
+    return max(0.0, 10.0 * math.floor((float(lowest) - 6 - 4 * lines) / 10))
 
 
 def _draw_chance(ax: Axes, chance: float, low: float) -> None:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from matplotlib.axes import Axes
 from pandas import DataFrame
+
+from imc_sim.plotting._figure import new_figure, save_figure, style
 
 
 def training_data(rows: Sequence[dict[str, Any]]) -> DataFrame:
@@ -25,3 +29,12 @@ def plot_training(ax: Axes, data: DataFrame) -> None:
     right.plot(data["episode"], data["loss"], color="C1", marker="s", label="training loss")
     right.set_ylabel("training loss", color="C1")
     right.set_ylim(bottom=0)
+
+
+def draw_training(folder: Path) -> list[Path]:
+    """Write training.png and .svg beside the training.jsonl of `folder`; returns the paths."""
+    rows = [json.loads(line) for line in (folder / "training.jsonl").read_text(encoding="utf-8").splitlines()]
+    with style():
+        figure, ax = new_figure()
+        plot_training(ax, training_data(rows))
+        return save_figure(figure, folder / "training")

@@ -18,17 +18,16 @@ def answers(data: DataFrame, tolerance: float = TOLERANCE) -> list[str]:
 def _answer(series: str, part: DataFrame, name: str, unit: str, tolerance: float) -> str:
     part = part.sort_values("x")
     close = (part["median"] >= part["digital"] - tolerance).tolist()
-    digital, last = float(part["digital"].iloc[0]), part.iloc[-1]
-    chips = int(part["chips"].min())
-    head = f"{series}: the median of {chips} chips"
+    digital, first, last = float(part["digital"].iloc[0]), part.iloc[0], part.iloc[-1]
+    head = f"{series}: the median of {min(part['chips'])} chips"
+    tail = f"; at {_value(last['x'], unit)} it is {last['median']:.1f} %."
     if not close[0]:
-        gap = float(part["digital"].iloc[0] - part["median"].iloc[0])
-        return f"{head} is {gap:.1f} points below digital ({digital:.1f} %) already at {name} {_value(part['x'].iloc[0], unit)}."
+        where = f"already at {name} {_value(first['x'], unit)}"
+        return f"{head} is {digital - first['median']:.1f} points below digital ({digital:.1f} %) {where}{tail}"
     held = close.index(False) if False in close else len(close)
-    tail = f"at {_value(last['x'], unit)} it is {last['median']:.1f} %."
-    reach = _value(part["x"].iloc[held - 1], unit)
     what = "at every value tried, up to" if held == len(close) else "up to"
-    return f"{head} stays within {tolerance:g} point of digital ({digital:.1f} %) {what} {name} {reach}; {tail}"
+    reach = f"{what} {name} {_value(part['x'].iloc[held - 1], unit)}"
+    return f"{head} stays within {tolerance:g} point of digital ({digital:.1f} %) {reach}{tail}"
 
 
 def _value(value: float, unit: str) -> str:

@@ -57,32 +57,39 @@ def _figure(data: DataFrame, study: dict[str, Any]) -> str:
     svg = svg[svg.index("<svg") :]
     task = study["task"]
     caption = (
-        f"{task['way']}-way {task['shot']}-shot accuracy on {task['dataset']} ({task['split']}), {task['episodes']} episodes a "
-        "chip. Line: median over chips; band: 5 to 95 % of chips; dashed: the digital network."
+        f"{task['way']}-way {task['shot']}-shot accuracy on {task['dataset']} ({task['split']}), "
+        f"{task['episodes']} episodes a chip. "
+        "Line: median over chips; band: 5 to 95 % of chips; dashed: the digital network."
     )
     return f'<figure><div class="plate">{svg}</div><figcaption>{_e(caption)}</figcaption></figure>'
 
 
 def _table(results: Results) -> str:
     axes = results.study["axes"]
-    heads = ["case", *map(_heading, axes), "chips", "mean (95 % interval)", "median", "5-95 % of chips", "digital"]
-    rows = [_row(record, axes) for record in results.table.to_dict("records")]
+    heads = [*map(_heading, axes), "chips", "mean, 95 % interval", "median", "5-95 % of chips", "digital"]
     head = "".join(f"<th>{_e(h)}</th>" for h in heads)
-    body = "".join("<tr>" + "".join(f"<td>{_e(c)}</td>" for c in row) + "</tr>" for row in rows)
-    return f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+    body = "".join(
+        f'<tbody><tr><th class="case" colspan="{len(heads)}">{_e(case)}</th></tr>{_rows(part, axes)}</tbody>'
+        for case, part in results.table.groupby("case", sort=False)
+    )
+    return f'<div class="wide"><table><thead><tr>{head}</tr></thead>{body}</table></div>'
 
 
-def _row(record: dict[str, Any], axes: list[dict[str, Any]]) -> list[str]:
-    mean, half = 100 * record["mean"], 100 * record["half_width"]
-    values = [_shown(record[a["path"]], a) for a in axes]
-    band = f"{100 * record['p05']:.2f} to {100 * record['p95']:.2f}"
-    statistics = [
-        f"{mean:.2f} \u00b1 {half:.2f}",
-        f"{100 * record['median']:.2f}",
-        band,
-        f"{100 * record['digital']:.2f}",
+def _rows(part: DataFrame, axes: list[dict[str, Any]]) -> str:
+    rows = (_row(record, axes) for record in part.to_dict("records"))
+    return "".join("<tr>" + "".join(f"<td>{_e(c)}</td>" for c in row) + "</tr>" for row in rows)
+
+
+def _row(record: dict[Any, Any], axes: list[dict[str, Any]]) -> list[str]:
+    percent = {key: f"{100 * record[key]:.2f}" for key in ("mean", "half_width", "median", "p05", "p95", "digital")}
+    return [
+        *(_shown(record[axis["path"]], axis) for axis in axes),
+        str(record["chips"]),
+        f"{percent['mean']} \u00b1 {percent['half_width']}",
+        percent["median"],
+        f"{percent['p05']} to {percent['p95']}",
+        percent["digital"],
     ]
-    return [record["case"], *values, str(record["chips"]), *statistics]
 
 
 def _shown(value: Any, axis: dict[str, Any]) -> str:
@@ -99,7 +106,8 @@ def _heading(axis: dict[str, Any]) -> str:
 def _failed(results: Results) -> str:
     if not results.failed:
         return ""
-    return f"<p><strong>{results.failed} trials failed</strong> and are missing here; run the study again to retry them.</p>"
+    text = f"{results.failed} trials failed and are missing here; run the study again to retry them."
+    return f"<p><strong>{text}</strong></p>"
 
 
 def _chip(study: dict[str, Any]) -> list[tuple[str, str]]:

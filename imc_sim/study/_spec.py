@@ -8,8 +8,7 @@ from typing import Any, Self, final
 
 from pydantic import Field, field_validator, model_validator
 
-from imc_sim._errors import InputError
-from imc_sim.config import Spec, build, find_content, read_yaml
+from imc_sim.config import Spec, build, find_content, parse_setting, read_yaml
 
 Scalar = bool | int | float | str
 #: what a path of a case or an axis may start with
@@ -125,14 +124,8 @@ def with_settings(study: Study, settings: list[str]) -> Study:
     Paths are those of the study file, and chip.… and task.… as in its axes: `chips.min=100`,
     `chip.tile.rows=64`, `task.episodes=50`, `seed=1`.
     """
-    from imc_sim.config import parse_yaml
-
-    for setting in settings:
-        path, equals, text = setting.partition("=")
-        if not equals or not path:
-            raise InputError("--set", repr(setting), "path=value", "For example --set chips.min=100.")
-        value = parse_yaml(f"value: {text}", where=f"--set {path}")["value"]
-        study = _with(study, path.strip(), value)
+    for path, value in map(parse_setting, settings):
+        study = _with(study, path, value)
     return study
 
 

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from imc_sim._errors import CheckpointError
+from imc_sim._errors import CheckpointError, InputError
 from imc_sim.data import CharacterPool, EpisodeShape, gather_images, load_pool, sample_episodes
 from imc_sim.evaluate import FewShotTask, few_shot_accuracy
 from imc_sim.nn import cosine, key_form, training_logits, write_folder
@@ -41,10 +41,15 @@ class EpisodicTrainer:
         self._start = 0
 
     def run(self, resume: bool = False, progress: Progress | None = None) -> list[dict[str, float]]:
-        """Train to the end; returns the log: rows of episode, loss (mean since the last row), accuracy."""
-        self.folder.mkdir(parents=True, exist_ok=True)
+        """Train to the end; returns the log: rows of episode, loss (mean since the last row), accuracy.
+
+        resume: go on from the folder's checkpoint, if it has one. Without it, a folder with one is refused.
+        """
         if resume:
             self._load()
+        elif (self.folder / "checkpoint.pt").exists():
+            step = "Go on with --resume, or train into another folder with --out."
+            raise InputError(str(self.folder), "a training already there", "a folder without checkpoint.pt", step)
         self.model.to(self.device).train()
         for episode in range(self._start, self.recipe.episodes):
             self._losses.append(self._step(episode))

@@ -22,7 +22,7 @@ def test_help_names_every_verb(run: Callable) -> None:
     ran = run("--help")
     assert ran.code == 0
     assert all(re.search(rf"^  {verb}\s+\w", ran.out, re.MULTILINE) for verb in VERBS)
-    assert "..." not in ran.out, "a first sentence too long for the list of commands"
+    assert "..." not in ran.out.split("Commands:")[1], "a first sentence too long for the list of commands"
 
 
 @pytest.mark.parametrize("verb", VERBS)
@@ -106,7 +106,7 @@ def raising(error: BaseException, monkeypatch: pytest.MonkeyPatch) -> None:
         (OSError(errno.ENOSPC, "No space left on device", "out/trials.jsonl"), 2, "out/trials.jsonl: no space left"),
         (OSError(errno.ENOSPC, "No space left on device"), 2, "an output of this command"),
         (PermissionError(errno.EACCES, "Permission denied", "out/x"), 2, "out/x: Permission denied"),
-        (KeyboardInterrupt(), 130, "interrupted"),
+        (KeyboardInterrupt(), 2, "interrupted"),
         (typer.Exit(1), 1, ""),
         (RuntimeError("odd"), 1, "RuntimeError: odd. This is a fault of imc-sim; IMC_SIM_DEBUG=1"),
     ],
