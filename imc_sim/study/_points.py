@@ -114,10 +114,10 @@ def _weights(model: str) -> str:
 
 
 def resolved(study: Study, points: list[Point]) -> dict[str, Any]:
-    """The study with nothing left to look up: what study.resolved.yaml holds."""
+    """The study with nothing left to look up: what study.resolved.yaml holds. It can be run again as a study."""
+    where = f"study {study.name!r}"
     data = study.to_dict()
-    first = points[0]
-    data["chip"], data["task"] = first.chip, first.task
+    data["chip"], data["task"] = _chip(study.chip, where), _task(study.task, where)
     data["weights"] = {p.model: p.weights for p in points}
     grid = [
         {"case": p.case, "values": [v for _, v in p.coordinates], "id": p.id, "baseline": p.baseline().id}

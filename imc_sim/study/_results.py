@@ -77,5 +77,5 @@ def _environment(study: dict[str, Any], rows: list[Row]) -> dict[str, Any]:
         "versions": last.get("versions", {}),
         "seconds": sum(m["seconds"] for m in meta),
         "finished": last.get("time", ""),
-        "command": f"imc-sim run {study['name']}",
+        "command": f"imc-sim run {STUDY} --out again  (in this folder)",
     }

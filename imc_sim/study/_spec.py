@@ -8,8 +8,10 @@ from typing import Any, Self, final
 
 from pydantic import Field, field_validator, model_validator
 
-from imc_sim.config import Spec, build, find_content, parse_setting, read_yaml
+from imc_sim.config import Spec, build, find_content, parse_setting, read_yaml, set_path
 
+#: what study.resolved.yaml holds beyond a study
+DERIVED = ("schema", "digest", "weights", "points")
 Scalar = bool | int | float | str
 #: what a path of a case or an axis may start with
 ROOTS = ("model", "chip", "task")
@@ -109,13 +111,14 @@ class Study(Spec):
 
 
 def load_study(study: str | os.PathLike[str] | Mapping[str, Any] | Study) -> Study:
-    """A study by name (studies/), path or mapping."""
+    """A study by name (studies/), path or mapping; the study.resolved.yaml of a results folder is one too."""
     if isinstance(study, Study):
         return study
     if isinstance(study, Mapping):
         return build(Study, dict(study), where=f"study {study.get('name', '<mapping>')!r}")
     path = find_content("study", study)
-    return build(Study, read_yaml(path), where=str(path))
+    data = {key: value for key, value in read_yaml(path).items() if key not in DERIVED}
+    return build(Study, data, where=str(path))
 
 
 def with_settings(study: Study, settings: list[str]) -> Study:
@@ -130,8 +133,15 @@ def with_settings(study: Study, settings: list[str]) -> Study:
 
 
 def _with(study: Study, path: str, value: Any) -> Study:
-    if not path.startswith(("chip.", "task.")):
+    root = path.split(".", maxsplit=1)[0]
+    if path == root or root not in ("chip", "task"):
         return study.replace(path, value)
-    # Applied before every case, so that a case still has the last word.
-    cases = tuple(Case(name=c.name, set={path: value, **c.set}) for c in study.cases)
-    return study.model_copy(update={"cases": cases})
+    data = _as_data(study.chip) if root == "chip" else dict(study.task)
+    set_path({root: data}, path, value, "--set")
+    return study.model_copy(update={root: data})
+
+
+def _as_data(chip: str | dict[str, Any]) -> dict[str, Any]:
+    from imc_sim.array import load_chip
+
+    return load_chip(chip).to_dict()

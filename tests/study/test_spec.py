@@ -68,6 +68,14 @@ def test_settings_reach_everything() -> None:
     assert [p.chip["tile"]["cols"] for p in points if p.chip] == [32] * 4 + [128] * 4  # case b takes another chip
 
 
+def test_a_resolved_study_is_the_study_again(tmp_path: Path) -> None:
+    spec = with_settings(load_study(STUDY), ["task.way=4", "chip.tile.cols=32"])
+    run(spec, tmp_path / "out", evaluator=stand_in_evaluator)
+    again = load_study(tmp_path / "out" / "study.resolved.yaml")
+    assert [p.id for p in points_of(again)] == [p.id for p in points_of(spec)]
+    assert len({p.id for p in points_of(again)}) == 8
+
+
 def test_checkpoints_grow_by_half() -> None:
     assert Chips(min=30).checkpoints() == [30]
     assert Chips(min=30, max=100).checkpoints() == [100]

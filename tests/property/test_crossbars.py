@@ -1,0 +1,65 @@
+"""Crossbars under every shape, tiling and encoding: ideal is exact, placement is reversible, chips are their own."""
+
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from imc_sim.array import BnnI, BnnV, BnnVI, Chip, Crossbar, Differential, Encoding, Placement, Sliced, Tile
+from imc_sim.device import Device, RelativeSpread
+
+ENCODINGS = st.sampled_from([Differential(), BnnI(), BnnV(), BnnVI(), Sliced(bits_per_slice=1)])
+SIZES = st.tuples(st.integers(1, 40), st.integers(1, 90), st.integers(1, 9))
+TILES = st.builds(Tile, rows=st.integers(2, 70), cols=st.integers(2, 70))
+SPREAD = Device(g_lrs_S=1e-4, g_hrs_S=1e-5, programming=RelativeSpread(sigma=0.3))
+
+
+def signs(*shape: int, seed: int) -> torch.Tensor:
+    return torch.randint(0, 2, shape, generator=torch.Generator().manual_seed(seed)).float() * 2 - 1
+
+
+@given(ENCODINGS, SIZES, TILES, st.integers(0, 99))
+@settings(max_examples=80, deadline=None)
+def test_ideal_is_the_integer_product(encoding: Encoding, size: tuple, tile: Tile, seed: int) -> None:
+    out, inputs, batch = size
+    w, x = signs(out, inputs, seed=seed), signs(batch, inputs, seed=seed + 1)
+    chip = Chip(device=Device(g_lrs_S=1e-4, g_hrs_S=1e-5), encoding=encoding, tile=tile)  # type: ignore[arg-type]
+    assert torch.equal(Crossbar.program(w, chip).mvm(x)[0], x @ w.T)
+
+
+@given(st.integers(1, 50), st.integers(1, 50), st.integers(1, 2), st.integers(1, 2), TILES)
+@settings(max_examples=80, deadline=None)
+def test_placement_is_reversible_and_counts_its_cells(
+    inputs: int, outputs: int, rows: int, columns: int, tile: Tile
+) -> None:
+    placement = Placement(tile, inputs, outputs, rows, columns)
+    matrix = torch.arange(1.0, 1 + inputs * rows * outputs * columns).reshape(1, inputs * rows, outputs * columns)
+    tiles = placement.split(matrix)
+    assert torch.equal(placement.join(tiles), matrix)
+    assert int((tiles != 0).sum()) == placement.cells
+    assert 0 < placement.utilisation <= 1
+    assert tiles.shape == (1, placement.tiles, tile.rows, tile.cols)
+
+
+@given(ENCODINGS, SIZES, TILES, TILES, st.integers(0, 2**31))
+@settings(max_examples=40, deadline=None)
+def test_cells_depend_on_seed_and_chip_alone(
+    encoding: Encoding, size: tuple, tile: Tile, other: Tile, seed: int
+) -> None:
+    out, inputs, _ = size
+    w = signs(out, inputs, seed=1)
+    chip = Chip(device=SPREAD, encoding=encoding, tile=tile)  # type: ignore[arg-type]
+    together = Crossbar.program(w, chip, chips=range(3), seed=seed)
+    alone = Crossbar.program(w, chip.model_copy(update={"tile": other}), chips=range(2, 3), seed=seed)
+    assert torch.equal(together.cells(2), alone.cells(0))
+    assert not torch.equal(together.cells(0), together.cells(1))
+
+
+@given(ENCODINGS, SIZES, st.integers(0, 99))
+@settings(max_examples=40, deadline=None)
+def test_a_batch_is_its_rows(encoding: Encoding, size: tuple, seed: int) -> None:
+    out, inputs, batch = size
+    chip = Chip(device=SPREAD, encoding=encoding)  # type: ignore[arg-type]
+    bar = Crossbar.program(signs(out, inputs, seed=seed), chip, chips=2)
+    x = signs(batch, inputs, seed=seed + 1)
+    rows = torch.cat([bar.mvm(row[None]) for row in x], dim=1)
+    assert torch.equal(bar.mvm(x), rows)
