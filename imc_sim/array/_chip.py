@@ -23,8 +23,8 @@ Place = Literal["crossbar", "digital", "error"]
 class Policy(Spec):
     """Which products run on crossbars. A layer that ends at `error` is refused, never silently digital.
 
-    binary, int8, float: layers by the operands they train with; memory: the key memory. layers: glob of a
-    layer's name -> place, first match wins over the kinds.
+    binary, int8, float: layers by the operands they train with. layers: glob of a layer's name -> place, first
+    match wins over the kinds. memory: the key memory, which is no layer and which no glob reaches.
     """
 
     binary: Place = "crossbar"
@@ -35,7 +35,8 @@ class Policy(Spec):
 
     def place(self, layer: str, kind: str) -> Place:
         """Where the layer of that name and operand kind (binary, int8, float) runs; `error` raises."""
-        match: Place | None = next((p for glob, p in self.layers.items() if fnmatch.fnmatchcase(layer, glob)), None)
+        globs = {} if kind == "memory" else self.layers
+        match: Place | None = next((p for glob, p in globs.items() if fnmatch.fnmatchcase(layer, glob)), None)
         place: Place = match if match is not None else getattr(self, kind)
         if place == "error":
             step = f"Say where it runs: policy.layers: {{{layer!r}: digital}} or crossbar, or policy.{kind}."

@@ -8,7 +8,9 @@ or the number of threads.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
+import itertools
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -131,8 +133,13 @@ class Crossbar:
     def _program(self) -> list[_Operands]:
         count = 1 if self.chip.device.exact else len(self.chips)
         table = _units_table(self.chip.device, self._targets.steps, self.dtype)  # type: ignore[arg-type]
-        operands = [self._operand(look_up(table, self._draw(c))) for c in range(count)]
-        return operands * len(self.chips) if count == 1 else operands
+        first = self._operand(look_up(table, self._draw(0)))
+        if count == 1:
+            return [first] * len(self.chips)
+        # One allocation for all chips: as many small ones would fragment the heap by half their size again.
+        memory = first.tiles[0].new_empty(count, sum(tile.numel() for tile in first.tiles))
+        rest = (self._operand(look_up(table, self._draw(c))) for c in range(1, count))
+        return [_packed(o, memory[c]) for c, o in enumerate(itertools.chain([first], rest))]
 
     def _operand(self, cells: Tensor) -> _Operands:
         """cells: in units of window / steps, on the grid."""
@@ -350,6 +357,13 @@ class Crossbar:
             kind = self.encoding.kind  # type: ignore[attr-defined]
             step = "Binarize the input, or use encoding differential."
             raise InputError(f"layer {self.layer!r}, input", f"values other than -1 and +1 for {kind}", "-1, +1", step)
+
+
+def _packed(operands: _Operands, memory: Tensor) -> _Operands:
+    """The same operands, their tiles copied into `memory` one after the other."""
+    parts = memory.split([tile.numel() for tile in operands.tiles])
+    tiles = tuple(m.view(t.shape).copy_(t) for m, t in zip(parts, operands.tiles, strict=True))
+    return dataclasses.replace(operands, tiles=tiles)
 
 
 @functools.lru_cache(maxsize=16)

@@ -33,7 +33,7 @@ def map_model(
         raise InputError("map_model, chips", len(numbers), "1 or more", "Ask for at least one chip.")
     network, context = copy.deepcopy(model).eval(), Context()
     _refuse_unmappable(network, chip)
-    block = max(1, min(len(numbers), memory_limit_bytes // max(1, bytes_per_chip(model, chip))))
+    block = _block(len(numbers), memory_limit_bytes, _layer_bytes(model, chip))
     analog: dict[str, AnalogLayer] = {}
     rows: list[LayerRow] = []
     for name, layer in [(n, m) for n, m in network.named_modules() if isinstance(m, ProductLayer)]:
@@ -47,11 +47,22 @@ def map_model(
 
 def bytes_per_chip(model: nn.Module, chip: Chip) -> int:
     """Memory that one chip's programmed contrasts take, in bytes (an upper estimate while programming)."""
-    total = 0
-    for name, layer in model.named_modules():
-        if isinstance(layer, ProductLayer) and chip.policy.place(name, _KIND[layer.policy]) == "crossbar":
-            total += layer.weight.numel() * (4 if layer.policy == "xnor" else 64)
-    return total
+    return sum(_layer_bytes(model, chip))
+
+
+def _layer_bytes(model: nn.Module, chip: Chip) -> list[int]:
+    return [
+        layer.weight.numel() * (4 if layer.policy == "xnor" else 64)
+        for name, layer in model.named_modules()
+        if isinstance(layer, ProductLayer) and chip.policy.place(name, _KIND[layer.policy]) == "crossbar"
+    ]
+
+
+def _block(chips: int, limit: int, layer_bytes: list[int]) -> int:
+    """Chips held at once. Where they come in blocks, a layer is programmed anew beside its old cells."""
+    if chips * sum(layer_bytes) <= limit:
+        return chips
+    return max(1, limit // (sum(layer_bytes) + max(layer_bytes)))
 
 
 def _place(

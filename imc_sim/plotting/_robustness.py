@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 from pandas import DataFrame
 
@@ -39,18 +43,19 @@ def robustness_data(results: Results) -> DataFrame:
 
 
 def plot_robustness(ax: Axes, data: DataFrame) -> None:
-    """Median line and 5-95 % band per series, digital baseline dashed in its colour, chance dotted."""
+    """Median line and 5-95 % band per series, digital baseline dashed in its colour, chance dotted.
+
+    The legend stands below the axes, so that no name of a series can cover a curve.
+    """
     drawn: set[float] = set()
     for series, part in data.groupby("series", sort=False):
-        (line,) = ax.plot(part["x"], part["median"], label=f"{series} (n = {_count(part)} chips)")
+        (line,) = ax.plot(part["x"], part["median"], label=textwrap.fill(str(series), 62))
         colour = line.get_color()
         ax.fill_between(part["x"], part["p05"], part["p95"], color=colour, alpha=0.18, linewidth=0)
         digital = float(part["digital"].iloc[0])
         if digital == digital and digital not in drawn:  # a baseline that is not measured yet is NaN
             ax.axhline(digital, color=colour, linestyle="--", linewidth=0.8, marker="")
             drawn.add(digital)
-    if drawn:
-        ax.plot([], [], color="0.4", linestyle="--", linewidth=0.8, marker="", label="digital")
     low = lower_limit(data)
     _draw_chance(ax, float(data.attrs["chance"]), low)
     ax.set_xlabel(str(data.attrs["x_label"]))
@@ -59,7 +64,18 @@ def plot_robustness(ax: Axes, data: DataFrame) -> None:
     ax.set_ylim(low, 100 if highest < 100 else 101)  # a line at 100 % must not be cut in half
     ax.xaxis.set_major_locator(MaxNLocator(6))
     ax.margins(x=0.02)
-    ax.legend(loc="lower left")
+    _legend(ax, data, bool(drawn))
+
+
+def _legend(ax: Axes, data: DataFrame, baseline: bool) -> None:
+    """The series, then what band and dashes are."""
+    handles: list[Artist] = [*ax.get_legend_handles_labels()[0]]
+    handles.append(Patch(facecolor="0.4", alpha=0.3, linewidth=0, label=f"5-95 % of {_count(data)} chips"))
+    if baseline:
+        handles.append(Line2D([], [], color="0.4", linestyle="--", linewidth=0.8, marker="", label="digital"))
+    figure = ax.get_figure(root=True)
+    if figure is not None:
+        figure.legend(handles=handles, loc="outside lower center")
 
 
 def _count(part: DataFrame) -> str:
@@ -68,10 +84,14 @@ def _count(part: DataFrame) -> str:
 
 
 def lower_limit(data: DataFrame) -> float:
-    """Where the accuracy axis starts: a multiple of 10 that leaves the legend room below the lowest band."""
+    """Where the accuracy axis starts: a multiple of 10 below the lowest band."""
     lowest = float(np.nanmin(np.asarray(data[["p05", "digital"]], dtype=float)))
-    lines = len(set(data["series"])) + 1  # of the legend; the last one says what the dashes are
-    return max(0.0, 10.0 * math.floor((float(lowest) - 6 - 4 * lines) / 10))
+    return max(0.0, 10.0 * math.floor((lowest - 2) / 10))
+
+
+def figure_height(data: DataFrame, axes: float = 2.2) -> float:
+    """Inches: `axes` for the axes and what the legend's lines need."""
+    return axes + 0.13 * (2 + sum(len(textwrap.wrap(str(s), 62)) for s in set(data["series"])))
 
 
 def _draw_chance(ax: Axes, chance: float, low: float) -> None:
@@ -90,7 +110,7 @@ def draw(results: Results) -> list[Path]:
     table = stem.with_suffix(".csv")
     data.to_csv(table, index=False, lineterminator="\n")
     with style():
-        figure, ax = new_figure()
+        figure, ax = new_figure(height=figure_height(data))
         plot_robustness(ax, data)
         return [*save_figure(figure, stem), table]
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from imc_sim.config import write_yaml
-from imc_sim.plotting import new_figure, plot_robustness, robustness_data, style
+from imc_sim.plotting import figure_height, new_figure, plot_robustness, robustness_data, style
 from imc_sim.report._answer import answers
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def page(results: Results) -> str:
 
 def _figure(data: DataFrame, study: dict[str, Any]) -> str:
     with style():
-        figure, ax = new_figure(5.6, 3.6)
+        figure, ax = new_figure(5.6, figure_height(data, 3.2))
         plot_robustness(ax, data)
         text = io.StringIO()
         figure.savefig(text, format="svg", metadata={"Date": None, "Creator": "imc_sim"})

@@ -72,6 +72,20 @@ def test_a_chip_scores_the_same_in_any_company(model: str) -> None:
     assert len({r.correct for r in together}) > 1
 
 
+def test_each_place_of_the_policy_feels_the_cells_and_no_other(model: str) -> None:
+    """A large spread moves exactly what is on crossbars; the glob * takes every layer and leaves the memory."""
+    digital = evaluate_chips(model, None, TASK, [], 0)[0].correct
+
+    def scores(**policy: object) -> list[int]:
+        spec = chip(device__programming__sigma=1.0, device__programming__sigma_hrs=None)
+        return [r.correct for r in evaluate_chips(model, spec | {"policy": spec["policy"] | policy}, TASK, range(6), 3)]  # type: ignore[operator]
+
+    memory, layers, both = scores(layers={"*": "digital"}), scores(memory="digital"), scores()
+    assert all(len(set(s)) > 1 for s in (memory, layers, both))
+    assert len({tuple(s) for s in (memory, layers, both)}) == 3
+    assert scores(layers={"*": "digital"}, memory="digital") == [digital] * 6
+
+
 def test_batch_size_changes_no_score(model: str) -> None:
     spec = chip(device__programming__sigma=0.3, device__read__sigma=0.1)
     scores = [[r.correct for r in evaluate_chips(model, spec, TASK | {"batch": b}, range(2), 1)] for b in (3, 50)]

@@ -1,0 +1,98 @@
+"""The README: its commands and examples run, its figures are those of the cards and tables."""
+
+from __future__ import annotations
+
+import csv
+import re
+import shlex
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from imc_sim.config import content_names
+from imc_sim.nn import load_card, load_model
+
+#: what makes a study of the README small enough for a test
+SMALL = ["--set", "chips.min=2", "--set", "task.episodes=3", "--set", "task.classes=6"]
+
+
+@pytest.fixture(scope="module")
+def readme(repository: Path) -> str:
+    return (repository / "README.md").read_text(encoding="utf-8")
+
+
+def blocks(text: str, language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+
+
+@pytest.mark.slow
+def test_worked_example_from_a_checkpoint_to_a_curve(
+    readme: str, run: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    state = {f"module.{name}": tensor for name, tensor in load_model("batmann_5w1s_xnor").state_dict().items()}
+    torch.save(state, tmp_path / "my_controller.pth")
+    commands = [line for block in blocks(readme, "sh") for line in block.splitlines() if line.startswith("imc-sim")]
+    assert len(commands) == 4
+    for command in commands:
+        extra = {"run": SMALL, "evaluate": ["--episodes", "3"]}
+        argv = shlex.split(command)[1:]
+        ran = run(*argv, *extra.get(argv[0], []))
+        assert ran.code == 0, f"{command}: {ran.err}"
+    written = {path.name for path in (tmp_path / "results" / "mine").iterdir()}
+    promised = re.findall(
+        r"`(?:results/mine/)?(report\.html|robustness\.png|table\.csv|[\w.]+\.jsonl|[\w.]+\.yaml)`", readme
+    )
+    assert set(promised) <= written
+    (study,) = blocks(readme, "yaml")
+    (tmp_path / "my_study.yaml").write_text(study)
+    ran = run("run", "my_study.yaml", *SMALL)
+    assert ran.code == 0, ran.err
+    assert "converter resolution (bits)" in ran.out
+
+
+def test_python_example_runs_and_is_short(readme: str, python: Callable) -> None:
+    (program,) = blocks(readme, "python")
+    assert len([line for line in program.splitlines() if line.strip()]) <= 20
+    ran = python("-W", "error", "-c", program)
+    assert ran.code == 0, ran.err
+    assert "86 tiles of 128 x 128" in ran.out
+    assert "accuracy per chip" in ran.out
+
+
+def test_commands_in_the_text_exist(readme: str, run: Callable) -> None:
+    verbs = set(re.findall(r"`imc-sim ([a-z]+)", readme))
+    assert {"run", "evaluate", "data", "list", "doctor"} <= verbs
+    assert all(run(verb, "--help").code == 0 for verb in verbs)
+
+
+def test_files_that_it_names_are_there(readme: str, repository: Path) -> None:
+    for target in re.findall(r"\]\(([^)]+)\)", readme):
+        assert (repository / target).exists(), target
+
+
+def test_accuracies_are_those_of_the_cards(readme: str) -> None:
+    for name in content_names("model"):
+        card, _ = load_card(name)
+        stated = [m for m in card.measured if m.task["dataset"] == "omniglot"]
+        assert stated
+        rows = "\n".join(line for line in readme.splitlines() if line.startswith(f"| `{name}`"))
+        for m in stated:
+            low, high = m.interval
+            assert f"{100 * m.accuracy:.2f} % [{100 * low:.2f}, {100 * high:.2f}]" in rows
+            assert m.published is None or f"{100 * m.published:.2f} %" in rows
+
+
+def test_variation_table_is_that_of_its_figure(readme: str, repository: Path) -> None:
+    with (repository / "docs" / "figures" / "batmann_variation.csv").open(encoding="utf-8") as file:
+        table = list(csv.DictReader(file))
+    assert len(table) == 4 * 11
+    head = next(line for line in readme.splitlines() if line.startswith("| on RRAM"))
+    shown = [float(x) for x in re.findall(r"(\d+) %", head)]
+    for row in table:
+        cell = f"{float(row['median']):.1f} ({float(row['p05']):.1f}-{float(row['p95']):.1f})"
+        line = next(text for text in readme.splitlines() if text.startswith(f"| {row['series']} |"))
+        if float(row["x"]) in shown:
+            assert line.split(" | ")[2 + shown.index(float(row["x"]))].strip(" |") == cell
