@@ -7,6 +7,7 @@ from typing import Any, final
 import torch
 from torch import Tensor, nn
 
+from imc_sim._errors import InputError
 from imc_sim.analog._layers import AnalogLayer, Context
 from imc_sim.nn import ProductLayer
 
@@ -50,17 +51,22 @@ class AnalogModel(nn.Module):
     @torch.no_grad()
     def forward(self, x: Tensor) -> Tensor:
         self.context.first_read, self._reads = self._reads, self._reads + x.shape[0]
-        outputs = []
+        outputs: Tensor | None = None
         try:
             for start in range(0, len(self.chips), self.block):
                 self.program(self.chips[start : start + self.block])
                 for index in range(len(self.chips[start : start + self.block])):
                     self.context.index = index
-                    outputs.append(self.network(x))
+                    y = self.network(x)
+                    if outputs is None:  # one allocation: kept small tensors would pin the heap between large ones
+                        outputs = y.new_empty(len(self.chips), *y.shape)
+                    outputs[start + index] = y
         finally:
             self.context.index = None
             self.context.shared.clear()
-        return torch.stack(outputs)
+        if outputs is None:  # pragma: no cover - map_model refuses to map onto no chip
+            raise InputError("AnalogModel", "no chips", "one chip or more", "Map the model onto at least one chip.")
+        return outputs
 
     def program(self, chips: range) -> None:
         """Program these chips, unless their cells are there already."""

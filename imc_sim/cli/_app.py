@@ -86,7 +86,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _interrupted() -> int:
-    print("imc-sim: interrupted; what was finished is kept. Run the command again to go on.", file=sys.stderr)
+    print("imc-sim: interrupted; what was finished is kept", file=sys.stderr)
     return 2
 
 

@@ -61,9 +61,10 @@ def _finish(results: Results, folder: Path) -> None:
     from imc_sim.plotting import draw
     from imc_sim.report import write_report
 
-    print_rows(table_rows(results))
-    figure = next((path for path in draw(results) if path.suffix == ".png"), folder)
-    print(f"figure {figure}, report {write_report(results)}")
+    if len(results.table):
+        print_rows(table_rows(results))
+        figure = next((path for path in draw(results) if path.suffix == ".png"), folder)
+        print(f"figure {figure}, report {write_report(results)}")
     if results.failed:
         say(f"{results.failed} trials failed; their errors are in {folder / 'trials.jsonl'}. Run again to retry them.")
         raise typer.Exit(1)

@@ -29,12 +29,17 @@ def train(
     Prints the folder of the trained model. The training curve in it (training.png, .svg) is drawn anew at every
     validation, so a run that goes wrong shows early.
     """
-    from imc_sim.cli._console import progress_bar
+    from imc_sim.cli._console import progress_bar, say
     from imc_sim.train import train_model
 
     folder = out or Path("runs") / Path(model).name
-    with progress_bar(f"training {model}") as update:
-        train_model(model, out=folder, device=device.value, resume=resume, progress=_with_curve(update, folder))
+    try:
+        with progress_bar(f"training {model}") as update:
+            train_model(model, out=folder, device=device.value, resume=resume, progress=_with_curve(update, folder))
+    except KeyboardInterrupt:
+        kept = f"kept in {folder}; to go on: imc-sim train {model} --out {folder} --resume"
+        say(f"stopped; {kept if (folder / 'checkpoint.pt').exists() else 'nothing was reached that could be kept'}")
+        raise typer.Exit(2) from None
     print(folder)
 
 

@@ -78,7 +78,8 @@ def _tuples(data: Any) -> Any:
 
 
 def _explain(kind: type[Spec], error: pydantic.ValidationError, where: str) -> InputError:
-    first = error.errors(include_url=False)[0]
+    # A misspelt key also leaves the one that was meant missing: the misspelling is what to mend.
+    first = min(error.errors(include_url=False), key=lambda e: e["type"] != "extra_forbidden")
     path = ".".join(str(part) for part in first["loc"])
     place = f"{where}: {path}" if path else where
     got, text = first["input"], first["msg"].removeprefix("Value error, ")
@@ -95,7 +96,8 @@ def _explain(kind: type[Spec], error: pydantic.ValidationError, where: str) -> I
         tag = str(context.get("tag", "no kind"))
         return InputError(f"{place}.kind", tag, tags, f"{nearest(tag, tags.split(', '))}Name one of these kinds.")
     allowed = text[0].lower() + text[1:]
-    return InputError(place, repr(got), allowed.removeprefix("input should be "), "Change the value.")
+    shown = "values that do not go together" if isinstance(got, dict) else repr(got)
+    return InputError(place, shown, allowed.removeprefix("input should be "), "Change the value.")
 
 
 def _known_keys(kind: type[Spec], location: tuple[int | str, ...]) -> list[str]:

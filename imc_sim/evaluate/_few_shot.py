@@ -110,9 +110,7 @@ def crossbar_read_out(
 
     Each episode writes its keys anew, so each draws a programming spread of its own.
     """
-    if task.query_form not in (None, task.keys):
-        step = "Leave query_form out: word lines are driven in the form of the keys."
-        raise InputError("task.query_form", task.query_form, f"{task.keys} on a crossbar", step)
+    check_read_out(task, chip)
     memory = AssociativeMemory(chip, features.shape[-1], chips, seed, form=task.keys)
     labels = _labels(task.way, task.shot)
     formed = key_form(features, task.keys)
@@ -128,6 +126,14 @@ def crossbar_read_out(
         hits.append(_hits(memory.search(formed[..., query, :]), task))
     per_chip = torch.stack(hits, dim=1)
     return [_accuracy(h, task) for h in per_chip]
+
+
+def check_read_out(task: FewShotTask, chip: Chip) -> None:
+    """Refuse queries in a form that word lines cannot be driven in."""
+    on_crossbar = chip.policy.place("memory", "memory") == "crossbar"
+    if on_crossbar and task.query_form not in (None, task.keys):
+        step = "Leave query_form out: word lines are driven in the form of the keys."
+        raise InputError("task.query_form", task.query_form, f"{task.keys} on a crossbar", step)
 
 
 def chip_accuracy(

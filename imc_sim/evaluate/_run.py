@@ -93,6 +93,17 @@ def check_mapping(model: str, chip: dict[str, Any]) -> None:
     map_model(_model(model), load_chip(chip).without_effects())
 
 
+def check_task(task: dict[str, Any], chip: dict[str, Any] | None = None) -> None:
+    """Raise what this task would raise (a missing data set, episodes that no class fills), before anything starts."""
+    from imc_sim.array import load_chip
+    from imc_sim.evaluate._few_shot import FewShotData, check_read_out
+
+    spec = build_task(task, "task")
+    FewShotData.load(spec.model_copy(update={"episodes": 1}))
+    if chip is not None:
+        check_read_out(spec, load_chip(chip))
+
+
 def _runs(numbers: list[int], longest: int) -> list[range]:
     """Chip numbers as runs of successive ones."""
     runs: list[range] = []

@@ -14,6 +14,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 from pandas import DataFrame
 
+from imc_sim._errors import ResultsError
 from imc_sim.plotting._figure import new_figure, save_figure, style
 
 if TYPE_CHECKING:
@@ -31,6 +32,8 @@ def robustness_data(results: Results) -> DataFrame:
     """
     first, *others = results.study["axes"]
     table = results.table
+    if table.empty:
+        raise ResultsError(str(results.folder), "no finished trial", "one at least", "Run the study again.")
     rows = [
         {"series": _series(row, others), "x": _number(row[first["path"]]) * first["scale"], "chips": int(row["chips"])}
         | {name: 100 * row[name] for name in _STATISTICS[1:]}

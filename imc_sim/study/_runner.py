@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, final
 
 from imc_sim._stats import mean_interval
-from imc_sim.evaluate import ChipResult, batch_chips, check_mapping, evaluate_chips
+from imc_sim.evaluate import ChipResult, batch_chips, check_mapping, check_task, evaluate_chips
 from imc_sim.study._executors import Executor, make_executor
 from imc_sim.study._points import Point, Trial, points_of, resolved
 from imc_sim.study._results import Results
@@ -125,7 +125,7 @@ def run(
     settings = resolved(spec, points)
     check_folder(folder, settings)
     if evaluator is evaluate_chips:
-        _check_mappings(points)
+        _check(points)
     engine = make_executor(executor, workers)
     try:
         with ResultStore(folder, settings) as store:
@@ -137,17 +137,19 @@ def run(
     return results
 
 
-def _check_mappings(points: list[Point]) -> None:
-    """Map every distinct pair of model and chip structure once, without any effect: what fails, fails now."""
+def _check(points: list[Point]) -> None:
+    """Load every distinct task and map every distinct structure once, without any effect: what fails, fails now."""
     seen: set[str] = set()
     for point in points:
-        if point.chip is None:
-            continue
-        structure = {k: v for k, v in point.chip.items() if k != "device"}
-        key = f"{point.model} {structure} {point.chip['device']['levels']}"
-        if key not in seen:
-            seen.add(key)
-            check_mapping(point.model, point.chip)
+        chip = point.chip or {}
+        structure = {k: v for k, v in chip.items() if k != "device"} | {"levels": chip.get("device", {}).get("levels")}
+        for key, check in (
+            (f"{point.task} {chip.get('policy')}", lambda p=point: check_task(p.task, p.chip)),
+            (f"{point.model} {structure}", lambda p=point: p.chip and check_mapping(p.model, p.chip)),
+        ):
+            if key not in seen:
+                seen.add(key)
+                check()
 
 
 def _firsts(points: list[Point]) -> list[Point]:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from imc_sim import InputError
+from imc_sim import InputError, MissingDataError
 from imc_sim.config import content_names, parse_yaml
 from imc_sim.study import Chips, Study, load_study, points_of, resolved, run, with_settings
 from imc_sim.testing import stand_in_evaluator
@@ -93,6 +93,7 @@ def test_shipped_studies_resolve(name: str) -> None:
 
 
 BAD = [
+    ({"chiip": "x", "chip": {}}, r"unknown key 'chiip'.*Did you mean 'chip'"),
     ({"modle": "x"}, r"unknown key 'modle'.*Did you mean 'model'"),
     ({"model": "batmann_5w1s_xno"}, r"Did you mean 'batmann_5w1s_xnor'"),
     ({"chip": "rram_hfo2"}, r"Did you mean 'rram_hfo2_1t1r'"),
@@ -122,6 +123,30 @@ def test_an_unmappable_layer_is_found_before_anything_runs(tmp_path: Path) -> No
     bad = STUDY | {"model": "batmann_5w1s_float", "cases": [{"name": "a"}]}
     with pytest.raises(InputError, match="no place for them"):
         run(bad, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("task", "message"),
+    [
+        ({"shot": 25}, r"shot \+ query_pool <= instances of a class \(20\)"),
+        ({"way": 3000}, "way <= classes of the pool"),
+        ({"split": "training"}, "Did you mean 'train'"),
+        ({"query_form": "float"}, "task.query_form"),
+    ],
+)
+def test_a_task_that_cannot_be_drawn_is_found_before_anything_runs(
+    task: dict[str, Any], message: str, tmp_path: Path
+) -> None:
+    with pytest.raises(InputError, match=message):
+        run(STUDY | {"task": STUDY["task"] | task}, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_missing_data_are_found_before_anything_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("IMC_SIM_DATA", str(tmp_path / "nowhere"))
+    with pytest.raises(MissingDataError, match=r"nowhere.*imc-sim data fetch omniglot"):
+        run(STUDY | {"task": {"dataset": "omniglot", "split": "evaluation"}}, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
