@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, final
 
 import torch
 from torch import Tensor, nn
 
-from imc_sim._errors import InputError
 from imc_sim.analog._layers import AnalogLayer, Context
 from imc_sim.nn import ProductLayer
 
@@ -51,22 +51,24 @@ class AnalogModel(nn.Module):
     @torch.no_grad()
     def forward(self, x: Tensor) -> Tensor:
         self.context.first_read, self._reads = self._reads, self._reads + x.shape[0]
-        outputs: Tensor | None = None
+        outputs = x.new_empty(0)
         try:
-            for start in range(0, len(self.chips), self.block):
-                self.program(self.chips[start : start + self.block])
-                for index in range(len(self.chips[start : start + self.block])):
-                    self.context.index = index
-                    y = self.network(x)
-                    if outputs is None:  # one allocation: kept small tensors would pin the heap between large ones
-                        outputs = y.new_empty(len(self.chips), *y.shape)
-                    outputs[start + index] = y
+            for position, y in enumerate(self._each(x)):
+                if position == 0:  # one allocation: kept small tensors would pin the heap between large ones
+                    outputs = y.new_empty(len(self.chips), *y.shape)
+                outputs[position] = y
         finally:
             self.context.index = None
             self.context.shared.clear()
-        if outputs is None:  # pragma: no cover - map_model refuses to map onto no chip
-            raise InputError("AnalogModel", "no chips", "one chip or more", "Map the model onto at least one chip.")
         return outputs
+
+    def _each(self, x: Tensor) -> Iterator[Tensor]:
+        """The network's output on one chip after the other."""
+        for start in range(0, len(self.chips), self.block):
+            chips = self.chips[start : start + self.block]
+            self.program(chips)
+            for self.context.index in range(len(chips)):
+                yield self.network(x)
 
     def program(self, chips: range) -> None:
         """Program these chips, unless their cells are there already."""
