@@ -47,6 +47,7 @@ class AnalogLayer(nn.Module, abc.ABC):
         self._unit_inputs = self.exact_operands and not getattr(digital, "padding", 0)
         self._check()
         self.limits: tuple[float, float] | None = None
+        self.input_limit: float | None = None
         self.program(chips)
 
     @abc.abstractmethod
@@ -59,19 +60,29 @@ class AnalogLayer(nn.Module, abc.ABC):
 
     @abc.abstractmethod
     def profile(self, crossbar: Crossbar, a: Tensor) -> tuple[float, float]:
-        """Range of that crossbar's converter inputs for operands a [batch, …], in windows."""
+        """Range of that crossbar's converter inputs for presented operands a [batch, …], in windows."""
 
     def program(self, chips: range) -> None:
         """Program the cells of these chips anew; equal numbers get equal cells."""
         self.crossbar = self._programmed(self.chip, chips)
+        if self.input_limit is not None:
+            self.crossbar.set_input_limit(self.input_limit)
         if self.limits is not None:
             self.crossbar.set_limits(*self.limits)
 
     def calibrate(self, x: Tensor) -> None:
-        """Set the converter's limits (`limits`, in windows) from layer inputs x [batch, …] on ideal cells."""
-        quiet = self._programmed(self.chip.without_effects(), range(1))
-        self.limits = self.profile(quiet, self.operand(x))
-        self.crossbar.set_limits(*self.limits)
+        """Set the DAC's largest input and the converter's limits (in windows) from layer inputs x [batch, …].
+
+        Cells are ideal while it lasts: what is found is a property of the network and its inputs.
+        """
+        operand = self.operand(x)
+        self.input_limit = float(operand.abs().max())
+        self.crossbar.set_input_limit(self.input_limit)
+        if not self.chip.converter.ideal:
+            quiet = self._programmed(self.chip.without_effects(), range(1))
+            quiet.set_input_limit(self.input_limit)
+            self.limits = self.profile(quiet, quiet.present(operand))
+            self.crossbar.set_limits(*self.limits)
 
     def _programmed(self, chip: Chip, chips: range) -> Crossbar:
         weights = self.matrix().detach()
@@ -139,6 +150,7 @@ class AnalogConv2d(AnalogLayer):
         return self.digital.weight_operand().permute(0, 2, 3, 1).flatten(1)
 
     def on_chip(self, index: int, a: Tensor, first_read: int) -> Tensor:
+        a = self.crossbar.present(a)
         if self.crossbar.plain:
             return self._plain(index, a)
         height, width = self._output_size(a)
@@ -193,9 +205,8 @@ class AnalogConv2d(AnalogLayer):
         return 4
 
     def _check(self) -> None:
-        if self.digital.padding and self.encoding.bipolar:
-            kind = self.encoding.kind  # type: ignore[attr-defined]
-            got = f"padding {self.digital.padding} with encoding {kind}"
+        if self.digital.padding and self.encoding.operands == "bipolar":
+            got = f"padding {self.digital.padding} with encoding {self.encoding.name}"
             step = "Use encoding differential, which drives a padded input with 0 V."
             raise InputError(f"layer {self.name!r}", got, "operands of -1 and +1 only", step)
 

@@ -33,6 +33,7 @@ class AssociativeMemory:
         self.chips = chips if isinstance(chips, range) else range(chips)
         self._page = 0
         self.limits: tuple[float, float] | None = None
+        self.input_limit: float | None = None
         self._crossbars: list[Crossbar] = []
         self._values: Tensor | None = None
 
@@ -53,18 +54,27 @@ class AssociativeMemory:
         if keys.ndim == 3:
             groups = [(formed[c], self.chips[c : c + 1]) for c in range(len(self.chips))]
         self._crossbars = [self._programmed(k, chips, page) for k, chips in groups]
-        if self.limits is not None:
-            for crossbar in self._crossbars:
-                crossbar.set_limits(*self.limits)
+        for crossbar in self._crossbars:
+            self._set_ranges(crossbar)
         self._values = F.one_hot(labels.long()).to(keys.dtype)
 
     def calibrate(self, keys: Tensor, queries: Tensor) -> None:
-        """Set the converter's limits from keys [n, dim] and queries [batch, dim] on cells without any effect."""
-        crossbar = Crossbar.program(key_form(keys, self.form), self.chip.without_effects(), layer=self.layer)
+        """Find the ranges of DAC and converter from keys [n, dim] and queries [batch, dim] on cells without effects."""
         q = key_form(queries, self.form)
-        self.limits = crossbar.profile(lambda rows: q[:, rows])
+        self.input_limit = float(q.abs().max())
+        if not self.chip.converter.ideal:
+            crossbar = Crossbar.program(key_form(keys, self.form), self.chip.without_effects(), layer=self.layer)
+            crossbar.set_input_limit(self.input_limit)
+            presented = crossbar.present(q)
+            self.limits = crossbar.profile(lambda rows: presented[:, rows])
         for programmed in self._crossbars:
-            programmed.set_limits(*self.limits)
+            self._set_ranges(programmed)
+
+    def _set_ranges(self, crossbar: Crossbar) -> None:
+        if self.input_limit is not None:
+            crossbar.set_input_limit(self.input_limit)
+        if self.limits is not None:
+            crossbar.set_limits(*self.limits)
 
     def similarity(self, queries: Tensor) -> Tensor:
         """Dot products over dim of queries [batch, dim], or [chip, batch, dim], with every key: [chip, batch, n]."""

@@ -1,26 +1,47 @@
-"""What a crossbar does: encodings, placement on tiles, converters, and the chip that states them all."""
+"""What a crossbar does: encodings, placement on tiles, wires, drives, converters, and the chip that states them all."""
 
 from imc_sim.array._chip import Chip, Policy, load_chip
 from imc_sim.array._converter import Converter, Quantiser
-from imc_sim.array._crossbar import RESOLUTION, Crossbar
-from imc_sim.array._encoding import BnnI, BnnV, BnnVI, Differential, Encoding, Sliced, Targets
+from imc_sim.array._crossbar import Crossbar
+from imc_sim.array._encoding import Contrast, Correction, Encoding, Targets, Term, encodings
+from imc_sim.array._encodings.bnn import BnnI, BnnII, BnnIII, BnnIV, BnnV, BnnVI
+from imc_sim.array._encodings.multibit import Differential, Offset, Sliced
+from imc_sim.array._encodings.tnn import TnnI, TnnII, TnnIII, TnnIV, TnnV
+from imc_sim.array._inputs import Inputs
+from imc_sim.array._operands import RESOLUTION
 from imc_sim.array._placement import Placement, Tile
+from imc_sim.array._wires import Wires
 
 __all__ = [
     "RESOLUTION",
     "BnnI",
+    "BnnII",
+    "BnnIII",
+    "BnnIV",
     "BnnV",
     "BnnVI",
     "Chip",
+    "Contrast",
     "Converter",
+    "Correction",
     "Crossbar",
     "Differential",
     "Encoding",
+    "Inputs",
+    "Offset",
     "Placement",
     "Policy",
     "Quantiser",
     "Sliced",
     "Targets",
+    "Term",
     "Tile",
+    "TnnI",
+    "TnnII",
+    "TnnIII",
+    "TnnIV",
+    "TnnV",
+    "Wires",
+    "encodings",
     "load_chip",
 ]

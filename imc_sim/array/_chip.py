@@ -11,8 +11,11 @@ from pydantic import Field
 
 from imc_sim._errors import InputError
 from imc_sim.array._converter import Converter
-from imc_sim.array._encoding import AnyEncoding, Differential, Sliced
+from imc_sim.array._encoding import AnyEncoding
+from imc_sim.array._encodings.multibit import Differential, Sliced
+from imc_sim.array._inputs import Inputs
 from imc_sim.array._placement import Tile
+from imc_sim.array._wires import Wires
 from imc_sim.config import Spec, build, find_content, read_yaml
 from imc_sim.device import Device
 
@@ -46,7 +49,7 @@ class Policy(Spec):
 
 @final
 class Chip(Spec):
-    """Cells, encoding, tiles, converters and the policy that maps a network onto them."""
+    """Cells, encoding, tiles, wires, drives, converters and the policy that maps a network onto them."""
 
     name: str = "chip"
     source: str = Field(default="", description="where the figures come from")
@@ -55,13 +58,30 @@ class Chip(Spec):
     encoding: AnyEncoding = Differential()
     encoding_multibit: AnyEncoding = Field(default=Sliced(), description="encoding of 8-bit and float layers")
     tile: Tile = Tile()
+    wires: Wires = Wires()
+    inputs: Inputs = Inputs()
     converter: Converter = Converter()
     policy: Policy = Policy()
 
+    @property
+    def wired(self) -> bool:
+        """Wires change what the ends of the lines see."""
+        return not self.wires.ideal
+
+    @property
+    def calibrates(self) -> bool:
+        """Ranges of converters or DACs are to be found from representative inputs."""
+        converters = self.converter.range == "calibrated" and not self.converter.ideal
+        return converters or self.inputs.kind != "ideal"
+
+    @property
+    def exact(self) -> bool:
+        """Cells are what they were meant to be until they are read."""
+        return self.device.exact and not self.device.settles and not self.wired
+
     def without_effects(self) -> Chip:
-        """The same chip with cells that land on their targets and read without noise."""
-        d = self.device
-        return self.model_copy(update={"device": Device(g_lrs_S=d.g_lrs_S, g_hrs_S=d.g_hrs_S, levels=d.levels)})
+        """The same chip with cells that land on their targets and read without noise, on ideal wires."""
+        return self.model_copy(update={"device": self.device.without_effects(), "wires": Wires()})
 
     def physics(self) -> dict[str, Any]:
         """All that affects a result: everything but the prose."""

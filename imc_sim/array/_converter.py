@@ -25,13 +25,17 @@ class Converter(Spec):
     """One converter per column of a tile.
 
     kind: `ideal` passes its input; `sym` for signed inputs, `pos` for plain currents, `auto` whichever the
-    encoding produces. bits: resolution. range: `max` takes the largest current that the tile's physical rows
-    could carry, `calibrated` the limits found by a profile of the converter's input.
+    encoding produces. bits: resolution. range: `max` takes the largest current that the tile's word lines
+    could carry, all physical ones or those in use (`rows`); `calibrated` the limits found by a profile of the
+    converter's input. accumulator: whether the digital end adds real numbers or, like integer hardware, every
+    conversion scaled to units of the weights' smallest step and rounded, halves away from zero.
     """
 
     kind: Literal["ideal", "auto", "sym", "pos"] = "ideal"
     bits: int = Field(default=8, ge=2, le=16, description="resolution")
     range: Literal["max", "calibrated"] = "max"
+    accumulator: Literal["real", "integer"] = "real"
+    rows: Literal["physical", "used"] = Field(default="physical", description="word lines that range max counts")
 
     @property
     def ideal(self) -> bool:

@@ -1,28 +1,69 @@
 """Encodings: which cells hold a weight, how word lines are driven, and how currents become a result.
 
-Every encoding here has the same algebra. With cell conductances g in units of the window (HRS 0, LRS 1),
-inputs x [in] and a tile of rows T, the converter of output column o sees
+Every encoding has the same algebra. A weight occupies `rows` x `columns` cells (times the digits of a sliced
+one). In a pass, word line r of input x is driven with v = c0 + c1 x + c2 x^2, which reaches every function of
+x in {-1, 0, 1}. A conversion (`Term`) adds the currents of some columns of one pass. With cell conductances g
+in units of the window (HRS 0, LRS 1; HRS itself conducts `floor`) the converter sees, over the inputs of a
+tile,
 
-    u = gain_in (sum_{i in T} x_i D_io + sum_{i in T} S_io)
+    u = gain_in sum_i (D_i x_i + Q_i x_i^2 + S_i)
 
-and the digital result is  y = sum_T (gain_out q(u) - correction_T),  q being the converter. D is the
-`contrast` of an encoding's cells and S its `offset`: what their imbalance adds whatever the input.
+and the digital result is  y = sum_terms gain q(u) - correction,  q being the converter. D, Q and S are the
+`contrast` of the cells: a linear map of conductances, so everything that happens to a cell happens here.
 
-Source: CIM-Explorer, arXiv 2505.14303 (BNN I, V and VI; the numbering is its own).
+Source: CIM-Explorer, arXiv 2505.14303 (BNN I-VI and TNN I-V; the numbering is its own).
 """
 
 from __future__ import annotations
 
 import abc
+import functools
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Annotated, ClassVar, Literal, final
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
-from pydantic import Field
+from pydantic import BeforeValidator, SerializeAsAny
 from torch import Tensor
 
-from imc_sim._errors import InputError
-from imc_sim.config import Spec
+from imc_sim._errors import InputError, nearest
+from imc_sim.config import Spec, build
+
+Operands = Literal["real", "bipolar", "ternary"]
+#: voltage of a word line over the read voltage, as (c0, c1, c2) of c0 + c1 x + c2 x^2
+Drive = tuple[float, float, float]
+
+SIGNED: Drive = (0.0, 1.0, 0.0)  # v = x
+PLUS: Drive = (0.0, 0.5, 0.5)  # v = [x = +1]
+MINUS: Drive = (0.0, -0.5, 0.5)  # v = [x = -1]
+ZERO: Drive = (1.0, 0.0, -1.0)  # v = [x = 0]
+NONZERO: Drive = (0.0, 0.0, 1.0)  # v = [x != 0]
+
+_VALUES: dict[Operands, tuple[float, ...]] = {"bipolar": (-1.0, 1.0), "ternary": (-1.0, 0.0, 1.0)}
+
+
+@dataclass(frozen=True)
+class Term:
+    """One conversion: the pass that drives it, a sign per column of the group, its factor in the result.
+
+    sum_x, count: analog correction before the converter, in currents of a driven HRS cell per sum of inputs
+    and per input.
+    """
+
+    drive: int
+    columns: tuple[float, ...]
+    gain: float
+    sum_x: float = 0.0
+    count: float = 0.0
+
+
+@dataclass(frozen=True)
+class Correction:
+    """What is subtracted digitally: multiples of the sum of weights, of the inputs in use, of the sum of inputs."""
+
+    sum_w: float = 0.0
+    count: float = 0.0
+    sum_x: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -32,6 +73,7 @@ class Targets:
     levels: [out, slices, columns, in, rows], int32, cell targets g = level / steps. Contrasts are counted in
     units of window / steps, so that they are integers on ideal cells. scale: weight of one unit.
     places: place value of each slice. weights: [out, in], what the cells decode to, in units.
+    reference: level of a reference column's cells, for encodings that have one.
     """
 
     levels: Tensor
@@ -39,206 +81,183 @@ class Targets:
     scale: float
     places: tuple[float, ...]
     weights: Tensor
+    reference: int = 0
+
+
+@dataclass(frozen=True)
+class Contrast:
+    """[*, out, slices x terms, in] each: per x, per x^2 and constant; None where no drive of the encoding has it."""
+
+    linear: Tensor
+    square: Tensor | None
+    constant: Tensor | None
 
 
 class Encoding(Spec, abc.ABC):
-    """Weight <-> cells. Subclasses are final; `decode(encode(w))` is w."""
+    """Weight <-> cells. Subclasses are final and state what they are; `decode(encode(w))` is w.
+
+    A new encoding is one file in `imc_sim/array/_encodings`: class variables, `kind` and `encode`.
+    """
 
     #: physical rows per input, physical columns per output and slice
-    rows: ClassVar[int]
-    columns: ClassVar[int]
-    #: the converter's input has both signs (range `sym`) or is a plain current (range `pos`)
+    rows: ClassVar[int] = 1
+    columns: ClassVar[int] = 1
+    #: the converter's input has both signs (`sym`) or is a plain current (`pos`)
     signed: ClassVar[bool]
-    gain_in: ClassVar[float]
-    gain_out: ClassVar[float]
-    #: only +-1 operands can be represented
-    bipolar: ClassVar[bool]
+    #: what weights and inputs may be
+    operands: ClassVar[Operands]
+    #: word-line drives: one tuple of `rows` drives a pass
+    drives: ClassVar[tuple[tuple[Drive, ...], ...]]
+    terms: ClassVar[tuple[Term, ...]]
+    correction: ClassVar[Correction] = Correction()
+    #: one column per tile, held at the middle of the window, is subtracted from every other before conversion
+    referenced: ClassVar[bool] = False
 
     @abc.abstractmethod
     def encode(self, weights: Tensor, levels: int, where: str) -> Targets:
         """Cells for weights [out, in] on a device with that many levels."""
 
-    @abc.abstractmethod
-    def contrast(self, g: Tensor) -> tuple[Tensor, Tensor | None]:
-        """(D, S) [*, out, slices, in] of cells g [*, out, slices, columns, in, rows]; S None where it is 0."""
+    @property
+    def name(self) -> str:
+        """The `kind` that names the encoding in a YAML file."""
+        return str(getattr(self, "kind", type(self).__name__))
 
-    def correction(self, weights: Tensor) -> Tensor | float:
-        """Digital constant subtracted per output for a tile that holds `weights` [out, rows of the tile]."""
-        return 0.0
+    @property
+    def gain_in(self) -> float:
+        """Factor outside D, Q and S: 1/2 where a drive has halves, so that contrasts stay whole numbers."""
+        return 0.5 if any(c % 1.0 for d in _folded(type(self)) for row in d for c in row) else 1.0
+
+    @property
+    def values(self) -> tuple[float, ...]:
+        """Values that an input may have; empty for real inputs."""
+        return _VALUES.get(self.operands, ())
+
+    def contrast(self, g: Tensor, floor: float, corrected: bool = True) -> Contrast:
+        """D, Q and S of cells g [*, out, slices, columns, in, rows], in units of the window / steps.
+
+        floor: conductance of HRS in the same unit. corrected: with the analog corrections of the terms.
+        """
+        parts = [[self._weighted(g, floor, term, power, corrected) for term in self.terms] for power in range(3)]
+        constant, linear, square = (_joined(p) for p in parts)
+        if linear is None:
+            step = "Give one of its passes a drive that depends on the input."
+            raise InputError(f"encoding {self.name}", "drives that do not depend on x", "at least one that does", step)
+        return Contrast(linear, square, constant)
+
+    def _weighted(self, g: Tensor, floor: float, term: Term, power: int, corrected: bool) -> Tensor | None:
+        """[*, out, slices, in]: coefficient of x^power in what the term's converter sees, without gain_in."""
+        total: Tensor | None = None
+        conducting = 0.0
+        for c, sign in enumerate(term.columns):
+            for r, drive in enumerate(_folded(type(self))[term.drive]):
+                factor = sign * drive[power] / self.gain_in
+                conducting += factor
+                if factor:
+                    total = _add(total, g[..., c, :, r], factor)
+        if corrected:
+            conducting += (term.count, term.sum_x, 0.0)[power] / self.gain_in
+        if conducting and floor:
+            floors = torch.full_like(g[..., 0, :, 0], conducting * floor)
+            return floors if total is None else total + floors
+        return total
 
     def power(self, variance: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
-        """Variance of u for cell variances as `g`: (per x^2, per x, constant), each [*, out, slices, in] or None."""
-        total = self._merge(variance)
-        return (None, None, total) if self.bipolar else (total, None, None)
+        """Variance of u / gain_in for independent cell variances: per x^2, per x and constant.
 
-    def _merge(self, variance: Tensor) -> Tensor:
-        return variance.sum((-1, -3))
+        Each [*, out, slices x terms, in], or None. A drive of 0 and 1 is its own square; that of a real drive
+        v = x is x^2.
+        """
+        parts: list[list[Tensor | None]] = [[], [], []]
+        for term in self.terms:
+            sums: list[Tensor | None] = [None, None, None]
+            for c, sign in enumerate(term.columns):
+                for r, drive in enumerate(_folded(type(self))[term.drive]):
+                    squared = (0.0, 0.0, 1.0) if drive == SIGNED else drive
+                    for k in range(3):
+                        factor = sign * sign * squared[k] / self.gain_in**2
+                        sums[k] = _add(sums[k], variance[..., c, :, r], factor) if factor else sums[k]
+            for k in range(3):
+                parts[k].append(sums[k])
+        constant, linear, square = (_joined(p) for p in parts)
+        return square, linear, constant
 
-
-def _bipolar_only(weights: Tensor, where: str, kind: str) -> None:
-    if not bool((weights.abs() == 1).all()):
+    def check_weights(self, weights: Tensor, where: str) -> None:
+        """Refuse weights that are not among the values of bipolar or ternary operands."""
+        if not self.values or _among(weights, self.values):
+            return
         got = f"weights from {float(weights.min()):g} to {float(weights.max()):g}"
-        step = "Use `differential` or `sliced` for this layer, or keep it digital."
-        raise InputError(f"{where}, encoding {kind}", got, "weights of -1 and +1", step)
+        step = "Use `differential`, `offset` or `sliced` for this layer, or keep it digital."
+        raise InputError(f"{where}, encoding {self.name}", got, f"weights of {_listed(self.values)}", step)
+
+    def check_inputs(self, x: Tensor, where: str) -> None:
+        """Refuse inputs that word lines cannot be driven with."""
+        if self.values and not _among(x, self.values):
+            got = f"values other than {_listed(self.values)} for {self.name}"
+            step = "Binarize the input, or use encoding differential."
+            raise InputError(f"{where}, input", got, _listed(self.values, ", "), step)
 
 
-def _pair(units: Tensor, dim: int = 1) -> Tensor:
-    """Signed whole numbers as levels of a + and a - cell, stacked at `dim`."""
-    return torch.stack([units.clamp_min(0), (-units).clamp_min(0)], dim=dim).to(torch.int32)
+@functools.cache
+def _folded(kind: type[Encoding]) -> tuple[tuple[Drive, ...], ...]:
+    """Drives; where x^2 is 1 for every input, c2 belongs to the constant."""
+    if kind.operands != "bipolar":
+        return kind.drives
+    return tuple(tuple((c0 + c2, c1, 0.0) for c0, c1, c2 in drive) for drive in kind.drives)
 
 
-class _Pair(Encoding):
-    """Two cells in adjacent columns: [w = +1] and [w = -1]."""
-
-    rows = 1
-    columns = 2
-    signed = True
-
-    def contrast(self, g: Tensor) -> tuple[Tensor, Tensor | None]:
-        return g[..., 0, :, 0] - g[..., 1, :, 0], None
+def _add(total: Tensor | None, cells: Tensor, factor: float) -> Tensor:
+    if total is None:
+        return cells if factor == 1.0 else cells * factor
+    if factor == -1.0:
+        return total - cells
+    return total + (cells if factor == 1.0 else cells * factor)
 
 
-@final
-class Differential(_Pair):
-    """Column pair driven by signed voltages proportional to x: u = sum x (p - m), y = q.
-
-    Takes any real weights: magnitudes scaled by max|w| to the nearest level of the device; +-1 and 0 are
-    exact on two levels.
-    """
-
-    kind: Literal["differential"] = "differential"
-    gain_in = 1.0
-    gain_out = 1.0
-    bipolar = False
-
-    def encode(self, weights: Tensor, levels: int, where: str) -> Targets:
-        top = float(weights.abs().max())
-        scale = top if top > 0.0 else 1.0
-        steps = levels - 1
-        units = torch.round(weights * (steps / scale))
-        return Targets(_pair(units)[:, None, :, :, None], steps, scale / steps, (1.0,), units)
+def _joined(parts: Iterable[Tensor | None]) -> Tensor | None:
+    """[*, out, slices, in] of every term -> [*, out, slices x terms, in]; None where all are."""
+    parts = list(parts)
+    there = [p for p in parts if p is not None]
+    if not there:
+        return None
+    if len(parts) == 1:
+        return there[0]
+    filled = [torch.zeros_like(there[0]) if p is None else p for p in parts]
+    return torch.stack(filled, dim=-2).flatten(-3, -2)
 
 
-@final
-class BnnI(_Pair):
-    """Column pair, unipolar drive v = (x + 1) / 2: u = sum (p - m) v, y = 2 q - sum w. Operands +-1."""
-
-    kind: Literal["bnn_i"] = "bnn_i"
-    gain_in = 0.5
-    gain_out = 2.0
-    bipolar = True
-
-    def encode(self, weights: Tensor, levels: int, where: str) -> Targets:
-        _bipolar_only(weights, where, self.kind)
-        p = (weights > 0).to(torch.int32)
-        return Targets(torch.stack([p, 1 - p], dim=1)[:, None, :, :, None], 1, 1.0, (1.0,), weights)
-
-    def contrast(self, g: Tensor) -> tuple[Tensor, Tensor | None]:
-        d, _ = super().contrast(g)
-        return d, d
-
-    def correction(self, weights: Tensor) -> Tensor | float:
-        return weights.sum(-1)
-
-    def power(self, variance: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
-        # v^2 = v = (1 + x) / 2; u's gain of 1/2 squared stands outside, hence the factor 2.
-        total = self._merge(variance)
-        return None, 2 * total, 2 * total
+def _among(x: Tensor, values: tuple[float, ...]) -> bool:
+    if values == (-1.0, 1.0):
+        return bool((x.abs() == 1).all())
+    return bool(((x == 0) | (x.abs() == 1)).all())
 
 
-@final
-class BnnV(Encoding):
-    """XNOR cell pair in one column: v+ drives the p row, v- the m row; y = 2 q(I - nH) - n. Operands +-1."""
-
-    kind: Literal["bnn_v"] = "bnn_v"
-    rows = 2
-    columns = 1
-    signed = False
-    gain_in = 0.5
-    gain_out = 2.0
-    bipolar = True
-
-    def encode(self, weights: Tensor, levels: int, where: str) -> Targets:
-        _bipolar_only(weights, where, self.kind)
-        p = (weights > 0).to(torch.int32)
-        return Targets(torch.stack([p, 1 - p], dim=-1)[:, None, None], 1, 1.0, (1.0,), weights)
-
-    def contrast(self, g: Tensor) -> tuple[Tensor, Tensor | None]:
-        p, m = g[..., 0, :, 0], g[..., 0, :, 1]
-        return p - m, p + m
-
-    def correction(self, weights: Tensor) -> Tensor | float:
-        return float(weights.shape[-1])
-
-    def power(self, variance: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
-        p, m = variance[..., 0, :, 0], variance[..., 0, :, 1]
-        return None, 2 * (p - m), 2 * (p + m)
+def _listed(values: tuple[float, ...], between: str = " and ") -> str:
+    names = ["0" if v == 0 else f"{v:+g}" for v in values]
+    return between.join(names) if len(names) == 2 else ", ".join(names[:-1]) + between + names[-1]
 
 
-@final
-class BnnVI(Encoding):
-    """2 x 2 block p m / m p, rows driven by v+ and v-, column pair: u = sum (p - m)(v+ - v-). Operands +-1."""
+def encodings() -> dict[str, type[Encoding]]:
+    """All encodings by kind: those of `imc_sim/array/_encodings`, and any other subclass that has been imported."""
+    from imc_sim.array import _encodings  # noqa: F401  # importing the package registers what is in it
 
-    kind: Literal["bnn_vi"] = "bnn_vi"
-    rows = 2
-    columns = 2
-    signed = True
-    gain_in = 0.5
-    gain_out = 1.0
-    bipolar = True
-
-    def encode(self, weights: Tensor, levels: int, where: str) -> Targets:
-        _bipolar_only(weights, where, self.kind)
-        p = (weights > 0).to(torch.int32)
-        plus_row, minus_row = torch.stack([p, 1 - p], dim=1), torch.stack([1 - p, p], dim=1)
-        return Targets(torch.stack([plus_row, minus_row], dim=-1)[:, None], 1, 1.0, (1.0,), weights)
-
-    def contrast(self, g: Tensor) -> tuple[Tensor, Tensor | None]:
-        plus = g[..., 0, :, 0] - g[..., 1, :, 0]
-        minus = g[..., 0, :, 1] - g[..., 1, :, 1]
-        return plus - minus, plus + minus
-
-    def power(self, variance: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
-        plus, minus = variance[..., 0].sum(-2), variance[..., 1].sum(-2)
-        return None, 2 * (plus - minus), 2 * (plus + minus)
+    pending, found = list(Encoding.__subclasses__()), {}
+    while pending:
+        cls = pending.pop()
+        pending += cls.__subclasses__()
+        field = cls.model_fields.get("kind")
+        if field is not None:
+            found[str(field.default)] = cls
+    return dict(sorted(found.items()))
 
 
-@final
-class Sliced(Encoding):
-    """Signed integers in digits of `bits_per_slice` bits, each digit a differential pair; shift and add.
-
-    weights must be integers; the number of slices follows from the largest magnitude. The device needs
-    2^bits_per_slice levels.
-    """
-
-    kind: Literal["sliced"] = "sliced"
-    bits_per_slice: int = Field(default=1, ge=1, le=8, description="bits that one cell holds")
-    rows = 1
-    columns = 2
-    signed = True
-    gain_in = 1.0
-    gain_out = 1.0
-    bipolar = False
-
-    def encode(self, weights: Tensor, levels: int, where: str) -> Targets:
-        base = 2**self.bits_per_slice
-        if levels < base:
-            step = f"Set device.levels to {base} or bits_per_slice to {levels.bit_length() - 1}."
-            raise InputError(f"{where}, encoding sliced", f"{levels} levels", f"{base} levels or more", step)
-        if not bool((weights == weights.round()).all()):
-            step = "Train the layer with policy int8, or use `differential`."
-            raise InputError(f"{where}, encoding sliced", "weights that are no integers", "integer weights", step)
-        count = max(1, -(-int(weights.abs().max()).bit_length() // self.bits_per_slice))
-        digits, rest = [], weights.abs().to(torch.int32)
-        for _ in range(count):
-            digits.append(rest.remainder(base))
-            rest = rest // base
-        signed = torch.stack(digits, dim=1) * weights.sign().to(torch.int32)[:, None]
-        places = tuple(float(base**k) for k in range(count))
-        return Targets(_pair(signed, 2)[..., None], base - 1, 1.0, places, weights)
-
-    def contrast(self, g: Tensor) -> tuple[Tensor, Tensor | None]:
-        return g[..., 0, :, 0] - g[..., 1, :, 0], None
+def _by_kind(value: Any) -> Any:
+    if isinstance(value, Encoding) or not isinstance(value, dict):
+        return value
+    known, kind = encodings(), value.get("kind")
+    if kind not in known:
+        step = f"{nearest(str(kind), list(known))}Name one of these kinds."
+        raise InputError("kind", "no kind" if kind is None else repr(kind), ", ".join(known), step)
+    return build(known[kind], value, where="")
 
 
-AnyEncoding = Annotated[Differential | BnnI | BnnV | BnnVI | Sliced, Field(discriminator="kind")]
+AnyEncoding = Annotated[SerializeAsAny[Encoding], BeforeValidator(_by_kind)]

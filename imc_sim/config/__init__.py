@@ -2,10 +2,13 @@
 
 from imc_sim.config._content import content_names, find_content, search_folders
 from imc_sim.config._spec import Spec, build, canonical_json, digest, set_path
-from imc_sim.config._units import Seconds, Siemens, Volt
+from imc_sim.config._units import ElectronVolt, Hertz, Kelvin, Seconds, Siemens, Volt
 from imc_sim.config._yaml import parse_setting, parse_yaml, read_yaml, write_yaml
 
 __all__ = [
+    "ElectronVolt",
+    "Hertz",
+    "Kelvin",
     "Seconds",
     "Siemens",
     "Spec",

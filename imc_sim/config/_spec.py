@@ -82,6 +82,9 @@ def _explain(kind: type[Spec], error: pydantic.ValidationError, where: str) -> I
     first = min(error.errors(include_url=False), key=lambda e: e["type"] != "extra_forbidden")
     path = ".".join(str(part) for part in first["loc"])
     place = f"{where}: {path}" if path else where
+    nested = first.get("ctx", {}).get("error")
+    if isinstance(nested, InputError):
+        return InputError(f"{place}.{nested.where.lstrip(': ')}", nested.got, nested.allowed, nested.next_step)
     got, text = first["input"], first["msg"].removeprefix("Value error, ")
     if first["type"] == "extra_forbidden":
         known = _known_keys(kind, first["loc"][:-1])

@@ -14,14 +14,14 @@ _PREFIXES = {"": 1.0, "f": 1e-15, "p": 1e-12, "n": 1e-9, "u": 1e-6, "µ": 1e-6, 
 _TEXT = re.compile(r"^\s*([-+]?[0-9.]+(?:[eE][-+]?[0-9]+)?)\s*([a-zA-Zµ%]*)\s*$")
 
 
-def _converter(unit: str) -> BeforeValidator:
+def _converter(unit: str, example: str = "") -> BeforeValidator:
     def convert(value: Any) -> Any:
         if not isinstance(value, str):
             return value
         match = _TEXT.match(value)
         prefix = match.group(2).removesuffix(unit) if match and match.group(2).endswith(unit) else None
         if match is None or prefix not in _PREFIXES:
-            raise ValueError(f"a number in {unit} or a string such as '20 u{unit}'")
+            raise ValueError(f"a number in {unit} or a string such as '{example or f'20 u{unit}'}'")
         # Divided, not multiplied, below one: '250 uS' is then exactly the double nearest 250e-6.
         scale = _PREFIXES[prefix]
         number = float(match.group(1))
@@ -33,3 +33,6 @@ def _converter(unit: str) -> BeforeValidator:
 Siemens = Annotated[float, _converter("S")]
 Seconds = Annotated[float, _converter("s")]
 Volt = Annotated[float, _converter("V")]
+Kelvin = Annotated[float, _converter("K", "300 K")]
+ElectronVolt = Annotated[float, _converter("eV", "1.2 eV")]
+Hertz = Annotated[float, _converter("Hz", "1 MHz")]

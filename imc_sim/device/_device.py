@@ -1,9 +1,10 @@
-"""What one cell does: its levels, how it is programmed, its faults and how it is read."""
+"""What one cell does: its levels, how it is programmed, its faults, how it ages and how it is read."""
 
 from __future__ import annotations
 
 import functools
-from typing import Self, final
+import itertools
+from typing import Any, Self, final
 
 import numpy as np
 import torch
@@ -11,51 +12,63 @@ from pydantic import Field, model_validator
 from torch import Tensor
 
 from imc_sim._rng import Stream, normal_quantiles
-from imc_sim.config import Siemens, Spec, Volt
-from imc_sim.device._programming import AnyProgramming, RelativeSpread
-
-
-@final
-class Faults(Spec):
-    """Cells that no pulse moves. Probabilities per cell; a stuck cell still has the spread of its state."""
-
-    stuck_lrs: float = Field(default=0.0, ge=0.0, le=1.0, description="probability of a cell stuck at LRS")
-    stuck_hrs: float = Field(default=0.0, ge=0.0, le=1.0, description="probability of a cell stuck at HRS")
-
-    @model_validator(mode="after")
-    def _both_fit(self) -> Self:
-        if self.stuck_lrs + self.stuck_hrs > 1.0:
-            raise ValueError("stuck_lrs + stuck_hrs of at most 1")
-        return self
-
-
-@final
-class Read(Spec):
-    """One read of a cell: the voltage of a driven word line and the cycle-to-cycle noise.
-
-    sigma: standard deviation of a cell's conductance from read to read, relative to that conductance.
-    """
-
-    v_read_V: Volt = Field(default=0.2, gt=0.0, description="voltage of a driven word line")
-    sigma: float = Field(default=0.0, ge=0.0, description="read-to-read spread relative to the conductance")
+from imc_sim.config import Kelvin, Siemens, Spec
+from imc_sim.device._correlated import Correlated
+from imc_sim.device._disturb import ReadDisturb, Wear
+from imc_sim.device._faults import Faults
+from imc_sim.device._levels import Spacing, even, nearest, positions, subset
+from imc_sim.device._programming import AnyProgramming, Programming, RelativeSpread
+from imc_sim.device._read import Read
+from imc_sim.device._time import Time
+from imc_sim.device._write_verify import Verification, WriteVerify
 
 
 @final
 class Device(Spec):
-    """A two-terminal memory cell with `levels` states equally spaced in conductance from HRS to LRS."""
+    """A two-terminal memory cell with `levels` states from HRS to LRS.
+
+    table_S: conductances of the levels as measured, ascending; g_hrs_S, g_lrs_S and levels follow from it and
+    may be left out. Effects act in this order: faults, programming and verify (`program`), correlated spread, time
+    and read disturb (`settle`), read noise and I-V curve (`read`). Each is off by default, and off means untouched.
+    """
 
     g_lrs_S: Siemens = Field(gt=0.0, description="conductance of the low-resistance state")
     g_hrs_S: Siemens = Field(ge=0.0, description="conductance of the high-resistance state")
-    levels: int = Field(default=2, ge=2, description="states, equally spaced in conductance")
+    levels: int = Field(default=2, ge=2, description="states")
+    spacing: Spacing = Field(default="conductance", description="in what the states are equally spaced")
+    table_S: tuple[Siemens, ...] | None = Field(default=None, description="measured states, ascending")
     programming: AnyProgramming = RelativeSpread()
+    verify: WriteVerify = WriteVerify()
     faults: Faults = Faults()
+    correlated: Correlated = Correlated()
+    time: Time = Time()
+    disturb: ReadDisturb = ReadDisturb()
     read: Read = Read()
+    temperature_K: Kelvin = Field(default=300.0, gt=0.0, description="of cells that are kept and read")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_table(cls, data: Any) -> Any:
+        if not isinstance(data, dict) or not isinstance(data.get("table_S"), tuple | list) or not data["table_S"]:
+            return data
+        table = data["table_S"]
+        return {"g_hrs_S": table[0], "g_lrs_S": table[-1], "levels": len(table)} | data
 
     @model_validator(mode="after")
     def _window(self) -> Self:
         if self.g_lrs_S <= self.g_hrs_S:
             raise ValueError(f"g_lrs_S above g_hrs_S (here {self.g_lrs_S:g} S is not above {self.g_hrs_S:g} S)")
+        table = self.table_S
+        if table is not None:
+            if (table[0], table[-1], len(table)) != (self.g_hrs_S, self.g_lrs_S, self.levels):
+                raise ValueError("a table_S from g_hrs_S to g_lrs_S with `levels` entries; these may be left out")
+            if any(b <= a for a, b in itertools.pairwise(table)):
+                raise ValueError("a table_S that rises")
+        elif self.spacing == "resistance" and self.g_hrs_S == 0.0:
+            raise ValueError("g_hrs_S above 0 S where levels are equally spaced in resistance")
         return self
+
+    # -- levels ----------------------------------------------------------------------------------------
 
     @property
     def window_S(self) -> float:
@@ -68,17 +81,37 @@ class Device(Spec):
         return self.g_hrs_S / self.window_S
 
     @property
+    def linear(self) -> bool:
+        """The levels are equally spaced in conductance, as encodings that add them up assume."""
+        return bool(torch.equal(self._own_levels(), even(self.levels - 1)))
+
+    def _own_levels(self) -> Tensor:
+        return positions(self.levels, self.spacing, self.table_S, self.floor)
+
+    def positions(self, steps: int) -> Tensor:
+        """g [steps + 1] of the levels that steps + 1 codes stand for, in windows: 0 for HRS … 1 for LRS, float64.
+
+        Equally spaced cells: k / steps. Others: their own levels where there are as many, else the nearest of them.
+        """
+        return even(steps) if steps == 1 or self.linear else subset(self._own_levels(), steps)
+
+    # -- programming -----------------------------------------------------------------------------------
+
+    @property
     def exact(self) -> bool:
         """No effect at programming time is on."""
-        return self.programming.exact and self.faults.stuck_lrs == 0.0 and self.faults.stuck_hrs == 0.0
+        return self.programming.exact and self.faults.none
 
     def table(self, steps: int) -> Tensor:
         """Programmed g for every level k / steps (rows, k = 0 … steps) and every 16-bit draw: [steps + 1, 65536].
 
         float64. The whole of programming is a look-up in it: 65,536 mid-point quantiles of each level's law,
-        within 1.6e-5 of the law itself in the sense of Kolmogorov and Smirnov.
+        within 1.6e-5 of the law itself in the sense of Kolmogorov and Smirnov. Where faults leave cells in states
+        that are no level, two rows more: dead cells and undefined ones.
         """
-        return _table(self, steps)  # type: ignore[arg-type]  # frozen specs are hashable
+        levels = tuple(self.positions(steps).tolist())
+        faults = self.faults if self.faults.extra else None
+        return _table(self.programming, self.verify, faults, levels, self.floor, self.window_S)  # type: ignore[arg-type]
 
     def draw(self, levels: Tensor, steps: int, seed: int, layer: str, chip: int, page: int = 0) -> Tensor:
         """Indices (int32, shaped as `levels`) into the flattened `table(steps)` for one chip's cells.
@@ -86,9 +119,8 @@ class Device(Spec):
         levels: whole numbers 0 … steps (int32). The draw of a cell is addressed by (seed, layer, chip, page)
         and its place; `page` tells successive programmings of the same cells apart.
         """
-        levels = self._stuck(levels, steps, seed, layer, chip)
-        base = levels << 16
-        if self.programming.exact:
+        base = self.faults.levels(levels, steps, seed, layer, chip, page) << 16
+        if self.programming.exact and not self.faults.undefined:
             return base
         words = Stream(seed, layer, "programming").words(levels.numel(), chip, page)
         return torch.from_numpy(np.add(base.numpy().reshape(-1), words, dtype=np.int32)).reshape(levels.shape)
@@ -96,17 +128,96 @@ class Device(Spec):
     def program(self, target: Tensor, seed: int, layer: str = "cells", chip: int = 0, page: int = 0) -> Tensor:
         """Programmed g of one chip's cells, shaped as `target` (g in [0, 1], moved to the nearest level)."""
         steps = self.levels - 1
-        levels = torch.round(target * steps).to(torch.int32)
-        return look_up(self.table(steps), self.draw(levels, steps, seed, layer, chip, page)).to(target.dtype)
+        levels = torch.round(target * steps) if self.linear else nearest(self._own_levels(), target)
+        indices = self.draw(levels.to(torch.int32), steps, seed, layer, chip, page)
+        return look_up(self.table(steps), indices).to(target.dtype)
 
-    def _stuck(self, levels: Tensor, steps: int, seed: int, layer: str, chip: int) -> Tensor:
-        low, high = self.faults.stuck_lrs, self.faults.stuck_hrs
-        if low == 0.0 and high == 0.0:
-            return levels
-        # A defect belongs to the cell, not to one programming of it: the page is left out of its address.
-        u = torch.from_numpy(Stream(seed, layer, "faults").uniform(levels.numel(), chip)).reshape(levels.shape)
-        at_lrs, at_hrs = u < low, u > 1.0 - high
-        return levels.masked_fill(at_lrs, steps).masked_fill(at_hrs, 0)
+    def verification(self, steps: int) -> Verification:
+        """What write-verify does to each of the steps + 1 levels: acceptance, convergence, mean pulses."""
+        law = functools.partial(_apply, self.programming, self.floor, self.window_S)
+        return self.verify.statistics(law, self.positions(steps), self.floor, self.window_S)
+
+    def pulses(self, levels: Tensor, steps: int, seed: int, layer: str, chip: int, page: int = 0) -> Tensor:
+        """Pulses (int64, shaped as `levels`) that the same programming took: 1 for each cell without verify.
+
+        A cell that a fault keeps out of tolerance takes all of them.
+        """
+        if not self.verify.on:
+            return torch.ones_like(levels, dtype=torch.int64)
+        g = look_up(self.table(steps), self.draw(levels, steps, seed, layer, chip, page))
+        target = self.positions(steps)[levels.long()]
+        within = (g - target).abs() <= self.verify.width(target, self.floor, self.window_S) + 1e-12
+        uniform = torch.from_numpy(Stream(seed, layer, "pulses").uniform(levels.numel(), chip, page))
+        accepted = self.verification(steps).accepted[levels.long()]
+        return self.verify.counts(accepted, uniform.reshape(levels.shape), within)
+
+    # -- from programming to reading -------------------------------------------------------------------
+
+    @property
+    def settles(self) -> bool:
+        """Cells that are read differ from those that were programmed."""
+        return self.correlated.on or self.time.on or self.disturb.on
+
+    def settle(
+        self, g: Tensor, steps: int, seed: int, layer: str, chip: int, page: int = 0, rows: Tensor | None = None,
+        cols: Tensor | None = None, tile: Tensor | int = 0,
+    ) -> Tensor:  # fmt: skip
+        """What one chip's programmed cells have become when they are read; the same object if nothing acts.
+
+        g: [*], float64, in units of window / steps. rows, cols: place of each cell within its tile, from -1/2 to
+        1/2, and tile: its index (int64), all broadcasting to g; needed for a gradient only. Never below 0 S.
+        """
+        if not self.settles:
+            return g
+        G = (g / steps + self.floor) * self.window_S
+        if self.correlated.on:
+            G = G * self.correlated.factor(seed, layer, chip, rows, cols, tile)
+        if self.time.on:
+            G = self.time.apply(G, self.temperature_K, self.g_hrs_S, seed, layer, chip, page)
+        if self.disturb.on:
+            G = torch.where(g >= 0.5 * steps, G * self.wear.factor, G)
+        return (G.clamp_min(0.0) / self.window_S - self.floor) * steps
+
+    @property
+    def at_start(self) -> Device:
+        """The same cells at once after programming, before the first read."""
+        young = {
+            "time": self.time.model_copy(update={"t_s": 0.0}),
+            "disturb": self.disturb.model_copy(update={"reads": 0}),
+        }
+        return self.model_copy(update=young)
+
+    @property
+    def wear(self) -> Wear:
+        """Read disturb of a cell in LRS: refreshes, programming cycles, reads since, and the factor on G."""
+        return self.disturb.wear(self.read.v_read_V, self.temperature_K)
+
+    def compensation(self, before: Tensor, after: Tensor, steps: int) -> float:
+        """Factor that undoes the loss of conductance common to one chip's cells; 1 where compensation is off.
+
+        before: g as `at_start` settles it; after: as this device does; of one shape, in units of window / steps.
+        Results (currents) of the chip are multiplied by the factor: sum of G before over sum of G after.
+        """
+        if not self.time.compensation or before is after:
+            return 1.0
+        lost, kept = (float((g / steps + self.floor).sum()) for g in (before, after))
+        return lost / kept if kept > 0.0 else 1.0
+
+    # -- reading ---------------------------------------------------------------------------------------
+
+    def traps(self, shape: tuple[int, ...], seed: int, layer: str, chip: int) -> Tensor:
+        """Relative amplitude (float64) of the trap in each of one chip's cells; 0 for cells without one."""
+        return self.read.telegraph.traps(shape, seed, layer, chip)
+
+    def read_variance(self, G_S: Tensor, trap: Tensor | None = None, programmed_S: Tensor | None = None) -> Tensor:
+        """`read.variance` in S^2 at this device's time and temperature."""
+        return self.read.variance(G_S, trap, self.time.t_s, self.temperature_K, programmed_S)
+
+    def without_effects(self) -> Device:
+        """The same levels and the same I-V curve; cells land on their targets, stay there and are read quietly."""
+        read = Read(v_read_V=self.read.v_read_V, nonlinearity_per_V=self.read.nonlinearity_per_V)
+        kept = {name: getattr(self, name) for name in ("g_lrs_S", "g_hrs_S", "levels", "spacing", "table_S")}
+        return Device(**kept, read=read)
 
 
 def look_up(table: Tensor, indices: Tensor) -> Tensor:
@@ -114,10 +225,22 @@ def look_up(table: Tensor, indices: Tensor) -> Tensor:
     return torch.index_select(table.reshape(-1), 0, indices.reshape(-1)).reshape(indices.shape)
 
 
-@functools.lru_cache(maxsize=16)
-def _table(device: Device, steps: int) -> Tensor:
-    level = torch.arange(steps + 1, dtype=torch.float64)[:, None] / steps
-    if device.programming.exact:
-        return level.expand(-1, 65536).contiguous()
-    normal = torch.from_numpy(normal_quantiles().astype(np.float64))
-    return device.programming.apply(level, normal[None].expand(steps + 1, -1), device.floor, device.window_S)
+def _apply(programming: Programming, floor: float, window_S: float, target: Tensor, normal: Tensor) -> Tensor:
+    return programming.apply(target, normal, floor, window_S)
+
+
+@functools.lru_cache(maxsize=8)
+def _table(
+    programming: Programming, verify: WriteVerify, faults: Faults | None, levels: tuple[float, ...], floor: float,
+    window_S: float,
+) -> Tensor:  # fmt: skip
+    target = torch.tensor(levels, dtype=torch.float64)
+    law = functools.partial(_apply, programming, floor, window_S)
+    if programming.exact:
+        table = target[:, None].expand(-1, 65536).contiguous()
+    elif verify.on:
+        table = law(target[:, None], verify.normals(law, target, floor, window_S))
+    else:
+        normal = torch.from_numpy(normal_quantiles().astype(np.float64))
+        table = law(target[:, None], normal[None].expand(len(levels), -1))
+    return table if faults is None else torch.cat([table, faults.rows(floor, window_S)])

@@ -114,7 +114,7 @@ def crossbar_read_out(
     memory = AssociativeMemory(chip, features.shape[-1], chips, seed, form=task.keys)
     labels = _labels(task.way, task.shot)
     formed = key_form(features, task.keys)
-    if chip.converter.range == "calibrated" and not chip.converter.ideal:
+    if chip.calibrates:
         flat = formed if formed.ndim == 2 else formed[0]
         memory.calibrate(
             flat[_flat(data.support[:_CALIBRATION]).flatten()], flat[_flat(data.query[:_CALIBRATION]).flatten()]

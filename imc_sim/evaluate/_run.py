@@ -9,7 +9,7 @@ import functools
 import json
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, final
 
 from imc_sim._errors import InputError
@@ -28,12 +28,16 @@ _CHIPS = 8
 @final
 @dataclass(frozen=True)
 class ChipResult:
-    """Hits of one chip (-1: the digital baseline) and the seconds that it took."""
+    """Hits of one chip (-1: the digital baseline), the seconds that it took, and its layers' calibrated ranges.
+
+    ranges: per layer the limits of the converters' inputs in windows, where they were found from a profile.
+    """
 
     chip: int
     correct: int
     total: int
     seconds: float
+    ranges: dict[str, tuple[float, float]] = field(default_factory=dict)
 
     @property
     def accuracy(self) -> float:
@@ -50,13 +54,14 @@ def evaluate_chips(
     started = time.perf_counter()
     spec = build_task(task, "task")
     if chip is None:
-        accuracies, numbers = [digital_accuracy(model, task)], [-1]
+        accuracies, numbers, ranges = [digital_accuracy(model, task)], [-1], {}
     else:
-        accuracies, numbers = [], list(chips)
+        accuracies, numbers, ranges = [], list(chips), {}
         for run in _runs(numbers, _CHIPS):
-            accuracies += _on_chips(model, chip, spec, run, seed)
+            found, ranges = _on_chips(model, chip, spec, run, seed)
+            accuracies += found
     each = (time.perf_counter() - started) / max(1, len(numbers))
-    return [ChipResult(n, a.correct, a.total, each) for n, a in zip(numbers, accuracies, strict=True)]
+    return [ChipResult(n, a.correct, a.total, each, ranges) for n, a in zip(numbers, accuracies, strict=True)]
 
 
 def digital_accuracy(model: str, task: dict[str, Any]) -> Accuracy:
@@ -115,7 +120,10 @@ def _runs(numbers: list[int], longest: int) -> list[range]:
     return runs
 
 
-def _on_chips(model: str, chip: dict[str, Any], task: FewShotTask, chips: range, seed: int) -> list[Accuracy]:
+def _on_chips(
+    model: str, chip: dict[str, Any], task: FewShotTask, chips: range, seed: int
+) -> tuple[list[Accuracy], dict[str, tuple[float, float]]]:
+    """Accuracy per chip, and the calibrated ranges of its layers."""
     from imc_sim.array import load_chip
     from imc_sim.evaluate._few_shot import chip_accuracy, features_of
     from imc_sim.mapping import map_model
@@ -123,11 +131,11 @@ def _on_chips(model: str, chip: dict[str, Any], task: FewShotTask, chips: range,
     spec, data, network = load_chip(chip), _data(_data_key(task)), _model(model)
     analog = map_model(network, spec, chips, seed)
     if not analog.analog_layers:
-        return chip_accuracy(network, _digital_features(model, _feature_key(task)), task, data, spec, chips, seed)
-    if spec.converter.range == "calibrated" and not spec.converter.ideal:
-        analog.calibrate(data.images[: task.batch])
+        features = _digital_features(model, _feature_key(task))
+        return chip_accuracy(network, features, task, data, spec, chips, seed), {}
+    ranges = analog.calibrate(data.images[: task.batch]) if spec.calibrates else {}
     features = features_of(analog, data, task.batch)
-    return chip_accuracy(analog, features, task, data, spec, chips, seed)
+    return chip_accuracy(analog, features, task, data, spec, chips, seed), ranges
 
 
 def _data_key(task: FewShotTask) -> str:

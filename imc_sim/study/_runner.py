@@ -169,7 +169,10 @@ def _outcome(future: Future[Any], job: list[Trial]) -> list[Row]:
     except Exception as error:
         text = "".join(traceback.format_exception(error))
         return [_row(trial, {"state": "failed", "error": str(error), "traceback": text}, 0.0) for trial in job]
-    done = [{"state": "done", "correct": r.correct, "total": r.total} for r in results]
+    done = [
+        {"state": "done", "correct": r.correct, "total": r.total} | ({"ranges": r.ranges} if r.ranges else {})
+        for r in results
+    ]
     return [_row(t, payload, r.seconds) for t, payload, r in zip(job, done, results, strict=True)]
 
 

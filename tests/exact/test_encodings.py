@@ -4,17 +4,44 @@ import pytest
 import torch
 
 from imc_sim import InputError
-from imc_sim.array import BnnI, BnnV, BnnVI, Chip, Crossbar, Differential, Sliced, Tile, load_chip
+from imc_sim.array import (
+    BnnI,
+    BnnII,
+    BnnIII,
+    BnnIV,
+    BnnV,
+    BnnVI,
+    Chip,
+    Crossbar,
+    Differential,
+    Offset,
+    Sliced,
+    Tile,
+    TnnI,
+    TnnII,
+    TnnIII,
+    TnnIV,
+    TnnV,
+    load_chip,
+)  # fmt: skip
 from imc_sim.device import Device, PolynomialSpread, RelativeSpread
 from imc_sim.testing import EncodingContract, ProgrammingContract
 
 
-class TestDifferential(EncodingContract):
-    encoding = Differential()
-
-
 class TestBnnI(EncodingContract):
     encoding = BnnI()
+
+
+class TestBnnII(EncodingContract):
+    encoding = BnnII()
+
+
+class TestBnnIII(EncodingContract):
+    encoding = BnnIII()
+
+
+class TestBnnIV(EncodingContract):
+    encoding = BnnIV()
 
 
 class TestBnnV(EncodingContract):
@@ -23,6 +50,34 @@ class TestBnnV(EncodingContract):
 
 class TestBnnVI(EncodingContract):
     encoding = BnnVI()
+
+
+class TestTnnI(EncodingContract):
+    encoding = TnnI()
+
+
+class TestTnnII(EncodingContract):
+    encoding = TnnII()
+
+
+class TestTnnIII(EncodingContract):
+    encoding = TnnIII()
+
+
+class TestTnnIV(EncodingContract):
+    encoding = TnnIV()
+
+
+class TestTnnV(EncodingContract):
+    encoding = TnnV()
+
+
+class TestDifferential(EncodingContract):
+    encoding = Differential()
+
+
+class TestOffset(EncodingContract):
+    encoding = Offset()
 
 
 class TestSlicedBits(EncodingContract):
@@ -49,7 +104,7 @@ def test_sliced_integers_are_exact(bits: int, levels: int) -> None:
     chip = Chip(device=Device(g_lrs_S=1e-4, g_hrs_S=1e-6, levels=levels), encoding=Sliced(bits_per_slice=bits))
     bar = Crossbar.program(w, chip)
     assert torch.allclose(bar.mvm(x)[0], x @ w.T, rtol=1e-12, atol=1e-9)
-    assert bar._targets.levels.shape[1] == -(-7 // bits)
+    assert bar.plan.targets.levels.shape[1] == -(-7 // bits)
 
 
 def test_differential_places_magnitudes_on_the_levels() -> None:

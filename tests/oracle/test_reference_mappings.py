@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from imc_sim.array import Chip, Crossbar, load_chip
+from imc_sim.array import Chip, Converter, Crossbar, load_chip
 
 WINDOWS = {"d0": (5.0, 50.0), "d1": (0.5, 4.0)}
-CASES = [(e, d, x) for e in ("bnn_i", "bnn_v", "bnn_vi") for d in WINDOWS for x in ("tight", "loose")]
+BNN = ["bnn_i", "bnn_ii", "bnn_iii", "bnn_iv", "bnn_v", "bnn_vi"]
+TNN = ["tnn_i", "tnn_ii", "tnn_iii", "tnn_iv", "tnn_v"]
+CASES = [(e, d, x) for e in BNN + TNN for d in WINDOWS for x in ("tight", "loose")]
 
 
 def chip_of(encoding: str, device: str, rows: int, **converter: object) -> Chip:
@@ -24,21 +26,72 @@ def chip_of(encoding: str, device: str, rows: int, **converter: object) -> Chip:
     )
 
 
+def operands(reference: Path, encoding: str) -> tuple[torch.Tensor, torch.Tensor]:
+    """Weights [out, in] and inputs [batch, in]."""
+    inputs = np.load(reference / "mappings" / "inputs.npz")
+    keys = ("WA", "XA") if encoding in BNN else ("TWA", "TXA")
+    w, x = (torch.from_numpy(inputs[k]).double() for k in keys)
+    return w, x
+
+
+def vectors_of(reference: Path, encoding: str, device: str, crossbar: str) -> dict[str, np.ndarray]:
+    name = encoding[:3].upper() + "_" + encoding[4:].upper()
+    with np.load(reference / "mappings" / f"{name}.npz") as archive:
+        wanted = [k for k in archive.files if k.startswith((f"A_{device}_{crossbar}__", "A__"))]
+        return {k.split("__")[1]: archive[k] for k in wanted}
+
+
+def passes(currents: torch.Tensor, count: int) -> np.ndarray:
+    """[batch, out x terms] in A -> [pass, batch, out] in uA."""
+    return currents.unflatten(-1, (-1, count)).permute(2, 0, 1).numpy() * 1e6
+
+
 @pytest.mark.parametrize(("encoding", "device", "crossbar"), CASES)
 def test_vectors(reference: Path, encoding: str, device: str, crossbar: str) -> None:
-    inputs = np.load(reference / "mappings" / "inputs.npz")
-    w, x = (torch.from_numpy(inputs[k]).double() for k in ("WA", "XA"))
-    with np.load(reference / "mappings" / f"{encoding.upper()}.npz") as archive:
-        vectors = {k.split("__")[1]: archive[k] for k in archive.files if k.startswith(f"A_{device}_{crossbar}__")}
+    w, x = operands(reference, encoding)
+    vectors = vectors_of(reference, encoding, device, crossbar)
     rows = int(vectors["N"])
     ideal = Crossbar.program(w, chip_of(encoding, device, rows))
     assert np.abs(ideal.mvm(x)[0].numpy() - vectors["y_inf"]).max() < 1e-9
+    assert np.array_equal(ideal.mvm(x)[0].numpy(), vectors["true"])
     if "I" in vectors:
-        error = np.abs(ideal.currents(x)[0, 0].numpy() * 1e6 - vectors["I"][0]).max()
-        assert error < 1e-9 * np.abs(vectors["I"]).max()
+        seen = passes(ideal.currents(x)[0, 0], len(ideal.encoding.terms))
+        assert np.abs(seen - vectors["I"]).max() < 1e-9 * np.abs(vectors["I"]).max()
     for bits in (4, 6, 8):
-        y = Crossbar.program(w, chip_of(encoding, device, rows, kind="auto", bits=bits)).mvm(x)[0].numpy()
-        rounded = np.sign(y) * np.floor(np.abs(y) + 0.5)
+        y = (
+            Crossbar.program(w, chip_of(encoding, device, rows, kind="auto", bits=bits, accumulator="integer"))
+            .mvm(x)[0]
+            .numpy()
+        )
         clear = ~vectors[f"tie_adc{bits}"] if f"tie_adc{bits}" in vectors else np.ones_like(y, dtype=bool)
         assert clear.any()
-        assert np.array_equal(rounded[clear], vectors[f"y_adc{bits}"][clear])
+        assert np.array_equal(y[clear], vectors[f"y_adc{bits}"][clear])
+
+
+@pytest.mark.parametrize(("encoding", "device", "crossbar"), CASES)
+def test_calibrated_range(reference: Path, encoding: str, device: str, crossbar: str) -> None:
+    w, x = operands(reference, encoding)
+    vectors = vectors_of(reference, encoding, device, crossbar)
+    chip = chip_of(encoding, device, int(vectors["N"]), kind="auto", bits=6, range="calibrated", accumulator="integer")
+    bar = Crossbar.program(w, chip)
+    hrs_uA, lrs_uA = WINDOWS[device]
+    low, high = vectors["calib_limits"] / (lrs_uA - hrs_uA)
+    bar.set_limits(float(low), float(high))
+    y = bar.mvm(x)[0].numpy()
+    clear = ~vectors["tie_calib6"] if "tie_calib6" in vectors else np.ones_like(y, dtype=bool)
+    assert clear.any()
+    assert np.array_equal(y[clear], vectors["y_calib6"][clear])
+
+
+@pytest.mark.parametrize("kind", ["sym", "pos"])
+@pytest.mark.parametrize("bits", [4, 6, 8])
+def test_static_converter(reference: Path, kind: str, bits: int) -> None:
+    """Every current of the sweep to its code, outside of ties."""
+    with np.load(reference / "mappings" / "adc.npz") as archive:
+        key = f"{kind.upper()}_{bits}"
+        current, quantised, (low, high, step) = (archive[f"{key}_{k}"] for k in ("I", "Iq", "lo_hi_step"))
+    q = Converter(kind="auto", bits=bits).quantiser(float(low), float(high), signed=kind == "sym")
+    assert q.step == pytest.approx(step, rel=1e-12)
+    seen = q(torch.from_numpy(current)).numpy()
+    tie = np.abs(np.abs((current - q.base) / q.step) % 1.0 - 0.5) < 1e-9
+    assert np.abs(seen - quantised)[~tie].max() < 1e-9 * np.abs(quantised).max()

@@ -1,0 +1,144 @@
+"""Small blocks of a crossbar as networks between their ports: where `_circuit_merge` begins."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+from dataclasses import dataclass
+from typing import final
+
+import torch
+from torch import Tensor
+
+
+@final
+@dataclass(frozen=True)
+class Network:
+    """Conductances (S) between the ports of every block in a grid of R x C blocks.
+
+    vv [batch, R, C, v, c, v, c] among the v ends of its c bit lines (T, B; one of them where the other is
+    gone), hh [batch, R, C, h, r, h, r] among the h ends of its r word lines (L, R), vh [batch, R, C, v, c, h, r]
+    between the two. Entries of a port with itself mean nothing. vv or hh is empty once nobody reads it.
+    """
+
+    vv: Tensor
+    vh: Tensor
+    hh: Tensor
+
+    @property
+    def cols(self) -> int:
+        """Bit lines of one block."""
+        return self.vh.shape[4]
+
+    @property
+    def rows(self) -> int:
+        """Word lines of one block."""
+        return self.vh.shape[6]
+
+    @property
+    def turned(self) -> Network:
+        """Word lines and bit lines exchanged."""
+        return Network(self.hh, self.vh.permute(0, 1, 2, 5, 6, 3, 4), self.vv)
+
+    def every(self, grid_axis: int, start: int, step: int) -> Network:
+        """The blocks start, start + step, … of the grid along its rows (1) or columns (2)."""
+        cut = (slice(None),) * grid_axis + (slice(start, None, step),)
+        return Network(*(x[cut] if x.numel() else x for x in (self.vv, self.vh, self.hh)))
+
+
+_Node = tuple[str, int, int]
+
+
+@final
+@dataclass(frozen=True)
+class _Program:
+    """How leaves are eliminated: what is done to a list of conductances, each for all leaves at once.
+
+    slots: length of the list; it begins with the wires in the order of `_wires_of_cell`, and its last is 0 S.
+    steps: of each node taken out, the slots of its arms and, for each pair of arms, the slot between their ends.
+    kept: slots that lie between ports. vv, vh, hh: for each entry of the network, its place among those.
+    """
+
+    slots: int
+    steps: tuple[tuple[tuple[int, ...], tuple[int, ...]], ...]
+    kept: tuple[int, ...]
+    vv: tuple[int, ...]
+    vh: tuple[int, ...]
+    hh: tuple[int, ...]
+
+
+@functools.cache
+def _program(rows: int, cols: int) -> _Program:
+    """Fewest neighbours first. Nodes: ("w", row, col) on word lines, column -1 the left end; ("b", row, col) on bit
+    lines, row `rows` the lower end. The right and upper ends are nodes of cells: R = ("w", ., cols - 1), T = ("b", 0, .).
+    """
+    cells = itertools.product(range(rows), range(cols))
+    wires = [frozenset(ends) for i, j in cells for ends in _wires_of_cell(i, j)]
+    slot = {ends: k for k, ends in enumerate(wires)}
+    near: dict[_Node, set[_Node]] = {node: set() for ends in wires for node in ends}
+    for a, b in map(tuple, wires):
+        near[a].add(b)
+        near[b].add(a)
+    vertical = [("b", i, j) for i in (0, rows) for j in range(cols)]
+    horizontal = [("w", i, j) for j in (-1, cols - 1) for i in range(rows)]
+    inner = set(near) - set(vertical) - set(horizontal)
+    steps = []
+    while inner:
+        node = min(inner, key=lambda n: (len(near[n]), n))
+        inner.remove(node)
+        around = sorted(near.pop(node))
+        for a in around:
+            near[a] = (near[a] | set(around)) - {a, node}
+        arms = tuple(slot[frozenset((node, a))] for a in around)
+        pairs = itertools.combinations(around, 2)
+        steps.append((arms, tuple(slot.setdefault(frozenset(pair), len(slot)) for pair in pairs)))
+    parts = ((vertical, vertical), (vertical, horizontal), (horizontal, horizontal))
+    slots = [[slot.get(frozenset((x, y)), len(slot)) for x in a for y in b] for a, b in parts]
+    kept = sorted(set(itertools.chain(*slots)))
+    place = {k: n for n, k in enumerate(kept)}
+    vv, vh, hh = (tuple(place[k] for k in part) for part in slots)
+    return _Program(len(slot) + 1, tuple(steps), tuple(kept), vv, vh, hh)
+
+
+def _wires_of_cell(i: int, j: int) -> tuple[tuple[_Node, _Node], ...]:
+    """Ends of what a block owns of cell (i, j): the cell, the segment on its left and the segment below it."""
+    word, bit = ("w", i, j), ("b", i, j)
+    return (word, bit), (("w", i, j - 1), word), (bit, ("b", i + 1, j))
+
+
+def leaves(G: Tensor, along_row: Tensor, along_col: Tensor, leaf: tuple[int, int]) -> Network:
+    """Networks of all leaf x leaf blocks. along_row [cols], along_col [rows]: segments left of and below a cell, S."""
+    batch, (r, c) = G.shape[0], leaf
+    R, C = G.shape[1] // r, G.shape[2] // c
+    grid = (batch, R, C)
+    cells = G.view(batch, R, r, C, c).permute(2, 4, 0, 1, 3).reshape(r, c, -1)
+    left = along_row.view(C, c).T[:, None, None].expand(c, *grid).reshape(c, -1)
+    below = along_col.view(R, r).T[:, None, :, None].expand(r, *grid).reshape(r, -1)
+    program = _program(r, c)
+    values = [x for i in range(r) for j in range(c) for x in (cells[i, j], left[j], below[i])]
+    values += [torch.zeros_like(values[0])] * (program.slots - len(values))
+    _star_to_mesh(values, program, 3 * r * c)
+    mesh = torch.stack([values[k] for k in program.kept])
+
+    def part(places: tuple[int, ...], *shape: int) -> Tensor:
+        picked = mesh.index_select(0, torch.tensor(places, device=mesh.device))
+        return picked.T.contiguous().view(*grid, *shape)
+
+    return Network(part(program.vv, 2, c, 2, c), part(program.vh, 2, c, 2, r), part(program.hh, 2, r, 2, r))
+
+
+def _star_to_mesh(values: list[Tensor], program: _Program, wires: int) -> None:
+    """Inner nodes taken out one by one: g_ab += g_a g_b / sum(g) between all neighbours of each."""
+    known = set(range(wires))
+    for arms, between in program.steps:
+        g = [values[k] for k in arms]
+        total = g[0]
+        for arm in g[1:]:
+            total = total + arm
+        pairs = iter(between)
+        for k in range(len(g) - 1):
+            share = g[k] / total
+            for arm in g[k + 1 :]:
+                target = next(pairs)
+                values[target] = torch.addcmul(values[target], share, arm) if target in known else share * arm
+                known.add(target)

@@ -1,0 +1,133 @@
+"""Cells whose current is not proportional to their voltage: Newton iteration on the whole circuit."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import final
+
+import torch
+from torch import Tensor
+
+from imc_sim._errors import InputError
+from imc_sim.array._circuit_inputs import Array, tensor
+from imc_sim.array._circuit_solve import Layers, Solution, arguments, solution, solved
+from imc_sim.array._wires import Wires
+
+#: a step is taken as it is while it brings the slope of the energy along it down to this part
+_SLOPE = 0.9
+#: |a V| of a driver above which cosh of a cell between two drivers would leave the range of float32
+_LARGEST = 40.0
+
+
+@final
+@dataclass(frozen=True)
+class _Cells:
+    """I(V) = G sinh(a V) / a, linear with conductance G where a is 0."""
+
+    g: Tensor
+    a: Tensor
+
+    def current(self, volts: Tensor) -> Tensor:
+        x = self.a * volts
+        return self.g * torch.where(x.abs() < 1e-4, volts * (1.0 + x * x / 6.0), torch.sinh(x) / self._a_or_1)
+
+    def slope(self, volts: Tensor) -> Tensor:
+        return self.g * torch.cosh(self.a * volts)
+
+    @property
+    def _a_or_1(self) -> Tensor:
+        return torch.where(self.a == 0.0, 1.0, self.a)
+
+
+@torch.no_grad()
+def solve_nonlinear(
+    G: Array,
+    V: Array,
+    wires: Wires,
+    a_per_V: float | Array,
+    *,
+    gates: Array | None = None,
+    tol: float = 1e-9,
+    max_iterations: int = 50,
+) -> Solution:
+    """Currents of cells I(V) = G sinh(a V) / a for inputs V [*, vectors, rows] in V; G [*, rows, cols] in S.
+
+    a_per_V: one number or one per array [*]; at 0 the circuit is the linear one. gates as in `solve_currents`.
+    Newton's method on the circuit's energy, which is convex: where a full step would lead up again it is
+    halved. All arrays and vectors at once, each with its own report. The residual is the current that a cell
+    carries beyond what the wires at that point carry, summed over cells, relative to the sum of the cells' currents.
+    """
+    g, v, lead = arguments(G, V, wires, gates, "solve_nonlinear")
+    cells = _Cells(g, _steepness(a_per_V, g, v, lead))
+    inner = 0.01 * tol
+    layers = Layers.of(g, wires)
+    words, bits, _ = solved(layers, layers.driven(v), None, inner, 1000)
+    volts = words.transpose(0, 1) - bits
+    excess = cells.current(volts) - g * volts
+    count = torch.zeros(volts.shape[2:], dtype=torch.int64, device=g.device)
+    residual = _relative(excess, cells.current(volts))
+    for _ in range(max_iterations):
+        running = residual > tol
+        if not bool(running.any()):
+            break
+        count += running
+        step, slope = _newton_step(cells, volts, v, wires, inner)
+        volts, excess = _along(cells, volts, excess, running * step, slope)
+        residual = _relative(excess, cells.current(volts))
+    return solution(cells.current(volts).sum(0), (count, residual, residual <= tol), lead)
+
+
+def _steepness(a_per_V: float | Array, g: Tensor, v: Tensor, lead: tuple[int, ...]) -> Tensor:
+    """a as [1, 1, arrays, 1]."""
+    a = torch.tensor(a_per_V) if isinstance(a_per_V, float | int) else tensor(a_per_V)
+    if a.ndim and a.shape != lead[:-1]:
+        step = "Give one number, or one per array."
+        raise InputError("solve_nonlinear, a_per_V", f"shape {tuple(a.shape)}", f"() or {lead[:-1]}", step)
+    a = a.to(dtype=g.dtype, device=g.device).expand(lead[:-1]).reshape(1, 1, -1, 1)
+    most = float((a.abs() * v[:, None].abs().amax(0, keepdim=True)).max())
+    if not most <= _LARGEST:
+        got, step = f"a times V up to {most:g}", "Lower the voltage or the steepness; check their units."
+        raise InputError("solve_nonlinear, a_per_V", got, f"at most {_LARGEST:g}", step)
+    return a
+
+
+def _newton_step(cells: _Cells, volts: Tensor, drivers: Tensor, wires: Wires, tol: float) -> tuple[Tensor, Tensor]:
+    """Change of the cells' voltages that solves the circuit linearised at `volts`, and its conductances.
+
+    The linearised circuit is solved for the voltages themselves, each cell a conductance and a current source:
+    differences of wire currents would drown in rounding where wires are good.
+    """
+    slope = cells.slope(volts)
+    layers = Layers.of(slope, wires)
+    source = slope * volts - cells.current(volts)
+    words = layers.driven(drivers) + layers.words.solve(source.transpose(0, 1).contiguous())
+    words, bits, _ = solved(layers, words, -source, tol, 1000)
+    return words.transpose(0, 1) - bits - volts, slope
+
+
+def _along(cells: _Cells, volts: Tensor, excess: Tensor, step: Tensor, slope: Tensor) -> tuple[Tensor, Tensor]:
+    """Voltages and excess current after the step or the part of it that each problem takes.
+
+    Moved by a part t of the step, the wires carry exactly t of its linear current; the energy's derivative along
+    the step is then the sum of excess x step over the cells.
+    """
+    before, downhill = cells.current(volts), _sum(excess * step)
+    t = torch.ones_like(downhill)
+    for _ in range(60):
+        moved = volts + t * step
+        after = (1.0 - t) * excess + (cells.current(moved) - before - t * slope * step)
+        uphill = _sum(after * step)
+        good = uphill <= _SLOPE * downhill.abs()  # false for NaN
+        if bool(good.all()):
+            break
+        t = torch.where(good, t, 0.5 * t)
+    return moved, after
+
+
+def _sum(x: Tensor) -> Tensor:
+    return x.sum((0, 1))
+
+
+def _relative(excess: Tensor, current: Tensor) -> Tensor:
+    total = _sum(current.abs())
+    return _sum(excess.abs()) / torch.where(total > 0.0, total, 1.0)

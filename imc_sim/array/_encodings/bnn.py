@@ -1,0 +1,117 @@
+"""Binary weights, binary inputs: BNN I-VI. d is the window, H the current of a driven HRS cell.
+
+Source of every mapping: CIM-Explorer, arXiv 2505.14303, whose numbering it is.
+"""
+
+from __future__ import annotations
+
+import abc
+from typing import Literal, final
+
+import torch
+from torch import Tensor
+
+from imc_sim.array._encoding import MINUS, PLUS, Correction, Encoding, Targets, Term
+
+
+class _Bipolar(Encoding, abc.ABC):
+    """Operands of -1 and +1; cells at HRS and LRS."""
+
+    operands = "bipolar"
+
+    def encode(self, weights: Tensor, levels: int, where: str) -> Targets:
+        self.check_weights(weights, where)
+        p = (weights > 0).to(torch.int32)
+        return Targets(self._cells(p, 1 - p)[:, None], 1, 1.0, (1.0,), weights)
+
+    @abc.abstractmethod
+    def _cells(self, p: Tensor, m: Tensor) -> Tensor:
+        """[out, columns, in, rows] from p = [w = +1] and m = [w = -1], both [out, in]."""
+
+
+@final
+class BnnI(_Bipolar):
+    """Column pair p, m; v = (x + 1) / 2: u = sum (p - m) v, y = 2 q - sum w."""
+
+    kind: Literal["bnn_i"] = "bnn_i"
+    columns = 2
+    signed = True
+    drives = ((PLUS,),)
+    terms = (Term(0, (1.0, -1.0), gain=2.0),)
+    correction = Correction(sum_w=1.0)
+
+    def _cells(self, p: Tensor, m: Tensor) -> Tensor:
+        return torch.stack([p, m], dim=1)[..., None]
+
+
+@final
+class BnnII(_Bipolar):
+    """Column pair m, p; v = (1 - x) / 2: u = sum (m - p) v, y = 2 q + sum w."""
+
+    kind: Literal["bnn_ii"] = "bnn_ii"
+    columns = 2
+    signed = True
+    drives = ((MINUS,),)
+    terms = (Term(0, (1.0, -1.0), gain=2.0),)
+    correction = Correction(sum_w=-1.0)
+
+    def _cells(self, p: Tensor, m: Tensor) -> Tensor:
+        return torch.stack([m, p], dim=1)[..., None]
+
+
+@final
+class BnnIII(_Bipolar):
+    """One cell p, passes v+ and v-: A, B = sum p v+-; y = 2 q(A - H sum x) / d - 2 q(B) / d - sum x."""
+
+    kind: Literal["bnn_iii"] = "bnn_iii"
+    signed = False
+    drives = ((PLUS,), (MINUS,))
+    terms = (Term(0, (1.0,), gain=2.0, sum_x=-1.0), Term(1, (1.0,), gain=-2.0))
+    correction = Correction(sum_x=1.0)
+
+    def _cells(self, p: Tensor, m: Tensor) -> Tensor:
+        return p[:, None, :, None]
+
+
+@final
+class BnnIV(_Bipolar):
+    """One cell m, passes v+ and v-: A, B = sum m v+-; y = 2 q(B) / d - 2 q(A - H sum x) / d + sum x."""
+
+    kind: Literal["bnn_iv"] = "bnn_iv"
+    signed = False
+    drives = ((PLUS,), (MINUS,))
+    terms = (Term(0, (1.0,), gain=-2.0, sum_x=-1.0), Term(1, (1.0,), gain=2.0))
+    correction = Correction(sum_x=-1.0)
+
+    def _cells(self, p: Tensor, m: Tensor) -> Tensor:
+        return m[:, None, :, None]
+
+
+@final
+class BnnV(_Bipolar):
+    """XNOR row pair in one column: v+ drives p, v- drives m; y = 2 q(I - n H) / d - n."""
+
+    kind: Literal["bnn_v"] = "bnn_v"
+    rows = 2
+    signed = False
+    drives = ((PLUS, MINUS),)
+    terms = (Term(0, (1.0,), gain=2.0, count=-1.0),)
+    correction = Correction(count=1.0)
+
+    def _cells(self, p: Tensor, m: Tensor) -> Tensor:
+        return torch.stack([p, m], dim=-1)[:, None]
+
+
+@final
+class BnnVI(_Bipolar):
+    """2 x 2 block p m / m p, rows driven by v+ and v-, column pair: u = sum (p - m)(v+ - v-), y = q / d."""
+
+    kind: Literal["bnn_vi"] = "bnn_vi"
+    rows = 2
+    columns = 2
+    signed = True
+    drives = ((PLUS, MINUS),)
+    terms = (Term(0, (1.0, -1.0), gain=1.0),)
+
+    def _cells(self, p: Tensor, m: Tensor) -> Tensor:
+        return torch.stack([torch.stack([p, m], dim=1), torch.stack([m, p], dim=1)], dim=-1)

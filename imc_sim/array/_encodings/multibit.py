@@ -1,0 +1,100 @@
+"""Real and integer weights: column pairs, a reference column, digits on slices."""
+
+from __future__ import annotations
+
+from typing import Literal, final
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from imc_sim._errors import InputError
+from imc_sim.array._encoding import SIGNED, Encoding, Targets, Term
+
+
+@final
+class Differential(Encoding):
+    """Column pair driven by voltages proportional to x: u = sum x (p - m), y = q.
+
+    Takes any real weights: magnitudes scaled by max|w| to the nearest level of the device; +-1 and 0 are
+    exact on two levels.
+    """
+
+    kind: Literal["differential"] = "differential"
+    columns = 2
+    signed = True
+    operands = "real"
+    drives = ((SIGNED,),)
+    terms = (Term(0, (1.0, -1.0), gain=1.0),)
+
+    def encode(self, weights: Tensor, levels: int, where: str) -> Targets:
+        scale, steps = _largest(weights), levels - 1
+        units = torch.round(weights * (steps / scale))
+        return Targets(_pair(units)[:, None, :, :, None], steps, scale / steps, (1.0,), units)
+
+
+@final
+class Offset(Encoding):
+    """One cell a weight and one reference column a tile, whose current is subtracted from every other column.
+
+    Weights -max|w| … +max|w| lie on HRS … LRS, the reference on the middle of the window: u = sum x (g - g_ref).
+    Half the cells of a column pair; but all columns of a tile share the errors of one reference.
+    """
+
+    kind: Literal["offset"] = "offset"
+    signed = True
+    operands = "real"
+    drives = ((SIGNED,),)
+    terms = (Term(0, (1.0,), gain=1.0),)
+    referenced = True
+
+    def encode(self, weights: Tensor, levels: int, where: str) -> Targets:
+        scale, steps = _largest(weights), levels - 1
+        level = torch.round((weights / scale + 1.0) * (steps / 2))
+        # Twice the steps: with an even number of levels the reference lies between two of them.
+        cells = (2 * level).to(torch.int32)[:, None, None, :, None]
+        return Targets(cells, 2 * steps, scale / steps, (1.0,), 2 * level - steps, reference=steps)
+
+
+@final
+class Sliced(Encoding):
+    """Signed integers in digits of `bits_per_slice` bits, each digit a column pair; shift and add.
+
+    weights must be integers; the number of slices follows from the largest magnitude. The device needs
+    2^bits_per_slice levels.
+    """
+
+    kind: Literal["sliced"] = "sliced"
+    bits_per_slice: int = Field(default=1, ge=1, le=8, description="bits that one cell holds")
+    columns = 2
+    signed = True
+    operands = "real"
+    drives = ((SIGNED,),)
+    terms = (Term(0, (1.0, -1.0), gain=1.0),)
+
+    def encode(self, weights: Tensor, levels: int, where: str) -> Targets:
+        base = 2**self.bits_per_slice
+        if levels < base:
+            step = f"Set device.levels to {base} or bits_per_slice to {levels.bit_length() - 1}."
+            raise InputError(f"{where}, encoding sliced", f"{levels} levels", f"{base} levels or more", step)
+        if not bool((weights == weights.round()).all()):
+            step = "Train the layer with policy int8, or use `differential`."
+            raise InputError(f"{where}, encoding sliced", "weights that are no integers", "integer weights", step)
+        count = max(1, -(-int(weights.abs().max()).bit_length() // self.bits_per_slice))
+        digits, rest = [], weights.abs().to(torch.int32)
+        for _ in range(count):
+            digits.append(rest.remainder(base))
+            rest = rest // base
+        signed = torch.stack(digits, dim=1) * weights.sign().to(torch.int32)[:, None]
+        places = tuple(float(base**k) for k in range(count))
+        return Targets(_pair(signed, 2)[..., None], base - 1, 1.0, places, weights)
+
+
+def _largest(weights: Tensor) -> float:
+    top = float(weights.abs().max())
+    return top if top > 0.0 else 1.0
+
+
+def _pair(units: Tensor, dim: int = 1) -> Tensor:
+    """Signed whole numbers as levels of a + and a - cell, stacked at `dim`."""
+    return torch.stack([units.clamp_min(0), (-units).clamp_min(0)], dim=dim).to(torch.int32)

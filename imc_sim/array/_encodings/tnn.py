@@ -1,0 +1,119 @@
+"""Ternary weights, ternary inputs: TNN I-V. d is the window, H the current of a driven HRS cell.
+
+Source of every mapping: CIM-Explorer, arXiv 2505.14303, whose numbering it is.
+"""
+
+from __future__ import annotations
+
+import abc
+from typing import Literal, final
+
+import torch
+from torch import Tensor
+
+from imc_sim.array._encoding import MINUS, NONZERO, PLUS, ZERO, Correction, Encoding, Targets, Term
+
+_PAIR = (1.0, -1.0)
+
+
+class _Ternary(Encoding, abc.ABC):
+    """Operands of -1, 0 and +1; cells at HRS and LRS."""
+
+    operands = "ternary"
+
+    def encode(self, weights: Tensor, levels: int, where: str) -> Targets:
+        self.check_weights(weights, where)
+        p, m = (weights > 0).to(torch.int32), (weights < 0).to(torch.int32)
+        return Targets(self._cells(p, m)[:, None], 1, 1.0, (1.0,), weights)
+
+    @abc.abstractmethod
+    def _cells(self, p: Tensor, m: Tensor) -> Tensor:
+        """[out, columns, in, rows] from p = [w = +1] and m = [w = -1], both [out, in]."""
+
+
+@final
+class TnnI(_Ternary):
+    """The 2 x 2 block of BNN VI; w = 0: all cells HRS, x = 0: both rows off. y = q / d."""
+
+    kind: Literal["tnn_i"] = "tnn_i"
+    rows = 2
+    columns = 2
+    signed = True
+    drives = ((PLUS, MINUS),)
+    terms = (Term(0, _PAIR, gain=1.0),)
+
+    def _cells(self, p: Tensor, m: Tensor) -> Tensor:
+        return torch.stack([torch.stack([p, m], dim=1), torch.stack([m, p], dim=1)], dim=-1)
+
+
+class _ColumnPair(_Ternary, abc.ABC):
+    """Column pair p, m."""
+
+    columns = 2
+    signed = True
+
+    def _cells(self, p: Tensor, m: Tensor) -> Tensor:
+        return torch.stack([p, m], dim=1)[..., None]
+
+
+@final
+class TnnII(_ColumnPair):
+    """Passes [x != 0] and [x = -1]: y = q0 / d - 2 q1 / d."""
+
+    kind: Literal["tnn_ii"] = "tnn_ii"
+    drives = ((NONZERO,), (MINUS,))
+    terms = (Term(0, _PAIR, gain=1.0), Term(1, _PAIR, gain=-2.0))
+
+
+@final
+class TnnIII(_ColumnPair):
+    """Passes are the bits of x + 1: y = q0 / d + 2 q1 / d - sum w."""
+
+    kind: Literal["tnn_iii"] = "tnn_iii"
+    drives = ((ZERO,), (PLUS,))
+    terms = (Term(0, _PAIR, gain=1.0), Term(1, _PAIR, gain=2.0))
+    correction = Correction(sum_w=1.0)
+
+
+class _Bits(_Ternary, abc.ABC):
+    """Two columns, the low and the high bit of a code of w; passes v+ and v-."""
+
+    columns = 2
+    signed = False
+    drives = ((PLUS,), (MINUS,))
+
+
+@final
+class TnnIV(_Bits):
+    """Two's complement, low [w != 0], high [w = -1], of currents l and m:
+
+    y = (q(l+ + H sum x / 2) - q(l- - H sum x / 2) - 2 q(m+) + 2 q(m-)) / d.
+    """
+
+    kind: Literal["tnn_iv"] = "tnn_iv"
+    terms = (
+        Term(0, (1.0, 0.0), gain=1.0, sum_x=0.5),
+        Term(1, (1.0, 0.0), gain=-1.0, sum_x=-0.5),
+        Term(0, (0.0, 1.0), gain=-2.0),
+        Term(1, (0.0, 1.0), gain=2.0),
+    )
+
+    def _cells(self, p: Tensor, m: Tensor) -> Tensor:
+        return torch.stack([p + m, m], dim=1)[..., None]
+
+
+@final
+class TnnV(_Bits):
+    """Bits of w + 1: y = (q(l+) - q(l- + 3 H sum x) + 2 q(m+) - 2 q(m-)) / d - sum x."""
+
+    kind: Literal["tnn_v"] = "tnn_v"
+    terms = (
+        Term(0, (1.0, 0.0), gain=1.0),
+        Term(1, (1.0, 0.0), gain=-1.0, sum_x=3.0),
+        Term(0, (0.0, 1.0), gain=2.0),
+        Term(1, (0.0, 1.0), gain=-2.0),
+    )
+    correction = Correction(sum_x=1.0)
+
+    def _cells(self, p: Tensor, m: Tensor) -> Tensor:
+        return torch.stack([1 - p - m, p], dim=1)[..., None]

@@ -1,0 +1,138 @@
+"""What is known of a matrix before a single cell is drawn: its targets, where they lie, what they are in siemens."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import final
+
+import torch
+from torch import Tensor
+
+from imc_sim._errors import InputError
+from imc_sim.array._chip import Chip
+from imc_sim.array._encoding import Encoding, Targets
+from imc_sim.array._placement import Placement
+
+
+@final
+@dataclass(frozen=True)
+class Plan:
+    """A matrix encoded and placed, for any number of chips.
+
+    cells: levels [outputs, slices, columns, in, rows] of every cell, reference columns after all outputs.
+    order: the output that lies at each position along the columns of tiles. reference: for every output
+    the one that holds its reference, or None.
+    """
+
+    chip: Chip
+    encoding: Encoding
+    targets: Targets
+    placement: Placement
+    cells: Tensor
+    order: Tensor
+    reference: Tensor | None
+
+    @classmethod
+    def of(cls, weights: Tensor, encoding: Encoding, chip: Chip, where: str) -> Plan:
+        """The plan of weights [out, in]; refuses what cannot be encoded, converted or placed."""
+        if weights.ndim != 2 or weights.numel() == 0:
+            raise InputError(where, f"weights of shape {tuple(weights.shape)}", "[out, in]", "Reshape the weights.")
+        if not bool(torch.isfinite(weights).all()):
+            raise InputError(where, "weights with NaN or infinity", "finite weights", "Check the checkpoint.")
+        chip.converter.check(encoding.signed, encoding.name, where)
+        dtype = weights.dtype if weights.dtype == torch.float64 else torch.float32
+        targets = encoding.encode(weights.detach().to(dtype), chip.device.levels, where)
+        out, slices = targets.levels.shape[:2]
+        if not encoding.referenced:
+            placement = Placement.of(chip.tile, encoding, weights.shape[1], out * slices, where)
+            return cls(chip, encoding, targets, placement, targets.levels, torch.arange(out), None)
+        return cls._with_references(encoding, chip, targets, weights.shape, where)
+
+    @classmethod
+    def _with_references(
+        cls, encoding: Encoding, chip: Chip, targets: Targets, shape: tuple[int, ...], where: str
+    ) -> Plan:
+        """The last column of every tile holds the reference of the others."""
+        out, per_tile = shape[0], chip.tile.cols - 1
+        if per_tile < 1:
+            step = "Enlarge the tile."
+            raise InputError(f"{where}, tile", "1 column", f"2 columns or more for encoding {encoding.name}", step)
+        count = -(-out // per_tile)
+        extra = targets.levels.new_full((count, *targets.levels.shape[1:]), targets.reference)
+        order: list[int] = []
+        for tile in range(count):
+            order += [*range(tile * per_tile, min(out, (tile + 1) * per_tile)), out + tile]
+        placement = Placement.of(chip.tile, encoding, shape[1], out + count, where)
+        reference = out + torch.arange(out) // per_tile
+        return cls(
+            chip, encoding, targets, placement, torch.cat([targets.levels, extra]), torch.tensor(order), reference
+        )
+
+    @property
+    def outputs(self) -> int:
+        return self.targets.levels.shape[0]
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.targets.weights.dtype
+
+    @property
+    def plain(self) -> bool:
+        """Nothing stands between the cells and the sum: ideal converters and noise-free reads."""
+        return self.chip.converter.ideal and not self.chip.device.read.noisy
+
+    @property
+    def gains(self) -> Tensor:
+        """[slices x terms]: factor of every conversion in the result."""
+        terms = [term.gain for term in self.encoding.terms]
+        return torch.tensor([p * g for p in self.targets.places for g in terms], dtype=self.dtype)
+
+    @property
+    def floor(self) -> float:
+        """Conductance of HRS in units of window / steps."""
+        return self.chip.device.floor * self.targets.steps
+
+    def physical(self, g: Tensor) -> Tensor:
+        """[outputs, slices, columns, in, rows] -> word lines by bit lines [in * rows, outputs * slices * columns]."""
+        return g[self.order].permute(3, 4, 0, 1, 2).reshape(g.shape[3] * g.shape[4], -1)
+
+    def logical(self, matrix: Tensor) -> Tensor:
+        """The inverse of `physical`."""
+        shape = self.cells.shape
+        g = matrix.reshape(shape[3], shape[4], *shape[:3]).permute(2, 3, 4, 0, 1)
+        return torch.empty_like(g).index_copy_(0, self.order, g.contiguous())
+
+    def siemens(self, g: Tensor) -> Tensor:
+        """Conductances in S of cells in units of window / steps."""
+        return g * (self.chip.device.window_S / self.targets.steps) + self.chip.device.g_hrs_S
+
+    def units(self, conductance_S: Tensor) -> Tensor:
+        """The inverse of `siemens`."""
+        return (conductance_S - self.chip.device.g_hrs_S) * (self.targets.steps / self.chip.device.window_S)
+
+    def against_reference(self, g: Tensor) -> Tensor:
+        """Cells of the outputs; where there is a reference, the difference to it."""
+        return g if self.reference is None else g[: self.outputs] - g[self.reference]
+
+    def with_reference(self, variance: Tensor) -> Tensor:
+        """Variances of the outputs; where there is a reference, with that of its cells."""
+        return variance if self.reference is None else variance[: self.outputs] + variance[self.reference]
+
+    def coordinates(self) -> tuple[Tensor, Tensor, Tensor]:
+        """(row, column, tile) of every cell, broadcastable to `cells`.
+
+        row and column run from -1/2 to 1/2 over the physical tile; tile is the number of the tile.
+        """
+        p = self.placement
+        inputs = torch.arange(p.inputs)
+        row = (inputs % p.inputs_per_tile)[:, None] * p.row_group + torch.arange(p.row_group)
+        _, slices, columns = self.cells.shape[:3]
+        position = torch.empty_like(self.order).index_copy_(0, self.order, torch.arange(len(self.order)))
+        place = position[:, None] * slices + torch.arange(slices)
+        col = (place % p.outputs_per_tile)[..., None] * p.column_group + torch.arange(columns)
+        tile = (inputs // p.inputs_per_tile)[:, None] * len(p.column_slices) + (place // p.outputs_per_tile)[
+            ..., None, None, None
+        ]
+        rows = (row.double() + 0.5) / p.tile.rows - 0.5
+        cols = ((col.double() + 0.5) / p.tile.cols - 0.5)[..., None, None]
+        return rows.expand(self.cells.shape), cols.expand(self.cells.shape), tile.expand(self.cells.shape)

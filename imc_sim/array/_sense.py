@@ -1,0 +1,212 @@
+"""From word-line drives to digital results: partial sums of tiles, read noise, converters, shift and add."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import final
+
+import torch
+from torch import Tensor
+
+from imc_sim._errors import InputError
+from imc_sim._rng import Stream, blocks
+from imc_sim.array._converter import Quantiser
+from imc_sim.array._operands import Operands
+from imc_sim.array._plan import Plan
+from imc_sim.array._product import product
+
+#: inputs of tile t -> [vectors, inputs of the tile]
+TileInputs = Callable[[slice], Tensor]
+
+
+@final
+class Sensing:
+    """The reading side of a crossbar: operands of every chip, the ranges of DACs and converters."""
+
+    def __init__(self, plan: Plan, each: list[Operands], chips: range, seed: int, layer: str, page: int) -> None:
+        self.plan, self.operands = plan, each
+        self.chips, self.seed, self.layer, self.page = chips, seed, layer, page
+        self.limits: tuple[float, float] | None = None
+        self.input_limit: float | None = None
+        encoding = plan.encoding
+        #: real inputs go through the DAC and meet the I-V curve between its points; +-1 and ternary ones do neither
+        self._dac = encoding.operands == "real" and plan.chip.inputs.kind != "ideal"
+        self._bends = encoding.operands == "real" and plan.chip.device.read.nonlinearity_per_V != 0.0
+
+    # -- inputs ----------------------------------------------------------------------------------------
+
+    def present(self, x: Tensor) -> Tensor:
+        """Inputs as word-line drives, whole matrices at a time; see `scaled` for the way back."""
+        if self._dac:
+            x = self.plan.chip.inputs.quantise(x, self._limit())
+        if self._bends and self.plan.chip.inputs.kind != "bit_serial":
+            x = self.plan.chip.device.read.drive(x)
+        return x
+
+    def _limit(self) -> float:
+        if self.input_limit is None:
+            step = "Call `calibrate` with representative inputs first, or set inputs.kind: ideal."
+            raise InputError(f"layer {self.layer!r}, inputs", "no calibration", "the largest input of the DAC", step)
+        return self.input_limit
+
+    def scaled(self, y: Tensor, index: int) -> Tensor:
+        """Results in units of weight: the scale of weights, of the DAC, and drift compensation."""
+        factor = self.plan.targets.scale * self.operands[index].factor * (self._limit() if self._dac else 1.0)
+        return y if factor == 1.0 else y * factor
+
+    def bias(self, index: int) -> Tensor | None:
+        """[out]: what a plain product lacks: imbalance of the cells and digital correction; None where exactly zero."""
+        if self.plan.chip.exact:
+            return None
+        constant, correction = self.operands[index].constant, self._correction()
+        if constant is None:
+            return None if correction is None else -correction
+        return constant.sum(0) if correction is None else constant.sum(0) - correction
+
+    def _correction(self) -> Tensor | None:
+        c, weights = self.plan.encoding.correction, self.plan.targets.weights
+        if not (c.sum_w or c.count):
+            return None
+        return c.sum_w * weights.sum(-1) + c.count * weights.shape[-1]
+
+    # -- sensing ---------------------------------------------------------------------------------------
+
+    def sense(self, index: int, inputs: TileInputs, first_read: int, per_read: int) -> Tensor:
+        """Tile by tile: partial sums, read noise, conversion, digital addition -> [vectors, out].
+
+        inputs(t) gives the presented vectors' entries for the inputs in slice t. per_read: vectors that one
+        read index stands for (the pixels of an image).
+        """
+        plan = self.plan
+        quantisers = None if plan.chip.converter.ideal else self.quantisers()
+        same = quantisers is not None and not self._integer and all(q == quantisers[0] for q in quantisers)
+        result: Tensor | None = None
+        sum_x: Tensor | None = None
+        for number, factor in enumerate(self._factors):
+            total: Tensor | None = None
+            for t, rows in enumerate(plan.placement.row_slices):
+                x = inputs(rows)
+                if plan.encoding.correction.sum_x and number == 0:
+                    sum_x = x.sum(-1, keepdim=True) + (0.0 if sum_x is None else sum_x)
+                plane = self._plane(x, number)
+                u = self._partial(index, t, plane)
+                self._add_noise(u, plane, index, t, rows, number, first_read, per_read)
+                part = self._converted(u, index, t, quantisers, same)
+                part = self._rounded(part) if self._integer and quantisers else part
+                total = part if total is None else total.add_(part)
+            y = self._combined(total, quantisers if same else None)
+            y = y if factor == 1.0 else y * factor
+            result = y if result is None else result + y
+        return self._digital(result, sum_x, index)
+
+    @property
+    def _factors(self) -> list[float]:
+        """Factor of every pass of the inputs; +-1 and ternary inputs have the passes of their encoding alone."""
+        return self.plan.chip.inputs.factors if self.plan.encoding.operands == "real" else [1.0]
+
+    def _plane(self, x: Tensor, number: int) -> Tensor:
+        """Word-line drives of pass `number`."""
+        return self.plan.chip.inputs.plane(x, number) if self.plan.encoding.operands == "real" else x
+
+    def _partial(self, index: int, tile: int, x: Tensor) -> Tensor:
+        """Noise-free, unconverted sums of one tile without gain_in and constant."""
+        o = self.operands[index]
+        u = product(x, o.linear[tile])
+        return u if o.square is None else u.add_(product(x.square(), o.square[tile]))
+
+    def _converted(self, u: Tensor, index: int, tile: int, quantisers: list[Quantiser] | None, same: bool) -> Tensor:
+        """u with gain_in and constant; quantised as codes, or as values where the tiles' converters differ."""
+        gain, constant = self.plan.encoding.gain_in, self.operands[index].constant
+        here = None if constant is None else constant[tile] * gain
+        if quantisers is not None:
+            q = quantisers[tile]
+            codes = q.codes_(u, gain, here)
+            return codes if same else codes.mul_(q.step).add_(q.base)
+        u = u if gain == 1.0 else u.mul_(gain)
+        return u if here is None else u.add_(here)
+
+    def _combined(self, total: Tensor | None, quantisers: list[Quantiser] | None) -> Tensor:
+        """Codes summed over tiles -> [vectors, out]: step and base, then every conversion with its gain."""
+        if total is None:  # pragma: no cover - a matrix has at least one input
+            raise InputError(f"layer {self.layer!r}", "no inputs", "one input or more", "Check the weights.")
+        if quantisers is not None:
+            total = total.mul_(quantisers[0].step).add_(len(quantisers) * quantisers[0].base)
+        gains = self.plan.gains
+        if self._integer and not self.plan.chip.converter.ideal:
+            return total.unflatten(-1, (-1, len(gains))).sum(-1)
+        if len(gains) == 1:
+            return total if float(gains[0]) == 1.0 else total.mul_(float(gains[0]))
+        return (total.unflatten(-1, (-1, len(gains))) * gains.to(total.dtype)).sum(-1)
+
+    @property
+    def _integer(self) -> bool:
+        return self.plan.chip.converter.accumulator == "integer"
+
+    def _rounded(self, values: Tensor) -> Tensor:
+        """Conversions [vectors, out x slices x terms] with their gains, as whole numbers."""
+        gained = values.unflatten(-1, (-1, len(self.plan.gains))) * self.plan.gains.to(values.dtype)
+        return torch.trunc(gained + torch.copysign(torch.full_like(gained, 0.5), gained)).flatten(-2)
+
+    def _digital(self, y: Tensor | None, sum_x: Tensor | None, index: int) -> Tensor:
+        """Digital corrections and scales."""
+        if y is None:  # pragma: no cover - inputs have at least one pass
+            raise InputError(f"layer {self.layer!r}", "no passes", "one pass or more", "Check the inputs.")
+        correction = self._correction()
+        if correction is not None:
+            y = y - correction
+        if sum_x is not None:
+            y = y - self.plan.encoding.correction.sum_x * sum_x
+        return self.scaled(y, index)
+
+    def _add_noise(
+        self, u: Tensor, x: Tensor, index: int, tile: int, rows: slice, number: int, first_read: int, per_read: int
+    ) -> None:
+        """Read noise referred to the column: equal in law to one draw per cell, and far cheaper."""
+        square, linear, constant = self.operands[index].power
+        if square is None and constant is None and linear is None:
+            return
+        variance = u.new_zeros(1, dtype=torch.float64) if constant is None else constant[tile]
+        if square is not None:
+            variance = variance + x.double().square() @ square[:, rows].mT
+        if linear is not None:
+            variance = variance + x.double() @ linear[:, rows].mT
+        std = variance.clamp_min(0.0).sqrt().to(u.dtype)
+        reads = x.shape[0] // per_read
+        count = u.numel() // reads
+        stride = blocks(count)
+        # Every pass of the inputs is a read of its own.
+        stream = Stream(self.seed, f"{self.layer}/{tile}", f"read/{number}" if number else "read")
+        drawn = stream.normal(stride * 16 * reads, self.chips[index], self.page, first_read * stride)
+        normal = torch.from_numpy(drawn).reshape(reads, -1)[:, :count].reshape(u.shape)
+        u.addcmul_(std.expand_as(u), normal.to(u.dtype))
+
+    # -- converter range -------------------------------------------------------------------------------
+
+    def quantisers(self) -> list[Quantiser]:
+        """The converter of every row of tiles, its limits resolved."""
+        converter, plan = self.plan.chip.converter, self.plan
+        if converter.range == "calibrated":
+            if self.limits is None:
+                step = "Call `calibrate` with representative inputs first, or use range: max."
+                raise InputError(f"layer {self.layer!r}, converter", "no calibration", "a calibrated range", step)
+            each = [self.limits] * len(plan.placement.row_slices)
+        else:
+            each = [self._full_scale(rows) for rows in plan.placement.row_slices]
+        steps = plan.targets.steps
+        return [converter.quantiser(low * steps, high * steps, plan.encoding.signed) for low, high in each]
+
+    def _full_scale(self, rows: slice) -> tuple[float, float]:
+        """Largest input that a tile's physical or used word lines could carry, in windows; drives are at most 1."""
+        used = float((rows.stop - rows.start) * self.plan.encoding.rows)
+        count = used if self.plan.chip.converter.rows == "used" else float(self.plan.chip.tile.rows)
+        return (-count, count) if self.plan.encoding.signed else (0.0, count * (1.0 + self.plan.chip.device.floor))
+
+    def profile(self, inputs: TileInputs) -> tuple[float, float]:
+        """Smallest and largest converter input over vectors, passes, tiles and columns, first chip, in windows."""
+        low, high = float("inf"), float("-inf")
+        for t, rows in enumerate(self.plan.placement.row_slices):
+            for number in range(len(self._factors)):
+                u = self._converted(self._partial(0, t, self._plane(inputs(rows), number)), 0, t, None, True)
+                low, high = min(low, float(u.min())), max(high, float(u.max()))
+        steps = self.plan.targets.steps
+        return low / steps, high / steps

@@ -1,0 +1,170 @@
+"""Read disturb: reads, in the end, move cells in LRS; and the two ways of writing them anew."""
+
+from __future__ import annotations
+
+import abc
+import math
+from collections.abc import Callable
+from typing import Annotated, Literal, NamedTuple, final
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from imc_sim._errors import InputError
+from imc_sim.config import Seconds, Spec
+
+#: Boltzmann's constant in eV / K as CODATA gave it in 2014, with which the model's constants were evaluated.
+_BOLTZMANN_EV = 1.38064852e-23 / 1.602176634e-19
+
+
+class Law(NamedTuple):
+    """G = L (t / t_star)^-p for t >= t_star, at one voltage and temperature. t_star: [*] by programming cycles."""
+
+    t_star_s: NDArray[np.float64]
+    p: float
+
+    def factor(self, t_s: float | NDArray[np.float64]) -> NDArray[np.float64]:
+        """G / L after t_s seconds of reading."""
+        with np.errstate(over="ignore"):
+            return np.maximum(t_s / self.t_star_s, 1.0) ** -self.p
+
+
+class Refresh(Spec, abc.ABC):
+    """When disturbed cells are written anew. The state is checked after every read."""
+
+    @abc.abstractmethod
+    def reads(self, law: Law, t_read_s: float) -> NDArray[np.float64]:
+        """Whole number of reads after which cells are written anew, for every entry of law.t_star_s."""
+
+
+@final
+class NoRefresh(Refresh):
+    """Cells are left to themselves."""
+
+    kind: Literal["none"] = "none"
+
+    def reads(self, law: Law, t_read_s: float) -> NDArray[np.float64]:
+        return np.full_like(law.t_star_s, np.inf)
+
+
+@final
+class ArrayRefresh(Refresh):
+    """The whole array is written anew when the time of reading t reaches f t*: no cell has to be measured."""
+
+    kind: Literal["array"] = "array"
+    f: float = Field(default=1.0, ge=1.0, description="limit of the time of reading, in transition times t*")
+
+    def reads(self, law: Law, t_read_s: float) -> NDArray[np.float64]:
+        limit = self.f * law.t_star_s
+        return _first(np.ceil(limit / t_read_s), lambda n: n * t_read_s >= limit)
+
+
+@final
+class CellRefresh(Refresh):
+    """Every cell in LRS whose conductance has left (1 +- tolerance) of what it was programmed to is written anew.
+
+    Judged against the cell's own programmed value: its spread from device to device neither triggers a refresh
+    nor is lost by one.
+    """
+
+    kind: Literal["cells"] = "cells"
+    tolerance: float = Field(default=0.1, ge=0.0, lt=1.0, description="change that is let pass, relative")
+
+    def reads(self, law: Law, t_read_s: float) -> NDArray[np.float64]:
+        with np.errstate(over="ignore"):
+            limit = law.t_star_s * np.float64(1.0 - self.tolerance) ** (-1.0 / law.p)
+        return _first(np.floor(limit / t_read_s) + 1.0, lambda n: law.factor(n * t_read_s) < 1.0 - self.tolerance)
+
+
+AnyRefresh = Annotated[NoRefresh | ArrayRefresh | CellRefresh, Field(discriminator="kind")]
+
+
+class Wear(NamedTuple):
+    """Exact counters of a cell in LRS after a number of reads.
+
+    refreshes: times it was written anew by the policy. cycles: programming cycles, those before the first read
+    included. since: reads since it was written last. factor: its conductance over the programmed one.
+    """
+
+    refreshes: int
+    cycles: int
+    since: int
+    factor: float
+
+    def rewritten(self, lrs_cells: int) -> int:
+        """Programming cycles that the policy spent on an array with that many cells in LRS (HRS need none)."""
+        return self.refreshes * lrs_cells
+
+
+@final
+class ReadDisturb(Spec):
+    """Loss of LRS under reads: G = L (t / t*)^-p for t = reads x t_read >= t*; nothing happens before. Off at 0 reads.
+
+    p = c1 exp(a |V| / kT) and t* = t0 (base (1 - k N^m))^(1/p), N being the programming cycles that the cell went
+    through: the more, the sooner. The model ends at k N^m = 1, which is 1.42e6 cycles with its own constants.
+
+    Source: Jiang et al., IEEE Electron Device Lett. 42, 2021; constants as in analog-cim-sim (arXiv 2505.14303).
+    """
+
+    reads: int = Field(default=0, ge=0, description="reads of the array since it was programmed")
+    t_read_s: Seconds = Field(default=1e-7, gt=0.0, description="duration of one read")
+    cycles: int = Field(default=0, ge=0, description="programming cycles of the cells before the first read")
+    refresh: AnyRefresh = NoRefresh()
+    t0_s: Seconds = Field(default=15.5e-9, gt=0.0, description="t0")
+    base: float = Field(default=1.43339, gt=0.0, description="base of the transition time")
+    c1: float = Field(default=0.0068, gt=0.0, description="p at vanishing voltage")
+    a: float = Field(default=0.11, ge=0.0, description="share of the voltage that lowers the barrier")
+    k: float = Field(default=0.003, ge=0.0, description="wear by programming cycles")
+    m: float = Field(default=0.41, gt=0.0, description="exponent of the programming cycles")
+
+    @property
+    def on(self) -> bool:
+        return self.reads > 0
+
+    def law(self, cycles: NDArray[np.int64], v_read_V: float, temperature_K: float) -> Law:
+        """t* [*] and p of cells that went through that many programming cycles [*]; all under the model's end."""
+        p = self.c1 * math.exp(self.a * abs(v_read_V) / (_BOLTZMANN_EV * temperature_K))
+        left = 1.0 - self.k * cycles.astype(np.float64) ** self.m
+        if bool((left <= 0.0).any()):
+            raise self._worn(int(cycles.max()))
+        with np.errstate(over="ignore"):  # a transition time beyond all numbers is never reached
+            return Law(np.maximum(self.t0_s * (self.base * left) ** (1.0 / p), 1e-300), p)
+
+    def wear(self, v_read_V: float, temperature_K: float) -> Wear:
+        """State of a cell in LRS after `reads` reads at that voltage and temperature, refreshes counted."""
+        refreshes, since, first = 0, self.reads, self.cycles
+        while not isinstance(self.refresh, NoRefresh):
+            # Intervals between refreshes follow from the cycles alone: thousands of them at once.
+            cycles = self._next(first + refreshes)
+            intervals = self.refresh.reads(self.law(cycles, v_read_V, temperature_K), self.t_read_s)
+            ends = np.cumsum(np.minimum(intervals, since + 1.0).astype(np.int64))
+            done = int(np.searchsorted(ends, since, side="right"))
+            refreshes, since = refreshes + done, since - (int(ends[done - 1]) if done else 0)
+            if done < len(cycles):
+                break
+        last = self.law(np.array([first + refreshes]), v_read_V, temperature_K)
+        return Wear(refreshes, first + refreshes, since, float(last.factor(since * self.t_read_s)[0]))
+
+    def _next(self, first: int, count: int = 4096) -> NDArray[np.int64]:
+        """Cycle counts from `first` on, as far as the model goes."""
+        cycles = np.arange(first, first + count)
+        known = cycles[1.0 - self.k * cycles.astype(np.float64) ** self.m > 0.0]
+        if len(known) == 0:
+            raise self._worn(first)
+        return known
+
+    def _worn(self, cycles: int) -> InputError:
+        most = (1.0 / self.k) ** (1.0 / self.m)
+        step = "Read less, refresh less often, or lower the read voltage."
+        return InputError("disturb, programming cycles", cycles, f"fewer than {most:.3g}, where the model ends", step)
+
+
+def _first(
+    guess: NDArray[np.float64], reached: Callable[[NDArray[np.float64]], NDArray[np.bool_]]
+) -> NDArray[np.float64]:
+    """The smallest whole number of reads, at least 1, at which `reached` holds; `guess` may be one off."""
+    with np.errstate(invalid="ignore"):  # a limit beyond all numbers is never reached
+        n = np.maximum(guess, 1.0)
+        n = np.where((n > 1.0) & reached(n - 1.0), n - 1.0, n)
+        return np.where(reached(n), n, n + 1.0)

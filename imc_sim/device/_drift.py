@@ -1,0 +1,49 @@
+"""Structural drift: conductances fall as a power of time."""
+
+from __future__ import annotations
+
+from typing import Self, final
+
+import torch
+from pydantic import Field, model_validator
+from torch import Tensor
+
+from imc_sim.config import Seconds, Siemens, Spec
+from imc_sim.device._state_law import StateLaw, check_pieces, evaluate, vanishes
+
+
+@final
+class Drift(Spec):
+    """G(t) = G (t / t0)^-nu for t > t0; the programmed conductance is that of time t0.
+
+    Every cell has its own exponent, normal with mean nu and standard deviation nu_std, never below 0: both are
+    numbers or laws of x = G / g_max, G as programmed.
+
+    Source: power law, Karpov et al., J. Appl. Phys. 102, 2007; its distribution over states, Nandakumar et al.,
+    ICECS 2019, in the form that aihwkit carries.
+    """
+
+    nu: StateLaw = Field(default=0.0, description="mean exponent")
+    nu_std: StateLaw = Field(default=0.0, description="spread of the exponent from cell to cell")
+    t0_s: Seconds = Field(default=1.0, gt=0.0, description="time after programming that conductances refer to")
+    g_max_S: Siemens | None = Field(default=None, gt=0.0, description="conductance at which x is 1")
+
+    @model_validator(mode="after")
+    def _laws(self) -> Self:
+        check_pieces(self.nu, self.g_max_S, "nu")
+        check_pieces(self.nu_std, self.g_max_S, "nu_std")
+        return self
+
+    def acts(self, t_s: float) -> bool:
+        """Conductances at time t_s differ from those programmed."""
+        return t_s > self.t0_s and not (vanishes(self.nu) and vanishes(self.nu_std))
+
+    def exponents(self, G: Tensor, normal: Tensor) -> Tensor:
+        """nu of cells programmed to G [*] in S; normal [*]: a standard normal number per cell."""
+        x = G / (self.g_max_S or 1.0)
+        return (evaluate(self.nu, x) + evaluate(self.nu_std, x) * normal).clamp_min(0.0)
+
+    def apply(self, G: Tensor, t_s: float, normal: Tensor) -> Tensor:
+        """G [*] in S at time t_s of cells programmed to G."""
+        factor: Tensor = torch.pow(max(t_s / self.t0_s, 1.0), -self.exponents(G, normal))
+        return G * factor

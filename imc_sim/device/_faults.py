@@ -1,0 +1,80 @@
+"""Cells that do not do as they are told: stuck, dead, or missed by one programming."""
+
+from __future__ import annotations
+
+from typing import Literal, Self, final
+
+import torch
+from pydantic import Field, model_validator
+from torch import Tensor
+
+from imc_sim._rng import Stream
+from imc_sim.config import Siemens, Spec
+
+
+@final
+class Faults(Spec):
+    """Defects of cells and failures of their programming. Probabilities per cell.
+
+    stuck_lrs, stuck_hrs: cells that no pulse moves; a stuck cell still has the spread of its state. cell_yield:
+    fraction of cells that answer at all; the others conduct dead_S (0 S: never formed, open). These belong to the
+    cell and stay through every programming.
+
+    failure: probability that one programming of a cell fails, drawn anew each time. failure_state: where it is
+    left: `hrs`, the state it was erased to, or `undefined`, anywhere in the window with equal probability (groups
+    at TU Delft report intermittent undefined states in up to 1.07 % of the switching cycles).
+    """
+
+    stuck_lrs: float = Field(default=0.0, ge=0.0, le=1.0, description="probability of a cell stuck at LRS")
+    stuck_hrs: float = Field(default=0.0, ge=0.0, le=1.0, description="probability of a cell stuck at HRS")
+    cell_yield: float = Field(default=1.0, ge=0.0, le=1.0, description="fraction of cells that answer to pulses")
+    dead_S: Siemens = Field(default=0.0, ge=0.0, description="conductance of the other cells")
+    failure: float = Field(default=0.0, ge=0.0, le=1.0, description="probability that one programming fails")
+    failure_state: Literal["hrs", "undefined"] = Field(default="hrs", description="where a failed one leaves the cell")
+
+    @model_validator(mode="after")
+    def _all_fit(self) -> Self:
+        if self.stuck_lrs + self.stuck_hrs > 1.0:
+            raise ValueError("stuck_lrs + stuck_hrs of at most 1")
+        if self.stuck_lrs + self.stuck_hrs + (1.0 - self.cell_yield) > 1.0 + 1e-12:
+            raise ValueError("stuck_lrs + stuck_hrs of at most cell_yield: a dead cell is not stuck as well")
+        return self
+
+    @property
+    def none(self) -> bool:
+        """Every cell does as it is told."""
+        return not (self.stuck_lrs or self.stuck_hrs or self.failure) and self.cell_yield == 1.0
+
+    @property
+    def undefined(self) -> bool:
+        """Some programmings end anywhere in the window."""
+        return self.failure > 0.0 and self.failure_state == "undefined"
+
+    @property
+    def extra(self) -> bool:
+        """Cells may be in states that are no level."""
+        return self.cell_yield < 1.0 or self.undefined
+
+    def rows(self, floor: float, window_S: float) -> Tensor:
+        """g [2, 65536] of dead cells and of undefined ones, in windows: the rows after those of the levels."""
+        dead = torch.full((65536,), self.dead_S / window_S - floor, dtype=torch.float64)
+        return torch.stack([dead, (torch.arange(65536, dtype=torch.float64) + 0.5) / 65536])
+
+    def levels(self, levels: Tensor, steps: int, seed: int, layer: str, chip: int, page: int) -> Tensor:
+        """Levels (int32) that the cells really get; steps + 1 for a dead one, steps + 2 for an undefined one."""
+        if self.none:
+            return levels
+        if self.failure > 0.0:
+            u = self._uniform(levels, Stream(seed, layer, "failure"), chip, page)
+            levels = levels.masked_fill(u < self.failure, steps + 2 if self.undefined else 0)
+        low, high, dead = self.stuck_lrs, self.stuck_hrs, 1.0 - self.cell_yield
+        if low == high == dead == 0.0:
+            return levels
+        # A defect belongs to the cell, not to one programming of it: the page is left out of its address.
+        u = self._uniform(levels, Stream(seed, layer, "faults"), chip)
+        levels = levels.masked_fill(u < low, steps).masked_fill(u > 1.0 - high, 0)
+        return levels if dead == 0.0 else levels.masked_fill((u >= low) & (u < low + dead), steps + 1)
+
+    @staticmethod
+    def _uniform(like: Tensor, stream: Stream, chip: int, page: int = 0) -> Tensor:
+        return torch.from_numpy(stream.uniform(like.numel(), chip, page)).reshape(like.shape)

@@ -1,0 +1,187 @@
+"""A device from measurements: levels and spreads fitted to a lab's own cells, and how good the fit is."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, final
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import ndtr
+
+from imc_sim._rng import Stream
+from imc_sim.config import build
+from imc_sim.device._device import Device
+from imc_sim.device._measurements import Samples
+from imc_sim.device._programming import Law, RelativeSpread
+
+#: Samples drawn from the fitted law to judge its distance from the data, and their largest size.
+_DRAWN, _LARGEST = 999, 1000
+
+
+@final
+@dataclass(frozen=True)
+class StateFit:
+    """One state: its law as the device has it, and its distance from what was measured.
+
+    center_S: mean (gaussian) or median (log_normal); sigma: standard deviation over the mean, or of ln G.
+    distance: of Kolmogorov and Smirnov, between the law and the measured distribution. p_value: share of samples
+    of the law itself, fitted in the same way, that lie further off (Lilliefors, J. Am. Stat. Assoc. 62, 1967);
+    below 0.05 the law is not that of the data. evidence: ln of the likelihood over that of the other law.
+    """
+
+    name: str
+    conductance_S: NDArray[np.float64]
+    law: Law
+    center_S: float
+    sigma: float
+    distance: float
+    p_value: float
+    evidence: float
+
+    def cdf(self, G: NDArray[np.float64]) -> NDArray[np.float64]:
+        """The law's probability of a conductance up to G."""
+        return ndtr(_standard(G, self.law, self.center_S, self.sigma))
+
+    @property
+    def summary(self) -> str:
+        """The fit in words."""
+        law = self.law.replace("_", "-")
+        return (
+            f"{self.name} {law} over {len(self.conductance_S)} cells, KS {self.distance:.3f} (p = {self.p_value:.2g})"
+        )
+
+    def row(self) -> dict[str, Any]:
+        """The fit as a line of a table."""
+        return {
+            "state": self.name, "cells": len(self.conductance_S), "law": self.law, "center (uS)": self.center_S * 1e6,
+            "spread (%)": 100 * self.sigma, "KS distance": self.distance, "p": self.p_value,
+        }  # fmt: skip
+
+
+@final
+@dataclass(frozen=True)
+class DeviceFit:
+    """A device fitted to measured cells: the spec, the same as a YAML mapping with units, and each state's fit."""
+
+    device: Device
+    data: dict[str, Any]
+    states: tuple[StateFit, ...]
+
+    def chip(self, name: str, source: str) -> dict[str, Any]:
+        """A chip with this device, as a file in device_configs/ holds it."""
+        low, high = self.states[0].conductance_S[0] * 1e6, self.states[-1].conductance_S[-1] * 1e6
+        validity = (
+            f"Measured conductances of {low:.4g} to {high:.4g} uS. {'; '.join(s.summary for s in self.states)}. Levels and "
+            "their spread as measured, and nothing else: faults, time, read noise and wires are those of an ideal cell "
+            "until they are set."
+        )
+        return {"name": name, "source": f"imc-sim device fit {source}", "validity": validity, "device": self.data}
+
+
+def fit_device(samples: Samples) -> DeviceFit:
+    """Levels and spreads of measured conductances, as `read_measurements` gives them.
+
+    Two states: each takes the likelier of a normal and a log-normal law. More: a table of mean conductances, and
+    normal spreads whose standard deviation is a polynomial (up to the second degree) of the conductance.
+    """
+    data = _two_states(samples) if len(samples) == 2 else _levels(samples)
+    device = build(Device, data, where="fit")
+    return DeviceFit(
+        device, data, tuple(_judge(name, values, device, k) for k, (name, values) in enumerate(samples.items()))
+    )
+
+
+def _two_states(samples: Samples) -> dict[str, Any]:
+    (law_hrs, hrs, sigma_hrs), (law, lrs, sigma) = (_likelier(values) for values in samples.values())
+    spread = {
+        "kind": "relative",
+        "sigma": _round(sigma),
+        "sigma_hrs": _round(sigma_hrs),
+        "law": law,
+        "law_hrs": law_hrs,
+    }
+    return {"g_lrs_S": _text(lrs), "g_hrs_S": _text(hrs), "programming": spread}
+
+
+def _levels(samples: Samples) -> dict[str, Any]:
+    """Means, and the standard deviations as a polynomial of G over the highest mean, weighted by their certainty."""
+    means, stds = (np.array([f(v) for v in samples.values()]) for f in (np.mean, lambda v: np.std(v, ddof=1)))
+    weights = np.sqrt([len(v) for v in samples.values()])
+    fitted = np.polynomial.polynomial.polyfit(means / means[-1], stds, 2, w=weights)
+    spread = {"kind": "polynomial", "coefficients_S": [_text(c) for c in fitted], "g_max_S": _text(means[-1])}
+    return {"table_S": [_text(g) for g in means], "programming": spread}
+
+
+def _likelier(values: NDArray[np.float64]) -> tuple[Law, float, float]:
+    """(law, center, sigma) of the law under which the values are likelier."""
+    law: Law = "gaussian" if _evidence(values) >= 0.0 else "log_normal"
+    if law == "gaussian":
+        mean = float(values.mean())
+        return law, mean, float(values.std(ddof=1) / mean) if mean > 0.0 else 0.0
+    logs = np.log(values)
+    return law, math.exp(logs.mean()), float(logs.std(ddof=1))
+
+
+def _evidence(values: NDArray[np.float64]) -> float:
+    """ln of the likelihood of the normal over that of the log-normal law, both at their best."""
+    if bool((values <= 0.0).any()):
+        return math.inf
+    logs, n = np.log(values), len(values)
+    if values.std() == 0.0:
+        return 0.0
+    return float(n * (np.log(logs.std()) - np.log(values.std()) + logs.mean()))
+
+
+def _judge(name: str, values: NDArray[np.float64], device: Device, level: int) -> StateFit:
+    """The fit of one state against its data; the law is read off the device that was made."""
+    center = (device.table_S or (device.g_hrs_S, device.g_lrs_S))[level]
+    law, sigma = _law_of(device, level, center)
+    distance = _distance(ndtr(_standard(values, law, center, sigma)))
+    evidence = _evidence(values) if law == "gaussian" else -_evidence(values)
+    return StateFit(name, values, law, center, sigma, distance, _p_value(distance, len(values)), evidence)
+
+
+def _law_of(device: Device, level: int, center: float) -> tuple[Law, float]:
+    """(law, sigma) that the device has for a level at that conductance."""
+    spread = device.programming
+    if isinstance(spread, RelativeSpread):
+        if level == 0:
+            return spread.law_hrs or spread.law, float(spread.sigma_hrs or 0.0)
+        return spread.law, spread.sigma
+    x = center / spread.g_max_S
+    return "gaussian", max(sum(c * x**i for i, c in enumerate(spread.coefficients_S)), 0.0) / center
+
+
+def _standard(G: NDArray[np.float64], law: Law, center: float, sigma: float) -> NDArray[np.float64]:
+    """Conductances as standard normal numbers under the law."""
+    with np.errstate(divide="ignore", invalid="ignore"):  # a law without spread is a step
+        relative = G / max(center, 1e-300)
+        return (np.log(relative) if law == "log_normal" else relative - 1.0) / max(sigma, 1e-300)
+
+
+def _distance(phi: NDArray[np.float64]) -> float:
+    """Kolmogorov-Smirnov distance of sorted values whose probabilities under the law are phi."""
+    n = len(phi)
+    steps = np.arange(n + 1) / n
+    return float(max((steps[1:] - phi).max(), (phi - steps[:-1]).max()))
+
+
+def _p_value(distance: float, count: int) -> float:
+    """Share of normal samples that, fitted themselves, are further from their fit; sqrt(n) D hardly depends on n."""
+    size = min(count, _LARGEST)
+    drawn = np.sort(Stream(0, f"{size}", "lilliefors").normal(_DRAWN * size, 0).reshape(_DRAWN, size).astype(float), 1)
+    scores = ndtr((drawn - drawn.mean(1, keepdims=True)) / drawn.std(1, ddof=1, keepdims=True))
+    steps = np.arange(size + 1) / size
+    distances = np.maximum((steps[1:] - scores).max(1), (scores - steps[:-1]).max(1))
+    further = int((distances * math.sqrt(size) >= distance * math.sqrt(count)).sum())
+    return (1 + further) / (1 + _DRAWN)
+
+
+def _text(g: float) -> str:
+    return f"{g * 1e6:.5g} uS"
+
+
+def _round(x: float) -> float:
+    return float(f"{x:.5g}")

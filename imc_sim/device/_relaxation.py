@@ -1,0 +1,102 @@
+"""Relaxation: what verify accepted wanders off again within seconds, cell by cell."""
+
+from __future__ import annotations
+
+import abc
+import bisect
+import itertools
+import math
+from typing import Annotated, Literal, Self, final
+
+import torch
+from pydantic import Field, model_validator
+from torch import Tensor
+
+from imc_sim.config import Seconds, Siemens, Spec
+
+
+class Relaxation(Spec, abc.ABC):
+    """A normal displacement per cell that grows with time, in the same direction at all times. 0 at t = 0."""
+
+    @abc.abstractmethod
+    def acts(self, t_s: float) -> bool:
+        """Some cell has moved at t_s."""
+
+    @abc.abstractmethod
+    def apply(self, G: Tensor, t_s: float, normal: Tensor) -> Tensor:
+        """G [*] in S at a t_s at which cells have moved; normal [*]: a standard normal number per cell."""
+
+
+@final
+class LogRelaxation(Relaxation):
+    """Mean shift_S ln(t / t0) and standard deviation sigma_S + growth_S ln(t / t0), alike for all states.
+
+    Before t0 both are those at t0: the law's measurements start there.
+
+    Source: the law of CMO/HfOx cells, Falcone et al., in the fit that aihwkit carries (ReRamCMO).
+    """
+
+    kind: Literal["logarithmic"] = "logarithmic"
+    sigma_S: Siemens = Field(default=0.0, ge=0.0, description="standard deviation at t0")
+    growth_S: Siemens = Field(default=0.0, ge=0.0, description="its growth while time grows by a factor e")
+    shift_S: Siemens = Field(default=0.0, description="change of the mean while time grows by a factor e")
+    t0_s: Seconds = Field(default=1.0, gt=0.0, description="time at which the standard deviation is sigma_S")
+
+    def acts(self, t_s: float) -> bool:
+        return t_s > 0.0 and bool(self.sigma_S or self.growth_S or self.shift_S)
+
+    def apply(self, G: Tensor, t_s: float, normal: Tensor) -> Tensor:
+        elapsed = max(math.log(t_s / self.t0_s), 0.0)
+        return G + self.shift_S * elapsed + (self.sigma_S + self.growth_S * elapsed) * normal
+
+
+@final
+class MeasuredRelaxation(Relaxation):
+    """Errors measured at several times: what their variance gained since the first time is added to each cell.
+
+    At times_s[k] the standard deviation of a cell's error is the polynomial sum_i coefficients_S[k][i] x^i of
+    x = G / g_max. Between two times it is interpolated linearly in ln t; before the first nothing is added,
+    after the last it stays. The spread at the first time is the programming law's to draw.
+
+    Source: Wan et al., Nature 608, 2022, whose errors at 1 s, 1 day and 2 days aihwkit fits in this form.
+    """
+
+    kind: Literal["measured"] = "measured"
+    times_s: tuple[Seconds, ...] = Field(min_length=2, description="times of the measurements, ascending")
+    coefficients_S: tuple[tuple[Siemens, ...], ...] = Field(min_length=2, description="c0, c1, … for each time")
+    g_max_S: Siemens = Field(gt=0.0, description="conductance at which x is 1")
+    scale: float = Field(default=1.0, ge=0.0, description="factor on the added standard deviation")
+
+    @model_validator(mode="after")
+    def _match(self) -> Self:
+        if len(self.times_s) != len(self.coefficients_S) or not all(self.coefficients_S):
+            raise ValueError("one list of coefficients for each of the times_s")
+        if self.times_s[0] <= 0.0 or any(b <= a for a, b in itertools.pairwise(self.times_s)):
+            raise ValueError("times_s that rise from above 0")
+        return self
+
+    def acts(self, t_s: float) -> bool:
+        return t_s > self.times_s[0] and self.scale > 0.0
+
+    def apply(self, G: Tensor, t_s: float, normal: Tensor) -> Tensor:
+        x = G / self.g_max_S
+        gained = self.std(x, t_s).square() - _polynomial(self.coefficients_S[0], x).square()
+        return G + self.scale * gained.clamp_min(0.0).sqrt() * normal
+
+    def std(self, x: Tensor, t_s: float) -> Tensor:
+        """Standard deviation in S of the whole error at time t_s, for x = G / g_max."""
+        k = min(max(bisect.bisect_right(self.times_s, t_s), 1), len(self.times_s) - 1)
+        early, late = self.times_s[k - 1], self.times_s[k]
+        share = min(max(math.log(t_s / early) / math.log(late / early), 0.0), 1.0)
+        before, after = (_polynomial(self.coefficients_S[i], x) for i in (k - 1, k))
+        return torch.lerp(before, after, share).clamp_min(0.0)
+
+
+def _polynomial(coefficients: tuple[float, ...], x: Tensor) -> Tensor:
+    value = torch.zeros_like(x)
+    for c in reversed(coefficients):
+        value = value * x + c
+    return value.clamp_min(0.0)
+
+
+AnyRelaxation = Annotated[LogRelaxation | MeasuredRelaxation, Field(discriminator="kind")]

@@ -1,0 +1,85 @@
+"""Parameters that depend on a cell's state: a number, or a law in pieces of x = G / g_max.
+
+Fits to measured arrays come as polynomials of x, as a ln x + b or as a power of x, held between limits, and with
+one law below a certain x and another above it. All of them are lists of `StatePiece`.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, Self, final
+
+import torch
+from pydantic import Field, model_validator
+from torch import Tensor
+
+from imc_sim.config import Spec
+
+#: x is taken to be at least this: logarithms and negative powers of a cell at 0 S.
+_LEAST = 1e-7
+
+
+@final
+class StatePiece(Spec):
+    """One law of x = G / g_max, for the x under `below` that no earlier piece claims.
+
+    polynomial: c0 + c1 x + c2 x^2 + …; logarithm: c0 + c1 ln x + c2 (ln x)^2 + …; power: c0 x^c1. The value is
+    then held between `low` and `high`.
+    """
+
+    law: Literal["polynomial", "logarithm", "power"] = "polynomial"
+    coefficients: tuple[float, ...] = Field(min_length=1, description="c0, c1, …")
+    low: float | None = Field(default=None, description="least value")
+    high: float | None = Field(default=None, description="largest value")
+    below: float | None = Field(default=None, gt=0.0, description="x where the piece ends; None: no end")
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if self.law == "power" and len(self.coefficients) != 2:
+            raise ValueError("two coefficients (factor and exponent) for a power law")
+        if self.low is not None and self.high is not None and self.low > self.high:
+            raise ValueError("low of at most high")
+        return self
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Values at x, in its shape."""
+        x = x.clamp_min(_LEAST)
+        if self.law == "power":
+            value = self.coefficients[0] * x.pow(self.coefficients[1])
+        else:
+            u = x.log() if self.law == "logarithm" else x
+            value = torch.zeros_like(x)
+            for c in reversed(self.coefficients):
+                value = value * u + c
+        return value if self.low is None and self.high is None else value.clamp(self.low, self.high)
+
+
+#: A number for every state, or pieces from low to high conductance.
+StateLaw = float | tuple[StatePiece, ...]
+
+
+def vanishes(law: StateLaw) -> bool:
+    """The law is 0 for every state."""
+    return law == 0.0 if isinstance(law, float | int) else not any(any(p.coefficients) or p.low or p.high for p in law)
+
+
+def evaluate(law: StateLaw, x: Tensor) -> Tensor | float:
+    """Values at x = G / g_max, in its shape, or the number itself. Above the last piece's end the last one holds."""
+    if isinstance(law, float | int):
+        return float(law)
+    value = law[-1](x)
+    for piece in reversed(law[:-1]):
+        value = value if piece.below is None else torch.where(x < piece.below, piece(x), value)
+    return value
+
+
+def check_pieces(law: StateLaw, g_max_S: float | None, name: str) -> None:
+    """Raise ValueError unless pieces are in order, all but the last end somewhere, and g_max_S is given."""
+    if isinstance(law, float | int):
+        return
+    if not law:
+        raise ValueError(f"{name}: a number, or one piece or more")
+    if g_max_S is None:
+        raise ValueError(f"g_max_S together with a {name} that depends on the state")
+    ends = [p.below for p in law[:-1]]
+    if None in ends or sorted(e for e in ends if e is not None) != ends:
+        raise ValueError(f"{name}: pieces in rising order of `below`, which only the last may leave out")

@@ -1,0 +1,148 @@
+"""How a cell switches: a state that voltage moves, and the conductance that follows from it.
+
+A switching model is a frozen spec that is also the behaviour. It holds no cells: a state is a tensor of any
+shape, one entry per cell, and every method is a pure function of it, so that a crossbar of cells is switched
+in one call. Time is stepped explicitly with the voltage held over each step; the state is moved first, and
+current and conductance are those of the moved state.
+"""
+
+from __future__ import annotations
+
+import abc
+import math
+from typing import ClassVar, Literal, NamedTuple
+
+import torch
+from torch import Tensor
+
+from imc_sim._errors import InputError
+from imc_sim.config import Spec
+
+WindowKind = Literal["none", "joglekar", "biolek"]
+
+#: Conductances this far outside a model's range (relative) are rounding and are moved to its end.
+_ROUNDING = 1e-6
+
+
+class Trace(NamedTuple):
+    """What `simulate` saw: current_A and conductance_S [samples, *], and the state [*] after the last sample."""
+
+    current_A: Tensor
+    conductance_S: Tensor
+    state: Tensor
+
+
+class Drive(NamedTuple):
+    """A drive that takes a model's default cell through its range: a triangular sweep, and two pulse trains."""
+
+    sweep_V: float
+    period_s: float
+    set_V: float
+    reset_V: float
+    width_s: float
+
+
+class Switching(Spec, abc.ABC):
+    """State equation and current of one cell, for cells in a tensor of any shape. Leaves are final.
+
+    States are in the unit of the model (m for a boundary or a gap, ohm for a resistance), voltages in V,
+    float64 unless the state says otherwise. Voltages and durations may be tensors that broadcast to the state.
+    """
+
+    #: what suits the default parameters
+    typical: ClassVar[Drive]
+
+    @property
+    @abc.abstractmethod
+    def bounds(self) -> tuple[float, float]:
+        """Lowest and highest state; no step leaves them."""
+
+    @property
+    @abc.abstractmethod
+    def start(self) -> float:
+        """State of a fresh cell."""
+
+    @abc.abstractmethod
+    def conductance(self, state: Tensor) -> Tensor:
+        """G in S at the read voltage, shaped as `state`."""
+
+    @abc.abstractmethod
+    def current(self, state: Tensor, v_V: Tensor | float) -> Tensor:
+        """Current in A through cells in that state at that voltage."""
+
+    @abc.abstractmethod
+    def rate(self, state: Tensor, v_V: Tensor | float) -> Tensor:
+        """d state / dt per second."""
+
+    @abc.abstractmethod
+    def _invert(self, g_S: Tensor) -> Tensor:
+        """State of that conductance, which is within the range."""
+
+    @abc.abstractmethod
+    def _advance(self, state: Tensor, v_V: Tensor | float, dt_s: Tensor | float) -> Tensor:
+        """State after `dt_s` at a constant voltage, before it is held to the bounds."""
+
+    @property
+    def range_S(self) -> tuple[float, float]:
+        """Lowest and highest conductance."""
+        low, high = self.conductance(torch.tensor(self.bounds, dtype=torch.float64)).tolist()
+        return min(low, high), max(low, high)
+
+    def initial(self, shape: tuple[int, ...] | torch.Size, dtype: torch.dtype = torch.float64) -> Tensor:
+        """States of fresh cells."""
+        return torch.full(tuple(shape), self.start, dtype=dtype)
+
+    def from_conductance(self, g_S: Tensor) -> Tensor:
+        """States of cells set to these conductances by decree; the inverse of `conductance`."""
+        low, high = self.range_S
+        if not bool(((g_S >= low * (1 - _ROUNDING)) & (g_S <= high * (1 + _ROUNDING))).all()):
+            got = f"conductances from {float(g_S.min()):g} S to {float(g_S.max()):g} S"
+            step = "Clip the targets, or change the model's parameters."
+            raise InputError(f"{type(self).__name__}.from_conductance", got, f"{low:g} S to {high:g} S", step)
+        return self._invert(g_S.clamp(low, high)).clamp(*self.bounds)
+
+    def step(self, state: Tensor, v_V: Tensor | float, dt_s: Tensor | float) -> Tensor:
+        """State after `dt_s` seconds at voltage `v_V`."""
+        return self._advance(state, v_V, dt_s).clamp(*self.bounds)
+
+    def simulate(self, v_V: Tensor, dt_s: float, state: Tensor | None = None) -> Trace:
+        """Apply voltages [samples, *], one per `dt_s`, to cells [*] (None: fresh ones).
+
+        Entry k of the trace is that of the state after sample k acted, at that sample's voltage.
+        """
+        state = self.initial(v_V.shape[1:]) if state is None else state
+        current, conductance = [], []
+        for v in v_V:
+            state = self.step(state, v, dt_s)
+            current.append(self.current(state, v))
+            conductance.append(self.conductance(state))
+        return Trace(torch.stack(current), torch.stack(conductance), state)
+
+    def pulses(
+        self, state: Tensor, amplitude_V: Tensor | float, width_s: float, count: int, dt_s: float | None = None
+    ) -> Tensor:
+        """Conductances [count, *] in S after each of `count` equal rectangular pulses.
+
+        dt_s: longest time step (None: a pulse is one step); each pulse is an equal number of whole steps.
+        """
+        steps = 1 if dt_s is None else max(1, math.ceil(width_s / dt_s * (1 - 1e-12)))
+        after = []
+        for _ in range(count):
+            for _ in range(steps):
+                state = self.step(state, amplitude_V, width_s / steps)
+            after.append(self.conductance(state))
+        return torch.stack(after)
+
+
+def window(kind: WindowKind, p: float, x: Tensor, rising: Tensor) -> Tensor | float:
+    """Factor on the speed of a boundary at x in [0, 1] that stops it at the ends; `rising`: x grows.
+
+    joglekar: 1 - (2x - 1)^(2p), zero at both ends, where a boundary then stays whatever the voltage (Joglekar
+    and Wolf, Eur. J. Phys. 30, 2009). biolek: 1 - (x - [x falls])^(2p), zero only at the end that the boundary
+    moves to (Biolek et al., Radioengineering 18, 2009).
+    """
+    if kind == "none":
+        return 1.0
+    if kind == "joglekar":
+        return 1.0 - (2.0 * x - 1.0).square().pow(p)
+    return 1.0 - torch.where(rising, x, 1.0 - x).square().pow(p)

@@ -1,0 +1,88 @@
+"""What happens to a programmed cell while time goes by: relaxation, drift, loss of the state."""
+
+from __future__ import annotations
+
+import math
+from typing import final
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from imc_sim._rng import Stream
+from imc_sim.config import ElectronVolt, Hertz, Kelvin, Seconds, Siemens, Spec
+from imc_sim.device._drift import Drift
+from imc_sim.device._relaxation import AnyRelaxation, LogRelaxation
+
+#: Boltzmann's constant in eV / K (exact, CODATA 2018).
+BOLTZMANN_EV = 8.617333262145179e-5
+
+
+@final
+class Retention(Spec):
+    """Thermally activated loss: G(t) = G_end + (G - G_end) exp(-(r(T) t)^beta), off while rate_Hz is 0.
+
+    r(T) = rate_Hz exp(-(E_a / k) (1 / T - 1 / T_ref)), the law of Arrhenius: rate_Hz is the rate at T_ref. G_end is
+    end_S, or HRS. beta below 1 stretches the decay over decades, as cells with unequal barriers do together.
+
+    Source: stretched exponential, Kohlrausch 1854 (Phillips, Rep. Prog. Phys. 59, 1996); thermal activation of the
+    loss of LRS in HfO2 cells, as in 10.1016/j.mee.2017.04.032. No preset claims figures for it.
+    """
+
+    rate_Hz: Hertz = Field(default=0.0, ge=0.0, description="rate of the loss at reference_K")
+    activation_eV: ElectronVolt = Field(default=0.0, ge=0.0, description="activation energy")
+    reference_K: Kelvin = Field(default=300.0, gt=0.0, description="temperature at which the rate is rate_Hz")
+    beta: float = Field(default=1.0, gt=0.0, le=1.0, description="stretching exponent")
+    end_S: Siemens | None = Field(default=None, ge=0.0, description="conductance in the end; None: HRS")
+
+    def rate(self, temperature_K: float) -> float:
+        """r(T) in 1/s."""
+        barrier = self.activation_eV / BOLTZMANN_EV
+        return self.rate_Hz * math.exp(-barrier * (1.0 / temperature_K - 1.0 / self.reference_K))
+
+    def apply(self, G: Tensor, t_s: float, temperature_K: float, g_hrs_S: float) -> Tensor:
+        """G [*] in S after t_s at that temperature."""
+        kept = math.exp(-((self.rate(temperature_K) * t_s) ** self.beta))
+        end = g_hrs_S if self.end_S is None else self.end_S
+        return end + (G - end) * kept
+
+
+@final
+class Time(Spec):
+    """The time of the reads, and what the cells did until then: relaxation first, then drift, then retention.
+
+    At t_s = 0, at once after programming, every cell is exactly as programmed. The numbers drawn for a cell do not
+    depend on t_s: sweeping it ages one and the same chip.
+
+    compensation: a read-out scales a chip's results by the factor that its conductances lost together (global
+    drift compensation, Joshi et al., Nat. Commun. 11:2473, 2020).
+    """
+
+    t_s: Seconds = Field(default=0.0, ge=0.0, description="time of the reads after programming")
+    relaxation: AnyRelaxation = LogRelaxation()
+    drift: Drift = Drift()
+    retention: Retention = Retention()
+    compensation: bool = Field(default=False, description="undo the common loss of conductance digitally")
+
+    @property
+    def on(self) -> bool:
+        """Cells differ from what was programmed."""
+        t = self.t_s
+        return t > 0.0 and (self.relaxation.acts(t) or self.drift.acts(t) or self.retention.rate_Hz > 0.0)
+
+    def apply(
+        self, G: Tensor, temperature_K: float, g_hrs_S: float, seed: int, layer: str, chip: int, page: int
+    ) -> Tensor:
+        """G [*] in S at time t_s of one chip's cells, programmed to G; not yet held at 0 S or above."""
+        if self.relaxation.acts(self.t_s):
+            G = self.relaxation.apply(G, self.t_s, _normal(G, Stream(seed, layer, "relaxation"), chip, page))
+            G = G.clamp_min(0.0)
+        if self.drift.acts(self.t_s):
+            G = self.drift.apply(G, self.t_s, _normal(G, Stream(seed, layer, "drift"), chip, page))
+        if self.retention.rate_Hz > 0.0:
+            G = self.retention.apply(G, self.t_s, temperature_K, g_hrs_S)
+        return G
+
+
+def _normal(like: Tensor, stream: Stream, chip: int, page: int) -> Tensor:
+    return torch.from_numpy(stream.normal(like.numel(), chip, page)).double().reshape(like.shape)

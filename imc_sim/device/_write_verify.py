@@ -1,0 +1,121 @@
+"""Write-verify: a cell is programmed and read until it is within tolerance, or given up.
+
+Every pulse draws anew from the programming law, so the outcome follows in closed form and costs nothing per cell:
+with the probability p that one pulse ends within tolerance and n pulses at most, a share 1 - (1 - p)^n of the
+cells has the law cut to the tolerance, the rest (1 - p)^n has what the last pulse left, the law outside it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple, final
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from imc_sim.config import Siemens, Spec
+
+#: Standard normal numbers beyond this do not occur (probability 1e-19).
+_END = 9.0
+
+#: Programmed g of targets g [levels, 1] for standard normal numbers [levels, …]; grows with the number.
+Law = Callable[[Tensor, Tensor], Tensor]
+
+
+class Verification(NamedTuple):
+    """What write-verify does to each level: float64 tensors [steps + 1].
+
+    accepted: probability p that one pulse ends within tolerance. converged: share of the cells that get there
+    within max_pulses, 1 - (1 - p)^n. pulses: mean number of pulses of a cell, (1 - (1 - p)^n) / p.
+    """
+
+    accepted: Tensor
+    converged: Tensor
+    pulses: Tensor
+
+
+class _Window(NamedTuple):
+    """Standard normal probabilities below the tolerance's lower end (a), within it (p) and above it (c)."""
+
+    a: Tensor
+    p: Tensor
+    c: Tensor
+
+
+@final
+class WriteVerify(Spec):
+    """Closed loop of programming. Off while max_pulses is 1, or while both tolerances are 0.
+
+    A read within tolerance_S + tolerance * G of the target G ends it; after max_pulses the cell stays as it is.
+    The verifying read is taken as free of noise.
+    """
+
+    tolerance: float = Field(default=0.0, ge=0.0, description="accepted error relative to the target")
+    tolerance_S: Siemens = Field(default=0.0, ge=0.0, description="accepted error, added to the relative one")
+    max_pulses: int = Field(default=1, ge=1, le=1_000_000, description="pulses after which a cell is given up")
+
+    @property
+    def on(self) -> bool:
+        return self.max_pulses > 1 and (self.tolerance > 0.0 or self.tolerance_S > 0.0)
+
+    def width(self, target: Tensor, floor: float, window_S: float) -> Tensor:
+        """Accepted distance from targets g, in windows."""
+        return self.tolerance_S / window_S + self.tolerance * (target + floor)
+
+    def statistics(self, law: Law, target: Tensor, floor: float, window_S: float) -> Verification:
+        """Of targets g [levels]; `law` as programmed by one pulse."""
+        p = self._window(law, target, floor, window_S).p
+        return Verification(p, _once(p, self.max_pulses), self._mean_pulses(p))
+
+    def normals(self, law: Law, target: Tensor, floor: float, window_S: float) -> Tensor:
+        """[levels, 65536]: standard normal numbers with which one draw of `law` has the outcome of the loop.
+
+        They are the mid-point quantiles of the normal law with its tails thinned to (1 - p)^(n - 1).
+        """
+        w = self._window(law, target, floor, window_S)
+        u = ((torch.arange(65536, dtype=torch.float64) + 0.5) / 65536)[None]
+        tail, gain = (1.0 - w.p).pow(self.max_pulses - 1), self._mean_pulses(w.p)
+        a, c = (w.a * tail)[:, None], (w.c * tail)[:, None]
+        tail = tail.clamp_min(1e-300)[:, None]
+        inside = w.a[:, None] + (u - a) / gain[:, None]
+        phi = torch.where(u < a, u / tail, torch.where(u > 1.0 - c, 1.0 - (1.0 - u) / tail, inside))
+        return torch.special.ndtri(phi.clamp(1e-19, 1.0 - 1e-16))
+
+    def _mean_pulses(self, p: Tensor) -> Tensor:
+        """(1 - (1 - p)^n) / p, which is n where p is 0."""
+        return torch.where(p > 0.0, _once(p, self.max_pulses) / p.clamp_min(1e-300), float(self.max_pulses))
+
+    def _window(self, law: Law, target: Tensor, floor: float, window_S: float) -> _Window:
+        """Where the law crosses the ends of the tolerance, by bisection: it grows with the normal number."""
+        target = target[:, None]
+        width = self.width(target, floor, window_S)
+        low = _crossing(lambda z: law(target, z) >= target - width, target)
+        high = _crossing(lambda z: law(target, z) > target + width, target)
+        a, c = torch.special.ndtr(low)[:, 0], torch.special.ndtr(-high)[:, 0]
+        p = torch.special.ndtr(high)[:, 0] - a
+        return _Window(a, p.clamp_min(0.0), c)
+
+    def counts(self, accepted: Tensor, uniform: Tensor, within: Tensor) -> Tensor:
+        """Pulses (int64) that single cells took: geometric up to n for those that ended within tolerance, else n.
+
+        accepted: p of each cell's level; uniform: a number in (0, 1) per cell; within: bool per cell.
+        """
+        ended = _once(accepted, self.max_pulses) * uniform.double()
+        count = (torch.log1p(-ended) / torch.log1p(-accepted)).ceil().nan_to_num(1.0)
+        return torch.where(within, count.clamp(1, self.max_pulses).to(torch.int64), self.max_pulses)
+
+
+def _once(p: Tensor, count: int) -> Tensor:
+    """1 - (1 - p)^count, exact for small p."""
+    return -torch.expm1(count * torch.log1p(-p))
+
+
+def _crossing(reached: Callable[[Tensor], Tensor], like: Tensor) -> Tensor:
+    """Smallest normal number at which `reached` holds, for every entry of `like`."""
+    low, high = torch.full_like(like, -_END), torch.full_like(like, _END)
+    for _ in range(60):
+        middle = (low + high) / 2
+        yes = reached(middle)
+        low, high = torch.where(yes, low, middle), torch.where(yes, middle, high)
+    return (low + high) / 2

@@ -1,0 +1,71 @@
+"""The slow oracle: crossbars as sparse nodal equations, node by node, with scipy."""
+
+from __future__ import annotations
+
+import numpy as np
+import scipy.sparse as sparse
+from scipy.sparse.csgraph import connected_components
+from scipy.sparse.linalg import splu
+
+from imc_sim.array._wires import Wires
+
+
+class Circuit:
+    """Branches of one array of cells; nodes joined by 0 ohm are one node.
+
+    Nodes: word-line node of cell (i, j), then bit-line nodes, drivers at the rows, virtual grounds at the columns.
+    """
+
+    def __init__(self, rows: int, cols: int, wires: Wires) -> None:
+        count = rows * cols
+        self.word = np.arange(count).reshape(rows, cols)
+        self.bit = self.word + count
+        self.driver = 2 * count + np.arange(rows)
+        self.ground = 2 * count + rows + np.arange(cols)
+        self.nodes = 2 * count + rows + cols
+        end = wires.r_row_ohm + wires.r_source_ohm
+        branches = [
+            (self.word[:, :-1], self.word[:, 1:], wires.r_row_ohm),
+            (self.bit[:-1], self.bit[1:], wires.r_col_ohm),
+            (self.driver, self.word[:, 0], end),
+            (self.bit[-1], self.ground, wires.r_col_ohm + wires.r_sense_ohm),
+        ]
+        if wires.drive == "double":
+            branches.append((self.word[:, -1], self.driver, end))
+        self.wires = [(a.ravel(), b.ravel(), r) for a, b, r in branches]
+        self.merged = self._merge()
+
+    def _merge(self) -> np.ndarray:
+        shorts = [(a, b) for a, b, r in self.wires if r == 0.0]
+        a, b = (np.concatenate([pair[k] for pair in shorts] or [np.empty(0, int)]) for k in (0, 1))
+        graph = sparse.coo_matrix((np.ones(len(a)), (a, b)), shape=(self.nodes, self.nodes))
+        return connected_components(graph, directed=False)[1]
+
+    def laplacian(self, G: np.ndarray) -> sparse.csc_matrix:
+        """Nodal matrix over merged nodes, drivers and grounds included."""
+        parts = [(a, b, np.full(a.size, 1.0 / r)) for a, b, r in self.wires if r > 0.0]
+        parts.append((self.word.ravel(), self.bit.ravel(), G.ravel()))
+        a, b, g = (np.concatenate([part[k] for part in parts]) for k in range(3))
+        a, b, n = self.merged[a], self.merged[b], self.merged.max() + 1
+        values = np.concatenate([g, g, -g, -g])
+        rows, cols = np.concatenate([a, b, a, b]), np.concatenate([a, b, b, a])
+        return sparse.csc_matrix((values, (rows, cols)), shape=(n, n))
+
+    def held(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Merged nodes of the drivers, of the grounds, and all others."""
+        drivers, grounds = self.merged[self.driver], self.merged[self.ground]
+        free = np.setdiff1d(self.merged, np.concatenate([drivers, grounds]))
+        return drivers, grounds, free
+
+
+def exact_conductance(G: np.ndarray, wires: Wires) -> np.ndarray:
+    """M [rows, cols]: the current into each virtual ground for 1 V at one driver after the other."""
+    circuit = Circuit(*G.shape, wires)
+    matrix = circuit.laplacian(G)
+    drivers, grounds, free = circuit.held()
+    current = -matrix[grounds][:, drivers].toarray()
+    if free.size:
+        lu = splu(matrix[free][:, free], permc_spec="MMD_AT_PLUS_A", options={"SymmetricMode": True})
+        volts = lu.solve(-matrix[free][:, drivers].toarray())
+        current -= matrix[grounds][:, free] @ volts
+    return current.T

@@ -1,0 +1,73 @@
+"""The pictures of a switching model say what their tables say; the verb writes them."""
+
+import numpy as np
+import pytest
+import typer
+from pandas import DataFrame
+from typer.testing import CliRunner
+
+from imc_sim.cli._plot_device import plot_device
+from imc_sim.device._pulses import switching_model, switching_names
+from imc_sim.plotting import new_figure, style
+from imc_sim.plotting._device import draw_device, iv_data, plot_iv, plot_pulses, pulse_data
+
+
+def column(data: DataFrame, name: str, cycle: int | None = None) -> np.ndarray:
+    return np.asarray((data if cycle is None else data[data["cycle"] == cycle])[name], dtype=float)
+
+
+@pytest.mark.parametrize("name", switching_names())
+def test_default_sweep_shows_a_pinched_loop(name: str) -> None:
+    data = iv_data(switching_model(name))
+    drive = switching_model(name).typical
+    assert data.attrs["model"].lower() == name.replace("_", "")
+    v, current, g = (column(data, key, 2) for key in ("v_V", "current_A", "conductance_S"))
+    assert (v.min(), v.max()) == pytest.approx((-drive.sweep_V, drive.sweep_V))
+    assert np.abs(current[v == 0]).max() < 1e-9 * np.abs(current).max()
+    lobe = np.where(v > 0, current, 0.0)  # the lobes of a loop that crosses itself would cancel
+    assert abs(np.trapezoid(lobe, v)) > 0.01 * drive.sweep_V * lobe.max()
+    assert g.max() > 1.5 * g.min()
+
+
+def test_sweep_takes_amplitude_and_period() -> None:
+    data = iv_data(switching_model("linear_ion_drift"), amplitude_V=0.4, period_s=2.0, cycles=1)
+    assert column(data, "v_V").max() == pytest.approx(0.4)
+    assert column(data, "time_s").max() == pytest.approx(2.0)
+    assert set(column(data, "cycle")) == {1}
+
+
+@pytest.mark.parametrize("name", switching_names())
+def test_pulse_trains_rise_and_fall(name: str) -> None:
+    data = pulse_data(switching_model(name), count=20)
+    assert list(data["train"]) == ["set"] * 21 + ["reset"] * 21
+    g = column(data, "conductance_S")
+    up, down = g[:21], g[21:]
+    assert (np.diff(up) >= 0).all()
+    assert up[-1] > 1.1 * up[0] > 0
+    assert down[0] == up[-1]
+    assert (np.diff(down) <= 0).all()
+
+
+def test_pictures_show_their_tables() -> None:
+    model = switching_model("vteam")
+    iv, pulses = iv_data(model), pulse_data(model, count=10)
+    with style():
+        _, left = new_figure()
+        plot_iv(left, iv)
+        _, right = new_figure()
+        plot_pulses(right, pulses)
+    assert np.array_equal(np.concatenate([line.get_ydata() for line in left.lines]), iv["current_A"])
+    assert np.array_equal(np.concatenate([line.get_ydata() for line in right.lines]), pulses["conductance_S"])
+    assert [line.get_label() for line in right.lines] == ["set (-0.25 V, 2 ns)", "reset (+1 V, 2 ns)"]
+
+
+def test_verb_writes_figure_and_tables_twice_the_same(tmp_path) -> None:
+    app = typer.Typer()
+    app.command()(plot_device)
+    done = CliRunner().invoke(app, ["vteam", "--out", str(tmp_path), "--amplitude", "0.5", "--period", "1e-7"])
+    assert done.exit_code == 0, done.output
+    written = sorted(path.name for path in tmp_path.iterdir())
+    assert written == ["vteam.png", "vteam.svg", "vteam_iv.csv", "vteam_pulses.csv"]
+    assert sorted(line.rsplit("/", 1)[-1] for line in done.output.split()) == written
+    again = draw_device(switching_model("vteam"), tmp_path / "again" / "vteam", 0.5, 1e-7)
+    assert all(path.read_bytes() == (tmp_path / path.name).read_bytes() for path in again)

@@ -1,0 +1,262 @@
+"""Distributions of cells against their laws. Fixed keys; each test fails by chance less than once in 10^4."""
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from scipy import stats
+
+from imc_sim.array import load_chip
+from imc_sim.device import (
+    Correlated,
+    Device,
+    Drift,
+    Faults,
+    LogRelaxation,
+    Read,
+    RelativeSpread,
+    Telegraph,
+    Time,
+    WriteVerify,
+)
+from imc_sim.device._fit import fit_device
+
+N = 100_000
+FALSE_ALARM = 1e-4
+G_HRS, G_LRS = 2e-5, 1e-4
+
+
+def device(**changes: Any) -> Device:
+    return Device(g_lrs_S=G_LRS, g_hrs_S=G_HRS, **changes)
+
+
+def programmed(d: Device, target: float, seed: int = 7) -> np.ndarray:
+    """Conductances in S of N cells with that target."""
+    g = d.program(torch.full((N,), target, dtype=torch.float64), seed=seed)
+    return g.numpy() * d.window_S + d.g_hrs_S
+
+
+def settled(d: Device, target: float, layer: str = "l") -> np.ndarray:
+    """Conductances in S of N ideal cells with that target when they are read."""
+    g = d.settle(torch.full((N,), target, dtype=torch.float64), 1, 11, layer, 0)
+    return g.numpy() * d.window_S + d.g_hrs_S
+
+
+def same_law(a: np.ndarray, b: np.ndarray) -> float:
+    """p-value of two samples being of one law."""
+    p: Any = stats.ks_2samp(a, b)[1]
+    return float(p)
+
+
+# -- write-verify ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("target", "sigma", "tolerance"), [(1.0, 0.1, 0.05), (0.0, 0.4, 0.02), (1.0, 0.3, 0.004)])
+def test_write_verify_is_the_loop_itself(target: float, sigma: float, tolerance: float) -> None:
+    """Against pulses drawn one after the other until a cell is within tolerance: conductances and pulse counts."""
+    pulses, G0 = 6, G_HRS + (G_LRS - G_HRS) * target
+    verify = WriteVerify(tolerance=tolerance, max_pulses=pulses)
+    d = device(programming=RelativeSpread(sigma=sigma), verify=verify)
+    generator = np.random.Generator(np.random.Philox(5))
+    loop, count = np.full(N, np.nan), np.zeros(N, dtype=int)
+    todo = np.ones(N, dtype=bool)
+    for _ in range(pulses):
+        loop[todo] = (G0 * (1 + sigma * generator.standard_normal(todo.sum()))).clip(0)
+        count[todo] += 1
+        todo &= np.abs(loop - G0) > tolerance * G0
+    assert same_law(programmed(d, target), loop) > FALSE_ALARM
+    levels = torch.full((N,), int(target), dtype=torch.int32)
+    ours = np.bincount(d.pulses(levels, 1, 7, "cells", 0).numpy(), minlength=pulses + 1)[1:]
+    theirs = np.bincount(count, minlength=pulses + 1)[1:]
+    assert float(stats.chi2_contingency([ours, theirs])[1]) > FALSE_ALARM  # type: ignore[arg-type]
+    mean = float(d.verification(1).pulses[int(target)])
+    assert abs(count.mean() - mean) < 4 * count.std() / math.sqrt(N)
+
+
+def test_write_verify_narrows_a_log_normal_state_too() -> None:
+    spread = RelativeSpread(sigma=0.5, law="log_normal")
+    d = device(programming=spread, verify=WriteVerify(tolerance=0.1, max_pulses=1000))
+    cells = programmed(d, 0.0)
+    assert np.abs(cells / G_HRS - 1).max() <= 0.1 + 1e-9
+    low, high = math.log(0.9) / 0.5, math.log(1.1) / 0.5
+    assert stats.kstest(np.log(cells / G_HRS) / 0.5, stats.truncnorm(low, high).cdf).pvalue > FALSE_ALARM
+
+
+# -- faults ------------------------------------------------------------------------------------------------
+
+
+def test_faults_come_at_their_rates_side_by_side() -> None:
+    """Stuck, dead and failed cells: each at its own rate, whatever else is on."""
+    faults = Faults(stuck_lrs=0.02, stuck_hrs=0.03, cell_yield=0.9, dead_S=7e-6, failure=0.2)
+    d = device(faults=faults)
+    for target in (0.0, 1.0):
+        cells = programmed(d, target)
+        share_dead, share_lrs = 0.1, 0.02 + (1 - 0.02 - 0.03 - 0.1) * (0.8 if target else 0.0)
+        for value, rate in ((7e-6, share_dead), (G_LRS, share_lrs), (G_HRS, 1 - share_dead - share_lrs)):
+            found = int(np.isclose(cells, value, rtol=1e-9, atol=0).sum())
+            assert stats.binomtest(found, N, rate).pvalue > FALSE_ALARM
+
+
+def test_undefined_cells_are_anywhere_in_the_window() -> None:
+    d = device(faults=Faults(failure=0.25, failure_state="undefined"), programming=RelativeSpread())
+    cells = programmed(d, 1.0)
+    failed = cells[~np.isclose(cells, G_LRS, rtol=1e-9, atol=0)]
+    assert stats.binomtest(len(failed), N, 0.25).pvalue > FALSE_ALARM
+    assert stats.kstest(failed, "uniform", args=(G_HRS, G_LRS - G_HRS)).pvalue > FALSE_ALARM
+
+
+# -- correlated spread -------------------------------------------------------------------------------------
+
+
+def test_chips_differ_by_their_common_factor() -> None:
+    d = device(correlated=Correlated(chip=0.1))
+    one = torch.ones(1, dtype=torch.float64)
+    factors = [(float(d.settle(one, 1, 3, "l", chip)[0]) + d.floor) / (1 + d.floor) for chip in range(4000)]
+    assert stats.kstest(factors, "norm", args=(1.0, 0.1)).pvalue > FALSE_ALARM
+
+
+def test_gradients_point_anywhere_and_spread_a_tile_by_their_share() -> None:
+    d = device(correlated=Correlated(gradient=0.2))
+    tiles = torch.arange(4000)
+    ends = []
+    for y, x in ((0.0, 0.5), (0.5, 0.0)):
+        place = [torch.full((4000,), v, dtype=torch.float64) for v in (y, x)]
+        g = d.settle(torch.ones(4000, dtype=torch.float64), 1, 3, "l", 0, rows=place[0], cols=place[1], tile=tiles)
+        ends.append(((g + d.floor) / (1 + d.floor)).numpy() - 1)
+    angle = np.arctan2(ends[1], ends[0]) / (2 * math.pi)
+    assert stats.kstest(angle, "uniform", args=(-0.5, 1.0)).pvalue > FALSE_ALARM
+    y, x = torch.meshgrid(*[(torch.arange(201).double() - 100) / 201] * 2, indexing="ij")
+    g = d.settle(torch.ones(201, 201, dtype=torch.float64), 1, 3, "l", 0, rows=y, cols=x)
+    spread = ((g + d.floor) / (1 + d.floor)).std(correction=0)
+    assert float(spread) == pytest.approx(0.2 / math.sqrt(12), rel=1e-4)
+
+
+# -- time --------------------------------------------------------------------------------------------------
+
+
+def test_drift_exponents_are_normal_from_cell_to_cell() -> None:
+    d = device(time=Time(t_s=1e6, drift=Drift(nu=0.06, nu_std=0.012, t0_s=10.0)))
+    nu = -np.log(settled(d, 1.0) / G_LRS) / math.log(1e5)
+    assert stats.kstest(nu, "norm", args=(0.06, 0.012)).pvalue > FALSE_ALARM
+
+
+def test_relaxation_is_normal_around_its_shift() -> None:
+    law = LogRelaxation(sigma_S=4e-7, growth_S=5e-8, shift_S=-9e-8)
+    moved = settled(device(time=Time(t_s=math.e**5, relaxation=law)), 1.0) - G_LRS
+    assert stats.kstest(moved, "norm", args=(-4.5e-7, 6.5e-7)).pvalue > FALSE_ALARM
+
+
+def test_the_stages_of_a_cells_life_are_independent() -> None:
+    spread = programmed(device(programming=RelativeSpread(sigma=0.1)), 1.0, seed=11)
+    drifted = settled(device(time=Time(t_s=100.0, drift=Drift(nu=0.1, nu_std=0.01))), 1.0, "cells")
+    relaxed = settled(device(time=Time(t_s=1.0, relaxation=LogRelaxation(sigma_S=1e-6))), 1.0, "cells")
+    for a, b in ((spread, drifted), (spread, relaxed), (drifted, relaxed), (drifted[1:], drifted[:-1])):
+        assert abs(np.corrcoef(a, b)[0, 1]) < 4 / math.sqrt(N)
+
+
+# -- reading -----------------------------------------------------------------------------------------------
+
+
+def test_traps_are_log_normal_where_they_are() -> None:
+    telegraph = Telegraph(probability=0.15, amplitude=0.02, spread=0.8)
+    amplitude = device(read=Read(telegraph=telegraph)).traps((10, N // 10), 3, "l", 0).numpy()
+    assert amplitude.shape == (10, N // 10)
+    there = amplitude[amplitude > 0]
+    assert stats.binomtest(there.size, N, 0.15).pvalue > FALSE_ALARM
+    assert stats.kstest(np.log(there), "norm", args=(math.log(0.02), 0.8)).pvalue > FALSE_ALARM
+
+
+def test_the_variance_of_a_trap_is_that_of_its_telegraph_signal() -> None:
+    """Two levels drawn read by read: the mean stays the conductance, the variance is what `variance` says."""
+    G, trap, occupancy = 5e-5, 0.3, 0.2
+    low = np.random.Generator(np.random.Philox(3)).random(N) < occupancy
+    reads = G + trap * G * (occupancy - low)
+    read = Read(telegraph=Telegraph(probability=1.0, amplitude=0.1, occupancy=occupancy))
+    cell = torch.tensor([G], dtype=torch.float64)
+    variance = float(read.variance(cell, torch.tensor([trap], dtype=torch.float64))[0])
+    assert abs(reads.mean() - G) < 4 * math.sqrt(variance / N)
+    assert reads.var() == pytest.approx(variance, rel=0.02)
+
+
+# -- presets -----------------------------------------------------------------------------------------------
+
+
+def of_preset(name: str, t_s: float | None = None) -> np.ndarray:
+    """Conductances in uS of N cells of a preset in LRS, programmed and aged."""
+    d = load_chip(name).device
+    d = d if t_s is None else d.replace("time.t_s", t_s)
+    g = d.program(torch.ones(N, dtype=torch.float64), seed=2)
+    return 1e6 * (d.settle(g, 1, 2, "l", 0).numpy() * d.window_S + d.g_hrs_S)
+
+
+@pytest.mark.parametrize(
+    ("name", "t_s", "mean", "std"),
+    [
+        ("rram_neurram", None, 40.0, 0.348 + 16.030 - 43.853 + 45.393 - 16.815),
+        ("rram_cmo_hfox", 1.0, 88.2, math.hypot(0.0112185 + 0.0112903 * 88.2, 0.411833)),
+        ("rram_cmo_hfox", math.e**9, 88.2 - 9 * 0.0890021, math.hypot(1.007022, 0.411833 + 9 * 0.0420114)),
+        ("pcm_nandakumar", None, 25.0, 0.26348 + 1.9650 - 1.1731),
+        ("pcm_joshi", 2e4, 25 * 1000**-0.06, (0.286386 + 0.0758572 * 25 - 0.00178767 * 625) * 1000**-0.06),
+        ("pcm_hermes", None, 10.35, 0.157818 + 2.324439 - 2.163108 + 0.688418),
+        ("rram_taox", None, 10.0, 0.037 * 9),
+        ("fefet_hzo", None, 1.789, 0.005 * 1.74925),
+        ("stt_mram", None, 245.4, 0.0667 * 245.4),
+    ],
+)
+def test_presets_have_the_spread_of_their_source(name: str, t_s: float | None, mean: float, std: float) -> None:
+    cells = of_preset(name, t_s)
+    assert stats.kstest(cells, "norm", args=(mean, std)).pvalue > FALSE_ALARM
+
+
+def test_neurram_has_the_measured_error_of_every_time() -> None:
+    """Relaxation is evaluated at the programmed conductance: 1 % of tolerance for the spread of that argument."""
+    for t_s, coefficients in (
+        (86400.0, (0.701, 22.086, -50.773, 47.095, -16.458)),
+        (172800.0, (0.782, 20.274, -43.507, 37.062, -11.934)),
+    ):
+        assert of_preset("rram_neurram", t_s).std() == pytest.approx(sum(coefficients), rel=0.03)
+
+
+def test_nandakumar_drifts_as_published() -> None:
+    """A cell in LRS has nu = 0.049 +- 0.008: over ln(t / t0) = 7 the log of the median falls by 0.343."""
+    early, late = of_preset("pcm_nandakumar"), of_preset("pcm_nandakumar", 20 * math.e**7)
+    nu = np.log(early / late) / 7
+    assert np.median(nu) == pytest.approx(0.049, abs=1e-3)
+    assert nu.std() == pytest.approx(0.008, rel=0.05)
+    d = load_chip("pcm_nandakumar").device
+    G = torch.tensor([25e-6], dtype=torch.float64)
+    assert float(d.read_variance(G)[0].sqrt() / G[0]) == pytest.approx(0.0368, rel=1e-3)
+
+
+# -- fits --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("law", ["gaussian", "log_normal"])
+def test_a_fit_finds_the_device_that_made_the_cells(law: str) -> None:
+    n = 2000
+    truth = device(programming=RelativeSpread(sigma=0.05, sigma_hrs=0.4, law_hrs=law))  # type: ignore[arg-type]
+    cells = {name: np.sort(programmed(truth, k)[:n]) for k, name in ((0.0, "HRS"), (1.0, "LRS"))}
+    fit = fit_device(cells)
+    hrs, lrs = fit.states
+    assert hrs.law == law
+    assert abs(lrs.center_S / G_LRS - 1) < 4 * 0.05 / math.sqrt(n)
+    assert abs(hrs.center_S / G_HRS - 1) < 4 * 0.4 / math.sqrt(n)
+    assert abs(lrs.sigma / 0.05 - 1) < 4 / math.sqrt(2 * n)
+    assert abs(hrs.sigma / 0.4 - 1) < 5 / math.sqrt(2 * n)
+    assert hrs.evidence > 0
+    assert hrs.p_value > 1e-3
+    again = fit.device.program(torch.zeros(N, dtype=torch.float64), seed=1).numpy() * fit.device.window_S
+    assert same_law(again + fit.device.g_hrs_S, cells["HRS"]) > FALSE_ALARM
+
+
+def test_the_p_value_is_uniform_for_the_true_law_and_small_for_another() -> None:
+    generator = np.random.Generator(np.random.Philox(9))
+    lrs = np.sort(generator.normal(1e-4, 1e-6, 50))
+    p = [
+        fit_device({"HRS": np.sort(generator.normal(1e-5, 1e-7, 50)), "LRS": lrs}).states[0].p_value for _ in range(300)
+    ]
+    assert stats.kstest(p, "uniform").pvalue > FALSE_ALARM
+    bimodal = np.sort(np.concatenate([generator.normal(1e-5, 2e-7, 300), generator.normal(1.4e-5, 2e-7, 300)]))
+    assert fit_device({"HRS": bimodal, "LRS": lrs}).states[0].p_value == 0.001
