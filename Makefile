@@ -4,15 +4,17 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+MEMTORCH := $(VENV)/.memtorch
 WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test check format benchmark clean
+.PHONY: help venv memtorch demo test check format benchmark clean
 
 help:
 	@echo "make demo       a shipped controller on simulated RRAM chips: table, figure, report (under 3 minutes)"
 	@echo "make test       the whole suite (under 15 minutes on two cores)"
 	@echo "make check      format, lint, types, layers and the fast tests (under 3 minutes)"
+	@echo "make memtorch   the second engine, compiled once (part of make test; docs/memtorch.md)"
 	@echo "make format     mend formatting and what ruff can mend by itself"
 	@echo "make benchmark  speed against plain torch, as a table"
 	@echo "make clean      remove caches and build outputs (.venv, results/ and runs/ stay)"
@@ -28,14 +30,21 @@ $(STAMP): pyproject.toml constraints.txt
 	@echo "Building $(VENV) (downloads PyTorch and its companions; minutes on a first run) ..."
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { \
 	  echo "'$(PYTHON) -m venv' failed; on Debian and Ubuntu: apt install python3-venv" >&2; rm -rf $(VENV); exit 1; }
-	$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt -e '.[dev,memtorch]'
 	@touch $(STAMP)
+
+memtorch: $(MEMTORCH)
+
+$(MEMTORCH): $(STAMP)
+	@.ci/memtorch $(BIN)/python
+	@touch $(MEMTORCH)
 
 demo: $(STAMP)
 	@echo "Running the quick start: variation of the cells against accuracy (under 3 minutes on two cores) ..."
 	$(BIN)/imc-sim run quickstart
 
 test: $(STAMP)
+	@$(MAKE) --no-print-directory memtorch || echo "MemTorch could not be built here: its tests will be skipped" >&2
 	@echo "Running the whole suite with $(WORKERS) workers (under 15 minutes on two cores) ..."
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal --durations 10
 

@@ -31,8 +31,6 @@ MODULES = sorted(
 
 @pytest.mark.parametrize("name", MODULES)
 def test_every_module_imports(name: str) -> None:
-    if name.endswith("_memtorch"):
-        pytest.importorskip("memtorch")
     importlib.import_module(name)
 
 
@@ -56,11 +54,16 @@ def test_files_are_short_functions_documented_and_input_never_asserted(path: Pat
             assert ast.get_docstring(node), f"{node.name} in line {node.lineno} has no docstring"
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=short)
+#: The fence around MemTorch, which draws from global generators: it seeds them and puts them back.
+FENCE = ROOT / "imc_sim" / "device" / "_global_random.py"
+
+
+@pytest.mark.parametrize("path", [p for p in SOURCES if p != FENCE], ids=short)
 def test_no_global_random_state(path: Path) -> None:
     text = path.read_text(encoding="utf-8")
-    assert not re.search(r"np\.random\.(seed|rand|randn|normal|choice|shuffle|permutation|randint)\(", text)
-    assert not re.search(r"^\s*random\.(seed|random|shuffle|choice)\(", text, re.MULTILINE)
+    drawn = r"seed|rand|randn|normal|choice|shuffle|permutation|randint|get_state|set_state"
+    assert not re.search(rf"np\.random\.({drawn})\(", text)
+    assert not re.search(r"^\s*random\.(seed|random|shuffle|choice|setstate)\(", text, re.MULTILINE)
 
 
 @pytest.mark.parametrize("path", [p for p in TEXTS if p.exists()], ids=short)

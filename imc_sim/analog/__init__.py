@@ -1,5 +1,6 @@
 """Torch modules that hold crossbars."""
 
+from imc_sim.analog._engines import check_engine, layer_kinds
 from imc_sim.analog._layers import LAYERS, AnalogConv2d, AnalogLayer, AnalogLinear, Context
 from imc_sim.analog._memory import AssociativeMemory
 from imc_sim.analog._model import AnalogModel, SharedDigital
@@ -13,4 +14,6 @@ __all__ = [
     "AssociativeMemory",
     "Context",
     "SharedDigital",
+    "check_engine",
+    "layer_kinds",
 ]

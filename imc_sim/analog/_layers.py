@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from imc_sim._errors import InputError
 from imc_sim.array import Chip, Crossbar, Encoding
+from imc_sim.config import NATIVE, Engine
 from imc_sim.nn import Conv2d, Linear, ProductLayer
 
 #: Pixels x outputs held at once while a convolution goes through its converters (fits a core's cache).
@@ -20,12 +21,13 @@ _CHUNK = 2**18
 
 @dataclass
 class Context:
-    """What an analog model tells its layers while it runs: which chip, and which read comes first."""
+    """What an analog model tells its layers: who computes; while it runs, which chip, and which read comes first."""
 
     index: int | None = None
     first_read: int = 0
     calibrating: bool = False
     shared: dict[int, tuple[Tensor, Tensor]] = field(default_factory=dict)
+    engine: Engine = NATIVE
 
 
 class AnalogLayer(nn.Module, abc.ABC):

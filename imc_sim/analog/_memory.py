@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from typing import final
+from typing import Any, cast, final
 
 import torch
 import torch.nn.functional as F
@@ -12,6 +12,7 @@ from torch import Tensor
 
 from imc_sim._errors import InputError
 from imc_sim.array import Chip, Crossbar, load_chip
+from imc_sim.config import Engine, as_engine
 from imc_sim.nn import KeyForm, key_form
 
 
@@ -21,14 +22,16 @@ class AssociativeMemory:
 
     Keys and queries are stored and applied in one form: `bipolar` (+-1, threshold 0), `binary` ({0, 1}) or
     `float` (magnitudes on the device's levels). The crossbar's dot product stands for cosine similarity.
+    engine: who computes it, None: the chip's own (see `imc_sim.config.Engine`).
     Source: Karunaratne et al., Nat. Commun. 12:2468 (2021).
     """
 
     def __init__(
         self, chip: Chip | str | os.PathLike[str] | Mapping[str, object], dim: int, chips: int | range = 1,
-        seed: int = 0, form: KeyForm = "bipolar", layer: str = "memory",
+        seed: int = 0, form: KeyForm = "bipolar", layer: str = "memory", engine: Engine | str | None = None,
     ) -> None:  # fmt: skip
         self.chip, self.dim, self.seed, self.layer = load_chip(chip), dim, seed, layer
+        self.engine = self.chip.engine if engine is None else as_engine(engine)
         self.form: KeyForm = form
         self.chips = chips if isinstance(chips, range) else range(chips)
         self._page = 0
@@ -60,6 +63,8 @@ class AssociativeMemory:
 
     def calibrate(self, keys: Tensor, queries: Tensor) -> None:
         """Find the ranges of DAC and converter from keys [n, dim] and queries [batch, dim] on cells without effects."""
+        if not self.engine.native:
+            return  # MemTorch's converters range over what they see
         q = key_form(queries, self.form)
         self.input_limit = float(q.abs().max())
         if not self.chip.converter.ideal:
@@ -94,6 +99,11 @@ class AssociativeMemory:
         return similarity @ self._values.to(similarity.dtype)  # type: ignore[union-attr]
 
     def _programmed(self, keys: Tensor, chips: range, page: int) -> Crossbar:
+        if not self.engine.native:
+            from imc_sim.analog._memtorch_engine import MemTorchCrossbar
+
+            foreign = MemTorchCrossbar.program(keys, self.chip, chips, self.seed, self.layer, page, engine=self.engine)
+            return cast("Any", foreign)
         unit_inputs = self.form == "bipolar"
         return Crossbar.program(keys, self.chip, chips, self.seed, self.layer, page, unit_inputs=unit_inputs)
 

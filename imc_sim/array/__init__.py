@@ -1,6 +1,10 @@
 """What a crossbar does: encodings, placement on tiles, wires, drives, converters, and the chip that states them all."""
 
 from imc_sim.array._chip import Chip, Policy, load_chip
+from imc_sim.array._circuit import column_conductance, effective_conductance, gated_conductance
+from imc_sim.array._circuit_gates import GatedApproximation, GatingError, approximate_gating, gating_error
+from imc_sim.array._circuit_nonlinear import solve_nonlinear
+from imc_sim.array._circuit_solve import Solution, solve_currents
 from imc_sim.array._converter import Converter, Quantiser
 from imc_sim.array._crossbar import Crossbar
 from imc_sim.array._encoding import Contrast, Correction, Encoding, Targets, Term, encodings
@@ -27,12 +31,15 @@ __all__ = [
     "Crossbar",
     "Differential",
     "Encoding",
+    "GatedApproximation",
+    "GatingError",
     "Inputs",
     "Offset",
     "Placement",
     "Policy",
     "Quantiser",
     "Sliced",
+    "Solution",
     "Targets",
     "Term",
     "Tile",
@@ -42,6 +49,13 @@ __all__ = [
     "TnnIV",
     "TnnV",
     "Wires",
+    "approximate_gating",
+    "column_conductance",
+    "effective_conductance",
     "encodings",
+    "gated_conductance",
+    "gating_error",
     "load_chip",
+    "solve_currents",
+    "solve_nonlinear",
 ]

@@ -16,7 +16,7 @@ from imc_sim.array._encodings.multibit import Differential, Sliced
 from imc_sim.array._inputs import Inputs
 from imc_sim.array._placement import Tile
 from imc_sim.array._wires import Wires
-from imc_sim.config import Spec, build, find_content, read_yaml
+from imc_sim.config import NATIVE, Engine, Spec, build, find_content, read_yaml
 from imc_sim.device import Device
 
 Place = Literal["crossbar", "digital", "error"]
@@ -62,6 +62,7 @@ class Chip(Spec):
     inputs: Inputs = Inputs()
     converter: Converter = Converter()
     policy: Policy = Policy()
+    engine: Engine = Field(default=NATIVE, description="who computes what the crossbars give")
 
     @property
     def wired(self) -> bool:

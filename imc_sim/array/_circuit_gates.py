@@ -16,6 +16,7 @@ from imc_sim._errors import InputError
 from imc_sim.array._circuit import gated_conductance, wired_conductance
 from imc_sim.array._circuit_inputs import Array, cells, patterns, tensor
 from imc_sim.array._circuit_solve import Layers, solved
+from imc_sim.array._circuit_threads import one_thread
 from imc_sim.array._wires import Wires
 
 Gating = Literal["all_on", "mean", "tangent"]
@@ -56,6 +57,7 @@ class GatingError:
 
 
 @torch.no_grad()
+@one_thread()
 def approximate_gating(G: Array, wires: Wires, method: Gating = "tangent", density: float = 0.5) -> GatedApproximation:
     """Currents of a 1T1R array G [*, rows, cols] as one affine function of which rows are on.
 
@@ -65,7 +67,7 @@ def approximate_gating(G: Array, wires: Wires, method: Gating = "tangent", densi
     bit lines. `tangent`: in addition, the first order of what one row more or less changes, the other rows being on
     with weight `density`: it needs the same voltage on all rows that are on. What is left is of second order in the
     fluctuation of the bit lines' load. Measured on 128 x 128 cells of BNN_I at 1 ohm with random inputs, error of the
-    column pairs' differences (rms): at 20 uS LRS all_on 4 %, mean 2 %, tangent 0.4 %; at 250 uS 20, 16 and 3 %.
+    column pairs' differences (rms): at 20 uS LRS all_on 4 %, mean 2 %, tangent 0.4 %; at 250 uS 20, 16 and 2 to 3 %.
     `gating_error` measures it for any case.
     """
     g = cells(G, "approximate_gating")
@@ -84,6 +86,7 @@ def approximate_gating(G: Array, wires: Wires, method: Gating = "tangent", densi
 
 
 @torch.no_grad()
+@one_thread()
 def gating_error(
     approximation: GatedApproximation, G: Array, gates: Array, wires: Wires, combine: Array | None = None
 ) -> GatingError:
@@ -115,7 +118,8 @@ def _driven_share(g: Tensor, mean: Wires) -> Tensor:
     parts = []
     for part in flat.split(at_once):
         layers = Layers.of(part.permute(1, 2, 0)[..., None].contiguous(), mean)
-        alone = layers.driven(part.new_ones(part.shape[1], len(part), 1))
-        w, b, _ = solved(layers, alone, None, 1e-8, 1000)
-        parts.append(((w - b.transpose(0, 1)) / alone)[..., 0].permute(2, 1, 0))
+        ones = part.new_ones(part.shape[1], len(part), 1)
+        alone = layers.words.driven(ones, part.shape[2])
+        w, _ = solved(layers, ones, None, 1e-8, 1000)
+        parts.append(((w - layers.bit_nodes(w, None).transpose(0, 1)) / alone)[..., 0].permute(2, 1, 0))
     return torch.cat(parts).reshape(g.shape)

@@ -69,8 +69,10 @@ class _Program:
 
 @functools.cache
 def _program(rows: int, cols: int) -> _Program:
-    """Fewest neighbours first. Nodes: ("w", row, col) on word lines, column -1 the left end; ("b", row, col) on bit
-    lines, row `rows` the lower end. The right and upper ends are nodes of cells: R = ("w", ., cols - 1), T = ("b", 0, .).
+    """Fewest neighbours first.
+
+    Nodes: ("w", row, col) on word lines, column -1 the left end; ("b", row, col) on bit lines, row `rows` the lower
+    end. The right and upper ends are nodes of cells: R = ("w", row, cols - 1), T = ("b", 0, col).
     """
     cells = itertools.product(range(rows), range(cols))
     wires = [frozenset(ends) for i, j in cells for ends in _wires_of_cell(i, j)]

@@ -11,6 +11,7 @@ from torch import Tensor
 from imc_sim._errors import InputError
 from imc_sim.array._circuit_inputs import Array, tensor
 from imc_sim.array._circuit_solve import Layers, Solution, arguments, solution, solved
+from imc_sim.array._circuit_threads import one_thread
 from imc_sim.array._wires import Wires
 
 #: a step is taken as it is while it brings the slope of the energy along it down to this part
@@ -40,6 +41,7 @@ class _Cells:
 
 
 @torch.no_grad()
+@one_thread()
 def solve_nonlinear(
     G: Array,
     V: Array,
@@ -61,8 +63,8 @@ def solve_nonlinear(
     cells = _Cells(g, _steepness(a_per_V, g, v, lead))
     inner = 0.01 * tol
     layers = Layers.of(g, wires)
-    words, bits, _ = solved(layers, layers.driven(v), None, inner, 1000)
-    volts = words.transpose(0, 1) - bits
+    words, _ = solved(layers, v, None, inner, 1000)
+    volts = words.transpose(0, 1) - layers.bit_nodes(words, None)
     excess = cells.current(volts) - g * volts
     count = torch.zeros(volts.shape[2:], dtype=torch.int64, device=g.device)
     residual = _relative(excess, cells.current(volts))
@@ -100,9 +102,8 @@ def _newton_step(cells: _Cells, volts: Tensor, drivers: Tensor, wires: Wires, to
     slope = cells.slope(volts)
     layers = Layers.of(slope, wires)
     source = slope * volts - cells.current(volts)
-    words = layers.driven(drivers) + layers.words.solve(source.transpose(0, 1).contiguous())
-    words, bits, _ = solved(layers, words, -source, tol, 1000)
-    return words.transpose(0, 1) - bits - volts, slope
+    words, _ = solved(layers, drivers, source, tol, 1000)
+    return words.transpose(0, 1) - layers.bit_nodes(words, source) - volts, slope
 
 
 def _along(cells: _Cells, volts: Tensor, excess: Tensor, step: Tensor, slope: Tensor) -> tuple[Tensor, Tensor]:
@@ -112,7 +113,7 @@ def _along(cells: _Cells, volts: Tensor, excess: Tensor, step: Tensor, slope: Te
     the step is then the sum of excess x step over the cells.
     """
     before, downhill = cells.current(volts), _sum(excess * step)
-    t = torch.ones_like(downhill)
+    t, moved, after = torch.ones_like(downhill), volts, excess
     for _ in range(60):
         moved = volts + t * step
         after = (1.0 - t) * excess + (cells.current(moved) - before - t * slope * step)

@@ -1,12 +1,16 @@
 """Currents of a crossbar with wires for given inputs: conjugate gradients, and Newton where cells are not linear.
 
 Nodes of the word lines are w, those of the bit lines b. With the lines' own equations solved exactly (T_w, T_b
-tridiagonal, see `_circuit_lines`), b = T_b^-1 (G w) is eliminated and what is left,
+tridiagonal, see `_circuit_lines`), b = T_b^-1 (G w) is eliminated from
 
-    (T_w - G T_b^-1 G) w = drive,
+    T_w w - G b = drive.
 
-is solved by conjugate gradients preconditioned with T_w^-1. The eigenvalues lie in (0, 1], as squares of those
-of the same method on both layers at once: half the iterations at the same cost.
+With T^-1 = S L^-T L^-1 S and w = S L^-T u what is left is
+
+    (1 - K K^T) u = L^-1 S drive,   K = L_w^-1 (S_w G S_b) L_b^-T,
+
+solved by conjugate gradients. The eigenvalues lie in (0, 1], as squares of those of the same method on both layers
+at once: half the iterations at the same cost.
 """
 
 from __future__ import annotations
@@ -18,9 +22,13 @@ import torch
 from torch import Tensor
 
 from imc_sim._errors import InputError
-from imc_sim.array._circuit_inputs import Array, cells, tensor, vectors
+from imc_sim.array._circuit_inputs import Array, cells, room, tensor, vectors
 from imc_sim.array._circuit_lines import Lines, bit_lines, word_lines
+from imc_sim.array._circuit_threads import one_thread
 from imc_sim.array._wires import Wires
+
+#: a stationary step gains about what the last iteration did; squared, the most by which less was measured
+_LESS = 9.0
 
 
 @final
@@ -57,72 +65,124 @@ class Layers:
         gt = g.transpose(0, 1).contiguous()
         return cls(g, gt, word_lines(gt, wires), bit_lines(g, wires))
 
-    def driven(self, volts: Tensor) -> Tensor:
-        """Word-line nodes for drivers at volts [rows, arrays, vectors], bit lines at 0 V."""
-        return self.words.driven(volts, self.gt.shape[0])
+    def bit_nodes(self, w: Tensor, sources: Tensor | None) -> Tensor:
+        """Bit-line nodes for word-line nodes w; sources as in `solved`."""
+        if self.bits.fixed:
+            return torch.zeros_like(w.transpose(0, 1))
+        into = self.g * w.transpose(0, 1)
+        return self.bits.solve(into if sources is None else into.sub_(sources))
+
+    def collected(self, w: Tensor) -> Tensor:
+        """Currents [cols, arrays, vectors] into the sense nodes for word-line nodes w."""
+        wt = w.transpose(0, 1)
+        into = torch.mul(self.g, wt, out=room(tuple(wt.shape), w))
+        return into.sum(0) if self.bits.fixed else self.bits.last * self.bits.end(into)
 
 
 @torch.no_grad()
+@one_thread()
 def solve_currents(
     G: Array, V: Array, wires: Wires, *, gates: Array | None = None, tol: float = 1e-8, max_iterations: int = 1000
 ) -> Solution:
     """Currents of cells G [*, rows, cols] in S for a few inputs V [*, vectors, rows] in V, all linear.
 
     For arrays too large to pay for M. gates [*, vectors, rows], 1T1R: rows that are on, those with a voltage other
-    than 0 by default. The residual is the error's norm in the energy of the word lines, relative to that of the
-    first correction which the bit lines make; currents are then exact to about `tol` times that correction.
+    than 0 by default. The residual is that of the word lines' equations, in the norm of power and relative to what the
+    cells take with all bit lines at 0 V; as a last correction leaves it by estimate. Measured on circuits of 8 to
+    512 rows that lose 0.1 % to all but 1 % of their current to wires, currents are off by less than `tol`, relative to
+    the largest.
     """
     g, v, lead = arguments(G, V, wires, gates, "solve_currents")
     layers = Layers.of(g, wires)
-    w, b, report = solved(layers, layers.driven(v), None, tol, max_iterations)
-    return solution(layers.bits.collected(b, layers.gt.mul(w).transpose(0, 1)), report, lead)
+    w, report = solved(layers, v, None, tol, max_iterations)
+    return solution(layers.collected(w), report, lead)
+
+
+Report = tuple[Tensor, Tensor, Tensor]
 
 
 def solved(
-    layers: Layers, w: Tensor, source: Tensor | None, tol: float, max_iterations: int
-) -> tuple[Tensor, Tensor, tuple[Tensor, Tensor, Tensor]]:
-    """Nodes w [cols, rows, …] and b [rows, cols, …], and (iterations, residual, converged) [arrays, vectors].
+    layers: Layers, volts: Tensor, sources: Tensor | None, tol: float, max_iterations: int
+) -> tuple[Tensor, Report]:
+    """Word-line nodes w [cols, rows, …], and (iterations, residual, converged) [arrays, vectors].
 
-    w: nodes of the word lines for b = 0; source: currents into the bit lines' nodes, or None. Large arrays are
-    bound by memory: every vector of nodes is passed over as rarely as the method allows, and none is made in the loop.
+    volts: drivers [rows, arrays, vectors]. sources: currents [rows, cols, …] that flow from the bit-line node of a cell
+    to its word-line node besides what its conductance carries, or None.
     """
-    g, gt, bits, words = layers.g, layers.gt, layers.bits, layers.words
-    w = w.clone(memory_format=torch.contiguous_format)
-    work = gt * w
-    b = work.transpose(0, 1).clone(memory_format=torch.contiguous_format)
-    power = torch.mul(work, w, out=work).sum((0, 1))
-    bits.solve(b if source is None else b.add_(source), out=b)
-    r = torch.mul(gt, b.transpose(0, 1))
-    p, tp = words.solve(r), r.clone()
-    scratch = b.view(work.shape)  # b's memory, read in another order: free between uses of b
-    rz = torch.mul(r, p, out=scratch).sum((0, 1))
-    count = torch.zeros_like(rz, dtype=torch.int64)
+    words, nodes = layers.words, layers.gt.shape[0]
+    if not (words.fixed or layers.bits.fixed):
+        return _iterated(layers, volts, sources, tol, max_iterations)
+    if words.fixed or sources is None:
+        w = words.driven(volts, nodes)
+    else:
+        w = words.solve(words.drive(volts, nodes).add_(sources.transpose(0, 1)))
+    none = volts.new_zeros(volts.shape[1:])
+    return w, (none.long(), none, none == 0.0)
+
+
+def _iterated(
+    layers: Layers, volts: Tensor, sources: Tensor | None, tol: float, max_iterations: int
+) -> tuple[Tensor, Report]:
+    """`solved` where both layers have resistance.
+
+    Large arrays are bound by memory: every vector of nodes is passed over as rarely as the method allows, and none is
+    made in the loop.
+    """
+    words, bits, scale_w, scale_b = layers.words, layers.bits, *_scales(layers)
+    g = layers.g * scale_b * scale_w.transpose(0, 1)
+    gt = g.transpose(0, 1).contiguous()
+    u = words.drive(volts, gt.shape[0])
+    if sources is not None:
+        u += sources.transpose(0, 1)
+    u = words.lower(u.mul_(scale_w))
+    work = words.upper(u, room((*gt.shape[:-1], u.shape[-1]), u))
+    b = room((*g.shape[:-1], u.shape[-1]), u)
+    power = torch.mul((layers.gt.sqrt() * scale_w).transpose(0, 1), work.transpose(0, 1), out=b).square_().sum((0, 1))
+    torch.mul(g, work.transpose(0, 1), out=b)
+    if sources is not None:
+        b.sub_(sources * scale_b)
+    bits.upper(bits.lower(b), b)
+    r = words.lower(torch.mul(gt, b.transpose(0, 1), out=room(tuple(work.shape), u)))
+    p = room(tuple(r.shape), u).copy_(r)
+    scratch = b.view(-1)[: p.numel()].view(p.shape)  # b's memory, free between uses of b
+    of_p, of_b, of_work = p.unbind(0), b.unbind(0), work.unbind(0)
+    rr = torch.mul(r, r, out=scratch).sum((0, 1))
+    left, count = rr, torch.zeros_like(rr, dtype=torch.int64)
     for _ in range(max_iterations):
-        running = rz > tol * tol * power
+        running = left > tol * tol * power
         if not bool(running.any()):
             break
         count += running
-        # q is what the matrix makes of p; T_w p is carried along in tp, never formed from differences.
-        torch.mul(g, p.transpose(0, 1), out=b)
-        q = torch.addcmul(tp, gt, bits.solve(b, out=b).transpose(0, 1), value=-1, out=work)
-        step = torch.where(running, rz / torch.mul(p, q, out=scratch).sum((0, 1)), 0.0)
-        w.addcmul_(step, p)
+        torch.mul(g, words.upper(p, work, of_p, of_work).transpose(0, 1), out=b)
+        bits.upper(bits.lower(b, of_b), b, nodes=of_b)
+        q = words.lower(torch.mul(gt, b.transpose(0, 1), out=work), of_work)
+        torch.sub(p, q, out=q)
+        step = torch.where(running, rr / torch.mul(p, q, out=scratch).sum((0, 1)), 0.0)
+        u.addcmul_(step, p)
         r.addcmul_(step, q, value=-1)
-        z = words.solve(r, out=work)
-        rz, last = torch.mul(r, z, out=scratch).sum((0, 1)), rz
-        grow = torch.where(running, rz / last, 0.0)
-        torch.addcmul(z, grow, p, out=p)
-        torch.addcmul(r, grow, tp, out=tp)
-    torch.mul(g, w.transpose(0, 1), out=b)
-    bits.solve(b if source is None else b.add_(source), out=b)
-    residual = (rz / torch.where(power > 0.0, power, 1.0)).clamp_min(0.0).sqrt()
-    return w, b, (count, residual, residual <= tol)
+        rr, last = torch.mul(r, r, out=scratch).sum((0, 1)), rr
+        grow = torch.where(running, rr / last, 0.0)
+        torch.addcmul(r, grow, p, out=p)
+        left = torch.where(running, rr * (_LESS * grow).clamp_max(1.0), left)
+    u.add_(r)  # a stationary step, all but free
+    residual = (left / torch.where(power > 0.0, power, 1.0)).sqrt()
+    return words.upper(u, work).mul_(scale_w), (count, residual, residual <= tol)
+
+
+def _scales(layers: Layers) -> tuple[Tensor, Tensor]:
+    scale_w, scale_b = layers.words.scale, layers.bits.scale
+    if scale_w is None or scale_b is None:
+        raise ValueError("a layer without resistance needs no iteration")
+    return scale_w, scale_b
 
 
 def arguments(
     G: Array, V: Array, wires: Wires, gates: Array | None, where: str
 ) -> tuple[Tensor, Tensor, tuple[int, ...]]:
-    """Cells [rows, cols, arrays, 1 or vectors], emptied in rows that are off; voltages [rows, arrays, vectors]; [*, vectors]."""
+    """Arguments checked and laid out: cells, voltages [rows, arrays, vectors] and the shape [*, vectors].
+
+    Cells are [rows, cols, arrays, 1], or [rows, cols, arrays, vectors] where rows that are off are emptied.
+    """
     g = cells(G, where)
     v = vectors(V, g, where)
     if gates is not None and wires.cells == "passive":

@@ -208,5 +208,7 @@ class Sensing:
             for number in range(len(self._factors)):
                 u = self._converted(self._partial(0, t, self._plane(inputs(rows), number)), 0, t, None, True)
                 low, high = min(low, float(u.min())), max(high, float(u.max()))
+        if low == high:  # one value only: a range from zero to it
+            low, high = min(low, 0.0), max(high, 0.0)
         steps = self.plan.targets.steps
         return low / steps, high / steps

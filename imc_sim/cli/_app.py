@@ -13,12 +13,14 @@ import typer
 
 from imc_sim._errors import ImcSimError
 from imc_sim.cli._data import data_app
+from imc_sim.cli._device import device_app
 from imc_sim.cli._doctor import doctor
 from imc_sim.cli._evaluate import evaluate
 from imc_sim.cli._import import import_
 from imc_sim.cli._list import list_
 from imc_sim.cli._map import map_
 from imc_sim.cli._plot import plot
+from imc_sim.cli._plot_device import plot_device
 from imc_sim.cli._report import report
 from imc_sim.cli._run import run
 from imc_sim.cli._train import train
@@ -60,6 +62,8 @@ app.command("evaluate")(evaluate)
 app.command("map")(map_)
 app.command("import")(import_)
 app.command("list")(list_)
+app.add_typer(device_app, name="device")
+app.command("plot-device")(plot_device)
 app.add_typer(data_app, name="data")
 app.command("doctor")(doctor)
 

@@ -11,7 +11,7 @@ import typer
 
 _PACKAGES = ("imc-sim", "torch", "numpy", "scipy", "pydantic", "safetensors", "matplotlib", "pandas", "scikit-learn")
 _EXTRAS = {
-    "memtorch-cpu": "pip install --no-build-isolation --no-deps memtorch-cpu",
+    "memtorch-cpu": "make memtorch, or see docs/memtorch.md",
     "distributed": "pip install 'imc-sim[dask]'",
     "pyarrow": "pip install 'imc-sim[parquet]'",
 }
@@ -25,6 +25,7 @@ def doctor() -> None:
     for title, lines in (
         ("versions", _versions()),
         ("machine", _machine()),
+        ("engines", _engines()),
         ("data", _data()),
         ("content", _content()),
     ):
@@ -55,6 +56,13 @@ def _machine() -> Iterator[str]:
     yield f"torch threads {torch.get_num_threads()}"
     cuda = torch.cuda.is_available()
     yield f"CUDA device: {torch.cuda.get_device_name(0) if cuda else 'none'}"
+
+
+def _engines() -> Iterator[str]:
+    from imc_sim.device._memtorch import why_not
+
+    yield "native: works"
+    yield f"memtorch: {why_not() or 'works'}"
 
 
 def _data() -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""`imc-sim plot-device`: how a cell switches."""
+"""`imc-sim plot-device`: the cells of a chip, and how a cell switches."""
 
 from __future__ import annotations
 
@@ -10,18 +10,42 @@ import typer
 
 def plot_device(
     device: Annotated[
-        str, typer.Argument(help="A switching model: vteam, stanford_pku, linear_ion_drift, data_driven.")
+        str,
+        typer.Argument(
+            metavar="CHIP",
+            help="A chip (name or file), or a switching model: vteam, stanford_pku, linear_ion_drift, data_driven.",
+        ),
     ],
     out: Annotated[Path, typer.Option(help="Folder to write to.")] = Path("results/devices"),
-    amplitude: Annotated[float | None, typer.Option(help="Amplitude of the sweep in V.", min=0.0)] = None,
-    period: Annotated[float | None, typer.Option(help="Period of the sweep in s.", min=0.0)] = None,
+    amplitude: Annotated[float | None, typer.Option(help="Amplitude of the switching sweep in V.", min=0.0)] = None,
+    period: Annotated[float | None, typer.Option(help="Period of the switching sweep in s.", min=0.0)] = None,
 ) -> None:
-    """Draw how a cell switches: its I-V loop, and its conductance against pulses.
+    """Draw a chip's cells: I-V, spread, switching.
 
-    Prints the files written: PNG, SVG and the figure's data as CSV.
+    Current against the read voltage, and the spread of each level over 2,000 cells. Cells programmed by pulses, and
+    the switching models by name, also show their I-V loop under a triangular sweep and their conductance against
+    pulses. Prints the files written: PNG, SVG and each figure's data as CSV.
     """
-    from imc_sim.device._pulses import switching_model
+    from imc_sim._errors import InputError
+    from imc_sim.array import load_chip
+    from imc_sim.device import PulsedProgramming, switching_model, switching_names
+    from imc_sim.plotting._cells import draw_cells
     from imc_sim.plotting._device import draw_device
 
-    for path in draw_device(switching_model(device), out / device, amplitude, period):
+    written: list[Path] = []
+    if device in switching_names():
+        name, model = device, switching_model(device)
+    else:
+        chip = load_chip(device)
+        name, programming = Path(device).stem, chip.device.programming
+        model = programming.cell if isinstance(programming, PulsedProgramming) else None
+        if model is None and (amplitude is not None or period is not None):
+            allowed = "a chip with programming.kind: pulses, or a switching model"
+            raise InputError(
+                "--amplitude or --period", f"chip {name!r} without a model of switching", allowed, "Leave it out."
+            )
+        written += draw_cells(chip.device, out / f"{name}_cells")
+    if model is not None:
+        written += draw_device(model, out / f"{name}_switching", amplitude, period)
+    for path in written:
         print(path)

@@ -1,18 +1,22 @@
 """Specifications, strict YAML, canonical hashes and the look-up of shipped content."""
 
 from imc_sim.config._content import content_names, find_content, search_folders
+from imc_sim.config._engine import NATIVE, Engine, as_engine
 from imc_sim.config._spec import Spec, build, canonical_json, digest, set_path
 from imc_sim.config._units import ElectronVolt, Hertz, Kelvin, Seconds, Siemens, Volt
 from imc_sim.config._yaml import parse_setting, parse_yaml, read_yaml, write_yaml
 
 __all__ = [
+    "NATIVE",
     "ElectronVolt",
+    "Engine",
     "Hertz",
     "Kelvin",
     "Seconds",
     "Siemens",
     "Spec",
     "Volt",
+    "as_engine",
     "build",
     "canonical_json",
     "content_names",

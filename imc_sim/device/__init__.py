@@ -1,40 +1,60 @@
 """What one cell does: levels, programming, faults, time and reading."""
 
 from imc_sim.device._correlated import Correlated
+from imc_sim.device._data_driven import DataDriven
 from imc_sim.device._device import Device, look_up
 from imc_sim.device._disturb import ArrayRefresh, CellRefresh, NoRefresh, ReadDisturb, Wear
 from imc_sim.device._drift import Drift
 from imc_sim.device._faults import Faults
+from imc_sim.device._linear_ion_drift import LinearIonDrift
 from imc_sim.device._programming import PolynomialSpread, Programming, RelativeSpread
+from imc_sim.device._pulsed import PulsedProgramming
+from imc_sim.device._pulses import PulseScheme, program_and_verify, switching_model, switching_names
 from imc_sim.device._read import Flicker, Read, Telegraph
 from imc_sim.device._relaxation import LogRelaxation, MeasuredRelaxation, Relaxation
+from imc_sim.device._sample import read_currents, sample_cells
+from imc_sim.device._stanford_pku import StanfordPKU
 from imc_sim.device._state_law import StatePiece
+from imc_sim.device._switching import Switching
 from imc_sim.device._time import Retention, Time
+from imc_sim.device._vteam import VTEAM
 from imc_sim.device._write_verify import Verification, WriteVerify
 
 __all__ = [
+    "VTEAM",
     "ArrayRefresh",
     "CellRefresh",
     "Correlated",
+    "DataDriven",
     "Device",
     "Drift",
     "Faults",
     "Flicker",
+    "LinearIonDrift",
     "LogRelaxation",
     "MeasuredRelaxation",
     "NoRefresh",
     "PolynomialSpread",
     "Programming",
+    "PulseScheme",
+    "PulsedProgramming",
     "Read",
     "ReadDisturb",
     "RelativeSpread",
     "Relaxation",
     "Retention",
+    "StanfordPKU",
     "StatePiece",
+    "Switching",
     "Telegraph",
     "Time",
     "Verification",
     "Wear",
     "WriteVerify",
     "look_up",
+    "program_and_verify",
+    "read_currents",
+    "sample_cells",
+    "switching_model",
+    "switching_names",
 ]

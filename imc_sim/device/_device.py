@@ -17,7 +17,8 @@ from imc_sim.device._correlated import Correlated
 from imc_sim.device._disturb import ReadDisturb, Wear
 from imc_sim.device._faults import Faults
 from imc_sim.device._levels import Spacing, even, nearest, positions, subset
-from imc_sim.device._programming import AnyProgramming, Programming, RelativeSpread
+from imc_sim.device._programming import Programming, RelativeSpread
+from imc_sim.device._pulsed import AnyProgramming, PulsedProgramming
 from imc_sim.device._read import Read
 from imc_sim.device._time import Time
 from imc_sim.device._write_verify import Verification, WriteVerify
@@ -66,6 +67,18 @@ class Device(Spec):
                 raise ValueError("a table_S that rises")
         elif self.spacing == "resistance" and self.g_hrs_S == 0.0:
             raise ValueError("g_hrs_S above 0 S where levels are equally spaced in resistance")
+        return self
+
+    @model_validator(mode="after")
+    def _reachable(self) -> Self:
+        """Pulses reach what the switching model can be, and verify by themselves."""
+        if not isinstance(self.programming, PulsedProgramming):
+            return self
+        low, high = self.programming.cell.range_S
+        if self.g_hrs_S < low * (1 - 1e-9) or self.g_lrs_S > high * (1 + 1e-9):
+            raise ValueError(f"g_hrs_S and g_lrs_S from {low:g} S to {high:g} S, which the switching model can be")
+        if self.verify.on:
+            raise ValueError("verify left out where programming.kind is 'pulses', which has a tolerance of its own")
         return self
 
     # -- levels ----------------------------------------------------------------------------------------
@@ -133,7 +146,10 @@ class Device(Spec):
         return look_up(self.table(steps), indices).to(target.dtype)
 
     def verification(self, steps: int) -> Verification:
-        """What write-verify does to each of the steps + 1 levels: acceptance, convergence, mean pulses."""
+        """What write-verify does to each of the steps + 1 levels: acceptance, convergence, mean pulses.
+
+        Of the law `programming`; cells programmed by pulses of a switching model are counted by `pulses`.
+        """
         law = functools.partial(_apply, self.programming, self.floor, self.window_S)
         return self.verify.statistics(law, self.positions(steps), self.floor, self.window_S)
 
@@ -142,6 +158,12 @@ class Device(Spec):
 
         A cell that a fault keeps out of tolerance takes all of them.
         """
+        if isinstance(self.programming, PulsedProgramming):
+            found = self.draw(levels, steps, seed, layer, chip, page)
+            key = (self.programming, tuple(self.positions(steps).tolist()), self.floor, self.window_S)
+            table = _pulse_counts(*key)  # type: ignore[arg-type]  # hashable
+            counts = look_up(table, (levels.to(torch.int32) << 16) + (found & 0xFFFF))
+            return torch.where(found >> 16 == levels, counts, self.programming.most)
         if not self.verify.on:
             return torch.ones_like(levels, dtype=torch.int64)
         g = look_up(self.table(steps), self.draw(levels, steps, seed, layer, chip, page))
@@ -241,6 +263,17 @@ def _table(
     elif verify.on:
         table = law(target[:, None], verify.normals(law, target, floor, window_S))
     else:
-        normal = torch.from_numpy(normal_quantiles().astype(np.float64))
-        table = law(target[:, None], normal[None].expand(len(levels), -1))
+        table = law(target[:, None], _normals(len(levels)))
     return table if faults is None else torch.cat([table, faults.rows(floor, window_S)])
+
+
+@functools.lru_cache(maxsize=8)
+def _pulse_counts(programming: PulsedProgramming, levels: tuple[float, ...], floor: float, window_S: float) -> Tensor:
+    """[levels, 65536]: pulses of the cells that the table of programmed conductances holds."""
+    target = torch.tensor(levels, dtype=torch.float64)
+    return programming.outcome(target[:, None], _normals(len(levels)), floor, window_S).pulses
+
+
+def _normals(levels: int) -> Tensor:
+    """[levels, 65536]: mid-point quantiles of the standard normal law."""
+    return torch.from_numpy(normal_quantiles().astype(np.float64))[None].expand(levels, -1)

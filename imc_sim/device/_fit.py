@@ -14,7 +14,7 @@ from imc_sim._rng import Stream
 from imc_sim.config import build
 from imc_sim.device._device import Device
 from imc_sim.device._measurements import Samples
-from imc_sim.device._programming import Law, RelativeSpread
+from imc_sim.device._programming import Law, PolynomialSpread, RelativeSpread
 
 #: Samples drawn from the fitted law to judge its distance from the data, and their largest size.
 _DRAWN, _LARGEST = 999, 1000
@@ -73,9 +73,9 @@ class DeviceFit:
         """A chip with this device, as a file in device_configs/ holds it."""
         low, high = self.states[0].conductance_S[0] * 1e6, self.states[-1].conductance_S[-1] * 1e6
         validity = (
-            f"Measured conductances of {low:.4g} to {high:.4g} uS. {'; '.join(s.summary for s in self.states)}. Levels and "
-            "their spread as measured, and nothing else: faults, time, read noise and wires are those of an ideal cell "
-            "until they are set."
+            f"Measured conductances of {low:.4g} to {high:.4g} uS. {'; '.join(s.summary for s in self.states)}. "
+            "Levels and their spread as measured, and nothing else: faults, time, read noise and wires are those of an "
+            "ideal cell until they are set."
         )
         return {"name": name, "source": f"imc-sim device fit {source}", "validity": validity, "device": self.data}
 
@@ -150,6 +150,8 @@ def _law_of(device: Device, level: int, center: float) -> tuple[Law, float]:
         if level == 0:
             return spread.law_hrs or spread.law, float(spread.sigma_hrs or 0.0)
         return spread.law, spread.sigma
+    if not isinstance(spread, PolynomialSpread):  # pragma: no cover - a fit makes one of the two
+        raise TypeError(type(spread).__name__)
     x = center / spread.g_max_S
     return "gaussian", max(sum(c * x**i for i, c in enumerate(spread.coefficients_S)), 0.0) / center
 

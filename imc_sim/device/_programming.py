@@ -7,7 +7,7 @@ Conductances are handled in units of the window: g = (G - G_HRS) / (G_LRS - G_HR
 from __future__ import annotations
 
 import abc
-from typing import Annotated, Literal, final
+from typing import Literal, final
 
 import torch
 from pydantic import Field
@@ -94,6 +94,3 @@ class PolynomialSpread(Programming):
 
 def _gaussian(target: Tensor, std: Tensor, normal: Tensor, floor: float) -> Tensor:
     return torch.addcmul(target, std, normal).clamp_min_(-floor)
-
-
-AnyProgramming = Annotated[RelativeSpread | PolynomialSpread, Field(discriminator="kind")]

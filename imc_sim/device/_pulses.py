@@ -76,11 +76,13 @@ def program_and_verify(
     tolerance: float,
     scheme: PulseScheme | None = None,
     state: Tensor | None = None,
+    speed: Tensor | float = 1.0,
 ) -> Programmed:
     """Drive every cell to its target conductance; cells that are within tolerance get no further pulse.
 
     target_g_S: [*]; tolerance: relative to the target, |G - target| <= tolerance * target; scheme None: that of
-    the model's typical drive; state [*]: where the cells start (None: fresh cells). Reads are ideal.
+    the model's typical drive; state [*]: where the cells start (None: fresh cells); speed: how many times faster
+    than the model each cell switches, [*] or one for all. Reads are ideal.
     """
     scheme = PulseScheme.of(model.typical) if scheme is None else scheme
     low, high = model.range_S
@@ -89,31 +91,45 @@ def program_and_verify(
         step = "Clip the targets, or widen the tolerance."
         raise InputError(f"program_and_verify with {type(model).__name__}", got, f"{low:g} S to {high:g} S", step)
     state = model.initial(target_g_S.shape) if state is None else state.expand(target_g_S.shape)
-    width = torch.full_like(state, scheme.width_s)
-    pulses, row = torch.zeros_like(state, dtype=torch.int64), torch.zeros_like(state)
-    was_below = model.conductance(state) < target_g_S
+    width = torch.full_like(state, scheme.width_s) * speed  # d state / dt = speed x rate is time run faster
+    cells = _Cells(model, *(t.flatten().clone() for t in (target_g_S, state, width)))
+    pulses = torch.zeros_like(cells.state, dtype=torch.int64)
     for _ in range(scheme.max_pulses):
-        g = model.conductance(state)
-        active = (g - target_g_S).abs() > tolerance * target_g_S
-        if not bool(active.any()):
+        todo = cells.missing(tolerance)
+        if not todo.numel():
             break
-        below = g < target_g_S
-        turned = below != was_below
-        width = torch.where(turned & active, width * scheme.shrink, width)
+        cells.pulse(scheme, todo)
+        pulses[todo] += 1
+    shape, g = target_g_S.shape, model.conductance(cells.state)
+    within = (g - cells.target).abs() <= tolerance * cells.target
+    return Programmed(cells.state.view(shape), g.view(shape), pulses.view(shape), within.view(shape))
+
+
+class _Cells:
+    """Cells under way, flat: targets in S, states, the width of the next pulse, pulses in this direction so far."""
+
+    def __init__(self, model: Switching, target: Tensor, state: Tensor, width: Tensor) -> None:
+        self.model, self.target, self.state, self.width = model, target, state, width
+        self.row = torch.zeros_like(state)
+        self.was_below = model.conductance(state) < target
+
+    def missing(self, tolerance: float) -> Tensor:
+        """Indices of the cells that are not within tolerance: what is done costs nothing more."""
+        off = (self.model.conductance(self.state) - self.target).abs()
+        return (off > tolerance * self.target).nonzero()[:, 0]
+
+    def pulse(self, scheme: PulseScheme, todo: Tensor) -> None:
+        """One pulse towards the target for each of these cells."""
+        state, width, row = self.state[todo], self.width[todo], self.row[todo]
+        below = self.model.conductance(state) < self.target[todo]
+        turned = below != self.was_below[todo]
+        width = torch.where(turned, width * scheme.shrink, width)
         row = torch.where(turned, 0.0, row)
-        state = torch.where(active, _pulse(model, scheme, state, below, row, width), state)
-        pulses, row, was_below = pulses + active, row + 1.0, below
-    g = model.conductance(state)
-    return Programmed(state, g, pulses, (g - target_g_S).abs() <= tolerance * target_g_S)
-
-
-def _pulse(model: Switching, scheme: PulseScheme, state: Tensor, below: Tensor, row: Tensor, width: Tensor) -> Tensor:
-    """State after one pulse per cell; `row`: pulses that the cell already got in this direction."""
-    first = torch.where(below, scheme.set_V, scheme.reset_V).to(state.dtype)
-    v = first + torch.sign(first) * scheme.step_V * row
-    for _ in range(scheme.steps):
-        state = model.step(state, v, width / scheme.steps)
-    return state
+        first = torch.where(below, scheme.set_V, scheme.reset_V).to(state.dtype)
+        v = first + torch.sign(first) * scheme.step_V * row
+        for _ in range(scheme.steps):
+            state = self.model.step(state, v, width / scheme.steps)
+        self.state[todo], self.width[todo], self.row[todo], self.was_below[todo] = state, width, row + 1.0, below
 
 
 class Sweep(NamedTuple):

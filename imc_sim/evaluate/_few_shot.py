@@ -16,6 +16,7 @@ from imc_sim._errors import InputError
 from imc_sim._stats import mean_interval
 from imc_sim.analog import AnalogModel, AssociativeMemory
 from imc_sim.array import Chip
+from imc_sim.config import Engine
 from imc_sim.data import EpisodeShape, gather_images, load_pool, sample_episodes, unique_images
 from imc_sim.evaluate._tasks import FewShotTask
 from imc_sim.nn import cosine, dot, inference_logits, key_form
@@ -104,14 +105,15 @@ def digital_read_out(features: Tensor, task: FewShotTask, data: FewShotData) -> 
 
 @torch.no_grad()
 def crossbar_read_out(
-    features: Tensor, task: FewShotTask, data: FewShotData, chip: Chip, chips: range, seed: int
-) -> list[Accuracy]:
+    features: Tensor, task: FewShotTask, data: FewShotData, chip: Chip, chips: range, seed: int,
+    engine: Engine | str | None = None,
+) -> list[Accuracy]:  # fmt: skip
     """Accuracy per chip with keys on crossbars; features [u, dim], or [chip, u, dim] from an analog network.
 
     Each episode writes its keys anew, so each draws a programming spread of its own.
     """
     check_read_out(task, chip)
-    memory = AssociativeMemory(chip, features.shape[-1], chips, seed, form=task.keys)
+    memory = AssociativeMemory(chip, features.shape[-1], chips, seed, form=task.keys, engine=engine)
     labels = _labels(task.way, task.shot)
     formed = key_form(features, task.keys)
     if chip.calibrates:
@@ -138,11 +140,11 @@ def check_read_out(task: FewShotTask, chip: Chip) -> None:
 
 def chip_accuracy(
     model: nn.Module | AnalogModel, features: Tensor, task: FewShotTask, data: FewShotData, chip: Chip, chips: range,
-    seed: int,
+    seed: int, engine: Engine | str | None = None,
 ) -> list[Accuracy]:  # fmt: skip
     """Accuracy per chip for features already computed by `model`, with the memory where the policy puts it."""
     if chip.policy.place("memory", "memory") == "crossbar":
-        return crossbar_read_out(features, task, data, chip, chips, seed)
+        return crossbar_read_out(features, task, data, chip, chips, seed, engine)
     each = features if isinstance(model, AnalogModel) else features[None].expand(len(chips), -1, -1)
     return [digital_read_out(f, task, data) for f in each]
 

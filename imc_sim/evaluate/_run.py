@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, final
 
 from imc_sim._errors import InputError
-from imc_sim.config import canonical_json, find_content, read_yaml
+from imc_sim.config import Engine, as_engine, canonical_json, find_content, read_yaml
 from imc_sim.evaluate._tasks import FewShotTask, build_task
 
 if TYPE_CHECKING:
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 #: chips whose features are held at once
 _CHIPS = 8
+
+EngineLike = Engine | str | dict[str, Any]
 
 
 @final
@@ -45,11 +47,13 @@ class ChipResult:
 
 
 def evaluate_chips(
-    model: str, chip: dict[str, Any] | None, task: dict[str, Any], chips: Sequence[int], seed: int
-) -> list[ChipResult]:
+    model: str, chip: dict[str, Any] | None, task: dict[str, Any], chips: Sequence[int], seed: int,
+    engine: EngineLike | None = None,
+) -> list[ChipResult]:  # fmt: skip
     """Accuracy of `model` on each of these chip numbers, in their order; chip None: the digital baseline.
 
-    A chip's result depends on its number and the seed, not on which others are asked for.
+    A chip's result depends on its number and the seed, not on which others are asked for. engine: who computes the
+    products of crossbars; None: the chip's own.
     """
     started = time.perf_counter()
     spec = build_task(task, "task")
@@ -58,7 +62,7 @@ def evaluate_chips(
     else:
         accuracies, numbers, ranges = [], list(chips), {}
         for run in _runs(numbers, _CHIPS):
-            found, ranges = _on_chips(model, chip, spec, run, seed)
+            found, ranges = _on_chips(model, chip, spec, run, seed, None if engine is None else as_engine(engine))
             accuracies += found
     each = (time.perf_counter() - started) / max(1, len(numbers))
     return [ChipResult(n, a.correct, a.total, each, ranges) for n, a in zip(numbers, accuracies, strict=True)]
@@ -90,12 +94,15 @@ def batch_chips(model: str, chip: dict[str, Any], memory_limit_bytes: int) -> in
     return max(1, memory_limit_bytes // max(1, bytes_per_chip(_model(model), load_chip(chip))))
 
 
-def check_mapping(model: str, chip: dict[str, Any]) -> None:
+def check_mapping(model: str, chip: dict[str, Any], engine: EngineLike | None = None) -> None:
     """Raise what mapping this model onto this chip would raise, before anything long starts."""
+    from imc_sim.analog import check_engine
     from imc_sim.array import load_chip
     from imc_sim.mapping import map_model
 
-    map_model(_model(model), load_chip(chip).without_effects())
+    spec = load_chip(chip)
+    quiet = map_model(_model(model), spec.without_effects(), engine="native")
+    check_engine(spec.engine if engine is None else as_engine(engine), spec, quiet.analog_layers.values())
 
 
 def check_task(task: dict[str, Any], chip: dict[str, Any] | None = None) -> None:
@@ -121,7 +128,7 @@ def _runs(numbers: list[int], longest: int) -> list[range]:
 
 
 def _on_chips(
-    model: str, chip: dict[str, Any], task: FewShotTask, chips: range, seed: int
+    model: str, chip: dict[str, Any], task: FewShotTask, chips: range, seed: int, engine: Engine | None
 ) -> tuple[list[Accuracy], dict[str, tuple[float, float]]]:
     """Accuracy per chip, and the calibrated ranges of its layers."""
     from imc_sim.array import load_chip
@@ -129,13 +136,13 @@ def _on_chips(
     from imc_sim.mapping import map_model
 
     spec, data, network = load_chip(chip), _data(_data_key(task)), _model(model)
-    analog = map_model(network, spec, chips, seed)
+    analog = map_model(network, spec, chips, seed, engine=engine)
     if not analog.analog_layers:
         features = _digital_features(model, _feature_key(task))
-        return chip_accuracy(network, features, task, data, spec, chips, seed), {}
+        return chip_accuracy(network, features, task, data, spec, chips, seed, engine), {}
     ranges = analog.calibrate(data.images[: task.batch]) if spec.calibrates else {}
     features = features_of(analog, data, task.batch)
-    return chip_accuracy(analog, features, task, data, spec, chips, seed), ranges
+    return chip_accuracy(analog, features, task, data, spec, chips, seed, engine), ranges
 
 
 def _data_key(task: FewShotTask) -> str:

@@ -9,8 +9,9 @@ from collections.abc import Mapping
 from torch import nn
 
 from imc_sim._errors import InputError
-from imc_sim.analog import LAYERS, AnalogLayer, AnalogModel, Context, SharedDigital
+from imc_sim.analog import AnalogLayer, AnalogModel, Context, SharedDigital, layer_kinds
 from imc_sim.array import Chip, load_chip
+from imc_sim.config import Engine, as_engine
 from imc_sim.mapping._report import LayerRow, MappingReport
 from imc_sim.nn import ProductLayer
 
@@ -20,18 +21,19 @@ _WEIGHTED = (nn.Linear, nn.modules.conv._ConvNd, nn.modules.rnn.RNNBase, nn.Embe
 
 def map_model(
     model: nn.Module, chip: Chip | str | os.PathLike[str] | Mapping[str, object], chips: int | range = 1,
-    seed: int = 0, memory_limit_bytes: int = 2 * 10**9,
+    seed: int = 0, memory_limit_bytes: int = 2 * 10**9, engine: Engine | str | None = None,
 ) -> AnalogModel:  # fmt: skip
     """The network of `model` with its product layers on crossbars, as the chip's policy says.
 
-    chips: a count, or a range of chip numbers. The model itself is left as it is. Raises InputError for a
-    layer that the policy gives no place, and for weights in modules that no crossbar layer can take.
+    chips: a count, or a range of chip numbers. engine: who computes the products of crossbars, this package or
+    MemTorch (see `imc_sim.config.Engine`); None: the chip's own. The model itself is left as it is. Raises
+    InputError for a layer that the policy gives no place, and for weights in modules that no crossbar layer can take.
     """
     chip = load_chip(chip)
     numbers = chips if isinstance(chips, range) else range(chips)
     if len(numbers) < 1:
         raise InputError("map_model, chips", len(numbers), "1 or more", "Ask for at least one chip.")
-    network, context = copy.deepcopy(model).eval(), Context()
+    network, context = copy.deepcopy(model).eval(), Context(engine=chip.engine if engine is None else as_engine(engine))
     _refuse_unmappable(network, chip)
     block = _block(len(numbers), memory_limit_bytes, _layer_bytes(model, chip))
     analog: dict[str, AnalogLayer] = {}
@@ -71,7 +73,7 @@ def _place(
     if chip.policy.place(name, _KIND[layer.policy]) == "digital":
         return SharedDigital(layer, context)
     encoding = chip.encoding if layer.policy == "xnor" else chip.encoding_multibit
-    return LAYERS[type(layer)](layer, chip, encoding, chips, seed, name, context)
+    return layer_kinds(context.engine)[type(layer)](layer, chip, encoding, chips, seed, name, context)
 
 
 def _replace(network: nn.Module, name: str, module: nn.Module) -> None:

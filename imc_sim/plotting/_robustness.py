@@ -28,7 +28,7 @@ _STATISTICS = ["chips", "median", "p05", "p95", "digital"]
 def robustness_data(results: Results) -> DataFrame:
     """The figure's own table: series, x, chips, median, p05, p95, digital (accuracies in %).
 
-    The first axis is x, in its unit; further axes become part of the series' name. attrs: x_label, chance.
+    The first axis is x, in its unit; further axes become part of the series' name. attrs: x_label, chance, spaced.
     """
     first, *others = results.study["axes"]
     table = results.table
@@ -41,7 +41,11 @@ def robustness_data(results: Results) -> DataFrame:
     ]
     data = DataFrame(rows, columns=["series", "x", *_STATISTICS])
     unit = f" ({first['unit']})" if first["unit"] else ""
-    data.attrs = {"x_label": (first["label"] or first["path"]) + unit, "chance": 100 / results.study["task"]["way"]}
+    data.attrs = {
+        "x_label": (first["label"] or first["path"]) + unit,
+        "chance": 100 / results.study["task"]["way"],
+        "spaced": first.get("spaced", "linear"),
+    }
     return data
 
 
@@ -65,7 +69,11 @@ def plot_robustness(ax: Axes, data: DataFrame) -> None:
     ax.set_ylabel("accuracy (%)")
     highest = float(np.nanmax(np.asarray(data[["p95", "digital"]], dtype=float)))
     ax.set_ylim(low, 100 if highest < 100 else 101)  # a line at 100 % must not be cut in half
-    ax.xaxis.set_major_locator(MaxNLocator(6))
+    if data.attrs["spaced"] == "log":
+        ax.set_xscale("log")
+    else:
+        whole = bool((data["x"].to_numpy(float) % 1.0 == 0.0).all())  # no tick at 4.5 bits
+        ax.xaxis.set_major_locator(MaxNLocator(7, integer=whole))
     ax.margins(x=0.02)
     _legend(ax, data, bool(drawn))
 

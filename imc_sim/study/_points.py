@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Any, final
 
 from imc_sim._errors import InputError, nearest
-from imc_sim.config import digest, set_path
-from imc_sim.study._spec import ROOTS, Study
+from imc_sim.config import NATIVE, Engine, as_engine, digest, set_path
+from imc_sim.study._spec import ROOTS, Axis, Case, Study
 
 SCHEMA = 1
 
@@ -19,7 +19,8 @@ SCHEMA = 1
 class Point:
     """One place of the grid, resolved: nothing in it refers to a file but the model's name.
 
-    weights: SHA-256 of the model's weights. chip: every setting, or None for the digital baseline.
+    weights: SHA-256 of the model's weights. chip: every setting, or None for the digital baseline, which no engine
+    computes.
     """
 
     case: str
@@ -29,13 +30,18 @@ class Point:
     chip: dict[str, Any] | None
     task: dict[str, Any]
     seed: int
+    engine: Engine = NATIVE
 
     @functools.cached_property
     def content(self) -> dict[str, Any]:
-        """All that affects a result but the number of the chip. Prose about the chip does not."""
-        prose = {"name", "source", "validity"}
+        """All that affects a result but the number of the chip. Prose about the chip does not.
+
+        The engine is the point's own, and in the content where it is not the native one.
+        """
+        prose = {"name", "source", "validity", "engine"}
         chip = None if self.chip is None else {k: v for k, v in self.chip.items() if k not in prose}
-        return {"schema": SCHEMA, "weights": self.weights, "chip": chip, "task": self.task, "seed": self.seed}
+        data = {"schema": SCHEMA, "weights": self.weights, "chip": chip, "task": self.task, "seed": self.seed}
+        return data if self.engine.native else data | {"engine": self.engine.to_dict()}
 
     @functools.cached_property
     def id(self) -> str:
@@ -62,22 +68,25 @@ class Trial:
 
 def points_of(study: Study) -> list[Point]:
     """All points, case by case, axes crossed in order; raises InputError for the first that is not valid."""
-    grids = [[(axis.path, value) for value in axis.values] for axis in study.axes]
-    return [
-        _point(study, case.name, case.set, coordinates)
-        for case in study.cases
-        for coordinates in itertools.product(*grids)
-    ]
+    grids = [[(axis, value) for value in axis.values] for axis in study.axes]
+    return [_point(study, case, coordinates) for case in study.cases for coordinates in itertools.product(*grids)]
 
 
-def _point(study: Study, case: str, changes: dict[str, Any], coordinates: tuple[tuple[str, Any], ...]) -> Point:
-    where = f"study {study.name!r}, case {case!r}"
+def _point(study: Study, case: Case, coordinates: tuple[tuple[Axis, Any], ...]) -> Point:
+    where = f"study {study.name!r}, case {case.name!r}"
+    paths = [axis.paths for axis, _ in coordinates]
+    paths[0] = case.sweep or paths[0]
+    swept = [(path, value) for group, (_, value) in zip(paths, coordinates, strict=True) for path in group]
     settings: dict[str, Any] = {"model": study.model, "chip": study.chip, "task": dict(study.task)}
-    for path, value in [*changes.items(), *coordinates]:
+    settings["engine"] = None if study.engine is None else study.engine.to_dict()
+    for path, value in [*case.set.items(), *swept]:
         _apply(settings, path, value, where)
+    chip = _chip(settings["chip"], where)
+    engine = chip["engine"] if settings["engine"] is None else settings["engine"]
     return Point(
-        case, coordinates, settings["model"], _weights(settings["model"]), _chip(settings["chip"], where),
-        _task(settings["task"], where), study.seed,
+        case.name, tuple((axis.path, value) for axis, value in coordinates), settings["model"],
+        _weights(settings["model"]), chip, _task(settings["task"], where), study.seed,
+        as_engine(engine, f"{where}, engine"),
     )  # fmt: skip
 
 
@@ -86,9 +95,23 @@ def _apply(settings: dict[str, Any], path: str, value: Any, where: str) -> None:
     if root not in ROOTS:
         step = f"{nearest(root, ROOTS)}Start the path with one of these."
         raise InputError(f"{where}, path {path!r}", repr(root), ", ".join(ROOTS), step)
-    if root == "chip" and path != "chip":
+    if root == "chip" and path != "chip" and not _reaches(settings, path):
         settings["chip"] = _chip(settings["chip"], where)
+    if root == "engine" and path != "engine":
+        own = _chip(settings["chip"], where)["engine"]
+        settings["engine"] = as_engine(settings["engine"] or own, f"{where}, engine").to_dict()
     set_path(settings, path, value, where)
+
+
+def _reaches(settings: dict[str, Any], path: str) -> bool:
+    """The mapping that holds the path's leaf is there. Else the chip is completed, which checks it as it stands;
+
+    values that go together only with others set after them are thus not refused half-way.
+    """
+    node: Any = settings
+    for part in path.split(".")[:-1]:
+        node = node.get(part) if isinstance(node, dict) else None
+    return isinstance(node, dict)
 
 
 def _chip(chip: Any, where: str) -> dict[str, Any]:

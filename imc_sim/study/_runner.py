@@ -8,13 +8,14 @@ import importlib.metadata
 import platform
 import time
 import traceback
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, final
 
 from imc_sim._stats import mean_interval
+from imc_sim.config import as_engine
 from imc_sim.evaluate import ChipResult, batch_chips, check_mapping, check_task, evaluate_chips
 from imc_sim.study._executors import Executor, make_executor
 from imc_sim.study._points import Point, Trial, points_of, resolved
@@ -25,7 +26,8 @@ from imc_sim.study._store import ResultStore, Row, check_folder
 #: chips in one call, at most: small enough that progress is seen and little is lost
 _BATCH = 4
 
-Evaluator = Callable[[str, dict[str, Any] | None, dict[str, Any], Sequence[int], int], list[ChipResult]]
+#: (model, chip, task, chip numbers, seed), and `engine` where it is not the native one
+Evaluator = Callable[..., list[ChipResult]]
 
 
 @final
@@ -91,6 +93,11 @@ class _Run:
             return _BATCH
         return min(_BATCH, batch_chips(point.model, point.chip, self.study.memory_limit))
 
+    def _evaluator(self, point: Point) -> Evaluator:
+        if point.chip is None or point.engine == as_engine(point.chip["engine"]):
+            return self.evaluator
+        return functools.partial(self.evaluator, engine=point.engine)
+
     def _rows(self, jobs: list[list[Trial]]) -> Iterator[list[Row]]:
         """Rows of finished jobs, as they finish; never more under way than the engine is wide."""
         waiting = iter(jobs)
@@ -99,7 +106,7 @@ class _Run:
             for job in waiting:
                 p = job[0].point
                 chips = [t.chip for t in job]
-                running[self.executor.submit(self.evaluator, p.model, p.chip, p.task, chips, p.seed)] = job
+                running[self.executor.submit(self._evaluator(p), p.model, p.chip, p.task, chips, p.seed)] = job
                 if len(running) >= self.executor.width:
                     break
             if not running:
@@ -143,9 +150,11 @@ def _check(points: list[Point]) -> None:
     for point in points:
         chip = point.chip or {}
         structure = {k: v for k, v in chip.items() if k != "device"} | {"levels": chip.get("device", {}).get("levels")}
+        if not point.engine.native:
+            structure = {"engine": point.engine, **chip}  # a foreign engine may refuse any setting
         for key, check in (
             (f"{point.task} {chip.get('policy')}", lambda p=point: check_task(p.task, p.chip)),
-            (f"{point.model} {structure}", lambda p=point: p.chip and check_mapping(p.model, p.chip)),
+            (f"{point.model} {structure}", lambda p=point: p.chip and check_mapping(p.model, p.chip, p.engine)),
         ):
             if key not in seen:
                 seen.add(key)

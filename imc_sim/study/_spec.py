@@ -4,43 +4,60 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from typing import Any, Self, final
+from typing import Any, Literal, Self, final
 
 from pydantic import Field, field_validator, model_validator
 
-from imc_sim.config import Spec, build, find_content, parse_setting, read_yaml, set_path
+from imc_sim.config import Engine, Spec, build, find_content, parse_setting, read_yaml, set_path
 
 #: what study.resolved.yaml holds beyond a study
 DERIVED = ("schema", "digest", "weights", "points")
 Scalar = bool | int | float | str
 #: what a path of a case or an axis may start with
-ROOTS = ("model", "chip", "task")
+ROOTS = ("model", "chip", "task", "engine")
 _SIZES = {"KB": 10**3, "MB": 10**6, "GB": 10**9}
 
 
 @final
 class Axis(Spec):
-    """One swept quantity: the dotted path of a value, and how it is shown (value * scale, unit)."""
+    """One swept quantity: the dotted path of a value, and how it is shown (value * scale, unit).
+
+    also: further paths that take the same value, such as the resistances of both wires. spaced: of the figure.
+    """
 
     path: str
+    also: tuple[str, ...] = ()
     values: tuple[Scalar, ...] = Field(min_length=1)
     label: str = ""
     unit: str = ""
     scale: float = 1.0
+    spaced: Literal["linear", "log"] = "linear"
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """All paths that take the value."""
+        return (self.path, *self.also)
 
     @model_validator(mode="after")
     def _distinct(self) -> Self:
         if len(set(map(repr, self.values))) < len(self.values):
             raise ValueError("each value once")
+        if self.spaced == "log" and not all(isinstance(v, int | float) and v * self.scale > 0 for v in self.values):
+            raise ValueError("values above 0 where spaced is 'log'")
         return self
 
 
 @final
 class Case(Spec):
-    """A named variant: values set on top of the study's model, chip and task, in the order given."""
+    """A named variant: values set on top of the study's model, chip and task, in the order given.
+
+    sweep: paths that take the first axis' values here, in place of the axis' own: one axis "share of the cells" may
+    then sweep cells stuck at LRS in one case and at HRS in another.
+    """
 
     name: str
     set: dict[str, Any] = Field(default_factory=dict)
+    sweep: tuple[str, ...] | None = Field(default=None, min_length=1)
 
 
 @final
@@ -74,7 +91,7 @@ class Chips(Spec):
 
 @final
 class Study(Spec):
-    """Everything a study file says. Paths of cases and axes start with model, chip or task."""
+    """Everything a study file says. Paths of cases and axes start with model, chip, task or engine."""
 
     name: str = Field(pattern=r"^[A-Za-z0-9_.-]+$")
     summary: str = ""
@@ -82,6 +99,7 @@ class Study(Spec):
     model: str
     chip: str | dict[str, Any]
     task: dict[str, Any] = Field(default_factory=dict)
+    engine: Engine | None = Field(default=None, description="None: the chip's own")
     cases: tuple[Case, ...] = (Case(name="all"),)
     axes: tuple[Axis, ...] = Field(min_length=1)
     chips: Chips = Chips()
@@ -100,10 +118,12 @@ class Study(Spec):
 
     @model_validator(mode="after")
     def _names(self) -> Self:
-        for what, names in (("case names", [c.name for c in self.cases]), ("axis paths", [a.path for a in self.axes])):
+        swept = [path for axis in self.axes for path in axis.paths]
+        swept += [path for case in self.cases for path in case.sweep or () if path not in swept]
+        for what, names in (("case names", [c.name for c in self.cases]), ("axis paths", swept)):
             if len(set(names)) < len(names):
                 raise ValueError(f"{what} that differ")
-        paths = [*(a.path for a in self.axes), *(p for c in self.cases for p in c.set)]
+        paths = [*swept, *(p for c in self.cases for p in c.set)]
         wrong = next((p for p in paths if p.split(".")[0] not in ROOTS), None)
         if wrong is not None:
             raise ValueError(f"paths that start with {', '.join(ROOTS)} (here {wrong!r})")

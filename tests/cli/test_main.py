@@ -15,7 +15,9 @@ import typer
 from imc_sim._errors import InputError
 from imc_sim.cli import _app, app, main
 
-VERBS = ("run", "plot", "report", "train", "evaluate", "map", "import", "list", "data", "doctor")
+VERBS = (
+    "run", "plot", "report", "train", "evaluate", "map", "import", "list", "device", "plot-device", "data", "doctor",
+)  # fmt: skip
 
 
 def test_help_names_every_verb(run: Callable) -> None:

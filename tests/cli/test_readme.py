@@ -35,7 +35,9 @@ def test_worked_example_from_a_checkpoint_to_a_curve(
     state = {f"module.{name}": tensor for name, tensor in load_model("batmann_5w1s_xnor").state_dict().items()}
     torch.save(state, tmp_path / "my_controller.pth")
     commands = [line for block in blocks(readme, "sh") for line in block.splitlines() if line.startswith("imc-sim")]
-    assert len(commands) == 4
+    assert len(commands) == 7
+    cells = [f"{200 + 3 * (k % 7)},{20 + k % 5}" for k in range(70)]
+    (tmp_path / "my_cells.csv").write_text("\n".join(["LRS (uS),HRS (uS)", *cells]))
     for command in commands:
         extra = {"run": SMALL, "evaluate": ["--episodes", "3"]}
         argv = shlex.split(command)[1:]
@@ -63,7 +65,7 @@ def test_python_example_runs_and_is_short(readme: str, python: Callable) -> None
 
 
 def test_commands_in_the_text_exist(readme: str, run: Callable) -> None:
-    verbs = set(re.findall(r"`imc-sim ([a-z]+)", readme))
+    verbs = set(re.findall(r"`imc-sim ([a-z-]+)", readme))
     assert {"run", "evaluate", "data", "list", "doctor"} <= verbs
     assert all(run(verb, "--help").code == 0 for verb in verbs)
 

@@ -9,10 +9,11 @@ import torch
 from scipy.special import ndtr
 
 from imc_sim import InputError
-from imc_sim._rng import Stream
+from imc_sim._rng import Stream, normal_quantiles
 from imc_sim.array import Crossbar, load_chip
 from imc_sim.config import build, content_names
 from imc_sim.device import (
+    VTEAM,
     Correlated,
     Device,
     Drift,
@@ -20,6 +21,8 @@ from imc_sim.device import (
     Flicker,
     LogRelaxation,
     MeasuredRelaxation,
+    PulsedProgramming,
+    PulseScheme,
     Read,
     ReadDisturb,
     RelativeSpread,
@@ -28,6 +31,7 @@ from imc_sim.device import (
     Telegraph,
     Time,
     WriteVerify,
+    program_and_verify,
 )
 
 N = 400
@@ -87,6 +91,16 @@ def test_fewer_steps_take_the_nearest_levels_and_targets_move_to_them() -> None:
         ({"g_lrs_S": 1e-4, "g_hrs_S": 0.0, "faults": {"stuck_lrs": 0.5, "cell_yield": 0.4}}, "of at most cell_yield"),
         ({"g_lrs_S": 1e-4, "g_hrs_S": 0.0, "time": {"drift": {"nu": [{"coefficients": [1.0]}]}}}, "g_max_S together"),
         ({"g_lrs_S": 1e-4, "g_hrs_S": 0.0, "temperature_K": "hot"}, "300 K"),
+        ({"g_lrs_S": 1e-4, "g_hrs_S": 1e-5, "programming": {"kind": "pulses", "cell": {"kind": "vteam"}}}, "can be"),
+        (
+            {
+                "g_lrs_S": 1e-2,
+                "g_hrs_S": 1e-3,
+                "programming": {"kind": "pulses", "cell": {"kind": "vteam"}},
+                "verify": {"tolerance": 0.1, "max_pulses": 9},
+            },
+            "verify left out",
+        ),
     ],
 )
 def test_what_does_not_go_together_is_refused(data: dict, text: str) -> None:
@@ -162,6 +176,46 @@ def test_pulses_fit_the_cells_that_took_them() -> None:
 
 
 # -- correlated spread -------------------------------------------------------------------------------------
+
+
+PULSED = PulsedProgramming(cell=VTEAM(r_on_ohm=1e4, r_off_ohm=1e5), tolerance=0.03, speed_spread=0.4)
+
+
+def test_pulses_of_a_switching_model_end_within_their_tolerance() -> None:
+    """The table holds what one cell after the other would become: HRS first, then pulses until it is there."""
+    d = Device(g_lrs_S=80e-6, g_hrs_S=20e-6, levels=4, programming=PULSED)
+    table, targets = (d.table(3) + d.floor) * d.window_S, torch.tensor([20e-6, 40e-6, 60e-6, 80e-6])
+    assert bool(((table - targets[:, None]).abs() <= 0.03 * targets[:, None] * (1 + 1e-6)).all())
+    levels = (torch.arange(300) % 4).to(torch.int32)
+    draw, pulses = d.draw(levels, 3, 0, "l", 0), d.pulses(levels, 3, 0, "l", 0)
+    assert bool((pulses[levels == 0] == 0).all())  # cells start in HRS
+    for cell in (1, 2, 3, 150, 299):
+        level, number = int(levels[cell]), int(draw[cell]) & 0xFFFF
+        speed = math.exp(0.4 * float(normal_quantiles()[number]))
+        start = PULSED.cell.from_conductance(torch.tensor([20e-6], dtype=torch.float64))
+        alone = program_and_verify(PULSED.cell, targets[level : level + 1].double(), 0.03, None, start, speed)
+        assert torch.allclose(alone.conductance_S, table[level, number], rtol=1e-12)
+        assert int(alone.pulses) == int(pulses[cell])
+
+
+def test_a_faster_cell_is_one_with_longer_pulses() -> None:
+    start, goal = torch.full((1,), 20e-6, dtype=torch.float64), torch.full((1,), 61e-6, dtype=torch.float64)
+    state = PULSED.cell.from_conductance(start)
+    typical = PulseScheme.of(PULSED.cell.typical)
+    longer = typical.model_copy(update={"width_s": 1.7 * typical.width_s})
+    fast = program_and_verify(PULSED.cell, goal, 0.01, typical, state, speed=1.7).state
+    slow, wide = (program_and_verify(PULSED.cell, goal, 0.01, scheme, state).state for scheme in (typical, longer))
+    assert float((fast / wide - 1).abs()) < 1e-12
+    assert float((fast / slow - 1).abs()) > 1e-4
+
+
+def test_faulty_cells_take_all_pulses() -> None:
+    d = Device(g_lrs_S=80e-6, g_hrs_S=20e-6, programming=PULSED, faults=Faults(stuck_hrs=0.3, cell_yield=0.8))
+    levels = torch.ones(400, dtype=torch.int32)
+    landed = d.draw(levels, 1, 0, "l", 0) >> 16
+    pulses = d.pulses(levels, 1, 0, "l", 0)
+    assert set(landed.tolist()) == {0, 1, 2}
+    assert bool(((pulses == PULSED.most) == (landed != 1)).all())
 
 
 def test_the_chip_term_is_one_factor_for_all_layers() -> None:

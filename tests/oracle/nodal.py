@@ -60,12 +60,58 @@ class Circuit:
 
 def exact_conductance(G: np.ndarray, wires: Wires) -> np.ndarray:
     """M [rows, cols]: the current into each virtual ground for 1 V at one driver after the other."""
-    circuit = Circuit(*G.shape, wires)
+    return exact_currents(G, np.eye(G.shape[0]), wires)
+
+
+def exact_currents(G: np.ndarray, v: np.ndarray, wires: Wires) -> np.ndarray:
+    """Currents [vectors, cols] into the virtual grounds for drivers at v [vectors, rows]."""
+    circuit = Circuit(G.shape[0], G.shape[1], wires)
     matrix = circuit.laplacian(G)
     drivers, grounds, free = circuit.held()
-    current = -matrix[grounds][:, drivers].toarray()
+    current = matrix[grounds][:, drivers] @ -v.T
     if free.size:
         lu = splu(matrix[free][:, free], permc_spec="MMD_AT_PLUS_A", options={"SymmetricMode": True})
-        volts = lu.solve(-matrix[free][:, drivers].toarray())
-        current -= matrix[grounds][:, free] @ volts
+        volts = lu.solve(matrix[free][:, drivers] @ -v.T)
+        current = current - matrix[grounds][:, free] @ volts
     return current.T
+
+
+def gated_currents(G: np.ndarray, v: np.ndarray, gates: np.ndarray, wires: Wires) -> np.ndarray:
+    """Currents [cols] for drivers at v [rows], the cells of rows whose gate is off left out of the circuit."""
+    return exact_currents(G * gates[:, None], v[None], wires)[0]
+
+
+def nonlinear_currents(G: np.ndarray, v: np.ndarray, wires: Wires, a_per_V: float) -> np.ndarray:
+    """Currents [cols] of cells G sinh(a V) / a for drivers at v [rows], by Newton on all node voltages.
+
+    Started with every node at 0 V; every step is halved until the sum of squares of the nodes' currents shrinks.
+    """
+    circuit = Circuit(G.shape[0], G.shape[1], wires)
+    lines = circuit.laplacian(np.zeros_like(G))
+    drivers, _, free = circuit.held()
+    volts = np.zeros(circuit.merged.max() + 1)
+    volts[drivers] = v
+    ends = circuit.merged[circuit.word.ravel()], circuit.merged[circuit.bit.ravel()]
+
+    def leaving(at: np.ndarray) -> np.ndarray:
+        """Current [node] that leaves each node."""
+        cell = G.ravel() * np.sinh(a_per_V * (at[ends[0]] - at[ends[1]])) / a_per_V
+        out = lines @ at
+        np.add.at(out, ends[0], cell)
+        np.add.at(out, ends[1], -cell)
+        return out
+
+    for _ in range(200):
+        left = leaving(volts)[free]
+        slope = np.cosh(a_per_V * (volts[ends[0]] - volts[ends[1]])).reshape(G.shape)
+        step = np.zeros_like(volts)
+        if free.size:
+            step[free] = splu(circuit.laplacian(G * slope)[free][:, free]).solve(-left)
+        part = 1.0
+        while part > 1e-9 and np.sum(leaving(volts + part * step)[free] ** 2) > np.sum(left**2):
+            part *= 0.5
+        volts += part * step
+        if np.abs(step).max() < 1e-15 * np.abs(v).max():
+            break
+    cell = G.ravel() * np.sinh(a_per_V * (volts[ends[0]] - volts[ends[1]])) / a_per_V
+    return cell.reshape(G.shape).sum(0)

@@ -6,9 +6,12 @@ import typer
 from pandas import DataFrame
 from typer.testing import CliRunner
 
+from imc_sim import InputError
+from imc_sim.array import load_chip
 from imc_sim.cli._plot_device import plot_device
 from imc_sim.device._pulses import switching_model, switching_names
 from imc_sim.plotting import new_figure, style
+from imc_sim.plotting._cells import CELLS, cells_data, iv_of_levels
 from imc_sim.plotting._device import draw_device, iv_data, plot_iv, plot_pulses, pulse_data
 
 
@@ -67,7 +70,42 @@ def test_verb_writes_figure_and_tables_twice_the_same(tmp_path) -> None:
     done = CliRunner().invoke(app, ["vteam", "--out", str(tmp_path), "--amplitude", "0.5", "--period", "1e-7"])
     assert done.exit_code == 0, done.output
     written = sorted(path.name for path in tmp_path.iterdir())
-    assert written == ["vteam.png", "vteam.svg", "vteam_iv.csv", "vteam_pulses.csv"]
+    assert written == [f"vteam_switching{end}" for end in (".png", ".svg", "_iv.csv", "_pulses.csv")]
     assert sorted(line.rsplit("/", 1)[-1] for line in done.output.split()) == written
-    again = draw_device(switching_model("vteam"), tmp_path / "again" / "vteam", 0.5, 1e-7)
+    again = draw_device(switching_model("vteam"), tmp_path / "again" / "vteam_switching", 0.5, 1e-7)
     assert all(path.read_bytes() == (tmp_path / path.name).read_bytes() for path in again)
+
+
+def of_level(data: DataFrame, level: int = 1) -> np.ndarray:
+    return np.asarray(data["conductance_S"], dtype=float)[np.asarray(data["level"]) == level]
+
+
+def test_cells_are_those_of_the_device() -> None:
+    chip = load_chip("rram_hfo2_1t1r").replace("device.read.nonlinearity_per_V", 3.0)
+    data = cells_data(chip.device)
+    lrs = of_level(data)
+    assert len(data) == 2 * CELLS
+    assert (np.diff(lrs) >= 0).all()
+    assert lrs.mean() == pytest.approx(225e-6, rel=4 * 0.01214 / CELLS**0.5)  # 4 sigma: a false alarm in 16,000
+    assert lrs.std() == pytest.approx(0.01214 * 225e-6, rel=0.1)
+    iv = iv_of_levels(chip.device, data)
+    last = iv[iv["level"] == 1].iloc[-1]
+    assert last["v_V"] == pytest.approx(0.2)
+    assert last["median_A"] == pytest.approx(0.2 * np.median(lrs), rel=1e-6)  # G is that at the read voltage
+    half = iv[(iv["level"] == 1) & np.isclose(iv["v_V"], 0.1)].iloc[0]
+    assert half["median_A"] / last["median_A"] == pytest.approx(np.sinh(0.3) / np.sinh(0.6), rel=1e-9)
+    noisy = chip.replace("device.read.sigma", 0.2).replace("device.programming.sigma", 0.0)
+    spread = cells_data(noisy.device)
+    assert of_level(spread).std() == pytest.approx(0.2 * 225e-6, rel=0.1)
+
+
+def test_verb_draws_chips_and_refuses_what_they_lack(tmp_path) -> None:
+    app = typer.Typer()
+    app.command()(plot_device)
+    assert CliRunner().invoke(app, ["rram_stanford_pku", "--out", str(tmp_path)]).exit_code == 0
+    ends = [f"_cells{end}" for end in (".png", ".svg", "_iv.csv", "_spread.csv")]
+    ends += [f"_switching{end}" for end in (".png", ".svg", "_iv.csv", "_pulses.csv")]
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(f"rram_stanford_pku{end}" for end in ends)
+    refused = CliRunner().invoke(app, ["ideal", "--out", str(tmp_path / "no"), "--amplitude", "1"])
+    assert isinstance(refused.exception, InputError)
+    assert not (tmp_path / "no").exists()

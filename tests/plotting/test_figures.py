@@ -51,7 +51,7 @@ def test_the_figures_table_is_the_studys(results: Results) -> None:
     data = robustness_data(results)
     assert data["x"].tolist() == [0, 25, 50] * 2
     np.testing.assert_allclose(data["median"], 100 * results.table["median"])
-    assert data.attrs == {"x_label": "spread (%)", "chance": 20.0}
+    assert data.attrs == {"x_label": "spread (%)", "chance": 20.0, "spaced": "linear"}
 
 
 def test_curve_shows_every_number_of_its_table(results: Results) -> None:
@@ -74,7 +74,7 @@ def test_curve_shows_every_number_of_its_table(results: Results) -> None:
 
 def test_a_lone_point_and_a_missing_baseline_can_be_drawn(results: Results) -> None:
     data = robustness_data(results).iloc[:1].assign(digital=float("nan"))
-    data.attrs = {"x_label": "spread (%)", "chance": 20.0}
+    data.attrs = {"x_label": "spread (%)", "chance": 20.0, "spaced": "linear"}
     with style():
         figure, ax = new_figure()
         plot_robustness(ax, data)

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from imc_sim.config import Spec
 from imc_sim.device import (
+    VTEAM,
     ArrayRefresh,
     CellRefresh,
     Correlated,
@@ -19,11 +20,14 @@ from imc_sim.device import (
     LogRelaxation,
     MeasuredRelaxation,
     PolynomialSpread,
+    PulsedProgramming,
+    PulseScheme,
     Read,
     ReadDisturb,
     RelativeSpread,
     Retention,
     StatePiece,
+    Switching,
     Telegraph,
     Time,
     WriteVerify,
@@ -60,6 +64,7 @@ POLY = StatePiece(coefficients=(0.02, 0.1))
 MEASURED = MeasuredRelaxation(times_s=(1.0, 50.0), coefficients_S=((1e-6,), (3e-6, 1e-6)), g_max_S=1e-4)
 CONSTANT = PolynomialSpread(coefficients_S=(1e-6,), g_max_S=1e-4)
 READ_HARD = Read(v_read_V=0.4)
+PULSES = PulsedProgramming(cell=VTEAM(r_on_ohm=5e3, r_off_ohm=1e5), tolerance=0.05)
 #: path -> (another value, what must be on for it to matter)
 PARAMETERS: dict[str, tuple[Any, dict[str, Any]]] = {
     "g_lrs_S": (1.2e-4, {}),
@@ -74,6 +79,10 @@ PARAMETERS: dict[str, tuple[Any, dict[str, Any]]] = {
     "programming.coefficients_S": ((1e-6, 2e-6), {"programming": CONSTANT}),
     "programming.g_max_S": (2e-4, {"programming": PolynomialSpread(coefficients_S=(0.0, 1e-6), g_max_S=1e-4)}),
     "programming.scale": (2.0, {"programming": CONSTANT}),
+    "programming.cell": (VTEAM(r_on_ohm=9e3, r_off_ohm=9e4), {"programming": PULSES}),
+    "programming.scheme": (PulseScheme(set_V=-0.3, reset_V=1.1, width_s=2e-9), {"programming": PULSES}),
+    "programming.tolerance": (0.01, {"programming": PULSES}),
+    "programming.speed_spread": (0.5, {"programming": PULSES}),
     "verify.tolerance": (0.1, {"programming": RelativeSpread(sigma=0.2), "verify": WriteVerify(max_pulses=3)}),
     "verify.tolerance_S": (5e-6, {"programming": RelativeSpread(sigma=0.2), "verify": WriteVerify(max_pulses=3)}),
     "verify.max_pulses": (4, {"programming": RelativeSpread(sigma=0.2), "verify": WriteVerify(tolerance=0.05)}),
@@ -134,10 +143,13 @@ KINDS = {"programming.kind", "time.relaxation.kind", "disturb.refresh.kind"}
 
 
 def leaves(kind: type[Spec], prefix: str = "") -> set[str]:
-    """Dotted paths of all parameters, through every alternative of every union."""
+    """Dotted paths of all parameters, through every alternative of every union.
+
+    Parameters of switching models and of pulse schemes are shown to act in tests/exact/test_switching.py.
+    """
     found: set[str] = set()
     for name, info in kind.model_fields.items():
-        specs = [s for s in specs_in(info.annotation) if s is not StatePiece]
+        specs = [s for s in specs_in(info.annotation) if not issubclass(s, (StatePiece, PulseScheme, Switching))]
         found |= {f for s in specs for f in leaves(s, f"{prefix}{name}.")} if specs else {prefix + name}
     return found
 

@@ -24,7 +24,7 @@ def values(encoding: Encoding, *shape: int, seed: int) -> torch.Tensor:
 def test_ideal_is_the_integer_product(encoding: Encoding, size: tuple, tile: Tile, seed: int) -> None:
     out, inputs, batch = size
     w, x = values(encoding, out, inputs, seed=seed), values(encoding, batch, inputs, seed=seed + 1)
-    chip = Chip(device=Device(g_lrs_S=1e-4, g_hrs_S=1e-5), encoding=encoding, tile=tile)  # type: ignore[arg-type]
+    chip = Chip(device=Device(g_lrs_S=1e-4, g_hrs_S=1e-5), encoding=encoding, tile=tile)
     assert torch.equal(Crossbar.program(w, chip).mvm(x)[0], x @ w.T)
 
 
@@ -49,7 +49,7 @@ def test_cells_depend_on_seed_and_chip_alone(
 ) -> None:
     out, inputs, _ = size
     w = values(encoding, out, inputs, seed=1)
-    chip = Chip(device=SPREAD, encoding=encoding, tile=tile)  # type: ignore[arg-type]
+    chip = Chip(device=SPREAD, encoding=encoding, tile=tile)
     together = Crossbar.program(w, chip, chips=range(3), seed=seed)
     alone = Crossbar.program(w, chip.model_copy(update={"tile": other}), chips=range(2, 3), seed=seed)
     assert torch.equal(together.cells(2)[:out], alone.cells(0)[:out])  # a wider tile has fewer references
@@ -60,7 +60,7 @@ def test_cells_depend_on_seed_and_chip_alone(
 @settings(max_examples=40, deadline=None)
 def test_a_batch_is_its_rows(encoding: Encoding, size: tuple, seed: int) -> None:
     out, inputs, batch = size
-    chip = Chip(device=SPREAD, encoding=encoding)  # type: ignore[arg-type]
+    chip = Chip(device=SPREAD, encoding=encoding)
     bar = Crossbar.program(values(encoding, out, inputs, seed=seed), chip, chips=2)
     x = values(encoding, batch, inputs, seed=seed + 1)
     rows = torch.cat([bar.mvm(row[None]) for row in x], dim=1)

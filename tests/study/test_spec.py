@@ -34,6 +34,43 @@ def test_points_are_cases_times_axes() -> None:
     assert len({p.id for p in points}) == 8
 
 
+def test_an_axis_sets_all_of_its_paths() -> None:
+    axis = {"path": "chip.wires.r_row_ohm", "also": ["chip.wires.r_col_ohm"], "values": [1, 2], "spaced": "log"}
+    study = STUDY | {"axes": [axis], "cases": [{"name": "a", "set": {"chip.wires.kind": "nodal"}}]}
+    points = points_of(load_study(study))
+    found = [(p.coordinates, p.chip["wires"]["r_row_ohm"], p.chip["wires"]["r_col_ohm"]) for p in points if p.chip]
+    assert found == [((("chip.wires.r_row_ohm", r),), r, r) for r in (1, 2)]
+    with pytest.raises(InputError, match="values above 0 where spaced is 'log'"):
+        load_study(study | {"axes": [axis | {"values": [0, 1]}]})
+    with pytest.raises(InputError, match="axis paths"):
+        load_study(study | {"axes": [axis | {"also": [axis["path"]]}]})
+
+
+def test_a_case_may_sweep_paths_of_its_own() -> None:
+    cases = [{"name": "a"}, {"name": "b", "sweep": ["chip.device.programming.sigma_hrs"]}]
+    points = points_of(load_study(STUDY | {"cases": cases, "axes": STUDY["axes"][:1]}))
+    spreads = [p.chip["device"]["programming"] for p in points if p.chip]
+    assert [(s["sigma"], s["sigma_hrs"]) for s in spreads] == [
+        (0, 0.08653),
+        (0.2, 0.08653),
+        (0.01214, 0),
+        (0.01214, 0.2),
+    ]
+    assert [p.coordinates for p in points[:2]] == [p.coordinates for p in points[2:]]
+    with pytest.raises(InputError, match="paths that start with"):
+        load_study(STUDY | {"cases": [{"name": "a", "sweep": ["device.levels"]}]})
+
+
+def test_values_that_go_together_are_set_in_any_order() -> None:
+    """Each alone would leave LRS below HRS."""
+    for order in (["g_lrs_S", "g_hrs_S"], ["g_hrs_S", "g_lrs_S"]):
+        values = {"g_lrs_S": "2 uS", "g_hrs_S": "1 uS"}
+        case = {"name": "a", "set": {f"chip.device.{name}": values[name] for name in order}}
+        chip = points_of(load_study(STUDY | {"cases": [case]}))[0].chip
+        assert chip is not None
+        assert (chip["device"]["g_lrs_S"], chip["device"]["g_hrs_S"]) == (2e-6, 1e-6)
+
+
 def test_key_order_changes_no_id() -> None:
     turned = dict(reversed(STUDY.items())) | {"task": dict(reversed(STUDY["task"].items()))}
     assert [p.id for p in points_of(load_study(STUDY))] == [p.id for p in points_of(load_study(turned))]

@@ -1,0 +1,39 @@
+"""Cells of a device as a probe station would find them: some of each level, programmed, aged and read once."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from imc_sim._rng import Stream
+from imc_sim.device._device import look_up
+
+if TYPE_CHECKING:
+    from imc_sim.device._device import Device
+
+
+def sample_cells(device: Device, level: int, count: int, seed: int = 0, chip: int = 0) -> NDArray[np.float64]:
+    """Conductances [count] in S at v_read of one chip's cells on `level`, as one read finds them.
+
+    Programming, faults, correlated spread, time, read disturb and read noise act as the device has them.
+    """
+    steps, layer = device.levels - 1, f"level {level}"
+    levels = torch.full((count,), level, dtype=torch.int32)
+    programmed = look_up(device.table(steps), device.draw(levels, steps, seed, layer, chip)) * steps
+    place = torch.linspace(-0.5, 0.5, count, dtype=torch.float64)
+    tile = torch.zeros(count, dtype=torch.int64)
+    aged = device.settle(programmed, steps, seed, layer, chip, rows=place, cols=place, tile=tile)
+    G, before = ((g / steps + device.floor) * device.window_S for g in (aged, programmed))
+    if device.read.noisy:
+        variance = device.read_variance(G, device.traps((count,), seed, layer, chip), before)
+        G = G + variance.sqrt() * torch.from_numpy(Stream(seed, layer, "read").normal(count, chip)).double()
+    return G.numpy()
+
+
+def read_currents(device: Device, G_S: NDArray[np.float64], v_V: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Currents [cells, voltages] in A through conductances G_S [cells] (at v_read) at the voltages."""
+    G, v = torch.from_numpy(np.atleast_1d(G_S)), torch.from_numpy(v_V)
+    return device.read.current(G[:, None], v[None]).numpy()

@@ -1,0 +1,99 @@
+"""The cells of a chip in two pictures: current against the read voltage, and how conductances spread."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.ticker import EngFormatter, MaxNLocator
+from pandas import DataFrame, concat
+from scipy.special import ndtri
+
+from imc_sim.plotting._figure import new_figure, save_figure, style
+
+if TYPE_CHECKING:
+    from imc_sim.device import Device
+
+#: Cells drawn of each level, of chip 0 and seed 0.
+CELLS = 2000
+#: Levels shown, the lowest and the highest among them.
+_SHOWN = 4
+#: Probabilities that the axis names, in %.
+_TICKS = (0.1, 1, 10, 50, 90, 99, 99.9)
+
+
+def cells_data(device: Device) -> DataFrame:
+    """A row a cell: level, target_S, conductance_S (ascending, as one read finds it at v_read), share (rank - 1/2) / n.
+
+    Of four levels at most, `sample_cells` each.
+    """
+    from imc_sim.device import sample_cells
+
+    steps = device.levels - 1
+    targets = (device.positions(steps).numpy() + device.floor) * device.window_S
+    parts = []
+    for level in sorted({round(k) for k in np.linspace(0, steps, min(_SHOWN, steps + 1))}):
+        G = np.sort(sample_cells(device, level, CELLS))
+        columns = {"level": level, "target_S": targets[level], "conductance_S": G}
+        parts.append(DataFrame(columns | {"share": (np.arange(CELLS) + 0.5) / CELLS}))
+    return concat(parts, ignore_index=True)
+
+
+def iv_of_levels(device: Device, data: DataFrame, points: int = 81) -> DataFrame:
+    """level, v_V, and the 5, 50 and 95 % points over cells of the current in A, up to the read voltage."""
+    from imc_sim.device import read_currents
+
+    v = np.linspace(-1.0, 1.0, points) * device.read.v_read_V
+    rows = []
+    for level, part in data.groupby("level", sort=True):
+        quantiles = np.quantile(part["conductance_S"].to_numpy(float), [0.05, 0.5, 0.95])
+        low, median, high = read_currents(device, quantiles, v)
+        rows.append(DataFrame({"level": level, "v_V": v, "p05_A": low, "median_A": median, "p95_A": high}))
+    return concat(rows, ignore_index=True)
+
+
+def plot_levels_iv(ax: Axes, table: DataFrame) -> None:
+    """Median current and 5-95 % band of each level against the voltage of the word line."""
+    for number, (level, part) in enumerate(table.groupby("level", sort=True)):
+        ax.plot(part["v_V"], part["median_A"], marker="", color=f"C{number}", label=f"level {level}")
+        low, high = part[["p05_A", "p95_A"]].min(axis=1), part[["p05_A", "p95_A"]].max(axis=1)
+        ax.fill_between(part["v_V"], low, high, color=f"C{number}", alpha=0.2, linewidth=0)
+    ax.set_xlabel("voltage (V)")
+    ax.xaxis.set_major_locator(MaxNLocator(5))
+    ax.set_ylabel("current")
+    ax.yaxis.set_major_formatter(EngFormatter("A"))
+    ax.legend(loc="upper left")
+
+
+def plot_spread(ax: Axes, data: DataFrame) -> None:
+    """Cells of each level on an axis of normal probabilities, its target as a dotted line."""
+    for number, (_, part) in enumerate(data.groupby("level", sort=True)):
+        ax.plot(
+            part["conductance_S"], ndtri(part["share"]), linestyle="", marker="o", markersize=1.2, color=f"C{number}"
+        )
+        ax.axvline(float(part["target_S"].iloc[0]), color=f"C{number}", linestyle=":", linewidth=0.8, marker="")
+    ticks = [t for t in _TICKS if 0.5 / CELLS <= t / 100 <= 1 - 0.5 / CELLS]
+    ax.set_yticks([float(ndtri(t / 100)) for t in ticks], [f"{t:g}" for t in ticks])
+    ax.set_xlabel("conductance")
+    ax.xaxis.set_major_formatter(EngFormatter("S"))
+    ax.xaxis.set_major_locator(MaxNLocator(5))
+    ax.set_ylabel("cells up to it (%)")
+
+
+def draw_cells(device: Device, stem: Path) -> list[Path]:
+    """Write stem.png and .svg (both pictures side by side), stem_iv.csv and stem_spread.csv; returns the paths."""
+    data = cells_data(device)
+    iv = iv_of_levels(device, data)
+    stem.parent.mkdir(parents=True, exist_ok=True)
+    tables = {stem.with_name(f"{stem.name}_iv.csv"): iv, stem.with_name(f"{stem.name}_spread.csv"): data}
+    for path, table in tables.items():
+        table.to_csv(path, index=False, lineterminator="\n")
+    with style():
+        figure, _ = new_figure(6.8, 2.6)
+        figure.clear()
+        left, right = figure.subplots(1, 2)
+        plot_levels_iv(left, iv)
+        plot_spread(right, data)
+        return [*save_figure(figure, stem), *tables]
