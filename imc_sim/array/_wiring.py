@@ -41,13 +41,19 @@ def gated(plan: Plan) -> bool:
 
 
 def _tiles(plan: Plan, g: Tensor) -> Tensor:
-    """[tile, tile.rows, tile.cols] in S. What is not in use is open in 1T1R arrays and in HRS in passive ones."""
-    matrix = plan.physical(plan.siemens(g))
-    tiles = plan.placement.split(matrix)
-    if plan.chip.wires.cells == "passive":
-        used = plan.placement.split(torch.ones_like(matrix)) > 0
-        tiles = torch.where(used, tiles, plan.chip.device.g_hrs_S)
-    return tiles
+    """[tile, tile.rows, columns] in S. What is not in use is open in 1T1R arrays and in HRS in passive ones.
+
+    columns: those of the tile, or as many as are in use where the others cannot matter: open cells at the far end
+    of word lines that are driven at the near end alone. A memory of few keys is then as cheap as it is small.
+    """
+    matrix, p, wires = plan.physical(plan.siemens(g)), plan.placement, plan.chip.wires
+    tiles = p.split(matrix)
+    if wires.cells == "passive":
+        used = p.split(torch.ones_like(matrix)) > 0
+        return torch.where(used, tiles, plan.chip.device.g_hrs_S)
+    if wires.drive == "double":
+        return tiles
+    return tiles[..., : max(c.stop - c.start for c in p.column_slices) * p.column_group].contiguous()
 
 
 def _cells(plan: Plan, tiles: Tensor) -> Tensor:

@@ -55,9 +55,13 @@ def circuit(bar: Crossbar, x: torch.Tensor, wires: Wires) -> torch.Tensor:
 @pytest.mark.parametrize("wires", [NODAL, NODAL.model_copy(update={"drive": "double"}),
                                    Wires(kind="columns", r_col_ohm=3.0)])  # fmt: skip
 @pytest.mark.parametrize("kind", ["differential", "offset"])
-@pytest.mark.parametrize("converter", [Converter(), Converter(kind="auto", bits=16)])
-def test_rows_that_are_always_on_see_the_exact_circuit(kind: str, wires: Wires, converter: Converter) -> None:
-    w, x = values(kind, 30, 50, seed=1), values(kind, 6, 50, seed=2)
+@pytest.mark.parametrize(("converter", "outputs"), [(Converter(), 30), (Converter(kind="auto", bits=16), 30),
+                                                    (Converter(), 3)])  # fmt: skip
+def test_rows_that_are_always_on_see_the_exact_circuit(
+    kind: str, wires: Wires, converter: Converter, outputs: int
+) -> None:
+    """Three outputs leave most of a tile's columns open."""
+    w, x = values(kind, outputs, 50, seed=1), values(kind, 6, 50, seed=2)
     bar = Crossbar.program(w, chip(kind, wires, converter=converter))
     expected = circuit(bar, x, wires)
     atol = 1e-9 if converter.ideal else 5e-3
