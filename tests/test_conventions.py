@@ -72,7 +72,7 @@ def test_names_in_texts_resolve(path: Path) -> None:
     known = {kind: set(content_names(kind)) for kind in ("model", "chip", "study")}
     own = {"STUDY", "MODEL", "NAME", "mine", "results", "…"}
     wanted = {
-        "study": re.findall(r"imc-sim run ([\w.-]+)", text) + re.findall(r"load_study\(\"([\w-]+)\"\)", text),
+        "study": re.findall(r"imc-sim run (\w[\w.-]*)", text) + re.findall(r"load_study\(\"([\w-]+)\"\)", text),
         "chip": re.findall(r"--chip ([\w-]+)", text) + re.findall(r"load_chip\(\"([\w-]+)\"\)", text),
         "model": re.findall(r"imc-sim (?:evaluate|train|map) ([\w-]+)", text)
         + re.findall(r"load_model\(\"([\w-]+)\"\)", text),

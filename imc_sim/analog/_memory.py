@@ -59,7 +59,7 @@ class AssociativeMemory:
         self._crossbars = [self._programmed(k, chips, page) for k, chips in groups]
         for crossbar in self._crossbars:
             self._set_ranges(crossbar)
-        self._values = F.one_hot(labels.long()).to(keys.dtype)
+        self._values = F.one_hot(labels.long()).to(keys)
 
     def calibrate(self, keys: Tensor, queries: Tensor) -> None:
         """Find the ranges of DAC and converter from keys [n, dim] and queries [batch, dim] on cells without effects."""

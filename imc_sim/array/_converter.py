@@ -46,7 +46,8 @@ class Converter(Spec):
         fits = "sym" if signed else "pos"
         if self.kind not in ("ideal", "auto", fits):
             step = f"Set converter.kind to {fits!r} or 'auto'."
-            raise InputError(f"{where}, converter.kind", f"{self.kind!r} with encoding {encoding}", f"{fits!r}, 'auto' or 'ideal'", step)
+            got, allowed = f"{self.kind!r} with encoding {encoding}", f"{fits!r}, 'auto' or 'ideal'"
+            raise InputError(f"{where}, converter.kind", got, allowed, step)
 
     def quantiser(self, low: float, high: float, signed: bool) -> Quantiser:
         """The transfer between the limits `low` and `high` (same unit as the input)."""

@@ -32,9 +32,12 @@ from imc_sim.device import Device, look_up
 class Crossbar:
     """Weights [out, in] programmed onto the tiles of `chips` chips. Build it with `Crossbar.program`."""
 
-    def __init__(self, plan: Plan, chips: range, seed: int, layer: str, page: int, unit_inputs: bool) -> None:
+    def __init__(
+        self, plan: Plan, chips: range, seed: int, layer: str, page: int, unit_inputs: bool,
+        device: torch.device | str = "cpu",
+    ) -> None:  # fmt: skip
         self.plan, self.chips, self.seed, self.layer, self.page = plan, chips, seed, layer, page
-        self._unit_inputs = unit_inputs
+        self._unit_inputs, self._device = unit_inputs, torch.device(device)
         self._reads = 0
         self.sensing = Sensing(plan, self._program(), chips, seed, layer, page)
         if unit_inputs or plan.encoding.values:
@@ -50,11 +53,13 @@ class Crossbar:
 
         Draws are addressed by (seed, chip number, layer, page, cell): equal arguments give equal cells,
         whatever else is programmed. float64 weights are computed in float64 throughout. unit_inputs: a promise
-        that every input is -1 or +1, which makes the variance of read noise a constant.
+        that every input is -1 or +1, which makes the variance of read noise a constant. Cells are drawn, aged and
+        wired on the CPU, the same everywhere; products are computed on the weights' device, where inputs must be.
         """
         chip = load_chip(chip)
-        plan = Plan.of(weights, encoding or chip.encoding, chip, f"layer {layer!r}")
-        return cls(plan, chips if isinstance(chips, range) else range(chips), seed, layer, page, unit_inputs)
+        plan = Plan.of(weights.cpu(), encoding or chip.encoding, chip, f"layer {layer!r}")
+        numbers = chips if isinstance(chips, range) else range(chips)
+        return cls(plan, numbers, seed, layer, page, unit_inputs, weights.device)
 
     # -- what it is ------------------------------------------------------------------------------------
 
@@ -127,6 +132,10 @@ class Crossbar:
         return [packed(o, memory[c]) for c, o in enumerate(itertools.chain([first], rest))]
 
     def _operands(self, index: int) -> Operands:
+        """The operands of one chip, where it computes."""
+        return self._drawn(index).to(self._device)
+
+    def _drawn(self, index: int) -> Operands:
         """Draw, settle, wire: the operands of one chip."""
         device, plan = self.chip.device, self.plan
         steps, indices = plan.targets.steps, self._draw(index)
@@ -213,7 +222,7 @@ class Crossbar:
         Analog corrections (multiples of the HRS current) are left out.
         """
         self._check_input(x)
-        x = self.present(x)
+        x = self.present(x).cpu()
         return torch.stack([self._currents(c, x if x.ndim == 2 else x[c]) for c in range(len(self.chips))])
 
     def _currents(self, index: int, x: Tensor) -> Tensor:

@@ -35,6 +35,15 @@ class Operands:
     factor: float = 1.0
     merged: bool = False
 
+    def to(self, device: torch.device) -> Operands:
+        """The same operands where products are to be computed."""
+        if self.linear[0].device == device:
+            return self
+        square, linear = ((None if s is None else tuple(t.to(device) for t in s)) for s in (self.square, self.linear))
+        constant, *power = (None if t is None else t.to(device) for t in (self.constant, *self.power))
+        moved = {"linear": linear, "square": square, "constant": constant, "power": tuple(power)}
+        return dataclasses.replace(self, **moved)
+
 
 def operands(
     plan: Plan, cells: Tensor, variance: Tensor | None, unit_inputs: bool, factor: float = 1.0,

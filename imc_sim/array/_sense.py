@@ -67,7 +67,7 @@ class Sensing:
         c, weights = self.plan.encoding.correction, self.plan.targets.weights
         if not (c.sum_w or c.count):
             return None
-        return c.sum_w * weights.sum(-1) + c.count * weights.shape[-1]
+        return (c.sum_w * weights.sum(-1) + c.count * weights.shape[-1]).to(self.operands[0].linear[0].device)
 
     # -- sensing ---------------------------------------------------------------------------------------
 
@@ -136,7 +136,7 @@ class Sensing:
             return total.unflatten(-1, (-1, len(gains))).sum(-1)
         if len(gains) == 1:
             return total if float(gains[0]) == 1.0 else total.mul_(float(gains[0]))
-        return (total.unflatten(-1, (-1, len(gains))) * gains.to(total.dtype)).sum(-1)
+        return (total.unflatten(-1, (-1, len(gains))) * gains.to(total)).sum(-1)
 
     @property
     def _integer(self) -> bool:
@@ -144,7 +144,7 @@ class Sensing:
 
     def _rounded(self, values: Tensor) -> Tensor:
         """Conversions [vectors, out x slices x terms] with their gains, as whole numbers."""
-        gained = values.unflatten(-1, (-1, len(self.plan.gains))) * self.plan.gains.to(values.dtype)
+        gained = values.unflatten(-1, (-1, len(self.plan.gains))) * self.plan.gains.to(values)
         return torch.trunc(gained + torch.copysign(torch.full_like(gained, 0.5), gained)).flatten(-2)
 
     def _digital(self, y: Tensor | None, sum_x: Tensor | None, index: int) -> Tensor:
@@ -178,7 +178,7 @@ class Sensing:
         stream = Stream(self.seed, f"{self.layer}/{tile}", f"read/{number}" if number else "read")
         drawn = stream.normal(stride * 16 * reads, self.chips[index], self.page, first_read * stride)
         normal = torch.from_numpy(drawn).reshape(reads, -1)[:, :count].reshape(u.shape)
-        u.addcmul_(std.expand_as(u), normal.to(u.dtype))
+        u.addcmul_(std.expand_as(u), normal.to(u))
 
     # -- converter range -------------------------------------------------------------------------------
 

@@ -12,10 +12,12 @@ from typing import Annotated
 import typer
 
 from imc_sim._errors import ImcSimError
+from imc_sim.cli._combine import combine
 from imc_sim.cli._data import data_app
 from imc_sim.cli._device import device_app
 from imc_sim.cli._doctor import doctor
 from imc_sim.cli._evaluate import evaluate
+from imc_sim.cli._figure import figure
 from imc_sim.cli._import import import_
 from imc_sim.cli._list import list_
 from imc_sim.cli._map import map_
@@ -23,6 +25,8 @@ from imc_sim.cli._plot import plot
 from imc_sim.cli._plot_device import plot_device
 from imc_sim.cli._report import report
 from imc_sim.cli._run import run
+from imc_sim.cli._schema import schema
+from imc_sim.cli._status import status
 from imc_sim.cli._train import train
 
 _FULL = {errno.ENOSPC, errno.EDQUOT}
@@ -55,8 +59,11 @@ def _options(
 
 
 app.command("run")(run)
+app.command("status")(status)
+app.command("combine")(combine)
 app.command("plot")(plot)
 app.command("report")(report)
+app.command("figure")(figure)
 app.command("train")(train)
 app.command("evaluate")(evaluate)
 app.command("map")(map_)
@@ -65,6 +72,7 @@ app.command("list")(list_)
 app.add_typer(device_app, name="device")
 app.command("plot-device")(plot_device)
 app.add_typer(data_app, name="data")
+app.command("schema")(schema)
 app.command("doctor")(doctor)
 
 

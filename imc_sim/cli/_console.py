@@ -2,13 +2,34 @@
 
 from __future__ import annotations
 
+import signal
 import sys
+import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from contextvars import ContextVar
+from types import FrameType
+from typing import Annotated, Any, final
+
+import typer
 
 Update = Callable[..., None]
+_QUIET: ContextVar[bool] = ContextVar("quiet", default=False)
+
+
+def _be_quiet(wanted: bool) -> bool:
+    _QUIET.set(wanted)
+    return wanted
+
+
+#: the option of every command that shows progress; `progress_bar` heeds it
+Quiet = Annotated[bool, typer.Option("--quiet", help="Show no progress.", callback=_be_quiet)]
+#: seconds without a line after which a log gets one, whatever the progress
+_SILENCE_S = 60.0
+#: latest updates that the rate is taken over
+_WINDOW = 50
 
 
 def say(text: str) -> None:
@@ -33,25 +54,74 @@ def _cell(value: Any) -> str:
     return "" if value is None else str(value)
 
 
+def duration(seconds: float) -> str:
+    """h:mm:ss, with the days before it where there are any."""
+    minutes, s = divmod(round(seconds), 60)
+    hours, m = divmod(minutes, 60)
+    days, h = divmod(hours, 24)
+    return f"{f'{days} d ' if days else ''}{h}:{m:02}:{s:02}"
+
+
+@final
+class Pace:
+    """Rate and time to the end, from the latest updates, on a clock that never jumps."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._seen: deque[tuple[float, int]] = deque([(clock(), 0)], _WINDOW)
+        self._first: int | None = None
+
+    def update(self, done: int) -> None:
+        """`done` now; what the first update finds done already was no work of this run."""
+        if self._first is None:
+            self._first = done
+        self._seen.append((self._clock(), done - self._first))
+
+    @property
+    def rate(self) -> float | None:
+        """Steps a second; None before there are any."""
+        (start, first), (end, last) = self._seen[0], self._seen[-1]
+        return (last - first) / (end - start) if last > first and end > start else None
+
+    def text(self, done: int, total: int | None, unit: str = "") -> str:
+        """Such as `3.2/s, ETA 0:01:20`; empty as long as nothing is known."""
+        rate = self.rate
+        if rate is None:
+            return ""
+        shown = f"{_rate(rate / 1e6)} MB/s" if unit == "bytes" else f"{_rate(rate)}/s"
+        return f"{shown}, ETA {duration((total - done) / rate)}" if total and total >= done else shown
+
+
+def _rate(value: float) -> str:
+    return f"{value:.0f}" if value >= 100 else f"{value:.2g}"
+
+
 @contextmanager
 def progress_bar(what: str, unit: str = "") -> Iterator[Update]:
-    """A bar on stderr, driven by calls `update(done, total[, row])`; nothing appears before the first.
+    """Progress on stderr, driven by calls `update(done, total[, row])`; nothing appears before the first.
 
-    Where stderr is no terminal, a plain line at every new tenth of the way, so that a log shows where a long run is.
+    On a terminal a bar with rate and time to the end; elsewhere plain lines, one at every new tenth of the way and
+    one a minute, so that a log shows where a long run is. With --quiet nothing.
     """
+    if _QUIET.get():
+        yield lambda *_: None
+        return
     if not sys.stderr.isatty():
-        yield _lines(what)
+        yield _lines(what, unit)
         return
     from rich.console import Console
-    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskProgressColumn, TextColumn
 
-    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn())
-    bar = Progress(*columns, TextColumn("{task.fields[note]}"), TimeRemainingColumn(), console=Console(stderr=True))
+    count = (MofNCompleteColumn(),) if not unit else ()
+    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), *count)
+    bar = Progress(*columns, TextColumn("{task.fields[note]}"), console=Console(stderr=True))
+    pace = Pace()
     task = bar.add_task(what, total=None, note="")
 
     def update(done: int, total: int | None, row: Mapping[str, Any] | None = None) -> None:
+        pace.update(done)
         bar.start()
-        bar.update(task, completed=done, total=total or None, note=_note(row) or unit)
+        bar.update(task, completed=done, total=total or None, note=_joined(_note(row), pace.text(done, total, unit)))
 
     try:
         yield update
@@ -59,18 +129,52 @@ def progress_bar(what: str, unit: str = "") -> Iterator[Update]:
         bar.stop()
 
 
-def _lines(what: str) -> Update:
-    started, tenth = time.monotonic(), -1
+def _lines(what: str, unit: str) -> Update:
+    pace, tenth, spoken = Pace(), -1, time.monotonic()
 
     def update(done: int, total: int | None, row: Mapping[str, Any] | None = None) -> None:
-        nonlocal tenth
-        if not total or done * 10 // total == tenth:
+        nonlocal tenth, spoken
+        pace.update(done)
+        now = time.monotonic()
+        reached = done * 10 // total if total else tenth
+        if reached == tenth and now - spoken < _SILENCE_S:
             return
-        tenth = done * 10 // total
-        say(f"{what}: {done}/{total}, {time.monotonic() - started:.0f} s  {_note(row)}".rstrip())
+        tenth, spoken = reached, now
+        say(
+            _joined(f"{what}: {done}/{total}" if total else f"{what}: {done}", pace.text(done, total, unit), _note(row))
+        )
 
     return update
 
 
+def _joined(*parts: str) -> str:
+    return "  ".join(part for part in parts if part)
+
+
 def _note(row: Mapping[str, Any] | None) -> str:
     return "  ".join(f"{key} {_cell(value)}" for key, value in (row or {}).items())
+
+
+@contextmanager
+def gentle_stop(what: str) -> Iterator[Callable[[], bool]]:
+    """A callable that says whether Ctrl-C was pressed (or SIGTERM came, as batch systems send it).
+
+    The first time says `what` is finished before the end and does nothing else; the second time stops at once.
+    """
+    asked: list[int] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield lambda: False
+        return
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        asked.append(number)
+        if len(asked) > 1:
+            raise KeyboardInterrupt
+        say(f"stopping: finishing {what}; Ctrl-C again stops at once")
+
+    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield lambda: bool(asked)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from imc_sim.cli._console import Quiet
+
 data_app = typer.Typer(help="Fetch and check data sets.", rich_markup_mode=None, no_args_is_help=True)
 Name = Annotated[str, typer.Argument(help="A data set of `imc-sim list datasets`.")]
 Root = Annotated[Path | None, typer.Option(help="Data root; default $IMC_SIM_DATA, else the user's cache.")]
@@ -17,6 +19,7 @@ def fetch(
     name: Name,
     root: Root = None,
     mirror: Annotated[str | None, typer.Option(help="URL of a folder that holds the official files.")] = None,
+    quiet: Quiet = False,
 ) -> None:
     """Download a data set.
 

@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from imc_sim.cli._console import Quiet
+
 
 def evaluate(
     model: Annotated[str, typer.Argument(help="A model of `imc-sim list models`, or its folder.")],
@@ -17,6 +19,7 @@ def evaluate(
         typer.Option("--set", help="Another task than the card's: key=value, for example dataset=glyphs split=test."),
     ] = None,
     episodes: Annotated[int | None, typer.Option(min=1, help="Episodes; default: those of the card.")] = None,
+    quiet: Quiet = False,
 ) -> None:
     """Measure a model's accuracy.
 

@@ -8,13 +8,20 @@ from typing import Annotated
 import typer
 
 
-def plot(results: Annotated[Path, typer.Argument(help="A results folder of `imc-sim run`.")]) -> None:
+def plot(
+    results: Annotated[Path, typer.Argument(help="A results folder of `imc-sim run`.")],
+    kind: Annotated[
+        list[str] | None,
+        typer.Option("--kind", help="robustness, heatmap or convergence; default: all that the study has."),
+    ] = None,
+) -> None:
     """Draw the figures of a results folder.
 
-    Prints the files written: PNG, SVG and the figure's data as CSV.
+    Accuracy against the first axis, a map where two axes are swept, and how the estimate settles over chips.
+    Prints the files written: PNG, SVG and each figure's data as CSV. See `imc-sim figure` for a model on a chip.
     """
     from imc_sim.plotting import draw
     from imc_sim.study import Results
 
-    for path in draw(Results.load(results)):
+    for path in draw(Results.load(results), kind):
         print(path)

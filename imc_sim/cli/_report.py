@@ -11,9 +11,12 @@ import typer
 def report(results: Annotated[Path, typer.Argument(help="A results folder of `imc-sim run`.")]) -> None:
     """Write the report of a results folder.
 
-    One page that stands alone; prints its path.
+    One page that stands alone; prints its path, then the answer that it gives to the study's question.
     """
-    from imc_sim.report import write_report
+    from imc_sim.plotting import robustness_data
+    from imc_sim.report import answer, write_report
     from imc_sim.study import Results
 
-    print(write_report(Results.load(results)))
+    loaded = Results.load(results)
+    print(write_report(loaded))
+    print(answer(robustness_data(loaded)))

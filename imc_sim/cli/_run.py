@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from imc_sim.cli._console import Quiet
+
 if TYPE_CHECKING:
-    from imc_sim.study import Progress, Results
+    from imc_sim.study import Progress, Results, Study
 
 
 def run(
@@ -18,55 +21,89 @@ def run(
     settings: Annotated[
         list[str] | None, typer.Option("--set", help="path=value, for example chips.min=100 or task.episodes=50.")
     ] = None,
-    executor: Annotated[str, typer.Option(help="inline (all threads, one process) or process.")] = "inline",
+    executor: Annotated[
+        str | None,
+        typer.Option(help="inline (this process, all threads), process or dask; default: what the others ask for."),
+    ] = None,
     workers: Annotated[int | None, typer.Option(min=1, help="Worker processes; default: one a core.")] = None,
-    quiet: Annotated[bool, typer.Option("--quiet", help="Show no progress.")] = False,
+    scheduler: Annotated[
+        str | None, typer.Option(help="Address of a dask scheduler that runs, such as tcp://host:8786.")
+    ] = None,
+    device: Annotated[str, typer.Option(help="Where trials compute: cpu or cuda.")] = "cpu",
+    batch: Annotated[int, typer.Option(min=1, help="Chips that a worker takes at once, at most.")] = 4,
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="Try again what failed in an earlier run.")
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Estimate time and memory on a few chips; write nothing.")
+    ] = False,
+    quiet: Quiet = False,
 ) -> None:
     """Run a study and report on it.
 
-    Takes up what is already stored in the results folder. Exit code 1 if trials failed.
+    Takes up what is already stored in the results folder. Ctrl-C finishes the trials in hand. Exit code 1 if trials
+    failed.
     """
-    from imc_sim.cli._console import say
     from imc_sim.study import load_study, with_settings
 
     spec = with_settings(load_study(study), settings or [])
+    if dry_run:
+        _show(spec, workers or 1, device, batch)
+        return
     folder = out or Path("results") / spec.name
-    try:
-        results = _run(spec.name, spec, folder, executor, workers, quiet)
-    except KeyboardInterrupt:
-        again = " ".join(["imc-sim", *sys.argv[1:]]) if sys.argv[1:] else f"imc-sim run {study}"
-        say(f"stopped; finished trials are kept in {folder}. To go on: {again}")
-        raise typer.Exit(2) from None
+    engine = {"executor": executor or _executor(workers, scheduler), "workers": workers, "scheduler": scheduler}
+    results = _run(spec, folder, {**engine, "device": device, "batch": batch, "retry_failed": retry_failed}, study)
     _finish(results, folder)
 
 
-def _run(name: str, spec: object, folder: Path, executor: str, workers: int | None, quiet: bool) -> Results:
+def _executor(workers: int | None, scheduler: str | None) -> str:
+    """The engine that the other options ask for."""
+    return "dask" if scheduler else "process" if workers and workers > 1 else "inline"
+
+
+def _run(spec: Study, folder: Path, options: dict[str, Any], name: str) -> Results:
     from imc_sim import study
-    from imc_sim.cli._console import progress_bar
+    from imc_sim.cli._console import gentle_stop, progress_bar, say
 
-    if quiet:
-        return study.run(spec, folder, executor, workers)  # type: ignore[arg-type]
-    with progress_bar(f"running {name}") as update:
+    try:
+        with gentle_stop("the trials in hand") as stop, progress_bar(f"running {spec.name}") as update:
 
-        def show(progress: Progress) -> None:
-            note = {"failed": progress.failed} if progress.failed else {}
-            update(progress.done, progress.total, {"trials": f"{progress.done}/{progress.total}"} | note)
+            def show(progress: Progress) -> None:
+                note = {"failed": progress.failed} if progress.failed else {}
+                update(progress.done, progress.total, note)
 
-        return study.run(spec, folder, executor, workers, show)  # type: ignore[arg-type]
+            return study.run(spec, folder, progress=show, stop=stop, **options)
+    except KeyboardInterrupt:
+        again = shlex.join(["imc-sim", *(sys.argv[1:] or ["run", name])])
+        say(f"stopped; finished trials are kept in {folder}. To go on: {again}")
+        raise typer.Exit(2) from None
+
+
+def _show(spec: Study, workers: int, device: str, batch: int) -> None:
+    """What a run would take."""
+    from imc_sim import study
+    from imc_sim.cli._console import print_rows, progress_bar, say
+
+    with progress_bar(f"measuring {spec.name}") as update:
+        found = study.dry_run(spec, workers=workers, device=device, batch=batch, progress=update)
+    print_rows(found.rows())
+    say(found.note)
 
 
 def _finish(results: Results, folder: Path) -> None:
     """Table to stdout, figure and report to the folder."""
     from imc_sim.cli._console import print_rows, say
-    from imc_sim.plotting import draw
-    from imc_sim.report import write_report
+    from imc_sim.plotting import draw, robustness_data
+    from imc_sim.report import answer, write_report
 
     if len(results.table):
         print_rows(table_rows(results))
         figure = next((path for path in draw(results) if path.suffix == ".png"), folder)
         print(f"figure {figure}, report {write_report(results)}")
+        print(answer(robustness_data(results)))
     if results.failed:
-        say(f"{results.failed} trials failed; their errors are in {folder / 'trials.jsonl'}. Run again to retry them.")
+        step = "To try them again: the same command with --retry-failed."
+        say(f"{results.failed} trials failed; their errors are in {folder / 'trials.jsonl'}. {step}")
         raise typer.Exit(1)
 
 

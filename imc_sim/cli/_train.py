@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from imc_sim.cli._console import Update
+from imc_sim.cli._console import Quiet, Update
 
 
 class Device(StrEnum):
@@ -23,6 +23,7 @@ def train(
     out: Annotated[Path | None, typer.Option(help="Folder to write; default runs/NAME.")] = None,
     device: Annotated[Device, typer.Option(help="Where to train.")] = Device.cpu,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint in the folder.")] = False,
+    quiet: Quiet = False,
 ) -> None:
     """Train a model by its card's recipe.
 

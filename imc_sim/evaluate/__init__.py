@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
 from typing import TYPE_CHECKING, Any
 
 from imc_sim.evaluate._card import CardRow, evaluate_card
+from imc_sim.evaluate._device import check_device
 from imc_sim.evaluate._run import (
     ChipResult,
     batch_chips,
@@ -14,37 +16,61 @@ from imc_sim.evaluate._run import (
     evaluate_chips,
     weights_digest,
 )
+from imc_sim.evaluate._sensitivity import LayerAccuracy, layer_sensitivity
 from imc_sim.evaluate._tasks import FewShotTask, Task, build_task
 
 if TYPE_CHECKING:
+    from imc_sim.evaluate._confusion import Confusion, confusion
+    from imc_sim.evaluate._converter_inputs import ConverterInputs, converter_inputs
+    from imc_sim.evaluate._embedding import Embedding, embedding
     from imc_sim.evaluate._few_shot import Accuracy, FewShotData, chip_accuracy, features_of, few_shot_accuracy
 
-_NEED_TORCH = ("Accuracy", "FewShotData", "chip_accuracy", "features_of", "few_shot_accuracy")
+#: names that need torch, and the module that has them
+_NEED_TORCH = {
+    "Accuracy": "_few_shot",
+    "Confusion": "_confusion",
+    "ConverterInputs": "_converter_inputs",
+    "Embedding": "_embedding",
+    "FewShotData": "_few_shot",
+    "chip_accuracy": "_few_shot",
+    "confusion": "_confusion",
+    "converter_inputs": "_converter_inputs",
+    "embedding": "_embedding",
+    "features_of": "_few_shot",
+    "few_shot_accuracy": "_few_shot",
+}
 
 __all__ = [
     "Accuracy",
     "CardRow",
     "ChipResult",
+    "Confusion",
+    "ConverterInputs",
+    "Embedding",
     "FewShotData",
     "FewShotTask",
+    "LayerAccuracy",
     "Task",
     "batch_chips",
     "build_task",
+    "check_device",
     "check_mapping",
     "check_task",
     "chip_accuracy",
+    "confusion",
+    "converter_inputs",
     "digital_accuracy",
+    "embedding",
     "evaluate_card",
     "evaluate_chips",
     "features_of",
     "few_shot_accuracy",
+    "layer_sensitivity",
     "weights_digest",
 ]
 
 
 def __getattr__(name: str) -> Any:
     if name in _NEED_TORCH:
-        from imc_sim.evaluate import _few_shot
-
-        return getattr(_few_shot, name)
+        return getattr(importlib.import_module(f"imc_sim.evaluate.{_NEED_TORCH[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -91,7 +91,7 @@ def few_shot_accuracy(model: nn.Module, task: FewShotTask, data: FewShotData | N
 @torch.no_grad()
 def digital_read_out(features: Tensor, task: FewShotTask, data: FewShotData) -> Accuracy:
     """Accuracy of features [u, dim] with a digital memory in the task's key form and similarity."""
-    values = F.one_hot(_labels(task.way, task.shot)).to(features.dtype)
+    values = F.one_hot(_labels(task.way, task.shot)).to(features)
     keys = key_form(features, task.keys)
     queries = key_form(features, task.query_form or task.keys)
     compare = cosine if task.similarity == "cosine" else dot
@@ -166,7 +166,7 @@ def _flat(index: NDArray[np.int64]) -> Tensor:
 
 def _hits(logits: Tensor, task: FewShotTask) -> Tensor:
     """[*, way * queries, way] -> fraction of right answers [*]. Ties go to the class that comes first."""
-    right = logits.argmax(-1) == _labels(task.way, task.queries)
+    right = logits.argmax(-1).cpu() == _labels(task.way, task.queries)
     return right.double().mean(-1)
 
 

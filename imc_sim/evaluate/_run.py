@@ -5,6 +5,8 @@ A worker keeps its models, its episodes and the features of digital networks bet
 
 from __future__ import annotations
 
+import copy
+import dataclasses
 import functools
 import json
 import time
@@ -14,6 +16,7 @@ from typing import TYPE_CHECKING, Any, final
 
 from imc_sim._errors import InputError
 from imc_sim.config import Engine, as_engine, canonical_json, find_content, read_yaml
+from imc_sim.evaluate._device import prepare_device
 from imc_sim.evaluate._tasks import FewShotTask, build_task
 
 if TYPE_CHECKING:
@@ -48,32 +51,34 @@ class ChipResult:
 
 def evaluate_chips(
     model: str, chip: dict[str, Any] | None, task: dict[str, Any], chips: Sequence[int], seed: int,
-    engine: EngineLike | None = None,
+    engine: EngineLike | None = None, device: str = "cpu",
 ) -> list[ChipResult]:  # fmt: skip
     """Accuracy of `model` on each of these chip numbers, in their order; chip None: the digital baseline.
 
     A chip's result depends on its number and the seed, not on which others are asked for. engine: who computes the
-    products of crossbars; None: the chip's own.
+    products of crossbars; None: the chip's own. device: where, cpu or cuda; cells and noise are drawn alike.
     """
     started = time.perf_counter()
     spec = build_task(task, "task")
+    prepare_device(device)
     if chip is None:
-        accuracies, numbers, ranges = [digital_accuracy(model, task)], [-1], {}
+        accuracies, numbers, ranges = [digital_accuracy(model, task, device)], [-1], {}
     else:
         accuracies, numbers, ranges = [], list(chips), {}
         for run in _runs(numbers, _CHIPS):
-            found, ranges = _on_chips(model, chip, spec, run, seed, None if engine is None else as_engine(engine))
+            used = None if engine is None else as_engine(engine)
+            found, ranges = _on_chips(model, chip, spec, run, seed, used, device)
             accuracies += found
     each = (time.perf_counter() - started) / max(1, len(numbers))
     return [ChipResult(n, a.correct, a.total, each, ranges) for n, a in zip(numbers, accuracies, strict=True)]
 
 
-def digital_accuracy(model: str, task: dict[str, Any]) -> Accuracy:
+def digital_accuracy(model: str, task: dict[str, Any], device: str = "cpu") -> Accuracy:
     """Accuracy of the digital network with a digital memory, per episode."""
     from imc_sim.evaluate._few_shot import digital_read_out
 
     spec = build_task(task, "task")
-    return digital_read_out(_digital_features(model, _feature_key(spec)), spec, _data(_data_key(spec)))
+    return digital_read_out(_digital_features(model, _feature_key(spec), device), spec, _data(_data_key(spec)))
 
 
 def weights_digest(model: str) -> str:
@@ -128,17 +133,17 @@ def _runs(numbers: list[int], longest: int) -> list[range]:
 
 
 def _on_chips(
-    model: str, chip: dict[str, Any], task: FewShotTask, chips: range, seed: int, engine: Engine | None
+    model: str, chip: dict[str, Any], task: FewShotTask, chips: range, seed: int, engine: Engine | None, device: str
 ) -> tuple[list[Accuracy], dict[str, tuple[float, float]]]:
     """Accuracy per chip, and the calibrated ranges of its layers."""
     from imc_sim.array import load_chip
     from imc_sim.evaluate._few_shot import chip_accuracy, features_of
     from imc_sim.mapping import map_model
 
-    spec, data, network = load_chip(chip), _data(_data_key(task)), _model(model)
+    spec, data, network = load_chip(chip), _data_on(_data_key(task), device), _model_on(model, device)
     analog = map_model(network, spec, chips, seed, engine=engine)
     if not analog.analog_layers:
-        features = _digital_features(model, _feature_key(task))
+        features = _digital_features(model, _feature_key(task), device)
         return chip_accuracy(network, features, task, data, spec, chips, seed, engine), {}
     ranges = analog.calibrate(data.images[: task.batch]) if spec.calibrates else {}
     features = features_of(analog, data, task.batch)
@@ -162,6 +167,25 @@ def _model(name: str) -> nn.Module:
     return load_model(name)
 
 
+def _model_on(name: str, device: str) -> nn.Module:
+    return _model(name) if device == "cpu" else _moved_model(name, device)
+
+
+@functools.lru_cache(maxsize=8)
+def _moved_model(name: str, device: str) -> nn.Module:
+    return copy.deepcopy(_model(name)).to(device)
+
+
+def _data_on(data_key: str, device: str) -> FewShotData:
+    return _data(data_key) if device == "cpu" else _moved_data(data_key, device)
+
+
+@functools.lru_cache(maxsize=4)
+def _moved_data(data_key: str, device: str) -> FewShotData:
+    data = _data(data_key)
+    return dataclasses.replace(data, images=data.images.to(device))
+
+
 @functools.lru_cache(maxsize=4)
 def _data(data_key: str) -> FewShotData:
     from imc_sim.evaluate._few_shot import FewShotData
@@ -170,8 +194,8 @@ def _data(data_key: str) -> FewShotData:
 
 
 @functools.lru_cache(maxsize=8)
-def _digital_features(model: str, feature_key: str) -> Tensor:
+def _digital_features(model: str, feature_key: str, device: str = "cpu") -> Tensor:
     from imc_sim.evaluate._few_shot import features_of
 
     task = build_task(json.loads(feature_key), "task")
-    return features_of(_model(model), _data(_data_key(task)), task.batch)
+    return features_of(_model_on(model, device), _data_on(_data_key(task), device), task.batch)

@@ -1,18 +1,51 @@
-"""Figures: `*_data` makes the table of a figure, `plot_*` draws a table. No torch."""
+"""Figures: `*_data` makes the table of a figure, `plot_*` draws a table, `draw*` writes both. No torch."""
 
-from imc_sim.plotting._figure import new_figure, save_figure, style
-from imc_sim.plotting._robustness import draw, figure_height, plot_robustness, robustness_data
+from imc_sim.plotting._confusion import confusion_data, draw_confusion, plot_confusion
+from imc_sim.plotting._convergence import convergence_data, convergence_figure
+from imc_sim.plotting._converter import converter_data, draw_converters, levels_data, plot_converter
+from imc_sim.plotting._fgsm import draw_fgsm, fgsm_data, plot_fgsm
+from imc_sim.plotting._figure import new_figure, save_figure, save_table, style
+from imc_sim.plotting._heatmap import heatmap_data, heatmap_figure, plot_heatmap
+from imc_sim.plotting._robustness import figure_height, plot_robustness, robustness_data, robustness_figure
+from imc_sim.plotting._sensitivity import draw_sensitivity, plot_sensitivity, sensitivity_data
+from imc_sim.plotting._study import STUDY_FIGURES, draw, figures_of
 from imc_sim.plotting._training import draw_training, plot_training, training_data
+from imc_sim.plotting._tsne import draw_tsne, plot_tsne, tsne_data
 
 __all__ = [
+    "STUDY_FIGURES",
+    "confusion_data",
+    "convergence_data",
+    "convergence_figure",
+    "converter_data",
     "draw",
+    "draw_confusion",
+    "draw_converters",
+    "draw_fgsm",
+    "draw_sensitivity",
     "draw_training",
+    "draw_tsne",
+    "fgsm_data",
     "figure_height",
+    "figures_of",
+    "heatmap_data",
+    "heatmap_figure",
+    "levels_data",
     "new_figure",
+    "plot_confusion",
+    "plot_converter",
+    "plot_fgsm",
+    "plot_heatmap",
     "plot_robustness",
+    "plot_sensitivity",
     "plot_training",
+    "plot_tsne",
     "robustness_data",
+    "robustness_figure",
     "save_figure",
+    "save_table",
+    "sensitivity_data",
     "style",
     "training_data",
+    "tsne_data",
 ]

@@ -12,7 +12,7 @@ from matplotlib.ticker import EngFormatter
 from pandas import DataFrame, concat
 from scipy.special import ndtri
 
-from imc_sim.plotting._figure import new_figure, save_figure, style
+from imc_sim.plotting._figure import new_figure, save_figure, save_table, style
 
 if TYPE_CHECKING:
     from imc_sim.device._fit import DeviceFit
@@ -68,8 +68,7 @@ def plot_cdf(ax: Axes, data: DataFrame) -> None:
 def draw_cdf(fit: DeviceFit, stem: Path) -> list[Path]:
     """Write stem.png, stem.svg and stem.csv (the figure's data); returns the paths."""
     data = cdf_data(fit)
-    table = stem.with_name(f"{stem.name}.csv")
-    data.to_csv(table, index=False, lineterminator="\n")
+    table = save_table(data, stem)
     with style():
         figure, ax = new_figure(height=2.4 + 0.13 * len(fit.states))
         plot_cdf(ax, data)

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
 from matplotlib.ticker import EngFormatter, MaxNLocator
 from pandas import DataFrame, concat
 from scipy.special import ndtri
 
-from imc_sim.plotting._figure import new_figure, save_figure, style
+from imc_sim.plotting._figure import new_panels, save_figure, save_table, style
 
 if TYPE_CHECKING:
     from imc_sim.device import Device
@@ -74,6 +75,9 @@ def plot_spread(ax: Axes, data: DataFrame) -> None:
             part["conductance_S"], ndtri(part["share"]), linestyle="", marker="o", markersize=1.2, color=f"C{number}"
         )
         ax.axvline(float(part["target_S"].iloc[0]), color=f"C{number}", linestyle=":", linewidth=0.8, marker="")
+    dots = Line2D([], [], linestyle="", marker="o", markersize=2, color="0.4", label=f"{CELLS:,} programmed cells")
+    line = Line2D([], [], linestyle=":", marker="", linewidth=0.8, color="0.4", label="target")
+    ax.legend(handles=[dots, line], loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2)  # nowhere free inside
     ticks = [t for t in _TICKS if 0.5 / CELLS <= t / 100 <= 1 - 0.5 / CELLS]
     ax.set_yticks([float(ndtri(t / 100)) for t in ticks], [f"{t:g}" for t in ticks])
     ax.set_xlabel("conductance")
@@ -83,17 +87,13 @@ def plot_spread(ax: Axes, data: DataFrame) -> None:
 
 
 def draw_cells(device: Device, stem: Path) -> list[Path]:
-    """Write stem.png and .svg (both pictures side by side), stem_iv.csv and stem_spread.csv; returns the paths."""
+    """Write stem.png and .svg (one picture above the other), stem_iv.csv and stem_spread.csv; returns the paths."""
     data = cells_data(device)
     iv = iv_of_levels(device, data)
-    stem.parent.mkdir(parents=True, exist_ok=True)
-    tables = {stem.with_name(f"{stem.name}_iv.csv"): iv, stem.with_name(f"{stem.name}_spread.csv"): data}
-    for path, table in tables.items():
-        table.to_csv(path, index=False, lineterminator="\n")
+    tables = {stem.with_name(f"{stem.name}_iv"): iv, stem.with_name(f"{stem.name}_spread"): data}
+    paths = [save_table(table, path) for path, table in tables.items()]
     with style():
-        figure, _ = new_figure(6.8, 2.6)
-        figure.clear()
-        left, right = figure.subplots(1, 2)
-        plot_levels_iv(left, iv)
-        plot_spread(right, data)
-        return [*save_figure(figure, stem), *tables]
+        figure, (above, below) = new_panels(2, 1, 3.4, 4.6)
+        plot_levels_iv(above, iv)
+        plot_spread(below, data)
+        return [*save_figure(figure, stem), *paths]

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import EngFormatter, MaxNLocator
 from pandas import DataFrame
 
-from imc_sim.plotting._figure import new_figure, save_figure, style
+from imc_sim.plotting._figure import new_panels, save_figure, save_table, style
 
 if TYPE_CHECKING:
     from imc_sim.device._switching import Switching
@@ -88,16 +88,12 @@ def plot_pulses(ax: Axes, table: DataFrame) -> None:
 def draw_device(
     model: Switching, stem: Path, amplitude_V: float | None = None, period_s: float | None = None
 ) -> list[Path]:
-    """Write stem.png and .svg (both pictures side by side), stem_iv.csv and stem_pulses.csv; returns the paths."""
+    """Write stem.png and .svg (one picture above the other), stem_iv.csv and stem_pulses.csv; returns the paths."""
     iv, pulses = iv_data(model, amplitude_V, period_s), pulse_data(model)
-    stem.parent.mkdir(parents=True, exist_ok=True)
-    tables = {stem.with_name(f"{stem.name}_iv.csv"): iv, stem.with_name(f"{stem.name}_pulses.csv"): pulses}
-    for path, table in tables.items():
-        table.to_csv(path, index=False, lineterminator="\n")
+    tables = {stem.with_name(f"{stem.name}_iv"): iv, stem.with_name(f"{stem.name}_pulses"): pulses}
+    paths = [save_table(table, path) for path, table in tables.items()]
     with style():
-        figure, _ = new_figure(6.8, 2.6)
-        figure.clear()
-        left, right = figure.subplots(1, 2)
-        plot_iv(left, iv)
-        plot_pulses(right, pulses)
-        return [*save_figure(figure, stem), *tables]
+        figure, (above, below) = new_panels(2, 1, 3.4, 4.6)
+        plot_iv(above, iv)
+        plot_pulses(below, pulses)
+        return [*save_figure(figure, stem), *paths]

@@ -1,16 +1,20 @@
-"""Making and saving figures: one style, no global state, equal bytes for equal data."""
+"""Making and saving figures: one style, no global state, equal bytes for equal data, the table beside the picture."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import cast
 
 import matplotlib as mpl
 from matplotlib import style as mpl_style
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colorbar import Colorbar
 from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+from pandas import DataFrame
 
 _STYLE = Path(__file__).with_name("style.mplstyle")
 
@@ -29,9 +33,32 @@ def new_figure(width: float = 3.4, height: float = 2.5) -> tuple[Figure, Axes]:
     return figure, figure.subplots()
 
 
+def new_panels(rows: int, cols: int, width: float, height: float) -> tuple[Figure, list[Axes]]:
+    """A figure of rows x cols axes, row by row; width and height of the whole in inches."""
+    figure = Figure(figsize=(width, height))
+    FigureCanvasAgg(figure)
+    return figure, list(figure.subplots(rows, cols, squeeze=False).flat)
+
+
+def plain_bar(bar: Colorbar) -> None:
+    """A scale of colours without a frame, and as paths in vector files."""
+    cast("Patch", bar.outline).set_visible(False)
+    if bar.solids is not None:
+        bar.solids.set_rasterized(False)
+        bar.solids.set_edgecolor("face")
+
+
 def save_figure(figure: Figure, stem: Path) -> list[Path]:
     """Write stem.png (300 dpi) and stem.svg; returns both paths. Equal figures give equal bytes."""
-    png, svg = stem.with_suffix(".png"), stem.with_suffix(".svg")
+    png, svg = (stem.with_name(f"{stem.name}.{end}") for end in ("png", "svg"))
     figure.savefig(png, metadata={"Software": None})
     figure.savefig(svg, metadata={"Date": None, "Creator": "imc_sim"})
     return [png, svg]
+
+
+def save_table(data: DataFrame, stem: Path) -> Path:
+    """Write stem.csv; returns its path. The folder is made if it is not there."""
+    stem.parent.mkdir(parents=True, exist_ok=True)
+    path = stem.with_name(f"{stem.name}.csv")
+    data.to_csv(path, index=False, lineterminator="\n")
+    return path

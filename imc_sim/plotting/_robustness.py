@@ -9,89 +9,138 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
+from numpy.typing import NDArray
 from pandas import DataFrame
 
 from imc_sim._errors import ResultsError
-from imc_sim.plotting._figure import new_figure, save_figure, style
+from imc_sim.plotting._figure import new_figure
+from imc_sim.plotting._labels import further, heading, is_number, place, shown
+from imc_sim.plotting._tables import chip_count, distinct, numbers
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from imc_sim.study import Results
 
 _STATISTICS = ["chips", "median", "p05", "p95", "digital"]
+#: colours of the style; what sets the next as many series apart
+_COLOURS = 7
+_DASHES = ("-", (0, (4, 1.5)), (0, (1, 1)), (0, (6, 1, 1, 1)))
 
 
 def robustness_data(results: Results) -> DataFrame:
     """The figure's own table: series, x, chips, median, p05, p95, digital (accuracies in %).
 
-    The first axis is x, in its unit; further axes become part of the series' name. attrs: x_label, chance, spaced.
+    The first axis is x, in its unit, or as it is shown where its values are no numbers; further axes become part of
+    the series' name. attrs: x_label, x_name, x_unit, chance, spaced.
     """
-    first, *others = results.study["axes"]
+    first = results.study["axes"][0]
+    others = further(results.study, first)
     table = results.table
     if table.empty:
         raise ResultsError(str(results.folder), "no finished trial", "one at least", "Run the study again.")
+    numbers = all(is_number(value) for value in table[first["path"]].tolist())
     rows = [
-        {"series": _series(row, others), "x": _number(row[first["path"]]) * first["scale"], "chips": int(row["chips"])}
+        {"series": ", ".join([str(row["case"]), *(place(row[a["path"]], a) for a in others)])}
+        | {"x": row[first["path"]] * first["scale"] if numbers else shown(row[first["path"]], first)}
+        | {"chips": int(row["chips"])}
         | {name: 100 * row[name] for name in _STATISTICS[1:]}
         for row in table.to_dict("records")
     ]
     data = DataFrame(rows, columns=["series", "x", *_STATISTICS])
-    unit = f" ({first['unit']})" if first["unit"] else ""
     data.attrs = {
-        "x_label": (first["label"] or first["path"]) + unit,
-        "chance": 100 / results.study["task"]["way"],
+        "x_label": heading(first),
+        "x_name": first["label"] or first["path"],
+        "x_unit": first["unit"],
+        "chance": _chance(results.study["task"]),
         "spaced": first.get("spaced", "linear"),
     }
     return data
 
 
-def plot_robustness(ax: Axes, data: DataFrame) -> None:
-    """Median line and 5-95 % band per series, digital baseline dashed in its colour, chance dotted.
+def _chance(task: dict[str, Any]) -> float:
+    """Accuracy of guessing in %; NaN where the task does not say among how many."""
+    return 100 / task["way"] if "way" in task else math.nan
 
-    The legend stands below the axes, so that no name of a series can cover a curve.
+
+def named(data: DataFrame) -> list[str] | None:
+    """The values of x in their order where they are names, None where they are numbers."""
+    values = distinct(data, "x")
+    return values if any(isinstance(v, str) for v in values) else None
+
+
+def plot_robustness(ax: Axes, data: DataFrame) -> None:
+    """Median line and 5-95 % band per series, digital baseline dashed, chance dotted.
+
+    More series than there are colours differ in their dashes and have no bands, which would hide one another. The
+    legend stands below the axes, so that no name of a series can cover a curve.
     """
-    drawn: set[float] = set()
-    for series, part in data.groupby("series", sort=False):
-        (line,) = ax.plot(part["x"], part["median"], label=textwrap.fill(str(series), 62))
-        colour = line.get_color()
-        ax.fill_between(part["x"], part["p05"], part["p95"], color=colour, alpha=0.18, linewidth=0)
-        digital = float(part["digital"].iloc[0])
-        if digital == digital and digital not in drawn:  # a baseline that is not measured yet is NaN
-            ax.axhline(digital, color=colour, linestyle="--", linewidth=0.8, marker="")
-            drawn.add(digital)
+    names = named(data)
+    parts = list(data.groupby("series", sort=False))
+    for number, (series, part) in enumerate(parts):
+        x = numbers(part, "x") if names is None else np.array([names.index(v) for v in part["x"]])
+        label, dashes = textwrap.fill(str(series), 62), _DASHES[number // _COLOURS % len(_DASHES)]
+        (line,) = ax.plot(x, part["median"], label=label, linestyle=":" if names else dashes)
+        if len(parts) <= _COLOURS:
+            _draw_band(ax, x, part, line.get_color(), names is None)
+    baselines = _draw_baselines(ax, parts)
     low = lower_limit(data)
     _draw_chance(ax, float(data.attrs["chance"]), low)
     ax.set_xlabel(str(data.attrs["x_label"]))
     ax.set_ylabel("accuracy (%)")
     highest = float(np.nanmax(np.asarray(data[["p95", "digital"]], dtype=float)))
     ax.set_ylim(low, 100 if highest < 100 else 101)  # a line at 100 % must not be cut in half
-    if data.attrs["spaced"] == "log":
+    _scale(ax, data, names)
+    _legend(ax, data, len(parts) <= _COLOURS, baselines)
+
+
+def _draw_band(ax: Axes, x: NDArray[Any], part: DataFrame, colour: Any, between: bool) -> None:
+    """5-95 % of chips; as bars where nothing lies between the values of x."""
+    if between:
+        ax.fill_between(x, part["p05"], part["p95"], color=colour, alpha=0.18, linewidth=0)
+    else:
+        ax.vlines(x, part["p05"], part["p95"], color=colour, alpha=0.5, linewidth=2.2)
+
+
+def _draw_baselines(ax: Axes, parts: list[tuple[Any, DataFrame]]) -> bool:
+    """One dashed line per digital accuracy: grey where all share it, else in the colour of the first that has it."""
+    first: dict[float, int] = {}
+    for number, (_, part) in enumerate(parts):
+        digital = float(part["digital"].iloc[0])
+        if digital == digital:  # a baseline that is not measured yet is NaN
+            first.setdefault(digital, number)
+    for digital, number in first.items():
+        colour = f"C{number % _COLOURS}" if len(first) > 1 else "0.3"
+        ax.axhline(digital, color=colour, linestyle="--", linewidth=0.8, marker="")
+    return bool(first)
+
+
+def _scale(ax: Axes, data: DataFrame, names: list[str] | None) -> None:
+    ax.margins(x=0.02)
+    if names is not None:
+        ax.set_xticks(range(len(names)), names, rotation=45 if max(map(len, names)) * len(names) > 40 else 0)
+        ax.margins(x=0.05)
+    elif data.attrs["spaced"] == "log":
         ax.set_xscale("log")
     else:
-        whole = bool((data["x"].to_numpy(float) % 1.0 == 0.0).all())  # no tick at 4.5 bits
-        ax.xaxis.set_major_locator(MaxNLocator(7, integer=whole))
-    ax.margins(x=0.02)
-    _legend(ax, data, bool(drawn))
+        whole = bool((numbers(data, "x") % 1.0 == 0.0).all())  # no tick at 4.5 bits
+        ax.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10], integer=whole))
 
 
-def _legend(ax: Axes, data: DataFrame, baseline: bool) -> None:
+def _legend(ax: Axes, data: DataFrame, band: bool, baseline: bool) -> None:
     """The series, then what band and dashes are."""
     handles: list[Artist] = [*ax.get_legend_handles_labels()[0]]
-    handles.append(Patch(facecolor="0.4", alpha=0.3, linewidth=0, label=f"5-95 % of {_count(data)} chips"))
+    if band:
+        handles.append(Patch(facecolor="0.4", alpha=0.3, linewidth=0, label=f"5-95 % of {chip_count(data)} chips"))
+    else:
+        handles.append(Line2D([], [], linestyle="", marker="", label=f"medians of {chip_count(data)} chips"))
     if baseline:
         handles.append(Line2D([], [], color="0.4", linestyle="--", linewidth=0.8, marker="", label="digital"))
     figure = ax.get_figure(root=True)
     if figure is not None:
-        figure.legend(handles=handles, loc="outside lower center")
-
-
-def _count(part: DataFrame) -> str:
-    least, most = min(part["chips"]), max(part["chips"])
-    return f"{least}" if least == most else f"{least}-{most}"
+        figure.legend(handles=handles, loc="outside lower center", handlelength=1.8 if band else 3.5)
 
 
 def lower_limit(data: DataFrame) -> float:
@@ -105,31 +154,17 @@ def figure_height(data: DataFrame, axes: float = 2.2) -> float:
     return axes + 0.13 * (2 + sum(len(textwrap.wrap(str(s), 62)) for s in set(data["series"])))
 
 
+def robustness_figure(data: DataFrame, width: float = 3.4, axes: float = 2.2) -> Figure:
+    """The whole figure. Call it inside `style()`."""
+    figure, ax = new_figure(width, figure_height(data, axes))
+    plot_robustness(ax, data)
+    return figure
+
+
 def _draw_chance(ax: Axes, chance: float, low: float) -> None:
-    if chance < low:
+    if not chance >= low:
         return
     ax.axhline(chance, color="0.4", linestyle=":", linewidth=0.8, marker="")
     place, shift = (1, chance), (-2, 2)
     coordinates = ("axes fraction", "data")
     ax.annotate("chance", place, shift, coordinates, "offset points", ha="right", fontsize=6, color="0.4")
-
-
-def draw(results: Results) -> list[Path]:
-    """Write robustness.png, .svg and .csv (the figure's data) into the results folder; returns the paths."""
-    data = robustness_data(results)
-    stem = results.folder / "robustness"
-    table = stem.with_suffix(".csv")
-    data.to_csv(table, index=False, lineterminator="\n")
-    with style():
-        figure, ax = new_figure(height=figure_height(data))
-        plot_robustness(ax, data)
-        return [*save_figure(figure, stem), table]
-
-
-def _series(row: dict[str, Any], axes: list[dict[str, Any]]) -> str:
-    further = [f"{axis['label'] or axis['path']} {row[axis['path']]}{axis['unit']}" for axis in axes]
-    return ", ".join([str(row["case"]), *further])
-
-
-def _number(value: Any) -> float:
-    return float(value)

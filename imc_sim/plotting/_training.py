@@ -10,7 +10,7 @@ from typing import Any
 from matplotlib.axes import Axes
 from pandas import DataFrame
 
-from imc_sim.plotting._figure import new_figure, save_figure, style
+from imc_sim.plotting._figure import new_figure, save_figure, save_table, style
 
 
 def training_data(rows: Sequence[dict[str, Any]]) -> DataFrame:
@@ -32,9 +32,11 @@ def plot_training(ax: Axes, data: DataFrame) -> None:
 
 
 def draw_training(folder: Path) -> list[Path]:
-    """Write training.png and .svg beside the training.jsonl of `folder`; returns the paths."""
+    """Write training.png, .svg and .csv beside the training.jsonl of `folder`; returns the paths."""
     rows = [json.loads(line) for line in (folder / "training.jsonl").read_text(encoding="utf-8").splitlines()]
+    data = training_data(rows)
+    table = save_table(data, folder / "training")
     with style():
         figure, ax = new_figure()
-        plot_training(ax, training_data(rows))
-        return save_figure(figure, folder / "training")
+        plot_training(ax, data)
+        return [*save_figure(figure, folder / "training"), table]

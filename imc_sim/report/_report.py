@@ -1,27 +1,32 @@
-"""One page that stands alone: question, answer, figure, table, settings, provenance."""
+"""One page that stands alone: question, answer, figures, table, settings, provenance, how to reproduce."""
 
 from __future__ import annotations
 
-import html
-import io
-from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from imc_sim.config import write_yaml
-from imc_sim.plotting import figure_height, new_figure, plot_robustness, robustness_data, style
-from imc_sim.report._answer import answers
+from imc_sim.plotting import figures_of, robustness_data, robustness_figure, style
+from imc_sim.plotting._labels import heading, is_number, shown
+from imc_sim.report._answer import answer, answers
+from imc_sim.report._html import Cell, details, document, escaped, pairs, svg, table
+from imc_sim.report._settings import study_settings, variants
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
     from imc_sim.study import Results
 
-_CSS = Path(__file__).with_name("style.css")
+#: rows of a figure's data that the page itself holds; longer tables stand beside it alone
+_ROWS = 400
+_COMPARE = (
+    "Compare the SHA-256 of the results with the one above. Every draw is addressed by seed, chip, layer and cell; "
+    "neither the number of processors nor the order of the trials changes it."
+)
 
 
 def write_report(results: Results) -> Path:
-    """Write report.html into the results folder: no external asset, no script; returns its path."""
+    """Write report.html into the results folder: one page, no external asset; returns its path."""
     path = results.folder / "report.html"
     part = path.with_suffix(".html.part")
     part.write_text(page(results), encoding="utf-8")
@@ -33,99 +38,110 @@ def page(results: Results) -> str:
     """The whole page as text."""
     study, data = results.study, robustness_data(results)
     body = [
-        f'<header><p class="kind">imc_sim study</p><h1>{_e(study["name"])}</h1>',
-        f'<p class="question">{_e(study["question"])}</p></header>',
-        _list("answer", answers(data)),
-        _figure(data, study),
+        f'<header><p class="kind">imc_sim study</p><h1>{escaped(study["name"])}</h1>',
+        f'<p class="question">{escaped(study["question"] or study["summary"])}</p></header>',
+        f'<section class="answer"><p class="answer">{escaped(answer(data))}</p>{_each(data)}</section>',
+        *_figures(results),
         f"<h2>Table</h2>{_failed(results)}{_table(results)}",
-        f"<h2>Chip</h2>{_pairs(_chip(study))}",
-        f"<h2>Provenance</h2>{_pairs(_provenance(results))}",
-        f"<details><summary>Every setting, resolved</summary><pre>{_e(_settings(study))}</pre></details>",
+        f"<h2>Settings that differ from defaults</h2>{_settings(study)}",
+        f"<h2>Provenance</h2>{pairs(_provenance(results))}",
+        f"<h2>How to reproduce</h2>{_reproduce(results)}",
     ]
-    head = f'<meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">\
-<title>{_e(study["name"])} - imc_sim</title><style>{_CSS.read_text(encoding="utf-8")}</style>'
-    return f'<!doctype html>\n<html lang="en"><head>{head}</head>\n<body>\n' + "\n".join(body) + "\n</body></html>\n"
+    return document(f"{study['name']} - imc_sim", body)
 
 
-def _figure(data: DataFrame, study: dict[str, Any]) -> str:
-    with style():
-        figure, ax = new_figure(5.6, figure_height(data, 3.2))
-        plot_robustness(ax, data)
-        text = io.StringIO()
-        figure.savefig(text, format="svg", metadata={"Date": None, "Creator": "imc_sim"})
-    svg = text.getvalue()
-    svg = svg[svg.index("<svg") :]
+def _each(data: DataFrame) -> str:
+    """Series by series, where there are several."""
+    found = answers(data)
+    if len(found) == 1:
+        return ""
+    listed = "".join(f"<li>{escaped(line)}</li>" for line in found)
+    return f"<ul>{listed}</ul>" if len(found) <= 6 else details(f"Each of {len(found)} cases", f"<ul>{listed}</ul>")
+
+
+def _figures(results: Results) -> list[str]:
+    parts = []
+    for kind, each in figures_of(results).items():
+        data = each.data(results)
+        with style():
+            wide = kind == "robustness"
+            drawn = svg(
+                robustness_figure(data, 5.6, 3.2) if wide else each.figure(data), kind, f"{kind}: {each.caption}"
+            )
+        plate = f'<div class="plate{"" if wide else " narrow"}">{drawn}</div>'
+        caption = f"{_task(results.study)} {each.caption}" if wide else each.caption
+        parts.append(f"<figure>{plate}<figcaption>{escaped(caption)}</figcaption>{_data(data, kind)}</figure>")
+    return parts
+
+
+def _data(data: DataFrame, kind: str) -> str:
+    """The figure's numbers, as in the file beside the page."""
+    said = f"Data of this figure ({kind}.csv)"
+    if len(data) > _ROWS:
+        return f'<p class="note">{escaped(f"{said}: {len(data)} rows, in the file beside this page.")}</p>'
+    rows: list[list[Cell]] = [[_number(v) for v in row] for row in data.to_numpy(object).tolist()]
+    return details(said, table([str(c) for c in data.columns], rows, said))
+
+
+def _number(value: Any) -> Cell:
+    return (f"{value:.6g}", value) if is_number(value) else str(value)
+
+
+def _task(study: dict[str, Any]) -> str:
     task = study["task"]
-    caption = (
-        f"{task['way']}-way {task['shot']}-shot accuracy on {task['dataset']} ({task['split']}), "
-        f"{task['episodes']} episodes a chip. "
-        "Line: median over chips; band: 5 to 95 % of chips; dashed: the digital network."
-    )
-    return f'<figure><div class="plate">{svg}</div><figcaption>{_e(caption)}</figcaption></figure>'
+    form = f"{task['way']}-way {task['shot']}-shot accuracy" if "way" in task else "Accuracy"
+    episodes = f", {task['episodes']} episodes a chip" if "episodes" in task else ""
+    return f"{form} on {task.get('dataset', 'the task')} ({task.get('split', 'test')}){episodes}."
 
 
 def _table(results: Results) -> str:
     axes = results.study["axes"]
-    heads = [*map(_heading, axes), "chips", "mean, 95 % interval", "median", "5-95 % of chips", "digital"]
-    head = "".join(f"<th>{_e(h)}</th>" for h in heads)
-    body = "".join(
-        f'<tbody><tr><th class="case" colspan="{len(heads)}">{_e(case)}</th></tr>{_rows(part, axes)}</tbody>'
-        for case, part in results.table.groupby("case", sort=False)
-    )
-    return f'<div class="wide"><table><thead><tr>{head}</tr></thead>{body}</table></div>'
+    heads = ["case", *map(heading, axes), "chips", "mean, 95 % interval (%)", "median (%)", "5-95 % of chips (%)",
+             "digital (%)"]  # fmt: skip
+    rows = (_row(record, axes) for record in results.table.to_dict("records"))
+    return table(heads, rows, "results")
 
 
-def _rows(part: DataFrame, axes: list[dict[str, Any]]) -> str:
-    rows = (_row(record, axes) for record in part.to_dict("records"))
-    return "".join("<tr>" + "".join(f"<td>{_e(c)}</td>" for c in row) + "</tr>" for row in rows)
-
-
-def _row(record: dict[Any, Any], axes: list[dict[str, Any]]) -> list[str]:
-    percent = {key: f"{100 * record[key]:.2f}" for key in ("mean", "half_width", "median", "p05", "p95", "digital")}
+def _row(record: dict[Any, Any], axes: list[dict[str, Any]]) -> list[Cell]:
+    percent = {key: 100 * record[key] for key in ("mean", "half_width", "median", "p05", "p95", "digital")}
+    half = f" \u00b1 {percent['half_width']:.2f}" if record["chips"] > 1 else ""
     return [
-        *(_shown(record[axis["path"]], axis) for axis in axes),
-        str(record["chips"]),
-        f"{percent['mean']} \u00b1 {percent['half_width']}",
-        percent["median"],
-        f"{percent['p05']} to {percent['p95']}",
-        percent["digital"],
+        str(record["case"]),
+        *(_place(record[axis["path"]], axis) for axis in axes),
+        (str(record["chips"]), record["chips"]),
+        (f"{percent['mean']:.2f}{half}", percent["mean"]),
+        (f"{percent['median']:.2f}", percent["median"]),
+        (f"{percent['p05']:.2f} to {percent['p95']:.2f}", percent["p05"]),
+        (_known(percent["digital"]), percent["digital"]),
     ]
 
 
-def _shown(value: Any, axis: dict[str, Any]) -> str:
-    return (
-        f"{value * axis['scale']:g}" if isinstance(value, int | float) and not isinstance(value, bool) else str(value)
-    )
+def _place(value: Any, axis: dict[str, Any]) -> Cell:
+    return (shown(value, axis), value * axis["scale"]) if is_number(value) else shown(value, axis)
 
 
-def _heading(axis: dict[str, Any]) -> str:
-    label = str(axis["label"] or axis["path"])
-    return f"{label} ({axis['unit']})" if axis["unit"] else label
+def _known(value: float) -> str:
+    return f"{value:.2f}" if value == value else "not yet"
 
 
 def _failed(results: Results) -> str:
     if not results.failed:
         return ""
-    text = f"{results.failed} trials failed and are missing here; run the study again to retry them."
+    text = f"{results.failed} trials failed and are missing here; run the study again with --retry-failed."
     return f"<p><strong>{text}</strong></p>"
 
 
-def _chip(study: dict[str, Any]) -> list[tuple[str, str]]:
+def _settings(study: dict[str, Any]) -> str:
     chip = study["chip"]
-    device, tile, converter = chip["device"], chip["tile"], chip["converter"]
-    adc = "ideal" if converter["kind"] == "ideal" else f"{converter['bits']} bits, range {converter['range']}"
-    return [
-        ("name", chip["name"]),
-        ("source", chip["source"]),
-        ("valid for", chip["validity"]),
-        (
-            "states",
-            f"LRS {device['g_lrs_S'] * 1e6:g} uS, HRS {device['g_hrs_S'] * 1e6:g} uS, {device['levels']} levels",
-        ),
-        ("encoding", chip["encoding"]["kind"]),
-        ("tiles", f"{tile['rows']} x {tile['cols']}"),
-        ("converters", adc),
-    ]
+    prose = pairs([("model", study["model"]), ("chip", chip["name"]), ("source", chip["source"]),
+                   ("valid for", chip["validity"])])  # fmt: skip
+    found = study_settings(study)
+    rows: list[list[Cell]] = [[s.path, s.value, s.default, s.meaning] for s in found]
+    note = (
+        '<p class="note">SI units. An empty default: a value had to be given. All others: see the end of the page.</p>'
+    )
+    changed = table(["setting", "value", "default", "meaning"], rows, "settings that differ from defaults")
+    return f"{prose}{changed}{note}<h3>Cases and axes</h3>{pairs(variants(study))}"
 
 
 def _provenance(results: Results) -> list[tuple[str, str]]:
@@ -133,25 +149,24 @@ def _provenance(results: Results) -> list[tuple[str, str]]:
     versions = ", ".join(f"{name} {version}" for name, version in e["versions"].items())
     weights = [(f"weights of {name}", f"SHA-256 {digest}") for name, digest in results.study["weights"].items()]
     return [
-        ("reproduce", e["command"]),
         ("study", f"SHA-256 {results.study['digest']}"),
         *weights,
+        ("results", f"SHA-256 {results.digest}"),
         ("versions", versions),
         ("evaluation", f"{e['seconds']:.0f} s in all, last trial {e['finished']}"),
     ]
 
 
-def _settings(study: dict[str, Any]) -> str:
-    return write_yaml({k: v for k, v in study.items() if k != "points"})
-
-
-def _list(kind: str, items: Iterable[str]) -> str:
-    return f'<ul class="{kind}">' + "".join(f"<li>{_e(item)}</li>" for item in items) + "</ul>"
-
-
-def _pairs(pairs: Iterable[tuple[str, str]]) -> str:
-    return "<dl>" + "".join(f"<dt>{_e(k)}</dt><dd>{_e(v)}</dd>" for k, v in pairs if v) + "</dl>"
-
-
-def _e(text: object) -> str:
-    return html.escape(str(text))
+def _reproduce(results: Results) -> str:
+    study = results.study
+    version = results.environment["versions"].get("imc-sim", "")
+    resolved = write_yaml({key: value for key, value in study.items() if key != "points"})
+    steps = [
+        (f"Install imc_sim {version}, with the other versions above for equal numbers to the last digit.", ""),
+        ("In the folder of this page:", "imc-sim run study.resolved.yaml --out again"),
+        ("With this page alone, save the settings below as study.yaml:", "imc-sim run study.yaml --out again"),
+        (_COMPARE, ""),
+    ]
+    commands = [(text, f" <code>{escaped(command)}</code>" if command else "") for text, command in steps]
+    listed = "".join(f"<li>{escaped(text)}{command}</li>" for text, command in commands)
+    return f"<ol>{listed}</ol>{details('Every setting, resolved', f'<pre>{escaped(resolved)}</pre>')}"

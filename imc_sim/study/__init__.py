@@ -1,28 +1,44 @@
 """Sweeps over chips: study files, content-addressed trials, a resumable store, and engines. Loads no torch."""
 
+from imc_sim.study._axes import Axis
+from imc_sim.study._combine import combine, merge, trials_table
+from imc_sim.study._conditions import Derived
+from imc_sim.study._dry_run import CaseEstimate, DryRun, dry_run
 from imc_sim.study._executors import EXECUTORS, Executor, make_executor
 from imc_sim.study._points import Point, Trial, points_of, resolved
 from imc_sim.study._results import Results
 from imc_sim.study._runner import Progress, run
-from imc_sim.study._spec import Axis, Case, Chips, Study, load_study, with_settings
+from imc_sim.study._schema import json_schema
+from imc_sim.study._spec import Case, Chips, Study, load_study, with_settings
+from imc_sim.study._status import Status, status
 from imc_sim.study._store import ResultStore
 
 __all__ = [
     "EXECUTORS",
     "Axis",
     "Case",
+    "CaseEstimate",
     "Chips",
+    "Derived",
+    "DryRun",
     "Executor",
     "Point",
     "Progress",
     "ResultStore",
     "Results",
+    "Status",
     "Study",
     "Trial",
+    "combine",
+    "dry_run",
+    "json_schema",
     "load_study",
     "make_executor",
+    "merge",
     "points_of",
     "resolved",
     "run",
+    "status",
+    "trials_table",
     "with_settings",
 ]

@@ -1,32 +1,50 @@
 """Where trials run: one protocol, several engines.
 
-An engine takes picklable calls and gives back futures. Adding one (a cluster) means adding a class with
-`submit`, `width` and `close` to EXECUTORS.
+An engine takes picklable calls and gives back futures. Adding one means adding a class with `submit`, `width` and
+`close` to EXECUTORS; `imc_sim.testing.ExecutorContract` tests it.
 """
 
 from __future__ import annotations
 
-import multiprocessing
-import os
-import signal
 from collections.abc import Callable
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import Future
 from typing import Any, Protocol, final
 
-from imc_sim._errors import InputError, nearest
+from imc_sim._errors import InputError, ResultsError, nearest
+
+#: workers that one call may take down with it before it counts as failed
+LOSSES = 3
+
+
+class LostWorkerError(InputError):
+    """A call took down its worker again and again: a property of the call."""
+
+    @classmethod
+    def after(cls, losses: int) -> LostWorkerError:
+        """The error of a call that took down that many workers."""
+        got = f"{losses} workers lost, one after the other"
+        step = "It may need more memory than there is: lower memory_limit in the study, or take fewer workers."
+        return cls("a batch of trials", got, "a worker that lives to the end of it", step)
+
+
+class LostEngineError(ResultsError):
+    """The engine itself is gone: no property of any call, and the run ends."""
 
 
 class Executor(Protocol):
-    """Runs calls somewhere. `width`: calls worth having under way at once."""
+    """Runs calls somewhere. A call whose worker is lost is run again, on another worker."""
 
-    width: int
+    @property
+    def width(self) -> int:
+        """Calls worth having under way at once; it may change as workers come and go."""
+        ...
 
-    def submit(self, fn: Callable[..., Any], *args: Any) -> Future[Any]:
+    def submit(self, fn: Callable[..., Any], /, *args: Any) -> Future[Any]:
         """Start fn(*args)."""
         ...
 
     def close(self) -> None:
-        """Wait for nothing more; give resources back."""
+        """Give everything back at once; calls still under way are given up."""
         ...
 
 
@@ -34,10 +52,14 @@ class Executor(Protocol):
 class InlineExecutor:
     """In this process, one call after the other; torch uses all threads."""
 
-    def __init__(self, workers: int | None = None) -> None:
-        self.width = 1
+    width = 1
 
-    def submit(self, fn: Callable[..., Any], *args: Any) -> Future[Any]:
+    def __init__(self, workers: int | None = None) -> None:
+        if workers is not None and workers > 1:
+            step = "Choose executor process for several workers on this machine."
+            raise InputError("workers", workers, "1 with executor inline", step)
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any) -> Future[Any]:
         future: Future[Any] = Future()
         try:
             future.set_result(fn(*args))
@@ -49,39 +71,35 @@ class InlineExecutor:
         return
 
 
-@final
-class ProcessExecutor:
-    """Spawned worker processes, one thread each, kept alive between calls."""
+def _process(workers: int | None) -> Executor:
+    from imc_sim.study._processes import ProcessExecutor
 
-    def __init__(self, workers: int | None = None) -> None:
-        count = workers or os.cpu_count() or 1
-        self.width = 2 * count
-        context = multiprocessing.get_context("spawn")
-        self._pool = ProcessPoolExecutor(count, mp_context=context, initializer=_start_worker)
-
-    def submit(self, fn: Callable[..., Any], *args: Any) -> Future[Any]:
-        return self._pool.submit(fn, *args)
-
-    def close(self) -> None:
-        self._pool.shutdown(wait=True, cancel_futures=True)
+    return ProcessExecutor(workers)
 
 
-def _start_worker() -> None:
-    """One torch thread a worker; Ctrl-C is the parent's business."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    import torch
+def _dask(workers: int | None, scheduler: str | None = None) -> Executor:
+    from imc_sim.study._dask import DaskExecutor
 
-    torch.set_num_threads(1)
+    return DaskExecutor(workers, scheduler)
 
 
-EXECUTORS: dict[str, Callable[[int | None], Executor]] = {"inline": InlineExecutor, "process": ProcessExecutor}
+EXECUTORS: dict[str, Callable[[int | None], Executor]] = {
+    "inline": InlineExecutor, "process": _process, "dask": _dask,
+}  # fmt: skip
 
 
-def make_executor(name: str, workers: int | None = None) -> Executor:
-    """The engine of that name."""
+def make_executor(name: str, workers: int | None = None, scheduler: str | None = None) -> Executor:
+    """The engine of that name. scheduler: address of a dask cluster that is already there."""
     if name not in EXECUTORS:
         step = f"{nearest(name, EXECUTORS)}Choose one of these."
         raise InputError("executor", repr(name), ", ".join(EXECUTORS), step)
     if workers is not None and workers < 1:
         raise InputError("workers", workers, "1 or more", "Leave it out for one worker a core.")
-    return EXECUTORS[name](workers)
+    if scheduler is None:
+        return EXECUTORS[name](workers)
+    if name != "dask":
+        raise InputError("scheduler", f"{scheduler!r} with executor {name}", "executor dask", "Leave one of them out.")
+    if workers is not None:
+        step = "Leave workers out: the cluster has its own."
+        raise InputError("workers", f"{workers} with scheduler {scheduler}", "one of the two", step)
+    return _dask(None, scheduler)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import copy
 import functools
-import itertools
 from dataclasses import dataclass
 from typing import Any, final
 
 from imc_sim._errors import InputError, nearest
 from imc_sim.config import NATIVE, Engine, as_engine, digest, set_path
-from imc_sim.study._spec import ROOTS, Axis, Case, Study
+from imc_sim.study._axes import grid
+from imc_sim.study._conditions import Derived, look_up, matches, paths_in, unknown_path
+from imc_sim.study._spec import ROOTS, Case, Study
 
 SCHEMA = 1
 
@@ -67,27 +69,86 @@ class Trial:
 
 
 def points_of(study: Study) -> list[Point]:
-    """All points, case by case, axes crossed in order; raises InputError for the first that is not valid."""
-    grids = [[(axis, value) for value in axis.values] for axis in study.axes]
-    return [_point(study, case, coordinates) for case in study.cases for coordinates in itertools.product(*grids)]
+    """All points, case by case, axes zipped or crossed in order, less those that the study skips.
+
+    Raises InputError for the first that is not valid.
+    """
+    seen: set[str] = set()
+    places = [(case, place) for case in study.cases for place in grid(study.axes)]
+    points = [point for case, place in places if (point := _point(study, case, place, seen)) is not None]
+    where = f"study {study.name!r}, skip"
+    unknown = next((path for rule in study.skip for path in rule if path not in seen), None)
+    if unknown is not None:
+        raise unknown_path(unknown, seen, where)
+    if not points:
+        raise InputError(where, f"conditions that hold at all {len(places)} points", "a point at least", "Relax one.")
+    return points
 
 
-def _point(study: Study, case: Case, coordinates: tuple[tuple[Axis, Any], ...]) -> Point:
+def _point(study: Study, case: Case, place: tuple[int, ...], seen: set[str]) -> Point | None:
+    """The point, or None where a condition leaves it out; a point that is left out need not be valid.
+
+    seen: where the paths that a condition may name are added.
+    """
     where = f"study {study.name!r}, case {case.name!r}"
-    paths = [axis.paths for axis, _ in coordinates]
-    paths[0] = case.sweep or paths[0]
-    swept = [(path, value) for group, (_, value) in zip(paths, coordinates, strict=True) for path in group]
-    settings: dict[str, Any] = {"model": study.model, "chip": study.chip, "task": dict(study.task)}
-    settings["engine"] = None if study.engine is None else study.engine.to_dict()
-    for path, value in [*case.set.items(), *swept]:
-        _apply(settings, path, value, where)
-    chip = _chip(settings["chip"], where)
-    engine = chip["engine"] if settings["engine"] is None else settings["engine"]
+    settings = _settings(study, case, place, where)
+    broken: InputError | None = None
+    facts: dict[str, Any] = settings
+    try:
+        facts = _completed(settings, where)
+    except InputError as error:
+        broken = error
+    facts = {**facts, "case": case.name}
+    seen |= set(paths_in(facts) if study.skip else ())
+    if any(matches(rule, facts, None if broken else f"{where}, skip") for rule in study.skip):
+        return None
+    if broken is not None:
+        raise broken
     return Point(
-        case.name, tuple((axis.path, value) for axis, value in coordinates), settings["model"],
-        _weights(settings["model"]), chip, _task(settings["task"], where), study.seed,
-        as_engine(engine, f"{where}, engine"),
+        case.name, tuple((a.path, a.shown(k)) for a, k in zip(study.axes, place, strict=True)), facts["model"],
+        _weights(facts["model"]), facts["chip"], facts["task"], facts["seed"],
+        as_engine(facts["engine"], f"{where}, engine"),
     )  # fmt: skip
+
+
+def _settings(study: Study, case: Case, place: tuple[int, ...], where: str) -> dict[str, Any]:
+    """Model, chip, task, engine and seed as the case, the axes and then derived values leave them, not yet checked."""
+    groups = [axis.paths for axis in study.axes]
+    groups[0] = case.sweep or groups[0]
+    swept = [(p, axis.values[k]) for axis, k, group in zip(study.axes, place, groups, strict=True) for p in group]
+    settings: dict[str, Any] = {"model": study.model, "chip": study.chip, "task": study.task, "seed": study.seed}
+    settings["engine"] = None if study.engine is None else study.engine.to_dict()
+    # A whole before its parts: an axis over chips comes before one over their tiles, whichever the file names first.
+    for path, value in sorted([*case.set.items(), *swept], key=lambda item: item[0].count(".")):
+        _apply(settings, path, value, where)
+    for target, source in study.derived.items():
+        _apply(settings, target, _derived(settings, source, target, where), where)
+    return settings
+
+
+def _derived(settings: dict[str, Any], source: Derived, target: str, where: str) -> Any:
+    """The value that follows from the one at the source: as it was set, else as the completed chip or task has it."""
+    there, value = look_up(settings, source.path)
+    place = f"{where}, derived {target!r}"
+    if not there:
+        facts = _completed(settings, where)
+        there, value = look_up(facts, source.path)
+        if not there:
+            raise unknown_path(source.path, paths_in(facts), place)
+    return source.of(value, place)
+
+
+def _completed(settings: dict[str, Any], where: str) -> dict[str, Any]:
+    """The settings with everything looked up, defaults filled in, and checked."""
+    chip = _chip(settings["chip"], where)
+    model, seed = settings["model"], settings["seed"]
+    if not isinstance(model, str):
+        raise InputError(f"{where}, model", repr(model), "the name or path of a model", "See `imc-sim list models`.")
+    if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
+        raise InputError(f"{where}, seed", repr(seed), "a whole number of 0 or more", "Change the value.")
+    engine = chip["engine"] if settings["engine"] is None else settings["engine"]
+    engine = as_engine(engine, f"{where}, engine").to_dict()
+    return {"model": model, "chip": chip, "task": _task(settings["task"], where), "engine": engine, "seed": seed}
 
 
 def _apply(settings: dict[str, Any], path: str, value: Any, where: str) -> None:
@@ -100,6 +161,8 @@ def _apply(settings: dict[str, Any], path: str, value: Any, where: str) -> None:
     if root == "engine" and path != "engine":
         own = _chip(settings["chip"], where)["engine"]
         settings["engine"] = as_engine(settings["engine"] or own, f"{where}, engine").to_dict()
+    if path != root and isinstance(settings[root], dict):
+        settings[root] = copy.deepcopy(settings[root])  # what the study says is not to be written into
     set_path(settings, path, value, where)
 
 
@@ -120,12 +183,16 @@ def _chip(chip: Any, where: str) -> dict[str, Any]:
 
     if isinstance(chip, dict):
         return build(Chip, chip, where=f"{where}, chip").to_dict()
+    if not isinstance(chip, str):
+        raise InputError(f"{where}, chip", repr(chip), "a name, a path or a mapping", "See `imc-sim list chips`.")
     return load_chip(chip).to_dict()
 
 
-def _task(task: dict[str, Any], where: str) -> dict[str, Any]:
+def _task(task: Any, where: str) -> dict[str, Any]:
     from imc_sim.evaluate import build_task
 
+    if not isinstance(task, dict):
+        raise InputError(f"{where}, task", repr(task), "a mapping of keys to values", "Write `task: {dataset: …}`.")
     return build_task(task, f"{where}, task").to_dict()
 
 

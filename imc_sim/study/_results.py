@@ -8,10 +8,8 @@ from typing import TYPE_CHECKING, Any, final
 
 import numpy as np
 
-from imc_sim._errors import ResultsError
 from imc_sim._stats import mean_interval
-from imc_sim.config import read_yaml
-from imc_sim.study._store import STUDY, TRIALS, Row, read_rows
+from imc_sim.study._store import STUDY, TRIALS, Row, read_rows, read_study, results_digest
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -33,18 +31,16 @@ class Results:
     table: DataFrame
     environment: dict[str, Any]
     failed: int
+    digest: str
 
     @classmethod
     def load(cls, folder: Path | str) -> Results:
         """Read a results folder, finished or not."""
         folder = Path(folder)
-        if not (folder / STUDY).is_file():
-            step = "Name the folder that `imc-sim run` wrote."
-            raise ResultsError(str(folder), f"no {STUDY}", "a results folder", step)
-        study = read_yaml(folder / STUDY)
-        rows = list(read_rows(folder / TRIALS).values())
+        study, by_id = read_study(folder), read_rows(folder / TRIALS)
+        rows = list(by_id.values())
         failed = sum(row["state"] == "failed" for row in rows)
-        return cls(folder, study, _table(study, rows), _environment(study, rows), failed)
+        return cls(folder, study, _table(study, rows), _environment(rows), failed, results_digest(by_id))
 
 
 def _table(study: dict[str, Any], rows: list[Row]) -> DataFrame:
@@ -70,9 +66,9 @@ def _bands(values: list[float]) -> dict[str, float]:
     return dict(zip(_STATISTICS, (len(values), mean, mean - low, median, p05, p95), strict=True))
 
 
-def _environment(study: dict[str, Any], rows: list[Row]) -> dict[str, Any]:
+def _environment(rows: list[Row]) -> dict[str, Any]:
     meta = [row["meta"] for row in rows if "meta" in row]
-    last = max(meta, key=lambda m: m["time"], default={})
+    last = meta[-1] if meta else {}  # in the file's order: clocks jump
     return {
         "versions": last.get("versions", {}),
         "seconds": sum(m["seconds"] for m in meta),

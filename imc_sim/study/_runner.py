@@ -2,32 +2,27 @@
 
 from __future__ import annotations
 
-import datetime as dt
-import functools
-import importlib.metadata
-import platform
 import time
-import traceback
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, wait
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, wait
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, final
 
-from imc_sim._stats import mean_interval
-from imc_sim.config import as_engine
-from imc_sim.evaluate import ChipResult, batch_chips, check_mapping, check_task, evaluate_chips
-from imc_sim.study._executors import Executor, make_executor
+from imc_sim._errors import InputError
+from imc_sim.evaluate import batch_chips, check_device, check_mapping, check_task, evaluate_chips
+from imc_sim.study._executors import Executor, LostEngineError, make_executor
 from imc_sim.study._points import Point, Trial, points_of, resolved
 from imc_sim.study._results import Results
+from imc_sim.study._rows import Writer
 from imc_sim.study._spec import Study, load_study
-from imc_sim.study._store import ResultStore, Row, check_folder
+from imc_sim.study._stopping import settled
+from imc_sim.study._store import ResultStore, Row, check_folder, replace_text
+from imc_sim.study._work import Batch, Evaluator, evaluate_batch
 
 #: chips in one call, at most: small enough that progress is seen and little is lost
 _BATCH = 4
-
-#: (model, chip, task, chip numbers, seed), and `engine` where it is not the native one
-Evaluator = Callable[..., list[ChipResult]]
 
 
 @final
@@ -50,101 +45,128 @@ class _Run:
     store: ResultStore
     executor: Executor
     evaluator: Evaluator
+    writer: Writer
     report: Callable[[Progress], None]
+    stop: Callable[[], bool]
+    batch: int
+    retry_failed: bool
     progress: Progress = field(default_factory=Progress)
+    _tried: set[str] = field(default_factory=set)
 
     def trials(self, points: list[Point]) -> None:
-        """Run every point to the end of its stopping rule, baselines first."""
-        self._complete([(point.baseline(), [-1]) for point in _firsts(points)])
+        """Run every point to the end of its stopping rule; the digital baselines go first."""
+        baselines = {p.id: p for p in map(Point.baseline, points)}
+        wanted = [(p, [-1]) for p in baselines.values()]
         for count in self.study.chips.checkpoints():
-            self._complete([(p, list(range(count))) for p in points if not self._settled(p)])
+            self._complete(wanted + [(p, list(range(count))) for p in points if not self._settled(p)])
+            wanted = []
 
     def _settled(self, point: Point) -> bool:
-        """The stopping rule, on the chips of the last checkpoint that is complete."""
-        wanted = self.study.chips.half_width
-        if wanted is None:
-            return False
-        for count in self.study.chips.checkpoints():
-            rows = [self.store.done(point.trial(c).id) for c in range(count)]
-            if any(row is None for row in rows):
-                return False
-            mean, low, _ = mean_interval([row["correct"] / row["total"] for row in rows if row])
-            if mean - low <= wanted:
-                return True
-        return False
+        return settled(self.study.chips, lambda chip: self._row(point.trial(chip))) is not None
+
+    def _row(self, trial: Trial) -> Row | None:
+        """What is stored of a trial that is not to be run any more."""
+        return None if self._is_missing(trial) else self.store.rows.get(trial.id)
 
     def _complete(self, wanted: list[tuple[Point, list[int]]]) -> None:
         """Run what is missing of these chips of these points."""
-        jobs: list[list[Trial]] = []
+        batches: deque[list[Trial]] = deque()
         for point, chips in wanted:
-            trials = [point.trial(c) for c in chips]
-            missing = [t for t in trials if self.store.done(t.id) is None]
-            jobs += _batches(missing, self._batch(point))
-        self.progress.total += sum(map(len, jobs))
+            missing = [t for t in map(point.trial, chips) if self._is_missing(t)]
+            self._tried.update(t.id for t in missing)  # two cases may have a point in common
+            batches += _parts(missing, self._size(point) if missing else 1)
+        self.progress.total += sum(map(len, batches))
         self.report(self.progress)
-        for rows in self._rows(jobs):
+        for rows in self._rows(batches):
             self.store.add(rows)
             self.progress.done += len(rows)
             self.progress.failed += sum(row["state"] == "failed" for row in rows)
             self.report(self.progress)
 
-    def _batch(self, point: Point) -> int:
+    def _is_missing(self, trial: Trial) -> bool:
+        row = self.store.rows.get(trial.id)
+        return trial.id not in self._tried and (row is None or (self.retry_failed and row["state"] == "failed"))
+
+    def _size(self, point: Point) -> int:
+        """Chips in one batch: at most what was asked for, and what the memory holds."""
         if point.chip is None or self.evaluator is not evaluate_chips:
-            return _BATCH
-        return min(_BATCH, batch_chips(point.model, point.chip, self.study.memory_limit))
+            return self.batch
+        return min(self.batch, batch_chips(point.model, point.chip, self.study.memory_limit))
 
-    def _evaluator(self, point: Point) -> Evaluator:
-        if point.chip is None or point.engine == as_engine(point.chip["engine"]):
-            return self.evaluator
-        return functools.partial(self.evaluator, engine=point.engine)
+    def _rows(self, batches: deque[list[Trial]]) -> Iterator[list[Row]]:
+        """Rows of finished batches, as they finish; never more under way than the engine is wide.
 
-    def _rows(self, jobs: list[list[Trial]]) -> Iterator[list[Row]]:
-        """Rows of finished jobs, as they finish; never more under way than the engine is wide."""
-        waiting = iter(jobs)
+        Of a batch that fails, each trial is run by itself, so that one chip's failure is one trial's. Once asked
+        to stop, what is under way is finished, then KeyboardInterrupt is raised.
+        """
         running: dict[Future[Any], list[Trial]] = {}
         while True:
-            for job in waiting:
-                p = job[0].point
-                chips = [t.chip for t in job]
-                running[self.executor.submit(self._evaluator(p), p.model, p.chip, p.task, chips, p.seed)] = job
-                if len(running) >= self.executor.width:
-                    break
+            while batches and not self.stop() and len(running) < self.executor.width:
+                trials = batches.popleft()
+                batch = Batch.of(trials, self.evaluator, self.writer.device)
+                running[self.executor.submit(evaluate_batch, batch)] = trials
+            if self.stop():
+                batches.extend(running.pop(future) for future in list(running) if future.cancel())
             if not running:
-                return
+                break
             finished, _ = wait(running, return_when=FIRST_COMPLETED)
             for future in finished:
-                yield _outcome(future, running.pop(future))
+                trials = running.pop(future)
+                rows = self._outcome(future, trials)
+                if rows is None:
+                    batches.extendleft([t] for t in reversed(trials))
+                else:
+                    yield rows
+        if batches:
+            raise KeyboardInterrupt
+
+    def _outcome(self, future: Future[Any], trials: list[Trial]) -> list[Row] | None:
+        """The rows of a batch; None for one of several trials that failed."""
+        try:
+            return self.writer.done(trials, future.result())
+        except (OSError, LostEngineError, CancelledError):
+            raise  # a full disk or a lost scheduler is no property of a trial
+        except Exception as error:
+            return [self.writer.failed(trials[0], error)] if len(trials) == 1 else None
 
 
 def run(
     study: str | Path | dict[str, Any] | Study, out: str | Path | None = None, executor: str = "inline",
     workers: int | None = None, progress: Callable[[Progress], None] | None = None,
-    evaluator: Evaluator = evaluate_chips,
+    evaluator: Evaluator = evaluate_chips, *, scheduler: str | None = None, device: str = "cpu",
+    retry_failed: bool = False, batch: int = _BATCH, stop: Callable[[], bool] | None = None,
 ) -> Results:  # fmt: skip
     """Run a study into folder `out` (default: results/<name>), taking up what is stored there.
 
-    Everything is validated before the folder is made. A failed trial is a row with its error; it is tried
-    again the next time, and `Results.failed` counts it. evaluator: for tests; it must be importable by name.
+    Everything is validated before the folder is made. A failed trial is a row with its error; `Results.failed`
+    counts it, and retry_failed tries it again. scheduler: address of a dask cluster. device: where trials compute,
+    cpu or cuda. batch: chips that a worker takes at once, at most; the results do not depend on it. stop: asked
+    between batches; once true, those under way are finished and stored, and KeyboardInterrupt is raised.
+    evaluator: for tests; it must be importable by name.
     """
     spec = load_study(study)
     folder = Path(out) if out is not None else Path("results") / spec.name
+    if batch < 1:
+        raise InputError("batch", batch, "1 or more", "Leave it out for the usual size.")
     points = points_of(spec)
     settings = resolved(spec, points)
     check_folder(folder, settings)
     if evaluator is evaluate_chips:
-        _check(points)
-    engine = make_executor(executor, workers)
+        _check(points, device)
+    engine = make_executor(executor, workers, scheduler)
     try:
         with ResultStore(folder, settings) as store:
-            _Run(spec, store, engine, evaluator, progress or (lambda _: None)).trials(points)
+            writer, quiet = Writer(device), (lambda _: None)
+            parts = (spec, store, engine, evaluator, writer, progress or quiet, stop or (lambda: False))
+            _Run(*parts, batch=batch, retry_failed=retry_failed).trials(points)
     finally:
         engine.close()
     results = Results.load(folder)
-    results.table.to_csv(folder / "table.csv", index=False, lineterminator="\n")
+    replace_text(folder / "table.csv", results.table.to_csv(index=False, lineterminator="\n"))
     return results
 
 
-def _check(points: list[Point]) -> None:
+def _check(points: list[Point], device: str) -> None:
     """Load every distinct task and map every distinct structure once, without any effect: what fails, fails now."""
     seen: set[str] = set()
     for point in points:
@@ -153,6 +175,7 @@ def _check(points: list[Point]) -> None:
         if not point.engine.native:
             structure = {"engine": point.engine, **chip}  # a foreign engine may refuse any setting
         for key, check in (
+            (f"{point.engine}", lambda p=point: check_device(device, p.engine)),
             (f"{point.task} {chip.get('policy')}", lambda p=point: check_task(p.task, p.chip)),
             (f"{point.model} {structure}", lambda p=point: p.chip and check_mapping(p.model, p.chip, p.engine)),
         ):
@@ -161,46 +184,5 @@ def _check(points: list[Point]) -> None:
                 check()
 
 
-def _firsts(points: list[Point]) -> list[Point]:
-    """One point per case."""
-    return list({point.case: point for point in reversed(points)}.values())[::-1]
-
-
-def _batches(trials: list[Trial], size: int) -> list[list[Trial]]:
+def _parts(trials: list[Trial], size: int) -> list[list[Trial]]:
     return [trials[i : i + size] for i in range(0, len(trials), size)]
-
-
-def _outcome(future: Future[Any], job: list[Trial]) -> list[Row]:
-    try:
-        results: Iterable[ChipResult] = future.result()
-    except OSError:
-        raise  # a full disk or a lost folder is no property of a trial
-    except Exception as error:
-        text = "".join(traceback.format_exception(error))
-        return [_row(trial, {"state": "failed", "error": str(error), "traceback": text}, 0.0) for trial in job]
-    done = [
-        {"state": "done", "correct": r.correct, "total": r.total} | ({"ranges": r.ranges} if r.ranges else {})
-        for r in results
-    ]
-    return [_row(t, payload, r.seconds) for t, payload, r in zip(job, done, results, strict=True)]
-
-
-def _row(trial: Trial, payload: Row, seconds: float) -> Row:
-    point = trial.point
-    now = dt.datetime.now(dt.UTC).isoformat(timespec="seconds")
-    meta = {"seconds": round(seconds, 4), "time": now, "host": platform.node(), "versions": _versions()}
-    place = {"case": point.case, "values": [v for _, v in point.coordinates], "point": point.id, "chip": trial.chip}
-    return {"id": trial.id, **place, **payload, "meta": meta}
-
-
-@functools.cache
-def _versions() -> dict[str, str]:
-    names = ("imc-sim", "torch", "numpy")
-    return {"python": platform.python_version()} | {n: _version(n) for n in names}
-
-
-def _version(name: str) -> str:
-    try:
-        return importlib.metadata.version(name)
-    except importlib.metadata.PackageNotFoundError:
-        return "not installed"

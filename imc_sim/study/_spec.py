@@ -4,60 +4,38 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from typing import Any, Literal, Self, final
+from pathlib import Path
+from typing import Any, Self, final
 
 from pydantic import Field, field_validator, model_validator
 
-from imc_sim.config import Engine, Spec, build, find_content, parse_setting, read_yaml, set_path
+from imc_sim._errors import InputError
+from imc_sim.config import Engine, Spec, build, find_content, parse_setting, read_yaml
+from imc_sim.study._axes import Axis, unequal_zip
+from imc_sim.study._base import base_file, derive, follow, refuse_patches
+from imc_sim.study._conditions import Condition, Derived
+from imc_sim.study._settings import with_value
 
 #: what study.resolved.yaml holds beyond a study
 DERIVED = ("schema", "digest", "weights", "points")
-Scalar = bool | int | float | str
 #: what a path of a case or an axis may start with
-ROOTS = ("model", "chip", "task", "engine")
+ROOTS = ("model", "chip", "task", "engine", "seed")
 _SIZES = {"KB": 10**3, "MB": 10**6, "GB": 10**9}
 
 
 @final
-class Axis(Spec):
-    """One swept quantity: the dotted path of a value, and how it is shown (value * scale, unit).
-
-    also: further paths that take the same value, such as the resistances of both wires. spaced: of the figure.
-    """
-
-    path: str
-    also: tuple[str, ...] = ()
-    values: tuple[Scalar, ...] = Field(min_length=1)
-    label: str = ""
-    unit: str = ""
-    scale: float = 1.0
-    spaced: Literal["linear", "log"] = "linear"
-
-    @property
-    def paths(self) -> tuple[str, ...]:
-        """All paths that take the value."""
-        return (self.path, *self.also)
-
-    @model_validator(mode="after")
-    def _distinct(self) -> Self:
-        if len(set(map(repr, self.values))) < len(self.values):
-            raise ValueError("each value once")
-        if self.spaced == "log" and not all(isinstance(v, int | float) and v * self.scale > 0 for v in self.values):
-            raise ValueError("values above 0 where spaced is 'log'")
-        return self
-
-
-@final
 class Case(Spec):
-    """A named variant: values set on top of the study's model, chip and task, in the order given.
+    """A named variant: values set on top of the study's model, chip and task; a whole is set before its parts.
 
     sweep: paths that take the first axis' values here, in place of the axis' own: one axis "share of the cells" may
     then sweep cells stuck at LRS in one case and at HRS in another.
     """
 
-    name: str
-    set: dict[str, Any] = Field(default_factory=dict)
-    sweep: tuple[str, ...] | None = Field(default=None, min_length=1)
+    name: str = Field(description="what the case is called in tables and figures")
+    set: dict[str, Any] = Field(default_factory=dict, description="path -> value")
+    sweep: tuple[str, ...] | None = Field(
+        default=None, min_length=1, description="paths that take the first axis' values here, not the axis' own"
+    )
 
 
 @final
@@ -68,9 +46,11 @@ class Chips(Spec):
     of its mean accuracy is at most `half_width` (a fraction), or at `max`.
     """
 
-    min: int = Field(default=30, ge=1)
-    max: int | None = Field(default=None, ge=1, description="None: min")
-    half_width: float | None = Field(default=None, gt=0.0, lt=1.0, description="None: always max chips")
+    min: int = Field(default=30, ge=1, description="chips of every point")
+    max: int | None = Field(default=None, ge=1, description="chips of a point at most; null: min")
+    half_width: float | None = Field(
+        default=None, gt=0.0, lt=1.0, description="stop at this 95 % half width of the mean; null: always max chips"
+    )
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
@@ -91,19 +71,28 @@ class Chips(Spec):
 
 @final
 class Study(Spec):
-    """Everything a study file says. Paths of cases and axes start with model, chip, task or engine."""
+    """Everything a study file says. Paths start with model, chip, task, engine or seed.
 
-    name: str = Field(pattern=r"^[A-Za-z0-9_.-]+$")
-    summary: str = ""
-    question: str = ""
-    model: str
-    chip: str | dict[str, Any]
-    task: dict[str, Any] = Field(default_factory=dict)
-    engine: Engine | None = Field(default=None, description="None: the chip's own")
-    cases: tuple[Case, ...] = (Case(name="all"),)
-    axes: tuple[Axis, ...] = Field(min_length=1)
-    chips: Chips = Chips()
-    seed: int = Field(default=0, ge=0)
+    A file may also say `base`, a study that it takes over and changes, and `set`, paths and values as with --set.
+    """
+
+    name: str = Field(pattern=r"^[A-Za-z0-9_.-]+$", description="results are kept by it")
+    summary: str = Field(default="", description="one line for lists")
+    question: str = Field(default="", description="what the study answers; heads its report")
+    model: str = Field(description="name or path of a trained model")
+    chip: str | dict[str, Any] = Field(description="name or path of a chip, or the chip itself")
+    task: dict[str, Any] = Field(default_factory=dict, description="what the model is asked, on which data")
+    engine: Engine | None = Field(default=None, description="who computes; null: the chip's own")
+    cases: tuple[Case, ...] = Field(default=(Case(name="all"),), description="named variants, one after the other")
+    axes: tuple[Axis, ...] = Field(min_length=1, description="what is swept; crossed in this order unless zipped")
+    derived: dict[str, Derived] = Field(
+        default_factory=dict, description="path -> the path whose value it takes, once cases and axes are set"
+    )
+    skip: tuple[dict[str, Condition], ...] = Field(
+        default=(), description="points to leave out: those at which all conditions of one entry hold"
+    )
+    chips: Chips = Field(default=Chips(), description="how many chips are drawn per point")
+    seed: int = Field(default=0, ge=0, description="of all chips; an axis may sweep it")
     memory_limit: int = Field(default=2 * 10**9, ge=1, description="bytes, or a string such as '2 GB'")
 
     @field_validator("memory_limit", mode="before")
@@ -118,50 +107,87 @@ class Study(Spec):
 
     @model_validator(mode="after")
     def _names(self) -> Self:
-        swept = [path for axis in self.axes for path in axis.paths]
-        swept += [path for case in self.cases for path in case.sweep or () if path not in swept]
-        for what, names in (("case names", [c.name for c in self.cases]), ("axis paths", swept)):
+        for what, names in (("case names", [c.name for c in self.cases]), ("axis paths", self._swept())):
             if len(set(names)) < len(names):
                 raise ValueError(f"{what} that differ")
-        paths = [*swept, *(p for c in self.cases for p in c.set)]
+        paths = [*self._set(), *self.derived, *(d.path for d in self.derived.values())]
         wrong = next((p for p in paths if p.split(".")[0] not in ROOTS), None)
         if wrong is not None:
             raise ValueError(f"paths that start with {', '.join(ROOTS)} (here {wrong!r})")
+        wrong = next((p for rule in self.skip for p in rule if p.split(".")[0] not in (*ROOTS, "case")), None)
+        if wrong is not None:
+            raise ValueError(f"paths in skip that start with {', '.join(ROOTS)}, or case (here {wrong!r})")
         return self
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        uneven = unequal_zip(self.axes)
+        if uneven is not None:
+            raise ValueError(uneven)
+        if not all(self.skip):
+            raise ValueError("entries of skip with one condition at least")
+        for number, (target, source) in enumerate(self.derived.items()):
+            taken = next((p for p in self._set() if _inside(p, target)), None)
+            if taken is not None:
+                raise ValueError(f"derived paths that no axis and no case sets (here {taken!r})")
+            if any(_inside(source.path, t) or _inside(t, source.path) for t in list(self.derived)[number:]):
+                raise ValueError(f"derived paths after those that they follow from (here {target!r})")
+        return self
+
+    def _swept(self) -> list[str]:
+        """Paths of all axes, and of cases that sweep others."""
+        swept = [path for axis in self.axes for path in axis.paths]
+        return swept + [path for case in self.cases for path in case.sweep or () if path not in swept]
+
+    def _set(self) -> list[str]:
+        return [*self._swept(), *(path for case in self.cases for path in case.set)]
+
+
+def _inside(path: str, whole: str) -> bool:
+    return path == whole or path.startswith(whole + ".")
 
 
 def load_study(study: str | os.PathLike[str] | Mapping[str, Any] | Study) -> Study:
-    """A study by name (studies/), path or mapping; the study.resolved.yaml of a results folder is one too."""
+    """A study by name (studies/), path or mapping; the study.resolved.yaml of a results folder is one too.
+
+    `base` and `set` of the file are worked in: what comes back stands on its own.
+    """
     if isinstance(study, Study):
         return study
     if isinstance(study, Mapping):
-        return build(Study, dict(study), where=f"study {study.get('name', '<mapping>')!r}")
-    path = find_content("study", study)
+        return _complete(study, f"study {study.get('name', '<mapping>')!r}", Path(), ())
+    return _from_file(find_content("study", study), ())
+
+
+def _from_file(path: Path, chain: tuple[Path, ...]) -> Study:
+    chain = follow(path, chain)
     data = {key: value for key, value in read_yaml(path).items() if key not in DERIVED}
-    return build(Study, data, where=str(path))
+    return _complete(data, str(path), path.parent, chain)
+
+
+def _complete(data: Mapping[str, Any], where: str, folder: Path, chain: tuple[Path, ...]) -> Study:
+    own = {key: value for key, value in data.items() if key not in ("base", "set")}
+    if "base" in data:
+        base = _from_file(base_file(data["base"], folder, where), chain)
+        own = derive(base.to_dict(), own, where)
+    else:
+        refuse_patches(own, where)
+    study, settings = build(Study, own, where), data.get("set", {})
+    if not isinstance(settings, Mapping):
+        raise InputError(
+            f"{where}: set", type(settings).__name__, "a mapping of paths to values", "Write `path: value`."
+        )
+    for path, value in settings.items():
+        study = with_value(study, str(path), value, f"{where}: set")
+    return study
 
 
 def with_settings(study: Study, settings: list[str]) -> Study:
     """`study` with `path=value` settings, values read as YAML; `chip.…` reaches into a chip given by name.
 
     Paths are those of the study file, and chip.… and task.… as in its axes: `chips.min=100`,
-    `chip.tile.rows=64`, `task.episodes=50`, `seed=1`.
+    `chip.tile.rows=64`, `task.episodes=50`, `seed=1`, `axes.0.values=[0, 0.5]` (the first axis).
     """
     for path, value in map(parse_setting, settings):
-        study = _with(study, path, value)
+        study = with_value(study, path, value, "--set")
     return study
-
-
-def _with(study: Study, path: str, value: Any) -> Study:
-    root = path.split(".", maxsplit=1)[0]
-    if path == root or root not in ("chip", "task"):
-        return study.replace(path, value)
-    data = _as_data(study.chip) if root == "chip" else dict(study.task)
-    set_path({root: data}, path, value, "--set")
-    return study.model_copy(update={root: data})
-
-
-def _as_data(chip: str | dict[str, Any]) -> dict[str, Any]:
-    from imc_sim.array import load_chip
-
-    return load_chip(chip).to_dict()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import time
@@ -15,6 +16,7 @@ from imc_sim.evaluate import ChipResult
 
 #: environment variables that make the stand-in misbehave
 SLOW, FAIL, KILL = "IMC_SIM_TEST_SLOW", "IMC_SIM_TEST_FAIL", "IMC_SIM_TEST_KILL"
+KILL_ONCE, FATAL = "IMC_SIM_TEST_KILL_ONCE", "IMC_SIM_TEST_FATAL"
 
 
 def stand_in_evaluator(
@@ -23,10 +25,11 @@ def stand_in_evaluator(
     """Counts that look like a task's: they depend on model, chip, task, seed and chip number, and on nothing else.
 
     `IMC_SIM_TEST_SLOW`: seconds per call. `IMC_SIM_TEST_FAIL`: a file; while it exists, chip 3 fails.
-    `IMC_SIM_TEST_KILL`: a file; once it exists, the process is killed as by `kill -9`.
+    `IMC_SIM_TEST_KILL`: a file; once it exists, the process is killed as by `kill -9`. `IMC_SIM_TEST_KILL_ONCE`: the
+    same, but the file goes with the process. `IMC_SIM_TEST_FATAL`: a chip that kills whoever evaluates it.
     """
     time.sleep(float(os.environ.get(SLOW, "0")))
-    if KILL in os.environ and Path(os.environ[KILL]).exists():
+    if _doomed(chips):
         os.kill(os.getpid(), signal.SIGKILL)
     if FAIL in os.environ and Path(os.environ[FAIL]).exists() and 3 in chips:
         raise ArithmeticError("chip 3 is out of order")
@@ -37,3 +40,13 @@ def stand_in_evaluator(
     return [
         ChipResult(n, round(1000 * (mean + 0.1 * (u - 0.5))), 1000, 0.01) for n, u in zip(numbers, draws, strict=True)
     ]
+
+
+def _doomed(chips: Sequence[int]) -> bool:
+    if KILL in os.environ and Path(os.environ[KILL]).exists():
+        return True
+    if KILL_ONCE in os.environ and Path(os.environ[KILL_ONCE]).exists():
+        with contextlib.suppress(FileNotFoundError):
+            Path(os.environ[KILL_ONCE]).unlink()
+            return True
+    return int(os.environ.get(FATAL, "-2")) in chips

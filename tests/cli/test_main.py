@@ -16,7 +16,8 @@ from imc_sim._errors import InputError
 from imc_sim.cli import _app, app, main
 
 VERBS = (
-    "run", "plot", "report", "train", "evaluate", "map", "import", "list", "device", "plot-device", "data", "doctor",
+    "run", "status", "combine", "plot", "report", "figure", "train", "evaluate", "map", "import", "list",
+    "device", "plot-device", "data", "schema", "doctor",
 )  # fmt: skip
 
 

@@ -35,11 +35,12 @@ def test_worked_example_from_a_checkpoint_to_a_curve(
     state = {f"module.{name}": tensor for name, tensor in load_model("batmann_5w1s_xnor").state_dict().items()}
     torch.save(state, tmp_path / "my_controller.pth")
     commands = [line for block in blocks(readme, "sh") for line in block.splitlines() if line.startswith("imc-sim")]
-    assert len(commands) == 7
+    assert len(commands) == 11
     cells = [f"{200 + 3 * (k % 7)},{20 + k % 5}" for k in range(70)]
     (tmp_path / "my_cells.csv").write_text("\n".join(["LRS (uS),HRS (uS)", *cells]))
     for command in commands:
-        extra = {"run": SMALL, "evaluate": ["--episodes", "3"]}
+        small = ["--chips", "2", "--set", "task.episodes=3", "--set", "task.classes=6"]
+        extra = {"run": SMALL, "evaluate": ["--episodes", "3"], "figure": small}
         argv = shlex.split(command)[1:]
         ran = run(*argv, *extra.get(argv[0], []))
         assert ran.code == 0, f"{command}: {ran.err}"

@@ -1,7 +1,5 @@
-"""Figures say what their tables say, in the same bytes each time; the report stands alone."""
+"""Figures of studies and trainings say what their tables say, in the same bytes each time."""
 
-import re
-from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
@@ -17,8 +15,6 @@ from imc_sim.plotting import (
     style,
     training_data,
 )
-from imc_sim.report import page, write_report
-from imc_sim.report._answer import answers
 from imc_sim.study import Results, run
 from imc_sim.testing import stand_in_evaluator
 
@@ -51,7 +47,9 @@ def test_the_figures_table_is_the_studys(results: Results) -> None:
     data = robustness_data(results)
     assert data["x"].tolist() == [0, 25, 50] * 2
     np.testing.assert_allclose(data["median"], 100 * results.table["median"])
-    assert data.attrs == {"x_label": "spread (%)", "chance": 20.0, "spaced": "linear"}
+    assert data.attrs == {
+        "x_label": "spread (%)", "x_name": "spread", "x_unit": "%", "chance": 20.0, "spaced": "linear"
+    }  # fmt: skip
 
 
 def test_curve_shows_every_number_of_its_table(results: Results) -> None:
@@ -86,60 +84,8 @@ def test_equal_results_give_equal_bytes(results: Results) -> None:
     first = {path.name: path.read_bytes() for path in draw(results)}
     again = {path.name: path.read_bytes() for path in draw(Results.load(results.folder))}
     assert first == again
-    assert set(first) == {"robustness.png", "robustness.svg", "robustness.csv"}
+    assert set(first) == {f"{kind}.{end}" for kind in ("robustness", "convergence") for end in ("png", "svg", "csv")}
     assert first["robustness.png"].startswith(b"\x89PNG")
-
-
-class _References(HTMLParser):
-    """Collects whatever a page would fetch, and its tags."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.fetched: list[str] = []
-        self.tags: list[str] = []
-        self.feed(text)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append(tag)
-        self.fetched += [v or "" for k, v in attrs if k in ("src", "href", "xlink:href", "data") and not _own(v)]
-
-
-def _own(reference: str | None) -> bool:
-    return reference is None or reference.startswith("#")
-
-
-def test_report_stands_alone_and_escapes_what_it_quotes(results: Results) -> None:
-    path = write_report(results)
-    text = path.read_text(encoding="utf-8")
-    parsed = _References(text)
-    assert parsed.fetched == []
-    assert "script" not in parsed.tags
-    assert "url(" not in re.sub(r"url\(#\w+\)", "", text)
-    assert "b" not in parsed.tags
-    assert "Does &lt;b&gt;it&lt;/b&gt; survive?" in text
-    assert {"svg", "table", "pre"} <= set(parsed.tags)
-    assert [p.name for p in path.parent.iterdir() if p.suffix == ".part"] == []
-
-
-def test_report_holds_table_settings_versions_and_time(results: Results) -> None:
-    text = page(results)
-    for record in results.table.to_dict("records"):
-        assert f"{100 * record['p05']:.2f} to {100 * record['p95']:.2f}" in text
-        assert f"{100 * record['mean']:.2f} ± {100 * record['half_width']:.2f}" in text
-    assert results.study["digest"] in text
-    assert "g_hrs_S: 5.0e-05" in text
-    assert re.search(r"torch \d+\.\d+", text)
-    assert re.search(r"\d+ s in all, last trial \d{4}-", text)
-
-
-def test_answer_is_computed_from_the_table(results: Results) -> None:
-    data = robustness_data(results)
-    data["digital"], data["median"] = 90.0, [90.0, 89.2, 70.0, 80.0, 79.0, 60.0]
-    first, second = answers(data)
-    assert "stays within 1 point of digital (90.0 %) up to spread 25 %; at 50 % it is 70.0 %" in first
-    assert "is 10.0 points below digital (90.0 %) already at spread 0 %" in second
-    data["median"] = 90.0
-    assert "at every value tried, up to spread 50 %" in answers(data)[0]
 
 
 def test_training_curve_shows_the_log(tmp_path: Path) -> None:
@@ -151,4 +97,5 @@ def test_training_curve_shows_the_log(tmp_path: Path) -> None:
     assert list(np.asarray(ax.lines[0].get_ydata())) == [40.0, 60.0]
     assert list(np.asarray(right.lines[0].get_ydata())) == [2.0, 1.0]
     (tmp_path / "training.jsonl").write_text('{"episode": 10, "loss": 2.0, "accuracy": 0.4}\n')
-    assert [path.name for path in draw_training(tmp_path)] == ["training.png", "training.svg"]
+    assert [path.name for path in draw_training(tmp_path)] == [f"training.{end}" for end in ("png", "svg", "csv")]
+    assert (tmp_path / "training.csv").read_text() == "episode,loss,accuracy\n10,2.0,0.4\n"

@@ -114,20 +114,48 @@ def test_every_engine_finds_the_same(whole: Path, tmp_path: Path, workers: int) 
     assert payload(tmp_path / "x") == payload(whole)
 
 
-def test_failed_trials_are_rows_and_are_tried_again(
+def test_failed_trials_are_rows_kept_until_they_are_retried(
     whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     flag = tmp_path / "fail"
     flag.touch()
     monkeypatch.setenv(FAIL, str(flag))
-    results = go(tmp_path / "x")
-    assert results.failed == 2 * 3 * 4  # the batch of chip 3, at every point
-    assert "chip 3 is out of order" in next(
-        r["error"] for r in read_rows(tmp_path / "x" / TRIALS).values() if r["state"] == "failed"
-    )
+    assert go(tmp_path / "x").failed == 2 * 3  # chip 3 alone, not its batch, at every point
+    failed = [r for r in read_rows(tmp_path / "x" / TRIALS).values() if r["state"] == "failed"]
+    assert {r["chip"] for r in failed} == {3}
+    assert all(r["error"] == "chip 3 is out of order" for r in failed)
+    assert all("in stand_in_evaluator" in r["traceback"] for r in failed)
+    before = (tmp_path / "x" / TRIALS).read_bytes()
     flag.unlink()
-    assert go(tmp_path / "x").failed == 0
+    assert go(tmp_path / "x").failed == 2 * 3
+    assert (tmp_path / "x" / TRIALS).read_bytes() == before
+    assert go(tmp_path / "x", retry_failed=True).failed == 0
+    assert (tmp_path / "x" / TRIALS).read_bytes().startswith(before)
     assert payload(tmp_path / "x") == payload(whole)
+
+
+def test_a_trial_that_fails_again_is_tried_once_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Under a stopping rule too, which asks for the early chips again at every checkpoint."""
+    flag = tmp_path / "fail"
+    flag.touch()
+    monkeypatch.setenv(FAIL, str(flag))
+    study = STUDY | {"chips": {"min": 4, "max": 12, "half_width": 0.001}}
+    go(tmp_path / "x", study)
+    lines = (tmp_path / "x" / TRIALS).read_bytes().count(b"\n")
+    assert lines == 2 + 2 * 3 * 12
+    go(tmp_path / "x", study, retry_failed=True)
+    assert (tmp_path / "x" / TRIALS).read_bytes().count(b"\n") == lines + 2 * 3
+
+
+def test_points_in_common_are_run_once_and_every_model_has_its_baseline(tmp_path: Path) -> None:
+    path = STUDY["axes"][0]["path"]
+    models = {"path": "model", "values": ["batmann_5w1s_xnor", "batmann_small_xnor"]}
+    cases = [{"name": "a"}, {"name": "b", "set": {}}]
+    study = STUDY | {"cases": cases, "axes": [{"path": path, "values": [0.2]}, models], "chips": {"min": 3}}
+    table = go(tmp_path / "x", study).table
+    assert (tmp_path / "x" / TRIALS).read_bytes().count(b"\n") == 2 + 2 * 3
+    assert len(table) == 4
+    assert table["digital"].notna().to_list() == [True] * 4
 
 
 def test_stopping_rule_stops_each_point_by_itself(tmp_path: Path) -> None:
@@ -216,7 +244,7 @@ def test_a_full_disk_names_the_file_and_keeps_it_whole(whole: Path, tmp_path: Pa
 
 
 def test_unknown_engines_are_named(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="inline, process"):
+    with pytest.raises(InputError, match="inline, process, dask"):
         go(tmp_path / "x", executor="proces")
     assert not (tmp_path / "x").exists()
 

@@ -105,6 +105,32 @@ def test_settings_reach_everything() -> None:
     assert [p.chip["tile"]["cols"] for p in points if p.chip] == [32] * 4 + [128] * 4  # case b takes another chip
 
 
+def test_settings_reach_into_lists_and_engines() -> None:
+    study = load_study(STUDY | {"cases": [{"name": "a", "set": {"chip.tile.cols": 64}}]})
+    lines = ["axes.0.values=[0.3, 0.5]", "cases.0.set.chip.tile.cols=16", "engine.kind=memtorch"]
+    points = points_of(with_settings(study, lines))
+    assert [p.coordinates[0][1] for p in points] == [0.3, 0.3, 0.5, 0.5]
+    assert {p.chip["tile"]["cols"] for p in points if p.chip} == {16}
+    assert {p.engine.kind for p in points} == {"memtorch"}
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("chps.min=3", r"--set chps.min: got 'chps'.*Did you mean 'chips'"),
+        ("chips.mn=3", r"unknown key 'mn'.*Did you mean 'min'"),
+        ("axes.2.values=[1]", r"--set axes.2.values: got '2'; allowed: a number of 0 to 1"),
+        ("axes.0.values={rnge: [0, 1, 1]}", r"axes\.0\.values.*got rnge.*Did you mean 'range'"),
+        ("name.x=1", "nothing inside a single value"),
+        ("chips.min=many", r"chips\.min: got 'many'"),
+        ("chips.min", "path=value"),
+    ],
+)
+def test_bad_settings_say_what_there_is(setting: str, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        with_settings(load_study(STUDY), [setting])
+
+
 def test_a_resolved_study_is_the_study_again(tmp_path: Path) -> None:
     spec = with_settings(load_study(STUDY), ["task.way=4", "chip.tile.cols=32"])
     run(spec, tmp_path / "out", evaluator=stand_in_evaluator)
@@ -117,6 +143,29 @@ def test_checkpoints_grow_by_half() -> None:
     assert Chips(min=30).checkpoints() == [30]
     assert Chips(min=30, max=100).checkpoints() == [100]
     assert Chips(min=30, max=100, half_width=0.01).checkpoints() == [30, 45, 68, 100]
+
+
+#: first point, first trial and last point of shipped studies, and the digest of the whole, as first released
+SHIPPED = {
+    "batmann_variation": ("4a4e6602ad71bfe4", "fa6e53cc9394e7a2", "bbc9a8ecd0796f2c", "65614dab585bd457"),
+    "effect_adc": ("c7dc9232a095c8b2", "e75482e5ac8b0255", "58a27fbcf7866a81", "47dee935545c3329"),
+    "effect_drift": ("6c08353374aac270", "ef8fa379ea920cca", "22cf088e261a4104", "1140d2dcb13fded4"),
+    "effect_read_noise": ("434ec76b76a6ca49", "21dd508c9a2c7691", "9ac5a315bf708943", "390b5cce4d5f1960"),
+    "effect_spread": ("4408a831a1e0d4c7", "6adcb3e09001a740", "669245154ee105ae", "6c96aa15818e23d4"),
+    "effect_stuck": ("434ec76b76a6ca49", "21dd508c9a2c7691", "4f221e6cc422ff50", "2537b43ec1c94723"),
+    "effect_wires": ("e490b3ba835ae0b2", "9624523f85d031af", "9dd970b142bee4cf", "86838c5abf80c3c8"),
+    "memtorch_agreement": ("c9a251e71213d960", "2c5bf59fb2513395", "41ca55ae2e45a211", "63c1561cfa382140"),
+    "quickstart": ("c228be639092c330", "ba79a06b8e658334", "737b0bc2810fe5fa", "cc136f5218c2f087"),
+}
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_ids_stay_what_they_were(name: str) -> None:
+    """Else no results folder could be taken up any more."""
+    study = load_study(name)
+    points = points_of(study)
+    found = (points[0].id, points[0].trial(0).id, points[-1].id, resolved(study, points)["digest"])
+    assert tuple(each[:16] for each in found) == SHIPPED[name]
 
 
 @pytest.mark.parametrize("name", content_names("study"))

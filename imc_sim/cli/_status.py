@@ -1,0 +1,40 @@
+"""`imc-sim status`: how far a run is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from imc_sim.study import Status
+
+
+def status(
+    results: Annotated[Path, typer.Argument(help="A results folder of `imc-sim run`.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a line.")] = False,
+) -> None:
+    """Show how far a run is.
+
+    Trials done, failed and left, their rate, and the time to the end, while the run goes on or after it.
+    """
+    import json
+
+    from imc_sim import study
+
+    found = study.status(results)
+    print(json.dumps(found.to_dict(), indent=2) if as_json else _line(found))
+
+
+def _line(s: Status) -> str:
+    from imc_sim.cli._console import duration
+
+    parts = [f"{s.done} done", f"{s.failed} failed", f"{'at least ' if s.at_least else ''}{s.left} left"]
+    if s.rate_per_s is not None:
+        parts.append(f"{s.rate_per_s:.3g} trials/s")
+    if s.eta_s is not None:
+        parts.append(f"ETA {duration(s.eta_s)}")
+    end = f"complete, {s.failed} failed" if s.failed else "complete"
+    state = f"running, {s.writer}" if s.writer else end if s.left == 0 else "stopped"
+    return f"{s.study} ({state}): {', '.join(parts)}"

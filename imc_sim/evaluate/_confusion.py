@@ -1,0 +1,132 @@
+"""Which class is taken for which, digital or on chips."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, final
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+from imc_sim.array import Chip, load_chip
+from imc_sim.data import EpisodeShape, load_pool, sample_episodes
+from imc_sim.evaluate._few_shot import FewShotData, check_read_out, features_of
+from imc_sim.evaluate._tasks import FewShotTask, build_task
+from imc_sim.nn import cosine, dot, inference_logits, key_form
+
+Counts = NDArray[np.int64]
+
+#: classes that still make a matrix one can read
+_READABLE = 40
+_CALIBRATION = 20
+
+
+@final
+@dataclass(frozen=True)
+class Confusion:
+    """Answers to queries, summed over episodes and chips.
+
+    counts: [true, answered]. asked: [true, answered], queries of the true class for which the other one was there to
+    choose. what: a class of the data set, or (where those are too many) the place of a class in its episode.
+    """
+
+    counts: Counts
+    asked: Counts
+    what: str
+    chips: int
+
+    @property
+    def accuracy(self) -> float:
+        return float(np.trace(self.counts) / self.counts.sum())
+
+
+def confusion(
+    model: str, chip: Chip | str | dict[str, Any] | None, task: dict[str, Any], chips: int = 8, seed: int = 0
+) -> Confusion:
+    """The confusion matrix of a few-shot evaluation; chip None: of the digital network."""
+    spec = build_task(task, "task")
+    answers = answers_of(model, None if chip is None else load_chip(chip), spec, range(chips), seed)
+    classes = _classes(spec)
+    what, size = "class", int(classes.max()) + 1
+    if size > _READABLE:
+        what, size = "place in the episode", spec.way
+        classes = np.broadcast_to(np.arange(spec.way), classes.shape)
+    counts, asked = np.zeros((size, size), np.int64), np.zeros((size, size), np.int64)
+    true = np.repeat(classes, spec.queries, axis=1)  # [e, way * queries]
+    for chosen in answers:
+        np.add.at(counts, (true, np.take_along_axis(classes, chosen, axis=1)), 1)
+        np.add.at(asked, (true[:, :, None], classes[:, None, :]), 1)
+    return Confusion(counts, asked, what, 0 if chip is None else chips)
+
+
+@torch.no_grad()
+def answers_of(model: str, chip: Chip | None, task: FewShotTask, chips: range, seed: int) -> Counts:
+    """Answers [chip, episode, way * queries] as places in the episode; without a chip the digital ones, [1, …]."""
+    from imc_sim.evaluate._run import _data, _data_key, _digital_features, _feature_key, _model
+    from imc_sim.mapping import map_model
+
+    data = _data(_data_key(task))
+    if chip is None:
+        return _digital(_digital_features(model, _feature_key(task)), task, data)[None]
+    parts = []
+    for start in range(0, len(chips), 8):  # chips whose features are held at once
+        some = chips[start : start + 8]
+        analog = map_model(_model(model), chip, some, seed)
+        if not analog.analog_layers:
+            features = _digital_features(model, _feature_key(task)).expand(len(some), -1, -1)
+        else:
+            if chip.calibrates:
+                analog.calibrate(data.images[: task.batch])
+            features = features_of(analog, data, task.batch)
+        parts.append(_on_chips(features, not analog.analog_layers, task, data, chip, some, seed))
+    return np.concatenate(parts)
+
+
+def _on_chips(
+    features: Tensor, shared: bool, task: FewShotTask, data: FewShotData, chip: Chip, chips: range, seed: int
+) -> Counts:
+    if chip.policy.place("memory", "memory") != "crossbar":
+        return np.stack([_digital(f, task, data) for f in features])
+    return _searched(features[0] if shared else features, task, data, chip, chips, seed)
+
+
+def _searched(
+    features: Tensor, task: FewShotTask, data: FewShotData, chip: Chip, chips: range, seed: int
+) -> Counts:  # the same writings and searches as in `crossbar_read_out`, which keeps only the hits
+    from imc_sim.analog import AssociativeMemory
+
+    check_read_out(task, chip)
+    memory = AssociativeMemory(chip, features.shape[-1], chips, seed, form=task.keys)
+    formed = key_form(features, task.keys)
+    support, query = (torch.from_numpy(part).flatten(1) for part in (data.support, data.query))
+    if chip.calibrates:
+        flat = formed if formed.ndim == 2 else formed[0]
+        memory.calibrate(flat[support[:_CALIBRATION].flatten()], flat[query[:_CALIBRATION].flatten()])
+    labels = torch.arange(task.way).repeat_interleave(task.shot)
+    chosen = []
+    for episode in range(len(support)):
+        memory.write(formed[..., support[episode], :], labels, page=episode)
+        chosen.append(memory.search(formed[..., query[episode], :]).argmax(-1))
+    return torch.stack(chosen, dim=1).numpy()
+
+
+def _digital(features: Tensor, task: FewShotTask, data: FewShotData) -> Counts:
+    values = F.one_hot(torch.arange(task.way).repeat_interleave(task.shot)).to(features.dtype)
+    keys, queries = key_form(features, task.keys), key_form(features, task.query_form or task.keys)
+    compare = cosine if task.similarity == "cosine" else dot
+    chosen = []
+    for support, query in zip(data.support, data.query, strict=True):
+        near = compare(queries[torch.from_numpy(query).flatten()], keys[torch.from_numpy(support).flatten()])
+        chosen.append(inference_logits(near, values, task.sharpening).argmax(-1))
+    return torch.stack(chosen).numpy()
+
+
+def _classes(task: FewShotTask) -> Counts:
+    """The data set's class at every place of every episode, [e, way]; the draws of `FewShotData.load`."""
+    pool = load_pool(task.dataset, task.split)
+    shape = (task.classes or pool.images.shape[0], task.instances or pool.images.shape[1])
+    asked = EpisodeShape(way=task.way, shot=task.shot, queries=task.queries)
+    return sample_episodes(shape, asked, range(task.episodes), task.seed, rotations=task.rotations).classes

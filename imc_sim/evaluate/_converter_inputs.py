@@ -1,0 +1,185 @@
+"""What reaches the converters of every layer, as histograms beside the levels that they can tell apart."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, cast, final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from imc_sim._errors import InputError
+from imc_sim.array import Chip, Crossbar, load_chip
+from imc_sim.evaluate._few_shot import FewShotData, features_of
+from imc_sim.evaluate._tasks import FewShotTask, build_task
+from imc_sim.nn import key_form
+
+if TYPE_CHECKING:
+    from imc_sim.analog import AnalogLayer, AnalogModel
+
+#: what stands in where converters are ideal: there are inputs, but no levels
+_PROBE = {"kind": "auto", "bits": 16, "range": "max"}
+#: episodes whose features set the limits of a memory's converters, as in an evaluation
+_CALIBRATION = 20
+_BINS = 80
+
+
+@final
+@dataclass(frozen=True)
+class Levels:
+    """The levels of a converter: first_A + k step_A for k = 0 … count - 1."""
+
+    first_A: float
+    step_A: float
+    count: int
+
+    @property
+    def last_A(self) -> float:
+        return self.first_A + (self.count - 1) * self.step_A
+
+
+@final
+@dataclass(frozen=True)
+class ConverterInputs:
+    """One layer's converter inputs over images, tiles, columns and passes, on one chip.
+
+    edges_A: [bins + 1], the first and the last are the extremes. counts: [bins]. levels: of the first row of tiles,
+    None for ideal converters. clipped: share of the inputs more than half a step beyond the levels of their converter.
+    """
+
+    layer: str
+    edges_A: NDArray[np.float64]
+    counts: NDArray[np.int64]
+    levels: Levels | None
+    clipped: float
+
+
+@torch.no_grad()
+def converter_inputs(
+    model: str, chip: Chip | str | dict[str, Any], task: dict[str, Any], number: int = 0, seed: int = 0
+) -> list[ConverterInputs]:
+    """Histograms for every layer on crossbars, the memory last, over the images of the task's first episode.
+
+    Currents are what the converters get: with the spread, the wires and the read noise of chip `number`. They are
+    calibrated as in an evaluation. Raises InputError where nothing runs on crossbars, or not through this package.
+    """
+    from imc_sim.evaluate._run import _data, _data_key, _model
+    from imc_sim.mapping import map_model
+
+    spec, asked = load_chip(chip), build_task(task, "task")
+    if not spec.engine.native:
+        step = "Use the chip with engine: native."
+        raise InputError("chip.engine", spec.engine.kind, "native, whose currents are known", step)
+    data = _data(_data_key(asked))
+    analog = map_model(_model(model), spec, range(number, number + 1), seed)
+    if spec.calibrates and analog.analog_layers:
+        analog.calibrate(data.images[: asked.batch])
+    found = _of_layers(analog, data.images[_images(data, 1)], spec)
+    if spec.policy.place("memory", "memory") == "crossbar":
+        found.append(_of_memory(analog, asked, data, spec, number, seed))
+    if not found:
+        raise InputError("chip.policy", "nothing on crossbars", "one layer at least, or the memory", "Map one.")
+    return found
+
+
+def _images(data: FewShotData, episodes: int) -> Tensor:
+    """The distinct images of the first episodes."""
+    both = np.concatenate([data.support[:episodes].ravel(), data.query[:episodes].ravel()])
+    return torch.from_numpy(np.unique(both))
+
+
+def _probing(chip: Chip) -> Chip:
+    return chip.replace("converter", _PROBE) if chip.converter.ideal else chip
+
+
+def _of_layers(analog: AnalogModel, images: Tensor, chip: Chip) -> list[ConverterInputs]:
+    found: list[ConverterInputs] = []
+
+    def record(layer: AnalogLayer, inputs: tuple[Tensor, ...]) -> None:
+        crossbar = layer.crossbar
+        if chip.converter.ideal:  # without a converter sums of tiles may have been merged: equal cells, tile by tile
+            crossbar = layer._programmed(_probing(chip), layer.crossbar.chips)
+            if layer.input_limit is not None:
+                crossbar.set_input_limit(layer.input_limit)
+        operand = crossbar.present(layer.operand(inputs[0]))
+        probe = _Probe(crossbar, len(operand), layer.context.first_read, chip.converter.ideal)
+        layer.profile(cast("Crossbar", probe), operand)
+        found.append(probe.result(layer.name))
+
+    hooks = [layer.register_forward_pre_hook(record) for layer in analog.analog_layers.values()]
+    try:
+        analog(images)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return found
+
+
+def _of_memory(
+    analog: AnalogModel, task: FewShotTask, data: FewShotData, chip: Chip, number: int, seed: int
+) -> ConverterInputs:
+    """The search of the first episode's queries among its keys."""
+    from imc_sim.analog import AssociativeMemory
+
+    rows = _images(data, _CALIBRATION)
+    found = features_of(analog, FewShotData(data.images[rows], data.support, data.query), task.batch)[0]
+    features = found.new_zeros(len(data.images), found.shape[-1])
+    features[rows] = found
+    formed = key_form(features, task.keys)
+    memory = AssociativeMemory(_probing(chip), found.shape[-1], range(number, number + 1), seed, form=task.keys)
+    if chip.calibrates:
+        keys, queries = (formed[torch.from_numpy(part[:_CALIBRATION]).flatten()] for part in (data.support, data.query))
+        memory.calibrate(keys, queries)
+    support = torch.from_numpy(data.support[0]).flatten()
+    memory.write(formed[support], torch.arange(task.way).repeat_interleave(task.shot), page=0)
+    crossbar = memory._crossbars[0]
+    queries = crossbar.present(formed[torch.from_numpy(data.query[0]).flatten()])
+    probe = _Probe(crossbar, len(queries), 0, chip.converter.ideal)
+    probe.profile(lambda part: queries[:, part])
+    return probe.result("memory")
+
+
+class _Probe:
+    """Takes the place of a crossbar when a layer profiles itself: sees every tile's inputs, keeps a histogram."""
+
+    def __init__(self, crossbar: Crossbar, reads: int, first_read: int, ideal: bool) -> None:
+        self.sensing, self.reads, self.first_read, self.ideal = crossbar.sensing, reads, first_read, ideal
+        plan, device = crossbar.plan, crossbar.chip.device
+        self.plan, self.unit_A = plan, device.read.v_read_V * device.window_S / plan.targets.steps
+        self.edges, self.counts, self.clipped = np.zeros(_BINS + 1), np.zeros(_BINS, dtype=np.int64), 0.0
+
+    def profile(self, inputs: Callable[[slice], Tensor]) -> tuple[float, float]:
+        """Two passes: the extremes first, then the counts between them."""
+        low, high = np.inf, -np.inf
+        for _, u in self._inputs(inputs):
+            low, high = min(low, float(u.min())), max(high, float(u.max()))
+        if low == high:  # a histogram needs a width
+            low, high = low - 0.5, high + 0.5
+        quantisers, outside, total = self.sensing.quantisers(), 0, 0
+        edges = np.linspace(low, high, _BINS + 1)
+        for tile, u in self._inputs(inputs):
+            self.counts += np.histogram(u.numpy(), edges)[0]
+            q = quantisers[tile]
+            inside = (u >= q.base + q.step * (q.lowest - 0.5)) & (u <= q.base + q.step * (q.highest + 0.5))
+            outside, total = outside + int((~inside).sum()), total + u.numel()
+        self.edges, self.clipped = edges * self.unit_A, outside / total
+        return low, high
+
+    def _inputs(self, inputs: Callable[[slice], Tensor]) -> Iterator[tuple[int, Tensor]]:
+        """(row of tiles, inputs of its converters in windows / steps), as `Sensing.sense` makes them."""
+        s = self.sensing
+        for number in range(len(s._factors)):
+            for tile, rows in enumerate(self.plan.placement.row_slices):
+                plane = s._plane(inputs(rows), number)
+                u = s._partial(0, tile, plane)
+                s._add_noise(u, plane, 0, tile, rows, number, self.first_read, max(1, len(plane) // self.reads))
+                yield tile, s._converted(u, 0, tile, None, True).double()
+
+    def result(self, layer: str) -> ConverterInputs:
+        q = self.sensing.quantisers()[0]
+        first, step = (q.base + q.step * q.lowest) * self.unit_A, q.step * self.unit_A
+        levels = None if self.ideal else Levels(first, step, q.highest - q.lowest + 1)
+        return ConverterInputs(layer, self.edges, self.counts, levels, 0.0 if self.ideal else self.clipped)

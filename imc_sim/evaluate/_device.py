@@ -1,0 +1,40 @@
+"""Where an evaluation computes: the CPU, or a CUDA device that is held to IEEE float32."""
+
+from __future__ import annotations
+
+import re
+
+from imc_sim._errors import InputError
+from imc_sim.config import Engine
+
+
+def check_device(device: str, engine: Engine) -> None:
+    """Refuse a device that this machine or the engine does not have."""
+    if device == "cpu":
+        return
+    if not re.fullmatch(r"cuda(:\d+)?", device):
+        raise InputError("device", repr(device), "cpu, cuda, cuda:0, cuda:1, …", "Choose one of these.")
+    if not engine.native:
+        step = "Leave device out, or take engine native."
+        raise InputError("device", f"{device} with engine {engine.kind}", "cpu with a foreign engine", step)
+    import torch
+
+    there = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if int(device.partition(":")[2] or 0) >= there:
+        step = "Install a torch with CUDA on a machine that has such a device, or leave device out."
+        raise InputError("device", device, f"cpu ({there} CUDA devices here)", step)
+
+
+def prepare_device(device: str) -> None:
+    """Have a CUDA device multiply float32 as float32, the same way every time.
+
+    TF32 keeps 10 bits of an operand: the contrast of a cell, a multiple of 2^-12 of the window, would be rounded.
+    """
+    if device == "cpu":
+        return
+    import torch
+
+    torch.backends.cuda.matmul.allow_tf32 = False
+    torch.backends.cudnn.allow_tf32 = False
+    torch.backends.cudnn.deterministic = True
+    torch.backends.cudnn.benchmark = False

@@ -1,0 +1,89 @@
+"""Which layer costs the accuracy: one layer analog at a time, everything else digital."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, final
+
+import numpy as np
+
+from imc_sim._errors import InputError
+from imc_sim.evaluate._run import evaluate_chips
+
+if TYPE_CHECKING:
+    from imc_sim.array import Chip
+
+#: called with (parts done, parts in all)
+Progress = Callable[[int, int], None]
+
+#: the name of the row in which everything is analog that the chip's policy puts on crossbars
+TOGETHER = "all together"
+
+
+@final
+@dataclass(frozen=True)
+class LayerAccuracy:
+    """Accuracy per chip (fractions) with `layer` alone on crossbars, and that of the digital network."""
+
+    layer: str
+    accuracies: tuple[float, ...]
+    digital: float
+
+    @property
+    def median(self) -> float:
+        return float(np.median(self.accuracies))
+
+    def band(self) -> tuple[float, float]:
+        """The 5 % and the 95 % point over chips."""
+        low, high = np.percentile(self.accuracies, [5, 95])
+        return float(low), float(high)
+
+
+def layer_sensitivity(
+    model: str, chip: Chip | str | dict[str, Any], task: dict[str, Any], chips: int = 16, seed: int = 0,
+    progress: Progress | None = None,
+) -> list[LayerAccuracy]:  # fmt: skip
+    """A row for every layer that the policy puts on crossbars, in the order of the network, then memory, then all.
+
+    A layer's cells are the same alone as together: chips are drawn by seed, number and layer.
+    """
+    from imc_sim.array import load_chip
+
+    spec = load_chip(chip).to_dict()
+    variants = _variants(model, spec)
+    digital = evaluate_chips(model, None, task, [], 0)[0].accuracy
+    rows = []
+    for done, (name, variant) in enumerate(variants.items(), 1):
+        found = evaluate_chips(model, variant, task, range(chips), seed)
+        rows.append(LayerAccuracy(name, tuple(r.accuracy for r in found), digital))
+        if progress is not None:
+            progress(done, len(variants))
+    return rows
+
+
+def _variants(model: str, chip: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Name of a row -> the chip with that part alone on crossbars."""
+    from imc_sim.array import load_chip
+    from imc_sim.evaluate._run import _model
+    from imc_sim.mapping import map_model
+
+    report = map_model(_model(model), load_chip(chip).without_effects(), engine="native").report
+    analog = [row.layer for row in report.layers if row.place == "crossbar"]
+    memory = chip["policy"]["memory"] == "crossbar"
+    if not analog and not memory:
+        raise InputError("chip.policy", "nothing on crossbars", "one layer at least, or the memory", "Map one.")
+    if "memory" in analog:  # pragma: no cover - the name would stand for two rows
+        raise InputError("model", "a layer called memory", "another name", "Rename the layer.")
+    variants = {name: _alone(chip, name, analog, "digital") for name in analog}
+    if memory:
+        variants["memory"] = _alone(chip, "", analog, "crossbar")
+    return variants | {TOGETHER: chip}
+
+
+def _alone(chip: dict[str, Any], wanted: str, analog: list[str], memory: str) -> dict[str, Any]:
+    """The policy with `wanted` alone on crossbars. Names come before the globs of the policy: the first match wins."""
+    places = {name: "crossbar" if name == wanted else "digital" for name in analog}
+    policy = chip["policy"]
+    layers = places | {glob: place for glob, place in policy["layers"].items() if glob not in places}
+    return chip | {"policy": policy | {"layers": layers, "memory": memory}}

@@ -1,0 +1,115 @@
+"""How the estimate settles as chips are added: the running mean of a point, and the half width of its interval."""
+
+from __future__ import annotations
+
+import textwrap
+from typing import TYPE_CHECKING
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from pandas import DataFrame
+from scipy.stats import t as student
+
+from imc_sim._errors import ResultsError
+from imc_sim.plotting._figure import new_panels
+from imc_sim.plotting._labels import place
+from imc_sim.plotting._tables import numbers, where
+
+if TYPE_CHECKING:
+    from imc_sim.study import Results
+
+#: half widths below this are the rounding of equal chips, in points
+_ROUNDING = 1e-6
+#: points drawn in colour
+_SHOWN = 4
+_COLUMNS = ["point", "chips", "accuracy", "mean", "half_width"]
+
+
+def convergence_data(results: Results) -> DataFrame:
+    """A row a point and chip, in the order of chip numbers: point, chips, accuracy, mean, half_width (in %).
+
+    accuracy: of that chip alone. mean and half_width (of the 95 % t interval) are over the first `chips` chips; the
+    half width begins at two. attrs: target, the half width at which the study stops, in %, or None.
+    """
+    from imc_sim.study._store import TRIALS, read_rows
+
+    accuracies: dict[str, list[float]] = {}
+    for row in sorted(read_rows(results.folder / TRIALS).values(), key=lambda r: r["chip"]):
+        if row["state"] == "done":
+            accuracies.setdefault(row["point"], []).append(100 * row["correct"] / row["total"])
+    axes, rows = results.study["axes"], []
+    for point in results.study["points"]:
+        where = [place(v, axis) for v, axis in zip(point["values"], axes, strict=True)]
+        rows += _running(", ".join([point["case"], *where]), accuracies.get(point["id"], []))
+    if not rows:
+        raise ResultsError(str(results.folder), "no point of two chips", "one at least", "Run it with more chips.")
+    data = DataFrame(rows, columns=_COLUMNS)
+    target = results.study["chips"]["half_width"]
+    data.attrs = {"target": None if target is None else 100 * target}
+    return data
+
+
+def _running(point: str, accuracies: list[float]) -> list[tuple[object, ...]]:
+    """The rows of a point: `mean_interval` of every beginning of the list, in one go."""
+    if len(accuracies) < 2:
+        return []
+    values, n = np.array(accuracies), np.arange(1, len(accuracies) + 1)
+    centred = values - values.mean()  # the squares of numbers that differ little would cancel
+    mean = centred.cumsum() / n
+    variance = ((centred**2).cumsum() - n * mean**2)[1:].clip(0.0) / (n[1:] - 1)
+    half = student.ppf(0.975, n[1:] - 1) * np.sqrt(variance / n[1:])
+    columns = (n.tolist(), accuracies, (mean + values.mean()).tolist(), [float("nan"), *half.tolist()])
+    return [(point, *row) for row in zip(*columns, strict=True)]
+
+
+def slowest(data: DataFrame, count: int = _SHOWN) -> list[str]:
+    """Points whose interval is the widest in the end, widest first: those that ask for most chips."""
+    last = data.groupby("point", sort=False).tail(1)
+    return [str(p) for p in last.sort_values("half_width", ascending=False, kind="stable")["point"].head(count)]
+
+
+def plot_means(ax: Axes, data: DataFrame, points: list[str]) -> None:
+    """Running means with their 95 % intervals."""
+    for number, point in enumerate(points):
+        part = where(data, "point", point)
+        ax.plot(part["chips"], part["mean"], color=f"C{number}", marker="", label=textwrap.fill(point, 62))
+        low, high = part["mean"] - part["half_width"], part["mean"] + part["half_width"]
+        ax.fill_between(part["chips"], low, high, color=f"C{number}", alpha=0.18, linewidth=0)
+    mean, half, chips = (numbers(data, name) for name in ("mean", "half_width", "chips"))
+    settled = np.isin(data["point"], points) & (chips >= min(5, chips.max()))  # the first intervals would fill the axis
+    low, high = float(np.nanmin((mean - half)[settled])), float(np.nanmax((mean + half)[settled]))
+    ax.set_ylim(max(low - 1, -1), min(high + 1, 101))
+    ax.set_ylabel("mean accuracy (%)")
+
+
+def plot_widths(ax: Axes, data: DataFrame, points: list[str]) -> None:
+    """Half widths of every point's interval, in grey but for the chosen ones; the study's target dotted."""
+    for point, part in data.groupby("point", sort=False):
+        part = part[part["half_width"] > _ROUNDING]
+        chosen = points.index(str(point)) if point in points else None
+        colour, width = ("0.75", 0.6) if chosen is None else (f"C{chosen}", 1.2)
+        ax.plot(part["chips"], part["half_width"], color=colour, linewidth=width, marker="", zorder=2 + (width > 1))
+    if data.attrs["target"] is not None:
+        ax.axhline(data.attrs["target"], color="0.2", linestyle=":", linewidth=0.9, marker="")
+        coordinates = ("axes fraction", "data")
+        place_ = (1, data.attrs["target"])
+        ax.annotate("stops here", place_, (-2, 2), coordinates, "offset points", ha="right", fontsize=6, color="0.2")
+    if np.nanmax(numbers(data, "half_width")) > _ROUNDING:
+        ax.set_yscale("log")
+    ax.yaxis.set_major_formatter("{x:g}")
+    ax.set_xlabel("chips")
+    ax.set_ylabel("95 % half width (points)")
+
+
+def convergence_figure(data: DataFrame) -> Figure:
+    """Running means above, half widths below. Call it inside `style()`."""
+    points = slowest(data)
+    lines = sum(len(textwrap.wrap(p, 62)) for p in points)
+    figure, (above, below) = new_panels(2, 1, 3.4, 3.5 + 0.13 * lines)
+    plot_means(above, data, points)
+    plot_widths(below, data, points)
+    for ax in (above, below):
+        ax.set_xlim(1, numbers(data, "chips").max())
+    figure.legend(handles=above.get_legend_handles_labels()[0], loc="outside lower center")
+    return figure

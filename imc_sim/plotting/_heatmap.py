@@ -1,0 +1,109 @@
+"""Two swept axes at once: the median accuracy of every pair of values, as a map."""
+
+from __future__ import annotations
+
+import textwrap
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
+from matplotlib.figure import Figure
+from pandas import DataFrame
+
+from imc_sim._errors import ResultsError
+from imc_sim.plotting._figure import new_panels, plain_bar
+from imc_sim.plotting._labels import further, heading, place, shown
+from imc_sim.plotting._tables import chip_count, distinct, numbers
+
+if TYPE_CHECKING:
+    from imc_sim.study import Results
+
+#: percentage points below digital that are still marked as close
+TOLERANCE = 1.0
+_MAP = "cividis"  # one hue order for every kind of colour vision, and for print in grey
+
+
+def two_axes(study: dict[str, Any]) -> list[dict[str, Any]]:
+    """The first two axes that take more than one value and are crossed; fewer where a study has no map."""
+    swept = [axis for axis in study["axes"] if len(axis["values"]) > 1]
+    return [*swept[:1], *(axis for axis in further(study, *swept[:1]) if axis in swept)][:2]
+
+
+def heatmap_data(results: Results) -> DataFrame:
+    """panel (case, and values of further axes), x, y (as shown), chips, median, p05, p95, digital (accuracies in %).
+
+    attrs: x_label and y_label.
+    """
+    swept = two_axes(results.study)
+    if len(swept) < 2:
+        got = f"{len(swept)} axis with more than one value"
+        raise ResultsError(str(results.folder), got, "two for a map", "Draw the robustness curve.")
+    x, y = swept
+    others = further(results.study, x, y)
+    rows = [
+        {"panel": ", ".join([str(row["case"]), *(place(row[a["path"]], a) for a in others)])}
+        | {"x": shown(row[x["path"]], x), "y": shown(row[y["path"]], y), "chips": int(row["chips"])}
+        | {name: 100 * row[name] for name in ("median", "p05", "p95", "digital")}
+        for row in results.table.to_dict("records")
+    ]
+    data = DataFrame(rows, columns=["panel", "x", "y", "chips", "median", "p05", "p95", "digital"])
+    data.attrs = {"x_label": heading(x), "y_label": heading(y)}
+    return data
+
+
+def plot_heatmap(ax: Axes, data: DataFrame, limits: tuple[float, float]) -> None:
+    """One panel: medians as colours and numbers; a frame around what is within 1 point of digital or above."""
+    columns, rows = distinct(data, "x"), distinct(data, "y")
+    values = np.full((len(rows), len(columns)), np.nan)
+    norm = Normalize(*limits)
+    small = max(len(columns), 2 * len(rows) // 3) > 8
+    for record in data.to_dict("records"):
+        i, j, median = rows.index(record["y"]), columns.index(record["x"]), record["median"]
+        values[i, j] = median
+        close = median >= record["digital"] - TOLERANCE
+        colour = "white" if norm(median) < 0.55 else "black"
+        weight = "bold" if close else "normal"
+        ax.text(j, i, f"{median:.0f}", ha="center", va="center", fontsize=5 if small else 6.5, color=colour,
+                fontweight=weight)  # fmt: skip
+        if close:
+            x, y = np.array([-1, 1, 1, -1, -1]) * 0.44, np.array([-1, -1, 1, 1, -1]) * 0.44
+            ax.plot(j + x, i + y, color=colour, linewidth=0.8, marker="")
+    edges = [np.arange(n + 1) - 0.5 for n in (len(columns), len(rows))]
+    ax.pcolormesh(
+        *edges, values, cmap=_MAP, norm=norm, edgecolors="face", linewidth=0.1
+    )  # paths, where imshow is a bitmap
+    ax.set_xticks(range(len(columns)), columns, rotation=90 if max(map(len, columns)) * len(columns) > 36 else 0)
+    ax.set_yticks(range(len(rows)), rows)
+    ax.tick_params(length=0)
+    ax.grid(visible=False)
+    ax.set_xlabel(str(data.attrs["x_label"]))
+    ax.set_ylabel(str(data.attrs["y_label"]))
+
+
+def heatmap_figure(data: DataFrame) -> Figure:
+    """All panels under each other with one scale of colours. Call it inside `style()`."""
+    panels = list(data.groupby("panel", sort=False))
+    rows = len(set(data["y"]))
+    each = 0.85 + 0.22 * max(rows, 4) + (0.15 if len(panels) > 1 else 0)
+    figure, axes = new_panels(len(panels), 1, 3.4, each * len(panels) + 0.25)
+    limits = _limits(data)
+    for ax, (name, part) in zip(axes, panels, strict=True):
+        part.attrs = data.attrs
+        plot_heatmap(ax, part, limits)
+        if len(panels) > 1:
+            ax.set_title(textwrap.fill(str(name), 48), loc="left")
+    bar = figure.colorbar(ScalarMappable(Normalize(*limits), _MAP), ax=axes, aspect=25, pad=0.02)
+    bar.set_label(f"median accuracy of {chip_count(data)} chips (%)")
+    plain_bar(bar)
+    close = bool((numbers(data, "median") >= numbers(data, "digital") - TOLERANCE).any())
+    note = "framed: within 1 point of digital" if close else "no value within 1 point of digital"
+    figure.supxlabel(note, fontsize=6.2, color="0.3")
+    return figure
+
+
+def _limits(data: DataFrame) -> tuple[float, float]:
+    values = numbers(data, "median")
+    low, high = float(values.min()), float(values.max())
+    return (low, high) if high > low else (low - 1, high + 1)

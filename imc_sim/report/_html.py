@@ -1,0 +1,79 @@
+"""Pieces of a page. Every text goes through `escaped`; nothing here opens a file but the page's own assets."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import html
+import io
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+_HERE = Path(__file__).parent
+
+#: a cell: what is shown, or (what is shown, what it is sorted by)
+Cell = str | tuple[str, float | str]
+
+
+def escaped(text: object) -> str:
+    """Text that is no markup, in content and in attributes."""
+    return html.escape(str(text))
+
+
+def document(title: str, body: Iterable[str]) -> str:
+    """A page that may load nothing at all and run nothing but its own script."""
+    css, script = ((_HERE / name).read_text(encoding="utf-8") for name in ("style.css", "sort.js"))
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    policy = (
+        f"default-src 'none'; style-src 'unsafe-inline'; img-src data:; script-src 'sha256-{digest}'; base-uri 'none'"
+    )
+    head = [
+        '<meta charset="utf-8">',
+        f'<meta http-equiv="Content-Security-Policy" content="{policy}">',
+        '<meta name="viewport" content="width=device-width, initial-scale=1">',
+        f"<title>{escaped(title)}</title>",
+        f"<style>{css}</style>",
+    ]
+    content = "\n".join(body)
+    return (
+        f'<!doctype html>\n<html lang="en"><head>{"".join(head)}</head>\n<body>\n{content}\n<script>{script}</script>\n\
+</body></html>\n'
+    )
+
+
+def table(heads: Sequence[str], rows: Iterable[Sequence[Cell]], label: str) -> str:
+    """A table that sorts by a click on a head (up, then down)."""
+    head = "".join(f'<th scope="col"><button type="button">{escaped(h)}</button></th>' for h in heads)
+    body = "".join("<tr>" + "".join(map(_cell, row)) + "</tr>" for row in rows)
+    return f'<div class="wide"><table class="sort" aria-label="{escaped(label)}"><thead><tr>{head}</tr></thead>\
+<tbody>{body}</tbody></table></div>'
+
+
+def _cell(cell: Cell) -> str:
+    if isinstance(cell, str):
+        return f'<td class="text">{escaped(cell)}</td>'
+    shown, key = cell
+    return f'<td data-v="{escaped("" if key != key else key)}">{escaped(shown)}</td>'
+
+
+def svg(figure: Figure, name: str, label: str) -> str:
+    """A figure as inline SVG. Its ids get the prefix `name`, so that no two figures of a page share one."""
+    text = io.StringIO()
+    figure.savefig(text, format="svg", metadata={"Date": None, "Creator": "imc_sim"})
+    drawn = text.getvalue()
+    drawn = re.sub(r"<!--.*?-->|<metadata>.*?</metadata>", "", drawn[drawn.index("<svg") :], flags=re.DOTALL)
+    drawn = re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{name}-", drawn)
+    return drawn.replace("<svg ", f'<svg role="img" aria-label="{escaped(label)}" ', 1)
+
+
+def pairs(items: Iterable[tuple[str, str]]) -> str:
+    """A list of terms; those without a text are left out."""
+    return "<dl>" + "".join(f"<dt>{escaped(k)}</dt><dd>{escaped(v)}</dd>" for k, v in items if v) + "</dl>"
+
+
+def details(summary: str, content: str) -> str:
+    """Something that opens on a click."""
+    return f"<details><summary>{escaped(summary)}</summary>{content}</details>"

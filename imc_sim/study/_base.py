@@ -1,0 +1,77 @@
+"""Inheritance between study files: what a study says on top of its base."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from imc_sim._errors import InputError, nearest
+from imc_sim.config import find_content
+
+#: lists of which a mapping in the deriving file changes single entries, and what names an entry
+KEYED = {"axes": "path", "cases": "name"}
+
+
+def base_file(base: Any, folder: Path, where: str) -> Path:
+    """The file of a base: beside the file that names it, else as any study."""
+    if not isinstance(base, str):
+        step = "Name one study, or give its path."
+        raise InputError(f"{where}: base", type(base).__name__, "the name or path of a study", step)
+    beside = folder / base
+    return beside if beside.suffix in {".yaml", ".yml"} and beside.is_file() else find_content("study", base)
+
+
+def follow(path: Path, chain: tuple[Path, ...]) -> tuple[Path, ...]:
+    """The chain of files with `path`; raises where it comes back to one."""
+    here = Path(os.path.realpath(path))
+    if here in chain:
+        names = " -> ".join(p.stem for p in (*chain[chain.index(here) :], here))
+        raise InputError(f"{path}: base", names, "a chain of bases that ends", "Take one of these bases out.")
+    return (*chain, here)
+
+
+def refuse_patches(data: Mapping[str, Any], where: str) -> None:
+    """Entries by name change those of a base; without one there is nothing to change."""
+    wrong = next((key for key in KEYED if isinstance(data.get(key), Mapping)), None)
+    if wrong is not None:
+        step = f"Write `- {KEYED[wrong]}: …` lines, or name a base."
+        raise InputError(f"{where}: {wrong}", "a mapping", "a list where there is no base", step)
+
+
+def derive(base: Mapping[str, Any], own: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """`own` on top of `base`: mappings merge, everything else replaces.
+
+    Under axes and cases a list replaces; a mapping changes entries by their path or name, adds those that the base
+    does not have, and takes out those set to null.
+    """
+    if "name" not in own:
+        raise InputError(f"{where}: name", "nothing", "a name of its own", "Add `name: …`: results are kept by it.")
+    patches = {key: own[key] for key in KEYED if isinstance(own.get(key), Mapping)}
+    merged = _merge(base, {key: value for key, value in own.items() if key not in patches})
+    for key, patch in patches.items():
+        merged[key] = _patched(base[key], patch, key, where)
+    return merged
+
+
+def _merge(base: Any, own: Any) -> Any:
+    """Deep merge; where both name a kind and it differs, nothing of the base's is left."""
+    if not isinstance(base, Mapping) or not isinstance(own, Mapping):
+        return own
+    if "kind" in base and own.get("kind", base["kind"]) != base["kind"]:
+        return dict(own)
+    return {**base, **{key: _merge(base[key], value) if key in base else value for key, value in own.items()}}
+
+
+def _patched(entries: list[dict[str, Any]], patch: Mapping[str, Any], key: str, where: str) -> list[dict[str, Any]]:
+    named = {entry[KEYED[key]]: entry for entry in entries}
+    for name, change in patch.items():
+        if change is None and name not in named:
+            step = f"{nearest(str(name), named)}Take out one of these."
+            raise InputError(f"{where}: {key}", f"no {name!r} to take out", ", ".join(named), step)
+        if not isinstance(change, Mapping | None):
+            step = "Write the keys that change, or null to take it out."
+            raise InputError(f"{where}: {key}.{name}", type(change).__name__, "a mapping or null", step)
+    changed = {**named, **{n: {KEYED[key]: n} | _merge(named.get(n, {}), c) for n, c in patch.items() if c is not None}}
+    return [entry for name, entry in changed.items() if not (name in patch and patch[name] is None)]

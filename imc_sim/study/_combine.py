@@ -1,0 +1,152 @@
+"""Every trial as one table, as CSV and Parquet; and one results folder of several of the same study."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from imc_sim._errors import InputError, ResultsError
+from imc_sim.study._results import Results
+from imc_sim.study._store import TRIALS, ResultStore, Row, read_rows, read_study, replace_text
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+FORMATS = ("csv", "parquet")
+_BEFORE = ("case",)
+_AFTER = ("chip", "state", "correct", "total", "accuracy", "digital", "error", "seconds", "time", "host", "device")
+_IDS = ("point", "id")
+
+
+def has_parquet() -> bool:
+    """Whether Parquet can be written: it is an extra."""
+    return importlib.util.find_spec("pyarrow") is not None
+
+
+def trials_table(folder: Path | str) -> DataFrame:
+    """One row per trial that was tried, in the order of the study: points, then chips; digital baselines first.
+
+    Columns: `case`, one per axis path, `chip` (-1: the digital baseline), `state`, `correct`, `total`, `accuracy`
+    (a fraction of 1), `digital` (that of the baseline), `error`, `seconds`, `time`, `host`, `device`, `point`, `id`.
+    """
+    from pandas import DataFrame
+
+    folder = Path(folder)
+    study, rows = read_study(folder), read_rows(folder / TRIALS)
+    order = {p: n for n, p in enumerate([*_ids(study, "baseline"), *_ids(study, "id")])}
+    digital = {r["point"]: _accuracy(r) for r in rows.values() if r["chip"] == -1}
+    baseline = {p["id"]: p["baseline"] for p in study["points"]}
+    paths = [axis["path"] for axis in study["axes"]]
+    lines = [
+        _line(row, paths) | {"digital": digital.get(baseline.get(row["point"], row["point"]))}
+        for row in sorted(rows.values(), key=lambda r: (order.get(r["point"], len(order)), r["chip"]))
+    ]
+    columns = list(dict.fromkeys([*_BEFORE, *paths, *_AFTER, *_IDS]))
+    table = DataFrame(lines, columns=columns)
+    for path in paths:
+        table[path] = _of_one_type(table[path])
+    return table.astype({"correct": "Int64", "total": "Int64", "accuracy": "float64", "digital": "float64"})
+
+
+def combine(
+    folders: Sequence[Path | str], out: Path | str | None = None, formats: Sequence[str] | None = None
+) -> list[Path]:
+    """Write `trials.csv` and `trials.parquet` of a results folder; of several, merged into the folder `out` first.
+
+    formats: some of FORMATS; default: CSV, and Parquet where it is installed. Gives the files written.
+    """
+    wanted = _formats(formats)
+    sources = [Path(f) for f in folders]
+    if not sources:
+        raise InputError("combine", "no folder", "one results folder or more", "Name the folders.")
+    if len(sources) > 1 and out is None:
+        raise InputError("combine", f"{len(sources)} folders", "--out with several folders", "Name a folder to write.")
+    target = sources[0] if out is None else Path(out)
+    if len(sources) > 1:
+        merge(sources, target)
+    table = trials_table(target if len(sources) > 1 else sources[0])
+    target.mkdir(parents=True, exist_ok=True)
+    return [_write(table, target / f"trials.{name}") for name in wanted]
+
+
+def merge(folders: Sequence[Path], out: Path) -> Results:
+    """All trials of results folders of one study in the folder `out`, which may hold some of them already.
+
+    A trial that several hold must agree; one that failed here and finished there has finished. Nothing is written
+    if the folders are not of one study.
+    """
+    studies = [read_study(folder) for folder in folders]
+    first = studies[0]
+    for folder, study in zip(folders, studies, strict=True):
+        if study["digest"] != first["digest"]:
+            got = f"study {study['name']!r} {study['digest'][:12]}"
+            allowed = f"{first['name']!r} {first['digest'][:12]}, that of {folders[0]}"
+            raise ResultsError(str(folder), got, allowed, "Combine folders of one study only.")
+    most = max(studies, key=lambda s: s["chips"]["max"] or s["chips"]["min"])
+    each = [read_rows(folder / TRIALS) for folder in folders]
+    _agree(folders, each)
+    with ResultStore(out, most) as store:
+        for rows in each:
+            store.add(rows.values())
+    results = Results.load(out)
+    replace_text(out / "table.csv", results.table.to_csv(index=False, lineterminator="\n"))
+    return results
+
+
+def _agree(folders: Sequence[Path], each: Sequence[dict[str, Row]]) -> None:
+    """Refuse folders that hold different results of one trial, before anything is written."""
+    seen: dict[str, tuple[tuple[int, int], Path]] = {}
+    for folder, rows in zip(folders, each, strict=True):
+        for i, row in rows.items():
+            if row["state"] != "done":
+                continue
+            found = (row["correct"], row["total"])
+            known, other = seen.setdefault(i, (found, folder))
+            if known != found:
+                got = f"{known[0]} of {known[1]} right in {other}, {found[0]} of {found[1]} in {folder}"
+                step = "Two machines or devices computed it differently: keep the folders apart, or report it."
+                raise ResultsError(f"trial {i[:12]}", got, "one result per trial", step)
+
+
+def _formats(formats: Sequence[str] | None) -> Sequence[str]:
+    if formats is None:
+        return FORMATS if has_parquet() else FORMATS[:1]
+    wrong = next((f for f in formats if f not in FORMATS), None)
+    if wrong is not None:
+        raise InputError("format", repr(wrong), ", ".join(FORMATS), "Choose one of these.")
+    if "parquet" in formats and not has_parquet():
+        raise InputError("format", "'parquet' without pyarrow", "csv", "Install it: pip install 'imc-sim[parquet]'")
+    return formats
+
+
+def _ids(study: dict[str, Any], key: str) -> list[str]:
+    return list(dict.fromkeys(p[key] for p in study["points"]))
+
+
+def _accuracy(row: Row) -> float | None:
+    return row["correct"] / row["total"] if row["state"] == "done" else None
+
+
+def _line(row: Row, paths: Sequence[str]) -> dict[str, Any]:
+    place = dict(zip(paths, row["values"], strict=True)) if row["values"] else {}
+    own = {key: row.get(key) for key in ("case", "chip", "state", "correct", "total", "error", "point", "id")}
+    meta = {key: row.get("meta", {}).get(key) for key in ("seconds", "time", "host", "device")}
+    return {**own, **place, **meta, "accuracy": _accuracy(row)}
+
+
+def _of_one_type(column: Any) -> Any:
+    """Values of an axis as numbers where all are, else as text: a column of a table has one type."""
+    kinds = {"number" if isinstance(v, int | float) and not isinstance(v, bool) else type(v) for v in column.dropna()}
+    return column if len(kinds) <= 1 and not kinds & {dict, list} else column.map(str, na_action="ignore")
+
+
+def _write(table: DataFrame, path: Path) -> Path:
+    if path.suffix == ".csv":
+        replace_text(path, table.to_csv(index=False, lineterminator="\n"))
+        return path
+    part = path.with_name(path.name + ".part")
+    table.to_parquet(part, index=False)
+    part.replace(path)
+    return path

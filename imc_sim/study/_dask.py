@@ -1,0 +1,128 @@
+"""Trials on a dask cluster: one of this machine, or one that is already there."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+from functools import partial
+from types import ModuleType
+from typing import Any, final
+
+from imc_sim._errors import InputError
+from imc_sim.study._executors import LOSSES, LostEngineError, LostWorkerError
+
+#: how long the number of a cluster's threads is taken as known
+_WIDTH_S = 2.0
+#: how long a scheduler may take to answer
+_PATIENCE_S = 10.0
+
+
+@final
+class DaskExecutor:
+    """Calls on the workers of a dask scheduler; `workers` of its own (default: one a core) where none is named.
+
+    scheduler: address such as tcp://host:8786. Workers may come and go while calls run: the scheduler gives the call
+    of a lost worker to another one.
+    """
+
+    def __init__(self, workers: int | None = None, scheduler: str | None = None) -> None:
+        distributed = _distributed()
+        self._where = scheduler or "local cluster"
+        self._cluster: Any = None if scheduler else _local(distributed, workers)
+        self._client = _client(distributed, scheduler or self._cluster)
+        self._running: dict[Future[Any], Any] = {}
+        self._width, self._known_until = 0, 0.0
+
+    @property
+    def width(self) -> int:
+        if time.monotonic() > self._known_until:
+            try:
+                threads = sum(self._client.nthreads().values())
+            except Exception as error:
+                raise _lost(self._where) from error
+            # While the queue of a batch system holds all workers back, a few calls wait with the scheduler.
+            self._width = max(4, 2 * threads)
+            self._known_until = time.monotonic() + _WIDTH_S
+        return self._width
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any) -> Future[Any]:
+        future: Future[Any] = Future()
+        future.set_running_or_notify_cancel()  # which of them a worker has begun is the scheduler's secret
+        self._start(future, LOSSES, fn, args)
+        return future
+
+    def _start(self, future: Future[Any], tries: int, fn: Callable[..., Any], args: tuple[Any, ...]) -> None:
+        inner = self._client.submit(fn, *args, pure=False)
+        self._running[future] = inner  # dask gives up a call whose future nobody holds
+        again = partial(self._start, future, tries - 1, fn, args) if tries > 1 else None
+        inner.add_done_callback(partial(self._settle, future, again))
+
+    def _settle(self, future: Future[Any], again: Callable[[], None] | None, inner: Any) -> None:
+        self._running.pop(future, None)
+        try:
+            if inner.status == "error" and again is not None and _is_suspect(inner):
+                again()
+            elif inner.status == "finished":
+                future.set_result(inner.result())
+            elif inner.status == "error":
+                future.set_exception(_raised(inner))
+            else:
+                future.set_exception(_lost(self._where))
+        except Exception as error:
+            future.set_exception(error)
+
+    def close(self) -> None:
+        self._running.clear()
+        self._client.close()
+        if self._cluster is not None:
+            self._cluster.close()
+
+
+def _is_suspect(inner: Any) -> bool:
+    """Given up by the scheduler, which suspects all calls that a lost worker had, those in its queue too."""
+    return type(inner.exception()).__name__ == "KilledWorker"
+
+
+def _raised(inner: Any) -> BaseException:
+    """The error of a call, with the traceback that the worker saw."""
+    error = inner.exception()
+    if _is_suspect(inner):
+        return LostWorkerError.after(LOSSES)
+    return error.with_traceback(inner.traceback())
+
+
+def _lost(where: str) -> LostEngineError:
+    step = "What was finished is kept; run it again to go on."
+    return LostEngineError(f"scheduler {where}", "no connection any more", "a scheduler that runs", step)
+
+
+def _distributed() -> ModuleType:
+    try:
+        import distributed
+    except ImportError as error:
+        step = "Install it: pip install 'imc-sim[dask]'"
+        raise InputError("executor", "'dask' without dask.distributed", "inline, process", step) from error
+    return distributed
+
+
+def _local(distributed: ModuleType, workers: int | None) -> Any:
+    """Processes of one thread each. The study sizes its batches to the memory; dask shall not kill for it."""
+    from dask import config
+
+    with config.set({"distributed.scheduler.allowed-failures": LOSSES - 1}):
+        return distributed.LocalCluster(
+            n_workers=workers or len(os.sched_getaffinity(0)), threads_per_worker=1, processes=True, memory_limit=0,
+            dashboard_address=":0", silence_logs="ERROR", preload=["imc_sim.study._dask_preload"],
+        )  # fmt: skip
+
+
+def _client(distributed: ModuleType, cluster: Any) -> Any:
+    try:
+        return distributed.Client(cluster, set_as_default=False, timeout=_PATIENCE_S)
+    except (OSError, ValueError) as error:  # TimeoutError is an OSError
+        step = "Start one (`dask scheduler`, then `dask worker ADDRESS` on each machine) or check the address."
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        allowed = "the address of a dask scheduler that runs, such as tcp://host:8786"
+        raise InputError("scheduler", f"{cluster!r} ({reason})", allowed, step) from error

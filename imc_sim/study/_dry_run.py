@@ -1,0 +1,236 @@
+"""How long a study will take and how much memory, before it runs: a few chips measured, the rest by likeness.
+
+Points are of one kind where their chips differ only in real numbers that are zero or not in both: a spread of 0.1 costs
+what one of 0.2 does. One point of each kind is measured; of many kinds the ends of every sweep are, and the kinds
+between them take the mean of those measured kinds that they share most settings with.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from time import perf_counter
+from typing import Any, NamedTuple, final
+
+from imc_sim.config import canonical_json
+from imc_sim.evaluate import evaluate_chips
+from imc_sim.study._axes import grid
+from imc_sim.study._points import Point, points_of
+from imc_sim.study._probe import Cost, Prober, one_thread
+from imc_sim.study._runner import _BATCH, _check
+from imc_sim.study._spec import Study, load_study
+from imc_sim.study._work import Evaluator
+
+
+@final
+@dataclass(frozen=True)
+class CaseEstimate:
+    """One case: its points, and chips and seconds (one worker) at least and at most, as the stopping rule has it.
+
+    Chips that an earlier case has too are counted there. memory_bytes: of one worker.
+    """
+
+    case: str
+    points: int
+    chips: tuple[int, int]
+    seconds: tuple[float, float]
+    memory_bytes: int
+
+
+@final
+@dataclass(frozen=True)
+class DryRun:
+    """What a study would be: points, chips, and the estimated time and memory of running all of it from nothing.
+
+    skipped: points that conditions leave out. baselines, baseline_seconds: digital networks, and their time in all.
+    kinds, probed: how many kinds of points there are, and how many of them were measured.
+    """
+
+    study: str
+    cases: tuple[CaseEstimate, ...]
+    skipped: int
+    baselines: int
+    baseline_seconds: float
+    kinds: int
+    probed: int
+    workers: int
+
+    @property
+    def points(self) -> int:
+        return sum(case.points for case in self.cases)
+
+    @property
+    def chips(self) -> tuple[int, int]:
+        """Chips of all points, at least and at most."""
+        return sum(case.chips[0] for case in self.cases), sum(case.chips[1] for case in self.cases)
+
+    @property
+    def seconds(self) -> tuple[float, float]:
+        """Until all is done, at least and at most, with the workers sharing the chips evenly."""
+        least, most = (sum(case.seconds[k] for case in self.cases) + self.baseline_seconds for k in (0, 1))
+        return least / self.workers, most / self.workers
+
+    @property
+    def memory_bytes(self) -> int:
+        """Of all workers together, each at its highest."""
+        return self.workers * max(case.memory_bytes for case in self.cases)
+
+    @property
+    def note(self) -> str:
+        """How the figures came about."""
+        parts = [f"measured on {self.probed} of {self.kinds} kinds of points"]
+        parts += ["the others like those most alike"] if self.probed < self.kinds else []
+        parts += [f"{self.skipped} point{'s' if self.skipped > 1 else ''} skipped"] if self.skipped else []
+        return "; ".join([*parts, f"{self.workers} worker{'s' if self.workers > 1 else ''}, nothing stored yet"])
+
+    def rows(self) -> list[dict[str, str]]:
+        """The table for a person: a line a case, the digital baselines, and all of it with all workers."""
+        lines = [_line(c.case, c.points, c.chips, c.seconds, c.memory_bytes) for c in self.cases]
+        seconds = (self.baseline_seconds, self.baseline_seconds)
+        digital = {"case": "digital baselines", "trials": str(self.baselines), "time": _span(seconds, shown_seconds)}
+        return [*lines, digital, _line("all", self.points, self.chips, self.seconds, self.memory_bytes)]
+
+
+def _line(
+    name: str, points: int, chips: tuple[int, int], seconds: tuple[float, float], memory_bytes: int
+) -> dict[str, str]:
+    return {
+        "case": name,
+        "points": str(points),
+        "trials": _span(chips, str),
+        "time": _span(seconds, shown_seconds),
+        "memory": shown_bytes(memory_bytes),
+    }
+
+
+def _span(ends: tuple[float, float], shown: Callable[[Any], str]) -> str:
+    least, most = map(shown, ends)
+    return least if least == most else f"{least} to {most}"
+
+
+def shown_seconds(seconds: float) -> str:
+    """A duration in the unit that a person would use."""
+    for limit, unit, name in ((100, 1, "s"), (100 * 60, 60, "min"), (100 * 3600, 3600, "h")):
+        if seconds < limit:
+            return f"{seconds / unit:.2g} {name}"
+    return f"{seconds / 86400:.3g} days"
+
+
+def shown_bytes(number: int) -> str:
+    """Bytes in MB or GB."""
+    return f"{number / 1e9:.2g} GB" if number >= 1e9 else f"{number / 1e6:.0f} MB"
+
+
+def dry_run(
+    study: str | Mapping[str, Any] | Study, *, workers: int = 1, device: str = "cpu", probes: int = 8,
+    budget_s: float = 60.0, batch: int = _BATCH, evaluator: Evaluator = evaluate_chips,
+    progress: Callable[[int, int], None] | None = None,
+) -> DryRun:  # fmt: skip
+    """Points, chips, and the estimated time and memory of a study. Writes nothing, and refuses what `run` refuses.
+
+    workers: processes that will share the trials; several compute on one thread each, and so does the probe. probes:
+    points to measure at most. budget_s: no further one is begun after that time. progress: called with (done, total).
+    """
+    spec = load_study(study)
+    points = points_of(spec)
+    if evaluator is evaluate_chips:
+        _check(points, device)
+    kinds: dict[str, list[Point]] = {}
+    for point in points:
+        kinds.setdefault(canonical_json(_traits(point)), []).append(point)
+    wanted = _chosen([group[-1] for group in kinds.values()], probes)
+    prober = Prober(evaluator, device, batch, spec.memory_limit)
+    with one_thread(workers > 1):
+        found, baselines = _measure(prober, wanted, spec.chips.checkpoints()[0], budget_s, progress)
+    costs = {kind: _like(group[0], found) for kind, group in kinds.items()}
+    digital = len({p.baseline().id for p in points})
+    return DryRun(
+        spec.name, _cases(spec, points, costs), len(spec.cases) * sum(1 for _ in grid(spec.axes)) - len(points),
+        digital, digital * sum(baselines) / len(baselines), len(kinds), len(found), workers,
+    )  # fmt: skip
+
+
+class _Found(NamedTuple):
+    """A point that was measured."""
+
+    traits: dict[str, Any]
+    cost: Cost
+
+
+def _measure(
+    prober: Prober, wanted: list[Point], most: int, budget_s: float, progress: Callable[[int, int], None] | None
+) -> tuple[list[_Found], list[float]]:
+    """The costs of these points, and the seconds of their digital baselines, which come first and warm up."""
+    started, found, baselines = perf_counter(), [], {}
+    for number, point in enumerate(wanted):
+        if number and perf_counter() - started > budget_s:
+            break
+        digital = point.baseline().id
+        if digital not in baselines:
+            baselines[digital] = prober.baseline(point).seconds
+        found.append(_Found(_traits(point), prober.chips(point, most)))
+        if progress is not None:
+            progress(number + 1, len(wanted))
+    return found, list(baselines.values())
+
+
+def _traits(point: Point) -> dict[str, Any]:
+    """Path -> setting, of all that may decide what a chip costs: numbers without their size, counts as they are."""
+    content = {key: point.content.get(key) for key in ("chip", "task")}
+    return dict(_blurred({"model": point.model, "engine": point.engine.to_dict(), **content}, ""))
+
+
+def _blurred(node: Any, path: str) -> list[tuple[str, Any]]:
+    if isinstance(node, Mapping):
+        return [pair for key, value in node.items() for pair in _blurred(value, f"{path}.{key}")]
+    return [(path, "some" if isinstance(node, float) and node != 0 else node)]
+
+
+def _family(point: Point) -> str:
+    """Kinds that differ in counts alone: they are the steps of one sweep."""
+    traits = _traits(point)
+    return canonical_json({k: "some" if type(v) is int and v != 0 else v for k, v in traits.items()})
+
+
+def _chosen(firsts: list[Point], most: int) -> list[Point]:
+    """At most that many points, one a kind: of each sweep the ends if there are more, then evenly spaced ones."""
+    if len(firsts) <= most:
+        return firsts
+    families: dict[str, list[int]] = {}
+    for number, point in enumerate(firsts):
+        families.setdefault(_family(point), []).append(number)
+    ends = sorted({k for group in families.values() for k in (group[0], group[-1])})
+    count = max(1, min(most, len(ends)))
+    places = [round(k * (len(ends) - 1) / max(1, count - 1)) for k in range(count)]
+    return [firsts[ends[place]] for place in places]
+
+
+def _like(point: Point, found: list[_Found]) -> Cost:
+    """What the point costs: the mean over the measured ones that are most alike, and the most memory of these."""
+    traits = _traits(point)
+    scores = [_difference(traits, each.traits) for each in found]
+    alike = [each.cost for each, score in zip(found, scores, strict=True) if score == min(scores)]
+    return Cost(sum(c.seconds for c in alike) / len(alike), max(c.memory_bytes for c in alike))
+
+
+def _difference(one: dict[str, Any], other: dict[str, Any]) -> tuple[int, int, int]:
+    """How unlike two points are: model and engine count before the task, the task before single settings."""
+    paths = [path for path in one.keys() | other.keys() if one.get(path) != other.get(path)]
+    heavy = sum(path.startswith((".model", ".engine")) for path in paths)
+    return heavy, sum(path.startswith(".task") for path in paths), len(paths)
+
+
+def _cases(study: Study, points: list[Point], costs: dict[str, Cost]) -> tuple[CaseEstimate, ...]:
+    counts = study.chips.checkpoints()
+    seen: set[str] = set()
+    cases: list[CaseEstimate] = []
+    for name in dict.fromkeys(point.case for point in points):
+        own = [point for point in points if point.case == name]
+        fresh = list({p.id: p for p in own if p.id not in seen}.values())
+        seen |= {point.id for point in fresh}
+        each = [costs[canonical_json(_traits(point))] for point in own]
+        once = sum(costs[canonical_json(_traits(point))].seconds for point in fresh)
+        chips = (len(fresh) * counts[0], len(fresh) * counts[-1])
+        seconds = (once * counts[0], once * counts[-1])
+        cases.append(CaseEstimate(name, len(own), chips, seconds, max(c.memory_bytes for c in each)))
+    return tuple(cases)

@@ -1,0 +1,86 @@
+"""One writer a folder: a lock that the system releases when its holder ends, however it ends."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import json
+import os
+import platform
+import time
+from pathlib import Path
+from typing import IO, final
+
+from imc_sim._errors import ResultsError
+
+LOCK = ".lock"
+#: somebody who asks whether a run goes on holds the lock for a moment
+_TRIES, _PAUSE_S = 5, 0.05
+
+
+@final
+class FolderLock:
+    """The right to write into a results folder. The file stays; what counts is who holds it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._file: IO[str] | None = None
+
+    def take(self) -> None:
+        """Take the lock or raise, naming who holds it."""
+        self._file = (self.folder / LOCK).open("a+", encoding="utf-8")
+        try:
+            taken = _taken(self._file, fcntl.LOCK_EX, self.folder, _TRIES)
+        except ResultsError:
+            self.release()
+            raise
+        if not taken:
+            self.release()
+            held = holder(self.folder)
+            got = f"another run that is writing here{f' ({held})' if held else ''}"
+            raise ResultsError(
+                str(self.folder), got, "one writer", "Wait for it to end, or write elsewhere with --out."
+            )
+        self._file.truncate(0)
+        self._file.write(json.dumps({"process": os.getpid(), "host": platform.node()}) + "\n")
+        self._file.flush()
+
+    def release(self) -> None:
+        """Give it back."""
+        if self._file is not None:
+            self._file.close()
+        self._file = None
+
+
+def is_locked(folder: Path) -> bool:
+    """Whether somebody writes into the folder now."""
+    try:
+        with (folder / LOCK).open(encoding="utf-8") as file:
+            return not _taken(file, fcntl.LOCK_SH, folder, 1)
+    except OSError:
+        return False
+
+
+def holder(folder: Path) -> str:
+    """Who took the lock last, in words; empty if it cannot be read."""
+    try:
+        found = json.loads((folder / LOCK).read_text(encoding="utf-8"))
+        return f"process {found['process']} on {found['host']}"
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""
+
+
+def _taken(file: IO[str], kind: int, folder: Path, tries: int) -> bool:
+    for attempt in range(tries):
+        try:
+            fcntl.flock(file, kind | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno not in (errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES):
+                step = "Write to another disk with --out."
+                got = f"a file system without locks ({error.strerror})"
+                raise ResultsError(str(folder), got, "one that can lock files", step) from error
+            if attempt + 1 < tries:
+                time.sleep(_PAUSE_S)
+        else:
+            return True
+    return False

@@ -1,0 +1,52 @@
+"""Dotted paths through a JSON schema: what an axis or a case may name, and which values each may take."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+def paths_of(schema: dict[str, Any], roots: dict[str, str]) -> dict[str, dict[str, Any]]:
+    """Path -> schema of its values (references into `schema`); a path that ends in `.*` stands for any last part.
+
+    roots: first part of a path -> where its schema is. Wholes come before their parts.
+    """
+    found: dict[str, list[str]] = {}
+    for name, pointer in roots.items():
+        _walk(schema, pointer, name, found)
+    return {path: _either(pointers) for path, pointers in found.items()}
+
+
+def _either(pointers: list[str]) -> dict[str, Any]:
+    references = [{"$ref": pointer} for pointer in pointers]
+    return references[0] if len(references) == 1 else {"anyOf": references}
+
+
+def _walk(schema: dict[str, Any], pointer: str, path: str, found: dict[str, list[str]]) -> None:
+    """Add the path and all below it; alternatives give one path several schemas."""
+    known = found.setdefault(path, [])
+    if pointer in known:
+        return
+    known.append(pointer)
+    for place in _objects(schema, pointer):
+        node = _at(schema, place)
+        for key in node.get("properties", {}):
+            _walk(schema, f"{place}/properties/{key}", f"{path}.{key}", found)
+        if isinstance(node.get("additionalProperties"), dict):
+            _walk(schema, f"{place}/additionalProperties", f"{path}.*", found)
+
+
+def _objects(schema: dict[str, Any], pointer: str) -> list[str]:
+    """Where the mappings are that a value may be: references and alternatives followed."""
+    node = _at(schema, pointer)
+    if "$ref" in node:
+        return _objects(schema, node["$ref"])
+    alternatives = [key for key in ("anyOf", "oneOf") if key in node]
+    inner = [p for key in alternatives for k in range(len(node[key])) for p in _objects(schema, f"{pointer}/{key}/{k}")]
+    return [pointer, *inner] if "properties" in node or "additionalProperties" in node else inner
+
+
+def _at(schema: dict[str, Any], pointer: str) -> Any:
+    node: Any = schema
+    for part in pointer.removeprefix("#/").split("/"):
+        node = node[int(part)] if isinstance(node, list) else node[part]
+    return node

@@ -1,0 +1,180 @@
+"""Worker processes on this machine: spawned, one thread each, kept between calls, replaced when they are lost."""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import os
+import pickle
+import queue
+import signal
+import sys
+import threading
+import traceback
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
+from typing import Any, final
+
+from imc_sim.study._executors import LOSSES, LostEngineError, LostWorkerError
+
+#: seconds that an idle worker has to leave by itself
+_PATIENCE_S = 2.0
+
+
+@final
+class RemoteTracebackError(Exception):
+    """What a traceback in a worker looked like: the cause of the error that it sent."""
+
+
+@final
+@dataclass(frozen=True)
+class _Call:
+    data: bytes
+    future: Future[Any]
+
+
+@final
+class ProcessExecutor:
+    """`workers` processes (default: one a core). A worker that is lost is replaced and its call run again."""
+
+    def __init__(self, workers: int | None = None) -> None:
+        count = workers or len(os.sched_getaffinity(0))
+        #: the call under way and the next one of each worker, so that none waits for this process
+        self.width = 2 * count
+        self._calls: queue.SimpleQueue[_Call | None] = queue.SimpleQueue()
+        self._workers = [_Worker(self._calls) for _ in range(count)]
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any) -> Future[Any]:
+        future: Future[Any] = Future()
+        self._calls.put(_Call(pickle.dumps((fn, args)), future))
+        return future
+
+    def close(self) -> None:
+        for worker in self._workers:
+            worker.close()
+        for _ in self._workers:
+            self._calls.put(None)
+        for worker in self._workers:
+            worker.thread.join()
+
+
+@final
+class _Worker:
+    """One process and the thread that feeds it. The process starts with its first call."""
+
+    def __init__(self, calls: queue.SimpleQueue[_Call | None]) -> None:
+        self._calls = calls
+        self._held: tuple[BaseProcess, Connection] | None = None
+        self._closing, self._busy, self._lock = False, False, threading.Lock()
+        self.thread = threading.Thread(target=self._serve, daemon=True)
+        self.thread.start()
+
+    def close(self) -> None:
+        """No further call. An idle process leaves by itself; one that computes is killed."""
+        with self._lock:
+            self._closing = True
+            if self._busy and self._held is not None:
+                self._held[0].kill()
+
+    def _serve(self) -> None:
+        while (call := self._calls.get()) is not None and not self._closing:
+            if call.future.set_running_or_notify_cancel():
+                self._settle(call)
+        self._leave()
+
+    def _settle(self, call: _Call) -> None:
+        """Give the call's future what the call gives."""
+        for _ in range(LOSSES):
+            try:
+                answer = self._ask(call.data)
+            except (EOFError, OSError):
+                self._leave()
+                if self._closing:
+                    break
+                continue
+            _pass_on(answer, call.future)
+            return
+        step = "Run it again to go on."
+        ended = LostEngineError("executor process", "a run that ended", "a run", step)
+        call.future.set_exception(ended if self._closing else LostWorkerError.after(LOSSES))
+
+    def _ask(self, data: bytes) -> bytes:
+        """Have the process make the call; EOFError or OSError if it is lost."""
+        with self._lock:
+            if self._closing:
+                raise EOFError
+            if self._held is None:
+                self._held = _start()
+            self._busy = True
+        try:
+            pipe = self._held[1]
+            pipe.send_bytes(data)
+            return pipe.recv_bytes()
+        finally:
+            with self._lock:
+                self._busy = False
+
+    def _leave(self) -> None:
+        """Let go of the process: its pipe closed, an idle one returns."""
+        with self._lock:
+            held, self._held = self._held, None
+        if held is None:
+            return
+        process, pipe = held
+        pipe.close()
+        process.join(_PATIENCE_S)
+        if process.is_alive():
+            process.kill()
+            process.join()
+        process.close()
+
+
+def _start() -> tuple[BaseProcess, Connection]:
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe()
+    process = context.Process(target=_work, args=(theirs,), daemon=True)
+    process.start()
+    theirs.close()  # so that the end of the process is the end of the pipe
+    return process, ours
+
+
+def _work(pipe: Connection) -> None:
+    """A worker: one torch thread; Ctrl-C is the parent's business, and the parent's end is the worker's."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1"))
+    if "torch" in sys.modules:  # loaded by the main program, which a spawned process imports
+        sys.modules["torch"].set_num_threads(1)
+    with contextlib.suppress(EOFError, OSError):
+        while True:
+            pipe.send_bytes(_made(pipe.recv_bytes()))
+
+
+def _made(data: bytes) -> bytes:
+    """Make the call; what it gave or raised, pickled."""
+    try:
+        fn, args = pickle.loads(data)  # noqa: S301 - from the parent, through a pipe of its own
+        return pickle.dumps((True, fn(*args), ""))
+    except Exception as error:
+        text = traceback.format_exc()
+        with contextlib.suppress(Exception):
+            answer = pickle.dumps((False, error, text))
+            pickle.loads(answer)  # noqa: S301 - an error whose __init__ takes other arguments fails only here
+            return answer
+        return pickle.dumps((False, RuntimeError(f"{type(error).__name__}: {error}"), text))
+
+
+def _pass_on(answer: bytes, future: Future[Any]) -> None:
+    """Give the future what a worker answered."""
+    try:
+        done, value, text = pickle.loads(answer)  # noqa: S301 - from our own worker
+    except Exception as error:
+        done, value, text = False, error, traceback.format_exc()
+    if done:
+        future.set_result(value)
+        return
+    value.__cause__ = RemoteTracebackError(f"\n{text}")
+    future.set_exception(value)

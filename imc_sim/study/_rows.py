@@ -1,0 +1,73 @@
+"""Rows of trials.jsonl: what a trial found, and when, where and by what."""
+
+from __future__ import annotations
+
+import datetime as dt
+import functools
+import importlib.metadata
+import platform
+import time
+import traceback
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, final
+
+from imc_sim.evaluate import ChipResult
+from imc_sim.study._points import Trial
+
+Row = dict[str, Any]
+
+
+@final
+@dataclass(frozen=True)
+class Writer:
+    """Makes the rows of one run. `elapsed` in a row counts from its start on a clock that never jumps."""
+
+    device: str = "cpu"
+    run: str = field(default_factory=lambda: uuid.uuid4().hex[:12])
+    started: float = field(default_factory=time.monotonic)
+
+    def done(self, trials: Sequence[Trial], results: Sequence[ChipResult]) -> list[Row]:
+        """Rows of finished trials."""
+        return [
+            self._row(t, {"state": "done", "correct": r.correct, "total": r.total} | _ranges(r), r.seconds)
+            for t, r in zip(trials, results, strict=True)
+        ]
+
+    def failed(self, trial: Trial, error: BaseException) -> Row:
+        """The row of a trial that raised."""
+        text = "".join(traceback.format_exception(error))
+        return self._row(trial, {"state": "failed", "error": _clean(str(error)), "traceback": _clean(text)}, 0.0)
+
+    def _row(self, trial: Trial, payload: Row, seconds: float) -> Row:
+        point = trial.point
+        now = dt.datetime.now(dt.UTC).isoformat(timespec="seconds")
+        meta = {
+            "seconds": round(seconds, 4), "time": now, "host": platform.node(), "device": self.device,
+            "run": self.run, "elapsed": round(time.monotonic() - self.started, 3), "versions": _versions(),
+        }  # fmt: skip
+        place = {"case": point.case, "values": [v for _, v in point.coordinates], "point": point.id, "chip": trial.chip}
+        return {"id": trial.id, **place, **payload, "meta": meta}
+
+
+def _ranges(result: ChipResult) -> Row:
+    return {"ranges": result.ranges} if result.ranges else {}
+
+
+def _clean(text: str) -> str:
+    """Text that UTF-8 can hold."""
+    return text.encode("utf-8", "replace").decode()
+
+
+@functools.cache
+def _versions() -> dict[str, str]:
+    names = ("imc-sim", "torch", "numpy")
+    return {"python": platform.python_version()} | {n: _version(n) for n in names}
+
+
+def _version(name: str) -> str:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return "not installed"

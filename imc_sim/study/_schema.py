@@ -1,0 +1,178 @@
+"""JSON schemas of study files, chips and model cards, from their specifications: for editors and other checkers.
+
+A file that passes is well-formed: keys, kinds, types, ranges and paths. What takes more than one value to judge, and
+whether a named thing exists, is for `imc-sim run` to say.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal, get_args
+
+from pydantic import TypeAdapter
+from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
+from pydantic_core import core_schema
+
+from imc_sim.config import ElectronVolt, Hertz, Kelvin, Seconds, Siemens, Volt, content_names
+from imc_sim.study._axes import short_forms
+from imc_sim.study._paths import paths_of
+
+Kind = Literal["study", "chip", "model"]
+_DIALECT = "https://json-schema.org/draft/2020-12/schema"
+_UNITS = {Siemens: "S", Seconds: "s", Volt: "V", Kelvin: "K", ElectronVolt: "eV", Hertz: "Hz"}
+_CONVERTERS = {get_args(kind)[1].func: unit for kind, unit in _UNITS.items()}
+
+
+class _Generator(GenerateJsonSchema):
+    """What a YAML file may say, which is a little more than what a specification holds."""
+
+    def function_before_schema(self, schema: core_schema.BeforeValidatorFunctionSchema) -> JsonSchemaValue:
+        """Numbers with a unit may be strings."""
+        unit = _CONVERTERS.get(schema["function"]["function"])
+        inner = schema["schema"]
+        if unit is not None:
+            pattern = rf"^\s*[-+]?[0-9.]+([eE][-+]?[0-9]+)?\s*[fpnuµmkMG]?{unit}\s*$"
+            text = {"type": "string", "pattern": pattern, "description": f"a number with its unit, such as 1 {unit}"}
+            return {"anyOf": [self.generate_inner(inner), text]}
+        return self.generate_inner(inner)
+
+    def tagged_union_schema(self, schema: core_schema.TaggedUnionSchema) -> JsonSchemaValue:
+        """The kind must be there: by its default alone no alternative is chosen."""
+        union = super().tagged_union_schema(schema)
+        alternatives = [{**alternative, "required": ["kind"]} for alternative in union["oneOf"]]
+        return {"oneOf": alternatives}
+
+
+def json_schema(kind: Kind) -> dict[str, Any]:
+    """The JSON schema (draft 2020-12) of a study file, a chip or a model card."""
+    schema = {"study": _study, "chip": _chip, "model": _model}[kind]()
+    return {"$schema": _DIALECT, **schema, "title": f"imc_sim {kind}"}
+
+
+def _schema(kind: Any) -> dict[str, Any]:
+    schema = TypeAdapter(kind).json_schema(schema_generator=_Generator)
+    definitions = schema.get("$defs", {})
+    if "Engine" in definitions:
+        names = definitions["Engine"]["properties"]["kind"]["enum"]
+        definitions["Engine"] = {"anyOf": [{"enum": names}, definitions["Engine"]]}
+    if "Encoding" in definitions:  # any of those that are registered
+        definitions["Encoding"] = _encoding(definitions)
+    if "Device" in definitions:  # measured levels say what HRS and LRS are
+        required = definitions["Device"].pop("required")
+        definitions["Device"]["anyOf"] = [{"required": required}, {"required": ["table_S"]}]
+    return _tidy(schema)
+
+
+def _encoding(definitions: dict[str, Any]) -> dict[str, Any]:
+    from imc_sim.array import encodings
+
+    for kind in encodings().values():
+        part = kind.model_json_schema(schema_generator=_Generator)
+        definitions |= part.pop("$defs", {})
+        definitions[kind.__name__] = part
+    names = [kind.__name__ for kind in encodings().values()]
+    return {"oneOf": [{"$ref": f"#/$defs/{name}", "required": ["kind"]} for name in names]}
+
+
+def _tidy(node: Any, named: bool = False) -> Any:
+    """Without the titles that are names of keys spelt anew, in which an editor would show nothing new.
+
+    named: the keys of this mapping are names, of which one may be `title`.
+    """
+    if isinstance(node, list):
+        return [_tidy(each) for each in node]
+    if not isinstance(node, dict):
+        return node
+    inside = ("properties", "$defs")
+    return {k: _tidy(v, not named and k in inside) if k != "default" else v
+            for k, v in node.items() if named or k != "title" or not isinstance(v, str)}  # fmt: skip
+
+
+def _named(kind: Kind, rest: dict[str, Any] | None = None) -> dict[str, Any]:
+    """The name or path of content; an editor offers the names that are installed."""
+    choices: list[dict[str, Any]] = [{"enum": content_names(kind)}, {"type": "string"}]
+    return {"anyOf": [*choices, rest] if rest else choices}
+
+
+def _chip() -> dict[str, Any]:
+    from imc_sim.array import Chip
+
+    return _schema(Chip)
+
+
+def _model() -> dict[str, Any]:
+    from imc_sim.nn import ModelCard
+
+    return _schema(ModelCard)
+
+
+def _study() -> dict[str, Any]:
+    """The study with chip, task and paths spelt out, and with what only a file may say."""
+    from imc_sim.evaluate import Task
+    from imc_sim.study._spec import Study
+
+    schema = _schema(Study)
+    definitions, fields = schema["$defs"], schema["properties"]
+    for name, part in (("Chip", _chip()), ("Task", _schema(Task))):
+        definitions |= part.pop("$defs", {})
+        definitions[name] = part
+    del fields["model"]["type"]
+    fields["model"] |= _named("model")
+    fields["chip"] |= _named("chip", {"$ref": "#/$defs/Chip"})
+    fields["task"] = {"$ref": "#/$defs/Task", "description": fields["task"]["description"]}
+    _or(fields["memory_limit"], {"type": "string", "pattern": r"^[0-9.]+ (KB|MB|GB)$"})
+    roots = {name: f"#/properties/{name}" for name in ("model", "chip", "task", "engine", "seed")}
+    paths = paths_of(schema, roots)
+    _spell_out(definitions, paths)
+    fields["derived"] |= {"propertyNames": {"$ref": "#/$defs/Path"}}
+    fields["skip"]["items"]["propertyNames"] = {"anyOf": [{"$ref": "#/$defs/Path"}, {"const": "case"}]}
+    _add_inheritance(schema)
+    return schema
+
+
+def _spell_out(definitions: dict[str, Any], paths: dict[str, Any]) -> None:
+    """Which paths there are, and for a case which value each may take."""
+    exact = {path: value for path, value in paths.items() if not path.endswith(".*")}
+    inner = {"^" + p[:-1].replace(".", r"\."): v for p, v in paths.items() if p.endswith(".*")}
+    open_ended = [{"type": "string", "pattern": pattern} for pattern in inner]
+    definitions["Path"] = {"anyOf": [{"enum": list(exact)}, *open_ended]}
+    _or(definitions["Axis"]["properties"]["values"], short_forms())
+    definitions["Axis"]["properties"]["path"] |= {"$ref": "#/$defs/Path"}
+    definitions["Axis"]["properties"]["also"]["items"] = {"$ref": "#/$defs/Path"}
+    case = definitions["Case"]["properties"]
+    definitions["Settings"] = {"properties": exact, "patternProperties": inner}
+    case["set"] = {"description": case["set"]["description"], "$ref": "#/$defs/CaseSettings"}
+    closed = {"type": "object", "$ref": "#/$defs/Settings", "unevaluatedProperties": False}
+    definitions["CaseSettings"] = closed
+    sweep = next(each for each in case["sweep"]["anyOf"] if each.get("type") == "array")
+    sweep["items"] = {"$ref": "#/$defs/Path"}
+    definitions["Derived"]["properties"]["path"] |= {"$ref": "#/$defs/Path"}
+    definitions["Derived"] = {"anyOf": [{"$ref": "#/$defs/Path"}, definitions["Derived"]]}
+
+
+def _or(field: dict[str, Any], other: dict[str, Any]) -> None:
+    """Let a field be something else as well; what it says about itself stays in front."""
+    prose = ("description", "default")
+    field["anyOf"] = [{key: field.pop(key) for key in list(field) if key not in prose}, other]
+
+
+def _add_inheritance(schema: dict[str, Any]) -> None:
+    """`base` and `set`, and entries of axes and cases by name; with a base, only what changes need be said."""
+    fields, definitions = schema["properties"], schema["$defs"]
+    others = "|".join(key for key in fields if key not in ("model", "chip", "task", "engine"))
+    whole_study = {"type": "object", "$ref": "#/$defs/Settings", "unevaluatedProperties": False}
+    whole_study["patternProperties"] = {rf"^({others})(\.|$)": True}
+    first = {
+        "base": {**_named("study"), "description": "a study that this one takes over and changes"},
+        "set": {**whole_study, "description": "path -> value, as with --set on the command line"},
+    }
+    schema["properties"] = {"name": fields.pop("name"), **first, **fields}
+    for key, of in (("axes", "Axis"), ("cases", "Case")):
+        change = {k: v for k, v in definitions[of].items() if k != "required"}
+        definitions[f"{of}Change"] = change
+        entry = {"anyOf": [{"$ref": f"#/$defs/{of}Change"}, {"type": "null"}]}
+        by_name = {"type": "object", "additionalProperties": entry}
+        by_name["description"] = "with a base: changes of single entries by their path or name; null takes one out"
+        _or(fields[key], by_name)
+    whole = {"required": [key for key in schema.pop("required") if key != "name"]}
+    whole["properties"] = {key: {"type": "array"} for key in ("axes", "cases")}  # type: ignore[assignment]
+    schema |= {"required": ["name"], "anyOf": [{"required": ["base"]}, whole]}

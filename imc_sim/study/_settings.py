@@ -1,0 +1,60 @@
+"""Single values of a study replaced by path: `--set path=value`, and `set` of a study file."""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar
+
+from imc_sim._errors import InputError, nearest
+from imc_sim.config import Spec, build
+
+S = TypeVar("S", bound=Spec)
+#: their keys are paths themselves: what follows is one key
+_BY_PATH = ("set", "derived")
+
+
+def with_value(study: S, path: str, value: Any, where: str) -> S:
+    """The study with the value at `path`; `chip.…` reaches into a chip that is given by name."""
+    data = study.to_dict()
+    root, _, rest = path.partition(".")
+    if rest and root in ("chip", "engine"):
+        data[root] = _chip(data["chip"]) if root == "chip" else data[root] or _chip(data["chip"])["engine"]
+    _put(data, path, value, where)
+    if rest and root in ("chip", "task"):  # as a whole checked with every point, at which other values join them
+        return study.model_copy(update={root: data[root]})
+    return build(type(study), data, f"{where} {path}")
+
+
+def _put(data: dict[str, Any], path: str, value: Any, where: str) -> None:
+    """Set the value in place. Lists are reached into by number; a new key is for the specification to judge."""
+    *parents, leaf = _parts(path)
+    node: Any = data
+    for part in parents:
+        node = node[_key(node, part, path, where)]
+    if isinstance(node, dict) and node is not data:
+        node[leaf] = value
+    else:
+        node[_key(node, leaf, path, where)] = value
+
+
+def _parts(path: str) -> list[str]:
+    parts = path.split(".")
+    at = next((k for k, part in enumerate(parts) if part in _BY_PATH and parts[0] in ("cases", "derived")), None)
+    return parts if at is None or at + 1 >= len(parts) else [*parts[: at + 1], ".".join(parts[at + 1 :])]
+
+
+def _key(node: Any, part: str, path: str, where: str) -> Any:
+    if isinstance(node, list):
+        if part.isdigit() and int(part) < len(node):
+            return int(part)
+        raise InputError(f"{where} {path}", repr(part), f"a number of 0 to {len(node) - 1}", "Count entries from 0.")
+    if isinstance(node, dict) and part in node:
+        return part
+    known = list(node) if isinstance(node, dict) else []
+    step = f"{nearest(part, known)}Check the path's spelling."
+    raise InputError(f"{where} {path}", repr(part), ", ".join(known) or "nothing inside a single value", step)
+
+
+def _chip(chip: Any) -> dict[str, Any]:
+    from imc_sim.array import load_chip
+
+    return load_chip(chip).to_dict()

@@ -1,0 +1,60 @@
+"""What travels to a worker and what it does there: specs go out, counts come back, models stay."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, final
+
+from imc_sim._errors import CheckpointError
+from imc_sim.config import as_engine
+from imc_sim.evaluate import ChipResult, evaluate_chips, weights_digest
+from imc_sim.study._points import Point, Trial
+
+#: (model, chip, task, chip numbers, seed), and `engine` and `device` where they are not the default
+Evaluator = Callable[..., list[ChipResult]]
+
+
+@final
+@dataclass(frozen=True)
+class Batch:
+    """Some chips of one point, picklable. options: keywords of the evaluator."""
+
+    evaluator: Evaluator
+    model: str
+    weights: str
+    chip: dict[str, Any] | None
+    task: dict[str, Any]
+    chips: tuple[int, ...]
+    seed: int
+    options: dict[str, Any]
+
+    @classmethod
+    def of(cls, trials: list[Trial], evaluator: Evaluator, device: str) -> Batch:
+        """Trials of one point."""
+        p = trials[0].point
+        options = _engine(p) if device == "cpu" else {**_engine(p), "device": device}
+        return cls(evaluator, p.model, p.weights, p.chip, p.task, tuple(t.chip for t in trials), p.seed, options)
+
+
+def evaluate_batch(batch: Batch) -> list[ChipResult]:
+    """What a worker runs. The models it has loaded and the images it has drawn stay with it between batches."""
+    if batch.evaluator is evaluate_chips:
+        _check_weights(batch.model, batch.weights)
+    return batch.evaluator(batch.model, batch.chip, batch.task, batch.chips, batch.seed, **batch.options)
+
+
+@functools.lru_cache(maxsize=64)
+def _check_weights(model: str, expected: str) -> None:
+    """Refuse weights that are not the study's; loading them checks that the file is what its card says."""
+    found = weights_digest(model)
+    if found != expected:
+        step = "Give this worker the models of the machine that runs the study (IMC_SIM_PATH)."
+        raise CheckpointError(f"model {model!r} on this worker", f"weights {found[:12]}", expected[:12], step)
+
+
+def _engine(point: Point) -> dict[str, Any]:
+    if point.chip is None or point.engine == as_engine(point.chip["engine"]):
+        return {}
+    return {"engine": point.engine}

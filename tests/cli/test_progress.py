@@ -1,0 +1,187 @@
+"""Progress, Ctrl-C, and the commands that look into results folders."""
+
+from __future__ import annotations
+
+import importlib.util
+import io
+import itertools
+import json
+import os
+import pty
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import yaml
+
+from imc_sim.cli import _console
+from imc_sim.cli._console import Pace, duration, gentle_stop, progress_bar
+from imc_sim.study import Results
+
+needs_dask = pytest.mark.skipif(importlib.util.find_spec("distributed") is None, reason="needs the extra dask")
+STUDY = {
+    "name": "tiny",
+    "model": "batmann_small_xnor",
+    "chip": "rram_hfo2_1t1r",
+    "task": {"dataset": "glyphs", "split": "test", "episodes": 5, "classes": 10, "rotations": False},
+    "axes": [{"path": "chip.device.programming.sigma", "values": [0, 0.5]}],
+    "chips": {"min": 12},
+}
+
+
+@pytest.fixture
+def study(tmp_path: Path) -> str:
+    (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(STUDY))
+    return str(tmp_path / "tiny.yaml")
+
+
+def test_pace_is_that_of_the_latest_updates() -> None:
+    seconds = iter([0.0, 0.0, *(10.0 * n for n in range(1, 200))])
+    pace = Pace(lambda: next(seconds))
+    pace.update(100)  # taken over: no work of this run
+    assert pace.rate is None
+    for n in range(1, 100):
+        pace.update(100 + 2 * n if n < 50 else 198 + 20 * (n - 49))
+    assert pace.rate == 2.0
+    assert pace.text(1198, 2198) == "2/s, ETA 0:08:20"
+    assert pace.text(1198, None) == "2/s"
+    assert Pace().text(0, 10) == ""
+
+
+def test_duration() -> None:
+    assert [duration(s) for s in (0, 59.6, 3600, 90061)] == ["0:00:00", "0:01:00", "1:00:00", "1 d 1:01:01"]
+
+
+def test_a_log_gets_plain_lines(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = itertools.count(0.0, 0.5)
+    monkeypatch.setattr(_console.time, "monotonic", lambda: next(clock))
+    with progress_bar("running x") as update:
+        for done in range(1001):
+            update(done, 1000, {"failed": 3})
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) in range(11, 40)
+    assert re.fullmatch(r"running x: \d+/1000  [\d.]+/s, ETA 0:\d\d:\d\d  failed 3", lines[5])
+    assert lines[-1].startswith("running x: 1000/1000  ")
+    assert not any("\x1b" in line or "\r" in line for line in lines)
+
+
+def test_a_terminal_gets_rate_and_time_to_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    monkeypatch.setenv("COLUMNS", "120")
+    monkeypatch.setenv("TERM", "xterm")
+    with progress_bar("running x") as update:
+        update(0, 10)
+        time.sleep(0.05)
+        update(5, 10)
+    assert re.search(r"5/10.*\d+/s, ETA 0:00:0", terminal.getvalue())
+
+
+def test_quiet_shows_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    _console._be_quiet(True)
+    try:
+        with progress_bar("running x") as update:
+            update(1, 1)
+    finally:
+        _console._be_quiet(False)
+    assert capsys.readouterr().err == ""
+
+
+def test_the_first_interrupt_asks_and_the_second_stops(capsys: pytest.CaptureFixture[str]) -> None:
+    before = signal.getsignal(signal.SIGINT)
+    with gentle_stop("the trials in hand") as stop:
+        assert not stop()
+        signal.raise_signal(signal.SIGTERM)
+        assert stop()
+        assert "finishing the trials in hand" in capsys.readouterr().err
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_status_and_combine(run: Callable, study: str, tmp_path: Path) -> None:
+    ran = run("run", study, "--out", str(tmp_path / "x"), "--quiet", "--workers", "1", "--batch", "3")
+    assert ran.code == 0
+    assert ran.err == ""
+    line = run("status", str(tmp_path / "x")).out
+    assert re.fullmatch(r"tiny \(complete\): 25 done, 0 failed, 0 left, [\d.e+]+ trials/s\n", line)
+    assert json.loads(run("status", str(tmp_path / "x"), "--json").out)["left"] == 0
+    ran = run("combine", str(tmp_path / "x"), str(tmp_path / "x"), "--out", str(tmp_path / "y"), "--format", "csv")
+    assert ran.out.splitlines() == [str(tmp_path / "y" / "trials.csv")]
+    assert Results.load(tmp_path / "y").digest == Results.load(tmp_path / "x").digest
+    ran = run("status", str(tmp_path))
+    assert ran.code == 2
+    assert "no study.resolved.yaml" in ran.err
+
+
+def test_a_dry_run_writes_nothing(run: Callable, study: str, tmp_path: Path) -> None:
+    ran = run("run", study, "--out", str(tmp_path / "x"), "--dry-run")
+    assert ran.code == 0
+    assert ran.out.splitlines()[0].split() == ["case", "points", "trials", "time", "memory"]
+    assert not (tmp_path / "x").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        (["--device", "cuda:99"], "device: got cuda:99"),
+        (["--device", "gpu"], "cpu, cuda, cuda:0"),
+        (["--executor", "dusk"], "Did you mean 'dask'"),
+        (["--scheduler", "tcp://127.0.0.1:9", "--workers", "2"], "the cluster has its own"),
+    ],
+)
+def test_what_cannot_run_leaves_no_folder(
+    options: list[str], text: str, run: Callable, study: str, tmp_path: Path
+) -> None:
+    ran = run("run", study, "--out", str(tmp_path / "x"), *options)
+    assert ran.code == 2
+    assert text in ran.err
+    assert not (tmp_path / "x").exists()
+
+
+@pytest.mark.parametrize("executor", ["inline", "process", pytest.param("dask", marks=needs_dask)])
+def test_ctrl_c_at_a_terminal(executor: str, study: str, tmp_path: Path, repository: Path) -> None:
+    """The whole foreground group gets it, workers too; what is in hand is written, and the way on is said."""
+    folder = tmp_path / "x"
+    argv = [sys.executable, "-m", "imc_sim.cli", "run", study, "--out", str(folder), "--executor", executor]
+    argv += ["--batch", "1", "--set", "chips.min=400", "--workers", "1"]
+    ours, theirs = pty.openpty()
+    env = os.environ | {"PYTHONPATH": str(repository), "TERM": "xterm", "COLUMNS": "200"}
+    process = subprocess.Popen(argv, stderr=theirs, stdout=theirs, stdin=theirs, env=env, start_new_session=True)
+    os.close(theirs)
+    trials = folder / "trials.jsonl"
+    end = time.monotonic() + 60
+    while not (trials.exists() and trials.read_bytes().count(b"\n") >= 3):
+        assert time.monotonic() < end
+        time.sleep(0.05)
+    last_resort = threading.Timer(60, process.kill)
+    last_resort.start()
+    os.killpg(process.pid, signal.SIGINT)
+    shown = b""
+    while True:
+        try:
+            part = os.read(ours, 65536)
+        except OSError:  # what a terminal gives once nobody is left
+            break
+        shown += part
+    os.close(ours)
+    code = process.wait(30)
+    last_resort.cancel()
+    assert code == 2
+    text = shown.decode()
+    assert "stopping: finishing the trials in hand" in text
+    assert f"To go on: imc-sim run {study} --out {folder} --executor {executor}" in re.sub(r"\s+", " ", text)
+    assert "Traceback" not in text
+    data = trials.read_bytes()
+    assert data.endswith(b"\n")
+    assert all(json.loads(line)["state"] == "done" for line in data.splitlines())

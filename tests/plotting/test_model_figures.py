@@ -1,0 +1,401 @@
+"""A model on a chip: what the figures are computed from is what an evaluation computes, and they show it."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from matplotlib.collections import PathCollection, QuadMesh
+from matplotlib.patches import StepPatch
+from pandas import DataFrame
+
+from imc_sim import InputError
+from imc_sim.array import Chip, Crossbar, load_chip
+from imc_sim.cli import main
+from imc_sim.evaluate import (
+    ConverterInputs,
+    confusion,
+    converter_inputs,
+    digital_accuracy,
+    embedding,
+    evaluate_chips,
+    layer_sensitivity,
+)
+from imc_sim.evaluate import _confusion as confusion_module
+from imc_sim.evaluate._embedding import _nearest, tsne, turned
+from imc_sim.mapping import map_model
+from imc_sim.nn import load_model
+from imc_sim.plotting import (
+    confusion_data,
+    converter_data,
+    draw_fgsm,
+    fgsm_data,
+    levels_data,
+    new_figure,
+    plot_confusion,
+    plot_converter,
+    plot_fgsm,
+    plot_sensitivity,
+    plot_tsne,
+    sensitivity_data,
+    style,
+    tsne_data,
+)
+from imc_sim.plotting._tables import where
+
+MODEL = "batmann_small_xnor"
+TASK = {"dataset": "glyphs", "split": "test", "rotations": False, "episodes": 6, "classes": 8}
+
+
+@pytest.fixture(scope="module")
+def chip() -> Chip:
+    return load_chip("rram_hfo2_1t1r").replace("device.programming.sigma", 0.5)
+
+
+def with_converter(chip: Chip, **converter: Any) -> Chip:
+    return chip.replace("converter", {"kind": "auto", "bits": 5} | converter)
+
+
+# -- converters ------------------------------------------------------------------------------------------
+
+
+def layer_currents(chip: Chip) -> dict[str, np.ndarray]:
+    """Currents of every layer over the images of the first episode, by `Crossbar.currents` on unrolled inputs."""
+    from imc_sim.evaluate._few_shot import FewShotData
+    from imc_sim.evaluate._tasks import build_task
+
+    task = build_task(TASK, "task")
+    data = FewShotData.load(task)
+    analog = map_model(load_model(MODEL), chip, range(1), 0)
+    if chip.calibrates:
+        analog.calibrate(data.images[: task.batch])
+    found = {}
+
+    def record(layer: Any, inputs: tuple[torch.Tensor, ...]) -> None:
+        padded = layer._channels_last(layer.operand(inputs[0]))
+        vectors = layer.patches(padded, slice(0, layer.crossbar.shape[2]))
+        found[layer.name] = layer.crossbar.currents(vectors)[0].numpy().ravel()
+
+    for layer in analog.analog_layers.values():
+        layer.register_forward_pre_hook(record)
+    index = np.unique(np.concatenate([data.support[0].ravel(), data.query[0].ravel()]))
+    analog(data.images[torch.from_numpy(index)])
+    return found
+
+
+@pytest.mark.parametrize("encoding", ["differential", "bnn_i"])
+@pytest.mark.parametrize("converter", [{"kind": "ideal"}, {"range": "max"}, {"range": "calibrated"}])
+def test_converter_inputs_are_the_currents_of_the_crossbars(
+    chip: Chip, encoding: str, converter: dict[str, str]
+) -> None:
+    asked = with_converter(chip.replace("encoding", {"kind": encoding}), **converter)
+    found = {each.layer: each for each in converter_inputs(MODEL, asked, TASK)}
+    expected = layer_currents(asked)
+    assert list(found) == [*expected, "memory"]
+    for name, currents in expected.items():
+        each = found[name]
+        assert each.edges_A[[0, -1]] == pytest.approx([currents.min(), currents.max()], rel=1e-4)  # contrasts on a grid
+        assert each.counts.sum() == currents.size
+        ordered, near = np.sort(currents), 1e-4 * np.abs(currents).max()  # which side of an edge is left to rounding
+        below, above = (np.searchsorted(ordered, each.edges_A[1:-1] + shift) for shift in (-near, near))
+        assert (below <= each.counts.cumsum()[:-1]).all()
+        assert (each.counts.cumsum()[:-1] <= above).all()
+        assert (above - below).max() < 0.02 * currents.size, "the test above is sharp"
+        if each.levels is None:
+            assert converter["kind"] == "ideal"
+            continue
+        half = each.levels.step_A / 2
+        beyond = (currents < each.levels.first_A - half) | (currents > each.levels.last_A + half)
+        assert each.clipped == pytest.approx(beyond.mean(), abs=1e-5)
+        assert each.levels.count == (31 if asked.encoding.signed else 32)
+    if converter.get("range") == "calibrated":
+        assert any(found[name].clipped > 0 for name in expected), "this spread goes beyond the calibrated limits"
+
+
+def test_converter_inputs_include_what_is_subtracted_before_the_converter(chip: Chip) -> None:
+    """BNN III converts A - H sum x and B: currents alone would leave the multiples of the HRS current out."""
+    from imc_sim.evaluate._converter_inputs import _Probe
+
+    draw = torch.Generator().manual_seed(1)
+    weights, x = (torch.randint(0, 2, (n, 144), generator=draw) * 2.0 - 1.0 for n in (8, 20))
+    crossbar = Crossbar.program(weights, with_converter(chip.replace("encoding", {"kind": "bnn_iii"})))
+    probe = _Probe(crossbar, 20, 0, ideal=False)
+    found = [u * probe.unit_A for _, u in probe._inputs(lambda rows: x[:, rows])]
+    hrs = chip.device.read.v_read_V * chip.device.g_hrs_S
+    for u, current, rows in zip(found, crossbar.currents(x)[0], (slice(0, 128), slice(128, 144)), strict=True):
+        current[:, ::2] -= hrs * x[:, rows].sum(1, keepdim=True)
+        torch.testing.assert_close(u, current, rtol=1e-3, atol=1e-7)
+
+
+def test_levels_of_range_max_span_the_tile(chip: Chip) -> None:
+    (first, *_) = converter_inputs(MODEL, with_converter(chip, range="max", bits=4), TASK)
+    assert first.levels is not None
+    full = 128 * chip.device.read.v_read_V * chip.device.window_S
+    assert (first.levels.first_A, first.levels.last_A) == pytest.approx((-full, full))
+    assert first.levels.step_A == pytest.approx(2 * full / 14)
+
+
+def test_read_noise_reaches_the_converters(chip: Chip) -> None:
+    def spread(asked: Chip) -> float:
+        (first, *_) = converter_inputs(MODEL, asked, TASK)
+        centres = (first.edges_A[1:] + first.edges_A[:-1]) / 2
+        mean = np.average(centres, weights=first.counts)
+        return float(np.average((centres - mean) ** 2, weights=first.counts))
+
+    quiet = with_converter(chip, bits=8)
+    assert spread(quiet.replace("device.read.sigma", 0.5)) > 1.05 * spread(quiet)
+
+
+def test_other_engines_and_empty_policies_are_refused(chip: Chip) -> None:
+    with pytest.raises(InputError, match="native"):
+        converter_inputs(MODEL, chip.replace("engine", {"kind": "memtorch"}), TASK)
+    nothing = chip.replace("policy", {"binary": "digital", "memory": "digital"})
+    for refuse in (converter_inputs, layer_sensitivity):
+        with pytest.raises(InputError, match="nothing on crossbars"):
+            refuse(MODEL, nothing, TASK)
+
+
+def test_converter_figure_shows_counts_and_levels(chip: Chip) -> None:
+    found = converter_inputs(MODEL, with_converter(chip, bits=3), TASK)
+    data, levels = converter_data(found), levels_data(found)
+    assert levels["layer"].tolist() == [each.layer for each in found]
+    for each in found:
+        part = where(data, "layer", each.layer)
+        np.testing.assert_allclose(part["share_percent"], 100 * each.counts / each.counts.sum())
+        with style():
+            _, ax = new_figure()
+            plot_converter(ax, part, where(levels, "layer", each.layer))
+        (steps,) = [p for p in ax.patches if isinstance(p, StepPatch)]
+        np.testing.assert_array_equal(steps.get_data()[0], part["share_percent"])
+        assert each.levels is not None
+        low, high = ax.get_xlim()
+        grid = each.levels.first_A + each.levels.step_A * np.arange(each.levels.count)
+        drawn = {float(np.asarray(line.get_xdata())[0]) for line in ax.lines}
+        assert drawn == {float(v) for v in grid if low <= v <= high}
+
+
+def test_used_levels_are_those_within_the_inputs() -> None:
+    from imc_sim.evaluate._converter_inputs import Levels
+
+    each = ConverterInputs("x", np.array([-1.2, 0.0, 1.9]), np.array([1, 1]), Levels(-7.0, 1.0, 15), 0.0)
+    (row,) = levels_data([each]).to_dict("records")
+    assert (row["used"], row["levels"], row["last_A"]) == (4, 15, 7.0)  # -1, 0, 1, 2
+
+
+# -- confusion -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("memory", ["crossbar", "digital"])
+def test_confusion_counts_what_an_evaluation_counts(chip: Chip, memory: str) -> None:
+    asked = with_converter(chip, range="calibrated").replace("policy.memory", memory)
+    found = confusion(MODEL, asked, TASK, chips=3, seed=5)
+    results = evaluate_chips(MODEL, asked.to_dict(), TASK, range(3), 5)
+    assert found.counts.trace() == sum(r.correct for r in results)
+    assert found.counts.sum() == sum(r.total for r in results)
+    assert found.what == "class"
+    np.testing.assert_array_equal(found.counts.sum(1), found.asked.diagonal())
+    assert found.asked.sum() == 5 * found.counts.sum()
+    assert (found.counts <= found.asked).all()
+
+
+def test_digital_confusion_and_too_many_classes(monkeypatch: pytest.MonkeyPatch) -> None:
+    digital = digital_accuracy(MODEL, TASK)
+    assert confusion(MODEL, None, TASK).accuracy == pytest.approx(digital.mean)
+    monkeypatch.setattr(confusion_module, "_READABLE", 3)
+    places = confusion(MODEL, None, TASK)
+    assert places.what == "place in the episode"
+    assert places.counts.shape == (5, 5)
+    assert places.accuracy == pytest.approx(digital.mean)
+    assert (places.asked == 6 * 4).all()
+
+
+def test_confusion_figure_shows_the_shares(chip: Chip) -> None:
+    found = confusion(MODEL, chip, TASK, chips=2)
+    data = confusion_data(found)
+    share = data["share_percent"].to_numpy(float).reshape(found.counts.shape)
+    met = found.asked > 0
+    np.testing.assert_allclose(share[met], 100 * found.counts[met] / found.asked[met])
+    assert np.isnan(share[~met]).all()
+    with style():
+        figure, ax = new_figure()
+        plot_confusion(ax, data)
+        figure.canvas.draw()
+    mesh = next(c for c in ax.collections if isinstance(c, QuadMesh))
+    values = np.ma.masked_invalid(np.ma.asarray(mesh.get_array()).reshape(share.shape))
+    off = met & ~np.eye(len(share), dtype=bool)
+    np.testing.assert_allclose(values[off], share[off])
+    assert np.ma.getmaskarray(values)[np.eye(len(share), dtype=bool)].all(), (
+        "the diagonal has no place on the scale of errors"
+    )
+
+
+# -- sensitivity -----------------------------------------------------------------------------------------
+
+
+def test_one_layer_analog_at_a_time(chip: Chip) -> None:
+    rows = layer_sensitivity(MODEL, chip.to_dict(), TASK, chips=2, seed=3)
+    names = [row.layer for row in rows]
+    assert names[-2:] == ["memory", "all together"]
+    layers = names[:-2]
+    assert len(layers) >= 2
+    assert rows[0].digital == pytest.approx(digital_accuracy(MODEL, TASK).mean)
+    for row in rows:
+        variant = chip.to_dict()
+        if row.layer != "all together":
+            places = {name: "crossbar" if name == row.layer else "digital" for name in layers}
+            place = "crossbar" if row.layer == "memory" else "digital"
+            variant["policy"] = variant["policy"] | {"layers": places, "memory": place}
+        expected = evaluate_chips(MODEL, variant, TASK, range(2), 3)
+        assert row.accuracies == tuple(r.accuracy for r in expected), row.layer
+
+
+def test_policy_is_kept_and_ideal_costs_nothing() -> None:
+    ideal = load_chip("rram_hfo2_1t1r").without_effects().to_dict()
+    ideal["policy"] = ideal["policy"] | {"layers": {"*conv2": "digital"}}
+    rows = layer_sensitivity(MODEL, ideal, TASK, chips=1)
+    assert not [row.layer for row in rows if row.layer.endswith("conv2")]
+    assert all(row.accuracies == (row.digital,) for row in rows)
+
+
+def test_sensitivity_figure_shows_median_and_band(chip: Chip) -> None:
+    data = sensitivity_data(layer_sensitivity(MODEL, chip.to_dict(), TASK, chips=3))
+    with style():
+        _, ax = new_figure()
+        plot_sensitivity(ax, data)
+    np.testing.assert_allclose([bar.get_width() for bar in ax.patches], data["median"] - data["digital"])  # type: ignore[attr-defined]
+    (bands,) = ax.collections
+    ends = np.array([path.vertices[:, 0] for path in bands.get_paths()])  # type: ignore[index]
+    np.testing.assert_allclose(ends, (data[["p05", "p95"]].sub(data["digital"], axis=0)).to_numpy())
+    assert [t.get_text() for t in ax.get_yticklabels()] == data["layer"].tolist()
+
+
+# -- t-SNE -----------------------------------------------------------------------------------------------
+
+
+def test_tsne_keeps_clusters_apart_and_is_the_same_twice() -> None:
+    rng = np.random.default_rng(7)
+    labels = np.repeat(np.arange(4), 20)
+    features = rng.normal(size=(80, 12)) + 8 * np.eye(12)[labels]
+    points = tsne(features, 10.0, seed=1)
+    assert points.shape == (80, 2)
+    assert _nearest(points, labels) == 1.0
+    np.testing.assert_array_equal(points, tsne(features, 10.0, seed=1))
+
+
+def test_turning_keeps_distances_and_undoes_a_rotation() -> None:
+    points = np.random.default_rng(3).normal(size=(30, 2))
+    mirrored = points @ np.array([[0.6, 0.8], [0.8, -0.6]])
+    np.testing.assert_allclose(turned(mirrored, points), points, atol=1e-12)
+
+
+def test_embedding_of_the_digital_network_and_a_chip(chip: Chip) -> None:
+    digital, analog = embedding(MODEL, chip, TASK, classes=6, instances=10, perplexity=8.0)
+    assert (digital.panel, analog.panel) == ("digital", "rram_hfo2_1t1r, chip 0")
+    assert digital.classes.tolist() == [k for k in range(6) for _ in range(10)]
+    assert 0.5 < digital.nearest <= 1.0
+    same = embedding(MODEL, chip.without_effects(), TASK, classes=6, instances=10, perplexity=8.0)[1]
+    assert same.nearest == digital.nearest
+    assert analog.nearest != digital.nearest or not np.array_equal(analog.points, same.points)
+    data = tsne_data([digital, analog])
+    with style():
+        _, ax = new_figure()
+        plot_tsne(ax, where(data, "panel", "digital"))
+    drawn = [np.asarray(c.get_offsets()) for c in ax.collections if isinstance(c, PathCollection)]
+    np.testing.assert_allclose(np.concatenate(drawn), digital.points)
+    with pytest.raises(InputError, match="perplexity"):
+        embedding(MODEL, chip, TASK, classes=2, instances=5)
+
+
+# -- FGSM ------------------------------------------------------------------------------------------------
+
+COLUMNS = ["series", "epsilon", "accuracy", "low", "high", "chips"]
+ATTACK = DataFrame(
+    [("on chips", e, 90 - 200 * e, 85 - 200 * e, 93 - 200 * e, 20) for e in (0.1, 0.0, 0.2)]
+    + [("network", e, 92 - 250 * e, None, None, 0) for e in (0.0, 0.2)],
+    columns=COLUMNS,
+)
+
+
+def test_fgsm_curve_shows_its_table(tmp_path: Path) -> None:
+    data = fgsm_data(ATTACK)
+    assert data["epsilon"].tolist() == [0.0, 0.1, 0.2, 0.0, 0.2]
+    with style():
+        _, ax = new_figure()
+        plot_fgsm(ax, data)
+    lines = {str(line.get_label()): line for line in ax.lines}
+    np.testing.assert_allclose(np.asarray(lines["on chips"].get_ydata(), float), [90, 70, 50])
+    assert (lines["on chips"].get_linestyle(), lines["network"].get_linestyle()) == ("-", "--")
+    assert len(ax.collections) == 1
+    assert [p.name for p in draw_fgsm(ATTACK, tmp_path / "a.b")] == ["a.b.png", "a.b.svg", "a.b.csv"]
+
+
+@pytest.mark.parametrize(
+    ("table", "text"),
+    [(ATTACK.drop(columns="low"), "without low"), (ATTACK.assign(epsilon=-0.1), "negative"), (ATTACK[:0], "no row")],
+)
+def test_fgsm_refuses_what_is_no_attack(table: DataFrame, text: str) -> None:
+    with pytest.raises(InputError, match=text):
+        fgsm_data(table)
+
+
+# -- the verb --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("kind", "ends"),
+    [
+        ("converters", [".csv", ".png", ".svg", "_levels.csv"]),
+        ("confusion", [".csv", ".png", ".svg"]),
+        ("sensitivity", [".csv", ".png", ".svg"]),
+        ("tsne", [".csv", ".png", ".svg"]),
+    ],
+)
+def test_verb_writes_the_same_files_twice(
+    kind: str, ends: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    argv = ["figure", kind, MODEL, "rram_hfo2_1t1r", "--chips", "1", "--set", "task.episodes=2", "--set",
+            "chip.converter={kind: auto, bits: 4}"]  # fmt: skip
+    for name in ("a", "b"):
+        assert main([*argv, "--out", str(tmp_path / name)]) == 0
+    files = sorted(path.name for path in (tmp_path / "a").iterdir())
+    assert files == sorted(f"{MODEL}_{kind}{end}" for end in ends)
+    assert all((tmp_path / "a" / n).read_bytes() == (tmp_path / "b" / n).read_bytes() for n in files)
+    assert str(tmp_path / "a" / files[0]) in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("argv", "text"),
+    [
+        (["tsnee", MODEL, "ideal"], "Did you mean 'tsne'"),
+        (["tsne", MODEL, "ideal", "--set", "bits=4"], "chip.… or task.…"),
+        (["tsne", MODEL, "ideal", "--set", "chip.converter.bots=4"], "bits"),
+        (["tsne", MODEL, "ideal", "--set", "task.dataset=3"], "dataset"),
+        (["tsne", "no_model", "ideal"], "no_model"),
+    ],
+)
+def test_verb_refuses_in_one_line(
+    argv: list[str], text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["figure", *argv, "--out", str(tmp_path / "no")]) == 2
+    said = capsys.readouterr()
+    assert text in said.err
+    assert said.out == ""
+    assert len(said.err.splitlines()) == 1
+    assert not (tmp_path / "no").exists()
+
+
+@pytest.mark.slow
+def test_commands_of_the_documentation_run(repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = (repository / "docs" / "figures.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"^```sh\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    monkeypatch.chdir(tmp_path)
+    commands = [shlex.split(line)[1:] for line in block.splitlines()]
+    for argv in commands:
+        assert main([*argv, "--set", "task.episodes=2", "--chips", "1"]) == 0
+    drawn = {path.stem.rpartition("_")[2] for path in (tmp_path / "results" / "figures").glob("*.png")}
+    assert drawn == {argv[1] for argv in commands}

@@ -1,0 +1,177 @@
+"""Heat maps and convergence: what is drawn is what the table says, and the table is the study's."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from matplotlib.collections import QuadMesh
+
+from imc_sim import InputError, ResultsError
+from imc_sim._stats import mean_interval
+from imc_sim.cli import main
+from imc_sim.plotting import (
+    convergence_data,
+    convergence_figure,
+    draw,
+    figures_of,
+    heatmap_data,
+    heatmap_figure,
+    new_figure,
+    plot_robustness,
+    robustness_data,
+    style,
+)
+from imc_sim.plotting._convergence import slowest
+from imc_sim.plotting._tables import distinct, numbers, where
+from imc_sim.study import Results, run
+from imc_sim.testing import stand_in_evaluator
+
+SPREAD = {"path": "chip.device.programming.sigma", "values": [0, 0.25, 0.5], "label": "spread", "unit": "%",
+          "scale": 100}  # fmt: skip
+BITS = {"path": "chip.converter.bits", "values": [4, 8], "label": "converter", "unit": "bits"}
+STUDY = {
+    "name": "two",
+    "model": "batmann_5w1s_xnor",
+    "chip": "rram_hfo2_1t1r",
+    "task": {"dataset": "glyphs", "split": "test"},
+    "cases": [{"name": "a"}, {"name": "b", "set": {"task.way": 4}}],
+    "chips": {"min": 6},
+}  # fmt: skip
+
+
+def ran(folder: Path, axes: list[dict[str, Any]], **changes: Any) -> Results:
+    return run(STUDY | {"axes": axes} | changes, folder / "study", evaluator=stand_in_evaluator)
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory: pytest.TempPathFactory) -> Results:
+    return ran(tmp_path_factory.mktemp("two"), [SPREAD, BITS])
+
+
+def test_a_study_has_the_figures_that_fit_it(results: Results, tmp_path: Path) -> None:
+    assert list(figures_of(results)) == ["robustness", "heatmap", "convergence"]
+    one = ran(tmp_path, [SPREAD, BITS | {"values": [4]}], chips={"min": 1})
+    assert list(figures_of(one)) == ["robustness"]
+    with pytest.raises(ResultsError, match="two for a map"):
+        draw(one, ["heatmap"])
+    with pytest.raises(ResultsError, match="no point of two chips"):
+        draw(one, ["convergence"])
+    with pytest.raises(InputError, match="Did you mean 'heatmap'"):
+        draw(one, ["heatmaps"])
+
+
+def test_map_holds_every_median_in_its_place(results: Results) -> None:
+    data = heatmap_data(results)
+    assert list(data["panel"].unique()) == ["a", "b"]
+    assert list(data["x"]) == ["0", "0", "25", "25", "50", "50"] * 2
+    np.testing.assert_allclose(data["median"], 100 * results.table["median"])
+    with style():
+        figure = heatmap_figure(data)
+    panels = [ax for ax in figure.axes if ax.get_xlabel() == "spread (%)"]
+    for ax, (_, part) in zip(panels, data.groupby("panel", sort=False), strict=True):
+        (mesh,) = [c for c in ax.collections if isinstance(c, QuadMesh)]
+        grid = np.asarray(mesh.get_array()).reshape(2, 3)  # bits by spread
+        np.testing.assert_array_equal(grid.T.ravel(), part["median"])
+        assert [t.get_text() for t in ax.get_yticklabels()] == ["4", "8"]
+        close = numbers(part, "median") >= numbers(part, "digital") - 1
+        assert len(ax.lines) == close.sum(), "a frame for each that is within 1 point of digital"
+        written = {(t.get_position()[0], t.get_position()[1]): t.get_text() for t in ax.texts}
+        for k, median in enumerate(part["median"]):
+            assert written[k // 2, k % 2] == f"{median:.0f}"
+
+
+def test_zipped_axes_are_one_axis(tmp_path: Path) -> None:
+    axes = [SPREAD | {"zip": "z"}, BITS | {"values": [3, 4, 5], "zip": "z"}]
+    together = ran(tmp_path, axes)
+    assert "heatmap" not in figures_of(together)
+    data = robustness_data(together)
+    assert list(data["series"].unique()) == ["a", "b"]
+    assert data["x"].tolist() == [0, 25, 50] * 2
+
+
+def test_names_on_an_axis_are_drawn_as_names(tmp_path: Path) -> None:
+    axis = {
+        "path": "chip.encoding",
+        "values": [{"kind": "differential"}, {"kind": "offset"}],
+        "labels": ["pair", "one"],
+    }
+    data = robustness_data(ran(tmp_path, [axis]))
+    assert data["x"].tolist() == ["pair", "one"] * 2
+    with style():
+        figure, ax = new_figure()
+        plot_robustness(ax, data)
+        figure.canvas.draw()
+    assert [t.get_text() for t in ax.get_xticklabels()] == ["pair", "one"]
+
+
+def test_many_series_differ_without_bands(results: Results, tmp_path: Path) -> None:
+    data = robustness_data(ran(tmp_path, [SPREAD, BITS | {"values": [2, 3, 4, 5, 6]}]))
+    assert len(distinct(data, "series")) == 10
+    with style():
+        _, ax = new_figure()
+        plot_robustness(ax, data)
+    series = [line for line in ax.lines if len(np.asarray(line.get_xdata())) == 3]
+    looks = {(line.get_color(), line.get_marker(), line.get_linestyle()) for line in series}
+    assert len(looks) == 10
+    assert len(ax.collections) == 0
+
+
+def test_one_baseline_is_neutral_several_have_their_series_colour(results: Results) -> None:
+    data = robustness_data(results)
+    with style():
+        _, ax = new_figure()
+        plot_robustness(ax, data)
+        dashed = [line for line in ax.lines if line.get_linestyle() == "--"]
+        assert [line.get_color() for line in dashed] == ["C0", "C2"]
+        _, ax = new_figure()
+        same = data.assign(digital=90.0)
+        same.attrs = data.attrs
+        plot_robustness(ax, same)
+        (line,) = [line for line in ax.lines if line.get_linestyle() == "--"]
+    assert line.get_color() == "0.3"
+
+
+def test_convergence_is_the_mean_over_the_first_chips(results: Results) -> None:
+    data = convergence_data(results)
+    assert len(data) == 2 * 6 * 6
+    one = where(data, "point", "a, spread 25 %, converter 4 bits")
+    assert one["chips"].tolist() == [1, 2, 3, 4, 5, 6]
+    for k in range(2, 7):
+        mean, low, _ = mean_interval(numbers(one, "accuracy")[:k])
+        assert numbers(one, "mean")[k - 1] == pytest.approx(mean)
+        assert numbers(one, "half_width")[k - 1] == pytest.approx(mean - low)
+    last = data.groupby("point", sort=False).tail(1)
+    np.testing.assert_allclose(last["mean"], 100 * results.table["mean"])
+    np.testing.assert_allclose(last["half_width"], 100 * results.table["half_width"])
+
+
+def test_convergence_draws_the_slowest_and_the_target(tmp_path: Path) -> None:
+    study = ran(tmp_path, [SPREAD], chips={"min": 3, "max": 9, "half_width": 0.01})
+    data = convergence_data(study)
+    points = slowest(data)
+    ends = data.groupby("point").tail(1).set_index("point")["half_width"]
+    assert [ends[p] for p in points] == sorted(ends, reverse=True)[:4]
+    with style():
+        figure = convergence_figure(data)
+        figure.canvas.draw()
+    above, below = figure.axes
+    assert [str(line.get_label()) for line in above.lines] == points
+    np.testing.assert_array_equal(above.lines[0].get_ydata(), numbers(where(data, "point", points[0]), "mean"))
+    dotted = [line for line in below.lines if line.get_linestyle() == ":"]
+    assert [list(np.asarray(line.get_ydata())) for line in dotted] == [[1.0, 1.0]]
+
+
+def test_verb_draws_all_or_the_kinds_asked_for(results: Results, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["plot", str(results.folder)]) == 0
+    names = [Path(line).name for line in capsys.readouterr().out.splitlines()]
+    kinds = ("robustness", "heatmap", "convergence")
+    assert names == [f"{kind}.{end}" for kind in kinds for end in ("png", "svg", "csv")]
+    svg = (results.folder / "heatmap.svg").read_text()
+    assert "<image" not in svg, "vector all through"
+    assert main(["plot", str(results.folder), "--kind", "heatmap"]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 3
+    assert main(["plot", str(results.folder), "--kind", "pie"]) == 2
+    assert "robustness, heatmap, convergence" in capsys.readouterr().err

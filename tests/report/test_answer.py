@@ -1,0 +1,81 @@
+"""The answer is computed from the table, whichever end of the axis is the harmless one."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pytest
+from pandas import DataFrame
+
+from imc_sim.report import answer, answers
+
+
+def table(series: Mapping[str, Sequence[float]], x: list[Any], unit: str = "%", digital: float = 90.0) -> DataFrame:
+    rows = [
+        {"series": name, "x": at, "chips": 30, "median": m, "p05": m - 1, "p95": m + 1, "digital": digital}
+        for name, medians in series.items()
+        for at, m in zip(x, medians, strict=True)
+    ]
+    data = DataFrame(rows)
+    data.attrs = {"x_name": "spread", "x_unit": unit, "x_label": f"spread ({unit})"}
+    return data
+
+
+HEAD = "The median of 30 chips stays within 1 point of digital (90.0 %)"
+
+
+@pytest.mark.parametrize(
+    ("medians", "rest"),
+    [
+        ([90.0, 89.2, 70.0, 60.0], "up to spread 25 %; at 50 % it is 70.0 %."),
+        ([90.0, 89.0, 88.9, 60.0], "up to spread 25 %; at 50 % it is 88.9 %."),
+        ([20.0, 70.0, 89.5, 91.0], "from spread 50 % on; at 25 % it is 70.0 %."),
+        ([90.0, 89.5, 89.2, 89.1], "at every spread tried (0 to 75 %); at 75 % it is 89.1 %."),
+        ([80.0, 79.0, 70.0, 60.0], "at no spread tried: it comes nearest at 0 %, 10.0 points below."),
+        ([60.0, 79.0, 85.0, 70.0], "at no spread tried: it comes nearest at 50 %, 5.0 points below."),
+        ([70.0, 89.5, 90.0, 70.0], "only at spread 25 % to 50 %."),
+        ([90.0, 80.0, 90.0, 60.0], "only at spread 0 % and 50 % and not at every value between."),
+    ],
+)
+def test_one_series(medians: list[float], rest: str) -> None:
+    data = table({"all": medians}, [0, 25, 50, 75])
+    if "(0 to" in rest:
+        rest = rest.replace("(0 to", "(0 % to")
+    assert answer(data) == f"{HEAD} {rest}"
+    assert answer(data.iloc[::-1].assign().pipe(_with_attrs, data)) == f"{HEAD} {rest}", "order of rows"
+
+
+def _with_attrs(data: DataFrame, source: DataFrame) -> DataFrame:
+    data.attrs = source.attrs
+    return data
+
+
+def test_the_limit_itself_counts_as_within() -> None:
+    data = table({"all": [100 * 0.98, 100 * 0.97]}, [0, 1], digital=100 * 0.99)
+    assert "up to spread 0 %" in answer(data)
+
+
+def test_several_series_become_one_sentence() -> None:
+    data = table({"a": [90, 89, 70], "b": [90, 90, 60], "c": [80, 80, 80]}, [0, 1, 2])
+    head = "The median of 30 chips stays within 1 point of digital"
+    assert answer(data) == f"{head} up to spread 1 % (a; b) and at no spread tried (c)."
+    each = answers(data)
+    assert each[0] == f"a: t{head[1:]} (90.0 %) up to spread 1 %; at 2 % it is 70.0 %."
+    assert len(each) == 3
+    many = table({f"s{k}": [90, 70, 70] for k in range(9)} | {"t": [90, 90, 70]}, [0, 1, 2])
+    assert answer(many) == f"{head} up to spread 0 % (9 of 10 cases) and up to spread 1 % (t)."
+    same = table({"a": [90, 90], "b": [90, 91]}, [0, 1])
+    assert answer(same) == f"{head} at every spread tried (0 % to 1 %) in all 2 cases."
+
+
+def test_names_have_no_order() -> None:
+    data = table({"all": [90.0, 70.0, 90.0]}, ["bnn_i", "bnn_ii", "bnn_iii"], unit="")
+    assert answer(data) == f"{HEAD} at spread bnn_i and bnn_iii alone."
+
+
+def test_no_baseline_no_answer() -> None:
+    data = table({"all": [90.0, 70.0]}, [0, 1], digital=math.nan)
+    assert answer(data) == "This cannot be answered yet: a digital network has not been measured."
+    assert answers(data)[0].startswith("all: this cannot be answered yet")

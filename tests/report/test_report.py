@@ -1,0 +1,136 @@
+"""The report stands alone, escapes what it quotes, and says what the table and the study say."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from html.parser import HTMLParser
+
+import pytest
+
+from imc_sim.array import Chip, load_chip
+from imc_sim.cli import main
+from imc_sim.config import read_yaml
+from imc_sim.plotting import robustness_data
+from imc_sim.report import answer, page, write_report
+from imc_sim.report._settings import differences, study_settings, variants
+from imc_sim.study import Results, load_study
+from imc_sim.study._points import points_of
+
+
+class Parsed(HTMLParser):
+    """Whatever a page would fetch, its tags, and its texts by tag."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.fetched: list[str] = []
+        self.tags: list[str] = []
+        self.texts: dict[str, list[str]] = {}
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        wanted = ("src", "href", "xlink:href", "data", "srcset", "action")
+        self.fetched += [v for k, v in attrs if k in wanted and v is not None and not v.startswith("#")]
+        assert not [k for k, _ in attrs if k.startswith("on")]
+
+    def handle_data(self, data: str) -> None:
+        if self.tags:
+            self.texts.setdefault(self.tags[-1], []).append(data)
+
+
+@pytest.fixture(scope="module")
+def text(results: Results) -> str:
+    return page(results)
+
+
+def test_stands_alone_and_escapes_what_it_quotes(results: Results, text: str) -> None:
+    parsed = Parsed(text)
+    assert parsed.fetched == []
+    assert parsed.tags.count("script") == 1
+    assert not {"img", "image", "iframe", "link", "object", "embed", "form"} & set(parsed.tags)
+    assert not re.search(r"url\((?!#)|@import", text)
+    assert parsed.tags.count("svg") == 3
+    assert "default-src &#x27;none&#x27;" in text or "default-src 'none'" in text
+    path = write_report(results)
+    assert path.read_text(encoding="utf-8") == text
+    assert [p.name for p in path.parent.iterdir() if p.suffix == ".part"] == []
+
+
+def test_holds_question_table_versions_and_time(results: Results, text: str) -> None:
+    assert "Does it survive? --&gt;&lt;script&gt;" in text
+    for record in results.table.to_dict("records"):
+        assert f"{100 * record['p05']:.2f} to {100 * record['p95']:.2f}" in text
+        assert f"{100 * record['mean']:.2f} ± {100 * record['half_width']:.2f}" in text
+    assert results.study["digest"] in text
+    assert results.digest in text
+    assert re.search(r"torch \d+\.\d+", text)
+    assert re.search(r"\d+ s in all, last trial \d{4}-", text)
+    assert str(results.folder) not in text
+
+
+def test_answer_heads_the_page(results: Results, text: str) -> None:
+    (said,) = re.findall(r'<p class="answer">(.*?)</p>', text)
+    sentence = answer(robustness_data(results))
+    assert said == sentence.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").replace(
+        '"', "&quot;"
+    ).replace("'", "&#x27;")
+    assert text.index("</header>") < text.index(said) < text.index("<figure>")
+
+
+def test_settings_that_differ_are_exactly_those() -> None:
+    chip = load_chip("rram_hfo2_1t1r").replace("converter.bits", 5).replace("tile.rows", 64)
+    found = {s.path: (s.value, s.default) for s in differences(chip, "chip")}
+    assert found["chip.converter.bits"] == ("5", "8")
+    assert found["chip.tile.rows"] == ("64", "128")
+    assert found["chip.device.g_lrs_S"] == ("0.000225", "")
+    assert found["chip.device.programming.law_hrs"] == ("log_normal", "none")
+    assert len(found) == 7, found
+    assert not [path for path in found if path.endswith((".name", ".source", ".validity"))]
+
+
+def test_another_kind_is_named_and_compared_with_its_own_defaults() -> None:
+    plain = load_chip("rram_hfo2_1t1r")
+    found = {s.path: s.value for s in differences(plain.replace("encoding", {"kind": "sliced"}), "chip")}
+    assert found["chip.encoding.kind"] == "sliced"
+    assert not [path for path in found if path.startswith("chip.encoding.") and not path.endswith("kind")]
+    assert "chip.encoding.kind" not in {s.path for s in differences(plain, "chip")}
+    assert isinstance(plain, Chip)
+
+
+def test_settings_of_task_and_chips_are_listed(results: Results) -> None:
+    found = {s.path: (s.value, s.default) for s in study_settings(results.study)}
+    assert found["task.dataset"] == ("glyphs", "omniglot")
+    assert found["chips.min"] == ("4", "30")
+    assert not [path for path in found if path.startswith("engine")]
+    rows = dict(variants(results.study))
+    assert rows["case b"] == "task.way = 4"
+    assert rows["axis chip.converter.bits"] == "3, 10"
+
+
+def test_a_study_of_another_version_keeps_its_report(results: Results) -> None:
+    old = results.study | {"chip": results.study["chip"] | {"gone": 1}}
+    found = {s.path: s.value for s in study_settings(old)}
+    assert found["chip.gone"] == "1"
+    assert found["chip.encoding.kind"] == "differential"
+
+
+def test_settings_on_the_page_run_again(results: Results, text: str, tmp_path) -> None:
+    (resolved,) = re.findall(r"<pre>(.*?)</pre>", text, re.DOTALL)
+    import html
+
+    (tmp_path / "study.yaml").write_text(html.unescape(resolved))
+    again = points_of(load_study(tmp_path / "study.yaml"))
+    assert [p.id for p in again] == [p["id"] for p in read_yaml(results.folder / "study.resolved.yaml")["points"]]
+
+
+def test_verb_prints_path_and_answer(results: Results, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["report", str(results.folder)]) == 0
+    path, said = capsys.readouterr().out.splitlines()
+    assert path == str(results.folder / "report.html")
+    assert said == answer(robustness_data(results))
+
+
+def test_equal_results_give_equal_pages(results: Results, text: str) -> None:
+    render: Callable[[Results], str] = page
+    assert render(Results.load(results.folder)) == text

@@ -1,0 +1,48 @@
+"""A study that costs nothing, and what a run of it found."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from imc_sim.study import Results, run
+from imc_sim.testing import stand_in_evaluator
+
+
+@pytest.fixture(scope="session")
+def small() -> dict[str, Any]:
+    """2 cases x 3 values x 6 chips, and 2 digital baselines."""
+    return {
+        "name": "small",
+        "model": "batmann_5w1s_xnor",
+        "chip": "rram_hfo2_1t1r",
+        "task": {"dataset": "glyphs", "split": "test", "episodes": 5},
+        "axes": [{"path": "chip.device.programming.sigma", "values": [0, 0.2, 0.4]}],
+        "cases": [{"name": "a"}, {"name": "b", "set": {"task.keys": "binary"}}],
+        "chips": {"min": 6},
+    }
+
+
+@pytest.fixture(scope="session")
+def trials_in_all() -> int:
+    """Of `small`."""
+    return 2 + 2 * 3 * 6
+
+
+@pytest.fixture(scope="session")
+def go(small: dict[str, Any]) -> Callable[..., Results]:
+    """Run a study (default: `small`) into a folder with the stand-in evaluator."""
+
+    def call(folder: Path, study: dict[str, Any] = small, **options: Any) -> Results:
+        return run(study, folder, evaluator=stand_in_evaluator, **options)
+
+    return call
+
+
+@pytest.fixture(scope="session")
+def complete(go: Callable[..., Results], tmp_path_factory: pytest.TempPathFactory) -> Results:
+    """`small`, run inline; not to be written into."""
+    return go(tmp_path_factory.mktemp("complete"))

@@ -1,0 +1,65 @@
+"""Every engine, against the contract of engines."""
+
+from __future__ import annotations
+
+import importlib.util
+
+import pytest
+
+from imc_sim import InputError
+from imc_sim.study import EXECUTORS, Executor, make_executor
+from imc_sim.testing import ExecutorContract
+
+needs_dask = pytest.mark.skipif(importlib.util.find_spec("distributed") is None, reason="needs the extra dask")
+
+
+class TestInline(ExecutorContract):
+    own_processes = False
+
+    def make(self) -> Executor:
+        return make_executor("inline")
+
+
+class TestProcess(ExecutorContract):
+    def make(self) -> Executor:
+        return make_executor("process", 2)
+
+
+@needs_dask
+@pytest.mark.filterwarnings("ignore::ResourceWarning")  # of connections to workers that were killed
+class TestDask(ExecutorContract):
+    def make(self) -> Executor:
+        return make_executor("dask", 2)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (("proces",), "Did you mean 'process'"),
+        (("process", 0), "workers: got 0"),
+        (("inline", 2), "Choose executor process"),
+        (("process", None, "tcp://host:1"), "executor dask"),
+        (("dask", 2, "tcp://host:1"), "the cluster has its own"),
+    ],
+)
+def test_what_does_not_fit_is_refused(arguments: tuple, text: str) -> None:
+    with pytest.raises(InputError, match=text):
+        make_executor(*arguments)
+    assert list(EXECUTORS) == ["inline", "process", "dask"]
+
+
+@needs_dask
+def test_a_scheduler_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    from imc_sim.study import _dask
+
+    monkeypatch.setattr(_dask, "_PATIENCE_S", 0.5)
+    with pytest.raises(InputError, match=r"scheduler: got 'tcp://127.0.0.1:9'.*dask worker ADDRESS"):
+        make_executor("dask", None, "tcp://127.0.0.1:9")
+
+
+def test_without_dask_the_step_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    import sys
+
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    with pytest.raises(InputError, match=r"pip install 'imc-sim\[dask\]'"):
+        make_executor("dask", 2)

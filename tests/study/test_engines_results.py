@@ -1,0 +1,171 @@
+"""The same results from every engine, any number of workers, any batch size, whoever dies on the way."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from imc_sim import CheckpointError
+from imc_sim.study import Progress, Results, load_study, points_of, run
+from imc_sim.study._store import TRIALS, read_rows
+from imc_sim.study._work import Batch, evaluate_batch
+from imc_sim.testing._stand_in import FATAL, KILL_ONCE, SLOW
+
+needs_dask = pytest.mark.skipif(importlib.util.find_spec("distributed") is None, reason="needs the extra dask")
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"batch": 1},
+        {"batch": 100},
+        {"executor": "process", "workers": 2, "batch": 1},
+        pytest.param({"executor": "dask", "workers": 2, "batch": 3}, marks=needs_dask),
+    ],
+    ids=str,
+)
+def test_engine_workers_and_batch_change_nothing(
+    options: dict[str, Any], complete: Results, go: Callable[..., Results], tmp_path: Path
+) -> None:
+    results = go(tmp_path / "x", **options)
+    assert results.digest == complete.digest
+    assert results.table.equals(complete.table)
+
+
+def test_the_digest_is_of_the_results(
+    complete: Results, go: Callable[..., Results], small: dict, tmp_path: Path
+) -> None:
+    assert go(tmp_path / "more", small | {"chips": {"min": 7}}).digest != complete.digest
+    assert go(tmp_path / "seed", small | {"seed": 1}).digest != complete.digest
+
+
+def test_real_chips_do_not_depend_on_the_batch_or_the_worker(tmp_path: Path) -> None:
+    """Spread, read noise and calibrated converters: what draws or measures anything."""
+    study = {
+        "name": "real",
+        "model": "batmann_small_xnor",
+        "chip": "rram_hfo2_1t1r",
+        "task": {"dataset": "glyphs", "split": "test", "episodes": 3, "classes": 6, "queries": 2, "rotations": False},
+        "axes": [{"path": "chip.device.read.sigma", "values": [0.0, 0.3]}],
+        "cases": [{"name": "all", "set": {"chip.converter.kind": "auto", "chip.converter.range": "calibrated"}}],
+        "chips": {"min": 5},
+    }
+    one = run(study, tmp_path / "one", batch=1)
+    many = run(study, tmp_path / "many", executor="process", workers=2, batch=3)
+    assert one.digest == many.digest
+    assert one.failed == 0
+    assert one.table["half_width"].iloc[1] > 0
+
+
+def test_a_worker_that_dies_costs_nothing(
+    complete: Results, go: Callable[..., Results], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flag = tmp_path / "flag"
+    flag.touch()
+    monkeypatch.setenv(KILL_ONCE, str(flag))
+    assert go(tmp_path / "x", executor="process", workers=2).digest == complete.digest
+    assert not flag.exists()
+
+
+def test_a_chip_that_kills_its_workers_fails_alone(
+    small: dict, go: Callable[..., Results], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(FATAL, "3")
+    study = small | {"cases": [{"name": "a"}], "axes": [{"path": small["axes"][0]["path"], "values": [0.2]}]}
+    results = go(tmp_path / "x", study, executor="process", workers=2)
+    failed = [r for r in read_rows(tmp_path / "x" / TRIALS).values() if r["state"] == "failed"]
+    assert [r["chip"] for r in failed] == [3]
+    assert "3 workers lost" in failed[0]["error"]
+    assert results.table["chips"].tolist() == [5]
+
+
+def test_weights_that_are_not_the_study_s_are_refused_by_the_worker(small: dict) -> None:
+    from imc_sim.evaluate import evaluate_chips
+
+    trial = points_of(load_study(small))[0].trial(0)
+    batch = Batch.of([trial], evaluate_chips, "cpu")
+    other = Batch(**{**vars(batch), "weights": "0" * 64})
+    with pytest.raises(CheckpointError, match=r"on this worker: got weights .*allowed: 000000000000.*IMC_SIM_PATH"):
+        evaluate_batch(other)
+
+
+# -- a real scheduler with two real workers ---------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def program(*arguments: str, until: str) -> Iterator[tuple[subprocess.Popen, str]]:
+    """A program that runs in the background from the moment that it has written what `until` matches."""
+    env = os.environ | {"PYTHONUNBUFFERED": "1", "DASK_DISTRIBUTED__WORKER__DAEMON": "False"}
+    process = subprocess.Popen([sys.executable, "-m", *arguments], stderr=subprocess.PIPE, text=True, env=env)
+    try:
+        assert process.stderr is not None
+        found = next(m for line in process.stderr if (m := re.search(until, line)))
+        yield process, found.group(0)
+    finally:
+        process.kill()
+        process.communicate()
+
+
+@needs_dask
+def test_a_worker_of_a_real_cluster_is_killed_in_mid_run(
+    complete: Results, go: Callable[..., Results], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(SLOW, "0.1")
+    local = ("--host", "127.0.0.1", "--no-dashboard")
+    with contextlib.ExitStack() as stack:
+        start = ("distributed.cli.dask_scheduler", *local, "--port", "0")
+        _, address = stack.enter_context(program(*start, until=r"tcp://127.0.0.1:\d+"))
+        options = ("--no-nanny", "--nthreads", "1", "--no-dashboard", "--local-directory", str(tmp_path))
+        start = ("distributed.cli.dask_worker", address, *options)
+        workers = [stack.enter_context(program(*start, until="Registered to"))[0] for _ in range(2)]
+        killed: list[int] = []
+
+        def watch(progress: Progress) -> None:
+            if progress.done >= 8 and not killed:
+                assert all(worker.poll() is None for worker in workers)
+                workers[0].send_signal(signal.SIGKILL)
+                killed.append(progress.done)
+
+        results = go(tmp_path / "x", executor="dask", scheduler=address, batch=1, progress=watch)
+        assert killed
+        assert killed[0] < 38
+        assert workers[0].wait(10) == -signal.SIGKILL
+        assert workers[1].poll() is None
+    assert results.failed == 0
+    assert results.digest == complete.digest
+
+
+@needs_dask
+def test_a_scheduler_that_goes_away_ends_the_run_and_fails_no_trial(
+    go: Callable[..., Results], complete: Results, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import distributed
+
+    from imc_sim.study._executors import LostEngineError
+
+    monkeypatch.setenv(SLOW, "0.05")
+    local: Any = distributed.LocalCluster
+    with local(n_workers=1, processes=False, dashboard_address=None) as cluster:
+
+        def watch(progress: Progress) -> None:
+            if progress.done >= 3:
+                cluster.close()
+
+        started = time.monotonic()
+        with pytest.raises(LostEngineError, match="run it again to go on"):
+            go(tmp_path / "x", executor="dask", scheduler=cluster.scheduler_address, batch=1, progress=watch)
+        assert time.monotonic() - started < 60
+    monkeypatch.delenv(SLOW)
+    assert {r["state"] for r in read_rows(tmp_path / "x" / TRIALS).values()} == {"done"}
+    assert go(tmp_path / "x").digest == complete.digest
