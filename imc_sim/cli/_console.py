@@ -26,6 +26,8 @@ def _be_quiet(wanted: bool) -> bool:
 
 #: the option of every command that shows progress; `progress_bar` heeds it
 Quiet = Annotated[bool, typer.Option("--quiet", help="Show no progress.", callback=_be_quiet)]
+#: what takes longer shows that it is under way
+_SHORT_S = 2.0
 #: seconds without a line after which a log gets one, whatever the progress
 _SILENCE_S = 60.0
 #: latest updates that the rate is taken over
@@ -145,6 +147,42 @@ def _lines(what: str, unit: str) -> Update:
         )
 
     return update
+
+
+@contextmanager
+def working(what: str) -> Iterator[None]:
+    """Says on stderr that a step without countable parts is under way, once it has taken two seconds.
+
+    On a terminal a line with the time so far; elsewhere a plain line, and one a minute. With --quiet nothing.
+    """
+    ended = threading.Event()
+    voice = threading.Thread(target=_speak, args=(what, ended), daemon=True)
+    if not _QUIET.get():
+        voice.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        if voice.is_alive():
+            voice.join()
+
+
+def _speak(what: str, ended: threading.Event) -> None:
+    if ended.wait(_SHORT_S):
+        return
+    if not sys.stderr.isatty():
+        began = time.monotonic() - _SHORT_S
+        say(f"{what} ...")
+        while not ended.wait(_SILENCE_S):
+            say(f"{what}: {duration(time.monotonic() - began)}")
+        return
+    from rich.console import Console
+    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    columns = (TextColumn("{task.description}"), SpinnerColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as line:
+        line.add_task(what)
+        ended.wait()
 
 
 def _joined(*parts: str) -> str:

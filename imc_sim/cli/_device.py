@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from imc_sim.cli._console import Quiet
+
 device_app = typer.Typer(help="Make devices from measurements.", rich_markup_mode=None, no_args_is_help=True)
 
 
@@ -21,6 +23,7 @@ def fit(
     table: Annotated[Path, typer.Argument(metavar="CSV", help="Cells, columns with units: LRS (uS),HRS (uS).")],
     out: Annotated[Path | None, typer.Option(help="YAML to write; default device_configs/NAME.yaml.")] = None,
     name: Annotated[str | None, typer.Option(help="Name of the chip; default: that of the file.")] = None,
+    quiet: Quiet = False,
 ) -> None:
     """Fit levels and spreads to a table of conductances.
 
@@ -29,7 +32,7 @@ def fit(
     """
     from imc_sim._errors import InputError
     from imc_sim.array import load_chip
-    from imc_sim.cli._console import print_rows, say
+    from imc_sim.cli._console import print_rows, say, working
     from imc_sim.config import write_yaml
     from imc_sim.device._fit import fit_device
     from imc_sim.device._measurements import read_measurements
@@ -41,7 +44,8 @@ def fit(
     path = out or Path("device_configs") / f"{name}.yaml"
     if path.exists():
         raise InputError(str(path), "a file that is there", "a new one", "Remove it, or name another with --out.")
-    fitted = fit_device(read_measurements(table))
+    with working(f"fitting {table.name}"):
+        fitted = fit_device(read_measurements(table))
     chip = fitted.chip(name, table.name)
     load_chip(chip)
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
-if TYPE_CHECKING:
-    from imc_sim.cli._console import Update
+from imc_sim.cli._console import Quiet
 
 #: what a figure is measured on: embedded, quick, and few enough classes to be told apart
 TASK = {"dataset": "glyphs", "split": "test", "rotations": False, "episodes": 100, "classes": 20}
@@ -25,6 +24,7 @@ def figure(
         list[str] | None,
         typer.Option("--set", help="task.key=value or chip.path=value, for example chip.converter.bits=4."),
     ] = None,
+    quiet: Quiet = False,
 ) -> None:
     """Look into a model on a chip.
 
@@ -34,7 +34,6 @@ def figure(
     """
     from imc_sim._errors import InputError, nearest
     from imc_sim.array import load_chip
-    from imc_sim.cli._console import progress_bar
 
     if kind not in _KINDS:
         step = f"{nearest(kind, list(_KINDS))}Choose a kind."
@@ -42,9 +41,7 @@ def figure(
     spec, task = load_chip(chip).to_dict(), dict(TASK)
     _set(spec, task, settings or [])
     load_chip(spec)  # a wrong setting is better found before the work than after it
-    with progress_bar(f"{kind} of {model}") as update:
-        written = _KINDS[kind](model, spec, task, chips, seed, out / f"{Path(model).name}_{kind}", update)
-    for path in written:
+    for path in _KINDS[kind](model, spec, task, chips, seed, out / f"{Path(model).name}_{kind}"):
         print(path)
 
 
@@ -62,42 +59,45 @@ def _set(chip: dict[str, Any], task: dict[str, Any], settings: list[str]) -> Non
 
 
 def _converters(
-    model: str, chip: dict[str, Any], task: dict[str, Any], chips: int, seed: int, stem: Path, update: Update
+    model: str, chip: dict[str, Any], task: dict[str, Any], chips: int, seed: int, stem: Path
 ) -> list[Path]:
+    from imc_sim.cli._console import working
     from imc_sim.evaluate import converter_inputs
     from imc_sim.plotting import draw_converters
 
-    return draw_converters(converter_inputs(model, chip, task, seed=seed), stem)
+    with working(f"what converters of {model} see"):
+        return draw_converters(converter_inputs(model, chip, task, seed=seed), stem)
 
 
-def _confusion(
-    model: str, chip: dict[str, Any], task: dict[str, Any], chips: int, seed: int, stem: Path, update: Update
-) -> list[Path]:
+def _confusion(model: str, chip: dict[str, Any], task: dict[str, Any], chips: int, seed: int, stem: Path) -> list[Path]:
+    from imc_sim.cli._console import working
     from imc_sim.evaluate import confusion
     from imc_sim.plotting import draw_confusion
 
-    return draw_confusion(confusion(model, chip, task, chips, seed), stem)
+    with working(f"confusions of {model}"):
+        return draw_confusion(confusion(model, chip, task, chips, seed), stem)
 
 
 def _sensitivity(
-    model: str, chip: dict[str, Any], task: dict[str, Any], chips: int, seed: int, stem: Path, update: Update
+    model: str, chip: dict[str, Any], task: dict[str, Any], chips: int, seed: int, stem: Path
 ) -> list[Path]:
-    from imc_sim.cli._console import print_rows
+    from imc_sim.cli._console import print_rows, progress_bar
     from imc_sim.evaluate import layer_sensitivity
     from imc_sim.plotting import draw_sensitivity, sensitivity_data
 
-    rows = layer_sensitivity(model, chip, task, chips, seed, update)
+    with progress_bar(f"layers of {model}") as update:
+        rows = layer_sensitivity(model, chip, task, chips, seed, update)
     print_rows(sensitivity_data(rows).to_dict("records"))
     return draw_sensitivity(rows, stem)
 
 
-def _tsne(
-    model: str, chip: dict[str, Any], task: dict[str, Any], chips: int, seed: int, stem: Path, update: Update
-) -> list[Path]:
+def _tsne(model: str, chip: dict[str, Any], task: dict[str, Any], chips: int, seed: int, stem: Path) -> list[Path]:
+    from imc_sim.cli._console import working
     from imc_sim.evaluate import embedding
     from imc_sim.plotting import draw_tsne
 
-    return draw_tsne(embedding(model, chip, task, seed=seed), stem)
+    with working(f"t-SNE of {model}"):
+        return draw_tsne(embedding(model, chip, task, seed=seed), stem)
 
 
 _KINDS = {"converters": _converters, "confusion": _confusion, "sensitivity": _sensitivity, "tsne": _tsne}

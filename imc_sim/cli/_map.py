@@ -6,11 +6,14 @@ from typing import Annotated
 
 import typer
 
+from imc_sim.cli._console import Quiet
+
 
 def map_(
     model: Annotated[str, typer.Argument(help="A model of `imc-sim list models`, or its folder.")],
     chip: Annotated[str, typer.Argument(help="A chip of `imc-sim list chips`, or its YAML file.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+    quiet: Quiet = False,
 ) -> None:
     """Show how a model lies on a chip.
 
@@ -19,8 +22,10 @@ def map_(
     import json
 
     from imc_sim.array import load_chip
+    from imc_sim.cli._console import working
     from imc_sim.mapping import map_model
     from imc_sim.nn._card import load_model
 
-    report = map_model(load_model(model), load_chip(chip), chips=1, seed=0).report
+    with working(f"mapping {model}"):
+        report = map_model(load_model(model), load_chip(chip), chips=1, seed=0).report
     print(json.dumps(report.to_dict(), indent=2) if as_json else report.to_text())

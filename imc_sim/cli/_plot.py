@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from imc_sim.cli._console import Quiet
+
 
 def plot(
     results: Annotated[Path, typer.Argument(help="A results folder of `imc-sim run`.")],
@@ -14,14 +16,18 @@ def plot(
         list[str] | None,
         typer.Option("--kind", help="robustness, heatmap or convergence; default: all that the study has."),
     ] = None,
+    quiet: Quiet = False,
 ) -> None:
     """Draw the figures of a results folder.
 
     Accuracy against the first axis, a map where two axes are swept, and how the estimate settles over chips.
     Prints the files written: PNG, SVG and each figure's data as CSV. See `imc-sim figure` for a model on a chip.
     """
+    from imc_sim.cli._console import working
     from imc_sim.plotting import draw
     from imc_sim.study import Results
 
-    for path in draw(Results.load(results), kind):
+    with working(f"drawing {results}"):
+        written = draw(Results.load(results), kind)
+    for path in written:
         print(path)

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from imc_sim.cli._console import Quiet
+
 
 def plot_device(
     device: Annotated[
@@ -19,6 +21,7 @@ def plot_device(
     out: Annotated[Path, typer.Option(help="Folder to write to.")] = Path("results/devices"),
     amplitude: Annotated[float | None, typer.Option(help="Amplitude of the switching sweep in V.", min=0.0)] = None,
     period: Annotated[float | None, typer.Option(help="Period of the switching sweep in s.", min=0.0)] = None,
+    quiet: Quiet = False,
 ) -> None:
     """Draw a chip's cells: I-V, spread, switching.
 
@@ -28,6 +31,7 @@ def plot_device(
     """
     from imc_sim._errors import InputError
     from imc_sim.array import load_chip
+    from imc_sim.cli._console import working
     from imc_sim.device import PulsedProgramming, switching_model, switching_names
     from imc_sim.plotting._cells import draw_cells
     from imc_sim.plotting._device import draw_device
@@ -44,8 +48,10 @@ def plot_device(
             raise InputError(
                 "--amplitude or --period", f"chip {name!r} without a model of switching", allowed, "Leave it out."
             )
-        written += draw_cells(chip.device, out / f"{name}_cells")
+        with working(f"drawing the cells of {name}"):
+            written += draw_cells(chip.device, out / f"{name}_cells")
     if model is not None:
-        written += draw_device(model, out / f"{name}_switching", amplitude, period)
+        with working(f"drawing how cells of {name} switch"):
+            written += draw_device(model, out / f"{name}_switching", amplitude, period)
     for path in written:
         print(path)

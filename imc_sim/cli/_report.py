@@ -7,16 +7,23 @@ from typing import Annotated
 
 import typer
 
+from imc_sim.cli._console import Quiet
 
-def report(results: Annotated[Path, typer.Argument(help="A results folder of `imc-sim run`.")]) -> None:
+
+def report(
+    results: Annotated[Path, typer.Argument(help="A results folder of `imc-sim run`.")], quiet: Quiet = False
+) -> None:
     """Write the report of a results folder.
 
     One page that stands alone; prints its path, then the answer that it gives to the study's question.
     """
+    from imc_sim.cli._console import working
     from imc_sim.plotting import robustness_data
     from imc_sim.report import answer, write_report
     from imc_sim.study import Results
 
-    loaded = Results.load(results)
-    print(write_report(loaded))
+    with working(f"writing the report of {results}"):
+        loaded = Results.load(results)
+        page = write_report(loaded)
+    print(page)
     print(answer(robustness_data(loaded)))

@@ -21,7 +21,7 @@ import pytest
 import yaml
 
 from imc_sim.cli import _console
-from imc_sim.cli._console import Pace, duration, gentle_stop, progress_bar
+from imc_sim.cli._console import Pace, duration, gentle_stop, progress_bar, working
 from imc_sim.study import Results
 
 needs_dask = pytest.mark.skipif(importlib.util.find_spec("distributed") is None, reason="needs the extra dask")
@@ -52,6 +52,30 @@ def test_pace_is_that_of_the_latest_updates() -> None:
     assert pace.text(1198, 2198) == "2/s, ETA 0:08:20"
     assert pace.text(1198, None) == "2/s"
     assert Pace().text(0, 10) == ""
+
+
+def test_a_step_without_parts_is_mentioned_once_it_takes_long(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(_console, "_SHORT_S", 0.05)
+    monkeypatch.setattr(_console, "_SILENCE_S", 0.05)
+    with working("brief"):
+        pass
+    assert capsys.readouterr().err == ""
+    with working("slow"):
+        time.sleep(0.4)
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0] == "slow ..."
+    assert lines[1].startswith("slow: 0:00:0")
+    with pytest.raises(ValueError, match="mine"), working("fails"):
+        raise ValueError("mine")
+    _console._QUIET.set(True)
+    try:
+        with working("quiet"):
+            time.sleep(0.2)
+    finally:
+        _console._QUIET.set(False)
+    assert capsys.readouterr().err == ""
 
 
 def test_duration() -> None:
