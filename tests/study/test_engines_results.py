@@ -156,7 +156,7 @@ def test_a_scheduler_that_goes_away_ends_the_run_and_fails_no_trial(
 
     monkeypatch.setenv(SLOW, "0.05")
     local: Any = distributed.LocalCluster
-    with local(n_workers=1, processes=False, dashboard_address=None) as cluster:
+    with local(n_workers=1, processes=False, dashboard_address=":0") as cluster:
 
         def watch(progress: Progress) -> None:
             if progress.done >= 3:
