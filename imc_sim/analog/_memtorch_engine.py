@@ -109,7 +109,8 @@ class _MemTorchLayer(AnalogLayer):
         return
 
     def profile(self, crossbar: Crossbar, a: Tensor) -> tuple[float, float]:
-        raise NotImplementedError
+        step = "Ask the native engine."
+        raise InputError(f"layer {self.name!r}, profile", "engine memtorch", "converters that keep limits", step)
 
 
 @final

@@ -9,10 +9,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from imc_sim._threads import one_thread
 from imc_sim.array._circuit_inputs import Array, cells, patterns
 from imc_sim.array._circuit_lines import Lines, bit_lines, word_lines
 from imc_sim.array._circuit_merge import nodal_inverse, transfer_conductance
-from imc_sim.array._circuit_threads import one_thread
 from imc_sim.array._wires import Wires
 from imc_sim.config import build
 

@@ -13,10 +13,10 @@ import torch
 from torch import Tensor
 
 from imc_sim._errors import InputError
+from imc_sim._threads import one_thread
 from imc_sim.array._circuit import gated_conductance, wired_conductance
 from imc_sim.array._circuit_inputs import Array, cells, patterns, tensor
 from imc_sim.array._circuit_solve import Layers, solved
-from imc_sim.array._circuit_threads import one_thread
 from imc_sim.array._wires import Wires
 
 Gating = Literal["all_on", "mean", "tangent"]

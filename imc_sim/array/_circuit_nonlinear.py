@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from imc_sim._errors import InputError
+from imc_sim._threads import one_thread
 from imc_sim.array._circuit_inputs import Array, tensor
 from imc_sim.array._circuit_solve import Layers, Solution, arguments, solution, solved
-from imc_sim.array._circuit_threads import one_thread
 from imc_sim.array._wires import Wires
 
 #: a step is taken as it is while it brings the slope of the energy along it down to this part

@@ -7,16 +7,18 @@ between them take the mean of those measured kinds that they share most settings
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from time import perf_counter
 from typing import Any, NamedTuple, final
 
+from imc_sim._threads import one_thread
 from imc_sim.config import canonical_json
 from imc_sim.evaluate import evaluate_chips
 from imc_sim.study._axes import grid
 from imc_sim.study._points import Point, points_of
-from imc_sim.study._probe import Cost, Prober, one_thread
+from imc_sim.study._probe import Cost, Prober
 from imc_sim.study._runner import _BATCH, _check
 from imc_sim.study._spec import Study, load_study
 from imc_sim.study._work import Evaluator
@@ -140,7 +142,7 @@ def dry_run(
         kinds.setdefault(canonical_json(_traits(point)), []).append(point)
     wanted = _chosen([group[-1] for group in kinds.values()], probes)
     prober = Prober(evaluator, device, batch, spec.memory_limit)
-    with one_thread(workers > 1):
+    with one_thread() if workers > 1 else contextlib.nullcontext():
         found, baselines = _measure(prober, wanted, spec.chips.checkpoints()[0], budget_s, progress)
     costs = {kind: _like(group[0], found) for kind, group in kinds.items()}
     digital = len({p.baseline().id for p in points})

@@ -6,7 +6,6 @@ import contextlib
 import re
 import resource
 import sys
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
@@ -85,19 +84,3 @@ def peak_bytes() -> int:
             return int(found[1]) * 1024
     highest = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return highest if sys.platform == "darwin" else highest * 1024
-
-
-@contextlib.contextmanager
-def one_thread(wanted: bool) -> Iterator[None]:
-    """Torch on one thread, as in each of several workers."""
-    if not wanted:
-        yield
-        return
-    import torch
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
