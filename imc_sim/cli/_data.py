@@ -34,15 +34,16 @@ def fetch(
 
 
 @data_app.command("check")
-def check(name: Name, root: Root = None) -> None:
+def check(name: Name, root: Root = None, quiet: Quiet = False) -> None:
     """Verify what is there.
 
     Counts, statistics and checksums against what is published; exit code 1 if something is wrong.
     """
     from imc_sim import data
-    from imc_sim.cli._console import say
+    from imc_sim.cli._console import say, working
 
-    report = data.check(name, root=root)
+    with working(f"checking {name}"):
+        report = data.check(name, root=root)
     print(f"{report.name}  {report.folder}")
     for fact, value in report.facts.items():
         print(f"  {fact}: {value}")

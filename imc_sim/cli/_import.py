@@ -7,20 +7,26 @@ from typing import Annotated, Any
 
 import typer
 
+from imc_sim.cli._console import Quiet
+
 
 def import_(
     checkpoint: Annotated[Path, typer.Argument(help="A .safetensors or torch file.")],
     arch: Annotated[str, typer.Option(help="A name of `imc-sim list archs`, or ./my_net.py:Net.")],
     out: Annotated[Path, typer.Option(help="The model folder to write, e.g. models/mine.")],
     arg: Annotated[list[str] | None, typer.Option(help="key=value, an argument of the architecture; repeat.")] = None,
+    quiet: Quiet = False,
 ) -> None:
     """Import a foreign checkpoint.
 
     Reads it without running any code in it, and writes a model folder.
     """
+    from imc_sim.cli._console import working
     from imc_sim.mapping._import import import_checkpoint
 
-    print(import_checkpoint(checkpoint, arch, out, _arguments(arg or [])).to_text())
+    with working(f"importing {checkpoint}"):
+        report = import_checkpoint(checkpoint, arch, out, _arguments(arg or []))
+    print(report.to_text())
 
 
 def _arguments(pairs: list[str]) -> dict[str, Any]:
