@@ -162,7 +162,7 @@ class Crossbar:
         traps = None
         if device.read.telegraph.on:
             traps = device.traps(tuple(g.shape), self.seed, self.layer, self.chips[index])
-        siemens, before = plan.siemens(g.double()).clamp_min(0.0), plan.siemens(programmed.double())
+        siemens, before = plan.siemens(g.double()), plan.siemens(programmed.double())
         return device.read_variance(siemens, traps, before) / (device.window_S / plan.targets.steps) ** 2
 
     def _wired(self, g: Tensor) -> tuple[Tensor, Tensor | None]:

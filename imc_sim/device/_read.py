@@ -115,6 +115,7 @@ class Read(Spec):
         strength of 1/f noise depends (None: G_S). Thermal noise of the current does not shrink with the drive as
         the other parts do: this is its value at v_read.
         """
+        G_S = G_S.clamp_min(0.0)  # rounding may leave a cell of 0 S a little below it
         relative: Tensor | float = self.sigma * self.sigma
         if self.flicker.on:
             relative = relative + self.flicker.relative_variance(G_S if programmed_S is None else programmed_S, t_s)
