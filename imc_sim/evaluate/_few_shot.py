@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from imc_sim._errors import InputError
-from imc_sim._stats import mean_interval
+from imc_sim._stats import Sample, mean_interval
 from imc_sim.analog import AnalogModel, AssociativeMemory
 from imc_sim.array import Chip
 from imc_sim.config import Engine
@@ -68,6 +68,11 @@ class Accuracy:
     @property
     def correct(self) -> int:
         return round(self.mean * self.total)
+
+    @property
+    def sample(self) -> Sample | None:
+        """What the mean is over: episodes are independent, the queries of one are not."""
+        return Sample.over("episodes", self.per_episode)
 
     def interval(self, level: float = 0.95) -> tuple[float, float]:
         """Student-t interval of the mean over episodes."""

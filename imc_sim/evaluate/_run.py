@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, final
 
 from imc_sim._errors import InputError
+from imc_sim._stats import Sample
 from imc_sim.config import Engine, as_engine, canonical_json, find_content, read_yaml
 from imc_sim.evaluate._device import prepare_device
 from imc_sim.evaluate._tasks import FewShotTask, build_task
@@ -36,6 +37,7 @@ class ChipResult:
     """Hits of one chip (-1: the digital baseline), the seconds that it took, and its layers' calibrated ranges.
 
     ranges: per layer the limits of the converters' inputs in windows, where they were found from a profile.
+    sample: of the digital network, what its accuracy is a mean over; chips are compared with one another.
     """
 
     chip: int
@@ -43,6 +45,7 @@ class ChipResult:
     total: int
     seconds: float
     ranges: dict[str, tuple[float, float]] = field(default_factory=dict)
+    sample: Sample | None = None
 
     @property
     def accuracy(self) -> float:
@@ -70,7 +73,10 @@ def evaluate_chips(
             found, ranges = _on_chips(model, chip, spec, run, seed, used, device)
             accuracies += found
     each = (time.perf_counter() - started) / max(1, len(numbers))
-    return [ChipResult(n, a.correct, a.total, each, ranges) for n, a in zip(numbers, accuracies, strict=True)]
+    return [
+        ChipResult(n, a.correct, a.total, each, ranges, a.sample if chip is None else None)
+        for n, a in zip(numbers, accuracies, strict=True)
+    ]
 
 
 def digital_accuracy(model: str, task: dict[str, Any], device: str = "cpu") -> Accuracy:

@@ -10,7 +10,7 @@ import time
 import traceback
 import uuid
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, final
 
 from imc_sim.evaluate import ChipResult
@@ -31,7 +31,7 @@ class Writer:
     def done(self, trials: Sequence[Trial], results: Sequence[ChipResult]) -> list[Row]:
         """Rows of finished trials."""
         return [
-            self._row(t, {"state": "done", "correct": r.correct, "total": r.total} | _ranges(r), r.seconds)
+            self._row(t, {"state": "done", "correct": r.correct, "total": r.total} | _more(r), r.seconds)
             for t, r in zip(trials, results, strict=True)
         ]
 
@@ -51,8 +51,10 @@ class Writer:
         return {"id": trial.id, **place, **payload, "meta": meta}
 
 
-def _ranges(result: ChipResult) -> Row:
-    return {"ranges": result.ranges} if result.ranges else {}
+def _more(result: ChipResult) -> Row:
+    """What not every result has; none of it decides whether two results are equal."""
+    ranges: Row = {"ranges": result.ranges} if result.ranges else {}
+    return ranges if result.sample is None else {**ranges, "sample": asdict(result.sample)}
 
 
 def _clean(text: str) -> str:

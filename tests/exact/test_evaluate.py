@@ -86,6 +86,18 @@ def test_each_place_of_the_policy_feels_the_cells_and_no_other(model: str) -> No
     assert scores(layers={"*": "digital"}, memory="digital") == [digital] * 6
 
 
+def test_what_travels_of_the_digital_accuracy_gives_its_interval_over_episodes(model: str) -> None:
+    """Queries of one episode share their keys, so they are no draws of their own: 6 episodes, not 60 queries."""
+    (result,), accuracy = evaluate_chips(model, None, TASK, [], 0), digital_accuracy(model, TASK)
+    assert result.sample is not None
+    assert (result.sample.of, result.sample.count) == ("episodes", 6)
+    low, high = accuracy.interval()
+    assert result.sample.half_width() == pytest.approx((high - low) / 2)
+    assert result.sample.half_width(0.5) < result.sample.half_width()
+    assert evaluate_chips(model, None, TASK | {"episodes": 1}, [], 0)[0].sample is None, "one draw has no spread"
+    assert evaluate_chips(model, chip(), TASK, [0], 0)[0].sample is None
+
+
 def test_batch_size_changes_no_score(model: str) -> None:
     spec = chip(device__programming__sigma=0.3, device__read__sigma=0.1)
     scores = [[r.correct for r in evaluate_chips(model, spec, TASK | {"batch": b}, range(2), 1)] for b in (3, 50)]
