@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,16 +40,17 @@ def unique_images(episodes: Episodes) -> UniqueImages:
     return UniqueImages(triples, index[:, :, :shot], index[:, :, shot:])
 
 
-def gather_images(pool: CharacterPool, triples: Ints) -> Images:
+def gather_images(pool: CharacterPool, triples: Ints, scaling: Literal["standard", "unit"] = "standard") -> Images:
     """Images (class, instance, quarter turns) [u, 3] of a pool as [u, 1, H, W], normalised after the turn.
 
-    The pool's images must be square where any is turned.
+    The pool's images must be square where any is turned. scaling: `standard`, mean and deviation of the pool; `unit`,
+    every image from its darkest pixel at 0 to its lightest at 1, as other projects' networks take them.
     """
     images = pool.images[triples[:, 0], triples[:, 1]]
     for turns in (1, 2, 3):
         rows = triples[:, 2] == turns
         images[rows] = np.rot90(images[rows], turns, axes=(1, 2))
-    return _levels(pool.mean, pool.std)[images][:, None]
+    return (_unit(images) if scaling == "unit" else _levels(pool.mean, pool.std)[images])[:, None]
 
 
 def gather_labelled(data: LabelledImages, rows: Ints | slice = slice(None)) -> Images:
@@ -58,6 +60,13 @@ def gather_labelled(data: LabelledImages, rows: Ints | slice = slice(None)) -> I
     planes = images[..., None] if images.ndim == 3 else images
     levels = [_levels(*constants) for constants in zip(info.mean, info.std, strict=True)]
     return np.stack([level[planes[..., c]] for c, level in enumerate(levels)], axis=1)
+
+
+def _unit(images: NDArray[np.uint8]) -> Images:
+    """Each image [u, H, W] stretched to [0, 1]; one of a single grey level is 0 throughout."""
+    low, high = (images.reshape(len(images), -1).astype(np.float32) for _ in range(2))
+    low, high = low.min(1)[:, None, None], high.max(1)[:, None, None]
+    return (images - low) / np.maximum(high - low, 1)
 
 
 def _levels(mean: float, std: float) -> Images:

@@ -17,7 +17,7 @@ from imc_sim.data._omniglot import SPLITS as OMNIGLOT_SPLITS
 from imc_sim.data._omniglot import omniglot
 from imc_sim.data._readers import read_cifar10, read_digits, read_idx, read_usps
 from imc_sim.data._registry import choose_split, dataset_info
-from imc_sim.data._sets import CharacterPool, LabelledImages
+from imc_sim.data._sets import CharacterPool, LabelledImages, as_pool
 
 _DIGITS = tuple("0123456789")
 
@@ -102,13 +102,20 @@ def _labelled(name: str, split: str, rows: Bytes, shape: tuple[int, ...], names:
     return LabelledImages(name, split, images, labels, names)
 
 
-def load_pool(name: str, split: str, size: int = 32, root: Path | None = None, *, cached: bool = True) -> CharacterPool:
-    """Characters to draw episodes from, as size x size images (Lanczos from 105 x 105).
+def load_pool(
+    name: str, split: str, size: int | None = None, root: Path | None = None, *, cached: bool = True
+) -> CharacterPool:
+    """Classes to draw episodes from: characters as size x size images (default 32, Lanczos from 105 x 105).
+
+    Grey labelled sets, such as mnist, are pools as well, at their own size and with as many images of each class as
+    the smallest has; their splits are "train" and "test".
 
     omniglot: "background", "evaluation" (official), "pooled_train", "pooled_test", and "pooled_fit" and
     "pooled_validation" that part "pooled_train". glyphs: "train", "test", "all". Errors as `load_labelled`.
     """
-    info = dataset_info(name, "pool")
+    if dataset_info(name).kind == "labelled":
+        return _labelled_pool(name, split, size, root, cached)
+    info, size = dataset_info(name, "pool"), 32 if size is None else size
     choose_split(name, split, OMNIGLOT_SPLITS if name == "omniglot" else tuple(GLYPH_SPLITS))
     if not 4 <= size <= 512:
         raise InputError("size", size, "4 to 512 pixels", "Choose the side that the network takes, such as 32.")
@@ -118,3 +125,11 @@ def load_pool(name: str, split: str, size: int = 32, root: Path | None = None, *
         images, names = glyphs(split, size, cached=cached)
     images.setflags(write=False)
     return CharacterPool(name, split, images, names, info.mean[0], info.std[0])
+
+
+def _labelled_pool(name: str, split: str, size: int | None, root: Path | None, cached: bool) -> CharacterPool:
+    pool = as_pool(load_labelled(name, split, root, cached=cached))
+    own = pool.images.shape[-1]
+    if size not in (None, own):
+        raise InputError("size", size, f"{own} pixels, those of {name}", "Leave the size out.")
+    return pool

@@ -10,12 +10,12 @@ from torch import nn
 
 from imc_sim._errors import InputError
 from imc_sim.analog import AnalogLayer, AnalogModel, Context, SharedDigital, layer_kinds
-from imc_sim.array import Chip, load_chip
+from imc_sim.array import Chip, Differential, Encoding, load_chip
 from imc_sim.config import Engine, as_engine
 from imc_sim.mapping._report import LayerRow, MappingReport
 from imc_sim.nn import ProductLayer
 
-_KIND = {"xnor": "binary", "int8": "int8", "float": "float"}
+_KIND = {"xnor": "binary", "rbnn": "binary", "int8": "int8", "float": "float"}
 _WEIGHTED = (nn.Linear, nn.modules.conv._ConvNd, nn.modules.rnn.RNNBase, nn.Embedding)
 
 
@@ -72,8 +72,14 @@ def _place(
 ) -> AnalogLayer | SharedDigital:
     if chip.policy.place(name, _KIND[layer.policy]) == "digital":
         return SharedDigital(layer, context)
-    encoding = chip.encoding if layer.policy == "xnor" else chip.encoding_multibit
-    return layer_kinds(context.engine)[type(layer)](layer, chip, encoding, chips, seed, name, context)
+    return layer_kinds(context.engine)[type(layer)](layer, chip, _encoding(layer, chip), chips, seed, name, context)
+
+
+def _encoding(layer: ProductLayer, chip: Chip) -> Encoding:
+    """The chip's own by the kind of weight; +-1 weights under real inputs (rbnn) take one differential pair each."""
+    if layer.policy == "rbnn":
+        return chip.encoding if chip.encoding.operands == "real" else Differential()
+    return chip.encoding if layer.policy == "xnor" else chip.encoding_multibit
 
 
 def _replace(network: nn.Module, name: str, module: nn.Module) -> None:

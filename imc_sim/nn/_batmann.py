@@ -13,13 +13,16 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from imc_sim._errors import InputError, nearest
-from imc_sim.nn._layers import Conv2d, Linear, Policy
+from imc_sim.nn._layers import Conv2d, Linear, Policy, product_layers
+from imc_sim.nn._rotation import ROTATIONS, RotationMode
 
 #: kind -> (policy of conv1, of conv2-4, of the last layer, conv layers have a bias)
 KINDS: dict[str, tuple[Policy, Policy, Policy, bool]] = {
     "float": ("float", "float", "float", True),
     "xnor": ("int8", "xnor", "int8", False),
     "xnor_binary_fc": ("int8", "xnor", "xnor", False),
+    "rbnn": ("float", "rbnn", "float", True),
+    "rbnn_binary_fc": ("float", "rbnn", "rbnn", True),
 }
 
 
@@ -44,17 +47,21 @@ class _Features(nn.Module):
 class BatmannController(nn.Module):
     """Images [batch, channels, size, size] -> features [batch, dim]. No batch norm, no dropout.
 
-    kind: `float`, `xnor` (8-bit first and last layer) or `xnor_binary_fc` (8-bit first layer). State-dict
-    names are the original's: `features.conv1.weight`, `features.conv2.alpha`, `fc1.bias`, …
+    kind: `float`, `xnor` (8-bit first and last layer), `xnor_binary_fc` (8-bit first layer), `rbnn` (rotated binary
+    conv2 to conv4, the rest float) or `rbnn_binary_fc` (last layer as well). State-dict names are the original's:
+    `features.conv1.weight`, `features.conv2.alpha`, `fc1.bias`, …
     bias_init: start of the last layer's bias; the original used 1, which keeps every feature positive, and
-    so its sign constant, until training has moved it.
+    so its sign constant, until training has moved it. rotation: of the rbnn kinds; `updated`, or `frozen` as in every
+    published run of them.
     """
 
     def __init__(
         self, kind: str = "xnor", channels_in: int = 1, width: int = 128, dim: int = 512, size: int = 32,
-        bias_init: float = 1.0,
+        bias_init: float = 1.0, rotation: RotationMode = "updated",
     ) -> None:  # fmt: skip
         super().__init__()
+        if rotation not in ROTATIONS:
+            raise InputError("arch.rotation", repr(rotation), ", ".join(ROTATIONS), "Choose one of them.")
         if kind not in KINDS:
             raise InputError("arch.kind", repr(kind), ", ".join(KINDS), f"{nearest(kind, KINDS)}Choose a kind.")
         first, inner, last, bias = KINDS[kind]
@@ -65,6 +72,8 @@ class BatmannController(nn.Module):
             raise InputError("arch.size", size, "20 pixels or more", "Use larger images.")
         self.fc1 = Linear(width * side * side, dim, last)
         self._initialise(bias_init)
+        for layer in product_layers(self):
+            layer.rotation = rotation
 
     def _initialise(self, bias_init: float) -> None:
         for layer in self.modules():

@@ -14,9 +14,9 @@ from torch import Tensor
 from imc_sim._errors import InputError, nearest
 from imc_sim.nn._binarize import two_valued
 
-Sharpening = Literal["softabs", "softabs_exp", "softmax", "none"]
+Sharpening = Literal["softabs", "softabs_exp", "softmax", "abs", "none"]
 KeyForm = Literal["float", "bipolar", "binary"]
-SHARPENINGS: tuple[Sharpening, ...] = ("softabs", "softabs_exp", "softmax", "none")
+SHARPENINGS: tuple[Sharpening, ...] = ("softabs", "softabs_exp", "softmax", "abs", "none")
 KEY_FORMS: tuple[KeyForm, ...] = ("float", "bipolar", "binary")
 _STEEPNESS = 10.0
 
@@ -47,7 +47,8 @@ def sharpen(similarity: Tensor, kind: Sharpening) -> Tensor:
     """Positive weights from similarities.
 
     softabs: the paper's sum of two logistics at +-1/2; softabs_exp: the published code's sum of two
-    exponentials (its logistic lacks the `1 +`); softmax: exp without temperature; none: unchanged.
+    exponentials (its logistic lacks the `1 +`); softmax: exp without temperature; abs: the magnitude, which
+    the published `dot_abs` has in its name alone; none: unchanged, as its code computes.
     """
     if kind == "softabs":
         return torch.sigmoid(_STEEPNESS * (similarity - 0.5)) + torch.sigmoid(_STEEPNESS * (-similarity - 0.5))
@@ -55,15 +56,20 @@ def sharpen(similarity: Tensor, kind: Sharpening) -> Tensor:
         return torch.exp(_STEEPNESS * (similarity - 0.5)) + torch.exp(_STEEPNESS * (-similarity - 0.5))
     if kind == "softmax":
         return similarity.exp()
+    if kind == "abs":
+        return similarity.abs()
     if kind == "none":
         return similarity
     raise InputError("sharpening", repr(kind), ", ".join(SHARPENINGS), f"{nearest(kind, SHARPENINGS)}Choose one.")
 
 
 def training_logits(similarity: Tensor, values: Tensor, kind: Sharpening) -> Tensor:
-    """Logits as the original trains with them: sharpened, normalised per query, z-scored over the episode."""
+    """Logits as the original trains with them: sharpened, normalised per query, z-scored over the episode.
+
+    Kinds `abs` and `none` are summed as they are, as the original does with its dot products.
+    """
     weights = sharpen(similarity, kind)
-    if kind == "none":
+    if kind in ("abs", "none"):
         return weights @ values
     weights = weights / weights.sum(-1, keepdim=True)
     std, mean = torch.std_mean(weights, dim=(-2, -1), keepdim=True)

@@ -3,8 +3,9 @@
 A safetensors file. For a layer NAME that multiplies +-1 weights the file holds `NAME.weight#bits` (uint8, eight
 signs a byte, first weight in the highest bit); for 8-bit weights `NAME.weight#int8` (or `#int16`, where a signed
 maximum lets integers pass 127) and `NAME.weight#max` (float32: the magnitude that the scale was taken from, so
-that step = max / 127 comes out to the bit). Everything else is stored under its own name. The metadata hold one
-JSON text, key `imc_sim`, with the format's version and, per packed layer, its form, shape and scale rule.
+that step = max / 127 comes out to the bit). Everything else is stored under its own name. Of a rotated layer (rbnn)
+the bits are those of its rotated weights, and it loads without a rotation. The metadata hold one JSON text, key
+`imc_sim`, with the format's version and, per packed layer, its form, shape and scale rule.
 
 A packed layer's `weight_operand()` and step are those of the saved one to the bit; where packing could not give
 that (a constant filter, say), the layer is stored as float32 instead.
@@ -26,9 +27,11 @@ from torch import Tensor, nn
 from imc_sim._errors import CheckpointError
 from imc_sim.config import canonical_json
 from imc_sim.nn._layers import ProductLayer
+from imc_sim.nn._rotation import fold_rotation
 
 FORMAT = "imc_sim-weights-1"
 _TOP = 127
+_FOLDED = ("rotate", "R1", "R2")
 _WHOLE = {"int8": torch.int8, "int16": torch.int16}
 _RETRAIN = "Take an undamaged copy, or train the model again."
 
@@ -48,6 +51,8 @@ def pack(module: nn.Module, half: bool = False) -> bytes:
     for name, value in state.items():
         owner, _, leaf = name.rpartition(".")
         layer = module.get_submodule(owner)
+        if leaf in _FOLDED and isinstance(layer, ProductLayer):
+            continue  # the bits are those of the rotated weights
         if leaf != "weight" or not isinstance(layer, ProductLayer) or layer.policy == "float":
             tensors[name] = _plain(value, half)
             continue
@@ -65,6 +70,8 @@ def unpack(path: Path) -> tuple[dict[str, Tensor], Header]:
         key = f"{name}.weight".lstrip(".")  # the module itself has the empty name
         try:
             tensors[key] = _unpack_layer(key, entry, tensors)
+            if entry.get("rotated"):
+                fold_rotation(tensors, name, tensors[key])
         except (KeyError, ValueError, RuntimeError) as error:
             raise CheckpointError(str(path), f"layer {name!r}: {error}", "the packed form", _RETRAIN) from error
     refuse_not_finite(tensors, str(path))
@@ -100,15 +107,21 @@ def _plain(value: Tensor, half: bool) -> Tensor:
 def _pack_layer(layer: ProductLayer) -> tuple[Header, dict[str, Tensor]]:
     """Entry and parts (suffix of the key -> tensor) of a layer, in the smallest form that behaves identically."""
     with torch.no_grad():
-        entry, parts = _bits(layer) if layer.policy == "xnor" else _integers(layer)
+        entry, parts = _bits(layer) if layer.binary else _integers(layer)
         if _same(layer, _unpack_layer("", entry, dict(parts))):
             return entry, parts
+    # What does not pack is rare, and of a rotated layer its plain weight would be another: refuse that.
+    if layer.policy == "rbnn":
+        got, step = "a rotated layer whose filter has one sign throughout", "Train longer, or from another seed."
+        raise CheckpointError("the model to save", got, "weights of both signs in every output unit", step)
     return entry | {"form": "plain"}, {"": _plain(layer.weight, half=False)}
 
 
 def _bits(layer: ProductLayer) -> tuple[Header, dict[str, Tensor]]:
     positive = (layer.weight_operand() > 0).numpy().reshape(-1)
-    entry = {"form": "bits", "shape": list(layer.weight.shape)}
+    entry: Header = {"form": "bits", "shape": list(layer.weight.shape)}
+    if layer.policy == "rbnn":
+        entry["rotated"] = True
     return entry, {"#bits": torch.from_numpy(np.packbits(positive))}
 
 
@@ -141,6 +154,10 @@ def _same(layer: ProductLayer, decoded: Tensor) -> bool:
     """Whether a layer with the `decoded` weight stores and rescales exactly as `layer` does."""
     twin = copy.deepcopy(layer)
     twin.weight.data = decoded
+    if layer.policy == "rbnn":
+        folded: dict[str, Tensor] = {}
+        fold_rotation(folded, "", decoded)
+        twin.load_state_dict({key.lstrip("."): value for key, value in folded.items()}, strict=False)
     if not torch.equal(twin.weight_operand(), layer.weight_operand()):
         return False
     return layer.policy != "int8" or torch.equal(twin._integers()[1], layer._integers()[1])

@@ -16,8 +16,9 @@ from torch import Tensor, nn
 from imc_sim._errors import CheckpointError, InputError
 from imc_sim.data import CharacterPool, EpisodeShape, gather_images, load_pool, sample_episodes
 from imc_sim.evaluate import FewShotTask, few_shot_accuracy
-from imc_sim.nn import cosine, key_form, training_logits, write_folder
+from imc_sim.nn import anneal, cosine, dot, improve_rotations, key_form, training_logits, write_folder
 from imc_sim.train._recipe import EpisodicRecipe
+from imc_sim.train._variation import ChipNoise
 
 #: called after every episode with (episodes done, episodes in all, last row of the log)
 Progress = Callable[[int, int, dict[str, float]], None]
@@ -35,7 +36,9 @@ class EpisodicTrainer:
 
     def __post_init__(self) -> None:
         self._pool = load_pool(self.recipe.dataset, self.recipe.split)
-        self._optimizer = torch.optim.Adam(self.model.parameters(), lr=self.recipe.learning_rate)
+        self._optimizer = _optimizer(self.model, self.recipe)
+        variation = self.recipe.variation
+        self._noise = ChipNoise(self.model, variation, self.recipe.seed) if variation else None
         self._log: list[dict[str, float]] = []
         self._losses: list[float] = []
         self._start = 0
@@ -60,15 +63,25 @@ class EpisodicTrainer:
             if progress is not None:
                 progress(done, self.recipe.episodes, self._log[-1] if self._log else {})
         self.model.eval()
+        if self._noise is not None:
+            self._noise.remove()
         return self._log
 
     def _step(self, episode: int) -> float:
         for group in self._optimizer.param_groups:
             group["lr"] = self.recipe.rate(episode)
+        anneal(self.model, episode / self.recipe.episodes)
+        if episode % self.recipe.rotate_every == 0:
+            improve_rotations(self.model)
+        if self._noise is not None:
+            self._noise.draw(episode)
         images, labels = training_episode(self._pool, self.recipe, episode)
         with torch.autocast(self.device, torch.bfloat16, enabled=self.recipe.precision == "bfloat16"):
             features = self.model(images.to(self.device))
         loss = episode_loss(features.float(), labels.to(self.device), self.recipe)
+        if not torch.isfinite(loss):
+            step = "Take a smaller learning rate, or similarities that stay bounded (cosine)."
+            raise CheckpointError(f"episode {episode + 1}", f"a loss of {loss:g}", "a training that converges", step)
         self._optimizer.zero_grad()
         loss.backward()
         self._optimizer.step()
@@ -78,7 +91,7 @@ class EpisodicTrainer:
         r = self.recipe
         task = FewShotTask(
             dataset=r.dataset, split=r.validation_split, episodes=r.validation_episodes, queries=4, similarity="cosine",
-            keys="float", sharpening="none", seed=r.seed,
+            keys="float", sharpening="none", seed=r.seed, rotations=r.rotations,
         )  # fmt: skip
         self.model.eval()
         accuracy = few_shot_accuracy(self.model, task).mean
@@ -114,11 +127,12 @@ class EpisodicTrainer:
 def training_episode(pool: CharacterPool, recipe: EpisodicRecipe, episode: int) -> tuple[Tensor, Tensor]:
     """Images [way * (shot + queries), 1, H, W], support first, class-major, and their labels."""
     classes, instances = pool.images.shape[:2]
-    turns = 4 if recipe.rotations_as_classes else 1
+    turned = recipe.rotations and recipe.rotations_as_classes
+    turns = 4 if turned else 1
     shape = EpisodeShape(way=recipe.way, shot=recipe.shot, queries=recipe.queries)
     e = sample_episodes(
         (classes * turns, instances), shape, range(episode, episode + 1), recipe.seed,
-        rotations=not recipe.rotations_as_classes,
+        rotations=recipe.rotations and not turned,
     )  # fmt: skip
     turn = torch.from_numpy(e.classes // classes + e.rotation[:, None])[0]
     character = torch.from_numpy(e.classes % classes)[0]
@@ -138,5 +152,14 @@ def episode_loss(features: Tensor, labels: Tensor, recipe: EpisodicRecipe) -> Te
     count = recipe.way * recipe.shot
     keys = features[:count] if recipe.keys == "float" else key_form(features[:count], recipe.keys)
     values = F.one_hot(labels[:count], recipe.way).to(features.dtype)
-    logits = training_logits(cosine(features[count:], keys), values, recipe.sharpening)
+    compare = cosine if recipe.similarity == "cosine" else dot
+    logits = training_logits(compare(features[count:], keys), values, recipe.sharpening)
     return F.cross_entropy(logits, labels[count:])
+
+
+def _optimizer(model: nn.Module, recipe: EpisodicRecipe) -> torch.optim.Optimizer:
+    if recipe.optimizer == "adam":
+        return torch.optim.Adam(model.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
+    return torch.optim.SGD(
+        model.parameters(), lr=recipe.learning_rate, momentum=recipe.momentum, weight_decay=recipe.weight_decay
+    )

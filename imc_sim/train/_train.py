@@ -10,7 +10,7 @@ from torch import nn
 from imc_sim._errors import InputError
 from imc_sim.config import build
 from imc_sim.evaluate import few_shot_accuracy
-from imc_sim.nn import Measured, ModelCard, ProductLayer, arch_files, build_model, load_card, load_model, save_model
+from imc_sim.nn import Measured, ModelCard, arch_files, build_model, load_card, load_model, product_layers, save_model
 from imc_sim.train._episodic import EpisodicTrainer, Progress
 from imc_sim.train._recipe import EpisodicRecipe, Measurement
 
@@ -65,4 +65,5 @@ def _measure(model: nn.Module, wanted: Measurement) -> Measured:
 
 
 def _is_float(model: nn.Module) -> bool:
-    return all(m.policy == "float" for m in model.modules() if isinstance(m, ProductLayer))
+    """Some of its product layers have float weights."""
+    return any(layer.policy == "float" for layer in product_layers(model))

@@ -1,0 +1,74 @@
+"""Variation-aware training: every episode sees the weights of another chip.
+
+The weights are programmed into cells of the chip's own description and read back as the product sees them; the
+gradient is that of the undisturbed weights. Source of the idea: Joshi et al., Nat. Commun. 11:2473 (2020).
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import Any, final
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from imc_sim._errors import InputError
+from imc_sim.array import Chip, Converter, Crossbar, Encoding, Inputs, load_chip
+from imc_sim.config import Spec
+from imc_sim.mapping import map_model
+from imc_sim.nn import ProductLayer
+
+
+@final
+class Variation(Spec):
+    """The chip whose cells disturb the weights in training, and settings on top of it (path -> value)."""
+
+    chip: str = Field(description="name or path of a chip")
+    set: dict[str, Any] = Field(
+        default_factory=dict, description="path -> value, such as device.programming.sigma: 0.5"
+    )
+
+    def resolved(self) -> Chip:
+        """The chip without converters and DACs: what disturbs are the cells and the wires."""
+        chip = load_chip(self.chip)
+        for path, value in self.set.items():
+            chip = chip.replace(path, value)
+        return chip.model_copy(update={"converter": Converter(), "inputs": Inputs()})
+
+
+class ChipNoise:
+    """Programs the crossbar layers of a network anew for every episode: chip number = episode."""
+
+    def __init__(self, network: nn.Module, variation: Variation, seed: int) -> None:
+        self._chip, self._seed = variation.resolved(), seed
+        if self._chip.device.read.noisy:
+            got, step = "read noise in the chip", "Set device.read without noise: it is not injected in training."
+            raise InputError("recipe.variation", got, "cells that read quietly", step)
+        self._encodings = {name: x.encoding for name, x in map_model(network, self._chip).analog_layers.items()}
+        self._layers = {name: network.get_submodule(name) for name in self._encodings}
+
+    def draw(self, episode: int) -> None:
+        """From now on every crossbar layer computes, while it trains, with the cells of chip `episode`."""
+        for name, layer in self._layers.items():
+            if isinstance(layer, ProductLayer):
+                layer.disturb = functools.partial(self._disturbed, layer, name, self._encodings[name], episode)
+
+    def remove(self) -> None:
+        """Leave the layers as they were."""
+        for layer in self._layers.values():
+            if isinstance(layer, ProductLayer):
+                layer.disturb = None
+
+    def _disturbed(
+        self, layer: ProductLayer, name: str, encoding: Encoding, episode: int, w: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """The operand as the cells give it, shaped as w, and what they add to every output [out]."""
+        unit = layer.policy == "xnor" and not getattr(layer, "padding", 0)
+        matrix = w.detach().flatten(1).cpu()
+        crossbar = Crossbar.program(
+            matrix, self._chip, range(episode, episode + 1), self._seed, name, encoding=encoding, unit_inputs=unit
+        )
+        offset = crossbar.finish(torch.zeros(1, len(matrix)), 0)[0]
+        linear = (crossbar.finish(crossbar.contrast(0).mT.to(matrix), 0) - offset).mT.reshape(w.shape)
+        return w + (linear.to(w) - w).detach(), offset.to(w)
