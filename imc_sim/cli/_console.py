@@ -100,7 +100,7 @@ def _rate(value: float) -> str:
 
 @contextmanager
 def progress_bar(what: str, unit: str = "") -> Iterator[Update]:
-    """Progress on stderr, driven by calls `update(done, total[, row])`; nothing appears before the first.
+    """Progress on stderr, driven by calls `update(done, total[, row])`; until the first, as with `working`.
 
     On a terminal a bar with rate and time to the end; elsewhere plain lines, one at every new tenth of the way and
     one a minute, so that a log shows where a long run is. With --quiet nothing.
@@ -108,9 +108,11 @@ def progress_bar(what: str, unit: str = "") -> Iterator[Update]:
     if _QUIET.get():
         yield lambda *_: None
         return
-    if not sys.stderr.isatty():
-        yield _lines(what, unit)
-        return
+    with working(what) as begun:
+        yield from _lines(what, unit, begun) if not sys.stderr.isatty() else _bar(what, unit, begun)
+
+
+def _bar(what: str, unit: str, begun: Callable[[], None]) -> Iterator[Update]:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskProgressColumn, TextColumn
 
@@ -121,6 +123,7 @@ def progress_bar(what: str, unit: str = "") -> Iterator[Update]:
     task = bar.add_task(what, total=None, note="")
 
     def update(done: int, total: int | None, row: Mapping[str, Any] | None = None) -> None:
+        begun()
         pace.update(done)
         bar.start()
         bar.update(task, completed=done, total=total or None, note=_joined(_note(row), pace.text(done, total, unit)))
@@ -131,11 +134,12 @@ def progress_bar(what: str, unit: str = "") -> Iterator[Update]:
         bar.stop()
 
 
-def _lines(what: str, unit: str) -> Update:
+def _lines(what: str, unit: str, begun: Callable[[], None]) -> Iterator[Update]:
     pace, tenth, spoken = Pace(), -1, time.monotonic()
 
     def update(done: int, total: int | None, row: Mapping[str, Any] | None = None) -> None:
         nonlocal tenth, spoken
+        begun()
         pace.update(done)
         now = time.monotonic()
         reached = done * 10 // total if total else tenth
@@ -146,25 +150,30 @@ def _lines(what: str, unit: str) -> Update:
             _joined(f"{what}: {done}/{total}" if total else f"{what}: {done}", pace.text(done, total, unit), _note(row))
         )
 
-    return update
+    yield update
 
 
 @contextmanager
-def working(what: str) -> Iterator[None]:
+def working(what: str) -> Iterator[Callable[[], None]]:
     """Says on stderr that a step without countable parts is under way, once it has taken two seconds.
 
-    On a terminal a line with the time so far; elsewhere a plain line, and one a minute. With --quiet nothing.
+    On a terminal a line with the time so far; elsewhere a plain line, and one a minute. With --quiet nothing. Modules
+    that take long to load are loaded inside. Gives a function that ends it early.
     """
     ended = threading.Event()
     voice = threading.Thread(target=_speak, args=(what, ended), daemon=True)
     if not _QUIET.get():
         voice.start()
-    try:
-        yield
-    finally:
+
+    def end() -> None:
         ended.set()
         if voice.is_alive():
             voice.join()
+
+    try:
+        yield end
+    finally:
+        end()
 
 
 def _speak(what: str, ended: threading.Event) -> None:

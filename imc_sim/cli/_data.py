@@ -25,10 +25,11 @@ def fetch(
 
     The official archive, checked against its MD5 and unpacked; prints the folder it lies in.
     """
-    from imc_sim import data
     from imc_sim.cli._console import progress_bar
 
     with progress_bar(f"fetching {name}", unit="bytes") as update:
+        from imc_sim import data
+
         folder = data.fetch(name, root=root, progress=update, mirror=mirror)
     print(folder)
 
@@ -39,10 +40,11 @@ def check(name: Name, root: Root = None, quiet: Quiet = False) -> None:
 
     Counts, statistics and checksums against what is published; exit code 1 if something is wrong.
     """
-    from imc_sim import data
     from imc_sim.cli._console import say, working
 
     with working(f"checking {name}"):
+        from imc_sim import data
+
         report = data.check(name, root=root)
     print(f"{report.name}  {report.folder}")
     for fact, value in report.facts.items():

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from imc_sim.cli._console import Quiet
+
+if TYPE_CHECKING:
+    from imc_sim.device._fit import DeviceFit
 
 device_app = typer.Typer(help="Make devices from measurements.", rich_markup_mode=None, no_args_is_help=True)
 
@@ -31,12 +34,7 @@ def fit(
     Prints the fit of each state and its goodness, writes a chip that every command takes, and draws the CDFs.
     """
     from imc_sim._errors import InputError
-    from imc_sim.array import load_chip
     from imc_sim.cli._console import print_rows, say, working
-    from imc_sim.config import write_yaml
-    from imc_sim.device._fit import fit_device
-    from imc_sim.device._measurements import read_measurements
-    from imc_sim.plotting._cdf import draw_cdf
 
     name = name or re.sub(r"[^\w-]+", "_", (out or table).stem)
     if not re.fullmatch(r"[\w-]+", name):
@@ -45,12 +43,7 @@ def fit(
     if path.exists():
         raise InputError(str(path), "a file that is there", "a new one", "Remove it, or name another with --out.")
     with working(f"fitting {table.name}"):
-        fitted = fit_device(read_measurements(table))
-    chip = fitted.chip(name, table.name)
-    load_chip(chip)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(write_yaml(chip), encoding="utf-8")
-    figures = draw_cdf(fitted, path.with_name(f"{path.stem}_cdf"))
+        fitted, figures = _fitted(table, name, path)
     print_rows([state.row() for state in fitted.states])
     for state in fitted.states:
         if state.p_value < 0.05:
@@ -59,3 +52,19 @@ def fit(
             )
     for each in (path, *figures):
         print(each)
+
+
+def _fitted(table: Path, name: str, path: Path) -> tuple[DeviceFit, list[Path]]:
+    """The fit, whose chip is written to `path`, and the figures beside it."""
+    from imc_sim.array import load_chip
+    from imc_sim.config import write_yaml
+    from imc_sim.device._fit import fit_device
+    from imc_sim.device._measurements import read_measurements
+    from imc_sim.plotting._cdf import draw_cdf
+
+    fitted = fit_device(read_measurements(table))
+    chip = fitted.chip(name, table.name)
+    load_chip(chip)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(write_yaml(chip), encoding="utf-8")
+    return fitted, draw_cdf(fitted, path.with_name(f"{path.stem}_cdf"))

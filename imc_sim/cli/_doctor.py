@@ -9,6 +9,8 @@ from pathlib import Path
 
 import typer
 
+from imc_sim.cli._console import Quiet
+
 _PACKAGES = ("imc-sim", "torch", "numpy", "scipy", "pydantic", "safetensors", "matplotlib", "pandas", "scikit-learn")
 _EXTRAS = {
     "memtorch-cpu": "make memtorch, or see docs/memtorch.md",
@@ -17,26 +19,33 @@ _EXTRAS = {
 }
 
 
-def doctor() -> None:
+def doctor(quiet: Quiet = False) -> None:
     """Check the installation.
 
     Versions, threads, folders and content; exit code 1 if a model's weights are not those of its card.
     """
+    from imc_sim.cli._console import working
+
     for title, lines in (
-        ("versions", _versions()),
-        ("machine", _machine()),
-        ("engines", _engines()),
-        ("data", _data()),
-        ("content", _content()),
+        ("versions", _versions),
+        ("machine", _machine),
+        ("engines", _engines),
+        ("data", _data),
+        ("content", _content),
     ):
-        print(title)
-        for line in lines:
-            print(f"  {line}")
-    problems = list(_problems())
-    print("checks")
-    for line in problems or ["every model's weights are those of its card"]:
-        print(f"  {line}")
+        with working(f"looking at {title}"):
+            found = list(lines())
+        _show(title, found)
+    with working("checking weights"):
+        problems = list(_problems())
+    _show("checks", problems or ["every model's weights are those of its card"])
     raise typer.Exit(1 if problems else 0)
+
+
+def _show(title: str, lines: list[str]) -> None:
+    print(title)
+    for line in lines:
+        print(f"  {line}")
 
 
 def _versions() -> Iterator[str]:

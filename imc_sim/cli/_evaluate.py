@@ -25,14 +25,15 @@ def evaluate(
 
     Every task on its card, digitally and with --chip on simulated chips, beside the stated figures.
     """
-    from imc_sim.array import load_chip
     from imc_sim.cli._console import print_rows, progress_bar
-    from imc_sim.config import parse_setting
-    from imc_sim.evaluate import build_task, evaluate_card
 
-    if chip is not None:
-        load_chip(chip)  # a misspelt chip is better found before the work than after it
-    task = build_task(dict(map(parse_setting, settings)), "--set").to_dict() if settings else None
     with progress_bar(f"evaluating {model}") as update:
+        from imc_sim.array import load_chip
+        from imc_sim.config import parse_setting
+        from imc_sim.evaluate import build_task, evaluate_card
+
+        if chip is not None:
+            load_chip(chip)  # a misspelt chip is better found before the work than after it
+        task = build_task(dict(map(parse_setting, settings)), "--set").to_dict() if settings else None
         rows = evaluate_card(model, chip=chip, chips=chips, seed=seed, episodes=episodes, progress=update, task=task)
     print_rows([row.to_dict() for row in rows])

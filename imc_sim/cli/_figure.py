@@ -33,14 +33,17 @@ def figure(
     The task is one on embedded characters unless --set says otherwise. Prints the files written: PNG, SVG and CSV.
     """
     from imc_sim._errors import InputError, nearest
-    from imc_sim.array import load_chip
+    from imc_sim.cli._console import working
 
     if kind not in _KINDS:
         step = f"{nearest(kind, list(_KINDS))}Choose a kind."
         raise InputError("kind of figure", repr(kind), ", ".join(_KINDS), step)
-    spec, task = load_chip(chip).to_dict(), dict(TASK)
-    _set(spec, task, settings or [])
-    load_chip(spec)  # a wrong setting is better found before the work than after it
+    with working(f"reading {chip}"):
+        from imc_sim.array import load_chip
+
+        spec, task = load_chip(chip).to_dict(), dict(TASK)
+        _set(spec, task, settings or [])
+        load_chip(spec)  # a wrong setting is better found before the work than after it
     for path in _KINDS[kind](model, spec, task, chips, seed, out / f"{Path(model).name}_{kind}"):
         print(path)
 
@@ -62,19 +65,21 @@ def _converters(
     model: str, chip: dict[str, Any], task: dict[str, Any], chips: int, seed: int, stem: Path
 ) -> list[Path]:
     from imc_sim.cli._console import working
-    from imc_sim.evaluate import converter_inputs
-    from imc_sim.plotting import draw_converters
 
     with working(f"what converters of {model} see"):
+        from imc_sim.evaluate import converter_inputs
+        from imc_sim.plotting import draw_converters
+
         return draw_converters(converter_inputs(model, chip, task, seed=seed), stem)
 
 
 def _confusion(model: str, chip: dict[str, Any], task: dict[str, Any], chips: int, seed: int, stem: Path) -> list[Path]:
     from imc_sim.cli._console import working
-    from imc_sim.evaluate import confusion
-    from imc_sim.plotting import draw_confusion
 
     with working(f"confusions of {model}"):
+        from imc_sim.evaluate import confusion
+        from imc_sim.plotting import draw_confusion
+
         return draw_confusion(confusion(model, chip, task, chips, seed), stem)
 
 
@@ -82,21 +87,24 @@ def _sensitivity(
     model: str, chip: dict[str, Any], task: dict[str, Any], chips: int, seed: int, stem: Path
 ) -> list[Path]:
     from imc_sim.cli._console import print_rows, progress_bar
-    from imc_sim.evaluate import layer_sensitivity
-    from imc_sim.plotting import draw_sensitivity, sensitivity_data
 
     with progress_bar(f"layers of {model}") as update:
+        from imc_sim.evaluate import layer_sensitivity
+        from imc_sim.plotting import draw_sensitivity, sensitivity_data
+
         rows = layer_sensitivity(model, chip, task, chips, seed, update)
+        files = draw_sensitivity(rows, stem)
     print_rows(sensitivity_data(rows).to_dict("records"))
-    return draw_sensitivity(rows, stem)
+    return files
 
 
 def _tsne(model: str, chip: dict[str, Any], task: dict[str, Any], chips: int, seed: int, stem: Path) -> list[Path]:
     from imc_sim.cli._console import working
-    from imc_sim.evaluate import embedding
-    from imc_sim.plotting import draw_tsne
 
     with working(f"t-SNE of {model}"):
+        from imc_sim.evaluate import embedding
+        from imc_sim.plotting import draw_tsne
+
         return draw_tsne(embedding(model, chip, task, seed=seed), stem)
 
 

@@ -22,9 +22,10 @@ def import_(
     Reads it without running any code in it, and writes a model folder.
     """
     from imc_sim.cli._console import working
-    from imc_sim.mapping._import import import_checkpoint
 
     with working(f"importing {checkpoint}"):
+        from imc_sim.mapping._import import import_checkpoint
+
         report = import_checkpoint(checkpoint, arch, out, _arguments(arg or []))
     print(report.to_text())
 

@@ -9,6 +9,8 @@ from typing import Annotated, Any
 
 import typer
 
+from imc_sim.cli._console import Quiet
+
 
 class What(StrEnum):
     """Kinds of things that have names."""
@@ -20,14 +22,15 @@ class What(StrEnum):
     archs = "archs"
 
 
-def list_(what: Annotated[What, typer.Argument(help="What to list.")]) -> None:
+def list_(what: Annotated[What, typer.Argument(help="What to list.")], quiet: Quiet = False) -> None:
     """List what has a name.
 
     Models, chips, studies, datasets or archs: a name and a line on each.
     """
-    from imc_sim.cli._console import print_rows, say
+    from imc_sim.cli._console import print_rows, say, working
 
-    rows = _ROWS[what]()
+    with working(f"looking for {what}"):
+        rows = _ROWS[what]()
     if not rows:
         say(f"no {what} found; see `imc-sim doctor` for the folders searched")
         return

@@ -21,11 +21,12 @@ def map_(
     """
     import json
 
-    from imc_sim.array import load_chip
     from imc_sim.cli._console import working
-    from imc_sim.mapping import map_model
-    from imc_sim.nn._card import load_model
 
     with working(f"mapping {model}"):
+        from imc_sim.array import load_chip
+        from imc_sim.mapping import map_model
+        from imc_sim.nn._card import load_model
+
         report = map_model(load_model(model), load_chip(chip), chips=1, seed=0).report
     print(json.dumps(report.to_dict(), indent=2) if as_json else report.to_text())

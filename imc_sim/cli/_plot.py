@@ -24,10 +24,11 @@ def plot(
     Prints the files written: PNG, SVG and each figure's data as CSV. See `imc-sim figure` for a model on a chip.
     """
     from imc_sim.cli._console import working
-    from imc_sim.plotting import draw
-    from imc_sim.study import Results
 
     with working(f"drawing {results}"):
+        from imc_sim.plotting import draw
+        from imc_sim.study import Results
+
         written = draw(Results.load(results), kind)
     for path in written:
         print(path)

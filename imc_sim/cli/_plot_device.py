@@ -29,9 +29,17 @@ def plot_device(
     the switching models by name, also show their I-V loop under a triangular sweep and their conductance against
     pulses. Prints the files written: PNG, SVG and each figure's data as CSV.
     """
+    from imc_sim.cli._console import working
+
+    with working(f"drawing the cells of {device}"):
+        written = _drawn(device, out, amplitude, period)
+    for path in written:
+        print(path)
+
+
+def _drawn(device: str, out: Path, amplitude: float | None, period: float | None) -> list[Path]:
     from imc_sim._errors import InputError
     from imc_sim.array import load_chip
-    from imc_sim.cli._console import working
     from imc_sim.device import PulsedProgramming, switching_model, switching_names
     from imc_sim.plotting._cells import draw_cells
     from imc_sim.plotting._device import draw_device
@@ -48,10 +56,7 @@ def plot_device(
             raise InputError(
                 "--amplitude or --period", f"chip {name!r} without a model of switching", allowed, "Leave it out."
             )
-        with working(f"drawing the cells of {name}"):
-            written += draw_cells(chip.device, out / f"{name}_cells")
+        written += draw_cells(chip.device, out / f"{name}_cells")
     if model is not None:
-        with working(f"drawing how cells of {name} switch"):
-            written += draw_device(model, out / f"{name}_switching", amplitude, period)
-    for path in written:
-        print(path)
+        written += draw_device(model, out / f"{name}_switching", amplitude, period)
+    return written

@@ -18,11 +18,12 @@ def report(
     One page that stands alone; prints its path, then the answer that it gives to the study's question.
     """
     from imc_sim.cli._console import working
-    from imc_sim.plotting import robustness_data
-    from imc_sim.report import answer, write_report
-    from imc_sim.study import Results
 
     with working(f"writing the report of {results}"):
+        from imc_sim.plotting import robustness_data
+        from imc_sim.report import answer, write_report
+        from imc_sim.study import Results
+
         loaded = Results.load(results)
         page = write_report(loaded)
     print(page)

@@ -44,9 +44,12 @@ def run(
     Takes up what is already stored in the results folder. Ctrl-C finishes the trials in hand. Exit code 1 if trials
     failed.
     """
-    from imc_sim.study import load_study, with_settings
+    from imc_sim.cli._console import working
 
-    spec = with_settings(load_study(study), settings or [])
+    with working(f"reading {study}"):
+        from imc_sim.study import load_study, with_settings
+
+        spec = with_settings(load_study(study), settings or [])
     if dry_run:
         _show(spec, workers or 1, device, batch)
         return
@@ -92,19 +95,27 @@ def _show(spec: Study, workers: int, device: str, batch: int) -> None:
 
 def _finish(results: Results, folder: Path) -> None:
     """Table to stdout, figure and report to the folder."""
-    from imc_sim.cli._console import print_rows, say
-    from imc_sim.plotting import draw, robustness_data
-    from imc_sim.report import answer, write_report
+    from imc_sim.cli._console import print_rows, say, working
 
     if len(results.table):
         print_rows(table_rows(results))
-        figure = next((path for path in draw(results) if path.suffix == ".png"), folder)
-        print(f"figure {figure}, report {write_report(results)}")
-        print(answer(robustness_data(results)))
+        with working(f"drawing {folder}"):
+            figure, report, said = _pages(results)
+        print(f"figure {figure}, report {report}")
+        print(said)
     if results.failed:
         step = "To try them again: the same command with --retry-failed."
         say(f"{results.failed} trials failed; their errors are in {folder / 'trials.jsonl'}. {step}")
         raise typer.Exit(1)
+
+
+def _pages(results: Results) -> tuple[Path, Path, str]:
+    """The first figure and the report, written, and the answer."""
+    from imc_sim.plotting import draw, robustness_data
+    from imc_sim.report import answer, write_report
+
+    figure = next((path for path in draw(results) if path.suffix == ".png"), results.folder)
+    return figure, write_report(results), answer(robustness_data(results))
 
 
 def table_rows(results: Results) -> list[dict[str, str]]:

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from imc_sim.cli._console import Quiet
+
 
 class SchemaOf(StrEnum):
     """Kinds of files that have a schema."""
@@ -16,7 +18,7 @@ class SchemaOf(StrEnum):
     model = "model"
 
 
-def schema(kind: Annotated[SchemaOf, typer.Argument(help="What kind of YAML file.")]) -> None:
+def schema(kind: Annotated[SchemaOf, typer.Argument(help="What kind of YAML file.")], quiet: Quiet = False) -> None:
     """Print the JSON schema of a kind of file.
 
     For editors: `imc-sim schema study > study.schema.json`, then `# yaml-language-server: $schema=study.schema.json`
@@ -24,6 +26,10 @@ def schema(kind: Annotated[SchemaOf, typer.Argument(help="What kind of YAML file
     """
     import json
 
-    from imc_sim.study import json_schema
+    from imc_sim.cli._console import working
 
-    print(json.dumps(json_schema(kind.value), indent=2, ensure_ascii=False))
+    with working(f"gathering what a {kind} may hold"):
+        from imc_sim.study import json_schema
+
+        found = json_schema(kind.value)
+    print(json.dumps(found, indent=2, ensure_ascii=False))

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from imc_sim.cli._console import Quiet
+
 if TYPE_CHECKING:
     from imc_sim.study import Status
 
@@ -14,6 +16,7 @@ if TYPE_CHECKING:
 def status(
     results: Annotated[Path, typer.Argument(help="A results folder of `imc-sim run`.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a line.")] = False,
+    quiet: Quiet = False,
 ) -> None:
     """Show how far a run is.
 
@@ -21,9 +24,12 @@ def status(
     """
     import json
 
-    from imc_sim import study
+    from imc_sim.cli._console import working
 
-    found = study.status(results)
+    with working(f"reading {results}"):
+        from imc_sim import study
+
+        found = study.status(results)
     print(json.dumps(found.to_dict(), indent=2) if as_json else _line(found))
 
 

@@ -31,11 +31,12 @@ def train(
     validation, so a run that goes wrong shows early.
     """
     from imc_sim.cli._console import progress_bar, say
-    from imc_sim.train import train_model
 
     folder = out or Path("runs") / Path(model).name
     try:
         with progress_bar(f"training {model}") as update:
+            from imc_sim.train import train_model
+
             train_model(model, out=folder, device=device.value, resume=resume, progress=_with_curve(update, folder))
     except KeyboardInterrupt:
         kept = f"kept in {folder}; to go on: imc-sim train {model} --out {folder} --resume"

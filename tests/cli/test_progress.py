@@ -18,9 +18,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import typer
 import yaml
 
 from imc_sim.cli import _console
+from imc_sim.cli._app import app
 from imc_sim.cli._console import Pace, duration, gentle_stop, progress_bar, working
 from imc_sim.study import Results
 
@@ -76,6 +78,31 @@ def test_a_step_without_parts_is_mentioned_once_it_takes_long(
     finally:
         _console._QUIET.set(False)
     assert capsys.readouterr().err == ""
+
+
+def test_what_comes_before_the_first_step_is_mentioned_as_well(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(_console, "_SHORT_S", 0.05)
+    with progress_bar("running x") as update:
+        time.sleep(0.4)
+        update(1, 1)
+    with progress_bar("running y") as update:
+        update(1, 1)
+        time.sleep(0.2)
+    assert capsys.readouterr().err.splitlines() == ["running x ...", "running x: 1/1", "running y: 1/1"]
+
+
+def test_every_command_can_be_quiet() -> None:
+    """Loading torch alone takes over two seconds on a slow disk, so each of them may speak."""
+    root = typer.main.get_command(app)
+    commands = [root]
+    for command in commands:
+        commands += getattr(command, "commands", {}).values()
+    leaves = [command for command in commands if not hasattr(command, "commands")]
+    assert len(leaves) > 15
+    for command in leaves:
+        assert any("--quiet" in option.opts for option in command.params), command.name
 
 
 def test_duration() -> None:
