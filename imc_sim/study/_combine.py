@@ -35,7 +35,7 @@ def trials_table(folder: Path | str) -> DataFrame:
 
     folder = Path(folder)
     study, rows = read_study(folder), read_rows(folder / TRIALS)
-    order = {p: n for n, p in enumerate([*_ids(study, "baseline"), *_ids(study, "id")])}
+    order = {p: n for n, p in enumerate(i for key in ("baseline", "reference", "id") for i in _ids(study, key))}
     digital = {r["point"]: _accuracy(r) for r in rows.values() if r["chip"] == -1}
     baseline = {p["id"]: p["baseline"] for p in study["points"]}
     paths = [axis["path"] for axis in study["axes"]]
@@ -122,7 +122,7 @@ def _formats(formats: Sequence[str] | None) -> Sequence[str]:
 
 
 def _ids(study: dict[str, Any], key: str) -> list[str]:
-    return list(dict.fromkeys(p[key] for p in study["points"]))
+    return list(dict.fromkeys(p[key] for p in study["points"] if key in p))
 
 
 def _accuracy(row: Row) -> float | None:

@@ -145,10 +145,12 @@ def dry_run(
     with one_thread() if workers > 1 else contextlib.nullcontext():
         found, baselines = _measure(prober, wanted, spec.chips.checkpoints()[0], budget_s, progress)
     costs = {kind: _like(group[0], found) for kind, group in kinds.items()}
-    digital = len({p.baseline().id for p in points})
+    digital = [{p.baseline().id for p in points}]
+    digital.append({p.reference().id for p in points} - digital[0])
     return DryRun(
         spec.name, _cases(spec, points, costs), len(spec.cases) * sum(1 for _ in grid(spec.axes)) - len(points),
-        digital, digital * sum(baselines) / len(baselines), len(kinds), len(found), workers,
+        sum(map(len, digital)), sum(len(d) * _mean(b) for d, b in zip(digital, baselines, strict=True)),
+        len(kinds), len(found), workers,
     )  # fmt: skip
 
 
@@ -161,19 +163,27 @@ class _Found(NamedTuple):
 
 def _measure(
     prober: Prober, wanted: list[Point], most: int, budget_s: float, progress: Callable[[int, int], None] | None
-) -> tuple[list[_Found], list[float]]:
-    """The costs of these points, and the seconds of their digital baselines, which come first and warm up."""
-    started, found, baselines = perf_counter(), [], {}
+) -> tuple[list[_Found], tuple[list[float], list[float]]]:
+    """The costs of these points, and the seconds of their digital baselines, which come first and warm up.
+
+    Of these, those on the chips' own task, then those on a longer one.
+    """
+    started, found = perf_counter(), []
+    baselines: tuple[dict[str, float], dict[str, float]] = ({}, {})
     for number, point in enumerate(wanted):
         if number and perf_counter() - started > budget_s:
             break
-        digital = point.baseline().id
-        if digital not in baselines:
-            baselines[digital] = prober.baseline(point).seconds
+        for digital, known in zip(point.digital(), baselines, strict=True):
+            if digital.id not in baselines[0] | known:
+                known[digital.id] = prober.digital(digital).seconds
         found.append(_Found(_traits(point), prober.chips(point, most)))
         if progress is not None:
             progress(number + 1, len(wanted))
-    return found, list(baselines.values())
+    return found, (list(baselines[0].values()), list(baselines[1].values()))
+
+
+def _mean(seconds: list[float]) -> float:
+    return sum(seconds) / max(1, len(seconds))
 
 
 def _traits(point: Point) -> dict[str, Any]:

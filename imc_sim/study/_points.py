@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, final
 
 from imc_sim._errors import InputError, nearest
-from imc_sim.config import NATIVE, Engine, as_engine, digest, set_path
+from imc_sim.config import NATIVE, Engine, as_engine, digest, find_content, read_yaml, set_path
 from imc_sim.study._axes import grid
 from imc_sim.study._conditions import Derived, look_up, matches, paths_in, unknown_path
 from imc_sim.study._spec import ROOTS, Case, Study
@@ -22,7 +22,7 @@ class Point:
     """One place of the grid, resolved: nothing in it refers to a file but the model's name.
 
     weights: SHA-256 of the model's weights. chip: every setting, or None for the digital baseline, which no engine
-    computes.
+    computes. digital_task: what the digital network is asked where that is more than can be asked of chips.
     """
 
     case: str
@@ -33,6 +33,7 @@ class Point:
     task: dict[str, Any]
     seed: int
     engine: Engine = NATIVE
+    digital_task: dict[str, Any] | None = None
 
     @functools.cached_property
     def content(self) -> dict[str, Any]:
@@ -56,6 +57,14 @@ class Point:
     def baseline(self) -> Point:
         """The same model and task without a chip; it belongs to no seed of chips."""
         return Point(self.case, (), self.model, self.weights, None, self.task, 0)
+
+    def reference(self) -> Point:
+        """The same model without a chip on the whole task: the baseline itself where chips do all of it."""
+        return Point(self.case, (), self.model, self.weights, None, self.digital_task or self.task, 0)
+
+    def digital(self) -> tuple[Point, Point]:
+        """Both points without a chip."""
+        return self.baseline(), self.reference()
 
 
 @final
@@ -106,17 +115,18 @@ def _point(study: Study, case: Case, place: tuple[int, ...], seen: set[str]) -> 
         raise broken
     return Point(
         case.name, tuple((a.path, a.shown(k)) for a, k in zip(study.axes, place, strict=True)), facts["model"],
-        _weights(facts["model"]), facts["chip"], facts["task"], facts["seed"],
-        as_engine(facts["engine"], f"{where}, engine"),
+        _weights(facts["model"]), facts["chip"], facts["chip_task"], facts["seed"],
+        as_engine(facts["engine"], f"{where}, engine"), facts["task"],
     )  # fmt: skip
 
 
 def _settings(study: Study, case: Case, place: tuple[int, ...], where: str) -> dict[str, Any]:
-    """Model, chip, task, engine and seed as the case, the axes and then derived values leave them, not yet checked."""
+    """Model, chip, tasks, engine and seed as the case, the axes and then derived values leave them, not yet checked."""
     groups = [axis.paths for axis in study.axes]
-    groups[0] = case.sweep or groups[0]
+    groups[:1] = [case.sweep] if case.sweep else groups[:1]
     swept = [(p, axis.values[k]) for axis, k, group in zip(study.axes, place, groups, strict=True) for p in group]
     settings: dict[str, Any] = {"model": study.model, "chip": study.chip, "task": study.task, "seed": study.seed}
+    settings["chip_task"] = study.chip_task
     settings["engine"] = None if study.engine is None else study.engine.to_dict()
     # A whole before its parts: an axis over chips comes before one over their tiles, whichever the file names first.
     for path, value in sorted([*case.set.items(), *swept], key=lambda item: item[0].count(".")):
@@ -148,7 +158,8 @@ def _completed(settings: dict[str, Any], where: str) -> dict[str, Any]:
         raise InputError(f"{where}, seed", repr(seed), "a whole number of 0 or more", "Change the value.")
     engine = chip["engine"] if settings["engine"] is None else settings["engine"]
     engine = as_engine(engine, f"{where}, engine").to_dict()
-    return {"model": model, "chip": chip, "task": _task(settings["task"], where), "engine": engine, "seed": seed}
+    tasks = _tasks(settings["task"], settings["chip_task"], where)
+    return {"model": model, "chip": chip, **tasks, "engine": engine, "seed": seed}
 
 
 def _apply(settings: dict[str, Any], path: str, value: Any, where: str) -> None:
@@ -188,12 +199,27 @@ def _chip(chip: Any, where: str) -> dict[str, Any]:
     return load_chip(chip).to_dict()
 
 
+def _tasks(task: Any, on_chips: Any, where: str) -> dict[str, dict[str, Any]]:
+    """The task, and the task of chips, which is the same one but for the keys that chip_task sets."""
+    whole = _task(task, f"{where}, task")
+    if not isinstance(on_chips, dict):
+        step = "Write `chip_task: {episodes: …}`."
+        raise InputError(f"{where}, chip_task", repr(on_chips), "a mapping of keys to values", step)
+    return {"task": whole, "chip_task": _task({**task, **on_chips}, f"{where}, chip_task") if on_chips else whole}
+
+
 def _task(task: Any, where: str) -> dict[str, Any]:
     from imc_sim.evaluate import build_task
 
     if not isinstance(task, dict):
-        raise InputError(f"{where}, task", repr(task), "a mapping of keys to values", "Write `task: {dataset: …}`.")
-    return build_task(task, f"{where}, task").to_dict()
+        raise InputError(where, repr(task), "a mapping of keys to values", "Write `task: {dataset: …}`.")
+    return build_task(task, where).to_dict()
+
+
+def trained(model: str) -> dict[str, int]:
+    """For how long the model was trained, as its card says: `episodes` or `epochs`."""
+    card = read_yaml(find_content("model", model))
+    return {key: card[key] for key in ("episodes", "epochs") if isinstance(card.get(key), int)}
 
 
 @functools.lru_cache(maxsize=64)
@@ -207,10 +233,16 @@ def resolved(study: Study, points: list[Point]) -> dict[str, Any]:
     """The study with nothing left to look up: what study.resolved.yaml holds. It can be run again as a study."""
     where = f"study {study.name!r}"
     data = study.to_dict()
-    data["chip"], data["task"] = _chip(study.chip, where), _task(study.task, where)
+    data["chip"], data["task"] = _chip(study.chip, where), _task(study.task, f"{where}, task")
     data["weights"] = {p.model: p.weights for p in points}
-    grid = [
-        {"case": p.case, "values": [v for _, v in p.coordinates], "id": p.id, "baseline": p.baseline().id}
-        for p in points
-    ]
-    return {"schema": SCHEMA, "digest": digest({"name": study.name, "points": grid}), **data, "points": grid}
+    data["trained"] = {model: trained(model) for model in data["weights"]}
+    grid = [_place(p) for p in points]
+    labels = [{"model": p.model, "chip": p.chip and p.chip["name"]} for p in points]  # prose, which is not hashed
+    whole = [place | label for place, label in zip(grid, labels, strict=True)]
+    return {"schema": SCHEMA, "digest": digest({"name": study.name, "points": grid}), **data, "points": whole}
+
+
+def _place(point: Point) -> dict[str, Any]:
+    baseline, reference = (digital.id for digital in point.digital())
+    place = {"case": point.case, "values": [v for _, v in point.coordinates], "id": point.id, "baseline": baseline}
+    return place if reference == baseline else {**place, "reference": reference}

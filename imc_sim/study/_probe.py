@@ -38,9 +38,9 @@ class Prober:
     batch: int
     memory_limit: int
 
-    def baseline(self, point: Point) -> Cost:
-        """The digital network; the first time includes loading the model and drawing the data, as in a run."""
-        return self._run(point.baseline(), [-1])
+    def digital(self, point: Point) -> Cost:
+        """A point without a chip; the first time includes loading the model and drawing the data, as in a run."""
+        return self._run(point, [-1])
 
     def chips(self, point: Point, most: int) -> Cost:
         """Chips of a point: one, then a whole batch of them if that is quick enough."""

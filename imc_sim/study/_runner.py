@@ -55,7 +55,7 @@ class _Run:
 
     def trials(self, points: list[Point]) -> None:
         """Run every point to the end of its stopping rule; the digital baselines go first."""
-        baselines = {p.id: p for p in map(Point.baseline, points)}
+        baselines = {d.id: d for p in points for d in p.digital()}
         wanted = [(p, [-1]) for p in baselines.values()]
         for count in self.study.chips.checkpoints():
             self._complete(wanted + [(p, list(range(count))) for p in points if not self._settled(p)])
@@ -176,6 +176,7 @@ def _check(points: list[Point], device: str) -> None:
             structure = {"engine": point.engine, **chip}  # a foreign engine may refuse any setting
         for key, check in (
             (f"{point.engine}", lambda p=point: check_device(device, p.engine)),
+            (f"{point.digital_task}", lambda p=point: check_task(p.reference().task)),
             (f"{point.task} {chip.get('policy')}", lambda p=point: check_task(p.task, p.chip)),
             (f"{point.model} {structure}", lambda p=point: p.chip and check_mapping(p.model, p.chip, p.engine)),
         ):

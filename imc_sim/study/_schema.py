@@ -108,7 +108,7 @@ def _model() -> dict[str, Any]:
 def _study() -> dict[str, Any]:
     """The study with chip, task and paths spelt out, and with what only a file may say."""
     from imc_sim.evaluate import Task
-    from imc_sim.study._spec import Study
+    from imc_sim.study._spec import ROOTS, Study
 
     schema = _schema(Study)
     definitions, fields = schema["$defs"], schema["properties"]
@@ -118,9 +118,10 @@ def _study() -> dict[str, Any]:
     del fields["model"]["type"]
     fields["model"] |= _named("model")
     fields["chip"] |= _named("chip", {"$ref": "#/$defs/Chip"})
-    fields["task"] = {"$ref": "#/$defs/Task", "description": fields["task"]["description"]}
+    for name in ("task", "chip_task"):
+        fields[name] = {"$ref": "#/$defs/Task", "description": fields[name]["description"]}
     _or(fields["memory_limit"], {"type": "string", "pattern": r"^[0-9.]+ (KB|MB|GB)$"})
-    roots = {name: f"#/properties/{name}" for name in ("model", "chip", "task", "engine", "seed")}
+    roots = {name: f"#/properties/{name}" for name in ROOTS}
     paths = paths_of(schema, roots)
     _spell_out(definitions, paths)
     fields["derived"] |= {"propertyNames": {"$ref": "#/$defs/Path"}}
@@ -158,7 +159,7 @@ def _or(field: dict[str, Any], other: dict[str, Any]) -> None:
 def _add_inheritance(schema: dict[str, Any]) -> None:
     """`base` and `set`, and entries of axes and cases by name; with a base, only what changes need be said."""
     fields, definitions = schema["properties"], schema["$defs"]
-    others = "|".join(key for key in fields if key not in ("model", "chip", "task", "engine"))
+    others = "|".join(key for key in fields if key not in ("model", "chip", "task", "chip_task", "engine"))
     whole_study = {"type": "object", "$ref": "#/$defs/Settings", "unevaluatedProperties": False}
     whole_study["patternProperties"] = {rf"^({others})(\.|$)": True}
     first = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Self, final
+from typing import Annotated, Any, Self, final
 
 from pydantic import Field, field_validator, model_validator
 
@@ -17,9 +17,10 @@ from imc_sim.study._conditions import Condition, Derived
 from imc_sim.study._settings import with_value
 
 #: what study.resolved.yaml holds beyond a study
-DERIVED = ("schema", "digest", "weights", "points")
+DERIVED = ("schema", "digest", "weights", "trained", "points")
 #: what a path of a case or an axis may start with
-ROOTS = ("model", "chip", "task", "engine", "seed")
+ROOTS = ("model", "chip", "task", "chip_task", "engine", "seed")
+Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 _SIZES = {"KB": 10**3, "MB": 10**6, "GB": 10**9}
 
 
@@ -28,7 +29,8 @@ class Case(Spec):
     """A named variant: values set on top of the study's model, chip and task; a whole is set before its parts.
 
     sweep: paths that take the first axis' values here, in place of the axis' own: one axis "share of the cells" may
-    then sweep cells stuck at LRS in one case and at HRS in another.
+    then sweep cells stuck at LRS in one case and at HRS in another. published, note: of a system that is reproduced;
+    they stand beside what is found (`comparison.md`) and affect no result.
     """
 
     name: str = Field(description="what the case is called in tables and figures")
@@ -36,6 +38,10 @@ class Case(Spec):
     sweep: tuple[str, ...] | None = Field(
         default=None, min_length=1, description="paths that take the first axis' values here, not the axis' own"
     )
+    published: Fraction | tuple[Fraction | None, ...] | None = Field(
+        default=None, description="accuracy as published, a fraction of 1; a list: one a value of the first axis"
+    )
+    note: str = Field(default="", description="what to know when comparing with the published accuracy")
 
 
 @final
@@ -71,8 +77,10 @@ class Chips(Spec):
 
 @final
 class Study(Spec):
-    """Everything a study file says. Paths start with model, chip, task, engine or seed.
+    """Everything a study file says. Paths start with model, chip, task, chip_task, engine or seed.
 
+    Without axes every case is one point. chip_task: a published test may be too long for hundreds of chips; what it
+    sets replaces the task's keys where chips are drawn, and the digital network is measured on both tasks.
     A file may also say `base`, a study that it takes over and changes, and `set`, paths and values as with --set.
     """
 
@@ -82,9 +90,14 @@ class Study(Spec):
     model: str = Field(description="name or path of a trained model")
     chip: str | dict[str, Any] = Field(description="name or path of a chip, or the chip itself")
     task: dict[str, Any] = Field(default_factory=dict, description="what the model is asked, on which data")
+    chip_task: dict[str, Any] = Field(
+        default_factory=dict, description="keys of task that are others on chips; the digital network then does both"
+    )
     engine: Engine | None = Field(default=None, description="who computes; null: the chip's own")
     cases: tuple[Case, ...] = Field(default=(Case(name="all"),), description="named variants, one after the other")
-    axes: tuple[Axis, ...] = Field(min_length=1, description="what is swept; crossed in this order unless zipped")
+    axes: tuple[Axis, ...] = Field(
+        default=(), description="what is swept; crossed in this order unless zipped; none: a point a case"
+    )
     derived: dict[str, Derived] = Field(
         default_factory=dict, description="path -> the path whose value it takes, once cases and axes are set"
     )
@@ -124,6 +137,9 @@ class Study(Spec):
         uneven = unequal_zip(self.axes)
         if uneven is not None:
             raise ValueError(uneven)
+        wrong = next((text for case in self.cases if (text := _unfit(case, self.axes))), None)
+        if wrong is not None:
+            raise ValueError(wrong)
         if not all(self.skip):
             raise ValueError("entries of skip with one condition at least")
         for number, (target, source) in enumerate(self.derived.items()):
@@ -141,6 +157,18 @@ class Study(Spec):
 
     def _set(self) -> list[str]:
         return [*self._swept(), *(path for case in self.cases for path in case.set)]
+
+
+def _unfit(case: Case, axes: tuple[Axis, ...]) -> str | None:
+    """What is wrong with the case on these axes, if anything."""
+    if case.sweep and not axes:
+        return f"an axis whose values case {case.name!r} sweeps"
+    if isinstance(case.published, tuple) and (not axes or len(case.published) != len(axes[0].values)):
+        values = (
+            f"one for each of the {len(axes[0].values)} values of the first axis" if axes else "where there is none"
+        )
+        return f"published as one number, or {values} (here {len(case.published)} in case {case.name!r})"
+    return None
 
 
 def _inside(path: str, whole: str) -> bool:

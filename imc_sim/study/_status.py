@@ -65,7 +65,7 @@ def _wanted(study: Mapping[str, Any], rows: Mapping[str, Row]) -> tuple[set[tupl
     stored: dict[str, dict[int, Row]] = {}
     for row in rows.values():
         stored.setdefault(row["point"], {})[row["chip"]] = row
-    wanted = {(p["baseline"], -1) for p in study["points"]}
+    wanted = {(p[key], -1) for p in study["points"] for key in ("baseline", "reference") if key in p}
     unsettled = False
     for point in {p["id"] for p in study["points"]}:
         chips = stored.get(point, {})

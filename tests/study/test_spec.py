@@ -8,6 +8,7 @@ import pytest
 from imc_sim import InputError, MissingDataError
 from imc_sim.config import content_names, parse_yaml
 from imc_sim.study import Chips, Study, load_study, points_of, resolved, run, with_settings
+from imc_sim.study._spec import DERIVED
 from imc_sim.testing import stand_in_evaluator
 
 STUDY: dict[str, Any] = {
@@ -32,6 +33,36 @@ def test_points_are_cases_times_axes() -> None:
     assert (last.case, last.chip["name"], last.task["keys"]) == ("b", "ideal", "binary")
     assert (last.chip["device"]["programming"]["sigma"], last.chip["tile"]["rows"]) == (0.2, 128)
     assert len({p.id for p in points}) == 8
+
+
+def test_without_axes_a_case_is_a_point() -> None:
+    points = points_of(load_study(STUDY | {"axes": []}))
+    assert [(p.case, p.coordinates) for p in points] == [("a", ()), ("b", ())]
+    assert [p.id for p in points_of(load_study({k: v for k, v in STUDY.items() if k != "axes"}))] == [
+        p.id for p in points
+    ]
+
+
+def test_chips_may_be_asked_less_than_the_digital_network() -> None:
+    cases = [{"name": "a"}, {"name": "b", "set": {"task.keys": "float", "chip_task.keys": "binary"}}]
+    plain = points_of(load_study(STUDY | {"cases": cases[:1]}))
+    study = STUDY | {"cases": cases, "chip_task": {"episodes": 2}}
+    points = points_of(load_study(study))
+    asked = [(p.task["episodes"], p.task["keys"], p.reference().task["episodes"], p.reference().task["keys"])
+             for p in points]  # fmt: skip
+    assert asked == [(2, "bipolar", 5, "bipolar")] * 4 + [(2, "binary", 5, "float")] * 4
+    assert all(p.baseline().task == p.task for p in points)
+    assert points[0].reference().id == plain[0].baseline().id, "the whole task is the one of a study without chip_task"
+    assert points[0].id != plain[0].id
+    assert all(p.reference().id == p.baseline().id for p in plain)
+    file = {key: value for key, value in resolved(load_study(study), points).items() if key not in DERIVED}
+    assert [p.id for p in points_of(load_study(file))] == [p.id for p in points]
+
+
+def test_what_was_published_changes_no_id() -> None:
+    said = STUDY | {"cases": [{"name": "a", "published": [0.9, None], "note": "as printed"}, STUDY["cases"][1]]}
+    one, other = (load_study(study) for study in (said, STUDY))
+    assert resolved(one, points_of(one))["digest"] == resolved(other, points_of(other))["digest"]
 
 
 def test_an_axis_sets_all_of_its_paths() -> None:
@@ -189,7 +220,12 @@ BAD = [
     ({"axes": [{"path": "chip.device.g_lrs_S", "values": ["1 uS"]}]}, "g_lrs_S above g_hrs_S"),
     ({"axes": [{"path": "chip.tile.rows", "values": [0]}]}, r"tile\.rows: got 0"),
     ({"axes": [{"path": "tile.rows", "values": [1]}]}, "paths that start with model, chip, task"),
-    ({"axes": []}, "at least 1 item"),
+    ({"axes": [], "cases": [{"name": "x", "sweep": ["seed"]}]}, "an axis whose values case 'x' sweeps"),
+    ({"cases": [{"name": "x", "published": [0.9]}]}, "one for each of the 2 values of the first axis"),
+    ({"axes": [], "cases": [{"name": "x", "published": [0.9]}]}, "published as one number"),
+    ({"cases": [{"name": "x", "published": 97.5}]}, "less than or equal to 1"),
+    ({"chip_task": {"way": 1}}, "chip_task: way"),
+    ({"cases": [{"name": "x", "set": {"chip_task": "short"}}]}, "a mapping of keys to values"),
     ({"task": {"dataset": "glyphs", "way": 1}}, "way"),
     ({"chips": {"min": 5, "max": 3}}, "max of at least min"),
     ({"memory_limit": "2 GiBs"}, "2 GB"),
