@@ -17,7 +17,7 @@ from imc_sim.evaluate._run import (
     weights_digest,
 )
 from imc_sim.evaluate._sensitivity import LayerAccuracy, layer_sensitivity
-from imc_sim.evaluate._tasks import FewShotTask, Task, build_task
+from imc_sim.evaluate._tasks import FewShotTask, Task, build_task, task_identity
 
 if TYPE_CHECKING:
     from imc_sim.evaluate._confusion import Confusion, confusion
@@ -66,6 +66,7 @@ __all__ = [
     "features_of",
     "few_shot_accuracy",
     "layer_sensitivity",
+    "task_identity",
     "weights_digest",
 ]
 

@@ -14,14 +14,14 @@ from torch import Tensor
 from imc_sim.array import Chip, load_chip
 from imc_sim.data import EpisodeShape, load_pool, sample_episodes
 from imc_sim.evaluate._few_shot import FewShotData, check_read_out, features_of
+from imc_sim.evaluate._memory_keys import KeyMaker, minus_squared_distance
 from imc_sim.evaluate._tasks import FewShotTask, build_task
-from imc_sim.nn import cosine, dot, inference_logits, key_form
+from imc_sim.nn import cosine, dot, inference_logits
 
 Counts = NDArray[np.int64]
 
 #: classes that still make a matrix one can read
 _READABLE = 40
-_CALIBRATION = 20
 
 
 @final
@@ -65,9 +65,10 @@ def confusion(
 @torch.no_grad()
 def answers_of(model: str, chip: Chip | None, task: FewShotTask, chips: range, seed: int) -> Counts:
     """Answers [chip, episode, way * queries] as places in the episode; without a chip the digital ones, [1, …]."""
-    from imc_sim.evaluate._run import _data, _data_key, _digital_features, _feature_key, _model
+    from imc_sim.evaluate._run import _data, _data_key, _digital_features, _feature_key, _model, sized
     from imc_sim.mapping import map_model
 
+    task = sized(task, model)
     data = _data(_data_key(task))
     if chip is None:
         return _digital(_digital_features(model, _feature_key(task)), task, data)[None]
@@ -99,28 +100,26 @@ def _searched(
     from imc_sim.analog import AssociativeMemory
 
     check_read_out(task, chip)
-    memory = AssociativeMemory(chip, features.shape[-1], chips, seed, form=task.keys)
-    formed = key_form(features, task.keys)
-    support, query = (torch.from_numpy(part).flatten(1) for part in (data.support, data.query))
+    maker = KeyMaker(features, task, data.support, data.query)
+    memory = AssociativeMemory(chip, maker.features.shape[-1], chips, seed, form=task.keys)
     if chip.calibrates:
-        flat = formed if formed.ndim == 2 else formed[0]
-        memory.calibrate(flat[support[:_CALIBRATION].flatten()], flat[query[:_CALIBRATION].flatten()])
-    labels = torch.arange(task.way).repeat_interleave(task.shot)
+        memory.calibrate(*maker.calibration())
     chosen = []
-    for episode in range(len(support)):
-        memory.write(formed[..., support[episode], :], labels, page=episode)
-        chosen.append(memory.search(formed[..., query[episode], :]).argmax(-1))
+    for episode in range(len(data.support)):
+        keys, queries = maker.one(episode)
+        memory.write(keys, maker.labels, page=episode)
+        chosen.append(memory.search(queries).argmax(-1))
     return torch.stack(chosen, dim=1).numpy()
 
 
 def _digital(features: Tensor, task: FewShotTask, data: FewShotData) -> Counts:
-    values = F.one_hot(torch.arange(task.way).repeat_interleave(task.shot)).to(features.dtype)
-    keys, queries = key_form(features, task.keys), key_form(features, task.query_form or task.keys)
-    compare = cosine if task.similarity == "cosine" else dot
+    maker = KeyMaker(features, task, data.support, data.query)
+    values = F.one_hot(maker.labels).to(features.dtype)
+    compare = {"cosine": cosine, "dot": dot, "l2": minus_squared_distance}[task.similarity]
     chosen = []
-    for support, query in zip(data.support, data.query, strict=True):
-        near = compare(queries[torch.from_numpy(query).flatten()], keys[torch.from_numpy(support).flatten()])
-        chosen.append(inference_logits(near, values, task.sharpening).argmax(-1))
+    for episode in range(len(data.support)):
+        keys, queries = maker.one(episode)
+        chosen.append(inference_logits(compare(queries, keys), values, task.sharpening).argmax(-1))
     return torch.stack(chosen).numpy()
 
 

@@ -14,8 +14,8 @@ from torch import Tensor
 from imc_sim._errors import InputError
 from imc_sim.array import Chip, Crossbar, load_chip
 from imc_sim.evaluate._few_shot import FewShotData, features_of
+from imc_sim.evaluate._memory_keys import KeyMaker
 from imc_sim.evaluate._tasks import FewShotTask, build_task
-from imc_sim.nn import key_form
 
 if TYPE_CHECKING:
     from imc_sim.analog import AnalogLayer, AnalogModel
@@ -66,10 +66,10 @@ def converter_inputs(
     Currents are what the converters get: with the spread, the wires and the read noise of chip `number`. They are
     calibrated as in an evaluation. Raises InputError where nothing runs on crossbars, or not through this package.
     """
-    from imc_sim.evaluate._run import _data, _data_key, _model
+    from imc_sim.evaluate._run import _data, _data_key, _model, sized
     from imc_sim.mapping import map_model
 
-    spec, asked = load_chip(chip), build_task(task, "task")
+    spec, asked = load_chip(chip), sized(build_task(task, "task"), model)
     if not spec.engine.native:
         step = "Use the chip with engine: native."
         raise InputError("chip.engine", spec.engine.kind, "native, whose currents are known", step)
@@ -128,15 +128,15 @@ def _of_memory(
     found = features_of(analog, FewShotData(data.images[rows], data.support, data.query), task.batch)[0]
     features = found.new_zeros(len(data.images), found.shape[-1])
     features[rows] = found
-    formed = key_form(features, task.keys)
-    memory = AssociativeMemory(_probing(chip), found.shape[-1], range(number, number + 1), seed, form=task.keys)
+    maker = KeyMaker(features, task, data.support, data.query)
+    width = maker.features.shape[-1]
+    memory = AssociativeMemory(_probing(chip), width, range(number, number + 1), seed, form=task.keys)
     if chip.calibrates:
-        keys, queries = (formed[torch.from_numpy(part[:_CALIBRATION]).flatten()] for part in (data.support, data.query))
-        memory.calibrate(keys, queries)
-    support = torch.from_numpy(data.support[0]).flatten()
-    memory.write(formed[support], torch.arange(task.way).repeat_interleave(task.shot), page=0)
+        memory.calibrate(*maker.calibration())
+    keys, applied = maker.one(0)
+    memory.write(keys, maker.labels, page=0)
     crossbar = memory._crossbars[0]
-    queries = crossbar.present(formed[torch.from_numpy(data.query[0]).flatten()])
+    queries = crossbar.present(applied)
     probe = _Probe(crossbar, len(queries), 0, chip.converter.ideal)
     probe.profile(lambda part: queries[:, part])
     return probe.result("memory")

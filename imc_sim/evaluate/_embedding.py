@@ -13,8 +13,8 @@ from torch import Tensor
 from imc_sim._errors import InputError
 from imc_sim.array import Chip, load_chip
 from imc_sim.data import gather_images, load_pool
-from imc_sim.evaluate._tasks import build_task
-from imc_sim.nn import key_form
+from imc_sim.evaluate._memory_keys import centred_forms
+from imc_sim.evaluate._tasks import FewShotTask, build_task
 
 Floats = NDArray[np.float64]
 
@@ -47,14 +47,16 @@ def embedding(
     turned onto them at the end, so that classes stay where they are as far as the chip leaves them there.
     Source: van der Maaten and Hinton, JMLR 9 (2008), computed exactly, with a fixed seed.
     """
-    images, labels = _images(task, classes, instances)
+    from imc_sim.evaluate._run import sized
+
+    asked = sized(build_task(task, "task"), model)
+    images, labels = _images(asked, classes, instances)
     if len(labels) > _MOST or len(labels) <= 3 * perplexity:
         allowed = f"more than {3 * perplexity:g} (three times the perplexity) and at most {_MOST}"
         raise InputError("t-SNE, images", len(labels), allowed, "Change classes, instances or perplexity.")
-    spec, form = load_chip(chip), build_task(task, "task").keys
+    spec = load_chip(chip)
     digital, analog = _features(model, spec, images, number, seed)
-    first = key_form(digital, form).double().numpy()
-    second = key_form(analog, form).double().numpy()
+    first, second = (centred_forms(features, asked).double().numpy() for features in (digital, analog))
     start = tsne(first, perplexity, seed)
     moved = turned(tsne(second, perplexity, seed, start=start), start)
     name = f"{spec.name}, chip {number}"
@@ -82,14 +84,13 @@ def turned(points: Floats, onto: Floats) -> Floats:
     return points @ (u @ vt)
 
 
-def _images(task: dict[str, Any], classes: int, instances: int) -> tuple[Tensor, NDArray[np.int64]]:
-    asked = build_task(task, "task")
-    pool = load_pool(asked.dataset, asked.split)
+def _images(asked: FewShotTask, classes: int, instances: int) -> tuple[Tensor, NDArray[np.int64]]:
+    pool = load_pool(asked.dataset, asked.split, asked.size or 32)
     classes = min(classes, asked.classes or len(pool.images), len(pool.images))
     instances = min(instances, asked.instances or pool.images.shape[1], pool.images.shape[1])
     labels = np.repeat(np.arange(classes), instances)
     triples = np.stack([labels, np.tile(np.arange(instances), classes), np.zeros_like(labels)], 1)
-    return torch.from_numpy(gather_images(pool, triples)), labels
+    return torch.from_numpy(gather_images(pool, triples, asked.scaling)), labels
 
 
 @torch.no_grad()

@@ -18,13 +18,14 @@ from imc_sim.analog import AnalogModel, AssociativeMemory
 from imc_sim.array import Chip
 from imc_sim.config import Engine
 from imc_sim.data import EpisodeShape, gather_images, load_pool, sample_episodes, unique_images
+from imc_sim.evaluate._memory_keys import KeyMaker, minus_squared_distance
 from imc_sim.evaluate._tasks import FewShotTask
-from imc_sim.nn import cosine, dot, inference_logits, key_form
+from imc_sim.nn import cosine, dot, inference_logits
 
 #: episodes scored at once by a digital memory
 _EPISODES = 50
-#: episodes whose keys and queries set the limits of a memory's calibrated converters
-_CALIBRATION = 20
+#: pixels a side where neither task nor model says
+_SIZE = 32
 
 Features = Callable[[Tensor], Tensor]
 
@@ -44,13 +45,13 @@ class FewShotData:
     @classmethod
     def load(cls, task: FewShotTask) -> FewShotData:
         """Sample the task's episodes and gather their images, each distinct one once."""
-        pool = load_pool(task.dataset, task.split)
+        pool = load_pool(task.dataset, task.split, task.size or _SIZE)
         classes = _at_most("classes", task.classes, pool.images.shape[0])
         instances = _at_most("instances", task.instances, pool.images.shape[1])
         shape = EpisodeShape(way=task.way, shot=task.shot, queries=task.queries)
         e = sample_episodes((classes, instances), shape, range(task.episodes), task.seed, rotations=task.rotations)
         unique = unique_images(e)
-        return cls(torch.from_numpy(gather_images(pool, unique.triples)), unique.support, unique.query)
+        return cls(torch.from_numpy(gather_images(pool, unique.triples, task.scaling)), unique.support, unique.query)
 
 
 @final
@@ -90,20 +91,25 @@ def features_of(network: Features, data: FewShotData, batch: int) -> Tensor:
 def few_shot_accuracy(model: nn.Module, task: FewShotTask, data: FewShotData | None = None) -> Accuracy:
     """Accuracy of the digital network with a digital memory."""
     data = data or FewShotData.load(task)
-    return digital_read_out(features_of(model, data, task.batch), task, data)
+    features = features_of(model, data, task.batch)
+    if task.attack is not None and not task.attack.harmless:
+        from imc_sim.evaluate._attacked import Victim, attacked, with_queries
+
+        data, _ = with_queries(data, attacked(data, task, Victim(model, features)))
+        features = features_of(model, data, task.batch)
+    return digital_read_out(features, task.read_out, data)
 
 
 @torch.no_grad()
 def digital_read_out(features: Tensor, task: FewShotTask, data: FewShotData) -> Accuracy:
     """Accuracy of features [u, dim] with a digital memory in the task's key form and similarity."""
-    values = F.one_hot(_labels(task.way, task.shot)).to(features)
-    keys = key_form(features, task.keys)
-    queries = key_form(features, task.query_form or task.keys)
-    compare = cosine if task.similarity == "cosine" else dot
+    maker = KeyMaker(features, task, data.support, data.query)
+    values = F.one_hot(maker.labels).to(features)
+    compare = {"cosine": cosine, "dot": dot, "l2": minus_squared_distance}[task.similarity]
     hits = []
     for start in range(0, len(data.support), _EPISODES):
-        support, query = data.support[start : start + _EPISODES], data.query[start : start + _EPISODES]
-        similarity = compare(queries[_flat(query)], keys[_flat(support)])
+        keys, queries = maker.of(slice(start, start + _EPISODES))
+        similarity = compare(queries, keys)
         hits.append(_hits(inference_logits(similarity, values, task.sharpening), task))
     return _accuracy(torch.cat(hits), task)
 
@@ -118,19 +124,16 @@ def crossbar_read_out(
     Each episode writes its keys anew, so each draws a programming spread of its own.
     """
     check_read_out(task, chip)
-    memory = AssociativeMemory(chip, features.shape[-1], chips, seed, form=task.keys, engine=engine)
-    labels = _labels(task.way, task.shot)
-    formed = key_form(features, task.keys)
+    maker = KeyMaker(features, task, data.support, data.query)
+    memory = AssociativeMemory(chip, maker.features.shape[-1], chips, seed, form=task.keys, engine=engine)
+    labels = maker.labels
     if chip.calibrates:
-        flat = formed if formed.ndim == 2 else formed[0]
-        memory.calibrate(
-            flat[_flat(data.support[:_CALIBRATION]).flatten()], flat[_flat(data.query[:_CALIBRATION]).flatten()]
-        )
+        memory.calibrate(*maker.calibration())
     hits = []
     for episode in range(len(data.support)):
-        support, query = _flat(data.support[episode][None])[0], _flat(data.query[episode][None])[0]
-        memory.write(formed[..., support, :], labels, page=episode)
-        hits.append(_hits(memory.search(formed[..., query, :]), task))
+        keys, queries = maker.one(episode)
+        memory.write(keys, labels, page=episode)
+        hits.append(_hits(memory.search(queries), task))
     per_chip = torch.stack(hits, dim=1)
     return [_accuracy(h, task) for h in per_chip]
 
@@ -138,7 +141,8 @@ def crossbar_read_out(
 def check_read_out(task: FewShotTask, chip: Chip) -> None:
     """Refuse queries in a form that word lines cannot be driven in."""
     on_crossbar = chip.policy.place("memory", "memory") == "crossbar"
-    if on_crossbar and task.query_form not in (None, task.keys):
+    # Cells that hold magnitudes can be driven by any form; cells that hold signs only in their own.
+    if on_crossbar and task.query_form not in (None, task.keys) and task.keys != "float":
         step = "Leave query_form out: word lines are driven in the form of the keys."
         raise InputError("task.query_form", task.query_form, f"{task.keys} on a crossbar", step)
 
@@ -162,11 +166,6 @@ def _at_most(what: str, asked: int | None, there: int) -> int:
 
 def _labels(way: int, each: int) -> Tensor:
     return torch.arange(way).repeat_interleave(each)
-
-
-def _flat(index: NDArray[np.int64]) -> Tensor:
-    """[e, way, n] -> [e, way * n]"""
-    return torch.from_numpy(index).flatten(1)
 
 
 def _hits(logits: Tensor, task: FewShotTask) -> Tensor:

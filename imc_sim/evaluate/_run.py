@@ -62,13 +62,13 @@ def evaluate_chips(
     products of crossbars; None: the chip's own. device: where, cpu or cuda; cells and noise are drawn alike.
     """
     started = time.perf_counter()
-    spec = build_task(task, "task")
+    spec = sized(build_task(task, "task"), model)
     prepare_device(device)
     if chip is None:
         accuracies, numbers, ranges = [digital_accuracy(model, task, device)], [-1], {}
     else:
         accuracies, numbers, ranges = [], list(chips), {}
-        for run in _runs(numbers, _CHIPS):
+        for run in _runs(numbers, 1 if spec.attack and spec.attack.made_on_chips else _CHIPS):
             used = None if engine is None else as_engine(engine)
             found, ranges = _on_chips(model, chip, spec, run, seed, used, device)
             accuracies += found
@@ -83,8 +83,13 @@ def digital_accuracy(model: str, task: dict[str, Any], device: str = "cpu") -> A
     """Accuracy of the digital network with a digital memory, per episode."""
     from imc_sim.evaluate._few_shot import digital_read_out
 
-    spec = build_task(task, "task")
-    return digital_read_out(_digital_features(model, _feature_key(spec), device), spec, _data(_data_key(spec)))
+    spec = sized(build_task(task, "task"), model)
+    data = _data(_data_key(spec))
+    if spec.attack is not None:
+        from imc_sim.evaluate._attack_run import attacked_data
+
+        data = attacked_data(model, spec, device)
+    return digital_read_out(_shared_features(model, spec, device), spec.read_out, data)
 
 
 def weights_digest(model: str) -> str:
@@ -124,7 +129,7 @@ def check_task(task: dict[str, Any], chip: dict[str, Any] | None = None) -> None
     spec = build_task(task, "task")
     FewShotData.load(spec.model_copy(update={"episodes": 1}))
     if chip is not None:
-        check_read_out(spec, load_chip(chip))
+        check_read_out(spec.read_out, load_chip(chip))
 
 
 def _runs(numbers: list[int], longest: int) -> list[range]:
@@ -146,24 +151,57 @@ def _on_chips(
     from imc_sim.evaluate._few_shot import chip_accuracy, features_of
     from imc_sim.mapping import map_model
 
-    spec, data, network = load_chip(chip), _data_on(_data_key(task), device), _model_on(model, device)
+    spec, clean, network = load_chip(chip), _data_on(_data_key(task), device), _model_on(model, device)
+    data, read = clean, task.read_out
+    if task.attack is not None:
+        from imc_sim.evaluate import _attack_run
+
+        if task.attack.made_on_chips:
+            accuracy, ranges = _attack_run.chip_under_attack(model, spec, task, chips[0], seed, engine, device)
+            return [accuracy], ranges
+        data = _attack_run.attacked_data(model, task, device)
     analog = map_model(network, spec, chips, seed, engine=engine)
     if not analog.analog_layers:
-        features = _digital_features(model, _feature_key(task), device)
-        return chip_accuracy(network, features, task, data, spec, chips, seed, engine), {}
-    ranges = analog.calibrate(data.images[: task.batch]) if spec.calibrates else {}
+        features = _shared_features(model, task, device)
+        return chip_accuracy(network, features, read, data, spec, chips, seed, engine), {}
+    ranges = analog.calibrate(clean.images[: task.batch]) if spec.calibrates else {}
     features = features_of(analog, data, task.batch)
-    return chip_accuracy(analog, features, task, data, spec, chips, seed, engine), ranges
+    return chip_accuracy(analog, features, read, data, spec, chips, seed, engine), ranges
+
+
+def _shared_features(model: str, task: FewShotTask, device: str) -> Tensor:
+    """The digital network's features of the task's images, as they are attacked through it if they are."""
+    if task.attack is None:
+        return _digital_features(model, _feature_key(task), device)
+    from imc_sim.evaluate._attack_run import attacked_features
+
+    return attacked_features(model, task, device)
 
 
 def _data_key(task: FewShotTask) -> str:
     """What decides the images and episodes; the read-out does not."""
     reset = {"keys": "bipolar", "query_form": None, "similarity": "dot", "sharpening": "none", "batch": 1}
+    reset |= {"threshold": "zero", "prototypes": "none", "dim": None, "attack": None}
     return canonical_json(task.to_dict() | reset)
 
 
 def _feature_key(task: FewShotTask) -> str:
     return canonical_json(json.loads(_data_key(task)) | {"batch": task.batch})
+
+
+def sized(task: FewShotTask, model: str) -> FewShotTask:
+    """The task with the size of image that the card of the model states, where the task names none."""
+    size = None if task.size else _image_size(model)
+    return task if size is None else task.model_copy(update={"size": size})
+
+
+@functools.lru_cache(maxsize=8)
+def _image_size(model: str) -> int | None:
+    from imc_sim.nn import card_of
+
+    card = card_of(_model(model))
+    size = None if card is None else card.arch.args.get("size")
+    return size if isinstance(size, int) else None
 
 
 @functools.lru_cache(maxsize=8)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, final
+from typing import Any, Literal, Self, final
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from imc_sim.config import Spec, build
 
 Form = Literal["float", "bipolar", "binary"]
+
+#: keys that came after results had been stored, at values that say nothing: no part of what a result is known by
+_LATER: dict[str, Any] = {"threshold": "zero", "prototypes": "none", "dim": None, "size": None, "scaling": "standard"}
 
 
 @final
@@ -18,6 +21,11 @@ class FewShotTask(Spec):
     keys, query_form: how keys and queries are held (None: queries as keys). similarity and sharpening: the
     read-out of a digital memory; a crossbar always computes the dot product. rotations: one quarter turn is
     drawn per episode, as the original does. batch: images that go through the network at once.
+
+    threshold: what features are compared with, zero or the mean of the episode's support features. prototypes: one key
+    a class, the mean of its features, or of their signs (majority; a tie is -1, or 0 in binary keys). dim: features
+    are projected to that many numbers before the sign. size: pixels a side (None: what the model's card says, else
+    32). scaling: `standard` takes mean and deviation of the data set, `unit` brings each image to [0, 1], paper 1.
     """
 
     kind: Literal["few_shot"] = "few_shot"
@@ -33,9 +41,20 @@ class FewShotTask(Spec):
     rotations: bool = True
     keys: Form = "bipolar"
     query_form: Form | None = None
-    similarity: Literal["cosine", "dot"] = "dot"
+    similarity: Literal["cosine", "dot", "l2"] = Field(default="dot", description="l2: minus squared distance")
     sharpening: Literal["softabs", "softabs_exp", "softmax", "none"] = "none"
     batch: int = Field(default=100, ge=1)
+    threshold: Literal["zero", "support_mean"] = Field(default="zero", description="subtracted from every feature")
+    prototypes: Literal["none", "mean", "majority"] = Field(default="none", description="how a class becomes one key")
+    dim: int | None = Field(default=None, ge=1, description="width of keys; null: that of the features, not projected")
+    size: int | None = Field(default=None, ge=4, le=512, description="pixels a side; null: what the model takes")
+    scaling: Literal["standard", "unit"] = Field(default="standard", description="of grey levels")
+
+    @model_validator(mode="after")
+    def _averaged_signs_are_signs(self) -> Self:
+        if self.prototypes == "majority" and self.keys == "float":
+            raise ValueError("keys bipolar or binary with prototypes majority, or prototypes mean")
+        return self
 
     @property
     def chance(self) -> float:
@@ -45,6 +64,11 @@ class FewShotTask(Spec):
 
 #: every kind of task (few-shot so far); a study holds one
 Task = FewShotTask
+
+
+def task_identity(task: dict[str, Any]) -> dict[str, Any]:
+    """All of a resolved task that affects its result; keys younger than stored results only where they act."""
+    return {key: value for key, value in task.items() if key not in _LATER or value != _LATER[key]}
 
 
 def build_task(data: dict[str, Any], where: str) -> Task:

@@ -9,6 +9,7 @@ from typing import Any, final
 
 from imc_sim._errors import InputError, nearest
 from imc_sim.config import NATIVE, Engine, as_engine, digest, find_content, read_yaml, set_path
+from imc_sim.evaluate import task_identity
 from imc_sim.study._axes import grid
 from imc_sim.study._conditions import Derived, look_up, matches, paths_in, unknown_path
 from imc_sim.study._spec import ROOTS, Case, Study
@@ -43,7 +44,8 @@ class Point:
         """
         prose = {"name", "source", "validity", "engine"}
         chip = None if self.chip is None else {k: v for k, v in self.chip.items() if k not in prose}
-        data = {"schema": SCHEMA, "weights": self.weights, "chip": chip, "task": self.task, "seed": self.seed}
+        task = task_identity(self.task)
+        data = {"schema": SCHEMA, "weights": self.weights, "chip": chip, "task": task, "seed": self.seed}
         return data if self.engine.native else data | {"engine": self.engine.to_dict()}
 
     @functools.cached_property

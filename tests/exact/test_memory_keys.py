@@ -1,0 +1,168 @@
+"""What a key memory is given: centring, averaging, projection, sizes; each acts, and none when left out."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from imc_sim import InputError
+from imc_sim.array import load_chip
+from imc_sim.data import gather_images, load_pool
+from imc_sim.evaluate import FewShotData, FewShotTask, build_task, confusion, evaluate_chips, task_identity
+from imc_sim.evaluate._few_shot import crossbar_read_out, digital_read_out
+from imc_sim.evaluate._memory_keys import KeyMaker, projected
+from imc_sim.evaluate._run import sized
+from imc_sim.nn import Arch, BatmannController, ModelCard, key_form, save_model
+from imc_sim.study import Point
+
+WAY, SHOT, QUERIES, EPISODES, DIM = 4, 3, 2, 12, 32  # dot products over a power of two: no tie is broken by rounding
+
+
+def task(**keys: object) -> FewShotTask:
+    plain = {"way": WAY, "shot": SHOT, "queries": QUERIES, "episodes": EPISODES, "rotations": False}
+    return build_task(plain | keys, "task")
+
+
+@pytest.fixture(scope="module")
+def data() -> FewShotData:
+    """Episodes over 60 images; what the images show does not matter."""
+    index = np.random.default_rng(1).permuted(np.tile(np.arange(60), (EPISODES, 1)), axis=1)
+    index = index[:, : WAY * (SHOT + QUERIES)].reshape(EPISODES, WAY, SHOT + QUERIES)
+    return FewShotData(torch.zeros(60, 1, 1, 1), index[..., :SHOT], index[..., SHOT:])
+
+
+@pytest.fixture(scope="module")
+def features() -> Tensor:
+    """Off centre by as much as they vary: what a sign at zero handles badly."""
+    return torch.randn(60, DIM, generator=torch.Generator().manual_seed(2)) + 1.0
+
+
+def scores(features: Tensor, spec: FewShotTask, data: FewShotData) -> list[float]:
+    return digital_read_out(features, spec, data).per_episode.tolist()
+
+
+def brute(features: Tensor, spec: FewShotTask, data: FewShotData) -> list[float]:
+    """Signs of features less the support's mean, averaged or not, one query and one key at a time."""
+    found = []
+    for support, query in zip(data.support, data.query, strict=True):
+        mean = features[torch.from_numpy(support.ravel())].double().mean(0).float()
+        right = 0
+        for label, rows in enumerate(query):
+            for row in rows:
+                sums = []
+                for members in support:
+                    each = torch.stack([features[i] - mean for i in members])
+                    if spec.prototypes == "mean":
+                        each = each.double().mean(0, keepdim=True).float()
+                    signs = torch.where(each > 0, 1.0, -1.0)
+                    if spec.prototypes == "majority":
+                        signs = torch.where(signs.sum(0, keepdim=True) > 0, 1.0, -1.0)
+                    keys = signs if spec.keys == "bipolar" else (signs + 1) / 2
+                    bits = torch.where(features[row] - mean > 0, 1.0, -1.0)
+                    q = bits if spec.keys == "bipolar" else (bits + 1) / 2
+                    sums.append(float((keys * q).sum()))
+                right += int(np.argmax(sums) == label)
+        found.append(right / (WAY * QUERIES))
+    return found
+
+
+@pytest.mark.parametrize("prototypes", ["none", "mean", "majority"])
+@pytest.mark.parametrize("keys", ["bipolar", "binary"])
+def test_centred_and_averaged_keys_are_those_of_a_plain_loop(
+    features: Tensor, data: FewShotData, keys: str, prototypes: str
+) -> None:
+    spec = task(threshold="support_mean", prototypes=prototypes, keys=keys)
+    assert scores(features, spec, data) == brute(features, spec, data)
+    assert scores(features, spec, data) != scores(features, spec.model_copy(update={"threshold": "zero"}), data)
+
+
+def test_each_way_of_averaging_gives_other_keys(features: Tensor, data: FewShotData) -> None:
+    kinds = ("none", "mean", "majority")
+    made = [KeyMaker(features, task(prototypes=kind), data.support, data.query) for kind in kinds]
+    assert [len(m.labels) for m in made] == [WAY * SHOT, WAY, WAY]
+    keys = [m.one(0).keys for m in made]
+    assert [k.shape[0] for k in keys] == [WAY * SHOT, WAY, WAY]
+    assert not torch.equal(keys[1], keys[2])
+
+
+@pytest.mark.parametrize("extra", [{"threshold": "support_mean"}, {"prototypes": "mean"}, {"dim": 24}])
+@pytest.mark.parametrize("keys", ["bipolar", "binary"])
+def test_an_ideal_crossbar_reads_the_same_keys(
+    features: Tensor, data: FewShotData, keys: str, extra: dict[str, object]
+) -> None:
+    spec = task(keys=keys, **extra)
+    on_chip = crossbar_read_out(features, spec, data, load_chip("ideal"), range(2), 0)
+    assert [a.per_episode.tolist() for a in on_chip] == [scores(features, spec, data)] * 2
+    per_chip = crossbar_read_out(features.expand(2, -1, -1), spec, data, load_chip("ideal"), range(2), 0)
+    assert [a.per_episode.tolist() for a in per_chip] == [scores(features, spec, data)] * 2
+
+
+def test_squared_distance_finds_the_nearest_and_weighs_as_matching_networks_do(data: FewShotData) -> None:
+    near = 30 * torch.randn(60, 5, generator=torch.Generator().manual_seed(3))  # exp of minus these distances is 0
+    distance = torch.cdist(near.double(), near.double()).square()
+    for sharpening in ("none", "softmax"):
+        spec = task(keys="float", similarity="l2", sharpening=sharpening)
+        expected = []
+        for support, query in zip(data.support, data.query, strict=True):
+            d = -distance[torch.from_numpy(query.ravel())][:, torch.from_numpy(support.ravel())]
+            weights = d.softmax(-1) if sharpening == "softmax" else d
+            chosen = weights.unflatten(-1, (WAY, SHOT)).sum(-1).argmax(-1)
+            expected.append(float((chosen == torch.arange(WAY).repeat_interleave(QUERIES)).double().mean()))
+        assert scores(near, spec, data) == pytest.approx(expected)
+
+
+def test_projections_are_nested_seeded_and_keep_angles() -> None:
+    """Share of unequal signs estimates the angle over pi; 5 standard errors of 20,000 independent signs."""
+    x = torch.eye(3)[:2] @ torch.tensor([[1.0, 0, 0], [0.6, 0.8, 0], [0, 0, 1]])
+    codes = projected(x, 20_000, seed=5) > 0
+    angle = math.acos(0.6) / math.pi
+    unequal = float((codes[0] != codes[1]).double().mean())
+    assert abs(unequal - angle) < 5 * math.sqrt(angle * (1 - angle) / 20_000)
+    assert torch.equal(projected(x, 64, seed=5), projected(x, 20_000, seed=5)[:, :64])
+    assert not torch.equal(projected(x, 64, seed=6), projected(x, 64, seed=5))
+    assert projected(x, None, seed=5) is x
+
+
+def test_defaults_are_no_part_of_a_trial() -> None:
+    """What was stored before these keys were there keeps its identity; each of them gives another."""
+    later = {"threshold": "support_mean", "prototypes": "mean", "dim": 8, "size": 28, "scaling": "unit"}
+    plain = task().to_dict()
+    assert not set(later) & set(task_identity(plain))
+    ids = {Point("case", (), "m", "w", None, task(**{k: v}).to_dict(), 0).id for k, v in later.items()}
+    assert len(ids | {Point("case", (), "m", "w", None, plain, 0).id}) == 6
+
+
+def test_majority_of_float_keys_is_refused() -> None:
+    with pytest.raises(InputError, match="keys bipolar or binary with prototypes majority"):
+        task(prototypes="majority", keys="float")
+
+
+def test_size_is_the_model_s_own_and_units_are_zero_to_one(tmp_path_factory: pytest.TempPathFactory) -> None:
+    folder = tmp_path_factory.mktemp("models") / "small"
+    args = {"kind": "xnor", "width": 4, "dim": 16, "size": 28}
+    save_model(
+        folder, BatmannController(**args), ModelCard(name="small", summary="t", arch=Arch(name="batmann", args=args))
+    )
+    spec = {"dataset": "glyphs", "split": "test", "episodes": 3, "classes": 6, "way": 3, "rotations": False}
+    resolved = sized(build_task(spec, "task"), str(folder))
+    assert resolved.size == 28
+    assert FewShotData.load(resolved).images.shape[-1] == 28
+    assert sized(build_task(spec | {"size": 36}, "task"), str(folder)).size == 36
+    assert evaluate_chips(str(folder), None, spec, [], 0)[0].total == 3 * 3 * 4
+    assert confusion(str(folder), None, spec).counts.sum() == 3 * 3 * 4
+    units = FewShotData.load(build_task(spec | {"scaling": "unit"}, "task")).images
+    assert (float(units.min()), float(units.max())) == (0.0, 1.0)
+    assert bool((units.amax((1, 2, 3)) == 1).all())
+    pool = load_pool("glyphs", "test", 32)
+    paper = gather_images(pool, np.zeros((1, 3), np.int64), "unit")[0, 0, 0, 0]
+    assert paper == 1.0
+
+
+def test_keys_are_signs_at_zero_where_nothing_else_is_asked(features: Tensor, data: FewShotData) -> None:
+    keys, queries = KeyMaker(features, task(), data.support, data.query).one(3)
+    assert torch.equal(keys, key_form(features[torch.from_numpy(data.support[3].ravel())], "bipolar"))
+    assert torch.equal(queries, key_form(features[torch.from_numpy(data.query[3].ravel())], "bipolar"))
