@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import final
 
 import torch
@@ -204,11 +204,24 @@ class Sensing:
     def profile(self, inputs: TileInputs) -> tuple[float, float]:
         """Smallest and largest converter input over vectors, passes, tiles and columns, first chip, in windows."""
         low, high = float("inf"), float("-inf")
-        for t, rows in enumerate(self.plan.placement.row_slices):
-            for number in range(len(self._factors)):
-                u = self._converted(self._partial(0, t, self._plane(inputs(rows), number)), 0, t, None, True)
-                low, high = min(low, float(u.min())), max(high, float(u.max()))
+        for _, u in self.converter_inputs(inputs):
+            low, high = min(low, float(u.min())), max(high, float(u.max()))
         if low == high:  # one value only: a range from zero to it
             low, high = min(low, 0.0), max(high, 0.0)
         steps = self.plan.targets.steps
         return low / steps, high / steps
+
+    def converter_inputs(
+        self, inputs: TileInputs, first_read: int | None = None, reads: int = 1
+    ) -> Iterator[tuple[int, Tensor]]:
+        """(tile, [vectors, columns]) of every pass: what `sense` converts on the first chip, in windows / steps.
+
+        With the noise of that many reads, as `sense` draws it; without noise where first_read is None.
+        """
+        for number in range(len(self._factors)):
+            for tile, rows in enumerate(self.plan.placement.row_slices):
+                plane = self._plane(inputs(rows), number)
+                u = self._partial(0, tile, plane)
+                if first_read is not None:
+                    self._add_noise(u, plane, 0, tile, rows, number, first_read, max(1, len(plane) // reads))
+                yield tile, self._converted(u, 0, tile, None, True)

@@ -148,7 +148,7 @@ class _Probe:
     def __init__(self, crossbar: Crossbar, reads: int, first_read: int, ideal: bool) -> None:
         self.sensing, self.reads, self.first_read, self.ideal = crossbar.sensing, reads, first_read, ideal
         plan, device = crossbar.plan, crossbar.chip.device
-        self.plan, self.unit_A = plan, device.read.v_read_V * device.window_S / plan.targets.steps
+        self.unit_A = device.read.v_read_V * device.window_S / plan.targets.steps
         self.edges, self.counts, self.clipped = np.zeros(_BINS + 1), np.zeros(_BINS, dtype=np.int64), 0.0
 
     def profile(self, inputs: Callable[[slice], Tensor]) -> tuple[float, float]:
@@ -169,14 +169,9 @@ class _Probe:
         return low, high
 
     def _inputs(self, inputs: Callable[[slice], Tensor]) -> Iterator[tuple[int, Tensor]]:
-        """(row of tiles, inputs of its converters in windows / steps), as `Sensing.sense` makes them."""
-        s = self.sensing
-        for number in range(len(s._factors)):
-            for tile, rows in enumerate(self.plan.placement.row_slices):
-                plane = s._plane(inputs(rows), number)
-                u = s._partial(0, tile, plane)
-                s._add_noise(u, plane, 0, tile, rows, number, self.first_read, max(1, len(plane) // self.reads))
-                yield tile, s._converted(u, 0, tile, None, True).double()
+        """(row of tiles, inputs of its converters in windows / steps), with their read noise."""
+        for tile, u in self.sensing.converter_inputs(inputs, self.first_read, self.reads):
+            yield tile, u.double()
 
     def result(self, layer: str) -> ConverterInputs:
         q = self.sensing.quantisers()[0]

@@ -82,6 +82,20 @@ def test_calibrated_converter_uses_its_limits() -> None:
     assert (bar.mvm(x) - exact).square().mean() < (full.mvm(x) - exact).square().mean() / 4
 
 
+def test_converter_inputs_are_what_a_product_sums() -> None:
+    w, x = signs(5, 96), signs(6, 96, seed=1)
+    products = []
+    for read, first_read in ((Read(), None), (Read(sigma=0.1), 0)):
+        c = chip(device=DEVICE.model_copy(update={"read": read}))
+        c = c.replace("converter", {"kind": "sym", "bits": 16, "range": "max"})
+        parts = list(Crossbar.program(w, c).sensing.converter_inputs(lambda rows: x[:, rows], first_read, len(x)))
+        assert [tile for tile, _ in parts] == [0, 1, 2]
+        products.append(Crossbar.program(w, c).mvm(x)[0])
+        half_step = 32 / 2**16
+        torch.testing.assert_close(sum(u for _, u in parts), products[-1], atol=3.1 * half_step, rtol=0)
+    assert (products[0] - products[1]).abs().max() > 0.1
+
+
 def test_halves_round_away_from_zero() -> None:
     quantiser = (
         load_chip("ideal").replace("converter", {"kind": "sym", "bits": 4}).converter.quantiser(-14.0, 14.0, True)
