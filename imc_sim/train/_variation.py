@@ -65,10 +65,16 @@ class ChipNoise:
     ) -> tuple[Tensor, Tensor]:
         """The operand as the cells give it, shaped as w, and what they add to every output [out]."""
         unit = layer.policy == "xnor" and not getattr(layer, "padding", 0)
-        matrix = w.detach().flatten(1).cpu()
+        matrix = _word_lines(w.detach()).flatten(1).cpu()
         crossbar = Crossbar.program(
             matrix, self._chip, range(episode, episode + 1), self._seed, name, encoding=encoding, unit_inputs=unit
         )
         offset = crossbar.finish(torch.zeros(1, len(matrix)), 0)[0]
-        linear = (crossbar.finish(crossbar.contrast(0).mT.to(matrix), 0) - offset).mT.reshape(w.shape)
-        return w + (linear.to(w) - w).detach(), offset.to(w)
+        linear = (crossbar.finish(crossbar.contrast(0).mT.to(matrix), 0) - offset).mT.to(w)
+        seen = linear if w.ndim == 2 else linear.unflatten(1, (*w.shape[2:], -1)).permute(0, 3, 1, 2)
+        return w + (seen - w).detach(), offset.to(w)
+
+
+def _word_lines(w: Tensor) -> Tensor:
+    """Weights in the order of an analog layer's word lines: kernel row, kernel column, channel."""
+    return w.permute(0, 2, 3, 1) if w.ndim == 4 else w

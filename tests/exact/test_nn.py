@@ -25,7 +25,13 @@ from imc_sim.nn import (
 
 @pytest.mark.parametrize(
     ("kind", "size", "count"),
-    [("float", 32, 1_757_312), ("xnor", 32, 1_757_184), ("xnor_binary_fc", 32, 1_757_185)],
+    [
+        ("float", 32, 1_757_312),
+        ("xnor", 32, 1_757_184),
+        ("xnor_binary_fc", 32, 1_757_185),
+        ("rbnn", 32, 1_758_080),
+        ("rbnn_binary_fc", 32, 1_758_593),
+    ],
 )
 def test_parameter_counts_are_the_published_ones(kind: str, size: int, count: int) -> None:
     model = BatmannController(kind, size=size)
