@@ -89,7 +89,13 @@ def write_yaml(data: dict[str, Any]) -> str:
 
 
 class _Dumper(yaml.SafeDumper):
-    """SafeDumper whose plain scalars are read back by the strict loader as what they were."""
+    """SafeDumper whose plain scalars are read back by the strict loader as what they were; numbers stand in rows."""
+
+    def represent_list(self, data: Any) -> yaml.SequenceNode:
+        numbers = bool(data) and all(isinstance(v, int | float) and not isinstance(v, bool) for v in data)
+        return self.represent_sequence("tag:yaml.org,2002:seq", data, flow_style=numbers)
 
 
 _Dumper.yaml_implicit_resolvers = _StrictLoader.yaml_implicit_resolvers
+for _kind in (list, tuple):
+    _Dumper.add_representer(_kind, _Dumper.represent_list)

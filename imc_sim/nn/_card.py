@@ -62,6 +62,7 @@ class ModelCard(Spec):
     """What `model.yaml` says of a model. `weights` is absent until the model has been trained.
 
     recipe: how it is trained, as resolved. command: what made the weights. episodes (few-shot) or epochs: how long.
+    curve: how it went, columns of the training log by name (episode, loss since the row before, validation accuracy).
     """
 
     name: str
@@ -71,6 +72,7 @@ class ModelCard(Spec):
     command: str = ""
     episodes: int | None = Field(default=None, ge=0)
     epochs: int | None = Field(default=None, ge=0)
+    curve: dict[str, tuple[float, ...]] = Field(default_factory=dict)
     measured: tuple[Measured, ...] = ()
     weights: WeightsFile | None = None
     source: str = ""

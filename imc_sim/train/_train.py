@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from imc_sim._errors import InputError
 from imc_sim.config import build
-from imc_sim.evaluate import few_shot_accuracy
+from imc_sim.evaluate import FewShotData, features_of
+from imc_sim.evaluate._few_shot import digital_read_out
+from imc_sim.evaluate._run import _feature_key
 from imc_sim.nn import Measured, ModelCard, arch_files, build_model, load_card, load_model, product_layers, save_model
 from imc_sim.train._episodic import EpisodicTrainer, Progress
 from imc_sim.train._recipe import EpisodicRecipe, Measurement
@@ -27,8 +30,9 @@ def train_model(
     recipe = recipe_of(card, str(base))
     folder = out or Path("runs") / card.name
     model = initialised(card, recipe.seed, base)
-    EpisodicTrainer(model, recipe, folder, device).run(resume, progress)
+    log = EpisodicTrainer(model, recipe, folder, device).run(resume, progress)
     done = {"recipe": recipe.to_dict(), "episodes": recipe.episodes, "measured": (), "weights": None}
+    done |= {"command": f"imc-sim train {card.name}", "curve": curve_of(log)}
     files = arch_files(card.arch.name, base)
     save_model(folder, model.cpu(), card.model_copy(update=done), half=_is_float(model), extra=files)
     return measure_model(folder)
@@ -38,7 +42,7 @@ def measure_model(folder: Path) -> Path:
     """Make every measurement of the recipe on the model saved in `folder`; write the figures into its card."""
     model = load_model(folder)
     card, _ = load_card(folder)
-    measured = tuple(_measure(model, wanted) for wanted in recipe_of(card, str(folder)).measure)
+    measured = _measured(model, recipe_of(card, str(folder)).measure)
     save_model(folder, model, card.model_copy(update={"measured": measured}), half=_is_float(model))
     return folder
 
@@ -57,11 +61,26 @@ def initialised(card: ModelCard, seed: int, base: Path) -> nn.Module:
         return build_model(card, base)
 
 
-def _measure(model: nn.Module, wanted: Measurement) -> Measured:
-    accuracy = few_shot_accuracy(model, wanted.task)
-    low, high = accuracy.interval()
-    figures = {"accuracy": accuracy.mean, "interval": (max(low, 0.0), min(high, 1.0))}
-    return Measured(task=wanted.task.to_dict(), published=wanted.published, note=wanted.note, **figures)
+def curve_of(log: Sequence[Mapping[str, float]]) -> dict[str, tuple[float, ...]]:
+    """A training log as columns, to five significant digits: what a card keeps of it."""
+    names = list(log[0]) if log else []
+    return {name: tuple(float(f"{row[name]:.5g}") for row in log) for name in names}
+
+
+def _measured(model: nn.Module, wanted: Sequence[Measurement]) -> tuple[Measured, ...]:
+    """Every measurement; those on the same images share their features."""
+    seen: dict[str, tuple[FewShotData, Tensor]] = {}
+    found: list[Measured] = []
+    for each in wanted:
+        key = _feature_key(each.task)
+        if key not in seen:
+            data = FewShotData.load(each.task)
+            seen[key] = data, features_of(model, data, each.task.batch)
+        accuracy = digital_read_out(seen[key][1], each.task, seen[key][0])
+        low, high = accuracy.interval()
+        figures = {"accuracy": accuracy.mean, "interval": (max(low, 0.0), min(high, 1.0))}
+        found.append(Measured(task=each.task.to_dict(), published=each.published, note=each.note, **figures))
+    return tuple(found)
 
 
 def _is_float(model: nn.Module) -> bool:
