@@ -1,6 +1,7 @@
 """Torch modules that hold crossbars."""
 
 from imc_sim.analog._engines import check_engine, layer_kinds
+from imc_sim.analog._gradient import instead, straight_through
 from imc_sim.analog._layers import LAYERS, AnalogConv2d, AnalogLayer, AnalogLinear, Context
 from imc_sim.analog._memory import AssociativeMemory
 from imc_sim.analog._model import AnalogModel, SharedDigital
@@ -15,5 +16,7 @@ __all__ = [
     "Context",
     "SharedDigital",
     "check_engine",
+    "instead",
     "layer_kinds",
+    "straight_through",
 ]

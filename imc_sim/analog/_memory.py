@@ -98,6 +98,11 @@ class AssociativeMemory:
         similarity = self.similarity(queries)
         return similarity @ self._values.to(similarity.dtype)  # type: ignore[union-attr]
 
+    def skip_reads(self, count: int) -> None:
+        """Let the next queries be read as if `count` others had been: read noise is drawn by the number of the read."""
+        for crossbar in self._crossbars if self.engine.native else ():
+            crossbar.take_reads(count)
+
     def _programmed(self, keys: Tensor, chips: range, page: int) -> Crossbar:
         if not self.engine.native:
             from imc_sim.analog._memtorch_engine import MemTorchCrossbar

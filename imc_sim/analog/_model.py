@@ -50,7 +50,7 @@ class AnalogModel(nn.Module):
 
     @torch.no_grad()
     def forward(self, x: Tensor) -> Tensor:
-        self.context.first_read, self._reads = self._reads, self._reads + x.shape[0]
+        self._take_reads(x.shape[0])
         outputs = x.new_empty(0)
         try:
             for position, y in enumerate(self._each(x)):
@@ -61,6 +61,22 @@ class AnalogModel(nn.Module):
             self.context.index = None
             self.context.shared.clear()
         return outputs
+
+    def on_chip(self, position: int, x: Tensor) -> Tensor:
+        """The network's output [batch, …] on the chip at `position` alone; a read of its own, with autograd if on."""
+        self._take_reads(x.shape[0])
+        start = position // self.block * self.block
+        self.program(self.chips[start : start + self.block])
+        self.context.index = position - start
+        try:
+            return self.network(x)
+        finally:
+            self.context.index = None
+            self.context.shared.clear()
+
+    def _take_reads(self, count: int) -> None:
+        """Let the layers' next reads be the `count` that follow the last ones."""
+        self.context.first_read, self._reads = self._reads, self._reads + count
 
     def _each(self, x: Tensor) -> Iterator[Tensor]:
         """The network's output on one chip after the other."""

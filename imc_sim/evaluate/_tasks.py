@@ -7,11 +7,14 @@ from typing import Any, Literal, Self, final
 from pydantic import Field, model_validator
 
 from imc_sim.config import Spec, build
+from imc_sim.evaluate._attack_specs import Attack, Fgsm
 
 Form = Literal["float", "bipolar", "binary"]
 
 #: keys that came after results had been stored, at values that say nothing: no part of what a result is known by
-_LATER: dict[str, Any] = {"threshold": "zero", "prototypes": "none", "dim": None, "size": None, "scaling": "standard"}
+_LATER: dict[str, Any] = {
+    "threshold": "zero", "prototypes": "none", "dim": None, "size": None, "scaling": "standard", "attack": None
+}  # fmt: skip
 
 
 @final
@@ -26,6 +29,8 @@ class FewShotTask(Spec):
     a class, the mean of its features, or of their signs (majority; a tie is -1, or 0 in binary keys). dim: features
     are projected to that many numbers before the sign. size: pixels a side (None: what the model's card says, else
     32). scaling: `standard` takes mean and deviation of the data set, `unit` brings each image to [0, 1], paper 1.
+
+    attack: on the queries, each in its own episode; the keys stay clean (see docs/attacks.md).
     """
 
     kind: Literal["few_shot"] = "few_shot"
@@ -49,12 +54,20 @@ class FewShotTask(Spec):
     dim: int | None = Field(default=None, ge=1, description="width of keys; null: that of the features, not projected")
     size: int | None = Field(default=None, ge=4, le=512, description="pixels a side; null: what the model takes")
     scaling: Literal["standard", "unit"] = Field(default="standard", description="of grey levels")
+    attack: Attack | None = Field(default=None, description="on the queries; null: none")
 
     @model_validator(mode="after")
     def _averaged_signs_are_signs(self) -> Self:
         if self.prototypes == "majority" and self.keys == "float":
             raise ValueError("keys bipolar or binary with prototypes majority, or prototypes mean")
         return self
+
+    @property
+    def read_out(self) -> FewShotTask:
+        """The task as it is read out: the published attack compares formed queries with keys that stayed float."""
+        if not isinstance(self.attack, Fgsm) or self.attack.space != "normalised":
+            return self
+        return self.model_copy(update={"keys": "float", "query_form": self.query_form or self.keys})
 
     @property
     def chance(self) -> float:

@@ -1,0 +1,85 @@
+"""Attacks on the queries of few-shot episodes, as a task states them. Importing this loads no torch."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self, final
+
+from pydantic import Field, model_validator
+
+from imc_sim.config import Spec
+
+
+class AttackSpec(Spec):
+    """What every attack states: its strength, through what its gradients come, and where it is then evaluated.
+
+    The queries are attacked, each in its own episode; the keys stay as they are. epsilon: the largest change of a
+    pixel, as a fraction of the range from ink to paper. through: the digital network, or the network on a chip (its
+    forward as the crossbars compute it, its backward straight through to the digital layers, noise drawn anew at
+    every step). transfer, of attacks made through a chip: `none` evaluates them on that chip, `chip` on another one
+    than they were made on, `digital` on the digital network. loss: cross-entropy over the cosine similarity of
+    float features (`cosine`), or over the read-out as the task has it, straight through the signs (`memory`).
+    """
+
+    epsilon: float = Field(default=0.1, ge=0.0, le=1.0, description="largest change of a pixel")
+    through: Literal["digital", "analog"] = Field(default="digital", description="what the gradients come through")
+    transfer: Literal["none", "chip", "digital"] = Field(
+        default="none", description="where an attack that was made through a chip is evaluated; none: on that chip"
+    )
+    loss: Literal["cosine", "memory"] = Field(default="cosine", description="of what the gradient is taken")
+
+    @model_validator(mode="after")
+    def _made_on_a_chip(self) -> Self:
+        if self.transfer != "none" and self.through == "digital":
+            raise ValueError(f"through: analog beside transfer: {self.transfer}, which is for attacks made on a chip")
+        return self
+
+    @property
+    def harmless(self) -> bool:
+        """The images stay what they are to the bit."""
+        return self.epsilon == 0.0
+
+    @property
+    def made_on_chips(self) -> bool:
+        """Every chip's images are its own. Images that nothing was done to are a clean task's, unless they move on."""
+        return self.through == "analog" and not (self.harmless and self.transfer != "digital")
+
+
+@final
+class Fgsm(AttackSpec):
+    """One step of size epsilon along the sign of the gradient (Goodfellow et al., ICLR 2015).
+
+    space `pixels`: in pixels from 0 to 1, which are then normalised. `normalised`: as published with BATMANN, where
+    epsilon is added to the normalised image, which is then clamped to [0, 1]: ink, at -10.9, turns 0, so the image
+    is another one even at epsilon 0. Attacked queries there meet float keys, whatever form the task has for both.
+    """
+
+    kind: Literal["fgsm"] = "fgsm"
+    space: Literal["pixels", "normalised"] = Field(
+        default="pixels", description="where epsilon is added and the image clamped; normalised: as published"
+    )
+
+    @property
+    def harmless(self) -> bool:
+        return self.epsilon == 0.0 and self.space == "pixels"
+
+
+@final
+class Pgd(AttackSpec):
+    """Steps along the sign of the gradient, each brought back to within epsilon of the image and to pixels in [0, 1].
+
+    Source: Madry et al., ICLR 2018. step: None takes 2.5 epsilon / steps. random_start: begin anywhere within epsilon.
+    """
+
+    kind: Literal["pgd"] = "pgd"
+    steps: int = Field(default=10, ge=1)
+    step: float | None = Field(default=None, gt=0.0, le=1.0, description="change of a pixel per step")
+    random_start: bool = True
+    seed: int = Field(default=0, ge=0, description="of the random start")
+
+    @property
+    def step_size(self) -> float:
+        """The change of a pixel per step."""
+        return 2.5 * self.epsilon / self.steps if self.step is None else self.step
+
+
+Attack = Annotated[Fgsm | Pgd, Field(discriminator="kind")]
