@@ -14,7 +14,7 @@ from imc_sim._errors import InputError, nearest
 from imc_sim.config import Spec
 
 Scalar = bool | int | float | str
-Value = Scalar | dict[str, Any]
+Value = Scalar | dict[str, Any] | None
 
 #: most values that a range may give: one more digit is a slip of the pen
 _MOST = 10_000
@@ -99,7 +99,8 @@ def short_forms() -> dict[str, Any]:
 class Axis(Spec):
     """One swept quantity: the dotted path of a value, and how it is shown (value * scale, unit).
 
-    A value may be a whole chip, model or task: `path: chip`, values: names or mappings (these with labels).
+    A value may be a whole chip, model or task: `path: chip`, values: names or mappings; or null for none of something
+    that may be left out. Mappings and null have labels.
     """
 
     path: str = Field(description="what is swept: a path such as chip.tile.rows, or model, chip, task, engine, seed")
@@ -124,7 +125,7 @@ class Axis(Spec):
     def shown(self, index: int) -> Scalar:
         """What stands for value number `index` in tables and figures."""
         value = self.labels[index] if self.labels else self.values[index]
-        return str(value) if isinstance(value, dict) else value
+        return str(value) if isinstance(value, dict) or value is None else value
 
     @model_validator(mode="after")
     def _distinct(self) -> Self:
@@ -138,8 +139,8 @@ class Axis(Spec):
     def _labelled(self) -> Self:
         if self.labels and (len(self.labels) != len(self.values) or len(set(self.labels)) < len(self.labels)):
             raise ValueError(f"labels that differ, one for each of the {len(self.values)} values")
-        if not self.labels and any(isinstance(v, dict) for v in self.values):
-            raise ValueError("labels, one a value, where values are mappings")
+        if not self.labels and any(isinstance(v, dict) or v is None for v in self.values):
+            raise ValueError("labels, one a value, where values are mappings or null")
         return self
 
 

@@ -185,6 +185,19 @@ def test_labels_reach_the_table_and_whole_values_the_trials(tmp_path: Path) -> N
             load_study(STUDY | {"axes": [axis | wrong]})
 
 
+def test_null_is_a_value_with_a_label(tmp_path: Path) -> None:
+    axis = {"path": "task.classes", "values": [None, 8], "labels": ["all", "eight"]}
+    study = load_study(STUDY | {"axes": [axis]})
+    assert [p.task["classes"] for p in points_of(study)] == [None, 8]
+    results = run(study, tmp_path / "out", evaluator=stand_in_evaluator)
+    assert results.table["task.classes"].tolist() == ["all", "eight"]
+    assert [p.id for p in points_of(load_study(tmp_path / "out" / "study.resolved.yaml"))] == [
+        p.id for p in points_of(study)
+    ]
+    with pytest.raises(InputError, match="labels, one a value, where values are mappings or null"):
+        load_study(STUDY | {"axes": [axis | {"labels": []}]})
+
+
 @pytest.mark.parametrize(
     ("axis", "message"),
     [

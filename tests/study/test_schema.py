@@ -156,6 +156,7 @@ axes:
   - {path: chip.tile.rows, values: {log: [16, 64, 3]}, zip: together}
   - {path: chip, values: [ideal, {device: {g_lrs_S: 9 uS, g_hrs_S: 1 uS}}], labels: [ideal, mine]}
   - {path: seed, values: [0, 1]}
+  - {path: task.classes, values: [null, 60], labels: [all, sixty]}
 cases:
   - name: a
     set: {chip.policy.layers: {"*": digital}, chip.converter.kind: auto, engine: native}
@@ -174,7 +175,7 @@ set: {task.way: 3, chips.min: 10, axes.3.values: [0, 1, 2]}
 def test_a_study_that_uses_everything_passes_both() -> None:
     data = parse_yaml(RICH)
     assert [error.message for error in CHECKS["study"].iter_errors(data)] == []
-    assert len(points_of(load_study(data))) == 2 * 3 * 2 * 3 - 2
+    assert len(points_of(load_study(data))) == 2 * (2 * 3 * 2 * 3 - 2)
 
 
 #: changes of the study above, of which none may pass either
@@ -253,7 +254,7 @@ def test_an_editor_is_offered_names_paths_and_descriptions() -> None:
 def test_the_command_prints_the_schema_and_nothing_else(tmp_path: Path) -> None:
     program = "import sys; from imc_sim.cli import main; sys.exit(main(sys.argv[1:]))"
     for kind in KINDS:
-        command = [sys.executable, "-c", program, "schema", kind]
+        command = [sys.executable, "-c", program, "schema", kind, "--quiet"]
         done = subprocess.run(command, capture_output=True, text=True, check=True)
         assert (json.loads(done.stdout), done.stderr) == (json_schema(kind), "")
     wrong = subprocess.run([sys.executable, "-c", program, "schema", "chp"], capture_output=True, text=True)
