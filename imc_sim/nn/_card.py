@@ -72,7 +72,7 @@ class ModelCard(Spec):
     command: str = ""
     episodes: int | None = Field(default=None, ge=0)
     epochs: int | None = Field(default=None, ge=0)
-    curve: dict[str, tuple[float, ...]] = Field(default_factory=dict)
+    curve: dict[str, tuple[int | float, ...]] = Field(default_factory=dict)
     measured: tuple[Measured, ...] = ()
     weights: WeightsFile | None = None
     source: str = ""

@@ -61,10 +61,14 @@ def initialised(card: ModelCard, seed: int, base: Path) -> nn.Module:
         return build_model(card, base)
 
 
-def curve_of(log: Sequence[Mapping[str, float]]) -> dict[str, tuple[float, ...]]:
+def curve_of(log: Sequence[Mapping[str, float]]) -> dict[str, tuple[int | float, ...]]:
     """A training log as columns, to five significant digits: what a card keeps of it."""
     names = list(log[0]) if log else []
-    return {name: tuple(float(f"{row[name]:.5g}") for row in log) for name in names}
+    return {name: tuple(_short(row[name]) for row in log) for name in names}
+
+
+def _short(value: float) -> int | float:
+    return value if isinstance(value, int) else float(f"{value:.5g}")
 
 
 def _measured(model: nn.Module, wanted: Sequence[Measurement]) -> tuple[Measured, ...]:
