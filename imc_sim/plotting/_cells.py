@@ -12,7 +12,7 @@ from matplotlib.ticker import EngFormatter, MaxNLocator
 from pandas import DataFrame, concat
 from scipy.special import ndtri
 
-from imc_sim.plotting._figure import new_panels, save_figure, save_table, style
+from imc_sim.plotting._figure import draw_stacked
 
 if TYPE_CHECKING:
     from imc_sim.device import Device
@@ -90,10 +90,4 @@ def draw_cells(device: Device, stem: Path) -> list[Path]:
     """Write stem.png and .svg (one picture above the other), stem_iv.csv and stem_spread.csv; returns the paths."""
     data = cells_data(device)
     iv = iv_of_levels(device, data)
-    tables = {stem.with_name(f"{stem.name}_iv"): iv, stem.with_name(f"{stem.name}_spread"): data}
-    paths = [save_table(table, path) for path, table in tables.items()]
-    with style():
-        figure, (above, below) = new_panels(2, 1, 3.4, 4.6)
-        plot_levels_iv(above, iv)
-        plot_spread(below, data)
-        return [*save_figure(figure, stem), *paths]
+    return draw_stacked(stem, {"iv": (iv, plot_levels_iv), "spread": (data, plot_spread)})

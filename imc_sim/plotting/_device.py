@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import EngFormatter, MaxNLocator
 from pandas import DataFrame
 
-from imc_sim.plotting._figure import new_panels, save_figure, save_table, style
+from imc_sim.plotting._figure import draw_stacked
 
 if TYPE_CHECKING:
     from imc_sim.device._switching import Switching
@@ -90,10 +90,4 @@ def draw_device(
 ) -> list[Path]:
     """Write stem.png and .svg (one picture above the other), stem_iv.csv and stem_pulses.csv; returns the paths."""
     iv, pulses = iv_data(model, amplitude_V, period_s), pulse_data(model)
-    tables = {stem.with_name(f"{stem.name}_iv"): iv, stem.with_name(f"{stem.name}_pulses"): pulses}
-    paths = [save_table(table, path) for path, table in tables.items()]
-    with style():
-        figure, (above, below) = new_panels(2, 1, 3.4, 4.6)
-        plot_iv(above, iv)
-        plot_pulses(below, pulses)
-        return [*save_figure(figure, stem), *paths]
+    return draw_stacked(stem, {"iv": (iv, plot_iv), "pulses": (pulses, plot_pulses)})

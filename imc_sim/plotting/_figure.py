@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import cast
@@ -62,3 +62,13 @@ def save_table(data: DataFrame, stem: Path) -> Path:
     path = stem.with_name(f"{stem.name}.csv")
     data.to_csv(path, index=False, lineterminator="\n")
     return path
+
+
+def draw_stacked(stem: Path, panels: Mapping[str, tuple[DataFrame, Callable[[Axes, DataFrame], None]]]) -> list[Path]:
+    """Panels above one another, name -> (table, drawing): stem.png and .svg, and stem_NAME.csv; returns the paths."""
+    tables = [save_table(table, stem.with_name(f"{stem.name}_{name}")) for name, (table, _) in panels.items()]
+    with style():
+        figure, axes = new_panels(len(panels), 1, 3.4, 2.3 * len(panels))
+        for ax, (table, plot) in zip(axes, panels.values(), strict=True):
+            plot(ax, table)
+        return [*save_figure(figure, stem), *tables]

@@ -71,7 +71,7 @@ def test_verb_writes_figure_and_tables_twice_the_same(tmp_path) -> None:
     assert done.exit_code == 0, done.output
     written = sorted(path.name for path in tmp_path.iterdir())
     assert written == [f"vteam_switching{end}" for end in (".png", ".svg", "_iv.csv", "_pulses.csv")]
-    assert sorted(line.rsplit("/", 1)[-1] for line in done.output.split()) == written
+    assert sorted(line.rsplit("/", 1)[-1] for line in done.stdout.split()) == written
     again = draw_device(switching_model("vteam"), tmp_path / "again" / "vteam_switching", 0.5, 1e-7)
     assert all(path.read_bytes() == (tmp_path / path.name).read_bytes() for path in again)
 

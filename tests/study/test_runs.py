@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,25 +17,9 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from imc_sim import InputError, ResultsError
-from imc_sim.study import Results, run
+from imc_sim.study import Results
 from imc_sim.study._store import TRIALS, heal, read_rows
-from imc_sim.testing import stand_in_evaluator
 from imc_sim.testing._stand_in import FAIL
-
-STUDY: dict[str, Any] = {
-    "name": "small",
-    "model": "batmann_5w1s_xnor",
-    "chip": "rram_hfo2_1t1r",
-    "task": {"dataset": "glyphs", "split": "test", "episodes": 5},
-    "axes": [{"path": "chip.device.programming.sigma", "values": [0, 0.2, 0.4]}],
-    "cases": [{"name": "a"}, {"name": "b", "set": {"task.keys": "binary"}}],
-    "chips": {"min": 6},
-}
-TRIALS_IN_ALL = 2 + 2 * 3 * 6
-
-
-def go(folder: Path, study: dict[str, Any] = STUDY, **options: Any) -> Results:
-    return run(study, folder, evaluator=stand_in_evaluator, **options)
 
 
 def payload(folder: Path) -> dict[str, tuple[Any, ...]]:
@@ -43,10 +28,8 @@ def payload(folder: Path) -> dict[str, tuple[Any, ...]]:
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("whole")
-    go(folder)
-    return folder
+def whole(complete: Results) -> Path:
+    return complete.folder
 
 
 def test_table_is_over_chips(whole: Path) -> None:
@@ -62,14 +45,16 @@ def test_table_is_over_chips(whole: Path) -> None:
     assert (whole / "table.csv").read_text().count("\n") == 7
 
 
-def test_running_again_does_no_new_work(whole: Path, tmp_path: Path) -> None:
+def test_running_again_does_no_new_work(
+    whole: Path, tmp_path: Path, trials_in_all: int, go: Callable[..., Results]
+) -> None:
     shutil.copytree(whole, tmp_path / "x")
     before = (tmp_path / "x" / TRIALS).read_bytes()
     seen: list[int] = []
     go(tmp_path / "x", progress=lambda p: seen.append(p.total))
     assert (tmp_path / "x" / TRIALS).read_bytes() == before
     assert seen[-1] == 0
-    assert len(payload(whole)) == TRIALS_IN_ALL
+    assert len(payload(whole)) == trials_in_all
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -85,7 +70,9 @@ def test_a_file_cut_anywhere_loses_its_last_line_at_most(whole: Path, tmp_path: 
     assert len(read_rows(path)) == kept.count(b"\n") >= data[:cut].count(b"\n")
 
 
-def test_killed_and_resumed_is_the_same(whole: Path, tmp_path: Path) -> None:
+def test_killed_and_resumed_is_the_same(
+    whole: Path, tmp_path: Path, small: dict[str, Any], trials_in_all: int, go: Callable[..., Results]
+) -> None:
     folder, flag = tmp_path / "killed", tmp_path / "kill"
     flag.touch()
     script = (
@@ -99,23 +86,23 @@ def test_killed_and_resumed_is_the_same(whole: Path, tmp_path: Path) -> None:
         "        os.environ['IMC_SIM_TEST_KILL'] = str(flag)\n"
         "run(json.loads(sys.argv[1]), sys.argv[2], evaluator=stand_in_evaluator, progress=watch)\n"
     )
-    done = subprocess.run([sys.executable, "-c", script, json.dumps(STUDY), str(folder), str(flag)], check=False)
+    done = subprocess.run([sys.executable, "-c", script, json.dumps(small), str(folder), str(flag)], check=False)
     assert done.returncode == -9
     partial = payload(folder)
-    assert 12 <= len(partial) < TRIALS_IN_ALL
+    assert 12 <= len(partial) < trials_in_all
     go(folder)
     assert payload(folder) == payload(whole)
-    assert (folder / TRIALS).read_bytes().count(b"\n") == TRIALS_IN_ALL
+    assert (folder / TRIALS).read_bytes().count(b"\n") == trials_in_all
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_every_engine_finds_the_same(whole: Path, tmp_path: Path, workers: int) -> None:
+def test_every_engine_finds_the_same(whole: Path, tmp_path: Path, workers: int, go: Callable[..., Results]) -> None:
     go(tmp_path / "x", executor="process", workers=workers)
     assert payload(tmp_path / "x") == payload(whole)
 
 
 def test_failed_trials_are_rows_kept_until_they_are_retried(
-    whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, go: Callable[..., Results]
 ) -> None:
     flag = tmp_path / "fail"
     flag.touch()
@@ -134,12 +121,14 @@ def test_failed_trials_are_rows_kept_until_they_are_retried(
     assert payload(tmp_path / "x") == payload(whole)
 
 
-def test_a_trial_that_fails_again_is_tried_once_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_trial_that_fails_again_is_tried_once_a_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, small: dict[str, Any], go: Callable[..., Results]
+) -> None:
     """Under a stopping rule too, which asks for the early chips again at every checkpoint."""
     flag = tmp_path / "fail"
     flag.touch()
     monkeypatch.setenv(FAIL, str(flag))
-    study = STUDY | {"chips": {"min": 4, "max": 12, "half_width": 0.001}}
+    study = small | {"chips": {"min": 4, "max": 12, "half_width": 0.001}}
     go(tmp_path / "x", study)
     lines = (tmp_path / "x" / TRIALS).read_bytes().count(b"\n")
     assert lines == 2 + 2 * 3 * 12
@@ -147,40 +136,46 @@ def test_a_trial_that_fails_again_is_tried_once_a_run(tmp_path: Path, monkeypatc
     assert (tmp_path / "x" / TRIALS).read_bytes().count(b"\n") == lines + 2 * 3
 
 
-def test_points_in_common_are_run_once_and_every_model_has_its_baseline(tmp_path: Path) -> None:
-    path = STUDY["axes"][0]["path"]
+def test_points_in_common_are_run_once_and_every_model_has_its_baseline(
+    tmp_path: Path, small: dict[str, Any], go: Callable[..., Results]
+) -> None:
+    path = small["axes"][0]["path"]
     models = {"path": "model", "values": ["batmann_5w1s_xnor", "batmann_small_xnor"]}
     cases = [{"name": "a"}, {"name": "b", "set": {}}]
-    study = STUDY | {"cases": cases, "axes": [{"path": path, "values": [0.2]}, models], "chips": {"min": 3}}
+    study = small | {"cases": cases, "axes": [{"path": path, "values": [0.2]}, models], "chips": {"min": 3}}
     table = go(tmp_path / "x", study).table
     assert (tmp_path / "x" / TRIALS).read_bytes().count(b"\n") == 2 + 2 * 3
     assert len(table) == 4
     assert table["digital"].notna().to_list() == [True] * 4
 
 
-def test_stopping_rule_stops_each_point_by_itself(tmp_path: Path) -> None:
+def test_stopping_rule_stops_each_point_by_itself(
+    tmp_path: Path, small: dict[str, Any], go: Callable[..., Results]
+) -> None:
     rule = {"min": 6, "max": 40, "half_width": 0.012}
-    table = go(tmp_path / "x", STUDY | {"chips": rule}).table
+    table = go(tmp_path / "x", small | {"chips": rule}).table
     assert set(table["chips"]) <= {6, 9, 14, 21, 32, 40}
     assert len(set(table["chips"])) > 1
     settled = table[table["chips"] < 40]
     assert max(settled["half_width"]) <= 0.012
-    again = go(tmp_path / "y", STUDY | {"chips": rule}, executor="process", workers=2).table
+    again = go(tmp_path / "y", small | {"chips": rule}, executor="process", workers=2).table
     assert again.equals(table)
 
 
-def test_more_chips_go_into_the_same_folder(tmp_path: Path) -> None:
+def test_more_chips_go_into_the_same_folder(tmp_path: Path, small: dict[str, Any], go: Callable[..., Results]) -> None:
     go(tmp_path / "x")
-    table = go(tmp_path / "x", STUDY | {"chips": {"min": 8}}).table
+    table = go(tmp_path / "x", small | {"chips": {"min": 8}}).table
     assert set(table["chips"]) == {8}
     assert (tmp_path / "x" / TRIALS).read_bytes().count(b"\n") == 2 + 2 * 3 * 8
 
 
-def test_folders_of_others_are_refused_untouched(whole: Path, tmp_path: Path) -> None:
+def test_folders_of_others_are_refused_untouched(
+    whole: Path, tmp_path: Path, small: dict[str, Any], go: Callable[..., Results]
+) -> None:
     shutil.copytree(whole, tmp_path / "x")
     before = {p.name: p.read_bytes() for p in (tmp_path / "x").iterdir()}
     with pytest.raises(ResultsError, match="results of study 'small'"):
-        go(tmp_path / "x", STUDY | {"seed": 5})
+        go(tmp_path / "x", small | {"seed": 5})
     text = (tmp_path / "x" / "study.resolved.yaml").read_text()
     assert before == {p.name: p.read_bytes() for p in (tmp_path / "x").iterdir()}
     (tmp_path / "x" / "study.resolved.yaml").write_text(text.replace("schema: 1", "schema: 2", 1))
@@ -243,7 +238,7 @@ def test_a_full_disk_names_the_file_and_keeps_it_whole(whole: Path, tmp_path: Pa
     assert (tmp_path / "x" / TRIALS).read_bytes() == before
 
 
-def test_unknown_engines_are_named(tmp_path: Path) -> None:
+def test_unknown_engines_are_named(tmp_path: Path, go: Callable[..., Results]) -> None:
     with pytest.raises(InputError, match="inline, process, dask"):
         go(tmp_path / "x", executor="proces")
     assert not (tmp_path / "x").exists()

@@ -11,22 +11,14 @@ from typing import Literal, final
 import torch
 from torch import Tensor
 
-from imc_sim.array._encoding import MINUS, PLUS, Correction, Encoding, Targets, Term
+from imc_sim.array._encoding import MINUS, PLUS, Correction, Term
+from imc_sim.array._encodings.signs import Signs, block, column_pair
 
 
-class _Bipolar(Encoding, abc.ABC):
+class _Bipolar(Signs, abc.ABC):
     """Operands of -1 and +1; cells at HRS and LRS."""
 
     operands = "bipolar"
-
-    def encode(self, weights: Tensor, levels: int, where: str) -> Targets:
-        self.check_weights(weights, where)
-        p = (weights > 0).to(torch.int32)
-        return Targets(self._cells(p, 1 - p)[:, None], 1, 1.0, (1.0,), weights)
-
-    @abc.abstractmethod
-    def _cells(self, p: Tensor, m: Tensor) -> Tensor:
-        """[out, columns, in, rows] from p = [w = +1] and m = [w = -1], both [out, in]."""
 
 
 @final
@@ -41,7 +33,7 @@ class BnnI(_Bipolar):
     correction = Correction(sum_w=1.0)
 
     def _cells(self, p: Tensor, m: Tensor) -> Tensor:
-        return torch.stack([p, m], dim=1)[..., None]
+        return column_pair(p, m)
 
 
 @final
@@ -56,7 +48,7 @@ class BnnII(_Bipolar):
     correction = Correction(sum_w=-1.0)
 
     def _cells(self, p: Tensor, m: Tensor) -> Tensor:
-        return torch.stack([m, p], dim=1)[..., None]
+        return column_pair(m, p)
 
 
 @final
@@ -114,4 +106,4 @@ class BnnVI(_Bipolar):
     terms = (Term(0, (1.0, -1.0), gain=1.0),)
 
     def _cells(self, p: Tensor, m: Tensor) -> Tensor:
-        return torch.stack([torch.stack([p, m], dim=1), torch.stack([m, p], dim=1)], dim=-1)
+        return block(p, m)

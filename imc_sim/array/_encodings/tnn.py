@@ -8,27 +8,18 @@ from __future__ import annotations
 import abc
 from typing import Literal, final
 
-import torch
 from torch import Tensor
 
-from imc_sim.array._encoding import MINUS, NONZERO, PLUS, ZERO, Correction, Encoding, Targets, Term
+from imc_sim.array._encoding import MINUS, NONZERO, PLUS, ZERO, Correction, Term
+from imc_sim.array._encodings.signs import Signs, block, column_pair
 
 _PAIR = (1.0, -1.0)
 
 
-class _Ternary(Encoding, abc.ABC):
+class _Ternary(Signs, abc.ABC):
     """Operands of -1, 0 and +1; cells at HRS and LRS."""
 
     operands = "ternary"
-
-    def encode(self, weights: Tensor, levels: int, where: str) -> Targets:
-        self.check_weights(weights, where)
-        p, m = (weights > 0).to(torch.int32), (weights < 0).to(torch.int32)
-        return Targets(self._cells(p, m)[:, None], 1, 1.0, (1.0,), weights)
-
-    @abc.abstractmethod
-    def _cells(self, p: Tensor, m: Tensor) -> Tensor:
-        """[out, columns, in, rows] from p = [w = +1] and m = [w = -1], both [out, in]."""
 
 
 @final
@@ -43,7 +34,7 @@ class TnnI(_Ternary):
     terms = (Term(0, _PAIR, gain=1.0),)
 
     def _cells(self, p: Tensor, m: Tensor) -> Tensor:
-        return torch.stack([torch.stack([p, m], dim=1), torch.stack([m, p], dim=1)], dim=-1)
+        return block(p, m)
 
 
 class _ColumnPair(_Ternary, abc.ABC):
@@ -53,7 +44,7 @@ class _ColumnPair(_Ternary, abc.ABC):
     signed = True
 
     def _cells(self, p: Tensor, m: Tensor) -> Tensor:
-        return torch.stack([p, m], dim=1)[..., None]
+        return column_pair(p, m)
 
 
 @final
@@ -99,7 +90,7 @@ class TnnIV(_Bits):
     )
 
     def _cells(self, p: Tensor, m: Tensor) -> Tensor:
-        return torch.stack([p + m, m], dim=1)[..., None]
+        return column_pair(p + m, m)
 
 
 @final
@@ -116,4 +107,4 @@ class TnnV(_Bits):
     correction = Correction(sum_x=1.0)
 
     def _cells(self, p: Tensor, m: Tensor) -> Tensor:
-        return torch.stack([1 - p - m, p], dim=1)[..., None]
+        return column_pair(1 - p - m, p)
