@@ -381,7 +381,7 @@ def test_verb_writes_the_same_files_twice(
 def test_verb_refuses_in_one_line(
     argv: list[str], text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["figure", *argv, "--out", str(tmp_path / "no")]) == 2
+    assert main(["figure", *argv, "--quiet", "--out", str(tmp_path / "no")]) == 2
     said = capsys.readouterr()
     assert text in said.err
     assert said.out == ""
