@@ -27,6 +27,7 @@ from imc_sim.cli._report import report
 from imc_sim.cli._run import run
 from imc_sim.cli._schema import schema
 from imc_sim.cli._status import status
+from imc_sim.cli._tables import tables
 from imc_sim.cli._train import train
 
 _FULL = {errno.ENOSPC, errno.EDQUOT}
@@ -63,6 +64,7 @@ app.command("status")(status)
 app.command("combine")(combine)
 app.command("plot")(plot)
 app.command("report")(report)
+app.command("tables")(tables)
 app.command("figure")(figure)
 app.command("train")(train)
 app.command("evaluate")(evaluate)

@@ -14,7 +14,7 @@ def plot(
     results: Annotated[Path, typer.Argument(help="A results folder of `imc-sim run`.")],
     kind: Annotated[
         list[str] | None,
-        typer.Option("--kind", help="robustness, heatmap or convergence; default: all that the study has."),
+        typer.Option("--kind", help="comparison, robustness, heatmap or convergence; default: all that there are."),
     ] = None,
     quiet: Quiet = False,
 ) -> None:

@@ -20,11 +20,10 @@ def report(
     from imc_sim.cli._console import working
 
     with working(f"writing the report of {results}"):
-        from imc_sim.plotting import robustness_data
-        from imc_sim.report import answer, write_report
+        from imc_sim.report import conclusion, write_report
         from imc_sim.study import Results
 
         loaded = Results.load(results)
         page = write_report(loaded)
     print(page)
-    print(answer(robustness_data(loaded)))
+    print(conclusion(loaded))

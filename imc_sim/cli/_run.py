@@ -96,9 +96,10 @@ def _show(spec: Study, workers: int, device: str, batch: int) -> None:
 def _finish(results: Results, folder: Path) -> None:
     """Table to stdout, figure and report to the folder."""
     from imc_sim.cli._console import print_rows, say, working
+    from imc_sim.plotting import compares
 
     if len(results.table):
-        print_rows(table_rows(results))
+        print_rows(table_rows(results) if not compares(results) else comparison_rows(results))
         with working(f"drawing {folder}"):
             figure, report, said = _pages(results)
         print(f"figure {figure}, report {report}")
@@ -111,11 +112,20 @@ def _finish(results: Results, folder: Path) -> None:
 
 def _pages(results: Results) -> tuple[Path, Path, str]:
     """The first figure and the report, written, and the answer."""
-    from imc_sim.plotting import draw, robustness_data
-    from imc_sim.report import answer, write_report
+    from imc_sim.plotting import draw
+    from imc_sim.report import conclusion, write_report
 
     figure = next((path for path in draw(results) if path.suffix == ".png"), results.folder)
-    return figure, write_report(results), answer(robustness_data(results))
+    return figure, write_report(results), conclusion(results)
+
+
+def comparison_rows(results: Results) -> list[dict[str, str]]:
+    """The table of published beside ours as a person reads it; notes, which are long, are left to comparison.md."""
+    from imc_sim.plotting import comparison_data
+    from imc_sim.report import cells
+
+    heads, rows = cells(comparison_data(results).assign(note=""))
+    return [dict(zip(heads, (c if isinstance(c, str) else c[0] for c in row), strict=True)) for row in rows]
 
 
 def table_rows(results: Results) -> list[dict[str, str]]:

@@ -1,5 +1,6 @@
 """Figures: `*_data` makes the table of a figure, `plot_*` draws a table, `draw*` writes both. No torch."""
 
+from imc_sim.plotting._comparison import compares, comparison_data, comparison_figure, plot_comparison
 from imc_sim.plotting._confusion import confusion_data, draw_confusion, plot_confusion
 from imc_sim.plotting._convergence import convergence_data, convergence_figure
 from imc_sim.plotting._converter import converter_data, draw_converters, levels_data, plot_converter
@@ -14,6 +15,9 @@ from imc_sim.plotting._tsne import draw_tsne, plot_tsne, tsne_data
 
 __all__ = [
     "STUDY_FIGURES",
+    "compares",
+    "comparison_data",
+    "comparison_figure",
     "confusion_data",
     "convergence_data",
     "convergence_figure",
@@ -32,6 +36,7 @@ __all__ = [
     "heatmap_figure",
     "levels_data",
     "new_figure",
+    "plot_comparison",
     "plot_confusion",
     "plot_converter",
     "plot_fgsm",

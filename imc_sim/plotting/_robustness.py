@@ -34,8 +34,10 @@ def robustness_data(results: Results) -> DataFrame:
     """The figure's own table: series, x, chips, median, p05, p95, digital (accuracies in %).
 
     The first axis is x, in its unit, or as it is shown where its values are no numbers; further axes become part of
-    the series' name. attrs: x_label, x_name, x_unit, chance, spaced.
+    the series' name. Without axes, x is the case. attrs: x_label, x_name, x_unit, chance, spaced.
     """
+    if not results.study["axes"]:
+        return _by_case(results)
     first = results.study["axes"][0]
     others = further(results.study, first)
     table = results.table
@@ -54,15 +56,32 @@ def robustness_data(results: Results) -> DataFrame:
         "x_label": heading(first),
         "x_name": first["label"] or first["path"],
         "x_unit": first["unit"],
-        "chance": _chance(results.study["task"]),
+        "chance": _chances(results),
         "spaced": first.get("spaced", "linear"),
     }
     return data
 
 
-def _chance(task: dict[str, Any]) -> float:
-    """Accuracy of guessing in %; NaN where the task does not say among how many."""
-    return 100 / task["way"] if "way" in task else math.nan
+def _by_case(results: Results) -> DataFrame:
+    """The table of a study without axes."""
+    table = results.table
+    if table.empty:
+        raise ResultsError(str(results.folder), "no finished trial", "one at least", "Run the study again.")
+    columns = {"series": "all", "x": table["case"], "chips": table["chips"].astype(int)}
+    data = DataFrame(columns | {name: 100 * table[name] for name in _STATISTICS[1:]})
+    data.attrs = {"x_label": "setting", "x_name": "setting", "x_unit": "", "spaced": "linear"}
+    data.attrs["chance"] = _chances(results)
+    return data
+
+
+def _chances(results: Results) -> float | list[float]:
+    """Accuracy of guessing in %: one for all, or, where axes or cases change it, one a row; NaN where it is unknown."""
+    study, paths = results.study, [axis["path"] for axis in results.study["axes"]]
+    otherwise = 100 / study["task"]["way"] if "way" in study["task"] else math.nan
+    known = {(p["case"], *p["values"]): 100 * p["chance"] for p in study["points"] if "chance" in p}
+    places = [(row["case"], *(row[path] for path in paths)) for row in results.table.to_dict("records")]
+    found = [known.get(place, otherwise) for place in places]
+    return found[0] if len(set(found)) == 1 else found
 
 
 def named(data: DataFrame) -> list[str] | None:
@@ -87,7 +106,7 @@ def plot_robustness(ax: Axes, data: DataFrame) -> None:
             _draw_band(ax, x, part, line.get_color(), names is None)
     baselines = _draw_baselines(ax, parts)
     low = lower_limit(data)
-    _draw_chance(ax, float(data.attrs["chance"]), low)
+    _draw_chance(ax, data, low, names)
     ax.set_xlabel(str(data.attrs["x_label"]))
     ax.set_ylabel("accuracy (%)")
     highest = float(np.nanmax(np.asarray(data[["p95", "digital"]], dtype=float)))
@@ -161,10 +180,18 @@ def robustness_figure(data: DataFrame, width: float = 3.4, axes: float = 2.2) ->
     return figure
 
 
-def _draw_chance(ax: Axes, chance: float, low: float) -> None:
-    if not chance >= low:
-        return
-    ax.axhline(chance, color="0.4", linestyle=":", linewidth=0.8, marker="")
-    place, shift = (1, chance), (-2, 2)
-    coordinates = ("axes fraction", "data")
-    ax.annotate("chance", place, shift, coordinates, "offset points", ha="right", fontsize=6, color="0.4")
+def _draw_chance(ax: Axes, data: DataFrame, low: float, names: list[str] | None) -> None:
+    """One line for all, or the course that it takes with x, once for all series that share it."""
+    chance = np.broadcast_to(np.asarray(data.attrs["chance"], dtype=float), len(data))
+    if (chance == chance[0]).all():
+        courses = [(np.array([0.0, 1.0]), chance[:1].repeat(2))]
+    else:
+        x = numbers(data, "x") if names is None else np.array([names.index(v) for v in data["x"]], dtype=float)
+        groups = data.groupby("series", sort=False).indices.values()
+        courses = list({x[g].tobytes() + chance[g].tobytes(): (x[g], chance[g]) for g in groups}.values())
+    for x, y in courses:
+        if not y.max() >= low:
+            continue
+        along = ax.get_yaxis_transform() if len(courses) == 1 and y is not chance and len(set(y)) == 1 else ax.transData
+        ax.plot(x, y, color="0.4", linestyle=":", linewidth=0.8, marker="", transform=along)
+        ax.annotate("chance", (x[-1], y[-1]), (-2, 2), along, "offset points", ha="right", fontsize=6, color="0.4")

@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from pandas import DataFrame
 
 from imc_sim._errors import InputError, nearest
+from imc_sim.plotting._comparison import compares, comparison_data, comparison_figure
 from imc_sim.plotting._convergence import convergence_data, convergence_figure
 from imc_sim.plotting._figure import save_figure, save_table, style
 from imc_sim.plotting._heatmap import heatmap_data, heatmap_figure, two_axes
@@ -38,8 +39,13 @@ def _chips(results: Results) -> bool:
 
 
 STUDY_FIGURES = {
+    "comparison": StudyFigure(
+        comparison_data, comparison_figure, compares,
+        "Every setting as published and as found here, with 95 % intervals: of the digital network over its test, on "
+        "chips over chips.",
+    ),
     "robustness": StudyFigure(
-        robustness_data, robustness_figure, lambda results: True,
+        robustness_data, robustness_figure, lambda results: len(results.study["axes"]) > 0,
         "Line: median over chips; band: 5 to 95 % of chips (left out beyond seven cases); dashed: the digital network.",
     ),
     "heatmap": StudyFigure(

@@ -1,6 +1,22 @@
-"""The HTML report of a results folder. No torch."""
+"""The HTML report of a results folder, and tables of results in pages of prose. No torch."""
 
 from imc_sim.report._answer import answer, answers
-from imc_sim.report._report import page, write_report
+from imc_sim.report._comparison import against_published, caption, cells, markdown, read_comparison
+from imc_sim.report._pages import fill_pages, filled, tables_of
+from imc_sim.report._report import conclusion, page, write_report
 
-__all__ = ["answer", "answers", "page", "write_report"]
+__all__ = [
+    "against_published",
+    "answer",
+    "answers",
+    "caption",
+    "cells",
+    "conclusion",
+    "fill_pages",
+    "filled",
+    "markdown",
+    "page",
+    "read_comparison",
+    "tables_of",
+    "write_report",
+]

@@ -75,7 +75,7 @@ def _reach(at: _Values, part: DataFrame, tolerance: float) -> tuple[str, str]:
         best = min(range(len(x)), key=gap.__getitem__)
         return f"at no {at.name} tried", f": it comes nearest at {at(x[best])}, {gap[best]:.1f} points below"
     if all(close):
-        return f"at every {at.name} tried{_range(at, x, names)}", _tail(at, x[-1], median[-1])
+        return f"at every {at.name} tried{_range(at, x, names)}", "" if names else _tail(at, x[-1], median[-1])
     runs = _runs(close)
     if not names and len(runs) == 1 and runs[0][0] == 0:
         beyond = runs[0][1] + 1

@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from imc_sim.config import write_yaml
-from imc_sim.plotting import figures_of, robustness_data, robustness_figure, style
+from imc_sim.plotting import compares, comparison_data, figures_of, robustness_data, robustness_figure, style
 from imc_sim.plotting._labels import heading, is_number, shown
 from imc_sim.report._answer import answer, answers
+from imc_sim.report._comparison import against_published, caption, cells, write_comparison
 from imc_sim.report._html import Cell, details, document, escaped, pairs, svg, table
 from imc_sim.report._settings import study_settings, variants
 
@@ -26,12 +27,22 @@ _COMPARE = (
 
 
 def write_report(results: Results) -> Path:
-    """Write report.html into the results folder: one page, no external asset; returns its path."""
+    """Write report.html into the results folder: one page, no external asset; returns its path.
+
+    Of a study with published accuracies, or of cases alone, comparison.csv and comparison.md are written with it.
+    """
+    write_comparison(results)
     path = results.folder / "report.html"
     part = path.with_suffix(".html.part")
     part.write_text(page(results), encoding="utf-8")
     part.replace(path)
     return path
+
+
+def conclusion(results: Results) -> str:
+    """The answer to the study's question, and whether what was published was reached."""
+    said = against_published(comparison_data(results)) if compares(results) else ""
+    return f"{answer(robustness_data(results))} {said}".rstrip()
 
 
 def page(results: Results) -> str:
@@ -40,14 +51,25 @@ def page(results: Results) -> str:
     body = [
         f'<header><p class="kind">imc_sim study</p><h1>{escaped(study["name"])}</h1>',
         f'<p class="question">{escaped(study["question"] or study["summary"])}</p></header>',
-        f'<section class="answer"><p class="answer">{escaped(answer(data))}</p>{_each(data)}</section>',
+        f'<section class="answer"><p class="answer">{escaped(conclusion(results))}</p>{_each(data)}</section>',
         *_figures(results),
+        _comparison(results),
         f"<h2>Table</h2>{_failed(results)}{_table(results)}",
         f"<h2>Settings that differ from defaults</h2>{_settings(study)}",
         f"<h2>Provenance</h2>{pairs(_provenance(results))}",
         f"<h2>How to reproduce</h2>{_reproduce(results)}",
     ]
     return document(f"{study['name']} - imc_sim", body)
+
+
+def _comparison(results: Results) -> str:
+    """The table of published beside ours, where there is one."""
+    if not compares(results):
+        return ""
+    data = comparison_data(results)
+    heads, rows = cells(data)
+    shown = table(heads, rows, "published and ours")
+    return f'<h2>Published and ours</h2>{shown}<p class="note">{escaped(caption(data))}</p>'
 
 
 def _each(data: DataFrame) -> str:

@@ -239,9 +239,17 @@ def resolved(study: Study, points: list[Point]) -> dict[str, Any]:
     data["weights"] = {p.model: p.weights for p in points}
     data["trained"] = {model: trained(model) for model in data["weights"]}
     grid = [_place(p) for p in points]
-    labels = [{"model": p.model, "chip": p.chip and p.chip["name"]} for p in points]  # prose, which is not hashed
-    whole = [place | label for place, label in zip(grid, labels, strict=True)]
+    whole = [place | _prose(p) for place, p in zip(grid, points, strict=True)]
     return {"schema": SCHEMA, "digest": digest({"name": study.name, "points": grid}), **data, "points": whole}
+
+
+def _prose(point: Point) -> dict[str, Any]:
+    """What a reader wants to know of a point; its ids say it already, so it is not hashed."""
+    asked = point.digital_task or point.task
+    differs = {key: value for key, value in point.task.items() if value != asked.get(key)}
+    return {"model": point.model, "chip": point.chip and point.chip["name"]} | (
+        {"chip_task": differs} if differs else {}
+    )
 
 
 def _place(point: Point) -> dict[str, Any]:

@@ -1,0 +1,172 @@
+"""A reproduced system beside what was published: digital and on chips, every accuracy with its interval."""
+
+from __future__ import annotations
+
+import math
+import textwrap
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from pandas import DataFrame
+
+from imc_sim._errors import ResultsError
+from imc_sim._stats import Sample, mean_interval
+from imc_sim.plotting._figure import new_figure
+from imc_sim.plotting._labels import place, shown
+from imc_sim.plotting._tables import chip_count, distinct, numbers
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from imc_sim.study import Results
+
+COLUMNS = [
+    "setting", "published", "digital", "digital_half_width", "digital_over", "same_task", "same_task_half_width",
+    "on_chip", "on_chip_half_width", "chips", "chip", "chip_task", "model", "trained", "note",
+]  # fmt: skip
+#: decimals of the table's percentages: more than any test resolves, few enough to be equal wherever they are computed
+_DECIMALS = 4
+#: how far from the middle of its row what belongs to chips is drawn
+_APART = 0.17
+
+
+def compares(results: Results) -> bool:
+    """Whether the study has something to put side by side: published accuracies, or cases alone."""
+    return not results.study["axes"] or any(published_of(case) for case in results.study["cases"])
+
+
+def published_of(case: Mapping[str, Any]) -> list[float]:
+    """The published accuracies of a case."""
+    said = case.get("published")
+    return [p for p in (said if isinstance(said, list | tuple) else [said]) if p is not None]
+
+
+def comparison_data(results: Results) -> DataFrame:
+    """A row a point: setting, published, digital, same_task (digital too), on_chip, with half widths (all in %).
+
+    digital is the whole test, digital_over what its 95 % interval is over ("1000 episodes"); same_task is the digital
+    network on the task of the chips where that is another (chip_task says what differs). on_chip is the mean over
+    `chips` chips with its 95 % t interval over them. trained: as the model's card says.
+    """
+    from imc_sim.study._store import TRIALS, read_rows
+
+    study, trials = results.study, {}
+    for row in sorted(read_rows(results.folder / TRIALS).values(), key=lambda r: r["chip"]):
+        if row["state"] == "done":
+            trials.setdefault(row["point"], []).append(row)
+    cases = {case["name"]: case for case in study["cases"]}
+    rows = [_row(study, cases[point["case"]], point, trials) for point in study["points"]]
+    if all(row["digital"] != row["digital"] for row in rows):
+        raise ResultsError(str(results.folder), "no finished trial", "one at least", "Run the study again.")
+    data = DataFrame(rows, columns=COLUMNS)
+    swept = any(path in ("task", "task.way") for case in study["cases"] for path in case["set"])
+    data.attrs = {"chance": math.nan if swept or "way" not in study["task"] else 100 / study["task"]["way"]}
+    return data
+
+
+def _row(
+    study: dict[str, Any], case: dict[str, Any], point: dict[str, Any], trials: dict[str, list[dict[str, Any]]]
+) -> dict[str, Any]:
+    digital = _digital(trials.get(point.get("reference", point["baseline"]), []))
+    same = _digital(trials.get(point["baseline"], [])) if "reference" in point else {}
+    found = [100 * row["correct"] / row["total"] for row in trials.get(point["id"], [])]
+    mean, low, _ = mean_interval(found) if found else (math.nan, math.nan, math.nan)
+    model = point.get("model", study["model"])
+    return {
+        "setting": _setting(study, case, point),
+        "published": _percent(_published(study, case, point)),
+        **{f"digital{key}": value for key, value in digital.items()},
+        **{f"same_task{key}": value for key, value in same.items() if key != "_over"},
+        "on_chip": round(mean, _DECIMALS),
+        "on_chip_half_width": round(mean - low, _DECIMALS) if math.isfinite(low) else math.nan,
+        "chips": len(found),
+        "chip": point.get("chip") or study["chip"]["name"],
+        "chip_task": ", ".join(f"{key} {shown(value, {'scale': 1})}" for key, value in _shorter(point).items()),
+        "model": model,
+        "trained": ", ".join(f"{count} {unit}" for unit, count in study.get("trained", {}).get(model, {}).items()),
+        "note": case.get("note", ""),
+    }
+
+
+def _setting(study: dict[str, Any], case: dict[str, Any], point: dict[str, Any]) -> str:
+    """The case, unless it is the only one and unnamed, and the place on every axis."""
+    places = [place(value, axis) for value, axis in zip(point["values"], study["axes"], strict=True)]
+    alone = places and len(study["cases"]) == 1 and case["name"] == "all"
+    return ", ".join(places if alone else [case["name"], *places])
+
+
+def _published(study: dict[str, Any], case: dict[str, Any], point: dict[str, Any]) -> float | None:
+    said = case.get("published")
+    if not isinstance(said, list | tuple):
+        return said
+    first = study["axes"][0]
+    return said[list(first.get("labels") or first["values"]).index(point["values"][0])]
+
+
+def _shorter(point: dict[str, Any]) -> dict[str, Any]:
+    """What chips are asked otherwise than the digital network."""
+    return point.get("chip_task", {})
+
+
+def _digital(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """Accuracy of a digital network, its half width and what that is over; results of an older version have none."""
+    if not rows:
+        return {"": math.nan, "_half_width": math.nan, "_over": ""}
+    sample = Sample(**rows[0]["sample"]) if "sample" in rows[0] else None
+    half = math.nan if sample is None else round(100 * sample.half_width(), _DECIMALS)
+    over = "" if sample is None else f"{sample.count} {sample.of}"
+    return {"": _percent(rows[0]["correct"] / rows[0]["total"]), "_half_width": half, "_over": over}
+
+
+def _percent(fraction: float | None) -> float:
+    return math.nan if fraction is None else round(100 * fraction, _DECIMALS)
+
+
+def plot_comparison(ax: Axes, data: DataFrame) -> None:
+    """A line a setting: what was published, ours digital, and ours on chips beside digital on the chips' task."""
+    at = np.arange(len(data), dtype=float)
+    apart = bool(np.isfinite(numbers(data, "same_task")).any())
+    up, down = (at - _APART, at + _APART) if apart else (at, at)
+    ax.plot(data["published"], up, "D", color="0.1", mfc="none", ms=4.5, ls="", label="published", zorder=4)
+    _dots(ax, data, "digital", up, "o", "C0", "ours, digital" + _over(data))
+    if apart:
+        same = numbers(data, "same_task")
+        ax.plot(same, down, "o", color="C0", mfc="none", ms=6, ls="", label="ours, digital, on the task of the chips")
+    chips = distinct(data, "chip")
+    where = chips[0] if len(chips) == 1 else "chips"
+    _dots(ax, data, "on_chip", down, "s", "C1", f"ours on {where} (95 % of {chip_count(data)} chips)")
+    _scale(ax, data, at)
+
+
+def _dots(ax: Axes, data: DataFrame, name: str, y: Any, marker: str, colour: str, label: str) -> None:
+    """Values with their intervals; one that has none is drawn without."""
+    half = np.nan_to_num(numbers(data, f"{name}_half_width"))
+    ax.errorbar(data[name], y, xerr=half, fmt=marker, color=colour, ms=3.2, lw=0.9, capsize=1.8, label=label)
+
+
+def _over(data: DataFrame) -> str:
+    over = [text for text in distinct(data, "digital_over") if text]
+    return f" (95 % over {over[0]})" if len(over) == 1 else " (95 %)" if over else ""
+
+
+def _scale(ax: Axes, data: DataFrame, at: Any) -> None:
+    lowest = np.nanmin(np.asarray(data[["published", "digital", "same_task", "on_chip"]], dtype=float))
+    low = max(0.0, 10.0 * math.floor((lowest - 2) / 10))
+    ax.set_xlim(low, 100 + 0.02 * (100 - low))  # a mark at 100 % must not be cut in half
+    ax.set_ylim(len(data) - 0.5, -0.5)
+    ax.set_yticks(at, [textwrap.fill(str(name), 34) for name in data["setting"]])
+    ax.grid(visible=True, axis="y", linewidth=0.4)
+    ax.set_xlabel("accuracy (%)")
+    if float(data.attrs.get("chance", math.nan)) >= low:
+        ax.axvline(data.attrs["chance"], color="0.4", linestyle=":", linewidth=0.8, marker="", label="chance")
+
+
+def comparison_figure(data: DataFrame) -> Figure:
+    """The whole figure. Call it inside `style()`."""
+    lines = sum(len(textwrap.wrap(str(name), 34)) for name in data["setting"])
+    figure, ax = new_figure(5.2, 1.2 + 0.14 * lines + 0.12 * len(data))
+    plot_comparison(ax, data)
+    figure.legend(handles=ax.get_legend_handles_labels()[0], loc="outside lower center", ncols=2)
+    return figure

@@ -1,0 +1,150 @@
+"""The table of a reproduced system: published beside ours, as a page, a terminal and a Markdown file show it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from pandas import DataFrame
+
+from imc_sim.plotting import compares, comparison_data, save_table
+from imc_sim.plotting._tables import distinct, numbers
+from imc_sim.report._answer import TOLERANCE
+from imc_sim.report._html import Cell
+
+if TYPE_CHECKING:
+    from imc_sim.study import Results
+
+#: columns of text: what is empty in a file of them is an empty text
+_TEXT = ("setting", "digital_over", "chip", "chip_task", "model", "trained", "note")
+_NOTHING = "-"
+
+Row = dict[Any, Any]
+
+
+class _Column(NamedTuple):
+    head: str
+    cell: Callable[[Row], Cell]
+
+
+def cells(data: DataFrame) -> tuple[list[str], list[list[Cell]]]:
+    """Heads and rows of a comparison table; columns that say nothing in it are left out."""
+    columns = _columns(data)
+    rows = [[column.cell(row) for column in columns] for row in data.to_dict("records")]
+    return [column.head for column in columns], rows
+
+
+def _columns(data: DataFrame) -> list[_Column]:
+    chips = distinct(data, "chip")
+    apart = bool((numbers(data, "same_task") == numbers(data, "same_task")).any())
+    noted = any(data["note"])
+    return [
+        _Column("setting", lambda row: str(row["setting"])),
+        *([_value("published")] if (numbers(data, "published") >= 0).any() else []),
+        _value("ours, digital", "digital"),
+        _Column("95 % interval", lambda row: _interval(row, "digital")),
+        *([_Column("ours, digital, task of the chips", _same)] if apart else []),
+        _value(f"ours on {chips[0]}" if len(chips) == 1 else "ours on a chip", "on_chip"),
+        _Column("95 % interval over chips", lambda row: _interval(row, "on_chip")),
+        *([] if len(chips) == 1 else [_Column("chip", lambda row: str(row["chip"]))]),
+        _Column("chips", lambda row: (str(row["chips"]), row["chips"])),
+        _Column("trained", lambda row: str(row["trained"]) or _NOTHING),
+        *([_Column("note", lambda row: str(row["note"]))] if noted else []),
+    ]
+
+
+def _value(head: str, name: str | None = None) -> _Column:
+    return _Column(head, lambda row: _number(row[name or head]))
+
+
+def _number(value: float) -> Cell:
+    return (_shown(value), value) if math.isfinite(value) else (_NOTHING, math.nan)
+
+
+def _shown(value: float) -> str:
+    return f"{value:.2f}"
+
+
+def _interval(row: Row, name: str) -> Cell:
+    """Its ends; a t interval may end beyond 100 %, where no accuracy is."""
+    low, high = (row[name] + sign * row[f"{name}_half_width"] for sign in (-1, 1))
+    if not math.isfinite(low):
+        return _NOTHING, math.nan
+    return f"{_shown(max(0.0, low))} to {_shown(min(100.0, high))}", low
+
+
+def _same(row: Row) -> Cell:
+    value, half = row["same_task"], row["same_task_half_width"]
+    if not math.isfinite(value):
+        return _NOTHING, math.nan
+    return (f"{_shown(value)} \u00b1 {_shown(half)}" if math.isfinite(half) else _shown(value)), value
+
+
+def caption(data: DataFrame) -> str:
+    """What the intervals are over, and what the chips are asked."""
+    over = [text for text in distinct(data, "digital_over") if text]
+    said = f"Accuracies in %; intervals of the digital network over {_either(over)}, " if over else "Accuracies in %; "
+    return said + "on chips of the mean over chips (Student t)." + _chip_tasks(data)
+
+
+def _chip_tasks(data: DataFrame) -> str:
+    """What differs from the task of the digital network: for all settings alike, then for some of them."""
+    asked = {str(row["setting"]): str(row["chip_task"]).split(", ") for row in data.to_dict("records")}
+    common = [part for part in next(iter(asked.values())) if part and all(part in own for own in asked.values())]
+    groups: dict[str, list[str]] = {}
+    for name, parts in asked.items():
+        groups.setdefault(", ".join(part for part in parts if part and part not in common), []).append(name)
+    own = [f"{text} ({'; '.join(names)})" for text, names in groups.items() if text]
+    said = [f"Task of the chips: {', '.join(common)}"] if common else []
+    said += [f"{'moreover ' if common else 'Task of the chips: '}{'; '.join(own)}"] if own else []
+    return f" {'; '.join(said)}." if said else ""
+
+
+def _either(names: list[str]) -> str:
+    return names[0] if len(names) == 1 else ", ".join(names[:-1]) + " or " + names[-1]
+
+
+def against_published(data: DataFrame, tolerance: float = TOLERANCE) -> str:
+    """One sentence: how many settings reach what was published, digitally; empty where nothing was published."""
+    gaps = dict(zip(data["setting"], numbers(data, "digital") - numbers(data, "published"), strict=True))
+    known = {name: gap for name, gap in gaps.items() if math.isfinite(gap)}
+    if not known:
+        return ""
+    short = [f"{name} ({gap:+.1f})" for name, gap in known.items() if gap < -tolerance]
+    reached, count = len(known) - len(short), len(known)
+    unit = "point" if tolerance == 1 else "points"
+    head = f"Digitally, {reached} of {count} settings reach the published accuracy or come within {tolerance:g} {unit}"
+    return f"{head}; short of it: {', '.join(short)}." if short else f"{head} of it."
+
+
+def markdown(data: DataFrame) -> str:
+    """The table and its caption as Markdown; equal tables give equal text."""
+    heads, rows = cells(data)
+    texts = [[cell if isinstance(cell, str) else cell[0] for cell in row] for row in rows]
+    right = ["---:" if rows and isinstance(rows[0][k], tuple) else "---" for k in range(len(heads))]
+    lines = [_line(heads), _line(right), *map(_line, texts)]
+    return "\n".join([*lines, "", caption(data), ""])
+
+
+def _line(parts: list[str]) -> str:
+    return "| " + " | ".join(part.replace("|", "\\|") for part in parts) + " |"
+
+
+def write_comparison(results: Results) -> list[Path]:
+    """Write comparison.csv and comparison.md into the results folder, if there is something to compare."""
+    if not compares(results):
+        return []
+    data, text = comparison_data(results), results.folder / "comparison.md"
+    text.write_text(markdown(data), encoding="utf-8")
+    return [save_table(data, text.with_suffix("")), text]
+
+
+def read_comparison(path: Path) -> DataFrame:
+    """A `comparison.csv` as it was written."""
+    from pandas import read_csv
+
+    return read_csv(path, keep_default_na=False, na_values=[""], dtype=dict.fromkeys(_TEXT, str)).fillna(
+        dict.fromkeys(_TEXT, "")
+    )

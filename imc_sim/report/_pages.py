@@ -1,0 +1,66 @@
+"""Tables of results in pages of prose: written between two marks, so that no number is typed by hand."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from imc_sim._errors import InputError, nearest
+from imc_sim.plotting import comparison_data, save_table
+from imc_sim.report._comparison import markdown, read_comparison
+
+if TYPE_CHECKING:
+    from imc_sim.study import Results
+
+#: a block: `<!-- table NAME -->`, what is replaced, `<!-- end of table -->`
+_BLOCK = re.compile(r"^<!-- table ([\w.-]+) -->\n(.*?)^<!-- end of table -->$", re.MULTILINE | re.DOTALL)
+_MARK = "<!-- table NAME --> and, on a later line, <!-- end of table -->"
+
+
+def tables_of(text: str) -> list[str]:
+    """Names of the tables that a page has places for."""
+    return [match[1] for match in _BLOCK.finditer(text)]
+
+
+def filled(text: str, folder: Path) -> str:
+    """The page with every table whose NAME.csv is in `folder`; other places stay as they are."""
+
+    def block(match: re.Match[str]) -> str:
+        source = folder / f"{match[1]}.csv"
+        inside = f"\n{markdown(read_comparison(source))}\n" if source.is_file() else match[2]
+        return f"<!-- table {match[1]} -->\n{inside}<!-- end of table -->"
+
+    return _BLOCK.sub(block, text)
+
+
+def fill_pages(pages: Sequence[Path], results: Sequence[Results]) -> list[Path]:
+    """Write the comparison tables of `results` into the pages that have a place for them; gives the files written.
+
+    A study's table is kept as tables/<name>.csv beside the page, so that a page can be filled again without results.
+    """
+    texts = {page: _text(page) for page in pages}
+    places = {name for text in texts.values() for name in tables_of(text)}
+    for each in results:
+        name = str(each.study["name"])
+        if name not in places:
+            step = f"{nearest(name, places)}Write {_MARK}"
+            raise InputError(str(each.folder), f"no place for table {name!r}", ", ".join(sorted(places)), step)
+    written = []
+    for page, text in texts.items():
+        own = [each for each in results if each.study["name"] in tables_of(text)]
+        kept = page.parent / "tables"
+        written += [save_table(comparison_data(each), kept / str(each.study["name"])) for each in own]
+        page.write_text(filled(text, kept), encoding="utf-8")
+        written.append(page)
+    return written
+
+
+def _text(page: Path) -> str:
+    if not page.is_file():
+        raise InputError(str(page), "no such file", "a page of Markdown", "Check the path.")
+    text = page.read_text(encoding="utf-8")
+    if not tables_of(text):
+        raise InputError(str(page), "no place for a table", "one at least", f"Write {_MARK}.")
+    return text

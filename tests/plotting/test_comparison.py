@@ -1,0 +1,142 @@
+"""Published beside ours: every number of the table is a stored trial's, every mark of the figure is the table's."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from matplotlib.container import ErrorbarContainer
+
+from imc_sim._stats import Sample, mean_interval
+from imc_sim.evaluate import ChipResult
+from imc_sim.plotting import comparison_data, comparison_figure, figures_of, robustness_data, style
+from imc_sim.plotting._tables import numbers
+from imc_sim.study import Results, run
+from imc_sim.testing import stand_in_evaluator
+
+STUDY: dict[str, Any] = {
+    "name": "table",
+    "model": "batmann_5w1s_xnor",
+    "chip": "rram_hfo2_1t1r",
+    "task": {"dataset": "glyphs", "split": "test", "episodes": 50},
+    "chip_task": {"episodes": 5},
+    "cases": [
+        {"name": "S1", "published": 0.9525, "note": "a | b"},
+        {"name": "S2", "published": 0.5, "set": {"model": "batmann_small_xnor", "chip_task.keys": "binary"}},
+        {"name": "S3", "set": {"chip": "ideal", "chip.device.programming": {"kind": "relative", "sigma": 0.2}}},
+    ],
+    "chips": {"min": 6},
+}
+SIGMA = {"path": "chip.device.programming.sigma", "values": [0, 0.25, 0.5], "label": "spread", "unit": "%",
+         "scale": 100}  # fmt: skip
+
+
+def with_sample(
+    model: str, chip: dict[str, Any] | None, task: dict[str, Any], chips: Sequence[int], seed: int
+) -> list[ChipResult]:
+    """The stand-in, whose digital results say how many episodes they are over."""
+    found = stand_in_evaluator(model, chip, task, chips, seed)
+    sample = Sample("episodes", task["episodes"], 0.1)
+    return [dataclasses.replace(r, sample=sample) for r in found] if chip is None else found
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory: pytest.TempPathFactory) -> Results:
+    return run(STUDY, tmp_path_factory.mktemp("table") / "study", evaluator=with_sample)
+
+
+def test_a_row_is_what_its_trials_found(results: Results) -> None:
+    data = comparison_data(results)
+    rows = [json.loads(line) for line in (results.folder / "trials.jsonl").read_text().splitlines()]
+    done = {(row["point"], row["chip"]): 100 * row["correct"] / row["total"] for row in rows}
+    assert data["setting"].tolist() == ["S1", "S2", "S3"]
+    for row, point in zip(data.to_dict("records"), results.study["points"], strict=True):
+        mean, low, _ = mean_interval([done[point["id"], chip] for chip in range(6)])
+        assert (row["digital"], row["same_task"]) == pytest.approx(
+            (done[point["reference"], -1], done[point["baseline"], -1])
+        )
+        assert (row["on_chip"], row["on_chip_half_width"]) == pytest.approx((mean, mean - low), abs=1e-4)
+        assert row["digital_half_width"] == pytest.approx(100 * Sample("", 50, 0.1).half_width(), abs=1e-4)
+        assert row["same_task_half_width"] == pytest.approx(100 * Sample("", 5, 0.1).half_width(), abs=1e-4)
+    assert data["published"].tolist()[:2] == [95.25, 50]
+    assert math.isnan(numbers(data, "published")[2])
+    assert data["digital_over"].unique().tolist() == ["50 episodes"]
+    assert data["trained"].tolist() == ["4000 episodes", "6000 episodes", "4000 episodes"], "of the models' cards"
+    assert data["chip"].tolist() == ["rram_hfo2_1t1r"] * 2 + ["ideal"]
+    assert data["chip_task"].tolist() == ["episodes 5", "episodes 5, keys binary", "episodes 5"]
+    assert data["note"].tolist() == ["a | b", "", ""]
+
+
+def test_half_width_of_a_mean_is_that_of_its_draws() -> None:
+    draws = [0.9, 1.0, 0.7, 0.95]
+    mean, low, high = mean_interval(draws, 0.9)
+    sample = Sample.over("episodes", draws)
+    assert sample is not None
+    assert (mean - sample.half_width(0.9), mean + sample.half_width(0.9)) == pytest.approx((low, high))
+
+
+def test_published_values_run_along_the_first_axis(tmp_path: Path) -> None:
+    cases = [{"name": "all", "published": [0.9, None, 0.1]}]
+    bits = {"path": "chip.converter.bits", "values": [4, 8], "unit": "bits", "label": "ADC"}
+    study = STUDY | {"axes": [SIGMA, bits], "cases": cases, "chip_task": {}}
+    data = comparison_data(run(study, tmp_path / "out", evaluator=with_sample))
+    assert data["setting"].tolist()[:3] == [
+        "spread 0 %, ADC 4 bits",
+        "spread 0 %, ADC 8 bits",
+        "spread 25 %, ADC 4 bits",
+    ]
+    np.testing.assert_array_equal(data["published"], [90, 90, np.nan, np.nan, 10, 10])
+    assert np.isnan(numbers(data, "same_task")).all(), "where chips do the whole task it is said once"
+
+
+def test_results_of_an_older_version_are_shown_without_what_they_lack(results: Results, tmp_path: Path) -> None:
+    study = {key: value for key, value in results.study.items() if key != "trained"}
+    study["points"] = [
+        {k: v for k, v in p.items() if k in ("case", "values", "id", "baseline")} for p in study["points"]
+    ]
+    study["cases"] = [{k: v for k, v in case.items() if k in ("name", "set", "sweep")} for case in study["cases"]]
+    rows = [json.loads(line) for line in (results.folder / "trials.jsonl").read_text().splitlines()]
+    text = "".join(json.dumps({k: v for k, v in row.items() if k != "sample"}) + "\n" for row in rows)
+    (tmp_path / "trials.jsonl").write_text(text)
+    data = comparison_data(dataclasses.replace(results, folder=tmp_path, study=study))
+    assert np.isnan(numbers(data, "digital_half_width")).all()
+    assert data["trained"].tolist() == ["", "", ""]
+    assert data["chips"].tolist() == [6, 6, 6]
+
+
+def test_every_mark_of_the_figure_is_the_tables(results: Results) -> None:
+    data = comparison_data(results)
+    with style():
+        figure = comparison_figure(data)
+        figure.canvas.draw()
+    (ax,) = figure.axes
+    assert [t.get_text() for t in ax.get_yticklabels()] == ["S1", "S2", "S3"]
+    lines = {str(line.get_label()): line for line in ax.lines}
+    np.testing.assert_array_equal(lines["published"].get_xdata(), numbers(data, "published"))
+    np.testing.assert_array_equal(
+        lines["ours, digital, on the task of the chips"].get_xdata(), numbers(data, "same_task")
+    )
+    bars = {str(bar.get_label()): bar for bar in ax.containers if isinstance(bar, ErrorbarContainer)}
+    for label, name in (
+        ("ours, digital (95 % over 50 episodes)", "digital"),
+        ("ours on chips (95 % of 6 chips)", "on_chip"),
+    ):
+        line, _, (spans,) = bars[label].lines
+        assert line is not None
+        np.testing.assert_array_equal(line.get_xdata(), numbers(data, name))
+        ends = np.array([segment[:, 0] for segment in spans.get_segments()])
+        np.testing.assert_allclose(ends[:, 1] - ends[:, 0], 2 * numbers(data, f"{name}_half_width"))
+    assert ax.get_ylim()[0] > ax.get_ylim()[1], "the first setting on top"
+
+
+def test_a_study_of_cases_has_cases_in_place_of_an_axis(results: Results) -> None:
+    assert list(figures_of(results)) == ["comparison", "convergence"]
+    data = robustness_data(results)
+    assert data["x"].tolist() == ["S1", "S2", "S3"]
+    np.testing.assert_allclose(data["median"], 100 * results.table["median"])
