@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -23,6 +24,10 @@ def train(
     out: Annotated[Path | None, typer.Option(help="Folder to write; default runs/NAME.")] = None,
     device: Annotated[Device, typer.Option(help="Where to train.")] = Device.cpu,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint in the folder.")] = False,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="recipe.key=value or arch.args.key=value, for example recipe.episodes=100."),
+    ] = None,
     quiet: Quiet = False,
 ) -> None:
     """Train a model by its card's recipe.
@@ -37,9 +42,11 @@ def train(
         with progress_bar(f"training {model}") as update:
             from imc_sim.train import train_model
 
-            train_model(model, out=folder, device=device.value, resume=resume, progress=_with_curve(update, folder))
+            update_curve = _with_curve(update, folder)
+            train_model(model, folder, resume, device.value, update_curve, settings or ())
     except KeyboardInterrupt:
-        kept = f"kept in {folder}; to go on: imc-sim train {model} --out {folder} --resume"
+        again = "".join(f" --set {shlex.quote(setting)}" for setting in settings or ())
+        kept = f"kept in {folder}; to go on: imc-sim train {model} --out {folder} --resume{again}"
         say(f"stopped; {kept if (folder / 'checkpoint.pt').exists() else 'nothing was reached that could be kept'}")
         raise typer.Exit(2) from None
     print(folder)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from imc_sim._errors import InputError
-from imc_sim.config import build
+from imc_sim.config import build, parse_setting, set_path
 from imc_sim.evaluate import FewShotData, features_of
 from imc_sim.evaluate._few_shot import digital_read_out
 from imc_sim.evaluate._run import _feature_key
@@ -19,20 +20,24 @@ from imc_sim.train._recipe import EpisodicRecipe, Measurement
 
 
 def train_model(
-    name: str, out: Path | None = None, resume: bool = False, device: str = "cpu", progress: Progress | None = None
-) -> Path:
+    name: str, out: Path | None = None, resume: bool = False, device: str = "cpu", progress: Progress | None = None,
+    settings: Sequence[str] = (),
+) -> Path:  # fmt: skip
     """Train the architecture of card `name` by its recipe into folder `out` (default: runs/<name>).
+
+    settings: `recipe.…=value` and `arch.args.…=value` on top of the card; the trained card keeps them.
 
     The folder receives model.yaml and weights.safetensors, with checkpoint.pt and training.jsonl beside them.
     Every measurement of the recipe is made on the weights as they were saved. Returns the folder.
     """
     card, base = load_card(name)
+    card = _changed(card, settings)
     recipe = recipe_of(card, str(base))
     folder = out or Path("runs") / card.name
     model = initialised(card, recipe.seed, base)
     log = EpisodicTrainer(model, recipe, folder, device).run(resume, progress)
     done = {"recipe": recipe.to_dict(), "episodes": recipe.episodes, "measured": (), "weights": None}
-    done |= {"command": f"imc-sim train {card.name}", "curve": curve_of(log)}
+    done |= {"command": shlex.join(["imc-sim", "train", card.name, *_options(settings)]), "curve": curve_of(log)}
     files = arch_files(card.arch.name, base)
     save_model(folder, model.cpu(), card.model_copy(update=done), half=_is_float(model), extra=files)
     return measure_model(folder)
@@ -59,6 +64,21 @@ def initialised(card: ModelCard, seed: int, base: Path) -> nn.Module:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return build_model(card, base)
+
+
+def _changed(card: ModelCard, settings: Sequence[str]) -> ModelCard:
+    """The card with `path=value` settings of its recipe and of its architecture's arguments."""
+    data = card.to_dict()
+    for path, value in map(parse_setting, settings):
+        if not path.startswith(("recipe.", "arch.args.")):
+            step = "Write for example recipe.episodes=100 or arch.args.rotation=frozen."
+            raise InputError("--set", repr(path), "recipe.… or arch.args.…", step)
+        set_path(data, path, value, "--set")
+    return build(ModelCard, data, "--set") if settings else card
+
+
+def _options(settings: Sequence[str]) -> list[str]:
+    return [word for setting in settings for word in ("--set", setting)]
 
 
 def curve_of(log: Sequence[Mapping[str, float]]) -> dict[str, tuple[int | float, ...]]:

@@ -63,3 +63,16 @@ def test_evaluate_refuses_an_unknown_chip_before_it_works(run: Callable, workpla
     assert ran.code == 2
     assert "Did you mean 'rram_hfo2_1t1r'" in ran.err
     assert ran.out == ""
+
+
+def test_settings_change_what_is_trained_and_are_kept(run: Callable, workplace: Path) -> None:
+    settings = ("--set", "recipe.episodes=2", "--set", "arch.args.kind=rbnn")
+    assert run("train", "tiny", "--out", "a", *settings).code == 0
+    card, _ = load_card("a")
+    assert card.episodes == 2
+    assert card.arch.args["kind"] == "rbnn"
+    assert card.command == "imc-sim train tiny --set recipe.episodes=2 --set arch.args.kind=rbnn"
+    assert card.curve["episode"] == (2,)
+    refused = run("train", "tiny", "--out", "b", "--set", "name=other")
+    assert refused.code == 2
+    assert "recipe.…" in refused.err
