@@ -1,0 +1,308 @@
+"""Attacks: exact steps in pixel space, the same on every path, and every setting acts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from imc_sim import InputError
+from imc_sim.array import load_chip
+from imc_sim.data import gather_images, load_pool
+from imc_sim.evaluate import FewShotData, build_task, evaluate_chips, features_of, few_shot_accuracy
+from imc_sim.evaluate._attack_run import attacked_data
+from imc_sim.evaluate._attacked import Victim, attacked, chip_victim, pixel_space, with_queries
+from imc_sim.evaluate._attacks import PixelSpace, fgsm, gradient_of, pgd
+from imc_sim.evaluate._few_shot import digital_read_out
+from imc_sim.mapping import map_model
+from imc_sim.nn import cosine, key_form, load_model
+from imc_sim.study import load_study
+from imc_sim.study._points import points_of
+
+MODEL = "batmann_small_xnor"
+TASK = {"dataset": "glyphs", "split": "test", "rotations": False, "way": 4, "shot": 2, "queries": 3, "episodes": 5}
+NOISY = {"device.programming.sigma": 0.4, "device.programming.sigma_hrs": None, "device.read.sigma": 0.05}
+
+
+def task(**attack: Any) -> dict[str, Any]:
+    return TASK | {"attack": {"kind": "fgsm"} | attack}
+
+
+def chip(**paths: Any) -> dict[str, Any]:
+    c = load_chip("rram_hfo2_1t1r")
+    for path, value in (NOISY | {k.replace("__", "."): v for k, v in paths.items()}).items():
+        c = c.replace(path, value)
+    return c.to_dict()
+
+
+def images_of(data: dict[str, Any]) -> Tensor:
+    """The attacked queries."""
+    found = attacked_data(MODEL, build_task(data, "task"), "cpu")
+    return found.images[torch.from_numpy(found.query).flatten()]
+
+
+# -- the steps ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["glyphs", "unit"])
+def test_pixels_are_those_of_the_data_set_and_lead_back_to_the_bit(name: str) -> None:
+    asked = build_task(TASK | ({"scaling": "unit"} if name == "unit" else {}), "t")
+    pool, space = load_pool("glyphs", "test"), pixel_space(asked)
+    triples = np.array([[c, 0, 0] for c in range(20)])
+    images = torch.from_numpy(gather_images(pool, triples, asked.scaling))
+    pixels = space.pixels(images)
+    assert torch.equal(space.images(pixels), images)
+    if name == "glyphs":
+        assert torch.equal(pixels * 255, torch.from_numpy(pool.images[:20, 0].astype(np.float64))[:, None])
+    else:
+        assert float(pixels.amin()) == 0.0
+        assert float(pixels.amax()) == 1.0
+
+
+def test_every_grey_level_of_every_normalisation_survives() -> None:
+    for mean, std in ((0.92206, 0.08426), (0.9219, 0.2403), (0.1307, 0.3081)):
+        levels = torch.from_numpy(((np.arange(256) / 255 - mean) / std).astype(np.float32))
+        space = PixelSpace(mean, std)
+        assert torch.equal(space.images(space.pixels(levels)), levels)
+
+
+def test_one_step_by_hand() -> None:
+    pixels = torch.tensor([0.0, 0.25, 0.5, 1.0], dtype=torch.float64)
+    direction = torch.tensor([-1, 1, 0, 1], dtype=torch.int8)
+    assert fgsm(pixels, direction, 0.125).tolist() == [0.0, 0.375, 0.5, 1.0]
+
+
+def test_a_full_step_of_pgd_is_fgsm_and_no_strength_is_no_change() -> None:
+    generator = torch.Generator().manual_seed(0)
+    pixels, slope = (torch.rand(3, 50, dtype=torch.float64, generator=generator) for _ in range(2))
+    slope = slope - 0.5
+    assert torch.equal(pgd(pixels, lambda _: slope, 0.1, 1, 0.1), fgsm(pixels, slope.sign(), 0.1))
+    start = torch.ones_like(pixels)
+    assert torch.equal(pgd(pixels, lambda _: slope, 0.0, 3, 0.1, start), pixels)
+
+
+def test_pgd_climbs_a_convex_loss_to_the_corner() -> None:
+    """Of a linear loss the maximum is the corner of the box; of a convex one no step goes down."""
+    pixels = torch.linspace(0.05, 0.95, 40, dtype=torch.float64)[None]
+    target = 0.5 + 0.01 * torch.arange(40, dtype=torch.float64)[None]
+    gradient = gradient_of(lambda x: (x - target).square().sum())
+    losses = [float((pgd(pixels, gradient, 0.2, n, 0.02) - target).square().sum()) for n in range(12)]
+    assert losses == sorted(losses)
+    assert losses[-1] == losses[-2] > losses[0], "the corner is reached and kept"
+    slope = target - target.mean()
+    corner = torch.where(slope > 0, (pixels + 0.2).clamp_max(1), (pixels - 0.2).clamp_min(0))
+    assert torch.equal(pgd(pixels, lambda _: slope, 0.2, 11, 0.02), corner)
+
+
+def test_no_gradient_moves_nothing() -> None:
+    x = torch.rand(2, 5, dtype=torch.float64)
+    for loss in (lambda v: (0 * v).sum(), lambda v: (v - v).square().sum().sqrt()):  # the second one's is NaN
+        assert gradient_of(loss)(x).abs().sum() == 0
+        assert torch.equal(pgd(x, gradient_of(loss), 0.1, 2, 0.1), x)
+
+
+# -- episodes ----------------------------------------------------------------------------------------------
+
+
+def by_hand(data: FewShotData, network: Any, query: int, episode: int, label: int) -> Tensor:
+    """Gradient of the cross-entropy of one query alone in its episode, shot by shot."""
+    x = data.images[query][None].requires_grad_()
+    logits = []
+    for rows in data.support[episode]:
+        keys = network(data.images[torch.from_numpy(rows)]).detach()
+        logits.append(cosine(network(x), keys).sum())
+    return torch.autograd.grad(F.cross_entropy(torch.stack(logits)[None], torch.tensor([label])), x)[0]
+
+
+@pytest.mark.parametrize("batch", [100, 24, 5])
+def test_queries_are_attacked_each_in_its_own_episode(batch: int) -> None:
+    """Whatever goes through the network at once: several episodes, one, or a part of one."""
+    asked = build_task(task(epsilon=0.05) | {"batch": batch}, "t")
+    data, network = FewShotData.load(asked), load_model(MODEL)
+    found = attacked(data, asked, Victim(network, features_of(network, data, 50))).unflatten(0, data.query.shape)
+    space = pixel_space(asked)
+    for episode, label, place in ((0, 0, 0), (2, 3, 1), (4, 1, 2)):
+        row = int(data.query[episode, label, place])
+        step = by_hand(data, network, row, episode, label).sign()
+        expected = space.images(fgsm(space.pixels(data.images[row]), step[0], 0.05))
+        same = (found[episode, label, place] == expected).float().mean()
+        assert float(same) > 0.999, "the sign of a gradient of nothing but rounding may differ"
+
+
+def test_attacked_images_stay_within_epsilon_and_are_pixels() -> None:
+    clean = FewShotData.load(build_task(TASK, "t"))
+    before = pixel_space(build_task(TASK, "t")).pixels(clean.images[torch.from_numpy(clean.query).flatten()])
+    for attack in ({"kind": "fgsm"}, {"kind": "pgd", "steps": 3}):
+        images = images_of(task(epsilon=0.07, **attack)).double()
+        pixels = images * 0.2403 + 0.9219
+        assert float((pixels - before).abs().max()) == pytest.approx(0.07, abs=1e-6)
+        assert float(pixels.min()) > -1e-6
+        assert float(pixels.max()) < 1 + 1e-6
+        assert float((pixels == before).float().mean()) < 0.5
+
+
+def test_the_published_procedure_clamps_normalised_images_and_leaves_keys_float() -> None:
+    clean, asked = FewShotData.load(build_task(TASK, "t")), build_task(task(space="normalised", epsilon=0.1), "t")
+    before = clean.images[torch.from_numpy(clean.query).flatten()]
+    images = images_of(task(space="normalised", epsilon=0.1))
+    assert set(images[before < -0.1].tolist()) == {0.0}, "ink and grey end at 0"
+    assert float((images - before)[before > 0].abs().max()) == pytest.approx(0.1, abs=1e-6)
+    assert float(images_of(task(space="normalised", epsilon=0.0)).min()) == 0.0, "at epsilon 0 as well"
+    # The read-out: bipolar queries against float keys.
+    data, _ = with_queries(clean, images)
+    network = load_model(MODEL)
+    with torch.no_grad():
+        features = network(data.images)
+    right = 0
+    for support, query in zip(data.support, data.query, strict=True):
+        keys = features[torch.from_numpy(support)].sum(1)
+        for label, rows in enumerate(query):
+            queries = key_form(features[torch.from_numpy(rows)], "bipolar")
+            right += int(((queries @ keys.T).argmax(1) == label).sum())
+    assert digital_read_out(features, asked.read_out, data).correct == right
+    assert evaluate_chips(MODEL, None, task(space="normalised", epsilon=0.1), [], 0)[0].correct == right
+    ideal = load_chip("ideal").replace("policy.memory", "digital").to_dict()
+    assert evaluate_chips(MODEL, ideal, task(space="normalised", epsilon=0.1), [0], 0)[0].correct == right
+
+
+def test_every_setting_acts() -> None:
+    """On the images, and on what the result is known by."""
+    base: dict[str, Any] = {"kind": "pgd", "epsilon": 0.1, "steps": 2}
+    images, study = images_of(task(**base)), {"name": "s", "model": MODEL, "chip": "ideal", "task": task(**base)}
+    ids = {points_of(load_study(study))[0].id}
+    for change in ({"epsilon": 0.05}, {"steps": 3}, {"step": 0.01}, {"random_start": False}, {"seed": 1},
+                   {"loss": "memory"}, {"kind": "fgsm"}):  # fmt: skip
+        changed = {k: v for k, v in (base | change).items() if k != "steps" or change.get("kind") != "fgsm"}
+        assert not torch.equal(images_of(task(**changed)), images), change
+        ids.add(points_of(load_study(study | {"task": task(**changed)}))[0].id)
+    assert len(ids) == 8
+    assert not torch.equal(images_of(task(space="normalised")), images_of(task()))
+    memory = task(loss="memory", epsilon=0.1)
+    for change in ({"keys": "binary"}, {"similarity": "cosine"}, {"sharpening": "softabs"}, {"prototypes": "mean"}):
+        assert not torch.equal(images_of(memory | change), images_of(memory)), "of the read-out, loss memory"
+    for change in ({"threshold": "support_mean"}, {"dim": 16}, {"prototypes": "mean"}):
+        assert not torch.equal(images_of(task() | change), images_of(task())), "of the features, loss cosine"
+
+
+def test_random_starts_belong_to_their_episode() -> None:
+    asked = {"kind": "pgd", "steps": 1, "step": 1e-9}
+    several, one = images_of(task(**asked)), images_of(task(**asked) | {"batch": 7})
+    assert float((several - one).abs().max()) < 1e-6
+    fewer = images_of(task(**asked) | {"episodes": 2})
+    assert float((several[: len(fewer)] - fewer).abs().max()) < 1e-6
+
+
+def test_the_same_by_name_and_by_module() -> None:
+    for attack in ({"epsilon": 0.1}, {"kind": "pgd", "steps": 2, "epsilon": 0.1}, {"space": "normalised"}):
+        asked = task(**attack)
+        by_name = evaluate_chips(MODEL, None, asked, [], 0)[0].correct
+        assert few_shot_accuracy(load_model(MODEL), build_task(asked, "t")).correct == by_name
+
+
+def test_attacks_do_what_they_are_for() -> None:
+    """More steps and more strength do more harm; binary networks are no exception."""
+    longer = {"episodes": 20}
+    clean = evaluate_chips(MODEL, None, TASK | longer, [], 0)[0].accuracy
+    scores = [
+        evaluate_chips(MODEL, None, task(**attack) | longer, [], 0)[0].accuracy
+        for attack in ({"epsilon": 0.05}, {"epsilon": 0.1}, {"kind": "pgd", "epsilon": 0.1})
+    ]
+    assert clean > scores[0] > scores[1] > scores[2] < 0.15
+
+
+# -- chips -------------------------------------------------------------------------------------------------
+
+
+def corrects(asked: dict[str, Any], numbers: list[int], **paths: Any) -> list[int]:
+    return [r.correct for r in evaluate_chips(MODEL, chip(**paths), asked, numbers, 3)]
+
+
+def test_without_strength_all_is_as_without_an_attack() -> None:
+    clean = corrects(TASK, [0, 1])
+    for attack in ({}, {"through": "analog"}, {"through": "analog", "transfer": "chip"}):
+        assert corrects(task(epsilon=0.0, **attack), [0, 1]) == clean
+    digital = evaluate_chips(MODEL, None, TASK, [], 0)[0].correct
+    assert corrects(task(epsilon=0.0, through="analog", transfer="digital"), [0, 1]) == [digital] * 2
+
+
+@pytest.mark.parametrize("loss", ["cosine", "memory"])
+def test_on_an_ideal_chip_an_attack_through_it_is_the_digital_one(loss: str) -> None:
+    ideal = load_chip("ideal").to_dict()
+    expected = [evaluate_chips(MODEL, None, task(epsilon=0.08, loss=loss), [], 0)[0].correct]
+    for transfer in ("none", "chip", "digital"):
+        asked = task(epsilon=0.08, loss=loss, through="analog", transfer=transfer)
+        assert [r.correct for r in evaluate_chips(MODEL, ideal, asked, [0], 0)] == expected
+    assert [r.correct for r in evaluate_chips(MODEL, None, asked, [], 0)] == expected, "the baseline of such a task"
+    asked = task(epsilon=0.08, loss=loss)
+    assert [r.correct for r in evaluate_chips(MODEL, ideal, asked, [0], 0)] == expected
+
+
+def test_a_chip_is_attacked_the_same_in_any_company() -> None:
+    asked = task(epsilon=0.06, through="analog", loss="memory")
+    together = corrects(asked, [0, 1, 2])
+    assert corrects(asked, [2, 0]) == [together[2], together[0]]
+    assert len(set(together)) > 1
+
+
+def test_an_attack_knows_its_own_chip_best() -> None:
+    """Of chips of much spread: their own attack harms them more than one made on a stranger or digitally."""
+    long, chips = {"episodes": 8}, list(range(4))
+    own, stranger, digital = (
+        sum(corrects(task(epsilon=0.06, **attack) | long, chips))
+        for attack in ({"through": "analog"}, {"through": "analog", "transfer": "chip"}, {})
+    )
+    assert own < min(stranger, digital)
+    assert max(stranger, digital) < sum(corrects(TASK | long, chips))
+    back = corrects(task(epsilon=0.06, through="analog", transfer="digital") | long, chips)
+    assert len(set(back)) > 1, "one network, each time attacked from another chip"
+    assert max(back) < evaluate_chips(MODEL, None, TASK | long, [], 0)[0].correct
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.2])
+def test_the_memory_of_the_gradient_is_the_chips_own_and_read_anew(noise: float) -> None:
+    from imc_sim.analog import AssociativeMemory
+    from imc_sim.evaluate._memory_keys import KeyMaker
+
+    c = load_chip(chip(device__read__sigma=noise))
+    asked = build_task(task(loss="memory", through="analog") | {"batch": 24}, "t")
+    data = FewShotData.load(asked)
+    victim = chip_victim(map_model(load_model(MODEL), c, 1, 3), data, asked, c, 3, None)
+    maker = KeyMaker(victim.keys, asked, data.support, data.query)
+    memory = AssociativeMemory(c, 64, range(1), 3, form="bipolar")
+    queries = torch.randn(12, 64, generator=torch.Generator().manual_seed(0)).sign()
+    assert victim.search is not None
+    for episode in (0, 1, 4):
+        memory.write(maker.one(episode).keys, maker.labels, page=episode)
+        evaluated = memory.search(queries)[0]
+        steps = [victim.search(episode, queries) for _ in range(2)]
+        assert torch.equal(steps[0], memory.search(queries)[0]), "the reads that follow those of the evaluation"
+        assert torch.equal(steps[0], steps[1]) == (noise == 0.0)
+        assert torch.equal(steps[0], evaluated) == (noise == 0.0)
+
+
+def test_converters_are_calibrated_before_the_attack() -> None:
+    """Their ranges are those of the clean task."""
+    calibrated = {"converter": {"kind": "auto", "bits": 5, "range": "calibrated"}}
+    clean = evaluate_chips(MODEL, chip(**calibrated), TASK, [0], 3)[0].ranges
+    assert clean
+    for attack in ({}, {"through": "analog", "loss": "memory"}, {"through": "analog", "transfer": "chip"}):
+        asked = task(epsilon=0.1, **attack)
+        found = evaluate_chips(MODEL, chip(**calibrated), asked, [0], 3)[0]
+        assert found.ranges == clean
+        assert 0 < found.correct < found.total
+
+
+def test_bad_attacks_are_named() -> None:
+    for attack, message in (
+        ({"epsilon": 1.5}, "less than or equal to 1"),
+        ({"kind": "fgms"}, "Did you mean 'fgsm'"),
+        ({"steps": 3}, "unknown key 'steps'"),
+        ({"transfer": "chip"}, "through: analog"),
+        ({"kind": "pgd", "space": "normalised"}, "unknown key 'space'"),
+    ):
+        with pytest.raises(InputError, match=message):
+            build_task(task(**attack), "task")
