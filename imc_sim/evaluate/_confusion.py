@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from imc_sim._errors import InputError
 from imc_sim.array import Chip, load_chip
 from imc_sim.data import EpisodeShape, load_pool, sample_episodes
 from imc_sim.evaluate._few_shot import FewShotData, check_read_out, features_of
@@ -65,25 +66,38 @@ def confusion(
 @torch.no_grad()
 def answers_of(model: str, chip: Chip | None, task: FewShotTask, chips: range, seed: int) -> Counts:
     """Answers [chip, episode, way * queries] as places in the episode; without a chip the digital ones, [1, …]."""
-    from imc_sim.evaluate._run import _data, _data_key, _digital_features, _feature_key, _model, sized
+    from imc_sim.evaluate._attack_run import attacked_data, attacked_features
+    from imc_sim.evaluate._run import _data, _data_key, _model, sized
     from imc_sim.mapping import map_model
 
     task = sized(task, model)
-    data = _data(_data_key(task))
+    _refuse_attack_through_chips(task, chip)
+    clean, data, shared = (
+        _data(_data_key(task)),
+        attacked_data(model, task, "cpu"),
+        attacked_features(model, task, "cpu"),
+    )
+    task = task.read_out
     if chip is None:
-        return _digital(_digital_features(model, _feature_key(task)), task, data)[None]
+        return _digital(shared, task, data)[None]
     parts = []
     for start in range(0, len(chips), 8):  # chips whose features are held at once
         some = chips[start : start + 8]
         analog = map_model(_model(model), chip, some, seed)
         if not analog.analog_layers:
-            features = _digital_features(model, _feature_key(task)).expand(len(some), -1, -1)
+            features = shared.expand(len(some), -1, -1)
         else:
             if chip.calibrates:
-                analog.calibrate(data.images[: task.batch])
+                analog.calibrate(clean.images[: task.batch])
             features = features_of(analog, data, task.batch)
         parts.append(_on_chips(features, not analog.analog_layers, task, data, chip, some, seed))
     return np.concatenate(parts)
+
+
+def _refuse_attack_through_chips(task: FewShotTask, chip: Chip | None) -> None:
+    if chip is not None and task.attack is not None and task.attack.made_on_chips:
+        step = "Leave `through` out, or ask for the accuracy of chips under it: imc-sim run."
+        raise InputError("task.attack.through", "analog", "digital, for the answers of chips", step)
 
 
 def _on_chips(

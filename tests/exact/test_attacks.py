@@ -13,7 +13,7 @@ from torch import Tensor
 from imc_sim import InputError
 from imc_sim.array import load_chip
 from imc_sim.data import gather_images, load_pool
-from imc_sim.evaluate import FewShotData, build_task, evaluate_chips, features_of, few_shot_accuracy
+from imc_sim.evaluate import FewShotData, build_task, confusion, evaluate_chips, features_of, few_shot_accuracy
 from imc_sim.evaluate._attack_run import attacked_data
 from imc_sim.evaluate._attacked import Victim, attacked, chip_victim, pixel_space, with_queries
 from imc_sim.evaluate._attacks import PixelSpace, fgsm, gradient_of, pgd
@@ -306,3 +306,13 @@ def test_bad_attacks_are_named() -> None:
     ):
         with pytest.raises(InputError, match=message):
             build_task(task(**attack), "task")
+
+
+def test_confusions_under_attack_are_those_of_the_evaluation() -> None:
+    asked = task(epsilon=0.1)
+    for c, number in ((None, 1), (chip(), 2), (chip(policy__layers={"*": "digital"}), 1)):
+        counts = [int(np.trace(confusion(MODEL, c, asked, number, 3).counts))]
+        results = evaluate_chips(MODEL, c, asked, list(range(number)), 3)
+        assert counts == [sum(r.correct for r in results)]
+    with pytest.raises(InputError, match=r"task\.attack\.through: got analog"):
+        confusion(MODEL, chip(), task(through="analog"), 1)
