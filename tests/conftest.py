@@ -54,3 +54,12 @@ def reference() -> Path:
     if not folder or not Path(folder).is_dir():
         pytest.skip("needs the reference vectors: set IMC_SIM_REFERENCE to their folder")
     return Path(folder)
+
+
+@pytest.fixture(scope="session")
+def checkpoints() -> Path:
+    """The folder of weights of other projects, which are not part of this one; skips where it is not."""
+    folder = os.environ.get("IMC_SIM_CHECKPOINTS", "")
+    if not folder or not Path(folder).is_dir():
+        pytest.skip("needs the checkpoints of other projects: set IMC_SIM_CHECKPOINTS to their folder")
+    return Path(folder)

@@ -17,4 +17,8 @@ ARCHS: dict[str, ArchEntry] = {
         "imc_sim.nn:BatmannController",
         "five-layer CNN that turns a character into a key; kind: float, xnor or xnor_binary_fc",
     ),
+    "conv4": ArchEntry(
+        "imc_sim.nn:Conv4",
+        "four-block few-shot encoder of other projects; layout: padded (matching, prototypical) or relation",
+    ),
 }

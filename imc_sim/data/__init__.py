@@ -4,7 +4,7 @@ from imc_sim.data._check import CheckReport, check
 from imc_sim.data._episodes import Episodes, EpisodeShape, sample_episodes
 from imc_sim.data._fetch import fetch
 from imc_sim.data._folders import cache_folder, data_root
-from imc_sim.data._gather import UniqueImages, gather_images, gather_labelled, unique_images
+from imc_sim.data._gather import UniqueImages, gather_images, gather_labelled, repeated_images, unique_images
 from imc_sim.data._glyphs import make_glyphs
 from imc_sim.data._load import load_labelled, load_pool
 from imc_sim.data._registry import DATASETS, DatasetInfo
@@ -30,5 +30,6 @@ __all__ = [
     "load_pool",
     "make_glyphs",
     "sample_episodes",
+    "repeated_images",
     "unique_images",
 ]

@@ -40,6 +40,19 @@ def unique_images(episodes: Episodes) -> UniqueImages:
     return UniqueImages(triples, index[:, :, :shot], index[:, :, shot:])
 
 
+def repeated_images(episodes: Episodes) -> UniqueImages:
+    """The images of one episode after the other, support before queries, class-major; none is shared."""
+    parts = (episodes.support, episodes.query)
+    triples, rows, start = [], [], 0
+    for part in parts:
+        places = [np.broadcast_to(x, part.shape) for x in (episodes.classes[:, :, None], episodes.rotation[:, None, None])]
+        triples.append(np.stack([places[0], part, places[1]], -1).reshape(len(part), -1, 3))
+        rows.append(np.arange(start, start + part[0].size).reshape(part.shape[1:]))
+        start += part[0].size
+    first = np.arange(len(episodes.classes))[:, None, None] * start
+    return UniqueImages(np.concatenate(triples, 1).reshape(-1, 3), first + rows[0], first + rows[1])
+
+
 def gather_images(pool: CharacterPool, triples: Ints, scaling: Literal["standard", "unit"] = "standard") -> Images:
     """Images (class, instance, quarter turns) [u, 3] of a pool as [u, 1, H, W], normalised after the turn.
 

@@ -17,7 +17,7 @@ from imc_sim._stats import Sample, mean_interval
 from imc_sim.analog import AnalogModel, AssociativeMemory
 from imc_sim.array import Chip
 from imc_sim.config import Engine
-from imc_sim.data import EpisodeShape, gather_images, load_pool, sample_episodes, unique_images
+from imc_sim.data import EpisodeShape, gather_images, load_pool, repeated_images, sample_episodes, unique_images
 from imc_sim.evaluate._memory_keys import KeyMaker, minus_squared_distance
 from imc_sim.evaluate._tasks import FewShotTask
 from imc_sim.nn import cosine, dot, inference_logits
@@ -50,7 +50,7 @@ class FewShotData:
         instances = _at_most("instances", task.instances, pool.images.shape[1])
         shape = EpisodeShape(way=task.way, shot=task.shot, queries=task.queries)
         e = sample_episodes((classes, instances), shape, range(task.episodes), task.seed, rotations=task.rotations)
-        unique = unique_images(e)
+        unique = unique_images(e) if task.passes == "distinct" else repeated_images(e)
         return cls(torch.from_numpy(gather_images(pool, unique.triples, task.scaling)), unique.support, unique.query)
 
 

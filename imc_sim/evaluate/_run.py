@@ -180,8 +180,9 @@ def _shared_features(model: str, task: FewShotTask, device: str) -> Tensor:
 
 def _data_key(task: FewShotTask) -> str:
     """What decides the images and episodes; the read-out does not."""
-    reset = {"keys": "bipolar", "query_form": None, "similarity": "dot", "sharpening": "none", "batch": 1}
+    reset = {"keys": "bipolar", "query_form": None, "similarity": "dot", "sharpening": "none"}
     reset |= {"threshold": "zero", "prototypes": "none", "dim": None, "attack": None}
+    reset["batch"] = 1 if task.passes == "distinct" else task.batch
     return canonical_json(task.to_dict() | reset)
 
 

@@ -13,7 +13,8 @@ Form = Literal["float", "bipolar", "binary"]
 
 #: keys that came after results had been stored, at values that say nothing: no part of what a result is known by
 _LATER: dict[str, Any] = {
-    "threshold": "zero", "prototypes": "none", "dim": None, "size": None, "scaling": "standard", "attack": None
+    "threshold": "zero", "prototypes": "none", "dim": None, "size": None, "scaling": "standard", "attack": None,
+    "passes": "distinct",
 }  # fmt: skip
 
 
@@ -29,6 +30,8 @@ class FewShotTask(Spec):
     a class, the mean of its features, or of their signs (majority; a tie is -1, or 0 in binary keys). dim: features
     are projected to that many numbers before the sign. size: pixels a side (None: what the model's card says, else
     32). scaling: `standard` takes mean and deviation of the data set, `unit` brings each image to [0, 1], paper 1.
+    passes: batches of the distinct images of all episodes, or of one episode's after the other (support, then queries),
+    for networks whose features depend on the images beside them; batch then counts whole episodes.
 
     attack: on the queries, each in its own episode; the keys stay clean (see docs/attacks.md).
     """
@@ -54,12 +57,20 @@ class FewShotTask(Spec):
     dim: int | None = Field(default=None, ge=1, description="width of keys; null: that of the features, not projected")
     size: int | None = Field(default=None, ge=4, le=512, description="pixels a side; null: what the model takes")
     scaling: Literal["standard", "unit"] = Field(default="standard", description="of grey levels")
+    passes: Literal["distinct", "episodes"] = Field(default="distinct", description="images that a batch is made of")
     attack: Attack | None = Field(default=None, description="on the queries; null: none")
 
     @model_validator(mode="after")
     def _averaged_signs_are_signs(self) -> Self:
         if self.prototypes == "majority" and self.keys == "float":
             raise ValueError("keys bipolar or binary with prototypes majority, or prototypes mean")
+        return self
+
+    @model_validator(mode="after")
+    def _batches_are_whole_episodes(self) -> Self:
+        images = self.way * (self.shot + self.queries)
+        if self.passes == "episodes" and self.batch % images:
+            raise ValueError(f"batch {images}, the images of an episode, or a multiple of it with passes episodes")
         return self
 
     @property

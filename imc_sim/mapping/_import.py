@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from imc_sim._errors import CheckpointError, InputError
 from imc_sim._typing import PathLike
 from imc_sim.config._archs import ARCHS
+from imc_sim.mapping._conv4 import conv4_state
 from imc_sim.mapping._foreign import read_state
 from imc_sim.nn import ProductLayer
 from imc_sim.nn._archs import arch_files, build_arch
@@ -48,7 +49,8 @@ def import_checkpoint(path: PathLike, arch: str, out: PathLike, args: Mapping[st
     path: .safetensors, or a torch file, read with `weights_only=True`. `module.` prefixes and wrappers such as
     {"state_dict": …} are taken off.
     arch: `batmann` (in the original's layout: `features.conv1.weight`, `features.conv2.alpha`, `fc1.bias`, …; kind
-    and sizes are read off keys and shapes unless `args` gives them), or `./my_net.py:Net`, copied beside the card.
+    and sizes are read off keys and shapes unless `args` gives them), or `./my_net.py:Net`, copied beside the card;
+    or `conv4`, the few-shot encoder of other projects (see `conv4_state`).
     8-bit layers of `batmann` get the original's scale, the signed maximum.
     """
     source, folder = Path(path), Path(out)
@@ -59,6 +61,9 @@ def import_checkpoint(path: PathLike, arch: str, out: PathLike, args: Mapping[st
     if arch == "batmann":
         state = {key: value for key, value in state.items() if not key.endswith("num_batches_tracked")}
         given = infer_batmann(state, str(source)) | given
+    if arch == "conv4":
+        state, found = conv4_state(state, str(source), notes)
+        given = found | given
     module = build_arch(arch, given, Path.cwd())
     state = _reshape_scales(state, module, notes)
     load_state(module, state, {}, str(source))

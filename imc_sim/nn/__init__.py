@@ -15,6 +15,7 @@ from imc_sim.nn._card import (
     save_model,
     verify_weights,
 )
+from imc_sim.nn._conv4 import Conv4
 from imc_sim.nn._layers import (
     POLICIES,
     Conv2d,
@@ -58,6 +59,7 @@ __all__ = [
     "Arch",
     "BatmannController",
     "Conv2d",
+    "Conv4",
     "KeyForm",
     "Linear",
     "Measured",

@@ -13,7 +13,7 @@ from imc_sim import InputError
 from imc_sim.array import load_chip
 from imc_sim.data import gather_images, load_pool
 from imc_sim.evaluate import FewShotData, FewShotTask, build_task, confusion, evaluate_chips, task_identity
-from imc_sim.evaluate._few_shot import crossbar_read_out, digital_read_out
+from imc_sim.evaluate._few_shot import crossbar_read_out, digital_read_out, features_of
 from imc_sim.evaluate._memory_keys import KeyMaker, projected
 from imc_sim.evaluate._run import sized
 from imc_sim.nn import Arch, BatmannController, ModelCard, key_form, save_model
@@ -130,10 +130,11 @@ def test_projections_are_nested_seeded_and_keep_angles() -> None:
 def test_defaults_are_no_part_of_a_trial() -> None:
     """What was stored before these keys were there keeps its identity; each of them gives another."""
     later = {"threshold": "support_mean", "prototypes": "mean", "dim": 8, "size": 28, "scaling": "unit"}
+    later |= {"passes": "episodes"}
     plain = task().to_dict()
     assert not set(later) & set(task_identity(plain))
-    ids = {Point("case", (), "m", "w", None, task(**{k: v}).to_dict(), 0).id for k, v in later.items()}
-    assert len(ids | {Point("case", (), "m", "w", None, plain, 0).id}) == 6
+    ids = {Point("case", (), "m", "w", None, task(batch=20, **{k: v}).to_dict(), 0).id for k, v in later.items()}
+    assert len(ids | {Point("case", (), "m", "w", None, task(batch=20).to_dict(), 0).id}) == 7
 
 
 def test_majority_of_float_keys_is_refused() -> None:
@@ -166,3 +167,24 @@ def test_keys_are_signs_at_zero_where_nothing_else_is_asked(features: Tensor, da
     keys, queries = KeyMaker(features, task(), data.support, data.query).one(3)
     assert torch.equal(keys, key_form(features[torch.from_numpy(data.support[3].ravel())], "bipolar"))
     assert torch.equal(queries, key_form(features[torch.from_numpy(data.query[3].ravel())], "bipolar"))
+
+
+class Beside(torch.nn.Module):
+    """Every feature is the mean over the images of its batch."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.mean().expand(len(x), 1)
+
+
+def test_batches_of_one_episode_hold_its_images_and_no_others() -> None:
+    spec = {"dataset": "glyphs", "split": "test", "episodes": 4, "classes": 6, "way": 3, "shot": 2, "queries": 2}
+    whole = FewShotData.load(build_task(spec, "task"))
+    apart = FewShotData.load(build_task(spec | {"passes": "episodes", "batch": 12}, "task"))
+    for index in ("support", "query"):
+        here, there = (d.images[torch.from_numpy(getattr(d, index))] for d in (whole, apart))
+        assert torch.equal(here, there)
+    assert sorted(np.concatenate([apart.support[1].ravel(), apart.query[1].ravel()])) == list(range(12, 24))
+    found = features_of(Beside(), apart, 12)
+    assert [float(f) for f in found[::12, 0]] == [float(apart.images[i : i + 12].mean()) for i in range(0, 48, 12)]
+    with pytest.raises(InputError, match="batch 12, the images of an episode"):
+        build_task(spec | {"passes": "episodes"}, "task")

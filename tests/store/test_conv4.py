@@ -1,0 +1,141 @@
+"""The four-block encoder of other projects: names, shapes, statistics, and the same numbers as their own layers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from imc_sim import InputError, map_model
+from imc_sim._errors import CheckpointError
+from imc_sim.array import load_chip
+from imc_sim.mapping import import_checkpoint
+from imc_sim.nn import Conv4, load_model
+
+WIDTH = 6
+
+
+def theirs(paddings: tuple[int, ...], pools: tuple[int, ...], form: str) -> nn.Module:
+    """The network as the other projects build it, with random weights and statistics."""
+    torch.manual_seed(4)
+    blocks, inputs = [], 1
+    for padding, pool in zip(paddings, pools, strict=True):
+        conv, norm = nn.Conv2d(inputs, WIDTH, 3, padding=padding), nn.BatchNorm2d(WIDTH)
+        with torch.no_grad():
+            for buffer, mean in ((norm.weight, 1.0), (norm.bias, 0.0), (norm.running_mean, 0.0)):
+                nn.init.normal_(buffer, mean, 0.3)  # type: ignore[arg-type]
+            nn.init.uniform_(norm.running_var, 0.5, 2.0)  # type: ignore[arg-type]
+        blocks.append([conv, norm, nn.ReLU(), nn.MaxPool2d(pool) if pool > 1 else nn.Identity()])
+        inputs = WIDTH
+    if form == "flat":
+        return nn.Sequential(*[layer for block in blocks for layer in block])
+    net = nn.Sequential(*[nn.Sequential(*block) for block in blocks])
+    return net if form == "nested" else nn.ModuleDict({"encoder": net})
+
+
+def saved(net: nn.Module, path: Path, prefix: str, kept: bool = True) -> Path:
+    state = {f"{prefix}{key}": value for key, value in net.state_dict().items() if kept or "num_batches" not in key}
+    torch.save(state, path)
+    return path
+
+
+@pytest.mark.parametrize("prefix", ["", "encoder."])
+def test_matching_and_prototypical_networks(tmp_path: Path, prefix: str) -> None:
+    net = theirs((1, 1, 1, 1), (2, 2, 2, 2), "flat").eval()
+    report = import_checkpoint(saved(net, tmp_path / "c.pth", prefix), "conv4", tmp_path / "mine")
+    assert report.card.arch.args == {
+        "layout": "padded", "statistics": "running", "width": WIDTH, "channels_in": 1, "size": 28,
+    }  # fmt: skip
+    x = torch.randn(5, 1, 28, 28)
+    mine = load_model(tmp_path / "mine")
+    with torch.no_grad():
+        assert torch.equal(mine(x), net(x).flatten(1))
+    assert mine(x).shape == (5, WIDTH)
+
+
+def relation(tmp_path: Path) -> nn.Module:
+    """A relation encoder and its file, whose names count from 1 and whose norms have no counters."""
+    net = theirs((0, 0, 1, 1), (2, 2, 1, 1), "nested")
+    named = {f"layer{int(k[0]) + 1}{k[1:]}": v for k, v in net.state_dict().items() if "num_batches" not in k}
+    torch.save(named, tmp_path / "c.pkl")
+    return net
+
+
+def test_relation_networks_run_with_the_statistics_of_the_batch(tmp_path: Path) -> None:
+    net, x = relation(tmp_path), torch.randn(7, 1, 28, 28)
+    import_checkpoint(tmp_path / "c.pkl", "conv4", tmp_path / "batch")
+    report = import_checkpoint(tmp_path / "c.pkl", "conv4", tmp_path / "kept", {"statistics": "running"})
+    assert (report.card.arch.args["layout"], report.card.arch.args["statistics"]) == ("relation", "running")
+    with torch.no_grad():
+        kept = load_model(tmp_path / "kept")(x)
+        assert torch.equal(kept, net.eval()(x).flatten(1))
+        found = load_model(tmp_path / "batch")(x)
+        assert torch.allclose(found, net.train()(x).flatten(1), atol=1e-6)
+    assert found.shape == (7, 25 * WIDTH)
+    assert not torch.allclose(found, kept, atol=0.1)
+
+
+def test_other_names_are_refused(tmp_path: Path) -> None:
+    torch.save(nn.Linear(2, 2).state_dict(), tmp_path / "c.pth")
+    with pytest.raises(CheckpointError, match="four blocks named encoder.0"):
+        import_checkpoint(tmp_path / "c.pth", "conv4", tmp_path / "mine")
+
+
+@pytest.mark.parametrize("args", [{"layout": "padde"}, {"statistics": "none"}, {"size": 8}])
+def test_bad_arguments_are_named(args: dict[str, object]) -> None:
+    with pytest.raises(InputError, match=rf"arch\.{next(iter(args))}"):
+        Conv4(**args)  # type: ignore[arg-type]
+
+
+def test_images_of_another_size_are_refused() -> None:
+    with pytest.raises(InputError, match="task.size: 28"):
+        Conv4(width=2)(torch.zeros(1, 1, 32, 32))
+
+
+def test_convolutions_map_onto_crossbars_and_norms_stay_digital() -> None:
+    """Column pairs with many levels come close to the float network; two levels do not."""
+    torch.manual_seed(1)
+    net, x = Conv4(width=8).eval(), torch.rand(3, 1, 28, 28)
+
+    def error(levels: int) -> Tensor:
+        chip = (
+            load_chip("ideal").replace("device.levels", levels).replace("encoding_multibit", {"kind": "differential"})
+        )
+        chip = chip.replace("device.levels", levels).replace("policy.float", "crossbar")
+        analog = map_model(net, chip, chips=1)
+        assert len(analog.analog_layers) == 4
+        return (analog(x)[0] - net(x)).norm() / net(x).norm()
+
+    with torch.no_grad():
+        assert error(256) < 0.05 < error(4) < error(2)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("file", "task", "stated"),
+    [
+        ("matching_l2_5w1s.pth", {"way": 5, "shot": 1, "sharpening": "softmax"}, 0.981),
+        ("proto_20w5s.pth", {"way": 20, "shot": 5, "prototypes": "mean"}, 0.991),
+        ("proto_20w5s.pth", {"way": 20, "shot": 5, "keys": "bipolar"}, 0.966),
+        ("relation_encoder_5w1s.pkl", {"way": 5, "shot": 1, "similarity": "cosine", "scaling": "standard"}, 0.977),
+    ],
+)
+def test_real_checkpoints_reach_what_was_measured_of_them(
+    checkpoints: Path, data_root: Path, tmp_path: Path, file: str, task: dict[str, object], stated: float
+) -> None:
+    """Stated from 25 to 100 episodes, hence to 2 points; 40 and 15 episodes here add their own half width."""
+    from imc_sim.evaluate import digital_accuracy
+
+    import_checkpoint(checkpoints / file, "conv4", tmp_path / "mine")
+    plain: dict[str, object] = {
+        "dataset": "omniglot", "split": "background", "episodes": 40, "queries": 5, "keys": "float",
+        "similarity": "l2", "scaling": "unit", "passes": "episodes",
+    }  # fmt: skip
+    asked = plain | ({"threshold": "support_mean", "similarity": "dot"} if "keys" in task else {}) | task
+    asked["episodes"] = 40 if task["way"] == 5 else 15
+    asked["batch"] = int(str(asked["way"])) * (int(str(asked["shot"])) + 5)
+    found = digital_accuracy(str(tmp_path / "mine"), asked)
+    low, high = found.interval()
+    assert abs(found.mean - stated) < 0.02 + (high - low) / 2
