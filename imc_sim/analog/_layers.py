@@ -33,8 +33,8 @@ class Context:
 class AnalogLayer(nn.Module, abc.ABC):
     """A product layer on crossbars of `chips` chips: x [batch, …] or [chip, batch, …] -> [chip, batch, …].
 
-    The digital layer's `operand` drives the word lines and its `rescale` works on the converted sums. Real
-    operands are computed in float64, so that rounding decides no later sign; +-1 operands are exact.
+    The digital layer's `operand` drives the word lines and its `rescale` works on the converted sums. +-1 operands
+    are exact; real ones are computed in float64 under many-valued weights, so that rounding decides no later sign.
     """
 
     def __init__(
@@ -45,6 +45,8 @@ class AnalogLayer(nn.Module, abc.ABC):
         self.digital, self.name, self.chip, self.encoding, self.seed = digital, name, chip, encoding, seed
         self.context = context or Context()
         self.exact_operands = digital.policy == "xnor"
+        # A rotated layer's real operands are float32 in the digital network as well: no later sign hangs on them.
+        self._single = digital.binary
         # A padded input is 0, which is exact but neither -1 nor +1.
         self._unit_inputs = self.exact_operands and not getattr(digital, "padding", 0)
         self._check()
@@ -88,14 +90,14 @@ class AnalogLayer(nn.Module, abc.ABC):
 
     def _programmed(self, chip: Chip, chips: range) -> Crossbar:
         weights = self.matrix().detach()
-        weights = weights if self.exact_operands else weights.double()
+        weights = weights if self._single else weights.double()
         return Crossbar.program(
             weights, chip, chips, self.seed, self.name, encoding=self.encoding, unit_inputs=self._unit_inputs
         )
 
     def operand(self, x: Tensor) -> Tensor:
         a = self.digital.operand(x)
-        return a if self.exact_operands else a.double()
+        return a if self._single else a.double()
 
     @torch.no_grad()
     def forward(self, x: Tensor) -> Tensor:
