@@ -11,6 +11,7 @@ from imc_sim.array._encoding import Contrast, Correction, Encoding, Targets, Ter
 from imc_sim.array._encodings.bnn import BnnI, BnnII, BnnIII, BnnIV, BnnV, BnnVI
 from imc_sim.array._encodings.multibit import Differential, Offset, Sliced
 from imc_sim.array._encodings.tnn import TnnI, TnnII, TnnIII, TnnIV, TnnV
+from imc_sim.array._encodings.unipolar import Unipolar
 from imc_sim.array._inputs import Inputs
 from imc_sim.array._operands import RESOLUTION
 from imc_sim.array._placement import Placement, Tile
@@ -48,6 +49,7 @@ __all__ = [
     "TnnIII",
     "TnnIV",
     "TnnV",
+    "Unipolar",
     "Wires",
     "approximate_gating",
     "column_conductance",

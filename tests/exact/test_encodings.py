@@ -22,6 +22,7 @@ from imc_sim.array import (
     TnnIII,
     TnnIV,
     TnnV,
+    Unipolar,
     load_chip,
 )
 from imc_sim.device import Device, PolynomialSpread, RelativeSpread
@@ -70,6 +71,21 @@ class TestTnnIV(EncodingContract):
 
 class TestTnnV(EncodingContract):
     encoding = TnnV()
+
+
+class TestUnipolar(EncodingContract):
+    encoding = Unipolar()
+
+    def weights(self, *shape: int, seed: int) -> torch.Tensor:
+        return (super().weights(*shape, seed=seed) + 1) / 2
+
+
+def test_unipolar_takes_one_cell_a_weight_and_none_below_zero() -> None:
+    keys = torch.tensor([[0.0, 1.0, 1.0], [1.0, 0.0, 0.0]])
+    bar = Crossbar.program(keys, Chip(device=Device(g_lrs_S=1e-4, g_hrs_S=1e-5), encoding=Unipolar()))
+    assert bar.placement.cells == keys.numel()
+    with pytest.raises(InputError, match="weights of 0 or more"):
+        Crossbar.program(-keys, Chip(device=Device(g_lrs_S=1e-4, g_hrs_S=1e-5), encoding=Unipolar()))
 
 
 class TestDifferential(EncodingContract):

@@ -72,7 +72,7 @@ def test_relation_networks_run_with_the_statistics_of_the_batch(tmp_path: Path) 
         kept = load_model(tmp_path / "kept")(x)
         assert torch.equal(kept, net.eval()(x).flatten(1))
         found = load_model(tmp_path / "batch")(x)
-        assert torch.allclose(found, net.train()(x).flatten(1), atol=1e-6)
+        assert torch.allclose(found, net.train()(x).flatten(1), atol=1e-4)
     assert found.shape == (7, 25 * WIDTH)
     assert not torch.allclose(found, kept, atol=0.1)
 
