@@ -24,6 +24,7 @@ from imc_sim.plotting._tables import chip_count, distinct, numbers
 if TYPE_CHECKING:
     from imc_sim.study import Results
 
+Values = NDArray[np.float64]
 _STATISTICS = ["chips", "median", "p05", "p95", "digital"]
 #: colours of the style; what sets the next as many series apart
 _COLOURS = 7
@@ -99,12 +100,12 @@ def plot_robustness(ax: Axes, data: DataFrame) -> None:
     names = named(data)
     parts = list(data.groupby("series", sort=False))
     for number, (series, part) in enumerate(parts):
-        x = numbers(part, "x") if names is None else np.array([names.index(v) for v in part["x"]])
+        x = _places(part, names)
         label, dashes = textwrap.fill(str(series), 62), _DASHES[number // _COLOURS % len(_DASHES)]
         (line,) = ax.plot(x, part["median"], label=label, linestyle=":" if names else dashes)
         if len(parts) <= _COLOURS:
             _draw_band(ax, x, part, line.get_color(), names is None)
-    baselines = _draw_baselines(ax, parts)
+    baselines = _draw_baselines(ax, data, names)
     low = lower_limit(data)
     _draw_chance(ax, data, low, names)
     ax.set_xlabel(str(data.attrs["x_label"]))
@@ -123,17 +124,13 @@ def _draw_band(ax: Axes, x: NDArray[Any], part: DataFrame, colour: Any, between:
         ax.vlines(x, part["p05"], part["p95"], color=colour, alpha=0.5, linewidth=2.2)
 
 
-def _draw_baselines(ax: Axes, parts: list[tuple[Any, DataFrame]]) -> bool:
-    """One dashed line per digital accuracy: grey where all share it, else in the colour of the first that has it."""
-    first: dict[float, int] = {}
-    for number, (_, part) in enumerate(parts):
-        digital = float(part["digital"].iloc[0])
-        if digital == digital:  # a baseline that is not measured yet is NaN
-            first.setdefault(digital, number)
-    for digital, number in first.items():
-        colour = f"C{number % _COLOURS}" if len(first) > 1 else "0.3"
-        ax.axhline(digital, color=colour, linestyle="--", linewidth=0.8, marker="")
-    return bool(first)
+def _draw_baselines(ax: Axes, data: DataFrame, names: list[str] | None) -> bool:
+    """The digital network, dashed: grey where all series share it, else in the colour of the first that has it."""
+    courses = _courses(data, "digital", names)
+    for x, y, number in courses:
+        colour = f"C{number % _COLOURS}" if len(courses) > 1 else "0.3"
+        _draw_course(ax, x, y, names is None, {"color": colour, "linestyle": "--", "linewidth": 0.8})
+    return bool(courses)
 
 
 def _scale(ax: Axes, data: DataFrame, names: list[str] | None) -> None:
@@ -181,17 +178,39 @@ def robustness_figure(data: DataFrame, width: float = 3.4, axes: float = 2.2) ->
 
 
 def _draw_chance(ax: Axes, data: DataFrame, low: float, names: list[str] | None) -> None:
-    """One line for all, or the course that it takes with x, once for all series that share it."""
+    """Guessing: one line, or one course along x for all series that share it."""
     chance = np.broadcast_to(np.asarray(data.attrs["chance"], dtype=float), len(data))
-    if (chance == chance[0]).all():
-        courses = [(np.array([0.0, 1.0]), chance[:1].repeat(2))]
+    look = {"color": "0.4", "linestyle": ":", "linewidth": 0.8}
+    for x, y, _ in _courses(data.assign(chance=chance), "chance", names):
+        seen = np.flatnonzero(y >= low)
+        if len(seen):
+            _draw_course(ax, x, y, names is None, look)
+            level, last = bool((y == y[0]).all()), (x[seen[-1]] + (0.0 if names is None else 0.3), y[seen[-1]])
+            place, along = ((1.0, y[0]), ax.get_yaxis_transform()) if level else (last, ax.transData)
+            ax.annotate("chance", place, (-2, 2), along, "offset points", ha="right", fontsize=6, color="0.4")
+
+
+def _courses(data: DataFrame, column: str, names: list[str] | None) -> list[tuple[Values, Values, int]]:
+    """Where a column goes along x, once for all series that share it: x, values, number of the first such series."""
+    found: dict[bytes, tuple[Values, Values, int]] = {}
+    for number, (_, part) in enumerate(data.groupby("series", sort=False)):
+        y = numbers(part, column)
+        x, y = _places(part, names)[~np.isnan(y)], y[~np.isnan(y)]  # a baseline that is not measured yet is NaN
+        level = bool(len(y)) and bool((y == y[0]).all())  # then x does not matter
+        found.setdefault((y[:1] if level else np.concatenate([x, y])).tobytes(), (x, y, number))
+    return [course for course in found.values() if len(course[1])]
+
+
+def _places(part: DataFrame, names: list[str] | None) -> Values:
+    """Where the rows lie along x."""
+    return numbers(part, "x") if names is None else np.array([names.index(v) for v in part["x"]], dtype=float)
+
+
+def _draw_course(ax: Axes, x: Values, y: Values, between: bool, look: dict[str, Any]) -> None:
+    """A level across the axes; a line along x; or a dash a place where nothing lies between the values of x."""
+    if (y == y[0]).all():
+        ax.axhline(y[0], marker="", **look)
+    elif between:
+        ax.plot(x, y, marker="", **look)
     else:
-        x = numbers(data, "x") if names is None else np.array([names.index(v) for v in data["x"]], dtype=float)
-        groups = data.groupby("series", sort=False).indices.values()
-        courses = list({x[g].tobytes() + chance[g].tobytes(): (x[g], chance[g]) for g in groups}.values())
-    for x, y in courses:
-        if not y.max() >= low:
-            continue
-        along = ax.get_yaxis_transform() if len(courses) == 1 and y is not chance and len(set(y)) == 1 else ax.transData
-        ax.plot(x, y, color="0.4", linestyle=":", linewidth=0.8, marker="", transform=along)
-        ax.annotate("chance", (x[-1], y[-1]), (-2, 2), along, "offset points", ha="right", fontsize=6, color="0.4")
+        ax.hlines(y, x - 0.3, x + 0.3, **look)

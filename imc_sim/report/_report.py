@@ -12,6 +12,7 @@ from imc_sim.report._answer import answer, answers
 from imc_sim.report._comparison import against_published, caption, cells, write_comparison
 from imc_sim.report._html import Cell, details, document, escaped, pairs, svg, table
 from imc_sim.report._settings import study_settings, variants
+from imc_sim.report._task import task_line
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -91,7 +92,7 @@ def _figures(results: Results) -> list[str]:
                 robustness_figure(data, 5.6, 3.2) if wide else each.figure(data), kind, f"{kind}: {each.caption}"
             )
         plate = f'<div class="plate{"" if wide else " narrow"}">{drawn}</div>'
-        caption = f"{_task(results.study)} {each.caption}" if wide else each.caption
+        caption = f"{task_line(results.study)} {each.caption}" if wide else each.caption
         parts.append(f"<figure>{plate}<figcaption>{escaped(caption)}</figcaption>{_data(data, kind)}</figure>")
     return parts
 
@@ -107,13 +108,6 @@ def _data(data: DataFrame, kind: str) -> str:
 
 def _number(value: Any) -> Cell:
     return (f"{value:.6g}", value) if is_number(value) else str(value)
-
-
-def _task(study: dict[str, Any]) -> str:
-    task = study["task"]
-    form = f"{task['way']}-way {task['shot']}-shot accuracy" if "way" in task else "Accuracy"
-    episodes = f", {task['episodes']} episodes a chip" if "episodes" in task else ""
-    return f"{form} on {task.get('dataset', 'the task')} ({task.get('split', 'test')}){episodes}."
 
 
 def _table(results: Results) -> str:

@@ -244,10 +244,13 @@ def resolved(study: Study, points: list[Point]) -> dict[str, Any]:
 
 
 def _prose(point: Point) -> dict[str, Any]:
-    """What a reader wants to know of a point; its ids say it already, so it is not hashed."""
+    """What a reader wants to know of a point; its ids say it already, so it is not hashed. chance: of guessing."""
+    from imc_sim.evaluate import build_task
+
     asked = point.digital_task or point.task
     differs = {key: value for key, value in point.task.items() if value != asked.get(key)}
-    return {"model": point.model, "chip": point.chip and point.chip["name"]} | (
+    chance = build_task(point.task, "task").chance
+    return {"model": point.model, "chip": point.chip and point.chip["name"], "chance": chance} | (
         {"chip_task": differs} if differs else {}
     )
 

@@ -48,7 +48,8 @@ def test_the_figures_table_is_the_studys(results: Results) -> None:
     assert data["x"].tolist() == [0, 25, 50] * 2
     np.testing.assert_allclose(data["median"], 100 * results.table["median"])
     assert data.attrs == {
-        "x_label": "spread (%)", "x_name": "spread", "x_unit": "%", "chance": 20.0, "spaced": "linear"
+        "x_label": "spread (%)", "x_name": "spread", "x_unit": "%", "chance": [20.0] * 3 + [25.0] * 3,
+        "spaced": "linear"
     }  # fmt: skip
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from matplotlib.collections import QuadMesh
+from matplotlib.collections import LineCollection, QuadMesh
 
 from imc_sim import InputError, ResultsError
 from imc_sim._stats import mean_interval
@@ -61,6 +61,42 @@ def test_a_study_has_the_figures_that_fit_it(results: Results, tmp_path: Path) -
         draw(one, ["convergence"])
     with pytest.raises(InputError, match="Did you mean 'heatmap'"):
         draw(one, ["heatmaps"])
+
+
+def drawn_levels(results: Results, style_: str, colour: str | None = None) -> list[list[float]]:
+    """y of all lines in that style, on an axis from 0 %."""
+    with style():
+        _, ax = new_figure()
+        plot_robustness(ax, robustness_data(results).assign(p05=0.0))
+    alike = [line for line in ax.lines if line.get_linestyle() == style_ and colour in (None, line.get_color())]
+    return [np.asarray(line.get_ydata(), dtype=float).tolist() for line in alike]
+
+
+def test_chance_is_that_of_every_point(tmp_path: Path) -> None:
+    ways = {"path": "task.way", "values": [2, 4, 10], "label": "ways"}
+    grey = ":", "0.4"
+    one = ran(tmp_path / "1", [SPREAD], cases=[{"name": "a"}])
+    assert drawn_levels(one, *grey) == [[20.0, 20.0]]
+    cases = ran(tmp_path / "2", [SPREAD])  # 5 ways, 4 ways
+    assert drawn_levels(cases, *grey) == [[20.0, 20.0], [25.0, 25.0]]
+    along = ran(tmp_path / "3", [ways], cases=[{"name": "a"}, {"name": "b", "set": {"task.keys": "binary"}}])
+    assert drawn_levels(along, *grey) == [[50.0, 25.0, 10.0]], "once for both cases"
+    curves = ran(tmp_path / "4", [SPREAD, ways | {"values": [5, 4]}], cases=[{"name": "a"}])
+    assert drawn_levels(curves, *grey) == [[20.0, 20.0], [25.0, 25.0]]
+
+
+def test_the_digital_network_is_drawn_along_what_changes_it(tmp_path: Path) -> None:
+    found = ran(tmp_path, [{"path": "task.way", "values": [2, 4, 10]}], cases=[{"name": "a"}])
+    digital = [100 * each for each in found.table["digital"]]
+    assert len(set(digital)) == 3
+    assert drawn_levels(found, "--") == [digital]
+    named = ran(tmp_path / "names", [{"path": "task.way", "values": [2, 4], "labels": ["two", "four"]}])
+    with style():
+        _, ax = new_figure()
+        plot_robustness(ax, robustness_data(named))
+    dashes = [c.get_segments() for c in ax.collections if isinstance(c, LineCollection)]
+    levels = [[float(segment[0, 1]) for segment in each] for each in dashes if abs(each[0][0, 1] - each[0][1, 1]) == 0]
+    assert [100 * each for each in named.table["digital"][:2]] in levels
 
 
 def test_map_holds_every_median_in_its_place(results: Results) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from html.parser import HTMLParser
+from typing import Any
 
 import pytest
 
@@ -14,6 +15,7 @@ from imc_sim.config import read_yaml
 from imc_sim.plotting import robustness_data
 from imc_sim.report import answer, page, write_report
 from imc_sim.report._settings import differences, study_settings, variants
+from imc_sim.report._task import task_line
 from imc_sim.study import Results, load_study
 from imc_sim.study._points import points_of
 
@@ -67,6 +69,25 @@ def test_holds_question_table_versions_and_time(results: Results, text: str) -> 
     assert re.search(r"torch \d+\.\d+", text)
     assert re.search(r"\d+ s in all, last trial \d{4}-", text)
     assert str(results.folder) not in text
+
+
+FULL = {"dataset": "glyphs", "split": "test", "way": 5, "shot": 1, "episodes": 50}
+
+
+@pytest.mark.parametrize(
+    ("study", "line"),
+    [
+        ({}, "5-way 1-shot accuracy on glyphs (test), 50 episodes a chip."),
+        ({"axes": [{"path": "task.way"}]}, "1-shot accuracy on glyphs (test), 50 episodes a chip."),
+        ({"cases": [{"set": {"task.dataset": "x"}}]}, "5-way 1-shot accuracy, 50 episodes a chip."),
+        ({"axes": [{"path": "seed", "also": ["task.episodes"]}]}, "5-way 1-shot accuracy on glyphs (test)."),
+        ({"derived": {"task.shot": {}}, "chip_task": {"episodes": 9}}, "5-way accuracy on glyphs (test), 9 episodes a"),
+        ({"axes": [{"path": "task"}]}, "Accuracy."),
+        ({"task": FULL | {"attack": {"kind": "fgsm", "epsilon": 0.1}}}, "queries attacked (fgsm, epsilon 0.1), 50"),
+    ],
+)
+def test_the_caption_says_of_the_task_what_holds_at_every_point(study: dict[str, Any], line: str) -> None:
+    assert line in task_line({"task": FULL, "axes": [], "cases": [{"set": {}}]} | study)
 
 
 def test_answer_heads_the_page(results: Results, text: str) -> None:

@@ -1,0 +1,27 @@
+"""What a study measures, in one sentence."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+def task_line(study: dict[str, Any]) -> str:
+    """The task of the chips; what axes or cases change is left to them, who say it beside every figure."""
+    changed, task = _changed(study), {**study["task"], **study.get("chip_task", {})}
+    fixed = {key: value for key, value in task.items() if not changed & {key, ""}}
+    form = "".join(f"{fixed[key]}-{key} " for key in ("way", "shot") if key in fixed) + "accuracy"
+    split = f" ({fixed['split']})" if "split" in fixed else ""
+    on = f" on {fixed['dataset']}{split}" if "dataset" in fixed else ""
+    attack = fixed.get("attack")
+    met = f", queries attacked ({attack['kind']}, epsilon {attack['epsilon']:g})" if attack else ""
+    episodes = f", {fixed['episodes']} episodes a chip" if "episodes" in fixed else ""
+    return f"{form[0].upper()}{form[1:]}{on}{met}{episodes}."
+
+
+def _changed(study: dict[str, Any]) -> set[str]:
+    """Keys of the task that axes, cases or derived values set; an empty one stands for the whole task."""
+    paths = [path for axis in study["axes"] for path in (axis["path"], *axis.get("also", ()))]
+    paths += [path for case in study["cases"] for path in (*case["set"], *(case.get("sweep") or ()))]
+    paths += study.get("derived", {})
+    roots = [path.split(".") for path in paths]
+    return {next(iter(rest), "") for root, *rest in roots if root in ("task", "chip_task")}
