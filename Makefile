@@ -7,11 +7,17 @@ STAMP := $(VENV)/.installed
 MEMTORCH := $(VENV)/.memtorch
 WORKERS ?= 2
 
+# Studies that reproduce published tables and figures: `make reproduce` runs them, `make tables` fills these pages.
+REPRODUCED := batmann_endtoend batmann_ablation batmann_sharpening_fc batmann_mnist
+PAGES := docs/batmann.md
+
 .DEFAULT_GOAL := help
-.PHONY: help venv memtorch demo test check format benchmark clean
+.PHONY: help venv memtorch demo reproduce tables test check format benchmark clean
 
 help:
 	@echo "make demo       a shipped controller on simulated RRAM chips: table, figure, report (under 3 minutes)"
+	@echo "make reproduce  every published table and figure, from the shipped weights (about ten minutes a study)"
+	@echo "make tables     writes the tables of make reproduce into docs/"
 	@echo "make test       the whole suite (under 15 minutes on two cores)"
 	@echo "make check      format, lint, types, layers and the fast tests (under 3 minutes)"
 	@echo "make memtorch   the second engine, compiled once (part of make test; docs/memtorch.md)"
@@ -42,6 +48,13 @@ $(MEMTORCH): $(STAMP)
 demo: $(STAMP)
 	@echo "Running the quick start: variation of the cells against accuracy (under 3 minutes on two cores) ..."
 	$(BIN)/imc-sim run quickstart
+
+# One study after the other; what is stored is not run again, so that the same command goes on after a stop.
+reproduce: $(STAMP)
+	@set -e; for study in $(REPRODUCED); do echo "$$study"; $(BIN)/imc-sim run $$study --out results/$$study; done
+
+tables: $(STAMP)
+	$(BIN)/imc-sim tables $(patsubst %/comparison.csv,%,$(wildcard $(REPRODUCED:%=results/%/comparison.csv))) $(PAGES:%=--page %)
 
 test: $(STAMP)
 	@$(MAKE) --no-print-directory memtorch || echo "MemTorch could not be built here: its tests will be skipped" >&2
