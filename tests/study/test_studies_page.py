@@ -17,7 +17,14 @@ from imc_sim.study import Axis, json_schema, load_study, points_of, run, with_se
 from imc_sim.testing import stand_in_evaluator
 
 #: points of every example
-POINTS = {"my_sizes": 10, "my_chips": 72, "my_table": 2, "my_wires": 4 * 3 * 2 - 2 * 2 - 3, "my_quickstart": 6, "my_first": 2}
+POINTS = {
+    "my_sizes": 10,
+    "my_chips": 72,
+    "my_table": 2,
+    "my_wires": 4 * 3 * 2 - 2 * 2 - 3,
+    "my_quickstart": 6,
+    "my_first": 2,
+}
 
 
 @pytest.fixture(scope="module")
