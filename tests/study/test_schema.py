@@ -23,7 +23,7 @@ from imc_sim.study._schema import Kind
 KINDS: tuple[Kind, ...] = ("study", "chip", "model")
 SHIPPED = [(kind, name) for kind in KINDS for name in content_names(kind)]
 #: mappings whose keys are the user's own, or another specification's
-OPEN = {"args", "recipe", "layers", "measured"}
+OPEN = {"args", "recipe", "layers", "measured", "curve"}
 CHECKS = {kind: Draft202012Validator(json_schema(kind)) for kind in KINDS}
 
 
