@@ -103,6 +103,17 @@ class AssociativeMemory:
         for crossbar in self._crossbars if self.engine.native else ():
             crossbar.take_reads(count)
 
+    def write_pulses(self) -> Tensor:
+        """Programming pulses [chip] that the stored keys have cost until the time of the reads, refreshes included.
+
+        Rewritings are counted with the pulses of the last one.
+        """
+        if not self._crossbars or not self.engine.native:
+            allowed = "keys written by this package's own engine"
+            raise InputError("memory.write_pulses", "no pulses to count", allowed, "Call write first.")
+        each = [int(x.pulses(c).sum()) for x in self._crossbars for c in range(len(x.chips))]
+        return torch.tensor(each) * (1 + self.chip.device.time.refreshes)
+
     def _programmed(self, keys: Tensor, chips: range, page: int) -> Crossbar:
         if not self.engine.native:
             from imc_sim.analog._memtorch_engine import MemTorchCrossbar

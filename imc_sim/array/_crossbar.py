@@ -99,6 +99,14 @@ class Crossbar:
         g = look_up(self.chip.device.table(self.plan.targets.steps), self._draw(index))
         return self._settled(g * self.plan.targets.steps, index) / self.plan.targets.steps
 
+    def pulses(self, index: int) -> Tensor:
+        """Programming pulses (int64, shaped as `cells`) of the chip at position `index`, one for each without verify.
+
+        Of the last programming: where cells are refreshed, `device.time.refreshes` others came before it.
+        """
+        address = (self.seed, self.layer, self.chips[index], self.page)
+        return self.chip.device.pulses(self.plan.cells, self.plan.targets.steps, *address)
+
     @property
     def conductance(self) -> Tensor:
         """[chip, tile, tile.rows, tile.cols] in S, word lines by bit lines; cells not in use are 0 S."""

@@ -132,6 +132,7 @@ class Device(Spec):
         levels: whole numbers 0 … steps (int32). The draw of a cell is addressed by (seed, layer, chip, page)
         and its place; `page` tells successive programmings of the same cells apart.
         """
+        page = self.time.page(page)
         base = self.faults.levels(levels, steps, seed, layer, chip, page) << 16
         if self.programming.exact and not self.faults.undefined:
             return base
@@ -169,7 +170,7 @@ class Device(Spec):
         g = look_up(self.table(steps), self.draw(levels, steps, seed, layer, chip, page))
         target = self.positions(steps)[levels.long()]
         within = (g - target).abs() <= self.verify.width(target, self.floor, self.window_S) + 1e-12
-        uniform = torch.from_numpy(Stream(seed, layer, "pulses").uniform(levels.numel(), chip, page))
+        uniform = torch.from_numpy(Stream(seed, layer, "pulses").uniform(levels.numel(), chip, self.time.page(page)))
         accepted = self.verification(steps).accepted[levels.long()]
         return self.verify.counts(accepted, uniform.reshape(levels.shape), within)
 
@@ -195,7 +196,7 @@ class Device(Spec):
         if self.correlated.on:
             G = G * self.correlated.factor(seed, layer, chip, rows, cols, tile)
         if self.time.on:
-            G = self.time.apply(G, self.temperature_K, self.g_hrs_S, seed, layer, chip, page)
+            G = self.time.apply(G, self.temperature_K, self.g_hrs_S, seed, layer, chip, self.time.page(page))
         if self.disturb.on:
             G = torch.where(g >= 0.5 * steps, G * self.wear.factor, G)
         return (G.clamp_min(0.0) / self.window_S - self.floor) * steps
@@ -232,8 +233,8 @@ class Device(Spec):
         return self.read.telegraph.traps(shape, seed, layer, chip)
 
     def read_variance(self, G_S: Tensor, trap: Tensor | None = None, programmed_S: Tensor | None = None) -> Tensor:
-        """`read.variance` in S^2 at this device's time and temperature."""
-        return self.read.variance(G_S, trap, self.time.t_s, self.temperature_K, programmed_S)
+        """`read.variance` in S^2 at this device's temperature and the time since it was written."""
+        return self.read.variance(G_S, trap, self.time.age_s, self.temperature_K, programmed_S)
 
     def without_effects(self) -> Device:
         """The same levels and the same I-V curve; cells land on their targets, stay there and are read quietly."""

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from typing import final
+from typing import Self, final
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor
 
 from imc_sim._rng import Stream
@@ -16,6 +16,8 @@ from imc_sim.device._relaxation import AnyRelaxation, LogRelaxation
 
 #: Boltzmann's constant in eV / K (exact, CODATA 2018).
 BOLTZMANN_EV = 8.617333262145179e-5
+#: rewritings that can be told apart
+_MOST = 2**31
 
 
 @final
@@ -54,6 +56,9 @@ class Time(Spec):
     At t_s = 0, at once after programming, every cell is exactly as programmed. The numbers drawn for a cell do not
     depend on t_s: sweeping it ages one and the same chip.
 
+    refresh_s: every cell is written anew when that time has passed, over and over. A rewriting draws what every
+    programming draws, and the clock starts again; reads at a multiple of refresh_s are those just before it.
+
     compensation: a read-out scales a chip's results by the factor that its conductances lost together (global
     drift compensation, Joshi et al., Nat. Commun. 11:2473, 2020).
     """
@@ -63,24 +68,46 @@ class Time(Spec):
     drift: Drift = Drift()
     retention: Retention = Retention()
     compensation: bool = Field(default=False, description="undo the common loss of conductance digitally")
+    refresh_s: Seconds | None = Field(default=None, gt=0.0, description="time after which cells are written anew")
+
+    @model_validator(mode="after")
+    def _countable(self) -> Self:
+        if self.refreshes >= _MOST:
+            raise ValueError(f"t_s below {_MOST:g} times refresh_s")
+        return self
+
+    @property
+    def refreshes(self) -> int:
+        """Times that every cell has been written anew until t_s; the first programming is none of them."""
+        return 0 if self.refresh_s is None else max(0, math.ceil(self.t_s / self.refresh_s * (1.0 - 1e-12)) - 1)
+
+    @property
+    def age_s(self) -> float:
+        """Time since the cells were written last."""
+        return self.t_s if self.refresh_s is None else self.t_s - self.refreshes * self.refresh_s
+
+    def page(self, page: int) -> int:
+        """Where the draws of the last rewriting of page `page` lie."""
+        return page + (self.refreshes << 32)
 
     @property
     def on(self) -> bool:
         """Cells differ from what was programmed."""
-        t = self.t_s
+        t = self.age_s
         return t > 0.0 and (self.relaxation.acts(t) or self.drift.acts(t) or self.retention.rate_Hz > 0.0)
 
     def apply(
         self, G: Tensor, temperature_K: float, g_hrs_S: float, seed: int, layer: str, chip: int, page: int
     ) -> Tensor:
         """G [*] in S at time t_s of one chip's cells, programmed to G; not yet held at 0 S or above."""
-        if self.relaxation.acts(self.t_s):
-            G = self.relaxation.apply(G, self.t_s, _normal(G, Stream(seed, layer, "relaxation"), chip, page))
+        t = self.age_s
+        if self.relaxation.acts(t):
+            G = self.relaxation.apply(G, t, _normal(G, Stream(seed, layer, "relaxation"), chip, page))
             G = G.clamp_min(0.0)
-        if self.drift.acts(self.t_s):
-            G = self.drift.apply(G, self.t_s, _normal(G, Stream(seed, layer, "drift"), chip, page))
+        if self.drift.acts(t):
+            G = self.drift.apply(G, t, _normal(G, Stream(seed, layer, "drift"), chip, page))
         if self.retention.rate_Hz > 0.0:
-            G = self.retention.apply(G, self.t_s, temperature_K, g_hrs_S)
+            G = self.retention.apply(G, t, temperature_K, g_hrs_S)
         return G
 
 

@@ -43,7 +43,7 @@ class Point:
         The engine is the point's own, and in the content where it is not the native one.
         """
         prose = {"name", "source", "validity", "engine"}
-        chip = None if self.chip is None else {k: v for k, v in self.chip.items() if k not in prose}
+        chip = None if self.chip is None else {k: v for k, v in _known(self.chip).items() if k not in prose}
         task = task_identity(self.task)
         data = {"schema": SCHEMA, "weights": self.weights, "chip": chip, "task": task, "seed": self.seed}
         return data if self.engine.native else data | {"engine": self.engine.to_dict()}
@@ -77,6 +77,15 @@ class Trial:
     id: str
     point: Point
     chip: int
+
+
+def _known(chip: dict[str, Any]) -> dict[str, Any]:
+    """The chip without what came after results had been stored, where that does not act."""
+    device = chip["device"]
+    if device["time"].get("refresh_s") is not None:
+        return chip
+    time = {key: value for key, value in device["time"].items() if key != "refresh_s"}
+    return {**chip, "device": {**device, "time": time}}
 
 
 def points_of(study: Study) -> list[Point]:

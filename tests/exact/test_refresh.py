@@ -1,0 +1,95 @@
+"""Cells written anew at intervals: how often, how old they are, what is drawn anew, and what it costs."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from imc_sim import AssociativeMemory, InputError
+from imc_sim.array import Chip, Crossbar, load_chip
+from imc_sim.config import digest
+from imc_sim.device import Device, Drift, Faults, Flicker, Read, RelativeSpread, Time, WriteVerify
+from imc_sim.study import Point
+
+
+def drifting(t_s: float, refresh_s: float | None = None, **more: object) -> Chip:
+    time = Time(t_s=t_s, refresh_s=refresh_s, drift=Drift(nu=0.1, nu_std=0.02, t0_s=1.0))
+    kept = {"g_lrs_S": 1e-4, "g_hrs_S": 1e-6, "programming": RelativeSpread(sigma=0.1), "time": time}
+    return Chip(device=Device(**{**kept, **more}))
+
+
+@pytest.mark.parametrize(
+    ("t_s", "refresh_s", "refreshes", "age_s"),
+    [(10.0, None, 0, 10.0), (0.0, 5.0, 0, 0.0), (5.0, 5.0, 0, 5.0), (7.0, 5.0, 1, 2.0), (10.0, 5.0, 1, 5.0),
+     (86400.0, 3600.0, 23, 3600.0), (0.3, 0.1, 2, 0.1)],
+)  # fmt: skip
+def test_reads_come_just_before_a_rewriting(t_s: float, refresh_s: float | None, refreshes: int, age_s: float) -> None:
+    time = Time(t_s=t_s, refresh_s=refresh_s)
+    assert (time.refreshes, time.age_s) == (refreshes, pytest.approx(age_s))
+
+
+def weights() -> torch.Tensor:
+    return torch.randn(8, 50, generator=torch.Generator().manual_seed(1)).sign()
+
+
+def test_refreshed_cells_are_as_young_cells_of_another_draw() -> None:
+    """Ages of an hour, programmed once or 24 times: the same law, other cells; without refresh a day older."""
+    w = weights()
+    hour, day, refreshed = (
+        Crossbar.program(w.double(), c) for c in (drifting(3600), drifting(86400), drifting(86400, 3600))
+    )
+    lrs = hour.plan.cells.bool()
+    means = [float(x.cells(0)[lrs].mean()) for x in (hour, day, refreshed)]
+    assert means[1] < 0.8 * means[0]
+    assert means[2] == pytest.approx(means[0], rel=0.03)  # 800 cells of a spread of 20 %, five standard errors
+    assert not bool((refreshed.cells(0)[lrs] == hour.cells(0)[lrs]).any())
+    again = Crossbar.program(w.double(), drifting(86400, 3600))
+    assert torch.equal(again.cells(0), refreshed.cells(0))
+
+
+def test_failures_of_programming_are_drawn_anew_and_stuck_cells_stay() -> None:
+    def zero(faults: Faults, t_s: float) -> torch.Tensor:
+        chip = drifting(t_s, 10.0, faults=faults, programming=RelativeSpread())
+        return Crossbar.program(weights().double(), chip).cells(0) < 0.5
+
+    assert not torch.equal(zero(Faults(failure=0.2), 5.0), zero(Faults(failure=0.2), 15.0))
+    assert torch.equal(zero(Faults(stuck_hrs=0.2), 5.0), zero(Faults(stuck_hrs=0.2), 15.0))
+
+
+def test_one_over_f_noise_starts_again() -> None:
+    read = Read(flicker=Flicker(q=0.05, t_read_s=1e-6))
+    G = torch.full((4,), 1e-4, dtype=torch.float64)
+    old, new, young = (drifting(*t, read=read).device.read_variance(G) for t in ((1e6,), (1e6, 10.0), (10.0,)))
+    assert torch.equal(new, young)
+    assert bool((old > new).all())
+
+
+def test_refreshes_and_verify_cost_pulses() -> None:
+    keys, labels = weights(), torch.arange(8)
+
+    def cost(chip: Chip) -> list[int]:
+        memory = AssociativeMemory(chip, 50, chips=2)
+        memory.write(keys, labels)
+        return memory.write_pulses().tolist()
+
+    cells = 8 * 50 * 2
+    assert cost(drifting(5.0)) == [cells] * 2
+    assert cost(drifting(35.0, 10.0)) == [4 * cells] * 2
+    verified = cost(drifting(5.0, verify=WriteVerify(tolerance=0.05, max_pulses=10)))
+    assert all(cells < found < 10 * cells for found in verified)
+    with pytest.raises(InputError, match="write_pulses"):
+        AssociativeMemory(drifting(5.0), 50).write_pulses()
+
+
+def test_refresh_is_no_part_of_a_trial_while_it_is_off() -> None:
+    """The content of a trial is what it was before refresh was there."""
+    chip = load_chip("pcm_hermes").to_dict()
+    point = Point("case", (), "m", "w", chip, {"way": 5}, 0)
+    assert "refresh_s" not in point.content["chip"]["device"]["time"]
+    on = load_chip("pcm_hermes").replace("device.time.refresh_s", 60.0).to_dict()
+    assert digest(Point("case", (), "m", "w", on, {"way": 5}, 0).content) != point.id
+
+
+def test_too_many_refreshes_are_refused() -> None:
+    with pytest.raises(InputError, match="t_s below"):
+        load_chip("pcm_hermes").replace("device.time", {"t_s": 1e9, "refresh_s": 0.1})
