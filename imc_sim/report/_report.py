@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 #: rows of a figure's data that the page itself holds; longer tables stand beside it alone
 _ROWS = 400
+#: figures drawn for the page's whole width
+_WIDE = ("robustness", "comparison")
 _COMPARE = (
     "Compare the SHA-256 of the results with the one above. Every draw is addressed by seed, chip, layer and cell; "
     "neither the number of processors nor the order of the trials changes it."
@@ -53,8 +55,8 @@ def page(results: Results) -> str:
         f'<header><p class="kind">imc_sim study</p><h1>{escaped(study["name"])}</h1>',
         f'<p class="question">{escaped(study["question"] or study["summary"])}</p></header>',
         f'<section class="answer"><p class="answer">{escaped(conclusion(results))}</p>{_each(data)}</section>',
-        *_figures(results),
         _comparison(results),
+        *_figures(results),
         f"<h2>Table</h2>{_failed(results)}{_table(results)}",
         f"<h2>Settings that differ from defaults</h2>{_settings(study)}",
         f"<h2>Provenance</h2>{pairs(_provenance(results))}",
@@ -91,7 +93,7 @@ def _figures(results: Results) -> list[str]:
             drawn = svg(
                 robustness_figure(data, 5.6, 3.2) if wide else each.figure(data), kind, f"{kind}: {each.caption}"
             )
-        plate = f'<div class="plate{"" if wide else " narrow"}">{drawn}</div>'
+        plate = f'<div class="plate{"" if kind in _WIDE else " narrow"}">{drawn}</div>'
         caption = f"{task_line(results.study)} {each.caption}" if wide else each.caption
         parts.append(f"<figure>{plate}<figcaption>{escaped(caption)}</figcaption>{_data(data, kind)}</figure>")
     return parts
