@@ -58,7 +58,7 @@ def comparison_data(results: Results) -> DataFrame:
             trials.setdefault(row["point"], []).append(row)
     cases = {case["name"]: case for case in study["cases"]}
     rows = [_row(study, cases[point["case"]], point, trials) for point in study["points"]]
-    if all(row["digital"] != row["digital"] for row in rows):
+    if not any(row["chips"] or row["digital"] == row["digital"] for row in rows):
         raise ResultsError(str(results.folder), "no finished trial", "one at least", "Run the study again.")
     data = DataFrame(rows, columns=COLUMNS)
     swept = any(path in ("task", "task.way") for case in study["cases"] for path in case["set"])

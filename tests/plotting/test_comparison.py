@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from matplotlib.container import ErrorbarContainer
 
+from imc_sim import ResultsError
 from imc_sim._stats import Sample, mean_interval
 from imc_sim.evaluate import ChipResult
 from imc_sim.plotting import comparison_data, comparison_figure, figures_of, robustness_data, style
@@ -140,3 +141,16 @@ def test_a_study_of_cases_has_cases_in_place_of_an_axis(results: Results) -> Non
     data = robustness_data(results)
     assert data["x"].tolist() == ["S1", "S2", "S3"]
     np.testing.assert_allclose(data["median"], 100 * results.table["median"])
+
+
+def test_a_digital_network_that_failed_leaves_a_gap_and_nothing_else(results: Results, tmp_path: Path) -> None:
+    lines = (results.folder / "trials.jsonl").read_text().splitlines(keepends=True)
+    (tmp_path / "trials.jsonl").write_text("".join(line for line in lines if json.loads(line)["chip"] >= 0))
+    data = comparison_data(dataclasses.replace(results, folder=tmp_path))
+    assert np.isnan(numbers(data, "digital")).all()
+    np.testing.assert_array_equal(numbers(data, "on_chip"), numbers(comparison_data(results), "on_chip"))
+    with style():
+        comparison_figure(data).canvas.draw()
+    (tmp_path / "trials.jsonl").write_text("")
+    with pytest.raises(ResultsError, match="no finished trial"):
+        comparison_data(dataclasses.replace(results, folder=tmp_path))
