@@ -189,7 +189,7 @@ def _speak(what: str, ended: threading.Event) -> None:
     from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
     columns = (TextColumn("{task.description}"), SpinnerColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as line:
+    with Progress(*columns, console=Console(stderr=True), transient=True, refresh_per_second=4) as line:
         line.add_task(what)
         ended.wait()
 

@@ -39,7 +39,7 @@ class ExecutorContract(abc.ABC):
 
     own_processes = True
     #: seconds that one test waits at most
-    patience_s = 240.0
+    patience_s = 600.0
 
     @abc.abstractmethod
     def make(self) -> Executor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import re
-import time
+import resource
 from collections.abc import Callable
 from pathlib import Path
 
@@ -52,10 +52,13 @@ def test_help_and_lists_load_no_torch(argv: list[str], python: Callable) -> None
 
 
 def test_help_takes_less_than_a_second(python: Callable) -> None:
+    """Of the processor: how long that is on the clock depends on what else runs."""
+
     def seconds() -> float:
-        start = time.perf_counter()
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
         assert python("-m", "imc_sim.cli", "--help").code == 0
-        return time.perf_counter() - start
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
     assert min(seconds() for _ in range(3)) < 1.0
 

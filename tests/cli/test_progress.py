@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import io
 import itertools
@@ -200,34 +201,37 @@ def test_what_cannot_run_leaves_no_folder(
     assert not (tmp_path / "x").exists()
 
 
+def _read(terminal: int, shown: bytearray) -> None:
+    """All that appears; a terminal that nobody reads holds up who writes to it."""
+    with contextlib.suppress(OSError):  # what it gives once nobody is left
+        while True:
+            shown += os.read(terminal, 65536)
+
+
 @pytest.mark.parametrize("executor", ["inline", "process", pytest.param("dask", marks=needs_dask)])
 def test_ctrl_c_at_a_terminal(executor: str, study: str, tmp_path: Path, repository: Path) -> None:
     """The whole foreground group gets it, workers too; what is in hand is written, and the way on is said."""
     folder = tmp_path / "x"
     argv = [sys.executable, "-m", "imc_sim.cli", "run", study, "--out", str(folder), "--executor", executor]
-    argv += ["--batch", "1", "--set", "chips.min=400", "--workers", "1"]
+    argv += ["--batch", "1", "--set", "chips.min=4000", "--workers", "1"]
     ours, theirs = pty.openpty()
     env = os.environ | {"PYTHONPATH": str(repository), "TERM": "xterm", "COLUMNS": "200"}
     process = subprocess.Popen(argv, stderr=theirs, stdout=theirs, stdin=theirs, env=env, start_new_session=True)
     os.close(theirs)
     trials = folder / "trials.jsonl"
-    end = time.monotonic() + 60
-    while not (trials.exists() and trials.read_bytes().count(b"\n") >= 3):
-        assert time.monotonic() < end
-        time.sleep(0.05)
-    last_resort = threading.Timer(60, process.kill)
+    last_resort = threading.Timer(240, os.killpg, (process.pid, signal.SIGKILL))
     last_resort.start()
+    shown = bytearray()
+    reader = threading.Thread(target=_read, args=(ours, shown))
+    reader.start()
+    while not (trials.exists() and trials.read_bytes().count(b"\n") >= 3):
+        assert process.poll() is None
+        time.sleep(0.05)
     os.killpg(process.pid, signal.SIGINT)
-    shown = b""
-    while True:
-        try:
-            part = os.read(ours, 65536)
-        except OSError:  # what a terminal gives once nobody is left
-            break
-        shown += part
-    os.close(ours)
-    code = process.wait(30)
+    code = process.wait()
     last_resort.cancel()
+    reader.join()
+    os.close(ours)
     assert code == 2
     text = shown.decode()
     assert "stopping: finishing the trials in hand" in text
