@@ -120,11 +120,11 @@ def _pages(results: Results) -> tuple[Path, Path, str]:
 
 
 def comparison_rows(results: Results) -> list[dict[str, str]]:
-    """The table of published beside ours as a person reads it; notes, which are long, are left to comparison.md."""
+    """The table of published beside ours as a person reads it; what is long is left to comparison.md."""
     from imc_sim.plotting import comparison_data
     from imc_sim.report import cells
 
-    heads, rows = cells(comparison_data(results).assign(note=""))
+    heads, rows = cells(comparison_data(results).assign(note="", chip_task=""))
     return [dict(zip(heads, (c if isinstance(c, str) else c[0] for c in row), strict=True)) for row in rows]
 
 

@@ -30,7 +30,10 @@ class _Column(NamedTuple):
 
 
 def cells(data: DataFrame) -> tuple[list[str], list[list[Cell]]]:
-    """Heads and rows of a comparison table; columns that say nothing in it are left out."""
+    """Heads and rows of a comparison table; columns that say nothing in it are left out.
+
+    What chips of some settings alone are asked is a column; what all are asked is in the caption.
+    """
     columns = _columns(data)
     rows = [[column.cell(row) for column in columns] for row in data.to_dict("records")]
     return [column.head for column in columns], rows
@@ -39,7 +42,9 @@ def cells(data: DataFrame) -> tuple[list[str], list[list[Cell]]]:
 def _columns(data: DataFrame) -> list[_Column]:
     chips = distinct(data, "chip")
     apart = bool((numbers(data, "same_task") == numbers(data, "same_task")).any())
-    noted = any(data["note"])
+    noted, common = any(data["note"]), _common(data)
+    differ = any(len(_asked(row)) > len(common) for row in data.to_dict("records"))
+    own = _Column("chips are asked", lambda row: ", ".join(p for p in _asked(row) if p not in common) or _NOTHING)
     return [
         _Column("setting", lambda row: str(row["setting"])),
         *([_value("published")] if (numbers(data, "published") >= 0).any() else []),
@@ -51,6 +56,7 @@ def _columns(data: DataFrame) -> list[_Column]:
         *([] if len(chips) == 1 else [_Column("chip", lambda row: str(row["chip"]))]),
         _Column("chips", lambda row: (str(row["chips"]), row["chips"])),
         _Column("trained", lambda row: str(row["trained"]) or _NOTHING),
+        *([own] if differ else []),
         *([_Column("note", lambda row: str(row["note"]))] if noted else []),
     ]
 
@@ -85,21 +91,22 @@ def _same(row: Row) -> Cell:
 def caption(data: DataFrame) -> str:
     """What the intervals are over, and what the chips are asked."""
     over = [text for text in distinct(data, "digital_over") if text]
-    said = f"Accuracies in %; intervals of the digital network over {_either(over)}, " if over else "Accuracies in %; "
-    return said + "on chips of the mean over chips (Student t)." + _chip_tasks(data)
+    own = " (on the task of the chips over that task's own)" if any(data["chip_task"]) else ""
+    digital = f"intervals of the digital network over {_either(over)}{own}, " if over else "intervals "
+    said = f"Accuracies in %; {digital}"
+    said += "on chips of the mean over chips (Student t)."
+    common = _common(data)
+    return f"{said} Task of the chips: {', '.join(common)}." if common else said
 
 
-def _chip_tasks(data: DataFrame) -> str:
-    """What differs from the task of the digital network: for all settings alike, then for some of them."""
-    asked = {str(row["setting"]): str(row["chip_task"]).split(", ") for row in data.to_dict("records")}
-    common = [part for part in next(iter(asked.values())) if part and all(part in own for own in asked.values())]
-    groups: dict[str, list[str]] = {}
-    for name, parts in asked.items():
-        groups.setdefault(", ".join(part for part in parts if part and part not in common), []).append(name)
-    own = [f"{text} ({'; '.join(names)})" for text, names in groups.items() if text]
-    said = [f"Task of the chips: {', '.join(common)}"] if common else []
-    said += [f"{'moreover ' if common else 'Task of the chips: '}{'; '.join(own)}"] if own else []
-    return f" {'; '.join(said)}." if said else ""
+def _common(data: DataFrame) -> list[str]:
+    """What the chips of every setting are asked otherwise than the digital network."""
+    asked = [_asked(row) for row in data.to_dict("records")]
+    return [part for part in (asked or [[]])[0] if all(part in own for own in asked)]
+
+
+def _asked(row: Row) -> list[str]:
+    return [part for part in str(row["chip_task"]).split(", ") if part]
 
 
 def _either(names: list[str]) -> str:

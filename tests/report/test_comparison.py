@@ -66,11 +66,12 @@ def test_markdown_says_what_the_table_says() -> None:
         "95 % interval over chips": "-",
         "chips": "1",
         "trained": "6 episodes",
+        "chips are asked": "keys binary",
         "note": "a / b",
     }
     assert second.startswith("| S2 | - | 98.90 ")
-    assert "over 9 episodes" in said
-    assert said.endswith("Task of the chips: episodes 5; moreover keys binary (S1).")
+    assert "over 9 episodes (on the task of the chips over that task's own), on chips of the mean" in said
+    assert said.endswith("Task of the chips: episodes 5.")
 
 
 def test_columns_that_say_nothing_are_left_out() -> None:
