@@ -8,7 +8,8 @@ MEMTORCH := $(VENV)/.memtorch
 WORKERS ?= 2
 
 # Studies that reproduce published tables and figures: `make reproduce` runs them, `make tables` fills these pages.
-REPRODUCED := batmann_endtoend batmann_ablation batmann_sharpening_fc batmann_mnist
+REPRODUCED := batmann_endtoend batmann_ablation batmann_sharpening_fc batmann_mnist \
+  natcomm_variation natcomm_stuck natcomm_dimension
 PAGES := docs/batmann.md
 
 .DEFAULT_GOAL := help

@@ -12,8 +12,9 @@ from pandas.testing import assert_frame_equal
 
 from imc_sim import InputError
 from imc_sim.cli import main
+from imc_sim.config import content_names, find_content, read_yaml
 from imc_sim.plotting import comparison_data, save_table
-from imc_sim.plotting._comparison import COLUMNS
+from imc_sim.plotting._comparison import COLUMNS, published_of
 from imc_sim.report import (
     against_published,
     caption,
@@ -153,3 +154,15 @@ def test_tables_of_the_documentation_are_those_kept_beside_it(repository: Path) 
     places = {name for text in pages.values() for name in tables_of(text)}
     kept = {path.stem for path in (repository / "docs" / "tables").glob("*.csv")}
     assert kept <= places
+
+
+def test_make_reproduces_what_ships_and_fills_what_has_places(repository: Path) -> None:
+    text = (repository / "Makefile").read_text(encoding="utf-8").replace("\\\n", " ")
+    said = {
+        key: next(line for line in text.splitlines() if line.startswith(f"{key} :=")).split()[2:]
+        for key in ("REPRODUCED", "PAGES")
+    }
+    assert set(said["REPRODUCED"]) <= set(content_names("study"))
+    places = [name for page in said["PAGES"] for name in tables_of((repository / page).read_text(encoding="utf-8"))]
+    assert set(places) <= set(said["REPRODUCED"]), "every table of a page is made anew"
+    assert all(published_of(case) for name in places for case in read_yaml(find_content("study", name))["cases"])
