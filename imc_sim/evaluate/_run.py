@@ -238,9 +238,32 @@ def _data(data_key: str) -> FewShotData:
     return FewShotData.load(build_task(json.loads(data_key), "task"))
 
 
-@functools.lru_cache(maxsize=8)
+@final
+@dataclass(frozen=True)
+class _Network:
+    """A model by name, equal to every other that has its weights in its architecture."""
+
+    name: str = field(compare=False)
+    weights: str
+    arch: str
+
+
+@functools.lru_cache(maxsize=64)
+def _network(name: str) -> _Network:
+    path = find_content("model", name)
+    arch = read_yaml(path).get("arch", {})
+    own = str(path.parent) if str(arch.get("name", "")).startswith(".") else ""  # its code lies beside the card
+    return _Network(name, weights_digest(name), canonical_json([arch, own]))
+
+
 def _digital_features(model: str, feature_key: str, device: str = "cpu") -> Tensor:
+    """Features of all images of a task; settings that share their weights share them."""
+    return _features_by(_network(model), feature_key, device)
+
+
+@functools.lru_cache(maxsize=8)
+def _features_by(network: _Network, feature_key: str, device: str) -> Tensor:
     from imc_sim.evaluate._few_shot import features_of
 
     task = build_task(json.loads(feature_key), "task")
-    return features_of(_model_on(model, device), _data_on(_data_key(task), device), task.batch)
+    return features_of(_model_on(network.name, device), _data_on(_data_key(task), device), task.batch)

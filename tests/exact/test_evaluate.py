@@ -1,5 +1,6 @@
 """Few-shot evaluation: the ideal chip is the digital network, chips are independent, trained cards are measured."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,7 @@ import torch
 
 from imc_sim import InputError
 from imc_sim.array import load_chip
-from imc_sim.config import build
+from imc_sim.config import build, read_yaml, write_yaml
 from imc_sim.evaluate import (
     FewShotData,
     FewShotTask,
@@ -19,6 +20,7 @@ from imc_sim.evaluate import (
     few_shot_accuracy,
     weights_digest,
 )
+from imc_sim.evaluate._run import _digital_features, _feature_key, _features_by
 from imc_sim.nn import Arch, BatmannController, Measured, ModelCard, key_form, save_model
 
 TASK = {
@@ -96,6 +98,23 @@ def test_what_travels_of_the_digital_accuracy_gives_its_interval_over_episodes(m
     assert result.sample.half_width(0.5) < result.sample.half_width()
     assert evaluate_chips(model, None, TASK | {"episodes": 1}, [], 0)[0].sample is None, "one draw has no spread"
     assert evaluate_chips(model, chip(), TASK, [0], 0)[0].sample is None
+
+
+def test_settings_that_share_their_weights_share_their_features(model: str, tmp_path: Path) -> None:
+    """Once computed for all; other weights, and the same ones in another architecture, are another network."""
+    twin, other = (tmp_path / name for name in ("twin", "other"))
+    shutil.copytree(model, twin)
+    card = read_yaml(twin / "model.yaml")
+    (twin / "model.yaml").write_text(write_yaml(card | {"name": "twin"}))
+    shutil.copytree(model, other)
+    arch = card["arch"] | {"args": card["arch"]["args"] | {"bias_init": 1.0}}
+    (other / "model.yaml").write_text(write_yaml(card | {"name": "other", "arch": arch}))
+    key = _feature_key(build_task(TASK, "t"))
+    before = _features_by.cache_info().misses
+    found = [_digital_features(name, key) for name in (model, str(twin), str(other))]
+    assert found[0] is found[1]
+    assert found[0] is not found[2]
+    assert _features_by.cache_info().misses - before <= 2
 
 
 def test_batch_size_changes_no_score(model: str) -> None:
