@@ -74,13 +74,13 @@ def _converters(
 
 
 def _confusion(model: str, chip: dict[str, Any], task: dict[str, Any], chips: int, seed: int, stem: Path) -> list[Path]:
-    from imc_sim.cli._console import working
+    from imc_sim.cli._console import progress_bar
 
-    with working(f"confusions of {model}"):
+    with progress_bar(f"confusions of {model}") as update:
         from imc_sim.evaluate import confusion
         from imc_sim.plotting import draw_confusion
 
-        return draw_confusion(confusion(model, chip, task, chips, seed), stem)
+        return draw_confusion(confusion(model, chip, task, chips, seed, update), stem)
 
 
 def _sensitivity(

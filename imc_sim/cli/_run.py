@@ -96,10 +96,11 @@ def _show(spec: Study, workers: int, device: str, batch: int) -> None:
 def _finish(results: Results, folder: Path) -> None:
     """Table to stdout, figure and report to the folder."""
     from imc_sim.cli._console import print_rows, say, working
-    from imc_sim.plotting import compares
 
     if len(results.table):
-        print_rows(table_rows(results) if not compares(results) else comparison_rows(results))
+        with working(f"gathering {folder}"):
+            rows = _rows(results)
+        print_rows(rows)
         with working(f"drawing {folder}"):
             figure, report, said = _pages(results)
         print(f"figure {figure}, report {report}")
@@ -108,6 +109,13 @@ def _finish(results: Results, folder: Path) -> None:
         step = "To try them again: the same command with --retry-failed."
         say(f"{results.failed} trials failed; their errors are in {folder / 'trials.jsonl'}. {step}")
         raise typer.Exit(1)
+
+
+def _rows(results: Results) -> list[dict[str, str]]:
+    """The table for a person."""
+    from imc_sim.plotting import compares
+
+    return comparison_rows(results) if compares(results) else table_rows(results)
 
 
 def _pages(results: Results) -> tuple[Path, Path, str]:

@@ -21,10 +21,11 @@ def tables(
     kept as tables/NAME.csv beside it; without results, pages are filled from these. Prints the files written.
     """
     from imc_sim.cli._console import working
-    from imc_sim.report import fill_pages
-    from imc_sim.study import Results
 
     with working("writing tables"):
+        from imc_sim.report import fill_pages
+        from imc_sim.study import Results
+
         written = fill_pages(pages, [Results.load(folder) for folder in results or []])
     for path in written:
         print(path)

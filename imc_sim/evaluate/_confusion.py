@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, final
 
@@ -23,6 +24,8 @@ Counts = NDArray[np.int64]
 
 #: classes that still make a matrix one can read
 _READABLE = 40
+#: chips whose features are held at once
+_TOGETHER = 4
 
 
 @final
@@ -45,11 +48,15 @@ class Confusion:
 
 
 def confusion(
-    model: str, chip: Chip | str | dict[str, Any] | None, task: dict[str, Any], chips: int = 8, seed: int = 0
-) -> Confusion:
-    """The confusion matrix of a few-shot evaluation; chip None: of the digital network."""
+    model: str, chip: Chip | str | dict[str, Any] | None, task: dict[str, Any], chips: int = 8, seed: int = 0,
+    progress: Callable[[int, int], None] | None = None,
+) -> Confusion:  # fmt: skip
+    """The confusion matrix of a few-shot evaluation; chip None: of the digital network.
+
+    progress: called with (chips done, chips in all).
+    """
     spec = build_task(task, "task")
-    answers = answers_of(model, None if chip is None else load_chip(chip), spec, range(chips), seed)
+    answers = answers_of(model, None if chip is None else load_chip(chip), spec, range(chips), seed, progress)
     classes = _classes(spec)
     what, size = "class", int(classes.max()) + 1
     if size > _READABLE:
@@ -64,7 +71,10 @@ def confusion(
 
 
 @torch.no_grad()
-def answers_of(model: str, chip: Chip | None, task: FewShotTask, chips: range, seed: int) -> Counts:
+def answers_of(
+    model: str, chip: Chip | None, task: FewShotTask, chips: range, seed: int,
+    progress: Callable[[int, int], None] | None = None,
+) -> Counts:  # fmt: skip
     """Answers [chip, episode, way * queries] as places in the episode; without a chip the digital ones, [1, …]."""
     from imc_sim.evaluate._attack_run import attacked_data, attacked_features
     from imc_sim.evaluate._run import _data, _data_key, _model, sized
@@ -81,8 +91,8 @@ def answers_of(model: str, chip: Chip | None, task: FewShotTask, chips: range, s
     if chip is None:
         return _digital(shared, task, data)[None]
     parts = []
-    for start in range(0, len(chips), 8):  # chips whose features are held at once
-        some = chips[start : start + 8]
+    for start in range(0, len(chips), _TOGETHER):
+        some = chips[start : start + _TOGETHER]
         analog = map_model(_model(model), chip, some, seed)
         if not analog.analog_layers:
             features = shared.expand(len(some), -1, -1)
@@ -91,6 +101,8 @@ def answers_of(model: str, chip: Chip | None, task: FewShotTask, chips: range, s
                 analog.calibrate(clean.images[: task.batch])
             features = features_of(analog, data, task.batch)
         parts.append(_on_chips(features, not analog.analog_layers, task, data, chip, some, seed))
+        if progress is not None:
+            progress(start + len(some), len(chips))
     return np.concatenate(parts)
 
 

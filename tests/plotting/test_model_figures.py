@@ -193,7 +193,9 @@ def test_used_levels_are_those_within_the_inputs() -> None:
 @pytest.mark.parametrize("memory", ["crossbar", "digital"])
 def test_confusion_counts_what_an_evaluation_counts(chip: Chip, memory: str) -> None:
     asked = with_converter(chip, range="calibrated").replace("policy.memory", memory)
-    found = confusion(MODEL, asked, TASK, chips=3, seed=5)
+    seen: list[tuple[int, int]] = []
+    found = confusion(MODEL, asked, TASK, chips=3, seed=5, progress=lambda *now: seen.append(now))
+    assert seen[-1] == (3, 3)
     results = evaluate_chips(MODEL, asked.to_dict(), TASK, range(3), 5)
     assert found.counts.trace() == sum(r.correct for r in results)
     assert found.counts.sum() == sum(r.total for r in results)
