@@ -14,17 +14,22 @@ def plot(
     results: Annotated[Path, typer.Argument(help="A results folder of `imc-sim run`.")],
     kind: Annotated[
         list[str] | None,
-        typer.Option("--kind", help="comparison, robustness, heatmap or convergence; default: all that there are."),
+        typer.Option(
+            "--kind", help="comparison, robustness, fgsm, heatmap, convergence or tsne; default: all that there are."
+        ),
     ] = None,
     quiet: Quiet = False,
 ) -> None:
     """Draw the figures of a results folder.
 
     Accuracy against the first axis, a map where two axes are swept, and how the estimate settles over chips.
+    --kind tsne computes features anew, a row a value of the task's axes and a column a case, and keeps them.
     Prints the files written: PNG, SVG and each figure's data as CSV. See `imc-sim figure` for a model on a chip.
     """
     from imc_sim.cli._console import working
 
+    if "tsne" in (kind or ()):
+        _embed(results)
     with working(f"drawing {results}"):
         from imc_sim.plotting import draw
         from imc_sim.study import Results
@@ -32,3 +37,16 @@ def plot(
         written = draw(Results.load(results), kind)
     for path in written:
         print(path)
+
+
+def _embed(folder: Path) -> None:
+    """The points of the t-SNE grid into the folder; the share of nearest images of every panel to stdout."""
+    from imc_sim.cli._console import print_rows, progress_bar
+
+    with progress_bar(f"t-SNE of {folder}") as update:
+        from imc_sim.plotting import save_table, tsne_data, tsne_shares
+        from imc_sim.study import study_embeddings
+
+        data = tsne_data(study_embeddings(folder, progress=update))
+        save_table(data, folder / "tsne")
+    print_rows(tsne_shares(data).to_dict("records"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from imc_sim.evaluate._attack_specs import Attack, Fgsm, Pgd
 from imc_sim.evaluate._card import CardRow, evaluate_card
 from imc_sim.evaluate._device import check_device
 from imc_sim.evaluate._run import (
@@ -22,7 +23,7 @@ from imc_sim.evaluate._tasks import FewShotTask, Task, build_task, task_identity
 if TYPE_CHECKING:
     from imc_sim.evaluate._confusion import Confusion, confusion
     from imc_sim.evaluate._converter_inputs import ConverterInputs, converter_inputs
-    from imc_sim.evaluate._embedding import Embedding, embedding
+    from imc_sim.evaluate._embedding import Embedding, EmbeddingPanel, embedding, embedding_grid
     from imc_sim.evaluate._few_shot import Accuracy, FewShotData, chip_accuracy, features_of, few_shot_accuracy
 
 #: names that need torch, and the module that has them
@@ -31,25 +32,31 @@ _NEED_TORCH = {
     "Confusion": "_confusion",
     "ConverterInputs": "_converter_inputs",
     "Embedding": "_embedding",
+    "EmbeddingPanel": "_embedding",
     "FewShotData": "_few_shot",
     "chip_accuracy": "_few_shot",
     "confusion": "_confusion",
     "converter_inputs": "_converter_inputs",
     "embedding": "_embedding",
+    "embedding_grid": "_embedding",
     "features_of": "_few_shot",
     "few_shot_accuracy": "_few_shot",
 }
 
 __all__ = [
     "Accuracy",
+    "Attack",
     "CardRow",
     "ChipResult",
     "Confusion",
     "ConverterInputs",
     "Embedding",
+    "EmbeddingPanel",
     "FewShotData",
     "FewShotTask",
+    "Fgsm",
     "LayerAccuracy",
+    "Pgd",
     "Task",
     "batch_chips",
     "build_task",
@@ -61,6 +68,7 @@ __all__ = [
     "converter_inputs",
     "digital_accuracy",
     "embedding",
+    "embedding_grid",
     "evaluate_card",
     "evaluate_chips",
     "features_of",

@@ -1,9 +1,10 @@
-"""Features in the plane (t-SNE), as the digital network and as a chip gives them."""
+"""Features in the plane (t-SNE): clean and attacked, of digital networks and of chips."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, final
+from typing import Any, NamedTuple, final
 
 import numpy as np
 import torch
@@ -11,8 +12,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from imc_sim._errors import InputError
+from imc_sim.analog import AnalogModel
 from imc_sim.array import Chip, load_chip
 from imc_sim.data import gather_images, load_pool
+from imc_sim.evaluate._attacked import Victim, attacked, chip_victim
+from imc_sim.evaluate._few_shot import FewShotData, features_of
 from imc_sim.evaluate._memory_keys import centred_forms
 from imc_sim.evaluate._tasks import FewShotTask, build_task
 
@@ -25,16 +29,39 @@ _MOST = 1000
 @final
 @dataclass(frozen=True)
 class Embedding:
-    """One panel: points [n, 2] in the plane, the class of each [n], and `nearest`.
+    """One panel of a grid: points [n, 2] in the plane, the class of each [n], and `nearest`.
 
-    nearest: share of the images whose nearest other image, in the space of the features, is of their own class;
-    distances in the plane say little by themselves.
+    row, column: where it stands and what it is called. nearest: share of the images whose nearest other image, in the
+    space of the features, is of their own class; distances in the plane say little by themselves. nearest_clean: the
+    same with the other image sought among the clean ones, as a memory does; attacked classes may move as a whole.
     """
 
-    panel: str
+    row: str
+    column: str
     points: Floats
     classes: NDArray[np.int64]
     nearest: float
+    nearest_clean: float
+
+
+@final
+class EmbeddingPanel(NamedTuple):
+    """What a panel of `embedding_grid` shows: the digital features of a model on a task, as the task attacks them."""
+
+    row: str
+    column: str
+    model: str
+    task: dict[str, Any]
+
+
+class _Shown(NamedTuple):
+    """Features [n, d] in the form of keys, those of the clean images, and where they are shown."""
+
+    row: str
+    column: str
+    features: Floats
+    clean: Floats
+    classes: NDArray[np.int64]
 
 
 def embedding(
@@ -43,27 +70,51 @@ def embedding(
 ) -> list[Embedding]:  # fmt: skip
     """The digital features of the first classes of the task's split, then those of chip `number`.
 
-    Features are in the form that keys have in the memory. The second panel starts from the first one's points and is
-    turned onto them at the end, so that classes stay where they are as far as the chip leaves them there.
+    With an attack in the task these four: clean, then attacked through the digital network (or each through the chip,
+    as the task says). Features are in the form that keys have in the memory. Further panels start from the first one's
+    points and are turned onto them at the end, so that classes stay where they are as far as the features do.
     Source: van der Maaten and Hinton, JMLR 9 (2008), computed exactly, with a fixed seed.
     """
-    from imc_sim.evaluate._run import sized
+    from imc_sim.evaluate._run import _model
+    from imc_sim.mapping import map_model
 
-    asked = sized(build_task(task, "task"), model)
-    images, labels = _images(asked, classes, instances)
-    if len(labels) > _MOST or len(labels) <= 3 * perplexity:
-        allowed = f"more than {3 * perplexity:g} (three times the perplexity) and at most {_MOST}"
-        raise InputError("t-SNE, images", len(labels), allowed, "Change classes, instances or perplexity.")
-    spec = load_chip(chip)
-    digital, analog = _features(model, spec, images, number, seed)
-    first, second = (centred_forms(features, asked).double().numpy() for features in (digital, analog))
-    start = tsne(first, perplexity, seed)
-    moved = turned(tsne(second, perplexity, seed, start=start), start)
-    name = f"{spec.name}, chip {number}"
-    return [
-        Embedding("digital", start, labels, _nearest(first, labels)),
-        Embedding(name, moved, labels, _nearest(second, labels)),
+    asked, data = _asked(model, task, classes, instances, perplexity)
+    spec, network = load_chip(chip), _model(model)
+    analog = map_model(network, spec, range(number, number + 1), seed)
+    if spec.calibrates and analog.analog_layers:
+        analog.calibrate(data.images)
+    columns: dict[str, Callable[[Tensor], Tensor]] = {"digital": network, f"{spec.name}, chip {number}": analog}
+    images = {"clean": data.images}
+    if asked.attack is not None:
+        images["attacked"] = attacked(data, asked, _victim(network, analog, data, asked, spec, seed))
+    clean = {column: _features(through, data.images, data, asked) for column, through in columns.items()}
+    shown = [
+        _shown(
+            row, column, clean[column] if x is data.images else _features(through, x, data, asked), clean[column], asked
+        )
+        for row, x in images.items()
+        for column, through in columns.items()
     ]
+    return _arranged(shown, perplexity, seed)
+
+
+def embedding_grid(
+    panels: Sequence[EmbeddingPanel], classes: int = 10, instances: int = 20, seed: int = 0, perplexity: float = 15.0,
+    progress: Callable[[int, int], None] | None = None,
+) -> list[Embedding]:  # fmt: skip
+    """Digital features, a panel each; those of one column start from its first panel, as in `embedding`.
+
+    An attack sees all images that are shown as the keys of one episode. progress: called with (done, in all).
+    """
+    found: list[Embedding] = []
+    for column in dict.fromkeys(panel.column for panel in panels):
+        group = []
+        for panel in [p for p in panels if p.column == column]:
+            group.append(_digital(panel, classes, instances, perplexity))
+            if progress is not None:
+                progress(len(found) + len(group), len(panels))
+        found += _arranged(group, perplexity, seed)
+    return sorted(found, key=lambda e: [p.row for p in panels].index(e.row))
 
 
 def tsne(features: Floats, perplexity: float, seed: int, start: Floats | None = None) -> Floats:
@@ -84,29 +135,67 @@ def turned(points: Floats, onto: Floats) -> Floats:
     return points @ (u @ vt)
 
 
-def _images(asked: FewShotTask, classes: int, instances: int) -> tuple[Tensor, NDArray[np.int64]]:
-    pool = load_pool(asked.dataset, asked.split, asked.size or 32)
+def _asked(
+    model: str, task: dict[str, Any], classes: int, instances: int, perplexity: float
+) -> tuple[FewShotTask, FewShotData]:
+    """The first images of the first classes as one episode in which each is a support and a query."""
+    from imc_sim.evaluate._run import sized
+
+    asked = sized(build_task(task, "task"), model)
+    pool = load_pool(asked.dataset, asked.split, asked.size)
     classes = min(classes, asked.classes or len(pool.images), len(pool.images))
     instances = min(instances, asked.instances or pool.images.shape[1], pool.images.shape[1])
+    if classes * instances > _MOST or classes * instances <= 3 * perplexity:
+        allowed = f"more than {3 * perplexity:g} (three times the perplexity) and at most {_MOST}"
+        step = "Change classes, instances or perplexity."
+        raise InputError("t-SNE, images", classes * instances, allowed, step)
+    rows = np.arange(classes * instances).reshape(1, classes, instances)
     labels = np.repeat(np.arange(classes), instances)
     triples = np.stack([labels, np.tile(np.arange(instances), classes), np.zeros_like(labels)], 1)
-    return torch.from_numpy(gather_images(pool, triples, asked.scaling)), labels
+    images = torch.from_numpy(gather_images(pool, triples, asked.scaling))
+    whole = {"way": classes, "shot": instances, "queries": instances, "episodes": 1}
+    return asked.model_copy(update=whole), FewShotData(images, rows, rows)
 
 
-@torch.no_grad()
-def _features(model: str, chip: Chip, images: Tensor, number: int, seed: int) -> tuple[Tensor, Tensor]:
+def _victim(network: Any, analog: AnalogModel, data: FewShotData, task: FewShotTask, chip: Chip, seed: int) -> Victim:
+    if task.attack is not None and task.attack.made_on_chips:
+        return chip_victim(analog, data, task, chip, seed, None)
+    return Victim(network, features_of(network, data, task.batch))
+
+
+def _digital(panel: EmbeddingPanel, classes: int, instances: int, perplexity: float) -> _Shown:
     from imc_sim.evaluate._run import _model
-    from imc_sim.mapping import map_model
 
-    network = _model(model)
-    analog = map_model(network, chip, range(number, number + 1), seed)
-    if chip.calibrates and analog.analog_layers:
-        analog.calibrate(images)
-    return network(images), analog(images)[0]
+    asked, data = _asked(panel.model, panel.task, classes, instances, perplexity)
+    network = _model(panel.model)
+    clean = features_of(network, data, asked.batch)
+    images = attacked(data, asked, Victim(network, clean))
+    return _shown(panel.row, panel.column, _features(network, images, data, asked), clean, asked)
 
 
-def _nearest(features: Floats, classes: NDArray[np.int64]) -> float:
-    square = (features**2).sum(1)
-    distance = square[:, None] + square - 2 * features @ features.T
+def _features(through: Callable[[Tensor], Tensor], images: Tensor, data: FewShotData, task: FewShotTask) -> Tensor:
+    found = features_of(through, FewShotData(images, data.support, data.query), task.batch)
+    return found if found.ndim == 2 else found[0]
+
+
+def _shown(row: str, column: str, features: Tensor, clean: Tensor, task: FewShotTask) -> _Shown:
+    labels = np.repeat(np.arange(task.way), task.shot)
+    formed = (centred_forms(each, task).double().numpy() for each in (features, clean))
+    return _Shown(row, column, *formed, labels)
+
+
+def _arranged(panels: Sequence[_Shown], perplexity: float, seed: int) -> list[Embedding]:
+    """All panels in the plane, those after the first from its points on and turned onto them."""
+    first, found = tsne(panels[0].features, perplexity, seed), []
+    for number, (row, column, features, clean, classes) in enumerate(panels):
+        points = turned(tsne(features, perplexity, seed, start=first), first) if number else first
+        own, moved = (_nearest(features, among, classes) for among in (features, clean))
+        found.append(Embedding(row, column, points, classes, own, moved))
+    return found
+
+
+def _nearest(features: Floats, among: Floats, classes: NDArray[np.int64]) -> float:
+    """Share of the images whose nearest other one, sought in `among`, is of their class."""
+    distance = (features**2).sum(1)[:, None] + (among**2).sum(1) - 2 * features @ among.T
     np.fill_diagonal(distance, np.inf)
     return float((classes[distance.argmin(1)] == classes).mean())

@@ -4,17 +4,18 @@ from imc_sim.plotting._comparison import compares, comparison_data, comparison_f
 from imc_sim.plotting._confusion import confusion_data, draw_confusion, plot_confusion
 from imc_sim.plotting._convergence import convergence_data, convergence_figure
 from imc_sim.plotting._converter import converter_data, draw_converters, levels_data, plot_converter
-from imc_sim.plotting._fgsm import draw_fgsm, fgsm_data, plot_fgsm
+from imc_sim.plotting._fgsm import attack_data, draw_fgsm, fgsm_data, fgsm_figure, plot_fgsm
 from imc_sim.plotting._figure import new_figure, save_figure, save_table, style
 from imc_sim.plotting._heatmap import heatmap_data, heatmap_figure, plot_heatmap
 from imc_sim.plotting._robustness import figure_height, plot_robustness, robustness_data, robustness_figure
 from imc_sim.plotting._sensitivity import draw_sensitivity, plot_sensitivity, sensitivity_data
 from imc_sim.plotting._study import STUDY_FIGURES, draw, figures_of
 from imc_sim.plotting._training import draw_training, plot_training, training_data
-from imc_sim.plotting._tsne import draw_tsne, plot_tsne, tsne_data
+from imc_sim.plotting._tsne import draw_tsne, plot_tsne, tsne_data, tsne_figure, tsne_shares
 
 __all__ = [
     "STUDY_FIGURES",
+    "attack_data",
     "compares",
     "comparison_data",
     "comparison_figure",
@@ -30,6 +31,7 @@ __all__ = [
     "draw_training",
     "draw_tsne",
     "fgsm_data",
+    "fgsm_figure",
     "figure_height",
     "figures_of",
     "heatmap_data",
@@ -53,4 +55,6 @@ __all__ = [
     "style",
     "training_data",
     "tsne_data",
+    "tsne_figure",
+    "tsne_shares",
 ]

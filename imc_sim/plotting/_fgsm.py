@@ -1,11 +1,12 @@
-"""Accuracy under attack: the curve over the strength of FGSM, from a table."""
+"""Accuracy under attack: curves over its strength, a panel a procedure, from a table or from a study's results."""
 
 from __future__ import annotations
 
 import math
 import textwrap
+from collections.abc import Mapping
 from pathlib import Path
-from typing import cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from matplotlib.artist import Artist
@@ -13,20 +14,82 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
-from matplotlib.ticker import MaxNLocator
 from pandas import DataFrame
 
-from imc_sim._errors import InputError
-from imc_sim.plotting._figure import new_figure, save_figure, save_table, style
-from imc_sim.plotting._tables import chip_count, distinct, numbers
+from imc_sim._errors import InputError, ResultsError
+from imc_sim.plotting._figure import new_panels, save_figure, save_table, style
+from imc_sim.plotting._labels import further, heading, place
+from imc_sim.plotting._tables import chip_count, distinct, numbers, where
 
+if TYPE_CHECKING:
+    from imc_sim.study import Results
+
+#: the axis of a study that this figure has as its x
+STRENGTH = "task.attack.epsilon"
 _COLUMNS = ("series", "epsilon", "accuracy", "low", "high", "chips")
+_COLOURS, _MARKERS = 7, "os^DvPX<>h"
+#: series beyond which bands would hide one another
+_BANDS = 4
+_PROCEDURES = {"pixels": "in pixels, clamped to [0, 1]", "normalised": "as published: normalised, then clamped"}
+
+
+def attacks(results: Results) -> bool:
+    """Whether the study sweeps the strength of an attack."""
+    return bool(results.study["axes"]) and results.study["axes"][0]["path"] == STRENGTH
+
+
+def attack_data(results: Results) -> DataFrame:
+    """The table of `fgsm_data` with a column `panel`, the procedure: chips and digital network of every series.
+
+    A case that runs under both procedures is two cases; what stands before the last semicolon of their names is the
+    series that they share, in one colour.
+    """
+    if results.table.empty or not attacks(results):
+        step = f"Sweep {STRENGTH} on the first axis, and run the study."
+        raise ResultsError(str(results.folder), "no accuracy against the strength of an attack", "some", step)
+    axis, cases = results.study["axes"][0], {case["name"]: case for case in results.study["cases"]}
+    rows: list[dict[str, Any]] = []
+    for row in results.table.to_dict("records"):
+        space = _space(results.study, cases[row["case"]], row)
+        said = [str(row["case"]).rpartition(";")[0] or str(row["case"])]
+        others = [a for a in further(results.study, axis) if a["path"] != "task.attack.space"]
+        series = ", ".join([*said, *(place(row[a["path"]], a) for a in others)])
+        here = {"panel": _PROCEDURES[space], "series": series, "epsilon": float(row[STRENGTH])}
+        band = {"accuracy": 100 * row["median"], "low": 100 * row["p05"], "high": 100 * row["p95"]}
+        digital = {"accuracy": 100 * row["digital"], "chips": 0}
+        rows += [here | band | {"chips": int(row["chips"])}, here | digital | _published(cases[row["case"]], axis, row)]
+    data = fgsm_data(DataFrame(rows, columns=["panel", *_COLUMNS, "published"]).dropna(subset=["accuracy"]))
+    task = results.study["task"]
+    data.attrs = {"x_label": heading(axis) if axis["label"] else _strength(data)}
+    data.attrs |= {"chance": 100 / task["way"]} if "way" in task else {}
+    return data
+
+
+def _published(case: Mapping[str, Any], axis: Mapping[str, Any], row: Mapping[Any, Any]) -> dict[str, float]:
+    """The published accuracy at this strength, in %."""
+    said = case.get("published")
+    if isinstance(said, list | tuple):
+        said = said[[float(v) for v in axis["values"]].index(float(row[STRENGTH]))]
+    return {} if said is None else {"published": 100 * said}
+
+
+def _space(study: Mapping[str, Any], case: Mapping[str, Any], row: Mapping[Any, Any]) -> str:
+    """Of the attack: from an axis, from the case, or from the task; pixels where none says."""
+    given = case["set"].get("task.attack") or study["task"].get("attack") or {}
+    own = case["set"].get("task.attack.space", given.get("space", "pixels"))
+    return str(row.get("task.attack.space", own))
+
+
+def _strength(data: DataFrame) -> str:
+    published = _PROCEDURES["normalised"] in distinct(data, "panel")
+    return "strength of the attack \u03b5" + ("" if published else " (of the range of a pixel)")
 
 
 def fgsm_data(table: DataFrame) -> DataFrame:
     """Check and order a table: series, epsilon, accuracy (median), low and high (5 and 95 %), chips; accuracies in %.
 
-    low and high are empty and chips is 0 for a series without a spread, the digital network.
+    low and high are empty and chips is 0 for a series without a spread, the digital network. A column `panel` parts
+    the figure in two or more; a column `published` (in %) marks what was found elsewhere.
     """
     missing = [name for name in _COLUMNS if name not in table]
     if missing:
@@ -34,47 +97,109 @@ def fgsm_data(table: DataFrame) -> DataFrame:
         raise InputError("FGSM figure", got, ", ".join(_COLUMNS), "Add the columns.")
     if table.empty or not (numbers(table, "epsilon") >= 0).all():
         raise InputError("FGSM figure, epsilon", "no row or a negative strength", "0 or more", "Mend the table.")
-    data = table[list(_COLUMNS)].assign(order=table["series"].map(distinct(table, "series").index))
-    data = data.sort_values(["order", "epsilon"], kind="stable").drop(columns="order").reset_index(drop=True)
+    names = [name for name in ("panel", *_COLUMNS, "published") if name in table]
+    data = table[names].assign(order=table["series"].map(distinct(table, "series").index), digital=table["chips"] == 0)
+    data = data.sort_values(["order", "digital", "epsilon"], kind="stable")
+    data = data.drop(columns=["order", "digital"]).reset_index(drop=True)
     data.attrs = dict(table.attrs)
     return data
 
 
-def plot_fgsm(ax: Axes, data: DataFrame) -> None:
-    """A line a series over epsilon; bands over chips; series without chips, the digital ones, dashed."""
-    for series, part in data.groupby("series", sort=False):
-        digital = numbers(part, "chips").max() == 0
-        (line,) = ax.plot(part["epsilon"], part["accuracy"], linestyle="--" if digital else "-",
-                          label=textwrap.fill(str(series), 62))  # fmt: skip
-        if not digital:
-            ax.fill_between(part["epsilon"], part["low"], part["high"], color=line.get_color(), alpha=0.18, linewidth=0)
-    lowest = float(np.nanmin(data[["accuracy", "low"]].to_numpy(float)))
+def plot_fgsm(ax: Axes, data: DataFrame, series: list[Any] | None = None) -> None:
+    """A colour a series over epsilon; the digital network dashed, published accuracies crosses; bands for few series.
+
+    epsilon is drawn on a scale of square roots, as attacks of a hundredth and of a third are both of interest. series:
+    in the order of their colours, where other panels have more.
+    """
+    names = series or distinct(data, "series")
+    for name, part in data.groupby("series", sort=False):
+        for digital in (False, True):
+            rows = part[(part["chips"] == 0) == digital]
+            if len(rows):
+                _line(ax, cast("DataFrame", rows), names.index(name), str(name), digital, len(names) <= _BANDS)
+        if _has_published(part):
+            _cross(ax, part, names.index(name))
+    strengths = sorted(set(numbers(data, "epsilon")))
+    ax.set_xscale("function", functions=(lambda e: np.sqrt(np.maximum(e, 0)), np.square))
+    ax.set_xticks(strengths, [f"{e:g}" for e in strengths])
+    ax.minorticks_off()
+    ax.set_xlim(0, max([*strengths, 1e-3]) * 1.03)
+    _accuracy_axis(ax, data)
+    ax.set_xlabel(str(data.attrs.get("x_label", "FGSM strength \u03b5 (of the range of a pixel)")))
+    ax.set_ylabel("accuracy (%)")
+
+
+def _line(ax: Axes, rows: DataFrame, number: int, name: str, digital: bool, band: bool) -> None:
+    colour, marker = f"C{number % _COLOURS}", _MARKERS[number % len(_MARKERS)]
+    hollow = "white" if number >= _COLOURS or digital else colour
+    ax.plot(rows["epsilon"], rows["accuracy"], linestyle="--" if digital else "-", color=colour, marker=marker,
+            markerfacecolor=hollow, linewidth=0.8 if digital else 1.2, label=textwrap.fill(name, 62),
+            clip_on=False, zorder=2.5 if digital else 2.2)  # fmt: skip
+    if band and not digital:
+        ax.fill_between(rows["epsilon"], rows["low"], rows["high"], color=colour, alpha=0.18, linewidth=0)
+
+
+def _has_published(data: DataFrame) -> bool:
+    return "published" in data and not np.isnan(numbers(data, "published")).all()
+
+
+def _cross(ax: Axes, rows: DataFrame, number: int) -> None:
+    ax.plot(rows["epsilon"], rows["published"], linestyle="", marker="x", markersize=4.5, markeredgewidth=1.1,
+            color=f"C{number % _COLOURS}", label="_published", clip_on=False, zorder=2.8)  # fmt: skip
+
+
+def _accuracy_axis(ax: Axes, data: DataFrame) -> None:
+    columns = [name for name in ("accuracy", "low", "published") if name in data]
+    lowest = float(np.nanmin(data[columns].to_numpy(float)))
     low = max(0.0, 10.0 * math.floor((lowest - 2) / 10))
     ax.set_ylim(low, 101)
-    ax.margins(x=0.02)
-    ax.xaxis.set_major_locator(MaxNLocator(5))
     chance = float(data.attrs.get("chance", math.nan))
     if chance >= low:
         ax.axhline(chance, color="0.4", linestyle=":", linewidth=0.8, marker="")
         coordinates = ("axes fraction", "data")
         ax.annotate("chance", (1, chance), (-2, 2), coordinates, "offset points", ha="right", fontsize=6, color="0.4")
-    ax.set_xlabel(str(data.attrs.get("x_label", "FGSM strength \u03b5 (of the range of a pixel)")))
-    ax.set_ylabel("accuracy (%)")
 
 
 def fgsm_figure(data: DataFrame) -> Figure:
-    """The whole figure, its legend below. Call it inside `style()`."""
-    lines = sum(len(textwrap.wrap(str(s), 62)) for s in set(data["series"]))
-    figure, ax = new_figure(height=2.2 + 0.13 * (lines + 1))
-    plot_fgsm(ax, data)
-    handles: list[Artist] = [*ax.get_legend_handles_labels()[0]]
+    """All panels side by side, one legend below. Call it inside `style()`."""
+    panels = distinct(data, "panel") if "panel" in data else [None]
+    names = distinct(data, "series")
+    columns = 1 if len(panels) == 1 else 2
+    lines = math.ceil(sum(len(textwrap.wrap(str(s), 62)) for s in names) / columns)
+    figure, axes = new_panels(1, len(panels), 3.4 if len(panels) == 1 else 7.0, 2.3 + 0.13 * (lines + 1))
+    for ax, panel in zip(axes, panels, strict=True):
+        part = data if panel is None else where(data, "panel", panel)
+        part.attrs = dict(data.attrs)
+        plot_fgsm(ax, part, names)
+        ax.set_ylim(min(a.get_ylim()[0] for a in axes[: axes.index(ax) + 1]), 101)
+        if len(panels) > 1:
+            ax.set_title(str(panel))
+    for ax in axes[1:]:
+        ax.set_ylabel("")
+        ax.set_ylim(axes[0].get_ylim())
+    figure.legend(handles=_handles(axes, data), loc="outside lower center", handlelength=2.6, ncols=columns)
+    return figure
+
+
+def _handles(axes: list[Axes], data: DataFrame) -> list[Artist]:
+    """A line a series, in its solid form where it has one; then what bands and dashes are."""
+    lines: dict[str, Artist] = {}
+    for ax in axes:
+        for line in ax.lines:
+            name = str(line.get_label())
+            if not name.startswith("_") and (name not in lines or line.get_linestyle() == "-"):
+                lines.setdefault(name, line)
+    handles = list(lines.values())
     analog = cast("DataFrame", data[numbers(data, "chips") > 0])
-    if len(analog):
+    if len(analog) and len(lines) <= _BANDS:
         handles.append(Patch(facecolor="0.4", alpha=0.3, linewidth=0, label=f"5-95 % of {chip_count(analog)} chips"))
+    elif len(analog):
+        handles.append(Line2D([], [], color="0.4", marker="", label=f"median of {chip_count(analog)} chips"))
     if len(analog) < len(data):
         handles.append(Line2D([], [], color="0.4", linestyle="--", linewidth=0.8, marker="", label="digital"))
-    figure.legend(handles=handles, loc="outside lower center", handlelength=2.6)
-    return figure
+    if _has_published(data):
+        handles.append(Line2D([], [], color="0.4", linestyle="", marker="x", markersize=4.5, label="published"))
+    return handles
 
 
 def draw_fgsm(table: DataFrame, stem: Path) -> list[Path]:

@@ -12,10 +12,12 @@ from pandas import DataFrame
 from imc_sim._errors import InputError, nearest
 from imc_sim.plotting._comparison import compares, comparison_data, comparison_figure
 from imc_sim.plotting._convergence import convergence_data, convergence_figure
+from imc_sim.plotting._fgsm import attack_data, attacks, fgsm_figure
 from imc_sim.plotting._figure import save_figure, save_table, style
 from imc_sim.plotting._heatmap import heatmap_data, heatmap_figure, two_axes
 from imc_sim.plotting._robustness import robustness_data, robustness_figure
 from imc_sim.plotting._tables import numbers
+from imc_sim.plotting._tsne import has_tsne, stored_tsne, tsne_figure
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -45,8 +47,12 @@ STUDY_FIGURES = {
         "chips over chips.",
     ),
     "robustness": StudyFigure(
-        robustness_data, robustness_figure, lambda results: len(results.study["axes"]) > 0,
+        robustness_data, robustness_figure, lambda results: len(results.study["axes"]) > 0 and not attacks(results),
         "Line: median over chips; band: 5 to 95 % of chips (left out beyond seven cases); dashed: the digital network.",
+    ),
+    "fgsm": StudyFigure(
+        attack_data, fgsm_figure, attacks,
+        "Accuracy against the strength of the attack, a panel a procedure; dashed: the digital network.",
     ),
     "heatmap": StudyFigure(
         heatmap_data, heatmap_figure, lambda results: len(two_axes(results.study)) == 2,
@@ -56,6 +62,10 @@ STUDY_FIGURES = {
         convergence_data, convergence_figure, _chips,
         "Mean over chips with its 95 % interval as chips are added, and the half width of that interval. "
         "Coloured: the points with the widest intervals; grey: all others.",
+    ),
+    "tsne": StudyFigure(
+        stored_tsne, tsne_figure, has_tsne,
+        "Features in the form of keys, of the digital networks, and how often the nearest image is of the same class.",
     ),
 }  # fmt: skip
 

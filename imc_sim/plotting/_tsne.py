@@ -1,7 +1,8 @@
-"""Features in the plane: the digital network beside a chip."""
+"""Features in the plane, panel by panel: rows clean and attacked, columns networks or chips."""
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,37 +10,51 @@ from typing import TYPE_CHECKING
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from pandas import DataFrame, concat
+from pandas import DataFrame, concat, read_csv
 
+from imc_sim._errors import ResultsError
 from imc_sim.plotting._figure import new_panels, save_figure, save_table, style
+from imc_sim.plotting._tables import distinct, where
 
 if TYPE_CHECKING:
     from imc_sim.evaluate import Embedding
+    from imc_sim.study import Results
 
+#: where `imc-sim plot --kind tsne` leaves the points of a study
+TABLE = "tsne.csv"
+_SHARES = ("nearest_percent", "nearest_clean_percent")
 _SHAPES = "os^DvPX"
+#: inches: a column and two columns of a page
+_COLUMN, _PAGE = 3.4, 7.0
 
 
 def tsne_data(panels: Sequence[Embedding]) -> DataFrame:
-    """A row a point: panel, class, x, y, nearest_percent (images beside one of their own class, the whole panel's)."""
+    """A row a point: row, column, class, x, y, and the panel's nearest_percent and nearest_clean_percent.
+
+    These are the images whose nearest other one, in the panel or among the clean images, is of their class.
+    """
     return concat(
         [
-            DataFrame({"panel": p.panel, "class": p.classes, "x": p.points[:, 0], "y": p.points[:, 1],
-                       "nearest_percent": 100 * p.nearest})
+            DataFrame({"row": p.row, "column": p.column, "class": p.classes, "x": p.points[:, 0], "y": p.points[:, 1],
+                       "nearest_percent": 100 * p.nearest, "nearest_clean_percent": 100 * p.nearest_clean})
             for p in panels
         ],
         ignore_index=True,
     )  # fmt: skip
 
 
-def plot_tsne(ax: Axes, data: DataFrame) -> None:
-    """One panel: a colour and a shape a class, which only together tell all of them apart."""
+def tsne_shares(data: DataFrame) -> DataFrame:
+    """A row a panel: row, column, nearest_percent, nearest_clean_percent."""
+    first = data.drop_duplicates(["row", "column"]).reset_index(drop=True)
+    return DataFrame({name: first[name] for name in ("row", "column", *_SHARES)})
+
+
+def plot_tsne(ax: Axes, data: DataFrame, size: float = 7.0) -> None:
+    """One panel: a colour and a shape a class, which only together tell all of them apart. size: of points, pt^2."""
     for number, part in data.groupby("class", sort=True):
         index = int(str(number))
         colour, shape = f"C{index % 7}", _SHAPES[(index + index // 7) % 7]
-        ax.scatter(part["x"], part["y"], s=7, color=colour, marker=shape, alpha=0.8, linewidths=0)
-    ax.set_title(
-        f"{data['panel'].iloc[0]}\nnearest of own class: {data['nearest_percent'].iloc[0]:.1f} %", fontsize=6.5
-    )
+        ax.scatter(part["x"], part["y"], s=size, color=colour, marker=shape, alpha=0.8, linewidths=0)
     ax.set_xticks([])
     ax.set_yticks([])
     span = 1.08 * float(np.abs(data[["x", "y"]].to_numpy(float)).max())
@@ -49,14 +64,52 @@ def plot_tsne(ax: Axes, data: DataFrame) -> None:
 
 
 def tsne_figure(data: DataFrame) -> Figure:
-    """The panels side by side. Call it inside `style()`."""
-    parts = list(data.groupby("panel", sort=False))
-    figure, axes = new_panels(1, len(parts), 3.4, 2.25)
-    for ax, (_, part) in zip(axes, parts, strict=True):
-        plot_tsne(ax, part)
-    count = data["class"].nunique()
-    figure.supxlabel(f"t-SNE of {len(data) // len(parts)} images of {count} classes (colour and shape)", fontsize=6.5)
+    """All panels, the shares of nearest images below each. Call it inside `style()`."""
+    rows, columns = distinct(data, "row"), distinct(data, "column")
+    width = _COLUMN if len(columns) <= 2 else _PAGE
+    side, dense = width / len(columns), len(columns) > 4
+    figure, axes = new_panels(len(rows), len(columns), width, len(rows) * (side + 0.22) + 0.45)
+    for k, ax in enumerate(axes):
+        row, column = rows[k // len(columns)], columns[k % len(columns)]
+        part = where(where(data, "row", row), "column", column)
+        if part.empty:
+            ax.set_axis_off()
+            continue
+        plot_tsne(ax, part, 2.5 if dense else 7.0)
+        if k < len(columns):
+            ax.set_title(_wrapped(str(column), dense), fontsize=5.5 if dense else 6.5)
+        if k % len(columns) == 0 and len(rows) > 1:
+            ax.set_ylabel(str(row), fontsize=6.5)
+        ax.set_xlabel(_share(part, 0 if dense else 1), fontsize=6, labelpad=2)
+    images = len(data) // len(tsne_shares(data))
+    said = f"t-SNE of {images} images of {data['class'].nunique()} classes (colour and shape). Below:"
+    below = "images whose nearest other one is of their class; in brackets: sought among the clean ones"
+    figure.supxlabel(f"{said} {below}" if width == _PAGE else f"{said}\n{textwrap.fill(below, 60)}", fontsize=6)
     return figure
+
+
+def _share(panel: DataFrame, decimals: int) -> str:
+    own, clean = (float(panel[name].iloc[0]) for name in _SHARES)
+    return f"{own:.{decimals}f} %" if own == clean else f"{own:.{decimals}f} % ({clean:.{decimals}f} %)"
+
+
+def _wrapped(name: str, dense: bool) -> str:
+    """The head of a column; in a dense grid what stands before the first colon and the rest below it."""
+    return "\n".join(part.strip() for part in name.replace(": ", ", ").split(",")) if dense else name
+
+
+def stored_tsne(results: Results) -> DataFrame:
+    """The points that `imc-sim plot --kind tsne` has left in the results folder."""
+    path = results.folder / TABLE
+    if not path.is_file():
+        step = f"Compute it: imc-sim plot {results.folder} --kind tsne"
+        raise ResultsError(str(results.folder), f"no {TABLE}", "the points of a t-SNE", step)
+    return read_csv(path)
+
+
+def has_tsne(results: Results) -> bool:
+    """Whether they are there."""
+    return (results.folder / TABLE).is_file()
 
 
 def draw_tsne(panels: Sequence[Embedding], stem: Path) -> list[Path]:

@@ -4,6 +4,7 @@ from imc_sim.study._axes import Axis
 from imc_sim.study._combine import combine, merge, trials_table
 from imc_sim.study._conditions import Derived
 from imc_sim.study._dry_run import CaseEstimate, DryRun, dry_run
+from imc_sim.study._embeddings import study_embeddings
 from imc_sim.study._executors import EXECUTORS, Executor, make_executor
 from imc_sim.study._points import Point, Trial, points_of, resolved
 from imc_sim.study._results import Results
@@ -39,6 +40,7 @@ __all__ = [
     "resolved",
     "run",
     "status",
+    "study_embeddings",
     "trials_table",
     "with_settings",
 ]

@@ -14,7 +14,7 @@ from matplotlib.collections import PathCollection, QuadMesh
 from matplotlib.patches import StepPatch
 from pandas import DataFrame
 
-from imc_sim import InputError
+from imc_sim import InputError, ResultsError
 from imc_sim.array import Chip, Crossbar, load_chip
 from imc_sim.cli import main
 from imc_sim.evaluate import (
@@ -31,10 +31,14 @@ from imc_sim.evaluate._embedding import _nearest, tsne, turned
 from imc_sim.mapping import map_model
 from imc_sim.nn import load_model
 from imc_sim.plotting import (
+    attack_data,
     confusion_data,
     converter_data,
+    draw,
     draw_fgsm,
     fgsm_data,
+    fgsm_figure,
+    figures_of,
     levels_data,
     new_figure,
     plot_confusion,
@@ -45,8 +49,12 @@ from imc_sim.plotting import (
     sensitivity_data,
     style,
     tsne_data,
+    tsne_figure,
+    tsne_shares,
 )
-from imc_sim.plotting._tables import where
+from imc_sim.plotting._tables import distinct, where
+from imc_sim.study import load_study, run, study_embeddings
+from imc_sim.testing import stand_in_evaluator
 
 MODEL = "batmann_small_xnor"
 TASK = {"dataset": "glyphs", "split": "test", "rotations": False, "episodes": 6, "classes": 8}
@@ -285,7 +293,7 @@ def test_tsne_keeps_clusters_apart_and_is_the_same_twice() -> None:
     features = rng.normal(size=(80, 12)) + 8 * np.eye(12)[labels]
     points = tsne(features, 10.0, seed=1)
     assert points.shape == (80, 2)
-    assert _nearest(points, labels) == 1.0
+    assert _nearest(points, points, labels) == 1.0
     np.testing.assert_array_equal(points, tsne(features, 10.0, seed=1))
 
 
@@ -297,7 +305,8 @@ def test_turning_keeps_distances_and_undoes_a_rotation() -> None:
 
 def test_embedding_of_the_digital_network_and_a_chip(chip: Chip) -> None:
     digital, analog = embedding(MODEL, chip, TASK, classes=6, instances=10, perplexity=8.0)
-    assert (digital.panel, analog.panel) == ("digital", "rram_hfo2_1t1r, chip 0")
+    assert (digital.column, analog.column) == ("digital", "rram_hfo2_1t1r, chip 0")
+    assert digital.row == analog.row == "clean"
     assert digital.classes.tolist() == [k for k in range(6) for _ in range(10)]
     assert 0.5 < digital.nearest <= 1.0
     same = embedding(MODEL, chip.without_effects(), TASK, classes=6, instances=10, perplexity=8.0)[1]
@@ -306,11 +315,60 @@ def test_embedding_of_the_digital_network_and_a_chip(chip: Chip) -> None:
     data = tsne_data([digital, analog])
     with style():
         _, ax = new_figure()
-        plot_tsne(ax, where(data, "panel", "digital"))
+        plot_tsne(ax, where(data, "column", "digital"))
     drawn = [np.asarray(c.get_offsets()) for c in ax.collections if isinstance(c, PathCollection)]
     np.testing.assert_allclose(np.concatenate(drawn), digital.points)
     with pytest.raises(InputError, match="perplexity"):
         embedding(MODEL, chip, TASK, classes=2, instances=5)
+
+
+def test_attacked_features_stand_below_the_clean_ones(chip: Chip) -> None:
+    """On a chip without effects they are the digital ones, whichever the attack is made through."""
+    small = {"classes": 6, "instances": 10, "perplexity": 8.0}
+    strong = TASK | {"attack": {"kind": "fgsm", "epsilon": 0.15}}
+    found = embedding(MODEL, chip, strong, **small)
+    assert [p.row for p in found] == ["clean", "clean", "attacked", "attacked"]
+    assert found[2].nearest < found[0].nearest - 0.1
+    assert found[0].nearest == found[0].nearest_clean
+    assert found[2].nearest_clean < found[2].nearest, "what moves together is still beside its own"
+    through = TASK | {"attack": {"kind": "fgsm", "epsilon": 0.15, "through": "analog"}}
+    ideal = [embedding(MODEL, chip.without_effects(), t, **small)[3].nearest for t in (strong, through)]
+    assert ideal == [found[2].nearest] * 2
+    assert not np.array_equal(embedding(MODEL, chip, through, **small)[2].points, found[2].points)
+    with style():
+        figure = tsne_figure(tsne_data(found))
+    assert len([ax for ax in figure.axes if ax.has_data()]) == 4
+
+
+TSNE = {
+    "name": "grid",
+    "model": MODEL,
+    "chip": "rram_hfo2_1t1r",
+    "task": TASK | {"instances": 8},
+    "axes": [{"path": "task.attack", "values": [None, {"kind": "fgsm", "epsilon": 0.15}], "labels": ["clean", "FGSM"]}],
+    "cases": [{"name": "a"}, {"name": "b", "set": {"task.keys": "binary"}}],
+    "chips": {"min": 1},
+}
+
+
+def test_a_study_has_its_features_in_one_grid(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    results = run(TSNE, tmp_path / "grid", evaluator=stand_in_evaluator)
+    assert "tsne" not in figures_of(results)
+    with pytest.raises(ResultsError, match="plot .* --kind tsne"):
+        draw(results, ["tsne"])
+    assert main(["plot", str(results.folder), "--kind", "tsne", "--quiet"]) == 0
+    said = capsys.readouterr().out
+    assert all(f"tsne.{end}" in said for end in ("png", "svg", "csv"))
+    assert "nearest_percent" in said
+    assert "tsne" in figures_of(results), "and so in the report"
+    shares = tsne_shares(figures_of(results)["tsne"].data(results))
+    assert shares[["row", "column"]].to_numpy().tolist() == [[r, c] for r in ("clean", "FGSM") for c in ("a", "b")]
+    attacked = TASK | {"instances": 8, "attack": {"kind": "fgsm", "epsilon": 0.15}}
+    alone = embedding(MODEL, "ideal", attacked)
+    assert shares["nearest_percent"].tolist()[::2] == pytest.approx([100 * alone[0].nearest, 100 * alone[2].nearest])
+    many = TSNE | {"axes": [{"path": "task.way", "values": [2, 3, 4, 5, 6, 7, 8]}]}
+    with pytest.raises(InputError, match="7 rows; allowed: 6"):
+        study_embeddings(load_study(many))
 
 
 # -- FGSM ------------------------------------------------------------------------------------------------
@@ -343,6 +401,51 @@ def test_fgsm_curve_shows_its_table(tmp_path: Path) -> None:
 def test_fgsm_refuses_what_is_no_attack(table: DataFrame, text: str) -> None:
     with pytest.raises(InputError, match=text):
         fgsm_data(table)
+
+
+SWEPT = {
+    "name": "attacked",
+    "model": MODEL,
+    "chip": "rram_hfo2_1t1r",
+    "task": TASK | {"way": 4, "attack": {"kind": "fgsm"}},
+    "axes": [{"path": "task.attack.epsilon", "values": [0, 0.1, 0.3]}],
+    "cases": [
+        {"name": "S7: ±1; as published", "set": {"task.attack.space": "normalised"}, "published": [None, 0.2, 0.1]},
+        {"name": "S7: ±1; in pixels"},
+        {"name": "S8; in pixels", "set": {"task.keys": "binary"}},
+    ],
+    "chips": {"min": 3},
+}
+
+
+def test_a_study_over_epsilon_has_a_panel_a_procedure(tmp_path: Path) -> None:
+    results = run(SWEPT, tmp_path / "a", evaluator=stand_in_evaluator)
+    assert "fgsm" in figures_of(results)
+    assert "robustness" not in figures_of(results)
+    data = attack_data(results)
+    assert data.attrs["chance"] == 25.0
+    assert distinct(data, "series") == ["S7: ±1", "S8"]
+    left = where(data, "panel", "as published: normalised, then clamped")
+    assert left["chips"].tolist() == [3, 3, 3, 0, 0, 0]
+    assert left["published"].tolist()[4:] == [20.0, 10.0]
+    table = results.table[results.table["case"] == "S7: ±1; as published"]
+    assert left["accuracy"].tolist() == pytest.approx([*100 * table["median"], *100 * table["digital"]])
+    with style():
+        figure = fgsm_figure(data)
+    first, second = figure.axes
+    assert first.get_ylim() == second.get_ylim()
+    assert len([line for line in first.lines if line.get_marker() == "x"]) == 1
+    assert len([line for line in second.lines if line.get_linestyle() == "--"]) == 2
+    assert {line.get_color() for line in second.lines if line.get_marker()} >= {"C0", "C1"}
+    with pytest.raises(ResultsError, match="no accuracy against the strength"):
+        attack_data(run(TSNE, tmp_path / "b", evaluator=stand_in_evaluator))
+
+
+def test_the_axis_of_the_procedure_parts_the_panels_as_well(tmp_path: Path) -> None:
+    axes = [*SWEPT["axes"], {"path": "task.attack.space", "values": ["normalised", "pixels"]}]
+    data = attack_data(run(SWEPT | {"axes": axes, "cases": [{"name": "all"}]}, tmp_path, evaluator=stand_in_evaluator))
+    assert len(distinct(data, "panel")) == 2
+    assert distinct(data, "series") == ["all"]
 
 
 # -- the verb --------------------------------------------------------------------------------------------

@@ -1,0 +1,49 @@
+"""The features of a study's digital networks in the plane: a column a case, a row a place on its axes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from imc_sim._errors import InputError
+from imc_sim.study._points import points_of
+from imc_sim.study._spec import Study, load_study
+from imc_sim.study._store import STUDY
+
+if TYPE_CHECKING:
+    from imc_sim.evaluate import Embedding, EmbeddingPanel
+
+#: rows that still fit a page
+_ROWS = 6
+
+
+def study_embeddings(
+    study: str | Path | Study, classes: int = 10, instances: int = 20, seed: int = 0,
+    progress: Callable[[int, int], None] | None = None,
+) -> list[Embedding]:  # fmt: skip
+    """t-SNE of the first classes of every point's task, as its attack leaves them, by the digital networks.
+
+    study: as for `load_study`, or the folder of its results. Chips play no part; see `embedding` for one. Points that
+    differ in nothing but their chips are one panel. progress: called with (features done, in all).
+    """
+    from imc_sim.evaluate import EmbeddingPanel, embedding_grid
+
+    if isinstance(study, Path) and study.is_dir():
+        study = study / STUDY
+    spec = load_study(study)
+    panels: dict[tuple[str, str], EmbeddingPanel] = {}
+    shown = [k for k, axis in enumerate(spec.axes) if any(p.split(".")[0] in ("task", "model") for p in axis.paths)]
+    for point in points_of(spec):
+        row = ", ".join(_said(point.coordinates[k][1], spec.axes[k].label) for k in shown)
+        panels.setdefault((row, point.case), EmbeddingPanel(row, point.case, point.model, point.task))
+    rows = {row for row, _ in panels}
+    if len(rows) > _ROWS:
+        step = "Sweep fewer values, for example --set 'axes.0.values=[0, 0.1]' on a run of its own."
+        raise InputError(f"study {spec.name!r}, t-SNE", f"{len(rows)} rows", f"{_ROWS} at most", step)
+    return embedding_grid(list(panels.values()), classes, instances, seed, progress=progress)
+
+
+def _said(value: object, label: str) -> str:
+    """A value as the row's name: words as they are, numbers with what they are."""
+    return value if isinstance(value, str) else f"{label} {value}".strip()
