@@ -29,7 +29,7 @@ __all__ = [
     "load_labelled",
     "load_pool",
     "make_glyphs",
-    "sample_episodes",
     "repeated_images",
+    "sample_episodes",
     "unique_images",
 ]

@@ -45,7 +45,9 @@ def repeated_images(episodes: Episodes) -> UniqueImages:
     parts = (episodes.support, episodes.query)
     triples, rows, start = [], [], 0
     for part in parts:
-        places = [np.broadcast_to(x, part.shape) for x in (episodes.classes[:, :, None], episodes.rotation[:, None, None])]
+        places = [
+            np.broadcast_to(x, part.shape) for x in (episodes.classes[:, :, None], episodes.rotation[:, None, None])
+        ]
         triples.append(np.stack([places[0], part, places[1]], -1).reshape(len(part), -1, 3))
         rows.append(np.arange(start, start + part[0].size).reshape(part.shape[1:]))
         start += part[0].size

@@ -24,9 +24,6 @@ from imc_sim.nn import cosine, dot, inference_logits
 
 #: episodes scored at once by a digital memory
 _EPISODES = 50
-#: pixels a side where neither task nor model says
-_SIZE = 32
-
 Features = Callable[[Tensor], Tensor]
 
 
@@ -45,7 +42,7 @@ class FewShotData:
     @classmethod
     def load(cls, task: FewShotTask) -> FewShotData:
         """Sample the task's episodes and gather their images, each distinct one once."""
-        pool = load_pool(task.dataset, task.split, task.size or _SIZE)
+        pool = load_pool(task.dataset, task.split, task.size)
         classes = _at_most("classes", task.classes, pool.images.shape[0])
         instances = _at_most("instances", task.instances, pool.images.shape[1])
         shape = EpisodeShape(way=task.way, shot=task.shot, queries=task.queries)

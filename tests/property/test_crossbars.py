@@ -14,8 +14,8 @@ SPREAD = Device(g_lrs_S=1e-4, g_hrs_S=1e-5, programming=RelativeSpread(sigma=0.3
 
 
 def values(encoding: Encoding, *shape: int, seed: int) -> torch.Tensor:
-    """Weights or inputs among those of the encoding; +-1 where any are allowed."""
-    among = torch.tensor(encoding.values or (-1.0, 1.0))
+    """Weights or inputs among those of the encoding; +-1 where any are allowed, {0, 1} where none below zero is."""
+    among = torch.tensor(encoding.values or ((0.0, 1.0) if encoding.name == "unipolar" else (-1.0, 1.0)))
     return among[torch.randint(0, len(among), shape, generator=torch.Generator().manual_seed(seed))]
 
 

@@ -80,7 +80,8 @@ def test_read_noise_adds_up_over_the_driven_cells(kind: str, bits: int | None) -
     chip = Chip(device=device, tile=Tile(rows=128, cols=32)).replace("encoding", {"kind": kind})
     if bits:
         chip = chip.replace("converter", {"kind": "auto", "bits": bits})
-    values = torch.tensor(encodings()[kind]().values or (-1.0, 1.0), dtype=torch.float64)
+    real = (0.0, 1.0) if kind == "unipolar" else (-1.0, 1.0)  # which holds nothing below zero
+    values = torch.tensor(encodings()[kind]().values or real, dtype=torch.float64)
     generator = torch.Generator().manual_seed(1)
     w, x = (values[torch.randint(0, len(values), (1, n), generator=generator)] for _ in range(2))
     bar = Crossbar.program(w, chip)
