@@ -180,8 +180,8 @@ def _features(through: Callable[[Tensor], Tensor], images: Tensor, data: FewShot
 
 def _shown(row: str, column: str, features: Tensor, clean: Tensor, task: FewShotTask) -> _Shown:
     labels = np.repeat(np.arange(task.way), task.shot)
-    formed = (centred_forms(each, task).double().numpy() for each in (features, clean))
-    return _Shown(row, column, *formed, labels)
+    formed, among = (centred_forms(each, task).double().numpy() for each in (features, clean))
+    return _Shown(row, column, formed, among, labels)
 
 
 def _arranged(panels: Sequence[_Shown], perplexity: float, seed: int) -> list[Embedding]:

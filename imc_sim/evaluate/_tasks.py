@@ -73,6 +73,12 @@ class FewShotTask(Spec):
             raise ValueError(f"batch {images}, the images of an episode, or a multiple of it with passes episodes")
         return self
 
+    @model_validator(mode="after")
+    def _attacked_alone(self) -> Self:
+        if self.attack is not None and self.passes == "episodes":
+            raise ValueError("passes distinct with an attack, which sees each query alone")
+        return self
+
     @property
     def read_out(self) -> FewShotTask:
         """The task as it is read out: the published attack compares formed queries with keys that stayed float."""

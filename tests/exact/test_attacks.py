@@ -306,6 +306,8 @@ def test_bad_attacks_are_named() -> None:
     ):
         with pytest.raises(InputError, match=message):
             build_task(task(**attack), "task")
+    with pytest.raises(InputError, match="passes distinct"):
+        build_task(task() | {"passes": "episodes", "batch": 20}, "task")
 
 
 def test_confusions_under_attack_are_those_of_the_evaluation() -> None:
