@@ -18,8 +18,6 @@ from imc_sim.nn import ProductLayer
 from imc_sim.nn._archs import arch_files, build_arch
 from imc_sim.nn._card import Arch, ModelCard, load_state, save_model
 
-_RBNN = (".rotate", ".R1", ".R2")
-
 
 class ImportReport(NamedTuple):
     """What was read and where it now lies."""
@@ -76,29 +74,33 @@ def import_checkpoint(path: PathLike, arch: str, out: PathLike, args: Mapping[st
 def infer_batmann(state: Mapping[str, Tensor], where: str) -> dict[str, Any]:
     """Arguments of BatmannController from the keys and shapes of an original state dict.
 
-    kind: a scale `alpha` on conv2 means XNOR, one on fc1 a binary last layer too. size: the smallest image whose
-    feature map fits fc1 (pooling loses remainders, so up to three larger sizes would fit as well).
+    kind: a scale `alpha` on conv2 means XNOR, or RBNN with `rotate` beside it; one on fc1 a binary last layer too.
+    size: the smallest image whose feature map fits fc1 (pooling loses remainders, so up to three larger sizes would
+    fit as well).
     """
-    rotated = [key for key in state if key.endswith(_RBNN)]
-    if rotated:
-        got, step = f"rotations of an RBNN controller ({rotated[0]}, …)", "RBNN kinds are not supported yet."
-        raise CheckpointError(where, got, "kinds float, xnor, xnor_binary_fc", step)
     conv, fc = state.get("features.conv1.weight"), state.get("fc1.weight")
     if conv is None or fc is None or conv.ndim != 4 or fc.ndim != 2:
         got = f"keys {', '.join(list(state)[:4])}, …"
         step = "Give the architecture that made it, `--arch ./my_net.py:Net`."
         raise CheckpointError(where, got, "the BATMANN layout: features.conv1.weight, …, fc1.weight", step)
-    kind = "float" if "features.conv2.alpha" not in state else "xnor_binary_fc" if "fc1.alpha" in state else "xnor"
+    kind = _kind(state)
     width = conv.shape[0]
     side = round((fc.shape[1] / width) ** 0.5)
     sizes = {"width": width, "dim": fc.shape[0], "size": 4 * side + 16}
     return {"kind": kind, "channels_in": conv.shape[1], **sizes}
 
 
+def _kind(state: Mapping[str, Tensor]) -> str:
+    if "features.conv2.alpha" not in state:
+        return "float"
+    family = "rbnn" if "features.conv2.rotate" in state else "xnor"
+    return f"{family}_binary_fc" if "fc1.alpha" in state else family
+
+
 def _reshape_scales(state: dict[str, Tensor], module: nn.Module, notes: list[str]) -> dict[str, Tensor]:
-    """Scales `alpha` in the shape of `module`: [out], [out, 1, 1] and [1, out, 1, 1] say the same."""
+    """Scales `alpha` and angles `rotate` shaped as in `module`: [out], [out, 1, 1], [1, out, 1, 1] say the same."""
     own, shaped = module.state_dict(), dict(state)
-    for key in [k for k in state if k.endswith("alpha") and k in own]:
+    for key in [k for k in state if k.endswith(("alpha", "rotate")) and k in own]:
         if state[key].shape != own[key].shape and state[key].numel() == own[key].numel():
             notes.append(f"{key}: {tuple(state[key].shape)} taken as {tuple(own[key].shape)}")
             shaped[key] = state[key].reshape(own[key].shape)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from imc_sim._errors import CheckpointError, InputError
 from imc_sim.mapping._import import import_checkpoint
-from imc_sim.nn import BatmannController, ProductLayer
+from imc_sim.nn import CONTROLLER_KINDS, BatmannController, ProductLayer
 from imc_sim.nn._card import load_model
 
 SMALL = {"width": 4, "dim": 8, "size": 28, "channels_in": 1}
@@ -30,7 +30,7 @@ def original(kind: str) -> BatmannController:
     return model
 
 
-@pytest.mark.parametrize("kind", ["float", "xnor", "xnor_binary_fc"])
+@pytest.mark.parametrize("kind", list(CONTROLLER_KINDS))
 def test_the_original_layout_is_recognised(kind: str, tmp_path: Path) -> None:
     model = original(kind)
     torch.save({f"module.{key}": value for key, value in model.state_dict().items()}, tmp_path / "best.pth")
@@ -176,7 +176,7 @@ def broken(kind: str, path: Path) -> Path:
         ("missing", r"missing features\.conv3\.alpha"),
         ("extra", r"unexpected features\.conv5\.weight"),
         ("shape", r"wrong shape: features\.conv4\.weight \(4, 4, 5, 5\), not \(4, 4, 3, 3\)"),
-        ("rbnn", "RBNN"),
+        ("rbnn", r"unexpected features\.conv2\.R1"),
         ("other", "--arch"),
         ("negative", "positive"),
         ("list", "a list"),
