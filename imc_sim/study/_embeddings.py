@@ -22,7 +22,7 @@ def study_embeddings(
     study: str | Path | Study, classes: int = 10, instances: int = 20, seed: int = 0,
     progress: Callable[[int, int], None] | None = None,
 ) -> list[Embedding]:  # fmt: skip
-    """t-SNE of the first classes of every point's task, as its attack leaves them, by the digital networks.
+    """t-SNE of the first classes of every point's whole task, as its attack leaves them, by the digital networks.
 
     study: as for `load_study`, or the folder of its results. Chips play no part; see `embedding` for one. Points that
     differ in nothing but their chips are one panel. progress: called with (features done, in all).
@@ -36,7 +36,7 @@ def study_embeddings(
     shown = [k for k, axis in enumerate(spec.axes) if any(p.split(".")[0] in ("task", "model") for p in axis.paths)]
     for point in points_of(spec):
         row = ", ".join(_said(point.coordinates[k][1], spec.axes[k].label) for k in shown)
-        panels.setdefault((row, point.case), EmbeddingPanel(row, point.case, point.model, point.task))
+        panels.setdefault((row, point.case), EmbeddingPanel(row, point.case, point.model, point.reference().task))
     rows = {row for row, _ in panels}
     if len(rows) > _ROWS:
         step = "Sweep fewer values, for example --set 'axes.0.values=[0, 0.1]' on a run of its own."

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,8 +14,18 @@ from torch import Tensor
 
 from imc_sim import InputError
 from imc_sim.array import load_chip
-from imc_sim.data import gather_images, load_pool
-from imc_sim.evaluate import FewShotData, build_task, confusion, evaluate_chips, features_of, few_shot_accuracy
+from imc_sim.config import parse_yaml
+from imc_sim.data import DATASETS, gather_images, load_pool
+from imc_sim.evaluate import (
+    FewShotData,
+    Fgsm,
+    Pgd,
+    build_task,
+    confusion,
+    evaluate_chips,
+    features_of,
+    few_shot_accuracy,
+)
 from imc_sim.evaluate._attack_run import attacked_data
 from imc_sim.evaluate._attacked import Victim, attacked, chip_victim, pixel_space, with_queries
 from imc_sim.evaluate._attacks import PixelSpace, fgsm, gradient_of, pgd
@@ -318,3 +330,32 @@ def test_confusions_under_attack_are_those_of_the_evaluation() -> None:
         assert counts == [sum(r.correct for r in results)]
     with pytest.raises(InputError, match=r"task\.attack\.through: got analog"):
         confusion(MODEL, chip(), task(through="analog"), 1)
+
+
+def test_the_page_on_attacks_says_what_is(repository: Path) -> None:
+    """Its study runs, its keys are those of the specifications, its numbers those of the normalisation."""
+    text = (repository / "docs" / "attacks.md").read_text(encoding="utf-8")
+    (example,) = re.findall(r"^```yaml\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    points = points_of(load_study(parse_yaml(example)))
+    assert [p.task["attack"]["space"] for p in points] == ["pixels"] * 6 + ["normalised"] * 6
+    keys = {key for kind in (Fgsm, Pgd) for key in kind.model_fields}
+    assert all(f"`{key}" in text or f"{key}: " in text or key == "epsilon" for key in keys)
+    mean, std = DATASETS["omniglot"].mean[0], DATASETS["omniglot"].std[0]
+    assert f"m = {mean:.3f}, s = {std:.3f}" in text
+    assert (round((1 - mean) / std, 2), round(-mean / std, 1)) == (0.92, -10.9)
+    assert round(1 / (1 - mean)) == 13, "a thirteenth of the contrast"
+    assert round(100 * 0.1 * std, 1) == 0.8
+
+
+def test_the_studies_of_attacks_pair_their_cases() -> None:
+    """What is run as published is run in pixels as well, and published figures stand where they were published."""
+    cases = load_study("batmann_fgsm").cases
+    names = [case.name.rpartition("; ")[::2] for case in cases]
+    assert [n for n, p in names if p == "as published"] == [n for n, p in names if p == "in pixels"]
+    assert [n.split(":")[0] for n, _ in names[:8]] == [f"S{k}" for k in range(3, 11)]
+    for one, other in zip(cases[:8], cases[8:], strict=True):
+        assert dict(one.set) == {"task.attack.space": "normalised", **other.set}
+        assert isinstance(one.published, tuple)
+        assert one.published[:3] == (None, None, None)
+    grid = [case.name.split(":")[0] for case in load_study("batmann_tsne").cases]
+    assert grid == [f"S{k}" for k in range(1, 11)]

@@ -208,7 +208,7 @@ def test_shipped_studies_resolve(name: str) -> None:
     points = points_of(study)
     assert study.name == name
     assert study.chips.min >= 30
-    assert all(len(axis.values) >= 6 for axis in study.axes[:1])
+    assert all(len(axis.values) >= 6 for axis in study.axes[:1] if not axis.labels), "a curve; names make none"
     assert resolved(study, points)["digest"]
 
 
