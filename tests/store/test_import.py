@@ -17,7 +17,7 @@ from imc_sim.mapping._import import import_checkpoint
 from imc_sim.nn import CONTROLLER_KINDS, BatmannController, ProductLayer
 from imc_sim.nn._card import load_model
 
-SMALL = {"width": 4, "dim": 8, "size": 28, "channels_in": 1}
+SMALL: dict[str, Any] = {"width": 4, "dim": 8, "size": 28, "channels_in": 1}
 
 
 def original(kind: str) -> BatmannController:
