@@ -34,8 +34,9 @@ _PROCEDURES = {"pixels": "in pixels, clamped to [0, 1]", "normalised": "as publi
 
 
 def attacks(results: Results) -> bool:
-    """Whether the study sweeps the strength of an attack."""
-    return bool(results.study["axes"]) and results.study["axes"][0]["path"] == STRENGTH
+    """Whether the study sweeps the strength of an attack, in numbers."""
+    first = next(iter(results.study["axes"]), None)
+    return first is not None and first["path"] == STRENGTH and not first.get("labels")
 
 
 def attack_data(results: Results) -> DataFrame:

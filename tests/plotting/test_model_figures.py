@@ -403,7 +403,7 @@ def test_fgsm_refuses_what_is_no_attack(table: DataFrame, text: str) -> None:
         fgsm_data(table)
 
 
-SWEPT = {
+SWEPT: dict[str, Any] = {
     "name": "attacked",
     "model": MODEL,
     "chip": "rram_hfo2_1t1r",
@@ -437,6 +437,9 @@ def test_a_study_over_epsilon_has_a_panel_a_procedure(tmp_path: Path) -> None:
     assert len([line for line in first.lines if line.get_marker() == "x"]) == 1
     assert len([line for line in second.lines if line.get_linestyle() == "--"]) == 2
     assert {line.get_color() for line in second.lines if line.get_marker()} >= {"C0", "C1"}
+    named = SWEPT | {"axes": [SWEPT["axes"][0] | {"values": [0, 0.1], "labels": ["clean", "FGSM"]}]}
+    named = run(named | {"cases": [{"name": "all"}]}, tmp_path / "c", evaluator=stand_in_evaluator)
+    assert "robustness" in figures_of(named), "strengths with names are no curve"
     with pytest.raises(ResultsError, match="no accuracy against the strength"):
         attack_data(run(TSNE, tmp_path / "b", evaluator=stand_in_evaluator))
 
