@@ -100,7 +100,7 @@ def _undirected(task: dict[str, Any]) -> str:
     return canonical_json(task | {"attack": task["attack"] | {"epsilon": 0.0, "space": "pixels"}})
 
 
-@functools.lru_cache(maxsize=2)
+@functools.lru_cache(maxsize=16)  # a byte a pixel, and every strength and procedure takes the same
 def _directions(model: str, key: str, device: str) -> Tensor:
     task = build_task(json.loads(key), "task")
     return directions(_data_on(_data_key(task), device), task, _victim(model, task, device))

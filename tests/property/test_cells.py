@@ -112,6 +112,7 @@ PARAMETERS: dict[str, tuple[Any, dict[str, Any]]] = {
     "time.retention.reference_K": (350.0, {"time": Time(t_s=9.0, retention=Retention(rate_Hz=0.1, activation_eV=0.1))}),
     "time.retention.beta": (0.5, {"time": Time(t_s=9.0, retention=Retention(rate_Hz=0.1))}),
     "time.retention.end_S": (1e-6, {"time": Time(t_s=9.0, retention=Retention(rate_Hz=0.1))}),
+    "time.refresh_s": (2.5, {"time": Time(t_s=9.0, drift=Drift(nu=0.1))}),
     "time.compensation": (True, {"time": Time(t_s=9.0, drift=Drift(nu=0.1))}),
     "disturb.reads": (10**8, {"read": READ_HARD}),
     "disturb.refresh.f": (3.0, {"disturb": ReadDisturb(reads=10**6, refresh=ArrayRefresh()), "read": READ_HARD}),

@@ -76,6 +76,8 @@ def closed_places(node: Any, place: tuple[Any, ...]) -> Iterator[tuple[Any, ...]
     """Where the mappings of a file are whose keys are fixed, or fixed paths."""
     if OPEN.intersection(map(str, place)) or any("layers" in str(part) for part in place):
         return
+    if isinstance(node, list) and place[-1:] == ("values",):
+        return  # single values of an axis: what they may be is for its path to say
     if isinstance(node, dict) and node:
         yield place
     for key, value in node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ():

@@ -202,13 +202,10 @@ def test_ids_stay_what_they_were(name: str) -> None:
 @pytest.mark.parametrize("name", content_names("study"))
 def test_shipped_studies_resolve(name: str) -> None:
     study = load_study(name)
-    models = {study.model, *(case.set["model"] for case in study.cases if "model" in case.set)}
-    if models - set(content_names("model")):
-        pytest.skip(f"not trained yet: {', '.join(sorted(models - set(content_names('model'))))}")
     points = points_of(study)
     assert study.name == name
-    assert study.chips.min >= 30
-    assert all(len(axis.values) >= 6 for axis in study.axes[:1] if not axis.labels), "a curve; names make none"
+    assert study.chips.min >= 5, "an interval over chips needs some"
+    assert all(len(axis.values) >= 2 for axis in study.axes[:1] if not axis.labels), "something swept"
     assert resolved(study, points)["digest"]
 
 

@@ -81,8 +81,10 @@ def test_a_missing_set_names_the_commands_and_the_folder(tmp_path):
 def test_unknown_names_suggest_the_nearest(tmp_path):
     with pytest.raises(InputError, match="'fashion_mnist'"):
         load_labelled("fashionmnist", "train", tmp_path)
-    with pytest.raises(InputError, match="allowed: omniglot, glyphs"):
-        load_pool("mnist", "train", root=tmp_path)
+    with pytest.raises(InputError, match="'omniglot'"):
+        load_pool("omniglott", "background", root=tmp_path)
+    with pytest.raises(InputError, match="train, test"):
+        load_pool("mnist", "background", root=tmp_path)
     with pytest.raises(InputError, match="pooled_test"):
         load_pool("omniglot", "pooled_tests", root=tmp_path)
 
