@@ -8,8 +8,10 @@ MEMTORCH := $(VENV)/.memtorch
 WORKERS ?= 2
 
 # Studies that reproduce published tables and figures: `make reproduce` runs them, `make tables` fills these pages.
-REPRODUCED := batmann_endtoend batmann_ablation batmann_sharpening_fc batmann_mnist \
-  natcomm_variation natcomm_stuck natcomm_dimension
+TABLED := batmann_endtoend batmann_ablation batmann_sharpening_fc batmann_mnist
+REPRODUCED := $(TABLED) batmann_fgsm batmann_tsne batmann_variation batmann_variation_aware batmann_placement \
+  batmann_layers natcomm_chips natcomm_variation natcomm_stuck natcomm_dimension encodings encodings_bits \
+  memory_refinements memory_refresh
 PAGES := docs/batmann.md
 
 .DEFAULT_GOAL := help
@@ -55,7 +57,7 @@ reproduce: $(STAMP)
 	@set -e; for study in $(REPRODUCED); do echo "$$study"; $(BIN)/imc-sim run $$study --out results/$$study; done
 
 tables: $(STAMP)
-	$(BIN)/imc-sim tables $(patsubst %/comparison.csv,%,$(wildcard $(REPRODUCED:%=results/%/comparison.csv))) $(PAGES:%=--page %)
+	$(BIN)/imc-sim tables $(patsubst %/comparison.csv,%,$(wildcard $(TABLED:%=results/%/comparison.csv))) $(PAGES:%=--page %)
 
 test: $(STAMP)
 	@$(MAKE) --no-print-directory memtorch || echo "MemTorch could not be built here: its tests will be skipped" >&2
