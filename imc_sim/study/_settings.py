@@ -29,6 +29,8 @@ def _put(data: dict[str, Any], path: str, value: Any, where: str) -> None:
     *parents, leaf = _parts(path)
     node: Any = data
     for part in parents:
+        if node is data.get("task") and node.get(part) is None:
+            node[part] = {}  # such as the attack of a task that has none: the task says whether it may be there
         node = node[_key(node, part, path, where)]
     if isinstance(node, dict) and node is not data:
         node[leaf] = value

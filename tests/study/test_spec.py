@@ -281,3 +281,10 @@ def test_duplicate_keys_and_yaml_types() -> None:
 def test_memory_limit_takes_units() -> None:
     assert load_study(STUDY | {"memory_limit": "1.5 GB"}).memory_limit == 1_500_000_000
     assert isinstance(load_study(STUDY), Study)
+
+
+def test_a_setting_may_open_a_part_of_the_task_that_was_not_there() -> None:
+    study = with_settings(load_study("quickstart"), ["task.attack.kind=fgsm", "task.attack.epsilon=0.2"])
+    assert points_of(study)[0].task["attack"]["epsilon"] == 0.2
+    with pytest.raises(InputError, match="atack"):
+        points_of(with_settings(load_study("quickstart"), ["task.atack.kind=fgsm"]))
