@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from imc_sim.cli._chips import chip_with
 from imc_sim.cli._console import Quiet
 
 
@@ -16,7 +17,10 @@ def evaluate(
     seed: Annotated[int, typer.Option(min=0, help="Seed of the chips.")] = 0,
     settings: Annotated[
         list[str] | None,
-        typer.Option("--set", help="Another task than the card's: key=value, for example dataset=glyphs split=test."),
+        typer.Option(
+            "--set",
+            help="Another task than the card's: key=value, such as dataset=glyphs; of the chip: chip.path=value.",
+        ),
     ] = None,
     episodes: Annotated[int | None, typer.Option(min=1, help="Episodes; default: those of the card.")] = None,
     quiet: Quiet = False,
@@ -28,12 +32,13 @@ def evaluate(
     from imc_sim.cli._console import print_rows, progress_bar
 
     with progress_bar(f"evaluating {model}") as update:
-        from imc_sim.array import load_chip
         from imc_sim.config import parse_setting
         from imc_sim.evaluate import build_task, evaluate_card
 
-        if chip is not None:
-            load_chip(chip)  # a misspelt chip is better found before the work than after it
-        task = build_task(dict(map(parse_setting, settings)), "--set").to_dict() if settings else None
-        rows = evaluate_card(model, chip=chip, chips=chips, seed=seed, episodes=episodes, progress=update, task=task)
+        of_chip = [s for s in settings or () if s.startswith("chip.") and chip is not None]
+        own = [s for s in settings or () if s not in of_chip]
+        # A misspelt chip is better found before the work than after it.
+        spec = None if chip is None else chip_with(chip, of_chip)
+        task = build_task(dict(map(parse_setting, own)), "--set").to_dict() if own else None
+        rows = evaluate_card(model, chip=spec, chips=chips, seed=seed, episodes=episodes, progress=update, task=task)
     print_rows([row.to_dict() for row in rows])

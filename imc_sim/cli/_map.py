@@ -12,6 +12,9 @@ from imc_sim.cli._console import Quiet
 def map_(
     model: Annotated[str, typer.Argument(help="A model of `imc-sim list models`, or its folder.")],
     chip: Annotated[str, typer.Argument(help="A chip of `imc-sim list chips`, or its YAML file.")],
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", help="chip.path=value, for example chip.policy.float=digital.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
     quiet: Quiet = False,
 ) -> None:
@@ -24,9 +27,9 @@ def map_(
     from imc_sim.cli._console import working
 
     with working(f"mapping {model}"):
-        from imc_sim.array import load_chip
+        from imc_sim.cli._chips import chip_with
         from imc_sim.mapping import map_model
         from imc_sim.nn._card import load_model
 
-        report = map_model(load_model(model), load_chip(chip), chips=1, seed=0).report
+        report = map_model(load_model(model), chip_with(chip, settings or ()), chips=1, seed=0).report
     print(json.dumps(report.to_dict(), indent=2) if as_json else report.to_text())

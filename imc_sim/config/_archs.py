@@ -15,7 +15,7 @@ class ArchEntry(NamedTuple):
 ARCHS: dict[str, ArchEntry] = {
     "batmann": ArchEntry(
         "imc_sim.nn:BatmannController",
-        "five-layer CNN that turns a character into a key; kind: float, xnor or xnor_binary_fc",
+        "five-layer CNN that turns a character into a key; kind: float, xnor, rbnn, or with binary_fc",
     ),
     "conv4": ArchEntry(
         "imc_sim.nn:Conv4",

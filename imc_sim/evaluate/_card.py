@@ -11,6 +11,7 @@ from imc_sim.evaluate._run import evaluate_chips
 from imc_sim.evaluate._tasks import build_task
 
 if TYPE_CHECKING:
+    from imc_sim.array import Chip
     from imc_sim.nn import ModelCard
 
 #: what a model without stated tasks is measured on: needs no data set
@@ -38,7 +39,7 @@ class CardRow:
 
 
 def evaluate_card(
-    name: str, chip: str | None = None, chips: int = 16, seed: int = 0, episodes: int | None = None,
+    name: str, chip: Chip | str | None = None, chips: int = 16, seed: int = 0, episodes: int | None = None,
     progress: Progress | None = None, task: dict[str, Any] | None = None,
 ) -> list[CardRow]:  # fmt: skip
     """Measure every task on the card of model `name` again, digitally; with `chip`, on `chips` chips as well.
@@ -86,7 +87,7 @@ def _digital(name: str, task: dict[str, Any], stated: float | None, published: f
     return CardRow(describe(task), accuracy.mean, low, high, f"{task['episodes']} episodes", stated, published)
 
 
-def _on_chips(name: str, task: dict[str, Any], chip: str, chips: int, seed: int) -> CardRow:
+def _on_chips(name: str, task: dict[str, Any], chip: Chip | str, chips: int, seed: int) -> CardRow:
     from imc_sim.array import load_chip
 
     spec = load_chip(chip)

@@ -76,3 +76,18 @@ def test_settings_change_what_is_trained_and_are_kept(run: Callable, workplace: 
     refused = run("train", "tiny", "--out", "b", "--set", "name=other")
     assert refused.code == 2
     assert "recipe.…" in refused.err
+
+
+def test_a_chip_is_changed_from_the_command_line(run: Callable) -> None:
+    """A rotated network has float layers, which this chip has no place for until it is told one."""
+    refused = run("map", "batmann_s9", "rram_hfo2_1t1r")
+    assert refused.code == 2
+    assert "policy.float" in refused.err
+    there = ("--set", "chip.policy.float=digital")
+    assert "features.conv2  rbnn" in run("map", "batmann_s9", "rram_hfo2_1t1r", *there).out
+    few = ("--set", "dataset=glyphs", "--set", "split=test", "--set", "classes=5", "--set", "instances=3")
+    asked = (*few, "--set", "queries=1", "--set", "episodes=2", "--set", "rotations=false", "--chips", "1")
+    assert "on rram" in run("evaluate", "batmann_s9", "--chip", "rram_hfo2_1t1r", *asked, *there).out
+    wrong = run("map", "batmann_s9", "rram_hfo2_1t1r", "--set", "policy.float=digital")
+    assert wrong.code == 2
+    assert "chip.…" in wrong.err
