@@ -55,6 +55,7 @@ demo: $(STAMP)
 # One study after the other; what is stored is not run again, so that the same command goes on after a stop.
 reproduce: $(STAMP)
 	@set -e; for study in $(REPRODUCED); do echo "$$study"; $(BIN)/imc-sim run $$study --out results/$$study; done
+	$(BIN)/imc-sim plot results/batmann_tsne --kind tsne
 
 tables: $(STAMP)
 	$(BIN)/imc-sim tables $(patsubst %/comparison.csv,%,$(wildcard $(TABLED:%=results/%/comparison.csv))) $(PAGES:%=--page %)
