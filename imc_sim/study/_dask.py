@@ -62,16 +62,33 @@ class DaskExecutor:
     def _settle(self, future: Future[Any], again: Callable[[], None] | None, inner: Any) -> None:
         self._running.pop(future, None)
         try:
-            if inner.status == "error" and again is not None and _is_suspect(inner):
+            if again is not None and (self._went_with_worker(inner) or _is_suspect(inner)):
                 again()
             elif inner.status == "finished":
-                future.set_result(inner.result())
+                self._fetch(future, again, inner)
             elif inner.status == "error":
                 future.set_exception(_raised(inner))
             else:
                 future.set_exception(_lost(self._where))
         except Exception as error:
-            future.set_exception(error)
+            future.set_exception(_lost(self._where) if _is_disconnection(error) else error)
+
+    def _fetch(self, future: Future[Any], again: Callable[[], None] | None, inner: Any) -> None:
+        """The result, from the worker that has it; when that one is lost the scheduler tries the call elsewhere."""
+        try:
+            result = inner.result()
+        except Exception as error:
+            if type(error).__name__ != "KilledWorker":
+                raise
+            if again is None:
+                raise LostWorkerError.after(LOSSES) from error
+            again()
+        else:
+            future.set_result(result)
+
+    def _went_with_worker(self, inner: Any) -> bool:
+        """Its result lay on a worker that was lost before it could be fetched, and the scheduler is still there."""
+        return inner.status == "lost" and self._client.status == "running"
 
     def close(self) -> None:
         self._running.clear()
@@ -82,7 +99,12 @@ class DaskExecutor:
 
 def _is_suspect(inner: Any) -> bool:
     """Given up by the scheduler, which suspects all calls that a lost worker had, those in its queue too."""
-    return type(inner.exception()).__name__ == "KilledWorker"
+    return inner.status == "error" and type(inner.exception()).__name__ == "KilledWorker"
+
+
+def _is_disconnection(error: BaseException) -> bool:
+    """What fetching a result raises where the scheduler went away in between; dask is imported on demand only."""
+    return type(error).__name__ in ("FutureCancelledError", "CommClosedError", "ClosedClientError")
 
 
 def _raised(inner: Any) -> BaseException:
