@@ -58,9 +58,9 @@ class Stream:
         """`count` standard normal numbers."""
         return normal_quantiles()[self.words(count, chip, page, block)]
 
-    def uniform(self, count: int, chip: int, page: int = 0) -> NDArray[np.float32]:
-        """`count` uniform numbers in (0, 1) with 24 bits."""
-        words = self.words(2 * count, chip, page).view(np.uint32)
+    def uniform(self, count: int, chip: int, page: int = 0, block: int = 0) -> NDArray[np.float32]:
+        """`count` uniform numbers in (0, 1) with 24 bits; each takes two words."""
+        words = self.words(2 * count, chip, page, block).view(np.uint32)
         return ((words >> np.uint32(8)).astype(np.float32) + np.float32(0.5)) * np.float32(2.0**-24)
 
 

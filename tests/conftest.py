@@ -39,28 +39,27 @@ def repository() -> Path:
     return REPOSITORY
 
 
+def _folder(variable: str, what: str, held: str = "") -> Path:
+    """The folder that an environment variable names; skips where it, or what it should hold, is not there."""
+    folder = os.environ.get(variable, "")
+    if not folder or not Path(folder, held).is_dir():
+        pytest.skip(f"needs {what}: set {variable} to their folder{f', which holds {held}' if held else ''}")
+    return Path(folder)
+
+
 @pytest.fixture(scope="session")
 def data_root() -> Path:
-    """The folder of the real data sets; skips where it is not."""
-    folder = os.environ.get("IMC_SIM_DATA", "")
-    if not folder or not Path(folder, "omniglot-py").is_dir():
-        pytest.skip("needs the real data sets: set IMC_SIM_DATA to a folder that holds omniglot-py, MNIST, …")
-    return Path(folder)
+    """The folder of the real data sets."""
+    return _folder("IMC_SIM_DATA", "the real data sets", "omniglot-py")
 
 
 @pytest.fixture(scope="session")
 def reference() -> Path:
-    """The folder of reference vectors; skips where it is not."""
-    folder = os.environ.get("IMC_SIM_REFERENCE", "")
-    if not folder or not Path(folder).is_dir():
-        pytest.skip("needs the reference vectors: set IMC_SIM_REFERENCE to their folder")
-    return Path(folder)
+    """The folder of reference vectors."""
+    return _folder("IMC_SIM_REFERENCE", "the reference vectors")
 
 
 @pytest.fixture(scope="session")
 def checkpoints() -> Path:
-    """The folder of weights of other projects, which are not part of this one; skips where it is not."""
-    folder = os.environ.get("IMC_SIM_CHECKPOINTS", "")
-    if not folder or not Path(folder).is_dir():
-        pytest.skip("needs the checkpoints of other projects: set IMC_SIM_CHECKPOINTS to their folder")
-    return Path(folder)
+    """The folder of weights that other projects trained."""
+    return _folder("IMC_SIM_CHECKPOINTS", "the checkpoints of other projects")

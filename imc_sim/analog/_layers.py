@@ -44,14 +44,15 @@ class AnalogLayer(nn.Module, abc.ABC):
         super().__init__()
         self.digital, self.name, self.chip, self.encoding, self.seed = digital, name, chip, encoding, seed
         self.context = context or Context()
-        self.exact_operands = digital.policy == "xnor"
+        self.exact_operands = digital.policy in ("xnor", "sign")
         # A rotated layer's real operands are float32 in the digital network as well: no later sign hangs on them.
         self._single = digital.binary
         # A padded input is 0, which is exact but neither -1 nor +1.
         self._unit_inputs = self.exact_operands and not getattr(digital, "padding", 0)
         self._check()
         self.limits: tuple[float, float] | None = None
-        self.input_limit: float | None = None
+        # Magnitudes of exact operands are known, padded or not; those of real ones are measured.
+        self.input_limit: float | None = 1.0 if self.exact_operands else None
         self.program(chips)
 
     @abc.abstractmethod
@@ -97,6 +98,8 @@ class AnalogLayer(nn.Module, abc.ABC):
 
     def operand(self, x: Tensor) -> Tensor:
         a = self.digital.operand(x)
+        if self.digital.policy == "sign":
+            _check_signs(a, self.name)
         return a if self._single else a.double()
 
     @torch.no_grad()
@@ -213,6 +216,13 @@ class AnalogConv2d(AnalogLayer):
             got = f"padding {self.digital.padding} with encoding {self.encoding.name}"
             step = "Use encoding differential, which drives a padded input with 0 V."
             raise InputError(f"layer {self.name!r}", got, "operands of -1 and +1 only", step)
+
+
+def _check_signs(a: Tensor, name: str) -> None:
+    """Layers of policy sign take their inputs as they come: what is not +-1 would be driven wrongly, unnoticed."""
+    if not bool((a.abs() == 1).all()):
+        step = "Put a SignActivation before the layer."
+        raise InputError(f"layer {name!r}, inputs", f"other values, up to {float(a.abs().max()):g}", "-1 and +1", step)
 
 
 LAYERS: dict[type[ProductLayer], type[AnalogLayer]] = {Conv2d: AnalogConv2d, Linear: AnalogLinear}

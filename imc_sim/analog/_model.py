@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from imc_sim.analog._layers import AnalogLayer, Context
-from imc_sim.nn import ProductLayer
+from imc_sim.nn import Draws, ProductLayer, draw_neurons, neurons_of
 
 
 @final
@@ -40,9 +40,10 @@ class AnalogModel(nn.Module):
 
     def __init__(
         self, network: nn.Module, layers: dict[str, AnalogLayer], chips: range, context: Context, report: Any,
-        block: int,
+        block: int, seed: int = 0,
     ) -> None:  # fmt: skip
         super().__init__()
+        self._seed, self._neurons = seed, neurons_of(network)
         self.network, self.chips, self.context, self.report = network, chips, context, report
         self.analog_layers = layers
         self.block = block
@@ -67,7 +68,7 @@ class AnalogModel(nn.Module):
         self._take_reads(x.shape[0])
         start = position // self.block * self.block
         self.program(self.chips[start : start + self.block])
-        self.context.index = position - start
+        self._address(position - start, self.chips[position])
         try:
             return self.network(x)
         finally:
@@ -83,8 +84,14 @@ class AnalogModel(nn.Module):
         for start in range(0, len(self.chips), self.block):
             chips = self.chips[start : start + self.block]
             self.program(chips)
-            for self.context.index in range(len(chips)):
+            for index, chip in enumerate(chips):
+                self._address(index, chip)
                 yield self.network(x)
+
+    def _address(self, index: int, chip: int) -> None:
+        """Let the next pass be that of chip number `chip`, the one at `index` of those that are programmed."""
+        self.context.index = index
+        draw_neurons(self._neurons, Draws(self._seed, chip, self.context.first_read))
 
     def program(self, chips: range) -> None:
         """Program these chips, unless their cells are there already."""

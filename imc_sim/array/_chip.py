@@ -20,6 +20,7 @@ from imc_sim.config import NATIVE, Engine, Spec, build, find_content, read_yaml
 from imc_sim.device import Device
 
 Place = Literal["crossbar", "digital", "error"]
+Neurons = Literal["bernoulli", "comparator"]
 
 
 @final
@@ -49,7 +50,11 @@ class Policy(Spec):
 
 @final
 class Chip(Spec):
-    """Cells, encoding, tiles, wires, drives, converters and the policy that maps a network onto them."""
+    """Cells, encoding, tiles, wires, drives, converters and the policy that maps a network onto them.
+
+    neurons: how stochastic binary activations fire: `bernoulli` draws with the ideal probability, in digital logic;
+    `comparator` compares the sum with its threshold and leaves the chance to the noise with which the cells are read.
+    """
 
     name: str = "chip"
     source: str = Field(default="", description="where the figures come from")
@@ -61,6 +66,7 @@ class Chip(Spec):
     wires: Wires = Wires()
     inputs: Inputs = Inputs()
     converter: Converter = Converter()
+    neurons: Neurons = Field(default="bernoulli", description="how neurons that fire at random are drawn")
     policy: Policy = Policy()
     engine: Engine = Field(default=NATIVE, description="who computes what the crossbars give")
 

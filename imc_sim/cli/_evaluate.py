@@ -22,7 +22,9 @@ def evaluate(
             help="Another task than the card's: key=value, such as dataset=glyphs; of the chip: chip.path=value.",
         ),
     ] = None,
-    episodes: Annotated[int | None, typer.Option(min=1, help="Episodes; default: those of the card.")] = None,
+    episodes: Annotated[
+        int | None, typer.Option(min=1, help="Episodes, of classifiers images; default: those of the card.")
+    ] = None,
     quiet: Quiet = False,
 ) -> None:
     """Measure a model's accuracy.

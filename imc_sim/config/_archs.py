@@ -17,8 +17,20 @@ ARCHS: dict[str, ArchEntry] = {
         "imc_sim.nn:BatmannController",
         "five-layer CNN that turns a character into a key; kind: float, xnor, rbnn, or with binary_fc",
     ),
+    "benn": ArchEntry(
+        "imc_sim.nn:BinaryNin",
+        "slim network in network of BENN; kind: sb (first and last convolution float) or ab (all binary)",
+    ),
+    "binact": ArchEntry(
+        "imc_sim.nn:BinaryActivationNet",
+        "classifier with float weights and binary activations; layout: 1a, 1b (digits), 2a, 2b (characters)",
+    ),
     "conv4": ArchEntry(
         "imc_sim.nn:Conv4",
         "four-block few-shot encoder of other projects; layout: padded (matching, prototypical) or relation",
+    ),
+    "ensemble": ArchEntry(
+        "imc_sim.nn:Ensemble",
+        "members of one architecture that vote; arch, args, members, vote: logits, hard, softmax, log_softmax",
     ),
 }

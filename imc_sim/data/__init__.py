@@ -1,10 +1,11 @@
 """Data sets, made-up characters, and few-shot episodes. Needs numpy alone; nothing is read before it is asked for."""
 
 from imc_sim.data._check import CheckReport, check
+from imc_sim.data._classes import class_count, load_classes
 from imc_sim.data._episodes import Episodes, EpisodeShape, sample_episodes
 from imc_sim.data._fetch import fetch
 from imc_sim.data._folders import cache_folder, data_root
-from imc_sim.data._gather import UniqueImages, gather_images, gather_labelled, repeated_images, unique_images
+from imc_sim.data._gather import Scaling, UniqueImages, gather_images, gather_labelled, repeated_images, unique_images
 from imc_sim.data._glyphs import make_glyphs
 from imc_sim.data._load import load_labelled, load_pool
 from imc_sim.data._registry import DATASETS, DatasetInfo
@@ -18,14 +19,17 @@ __all__ = [
     "EpisodeShape",
     "Episodes",
     "LabelledImages",
+    "Scaling",
     "UniqueImages",
     "as_pool",
     "cache_folder",
     "check",
+    "class_count",
     "data_root",
     "fetch",
     "gather_images",
     "gather_labelled",
+    "load_classes",
     "load_labelled",
     "load_pool",
     "make_glyphs",

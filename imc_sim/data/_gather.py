@@ -13,6 +13,7 @@ from imc_sim.data._registry import dataset_info
 from imc_sim.data._sets import CharacterPool, LabelledImages
 
 Images = NDArray[np.float32]
+Scaling = Literal["standard", "unit"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,7 +56,7 @@ def repeated_images(episodes: Episodes) -> UniqueImages:
     return UniqueImages(np.concatenate(triples, 1).reshape(-1, 3), first + rows[0], first + rows[1])
 
 
-def gather_images(pool: CharacterPool, triples: Ints, scaling: Literal["standard", "unit"] = "standard") -> Images:
+def gather_images(pool: CharacterPool, triples: Ints, scaling: Scaling = "standard") -> Images:
     """Images (class, instance, quarter turns) [u, 3] of a pool as [u, 1, H, W], normalised after the turn.
 
     The pool's images must be square where any is turned. scaling: `standard`, mean and deviation of the pool; `unit`,
@@ -68,12 +69,16 @@ def gather_images(pool: CharacterPool, triples: Ints, scaling: Literal["standard
     return (_unit(images) if scaling == "unit" else _levels(pool.mean, pool.std)[images])[:, None]
 
 
-def gather_labelled(data: LabelledImages, rows: Ints | slice = slice(None)) -> Images:
-    """Rows of a labelled set as [n, channels, H, W], normalised with the constants of the registry."""
+def gather_labelled(data: LabelledImages, rows: Ints | slice = slice(None), scaling: Scaling = "standard") -> Images:
+    """Rows of a labelled set as [n, channels, H, W]; normalised.
+
+    scaling: `standard` with the constants of the registry, `unit` to [0, 1].
+    """
     info = dataset_info(data.name)
     images = data.images[rows]
     planes = images[..., None] if images.ndim == 3 else images
-    levels = [_levels(*constants) for constants in zip(info.mean, info.std, strict=True)]
+    constants = zip(info.mean, info.std, strict=True) if scaling == "standard" else [(0.0, 1.0)] * planes.shape[3]
+    levels = [_levels(*each) for each in constants]
     return np.stack([level[planes[..., c]] for c, level in enumerate(levels)], axis=1)
 
 

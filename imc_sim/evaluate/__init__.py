@@ -18,23 +18,28 @@ from imc_sim.evaluate._run import (
     weights_digest,
 )
 from imc_sim.evaluate._sensitivity import LayerAccuracy, layer_sensitivity
-from imc_sim.evaluate._tasks import FewShotTask, Task, build_task, task_identity
+from imc_sim.evaluate._tasks import ClassificationTask, FewShotTask, Task, build_task, task_identity
 
 if TYPE_CHECKING:
+    from imc_sim.evaluate._accuracy import Accuracy
+    from imc_sim.evaluate._classify import ClassificationData, chip_class_accuracy, class_accuracy
     from imc_sim.evaluate._confusion import Confusion, confusion
     from imc_sim.evaluate._converter_inputs import ConverterInputs, converter_inputs
     from imc_sim.evaluate._embedding import Embedding, EmbeddingPanel, embedding, embedding_grid
-    from imc_sim.evaluate._few_shot import Accuracy, FewShotData, chip_accuracy, features_of, few_shot_accuracy
+    from imc_sim.evaluate._few_shot import FewShotData, chip_accuracy, features_of, few_shot_accuracy
 
 #: names that need torch, and the module that has them
 _NEED_TORCH = {
-    "Accuracy": "_few_shot",
+    "Accuracy": "_accuracy",
+    "ClassificationData": "_classify",
     "Confusion": "_confusion",
     "ConverterInputs": "_converter_inputs",
     "Embedding": "_embedding",
     "EmbeddingPanel": "_embedding",
     "FewShotData": "_few_shot",
     "chip_accuracy": "_few_shot",
+    "chip_class_accuracy": "_classify",
+    "class_accuracy": "_classify",
     "confusion": "_confusion",
     "converter_inputs": "_converter_inputs",
     "embedding": "_embedding",
@@ -48,6 +53,8 @@ __all__ = [
     "Attack",
     "CardRow",
     "ChipResult",
+    "ClassificationData",
+    "ClassificationTask",
     "Confusion",
     "ConverterInputs",
     "Embedding",
@@ -64,6 +71,8 @@ __all__ = [
     "check_mapping",
     "check_task",
     "chip_accuracy",
+    "chip_class_accuracy",
+    "class_accuracy",
     "confusion",
     "converter_inputs",
     "digital_accuracy",

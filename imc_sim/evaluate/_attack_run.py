@@ -11,12 +11,13 @@ from torch import Tensor
 
 from imc_sim.analog import AnalogModel
 from imc_sim.array import Chip
-from imc_sim.config import Engine, canonical_json
+from imc_sim.config import Engine, build, canonical_json
+from imc_sim.evaluate._accuracy import Accuracy
 from imc_sim.evaluate._attack_specs import Fgsm
 from imc_sim.evaluate._attacked import Victim, attacked, chip_victim, directions, stepped, with_queries
-from imc_sim.evaluate._few_shot import Accuracy, FewShotData, chip_accuracy, digital_read_out, features_of
+from imc_sim.evaluate._few_shot import FewShotData, chip_accuracy, digital_read_out, features_of
 from imc_sim.evaluate._run import _data_key, _data_on, _digital_features, _feature_key, _model_on
-from imc_sim.evaluate._tasks import FewShotTask, build_task
+from imc_sim.evaluate._tasks import FewShotTask
 from imc_sim.mapping import map_model
 
 #: what is to be carried over to chip n is made on chip n + this, which no study draws
@@ -75,7 +76,7 @@ def _made_digitally(task: FewShotTask) -> str:
 
 @functools.lru_cache(maxsize=4)
 def _attacked(model: str, key: str, device: str) -> FewShotData:
-    task = build_task(json.loads(key), "task")
+    task = build(FewShotTask, json.loads(key), "task")
     data = _data_on(_data_key(task), device)
     if isinstance(task.attack, Fgsm):
         queries = stepped(data, task, _directions(model, _undirected(json.loads(key)), device))
@@ -87,7 +88,7 @@ def _attacked(model: str, key: str, device: str) -> FewShotData:
 @functools.lru_cache(maxsize=4)
 def _attacked_features(model: str, key: str, device: str) -> Tensor:
     """The supports' features are those of the clean images, which are there already."""
-    task = build_task(json.loads(key), "task")
+    task = build(FewShotTask, json.loads(key), "task")
     clean, data = _data_on(_data_key(task), device), _attacked(model, key, device)
     kept = with_queries(clean, clean.images[:0])[1]
     asked = FewShotData(data.images[len(kept) :], data.support, data.query)
@@ -102,7 +103,7 @@ def _undirected(task: dict[str, Any]) -> str:
 
 @functools.lru_cache(maxsize=16)  # a byte a pixel, and every strength and procedure takes the same
 def _directions(model: str, key: str, device: str) -> Tensor:
-    task = build_task(json.loads(key), "task")
+    task = build(FewShotTask, json.loads(key), "task")
     return directions(_data_on(_data_key(task), device), task, _victim(model, task, device))
 
 

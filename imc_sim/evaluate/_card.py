@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, final
 
 from imc_sim._stats import mean_interval
 from imc_sim.evaluate._run import evaluate_chips
-from imc_sim.evaluate._tasks import build_task
+from imc_sim.evaluate._tasks import ClassificationTask, build_task
 
 if TYPE_CHECKING:
     from imc_sim.array import Chip
@@ -24,7 +24,10 @@ Progress = Callable[[int, int], None]
 @final
 @dataclass(frozen=True)
 class CardRow:
-    """One task: accuracy, its 95 % interval (over `over`: episodes or chips), and what the card states."""
+    """One task: accuracy, its 95 % interval (over `over`: episodes, images or chips), and what the card states.
+
+    loss: mean negative log-likelihood, of classifiers.
+    """
 
     task: str
     accuracy: float
@@ -33,9 +36,10 @@ class CardRow:
     over: str
     stated: float | None
     published: float | None
+    loss: float | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
+        return {key: value for key, value in asdict(self).items() if key != "loss" or value is not None}
 
 
 def evaluate_card(
@@ -45,7 +49,7 @@ def evaluate_card(
     """Measure every task on the card of model `name` again, digitally; with `chip`, on `chips` chips as well.
 
     task: this one instead. A card that states none (an imported model) is measured on embedded characters.
-    episodes: fewer (or more) than the card's, for a quick look; what is stated is then left out.
+    episodes: fewer (or more) than the card's, for a quick look, of classifiers images; what is stated is left out.
     """
     from imc_sim.nn import load_card, verify_weights
 
@@ -55,7 +59,8 @@ def evaluate_card(
     rows: list[CardRow] = []
     for done, (what, stated, published) in enumerate(wanted, 1):
         if episodes is not None:
-            what, stated = {**what, "episodes": episodes}, None
+            length = "images" if what.get("kind") == "classification" else "episodes"
+            what, stated = {**what, length: episodes}, None
         rows.append(_digital(name, what, stated, published))
         if chip is not None:
             rows.append(_on_chips(name, what, chip, chips, seed))
@@ -74,9 +79,19 @@ def _stated(card: ModelCard) -> list[tuple[dict[str, Any], float | None, float |
 def describe(task: dict[str, Any]) -> str:
     """One line that tells tasks of a card apart."""
     t = build_task(task, "task")
+    if isinstance(t, ClassificationTask):
+        return _describe_classes(t)
     form = t.keys if t.query_form in (None, t.keys) else f"{t.keys} keys, {t.query_form} queries"
     sharp = "" if t.sharpening == "none" else f" {t.sharpening}"
     return f"{t.dataset} {t.split}, {t.way}-way {t.shot}-shot, {form}, {t.similarity}{sharp}, {t.episodes} episodes"
+
+
+def _describe_classes(t: ClassificationTask) -> str:
+    some = "all images" if t.images is None else f"{t.images} images"
+    voting = "".join(
+        f", {text}" for text in (t.vote and f"vote {t.vote}", t.members and f"{t.members} members") if text
+    )
+    return f"{t.dataset} {t.split}, classes, {some}{voting}"
 
 
 def _digital(name: str, task: dict[str, Any], stated: float | None, published: float | None) -> CardRow:
@@ -84,7 +99,8 @@ def _digital(name: str, task: dict[str, Any], stated: float | None, published: f
 
     accuracy = digital_accuracy(name, task)
     low, high = accuracy.interval()
-    return CardRow(describe(task), accuracy.mean, low, high, f"{task['episodes']} episodes", stated, published)
+    over = f"{len(accuracy.values)} {accuracy.of}"
+    return CardRow(describe(task), accuracy.mean, low, high, over, stated, published, accuracy.loss)
 
 
 def _on_chips(name: str, task: dict[str, Any], chip: Chip | str, chips: int, seed: int) -> CardRow:

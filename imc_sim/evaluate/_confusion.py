@@ -17,7 +17,7 @@ from imc_sim.array import Chip, load_chip
 from imc_sim.data import EpisodeShape, load_pool, sample_episodes
 from imc_sim.evaluate._few_shot import FewShotData, check_read_out, features_of
 from imc_sim.evaluate._memory_keys import KeyMaker, minus_squared_distance
-from imc_sim.evaluate._tasks import FewShotTask, build_task
+from imc_sim.evaluate._tasks import FewShotTask, build_task, few_shot
 from imc_sim.nn import cosine, dot, inference_logits
 
 Counts = NDArray[np.int64]
@@ -55,7 +55,7 @@ def confusion(
 
     progress: called with (chips done, chips in all).
     """
-    spec = build_task(task, "task")
+    spec = few_shot(build_task(task, "task"), "a confusion matrix")
     answers = answers_of(model, None if chip is None else load_chip(chip), spec, range(chips), seed, progress)
     classes = _classes(spec)
     what, size = "class", int(classes.max()) + 1

@@ -15,7 +15,7 @@ from imc_sim._errors import InputError
 from imc_sim.array import Chip, Crossbar, load_chip
 from imc_sim.evaluate._few_shot import FewShotData, features_of
 from imc_sim.evaluate._memory_keys import KeyMaker
-from imc_sim.evaluate._tasks import FewShotTask, build_task
+from imc_sim.evaluate._tasks import FewShotTask, build_task, few_shot
 
 if TYPE_CHECKING:
     from imc_sim.analog import AnalogLayer, AnalogModel
@@ -69,7 +69,7 @@ def converter_inputs(
     from imc_sim.evaluate._run import _data, _data_key, _model, sized
     from imc_sim.mapping import map_model
 
-    spec, asked = load_chip(chip), sized(build_task(task, "task"), model)
+    spec, asked = load_chip(chip), sized(few_shot(build_task(task, "task"), "what converters see"), model)
     if not spec.engine.native:
         step = "Use the chip with engine: native."
         raise InputError("chip.engine", spec.engine.kind, "native, whose currents are known", step)

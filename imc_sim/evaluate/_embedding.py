@@ -18,7 +18,7 @@ from imc_sim.data import gather_images, load_pool
 from imc_sim.evaluate._attacked import Victim, attacked, chip_victim
 from imc_sim.evaluate._few_shot import FewShotData, features_of
 from imc_sim.evaluate._memory_keys import centred_forms
-from imc_sim.evaluate._tasks import FewShotTask, build_task
+from imc_sim.evaluate._tasks import FewShotTask, build_task, few_shot
 
 Floats = NDArray[np.float64]
 
@@ -141,7 +141,7 @@ def _asked(
     """The first images of the first classes as one episode in which each is a support and a query."""
     from imc_sim.evaluate._run import sized
 
-    asked = sized(build_task(task, "task"), model)
+    asked = sized(few_shot(build_task(task, "task"), "a view of features"), model)
     pool = load_pool(asked.dataset, asked.split, asked.size)
     classes = min(classes, asked.classes or len(pool.images), len(pool.images))
     instances = min(instances, asked.instances or pool.images.shape[1], pool.images.shape[1])

@@ -13,14 +13,14 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from imc_sim._errors import InputError
-from imc_sim._stats import Sample, mean_interval
 from imc_sim.analog import AnalogModel, AssociativeMemory
 from imc_sim.array import Chip
 from imc_sim.config import Engine
 from imc_sim.data import EpisodeShape, gather_images, load_pool, repeated_images, sample_episodes, unique_images
+from imc_sim.evaluate._accuracy import Accuracy
 from imc_sim.evaluate._memory_keys import KeyMaker, minus_squared_distance
 from imc_sim.evaluate._tasks import FewShotTask
-from imc_sim.nn import cosine, dot, inference_logits
+from imc_sim.nn import Draws, cosine, dot, draw_neurons, inference_logits, neurons_of
 
 #: episodes scored at once by a digital memory
 _EPISODES = 50
@@ -51,37 +51,14 @@ class FewShotData:
         return cls(torch.from_numpy(gather_images(pool, unique.triples, task.scaling)), unique.support, unique.query)
 
 
-@final
-@dataclass(frozen=True)
-class Accuracy:
-    """Fraction of right queries, per episode. correct and total count queries; the interval is over episodes."""
-
-    per_episode: NDArray[np.float64]
-    total: int
-
-    @property
-    def mean(self) -> float:
-        return float(self.per_episode.mean())
-
-    @property
-    def correct(self) -> int:
-        return round(self.mean * self.total)
-
-    @property
-    def sample(self) -> Sample | None:
-        """What the mean is over: episodes are independent, the queries of one are not."""
-        return Sample.over("episodes", self.per_episode)
-
-    def interval(self, level: float = 0.95) -> tuple[float, float]:
-        """Student-t interval of the mean over episodes."""
-        _, low, high = mean_interval(self.per_episode, level)
-        return low, high
-
-
 @torch.no_grad()
 def features_of(network: Features, data: FewShotData, batch: int) -> Tensor:
-    """Features of all images, [u, dim] or [chip, u, dim], `batch` images at a time."""
-    parts = [network(data.images[i : i + batch]) for i in range(0, len(data.images), batch)]
+    """Features of all images, [u, dim] or [chip, u, dim], `batch` images at a time; neurons draw from seed 0."""
+    neurons = neurons_of(network) if isinstance(network, nn.Module) else []
+    parts = []
+    for start in range(0, len(data.images), batch):
+        draw_neurons(neurons, Draws(first=start))
+        parts.append(network(data.images[start : start + batch]))
     return torch.cat(parts, dim=parts[0].ndim - 2)
 
 
@@ -172,4 +149,4 @@ def _hits(logits: Tensor, task: FewShotTask) -> Tensor:
 
 
 def _accuracy(per_episode: Tensor, task: FewShotTask) -> Accuracy:
-    return Accuracy(per_episode.numpy(), per_episode.numel() * task.way * task.queries)
+    return Accuracy(per_episode.numpy(), per_episode.numel() * task.way * task.queries, "episodes")

@@ -12,22 +12,25 @@ import json
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, final
+from typing import TYPE_CHECKING, Any, TypeVar, final
 
 from imc_sim._errors import InputError
 from imc_sim._stats import Sample
-from imc_sim.config import Engine, as_engine, canonical_json, find_content, read_yaml
+from imc_sim.config import Engine, as_engine, build, canonical_json, find_content, read_yaml
 from imc_sim.evaluate._device import prepare_device
-from imc_sim.evaluate._tasks import FewShotTask, build_task
+from imc_sim.evaluate._tasks import ClassificationTask, FewShotTask, Task, build_task
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from imc_sim.evaluate._few_shot import Accuracy, FewShotData
+    from imc_sim.evaluate._accuracy import Accuracy
+    from imc_sim.evaluate._classify import ClassificationData
+    from imc_sim.evaluate._few_shot import FewShotData
 
 #: chips whose features are held at once
 _CHIPS = 8
 
+AnyTask = TypeVar("AnyTask", FewShotTask, ClassificationTask, Task)
 EngineLike = Engine | str | dict[str, Any]
 
 
@@ -37,7 +40,8 @@ class ChipResult:
     """Hits of one chip (-1: the digital baseline), the seconds that it took, and its layers' calibrated ranges.
 
     ranges: per layer the limits of the converters' inputs in windows, where they were found from a profile.
-    sample: of the digital network, what its accuracy is a mean over; chips are compared with one another.
+    sample: of the digital network, what its accuracy is a mean over; chips are compared with one another. loss: mean
+    negative log-likelihood of the digital network, where classes have one.
     """
 
     chip: int
@@ -46,6 +50,7 @@ class ChipResult:
     seconds: float
     ranges: dict[str, tuple[float, float]] = field(default_factory=dict)
     sample: Sample | None = None
+    loss: float | None = None
 
     @property
     def accuracy(self) -> float:
@@ -68,22 +73,26 @@ def evaluate_chips(
         accuracies, numbers, ranges = [digital_accuracy(model, task, device)], [-1], {}
     else:
         accuracies, numbers, ranges = [], list(chips), {}
-        for run in _runs(numbers, 1 if spec.attack and spec.attack.made_on_chips else _CHIPS):
+        for run in _runs(numbers, 1 if _attacks_chips(spec) else _CHIPS):
             used = None if engine is None else as_engine(engine)
             found, ranges = _on_chips(model, chip, spec, run, seed, used, device)
             accuracies += found
     each = (time.perf_counter() - started) / max(1, len(numbers))
     return [
-        ChipResult(n, a.correct, a.total, each, ranges, a.sample if chip is None else None)
+        ChipResult(n, a.correct, a.total, each, ranges, a.sample if chip is None else None, a.loss)
         for n, a in zip(numbers, accuracies, strict=True)
     ]
 
 
 def digital_accuracy(model: str, task: dict[str, Any], device: str = "cpu") -> Accuracy:
-    """Accuracy of the digital network with a digital memory, per episode."""
+    """Accuracy of the digital network: of few-shot tasks with a digital memory, per episode."""
     from imc_sim.evaluate._few_shot import digital_read_out
 
     spec = sized(build_task(task, "task"), model)
+    if isinstance(spec, ClassificationTask):
+        from imc_sim.evaluate._classify import class_accuracy
+
+        return class_accuracy(voting(_model_on(model, device), spec), spec, _images(_images_key(spec), device))
     data = _data(_data_key(spec))
     if spec.attack is not None:
         from imc_sim.evaluate._attack_run import attacked_data
@@ -127,6 +136,11 @@ def check_task(task: dict[str, Any], chip: dict[str, Any] | None = None) -> None
     from imc_sim.evaluate._few_shot import FewShotData, check_read_out
 
     spec = build_task(task, "task")
+    if isinstance(spec, ClassificationTask):
+        from imc_sim.evaluate._classify import ClassificationData
+
+        ClassificationData.load(spec)
+        return
     FewShotData.load(spec.model_copy(update={"episodes": 1}))
     if chip is not None:
         check_read_out(spec.read_out, load_chip(chip))
@@ -143,10 +157,44 @@ def _runs(numbers: list[int], longest: int) -> list[range]:
     return runs
 
 
+def _attacks_chips(task: Task) -> bool:
+    """Every chip is attacked through itself."""
+    return isinstance(task, FewShotTask) and task.attack is not None and task.attack.made_on_chips
+
+
+Found = tuple[list["Accuracy"], dict[str, tuple[float, float]]]
+
+
 def _on_chips(
-    model: str, chip: dict[str, Any], task: FewShotTask, chips: range, seed: int, engine: Engine | None, device: str
-) -> tuple[list[Accuracy], dict[str, tuple[float, float]]]:
+    model: str, chip: dict[str, Any], task: Task, chips: range, seed: int, engine: Engine | None, device: str
+) -> Found:
     """Accuracy per chip, and the calibrated ranges of its layers."""
+    if isinstance(task, ClassificationTask):
+        return _classified(model, chip, task, chips, seed, engine, device)
+    return _searched(model, chip, task, chips, seed, engine, device)
+
+
+def _classified(
+    model: str, chip: dict[str, Any], task: ClassificationTask, chips: range, seed: int, engine: Engine | None,
+    device: str,
+) -> Found:  # fmt: skip
+    """Of a classifier; one with no layer on a crossbar is the same on every chip."""
+    from imc_sim.array import load_chip
+    from imc_sim.evaluate._classify import chip_class_accuracy, class_accuracy
+    from imc_sim.mapping import map_model
+
+    spec, data, network = load_chip(chip), _images(_images_key(task), device), voting(_model_on(model, device), task)
+    analog = map_model(network, spec, chips, seed, engine=engine)
+    if not analog.analog_layers:
+        return [class_accuracy(network, task, data)] * len(chips), {}
+    ranges = analog.calibrate(data.images(0, task.batch)) if spec.calibrates else {}
+    return chip_class_accuracy(analog, task, data), ranges
+
+
+def _searched(
+    model: str, chip: dict[str, Any], task: FewShotTask, chips: range, seed: int, engine: Engine | None, device: str
+) -> Found:
+    """Of an encoder with a key memory."""
     from imc_sim.array import load_chip
     from imc_sim.evaluate._few_shot import chip_accuracy, features_of
     from imc_sim.mapping import map_model
@@ -190,19 +238,39 @@ def _feature_key(task: FewShotTask) -> str:
     return canonical_json(json.loads(_data_key(task)) | {"batch": task.batch})
 
 
-def sized(task: FewShotTask, model: str) -> FewShotTask:
-    """The task with the size of image that the card of the model states, where the task names none."""
-    size = None if task.size else _image_size(model)
-    return task if size is None else task.model_copy(update={"size": size})
+def _images_key(task: ClassificationTask) -> str:
+    """What decides the images; how they are classified does not."""
+    return canonical_json(task.to_dict() | {"batch": 1, "vote": None, "members": None})
 
 
-@functools.lru_cache(maxsize=8)
-def _image_size(model: str) -> int | None:
-    from imc_sim.nn import card_of
+@functools.lru_cache(maxsize=4)
+def _images(images_key: str, device: str) -> ClassificationData:
+    from imc_sim.evaluate._classify import ClassificationData
 
-    card = card_of(_model(model))
-    size = None if card is None else card.arch.args.get("size")
-    return size if isinstance(size, int) else None
+    task = build(ClassificationTask, json.loads(images_key), "task")
+    return dataclasses.replace(ClassificationData.load(task), device=device)
+
+
+def voting(network: nn.Module, task: ClassificationTask) -> nn.Module:
+    """The network as the task wants its members to vote; itself where the task leaves that to the card."""
+    if task.vote is None and task.members is None:
+        return network
+    from imc_sim.nn import Ensemble
+
+    if not isinstance(network, Ensemble):
+        got, step = type(network).__name__, "Leave task.vote and task.members out."
+        raise InputError("task.vote", got, "an ensemble", step)
+    return network.reduced(task.members, task.vote)
+
+
+def sized(task: AnyTask, model: str) -> AnyTask:
+    """The task with the size of image that the model takes, where the task names none."""
+    return task if task.size else resized(task, getattr(_model(model), "size", None))
+
+
+def resized(task: AnyTask, size: object) -> AnyTask:
+    """The task with that size of image, where it names none and the network states one."""
+    return task if task.size or not isinstance(size, int) else task.model_copy(update={"size": size})
 
 
 @functools.lru_cache(maxsize=8)
@@ -235,7 +303,7 @@ def _moved_data(data_key: str, device: str) -> FewShotData:
 def _data(data_key: str) -> FewShotData:
     from imc_sim.evaluate._few_shot import FewShotData
 
-    return FewShotData.load(build_task(json.loads(data_key), "task"))
+    return FewShotData.load(build(FewShotTask, json.loads(data_key), "task"))
 
 
 @final
@@ -265,5 +333,5 @@ def _digital_features(model: str, feature_key: str, device: str = "cpu") -> Tens
 def _features_by(network: _Network, feature_key: str, device: str) -> Tensor:
     from imc_sim.evaluate._few_shot import features_of
 
-    task = build_task(json.loads(feature_key), "task")
+    task = build(FewShotTask, json.loads(feature_key), "task")
     return features_of(_model_on(network.name, device), _data_on(_data_key(task), device), task.batch)

@@ -6,10 +6,12 @@ from typing import Any, Literal, Self, final
 
 from pydantic import Field, model_validator
 
+from imc_sim._errors import InputError, nearest
 from imc_sim.config import Spec, build
 from imc_sim.evaluate._attack_specs import Attack, Fgsm
 
 Form = Literal["float", "bipolar", "binary"]
+Vote = Literal["hard", "logits", "softmax", "log_softmax"]
 
 #: keys that came after results had been stored, at values that say nothing: no part of what a result is known by
 _LATER: dict[str, Any] = {
@@ -92,8 +94,38 @@ class FewShotTask(Spec):
         return 1 / self.way
 
 
-#: every kind of task (few-shot so far); a study holds one
-Task = FewShotTask
+@final
+class ClassificationTask(Spec):
+    """Which class an image belongs to: networks that end in one number a class, alone or as an ensemble.
+
+    images: that many of the split, drawn without replacement by `seed`, which is also that of neurons that draw; None:
+    all. scaling: `standard` takes mean and deviation of the data set, `unit` brings grey levels to [0, 1]. batch:
+    images that go through the network at once. vote and members, of an ensemble: how its members decide together
+    (None: as its card says), and how many of them, the first.
+    """
+
+    kind: Literal["classification"] = "classification"
+    dataset: str = "mnist"
+    split: str = "test"
+    images: int | None = Field(default=None, ge=2, description="images drawn from the split; null: all")
+    seed: int = Field(default=0, ge=0)
+    size: int | None = Field(default=None, ge=4, le=512, description="pixels a side; null: what the model takes")
+    scaling: Literal["standard", "unit"] = Field(default="standard", description="of grey levels")
+    batch: int = Field(default=100, ge=1)
+    vote: Vote | None = Field(default=None, description="of an ensemble; null: as its card says")
+    members: int | None = Field(default=None, ge=1, description="of an ensemble, the first; null: all")
+
+    @property
+    def chance(self) -> float:
+        """Accuracy of guessing."""
+        from imc_sim.data import class_count
+
+        return 1 / class_count(self.dataset, self.split)
+
+
+#: every kind of task; a study holds one
+Task = FewShotTask | ClassificationTask
+_KINDS: dict[str, type[Task]] = {"few_shot": FewShotTask, "classification": ClassificationTask}
 
 
 def task_identity(task: dict[str, Any]) -> dict[str, Any]:
@@ -102,5 +134,17 @@ def task_identity(task: dict[str, Any]) -> dict[str, Any]:
 
 
 def build_task(data: dict[str, Any], where: str) -> Task:
-    """A task from plain data, or an InputError that names the key."""
-    return build(FewShotTask, data, where)
+    """A task from plain data, or an InputError that names the key; without a kind it is a few-shot task."""
+    kind = data.get("kind", "few_shot")
+    if kind not in _KINDS:
+        step = f"{nearest(str(kind), _KINDS)}Name a kind of task."
+        raise InputError(f"{where}.kind", repr(kind), ", ".join(_KINDS), step)
+    return build(_KINDS[kind], data, where)
+
+
+def few_shot(task: Task, what: str) -> FewShotTask:
+    """The task, which must be a few-shot one; `what` cannot be had of others."""
+    if isinstance(task, FewShotTask):
+        return task
+    step = "Ask for the accuracy instead: imc-sim evaluate or imc-sim run."
+    raise InputError("task.kind", repr(task.kind), f"few_shot, for {what}", step)

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from imc_sim._errors import CheckpointError, InputError
 from imc_sim._typing import PathLike
 from imc_sim.config._archs import ARCHS
+from imc_sim.mapping._binact import binact_state
 from imc_sim.mapping._conv4 import conv4_state
 from imc_sim.mapping._foreign import read_state
 from imc_sim.nn import ProductLayer
@@ -48,7 +49,7 @@ def import_checkpoint(path: PathLike, arch: str, out: PathLike, args: Mapping[st
     {"state_dict": …} are taken off.
     arch: `batmann` (in the original's layout: `features.conv1.weight`, `features.conv2.alpha`, `fc1.bias`, …; kind
     and sizes are read off keys and shapes unless `args` gives them), or `./my_net.py:Net`, copied beside the card;
-    or `conv4`, the few-shot encoder of other projects (see `conv4_state`).
+    or `conv4`, the few-shot encoder of other projects (see `conv4_state`); or `binact` (see `binact_state`).
     8-bit layers of `batmann` get the original's scale, the signed maximum.
     """
     source, folder = Path(path), Path(out)
@@ -61,6 +62,9 @@ def import_checkpoint(path: PathLike, arch: str, out: PathLike, args: Mapping[st
         given = infer_batmann(state, str(source)) | given
     if arch == "conv4":
         state, found = conv4_state(state, str(source), notes)
+        given = found | given
+    if arch == "binact":
+        state, found = binact_state(state, str(source), notes)
         given = found | given
     module = build_arch(arch, given, Path.cwd())
     state = _reshape_scales(state, module, notes)

@@ -13,9 +13,9 @@ from imc_sim.analog import AnalogLayer, AnalogModel, Context, SharedDigital, lay
 from imc_sim.array import Chip, Differential, Encoding, load_chip
 from imc_sim.config import Engine, as_engine
 from imc_sim.mapping._report import LayerRow, MappingReport
-from imc_sim.nn import ProductLayer
+from imc_sim.nn import ProductLayer, fold_in_place, neurons_of
 
-_KIND = {"xnor": "binary", "rbnn": "binary", "int8": "int8", "float": "float"}
+_KIND = {"xnor": "binary", "rbnn": "binary", "sign": "binary", "int8": "int8", "float": "float"}
 _WEIGHTED = (nn.Linear, nn.modules.conv._ConvNd, nn.modules.rnn.RNNBase, nn.Embedding)
 
 
@@ -34,6 +34,9 @@ def map_model(
     if len(numbers) < 1:
         raise InputError("map_model, chips", len(numbers), "1 or more", "Ask for at least one chip.")
     network, context = copy.deepcopy(model).eval(), Context(engine=chip.engine if engine is None else as_engine(engine))
+    for _, neuron in neurons_of(network):
+        neuron.comparator = chip.neurons == "comparator"
+    fold_in_place(network)
     _refuse_unmappable(network, chip)
     block = _block(len(numbers), memory_limit_bytes, _layer_bytes(model, chip))
     analog: dict[str, AnalogLayer] = {}
@@ -44,7 +47,7 @@ def map_model(
             analog[name] = placed
         rows.append(LayerRow.of(name, layer, placed if isinstance(placed, AnalogLayer) else None))
         _replace(network, name, placed)
-    return AnalogModel(network, analog, numbers, context, MappingReport(chip, tuple(rows)), block)
+    return AnalogModel(network, analog, numbers, context, MappingReport(chip, tuple(rows)), block, seed)
 
 
 def bytes_per_chip(model: nn.Module, chip: Chip) -> int:
@@ -54,7 +57,7 @@ def bytes_per_chip(model: nn.Module, chip: Chip) -> int:
 
 def _layer_bytes(model: nn.Module, chip: Chip) -> list[int]:
     return [
-        layer.weight.numel() * (4 if layer.policy == "xnor" else 64)
+        layer.weight.numel() * (4 if layer.policy in ("xnor", "sign") else 64)
         for name, layer in model.named_modules()
         if isinstance(layer, ProductLayer) and chip.policy.place(name, _KIND[layer.policy]) == "crossbar"
     ]
@@ -76,9 +79,16 @@ def _place(
 
 
 def _encoding(layer: ProductLayer, chip: Chip) -> Encoding:
-    """The chip's own by the kind of weight; +-1 weights under real inputs (rbnn) take one differential pair each."""
+    """The chip's own by the kind of weight.
+
+    +-1 weights take one differential pair each where it cannot drive their inputs: real ones (rbnn), or the 0 of
+    padding (sign) under an encoding of -1 and +1 alone.
+    """
     if layer.policy == "rbnn":
         return chip.encoding if chip.encoding.operands == "real" else Differential()
+    if layer.policy == "sign":
+        padded = bool(getattr(layer, "padding", 0)) and chip.encoding.operands == "bipolar"
+        return Differential() if padded else chip.encoding
     return chip.encoding if layer.policy == "xnor" else chip.encoding_multibit
 
 

@@ -3,7 +3,11 @@
 from imc_sim.nn._archs import arch_class, arch_files, build_arch
 from imc_sim.nn._batmann import KINDS as CONTROLLER_KINDS
 from imc_sim.nn._batmann import BatmannController
+from imc_sim.nn._benn import NIN_KINDS, BinaryNin, NinKind, SignActivation
+from imc_sim.nn._binact import LAYOUTS as BINACT_LAYOUTS
+from imc_sim.nn._binact import BinaryActivationNet
 from imc_sim.nn._binarize import binary_activation, binary_weight, integer_levels, standardise, two_valued
+from imc_sim.nn._block import ConvBlock, fold_comparators, fold_in_place
 from imc_sim.nn._card import (
     Arch,
     Measured,
@@ -16,6 +20,7 @@ from imc_sim.nn._card import (
     verify_weights,
 )
 from imc_sim.nn._conv4 import Conv4
+from imc_sim.nn._ensemble import VOTES, Ensemble, Vote, vote
 from imc_sim.nn._layers import (
     POLICIES,
     Conv2d,
@@ -23,9 +28,22 @@ from imc_sim.nn._layers import (
     Policy,
     ProductLayer,
     anneal,
+    constrain_weights,
     improve_rotations,
     product_layers,
 )
+from imc_sim.nn._neurons import (
+    ESTIMATORS,
+    BinaryActivation,
+    Draws,
+    Estimator,
+    draw_neurons,
+    hard_sigmoid,
+    neurons_of,
+    set_slope,
+    take_score,
+)
+from imc_sim.nn._norm import Comparator, Norm, comparator_of
 from imc_sim.nn._rotation import (
     ROTATIONS,
     RotationMode,
@@ -51,23 +69,39 @@ from imc_sim.nn._similarity import (
 from imc_sim.nn._store import write_folder
 
 __all__ = [
+    "BINACT_LAYOUTS",
     "CONTROLLER_KINDS",
+    "ESTIMATORS",
     "KEY_FORMS",
+    "NIN_KINDS",
     "POLICIES",
     "ROTATIONS",
     "SHARPENINGS",
+    "VOTES",
     "Arch",
     "BatmannController",
+    "BinaryActivation",
+    "BinaryActivationNet",
+    "BinaryNin",
+    "Comparator",
     "Conv2d",
     "Conv4",
+    "ConvBlock",
+    "Draws",
+    "Ensemble",
+    "Estimator",
     "KeyForm",
     "Linear",
     "Measured",
     "ModelCard",
+    "NinKind",
+    "Norm",
     "Policy",
     "ProductLayer",
     "RotationMode",
     "Sharpening",
+    "SignActivation",
+    "Vote",
     "adjusted",
     "alignment",
     "anneal",
@@ -80,8 +114,14 @@ __all__ = [
     "build_arch",
     "build_model",
     "card_of",
+    "comparator_of",
+    "constrain_weights",
     "cosine",
     "dot",
+    "draw_neurons",
+    "fold_comparators",
+    "fold_in_place",
+    "hard_sigmoid",
     "improve_rotations",
     "improved_rotation",
     "inference_logits",
@@ -89,13 +129,17 @@ __all__ = [
     "key_form",
     "load_card",
     "load_model",
+    "neurons_of",
     "product_layers",
     "rotated",
     "save_model",
+    "set_slope",
     "sharpen",
     "standardise",
+    "take_score",
     "training_logits",
     "two_valued",
     "verify_weights",
+    "vote",
     "write_folder",
 ]

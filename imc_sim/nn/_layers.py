@@ -35,8 +35,8 @@ from imc_sim.nn._rotation import (
     improved_rotation,
 )
 
-Policy = Literal["float", "int8", "xnor", "rbnn"]
-POLICIES: tuple[Policy, ...] = ("float", "int8", "xnor", "rbnn")
+Policy = Literal["float", "int8", "xnor", "rbnn", "sign"]
+POLICIES: tuple[Policy, ...] = ("float", "int8", "xnor", "rbnn", "sign")
 
 
 #: what training does to a weight operand so that the network learns to bear it: the operand -> one of that shape, and
@@ -51,10 +51,13 @@ class ProductLayer(nn.Module, abc.ABC):
     per layer, activations real. `xnor`: standardised weights and activations, both +-1, times a learned scale.
     `rbnn`: standardised activations, real, on the signs of rotated weights, times a learned scale; `rotation` says
     whether the rotations follow the weights, and `sharpness` (t, k) shapes the gradient (`imc_sim.nn.anneal`).
+    `sign`: the signs of the weights as they are, times the mean |w| of each filter; the inputs as they come, which
+    the layer before has made +-1. Its trainer calls `constrain` before every forward pass and after the last step.
+    Source of `sign`: Rastegari et al., XNOR-Net, ECCV 2016, in the form that BENN (Zhu, Dong, Su, CVPR 2019) trains.
     """
 
     weight: nn.Parameter
-    alpha: nn.Parameter
+    alpha: Tensor
     rotate: nn.Parameter
     R1: Tensor
     R2: Tensor
@@ -75,13 +78,13 @@ class ProductLayer(nn.Module, abc.ABC):
         """The bare product of operands: activations [batch, …] with weights shaped as `weight`."""
 
     @abc.abstractmethod
-    def _scaled(self, y: Tensor) -> Tensor:
-        """Apply alpha and bias in the order of this kind of layer."""
+    def _per_output(self, values: Tensor) -> Tensor:
+        """One value an output [out], shaped to go with the outputs of `product`."""
 
     @property
     def binary(self) -> bool:
         """The weights are +-1."""
-        return self.policy in ("xnor", "rbnn")
+        return self.policy in ("xnor", "rbnn", "sign")
 
     def operand(self, x: Tensor) -> Tensor:
         """What drives the word lines: x itself, the standardised sample (rbnn), or +-1 of it (xnor)."""
@@ -95,17 +98,25 @@ class ProductLayer(nn.Module, abc.ABC):
         return two_valued(x - sample_mean(x))
 
     def weight_operand(self) -> Tensor:
-        """What the cells store: +-1 (xnor, rbnn), integers of 8 bits (int8) or the weights (float)."""
+        """What the cells store: +-1 (xnor, rbnn, sign), integers of 8 bits (int8) or the weights (float)."""
         if self.policy == "xnor":
             return binary_weight(standardise(self.weight))
+        if self.policy == "sign":
+            return _signs(self._steered())
         if self.policy == "rbnn":
             turned = adjusted(standardise(self.weight), self.rotate, self.R1, self.R2, self.rotation)
             return annealed_sign(turned, *self.sharpness)
         return self._integers()[0] if self.policy == "int8" else self.weight
 
     def rescale(self, y: Tensor) -> Tensor:
-        """Digital work after the product: step of the integers, alpha, bias."""
-        return self._scaled(y * self._integers()[1] if self.policy == "int8" else y)
+        """Digital work after the product: step of the integers or mean |w| of the filters, bias, learned scale."""
+        if self.policy == "int8":
+            y = y * self._integers()[1]
+        elif self.policy == "sign":
+            y = y * self._mean_magnitude()
+        if self.bias is not None:
+            y = y + self._per_output(self.bias)
+        return y * self.alpha if self.policy in ("xnor", "rbnn") else y
 
     def forward(self, x: Tensor) -> Tensor:
         if self.training and self.disturb is not None:
@@ -137,9 +148,43 @@ class ProductLayer(nn.Module, abc.ABC):
             self.R1.copy_(r1)
             self.R2.copy_(r2)
 
+    @torch.no_grad()
+    def constrain(self) -> None:
+        """Policy sign: take their mean over the input channels from the weights, bound them by +-1, renew alpha.
+
+        The mean is that of each (filter, row, column). Not for weights that were loaded from their bits: those are
+        signs, and alpha cannot be found from them.
+        """
+        if self.policy == "sign":
+            self.weight.sub_(self.weight.mean(1, keepdim=True)).clamp_(-1.0, 1.0)
+            self.renew_alpha()
+
+    @torch.no_grad()
+    def renew_alpha(self) -> None:
+        """Policy sign: store the mean |w| of each filter, which inference uses."""
+        if self.policy == "sign":
+            self.alpha.copy_(self._per_output(_filter_means(self.weight)))
+
+    def _mean_magnitude(self) -> Tensor:
+        """Mean |w| per output: in training that of the weights, which is stored; else the stored one."""
+        if not self.training:
+            return self.alpha
+        self.renew_alpha()
+        return self._per_output(_filter_means(self._steered()))
+
+    def _steered(self) -> Tensor:
+        """The weights, with the published factor (1 - 1 / channels_in) n on their gradient; n weights a filter."""
+        factor = (1 - 1 / self.weight.shape[1]) * self.weight[0].numel()
+        larger = factor * self.weight
+        return self.weight.detach() + (larger - larger.detach())
+
     def _binarize(self, alpha: Tensor) -> None:
         """What a layer of +-1 weights has beside them: the scale and, with policy rbnn, its rotations."""
-        if self.binary:
+        if self.policy == "sign":
+            _check_channels(self.weight, type(self).__name__)
+            # No parameter: it follows from the weights.
+            self.register_buffer("alpha", self._per_output(_filter_means(self.weight.detach())))
+        elif self.binary:
             self.alpha = nn.Parameter(alpha)
         if self.policy == "rbnn":
             attach_rotation(self, self.weight.detach())
@@ -155,7 +200,8 @@ class ProductLayer(nn.Module, abc.ABC):
 class Conv2d(ProductLayer):
     """2-D convolution, square kernel. Weight [out, in, k, k]; binary: one alpha per filter, [out, 1, 1].
 
-    Binary: y = alpha (conv + bias); other policies: y = conv + bias. alpha starts at the mean |w| per filter.
+    Learned scale (xnor, rbnn): y = alpha (conv + bias); sign: y = alpha conv + bias; other policies: y = conv + bias.
+    alpha starts at the mean |w| per filter.
     """
 
     def __init__(
@@ -173,15 +219,17 @@ class Conv2d(ProductLayer):
         w = w.contiguous(memory_format=torch.channels_last)
         return F.conv2d(a, w, stride=self.stride, padding=self.padding)
 
-    def _scaled(self, y: Tensor) -> Tensor:
-        if self.bias is not None:
-            y = y + self.bias.reshape(-1, 1, 1)
-        return y * self.alpha if self.binary else y
+    def _per_output(self, values: Tensor) -> Tensor:
+        return values.reshape(-1, 1, 1)
 
 
 @final
 class Linear(ProductLayer):
-    """Fully connected layer. Weight [out, in]; binary: y = (product + bias) alpha with one scalar alpha."""
+    """Fully connected layer. Weight [out, in].
+
+    Learned scale (xnor, rbnn): y = (product + bias) alpha with one scalar alpha; sign: y = alpha product + bias with
+    one alpha per output.
+    """
 
     def __init__(self, inputs: int, outputs: int, policy: Policy = "float", bias: bool = True) -> None:
         super().__init__(policy, bias, outputs)
@@ -192,10 +240,8 @@ class Linear(ProductLayer):
     def product(self, a: Tensor, w: Tensor) -> Tensor:
         return F.linear(a, w)
 
-    def _scaled(self, y: Tensor) -> Tensor:
-        if self.bias is not None:
-            y = y + self.bias
-        return y * self.alpha if self.binary else y
+    def _per_output(self, values: Tensor) -> Tensor:
+        return values
 
 
 def product_layers(network: nn.Module) -> list[ProductLayer]:
@@ -213,3 +259,26 @@ def improve_rotations(network: nn.Module) -> None:
     """One update of the rotations of every rotated layer that has them updated."""
     for layer in product_layers(network):
         layer.improve_rotation()
+
+
+def constrain_weights(network: nn.Module) -> None:
+    """`constrain` every product layer: before each forward pass of training, and after its last step."""
+    for layer in product_layers(network):
+        layer.constrain()
+
+
+def _signs(w: Tensor) -> Tensor:
+    """+-1 of w. Gradient: upstream where |w| <= 1, else zero."""
+    inside = w.clamp(-1.0, 1.0)
+    return two_valued(w) + (inside - inside.detach())
+
+
+def _filter_means(w: Tensor) -> Tensor:
+    """Mean |w| over all but the first dimension: [out]."""
+    return w.abs().flatten(1).mean(1)
+
+
+def _check_channels(weight: Tensor, where: str) -> None:
+    if weight.shape[1] < 2:
+        step = "Give it more, or another policy."
+        raise InputError(f"{where}.policy", "'sign' with one input", "2 inputs, whose mean is taken out", step)

@@ -79,8 +79,16 @@ class Trial:
     chip: int
 
 
+def _unsliced(key: str, value: Any) -> Any:
+    """An encoding without the key that came later, where it does not act."""
+    if key not in ("encoding", "encoding_multibit") or value.get("weight_bits", 0) is not None:
+        return value
+    return {k: v for k, v in value.items() if k != "weight_bits"}
+
+
 def _known(chip: dict[str, Any]) -> dict[str, Any]:
     """The chip without what came after results had been stored, where that does not act."""
+    chip = {key: _unsliced(key, value) for key, value in chip.items() if (key, value) != ("neurons", "bernoulli")}
     device = chip["device"]
     if device["time"].get("refresh_s") is not None:
         return chip

@@ -2,26 +2,44 @@
 
 from __future__ import annotations
 
-import io
-import json
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, final
+from typing import final
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from imc_sim._errors import CheckpointError, InputError
 from imc_sim.data import CharacterPool, EpisodeShape, gather_images, load_pool, sample_episodes
 from imc_sim.evaluate import FewShotTask, few_shot_accuracy
-from imc_sim.nn import anneal, cosine, dot, improve_rotations, key_form, training_logits, write_folder
+from imc_sim.evaluate._memory_keys import minus_squared_distance
+from imc_sim.nn import (
+    Draws,
+    anneal,
+    cosine,
+    dot,
+    draw_neurons,
+    improve_rotations,
+    key_form,
+    neurons_of,
+    set_slope,
+    take_score,
+    training_logits,
+)
+from imc_sim.train._checkpoint import (
+    Log,
+    Progress,
+    diverged,
+    load_checkpoint,
+    refuse_checkpoint,
+    save_checkpoint,
+)
+from imc_sim.train._optimizer import optimizer_of, set_rate
 from imc_sim.train._recipe import EpisodicRecipe
+from imc_sim.train._score import ScoreFunction
 from imc_sim.train._variation import ChipNoise
 
-#: called after every episode with (episodes done, episodes in all, last row of the log)
-Progress = Callable[[int, int, dict[str, float]], None]
+SIMILARITIES = {"cosine": cosine, "dot": dot, "l2": minus_squared_distance}
 
 
 @final
@@ -35,24 +53,25 @@ class EpisodicTrainer:
     device: str = "cpu"
 
     def __post_init__(self) -> None:
-        self._pool = load_pool(self.recipe.dataset, self.recipe.split)
-        self._optimizer = _optimizer(self.model, self.recipe)
+        self._size = self.recipe.size or getattr(self.model, "size", None)
+        self._pool = load_pool(self.recipe.dataset, self.recipe.split, self._size)
+        self._neurons, self._score = neurons_of(self.model), ScoreFunction(self.recipe.baseline)
+        self._optimizer = optimizer_of(self.model, self.recipe)
         variation = self.recipe.variation
         self._noise = ChipNoise(self.model, variation, self.recipe.seed) if variation else None
-        self._log: list[dict[str, float]] = []
+        self._log: Log = []
         self._losses: list[float] = []
         self._start = 0
 
-    def run(self, resume: bool = False, progress: Progress | None = None) -> list[dict[str, float]]:
+    def run(self, resume: bool = False, progress: Progress | None = None) -> Log:
         """Train to the end; returns the log: rows of episode, loss (mean since the last row), accuracy.
 
         resume: go on from the folder's checkpoint, if it has one. Without it, a folder with one is refused.
         """
         if resume:
             self._load()
-        elif (self.folder / "checkpoint.pt").exists():
-            step = "Go on with --resume, or train into another folder with --out."
-            raise InputError(str(self.folder), "a training already there", "a folder without checkpoint.pt", step)
+        else:
+            refuse_checkpoint(self.folder)
         self.model.to(self.device).train()
         for episode in range(self._start, self.recipe.episodes):
             self._losses.append(self._step(episode))
@@ -68,20 +87,21 @@ class EpisodicTrainer:
         return self._log
 
     def _step(self, episode: int) -> float:
-        for group in self._optimizer.param_groups:
-            group["lr"] = self.recipe.rate(episode)
+        set_rate(self._optimizer, self.recipe.rate(episode))
+        set_slope(self.model, self.recipe.slope_growth ** (episode // self.recipe.slope_every))
         anneal(self.model, episode / self.recipe.episodes)
         if episode % self.recipe.rotate_every == 0:
             improve_rotations(self.model)
         if self._noise is not None:
             self._noise.draw(episode)
         images, labels = training_episode(self._pool, self.recipe, episode)
+        draw_neurons(self._neurons, Draws(self.recipe.seed, first=episode * len(images)))
         with torch.autocast(self.device, torch.bfloat16, enabled=self.recipe.precision == "bfloat16"):
             features = self.model(images.to(self.device))
         loss = episode_loss(features.float(), labels.to(self.device), self.recipe)
+        loss = self._score.added(loss, take_score(self._neurons))
         if not torch.isfinite(loss):
-            step = "Take a smaller learning rate, or similarities that stay bounded (cosine)."
-            raise CheckpointError(f"episode {episode + 1}", f"a loss of {loss:g}", "a training that converges", step)
+            raise diverged(f"episode {episode + 1}", float(loss.detach()))
         self._optimizer.zero_grad()
         loss.backward()
         self._optimizer.step()
@@ -90,8 +110,9 @@ class EpisodicTrainer:
     def _validate(self, done: int) -> None:
         r = self.recipe
         task = FewShotTask(
-            dataset=r.dataset, split=r.validation_split, episodes=r.validation_episodes, queries=4, similarity="cosine",
-            keys="float", sharpening="none", seed=r.seed, rotations=r.rotations,
+            dataset=r.dataset, split=r.validation_split, episodes=r.validation_episodes, queries=4,
+            similarity="l2" if r.similarity == "l2" else "cosine", keys="float", sharpening="none", seed=r.seed,
+            rotations=r.rotations, size=self._size, scaling=r.scaling,
         )  # fmt: skip
         self.model.eval()
         accuracy = few_shot_accuracy(self.model, task).mean
@@ -101,27 +122,18 @@ class EpisodicTrainer:
         self._log.append({"episode": done, "loss": loss, "accuracy": accuracy})
 
     def _save(self, done: int) -> None:
-        state = {
-            "episode": done, "recipe": self.recipe.training_digest(), "log": json.dumps(self._log),
-            "model": self.model.state_dict(), "optimizer": self._optimizer.state_dict(),
-        }  # fmt: skip
-        buffer = io.BytesIO()
-        torch.save(state, buffer)
-        rows = "".join(json.dumps(row) + "\n" for row in self._log)
-        write_folder(self.folder, {"checkpoint.pt": buffer.getvalue(), "training.jsonl": rows.encode()})
+        state = {"episode": done, "model": self.model.state_dict(), "optimizer": self._optimizer.state_dict()}
+        state["baseline"] = self._score.mean
+        save_checkpoint(self.folder, self.recipe.training_digest(), self._log, state)
 
     def _load(self) -> None:
-        path = self.folder / "checkpoint.pt"
-        if not path.is_file():
+        found = load_checkpoint(self.folder, self.recipe.training_digest())
+        if found is None:
             return
-        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-        expected = self.recipe.training_digest()
-        if state["recipe"] != expected:
-            step = "Train into another folder, or without --resume."
-            raise CheckpointError(str(path), f"recipe {state['recipe'][:12]}", f"recipe {expected[:12]}", step)
+        state, self._log = found
         self.model.load_state_dict(state["model"])
         self._optimizer.load_state_dict(state["optimizer"])
-        self._start, self._log = int(state["episode"]), json.loads(state["log"])
+        self._start, self._score.mean = int(state["episode"]), state.get("baseline")
 
 
 def training_episode(pool: CharacterPool, recipe: EpisodicRecipe, episode: int) -> tuple[Tensor, Tensor]:
@@ -142,7 +154,7 @@ def training_episode(pool: CharacterPool, recipe: EpisodicRecipe, episode: int) 
         triples = torch.stack(
             [character.repeat_interleave(each), instance.flatten(), turn.repeat_interleave(each)], dim=1
         )
-        images.append(torch.from_numpy(gather_images(pool, triples.numpy())))
+        images.append(torch.from_numpy(gather_images(pool, triples.numpy(), recipe.scaling)))
         labels.append(torch.arange(recipe.way).repeat_interleave(each))
     return torch.cat(images), torch.cat(labels)
 
@@ -152,14 +164,11 @@ def episode_loss(features: Tensor, labels: Tensor, recipe: EpisodicRecipe) -> Te
     count = recipe.way * recipe.shot
     keys = features[:count] if recipe.keys == "float" else key_form(features[:count], recipe.keys)
     values = F.one_hot(labels[:count], recipe.way).to(features.dtype)
-    compare = cosine if recipe.similarity == "cosine" else dot
-    logits = training_logits(compare(features[count:], keys), values, recipe.sharpening)
+    if recipe.read_out == "prototypes":
+        keys, values = values.mT @ keys / recipe.shot, torch.eye(recipe.way).to(values)
+    similarity = SIMILARITIES[recipe.similarity](features[count:], keys)
+    if recipe.read_out == "memory":
+        logits = training_logits(similarity, values, recipe.sharpening)
+    else:  # the log of the attention that a class gets, up to what all classes share
+        logits = torch.logsumexp(similarity[:, :, None] + values.log(), 1)
     return F.cross_entropy(logits, labels[count:])
-
-
-def _optimizer(model: nn.Module, recipe: EpisodicRecipe) -> torch.optim.Optimizer:
-    if recipe.optimizer == "adam":
-        return torch.optim.Adam(model.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
-    return torch.optim.SGD(
-        model.parameters(), lr=recipe.learning_rate, momentum=recipe.momentum, weight_decay=recipe.weight_decay
-    )

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import math
-from typing import Literal, final
+from typing import Any, Literal, final
 
 from pydantic import Field
 
-from imc_sim.config import Spec, digest
-from imc_sim.evaluate import FewShotTask
+from imc_sim._errors import InputError, nearest
+from imc_sim.config import Spec, build, digest
+from imc_sim.data import Scaling
+from imc_sim.evaluate import ClassificationTask, FewShotTask
 from imc_sim.nn import KeyForm, Sharpening
+from imc_sim.train._optimizer import OptimizerSettings
 from imc_sim.train._variation import Variation
 
 
@@ -17,22 +19,47 @@ from imc_sim.train._variation import Variation
 class Measurement(Spec):
     """A task to measure after training, with the published accuracy to set beside it."""
 
-    task: FewShotTask
+    task: FewShotTask | ClassificationTask
     published: float | None = None
     note: str = ""
 
 
 #: keys that came after the first trainings: at their defaults they leave the digests of those as they were
-_LATER = ("rotations", "similarity", "optimizer", "momentum", "weight_decay", "schedule", "rotate_every", "variation")
+_LATER = (
+    "rotations", "similarity", "optimizer", "momentum", "weight_decay", "schedule", "rotate_every", "variation",
+    "read_out", "size", "scaling", "slope_growth", "slope_every", "baseline",
+)  # fmt: skip
+_GROWTH = Field(default=1.0, gt=0, description="factor of the slope of binary activations, per epoch")
+_BASELINE = Field(
+    default=0.9, ge=0, le=1, description="of REINFORCE: weight of the past in its running mean of the loss; 1: none"
+)
+_SIZE = Field(default=None, ge=4, le=512, description="pixels a side; null: what the model takes")
+
+
+class _Trained(OptimizerSettings):
+    """What every recipe has."""
+
+    seed: int = Field(default=806, ge=0)
+    measure: tuple[Measurement, ...] = Field(default=(), description="what to measure on the trained weights")
+
+    def training_digest(self) -> str:
+        """SHA-256 of all that decides the weights; measurements do not."""
+        said = self.to_dict()
+        unsaid = {k for k in _LATER if k in said and said[k] == type(self).model_fields[k].default}
+        return digest({k: v for k, v in said.items() if k != "measure" and k not in unsaid})
 
 
 @final
-class EpisodicRecipe(Spec):
+class EpisodicRecipe(_Trained):
     """Episodic training of a few-shot controller: one gradient step per episode.
 
     The loss is the cross-entropy of the sharpened similarities (Karunaratne et al. 2021), the gradient flows
     through support and query branches. rotations_as_classes: each character turned by 0, 90, 180 and 270 degrees
     counts as four classes; otherwise one turn is drawn per episode where `rotations` says so.
+
+    read_out: `memory` sharpens as above; `attention` is the softmax over all keys, summed per class (matching networks,
+    Vinyals et al. 2016); `prototypes` compares with the mean key of each class (Snell et al. 2017). similarity: `l2` is
+    minus the squared distance, for the latter two. warm_up, slope_every: in episodes.
     """
 
     kind: Literal["episodic"] = "episodic"
@@ -45,33 +72,81 @@ class EpisodicRecipe(Spec):
     rotations_as_classes: bool = True
     rotations: bool = Field(default=True, description="turn characters at all; digits are not turned")
     episodes: int = Field(default=6000, ge=1)
-    learning_rate: float = Field(default=5e-4, gt=0)
-    warm_up: int = Field(default=50, ge=0, description="episodes of linear warm-up; cosine to zero follows")
     sharpening: Sharpening = "softabs_exp"
     keys: KeyForm = "float"
     precision: Literal["float32", "bfloat16"] = "bfloat16"
-    similarity: Literal["cosine", "dot"] = Field(default="cosine", description="dot: over the dimension, as published")
-    optimizer: Literal["adam", "sgd"] = "adam"
-    momentum: float = Field(default=0.9, ge=0, lt=1, description="of sgd")
-    weight_decay: float = Field(default=0.0, ge=0)
-    schedule: Literal["cosine", "constant"] = Field(default="cosine", description="of the rate after the warm-up")
+    similarity: Literal["cosine", "dot", "l2"] = Field(default="cosine", description="dot: over the dimension")
+    read_out: Literal["memory", "attention", "prototypes"] = "memory"
+    size: int | None = _SIZE
+    scaling: Scaling = Field(default="standard", description="of grey levels")
+    slope_growth: float = _GROWTH
+    slope_every: int = Field(default=100, ge=1, description="episodes that count as an epoch for the slope")
+    baseline: float = _BASELINE
     rotate_every: int = Field(default=50, ge=1, description="episodes between updates of an RBNN's rotations")
     variation: Variation | None = Field(default=None, description="a chip whose cells disturb the weights")
-    seed: int = Field(default=806, ge=0)
     validate_every: int = Field(default=500, ge=1)
     validation_episodes: int = Field(default=200, ge=2)
 
-    measure: tuple[Measurement, ...] = Field(default=(), description="what to measure on the trained weights")
-
-    def training_digest(self) -> str:
-        """SHA-256 of all that decides the weights; measurements do not."""
-        said = self.to_dict()
-        unsaid = {k for k in _LATER if said[k] == type(self).model_fields[k].default}
-        return digest({k: v for k, v in said.items() if k != "measure" and k not in unsaid})
-
     def rate(self, episode: int) -> float:
-        """Learning rate of that episode: linear warm-up times a half cosine, or constant after it."""
-        warm = min(1.0, (episode + 1) / self.warm_up) if self.warm_up else 1.0
-        if self.schedule == "constant":
-            return self.learning_rate * warm
-        return self.learning_rate * warm * 0.5 * (1 + math.cos(math.pi * episode / self.episodes))
+        """Learning rate of that episode."""
+        return self.rate_at(episode, self.episodes)
+
+
+class ClassifierTraining(_Trained):
+    """Training by cross-entropy, in epochs over a labelled set.
+
+    validation: images of the split kept aside, drawn by `seed`; images: of the others, that many (None: all).
+    keep: the weights of the `best` epoch (smallest loss on the images kept aside) or of the `last`.
+    slope_growth: binary activations train with the slope slope_growth^epoch (epoch from 0); inference has slope 1.
+    warm_up: in steps. precision: of the network's products in training.
+    """
+
+    dataset: str = "mnist"
+    split: str = "train"
+    images: int | None = Field(default=None, ge=1, description="images trained on; null: all but the validation's")
+    validation: int = Field(default=6000, ge=1, description="images of the split kept aside")
+    epochs: int = Field(default=10, ge=1)
+    batch: int = Field(default=64, ge=1)
+    size: int | None = _SIZE
+    scaling: Scaling = Field(default="standard", description="of grey levels")
+    slope_growth: float = _GROWTH
+    baseline: float = _BASELINE
+    keep: Literal["best", "last"] = "best"
+    precision: Literal["float32", "bfloat16"] = "float32"
+
+
+@final
+class ClassificationRecipe(ClassifierTraining):
+    """Training of a classifier by cross-entropy, in epochs over a labelled set; see `ClassifierTraining`."""
+
+    kind: Literal["classification"] = "classification"
+
+
+@final
+class EnsembleRecipe(ClassifierTraining):
+    """Training of an `ensemble`, one member after the other, each as a classifier on samples that `rule` draws.
+
+    rule: `bagging`, a bootstrap sample for each member; `A` to `D`, boosting: every epoch draws as many images as there
+    are, with replacement and in proportion to weights that follow what the members before have missed (see `boost`).
+    start: `sequential` goes on from the weights of the member before, `independent` draws new ones. The optimizer
+    starts anew with every member. keep: of each member's epochs. Source: Zhu, Dong and Su, CVPR 2019.
+    """
+
+    kind: Literal["ensemble"] = "ensemble"
+    rule: Literal["bagging", "A", "B", "C", "D"] = "bagging"
+    start: Literal["sequential", "independent"] = "sequential"
+
+
+Recipe = EpisodicRecipe | ClassificationRecipe | EnsembleRecipe
+RECIPES: dict[str, type[Recipe]] = {
+    "episodic": EpisodicRecipe, "classification": ClassificationRecipe, "ensemble": EnsembleRecipe,
+}  # fmt: skip
+
+
+def build_recipe(data: dict[str, Any], where: str) -> Recipe:
+    """A recipe from plain data, or an InputError that names the key; without a kind it is episodic."""
+    kind = str(data.get("kind", "episodic"))
+    if kind not in RECIPES:
+        step = f"{nearest(kind, RECIPES)}Name a kind of recipe."
+        raise InputError(f"{where}.kind", repr(kind), ", ".join(RECIPES), step)
+    return build(RECIPES[kind], data, where)

@@ -11,12 +11,15 @@ from torch import Tensor, nn
 
 from imc_sim._errors import InputError
 from imc_sim.config import build, parse_setting, set_path
-from imc_sim.evaluate import FewShotData, features_of
+from imc_sim.evaluate import Accuracy, ClassificationTask, FewShotData, class_accuracy, features_of
 from imc_sim.evaluate._few_shot import digital_read_out
-from imc_sim.evaluate._run import _feature_key
+from imc_sim.evaluate._run import _feature_key, resized, voting
 from imc_sim.nn import Measured, ModelCard, arch_files, build_model, load_card, load_model, product_layers, save_model
-from imc_sim.train._episodic import EpisodicTrainer, Progress
-from imc_sim.train._recipe import EpisodicRecipe, Measurement
+from imc_sim.train._checkpoint import Log, Progress
+from imc_sim.train._classification import ClassificationTrainer
+from imc_sim.train._ensemble import EnsembleTrainer
+from imc_sim.train._episodic import EpisodicTrainer
+from imc_sim.train._recipe import EnsembleRecipe, EpisodicRecipe, Measurement, Recipe, build_recipe
 
 
 def train_model(
@@ -35,12 +38,26 @@ def train_model(
     recipe = recipe_of(card, str(base))
     folder = out or Path("runs") / card.name
     model = initialised(card, recipe.seed, base)
-    log = EpisodicTrainer(model, recipe, folder, device).run(resume, progress)
-    done = {"recipe": recipe.to_dict(), "episodes": recipe.episodes, "measured": (), "weights": None}
+    log, length = _trained(model, recipe, folder, device, resume, progress)
+    done = {"recipe": recipe.to_dict(), **length, "measured": (), "weights": None}
     done |= {"command": shlex.join(["imc-sim", "train", card.name, *_options(settings)]), "curve": curve_of(log)}
     files = arch_files(card.arch.name, base)
     save_model(folder, model.cpu(), card.model_copy(update=done), half=_is_float(model), extra=files)
     return measure_model(folder)
+
+
+def _trained(
+    model: nn.Module, recipe: Recipe, folder: Path, device: str, resume: bool, progress: Progress | None
+) -> tuple[Log, dict[str, int]]:
+    """Train the model in place; its log, and for how long as a card says it."""
+    if isinstance(recipe, EpisodicRecipe):
+        log = EpisodicTrainer(model, recipe, folder, device).run(resume, progress)
+        return log, {"episodes": recipe.episodes}
+    if isinstance(recipe, EnsembleRecipe):
+        log = EnsembleTrainer(model, recipe, folder, device).run(resume, progress)
+    else:
+        log = ClassificationTrainer(model, recipe, folder, device).run(resume, progress)
+    return log, {"epochs": recipe.epochs}
 
 
 def measure_model(folder: Path) -> Path:
@@ -52,11 +69,11 @@ def measure_model(folder: Path) -> Path:
     return folder
 
 
-def recipe_of(card: ModelCard, where: str) -> EpisodicRecipe:
+def recipe_of(card: ModelCard, where: str) -> Recipe:
     """The recipe of a card, validated."""
     if not card.recipe:
         raise InputError(f"{where}, recipe", "a card without a recipe", "a `recipe:` block", "Say how to train it.")
-    return build(EpisodicRecipe, card.recipe, where=f"{where}, recipe")
+    return build_recipe(card.recipe, f"{where}, recipe")
 
 
 def initialised(card: ModelCard, seed: int, base: Path) -> nn.Module:
@@ -96,15 +113,25 @@ def _measured(model: nn.Module, wanted: Sequence[Measurement]) -> tuple[Measured
     seen: dict[str, tuple[FewShotData, Tensor]] = {}
     found: list[Measured] = []
     for each in wanted:
-        key = _feature_key(each.task)
-        if key not in seen:
-            data = FewShotData.load(each.task)
-            seen[key] = data, features_of(model, data, each.task.batch)
-        accuracy = digital_read_out(seen[key][1], each.task, seen[key][0])
+        accuracy = _accuracy(model, each, seen)
         low, high = accuracy.interval()
         figures = {"accuracy": accuracy.mean, "interval": (max(low, 0.0), min(high, 1.0))}
         found.append(Measured(task=each.task.to_dict(), published=each.published, note=each.note, **figures))
     return tuple(found)
+
+
+def _accuracy(model: nn.Module, wanted: Measurement, seen: dict[str, tuple[FewShotData, Tensor]]) -> Accuracy:
+    """One measurement; `seen` holds the features of those before it."""
+    size = getattr(model, "size", None)
+    if isinstance(wanted.task, ClassificationTask):
+        task = resized(wanted.task, size)
+        return class_accuracy(voting(model, task), task)
+    task = resized(wanted.task, size)
+    key = _feature_key(task)
+    if key not in seen:
+        data = FewShotData.load(task)
+        seen[key] = data, features_of(model, data, task.batch)
+    return digital_read_out(seen[key][1], task, seen[key][0])
 
 
 def _is_float(model: nn.Module) -> bool:

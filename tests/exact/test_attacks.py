@@ -14,13 +14,13 @@ from torch import Tensor
 
 from imc_sim import InputError
 from imc_sim.array import load_chip
-from imc_sim.config import parse_yaml
+from imc_sim.config import build, parse_yaml
 from imc_sim.data import DATASETS, gather_images, load_pool
 from imc_sim.evaluate import (
     FewShotData,
+    FewShotTask,
     Fgsm,
     Pgd,
-    build_task,
     confusion,
     evaluate_chips,
     features_of,
@@ -53,7 +53,7 @@ def chip(**paths: Any) -> dict[str, Any]:
 
 def images_of(data: dict[str, Any]) -> Tensor:
     """The attacked queries."""
-    found = attacked_data(MODEL, build_task(data, "task"), "cpu")
+    found = attacked_data(MODEL, build(FewShotTask, data, "task"), "cpu")
     return found.images[torch.from_numpy(found.query).flatten()]
 
 
@@ -62,7 +62,7 @@ def images_of(data: dict[str, Any]) -> Tensor:
 
 @pytest.mark.parametrize("name", ["glyphs", "unit"])
 def test_pixels_are_those_of_the_data_set_and_lead_back_to_the_bit(name: str) -> None:
-    asked = build_task(TASK | ({"scaling": "unit"} if name == "unit" else {}), "t")
+    asked = build(FewShotTask, TASK | ({"scaling": "unit"} if name == "unit" else {}), "t")
     pool, space = load_pool("glyphs", "test"), pixel_space(asked)
     triples = np.array([[c, 0, 0] for c in range(20)])
     images = torch.from_numpy(gather_images(pool, triples, asked.scaling))
@@ -133,7 +133,7 @@ def by_hand(data: FewShotData, network: Any, query: int, episode: int, label: in
 @pytest.mark.parametrize("batch", [100, 24, 5])
 def test_queries_are_attacked_each_in_its_own_episode(batch: int) -> None:
     """Whatever goes through the network at once: several episodes, one, or a part of one."""
-    asked = build_task(task(epsilon=0.05) | {"batch": batch}, "t")
+    asked = build(FewShotTask, task(epsilon=0.05) | {"batch": batch}, "t")
     data, network = FewShotData.load(asked), load_model(MODEL)
     found = attacked(data, asked, Victim(network, features_of(network, data, 50))).unflatten(0, data.query.shape)
     space = pixel_space(asked)
@@ -146,8 +146,8 @@ def test_queries_are_attacked_each_in_its_own_episode(batch: int) -> None:
 
 
 def test_attacked_images_stay_within_epsilon_and_are_pixels() -> None:
-    clean = FewShotData.load(build_task(TASK, "t"))
-    before = pixel_space(build_task(TASK, "t")).pixels(clean.images[torch.from_numpy(clean.query).flatten()])
+    clean = FewShotData.load(build(FewShotTask, TASK, "t"))
+    before = pixel_space(build(FewShotTask, TASK, "t")).pixels(clean.images[torch.from_numpy(clean.query).flatten()])
     for attack in ({"kind": "fgsm"}, {"kind": "pgd", "steps": 3}):
         images = images_of(task(epsilon=0.07, **attack)).double()
         pixels = images * 0.2403 + 0.9219
@@ -158,7 +158,10 @@ def test_attacked_images_stay_within_epsilon_and_are_pixels() -> None:
 
 
 def test_the_published_procedure_clamps_normalised_images_and_leaves_keys_float() -> None:
-    clean, asked = FewShotData.load(build_task(TASK, "t")), build_task(task(space="normalised", epsilon=0.1), "t")
+    clean, asked = (
+        FewShotData.load(build(FewShotTask, TASK, "t")),
+        build(FewShotTask, task(space="normalised", epsilon=0.1), "t"),
+    )
     before = clean.images[torch.from_numpy(clean.query).flatten()]
     images = images_of(task(space="normalised", epsilon=0.1))
     assert set(images[before < -0.1].tolist()) == {0.0}, "ink and grey end at 0"
@@ -212,7 +215,7 @@ def test_the_same_by_name_and_by_module() -> None:
     for attack in ({"epsilon": 0.1}, {"kind": "pgd", "steps": 2, "epsilon": 0.1}, {"space": "normalised"}):
         asked = task(**attack)
         by_name = evaluate_chips(MODEL, None, asked, [], 0)[0].correct
-        assert few_shot_accuracy(load_model(MODEL), build_task(asked, "t")).correct == by_name
+        assert few_shot_accuracy(load_model(MODEL), build(FewShotTask, asked, "t")).correct == by_name
 
 
 def test_attacks_do_what_they_are_for() -> None:
@@ -280,7 +283,7 @@ def test_the_memory_of_the_gradient_is_the_chips_own_and_read_anew(noise: float)
     from imc_sim.evaluate._memory_keys import KeyMaker
 
     c = load_chip(chip(device__read__sigma=noise))
-    asked = build_task(task(loss="memory", through="analog") | {"batch": 24}, "t")
+    asked = build(FewShotTask, task(loss="memory", through="analog") | {"batch": 24}, "t")
     data = FewShotData.load(asked)
     victim = chip_victim(map_model(load_model(MODEL), c, 1, 3), data, asked, c, 3, None)
     maker = KeyMaker(victim.keys, asked, data.support, data.query)
@@ -317,9 +320,9 @@ def test_bad_attacks_are_named() -> None:
         ({"kind": "pgd", "space": "normalised"}, "unknown key 'space'"),
     ):
         with pytest.raises(InputError, match=message):
-            build_task(task(**attack), "task")
+            build(FewShotTask, task(**attack), "task")
     with pytest.raises(InputError, match="passes distinct"):
-        build_task(task() | {"passes": "episodes", "batch": 20}, "task")
+        build(FewShotTask, task() | {"passes": "episodes", "batch": 20}, "task")
 
 
 def test_confusions_under_attack_are_those_of_the_evaluation() -> None:

@@ -13,7 +13,6 @@ from imc_sim.evaluate import (
     FewShotData,
     FewShotTask,
     batch_chips,
-    build_task,
     digital_accuracy,
     evaluate_card,
     evaluate_chips,
@@ -42,7 +41,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> str:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(1)
         network = BatmannController(**args)
-    measured = Measured(task=build_task(TASK, "t").to_dict(), accuracy=0.5, interval=(0.4, 0.6))
+    measured = Measured(task=build(FewShotTask, TASK, "t").to_dict(), accuracy=0.5, interval=(0.4, 0.6))
     card = ModelCard(name="small", summary="test", arch=Arch(name="batmann", args=args), measured=(measured,))
     save_model(folder, network, card)
     return str(folder)
@@ -109,7 +108,7 @@ def test_settings_that_share_their_weights_share_their_features(model: str, tmp_
     shutil.copytree(model, other)
     arch = card["arch"] | {"args": card["arch"]["args"] | {"bias_init": 1.0}}
     (other / "model.yaml").write_text(write_yaml(card | {"name": "other", "arch": arch}))
-    key = _feature_key(build_task(TASK, "t"))
+    key = _feature_key(build(FewShotTask, TASK, "t"))
     before = _features_by.cache_info().misses
     found = [_digital_features(name, key) for name in (model, str(twin), str(other))]
     assert found[0] is found[1]
@@ -127,7 +126,7 @@ def test_read_out_is_one_episode_at_a_time(model: str) -> None:
     """The vectorised score equals a plain loop over episodes, keys and queries."""
     from imc_sim.nn import load_model
 
-    task = build_task(TASK | {"keys": "bipolar", "shot": 2}, "t")
+    task = build(FewShotTask, TASK | {"keys": "bipolar", "shot": 2}, "t")
     network, data = load_model(model), FewShotData.load(task)
     with torch.no_grad():
         signs = key_form(network(data.images), "bipolar")
@@ -140,7 +139,7 @@ def test_read_out_is_one_episode_at_a_time(model: str) -> None:
 
 
 def test_episodes_of_one_task_share_their_images() -> None:
-    task = build_task(TASK, "t")
+    task = build(FewShotTask, TASK, "t")
     data = FewShotData.load(task)
     assert data.support.shape == (6, 5, 1)
     assert data.query.shape == (6, 5, 2)
@@ -149,7 +148,7 @@ def test_episodes_of_one_task_share_their_images() -> None:
 
 def test_card_is_measured_again(model: str) -> None:
     rows = evaluate_card(model, chip="ideal", chips=2)
-    digital = digital_accuracy(model, build_task(TASK, "t").to_dict())
+    digital = digital_accuracy(model, build(FewShotTask, TASK, "t").to_dict())
     assert rows[0].accuracy == digital.mean
     assert rows[0].stated == 0.5
     assert rows[0].low <= rows[0].accuracy <= rows[0].high
@@ -170,7 +169,7 @@ def test_digest_is_the_one_of_the_file(model: str) -> None:
 
 def test_bad_tasks_are_named() -> None:
     with pytest.raises(InputError, match="Did you mean 'episodes'"):
-        build_task({"episode": 3}, "task")
+        build(FewShotTask, {"episode": 3}, "task")
     with pytest.raises(InputError, match=r"shot \+ query_pool <= instances"):
         FewShotData.load(build(FewShotTask, TASK | {"shot": 19}, "task"))
     with pytest.raises(InputError, match=r"task\.classes"):

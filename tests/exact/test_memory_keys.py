@@ -11,8 +11,9 @@ from torch import Tensor
 
 from imc_sim import InputError
 from imc_sim.array import load_chip
+from imc_sim.config import build
 from imc_sim.data import gather_images, load_pool
-from imc_sim.evaluate import FewShotData, FewShotTask, build_task, confusion, evaluate_chips, task_identity
+from imc_sim.evaluate import FewShotData, FewShotTask, confusion, evaluate_chips, task_identity
 from imc_sim.evaluate._few_shot import crossbar_read_out, digital_read_out, features_of
 from imc_sim.evaluate._memory_keys import KeyMaker, projected
 from imc_sim.evaluate._run import sized
@@ -24,7 +25,7 @@ WAY, SHOT, QUERIES, EPISODES, DIM = 4, 3, 2, 12, 32  # dot products over a power
 
 def task(**keys: object) -> FewShotTask:
     plain = {"way": WAY, "shot": SHOT, "queries": QUERIES, "episodes": EPISODES, "rotations": False}
-    return build_task(plain | keys, "task")
+    return build(FewShotTask, plain | keys, "task")
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +43,7 @@ def features() -> Tensor:
 
 
 def scores(features: Tensor, spec: FewShotTask, data: FewShotData) -> list[float]:
-    return digital_read_out(features, spec, data).per_episode.tolist()
+    return digital_read_out(features, spec, data).values.tolist()
 
 
 def brute(features: Tensor, spec: FewShotTask, data: FewShotData) -> list[float]:
@@ -96,9 +97,9 @@ def test_an_ideal_crossbar_reads_the_same_keys(
 ) -> None:
     spec = task(keys=keys, **extra)
     on_chip = crossbar_read_out(features, spec, data, load_chip("ideal"), range(2), 0)
-    assert [a.per_episode.tolist() for a in on_chip] == [scores(features, spec, data)] * 2
+    assert [a.values.tolist() for a in on_chip] == [scores(features, spec, data)] * 2
     per_chip = crossbar_read_out(features.expand(2, -1, -1), spec, data, load_chip("ideal"), range(2), 0)
-    assert [a.per_episode.tolist() for a in per_chip] == [scores(features, spec, data)] * 2
+    assert [a.values.tolist() for a in per_chip] == [scores(features, spec, data)] * 2
 
 
 def test_squared_distance_finds_the_nearest_and_weighs_as_matching_networks_do(data: FewShotData) -> None:
@@ -149,13 +150,13 @@ def test_size_is_the_model_s_own_and_units_are_zero_to_one(tmp_path_factory: pyt
         folder, BatmannController(**args), ModelCard(name="small", summary="t", arch=Arch(name="batmann", args=args))
     )
     spec = {"dataset": "glyphs", "split": "test", "episodes": 3, "classes": 6, "way": 3, "rotations": False}
-    resolved = sized(build_task(spec, "task"), str(folder))
+    resolved = sized(build(FewShotTask, spec, "task"), str(folder))
     assert resolved.size == 28
     assert FewShotData.load(resolved).images.shape[-1] == 28
-    assert sized(build_task(spec | {"size": 36}, "task"), str(folder)).size == 36
+    assert sized(build(FewShotTask, spec | {"size": 36}, "task"), str(folder)).size == 36
     assert evaluate_chips(str(folder), None, spec, [], 0)[0].total == 3 * 3 * 4
     assert confusion(str(folder), None, spec).counts.sum() == 3 * 3 * 4
-    units = FewShotData.load(build_task(spec | {"scaling": "unit"}, "task")).images
+    units = FewShotData.load(build(FewShotTask, spec | {"scaling": "unit"}, "task")).images
     assert (float(units.min()), float(units.max())) == (0.0, 1.0)
     assert bool((units.amax((1, 2, 3)) == 1).all())
     pool = load_pool("glyphs", "test", 32)
@@ -178,8 +179,8 @@ class Beside(torch.nn.Module):
 
 def test_batches_of_one_episode_hold_its_images_and_no_others() -> None:
     spec = {"dataset": "glyphs", "split": "test", "episodes": 4, "classes": 6, "way": 3, "shot": 2, "queries": 2}
-    whole = FewShotData.load(build_task(spec, "task"))
-    apart = FewShotData.load(build_task(spec | {"passes": "episodes", "batch": 12}, "task"))
+    whole = FewShotData.load(build(FewShotTask, spec, "task"))
+    apart = FewShotData.load(build(FewShotTask, spec | {"passes": "episodes", "batch": 12}, "task"))
     for index in ("support", "query"):
         here, there = (d.images[torch.from_numpy(getattr(d, index))] for d in (whole, apart))
         assert torch.equal(here, there)
@@ -187,4 +188,4 @@ def test_batches_of_one_episode_hold_its_images_and_no_others() -> None:
     found = features_of(Beside(), apart, 12)
     assert [float(f) for f in found[::12, 0]] == [float(apart.images[i : i + 12].mean()) for i in range(0, 48, 12)]
     with pytest.raises(InputError, match="batch 12, the images of an episode"):
-        build_task(spec | {"passes": "episodes"}, "task")
+        build(FewShotTask, spec | {"passes": "episodes"}, "task")

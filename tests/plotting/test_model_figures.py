@@ -74,10 +74,11 @@ def with_converter(chip: Chip, **converter: Any) -> Chip:
 
 def layer_currents(chip: Chip) -> dict[str, np.ndarray]:
     """Currents of every layer over the images of the first episode, by `Crossbar.currents` on unrolled inputs."""
+    from imc_sim.config import build
     from imc_sim.evaluate._few_shot import FewShotData
-    from imc_sim.evaluate._tasks import build_task
+    from imc_sim.evaluate._tasks import FewShotTask
 
-    task = build_task(TASK, "task")
+    task = build(FewShotTask, TASK, "task")
     data = FewShotData.load(task)
     analog = map_model(load_model(MODEL), chip, range(1), 0)
     if chip.calibrates:

@@ -51,7 +51,7 @@ def test_matching_and_prototypical_networks(tmp_path: Path, prefix: str) -> None
     x = torch.randn(5, 1, 28, 28)
     mine = load_model(tmp_path / "mine")
     with torch.no_grad():
-        assert torch.equal(mine(x), net(x).flatten(1))
+        torch.testing.assert_close(mine(x), net(x).flatten(1), rtol=1e-5, atol=1e-6)
     assert mine(x).shape == (5, WIDTH)
 
 
@@ -70,7 +70,7 @@ def test_relation_networks_run_with_the_statistics_of_the_batch(tmp_path: Path) 
     assert (report.card.arch.args["layout"], report.card.arch.args["statistics"]) == ("relation", "running")
     with torch.no_grad():
         kept = load_model(tmp_path / "kept")(x)
-        assert torch.equal(kept, net.eval()(x).flatten(1))
+        torch.testing.assert_close(kept, net.eval()(x).flatten(1), rtol=1e-5, atol=1e-6)
         found = load_model(tmp_path / "batch")(x)
         assert torch.allclose(found, net.train()(x).flatten(1), atol=1e-4)
     assert found.shape == (7, 25 * WIDTH)

@@ -61,7 +61,7 @@ def test_what_ships_passes(kind: Kind, name: str) -> None:
 @pytest.mark.parametrize(("kind", "name"), SHIPPED)
 def test_a_misspelt_key_anywhere_fails(kind: Kind, name: str) -> None:
     places = list(closed_places(data_of(kind, name), ()))
-    assert len(places) > 2
+    assert len(places) >= 2
     for place in places:
         data = copy.deepcopy(data_of(kind, name))
         node = data

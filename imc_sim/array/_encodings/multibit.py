@@ -60,12 +60,16 @@ class Offset(Encoding):
 class Sliced(Encoding):
     """Signed integers in digits of `bits_per_slice` bits, each digit a column pair; shift and add.
 
-    weights must be integers; the number of slices follows from the largest magnitude. The device needs
-    2^bits_per_slice levels.
+    Weights must be integers, or are made so: with `weight_bits` they are rounded to whole multiples of one step a
+    layer, max|w| / (2^(weight_bits - 1) - 1). The number of slices follows from the largest magnitude. The device
+    needs 2^bits_per_slice levels.
     """
 
     kind: Literal["sliced"] = "sliced"
     bits_per_slice: int = Field(default=1, ge=1, le=8, description="bits that one cell holds")
+    weight_bits: int | None = Field(
+        default=None, ge=2, le=16, description="float weights are rounded to that many bits, sign included; null: no"
+    )
     columns = 2
     signed = True
     operands = "real"
@@ -77,8 +81,10 @@ class Sliced(Encoding):
         if levels < base:
             step = f"Set device.levels to {base} or bits_per_slice to {levels.bit_length() - 1}."
             raise InputError(f"{where}, encoding sliced", f"{levels} levels", f"{base} levels or more", step)
+        unit = 1.0 if self.weight_bits is None else _largest(weights) / (2 ** (self.weight_bits - 1) - 1)
+        weights = weights if self.weight_bits is None else torch.round(weights / unit)
         if not bool((weights == weights.round()).all()):
-            step = "Train the layer with policy int8, or use `differential`."
+            step = "Set weight_bits, train the layer with policy int8, or use `differential`."
             raise InputError(f"{where}, encoding sliced", "weights that are no integers", "integer weights", step)
         count = max(1, -(-int(weights.abs().max()).bit_length() // self.bits_per_slice))
         digits, rest = [], weights.abs().to(torch.int32)
@@ -87,7 +93,7 @@ class Sliced(Encoding):
             rest = rest // base
         signed = torch.stack(digits, dim=1) * weights.sign().to(torch.int32)[:, None]
         places = tuple(float(base**k) for k in range(count))
-        return Targets(_pair(signed, 2)[..., None], base - 1, 1.0, places, weights)
+        return Targets(_pair(signed, 2)[..., None], base - 1, unit, places, weights)
 
 
 def _largest(weights: Tensor) -> float:

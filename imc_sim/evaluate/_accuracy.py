@@ -1,0 +1,44 @@
+"""An accuracy and what it is a mean over."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from imc_sim._stats import Sample, mean_interval
+
+
+@final
+@dataclass(frozen=True)
+class Accuracy:
+    """Fraction of right answers in each independent draw (`of`: episodes, images), float64 [draws].
+
+    correct and total count answers; the interval is over draws: the queries of one episode are not independent.
+    loss: mean negative log-likelihood (natural), where classes have one.
+    """
+
+    values: NDArray[np.float64]
+    total: int
+    of: str
+    loss: float | None = None
+
+    @property
+    def mean(self) -> float:
+        return float(self.values.mean())
+
+    @property
+    def correct(self) -> int:
+        return round(self.mean * self.total)
+
+    @property
+    def sample(self) -> Sample | None:
+        """What the mean is over."""
+        return Sample.over(self.of, self.values)
+
+    def interval(self, level: float = 0.95) -> tuple[float, float]:
+        """Student-t interval of the mean over draws."""
+        _, low, high = mean_interval(self.values, level)
+        return low, high

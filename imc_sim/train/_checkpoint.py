@@ -1,0 +1,52 @@
+"""The state of a training in its folder: what --resume goes on from."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from imc_sim._errors import CheckpointError, InputError
+from imc_sim.nn import write_folder
+
+#: called after every step of the progress with (steps done, steps in all, last row of the log)
+Progress = Callable[[int, int, dict[str, float]], None]
+Log = list[dict[str, float]]
+FILE, LOG = "checkpoint.pt", "training.jsonl"
+
+
+def save_checkpoint(folder: Path, digest: str, log: Log, state: dict[str, Any]) -> None:
+    """Write the state (tensors and plain values) and the log; `digest` is that of all that decides the weights."""
+    buffer = io.BytesIO()
+    torch.save({"recipe": digest, "log": json.dumps(log), **state}, buffer)
+    rows = "".join(json.dumps(row) + "\n" for row in log)
+    write_folder(folder, {FILE: buffer.getvalue(), LOG: rows.encode()})
+
+
+def load_checkpoint(folder: Path, digest: str) -> tuple[dict[str, Any], Log] | None:
+    """The state and the log in the folder, if it has any; CheckpointError where another recipe wrote them."""
+    path = folder / FILE
+    if not path.is_file():
+        return None
+    state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    if state["recipe"] != digest:
+        step = "Train into another folder, or without --resume."
+        raise CheckpointError(str(path), f"recipe {state['recipe'][:12]}", f"recipe {digest[:12]}", step)
+    return state, json.loads(state["log"])
+
+
+def refuse_checkpoint(folder: Path) -> None:
+    """Refuse to train over what another training left in the folder."""
+    if (folder / FILE).exists():
+        step = "Go on with --resume, or train into another folder with --out."
+        raise InputError(str(folder), "a training already there", f"a folder without {FILE}", step)
+
+
+def diverged(where: str, loss: float) -> CheckpointError:
+    """The error of a loss that is not finite."""
+    step = "Take a smaller learning rate, or, in few-shot training, similarities that stay bounded (cosine)."
+    return CheckpointError(where, f"a loss of {loss:g}", "a training that converges", step)

@@ -1,0 +1,180 @@
+"""Training of classifiers with resume: the state after epoch k depends on the recipe alone, not on stops."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, final
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from imc_sim._errors import InputError
+from imc_sim._rng import Stream
+from imc_sim.data import LabelledImages, gather_labelled, load_classes
+from imc_sim.evaluate._classify import drawn_rows
+from imc_sim.nn import Draws, constrain_weights, draw_neurons, neurons_of, set_slope, take_score
+from imc_sim.train._checkpoint import Log, Progress, diverged, load_checkpoint, refuse_checkpoint, save_checkpoint
+from imc_sim.train._optimizer import optimizer_of, set_rate
+from imc_sim.train._recipe import ClassifierTraining
+from imc_sim.train._score import ScoreFunction
+
+Rows = NDArray[np.int64]
+#: epoch -> the rows of the training set in the order in which it goes over them
+Order = Callable[[int], Rows]
+#: images at once where nothing is learned
+_BATCH = 500
+
+
+@final
+@dataclass(frozen=True)
+class TrainingSet:
+    """The images of a recipe: those it trains on and those kept aside, as rows of the source."""
+
+    source: LabelledImages
+    train: Rows
+    validation: Rows
+    recipe: ClassifierTraining
+
+    @classmethod
+    def load(cls, recipe: ClassifierTraining, size: int | None) -> TrainingSet:
+        """Part the split by the recipe's seed."""
+        source = load_classes(recipe.dataset, recipe.split, recipe.size or size)
+        count, aside = len(source.labels), recipe.validation
+        if aside >= count:
+            step = "Keep fewer images aside."
+            raise InputError("recipe.validation", aside, f"fewer than the {count} images of the split", step)
+        kept = drawn_rows(count, aside, recipe.seed)
+        rest = np.setdiff1d(np.arange(count), kept)
+        some = rest[drawn_rows(len(rest), recipe.images, recipe.seed)]
+        return cls(source, some, kept, recipe)
+
+    def batch(self, rows: Rows, device: str) -> tuple[Tensor, Tensor]:
+        """Images [b, channels, H, W] and labels [b] of these rows of the source."""
+        images = torch.from_numpy(gather_labelled(self.source, rows, self.recipe.scaling))
+        return images.to(device), torch.from_numpy(self.source.labels[rows]).to(device)
+
+
+@final
+@dataclass
+class ClassificationTrainer:
+    """Trains `model` in place by `recipe`; `folder` receives checkpoint.pt and training.jsonl.
+
+    order: rows of an epoch; None: all of the training set in a permutation of (seed, epoch). digest: of all that
+    decides the weights, where that is more than the recipe.
+    """
+
+    model: nn.Module
+    recipe: ClassifierTraining
+    folder: Path
+    device: str = "cpu"
+    data: TrainingSet | None = None
+    order: Order | None = None
+    digest: str = ""
+
+    def __post_init__(self) -> None:
+        size = getattr(self.model, "size", None)
+        self._data = self.data or TrainingSet.load(self.recipe, size if isinstance(size, int) else None)
+        self._order = self.order or self._permutation
+        self._digest = self.digest or self.recipe.training_digest()
+        self._optimizer = optimizer_of(self.model, self.recipe)
+        self._neurons, self._score = neurons_of(self.model), ScoreFunction(self.recipe.baseline)
+        self._log: Log = []
+        self._best: dict[str, Any] = {"loss": float("inf"), "model": {}}
+        self._start = 0
+
+    def run(self, resume: bool = False, progress: Progress | None = None) -> Log:
+        """Train to the end; returns the log: epoch, loss, and validation_loss and accuracy on those kept aside.
+
+        resume: go on from the folder's checkpoint, if it has one. Without it, a folder with one is refused.
+        """
+        if resume:
+            self._load()
+        else:
+            refuse_checkpoint(self.folder)
+        self.model.to(self.device)
+        for epoch in range(self._start, self.recipe.epochs):
+            loss = self._epoch(epoch, progress)
+            self._validate(epoch + 1, loss)
+            self._save(epoch + 1)
+        if self._best["model"]:
+            self.model.load_state_dict(self._best["model"])
+        self.model.eval()
+        return self._log
+
+    def _permutation(self, epoch: int) -> Rows:
+        rows = self._data.train
+        keys = Stream(self.recipe.seed, "epochs", "order").words(4 * len(rows), chip=0, page=epoch).view(np.uint64)
+        return rows[np.argsort(keys, kind="stable")]
+
+    def _epoch(self, epoch: int, progress: Progress | None) -> float:
+        rows, size = self._order(epoch), self.recipe.batch
+        self.model.train()
+        set_slope(self.model, self.recipe.slope_growth**epoch)
+        steps = -(-len(rows) // size)
+        total = 0.0
+        for step in range(steps):
+            some = rows[step * size : (step + 1) * size]
+            total += self._step(some, epoch * steps + step, self.recipe.epochs * steps) * len(some)
+            if progress is not None:
+                progress(epoch * steps + step + 1, self.recipe.epochs * steps, self._log[-1] if self._log else {})
+        constrain_weights(self.model)
+        return total / len(rows)
+
+    def _step(self, rows: Rows, step: int, steps: int) -> float:
+        set_rate(self._optimizer, self.recipe.rate_at(step, steps))
+        constrain_weights(self.model)
+        images, labels = self._data.batch(rows, self.device)
+        draw_neurons(self._neurons, Draws(self.recipe.seed, first=step * self.recipe.batch))
+        with torch.autocast(self.device, torch.bfloat16, enabled=self.recipe.precision == "bfloat16"):
+            logits = self.model(images)
+        losses = F.cross_entropy(logits.float(), labels, reduction="none")
+        loss = self._score.added(losses, take_score(self._neurons))
+        if not torch.isfinite(loss):
+            raise diverged(f"step {step + 1}", float(loss.detach()))
+        self._optimizer.zero_grad()
+        loss.backward()
+        self._optimizer.step()
+        return float(losses.detach().mean())
+
+    def _validate(self, done: int, loss: float) -> None:
+        self.model.eval()
+        logits, labels = self.logits(self._data.validation)
+        found = float(F.cross_entropy(logits, labels))
+        accuracy = float((logits.argmax(1) == labels).double().mean())
+        self._log.append({"epoch": done, "loss": loss, "validation_loss": found, "accuracy": accuracy})
+        if self.recipe.keep == "best" and found < self._best["loss"]:
+            self._best = {"loss": found, "model": copy.deepcopy(self.model.state_dict())}
+
+    @torch.no_grad()
+    def logits(self, rows: Rows) -> tuple[Tensor, Tensor]:
+        """Logits [n, classes] in float64 and labels [n] of rows of the source, as the model now is at inference."""
+        self.model.eval()
+        parts, labels = [], []
+        for start in range(0, len(rows), _BATCH):
+            images, wanted = self._data.batch(rows[start : start + _BATCH], self.device)
+            draw_neurons(self._neurons, Draws(self.recipe.seed, chip=0, first=start))
+            parts.append(self.model(images).double().cpu())
+            labels.append(wanted.cpu())
+        return torch.cat(parts), torch.cat(labels)
+
+    def _save(self, done: int) -> None:
+        state = {
+            "epoch": done, "model": self.model.state_dict(), "optimizer": self._optimizer.state_dict(),
+            "best": self._best, "baseline": self._score.mean,
+        }  # fmt: skip
+        save_checkpoint(self.folder, self._digest, self._log, state)
+
+    def _load(self) -> None:
+        found = load_checkpoint(self.folder, self._digest)
+        if found is None:
+            return
+        state, self._log = found
+        self.model.load_state_dict(state["model"])
+        self._optimizer.load_state_dict(state["optimizer"])
+        self._best, self._score.mean, self._start = state["best"], state["baseline"], int(state["epoch"])

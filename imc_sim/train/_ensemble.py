@@ -1,0 +1,133 @@
+"""Training of ensembles with resume: member after member, and what each leaves to the next."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast, final
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from imc_sim._errors import InputError
+from imc_sim.config import digest
+from imc_sim.nn import Ensemble, vote
+from imc_sim.train._boosting import bagged_rows, boost, draw_rows, shuffled, start_weights, weighted_error
+from imc_sim.train._checkpoint import Log, Progress, load_checkpoint, refuse_checkpoint, save_checkpoint
+from imc_sim.train._classification import ClassificationTrainer, Order, Rows, TrainingSet
+from imc_sim.train._recipe import EnsembleRecipe
+
+
+@final
+@dataclass
+class EnsembleTrainer:
+    """Trains the members of `model` in place by `recipe`.
+
+    `folder` receives checkpoint.pt and training.jsonl, and a folder of each member's own training.
+    """
+
+    model: nn.Module
+    recipe: EnsembleRecipe
+    folder: Path
+    device: str = "cpu"
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.model, Ensemble):
+            got, step = type(self.model).__name__, "Set arch.name: ensemble."
+            raise InputError("recipe.kind", f"ensemble for the architecture {got}", "the architecture ensemble", step)
+        self._ensemble = self.model
+        self._data = TrainingSet.load(self.recipe, self._ensemble.size)
+        self._weights = start_weights(len(self._data.train))
+        self._told: list[Tensor] = []
+        self._log: Log = []
+        self._start = 0
+
+    def run(self, resume: bool = False, progress: Progress | None = None) -> Log:
+        """Train all members; returns the log, a row a member.
+
+        member (from 1), epochs, loss (its last epoch's), error (weighted, on the training images), alpha, accuracy (its
+        own, on the images kept aside) and ensemble (that of all members so far, by the vote of the architecture).
+        """
+        if resume:
+            self._load()
+        else:
+            refuse_checkpoint(self.folder)
+        for member in range(self._start, len(self._ensemble.members)):
+            self._member(member, resume, progress)
+            self._save(member + 1)
+        self._ensemble.eval()
+        return self._log
+
+    def _member(self, member: int, resume: bool, progress: Progress | None) -> None:
+        network = self._ensemble.members[member]
+        if member and self.recipe.start == "sequential":
+            network.load_state_dict(self._ensemble.members[member - 1].state_dict())
+        known = digest({"recipe": self.recipe.training_digest(), "member": member})
+        trainer = ClassificationTrainer(
+            network,
+            self.recipe,
+            self.folder / f"member{member + 1}",
+            self.device,
+            self._data,
+            self._order(member),
+            known,
+        )
+        log = trainer.run(resume, _shifted(progress, member, len(self._ensemble.members), self._log))
+        self._judge(member, trainer, log[-1]["loss"])
+
+    def _order(self, member: int) -> Order:
+        """Rows of the source for one epoch after the other of a member."""
+        rows, seed = self._data.train, self.recipe.seed
+        if self.recipe.rule == "bagging":
+            drawn = rows[bagged_rows(len(rows), seed, member)]
+            return lambda epoch: shuffled(drawn, seed, epoch, member)
+        weights = self._weights
+
+        def order(epoch: int) -> Rows:
+            return rows[draw_rows(weights, len(rows), seed, epoch, member)]
+
+        return order
+
+    def _judge(self, member: int, trainer: ClassificationTrainer, loss: float) -> None:
+        """What the finished member counts, what it leaves to the next, and how all of them fare."""
+        logits, labels = trainer.logits(self._data.train)
+        missed = (logits.argmax(1) != labels).numpy()
+        error = weighted_error(self._weights, missed)
+        independent = self.recipe.start == "independent"
+        alpha, self._weights = boost(self.recipe.rule, self._weights, missed, logits.shape[1], independent)
+        self._ensemble.votes[member] = alpha
+        logits, labels = trainer.logits(self._data.validation)
+        self._told.append(logits)
+        votes = self._ensemble.votes[: member + 1].double().cpu()
+        together = vote(torch.stack(self._told), votes, self._ensemble.vote)
+        own, all_of_them = (float((x.argmax(1) == labels).double().mean()) for x in (logits, together))
+        row = {"member": member + 1, "loss": loss, "error": error, "alpha": alpha}
+        self._log.append({**row, "accuracy": own, "ensemble": all_of_them})
+
+    def _save(self, done: int) -> None:
+        state = {
+            "done": done, "model": self._ensemble.state_dict(), "weights": torch.from_numpy(self._weights),
+            "told": self._told,
+        }  # fmt: skip
+        save_checkpoint(self.folder, self.recipe.training_digest(), self._log, state)
+
+    def _load(self) -> None:
+        found = load_checkpoint(self.folder, self.recipe.training_digest())
+        if found is None:
+            return
+        state, self._log = cast("tuple[dict[str, Any], Log]", found)
+        self._ensemble.load_state_dict(state["model"])
+        self._weights = np.asarray(state["weights"].numpy())
+        self._told, self._start = list(state["told"]), int(state["done"])
+
+
+def _shifted(progress: Progress | None, member: int, members: int, log: Log) -> Progress | None:
+    """The progress of one member as that of all."""
+    if progress is None:
+        return None
+
+    def shown(done: int, total: int, row: dict[str, float]) -> None:
+        progress(member * total + done, members * total, log[-1] if log else {})
+
+    return shown

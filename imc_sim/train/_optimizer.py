@@ -1,0 +1,44 @@
+"""What every recipe says of its optimizer, and the optimizer itself."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+import torch
+from pydantic import Field
+from torch import nn
+
+from imc_sim.config import Spec
+
+
+class OptimizerSettings(Spec):
+    """The optimizer of a recipe and how its rate goes over the steps of the training."""
+
+    optimizer: Literal["adam", "sgd"] = "adam"
+    momentum: float = Field(default=0.9, ge=0, lt=1, description="of sgd")
+    weight_decay: float = Field(default=0.0, ge=0)
+    schedule: Literal["cosine", "constant"] = Field(default="cosine", description="of the rate after the warm-up")
+    learning_rate: float = Field(default=5e-4, gt=0)
+    warm_up: int = Field(default=50, ge=0, description="steps of linear warm-up")
+
+    def rate_at(self, step: int, steps: int) -> float:
+        """Learning rate of step `step` (from 0) of `steps`: linear warm-up times a half cosine, or constant after."""
+        warm = min(1.0, (step + 1) / self.warm_up) if self.warm_up else 1.0
+        if self.schedule == "constant":
+            return self.learning_rate * warm
+        return self.learning_rate * warm * 0.5 * (1 + math.cos(math.pi * step / steps))
+
+
+def optimizer_of(model: nn.Module, settings: OptimizerSettings) -> torch.optim.Optimizer:
+    """A fresh optimizer of all parameters."""
+    rate, decay = settings.learning_rate, settings.weight_decay
+    if settings.optimizer == "adam":
+        return torch.optim.Adam(model.parameters(), lr=rate, weight_decay=decay)
+    return torch.optim.SGD(model.parameters(), lr=rate, momentum=settings.momentum, weight_decay=decay)
+
+
+def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    """Let the next step have this learning rate."""
+    for group in optimizer.param_groups:
+        group["lr"] = rate
