@@ -1,4 +1,4 @@
-"""The training curve: loss and validation accuracy against episodes."""
+"""The training curve: loss and validation accuracy against episodes, epochs or members."""
 
 from __future__ import annotations
 
@@ -12,21 +12,33 @@ from pandas import DataFrame
 
 from imc_sim.plotting._figure import new_figure, save_figure, save_table, style
 
+#: what a training counts in
+_STEPS = ("episode", "epoch", "member")
+
 
 def training_data(rows: Sequence[dict[str, Any]]) -> DataFrame:
-    """Rows of the training log: episode, loss (mean since the last row), accuracy (a fraction)."""
-    return DataFrame(list(rows), columns=["episode", "loss", "accuracy"])
+    """Rows of the training log: episode, epoch or member, loss (mean since the last row), accuracy (a fraction).
+
+    ensemble: of ensembles, the accuracy of all members so far.
+    """
+    step = next((name for name in _STEPS if rows and name in rows[0]), _STEPS[0])
+    more = ["ensemble"] if rows and "ensemble" in rows[0] else []
+    return DataFrame(list(rows), columns=[step, "loss", "accuracy", *more])
 
 
 def plot_training(ax: Axes, data: DataFrame) -> None:
-    """Accuracy on the left, loss on the right."""
-    (accuracy,) = ax.plot(data["episode"], 100 * data["accuracy"], label="validation accuracy")
-    ax.set_xlabel("episodes")
+    """Accuracy on the left, loss on the right; the first column is what it was trained for."""
+    step = str(data.columns[0])
+    (accuracy,) = ax.plot(data[step], 100 * data["accuracy"], label="validation accuracy")
+    if "ensemble" in data:
+        ax.plot(data[step], 100 * data["ensemble"], color=accuracy.get_color(), linestyle="--", label="of all so far")
+        ax.legend(loc="center right")
+    ax.set_xlabel(f"{step}s")
     ax.set_ylabel("validation accuracy (%)", color=accuracy.get_color())
     right = ax.twinx()
     right.spines["right"].set_visible(True)
     right.grid(visible=False)
-    right.plot(data["episode"], data["loss"], color="C1", marker="s", label="training loss")
+    right.plot(data[step], data["loss"], color="C1", marker="s", label="training loss")
     right.set_ylabel("training loss", color="C1")
     right.set_ylim(bottom=0)
 

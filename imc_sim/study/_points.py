@@ -79,16 +79,20 @@ class Trial:
     chip: int
 
 
-def _unsliced(key: str, value: Any) -> Any:
-    """An encoding without the key that came later, where it does not act."""
-    if key not in ("encoding", "encoding_multibit") or value.get("weight_bits", 0) is not None:
+#: keys of encodings that came after results had been stored, at values that say nothing
+_LATER = {"weight_bits": None, "copies": 1}
+
+
+def _as_stored(key: str, value: Any) -> Any:
+    """An encoding without the keys that came later, where they do not act."""
+    if key not in ("encoding", "encoding_multibit"):
         return value
-    return {k: v for k, v in value.items() if k != "weight_bits"}
+    return {k: v for k, v in value.items() if k not in _LATER or v != _LATER[k]}
 
 
 def _known(chip: dict[str, Any]) -> dict[str, Any]:
     """The chip without what came after results had been stored, where that does not act."""
-    chip = {key: _unsliced(key, value) for key, value in chip.items() if (key, value) != ("neurons", "bernoulli")}
+    chip = {key: _as_stored(key, value) for key, value in chip.items() if (key, value) != ("neurons", "bernoulli")}
     device = chip["device"]
     if device["time"].get("refresh_s") is not None:
         return chip

@@ -92,6 +92,10 @@ class TestDifferential(EncodingContract):
     encoding = Differential()
 
 
+class TestDifferentialFourfold(EncodingContract):
+    encoding = Differential(copies=4)
+
+
 class TestOffset(EncodingContract):
     encoding = Offset()
 
@@ -121,6 +125,30 @@ def test_sliced_integers_are_exact(bits: int, levels: int) -> None:
     bar = Crossbar.program(w, chip)
     assert torch.allclose(bar.mvm(x)[0], x @ w.T, rtol=1e-12, atol=1e-9)
     assert bar.plan.targets.levels.shape[1] == -(-7 // bits)
+
+
+def test_float_weights_are_rounded_to_the_bits_asked_for() -> None:
+    w = torch.tensor([[1.0, -0.5, 0.3, 0.0, 0.1]], dtype=torch.float64)
+    for bits, expected in ((4, [7, -4, 2, 0, 1]), (8, [127, -64, 38, 0, 13])):
+        chip = Chip(device=Device(g_lrs_S=1e-4, g_hrs_S=0.0), encoding=Sliced(weight_bits=bits))
+        bar = Crossbar.program(w, chip)
+        assert bar.plan.targets.levels.shape[1] == bits - 1
+        top = 2 ** (bits - 1) - 1
+        found = bar.mvm(torch.eye(5, dtype=torch.float64))[0, :, 0]
+        torch.testing.assert_close(found, torch.tensor(expected, dtype=torch.float64) / top, rtol=1e-12, atol=1e-12)
+
+
+def test_copies_take_so_many_cells_and_average_their_errors() -> None:
+    """The error of a product of 64 weights held four times is half that of single ones (2,000 products each)."""
+    w = torch.ones(1000, 64)
+    errors = []
+    for copies in (1, 4):
+        spread = RelativeSpread(sigma=0.2, sigma_hrs=0.0)
+        chip = Chip(device=Device(g_lrs_S=1e-4, g_hrs_S=1e-6, programming=spread), encoding=Differential(copies=copies))
+        bar = Crossbar.program(w, chip, chips=2, seed=3)
+        assert bar.placement.cells == w.numel() * 2 * copies
+        errors.append(float((bar.mvm(torch.ones(1, 64)) - 64).std()))
+    assert errors[1] / errors[0] == pytest.approx(0.5, rel=0.1)
 
 
 def test_differential_places_magnitudes_on_the_levels() -> None:

@@ -17,10 +17,12 @@ class Differential(Encoding):
     """Column pair driven by voltages proportional to x: u = sum x (p - m), y = q.
 
     Takes any real weights: magnitudes scaled by max|w| to the nearest level of the device; +-1 and 0 are
-    exact on two levels.
+    exact on two levels. copies: so many column pairs hold the same weights, and their results are averaged.
     """
 
     kind: Literal["differential"] = "differential"
+    # Powers of two, whose inverses are exact.
+    copies: Literal[1, 2, 4, 8, 16, 32] = Field(default=1, description="column pairs that hold one output, averaged")
     columns = 2
     signed = True
     operands = "real"
@@ -30,7 +32,8 @@ class Differential(Encoding):
     def encode(self, weights: Tensor, levels: int, where: str) -> Targets:
         scale, steps = _largest(weights), levels - 1
         units = torch.round(weights * (steps / scale))
-        return Targets(_pair(units)[:, None, :, :, None], steps, scale / steps, (1.0,), units)
+        cells = _pair(units)[:, None, :, :, None].repeat(1, self.copies, 1, 1, 1)
+        return Targets(cells, steps, scale / steps, (1 / self.copies,) * self.copies, units)
 
 
 @final
