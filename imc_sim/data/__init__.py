@@ -7,6 +7,7 @@ from imc_sim.data._fetch import fetch
 from imc_sim.data._folders import cache_folder, data_root
 from imc_sim.data._gather import Scaling, UniqueImages, gather_images, gather_labelled, repeated_images, unique_images
 from imc_sim.data._glyphs import make_glyphs
+from imc_sim.data._image_folder import FolderImages
 from imc_sim.data._load import load_labelled, load_pool
 from imc_sim.data._registry import DATASETS, DatasetInfo
 from imc_sim.data._sets import CharacterPool, LabelledImages, as_pool
@@ -18,6 +19,7 @@ __all__ = [
     "DatasetInfo",
     "EpisodeShape",
     "Episodes",
+    "FolderImages",
     "LabelledImages",
     "Scaling",
     "UniqueImages",

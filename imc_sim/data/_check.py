@@ -12,7 +12,7 @@ from imc_sim.data._archives import ARCHIVES, Archive
 from imc_sim.data._fetch import md5_of
 from imc_sim.data._folders import data_root
 from imc_sim.data._load import load_labelled, load_pool
-from imc_sim.data._registry import DATASETS, dataset_info
+from imc_sim.data._registry import DATASETS, published_set
 from imc_sim.data._sets import CharacterPool, LabelledImages
 
 
@@ -55,7 +55,7 @@ _BYTE_OFFICIAL = frozenset({"mnist", "fashion_mnist"})
 
 def check(name: str, root: Path | None = None) -> CheckReport:
     """Read every file of a set anew and compare counts, statistics and checksums with what is published."""
-    info = dataset_info(name)
+    info = published_set(name)
     folder = data_root(root)
     facts: dict[str, str] = {}
     problems: list[str] = []

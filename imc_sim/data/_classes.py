@@ -9,6 +9,7 @@ import numpy as np
 from imc_sim._errors import InputError
 from imc_sim._rng import Stream
 from imc_sim.data._glyphs import SPLITS as GLYPH_SPLITS
+from imc_sim.data._image_folder import image_classes, load_image_folder
 from imc_sim.data._load import load_labelled, load_pool
 from imc_sim.data._omniglot import SPLITS as OMNIGLOT_SPLITS
 from imc_sim.data._registry import choose_split, dataset_info
@@ -24,9 +25,14 @@ def load_classes(name: str, split: str, size: int | None = None, root: Path | No
 
     Of labelled sets the official splits. Of characters the name of a split of theirs with `_train` or `_test` behind
     it: 90 and 10 % of its images, drawn once for all; each character is a class (`background_train`: 17,352 images of
-    964 classes). size: pixels a side of characters (default 32). Errors as `load_labelled`.
+    964 classes). Of `folder:PATH`, absolute or relative to the data root, the images in PATH/train/CLASS and
+    PATH/val/CLASS, in colour, decoded when they are asked for. size: pixels a side of characters (default 32) and of
+    folders' images (default 224). Errors as `load_labelled`.
     """
-    if dataset_info(name).kind == "labelled":
+    kind = dataset_info(name).kind
+    if kind == "folder":
+        return load_image_folder(name, split, size, root)
+    if kind == "labelled":
         data = load_labelled(name, split, root)
         own = data.images.shape[1]
         if size not in (None, own):
@@ -46,8 +52,11 @@ def load_classes(name: str, split: str, size: int | None = None, root: Path | No
 
 
 def class_count(name: str, split: str) -> int:
-    """Classes of a split, without reading its images where it is a labelled one."""
-    if dataset_info(name).kind == "labelled":
+    """Classes of a split, without reading its images where it is a labelled one or a folder."""
+    kind = dataset_info(name).kind
+    if kind == "folder":
+        return len(image_classes(name, split))
+    if kind == "labelled":
         return 10
     whole, _ = _split(name, split)
     return load_pool(name, whole, 32).shape[0]

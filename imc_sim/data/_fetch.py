@@ -16,7 +16,7 @@ from pathlib import Path
 from imc_sim._errors import InputError
 from imc_sim.data._archives import ARCHIVES, Archive
 from imc_sim.data._folders import data_root
-from imc_sim.data._registry import dataset_info
+from imc_sim.data._registry import published_set
 
 #: Called with (bytes done, bytes in all or None); begins anew at 0 with each archive.
 FetchProgress = Callable[[int, int | None], None]
@@ -33,7 +33,7 @@ def fetch(
     An embedded set needs nothing. What is there and whole is kept; an interrupted fetch can be repeated.
     Raises InputError for a wrong checksum, an unreachable address, or a differing file that is in the way.
     """
-    dataset_info(name)
+    published_set(name)
     folder = data_root(root)
     for archive in ARCHIVES.get(name, ()):
         fetch_archive(name, archive, folder, progress, mirror)

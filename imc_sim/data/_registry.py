@@ -9,7 +9,9 @@ from typing import Literal
 
 from imc_sim._errors import InputError, nearest
 
-Kind = Literal["labelled", "pool"]
+Kind = Literal["labelled", "pool", "folder"]
+#: what the name of a folder of images begins with: folder:PATH
+FOLDER = "folder:"
 
 
 @dataclass(frozen=True)
@@ -104,12 +106,34 @@ DATASETS: Mapping[str, DatasetInfo] = MappingProxyType({d.name: d for d in _ALL}
 
 
 def dataset_info(name: str, kind: Kind | None = None) -> DatasetInfo:
-    """The data set of this name; an error names those there are (of this kind)."""
+    """The data set of this name, or the folder of images `folder:PATH`; an error names those there are (of this kind).
+
+    Whether the folder is there shows when it is loaded.
+    """
+    folders, folder = kind in (None, "folder"), name.startswith(FOLDER)
+    if folders and folder and name != FOLDER:
+        return _folder_info(name)
     known = [d.name for d in _ALL if kind in (None, d.kind)]
     if name not in known:
-        step = f"{nearest(name, known)}See `imc-sim list datasets`."
-        raise InputError("data set", repr(name), ", ".join(known), step)
+        allowed = [*known, f"{FOLDER}PATH"] if folders else known
+        hint = "Folders of images are for tasks of kind classification. " if folder and not folders else ""
+        step = f"{hint}{nearest(name, known)}See `imc-sim list datasets`."
+        raise InputError("data set", repr(name), ", ".join(allowed), step)
     return DATASETS[name]
+
+
+def _folder_info(name: str) -> DatasetInfo:
+    """A folder of images, normalised with what ImageNet usually is."""
+    return DatasetInfo(
+        name,
+        "folder",
+        "images in a folder for each class",
+        "that of the images",
+        "that of the images",
+        embedded=False,
+        mean=(0.485, 0.456, 0.406),
+        std=(0.229, 0.224, 0.225),
+    )
 
 
 def choose_split(name: str, split: str, known: tuple[str, ...]) -> str:
@@ -119,3 +143,12 @@ def choose_split(name: str, split: str, known: tuple[str, ...]) -> str:
             f"split of {name}", repr(split), ", ".join(known), f"{nearest(split, known)}Choose one of them."
         )
     return split
+
+
+def published_set(name: str) -> DatasetInfo:
+    """The set by its name, unless it is a folder of one's own, of which nothing is published."""
+    info = dataset_info(name)
+    if info.kind == "folder":
+        step = "Look at it with your own eyes: its images are taken as they lie there."
+        raise InputError("dataset", repr(name), ", ".join(DATASETS), step)
+    return info

@@ -7,6 +7,7 @@ from imc_sim.nn._benn import NIN_KINDS, BinaryNin, NinKind, SignActivation
 from imc_sim.nn._binact import LAYOUTS as BINACT_LAYOUTS
 from imc_sim.nn._binact import BinaryActivationNet
 from imc_sim.nn._binarize import binary_activation, binary_weight, integer_levels, standardise, two_valued
+from imc_sim.nn._binary_resnet import RESNET_STEMS, BinaryResNet18, ResnetStem
 from imc_sim.nn._block import ConvBlock, fold_comparators, fold_in_place
 from imc_sim.nn._card import (
     Arch,
@@ -75,6 +76,7 @@ __all__ = [
     "KEY_FORMS",
     "NIN_KINDS",
     "POLICIES",
+    "RESNET_STEMS",
     "ROTATIONS",
     "SHARPENINGS",
     "VOTES",
@@ -83,6 +85,7 @@ __all__ = [
     "BinaryActivation",
     "BinaryActivationNet",
     "BinaryNin",
+    "BinaryResNet18",
     "Comparator",
     "Conv2d",
     "Conv4",
@@ -98,6 +101,7 @@ __all__ = [
     "Norm",
     "Policy",
     "ProductLayer",
+    "ResnetStem",
     "RotationMode",
     "Sharpening",
     "SignActivation",

@@ -61,9 +61,14 @@ def comparison_data(results: Results) -> DataFrame:
     if not any(row["chips"] or row["digital"] == row["digital"] for row in rows):
         raise ResultsError(str(results.folder), "no finished trial", "one at least", "Run the study again.")
     data = DataFrame(rows, columns=COLUMNS)
-    swept = any(path in ("task", "task.way") for case in study["cases"] for path in case["set"])
-    data.attrs = {"chance": math.nan if swept or "way" not in study["task"] else 100 / study["task"]["way"]}
+    data.attrs = {"chance": _chance(study)}
     return data
+
+
+def _chance(study: dict[str, Any]) -> float:
+    """Accuracy of guessing in %, where it is one for all points."""
+    found = {point["chance"] for point in study["points"] if "chance" in point}
+    return 100 * found.pop() if len(found) == 1 else math.nan
 
 
 def _row(

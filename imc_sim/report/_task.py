@@ -14,8 +14,8 @@ def task_line(study: dict[str, Any]) -> str:
     on = f" on {fixed['dataset']}{split}" if "dataset" in fixed else ""
     attack = fixed.get("attack")
     met = f", queries attacked ({attack['kind']}, epsilon {attack['epsilon']:g})" if attack else ""
-    episodes = f", {fixed['episodes']} episodes a chip" if "episodes" in fixed else ""
-    return f"{form[0].upper()}{form[1:]}{on}{met}{episodes}."
+    lengths = (f", {fixed[key]} {key} a chip" for key in ("episodes", "images") if fixed.get(key))
+    return f"{form[0].upper()}{form[1:]}{on}{met}{''.join(lengths)}."
 
 
 def _changed(study: dict[str, Any]) -> set[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, final
@@ -28,7 +28,7 @@ Rows = NDArray[np.int64]
 #: epoch -> the rows of the training set in the order in which it goes over them
 Order = Callable[[int], Rows]
 #: images at once where nothing is learned
-_BATCH = 500
+_BATCH = 250
 
 
 @final
@@ -151,17 +151,23 @@ class ClassificationTrainer:
         if self.recipe.keep == "best" and found < self._best["loss"]:
             self._best = {"loss": found, "model": copy.deepcopy(self.model.state_dict())}
 
-    @torch.no_grad()
     def logits(self, rows: Rows) -> tuple[Tensor, Tensor]:
         """Logits [n, classes] in float64 and labels [n] of rows of the source, as the model now is at inference."""
+        logits, labels = zip(*self._inferred(rows), strict=True)
+        return torch.cat(logits), torch.cat(labels)
+
+    def missed(self, rows: Rows) -> NDArray[np.bool_]:
+        """Which of these rows of the source the model, as it now is, takes for another class, [n]."""
+        return torch.cat([logits.argmax(1) != labels for logits, labels in self._inferred(rows)]).numpy()
+
+    @torch.no_grad()
+    def _inferred(self, rows: Rows) -> Iterator[tuple[Tensor, Tensor]]:
+        """Logits and labels, batch after batch."""
         self.model.eval()
-        parts, labels = [], []
         for start in range(0, len(rows), _BATCH):
             images, wanted = self._data.batch(rows[start : start + _BATCH], self.device)
             draw_neurons(self._neurons, Draws(self.recipe.seed, chip=0, first=start))
-            parts.append(self.model(images).double().cpu())
-            labels.append(wanted.cpu())
-        return torch.cat(parts), torch.cat(labels)
+            yield self.model(images).double().cpu(), wanted.cpu()
 
     def _save(self, done: int) -> None:
         state = {

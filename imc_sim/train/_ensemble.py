@@ -91,13 +91,12 @@ class EnsembleTrainer:
 
     def _judge(self, member: int, trainer: ClassificationTrainer, loss: float) -> None:
         """What the finished member counts, what it leaves to the next, and how all of them fare."""
-        logits, labels = trainer.logits(self._data.train)
-        missed = (logits.argmax(1) != labels).numpy()
+        logits, labels = trainer.logits(self._data.validation)
+        missed = trainer.missed(self._data.train)
         error = weighted_error(self._weights, missed)
         independent = self.recipe.start == "independent"
         alpha, self._weights = boost(self.recipe.rule, self._weights, missed, logits.shape[1], independent)
         self._ensemble.votes[member] = alpha
-        logits, labels = trainer.logits(self._data.validation)
         self._told.append(logits)
         votes = self._ensemble.votes[: member + 1].double().cpu()
         together = vote(torch.stack(self._told), votes, self._ensemble.vote)

@@ -1,0 +1,179 @@
+"""Folders of images as labelled sets, laid out as ImageNet usually is: PATH/train/CLASS/* and PATH/val/CLASS/*."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast, final
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from imc_sim._errors import InputError, MissingDataError
+from imc_sim.data._folders import data_root
+from imc_sim.data._registry import FOLDER, choose_split
+from imc_sim.data._sets import LabelledImages
+
+#: split -> the names that its folder may have; the first that is there is taken
+SPLITS = {"train": ("train",), "test": ("val", "test")}
+_ENDINGS = (".png", ".jpg", ".jpeg")
+#: pixels a side where none are asked for: what networks for ImageNet take
+_SIZE = 224
+_LAYOUT = "train/CLASS/ and val/CLASS/ with PNG or JPEG files"
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class FolderImages:
+    """The images of a folder, decoded when they are asked for: the `images` of such a set, uint8 [n, size, size, 3].
+
+    `images[rows]` takes what the first axis of an array takes (a number, a slice, an array of numbers or of flags) and
+    gives a new array; only file names are held. files: relative to the folder, "CLASS/FILE". An image is brought to
+    `size` pixels on its short side (bilinear, antialiased) and cut to the square in its middle. Raises InputError for
+    a damaged file.
+    """
+
+    folder: Path
+    files: tuple[str, ...]
+    size: int
+
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        return len(self.files), self.size, self.size, 3
+
+    @property
+    def ndim(self) -> int:
+        return len(self.shape)
+
+    @property
+    def dtype(self) -> np.dtype[np.uint8]:
+        return np.dtype(np.uint8)
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def __getitem__(self, rows: Any) -> NDArray[np.uint8]:
+        chosen = np.asarray(np.arange(len(self.files))[rows])
+        out = np.empty((chosen.size, *self.shape[1:]), np.uint8)
+        for image, number in zip(out, chosen.ravel().tolist(), strict=True):
+            image[:] = decoded(self.folder / self.files[number], self.size)
+        return out.reshape(*chosen.shape, *self.shape[1:])
+
+
+def load_image_folder(name: str, split: str, size: int | None = None, root: Path | None = None) -> LabelledImages:
+    """Images and labels of `folder:PATH`, split "train" or "test"; labels in the sorted order of the class folders.
+
+    PATH is absolute or relative to the data root; the second split's folder is `val` or, where that is not there,
+    `test`. size: pixels a side, 224 where None. The images are decoded when they are asked for; see `FolderImages`.
+    Raises MissingDataError for a folder that is not there, and InputError for an empty one and for splits of
+    differing classes.
+    """
+    side = _SIZE if size is None else size
+    if not 4 <= side <= 512:
+        raise InputError("size", side, "4 to 512 pixels", "Choose the side that the network takes, such as 224.")
+    classes = image_classes(name, split, root)
+    folder = _split_folder(name, split, root)
+    files = [_images(folder / each) for each in classes]
+    paths = tuple(f"{each}/{file}" for each, found in zip(classes, files, strict=True) for file in found)
+    labels = np.repeat(np.arange(len(classes), dtype=np.int64), [len(each) for each in files])
+    labels.setflags(write=False)
+    # It is no array, but all that is done with a set's images is to pick rows and to ask for the shape.
+    return LabelledImages(name, split, cast("NDArray[np.uint8]", FolderImages(folder, paths, side)), labels, classes)
+
+
+def image_classes(name: str, split: str, root: Path | None = None) -> tuple[str, ...]:
+    """Names of the classes of `folder:PATH`, sorted: those of the split, which must be those of the other, too."""
+    choose_split(name, split, tuple(SPLITS))
+    folder = _split_folder(name, split, root)
+    classes = _class_folders(folder)
+    for each in SPLITS:
+        other = _find(_base(name, root), each)
+        if other is not None and (names := _class_folders(other)) != classes:
+            step = "Give both splits the same class folders."
+            raise InputError(str(other), _difference(classes, names), f"the classes of {folder}", step)
+    return classes
+
+
+def decoded(file: Path, size: int) -> NDArray[np.uint8]:
+    """One image as [size, size, 3]; grey and other kinds of 8 bits become red, green and blue."""
+    try:
+        with Image.open(file) as opened:
+            mode, image = opened.mode, opened.convert("RGB")
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise _damaged(file, error) from error
+    # Pillow clips levels of more than 8 bits, which leaves an image white.
+    if mode[0] in "IF":
+        raise _damaged(file, f"an image of mode {mode}")
+    return np.asarray(image.resize((size, size), Image.Resampling.BILINEAR, box=_square(image.size, size)))
+
+
+def _damaged(file: Path, got: object) -> InputError:
+    step = "The file is damaged or of another kind: remove it, or put a whole one in its place."
+    return InputError(str(file), got, "a whole PNG or JPEG with 8 bits a channel", step)
+
+
+def _square(sides: tuple[int, int], size: int) -> tuple[float, float, float, float]:
+    """The part of an image of `sides` that is the middle of it once its short side has `size` pixels.
+
+    Whole pixels of the resized image, which itself need not be made.
+    """
+    resized = tuple(size * side // min(sides) for side in sides)
+    start = tuple(round((new - size) / 2) for new in resized)
+    low, high = (
+        tuple((first + far) * side / new for first, side, new in zip(start, sides, resized, strict=True))
+        for far in (0, size)
+    )
+    return low[0], low[1], high[0], high[1]
+
+
+def _base(name: str, root: Path | None) -> Path:
+    """The folder that the name says."""
+    return data_root(root) / Path(name.removeprefix(FOLDER)).expanduser()
+
+
+def _find(base: Path, split: str) -> Path | None:
+    return next((base / each for each in SPLITS[split] if (base / each).is_dir()), None)
+
+
+def _split_folder(name: str, split: str, root: Path | None) -> Path:
+    base = _base(name, root)
+    if not base.is_dir():
+        step = "Mend the path; one that is not absolute begins at $IMC_SIM_DATA."
+        raise MissingDataError(name, f"no such folder {base}", f"a folder with {_LAYOUT}", step)
+    found = _find(base, split)
+    if found is None:
+        wanted = " or ".join(SPLITS[split])
+        raise MissingDataError(
+            f"split of {name}", f"no {wanted} in {base}", _LAYOUT, "Name the folder of the split so."
+        )
+    return found
+
+
+def _class_folders(folder: Path) -> tuple[str, ...]:
+    names = _names(folder, os.DirEntry.is_dir)
+    if not names:
+        raise InputError(str(folder), "no folder of a class", _LAYOUT, "Put the images into folders of classes.")
+    return names
+
+
+def _images(folder: Path) -> tuple[str, ...]:
+    """Names of the image files of one class, sorted."""
+    found = tuple(each for each in _names(folder, os.DirEntry.is_file) if each.lower().endswith(_ENDINGS))
+    if not found:
+        step = "Remove the folder, in both splits, or put images into it."
+        raise InputError(str(folder), "no image", f"files that end in {', '.join(_ENDINGS)}", step)
+    return found
+
+
+def _names(folder: Path, wanted: Callable[[os.DirEntry[str]], bool]) -> tuple[str, ...]:
+    with os.scandir(folder) as entries:
+        return tuple(sorted(e.name for e in entries if not e.name.startswith(".") and wanted(e)))
+
+
+def _difference(classes: tuple[str, ...], names: tuple[str, ...]) -> str:
+    """In words, a few names each."""
+    parts = (("without", set(classes) - set(names)), ("with", set(names) - set(classes)))
+    return " and ".join(f"{what} {', '.join(sorted(which)[:3])}" for what, which in parts if which)
