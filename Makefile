@@ -8,12 +8,11 @@ MEMTORCH := $(VENV)/.memtorch
 WORKERS ?= 2
 
 # Studies that reproduce published tables and figures: `make reproduce` runs them, `make tables` fills these pages.
-TABLED := batmann_endtoend batmann_ablation batmann_sharpening_fc batmann_mnist binact_mnist binact_fewshot benn_small
+TABLED := batmann_endtoend batmann_ablation batmann_sharpening_fc batmann_mnist binact_mnist binact_fewshot
 REPRODUCED := $(TABLED) batmann_fgsm batmann_tsne batmann_variation batmann_variation_aware batmann_placement \
   batmann_layers natcomm_chips natcomm_variation natcomm_stuck natcomm_dimension encodings encodings_bits \
-  memory_refinements memory_refresh binact_variation binact_levels binact_adc binact_neurons \
-  binact_fewshot_variation benn_votes
-PAGES := docs/batmann.md docs/binary_activations.md docs/benn.md
+  memory_refinements memory_refresh binact_variation binact_levels binact_adc binact_neurons binact_fewshot_variation
+PAGES := docs/batmann.md docs/binary_activations.md
 
 .DEFAULT_GOAL := help
 .PHONY: help venv memtorch demo reproduce tables test check format benchmark clean

@@ -23,7 +23,8 @@ class Point:
     """One place of the grid, resolved: nothing in it refers to a file but the model's name.
 
     weights: SHA-256 of the model's weights. chip: every setting, or None for the digital baseline, which no engine
-    computes. digital_task: what the digital network is asked where that is more than can be asked of chips.
+    computes. digital_task: what the digital network is asked where that is more than can be asked of chips. arch: what
+    the architecture says that its weights do not (which activations are binary, say).
     """
 
     case: str
@@ -35,6 +36,7 @@ class Point:
     seed: int
     engine: Engine = NATIVE
     digital_task: dict[str, Any] | None = None
+    arch: dict[str, Any] | None = None
 
     @functools.cached_property
     def content(self) -> dict[str, Any]:
@@ -46,6 +48,7 @@ class Point:
         chip = None if self.chip is None else {k: v for k, v in _known(self.chip).items() if k not in prose}
         task = task_identity(self.task)
         data = {"schema": SCHEMA, "weights": self.weights, "chip": chip, "task": task, "seed": self.seed}
+        data |= {} if self.arch is None else {"arch": self.arch}
         return data if self.engine.native else data | {"engine": self.engine.to_dict()}
 
     @functools.cached_property
@@ -58,11 +61,11 @@ class Point:
 
     def baseline(self) -> Point:
         """The same model and task without a chip; it belongs to no seed of chips."""
-        return Point(self.case, (), self.model, self.weights, None, self.task, 0)
+        return Point(self.case, (), self.model, self.weights, None, self.task, 0, arch=self.arch)
 
     def reference(self) -> Point:
         """The same model without a chip on the whole task: the baseline itself where chips do all of it."""
-        return Point(self.case, (), self.model, self.weights, None, self.digital_task or self.task, 0)
+        return Point(self.case, (), self.model, self.weights, None, self.digital_task or self.task, 0, arch=self.arch)
 
     def digital(self) -> tuple[Point, Point]:
         """Both points without a chip."""
@@ -139,7 +142,7 @@ def _point(study: Study, case: Case, place: tuple[int, ...], seen: set[str]) -> 
     return Point(
         case.name, tuple((a.path, a.shown(k)) for a, k in zip(study.axes, place, strict=True)), facts["model"],
         _weights(facts["model"]), facts["chip"], facts["chip_task"], facts["seed"],
-        as_engine(facts["engine"], f"{where}, engine"), facts["task"],
+        as_engine(facts["engine"], f"{where}, engine"), facts["task"], _arch(facts["model"]),
     )  # fmt: skip
 
 
@@ -250,6 +253,16 @@ def _weights(model: str) -> str:
     from imc_sim.evaluate import weights_digest
 
     return weights_digest(model)
+
+
+@functools.lru_cache(maxsize=64)
+def _arch(model: str) -> dict[str, Any] | None:
+    """Name and arguments of the model's architecture; None for a controller, whose packed weights say them.
+
+    Two cards may hold the same weights and differ in what their neurons do with them.
+    """
+    arch = read_yaml(find_content("model", model)).get("arch", {})
+    return None if arch.get("name") == "batmann" else {"name": arch.get("name"), "args": arch.get("args", {})}
 
 
 def resolved(study: Study, points: list[Point]) -> dict[str, Any]:
