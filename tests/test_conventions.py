@@ -70,7 +70,7 @@ def test_no_global_random_state(path: Path) -> None:
 def test_names_in_texts_resolve(path: Path) -> None:
     text = path.read_text(encoding="utf-8")
     known = {kind: set(content_names(kind)) for kind in ("model", "chip", "study")}
-    own = {"STUDY", "MODEL", "NAME", "mine", "results", "…"}
+    own = {"STUDY", "MODEL", "NAME", "mine", "results", "runs", "models", "…"}
     wanted = {
         "study": re.findall(r"imc-sim run (\w[\w.-]*)", text) + re.findall(r"load_study\(\"([\w-]+)\"\)", text),
         "chip": re.findall(r"--chip ([\w-]+)", text) + re.findall(r"load_chip\(\"([\w-]+)\"\)", text),

@@ -11,6 +11,8 @@ import pydantic
 from imc_sim._errors import InputError, nearest
 
 S = TypeVar("S", bound="Spec")
+#: mappings whose `kind` says which keys they have
+_KINDS_DIFFER = ("encoding", "encoding_multibit", "programming")
 
 
 class Spec(pydantic.BaseModel):
@@ -39,7 +41,10 @@ class Spec(pydantic.BaseModel):
 
 
 def set_path(data: dict[str, Any], path: str, value: Any, where: str) -> None:
-    """Set the dotted `path` of nested mappings in place; every part of the path but a new leaf must exist."""
+    """Set the dotted `path` of nested mappings in place; every part of the path but a new leaf must exist.
+
+    Another `kind` of an encoding or of a programming has keys of its own: those of the kind before are dropped.
+    """
     *parents, leaf = path.split(".")
     node: Any = data
     for depth, part in enumerate(parents):
@@ -47,6 +52,8 @@ def set_path(data: dict[str, Any], path: str, value: Any, where: str) -> None:
         if not isinstance(node, dict):
             known = ", ".join(sorted(data)) if depth == 0 else "a key that exists there"
             raise InputError(f"{where}, path {path!r}", f"no mapping {part!r}", known, "Check the path's spelling.")
+    if leaf == "kind" and parents and parents[-1] in _KINDS_DIFFER and node.get(leaf) != value:
+        node.clear()
     node[leaf] = value
 
 
