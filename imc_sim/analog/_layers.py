@@ -13,21 +13,33 @@ from torch import Tensor, nn
 from imc_sim._errors import InputError
 from imc_sim.array import Chip, Crossbar, Encoding
 from imc_sim.config import NATIVE, Engine
-from imc_sim.nn import Conv2d, Linear, ProductLayer
+from imc_sim.nn import Conv2d, LatentInputs, Linear, ProductLayer
 
 #: Pixels x outputs held at once while a convolution goes through its converters (fits a core's cache).
 _CHUNK = 2**18
+#: Reads from one use of a layer to its next in the same pass: more than there are images, so that no two meet.
+_PASS = 2**32
 
 
 @dataclass
 class Context:
-    """What an analog model tells its layers: who computes; while it runs, which chip, and which read comes first."""
+    """What an analog model tells its layers: who computes; while it runs, which chip, and which read comes first.
+
+    uses: how often each layer has worked in the pass that runs, by its id.
+    """
 
     index: int | None = None
     first_read: int = 0
     calibrating: bool = False
     shared: dict[int, tuple[Tensor, Tensor]] = field(default_factory=dict)
     engine: Engine = NATIVE
+    uses: dict[int, int] = field(default_factory=dict)
+
+    def use(self, layer: object) -> int:
+        """How often `layer` has worked in this pass before."""
+        before = self.uses.get(id(layer), 0)
+        self.uses[id(layer)] = before + 1
+        return before
 
 
 class AnalogLayer(nn.Module, abc.ABC):
@@ -35,6 +47,9 @@ class AnalogLayer(nn.Module, abc.ABC):
 
     The digital layer's `operand` drives the word lines and its `rescale` works on the converted sums. +-1 operands
     are exact; real ones are computed in float64 under many-valued weights, so that rounding decides no later sign.
+
+    A layer that a network uses again in one pass, as a spiking one does in every step, reads again: same cells, other
+    read noise. Which noise an image meets depends on its number and on the use, not on the batch.
     """
 
     def __init__(
@@ -44,11 +59,11 @@ class AnalogLayer(nn.Module, abc.ABC):
         super().__init__()
         self.digital, self.name, self.chip, self.encoding, self.seed = digital, name, chip, encoding, seed
         self.context = context or Context()
-        self.exact_operands = digital.policy in ("xnor", "sign")
+        self.exact_operands = digital.exact_operands
         # A rotated layer's real operands are float32 in the digital network as well: no later sign hangs on them.
-        self._single = digital.binary
+        self._single = digital.binary and not digital.double_operands
         # A padded input is 0, which is exact but neither -1 nor +1.
-        self._unit_inputs = self.exact_operands and not getattr(digital, "padding", 0)
+        self._unit_inputs = self.exact_operands and not digital.zero_operands
         self._check()
         self.limits: tuple[float, float] | None = None
         # Magnitudes of exact operands are known, padded or not; those of real ones are measured.
@@ -78,16 +93,27 @@ class AnalogLayer(nn.Module, abc.ABC):
     def calibrate(self, x: Tensor) -> None:
         """Set the DAC's largest input and the converter's limits (in windows) from layer inputs x [batch, …].
 
-        Cells are ideal while it lasts: what is found is a property of the network and its inputs.
+        Cells are ideal while it lasts: what is found is a property of the network and its inputs. Further uses in
+        the same pass widen what the first has found; inputs that are all 0, as before the first spike, say nothing.
         """
         operand = self.operand(x)
-        self.input_limit = float(operand.abs().max())
+        largest = float(operand.abs().max())
+        if self.context.use(self) == 0:
+            self.input_limit, self.limits = 0.0, None
+        if largest == 0.0:
+            return
+        self.input_limit = max(largest, self.input_limit or 0.0)
         self.crossbar.set_input_limit(self.input_limit)
         if not self.chip.converter.ideal:
             quiet = self._programmed(self.chip.without_effects(), range(1))
             quiet.set_input_limit(self.input_limit)
-            self.limits = self.profile(quiet, quiet.present(operand))
+            self.limits = _widened(self.limits, self.profile(quiet, quiet.present(operand)))
             self.crossbar.set_limits(*self.limits)
+
+    def check_calibrated(self) -> None:
+        """Raise InputError where calibration has seen nothing but zeros."""
+        if self.input_limit == 0.0:
+            self.crossbar.set_input_limit(0.0)
 
     def _programmed(self, chip: Chip, chips: range) -> Crossbar:
         weights = self.matrix().detach()
@@ -98,8 +124,8 @@ class AnalogLayer(nn.Module, abc.ABC):
 
     def operand(self, x: Tensor) -> Tensor:
         a = self.digital.operand(x)
-        if self.digital.policy == "sign":
-            _check_signs(a, self.name)
+        if self.exact_operands and self.digital.policy != "xnor":
+            _check_exact(a, self.digital.inputs, self.name)
         return a if self._single else a.double()
 
     @torch.no_grad()
@@ -108,7 +134,7 @@ class AnalogLayer(nn.Module, abc.ABC):
             self.calibrate(x)
             return self.digital(x)
         if self.context.index is not None:
-            return self._one(self.context.index, x, self.context.first_read)
+            return self._one(self.context.index, x, self.context.first_read + _PASS * self.context.use(self))
         chips = self.crossbar.shape[0]
         shared = x.ndim == self._input_dims()
         first = self.crossbar.take_reads(x.shape[0 if shared else 1])
@@ -218,11 +244,18 @@ class AnalogConv2d(AnalogLayer):
             raise InputError(f"layer {self.name!r}", got, "operands of -1 and +1 only", step)
 
 
-def _check_signs(a: Tensor, name: str) -> None:
-    """Layers of policy sign take their inputs as they come: what is not +-1 would be driven wrongly, unnoticed."""
-    if not bool((a.abs() == 1).all()):
-        step = "Put a SignActivation before the layer."
-        raise InputError(f"layer {name!r}, inputs", f"other values, up to {float(a.abs().max()):g}", "-1 and +1", step)
+def _widened(limits: tuple[float, float] | None, found: tuple[float, float]) -> tuple[float, float]:
+    """The range that holds both."""
+    return found if limits is None else (min(limits[0], found[0]), max(limits[1], found[1]))
+
+
+def _check_exact(a: Tensor, inputs: LatentInputs, name: str) -> None:
+    """Layers that take their inputs as they come would drive others than promised wrongly, unnoticed."""
+    low = 0.0 if inputs == "bits" else -1.0
+    if not bool(((a == low) | (a == 1)).all()):
+        step = "Put a SignActivation before the layer." if inputs == "signs" else "Mend what comes before the layer."
+        got = f"other values, up to {float(a.abs().max()):g}"
+        raise InputError(f"layer {name!r}, inputs", got, "0 and 1" if inputs == "bits" else "-1 and +1", step)
 
 
 LAYERS: dict[type[ProductLayer], type[AnalogLayer]] = {Conv2d: AnalogConv2d, Linear: AnalogLinear}

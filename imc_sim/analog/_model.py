@@ -91,6 +91,7 @@ class AnalogModel(nn.Module):
     def _address(self, index: int, chip: int) -> None:
         """Let the next pass be that of chip number `chip`, the one at `index` of those that are programmed."""
         self.context.index = index
+        self.context.uses.clear()
         draw_neurons(self._neurons, Draws(self._seed, chip, self.context.first_read))
 
     def program(self, chips: range) -> None:
@@ -107,9 +108,12 @@ class AnalogModel(nn.Module):
         (G_LRS - G_HRS times the read voltage).
         """
         self.context.calibrating = True
+        self.context.uses.clear()
         try:
             self.network(x)
         finally:
             self.context.calibrating = False
             self.context.shared.clear()
+        for layer in self.analog_layers.values():
+            layer.check_calibrated()
         return {name: layer.limits for name, layer in self.analog_layers.items() if layer.limits is not None}

@@ -29,6 +29,18 @@ ARCHS: dict[str, ArchEntry] = {
         "imc_sim.nn:BinaryResNet18",
         "ResNet-18 of BENN, first and last layer float, the rest binary; width, stem: imagenet or cifar",
     ),
+    "bnn_conv": ArchEntry(
+        "imc_sim.nn:BnnConv",
+        "small binary convolutional network of hidden weights; channels, kernels; for MNIST and USPS",
+    ),
+    "bnn_mlp": ArchEntry(
+        "imc_sim.nn:BnnMlp",
+        "fully connected network of hidden weights; inputs, hidden, classes; kind: binary or float",
+    ),
+    "bitnet": ArchEntry(
+        "imc_sim.nn:BitNet",
+        "spiking classifier without normalisation; scale, version: 6 or 6_v101, steps, activation: spikes, clamp, relu",
+    ),
     "conv4": ArchEntry(
         "imc_sim.nn:Conv4",
         "four-block few-shot encoder of other projects; layout: padded (matching, prototypical) or relation",

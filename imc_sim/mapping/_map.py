@@ -15,7 +15,7 @@ from imc_sim.config import Engine, as_engine
 from imc_sim.mapping._report import LayerRow, MappingReport
 from imc_sim.nn import ProductLayer, fold_in_place, neurons_of
 
-_KIND = {"xnor": "binary", "rbnn": "binary", "sign": "binary", "int8": "int8", "float": "float"}
+_KIND = {"xnor": "binary", "rbnn": "binary", "sign": "binary", "latent": "binary", "int8": "int8", "float": "float"}
 _WEIGHTED = (nn.Linear, nn.modules.conv._ConvNd, nn.modules.rnn.RNNBase, nn.Embedding)
 
 
@@ -57,7 +57,7 @@ def bytes_per_chip(model: nn.Module, chip: Chip) -> int:
 
 def _layer_bytes(model: nn.Module, chip: Chip) -> list[int]:
     return [
-        layer.weight.numel() * (4 if layer.policy in ("xnor", "sign") else 64)
+        layer.weight.numel() * (4 if layer.exact_operands else 64)
         for name, layer in model.named_modules()
         if isinstance(layer, ProductLayer) and chip.policy.place(name, _KIND[layer.policy]) == "crossbar"
     ]
@@ -81,15 +81,16 @@ def _place(
 def _encoding(layer: ProductLayer, chip: Chip) -> Encoding:
     """The chip's own by the kind of weight.
 
-    +-1 weights take one differential pair each where it cannot drive their inputs: real ones (rbnn), or the 0 of
-    padding (sign) under an encoding of -1 and +1 alone.
+    +-1 weights take one differential pair each where it cannot drive their inputs: real ones (rbnn, latent), or the 0
+    of padding and of bits (sign, latent) under an encoding of -1 and +1 alone.
     """
-    if layer.policy == "rbnn":
+    if not layer.binary:
+        return chip.encoding_multibit
+    if not layer.exact_operands:
         return chip.encoding if chip.encoding.operands == "real" else Differential()
-    if layer.policy == "sign":
-        padded = bool(getattr(layer, "padding", 0)) and chip.encoding.operands == "bipolar"
-        return Differential() if padded else chip.encoding
-    return chip.encoding if layer.policy == "xnor" else chip.encoding_multibit
+    # Padding of policy xnor is refused by its analog layer instead.
+    zeros = layer.policy != "xnor" and layer.zero_operands and chip.encoding.operands == "bipolar"
+    return Differential() if zeros else chip.encoding
 
 
 def _replace(network: nn.Module, name: str, module: nn.Module) -> None:

@@ -8,6 +8,7 @@ from imc_sim.nn._binact import LAYOUTS as BINACT_LAYOUTS
 from imc_sim.nn._binact import BinaryActivationNet
 from imc_sim.nn._binarize import binary_activation, binary_weight, integer_levels, standardise, two_valued
 from imc_sim.nn._binary_resnet import RESNET_STEMS, BinaryResNet18, ResnetStem
+from imc_sim.nn._bitnet import BITNET_LAYERS, BITNET_VERSIONS, BitNet, BitNetVersion
 from imc_sim.nn._block import ConvBlock, fold_comparators, fold_in_place
 from imc_sim.nn._card import (
     Arch,
@@ -22,9 +23,13 @@ from imc_sim.nn._card import (
 )
 from imc_sim.nn._conv4 import Conv4
 from imc_sim.nn._ensemble import VOTES, Ensemble, Vote, vote
+from imc_sim.nn._events import EventProduct, active_entries
+from imc_sim.nn._firing import FiringRate, firing_rates, products_per_step, word_line_activations
 from imc_sim.nn._layers import (
+    LATENT_INPUTS,
     POLICIES,
     Conv2d,
+    LatentInputs,
     Linear,
     Policy,
     ProductLayer,
@@ -32,6 +37,18 @@ from imc_sim.nn._layers import (
     constrain_weights,
     improve_rotations,
     product_layers,
+)
+from imc_sim.nn._metaplastic_nets import (
+    FEATURE_NORMS,
+    MLP_KINDS,
+    BnnConv,
+    BnnMlp,
+    FeatureNorm,
+    GatedSign,
+    MlpKind,
+    calibrate_norms,
+    load_norm_state,
+    norm_state,
 )
 from imc_sim.nn._neurons import (
     ESTIMATORS,
@@ -67,18 +84,25 @@ from imc_sim.nn._similarity import (
     sharpen,
     training_logits,
 )
+from imc_sim.nn._spiking import SPIKE_GRADIENTS, IfUnit, SpikeGradient, integrate_and_fire, project, rate_loss
 from imc_sim.nn._store import write_folder
 
 __all__ = [
     "BINACT_LAYOUTS",
+    "BITNET_LAYERS",
+    "BITNET_VERSIONS",
     "CONTROLLER_KINDS",
     "ESTIMATORS",
+    "FEATURE_NORMS",
     "KEY_FORMS",
+    "LATENT_INPUTS",
+    "MLP_KINDS",
     "NIN_KINDS",
     "POLICIES",
     "RESNET_STEMS",
     "ROTATIONS",
     "SHARPENINGS",
+    "SPIKE_GRADIENTS",
     "VOTES",
     "Arch",
     "BatmannController",
@@ -86,6 +110,10 @@ __all__ = [
     "BinaryActivationNet",
     "BinaryNin",
     "BinaryResNet18",
+    "BitNet",
+    "BitNetVersion",
+    "BnnConv",
+    "BnnMlp",
     "Comparator",
     "Conv2d",
     "Conv4",
@@ -93,9 +121,16 @@ __all__ = [
     "Draws",
     "Ensemble",
     "Estimator",
+    "EventProduct",
+    "FeatureNorm",
+    "FiringRate",
+    "GatedSign",
+    "IfUnit",
     "KeyForm",
+    "LatentInputs",
     "Linear",
     "Measured",
+    "MlpKind",
     "ModelCard",
     "NinKind",
     "Norm",
@@ -105,7 +140,9 @@ __all__ = [
     "RotationMode",
     "Sharpening",
     "SignActivation",
+    "SpikeGradient",
     "Vote",
+    "active_entries",
     "adjusted",
     "alignment",
     "anneal",
@@ -117,12 +154,14 @@ __all__ = [
     "binary_weight",
     "build_arch",
     "build_model",
+    "calibrate_norms",
     "card_of",
     "comparator_of",
     "constrain_weights",
     "cosine",
     "dot",
     "draw_neurons",
+    "firing_rates",
     "fold_comparators",
     "fold_in_place",
     "hard_sigmoid",
@@ -130,11 +169,17 @@ __all__ = [
     "improved_rotation",
     "inference_logits",
     "integer_levels",
+    "integrate_and_fire",
     "key_form",
     "load_card",
     "load_model",
+    "load_norm_state",
     "neurons_of",
+    "norm_state",
     "product_layers",
+    "products_per_step",
+    "project",
+    "rate_loss",
     "rotated",
     "save_model",
     "set_slope",
@@ -145,5 +190,6 @@ __all__ = [
     "two_valued",
     "verify_weights",
     "vote",
+    "word_line_activations",
     "write_folder",
 ]

@@ -10,7 +10,7 @@ from __future__ import annotations
 import abc
 import math
 from collections.abc import Callable
-from typing import Literal, final
+from typing import Any, Literal, final
 
 import torch
 import torch.nn.functional as F
@@ -35,9 +35,11 @@ from imc_sim.nn._rotation import (
     improved_rotation,
 )
 
-Policy = Literal["float", "int8", "xnor", "rbnn", "sign"]
-POLICIES: tuple[Policy, ...] = ("float", "int8", "xnor", "rbnn", "sign")
-
+Policy = Literal["float", "int8", "xnor", "rbnn", "sign", "latent"]
+POLICIES: tuple[Policy, ...] = ("float", "int8", "xnor", "rbnn", "sign", "latent")
+#: what reaches a layer of policy `latent`: -1 and 1, 0 and 1, or real numbers
+LatentInputs = Literal["signs", "bits", "real"]
+LATENT_INPUTS: tuple[LatentInputs, ...] = ("signs", "bits", "real")
 
 #: what training does to a weight operand so that the network learns to bear it: the operand -> one of that shape, and
 #: what is added to every output [out] of the product
@@ -54,6 +56,9 @@ class ProductLayer(nn.Module, abc.ABC):
     `sign`: the signs of the weights as they are, times the mean |w| of each filter; the inputs as they come, which
     the layer before has made +-1. Its trainer calls `constrain` before every forward pass and after the last step.
     Source of `sign`: Rastegari et al., XNOR-Net, ECCV 2016, in the form that BENN (Zhu, Dong, Su, CVPR 2019) trains.
+    `latent`: the signs of the weights, no scale; the weights are hidden ones that training alone sees, and the gradient
+    of the signs passes to them unchanged (Hubara et al., NeurIPS 2016; Laborieux et al., Nat. Commun. 12:2549, 2021).
+    Inputs as they come; the attribute `inputs` promises what they are, of this policy alone.
     """
 
     weight: nn.Parameter
@@ -68,6 +73,7 @@ class ProductLayer(nn.Module, abc.ABC):
             raise InputError(f"{type(self).__name__}.policy", repr(policy), ", ".join(POLICIES), "Name one of them.")
         self.policy: Policy = policy
         self.int8_scale = "absmax"
+        self.inputs: LatentInputs = "signs"
         self.disturb: Disturbance | None = None
         self.rotation: RotationMode = "updated"
         self.sharpness = START
@@ -84,7 +90,22 @@ class ProductLayer(nn.Module, abc.ABC):
     @property
     def binary(self) -> bool:
         """The weights are +-1."""
-        return self.policy in ("xnor", "rbnn", "sign")
+        return self.policy in ("xnor", "rbnn", "sign", "latent")
+
+    @property
+    def exact_operands(self) -> bool:
+        """The operands are -1, 0 and 1: sums of products are whole numbers, which float32 holds exactly."""
+        return self.policy in ("xnor", "sign") or (self.policy == "latent" and self.inputs != "real")
+
+    @property
+    def zero_operands(self) -> bool:
+        """Some of the exact operands are 0: those of padding, or of inputs that are 0 and 1."""
+        return self.exact_operands and (bool(getattr(self, "padding", 0)) or self.inputs == "bits")
+
+    @property
+    def double_operands(self) -> bool:
+        """Inference multiplies in double precision: a later sign hangs on sums of real numbers."""
+        return self.policy == "int8" or (self.policy == "latent" and self.inputs == "real")
 
     def operand(self, x: Tensor) -> Tensor:
         """What drives the word lines: x itself, the standardised sample (rbnn), or +-1 of it (xnor)."""
@@ -98,11 +119,13 @@ class ProductLayer(nn.Module, abc.ABC):
         return two_valued(x - sample_mean(x))
 
     def weight_operand(self) -> Tensor:
-        """What the cells store: +-1 (xnor, rbnn, sign), integers of 8 bits (int8) or the weights (float)."""
+        """What the cells store: +-1 (xnor, rbnn, sign, latent), integers of 8 bits (int8) or the weights (float)."""
         if self.policy == "xnor":
             return binary_weight(standardise(self.weight))
         if self.policy == "sign":
             return _signs(self._steered())
+        if self.policy == "latent":
+            return _LatentSigns.apply(self.weight)
         if self.policy == "rbnn":
             turned = adjusted(standardise(self.weight), self.rotate, self.R1, self.R2, self.rotation)
             return annealed_sign(turned, *self.sharpness)
@@ -131,11 +154,11 @@ class ProductLayer(nn.Module, abc.ABC):
     def digital_product(self, a: Tensor, w: Tensor) -> Tensor:
         """`product` so that inference of a binarized network does not depend on the batch.
 
-        +-1 sums are exact in float32. The real operands of its 8-bit layers multiply in double precision,
-        whose rounding no later sign sees. A float layer is left to float32: it decides no sign, and double
+        +-1 sums are exact in float32. Real operands of 8-bit layers, and of hidden weights' signs, multiply in double
+        precision, whose rounding no later sign sees. A float layer is left to float32: it decides no sign, and double
         precision would make a float network ten times slower.
         """
-        if self.training or self.policy != "int8":
+        if self.training or not self.double_operands:
             return self.product(a, w)
         y = self.product(a.double(), w.double()).to(a.dtype)
         return y.contiguous(memory_format=torch.channels_last) if y.ndim == 4 else y
@@ -184,7 +207,7 @@ class ProductLayer(nn.Module, abc.ABC):
             _check_channels(self.weight, type(self).__name__)
             # No parameter: it follows from the weights.
             self.register_buffer("alpha", self._per_output(_filter_means(self.weight.detach())))
-        elif self.binary:
+        elif self.policy in ("xnor", "rbnn"):
             self.alpha = nn.Parameter(alpha)
         if self.policy == "rbnn":
             attach_rotation(self, self.weight.detach())
@@ -265,6 +288,18 @@ def constrain_weights(network: nn.Module) -> None:
     """`constrain` every product layer: before each forward pass of training, and after its last step."""
     for layer in product_layers(network):
         layer.constrain()
+
+
+class _LatentSigns(torch.autograd.Function):
+    """+-1 of hidden weights; gradient: upstream, unchanged."""
+
+    @staticmethod
+    def forward(ctx: Any, w: Tensor) -> Tensor:
+        return two_valued(w)
+
+    @staticmethod
+    def backward(ctx: Any, *grad: Tensor) -> Tensor:
+        return grad[0]
 
 
 def _signs(w: Tensor) -> Tensor:

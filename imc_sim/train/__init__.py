@@ -14,16 +14,22 @@ from imc_sim.train._boosting import (
 from imc_sim.train._boosting import Rule as BoostingRule
 from imc_sim.train._checkpoint import Progress
 from imc_sim.train._classification import ClassificationTrainer, TrainingSet
+from imc_sim.train._consolidation import Hold, fisher
+from imc_sim.train._continual import (
+    ContinualTrainer,
+    calibrated_norms,
+    load_norms,
+    pixel_order,
+    save_norms,
+    task_images,
+)
+from imc_sim.train._continual_recipe import ContinualRecipe, ContinualTask
 from imc_sim.train._ensemble import EnsembleTrainer
 from imc_sim.train._episodic import EpisodicTrainer, episode_loss, training_episode
-from imc_sim.train._recipe import (
-    ClassificationRecipe,
-    EnsembleRecipe,
-    EpisodicRecipe,
-    Measurement,
-    Recipe,
-    build_recipe,
-)
+from imc_sim.train._metaplastic import MetaplasticAdam, f_meta, metaplastic_groups
+from imc_sim.train._probes import FlippedBin, QuadraticTask, sign_switch
+from imc_sim.train._recipe import ClassificationRecipe, EnsembleRecipe, EpisodicRecipe, Measurement
+from imc_sim.train._recipes import Recipe, build_recipe
 from imc_sim.train._score import ScoreFunction
 from imc_sim.train._train import initialised, measure_model, recipe_of, train_model
 from imc_sim.train._variation import ChipNoise, Variation
@@ -35,12 +41,19 @@ __all__ = [
     "ChipNoise",
     "ClassificationRecipe",
     "ClassificationTrainer",
+    "ContinualRecipe",
+    "ContinualTask",
+    "ContinualTrainer",
     "EnsembleRecipe",
     "EnsembleTrainer",
     "EpisodicRecipe",
     "EpisodicTrainer",
+    "FlippedBin",
+    "Hold",
     "Measurement",
+    "MetaplasticAdam",
     "Progress",
+    "QuadraticTask",
     "Recipe",
     "ScoreFunction",
     "TrainingSet",
@@ -48,14 +61,23 @@ __all__ = [
     "bagged_rows",
     "boost",
     "build_recipe",
+    "calibrated_norms",
     "draw_rows",
     "effective_size",
     "episode_loss",
+    "f_meta",
+    "fisher",
     "initialised",
+    "load_norms",
     "measure_model",
+    "metaplastic_groups",
+    "pixel_order",
     "recipe_of",
+    "save_norms",
     "shuffled",
+    "sign_switch",
     "start_weights",
+    "task_images",
     "train_model",
     "training_episode",
     "weighted_error",

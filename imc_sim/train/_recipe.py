@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, final
+from typing import Literal, final
 
 from pydantic import Field
 
-from imc_sim._errors import InputError, nearest
-from imc_sim.config import Spec, build, digest
+from imc_sim.config import Spec, digest
 from imc_sim.data import Scaling
 from imc_sim.evaluate import ClassificationTask, FewShotTask
 from imc_sim.nn import KeyForm, Sharpening
@@ -135,18 +134,3 @@ class EnsembleRecipe(ClassifierTraining):
     kind: Literal["ensemble"] = "ensemble"
     rule: Literal["bagging", "A", "B", "C", "D"] = "bagging"
     start: Literal["sequential", "independent"] = "sequential"
-
-
-Recipe = EpisodicRecipe | ClassificationRecipe | EnsembleRecipe
-RECIPES: dict[str, type[Recipe]] = {
-    "episodic": EpisodicRecipe, "classification": ClassificationRecipe, "ensemble": EnsembleRecipe,
-}  # fmt: skip
-
-
-def build_recipe(data: dict[str, Any], where: str) -> Recipe:
-    """A recipe from plain data, or an InputError that names the key; without a kind it is episodic."""
-    kind = str(data.get("kind", "episodic"))
-    if kind not in RECIPES:
-        step = f"{nearest(kind, RECIPES)}Name a kind of recipe."
-        raise InputError(f"{where}.kind", repr(kind), ", ".join(RECIPES), step)
-    return build(RECIPES[kind], data, where)

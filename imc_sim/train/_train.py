@@ -17,9 +17,12 @@ from imc_sim.evaluate._run import _feature_key, resized, voting
 from imc_sim.nn import Measured, ModelCard, arch_files, build_model, load_card, load_model, product_layers, save_model
 from imc_sim.train._checkpoint import Log, Progress
 from imc_sim.train._classification import ClassificationTrainer
+from imc_sim.train._continual import ContinualTrainer
+from imc_sim.train._continual_recipe import ContinualRecipe
 from imc_sim.train._ensemble import EnsembleTrainer
 from imc_sim.train._episodic import EpisodicTrainer
-from imc_sim.train._recipe import EnsembleRecipe, EpisodicRecipe, Measurement, Recipe, build_recipe
+from imc_sim.train._recipe import EnsembleRecipe, EpisodicRecipe, Measurement
+from imc_sim.train._recipes import Recipe, build_recipe
 
 
 def train_model(
@@ -55,6 +58,8 @@ def _trained(
         return log, {"episodes": recipe.episodes}
     if isinstance(recipe, EnsembleRecipe):
         log = EnsembleTrainer(model, recipe, folder, device).run(resume, progress)
+    elif isinstance(recipe, ContinualRecipe):
+        log = ContinualTrainer(model, recipe, folder, device).run(resume, progress)
     else:
         log = ClassificationTrainer(model, recipe, folder, device).run(resume, progress)
     return log, {"epochs": recipe.epochs}

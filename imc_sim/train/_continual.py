@@ -1,0 +1,286 @@
+"""Continual training with resume: task after task, and the accuracy of all of them after each."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast, final
+
+import numpy as np
+import safetensors.torch
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from imc_sim._errors import InputError, MissingDataError
+from imc_sim._rng import Stream
+from imc_sim.config import digest
+from imc_sim.data import LabelledImages, load_classes
+from imc_sim.evaluate._classify import drawn_rows
+from imc_sim.nn import calibrate_norms, load_norm_state, norm_state, write_folder
+from imc_sim.train._boosting import shuffled
+from imc_sim.train._checkpoint import FILE, Log, Progress, load_checkpoint, refuse_checkpoint, save_checkpoint
+from imc_sim.train._classification import ClassificationTrainer, TrainingSet
+from imc_sim.train._consolidation import Hold
+from imc_sim.train._continual_recipe import ContinualRecipe, ContinualTask
+from imc_sim.train._ensemble import _shifted
+from imc_sim.train._metaplastic import MetaplasticAdam, metaplastic_groups
+from imc_sim.train._optimizer import optimizer_of
+
+NORMS = "norms.safetensors"
+NormState = dict[str, Tensor]
+
+
+@final
+@dataclass
+class ContinualTrainer:
+    """Trains `model` in place by `recipe`, task after task.
+
+    `folder` receives checkpoint.pt and training.jsonl, a folder of each phase (a task, or a part of one) and, where
+    every task has norms of its own, norms.safetensors with them; see `load_norms`. The model ends with the last's.
+    """
+
+    model: nn.Module
+    recipe: ContinualRecipe
+    folder: Path
+    device: str = "cpu"
+
+    def __post_init__(self) -> None:
+        r = self.recipe
+        self._tests = [_test_set(task, r) for task in r.tasks]
+        self._hold = Hold(self.model, r.method, r.penalty, r.seed) if r.method != "none" else None
+        self._optimizer = self._fresh()
+        self.norms: list[NormState] = []
+        self._log: Log = []
+        self._start = 0
+
+    def run(self, resume: bool = False, progress: Progress | None = None) -> Log:
+        """Train all tasks; returns the log, a row a phase.
+
+        task and part (from 1), loss (of its last epoch), accuracy (on its images kept aside), task1, task2, … (the
+        accuracy of every task, also of those to come) and mean (of those that have been learned).
+        """
+        if resume:
+            self._load()
+        else:
+            refuse_checkpoint(self.folder)
+        self.model.to(self.device)
+        for number in range(self._start, len(self.recipe.phases)):
+            self._phase(number, resume, progress)
+        self.model.eval()
+        return self._log
+
+    def _phase(self, number: int, resume: bool, progress: Progress | None) -> None:
+        task, part = self.recipe.phases[number]
+        if part == 0 and self.recipe.fresh_optimizer:
+            self._optimizer = self._fresh()
+        data, folder = _training_set(self.recipe, task, part), self.folder / f"phase{number + 1}"
+        known = digest({"recipe": self.recipe.training_digest(), "phase": number})
+        trainer = ClassificationTrainer(
+            self.model, self.recipe, folder, self.device, data,
+            lambda epoch: shuffled(data.train, self.recipe.seed, epoch, number), known,
+        )  # fmt: skip
+        trainer._optimizer = self._optimizer
+        log = trainer.run(resume, _shifted(progress, number, len(self.recipe.phases), self._log))
+        if self.recipe.scenario == "task" and not self.recipe.interleaved:
+            self.norms[task:] = [norm_state(self.model)]
+        if self._hold is not None and part == self.recipe.subsets - 1:
+            whole = _task_set(self.recipe, task)
+            self._hold.finish(self._optimizer, task, whole, self.recipe.fisher_images, self.device)
+        self._judge(task, part, log[-1])
+        self._save(number + 1)
+        (folder / FILE).unlink()  # what it held is in this training's own checkpoint
+
+    def _judge(self, task: int, part: int, last: dict[str, float]) -> None:
+        """The row of a finished phase."""
+        found = self._accuracies()
+        learned = found if self.recipe.interleaved else found[: task + 1]
+        named = {f"task{number}": each for number, each in enumerate(found, 1)}
+        row = {"task": task + 1, "part": part + 1, "loss": last["loss"], "accuracy": last["accuracy"]}
+        self._log.append({**row, **named, "mean": float(np.mean(learned))})
+
+    def _accuracies(self) -> list[float]:
+        """Accuracy of every task, with its own norms where it has any."""
+        now, found = norm_state(self.model), []
+        for number, data in enumerate(self._tests):
+            load_norm_state(self.model, self.norms[number] if number < len(self.norms) else now)
+            found.append(_accuracy(self.model, data, self.recipe.test_batch, self.device))
+        load_norm_state(self.model, now)
+        return found
+
+    def _fresh(self) -> torch.optim.Optimizer:
+        r = self.recipe
+        if r.optimizer == "sgd":
+            made = optimizer_of(self.model, r)
+        else:
+            m = r.strengths if isinstance(r.m, tuple) else r.strengths[0]
+            groups = metaplastic_groups(self.model, m)
+            made = MetaplasticAdam(groups, lr=r.learning_rate, weight_decay=r.weight_decay)
+        if self._hold is not None:
+            self._hold.attach(made)
+        return made
+
+    def _save(self, done: int) -> None:
+        hold = None if self._hold is None else self._hold.state
+        state = {
+            "done": done, "model": self.model.state_dict(), "optimizer": self._optimizer.state_dict(),
+            "norms": self.norms, "hold": hold,
+        }  # fmt: skip
+        save_checkpoint(self.folder, self.recipe.training_digest(), self._log, state)
+        if self.norms:
+            save_norms(self.folder, self.norms)
+
+    def _load(self) -> None:
+        found = load_checkpoint(self.folder, self.recipe.training_digest())
+        if found is None:
+            return
+        state, self._log = cast("tuple[dict[str, Any], Log]", found)
+        self.model.to(self.device).load_state_dict(state["model"])
+        self._optimizer.load_state_dict(state["optimizer"])
+        self.norms, self._start = list(state["norms"]), int(state["done"])
+        if self._hold is not None:
+            self._hold.state = state["hold"]
+
+
+def task_images(data: LabelledImages, task: ContinualTask) -> LabelledImages:
+    """The images and labels of `data` as the task has them: some classes, centred on black, with pixels permuted."""
+    images, labels = data.images, data.labels
+    if task.classes is not None:
+        place = np.full(len(data.class_names), -1)
+        _check_classes(task.classes, len(place))
+        place[list(task.classes)] = np.arange(len(task.classes))
+        kept = place[labels] >= 0
+        images, labels = images[kept], place[labels[kept]]
+    if task.pad is not None:
+        images = _padded(images, task.pad)
+    if task.permutation is not None:
+        pixels = images[:].reshape(len(images), images.shape[1] * images.shape[2], -1)
+        images = pixels[:, pixel_order(pixels.shape[1], task.permutation)].reshape(images.shape)
+    return LabelledImages(data.name, data.split, images, labels + task.offset, data.class_names)
+
+
+def pixel_order(count: int, seed: int) -> NDArray[np.int64]:
+    """The permutation of `count` pixels with that seed: a permuted image's pixel i is the image's pixel order[i]."""
+    return np.argsort(Stream(seed, "pixels", "permutation").words(4 * count, chip=0).view(np.uint64), kind="stable")
+
+
+def calibrated_norms(
+    model: nn.Module, recipe: ContinualRecipe, norms: Sequence[NormState], images: int = 10_000, device: str = "cpu"
+) -> list[NormState]:
+    """The norms of every task with running statistics that fit the weights as they now are, for single images.
+
+    Statistics that a task's norms kept are those of the weights at its end; the published network instead normalises
+    by the batch that it is given. images: of each task's training set, at most. The model is left with the norms of
+    the last task, and with running statistics in use; see `calibrate_norms`.
+    """
+    found = []
+    for number, state in enumerate(norms):
+        load_norm_state(model, state)
+        data = _task_set(recipe, number)
+        rows = data.train[drawn_rows(len(data.train), min(images, len(data.train)), recipe.seed)]
+        batches = [data.batch(part, device)[0] for part in np.array_split(rows, -(-len(rows) // recipe.test_batch))]
+        calibrate_norms(model, batches)
+        found.append(norm_state(model))
+    return found
+
+
+def save_norms(folder: Path, norms: list[NormState]) -> None:
+    """Write what `norm_state` gave for each task into `folder`."""
+    named = {f"{task}.{key}": value.cpu() for task, state in enumerate(norms, 1) for key, value in state.items()}
+    write_folder(folder, {NORMS: safetensors.torch.save(named)})
+
+
+def load_norms(folder: Path) -> list[NormState]:
+    """The norms of every task that a training left in `folder`, for `load_norm_state`."""
+    if not (folder / NORMS).is_file():
+        step = "Train with scenario: task, which keeps norms for each task."
+        raise MissingDataError(str(folder), f"no {NORMS}", "a folder of continual training", step)
+    named = safetensors.torch.load_file(folder / NORMS)
+    count = max(int(key.partition(".")[0]) for key in named)
+    parts = [key.partition(".") for key in named]
+    return [{key: named[f"{n}.{key}"] for n, _, key in parts if int(n) == task} for task in range(1, count + 1)]
+
+
+def _padded(images: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
+    rest = [side - size for size in images.shape[1:3]]
+    if min(rest) < 0:
+        got, step = (
+            f"{side} for images of {images.shape[1]} x {images.shape[2]} pixels",
+            "Pad to more, or leave it out.",
+        )
+        raise InputError("recipe.tasks.pad", got, "their size or more", step)
+    around = [(0, 0), *((each // 2, each - each // 2) for each in rest)]
+    return np.pad(images[:], around + [(0, 0)] * (images.ndim - 3))
+
+
+def _check_classes(wanted: tuple[int, ...], count: int) -> None:
+    if len(set(wanted)) < len(wanted) or not all(0 <= each < count for each in wanted):
+        step = "Name each class once."
+        raise InputError("recipe.tasks.classes", list(wanted), f"numbers from 0 to {count - 1}", step)
+
+
+def _task_set(recipe: ContinualRecipe, number: int) -> TrainingSet:
+    """Images trained on and kept aside of one task, parted by the recipe's seed."""
+    task = recipe.tasks[number]
+    source = load_classes(task.dataset or recipe.dataset, task.split or recipe.split, recipe.size)
+    source = task_images(source, task)
+    count, aside = len(source.labels), recipe.validation
+    if aside >= count:
+        step = "Keep fewer images aside."
+        raise InputError("recipe.validation", aside, f"fewer than the {count} images of task {number + 1}", step)
+    kept = drawn_rows(count, aside, recipe.seed)
+    rest = np.setdiff1d(np.arange(count), kept)
+    some = rest[drawn_rows(len(rest), task.images or recipe.images, recipe.seed)]
+    return TrainingSet(source, some, kept, recipe)
+
+
+def _training_set(recipe: ContinualRecipe, number: int, part: int) -> TrainingSet:
+    """One part of a task, or of all of them where they are interleaved."""
+    whole = _joined(recipe) if recipe.interleaved else _task_set(recipe, number)
+    if recipe.subsets == 1:
+        return whole
+    if recipe.subsets > len(whole.train):
+        step = "Cut into fewer parts."
+        raise InputError("recipe.subsets", recipe.subsets, f"at most the {len(whole.train)} images", step)
+    keys = Stream(recipe.seed, "tasks", "parts").words(4 * len(whole.train), chip=0, page=number).view(np.uint64)
+    rows = whole.train[np.argsort(keys, kind="stable")]
+    return TrainingSet(whole.source, np.sort(np.array_split(rows, recipe.subsets)[part]), whole.validation, recipe)
+
+
+def _joined(recipe: ContinualRecipe) -> TrainingSet:
+    """All tasks as one set."""
+    sets = [_task_set(recipe, number) for number in range(len(recipe.tasks))]
+    if len({each.source.images.shape[1:] for each in sets}) > 1:
+        raise InputError("recipe.interleaved", "images of several sizes", "one size", "Set tasks.pad.")
+    if recipe.scaling != "unit" and len({each.source.name for each in sets}) > 1:
+        raise InputError("recipe.scaling", repr(recipe.scaling), "unit, for tasks of several sets", "Set it.")
+    images, labels = (np.concatenate([getattr(each.source, what) for each in sets]) for what in ("images", "labels"))
+    first = np.cumsum([0, *(len(each.source.labels) for each in sets)])
+    train, kept = (
+        np.concatenate([getattr(each, what) + start for each, start in zip(sets, first, strict=False)])
+        for what in ("train", "validation")
+    )
+    one = sets[0].source
+    return TrainingSet(LabelledImages(one.name, one.split, images, labels, one.class_names), train, kept, recipe)
+
+
+def _test_set(task: ContinualTask, recipe: ContinualRecipe) -> TrainingSet:
+    """What a task's accuracy is of: all images of the test split, or those of the task kept aside."""
+    split = task.test_split or recipe.test_split
+    if split is None:
+        whole = _task_set(recipe, recipe.tasks.index(task))
+        return TrainingSet(whole.source, whole.validation, whole.validation, recipe)
+    source = task_images(load_classes(task.dataset or recipe.dataset, split, recipe.size), task)
+    rows = np.arange(len(source.labels))
+    return TrainingSet(source, rows, rows, recipe)
+
+
+@torch.no_grad()
+def _accuracy(model: nn.Module, data: TrainingSet, batch: int, device: str) -> float:
+    model.eval()
+    hits = 0
+    for start in range(0, len(data.train), batch):
+        images, labels = data.batch(data.train[start : start + batch], device)
+        hits += int((model(images).argmax(1) == labels).sum())
+    return hits / len(data.train)

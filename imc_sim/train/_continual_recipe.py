@@ -1,0 +1,99 @@
+"""The recipe of continual learning: tasks one after the other, and what protects those that were learned before."""
+
+from __future__ import annotations
+
+from typing import Literal, Self, final
+
+from pydantic import Field, model_validator
+
+from imc_sim.config import Spec
+from imc_sim.data import Scaling
+from imc_sim.train._recipe import ClassifierTraining
+
+Scenario = Literal["task", "domain"]
+Method = Literal["none", "ewc", "random", "si"]
+
+
+@final
+class ContinualTask(Spec):
+    """One task: a data set, or some of its classes, under a permutation of its pixels.
+
+    dataset and split: None for the recipe's; test_split as well. permutation: seed of one fixed permutation of the
+    pixels, all channels alike; None: as they are. classes: those of the set that the task has, in the order of its
+    labels 0, 1, …; None: all, with the set's labels. offset: added to every label. pad: pixels a side that smaller
+    images are centred in, on black. images: trained on; None: as the recipe says.
+    """
+
+    dataset: str | None = None
+    split: str | None = None
+    test_split: str | None = None
+    permutation: int | None = Field(default=None, ge=0, description="seed of a permutation of the pixels; null: none")
+    classes: tuple[int, ...] | None = Field(default=None, min_length=1, description="of the set; null: all")
+    offset: int = Field(default=0, ge=0, description="added to the labels")
+    pad: int | None = Field(default=None, ge=1, description="pixels a side; null: as they are")
+    images: int | None = Field(default=None, ge=1, description="images trained on; null: as the recipe says")
+
+
+@final
+class ContinualRecipe(ClassifierTraining):
+    """Training of one network on `tasks`, one after the other, each for `epochs` epochs; see `ClassifierTraining`.
+
+    scenario: `task`, every task has norms of its own, which its test brings back (tasks that are still to come are
+    tested with those of the last); `domain`, one set of norms for all. m: strength of the metaplasticity
+    (`MetaplasticAdam`), one number or one a product layer; 0: plain Adam. method: a penalty that holds the weights at
+    those of the tasks before, times `penalty` (lambda): `ewc` and `random` by the Fisher information of `fisher_images`
+    images, in place or shuffled within each layer; `si` by the path integral of each weight. interleaved: all tasks at
+    once, as one set. subsets: each task cut at random into that many equal parts, learned one after the other.
+    fresh_optimizer: its means start anew with every task (never with a part of one).
+
+    test_split: what accuracies are of; None: of the images kept aside. test_batch: images tested at once, on which
+    norms with statistics of the batch depend. keep: of every task or part. optimizer adam is `MetaplasticAdam`.
+    Sources: Laborieux et al., Nat. Commun. 12:2549 (2021); EWC: Kirkpatrick et al., PNAS 114, 3521 (2017); SI: Zenke,
+    Poole and Ganguli, ICML 2017.
+    """
+
+    kind: Literal["continual"] = "continual"
+    tasks: tuple[ContinualTask, ...] = Field(min_length=1)
+    scenario: Scenario = "task"
+    m: float | tuple[float, ...] = 0.0
+    method: Method = "none"
+    penalty: float = Field(default=5000.0, gt=0, description="lambda of the method")
+    fisher_images: int = Field(default=5000, ge=1, description="images that the Fisher information is a mean over")
+    interleaved: bool = False
+    subsets: int = Field(default=1, ge=1, description="parts of a task, learned one after the other")
+    fresh_optimizer: bool = True
+    test_split: str | None = "test"
+    test_batch: int = Field(default=1000, ge=2, description="images tested at once")
+    # As published.
+    learning_rate: float = Field(default=5e-3, gt=0)
+    schedule: Literal["cosine", "constant"] = "constant"
+    warm_up: int = Field(default=0, ge=0)
+    batch: int = Field(default=100, ge=1)
+    scaling: Scaling = "unit"
+    validation: int = Field(default=1000, ge=1, description="images of each task kept aside")
+    keep: Literal["best", "last"] = "last"
+
+    @model_validator(mode="after")
+    def _strengths_are_positive(self) -> Self:
+        if not self.strengths or min(self.strengths) < 0:
+            raise ValueError("m of 0 or more")
+        if max(self.strengths) > 0 and self.optimizer != "adam":
+            raise ValueError("optimizer adam with m above 0, which sgd does not know")
+        return self
+
+    @model_validator(mode="after")
+    def _interleaved_tasks_need_no_protection(self) -> Self:
+        if self.interleaved and self.method != "none":
+            raise ValueError("method none with interleaved: there is no task before")
+        return self
+
+    @property
+    def strengths(self) -> tuple[float, ...]:
+        """m, one number or one a layer."""
+        return self.m if isinstance(self.m, tuple) else (self.m,)
+
+    @property
+    def phases(self) -> tuple[tuple[int, int], ...]:
+        """(task, part) of one training after the other, from 0; interleaved tasks are one."""
+        tasks = 1 if self.interleaved else len(self.tasks)
+        return tuple((task, part) for task in range(tasks) for part in range(self.subsets))

@@ -1,0 +1,25 @@
+"""Every kind of recipe by its name."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from imc_sim._errors import InputError, nearest
+from imc_sim.config import build
+from imc_sim.train._continual_recipe import ContinualRecipe
+from imc_sim.train._recipe import ClassificationRecipe, EnsembleRecipe, EpisodicRecipe
+
+Recipe = EpisodicRecipe | ClassificationRecipe | EnsembleRecipe | ContinualRecipe
+RECIPES: dict[str, type[Recipe]] = {
+    "episodic": EpisodicRecipe, "classification": ClassificationRecipe, "ensemble": EnsembleRecipe,
+    "continual": ContinualRecipe,
+}  # fmt: skip
+
+
+def build_recipe(data: dict[str, Any], where: str) -> Recipe:
+    """A recipe from plain data, or an InputError that names the key; without a kind it is episodic."""
+    kind = str(data.get("kind", "episodic"))
+    if kind not in RECIPES:
+        step = f"{nearest(kind, RECIPES)}Name a kind of recipe."
+        raise InputError(f"{where}.kind", repr(kind), ", ".join(RECIPES), step)
+    return build(RECIPES[kind], data, where)
