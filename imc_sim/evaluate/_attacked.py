@@ -24,9 +24,9 @@ from imc_sim.data import DATASETS
 from imc_sim.evaluate._attack_specs import Fgsm, Pgd
 from imc_sim.evaluate._attacks import Gradient, PixelSpace, fgsm, gradient_of, pgd
 from imc_sim.evaluate._few_shot import Features, FewShotData
-from imc_sim.evaluate._memory_keys import KeyMaker, Keys, minus_squared_distance
+from imc_sim.evaluate._memory_keys import SIMILARITIES, KeyMaker, Keys
 from imc_sim.evaluate._tasks import FewShotTask
-from imc_sim.nn import cosine, dot, inference_logits, key_form
+from imc_sim.nn import cosine, inference_logits, key_form
 
 #: (episode, queries [n, dim] in the form of the memory) -> what the chip's memory answers [n, way]
 Search = Callable[[int, Tensor], Tensor]
@@ -170,7 +170,7 @@ def _logits(part: _Part, features: Tensor, data: FewShotData, task: FewShotTask,
     if cosines:
         return cosine(queries, keys) @ values
     formed = instead(queries, key_form(queries, task.query_form or task.keys))
-    compare = {"cosine": cosine, "dot": dot, "l2": minus_squared_distance}[task.similarity]
+    compare = SIMILARITIES[task.similarity]
     logits = inference_logits(compare(formed, keys), values, task.sharpening)
     if victim.search is None:
         return logits

@@ -16,9 +16,9 @@ from imc_sim._errors import InputError
 from imc_sim.array import Chip, load_chip
 from imc_sim.data import EpisodeShape, load_pool, sample_episodes
 from imc_sim.evaluate._few_shot import FewShotData, check_read_out, features_of
-from imc_sim.evaluate._memory_keys import KeyMaker, minus_squared_distance
+from imc_sim.evaluate._memory_keys import SIMILARITIES, KeyMaker
 from imc_sim.evaluate._tasks import FewShotTask, build_task, few_shot
-from imc_sim.nn import cosine, dot, inference_logits
+from imc_sim.nn import inference_logits
 
 Counts = NDArray[np.int64]
 
@@ -141,7 +141,7 @@ def _searched(
 def _digital(features: Tensor, task: FewShotTask, data: FewShotData) -> Counts:
     maker = KeyMaker(features, task, data.support, data.query)
     values = F.one_hot(maker.labels).to(features.dtype)
-    compare = {"cosine": cosine, "dot": dot, "l2": minus_squared_distance}[task.similarity]
+    compare = SIMILARITIES[task.similarity]
     chosen = []
     for episode in range(len(data.support)):
         keys, queries = maker.one(episode)

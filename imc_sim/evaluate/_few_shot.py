@@ -18,9 +18,9 @@ from imc_sim.array import Chip
 from imc_sim.config import Engine
 from imc_sim.data import EpisodeShape, gather_images, load_pool, repeated_images, sample_episodes, unique_images
 from imc_sim.evaluate._accuracy import Accuracy
-from imc_sim.evaluate._memory_keys import KeyMaker, minus_squared_distance
+from imc_sim.evaluate._memory_keys import SIMILARITIES, KeyMaker
 from imc_sim.evaluate._tasks import FewShotTask
-from imc_sim.nn import Draws, cosine, dot, draw_neurons, inference_logits, neurons_of
+from imc_sim.nn import Draws, draw_neurons, inference_logits, neurons_of
 
 #: episodes scored at once by a digital memory
 _EPISODES = 50
@@ -79,7 +79,7 @@ def digital_read_out(features: Tensor, task: FewShotTask, data: FewShotData) -> 
     """Accuracy of features [u, dim] with a digital memory in the task's key form and similarity."""
     maker = KeyMaker(features, task, data.support, data.query)
     values = F.one_hot(maker.labels).to(features)
-    compare = {"cosine": cosine, "dot": dot, "l2": minus_squared_distance}[task.similarity]
+    compare = SIMILARITIES[task.similarity]
     hits = []
     for start in range(0, len(data.support), _EPISODES):
         keys, queries = maker.of(slice(start, start + _EPISODES))

@@ -7,6 +7,7 @@ angle of the features); averaged supports as keys, Snell et al., NeurIPS 2017.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import NamedTuple, final
 
 import numpy as np
@@ -16,7 +17,7 @@ from torch import Tensor
 
 from imc_sim._rng import Stream
 from imc_sim.evaluate._tasks import FewShotTask, Form
-from imc_sim.nn import key_form, two_valued
+from imc_sim.nn import cosine, dot, key_form, two_valued
 
 #: keys at most that a calibration writes, and their episodes at most
 _CALIBRATION_KEYS, _CALIBRATION_EPISODES = 2000, 20
@@ -113,3 +114,9 @@ def minus_squared_distance(queries: Tensor, keys: Tensor) -> Tensor:
     q, k = queries.double(), keys.double()
     near = 2 * q @ k.mT - k.square().sum(-1)[..., None, :]
     return (near - near.amax(-1, keepdim=True)).to(queries.dtype)
+
+
+#: similarity -> queries [*, b, d] and keys [*, k, d] to [*, b, k]
+SIMILARITIES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "cosine": cosine, "dot": dot, "l2": minus_squared_distance,
+}  # fmt: skip

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from imc_sim._errors import InputError, nearest
 from imc_sim.nn._block import ConvBlock
 from imc_sim.nn._layers import Conv2d, Linear
-from imc_sim.nn._neurons import Estimator, HardSigmoid, ReLU, activation, check_blocks
+from imc_sim.nn._neurons import Estimator, HardSigmoid, activation, check_blocks
 from imc_sim.nn._norm import Norm
 
 Down = Literal["pool", "stride"]
@@ -33,7 +33,7 @@ class Layout:
     down: Down
     size: int
     hidden: int = 0
-    otherwise: type[nn.Module] = ReLU
+    otherwise: type[nn.Module] = nn.ReLU
 
 
 #: the published networks: 1A and 1B for digits of 28 pixels, 2A and 2B for characters of 105

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from imc_sim.nn._layers import Conv2d
 from imc_sim.nn._neurons import BinaryActivation
-from imc_sim.nn._norm import Comparator, Norm, comparator_of
+from imc_sim.nn._norm import Norm, comparator_of
 
 
 @final
@@ -57,6 +57,3 @@ def fold_comparators(network: nn.Module) -> nn.Module:
 def fold_in_place(network: nn.Module) -> int:
     """Fold every block that can be folded; how many there were."""
     return sum(block.fold() for block in network.modules() if isinstance(block, ConvBlock))
-
-
-__all__ = ["Comparator", "ConvBlock", "fold_comparators", "fold_in_place"]

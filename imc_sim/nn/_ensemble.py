@@ -49,12 +49,10 @@ class Ensemble(nn.Module):
 
     arch, args: what every member is, a name of `imc-sim list archs` and its arguments. vote: see `imc_sim.nn.vote`.
     The buffer `votes` [members] holds the members' weights: alpha of boosting, 1 for bagging, which is the start.
-    first: use only so many members, the first ones; None: all.
     """
 
     def __init__(
         self, arch: str, args: Mapping[str, Any] | None = None, members: int = 3, vote: Vote = "logits",
-        first: int | None = None,
     ) -> None:  # fmt: skip
         super().__init__()
         _check_vote(vote)
@@ -67,13 +65,6 @@ class Ensemble(nn.Module):
         self.members = nn.ModuleList(build_arch(arch, args or {}, Path(), "arch.args") for _ in range(members))
         self.votes: Tensor
         self.register_buffer("votes", torch.ones(members))
-        self.use_first(first)
-
-    def use_first(self, first: int | None) -> None:
-        """From now on only the first so many members vote; None: all."""
-        if first is not None and not 1 <= first <= len(self.members):
-            raise InputError("arch.args.first", first, f"1 to {len(self.members)}, or nothing", "Take fewer members.")
-        self.first = first
 
     def reduced(self, first: int | None = None, vote: Vote | None = None) -> Ensemble:
         """An ensemble of the first members alone (None: all), with another vote (None: the same); they are shared."""
@@ -81,7 +72,7 @@ class Ensemble(nn.Module):
             raise InputError("task.members", first, f"1 to {len(self.members)}, or nothing", "Take fewer members.")
         made = Ensemble.__new__(Ensemble)
         nn.Module.__init__(made)
-        made.vote, made.members, made.first = vote or self.vote, self.members[:first], None
+        made.vote, made.members = vote or self.vote, self.members[:first]
         made.register_buffer("votes", self.votes[:first])
         return made.train(self.training)
 
@@ -92,11 +83,11 @@ class Ensemble(nn.Module):
         return size if isinstance(size, int) else None
 
     def member_logits(self, x: Tensor) -> Tensor:
-        """Logits [k, batch, classes] of the members in use."""
-        return torch.stack([member(x) for member in list(self.members)[: self.first]])
+        """Logits [k, batch, classes] of the members."""
+        return torch.stack([member(x) for member in self.members])
 
     def forward(self, x: Tensor) -> Tensor:
-        return vote(self.member_logits(x), self.votes[: self.first], self.vote)
+        return vote(self.member_logits(x), self.votes, self.vote)
 
 
 def _check_vote(kind: str) -> None:

@@ -16,7 +16,6 @@ from torch import Tensor, nn
 from imc_sim._errors import InputError, nearest
 from imc_sim.nn._binarize import two_valued
 from imc_sim.nn._layers import Conv2d, Linear, product_layers
-from imc_sim.nn._neurons import ReLU
 from imc_sim.nn._norm import Norm, Statistics
 
 MlpKind = Literal["binary", "float"]
@@ -95,7 +94,7 @@ class BnnMlp(nn.Module):
         self.norm = nn.ModuleList(
             Norm(size, statistics, affine=affine) if norm == "batch" else InstanceNorm() for size in sizes[1:]
         )
-        self.act = nn.ModuleList(GatedSign() if binary else ReLU() for _ in hidden)
+        self.act = nn.ModuleList(GatedSign() if binary else nn.ReLU() for _ in hidden)
         self.act.append(nn.Identity())
         _start(self, init_width)
 

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from typing import Any, Literal, cast, final
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from imc_sim._errors import InputError, nearest
@@ -117,16 +116,8 @@ class HardSigmoid(nn.Module):
         return hard_sigmoid(z)
 
 
-@final
-class ReLU(nn.Module):
-    """max(z, 0)."""
-
-    def forward(self, z: Tensor) -> Tensor:
-        return F.relu(z)
-
-
 def activation(
-    block: int, binary: Iterable[int], estimator: Estimator, stochastic: bool, otherwise: type[nn.Module] = ReLU
+    block: int, binary: Iterable[int], estimator: Estimator, stochastic: bool, otherwise: type[nn.Module] = nn.ReLU
 ) -> nn.Module:
     """The activation of block number `block`: binary where `binary` names it, else a fresh `otherwise`."""
     return BinaryActivation(estimator, stochastic) if block in binary else otherwise()

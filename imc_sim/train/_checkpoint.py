@@ -27,11 +27,18 @@ def save_checkpoint(folder: Path, digest: str, log: Log, state: dict[str, Any]) 
     write_folder(folder, {FILE: buffer.getvalue(), LOG: rows.encode()})
 
 
-def load_checkpoint(folder: Path, digest: str) -> tuple[dict[str, Any], Log] | None:
-    """The state and the log in the folder, if it has any; CheckpointError where another recipe wrote them."""
+def begin(folder: Path, digest: str, resume: bool) -> tuple[dict[str, Any], Log] | None:
+    """The state and the log to go on from, None to start.
+
+    Raises CheckpointError where another recipe wrote them, and InputError where there are any and `resume` is not asked
+    for.
+    """
     path = folder / FILE
     if not path.is_file():
         return None
+    if not resume:
+        step = "Go on with --resume, or train into another folder with --out."
+        raise InputError(str(folder), "a training already there", f"a folder without {FILE}", step)
     state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     if state["recipe"] != digest:
         step = "Train into another folder, or without --resume."
@@ -39,11 +46,15 @@ def load_checkpoint(folder: Path, digest: str) -> tuple[dict[str, Any], Log] | N
     return state, json.loads(state["log"])
 
 
-def refuse_checkpoint(folder: Path) -> None:
-    """Refuse to train over what another training left in the folder."""
-    if (folder / FILE).exists():
-        step = "Go on with --resume, or train into another folder with --out."
-        raise InputError(str(folder), "a training already there", f"a folder without {FILE}", step)
+def share(progress: Progress | None, part: int, parts: int, log: Log) -> Progress | None:
+    """The progress of one of `parts` equal parts of a training as that of the whole; log: of the whole."""
+    if progress is None:
+        return None
+
+    def shown(done: int, total: int, row: dict[str, float]) -> None:
+        progress(part * total + done, parts * total, log[-1] if log else {})
+
+    return shown
 
 
 def diverged(where: str, loss: float) -> CheckpointError:

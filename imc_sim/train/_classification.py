@@ -19,7 +19,7 @@ from imc_sim._rng import Stream
 from imc_sim.data import LabelledImages, gather_labelled, load_classes
 from imc_sim.evaluate._classify import drawn_rows
 from imc_sim.nn import Draws, constrain_weights, draw_neurons, neurons_of, set_slope, take_score
-from imc_sim.train._checkpoint import Log, Progress, diverged, load_checkpoint, refuse_checkpoint, save_checkpoint
+from imc_sim.train._checkpoint import Log, Progress, begin, diverged, save_checkpoint
 from imc_sim.train._optimizer import optimizer_of, set_rate
 from imc_sim.train._recipe import ClassifierTraining
 from imc_sim.train._score import ScoreFunction
@@ -44,14 +44,20 @@ class TrainingSet:
     @classmethod
     def load(cls, recipe: ClassifierTraining, size: int | None) -> TrainingSet:
         """Part the split by the recipe's seed."""
-        source = load_classes(recipe.dataset, recipe.split, recipe.size or size)
+        return cls.parted(load_classes(recipe.dataset, recipe.split, recipe.size or size), recipe, recipe.images)
+
+    @classmethod
+    def parted(cls, source: LabelledImages, recipe: ClassifierTraining, images: int | None) -> TrainingSet:
+        """Images of `source` kept aside, and `images` of the others (None: all), both drawn by the recipe's seed."""
         count, aside = len(source.labels), recipe.validation
         if aside >= count:
             step = "Keep fewer images aside."
-            raise InputError("recipe.validation", aside, f"fewer than the {count} images of the split", step)
+            raise InputError(
+                "recipe.validation", aside, f"fewer than the {count} images of {source.name} {source.split}", step
+            )
         kept = drawn_rows(count, aside, recipe.seed)
         rest = np.setdiff1d(np.arange(count), kept)
-        some = rest[drawn_rows(len(rest), recipe.images, recipe.seed)]
+        some = rest[drawn_rows(len(rest), images, recipe.seed)]
         return cls(source, some, kept, recipe)
 
     def batch(self, rows: Rows, device: str) -> tuple[Tensor, Tensor]:
@@ -66,7 +72,7 @@ class ClassificationTrainer:
     """Trains `model` in place by `recipe`; `folder` receives checkpoint.pt and training.jsonl.
 
     order: rows of an epoch; None: all of the training set in a permutation of (seed, epoch). digest: of all that
-    decides the weights, where that is more than the recipe.
+    decides the weights, where that is more than the recipe. optimizer: None for a fresh one of the recipe's.
     """
 
     model: nn.Module
@@ -76,13 +82,14 @@ class ClassificationTrainer:
     data: TrainingSet | None = None
     order: Order | None = None
     digest: str = ""
+    optimizer: torch.optim.Optimizer | None = None
 
     def __post_init__(self) -> None:
         size = getattr(self.model, "size", None)
         self._data = self.data or TrainingSet.load(self.recipe, size if isinstance(size, int) else None)
         self._order = self.order or self._permutation
         self._digest = self.digest or self.recipe.training_digest()
-        self._optimizer = optimizer_of(self.model, self.recipe)
+        self._optimizer = self.optimizer or optimizer_of(self.model, self.recipe)
         self._neurons, self._score = neurons_of(self.model), ScoreFunction(self.recipe.baseline)
         self._log: Log = []
         self._best: dict[str, Any] = {"loss": float("inf"), "model": {}}
@@ -93,10 +100,7 @@ class ClassificationTrainer:
 
         resume: go on from the folder's checkpoint, if it has one. Without it, a folder with one is refused.
         """
-        if resume:
-            self._load()
-        else:
-            refuse_checkpoint(self.folder)
+        self._begin(resume)
         self.model.to(self.device)
         for epoch in range(self._start, self.recipe.epochs):
             loss = self._epoch(epoch, progress)
@@ -176,8 +180,8 @@ class ClassificationTrainer:
         }  # fmt: skip
         save_checkpoint(self.folder, self._digest, self._log, state)
 
-    def _load(self) -> None:
-        found = load_checkpoint(self.folder, self._digest)
+    def _begin(self, resume: bool) -> None:
+        found = begin(self.folder, self._digest, resume)
         if found is None:
             return
         state, self._log = found

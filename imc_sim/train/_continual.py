@@ -20,11 +20,10 @@ from imc_sim.data import LabelledImages, load_classes
 from imc_sim.evaluate._classify import drawn_rows
 from imc_sim.nn import calibrate_norms, load_norm_state, norm_state, write_folder
 from imc_sim.train._boosting import shuffled
-from imc_sim.train._checkpoint import FILE, Log, Progress, load_checkpoint, refuse_checkpoint, save_checkpoint
+from imc_sim.train._checkpoint import FILE, Log, Progress, begin, save_checkpoint, share
 from imc_sim.train._classification import ClassificationTrainer, TrainingSet
 from imc_sim.train._consolidation import Hold
 from imc_sim.train._continual_recipe import ContinualRecipe, ContinualTask
-from imc_sim.train._ensemble import _shifted
 from imc_sim.train._metaplastic import MetaplasticAdam, metaplastic_groups
 from imc_sim.train._optimizer import optimizer_of
 
@@ -61,10 +60,7 @@ class ContinualTrainer:
         task and part (from 1), loss (of its last epoch), accuracy (on its images kept aside), task1, task2, … (the
         accuracy of every task, also of those to come) and mean (of those that have been learned).
         """
-        if resume:
-            self._load()
-        else:
-            refuse_checkpoint(self.folder)
+        self._begin(resume)
         self.model.to(self.device)
         for number in range(self._start, len(self.recipe.phases)):
             self._phase(number, resume, progress)
@@ -79,10 +75,9 @@ class ContinualTrainer:
         known = digest({"recipe": self.recipe.training_digest(), "phase": number})
         trainer = ClassificationTrainer(
             self.model, self.recipe, folder, self.device, data,
-            lambda epoch: shuffled(data.train, self.recipe.seed, epoch, number), known,
+            lambda epoch: shuffled(data.train, self.recipe.seed, epoch, number), known, self._optimizer,
         )  # fmt: skip
-        trainer._optimizer = self._optimizer
-        log = trainer.run(resume, _shifted(progress, number, len(self.recipe.phases), self._log))
+        log = trainer.run(resume, share(progress, number, len(self.recipe.phases), self._log))
         if self.recipe.scenario == "task" and not self.recipe.interleaved:
             self.norms[task:] = [norm_state(self.model)]
         if self._hold is not None and part == self.recipe.subsets - 1:
@@ -131,8 +126,8 @@ class ContinualTrainer:
         if self.norms:
             save_norms(self.folder, self.norms)
 
-    def _load(self) -> None:
-        found = load_checkpoint(self.folder, self.recipe.training_digest())
+    def _begin(self, resume: bool) -> None:
+        found = begin(self.folder, self.recipe.training_digest(), resume)
         if found is None:
             return
         state, self._log = cast("tuple[dict[str, Any], Log]", found)
@@ -225,14 +220,7 @@ def _task_set(recipe: ContinualRecipe, number: int) -> TrainingSet:
     task = recipe.tasks[number]
     source = load_classes(task.dataset or recipe.dataset, task.split or recipe.split, recipe.size)
     source = task_images(source, task)
-    count, aside = len(source.labels), recipe.validation
-    if aside >= count:
-        step = "Keep fewer images aside."
-        raise InputError("recipe.validation", aside, f"fewer than the {count} images of task {number + 1}", step)
-    kept = drawn_rows(count, aside, recipe.seed)
-    rest = np.setdiff1d(np.arange(count), kept)
-    some = rest[drawn_rows(len(rest), task.images or recipe.images, recipe.seed)]
-    return TrainingSet(source, some, kept, recipe)
+    return TrainingSet.parted(source, recipe, task.images or recipe.images)
 
 
 def _training_set(recipe: ContinualRecipe, number: int, part: int) -> TrainingSet:

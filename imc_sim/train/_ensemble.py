@@ -14,7 +14,7 @@ from imc_sim._errors import InputError
 from imc_sim.config import digest
 from imc_sim.nn import Ensemble, vote
 from imc_sim.train._boosting import bagged_rows, boost, draw_rows, shuffled, start_weights, weighted_error
-from imc_sim.train._checkpoint import Log, Progress, load_checkpoint, refuse_checkpoint, save_checkpoint
+from imc_sim.train._checkpoint import Log, Progress, begin, save_checkpoint, share
 from imc_sim.train._classification import ClassificationTrainer, Order, Rows, TrainingSet
 from imc_sim.train._recipe import EnsembleRecipe
 
@@ -49,10 +49,7 @@ class EnsembleTrainer:
         member (from 1), epochs, loss (its last epoch's), error (weighted, on the training images), alpha, accuracy (its
         own, on the images kept aside) and ensemble (that of all members so far, by the vote of the architecture).
         """
-        if resume:
-            self._load()
-        else:
-            refuse_checkpoint(self.folder)
+        self._begin(resume)
         for member in range(self._start, len(self._ensemble.members)):
             self._member(member, resume, progress)
             self._save(member + 1)
@@ -73,7 +70,7 @@ class EnsembleTrainer:
             self._order(member),
             known,
         )
-        log = trainer.run(resume, _shifted(progress, member, len(self._ensemble.members), self._log))
+        log = trainer.run(resume, share(progress, member, len(self._ensemble.members), self._log))
         self._judge(member, trainer, log[-1]["loss"])
 
     def _order(self, member: int) -> Order:
@@ -111,22 +108,11 @@ class EnsembleTrainer:
         }  # fmt: skip
         save_checkpoint(self.folder, self.recipe.training_digest(), self._log, state)
 
-    def _load(self) -> None:
-        found = load_checkpoint(self.folder, self.recipe.training_digest())
+    def _begin(self, resume: bool) -> None:
+        found = begin(self.folder, self.recipe.training_digest(), resume)
         if found is None:
             return
         state, self._log = cast("tuple[dict[str, Any], Log]", found)
         self._ensemble.load_state_dict(state["model"])
         self._weights = np.asarray(state["weights"].numpy())
         self._told, self._start = list(state["told"]), int(state["done"])
-
-
-def _shifted(progress: Progress | None, member: int, members: int, log: Log) -> Progress | None:
-    """The progress of one member as that of all."""
-    if progress is None:
-        return None
-
-    def shown(done: int, total: int, row: dict[str, float]) -> None:
-        progress(member * total + done, members * total, log[-1] if log else {})
-
-    return shown

@@ -12,12 +12,10 @@ from torch import Tensor, nn
 
 from imc_sim.data import CharacterPool, EpisodeShape, gather_images, load_pool, sample_episodes
 from imc_sim.evaluate import FewShotTask, few_shot_accuracy
-from imc_sim.evaluate._memory_keys import minus_squared_distance
+from imc_sim.evaluate._memory_keys import SIMILARITIES
 from imc_sim.nn import (
     Draws,
     anneal,
-    cosine,
-    dot,
     draw_neurons,
     improve_rotations,
     key_form,
@@ -29,17 +27,14 @@ from imc_sim.nn import (
 from imc_sim.train._checkpoint import (
     Log,
     Progress,
+    begin,
     diverged,
-    load_checkpoint,
-    refuse_checkpoint,
     save_checkpoint,
 )
 from imc_sim.train._optimizer import optimizer_of, set_rate
 from imc_sim.train._recipe import EpisodicRecipe
 from imc_sim.train._score import ScoreFunction
 from imc_sim.train._variation import ChipNoise
-
-SIMILARITIES = {"cosine": cosine, "dot": dot, "l2": minus_squared_distance}
 
 
 @final
@@ -68,10 +63,7 @@ class EpisodicTrainer:
 
         resume: go on from the folder's checkpoint, if it has one. Without it, a folder with one is refused.
         """
-        if resume:
-            self._load()
-        else:
-            refuse_checkpoint(self.folder)
+        self._begin(resume)
         self.model.to(self.device).train()
         for episode in range(self._start, self.recipe.episodes):
             self._losses.append(self._step(episode))
@@ -126,8 +118,8 @@ class EpisodicTrainer:
         state["baseline"] = self._score.mean
         save_checkpoint(self.folder, self.recipe.training_digest(), self._log, state)
 
-    def _load(self) -> None:
-        found = load_checkpoint(self.folder, self.recipe.training_digest())
+    def _begin(self, resume: bool) -> None:
+        found = begin(self.folder, self.recipe.training_digest(), resume)
         if found is None:
             return
         state, self._log = found

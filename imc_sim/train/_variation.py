@@ -64,7 +64,7 @@ class ChipNoise:
         self, layer: ProductLayer, name: str, encoding: Encoding, episode: int, w: Tensor
     ) -> tuple[Tensor, Tensor]:
         """The operand as the cells give it, shaped as w, and what they add to every output [out]."""
-        unit = layer.policy == "xnor" and not getattr(layer, "padding", 0)
+        unit = layer.exact_operands and not layer.zero_operands
         matrix = _word_lines(w.detach()).flatten(1).cpu()
         crossbar = Crossbar.program(
             matrix, self._chip, range(episode, episode + 1), self._seed, name, encoding=encoding, unit_inputs=unit

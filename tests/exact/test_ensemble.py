@@ -104,13 +104,12 @@ def test_the_first_members_alone() -> None:
     made, x = ensemble(vote="hard"), images()
     with torch.no_grad():
         whole = made(x)
-        made.use_first(1)
-        assert made.member_logits(x).shape == (1, 5, 10)
-        assert torch.equal(made(x), ensemble(vote="hard", first=1)(x))
-        assert torch.equal(made(x).argmax(-1), made.members[0](x).argmax(-1))
-        assert made(x).sum() == 5 < whole.sum() == 15
-        made.use_first(None)
-        assert torch.equal(made(x), whole)
+        one = made.reduced(1)
+        assert one.member_logits(x).shape == (1, 5, 10)
+        assert torch.equal(one(x).argmax(-1), made.members[0](x).argmax(-1))
+        assert one(x).sum() == 5 < whole.sum() == 15
+        assert torch.equal(made.reduced()(x), whole)
+        assert torch.equal(made.reduced(vote="logits")(x), ensemble(vote="logits")(x))
 
 
 def test_bagging_is_the_start_and_votes_are_no_parameters() -> None:
@@ -160,7 +159,7 @@ def test_bad_use_is_named() -> None:
         Ensemble("benn", ARGS, members=0)
     for first in (0, 4):
         with pytest.raises(InputError, match="1 to 3"):
-            Ensemble("benn", ARGS, first=first)
+            ensemble().reduced(first)
     with pytest.raises(InputError, match="arguments of BinaryNin"):
         Ensemble("benn", {"kinds": "ab"})
     with pytest.raises(InputError, match=r"weights \(2,\) for logits \(3, 2, 3\)"):
