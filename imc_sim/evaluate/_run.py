@@ -240,7 +240,7 @@ def _feature_key(task: FewShotTask) -> str:
 
 def _images_key(task: ClassificationTask) -> str:
     """What decides the images; how they are classified does not."""
-    return canonical_json(task.to_dict() | {"batch": 1, "vote": None, "members": None})
+    return canonical_json(task.to_dict() | {"batch": 1, "vote": None, "members": None, "steps": None})
 
 
 @functools.lru_cache(maxsize=4)
@@ -252,7 +252,9 @@ def _images(images_key: str, device: str) -> ClassificationData:
 
 
 def voting(network: nn.Module, task: ClassificationTask) -> nn.Module:
-    """The network as the task wants its members to vote; itself where the task leaves that to the card."""
+    """The network as the task wants its members to vote, and its steps; itself where it leaves that to the card."""
+    if task.steps is not None:
+        network = _stepping(network, task.steps)
     if task.vote is None and task.members is None:
         return network
     from imc_sim.nn import Ensemble
@@ -261,6 +263,15 @@ def voting(network: nn.Module, task: ClassificationTask) -> nn.Module:
         got, step = type(network).__name__, "Leave task.vote and task.members out."
         raise InputError("task.vote", got, "an ensemble", step)
     return network.reduced(task.members, task.vote)
+
+
+def _stepping(network: nn.Module, steps: int) -> nn.Module:
+    from imc_sim.nn import BitNet
+
+    if not isinstance(network, BitNet) or network.activation != "spikes":
+        got, step = getattr(network, "activation", type(network).__name__), "Leave task.steps out."
+        raise InputError("task.steps", f"a number of steps for {got}", "a spiking network", step)
+    return network.with_steps(steps)
 
 
 def sized(task: AnyTask, model: str) -> AnyTask:

@@ -16,7 +16,7 @@ Vote = Literal["hard", "logits", "softmax", "log_softmax"]
 #: keys that came after results had been stored, at values that say nothing: no part of what a result is known by
 _LATER: dict[str, Any] = {
     "threshold": "zero", "prototypes": "none", "dim": None, "size": None, "scaling": "standard", "attack": None,
-    "passes": "distinct",
+    "passes": "distinct", "steps": None,
 }  # fmt: skip
 
 
@@ -101,7 +101,8 @@ class ClassificationTask(Spec):
     images: that many of the split, drawn without replacement by `seed`, which is also that of neurons that draw; None:
     all. scaling: `standard` takes mean and deviation of the data set, `unit` brings grey levels to [0, 1]. batch:
     images that go through the network at once. vote and members, of an ensemble: how its members decide together
-    (None: as its card says), and how many of them, the first.
+    (None: as its card says), and how many of them, the first. steps: of a spiking network at inference (None: as its
+    card says).
     """
 
     kind: Literal["classification"] = "classification"
@@ -114,6 +115,7 @@ class ClassificationTask(Spec):
     batch: int = Field(default=100, ge=1)
     vote: Vote | None = Field(default=None, description="of an ensemble; null: as its card says")
     members: int | None = Field(default=None, ge=1, description="of an ensemble, the first; null: all")
+    steps: int | None = Field(default=None, ge=1, description="time steps of a spiking network; null: its card's")
 
     @property
     def chance(self) -> float:

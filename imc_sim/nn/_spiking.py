@@ -99,9 +99,11 @@ class IfUnit(nn.Module):
         return f"{self.gradient}, leak={self.leak:g}"
 
 
-def rate_loss(rates: Tensor, labels: Tensor) -> Tensor:
-    """Mean squared error of firing rates [batch, classes] against one-hot labels [batch], as published: a scalar.
+def rate_loss(rates: Tensor, labels: Tensor, reduction: Literal["mean", "none"] = "mean") -> Tensor:
+    """Mean squared error of firing rates [batch, classes] against one-hot labels [batch], as published.
 
-    The unit of the true class is asked to fire in every step, the others never.
+    The unit of the true class is asked to fire in every step, the others never. reduction: a scalar, or with `none`
+    the mean over classes of every image, [batch].
     """
-    return F.mse_loss(rates, F.one_hot(labels, rates.shape[1]).to(rates.dtype))
+    errors = F.mse_loss(rates, F.one_hot(labels, rates.shape[1]).to(rates.dtype), reduction="none")
+    return errors.mean() if reduction == "mean" else errors.mean(1)

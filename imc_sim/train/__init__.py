@@ -1,5 +1,6 @@
 """Training by recipe, with resume."""
 
+from imc_sim.train._augment import flip_crop
 from imc_sim.train._boosting import RULES as BOOSTING_RULES
 from imc_sim.train._boosting import (
     Boosted,
@@ -67,6 +68,7 @@ __all__ = [
     "episode_loss",
     "f_meta",
     "fisher",
+    "flip_crop",
     "initialised",
     "load_norms",
     "measure_model",

@@ -18,7 +18,8 @@ from imc_sim._errors import InputError
 from imc_sim._rng import Stream
 from imc_sim.data import LabelledImages, gather_labelled, load_classes
 from imc_sim.evaluate._classify import drawn_rows
-from imc_sim.nn import Draws, constrain_weights, draw_neurons, neurons_of, set_slope, take_score
+from imc_sim.nn import Draws, constrain_weights, draw_neurons, neurons_of, rate_loss, set_slope, take_score
+from imc_sim.train._augment import flip_crop
 from imc_sim.train._checkpoint import Log, Progress, begin, diverged, save_checkpoint
 from imc_sim.train._optimizer import optimizer_of, set_rate
 from imc_sim.train._recipe import ClassifierTraining
@@ -124,20 +125,28 @@ class ClassificationTrainer:
         total = 0.0
         for step in range(steps):
             some = rows[step * size : (step + 1) * size]
-            total += self._step(some, epoch * steps + step, self.recipe.epochs * steps) * len(some)
+            batch = self._augmented(some, epoch, step * size)
+            total += self._step(batch, epoch * steps + step, self.recipe.epochs * steps) * len(some)
             if progress is not None:
                 progress(epoch * steps + step + 1, self.recipe.epochs * steps, self._log[-1] if self._log else {})
         constrain_weights(self.model)
         return total / len(rows)
 
-    def _step(self, rows: Rows, step: int, steps: int) -> float:
+    def _augmented(self, rows: Rows, epoch: int, first: int) -> tuple[Tensor, Tensor]:
+        """Images and labels to train on; `first` is the place of the first in the epoch."""
+        images, labels = self._data.batch(rows, self.device)
+        if self.recipe.augment == "flip_crop":
+            images = flip_crop(images, self.recipe.seed, epoch, first)
+        return images, labels
+
+    def _step(self, batch: tuple[Tensor, Tensor], step: int, steps: int) -> float:
         set_rate(self._optimizer, self.recipe.rate_at(step, steps))
         constrain_weights(self.model)
-        images, labels = self._data.batch(rows, self.device)
+        images, labels = batch
         draw_neurons(self._neurons, Draws(self.recipe.seed, first=step * self.recipe.batch))
         with torch.autocast(self.device, torch.bfloat16, enabled=self.recipe.precision == "bfloat16"):
             logits = self.model(images)
-        losses = F.cross_entropy(logits.float(), labels, reduction="none")
+        losses = self._losses(logits.float(), labels)
         loss = self._score.added(losses, take_score(self._neurons))
         if not torch.isfinite(loss):
             raise diverged(f"step {step + 1}", float(loss.detach()))
@@ -146,10 +155,16 @@ class ClassificationTrainer:
         self._optimizer.step()
         return float(losses.detach().mean())
 
+    def _losses(self, outputs: Tensor, labels: Tensor) -> Tensor:
+        """The loss of each image, [batch]."""
+        if self.recipe.loss == "rate":
+            return rate_loss(outputs, labels, reduction="none")
+        return F.cross_entropy(outputs, labels, reduction="none")
+
     def _validate(self, done: int, loss: float) -> None:
         self.model.eval()
         logits, labels = self.logits(self._data.validation)
-        found = float(F.cross_entropy(logits, labels))
+        found = float(self._losses(logits, labels).mean())
         accuracy = float((logits.argmax(1) == labels).double().mean())
         self._log.append({"epoch": done, "loss": loss, "validation_loss": found, "accuracy": accuracy})
         if self.recipe.keep == "best" and found < self._best["loss"]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Literal, final
+from typing import Any, Literal, final
 
 from pydantic import Field
 
 from imc_sim.config import Spec, digest
 from imc_sim.data import Scaling
-from imc_sim.evaluate import ClassificationTask, FewShotTask
+from imc_sim.evaluate import ClassificationTask, FewShotTask, weights_digest
 from imc_sim.nn import KeyForm, Sharpening
 from imc_sim.train._optimizer import OptimizerSettings
 from imc_sim.train._variation import Variation
@@ -26,7 +26,7 @@ class Measurement(Spec):
 #: keys that came after the first trainings: at their defaults they leave the digests of those as they were
 _LATER = (
     "rotations", "similarity", "optimizer", "momentum", "weight_decay", "schedule", "rotate_every", "variation",
-    "read_out", "size", "scaling", "slope_growth", "slope_every", "baseline",
+    "read_out", "size", "scaling", "slope_growth", "slope_every", "baseline", "loss", "start_from", "augment",
 )  # fmt: skip
 _GROWTH = Field(default=1.0, gt=0, description="factor of the slope of binary activations, per epoch")
 _BASELINE = Field(
@@ -43,9 +43,13 @@ class _Trained(OptimizerSettings):
 
     def training_digest(self) -> str:
         """SHA-256 of all that decides the weights; measurements do not."""
-        said = self.to_dict()
+        said = self._said()
         unsaid = {k for k in _LATER if k in said and said[k] == type(self).model_fields[k].default}
         return digest({k: v for k, v in said.items() if k != "measure" and k not in unsaid})
+
+    def _said(self) -> dict[str, Any]:
+        """The recipe as it is known: what it names is known by its content."""
+        return self.to_dict()
 
 
 @final
@@ -92,12 +96,17 @@ class EpisodicRecipe(_Trained):
 
 
 class ClassifierTraining(_Trained):
-    """Training by cross-entropy, in epochs over a labelled set.
+    """Training in epochs over a labelled set, by cross-entropy, or of firing rates by `rate_loss`.
 
     validation: images of the split kept aside, drawn by `seed`; images: of the others, that many (None: all).
     keep: the weights of the `best` epoch (smallest loss on the images kept aside) or of the `last`.
     slope_growth: binary activations train with the slope slope_growth^epoch (epoch from 0); inference has slope 1.
     warm_up: in steps. precision: of the network's products in training.
+
+    start_from: a model, by name or folder, whose weights the training starts from in place of those drawn by `seed`:
+    its tensors must be those of this network in name and shape, as a spiking network's are those of its clamp network.
+    augment: `flip_crop` mirrors an image with a chance of 1/2, pads it by 4 pixels of 0 (after scaling) and cuts it out
+    at one of the 9 x 9 places, drawn anew for every epoch and place in it.
     """
 
     dataset: str = "mnist"
@@ -112,11 +121,18 @@ class ClassifierTraining(_Trained):
     baseline: float = _BASELINE
     keep: Literal["best", "last"] = "best"
     precision: Literal["float32", "bfloat16"] = "float32"
+    loss: Literal["cross_entropy", "rate"] = Field(default="cross_entropy", description="rate: MSE of firing rates")
+    start_from: str | None = Field(default=None, description="model whose weights training starts from; null: drawn")
+    augment: Literal["none", "flip_crop"] = Field(default="none", description="of the images trained on")
+
+    def _said(self) -> dict[str, Any]:
+        said = super()._said()
+        return said if self.start_from is None else said | {"start_from": weights_digest(self.start_from)}
 
 
 @final
 class ClassificationRecipe(ClassifierTraining):
-    """Training of a classifier by cross-entropy, in epochs over a labelled set; see `ClassifierTraining`."""
+    """Training of a classifier in epochs over a labelled set; see `ClassifierTraining`."""
 
     kind: Literal["classification"] = "classification"
 

@@ -15,13 +15,14 @@ from imc_sim.evaluate import Accuracy, ClassificationTask, FewShotData, class_ac
 from imc_sim.evaluate._few_shot import digital_read_out
 from imc_sim.evaluate._run import _feature_key, resized, voting
 from imc_sim.nn import Measured, ModelCard, arch_files, build_model, load_card, load_model, product_layers, save_model
+from imc_sim.nn._card import load_state
 from imc_sim.train._checkpoint import Log, Progress
 from imc_sim.train._classification import ClassificationTrainer
 from imc_sim.train._continual import ContinualTrainer
 from imc_sim.train._continual_recipe import ContinualRecipe
 from imc_sim.train._ensemble import EnsembleTrainer
 from imc_sim.train._episodic import EpisodicTrainer
-from imc_sim.train._recipe import EnsembleRecipe, EpisodicRecipe, Measurement
+from imc_sim.train._recipe import ClassifierTraining, EnsembleRecipe, EpisodicRecipe, Measurement
 from imc_sim.train._recipes import Recipe, build_recipe
 
 
@@ -41,6 +42,8 @@ def train_model(
     recipe = recipe_of(card, str(base))
     folder = out or Path("runs") / card.name
     model = initialised(card, recipe.seed, base)
+    if isinstance(recipe, ClassifierTraining) and recipe.start_from is not None:
+        started_from(model, recipe.start_from)
     log, length = _trained(model, recipe, folder, device, resume, progress)
     done = {"recipe": recipe.to_dict(), **length, "measured": (), "weights": None}
     done |= {"command": shlex.join(["imc-sim", "train", card.name, *_options(settings)]), "curve": curve_of(log)}
@@ -86,6 +89,12 @@ def initialised(card: ModelCard, seed: int, base: Path) -> nn.Module:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return build_model(card, base)
+
+
+def started_from(model: nn.Module, name: str) -> nn.Module:
+    """`model` with the weights of the trained model `name`, whose tensors must be the same in name and shape."""
+    load_state(model, load_model(name).state_dict(), {}, f"recipe.start_from {name!r}")
+    return model
 
 
 def _changed(card: ModelCard, settings: Sequence[str]) -> ModelCard:

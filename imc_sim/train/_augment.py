@@ -1,0 +1,30 @@
+"""Images changed at random before a network is trained on them."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from imc_sim._rng import BLOCK, Stream
+
+#: pixels of 0 on every side, of which a place is cut out
+_PADDING = 4
+
+
+def flip_crop(images: Tensor, seed: int, epoch: int, first: int) -> Tensor:
+    """Images [batch, channels, H, W], mirrored or not and moved by up to 4 pixels each way; what comes in is 0.
+
+    Every image is mirrored with a chance of 1/2 and moved to one of 9 x 9 places alike. The draws are addressed by
+    seed, epoch and the image's place in the epoch, `first` for the first of these: no batch or stop changes them.
+    """
+    words = Stream(seed, "augment", "flip_crop").words(BLOCK * len(images), chip=0, page=epoch, block=first)
+    drawn = torch.from_numpy(words.reshape(-1, BLOCK)[:, :3].astype(np.int64)).to(images.device)
+    places = 2 * _PADDING + 1
+    down, right = (drawn[:, i, None] * places // 2**16 for i in (0, 1))
+    height, width = (torch.arange(n, device=images.device) for n in images.shape[2:])
+    columns = torch.where(drawn[:, 2, None] < 2**15, width, width.flip(0))
+    padded = F.pad(images, (_PADDING,) * 4)
+    each = torch.arange(len(images), device=images.device)[:, None, None]
+    return padded[each, :, (down + height)[:, :, None], (right + columns)[:, None]].permute(0, 3, 1, 2)
