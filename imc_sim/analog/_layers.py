@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from imc_sim._errors import InputError
-from imc_sim.array import Chip, Crossbar, Encoding
+from imc_sim.array import Chip, Converter, Crossbar, Encoding
 from imc_sim.config import NATIVE, Engine
 from imc_sim.nn import Conv2d, LatentInputs, Linear, ProductLayer
 
@@ -47,6 +47,7 @@ class AnalogLayer(nn.Module, abc.ABC):
 
     The digital layer's `operand` drives the word lines and its `rescale` works on the converted sums. +-1 operands
     are exact; real ones are computed in float64 under many-valued weights, so that rounding decides no later sign.
+    A converter of range `unit` converts the rescaled sums instead, its bias as an ideal current of the column.
 
     A layer that a network uses again in one pass, as a spiking one does in every step, reads again: same cells, other
     read noise. Which noise an image meets depends on its number and on the use, not on the batch.
@@ -57,7 +58,10 @@ class AnalogLayer(nn.Module, abc.ABC):
         context: Context | None = None,
     ) -> None:  # fmt: skip
         super().__init__()
-        self.digital, self.name, self.chip, self.encoding, self.seed = digital, name, chip, encoding, seed
+        self.digital, self.name, self.encoding, self.seed = digital, name, encoding, seed
+        # One conversion an output, of all that the columns and the bias give: the sums before it pass as they are.
+        self._converter = chip.converter if chip.converter.of_outputs else None
+        self.chip = chip if self._converter is None else chip.model_copy(update={"converter": Converter()})
         self.context = context or Context()
         self.exact_operands = digital.exact_operands
         # A rotated layer's real operands are float32 in the digital network as well: no later sign hangs on them.
@@ -69,6 +73,8 @@ class AnalogLayer(nn.Module, abc.ABC):
         # Magnitudes of exact operands are known, padded or not; those of real ones are measured.
         self.input_limit: float | None = 1.0 if self.exact_operands else None
         self.program(chips)
+        if self._converter is not None:
+            _check_single(self.crossbar, chip, name)
 
     @abc.abstractmethod
     def matrix(self) -> Tensor:
@@ -142,7 +148,8 @@ class AnalogLayer(nn.Module, abc.ABC):
 
     def _one(self, index: int, x: Tensor, first_read: int) -> Tensor:
         y = self.on_chip(index, self.operand(x), first_read)
-        return self.digital.rescale(y.to(x.dtype))
+        z = self.digital.rescale(y.to(x.dtype))
+        return z if self._converter is None else self._converter.unit(z)
 
     @abc.abstractmethod
     def _input_dims(self) -> int:
@@ -247,6 +254,21 @@ class AnalogConv2d(AnalogLayer):
 def _widened(limits: tuple[float, float] | None, found: tuple[float, float]) -> tuple[float, float]:
     """The range that holds both."""
     return found if limits is None else (min(limits[0], found[0]), max(limits[1], found[1]))
+
+
+def _check_single(crossbar: Crossbar, chip: Chip, name: str) -> None:
+    """A converter clips an output only if all of it reaches that converter at once, before anything is added."""
+    plan, where = crossbar.plan, f"layer {name!r}, converter.range unit"
+    if (count := len(plan.placement.row_slices)) > 1:
+        rows = plan.placement.inputs * plan.encoding.rows
+        step = "Enlarge the tile, or take range calibrated, whose partial sums are clamped after they are added."
+        raise InputError(where, f"{count} rows of tiles", f"one, of tile.rows {rows} or more", step)
+    passes = len(chip.inputs.factors) if plan.encoding.operands == "real" else 1
+    correction = plan.encoding.correction
+    if passes * len(plan.gains) > 1 or correction.sum_w or correction.sum_x or correction.count:
+        got = f"encoding {plan.encoding.name} with {passes * len(plan.gains)} conversions an output"
+        step = "Take encoding differential without copies, and inputs in one pass."
+        raise InputError(where, got, "one conversion an output, corrected by nothing", step)
 
 
 def _check_exact(a: Tensor, inputs: LatentInputs, name: str) -> None:

@@ -7,10 +7,10 @@ Source: CIM-Explorer, arXiv 2505.14303: `sym` has 2^b - 1 codes around zero (mid
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, final
+from typing import Literal, Self, final
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor
 
 from imc_sim._errors import InputError
@@ -27,15 +27,22 @@ class Converter(Spec):
     kind: `ideal` passes its input; `sym` for signed inputs, `pos` for plain currents, `auto` whichever the
     encoding produces. bits: resolution. range: `max` takes the largest current that the tile's word lines
     could carry, all physical ones or those in use (`rows`); `calibrated` the limits found by a profile of the
-    converter's input. accumulator: whether the digital end adds real numbers or, like integer hardware, every
-    conversion scaled to units of the weights' smallest step and rounded, halves away from zero.
+    converter's input; `unit` the interval [0, 1] of what a network's layer puts out, see `unit`. accumulator: whether
+    the digital end adds real numbers or, like integer hardware, every conversion scaled to units of the weights'
+    smallest step and rounded, halves away from zero.
     """
 
     kind: Literal["ideal", "auto", "sym", "pos"] = "ideal"
     bits: int = Field(default=8, ge=2, le=16, description="resolution")
-    range: Literal["max", "calibrated"] = "max"
+    range: Literal["max", "calibrated", "unit"] = "max"
     accumulator: Literal["real", "integer"] = "real"
     rows: Literal["physical", "used"] = Field(default="physical", description="word lines that range max counts")
+
+    @model_validator(mode="after")
+    def _outputs_are_real(self) -> Self:
+        if self.range == "unit" and self.accumulator == "integer":
+            raise ValueError("accumulator real with range unit, after which there is nothing to add")
+        return self
 
     @property
     def ideal(self) -> bool:
@@ -43,11 +50,27 @@ class Converter(Spec):
 
     def check(self, signed: bool, encoding: str, where: str) -> None:
         """Refuse a converter that cannot take what the encoding gives."""
+        if self.of_outputs:
+            step = "Take range max or calibrated, or policy.memory: digital for a key memory."
+            raise InputError(f"{where}, converter.range", "'unit' outside a network's layer", "max, calibrated", step)
         fits = "sym" if signed else "pos"
         if self.kind not in ("ideal", "auto", fits):
             step = f"Set converter.kind to {fits!r} or 'auto'."
             got, allowed = f"{self.kind!r} with encoding {encoding}", f"{fits!r}, 'auto' or 'ideal'"
             raise InputError(f"{where}, converter.kind", got, allowed, step)
+
+    @property
+    def of_outputs(self) -> bool:
+        """The range is that of a layer's outputs, bias and scales included, and not one of columns alone."""
+        return self.range == "unit" and not self.ideal
+
+    def unit(self, z: Tensor) -> Tensor:
+        """Outputs z of a layer, any shape -> the nearest multiple of 2^-bits in [0, 1].
+
+        The full scale clips: this is clamp(z, 0, 1) in steps of 2^-bits. Code 2^bits, which stands for 1, is the
+        converter's overflow. All sums of such values are exact in float32 up to 2^(24 - bits).
+        """
+        return Quantiser(2.0**-self.bits, 0.0, 0, 2**self.bits)(z)
 
     def quantiser(self, low: float, high: float, signed: bool) -> Quantiser:
         """The transfer between the limits `low` and `high` (same unit as the input)."""

@@ -73,6 +73,9 @@ def converter_inputs(
     if not spec.engine.native:
         step = "Use the chip with engine: native."
         raise InputError("chip.engine", spec.engine.kind, "native, whose currents are known", step)
+    if spec.converter.of_outputs:
+        step = "Take range max or calibrated."
+        raise InputError("chip.converter.range", "'unit', of outputs", "a range of what columns give", step)
     data = _data(_data_key(asked))
     analog = map_model(_model(model), spec, range(number, number + 1), seed)
     if spec.calibrates and analog.analog_layers:
