@@ -41,6 +41,10 @@ ARCHS: dict[str, ArchEntry] = {
         "imc_sim.nn:BitNet",
         "spiking classifier without normalisation; scale, version: 6 or 6_v101, steps, activation: spikes, clamp, relu",
     ),
+    "continual": ArchEntry(
+        "imc_sim.nn:ContinualNet",
+        "a network as it was after each task, with norms for every task; arch, args, tasks, statistics",
+    ),
     "conv4": ArchEntry(
         "imc_sim.nn:Conv4",
         "four-block few-shot encoder of other projects; layout: padded (matching, prototypical) or relation",

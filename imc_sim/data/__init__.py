@@ -11,8 +11,10 @@ from imc_sim.data._image_folder import FolderImages
 from imc_sim.data._load import load_labelled, load_pool
 from imc_sim.data._registry import DATASETS, DatasetInfo
 from imc_sim.data._sets import CharacterPool, LabelledImages, as_pool
+from imc_sim.data._views import AS_THEY_ARE, View, pixel_order, task_images
 
 __all__ = [
+    "AS_THEY_ARE",
     "DATASETS",
     "CharacterPool",
     "CheckReport",
@@ -23,6 +25,7 @@ __all__ = [
     "LabelledImages",
     "Scaling",
     "UniqueImages",
+    "View",
     "as_pool",
     "cache_folder",
     "check",
@@ -35,7 +38,9 @@ __all__ = [
     "load_labelled",
     "load_pool",
     "make_glyphs",
+    "pixel_order",
     "repeated_images",
     "sample_episodes",
+    "task_images",
     "unique_images",
 ]

@@ -92,7 +92,7 @@ def digital_accuracy(model: str, task: dict[str, Any], device: str = "cpu") -> A
     if isinstance(spec, ClassificationTask):
         from imc_sim.evaluate._classify import class_accuracy
 
-        return class_accuracy(voting(_model_on(model, device), spec), spec, _images(_images_key(spec), device))
+        return class_accuracy(asked(_model_on(model, device), spec), spec, _images(_images_key(spec), device))
     data = _data(_data_key(spec))
     if spec.attack is not None:
         from imc_sim.evaluate._attack_run import attacked_data
@@ -183,7 +183,7 @@ def _classified(
     from imc_sim.evaluate._classify import chip_class_accuracy, class_accuracy
     from imc_sim.mapping import map_model
 
-    spec, data, network = load_chip(chip), _images(_images_key(task), device), voting(_model_on(model, device), task)
+    spec, data, network = load_chip(chip), _images(_images_key(task), device), asked(_model_on(model, device), task)
     analog = map_model(network, spec, chips, seed, engine=engine)
     if not analog.analog_layers:
         return [class_accuracy(network, task, data)] * len(chips), {}
@@ -240,7 +240,8 @@ def _feature_key(task: FewShotTask) -> str:
 
 def _images_key(task: ClassificationTask) -> str:
     """What decides the images; how they are classified does not."""
-    return canonical_json(task.to_dict() | {"batch": 1, "vote": None, "members": None, "steps": None})
+    asked_of = ("vote", "members", "stage", "head", "statistics", "steps")
+    return canonical_json(task.to_dict() | {"batch": 1} | dict.fromkeys(asked_of))
 
 
 @functools.lru_cache(maxsize=4)
@@ -251,10 +252,22 @@ def _images(images_key: str, device: str) -> ClassificationData:
     return dataclasses.replace(ClassificationData.load(task), device=device)
 
 
-def voting(network: nn.Module, task: ClassificationTask) -> nn.Module:
-    """The network as the task wants its members to vote, and its steps; itself where it leaves that to the card."""
-    if task.steps is not None:
-        network = _stepping(network, task.steps)
+def asked(network: nn.Module, task: ClassificationTask) -> nn.Module:
+    """The network as the task wants it: its members' vote, its stage and head, its time steps; itself where not."""
+    network = _staged(_voting(network, task), task)
+    return network if task.steps is None else _stepping(network, task.steps)
+
+
+def _stepping(network: nn.Module, steps: int) -> nn.Module:
+    from imc_sim.nn import BitNet
+
+    if not isinstance(network, BitNet) or network.activation != "spikes":
+        got, step = getattr(network, "activation", type(network).__name__), "Leave task.steps out."
+        raise InputError("task.steps", f"a number of steps for {got}", "a spiking network", step)
+    return network.with_steps(steps)
+
+
+def _voting(network: nn.Module, task: ClassificationTask) -> nn.Module:
     if task.vote is None and task.members is None:
         return network
     from imc_sim.nn import Ensemble
@@ -265,13 +278,15 @@ def voting(network: nn.Module, task: ClassificationTask) -> nn.Module:
     return network.reduced(task.members, task.vote)
 
 
-def _stepping(network: nn.Module, steps: int) -> nn.Module:
-    from imc_sim.nn import BitNet
+def _staged(network: nn.Module, task: ClassificationTask) -> nn.Module:
+    from imc_sim.nn import ContinualNet, with_statistics
 
-    if not isinstance(network, BitNet) or network.activation != "spikes":
-        got, step = getattr(network, "activation", type(network).__name__), "Leave task.steps out."
-        raise InputError("task.steps", f"a number of steps for {got}", "a spiking network", step)
-    return network.with_steps(steps)
+    if isinstance(network, ContinualNet):
+        return network.at(task.stage, task.head, task.statistics)
+    if task.stage is not None or task.head is not None:
+        got, step = type(network).__name__, "Leave task.stage and task.head out."
+        raise InputError("task.stage", got, "a network of architecture continual", step)
+    return network if task.statistics is None else with_statistics(network, task.statistics)
 
 
 def sized(task: AnyTask, model: str) -> AnyTask:

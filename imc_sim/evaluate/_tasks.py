@@ -8,16 +8,22 @@ from pydantic import Field, model_validator
 
 from imc_sim._errors import InputError, nearest
 from imc_sim.config import Spec, build
+from imc_sim.data import AS_THEY_ARE, View
 from imc_sim.evaluate._attack_specs import Attack, Fgsm
 
 Form = Literal["float", "bipolar", "binary"]
 Vote = Literal["hard", "logits", "softmax", "log_softmax"]
+Statistics = Literal["running", "batch"]
 
 #: keys that came after results had been stored, at values that say nothing: no part of what a result is known by
 _LATER: dict[str, Any] = {
     "threshold": "zero", "prototypes": "none", "dim": None, "size": None, "scaling": "standard", "attack": None,
-    "passes": "distinct", "steps": None,
+    "passes": "distinct",
 }  # fmt: skip
+#: the same of one kind of task alone: few-shot tasks have had `classes` from the beginning
+_LATER_OF: dict[str, dict[str, Any]] = {
+    "classification": {**AS_THEY_ARE, "stage": None, "head": None, "statistics": None, "steps": None},
+}
 
 
 @final
@@ -95,14 +101,17 @@ class FewShotTask(Spec):
 
 
 @final
-class ClassificationTask(Spec):
+class ClassificationTask(View):
     """Which class an image belongs to: networks that end in one number a class, alone or as an ensemble.
 
     images: that many of the split, drawn without replacement by `seed`, which is also that of neurons that draw; None:
     all. scaling: `standard` takes mean and deviation of the data set, `unit` brings grey levels to [0, 1]. batch:
     images that go through the network at once. vote and members, of an ensemble: how its members decide together
-    (None: as its card says), and how many of them, the first. steps: of a spiking network at inference (None: as its
-    card says).
+    (None: as its card says), and how many of them, the first. stage and head, of a network with its past
+    (`ContinualNet`): as it was after that task, with the norms of that task, both from 1; None: the last, and those of
+    the last that the stage has learned. statistics: what norms normalise by; None: as the card says. permutation,
+    classes, offset, pad: what becomes of the images and labels, see `View`. steps: of a spiking network at inference
+    (None: as its card says).
     """
 
     kind: Literal["classification"] = "classification"
@@ -115,6 +124,9 @@ class ClassificationTask(Spec):
     batch: int = Field(default=100, ge=1)
     vote: Vote | None = Field(default=None, description="of an ensemble; null: as its card says")
     members: int | None = Field(default=None, ge=1, description="of an ensemble, the first; null: all")
+    stage: int | None = Field(default=None, ge=1, description="of a network with its past: after that task; null: last")
+    head: int | None = Field(default=None, ge=1, description="of a network with its past: norms of that task")
+    statistics: Statistics | None = Field(default=None, description="of norms; null: as the card says")
     steps: int | None = Field(default=None, ge=1, description="time steps of a spiking network; null: its card's")
 
     @property
@@ -122,7 +134,7 @@ class ClassificationTask(Spec):
         """Accuracy of guessing."""
         from imc_sim.data import class_count
 
-        return 1 / class_count(self.dataset, self.split)
+        return 1 / (class_count(self.dataset, self.split) if self.classes is None else len(self.classes))
 
 
 #: every kind of task; a study holds one
@@ -132,7 +144,8 @@ _KINDS: dict[str, type[Task]] = {"few_shot": FewShotTask, "classification": Clas
 
 def task_identity(task: dict[str, Any]) -> dict[str, Any]:
     """All of a resolved task that affects its result; keys younger than stored results only where they act."""
-    return {key: value for key, value in task.items() if key not in _LATER or value != _LATER[key]}
+    later = _LATER | _LATER_OF.get(task.get("kind", ""), {})
+    return {key: value for key, value in task.items() if key not in later or value != later[key]}
 
 
 def build_task(data: dict[str, Any], where: str) -> Task:

@@ -13,7 +13,7 @@ from imc_sim.analog import AnalogLayer, AnalogModel, Context, SharedDigital, lay
 from imc_sim.array import Chip, Differential, Encoding, load_chip
 from imc_sim.config import Engine, as_engine
 from imc_sim.mapping._report import LayerRow, MappingReport
-from imc_sim.nn import ProductLayer, fold_in_place, neurons_of
+from imc_sim.nn import ContinualNet, ProductLayer, fold_in_place, neurons_of
 
 _KIND = {"xnor": "binary", "rbnn": "binary", "sign": "binary", "latent": "binary", "int8": "int8", "float": "float"}
 _WEIGHTED = (nn.Linear, nn.modules.conv._ConvNd, nn.modules.rnn.RNNBase, nn.Embedding)
@@ -26,10 +26,11 @@ def map_model(
     """The network of `model` with its product layers on crossbars, as the chip's policy says.
 
     chips: a count, or a range of chip numbers. engine: who computes the products of crossbars, this package or
-    MemTorch (see `imc_sim.config.Engine`); None: the chip's own. The model itself is left as it is. Raises
-    InputError for a layer that the policy gives no place, and for weights in modules that no crossbar layer can take.
+    MemTorch (see `imc_sim.config.Engine`); None: the chip's own. Of a `ContinualNet` the last stage is mapped; `at`
+    gives the others. The model itself is left as it is. Raises InputError for a layer that the policy gives no place,
+    and for weights in modules that no crossbar layer can take.
     """
-    chip = load_chip(chip)
+    chip, model = load_chip(chip), _mapped(model)
     numbers = chips if isinstance(chips, range) else range(chips)
     if len(numbers) < 1:
         raise InputError("map_model, chips", len(numbers), "1 or more", "Ask for at least one chip.")
@@ -52,7 +53,11 @@ def map_model(
 
 def bytes_per_chip(model: nn.Module, chip: Chip) -> int:
     """Memory that one chip's programmed contrasts take, in bytes (an upper estimate while programming)."""
-    return sum(_layer_bytes(model, chip))
+    return sum(_layer_bytes(_mapped(model), chip))
+
+
+def _mapped(model: nn.Module) -> nn.Module:
+    return model.at() if isinstance(model, ContinualNet) else model
 
 
 def _layer_bytes(model: nn.Module, chip: Chip) -> list[int]:

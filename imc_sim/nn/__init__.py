@@ -21,6 +21,7 @@ from imc_sim.nn._card import (
     save_model,
     verify_weights,
 )
+from imc_sim.nn._continual_net import ContinualNet, with_statistics
 from imc_sim.nn._conv4 import Conv4
 from imc_sim.nn._ensemble import VOTES, Ensemble, Vote, vote
 from imc_sim.nn._events import EventProduct, active_entries
@@ -115,6 +116,7 @@ __all__ = [
     "BnnConv",
     "BnnMlp",
     "Comparator",
+    "ContinualNet",
     "Conv2d",
     "Conv4",
     "ConvBlock",
@@ -190,6 +192,7 @@ __all__ = [
     "two_valued",
     "verify_weights",
     "vote",
+    "with_statistics",
     "word_line_activations",
     "write_folder",
 ]

@@ -13,17 +13,11 @@ from imc_sim.train._boosting import (
     weighted_error,
 )
 from imc_sim.train._boosting import Rule as BoostingRule
+from imc_sim.train._cells import CellArray, Cells
 from imc_sim.train._checkpoint import Progress
 from imc_sim.train._classification import ClassificationTrainer, TrainingSet
 from imc_sim.train._consolidation import Hold, fisher
-from imc_sim.train._continual import (
-    ContinualTrainer,
-    calibrated_norms,
-    load_norms,
-    pixel_order,
-    save_norms,
-    task_images,
-)
+from imc_sim.train._continual import ContinualTrainer, calibrated_norms, load_norms, save_norms
 from imc_sim.train._continual_recipe import ContinualRecipe, ContinualTask
 from imc_sim.train._ensemble import EnsembleTrainer
 from imc_sim.train._episodic import EpisodicTrainer, episode_loss, training_episode
@@ -39,6 +33,8 @@ __all__ = [
     "BOOSTING_RULES",
     "Boosted",
     "BoostingRule",
+    "CellArray",
+    "Cells",
     "ChipNoise",
     "ClassificationRecipe",
     "ClassificationTrainer",
@@ -73,13 +69,11 @@ __all__ = [
     "load_norms",
     "measure_model",
     "metaplastic_groups",
-    "pixel_order",
     "recipe_of",
     "save_norms",
     "shuffled",
     "sign_switch",
     "start_weights",
-    "task_images",
     "train_model",
     "training_episode",
     "weighted_error",

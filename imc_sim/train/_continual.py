@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,16 +11,16 @@ from typing import Any, cast, final
 import numpy as np
 import safetensors.torch
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from imc_sim._errors import InputError, MissingDataError
 from imc_sim._rng import Stream
 from imc_sim.config import digest
-from imc_sim.data import LabelledImages, load_classes
+from imc_sim.data import LabelledImages, load_classes, task_images
 from imc_sim.evaluate._classify import drawn_rows
-from imc_sim.nn import calibrate_norms, load_norm_state, norm_state, write_folder
+from imc_sim.nn import ContinualNet, calibrate_norms, load_norm_state, norm_state, write_folder
 from imc_sim.train._boosting import shuffled
+from imc_sim.train._cells import CellArray
 from imc_sim.train._checkpoint import FILE, Log, Progress, begin, save_checkpoint, share
 from imc_sim.train._classification import ClassificationTrainer, TrainingSet
 from imc_sim.train._consolidation import Hold
@@ -37,7 +38,8 @@ class ContinualTrainer:
     """Trains `model` in place by `recipe`, task after task.
 
     `folder` receives checkpoint.pt and training.jsonl, a folder of each phase (a task, or a part of one) and, where
-    every task has norms of its own, norms.safetensors with them; see `load_norms`. The model ends with the last's.
+    every task has norms of its own, norms.safetensors with them; see `load_norms`. The model ends with the last's. Of a
+    `ContinualNet` its first stage is what training begins with, and every task leaves a stage.
     """
 
     model: nn.Module
@@ -47,7 +49,14 @@ class ContinualTrainer:
 
     def __post_init__(self) -> None:
         r = self.recipe
+        self._past = self.model if isinstance(self.model, ContinualNet) else None
+        if self._past is not None:
+            _check_stages(self._past, r)
+            self.model = self._past.first()
         self._tests = [_test_set(task, r) for task in r.tasks]
+        self._cells = CellArray(self.model, r.cells, r.seed) if r.cells is not None else None
+        if self._cells is not None:
+            self._cells.program()
         self._hold = Hold(self.model, r.method, r.penalty, r.seed) if r.method != "none" else None
         self._optimizer = self._fresh()
         self.norms: list[NormState] = []
@@ -71,6 +80,8 @@ class ContinualTrainer:
         task, part = self.recipe.phases[number]
         if part == 0 and self.recipe.fresh_optimizer:
             self._optimizer = self._fresh()
+        if self._cells is not None:
+            self._cells.phase = number
         data, folder = _training_set(self.recipe, task, part), self.folder / f"phase{number + 1}"
         known = digest({"recipe": self.recipe.training_digest(), "phase": number})
         trainer = ClassificationTrainer(
@@ -83,6 +94,9 @@ class ContinualTrainer:
         if self._hold is not None and part == self.recipe.subsets - 1:
             whole = _task_set(self.recipe, task)
             self._hold.finish(self._optimizer, task, whole, self.recipe.fisher_images, self.device)
+        if self._past is not None and part == self.recipe.subsets - 1:
+            fitting = calibrated_norms(copy.deepcopy(self.model), self.recipe, self.norms, device=self.device)
+            self._past.keep(task + 1, self.model, fitting)
         self._judge(task, part, log[-1])
         self._save(number + 1)
         (folder / FILE).unlink()  # what it held is in this training's own checkpoint
@@ -112,6 +126,8 @@ class ContinualTrainer:
             m = r.strengths if isinstance(r.m, tuple) else r.strengths[0]
             groups = metaplastic_groups(self.model, m)
             made = MetaplasticAdam(groups, lr=r.learning_rate, weight_decay=r.weight_decay)
+        if self._cells is not None:
+            self._cells.attach(made)  # before the hold, which follows what the weights did
         if self._hold is not None:
             self._hold.attach(made)
         return made
@@ -120,7 +136,7 @@ class ContinualTrainer:
         hold = None if self._hold is None else self._hold.state
         state = {
             "done": done, "model": self.model.state_dict(), "optimizer": self._optimizer.state_dict(),
-            "norms": self.norms, "hold": hold,
+            "norms": self.norms, "hold": hold, "past": None if self._past is None else self._past.state_dict(),
         }  # fmt: skip
         save_checkpoint(self.folder, self.recipe.training_digest(), self._log, state)
         if self.norms:
@@ -136,28 +152,18 @@ class ContinualTrainer:
         self.norms, self._start = list(state["norms"]), int(state["done"])
         if self._hold is not None:
             self._hold.state = state["hold"]
+        if self._past is not None:
+            self._past.load_state_dict(state["past"])
 
 
-def task_images(data: LabelledImages, task: ContinualTask) -> LabelledImages:
-    """The images and labels of `data` as the task has them: some classes, centred on black, with pixels permuted."""
-    images, labels = data.images, data.labels
-    if task.classes is not None:
-        place = np.full(len(data.class_names), -1)
-        _check_classes(task.classes, len(place))
-        place[list(task.classes)] = np.arange(len(task.classes))
-        kept = place[labels] >= 0
-        images, labels = images[kept], place[labels[kept]]
-    if task.pad is not None:
-        images = _padded(images, task.pad)
-    if task.permutation is not None:
-        pixels = images[:].reshape(len(images), images.shape[1] * images.shape[2], -1)
-        images = pixels[:, pixel_order(pixels.shape[1], task.permutation)].reshape(images.shape)
-    return LabelledImages(data.name, data.split, images, labels + task.offset, data.class_names)
-
-
-def pixel_order(count: int, seed: int) -> NDArray[np.int64]:
-    """The permutation of `count` pixels with that seed: a permuted image's pixel i is the image's pixel order[i]."""
-    return np.argsort(Stream(seed, "pixels", "permutation").words(4 * count, chip=0).view(np.uint64), kind="stable")
+def _check_stages(past: ContinualNet, recipe: ContinualRecipe) -> None:
+    if len(past.stages) != len(recipe.tasks):
+        step = f"Set arch.args.tasks: {len(recipe.tasks)}."
+        raise InputError("arch.args.tasks", len(past.stages), f"{len(recipe.tasks)}, as recipe.tasks", step)
+    if recipe.interleaved or recipe.scenario != "task":
+        got = "interleaved: true" if recipe.interleaved else f"scenario: {recipe.scenario}"
+        step = "Train the plain network instead of architecture continual."
+        raise InputError("recipe", got, "tasks one after the other, with norms of their own", step)
 
 
 def calibrated_norms(
@@ -197,29 +203,11 @@ def load_norms(folder: Path) -> list[NormState]:
     return [{key: named[f"{n}.{key}"] for n, _, key in parts if int(n) == task} for task in range(1, count + 1)]
 
 
-def _padded(images: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
-    rest = [side - size for size in images.shape[1:3]]
-    if min(rest) < 0:
-        got, step = (
-            f"{side} for images of {images.shape[1]} x {images.shape[2]} pixels",
-            "Pad to more, or leave it out.",
-        )
-        raise InputError("recipe.tasks.pad", got, "their size or more", step)
-    around = [(0, 0), *((each // 2, each - each // 2) for each in rest)]
-    return np.pad(images[:], around + [(0, 0)] * (images.ndim - 3))
-
-
-def _check_classes(wanted: tuple[int, ...], count: int) -> None:
-    if len(set(wanted)) < len(wanted) or not all(0 <= each < count for each in wanted):
-        step = "Name each class once."
-        raise InputError("recipe.tasks.classes", list(wanted), f"numbers from 0 to {count - 1}", step)
-
-
 def _task_set(recipe: ContinualRecipe, number: int) -> TrainingSet:
     """Images trained on and kept aside of one task, parted by the recipe's seed."""
     task = recipe.tasks[number]
     source = load_classes(task.dataset or recipe.dataset, task.split or recipe.split, recipe.size)
-    source = task_images(source, task)
+    source = task_images(source, task, f"recipe.tasks.{number}")
     return TrainingSet.parted(source, recipe, task.images or recipe.images)
 
 
@@ -259,7 +247,7 @@ def _test_set(task: ContinualTask, recipe: ContinualRecipe) -> TrainingSet:
     if split is None:
         whole = _task_set(recipe, recipe.tasks.index(task))
         return TrainingSet(whole.source, whole.validation, whole.validation, recipe)
-    source = task_images(load_classes(task.dataset or recipe.dataset, split, recipe.size), task)
+    source = task_images(load_classes(task.dataset or recipe.dataset, split, recipe.size), task, "recipe.tasks")
     rows = np.arange(len(source.labels))
     return TrainingSet(source, rows, rows, recipe)
 

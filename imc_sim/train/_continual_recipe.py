@@ -6,8 +6,8 @@ from typing import Literal, Self, final
 
 from pydantic import Field, model_validator
 
-from imc_sim.config import Spec
-from imc_sim.data import Scaling
+from imc_sim.data import Scaling, View
+from imc_sim.train._cells import Cells
 from imc_sim.train._recipe import ClassifierTraining
 
 Scenario = Literal["task", "domain"]
@@ -15,22 +15,15 @@ Method = Literal["none", "ewc", "random", "si"]
 
 
 @final
-class ContinualTask(Spec):
-    """One task: a data set, or some of its classes, under a permutation of its pixels.
+class ContinualTask(View):
+    """One task: a data set, or some of its classes, under a permutation of its pixels; see `View`.
 
-    dataset and split: None for the recipe's; test_split as well. permutation: seed of one fixed permutation of the
-    pixels, all channels alike; None: as they are. classes: those of the set that the task has, in the order of its
-    labels 0, 1, …; None: all, with the set's labels. offset: added to every label. pad: pixels a side that smaller
-    images are centred in, on black. images: trained on; None: as the recipe says.
+    dataset and split: None for the recipe's; test_split as well. images: trained on; None: as the recipe says.
     """
 
     dataset: str | None = None
     split: str | None = None
     test_split: str | None = None
-    permutation: int | None = Field(default=None, ge=0, description="seed of a permutation of the pixels; null: none")
-    classes: tuple[int, ...] | None = Field(default=None, min_length=1, description="of the set; null: all")
-    offset: int = Field(default=0, ge=0, description="added to the labels")
-    pad: int | None = Field(default=None, ge=1, description="pixels a side; null: as they are")
     images: int | None = Field(default=None, ge=1, description="images trained on; null: as the recipe says")
 
 
@@ -44,7 +37,8 @@ class ContinualRecipe(ClassifierTraining):
     those of the tasks before, times `penalty` (lambda): `ewc` and `random` by the Fisher information of `fisher_images`
     images, in place or shuffled within each layer; `si` by the path integral of each weight. interleaved: all tasks at
     once, as one set. subsets: each task cut at random into that many equal parts, learned one after the other.
-    fresh_optimizer: its means start anew with every task (never with a part of one).
+    fresh_optimizer: its means start anew with every task (never with a part of one). cells: those that hold the hidden
+    weights while they are trained, see `Cells`; None: numbers.
 
     test_split: what accuracies are of; None: of the images kept aside. test_batch: images tested at once, on which
     norms with statistics of the batch depend. keep: of every task or part. optimizer adam is `MetaplasticAdam`.
@@ -62,6 +56,7 @@ class ContinualRecipe(ClassifierTraining):
     interleaved: bool = False
     subsets: int = Field(default=1, ge=1, description="parts of a task, learned one after the other")
     fresh_optimizer: bool = True
+    cells: Cells | None = Field(default=None, description="that hold hidden weights in training; null: numbers")
     test_split: str | None = "test"
     test_batch: int = Field(default=1000, ge=2, description="images tested at once")
     # As published.

@@ -25,6 +25,7 @@ class Measurement(Spec):
 
 #: keys that came after the first trainings: at their defaults they leave the digests of those as they were
 _LATER = (
+    "cells",
     "rotations", "similarity", "optimizer", "momentum", "weight_decay", "schedule", "rotate_every", "variation",
     "read_out", "size", "scaling", "slope_growth", "slope_every", "baseline", "loss", "start_from", "augment",
 )  # fmt: skip

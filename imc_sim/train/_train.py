@@ -13,7 +13,7 @@ from imc_sim._errors import InputError
 from imc_sim.config import build, parse_setting, set_path
 from imc_sim.evaluate import Accuracy, ClassificationTask, FewShotData, class_accuracy, features_of
 from imc_sim.evaluate._few_shot import digital_read_out
-from imc_sim.evaluate._run import _feature_key, resized, voting
+from imc_sim.evaluate._run import _feature_key, asked, resized
 from imc_sim.nn import Measured, ModelCard, arch_files, build_model, load_card, load_model, product_layers, save_model
 from imc_sim.nn._card import load_state
 from imc_sim.train._checkpoint import Log, Progress
@@ -139,7 +139,7 @@ def _accuracy(model: nn.Module, wanted: Measurement, seen: dict[str, tuple[FewSh
     size = getattr(model, "size", None)
     if isinstance(wanted.task, ClassificationTask):
         task = resized(wanted.task, size)
-        return class_accuracy(voting(model, task), task)
+        return class_accuracy(asked(model, task), task)
     task = resized(wanted.task, size)
     key = _feature_key(task)
     if key not in seen:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from imc_sim import InputError
 from imc_sim._rng import Stream
 from imc_sim.config import build
-from imc_sim.data import load_classes
+from imc_sim.data import load_classes, pixel_order, task_images
 from imc_sim.nn import BnnConv, BnnMlp, Linear, load_norm_state, product_layers
 from imc_sim.train import (
     ContinualRecipe,
@@ -24,8 +24,6 @@ from imc_sim.train import (
     calibrated_norms,
     fisher,
     load_norms,
-    pixel_order,
-    task_images,
 )
 from imc_sim.train._continual import _training_set
 

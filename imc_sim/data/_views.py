@@ -1,0 +1,73 @@
+"""What a task makes of the images of a set: some classes, other labels, a frame, pixels in another order."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from imc_sim._errors import InputError
+from imc_sim._rng import Stream
+from imc_sim.config import Spec
+from imc_sim.data._sets import LabelledImages
+
+
+class View(Spec):
+    """Images of a labelled set as a task has them; at the defaults as they are.
+
+    permutation: seed of one fixed permutation of the pixels, all channels alike. classes: those of the set that the
+    task has, in the order of its labels 0, 1, …; None: all, with the set's labels. offset: added to every label. pad:
+    pixels a side that smaller images are centred in, on black.
+    """
+
+    permutation: int | None = Field(default=None, ge=0, description="seed of a permutation of the pixels; null: none")
+    classes: tuple[int, ...] | None = Field(default=None, min_length=1, description="of the set; null: all")
+    offset: int = Field(default=0, ge=0, description="added to the labels")
+    pad: int | None = Field(default=None, ge=1, description="pixels a side; null: as they are")
+
+
+#: the keys of a `View`, at values that change nothing
+AS_THEY_ARE: Final = View().to_dict()
+
+
+def task_images(data: LabelledImages, view: View, where: str = "task") -> LabelledImages:
+    """The images and labels of `data` as `view` has them, in this order: classes, frame, permutation.
+
+    where: what an InputError names: classes that the set has not, or a frame smaller than the images.
+    """
+    if all(getattr(view, key) == value for key, value in AS_THEY_ARE.items()):
+        return data
+    images, labels = data.images, data.labels
+    if view.classes is not None:
+        place = np.full(len(data.class_names), -1)
+        _check_classes(view.classes, len(place), where)
+        place[list(view.classes)] = np.arange(len(view.classes))
+        kept = place[labels] >= 0
+        images, labels = images[kept], place[labels[kept]]
+    if view.pad is not None:
+        images = _padded(images, view.pad, where)
+    if view.permutation is not None:
+        pixels = images[:].reshape(len(images), images.shape[1] * images.shape[2], -1)
+        images = pixels[:, pixel_order(pixels.shape[1], view.permutation)].reshape(images.shape)
+    return LabelledImages(data.name, data.split, images, labels + view.offset, data.class_names)
+
+
+def pixel_order(count: int, seed: int) -> NDArray[np.int64]:
+    """The permutation of `count` pixels with that seed: a permuted image's pixel i is the image's pixel order[i]."""
+    return np.argsort(Stream(seed, "pixels", "permutation").words(4 * count, chip=0).view(np.uint64), kind="stable")
+
+
+def _padded(images: NDArray[np.uint8], side: int, where: str) -> NDArray[np.uint8]:
+    rest = [side - size for size in images.shape[1:3]]
+    if min(rest) < 0:
+        got = f"{side} for images of {images.shape[1]} x {images.shape[2]} pixels"
+        raise InputError(f"{where}.pad", got, "their size or more", "Pad to more, or leave it out.")
+    around = [(0, 0), *((each // 2, each - each // 2) for each in rest)]
+    return np.pad(images[:], around + [(0, 0)] * (images.ndim - 3))
+
+
+def _check_classes(wanted: tuple[int, ...], count: int, where: str) -> None:
+    if len(set(wanted)) < len(wanted) or not all(0 <= each < count for each in wanted):
+        raise InputError(f"{where}.classes", list(wanted), f"numbers from 0 to {count - 1}", "Name each class once.")
