@@ -39,7 +39,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@echo "Building $(VENV) (downloads PyTorch and its companions; minutes on a first run) ..."
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { \
 	  echo "'$(PYTHON) -m venv' failed; on Debian and Ubuntu: apt install python3-venv" >&2; rm -rf $(VENV); exit 1; }
-	$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt -e '.[dev,dask,parquet,memtorch]'
+	$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt -e '.[dev,dask,parquet,memtorch,fast]'
 	@touch $(STAMP)
 
 memtorch: $(MEMTORCH)

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from imc_sim._errors import InputError
-from imc_sim.array import Chip, Converter, Crossbar, Encoding
+from imc_sim.array import Chip, Converter, Crossbar, Drives, Encoding
 from imc_sim.config import NATIVE, Engine
 from imc_sim.nn import Conv2d, LatentInputs, Linear, ProductLayer
 
@@ -191,10 +191,13 @@ class AnalogConv2d(AnalogLayer):
 
     def on_chip(self, index: int, a: Tensor, first_read: int) -> Tensor:
         a = self.crossbar.present(a)
-        if self.crossbar.plain:
-            return self._plain(index, a)
         height, width = self._output_size(a)
         outputs = self.crossbar.shape[1]
+        y = self._at_once(index, a, a.shape[0] * height * width)
+        if y is not None:
+            return y.reshape(-1, height, width, outputs).permute(0, 3, 1, 2)
+        if self.crossbar.plain:
+            return self._plain(index, a)
         chunk = max(1, _CHUNK // (height * width * outputs))
         y = a.new_empty(a.shape[0], height, width, outputs)
         for start in range(0, a.shape[0], chunk):
@@ -204,6 +207,13 @@ class AnalogConv2d(AnalogLayer):
             )
             y[start : start + chunk] = sums.reshape(-1, height, width, outputs)
         return y.permute(0, 3, 1, 2)
+
+    def _at_once(self, index: int, a: Tensor, vectors: int) -> Tensor | None:
+        """[vectors, out] by the compiled kernel, which reads patches where they lie; None where it does not serve."""
+        kernel, stride = self.digital.kernel, self.digital.stride
+        make = lambda squares: Drives.of_images(self._channels_last(a), kernel, stride, squares)  # noqa: E731
+        drives = self.crossbar.drives(vectors, make)
+        return None if drives is None else self.crossbar.sense_at_once(index, drives)
 
     def patches(self, images: Tensor, rows: slice) -> Tensor:
         """Entries `rows` of every unrolled patch of padded images [b, H, W, C]: [b * pixels, rows]."""

@@ -13,7 +13,9 @@ from imc_sim.array._encodings.multibit import Differential, Offset, Sliced
 from imc_sim.array._encodings.tnn import TnnI, TnnII, TnnIII, TnnIV, TnnV
 from imc_sim.array._encodings.unipolar import Unipolar
 from imc_sim.array._inputs import Inputs
-from imc_sim.array._operands import RESOLUTION
+from imc_sim.array._integers import Drives
+from imc_sim.array._integers import why_not as why_not_compiled
+from imc_sim.array._operands import RESOLUTION, Rounding
 from imc_sim.array._placement import Placement, Tile
 from imc_sim.array._wires import Wires
 
@@ -31,6 +33,7 @@ __all__ = [
     "Correction",
     "Crossbar",
     "Differential",
+    "Drives",
     "Encoding",
     "GatedApproximation",
     "GatingError",
@@ -39,6 +42,7 @@ __all__ = [
     "Placement",
     "Policy",
     "Quantiser",
+    "Rounding",
     "Sliced",
     "Solution",
     "Targets",
@@ -60,4 +64,5 @@ __all__ = [
     "load_chip",
     "solve_currents",
     "solve_nonlinear",
+    "why_not_compiled",
 ]

@@ -21,6 +21,7 @@ from imc_sim.device import Device
 
 Place = Literal["crossbar", "digital", "error"]
 Neurons = Literal["bernoulli", "comparator"]
+Compute = Literal["float32", "int16", "int8"]
 
 
 @final
@@ -54,6 +55,10 @@ class Chip(Spec):
 
     neurons: how stochastic binary activations fire: `bernoulli` draws with the ideal probability, in digital logic;
     `comparator` compares the sum with its threshold and leaves the chance to the noise with which the cells are read.
+
+    compute: what products of whole-number inputs are computed with: differences of conductances in float32, on a grid
+    of 2^-12 of the window, or rounded to whole numbers of 16 or 8 bits of the largest one. The mapping report says
+    how far that is from the conductances. Layers with real inputs and many-valued weights stay in float64.
     """
 
     name: str = "chip"
@@ -68,6 +73,7 @@ class Chip(Spec):
     converter: Converter = Converter()
     neurons: Neurons = Field(default="bernoulli", description="how neurons that fire at random are drawn")
     policy: Policy = Policy()
+    compute: Compute = Field(default="float32", description="what products of the crossbars are computed with")
     engine: Engine = Field(default=NATIVE, description="who computes what the crossbars give")
 
     @property

@@ -94,13 +94,16 @@ class Quantiser:
 
     def codes_(self, u: Tensor, gain: float = 1.0, offset: Tensor | None = None) -> Tensor:
         """Codes of gain * u + offset, in place, as whole numbers of u's type."""
-        scale = (1.0 + _TIE[u.dtype]) / self.step
-        u.mul_(gain * scale)
-        if offset is not None:
-            u.add_((offset - self.base) * scale)
-        elif self.base:
-            u.sub_(self.base * scale)
+        factor, shift = self.scaled(u.dtype, gain, offset)
+        u.mul_(factor)
+        if isinstance(shift, Tensor) or shift:
+            u.add_(shift)
         return u.round_().clamp_(self.lowest, self.highest)
+
+    def scaled(self, dtype: torch.dtype, gain: float, offset: Tensor | None) -> tuple[float, Tensor | float]:
+        """(factor, shift): codes are factor * u + shift of that type, rounded and clipped."""
+        scale = (1.0 + _TIE[dtype]) / self.step
+        return gain * scale, -self.base * scale if offset is None else (offset - self.base) * scale
 
     def __call__(self, u: Tensor) -> Tensor:
         """q(u), out of place."""

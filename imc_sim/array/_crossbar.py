@@ -8,9 +8,11 @@ batch, the tiling or the number of threads.
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 import itertools
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import final
 
 import torch
@@ -19,7 +21,8 @@ from torch import Tensor
 from imc_sim._errors import InputError
 from imc_sim.array._chip import Chip, load_chip
 from imc_sim.array._encoding import Encoding
-from imc_sim.array._operands import Operands, on_grid, operands, packed, units_table
+from imc_sim.array._integers import Drives
+from imc_sim.array._operands import Operands, Rounding, on_grid, operands, packed, units_table
 from imc_sim.array._placement import Placement
 from imc_sim.array._plan import Plan
 from imc_sim.array._product import product
@@ -143,9 +146,15 @@ class Crossbar:
         """The operands of one chip, where it computes."""
         return self._drawn(index).to(self._device)
 
-    def _drawn(self, index: int) -> Operands:
-        """Draw, settle, wire: the operands of one chip."""
-        device, plan = self.chip.device, self.plan
+    def rounding(self, index: int = 0) -> Rounding:
+        """How far what products are computed with is from the conductances of the chip at position `index`."""
+        doubled = dataclasses.replace(self.plan.targets, weights=self.plan.targets.weights.double())
+        exact = self._drawn(index, dataclasses.replace(self.plan, targets=doubled))
+        return Rounding.of(self.sensing.operands[index].to(torch.device("cpu")), exact, self.plan)
+
+    def _drawn(self, index: int, plan: Plan | None = None) -> Operands:
+        """Draw, settle, wire: the operands of one chip, of this plan or of the same in another type."""
+        device, plan = self.chip.device, plan or self.plan
         steps, indices = plan.targets.steps, self._draw(index)
         if not (device.settles or self.chip.wired):
             g = look_up(self._table(plan.dtype), indices)
@@ -186,12 +195,15 @@ class Crossbar:
         two calls for 10 each.
         """
         self._check_input(x)
-        if self.plain and x.ndim == 2 and len(self.chips) > 1:
+        drives = (
+            self.drives(x.shape[0], lambda squares: Drives.of_rows(self.present(x), squares)) if x.ndim == 2 else None
+        )
+        if drives is None and self.plain and x.ndim == 2 and len(self.chips) > 1:
             x = self.present(x)
             y = product(x, torch.cat([o.linear[0] for o in self.sensing.operands])).unflatten(1, (len(self.chips), -1))
             return torch.stack([self.finish(y[:, c], c) for c in range(len(self.chips))])
         first = self.take_reads(x.shape[-2])
-        each = [self.product(c, x if x.ndim == 2 else x[c], first) for c in range(len(self.chips))]
+        each = [self._product(c, x if x.ndim == 2 else x[c], first, drives) for c in range(len(self.chips))]
         return torch.stack(each)
 
     def present(self, x: Tensor) -> Tensor:
@@ -200,7 +212,14 @@ class Crossbar:
 
     def product(self, index: int, x: Tensor, first_read: int) -> Tensor:
         """Product of x [batch, in] on the chip at position `index`: [batch, out]."""
+        return self._product(index, x, first_read, None)
+
+    def _product(self, index: int, x: Tensor, first_read: int, drives: Drives | None) -> Tensor:
         x = self.present(x)
+        drives = drives or self.drives(x.shape[0], functools.partial(Drives.of_rows, x))
+        y = None if drives is None else self.sensing.sense_at_once(index, drives)
+        if y is not None:
+            return y
         if self.plain:
             return self.finish(product(x, self.contrast(index)), index)
         return self.sensing.sense(index, lambda t: x[:, t], first_read, per_read=1)
@@ -216,8 +235,20 @@ class Crossbar:
 
     def finish(self, y: Tensor, index: int) -> Tensor:
         """Digital end of a `plain` product y [*, out]: the imbalance of the cells, compensation, scales."""
-        bias = self.sensing.bias(index)
-        return self.sensing.scaled(y if bias is None else y + bias, index)
+        return self.sensing.finish(y, index)
+
+    def drives(self, vectors: int, make: Callable[[bool], Drives | None]) -> Drives | None:
+        """Presented inputs as the compiled kernel takes them; None where the product is to go tile by tile.
+
+        make(squares): the drives of that many vectors, with the squares of inputs or without.
+        """
+        if not self.sensing.in_one_pass(vectors):
+            return None
+        return make(self.sensing.operands[0].square is not None)
+
+    def sense_at_once(self, index: int, drives: Drives) -> Tensor | None:
+        """Products of these drives on the chip at position `index`: [vectors, out]; see `Sensing.sense_at_once`."""
+        return self.sensing.sense_at_once(index, drives)
 
     def sense(self, index: int, inputs: TileInputs, first_read: int, per_read: int) -> Tensor:
         """Presented inputs through every tile and converter; see `Sensing.sense`."""

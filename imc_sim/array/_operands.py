@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import math
 from dataclasses import dataclass
 
 import torch
@@ -15,6 +16,8 @@ from imc_sim.device import Device
 
 #: Contrasts of float32 crossbars are whole multiples of this part of the window / steps.
 RESOLUTION = 2.0**-12
+#: the largest whole number of each way to compute: a byte, and two bytes of which the lower one is signed as well
+LARGEST = {"int8": 127, "int16": 32639}
 
 
 @dataclass(frozen=True)
@@ -25,7 +28,8 @@ class Operands:
     everything, conversions already combined, where nothing stands between the cells and the sum. constant:
     [tiles, out x slices x terms] or None where it vanishes. power: variances of a read per x^2 and per x
     (whole matrices) and constant ([tiles, …]). factor: what drift compensation multiplies results by.
-    merged: there is one tile with everything.
+    merged: there is one tile with everything. unit: a power of two, of which the contrasts of float32 crossbars
+    are whole multiples.
     """
 
     linear: tuple[Tensor, ...]
@@ -34,6 +38,7 @@ class Operands:
     power: tuple[Tensor | None, Tensor | None, Tensor | None]
     factor: float = 1.0
     merged: bool = False
+    unit: float = RESOLUTION
 
     def to(self, device: torch.device) -> Operands:
         """The same operands where products are to be computed."""
@@ -45,6 +50,31 @@ class Operands:
         return dataclasses.replace(self, **moved)
 
 
+@dataclass(frozen=True)
+class Rounding:
+    """How far what products are computed with is from the conductances, in windows (G_LRS - G_HRS).
+
+    compute: `int8`, `int16`, `float32` or `float64`. step: all are whole multiples of it; 0 for float64. rms, largest:
+    of the differences to the same conductances in float64, each as it multiplies an input.
+    """
+
+    compute: str
+    step: float
+    rms: float
+    largest: float
+
+    @classmethod
+    def of(cls, used: Operands, exact: Operands, plan: Plan) -> Rounding:
+        """Of one chip's operands, and the same in float64."""
+        steps = plan.targets.steps
+        if plan.dtype == torch.float64:
+            return cls("float64", 0.0, 0.0, 0.0)
+        pairs = zip((*used.linear, *(used.square or ())), (*exact.linear, *(exact.square or ())), strict=True)
+        error = torch.cat([(a.double() - b).reshape(-1) for a, b in pairs]) / steps
+        rms, largest = float(error.square().mean().sqrt()), float(error.abs().max())
+        return cls(plan.chip.compute, used.unit / steps, rms, largest)
+
+
 def operands(
     plan: Plan, cells: Tensor, variance: Tensor | None, unit_inputs: bool, factor: float = 1.0,
     offset: Tensor | None = None,
@@ -53,14 +83,32 @@ def operands(
 
     offset: [row tiles, out x slices x terms], what every conversion gets besides; see `wired`.
     """
-    contrast = plan.encoding.contrast(plan.against_reference(cells), _floor(plan))
-    merged = _merged(plan, contrast, factor, offset) if plan.plain else None
+    drawn = plan.encoding.contrast(plan.against_reference(cells), _floor(plan))
+    contrast, unit = rounded(drawn, plan)
+    merged = _merged(plan, contrast, factor, offset, unit) if plan.plain and _separable(plan, drawn) else None
     if merged is not None:
         return merged
     square = None if contrast.square is None else _tiles(plan, contrast.square)
     power = _power(plan, variance, unit_inputs)
     constant = _plus(_tile_sums(plan, contrast.constant), offset)
-    return Operands(_tiles(plan, contrast.linear), square, constant, power, factor)
+    return Operands(_tiles(plan, contrast.linear), square, constant, power, factor, unit=unit)
+
+
+def rounded(contrast: Contrast, plan: Plan) -> tuple[Contrast, float]:
+    """Contrasts as the chip computes with them, and the unit of which they are whole multiples.
+
+    compute int8, int16: the unit is the smallest power of two in which the largest contrast has that many bits, and
+    never below that of float32. What does not depend on the input is a sum, no cell, and stays as it is. Crossbars
+    of float64 compute in float64 whatever the chip says: their inputs are real.
+    """
+    largest = LARGEST.get(plan.chip.compute)
+    if largest is None or plan.dtype == torch.float64:
+        return contrast, RESOLUTION
+    each = [contrast.linear] if contrast.square is None else [contrast.linear, contrast.square]
+    fraction, exponent = math.frexp(max(float(c.abs().max()) for c in each) / largest)
+    unit = max(RESOLUTION, 2.0 ** (exponent - int(fraction == 0.5)))
+    linear, *square = ((c / unit).round_().mul_(unit) for c in each)
+    return dataclasses.replace(contrast, linear=linear, square=square[0] if square else None), unit
 
 
 def _plus(constant: Tensor | None, offset: Tensor | None) -> Tensor | None:
@@ -69,16 +117,22 @@ def _plus(constant: Tensor | None, offset: Tensor | None) -> Tensor | None:
     return constant + offset.to(constant.dtype)
 
 
-def _merged(plan: Plan, contrast: Contrast, factor: float, offset: Tensor | None) -> Operands | None:
-    """Everything in one matrix; None where x^2 keeps a coefficient of its own, as ternary cells with a spread do."""
-    linear, square, constant = (_combined(plan, c) for c in (contrast.linear, contrast.square, contrast.constant))
-    if square is not None and bool(square.any()):
-        return None
+def _separable(plan: Plan, contrast: Contrast) -> bool:
+    """x^2 has no coefficient of its own, as it has in ternary cells with a spread."""
+    square = _combined(plan, contrast.square)
+    return square is None or not bool(square.any())
+
+
+def _merged(plan: Plan, contrast: Contrast, factor: float, offset: Tensor | None, unit: float) -> Operands:
+    """Everything in one matrix."""
+    linear, constant = (_combined(plan, c) for c in (contrast.linear, contrast.constant))
     sums = None if constant is None else _tile_sums(plan, constant[:, None])
     if offset is not None:
         gains = plan.gains.to(offset.dtype) * plan.encoding.gain_in
         sums = _plus(sums, (offset.unflatten(1, (-1, len(gains))) * gains).sum(-1).to(plan.dtype))
-    return Operands((_whole(plan, linear),), None, sums, (None, None, None), factor, merged=True)
+    least = min(1.0, float(plan.gains.abs().min()) * plan.encoding.gain_in)
+    unit *= 2.0 ** math.floor(math.log2(least))
+    return Operands((_whole(plan, linear),), None, sums, (None, None, None), factor, merged=True, unit=unit)
 
 
 def _floor(plan: Plan) -> float:

@@ -10,13 +10,17 @@ from torch import Tensor
 
 from imc_sim._errors import InputError
 from imc_sim._rng import Stream, blocks
+from imc_sim.array import _integers
 from imc_sim.array._converter import Quantiser
+from imc_sim.array._integers import Drives, Packed
 from imc_sim.array._operands import Operands
 from imc_sim.array._plan import Plan
 from imc_sim.array._product import product
 
 #: inputs of tile t -> [vectors, inputs of the tile]
 TileInputs = Callable[[slice], Tensor]
+#: multiply-adds of a product below which packing its inputs costs more than the compiled kernel gains
+_SMALL = 2**20
 
 
 @final
@@ -28,6 +32,7 @@ class Sensing:
         self.chips, self.seed, self.layer, self.page = chips, seed, layer, page
         self.limits: tuple[float, float] | None = None
         self.input_limit: float | None = None
+        self._packed: dict[tuple[int, int], Packed | None] = {}
         encoding = plan.encoding
         #: real inputs go through the DAC and meet the I-V curve between its points; +-1 and ternary ones do neither
         self._dac = encoding.operands == "real" and plan.chip.inputs.kind != "ideal"
@@ -98,6 +103,44 @@ class Sensing:
             y = y if factor == 1.0 else y * factor
             result = y if result is None else result + y
         return self._digital(result, sum_x, index)
+
+    # -- sensing in one pass ---------------------------------------------------------------------------
+
+    def in_one_pass(self, vectors: int) -> bool:
+        """The compiled kernel can do all that stands between the drives and the digital sums, and is worth calling."""
+        plan, first = self.plan, self.operands[0]
+        large = vectors * plan.placement.inputs * first.linear[0].shape[0] >= _SMALL
+        # One matrix product in float32 is left to torch: of one tile with everything there is nothing to save.
+        left = first.merged and plan.chip.compute == "float32"
+        left = left or self._dac or self._bends  # real drives
+        if not large or left or plan.dtype != torch.float32 or first.linear[0].device.type != "cpu":
+            return False
+        quiet = all(p is None for p in first.power) and not self._integer and self._factors == [1.0]
+        converted = not plan.chip.converter.ideal and not plan.encoding.correction.sum_x
+        return quiet and (first.merged or converted) and _integers.why_not() is None
+
+    def sense_at_once(self, index: int, drives: Drives) -> Tensor | None:
+        """What `sense` gives for the same inputs, to the bit; None where the kernel cannot promise that."""
+        operands = self.operands[index]
+        key = (id(operands), drives.run)
+        if key not in self._packed:
+            self._packed[key] = Packed.of(operands, drives.run)
+        packed = self._packed[key]
+        if packed is None:
+            return None
+        if operands.merged:
+            y = _integers.multiply(packed, drives, None, 1.0, None)
+            return None if y is None else self.finish(y, index)
+        quantisers = self.quantisers()
+        y = _integers.multiply(packed, drives, quantisers, self.plan.encoding.gain_in, operands.constant)
+        return None if y is None else self._digital(self._combined(y, None), None, index)
+
+    def finish(self, y: Tensor, index: int) -> Tensor:
+        """Digital end of a merged product y [*, out]: the imbalance of the cells, compensation, scales."""
+        bias = self.bias(index)
+        return self.scaled(y if bias is None else y + bias, index)
+
+    # -- stages ----------------------------------------------------------------------------------------
 
     @property
     def _factors(self) -> list[float]:

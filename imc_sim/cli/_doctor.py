@@ -15,6 +15,7 @@ _PACKAGES = ("imc-sim", "torch", "numpy", "scipy", "pydantic", "safetensors", "m
 _EXTRAS = {
     "memtorch-cpu": "make memtorch, or see docs/memtorch.md",
     "distributed": "pip install 'imc-sim[dask]'",
+    "numba": "pip install 'imc-sim[fast]'",
     "pyarrow": "pip install 'imc-sim[parquet]'",
 }
 
@@ -68,10 +69,13 @@ def _machine() -> Iterator[str]:
 
 
 def _engines() -> Iterator[str]:
+    from imc_sim.array import why_not_compiled
     from imc_sim.device._memtorch import why_not
 
     yield "native: works"
     yield f"memtorch: {why_not() or 'works'}"
+    left = why_not_compiled()
+    yield f"products of whole numbers: {f'torch, as {left}' if left else 'compiled by numba (AVX-512 VNNI)'}"
 
 
 def _data() -> Iterator[str]:

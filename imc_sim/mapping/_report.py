@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any, final
 
 from imc_sim.analog import AnalogLayer
-from imc_sim.array import Chip
+from imc_sim.array import Chip, Crossbar, Rounding
 from imc_sim.nn import ProductLayer
 
 
 @final
 @dataclass(frozen=True)
 class LayerRow:
-    """One product layer. cells and tiles are 0 for a digital layer; utilisation is cells in use over cells."""
+    """One product layer. cells and tiles are 0 for a digital layer; utilisation is cells in use over cells.
+
+    analog: the layer itself where this package's crossbars compute it, else None.
+    """
 
     layer: str
     policy: str
@@ -23,6 +26,20 @@ class LayerRow:
     tiles: int
     cells: int
     utilisation: float
+    analog: AnalogLayer | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def rounding(self) -> Rounding | None:
+        """How far the first programmed chip's products are from its conductances; computed when it is asked for."""
+        crossbar = None if self.analog is None else self.analog.crossbar
+        return crossbar.rounding() if isinstance(crossbar, Crossbar) else None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data, for JSON."""
+        found = self.rounding
+        rounding = None if found is None else asdict(found)
+        kept = (f.name for f in fields(self) if f.name != "analog")
+        return {name: getattr(self, name) for name in kept} | {"rounding": rounding}
 
     @classmethod
     def of(cls, name: str, layer: ProductLayer, analog: AnalogLayer | None) -> LayerRow:
@@ -32,7 +49,7 @@ class LayerRow:
             return cls(name, layer.policy, count, "digital", "-", 0, 0, 0.0)
         p = analog.crossbar.placement
         kind = str(analog.encoding.to_dict()["kind"])
-        return cls(name, layer.policy, count, "crossbar", kind, p.tiles, p.cells, p.utilisation)
+        return cls(name, layer.policy, count, "crossbar", kind, p.tiles, p.cells, p.utilisation, analog)
 
 
 @final
@@ -53,16 +70,21 @@ class MappingReport:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data, for JSON."""
-        rows = [asdict(row) for row in self.layers]
+        rows = [row.to_dict() for row in self.layers]
         return {"chip": self.chip.to_dict(), "layers": rows, "tiles": self.tiles, "cells": self.cells}
 
     def to_text(self) -> str:
         """An aligned table and one line of totals."""
-        head = ("layer", "operands", "weights", "runs", "encoding", "tiles", "cells", "in use")
+        head = (
+            "layer", "operands", "weights", "runs", "encoding", "tiles", "cells", "in use", "computed in", "rounded by",
+        )  # fmt: skip
         body = [
-            (r.layer, r.policy, f"{r.weights:,}", r.place, r.encoding, f"{r.tiles}", f"{r.cells:,}", _percent(r))
+            (
+                r.layer, r.policy, f"{r.weights:,}", r.place, r.encoding, f"{r.tiles}", f"{r.cells:,}", _percent(r),
+                *_rounding(r.rounding),
+            )
             for r in self.layers
-        ]
+        ]  # fmt: skip
         widths = [max(len(row[i]) for row in [head, *body]) for i in range(len(head))]
         left = {0, 1, 3, 4}
         lines = [
@@ -70,8 +92,15 @@ class MappingReport:
             for row in [head, *body]
         ]
         tile = self.chip.tile
+        lines.append("rounded by: root mean square and largest error of a weight's conductance, in windows")
         lines.append(f"chip {self.chip.name}: {self.tiles} tiles of {tile.rows} x {tile.cols}, {self.cells:,} cells")
         return "\n".join(line.rstrip() for line in lines)
+
+
+def _rounding(found: Rounding | None) -> tuple[str, str]:
+    if found is None:
+        return "-", "-"
+    return found.compute, "0" if found.largest == 0.0 else f"{found.rms:.1e}, {found.largest:.1e}"
 
 
 def _percent(row: LayerRow) -> str:

@@ -93,9 +93,14 @@ def _as_stored(key: str, value: Any) -> Any:
     return {k: v for k, v in value.items() if k not in _LATER or v != _LATER[k]}
 
 
+#: settings of chips that came later, at such values
+_LATER_OF_CHIPS = {"neurons": "bernoulli", "compute": "float32"}
+
+
 def _known(chip: dict[str, Any]) -> dict[str, Any]:
     """The chip without what came after results had been stored, where that does not act."""
-    chip = {key: _as_stored(key, value) for key, value in chip.items() if (key, value) != ("neurons", "bernoulli")}
+    acts = {key for key, value in chip.items() if key not in _LATER_OF_CHIPS or value != _LATER_OF_CHIPS[key]}
+    chip = {key: _as_stored(key, value) for key, value in chip.items() if key in acts}
     device = chip["device"]
     if device["time"].get("refresh_s") is not None:
         return chip

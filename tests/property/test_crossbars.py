@@ -1,10 +1,11 @@
 """Crossbars under every shape, tiling and encoding: ideal is exact, placement is reversible, chips are their own."""
 
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from imc_sim.array import Chip, Crossbar, Encoding, Placement, Tile, encodings
+from imc_sim.array import Chip, Crossbar, Encoding, Placement, Tile, _integers, _sense, encodings
 from imc_sim.device import Device, RelativeSpread
 
 ENCODINGS = st.sampled_from([encoding() for encoding in encodings().values()])
@@ -65,3 +66,21 @@ def test_a_batch_is_its_rows(encoding: Encoding, size: tuple, seed: int) -> None
     x = values(encoding, batch, inputs, seed=seed + 1)
     rows = torch.cat([bar.mvm(row[None]) for row in x], dim=1)
     assert torch.equal(bar.mvm(x), rows)
+
+
+@pytest.mark.skipif(_integers.why_not() is not None, reason=str(_integers.why_not()))
+@given(ENCODINGS, SIZES, TILES, st.sampled_from(["float32", "int16", "int8"]), st.integers(2, 10), st.integers(0, 99))
+@settings(max_examples=60, deadline=None)
+def test_compiled_products_are_the_others(
+    encoding: Encoding, size: tuple, tile: Tile, compute: str, bits: int, seed: int
+) -> None:
+    out, inputs, batch = size
+    chip = Chip(device=SPREAD, encoding=encoding, tile=tile).replace("compute", compute)
+    chip = chip.replace("converter", {"kind": "auto", "bits": bits, "rows": "used"})
+    bar = Crossbar.program(values(encoding, out, inputs, seed=seed), chip, chips=2)
+    x = values(encoding, batch, inputs, seed=seed + 1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_sense, "_SMALL", 1)
+        compiled = bar.mvm(x)
+        patch.setattr(_integers, "why_not", lambda: "switched off")
+        assert torch.equal(compiled, bar.mvm(x))

@@ -1,0 +1,205 @@
+"""The compiled product: bytes of inputs times 8-bit words of contrasts, and the converter while sums are in registers.
+
+numba compiles it at the first use and keeps it on disk. The innermost block is written in LLVM's own instructions, as
+no loop of Python makes a compiler choose VPDPBUSD, which multiplies 64 bytes and adds them up in 16 integers. Only
+`_integers` imports this module, where numba and the processor are there.
+
+Source of the blocking: Goto and van de Geijn, Anatomy of high-performance matrix multiplication, ACM TOMS 34, 2008.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import llvmlite.binding
+import numpy as np
+from llvmlite import ir
+from numba import njit, types
+from numba.core import cgutils
+from numba.extending import intrinsic
+from numpy.typing import NDArray
+
+#: vectors and columns of one block, whose sums stay in registers: ROWS * COLUMNS / 16 of 32, the rest for operands
+ROWS, COLUMNS = 6, 64
+#: vectors that one tile's weights serve before the next tile's: their results fit a first-level cache
+_BAND = 8 * ROWS
+#: what a block does with its sums
+SUM, CODES, VALUES = 0, 1, 2
+
+_LANES = 16
+_VECTORS = COLUMNS // _LANES
+_BYTE, _WORD, _LONG, _FLOAT = ir.IntType(8), ir.IntType(32), ir.IntType(64), ir.FloatType()
+_INTS, _FLOATS, _BYTES = (ir.VectorType(t, n) for t, n in ((_WORD, _LANES), (_FLOAT, _LANES), (_BYTE, 4 * _LANES)))
+#: operands of the instruction, as this LLVM spells them
+_OPERANDS = _BYTES if llvmlite.binding.llvm_version_info >= (22, 0, 0) else _INTS
+
+
+#: of a block, in the order of its arguments
+_ARGUMENTS = (
+    "out", "pitch", "x", "rows", "offsets", "groups", "weights", "words", "sums", "shift", "scale", "low", "high",
+    "step", "base", "mode",
+)  # fmt: skip
+
+
+def supported() -> bool:
+    """The processor has the instructions that the block is made of."""
+    features = llvmlite.binding.get_host_cpu_features()
+    return all(features.get(name, False) for name in ("avx512f", "avx512bw", "avx512vl", "avx512vnni"))
+
+
+class _Block:
+    """Writes the instructions of one block: `ROWS` vectors by `COLUMNS` columns of one tile."""
+
+    def __init__(self, builder: Any, arguments: Any) -> None:
+        self.builder, module = builder, builder.module
+        self.of = dict(zip(_ARGUMENTS, arguments, strict=True))
+        dot = ir.FunctionType(_INTS, [_INTS, _OPERANDS, _OPERANDS])
+        self.dot = cgutils.get_or_insert_function(module, dot, "llvm.x86.avx512.vpdpbusd.512")
+        self.unary = ir.FunctionType(_FLOATS, [_FLOATS])
+        self.places = [(r, v) for r in range(ROWS) for v in range(_VECTORS)]
+
+    def pointer(self, address: Any, kind: Any, index: Any) -> Any:
+        """Entry `index` of an array of `kind` at an address."""
+        return self.builder.gep(self.builder.inttoptr(address, kind.as_pointer()), [index])
+
+    def load(self, address: Any, kind: Any, index: Any, align: int) -> Any:
+        return self.builder.load(self.pointer(address, kind, index), align=align)
+
+    def spread(self, value: Any, kind: Any) -> Any:
+        """One number in every lane."""
+        nothing = ir.Constant(kind, ir.Undefined)
+        first = self.builder.insert_element(nothing, value, _WORD(0))
+        return self.builder.shuffle_vector(first, nothing, ir.Constant(_INTS, [0] * _LANES))
+
+    def sums(self) -> dict[tuple[int, int], Any]:
+        """Whole-number sums of the block: word after word, group of four inputs after group."""
+        b = self.builder
+        held = {place: cgutils.alloca_once_value(b, ir.Constant(_INTS, [0] * _LANES)) for place in self.places}
+        starts = [b.add(self.of["x"], self.load(self.of["rows"], _LONG, _LONG(r), 8)) for r in range(ROWS)]
+        with cgutils.for_range(b, self.of["words"]) as word:
+            for place in self.places:
+                b.store(b.shl(b.load(held[place]), ir.Constant(_INTS, [8] * _LANES)), held[place])
+            first = b.mul(word.index, self.of["groups"])
+            with cgutils.for_range(b, self.of["groups"]) as group:
+                self.multiply(held, starts, group.index, b.add(first, group.index))
+        return {place: b.load(held[place]) for place in self.places}
+
+    def multiply(self, held: dict[tuple[int, int], Any], starts: list[Any], group: Any, line: Any) -> None:
+        """Four inputs of every vector times their weights in every column."""
+        b = self.builder
+        first = b.mul(line, _LONG(_VECTORS))
+        weights = [self.load(self.of["weights"], _OPERANDS, b.add(first, _LONG(v)), 1) for v in range(_VECTORS)]
+        offset = self.load(self.of["offsets"], _LONG, group, 8)
+        for r in range(ROWS):
+            four = b.load(b.inttoptr(b.add(starts[r], offset), _WORD.as_pointer()), align=1)
+            inputs = b.bitcast(self.spread(four, _INTS), _OPERANDS)
+            for v in range(_VECTORS):
+                b.store(b.call(self.dot, [b.load(held[r, v]), inputs, weights[v]]), held[r, v])
+
+    def finish(self, sums: dict[tuple[int, int], Any]) -> None:
+        """Offsets of the columns, scale, converter; added to what the tiles before have given."""
+        b = self.builder
+        scaled = {}
+        for r, v in self.places:
+            whole = b.add(sums[r, v], self.load(self.of["sums"], _INTS, _LONG(v), 4))
+            scaled[r, v] = b.fmul(b.sitofp(whole, _FLOATS), self.spread(self.of["scale"], _FLOATS))
+        with b.if_else(b.icmp_signed("==", self.of["mode"], _LONG(SUM))) as (plain, converted):
+            with plain:
+                self.add(scaled)
+            with converted:
+                codes = {place: self.code(u, place[1]) for place, u in scaled.items()}
+                with b.if_else(b.icmp_signed("==", self.of["mode"], _LONG(CODES))) as (same, own):
+                    with same:
+                        self.add(codes)
+                    with own:
+                        self.add({place: self.value(code) for place, code in codes.items()})
+
+    def code(self, u: Any, v: int) -> Any:
+        b, module = self.builder, self.builder.module
+        u = b.fadd(u, self.load(self.of["shift"], _FLOATS, _LONG(v), 4))
+        u = b.call(cgutils.get_or_insert_function(module, self.unary, f"llvm.rint.v{_LANES}f32"), [u])
+        low, high = (self.spread(self.of[name], _FLOATS) for name in ("low", "high"))
+        u = b.select(b.fcmp_ordered("<", u, low), low, u)
+        return b.select(b.fcmp_ordered(">", u, high), high, u)
+
+    def value(self, code: Any) -> Any:
+        scaled = self.builder.fmul(code, self.spread(self.of["step"], _FLOATS))
+        return self.builder.fadd(scaled, self.spread(self.of["base"], _FLOATS))
+
+    def add(self, values: dict[tuple[int, int], Any]) -> None:
+        b = self.builder
+        for (r, v), value in values.items():
+            row = b.add(self.of["out"], b.mul(_LONG(4 * r), self.of["pitch"]))
+            place = self.pointer(row, _FLOATS, _LONG(v))
+            b.store(b.fadd(b.load(place, align=4), value), place, align=4)
+
+
+@intrinsic
+def _block(
+    typing: Any, out: Any, pitch: Any, x: Any, rows: Any, offsets: Any, groups: Any, weights: Any, words: Any,
+    sums: Any, shift: Any, scale: Any, low: Any, high: Any, step: Any, base: Any, mode: Any,
+) -> tuple[Any, Callable[..., Any]]:  # fmt: skip
+    """Addresses and counts are int64, the rest float32; see `run`."""
+    whole, real = (types.int64,) * 10, (types.float32,) * 5
+
+    def write(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        block = _Block(builder, arguments)
+        block.finish(block.sums())
+        return context.get_dummy_value()
+
+    return types.void(*whole, *real, types.int64), write
+
+
+@njit(nogil=True, cache=True)
+def run(
+    x: NDArray[np.uint8], out: NDArray[np.float32], weights: NDArray[np.int8], offsets: NDArray[np.int64],
+    starts: NDArray[np.int64], sums: NDArray[np.int32], shift: NDArray[np.float32], scale: NDArray[np.float32],
+    quantiser: NDArray[np.float32], last: NDArray[np.float32], pixels: tuple[int, int], pitches: tuple[int, int, int],
+    mode: int, words: int, begin: int, end: int,
+) -> None:  # fmt: skip
+    """Vectors `begin` (a multiple of ROWS) to `end` of `out`.
+
+    x [bytes] uint8, every input plus its offset. out [vectors padded to ROWS, columns padded to COLUMNS] float32.
+    weights int8, by tile, panel of COLUMNS, word (the upper first) and group of four inputs: [column, input].
+    offsets [groups of all tiles] int64: where a group's first input lies, from the vector's own start. starts
+    [tiles + 1]: each tile's first group. sums [tiles, columns] int32: what is added to the whole-number sums, and
+    shift, float32, to the scaled ones. scale [tiles] float32. quantiser [tiles, 4] float32: lowest and highest code,
+    step, base. last [2] float32: out = out * last[0] + last[1] in the end, of equal converters. pixels: vectors of an
+    image and of one of its lines; pitches: bytes from image to image, line to line, vector to vector.
+    """
+    panels = out.shape[1] // COLUMNS
+    rows = np.empty(_BAND, np.int64)
+    for top in range(begin, end, _BAND):
+        bottom = min(top + _BAND, end)
+        for r in range(top, bottom):
+            image, pixel = r // pixels[0], r % pixels[0]
+            rows[r - top] = image * pitches[0] + pixel // pixels[1] * pitches[1] + pixel % pixels[1] * pitches[2]
+        out[top:bottom] = np.float32(0.0)
+        for t in range(starts.shape[0] - 1):
+            groups = starts[t + 1] - starts[t]
+            for p in range(panels):
+                place = (starts[t] * panels + p * groups) * words * (4 * COLUMNS)
+                for r in range(top, bottom, ROWS):
+                    _block(  # type: ignore[call-arg]  # its first parameter is the compiler's
+                        out.ctypes.data + 4 * (r * out.shape[1] + p * COLUMNS), out.shape[1], x.ctypes.data,
+                        rows.ctypes.data + 8 * (r - top), offsets.ctypes.data + 8 * starts[t], groups,
+                        weights.ctypes.data + place, words, sums.ctypes.data + 4 * (t * out.shape[1] + p * COLUMNS),
+                        shift.ctypes.data + 4 * (t * out.shape[1] + p * COLUMNS), scale[t], quantiser[t, 0],
+                        quantiser[t, 1], quantiser[t, 2], quantiser[t, 3], mode,
+                    )  # fmt: skip
+        if mode == CODES:
+            for r in range(top, bottom):
+                for c in range(out.shape[1]):
+                    out[r, c] = out[r, c] * last[0] + last[1]
+
+
+@njit(nogil=True, cache=True)
+def to_bytes(x: NDArray[np.float32], offset: int, top: int, out: NDArray[np.uint8]) -> bool:
+    """out = x + offset as bytes (x flat float32); whether every x is a whole number from -top to top."""
+    good = True
+    for i in range(x.shape[0]):
+        code = np.int32(x[i])
+        good &= (np.float32(code) == x[i]) & (code <= top) & (code >= -top)
+        out[i] = np.uint8(code + offset)
+    return good

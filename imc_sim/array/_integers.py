@@ -1,0 +1,255 @@
+"""Products of whole-number inputs with whole-number contrasts, converters included, in one compiled pass.
+
+Contrasts are whole multiples of a power of two, and inputs of -1, 0 and 1, or of a few bits, whole numbers: so is
+every sum, and below 2^24 float32 holds it exactly. The kernel is used where that is certain. Its results are then
+equal to the bit to those of the tile-by-tile path of `Sensing`, which is its oracle, and which takes its place where
+numba or the processor's instructions are missing.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from imc_sim.array._converter import Quantiser
+from imc_sim.array._operands import Operands
+
+#: sums that float32 holds exactly
+_EXACT = 2**24
+#: the largest whole number of one word and of two; the upper of two is rounded and has 8 bits itself
+_LARGEST = {1: 127, 2: 32639}
+#: bytes behind the last input that a group of four may reach
+_SLACK = 64
+
+
+@functools.cache
+def why_not() -> str | None:
+    """Why the compiled kernel cannot be used here; None where it can."""
+    if importlib.util.find_spec("numba") is None:
+        return "numba is not installed: pip install 'imc-sim[fast]'"
+    from imc_sim.array import _integer_kernel
+
+    return None if _integer_kernel.supported() else "the processor has no AVX-512 VNNI instructions"
+
+
+# -- inputs --------------------------------------------------------------------------------------------
+
+
+@final
+@dataclass(frozen=True)
+class Drives:
+    """Vectors of whole-number inputs as bytes: each a shifted view of an image, or a row of a matrix.
+
+    data: uint8, every input plus `offset`. count: vectors, of so many inputs. run: inputs that lie side by side;
+    run_pitch: bytes from one run of a vector to its next. pixels: vectors of an image and of one of its lines.
+    pitches: bytes from image to image, line to line, vector to vector. plane: bytes from an input to its square.
+    """
+
+    data: Tensor
+    offset: int
+    count: int
+    inputs: int
+    run: int
+    run_pitch: int
+    pixels: tuple[int, int]
+    pitches: tuple[int, int, int]
+    plane: int
+
+    @classmethod
+    def of_rows(cls, x: Tensor, squares: bool = False) -> Drives | None:
+        """Of x [n, in]; None where an input is no whole number from -127 to 127 (-1 to 1 with squares)."""
+        n, inputs = x.shape
+        data, offset = _bytes(x.contiguous(), squares)
+        if data is None:
+            return None
+        return cls(data, offset, n, inputs, inputs, inputs, (1, 1), (inputs, 0, 0), x.numel())
+
+    @classmethod
+    def of_images(cls, images: Tensor, kernel: int, stride: int, squares: bool = False) -> Drives | None:
+        """Of the patches of padded images [b, H, W, C], pixel after pixel; their entries by row, column, channel."""
+        b, height, width, channels = images.shape
+        data, offset = _bytes(images.contiguous(), squares)
+        if data is None:
+            return None
+        lines, columns = ((n - kernel) // stride + 1 for n in (height, width))
+        pitches = (height * width * channels, stride * width * channels, stride * channels)
+        count, inputs, run = b * lines * columns, kernel * kernel * channels, kernel * channels
+        pixels = (lines * columns, columns)
+        return cls(data, offset, count, inputs, run, width * channels, pixels, pitches, images.numel())
+
+    def places(self, firsts: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Bytes from a vector's start to its input of each number; squares count on behind the inputs."""
+        plane, number = np.divmod(firsts, self.inputs)
+        line, within = np.divmod(number, self.run)
+        return plane * self.plane + line * self.run_pitch + within
+
+
+def _bytes(x: Tensor, squares: bool) -> tuple[Tensor | None, int]:
+    """(x plus an offset as bytes, behind it the same of the squares where they are wanted; the offset)."""
+    from imc_sim.array._integer_kernel import to_bytes
+
+    out = torch.empty((1 + squares) * x.numel() + _SLACK, dtype=torch.uint8)
+    flat, room = x.reshape(-1).numpy(), out.numpy()
+    for top, offset in ((1, 1),) if squares else ((1, 1), (127, 128)):
+        if to_bytes(flat, offset, top, room):
+            if squares:
+                to_bytes(np.square(flat), offset, top, room[len(flat) :])
+            return out, offset
+    return None, 0
+
+
+# -- contrasts -----------------------------------------------------------------------------------------
+
+
+@final
+@dataclass(frozen=True)
+class Packed:
+    """One chip's contrasts as the kernel takes them.
+
+    weights: int8, by tile, panel of columns, word and group of four inputs. firsts: [groups] the number of the first
+    input of each; squares count on behind the inputs. starts: [tiles + 1] first group of each tile. sums: [tiles,
+    columns] int32 of whole numbers, columns padded to panels. unit: what 1 stands for, in window / steps. bound: the
+    largest sum of magnitudes of a column on one tile.
+    """
+
+    weights: Tensor
+    firsts: NDArray[np.int64]
+    starts: NDArray[np.int64]
+    sums: Tensor
+    unit: float
+    words: int
+    bound: int
+    columns: int
+
+    @classmethod
+    def of(cls, operands: Operands, run: int) -> Packed | None:
+        """None where contrasts are no multiples of the operands' unit, or have more than 16 bits.
+
+        run: inputs that lie side by side in memory; see `Drives`.
+        """
+        from imc_sim.array._integer_kernel import COLUMNS
+
+        tiles = _whole(operands.linear, operands.unit)
+        squares = None if operands.square is None else _whole(operands.square, operands.unit)
+        if tiles is None or (operands.square is not None and squares is None):
+            return None
+        largest = max(float(t.abs().max()) for t in (*tiles, *(squares or ())))
+        words = next((n for n, top in _LARGEST.items() if largest <= top), None)
+        if words is None:
+            return None
+        inputs = sum(t.shape[1] for t in tiles)
+        parts, firsts, sums, bound, position = [], [], [], 0.0, 0
+        for number, tile in enumerate(tiles):
+            first, slots = _groups(position, position + tile.shape[1], run)
+            position += tile.shape[1]
+            if squares is not None:
+                tile = torch.cat([tile, squares[number]], 1)
+                slots = np.concatenate([slots, slots + 4 * len(first)])
+                first = np.concatenate([first, first + inputs])
+            parts.append(_panels(tile, slots, len(first), words, COLUMNS))
+            firsts.append(first)
+            sums.append(_padded(tile.sum(1).to(torch.int32), COLUMNS))
+            bound = max(bound, float(tile.abs().sum(1).max()))
+        starts = np.cumsum([0, *(len(f) for f in firsts)], dtype=np.int64)
+        weights, columns = torch.cat(parts), operands.linear[0].shape[0]
+        return cls(
+            weights, np.concatenate(firsts), starts, torch.stack(sums), operands.unit, words, int(bound), columns
+        )
+
+
+def _whole(tiles: Sequence[Tensor], unit: float) -> list[Tensor] | None:
+    whole = [t / unit for t in tiles]
+    return whole if all(torch.equal(t, t.round()) for t in whole) else None
+
+
+def _padded(x: Tensor, multiple: int) -> Tensor:
+    """x [columns, …] with zeros up to a whole multiple."""
+    missing = -x.shape[0] % multiple
+    return torch.cat([x, x.new_zeros(missing, *x.shape[1:])]) if missing else x
+
+
+@functools.lru_cache(maxsize=256)
+def _groups(start: int, stop: int, run: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Inputs start … stop in groups of four neighbours that do not straddle runs.
+
+    Returns the first input of each group, and the place of every input among all groups' fours.
+    """
+    numbers = np.arange(start, stop)
+    edges = np.maximum(numbers // run * run, start)
+    pieces, lengths = np.unique(edges, return_counts=True)
+    count = -(-lengths // 4)
+    before = np.cumsum(count) - count
+    firsts = np.concatenate([p + 4 * np.arange(n) for p, n in zip(pieces, count, strict=True)])
+    return firsts, 4 * np.repeat(before, lengths) + numbers - edges
+
+
+def _panels(tile: Tensor, slots: NDArray[np.int64], groups: int, words: int, columns: int) -> Tensor:
+    """Whole numbers [columns, inputs] as int8 by panel, word and group: [column, four inputs], flat."""
+    lower = tile if words == 1 else (tile + 128.0).remainder(256.0) - 128.0
+    each = [lower] if words == 1 else [(tile - lower) / 256.0, lower]
+    parts = []
+    for word in each:
+        bytes_ = _padded(word.to(torch.int8), columns)
+        if len(slots) != 4 * groups:  # some groups have fewer than four inputs
+            bytes_ = bytes_.new_zeros(len(bytes_), 4 * groups).index_copy_(1, torch.from_numpy(slots), bytes_)
+        parts.append(bytes_.view(torch.int32).reshape(-1, columns, groups).mT)
+    return torch.stack(parts, 1).contiguous().view(torch.int8).reshape(-1)
+
+
+# -- products ------------------------------------------------------------------------------------------
+
+
+def multiply(
+    packed: Packed, drives: Drives, quantisers: list[Quantiser] | None, gain: float, constant: Tensor | None,
+) -> Tensor | None:  # fmt: skip
+    """Sums of every vector over all tiles, each converted: [vectors, columns]; None where they may not be exact.
+
+    gain, constant [tiles, columns]: what the converter sees is gain * (sum + constant). Without quantisers there is
+    one tile with everything, and it gives its bare sums.
+    """
+    from imc_sim.array import _integer_kernel as kernel
+
+    if packed.bound * (1 if drives.offset == 1 else 127) > _EXACT:
+        return None
+    tiles, columns = packed.sums.shape
+    shift, scale = np.zeros((tiles, columns), np.float32), np.full(tiles, packed.unit, np.float32)
+    codes, last, mode = np.zeros((tiles, 4), np.float32), np.zeros(2, np.float32), kernel.SUM
+    if quantisers is not None:
+        same = all(q == quantisers[0] for q in quantisers)
+        mode = kernel.CODES if same else kernel.VALUES
+        last[:] = quantisers[0].step, len(quantisers) * quantisers[0].base
+        for t, q in enumerate(quantisers):
+            factor, offset = q.scaled(torch.float32, gain, None if constant is None else constant[t] * gain)
+            scale[t], codes[t] = np.float32(factor) * np.float32(packed.unit), (q.lowest, q.highest, q.step, q.base)
+            shift[t, : packed.columns] = offset
+    count = -(-drives.count // kernel.ROWS) * kernel.ROWS
+    out = torch.empty(count, columns)
+    sums = (packed.sums * -drives.offset).numpy()
+    arguments = (
+        drives.data.numpy(), out.numpy(), packed.weights.numpy(), drives.places(packed.firsts), packed.starts, sums,
+        shift, scale, codes, last, drives.pixels, drives.pitches, mode, packed.words,
+    )  # fmt: skip
+    _share(functools.partial(kernel.run, *arguments), count, kernel.ROWS)
+    return out[: drives.count, : packed.columns]
+
+
+def _share(work: Any, count: int, multiple: int) -> None:
+    """work(begin, end) on as many threads as torch has, each with its part of `count` vectors."""
+    threads = torch.get_num_threads()
+    part = -(-count // (threads * multiple)) * multiple
+    edges = [(begin, min(begin + part, count)) for begin in range(0, count, part)]
+    others = [threading.Thread(target=work, args=edge) for edge in edges[1:]]
+    for thread in others:
+        thread.start()
+    work(*edges[0])
+    for thread in others:
+        thread.join()

@@ -1,0 +1,238 @@
+"""Products of whole numbers: equal to the bit to the path tile by tile, and to the formula written out."""
+
+import copy
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from imc_sim.array import Chip, Crossbar, Encoding, Tile, _integers, _sense, encodings, load_chip
+from imc_sim.device import Device, RelativeSpread
+from imc_sim.mapping import map_model
+from imc_sim.nn import BatmannController, Conv2d, Linear
+from imc_sim.study import load_study, points_of
+
+needs_kernel = pytest.mark.skipif(_integers.why_not() is not None, reason=str(_integers.why_not()))
+
+CONVERTERS = {
+    "ideal": {"kind": "ideal"},
+    "8 bits": {"kind": "auto", "bits": 8},
+    "3 bits of the rows in use": {"kind": "auto", "bits": 3, "rows": "used"},
+}
+COMPUTE = ("float32", "int16", "int8")
+
+
+@pytest.fixture
+def both(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], Tensor]], tuple[Tensor, Tensor]]:
+    """What some work gives by the compiled kernel, which must have been used, and without it."""
+    monkeypatch.setattr(_sense, "_SMALL", 1)
+    calls: list[bool] = []
+    multiply = _integers.multiply
+
+    def counted(*arguments) -> Tensor | None:
+        y = multiply(*arguments)
+        calls.append(y is not None)
+        return y
+
+    monkeypatch.setattr(_integers, "multiply", counted)
+
+    def run(work: Callable[[], Tensor]) -> tuple[Tensor, Tensor]:
+        calls.clear()
+        at_once = work()
+        assert calls
+        assert all(calls)
+        with monkeypatch.context() as without:
+            without.setattr(_integers, "why_not", lambda: "switched off")
+            count = len(calls)
+            plain = work()
+            assert len(calls) == count
+        return at_once, plain
+
+    return run
+
+
+def chip_of(encoding: Encoding, compute: str, converter: str, tile: Tile, sigma: float = 0.3) -> Chip:
+    device = Device(g_lrs_S=1e-4, g_hrs_S=1e-5, programming=RelativeSpread(sigma=sigma))
+    chip = Chip(device=device, encoding=encoding, tile=tile, compute=compute)  # type: ignore[arg-type]
+    return chip.replace("converter", CONVERTERS[converter])
+
+
+def operands(encoding: Encoding, out: int, inputs: int, batch: int) -> tuple[Tensor, Tensor]:
+    """Weights and inputs among the encoding's own values."""
+    generator = torch.Generator().manual_seed(out + inputs)
+    among = torch.tensor(encoding.values or ((0.0, 1.0) if encoding.name == "unipolar" else (-1.0, 1.0)))
+    shapes = ((out, inputs), (batch, inputs))
+    w, x = (among[torch.randint(0, len(among), shape, generator=generator)] for shape in shapes)
+    return w, x
+
+
+def compiled(kind: str, converter: str, compute: str) -> bool:
+    """The kernel takes it: not one matrix product of float32, and no sums that it has no place for."""
+    if converter == "ideal":
+        merged = not kind.startswith("tnn") or kind == "tnn_v"
+        return merged and compute != "float32"
+    return kind not in ("bnn_iii", "bnn_iv", "tnn_v")
+
+
+CASES = [(k, v, c) for k in encodings() for v in CONVERTERS for c in COMPUTE if compiled(k, v, c)]
+
+
+@needs_kernel
+@pytest.mark.parametrize("shape", [(7, 50, 5), (70, 200, 13), (1, 1, 1)])
+@pytest.mark.parametrize(("kind", "converter", "compute"), CASES)
+def test_equal_to_the_path_tile_by_tile(both, kind: str, converter: str, compute: str, shape: tuple) -> None:
+    encoding = encodings()[kind]()
+    w, x = operands(encoding, *shape)
+    for tile in (Tile(rows=30, cols=20), Tile(rows=128, cols=128)):
+        bar = Crossbar.program(w, chip_of(encoding, compute, converter, tile), chips=2, seed=3)
+        at_once, plain = both(lambda bar=bar: bar.mvm(x))
+        assert torch.equal(at_once, plain)
+
+
+@needs_kernel
+@pytest.mark.parametrize("compute", COMPUTE)
+@pytest.mark.parametrize(
+    ("channels", "kernel", "stride", "padding", "rows"),
+    [(2, 5, 1, 0, 128), (3, 3, 2, 1, 20), (12, 3, 1, 1, 50), (16, 2, 2, 0, 16), (6, 1, 1, 0, 128)],
+)
+def test_convolutions_read_their_patches_where_they_lie(
+    both, compute: str, channels: int, kernel: int, stride: int, padding: int, rows: int
+) -> None:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(1)
+        layer = Conv2d(channels, 10, kernel, "sign", bias=False, stride=stride, padding=padding)
+        model = nn.Sequential(layer).eval()
+        images = torch.randn(3, channels, 9, 11).sign()
+    chip = load_chip("rram_hfo2_1t1r").replace("compute", compute).replace("converter", CONVERTERS["8 bits"])
+    analog = map_model(model, chip.replace("tile.rows", rows), chips=2)
+    at_once, plain = both(lambda: analog(images))
+    assert torch.equal(at_once, plain)
+    with torch.no_grad():
+        assert torch.corrcoef(torch.stack([at_once[0].flatten(), model(images).flatten()]))[0, 1] > 0.9
+
+
+@needs_kernel
+def test_threads_and_batches_change_no_bit(both) -> None:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(3)
+        model = BatmannController("xnor_binary_fc", width=20, dim=70).eval()
+    images = torch.randn(5, 1, 32, 32, generator=torch.Generator().manual_seed(0))
+    chip = load_chip("rram_hfo2_1t1r").replace("compute", "int8").replace("converter", CONVERTERS["8 bits"])
+    analog = map_model(model, chip, chips=2)
+    whole, plain = both(lambda: analog(images))
+    assert torch.equal(whole, plain)
+    parts = torch.cat([analog(images[:1]), analog(images[1:])], dim=1)
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        threads = analog(images)
+    finally:
+        torch.set_num_threads(before)
+    assert torch.equal(whole, parts)
+    assert torch.equal(whole, threads)
+
+
+@needs_kernel
+@pytest.mark.parametrize("top", [1, 7, 127])
+def test_inputs_of_few_bits(both, top: int) -> None:
+    generator = torch.Generator().manual_seed(top)
+    w = torch.randn(20, 90, generator=generator)
+    x = torch.randint(-top, top + 1, (6, 90), generator=generator).float()
+    chip = load_chip("ideal").replace("device.levels", 16).replace("compute", "int8")
+    bar = Crossbar.program(w, chip.replace("device.programming.sigma", 0.1))
+    at_once, plain = both(lambda: bar.mvm(x))
+    assert torch.equal(at_once, plain)
+
+
+@pytest.mark.parametrize("compute", ["int16", "int8"])
+@pytest.mark.parametrize("kind", encodings())
+def test_exact_where_the_device_has_so_many_levels(kind: str, compute: str) -> None:
+    encoding = encodings()[kind]()
+    w, x = operands(encoding, 40, 130, 9)
+    chip = chip_of(encoding, compute, "ideal", Tile(), sigma=0.0)
+    y = Crossbar.program(w, chip).mvm(x)[0]
+    if (kind, compute) == ("tnn_v", "int8"):  # the current of HRS cells is in what it converts, and is no level
+        assert 0.0 < float((y - x @ w.T).abs().max()) < 1.0
+    else:
+        assert torch.equal(y, x @ w.T)
+
+
+def test_sixteen_bits_are_float32() -> None:
+    """Of binary cells no contrast reaches 8 windows: 16 bits hold all of float32's grid."""
+    w, x = operands(encodings()["differential"](), 30, 200, 9)
+    chip = load_chip("rram_hfo2_1t1r").replace("converter", CONVERTERS["8 bits"])
+    single, sixteen, eight = (Crossbar.program(w, chip.replace("compute", c), 2).mvm(x) for c in COMPUTE)
+    assert torch.equal(single, sixteen)
+    assert not torch.equal(single, eight)
+
+
+def test_eight_bits_written_out() -> None:
+    """Conductances, whole numbers of them, sums of a tile, codes of its converter: each line by itself."""
+    w, x = operands(encodings()["differential"](), 9, 70, 6)
+    chip = load_chip("rram_hfo2_1t1r").replace("tile", {"rows": 32, "cols": 128}).replace("compute", "int8")
+    bar = Crossbar.program(w, chip.replace("converter", CONVERTERS["8 bits"]), seed=4)
+    cells = bar.cells(0).numpy()[:, 0, :, :, 0]
+    cells = np.round(cells * 4096) / 4096
+    contrast = cells[:, 0] - cells[:, 1]
+    unit = 2.0 ** np.ceil(np.log2(np.abs(contrast).max() / 127))
+    whole = np.round(contrast / unit)
+    assert np.abs(whole).max() <= 127 < np.abs(whole).max() * 2
+    y = np.zeros((6, 9))
+    for begin in (0, 32, 64):
+        rows = slice(begin, min(begin + 32, 70))
+        u = x.numpy()[:, rows].astype(int) @ whole[:, rows].T.astype(int) * unit
+        step = 32 / 127
+        y += np.clip(np.round(u / step * (1 + 1e-6)), -127, 127) * step
+    assert np.allclose(bar.mvm(x)[0].numpy(), y, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize(("compute", "levels"), [("int8", 2), ("int16", 2), ("float32", 2), ("int8", 16)])
+@pytest.mark.parametrize("converter", ["ideal", "8 bits"])
+def test_reported_rounding_is_what_a_product_shows(compute: str, levels: int, converter: str) -> None:
+    chip = load_chip("rram_hfo2_1t1r").replace("compute", compute).replace("device.levels", levels)
+    w = torch.randn(30, 50, generator=torch.Generator().manual_seed(0))
+    bar = Crossbar.program(w, chip.replace("converter", CONVERTERS[converter]), chips=range(3, 5))
+    rounding = bar.rounding(1)
+    used = (bar.contrast(1) if converter == "ideal" else torch.cat(bar.sensing.operands[1].linear, 1)).double()
+    if converter == "ideal":
+        one_by_one = bar.product(1, torch.eye(50), 0).T.double() / bar.plan.targets.scale
+        assert torch.allclose(one_by_one, used, rtol=1e-6, atol=0)
+    siemens = bar.conductance[1].transpose(-1, -2).reshape(-1, 128)[:60, :50]
+    error = used / (levels - 1) - (siemens[0::2] - siemens[1::2]) / chip.device.window_S
+    assert rounding.compute == compute
+    assert rounding.largest == pytest.approx(float(error.abs().max()), rel=1e-6)
+    assert rounding.rms == pytest.approx(float(error.square().mean().sqrt()), rel=1e-6)
+    assert 0.3 * rounding.step * 0.5 < rounding.largest <= rounding.step * 1.01
+
+
+def test_the_mapping_report_says_it() -> None:
+    model = nn.Sequential(Linear(40, 8, "sign", bias=False), Linear(8, 4, "int8", bias=False)).eval()
+    chip = load_chip("rram_hfo2_1t1r")
+    report = map_model(model, chip.replace("compute", "int8")).report
+    binary, digital = report.to_dict()["layers"]
+    assert binary["rounding"]["compute"] == "int8"
+    assert binary["rounding"]["rms"] > 10 * map_model(model, chip).report.to_dict()["layers"][0]["rounding"]["rms"]
+    assert digital["rounding"] is None
+    assert "int8  " in report.to_text()
+    both = map_model(model, chip.replace("policy.int8", "crossbar")).report.to_dict()["layers"]
+    assert [row["rounding"]["compute"] for row in both] == ["float32", "float64"]
+
+
+def test_real_inputs_meet_the_same_whole_numbers() -> None:
+    generator = torch.Generator().manual_seed(2)
+    w, x = torch.randn(20, 64, generator=generator), torch.randn(5, 64, generator=generator)
+    bar = Crossbar.program(w, load_chip("rram_hfo2_1t1r").replace("compute", "int8"))
+    assert torch.allclose(bar.mvm(x)[0], x @ bar.contrast(0).T * bar.plan.targets.scale, rtol=1e-5, atol=1e-5)
+    assert bar.mvm(x[:0]).shape == (1, 0, 20)
+
+
+def test_results_that_are_stored_keep_their_names() -> None:
+    study = load_study("quickstart")
+    point = points_of(study)[0]
+    assert "compute" not in point.content["chip"]
+    other = copy.copy(point)
+    object.__setattr__(other, "chip", {**(point.chip or {}), "compute": "int8"})
+    other.__dict__.pop("content", None)
+    assert other.content["chip"]["compute"] == "int8"
