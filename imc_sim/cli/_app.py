@@ -18,6 +18,7 @@ from imc_sim.cli._device import device_app
 from imc_sim.cli._doctor import doctor
 from imc_sim.cli._evaluate import evaluate
 from imc_sim.cli._figure import figure
+from imc_sim.cli._firing import firing
 from imc_sim.cli._import import import_
 from imc_sim.cli._list import list_
 from imc_sim.cli._map import map_
@@ -29,6 +30,7 @@ from imc_sim.cli._schema import schema
 from imc_sim.cli._status import status
 from imc_sim.cli._tables import tables
 from imc_sim.cli._train import train
+from imc_sim.cli._trainings import trainings
 
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 
@@ -67,7 +69,9 @@ app.command("report")(report)
 app.command("tables")(tables)
 app.command("figure")(figure)
 app.command("train")(train)
+app.command("trainings")(trainings)
 app.command("evaluate")(evaluate)
+app.command("firing")(firing)
 app.command("map")(map_)
 app.command("import")(import_)
 app.command("list")(list_)

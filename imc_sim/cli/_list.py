@@ -18,6 +18,7 @@ class What(StrEnum):
     models = "models"
     chips = "chips"
     studies = "studies"
+    trainings = "trainings"
     datasets = "datasets"
     archs = "archs"
 
@@ -25,7 +26,7 @@ class What(StrEnum):
 def list_(what: Annotated[What, typer.Argument(help="What to list.")], quiet: Quiet = False) -> None:
     """List what has a name.
 
-    Models, chips, studies, datasets or archs: a name and a line on each.
+    Models, chips, studies, trainings, datasets or archs: a name and a line on each.
     """
     from imc_sim.cli._console import print_rows, say, working
 
@@ -54,8 +55,14 @@ def _described(path: Path) -> dict[str, str]:
         return {"summary": f"(cannot be read: {error})"}
     text = str(data.get("summary") or data.get("source") or "")
     summary = textwrap.shorten(text, 110, placeholder=" …")
-    untrained = path.name == "model.yaml" and "weights" not in data
-    return {"summary": f"{summary} (not trained yet)" if untrained else summary}
+    return {"summary": f"{summary} {_state(data)}".rstrip() if path.name == "model.yaml" else summary}
+
+
+def _state(card: dict[str, Any]) -> str:
+    """What a card without weights has instead."""
+    if "weights" in card:
+        return ""
+    return "(curve alone, no weights)" if "curve" in card else "(not trained yet)"
 
 
 def _datasets() -> list[dict[str, str]]:
@@ -75,6 +82,7 @@ _ROWS = {
     What.models: lambda: _content("model"),
     What.chips: lambda: _content("chip"),
     What.studies: lambda: _content("study"),
+    What.trainings: lambda: _content("training"),
     What.datasets: _datasets,
     What.archs: _archs,
 }

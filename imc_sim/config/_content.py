@@ -1,4 +1,4 @@
-"""Shipped and own content by name: models, chips and studies.
+"""Shipped and own content by name: models, chips, studies, and trainings that are compared.
 
 Looked up in this order: an explicit path, `./<folder>`, each entry of `$IMC_SIM_PATH`, the shipped copy.
 """
@@ -11,8 +11,10 @@ from typing import Literal
 
 from imc_sim._errors import InputError, nearest
 
-Kind = Literal["model", "chip", "study"]
-_FOLDERS: dict[Kind, str] = {"model": "models", "chip": "device_configs", "study": "studies"}
+Kind = Literal["model", "chip", "study", "training"]
+_FOLDERS: dict[Kind, str] = {
+    "model": "models", "chip": "device_configs", "study": "studies", "training": "studies/trainings",
+}  # fmt: skip
 _PACKAGE = Path(__file__).resolve().parents[1]
 
 
@@ -37,7 +39,7 @@ def content_names(kind: Kind) -> list[str]:
 
 
 def find_content(kind: Kind, name: str | os.PathLike[str]) -> Path:
-    """The YAML file of a model, chip or study, by path or by name."""
+    """The YAML file of a model, chip, study or comparison of trainings, by path or by name."""
     explicit = _explicit(kind, Path(name))
     if explicit is not None:
         return explicit

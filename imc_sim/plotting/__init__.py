@@ -11,6 +11,7 @@ from imc_sim.plotting._robustness import figure_height, plot_robustness, robustn
 from imc_sim.plotting._sensitivity import draw_sensitivity, plot_sensitivity, sensitivity_data
 from imc_sim.plotting._study import STUDY_FIGURES, draw, figures_of
 from imc_sim.plotting._training import draw_training, plot_training, training_data
+from imc_sim.plotting._trainings import draw_trainings, trainings_data, trainings_figure
 from imc_sim.plotting._tsne import draw_tsne, plot_tsne, tsne_data, tsne_figure, tsne_shares
 
 __all__ = [
@@ -29,6 +30,7 @@ __all__ = [
     "draw_fgsm",
     "draw_sensitivity",
     "draw_training",
+    "draw_trainings",
     "draw_tsne",
     "fgsm_data",
     "fgsm_figure",
@@ -54,6 +56,8 @@ __all__ = [
     "sensitivity_data",
     "style",
     "training_data",
+    "trainings_data",
+    "trainings_figure",
     "tsne_data",
     "tsne_figure",
     "tsne_shares",

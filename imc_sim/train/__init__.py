@@ -26,6 +26,7 @@ from imc_sim.train._probes import FlippedBin, QuadraticTask, sign_switch
 from imc_sim.train._recipe import ClassificationRecipe, EnsembleRecipe, EpisodicRecipe, Measurement
 from imc_sim.train._recipes import Recipe, build_recipe
 from imc_sim.train._score import ScoreFunction
+from imc_sim.train._sweep import Trainings, load_trainings, run_trainings
 from imc_sim.train._train import initialised, measure_model, recipe_of, train_model
 from imc_sim.train._variation import ChipNoise, Variation
 
@@ -54,6 +55,7 @@ __all__ = [
     "Recipe",
     "ScoreFunction",
     "TrainingSet",
+    "Trainings",
     "Variation",
     "bagged_rows",
     "boost",
@@ -67,9 +69,11 @@ __all__ = [
     "flip_crop",
     "initialised",
     "load_norms",
+    "load_trainings",
     "measure_model",
     "metaplastic_groups",
     "recipe_of",
+    "run_trainings",
     "save_norms",
     "shuffled",
     "sign_switch",

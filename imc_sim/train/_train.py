@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -38,13 +39,13 @@ def train_model(
     Every measurement of the recipe is made on the weights as they were saved. Returns the folder.
     """
     card, base = load_card(name)
-    card = _changed(card, settings)
+    card = changed_card(card, map(parse_setting, settings), "--set")
     recipe = recipe_of(card, str(base))
     folder = out or Path("runs") / card.name
     model = initialised(card, recipe.seed, base)
     if isinstance(recipe, ClassifierTraining) and recipe.start_from is not None:
         started_from(model, recipe.start_from)
-    log, length = _trained(model, recipe, folder, device, resume, progress)
+    log, length = trained_log(model, recipe, folder, device, resume, progress)
     done = {"recipe": recipe.to_dict(), **length, "measured": (), "weights": None}
     done |= {"command": shlex.join(["imc-sim", "train", card.name, *_options(settings)]), "curve": curve_of(log)}
     files = arch_files(card.arch.name, base)
@@ -52,7 +53,7 @@ def train_model(
     return measure_model(folder)
 
 
-def _trained(
+def trained_log(
     model: nn.Module, recipe: Recipe, folder: Path, device: str, resume: bool, progress: Progress | None
 ) -> tuple[Log, dict[str, int]]:
     """Train the model in place; its log, and for how long as a card says it."""
@@ -97,15 +98,15 @@ def started_from(model: nn.Module, name: str) -> nn.Module:
     return model
 
 
-def _changed(card: ModelCard, settings: Sequence[str]) -> ModelCard:
-    """The card with `path=value` settings of its recipe and of its architecture's arguments."""
+def changed_card(card: ModelCard, settings: Iterable[tuple[str, Any]], where: str) -> ModelCard:
+    """The card with other values of its recipe and of its architecture's arguments, (path, value) after another."""
     data = card.to_dict()
-    for path, value in map(parse_setting, settings):
+    for path, value in settings:
         if not path.startswith(("recipe.", "arch.args.")):
             step = "Write for example recipe.episodes=100 or arch.args.rotation=frozen."
-            raise InputError("--set", repr(path), "recipe.… or arch.args.…", step)
-        set_path(data, path, value, "--set")
-    return build(ModelCard, data, "--set") if settings else card
+            raise InputError(where, repr(path), "recipe.… or arch.args.…", step)
+        set_path(data, path, value, where)
+    return build(ModelCard, data, where)
 
 
 def _options(settings: Sequence[str]) -> list[str]:

@@ -1,0 +1,170 @@
+"""Trainings side by side: one card's recipe with some settings swept, several seeds a point, with resume."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self, final
+
+from pydantic import Field, model_validator
+
+from imc_sim._errors import InputError
+from imc_sim._typing import PathLike
+from imc_sim.config import Spec, build, digest, find_content, read_yaml, write_yaml
+from imc_sim.nn import ModelCard, load_card, write_folder
+from imc_sim.train._checkpoint import Log, Progress
+from imc_sim.train._recipes import Recipe
+from imc_sim.train._train import changed_card, initialised, recipe_of, trained_log
+
+ROWS, SWEEP, _WORK = "trainings.jsonl", "trainings.yaml", "unfinished"
+_ROOTS = ("recipe.", "arch.args.")
+Value = bool | int | float | str | None | tuple[Any, ...]
+
+
+@final
+class SweptValue(Spec):
+    """One swept setting of a card: a panel of the figure. labels: what is shown for the values; none: they."""
+
+    path: str = Field(description="recipe.… or arch.args.…")
+    values: tuple[Value, ...] = Field(min_length=1)
+    label: str = Field(default="", description="what the quantity is called in the figure")
+    labels: tuple[str, ...] = ()
+
+    @model_validator(mode="after")
+    def _every_value_has_a_label(self) -> Self:
+        if self.labels and len(self.labels) != len(self.values):
+            raise ValueError(f"labels, one for each of the {len(self.values)} values")
+        return self
+
+
+@final
+class SweptCase(Spec):
+    """A named variant: settings of the card, path -> value; a curve of every panel."""
+
+    name: str
+    set: dict[str, Any] = Field(default_factory=dict)
+
+
+@final
+class Trainings(Spec):
+    """A card's training for every value of every panel, case and seed; panels are swept one at a time, not crossed.
+
+    set: settings of all, path -> value. seeds: of the recipe, which draw the first weights, the images, their order and
+    the cells. measure: the column of the training log whose last value is compared.
+    """
+
+    name: str = Field(pattern=r"^[A-Za-z0-9_.-]+$")
+    summary: str = ""
+    question: str = ""
+    model: str = Field(description="name or path of a card")
+    set: dict[str, Any] = Field(default_factory=dict)
+    cases: tuple[SweptCase, ...] = (SweptCase(name="all"),)
+    panels: tuple[SweptValue, ...] = Field(min_length=1)
+    seeds: tuple[int, ...] = Field(default=(0, 1, 2), min_length=1)
+    measure: str = "mean"
+
+    @model_validator(mode="after")
+    def _paths_are_of_the_card(self) -> Self:
+        paths = [*self.set, *(p for case in self.cases for p in case.set), *(panel.path for panel in self.panels)]
+        wrong = next((p for p in paths if not p.startswith(_ROOTS)), None)
+        if wrong is not None:
+            raise ValueError(f"paths that start with {' or '.join(_ROOTS)} (here {wrong!r})")
+        return self
+
+
+@final
+@dataclass(frozen=True)
+class Point:
+    """One training: where it stands in the figure, and all that decides it."""
+
+    panel: int
+    value: int
+    case: str
+    seed: int
+    card: ModelCard
+    recipe: Recipe
+    base: Path
+
+    @property
+    def id(self) -> str:
+        """SHA-256 of architecture and recipe: points that are the same training share it."""
+        recipe = {key: value for key, value in self.recipe.to_dict().items() if key != "measure"}
+        return digest({"arch": self.card.arch.to_dict(), "recipe": recipe})
+
+
+def load_trainings(name: PathLike) -> Trainings:
+    """Trainings by name (studies/trainings/) or path."""
+    path = find_content("training", name)
+    return build(Trainings, read_yaml(path), str(path))
+
+
+def points_of(trainings: Trainings) -> Iterator[Point]:
+    """Every training, panel by panel."""
+    card, base = load_card(trainings.model)
+    for number, panel in enumerate(trainings.panels):
+        for place, value in enumerate(panel.values):
+            for case in trainings.cases:
+                for seed in trainings.seeds:
+                    said = {**trainings.set, **case.set, panel.path: value, "recipe.seed": seed}
+                    made = changed_card(card, said.items(), trainings.name)
+                    yield Point(number, place, case.name, seed, made, recipe_of(made, trainings.name), base)
+
+
+def run_trainings(
+    trainings: Trainings, out: Path, device: str = "cpu", progress: Callable[[str], Progress] | None = None
+) -> list[dict[str, Any]]:  # fmt: skip
+    """Train every point that `out` has not got yet; returns a row a point: panel, value, case, seed, row (of the log).
+
+    `out` receives trainings.yaml and trainings.jsonl (a line a training, by its id), and a folder for the one under
+    way, from whose last epoch a later call goes on. progress: given what is trained, the progress of that training.
+    """
+    points, known = list(points_of(trainings)), _stored(out)
+    write_folder(out, {SWEEP: write_yaml(trainings.to_dict()).encode()})
+    missing = {point.id: point for point in points if point.id not in known}
+    for number, (key, point) in enumerate(missing.items(), 1):
+        told = progress(f"training {number} of {len(missing)}") if progress is not None else None
+        known[key] = _row_of(point, out / _WORK / key[:16], device, told)
+        _store(out, key, known[key])
+        shutil.rmtree(out / _WORK, ignore_errors=True)
+    return rows_of(trainings, known)
+
+
+def rows_of(trainings: Trainings, known: dict[str, dict[str, float]]) -> list[dict[str, Any]]:
+    """The rows of all points, in their order."""
+    return [
+        {"panel": p.panel, "value": p.value, "case": p.case, "seed": p.seed, "row": known[p.id]}
+        for p in points_of(trainings)
+    ]
+
+
+def _row_of(point: Point, folder: Path, device: str, progress: Progress | None) -> dict[str, float]:
+    model = initialised(point.card, point.recipe.seed, point.base)
+    log: Log = trained_log(model, point.recipe, folder, device, True, progress)[0]
+    return log[-1]
+
+
+def _stored(out: Path) -> dict[str, dict[str, float]]:
+    """Last rows of finished trainings by id; a last line that was cut off is taken out of the file."""
+    path = out / ROWS
+    if not path.is_file():
+        return {}
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    if lines and not lines[-1].endswith("\n"):
+        lines.pop()
+        path.write_text("".join(lines), encoding="utf-8")
+    try:
+        return {each["id"]: each["row"] for each in map(json.loads, lines)}
+    except (ValueError, KeyError, TypeError) as error:
+        step = "Move the file away: what it lacks is trained again."
+        raise InputError(str(path), f"a line that cannot be read ({error})", "one JSON object a line", step) from error
+
+
+def _store(out: Path, key: str, row: dict[str, float]) -> None:
+    with (out / ROWS).open("a", encoding="utf-8") as file:
+        file.write(json.dumps({"id": key, "row": row}) + "\n")
+        file.flush()
+        os.fsync(file.fileno())

@@ -1,0 +1,108 @@
+"""Trainings side by side: which there are, that each is the card's own, resume, the table and the verb."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from imc_sim import InputError
+from imc_sim._stats import mean_interval
+from imc_sim.cli import main
+from imc_sim.config import build, write_yaml
+from imc_sim.plotting import trainings_data
+from imc_sim.train import Trainings, load_trainings, run_trainings, train_model
+from imc_sim.train._sweep import points_of
+
+CARD = {
+    "name": "tiny", "summary": "two tasks", "arch": {"name": "bnn_mlp", "args": {"inputs": 64, "hidden": [8]}},
+    "recipe": {
+        "kind": "continual", "dataset": "digits", "epochs": 1, "batch": 50, "images": 200, "validation": 47,
+        "tasks": [{"permutation": 0}, {"permutation": 1}], "cells": {"window": 1.0},
+    },
+}  # fmt: skip
+SAID: dict[str, Any] = {
+    "name": "some", "model": "tiny", "set": {"recipe.weight_decay": 0.001}, "seeds": [0, 1],
+    "cases": [{"name": "plain"}, {"name": "meta", "set": {"recipe.m": 9.0}}],
+    "panels": [
+        {"path": "recipe.cells.noise", "label": "noise", "values": [0.0, 2.0]},
+        {"path": "arch.args.hidden", "values": [[8], [4]], "labels": ["8", "4"]},
+    ],
+}  # fmt: skip
+
+
+@pytest.fixture
+def said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Trainings:
+    (tmp_path / "models" / "tiny").mkdir(parents=True)
+    (tmp_path / "models" / "tiny" / "model.yaml").write_text(write_yaml(CARD))
+    (tmp_path / "studies" / "trainings").mkdir(parents=True)
+    (tmp_path / "studies" / "trainings" / "some.yaml").write_text(write_yaml(SAID))
+    monkeypatch.chdir(tmp_path)
+    return load_trainings("some")
+
+
+def test_points_that_are_one_training_are_trained_once(said: Trainings, tmp_path: Path) -> None:
+    points = list(points_of(said))
+    assert len(points) == 2 * 2 * 2 * 2
+    assert len({point.id for point in points}) == 12  # no noise on [8] stands in both panels
+    rows = run_trainings(said, tmp_path / "out")
+    assert len((tmp_path / "out" / "trainings.jsonl").read_text().splitlines()) == 12
+    assert [(row["panel"], row["value"], row["case"], row["seed"]) for row in rows] == [
+        (p.panel, p.value, p.case, p.seed) for p in points
+    ]
+    settings = ["recipe.weight_decay=0.001", "recipe.m=9.0", "recipe.cells.noise=2.0", "recipe.seed=1"]
+    train_model("tiny", tmp_path / "alone", settings=settings)
+    log = [json.loads(line) for line in (tmp_path / "alone" / "training.jsonl").read_text().splitlines()]
+    assert rows[7]["row"] == log[-1]
+    assert len({json.dumps(row["row"]) for row in rows}) == 12
+    data = trainings_data(said.to_dict(), rows)
+    values = [100 * row["row"]["mean"] for row in rows[6:8]]
+    mean, low, _ = mean_interval(values)
+    third = data.iloc[3]
+    assert (third["setting"], third["value"], third["case"], third["seeds"]) == ("noise", "2", "meta", 2)
+    assert (third["mean"], third["half_width"]) == pytest.approx((mean, mean - low), abs=1e-3)
+    assert data["value"].tolist()[4:] == ["8", "8", "4", "4"]
+
+
+def test_a_stopped_run_goes_on(said: Trainings, tmp_path: Path) -> None:
+    whole = run_trainings(said, tmp_path / "whole")
+    trained = []
+
+    def halting(which: str) -> Any:
+        trained.append(which)
+
+        def halt(done: int, total: int, row: dict[str, float]) -> None:
+            if len(trained) == 4 and done == 6:
+                raise KeyboardInterrupt
+
+        return halt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_trainings(said, tmp_path / "parts", progress=halting)
+    file = tmp_path / "parts" / "trainings.jsonl"
+    assert len(file.read_text().splitlines()) == 3
+    file.write_text(file.read_text()[:-20])  # the last line was cut off, too
+    assert run_trainings(said, tmp_path / "parts") == whole
+    assert run_trainings(said, tmp_path / "parts", progress=lambda which: pytest.fail(which)) == whole
+    assert not (tmp_path / "parts" / "unfinished").exists()
+    file.write_text("no json\n")
+    with pytest.raises(InputError, match="Move the file away"):
+        run_trainings(said, tmp_path / "parts")
+
+
+def test_the_verb_writes_table_and_figure(said: Trainings, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["trainings", "some", "--quiet"]) == 0
+    names = [Path(line).name for line in capsys.readouterr().out.splitlines()]
+    assert names == ["trainings.png", "trainings.svg", "trainings.csv"]
+    assert main(["list", "trainings"]) == 0
+    assert "some" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("change", "match"),
+    [({"set": {"chip.tile.rows": 4}}, "recipe."), ({"panels": []}, "panels"),
+     ({"panels": [{"path": "recipe.m", "values": [0.0], "labels": ["a", "b"]}]}, "labels")],
+)  # fmt: skip
+def test_trainings_that_cannot_be_are_refused(change: dict[str, Any], match: str) -> None:
+    with pytest.raises(InputError, match=match):
+        build(Trainings, SAID | change, "trainings")
