@@ -18,7 +18,6 @@ from imc_sim.cli._device import device_app
 from imc_sim.cli._doctor import doctor
 from imc_sim.cli._evaluate import evaluate
 from imc_sim.cli._figure import figure
-from imc_sim.cli._firing import firing
 from imc_sim.cli._import import import_
 from imc_sim.cli._list import list_
 from imc_sim.cli._map import map_
@@ -71,7 +70,6 @@ app.command("figure")(figure)
 app.command("train")(train)
 app.command("trainings")(trainings)
 app.command("evaluate")(evaluate)
-app.command("firing")(firing)
 app.command("map")(map_)
 app.command("import")(import_)
 app.command("list")(list_)
