@@ -18,6 +18,7 @@ from imc_sim.cli._device import device_app
 from imc_sim.cli._doctor import doctor
 from imc_sim.cli._evaluate import evaluate
 from imc_sim.cli._figure import figure
+from imc_sim.cli._forgetting import forgetting
 from imc_sim.cli._import import import_
 from imc_sim.cli._list import list_
 from imc_sim.cli._map import map_
@@ -68,6 +69,7 @@ app.command("report")(report)
 app.command("tables")(tables)
 app.command("figure")(figure)
 app.command("train")(train)
+app.command("forgetting")(forgetting)
 app.command("trainings")(trainings)
 app.command("evaluate")(evaluate)
 app.command("map")(map_)

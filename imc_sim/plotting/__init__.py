@@ -6,6 +6,7 @@ from imc_sim.plotting._convergence import convergence_data, convergence_figure
 from imc_sim.plotting._converter import converter_data, draw_converters, levels_data, plot_converter
 from imc_sim.plotting._fgsm import attack_data, draw_fgsm, fgsm_data, fgsm_figure, plot_fgsm
 from imc_sim.plotting._figure import new_figure, save_figure, save_table, style
+from imc_sim.plotting._forgetting import curves_of, draw_forgetting, forgetting_data, forgetting_table
 from imc_sim.plotting._heatmap import heatmap_data, heatmap_figure, plot_heatmap
 from imc_sim.plotting._robustness import figure_height, plot_robustness, robustness_data, robustness_figure
 from imc_sim.plotting._sensitivity import draw_sensitivity, plot_sensitivity, sensitivity_data
@@ -24,10 +25,12 @@ __all__ = [
     "convergence_data",
     "convergence_figure",
     "converter_data",
+    "curves_of",
     "draw",
     "draw_confusion",
     "draw_converters",
     "draw_fgsm",
+    "draw_forgetting",
     "draw_sensitivity",
     "draw_training",
     "draw_trainings",
@@ -36,6 +39,8 @@ __all__ = [
     "fgsm_figure",
     "figure_height",
     "figures_of",
+    "forgetting_data",
+    "forgetting_table",
     "heatmap_data",
     "heatmap_figure",
     "levels_data",

@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from pandas import DataFrame
 
 from imc_sim.plotting._figure import new_figure, save_figure, save_table, style
+from imc_sim.plotting._forgetting import curve_of_log, draw_forgetting
 
 #: what a training counts in
 _STEPS = ("episode", "epoch", "member")
@@ -44,8 +45,13 @@ def plot_training(ax: Axes, data: DataFrame) -> None:
 
 
 def draw_training(folder: Path) -> list[Path]:
-    """Write training.png, .svg and .csv beside the training.jsonl of `folder`; returns the paths."""
+    """Write training.png, .svg and .csv beside the training.jsonl of `folder`; returns the paths.
+
+    Of continual training the accuracy of every task after each training, else loss and accuracy.
+    """
     rows = [json.loads(line) for line in (folder / "training.jsonl").read_text(encoding="utf-8").splitlines()]
+    if rows and "task1" in rows[0]:
+        return draw_forgetting({folder.name: curve_of_log(rows)}, folder / "training")
     data = training_data(rows)
     table = save_table(data, folder / "training")
     with style():

@@ -12,11 +12,17 @@ from imc_sim.plotting import comparison_data, save_table
 from imc_sim.report._comparison import markdown, read_comparison
 
 if TYPE_CHECKING:
+    from pandas import DataFrame
+
     from imc_sim.study import Results
 
 #: a block: `<!-- table NAME -->`, what is replaced, `<!-- end of table -->`
 _BLOCK = re.compile(r"^<!-- table ([\w.-]+) -->\n(.*?)^<!-- end of table -->$", re.MULTILINE | re.DOTALL)
 _MARK = "<!-- table NAME --> and, on a later line, <!-- end of table -->"
+
+
+#: a block of any other table: `<!-- made NAME -->`, what is replaced, `<!-- end -->`
+_MADE = re.compile(r"^<!-- made ([\w.-]+) -->\n(.*?)^<!-- end -->$", re.MULTILINE | re.DOTALL)
 
 
 def tables_of(text: str) -> list[str]:
@@ -55,6 +61,29 @@ def fill_pages(pages: Sequence[Path], results: Sequence[Results]) -> list[Path]:
         page.write_text(filled(text, kept), encoding="utf-8")
         written.append(page)
     return written
+
+
+def fill_made(page: Path, name: str, table: DataFrame) -> None:
+    """Write a table, as it is, between `<!-- made NAME -->` and `<!-- end -->` of a page; numbers with two decimals."""
+    if not page.is_file():
+        raise InputError(str(page), "no such file", "a page of Markdown", "Check the path.")
+    text = page.read_text(encoding="utf-8")
+    known = [match[1] for match in _MADE.finditer(text)]
+    if name not in known:
+        step = f"{nearest(name, known)}Write <!-- made {name} --> and, on a later line, <!-- end -->."
+        raise InputError(str(page), f"no place for {name!r}", ", ".join(known) or "one at least", step)
+    block = f"<!-- made {name} -->\n\n{plain_table(table)}\n\n<!-- end -->"
+    page.write_text(_MADE.sub(lambda match: block if match[1] == name else match[0], text), encoding="utf-8")
+
+
+def plain_table(table: DataFrame) -> str:
+    """A table as Markdown: text to the left, numbers to the right, nothing where one is missing."""
+    from pandas.api.types import is_numeric_dtype
+
+    heads = [str(name) for name in table.columns]
+    rows = [["" if x != x else f"{x:.2f}" if isinstance(x, float) else str(x) for x in row] for row in table.to_numpy()]
+    lines = [heads, ["---:" if is_numeric_dtype(table[name]) else "---" for name in table.columns], *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
 def _text(page: Path) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -206,9 +207,14 @@ def load_norms(folder: Path) -> list[NormState]:
 def _task_set(recipe: ContinualRecipe, number: int) -> TrainingSet:
     """Images trained on and kept aside of one task, parted by the recipe's seed."""
     task = recipe.tasks[number]
-    source = load_classes(task.dataset or recipe.dataset, task.split or recipe.split, recipe.size)
-    source = task_images(source, task, f"recipe.tasks.{number}")
+    source = _images(task, task.dataset or recipe.dataset, task.split or recipe.split, recipe.size)
     return TrainingSet.parted(source, recipe, task.images or recipe.images)
+
+
+@functools.lru_cache(maxsize=8)
+def _images(task: ContinualTask, dataset: str, split: str, size: int | None) -> LabelledImages:
+    """A set as a task sees it; kept, since trainings side by side have the same tasks."""
+    return task_images(load_classes(dataset, split, size), task, "recipe.tasks")
 
 
 def _training_set(recipe: ContinualRecipe, number: int, part: int) -> TrainingSet:
@@ -247,7 +253,7 @@ def _test_set(task: ContinualTask, recipe: ContinualRecipe) -> TrainingSet:
     if split is None:
         whole = _task_set(recipe, recipe.tasks.index(task))
         return TrainingSet(whole.source, whole.validation, whole.validation, recipe)
-    source = task_images(load_classes(task.dataset or recipe.dataset, split, recipe.size), task, "recipe.tasks")
+    source = _images(task, task.dataset or recipe.dataset, split, recipe.size)
     rows = np.arange(len(source.labels))
     return TrainingSet(source, rows, rows, recipe)
 

@@ -1,0 +1,38 @@
+"""`imc-sim forgetting`: what continually trained networks still know, from the curves on their cards."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from imc_sim.cli._console import Quiet
+
+
+def forgetting(
+    models: Annotated[list[str], typer.Argument(help="Trained cards of continual recipes, by name or folder.")],
+    out: Annotated[Path, typer.Option(help="Folder to write to; its name is that of the table.")] = Path(
+        "results/forgetting"
+    ),
+    page: Annotated[Path | None, typer.Option(help="A page of Markdown with a place for the table.")] = None,
+    quiet: Quiet = False,
+) -> None:
+    """Show the accuracy of every task after each training.
+
+    Prints the table after the last training and the files written. With --page the table is also written between the
+    lines `<!-- made NAME -->` and `<!-- end -->` of a page, NAME being that of the folder.
+    """
+    from imc_sim.cli._console import print_rows
+    from imc_sim.plotting import curves_of, draw_forgetting, forgetting_table, save_table
+    from imc_sim.report import fill_made
+
+    curves = curves_of(models)
+    table = forgetting_table(curves)
+    print_rows([{str(key): value for key, value in row.items()} for row in table.to_dict("records")])
+    files = [save_table(table, out / "table"), *draw_forgetting(curves, out / "forgetting")]
+    if page is not None:
+        fill_made(page, out.name, table)
+        files.append(page)
+    for path in files:
+        print(path)

@@ -1,0 +1,123 @@
+"""What a network still knows: the accuracy of every task after each training, from the curves that cards keep."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+from pandas import DataFrame
+
+from imc_sim._errors import InputError
+from imc_sim.config import find_content, read_yaml
+from imc_sim.plotting._figure import new_panels, save_figure, save_table, style
+from imc_sim.plotting._tables import distinct, numbers, where
+
+#: panels beside one another
+_ACROSS = 3
+_MEANS = ("mean", "when learned")
+Curve = Mapping[str, Sequence[float]]
+
+
+def curves_of(models: Sequence[str]) -> dict[str, Curve]:
+    """The training curves of cards by name; the words that all names begin with are left out of several."""
+    found: dict[str, Curve] = {}
+    for name in models:
+        path = find_content("model", name)
+        card = read_yaml(path)
+        curve = card.get("curve", {})
+        if "task1" not in curve:
+            step = f"Train it: imc-sim train {name}"
+            raise InputError(str(path), "a card without the curve of a continual training", "task1, task2, …", step)
+        found[str(card["name"])] = curve
+    words = [name.split("_") for name in found]
+    shared = 0
+    while len(found) > 1 and all(len(each) > shared + 1 and each[shared] == words[0][shared] for each in words):
+        shared += 1
+    return {"_".join(each[shared:]): curve for each, curve in zip(words, found.values(), strict=True)}
+
+
+def forgetting_data(curves: Mapping[str, Curve]) -> DataFrame:
+    """A row a network, training (1, 2, …: of a task or of a part of one) and task learned by then; accuracy in %.
+
+    curves: columns of a continual training's log, by what the network is called.
+    """
+    rows = []
+    for network, curve in curves.items():
+        tasks, count = _tasks(curve), len(curve["task1"])
+        for number in range(count):
+            known = tasks if count == 1 else tasks[: int(curve["task"][number])]
+            rows += [(network, number + 1, task, round(100 * curve[task][number], 3)) for task in known]
+    return DataFrame(rows, columns=["network", "training", "task", "accuracy"])
+
+
+def forgetting_table(curves: Mapping[str, Curve]) -> DataFrame:
+    """A row a network, in %: each task after the last training, their mean, and the mean when each had been learned."""
+    rows = []
+    for network, curve in curves.items():
+        tasks = _tasks(curve)
+        last = {task.replace("task", "task "): 100 * curve[task][-1] for task in tasks}
+        fresh = [100 * curve[task][_learned(curve, number)] for number, task in enumerate(tasks, 1)]
+        means = dict(zip(_MEANS, (float(np.mean(list(last.values()))), float(np.mean(fresh))), strict=True))
+        rows.append({"network": network} | {key: round(value, 2) for key, value in (last | means).items()})
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    return DataFrame(rows, columns=[*(n for n in names if n not in _MEANS), *_MEANS])
+
+
+def plot_forgetting(ax: Axes, data: DataFrame) -> None:
+    """Curves of one network: a line a task, from the training that taught it."""
+    for number, task in enumerate(distinct(data, "task")):
+        part = where(data, "task", task)
+        label = str(task).replace("task", "task ")
+        ax.plot(part["training"], part["accuracy"], color=f"C{number}", marker="o", ms=3, label=label)
+    ax.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+    ax.set_ylim(0, 101)
+    ax.set_title(textwrap.fill(str(data["network"].iloc[0]), 30), fontsize=7)
+
+
+def forgetting_figure(data: DataFrame) -> Figure:
+    """A panel a network. Call it inside `style()`."""
+    networks = distinct(data, "network")
+    across = min(_ACROSS, len(networks))
+    down = -(-len(networks) // across)
+    figure, axes = new_panels(down, across, max(2.1 * across + 0.3, 3.0), 1.7 * down + 0.5)
+    for number, (ax, network) in enumerate(zip(axes, networks, strict=False)):
+        plot_forgetting(ax, where(data, "network", network))
+        if number % across == 0:
+            ax.set_ylabel("accuracy (%)")
+        if number + across >= len(networks):
+            ax.set_xlabel("trainings")
+    for ax in axes[len(networks) :]:
+        ax.set_visible(False)
+    longest = max(axes[: len(networks)], key=lambda ax: len(ax.get_lines()))
+    figure.legend(handles=longest.get_legend_handles_labels()[0], loc="outside lower center", ncols=6)
+    return figure
+
+
+def draw_forgetting(curves: Mapping[str, Curve], stem: Path) -> list[Path]:
+    """Write stem.png, .svg and .csv; returns the paths."""
+    data = forgetting_data(curves)
+    table = save_table(data, stem)
+    with style():
+        return [*save_figure(forgetting_figure(data), stem), table]
+
+
+def curve_of_log(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[float]]:
+    """The rows of a log as columns."""
+    return {name: [row[name] for row in rows] for name in (rows[0] if rows else {})}
+
+
+def _tasks(curve: Curve) -> list[str]:
+    """Names of the columns of tasks, in their order."""
+    return [f"task{number}" for number in range(1, len(curve)) if f"task{number}" in curve]
+
+
+def _learned(curve: Curve, task: int) -> int:
+    """The training after which task number `task` had been seen whole: the last of it."""
+    seen = np.flatnonzero(numbers(DataFrame({"task": list(curve["task"])}), "task") == task)
+    return int(seen[-1]) if len(seen) else -1
