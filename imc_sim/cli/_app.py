@@ -18,6 +18,7 @@ from imc_sim.cli._device import device_app
 from imc_sim.cli._doctor import doctor
 from imc_sim.cli._evaluate import evaluate
 from imc_sim.cli._figure import figure
+from imc_sim.cli._firing import firing
 from imc_sim.cli._forgetting import forgetting
 from imc_sim.cli._import import import_
 from imc_sim.cli._list import list_
@@ -72,6 +73,7 @@ app.command("train")(train)
 app.command("forgetting")(forgetting)
 app.command("trainings")(trainings)
 app.command("evaluate")(evaluate)
+app.command("firing")(firing)
 app.command("map")(map_)
 app.command("import")(import_)
 app.command("list")(list_)

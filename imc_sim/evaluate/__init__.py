@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from imc_sim.evaluate._attack_specs import Attack, Fgsm, Pgd
 from imc_sim.evaluate._card import CardRow, evaluate_card
 from imc_sim.evaluate._device import check_device
+from imc_sim.evaluate._firing import Firing, LayerFiring, StepAccuracy, measure_firing
 from imc_sim.evaluate._run import (
     ChipResult,
     batch_chips,
@@ -62,8 +63,11 @@ __all__ = [
     "FewShotData",
     "FewShotTask",
     "Fgsm",
+    "Firing",
     "LayerAccuracy",
+    "LayerFiring",
     "Pgd",
+    "StepAccuracy",
     "Task",
     "batch_chips",
     "build_task",
@@ -83,6 +87,7 @@ __all__ = [
     "features_of",
     "few_shot_accuracy",
     "layer_sensitivity",
+    "measure_firing",
     "task_identity",
     "weights_digest",
 ]

@@ -89,7 +89,13 @@ def describe(task: dict[str, Any]) -> str:
 def _describe_classes(t: ClassificationTask) -> str:
     some = "all images" if t.images is None else f"{t.images} images"
     voting = "".join(
-        f", {text}" for text in (t.vote and f"vote {t.vote}", t.members and f"{t.members} members") if text
+        f", {text}"
+        for text in (
+            t.vote and f"vote {t.vote}",
+            t.members and f"{t.members} members",
+            t.steps and f"{t.steps} steps",
+        )
+        if text
     )
     return f"{t.dataset} {t.split}, classes, {some}{voting}"
 

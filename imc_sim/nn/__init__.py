@@ -25,7 +25,15 @@ from imc_sim.nn._continual_net import ContinualNet, with_statistics
 from imc_sim.nn._conv4 import Conv4
 from imc_sim.nn._ensemble import VOTES, Ensemble, Vote, vote
 from imc_sim.nn._events import EventProduct, active_entries
-from imc_sim.nn._firing import FiringRate, firing_rates, products_per_step, word_line_activations
+from imc_sim.nn._firing import (
+    FiringRate,
+    StepAnswers,
+    answers_by_step,
+    dense_word_lines,
+    firing_rates,
+    products_per_step,
+    word_line_activations,
+)
 from imc_sim.nn._layers import (
     LATENT_INPUTS,
     POLICIES,
@@ -143,6 +151,7 @@ __all__ = [
     "Sharpening",
     "SignActivation",
     "SpikeGradient",
+    "StepAnswers",
     "Vote",
     "active_entries",
     "adjusted",
@@ -150,6 +159,7 @@ __all__ = [
     "anneal",
     "annealed",
     "annealed_sign",
+    "answers_by_step",
     "arch_class",
     "arch_files",
     "binary_activation",
@@ -161,6 +171,7 @@ __all__ = [
     "comparator_of",
     "constrain_weights",
     "cosine",
+    "dense_word_lines",
     "dot",
     "draw_neurons",
     "firing_rates",

@@ -32,7 +32,7 @@ _CHOICES = {
     "memory": ("steps", "recompute"),
 }  # fmt: skip
 #: share of a spike that a state counts for where it breaks ties: below 1, so that no order of counts changes
-_SHARE = 2.0**-8
+SHARE = 2.0**-8
 #: what a layer does to its product: (number of the layer from 0, product) -> output
 Respond = Callable[[int, Tensor], Tensor]
 Product = Callable[[Tensor], Tensor]
@@ -114,7 +114,7 @@ class BitNet(nn.Module):
         outputs = [y[-1] for y in self._spikes(x, units)]
         counts = sum(outputs[steps - counted :], start=outputs[0].new_zeros(()))
         if self.tie_break == "residual" and not self.training:
-            counts = counts + units.states[-1].detach() * _SHARE
+            counts = counts + units.states[-1].detach() * SHARE
         return counts / counted
 
     def responses(self, x: Tensor) -> Iterator[list[Tensor]]:
@@ -125,6 +125,13 @@ class BitNet(nn.Module):
         else:
             layers = self._layers()
             yield self._through(layers[0](x), layers, self._graded)
+
+    def output_steps(self, x: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+        """Spikes and states after them of the last layer, [batch, classes] each, one step after the other."""
+        self._check_images(x)
+        units = _Units(self.unit)
+        for outputs in self._spikes(x, units):
+            yield outputs[-1], units.states[-1]
 
     def drive(self, number: int, output: Tensor) -> Tensor:
         """What layer `number` (2 to 6) gets of the output of the layer before: pooled, and flat for the last."""

@@ -10,7 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from imc_sim.nn._bitnet import BITNET_LAYERS, BitNet
+from imc_sim._errors import InputError
+from imc_sim.nn._bitnet import BITNET_LAYERS, SHARE, BitNet
 from imc_sim.nn._layers import Conv2d
 
 
@@ -56,6 +57,53 @@ def word_line_activations(model: BitNet, images: Tensor) -> dict[str, float]:
             if step == 0 or name != BITNET_LAYERS[0] or model.reread:
                 found[name] += float(_driven(model, name, x)) / len(images)
     return found
+
+
+@torch.no_grad()
+def dense_word_lines(model: BitNet) -> dict[str, float]:
+    """`word_line_activations` where every input is driven, as an array without events would do."""
+    ones = torch.ones(1, model.channels_in, model.size, model.size)
+    shapes = [torch.ones_like(x) for x in next(_passes(model, ones))[0]]
+    reads = [model.steps if name != BITNET_LAYERS[0] or model.reread else 1 for name in BITNET_LAYERS]
+    each = zip(BITNET_LAYERS, shapes, reads, strict=True)
+    return {name: float(_driven(model, name, x)) * count for name, x, count in each}
+
+
+@final
+@dataclass(frozen=True)
+class StepAnswers:
+    """Classes given after 1, 2, … steps, each [steps, batch].
+
+    lowest: of equal counts the class that comes first. residual: the one whose state is nearer to its next spike.
+    later: lowest, with the spikes of the first step not counted; -1 after one step. tied: whether two classes or more
+    had the largest count.
+    """
+
+    lowest: Tensor
+    residual: Tensor
+    later: Tensor
+    tied: Tensor
+
+
+@torch.no_grad()
+def answers_by_step(model: BitNet, images: Tensor) -> StepAnswers:
+    """What a spiking network says of images [batch, …] after each of its steps, in one pass; see `StepAnswers`."""
+    if model.activation != "spikes":
+        raise InputError("arch.activation", repr(model.activation), "'spikes'", "Name a spiking network.")
+    before, rows = model.training, []
+    model.eval()
+    try:
+        counts = first = None
+        for spikes, state in model.output_steps(images):
+            first = spikes if first is None else first
+            counts = spikes if counts is None else counts + spikes
+            rest = counts - first
+            later = rest.argmax(1) if rows else torch.full_like(counts[:, 0], -1).long()
+            tied = (counts == counts.amax(1, keepdim=True)).sum(1) > 1
+            rows.append((counts.argmax(1), (counts + state * SHARE).argmax(1), later, tied))
+    finally:
+        model.train(before)
+    return StepAnswers(*(torch.stack(each) for each in zip(*rows, strict=True)))
 
 
 def products_per_step(model: BitNet) -> dict[str, int]:

@@ -16,7 +16,7 @@ from imc_sim._errors import InputError
 from imc_sim.cli import _app, app, main
 
 VERBS = (
-    "run", "status", "combine", "plot", "report", "figure", "train", "evaluate", "map", "import", "list",
+    "run", "status", "combine", "plot", "report", "figure", "train", "evaluate", "firing", "map", "import", "list",
     "device", "plot-device", "data", "schema", "doctor",
 )  # fmt: skip
 

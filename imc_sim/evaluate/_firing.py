@@ -1,0 +1,134 @@
+"""How often a spiking network fires, what that costs, and what it says after how many steps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, final
+
+from imc_sim._errors import InputError
+from imc_sim._stats import mean_interval
+from imc_sim.evaluate._tasks import ClassificationTask, build_task
+
+if TYPE_CHECKING:
+    from imc_sim.nn import BitNet, FiringRate
+
+#: called after every batch with (images done, images in all)
+Progress = Callable[[int, int], None]
+
+
+@final
+@dataclass(frozen=True)
+class LayerFiring:
+    """One layer, a mean over images and steps.
+
+    zeros: share of outputs that are 0, before pooling. inputs: share of its inputs that are not. word_lines: driven
+    for one image in all steps, one count a read; dense: the same if every input were driven. products: multiply-adds of
+    one image and one dense step.
+    """
+
+    layer: str
+    rate: float
+    zeros: float
+    inputs: float
+    word_lines: float
+    dense: float
+    products: int
+
+
+@final
+@dataclass(frozen=True)
+class StepAccuracy:
+    """Accuracy after so many steps, with its 95 % interval over images, and by other rules; see `StepAnswers`.
+
+    ties: share of the images of which two classes or more have the largest count. later: None after one step.
+    """
+
+    steps: int
+    accuracy: float
+    low: float
+    high: float
+    residual: float
+    later: float | None
+    ties: float
+
+
+@final
+@dataclass(frozen=True)
+class Firing:
+    """A spiking network on the images of a task: its six layers, and its accuracy after 1, 2, 4, … steps."""
+
+    model: str
+    images: int
+    steps: int
+    layers: tuple[LayerFiring, ...]
+    accuracy: tuple[StepAccuracy, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data, for JSON."""
+        return asdict(self)
+
+
+def measure_firing(model: str, task: dict[str, Any], progress: Progress | None = None) -> Firing:
+    """Rates, word lines and accuracies of the spiking network `model` on a classification task's images, digital.
+
+    task.steps: None for those of the model's card. progress: called after every batch with images done and in all.
+    """
+    import torch
+
+    from imc_sim.evaluate._classify import ClassificationData
+    from imc_sim.evaluate._run import _model, asked, sized
+    from imc_sim.nn import BitNet, answers_by_step, firing_rates, word_line_activations
+
+    spec = build_task(task, "task")
+    if not isinstance(spec, ClassificationTask):
+        raise InputError("task.kind", repr(spec.kind), "classification", "Set kind=classification.")
+    spec = sized(spec, model)
+    network = asked(_model(model), spec)
+    if not isinstance(network, BitNet) or network.activation != "spikes":
+        got = getattr(network, "activation", type(network).__name__)
+        raise InputError("model", f"{model} ({got})", "a spiking network", "Name one of architecture bitnet.")
+    data = ClassificationData.load(spec)
+    rates, lines, right, done = [], [], [], 0
+    for start, images in data.batches(spec.batch):
+        labels = data.labels[start : start + len(images)]
+        share, done = len(images) / len(data.rows), done + len(images)
+        rates.append((share, firing_rates(network, images)))
+        lines.append((share, word_line_activations(network, images)))
+        said = answers_by_step(network, images)
+        hits = [each == labels for each in (said.lowest, said.residual, said.later)]
+        right.append(torch.stack([*hits, said.tied]))
+        if progress is not None:
+            progress(done, len(data.rows))
+    layers = _layers(network, rates, lines)
+    return Firing(model, done, network.steps, layers, _accuracies(torch.cat(right, -1).double()))
+
+
+def _layers(
+    network: BitNet, rates: list[tuple[float, list[FiringRate]]], lines: list[tuple[float, dict[str, float]]]
+) -> tuple[LayerFiring, ...]:
+    """Means of batches, each with its share of the images."""
+    from imc_sim.nn import dense_word_lines, products_per_step
+
+    dense, products, found = dense_word_lines(network), products_per_step(network), []
+    for number, name in enumerate(dense):
+        rate, zeros, inputs = (
+            sum(share * getattr(rows[number], what) for share, rows in rates)
+            for what in ("rate", "zeros", "active_inputs")
+        )
+        driven = sum(share * each[name] for share, each in lines)
+        found.append(LayerFiring(name, rate, zeros, inputs, driven, dense[name], products[name]))
+    return tuple(found)
+
+
+def _accuracies(right: Any) -> tuple[StepAccuracy, ...]:
+    """right [rule, steps, images]: rows at 1, 2, 4, … steps and at the last."""
+    steps = right.shape[1]
+    asked_for = sorted({2**k for k in range(steps.bit_length()) if 2**k <= steps} | {steps})
+    rows = []
+    for count in asked_for:
+        lowest, residual, later, ties = (float(each.mean()) for each in right[:, count - 1])
+        _, low, high = mean_interval(right[0, count - 1].tolist())
+        low, high = max(low, 0.0), min(high, 1.0)
+        rows.append(StepAccuracy(count, lowest, low, high, residual, later if count > 1 else None, ties))
+    return tuple(rows)
