@@ -5,7 +5,15 @@ from imc_sim.data._classes import class_count, load_classes
 from imc_sim.data._episodes import Episodes, EpisodeShape, sample_episodes
 from imc_sim.data._fetch import fetch
 from imc_sim.data._folders import cache_folder, data_root
-from imc_sim.data._gather import Scaling, UniqueImages, gather_images, gather_labelled, repeated_images, unique_images
+from imc_sim.data._gather import (
+    LabelledScaling,
+    Scaling,
+    UniqueImages,
+    gather_images,
+    gather_labelled,
+    repeated_images,
+    unique_images,
+)
 from imc_sim.data._glyphs import make_glyphs
 from imc_sim.data._image_folder import FolderImages
 from imc_sim.data._load import load_labelled, load_pool
@@ -23,6 +31,7 @@ __all__ = [
     "Episodes",
     "FolderImages",
     "LabelledImages",
+    "LabelledScaling",
     "Scaling",
     "UniqueImages",
     "View",

@@ -8,6 +8,7 @@ import os
 import tempfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +19,7 @@ from imc_sim.data._folders import cache_folder
 SCHEMA = 1
 
 Bytes = NDArray[np.uint8]
+Kind = TypeVar("Kind", bound=np.generic)
 
 
 def fingerprint(facts: Iterable[object]) -> str:
@@ -33,7 +35,7 @@ def file_facts(files: Iterable[Path]) -> list[tuple[str, int, int]]:
     return [(f.name, s.st_size, s.st_mtime_ns) for f in files for s in [f.stat()]]
 
 
-def cached_array(key: str, source: str, make: Callable[[], Bytes]) -> Bytes:
+def cached_array(key: str, source: str, make: Callable[[], NDArray[Kind]]) -> NDArray[Kind]:
     """What `make` returns, read-only; from the cache if it was made before from the same `source`.
 
     A cache folder that cannot be used, and a damaged copy in it, cost time but are no error.
@@ -50,14 +52,14 @@ def cached_array(key: str, source: str, make: Callable[[], Bytes]) -> Bytes:
     return kept
 
 
-def _mapped(path: Path) -> Bytes | None:
+def _mapped(path: Path) -> NDArray[Any] | None:
     try:
         return np.asarray(np.load(path, mmap_mode="r"))
     except (OSError, ValueError, EOFError):
         return None
 
 
-def _keep(path: Path, array: Bytes) -> None:
+def _keep(path: Path, array: NDArray[Any]) -> None:
     """Write aside and rename, so that a reader never sees half an array."""
     with contextlib.suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)

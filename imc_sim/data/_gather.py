@@ -11,9 +11,11 @@ from numpy.typing import NDArray
 from imc_sim.data._episodes import Episodes, Ints
 from imc_sim.data._registry import dataset_info
 from imc_sim.data._sets import CharacterPool, LabelledImages
+from imc_sim.data._whitening import whitened
 
 Images = NDArray[np.float32]
 Scaling = Literal["standard", "unit"]
+LabelledScaling = Literal["standard", "unit", "whitened"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,13 +71,18 @@ def gather_images(pool: CharacterPool, triples: Ints, scaling: Scaling = "standa
     return (_unit(images) if scaling == "unit" else _levels(pool.mean, pool.std)[images])[:, None]
 
 
-def gather_labelled(data: LabelledImages, rows: Ints | slice = slice(None), scaling: Scaling = "standard") -> Images:
+def gather_labelled(
+    data: LabelledImages, rows: Ints | slice = slice(None), scaling: LabelledScaling = "standard"
+) -> Images:
     """Rows of a labelled set as [n, channels, H, W]; normalised.
 
-    scaling: `standard` with the constants of the registry, `unit` to [0, 1].
+    scaling: `standard` with the constants of the registry, `unit` to [0, 1], `whitened` as the original networks in
+    network take CIFAR-10 (`imc_sim.data._whitening`).
     """
     info = dataset_info(data.name)
     images = data.images[rows]
+    if scaling == "whitened":
+        return whitened(images, data.name)
     planes = images[..., None] if images.ndim == 3 else images
     constants = zip(info.mean, info.std, strict=True) if scaling == "standard" else [(0.0, 1.0)] * planes.shape[3]
     levels = [_levels(*each) for each in constants]

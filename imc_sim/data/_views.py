@@ -27,6 +27,11 @@ class View(Spec):
     offset: int = Field(default=0, ge=0, description="added to the labels")
     pad: int | None = Field(default=None, ge=1, description="pixels a side; null: as they are")
 
+    @property
+    def moves_pixels(self) -> bool:
+        """A pixel is no longer where the set has it."""
+        return self.permutation is not None or self.pad is not None
+
 
 #: the keys of a `View`, at values that change nothing
 AS_THEY_ARE: Final = View().to_dict()

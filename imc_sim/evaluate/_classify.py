@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from imc_sim._errors import InputError
 from imc_sim._rng import Stream
 from imc_sim.analog import AnalogModel
-from imc_sim.data import LabelledImages, Scaling, gather_labelled, load_classes, task_images
+from imc_sim.data import LabelledImages, LabelledScaling, gather_labelled, load_classes, task_images
 from imc_sim.evaluate._accuracy import Accuracy
 from imc_sim.evaluate._tasks import ClassificationTask
 from imc_sim.nn import Draws, draw_neurons, neurons_of
@@ -27,7 +27,7 @@ class ClassificationData:
 
     source: LabelledImages
     rows: np.ndarray
-    scaling: Scaling
+    scaling: LabelledScaling
     device: str = "cpu"
 
     @classmethod

@@ -105,13 +105,13 @@ class ClassificationTask(View):
     """Which class an image belongs to: networks that end in one number a class, alone or as an ensemble.
 
     images: that many of the split, drawn without replacement by `seed`, which is also that of neurons that draw; None:
-    all. scaling: `standard` takes mean and deviation of the data set, `unit` brings grey levels to [0, 1]. batch:
-    images that go through the network at once. vote and members, of an ensemble: how its members decide together
-    (None: as its card says), and how many of them, the first. stage and head, of a network with its past
-    (`ContinualNet`): as it was after that task, with the norms of that task, both from 1; None: the last, and those of
-    the last that the stage has learned. statistics: what norms normalise by; None: as the card says. permutation,
-    classes, offset, pad: what becomes of the images and labels, see `View`. steps: of a spiking network at inference
-    (None: as its card says).
+    all. scaling: `standard` takes mean and deviation of the data set, `unit` brings grey levels to [0, 1], `whitened`
+    is that of networks in network (contrast, then ZCA of the training images). batch: images that go through the
+    network at once. vote and members, of an ensemble: how its members decide together (None: as its card says), and how
+    many of them, the first. stage and head, of a network with its past (`ContinualNet`): as it was after that task,
+    with the norms of that task, both from 1; None: the last, and those of the last that the stage has learned.
+    statistics: what norms normalise by; None: as the card says. permutation, classes, offset, pad: what becomes of the
+    images and labels, see `View`. steps: of a spiking network at inference (None: as its card says).
     """
 
     kind: Literal["classification"] = "classification"
@@ -120,14 +120,20 @@ class ClassificationTask(View):
     images: int | None = Field(default=None, ge=2, description="images drawn from the split; null: all")
     seed: int = Field(default=0, ge=0)
     size: int | None = Field(default=None, ge=4, le=512, description="pixels a side; null: what the model takes")
-    scaling: Literal["standard", "unit"] = Field(default="standard", description="of grey levels")
+    scaling: Literal["standard", "unit", "whitened"] = Field(default="standard", description="of grey levels")
     batch: int = Field(default=100, ge=1)
     vote: Vote | None = Field(default=None, description="of an ensemble; null: as its card says")
     members: int | None = Field(default=None, ge=1, description="of an ensemble, the first; null: all")
+    steps: int | None = Field(default=None, ge=1, description="time steps of a spiking network; null: its card's")
     stage: int | None = Field(default=None, ge=1, description="of a network with its past: after that task; null: last")
     head: int | None = Field(default=None, ge=1, description="of a network with its past: norms of that task")
     statistics: Statistics | None = Field(default=None, description="of norms; null: as the card says")
-    steps: int | None = Field(default=None, ge=1, description="time steps of a spiking network; null: its card's")
+
+    @model_validator(mode="after")
+    def _whitening_knows_where_pixels_are(self) -> Self:
+        if self.scaling == "whitened" and self.moves_pixels:
+            raise ValueError("scaling standard or unit with permutation or pad: whitened is fitted to whole images")
+        return self
 
     @property
     def chance(self) -> float:

@@ -16,13 +16,13 @@ from torch import Tensor, nn
 
 from imc_sim._errors import InputError
 from imc_sim._rng import Stream
-from imc_sim.data import LabelledImages, gather_labelled, load_classes
+from imc_sim.data import LabelledImages, gather_labelled, load_classes, task_images
 from imc_sim.evaluate._classify import drawn_rows
 from imc_sim.nn import Draws, constrain_weights, draw_neurons, neurons_of, rate_loss, set_slope, take_score
 from imc_sim.train._augment import flip_crop
 from imc_sim.train._checkpoint import Log, Progress, begin, diverged, save_checkpoint
 from imc_sim.train._optimizer import optimizer_of, set_rate
-from imc_sim.train._recipe import ClassifierTraining
+from imc_sim.train._recipe import ClassifierTraining, ViewTraining
 from imc_sim.train._score import ScoreFunction
 
 Rows = NDArray[np.int64]
@@ -45,7 +45,10 @@ class TrainingSet:
     @classmethod
     def load(cls, recipe: ClassifierTraining, size: int | None) -> TrainingSet:
         """Part the split by the recipe's seed."""
-        return cls.parted(load_classes(recipe.dataset, recipe.split, recipe.size or size), recipe, recipe.images)
+        source = load_classes(recipe.dataset, recipe.split, recipe.size or size)
+        if isinstance(recipe, ViewTraining):
+            source = task_images(source, recipe, "recipe")
+        return cls.parted(source, recipe, recipe.images)
 
     @classmethod
     def parted(cls, source: LabelledImages, recipe: ClassifierTraining, images: int | None) -> TrainingSet:

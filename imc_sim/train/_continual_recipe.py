@@ -6,7 +6,7 @@ from typing import Literal, Self, final
 
 from pydantic import Field, model_validator
 
-from imc_sim.data import Scaling, View
+from imc_sim.data import LabelledScaling, View
 from imc_sim.train._cells import Cells
 from imc_sim.train._recipe import ClassifierTraining
 
@@ -64,7 +64,7 @@ class ContinualRecipe(ClassifierTraining):
     schedule: Literal["cosine", "constant"] = "constant"
     warm_up: int = Field(default=0, ge=0)
     batch: int = Field(default=100, ge=1)
-    scaling: Scaling = "unit"
+    scaling: LabelledScaling = "unit"
     validation: int = Field(default=1000, ge=1, description="images of each task kept aside")
     keep: Literal["best", "last"] = "last"
 
@@ -74,6 +74,12 @@ class ContinualRecipe(ClassifierTraining):
             raise ValueError("m of 0 or more")
         if max(self.strengths) > 0 and self.optimizer != "adam":
             raise ValueError("optimizer adam with m above 0, which sgd does not know")
+        return self
+
+    @model_validator(mode="after")
+    def _whitening_knows_where_pixels_are(self) -> Self:
+        if self.scaling == "whitened" and any(task.moves_pixels for task in self.tasks):
+            raise ValueError("scaling standard or unit with permutation or pad: whitened is fitted to whole images")
         return self
 
     @model_validator(mode="after")

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, final
+from typing import Any, Literal, Self, final
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from imc_sim.config import Spec, digest
-from imc_sim.data import Scaling
+from imc_sim.data import AS_THEY_ARE, LabelledScaling, Scaling, View
 from imc_sim.evaluate import ClassificationTask, FewShotTask, weights_digest
 from imc_sim.nn import KeyForm, Sharpening
 from imc_sim.train._optimizer import OptimizerSettings
@@ -28,6 +28,7 @@ _LATER = (
     "cells",
     "rotations", "similarity", "optimizer", "momentum", "weight_decay", "schedule", "rotate_every", "variation",
     "read_out", "size", "scaling", "slope_growth", "slope_every", "baseline", "loss", "start_from", "augment",
+    *AS_THEY_ARE,
 )  # fmt: skip
 _GROWTH = Field(default=1.0, gt=0, description="factor of the slope of binary activations, per epoch")
 _BASELINE = Field(
@@ -117,7 +118,7 @@ class ClassifierTraining(_Trained):
     epochs: int = Field(default=10, ge=1)
     batch: int = Field(default=64, ge=1)
     size: int | None = _SIZE
-    scaling: Scaling = Field(default="standard", description="of grey levels")
+    scaling: LabelledScaling = Field(default="standard", description="of grey levels")
     slope_growth: float = _GROWTH
     baseline: float = _BASELINE
     keep: Literal["best", "last"] = "best"
@@ -131,15 +132,25 @@ class ClassifierTraining(_Trained):
         return said if self.start_from is None else said | {"start_from": weights_digest(self.start_from)}
 
 
+class ViewTraining(ClassifierTraining, View):
+    """Training on a labelled set, or on a `View` of one."""
+
+    @model_validator(mode="after")
+    def _whitening_knows_where_pixels_are(self) -> Self:
+        if self.scaling == "whitened" and self.moves_pixels:
+            raise ValueError("scaling standard or unit with permutation or pad: whitened is fitted to whole images")
+        return self
+
+
 @final
-class ClassificationRecipe(ClassifierTraining):
-    """Training of a classifier in epochs over a labelled set; see `ClassifierTraining`."""
+class ClassificationRecipe(ViewTraining):
+    """Training of a classifier in epochs over a labelled set, or a `View` of one; see `ClassifierTraining`."""
 
     kind: Literal["classification"] = "classification"
 
 
 @final
-class EnsembleRecipe(ClassifierTraining):
+class EnsembleRecipe(ViewTraining):
     """Training of an `ensemble`, one member after the other, each as a classifier on samples that `rule` draws.
 
     rule: `bagging`, a bootstrap sample for each member; `A` to `D`, boosting: every epoch draws as many images as there
