@@ -25,6 +25,7 @@ from imc_sim.cli._list import list_
 from imc_sim.cli._map import map_
 from imc_sim.cli._plot import plot
 from imc_sim.cli._plot_device import plot_device
+from imc_sim.cli._probe import probe_app
 from imc_sim.cli._report import report
 from imc_sim.cli._run import run
 from imc_sim.cli._schema import schema
@@ -70,6 +71,7 @@ app.command("report")(report)
 app.command("tables")(tables)
 app.command("figure")(figure)
 app.command("train")(train)
+app.add_typer(probe_app, name="probe")
 app.command("forgetting")(forgetting)
 app.command("trainings")(trainings)
 app.command("evaluate")(evaluate)

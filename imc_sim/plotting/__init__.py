@@ -8,6 +8,7 @@ from imc_sim.plotting._fgsm import attack_data, draw_fgsm, fgsm_data, fgsm_figur
 from imc_sim.plotting._figure import new_figure, save_figure, save_table, style
 from imc_sim.plotting._forgetting import curves_of, draw_forgetting, forgetting_data, forgetting_table
 from imc_sim.plotting._heatmap import heatmap_data, heatmap_figure, plot_heatmap
+from imc_sim.plotting._probes import draw_flips, draw_quadratic, flips_data, quadratic_data
 from imc_sim.plotting._robustness import figure_height, plot_robustness, robustness_data, robustness_figure
 from imc_sim.plotting._sensitivity import draw_sensitivity, plot_sensitivity, sensitivity_data
 from imc_sim.plotting._study import STUDY_FIGURES, draw, figures_of
@@ -30,7 +31,9 @@ __all__ = [
     "draw_confusion",
     "draw_converters",
     "draw_fgsm",
+    "draw_flips",
     "draw_forgetting",
+    "draw_quadratic",
     "draw_sensitivity",
     "draw_training",
     "draw_trainings",
@@ -39,6 +42,7 @@ __all__ = [
     "fgsm_figure",
     "figure_height",
     "figures_of",
+    "flips_data",
     "forgetting_data",
     "forgetting_table",
     "heatmap_data",
@@ -54,6 +58,7 @@ __all__ = [
     "plot_sensitivity",
     "plot_training",
     "plot_tsne",
+    "quadratic_data",
     "robustness_data",
     "robustness_figure",
     "save_figure",

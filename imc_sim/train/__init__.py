@@ -21,6 +21,7 @@ from imc_sim.train._continual import ContinualTrainer, calibrated_norms, load_no
 from imc_sim.train._continual_recipe import ContinualRecipe, ContinualTask
 from imc_sim.train._ensemble import EnsembleTrainer
 from imc_sim.train._episodic import EpisodicTrainer, episode_loss, training_episode
+from imc_sim.train._hidden import hidden_network, probe_folder
 from imc_sim.train._metaplastic import MetaplasticAdam, f_meta, metaplastic_groups
 from imc_sim.train._probes import FlippedBin, QuadraticTask, sign_switch
 from imc_sim.train._recipe import ClassificationRecipe, EnsembleRecipe, EpisodicRecipe, Measurement
@@ -67,11 +68,13 @@ __all__ = [
     "f_meta",
     "fisher",
     "flip_crop",
+    "hidden_network",
     "initialised",
     "load_norms",
     "load_trainings",
     "measure_model",
     "metaplastic_groups",
+    "probe_folder",
     "recipe_of",
     "run_trainings",
     "save_norms",

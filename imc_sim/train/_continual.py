@@ -93,7 +93,7 @@ class ContinualTrainer:
         if self.recipe.scenario == "task" and not self.recipe.interleaved:
             self.norms[task:] = [norm_state(self.model)]
         if self._hold is not None and part == self.recipe.subsets - 1:
-            whole = _task_set(self.recipe, task)
+            whole = training_images(self.recipe, task)
             self._hold.finish(self._optimizer, task, whole, self.recipe.fisher_images, self.device)
         if self._past is not None and part == self.recipe.subsets - 1:
             fitting = calibrated_norms(copy.deepcopy(self.model), self.recipe, self.norms, device=self.device)
@@ -179,7 +179,7 @@ def calibrated_norms(
     found = []
     for number, state in enumerate(norms):
         load_norm_state(model, state)
-        data = _task_set(recipe, number)
+        data = training_images(recipe, number)
         rows = data.train[drawn_rows(len(data.train), min(images, len(data.train)), recipe.seed)]
         batches = [data.batch(part, device)[0] for part in np.array_split(rows, -(-len(rows) // recipe.test_batch))]
         calibrate_norms(model, batches)
@@ -204,22 +204,26 @@ def load_norms(folder: Path) -> list[NormState]:
     return [{key: named[f"{n}.{key}"] for n, _, key in parts if int(n) == task} for task in range(1, count + 1)]
 
 
-def _task_set(recipe: ContinualRecipe, number: int) -> TrainingSet:
+def training_images(recipe: ContinualRecipe, number: int) -> TrainingSet:
     """Images trained on and kept aside of one task, parted by the recipe's seed."""
     task = recipe.tasks[number]
-    source = _images(task, task.dataset or recipe.dataset, task.split or recipe.split, recipe.size)
+    source = _images(recipe, task, task.split or recipe.split)
     return TrainingSet.parted(source, recipe, task.images or recipe.images)
 
 
+def _images(recipe: ContinualRecipe, task: ContinualTask, split: str) -> LabelledImages:
+    return _viewed(task.model_dump_json(), task.dataset or recipe.dataset, split, recipe.size)
+
+
 @functools.lru_cache(maxsize=8)
-def _images(task: ContinualTask, dataset: str, split: str, size: int | None) -> LabelledImages:
-    """A set as a task sees it; kept, since trainings side by side have the same tasks."""
-    return task_images(load_classes(dataset, split, size), task, "recipe.tasks")
+def _viewed(task: str, dataset: str, split: str, size: int | None) -> LabelledImages:
+    """A set as a task (as JSON) sees it; kept, since trainings side by side have the same tasks."""
+    return task_images(load_classes(dataset, split, size), ContinualTask.model_validate_json(task), "recipe.tasks")
 
 
 def _training_set(recipe: ContinualRecipe, number: int, part: int) -> TrainingSet:
     """One part of a task, or of all of them where they are interleaved."""
-    whole = _joined(recipe) if recipe.interleaved else _task_set(recipe, number)
+    whole = _joined(recipe) if recipe.interleaved else training_images(recipe, number)
     if recipe.subsets == 1:
         return whole
     if recipe.subsets > len(whole.train):
@@ -232,7 +236,7 @@ def _training_set(recipe: ContinualRecipe, number: int, part: int) -> TrainingSe
 
 def _joined(recipe: ContinualRecipe) -> TrainingSet:
     """All tasks as one set."""
-    sets = [_task_set(recipe, number) for number in range(len(recipe.tasks))]
+    sets = [training_images(recipe, number) for number in range(len(recipe.tasks))]
     if len({each.source.images.shape[1:] for each in sets}) > 1:
         raise InputError("recipe.interleaved", "images of several sizes", "one size", "Set tasks.pad.")
     if recipe.scaling != "unit" and len({each.source.name for each in sets}) > 1:
@@ -251,9 +255,9 @@ def _test_set(task: ContinualTask, recipe: ContinualRecipe) -> TrainingSet:
     """What a task's accuracy is of: all images of the test split, or those of the task kept aside."""
     split = task.test_split or recipe.test_split
     if split is None:
-        whole = _task_set(recipe, recipe.tasks.index(task))
+        whole = training_images(recipe, recipe.tasks.index(task))
         return TrainingSet(whole.source, whole.validation, whole.validation, recipe)
-    source = _images(task, task.dataset or recipe.dataset, split, recipe.size)
+    source = _images(recipe, task, split)
     rows = np.arange(len(source.labels))
     return TrainingSet(source, rows, rows, recipe)
 

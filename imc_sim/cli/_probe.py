@@ -1,0 +1,81 @@
+"""`imc-sim probe`: what the signs of hidden weights are worth."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from imc_sim.cli._console import Quiet
+
+probe_app = typer.Typer(no_args_is_help=True, help="See what the signs of hidden weights are worth.")
+#: the small task of the paper's Methods: Hessian, optimum, start, rate and steps
+_HESSIAN, _OPTIMUM, _START = ((2.4047, 0.2158), (0.2158, 0.7733)), (1.5, 0.5), (0.01, 0.02)
+_RATE, _STEPS = 0.35, 500
+_LARGE, _LARGE_RATE = 200, 0.1
+
+
+@probe_app.command("signs")
+def signs(
+    folder: Annotated[Path, typer.Argument(help="A folder of `imc-sim train` with its checkpoint.pt.")],
+    flips: Annotated[list[int], typer.Option(min=1, help="Weights flipped at once; once for every layer.")],
+    images: Annotated[int, typer.Option(min=1, help="Training images that the loss is a mean over.")] = 1000,
+    draws: Annotated[int, typer.Option(min=1, help="Draws of the weights that are flipped, per bin.")] = 20,
+    out: Annotated[Path, typer.Option(help="Folder to write to.")] = Path("results/probe"),
+    quiet: Quiet = False,
+) -> None:
+    """Flip signs in every layer of a trained network.
+
+    Weights of about one magnitude at a time; prints the files written: what a flipped weight costs against its
+    hidden weight's magnitude.
+    """
+    from imc_sim.cli._console import working
+    from imc_sim.plotting import draw_flips
+
+    with working(f"flipping signs of {folder}"):
+        from imc_sim.train import probe_folder
+
+        found = probe_folder(folder, flips, images, draws)
+    for path in draw_flips(found, out / "signs"):
+        print(path)
+
+
+@probe_app.command("quadratic")
+def quadratic(
+    out: Annotated[Path, typer.Option(help="Folder to write to.")] = Path("results/probe"),
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the task in 200 dimensions.")] = 0,
+    quiet: Quiet = False,
+) -> None:
+    """Train signs on a quadratic loss, without a network.
+
+    The published task of two weights, and a random one of 200. Prints the files written.
+    """
+    from imc_sim.plotting import draw_quadratic, quadratic_data
+
+    small, large = _small(), _large(seed)
+    from pandas import DataFrame
+
+    for path in draw_quadratic(quadratic_data(*small), DataFrame(large), out / "quadratic"):
+        print(path)
+
+
+def _small() -> tuple[object, list[float]]:
+    """The path of the two hidden weights, and the optimum."""
+    import torch
+
+    from imc_sim.train import QuadraticTask
+
+    task = QuadraticTask(torch.tensor(_HESSIAN, dtype=torch.float64), torch.tensor(_OPTIMUM, dtype=torch.float64))
+    return task.path(torch.tensor(_START), _RATE, _STEPS).numpy(), list(_OPTIMUM)
+
+
+def _large(seed: int) -> dict[str, list[float]]:
+    """Hidden weights after training, and what flipping each sign costs."""
+    import torch
+
+    from imc_sim.train import QuadraticTask
+
+    task = QuadraticTask.random(torch.linspace(0.5, 2.5, _LARGE).tolist(), seed)
+    w = task.path(torch.full((_LARGE,), 0.01), _LARGE_RATE, _STEPS)[-1]
+    return {"w": w.tolist(), "increase": task.flip_increases(w).tolist()}
