@@ -37,6 +37,10 @@ ARCHS: dict[str, ArchEntry] = {
         "imc_sim.nn:BnnMlp",
         "fully connected network of hidden weights; inputs, hidden, classes; kind: binary or float",
     ),
+    "bnn_vgg": ArchEntry(
+        "imc_sim.nn:BnnVgg",
+        "deep binary convolutional network of hidden weights; width, dropout; for CIFAR-10",
+    ),
     "bitnet": ArchEntry(
         "imc_sim.nn:BitNet",
         "spiking classifier without normalisation; scale, version: 6 or 6_v101, steps, activation: spikes, clamp, relu",

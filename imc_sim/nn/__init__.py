@@ -59,6 +59,7 @@ from imc_sim.nn._metaplastic_nets import (
     load_norm_state,
     norm_state,
 )
+from imc_sim.nn._metaplastic_vgg import BnnVgg
 from imc_sim.nn._neurons import (
     ESTIMATORS,
     BinaryActivation,
@@ -123,6 +124,7 @@ __all__ = [
     "BitNetVersion",
     "BnnConv",
     "BnnMlp",
+    "BnnVgg",
     "Comparator",
     "ContinualNet",
     "Conv2d",
