@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import importlib.util
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,6 +20,13 @@ from scipy.special import ndtri
 
 #: 16-bit words in one Philox block of four 64-bit numbers; positions are given in whole blocks.
 BLOCK = 16
+#: draws below which loading compiled code costs more than it gains
+_LARGE = 2**17
+
+
+@functools.cache
+def _compiled() -> bool:
+    return importlib.util.find_spec("numba") is not None
 
 
 @functools.cache
@@ -49,10 +57,45 @@ class Stream:
 
     def words(self, count: int, chip: int, page: int = 0, block: int = 0) -> NDArray[np.uint16]:
         """`count` uniform 16-bit words from block `block` of page `page` of chip `chip`."""
-        counter = np.array([block, page, chip, 0], dtype=np.uint64)
-        key = np.array(_key(self.seed, self.layer, self.stage), dtype=np.uint64)
+        counter, key = self._start(chip, page)
+        counter[0] = block
         bits = np.random.Philox(key=key, counter=counter)
         return bits.random_raw(-(-count // 4)).view(np.uint16)[:count]
+
+    def entries(
+        self, table: NDArray[np.float32], rows: NDArray[np.int32], chip: int, page: int = 0
+    ) -> NDArray[np.float32]:
+        """Entry (rows[i], word i) of a table [*, 65536] for every row asked for: [n].
+
+        Large ones are drawn and looked up in one compiled pass where numba is there; the words are the same.
+        """
+        if len(rows) < _LARGE or not _compiled():
+            return table.reshape(-1)[(rows << 16) + self.words(len(rows), chip, page)]
+        from imc_sim._philox import entries
+
+        out = np.empty(len(rows), np.float32)
+        entries(table.reshape(-1), rows, *self._start(chip, page), out)
+        return out
+
+    def differences(
+        self, table: NDArray[np.float32], units: NDArray[np.float32], chip: int, page: int = 0
+    ) -> NDArray[np.float32] | None:
+        """What `entries` gives for the positive parts of units [n, m] less that for the negative ones: [n, m].
+
+        Words are those of the rows in the order [n, 2, m]. None where it is not worth it, or numba is not there.
+        """
+        if 2 * units.size < _LARGE or not _compiled():
+            return None
+        from imc_sim._philox import pairs
+
+        out = np.empty(units.shape, np.float32)
+        pairs(table.reshape(-1), units, *self._start(chip, page), out)
+        return out
+
+    def _start(self, chip: int, page: int) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
+        """Counter and key of the stream's first block."""
+        key = np.array(_key(self.seed, self.layer, self.stage), dtype=np.uint64)
+        return np.array([0, page, chip, 0], dtype=np.uint64), key
 
     def normal(self, count: int, chip: int, page: int = 0, block: int = 0) -> NDArray[np.float32]:
         """`count` standard normal numbers."""

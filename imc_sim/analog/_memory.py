@@ -52,6 +52,7 @@ class AssociativeMemory:
             raise InputError("memory.write, labels", f"shape {tuple(labels.shape)}", allowed, "Reshape the labels.")
         page = self._page if page is None else page
         self._page = page + 1
+        self._crossbars = []  # gives their memory to the new ones, while it is in cache
         formed = key_form(keys, self.form)
         groups = [(formed, self.chips)]
         if keys.ndim == 3:

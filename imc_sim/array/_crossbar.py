@@ -20,9 +20,9 @@ from torch import Tensor
 
 from imc_sim._errors import InputError
 from imc_sim.array._chip import Chip, load_chip
-from imc_sim.array._encoding import Encoding
+from imc_sim.array._encoding import Contrast, Encoding
 from imc_sim.array._integers import Drives
-from imc_sim.array._operands import Operands, Rounding, on_grid, operands, packed, units_table
+from imc_sim.array._operands import Operands, Rounding, of_contrast, on_grid, operands, packed, units_table
 from imc_sim.array._placement import Placement
 from imc_sim.array._plan import Plan
 from imc_sim.array._product import product
@@ -155,11 +155,17 @@ class Crossbar:
     def _drawn(self, index: int, plan: Plan | None = None) -> Operands:
         """Draw, settle, wire: the operands of one chip, of this plan or of the same in another type."""
         device, plan = self.chip.device, plan or self.plan
-        steps, indices = plan.targets.steps, self._draw(index)
+        steps = plan.targets.steps
         if not (device.settles or self.chip.wired):
-            g = look_up(self._table(plan.dtype), indices)
+            address = (self.seed, self.layer, self.chips[index], self.page)
+            table = self._table(plan.dtype)
+            if plan.targets.held is None and not device.read.noisy:
+                differences = device.differences(table, plan.targets.weights, *address)
+                if differences is not None:
+                    return of_contrast(plan, Contrast(differences[:, None], None, None))
+            g = device.sample(table, plan.cells, steps, *address)
             return operands(plan, g, self._variance(g, g, index), self._unit_inputs)
-        fresh = look_up(self._table(torch.float64), indices)
+        fresh = look_up(self._table(torch.float64), self._draw(index))
         aged = self._settled(fresh, index)
         factor = 1.0
         if device.time.compensation:
@@ -204,7 +210,7 @@ class Crossbar:
             return torch.stack([self.finish(y[:, c], c) for c in range(len(self.chips))])
         first = self.take_reads(x.shape[-2])
         each = [self._product(c, x if x.ndim == 2 else x[c], first, drives) for c in range(len(self.chips))]
-        return torch.stack(each)
+        return each[0][None] if len(each) == 1 else torch.stack(each)
 
     def present(self, x: Tensor) -> Tensor:
         """Inputs as word-line drives: quantised by the DAC, bent by the I-V curve; the same object with neither on."""

@@ -70,18 +70,29 @@ class Correction:
 class Targets:
     """What the cells are programmed to.
 
-    levels: [out, slices, columns, in, rows], int32, cell targets g = level / steps. Contrasts are counted in
-    units of window / steps, so that they are integers on ideal cells. scale: weight of one unit.
-    places: place value of each slice. weights: [out, in], what the cells decode to, in units.
+    held: `levels`, or None for a column pair a weight, whose levels are its positive and its negative part.
+    Contrasts are counted in units of window / steps, so that they are integers on ideal cells. scale: weight of one
+    unit. places: place value of each slice. weights: [out, in], what the cells decode to, in units.
     reference: level of a reference column's cells, for encodings that have one.
     """
 
-    levels: Tensor
+    held: Tensor | None
     steps: int
     scale: float
     places: tuple[float, ...]
     weights: Tensor
     reference: int = 0
+
+    @functools.cached_property
+    def levels(self) -> Tensor:
+        """[out, slices, columns, in, rows], int32, cell targets g = level / steps."""
+        return pairs(self.weights)[:, None, :, :, None] if self.held is None else self.held
+
+
+def pairs(units: Tensor, dim: int = 1) -> Tensor:
+    """Signed whole numbers as levels (int32) of a + and a - cell, stacked at `dim`."""
+    signed = units.to(torch.int32)
+    return torch.stack([signed.clamp_min(0), signed.neg().clamp_min_(0)], dim=dim)
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,6 @@ from __future__ import annotations
 import functools
 import importlib.util
 import threading
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, final
 
@@ -21,7 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from imc_sim.array._converter import Quantiser
-from imc_sim.array._operands import Operands
+from imc_sim.array._operands import Operands, magnitude
 
 #: sums that float32 holds exactly
 _EXACT = 2**24
@@ -124,7 +123,7 @@ class Packed:
     weights: Tensor
     firsts: NDArray[np.int64]
     starts: NDArray[np.int64]
-    sums: Tensor
+    sums: NDArray[np.int32]
     unit: float
     words: int
     bound: int
@@ -136,45 +135,38 @@ class Packed:
 
         run: inputs that lie side by side in memory; see `Drives`.
         """
-        from imc_sim.array._integer_kernel import COLUMNS
+        from imc_sim.array import _integer_kernel as kernel
 
-        tiles = _whole(operands.linear, operands.unit)
-        squares = None if operands.square is None else _whole(operands.square, operands.unit)
-        if tiles is None or (operands.square is not None and squares is None):
-            return None
-        largest = max(float(t.abs().max()) for t in (*tiles, *(squares or ())))
+        tiles = operands.linear
+        if operands.square is not None:
+            tiles = tuple(torch.cat(both, 1) for both in zip(tiles, operands.square, strict=True))
+        largest = max(magnitude(t) for t in tiles) / operands.unit
         words = next((n for n, top in _LARGEST.items() if largest <= top), None)
         if words is None:
             return None
-        inputs = sum(t.shape[1] for t in tiles)
-        parts, firsts, sums, bound, position = [], [], [], 0.0, 0
-        for number, tile in enumerate(tiles):
-            first, slots = _groups(position, position + tile.shape[1], run)
-            position += tile.shape[1]
-            if squares is not None:
-                tile = torch.cat([tile, squares[number]], 1)
-                slots = np.concatenate([slots, slots + 4 * len(first)])
-                first = np.concatenate([first, first + inputs])
-            parts.append(_panels(tile, slots, len(first), words, COLUMNS))
-            firsts.append(first)
-            sums.append(_padded(tile.sum(1).to(torch.int32), COLUMNS))
-            bound = max(bound, float(tile.abs().sum(1).max()))
-        starts = np.cumsum([0, *(len(f) for f in firsts)], dtype=np.int64)
-        weights, columns = torch.cat(parts), operands.linear[0].shape[0]
-        return cls(
-            weights, np.concatenate(firsts), starts, torch.stack(sums), operands.unit, words, int(bound), columns
-        )
+        columns = tiles[0].shape[0]
+        padded = -(-columns // kernel.COLUMNS) * kernel.COLUMNS
+        fours = [_fours(operands, t, run) for t in range(len(tiles))]
+        starts = np.cumsum([0, *(len(firsts) for firsts, _ in fours)], dtype=np.int64)
+        weights = torch.zeros(4 * int(starts[-1]) * words * padded, dtype=torch.int8)
+        sums, bounds, place = np.zeros((len(tiles), padded), np.int32), [], 4 * words * padded
+        for t, (tile, (firsts, slots)) in enumerate(zip(tiles, fours, strict=True)):
+            part = weights.numpy()[starts[t] * place : starts[t + 1] * place]
+            bounds.append(kernel.pack(tile.numpy(), operands.unit, slots, len(firsts), words, part, sums[t]))
+        if min(bounds) < 0:
+            return None
+        firsts = np.concatenate([firsts for firsts, _ in fours])
+        return cls(weights, firsts, starts, sums, operands.unit, words, max(bounds), columns)
 
 
-def _whole(tiles: Sequence[Tensor], unit: float) -> list[Tensor] | None:
-    whole = [t / unit for t in tiles]
-    return whole if all(torch.equal(t, t.round()) for t in whole) else None
-
-
-def _padded(x: Tensor, multiple: int) -> Tensor:
-    """x [columns, …] with zeros up to a whole multiple."""
-    missing = -x.shape[0] % multiple
-    return torch.cat([x, x.new_zeros(missing, *x.shape[1:])]) if missing else x
+def _fours(operands: Operands, tile: int, run: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """`_groups` of the inputs of one tile, their squares behind them where there are any."""
+    begin = sum(t.shape[1] for t in operands.linear[:tile])
+    firsts, slots = _groups(begin, begin + operands.linear[tile].shape[1], run)
+    if operands.square is None:
+        return firsts, slots
+    inputs = sum(t.shape[1] for t in operands.linear)
+    return np.concatenate([firsts, firsts + inputs]), np.concatenate([slots, slots + 4 * len(firsts)])
 
 
 @functools.lru_cache(maxsize=256)
@@ -190,19 +182,6 @@ def _groups(start: int, stop: int, run: int) -> tuple[NDArray[np.int64], NDArray
     before = np.cumsum(count) - count
     firsts = np.concatenate([p + 4 * np.arange(n) for p, n in zip(pieces, count, strict=True)])
     return firsts, 4 * np.repeat(before, lengths) + numbers - edges
-
-
-def _panels(tile: Tensor, slots: NDArray[np.int64], groups: int, words: int, columns: int) -> Tensor:
-    """Whole numbers [columns, inputs] as int8 by panel, word and group: [column, four inputs], flat."""
-    lower = tile if words == 1 else (tile + 128.0).remainder(256.0) - 128.0
-    each = [lower] if words == 1 else [(tile - lower) / 256.0, lower]
-    parts = []
-    for word in each:
-        bytes_ = _padded(word.to(torch.int8), columns)
-        if len(slots) != 4 * groups:  # some groups have fewer than four inputs
-            bytes_ = bytes_.new_zeros(len(bytes_), 4 * groups).index_copy_(1, torch.from_numpy(slots), bytes_)
-        parts.append(bytes_.view(torch.int32).reshape(-1, columns, groups).mT)
-    return torch.stack(parts, 1).contiguous().view(torch.int8).reshape(-1)
 
 
 # -- products ------------------------------------------------------------------------------------------
@@ -233,7 +212,7 @@ def multiply(
             shift[t, : packed.columns] = offset
     count = -(-drives.count // kernel.ROWS) * kernel.ROWS
     out = torch.empty(count, columns)
-    sums = (packed.sums * -drives.offset).numpy()
+    sums = packed.sums * np.int32(-drives.offset)
     arguments = (
         drives.data.numpy(), out.numpy(), packed.weights.numpy(), drives.places(packed.firsts), packed.starts, sums,
         shift, scale, codes, last, drives.pixels, drives.pitches, mode, packed.words,

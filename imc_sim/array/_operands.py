@@ -83,11 +83,19 @@ def operands(
 
     offset: [row tiles, out x slices x terms], what every conversion gets besides; see `wired`.
     """
-    drawn = plan.encoding.contrast(plan.against_reference(cells), _floor(plan))
+    contrast = plan.encoding.contrast(plan.against_reference(cells), _floor(plan))
+    return of_contrast(plan, contrast, variance, unit_inputs, factor, offset)
+
+
+def of_contrast(
+    plan: Plan, drawn: Contrast, variance: Tensor | None = None, unit_inputs: bool = False, factor: float = 1.0,
+    offset: Tensor | None = None,
+) -> Operands:  # fmt: skip
+    """`operands` of cells whose contrast is known."""
+    merged = plan.plain and _separable(plan, drawn)
     contrast, unit = rounded(drawn, plan)
-    merged = _merged(plan, contrast, factor, offset, unit) if plan.plain and _separable(plan, drawn) else None
-    if merged is not None:
-        return merged
+    if merged:
+        return _merged(plan, contrast, factor, offset, unit)
     square = None if contrast.square is None else _tiles(plan, contrast.square)
     power = _power(plan, variance, unit_inputs)
     constant = _plus(_tile_sums(plan, contrast.constant), offset)
@@ -95,7 +103,7 @@ def operands(
 
 
 def rounded(contrast: Contrast, plan: Plan) -> tuple[Contrast, float]:
-    """Contrasts as the chip computes with them, and the unit of which they are whole multiples.
+    """Contrasts as the chip computes with them, rounded in place, and the unit of which they are whole multiples.
 
     compute int8, int16: the unit is the smallest power of two in which the largest contrast has that many bits, and
     never below that of float32. What does not depend on the input is a sum, no cell, and stays as it is. Crossbars
@@ -105,9 +113,9 @@ def rounded(contrast: Contrast, plan: Plan) -> tuple[Contrast, float]:
     if largest is None or plan.dtype == torch.float64:
         return contrast, RESOLUTION
     each = [contrast.linear] if contrast.square is None else [contrast.linear, contrast.square]
-    fraction, exponent = math.frexp(max(float(c.abs().max()) for c in each) / largest)
+    fraction, exponent = math.frexp(max(magnitude(c) for c in each) / largest)
     unit = max(RESOLUTION, 2.0 ** (exponent - int(fraction == 0.5)))
-    linear, *square = ((c / unit).round_().mul_(unit) for c in each)
+    linear, *square = (c.mul_(1.0 / unit).round_().mul_(unit) for c in each)
     return dataclasses.replace(contrast, linear=linear, square=square[0] if square else None), unit
 
 
@@ -115,6 +123,12 @@ def _plus(constant: Tensor | None, offset: Tensor | None) -> Tensor | None:
     if offset is None or constant is None:
         return constant if offset is None else offset
     return constant + offset.to(constant.dtype)
+
+
+def magnitude(x: Tensor) -> float:
+    """The largest |x|, in one pass."""
+    low, high = torch.aminmax(x)
+    return max(-float(low), float(high))
 
 
 def _separable(plan: Plan, contrast: Contrast) -> bool:

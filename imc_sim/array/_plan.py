@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from typing import final
 
@@ -19,7 +20,6 @@ from imc_sim.array._placement import Placement
 class Plan:
     """A matrix encoded and placed, for any number of chips.
 
-    cells: levels [outputs, slices, columns, in, rows] of every cell, reference columns after all outputs.
     order: the output that lies at each position along the columns of tiles. reference: for every output
     the one that holds its reference, or None.
     """
@@ -28,7 +28,6 @@ class Plan:
     encoding: Encoding
     targets: Targets
     placement: Placement
-    cells: Tensor
     order: Tensor
     reference: Tensor | None
 
@@ -37,15 +36,16 @@ class Plan:
         """The plan of weights [out, in]; refuses what cannot be encoded, converted or placed."""
         if weights.ndim != 2 or weights.numel() == 0:
             raise InputError(where, f"weights of shape {tuple(weights.shape)}", "[out, in]", "Reshape the weights.")
-        if not bool(torch.isfinite(weights).all()):
+        # A sum shows in one pass what is not finite; a finite one may overflow, and only then each weight is asked.
+        if not bool(torch.isfinite(weights.sum())) and not bool(torch.isfinite(weights).all()):
             raise InputError(where, "weights with NaN or infinity", "finite weights", "Check the checkpoint.")
         chip.converter.check(encoding.signed, encoding.name, where)
         dtype = weights.dtype if weights.dtype == torch.float64 else torch.float32
         targets = encoding.encode(weights.detach().to(dtype), chip.device.levels, where)
-        out, slices = targets.levels.shape[:2]
+        out, slices = len(targets.weights), len(targets.places)
         if not encoding.referenced:
             placement = Placement.of(chip.tile, encoding, weights.shape[1], out * slices, where)
-            return cls(chip, encoding, targets, placement, targets.levels, torch.arange(out), None)
+            return cls(chip, encoding, targets, placement, torch.arange(out), None)
         return cls._with_references(encoding, chip, targets, weights.shape, where)
 
     @classmethod
@@ -58,19 +58,24 @@ class Plan:
             step = "Enlarge the tile."
             raise InputError(f"{where}, tile", "1 column", f"2 columns or more for encoding {encoding.name}", step)
         count = -(-out // per_tile)
-        extra = targets.levels.new_full((count, *targets.levels.shape[1:]), targets.reference)
         order: list[int] = []
         for tile in range(count):
             order += [*range(tile * per_tile, min(out, (tile + 1) * per_tile)), out + tile]
         placement = Placement.of(chip.tile, encoding, shape[1], out + count, where)
         reference = out + torch.arange(out) // per_tile
-        return cls(
-            chip, encoding, targets, placement, torch.cat([targets.levels, extra]), torch.tensor(order), reference
-        )
+        return cls(chip, encoding, targets, placement, torch.tensor(order), reference)
+
+    @functools.cached_property
+    def cells(self) -> Tensor:
+        """Levels [outputs, slices, columns, in, rows] of every cell, reference columns after all outputs."""
+        levels, count = self.targets.levels, len(self.order) - self.outputs
+        if self.reference is None:
+            return levels
+        return torch.cat([levels, levels.new_full((count, *levels.shape[1:]), self.targets.reference)])
 
     @property
     def outputs(self) -> int:
-        return self.targets.levels.shape[0]
+        return len(self.targets.weights)
 
     @property
     def dtype(self) -> torch.dtype:

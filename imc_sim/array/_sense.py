@@ -21,6 +21,8 @@ from imc_sim.array._product import product
 TileInputs = Callable[[slice], Tensor]
 #: multiply-adds of a product below which packing its inputs costs more than the compiled kernel gains
 _SMALL = 2**20
+#: the same of one matrix product in float32, in which the kernel has no converters to save
+_SMALL_MERGED = 2**28
 
 
 @final
@@ -109,11 +111,10 @@ class Sensing:
     def in_one_pass(self, vectors: int) -> bool:
         """The compiled kernel can do all that stands between the drives and the digital sums, and is worth calling."""
         plan, first = self.plan, self.operands[0]
-        large = vectors * plan.placement.inputs * first.linear[0].shape[0] >= _SMALL
-        # One matrix product in float32 is left to torch: of one tile with everything there is nothing to save.
-        left = first.merged and plan.chip.compute == "float32"
-        left = left or self._dac or self._bends  # real drives
-        if not large or left or plan.dtype != torch.float32 or first.linear[0].device.type != "cpu":
+        work = vectors * plan.placement.inputs * first.linear[0].shape[0]
+        small = _SMALL_MERGED if first.merged and plan.chip.compute == "float32" else _SMALL
+        real = plan.dtype != torch.float32 or self._dac or self._bends
+        if work < small or real or first.linear[0].device.type != "cpu":
             return False
         quiet = all(p is None for p in first.power) and not self._integer and self._factors == [1.0]
         converted = not plan.chip.converter.ideal and not plan.encoding.correction.sum_x

@@ -139,6 +139,30 @@ class Device(Spec):
         words = Stream(seed, layer, "programming").words(levels.numel(), chip, page)
         return torch.from_numpy(np.add(base.numpy().reshape(-1), words, dtype=np.int32)).reshape(levels.shape)
 
+    def sample(
+        self, table: Tensor, levels: Tensor, steps: int, seed: int, layer: str, chip: int, page: int = 0
+    ) -> Tensor:
+        """`look_up(table, draw(levels, …))` of a float32 table, in one pass where that can be."""
+        if table.dtype != torch.float32 or (self.programming.exact and not self.faults.undefined):
+            return look_up(table, self.draw(levels, steps, seed, layer, chip, page))
+        page = self.time.page(page)
+        rows = self.faults.levels(levels, steps, seed, layer, chip, page).reshape(-1).numpy()
+        found = Stream(seed, layer, "programming").entries(table.numpy(), rows, chip, page)
+        return torch.from_numpy(found).reshape(levels.shape)
+
+    def differences(
+        self, table: Tensor, units: Tensor, seed: int, layer: str, chip: int, page: int = 0
+    ) -> Tensor | None:
+        """`sample` of the positive parts of units [n, m] less that of the negative ones, of cells [n, 2, m], at once.
+
+        None where cells are not drawn one like the other, or where there is nothing to gain.
+        """
+        if table.dtype != torch.float32 or self.programming.exact or not self.faults.none:
+            return None
+        stream = Stream(seed, layer, "programming")
+        found = stream.differences(table.numpy(), units.contiguous().numpy(), chip, self.time.page(page))
+        return None if found is None else torch.from_numpy(found)
+
     def program(self, target: Tensor, seed: int, layer: str = "cells", chip: int = 0, page: int = 0) -> Tensor:
         """Programmed g of one chip's cells, shaped as `target` (g in [0, 1], moved to the nearest level)."""
         steps = self.levels - 1

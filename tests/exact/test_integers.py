@@ -8,6 +8,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from imc_sim import _rng
+from imc_sim._rng import Stream
 from imc_sim.array import Chip, Crossbar, Encoding, Tile, _integers, _sense, encodings, load_chip
 from imc_sim.device import Device, RelativeSpread
 from imc_sim.mapping import map_model
@@ -28,6 +30,7 @@ COMPUTE = ("float32", "int16", "int8")
 def both(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], Tensor]], tuple[Tensor, Tensor]]:
     """What some work gives by the compiled kernel, which must have been used, and without it."""
     monkeypatch.setattr(_sense, "_SMALL", 1)
+    monkeypatch.setattr(_sense, "_SMALL_MERGED", 1)
     calls: list[bool] = []
     multiply = _integers.multiply
 
@@ -71,8 +74,7 @@ def operands(encoding: Encoding, out: int, inputs: int, batch: int) -> tuple[Ten
 def compiled(kind: str, converter: str, compute: str) -> bool:
     """The kernel takes it: not one matrix product of float32, and no sums that it has no place for."""
     if converter == "ideal":
-        merged = not kind.startswith("tnn") or kind == "tnn_v"
-        return merged and compute != "float32"
+        return not kind.startswith("tnn") or kind == "tnn_v"  # else x^2 has a coefficient of its own
     return kind not in ("bnn_iii", "bnn_iv", "tnn_v")
 
 
@@ -236,3 +238,42 @@ def test_results_that_are_stored_keep_their_names() -> None:
     object.__setattr__(other, "chip", {**(point.chip or {}), "compute": "int8"})
     other.__dict__.pop("content", None)
     assert other.content["chip"]["compute"] == "int8"
+
+
+@needs_kernel
+@pytest.mark.parametrize("shape", [(7, 5), (70, 24), (1, 1), (33, 1030)])
+def test_compiled_draws_are_numpys(shape: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same words in the same order, whatever the width of a line; and the differences of pairs are theirs."""
+    table = np.random.default_rng(0).random((4, 65536)).astype(np.float32)
+    rows = np.random.default_rng(1).integers(0, 4, shape[0] * shape[1]).astype(np.int32)
+    stream = Stream(7, "layer", "programming")
+    monkeypatch.setattr(_rng, "_LARGE", 1)
+    compiled = stream.entries(table, rows, chip=3, page=2)
+    monkeypatch.setattr(_rng, "_compiled", lambda: False)
+    assert np.array_equal(compiled, stream.entries(table, rows, chip=3, page=2))
+    assert np.array_equal(compiled, table[rows, stream.words(len(rows), 3, 2)])
+    units = rows.reshape(shape).astype(np.float32) - 2.0
+    assert stream.differences(table, units, 3, 2) is None
+    monkeypatch.setattr(_rng, "_compiled", lambda: True)
+    levels = np.stack([units.clip(min=0), (-units).clip(min=0)], 1).astype(np.int32).reshape(-1)
+    g = stream.entries(table, levels, 3, 2).reshape(shape[0], 2, shape[1])
+    differences = stream.differences(table, units, 3, 2)
+    assert differences is not None
+    assert np.array_equal(differences, g[:, 0] - g[:, 1])
+
+
+@needs_kernel
+@pytest.mark.parametrize("compute", COMPUTE)
+@pytest.mark.parametrize(("levels", "stuck"), [(2, 0.0), (16, 0.0), (2, 0.1)])
+def test_programming_is_the_same_without_numba(
+    compute: str, levels: int, stuck: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    w = torch.randn(33, 70, generator=torch.Generator().manual_seed(0))
+    chip = load_chip("rram_hfo2_1t1r").replace("compute", compute).replace("device.levels", levels)
+    chip = chip.replace("device.faults.stuck_lrs", stuck)
+    monkeypatch.setattr(_rng, "_LARGE", 1)
+    compiled = [Crossbar.program(w, chip, 2, seed=5, page=4).contrast(c) for c in range(2)]
+    monkeypatch.setattr(_rng, "_compiled", lambda: False)
+    plain = [Crossbar.program(w, chip, 2, seed=5, page=4).contrast(c) for c in range(2)]
+    assert all(torch.equal(a, b) for a, b in zip(compiled, plain, strict=True))
+    assert not torch.equal(compiled[0], compiled[1])

@@ -9,7 +9,7 @@ from pydantic import Field
 from torch import Tensor
 
 from imc_sim._errors import InputError
-from imc_sim.array._encoding import SIGNED, Encoding, Targets, Term
+from imc_sim.array._encoding import SIGNED, Encoding, Targets, Term, pairs
 
 
 @final
@@ -31,8 +31,8 @@ class Differential(Encoding):
 
     def encode(self, weights: Tensor, levels: int, where: str) -> Targets:
         scale, steps = _largest(weights), levels - 1
-        units = torch.round(weights * (steps / scale))
-        cells = _pair(units)[:, None, :, :, None].repeat(1, self.copies, 1, 1, 1)
+        units = (weights * (steps / scale)).round_()
+        cells = None if self.copies == 1 else pairs(units)[:, None, :, :, None].repeat(1, self.copies, 1, 1, 1)
         return Targets(cells, steps, scale / steps, (1 / self.copies,) * self.copies, units)
 
 
@@ -96,14 +96,10 @@ class Sliced(Encoding):
             rest = rest // base
         signed = torch.stack(digits, dim=1) * weights.sign().to(torch.int32)[:, None]
         places = tuple(float(base**k) for k in range(count))
-        return Targets(_pair(signed, 2)[..., None], base - 1, unit, places, weights)
+        return Targets(pairs(signed, 2)[..., None], base - 1, unit, places, weights)
 
 
 def _largest(weights: Tensor) -> float:
-    top = float(weights.abs().max())
+    low, high = torch.aminmax(weights)
+    top = max(-float(low), float(high))
     return top if top > 0.0 else 1.0
-
-
-def _pair(units: Tensor, dim: int = 1) -> Tensor:
-    """Signed whole numbers as levels of a + and a - cell, stacked at `dim`."""
-    return torch.stack([units.clamp_min(0), (-units).clamp_min(0)], dim=dim).to(torch.int32)
