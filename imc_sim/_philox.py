@@ -58,6 +58,21 @@ def _look_up(
 
 
 @njit(nogil=True, cache=True)
+def quantiles(
+    table: NDArray[np.float32], counter: NDArray[np.uint64], key: NDArray[np.uint64], out: NDArray[np.float32]
+) -> None:
+    """out [n]: entry of the table [65,536] for word i of the stream."""
+    state, words = np.empty((4, _LANES), np.uint64), np.empty(4 * _LANES, np.uint64)
+    each = words.view(np.uint16)
+    for first in range(0, len(out), len(each)):
+        _blocks(state, first // 16, counter, key)
+        for j in range(4):
+            words[j::4] = state[j]
+        for i in range(min(len(each), len(out) - first)):
+            out[first + i] = table[np.uint32(each[i])]
+
+
+@njit(nogil=True, cache=True)
 def entries(
     table: NDArray[np.float32], rows: NDArray[np.int32], counter: NDArray[np.uint64], key: NDArray[np.uint64],
     out: NDArray[np.float32],

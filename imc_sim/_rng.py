@@ -57,8 +57,7 @@ class Stream:
 
     def words(self, count: int, chip: int, page: int = 0, block: int = 0) -> NDArray[np.uint16]:
         """`count` uniform 16-bit words from block `block` of page `page` of chip `chip`."""
-        counter, key = self._start(chip, page)
-        counter[0] = block
+        counter, key = self._start(chip, page, block)
         bits = np.random.Philox(key=key, counter=counter)
         return bits.random_raw(-(-count // 4)).view(np.uint16)[:count]
 
@@ -92,13 +91,19 @@ class Stream:
         pairs(table.reshape(-1), units, *self._start(chip, page), out)
         return out
 
-    def _start(self, chip: int, page: int) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
-        """Counter and key of the stream's first block."""
+    def _start(self, chip: int, page: int, block: int = 0) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
+        """Counter and key of block `block` of the stream."""
         key = np.array(_key(self.seed, self.layer, self.stage), dtype=np.uint64)
-        return np.array([0, page, chip, 0], dtype=np.uint64), key
+        return np.array([block, page, chip, 0], dtype=np.uint64), key
 
     def normal(self, count: int, chip: int, page: int = 0, block: int = 0) -> NDArray[np.float32]:
-        """`count` standard normal numbers."""
+        """`count` standard normal numbers; large counts in one compiled pass where numba is there, the same numbers."""
+        if count >= _LARGE and _compiled():
+            from imc_sim._philox import quantiles
+
+            out = np.empty(count, np.float32)
+            quantiles(normal_quantiles(), *self._start(chip, page, block), out)
+            return out
         return normal_quantiles()[self.words(count, chip, page, block)]
 
     def uniform(self, count: int, chip: int, page: int = 0, block: int = 0) -> NDArray[np.float32]:

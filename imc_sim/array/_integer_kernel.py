@@ -244,7 +244,7 @@ def pack(
     fours, columns = line.view(np.int32), weights.view(np.int32)
     for c in range(tile.shape[0]):
         total, magnitude, exact = _whole(tile[c], inverse, whole)
-        sums[c], bound, good = total, max(bound, magnitude), good and exact
+        sums[c], bound, good = total, max(bound, int(magnitude)), good and exact
         first = c // COLUMNS * words * groups * COLUMNS + c % COLUMNS
         for word in range(words):
             if word < words - 1:

@@ -252,6 +252,11 @@ def test_compiled_draws_are_numpys(shape: tuple[int, int], monkeypatch: pytest.M
     monkeypatch.setattr(_rng, "_compiled", lambda: False)
     assert np.array_equal(compiled, stream.entries(table, rows, chip=3, page=2))
     assert np.array_equal(compiled, table[rows, stream.words(len(rows), 3, 2)])
+    normal = _rng.normal_quantiles()[stream.words(len(rows), 3, 2, block=9)]
+    assert np.array_equal(normal, stream.normal(len(rows), 3, 2, block=9))
+    with monkeypatch.context() as again:
+        again.setattr(_rng, "_compiled", lambda: True)
+        assert np.array_equal(normal, stream.normal(len(rows), 3, 2, block=9))
     units = rows.reshape(shape).astype(np.float32) - 2.0
     assert stream.differences(table, units, 3, 2) is None
     monkeypatch.setattr(_rng, "_compiled", lambda: True)
