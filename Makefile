@@ -8,11 +8,16 @@ MEMTORCH := $(VENV)/.memtorch
 WORKERS ?= 2
 
 # Studies that reproduce published tables and figures: `make reproduce` runs them, `make tables` fills these pages.
-TABLED := batmann_endtoend batmann_ablation batmann_sharpening_fc batmann_mnist binact_mnist binact_fewshot
+TABLED := batmann_endtoend batmann_ablation batmann_sharpening_fc batmann_mnist binact_mnist binact_fewshot \
+  metaplastic_tasks
 REPRODUCED := $(TABLED) batmann_fgsm batmann_tsne batmann_variation batmann_variation_aware batmann_placement \
   batmann_layers natcomm_chips natcomm_variation natcomm_stuck natcomm_dimension encodings encodings_bits \
-  memory_refinements memory_refresh binact_variation binact_levels binact_adc binact_neurons binact_fewshot_variation
-PAGES := docs/batmann.md docs/binary_activations.md
+  memory_refinements memory_refresh binact_variation binact_levels binact_adc binact_neurons binact_fewshot_variation \
+  metaplastic_stages metaplastic_variation
+PAGES := docs/batmann.md docs/binary_activations.md docs/metaplastic.md
+# Cards whose training curves are tables of docs/metaplastic.md.
+FORGETTING := $(addprefix metaplastic_small_,m0 m10 m25 ewc random float_m0 float_m10)
+FORGETTING_SETS := $(addprefix metaplastic_small_,mnist_fmnist_m0 mnist_fmnist_m10)
 
 .DEFAULT_GOAL := help
 .PHONY: help venv memtorch demo reproduce tables test check format benchmark clean
@@ -59,6 +64,8 @@ reproduce: $(STAMP)
 
 tables: $(STAMP)
 	$(BIN)/imc-sim tables $(patsubst %/comparison.csv,%,$(wildcard $(TABLED:%=results/%/comparison.csv))) $(PAGES:%=--page %)
+	$(BIN)/imc-sim forgetting $(FORGETTING) --out results/metaplastic_small --page docs/metaplastic.md
+	$(BIN)/imc-sim forgetting $(FORGETTING_SETS) --out results/metaplastic_sets --page docs/metaplastic.md
 
 test: $(STAMP)
 	@$(MAKE) --no-print-directory memtorch || echo "MemTorch could not be built here: its tests will be skipped" >&2

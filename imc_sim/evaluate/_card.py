@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, final
 
 from imc_sim._stats import mean_interval
+from imc_sim.data import AS_THEY_ARE
 from imc_sim.evaluate._run import evaluate_chips
 from imc_sim.evaluate._tasks import ClassificationTask, build_task
 
@@ -76,6 +77,10 @@ def _stated(card: ModelCard) -> list[tuple[dict[str, Any], float | None, float |
     return [(dict(m.task), m.accuracy, m.published) for m in card.measured]
 
 
+#: keys of a classification task that are said where they act
+_SAID = (*AS_THEY_ARE, "stage", "head", "statistics")
+
+
 def describe(task: dict[str, Any]) -> str:
     """One line that tells tasks of a card apart."""
     t = build_task(task, "task")
@@ -88,16 +93,9 @@ def describe(task: dict[str, Any]) -> str:
 
 def _describe_classes(t: ClassificationTask) -> str:
     some = "all images" if t.images is None else f"{t.images} images"
-    voting = "".join(
-        f", {text}"
-        for text in (
-            t.vote and f"vote {t.vote}",
-            t.members and f"{t.members} members",
-            t.steps and f"{t.steps} steps",
-        )
-        if text
-    )
-    return f"{t.dataset} {t.split}, classes, {some}{voting}"
+    asked = (t.vote and f"vote {t.vote}", t.members and f"{t.members} members", t.steps and f"{t.steps} steps")
+    more = (f"{key} {getattr(t, key)}" for key in _SAID if getattr(t, key) != type(t).model_fields[key].default)
+    return ", ".join([f"{t.dataset} {t.split}", "classes", some, *(text for text in asked if text), *more])
 
 
 def _digital(name: str, task: dict[str, Any], stated: float | None, published: float | None) -> CardRow:

@@ -11,6 +11,7 @@ import imc_sim as imc
 from imc_sim import InputError
 from imc_sim.data import load_classes, task_images
 from imc_sim.evaluate import ClassificationTask, FewShotTask, build_task, class_accuracy, evaluate_chips
+from imc_sim.evaluate._card import describe
 from imc_sim.evaluate._run import asked
 from imc_sim.evaluate._tasks import task_identity
 from imc_sim.nn import Arch, BnnMlp, ContinualNet, ModelCard, load_model, norm_state, product_layers, save_model
@@ -165,3 +166,10 @@ def test_impossible_questions_are_refused(trained: Any) -> None:
     for args in ({"arch": "continual"}, {"tasks": 0}, {"statistics": "none"}):
         with pytest.raises(InputError):
             ContinualNet(**{"args": ARGS, **args})
+
+
+def test_rows_of_a_card_say_which_task_they_are_of() -> None:
+    said = {"kind": "classification", "dataset": "mnist", "split": "test"}
+    assert describe(said) == "mnist test, classes, all images"
+    text = describe(said | {"head": 2, "permutation": 1, "members": 3})
+    assert text == "mnist test, classes, all images, 3 members, permutation 1, head 2"
