@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, final
 
 import torch
@@ -36,7 +36,13 @@ class AnalogModel(nn.Module):
     Chips run one after the other, which keeps the working set of one chip in cache. When their conductances
     do not fit into memory_limit_bytes, chips are programmed in blocks as they are needed; equal chip numbers
     get equal cells, so the block size changes nothing but the time. `report` is what the mapping says of itself.
+
+    batch: images that go through the network at once (an attribute; None: all that it is given). What lies between two
+    layers then fits the cache, which is up to twice as fast for a hundred images. Results are the same unless the
+    network itself looks at the images beside each, as one with statistics of the batch does: that one needs None.
     """
+
+    batch: int | None = None
 
     def __init__(
         self, network: nn.Module, layers: dict[str, AnalogLayer], chips: range, context: Context, report: Any,
@@ -52,12 +58,13 @@ class AnalogModel(nn.Module):
     @torch.no_grad()
     def forward(self, x: Tensor) -> Tensor:
         self._take_reads(x.shape[0])
+        first, parts = self.context.first_read, [x] if self.batch is None else x.split(self.batch)
         outputs = x.new_empty(0)
         try:
-            for position, y in enumerate(self._each(x)):
-                if position == 0:  # one allocation: kept small tensors would pin the heap between large ones
-                    outputs = y.new_empty(len(self.chips), *y.shape)
-                outputs[position] = y
+            for position, done, y in self._each(parts, first):
+                if position == done == 0:  # one allocation: kept small tensors would pin the heap between large ones
+                    outputs = y.new_empty(len(self.chips), x.shape[0], *y.shape[1:])
+                outputs[position, done : done + len(y)] = y
         finally:
             self.context.index = None
             self.context.shared.clear()
@@ -79,14 +86,17 @@ class AnalogModel(nn.Module):
         """Let the layers' next reads be the `count` that follow the last ones."""
         self.context.first_read, self._reads = self._reads, self._reads + count
 
-    def _each(self, x: Tensor) -> Iterator[Tensor]:
-        """The network's output on one chip after the other."""
+    def _each(self, parts: Sequence[Tensor], first_read: int) -> Iterator[tuple[int, int, Tensor]]:
+        """(position of a chip, images before, the network's output) of every part on one chip after the other."""
         for start in range(0, len(self.chips), self.block):
-            chips = self.chips[start : start + self.block]
+            chips, done = self.chips[start : start + self.block], 0
             self.program(chips)
-            for index, chip in enumerate(chips):
-                self._address(index, chip)
-                yield self.network(x)
+            for part in parts:
+                self.context.first_read = first_read + done
+                for index, chip in enumerate(chips):
+                    self._address(index, chip)
+                    yield start + index, done, self.network(part)
+                done += len(part)
 
     def _address(self, index: int, chip: int) -> None:
         """Let the next pass be that of chip number `chip`, the one at `index` of those that are programmed."""

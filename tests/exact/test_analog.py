@@ -71,6 +71,13 @@ def test_batches_chips_and_memory_limits_change_no_bit(chip: Chip) -> None:
     assert torch.equal(whole[2:], torch.cat([analog(x[:1]), analog(x[1:5]), analog(x[5:])], dim=1))
     assert torch.equal(whole, map_model(model, chip, chips=4, seed=5, memory_limit_bytes=1)(x))
     assert not torch.equal(whole, map_model(model, chip, chips=4, seed=6)(x))
+    for limit in (1, 2 * 10**9):
+        parts = map_model(model, chip, chips=4, seed=5, memory_limit_bytes=limit)
+        parts.batch = 3
+        passes: list[int] = []
+        parts.network.register_forward_hook(lambda *of: passes.append(len(of[2])))  # noqa: B023
+        assert torch.equal(whole, parts(x))
+        assert sorted(passes) == [1] * 4 + [3] * 8
 
 
 def test_adding_a_layer_changes_no_draw_of_the_others() -> None:
