@@ -16,8 +16,8 @@ REPRODUCED := $(TABLED) batmann_fgsm batmann_tsne batmann_variation batmann_vari
   metaplastic_stages metaplastic_variation
 PAGES := docs/batmann.md docs/binary_activations.md docs/metaplastic.md
 # Cards whose training curves are tables of docs/metaplastic.md.
-FORGETTING := $(addprefix metaplastic_small_,m0 m10 m25 ewc random float_m0 float_m10)
-FORGETTING_SETS := $(addprefix metaplastic_small_,mnist_fmnist_m0 mnist_fmnist_m10)
+FORGETTING := $(addprefix metaplastic_small_,m0 m1_35 m10 m25 ewc random float_m0 float_m10)
+FORGETTING_SETS := $(addprefix metaplastic_small_,mnist_fmnist_m0 mnist_fmnist_m10 fmnist_mnist_m0 fmnist_mnist_m10)
 
 .DEFAULT_GOAL := help
 .PHONY: help venv memtorch demo reproduce tables test check format benchmark clean
