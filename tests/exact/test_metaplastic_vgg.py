@@ -7,7 +7,7 @@ from torch import Tensor
 
 import imc_sim as imc
 from imc_sim import InputError
-from imc_sim.nn import BnnVgg, product_layers
+from imc_sim.nn import BnnVgg, Norm, product_layers
 
 
 def seeded(**args: object) -> BnnVgg:
@@ -16,10 +16,14 @@ def seeded(**args: object) -> BnnVgg:
         return BnnVgg(**args)  # type: ignore[arg-type]
 
 
+def norms_of(model: BnnVgg) -> list[Norm]:
+    return [norm for norm in model.norm if isinstance(norm, Norm)]
+
+
 def literal(model: BnnVgg, x: Tensor) -> Tensor:
     """The published layers, one after the other; signs of 0 do not occur."""
     w = [layer.weight.detach().sign() for layer in product_layers(model)]
-    norms = iter(model.norm)
+    norms = iter(norms_of(model))
 
     def normed(y: Tensor) -> Tensor:
         norm = next(norms)
@@ -44,8 +48,9 @@ def test_the_layers_are_the_published_ones() -> None:
     generator = torch.Generator().manual_seed(1)
     x = torch.rand(9, 3, 32, 32, generator=generator)
     with torch.no_grad():
-        for norm in model.norm:
-            for values, start in ((norm.running_mean, 0.0), (norm.running_var, 9.0), (norm.weight, 0.5)):
+        for norm in norms_of(model):
+            assert norm.weight is not None
+            for values, start in ((norm.running_mean, 0.0), (norm.running_var, 9.0), (norm.weight.data, 0.5)):
                 values.copy_(start + torch.rand(values.shape, generator=generator))
         torch.testing.assert_close(model(x), literal(model, x), rtol=1e-4, atol=1e-4)
 

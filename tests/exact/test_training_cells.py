@@ -130,7 +130,7 @@ def test_noise_is_normal_new_in_every_step_and_proportional() -> None:
     relative = [first / 0.01 - 1, (both - first) / 0.01 - 1]
     for each in relative:
         assert kstest((each / 0.3).flatten().numpy(), norm.cdf).pvalue > 1e-3
-    assert abs(float(np.corrcoef(*(each.flatten().numpy() for each in relative))[0, 1])) < 0.02
+    assert abs(float(np.corrcoef([each.flatten().numpy() for each in relative])[0, 1])) < 0.02
     assert not torch.equal(first, stepped(cells, w, step, seed=1))
 
 
@@ -142,7 +142,7 @@ def test_spread_is_log_normal_constant_and_of_each_direction() -> None:
     logs = [torch.log(up / 0.01), torch.log(-down / 0.01)]
     for each in logs:
         assert kstest((each / 0.5).flatten().numpy(), norm.cdf).pvalue > 1e-3
-    assert abs(float(np.corrcoef(*(each.flatten().numpy() for each in logs))[0, 1])) < 0.02
+    assert abs(float(np.corrcoef([each.flatten().numpy() for each in logs])[0, 1])) < 0.02
 
 
 # -- in the trainer ----------------------------------------------------------------------------------------
