@@ -66,6 +66,8 @@ tables: $(STAMP)
 	$(BIN)/imc-sim tables $(patsubst %/comparison.csv,%,$(wildcard $(TABLED:%=results/%/comparison.csv))) $(PAGES:%=--page %)
 	$(BIN)/imc-sim forgetting $(FORGETTING) --out results/metaplastic_small --page docs/metaplastic.md
 	$(BIN)/imc-sim forgetting $(FORGETTING_SETS) --out results/metaplastic_sets --page docs/metaplastic.md
+	$(BIN)/imc-sim forgetting metaplastic_small_stream_m0 metaplastic_small_stream_m10 --out results/metaplastic_stream \
+	  --page docs/metaplastic.md
 
 test: $(STAMP)
 	@$(MAKE) --no-print-directory memtorch || echo "MemTorch could not be built here: its tests will be skipped" >&2
