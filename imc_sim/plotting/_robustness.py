@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import MaxNLocator, NullLocator
 from numpy.typing import NDArray
 from pandas import DataFrame
 
@@ -25,9 +25,13 @@ if TYPE_CHECKING:
     from imc_sim.study import Results
 
 Values = NDArray[np.float64]
+#: the case of a study that names none
+UNNAMED = "all"
 _STATISTICS = ["chips", "median", "p05", "p95", "digital"]
 #: colours of the style; what sets the next as many series apart
 _COLOURS = 7
+#: places on a logarithmic axis that each have a tick of their own
+_TICKS = 8
 _DASHES = ("-", (0, (4, 1.5)), (0, (1, 1)), (0, (6, 1, 1, 1)))
 
 
@@ -45,12 +49,14 @@ def robustness_data(results: Results) -> DataFrame:
     if table.empty:
         raise ResultsError(str(results.folder), "no finished trial", "one at least", "Run the study again.")
     numbers = all(is_number(value) for value in table[first["path"]].tolist())
+    unnamed = bool(others) and set(table["case"]) == {UNNAMED}  # the axes alone tell the series apart
     rows = [
-        {"series": ", ".join([str(row["case"]), *(place(row[a["path"]], a) for a in others)])}
+        {"series": ", ".join([*named, *(place(row[a["path"]], a) for a in others)])}
         | {"x": row[first["path"]] * first["scale"] if numbers else shown(row[first["path"]], first)}
         | {"chips": int(row["chips"])}
         | {name: 100 * row[name] for name in _STATISTICS[1:]}
         for row in table.to_dict("records")
+        for named in [[] if unnamed else [str(row["case"])]]
     ]
     data = DataFrame(rows, columns=["series", "x", *_STATISTICS])
     data.attrs = {
@@ -68,7 +74,7 @@ def _by_case(results: Results) -> DataFrame:
     table = results.table
     if table.empty:
         raise ResultsError(str(results.folder), "no finished trial", "one at least", "Run the study again.")
-    columns = {"series": "all", "x": table["case"], "chips": table["chips"].astype(int)}
+    columns = {"series": UNNAMED, "x": table["case"], "chips": table["chips"].astype(int)}
     data = DataFrame(columns | {name: 100 * table[name] for name in _STATISTICS[1:]})
     data.attrs = {"x_label": "setting", "x_name": "setting", "x_unit": "", "spaced": "linear"}
     data.attrs["chance"] = _chances(results)
@@ -99,13 +105,16 @@ def plot_robustness(ax: Axes, data: DataFrame) -> None:
     """
     names = named(data)
     parts = list(data.groupby("series", sort=False))
+    spread = bool((numbers(data, "chips") > 1).any())
     for number, (series, part) in enumerate(parts):
         x = _places(part, names)
         label, dashes = textwrap.fill(str(series), 62), _DASHES[number // _COLOURS % len(_DASHES)]
         (line,) = ax.plot(x, part["median"], label=label, linestyle=":" if names else dashes)
-        if len(parts) <= _COLOURS:
+        if spread and len(parts) <= _COLOURS:
             _draw_band(ax, x, part, line.get_color(), names is None)
-    baselines = _draw_baselines(ax, data, names)
+    # One chip a point that is all digital is its own baseline.
+    same = not spread and bool((numbers(data, "median") == numbers(data, "digital")).all())
+    baselines = not same and _draw_baselines(ax, data, names)
     low = lower_limit(data)
     _draw_chance(ax, data, low, names)
     ax.set_xlabel(str(data.attrs["x_label"]))
@@ -113,7 +122,7 @@ def plot_robustness(ax: Axes, data: DataFrame) -> None:
     highest = float(np.nanmax(np.asarray(data[["p95", "digital"]], dtype=float)))
     ax.set_ylim(low, 100 if highest < 100 else 101)  # a line at 100 % must not be cut in half
     _scale(ax, data, names)
-    _legend(ax, data, len(parts) <= _COLOURS, baselines)
+    _legend(ax, data, (len(parts) <= _COLOURS) if spread else None, baselines)
 
 
 def _draw_band(ax: Axes, x: NDArray[Any], part: DataFrame, colour: Any, between: bool) -> None:
@@ -140,23 +149,27 @@ def _scale(ax: Axes, data: DataFrame, names: list[str] | None) -> None:
         ax.margins(x=0.05)
     elif data.attrs["spaced"] == "log":
         ax.set_xscale("log")
+        values = sorted(set(numbers(data, "x").tolist()))
+        if len(values) <= _TICKS:
+            ax.set_xticks(values, [f"{value:g}" for value in values])
+            ax.xaxis.set_minor_locator(NullLocator())
     else:
         whole = bool((numbers(data, "x") % 1.0 == 0.0).all())  # no tick at 4.5 bits
         ax.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10], integer=whole))
 
 
-def _legend(ax: Axes, data: DataFrame, band: bool, baseline: bool) -> None:
-    """The series, then what band and dashes are."""
+def _legend(ax: Axes, data: DataFrame, band: bool | None, baseline: bool) -> None:
+    """The series, then what band (None: of single chips) and dashes are."""
     handles: list[Artist] = [*ax.get_legend_handles_labels()[0]]
     if band:
         handles.append(Patch(facecolor="0.4", alpha=0.3, linewidth=0, label=f"5-95 % of {chip_count(data)} chips"))
-    else:
+    elif band is not None:
         handles.append(Line2D([], [], linestyle="", marker="", label=f"medians of {chip_count(data)} chips"))
     if baseline:
         handles.append(Line2D([], [], color="0.4", linestyle="--", linewidth=0.8, marker="", label="digital"))
     figure = ax.get_figure(root=True)
     if figure is not None:
-        figure.legend(handles=handles, loc="outside lower center", handlelength=1.8 if band else 3.5)
+        figure.legend(handles=handles, loc="outside lower center", handlelength=3.5 if band is False else 1.8)
 
 
 def lower_limit(data: DataFrame) -> float:
