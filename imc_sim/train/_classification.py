@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from torch import Tensor, nn
 
 from imc_sim._errors import InputError
 from imc_sim._rng import Stream
+from imc_sim.config import digest
 from imc_sim.data import LabelledImages, gather_labelled, load_classes, task_images
 from imc_sim.evaluate._classify import drawn_rows
 from imc_sim.nn import Draws, constrain_weights, draw_neurons, neurons_of, rate_loss, set_slope, take_score
@@ -107,7 +109,8 @@ class ClassificationTrainer:
         self._begin(resume)
         self.model.to(self.device)
         for epoch in range(self._start, self.recipe.epochs):
-            loss = self._epoch(epoch, progress)
+            with self._drawn_by(epoch):
+                loss = self._epoch(epoch, progress)
             self._validate(epoch + 1, loss)
             self._save(epoch + 1)
         if self._best["model"]:
@@ -119,6 +122,13 @@ class ClassificationTrainer:
         rows = self._data.train
         keys = Stream(self.recipe.seed, "epochs", "order").words(4 * len(rows), chip=0, page=epoch).view(np.uint64)
         return rows[np.argsort(keys, kind="stable")]
+
+    @contextlib.contextmanager
+    def _drawn_by(self, epoch: int) -> Iterator[None]:
+        """Let what torch itself draws, as for dropout, depend on training and epoch alone."""
+        with torch.random.fork_rng(devices=[] if self.device == "cpu" else [torch.device(self.device)]):
+            torch.manual_seed(int(digest([self._digest, epoch])[:15], 16))
+            yield
 
     def _epoch(self, epoch: int, progress: Progress | None) -> float:
         rows, size = self._order(epoch), self.recipe.batch

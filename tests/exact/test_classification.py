@@ -178,6 +178,22 @@ def test_stopped_and_resumed_is_the_same_to_the_bit(tmp_path: Path, estimator: s
         ClassificationTrainer(network(**made), recipe, tmp_path / "parts").run()
 
 
+def test_dropout_of_a_resumed_training_is_the_same_to_the_bit(tmp_path: Path):
+    def dropping() -> nn.Module:
+        torch.manual_seed(0)
+        return nn.Sequential(nn.Flatten(), nn.Dropout(0.5), imc.nn.Linear(64, 10))
+
+    whole, resumed, other = dropping(), dropping(), dropping()
+    ClassificationTrainer(whole, RECIPE, tmp_path / "whole").run()
+    with pytest.raises(KeyboardInterrupt):
+        ClassificationTrainer(dropping(), RECIPE, tmp_path / "parts").run(progress=_stopped_after(2, 13))
+    torch.rand(5)  # what else draws in this process does not matter
+    ClassificationTrainer(resumed, RECIPE, tmp_path / "parts").run(resume=True)
+    assert torch.equal(whole[2].weight, resumed[2].weight)  # type: ignore[arg-type]
+    ClassificationTrainer(other, RECIPE, tmp_path / "other", digest="another training").run()
+    assert not torch.equal(whole[2].weight, other[2].weight)  # type: ignore[arg-type]
+
+
 def test_the_best_epoch_is_kept_or_the_last(tmp_path: Path):
     recipe = RECIPE.model_copy(update={"learning_rate": 0.5, "epochs": 4})
     best, last = network(), network()
