@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -20,12 +21,17 @@ from imc_sim.plotting._tables import distinct, numbers, where
 
 #: panels beside one another
 _ACROSS = 3
+#: the strength of the metaplasticity at the end of a card's name
+_STRENGTH = re.compile(r"(?:^|_)m(\d+(?:_\d+)?)$")
 _MEANS = ("mean", "when learned")
 Curve = Mapping[str, Sequence[float]]
 
 
 def curves_of(models: Sequence[str]) -> dict[str, Curve]:
-    """The training curves of cards by name; the words that all names begin with are left out of several."""
+    """The training curves of cards by name, without the words that all names of several begin with.
+
+    A strength at the end is spoken out: `metaplastic_small_float_m1_35` is `float, m = 1.35` beside its like.
+    """
     found: dict[str, Curve] = {}
     for name in models:
         path = find_content("model", name)
@@ -39,7 +45,9 @@ def curves_of(models: Sequence[str]) -> dict[str, Curve]:
     shared = 0
     while len(found) > 1 and all(len(each) > shared + 1 and each[shared] == words[0][shared] for each in words):
         shared += 1
-    return {"_".join(each[shared:]): curve for each, curve in zip(words, found.values(), strict=True)}
+    if not shared:
+        return found
+    return {_spoken(each[shared:]): curve for each, curve in zip(words, found.values(), strict=True)}
 
 
 def forgetting_data(curves: Mapping[str, Curve]) -> DataFrame:
@@ -83,6 +91,7 @@ def plot_forgetting(ax: Axes, data: DataFrame) -> None:
 def forgetting_figure(data: DataFrame) -> Figure:
     """A panel a network. Call it inside `style()`."""
     networks = distinct(data, "network")
+    parts = int(numbers(data, "training").max()) > len(distinct(data, "task"))
     across = min(_ACROSS, len(networks))
     down = -(-len(networks) // across)
     figure, axes = new_panels(down, across, max(2.1 * across + 0.3, 3.0), 1.7 * down + 0.5)
@@ -91,7 +100,7 @@ def forgetting_figure(data: DataFrame) -> Figure:
         if number % across == 0:
             ax.set_ylabel("accuracy (%)")
         if number + across >= len(networks):
-            ax.set_xlabel("trainings")
+            ax.set_xlabel("parts learned" if parts else "tasks learned")
     for ax in axes[len(networks) :]:
         ax.set_visible(False)
     longest = max(axes[: len(networks)], key=lambda ax: len(ax.get_lines()))
@@ -110,6 +119,14 @@ def draw_forgetting(curves: Mapping[str, Curve], stem: Path) -> list[Path]:
 def curve_of_log(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[float]]:
     """The rows of a log as columns."""
     return {name: [row[name] for row in rows] for name in (rows[0] if rows else {})}
+
+
+def _spoken(words: Sequence[str]) -> str:
+    strength = _STRENGTH.search("_".join(words))
+    if strength is None:
+        return " ".join(words)
+    before = "_".join(words)[: strength.start()].replace("_", " ")
+    return f"{before}, m = {strength[1].replace('_', '.')}".removeprefix(", ")
 
 
 def _tasks(curve: Curve) -> list[str]:

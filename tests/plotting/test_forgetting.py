@@ -17,7 +17,13 @@ AT_ONCE = {"task": (1,), "part": (1,), "task1": (0.9,), "task2": (0.7,)}
 
 @pytest.fixture
 def cards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, curve in {"some_net_a": PARTS, "some_net_b": AT_ONCE, "some_bare": {}}.items():
+    for name, curve in {
+        "some_net_a": PARTS,
+        "some_net_b": AT_ONCE,
+        "some_net_a_m1_35": PARTS,
+        "some_net_m10": PARTS,
+        "some_bare": {},
+    }.items():
         card = {"name": name, "summary": "", "arch": {"name": "bnn_mlp"}, "curve": curve}
         (tmp_path / "models" / name).mkdir(parents=True)
         (tmp_path / "models" / name / "model.yaml").write_text(write_yaml(card))
@@ -43,6 +49,7 @@ def test_the_table_says_what_is_left_and_what_there_was() -> None:
 def test_names_lose_the_words_that_all_share(cards: None) -> None:
     assert list(curves_of(["some_net_a", "some_net_b"])) == ["a", "b"]
     assert list(curves_of(["some_net_a"])) == ["some_net_a"]
+    assert list(curves_of(["some_net_a_m1_35", "some_net_m10"])) == ["a, m = 1.35", "m = 10"]
     with pytest.raises(InputError, match="imc-sim train some_bare"):
         curves_of(["some_bare"])
 
