@@ -63,7 +63,8 @@ def trained(folder: Path, estimator: str = "straight_through", **changes: Any) -
     ],
 )
 def test_every_option_acts(tmp_path: Path, changes: dict[str, Any]) -> None:
-    plain = trained(tmp_path / "plain", **({"shot": 2} if "shot" in changes else {}))
+    base: dict[str, Any] = {"shot": 2} if "shot" in changes else {}
+    plain = trained(tmp_path / "plain", **base)
     if "slope_every" in changes:
         plain = trained(tmp_path / "grown", slope_growth=1.5)
     assert not torch.equal(plain, trained(tmp_path / "changed", **changes))
