@@ -17,6 +17,8 @@ from imc_sim.study._executors import LOSSES, LostEngineError, LostWorkerError
 _WIDTH_S = 2.0
 #: how long a scheduler may take to answer
 _PATIENCE_S = 10.0
+#: how long a process of this machine takes to get its number
+_START_S = 1.0
 
 
 @final
@@ -94,7 +96,17 @@ class DaskExecutor:
         self._running.clear()
         self._client.close()
         if self._cluster is not None:
-            self._cluster.close()
+            _shut(self._cluster)
+
+
+def _shut(cluster: Any) -> None:
+    """Close a cluster of our own, also while it starts a lost worker again."""
+    try:
+        cluster.close()
+    except AssertionError:  # distributed waits for the end of a process that has no number yet
+        time.sleep(_START_S)
+        cluster.status = type(cluster.status).failed  # as it is now, it would wait for itself
+        cluster.close()
 
 
 def _is_suspect(inner: Any) -> bool:

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from imc_sim import CheckpointError
-from imc_sim.study import Progress, Results, load_study, points_of, run
+from imc_sim.study import Progress, Results, _dask, load_study, points_of, run
 from imc_sim.study._store import TRIALS, read_rows
 from imc_sim.study._work import Batch, evaluate_batch
 from imc_sim.testing._stand_in import FATAL, KILL_ONCE, SLOW
@@ -147,6 +147,25 @@ def test_a_worker_of_a_real_cluster_is_killed_in_mid_run(
 
 
 @needs_dask
+def test_a_cluster_that_is_starting_a_worker_again_is_closed_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first attempt fails and leaves `closing` behind, in which a second one would wait for ever."""
+    states = pytest.importorskip("distributed").core.Status
+    monkeypatch.setattr(_dask, "_START_S", 0.0)
+    seen: list[Any] = []
+
+    class Cluster:
+        status: Any = states.running
+
+        def close(self) -> None:
+            seen.append(self.status)
+            if len(seen) == 1:
+                self.status = states.closing
+                raise AssertionError("can only join a started process")
+
+    _dask._shut(Cluster())
+    assert seen == [states.running, states.failed]
+
+
 def test_a_scheduler_that_goes_away_ends_the_run_and_fails_no_trial(
     go: Callable[..., Results], complete: Results, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
