@@ -9,12 +9,12 @@ WORKERS ?= 2
 
 # Studies that reproduce published tables and figures: `make reproduce` runs them, `make tables` fills these pages.
 TABLED := batmann_endtoend batmann_ablation batmann_sharpening_fc batmann_mnist binact_mnist binact_fewshot \
-  bitnet_accuracy metaplastic_tasks
+  bitnet_accuracy metaplastic_tasks benn_small
 REPRODUCED := $(TABLED) batmann_fgsm batmann_tsne batmann_variation batmann_variation_aware batmann_placement \
   batmann_layers natcomm_chips natcomm_variation natcomm_stuck natcomm_dimension encodings encodings_bits \
   memory_refinements memory_refresh binact_variation binact_levels binact_adc binact_neurons binact_fewshot_variation \
-  bitnet_steps bitnet_variation bitnet_read_noise bitnet_converters metaplastic_stages metaplastic_variation
-PAGES := docs/batmann.md docs/binary_activations.md docs/bitnet.md docs/metaplastic.md
+  bitnet_steps bitnet_variation bitnet_read_noise bitnet_converters metaplastic_stages metaplastic_variation benn_votes
+PAGES := docs/batmann.md docs/binary_activations.md docs/bitnet.md docs/metaplastic.md docs/benn.md
 # Cards whose training curves are tables of docs/metaplastic.md.
 FORGETTING := $(addprefix metaplastic_small_,m0 m1_35 m10 m25 ewc random float_m0 float_m10)
 FORGETTING_SETS := $(addprefix metaplastic_small_,mnist_fmnist_m0 mnist_fmnist_m10 fmnist_mnist_m0 fmnist_mnist_m10)
