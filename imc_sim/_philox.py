@@ -46,6 +46,17 @@ def _blocks(state: NDArray[np.uint64], first: int, counter: NDArray[np.uint64], 
         k0, k1 = k0 + _WEYL[0], k1 + _WEYL[1]
 
 
+@njit
+def _fill(
+    words: NDArray[np.uint64], state: NDArray[np.uint64], first: int, counter: NDArray[np.uint64],
+    key: NDArray[np.uint64],
+) -> None:  # fmt: skip
+    """words [4 * _LANES]: those of `_LANES` blocks from number `first` on, in their order."""
+    _blocks(state, first, counter, key)
+    for j in range(4):
+        words[j::4] = state[j]
+
+
 # Unsigned places spare the test for those that count from the end.
 
 
@@ -65,9 +76,7 @@ def quantiles(
     state, words = np.empty((4, _LANES), np.uint64), np.empty(4 * _LANES, np.uint64)
     each = words.view(np.uint16)
     for first in range(0, len(out), len(each)):
-        _blocks(state, first // 16, counter, key)
-        for j in range(4):
-            words[j::4] = state[j]
+        _fill(words, state, first // 16, counter, key)
         for i in range(min(len(each), len(out) - first)):
             out[first + i] = table[np.uint32(each[i])]
 
@@ -81,9 +90,7 @@ def entries(
     state, words = np.empty((4, _LANES), np.uint64), np.empty(4 * _LANES, np.uint64)
     each = words.view(np.uint16)
     for first in range(0, len(rows), len(each)):
-        _blocks(state, first // 16, counter, key)
-        for j in range(4):
-            words[j::4] = state[j]
+        _fill(words, state, first // 16, counter, key)
         _look_up(table, rows[first : first + len(each)], each, out[first : first + len(each)])
 
 
@@ -114,7 +121,6 @@ def pairs(
     for line in range(n):
         first, skip = 2 * m * line // 16, 2 * m * line % 16
         for batch in range(-(-(skip + 2 * m) // (16 * _LANES))):
-            _blocks(state, first + batch * _LANES, counter, key)
-            for j in range(4):
-                words[4 * _LANES * batch + j : 4 * _LANES * (batch + 1) : 4] = state[j]
+            part = words[4 * _LANES * batch : 4 * _LANES * (batch + 1)]
+            _fill(part, state, first + batch * _LANES, counter, key)
         _differences(table, units[line], each[skip : skip + m], each[skip + m : skip + 2 * m], out[line])
