@@ -100,29 +100,32 @@ def named(data: DataFrame) -> list[str] | None:
 def plot_robustness(ax: Axes, data: DataFrame) -> None:
     """Median line and 5-95 % band per series, digital baseline dashed, chance dotted.
 
-    More series than there are colours differ in their dashes and have no bands, which would hide one another. The
-    legend stands below the axes, so that no name of a series can cover a curve.
+    More series than there are colours differ in their dashes and have neither bands nor baselines, which would hide one
+    another. The legend stands below the axes, so that no name of a series can cover a curve.
     """
     names = named(data)
     parts = list(data.groupby("series", sort=False))
+    crowded = len(parts) > _COLOURS
     spread = bool((numbers(data, "chips") > 1).any())
     for number, (series, part) in enumerate(parts):
         x = _places(part, names)
         label, dashes = textwrap.fill(str(series), 62), _DASHES[number // _COLOURS % len(_DASHES)]
         (line,) = ax.plot(x, part["median"], label=label, linestyle=":" if names else dashes)
-        if spread and len(parts) <= _COLOURS:
+        if spread and not crowded:
             _draw_band(ax, x, part, line.get_color(), names is None)
     # One chip a point that is all digital is its own baseline.
     same = not spread and bool((numbers(data, "median") == numbers(data, "digital")).all())
-    baselines = not same and _draw_baselines(ax, data, names)
-    low = lower_limit(data)
+    baselines = not (same or crowded) and _draw_baselines(ax, data, names)
+    drawn = data[["median"] if crowded else ["p05", "p95", "digital"]]
+    low = lower_limit(drawn)
     _draw_chance(ax, data, low, names)
     ax.set_xlabel(str(data.attrs["x_label"]))
     ax.set_ylabel("accuracy (%)")
-    highest = float(np.nanmax(np.asarray(data[["p95", "digital"]], dtype=float)))
-    ax.set_ylim(low, 100 if highest < 100 else 101)  # a line at 100 % must not be cut in half
+    highest = float(np.nanmax(np.asarray(drawn, dtype=float)))
+    top = min(100.0, 10.0 * math.ceil((highest + 2) / 10)) if crowded else 100.0
+    ax.set_ylim(low, top if highest < 100 else 101)  # a line at 100 % must not be cut in half
     _scale(ax, data, names)
-    _legend(ax, data, (len(parts) <= _COLOURS) if spread else None, baselines)
+    _legend(ax, data, not crowded if spread else None, baselines)
 
 
 def _draw_band(ax: Axes, x: NDArray[Any], part: DataFrame, colour: Any, between: bool) -> None:
@@ -172,9 +175,9 @@ def _legend(ax: Axes, data: DataFrame, band: bool | None, baseline: bool) -> Non
         figure.legend(handles=handles, loc="outside lower center", handlelength=3.5 if band is False else 1.8)
 
 
-def lower_limit(data: DataFrame) -> float:
-    """Where the accuracy axis starts: a multiple of 10 below the lowest band."""
-    lowest = float(np.nanmin(np.asarray(data[["p05", "digital"]], dtype=float)))
+def lower_limit(drawn: DataFrame) -> float:
+    """Where the accuracy axis starts: a multiple of 10 below the lowest of what is drawn."""
+    lowest = float(np.nanmin(np.asarray(drawn, dtype=float)))
     return max(0.0, 10.0 * math.floor((lowest - 2) / 10))
 
 

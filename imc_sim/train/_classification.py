@@ -69,7 +69,13 @@ class TrainingSet:
     def batch(self, rows: Rows, device: str) -> tuple[Tensor, Tensor]:
         """Images [b, channels, H, W] and labels [b] of these rows of the source."""
         images = torch.from_numpy(gather_labelled(self.source, rows, self.recipe.scaling))
-        return images.to(device), torch.from_numpy(self.source.labels[rows]).to(device)
+        images = images.to(device, memory_format=self.memory_format)
+        return images, torch.from_numpy(self.source.labels[rows]).to(device)
+
+    @property
+    def memory_format(self) -> torch.memory_format:
+        """Of the weights of convolutions and of what goes through the network."""
+        return torch.channels_last if self.recipe.memory == "channels" else torch.contiguous_format
 
 
 @final
@@ -108,6 +114,7 @@ class ClassificationTrainer:
         """
         self._begin(resume)
         self.model.to(self.device)
+        nn.utils.convert_conv2d_weight_memory_format(self.model, self._data.memory_format)
         for epoch in range(self._start, self.recipe.epochs):
             with self._drawn_by(epoch):
                 loss = self._epoch(epoch, progress)

@@ -28,7 +28,7 @@ _LATER = (
     "cells",
     "rotations", "similarity", "optimizer", "momentum", "weight_decay", "schedule", "rotate_every", "variation",
     "read_out", "size", "scaling", "slope_growth", "slope_every", "baseline", "loss", "start_from", "augment",
-    *AS_THEY_ARE,
+    "memory", *AS_THEY_ARE,
 )  # fmt: skip
 _GROWTH = Field(default=1.0, gt=0, description="factor of the slope of binary activations, per epoch")
 _BASELINE = Field(
@@ -126,6 +126,9 @@ class ClassifierTraining(_Trained):
     loss: Literal["cross_entropy", "rate"] = Field(default="cross_entropy", description="rate: MSE of firing rates")
     start_from: str | None = Field(default=None, description="model whose weights training starts from; null: drawn")
     augment: Literal["none", "flip_crop"] = Field(default="none", description="of the images trained on")
+    memory: Literal["images", "channels"] = Field(
+        default="images", description="order of values in training; channels: last, faster for wide convolutions"
+    )
 
     def _said(self) -> dict[str, Any]:
         said = super()._said()

@@ -163,9 +163,9 @@ def _stopped_after(epoch: int, steps: int):
     return stop
 
 
-@pytest.mark.parametrize("estimator", ["straight_through", "reinforce"])
-def test_stopped_and_resumed_is_the_same_to_the_bit(tmp_path: Path, estimator: str):
-    recipe = RECIPE.model_copy(update={"slope_growth": 1.5, "learning_rate": 0.01})
+@pytest.mark.parametrize(("estimator", "memory"), [("straight_through", "channels"), ("reinforce", "images")])
+def test_stopped_and_resumed_is_the_same_to_the_bit(tmp_path: Path, estimator: str, memory: str):
+    recipe = RECIPE.model_copy(update={"slope_growth": 1.5, "learning_rate": 0.01, "memory": memory})
     made = {"estimator": estimator, "stochastic": True}
     whole, resumed = network(**made), network(**made)
     log = ClassificationTrainer(whole, recipe, tmp_path / "whole").run()
@@ -192,6 +192,19 @@ def test_dropout_of_a_resumed_training_is_the_same_to_the_bit(tmp_path: Path):
     assert torch.equal(whole[2].weight, resumed[2].weight)  # type: ignore[arg-type]
     ClassificationTrainer(other, RECIPE, tmp_path / "other", digest="another training").run()
     assert not torch.equal(whole[2].weight, other[2].weight)  # type: ignore[arg-type]
+
+
+def test_channels_last_is_another_order_in_memory_and_the_same_training(tmp_path: Path):
+    torch.manual_seed(0)
+    first = nn.Sequential(nn.Conv2d(1, 8, 3), nn.Conv2d(8, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(64, 10))
+    last, seen = copy.deepcopy(first), []
+    last[1].register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].stride(1)))
+    recipe = RECIPE.model_copy(update={"epochs": 1, "learning_rate": 0.01})
+    ClassificationTrainer(first, recipe, tmp_path / "first").run()
+    ClassificationTrainer(last, recipe.model_copy(update={"memory": "channels"}), tmp_path / "last").run()
+    assert set(seen) == {1}
+    for a, b in zip(first.parameters(), last.parameters(), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-5)
 
 
 def test_the_best_epoch_is_kept_or_the_last(tmp_path: Path):
