@@ -19,6 +19,8 @@ _WEYL = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xBB67AE8584CAA73B)
 _ROUNDS = 10
 _HALF, _LOW = np.uint64(32), np.uint64(0xFFFFFFFF)
 _ONE = np.uint64(1)
+#: 64-bit numbers that are made at once
+WORDS = 4 * _LANES
 
 
 @njit(inline="always")
@@ -47,11 +49,11 @@ def _blocks(state: NDArray[np.uint64], first: int, counter: NDArray[np.uint64], 
 
 
 @njit
-def _fill(
+def fill(
     words: NDArray[np.uint64], state: NDArray[np.uint64], first: int, counter: NDArray[np.uint64],
     key: NDArray[np.uint64],
 ) -> None:  # fmt: skip
-    """words [4 * _LANES]: those of `_LANES` blocks from number `first` on, in their order."""
+    """words [WORDS]: those of `_LANES` blocks from number `first` on behind the counter, in their order."""
     _blocks(state, first, counter, key)
     for j in range(4):
         words[j::4] = state[j]
@@ -76,7 +78,7 @@ def quantiles(
     state, words = np.empty((4, _LANES), np.uint64), np.empty(4 * _LANES, np.uint64)
     each = words.view(np.uint16)
     for first in range(0, len(out), len(each)):
-        _fill(words, state, first // 16, counter, key)
+        fill(words, state, first // 16, counter, key)
         for i in range(min(len(each), len(out) - first)):
             out[first + i] = table[np.uint32(each[i])]
 
@@ -90,7 +92,7 @@ def entries(
     state, words = np.empty((4, _LANES), np.uint64), np.empty(4 * _LANES, np.uint64)
     each = words.view(np.uint16)
     for first in range(0, len(rows), len(each)):
-        _fill(words, state, first // 16, counter, key)
+        fill(words, state, first // 16, counter, key)
         _look_up(table, rows[first : first + len(each)], each, out[first : first + len(each)])
 
 
@@ -122,5 +124,5 @@ def pairs(
         first, skip = 2 * m * line // 16, 2 * m * line % 16
         for batch in range(-(-(skip + 2 * m) // (16 * _LANES))):
             part = words[4 * _LANES * batch : 4 * _LANES * (batch + 1)]
-            _fill(part, state, first + batch * _LANES, counter, key)
+            fill(part, state, first + batch * _LANES, counter, key)
         _differences(table, units[line], each[skip : skip + m], each[skip + m : skip + 2 * m], out[line])

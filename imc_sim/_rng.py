@@ -57,7 +57,7 @@ class Stream:
 
     def words(self, count: int, chip: int, page: int = 0, block: int = 0) -> NDArray[np.uint16]:
         """`count` uniform 16-bit words from block `block` of page `page` of chip `chip`."""
-        counter, key = self._start(chip, page, block)
+        counter, key = self.start(chip, page, block)
         bits = np.random.Philox(key=key, counter=counter)
         return bits.random_raw(-(-count // 4)).view(np.uint16)[:count]
 
@@ -73,7 +73,7 @@ class Stream:
         from imc_sim._philox import entries
 
         out = np.empty(len(rows), np.float32)
-        entries(table.reshape(-1), rows, *self._start(chip, page), out)
+        entries(table.reshape(-1), rows, *self.start(chip, page), out)
         return out
 
     def differences(
@@ -88,11 +88,11 @@ class Stream:
         from imc_sim._philox import pairs
 
         out = np.empty(units.shape, np.float32)
-        pairs(table.reshape(-1), units, *self._start(chip, page), out)
+        pairs(table.reshape(-1), units, *self.start(chip, page), out)
         return out
 
-    def _start(self, chip: int, page: int, block: int = 0) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
-        """Counter and key of block `block` of the stream."""
+    def start(self, chip: int, page: int = 0, block: int = 0) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
+        """Counter [4] and key [2] of Philox before block `block` of the stream."""
         key = np.array(_key(self.seed, self.layer, self.stage), dtype=np.uint64)
         return np.array([block, page, chip, 0], dtype=np.uint64), key
 
@@ -102,7 +102,7 @@ class Stream:
             from imc_sim._philox import quantiles
 
             out = np.empty(count, np.float32)
-            quantiles(normal_quantiles(), *self._start(chip, page, block), out)
+            quantiles(normal_quantiles(), *self.start(chip, page, block), out)
             return out
         return normal_quantiles()[self.words(count, chip, page, block)]
 

@@ -193,7 +193,7 @@ class AnalogConv2d(AnalogLayer):
         a = self.crossbar.present(a)
         height, width = self._output_size(a)
         outputs = self.crossbar.shape[1]
-        y = self._at_once(index, a, a.shape[0] * height * width)
+        y = self._at_once(index, a, first_read, height * width)
         if y is not None:
             return y.reshape(-1, height, width, outputs).permute(0, 3, 1, 2)
         if self.crossbar.plain:
@@ -208,12 +208,12 @@ class AnalogConv2d(AnalogLayer):
             y[start : start + chunk] = sums.reshape(-1, height, width, outputs)
         return y.permute(0, 3, 1, 2)
 
-    def _at_once(self, index: int, a: Tensor, vectors: int) -> Tensor | None:
+    def _at_once(self, index: int, a: Tensor, first_read: int, pixels: int) -> Tensor | None:
         """[vectors, out] by the compiled kernel, which reads patches where they lie; None where it does not serve."""
         kernel, stride = self.digital.kernel, self.digital.stride
         make = lambda squares: Drives.of_images(self._channels_last(a), kernel, stride, squares)  # noqa: E731
-        drives = self.crossbar.drives(vectors, make)
-        return None if drives is None else self.crossbar.sense_at_once(index, drives)
+        drives = self.crossbar.drives(a.shape[0] * pixels, make)
+        return None if drives is None else self.crossbar.sense_at_once(index, drives, first_read, pixels)
 
     def patches(self, images: Tensor, rows: slice) -> Tensor:
         """Entries `rows` of every unrolled patch of padded images [b, H, W, C]: [b * pixels, rows]."""

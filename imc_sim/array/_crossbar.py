@@ -223,7 +223,7 @@ class Crossbar:
     def _product(self, index: int, x: Tensor, first_read: int, drives: Drives | None) -> Tensor:
         x = self.present(x)
         drives = drives or self.drives(x.shape[0], functools.partial(Drives.of_rows, x))
-        y = None if drives is None else self.sensing.sense_at_once(index, drives)
+        y = None if drives is None else self.sensing.sense_at_once(index, drives, first_read, 1)
         if y is not None:
             return y
         if self.plain:
@@ -252,9 +252,9 @@ class Crossbar:
             return None
         return make(self.sensing.operands[0].square is not None)
 
-    def sense_at_once(self, index: int, drives: Drives) -> Tensor | None:
+    def sense_at_once(self, index: int, drives: Drives, first_read: int, per_read: int) -> Tensor | None:
         """Products of these drives on the chip at position `index`: [vectors, out]; see `Sensing.sense_at_once`."""
-        return self.sensing.sense_at_once(index, drives)
+        return self.sensing.sense_at_once(index, drives, first_read, per_read)
 
     def sense(self, index: int, inputs: TileInputs, first_read: int, per_read: int) -> Tensor:
         """Presented inputs through every tile and converter; see `Sensing.sense`."""

@@ -1,8 +1,9 @@
-"""The compiled product: bytes of inputs times 8-bit words of contrasts, and the converter while sums are in registers.
+"""The compiled product: bytes of inputs times 8-bit words of contrasts, read noise and converter on the sums at once.
 
 numba compiles it at the first use and keeps it on disk. The innermost block is written in LLVM's own instructions, as
 no loop of Python makes a compiler choose VPDPBUSD, which multiplies 64 bytes and adds them up in 16 integers. Only
-`_integers` imports this module, where numba and the processor are there.
+`_integers` imports this module, where numba and the processor are there. What numba keeps is known by this file alone:
+whoever changes the words of `_philox` deletes it.
 
 Source of the blocking: Goto and van de Geijn, Anatomy of high-performance matrix multiplication, ACM TOMS 34, 2008.
 """
@@ -20,8 +21,11 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
-#: vectors and columns of one block, whose sums stay in registers: ROWS * COLUMNS / 16 of 32, the rest for operands
-ROWS, COLUMNS = 6, 64
+from imc_sim._philox import WORDS, fill
+from imc_sim.array._integer_packing import COLUMNS
+
+#: vectors of one block of COLUMNS columns, whose sums stay in registers: 24 of 32, the rest for operands
+ROWS = 6
 #: vectors that one tile's weights serve before the next tile's: their results fit a first-level cache
 _BAND = 8 * ROWS
 #: what a block does with its sums
@@ -38,7 +42,7 @@ _OPERANDS = _BYTES if llvmlite.binding.llvm_version_info >= (22, 0, 0) else _INT
 #: of a block, in the order of its arguments
 _ARGUMENTS = (
     "out", "pitch", "x", "rows", "offsets", "groups", "weights", "words", "sums", "shift", "scale", "low", "high",
-    "step", "base", "mode",
+    "step", "base", "mode", "normal", "std",
 )  # fmt: skip
 
 
@@ -56,7 +60,7 @@ class _Block:
         self.of = dict(zip(_ARGUMENTS, arguments, strict=True))
         dot = ir.FunctionType(_INTS, [_INTS, _OPERANDS, _OPERANDS])
         self.dot = cgutils.get_or_insert_function(module, dot, "llvm.x86.avx512.vpdpbusd.512")
-        self.unary = ir.FunctionType(_FLOATS, [_FLOATS])
+        self.unary, self.ternary = ir.FunctionType(_FLOATS, [_FLOATS]), ir.FunctionType(_FLOATS, [_FLOATS] * 3)
         self.places = [(r, v) for r in range(ROWS) for v in range(_VECTORS)]
 
     def pointer(self, address: Any, kind: Any, index: Any) -> Any:
@@ -98,26 +102,41 @@ class _Block:
                 b.store(b.call(self.dot, [b.load(held[r, v]), inputs, weights[v]]), held[r, v])
 
     def finish(self, sums: dict[tuple[int, int], Any]) -> None:
-        """Offsets of the columns, scale, converter; added to what the tiles before have given."""
+        """Offsets of the columns, noise, scale, converter; added to what the tiles before have given."""
         b = self.builder
-        scaled = {}
+        held = {}
         for r, v in self.places:
             whole = b.add(sums[r, v], self.load(self.of["sums"], _INTS, _LONG(v), 4))
-            scaled[r, v] = b.fmul(b.sitofp(whole, _FLOATS), self.spread(self.of["scale"], _FLOATS))
+            held[r, v] = cgutils.alloca_once_value(b, b.sitofp(whole, _FLOATS))
+        with b.if_then(b.icmp_signed("!=", self.of["normal"], _LONG(0))):
+            self.disturb(held)
+        scale, scaled = self.spread(self.of["scale"], _FLOATS), {}
+        for r, v in self.places:
+            u = b.fmul(b.load(held[r, v]), scale)
+            scaled[r, v] = b.fadd(u, self.load(self.of["shift"], _FLOATS, _LONG(v), 4))
         with b.if_else(b.icmp_signed("==", self.of["mode"], _LONG(SUM))) as (plain, converted):
             with plain:
                 self.add(scaled)
             with converted:
-                codes = {place: self.code(u, place[1]) for place, u in scaled.items()}
+                codes = {place: self.code(u) for place, u in scaled.items()}
                 with b.if_else(b.icmp_signed("==", self.of["mode"], _LONG(CODES))) as (same, own):
                     with same:
                         self.add(codes)
                     with own:
                         self.add({place: self.value(code) for place, code in codes.items()})
 
-    def code(self, u: Any, v: int) -> Any:
+    def disturb(self, held: dict[tuple[int, int], Any]) -> None:
+        """Sums plus normal numbers times the standard deviation of their column, rounded once, as torch's addcmul."""
+        b = self.builder
+        add = cgutils.get_or_insert_function(b.module, self.ternary, f"llvm.fma.v{_LANES}f32")
+        for v in range(_VECTORS):
+            std = self.load(self.of["std"], _FLOATS, _LONG(v), 4)
+            for r in range(ROWS):
+                normal = self.load(self.of["normal"], _FLOATS, _LONG(r * _VECTORS + v), 4)
+                b.store(b.call(add, [std, normal, b.load(held[r, v])]), held[r, v])
+
+    def code(self, u: Any) -> Any:
         b, module = self.builder, self.builder.module
-        u = b.fadd(u, self.load(self.of["shift"], _FLOATS, _LONG(v), 4))
         u = b.call(cgutils.get_or_insert_function(module, self.unary, f"llvm.rint.v{_LANES}f32"), [u])
         low, high = (self.spread(self.of[name], _FLOATS) for name in ("low", "high"))
         u = b.select(b.fcmp_ordered("<", u, low), low, u)
@@ -138,7 +157,7 @@ class _Block:
 @intrinsic
 def _block(
     typing: Any, out: Any, pitch: Any, x: Any, rows: Any, offsets: Any, groups: Any, weights: Any, words: Any,
-    sums: Any, shift: Any, scale: Any, low: Any, high: Any, step: Any, base: Any, mode: Any,
+    sums: Any, shift: Any, scale: Any, low: Any, high: Any, step: Any, base: Any, mode: Any, normal: Any, std: Any,
 ) -> tuple[Any, Callable[..., Any]]:  # fmt: skip
     """Addresses and counts are int64, the rest float32; see `run`."""
     whole, real = (types.int64,) * 10, (types.float32,) * 5
@@ -148,7 +167,50 @@ def _block(
         block.finish(block.sums())
         return context.get_dummy_value()
 
-    return types.void(*whole, *real, types.int64), write
+    return types.void(*whole, *real, *(types.int64,) * 3), write
+
+
+@njit
+def _addresses(
+    rows: NDArray[np.int64], top: int, bottom: int, count: int, pixels: tuple[int, int], pitches: tuple[int, int, int]
+) -> None:
+    """rows: where the inputs of vectors top … bottom begin; those of the last one in place of what is padding."""
+    for r in range(top, bottom):
+        image, pixel = min(r, count - 1) // pixels[0], min(r, count - 1) % pixels[0]
+        rows[r - top] = image * pitches[0] + pixel // pixels[1] * pitches[1] + pixel % pixels[1] * pitches[2]
+
+
+@njit(inline="always")
+def _place(vector: int, columns: int, reads: tuple[int, int]) -> int:
+    """Number of the word that belongs to a vector's first column."""
+    return vector // reads[0] * reads[1] + vector % reads[0] * columns
+
+
+@njit
+def _look_up(
+    table: NDArray[np.float32], words: NDArray[np.uint16], vectors: tuple[int, int], columns: tuple[int, int, int],
+    reads: tuple[int, int], normal: NDArray[np.float32],
+) -> None:  # fmt: skip
+    """normal [vectors, COLUMNS] of a panel; columns: the panel's first, its number, and how many there are in all."""
+    first, number, pitch = columns
+    before = _place(vectors[0], pitch, reads) // 16 * 16
+    for r in range(vectors[0], vectors[1]):
+        place = _place(r, pitch, reads) - before + first
+        line, here = normal[r - vectors[0]], words[place : place + number]
+        for c in range(number):
+            line[c] = table[np.uint32(here[c])]
+
+
+@njit
+def _draw(
+    words: NDArray[np.uint64], state: NDArray[np.uint64], vectors: tuple[int, int], columns: int,
+    reads: tuple[int, int], counter: NDArray[np.uint64], key: NDArray[np.uint64],
+) -> None:  # fmt: skip
+    """words: those of these vectors, from the block on in which the first one's begin."""
+    first = _place(vectors[0], columns, reads) // 16
+    end = _place(vectors[1] - 1, columns, reads) + columns
+    for part in range(-(-(end - 16 * first) // (4 * WORDS))):
+        fill(words[WORDS * part : WORDS * (part + 1)], state, first + part * (WORDS // 4), counter, key)
 
 
 @njit(nogil=True, cache=True)
@@ -156,7 +218,8 @@ def run(
     x: NDArray[np.uint8], out: NDArray[np.float32], weights: NDArray[np.int8], offsets: NDArray[np.int64],
     starts: NDArray[np.int64], sums: NDArray[np.int32], shift: NDArray[np.float32], scale: NDArray[np.float32],
     quantiser: NDArray[np.float32], last: NDArray[np.float32], pixels: tuple[int, int], pitches: tuple[int, int, int],
-    mode: int, words: int, begin: int, end: int,
+    mode: int, words: int, std: NDArray[np.float32], table: NDArray[np.float32], counter: NDArray[np.uint64],
+    keys: NDArray[np.uint64], reads: tuple[int, int], size: tuple[int, int], begin: int, end: int,
 ) -> None:  # fmt: skip
     """Vectors `begin` (a multiple of ROWS) to `end` of `out`.
 
@@ -166,91 +229,42 @@ def run(
     [tiles + 1]: each tile's first group. sums [tiles, columns] int32: what is added to the whole-number sums, and
     shift, float32, to the scaled ones. scale [tiles] float32. quantiser [tiles, 4] float32: lowest and highest code,
     step, base. last [2] float32: out = out * last[0] + last[1] in the end, of equal converters. pixels: vectors of an
-    image and of one of its lines; pitches: bytes from image to image, line to line, vector to vector.
+    image and of one of its lines; pitches: bytes from image to image, line to line, vector to vector. size: vectors
+    and columns without padding.
+
+    Read noise: std [tiles, columns] in units of the whole numbers; empty without noise. table [65,536] float32:
+    quantiles of the normal law. counter [4], keys [tiles, 2] uint64: the streams, see `imc_sim._rng`. reads: vectors of
+    one read, and words from one read to the next.
     """
-    panels = out.shape[1] // COLUMNS
+    panels, noisy = out.shape[1] // COLUMNS, len(std) > 0
     rows = np.empty(_BAND, np.int64)
+    normal = np.zeros((_BAND, COLUMNS), np.float32)
+    drawn = np.empty(WORDS * (2 + _BAND * (size[1] + 16) // (4 * WORDS)) if noisy else 1, np.uint64)
+    each, state = drawn.view(np.uint16), np.empty((4, WORDS // 4), np.uint64)
     for top in range(begin, end, _BAND):
         bottom = min(top + _BAND, end)
-        for r in range(top, bottom):
-            image, pixel = r // pixels[0], r % pixels[0]
-            rows[r - top] = image * pitches[0] + pixel // pixels[1] * pitches[1] + pixel % pixels[1] * pitches[2]
+        _addresses(rows, top, bottom, size[0], pixels, pitches)
         out[top:bottom] = np.float32(0.0)
         for t in range(starts.shape[0] - 1):
             groups = starts[t + 1] - starts[t]
+            if noisy:
+                _draw(drawn, state, (top, bottom), size[1], reads, counter, keys[t])
             for p in range(panels):
                 place = (starts[t] * panels + p * groups) * words * (4 * COLUMNS)
+                column = t * out.shape[1] + p * COLUMNS
+                if noisy:
+                    here = p * COLUMNS, min(COLUMNS, size[1] - p * COLUMNS), size[1]
+                    _look_up(table, each, (top, bottom), here, reads, normal)
                 for r in range(top, bottom, ROWS):
                     _block(  # type: ignore[call-arg]  # its first parameter is the compiler's
                         out.ctypes.data + 4 * (r * out.shape[1] + p * COLUMNS), out.shape[1], x.ctypes.data,
                         rows.ctypes.data + 8 * (r - top), offsets.ctypes.data + 8 * starts[t], groups,
-                        weights.ctypes.data + place, words, sums.ctypes.data + 4 * (t * out.shape[1] + p * COLUMNS),
-                        shift.ctypes.data + 4 * (t * out.shape[1] + p * COLUMNS), scale[t], quantiser[t, 0],
-                        quantiser[t, 1], quantiser[t, 2], quantiser[t, 3], mode,
+                        weights.ctypes.data + place, words, sums.ctypes.data + 4 * column,
+                        shift.ctypes.data + 4 * column, scale[t], quantiser[t, 0], quantiser[t, 1], quantiser[t, 2],
+                        quantiser[t, 3], mode, normal.ctypes.data + 4 * (r - top) * COLUMNS if noisy else 0,
+                        std.ctypes.data + 4 * column,
                     )  # fmt: skip
         if mode == CODES:
             for r in range(top, bottom):
                 for c in range(out.shape[1]):
                     out[r, c] = out[r, c] * last[0] + last[1]
-
-
-@njit(nogil=True, cache=True)
-def to_bytes(x: NDArray[np.float32], offset: int, top: int, out: NDArray[np.uint8]) -> bool:
-    """out = x + offset as bytes (x flat float32); whether every x is a whole number from -top to top."""
-    good = True
-    for i in range(x.shape[0]):
-        code = np.int32(x[i])
-        good &= (np.float32(code) == x[i]) & (code <= top) & (code >= -top)
-        out[i] = np.uint8(code + offset)
-    return good
-
-
-@njit
-def _whole(x: NDArray[np.float32], inverse: np.float32, whole: NDArray[np.int32]) -> tuple[np.int32, np.int32, np.bool]:
-    """whole = x * inverse; the sum, the sum of magnitudes, and whether they are whole numbers."""
-    total, magnitude, wrong = np.int32(0), np.int32(0), np.int32(0)
-    for i in range(len(x)):
-        scaled = x[i] * inverse
-        whole[i] = np.int32(scaled)
-        wrong |= np.int32(np.float32(whole[i]) != scaled)
-        total += whole[i]
-        magnitude += abs(whole[i])
-    return total, magnitude, wrong == 0
-
-
-@njit
-def _bytes(whole: NDArray[np.int32], add: int, shift: int, slots: NDArray[np.int64], line: NDArray[np.int8]) -> None:
-    """Lower bytes of (whole + add) >> shift at their slots."""
-    if len(slots) == len(line):  # every group has four inputs, in order
-        for i in range(len(whole)):
-            line[i] = np.int8((whole[i] + np.int32(add)) >> np.int32(shift))
-    else:
-        for i in range(len(whole)):
-            line[slots[i]] = np.int8((whole[i] + np.int32(add)) >> np.int32(shift))
-
-
-@njit(nogil=True, cache=True)
-def pack(
-    tile: NDArray[np.float32], unit: float, slots: NDArray[np.int64], groups: int, words: int,
-    weights: NDArray[np.int8], sums: NDArray[np.int32],
-) -> int:  # fmt: skip
-    """Contrasts [columns, inputs] into zeroed weights and sums of one tile; see `run` for their order.
-
-    slots: the place of every input among the fours of all groups. Returns the largest sum of magnitudes of a column,
-    or -1 where a contrast is no whole multiple of `unit`.
-    """
-    inverse, bound, good, inputs = np.float32(1.0 / unit), 0, True, tile.shape[1]
-    whole, line = np.empty(inputs, np.int32), np.zeros(4 * groups, np.int8)
-    fours, columns = line.view(np.int32), weights.view(np.int32)
-    for c in range(tile.shape[0]):
-        total, magnitude, exact = _whole(tile[c], inverse, whole)
-        sums[c], bound, good = total, max(bound, int(magnitude)), good and exact
-        first = c // COLUMNS * words * groups * COLUMNS + c % COLUMNS
-        for word in range(words):
-            if word < words - 1:
-                _bytes(whole, 128, 8, slots, line)  # the upper byte, rounded: the lower one is signed
-            else:
-                _bytes(whole, 0, 0, slots, line)
-            for g in range(groups):
-                columns[first + (word * groups + g) * COLUMNS] = fours[g]
-    return bound if good else -1

@@ -1,4 +1,4 @@
-"""Products of whole-number inputs with whole-number contrasts, converters included, in one compiled pass.
+"""Products of whole-number inputs with whole-number contrasts in one compiled pass, read noise and converters included.
 
 Contrasts are whole multiples of a power of two, and inputs of -1, 0 and 1, or of a few bits, whole numbers: so is
 every sum, and below 2^24 float32 holds it exactly. The kernel is used where that is certain. Its results are then
@@ -19,6 +19,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from imc_sim._rng import normal_quantiles
 from imc_sim.array._converter import Quantiser
 from imc_sim.array._operands import Operands, magnitude
 
@@ -26,6 +27,7 @@ from imc_sim.array._operands import Operands, magnitude
 _EXACT = 2**24
 #: the largest whole number of one word and of two; the upper of two is rounded and has 8 bits itself
 _LARGEST = {1: 127, 2: 32639}
+_NOTHING = np.empty(0, np.float32)
 #: bytes behind the last input that a group of four may reach
 _SLACK = 64
 
@@ -94,7 +96,7 @@ class Drives:
 
 def _bytes(x: Tensor, squares: bool) -> tuple[Tensor | None, int]:
     """(x plus an offset as bytes, behind it the same of the squares where they are wanted; the offset)."""
-    from imc_sim.array._integer_kernel import to_bytes
+    from imc_sim.array._integer_packing import to_bytes
 
     out = torch.empty((1 + squares) * x.numel() + _SLACK, dtype=torch.uint8)
     flat, room = x.reshape(-1).numpy(), out.numpy()
@@ -135,7 +137,7 @@ class Packed:
 
         run: inputs that lie side by side in memory; see `Drives`.
         """
-        from imc_sim.array import _integer_kernel as kernel
+        from imc_sim.array import _integer_packing as packing
 
         tiles = operands.linear
         if operands.square is not None:
@@ -145,14 +147,14 @@ class Packed:
         if words is None:
             return None
         columns = tiles[0].shape[0]
-        padded = -(-columns // kernel.COLUMNS) * kernel.COLUMNS
+        padded = -(-columns // packing.COLUMNS) * packing.COLUMNS
         fours = [_fours(operands, t, run) for t in range(len(tiles))]
         starts = np.cumsum([0, *(len(firsts) for firsts, _ in fours)], dtype=np.int64)
         weights = torch.zeros(4 * int(starts[-1]) * words * padded, dtype=torch.int8)
         sums, bounds, place = np.zeros((len(tiles), padded), np.int32), [], 4 * words * padded
         for t, (tile, (firsts, slots)) in enumerate(zip(tiles, fours, strict=True)):
             part = weights.numpy()[starts[t] * place : starts[t + 1] * place]
-            bounds.append(kernel.pack(tile.numpy(), operands.unit, slots, len(firsts), words, part, sums[t]))
+            bounds.append(packing.pack(tile.numpy(), operands.unit, slots, len(firsts), words, part, sums[t]))
         if min(bounds) < 0:
             return None
         firsts = np.concatenate([firsts for firsts, _ in fours])
@@ -187,38 +189,85 @@ def _groups(start: int, stop: int, run: int) -> tuple[NDArray[np.int64], NDArray
 # -- products ------------------------------------------------------------------------------------------
 
 
+@final
+@dataclass(frozen=True)
+class Noise:
+    """Read noise of every sum: std [tiles, columns] float32, in window / steps, times normal numbers.
+
+    counter: of all tiles' streams; keys: [tiles, 2]. reads: vectors of one read, and words from one read to the next.
+    """
+
+    std: Tensor
+    counter: NDArray[np.uint64]
+    keys: NDArray[np.uint64]
+    reads: tuple[int, int]
+
+
+@dataclass(frozen=True)
+class _Transfer:
+    """What becomes of a tile's sums, as the kernel takes it; see its `run`."""
+
+    shift: NDArray[np.float32]
+    scale: NDArray[np.float32]
+    codes: NDArray[np.float32]
+    last: NDArray[np.float32]
+    mode: int
+
+    @classmethod
+    def of(cls, packed: Packed, quantisers: list[Quantiser] | None, gain: float, constant: Tensor | None) -> _Transfer:
+        from imc_sim.array import _integer_kernel as kernel
+
+        tiles = len(packed.sums)
+        shift, scale = np.zeros(packed.sums.shape, np.float32), np.empty(tiles, np.float32)
+        codes, last, mode = np.zeros((tiles, 4), np.float32), np.zeros(2, np.float32), kernel.SUM
+        if quantisers is not None:
+            same = all(q == quantisers[0] for q in quantisers)
+            mode = kernel.CODES if same else kernel.VALUES
+            last[:] = quantisers[0].step, len(quantisers) * quantisers[0].base
+        for t in range(tiles):
+            factor, offset = gain, None if constant is None else constant[t] * gain
+            if quantisers is not None:
+                q = quantisers[t]
+                codes[t] = q.lowest, q.highest, q.step, q.base
+                factor, offset = q.scaled(torch.float32, gain, offset)
+            scale[t] = np.float32(factor) * np.float32(packed.unit)
+            shift[t, : packed.columns] = 0.0 if offset is None else offset
+        return cls(shift, scale, codes, last, mode)
+
+
 def multiply(
     packed: Packed, drives: Drives, quantisers: list[Quantiser] | None, gain: float, constant: Tensor | None,
+    noise: Noise | None = None,
 ) -> Tensor | None:  # fmt: skip
     """Sums of every vector over all tiles, each converted: [vectors, columns]; None where they may not be exact.
 
-    gain, constant [tiles, columns]: what the converter sees is gain * (sum + constant). Without quantisers there is
-    one tile with everything, and it gives its bare sums.
+    gain, constant [tiles, columns]: what the converter sees is gain * (sum + noise + constant). Without quantisers
+    that is what is added up.
     """
     from imc_sim.array import _integer_kernel as kernel
 
     if packed.bound * (1 if drives.offset == 1 else 127) > _EXACT:
         return None
-    tiles, columns = packed.sums.shape
-    shift, scale = np.zeros((tiles, columns), np.float32), np.full(tiles, packed.unit, np.float32)
-    codes, last, mode = np.zeros((tiles, 4), np.float32), np.zeros(2, np.float32), kernel.SUM
-    if quantisers is not None:
-        same = all(q == quantisers[0] for q in quantisers)
-        mode = kernel.CODES if same else kernel.VALUES
-        last[:] = quantisers[0].step, len(quantisers) * quantisers[0].base
-        for t, q in enumerate(quantisers):
-            factor, offset = q.scaled(torch.float32, gain, None if constant is None else constant[t] * gain)
-            scale[t], codes[t] = np.float32(factor) * np.float32(packed.unit), (q.lowest, q.highest, q.step, q.base)
-            shift[t, : packed.columns] = offset
+    to = _Transfer.of(packed, quantisers, gain, constant)
     count = -(-drives.count // kernel.ROWS) * kernel.ROWS
-    out = torch.empty(count, columns)
+    out = torch.empty(count, packed.sums.shape[1])
     sums = packed.sums * np.int32(-drives.offset)
     arguments = (
         drives.data.numpy(), out.numpy(), packed.weights.numpy(), drives.places(packed.firsts), packed.starts, sums,
-        shift, scale, codes, last, drives.pixels, drives.pitches, mode, packed.words,
+        to.shift, to.scale, to.codes, to.last, drives.pixels, drives.pitches, to.mode, packed.words,
+        *_noise(packed, noise), (drives.count, packed.columns),
     )  # fmt: skip
     _share(functools.partial(kernel.run, *arguments), count, kernel.ROWS)
     return out[: drives.count, : packed.columns]
+
+
+def _noise(packed: Packed, noise: Noise | None) -> tuple[Any, ...]:
+    """Arguments of the kernel's `run` that say what noise there is."""
+    if noise is None:
+        return np.empty((0, 0), np.float32), _NOTHING, np.empty(4, np.uint64), np.empty((0, 2), np.uint64), (1, 0)
+    std = np.zeros(packed.sums.shape, np.float32)
+    std[:, : packed.columns] = noise.std.numpy() / np.float32(packed.unit)
+    return std, normal_quantiles(), noise.counter, noise.keys, noise.reads
 
 
 def _share(work: Any, count: int, multiple: int) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import final
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -12,7 +13,7 @@ from imc_sim._errors import InputError
 from imc_sim._rng import Stream, blocks
 from imc_sim.array import _integers
 from imc_sim.array._converter import Quantiser
-from imc_sim.array._integers import Drives, Packed
+from imc_sim.array._integers import Drives, Noise, Packed
 from imc_sim.array._operands import Operands
 from imc_sim.array._plan import Plan
 from imc_sim.array._product import product
@@ -21,8 +22,8 @@ from imc_sim.array._product import product
 TileInputs = Callable[[slice], Tensor]
 #: multiply-adds of a product below which packing its inputs costs more than the compiled kernel gains
 _SMALL = 2**20
-#: the same of one matrix product in float32, in which the kernel has no converters to save
-_SMALL_MERGED = 2**28
+#: the same of one matrix product in float32, in which the kernel has no converters to save, and its fewest columns
+_SMALL_MERGED, _NARROW = 2**23, 48
 
 
 @final
@@ -111,18 +112,28 @@ class Sensing:
     def in_one_pass(self, vectors: int) -> bool:
         """The compiled kernel can do all that stands between the drives and the digital sums, and is worth calling."""
         plan, first = self.plan, self.operands[0]
-        work = vectors * plan.placement.inputs * first.linear[0].shape[0]
-        small = _SMALL_MERGED if first.merged and plan.chip.compute == "float32" else _SMALL
         real = plan.dtype != torch.float32 or self._dac or self._bends
-        if work < small or real or first.linear[0].device.type != "cpu":
+        if self._small(vectors) or real or first.linear[0].device.type != "cpu":
             return False
-        quiet = all(p is None for p in first.power) and not self._integer and self._factors == [1.0]
-        converted = not plan.chip.converter.ideal and not plan.encoding.correction.sum_x
-        return quiet and (first.merged or converted) and _integers.why_not() is None
+        # Read noise whose variance depends on the inputs would take a sum of its own.
+        square, linear, _ = first.power
+        steady = square is None and linear is None
+        simple = steady and not self._integer and self._factors == [1.0]
+        return simple and (first.merged or not plan.encoding.correction.sum_x) and _integers.why_not() is None
 
-    def sense_at_once(self, index: int, drives: Drives) -> Tensor | None:
+    def _small(self, vectors: int) -> bool:
+        first = self.operands[0]
+        columns = first.linear[0].shape[0]
+        work = vectors * self.plan.placement.inputs * columns
+        if not first.merged or self.plan.chip.compute != "float32":
+            return work < _SMALL
+        return work < _SMALL_MERGED or columns < _NARROW
+
+    def sense_at_once(self, index: int, drives: Drives, first_read: int, per_read: int) -> Tensor | None:
         """What `sense` gives for the same inputs, to the bit; None where the kernel cannot promise that."""
         operands = self.operands[index]
+        if operands.constant is not None and operands.constant.dtype != torch.float32:
+            return None  # what wires add is added in float64
         key = (id(operands), drives.run)
         if key not in self._packed:
             self._packed[key] = Packed.of(operands, drives.run)
@@ -132,9 +143,27 @@ class Sensing:
         if operands.merged:
             y = _integers.multiply(packed, drives, None, 1.0, None)
             return None if y is None else self.finish(y, index)
-        quantisers = self.quantisers()
-        y = _integers.multiply(packed, drives, quantisers, self.plan.encoding.gain_in, operands.constant)
+        quantisers = None if self.plan.chip.converter.ideal else self.quantisers()
+        noise = self._noise(index, first_read, per_read)
+        y = _integers.multiply(packed, drives, quantisers, self.plan.encoding.gain_in, operands.constant, noise)
         return None if y is None else self._digital(self._combined(y, None), None, index)
+
+    def _noise(self, index: int, first_read: int, per_read: int) -> Noise | None:
+        """What `_add_noise` adds where the variance does not depend on the inputs; None for quiet reads."""
+        variance = self.operands[index].power[2]
+        if variance is None:
+            return None
+        stride = blocks(per_read * variance.shape[1])
+        starts = [
+            self._stream(tile, 0).start(self.chips[index], self.page, first_read * stride)
+            for tile in range(len(variance))
+        ]
+        keys = np.stack([key for _, key in starts])
+        return Noise(_std(variance, torch.float32), starts[0][0], keys, (per_read, 16 * stride))
+
+    def _stream(self, tile: int, number: int) -> Stream:
+        """Read noise of one tile in one pass of the inputs, each of which is a read of its own."""
+        return Stream(self.seed, f"{self.layer}/{tile}", f"read/{number}" if number else "read")
 
     def finish(self, y: Tensor, index: int) -> Tensor:
         """Digital end of a merged product y [*, out]: the imbalance of the cells, compensation, scales."""
@@ -214,13 +243,13 @@ class Sensing:
             variance = variance + x.double().square() @ square[:, rows].mT
         if linear is not None:
             variance = variance + x.double() @ linear[:, rows].mT
-        std = variance.clamp_min(0.0).sqrt().to(u.dtype)
+        std = _std(variance, u.dtype)
         reads = x.shape[0] // per_read
         count = u.numel() // reads
         stride = blocks(count)
-        # Every pass of the inputs is a read of its own.
-        stream = Stream(self.seed, f"{self.layer}/{tile}", f"read/{number}" if number else "read")
-        drawn = stream.normal(stride * 16 * reads, self.chips[index], self.page, first_read * stride)
+        drawn = self._stream(tile, number).normal(
+            stride * 16 * reads, self.chips[index], self.page, first_read * stride
+        )
         normal = torch.from_numpy(drawn).reshape(reads, -1)[:, :count].reshape(u.shape)
         u.addcmul_(std.expand_as(u), normal.to(u))
 
@@ -269,3 +298,7 @@ class Sensing:
                 if first_read is not None:
                     self._add_noise(u, plane, 0, tile, rows, number, first_read, max(1, len(plane) // reads))
                 yield tile, self._converted(u, 0, tile, None, True)
+
+
+def _std(variance: Tensor, dtype: torch.dtype) -> Tensor:
+    return variance.clamp_min(0.0).sqrt().to(dtype)

@@ -31,6 +31,7 @@ def both(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], Tensor]], tu
     """What some work gives by the compiled kernel, which must have been used, and without it."""
     monkeypatch.setattr(_sense, "_SMALL", 1)
     monkeypatch.setattr(_sense, "_SMALL_MERGED", 1)
+    monkeypatch.setattr(_sense, "_NARROW", 1)
     calls: list[bool] = []
     multiply = _integers.multiply
 
@@ -73,8 +74,8 @@ def operands(encoding: Encoding, out: int, inputs: int, batch: int) -> tuple[Ten
 
 def compiled(kind: str, converter: str, compute: str) -> bool:
     """The kernel takes it: not one matrix product of float32, and no sums that it has no place for."""
-    if converter == "ideal":
-        return not kind.startswith("tnn") or kind == "tnn_v"  # else x^2 has a coefficient of its own
+    if converter == "ideal" and (not kind.startswith("tnn") or kind == "tnn_v"):  # else x^2 has its own coefficient
+        return True
     return kind not in ("bnn_iii", "bnn_iv", "tnn_v")
 
 
@@ -91,6 +92,86 @@ def test_equal_to_the_path_tile_by_tile(both, kind: str, converter: str, compute
         bar = Crossbar.program(w, chip_of(encoding, compute, converter, tile), chips=2, seed=3)
         at_once, plain = both(lambda bar=bar: bar.mvm(x))
         assert torch.equal(at_once, plain)
+
+
+@needs_kernel
+@pytest.mark.parametrize("shape", [(7, 50, 5), (70, 200, 13), (33, 140, 101), (1, 1, 1)])
+@pytest.mark.parametrize("compute", COMPUTE)
+@pytest.mark.parametrize("converter", CONVERTERS)
+def test_read_noise_has_the_numbers_of_the_path_tile_by_tile(both, converter: str, compute: str, shape: tuple) -> None:
+    """Each vector is a read, counted on from those before; imbalanced cells give a constant of their own."""
+    encoding = encodings()["differential"]()
+    w, x = operands(encoding, *shape)
+    chip = chip_of(encoding, compute, converter, Tile(rows=30, cols=20), sigma=0.2)
+
+    def work(chip: Chip) -> Tensor:
+        bar = Crossbar.program(w, chip, chips=range(2, 4), seed=3, page=5, unit_inputs=True)
+        bar.take_reads(7)
+        return torch.cat([bar.mvm(x), bar.mvm(x)], dim=1)
+
+    noisy, plain = both(lambda: work(chip.replace("device.read.sigma", 0.1)))
+    assert torch.equal(noisy, plain)
+    if shape != (1, 1, 1):
+        assert not torch.equal(noisy, work(chip))
+        assert not torch.equal(noisy[:, : len(x)], noisy[:, len(x) :])
+
+
+@needs_kernel
+@pytest.mark.parametrize("rows", [20, 128])
+@pytest.mark.parametrize("range_", ["max", "calibrated"])
+def test_read_noise_of_convolutions(both, rows: int, range_: str) -> None:
+    """All pixels of an image are one read; parts of a batch and threads read what the whole does."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(1)
+        layer = Conv2d(3, 10, 3, "xnor", bias=False, stride=2)
+        model = nn.Sequential(layer, nn.Flatten(), Linear(200, 6, "xnor", bias=False)).eval()
+        images = torch.randn(7, 3, 9, 11)
+    chip = load_chip("rram_hfo2_1t1r").replace("converter", CONVERTERS["8 bits"] | {"range": range_})
+    chip = chip.replace("tile.rows", rows).replace("device.read.sigma", 0.1)
+
+    def work(parts: int = 7, threads: int = 1) -> Tensor:
+        analog = map_model(model, chip, chips=2)
+        analog.calibrate(images)
+        analog(images[:3])
+        analog.batch = parts
+        before = torch.get_num_threads()
+        torch.set_num_threads(threads)
+        try:
+            return analog(images)
+        finally:
+            torch.set_num_threads(before)
+
+    at_once, plain = both(work)
+    assert torch.equal(at_once, plain)
+    assert torch.equal(at_once, work(parts=2))
+    assert torch.equal(at_once, work(threads=3))
+
+
+@pytest.mark.parametrize(("kind", "converter"), [("tnn_i", "ideal"), ("bnn_i", "8 bits")])
+def test_what_wires_add_to_conversions_is_the_same_everywhere(
+    kind: str, converter: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rows that the input switches: an affine function stands for the wires, its constant part in float64."""
+    monkeypatch.setattr(_sense, "_SMALL", 1)
+    encoding = encodings()[kind]()
+    w, x = operands(encoding, 50, 200, 1000)
+    chip = chip_of(encoding, "float32", converter, Tile(), sigma=0.1)
+    bar = Crossbar.program(w, chip.replace("wires", {"kind": "nodal", "r_row_ohm": 3.0, "r_col_ohm": 3.0}))
+    first = bar.mvm(x)
+    monkeypatch.setattr(_integers, "why_not", lambda: "switched off")
+    assert torch.equal(first, bar.mvm(x))
+
+
+@needs_kernel
+def test_noise_that_depends_on_the_inputs_goes_tile_by_tile(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of inputs that may be 0 the kernel does not know the variance: it must not be asked."""
+    monkeypatch.setattr(_sense, "_SMALL", 1)
+    monkeypatch.setattr(_integers, "multiply", lambda *_: pytest.fail("the kernel was used"))
+    w, x = operands(encodings()["differential"](), 20, 90, 8)
+    chip = load_chip("rram_hfo2_1t1r").replace("device.read.sigma", 0.1)
+    x[:, ::2] = 0.0
+    quiet, loud = (Crossbar.program(w, chip.replace("device.read.sigma", s)).mvm(x) for s in (1e-9, 0.1))
+    assert 0.0 < float((quiet - loud).std()) < 3.0
 
 
 @needs_kernel

@@ -1,0 +1,75 @@
+"""Inputs and contrasts as the compiled product takes them: bytes in the order in which it reads them.
+
+Only `_integers` imports this module, where numba is there; numba keeps what it has compiled on disk.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+#: columns whose weights lie side by side; see `_integer_kernel`
+COLUMNS = 64
+
+
+@njit(nogil=True, cache=True)
+def to_bytes(x: NDArray[np.float32], offset: int, top: int, out: NDArray[np.uint8]) -> bool:
+    """out = x + offset as bytes (x flat float32); whether every x is a whole number from -top to top."""
+    good = True
+    for i in range(x.shape[0]):
+        code = np.int32(x[i])
+        good &= (np.float32(code) == x[i]) & (code <= top) & (code >= -top)
+        out[i] = np.uint8(code + offset)
+    return good
+
+
+@njit
+def _whole(x: NDArray[np.float32], inverse: np.float32, whole: NDArray[np.int32]) -> tuple[np.int32, np.int32, np.bool]:
+    """whole = x * inverse; the sum, the sum of magnitudes, and whether they are whole numbers."""
+    total, magnitude, wrong = np.int32(0), np.int32(0), np.int32(0)
+    for i in range(len(x)):
+        scaled = x[i] * inverse
+        whole[i] = np.int32(scaled)
+        wrong |= np.int32(np.float32(whole[i]) != scaled)
+        total += whole[i]
+        magnitude += abs(whole[i])
+    return total, magnitude, wrong == 0
+
+
+@njit
+def _bytes(whole: NDArray[np.int32], add: int, shift: int, slots: NDArray[np.int64], line: NDArray[np.int8]) -> None:
+    """Lower bytes of (whole + add) >> shift at their slots."""
+    if len(slots) == len(line):  # every group has four inputs, in order
+        for i in range(len(whole)):
+            line[i] = np.int8((whole[i] + np.int32(add)) >> np.int32(shift))
+    else:
+        for i in range(len(whole)):
+            line[slots[i]] = np.int8((whole[i] + np.int32(add)) >> np.int32(shift))
+
+
+@njit(nogil=True, cache=True)
+def pack(
+    tile: NDArray[np.float32], unit: float, slots: NDArray[np.int64], groups: int, words: int,
+    weights: NDArray[np.int8], sums: NDArray[np.int32],
+) -> int:  # fmt: skip
+    """Contrasts [columns, inputs] into zeroed weights and sums of one tile, as `_integer_kernel.run` reads them.
+
+    slots: the place of every input among the fours of all groups. Returns the largest sum of magnitudes of a column,
+    or -1 where a contrast is no whole multiple of `unit`.
+    """
+    inverse, bound, good, inputs = np.float32(1.0 / unit), 0, True, tile.shape[1]
+    whole, line = np.empty(inputs, np.int32), np.zeros(4 * groups, np.int8)
+    fours, columns = line.view(np.int32), weights.view(np.int32)
+    for c in range(tile.shape[0]):
+        total, magnitude, exact = _whole(tile[c], inverse, whole)
+        sums[c], bound, good = total, max(bound, int(magnitude)), good and exact
+        first = c // COLUMNS * words * groups * COLUMNS + c % COLUMNS
+        for word in range(words):
+            if word < words - 1:
+                _bytes(whole, 128, 8, slots, line)  # the upper byte, rounded: the lower one is signed
+            else:
+                _bytes(whole, 0, 0, slots, line)
+            for g in range(groups):
+                columns[first + (word * groups + g) * COLUMNS] = fours[g]
+    return bound if good else -1
