@@ -89,8 +89,12 @@ def plot_forgetting(ax: Axes, data: DataFrame) -> None:
 
 
 def forgetting_figure(data: DataFrame) -> Figure:
-    """A panel a network. Call it inside `style()`."""
-    networks = distinct(data, "network")
+    """A panel a network; what learned all at once, beside others that did not, has no course to show.
+
+    Call it inside `style()`.
+    """
+    several = {n for n, number in zip(data["network"], numbers(data, "training"), strict=True) if number > 1}
+    networks = [name for name in distinct(data, "network") if name in several or not several]
     parts = int(numbers(data, "training").max()) > len(distinct(data, "task"))
     across = min(_ACROSS, len(networks))
     down = -(-len(networks) // across)

@@ -9,6 +9,7 @@ from imc_sim import InputError
 from imc_sim.cli import main
 from imc_sim.config import write_yaml
 from imc_sim.plotting import curves_of, draw_training, forgetting_data, forgetting_table
+from imc_sim.plotting._forgetting import forgetting_figure
 from imc_sim.report import fill_made
 
 PARTS = {"task": (1, 1, 2, 2), "part": (1, 2, 1, 2), "task1": (0.5, 0.9, 0.6, 0.25), "task2": (0.1, 0.2, 0.7, 0.8)}
@@ -38,6 +39,14 @@ def test_curves_start_when_a_task_is_taught() -> None:
         (4, "task1", 25.0), (4, "task2", 80.0),
     ]  # fmt: skip
     assert data[data["network"] == "b"]["accuracy"].tolist() == [90.0, 70.0]
+
+
+def test_what_is_learned_at_once_has_no_panel_beside_what_is_not() -> None:
+    titles = [
+        [ax.get_title() for ax in forgetting_figure(forgetting_data(curves)).axes if ax.get_visible()]
+        for curves in ({"a": PARTS, "b": AT_ONCE}, {"b": AT_ONCE})
+    ]
+    assert titles == [["a"], ["b"]]
 
 
 def test_the_table_says_what_is_left_and_what_there_was() -> None:
