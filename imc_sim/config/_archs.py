@@ -53,6 +53,10 @@ ARCHS: dict[str, ArchEntry] = {
         "imc_sim.nn:Conv4",
         "four-block few-shot encoder of other projects; layout: padded (matching, prototypical) or relation",
     ),
+    "convnet": ArchEntry(
+        "imc_sim.nn:ConvNet",
+        "plain float convolutional classifier; stages: channels of the convolutions; features: last hidden layer",
+    ),
     "ensemble": ArchEntry(
         "imc_sim.nn:Ensemble",
         "members of one architecture that vote; arch, args, members, vote: logits, hard, softmax, log_softmax",

@@ -74,13 +74,15 @@ def gather_images(pool: CharacterPool, triples: Ints, scaling: Scaling = "standa
 def gather_labelled(
     data: LabelledImages, rows: Ints | slice = slice(None), scaling: LabelledScaling = "standard"
 ) -> Images:
-    """Rows of a labelled set as [n, channels, H, W]; normalised.
+    """Rows of a labelled set as [n, channels, H, W], normalised; features in place of images as they are, [n, numbers].
 
     scaling: `standard` with the constants of the registry, `unit` to [0, 1], `whitened` as the original networks in
     network take CIFAR-10 (`imc_sim.data._whitening`).
     """
-    info = dataset_info(data.name)
     images = data.images[rows]
+    if images.dtype == np.float32:
+        return images.astype(np.float32)
+    info = dataset_info(data.name)
     if scaling == "whitened":
         return whitened(images, data.name)
     planes = images[..., None] if images.ndim == 3 else images

@@ -18,8 +18,8 @@ Split = Literal["train", "test"]
 class LabelledImages:
     """Images with a class each; arrays are read-only.
 
-    images: uint8 [n, H, W], or [n, H, W, 3] in colour, as the set has them. labels: int64 [n], indices into
-    `class_names`.
+    images: uint8 [n, H, W], or [n, H, W, 3] in colour, as the set has them; or float32 [n, numbers], features in their
+    place. labels: int64 [n], indices into `class_names`.
     """
 
     name: str

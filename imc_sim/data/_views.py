@@ -1,12 +1,12 @@
-"""What a task makes of the images of a set: some classes, other labels, a frame, pixels in another order."""
+"""What a task makes of the images of a set: some classes, other labels, a frame, pixels in another order, features."""
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from imc_sim._errors import InputError
 from imc_sim._rng import Stream
@@ -19,13 +19,23 @@ class View(Spec):
 
     permutation: seed of one fixed permutation of the pixels, all channels alike. classes: those of the set that the
     task has, in the order of its labels 0, 1, …; None: all, with the set's labels. offset: added to every label. pad:
-    pixels a side that smaller images are centred in, on black.
+    pixels a side that smaller images are centred in, on black. features: a trained model; what reaches its last layer
+    stands in place of each image, see `imc_sim.evaluate.feature_vectors`.
     """
 
     permutation: int | None = Field(default=None, ge=0, description="seed of a permutation of the pixels; null: none")
     classes: tuple[int, ...] | None = Field(default=None, min_length=1, description="of the set; null: all")
     offset: int = Field(default=0, ge=0, description="added to the labels")
     pad: int | None = Field(default=None, ge=1, description="pixels a side; null: as they are")
+    features: str | None = Field(
+        default=None, description="model whose last hidden layer stands for an image; null: none"
+    )
+
+    @model_validator(mode="after")
+    def _features_have_no_pixels(self) -> Self:
+        if self.features is not None and self.moves_pixels:
+            raise ValueError("no permutation and no pad with features, which are numbers without places")
+        return self
 
     @property
     def moves_pixels(self) -> bool:
@@ -40,8 +50,12 @@ AS_THEY_ARE: Final = View().to_dict()
 def task_images(data: LabelledImages, view: View, where: str = "task") -> LabelledImages:
     """The images and labels of `data` as `view` has them, in this order: classes, frame, permutation.
 
-    where: what an InputError names: classes that the set has not, or a frame smaller than the images.
+    where: what an InputError names: classes that the set has not, or a frame smaller than the images. Where the view
+    names features, `data` already has them in place of images.
     """
+    if view.features is not None and data.images.dtype == np.uint8:
+        step = "Take them from imc_sim.evaluate.feature_vectors."
+        raise InputError(f"{where}.features", f"images of {data.name}", "feature vectors in place of images", step)
     if all(getattr(view, key) == value for key, value in AS_THEY_ARE.items()):
         return data
     images, labels = data.images, data.labels

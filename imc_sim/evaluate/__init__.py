@@ -9,6 +9,7 @@ from imc_sim.evaluate._attack_specs import Attack, Fgsm, Pgd
 from imc_sim.evaluate._card import CardRow, evaluate_card
 from imc_sim.evaluate._device import check_device
 from imc_sim.evaluate._firing import Firing, LayerFiring, StepAccuracy, measure_firing
+from imc_sim.evaluate._identity import features_digest, weights_digest
 from imc_sim.evaluate._run import (
     ChipResult,
     batch_chips,
@@ -16,7 +17,6 @@ from imc_sim.evaluate._run import (
     check_task,
     digital_accuracy,
     evaluate_chips,
-    weights_digest,
 )
 from imc_sim.evaluate._sensitivity import LayerAccuracy, layer_sensitivity
 from imc_sim.evaluate._tasks import ClassificationTask, FewShotTask, Task, build_task, task_identity
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from imc_sim.evaluate._confusion import Confusion, confusion
     from imc_sim.evaluate._converter_inputs import ConverterInputs, converter_inputs
     from imc_sim.evaluate._embedding import Embedding, EmbeddingPanel, embedding, embedding_grid
+    from imc_sim.evaluate._features import feature_vectors, last_hidden, normalised
     from imc_sim.evaluate._few_shot import FewShotData, chip_accuracy, features_of, few_shot_accuracy
 
 #: names that need torch, and the module that has them
@@ -45,8 +46,11 @@ _NEED_TORCH = {
     "converter_inputs": "_converter_inputs",
     "embedding": "_embedding",
     "embedding_grid": "_embedding",
+    "feature_vectors": "_features",
     "features_of": "_few_shot",
     "few_shot_accuracy": "_few_shot",
+    "last_hidden": "_features",
+    "normalised": "_features",
 }
 
 __all__ = [
@@ -84,10 +88,14 @@ __all__ = [
     "embedding_grid",
     "evaluate_card",
     "evaluate_chips",
+    "feature_vectors",
+    "features_digest",
     "features_of",
     "few_shot_accuracy",
+    "last_hidden",
     "layer_sensitivity",
     "measure_firing",
+    "normalised",
     "task_identity",
     "weights_digest",
 ]

@@ -14,8 +14,9 @@ from torch import Tensor, nn
 from imc_sim._errors import InputError
 from imc_sim._rng import Stream
 from imc_sim.analog import AnalogModel
-from imc_sim.data import LabelledImages, LabelledScaling, gather_labelled, load_classes, task_images
+from imc_sim.data import LabelledImages, LabelledScaling, gather_labelled
 from imc_sim.evaluate._accuracy import Accuracy
+from imc_sim.evaluate._features import viewed_images
 from imc_sim.evaluate._tasks import ClassificationTask
 from imc_sim.nn import Draws, draw_neurons, neurons_of
 
@@ -33,7 +34,7 @@ class ClassificationData:
     @classmethod
     def load(cls, task: ClassificationTask) -> ClassificationData:
         """Draw the task's images."""
-        source = task_images(load_classes(task.dataset, task.split, task.size), task)
+        source = viewed_images(task.dataset, task.split, task.size, task, task.scaling)
         return cls(source, drawn_rows(len(source.labels), task.images, task.seed), task.scaling)
 
     @property

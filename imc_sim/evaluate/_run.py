@@ -18,6 +18,7 @@ from imc_sim._errors import InputError
 from imc_sim._stats import Sample
 from imc_sim.config import Engine, as_engine, build, canonical_json, find_content, read_yaml
 from imc_sim.evaluate._device import prepare_device
+from imc_sim.evaluate._identity import weights_digest
 from imc_sim.evaluate._tasks import ClassificationTask, FewShotTask, Task, build_task
 
 if TYPE_CHECKING:
@@ -99,16 +100,6 @@ def digital_accuracy(model: str, task: dict[str, Any], device: str = "cpu") -> A
 
         data = attacked_data(model, spec, device)
     return digital_read_out(_shared_features(model, spec, device), spec.read_out, data)
-
-
-def weights_digest(model: str) -> str:
-    """SHA-256 of the model's weights as its card states it; loading checks that the file has it."""
-    path = find_content("model", model)
-    weights = read_yaml(path).get("weights")
-    if not isinstance(weights, dict) or "sha256" not in weights:
-        step = f"Train it: imc-sim train {model}"
-        raise InputError(str(path), "a model without weights", "a card with weights.sha256", step)
-    return str(weights["sha256"])
 
 
 def batch_chips(model: str, chip: dict[str, Any], memory_limit_bytes: int) -> int:

@@ -10,6 +10,7 @@ from imc_sim._errors import InputError, nearest
 from imc_sim.config import Spec, build
 from imc_sim.data import AS_THEY_ARE, View
 from imc_sim.evaluate._attack_specs import Attack, Fgsm
+from imc_sim.evaluate._identity import features_digest
 
 Form = Literal["float", "bipolar", "binary"]
 Vote = Literal["hard", "logits", "softmax", "log_softmax"]
@@ -110,8 +111,9 @@ class ClassificationTask(View):
     network at once. vote and members, of an ensemble: how its members decide together (None: as its card says), and how
     many of them, the first. stage and head, of a network with its past (`ContinualNet`): as it was after that task,
     with the norms of that task, both from 1; None: the last, and those of the last that the stage has learned.
-    statistics: what norms normalise by; None: as the card says. permutation, classes, offset, pad: what becomes of the
-    images and labels, see `View`. steps: of a spiking network at inference (None: as its card says).
+    statistics: what norms normalise by; None: as the card says. permutation, classes, offset, pad, features: what
+    becomes of the images and labels, see `View`; with features, size and scaling are those of the images that they are
+    of. steps: of a spiking network at inference (None: as its card says).
     """
 
     kind: Literal["classification"] = "classification"
@@ -149,9 +151,13 @@ _KINDS: dict[str, type[Task]] = {"few_shot": FewShotTask, "classification": Clas
 
 
 def task_identity(task: dict[str, Any]) -> dict[str, Any]:
-    """All of a resolved task that affects its result; keys younger than stored results only where they act."""
+    """All of a resolved task that affects its result; keys younger than stored results only where they act.
+
+    A model that gives features is known by its content.
+    """
     later = _LATER | _LATER_OF.get(task.get("kind", ""), {})
-    return {key: value for key, value in task.items() if key not in later or value != later[key]}
+    said = {key: value for key, value in task.items() if key not in later or value != later[key]}
+    return said | {"features": features_digest(said["features"])} if "features" in said else said
 
 
 def build_task(data: dict[str, Any], where: str) -> Task:

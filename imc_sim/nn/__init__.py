@@ -23,6 +23,7 @@ from imc_sim.nn._card import (
 )
 from imc_sim.nn._continual_net import ContinualNet, with_statistics
 from imc_sim.nn._conv4 import Conv4
+from imc_sim.nn._convnet import ConvNet
 from imc_sim.nn._ensemble import VOTES, Ensemble, Vote, vote
 from imc_sim.nn._events import EventProduct, active_entries
 from imc_sim.nn._firing import (
@@ -130,6 +131,7 @@ __all__ = [
     "Conv2d",
     "Conv4",
     "ConvBlock",
+    "ConvNet",
     "Draws",
     "Ensemble",
     "Estimator",

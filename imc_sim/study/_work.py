@@ -9,7 +9,7 @@ from typing import Any, final
 
 from imc_sim._errors import CheckpointError
 from imc_sim.config import as_engine
-from imc_sim.evaluate import ChipResult, evaluate_chips, weights_digest
+from imc_sim.evaluate import ChipResult, evaluate_chips, features_digest, weights_digest
 from imc_sim.study._points import Point, Trial
 
 #: (model, chip, task, chip numbers, seed), and `engine` and `device` where they are not the default
@@ -19,7 +19,10 @@ Evaluator = Callable[..., list[ChipResult]]
 @final
 @dataclass(frozen=True)
 class Batch:
-    """Some chips of one point, picklable. options: keywords of the evaluator."""
+    """Some chips of one point, picklable. options: keywords of the evaluator.
+
+    features: what the model whose features the task is of is known by; None: a task of images.
+    """
 
     evaluator: Evaluator
     model: str
@@ -29,26 +32,30 @@ class Batch:
     chips: tuple[int, ...]
     seed: int
     options: dict[str, Any]
+    features: str | None = None
 
     @classmethod
     def of(cls, trials: list[Trial], evaluator: Evaluator, device: str) -> Batch:
         """Trials of one point."""
         p = trials[0].point
         options = _engine(p) if device == "cpu" else {**_engine(p), "device": device}
-        return cls(evaluator, p.model, p.weights, p.chip, p.task, tuple(t.chip for t in trials), p.seed, options)
+        chips, features = tuple(t.chip for t in trials), p.content["task"].get("features")
+        return cls(evaluator, p.model, p.weights, p.chip, p.task, chips, p.seed, options, features)
 
 
 def evaluate_batch(batch: Batch) -> list[ChipResult]:
     """What a worker runs. The models it has loaded and the images it has drawn stay with it between batches."""
     if batch.evaluator is evaluate_chips:
-        _check_weights(batch.model, batch.weights)
+        _check_model(batch.model, batch.weights, weights_digest)
+        if batch.features is not None:
+            _check_model(batch.task["features"], batch.features, features_digest)
     return batch.evaluator(batch.model, batch.chip, batch.task, batch.chips, batch.seed, **batch.options)
 
 
 @functools.lru_cache(maxsize=64)
-def _check_weights(model: str, expected: str) -> None:
+def _check_model(model: str, expected: str, known_by: Callable[[str], str]) -> None:
     """Refuse weights that are not the study's; loading them checks that the file is what its card says."""
-    found = weights_digest(model)
+    found = known_by(model)
     if found != expected:
         step = "Give this worker the models of the machine that runs the study (IMC_SIM_PATH)."
         raise CheckpointError(f"model {model!r} on this worker", f"weights {found[:12]}", expected[:12], step)

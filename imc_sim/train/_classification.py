@@ -18,8 +18,9 @@ from torch import Tensor, nn
 from imc_sim._errors import InputError
 from imc_sim._rng import Stream
 from imc_sim.config import digest
-from imc_sim.data import LabelledImages, gather_labelled, load_classes, task_images
+from imc_sim.data import LabelledImages, gather_labelled, load_classes
 from imc_sim.evaluate._classify import drawn_rows
+from imc_sim.evaluate._features import viewed_images
 from imc_sim.nn import Draws, constrain_weights, draw_neurons, neurons_of, rate_loss, set_slope, take_score
 from imc_sim.train._augment import flip_crop
 from imc_sim.train._checkpoint import Log, Progress, begin, diverged, save_checkpoint
@@ -47,9 +48,9 @@ class TrainingSet:
     @classmethod
     def load(cls, recipe: ClassifierTraining, size: int | None) -> TrainingSet:
         """Part the split by the recipe's seed."""
-        source = load_classes(recipe.dataset, recipe.split, recipe.size or size)
-        if isinstance(recipe, ViewTraining):
-            source = task_images(source, recipe, "recipe")
+        of = (recipe.dataset, recipe.split, recipe.size or size)
+        viewed = isinstance(recipe, ViewTraining)
+        source = viewed_images(*of, recipe, recipe.scaling, "recipe") if viewed else load_classes(*of)
         return cls.parted(source, recipe, recipe.images)
 
     @classmethod

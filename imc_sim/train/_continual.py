@@ -17,8 +17,9 @@ from torch import Tensor, nn
 from imc_sim._errors import InputError, MissingDataError
 from imc_sim._rng import Stream
 from imc_sim.config import digest
-from imc_sim.data import LabelledImages, load_classes, task_images
+from imc_sim.data import LabelledImages, LabelledScaling
 from imc_sim.evaluate._classify import drawn_rows
+from imc_sim.evaluate._features import viewed_images
 from imc_sim.nn import ContinualNet, calibrate_norms, load_norm_state, norm_state, write_folder
 from imc_sim.train._boosting import shuffled
 from imc_sim.train._cells import CellArray
@@ -212,13 +213,14 @@ def training_images(recipe: ContinualRecipe, number: int) -> TrainingSet:
 
 
 def _images(recipe: ContinualRecipe, task: ContinualTask, split: str) -> LabelledImages:
-    return _viewed(task.model_dump_json(), task.dataset or recipe.dataset, split, recipe.size)
+    seen = task.model_copy(update={"features": recipe.features_of(task)})
+    return _viewed(seen.model_dump_json(), task.dataset or recipe.dataset, split, recipe.size, recipe.scaling)
 
 
 @functools.lru_cache(maxsize=8)
-def _viewed(task: str, dataset: str, split: str, size: int | None) -> LabelledImages:
+def _viewed(task: str, dataset: str, split: str, size: int | None, scaling: LabelledScaling) -> LabelledImages:
     """A set as a task (as JSON) sees it; kept, since trainings side by side have the same tasks."""
-    return task_images(load_classes(dataset, split, size), ContinualTask.model_validate_json(task), "recipe.tasks")
+    return viewed_images(dataset, split, size, ContinualTask.model_validate_json(task), scaling, "recipe.tasks")
 
 
 def _training_set(recipe: ContinualRecipe, number: int, part: int) -> TrainingSet:

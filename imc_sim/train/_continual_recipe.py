@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self, final
+from typing import Any, Literal, Self, final
 
 from pydantic import Field, model_validator
 
 from imc_sim.data import LabelledScaling, View
 from imc_sim.train._cells import Cells
-from imc_sim.train._recipe import ClassifierTraining
+from imc_sim.train._recipe import ClassifierTraining, check_vectors, known_features
 
 Scenario = Literal["task", "domain"]
 Method = Literal["none", "ewc", "random", "si"]
@@ -16,9 +16,9 @@ Method = Literal["none", "ewc", "random", "si"]
 
 @final
 class ContinualTask(View):
-    """One task: a data set, or some of its classes, under a permutation of its pixels; see `View`.
+    """One task: a data set, or some of its classes, under a permutation of its pixels, or its features; see `View`.
 
-    dataset and split: None for the recipe's; test_split as well. images: trained on; None: as the recipe says.
+    dataset, split, test_split, features: None for the recipe's. images: trained on; None: as the recipe says.
     """
 
     dataset: str | None = None
@@ -38,7 +38,7 @@ class ContinualRecipe(ClassifierTraining):
     images, in place or shuffled within each layer; `si` by the path integral of each weight. interleaved: all tasks at
     once, as one set. subsets: each task cut at random into that many equal parts, learned one after the other.
     fresh_optimizer: its means start anew with every task (never with a part of one). cells: those that hold the hidden
-    weights while they are trained, see `Cells`; None: numbers.
+    weights while they are trained, see `Cells`; None: numbers. features: of all tasks that name none; see `View`.
 
     test_split: what accuracies are of; None: of the images kept aside. test_batch: images tested at once, on which
     norms with statistics of the batch depend. keep: of every task or part. optimizer adam is `MetaplasticAdam`.
@@ -57,6 +57,7 @@ class ContinualRecipe(ClassifierTraining):
     subsets: int = Field(default=1, ge=1, description="parts of a task, learned one after the other")
     fresh_optimizer: bool = True
     cells: Cells | None = Field(default=None, description="that hold hidden weights in training; null: numbers")
+    features: str | None = Field(default=None, description="model whose last hidden layer is learned from; null: none")
     test_split: str | None = "test"
     test_batch: int = Field(default=1000, ge=2, description="images tested at once")
     # As published.
@@ -87,6 +88,24 @@ class ContinualRecipe(ClassifierTraining):
         if self.interleaved and self.method != "none":
             raise ValueError("method none with interleaved: there is no task before")
         return self
+
+    @model_validator(mode="after")
+    def _features_stay_as_they_are(self) -> Self:
+        if any(self.features_of(task) is not None for task in self.tasks):
+            check_vectors(self)
+        if self.features is not None and any(task.moves_pixels for task in self.tasks):
+            raise ValueError("no permutation and no pad with features, which are numbers without places")
+        return self
+
+    def features_of(self, task: ContinualTask) -> str | None:
+        """The model whose features a task is made of, if any."""
+        return task.features or self.features
+
+    def _said(self) -> dict[str, Any]:
+        said = super()._said()
+        # Trainings that are older than the key have tasks without it.
+        tasks = ({k: v for k, v in t.items() if k != "features" or v is not None} for t in said["tasks"])
+        return said | {"tasks": [known_features(task) for task in tasks]}
 
     @property
     def strengths(self) -> tuple[float, ...]:

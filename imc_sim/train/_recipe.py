@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 
 from imc_sim.config import Spec, digest
 from imc_sim.data import AS_THEY_ARE, LabelledScaling, Scaling, View
-from imc_sim.evaluate import ClassificationTask, FewShotTask, weights_digest
+from imc_sim.evaluate import ClassificationTask, FewShotTask, features_digest, weights_digest
 from imc_sim.nn import KeyForm, Sharpening
 from imc_sim.train._optimizer import OptimizerSettings
 from imc_sim.train._variation import Variation
@@ -131,12 +131,29 @@ class ClassifierTraining(_Trained):
     )
 
     def _said(self) -> dict[str, Any]:
-        said = super()._said()
+        said = known_features(super()._said())
         return said if self.start_from is None else said | {"start_from": weights_digest(self.start_from)}
+
+
+def known_features(said: dict[str, Any]) -> dict[str, Any]:
+    """The same with the model whose features are learned, where there is one, known by its content."""
+    return said | {"features": features_digest(said["features"])} if said.get("features") is not None else said
+
+
+def check_vectors(recipe: ClassifierTraining) -> None:
+    """ValueError for what is done to images alone, in a recipe that learns features."""
+    if recipe.augment != "none" or recipe.memory != "images":
+        raise ValueError("augment none and memory images with features, which are no images")
 
 
 class ViewTraining(ClassifierTraining, View):
     """Training on a labelled set, or on a `View` of one."""
+
+    @model_validator(mode="after")
+    def _features_stay_as_they_are(self) -> Self:
+        if self.features is not None:
+            check_vectors(self)
+        return self
 
     @model_validator(mode="after")
     def _whitening_knows_where_pixels_are(self) -> Self:

@@ -1,0 +1,117 @@
+"""Feature vectors in place of images: what reaches the last layer of a trained network, for other networks to learn.
+
+Source: the features of Laborieux, Ernoult, Hirtzlin and Querlioz, Nat. Commun. 12:2549 (2021), in the authors' code;
+theirs are of a ResNet-18 that was trained on ImageNet.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from typing import cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from imc_sim._errors import InputError
+from imc_sim.data import FolderImages, LabelledImages, LabelledScaling, View, gather_labelled, load_classes, task_images
+from imc_sim.data._cache import cached_array, file_facts, fingerprint
+from imc_sim.evaluate._identity import features_digest
+from imc_sim.nn import Draws, ModelCard, draw_neurons, load_card, load_model, neurons_of, product_layers
+
+#: images that go through the network at once
+_BATCH = 250
+
+
+def viewed_images(
+    dataset: str, split: str, size: int | None, view: View, scaling: LabelledScaling, where: str = "task"
+) -> LabelledImages:
+    """The images and labels of a split as `view` has them; feature vectors where it names a model.
+
+    size and scaling are those of the images that the model sees.
+    """
+    if view.features is None:
+        return task_images(load_classes(dataset, split, size), view, where)
+    return task_images(feature_vectors(view.features, dataset, split, size, scaling, where), view, where)
+
+
+def feature_vectors(
+    model: str, dataset: str, split: str, size: int | None = None, scaling: LabelledScaling = "standard",
+    where: str = "task",
+) -> LabelledImages:  # fmt: skip
+    """A labelled set with a vector for each image as it is, neither mirrored nor moved: float32 [n, numbers].
+
+    A vector is all that reaches the last product layer of the trained `model`, flattened, by `normalised`. size: pixels
+    a side; None: what the model takes. Computed once for the weights, the architecture and the images, and kept with
+    the decoded data sets. InputError for a scaling other than the one that the model was trained with.
+    """
+    card, _ = load_card(model)
+    _check_scaling(card, scaling, where)
+    network = load_model(model)
+    own = getattr(network, "size", None)
+    data = load_classes(dataset, split, size or (own if isinstance(own, int) else None))
+    facts = (features_digest(model), data.name, scaling, data.images.shape, *_content(data.images))
+    vectors = cached_array(f"features-{split}", fingerprint(facts), lambda: _computed(network, data, scaling, where))
+    # The type of a set's images is that of most sets; `LabelledImages` says what these are.
+    return LabelledImages(data.name, data.split, cast("NDArray[np.uint8]", vectors), data.labels, data.class_names)
+
+
+def normalised(vectors: Tensor) -> Tensor:
+    """Each of the vectors [n, numbers] less its mean over its variance, in float64; zeros where all numbers are equal.
+
+    The variance, not the standard deviation, as published; of a vector's own numbers, divided by their count.
+    """
+    x = vectors.double()
+    centred = x - x.mean(1, keepdim=True)
+    variance = centred.square().mean(1, keepdim=True)
+    return torch.where(variance > 0, centred / variance, torch.zeros_like(centred))
+
+
+def last_hidden(network: nn.Module, images: Tensor) -> Tensor:
+    """What reaches the last product layer of `network` for `images`, [batch, numbers]; without gradients."""
+    kept: list[Tensor] = []
+    layers = product_layers(network)
+    if layers:
+        handle = layers[-1].register_forward_pre_hook(lambda _, args: kept.append(args[0]))
+        try:
+            with torch.no_grad():
+                network(images)
+        finally:
+            handle.remove()
+    if len(kept) != 1:
+        got = f"a network whose last layer is passed {len(kept)} times"
+        raise InputError("features", got, "a network that ends in a layer of imc_sim.nn", "Name another model.")
+    return kept[0].flatten(1)
+
+
+def _computed(network: nn.Module, data: LabelledImages, scaling: LabelledScaling, where: str) -> NDArray[np.float32]:
+    channels = getattr(network, "channels_in", None)
+    found = 1 if data.images.ndim == 3 else 3
+    if channels not in (None, found):
+        got, step = f"images of {found} channels", "Take a model that was trained on such images."
+        raise InputError(f"{where}.features", got, f"{channels}, as the model takes", step)
+    return np.concatenate(list(_in_batches(network, data, scaling)))
+
+
+def _in_batches(network: nn.Module, data: LabelledImages, scaling: LabelledScaling) -> Iterator[NDArray[np.float32]]:
+    neurons = neurons_of(network)
+    for start in range(0, len(data.labels), _BATCH):
+        images = torch.from_numpy(gather_labelled(data, slice(start, start + _BATCH), scaling))
+        draw_neurons(neurons, Draws(0, first=start))
+        yield normalised(last_hidden(network, images)).float().numpy()
+
+
+def _content(images: NDArray[np.uint8] | FolderImages) -> list[object]:
+    """What tells these images from others: their bytes, or their files."""
+    if isinstance(images, FolderImages):
+        return [*images.files, *file_facts(images.folder / each for each in images.files)]
+    return [hashlib.sha256(np.ascontiguousarray(images).data).hexdigest()]
+
+
+def _check_scaling(card: ModelCard, scaling: str, where: str) -> None:
+    trained = card.recipe.get("scaling", scaling)
+    if trained != scaling:
+        step = f"Set scaling: {trained}."
+        raise InputError(f"{where}.scaling", repr(scaling), f"{trained}, as {card.name!r} was trained", step)
