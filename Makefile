@@ -9,15 +9,21 @@ WORKERS ?= 2
 
 # Studies that reproduce published tables and figures: `make reproduce` runs them, `make tables` fills these pages.
 TABLED := batmann_endtoend batmann_ablation batmann_sharpening_fc batmann_mnist binact_mnist binact_fewshot \
-  bitnet_accuracy metaplastic_tasks benn_small
+  binact_omniglot bitnet_accuracy metaplastic_tasks benn_small
 REPRODUCED := $(TABLED) batmann_fgsm batmann_tsne batmann_variation batmann_variation_aware batmann_placement \
   batmann_layers natcomm_chips natcomm_variation natcomm_stuck natcomm_dimension encodings encodings_bits \
   memory_refinements memory_refresh binact_variation binact_levels binact_adc binact_neurons binact_fewshot_variation \
   bitnet_steps bitnet_variation bitnet_read_noise bitnet_converters metaplastic_stages metaplastic_variation benn_votes
 PAGES := docs/batmann.md docs/binary_activations.md docs/bitnet.md docs/metaplastic.md docs/benn.md
+# Trained before their study runs, in runs/: weights too large to come along, about two hours on one core.
+CLASSIFIERS := $(addprefix binact_omniglot_,2a_nonbinary 2a_block2 2a_block3 2a_block4 2b_nonbinary 2b_block1)
 # Cards whose training curves are tables of docs/metaplastic.md.
-FORGETTING := $(addprefix metaplastic_small_,m0 m1_35 m10 m25 ewc random float_m0 float_m10)
+FORGETTING := $(addprefix metaplastic_small_,m0 m1_35 m5 m10 m25 ewc si random float_m0 float_m10)
+FORGETTING_WIDTHS := $(addprefix metaplastic_small_,width128_m0 width128_m10 width256_m0 width256_m10 m0 m10 \
+  width1024_m0 width1024_m10 interleaved_m0 interleaved_m10)
 FORGETTING_SETS := $(addprefix metaplastic_small_,mnist_fmnist_m0 mnist_fmnist_m10 fmnist_mnist_m0 fmnist_mnist_m10)
+FORGETTING_USPS := $(addprefix metaplastic_small_,mnist_usps_m0 mnist_usps_m1_2 mnist_usps_m10)
+FORGETTING_STREAM := $(addprefix metaplastic_small_,stream_m0 stream_m10 stream_whole_m0 stream_whole_m10)
 
 .DEFAULT_GOAL := help
 .PHONY: help venv memtorch demo reproduce tables test check format benchmark clean
@@ -45,6 +51,8 @@ $(STAMP): pyproject.toml constraints.txt
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { \
 	  echo "'$(PYTHON) -m venv' failed; on Debian and Ubuntu: apt install python3-venv" >&2; rm -rf $(VENV); exit 1; }
 	$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt -e '.[dev,dask,parquet,memtorch,fast]'
+	@echo "Compiling the products of whole numbers (ten seconds), so that no first run has to ..."
+	@$(BIN)/python -c 'from imc_sim.array import compile_kernels; compile_kernels()'
 	@touch $(STAMP)
 
 memtorch: $(MEMTORCH)
@@ -59,6 +67,7 @@ demo: $(STAMP)
 
 # One study after the other; what is stored is not run again, so that the same command goes on after a stop.
 reproduce: $(STAMP)
+	@set -e; for model in $(CLASSIFIERS); do test -f runs/$$model/model.yaml || $(BIN)/imc-sim train $$model --resume; done
 	@set -e; for study in $(REPRODUCED); do echo "$$study"; $(BIN)/imc-sim run $$study --out results/$$study; done
 	$(BIN)/imc-sim plot results/batmann_tsne --kind tsne
 
@@ -66,8 +75,9 @@ tables: $(STAMP)
 	$(BIN)/imc-sim tables $(patsubst %/comparison.csv,%,$(wildcard $(TABLED:%=results/%/comparison.csv))) $(PAGES:%=--page %)
 	$(BIN)/imc-sim forgetting $(FORGETTING) --out results/metaplastic_small --page docs/metaplastic.md
 	$(BIN)/imc-sim forgetting $(FORGETTING_SETS) --out results/metaplastic_sets --page docs/metaplastic.md
-	$(BIN)/imc-sim forgetting metaplastic_small_stream_m0 metaplastic_small_stream_m10 --out results/metaplastic_stream \
-	  --page docs/metaplastic.md
+	$(BIN)/imc-sim forgetting $(FORGETTING_WIDTHS) --out results/metaplastic_widths --page docs/metaplastic.md
+	$(BIN)/imc-sim forgetting $(FORGETTING_USPS) --out results/metaplastic_usps --page docs/metaplastic.md
+	$(BIN)/imc-sim forgetting $(FORGETTING_STREAM) --out results/metaplastic_stream --page docs/metaplastic.md
 
 test: $(STAMP)
 	@$(MAKE) --no-print-directory memtorch || echo "MemTorch could not be built here: its tests will be skipped" >&2

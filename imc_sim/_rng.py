@@ -25,7 +25,8 @@ _LARGE = 2**17
 
 
 @functools.cache
-def _compiled() -> bool:
+def compiled() -> bool:
+    """Numba is there: large counts are drawn in one compiled pass, the same numbers."""
     return importlib.util.find_spec("numba") is not None
 
 
@@ -68,7 +69,7 @@ class Stream:
 
         Large ones are drawn and looked up in one compiled pass where numba is there; the words are the same.
         """
-        if len(rows) < _LARGE or not _compiled():
+        if len(rows) < _LARGE or not compiled():
             return table.reshape(-1)[(rows << 16) + self.words(len(rows), chip, page)]
         from imc_sim._philox import entries
 
@@ -83,7 +84,7 @@ class Stream:
 
         Words are those of the rows in the order [n, 2, m]. None where it is not worth it, or numba is not there.
         """
-        if 2 * units.size < _LARGE or not _compiled():
+        if 2 * units.size < _LARGE or not compiled():
             return None
         from imc_sim._philox import pairs
 
@@ -98,7 +99,7 @@ class Stream:
 
     def normal(self, count: int, chip: int, page: int = 0, block: int = 0) -> NDArray[np.float32]:
         """`count` standard normal numbers; large counts in one compiled pass where numba is there, the same numbers."""
-        if count >= _LARGE and _compiled():
+        if count >= _LARGE and compiled():
             from imc_sim._philox import quantiles
 
             out = np.empty(count, np.float32)

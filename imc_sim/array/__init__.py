@@ -15,8 +15,9 @@ from imc_sim.array._encodings.unipolar import Unipolar
 from imc_sim.array._inputs import Inputs
 from imc_sim.array._integers import Drives
 from imc_sim.array._integers import why_not as why_not_compiled
-from imc_sim.array._operands import RESOLUTION, Rounding
+from imc_sim.array._operands import RESOLUTION, Rounding, operand_bytes
 from imc_sim.array._placement import Placement, Tile
+from imc_sim.array._warm_up import Compilation, compile_kernels
 from imc_sim.array._wires import Wires
 
 __all__ = [
@@ -28,6 +29,7 @@ __all__ = [
     "BnnV",
     "BnnVI",
     "Chip",
+    "Compilation",
     "Contrast",
     "Converter",
     "Correction",
@@ -57,11 +59,13 @@ __all__ = [
     "Wires",
     "approximate_gating",
     "column_conductance",
+    "compile_kernels",
     "effective_conductance",
     "encodings",
     "gated_conductance",
     "gating_error",
     "load_chip",
+    "operand_bytes",
     "solve_currents",
     "solve_nonlinear",
     "why_not_compiled",

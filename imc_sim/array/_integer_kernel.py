@@ -22,7 +22,7 @@ from numba.extending import intrinsic
 from numpy.typing import NDArray
 
 from imc_sim._philox import WORDS, fill
-from imc_sim.array._integer_packing import COLUMNS
+from imc_sim.array._operands import COLUMNS
 
 #: vectors of one block of COLUMNS columns, whose sums stay in registers: 24 of 32, the rest for operands
 ROWS = 6

@@ -9,8 +9,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-#: columns whose weights lie side by side; see `_integer_kernel`
-COLUMNS = 64
+from imc_sim.array._operands import COLUMNS
 
 
 @njit(nogil=True, cache=True)

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from imc_sim._rng import normal_quantiles
 from imc_sim.array._converter import Quantiser
-from imc_sim.array._operands import Operands, magnitude
+from imc_sim.array._operands import COLUMNS, Operands, magnitude
 
 #: sums that float32 holds exactly
 _EXACT = 2**24
@@ -147,7 +147,7 @@ class Packed:
         if words is None:
             return None
         columns = tiles[0].shape[0]
-        padded = -(-columns // packing.COLUMNS) * packing.COLUMNS
+        padded = -(-columns // COLUMNS) * COLUMNS
         fours = [_fours(operands, t, run) for t in range(len(tiles))]
         starts = np.cumsum([0, *(len(firsts) for firsts, _ in fours)], dtype=np.int64)
         weights = torch.zeros(4 * int(starts[-1]) * words * padded, dtype=torch.int8)

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from imc_sim.array._encoding import Contrast
+from imc_sim.array._chip import Chip
+from imc_sim.array._encoding import Contrast, Encoding
 from imc_sim.array._plan import Plan
 from imc_sim.device import Device
 
@@ -18,6 +19,8 @@ from imc_sim.device import Device
 RESOLUTION = 2.0**-12
 #: the largest whole number of each way to compute: a byte, and two bytes of which the lower one is signed as well
 LARGEST = {"int8": 127, "int16": 32639}
+#: columns whose weights the compiled product holds side by side
+COLUMNS = 64
 
 
 @dataclass(frozen=True)
@@ -48,6 +51,23 @@ class Operands:
         constant, *power = (None if t is None else t.to(device) for t in (self.constant, *self.power))
         moved = {"linear": linear, "square": square, "constant": constant, "power": tuple(power)}
         return dataclasses.replace(self, **moved)
+
+
+def operand_bytes(outputs: int, inputs: int, encoding: Encoding, chip: Chip, unit_inputs: bool, where: str) -> int:
+    """Bytes of the operands of +-1 weights [outputs, inputs] on one chip, the copy for the compiled product included.
+
+    An upper estimate: small products never ask for that copy, and conversions may be combined. Refuses weights that
+    the encoding does.
+    """
+    slices = len(encoding.encode(torch.ones(1, 1), chip.device.levels, where).places)
+    cell = torch.zeros(1, slices, encoding.columns, 1, encoding.rows)
+    columns, planes = outputs * slices * len(encoding.terms), 1 + (encoding.contrast(cell, 0.0).square is not None)
+    words = planes * (1 if chip.compute == "int8" else 2)
+    variances = 0
+    if chip.device.read.noisy:
+        square, linear, _ = encoding.power(cell)
+        variances = 8 * ((square is not None and not unit_inputs) + (linear is not None))
+    return inputs * (columns * (4 * planes + variances) + -(-columns // COLUMNS) * COLUMNS * words)
 
 
 @dataclass(frozen=True)

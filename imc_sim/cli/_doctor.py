@@ -69,13 +69,17 @@ def _machine() -> Iterator[str]:
 
 
 def _engines() -> Iterator[str]:
-    from imc_sim.array import why_not_compiled
+    from imc_sim.array import compile_kernels, why_not_compiled
     from imc_sim.device._memtorch import why_not
 
     yield "native: works"
     yield f"memtorch: {why_not() or 'works'}"
     left = why_not_compiled()
     yield f"products of whole numbers: {f'torch, as {left}' if left else 'compiled by numba (AVX-512 VNNI)'}"
+    found = compile_kernels()
+    if found is not None:
+        when = f"compiled now, in {found.seconds:.0f} s, and kept" if found.fresh else "kept"
+        yield f"compiled code: {when} in {found.folder}"
 
 
 def _data() -> Iterator[str]:

@@ -10,7 +10,7 @@ from torch import nn
 
 from imc_sim._errors import InputError
 from imc_sim.analog import AnalogLayer, AnalogModel, Context, SharedDigital, layer_kinds
-from imc_sim.array import Chip, Differential, Encoding, load_chip
+from imc_sim.array import Chip, Differential, Encoding, load_chip, operand_bytes
 from imc_sim.config import Engine, as_engine
 from imc_sim.mapping._report import LayerRow, MappingReport
 from imc_sim.nn import ContinualNet, ProductLayer, fold_in_place, neurons_of
@@ -52,7 +52,10 @@ def map_model(
 
 
 def bytes_per_chip(model: nn.Module, chip: Chip) -> int:
-    """Memory that one chip's programmed contrasts take, in bytes (an upper estimate while programming)."""
+    """Memory that one chip's programmed contrasts take, in bytes, with the copy for the compiled product.
+
+    An upper estimate while programming.
+    """
     return sum(_layer_bytes(_mapped(model), chip))
 
 
@@ -62,10 +65,19 @@ def _mapped(model: nn.Module) -> nn.Module:
 
 def _layer_bytes(model: nn.Module, chip: Chip) -> list[int]:
     return [
-        layer.weight.numel() * (4 if layer.exact_operands else 64)
+        _bytes(name, layer, chip)
         for name, layer in model.named_modules()
         if isinstance(layer, ProductLayer) and chip.policy.place(name, _KIND[layer.policy]) == "crossbar"
     ]
+
+
+def _bytes(name: str, layer: ProductLayer, chip: Chip) -> int:
+    weights = layer.weight.numel()
+    if not layer.exact_operands:
+        return weights * 64
+    outputs, steady = layer.weight.shape[0], not layer.zero_operands
+    encoding, where = _encoding(layer, chip), f"layer {name!r}"
+    return operand_bytes(outputs, weights // outputs, encoding, chip, steady, where)
 
 
 def _block(chips: int, limit: int, layer_bytes: list[int]) -> int:

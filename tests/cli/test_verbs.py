@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -91,6 +93,8 @@ def test_doctor(run: Callable) -> None:
     assert ran.code == 0, ran.out + ran.err
     assert "torch 2." in ran.out
     assert "omniglot" in ran.out
+    if importlib.util.find_spec("numba"):
+        assert re.search(r"compiled code: (kept|compiled now, in \d+ s, and kept) in \S+", ran.out)
     assert f"{len(content_names('model'))} models" in ran.out
     assert "every model's weights are those of its card" in ran.out
 

@@ -412,7 +412,7 @@ def test_padded_layers_take_pairs_where_the_chip_knows_no_zero(encoding: str) ->
 
 def test_binary_layers_take_as_much_memory_as_those_of_xnor() -> None:
     layers = [nn.Sequential(Linear(8, 2, policy)) for policy in ("sign", "xnor")]
-    assert [bytes_per_chip(layer, ideal("differential")) for layer in layers] == [64, 64]
+    assert [bytes_per_chip(layer, ideal("differential")) for layer in layers] == [1088, 1088]
 
 
 def test_a_dac_of_two_bits_drives_signs_and_padding_exactly_and_needs_no_calibration() -> None:

@@ -10,9 +10,20 @@ from torch import Tensor, nn
 
 from imc_sim import _rng
 from imc_sim._rng import Stream
-from imc_sim.array import Chip, Crossbar, Encoding, Tile, _integers, _sense, encodings, load_chip
+from imc_sim.array import (
+    Chip,
+    Crossbar,
+    Encoding,
+    Tile,
+    _integers,
+    _sense,
+    _warm_up,
+    compile_kernels,
+    encodings,
+    load_chip,
+)
 from imc_sim.device import Device, RelativeSpread
-from imc_sim.mapping import map_model
+from imc_sim.mapping import bytes_per_chip, map_model
 from imc_sim.nn import BatmannController, Conv2d, Linear
 from imc_sim.study import load_study, points_of
 
@@ -311,6 +322,45 @@ def test_real_inputs_meet_the_same_whole_numbers() -> None:
     assert bar.mvm(x[:0]).shape == (1, 0, 20)
 
 
+@needs_kernel
+@pytest.mark.parametrize("compute", ["float32", "int8"])
+@pytest.mark.parametrize("kind", ["differential", "bnn_v", "tnn_iii"])
+def test_memory_of_a_chip_counts_the_copy_for_the_kernel(both, kind: str, compute: str) -> None:
+    model = nn.Sequential(Linear(96, 60, "xnor", bias=False), Linear(60, 70, "xnor", bias=False)).eval()
+    chip = chip_of(encodings()[kind](), compute, "8 bits", Tile()).replace("device.read.sigma", 0.1)
+    x = torch.randn(4, 96, generator=torch.Generator().manual_seed(0))
+    if kind != "differential":  # noise that depends on the inputs does not go through the kernel
+        chip = chip.replace("device.read.sigma", 0.0)
+    analog = map_model(model, chip)
+    both(lambda: analog(x))
+    held = 0
+    for layer in analog.analog_layers.values():
+        sensing = layer.crossbar.sensing
+        used, (copy,) = sensing.operands[0], sensing._packed.values()
+        assert copy is not None
+        tensors = [*used.linear, *(used.square or ()), *(p for p in used.power[:2] if p is not None), copy.weights]
+        held += sum(t.numel() * t.element_size() for t in tensors)
+    assert held == bytes_per_chip(model, chip)
+
+
+@needs_kernel
+def test_everything_is_compiled_before_it_is_used() -> None:
+    """A study finds every compiled function ready, for the types that it calls it with."""
+    assert compile_kernels() is not None
+    again = compile_kernels()
+    assert again is not None
+    assert not again.fresh
+    functions = _warm_up._functions()
+    before = [tuple(f.signatures) for f in functions]
+    assert all(len(signatures) == 1 for signatures in before)
+    chip = load_chip("rram_hfo2_1t1r").replace("converter", CONVERTERS["8 bits"]).replace("device.read.sigma", 0.1)
+    model = nn.Sequential(Conv2d(64, 64, 5, "xnor", bias=False)).eval()
+    for stuck in (0.0, 0.1):
+        map_model(model, chip.replace("device.faults.stuck_lrs", stuck))(torch.randn(2, 64, 12, 12))
+    map_model(model, chip.replace("device.read.sigma", 0.0))(torch.randn(2, 64, 12, 12))
+    assert [tuple(f.signatures) for f in functions] == before
+
+
 def test_results_that_are_stored_keep_their_names() -> None:
     study = load_study("quickstart")
     point = points_of(study)[0]
@@ -330,17 +380,17 @@ def test_compiled_draws_are_numpys(shape: tuple[int, int], monkeypatch: pytest.M
     stream = Stream(7, "layer", "programming")
     monkeypatch.setattr(_rng, "_LARGE", 1)
     compiled = stream.entries(table, rows, chip=3, page=2)
-    monkeypatch.setattr(_rng, "_compiled", lambda: False)
+    monkeypatch.setattr(_rng, "compiled", lambda: False)
     assert np.array_equal(compiled, stream.entries(table, rows, chip=3, page=2))
     assert np.array_equal(compiled, table[rows, stream.words(len(rows), 3, 2)])
     normal = _rng.normal_quantiles()[stream.words(len(rows), 3, 2, block=9)]
     assert np.array_equal(normal, stream.normal(len(rows), 3, 2, block=9))
     with monkeypatch.context() as again:
-        again.setattr(_rng, "_compiled", lambda: True)
+        again.setattr(_rng, "compiled", lambda: True)
         assert np.array_equal(normal, stream.normal(len(rows), 3, 2, block=9))
     units = rows.reshape(shape).astype(np.float32) - 2.0
     assert stream.differences(table, units, 3, 2) is None
-    monkeypatch.setattr(_rng, "_compiled", lambda: True)
+    monkeypatch.setattr(_rng, "compiled", lambda: True)
     levels = np.stack([units.clip(min=0), (-units).clip(min=0)], 1).astype(np.int32).reshape(-1)
     g = stream.entries(table, levels, 3, 2).reshape(shape[0], 2, shape[1])
     differences = stream.differences(table, units, 3, 2)
@@ -359,7 +409,7 @@ def test_programming_is_the_same_without_numba(
     chip = chip.replace("device.faults.stuck_lrs", stuck)
     monkeypatch.setattr(_rng, "_LARGE", 1)
     compiled = [Crossbar.program(w, chip, 2, seed=5, page=4).contrast(c) for c in range(2)]
-    monkeypatch.setattr(_rng, "_compiled", lambda: False)
+    monkeypatch.setattr(_rng, "compiled", lambda: False)
     plain = [Crossbar.program(w, chip, 2, seed=5, page=4).contrast(c) for c in range(2)]
     assert all(torch.equal(a, b) for a, b in zip(compiled, plain, strict=True))
     assert not torch.equal(compiled[0], compiled[1])
