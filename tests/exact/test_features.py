@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -13,8 +13,8 @@ from torch import Tensor, nn
 import imc_sim as imc
 from imc_sim import InputError
 from imc_sim._errors import CheckpointError
-from imc_sim.config import build, write_yaml
-from imc_sim.data import gather_labelled, load_classes, task_images
+from imc_sim.config import build, content_names, write_yaml
+from imc_sim.data import LabelledImages, gather_labelled, load_classes, task_images
 from imc_sim.evaluate import (
     _features,
     build_task,
@@ -35,6 +35,7 @@ from imc_sim.train import (
     ContinualTask,
     ContinualTrainer,
     TrainingSet,
+    recipe_of,
     train_model,
 )
 
@@ -319,3 +320,31 @@ def test_files_that_change_have_other_features(folder: Path, tmp_path: Path) -> 
     second = feature_vectors(own, "folder:things", "test").images
     assert not np.array_equal(first[0], second[0])
     assert np.array_equal(first[1:], second[1:])
+
+
+# -- what ships --------------------------------------------------------------------------------------------
+
+
+def test_the_shipped_network_gives_the_published_number_of_features() -> None:
+    network, (card, _) = load_model("cifar10_features"), load_card("cifar10_features")
+    assert last_hidden(network, torch.zeros(2, 3, 32, 32)).shape == (2, 512)
+    assert card.measured[0].accuracy > 0.8
+    for name in ("cifar10", "cifar100"):
+        found = [n for n in content_names("model") if n.startswith("metaplastic_") and f"{name}_features" in n]
+        assert found
+        assert all(load_card(n)[0].arch.args["inputs"] == 512 for n in found)
+        assert all(load_card(n)[0].recipe["features"] == "cifar10_features" for n in found)
+
+
+def test_animals_are_relabelled_as_published() -> None:
+    """bird, cat, deer, dog, frog are 0 to 4; airplane, automobile, horse, ship, truck 5 to 9."""
+    names = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+    recipe = recipe_of(load_card("metaplastic_cifar10_features_m1_8")[0], "card")
+    assert isinstance(recipe, ContinualRecipe)
+    images = np.arange(10, dtype=np.float32)[:, None]
+    data = LabelledImages("cifar10", "test", cast("Any", images), np.arange(10), names)
+    task1, task2 = (task_images(data, task.model_copy(update={"features": "any"})) for task in recipe.tasks)
+    assert [names[int(x)] for x in task1.images[:, 0]] == ["airplane", "automobile", "horse", "ship", "truck"]
+    assert task1.labels.tolist() == [5, 6, 7, 8, 9]
+    assert [names[int(x)] for x in task2.images[:, 0]] == ["bird", "cat", "deer", "dog", "frog"]
+    assert task2.labels.tolist() == [0, 1, 2, 3, 4]
