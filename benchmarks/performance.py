@@ -109,17 +109,20 @@ def effects(size: Size) -> Iterator[Work]:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         model = imc.nn.BatmannController("xnor", width=size.width).eval()
-        images = torch.randn(max(1, size.images // 10), 1, 32, 32)
+        images = torch.randn(size.images, 1, 32, 32)
     plain, yardstick = plain_controller(size.width), images.to(memory_format=torch.channels_last)
     chip = CHIP.replace("converter", CONVERTER)
     for path, value in EFFECTS.items():
         chip = chip.replace(path, value)
-    analog, truth = imc.map_model(model, chip), in_float64(imc.map_model(model, chip))
-    label = f"controller, 1 chip x {len(images)} images, all effects and exact wires, float32"
-    yield Work(
-        label, lambda: analog(images), lambda: plain(yardstick), 2.5,
-        lambda: relative(imc.map_model(model, chip)(images[:1]), truth(images[:1])),
-    )  # fmt: skip
+    analog = imc.map_model(model, chip, size.chips)
+    analog.batch = size.at_once or None
+
+    def error() -> float:
+        one, truth = imc.map_model(model, chip), in_float64(imc.map_model(model, chip))
+        return relative(one(images[:1]), truth(images[:1]))
+
+    label = f"controller, {size.chips} chips x {size.images} images, all effects and exact wires, float32"
+    yield Work(label, lambda: analog(images), lambda: [plain(yardstick) for _ in range(size.chips)], 2.5, error)
 
 
 def memory(size: Size) -> Iterator[Work]:

@@ -110,17 +110,17 @@ def _differences(
 @njit(nogil=True, cache=True)
 def pairs(
     table: NDArray[np.float32], units: NDArray[np.float32], counter: NDArray[np.uint64], key: NDArray[np.uint64],
-    out: NDArray[np.float32],
+    out: NDArray[np.float32], begin: int, end: int,
 ) -> None:  # fmt: skip
-    """out [n, m]: entry of the positive part of units [n, m] less that of the negative one, each with its own word.
+    """Lines begin … end of out [n, m]: entry of the positive part of units [n, m] less that of the negative one.
 
-    Words follow one another as if all were in an array [n, 2, m].
+    Each has its own word. Words follow one another as if all were in an array [n, 2, m].
     """
-    n, m = units.shape
+    m = units.shape[1]
     batches = -(-(2 * m + 15) // (16 * _LANES))
     state, words = np.empty((4, _LANES), np.uint64), np.empty(4 * _LANES * batches, np.uint64)
     each = words.view(np.uint16)
-    for line in range(n):
+    for line in range(begin, end):
         first, skip = 2 * m * line // 16, 2 * m * line % 16
         for batch in range(-(-(skip + 2 * m) // (16 * _LANES))):
             part = words[4 * _LANES * batch : 4 * _LANES * (batch + 1)]

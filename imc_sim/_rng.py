@@ -12,6 +12,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import importlib.util
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -78,18 +79,24 @@ class Stream:
         return out
 
     def differences(
-        self, table: NDArray[np.float32], units: NDArray[np.float32], chip: int, page: int = 0
-    ) -> NDArray[np.float32] | None:
+        self, table: NDArray[np.float32], units: NDArray[np.float32], chip: int, page: int = 0,
+        share: Callable[[Callable[[int, int], object], int], None] | None = None,
+    ) -> NDArray[np.float32] | None:  # fmt: skip
         """What `entries` gives for the positive parts of units [n, m] less that for the negative ones: [n, m].
 
         Words are those of the rows in the order [n, 2, m]. None where it is not worth it, or numba is not there.
+        share(work, n): how lines are spread over threads, see `imc_sim._threads.share`; None: not at all.
         """
         if 2 * units.size < _LARGE or not compiled():
             return None
         from imc_sim._philox import pairs
 
         out = np.empty(units.shape, np.float32)
-        pairs(table.reshape(-1), units, *self.start(chip, page), out)
+        work = functools.partial(pairs, table.reshape(-1), units, *self.start(chip, page), out)
+        if share is None or units.size < _LARGE:
+            work(0, len(units))
+        else:
+            share(work, len(units))
         return out
 
     def start(self, chip: int, page: int = 0, block: int = 0) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:

@@ -1,9 +1,10 @@
-"""Torch on one thread of the processor, for a while."""
+"""Threads of the processor: torch on one for a while, compiled work on as many as torch has."""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 
 
 @contextlib.contextmanager
@@ -22,3 +23,20 @@ def one_thread() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+def share(work: Callable[[int, int], object], count: int, multiple: int = 1) -> None:
+    """work(begin, end) on as many threads as torch has, each with its part of 0 … count, from a multiple on.
+
+    work lets go of the interpreter's lock, as compiled code does. torch is imported when this is called.
+    """
+    import torch
+
+    part = -(-count // (torch.get_num_threads() * multiple)) * multiple
+    edges = [(begin, min(begin + part, count)) for begin in range(0, count, part)]
+    others = [threading.Thread(target=work, args=edge) for edge in edges[1:]]
+    for thread in others:
+        thread.start()
+    work(*edges[0])
+    for thread in others:
+        thread.join()

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import functools
 import importlib.util
-import threading
 from dataclasses import dataclass
 from typing import Any, final
 
@@ -20,6 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from imc_sim._rng import normal_quantiles
+from imc_sim._threads import share
 from imc_sim.array._converter import Quantiser
 from imc_sim.array._operands import COLUMNS, Operands, magnitude
 
@@ -257,7 +257,7 @@ def multiply(
         to.shift, to.scale, to.codes, to.last, drives.pixels, drives.pitches, to.mode, packed.words,
         *_noise(packed, noise), (drives.count, packed.columns),
     )  # fmt: skip
-    _share(functools.partial(kernel.run, *arguments), count, kernel.ROWS)
+    share(functools.partial(kernel.run, *arguments), count, kernel.ROWS)
     return out[: drives.count, : packed.columns]
 
 
@@ -268,16 +268,3 @@ def _noise(packed: Packed, noise: Noise | None) -> tuple[Any, ...]:
     std = np.zeros(packed.sums.shape, np.float32)
     std[:, : packed.columns] = noise.std.numpy() / np.float32(packed.unit)
     return std, normal_quantiles(), noise.counter, noise.keys, noise.reads
-
-
-def _share(work: Any, count: int, multiple: int) -> None:
-    """work(begin, end) on as many threads as torch has, each with its part of `count` vectors."""
-    threads = torch.get_num_threads()
-    part = -(-count // (threads * multiple)) * multiple
-    edges = [(begin, min(begin + part, count)) for begin in range(0, count, part)]
-    others = [threading.Thread(target=work, args=edge) for edge in edges[1:]]
-    for thread in others:
-        thread.start()
-    work(*edges[0])
-    for thread in others:
-        thread.join()

@@ -146,7 +146,9 @@ def _plus(constant: Tensor | None, offset: Tensor | None) -> Tensor | None:
 
 
 def magnitude(x: Tensor) -> float:
-    """The largest |x|, in one pass."""
+    """The largest |x|."""
+    if x.device.type == "cpu":  # numpy is twice as fast here as torch.aminmax
+        return max(-float(x.numpy().min()), float(x.numpy().max()))
     low, high = torch.aminmax(x)
     return max(-float(low), float(high))
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from imc_sim import _rng
 from imc_sim._rng import Stream
+from imc_sim._threads import share
 from imc_sim.array import (
     Chip,
     Crossbar,
@@ -393,9 +394,15 @@ def test_compiled_draws_are_numpys(shape: tuple[int, int], monkeypatch: pytest.M
     monkeypatch.setattr(_rng, "compiled", lambda: True)
     levels = np.stack([units.clip(min=0), (-units).clip(min=0)], 1).astype(np.int32).reshape(-1)
     g = stream.entries(table, levels, 3, 2).reshape(shape[0], 2, shape[1])
-    differences = stream.differences(table, units, 3, 2)
-    assert differences is not None
-    assert np.array_equal(differences, g[:, 0] - g[:, 1])
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        for way in (None, share):
+            differences = stream.differences(table, units, 3, 2, way)
+            assert differences is not None
+            assert np.array_equal(differences, g[:, 0] - g[:, 1])
+    finally:
+        torch.set_num_threads(before)
 
 
 @needs_kernel
