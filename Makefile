@@ -26,7 +26,7 @@ FORGETTING_USPS := $(addprefix metaplastic_small_,mnist_usps_m0 mnist_usps_m1_2 
 FORGETTING_STREAM := $(addprefix metaplastic_small_,stream_m0 stream_m10 stream_whole_m0 stream_whole_m10)
 
 .DEFAULT_GOAL := help
-.PHONY: help venv memtorch demo reproduce tables test check format benchmark clean
+.PHONY: help venv memtorch demo reproduce tables test check format benchmark bench-peers clean
 
 help:
 	@echo "make demo       a shipped controller on simulated RRAM chips: table, figure, report (under 3 minutes)"
@@ -37,6 +37,7 @@ help:
 	@echo "make memtorch   the second engine, compiled once (part of make test; docs/memtorch.md)"
 	@echo "make format     mend formatting and what ruff can mend by itself"
 	@echo "make benchmark  speed against plain torch, as a table"
+	@echo "make bench-peers  this package beside other simulators, each installed in an environment under .peers/"
 	@echo "make clean      remove caches and build outputs (.venv, results/ and runs/ stay)"
 	@echo "Each builds .venv first, once. Another Python: make PYTHON=python3.12 demo"
 
@@ -99,6 +100,10 @@ format: $(STAMP)
 benchmark: $(STAMP)
 	@echo "Timing against plain torch (some minutes; leave the machine alone meanwhile) ..."
 	@set -e; for script in benchmarks/[a-z]*.py; do echo "$$script"; $(BIN)/python "$$script"; done
+
+bench-peers: $(STAMP)
+	@echo "Installing the peers under .peers/ and timing them (half an hour; leave the machine alone meanwhile) ..."
+	$(BIN)/python benchmarks/peers/run.py
 
 clean:
 	rm -rf build dist .pytest_cache .ruff_cache .hypothesis .benchmarks .import_linter_cache *.egg-info

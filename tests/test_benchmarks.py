@@ -1,5 +1,7 @@
-"""The speed table runs: every line, at a size that says nothing about speed."""
+"""The benchmarks run: every line, at a size that says nothing about speed."""
 
+import csv
+import json
 import re
 import subprocess
 import sys
@@ -19,3 +21,36 @@ def test_every_line_of_the_speed_table(repository: Path) -> None:
     for (work, compute), error in errors.items():
         coarse = compute == "int8" and not work.endswith("vectors")
         assert (1e-4 if coarse else 0.0) < error < (0.05 if coarse else 0.01)
+
+
+def _ran(repository: Path, *argv: str) -> str:
+    done = subprocess.run([sys.executable, *argv], capture_output=True, text=True, cwd=repository)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.mark.slow
+def test_growth_measures_every_axis(repository: Path, tmp_path: Path) -> None:
+    _ran(repository, "benchmarks/growth.py", "--smoke", "--out", str(tmp_path))
+    with (tmp_path / "performance_growth.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["axis"] for row in rows] == ["images", "chips", "width", "rows", "bits", "r_ohm"]
+    assert all(float(row["ratio"]) > 0.0 for row in rows)
+    assert (tmp_path / "performance_growth.png").stat().st_size > 10_000
+
+
+@pytest.mark.slow
+def test_the_runner_and_the_loop_find_the_same(repository: Path) -> None:
+    assert "median" in _ran(repository, "benchmarks/runner.py", "--smoke")
+
+
+@pytest.mark.slow
+def test_every_work_of_the_side_by_side_with_this_package_alone(repository: Path) -> None:
+    _ran(repository, "benchmarks/peers/run.py", "--smoke")
+    for work, most in {"linear": 0.1, "memory": 0.02, "controller": 0.1, "wires": 1e-8}.items():
+        text = (repository / ".peers" / "smoke" / f"{work}-1.json").read_text()
+        for name in ("imc_sim, float32", "imc_sim, int8"):
+            found = json.loads(text)["found"][name]
+            assert 0.0 < found["error"] < most, (work, name)
+            # The spread that was asked for, of a thousand cells at least: 5 standard errors are a tenth of it.
+            assert work == "wires" or abs(found["spread"] - 0.1) < 0.015, (work, name)

@@ -1,0 +1,112 @@
+"""The table and the figure of docs/performance.md from what was measured: nothing here is typed by hand."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from pathlib import Path
+from typing import Any
+
+from _environments import OURS, PLAIN, ROOT, Peer
+from _works import WORKS
+from pandas import DataFrame
+
+from imc_sim.plotting._figure import new_figure, save_table, style
+from imc_sim.report._pages import fill_made
+
+PAGE = ROOT / "docs" / "performance.md"
+THREADS = (1, 2)
+#: what cannot say anything of a work is not in its lines
+_NOTHING = ("", "-")
+
+
+def write(folder: Path, peers: list[Peer]) -> None:
+    """performance_peers.csv and .png beside the other figures, and the places `peers` and `left_out` of the page."""
+    read = {path.stem: json.loads(path.read_text())["found"] for path in folder.glob("*-[0-9].json")}
+    names = [peer.name for peer in peers if peer is not PLAIN]
+    lines = [_line(read, work, name) for work in WORKS for name in names if _did(read, work, name)]
+    table = DataFrame(lines)
+    stem = PAGE.parent / "figures" / "performance_peers"
+    save_table(table, stem)
+    plot(table, stem)
+    fill_made(PAGE, "peers", table)
+    fill_made(PAGE, "left_out", DataFrame(_reasons(read)))
+    fill_made(PAGE, "versions", DataFrame(_versions(read)))
+
+
+def _did(read: dict[str, Any], work: str, name: str) -> bool:
+    return any(read.get(f"{work}-{t}", {}).get(name, {}).get("ratios") for t in THREADS)
+
+
+def _line(read: dict[str, Any], work: str, name: str) -> dict[str, str]:
+    found = [read.get(f"{work}-{t}", {}) for t in THREADS]
+    line = {"work": WORKS[work], "simulator": name}
+    for threads, each in zip(THREADS, found, strict=True):
+        line[f"time, {threads} thread{'s' * (threads > 1)}"] = _spread(each.get(name, {}).get("ratios", []))
+    line["over ours"] = ", ".join(filter(None, (_over(each, name) for each in found))) or "-"
+    for key in ("error", "spread"):
+        value = next((each[name][key] for each in found if key in each.get(name, {})), None)
+        line[key] = "-" if value is None else f"{100 * value:.2g} %"
+    return line
+
+
+def _spread(ratios: list[float]) -> str:
+    """Median, least and most."""
+    if not ratios:
+        return "-"
+    if len(ratios) == 1:
+        return f"{_digits(ratios[0])} (once)"
+    return f"{_digits(statistics.median(ratios))} ({_digits(min(ratios))} to {_digits(max(ratios))})"
+
+
+def _digits(x: float) -> str:
+    """Two decimals of what is small, whole numbers of what is large."""
+    return f"{x:.2f}" if x < 20 else f"{x:,.0f}"
+
+
+def _over(found: dict[str, Any], name: str) -> str:
+    """Median over that of ours in float32 of the same run."""
+    ours, theirs = (found.get(n, {}).get("ratios", []) for n in (OURS[0].name, name))
+    return _digits(statistics.median(theirs) / statistics.median(ours)) if ours and theirs else ""
+
+
+def _reasons(read: dict[str, Any]) -> list[dict[str, str]]:
+    reasons = {n: kept["reason"] for found in read.values() for n, kept in found.items() if "reason" in kept}
+    return [{"left out": name, "reason": reason.replace("|", "/")} for name, reason in reasons.items()]
+
+
+def _versions(read: dict[str, Any]) -> list[dict[str, str]]:
+    held = {n: kept["versions"] for found in read.values() for n, kept in found.items() if "versions" in kept}
+    return [{"simulator": n, "versions": ", ".join(f"{p} {v}" for p, v in vs.items())} for n, vs in held.items()]
+
+
+def plot(table: DataFrame, stem: Path) -> None:
+    """Every line's median on one thread, work by work; least to most as a bar."""
+    with style():
+        works = list(dict.fromkeys(table["work"]))
+        figure, axes = new_figure(7.0, 0.6 + 0.15 * (len(table) + 1.6 * len(works)))
+        y, ticks = 0.0, []
+        for work in works:
+            axes.text(0.0, y, work, transform=axes.get_yaxis_transform(), va="center", weight="bold", size=6.5)
+            for _, line in table[table["work"] == work].iterrows():
+                y += 1.0
+                ticks.append((y, str(line["simulator"])))
+                for column, marker, shift in (("time, 1 thread", "o", -0.12), ("time, 2 threads", "s", 0.12)):
+                    _point(axes, str(line[column]), y + shift, marker, "imc_sim" in str(line["simulator"]))
+            y += 1.6
+        axes.axvline(1.0, color="0.5", linewidth=0.8)
+        axes.set_xscale("log")
+        axes.set_yticks([t for t, _ in ticks], [name for _, name in ticks])
+        axes.invert_yaxis()
+        axes.grid(visible=False, axis="y")
+        axes.set_xlabel("time / plain torch (circles: one thread, squares: two)")
+        figure.savefig(stem.with_suffix(".png"), metadata={"Software": None})
+
+
+def _point(axes: Any, text: str, y: float, marker: str, ours: bool) -> None:
+    """What a cell of the table says, drawn."""
+    if text in _NOTHING:
+        return
+    numbers = [float(x.replace(",", "")) for x in text.replace("(", " ").replace(")", " ").split() if x[0].isdigit()]
+    axes.plot(numbers[1:], [y] * len(numbers[1:]), color="C0" if ours else "C1", linewidth=0.8, marker="")
+    axes.plot(numbers[0], y, color="C0" if ours else "C1", marker=marker, linestyle="")
