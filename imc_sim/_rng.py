@@ -23,6 +23,8 @@ from scipy.special import ndtri
 BLOCK = 16
 #: draws below which loading compiled code costs more than it gains
 _LARGE = 2**17
+#: of one compiled draw, about
+_SECONDS = 1e-9
 
 
 @functools.cache
@@ -80,12 +82,12 @@ class Stream:
 
     def differences(
         self, table: NDArray[np.float32], units: NDArray[np.float32], chip: int, page: int = 0,
-        share: Callable[[Callable[[int, int], object], int], None] | None = None,
+        share: Callable[[Callable[[int, int], object], int, float], None] | None = None,
     ) -> NDArray[np.float32] | None:  # fmt: skip
         """What `entries` gives for the positive parts of units [n, m] less that for the negative ones: [n, m].
 
         Words are those of the rows in the order [n, 2, m]. None where it is not worth it, or numba is not there.
-        share(work, n): how lines are spread over threads, see `imc_sim._threads.share`; None: not at all.
+        share: how lines are spread over threads, see `imc_sim._threads.share`; None: not at all.
         """
         if 2 * units.size < _LARGE or not compiled():
             return None
@@ -93,10 +95,10 @@ class Stream:
 
         out = np.empty(units.shape, np.float32)
         work = functools.partial(pairs, table.reshape(-1), units, *self.start(chip, page), out)
-        if share is None or units.size < _LARGE:
+        if share is None:
             work(0, len(units))
         else:
-            share(work, len(units))
+            share(work, len(units), 2 * units.size * _SECONDS)
         return out
 
     def start(self, chip: int, page: int = 0, block: int = 0) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:

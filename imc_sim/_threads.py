@@ -25,14 +25,21 @@ def one_thread() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def share(work: Callable[[int, int], object], count: int, multiple: int = 1) -> None:
+#: seconds of work from which a second thread pays: for about as long torch's own threads turn in a loop after each of
+#: its operations, and would take the time of the others
+_WORTH_S = 2e-3
+
+
+def share(work: Callable[[int, int], object], count: int, seconds: float, multiple: int = 1) -> None:
     """work(begin, end) on as many threads as torch has, each with its part of 0 … count, from a multiple on.
 
-    work lets go of the interpreter's lock, as compiled code does. torch is imported when this is called.
+    seconds: about what it takes on one thread; short work stays there. work lets go of the interpreter's lock, as
+    compiled code does. torch is imported when this is called.
     """
     import torch
 
-    part = -(-count // (torch.get_num_threads() * multiple)) * multiple
+    threads = torch.get_num_threads() if seconds > _WORTH_S else 1
+    part = -(-count // (threads * multiple)) * multiple
     edges = [(begin, min(begin + part, count)) for begin in range(0, count, part)]
     others = [threading.Thread(target=work, args=edge) for edge in edges[1:]]
     for thread in others:

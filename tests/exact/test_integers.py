@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from imc_sim import _rng
+from imc_sim import _rng, _threads
 from imc_sim._rng import Stream
 from imc_sim._threads import share
 from imc_sim.array import (
@@ -44,6 +44,7 @@ def both(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], Tensor]], tu
     monkeypatch.setattr(_sense, "_SMALL", 1)
     monkeypatch.setattr(_sense, "_SMALL_MERGED", 1)
     monkeypatch.setattr(_sense, "_NARROW", 1)
+    monkeypatch.setattr(_threads, "_WORTH_S", 0.0)
     calls: list[bool] = []
     multiply = _integers.multiply
 
@@ -396,6 +397,7 @@ def test_compiled_draws_are_numpys(shape: tuple[int, int], monkeypatch: pytest.M
     g = stream.entries(table, levels, 3, 2).reshape(shape[0], 2, shape[1])
     before = torch.get_num_threads()
     torch.set_num_threads(3)
+    monkeypatch.setattr(_threads, "_WORTH_S", 0.0)
     try:
         for way in (None, share):
             differences = stream.differences(table, units, 3, 2, way)
