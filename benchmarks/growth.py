@@ -70,8 +70,8 @@ def peak_mib(point: dict[str, float]) -> float:
 
 
 def _print_peak(point: dict[str, float]) -> None:
-    # What is loaded at the first use, and compiled code, is no cost of this size.
-    work(SMOKE | {"r_ohm": point["r_ohm"]})[0]()
+    # What is loaded at the first use, and compiled code, is no cost of this size; small products need less of it.
+    work(COMMON | {"width": 128, "chips": 1, "r_ohm": point["r_ohm"]})[0]()
     ours, _ = work(point)
     Path("/proc/self/clear_refs").write_text("5")  # Linux: the highest resident memory begins anew
     before = _status_mib("VmRSS")
@@ -99,7 +99,7 @@ def plot(table: DataFrame, stem: Path) -> Path:
                 panel.set_xscale("log", base=10 if axis == "r_ohm" else 2)
                 if axis == "bits":
                     panel.set_xscale("linear")
-                panel.set_ylim(bottom=0)
+                panel.set_ylim(0, 1.08 * panel.get_ylim()[1])
         panels[0].set_ylabel("time / plain torch")
         panels[len(AXES)].set_ylabel("memory (MiB)")
         path = stem.with_suffix(".png")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import re
@@ -42,7 +43,7 @@ class Peer:
 
 
 #: what imports the package at all, of the requirements that it names: one of them cannot be installed
-_MEMTORCH = ("pandas", "matplotlib", "scipy", "seaborn", "tqdm", "ninja", "setuptools", "wheel")
+_MEMTORCH = ("pandas", "matplotlib", "scipy", "scikit-learn", "seaborn", "tqdm", "ninja", "setuptools", "wheel")
 _AIHWKIT = (TORCH, ("--only-binary=aihwkit", "--prefer-binary", "aihwkit"))
 PLAIN = Peer("plain torch", "peer_torch.py")
 OURS = tuple(Peer(f"imc_sim, {c}", "peer_ours.py", (c,)) for c in ("float32", "int8"))
@@ -64,6 +65,7 @@ OTHERS = (
 )  # fmt: skip
 
 
+@functools.cache
 def install(peer: Peer) -> str:
     """Why this peer cannot be used, or an empty string. What is there already is not installed again."""
     if peer.ours:

@@ -7,7 +7,7 @@ import statistics
 from pathlib import Path
 from typing import Any
 
-from _environments import OURS, PLAIN, ROOT, Peer
+from _environments import PLAIN, ROOT, Peer
 from _works import WORKS
 from pandas import DataFrame
 
@@ -66,8 +66,8 @@ def _digits(x: float) -> str:
 
 def _over(found: dict[str, Any], name: str) -> str:
     """Median over that of ours in float32 of the same run."""
-    ours, theirs = (found.get(n, {}).get("ratios", []) for n in (OURS[0].name, name))
-    return _digits(statistics.median(theirs) / statistics.median(ours)) if ours and theirs else ""
+    over = found.get(name, {}).get("over")
+    return "" if over is None else _digits(over)
 
 
 def _reasons(read: dict[str, Any]) -> list[dict[str, str]]:

@@ -21,8 +21,21 @@ from torch import Tensor, nn
 
 G_LRS_S, G_HRS_S = 1e-4, 1e-6
 
+
+class _Anything(types.ModuleType):
+    """A module in which every public name is there."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.__path__ = []
+
+    def __getattr__(self, name: str) -> None:
+        if name.startswith("__"):
+            raise AttributeError(name)
+
+
 _STAND_IN = ("torchvision", "torchvision.transforms", "torchvision.datasets", "torchvision.datasets.utils")
-with mock.patch.dict(sys.modules, {name: mock.MagicMock(spec=types.ModuleType, __path__=[]) for name in _STAND_IN}):
+with mock.patch.dict(sys.modules, {name: _Anything(name) for name in _STAND_IN}):
     import memtorch
     from memtorch.bh.crossbar.Crossbar import Scheme
     from memtorch.bh.StochasticParameter import StochasticParameter

@@ -28,6 +28,7 @@ from _environments import FOLDER, HERE, OTHERS, OURS, PLAIN, Peer, install, reas
 from _worker import ANSWER
 from _works import WORKS, errors, make
 
+_OURS = tuple(peer.name for peer in OURS)
 SAMPLE_S = 0.05
 #: a call this long is timed once; one above a sixth of it, three times
 ONCE_S = 60.0
@@ -107,7 +108,9 @@ def measure(work: str, peers: list[Peer], folder: Path, threads: int, rounds: in
     finally:
         for each in there:
             each.end()
-    return {each.peer.name: _kept(each) for each in there} | {n: {"reason": r} for n, r in left_out.items()}
+    ours = statistics.median(next(each.ratios for each in there if each.peer is OURS[0]))
+    kept = {each.peer.name: _kept(each) | {"over": statistics.median(each.ratios) / ours} for each in there}
+    return kept | {name: {"reason": reason} for name, reason in left_out.items()}
 
 
 def _prepared(
@@ -181,8 +184,7 @@ def main() -> int:
             for work in said.only or WORKS:
                 found = measure(work, peers, folder, threads, 1 if said.smoke else said.rounds, said.budget)
                 _show(work, threads, found)
-                text = json.dumps({"threads": threads, "load": os.getloadavg()[0], "found": found})
-                (folder / f"{work}-{threads}.json").write_text(text)
+                _keep(folder / f"{work}-{threads}.json", found, whole=not said.without)
                 if any("reason" in found[peer.name] for peer in (PLAIN, *OURS)):
                     return 1
     if not said.smoke and not said.no_page:
@@ -190,6 +192,13 @@ def main() -> int:
 
         write(folder, peers)
     return 0
+
+
+def _keep(path: Path, found: dict[str, Any], whole: bool) -> None:
+    """Where some were left out, beside what is stored of them: everyone's `over` is of the run that timed them."""
+    held = {} if whole or not path.exists() else json.loads(path.read_text())["found"]
+    fresh = found if not held else {n: k for n, k in found.items() if n not in (PLAIN.name, *_OURS)}
+    path.write_text(json.dumps({"load": os.getloadavg()[0], "found": held | fresh}))
 
 
 def _show(work: str, threads: int, found: dict[str, Any]) -> None:
