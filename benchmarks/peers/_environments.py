@@ -87,10 +87,10 @@ def _make(peer: Peer) -> str:
         subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
     # A package that is compiled finds the tools of its own environment first.
     env = os.environ | {"PATH": f"{folder / 'bin'}{os.pathsep}{os.environ['PATH']}"}
-    tag = f"{sys.implementation.cache_tag}-torch-*"
-    wheels = [f"--find-links={path}" for path in sorted(CACHE.glob(tag))] if peer.environment == "memtorch" else []
+    if peer.environment == "memtorch":
+        env["PIP_FIND_LINKS"] = " ".join(map(str, sorted(CACHE.glob(f"{sys.implementation.cache_tag}-torch-*"))))
     for step in peer.steps:
-        argv = [peer.python, "-m", "pip", "--disable-pip-version-check", "install", "-q", *wheels, *step]
+        argv = [peer.python, "-m", "pip", "--disable-pip-version-check", "install", "-q", *step]
         try:
             done = subprocess.run(argv, capture_output=True, text=True, env=env, timeout=LIMIT_S, check=False)
         except subprocess.TimeoutExpired:
