@@ -348,3 +348,10 @@ def test_animals_are_relabelled_as_published() -> None:
     assert task1.labels.tolist() == [5, 6, 7, 8, 9]
     assert [names[int(x)] for x in task2.images[:, 0]] == ["bird", "cat", "deer", "dog", "frog"]
     assert task2.labels.tolist() == [0, 1, 2, 3, 4]
+
+
+def test_consolidation_keeps_the_vehicles() -> None:
+    """Forty points more on the mean of both tasks than without, and nothing lost on the second."""
+    none, best = (load_card(f"metaplastic_small_cifar10_features_m{m}")[0].curve for m in (0, 25))
+    assert best["mean"][-1] > none["mean"][-1] + 0.40
+    assert best["task2"][-1] > none["task2"][-1] - 0.01
