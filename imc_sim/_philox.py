@@ -55,8 +55,9 @@ def fill(
 ) -> None:  # fmt: skip
     """words [WORDS]: those of `_LANES` blocks from number `first` on behind the counter, in their order."""
     _blocks(state, first, counter, key)
-    for j in range(4):
-        words[j::4] = state[j]
+    for i in range(_LANES):
+        words[4 * i], words[4 * i + 1] = state[0, i], state[1, i]
+        words[4 * i + 2], words[4 * i + 3] = state[2, i], state[3, i]
 
 
 # Unsigned places spare the test for those that count from the end.
@@ -97,32 +98,45 @@ def entries(
 
 
 @njit
-def _differences(
-    table: NDArray[np.float32], units: NDArray[np.float32], plus: NDArray[np.uint16], minus: NDArray[np.uint16],
-    out: NDArray[np.float32],
-) -> None:  # fmt: skip
+def _places(
+    units: NDArray[np.float32], plus: NDArray[np.uint16], minus: NDArray[np.uint16], places: NDArray[np.uint32]
+) -> None:
+    """places [2, m] of both cells of a pair; apart from the look-up, which no compiler makes vector instructions of."""
     for i in range(len(units)):
         unit = np.int32(units[i])
-        above = table[np.uint32((max(unit, np.int32(0)) << 16) + np.int32(plus[i]))]
-        out[i] = above - table[np.uint32((max(-unit, np.int32(0)) << 16) + np.int32(minus[i]))]
+        places[0, i] = np.uint32((max(unit, np.int32(0)) << 16) + np.int32(plus[i]))
+        places[1, i] = np.uint32((max(-unit, np.int32(0)) << 16) + np.int32(minus[i]))
+
+
+@njit
+def _differences(table: NDArray[np.float32], places: NDArray[np.uint32], out: NDArray[np.float32]) -> np.int32:
+    """The bits of the largest magnitude, which are in the order of what they stand for."""
+    for i in range(len(out)):
+        out[i] = table[places[0, i]] - table[places[1, i]]
+    bits, top = out.view(np.int32), np.int32(0)
+    for i in range(len(out)):
+        top = max(top, bits[i] & np.int32(0x7FFFFFFF))
+    return top
 
 
 @njit(nogil=True, cache=True)
 def pairs(
     table: NDArray[np.float32], units: NDArray[np.float32], counter: NDArray[np.uint64], key: NDArray[np.uint64],
-    out: NDArray[np.float32], begin: int, end: int,
+    out: NDArray[np.float32], tops: NDArray[np.float32], begin: int, end: int,
 ) -> None:  # fmt: skip
     """Lines begin … end of out [n, m]: entry of the positive part of units [n, m] less that of the negative one.
 
-    Each has its own word. Words follow one another as if all were in an array [n, 2, m].
+    Each has its own word. Words follow one another as if all were in an array [n, 2, m]. tops [n]: the largest
+    magnitude of each line.
     """
     m = units.shape[1]
     batches = -(-(2 * m + 15) // (16 * _LANES))
     state, words = np.empty((4, _LANES), np.uint64), np.empty(4 * _LANES * batches, np.uint64)
-    each = words.view(np.uint16)
+    each, places, bits = words.view(np.uint16), np.empty((2, m), np.uint32), tops.view(np.int32)
     for line in range(begin, end):
         first, skip = 2 * m * line // 16, 2 * m * line % 16
         for batch in range(-(-(skip + 2 * m) // (16 * _LANES))):
             part = words[4 * _LANES * batch : 4 * _LANES * (batch + 1)]
             fill(part, state, first + batch * _LANES, counter, key)
-        _differences(table, units[line], each[skip : skip + m], each[skip + m : skip + 2 * m], out[line])
+        _places(units[line], each[skip : skip + m], each[skip + m : skip + 2 * m], places)
+        bits[line] = _differences(table, places, out[line])

@@ -83,23 +83,24 @@ class Stream:
     def differences(
         self, table: NDArray[np.float32], units: NDArray[np.float32], chip: int, page: int = 0,
         share: Callable[[Callable[[int, int], object], int, float], None] | None = None,
-    ) -> NDArray[np.float32] | None:  # fmt: skip
+    ) -> tuple[NDArray[np.float32], float] | None:  # fmt: skip
         """What `entries` gives for the positive parts of units [n, m] less that for the negative ones: [n, m].
 
-        Words are those of the rows in the order [n, 2, m]. None where it is not worth it, or numba is not there.
+        And the largest magnitude of it. Words are those of the rows in the order [n, 2, m]. None where it is not worth
+        it, or numba is not there.
         share: how lines are spread over threads, see `imc_sim._threads.share`; None: not at all.
         """
         if 2 * units.size < _LARGE or not compiled():
             return None
         from imc_sim._philox import pairs
 
-        out = np.empty(units.shape, np.float32)
-        work = functools.partial(pairs, table.reshape(-1), units, *self.start(chip, page), out)
+        out, tops = np.empty(units.shape, np.float32), np.empty(len(units), np.float32)
+        work = functools.partial(pairs, table.reshape(-1), units, *self.start(chip, page), out, tops)
         if share is None:
             work(0, len(units))
         else:
             share(work, len(units), 2 * units.size * _SECONDS)
-        return out
+        return out, max(tops.tolist())
 
     def start(self, chip: int, page: int = 0, block: int = 0) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
         """Counter [4] and key [2] of Philox before block `block` of the stream."""

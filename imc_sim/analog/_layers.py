@@ -275,8 +275,8 @@ def _check_single(crossbar: Crossbar, chip: Chip, name: str) -> None:
         raise InputError(where, f"{count} rows of tiles", f"one, of tile.rows {rows} or more", step)
     passes = len(chip.inputs.factors) if plan.encoding.operands == "real" else 1
     correction = plan.encoding.correction
-    if passes * len(plan.gains) > 1 or correction.sum_w or correction.sum_x or correction.count:
-        got = f"encoding {plan.encoding.name} with {passes * len(plan.gains)} conversions an output"
+    if passes * len(plan.factors) > 1 or correction.sum_w or correction.sum_x or correction.count:
+        got = f"encoding {plan.encoding.name} with {passes * len(plan.factors)} conversions an output"
         step = "Take encoding differential without copies, and inputs in one pass."
         raise InputError(where, got, "one conversion an output, corrected by nothing", step)
 

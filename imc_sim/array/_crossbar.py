@@ -160,9 +160,9 @@ class Crossbar:
             address = (self.seed, self.layer, self.chips[index], self.page)
             table = self._table(plan.dtype)
             if plan.targets.held is None and not device.read.noisy:
-                differences = device.differences(table, plan.targets.weights, *address)
-                if differences is not None:
-                    return of_contrast(plan, Contrast(differences[:, None], None, None))
+                found = device.differences(table, plan.targets.weights, *address)
+                if found is not None:
+                    return of_contrast(plan, Contrast(found[0][:, None], None, None, largest=found[1]))
             g = device.sample(table, plan.cells, steps, *address)
             return operands(plan, g, self._variance(g, g, index), self._unit_inputs)
         fresh = look_up(self._table(torch.float64), self._draw(index))

@@ -97,11 +97,15 @@ def pairs(units: Tensor, dim: int = 1) -> Tensor:
 
 @dataclass(frozen=True)
 class Contrast:
-    """[*, out, slices x terms, in] each: per x, per x^2 and constant; None where no drive of the encoding has it."""
+    """[*, out, slices x terms, in] each: per x, per x^2 and constant; None where no drive of the encoding has it.
+
+    largest: magnitude of what depends on x, where it is known already.
+    """
 
     linear: Tensor
     square: Tensor | None
     constant: Tensor | None
+    largest: float | None = None
 
 
 class Encoding(Spec, abc.ABC):

@@ -1,6 +1,6 @@
 """Inputs and contrasts as the compiled product takes them: bytes in the order in which it reads them.
 
-Only `_integers` imports this module, where numba is there; numba keeps what it has compiled on disk.
+It is imported inside functions, where numba is there; numba keeps what it has compiled on disk.
 """
 
 from __future__ import annotations
@@ -23,14 +23,24 @@ def to_bytes(x: NDArray[np.float32], offset: int, top: int, out: NDArray[np.uint
     return good
 
 
+@njit(nogil=True, cache=True)
+def to_multiples(x: NDArray[np.float32], unit: float) -> None:
+    """x (flat) to the nearest whole multiples of a power of two, halves to even ones."""
+    inverse, step = np.float32(1.0 / unit), np.float32(unit)
+    for i in range(len(x)):
+        x[i] = np.float32(np.rint(x[i] * inverse)) * step
+
+
 @njit
-def _whole(x: NDArray[np.float32], inverse: np.float32, whole: NDArray[np.int32]) -> tuple[np.int32, np.int32, np.bool]:
-    """whole = x * inverse; the sum, the sum of magnitudes, and whether they are whole numbers."""
+def _whole(
+    x: NDArray[np.float32], inverse: np.float32, top: np.int32, whole: NDArray[np.int32]
+) -> tuple[np.int32, np.int32, np.bool]:
+    """whole = x * inverse; the sum, the sum of magnitudes, and whether they are whole numbers from -top to top."""
     total, magnitude, wrong = np.int32(0), np.int32(0), np.int32(0)
     for i in range(len(x)):
         scaled = x[i] * inverse
         whole[i] = np.int32(scaled)
-        wrong |= np.int32(np.float32(whole[i]) != scaled)
+        wrong |= np.int32((np.float32(whole[i]) != scaled) | (whole[i] > top) | (whole[i] < -top))
         total += whole[i]
         magnitude += abs(whole[i])
     return total, magnitude, wrong == 0
@@ -49,20 +59,22 @@ def _bytes(whole: NDArray[np.int32], add: int, shift: int, slots: NDArray[np.int
 
 @njit(nogil=True, cache=True)
 def pack(
-    tile: NDArray[np.float32], unit: float, slots: NDArray[np.int64], groups: int, words: int,
+    tile: NDArray[np.float32], unit: float, slots: NDArray[np.int64], groups: int, words: int, top: int,
     weights: NDArray[np.int8], sums: NDArray[np.int32],
 ) -> int:  # fmt: skip
     """Contrasts [columns, inputs] into zeroed weights and sums of one tile, as `_integer_kernel.run` reads them.
 
     slots: the place of every input among the fours of all groups. Returns the largest sum of magnitudes of a column,
-    or -1 where a contrast is no whole multiple of `unit`.
+    or -1 where a contrast is no whole multiple of `unit`, or more than `top` of it.
     """
-    inverse, bound, good, inputs = np.float32(1.0 / unit), 0, True, tile.shape[1]
+    inverse, bound, inputs = np.float32(1.0 / unit), 0, tile.shape[1]
     whole, line = np.empty(inputs, np.int32), np.zeros(4 * groups, np.int8)
     fours, columns = line.view(np.int32), weights.view(np.int32)
     for c in range(tile.shape[0]):
-        total, magnitude, exact = _whole(tile[c], inverse, whole)
-        sums[c], bound, good = total, max(bound, int(magnitude)), good and exact
+        total, magnitude, good = _whole(tile[c], inverse, np.int32(top), whole)
+        if not good:
+            return -1
+        sums[c], bound = total, max(bound, int(magnitude))
         first = c // COLUMNS * words * groups * COLUMNS + c % COLUMNS
         for word in range(words):
             if word < words - 1:
@@ -71,4 +83,4 @@ def pack(
                 _bytes(whole, 0, 0, slots, line)
             for g in range(groups):
                 columns[first + (word * groups + g) * COLUMNS] = fours[g]
-    return bound if good else -1
+    return bound

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import functools
 import importlib.util
+import itertools
 from dataclasses import dataclass
 from typing import Any, final
 
@@ -21,7 +22,7 @@ from torch import Tensor
 from imc_sim._rng import normal_quantiles
 from imc_sim._threads import share
 from imc_sim.array._converter import Quantiser
-from imc_sim.array._operands import COLUMNS, Operands, magnitude
+from imc_sim.array._operands import COLUMNS, Operands
 
 #: sums that float32 holds exactly
 _EXACT = 2**24
@@ -137,41 +138,51 @@ class Packed:
 
         run: inputs that lie side by side in memory; see `Drives`.
         """
-        from imc_sim.array import _integer_packing as packing
-
         tiles = operands.linear
         if operands.square is not None:
             tiles = tuple(torch.cat(both, 1) for both in zip(tiles, operands.square, strict=True))
-        largest = max(magnitude(t) for t in tiles) / operands.unit
-        words = next((n for n, top in _LARGEST.items() if largest <= top), None)
-        if words is None:
-            return None
-        columns = tiles[0].shape[0]
+        layout = _layout(tuple(t.shape[1] for t in operands.linear), run, operands.square is not None)
+        each = (cls._in_words(words, tiles, layout, operands.unit) for words in _LARGEST)
+        return next((packed for packed in each if packed is not None), None)
+
+    @classmethod
+    def _in_words(cls, words: int, tiles: tuple[Tensor, ...], layout: _Layout, unit: float) -> Packed | None:
+        """None where a contrast does not fit so many words."""
+        from imc_sim.array._integer_packing import pack
+
+        columns, starts = tiles[0].shape[0], layout.starts
         padded = -(-columns // COLUMNS) * COLUMNS
-        fours = [_fours(operands, t, run) for t in range(len(tiles))]
-        starts = np.cumsum([0, *(len(firsts) for firsts, _ in fours)], dtype=np.int64)
         weights = torch.zeros(4 * int(starts[-1]) * words * padded, dtype=torch.int8)
-        sums, bounds, place = np.zeros((len(tiles), padded), np.int32), [], 4 * words * padded
-        for t, (tile, (firsts, slots)) in enumerate(zip(tiles, fours, strict=True)):
-            part = weights.numpy()[starts[t] * place : starts[t + 1] * place]
-            bounds.append(packing.pack(tile.numpy(), operands.unit, slots, len(firsts), words, part, sums[t]))
-        if min(bounds) < 0:
-            return None
-        firsts = np.concatenate([firsts for firsts, _ in fours])
-        return cls(weights, firsts, starts, sums, operands.unit, words, max(bounds), columns)
+        sums, bound, place = np.zeros((len(tiles), padded), np.int32), 0, 4 * words * padded
+        for t, (tile, slots) in enumerate(zip(tiles, layout.slots, strict=True)):
+            part, groups = weights.numpy()[starts[t] * place : starts[t + 1] * place], int(starts[t + 1] - starts[t])
+            found = pack(tile.numpy(), unit, slots, groups, words, _LARGEST[words], part, sums[t])
+            if found < 0:
+                return None
+            bound = max(bound, found)
+        return cls(weights, layout.firsts, starts, sums, unit, words, bound, columns)
 
 
-def _fours(operands: Operands, tile: int, run: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """`_groups` of the inputs of one tile, their squares behind them where there are any."""
-    begin = sum(t.shape[1] for t in operands.linear[:tile])
-    firsts, slots = _groups(begin, begin + operands.linear[tile].shape[1], run)
-    if operands.square is None:
-        return firsts, slots
-    inputs = sum(t.shape[1] for t in operands.linear)
-    return np.concatenate([firsts, firsts + inputs]), np.concatenate([slots, slots + 4 * len(firsts)])
+@dataclass(frozen=True)
+class _Layout:
+    """firsts, starts: as of `Packed`. slots: of each tile, the place of every input among the fours of its groups."""
+
+    firsts: NDArray[np.int64]
+    starts: NDArray[np.int64]
+    slots: tuple[NDArray[np.int64], ...]
 
 
-@functools.lru_cache(maxsize=256)
+@functools.lru_cache(maxsize=64)
+def _layout(inputs: tuple[int, ...], run: int, squares: bool) -> _Layout:
+    """Of tiles with so many inputs, and their squares behind them where wanted."""
+    edges = np.cumsum([0, *inputs]).tolist()
+    each = [_groups(start, stop, run) for start, stop in itertools.pairwise(edges)]
+    if squares:
+        each = [(np.append(f, f + edges[-1]), np.append(s, s + 4 * len(f))) for f, s in each]
+    starts = np.cumsum([0, *(len(firsts) for firsts, _ in each)], dtype=np.int64)
+    return _Layout(np.concatenate([firsts for firsts, _ in each]), starts, tuple(slots for _, slots in each))
+
+
 def _groups(start: int, stop: int, run: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Inputs start … stop in groups of four neighbours that do not straddle runs.
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from imc_sim import _rng
 from imc_sim.array._chip import Chip
 from imc_sim.array._encoding import Contrast, Encoding
 from imc_sim.array._plan import Plan
@@ -133,10 +134,16 @@ def rounded(contrast: Contrast, plan: Plan) -> tuple[Contrast, float]:
     if largest is None or plan.dtype == torch.float64:
         return contrast, RESOLUTION
     each = [contrast.linear] if contrast.square is None else [contrast.linear, contrast.square]
-    fraction, exponent = math.frexp(max(magnitude(c) for c in each) / largest)
+    known = max(magnitude(c) for c in each) if contrast.largest is None else contrast.largest
+    fraction, exponent = math.frexp(known / largest)
     unit = max(RESOLUTION, 2.0 ** (exponent - int(fraction == 0.5)))
+    if contrast.largest is not None and _rng.compiled():
+        from imc_sim.array._integer_packing import to_multiples
+
+        to_multiples(contrast.linear.view(-1).numpy(), unit)
+        return Contrast(contrast.linear, None, contrast.constant), unit
     linear, *square = (c.mul_(1.0 / unit).round_().mul_(unit) for c in each)
-    return dataclasses.replace(contrast, linear=linear, square=square[0] if square else None), unit
+    return Contrast(linear, square[0] if square else None, contrast.constant), unit
 
 
 def _plus(constant: Tensor | None, offset: Tensor | None) -> Tensor | None:
@@ -166,7 +173,7 @@ def _merged(plan: Plan, contrast: Contrast, factor: float, offset: Tensor | None
     if offset is not None:
         gains = plan.gains.to(offset.dtype) * plan.encoding.gain_in
         sums = _plus(sums, (offset.unflatten(1, (-1, len(gains))) * gains).sum(-1).to(plan.dtype))
-    least = min(1.0, float(plan.gains.abs().min()) * plan.encoding.gain_in)
+    least = min(1.0, min(abs(f) for f in plan.factors) * plan.encoding.gain_in)
     unit *= 2.0 ** math.floor(math.log2(least))
     return Operands((_whole(plan, linear),), None, sums, (None, None, None), factor, merged=True, unit=unit)
 
@@ -182,12 +189,11 @@ def _combined(plan: Plan, contrast: Tensor | None) -> Tensor | None:
     """[out, slices x terms, in] -> [out, in]: every conversion with its gain."""
     if contrast is None:
         return None
-    gains = plan.gains
-    if len(gains) == 1:
+    if len(plan.factors) == 1:
         y = contrast[:, 0]
-        gain = float(gains[0]) * plan.encoding.gain_in
+        gain = plan.factors[0] * plan.encoding.gain_in
         return y if gain == 1.0 else y * gain
-    return torch.einsum("osi,s->oi", contrast, gains.to(contrast.dtype) * plan.encoding.gain_in)
+    return torch.einsum("osi,s->oi", contrast, plan.gains.to(contrast.dtype) * plan.encoding.gain_in)
 
 
 def _whole(plan: Plan, linear: Tensor | None) -> Tensor:

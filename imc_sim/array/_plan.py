@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from dataclasses import dataclass
 from typing import final
 
@@ -37,7 +38,7 @@ class Plan:
         if weights.ndim != 2 or weights.numel() == 0:
             raise InputError(where, f"weights of shape {tuple(weights.shape)}", "[out, in]", "Reshape the weights.")
         # A sum shows in one pass what is not finite; a finite one may overflow, and only then each weight is asked.
-        if not bool(torch.isfinite(weights.sum())) and not bool(torch.isfinite(weights).all()):
+        if not math.isfinite(float(weights.sum())) and not bool(torch.isfinite(weights).all()):
             raise InputError(where, "weights with NaN or infinity", "finite weights", "Check the checkpoint.")
         chip.converter.check(encoding.signed, encoding.name, where)
         dtype = weights.dtype if weights.dtype == torch.float64 else torch.float32
@@ -86,11 +87,15 @@ class Plan:
         """Nothing stands between the cells and the sum: ideal converters and noise-free reads."""
         return self.chip.converter.ideal and not self.chip.device.read.noisy
 
+    @functools.cached_property
+    def factors(self) -> tuple[float, ...]:
+        """[slices x terms]: factor of every conversion in the result."""
+        return tuple(place * term.gain for place in self.targets.places for term in self.encoding.terms)
+
     @property
     def gains(self) -> Tensor:
-        """[slices x terms]: factor of every conversion in the result."""
-        terms = [term.gain for term in self.encoding.terms]
-        return torch.tensor([p * g for p in self.targets.places for g in terms], dtype=self.dtype)
+        """`factors` as a tensor."""
+        return torch.tensor(self.factors, dtype=self.dtype)
 
     @property
     def floor(self) -> float:

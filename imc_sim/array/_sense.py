@@ -204,12 +204,12 @@ class Sensing:
             raise InputError(f"layer {self.layer!r}", "no inputs", "one input or more", "Check the weights.")
         if quantisers is not None:
             total = total.mul_(quantisers[0].step).add_(len(quantisers) * quantisers[0].base)
-        gains = self.plan.gains
+        factors = self.plan.factors
         if self._integer and not self.plan.chip.converter.ideal:
-            return total.unflatten(-1, (-1, len(gains))).sum(-1)
-        if len(gains) == 1:
-            return total if float(gains[0]) == 1.0 else total.mul_(float(gains[0]))
-        return (total.unflatten(-1, (-1, len(gains))) * gains.to(total)).sum(-1)
+            return total.unflatten(-1, (-1, len(factors))).sum(-1)
+        if len(factors) == 1:
+            return total if factors[0] == 1.0 else total.mul_(factors[0])
+        return (total.unflatten(-1, (-1, len(factors))) * self.plan.gains.to(total)).sum(-1)
 
     @property
     def _integer(self) -> bool:

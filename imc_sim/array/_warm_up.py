@@ -53,10 +53,11 @@ def _misses(functions: list[Any]) -> int:
 def _functions() -> list[Any]:
     """What is kept, one after the other."""
     from imc_sim import _philox
+    from imc_sim.array import _integer_packing
 
-    found: list[Any] = [_philox.pairs, _philox.entries, _philox.quantiles]
+    found: list[Any] = [_philox.pairs, _philox.entries, _philox.quantiles, _integer_packing.to_multiples]
     if _integers.why_not() is None:
-        from imc_sim.array import _integer_kernel, _integer_packing
+        from imc_sim.array import _integer_kernel
 
         found += [_integer_kernel.run, _integer_packing.pack, _integer_packing.to_bytes]
     return found

@@ -153,16 +153,17 @@ class Device(Spec):
 
     def differences(
         self, table: Tensor, units: Tensor, seed: int, layer: str, chip: int, page: int = 0
-    ) -> Tensor | None:
+    ) -> tuple[Tensor, float] | None:
         """`sample` of the positive parts of units [n, m] less that of the negative ones, of cells [n, 2, m], at once.
 
-        None where cells are not drawn one like the other, or where there is nothing to gain.
+        And the largest magnitude of it. None where cells are not drawn one like the other, or where there is nothing
+        to gain.
         """
         if table.dtype != torch.float32 or self.programming.exact or not self.faults.none:
             return None
         stream = Stream(seed, layer, "programming")
         found = stream.differences(table.numpy(), units.contiguous().numpy(), chip, self.time.page(page), share)
-        return None if found is None else torch.from_numpy(found)
+        return None if found is None else (torch.from_numpy(found[0]), found[1])
 
     def program(self, target: Tensor, seed: int, layer: str = "cells", chip: int = 0, page: int = 0) -> Tensor:
         """Programmed g of one chip's cells, shaped as `target` (g in [0, 1], moved to the nearest level)."""

@@ -17,12 +17,15 @@ from imc_sim.array import (
     Encoding,
     Tile,
     _integers,
+    _operands,
     _sense,
     _warm_up,
     compile_kernels,
     encodings,
     load_chip,
 )
+from imc_sim.array._encoding import Contrast
+from imc_sim.array._plan import Plan
 from imc_sim.device import Device, RelativeSpread
 from imc_sim.mapping import bytes_per_chip, map_model
 from imc_sim.nn import BatmannController, Conv2d, Linear
@@ -400,11 +403,41 @@ def test_compiled_draws_are_numpys(shape: tuple[int, int], monkeypatch: pytest.M
     monkeypatch.setattr(_threads, "_WORTH_S", 0.0)
     try:
         for way in (None, share):
-            differences = stream.differences(table, units, 3, 2, way)
-            assert differences is not None
-            assert np.array_equal(differences, g[:, 0] - g[:, 1])
+            found = stream.differences(table, units, 3, 2, way)
+            assert found is not None
+            assert np.array_equal(found[0], g[:, 0] - g[:, 1])
+            assert found[1] == np.abs(g[:, 0] - g[:, 1]).max()
     finally:
         torch.set_num_threads(before)
+
+
+@needs_kernel
+@pytest.mark.parametrize(("compute", "top", "unit"), [("int8", 127, 2.0**-7), ("int16", 32639, 2.0**-12)])
+@pytest.mark.parametrize("beyond", [0, 1])
+def test_compiled_rounding_is_torchs(compute: str, top: int, unit: float, beyond: int) -> None:
+    """To the bit, signs of zeros too; halves go to even numbers. One step above what fits doubles the unit."""
+    plan = Plan.of(torch.ones(1, 1), encodings()["differential"](), load_chip("ideal").replace("compute", compute), "")
+    eighths = torch.arange(-8 * 50, 8 * 50 + 1) / 8
+    x = torch.cat([eighths, torch.tensor([-0.0, float(top + beyond)])])[None, None] * unit
+    compiled, step = _operands.rounded(Contrast(x.clone(), None, None, largest=(top + beyond) * unit), plan)
+    plain, same = _operands.rounded(Contrast(x.clone(), None, None), plan)
+    assert step == same == unit * (1 + beyond)
+    assert torch.equal(compiled.linear.view(torch.int32), plain.linear.view(torch.int32))
+    assert not torch.equal(plain.linear, x)
+
+
+@needs_kernel
+@pytest.mark.parametrize("other", [0, 1000])
+def test_words_are_as_many_as_the_largest_contrast_needs(other: int) -> None:
+    """Whatever tile it is on; none where it needs more than two, or is no whole number."""
+    for largest, words in ((127, 1), (-127, 1), (128, 2), (-32639, 2), (32640, None), (-(2.0**31), None), (0.5, None)):
+        tiles = torch.full((70, 6), float(other)), torch.zeros(70, 5)
+        tiles[1][69, 4] = largest
+        packed = _integers.Packed.of(_operands.Operands(tiles, None, None, (None, None, None), unit=1.0), run=11)
+        assert (packed and packed.words) == (words and max(words, 2 if other else 1))
+        if packed is not None:
+            assert packed.bound == max(abs(largest), 6 * other)
+            assert packed.sums[1, 69] == largest
 
 
 @needs_kernel

@@ -31,7 +31,7 @@ class Differential(Encoding):
 
     def encode(self, weights: Tensor, levels: int, where: str) -> Targets:
         scale, steps = _largest(weights), levels - 1
-        units = (weights * (steps / scale)).round_()
+        units = weights.round() if steps == scale else (weights * (steps / scale)).round_()
         cells = None if self.copies == 1 else pairs(units)[:, None, :, :, None].repeat(1, self.copies, 1, 1, 1)
         return Targets(cells, steps, scale / steps, (1 / self.copies,) * self.copies, units)
 
