@@ -164,7 +164,8 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--only", choices=tuple(WORKS), action="append", help="one work; may be repeated")
     parser.add_argument("--threads", type=int, action="append", help="one and two if left out")
-    parser.add_argument("--without", action="append", default=[], help="a peer by its name")
+    names = [peer.name for peer in OTHERS]
+    parser.add_argument("--without", choices=names, action="append", default=[], help="a peer; may be repeated")
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--budget", type=float, default=200.0, help="seconds for the rounds of one work")
     parser.add_argument("--report", action="store_true", help="measure nothing")
