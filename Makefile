@@ -24,6 +24,7 @@ FORGETTING_WIDTHS := $(addprefix metaplastic_small_,width128_m0 width128_m10 wid
 FORGETTING_SETS := $(addprefix metaplastic_small_,mnist_fmnist_m0 mnist_fmnist_m10 fmnist_mnist_m0 fmnist_mnist_m10)
 FORGETTING_USPS := $(addprefix metaplastic_small_,mnist_usps_m0 mnist_usps_m1_2 mnist_usps_m10)
 FORGETTING_FEATURES := $(addprefix metaplastic_small_cifar10_features_,m0 m1_8 m5 m10 m25)
+FORGETTING_FEATURES_FULL := $(addprefix metaplastic_cifar10_features_,m0 m1_8)
 FORGETTING_STREAM := $(addprefix metaplastic_small_,stream_m0 stream_m10 stream_whole_m0 stream_whole_m10)
 
 .DEFAULT_GOAL := help
@@ -80,6 +81,7 @@ tables: $(STAMP)
 	$(BIN)/imc-sim forgetting $(FORGETTING_WIDTHS) --out results/metaplastic_widths --page docs/metaplastic.md
 	$(BIN)/imc-sim forgetting $(FORGETTING_USPS) --out results/metaplastic_usps --page docs/metaplastic.md
 	$(BIN)/imc-sim forgetting $(FORGETTING_FEATURES) --out results/metaplastic_features --page docs/metaplastic.md
+	$(BIN)/imc-sim forgetting $(FORGETTING_FEATURES_FULL) --out results/metaplastic_features_full --page docs/metaplastic.md
 	$(BIN)/imc-sim forgetting $(FORGETTING_STREAM) --out results/metaplastic_stream --page docs/metaplastic.md
 
 test: $(STAMP)
