@@ -116,12 +116,12 @@ def plot_robustness(ax: Axes, data: DataFrame) -> None:
     # One chip a point that is all digital is its own baseline.
     same = not spread and bool((numbers(data, "median") == numbers(data, "digital")).all())
     baselines = not (same or crowded) and _draw_baselines(ax, data, names)
-    drawn = data[["median"] if crowded else ["p05", "p95", "digital"]]
+    drawn = np.asarray(data[["median"] if crowded else ["p05", "p95", "digital"]], dtype=float)
     low = lower_limit(drawn)
     _draw_chance(ax, data, low, names)
     ax.set_xlabel(str(data.attrs["x_label"]))
     ax.set_ylabel("accuracy (%)")
-    highest = float(np.nanmax(np.asarray(drawn, dtype=float)))
+    highest = float(np.nanmax(drawn))
     top = min(100.0, 10.0 * math.ceil((highest + 2) / 10)) if crowded else 100.0
     ax.set_ylim(low, top if highest < 100 else 101)  # a line at 100 % must not be cut in half
     _scale(ax, data, names)
@@ -175,9 +175,9 @@ def _legend(ax: Axes, data: DataFrame, band: bool | None, baseline: bool) -> Non
         figure.legend(handles=handles, loc="outside lower center", handlelength=3.5 if band is False else 1.8)
 
 
-def lower_limit(drawn: DataFrame) -> float:
+def lower_limit(drawn: Values) -> float:
     """Where the accuracy axis starts: a multiple of 10 below the lowest of what is drawn."""
-    lowest = float(np.nanmin(np.asarray(drawn, dtype=float)))
+    lowest = float(np.nanmin(drawn))
     return max(0.0, 10.0 * math.floor((lowest - 2) / 10))
 
 
