@@ -45,6 +45,14 @@ def test_the_runner_and_the_loop_find_the_same(repository: Path) -> None:
 
 
 @pytest.mark.slow
+def test_training_is_timed_and_what_it_keeps_is_counted(repository: Path) -> None:
+    lines = _ran(repository, "benchmarks/training.py", "--smoke").splitlines()
+    (kept, once), (twice, again) = (map(float, re.findall(r"\d+\.\d", line)) for line in lines[-2:])
+    assert twice > 1.8 * kept
+    assert again < 1.1 * once
+
+
+@pytest.mark.slow
 def test_every_work_of_the_side_by_side_with_this_package_alone(repository: Path) -> None:
     _ran(repository, "benchmarks/peers/run.py", "--smoke")
     for work, most in {"linear": 0.1, "memory": 0.02, "controller": 0.1, "wires": 1e-8}.items():

@@ -48,6 +48,10 @@ def find_content(kind: Kind, name: str | os.PathLike[str]) -> Path:
         if path.is_file():
             return path
     known = content_names(kind)
+    card = Path(name).name
+    if kind == "model" and card != str(name) and card in known:
+        step = f"Train it there: imc-sim train {card} --out {name}"
+        raise InputError(kind, repr(str(name)), "the folder of a trained model", step)
     step = f"{nearest(str(name), known)}See `imc-sim list {kind if kind != 'study' else 'studie'}s`, or give a path."
     raise InputError(kind, repr(str(name)), ", ".join(known) or "nothing is installed", step)
 

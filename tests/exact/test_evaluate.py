@@ -20,7 +20,8 @@ from imc_sim.evaluate import (
     weights_digest,
 )
 from imc_sim.evaluate._run import _digital_features, _feature_key, _features_by
-from imc_sim.nn import Arch, BatmannController, Measured, ModelCard, key_form, save_model
+from imc_sim.mapping import bytes_per_chip
+from imc_sim.nn import Arch, BatmannController, Measured, ModelCard, key_form, load_model, save_model
 
 TASK = {
     "dataset": "glyphs",
@@ -156,8 +157,10 @@ def test_card_is_measured_again(model: str) -> None:
 
 
 def test_memory_bound_sets_the_chips_at_once(model: str) -> None:
-    per_chip = 4 * (12 * 12 * (25 + 9 + 9))
+    per_chip = bytes_per_chip(load_model(model), load_chip(chip()))
+    assert per_chip >= 4 * (12 * 12 * (25 + 9 + 9))  # the contrasts alone
     assert batch_chips(model, chip(), 10 * per_chip) == 10
+    assert batch_chips(model, chip(), 10 * per_chip - 1) == 9
     assert batch_chips(model, chip(), 1) == 1
 
 

@@ -202,8 +202,12 @@ def test_ids_stay_what_they_were(name: str) -> None:
 @pytest.mark.parametrize("name", content_names("study"))
 def test_shipped_studies_resolve(name: str) -> None:
     study = load_study(name)
-    points = points_of(study)
     assert study.name == name
+    if str(study.model).startswith("runs/") and not Path(str(study.model)).exists():
+        with pytest.raises(InputError, match="imc-sim train binact_omniglot"):  # weights too large to come along
+            points_of(study)
+        return
+    points = points_of(study)
     chips = [p.chip for p in points if p.chip is not None]
     digital = all(chip["policy"]["layers"] == {"*": "digital"} for chip in chips)  # each is the network itself
     assert study.chips.min >= (1 if digital else 5), "an interval over chips needs some"
