@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import math
 import sys
-import types
 from typing import Any
 from unittest import mock
 
@@ -21,21 +20,8 @@ from torch import Tensor, nn
 
 G_LRS_S, G_HRS_S = 1e-4, 1e-6
 
-
-class _Anything(types.ModuleType):
-    """A module in which every public name is there."""
-
-    def __init__(self, name: str) -> None:
-        super().__init__(name)
-        self.__path__ = []
-
-    def __getattr__(self, name: str) -> None:
-        if name.startswith("__"):
-            raise AttributeError(name)
-
-
 _STAND_IN = ("torchvision", "torchvision.transforms", "torchvision.datasets", "torchvision.datasets.utils")
-with mock.patch.dict(sys.modules, {name: _Anything(name) for name in _STAND_IN}):
+with mock.patch.dict(sys.modules, {name: mock.MagicMock() for name in _STAND_IN}):
     import memtorch
     from memtorch.bh.crossbar.Crossbar import Scheme
     from memtorch.bh.StochasticParameter import StochasticParameter
