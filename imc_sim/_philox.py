@@ -8,9 +8,13 @@ Source: Salmon et al., Parallel random numbers: as easy as 1, 2, 3, SC 2011 (Phi
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
+
+from imc_sim._team import by_team
 
 #: blocks of four 64-bit numbers side by side; they fit a first-level cache
 _LANES = 64
@@ -19,8 +23,8 @@ _WEYL = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xBB67AE8584CAA73B)
 _ROUNDS = 10
 _HALF, _LOW = np.uint64(32), np.uint64(0xFFFFFFFF)
 _ONE = np.uint64(1)
-#: 64-bit numbers that are made at once
-WORDS = 4 * _LANES
+#: 64-bit numbers that are made at once, and the 16-bit words in them
+WORDS, DRAWS = 4 * _LANES, 16 * _LANES
 
 
 @njit(inline="always")
@@ -73,28 +77,30 @@ def _look_up(
 
 @njit(nogil=True, cache=True)
 def quantiles(
-    table: NDArray[np.float32], counter: NDArray[np.uint64], key: NDArray[np.uint64], out: NDArray[np.float32]
-) -> None:
-    """out [n]: entry of the table [65,536] for word i of the stream."""
+    table: NDArray[np.float32], counter: NDArray[np.uint64], key: NDArray[np.uint64], out: NDArray[np.float32],
+    begin: int, end: int,
+) -> None:  # fmt: skip
+    """out [n]: entry of the table [65,536] for word i of the stream, i from begin (a multiple of `DRAWS`) to end."""
     state, words = np.empty((4, _LANES), np.uint64), np.empty(4 * _LANES, np.uint64)
     each = words.view(np.uint16)
-    for first in range(0, len(out), len(each)):
+    for first in range(begin, end, len(each)):
         fill(words, state, first // 16, counter, key)
-        for i in range(min(len(each), len(out) - first)):
+        for i in range(min(len(each), end - first)):
             out[first + i] = table[np.uint32(each[i])]
 
 
 @njit(nogil=True, cache=True)
 def entries(
     table: NDArray[np.float32], rows: NDArray[np.int32], counter: NDArray[np.uint64], key: NDArray[np.uint64],
-    out: NDArray[np.float32],
+    out: NDArray[np.float32], begin: int, end: int,
 ) -> None:  # fmt: skip
-    """out [n]: entry (rows[i], word i of the stream) of the table [rows x 65,536], flat."""
+    """out [n]: entry (rows[i], word i of the stream) of the table [rows x 65,536], flat; i as of `quantiles`."""
     state, words = np.empty((4, _LANES), np.uint64), np.empty(4 * _LANES, np.uint64)
     each = words.view(np.uint16)
-    for first in range(0, len(rows), len(each)):
+    for first in range(begin, end, len(each)):
         fill(words, state, first // 16, counter, key)
-        _look_up(table, rows[first : first + len(each)], each, out[first : first + len(each)])
+        last = min(first + len(each), end)
+        _look_up(table, rows[first:last], each, out[first:last])
 
 
 @njit
@@ -140,3 +146,21 @@ def pairs(
             fill(part, state, first + batch * _LANES, counter, key)
         _places(units[line], each[skip : skip + m], each[skip + m : skip + 2 * m], places)
         bits[line] = _differences(table, places, out[line])
+
+
+@njit(nogil=True, cache=True)
+def quantiles_by_team(arguments: tuple[Any, ...], order: tuple[int, ...]) -> bool:
+    """`quantiles`, shared out: see `imc_sim._team`."""
+    return by_team(quantiles, arguments, order)  # type: ignore[call-arg]  # its first parameter is the compiler's
+
+
+@njit(nogil=True, cache=True)
+def entries_by_team(arguments: tuple[Any, ...], order: tuple[int, ...]) -> bool:
+    """`entries`, shared out: see `imc_sim._team`."""
+    return by_team(entries, arguments, order)  # type: ignore[call-arg]
+
+
+@njit(nogil=True, cache=True)
+def pairs_by_team(arguments: tuple[Any, ...], order: tuple[int, ...]) -> bool:
+    """`pairs`, shared out: see `imc_sim._team`."""
+    return by_team(pairs, arguments, order)  # type: ignore[call-arg]

@@ -12,12 +12,13 @@ from __future__ import annotations
 import functools
 import hashlib
 import importlib.util
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtri
+
+from imc_sim._threads import share
 
 #: 16-bit words in one Philox block of four 64-bit numbers; positions are given in whole blocks.
 BLOCK = 16
@@ -74,33 +75,29 @@ class Stream:
         """
         if len(rows) < _LARGE or not compiled():
             return table.reshape(-1)[(rows << 16) + self.words(len(rows), chip, page)]
-        from imc_sim._philox import entries
+        from imc_sim._philox import DRAWS, entries, entries_by_team
 
         out = np.empty(len(rows), np.float32)
-        entries(table.reshape(-1), rows, *self.start(chip, page), out)
+        arguments = (table.reshape(-1), rows, *self.start(chip, page), out)
+        share(entries, entries_by_team, arguments, len(rows), len(rows) * _SECONDS, DRAWS)
         return out
 
     def differences(
-        self, table: NDArray[np.float32], units: NDArray[np.float32], chip: int, page: int = 0,
-        share: Callable[[Callable[[int, int], object], int, float], None] | None = None,
-    ) -> tuple[NDArray[np.float32], float] | None:  # fmt: skip
+        self, table: NDArray[np.float32], units: NDArray[np.float32], chip: int, page: int = 0
+    ) -> tuple[NDArray[np.float32], float] | None:
         """What `entries` gives for the positive parts of units [n, m] less that for the negative ones: [n, m].
 
         And the largest magnitude of it. Words are those of the rows in the order [n, 2, m]. None where it is not worth
         it, or numba is not there.
-        share: how lines are spread over threads, see `imc_sim._threads.share`; None: not at all.
         """
         if 2 * units.size < _LARGE or not compiled():
             return None
-        from imc_sim._philox import pairs
+        from imc_sim._philox import pairs, pairs_by_team
 
         out, tops = np.empty(units.shape, np.float32), np.empty(len(units), np.float32)
-        work = functools.partial(pairs, table.reshape(-1), units, *self.start(chip, page), out, tops)
-        if share is None:
-            work(0, len(units))
-        else:
-            share(work, len(units), 2 * units.size * _SECONDS)
-        return out, max(tops.tolist())
+        arguments = (table.reshape(-1), units, *self.start(chip, page), out, tops)
+        share(pairs, pairs_by_team, arguments, len(units), 2 * units.size * _SECONDS)
+        return out, float(tops.max())
 
     def start(self, chip: int, page: int = 0, block: int = 0) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
         """Counter [4] and key [2] of Philox before block `block` of the stream."""
@@ -110,10 +107,11 @@ class Stream:
     def normal(self, count: int, chip: int, page: int = 0, block: int = 0) -> NDArray[np.float32]:
         """`count` standard normal numbers; large counts in one compiled pass where numba is there, the same numbers."""
         if count >= _LARGE and compiled():
-            from imc_sim._philox import quantiles
+            from imc_sim._philox import DRAWS, quantiles, quantiles_by_team
 
             out = np.empty(count, np.float32)
-            quantiles(normal_quantiles(), *self.start(chip, page, block), out)
+            arguments = (normal_quantiles(), *self.start(chip, page, block), out)
+            share(quantiles, quantiles_by_team, arguments, count, count * _SECONDS, DRAWS)
             return out
         return normal_quantiles()[self.words(count, chip, page, block)]
 

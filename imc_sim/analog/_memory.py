@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from typing import Any, cast, final
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from imc_sim._errors import InputError
@@ -50,6 +49,7 @@ class AssociativeMemory:
         if labels.shape != (keys.shape[-2],):
             allowed = f"[{keys.shape[-2]}], one label a key"
             raise InputError("memory.write, labels", f"shape {tuple(labels.shape)}", allowed, "Reshape the labels.")
+        values = _one_hot(labels.long(), keys)
         page = self._page if page is None else page
         self._page = page + 1
         self._crossbars = []  # gives their memory to the new ones, while it is in cache
@@ -60,7 +60,7 @@ class AssociativeMemory:
         self._crossbars = [self._programmed(k, chips, page) for k, chips in groups]
         for crossbar in self._crossbars:
             self._set_ranges(crossbar)
-        self._values = F.one_hot(labels.long()).to(keys)
+        self._values = values
 
     def calibrate(self, keys: Tensor, queries: Tensor) -> None:
         """Find the ranges of DAC and converter from keys [n, dim] and queries [batch, dim] on cells without effects."""
@@ -92,7 +92,7 @@ class AssociativeMemory:
             y = self._crossbars[0].mvm(q)
         else:
             y = torch.cat([x.mvm(q if q.ndim == 2 else q[c]) for c, x in enumerate(self._crossbars)])
-        return y / self.dim
+        return y.div_(self.dim)
 
     def search(self, queries: Tensor) -> Tensor:
         """Similarities summed per class, [chip, batch, ways]; the largest wins."""
@@ -128,3 +128,11 @@ class AssociativeMemory:
         if x.ndim not in (2, 3) or x.shape[-1] != self.dim or (x.ndim == 3 and x.shape[0] != len(self.chips)):
             allowed = f"[n, {self.dim}] or [{len(self.chips)}, n, {self.dim}]"
             raise InputError(f"memory, {what}", f"shape {tuple(x.shape)}", allowed, f"Reshape the {what}.")
+
+
+def _one_hot(labels: Tensor, like: Tensor) -> Tensor:
+    """[n, classes] of labels [n] counted from 0."""
+    low, high = (int(end) for end in torch.aminmax(labels))
+    if low < 0:
+        raise InputError("memory.write, labels", f"a label of {low}", "0 or more", "Count the classes from 0.")
+    return like.new_zeros(len(labels), high + 1).scatter_(1, labels[:, None].to(like.device), 1.0)

@@ -3,7 +3,7 @@
 numba compiles it at the first use and keeps it on disk. The innermost block is written in LLVM's own instructions, as
 no loop of Python makes a compiler choose VPDPBUSD, which multiplies 64 bytes and adds them up in 16 integers. Only
 `_integers` imports this module, where numba and the processor are there. What numba keeps is known by this file alone:
-whoever changes the words of `_philox` deletes it.
+whoever changes `_philox` or `_team` deletes it.
 
 Source of the blocking: Goto and van de Geijn, Anatomy of high-performance matrix multiplication, ACM TOMS 34, 2008.
 """
@@ -22,6 +22,7 @@ from numba.extending import intrinsic
 from numpy.typing import NDArray
 
 from imc_sim._philox import WORDS, fill
+from imc_sim._team import by_team
 from imc_sim.array._operands import COLUMNS
 
 #: vectors of one block of COLUMNS columns, whose sums stay in registers: 24 of 32, the rest for operands
@@ -268,3 +269,9 @@ def run(
             for r in range(top, bottom):
                 for c in range(out.shape[1]):
                     out[r, c] = out[r, c] * last[0] + last[1]
+
+
+@njit(nogil=True, cache=True)
+def run_by_team(arguments: tuple[Any, ...], order: tuple[int, ...]) -> bool:
+    """`run`, shared out: see `imc_sim._team`."""
+    return by_team(run, arguments, order)  # type: ignore[call-arg]

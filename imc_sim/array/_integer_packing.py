@@ -5,28 +5,34 @@ It is imported inside functions, where numba is there; numba keeps what it has c
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from imc_sim._team import by_team
 from imc_sim.array._operands import COLUMNS
 
 
 @njit(nogil=True, cache=True)
-def to_bytes(x: NDArray[np.float32], offset: int, top: int, out: NDArray[np.uint8]) -> bool:
-    """out = x + offset as bytes (x flat float32); whether every x is a whole number from -top to top."""
-    good = True
-    for i in range(x.shape[0]):
+def to_bytes(
+    x: NDArray[np.float32], offset: int, top: int, out: NDArray[np.uint8], wrong: NDArray[np.bool], begin: int, end: int
+) -> None:  # fmt: skip
+    """out = x + offset as bytes (x flat float32). wrong [1]: set where x is no whole number from -top to top."""
+    x, out, good = x[begin:end], out[begin:end], True  # places counted from 0 spare the test for those from the end
+    for i in range(len(x)):
         code = np.int32(x[i])
         good &= (np.float32(code) == x[i]) & (code <= top) & (code >= -top)
         out[i] = np.uint8(code + offset)
-    return good
+    if not good:
+        wrong[0] = True
 
 
 @njit(nogil=True, cache=True)
-def to_multiples(x: NDArray[np.float32], unit: float) -> None:
+def to_multiples(x: NDArray[np.float32], unit: float, begin: int, end: int) -> None:
     """x (flat) to the nearest whole multiples of a power of two, halves to even ones."""
-    inverse, step = np.float32(1.0 / unit), np.float32(unit)
+    x, inverse, step = x[begin:end], np.float32(1.0 / unit), np.float32(unit)
     for i in range(len(x)):
         x[i] = np.float32(np.rint(x[i] * inverse)) * step
 
@@ -60,21 +66,21 @@ def _bytes(whole: NDArray[np.int32], add: int, shift: int, slots: NDArray[np.int
 @njit(nogil=True, cache=True)
 def pack(
     tile: NDArray[np.float32], unit: float, slots: NDArray[np.int64], groups: int, words: int, top: int,
-    weights: NDArray[np.int8], sums: NDArray[np.int32],
-) -> int:  # fmt: skip
+    weights: NDArray[np.int8], sums: NDArray[np.int32], bounds: NDArray[np.int32], begin: int, end: int,
+) -> None:  # fmt: skip
     """Contrasts [columns, inputs] into zeroed weights and sums of one tile, as `_integer_kernel.run` reads them.
 
-    slots: the place of every input among the fours of all groups. Returns the largest sum of magnitudes of a column,
-    or -1 where a contrast is no whole multiple of `unit`, or more than `top` of it.
+    slots: the place of every input among the fours of all groups. bounds [columns]: sums of magnitudes, or -1 where a
+    contrast is no whole multiple of `unit`, or more than `top` of it.
     """
-    inverse, bound, inputs = np.float32(1.0 / unit), 0, tile.shape[1]
+    inverse, inputs = np.float32(1.0 / unit), tile.shape[1]
     whole, line = np.empty(inputs, np.int32), np.zeros(4 * groups, np.int8)
     fours, columns = line.view(np.int32), weights.view(np.int32)
-    for c in range(tile.shape[0]):
+    for c in range(begin, end):
         total, magnitude, good = _whole(tile[c], inverse, np.int32(top), whole)
+        sums[c], bounds[c] = total, magnitude if good else -1
         if not good:
-            return -1
-        sums[c], bound = total, max(bound, int(magnitude))
+            break
         first = c // COLUMNS * words * groups * COLUMNS + c % COLUMNS
         for word in range(words):
             if word < words - 1:
@@ -83,4 +89,21 @@ def pack(
                 _bytes(whole, 0, 0, slots, line)
             for g in range(groups):
                 columns[first + (word * groups + g) * COLUMNS] = fours[g]
-    return bound
+
+
+@njit(nogil=True, cache=True)
+def to_bytes_by_team(arguments: tuple[Any, ...], order: tuple[int, ...]) -> bool:
+    """`to_bytes`, shared out: see `imc_sim._team`."""
+    return by_team(to_bytes, arguments, order)  # type: ignore[call-arg]  # its first parameter is the compiler's
+
+
+@njit(nogil=True, cache=True)
+def to_multiples_by_team(arguments: tuple[Any, ...], order: tuple[int, ...]) -> bool:
+    """`to_multiples`, shared out: see `imc_sim._team`."""
+    return by_team(to_multiples, arguments, order)  # type: ignore[call-arg]
+
+
+@njit(nogil=True, cache=True)
+def pack_by_team(arguments: tuple[Any, ...], order: tuple[int, ...]) -> bool:
+    """`pack`, shared out: see `imc_sim._team`."""
+    return by_team(pack, arguments, order)  # type: ignore[call-arg]

@@ -28,6 +28,8 @@ from imc_sim.array._operands import COLUMNS, Operands
 _EXACT = 2**24
 #: the largest whole number of one word and of two; the upper of two is rounded and has 8 bits itself
 _LARGEST = {1: 127, 2: 32639}
+#: seconds, about, of turning one input into a byte, and of packing one contrast
+_BYTE_S, _PACKED_S = 1e-10, 4e-10
 _NOTHING = np.empty(0, np.float32)
 #: bytes behind the last input that a group of four may reach
 _SLACK = 64
@@ -97,14 +99,20 @@ class Drives:
 
 def _bytes(x: Tensor, squares: bool) -> tuple[Tensor | None, int]:
     """(x plus an offset as bytes, behind it the same of the squares where they are wanted; the offset)."""
-    from imc_sim.array._integer_packing import to_bytes
+    from imc_sim.array._integer_packing import to_bytes, to_bytes_by_team
+
+    def converted(data: NDArray[np.float32], offset: int, top: int, out: NDArray[np.uint8]) -> bool:
+        wrong = np.zeros(1, np.bool)
+        arguments = (data, offset, top, out, wrong)
+        share(to_bytes, to_bytes_by_team, arguments, len(data), len(data) * _BYTE_S)
+        return not wrong[0]
 
     out = torch.empty((1 + squares) * x.numel() + _SLACK, dtype=torch.uint8)
     flat, room = x.reshape(-1).numpy(), out.numpy()
     for top, offset in ((1, 1),) if squares else ((1, 1), (127, 128)):
-        if to_bytes(flat, offset, top, room):
+        if converted(flat, offset, top, room):
             if squares:
-                to_bytes(np.square(flat), offset, top, room[len(flat) :])
+                converted(np.square(flat), offset, top, room[len(flat) :])
             return out, offset
     return None, 0
 
@@ -148,7 +156,7 @@ class Packed:
     @classmethod
     def _in_words(cls, words: int, tiles: tuple[Tensor, ...], layout: _Layout, unit: float) -> Packed | None:
         """None where a contrast does not fit so many words."""
-        from imc_sim.array._integer_packing import pack
+        from imc_sim.array._integer_packing import pack, pack_by_team
 
         columns, starts = tiles[0].shape[0], layout.starts
         padded = -(-columns // COLUMNS) * COLUMNS
@@ -156,10 +164,12 @@ class Packed:
         sums, bound, place = np.zeros((len(tiles), padded), np.int32), 0, 4 * words * padded
         for t, (tile, slots) in enumerate(zip(tiles, layout.slots, strict=True)):
             part, groups = weights.numpy()[starts[t] * place : starts[t + 1] * place], int(starts[t + 1] - starts[t])
-            found = pack(tile.numpy(), unit, slots, groups, words, _LARGEST[words], part, sums[t])
-            if found < 0:
+            bounds = np.zeros(columns, np.int32)
+            arguments = (tile.numpy(), unit, slots, groups, words, _LARGEST[words], part, sums[t], bounds)
+            share(pack, pack_by_team, arguments, columns, tile.numel() * _PACKED_S, COLUMNS)
+            if bounds.min() < 0:
                 return None
-            bound = max(bound, found)
+            bound = max(bound, int(bounds.max()))
         return cls(weights, layout.firsts, starts, sums, unit, words, bound, columns)
 
 
@@ -268,7 +278,7 @@ def multiply(
         to.shift, to.scale, to.codes, to.last, drives.pixels, drives.pitches, to.mode, packed.words,
         *_noise(packed, noise), (drives.count, packed.columns),
     )  # fmt: skip
-    share(functools.partial(kernel.run, *arguments), count, _seconds(packed, count, noise), kernel.ROWS)
+    share(kernel.run, kernel.run_by_team, arguments, count, _seconds(packed, count, noise), kernel.ROWS)
     return out[: drives.count, : packed.columns]
 
 

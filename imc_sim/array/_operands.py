@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from imc_sim import _rng
+from imc_sim._threads import share
 from imc_sim.array._chip import Chip
 from imc_sim.array._encoding import Contrast, Encoding
 from imc_sim.array._plan import Plan
@@ -20,6 +21,8 @@ from imc_sim.device import Device
 RESOLUTION = 2.0**-12
 #: the largest whole number of each way to compute: a byte, and two bytes of which the lower one is signed as well
 LARGEST = {"int8": 127, "int16": 32639}
+#: of rounding one contrast, about
+_SECONDS = 5e-11
 #: columns whose weights the compiled product holds side by side
 COLUMNS = 64
 
@@ -138,9 +141,10 @@ def rounded(contrast: Contrast, plan: Plan) -> tuple[Contrast, float]:
     fraction, exponent = math.frexp(known / largest)
     unit = max(RESOLUTION, 2.0 ** (exponent - int(fraction == 0.5)))
     if contrast.largest is not None and _rng.compiled():
-        from imc_sim.array._integer_packing import to_multiples
+        from imc_sim.array._integer_packing import to_multiples, to_multiples_by_team
 
-        to_multiples(contrast.linear.view(-1).numpy(), unit)
+        flat = contrast.linear.view(-1).numpy()
+        share(to_multiples, to_multiples_by_team, (flat, unit), len(flat), len(flat) * _SECONDS)
         return Contrast(contrast.linear, None, contrast.constant), unit
     linear, *square = (c.mul_(1.0 / unit).round_().mul_(unit) for c in each)
     return Contrast(linear, square[0] if square else None, contrast.constant), unit

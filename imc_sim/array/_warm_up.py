@@ -55,9 +55,10 @@ def _functions() -> list[Any]:
     from imc_sim import _philox
     from imc_sim.array import _integer_packing
 
-    found: list[Any] = [_philox.pairs, _philox.entries, _philox.quantiles, _integer_packing.to_multiples]
+    found: list[Any] = [_philox.pairs_by_team, _philox.entries_by_team, _philox.quantiles_by_team]
+    found.append(_integer_packing.to_multiples_by_team)
     if _integers.why_not() is None:
         from imc_sim.array import _integer_kernel
 
-        found += [_integer_kernel.run, _integer_packing.pack, _integer_packing.to_bytes]
+        found += [_integer_kernel.run_by_team, _integer_packing.pack_by_team, _integer_packing.to_bytes_by_team]
     return found

@@ -12,7 +12,6 @@ from pydantic import Field, model_validator
 from torch import Tensor
 
 from imc_sim._rng import Stream, normal_quantiles
-from imc_sim._threads import share
 from imc_sim.config import Kelvin, Siemens, Spec
 from imc_sim.device._correlated import Correlated
 from imc_sim.device._disturb import ReadDisturb, Wear
@@ -162,7 +161,7 @@ class Device(Spec):
         if table.dtype != torch.float32 or self.programming.exact or not self.faults.none:
             return None
         stream = Stream(seed, layer, "programming")
-        found = stream.differences(table.numpy(), units.contiguous().numpy(), chip, self.time.page(page), share)
+        found = stream.differences(table.numpy(), units.contiguous().numpy(), chip, self.time.page(page))
         return None if found is None else (torch.from_numpy(found[0]), found[1])
 
     def program(self, target: Tensor, seed: int, layer: str = "cells", chip: int = 0, page: int = 0) -> Tensor:

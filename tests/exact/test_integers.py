@@ -10,7 +10,6 @@ from torch import Tensor, nn
 
 from imc_sim import _rng, _threads
 from imc_sim._rng import Stream
-from imc_sim._threads import share
 from imc_sim.array import (
     Chip,
     Crossbar,
@@ -398,17 +397,10 @@ def test_compiled_draws_are_numpys(shape: tuple[int, int], monkeypatch: pytest.M
     monkeypatch.setattr(_rng, "compiled", lambda: True)
     levels = np.stack([units.clip(min=0), (-units).clip(min=0)], 1).astype(np.int32).reshape(-1)
     g = stream.entries(table, levels, 3, 2).reshape(shape[0], 2, shape[1])
-    before = torch.get_num_threads()
-    torch.set_num_threads(3)
-    monkeypatch.setattr(_threads, "_WORTH_S", 0.0)
-    try:
-        for way in (None, share):
-            found = stream.differences(table, units, 3, 2, way)
-            assert found is not None
-            assert np.array_equal(found[0], g[:, 0] - g[:, 1])
-            assert found[1] == np.abs(g[:, 0] - g[:, 1]).max()
-    finally:
-        torch.set_num_threads(before)
+    found = stream.differences(table, units, 3, 2)
+    assert found is not None
+    assert np.array_equal(found[0], g[:, 0] - g[:, 1])
+    assert found[1] == np.abs(g[:, 0] - g[:, 1]).max()
 
 
 @needs_kernel
