@@ -131,8 +131,10 @@ def memory(size: Size) -> Iterator[Work]:
     keys, queries = (torch.randn(size.keys, size.dim, generator=generator) for _ in range(2))
     labels = torch.arange(size.keys) // 5
     signs = imc.nn.two_valued(keys), imc.nn.two_valued(queries)
-    for compute, bar in (("float32", 1.5), ("int16", None), ("int8", 0.9)):
-        chip = imc.load_chip("rram_hfo2_1t1r").replace("compute", compute)
+    for compute, draws, bar in (
+        ("float32", "cells", 1.5), ("int16", "cells", None), ("int8", "cells", 0.9), ("int8", "pairs", None),
+    ):  # fmt: skip
+        chip = imc.load_chip("rram_hfo2_1t1r").replace("compute", compute).replace("draws", draws)
         held = imc.AssociativeMemory(chip, dim=size.dim)
 
         def ours(held: imc.AssociativeMemory = held) -> None:
@@ -144,7 +146,8 @@ def memory(size: Size) -> Iterator[Work]:
             truth = Crossbar.program(signs[0].double(), chip, layer="memory").mvm(signs[1].double())
             return relative(held.similarity(queries) * size.dim, truth)
 
-        label = f"memory, {size.keys} keys x {size.dim}, {size.keys} queries, written anew, {compute}"
+        once = ", one draw a pair" if draws == "pairs" else ""
+        label = f"memory, {size.keys} keys x {size.dim}, {size.keys} queries, written anew, {compute}{once}"
         yield Work(label, ours, lambda: signs[1] @ signs[0].T, bar, error)
 
 

@@ -148,6 +148,48 @@ def pairs(
         bits[line] = _differences(table, places, out[line])
 
 
+@njit
+def _signed_places(units: NDArray[np.float32], words: NDArray[np.uint16], places: NDArray[np.uint32]) -> None:
+    for i in range(len(units)):
+        places[i] = np.uint32((abs(np.int32(units[i])) << 16) + np.int32(words[i]))
+
+
+@njit
+def _signed(
+    table: NDArray[np.float32], units: NDArray[np.float32], places: NDArray[np.uint32], out: NDArray[np.float32]
+) -> np.int32:
+    """As `_differences`."""
+    for i in range(len(out)):
+        out[i] = table[places[i]]
+    bits, top = out.view(np.int32), np.int32(0)
+    for i in range(len(out)):
+        top = max(top, bits[i] & np.int32(0x7FFFFFFF))
+        out[i] = -out[i] if units[i] < 0 else out[i]
+    return top
+
+
+@njit(nogil=True, cache=True)
+def signed(
+    table: NDArray[np.float32], units: NDArray[np.float32], counter: NDArray[np.uint64], key: NDArray[np.uint64],
+    out: NDArray[np.float32], tops: NDArray[np.float32], begin: int, end: int,
+) -> None:  # fmt: skip
+    """Lines begin … end of out [n, m]: entry (|unit|, word) with the sign of the unit, of units [n, m].
+
+    Words follow one another from line to line. tops [n]: the largest magnitude of each line.
+    """
+    m = units.shape[1]
+    batches = -(-(m + 15) // (16 * _LANES))
+    state, words = np.empty((4, _LANES), np.uint64), np.empty(4 * _LANES * batches, np.uint64)
+    each, places, bits = words.view(np.uint16), np.empty(m, np.uint32), tops.view(np.int32)
+    for line in range(begin, end):
+        first, skip = m * line // 16, m * line % 16
+        for batch in range(-(-(skip + m) // (16 * _LANES))):
+            part = words[4 * _LANES * batch : 4 * _LANES * (batch + 1)]
+            fill(part, state, first + batch * _LANES, counter, key)
+        _signed_places(units[line], each[skip : skip + m], places)
+        bits[line] = _signed(table, units[line], places, out[line])
+
+
 @njit(nogil=True, cache=True)
 def quantiles_by_team(arguments: tuple[Any, ...], order: tuple[int, ...]) -> bool:
     """`quantiles`, shared out: see `imc_sim._team`."""
@@ -164,3 +206,9 @@ def entries_by_team(arguments: tuple[Any, ...], order: tuple[int, ...]) -> bool:
 def pairs_by_team(arguments: tuple[Any, ...], order: tuple[int, ...]) -> bool:
     """`pairs`, shared out: see `imc_sim._team`."""
     return by_team(pairs, arguments, order)  # type: ignore[call-arg]
+
+
+@njit(nogil=True, cache=True)
+def signed_by_team(arguments: tuple[Any, ...], order: tuple[int, ...]) -> bool:
+    """`signed`, shared out: see `imc_sim._team`."""
+    return by_team(signed, arguments, order)  # type: ignore[call-arg]

@@ -13,6 +13,7 @@ import functools
 import hashlib
 import importlib.util
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -98,6 +99,24 @@ class Stream:
         arguments = (table.reshape(-1), units, *self.start(chip, page), out, tops)
         share(pairs, pairs_by_team, arguments, len(units), 2 * units.size * _SECONDS)
         return out, float(tops.max())
+
+    def signed(
+        self, table: NDArray[Any], units: NDArray[Any], chip: int, page: int = 0
+    ) -> tuple[NDArray[Any], float]:  # fmt: skip
+        """Entry (|unit|, word i) of a table [*, 65536] with the sign of the unit, for units [n, m]: [n, m].
+
+        And the largest magnitude of it. Large ones in one compiled pass where numba is there, the same numbers.
+        """
+        if table.dtype == np.float32 and units.size >= _LARGE and compiled():
+            from imc_sim._philox import signed, signed_by_team
+
+            out, tops = np.empty(units.shape, np.float32), np.empty(len(units), np.float32)
+            arguments = (table.reshape(-1), units, *self.start(chip, page), out, tops)
+            share(signed, signed_by_team, arguments, len(units), units.size * _SECONDS)
+            return out, float(tops.max())
+        rows = np.abs(units).astype(np.int32).reshape(-1)
+        found = table.reshape(-1)[(rows << 16) + self.words(len(rows), chip, page)].reshape(units.shape)
+        return np.where(units < 0, -found, found), float(np.abs(found).max())
 
     def start(self, chip: int, page: int = 0, block: int = 0) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
         """Counter [4] and key [2] of Philox before block `block` of the stream."""

@@ -23,13 +23,17 @@ CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"), "imc_sim"
 
 @dataclass(frozen=True)
 class Peer:
-    """environment: folder under .peers, "" for this one. steps: what pip is given, one call after the other."""
+    """environment: folder under .peers, "" for this one. steps: what pip is given, one call after the other.
+
+    unpublished: why there is nothing for pip to install; a name that nobody holds is not tried, as anybody may take it.
+    """
 
     name: str
     script: str
     arguments: tuple[str, ...] = ()
     environment: str = ""
     steps: tuple[tuple[str, ...], ...] = ()
+    unpublished: str = ""
 
     @property
     def ours(self) -> bool:
@@ -45,6 +49,7 @@ class Peer:
 #: what imports the package at all, of the requirements that it names: one of them cannot be installed
 _MEMTORCH = ("pandas", "matplotlib", "scipy", "scikit-learn", "seaborn", "tqdm", "ninja", "setuptools", "wheel")
 _AIHWKIT = (TORCH, ("--only-binary=aihwkit", "--prefer-binary", "aihwkit"))
+_UNPUBLISHED = "a repository, no package that pip could install"
 PLAIN = Peer("plain torch", "peer_torch.py")
 OURS = tuple(Peer(f"imc_sim, {c}", "peer_ours.py", (c,)) for c in ("float32", "int8"))
 OTHERS = (
@@ -61,15 +66,15 @@ OTHERS = (
         "MemTorch", "peer_memtorch.py", (), "memtorch",
         ((*TORCH, *_MEMTORCH), ("--no-build-isolation", "--no-deps", "memtorch-cpu==1.1.6")),
     ),
-    Peer("CrossSim", "", (), "cross-sim", (("cross-sim",),)),
+    *(Peer(name, "", (), name, (), _UNPUBLISHED) for name in ("CrossSim", "analog-cim-sim", "DNN+NeuroSim")),
 )  # fmt: skip
 
 
 @functools.cache
 def install(peer: Peer) -> str:
     """Why this peer cannot be used, or an empty string. What is there already is not installed again."""
-    if peer.ours:
-        return ""
+    if peer.ours or peer.unpublished:
+        return peer.unpublished
     record = FOLDER / peer.environment / "installed.json"
     if record.exists() and json.loads(record.read_text())["steps"] == [list(step) for step in peer.steps]:
         return ""

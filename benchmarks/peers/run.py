@@ -120,8 +120,8 @@ def _prepared(
     there, left_out = [], {}
     for peer in peers:
         reason = install(peer)
-        if reason or not peer.script:
-            left_out[peer.name] = reason or "installed, but nobody has written its script"
+        if reason:
+            left_out[peer.name] = reason
             continue
         each = start(peer, folder, threads)
         try:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import fnmatch
 import os
 from collections.abc import Mapping
-from typing import Any, Literal, final
+from typing import Any, Literal, Self, final
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from imc_sim._errors import InputError
 from imc_sim.array._converter import Converter
@@ -22,6 +22,7 @@ from imc_sim.device import Device
 Place = Literal["crossbar", "digital", "error"]
 Neurons = Literal["bernoulli", "comparator"]
 Compute = Literal["float32", "int16", "int8"]
+Draws = Literal["cells", "pairs"]
 
 
 @final
@@ -59,6 +60,9 @@ class Chip(Spec):
     compute: what products of whole-number inputs are computed with: differences of conductances in float32, on a grid
     of 2^-12 of the window, or rounded to whole numbers of 16 or 8 bits of the largest one. The mapping report says
     how far that is from the conductances. Layers with real inputs and many-valued weights stay in float64.
+
+    draws: what programming draws. cells: every cell. pairs: of each column pair of `differential` the difference of its
+    cells, one number of the same law; only where nothing asks for the cells themselves, and other chips than by cells.
     """
 
     name: str = "chip"
@@ -74,7 +78,25 @@ class Chip(Spec):
     neurons: Neurons = Field(default="bernoulli", description="how neurons that fire at random are drawn")
     policy: Policy = Policy()
     compute: Compute = Field(default="float32", description="what products of the crossbars are computed with")
+    draws: Draws = Field(default="cells", description="what programming draws: every cell, or differences of pairs")
     engine: Engine = Field(default=NATIVE, description="who computes what the crossbars give")
+
+    @model_validator(mode="after")
+    def _pairs_are_enough(self) -> Self:
+        """Differences of pairs are all that is asked for."""
+        if self.draws == "pairs":
+            device = self.device
+            asked = {
+                "faults, verify or pulses": not device.drawn_at_once,
+                "what happens after programming": device.settles,
+                "read noise": device.read.noisy,
+                "wires": self.wired,
+                "engine": not self.engine.native,
+            }
+            if any(asked.values()):
+                names = ", ".join(name for name, there in asked.items() if there)
+                raise ValueError(f"draws: cells where single cells are asked for (here by {names})")
+        return self
 
     @property
     def wired(self) -> bool:

@@ -22,7 +22,16 @@ from imc_sim._errors import InputError
 from imc_sim.array._chip import Chip, load_chip
 from imc_sim.array._encoding import Contrast, Encoding
 from imc_sim.array._integers import Drives
-from imc_sim.array._operands import Operands, Rounding, of_contrast, on_grid, operands, packed, units_table
+from imc_sim.array._operands import (
+    Operands,
+    Rounding,
+    of_contrast,
+    on_grid,
+    operands,
+    packed,
+    pair_units_table,
+    units_table,
+)
 from imc_sim.array._placement import Placement
 from imc_sim.array._plan import Plan
 from imc_sim.array._product import product
@@ -97,10 +106,18 @@ class Crossbar:
     def cells(self, index: int) -> Tensor:
         """Programmed and settled g of the chip at position `index`: [out, slices, columns, in, rows], in windows.
 
-        float64, without the wires; reference columns follow after the outputs.
+        float64, without the wires; reference columns follow after the outputs. Refused where pairs were drawn at once.
         """
+        if self.by_pairs:
+            step = "Set draws: cells."
+            raise InputError(f"layer {self.layer!r}, cells", "pairs drawn at once (draws: pairs)", "single cells", step)
         g = look_up(self.chip.device.table(self.plan.targets.steps), self._draw(index))
         return self._settled(g * self.plan.targets.steps, index) / self.plan.targets.steps
+
+    @property
+    def by_pairs(self) -> bool:
+        """Column pairs were drawn as differences of their cells: there are no single cells."""
+        return self.chip.draws == "pairs" and self.plan.targets.held is None and not self.chip.device.exact
 
     def pulses(self, index: int) -> Tensor:
         """Programming pulses (int64, shaped as `cells`) of the chip at position `index`, one for each without verify.
@@ -158,6 +175,10 @@ class Crossbar:
         steps = plan.targets.steps
         if not (device.settles or self.chip.wired):
             address = (self.seed, self.layer, self.chips[index], self.page)
+            if self.by_pairs:
+                law = pair_units_table(device, steps, plan.dtype)  # type: ignore[arg-type]  # hashable
+                drawn, largest = device.pairs(law, plan.targets.weights, *address)
+                return of_contrast(plan, Contrast(drawn[:, None], None, None, largest=largest))
             table = self._table(plan.dtype)
             if plan.targets.held is None and not device.read.noisy:
                 found = device.differences(table, plan.targets.weights, *address)

@@ -251,3 +251,9 @@ def on_grid(g: Tensor, dtype: torch.dtype) -> Tensor:
 def units_table(device: Device, steps: int, dtype: torch.dtype) -> Tensor:
     """The device's table in units of window / steps, on the grid."""
     return on_grid(device.table(steps) * steps, dtype)
+
+
+@functools.lru_cache(maxsize=16)
+def pair_units_table(device: Device, steps: int, dtype: torch.dtype) -> Tensor:
+    """The same of the device's differences of two cells."""
+    return on_grid(device.pair_table(steps) * steps, dtype)

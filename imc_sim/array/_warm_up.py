@@ -42,6 +42,7 @@ def _work() -> None:
     chip = load_chip("rram_hfo2_1t1r").replace("compute", "int8").replace("device.programming.sigma", 0.1)
     Crossbar.program(w, chip).mvm(w[:16])
     Crossbar.program(w, chip.replace("device.faults.stuck_lrs", 0.1))
+    Crossbar.program(torch.ones(512, 256), chip.replace("draws", "pairs"))
     _rng.Stream(0, "", "").normal(2**17, 0)
 
 
@@ -56,7 +57,7 @@ def _functions() -> list[Any]:
     from imc_sim.array import _integer_packing
 
     found: list[Any] = [_philox.pairs_by_team, _philox.entries_by_team, _philox.quantiles_by_team]
-    found.append(_integer_packing.to_multiples_by_team)
+    found += [_philox.signed_by_team, _integer_packing.to_multiples_by_team]
     if _integers.why_not() is None:
         from imc_sim.array import _integer_kernel
 

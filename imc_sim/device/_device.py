@@ -17,6 +17,7 @@ from imc_sim.device._correlated import Correlated
 from imc_sim.device._disturb import ReadDisturb, Wear
 from imc_sim.device._faults import Faults
 from imc_sim.device._levels import Spacing, even, nearest, positions, subset
+from imc_sim.device._pair_law import differences
 from imc_sim.device._programming import Programming, RelativeSpread
 from imc_sim.device._pulsed import AnyProgramming, PulsedProgramming
 from imc_sim.device._read import Read
@@ -126,6 +127,10 @@ class Device(Spec):
         faults = self.faults if self.faults.extra else None
         return _table(self.programming, self.verify, faults, levels, self.floor, self.window_S)  # type: ignore[arg-type]
 
+    def pair_table(self, steps: int) -> Tensor:
+        """The law of the difference of a cell at level k and one at HRS, as `table`: [steps + 1, 65536], float64."""
+        return _pair_table(self.programming, tuple(self.positions(steps).tolist()), self.floor, self.window_S)  # type: ignore[arg-type]
+
     def draw(self, levels: Tensor, steps: int, seed: int, layer: str, chip: int, page: int = 0) -> Tensor:
         """Indices (int32, shaped as `levels`) into the flattened `table(steps)` for one chip's cells.
 
@@ -163,6 +168,23 @@ class Device(Spec):
         stream = Stream(seed, layer, "programming")
         found = stream.differences(table.numpy(), units.contiguous().numpy(), chip, self.time.page(page))
         return None if found is None else (torch.from_numpy(found[0]), found[1])
+
+    @property
+    def drawn_at_once(self) -> bool:
+        """What a cell becomes is one draw of one law: nothing is stuck, and nobody counts its pulses."""
+        pulsed = isinstance(self.programming, PulsedProgramming)
+        return self.faults.none and not self.verify.on and not pulsed
+
+    def pairs(
+        self, table: Tensor, units: Tensor, seed: int, layer: str, chip: int, page: int = 0
+    ) -> tuple[Tensor, float]:
+        """Differences of the cells of column pairs that hold units [n, m], one draw a pair; and the largest magnitude.
+
+        table: `pair_table` of the units' steps, in any unit and type. Equal in law to what single cells would give.
+        """
+        stream = Stream(seed, layer, "pairs")
+        found, largest = stream.signed(table.numpy(), units.contiguous().numpy(), chip, self.time.page(page))
+        return torch.from_numpy(found), largest
 
     def program(self, target: Tensor, seed: int, layer: str = "cells", chip: int = 0, page: int = 0) -> Tensor:
         """Programmed g of one chip's cells, shaped as `target` (g in [0, 1], moved to the nearest level)."""
@@ -291,6 +313,12 @@ def _table(
     else:
         table = law(target[:, None], _normals(len(levels)))
     return table if faults is None else torch.cat([table, faults.rows(floor, window_S)])
+
+
+@functools.lru_cache(maxsize=8)
+def _pair_table(programming: Programming, levels: tuple[float, ...], floor: float, window_S: float) -> Tensor:
+    single = _table(programming, WriteVerify(), None, levels, floor, window_S)  # type: ignore[arg-type]  # hashable
+    return differences(single)
 
 
 @functools.lru_cache(maxsize=8)

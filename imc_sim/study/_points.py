@@ -94,7 +94,7 @@ def _as_stored(key: str, value: Any) -> Any:
 
 
 #: settings of chips that came later, at such values
-_LATER_OF_CHIPS = {"neurons": "bernoulli", "compute": "float32"}
+_LATER_OF_CHIPS = {"neurons": "bernoulli", "compute": "float32", "draws": "cells"}
 
 
 def _known(chip: dict[str, Any]) -> dict[str, Any]:

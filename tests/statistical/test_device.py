@@ -103,3 +103,17 @@ def expected_variance(bar: Crossbar, x: torch.Tensor, sigma: float) -> torch.Ten
         signs = torch.tensor(term.columns, dtype=torch.float64)[:, None, None]
         total += (term.gain * sigma * g * volts * signs).square().sum()
     return total * (plan.targets.scale * plan.targets.steps) ** 2
+
+
+@pytest.mark.parametrize("unit", [1.0, 0.0, -1.0])
+def test_pairs_drawn_at_once_have_the_law_of_two_cells(unit: float) -> None:
+    law = RelativeSpread(sigma=0.1, sigma_hrs=0.4, law_hrs="log_normal")
+    device = Device(g_lrs_S=1e-4, g_hrs_S=2e-5, programming=law)
+    w = torch.full((400, 500), unit)
+    w[0, 0] = 1.0
+    chip = Chip(device=device)
+    each = [Crossbar.program(w, chip.replace("draws", d), seed=3).contrast(0).flatten() for d in ("pairs", "cells")]
+    a, b = (x.numpy()[1:] for x in each)
+    assert stats.ks_2samp(a, b).pvalue > FALSE_ALARM
+    assert abs(np.corrcoef(a[:-1], a[1:])[0, 1]) < 4 / np.sqrt(N)
+    assert abs(np.corrcoef(a, b)[0, 1]) < 4 / np.sqrt(N)
