@@ -147,7 +147,7 @@ def memory(size: Size) -> Iterator[Work]:
             return relative(held.similarity(queries) * size.dim, truth)
 
         once = ", one draw a pair" if draws == "pairs" else ""
-        label = f"memory, {size.keys} keys x {size.dim}, {size.keys} queries, written anew, {compute}{once}"
+        label = f"memory, {size.keys} keys x {size.dim}, {size.keys} queries, written anew{once}, {compute}"
         yield Work(label, ours, lambda: signs[1] @ signs[0].T, bar, error)
 
 
