@@ -99,22 +99,23 @@ class Drives:
 
 def _bytes(x: Tensor, squares: bool) -> tuple[Tensor | None, int]:
     """(x plus an offset as bytes, behind it the same of the squares where they are wanted; the offset)."""
-    from imc_sim.array._integer_packing import to_bytes, to_bytes_by_team
-
-    def converted(data: NDArray[np.float32], offset: int, top: int, out: NDArray[np.uint8]) -> bool:
-        wrong = np.zeros(1, np.bool)
-        arguments = (data, offset, top, out, wrong)
-        share(to_bytes, to_bytes_by_team, arguments, len(data), len(data) * _BYTE_S)
-        return not wrong[0]
-
     out = torch.empty((1 + squares) * x.numel() + _SLACK, dtype=torch.uint8)
     flat, room = x.reshape(-1).numpy(), out.numpy()
     for top, offset in ((1, 1),) if squares else ((1, 1), (127, 128)):
-        if converted(flat, offset, top, room):
+        if _converted(flat, offset, top, room):
             if squares:
-                converted(np.square(flat), offset, top, room[len(flat) :])
+                _converted(np.square(flat), offset, top, room[len(flat) :])
             return out, offset
     return None, 0
+
+
+def _converted(x: NDArray[np.float32], offset: int, top: int, out: NDArray[np.uint8]) -> bool:
+    """out = x + offset as bytes; whether every x is a whole number from -top to top."""
+    from imc_sim.array._integer_packing import to_bytes, to_bytes_by_team
+
+    wrong = np.zeros(1, np.bool)
+    share(to_bytes, to_bytes_by_team, (x, offset, top, out, wrong), len(x), len(x) * _BYTE_S)
+    return not wrong[0]
 
 
 # -- contrasts -----------------------------------------------------------------------------------------
