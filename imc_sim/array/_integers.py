@@ -113,7 +113,7 @@ def _converted(x: NDArray[np.float32], offset: int, top: int, out: NDArray[np.ui
     """out = x + offset as bytes; whether every x is a whole number from -top to top."""
     from imc_sim.array._integer_packing import to_bytes, to_bytes_by_team
 
-    wrong = np.zeros(1, np.bool)
+    wrong = np.zeros(1, np.bool_)
     share(to_bytes, to_bytes_by_team, (x, offset, top, out, wrong), len(x), len(x) * _BYTE_S)
     return not wrong[0]
 
