@@ -104,6 +104,18 @@ def entries(
 
 
 @njit
+def _of_line(
+    words: NDArray[np.uint64], state: NDArray[np.uint64], number: int, count: int, counter: NDArray[np.uint64],
+    key: NDArray[np.uint64],
+) -> int:  # fmt: skip
+    """words: those of whole blocks around `count` draws from `number` on; how many draws come before them there."""
+    first, skip = number // 16, number % 16
+    for batch in range(-(-(skip + count) // DRAWS)):
+        fill(words[WORDS * batch : WORDS * (batch + 1)], state, first + batch * _LANES, counter, key)
+    return skip
+
+
+@njit
 def _places(
     units: NDArray[np.float32], plus: NDArray[np.uint16], minus: NDArray[np.uint16], places: NDArray[np.uint32]
 ) -> None:
@@ -136,14 +148,11 @@ def pairs(
     magnitude of each line.
     """
     m = units.shape[1]
-    batches = -(-(2 * m + 15) // (16 * _LANES))
-    state, words = np.empty((4, _LANES), np.uint64), np.empty(4 * _LANES * batches, np.uint64)
+    batches = -(-(2 * m + 15) // DRAWS)
+    state, words = np.empty((4, _LANES), np.uint64), np.empty(WORDS * batches, np.uint64)
     each, places, bits = words.view(np.uint16), np.empty((2, m), np.uint32), tops.view(np.int32)
     for line in range(begin, end):
-        first, skip = 2 * m * line // 16, 2 * m * line % 16
-        for batch in range(-(-(skip + 2 * m) // (16 * _LANES))):
-            part = words[4 * _LANES * batch : 4 * _LANES * (batch + 1)]
-            fill(part, state, first + batch * _LANES, counter, key)
+        skip = _of_line(words, state, 2 * m * line, 2 * m, counter, key)
         _places(units[line], each[skip : skip + m], each[skip + m : skip + 2 * m], places)
         bits[line] = _differences(table, places, out[line])
 
@@ -178,14 +187,11 @@ def signed(
     Words follow one another from line to line. tops [n]: the largest magnitude of each line.
     """
     m = units.shape[1]
-    batches = -(-(m + 15) // (16 * _LANES))
-    state, words = np.empty((4, _LANES), np.uint64), np.empty(4 * _LANES * batches, np.uint64)
+    batches = -(-(m + 15) // DRAWS)
+    state, words = np.empty((4, _LANES), np.uint64), np.empty(WORDS * batches, np.uint64)
     each, places, bits = words.view(np.uint16), np.empty(m, np.uint32), tops.view(np.int32)
     for line in range(begin, end):
-        first, skip = m * line // 16, m * line % 16
-        for batch in range(-(-(skip + m) // (16 * _LANES))):
-            part = words[4 * _LANES * batch : 4 * _LANES * (batch + 1)]
-            fill(part, state, first + batch * _LANES, counter, key)
+        skip = _of_line(words, state, m * line, m, counter, key)
         _signed_places(units[line], each[skip : skip + m], places)
         bits[line] = _signed(table, units[line], places, out[line])
 

@@ -62,3 +62,12 @@ def test_every_work_of_the_side_by_side_with_this_package_alone(repository: Path
             assert 0.0 < found["error"] < most, (work, name)
             # The spread that was asked for, of a thousand cells at least: 5 standard errors are a tenth of it.
             assert work == "wires" or abs(found["spread"] - 0.1) < 0.015, (work, name)
+
+
+def test_the_reason_of_a_peer_is_one_line_without_folders(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(repository / "benchmarks" / "peers"))
+    from _environments import reason_of  # type: ignore[import-not-found]
+
+    trace = "RuntimeError: no such tile\nraised at /a/b/tile.cpp:2\nframe #0: c10::Error::Error(int) (0x1 in /c/d.so)\n"
+    assert reason_of(trace) == "RuntimeError: no such tile"
+    assert reason_of("ERROR: cannot read /a/b/c.toml") == "cannot read c.toml"

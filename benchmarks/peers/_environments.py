@@ -106,9 +106,12 @@ def _make(peer: Peer) -> str:
 
 
 def reason_of(output: str) -> str:
-    """What pip or a compiler below it named as the error: the first line that says so, else the last one."""
+    """What pip, a compiler below it or a peer named as the error: the first line that says so, else the last one.
+
+    Without the folders of this machine, since a page is made of it.
+    """
     lines = [line.strip() for line in output.splitlines() if line.strip()]
-    named = [line for line in lines if re.search(r"\b(ERROR|error|Error):", line)]
+    named = [line for line in lines if re.search(r"(?:ERROR|error|Error): ", line)]
     causes = [line for line in named if "subprocess-exited" not in line]
     text = next(iter(causes or named), lines[-1] if lines else "pip said nothing")
     return re.sub(r"/\S+/", "", text.removeprefix("ERROR: "))

@@ -136,7 +136,7 @@ def _prepared(
                 there.append(each)
                 continue
         except RuntimeError as error:
-            left_out[peer.name] = str(error)
+            left_out[peer.name] = reason_of(str(error))
         each.end()
     return there, left_out
 
