@@ -11,6 +11,7 @@ from imc_sim.config import Spec, build
 from imc_sim.data import AS_THEY_ARE, View
 from imc_sim.evaluate._attack_specs import Attack, Fgsm
 from imc_sim.evaluate._identity import features_digest
+from imc_sim.evaluate._read_outs import check_order
 
 Form = Literal["float", "bipolar", "binary"]
 Vote = Literal["hard", "logits", "softmax", "log_softmax"]
@@ -73,6 +74,12 @@ class FewShotTask(Spec):
     def _averaged_signs_are_signs(self) -> Self:
         if self.prototypes == "majority" and self.keys == "float":
             raise ValueError("keys bipolar or binary with prototypes majority, or prototypes mean")
+        return self
+
+    @model_validator(mode="after")
+    def _sharpening_keeps_the_order(self) -> Self:
+        read = self.read_out
+        check_order(self.similarity, self.sharpening, float_forms="float" in (read.keys, read.query_form))
         return self
 
     @model_validator(mode="after")

@@ -19,6 +19,10 @@ KeyForm = Literal["float", "bipolar", "binary"]
 SHARPENINGS: tuple[Sharpening, ...] = ("softabs", "softabs_exp", "softmax", "abs", "none")
 KEY_FORMS: tuple[KeyForm, ...] = ("float", "bipolar", "binary")
 _STEEPNESS = 10.0
+#: exp of more than this may overflow when it is summed over keys
+_EXPONENT = 80.0
+#: how far rounding may carry a cosine beyond 1
+_ROUNDING = 1e-3
 
 
 def key_form(features: Tensor, form: KeyForm) -> Tensor:
@@ -44,23 +48,37 @@ def dot(queries: Tensor, keys: Tensor) -> Tensor:
 
 
 def sharpen(similarity: Tensor, kind: Sharpening) -> Tensor:
-    """Positive weights from similarities.
+    """Compute the weights of stored values from similarities [*, b, k].
 
     softabs: the paper's sum of two logistics at +-1/2; softabs_exp: the published code's sum of two
-    exponentials (its logistic lacks the `1 +`); softmax: exp without temperature; abs: the magnitude, which
-    the published `dot_abs` has in its name alone; none: unchanged, as its code computes.
+    exponentials (its logistic lacks the `1 +`); softmax: exp without temperature, scaled down per query where it would
+    overflow; abs: the magnitude, which the published `dot_abs` has in its name alone; none: unchanged, as its code
+    computes. softabs, softabs_exp and abs are even: do not use them with negative distances.
+
+    Raises:
+        InputError: softabs or softabs_exp of similarities outside [-1, 1].
     """
+    if kind in ("softabs", "softabs_exp"):
+        _check_bounded(similarity, kind)
     if kind == "softabs":
         return torch.sigmoid(_STEEPNESS * (similarity - 0.5)) + torch.sigmoid(_STEEPNESS * (-similarity - 0.5))
     if kind == "softabs_exp":
         return torch.exp(_STEEPNESS * (similarity - 0.5)) + torch.exp(_STEEPNESS * (-similarity - 0.5))
     if kind == "softmax":
-        return similarity.exp()
+        largest = similarity.detach().amax(-1, keepdim=True)
+        return (similarity - (largest - _EXPONENT).clamp_min(0)).exp()
     if kind == "abs":
         return similarity.abs()
     if kind == "none":
         return similarity
     raise InputError("sharpening", repr(kind), ", ".join(SHARPENINGS), f"{nearest(kind, SHARPENINGS)}Choose one.")
+
+
+def _check_bounded(similarity: Tensor, kind: Sharpening) -> None:
+    largest = float(similarity.detach().abs().max()) if similarity.numel() else 0.0
+    if largest > 1 + _ROUNDING:
+        step = "Use sharpening softmax or none, or cosine similarities."
+        raise InputError(f"sharpening {kind}", f"a similarity of magnitude {largest:g}", "magnitudes up to 1", step)
 
 
 def training_logits(similarity: Tensor, values: Tensor, kind: Sharpening) -> Tensor:

@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 from imc_sim.config import Spec, digest
 from imc_sim.data import AS_THEY_ARE, LabelledScaling, Scaling, View
 from imc_sim.evaluate import ClassificationTask, FewShotTask, features_digest, weights_digest
+from imc_sim.evaluate._read_outs import check_order
 from imc_sim.nn import KeyForm, Sharpening
 from imc_sim.train._optimizer import OptimizerSettings
 from imc_sim.train._variation import Variation
@@ -91,6 +92,12 @@ class EpisodicRecipe(_Trained):
     variation: Variation | None = Field(default=None, description="a chip whose cells disturb the weights")
     validate_every: int = Field(default=500, ge=1)
     validation_episodes: int = Field(default=200, ge=2)
+
+    @model_validator(mode="after")
+    def _sharpening_keeps_the_order(self) -> Self:
+        if self.read_out == "memory":  # the others do not sharpen; queries are always float
+            check_order(self.similarity, self.sharpening, float_forms=True)
+        return self
 
     def rate(self, episode: int) -> float:
         """Learning rate of that episode."""
