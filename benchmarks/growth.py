@@ -25,7 +25,7 @@ from _common import ratio
 from pandas import DataFrame
 
 import imc_sim as imc
-from imc_sim.plotting._figure import new_panels, save_table, style
+from imc_sim.plotting._figure import LogLabels, new_panels, save_table, style
 
 #: axis -> its values, and what its axis is called
 AXES: dict[str, tuple[tuple[float, ...], str]] = {
@@ -96,7 +96,10 @@ def plot(table: DataFrame, stem: Path) -> Path:
             bottom.plot(rows["value"], rows["peak_mib"], color="C1", marker="s")
             bottom.set_xlabel(label.replace(" of ", "\nof ").replace(" (", "\n("))
             for panel in (top, bottom):
-                panel.set_xscale("log", base=10 if axis == "r_ohm" else 2)
+                base = 10 if axis == "r_ohm" else 2
+                panel.set_xscale("log", base=base)
+                panel.xaxis.set_major_formatter(LogLabels(base=base))
+                panel.xaxis.set_minor_formatter(LogLabels(base=base))
                 if axis == "bits":
                     panel.set_xscale("linear")
                 panel.set_ylim(0, 1.08 * panel.get_ylim()[1])

@@ -11,7 +11,7 @@ from _environments import PLAIN, ROOT, Peer
 from _works import WORKS
 from pandas import DataFrame
 
-from imc_sim.plotting._figure import new_figure, save_table, style
+from imc_sim.plotting._figure import LogLabels, new_figure, save_table, style
 from imc_sim.report._pages import fill_made
 
 PAGE = ROOT / "docs" / "performance.md"
@@ -96,6 +96,8 @@ def plot(table: DataFrame, stem: Path) -> None:
             y += 1.6
         axes.axvline(1.0, color="0.5", linewidth=0.8)
         axes.set_xscale("log")
+        axes.xaxis.set_major_formatter(LogLabels())
+        axes.xaxis.set_minor_formatter(LogLabels())
         axes.set_yticks([t for t, _ in ticks], [name for _, name in ticks])
         axes.invert_yaxis()
         axes.grid(visible=False, axis="y")

@@ -117,8 +117,8 @@ def _bar(what: str, unit: str, begun: Callable[[], None]) -> Iterator[Update]:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskProgressColumn, TextColumn
 
     count = (MofNCompleteColumn(),) if not unit else ()
-    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), *count)
-    bar = Progress(*columns, TextColumn("{task.fields[note]}"), console=Console(stderr=True))
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), TaskProgressColumn(), *count)
+    bar = Progress(*columns, TextColumn("{task.fields[note]}", markup=False), console=Console(stderr=True))
     pace = Pace()
     task = bar.add_task(what, total=None, note="")
 
@@ -188,7 +188,7 @@ def _speak(what: str, ended: threading.Event) -> None:
     from rich.console import Console
     from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-    columns = (TextColumn("{task.description}"), SpinnerColumn(), TimeElapsedColumn())
+    columns = (TextColumn("{task.description}", markup=False), SpinnerColumn(), TimeElapsedColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True, refresh_per_second=4) as line:
         line.add_task(what)
         ended.wait()

@@ -45,8 +45,9 @@ def train(
             update_curve = _with_curve(update, folder)
             train_model(model, folder, resume, device.value, update_curve, settings or ())
     except KeyboardInterrupt:
-        again = "".join(f" --set {shlex.quote(setting)}" for setting in settings or ())
-        kept = f"kept in {folder}; to go on: imc-sim train {model} --out {folder} --resume{again}"
+        sets = [word for setting in settings or () for word in ("--set", setting)]
+        again = shlex.join(["imc-sim", "train", model, "--out", str(folder), "--resume", *sets])
+        kept = f"kept in {folder}; to go on: {again}"
         say(f"stopped; {kept if (folder / 'checkpoint.pt').exists() else 'nothing was reached that could be kept'}")
         raise typer.Exit(2) from None
     print(folder)

@@ -6,6 +6,7 @@ Looked up in this order: an explicit path, `./<folder>`, each entry of `$IMC_SIM
 from __future__ import annotations
 
 import os
+import shlex
 from pathlib import Path
 from typing import Literal
 
@@ -50,7 +51,7 @@ def find_content(kind: Kind, name: str | os.PathLike[str]) -> Path:
     known = content_names(kind)
     card = Path(name).name
     if kind == "model" and card != str(name) and card in known:
-        step = f"Train it there: imc-sim train {card} --out {name}"
+        step = f"Train it there: imc-sim train {shlex.quote(card)} --out {shlex.quote(str(name))}"
         raise InputError(kind, repr(str(name)), "the folder of a trained model", step)
     step = f"{nearest(str(name), known)}See `imc-sim list {kind if kind != 'study' else 'studie'}s`, or give a path."
     raise InputError(kind, repr(str(name)), ", ".join(known) or "nothing is installed", step)

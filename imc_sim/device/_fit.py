@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shlex
 from dataclasses import dataclass
 from typing import Any, final
 
@@ -77,7 +78,12 @@ class DeviceFit:
             "Levels and their spread as measured, and nothing else: faults, time, read noise and wires are those of an "
             "ideal cell until they are set."
         )
-        return {"name": name, "source": f"imc-sim device fit {source}", "validity": validity, "device": self.data}
+        return {
+            "name": name,
+            "source": f"imc-sim device fit {shlex.quote(source)}",
+            "validity": validity,
+            "device": self.data,
+        }
 
 
 def fit_device(samples: Samples) -> DeviceFit:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import Any
 
 from imc_sim._errors import InputError
@@ -25,6 +26,6 @@ def features_digest(model: str) -> str:
 def _stated(card: dict[str, Any], where: str, model: str) -> str:
     weights = card.get("weights")
     if not isinstance(weights, dict) or "sha256" not in weights:
-        step = f"Train it: imc-sim train {model}"
+        step = f"Train it: imc-sim train {shlex.quote(model)}"
         raise InputError(where, "a model without weights", "a card with weights.sha256", step)
     return str(weights["sha256"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -134,7 +135,7 @@ def _write(source: Path, folder: Path, arch: str, args: dict[str, Any], module: 
         name=name,
         summary=f"imported from {source.name}",
         arch=Arch(name=arch if known else f"./{Path(arch).name}", args=args),
-        command=f"imc-sim import {source.name} --arch {arch} --out {folder}",
+        command=shlex.join(["imc-sim", "import", source.name, "--arch", arch, "--out", str(folder)]),
         source=source.name,
     )
     return save_model(folder, module, card, extra=arch_files(arch, Path.cwd()))

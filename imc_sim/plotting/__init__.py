@@ -1,5 +1,6 @@
 """Figures: `*_data` makes the table of a figure, `plot_*` draws a table, `draw*` writes both. No torch."""
 
+from imc_sim.plotting import _backend  # noqa: F401  # before anything that imports matplotlib
 from imc_sim.plotting._comparison import compares, comparison_data, comparison_figure, plot_comparison
 from imc_sim.plotting._confusion import confusion_data, draw_confusion, plot_confusion
 from imc_sim.plotting._convergence import convergence_data, convergence_figure

@@ -12,7 +12,7 @@ from matplotlib.ticker import EngFormatter
 from pandas import DataFrame, concat
 from scipy.special import ndtri
 
-from imc_sim.plotting._figure import new_figure, save_figure, save_table, style
+from imc_sim.plotting._figure import LogLabels, legend_label, new_figure, save_figure, save_table, style
 
 if TYPE_CHECKING:
     from imc_sim.device._fit import DeviceFit
@@ -47,12 +47,13 @@ def plot_cdf(ax: Axes, data: DataFrame) -> None:
     for number, (state, part) in enumerate(data.groupby("state", sort=False)):
         measured = ndtri(part["measured"].to_numpy(float))
         fitted = ndtri(part["fitted"].to_numpy(float).clip(1e-12, 1 - 1e-12))
-        x, label = part["conductance_S"], data.attrs.get(str(state), str(state))
+        x, label = part["conductance_S"], legend_label(data.attrs.get(str(state), str(state)))
         ax.plot(x, measured, linestyle="", marker="o", markersize=2.4, color=f"C{number}", alpha=0.6, label=label)
         ax.plot(x, fitted, marker="", color="0.15", linewidth=0.9)
     G = data["conductance_S"].to_numpy(float)
     if G.min() > 0.0 and G.max() / G.min() > 5.0:
         ax.set_xscale("log")
+        ax.xaxis.set_minor_formatter(LogLabels(EngFormatter("S")))
     ax.xaxis.set_major_formatter(EngFormatter("S"))
     ax.set_ylim(limit, -limit)
     ticks = [t for t in _TICKS if abs(ndtri(t / 100)) < -limit]

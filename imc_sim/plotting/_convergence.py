@@ -12,7 +12,7 @@ from pandas import DataFrame
 from scipy.stats import t as student
 
 from imc_sim._errors import ResultsError
-from imc_sim.plotting._figure import new_panels
+from imc_sim.plotting._figure import LogLabels, legend_label, new_panels
 from imc_sim.plotting._labels import place
 from imc_sim.plotting._tables import numbers, where
 
@@ -73,7 +73,7 @@ def plot_means(ax: Axes, data: DataFrame, points: list[str]) -> None:
     """Running means with their 95 % intervals."""
     for number, point in enumerate(points):
         part = where(data, "point", point)
-        ax.plot(part["chips"], part["mean"], color=f"C{number}", marker="", label=textwrap.fill(point, 62))
+        ax.plot(part["chips"], part["mean"], color=f"C{number}", marker="", label=legend_label(point))
         low, high = part["mean"] - part["half_width"], part["mean"] + part["half_width"]
         ax.fill_between(part["chips"], low, high, color=f"C{number}", alpha=0.18, linewidth=0)
     mean, half, chips = (numbers(data, name) for name in ("mean", "half_width", "chips"))
@@ -97,6 +97,7 @@ def plot_widths(ax: Axes, data: DataFrame, points: list[str]) -> None:
         ax.annotate("stops here", place_, (-2, 2), coordinates, "offset points", ha="right", fontsize=6, color="0.2")
     if np.nanmax(numbers(data, "half_width")) > _ROUNDING:
         ax.set_yscale("log")
+        ax.yaxis.set_minor_formatter(LogLabels())
     ax.yaxis.set_major_formatter("{x:g}")
     ax.set_xlabel("chips")
     ax.set_ylabel("95 % half width (points)")

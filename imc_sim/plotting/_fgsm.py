@@ -17,7 +17,7 @@ from matplotlib.patches import Patch
 from pandas import DataFrame
 
 from imc_sim._errors import InputError, ResultsError
-from imc_sim.plotting._figure import new_panels, save_figure, save_table, style
+from imc_sim.plotting._figure import legend_label, new_panels, save_figure, save_table, style
 from imc_sim.plotting._labels import further, heading, place
 from imc_sim.plotting._tables import chip_count, distinct, numbers, where
 
@@ -134,7 +134,7 @@ def _line(ax: Axes, rows: DataFrame, number: int, name: str, digital: bool, band
     colour, marker = f"C{number % _COLOURS}", _MARKERS[number % len(_MARKERS)]
     hollow = "white" if number >= _COLOURS or digital else colour
     ax.plot(rows["epsilon"], rows["accuracy"], linestyle="--" if digital else "-", color=colour, marker=marker,
-            markerfacecolor=hollow, linewidth=0.8 if digital else 1.2, label=textwrap.fill(name, 62),
+            markerfacecolor=hollow, linewidth=0.8 if digital else 1.2, label=legend_label(name),
             clip_on=False, zorder=2.5 if digital else 2.2)  # fmt: skip
     if band and not digital:
         ax.fill_between(rows["epsilon"], rows["low"], rows["high"], color=colour, alpha=0.18, linewidth=0)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import cast
+from typing import cast, final
 
 import matplotlib as mpl
 from matplotlib import style as mpl_style
@@ -14,6 +15,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colorbar import Colorbar
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
+from matplotlib.ticker import LogFormatter
 from pandas import DataFrame
 
 _STYLE = Path(__file__).with_name("style.mplstyle")
@@ -21,9 +23,30 @@ _STYLE = Path(__file__).with_name("style.mplstyle")
 
 @contextmanager
 def style() -> Iterator[None]:
-    """The project's style, for the time of the block."""
-    with mpl.rc_context(), mpl_style.context(_STYLE):
+    """Apply matplotlib's defaults and the project's style within the block; a user's matplotlibrc has no effect."""
+    with mpl.rc_context(), mpl_style.context(_STYLE, after_reset=True):
         yield
+
+
+def legend_label(text: object, width: int = 62) -> str:
+    """Wrap the name of a series for a legend.
+
+    Matplotlib leaves names that begin with `_` out of legends, so those get a space without width in front.
+    """
+    label = textwrap.fill(str(text), width)
+    return f"\u200b{label}" if label.startswith("_") else label
+
+
+@final
+class LogLabels(LogFormatter):
+    """Labels of a logarithmic axis in the form that `shown` gives; those of minor ticks where there are few others."""
+
+    def __init__(self, shown: Callable[[float], str] = "{:g}".format, base: float = 10.0) -> None:
+        super().__init__(base)
+        self._shown = shown
+
+    def __call__(self, x: float, pos: int | None = None) -> str:
+        return self._shown(x) if super().__call__(x, pos) else ""
 
 
 def new_figure(width: float = 3.4, height: float = 2.5) -> tuple[Figure, Axes]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,7 +17,7 @@ from pandas import DataFrame
 
 from imc_sim._errors import InputError
 from imc_sim.config import find_content, read_yaml
-from imc_sim.plotting._figure import new_panels, save_figure, save_table, style
+from imc_sim.plotting._figure import legend_label, new_panels, save_figure, save_table, style
 from imc_sim.plotting._tables import distinct, numbers, where
 
 #: panels beside one another
@@ -38,7 +39,7 @@ def curves_of(models: Sequence[str]) -> dict[str, Curve]:
         card = read_yaml(path)
         curve = card.get("curve", {})
         if "task1" not in curve:
-            step = f"Train it: imc-sim train {name}"
+            step = f"Train it: imc-sim train {shlex.quote(name)}"
             raise InputError(str(path), "a card without the curve of a continual training", "task1, task2, …", step)
         found[str(card["name"])] = curve
     words = [name.split("_") for name in found]
@@ -81,7 +82,7 @@ def plot_forgetting(ax: Axes, data: DataFrame) -> None:
     """Curves of one network: a line a task, from the training that taught it."""
     for number, task in enumerate(distinct(data, "task")):
         part = where(data, "task", task)
-        label = str(task).replace("task", "task ")
+        label = legend_label(str(task).replace("task", "task "))
         ax.plot(part["training"], part["accuracy"], color=f"C{number}", marker="o", ms=3, label=label)
     ax.xaxis.set_major_locator(MaxNLocator(6, integer=True))
     ax.set_ylim(0, 101)

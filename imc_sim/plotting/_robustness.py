@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from pandas import DataFrame
 
 from imc_sim._errors import ResultsError
-from imc_sim.plotting._figure import new_figure
+from imc_sim.plotting._figure import LogLabels, legend_label, new_figure
 from imc_sim.plotting._labels import further, heading, is_number, place, shown
 from imc_sim.plotting._tables import chip_count, distinct, numbers
 
@@ -109,7 +109,7 @@ def plot_robustness(ax: Axes, data: DataFrame) -> None:
     spread = bool((numbers(data, "chips") > 1).any())
     for number, (series, part) in enumerate(parts):
         x = _places(part, names)
-        label, dashes = textwrap.fill(str(series), 62), _DASHES[number // _COLOURS % len(_DASHES)]
+        label, dashes = legend_label(series), _DASHES[number // _COLOURS % len(_DASHES)]
         (line,) = ax.plot(x, part["median"], label=label, linestyle=":" if names else dashes)
         if spread and not crowded:
             _draw_band(ax, x, part, line.get_color(), names is None)
@@ -152,6 +152,8 @@ def _scale(ax: Axes, data: DataFrame, names: list[str] | None) -> None:
         ax.margins(x=0.05)
     elif data.attrs["spaced"] == "log":
         ax.set_xscale("log")
+        ax.xaxis.set_major_formatter(LogLabels())
+        ax.xaxis.set_minor_formatter(LogLabels())
         values = sorted(set(numbers(data, "x").tolist()))
         if len(values) <= _TICKS:
             ax.set_xticks(values, [f"{value:g}" for value in values])

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from pandas import DataFrame
 
 from imc_sim._stats import mean_interval
-from imc_sim.plotting._figure import new_panels, save_figure, save_table, style
+from imc_sim.plotting._figure import legend_label, new_panels, save_figure, save_table, style
 from imc_sim.plotting._tables import distinct, numbers, where
 
 #: panels beside one another
@@ -59,7 +59,8 @@ def plot_trainings(ax: Axes, data: DataFrame) -> None:
         part = where(data, "case", case)
         x = np.array([values.index(value) for value in part["value"]]) + _APART * (number - (len(cases) - 1) / 2)
         half = np.nan_to_num(numbers(part, "half_width"))
-        ax.errorbar(x, part["mean"], yerr=half, fmt="o-", ms=3, lw=1, capsize=1.8, color=f"C{number}", label=case)
+        ax.errorbar(x, part["mean"], yerr=half, fmt="o-", ms=3, lw=1, capsize=1.8, color=f"C{number}",
+                    label=legend_label(case))  # fmt: skip
     ax.set_xticks(range(len(values)), values)
     ax.set_xlabel(str(data["setting"].iloc[0]))
     ax.margins(x=0.08)

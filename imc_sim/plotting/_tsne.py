@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
@@ -102,7 +103,7 @@ def stored_tsne(results: Results) -> DataFrame:
     """The points that `imc-sim plot --kind tsne` has left in the results folder."""
     path = results.folder / TABLE
     if not path.is_file():
-        step = f"Compute it: imc-sim plot {results.folder} --kind tsne"
+        step = f"Compute it: imc-sim plot {shlex.quote(str(results.folder))} --kind tsne"
         raise ResultsError(str(results.folder), f"no {TABLE}", "the points of a t-SNE", step)
     return read_csv(path)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -136,7 +137,12 @@ def markdown(data: DataFrame) -> str:
 
 
 def _line(parts: list[str]) -> str:
-    return "| " + " | ".join(part.replace("|", "\\|") for part in parts) + " |"
+    return "| " + " | ".join(map(plain_text, parts)) + " |"
+
+
+def plain_text(text: str) -> str:
+    """Escape text for a cell of a Markdown table, in which it is shown as typed, on one line."""
+    return re.sub(r"([\\|<*`$])", r"\\\1", " ".join(text.splitlines()))
 
 
 def write_comparison(results: Results) -> list[Path]:

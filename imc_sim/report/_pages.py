@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from imc_sim._errors import InputError, nearest
 from imc_sim.plotting import comparison_data, save_table
-from imc_sim.report._comparison import markdown, read_comparison
+from imc_sim.report._comparison import markdown, plain_text, read_comparison
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -83,7 +83,7 @@ def plain_table(table: DataFrame) -> str:
     heads = [str(name) for name in table.columns]
     rows = [["" if x != x else f"{x:.2f}" if isinstance(x, float) else str(x) for x in row] for row in table.to_numpy()]
     lines = [heads, ["---:" if is_numeric_dtype(table[name]) else "---" for name in table.columns], *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+    return "\n".join("| " + " | ".join(map(plain_text, line)) + " |" for line in lines)
 
 
 def _text(page: Path) -> str:
