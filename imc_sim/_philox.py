@@ -14,6 +14,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from imc_sim._quantiles import WIDTH, PARTS, TAIL
 from imc_sim._team import by_team
 
 #: blocks of four 64-bit numbers side by side; they fit a first-level cache
@@ -23,6 +24,8 @@ _WEYL = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xBB67AE8584CAA73B)
 _ROUNDS = 10
 _HALF, _LOW = np.uint64(32), np.uint64(0xFFFFFFFF)
 _ONE = np.uint64(1)
+#: columns of a table, in the type of places in it
+_WIDTH = np.uint32(WIDTH)
 #: 64-bit numbers that are made at once, and the 16-bit words in them
 WORDS, DRAWS = 4 * _LANES, 16 * _LANES
 
@@ -64,6 +67,35 @@ def fill(
         words[4 * i + 2], words[4 * i + 3] = state[2, i], state[3, i]
 
 
+@njit
+def outermost(words: NDArray[np.uint16]) -> np.bool | bool:
+    """Whether a word is 0 or 65,535; in 16 bits, which vector units compare many at a time."""
+    found = False
+    for i in range(len(words)):
+        found |= np.uint16(words[i] + np.uint16(1)) < np.uint16(2)
+    return found
+
+
+@njit
+def tail(number: int, word: np.uint16, counter: NDArray[np.uint64], key: NDArray[np.uint64]) -> np.uint32:
+    """Column of a table for draw `number` behind the counter, whose word is 0 or 65,535: by a second word.
+
+    That is the word of the same place in the second plane of the stream, which the counter's last number tells apart.
+    """
+    c0, c1 = counter[0] + np.uint64(number // 16) + _ONE, counter[1]
+    c2, c3 = counter[2], counter[3] + _ONE
+    k0, k1 = key[0], key[1]
+    for _ in range(_ROUNDS):
+        upper, lower = _upper(_MULTIPLIERS[1], c2), _MULTIPLIERS[1] * c2
+        c2, c3 = _upper(_MULTIPLIERS[0], c0) ^ c3 ^ k1, _MULTIPLIERS[0] * c0
+        c0, c1 = upper ^ c1 ^ k0, lower
+        k0, k1 = k0 + _WEYL[0], k1 + _WEYL[1]
+    place = number % 16
+    four = c0 if place < 4 else c1 if place < 8 else c2 if place < 12 else c3
+    second = (four >> np.uint64(16 * (place % 4) + 4)) & np.uint64(TAIL - 1)
+    return np.uint32(np.uint64(PARTS + (TAIL if word else 0)) + second)
+
+
 # Unsigned places spare the test for those that count from the end.
 
 
@@ -72,7 +104,7 @@ def _look_up(
     table: NDArray[np.float32], rows: NDArray[np.int32], words: NDArray[np.uint16], out: NDArray[np.float32]
 ) -> None:
     for i in range(len(rows)):
-        out[i] = table[np.uint32((rows[i] << 16) + np.int32(words[i]))]
+        out[i] = table[np.uint32(np.uint32(rows[i]) * _WIDTH + np.uint32(words[i]))]
 
 
 @njit(nogil=True, cache=True)
@@ -80,13 +112,18 @@ def quantiles(
     table: NDArray[np.float32], counter: NDArray[np.uint64], key: NDArray[np.uint64], out: NDArray[np.float32],
     begin: int, end: int,
 ) -> None:  # fmt: skip
-    """out [n]: entry of the table [65,536] for word i of the stream, i from begin (a multiple of `DRAWS`) to end."""
+    """out [n]: entry of the table [WIDTH] for draw i of the stream, i from begin (a multiple of `DRAWS`) to end."""
     state, words = np.empty((4, _LANES), np.uint64), np.empty(4 * _LANES, np.uint64)
     each = words.view(np.uint16)
     for first in range(begin, end, len(each)):
         fill(words, state, first // 16, counter, key)
-        for i in range(min(len(each), end - first)):
-            out[first + i] = table[np.uint32(each[i])]
+        here = each[: min(len(each), end - first)]
+        for i in range(len(here)):
+            out[first + i] = table[np.uint32(here[i])]
+        if outermost(here):
+            for i in range(len(here)):
+                if np.uint16(here[i] + np.uint16(1)) < np.uint16(2):
+                    out[first + i] = table[tail(first + i, here[i], counter, key)]
 
 
 @njit(nogil=True, cache=True)
@@ -94,13 +131,18 @@ def entries(
     table: NDArray[np.float32], rows: NDArray[np.int32], counter: NDArray[np.uint64], key: NDArray[np.uint64],
     out: NDArray[np.float32], begin: int, end: int,
 ) -> None:  # fmt: skip
-    """out [n]: entry (rows[i], word i of the stream) of the table [rows x 65,536], flat; i as of `quantiles`."""
+    """out [n]: entry (rows[i], draw i of the stream) of the table [rows x WIDTH], flat; i as of `quantiles`."""
     state, words = np.empty((4, _LANES), np.uint64), np.empty(4 * _LANES, np.uint64)
     each = words.view(np.uint16)
     for first in range(begin, end, len(each)):
         fill(words, state, first // 16, counter, key)
         last = min(first + len(each), end)
         _look_up(table, rows[first:last], each, out[first:last])
+        if outermost(each[: last - first]):
+            for i in range(first, last):
+                word = each[i - first]
+                if np.uint16(word + np.uint16(1)) < np.uint16(2):
+                    out[i] = table[np.uint32(rows[i]) * _WIDTH + tail(i, word, counter, key)]
 
 
 @njit
@@ -122,8 +164,20 @@ def _places(
     """places [2, m] of both cells of a pair; apart from the look-up, which no compiler makes vector instructions of."""
     for i in range(len(units)):
         unit = np.int32(units[i])
-        places[0, i] = np.uint32((max(unit, np.int32(0)) << 16) + np.int32(plus[i]))
-        places[1, i] = np.uint32((max(-unit, np.int32(0)) << 16) + np.int32(minus[i]))
+        places[0, i] = np.uint32(np.uint32(max(unit, np.int32(0))) * _WIDTH + np.uint32(plus[i]))
+        places[1, i] = np.uint32(np.uint32(max(-unit, np.int32(0))) * _WIDTH + np.uint32(minus[i]))
+
+
+@njit
+def _tails(
+    words: NDArray[np.uint16], places: NDArray[np.uint32], number: int, counter: NDArray[np.uint64],
+    key: NDArray[np.uint64],
+) -> None:  # fmt: skip
+    """places: those of the outermost words moved to their columns; words are draws `number` and on of the stream."""
+    if outermost(words):
+        for i in range(len(words)):
+            if np.uint16(words[i] + np.uint16(1)) < np.uint16(2):
+                places[i] += tail(number + i, words[i], counter, key) - np.uint32(words[i])
 
 
 @njit
@@ -144,7 +198,7 @@ def pairs(
 ) -> None:  # fmt: skip
     """Lines begin … end of out [n, m]: entry of the positive part of units [n, m] less that of the negative one.
 
-    Each has its own word. Words follow one another as if all were in an array [n, 2, m]. tops [n]: the largest
+    Each has its own draw. Words follow one another as if all were in an array [n, 2, m]. tops [n]: the largest
     magnitude of each line.
     """
     m = units.shape[1]
@@ -153,14 +207,17 @@ def pairs(
     each, places, bits = words.view(np.uint16), np.empty((2, m), np.uint32), tops.view(np.int32)
     for line in range(begin, end):
         skip = _of_line(words, state, 2 * m * line, 2 * m, counter, key)
-        _places(units[line], each[skip : skip + m], each[skip + m : skip + 2 * m], places)
+        plus, minus, number = each[skip : skip + m], each[skip + m : skip + 2 * m], 2 * m * line
+        _places(units[line], plus, minus, places)
+        _tails(plus, places[0], number, counter, key)
+        _tails(minus, places[1], number + m, counter, key)
         bits[line] = _differences(table, places, out[line])
 
 
 @njit
 def _signed_places(units: NDArray[np.float32], words: NDArray[np.uint16], places: NDArray[np.uint32]) -> None:
     for i in range(len(units)):
-        places[i] = np.uint32((abs(np.int32(units[i])) << 16) + np.int32(words[i]))
+        places[i] = np.uint32(np.uint32(abs(np.int32(units[i]))) * _WIDTH + np.uint32(words[i]))
 
 
 @njit
@@ -193,6 +250,7 @@ def signed(
     for line in range(begin, end):
         skip = _of_line(words, state, m * line, m, counter, key)
         _signed_places(units[line], each[skip : skip + m], places)
+        _tails(each[skip : skip + m], places, m * line, counter, key)
         bits[line] = _signed(table, units[line], places, out[line])
 
 

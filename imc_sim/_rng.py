@@ -2,7 +2,8 @@
 
 A draw depends on nothing but its address. Asking for more chips, other batches, another order or more
 workers changes no other draw. Philox gives 16-bit uniform words; normal numbers are looked up in a table of
-65,536 quantiles, which is five times faster than the ziggurat and seekable.
+65,536 quantiles, which is five times faster than the ziggurat and seekable. The words 0 and 65,535 take a second
+word, at the same place of a second plane of the stream, that divides the tails further: see `imc_sim._quantiles`.
 
 Source: Salmon et al., Parallel random numbers: as easy as 1, 2, 3, SC 2011 (Philox 4x64).
 """
@@ -17,8 +18,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import ndtri
 
+from imc_sim._quantiles import WIDTH, PARTS, TAIL, normal_quantiles
 from imc_sim._threads import share
 
 #: 16-bit words in one Philox block of four 64-bit numbers; positions are given in whole blocks.
@@ -33,16 +34,6 @@ _SECONDS = 1e-9
 def compiled() -> bool:
     """Numba is there: large counts are drawn in one compiled pass, the same numbers."""
     return importlib.util.find_spec("numba") is not None
-
-
-@functools.cache
-def normal_quantiles() -> NDArray[np.float32]:
-    """The 65,536 mid-point quantiles of the standard normal, scaled to unit variance.
-
-    Kolmogorov-Smirnov distance to the normal law: under 1.6e-5. Largest value: 4.325.
-    """
-    quantiles = ndtri((np.arange(65536) + 0.5) / 65536)
-    return (quantiles / quantiles.std()).astype(np.float32)
 
 
 @functools.lru_cache(maxsize=4096)
@@ -67,15 +58,27 @@ class Stream:
         bits = np.random.Philox(key=key, counter=counter)
         return bits.random_raw(-(-count // 4)).view(np.uint16)[:count]
 
+    def columns(self, count: int, chip: int, page: int = 0, block: int = 0) -> NDArray[np.int32]:
+        """Return `count` columns of a quantile table: the words, and for words 0 and 65,535 a column of the tails."""
+        words = self.words(count, chip, page, block)
+        found = words.astype(np.int32)
+        outermost = np.flatnonzero(words + np.uint16(1) < 2)  # 65,535 + 1 is 0 in 16 bits
+        for place in outermost.tolist():
+            counter, key = self.start(chip, page, block + place // BLOCK)
+            counter[3] += np.uint64(1)  # the second plane
+            second = np.random.Philox(key=key, counter=counter).random_raw(4).view(np.uint16)[place % BLOCK]
+            found[place] = PARTS + TAIL * bool(words[place]) + (int(second) >> 4)
+        return found
+
     def entries(
         self, table: NDArray[np.float32], rows: NDArray[np.int32], chip: int, page: int = 0
     ) -> NDArray[np.float32]:
-        """Entry (rows[i], word i) of a table [*, 65536] for every row asked for: [n].
+        """Return entry (rows[i], column i) of a table [*, WIDTH] for every row: [n].
 
-        Large ones are drawn and looked up in one compiled pass where numba is there; the words are the same.
+        Large ones are drawn and looked up in one compiled pass where numba is there; the columns are the same.
         """
         if len(rows) < _LARGE or not compiled():
-            return table.reshape(-1)[(rows << 16) + self.words(len(rows), chip, page)]
+            return table.reshape(-1).take(rows * WIDTH + self.columns(len(rows), chip, page))
         from imc_sim._philox import DRAWS, entries, entries_by_team
 
         out = np.empty(len(rows), np.float32)
@@ -103,7 +106,7 @@ class Stream:
     def signed(
         self, table: NDArray[Any], units: NDArray[Any], chip: int, page: int = 0
     ) -> tuple[NDArray[Any], float]:  # fmt: skip
-        """Entry (|unit|, word i) of a table [*, 65536] with the sign of the unit, for units [n, m]: [n, m].
+        """Entry (|unit|, column i) of a table [*, WIDTH] with the sign of the unit, for units [n, m]: [n, m].
 
         And the largest magnitude of it. Large ones in one compiled pass where numba is there, the same numbers.
         """
@@ -115,7 +118,7 @@ class Stream:
             share(signed, signed_by_team, arguments, len(units), units.size * _SECONDS)
             return out, float(tops.max())
         rows = np.abs(units).astype(np.int32).reshape(-1)
-        found = table.reshape(-1)[(rows << 16) + self.words(len(rows), chip, page)].reshape(units.shape)
+        found = table.reshape(-1).take(rows * WIDTH + self.columns(len(rows), chip, page)).reshape(units.shape)
         return np.where(units < 0, -found, found), float(np.abs(found).max())
 
     def start(self, chip: int, page: int = 0, block: int = 0) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
@@ -132,7 +135,7 @@ class Stream:
             arguments = (normal_quantiles(), *self.start(chip, page, block), out)
             share(quantiles, quantiles_by_team, arguments, count, count * _SECONDS, DRAWS)
             return out
-        return normal_quantiles()[self.words(count, chip, page, block)]
+        return normal_quantiles().take(self.columns(count, chip, page, block))
 
     def uniform(self, count: int, chip: int, page: int = 0, block: int = 0) -> NDArray[np.float32]:
         """`count` uniform numbers in (0, 1) with 24 bits; each takes two words."""

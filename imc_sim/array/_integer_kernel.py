@@ -21,7 +21,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
-from imc_sim._philox import WORDS, fill
+from imc_sim._philox import WORDS, fill, outermost, tail
 from imc_sim._team import by_team
 from imc_sim.array._operands import COLUMNS
 
@@ -190,7 +190,7 @@ def _place(vector: int, columns: int, reads: tuple[int, int]) -> int:
 @njit
 def _look_up(
     table: NDArray[np.float32], words: NDArray[np.uint16], vectors: tuple[int, int], columns: tuple[int, int, int],
-    reads: tuple[int, int], normal: NDArray[np.float32],
+    reads: tuple[int, int], normal: NDArray[np.float32], counter: NDArray[np.uint64], key: NDArray[np.uint64],
 ) -> None:  # fmt: skip
     """normal [vectors, COLUMNS] of a panel; columns: the panel's first, its number, and how many there are in all."""
     first, number, pitch = columns
@@ -200,6 +200,10 @@ def _look_up(
         line, here = normal[r - vectors[0]], words[place : place + number]
         for c in range(number):
             line[c] = table[np.uint32(here[c])]
+        if outermost(here):
+            for c in range(number):
+                if np.uint16(here[c] + np.uint16(1)) < np.uint16(2):
+                    line[c] = table[tail(before + place + c, here[c], counter, key)]
 
 
 @njit
@@ -233,7 +237,7 @@ def run(
     image and of one of its lines; pitches: bytes from image to image, line to line, vector to vector. size: vectors
     and columns without padding.
 
-    Read noise: std [tiles, columns] in units of the whole numbers; empty without noise. table [65,536] float32:
+    Read noise: std [tiles, columns] in units of the whole numbers; empty without noise. table [73,728] float32:
     quantiles of the normal law. counter [4], keys [tiles, 2] uint64: the streams, see `imc_sim._rng`. reads: vectors of
     one read, and words from one read to the next.
     """
@@ -255,7 +259,7 @@ def run(
                 column = t * out.shape[1] + p * COLUMNS
                 if noisy:
                     here = p * COLUMNS, min(COLUMNS, size[1] - p * COLUMNS), size[1]
-                    _look_up(table, each, (top, bottom), here, reads, normal)
+                    _look_up(table, each, (top, bottom), here, reads, normal, counter, keys[t])
                 for r in range(top, bottom, ROWS):
                     _block(  # type: ignore[call-arg]  # its first parameter is the compiler's
                         out.ctypes.data + 4 * (r * out.shape[1] + p * COLUMNS), out.shape[1], x.ctypes.data,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from imc_sim._rng import Stream
+from imc_sim._rng import Stream, normal_quantiles
 from imc_sim.data._glyph_shapes import STEPS, Floats, Glyph, Ints, glyph
 
 #: Side of the canvas in pixels.
@@ -23,7 +23,7 @@ def draw_glyph(seed: int, index: int) -> NDArray[np.uint8]:
     """
     g = glyph(seed, index)
     n = len(g.length)
-    draws = Stream(seed, "glyphs", "drawer").normal(DRAWERS * _NORMALS, chip=index)
+    draws = normal_quantiles()[Stream(seed, "glyphs", "drawer").words(DRAWERS * _NORMALS, chip=index)]
     z = draws.reshape(DRAWERS, _NORMALS).astype(np.float64)
     paths = _write(g, z[:, 16 : 16 + _PER_SEGMENT * n].reshape(DRAWERS, n, _PER_SEGMENT))
     pen_px = 5 + (z[:, 6] > 1.6) - (z[:, 6] < -1.6)

@@ -11,7 +11,8 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor
 
-from imc_sim._rng import Stream, normal_quantiles
+from imc_sim._quantiles import WIDTH, normal_quantiles
+from imc_sim._rng import Stream
 from imc_sim.config import Kelvin, Siemens, Spec
 from imc_sim.device._correlated import Correlated
 from imc_sim.device._disturb import ReadDisturb, Wear
@@ -117,18 +118,19 @@ class Device(Spec):
         return self.programming.exact and self.faults.none
 
     def table(self, steps: int) -> Tensor:
-        """Programmed g for every level k / steps (rows, k = 0 … steps) and every 16-bit draw: [steps + 1, 65536].
+        """Return programmed g for every level k / steps (rows, k = 0 … steps) and every draw: [steps + 1, WIDTH].
 
         float64. The whole of programming is a look-up in it: 65,536 mid-point quantiles of each level's law,
-        within 1.6e-5 of the law itself in the sense of Kolmogorov and Smirnov. Where faults leave cells in states
-        that are no level, two rows more: dead cells and undefined ones.
+        within 1.6e-5 of the law itself in the sense of Kolmogorov and Smirnov, and behind them 4,096 quantiles of
+        either tail, which cells with an outermost draw take instead (see `imc_sim._quantiles`). Where faults leave
+        cells in states that are no level, two rows more: dead cells and undefined ones.
         """
         levels = tuple(self.positions(steps).tolist())
         faults = self.faults if self.faults.extra else None
         return _table(self.programming, self.verify, faults, levels, self.floor, self.window_S)  # type: ignore[arg-type]
 
     def pair_table(self, steps: int) -> Tensor:
-        """The law of the difference of a cell at level k and one at HRS, as `table`: [steps + 1, 65536], float64."""
+        """The law of the difference of a cell at level k and one at HRS, as `table`: [steps + 1, WIDTH], float64."""
         return _pair_table(self.programming, tuple(self.positions(steps).tolist()), self.floor, self.window_S)  # type: ignore[arg-type]
 
     def draw(self, levels: Tensor, steps: int, seed: int, layer: str, chip: int, page: int = 0) -> Tensor:
@@ -138,11 +140,11 @@ class Device(Spec):
         and its place; `page` tells successive programmings of the same cells apart.
         """
         page = self.time.page(page)
-        base = self.faults.levels(levels, steps, seed, layer, chip, page) << 16
+        base = self.faults.levels(levels, steps, seed, layer, chip, page) * WIDTH
         if self.programming.exact and not self.faults.undefined:
             return base
-        words = Stream(seed, layer, "programming").words(levels.numel(), chip, page)
-        return torch.from_numpy(np.add(base.numpy().reshape(-1), words, dtype=np.int32)).reshape(levels.shape)
+        columns = Stream(seed, layer, "programming").columns(levels.numel(), chip, page)
+        return torch.from_numpy(np.add(base.numpy().reshape(-1), columns, dtype=np.int32)).reshape(levels.shape)
 
     def sample(
         self, table: Tensor, levels: Tensor, steps: int, seed: int, layer: str, chip: int, page: int = 0
@@ -210,8 +212,8 @@ class Device(Spec):
             found = self.draw(levels, steps, seed, layer, chip, page)
             key = (self.programming, tuple(self.positions(steps).tolist()), self.floor, self.window_S)
             table = _pulse_counts(*key)  # type: ignore[arg-type]  # hashable
-            counts = look_up(table, (levels.to(torch.int32) << 16) + (found & 0xFFFF))
-            return torch.where(found >> 16 == levels, counts, self.programming.most)
+            counts = look_up(table, levels.to(torch.int32) * WIDTH + found % WIDTH)
+            return torch.where(found // WIDTH == levels, counts, self.programming.most)
         if not self.verify.on:
             return torch.ones_like(levels, dtype=torch.int64)
         g = look_up(self.table(steps), self.draw(levels, steps, seed, layer, chip, page))
@@ -307,7 +309,7 @@ def _table(
     target = torch.tensor(levels, dtype=torch.float64)
     law = functools.partial(_apply, programming, floor, window_S)
     if programming.exact:
-        table = target[:, None].expand(-1, 65536).contiguous()
+        table = target[:, None].expand(-1, WIDTH).contiguous()
     elif verify.on:
         table = law(target[:, None], verify.normals(law, target, floor, window_S))
     else:
@@ -323,11 +325,11 @@ def _pair_table(programming: Programming, levels: tuple[float, ...], floor: floa
 
 @functools.lru_cache(maxsize=8)
 def _pulse_counts(programming: PulsedProgramming, levels: tuple[float, ...], floor: float, window_S: float) -> Tensor:
-    """[levels, 65536]: pulses of the cells that the table of programmed conductances holds."""
+    """[levels, WIDTH]: pulses of the cells that the table of programmed conductances holds."""
     target = torch.tensor(levels, dtype=torch.float64)
     return programming.outcome(target[:, None], _normals(len(levels)), floor, window_S).pulses
 
 
 def _normals(levels: int) -> Tensor:
-    """[levels, 65536]: mid-point quantiles of the standard normal law."""
+    """Return the quantiles of the standard normal law for every level: [levels, WIDTH]."""
     return torch.from_numpy(normal_quantiles().astype(np.float64))[None].expand(levels, -1)

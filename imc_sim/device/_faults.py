@@ -8,6 +8,7 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor
 
+from imc_sim._quantiles import probabilities
 from imc_sim._rng import Stream
 from imc_sim.config import Siemens, Spec
 
@@ -56,9 +57,9 @@ class Faults(Spec):
         return self.cell_yield < 1.0 or self.undefined
 
     def rows(self, floor: float, window_S: float) -> Tensor:
-        """g [2, 65536] of dead cells and of undefined ones, in windows: the rows after those of the levels."""
-        dead = torch.full((65536,), self.dead_S / window_S - floor, dtype=torch.float64)
-        return torch.stack([dead, (torch.arange(65536, dtype=torch.float64) + 0.5) / 65536])
+        """g [2, WIDTH] of dead cells and of undefined ones, in windows: the rows after those of the levels."""
+        anywhere = torch.from_numpy(probabilities())
+        return torch.stack([torch.full_like(anywhere, self.dead_S / window_S - floor), anywhere])
 
     def levels(self, levels: Tensor, steps: int, seed: int, layer: str, chip: int, page: int) -> Tensor:
         """Levels (int32) that the cells really get; steps + 1 for a dead one, steps + 2 for an undefined one."""

@@ -14,6 +14,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from imc_sim._quantiles import probabilities
 from imc_sim.config import Siemens, Spec
 
 #: Standard normal numbers beyond this do not occur (probability 1e-19).
@@ -69,12 +70,12 @@ class WriteVerify(Spec):
         return Verification(p, _once(p, self.max_pulses), self._mean_pulses(p))
 
     def normals(self, law: Law, target: Tensor, floor: float, window_S: float) -> Tensor:
-        """[levels, 65536]: standard normal numbers with which one draw of `law` has the outcome of the loop.
+        """[levels, WIDTH]: standard normal numbers with which one draw of `law` has the outcome of the loop.
 
         They are the mid-point quantiles of the normal law with its tails thinned to (1 - p)^(n - 1).
         """
         w = self._window(law, target, floor, window_S)
-        u = ((torch.arange(65536, dtype=torch.float64) + 0.5) / 65536)[None]
+        u = torch.from_numpy(probabilities())[None]
         tail, gain = (1.0 - w.p).pow(self.max_pulses - 1), self._mean_pulses(w.p)
         a, c = (w.a * tail)[:, None], (w.c * tail)[:, None]
         tail = tail.clamp_min(1e-300)[:, None]

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from imc_sim import _rng, _threads
+from imc_sim._quantiles import PARTS, WIDTH
 from imc_sim._rng import Stream
 from imc_sim.array import (
     Chip,
@@ -376,18 +377,19 @@ def test_results_that_are_stored_keep_their_names() -> None:
 
 
 @needs_kernel
-@pytest.mark.parametrize("shape", [(7, 5), (70, 24), (1, 1), (33, 1030)])
+@pytest.mark.parametrize("shape", [(7, 5), (70, 24), (1, 1), (330, 1030)])
 def test_compiled_draws_are_numpys(shape: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
-    """The same words in the same order, whatever the width of a line; and the differences of pairs are theirs."""
-    table = np.random.default_rng(0).random((4, 65536)).astype(np.float32)
+    """The same columns in the same order, whatever the width of a line; and the differences of pairs are theirs."""
+    table = np.random.default_rng(0).random((4, WIDTH)).astype(np.float32)
     rows = np.random.default_rng(1).integers(0, 4, shape[0] * shape[1]).astype(np.int32)
     stream = Stream(7, "layer", "programming")
     monkeypatch.setattr(_rng, "_LARGE", 1)
     compiled = stream.entries(table, rows, chip=3, page=2)
     monkeypatch.setattr(_rng, "compiled", lambda: False)
     assert np.array_equal(compiled, stream.entries(table, rows, chip=3, page=2))
-    assert np.array_equal(compiled, table[rows, stream.words(len(rows), 3, 2)])
-    normal = _rng.normal_quantiles()[stream.words(len(rows), 3, 2, block=9)]
+    assert np.array_equal(compiled, table[rows, stream.columns(len(rows), 3, 2)])
+    assert (stream.columns(len(rows), 3, 2) >= PARTS).any() == (len(rows) > 10_000)  # draws of the tails are among them
+    normal = _rng.normal_quantiles()[stream.columns(len(rows), 3, 2, block=9)]
     assert np.array_equal(normal, stream.normal(len(rows), 3, 2, block=9))
     with monkeypatch.context() as again:
         again.setattr(_rng, "compiled", lambda: True)

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from imc_sim import _rng, _threads
+from imc_sim._quantiles import WIDTH
 from imc_sim._rng import Stream
 from imc_sim._threads import share
 
@@ -89,13 +90,13 @@ def test_a_failure_is_no_silence(threads_of: str) -> None:
         share(fail, fail_by_team, (89,), 90, 1.0)
 
 
-@pytest.mark.parametrize("shape", [(7, 5), (70, 24), (1, 1), (33, 1030)])
+@pytest.mark.parametrize("shape", [(7, 5), (70, 24), (1, 1), (330, 1030)])
 def test_draws_on_three_threads_are_those_of_one(
     threads_of: str, shape: tuple[int, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(_rng, "_LARGE", 1)
     monkeypatch.setattr(_rng, "compiled", lambda: True)
-    table = np.random.default_rng(0).random((4, 65536)).astype(np.float32)
+    table = np.random.default_rng(0).random((4, WIDTH)).astype(np.float32)
     units = np.random.default_rng(1).integers(-3, 4, shape).astype(np.float32)
     rows, stream = np.abs(units).astype(np.int32).reshape(-1), Stream(7, "layer", "programming")
     made = []
