@@ -14,7 +14,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from imc_sim._quantiles import WIDTH, PARTS, TAIL
+from imc_sim._quantiles import PARTS, TAIL, WIDTH
 from imc_sim._team import by_team
 
 #: blocks of four 64-bit numbers side by side; they fit a first-level cache

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from imc_sim._quantiles import WIDTH, PARTS, TAIL, normal_quantiles
+from imc_sim._quantiles import PARTS, TAIL, WIDTH, normal_quantiles
 from imc_sim._threads import share
 
 #: 16-bit words in one Philox block of four 64-bit numbers; positions are given in whole blocks.
