@@ -28,13 +28,14 @@ FORGETTING_FEATURES_FULL := $(addprefix metaplastic_cifar10_features_,m0 m1_8)
 FORGETTING_STREAM := $(addprefix metaplastic_small_,stream_m0 stream_m10 stream_whole_m0 stream_whole_m10)
 
 .DEFAULT_GOAL := help
-.PHONY: help venv memtorch demo reproduce tables test check format benchmark bench-peers clean
+.PHONY: help venv memtorch demo reproduce tables test isa check format benchmark bench-peers clean
 
 help:
 	@echo "make demo       a shipped controller on simulated RRAM chips: table, figure, report (under 3 minutes)"
 	@echo "make reproduce  every published table and figure, from the shipped weights (about ten minutes a study)"
 	@echo "make tables     writes the tables of make reproduce into docs/"
 	@echo "make test       the whole suite (under 15 minutes on two cores)"
+	@echo "make isa        the numerical tests on AVX2 and on the machine's best, one thread and two (half an hour)"
 	@echo "make check      format, lint, types, layers and the fast tests (under 3 minutes)"
 	@echo "make memtorch   the second engine, compiled once (part of make test; docs/memtorch.md)"
 	@echo "make format     mend formatting and what ruff can mend by itself"
@@ -88,6 +89,11 @@ test: $(STAMP)
 	@$(MAKE) --no-print-directory memtorch || echo "MemTorch could not be built here: its tests will be skipped" >&2
 	@echo "Running the whole suite with $(WORKERS) workers (under 15 minutes on two cores) ..."
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal --durations 10
+
+# Which instructions torch, MKL, oneDNN and numba use changes how float sums are rounded; no test may depend on it.
+isa: $(STAMP)
+	@echo "Running the numerical tests on several instruction sets (half an hour) ..."
+	$(BIN)/python tests/isa.py
 
 check: $(STAMP)
 	@echo "Checking format, lint, types, layers and the fast tests (under 3 minutes on two cores) ..."

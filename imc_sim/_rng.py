@@ -28,6 +28,7 @@ BLOCK = 16
 _LARGE = 2**17
 #: of one compiled draw, about
 _SECONDS = 1e-9
+_BELOW_ONE = np.float32(1.0 - 2.0**-24)
 
 
 @functools.cache
@@ -140,7 +141,8 @@ class Stream:
     def uniform(self, count: int, chip: int, page: int = 0, block: int = 0) -> NDArray[np.float32]:
         """`count` uniform numbers in (0, 1) with 24 bits; each takes two words."""
         words = self.words(2 * count, chip, page, block).view(np.uint32)
-        return ((words >> np.uint32(8)).astype(np.float32) + np.float32(0.5)) * np.float32(2.0**-24)
+        drawn = ((words >> np.uint32(8)).astype(np.float32) + np.float32(0.5)) * np.float32(2.0**-24)
+        return np.minimum(drawn, _BELOW_ONE, out=drawn)  # in float32, the sum of the largest word rounds to 2^24
 
 
 def blocks(count: int) -> int:

@@ -13,7 +13,7 @@ import hypothesis
 import pytest
 import torch
 
-torch.set_num_threads(1)
+torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
 
 # The same examples in every run, as every statistical test has its key; HYPOTHESIS_PROFILE=explore looks for others.
 # No deadline: how long an example takes says how busy the machine is.

@@ -17,7 +17,7 @@ import llvmlite.binding
 import numpy as np
 from llvmlite import ir
 from numba import njit, types
-from numba.core import cgutils
+from numba.core import cgutils, config
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
@@ -48,9 +48,13 @@ _ARGUMENTS = (
 
 
 def supported() -> bool:
-    """The processor has the instructions that the block is made of."""
+    """Check that the processor has the instructions of the block and that numba compiles for them."""
     features = llvmlite.binding.get_host_cpu_features()
-    return all(features.get(name, False) for name in ("avx512f", "avx512bw", "avx512vl", "avx512vnni"))
+    # NUMBA_CPU_NAME=generic and NUMBA_CPU_FEATURES restrict numba; LLVM aborts the process at any other instruction.
+    restricted = getattr(config, "CPU_FEATURES", None)
+    allowed = None if restricted is None else restricted.split(",")
+    wanted = ("avx512f", "avx512bw", "avx512vl", "avx512vnni")
+    return all(features.get(name, False) and (allowed is None or f"+{name}" in allowed) for name in wanted)
 
 
 class _Block:

@@ -42,7 +42,7 @@ def why_not() -> str | None:
         return "numba is not installed: pip install 'imc-sim[fast]'"
     from imc_sim.array import _integer_kernel
 
-    return None if _integer_kernel.supported() else "the processor has no AVX-512 VNNI instructions"
+    return None if _integer_kernel.supported() else "the processor has no AVX-512 VNNI, or numba may not use it"
 
 
 # -- inputs --------------------------------------------------------------------------------------------

@@ -449,3 +449,17 @@ def test_programming_is_the_same_without_numba(
     plain = [Crossbar.program(w, chip, 2, seed=5, page=4).contrast(c) for c in range(2)]
     assert all(torch.equal(a, b) for a, b in zip(compiled, plain, strict=True))
     assert not torch.equal(compiled[0], compiled[1])
+
+
+@needs_kernel
+@pytest.mark.parametrize(("features", "allowed"), [(None, True), ("", False), ("+avx2,+avx512f", False)])
+def test_the_kernel_is_left_out_where_numba_may_not_use_its_instructions(
+    features: str | None, allowed: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """NUMBA_CPU_NAME=generic sets no features; LLVM would abort the process at VPDPBUSD."""
+    from numba.core import config
+
+    from imc_sim.array._integer_kernel import supported
+
+    monkeypatch.setattr(config, "CPU_FEATURES", features)
+    assert supported() is allowed
