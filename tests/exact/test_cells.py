@@ -59,7 +59,7 @@ def aged(d: Device, g: torch.Tensor = EVEN, **place: Any) -> torch.Tensor:
 def test_levels_equally_spaced_in_resistance() -> None:
     d = device(levels=5, spacing="resistance")
     R = 1 / siemens(d, d.positions(4))
-    assert torch.allclose(R, torch.linspace(1 / G_HRS, 1 / G_LRS, 5, dtype=torch.float64), rtol=1e-13)
+    assert torch.allclose(R, torch.linspace(1 / G_HRS, 1 / G_LRS, 5, dtype=torch.float64), rtol=1e-13, atol=0)
     assert d.positions(4)[[0, -1]].tolist() == [0.0, 1.0]
     assert torch.equal(d.table(4)[:, 7], d.positions(4))
     assert not d.linear
@@ -69,7 +69,9 @@ def test_levels_equally_spaced_in_resistance() -> None:
 def test_a_measured_table_gives_levels_and_window() -> None:
     d = build(Device, {"table_S": ["1 uS", "2 uS", "4 uS", "9 uS"]}, "device")
     assert (d.g_hrs_S, d.g_lrs_S, d.levels) == (1e-6, 9e-6, 4)
-    assert torch.allclose(siemens(d, d.positions(3)), torch.tensor([1e-6, 2e-6, 4e-6, 9e-6], dtype=torch.float64))
+    assert torch.allclose(
+        siemens(d, d.positions(3)), torch.tensor([1e-6, 2e-6, 4e-6, 9e-6]).double(), rtol=1e-6, atol=0
+    )
     assert d.positions(1).tolist() == [0.0, 1.0]
     assert build(Device, d.to_dict(), "again") == d
     assert build(Device, {"table_S": ["1 uS", "2 uS", "3 uS"]}, "device").linear
@@ -195,7 +197,7 @@ def test_pulses_of_a_switching_model_end_within_their_tolerance() -> None:
         speed = math.exp(0.4 * float(normal_quantiles()[number]))
         start = PULSED.cell.from_conductance(torch.tensor([20e-6], dtype=torch.float64))
         alone = program_and_verify(PULSED.cell, targets[level : level + 1].double(), 0.03, None, start, speed)
-        assert torch.allclose(alone.conductance_S, table[level, number], rtol=1e-12)
+        assert torch.allclose(alone.conductance_S, table[level, number], rtol=1e-12, atol=0)
         assert int(alone.pulses) == int(pulses[cell])
 
 
@@ -225,7 +227,7 @@ def test_the_chip_term_is_one_factor_for_all_layers() -> None:
     factors = [siemens(d, d.settle(EVEN, 1, 5, layer, 3, page)) / before for layer, page in (("a", 0), ("b", 4))]
     z = float(Stream(5, "", "chip to chip").normal(1, 3)[0])
     for factor in factors:
-        assert torch.allclose(factor, torch.full_like(factor, 1 + 0.2 * z), rtol=1e-12)
+        assert torch.allclose(factor, torch.full_like(factor, 1 + 0.2 * z), rtol=1e-12, atol=0)
     assert not torch.allclose(siemens(d, d.settle(EVEN, 1, 5, "a", 4)) / before, factors[0])
 
 
@@ -238,7 +240,7 @@ def test_the_gradient_is_a_plane_of_its_slope_in_every_tile() -> None:
         factor = aged(d, g, rows=y, cols=x, tile=torch.tensor(tile)) / siemens(d, g)
         basis = torch.stack([torch.ones_like(x), x, y], -1).reshape(-1, 3)
         plane = torch.linalg.lstsq(basis, factor.reshape(-1, 1)).solution[:, 0]
-        assert torch.allclose(basis @ plane, factor.reshape(-1), rtol=1e-12)
+        assert torch.allclose(basis @ plane, factor.reshape(-1), rtol=1e-12, atol=0)
         assert float(plane[0]) == pytest.approx(1.0, rel=1e-12)
         assert float(plane[1:].norm()) == pytest.approx(0.3, rel=1e-10)
         directions.append(plane[1:])
@@ -265,7 +267,7 @@ def test_at_once_after_programming_nothing_has_moved() -> None:
 
 def test_drift_is_its_power_law() -> None:
     d = device(time=Time(t_s=3e4, drift=Drift(nu=0.07, t0_s=30.0)))
-    assert torch.allclose(aged(d), siemens(d, EVEN) * 1000**-0.07, rtol=1e-12)
+    assert torch.allclose(aged(d), siemens(d, EVEN) * 1000**-0.07, rtol=1e-12, atol=0)
     early = d.replace("time.t_s", 30.0)
     assert early.settle(EVEN, 1, 0, "l", 0) is EVEN
 
@@ -279,8 +281,8 @@ def test_drift_depends_on_the_state_as_its_pieces_say() -> None:
     mean = [0.13, 0.13, -0.0182 - 0.0387 * math.log(0.05), -0.0182 - 0.0387 * math.log(0.0944)]
     mean = [max(m, 0.072) for m in mean] + [0.0736 - 0.0126 * v - 0.0436 * v * v for v in x[4:].tolist()]
     z = torch.full_like(x, 0.5)
-    expected = torch.tensor(mean).double() + 0.01 * x.clamp_min(1e-7).sqrt() * z
-    assert torch.allclose(drift.exponents(x * G_LRS, z), expected, rtol=1e-10)
+    expected = torch.tensor(mean, dtype=torch.float64) + 0.01 * x.clamp_min(1e-7).sqrt() * z
+    assert torch.allclose(drift.exponents(x * G_LRS, z), expected, rtol=1e-10, atol=0)
     assert drift.exponents(x * G_LRS, -100 * z).min() == 0.0
 
 
@@ -307,7 +309,7 @@ def test_measured_relaxation_adds_what_the_variance_gained() -> None:
         gained = ((first + share * (last - first)) ** 2 - first**2).sqrt()
         drawn = (aged(device(time=Time(t_s=t, relaxation=law))) - siemens(device(), EVEN)) / (0.5 * gained)
         z = drawn if z is None else z
-        assert torch.allclose(drawn, z, rtol=1e-6)
+        assert torch.allclose(drawn, z, rtol=1e-6, atol=0)
     assert not device(time=Time(t_s=1.0, relaxation=law)).settles
 
 
@@ -319,7 +321,7 @@ def test_retention_is_an_arrhenius_law() -> None:
         rate = 1e-7 * math.exp(-0.5 / k * (1 / T - 1 / 320))
         rest = G_HRS if end is None else end
         expected = rest + (siemens(d, EVEN) - rest) * math.exp(-((rate * 2e6) ** beta))
-        assert torch.allclose(aged(d), expected, rtol=1e-8)
+        assert torch.allclose(aged(d), expected, rtol=1e-8, atol=0)
 
 
 def test_compensation_undoes_what_all_cells_lost_together() -> None:
@@ -344,7 +346,7 @@ def test_effects_after_programming_come_in_their_order() -> None:
     G = G_HRS + (G - G_HRS) * math.exp(-1e-6 * t)
     G = torch.where(EVEN >= 0.5, G * d.wear.factor, G)
     assert 0.5 < d.wear.factor < 0.9
-    assert torch.allclose(aged(d), G, rtol=1e-10)
+    assert torch.allclose(aged(d), G, rtol=1e-10, atol=0)
 
 
 # -- reading -----------------------------------------------------------------------------------------------
@@ -367,11 +369,11 @@ def test_read_noise_is_the_sum_of_its_mechanisms() -> None:
         read = Read(v_read_V=0.3, **{name: value})
         assert read.noisy
         seen = read.variance(G, trap if name == "telegraph" else None, t_s=50.0, temperature_K=350.0)
-        assert torch.allclose(seen, expected, rtol=1e-12), name
+        assert torch.allclose(seen, expected, rtol=1e-12, atol=0), name
     everything: dict[str, Any] = {name: value for name, (value, _) in parts.items()}
     d = device(read=Read(v_read_V=0.3, **everything), time=Time(t_s=50.0), temperature_K=350.0)
     expected = torch.stack([variance for _, variance in parts.values()]).sum(0)
-    assert torch.allclose(d.read_variance(G, trap), expected, rtol=1e-12)
+    assert torch.allclose(d.read_variance(G, trap), expected, rtol=1e-12, atol=0)
     assert not Read().noisy
     with pytest.raises(InputError, match="traps"):
         d.read_variance(G)
@@ -391,7 +393,9 @@ def test_drive_is_a_sinh_and_exact_where_it_counts(dtype: torch.dtype) -> None:
     assert Read().drive(x) is x
     read = Read(v_read_V=0.4, nonlinearity_per_V=5.0)
     seen = read.drive(x)
-    assert torch.allclose(seen, torch.sinh(2.0 * x) / math.sinh(2.0), rtol=1e-5 if dtype == torch.float32 else 1e-12)
+    assert torch.allclose(
+        seen, torch.sinh(2.0 * x) / math.sinh(2.0), rtol=1e-5 if dtype == torch.float32 else 1e-12, atol=0
+    )
     fixed = torch.tensor([-1.0, 0.0, 1.0], dtype=dtype)
     for a in (1e-12, 0.1, 5.0, 1e5):
         assert torch.equal(Read(nonlinearity_per_V=a).drive(fixed), fixed)
@@ -403,7 +407,7 @@ def test_conductance_is_that_at_the_read_voltage() -> None:
     v = torch.tensor([0.4, 0.4], dtype=torch.float64)
     assert torch.equal(read.current(G, v), G * 0.4)
     expected = G * 0.4 * math.sinh(1.8) / math.sinh(1.2)
-    assert torch.allclose(read.current(G, 1.5 * v), expected, rtol=1e-12)
+    assert torch.allclose(read.current(G, 1.5 * v), expected, rtol=1e-12, atol=0)
 
 
 # -- presets -----------------------------------------------------------------------------------------------
@@ -457,7 +461,7 @@ def test_one_effect_more_changes_no_other_draw() -> None:
     alone = aged(device(time=drifting)) / siemens(device(), EVEN)
     common = 1 + 0.1 * float(Stream(5, "", "chip to chip").normal(1, 3)[0])
     both = aged(device(time=drifting, correlated=Correlated(chip=0.1))) / siemens(device(), EVEN)
-    assert torch.allclose(both, alone * common, rtol=1e-12)
+    assert torch.allclose(both, alone * common, rtol=1e-12, atol=0)
 
 
 def test_reads_pages_and_chips_have_their_own_numbers() -> None:
@@ -485,5 +489,5 @@ def test_without_effects_keeps_levels_and_curve() -> None:
 
 def test_conductance_in_steps_is_conductance_in_windows() -> None:
     d = device(time=AGEING.model_copy(update={"t_s": 10.0}))
-    assert torch.allclose(d.settle(EVEN * 7, 7, 0, "l", 0) / 7, d.settle(EVEN, 1, 0, "l", 0), rtol=1e-12)
+    assert torch.allclose(d.settle(EVEN * 7, 7, 0, "l", 0) / 7, d.settle(EVEN, 1, 0, "l", 0), rtol=1e-12, atol=0)
     assert np.isfinite(d.settle(EVEN * 7, 7, 0, "l", 0).numpy()).all()

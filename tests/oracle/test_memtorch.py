@@ -23,7 +23,7 @@ from imc_sim.array import Chip, Crossbar
 from imc_sim.config import Engine, build
 from imc_sim.device._memtorch import Patched, why_not
 from imc_sim.device._memtorch_settings import MemTorchSettings
-from imc_sim.evaluate import evaluate_chips
+from imc_sim.evaluate import _few_shot, evaluate_chips
 from imc_sim.study import load_study, run, with_settings
 
 #: rounding of float32 sums, relative to the largest output
@@ -329,12 +329,22 @@ def test_a_memory_agrees_without_noise_and_varies_with_it() -> None:
     assert difference(found[3], found[1]) > 0.02  # each draws for itself
 
 
-def test_ideal_chips_score_alike() -> None:
+def test_ideal_chips_score_alike(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hits differ at most by the queries at a tie: MemTorch rounds its sums, which moves a sign that is near 0.
+
+    One sign of a query or of one of the five keys moves a similarity by 2 / 512, and a difference of two by twice that.
+    """
+    logits: list[Tensor] = []
+    count = _few_shot._hits
+    monkeypatch.setattr(_few_shot, "_hits", lambda found, task: (logits.append(found), count(found, task))[1])
     task = TASK | {"episodes": 10}
     hits = [evaluate_chips("batmann_small_xnor", imc.load_chip("ideal").to_dict(), task, [0], 0, engine=e)[0].correct
             for e in ("native", "memtorch")]  # fmt: skip
     named = imc.load_chip("ideal").replace("engine", "memtorch").to_dict()
-    assert hits[0] == hits[1] == evaluate_chips("batmann_small_xnor", named, task, [0], 0)[0].correct
+    assert hits[1] == evaluate_chips("batmann_small_xnor", named, task, [0], 0)[0].correct
+    first, second = torch.cat(logits[:10], 1)[0].topk(2).values.unbind(-1)
+    ties = int((first - second <= 4 / 512).sum())
+    assert abs(hits[0] - hits[1]) <= ties < 0.1 * len(first)
     assert type(
         next(iter(imc.map_model(imc.load_model("batmann_small_xnor"), named).analog_layers.values()))
     ).__name__ == ("MemTorchConv2d")
@@ -367,5 +377,6 @@ def test_a_study_runs_through_both_engines(tmp_path: Path) -> None:
     assert results.failed == 0
     means = results.table.set_index(["case", "chip.device.programming.sigma"])["mean"].unstack()
     ours, theirs = means.loc["imc_sim"], means.loc["MemTorch 1.1.6"]
-    assert ours[0.0] == theirs[0.0] == results.table["digital"][0]
+    assert ours[0.0] == results.table["digital"][0]
+    assert theirs[0.0] == pytest.approx(ours[0.0], abs=0.03)  # of 80 queries, two at a tie
     assert ours[0.8] != theirs[0.8]  # cells of its own, drawn by itself

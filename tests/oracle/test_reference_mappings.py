@@ -46,6 +46,13 @@ def passes(currents: torch.Tensor, count: int) -> np.ndarray:
     return currents.unflatten(-1, (-1, count)).permute(2, 0, 1).numpy() * 1e6
 
 
+def rounding(bar: Crossbar) -> float:
+    """Largest error of a float64 sum over the rows of all terms: n^2 u for n numbers."""
+    count = bar.placement.inputs * bar.encoding.rows * bar.encoding.columns * len(bar.encoding.terms)
+    largest = (1.0 + 3.0 * bar.chip.device.floor) * max(abs(f) for f in bar.plan.factors)
+    return count**2 * largest * 2.0**-53
+
+
 @pytest.mark.parametrize(("encoding", "device", "crossbar"), CASES)
 def test_vectors(reference: Path, encoding: str, device: str, crossbar: str) -> None:
     w, x = operands(reference, encoding)
@@ -53,7 +60,9 @@ def test_vectors(reference: Path, encoding: str, device: str, crossbar: str) -> 
     rows = int(vectors["N"])
     ideal = Crossbar.program(w, chip_of(encoding, device, rows))
     assert np.abs(ideal.mvm(x)[0].numpy() - vectors["y_inf"]).max() < 1e-9
-    assert np.array_equal(ideal.mvm(x)[0].numpy(), vectors["true"])
+    # Contrasts in float32 lie on a grid, on which every sum is exact; in float64 the HRS currents are rounded.
+    assert np.array_equal(Crossbar.program(w.float(), ideal.chip).mvm(x.float())[0].numpy(), vectors["true"])
+    assert np.abs(ideal.mvm(x)[0].numpy() - vectors["true"]).max() <= rounding(ideal)
     if "I" in vectors:
         seen = passes(ideal.currents(x)[0, 0], len(ideal.encoding.terms))
         assert np.abs(seen - vectors["I"]).max() < 1e-9 * np.abs(vectors["I"]).max()

@@ -38,7 +38,7 @@ def test_normal_numbers_have_the_tails_of_the_normal_law() -> None:
 def test_the_tables_reach_six_standard_deviations() -> None:
     q, p = normal_quantiles()[PARTS:], probabilities()[PARTS:]
     assert float(q.max()) == -float(q.min()) > 5.89
-    assert np.allclose(q, ndtri(p), rtol=1e-6)
+    assert np.allclose(q, ndtri(p), rtol=1e-6, atol=0)
     assert np.isclose(masses().sum(), 1.0, rtol=1e-12)
 
 
@@ -56,16 +56,16 @@ def test_cells_fall_below_a_threshold_as_often_as_the_normal_law(draws: str) -> 
 
 
 def test_log_normal_tails_and_pairs_follow_their_law() -> None:
-    """Exactly, in the tables: single cells to 0.1 % of the probability, differences of normal cells to 2 %."""
+    """Exactly, in the tables: single cells to 0.1 % of the probability, differences of normal cells to 3 %."""
     law = RelativeSpread(sigma=0.1, sigma_hrs=0.6, law_hrs="log_normal")
     device = Device(g_lrs_S=1e-4, g_hrs_S=2e-5, programming=law)
     tail = np.log((device.table(1)[0, PARTS:].numpy() + device.floor) / device.floor) / 0.6
     p = np.minimum(probabilities()[PARTS:], 1 - probabilities()[PARTS:])
-    assert np.allclose(ndtr(-np.abs(tail)), p, rtol=1e-3)
+    assert np.allclose(ndtr(-np.abs(tail)), p, rtol=1e-3, atol=0)
     normal = Device(g_lrs_S=1e-4, g_hrs_S=2e-5, programming=RelativeSpread(sigma=0.1, sigma_hrs=0.25))
     z = (normal.pair_table(1)[1, PARTS:].numpy() - 1.0) / np.hypot(0.125, 0.0625)
     beyond = p > 1e-7
-    assert np.allclose(ndtr(-np.abs(z))[beyond], p[beyond], rtol=0.02)
+    assert np.allclose(ndtr(-np.abs(z))[beyond], p[beyond], rtol=0.03, atol=0)
 
 
 def test_only_outermost_words_take_a_second_number() -> None:
