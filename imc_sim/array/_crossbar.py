@@ -296,7 +296,7 @@ class Crossbar:
         seen, offset = self._wired(self.cells(index) * plan.targets.steps)
         g = plan.against_reference(seen)
         floor = 0.0 if plan.encoding.referenced else plan.floor
-        c = plan.encoding.contrast(g, floor, corrected=False)
+        c = plan.encoding.contrast(g, floor, reference=0.0)
         x, tiles = x.double(), []
         for t, rows in enumerate(plan.placement.row_slices):
             u = x[:, rows] @ c.linear.flatten(0, 1)[:, rows].mT

@@ -147,20 +147,26 @@ class Encoding(Spec, abc.ABC):
         """Values that an input may have; empty for real inputs."""
         return _VALUES.get(self.operands, ())
 
-    def contrast(self, g: Tensor, floor: float, corrected: bool = True) -> Contrast:
+    def contrast(self, g: Tensor, floor: float, reference: float | None = None) -> Contrast:
         """D, Q and S of cells g [*, out, slices, columns, in, rows], in units of the window / steps.
 
-        floor: conductance of HRS in the same unit. corrected: with the analog corrections of the terms.
+        Args:
+            floor: conductance of HRS in the same unit.
+            reference: conductance that the analog corrections of the terms stand for (default: that of HRS; 0: none).
         """
-        parts = [[self._weighted(g, floor, term, power, corrected) for term in self.terms] for power in range(3)]
+        excess = 0.0 if reference is None else reference - floor
+        parts = [[self._weighted(g, floor, excess, term, power) for term in self.terms] for power in range(3)]
         constant, linear, square = (_joined(p) for p in parts)
         if linear is None:
             step = "Give one of its passes a drive that depends on the input."
             raise InputError(f"encoding {self.name}", "drives that do not depend on x", "at least one that does", step)
         return Contrast(linear, square, constant)
 
-    def _weighted(self, g: Tensor, floor: float, term: Term, power: int, corrected: bool) -> Tensor | None:
-        """[*, out, slices, in]: coefficient of x^power in what the term's converter sees, without gain_in."""
+    def _weighted(self, g: Tensor, floor: float, excess: float, term: Term, power: int) -> Tensor | None:
+        """Return the coefficient of x^power at the term's converter, without gain_in: [*, out, slices, in].
+
+        excess: what the conductance of the analog corrections has over HRS.
+        """
         total: Tensor | None = None
         conducting = 0.0
         for c, sign in enumerate(term.columns):
@@ -169,10 +175,10 @@ class Encoding(Spec, abc.ABC):
                 conducting += factor
                 if factor:
                     total = _add(total, g[..., c, :, r], factor)
-        if corrected:
-            conducting += (term.count, term.sum_x, 0.0)[power] / self.gain_in
-        if conducting and floor:
-            floors = torch.full_like(g[..., 0, :, 0], conducting * floor)
+        correction = (term.count, term.sum_x, 0.0)[power] / self.gain_in
+        added = (conducting + correction) * floor + correction * excess
+        if added:
+            floors = torch.full_like(g[..., 0, :, 0], added)
             return floors if total is None else total + floors
         return total
 

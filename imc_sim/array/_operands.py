@@ -34,7 +34,7 @@ class Operands:
     linear, square: contrasts [out x slices x terms, inputs of the tile], top to bottom; one tile with
     everything, conversions already combined, where nothing stands between the cells and the sum. constant:
     [tiles, out x slices x terms] or None where it vanishes. power: variances of a read per x^2 and per x
-    (whole matrices) and constant ([tiles, …]). factor: what drift compensation multiplies results by.
+    (whole matrices) and constant ([tiles, …]). factor: of drift compensation, for the analog part of results.
     merged: there is one tile with everything. unit: a power of two, of which the contrasts of float32 crossbars
     are whole multiples.
     """
@@ -107,7 +107,7 @@ def operands(
 
     offset: [row tiles, out x slices x terms], what every conversion gets besides; see `wired`.
     """
-    contrast = plan.encoding.contrast(plan.against_reference(cells), _floor(plan))
+    contrast = plan.encoding.contrast(plan.against_reference(cells), _floor(plan), _floor(plan, factor))
     return of_contrast(plan, contrast, variance, unit_inputs, factor, offset)
 
 
@@ -116,7 +116,7 @@ def of_contrast(
     offset: Tensor | None = None,
 ) -> Operands:  # fmt: skip
     """`operands` of cells whose contrast is known."""
-    merged = plan.plain and _separable(plan, drawn)
+    merged = plan.plain and _separable(plan, drawn) and not (plan.encoding.correction.sum_x and factor != 1.0)
     contrast, unit = rounded(drawn, plan)
     if merged:
         return _merged(plan, contrast, factor, offset, unit)
@@ -182,11 +182,15 @@ def _merged(plan: Plan, contrast: Contrast, factor: float, offset: Tensor | None
     return Operands((_whole(plan, linear),), None, sums, (None, None, None), factor, merged=True, unit=unit)
 
 
-def _floor(plan: Plan) -> float:
-    """HRS in units of window / steps, on the grid where results are float32; a reference cancels it."""
+def _floor(plan: Plan, factor: float = 1.0) -> float:
+    """Return HRS over `factor` in units of window / steps, on the grid where results are float32.
+
+    A reference column cancels it.
+    """
     if plan.encoding.referenced:
         return 0.0
-    return plan.floor if plan.dtype == torch.float64 else round(plan.floor / RESOLUTION) * RESOLUTION
+    floor = plan.floor / factor
+    return floor if plan.dtype == torch.float64 else round(floor / RESOLUTION) * RESOLUTION
 
 
 def _combined(plan: Plan, contrast: Tensor | None) -> Tensor | None:

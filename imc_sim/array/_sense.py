@@ -58,15 +58,19 @@ class Sensing:
         return self.input_limit
 
     def scaled(self, y: Tensor, index: int) -> Tensor:
-        """Results in units of weight: the scale of weights, of the DAC, and drift compensation."""
-        factor = self.plan.targets.scale * self.operands[index].factor * (self._limit() if self._dac else 1.0)
-        return y if factor == 1.0 else y * factor
+        """Return analog sums in units of weight: the scale of weights, of the DAC, and drift compensation."""
+        return _times(y, self._scale(self.operands[index].factor))
+
+    def _scale(self, factor: float = 1.0) -> float:
+        return self.plan.targets.scale * factor * (self._limit() if self._dac else 1.0)
 
     def bias(self, index: int) -> Tensor | None:
         """[out]: what a plain product lacks: imbalance of the cells and digital correction; None where exactly zero."""
         if self.plan.chip.exact:
             return None
         constant, correction = self.operands[index].constant, self._correction()
+        if correction is not None:  # digital: drift compensation, which follows, must leave it as it is
+            correction = correction / self.operands[index].factor
         if constant is None:
             return None if correction is None else -correction
         return constant.sum(0) if correction is None else constant.sum(0) - correction
@@ -221,15 +225,18 @@ class Sensing:
         return torch.trunc(gained + torch.copysign(torch.full_like(gained, 0.5), gained)).flatten(-2)
 
     def _digital(self, y: Tensor | None, sum_x: Tensor | None, index: int) -> Tensor:
-        """Digital corrections and scales."""
+        """Compensate drift, then subtract the digital corrections, then scale."""
         if y is None:  # pragma: no cover - inputs have at least one pass
             raise InputError(f"layer {self.layer!r}", "no passes", "one pass or more", "Check the inputs.")
         correction = self._correction()
+        if correction is None and sum_x is None:
+            return self.scaled(y, index)
+        y = _times(y, self.operands[index].factor)
         if correction is not None:
             y = y - correction
         if sum_x is not None:
             y = y - self.plan.encoding.correction.sum_x * sum_x
-        return self.scaled(y, index)
+        return _times(y, self._scale())
 
     def _add_noise(
         self, u: Tensor, x: Tensor, index: int, tile: int, rows: slice, number: int, first_read: int, per_read: int
@@ -298,6 +305,10 @@ class Sensing:
                 if first_read is not None:
                     self._add_noise(u, plane, 0, tile, rows, number, first_read, max(1, len(plane) // reads))
                 yield tile, self._converted(u, 0, tile, None, True)
+
+
+def _times(y: Tensor, factor: float) -> Tensor:
+    return y if factor == 1.0 else y * factor
 
 
 def _std(variance: Tensor, dtype: torch.dtype) -> Tensor:

@@ -265,10 +265,10 @@ class Device(Spec):
         return self.disturb.wear(self.read.v_read_V, self.temperature_K)
 
     def compensation(self, before: Tensor, after: Tensor, steps: int) -> float:
-        """Factor that undoes the loss of conductance common to one chip's cells; 1 where compensation is off.
+        """Return the factor that undoes the loss common to the cells of one crossbar; 1 where compensation is off.
 
         before: g as `at_start` settles it; after: as this device does; of one shape, in units of window / steps.
-        Results (currents) of the chip are multiplied by the factor: sum of G before over sum of G after.
+        Its analog results are multiplied by the factor: sum of G before over sum of G after.
         """
         if not self.time.compensation or before is after:
             return 1.0

@@ -59,8 +59,9 @@ class Time(Spec):
     refresh_s: every cell is written anew when that time has passed, over and over. A rewriting draws what every
     programming draws, and the clock starts again; reads at a multiple of refresh_s are those just before it.
 
-    compensation: a read-out scales a chip's results by the factor that its conductances lost together (global
-    drift compensation, Joshi et al., Nat. Commun. 11:2473, 2020).
+    compensation: a read-out scales the analog results of each crossbar (layer) of a chip by the factor that its
+    conductances lost together, before digital corrections are added (global drift compensation, Joshi et al.,
+    Nat. Commun. 11:2473, 2020). An analog correction, which stands for the current of HRS cells, is divided by it.
     """
 
     t_s: Seconds = Field(default=0.0, ge=0.0, description="time of the reads after programming")

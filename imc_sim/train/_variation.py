@@ -45,7 +45,13 @@ class ChipNoise:
         if self._chip.device.read.noisy:
             got, step = "read noise in the chip", "Set device.read without noise: it is not injected in training."
             raise InputError("recipe.variation", got, "cells that read quietly", step)
-        self._encodings = {name: x.encoding for name, x in map_model(network, self._chip).analog_layers.items()}
+        analog = map_model(network, self._chip).analog_layers
+        for name, layer in analog.items():
+            if not layer.crossbar.plain:
+                got = f"encoding {layer.encoding.name}, whose product on these cells is no single weight matrix"
+                step = "Use another encoding, or set device.time.compensation: false."
+                raise InputError(f"recipe.variation, layer {name!r}", got, "one matrix per layer", step)
+        self._encodings = {name: x.encoding for name, x in analog.items()}
         self._layers = {name: network.get_submodule(name) for name in self._encodings}
 
     def draw(self, episode: int) -> None:
