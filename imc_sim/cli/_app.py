@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -91,7 +92,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     `IMC_SIM_DEBUG=1` lets every error through with its traceback.
     """
+    _make_streams_safe()
     try:
+        _working_folder()
         app(args=None if argv is None else list(argv), prog_name="imc-sim")
     except SystemExit as stop:
         code = stop.code if isinstance(stop.code, int) else int(stop.code is not None)
@@ -107,6 +110,32 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
+def _make_streams_safe() -> None:
+    """Open what the caller closed of stdin, stdout and stderr, and print characters that their encoding lacks escaped.
+
+    Otherwise the next file opened would become the stderr of libraries, and messages would go to stdout.
+    """
+    handle = os.open(os.devnull, os.O_RDWR)
+    while handle <= 2:
+        handle = os.dup(handle)
+    os.close(handle)
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115  # open until the end
+        elif isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _working_folder() -> Path:
+    try:
+        return Path.cwd()
+    except FileNotFoundError:
+        from imc_sim.config import working_folder  # takes a tenth of a second to import
+
+        return working_folder()
+
+
 def _interrupted() -> int:
     print("imc-sim: interrupted; what was finished is kept", file=sys.stderr)
     return 2
@@ -117,10 +146,10 @@ def _explained(error: Exception) -> tuple[str, int]:
     if isinstance(error, ImcSimError):
         return str(error), error.exit_code
     if isinstance(error, OSError):
-        place = error.filename or f"an output of this command (started in {str(Path.cwd())!r})"
+        place = error.filename or f"an output of this command (started in {str(_working_folder())!r})"
         if error.errno in _FULL:
             step = "Free some space, or write elsewhere (--out); then run the command again."
             return f"{place}: no space left on the disk. {step}", 2
         return f"{place}: {error.strerror or error}. Check the path, its rights and its disk.", 2
     kind = type(error).__name__
-    return f"{kind}: {error}. This is a fault of imc-sim; IMC_SIM_DEBUG=1 shows where it comes from.", 1
+    return f"{kind}: {error}. This is a bug in imc_sim; IMC_SIM_DEBUG=1 shows the traceback.", 1

@@ -28,8 +28,26 @@ def _shipped(folder: str) -> Path:
 def search_folders(kind: Kind) -> list[Path]:
     """Folders that hold content of this kind, first match wins."""
     folder = _FOLDERS[kind]
-    own = [Path(p) / folder for p in os.environ.get("IMC_SIM_PATH", "").split(os.pathsep) if p]
-    return [Path.cwd() / folder, *own, _shipped(folder)]
+    own = [user_path(p, "IMC_SIM_PATH") / folder for p in os.environ.get("IMC_SIM_PATH", "").split(os.pathsep) if p]
+    return [working_folder() / folder, *own, _shipped(folder)]
+
+
+def user_path(text: str | os.PathLike[str], where: str) -> Path:
+    """Expand `~` in a path that a user has written; `where` names its source in errors."""
+    try:
+        return Path(text).expanduser()
+    except RuntimeError as error:
+        step = "Write the path in full, or set HOME."
+        raise InputError(where, f"{str(text)!r} ({error})", "a path whose home folder is known", step) from error
+
+
+def working_folder() -> Path:
+    """The working directory, or an InputError if it was deleted."""
+    try:
+        return Path.cwd()
+    except FileNotFoundError as error:
+        step = "Change to a folder that exists, such as with `cd ~`."
+        raise InputError("working directory", "a folder that was deleted", "a folder that exists", step) from error
 
 
 def content_names(kind: Kind) -> list[str]:
@@ -41,7 +59,7 @@ def content_names(kind: Kind) -> list[str]:
 
 def find_content(kind: Kind, name: str | os.PathLike[str]) -> Path:
     """The YAML file of a model, chip, study or comparison of trainings, by path or by name."""
-    explicit = _explicit(kind, Path(name))
+    explicit = _explicit(kind, user_path(name, kind))
     if explicit is not None:
         return explicit
     for folder in search_folders(kind):

@@ -7,7 +7,6 @@ silence. Here `5e-5` is a number, `no` a string, and a duplicate key an error wi
 from __future__ import annotations
 
 import re
-from collections.abc import Hashable
 from pathlib import Path
 from typing import Any
 
@@ -15,25 +14,70 @@ import yaml
 
 from imc_sim._errors import InputError
 
+_PREFIX = "tag:yaml.org,2002:"
+_MERGE = f"{_PREFIX}merge"
+_TAGS = frozenset(f"{_PREFIX}{kind}" for kind in ("map", "seq", "str", "int", "float", "bool", "null", "merge"))
+#: most values that a document may hold once every alias is written out
+_VALUES = 1_000_000
+
 
 def _integer(loader: yaml.SafeLoader, node: Any) -> int:
     return int(loader.construct_scalar(node))
 
 
 class _StrictLoader(yaml.SafeLoader):
-    """SafeLoader with YAML 1.2 booleans and numbers and without duplicate keys."""
+    """SafeLoader with YAML 1.2 booleans and numbers; keys are text, and each occurs once in its mapping."""
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-        seen: dict[Hashable, int] = {}
-        for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=True)
-            line = key_node.start_mark.line + 1
-            if key in seen:
-                where = f"{self.name}, line {line}"
-                got = f"a second {key!r} (first in line {seen[key]})"
-                raise InputError(where, got, "each key once", "Remove one of the two.")
-            seen[key] = line
-        return super().construct_mapping(node, deep)
+    def __init__(self, text: str, where: str) -> None:
+        super().__init__(text)
+        self.name = where
+        self._sizes: dict[int, int] = {}
+
+    def get_single_node(self) -> Any:
+        node = super().get_single_node()
+        if node is not None:
+            self._size(node)
+        return node
+
+    def _size(self, node: yaml.Node) -> int:
+        """Check the node and those in it, and return how many values they are with every alias written out."""
+        if id(node) in self._sizes:
+            if not self._sizes[id(node)]:
+                raise self._error(node, "a value that contains itself", "values that end", "Remove the alias (`*`).")
+            return self._sizes[id(node)]
+        self._sizes[id(node)] = 0  # in progress
+        if node.tag not in _TAGS:
+            raise self._error(
+                node,
+                f"the tag {node.tag.replace(_PREFIX, '!!')}",
+                "plain values",
+                "Remove the tag, or put the text in quotes.",
+            )
+        children: list[yaml.Node] = []
+        if isinstance(node, yaml.MappingNode):
+            self._check_keys(node)
+            children = [value for _, value in node.value]
+        elif isinstance(node, yaml.SequenceNode):
+            children = node.value
+        size = 1 + sum(map(self._size, children))
+        if size > _VALUES:
+            raise self._error(node, "aliases that repeat each other", f"{_VALUES:,} values", "Remove aliases (`*`).")
+        self._sizes[id(node)] = size
+        return size
+
+    def _check_keys(self, node: yaml.MappingNode) -> None:
+        seen: dict[str, int] = {}
+        for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode) or key.tag not in (f"{_PREFIX}str", _MERGE):
+                got = f"{key.value!r} as a key" if isinstance(key, yaml.ScalarNode) else "a list or mapping as a key"
+                raise self._error(key, got, "text as a key", "Put text that contains braces, or a number, in quotes.")
+            if key.tag != _MERGE and key.value in seen:
+                got = f"a second {key.value!r} (first in line {seen[key.value]})"
+                raise self._error(key, got, "each key once", "Remove one of the two.")
+            seen[key.value] = key.start_mark.line + 1
+
+    def _error(self, node: yaml.Node, got: str, allowed: str, step: str) -> InputError:
+        return InputError(f"{self.name}, line {node.start_mark.line + 1}", got, allowed, step)
 
 
 _StrictLoader.yaml_implicit_resolvers = {
@@ -53,14 +97,18 @@ _StrictLoader.add_constructor("tag:yaml.org,2002:int", _integer)
 
 def parse_yaml(text: str, where: str = "<text>") -> dict[str, Any]:
     """The mapping that `text` holds. `where` names the source in errors."""
-    loader = _StrictLoader(text)
-    loader.name = where
     try:
-        data = loader.get_single_data()
-    except yaml.YAMLError as error:
-        raise InputError(where, " ".join(str(error).split()), "YAML", "Mend the syntax at that place.") from error
-    finally:
-        loader.dispose()
+        loader = _StrictLoader(text, where)
+        try:
+            data = loader.get_single_data()
+        finally:
+            loader.dispose()
+    except InputError:
+        raise
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: such as `!!int x`, or a number of 5,000 digits
+        raise InputError(where, " ".join(str(error).split()), "YAML", "Fix the syntax at that place.") from error
+    except RecursionError:
+        raise InputError(where, "values that are nested too deeply", "YAML", "Write fewer levels.") from None
     if not isinstance(data, dict):
         raise InputError(where, type(data).__name__, "a mapping of keys to values", "Start the file with `name: …`.")
     return data

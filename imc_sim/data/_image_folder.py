@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from imc_sim._errors import InputError, MissingDataError
+from imc_sim.config import user_path
 from imc_sim.data._folders import data_root
 from imc_sim.data._registry import FOLDER, choose_split
 from imc_sim.data._sets import LabelledImages
@@ -131,7 +132,7 @@ def _square(sides: tuple[int, int], size: int) -> tuple[float, float, float, flo
 
 def _base(name: str, root: Path | None) -> Path:
     """The folder that the name says."""
-    return data_root(root) / Path(name.removeprefix(FOLDER)).expanduser()
+    return data_root(root) / user_path(name.removeprefix(FOLDER), "dataset")
 
 
 def _find(base: Path, split: str) -> Path | None:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from imc_sim._errors import CheckpointError, InputError
 from imc_sim._typing import PathLike
+from imc_sim.config import working_folder
 from imc_sim.config._archs import ARCHS
 from imc_sim.mapping._binact import binact_state
 from imc_sim.mapping._conv4 import conv4_state
@@ -67,7 +68,7 @@ def import_checkpoint(path: PathLike, arch: str, out: PathLike, args: Mapping[st
     if arch == "binact":
         state, found = binact_state(state, str(source), notes)
         given = found | given
-    module = build_arch(arch, given, Path.cwd())
+    module = build_arch(arch, given, working_folder())
     state = _reshape_scales(state, module, notes)
     load_state(module, state, {}, str(source))
     if arch == "batmann":
@@ -138,4 +139,4 @@ def _write(source: Path, folder: Path, arch: str, args: dict[str, Any], module: 
         command=shlex.join(["imc-sim", "import", source.name, "--arch", arch, "--out", str(folder)]),
         source=source.name,
     )
-    return save_model(folder, module, card, extra=arch_files(arch, Path.cwd()))
+    return save_model(folder, module, card, extra=arch_files(arch, working_folder()))

@@ -17,12 +17,12 @@ if TYPE_CHECKING:
     from imc_sim.study import Results
 
 #: a block: `<!-- table NAME -->`, what is replaced, `<!-- end of table -->`
-_BLOCK = re.compile(r"^<!-- table ([\w.-]+) -->\n(.*?)^<!-- end of table -->$", re.MULTILINE | re.DOTALL)
+_BLOCK = re.compile(r"^<!-- table ([\w.-]+) -->(\r?\n)(.*?)^<!-- end of table -->(?=\r?$)", re.MULTILINE | re.DOTALL)
 _MARK = "<!-- table NAME --> and, on a later line, <!-- end of table -->"
 
 
 #: a block of any other table: `<!-- made NAME -->`, what is replaced, `<!-- end -->`
-_MADE = re.compile(r"^<!-- made ([\w.-]+) -->\n(.*?)^<!-- end -->$", re.MULTILINE | re.DOTALL)
+_MADE = re.compile(r"^<!-- made ([\w.-]+) -->(\r?\n)(.*?)^<!-- end -->(?=\r?$)", re.MULTILINE | re.DOTALL)
 
 
 def tables_of(text: str) -> list[str]:
@@ -35,8 +35,10 @@ def filled(text: str, folder: Path) -> str:
 
     def block(match: re.Match[str]) -> str:
         source = folder / f"{match[1]}.csv"
-        inside = f"\n{markdown(read_comparison(source))}\n" if source.is_file() else match[2]
-        return f"<!-- table {match[1]} -->\n{inside}<!-- end of table -->"
+        if not source.is_file():
+            return match[0]
+        text = f"<!-- table {match[1]} -->\n\n{markdown(read_comparison(source))}\n<!-- end of table -->"
+        return text.replace("\n", match[2])
 
     return _BLOCK.sub(block, text)
 
@@ -58,7 +60,7 @@ def fill_pages(pages: Sequence[Path], results: Sequence[Results]) -> list[Path]:
         own = [each for each in results if each.study["name"] in tables_of(text)]
         kept = page.parent / "tables"
         written += [save_table(comparison_data(each), kept / str(each.study["name"])) for each in own]
-        page.write_text(filled(text, kept), encoding="utf-8")
+        page.write_bytes(filled(text, kept).encode())
         written.append(page)
     return written
 
@@ -67,13 +69,13 @@ def fill_made(page: Path, name: str, table: DataFrame) -> None:
     """Write a table, as it is, between `<!-- made NAME -->` and `<!-- end -->` of a page; numbers with two decimals."""
     if not page.is_file():
         raise InputError(str(page), "no such file", "a page of Markdown", "Check the path.")
-    text = page.read_text(encoding="utf-8")
+    text = page.read_bytes().decode()
     known = [match[1] for match in _MADE.finditer(text)]
     if name not in known:
         step = f"{nearest(name, known)}Write <!-- made {name} --> and, on a later line, <!-- end -->."
         raise InputError(str(page), f"no place for {name!r}", ", ".join(known) or "one at least", step)
     block = f"<!-- made {name} -->\n\n{plain_table(table)}\n\n<!-- end -->"
-    page.write_text(_MADE.sub(lambda match: block if match[1] == name else match[0], text), encoding="utf-8")
+    page.write_bytes(_MADE.sub(lambda m: block.replace("\n", m[2]) if m[1] == name else m[0], text).encode())
 
 
 def plain_table(table: DataFrame) -> str:
@@ -89,7 +91,7 @@ def plain_table(table: DataFrame) -> str:
 def _text(page: Path) -> str:
     if not page.is_file():
         raise InputError(str(page), "no such file", "a page of Markdown", "Check the path.")
-    text = page.read_text(encoding="utf-8")
+    text = page.read_bytes().decode()
     if not tables_of(text):
         raise InputError(str(page), "no place for a table", "one at least", f"Write {_MARK}.")
     return text

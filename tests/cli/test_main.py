@@ -114,7 +114,7 @@ def raising(error: BaseException, monkeypatch: pytest.MonkeyPatch) -> None:
         (PermissionError(errno.EACCES, "Permission denied", "out/x"), 2, "out/x: Permission denied"),
         (KeyboardInterrupt(), 2, "interrupted"),
         (typer.Exit(1), 1, ""),
-        (RuntimeError("odd"), 1, "RuntimeError: odd. This is a fault of imc-sim; IMC_SIM_DEBUG=1"),
+        (RuntimeError("odd"), 1, "RuntimeError: odd. This is a bug in imc_sim; IMC_SIM_DEBUG=1"),
     ],
 )
 def test_errors(error: BaseException, code: int, text: str, run: Callable, monkeypatch: pytest.MonkeyPatch) -> None:

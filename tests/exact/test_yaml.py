@@ -1,0 +1,45 @@
+"""YAML that is not a plain document is one error with its line; merges and aliases that end are read."""
+
+from __future__ import annotations
+
+import pytest
+
+from imc_sim import InputError
+from imc_sim.config import parse_yaml
+
+BOMB = "b0: &b0 [x, x, x, x, x, x, x, x, x]\n" + "".join(
+    f"b{n}: &b{n} [{', '.join([f'*b{n - 1}'] * 9)}]\n" for n in range(1, 9)
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("name: {{ n }}", "f.yaml, line 1: got a list or mapping as a key"),
+        ("a: 1\n? [a, b]\n: 1", "f.yaml, line 2: got a list or mapping as a key"),
+        ("a: 1\n2: b", "f.yaml, line 2: got '2' as a key"),
+        ("null: b", "got 'null' as a key"),
+        ("a: &a [*a]", "f.yaml, line 1: got a value that contains itself"),
+        ("a: &a {b: [*a]}", "f.yaml, line 1: got a value that contains itself"),
+        ("<<: *t", "undefined alias 't'"),
+        ("<<: 5", "expected a mapping"),
+        (BOMB, "f.yaml, line 7: got aliases that repeat each other"),
+        ("a: !!set {x}", "got the tag !!set"),
+        ("a: !!timestamp x", "got the tag !!timestamp"),
+        ("a: !!int x", "f.yaml: got invalid literal"),
+        (f"a: {'9' * 5000}", "f.yaml: got Exceeds the limit"),
+        ("a: \x01", "f.yaml: got unacceptable character"),
+        ("[" * 3000, "nested too deeply"),
+        ("t: &t {x: 1}\nb:\n  <<: *t\n  y: 1\n  y: 2", "f.yaml, line 5: got a second 'y'"),
+    ],
+)  # fmt: skip
+def test_what_is_no_plain_document_is_one_error(text: str, message: str) -> None:
+    with pytest.raises(InputError) as error:
+        parse_yaml(text, "f.yaml")
+    assert message in str(error.value)
+
+
+def test_merges_and_aliases_are_read() -> None:
+    text = "x: {y: &t {<<: &b {k: 5, j: 1}, k: 1}}\nz: {<<: *t, k: 2}\nw: [*b, *b]"
+    b = {"k": 5, "j": 1}
+    assert parse_yaml(text) == {"x": {"y": {"k": 1, "j": 1}}, "z": {"k": 2, "j": 1}, "w": [b, b]}
