@@ -138,7 +138,9 @@ def comparison_rows(results: Results) -> list[dict[str, str]]:
 
 def table_rows(results: Results) -> list[dict[str, str]]:
     """The table as a person reads it: values in their units, accuracies in %, the band over chips."""
-    axes = results.study["axes"]
+    from imc_sim._stats import band_label
+
+    axes, band = results.study["axes"], band_label(results.table["chips"], named=False)
     rows = []
     for record in results.table.to_dict("records"):
         place = {_heading(axis): _value(record[axis["path"]], axis) for axis in axes}
@@ -147,13 +149,19 @@ def table_rows(results: Results) -> list[dict[str, str]]:
                 "case": record["case"],
                 **place,
                 "chips": str(record["chips"]),
-                "mean %": f"{100 * record['mean']:.2f} +- {100 * record['half_width']:.2f}",
+                "mean, 95 % interval %": _mean(record),
                 "median %": f"{100 * record['median']:.2f}",
-                "5-95 % of chips": f"{100 * record['p05']:.2f} .. {100 * record['p95']:.2f}",
+                band: f"{100 * record['p05']:.2f} .. {100 * record['p95']:.2f}",
                 "digital %": f"{100 * record['digital']:.2f}",
             }
         )
     return rows
+
+
+def _mean(record: dict[Any, Any]) -> str:
+    """The mean over chips with its interval, within 0 and 100 %."""
+    mean, half = 100 * record["mean"], 100 * record["half_width"]
+    return f"{mean:.2f} [{max(0.0, mean - half):.2f}, {min(100.0, mean + half):.2f}]"
 
 
 def _heading(axis: dict[str, object]) -> str:

@@ -8,7 +8,7 @@ from typing import final
 import numpy as np
 from numpy.typing import NDArray
 
-from imc_sim._stats import Sample, mean_interval
+from imc_sim._stats import Sample
 
 
 @final
@@ -17,13 +17,14 @@ class Accuracy:
     """Fraction of right answers in each independent draw (`of`: episodes, images), float64 [draws].
 
     correct and total count answers; the interval is over draws: the queries of one episode are not independent.
-    loss: mean negative log-likelihood (natural), where classes have one.
+    loss: mean negative log-likelihood (natural), where classes have one. classes: of episodes, [draws, way].
     """
 
     values: NDArray[np.float64]
     total: int
     of: str
     loss: float | None = None
+    classes: NDArray[np.int64] | None = None
 
     @property
     def mean(self) -> float:
@@ -36,9 +37,9 @@ class Accuracy:
     @property
     def sample(self) -> Sample | None:
         """What the mean is over."""
-        return Sample.over(self.of, self.values)
+        return Sample.over(self.of, self.values, self.classes)
 
     def interval(self, level: float = 0.95) -> tuple[float, float]:
-        """Student-t interval of the mean over draws."""
-        _, low, high = mean_interval(self.values, level)
-        return low, high
+        """Return the interval of the mean over draws, within [0, 1]; (0, 1) for a single draw. See `Sample`."""
+        sample = self.sample
+        return (0.0, 1.0) if sample is None else sample.interval(self.mean, level)

@@ -61,7 +61,7 @@ def chip_under_attack(
         analog, ranges = programmed(number)
         features = features_of(analog, data, task.batch)
     else:  # the supports have gone through this chip already
-        analog, asked = attacker, FewShotData(data.images[len(kept) :], data.support, data.query)
+        analog, asked = attacker, FewShotData(data.images[len(kept) :], data.support, data.query, data.classes)
         features = torch.cat([victim.keys[kept][None], features_of(analog, asked, task.batch)], dim=1)
     chips = range(number, number + 1)
     return chip_accuracy(analog, features, task.read_out, data, chip, chips, seed, engine)[0], ranges
@@ -91,7 +91,7 @@ def _attacked_features(model: str, key: str, device: str) -> Tensor:
     task = build(FewShotTask, json.loads(key), "task")
     clean, data = _data_on(_data_key(task), device), _attacked(model, key, device)
     kept = with_queries(clean, clean.images[:0])[1]
-    asked = FewShotData(data.images[len(kept) :], data.support, data.query)
+    asked = FewShotData(data.images[len(kept) :], data.support, data.query, data.classes)
     supports = _digital_features(model, _feature_key(task), device)[kept]
     return torch.cat([supports, features_of(_model_on(model, device), asked, task.batch)])
 

@@ -91,7 +91,7 @@ def with_queries(data: FewShotData, queries: Tensor) -> tuple[FewShotData, Tenso
     rows = torch.from_numpy(kept)
     query = len(kept) + np.arange(data.query.size).reshape(data.query.shape)
     images = torch.cat([data.images[rows], queries])
-    return FewShotData(images, support.reshape(data.support.shape), query), rows
+    return FewShotData(images, support.reshape(data.support.shape), query, data.classes), rows
 
 
 def chip_victim(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, final
 
 from imc_sim._stats import mean_interval
@@ -27,7 +27,8 @@ Progress = Callable[[int, int], None]
 class CardRow:
     """One task: accuracy, its 95 % interval (over `over`: episodes, images or chips), and what the card states.
 
-    loss: mean negative log-likelihood, of classifiers.
+    classes_low, classes_high: of few-shot tasks, the 95 % interval for new classes, of which `classes` were sampled;
+    `low` and `high` hold for other episodes of the same classes. loss: mean negative log-likelihood, of classifiers.
     """
 
     task: str
@@ -38,9 +39,14 @@ class CardRow:
     stated: float | None
     published: float | None
     loss: float | None = None
+    classes: int | None = None
+    classes_low: float | None = None
+    classes_high: float | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        return {key: value for key, value in asdict(self).items() if key != "loss" or value is not None}
+        """Return the row as plain data, without what its kind of task does not have."""
+        some = ("loss", "classes", "classes_low", "classes_high")
+        return {key: value for key, value in asdict(self).items() if key not in some or value is not None}
 
 
 def evaluate_card(
@@ -102,9 +108,13 @@ def _digital(name: str, task: dict[str, Any], stated: float | None, published: f
     from imc_sim.evaluate._run import digital_accuracy
 
     accuracy = digital_accuracy(name, task)
+    over, sample = f"{len(accuracy.values)} {accuracy.of}", accuracy.sample
     low, high = accuracy.interval()
-    over = f"{len(accuracy.values)} {accuracy.of}"
-    return CardRow(describe(task), accuracy.mean, low, high, over, stated, published, accuracy.loss)
+    row = CardRow(describe(task), accuracy.mean, low, high, over, stated, published, accuracy.loss)
+    ends = None if sample is None else sample.class_interval(accuracy.mean)
+    if sample is None or ends is None:
+        return row
+    return replace(row, classes=sample.classes, classes_low=ends[0], classes_high=ends[1])
 
 
 def _on_chips(name: str, task: dict[str, Any], chip: Chip | str, chips: int, seed: int) -> CardRow:
@@ -113,4 +123,4 @@ def _on_chips(name: str, task: dict[str, Any], chip: Chip | str, chips: int, see
     spec = load_chip(chip)
     results = evaluate_chips(name, spec.to_dict(), task, range(chips), seed)
     mean, low, high = mean_interval([r.accuracy for r in results])
-    return CardRow(f"  on {spec.name}", mean, low, high, f"{chips} chips", None, None)
+    return CardRow(f"  on {spec.name}", mean, max(0.0, low), min(1.0, high), f"{chips} chips", None, None)

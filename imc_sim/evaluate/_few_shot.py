@@ -32,12 +32,14 @@ Features = Callable[[Tensor], Tensor]
 class FewShotData:
     """The distinct images of all episodes and where each episode finds its own.
 
-    images: [u, 1, H, W] normalised; support: [e, way, shot] and query: [e, way, queries] index them.
+    images: [u, 1, H, W] normalised; support: [e, way, shot] and query: [e, way, queries] index them. classes: [e, way],
+    of the pool; None where they are not known.
     """
 
     images: Tensor
     support: NDArray[np.int64]
     query: NDArray[np.int64]
+    classes: NDArray[np.int64] | None = None
 
     @classmethod
     def load(cls, task: FewShotTask) -> FewShotData:
@@ -48,7 +50,8 @@ class FewShotData:
         shape = EpisodeShape(way=task.way, shot=task.shot, queries=task.queries)
         e = sample_episodes((classes, instances), shape, range(task.episodes), task.seed, rotations=task.rotations)
         unique = unique_images(e) if task.passes == "distinct" else repeated_images(e)
-        return cls(torch.from_numpy(gather_images(pool, unique.triples, task.scaling)), unique.support, unique.query)
+        images = torch.from_numpy(gather_images(pool, unique.triples, task.scaling))
+        return cls(images, unique.support, unique.query, e.classes)
 
 
 @torch.no_grad()
@@ -85,7 +88,7 @@ def digital_read_out(features: Tensor, task: FewShotTask, data: FewShotData) -> 
         keys, queries = maker.of(slice(start, start + _EPISODES))
         similarity = compare(queries, keys)
         hits.append(_hits(inference_logits(similarity, values, task.sharpening), task))
-    return _accuracy(torch.cat(hits), task)
+    return _accuracy(torch.cat(hits), task, data)
 
 
 @torch.no_grad()
@@ -109,7 +112,7 @@ def crossbar_read_out(
         memory.write(keys, labels, page=episode)
         hits.append(_hits(memory.search(queries), task))
     per_chip = torch.stack(hits, dim=1)
-    return [_accuracy(h, task) for h in per_chip]
+    return [_accuracy(h, task, data) for h in per_chip]
 
 
 def check_read_out(task: FewShotTask, chip: Chip) -> None:
@@ -148,5 +151,6 @@ def _hits(logits: Tensor, task: FewShotTask) -> Tensor:
     return right.double().mean(-1)
 
 
-def _accuracy(per_episode: Tensor, task: FewShotTask) -> Accuracy:
-    return Accuracy(per_episode.numpy(), per_episode.numel() * task.way * task.queries, "episodes")
+def _accuracy(per_episode: Tensor, task: FewShotTask, data: FewShotData) -> Accuracy:
+    total = per_episode.numel() * task.way * task.queries
+    return Accuracy(per_episode.numpy(), total, "episodes", classes=data.classes)

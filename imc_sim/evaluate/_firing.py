@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, final
 
 from imc_sim._errors import InputError
-from imc_sim._stats import mean_interval
+from imc_sim._stats import Sample
 from imc_sim.evaluate._tasks import ClassificationTask, build_task
 
 if TYPE_CHECKING:
@@ -128,7 +128,7 @@ def _accuracies(right: Any) -> tuple[StepAccuracy, ...]:
     rows = []
     for count in asked_for:
         lowest, residual, later, ties = (float(each.mean()) for each in right[:, count - 1])
-        _, low, high = mean_interval(right[0, count - 1].tolist())
-        low, high = max(low, 0.0), min(high, 1.0)
+        sample = Sample.over("images", right[0, count - 1].numpy())
+        low, high = (0.0, 1.0) if sample is None else sample.interval(lowest)
         rows.append(StepAccuracy(count, lowest, low, high, residual, later if count > 1 else None, ties))
     return tuple(rows)

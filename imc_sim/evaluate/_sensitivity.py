@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, final
 import numpy as np
 
 from imc_sim._errors import InputError
+from imc_sim._stats import band
 from imc_sim.evaluate._run import evaluate_chips
 
 if TYPE_CHECKING:
@@ -35,9 +36,8 @@ class LayerAccuracy:
         return float(np.median(self.accuracies))
 
     def band(self) -> tuple[float, float]:
-        """The 5 % and the 95 % point over chips."""
-        low, high = np.percentile(self.accuracies, [5, 95])
-        return float(low), float(high)
+        """Return the ends of the band over chips, see `imc_sim._stats.band`."""
+        return band(self.accuracies)
 
 
 def layer_sensitivity(

@@ -23,8 +23,9 @@ if TYPE_CHECKING:
     from imc_sim.study import Results
 
 COLUMNS = [
-    "setting", "published", "digital", "digital_half_width", "digital_over", "same_task", "same_task_half_width",
-    "on_chip", "on_chip_half_width", "chips", "chip", "chip_task", "model", "trained", "note",
+    "setting", "published", "digital", "digital_low", "digital_high", "digital_over", "classes", "classes_low",
+    "classes_high", "same_task", "same_task_low", "same_task_high", "on_chip", "on_chip_low", "on_chip_high", "chips",
+    "chip", "chip_task", "model", "trained", "note",
 ]  # fmt: skip
 #: decimals of the table's percentages: more than any test resolves, few enough to be equal wherever they are computed
 _DECIMALS = 4
@@ -44,11 +45,12 @@ def published_of(case: Mapping[str, Any]) -> list[float]:
 
 
 def comparison_data(results: Results) -> DataFrame:
-    """A row a point: setting, published, digital, same_task (digital too), on_chip, with half widths (all in %).
+    """A row a point: setting, published, digital, same_task (digital too), on_chip, with 95 % intervals (all in %).
 
-    digital is the whole test, digital_over what its 95 % interval is over ("1000 episodes"); same_task is the digital
+    digital is the whole test, digital_over what its interval `digital_low` to `digital_high` is over ("1000 episodes");
+    classes_low to classes_high is that for new classes, of which `classes` were sampled. same_task is the digital
     network on the task of the chips where that is another (chip_task says what differs). on_chip is the mean over
-    `chips` chips with its 95 % t interval over them. trained: as the model's card says.
+    `chips` chips with its t interval over them. trained: as the model's card says.
     """
     from imc_sim.study._store import TRIALS, read_rows
 
@@ -74,18 +76,21 @@ def _chance(study: dict[str, Any]) -> float:
 def _row(
     study: dict[str, Any], case: dict[str, Any], point: dict[str, Any], trials: dict[str, list[dict[str, Any]]]
 ) -> dict[str, Any]:
-    digital = _digital(trials.get(point.get("reference", point["baseline"]), []))
+    whole = trials.get(point.get("reference", point["baseline"]), [])
+    digital = _digital(whole)
     same = _digital(trials.get(point["baseline"], [])) if "reference" in point else {}
     found = [100 * row["correct"] / row["total"] for row in trials.get(point["id"], [])]
-    mean, low, _ = mean_interval(found) if found else (math.nan, math.nan, math.nan)
+    mean, low, high = mean_interval(found) if found else (math.nan, math.nan, math.nan)
     model = point.get("model", study["model"])
     return {
         "setting": _setting(study, case, point),
         "published": _percent(_published(study, case, point)),
         **{f"digital{key}": value for key, value in digital.items()},
-        **{f"same_task{key}": value for key, value in same.items() if key != "_over"},
+        **{f"same_task{key}": value for key, value in same.items() if key in ("", "_low", "_high")},
+        **_over_classes(whole),
         "on_chip": round(mean, _DECIMALS),
-        "on_chip_half_width": round(mean - low, _DECIMALS) if math.isfinite(low) else math.nan,
+        "on_chip_low": round(max(0.0, low), _DECIMALS) if math.isfinite(low) else math.nan,
+        "on_chip_high": round(min(100.0, high), _DECIMALS) if math.isfinite(high) else math.nan,
         "chips": len(found),
         "chip": point.get("chip") or study["chip"]["name"],
         "chip_task": ", ".join(f"{key} {shown(value, {'scale': 1})}" for key, value in _shorter(point).items()),
@@ -116,13 +121,28 @@ def _shorter(point: dict[str, Any]) -> dict[str, Any]:
 
 
 def _digital(rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """Accuracy of a digital network, its half width and what that is over; results of an older version have none."""
+    """Accuracy of a digital network, its interval and what that is over; results of an older version have none."""
     if not rows:
-        return {"": math.nan, "_half_width": math.nan, "_over": ""}
-    sample = Sample(**rows[0]["sample"]) if "sample" in rows[0] else None
-    half = math.nan if sample is None else round(100 * sample.half_width(), _DECIMALS)
-    over = "" if sample is None else f"{sample.count} {sample.of}"
-    return {"": _percent(rows[0]["correct"] / rows[0]["total"]), "_half_width": half, "_over": over}
+        return {"": math.nan, "_over": ""}
+    mean, sample = rows[0]["correct"] / rows[0]["total"], _sample(rows)
+    if sample is None:
+        return {"": _percent(mean), "_over": ""}
+    low, high = map(_percent, sample.interval(mean))
+    return {"": _percent(mean), "_low": low, "_high": high, "_over": f"{sample.count} {sample.of}"}
+
+
+def _sample(rows: list[dict[str, Any]]) -> Sample | None:
+    """Return what the accuracy of a digital network is a mean over, where that was stored."""
+    return Sample(**rows[0]["sample"]) if rows and "sample" in rows[0] else None
+
+
+def _over_classes(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return how many classes were sampled and the interval for new ones, where they were stored."""
+    sample = _sample(rows)
+    ends = None if sample is None else sample.class_interval(rows[0]["correct"] / rows[0]["total"])
+    if sample is None or ends is None:
+        return {"classes": 0}
+    return {"classes": sample.classes, "classes_low": _percent(ends[0]), "classes_high": _percent(ends[1])}
 
 
 def _percent(fraction: float | None) -> float:
@@ -147,8 +167,11 @@ def plot_comparison(ax: Axes, data: DataFrame) -> None:
 
 def _dots(ax: Axes, data: DataFrame, name: str, y: Any, marker: str, colour: str, label: str) -> None:
     """Values with their intervals; one that has none is drawn without."""
-    half = np.nan_to_num(numbers(data, f"{name}_half_width"))
-    ax.errorbar(data[name], y, xerr=half, fmt=marker, color=colour, ms=3.2, lw=0.9, capsize=1.8, label=label)
+    value, low, high = (numbers(data, name + end) for end in ("", "_low", "_high"))
+    sides = np.nan_to_num(np.stack([value - low, high - value]))
+    ax.errorbar(
+        value, y, xerr=np.maximum(sides, 0.0), fmt=marker, color=colour, ms=3.2, lw=0.9, capsize=1.8, label=label
+    )
 
 
 def _over(data: DataFrame) -> str:

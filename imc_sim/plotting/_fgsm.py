@@ -17,6 +17,7 @@ from matplotlib.patches import Patch
 from pandas import DataFrame
 
 from imc_sim._errors import InputError, ResultsError
+from imc_sim._stats import band_label
 from imc_sim.plotting._figure import legend_label, new_panels, save_figure, save_table, style
 from imc_sim.plotting._labels import further, heading, place
 from imc_sim.plotting._tables import chip_count, distinct, numbers, where
@@ -87,7 +88,7 @@ def _strength(data: DataFrame) -> str:
 
 
 def fgsm_data(table: DataFrame) -> DataFrame:
-    """Check and order a table: series, epsilon, accuracy (median), low and high (5 and 95 %), chips; accuracies in %.
+    """Check and order a table: series, epsilon, accuracy (median), low, high (band over chips), chips; accuracies in %.
 
     low and high are empty and chips is 0 for a series without a spread, the digital network. A column `panel` parts
     the figure in two or more; a column `published` (in %) marks what was found elsewhere.
@@ -193,7 +194,7 @@ def _handles(axes: list[Axes], data: DataFrame) -> list[Artist]:
     handles = list(lines.values())
     analog = cast("DataFrame", data[numbers(data, "chips") > 0])
     if len(analog) and len(lines) <= _BANDS:
-        handles.append(Patch(facecolor="0.4", alpha=0.3, linewidth=0, label=f"5-95 % of {chip_count(analog)} chips"))
+        handles.append(Patch(facecolor="0.4", alpha=0.3, linewidth=0, label=band_label(analog["chips"])))
     elif len(analog):
         handles.append(Line2D([], [], color="0.4", marker="", label=f"median of {chip_count(analog)} chips"))
     if len(analog) < len(data):

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from pandas import DataFrame
 
 from imc_sim._errors import ResultsError
+from imc_sim._stats import band_label
 from imc_sim.plotting._figure import LogLabels, legend_label, new_figure
 from imc_sim.plotting._labels import further, heading, is_number, place, shown
 from imc_sim.plotting._tables import chip_count, distinct, numbers
@@ -98,7 +99,7 @@ def named(data: DataFrame) -> list[str] | None:
 
 
 def plot_robustness(ax: Axes, data: DataFrame) -> None:
-    """Median line and 5-95 % band per series, digital baseline dashed, chance dotted.
+    """Median line and band over chips per series, digital baseline dashed, chance dotted.
 
     More series than there are colours differ in their dashes and have neither bands nor baselines, which would hide one
     another. The legend stands below the axes, so that no name of a series can cover a curve.
@@ -129,7 +130,7 @@ def plot_robustness(ax: Axes, data: DataFrame) -> None:
 
 
 def _draw_band(ax: Axes, x: NDArray[Any], part: DataFrame, colour: Any, between: bool) -> None:
-    """5-95 % of chips; as bars where nothing lies between the values of x."""
+    """The band over chips; as bars where nothing lies between the values of x."""
     if between:
         ax.fill_between(x, part["p05"], part["p95"], color=colour, alpha=0.18, linewidth=0)
     else:
@@ -167,7 +168,7 @@ def _legend(ax: Axes, data: DataFrame, band: bool | None, baseline: bool) -> Non
     """The series, then what band (None: of single chips) and dashes are."""
     handles: list[Artist] = [*ax.get_legend_handles_labels()[0]]
     if band:
-        handles.append(Patch(facecolor="0.4", alpha=0.3, linewidth=0, label=f"5-95 % of {chip_count(data)} chips"))
+        handles.append(Patch(facecolor="0.4", alpha=0.3, linewidth=0, label=band_label(data["chips"])))
     elif band is not None:
         handles.append(Line2D([], [], linestyle="", marker="", label=f"medians of {chip_count(data)} chips"))
     if baseline:

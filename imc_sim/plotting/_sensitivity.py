@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from pandas import DataFrame
 
+from imc_sim._stats import band_label
 from imc_sim.plotting._figure import new_figure, save_figure, save_table, style
 from imc_sim.plotting._tables import chip_count
 
@@ -26,7 +27,7 @@ def sensitivity_data(rows: Sequence[LayerAccuracy]) -> DataFrame:
 
 
 def plot_sensitivity(ax: Axes, data: DataFrame) -> None:
-    """Points of accuracy against digital: bar to the median, line over 5-95 % of the chips; the last bar, all, dark."""
+    """Points of accuracy against digital: bar to the median, line over the band of chips; the last bar, all, dark."""
     y = np.arange(len(data))[::-1]
     change, low, high = (data[name] - data["digital"] for name in ("median", "p05", "p95"))
     colours = ["0.25" if str(layer).startswith("all ") else "C0" for layer in data["layer"]]
@@ -41,7 +42,7 @@ def plot_sensitivity(ax: Axes, data: DataFrame) -> None:
         bar = Line2D(
             [], [], color="C0", linewidth=4, alpha=0.85, marker="", label=f"median of {chip_count(data)} chips"
         )
-        band = Line2D([], [], color="C1", linewidth=1.1, marker="", label="5-95 % of chips")
+        band = Line2D([], [], color="C1", linewidth=1.1, marker="", label=band_label(data["chips"], named=False))
         figure.legend(handles=[bar, band], loc="outside lower center", ncols=2)
 
 

@@ -48,7 +48,8 @@ STUDY_FIGURES = {
     ),
     "robustness": StudyFigure(
         robustness_data, robustness_figure, lambda results: len(results.study["axes"]) > 0 and not attacks(results),
-        "Line: median over chips; band: 5 to 95 % of chips (left out beyond seven cases); dashed: the digital network.",
+        "Line: median over chips; band: 5 to 95 % of chips, of fewer than 19 the lowest to the highest (left out "
+        "beyond seven cases); dashed: the digital network. Chips share their random numbers along the axis.",
     ),
     "fgsm": StudyFigure(
         attack_data, fgsm_figure, attacks,

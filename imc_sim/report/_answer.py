@@ -5,33 +5,44 @@ from __future__ import annotations
 import itertools
 
 import numpy as np
+from numpy.typing import NDArray
 from pandas import DataFrame
 
 from imc_sim.plotting._tables import chip_count, numbers
+from imc_sim.report._certainty import ChipSample
 
 #: percentage points below digital that still count as close
 TOLERANCE = 1.0
 #: most series that the one sentence names; more are counted
 _NAMED = 3
+#: other outcomes of resampling that are named, and the least probability at which they are
+_OUTCOMES, _RARE = 2, 0.005
 _UNKNOWN = "This cannot be answered yet: a digital network has not been measured."
 
 
-def answer(data: DataFrame, tolerance: float = TOLERANCE) -> str:
-    """One sentence over all series of a robustness table: where the median stays within `tolerance` of digital."""
+def answer(data: DataFrame, tolerance: float = TOLERANCE, chips: ChipSample | None = None) -> str:
+    """Say over all series of a robustness table where the median stays within `tolerance` of digital.
+
+    chips: of the table's rows; with them a second sentence says how sure that is.
+    """
     parts = list(data.groupby("series", sort=False))
     if np.isnan(numbers(data, "digital")).any():
         return _UNKNOWN
     if len(parts) == 1:
-        return answers(data, tolerance)[0]
+        return answers(data, tolerance, chips)[0]
     groups: dict[str, list[str]] = {}
     for series, part in parts:
         groups.setdefault(_reach(_Values(data), part, tolerance)[0], []).append(str(series))
     clauses = [f"{reach} {_members(names, len(parts))}" for reach, names in groups.items()]
-    return f"{_head(data, tolerance)} {_joined(clauses)}."
+    said = f"{_head(data, tolerance)} {_joined(clauses)}."
+    return said if chips is None else f"{said} {_least_certain(data, tolerance, chips)}".rstrip()
 
 
-def answers(data: DataFrame, tolerance: float = TOLERANCE) -> list[str]:
-    """Per series: where the median stays close to digital, and what it is at the next value tried."""
+def answers(data: DataFrame, tolerance: float = TOLERANCE, chips: ChipSample | None = None) -> list[str]:
+    """Say per series where the median stays close to digital, what it is at the next value tried, and how sure it is.
+
+    With `chips` the resampled outcomes are named, and rows that are equal to the bit.
+    """
     sentences = []
     for series, part in data.groupby("series", sort=False):
         digital = numbers(part, "digital")
@@ -42,8 +53,60 @@ def answers(data: DataFrame, tolerance: float = TOLERANCE) -> list[str]:
         stated = f" ({digital[0]:.1f} %)" if (digital == digital[0]).all() else ""
         head = _head(part, tolerance)
         named = head if series == "all" else f"{series}: {head[0].lower()}{head[1:]}"
-        sentences.append(f"{named}{stated} {reach}{tail}.")
+        more = [] if chips is None else [_certainty(data, part, tolerance, chips), _equal(data, part, chips)]
+        sentences.append(" ".join([f"{named}{stated} {reach}{tail}.", *filter(None, more)]))
     return sentences
+
+
+def _certainty(data: DataFrame, part: DataFrame, tolerance: float, chips: ChipSample) -> str:
+    """Say how often resampled chips give the same answer, and what they give otherwise."""
+    if chips.alone(list(part.index)):
+        return "One chip does not show how sure this is."
+    said = _reach(_Values(data), part, tolerance)[0]
+    shares = _outcomes(data, part, tolerance, chips)
+    own = shares.pop(said, 0.0)
+    others = sorted(shares.items(), key=lambda item: -item[1])
+    if not others or own > 1.0 - _RARE:
+        return "Resampling the chips gives the same."
+    named = [f"{reach} in {100 * share:.0f} %" for reach, share in others[:_OUTCOMES] if share >= _RARE]
+    return f"Resampling the chips gives this in {100 * own:.0f} % of cases, {_joined(named)}."
+
+
+def _outcomes(data: DataFrame, part: DataFrame, tolerance: float, chips: ChipSample) -> dict[str, float]:
+    """Answer -> share of the resamplings that give it."""
+    names, part = _ordered(part)
+    gaps = numbers(part, "digital") - chips.medians[:, list(part.index)]
+    patterns, counts = np.unique(_close(gaps, tolerance), axis=0, return_counts=True)
+    shares: dict[str, float] = {}
+    for pattern, count in zip(patterns.tolist(), counts.tolist(), strict=True):
+        said = _where(_Values(data), part["x"].tolist(), pattern, names)
+        shares[said] = shares.get(said, 0.0) + count / len(gaps)
+    return shares
+
+
+def _least_certain(data: DataFrame, tolerance: float, chips: ChipSample) -> str:
+    """Say over several series how often resampled chips give the same answer."""
+    if chips.alone(list(data.index)):
+        return "One chip does not show how sure this is."
+    found = {}
+    for series, part in data.groupby("series", sort=False):
+        said = _reach(_Values(data), part, tolerance)[0]
+        found[str(series)] = _outcomes(data, part, tolerance, chips).get(said, 0.0)
+    least = min(found, key=found.__getitem__)
+    if found[least] > 1.0 - _RARE:
+        return "Resampling the chips gives the same."
+    return f"Resampling the chips gives the same in {100 * found[least]:.0f} % of cases or more (least: {least})."
+
+
+def _equal(data: DataFrame, part: DataFrame, chips: ChipSample) -> str:
+    """Name values of x that give the same on every chip to the bit."""
+    _, part = _ordered(part)
+    at, x = _Values(data), part["x"].tolist()
+    groups = chips.equal(list(part.index))
+    if groups and len(groups[0]) == len(x):
+        return f"Every {at.name} tried gives the same on every chip, to the bit."
+    listed = "; ".join(_joined([at(x[place]) for place in group]) for group in groups)
+    return f"The same on every chip, to the bit: {at.name} {listed}." if listed else ""
 
 
 class _Values:
@@ -66,27 +129,52 @@ def _head(data: DataFrame, tolerance: float) -> str:
 
 def _reach(at: _Values, part: DataFrame, tolerance: float) -> tuple[str, str]:
     """Where the median is close, whichever end of the axis is the harmless one; and the number just beyond."""
-    names = any(isinstance(v, str) for v in part["x"])
-    part = part if names else part.sort_values("x")
+    names, part = _ordered(part)
     x, median = part["x"].tolist(), part["median"].tolist()
-    gap = (numbers(part, "digital") - numbers(part, "median")).tolist()
-    close = [bool(g <= tolerance + 1e-9) for g in gap]  # in the last bit, 99 is not within 1 of 100
+    gap = numbers(part, "digital") - numbers(part, "median")
+    close: list[bool] = _close(gap, tolerance).tolist()
+    return _where(at, x, close, names), _beyond(at, x, median, gap.tolist(), close, names)
+
+
+def _ordered(part: DataFrame) -> tuple[bool, DataFrame]:
+    """Return whether x are names, which have no order, and the rows in the order of x."""
+    names = any(isinstance(v, str) for v in part["x"])
+    return names, part if names else part.sort_values("x")
+
+
+def _close(gap: NDArray[np.float64], tolerance: float) -> NDArray[np.bool_]:
+    return gap <= tolerance + 1e-9  # in the last bit, 99 is not within 1 of 100
+
+
+def _where(at: _Values, x: list[object], close: list[bool], names: bool) -> str:
+    """Return the clause that names the values of x at which the median is close."""
     if not any(close):
-        best = min(range(len(x)), key=gap.__getitem__)
-        return f"at no {at.name} tried", f": it comes nearest at {at(x[best])}, {gap[best]:.1f} points below"
+        return f"at no {at.name} tried"
     if all(close):
-        return f"at every {at.name} tried{_range(at, x, names)}", "" if names else _tail(at, x[-1], median[-1])
+        return f"at every {at.name} tried{_range(at, x, names)}"
     runs = _runs(close)
-    if not names and len(runs) == 1 and runs[0][0] == 0:
-        beyond = runs[0][1] + 1
-        return f"up to {at.named(x[beyond - 1])}", _tail(at, x[beyond], median[beyond])
-    if not names and len(runs) == 1 and runs[0][1] == len(x) - 1:
-        first = runs[0][0]
-        return f"from {at.named(x[first])} on", _tail(at, x[first - 1], median[first - 1])
     if names:
-        return f"at {at.name} {_joined([at(v) for v, c in zip(x, close, strict=True) if c])} alone", ""
-    spans = [at(x[a]) if a == b else f"{at(x[a])} to {at(x[b])}" for a, b in runs]
-    return f"only at {at.name} {_joined(spans)}", " and not at every value between" if len(runs) > 1 else ""
+        return f"at {at.name} {_joined([at(v) for v, c in zip(x, close, strict=True) if c])} alone"
+    if len(runs) == 1 and runs[0][0] == 0:
+        return f"up to {at.named(x[runs[0][1]])}"
+    if len(runs) == 1 and runs[0][1] == len(x) - 1:
+        return f"from {at.named(x[runs[0][0]])} on"
+    return f"only at {at.name} {_joined([at(x[a]) if a == b else f'{at(x[a])} to {at(x[b])}' for a, b in runs])}"
+
+
+def _beyond(at: _Values, x: list[object], median: list[float], gap: list[float], close: list[bool], names: bool) -> str:
+    """Return what follows that clause: the number just beyond, or the nearest."""
+    runs = _runs(close)
+    if not runs:
+        best = min(range(len(x)), key=gap.__getitem__)
+        return f": it comes nearest at {at(x[best])}, {gap[best]:.1f} points below"
+    if names or len(runs) > 1:
+        return "" if names else " and not at every value between"
+    first, last = runs[0]
+    if first == 0:
+        end = min(last + 1, len(x) - 1)
+        return _tail(at, x[end], median[end])
+    return _tail(at, x[first - 1], median[first - 1]) if last == len(x) - 1 else ""
 
 
 def _runs(close: list[bool]) -> list[tuple[int, int]]:

@@ -43,7 +43,7 @@ def cells(data: DataFrame) -> tuple[list[str], list[list[Cell]]]:
 def _columns(data: DataFrame) -> list[_Column]:
     chips = distinct(data, "chip")
     apart = bool((numbers(data, "same_task") == numbers(data, "same_task")).any())
-    noted, common = any(data["note"]), _common(data)
+    noted, common, sampled = any(data["note"]), _common(data), bool((numbers(data, "classes") > 0).any())
     differ = any(len(_asked(row)) > len(common) for row in data.to_dict("records"))
     own = _Column("chips are asked", lambda row: ", ".join(p for p in _asked(row) if p not in common) or _NOTHING)
     return [
@@ -51,6 +51,7 @@ def _columns(data: DataFrame) -> list[_Column]:
         *([_value("published")] if (numbers(data, "published") >= 0).any() else []),
         _value("ours, digital", "digital"),
         _Column("95 % interval", lambda row: _interval(row, "digital")),
+        *([_Column("95 % interval, new classes", lambda row: _interval(row, "classes"))] if sampled else []),
         *([_Column("ours, digital, task of the chips", _same)] if apart else []),
         _value(f"ours on {chips[0]}" if len(chips) == 1 else "ours on a chip", "on_chip"),
         _Column("95 % interval over chips", lambda row: _interval(row, "on_chip")),
@@ -75,18 +76,16 @@ def _shown(value: float) -> str:
 
 
 def _interval(row: Row, name: str) -> Cell:
-    """Its ends; a t interval may end beyond 100 %, where no accuracy is."""
-    low, high = (row[name] + sign * row[f"{name}_half_width"] for sign in (-1, 1))
-    if not math.isfinite(low):
-        return _NOTHING, math.nan
-    return f"{_shown(max(0.0, low))} to {_shown(min(100.0, high))}", low
+    """Return the ends of an interval."""
+    low, high = row[f"{name}_low"], row[f"{name}_high"]
+    return (f"{_shown(low)} to {_shown(high)}", low) if math.isfinite(low) else (_NOTHING, math.nan)
 
 
 def _same(row: Row) -> Cell:
-    value, half = row["same_task"], row["same_task_half_width"]
+    value, ends = row["same_task"], _interval(row, "same_task")[0]
     if not math.isfinite(value):
         return _NOTHING, math.nan
-    return (f"{_shown(value)} \u00b1 {_shown(half)}" if math.isfinite(half) else _shown(value)), value
+    return (_shown(value) if ends == _NOTHING else f"{_shown(value)} ({ends})"), value
 
 
 def caption(data: DataFrame) -> str:
@@ -94,10 +93,19 @@ def caption(data: DataFrame) -> str:
     over = [text for text in distinct(data, "digital_over") if text]
     own = " (on the task of the chips over that task's own)" if any(data["chip_task"]) else ""
     digital = f"intervals of the digital network over {_either(over)}{own}, " if over else "intervals "
-    said = f"Accuracies in %; {digital}"
-    said += "on chips of the mean over chips (Student t)."
+    said = f"Accuracies in %; {digital}on chips of the mean over chips (Student t)."
+    said += _classes(data) + (" Intervals of the digital network are Wilson's." if over else "")
     common = _common(data)
     return f"{said} Task of the chips: {', '.join(common)}." if common else said
+
+
+def _classes(data: DataFrame) -> str:
+    """Return what the two intervals of few-shot tasks hold for; nothing where the second is not known."""
+    counts = [f"{int(count)}" for count in distinct(data, "classes") if count > 0]
+    if not counts:
+        return ""
+    text = " The interval over episodes is for the same classes; that for new classes counts"
+    return f"{text} the {_either(counts)} classes as a sample as well."
 
 
 def _common(data: DataFrame) -> list[str]:

@@ -5,10 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from imc_sim._stats import FULL_BAND, band_label
 from imc_sim.config import write_yaml
 from imc_sim.plotting import compares, comparison_data, figures_of, robustness_data, robustness_figure, style
 from imc_sim.plotting._labels import heading, is_number, shown
 from imc_sim.report._answer import answer, answers
+from imc_sim.report._baseline import baseline_warnings
+from imc_sim.report._certainty import ChipSample
 from imc_sim.report._comparison import against_published, caption, cells, write_comparison
 from imc_sim.report._html import Cell, details, document, escaped, pairs, svg, table
 from imc_sim.report._settings import study_settings, variants
@@ -45,7 +48,9 @@ def write_report(results: Results) -> Path:
 def conclusion(results: Results) -> str:
     """The answer to the study's question, and whether what was published was reached."""
     said = against_published(comparison_data(results)) if compares(results) else ""
-    return f"{answer(robustness_data(results))} {said}".rstrip()
+    data = robustness_data(results)
+    parts = [answer(data, chips=ChipSample.of(results)), baseline_warnings(data, results), said]
+    return " ".join(filter(None, parts))
 
 
 def page(results: Results) -> str:
@@ -54,7 +59,7 @@ def page(results: Results) -> str:
     body = [
         f'<header><p class="kind">imc_sim study</p><h1>{escaped(study["name"])}</h1>',
         f'<p class="question">{escaped(study["question"] or study["summary"])}</p></header>',
-        f'<section class="answer"><p class="answer">{escaped(conclusion(results))}</p>{_each(data)}</section>',
+        f'<section class="answer"><p class="answer">{escaped(conclusion(results))}</p>{_each(data, results)}</section>',
         _comparison(results),
         *_figures(results),
         f"<h2>Table</h2>{_failed(results)}{_table(results)}",
@@ -75,9 +80,9 @@ def _comparison(results: Results) -> str:
     return f'<h2>Published and ours</h2>{shown}<p class="note">{escaped(caption(data))}</p>'
 
 
-def _each(data: DataFrame) -> str:
+def _each(data: DataFrame, results: Results) -> str:
     """Series by series, where there are several."""
-    found = answers(data)
+    found = answers(data, chips=ChipSample.of(results))
     if len(found) == 1:
         return ""
     listed = "".join(f"<li>{escaped(line)}</li>" for line in found)
@@ -114,20 +119,37 @@ def _number(value: Any) -> Cell:
 
 def _table(results: Results) -> str:
     axes = results.study["axes"]
-    heads = ["case", *map(heading, axes), "chips", "mean, 95 % interval (%)", "median (%)", "5-95 % of chips (%)",
+    heads = ["case", *map(heading, axes), "chips", "mean, 95 % interval (%)", "median (%)", f"{_band(results)} (%)",
              "digital (%)"]  # fmt: skip
     rows = (_row(record, axes) for record in results.table.to_dict("records"))
-    return table(heads, rows, "results")
+    return f'{table(heads, rows, "results")}<p class="note">{escaped(_statistics(results))}</p>'
+
+
+def _band(results: Results) -> str:
+    return band_label(results.table["chips"], named=False)
+
+
+def _statistics(results: Results) -> str:
+    """Return what the intervals and the band of the table are, and what points have in common."""
+    few = sorted({int(n) for n in results.table["chips"] if 1 < n < FULL_BAND})
+    content = ", ".join(f"{100 * (n - 1) / (n + 1):.0f} % for {n}" for n in few)
+    held = f"; the lowest and the highest of fewer than {FULL_BAND} hold less ({content})" if few else ""
+    return (
+        "Interval: of the mean over chips (Student t, within 0 and 100 %). Band: 5 % and 95 % quantile over chips at "
+        f"plotting positions k / (n + 1), between which 90 % of all chips lie on average{held}. All points have the "
+        "same chip numbers, which share their random numbers: curves look smoother than those of independent chips."
+    )
 
 
 def _row(record: dict[Any, Any], axes: list[dict[str, Any]]) -> list[Cell]:
     percent = {key: 100 * record[key] for key in ("mean", "half_width", "median", "p05", "p95", "digital")}
-    half = f" \u00b1 {percent['half_width']:.2f}" if record["chips"] > 1 else ""
+    low, high = (percent["mean"] + sign * percent["half_width"] for sign in (-1, 1))
+    ends = f" ({max(0.0, low):.2f} to {min(100.0, high):.2f})" if record["chips"] > 1 else ""
     return [
         str(record["case"]),
         *(_place(record[axis["path"]], axis) for axis in axes),
         (str(record["chips"]), record["chips"]),
-        (f"{percent['mean']:.2f}{half}", percent["mean"]),
+        (f"{percent['mean']:.2f}{ends}", percent["mean"]),
         (f"{percent['median']:.2f}", percent["median"]),
         (f"{percent['p05']:.2f} to {percent['p95']:.2f}", percent["p05"]),
         (_known(percent["digital"]), percent["digital"]),

@@ -289,9 +289,20 @@ def _prose(point: Point) -> dict[str, Any]:
     asked = point.digital_task or point.task
     differs = {key: value for key, value in point.task.items() if value != asked.get(key)}
     chance = build_task(point.task, "task").chance
-    return {"model": point.model, "chip": point.chip and point.chip["name"], "chance": chance} | (
-        {"chip_task": differs} if differs else {}
-    )
+    stated = _stated(point.model, build_task(asked, "task").to_dict())
+    known = {"model": point.model, "chip": point.chip and point.chip["name"], "chance": chance}
+    return known | ({} if stated is None else {"stated": stated}) | ({"chip_task": differs} if differs else {})
+
+
+#: keys that make a card's figure one of another kind of question
+_ASKED = ("kind", "dataset", "way", "shot", "attack", "permutation", "features", "stage", "head")
+
+
+def _stated(model: str, task: dict[str, Any]) -> float | None:
+    """The lowest accuracy on the model's card for this kind of question, with any read-out; None: none stated."""
+    measured = read_yaml(find_content("model", model)).get("measured") or ()
+    same = [m for m in measured if all(m["task"].get(key, task.get(key)) == task.get(key) for key in _ASKED)]
+    return min((float(m["accuracy"]) for m in same), default=None) if task.get("attack") is None else None
 
 
 def _place(point: Point) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, final
 
 import numpy as np
 
-from imc_sim._stats import mean_interval
+from imc_sim._stats import band, mean_interval
 from imc_sim.study._store import STUDY, TRIALS, Row, read_rows, read_study, results_digest
 
 if TYPE_CHECKING:
@@ -23,7 +23,8 @@ class Results:
     """A study as resolved, its table, and where and when it was run.
 
     table: one row per point with `case`, one column per axis path, `chips`, `mean`, `half_width` (95 % t half
-    width of the mean over chips), `median`, `p05`, `p95` and `digital`; accuracies are fractions of 1.
+    width of the mean over chips), `median`, `p05`, `p95` (see `imc_sim._stats.band`) and `digital`; accuracies are
+    fractions of 1. accuracies: of every row of the table, per chip in the order of their numbers.
     """
 
     folder: Path
@@ -32,6 +33,7 @@ class Results:
     environment: dict[str, Any]
     failed: int
     digest: str
+    accuracies: tuple[tuple[float, ...], ...] = ()
 
     @classmethod
     def load(cls, folder: Path | str) -> Results:
@@ -40,16 +42,24 @@ class Results:
         study, by_id = read_study(folder), read_rows(folder / TRIALS)
         rows = list(by_id.values())
         failed = sum(row["state"] == "failed" for row in rows)
-        return cls(folder, study, _table(study, rows), _environment(rows), failed, results_digest(by_id))
+        found = _accuracies(rows)
+        each = tuple(tuple(found[p["id"]]) for p in study["points"] if p["id"] in found)
+        table, digest = _table(study, found), results_digest(by_id)
+        return cls(folder, study, table, _environment(rows), failed, digest, each)
 
 
-def _table(study: dict[str, Any], rows: list[Row]) -> DataFrame:
+def _accuracies(rows: list[Row]) -> dict[str, list[float]]:
+    """Point -> accuracies of its chips, in the order of their numbers: that of finishing must not change a mean."""
+    found: dict[str, list[float]] = {}
+    for row in sorted(rows, key=lambda r: r["chip"]):
+        if row["state"] == "done":
+            found.setdefault(row["point"], []).append(row["correct"] / row["total"])
+    return found
+
+
+def _table(study: dict[str, Any], accuracies: dict[str, list[float]]) -> DataFrame:
     from pandas import DataFrame
 
-    accuracies: dict[str, list[float]] = {}
-    for row in sorted(rows, key=lambda r: r["chip"]):  # the order of finishing must not reach the rounding of a mean
-        if row["state"] == "done":
-            accuracies.setdefault(row["point"], []).append(row["correct"] / row["total"])
     paths = [axis["path"] for axis in study["axes"]]
     lines = [
         {"case": p["case"], **dict(zip(paths, p["values"], strict=True)), **_bands(accuracies[p["id"]])}
@@ -62,8 +72,8 @@ def _table(study: dict[str, Any], rows: list[Row]) -> DataFrame:
 
 def _bands(values: list[float]) -> dict[str, float]:
     mean, low, _ = mean_interval(values)
-    p05, median, p95 = np.percentile(values, [5, 50, 95])
-    return dict(zip(_STATISTICS, (len(values), mean, mean - low, median, p05, p95), strict=True))
+    ends = band(values)
+    return dict(zip(_STATISTICS, (len(values), mean, mean - low, np.median(values), *ends), strict=True))
 
 
 def _environment(rows: list[Row]) -> dict[str, Any]:

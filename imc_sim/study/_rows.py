@@ -10,7 +10,7 @@ import time
 import traceback
 import uuid
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any, final
 
 from imc_sim.evaluate import ChipResult
@@ -54,7 +54,7 @@ class Writer:
 def _more(result: ChipResult) -> Row:
     """What not every result has; none of it decides whether two results are equal."""
     ranges: Row = {"ranges": result.ranges} if result.ranges else {}
-    return ranges if result.sample is None else {**ranges, "sample": asdict(result.sample)}
+    return ranges if result.sample is None else {**ranges, "sample": result.sample.to_dict()}
 
 
 def _clean(text: str) -> str:

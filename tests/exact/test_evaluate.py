@@ -94,8 +94,8 @@ def test_what_travels_of_the_digital_accuracy_gives_its_interval_over_episodes(m
     assert result.sample is not None
     assert (result.sample.of, result.sample.count) == ("episodes", 6)
     low, high = accuracy.interval()
-    assert result.sample.half_width() == pytest.approx((high - low) / 2)
-    assert result.sample.half_width(0.5) < result.sample.half_width()
+    assert result.sample.interval(result.accuracy) == pytest.approx((low, high))
+    assert low < result.sample.interval(result.accuracy, 0.5)[0] < result.accuracy
     assert evaluate_chips(model, None, TASK | {"episodes": 1}, [], 0)[0].sample is None, "one draw has no spread"
     assert evaluate_chips(model, chip(), TASK, [0], 0)[0].sample is None
 

@@ -38,12 +38,15 @@ SIGMA = {"path": "chip.device.programming.sigma", "values": [0, 0.25, 0.5], "lab
          "scale": 100}  # fmt: skip
 
 
+SAMPLE = Sample("episodes", 50, 0.1, classes=60, class_error=0.03)
+
+
 def with_sample(
     model: str, chip: dict[str, Any] | None, task: dict[str, Any], chips: Sequence[int], seed: int
 ) -> list[ChipResult]:
     """The stand-in, whose digital results say how many episodes they are over."""
     found = stand_in_evaluator(model, chip, task, chips, seed)
-    sample = Sample("episodes", task["episodes"], 0.1)
+    sample = dataclasses.replace(SAMPLE, count=task["episodes"])
     return [dataclasses.replace(r, sample=sample) for r in found] if chip is None else found
 
 
@@ -58,13 +61,18 @@ def test_a_row_is_what_its_trials_found(results: Results) -> None:
     done = {(row["point"], row["chip"]): 100 * row["correct"] / row["total"] for row in rows}
     assert data["setting"].tolist() == ["S1", "S2", "S3"]
     for row, point in zip(data.to_dict("records"), results.study["points"], strict=True):
-        mean, low, _ = mean_interval([done[point["id"], chip] for chip in range(6)])
+        mean, low, high = mean_interval([done[point["id"], chip] for chip in range(6)])
         assert (row["digital"], row["same_task"]) == pytest.approx(
             (done[point["reference"], -1], done[point["baseline"], -1])
         )
-        assert (row["on_chip"], row["on_chip_half_width"]) == pytest.approx((mean, mean - low), abs=1e-4)
-        assert row["digital_half_width"] == pytest.approx(100 * Sample("", 50, 0.1).half_width(), abs=1e-4)
-        assert row["same_task_half_width"] == pytest.approx(100 * Sample("", 5, 0.1).half_width(), abs=1e-4)
+        ends = (max(0.0, low), min(100.0, high))
+        assert (row["on_chip"], row["on_chip_low"], row["on_chip_high"]) == pytest.approx((mean, *ends), abs=1e-4)
+        for name, sample in (("digital", SAMPLE), ("same_task", dataclasses.replace(SAMPLE, count=5))):
+            ends = [100 * end for end in sample.interval(row[name] / 100)]
+            assert (row[f"{name}_low"], row[f"{name}_high"]) == pytest.approx(ends, abs=1e-4)
+        ends = [100 * end for end in SAMPLE.class_interval(row["digital"] / 100) or ()]
+        assert (row["classes_low"], row["classes_high"]) == pytest.approx(ends, abs=1e-4)
+        assert row["classes"] == 60
     assert data["published"].tolist()[:2] == [95.25, 50]
     assert math.isnan(numbers(data, "published")[2])
     assert data["digital_over"].unique().tolist() == ["50 episodes"]
@@ -72,14 +80,6 @@ def test_a_row_is_what_its_trials_found(results: Results) -> None:
     assert data["chip"].tolist() == ["rram_hfo2_1t1r"] * 2 + ["ideal"]
     assert data["chip_task"].tolist() == ["episodes 5", "episodes 5, keys binary", "episodes 5"]
     assert data["note"].tolist() == ["a | b", "", ""]
-
-
-def test_half_width_of_a_mean_is_that_of_its_draws() -> None:
-    draws = [0.9, 1.0, 0.7, 0.95]
-    mean, low, high = mean_interval(draws, 0.9)
-    sample = Sample.over("episodes", draws)
-    assert sample is not None
-    assert (mean - sample.half_width(0.9), mean + sample.half_width(0.9)) == pytest.approx((low, high))
 
 
 def test_published_values_run_along_the_first_axis(tmp_path: Path) -> None:
@@ -106,7 +106,7 @@ def test_results_of_an_older_version_are_shown_without_what_they_lack(results: R
     text = "".join(json.dumps({k: v for k, v in row.items() if k != "sample"}) + "\n" for row in rows)
     (tmp_path / "trials.jsonl").write_text(text)
     data = comparison_data(dataclasses.replace(results, folder=tmp_path, study=study))
-    assert np.isnan(numbers(data, "digital_half_width")).all()
+    assert np.isnan(numbers(data, "digital_low")).all()
     assert data["trained"].tolist() == ["", "", ""]
     assert data["chips"].tolist() == [6, 6, 6]
 
@@ -132,7 +132,7 @@ def test_every_mark_of_the_figure_is_the_tables(results: Results) -> None:
         assert line is not None
         np.testing.assert_array_equal(line.get_xdata(), numbers(data, name))
         ends = np.array([segment[:, 0] for segment in spans.get_segments()])
-        np.testing.assert_allclose(ends[:, 1] - ends[:, 0], 2 * numbers(data, f"{name}_half_width"))
+        np.testing.assert_allclose(ends, np.stack([numbers(data, f"{name}_{end}") for end in ("low", "high")], 1))
     assert ax.get_ylim()[0] > ax.get_ylim()[1], "the first setting on top"
 
 

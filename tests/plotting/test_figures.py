@@ -78,7 +78,7 @@ def test_a_lone_point_and_a_missing_baseline_can_be_drawn(results: Results) -> N
         figure, ax = new_figure()
         plot_robustness(ax, data)
         figure.canvas.draw()
-    assert [str(t.get_text()) for t in figure.legends[0].get_texts()] == ["a & b", "5-95 % of 12 chips"]
+    assert [str(t.get_text()) for t in figure.legends[0].get_texts()] == ["a & b", "lowest to highest of 12 chips"]
 
 
 def test_equal_results_give_equal_bytes(results: Results) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 from pandas import DataFrame
 
 from imc_sim.report import answer, answers
+from imc_sim.report._certainty import ChipSample, resampled_medians
 
 
 def table(series: Mapping[str, Sequence[float]], x: list[Any], unit: str = "%", digital: float = 90.0) -> DataFrame:
@@ -79,3 +81,41 @@ def test_no_baseline_no_answer() -> None:
     data = table({"all": [90.0, 70.0]}, [0, 1], digital=math.nan)
     assert answer(data) == "This cannot be answered yet: a digital network has not been measured."
     assert answers(data)[0].startswith("all: this cannot be answered yet")
+
+
+def sampled(*rows: tuple[float, ...]) -> ChipSample:
+    """Chips behind a table, accuracies in %."""
+    fractions = tuple(tuple(value / 100 for value in row) for row in rows)
+    return ChipSample(fractions, resampled_medians(fractions))
+
+
+def test_resampled_chips_say_how_sure_the_answer_is() -> None:
+    """Two of three chips are within 1 point at 50 %: the median of three draws is so in 20 of 27 cases (74.1 %)."""
+    data = table({"all": [90, 90, 90, 60]}, [0, 25, 50, 75])
+    chips = sampled((90, 90, 90), (90, 90, 89.5), (90, 90, 80), (60, 60, 60))
+    said = answer(data, chips=chips)
+    found = re.search(r"gives this in (\d+) % of cases, up to spread 25 % in (\d+) %\.$", said)
+    assert found is not None, said
+    assert int(found[1]) + int(found[2]) == 100
+    assert 70 <= int(found[1]) <= 78
+    assert answer(data, chips=chips) == said, "the same in every run"
+    two = table({"a": [90, 90, 90, 60], "b": [90, 90, 90, 60]}, [0, 25, 50, 75])
+    steady = ((90, 90, 90), (90, 90, 90), (90, 90, 90), (60, 60, 60))
+    said = answer(two, chips=sampled(*((90, 90, 90), (90, 90, 89.5), (90, 90, 80), (60, 60, 60)), *steady))
+    assert said.endswith(f"gives the same in {found[1]} % of cases or more (least: a).")
+
+
+def test_what_resampling_does_not_change_is_said_and_one_chip_is_not_resampled() -> None:
+    data = table({"all": [90, 60]}, [0, 1])
+    assert answer(data, chips=sampled((90, 90), (60, 61))).endswith(" Resampling the chips gives the same.")
+    assert answer(data, chips=sampled((90,), (60,))).endswith(" One chip does not show how sure this is.")
+
+
+def test_rows_equal_to_the_bit_are_said() -> None:
+    data = table({"all": [90, 90, 89]}, [2, 4, 6], unit="bits")
+    same = "Every spread tried gives the same on every chip, to the bit."
+    assert answer(data, chips=sampled((90, 91), (90, 91), (90, 91))).endswith(same)
+    some = "The same on every chip, to the bit: spread 2 bits and 4 bits."
+    assert answer(data, chips=sampled((90, 91), (90, 91), (91, 90))).endswith(some)
+    assert "to the bit" not in answer(data, chips=sampled((90, 91), (90, 92), (91, 90)))
+    assert len(answers(data, chips=sampled((90, 91), (90, 91), (91, 90)))) == 1

@@ -30,8 +30,11 @@ from imc_sim.testing import stand_in_evaluator
 
 NAN = float("nan")
 ROW: dict[str, Any] = {
-    "setting": "S1", "published": 97.64, "digital": 98.9, "digital_half_width": 1.23456, "digital_over": "9 episodes",
-    "same_task": 97.0, "same_task_half_width": 0.5, "on_chip": 90.0, "on_chip_half_width": NAN, "chips": 1, "chip": "c",
+    "setting": "S1", "published": 97.64, "digital": 98.9, "digital_low": 97.66544, "digital_high": 99.4,
+    "digital_over": "9 episodes", "classes": 60, "classes_low": 96.0, "classes_high": 99.6,
+    "same_task": 97.0, "same_task_low": 96.5, "same_task_high": 97.4,
+    "on_chip": 90.0, "on_chip_low": NAN, "on_chip_high": NAN,
+    "chips": 1, "chip": "c",
     "chip_task": "episodes 5, keys binary", "model": "m", "trained": "6 episodes", "note": "a | b",
 }  # fmt: skip
 STUDY: dict[str, Any] = {
@@ -61,8 +64,9 @@ def test_markdown_says_what_the_table_says() -> None:
         "setting": "S1",
         "published": "97.64",
         "ours, digital": "98.90",
-        "95 % interval": "97.67 to 100.00",
-        "ours, digital, task of the chips": "97.00 \u00b1 0.50",
+        "95 % interval": "97.67 to 99.40",
+        "95 % interval, new classes": "96.00 to 99.60",
+        "ours, digital, task of the chips": "97.00 (96.50 to 97.40)",
         "ours on c": "90.00",
         "95 % interval over chips": "-",
         "chips": "1",
@@ -76,7 +80,8 @@ def test_markdown_says_what_the_table_says() -> None:
 
 
 def test_columns_that_say_nothing_are_left_out() -> None:
-    plain = {"published": NAN, "same_task": NAN, "same_task_half_width": NAN, "chip_task": "", "note": ""}
+    empty = dict.fromkeys(("published", "same_task", "same_task_low", "same_task_high"), NAN)
+    plain = empty | {"classes": 0, "chip_task": "", "note": ""}
     heads = markdown(table(plain)).splitlines()[0]
     assert (
         heads == "| setting | ours, digital | 95 % interval | ours on c | 95 % interval over chips | chips | trained |"

@@ -12,8 +12,7 @@ import pytest
 from imc_sim.array import Chip, load_chip
 from imc_sim.cli import main
 from imc_sim.config import read_yaml
-from imc_sim.plotting import robustness_data
-from imc_sim.report import answer, page, write_report
+from imc_sim.report import conclusion, page, write_report
 from imc_sim.report._settings import differences, study_settings, variants
 from imc_sim.report._task import task_line
 from imc_sim.study import Results, load_study
@@ -63,7 +62,11 @@ def test_holds_question_table_versions_and_time(results: Results, text: str) -> 
     assert "Does it survive? --&gt;&lt;script&gt;" in text
     for record in results.table.to_dict("records"):
         assert f"{100 * record['p05']:.2f} to {100 * record['p95']:.2f}" in text
-        assert f"{100 * record['mean']:.2f} ± {100 * record['half_width']:.2f}" in text
+        low, high = (100 * (record["mean"] + sign * record["half_width"]) for sign in (-1, 1))
+        assert f"{100 * record['mean']:.2f} ({max(0, low):.2f} to {min(100, high):.2f})" in text
+    assert "the lowest and the highest of fewer than 19 hold less (60 % for 4)" in text
+    assert "lowest to highest of chips" in text
+    assert "5-95 % of chips (%)" not in text
     assert results.study["digest"] in text
     assert results.digest in text
     assert re.search(r"torch \d+\.\d+", text)
@@ -92,7 +95,7 @@ def test_the_caption_says_of_the_task_what_holds_at_every_point(study: dict[str,
 
 def test_answer_heads_the_page(results: Results, text: str) -> None:
     (said,) = re.findall(r'<p class="answer">(.*?)</p>', text)
-    sentence = answer(robustness_data(results))
+    sentence = conclusion(results)
     assert said == sentence.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").replace(
         '"', "&quot;"
     ).replace("'", "&#x27;")
@@ -149,7 +152,7 @@ def test_verb_prints_path_and_answer(results: Results, capsys: pytest.CaptureFix
     assert main(["report", str(results.folder)]) == 0
     path, said = capsys.readouterr().out.splitlines()
     assert path == str(results.folder / "report.html")
-    assert said == answer(robustness_data(results))
+    assert said == conclusion(results)
 
 
 def test_equal_results_give_equal_pages(results: Results, text: str) -> None:
