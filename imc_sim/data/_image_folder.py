@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import struct
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,18 @@ SPLITS = {"train": ("train",), "test": ("val", "test")}
 _ENDINGS = (".png", ".jpg", ".jpeg")
 #: pixels a side where none are asked for: what networks for ImageNet take
 _SIZE = 224
+#: EXIF tag of the orientation, and what brings an image of each value into the position that it is viewed in
+_ORIENTATION = 0x0112
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_WITH_ALPHA = ("LA", "La", "PA", "RGBA", "RGBa")
 _LAYOUT = "train/CLASS/ and val/CLASS/ with PNG or JPEG files"
 
 
@@ -32,9 +45,11 @@ class FolderImages:
     """The images of a folder, decoded when they are asked for: the `images` of such a set, uint8 [n, size, size, 3].
 
     `images[rows]` takes what the first axis of an array takes (a number, a slice, an array of numbers or of flags) and
-    gives a new array; only file names are held. files: relative to the folder, "CLASS/FILE". An image is brought to
-    `size` pixels on its short side (bilinear, antialiased) and cut to the square in its middle. Raises InputError for
-    a damaged file.
+    gives a new array; only file names are held. files: relative to the folder, "CLASS/FILE".
+
+    An image is what a viewer shows: turned by its orientation tag, transparent parts white; colour profiles are not
+    applied. It is brought to `size` pixels on its short side (bilinear, antialiased) and cut to the square in its
+    middle. Raises InputError for a damaged file.
     """
 
     folder: Path
@@ -99,16 +114,31 @@ def image_classes(name: str, split: str, root: Path | None = None) -> tuple[str,
 
 
 def decoded(file: Path, size: int) -> NDArray[np.uint8]:
-    """One image as [size, size, 3]; grey and other kinds of 8 bits become red, green and blue."""
+    """Decode one image to [size, size, 3] as a viewer shows it: turned by its orientation tag, on a white ground.
+
+    Grey levels, palettes and other colour spaces of 8 bits become red, green and blue.
+    """
     try:
         with Image.open(file) as opened:
-            mode, image = opened.mode, opened.convert("RGB")
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+            opened.load()
+            mode, image = opened.mode, _as_shown(opened)
+    except (OSError, SyntaxError, ValueError, struct.error, Image.DecompressionBombError) as error:
         raise _damaged(file, error) from error
     # Pillow clips levels of more than 8 bits, which leaves an image white.
     if mode[0] in "IF":
         raise _damaged(file, f"an image of mode {mode}")
     return np.asarray(image.resize((size, size), Image.Resampling.BILINEAR, box=_square(image.size, size)))
+
+
+def _as_shown(image: Image.Image) -> Image.Image:
+    """Return the image in red, green and blue, with its orientation tag applied and without transparency."""
+    if image.mode in _WITH_ALPHA or "transparency" in image.info:
+        colours = image.convert("RGBA")
+        shown = Image.alpha_composite(Image.new("RGBA", image.size, "white"), colours).convert("RGB")
+    else:
+        shown = image.convert("RGB")
+    turn = _TURNS.get(image.getexif().get(_ORIENTATION, 1))
+    return shown if turn is None else shown.transpose(turn)
 
 
 def _damaged(file: Path, got: object) -> InputError:

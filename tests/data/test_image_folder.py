@@ -117,6 +117,81 @@ def test_other_kinds_of_images_become_colours(tmp_path: Path, mode: str) -> None
     assert np.abs(found.astype(int) - expected).max() <= (2 if mode == "CMYK" else 0)
 
 
+@pytest.mark.parametrize("orientation", range(10))
+@pytest.mark.parametrize("ending", ["jpg", "png"])
+def test_an_image_is_turned_as_a_viewer_turns_it(tmp_path: Path, ending: str, orientation: int) -> None:
+    """The corner that row 0 and column 0 of the file belong in, by the table of the EXIF standard."""
+    upright = np.zeros((16, 16, 3), np.uint8)
+    upright[:8, :8], upright[:8, 8:], upright[8:, :8] = (255, 0, 0), (0, 255, 0), (0, 0, 255)
+    stored = {
+        2: upright[:, ::-1], 3: upright[::-1, ::-1], 4: upright[::-1], 5: upright.transpose(1, 0, 2),
+        6: upright.transpose(1, 0, 2)[::-1], 7: upright[::-1, ::-1].transpose(1, 0, 2),
+        8: upright.transpose(1, 0, 2)[:, ::-1],
+    }.get(orientation, upright)  # fmt: skip
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    file = tmp_path / f"own/train/only/i.{ending}"
+    file.parent.mkdir(parents=True)
+    Image.fromarray(np.ascontiguousarray(stored)).save(file, exif=exif, quality=95, subsampling=0)
+    found = load_classes("folder:own", "train", 16, tmp_path).images[0]
+    assert np.abs(found.astype(int) - upright).max() <= (8 if ending == "jpg" else 0)
+
+
+#: what is saved in each mode that Pillow opens; None: refused
+SHOWN: dict[str, tuple[Image.Image, tuple[int, int, int] | None]] = {
+    "1": (Image.new("1", (8, 8), 1), (255, 255, 255)),
+    "L": (Image.new("L", (8, 8), 90), (90, 90, 90)),
+    "LA": (Image.new("LA", (8, 8), (100, 51)), (224, 224, 224)),
+    "P": (Image.new("RGB", (8, 8), (10, 200, 30)).quantize(4), (10, 200, 30)),
+    "PA": (Image.new("RGB", (8, 8), (10, 200, 30)).quantize(4).convert("PA"), (10, 200, 30)),
+    "RGB": (Image.new("RGB", (8, 8), (10, 200, 30)), (10, 200, 30)),
+    "RGBA": (Image.new("RGBA", (8, 8), (0, 0, 0, 0)), (255, 255, 255)),
+    "RGBA, half": (Image.new("RGBA", (8, 8), (0, 100, 200, 127)), (128, 178, 228)),
+    "CMYK": (Image.new("CMYK", (8, 8), (245, 55, 225, 0)), (10, 200, 30)),
+    "YCbCr": (Image.new("RGB", (8, 8), (10, 200, 30)).convert("YCbCr"), (10, 200, 30)),
+    "I": (Image.new("I", (8, 8), 300), None),
+    "I;16": (Image.new("I;16", (8, 8), 300), None),
+    "I;16B": (Image.new("I;16B", (8, 8), 300), None),
+    "F": (Image.new("F", (8, 8), 0.5), None),
+}
+
+
+@pytest.mark.parametrize("mode", SHOWN)
+def test_every_mode_is_shown_or_refused(tmp_path: Path, mode: str) -> None:
+    """In TIFF, which holds them all, whatever the file is called."""
+    image, expected = SHOWN[mode]
+    file = tmp_path / "own/train/only/i.png"
+    file.parent.mkdir(parents=True)
+    image.save(file, "TIFF")
+    images = load_classes("folder:own", "train", 8, tmp_path).images
+    if expected is None:
+        with pytest.raises(InputError, match=f"an image of mode {mode}"):
+            images[0]
+        return
+    assert np.abs(images[0].astype(int) - expected).max() <= 3
+
+
+@pytest.mark.parametrize("mode", ["P", "L", "RGB"])
+def test_a_transparent_colour_is_white(tmp_path: Path, mode: str) -> None:
+    image = Image.new("RGB", (8, 8), (60, 60, 60))
+    image = image.quantize(4) if mode == "P" else image.convert(mode)
+    colour = image.getpixel((0, 0))
+    file = tmp_path / "own/train/only/i.png"
+    file.parent.mkdir(parents=True)
+    image.save(file, transparency=colour)
+    assert load_classes("folder:own", "train", 8, tmp_path).images[0].min() == 255
+
+
+def test_lab_is_shown(tmp_path: Path) -> None:
+    image_cms = pytest.importorskip("PIL.ImageCms")
+    to_lab = image_cms.buildTransform(image_cms.createProfile("sRGB"), image_cms.createProfile("LAB"), "RGB", "LAB")
+    file = tmp_path / "own/train/only/i.png"
+    file.parent.mkdir(parents=True)
+    image_cms.applyTransform(Image.new("RGB", (8, 8), (120, 140, 100)), to_lab).save(file, "TIFF")
+    found = load_classes("folder:own", "train", 8, tmp_path).images[0]
+    assert np.abs(found.astype(int) - (120, 140, 100)).max() <= 3
+
+
 def test_nothing_is_decoded_before_it_is_asked_for(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     opened: list[str] = []
     real = Image.open
