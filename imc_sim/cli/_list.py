@@ -19,6 +19,7 @@ class What(StrEnum):
     chips = "chips"
     studies = "studies"
     trainings = "trainings"
+    queues = "queues"
     datasets = "datasets"
     archs = "archs"
 
@@ -26,7 +27,7 @@ class What(StrEnum):
 def list_(what: Annotated[What, typer.Argument(help="What to list.")], quiet: Quiet = False) -> None:
     """List what has a name.
 
-    Models, chips, studies, trainings, datasets or archs: a name and a line on each.
+    Models, chips, studies, trainings, queues, datasets or archs: a name and a line on each.
     """
     from imc_sim.cli._console import print_rows, say, working
 
@@ -83,6 +84,7 @@ _ROWS = {
     What.chips: lambda: _content("chip"),
     What.studies: lambda: _content("study"),
     What.trainings: lambda: _content("training"),
+    What.queues: lambda: _content("queue"),
     What.datasets: _datasets,
     What.archs: _archs,
 }

@@ -1,4 +1,4 @@
-"""Shipped and own content by name: models, chips, studies, and trainings that are compared.
+"""Shipped and own content by name: models, chips, studies, trainings that are compared, and training queues.
 
 Looked up in this order: an explicit path, `./<folder>`, each entry of `$IMC_SIM_PATH`, the shipped copy.
 """
@@ -12,9 +12,10 @@ from typing import Literal
 
 from imc_sim._errors import InputError, nearest
 
-Kind = Literal["model", "chip", "study", "training"]
+Kind = Literal["model", "chip", "study", "training", "queue"]
 _FOLDERS: dict[Kind, str] = {
     "model": "models", "chip": "device_configs", "study": "studies", "training": "studies/trainings",
+    "queue": "studies/queues",
 }  # fmt: skip
 _PACKAGE = Path(__file__).resolve().parents[1]
 
@@ -58,7 +59,7 @@ def content_names(kind: Kind) -> list[str]:
 
 
 def find_content(kind: Kind, name: str | os.PathLike[str]) -> Path:
-    """The YAML file of a model, chip, study or comparison of trainings, by path or by name."""
+    """The YAML file of a model, chip, study, comparison of trainings or training queue, by path or by name."""
     explicit = _explicit(kind, user_path(name, kind))
     if explicit is not None:
         return explicit

@@ -24,6 +24,7 @@ from imc_sim.train._episodic import EpisodicTrainer, episode_loss, training_epis
 from imc_sim.train._hidden import hidden_network, probe_folder
 from imc_sim.train._metaplastic import MetaplasticAdam, f_meta, metaplastic_groups
 from imc_sim.train._probes import FlippedBin, QuadraticTask, sign_switch
+from imc_sim.train._queue import Queue, QueueEntry, QueueRow, load_queue, run_queue
 from imc_sim.train._recipe import ClassificationRecipe, EnsembleRecipe, EpisodicRecipe, Measurement
 from imc_sim.train._recipes import Recipe, build_recipe
 from imc_sim.train._score import ScoreFunction
@@ -53,6 +54,9 @@ __all__ = [
     "MetaplasticAdam",
     "Progress",
     "QuadraticTask",
+    "Queue",
+    "QueueEntry",
+    "QueueRow",
     "Recipe",
     "ScoreFunction",
     "TrainingSet",
@@ -71,11 +75,13 @@ __all__ = [
     "hidden_network",
     "initialised",
     "load_norms",
+    "load_queue",
     "load_trainings",
     "measure_model",
     "metaplastic_groups",
     "probe_folder",
     "recipe_of",
+    "run_queue",
     "run_trainings",
     "save_norms",
     "shuffled",

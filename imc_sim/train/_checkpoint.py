@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import io
 import json
+import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, final
 
 import torch
+from torch import Tensor
 
 from imc_sim._errors import CheckpointError, InputError
 from imc_sim.nn import write_folder
@@ -17,6 +19,36 @@ from imc_sim.nn import write_folder
 Progress = Callable[[int, int, dict[str, float]], None]
 Log = list[dict[str, float]]
 FILE, LOG = "checkpoint.pt", "training.jsonl"
+#: seconds of training after which its state is saved, also within an epoch
+SAVE_EVERY_S = 300.0
+
+
+@final
+class SaveTimer:
+    """Decide by time when the state of a training is saved again."""
+
+    def __init__(self) -> None:
+        self._saved = time.monotonic()
+
+    def due(self) -> bool:
+        """Return whether `SAVE_EVERY_S` have passed since the last time this was true; the caller then saves."""
+        now = time.monotonic()
+        if now - self._saved < SAVE_EVERY_S:
+            return False
+        self._saved = now
+        return True
+
+
+def random_states(device: str) -> list[Tensor]:
+    """Return the states of torch's own generators, of the CPU and of the GPU in use."""
+    return [torch.get_rng_state(), *([] if device == "cpu" else [torch.cuda.get_rng_state(device)])]
+
+
+def set_random_states(states: list[Tensor], device: str) -> None:
+    """Set torch's own generators to what `random_states` returned on the same kind of device."""
+    torch.set_rng_state(states[0])
+    if device != "cpu" and len(states) > 1:
+        torch.cuda.set_rng_state(states[1], device)
 
 
 def save_checkpoint(folder: Path, digest: str, log: Log, state: dict[str, Any]) -> None:
@@ -24,7 +56,7 @@ def save_checkpoint(folder: Path, digest: str, log: Log, state: dict[str, Any]) 
     buffer = io.BytesIO()
     torch.save({"recipe": digest, "log": json.dumps(log), **state}, buffer)
     rows = "".join(json.dumps(row) + "\n" for row in log)
-    write_folder(folder, {FILE: buffer.getvalue(), LOG: rows.encode()})
+    write_folder(folder, {LOG: rows.encode(), FILE: buffer.getvalue()})
 
 
 def begin(folder: Path, digest: str, resume: bool) -> tuple[dict[str, Any], Log] | None:
@@ -41,7 +73,7 @@ def begin(folder: Path, digest: str, resume: bool) -> tuple[dict[str, Any], Log]
         raise InputError(str(folder), "a training already there", f"a folder without {FILE}", step)
     state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     if state["recipe"] != digest:
-        step = "Train into another folder, or without --resume."
+        step = "Train into another folder, or move this one away."
         raise CheckpointError(str(path), f"recipe {state['recipe'][:12]}", f"recipe {digest[:12]}", step)
     return state, json.loads(state["log"])
 

@@ -23,7 +23,16 @@ from imc_sim.evaluate._classify import drawn_rows
 from imc_sim.evaluate._features import viewed_images
 from imc_sim.nn import Draws, constrain_weights, draw_neurons, neurons_of, rate_loss, set_slope, take_score
 from imc_sim.train._augment import flip_crop
-from imc_sim.train._checkpoint import Log, Progress, begin, diverged, save_checkpoint
+from imc_sim.train._checkpoint import (
+    Log,
+    Progress,
+    SaveTimer,
+    begin,
+    diverged,
+    random_states,
+    save_checkpoint,
+    set_random_states,
+)
 from imc_sim.train._optimizer import optimizer_of, set_rate
 from imc_sim.train._recipe import ClassifierTraining, ViewTraining
 from imc_sim.train._score import ScoreFunction
@@ -106,15 +115,16 @@ class ClassificationTrainer:
         self._neurons, self._score = neurons_of(self.model), ScoreFunction(self.recipe.baseline)
         self._log: Log = []
         self._best: dict[str, Any] = {"loss": float("inf"), "model": {}}
-        self._start = 0
+        self._start, self._timer = 0, SaveTimer()
+        self._within: dict[str, Any] = {"step": 0, "total": 0.0, "random": []}
 
     def run(self, resume: bool = False, progress: Progress | None = None) -> Log:
         """Train to the end; returns the log: epoch, loss, and validation_loss and accuracy on those kept aside.
 
         resume: go on from the folder's checkpoint, if it has one. Without it, a folder with one is refused.
         """
-        self._begin(resume)
         self.model.to(self.device)
+        self._begin(resume)
         nn.utils.convert_conv2d_weight_memory_format(self.model, self._data.memory_format)
         for epoch in range(self._start, self.recipe.epochs):
             with self._drawn_by(epoch):
@@ -136,6 +146,8 @@ class ClassificationTrainer:
         """Let what torch itself draws, as for dropout, depend on training and epoch alone."""
         with torch.random.fork_rng(devices=[] if self.device == "cpu" else [torch.device(self.device)]):
             torch.manual_seed(int(digest([self._digest, epoch])[:15], 16))
+            if self._within["step"]:
+                set_random_states(self._within["random"], self.device)
             yield
 
     def _epoch(self, epoch: int, progress: Progress | None) -> float:
@@ -143,14 +155,17 @@ class ClassificationTrainer:
         self.model.train()
         set_slope(self.model, self.recipe.slope_growth**epoch)
         steps = -(-len(rows) // size)
-        total = 0.0
-        for step in range(steps):
+        total = self._within["total"]
+        for step in range(self._within["step"], steps):
             some = rows[step * size : (step + 1) * size]
             batch = self._augmented(some, epoch, step * size)
             total += self._step(batch, epoch * steps + step, self.recipe.epochs * steps) * len(some)
+            if step + 1 < steps and self._timer.due():
+                self._save(epoch, {"step": step + 1, "total": total, "random": random_states(self.device)})
             if progress is not None:
                 progress(epoch * steps + step + 1, self.recipe.epochs * steps, self._log[-1] if self._log else {})
         constrain_weights(self.model)
+        self._within = {"step": 0, "total": 0.0, "random": []}
         return total / len(rows)
 
     def _augmented(self, rows: Rows, epoch: int, first: int) -> tuple[Tensor, Tensor]:
@@ -209,10 +224,11 @@ class ClassificationTrainer:
             draw_neurons(self._neurons, Draws(self.recipe.seed, chip=0, first=start))
             yield self.model(images).double().cpu(), wanted.cpu()
 
-    def _save(self, done: int) -> None:
+    def _save(self, done: int, within: dict[str, Any] | None = None) -> None:
+        """Write the state after `done` epochs; within: the steps done in the next one, as `_within` holds them."""
         state = {
-            "epoch": done, "model": self.model.state_dict(), "optimizer": self._optimizer.state_dict(),
-            "best": self._best, "baseline": self._score.mean,
+            "epoch": done, "within": within or self._within, "model": self.model.state_dict(),
+            "optimizer": self._optimizer.state_dict(), "best": self._best, "baseline": self._score.mean,
         }  # fmt: skip
         save_checkpoint(self.folder, self._digest, self._log, state)
 
@@ -224,3 +240,4 @@ class ClassificationTrainer:
         self.model.load_state_dict(state["model"])
         self._optimizer.load_state_dict(state["optimizer"])
         self._best, self._score.mean, self._start = state["best"], state["baseline"], int(state["epoch"])
+        self._within = state.get("within", self._within)  # older checkpoints were written between epochs

@@ -27,6 +27,7 @@ from imc_sim.nn import (
 from imc_sim.train._checkpoint import (
     Log,
     Progress,
+    SaveTimer,
     begin,
     diverged,
     save_checkpoint,
@@ -56,20 +57,23 @@ class EpisodicTrainer:
         self._noise = ChipNoise(self.model, variation, self.recipe.seed) if variation else None
         self._log: Log = []
         self._losses: list[float] = []
-        self._start = 0
+        self._start, self._timer = 0, SaveTimer()
 
     def run(self, resume: bool = False, progress: Progress | None = None) -> Log:
         """Train to the end; returns the log: rows of episode, loss (mean since the last row), accuracy.
 
         resume: go on from the folder's checkpoint, if it has one. Without it, a folder with one is refused.
         """
+        self.model.to(self.device)
         self._begin(resume)
-        self.model.to(self.device).train()
+        self.model.train()
         for episode in range(self._start, self.recipe.episodes):
             self._losses.append(self._step(episode))
             done = episode + 1
             if done % self.recipe.validate_every == 0 or done == self.recipe.episodes:
                 self._validate(done)
+                self._save(done)
+            elif self._timer.due():
                 self._save(done)
             if progress is not None:
                 progress(done, self.recipe.episodes, self._log[-1] if self._log else {})
@@ -115,7 +119,7 @@ class EpisodicTrainer:
 
     def _save(self, done: int) -> None:
         state = {"episode": done, "model": self.model.state_dict(), "optimizer": self._optimizer.state_dict()}
-        state["baseline"] = self._score.mean
+        state |= {"baseline": self._score.mean, "losses": self._losses}
         save_checkpoint(self.folder, self.recipe.training_digest(), self._log, state)
 
     def _begin(self, resume: bool) -> None:
@@ -126,6 +130,7 @@ class EpisodicTrainer:
         self.model.load_state_dict(state["model"])
         self._optimizer.load_state_dict(state["optimizer"])
         self._start, self._score.mean = int(state["episode"]), state.get("baseline")
+        self._losses = list(state.get("losses", []))  # older checkpoints were written at validations
 
 
 def training_episode(pool: CharacterPool, recipe: EpisodicRecipe, episode: int) -> tuple[Tensor, Tensor]:

@@ -39,10 +39,15 @@ _SIZE = Field(default=None, ge=4, le=512, description="pixels a side; null: what
 
 
 class _Trained(OptimizerSettings):
-    """What every recipe has."""
+    """What every recipe has.
+
+    start_from: a model, by name or folder, whose weights the training starts from in place of those drawn by `seed`:
+    its tensors must be those of this network in name and shape, as a spiking network's are those of its clamp network.
+    """
 
     seed: int = Field(default=806, ge=0)
     measure: tuple[Measurement, ...] = Field(default=(), description="what to measure on the trained weights")
+    start_from: str | None = Field(default=None, description="model whose weights training starts from; null: drawn")
 
     def training_digest(self) -> str:
         """SHA-256 of all that decides the weights; measurements do not."""
@@ -52,7 +57,8 @@ class _Trained(OptimizerSettings):
 
     def _said(self) -> dict[str, Any]:
         """The recipe as it is known: what it names is known by its content."""
-        return self.to_dict()
+        said = self.to_dict()
+        return said if self.start_from is None else said | {"start_from": weights_digest(self.start_from)}
 
 
 @final
@@ -112,8 +118,6 @@ class ClassifierTraining(_Trained):
     slope_growth: binary activations train with the slope slope_growth^epoch (epoch from 0); inference has slope 1.
     warm_up: in steps. precision: of the network's products in training.
 
-    start_from: a model, by name or folder, whose weights the training starts from in place of those drawn by `seed`:
-    its tensors must be those of this network in name and shape, as a spiking network's are those of its clamp network.
     augment: `flip_crop` mirrors an image with a chance of 1/2, pads it by 4 pixels of 0 (after scaling) and cuts it out
     at one of the 9 x 9 places, drawn anew for every epoch and place in it.
     """
@@ -131,15 +135,13 @@ class ClassifierTraining(_Trained):
     keep: Literal["best", "last"] = "best"
     precision: Literal["float32", "bfloat16"] = "float32"
     loss: Literal["cross_entropy", "rate"] = Field(default="cross_entropy", description="rate: MSE of firing rates")
-    start_from: str | None = Field(default=None, description="model whose weights training starts from; null: drawn")
     augment: Literal["none", "flip_crop"] = Field(default="none", description="of the images trained on")
     memory: Literal["images", "channels"] = Field(
         default="images", description="order of values in training; channels: last, faster for wide convolutions"
     )
 
     def _said(self) -> dict[str, Any]:
-        said = known_features(super()._said())
-        return said if self.start_from is None else said | {"start_from": weights_digest(self.start_from)}
+        return known_features(super()._said())
 
 
 def known_features(said: dict[str, Any]) -> dict[str, Any]:

@@ -91,9 +91,13 @@ class Point:
 
     @property
     def id(self) -> str:
-        """SHA-256 of architecture and recipe: points that are the same training share it."""
-        recipe = {key: value for key, value in self.recipe.to_dict().items() if key != "measure"}
-        return digest({"arch": self.card.arch.to_dict(), "recipe": recipe})
+        """SHA-256 of all that decides the weights: points that are the same training share it."""
+        return training_id(self.card, self.recipe)
+
+
+def training_id(card: ModelCard, recipe: Recipe) -> str:
+    """Return the SHA-256 of architecture and recipe, all that decides the weights of a training."""
+    return digest({"arch": card.arch.to_dict(), "recipe": recipe.training_digest()})
 
 
 def load_trainings(name: PathLike) -> Trainings:
@@ -142,7 +146,7 @@ def rows_of(trainings: Trainings, known: dict[str, dict[str, float]]) -> list[di
 
 
 def _row_of(point: Point, folder: Path, device: str, progress: Progress | None) -> dict[str, float]:
-    model = initialised(point.card, point.recipe.seed, point.base)
+    model = initialised(point.card, point.recipe, point.base)
     log: Log = trained_log(model, point.recipe, folder, device, True, progress)[0]
     return log[-1]
 

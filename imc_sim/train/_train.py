@@ -23,7 +23,7 @@ from imc_sim.train._continual import ContinualTrainer
 from imc_sim.train._continual_recipe import ContinualRecipe
 from imc_sim.train._ensemble import EnsembleTrainer
 from imc_sim.train._episodic import EpisodicTrainer
-from imc_sim.train._recipe import ClassifierTraining, EnsembleRecipe, EpisodicRecipe, Measurement
+from imc_sim.train._recipe import EnsembleRecipe, EpisodicRecipe, Measurement
 from imc_sim.train._recipes import Recipe, build_recipe
 
 
@@ -42,9 +42,7 @@ def train_model(
     card = changed_card(card, map(parse_setting, settings), "--set")
     recipe = recipe_of(card, str(base))
     folder = out or Path("runs") / card.name
-    model = initialised(card, recipe.seed, base)
-    if isinstance(recipe, ClassifierTraining) and recipe.start_from is not None:
-        started_from(model, recipe.start_from)
+    model = initialised(card, recipe, base)
     log, length = trained_log(model, recipe, folder, device, resume, progress)
     done = {"recipe": recipe.to_dict(), **length, "measured": (), "weights": None}
     done |= {"command": shlex.join(["imc-sim", "train", card.name, *_options(settings)]), "curve": curve_of(log)}
@@ -85,11 +83,12 @@ def recipe_of(card: ModelCard, where: str) -> Recipe:
     return build_recipe(card.recipe, f"{where}, recipe")
 
 
-def initialised(card: ModelCard, seed: int, base: Path) -> nn.Module:
-    """The card's architecture with the weights that training starts from."""
+def initialised(card: ModelCard, recipe: Recipe, base: Path) -> nn.Module:
+    """Build the card's architecture with the weights that training starts from."""
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        return build_model(card, base)
+        torch.manual_seed(recipe.seed)
+        model = build_model(card, base)
+    return model if recipe.start_from is None else started_from(model, recipe.start_from)
 
 
 def started_from(model: nn.Module, name: str) -> nn.Module:

@@ -43,7 +43,7 @@ def test_stopped_and_resumed_is_the_same_to_the_bit(tmp_path: Path) -> None:
 def test_a_checkpoint_of_another_recipe_is_refused(tmp_path: Path) -> None:
     EpisodicTrainer(controller(), RECIPE, tmp_path).run()
     other = RECIPE.model_copy(update={"learning_rate": 1e-3})
-    with pytest.raises(CheckpointError, match="without --resume"):
+    with pytest.raises(CheckpointError, match="move this one away"):
         EpisodicTrainer(controller(), other, tmp_path).run(resume=True)
 
 
