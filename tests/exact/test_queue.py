@@ -200,8 +200,6 @@ def test_a_wrong_setting_is_found_before_anything_is_trained(
 
 
 @pytest.mark.parametrize("words", [["tiny", "--queue", "some"], [], ["--queue", "some", "--set", "recipe.epochs=1"]])
-def test_a_model_or_a_queue_is_trained(
-    queue: Queue, words: list[str], capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_model_or_a_queue_is_trained(queue: Queue, words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["train", *words]) == 2
     assert "imc-sim train" in capsys.readouterr().err
