@@ -69,12 +69,13 @@ def test_no_global_random_state(path: Path) -> None:
 @pytest.mark.parametrize("path", [p for p in TEXTS if p.exists()], ids=short)
 def test_names_in_texts_resolve(path: Path) -> None:
     text = path.read_text(encoding="utf-8")
-    known = {kind: set(content_names(kind)) for kind in ("model", "chip", "study")}
-    own = {"STUDY", "MODEL", "NAME", "mine", "results", "runs", "models", "…"}
+    known = {kind: set(content_names(kind)) for kind in ("model", "chip", "study", "queue")}
+    own = {"STUDY", "MODEL", "NAME", "QUEUE", "mine", "results", "runs", "models", "…"}
     wanted = {
         "study": re.findall(r"imc-sim run (\w[\w.-]*)", text) + re.findall(r"load_study\(\"([\w-]+)\"\)", text),
         "chip": re.findall(r"--chip ([\w-]+)", text) + re.findall(r"load_chip\(\"([\w-]+)\"\)", text),
-        "model": re.findall(r"imc-sim (?:evaluate|train|map) ([\w-]+)", text)
+        "queue": re.findall(r"--queue (\w[\w-]*)", text),
+        "model": re.findall(r"imc-sim (?:evaluate|train|map) (\w[\w-]*)", text)
         + re.findall(r"load_model\(\"([\w-]+)\"\)", text),
     }
     for kind, names in wanted.items():
