@@ -23,6 +23,7 @@ from imc_sim.array._chip import Chip, load_chip
 from imc_sim.array._encoding import Contrast, Encoding
 from imc_sim.array._integers import Drives
 from imc_sim.array._operands import (
+    CellNoise,
     Operands,
     Rounding,
     of_contrast,
@@ -148,7 +149,8 @@ class Crossbar:
         return device.settle(g, self.plan.targets.steps, *address, rows=rows, cols=cols, tile=tile)
 
     def _program(self) -> list[Operands]:
-        count = 1 if self.chip.exact else len(self.chips)
+        alike = self.chip.exact and not self.chip.device.read.telegraph.on  # every chip has traps of its own
+        count = 1 if alike else len(self.chips)
         first = self._operands(0)
         if count == 1:
             return [first] * len(self.chips)
@@ -185,7 +187,7 @@ class Crossbar:
                 if found is not None:
                     return of_contrast(plan, Contrast(found[0][:, None], None, None, largest=found[1]))
             g = device.sample(table, plan.cells, steps, *address)
-            return operands(plan, g, self._variance(g, g, index), self._unit_inputs)
+            return operands(plan, g, self._noise(g, g, index), self._unit_inputs)
         fresh = look_up(self._table(torch.float64), self._draw(index))
         aged = self._settled(fresh, index)
         factor = 1.0
@@ -193,21 +195,24 @@ class Crossbar:
             factor = device.compensation(self._settled(fresh, index, device.at_start), aged, steps)
         seen, offset = self._wired(aged)
         g = on_grid(seen, plan.dtype)
-        return operands(plan, g, self._variance(seen, fresh, index), self._unit_inputs, factor, offset)
+        return operands(plan, g, self._noise(seen, fresh, index), self._unit_inputs, factor, offset)
 
     def _table(self, dtype: torch.dtype) -> Tensor:
         return units_table(self.chip.device, self.plan.targets.steps, dtype)  # type: ignore[arg-type]  # hashable
 
-    def _variance(self, g: Tensor, programmed: Tensor, index: int) -> Tensor | None:
-        """Variance of each cell from read to read, in units of window / steps squared; None for quiet reads."""
+    def _noise(self, g: Tensor, programmed: Tensor, index: int) -> CellNoise | None:
+        """Noise of each cell from read to read, in units of window / steps; None for quiet reads."""
         device, plan = self.chip.device, self.plan
         if not device.read.noisy:
             return None
-        traps = None
+        unit = device.window_S / plan.targets.steps
+        siemens, before, step = plan.siemens(g.double()).clamp_min(0.0), plan.siemens(programmed.double()), None
         if device.read.telegraph.on:
-            traps = device.traps(tuple(g.shape), self.seed, self.layer, self.chips[index])
-        siemens, before = plan.siemens(g.double()), plan.siemens(programmed.double())
-        return device.read_variance(siemens, traps, before) / (device.window_S / plan.targets.steps) ** 2
+            step = device.traps(tuple(g.shape), self.seed, self.layer, self.chips[index]) * siemens / unit
+        driven = device.read.driven_variance(siemens, device.time.age_s, before)
+        thermal = device.read.thermal_variance(siemens, device.temperature_K)
+        driven, thermal = (None if v is None else v / unit**2 for v in (driven, thermal))
+        return CellNoise(driven, thermal, step, device.read.telegraph.occupancy)
 
     def _wired(self, g: Tensor) -> tuple[Tensor, Tensor | None]:
         """Cells as the ends of their lines see them, and the constant part of conversions; see `wired`."""

@@ -202,6 +202,15 @@ class Encoding(Spec, abc.ABC):
         constant, linear, square = (_joined(p) for p in parts)
         return square, linear, constant
 
+    def factors(self) -> list[list[list[list[float]]]]:
+        """Return [3][terms][columns][rows]: what a cell's conductance adds to u / gain_in per x^0, x^1 and x^2."""
+        drives = [_folded(type(self))[term.drive] for term in self.terms]
+        signs = [[sign / self.gain_in for sign in term.columns] for term in self.terms]
+        return [
+            [[[s * d[power] for d in drive] for s in columns] for drive, columns in zip(drives, signs, strict=True)]
+            for power in range(3)
+        ]
+
     def check_weights(self, weights: Tensor, where: str) -> None:
         """Refuse weights that are not among the values of bipolar or ternary operands."""
         if not self.values or _among(weights, self.values):

@@ -15,6 +15,8 @@ from imc_sim._threads import share
 from imc_sim.array._chip import Chip
 from imc_sim.array._encoding import Contrast, Encoding
 from imc_sim.array._plan import Plan
+from imc_sim.array._telegraph import LARGEST as LARGEST_TRAPS
+from imc_sim.array._telegraph import Traps, undriven
 from imc_sim.device import Device
 
 #: Contrasts of float32 crossbars are whole multiples of this part of the window / steps.
@@ -36,7 +38,7 @@ class Operands:
     [tiles, out x slices x terms] or None where it vanishes. power: variances of a read per x^2 and per x
     (whole matrices) and constant ([tiles, …]). factor: of drift compensation, for the analog part of results.
     merged: there is one tile with everything. unit: a power of two, of which the contrasts of float32 crossbars
-    are whole multiples.
+    are whole multiples. traps: of every tile, those whose states are sampled.
     """
 
     linear: tuple[Tensor, ...]
@@ -46,6 +48,7 @@ class Operands:
     factor: float = 1.0
     merged: bool = False
     unit: float = RESOLUTION
+    traps: tuple[Traps, ...] | None = None
 
     def to(self, device: torch.device) -> Operands:
         """The same operands where products are to be computed."""
@@ -71,7 +74,25 @@ def operand_bytes(outputs: int, inputs: int, encoding: Encoding, chip: Chip, uni
     if chip.device.read.noisy:
         square, linear, _ = encoding.power(cell)
         variances = 8 * ((square is not None and not unit_inputs) + (linear is not None))
-    return inputs * (columns * (4 * planes + variances) + -(-columns // COLUMNS) * COLUMNS * words)
+    traps = 0
+    if chip.device.read.telegraph.on:
+        tiles = -(-inputs * encoding.rows // chip.tile.rows)
+        traps = tiles * outputs * slices * LARGEST_TRAPS * (8 + 24 * len(encoding.terms))
+    return traps + inputs * (columns * (4 * planes + variances) + -(-columns // COLUMNS) * COLUMNS * words)
+
+
+@dataclass(frozen=True)
+class CellNoise:
+    """Noise of the cells of one chip, in units of window / steps, each [out, slices, columns, in, rows] or None.
+
+    driven: variance that scales with the square of the drive. thermal: variance at any drive. step: what the trap of a
+    cell changes, with the occupancy of its low state.
+    """
+
+    driven: Tensor | None
+    thermal: Tensor | None
+    step: Tensor | None
+    occupancy: float = 0.5
 
 
 @dataclass(frozen=True)
@@ -100,19 +121,19 @@ class Rounding:
 
 
 def operands(
-    plan: Plan, cells: Tensor, variance: Tensor | None, unit_inputs: bool, factor: float = 1.0,
+    plan: Plan, cells: Tensor, noise: CellNoise | None, unit_inputs: bool, factor: float = 1.0,
     offset: Tensor | None = None,
 ) -> Operands:  # fmt: skip
-    """cells: [outputs, slices, columns, in, rows], in units of window / steps, on the grid; variance of their reads.
+    """cells: [outputs, slices, columns, in, rows], in units of window / steps, on the grid; noise of their reads.
 
     offset: [row tiles, out x slices x terms], what every conversion gets besides; see `wired`.
     """
     contrast = plan.encoding.contrast(plan.against_reference(cells), _floor(plan), _floor(plan, factor))
-    return of_contrast(plan, contrast, variance, unit_inputs, factor, offset)
+    return of_contrast(plan, contrast, noise, unit_inputs, factor, offset)
 
 
 def of_contrast(
-    plan: Plan, drawn: Contrast, variance: Tensor | None = None, unit_inputs: bool = False, factor: float = 1.0,
+    plan: Plan, drawn: Contrast, noise: CellNoise | None = None, unit_inputs: bool = False, factor: float = 1.0,
     offset: Tensor | None = None,
 ) -> Operands:  # fmt: skip
     """`operands` of cells whose contrast is known."""
@@ -121,9 +142,9 @@ def of_contrast(
     if merged:
         return _merged(plan, contrast, factor, offset, unit)
     square = None if contrast.square is None else _tiles(plan, contrast.square)
-    power = _power(plan, variance, unit_inputs)
+    traps, power = _noise(plan, noise, unit_inputs)
     constant = _plus(_tile_sums(plan, contrast.constant), offset)
-    return Operands(_tiles(plan, contrast.linear), square, constant, power, factor, unit=unit)
+    return Operands(_tiles(plan, contrast.linear), square, constant, power, factor, unit=unit, traps=traps)
 
 
 def rounded(contrast: Contrast, plan: Plan) -> tuple[Contrast, float]:
@@ -226,15 +247,32 @@ def _tile_sums(plan: Plan, x: Tensor | None) -> Tensor | None:
     return torch.stack([flat[:, t].double().sum(-1) for t in plan.placement.row_slices]).to(x.dtype)
 
 
-def _power(
-    plan: Plan, variance: Tensor | None, unit_inputs: bool
-) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+_Power = tuple[Tensor | None, Tensor | None, Tensor | None]
+
+
+def _noise(plan: Plan, noise: CellNoise | None, unit_inputs: bool) -> tuple[tuple[Traps, ...] | None, _Power]:
+    """Return the sampled traps of every tile, and the variances of all other noise."""
+    if noise is None:
+        return None, (None, None, None)
+    traps, driven = None, noise.driven
+    if noise.step is not None:
+        traps, rest = Traps.of(plan, noise.step, noise.occupancy)
+        if bool(rest.any()):
+            rest = noise.occupancy * (1.0 - noise.occupancy) * rest.square()
+            driven = rest if driven is None else driven + rest
+    return traps, _power(plan, driven, noise.thermal, unit_inputs)
+
+
+def _power(plan: Plan, driven: Tensor | None, thermal: Tensor | None, unit_inputs: bool) -> _Power:
     """Variances in float64: their sums must not depend on the batch any more than the products do."""
-    if variance is None:
-        return None, None, None
-    square, linear, constant = plan.encoding.power(plan.with_reference(variance))
+    square, linear, constant = None, None, None
+    if driven is not None:
+        square, linear, constant = plan.encoding.power(plan.with_reference(driven))
     if unit_inputs and square is not None:
         constant, square = square if constant is None else constant + square, None
+    if thermal is not None:
+        still = undriven(plan.encoding, plan.with_reference(thermal))
+        constant = still if constant is None else constant + still
     flat = (None if p is None else p.flatten(0, 1) for p in (square, linear))
     return (*flat, _tile_sums(plan, constant))  # type: ignore[return-value]
 

@@ -121,7 +121,7 @@ class Sensing:
             return False
         # Read noise whose variance depends on the inputs would take a sum of its own.
         square, linear, _ = first.power
-        steady = square is None and linear is None
+        steady = square is None and linear is None and first.traps is None
         simple = steady and not self._integer and self._factors == [1.0]
         return simple and (first.merged or not plan.encoding.correction.sum_x) and _integers.why_not() is None
 
@@ -241,7 +241,11 @@ class Sensing:
     def _add_noise(
         self, u: Tensor, x: Tensor, index: int, tile: int, rows: slice, number: int, first_read: int, per_read: int
     ) -> None:
-        """Read noise referred to the column: equal in law to one draw per cell, and far cheaper."""
+        """Add read noise: two states per trap, and normal numbers at the column, equal in law to one per cell."""
+        traps = self.operands[index].traps
+        if traps is not None:
+            stream = Stream(self.seed, f"{self.layer}/{tile}", f"telegraph/{number}")
+            traps[tile].add_to(u, x, stream, (self.chips[index], self.page, first_read), per_read)
         square, linear, constant = self.operands[index].power
         if square is None and constant is None and linear is None:
             return

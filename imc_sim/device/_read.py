@@ -51,12 +51,13 @@ class Flicker(Spec):
 
 @final
 class Telegraph(Spec):
-    """Random telegraph noise: a trap switches a cell between G + (1 - o) dG and G - o dG, o being its occupancy.
+    """Random telegraph noise: a trap switches a cell between G + o dG and G - (1 - o) dG.
 
-    A cell has a trap with the given probability, for good; dG / G is log-normal from cell to cell, with `amplitude`
-    as median and `spread` as standard deviation of ln(dG / G), at most 1. From read to read the variance is
-    o (1 - o) dG^2 and the mean is G. Reads are taken as further apart than the trap's time constants, so that they
-    are independent.
+    The cell is in the low state for a share o of the time, the occupancy. A cell has a trap with the given probability,
+    for good; dG / G is log-normal from cell to cell, with `amplitude` as median and `spread` as standard deviation of
+    ln(dG / G), at most 1. From read to read the variance is o (1 - o) dG^2 and the mean is G. Reads are taken as further
+    apart than the trap's time constants, so that they are independent. Of every column of a tile the 32 largest traps
+    are sampled as two states; what the others add is taken as normal, with their variance.
 
     Source: log-normal amplitudes, Karpov and Niraula (SRC publication P091169); two-level variance, Machlup,
     J. Appl. Phys. 25, 1954.
@@ -104,29 +105,51 @@ class Read(Spec):
         """Successive reads may differ."""
         return self.sigma > 0.0 or self.bandwidth_Hz > 0.0 or self.flicker.on or self.telegraph.on
 
-    def variance(
-        self, G_S: Tensor, trap: Tensor | None = None, t_s: float = 0.0, temperature_K: float = 300.0,
-        programmed_S: Tensor | None = None,
-    ) -> Tensor:  # fmt: skip
-        """Variance in S^2 of conductances G_S [*] from read to read, at full drive; independent from cell to cell.
+    def driven_variance(
+        self, G_S: Tensor, t_s: float = 0.0, programmed_S: Tensor | None = None
+    ) -> Tensor | None:  # fmt: skip
+        """Return the variance in S^2 of conductances G_S [*] that scales with the square of the drive, without traps.
 
-        (sigma G)^2 + 4 k T G B / v_read^2 + (1/f noise at time t_s) + o (1 - o) (trap G)^2. trap [*]: dG / G of
-        each cell's trap, as `traps` draws them. programmed_S [*]: what the cells were programmed to, on which the
-        strength of 1/f noise depends (None: G_S). Thermal noise of the current does not shrink with the drive as
-        the other parts do: this is its value at v_read.
+        (sigma G)^2 + (1/f noise at time t_s). programmed_S [*]: what the cells were programmed to, on which the
+        strength of 1/f noise depends (None: G_S). None where both are off.
         """
+        if self.sigma == 0.0 and not self.flicker.on:
+            return None
         G_S = G_S.clamp_min(0.0)  # rounding may leave a cell of 0 S a little below it
         relative: Tensor | float = self.sigma * self.sigma
         if self.flicker.on:
             relative = relative + self.flicker.relative_variance(G_S if programmed_S is None else programmed_S, t_s)
+        return G_S.square() * relative
+
+    def thermal_variance(self, G_S: Tensor, temperature_K: float) -> Tensor | None:
+        """Return 4 k T G B / v_read^2, the variance in S^2 at any drive: a cell at 0 V has its thermal noise as well.
+
+        None where bandwidth_Hz is 0.
+        """
+        if self.bandwidth_Hz == 0.0:
+            return None
+        return G_S.clamp_min(0.0) * (4.0 * BOLTZMANN_J * temperature_K * self.bandwidth_Hz / self.v_read_V**2)
+
+    def variance(
+        self, G_S: Tensor, trap: Tensor | None = None, t_s: float = 0.0, temperature_K: float = 300.0,
+        programmed_S: Tensor | None = None,
+    ) -> Tensor:  # fmt: skip
+        """Return the variance in S^2 of conductances G_S [*] from read to read, at full drive.
+
+        Driven and thermal variance, and o (1 - o) (trap G)^2. trap [*]: dG / G of each cell's trap, as `traps` samples
+        them. Cells are independent.
+        """
+        parts = [self.driven_variance(G_S, t_s, programmed_S), self.thermal_variance(G_S, temperature_K)]
         if self.telegraph.on:
             if trap is None:
-                step = "Draw them once per chip with Device.traps."
+                step = "Sample them once per chip with Device.traps."
                 raise InputError("read.telegraph", "no traps", "a relative amplitude per cell", step)
             o = self.telegraph.occupancy
-            relative = relative + o * (1.0 - o) * trap.square()
-        thermal = 4.0 * BOLTZMANN_J * temperature_K * self.bandwidth_Hz / self.v_read_V**2
-        return G_S.square() * relative + G_S * thermal
+            parts.append(o * (1.0 - o) * (trap * G_S.clamp_min(0.0)).square())
+        total = torch.zeros_like(G_S)
+        for part in parts:
+            total = total if part is None else total + part
+        return total
 
     def drive(self, x: Tensor) -> Tensor:
         """What drives x (voltage over v_read) count for: sinh(a v_read x) / sinh(a v_read); x itself for a = 0.

@@ -28,8 +28,16 @@ def sample_cells(device: Device, level: int, count: int, seed: int = 0, chip: in
     aged = device.settle(programmed, steps, seed, layer, chip, rows=place, cols=place, tile=tile)
     G, before = ((g / steps + device.floor) * device.window_S for g in (aged, programmed))
     if device.read.noisy:
-        variance = device.read_variance(G, device.traps((count,), seed, layer, chip), before)
-        G = G + variance.sqrt() * torch.from_numpy(Stream(seed, layer, "read").normal(count, chip)).double()
+        read = device.read
+        driven = read.driven_variance(G, device.time.age_s, before)
+        parts = [p for p in (driven, read.thermal_variance(G, device.temperature_K)) if p is not None]
+        normal = torch.from_numpy(Stream(seed, layer, "read").normal(count, chip)).double()
+        noise = sum(parts, torch.zeros_like(G)).sqrt() * normal
+        if read.telegraph.on:
+            o = read.telegraph.occupancy
+            low = torch.from_numpy(Stream(seed, layer, "telegraph").uniform(count, chip)) < o
+            noise = noise + device.traps((count,), seed, layer, chip) * G * (o - low.double())
+        G = G + noise
     return G.numpy()
 
 
