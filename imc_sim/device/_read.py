@@ -55,9 +55,9 @@ class Telegraph(Spec):
 
     The cell is in the low state for a share o of the time, the occupancy. A cell has a trap with the given probability,
     for good; dG / G is log-normal from cell to cell, with `amplitude` as median and `spread` as standard deviation of
-    ln(dG / G), at most 1. From read to read the variance is o (1 - o) dG^2 and the mean is G. Reads are taken as further
-    apart than the trap's time constants, so that they are independent. Of every column of a tile the 32 largest traps
-    are sampled as two states; what the others add is taken as normal, with their variance.
+    ln(dG / G), at most 1. From read to read the variance is o (1 - o) dG^2 and the mean is G. Reads are taken as
+    further apart than the trap's time constants, so that they are independent. Of every column of a tile the 32 largest
+    traps are sampled as two states; what the others add is taken as normal, with their variance.
 
     Source: log-normal amplitudes, Karpov and Niraula (SRC publication P091169); two-level variance, Machlup,
     J. Appl. Phys. 25, 1954.
