@@ -6,6 +6,8 @@ An engine takes picklable calls and gives back futures. Adding one means adding 
 
 from __future__ import annotations
 
+import multiprocessing
+import sys
 from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any, Protocol, final
@@ -29,6 +31,21 @@ class LostWorkerError(InputError):
 
 class LostEngineError(ResultsError):
     """The engine itself is gone: no property of any call, and the run ends."""
+
+
+#: name and exit code of worker processes by which an unguarded main program is recognized
+WORKER_NAME, UNGUARDED_EXIT = "imc_sim worker", 78
+
+
+class UnguardedMainError(LostEngineError):
+    """The main program starts its run again in every worker that imports it."""
+
+    @classmethod
+    def found(cls) -> UnguardedMainError:
+        """Name the guard that the main program needs."""
+        got = "a run that starts while a worker process imports the main program"
+        step = 'Put the code that starts the run under `if __name__ == "__main__":`.'
+        return cls("executor", got, "a main program that workers can import", step)
 
 
 class Executor(Protocol):
@@ -95,6 +112,7 @@ def make_executor(name: str, workers: int | None = None, scheduler: str | None =
         raise InputError("executor", repr(name), ", ".join(EXECUTORS), step)
     if workers is not None and workers < 1:
         raise InputError("workers", workers, "1 or more", "Leave it out for one worker a core.")
+    _check_guard()
     if scheduler is None:
         return EXECUTORS[name](workers)
     if name != "dask":
@@ -103,3 +121,13 @@ def make_executor(name: str, workers: int | None = None, scheduler: str | None =
         step = "Leave workers out: the cluster has its own."
         raise InputError("workers", f"{workers} with scheduler {scheduler}", "one of the two", step)
     return _dask(None, scheduler)
+
+
+def _check_guard() -> None:
+    """Refuse to start workers from a worker that is still importing the main program: it would never end."""
+    process = multiprocessing.current_process()
+    if not getattr(process, "_inheriting", False):
+        return
+    if process.name == WORKER_NAME:
+        sys.exit(UNGUARDED_EXIT)  # without a word: the main process reports it, once
+    raise UnguardedMainError.found()

@@ -18,7 +18,14 @@ from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from typing import Any, final
 
-from imc_sim.study._executors import LOSSES, LostEngineError, LostWorkerError
+from imc_sim.study._executors import (
+    LOSSES,
+    UNGUARDED_EXIT,
+    WORKER_NAME,
+    LostEngineError,
+    LostWorkerError,
+    UnguardedMainError,
+)
 
 #: seconds that an idle worker has to leave by itself
 _PATIENCE_S = 2.0
@@ -91,7 +98,9 @@ class _Worker:
             try:
                 answer = self._ask(call.data)
             except (EOFError, OSError):
-                self._leave()
+                if self._leave() == UNGUARDED_EXIT:
+                    call.future.set_exception(UnguardedMainError.found())
+                    return
                 if self._closing:
                     break
                 continue
@@ -117,25 +126,27 @@ class _Worker:
             with self._lock:
                 self._busy = False
 
-    def _leave(self) -> None:
-        """Let go of the process: its pipe closed, an idle one returns."""
+    def _leave(self) -> int | None:
+        """Let go of the process: once its pipe is closed, an idle one returns. Return its exit code."""
         with self._lock:
             held, self._held = self._held, None
         if held is None:
-            return
+            return None
         process, pipe = held
         pipe.close()
         process.join(_PATIENCE_S)
         if process.is_alive():
             process.kill()
             process.join()
+        code = process.exitcode
         process.close()
+        return code
 
 
 def _start() -> tuple[BaseProcess, Connection]:
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
-    process = context.Process(target=_work, args=(theirs,), daemon=True)
+    process = context.Process(target=_work, args=(theirs,), name=WORKER_NAME, daemon=True)
     process.start()
     theirs.close()  # so that the end of the process is the end of the pipe
     return process, ours

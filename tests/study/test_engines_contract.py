@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import importlib.util
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -63,3 +66,15 @@ def test_without_dask_the_step_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "distributed", None)
     with pytest.raises(InputError, match=r"pip install 'imc-sim\[dask\]'"):
         make_executor("dask", 2)
+
+
+@pytest.mark.parametrize("guarded", [False, True])
+def test_a_main_program_without_a_guard_ends_in_one_error(tmp_path: Path, guarded: bool) -> None:
+    lines = ["executor = make_executor('process', 2)", "print(executor.submit(abs, -7).result())", "executor.close()"]
+    opening = ["if __name__ == '__main__':"] if guarded else []
+    script = tmp_path / "main.py"
+    body = [f"    {line}" if guarded else line for line in lines]
+    script.write_text("\n".join(["from imc_sim.study import make_executor", *opening, *body]))
+    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout) == ((0, "7\n") if guarded else (1, ""))
+    assert done.stderr.count("UnguardedMainError") == done.stderr.count("if __name__ ==") == (0 if guarded else 1)
