@@ -25,6 +25,10 @@ ARCHS: dict[str, ArchEntry] = {
         "imc_sim.nn:BinaryActivationNet",
         "classifier with float weights and binary activations; layout: 1a, 1b (digits), 2a, 2b (characters)",
     ),
+    "binary_resnet": ArchEntry(
+        "imc_sim.nn:BinaryResNet",
+        "ResNet-20 for CIFAR-10 with binary weights and activations, ends float; depth: 20, 32, …; width",
+    ),
     "binary_resnet18": ArchEntry(
         "imc_sim.nn:BinaryResNet18",
         "ResNet-18 of BENN, first and last layer float, the rest binary; width, stem: imagenet or cifar",

@@ -8,6 +8,7 @@ from imc_sim.nn._binact import LAYOUTS as BINACT_LAYOUTS
 from imc_sim.nn._binact import BinaryActivationNet
 from imc_sim.nn._binarize import binary_activation, binary_weight, integer_levels, standardise, two_valued
 from imc_sim.nn._binary_resnet import RESNET_STEMS, BinaryResNet18, ResnetStem
+from imc_sim.nn._binary_resnet_cifar import BinaryResNet
 from imc_sim.nn._bitnet import BITNET_LAYERS, BITNET_VERSIONS, BitNet, BitNetVersion
 from imc_sim.nn._block import ConvBlock, fold_comparators, fold_in_place
 from imc_sim.nn._card import (
@@ -120,6 +121,7 @@ __all__ = [
     "BinaryActivation",
     "BinaryActivationNet",
     "BinaryNin",
+    "BinaryResNet",
     "BinaryResNet18",
     "BitNet",
     "BitNetVersion",
