@@ -48,6 +48,11 @@ class Converter(Spec):
     def ideal(self) -> bool:
         return self.kind == "ideal"
 
+    def idle(self) -> frozenset[str]:
+        if self.ideal:
+            return self.all_but("kind", "accumulator")
+        return frozenset() if self.range == "max" else frozenset({"rows"})
+
     def check(self, signed: bool, encoding: str, where: str) -> None:
         """Refuse a converter that cannot take what the encoding gives."""
         if self.of_outputs:

@@ -26,6 +26,9 @@ class Inputs(Spec):
     bits: int = Field(default=8, ge=2, le=16, description="bits of an input, its sign included")
     passes: Literal[1, 2] = 1
 
+    def idle(self) -> frozenset[str]:
+        return self.all_but("kind") if self.kind == "ideal" else frozenset()
+
     @property
     def top(self) -> int:
         """Largest code; inputs at the calibrated limit have it."""

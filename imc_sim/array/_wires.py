@@ -51,6 +51,11 @@ class Wires(Spec):
         """No resistance anywhere: the effective conductance is the cells' own, to the bit."""
         return self.r_row_ohm == self.r_col_ohm == self.r_source_ohm == self.r_sense_ohm == 0.0
 
+    def idle(self) -> frozenset[str]:
+        if self.ideal:
+            return self.all_but()
+        return frozenset({"density"}) if self.gating == "all_on" else frozenset()
+
     def loaded(self, density: float) -> Self:
         """The wires when a share `density` of the rows is on, in the mean-field sense (see `approximate_gating`)."""
         return self.model_copy(

@@ -29,6 +29,29 @@ class Spec(pydantic.BaseModel):
         """Every key with its resolved value, as plain YAML types."""
         return self.model_dump(mode="json")
 
+    def idle(self) -> frozenset[str]:
+        """Return the dotted paths of settings that change no result, as the other settings are."""
+        return frozenset()
+
+    def acting(self) -> dict[str, Any]:
+        """Return `to_dict()` without the settings that change no result, at any depth."""
+        data = self.to_dict()
+        for name in type(self).model_fields:
+            value = getattr(self, name)
+            if isinstance(value, Spec):
+                data[name] = value.acting()
+        for path in self.idle():
+            *parents, leaf = path.split(".")
+            node: Any = data
+            for part in parents:
+                node = node.get(part, {})
+            node.pop(leaf, None)
+        return data
+
+    def all_but(self, *names: str) -> frozenset[str]:
+        """Return the names of all fields but these: what is idle where an effect is off."""
+        return frozenset(type(self).model_fields) - set(names)
+
     def digest(self) -> str:
         """SHA-256 of the canonical JSON of `to_dict()`."""
         return digest(self.to_dict())

@@ -250,6 +250,12 @@ class Device(Spec):
             G = torch.where(g >= 0.5 * steps, G * self.wear.factor, G)
         return (G.clamp_min(0.0) / self.window_S - self.floor) * steps
 
+    def idle(self) -> frozenset[str]:
+        """Time acts through ageing and 1/f noise, and refreshes draw again; temperature through three effects."""
+        ages = self.time.ages or self.read.flicker.on or self.time.refresh_s is not None
+        hot = self.read.bandwidth_Hz > 0.0 or self.disturb.on or (self.time.retention.rate_Hz > 0.0 < self.time.t_s)
+        return frozenset(set() if ages else {"time"}) | frozenset(set() if hot else {"temperature_K"})
+
     @property
     def at_start(self) -> Device:
         """The same cells at once after programming, before the first read."""

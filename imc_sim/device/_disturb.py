@@ -122,6 +122,9 @@ class ReadDisturb(Spec):
     def on(self) -> bool:
         return self.reads > 0
 
+    def idle(self) -> frozenset[str]:
+        return frozenset() if self.on else self.all_but()
+
     def law(self, cycles: NDArray[np.int64], v_read_V: float, temperature_K: float) -> Law:
         """t* [*] and p of cells that went through that many programming cycles [*]; all under the model's end."""
         p = self.c1 * math.exp(self.a * abs(v_read_V) / (_BOLTZMANN_EV * temperature_K))

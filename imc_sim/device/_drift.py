@@ -38,6 +38,9 @@ class Drift(Spec):
         """Conductances at time t_s differ from those programmed."""
         return t_s > self.t0_s and not (vanishes(self.nu) and vanishes(self.nu_std))
 
+    def idle(self) -> frozenset[str]:
+        return self.all_but() if vanishes(self.nu) and vanishes(self.nu_std) else frozenset()
+
     def exponents(self, G: Tensor, normal: Tensor) -> Tensor:
         """nu of cells programmed to G [*] in S; normal [*]: a standard normal number per cell."""
         x = G / (self.g_max_S or 1.0)

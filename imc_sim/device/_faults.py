@@ -46,6 +46,10 @@ class Faults(Spec):
         """Every cell does as it is told."""
         return not (self.stuck_lrs or self.stuck_hrs or self.failure) and self.cell_yield == 1.0
 
+    def idle(self) -> frozenset[str]:
+        dead = {"dead_S"} if self.cell_yield == 1.0 else set()
+        return frozenset(dead | ({"failure_state"} if self.failure == 0.0 else set()))
+
     @property
     def undefined(self) -> bool:
         """Some programmings end anywhere in the window."""

@@ -54,6 +54,9 @@ class RelativeSpread(Programming):
     def exact(self) -> bool:
         return self.sigma == 0.0 and not self.sigma_hrs
 
+    def idle(self) -> frozenset[str]:
+        return self.all_but("kind") if self.exact else frozenset()
+
     def apply(self, target: Tensor, normal: Tensor, floor: float, window_S: float) -> Tensor:
         sigma_hrs = self.sigma if self.sigma_hrs is None else self.sigma_hrs
         sigma = sigma_hrs + (self.sigma - sigma_hrs) * target
@@ -83,6 +86,9 @@ class PolynomialSpread(Programming):
     @property
     def exact(self) -> bool:
         return self.scale == 0.0 or not any(self.coefficients_S)
+
+    def idle(self) -> frozenset[str]:
+        return self.all_but("kind") if self.exact else frozenset()
 
     def apply(self, target: Tensor, normal: Tensor, floor: float, window_S: float) -> Tensor:
         x = (target + floor) * (window_S / self.g_max_S)

@@ -42,6 +42,9 @@ class Flicker(Spec):
     def on(self) -> bool:
         return not vanishes(self.q)
 
+    def idle(self) -> frozenset[str]:
+        return frozenset() if self.on else self.all_but()
+
     def relative_variance(self, programmed: Tensor, t_s: float) -> Tensor | float:
         """Variance over G^2 at time t_s for cells programmed to that many S."""
         span = max(math.log((t_s + self.t_read_s) / (2.0 * self.t_read_s)), 0.0)
@@ -71,6 +74,9 @@ class Telegraph(Spec):
     @property
     def on(self) -> bool:
         return self.probability > 0.0 and self.amplitude > 0.0
+
+    def idle(self) -> frozenset[str]:
+        return frozenset() if self.on else self.all_but()
 
     def traps(self, shape: tuple[int, ...], seed: int, layer: str, chip: int) -> Tensor:
         """dG / G of one chip's cells (float64, 0 without a trap). A trap belongs to the cell, however programmed."""

@@ -45,6 +45,9 @@ class LogRelaxation(Relaxation):
     def acts(self, t_s: float) -> bool:
         return t_s > 0.0 and bool(self.sigma_S or self.growth_S or self.shift_S)
 
+    def idle(self) -> frozenset[str]:
+        return frozenset() if self.growth_S or self.shift_S else frozenset({"t0_s"})
+
     def apply(self, G: Tensor, t_s: float, normal: Tensor) -> Tensor:
         elapsed = max(math.log(t_s / self.t0_s), 0.0)
         return G + self.shift_S * elapsed + (self.sigma_S + self.growth_S * elapsed) * normal
@@ -77,6 +80,9 @@ class MeasuredRelaxation(Relaxation):
 
     def acts(self, t_s: float) -> bool:
         return t_s > self.times_s[0] and self.scale > 0.0
+
+    def idle(self) -> frozenset[str]:
+        return self.all_but("kind") if self.scale == 0.0 else frozenset()
 
     def apply(self, G: Tensor, t_s: float, normal: Tensor) -> Tensor:
         x = G / self.g_max_S

@@ -37,6 +37,9 @@ class Retention(Spec):
     beta: float = Field(default=1.0, gt=0.0, le=1.0, description="stretching exponent")
     end_S: Siemens | None = Field(default=None, ge=0.0, description="conductance in the end; None: HRS")
 
+    def idle(self) -> frozenset[str]:
+        return self.all_but() if self.rate_Hz == 0.0 else frozenset()
+
     def rate(self, temperature_K: float) -> float:
         """r(T) in 1/s."""
         barrier = self.activation_eV / BOLTZMANN_EV
@@ -76,6 +79,17 @@ class Time(Spec):
         if self.refreshes >= _MOST:
             raise ValueError(f"t_s below {_MOST:g} times refresh_s")
         return self
+
+    @property
+    def ages(self) -> bool:
+        """Some time after programming, cells differ from what was programmed."""
+        late = 1e300
+        return self.relaxation.acts(late) or self.drift.acts(late) or self.retention.rate_Hz > 0.0
+
+    def idle(self) -> frozenset[str]:
+        if self.t_s == 0.0:
+            return self.all_but("t_s")
+        return frozenset() if self.ages else frozenset({"compensation"})
 
     @property
     def refreshes(self) -> int:

@@ -60,6 +60,9 @@ class WriteVerify(Spec):
     def on(self) -> bool:
         return self.max_pulses > 1 and (self.tolerance > 0.0 or self.tolerance_S > 0.0)
 
+    def idle(self) -> frozenset[str]:
+        return frozenset() if self.on else self.all_but()
+
     def width(self, target: Tensor, floor: float, window_S: float) -> Tensor:
         """Accepted distance from targets g, in windows."""
         return self.tolerance_S / window_S + self.tolerance * (target + floor)

@@ -10,6 +10,7 @@ from typing import Any, final
 from imc_sim._errors import InputError, nearest
 from imc_sim.config import NATIVE, Engine, as_engine, digest, find_content, read_yaml, set_path
 from imc_sim.evaluate import task_identity
+from imc_sim.study._acting import check_axes
 from imc_sim.study._axes import grid
 from imc_sim.study._conditions import Derived, look_up, matches, paths_in, unknown_path
 from imc_sim.study._spec import ROOTS, Case, Study
@@ -114,14 +115,17 @@ def points_of(study: Study) -> list[Point]:
     Raises InputError for the first that is not valid.
     """
     seen: set[str] = set()
-    places = [(case, place) for case in study.cases for place in grid(study.axes)]
-    points = [point for case, place in places if (point := _point(study, case, place, seen)) is not None]
+    places = [(number, place) for number in range(len(study.cases)) for place in grid(study.axes)]
+    tried = {(number, place): _point(study, study.cases[number], place, seen) for number, place in places}
+    found = {key: point for key, point in tried.items() if point is not None}
+    points = list(found.values())
     where = f"study {study.name!r}, skip"
     unknown = next((path for rule in study.skip for path in rule if path not in seen), None)
     if unknown is not None:
         raise unknown_path(unknown, seen, where)
     if not points:
         raise InputError(where, f"conditions that hold at all {len(places)} points", "a point at least", "Relax one.")
+    check_axes(study, found)
     return points
 
 

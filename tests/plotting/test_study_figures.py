@@ -31,7 +31,7 @@ from imc_sim.testing import stand_in_evaluator
 
 SPREAD = {"path": "chip.device.programming.sigma", "values": [0, 0.25, 0.5], "label": "spread", "unit": "%",
           "scale": 100}  # fmt: skip
-BITS = {"path": "chip.converter.bits", "values": [4, 8], "label": "converter", "unit": "bits"}
+BITS = {"path": "chip.tile.rows", "values": [4, 8], "label": "converter", "unit": "bits"}
 STUDY = {
     "name": "two",
     "model": "batmann_5w1s_xnor",

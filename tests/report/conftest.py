@@ -42,7 +42,7 @@ STUDY = {
     "axes": [
         {"path": "chip.device.programming.sigma", "values": [0, 0.05, 0.1, 0.25], "label": "spread", "unit": "%",
          "scale": 100},
-        {"path": "chip.converter.bits", "values": [3, 10], "label": HOSTILE, "unit": "</svg>"},
+        {"path": "chip.tile.rows", "values": [3, 10], "label": HOSTILE, "unit": "</svg>"},
     ],
     "chips": {"min": 4},
 }  # fmt: skip

@@ -129,7 +129,7 @@ def test_settings_of_task_and_chips_are_listed(results: Results) -> None:
     assert not [path for path in found if path.startswith("engine")]
     rows = dict(variants(results.study))
     assert rows["case b"] == "task.way = 4"
-    assert rows["axis chip.converter.bits"] == "3, 10"
+    assert rows["axis chip.tile.rows"] == "3, 10"
 
 
 def test_a_study_of_another_version_keeps_its_report(results: Results) -> None:

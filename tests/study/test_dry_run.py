@@ -86,7 +86,7 @@ def test_the_ends_of_a_sweep_stand_for_what_lies_between(clock: Clock) -> None:
 
 
 def test_never_more_probes_than_allowed_and_none_after_the_budget(clock: Clock) -> None:
-    axes = [{"path": f"chip.{name}", "values": [4, 5, 6]} for name in ("converter.bits", "tile.rows", "inputs.bits")]
+    axes = [{"path": f"chip.{name}", "values": [4, 5, 6]} for name in ("tile.cols", "tile.rows", "device.levels")]
     seen: list[tuple[int, int]] = []
     found = dry_run(STUDY | {"axes": axes}, evaluator=clock.evaluate, probes=1, progress=lambda *at: seen.append(at))
     assert (found.kinds, found.probed, seen) == (27, 1, [(1, 1)])
