@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from imc_sim._errors import InputError
 from imc_sim._quantiles import PARTS, TAIL, WIDTH, normal_quantiles
 from imc_sim._threads import share
 
@@ -143,6 +144,26 @@ class Stream:
         words = self.words(2 * count, chip, page, block).view(np.uint32)
         drawn = ((words >> np.uint32(8)).astype(np.float32) + np.float32(0.5)) * np.float32(2.0**-24)
         return np.minimum(drawn, _BELOW_ONE, out=drawn)  # in float32, the sum of the largest word rounds to 2^24
+
+
+def chip_numbers(chips: int | range, where: str) -> range:
+    """Return the numbers of `chips` chips (a count, or the range of numbers itself).
+
+    Raises:
+        InputError: where there is no chip, or a number below 0.
+    """
+    numbers = chips if isinstance(chips, range) else range(chips)
+    if len(numbers) < 1:
+        raise InputError(f"{where}, chips", chips, "1 chip or more", "Set the number of chips.")
+    if min(numbers) < 0:
+        raise InputError(f"{where}, chips", chips, "chip numbers of 0 or more", "Count the chips from 0.")
+    return numbers
+
+
+def check_seed(seed: int, where: str) -> None:
+    """Raise InputError unless `seed` is a whole number of 0 or more."""
+    if not isinstance(seed, (int, np.integer)) or isinstance(seed, bool) or seed < 0:
+        raise InputError(f"{where}, seed", repr(seed), "a whole number of 0 or more", "Set another seed.")
 
 
 def blocks(count: int) -> int:

@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 
 from imc_sim._errors import InputError
+from imc_sim._rng import check_seed, chip_numbers
+from imc_sim._tensors import real_values
 from imc_sim.array import Chip, Crossbar, load_chip
 from imc_sim.config import Engine, as_engine
 from imc_sim.nn import KeyForm, key_form
@@ -32,7 +34,8 @@ class AssociativeMemory:
         self.chip, self.dim, self.seed, self.layer = load_chip(chip), dim, seed, layer
         self.engine = self.chip.engine if engine is None else as_engine(engine)
         self.form: KeyForm = form
-        self.chips = chips if isinstance(chips, range) else range(chips)
+        check_seed(seed, "memory")
+        self.chips = chip_numbers(chips, "memory")
         self._page = 0
         self.limits: tuple[float, float] | None = None
         self.input_limit: float | None = None
@@ -45,11 +48,11 @@ class AssociativeMemory:
         Replaces what was stored. Every writing draws a spread of its own; `page` numbers it (default: one
         more than the last).
         """
-        self._check(keys, "keys")
+        keys = self._checked(keys, "keys")
         if labels.shape != (keys.shape[-2],):
             allowed = f"[{keys.shape[-2]}], one label a key"
             raise InputError("memory.write, labels", f"shape {tuple(labels.shape)}", allowed, "Reshape the labels.")
-        values = _one_hot(labels.long(), keys)
+        values = _one_hot(_classes(labels), keys)
         page = self._page if page is None else page
         self._page = page + 1
         self._crossbars = []  # gives their memory to the new ones, while it is in cache
@@ -66,6 +69,7 @@ class AssociativeMemory:
         """Find the ranges of DAC and converter from keys [n, dim] and queries [batch, dim] on cells without effects."""
         if not self.engine.native:
             return  # MemTorch's converters range over what they see
+        keys, queries = self._checked(keys, "keys"), self._checked(queries, "queries")
         q = key_form(queries, self.form)
         self.input_limit = float(q.abs().max())
         if not self.chip.converter.ideal:
@@ -86,7 +90,7 @@ class AssociativeMemory:
         """Dot products over dim of queries [batch, dim], or [chip, batch, dim], with every key: [chip, batch, n]."""
         if not self._crossbars:
             raise InputError("memory.search", "an empty memory", "a memory with keys", "Call write first.")
-        self._check(queries, "queries")
+        queries = self._checked(queries, "queries", empty=True)
         q = key_form(queries, self.form)
         if len(self._crossbars) == 1:
             y = self._crossbars[0].mvm(q)
@@ -124,10 +128,23 @@ class AssociativeMemory:
         unit_inputs = self.form == "bipolar"
         return Crossbar.program(keys, self.chip, chips, self.seed, self.layer, page, unit_inputs=unit_inputs)
 
-    def _check(self, x: Tensor, what: str) -> None:
+    def _checked(self, x: Tensor, what: str, empty: bool = False) -> Tensor:
+        """Keys or queries of this memory's shape as real, finite numbers; `empty`: there may be none."""
         if x.ndim not in (2, 3) or x.shape[-1] != self.dim or (x.ndim == 3 and x.shape[0] != len(self.chips)):
             allowed = f"[n, {self.dim}] or [{len(self.chips)}, n, {self.dim}]"
             raise InputError(f"memory, {what}", f"shape {tuple(x.shape)}", allowed, f"Reshape the {what}.")
+        if not (x.shape[-2] or empty):
+            raise InputError(f"memory, {what}", f"no {what}", "1 or more", f"Give at least one of the {what}.")
+        return real_values(x, f"memory, {what}")
+
+
+def _classes(labels: Tensor) -> Tensor:
+    """Labels as int64; those of another type must be whole numbers."""
+    labels = real_values(labels, "memory.write, labels") if labels.is_floating_point() else labels
+    if labels.is_complex() or not torch.equal(labels.long().to(labels.dtype), labels):
+        got = f"{labels.dtype} numbers that are not whole"
+        raise InputError("memory.write, labels", got, "whole numbers", "Give the number of each key's class.")
+    return labels.long()
 
 
 def _one_hot(labels: Tensor, like: Tensor) -> Tensor:

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from imc_sim._errors import InputError
+from imc_sim._rng import chip_numbers
 from imc_sim.analog._layers import AnalogLayer
 from imc_sim.analog._memtorch_chip import check_spread, translate
 from imc_sim.array import Chip, Crossbar, Encoding, Placement, load_chip
@@ -43,7 +44,7 @@ class MemTorchCrossbar:
         chip = load_chip(chip)
         encoding = encoding or chip.encoding
         settings, rounded = prepare(weights, chip, encoding, engine or Engine(kind="memtorch"), f"layer {layer!r}")
-        numbers = chips if isinstance(chips, range) else range(chips)
+        numbers = chip_numbers(chips, f"layer {layer!r}")
         patched = [Patched(rounded, settings, entropy(seed, layer, n, page), stride, padding) for n in numbers]
         placement = Placement.of(chip.tile, encoding, weights[0].numel(), weights.shape[0], f"layer {layer!r}")
         return cls(patched, placement, numbers)

@@ -8,8 +8,9 @@ from typing import Any, final
 import torch
 from torch import Tensor, nn
 
+from imc_sim._errors import InputError
 from imc_sim.analog._layers import AnalogLayer, Context
-from imc_sim.nn import Draws, ProductLayer, draw_neurons, neurons_of
+from imc_sim.nn import Draws, ProductLayer, checked_images, draw_neurons, neurons_of
 
 
 @final
@@ -57,6 +58,7 @@ class AnalogModel(nn.Module):
 
     @torch.no_grad()
     def forward(self, x: Tensor) -> Tensor:
+        x = checked_images(self.network, x)
         self._take_reads(x.shape[0])
         first, parts = self.context.first_read, [x] if self.batch is None else x.split(self.batch)
         outputs = x.new_empty(0)
@@ -72,6 +74,7 @@ class AnalogModel(nn.Module):
 
     def on_chip(self, position: int, x: Tensor) -> Tensor:
         """The network's output [batch, …] on the chip at `position` alone; a read of its own, with autograd if on."""
+        x = checked_images(self.network, x)
         self._take_reads(x.shape[0])
         start = position // self.block * self.block
         self.program(self.chips[start : start + self.block])
@@ -81,6 +84,10 @@ class AnalogModel(nn.Module):
         finally:
             self.context.index = None
             self.context.shared.clear()
+
+    def train(self, mode: bool = True) -> AnalogModel:
+        """Stay in eval mode: chips infer."""
+        return super().train(False)
 
     def _take_reads(self, count: int) -> None:
         """Let the layers' next reads be the `count` that follow the last ones."""
@@ -117,6 +124,9 @@ class AnalogModel(nn.Module):
         Every layer sees what the digital network gives it. Returns the limits per layer in windows
         (G_LRS - G_HRS times the read voltage).
         """
+        x = checked_images(self.network, x)
+        if not len(x):
+            raise InputError("calibrate, images", "no images", "1 or more", "Give images of the training data.")
         self.context.calibrating = True
         self.context.uses.clear()
         try:

@@ -19,6 +19,8 @@ import torch
 from torch import Tensor
 
 from imc_sim._errors import InputError
+from imc_sim._rng import check_seed, chip_numbers
+from imc_sim._tensors import real_values
 from imc_sim.array._chip import Chip, load_chip
 from imc_sim.array._encoding import Contrast, Encoding
 from imc_sim.array._integers import Drives
@@ -69,9 +71,11 @@ class Crossbar:
         that every input is -1 or +1, which makes the variance of read noise a constant. Cells are drawn, aged and
         wired on the CPU, the same everywhere; products are computed on the weights' device, where inputs must be.
         """
-        chip = load_chip(chip)
-        plan = Plan.of(weights.cpu(), encoding or chip.encoding, chip, f"layer {layer!r}")
-        numbers = chips if isinstance(chips, range) else range(chips)
+        chip, where = load_chip(chip), f"layer {layer!r}"
+        check_seed(seed, where)
+        numbers = chip_numbers(chips, where)
+        weights = real_values(weights, f"{where}, weights")
+        plan = Plan.of(weights.cpu(), encoding or chip.encoding, chip, where)
         return cls(plan, numbers, seed, layer, page, unit_inputs, weights.device)
 
     # -- what it is ------------------------------------------------------------------------------------
@@ -226,7 +230,7 @@ class Crossbar:
         Every call reads anew: with read noise, successive calls differ, and one call for 20 vectors equals
         two calls for 10 each.
         """
-        self._check_input(x)
+        x = self._checked_input(x)
         drives = (
             self.drives(x.shape[0], lambda squares: Drives.of_rows(self.present(x), squares)) if x.ndim == 2 else None
         )
@@ -292,8 +296,7 @@ class Crossbar:
         Column pairs give their difference; word lines carry x (or its encoded drive) times the read voltage.
         Analog corrections (multiples of the HRS current) are left out.
         """
-        self._check_input(x)
-        x = self.present(x).cpu()
+        x = self.present(self._checked_input(x)).cpu()
         return torch.stack([self._currents(c, x if x.ndim == 2 else x[c]) for c in range(len(self.chips))])
 
     def _currents(self, index: int, x: Tensor) -> Tensor:
@@ -338,9 +341,12 @@ class Crossbar:
         """Smallest and largest converter input over these presented vectors, first chip, in windows."""
         return self.sensing.profile(inputs)
 
-    def _check_input(self, x: Tensor) -> None:
+    def _checked_input(self, x: Tensor) -> Tensor:
+        """Real, finite inputs of a shape and of values that the word lines take."""
+        x = real_values(x, f"layer {self.layer!r}, input")
         chips, _, inputs = self.shape
         if x.shape[-1] != inputs or x.ndim not in (2, 3) or (x.ndim == 3 and x.shape[0] != chips):
             allowed = f"[batch, {inputs}] or [{chips}, batch, {inputs}]"
             raise InputError(f"layer {self.layer!r}, input", f"shape {tuple(x.shape)}", allowed, "Reshape the input.")
         self.encoding.check_inputs(x, f"layer {self.layer!r}")
+        return x

@@ -272,7 +272,7 @@ def multiply(
         return None
     to = _Transfer.of(packed, quantisers, gain, constant)
     count = -(-drives.count // kernel.ROWS) * kernel.ROWS
-    out = torch.empty(count, packed.sums.shape[1])
+    out = torch.empty(count, packed.sums.shape[1], dtype=torch.float32)
     sums = packed.sums * np.int32(-drives.offset)
     arguments = (
         drives.data.numpy(), out.numpy(), packed.weights.numpy(), drives.places(packed.firsts), packed.starts, sums,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import math
 from dataclasses import dataclass
 from typing import final
 
@@ -37,9 +36,6 @@ class Plan:
         """The plan of weights [out, in]; refuses what cannot be encoded, converted or placed."""
         if weights.ndim != 2 or weights.numel() == 0:
             raise InputError(where, f"weights of shape {tuple(weights.shape)}", "[out, in]", "Reshape the weights.")
-        # A sum shows in one pass what is not finite; a finite one may overflow, and only then each weight is asked.
-        if not math.isfinite(float(weights.sum())) and not bool(torch.isfinite(weights).all()):
-            raise InputError(where, "weights with NaN or infinity", "finite weights", "Check the checkpoint.")
         chip.converter.check(encoding.signed, encoding.name, where)
         dtype = weights.dtype if weights.dtype == torch.float64 else torch.float32
         targets = encoding.encode(weights.detach().to(dtype), chip.device.levels, where)

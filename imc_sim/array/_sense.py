@@ -247,7 +247,7 @@ class Sensing:
             stream = Stream(self.seed, f"{self.layer}/{tile}", f"telegraph/{number}")
             traps[tile].add_to(u, x, stream, (self.chips[index], self.page, first_read), per_read)
         square, linear, constant = self.operands[index].power
-        if square is None and constant is None and linear is None:
+        if not x.shape[0] or (square is None and constant is None and linear is None):
             return
         variance = u.new_zeros(1, dtype=torch.float64) if constant is None else constant[tile]
         if square is not None:

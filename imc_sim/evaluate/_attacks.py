@@ -66,8 +66,8 @@ def gradient_of(loss: Callable[[Tensor], Tensor]) -> Gradient:
     """The gradient of a scalar loss. Where it does not exist (a constant image standardised) it is zero."""
 
     def gradient(images: Tensor) -> Tensor:
-        with torch.enable_grad():
-            x = images.detach().requires_grad_()
+        with torch.inference_mode(False), torch.enable_grad():
+            x = images.detach().clone().requires_grad_()
             (found,) = torch.autograd.grad(loss(x), x)
         return torch.nan_to_num(found, nan=0.0, posinf=0.0, neginf=0.0)
 

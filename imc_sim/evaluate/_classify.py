@@ -13,12 +13,13 @@ from torch import Tensor, nn
 
 from imc_sim._errors import InputError
 from imc_sim._rng import Stream
+from imc_sim._tensors import check_finite
 from imc_sim.analog import AnalogModel
 from imc_sim.data import LabelledImages, LabelledScaling, gather_labelled
 from imc_sim.evaluate._accuracy import Accuracy
 from imc_sim.evaluate._features import viewed_images
 from imc_sim.evaluate._tasks import ClassificationTask
-from imc_sim.nn import Draws, draw_neurons, neurons_of
+from imc_sim.nn import Draws, draw_neurons, evaluating, neurons_of
 
 
 @final
@@ -66,18 +67,25 @@ def class_accuracy(model: nn.Module, task: ClassificationTask, data: Classificat
     """Accuracy and loss of the digital network."""
     data = data or ClassificationData.load(task)
     neurons, parts = neurons_of(model), []
-    for start, images in data.batches(task.batch):
-        draw_neurons(neurons, Draws(task.seed, first=start))
-        parts.append(model(images).float().cpu())
+    with evaluating(model):
+        for start, images in data.batches(task.batch):
+            draw_neurons(neurons, Draws(task.seed, first=start))
+            parts.append(model(images).float().cpu())
     logits = torch.cat(parts)
+    check_finite(logits, "outputs of the network")
     return _accuracy(logits.argmax(1), data.labels, float(F.cross_entropy(logits.double(), data.labels)))
 
 
 @torch.no_grad()
 def chip_class_accuracy(analog: AnalogModel, task: ClassificationTask, data: ClassificationData) -> list[Accuracy]:
     """Accuracy of each chip."""
-    answers = torch.cat([analog(images).argmax(-1).cpu() for _, images in data.batches(task.batch)], dim=1)
+    answers = torch.cat([_answers(analog(images)) for _, images in data.batches(task.batch)], dim=1)
     return [_accuracy(each, data.labels) for each in answers]
+
+
+def _answers(logits: Tensor) -> Tensor:
+    check_finite(logits, "outputs of the network")
+    return logits.argmax(-1).cpu()
 
 
 def _accuracy(answers: Tensor, labels: Tensor, loss: float | None = None) -> Accuracy:

@@ -64,6 +64,7 @@ class _Shown(NamedTuple):
     classes: NDArray[np.int64]
 
 
+@torch.inference_mode(False)  # attacks need gradients
 def embedding(
     model: str, chip: Chip | str | dict[str, Any], task: dict[str, Any], classes: int = 10, instances: int = 20,
     number: int = 0, seed: int = 0, perplexity: float = 15.0,
@@ -98,6 +99,7 @@ def embedding(
     return _arranged(shown, perplexity, seed)
 
 
+@torch.inference_mode(False)
 def embedding_grid(
     panels: Sequence[EmbeddingPanel], classes: int = 10, instances: int = 20, seed: int = 0, perplexity: float = 15.0,
     progress: Callable[[int, int], None] | None = None,
@@ -121,6 +123,12 @@ def tsne(features: Floats, perplexity: float, seed: int, start: Floats | None = 
     """Points [n, 2] for features [n, d]; start: points to begin at, brought to t-SNE's usual small scale."""
     from sklearn.manifold import TSNE
 
+    if features.shape[1] < 2:
+        step = "Set task.dim to 2 or more, or leave it out."
+        raise InputError("t-SNE, features", f"{features.shape[1]} numbers an image", "2 or more", step)
+    if (features == features[0]).all():
+        got, step = "the same features for every image", "Choose another model, key form or task."
+        raise InputError("t-SNE, features", got, "features that differ", step)
     init: Any = "pca" if start is None else (1e-4 * start / start.std()).astype(np.float32)
     plane = TSNE(2, perplexity=perplexity, init=init, method="exact", random_state=seed, learning_rate="auto")
     return plane.fit_transform(features).astype(np.float64)

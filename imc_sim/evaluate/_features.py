@@ -19,7 +19,7 @@ from imc_sim._errors import InputError
 from imc_sim.data import FolderImages, LabelledImages, LabelledScaling, View, gather_labelled, load_classes, task_images
 from imc_sim.data._cache import cached_array, file_facts, fingerprint
 from imc_sim.evaluate._identity import features_digest
-from imc_sim.nn import Draws, ModelCard, draw_neurons, load_card, load_model, neurons_of, product_layers
+from imc_sim.nn import Draws, ModelCard, draw_neurons, evaluating, load_card, load_model, neurons_of, product_layers
 
 #: images that go through the network at once
 _BATCH = 250
@@ -76,7 +76,7 @@ def last_hidden(network: nn.Module, images: Tensor) -> Tensor:
     if layers:
         handle = layers[-1].register_forward_pre_hook(lambda _, args: kept.append(args[0]))
         try:
-            with torch.no_grad():
+            with torch.no_grad(), evaluating(network):
                 network(images)
         finally:
             handle.remove()

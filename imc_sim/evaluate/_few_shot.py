@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from imc_sim._errors import InputError
+from imc_sim._tensors import check_finite
 from imc_sim.analog import AnalogModel, AssociativeMemory
 from imc_sim.array import Chip
 from imc_sim.config import Engine
@@ -20,7 +21,7 @@ from imc_sim.data import EpisodeShape, gather_images, load_pool, repeated_images
 from imc_sim.evaluate._accuracy import Accuracy
 from imc_sim.evaluate._memory_keys import SIMILARITIES, KeyMaker
 from imc_sim.evaluate._tasks import FewShotTask
-from imc_sim.nn import Draws, draw_neurons, inference_logits, neurons_of
+from imc_sim.nn import Draws, draw_neurons, evaluating, inference_logits, neurons_of
 
 #: episodes scored at once by a digital memory
 _EPISODES = 50
@@ -59,12 +60,14 @@ def features_of(network: Features, data: FewShotData, batch: int) -> Tensor:
     """Features of all images, [u, dim] or [chip, u, dim], `batch` images at a time; neurons draw from seed 0."""
     neurons = neurons_of(network) if isinstance(network, nn.Module) else []
     parts = []
-    for start in range(0, len(data.images), batch):
-        draw_neurons(neurons, Draws(first=start))
-        parts.append(network(data.images[start : start + batch]))
+    with evaluating(network):
+        for start in range(0, len(data.images), batch):
+            draw_neurons(neurons, Draws(first=start))
+            parts.append(network(data.images[start : start + batch]))
     return torch.cat(parts, dim=parts[0].ndim - 2)
 
 
+@torch.inference_mode(False)  # attacks need gradients
 def few_shot_accuracy(model: nn.Module, task: FewShotTask, data: FewShotData | None = None) -> Accuracy:
     """Accuracy of the digital network with a digital memory."""
     data = data or FewShotData.load(task)
@@ -72,7 +75,8 @@ def few_shot_accuracy(model: nn.Module, task: FewShotTask, data: FewShotData | N
     if task.attack is not None and not task.attack.harmless:
         from imc_sim.evaluate._attacked import Victim, attacked, with_queries
 
-        data, _ = with_queries(data, attacked(data, task, Victim(model, features)))
+        with evaluating(model):
+            data, _ = with_queries(data, attacked(data, task, Victim(model, features)))
         features = features_of(model, data, task.batch)
     return digital_read_out(features, task.read_out, data)
 
@@ -147,6 +151,7 @@ def _labels(way: int, each: int) -> Tensor:
 
 def _hits(logits: Tensor, task: FewShotTask) -> Tensor:
     """[*, way * queries, way] -> fraction of right answers [*]. Ties go to the class that comes first."""
+    check_finite(logits, "answers of the key memory")
     right = logits.argmax(-1).cpu() == _labels(task.way, task.queries)
     return right.double().mean(-1)
 

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from imc_sim._rng import Stream
+from imc_sim._tensors import check_finite
 from imc_sim.evaluate._tasks import FewShotTask, Form
 from imc_sim.nn import cosine, dot, key_form, two_valued
 
@@ -40,6 +41,7 @@ class KeyMaker:
     def __init__(
         self, features: Tensor, task: FewShotTask, support: NDArray[np.int64], query: NDArray[np.int64]
     ) -> None:
+        check_finite(features, "features")
         self.features = projected(features, task.dim, task.seed)
         self.task, self._support, self._query = task, support, query
 
@@ -98,6 +100,7 @@ def projected(features: Tensor, dim: int | None, seed: int) -> Tensor:
 
 def centred_forms(features: Tensor, task: FewShotTask) -> Tensor:
     """Features [n, d] as keys without episodes: projected, and centred by their own mean where the task centres."""
+    check_finite(features, "features")
     features = projected(features, task.dim, task.seed)
     if task.threshold == "support_mean":
         features = features - features.double().mean(0, keepdim=True).to(features.dtype)

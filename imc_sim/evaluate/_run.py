@@ -10,11 +10,12 @@ import dataclasses
 import functools
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, TypeVar, final
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, final
 
 from imc_sim._errors import InputError
+from imc_sim._rng import check_seed
 from imc_sim._stats import Sample
 from imc_sim.config import Engine, as_engine, build, canonical_json, find_content, read_yaml
 from imc_sim.evaluate._device import prepare_device
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
 _CHIPS = 8
 
 AnyTask = TypeVar("AnyTask", FewShotTask, ClassificationTask, Task)
+P = ParamSpec("P")
+R = TypeVar("R")
 EngineLike = Engine | str | dict[str, Any]
 
 
@@ -58,6 +61,20 @@ class ChipResult:
         return self.correct / self.total
 
 
+def _with_gradients(evaluate: Callable[P, R]) -> Callable[P, R]:
+    """Run `evaluate` outside torch's inference mode, which attacks need."""
+
+    @functools.wraps(evaluate)
+    def run(*args: P.args, **kwargs: P.kwargs) -> R:
+        import torch
+
+        with torch.inference_mode(False):
+            return evaluate(*args, **kwargs)
+
+    return run
+
+
+@_with_gradients
 def evaluate_chips(
     model: str, chip: dict[str, Any] | None, task: dict[str, Any], chips: Sequence[int], seed: int,
     engine: EngineLike | None = None, device: str = "cpu",
@@ -68,8 +85,11 @@ def evaluate_chips(
     products of crossbars; None: the chip's own. device: where, cpu or cuda; cells and noise are drawn alike.
     """
     started = time.perf_counter()
+    check_seed(seed, "evaluate")
     spec = sized(build_task(task, "task"), model)
     prepare_device(device)
+    if chip is not None and (not chips or min(chips) < 0):
+        raise InputError("evaluate, chips", list(chips), "1 or more numbers of 0 or more", "Set the chips.")
     if chip is None:
         accuracies, numbers, ranges = [digital_accuracy(model, task, device)], [-1], {}
     else:
@@ -85,6 +105,7 @@ def evaluate_chips(
     ]
 
 
+@_with_gradients
 def digital_accuracy(model: str, task: dict[str, Any], device: str = "cpu") -> Accuracy:
     """Accuracy of the digital network: of few-shot tasks with a digital memory, per episode."""
     from imc_sim.evaluate._few_shot import digital_read_out

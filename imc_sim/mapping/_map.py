@@ -6,9 +6,11 @@ import copy
 import os
 from collections.abc import Mapping
 
+import torch
 from torch import nn
 
 from imc_sim._errors import InputError
+from imc_sim._rng import check_seed, chip_numbers
 from imc_sim.analog import AnalogLayer, AnalogModel, Context, SharedDigital, layer_kinds
 from imc_sim.array import Chip, Differential, Encoding, load_chip, operand_bytes
 from imc_sim.config import Engine, as_engine
@@ -19,6 +21,7 @@ _KIND = {"xnor": "binary", "rbnn": "binary", "sign": "binary", "latent": "binary
 _WEIGHTED = (nn.Linear, nn.modules.conv._ConvNd, nn.modules.rnn.RNNBase, nn.Embedding)
 
 
+@torch.inference_mode(False)  # gradients pass through what is mapped
 def map_model(
     model: nn.Module, chip: Chip | str | os.PathLike[str] | Mapping[str, object], chips: int | range = 1,
     seed: int = 0, memory_limit_bytes: int = 2 * 10**9, engine: Engine | str | None = None,
@@ -31,9 +34,8 @@ def map_model(
     and for weights in modules that no crossbar layer can take.
     """
     chip, model = load_chip(chip), _mapped(model)
-    numbers = chips if isinstance(chips, range) else range(chips)
-    if len(numbers) < 1:
-        raise InputError("map_model, chips", len(numbers), "1 or more", "Ask for at least one chip.")
+    check_seed(seed, "map_model")
+    numbers = chip_numbers(chips, "map_model")
     network, context = copy.deepcopy(model).eval(), Context(engine=chip.engine if engine is None else as_engine(engine))
     for _, neuron in neurons_of(network):
         neuron.comparator = chip.neurons == "comparator"

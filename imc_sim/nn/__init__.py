@@ -36,6 +36,7 @@ from imc_sim.nn._firing import (
     products_per_step,
     word_line_activations,
 )
+from imc_sim.nn._images import checked_images, evaluating
 from imc_sim.nn._layers import (
     LATENT_INPUTS,
     POLICIES,
@@ -174,12 +175,14 @@ __all__ = [
     "build_model",
     "calibrate_norms",
     "card_of",
+    "checked_images",
     "comparator_of",
     "constrain_weights",
     "cosine",
     "dense_word_lines",
     "dot",
     "draw_neurons",
+    "evaluating",
     "firing_rates",
     "fold_comparators",
     "fold_in_place",

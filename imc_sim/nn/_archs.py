@@ -5,10 +5,12 @@ from __future__ import annotations
 import hashlib
 import importlib
 import importlib.util
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
 from imc_sim._errors import InputError, nearest
@@ -33,13 +35,14 @@ def arch_class(arch: str, folder: Path, where: str = "arch") -> type[nn.Module]:
 
 def build_arch(arch: str, args: Mapping[str, Any], folder: Path, where: str = "arch") -> nn.Module:
     """A fresh, untrained module of the architecture `arch` with keyword arguments `args`."""
-    kind = arch_class(arch, folder, where)
+    kind, default = arch_class(arch, folder, where), torch.get_default_dtype()
+    torch.set_default_dtype(torch.float32)  # images and stored weights are float32, whatever the user's default is
     try:
         return kind(**args)
     except TypeError as error:
-        raise InputError(
-            f"{where}.args", dict(args), f"arguments of {kind.__name__} ({error})", "Mend them."
-        ) from error
+        raise InputError(f"{where}.args", dict(args), f"arguments of {kind.__name__} ({error})", "Fix them.") from error
+    finally:
+        torch.set_default_dtype(default)
 
 
 def arch_files(arch: str, folder: Path) -> dict[str, bytes]:
@@ -58,9 +61,11 @@ def _class_in(path: Path, name: str, where: str) -> type[nn.Module]:
     if spec is None or spec.loader is None:
         raise InputError(where, f"{str(path)!r}, not a Python file", _ALLOWED, "Give a .py file.")
     module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # where dataclasses and pickle look a class's module up
     try:
         spec.loader.exec_module(module)
     except Exception as error:
+        del sys.modules[spec.name]
         got = f"{type(error).__name__} while running {str(path)!r}: {error}"
         raise InputError(where, got, "a Python file that can be imported", "Mend the file.") from error
     found = getattr(module, name, None)

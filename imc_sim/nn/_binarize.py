@@ -15,9 +15,13 @@ _TINY = 1e-12
 
 
 def two_valued(x: Tensor) -> Tensor:
-    """Sign as a cell can store it: +1 where x > 0, else -1 (torch.sign would give 0 at exactly 0)."""
-    # Less the smallest normal number zero turns negative, and sign_ is several times faster than where.
-    return (x.detach() - torch.finfo(x.dtype).tiny).sign_()
+    """Sign as a cell can store it: +1 where x > 0, else -1 (torch.sign would give 0 at exactly 0).
+
+    NaN gives -1: what enters the package is checked to be finite, see `imc_sim._tensors`.
+    """
+    x = x.detach()
+    # A comparison that writes numbers, not bools, is several times faster than `where`.
+    return torch.gt(x, 0, out=torch.empty_like(x)).mul_(2).sub_(1)
 
 
 class _BinaryWeight(torch.autograd.Function):
@@ -71,7 +75,7 @@ def standardise(x: Tensor) -> Tensor:
     """
     dims = tuple(range(1, x.ndim))
     centred = x - sample_mean(x)
-    count = x[0].numel()
+    count = x.shape[1:].numel()
     std = (centred.square().sum(dims, keepdim=True) / max(count - 1, 1)).sqrt()
     return centred / std.clamp_min(_TINY)
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, final
 
+import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
@@ -14,6 +15,7 @@ from imc_sim._errors import CheckpointError
 from imc_sim._typing import PathLike
 from imc_sim.config import Spec, build, content_names, find_content, read_yaml, write_yaml
 from imc_sim.nn._archs import build_arch
+from imc_sim.nn._images import checked_images
 from imc_sim.nn._layers import ProductLayer
 from imc_sim.nn._store import write_folder
 from imc_sim.nn._weights import FORMAT, Header, pack, unpack
@@ -90,14 +92,25 @@ def build_model(card: ModelCard, folder: Path) -> nn.Module:
     return build_arch(card.arch.name, card.arch.args, folder, where=f"model {card.name!r}, arch")
 
 
+@torch.inference_mode(False)  # what is loaded in inference mode could not be attacked later
 def load_model(name: PathLike) -> nn.Module:
-    """The trained module in eval mode, with `.card`; its weights are checked against the card's SHA-256."""
+    """Load a trained module in eval mode, with `.card`; its weights are checked against the card's SHA-256.
+
+    The module refuses NaN and infinite inputs. torch's global random generator is left as it was.
+    """
     card, folder = load_card(name)
     path = verify_weights(card, folder)
     state, layers = unpack(path)
-    module = build_model(card, folder)
+    with torch.random.fork_rng(devices=[]):  # the fresh module is initialised at random
+        module = build_model(card, folder)
     load_state(module, state, layers, str(path))
+    module.register_forward_pre_hook(_checked_input)
     return attach_card(module.eval(), card)
+
+
+def _checked_input(module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Check and cast the images, as a forward pre-hook."""
+    return (checked_images(module, args[0]), *args[1:]) if args and isinstance(args[0], Tensor) else args
 
 
 def save_model(

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from imc_sim._errors import InputError
 from imc_sim.nn._bitnet import BITNET_LAYERS, SHARE, BitNet
+from imc_sim.nn._images import evaluating
 from imc_sim.nn._layers import Conv2d
 
 
@@ -62,7 +63,7 @@ def word_line_activations(model: BitNet, images: Tensor) -> dict[str, float]:
 @torch.no_grad()
 def dense_word_lines(model: BitNet) -> dict[str, float]:
     """`word_line_activations` where every input is driven, as an array without events would do."""
-    ones = torch.ones(1, model.channels_in, model.size, model.size)
+    ones = torch.ones(1, model.channels_in, model.size, model.size, dtype=torch.float32)
     shapes = [torch.ones_like(x) for x in next(_passes(model, ones))[0]]
     reads = [model.steps if name != BITNET_LAYERS[0] or model.reread else 1 for name in BITNET_LAYERS]
     each = zip(BITNET_LAYERS, shapes, reads, strict=True)
@@ -90,9 +91,8 @@ def answers_by_step(model: BitNet, images: Tensor) -> StepAnswers:
     """What a spiking network says of images [batch, …] after each of its steps, in one pass; see `StepAnswers`."""
     if model.activation != "spikes":
         raise InputError("arch.activation", repr(model.activation), "'spikes'", "Name a spiking network.")
-    before, rows = model.training, []
-    model.eval()
-    try:
+    rows = []
+    with evaluating(model):
         counts = first = None
         for spikes, state in model.output_steps(images):
             first = spikes if first is None else first
@@ -101,8 +101,6 @@ def answers_by_step(model: BitNet, images: Tensor) -> StepAnswers:
             later = rest.argmax(1) if rows else torch.full_like(counts[:, 0], -1).long()
             tied = (counts == counts.amax(1, keepdim=True)).sum(1) > 1
             rows.append((counts.argmax(1), (counts + state * SHARE).argmax(1), later, tied))
-    finally:
-        model.train(before)
     return StepAnswers(*(torch.stack(each) for each in zip(*rows, strict=True)))
 
 
@@ -119,14 +117,10 @@ def products_per_step(model: BitNet) -> dict[str, int]:
 
 def _passes(model: BitNet, images: Tensor) -> Iterator[tuple[list[Tensor], list[Tensor]]]:
     """(inputs, outputs) of the six layers in every step."""
-    before = model.training
-    model.eval()
-    try:
+    with evaluating(model):
         for outputs in model.responses(images):
             drives = [model.drive(number, y) for number, y in enumerate(outputs[:-1], 2)]
             yield [images, *drives], outputs
-    finally:
-        model.train(before)
 
 
 def _driven(model: BitNet, name: str, x: Tensor) -> Tensor:

@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from imc_sim._errors import InputError
+from imc_sim._tensors import check_finite
 from imc_sim.nn._binarize import (
     binary_activation,
     binary_weight,
@@ -116,7 +117,9 @@ class ProductLayer(nn.Module, abc.ABC):
         if torch.is_grad_enabled():
             return binary_activation(standardise(x.float()))
         # The standard deviation does not change a sign: inference compares with the mean alone.
-        return two_valued(x - sample_mean(x))
+        mean = sample_mean(x)
+        check_finite(mean, "input of a binarized layer")  # a NaN or an infinity of a sample passes on to its mean
+        return two_valued(x - mean)
 
     def weight_operand(self) -> Tensor:
         """What the cells store: +-1 (xnor, rbnn, sign, latent), integers of 8 bits (int8) or the weights (float)."""

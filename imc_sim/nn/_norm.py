@@ -88,7 +88,7 @@ def comparator_of(norm: Norm) -> Comparator:
     if norm.statistics != "running":
         raise InputError("comparator", f"statistics {norm.statistics!r}", "running", "Set arch.args.statistics.")
     scale, shift = (x.float() for x in norm.line())
-    sign = torch.where(scale < 0, -1.0, 1.0)
+    sign = torch.where(scale < 0, -1.0, 1.0).to(scale)
     steep = scale * sign
     infinite = torch.finfo(torch.float32).max
     low, high = (_rank(torch.full_like(shift, end)) for end in (-infinite, infinite))

@@ -1,0 +1,54 @@
+"""Checks of the tensors that enter the package: real, dense, finite numbers, or an error that names what they are."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from imc_sim._errors import InputError
+
+#: types that products are computed in; other real types are cast to float32
+_COMPUTED = (torch.float32, torch.float64)
+_CAST = "float32 or float64, or a type that is cast to float32: bool, integers, float16, bfloat16"
+_CASTABLE = (
+    torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64, torch.float16, torch.bfloat16
+)  # fmt: skip
+
+
+def unusual(x: Tensor) -> str | None:
+    """The property of `x` that no product can be computed with, as a phrase for an error; None for dense numbers."""
+    if x.is_meta:
+        return "a meta tensor, which has no values"
+    if x.is_quantized:
+        return f"a quantised tensor ({x.dtype})"
+    if x.layout != torch.strided:
+        return f"a sparse tensor ({x.layout})"
+    if x.is_complex():
+        return f"a complex tensor ({x.dtype})"
+    return None if x.dtype in (*_COMPUTED, *_CASTABLE) else f"a tensor of {x.dtype}"
+
+
+def real_values(x: Tensor, where: str) -> Tensor:
+    """`x` as float32 or float64, checked to be finite. Other real types are cast to float32.
+
+    Raises:
+        InputError: for complex, sparse, quantised, meta and 8-bit float tensors, and for NaN and infinite values.
+    """
+    found = unusual(x)
+    if found is not None:
+        raise InputError(where, found, _CAST, "Convert it to a dense float32 tensor.")
+    x = x if x.dtype in _COMPUTED else x.float()
+    check_finite(x, where)
+    return x
+
+
+def check_finite(x: Tensor, where: str) -> None:
+    """Raise InputError where a value of `x` is NaN or infinite. Reads `x` once."""
+    if math.isfinite(float(x.detach().sum())):  # a NaN or an infinity passes on to the sum
+        return
+    bad = int((~torch.isfinite(x)).sum())
+    if bad:  # otherwise only the sum was too large
+        got = f"{bad} of {x.numel()} values NaN or infinite"
+        raise InputError(where, got, "finite numbers", "Check what these values were computed from.")
