@@ -1,0 +1,159 @@
+"""Details of results on disk and of what is computed from them: synced, counted whole, known by all that acts."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from imc_sim.study import Results, combine, load_study, trials_table
+from imc_sim.study._conditions import Derived
+from imc_sim.study._points import points_of, resolved
+from imc_sim.study._results import _environment
+from imc_sim.study._spec import Chips
+from imc_sim.study._status import _rate
+from imc_sim.study._stopping import settled
+from imc_sim.study._store import TRIALS, ResultStore, read_rows, read_study, replace_text, results_digest
+from imc_sim.study._work import Batch
+from imc_sim.testing import stand_in_evaluator
+
+
+@pytest.fixture
+def synced(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Inodes that were synced, in order."""
+    inodes: list[int] = []
+    sync = os.fsync
+    monkeypatch.setattr(os, "fsync", lambda file: (inodes.append(os.fstat(file).st_ino), sync(file))[1])
+    return inodes
+
+
+# -- on disk -----------------------------------------------------------------------------------------------
+
+
+def test_a_file_is_synced_before_it_takes_its_name(
+    synced: list[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before: list[list[int]] = []
+    replace = Path.replace
+    monkeypatch.setattr(Path, "replace", lambda path, target: (before.append(list(synced)), replace(path, target))[1])
+    replace_text(tmp_path / "study.yaml", "name: x\n")
+    assert (tmp_path / "study.yaml").stat().st_ino in before[0]
+
+
+def test_rows_are_synced_before_they_count(synced: list[int], small: dict[str, Any], tmp_path: Path) -> None:
+    study = load_study(small)
+    with ResultStore(tmp_path / "x", resolved(study, points_of(study))) as store:
+        inode = (tmp_path / "x" / TRIALS).stat().st_ino
+        for number in range(3):
+            synced.clear()
+            store.add([{"id": str(number) * 64, "state": "failed", "error": "none"}])
+            assert inode in synced
+
+
+# -- counts ------------------------------------------------------------------------------------------------
+
+
+def stored(*correct: int) -> Callable[[int], dict[str, Any] | None]:
+    rows = [{"state": "done", "correct": c, "total": 100} if c >= 0 else {"state": "failed"} for c in correct]
+    return lambda chip: rows[chip] if chip < len(rows) else None
+
+
+@pytest.mark.parametrize(
+    ("correct", "count"),
+    [
+        ((50, 50), 2),  # two chips that agree are enough for a rule of two
+        ((50, 90), None),  # too far apart, and the third is not there
+        ((50, -1), None),  # one chip that finished says nothing
+        ((50, 90, 50), None),
+        ((50, 90, 50, 90, 50), 5),  # the most that the rule draws
+    ],
+)
+def test_a_point_stops_where_its_mean_is_known(correct: tuple[int, ...], count: int | None) -> None:
+    assert settled(Chips(min=2, max=5, half_width=0.01), stored(*correct)) == count
+
+
+def test_the_rate_counts_trials_from_the_start_of_the_run() -> None:
+    rows = [
+        {"meta": {"run": "old", "elapsed": 100.0}},
+        *({"meta": {"run": "new", "elapsed": 2.0 * n}} for n in (1, 2, 3)),
+    ]
+    assert _rate(rows) == pytest.approx(0.5)
+    many = [{"meta": {"run": "new", "elapsed": 0.25 * n}} for n in range(1, 501)]
+    assert _rate(many) == pytest.approx(4.0)
+    assert _rate([]) is None
+
+
+def test_seconds_are_those_of_all_trials() -> None:
+    rows = [{"meta": {"seconds": s, "time": f"t{s}", "versions": {}}} for s in (1.0, 5.0, 2.0)]
+    found = _environment(rows)
+    assert found["seconds"] == pytest.approx(8.0)
+    assert found["finished"] == "t2.0"
+
+
+def test_a_merged_folder_says_the_most_chips_that_any_had(
+    complete: Results, small: dict[str, Any], go: Callable[..., Results], tmp_path: Path
+) -> None:
+    go(tmp_path / "few", small | {"chips": {"min": 2}})
+    for order in (0, 1):
+        folders = [complete.folder, tmp_path / "few"][:: 1 - 2 * order]
+        out = tmp_path / f"out{order}"
+        combine(folders, out, ["csv"])
+        assert read_study(out)["chips"]["min"] == 6
+
+
+def test_every_trial_of_a_table_has_its_digital_baseline(complete: Results) -> None:
+    table = trials_table(complete.folder)
+    baselines = table[table["chip"] == -1].set_index("case")["accuracy"]
+    assert len(baselines) == 2
+    assert table["digital"].tolist() == [baselines[case] for case in table["case"]]
+
+
+def test_the_digest_of_results_covers_every_row_and_every_count(complete: Results, tmp_path: Path) -> None:
+    rows = read_rows(shutil.copytree(complete.folder, tmp_path / "copy") / TRIALS)
+    digests = {results_digest(rows)}
+    assert digests == {complete.digest}
+    for identity, row in rows.items():
+        changed = rows | {identity: row | {"correct": row["correct"] - 1}}
+        digests.add(results_digest(changed))
+    assert len(digests) == len(rows) + 1
+    assert results_digest(dict(reversed(list(rows.items())))) == complete.digest
+
+
+# -- points ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("rule", "value", "wanted"),
+    [
+        ({"times": 0.1}, 3, 0.3),
+        ({"times": 0.1, "plus": 0.2}, 1, 0.3),
+        ({"times": 2, "plus": 1}, 4, 9),
+        ({"times": 0.5}, 3, 1.5),
+        ({}, 0.1, 0.1),
+        ({}, "word", "word"),
+    ],
+)
+def test_derived_values_are_the_numbers_one_would_write(rule: dict[str, float], value: Any, wanted: Any) -> None:
+    found = Derived(path="chip.tile.cols", **rule).of(value, "here")
+    assert found == wanted
+    assert type(found) is type(wanted)
+
+
+def test_trials_compute_on_the_device_that_was_named(small: dict[str, Any]) -> None:
+    point = points_of(load_study(small))[0]
+    for device, options in (("cpu", {}), ("cuda", {"device": "cuda"})):
+        assert Batch.of([point.trial(0)], stand_in_evaluator, device).options == options
+        assert Batch.of([point.baseline().trial(-1)], stand_in_evaluator, device).options == options
+
+
+def test_points_without_a_chip_are_known_by_the_architecture_too(small: dict[str, Any]) -> None:
+    point = dataclasses.replace(points_of(load_study(small))[0], arch={"name": "x"})
+    other = dataclasses.replace(point, arch={"name": "y"})
+    for one, two in zip(point.digital(), other.digital(), strict=True):
+        assert one.arch == {"name": "x"}
+        assert one.id != two.id
