@@ -140,7 +140,7 @@ def test_amplitudes_start_again_where_the_direction_turns() -> None:
     scheme = PulseScheme(set_V=1.0, reset_V=-1.0, width_s=1.0, step_V=1.0, shrink=1.0, steps=1, max_pulses=6)
     target, start = torch.tensor([1.5], dtype=torch.float64), torch.zeros(1, dtype=torch.float64)
     done = program_and_verify(cast("Any", model), target, 0.01, scheme, start)
-    # 0.3, 0.9, 1.8 (above), 1.5 (there)
+    # the state is at 0.3, at 0.9, at 1.8 (above the target) and at 1.5 after these
     assert applied == [1.0, 2.0, 3.0, -1.0]
     assert int(done.pulses[0]) == 4
     assert bool(done.converged[0])
