@@ -96,6 +96,9 @@ def _laws(device: Device, where: str) -> tuple[CellLaw, CellLaw]:
         _refuse(where, "device.programming.kind", repr(law.kind), "'relative'", "Use a relative spread.")
     if device.levels != 2:
         _refuse(where, "device.levels", device.levels, "2 where cells have a spread", "Set levels to 2.")
+    for name, allowed in (("sigma_of", "ln_g"), ("target_is", "median")):
+        if getattr(law, name) != allowed:
+            _refuse(where, f"device.programming.{name}", repr(getattr(law, name)), repr(allowed), f"Use {allowed}.")
     sigma_hrs = law.sigma if law.sigma_hrs is None else law.sigma_hrs
     return CellLaw(law=law.law, sigma=law.sigma), CellLaw(law=law.law_hrs or law.law, sigma=sigma_hrs)
 

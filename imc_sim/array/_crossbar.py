@@ -150,7 +150,9 @@ class Crossbar:
             return g
         rows, cols, tile = self.plan.coordinates()
         address = (self.seed, self.layer, self.chips[index], self.page)
-        return device.settle(g, self.plan.targets.steps, *address, rows=rows, cols=cols, tile=tile)
+        steps = self.plan.targets.steps
+        state = device.states(g, self._draw(index), steps) if device.disturb.on else None
+        return device.settle(g, steps, *address, rows=rows, cols=cols, tile=tile, state=state)
 
     def _program(self) -> list[Operands]:
         alike = self.chip.exact and not self.chip.device.read.telegraph.on  # every chip has traps of its own

@@ -25,8 +25,8 @@ class Correlated(Spec):
     deviation gradient / sqrt(12), whatever its direction. Place and die stay the same when cells are rewritten.
     """
 
-    chip: float = Field(default=0.0, ge=0.0, description="relative spread from chip to chip")
-    gradient: float = Field(default=0.0, ge=0.0, description="relative change of conductance across a tile")
+    chip: float = Field(default=0.0, ge=0.0, le=2.0, description="relative spread from chip to chip")
+    gradient: float = Field(default=0.0, ge=0.0, le=2.0, description="relative change of conductance across a tile")
 
     @property
     def on(self) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+import math
 from typing import Any, Self, final
 
 import numpy as np
@@ -11,6 +12,7 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor
 
+from imc_sim._errors import InputError
 from imc_sim._quantiles import WIDTH, normal_quantiles
 from imc_sim._rng import Stream
 from imc_sim.config import Kelvin, Siemens, Spec
@@ -35,9 +37,9 @@ class Device(Spec):
     and read disturb (`settle`), read noise and I-V curve (`read`). Each is off by default, and off means untouched.
     """
 
-    g_lrs_S: Siemens = Field(gt=0.0, description="conductance of the low-resistance state")
-    g_hrs_S: Siemens = Field(ge=0.0, description="conductance of the high-resistance state")
-    levels: int = Field(default=2, ge=2, description="states")
+    g_lrs_S: Siemens = Field(gt=0.0, le=1.0, description="conductance of the low-resistance state")
+    g_hrs_S: Siemens = Field(ge=0.0, le=1.0, description="conductance of the high-resistance state")
+    levels: int = Field(default=2, ge=2, le=1024, description="states; every one has a table of 73,728 quantiles")
     spacing: Spacing = Field(default="conductance", description="in what the states are equally spaced")
     table_S: tuple[Siemens, ...] | None = Field(default=None, description="measured states, ascending")
     programming: AnyProgramming = RelativeSpread()
@@ -47,7 +49,7 @@ class Device(Spec):
     time: Time = Time()
     disturb: ReadDisturb = ReadDisturb()
     read: Read = Read()
-    temperature_K: Kelvin = Field(default=300.0, gt=0.0, description="of cells that are kept and read")
+    temperature_K: Kelvin = Field(default=300.0, gt=0.0, le=1000.0, description="of cells that are kept and read")
 
     @model_validator(mode="before")
     @classmethod
@@ -232,12 +234,14 @@ class Device(Spec):
 
     def settle(
         self, g: Tensor, steps: int, seed: int, layer: str, chip: int, page: int = 0, rows: Tensor | None = None,
-        cols: Tensor | None = None, tile: Tensor | int = 0,
+        cols: Tensor | None = None, tile: Tensor | int = 0, state: Tensor | None = None,
     ) -> Tensor:  # fmt: skip
         """What one chip's programmed cells have become when they are read; the same object if nothing acts.
 
-        g: [*], float64, in units of window / steps. rows, cols: place of each cell within its tile, from -1/2 to
-        1/2, and tile: its index (int64), all broadcasting to g; needed for a gradient only. Never below 0 S.
+        g: [*], float64, in units of window / steps. state: the level 0 … steps that each cell was programmed to, by
+        which read disturb tells LRS from HRS (None: by g, which device variation may have moved). rows, cols: place of
+        each cell within its tile, from -1/2 to 1/2, and tile: its index (int64), all broadcasting to g; needed for a
+        gradient only. Never below 0 S.
         """
         if not self.settles:
             return g
@@ -247,7 +251,9 @@ class Device(Spec):
         if self.time.on:
             G = self.time.apply(G, self.temperature_K, self.g_hrs_S, seed, layer, chip, self.time.page(page))
         if self.disturb.on:
-            G = torch.where(g >= 0.5 * steps, G * self.wear.factor, G)
+            low_resistance = g >= 0.5 * steps if state is None else state >= 0.5 * steps
+            G = torch.where(low_resistance, G * self.wear.factor, G)
+        check_finite(G, f"layer {layer!r}, device.time", "Reduce the parameters of time, correlated or disturb.")
         return (G.clamp_min(0.0) / self.window_S - self.floor) * steps
 
     def idle(self) -> frozenset[str]:
@@ -255,6 +261,15 @@ class Device(Spec):
         ages = self.time.ages or self.read.flicker.on or self.time.refresh_s is not None
         hot = self.read.bandwidth_Hz > 0.0 or self.disturb.on or (self.time.retention.rate_Hz > 0.0 < self.time.t_s)
         return frozenset(set() if ages else {"time"}) | frozenset(set() if hot else {"temperature_K"})
+
+    def states(self, g: Tensor, drawn: Tensor, steps: int) -> Tensor:
+        """Return g of the level that each cell was programmed to, as `settle` takes it; g itself where that is none.
+
+        drawn: indices as `draw` returns them.
+        """
+        row = (drawn // WIDTH).long()
+        targets = self.positions(steps)[row.clamp_max(steps)] * steps
+        return torch.where(row <= steps, targets, g)
 
     @property
     def at_start(self) -> Device:
@@ -298,6 +313,12 @@ class Device(Spec):
         return Device(**kept, read=read)
 
 
+def check_finite(values: Tensor, where: str, step: str) -> None:
+    """Raise InputError where a value is infinite or NaN."""
+    if not math.isfinite(float(values.sum())) and not bool(torch.isfinite(values).all()):
+        raise InputError(where, "an overflow", "finite conductances", step)
+
+
 def look_up(table: Tensor, indices: Tensor) -> Tensor:
     """Entries of the flattened table at int32 `indices`, in their shape."""
     return torch.index_select(table.reshape(-1), 0, indices.reshape(-1)).reshape(indices.shape)
@@ -320,6 +341,7 @@ def _table(
         table = law(target[:, None], verify.normals(law, target, floor, window_S))
     else:
         table = law(target[:, None], _normals(len(levels)))
+    check_finite(table, "device.programming", "Reduce the variation.")
     return table if faults is None else torch.cat([table, faults.rows(floor, window_S)])
 
 

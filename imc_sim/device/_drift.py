@@ -30,8 +30,8 @@ class Drift(Spec):
 
     @model_validator(mode="after")
     def _laws(self) -> Self:
-        check_pieces(self.nu, self.g_max_S, "nu")
-        check_pieces(self.nu_std, self.g_max_S, "nu_std")
+        check_pieces(self.nu, self.g_max_S, "nu", 2.0)
+        check_pieces(self.nu_std, self.g_max_S, "nu_std", 2.0)
         return self
 
     def acts(self, t_s: float) -> bool:

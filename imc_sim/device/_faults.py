@@ -29,7 +29,7 @@ class Faults(Spec):
     stuck_lrs: float = Field(default=0.0, ge=0.0, le=1.0, description="probability of a cell stuck at LRS")
     stuck_hrs: float = Field(default=0.0, ge=0.0, le=1.0, description="probability of a cell stuck at HRS")
     cell_yield: float = Field(default=1.0, ge=0.0, le=1.0, description="fraction of cells that answer to pulses")
-    dead_S: Siemens = Field(default=0.0, ge=0.0, description="conductance of the other cells")
+    dead_S: Siemens = Field(default=0.0, ge=0.0, le=1.0, description="conductance of the other cells")
     failure: float = Field(default=0.0, ge=0.0, le=1.0, description="probability that one programming fails")
     failure_state: Literal["hrs", "undefined"] = Field(default="hrs", description="where a failed one leaves the cell")
 

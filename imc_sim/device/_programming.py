@@ -16,6 +16,8 @@ from torch import Tensor
 from imc_sim.config import Siemens, Spec
 
 Law = Literal["gaussian", "log_normal"]
+#: the largest relative variation: 300 %, above which a percentage was probably typed as a fraction
+_MOST_SIGMA = 3.0
 
 
 class Programming(Spec, abc.ABC):
@@ -36,19 +38,33 @@ class Programming(Spec, abc.ABC):
 
 @final
 class RelativeSpread(Programming):
-    """Spread proportional to the conductance of the state, separately for LRS and HRS.
+    """Device variation proportional to the target, separately for LRS and HRS.
 
-    sigma: relative spread of LRS; gaussian: standard deviation over target; log_normal: standard deviation
-    of ln G, with the target as median. sigma_hrs: the same for HRS (None: as LRS). Levels in between take
-    the linear mixture of both, and the law of the nearer state. Normal LRS and log-normal HRS is what
-    HfO2 1T1R cells show over cycling.
+    gaussian: normal with mean G and standard deviation sigma G, clipped at 0 S. Clipping raises the mean and lowers the
+    coefficient of variation (std / mean): sigma 0.3 leaves both as they are within 2e-4; 0.5 gives 1.004 G and 0.49,
+    1.0 gives 1.083 G and 0.80.
+
+    log_normal: with `sigma_of: ln_g`, sigma is the standard deviation s of ln G; with `cv`, it is the coefficient of
+    variation, s^2 = ln(1 + sigma^2). With `target_is: median`, the target is the median, and the mean is exp(s^2 / 2)
+    times the target; with `mean`, the target is the mean. Defaults are those of fits to ln G: at sigma 1 the mean is
+    1.65 targets and the coefficient of variation 1.31, so that equal sigmas are not the same relative variation in a
+    normal LRS and a log-normal HRS. `sigma_of: cv` with `target_is: mean` compares them on equal terms.
+
+    Levels in between have the linear mixture of both sigmas, and the law of the nearer state. Normal LRS and log-normal
+    HRS is what HfO2 1T1R cells show over cycling.
     """
 
     kind: Literal["relative"] = "relative"
-    sigma: float = Field(default=0.0, ge=0.0, description="relative spread of LRS")
-    sigma_hrs: float | None = Field(default=None, ge=0.0, description="relative spread of HRS; None: sigma")
+    sigma: float = Field(default=0.0, ge=0.0, le=_MOST_SIGMA, description="relative variation of LRS, 0.1 for 10 %")
+    sigma_hrs: float | None = Field(
+        default=None, ge=0.0, le=_MOST_SIGMA, description="relative variation of HRS, 0.1 for 10 %; None: sigma"
+    )
     law: Law = Field(default="gaussian", description="distribution of LRS")
     law_hrs: Law | None = Field(default=None, description="distribution of HRS; None: as LRS")
+    sigma_of: Literal["ln_g", "cv"] = Field(
+        default="ln_g", description="log-normal: sigma is the standard deviation of ln G, or that of G over its mean"
+    )
+    target_is: Literal["median", "mean"] = Field(default="median", description="log-normal: what the target is")
 
     @property
     def exact(self) -> bool:
@@ -63,12 +79,18 @@ class RelativeSpread(Programming):
         laws = (self.law_hrs or self.law, self.law)
         if laws == ("gaussian", "gaussian"):
             return _gaussian(target, sigma * (target + floor), normal, floor)
-        log_normal = (target + floor) * torch.exp(sigma * normal) - floor
+        log_normal = self._log_normal(target + floor, sigma, normal) - floor
         if laws == ("log_normal", "log_normal"):
             return log_normal
         gaussian = _gaussian(target, sigma * (target + floor), normal, floor)
         low, high = (log_normal, gaussian) if laws[0] == "log_normal" else (gaussian, log_normal)
         return torch.where(target < 0.5, low, high)
+
+    def _log_normal(self, G: Tensor, sigma: Tensor, normal: Tensor) -> Tensor:
+        """Log-normal conductances for targets G, in any unit."""
+        s = torch.log1p(sigma.square()).sqrt() if self.sigma_of == "cv" else sigma
+        exponent = s * normal
+        return G * torch.exp(exponent if self.target_is == "median" else exponent - s.square() / 2)
 
 
 @final
@@ -81,7 +103,7 @@ class PolynomialSpread(Programming):
     kind: Literal["polynomial"] = "polynomial"
     coefficients_S: tuple[Siemens, ...] = Field(min_length=1, description="c0, c1, … of the standard deviation")
     g_max_S: Siemens = Field(gt=0.0, description="conductance at which the polynomial's argument is 1")
-    scale: float = Field(default=1.0, ge=0.0, description="factor on the fitted spread")
+    scale: float = Field(default=1.0, ge=0.0, le=100.0, description="factor on the fitted spread")
 
     @property
     def exact(self) -> bool:

@@ -28,8 +28,8 @@ class PulsedProgramming(Programming):
     kind: Literal["pulses"] = "pulses"
     cell: AnySwitching
     scheme: PulseScheme | None = Field(default=None, description="pulses; None: those typical of the model")
-    tolerance: float = Field(default=0.02, gt=0.0, description="accepted error relative to the target")
-    speed_spread: float = Field(default=0.0, ge=0.0, description="standard deviation of ln(switching speed)")
+    tolerance: float = Field(default=0.02, gt=0.0, le=1.0, description="accepted error relative to the target")
+    speed_spread: float = Field(default=0.0, ge=0.0, le=5.0, description="standard deviation of ln(switching speed)")
 
     @property
     def exact(self) -> bool:

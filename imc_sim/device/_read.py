@@ -35,7 +35,7 @@ class Flicker(Spec):
 
     @model_validator(mode="after")
     def _law(self) -> Self:
-        check_pieces(self.q, self.g_max_S, "q")
+        check_pieces(self.q, self.g_max_S, "q", 10.0)
         return self
 
     @property
@@ -68,7 +68,7 @@ class Telegraph(Spec):
 
     probability: float = Field(default=0.0, ge=0.0, le=1.0, description="probability that a cell has a trap")
     amplitude: float = Field(default=0.0, ge=0.0, le=1.0, description="median of dG / G")
-    spread: float = Field(default=0.0, ge=0.0, description="standard deviation of ln(dG / G)")
+    spread: float = Field(default=0.0, ge=0.0, le=5.0, description="standard deviation of ln(dG / G)")
     occupancy: float = Field(default=0.5, gt=0.0, lt=1.0, description="share of the time in the low state")
 
     @property
@@ -99,9 +99,9 @@ class Read(Spec):
     J. Appl. Phys. 34, 1963, as compact models of RRAM use it.
     """
 
-    v_read_V: Volt = Field(default=0.2, gt=0.0, description="voltage of a driven word line")
-    sigma: float = Field(default=0.0, ge=0.0, description="read-to-read spread relative to the conductance")
-    bandwidth_Hz: Hertz = Field(default=0.0, ge=0.0, description="bandwidth of thermal noise; 0: none")
+    v_read_V: Volt = Field(default=0.2, gt=0.0, le=10.0, description="voltage of a driven word line")
+    sigma: float = Field(default=0.0, ge=0.0, le=3.0, description="read-to-read spread relative to the conductance")
+    bandwidth_Hz: Hertz = Field(default=0.0, ge=0.0, le=1e12, description="bandwidth of thermal noise; 0: none")
     flicker: Flicker = Flicker()
     telegraph: Telegraph = Telegraph()
     nonlinearity_per_V: float = Field(default=0.0, ge=0.0, description="a of sinh(a V)")

@@ -37,9 +37,11 @@ class LogRelaxation(Relaxation):
     """
 
     kind: Literal["logarithmic"] = "logarithmic"
-    sigma_S: Siemens = Field(default=0.0, ge=0.0, description="standard deviation at t0")
-    growth_S: Siemens = Field(default=0.0, ge=0.0, description="its growth while time grows by a factor e")
-    shift_S: Siemens = Field(default=0.0, description="change of the mean while time grows by a factor e")
+    sigma_S: Siemens = Field(default=0.0, ge=0.0, le=1.0, description="standard deviation at t0")
+    growth_S: Siemens = Field(default=0.0, ge=0.0, le=1.0, description="its growth while time grows by a factor e")
+    shift_S: Siemens = Field(
+        default=0.0, ge=-1.0, le=1.0, description="change of the mean while time grows by a factor e"
+    )
     t0_s: Seconds = Field(default=1.0, gt=0.0, description="time at which the standard deviation is sigma_S")
 
     def acts(self, t_s: float) -> bool:
@@ -68,7 +70,7 @@ class MeasuredRelaxation(Relaxation):
     times_s: tuple[Seconds, ...] = Field(min_length=2, description="times of the measurements, ascending")
     coefficients_S: tuple[tuple[Siemens, ...], ...] = Field(min_length=2, description="c0, c1, … for each time")
     g_max_S: Siemens = Field(gt=0.0, description="conductance at which x is 1")
-    scale: float = Field(default=1.0, ge=0.0, description="factor on the added standard deviation")
+    scale: float = Field(default=1.0, ge=0.0, le=100.0, description="factor on the added standard deviation")
 
     @model_validator(mode="after")
     def _match(self) -> Self:

@@ -22,10 +22,12 @@ def sample_cells(device: Device, level: int, count: int, seed: int = 0, chip: in
     """
     steps, layer = device.levels - 1, f"level {level}"
     levels = torch.full((count,), level, dtype=torch.int32)
-    programmed = look_up(device.table(steps), device.draw(levels, steps, seed, layer, chip)) * steps
+    drawn = device.draw(levels, steps, seed, layer, chip)
+    programmed = look_up(device.table(steps), drawn) * steps
+    state = device.states(programmed, drawn, steps)
     place = torch.linspace(-0.5, 0.5, count, dtype=torch.float64)
     tile = torch.zeros(count, dtype=torch.int64)
-    aged = device.settle(programmed, steps, seed, layer, chip, rows=place, cols=place, tile=tile)
+    aged = device.settle(programmed, steps, seed, layer, chip, rows=place, cols=place, tile=tile, state=state)
     G, before = ((g / steps + device.floor) * device.window_S for g in (aged, programmed))
     if device.read.noisy:
         read = device.read

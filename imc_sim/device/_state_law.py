@@ -72,9 +72,14 @@ def evaluate(law: StateLaw, x: Tensor) -> Tensor | float:
     return value
 
 
-def check_pieces(law: StateLaw, g_max_S: float | None, name: str) -> None:
-    """Raise ValueError unless pieces are in order, all but the last end somewhere, and g_max_S is given."""
+def check_pieces(law: StateLaw, g_max_S: float | None, name: str, most: float) -> None:
+    """Raise ValueError unless pieces are in order, all but the last end somewhere, and g_max_S is given.
+
+    most: the largest magnitude of a law that is a number.
+    """
     if isinstance(law, float | int):
+        if abs(law) > most:
+            raise ValueError(f"{name} from {-most:g} to {most:g} (got {law:g})")
         return
     if not law:
         raise ValueError(f"{name}: a number, or one piece or more")

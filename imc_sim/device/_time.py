@@ -31,11 +31,11 @@ class Retention(Spec):
     loss of LRS in HfO2 cells, as in 10.1016/j.mee.2017.04.032. No preset claims figures for it.
     """
 
-    rate_Hz: Hertz = Field(default=0.0, ge=0.0, description="rate of the loss at reference_K")
-    activation_eV: ElectronVolt = Field(default=0.0, ge=0.0, description="activation energy")
+    rate_Hz: Hertz = Field(default=0.0, ge=0.0, le=1e12, description="rate of the loss at reference_K")
+    activation_eV: ElectronVolt = Field(default=0.0, ge=0.0, le=5.0, description="activation energy")
     reference_K: Kelvin = Field(default=300.0, gt=0.0, description="temperature at which the rate is rate_Hz")
     beta: float = Field(default=1.0, gt=0.0, le=1.0, description="stretching exponent")
-    end_S: Siemens | None = Field(default=None, ge=0.0, description="conductance in the end; None: HRS")
+    end_S: Siemens | None = Field(default=None, ge=0.0, le=1.0, description="conductance in the end; None: HRS")
 
     def idle(self) -> frozenset[str]:
         return self.all_but() if self.rate_Hz == 0.0 else frozenset()
@@ -67,7 +67,7 @@ class Time(Spec):
     Nat. Commun. 11:2473, 2020). An analog correction, which stands for the current of HRS cells, is divided by it.
     """
 
-    t_s: Seconds = Field(default=0.0, ge=0.0, description="time of the reads after programming")
+    t_s: Seconds = Field(default=0.0, ge=0.0, le=1e12, description="time of the reads after programming")
     relaxation: AnyRelaxation = LogRelaxation()
     drift: Drift = Drift()
     retention: Retention = Retention()

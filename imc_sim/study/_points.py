@@ -96,15 +96,18 @@ def _as_stored(key: str, value: Any) -> Any:
 
 #: settings of chips that came later, at such values
 _LATER_OF_CHIPS = {"neurons": "bernoulli", "compute": "float32", "draws": "cells"}
+_LATER_OF_LAWS = {"sigma_of": "ln_g", "target_is": "median"}
 
 
 def _known(chip: dict[str, Any]) -> dict[str, Any]:
     """The chip without what came after results had been stored, where that does not act."""
     acts = {key for key, value in chip.items() if key not in _LATER_OF_CHIPS or value != _LATER_OF_CHIPS[key]}
     chip = {key: _as_stored(key, value) for key, value in chip.items() if key in acts}
-    device = chip["device"]
+    law = chip["device"]["programming"]
+    law = {key: value for key, value in law.items() if _LATER_OF_LAWS.get(key) != value}
+    device = {**chip["device"], "programming": law}
     if device["time"].get("refresh_s") is not None:
-        return chip
+        return {**chip, "device": device}
     time = {key: value for key, value in device["time"].items() if key != "refresh_s"}
     return {**chip, "device": {**device, "time": time}}
 

@@ -77,6 +77,8 @@ PARAMETERS: dict[str, tuple[Any, dict[str, Any]]] = {
     "programming.sigma_hrs": (0.3, {}),
     "programming.law": ("log_normal", {"programming": RelativeSpread(sigma=0.2)}),
     "programming.law_hrs": ("log_normal", {"programming": RelativeSpread(sigma=0.2)}),
+    "programming.sigma_of": ("cv", {"programming": RelativeSpread(sigma=0.2, law="log_normal")}),
+    "programming.target_is": ("mean", {"programming": RelativeSpread(sigma=0.2, law="log_normal")}),
     "programming.coefficients_S": ((1e-6, 2e-6), {"programming": CONSTANT}),
     "programming.g_max_S": (2e-4, {"programming": PolynomialSpread(coefficients_S=(0.0, 1e-6), g_max_S=1e-4)}),
     "programming.scale": (2.0, {"programming": CONSTANT}),

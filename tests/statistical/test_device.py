@@ -9,7 +9,7 @@ from scipy import stats
 
 from imc_sim._rng import Stream
 from imc_sim.array import Chip, Crossbar, Tile, encodings
-from imc_sim.device import Device, Faults, PolynomialSpread, Read, RelativeSpread
+from imc_sim.device import Device, Faults, PolynomialSpread, Read, ReadDisturb, RelativeSpread, sample_cells
 
 N = 200_000
 FALSE_ALARM = 1e-4
@@ -118,3 +118,39 @@ def test_pairs_drawn_at_once_have_the_law_of_two_cells(unit: float) -> None:
     assert p > FALSE_ALARM
     assert abs(np.corrcoef(a[:-1], a[1:])[0, 1]) < 4 / np.sqrt(N)
     assert abs(np.corrcoef(a, b)[0, 1]) < 4 / np.sqrt(N)
+
+
+def test_sigma_of_and_target_are_what_they_say() -> None:
+    """Moments of a log-normal HRS at sigma 1 (KS-exact law); and of a normal one that is clipped at 0 S."""
+    law = RelativeSpread(sigma=1.0, law_hrs="log_normal")
+    G = 2e-5
+    s = np.sqrt(np.log(2.0))
+    for update, median, width in (
+        ({}, G, 1.0),
+        ({"target_is": "mean"}, G * np.exp(-0.5), 1.0),
+        ({"sigma_of": "cv"}, G, s),
+        ({"sigma_of": "cv", "target_is": "mean"}, G * np.exp(-s * s / 2), s),
+    ):
+        g = programmed(0.0, programming=law.model_copy(update=update))
+        assert stats.kstest(np.log(g / median) / width, "norm").pvalue > FALSE_ALARM
+    equal = programmed(0.0, programming=law.model_copy(update={"sigma_of": "cv", "target_is": "mean"}))
+    assert abs(equal.mean() / G - 1) < 0.01
+    assert abs(equal.std() / equal.mean() - 1) < 0.06
+    clipped = programmed(1.0, programming=law)
+    assert abs(clipped.mean() / 1e-4 - 1.0833) < 0.01
+    assert abs(clipped.std() / clipped.mean() - 0.80) < 0.01
+
+
+def test_read_disturb_goes_by_the_state_of_a_cell() -> None:
+    """Device variation neither spares cells in LRS nor disturbs those in HRS."""
+    disturb = ReadDisturb(reads=10**9)
+    law = RelativeSpread(sigma=0.5, sigma_hrs=0.8, law_hrs="log_normal")
+    before = Device(g_lrs_S=1e-4, g_hrs_S=2e-5, programming=law, read=Read(v_read_V=0.4))
+    after = before.model_copy(update={"disturb": disturb})
+    w = torch.cat([torch.ones(40, 300), -torch.ones(40, 300)]).double()
+    g = [Crossbar.program(w, Chip(device=d), seed=2).cells(0) + d.floor for d in (before, after)]
+    factor = torch.full_like(g[0], 1.0)
+    factor[:40, :, 0] = factor[40:, :, 1] = after.wear.factor
+    assert after.wear.factor < 0.9
+    assert torch.allclose(g[1], g[0] * factor, rtol=1e-9)
+    assert np.allclose(sample_cells(after, 0, 500), sample_cells(before, 0, 500), rtol=1e-12)
