@@ -71,7 +71,10 @@ class RelativeSpread(Programming):
         return self.sigma == 0.0 and not self.sigma_hrs
 
     def idle(self) -> frozenset[str]:
-        return self.all_but("kind") if self.exact else frozenset()
+        if self.exact:
+            return self.all_but("kind")
+        normal = "log_normal" not in (self.law, self.law_hrs or self.law)
+        return frozenset({"sigma_of", "target_is"}) if normal else frozenset()
 
     def apply(self, target: Tensor, normal: Tensor, floor: float, window_S: float) -> Tensor:
         sigma_hrs = self.sigma if self.sigma_hrs is None else self.sigma_hrs
