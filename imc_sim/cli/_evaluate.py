@@ -19,7 +19,7 @@ def evaluate(
         list[str] | None,
         typer.Option(
             "--set",
-            help="Another task than the card's: key=value, such as dataset=glyphs; of the chip: chip.path=value.",
+            help="A key of the card's tasks: key=value, such as scaling=unit; of the chip: chip.path=value.",
         ),
     ] = None,
     episodes: Annotated[
@@ -35,12 +35,12 @@ def evaluate(
 
     with progress_bar(f"evaluating {model}") as update:
         from imc_sim.config import parse_setting
-        from imc_sim.evaluate import build_task, evaluate_card
+        from imc_sim.evaluate import evaluate_card
 
         of_chip = [s for s in settings or () if s.startswith("chip.") and chip is not None]
         own = [s for s in settings or () if s not in of_chip]
         # A misspelt chip is better found before the work than after it.
         spec = None if chip is None else chip_with(chip, of_chip)
-        task = build_task(dict(map(parse_setting, own)), "--set").to_dict() if own else None
-        rows = evaluate_card(model, chip=spec, chips=chips, seed=seed, episodes=episodes, progress=update, task=task)
+        changes = dict(map(parse_setting, own))
+        rows = evaluate_card(model, spec, chips, seed, episodes, update, changes)
     print_rows([row.to_dict() for row in rows])

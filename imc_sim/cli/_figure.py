@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -30,7 +31,8 @@ def figure(
 
     converters: what the ADCs of every layer see, with their levels. confusion: which class is taken for which.
     sensitivity: accuracy with one layer analog at a time. tsne: features in the plane, digital and on a chip.
-    The task is one on embedded characters unless --set says otherwise. Prints the files written: PNG, SVG and CSV.
+    The task is one on embedded characters unless --set says otherwise. Prints the files written: PNG, SVG and CSV,
+    named after the model, the chip and, where they are not as usual, a digest of the settings.
     """
     from imc_sim._errors import InputError, nearest
     from imc_sim.cli._console import working
@@ -44,8 +46,18 @@ def figure(
         spec, task = load_chip(chip).to_dict(), dict(TASK)
         _set(spec, task, settings or [])
         load_chip(spec)  # a wrong setting is better found before the work than after it
-    for path in _KINDS[kind](model, spec, task, chips, seed, out / f"{Path(model).name}_{kind}"):
+    stem = _stem(model, str(spec["name"]), kind, {"settings": settings or [], "seed": seed, "chips": chips})
+    for path in _KINDS[kind](model, spec, task, chips, seed, out / stem):
         print(path)
+
+
+def _stem(model: str, chip: str, kind: str, asked: dict[str, Any]) -> str:
+    """Return the name of the files: model, chip, a digest of settings that are not as usual, and kind."""
+    from imc_sim.config import digest
+
+    usual = {"settings": [], "seed": 0, "chips": 16}
+    other = [] if asked == usual else [digest(asked)[:8]]
+    return re.sub(r"[^\w.-]+", "-", "_".join([Path(model).name, chip, *other, kind]))
 
 
 def _set(chip: dict[str, Any], task: dict[str, Any], settings: list[str]) -> None:

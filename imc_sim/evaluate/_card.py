@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, final
 
 from imc_sim._stats import mean_interval
+from imc_sim.config import canonical_json
 from imc_sim.data import AS_THEY_ARE
 from imc_sim.evaluate._run import evaluate_chips
 from imc_sim.evaluate._tasks import ClassificationTask, build_task
@@ -20,6 +21,8 @@ EMBEDDED = {"dataset": "glyphs", "split": "test", "rotations": False}
 
 #: called after every task with (tasks done, tasks in all)
 Progress = Callable[[int, int], None]
+#: a task, the accuracy that the card states, and the published one
+_Wanted = tuple[dict[str, Any], float | None, float | None]
 
 
 @final
@@ -51,18 +54,19 @@ class CardRow:
 
 def evaluate_card(
     name: str, chip: Chip | str | None = None, chips: int = 16, seed: int = 0, episodes: int | None = None,
-    progress: Progress | None = None, task: dict[str, Any] | None = None,
+    progress: Progress | None = None, changes: dict[str, Any] | None = None,
 ) -> list[CardRow]:  # fmt: skip
     """Measure every task on the card of model `name` again, digitally; with `chip`, on `chips` chips as well.
 
-    task: this one instead. A card that states none (an imported model) is measured on embedded characters.
+    changes: keys of the card's tasks that take another value; tasks that become equal are measured once, and nothing
+    is stated of them. A card that states none (an imported model) is measured on embedded characters.
     episodes: fewer (or more) than the card's, for a quick look, of classifiers images; what is stated is left out.
     """
     from imc_sim.nn import load_card, verify_weights
 
     card, folder = load_card(name)
     verify_weights(card, folder)
-    wanted = [(task, None, None)] if task else _stated(card)
+    wanted = _changed(_stated(card) if card.measured else [({}, None, None)], changes) if changes else _stated(card)
     rows: list[CardRow] = []
     for done, (what, stated, published) in enumerate(wanted, 1):
         if episodes is not None:
@@ -76,15 +80,27 @@ def evaluate_card(
     return rows
 
 
-def _stated(card: ModelCard) -> list[tuple[dict[str, Any], float | None, float | None]]:
+def _changed(stated: list[_Wanted], changes: dict[str, Any]) -> list[_Wanted]:
+    """Return the tasks with these keys set, each once; a task of another kind starts from the defaults of its kind."""
+    found: dict[str, _Wanted] = {}
+    for task, _, _ in stated:
+        same = changes.get("kind", task.get("kind", "few_shot")) == task.get("kind", "few_shot")
+        changed = build_task({**(task if same else {}), **changes}, "--set").to_dict()
+        found.setdefault(canonical_json(changed), (changed, None, None))
+    return list(found.values())
+
+
+def _stated(card: ModelCard) -> list[_Wanted]:
     """The tasks of a card with the stated and the published accuracy; a card without any gets the embedded one."""
     if not card.measured:
         return [(build_task(EMBEDDED, "task").to_dict(), None, None)]
     return [(dict(m.task), m.accuracy, m.published) for m in card.measured]
 
 
+#: keys of a few-shot task that are said where they are not as usual
+_FEW = ("classes", "instances", "seed", "threshold", "prototypes", "dim", "size", "scaling", "passes")
 #: keys of a classification task that are said where they act
-_SAID = (*AS_THEY_ARE, "stage", "head", "statistics")
+_SAID = ("scaling", "seed", *AS_THEY_ARE, "stage", "head", "statistics")
 
 
 def describe(task: dict[str, Any]) -> str:
@@ -94,7 +110,9 @@ def describe(task: dict[str, Any]) -> str:
         return _describe_classes(t)
     form = t.keys if t.query_form in (None, t.keys) else f"{t.keys} keys, {t.query_form} queries"
     sharp = "" if t.sharpening == "none" else f" {t.sharpening}"
-    return f"{t.dataset} {t.split}, {t.way}-way {t.shot}-shot, {form}, {t.similarity}{sharp}, {t.episodes} episodes"
+    more = (f"{key} {getattr(t, key)}" for key in _FEW if getattr(t, key) != type(t).model_fields[key].default)
+    said = f"{t.dataset} {t.split}, {t.way}-way {t.shot}-shot, {form}, {t.similarity}{sharp}, {t.episodes} episodes"
+    return ", ".join([said, *more])
 
 
 def _describe_classes(t: ClassificationTask) -> str:

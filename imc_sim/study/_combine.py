@@ -28,8 +28,9 @@ def has_parquet() -> bool:
 def trials_table(folder: Path | str) -> DataFrame:
     """One row per trial that was tried, in the order of the study: points, then chips; digital baselines first.
 
-    Columns: `case`, one per axis path, `chip` (-1: the digital baseline), `state`, `correct`, `total`, `accuracy`
-    (a fraction of 1), `digital` (that of the baseline), `error`, `seconds`, `time`, `host`, `device`, `point`, `id`.
+    Columns: `case`, one per axis path, `chip` (its number, -1: the digital baseline; called `chip_number` where an axis
+    is called `chip`), `state`, `correct`, `total`, `accuracy` (a fraction of 1), `digital` (that of the baseline),
+    `error`, `seconds`, `time`, `host`, `device`, `point`, `id`.
     """
     from pandas import DataFrame
 
@@ -43,7 +44,8 @@ def trials_table(folder: Path | str) -> DataFrame:
         _line(row, paths) | {"digital": digital.get(baseline.get(row["point"], row["point"]))}
         for row in sorted(rows.values(), key=lambda r: (order.get(r["point"], len(order)), r["chip"]))
     ]
-    columns = list(dict.fromkeys([*_BEFORE, *paths, *_AFTER, *_IDS]))
+    number = ("chip_number",) if "chip" in paths else ()
+    columns = list(dict.fromkeys([*_BEFORE, *paths, *number, *_AFTER, *_IDS]))
     table = DataFrame(lines, columns=columns)
     for path in paths:
         table[path] = _of_one_type(table[path])
@@ -133,7 +135,9 @@ def _line(row: Row, paths: Sequence[str]) -> dict[str, Any]:
     place = dict(zip(paths, row["values"], strict=True)) if row["values"] else {}
     own = {key: row.get(key) for key in ("case", "chip", "state", "correct", "total", "error", "point", "id")}
     meta = {key: row.get("meta", {}).get(key) for key in ("seconds", "time", "host", "device")}
-    return {**own, **place, **meta, "accuracy": _accuracy(row)}
+    return {**own, "chip_number": row["chip"], **place, **meta, "accuracy": _accuracy(row)} | (
+        {"chip": None} if "chip" in paths and not place else {}
+    )
 
 
 def _of_one_type(column: Any) -> Any:

@@ -86,6 +86,7 @@ def test_a_chip_is_changed_from_the_command_line(run: Callable) -> None:
     there = ("--set", "chip.policy.float=digital")
     assert "features.conv2  rbnn" in run("map", "batmann_s9", "rram_hfo2_1t1r", *there).out
     few = ("--set", "dataset=glyphs", "--set", "split=test", "--set", "classes=5", "--set", "instances=3")
+    few += ("--set", "way=5", "--set", "shot=1")
     asked = (*few, "--set", "queries=1", "--set", "episodes=2", "--set", "rotations=false", "--chips", "1")
     assert "on rram" in run("evaluate", "batmann_s9", "--chip", "rram_hfo2_1t1r", *asked, *there).out
     wrong = run("map", "batmann_s9", "rram_hfo2_1t1r", "--set", "policy.float=digital")

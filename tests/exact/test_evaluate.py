@@ -156,6 +156,17 @@ def test_card_is_measured_again(model: str) -> None:
     assert (rows[1].over, rows[1].accuracy) == ("2 chips", pytest.approx(digital.mean))
 
 
+def test_settings_change_the_tasks_of_the_card_and_the_rows_say_so(model: str) -> None:
+    task = build(FewShotTask, TASK | {"scaling": "unit"}, "t").to_dict()
+    (row,) = evaluate_card(model, changes={"scaling": "unit"})
+    assert row.accuracy == digital_accuracy(model, task).mean
+    assert row.stated is None
+    assert "scaling unit" in row.task
+    assert row.task.startswith(f"{TASK['dataset']} {TASK['split']}, 5-way 1-shot")
+    with pytest.raises(InputError, match="--set"):
+        evaluate_card(model, changes={"scalin": "unit"})
+
+
 def test_memory_bound_sets_the_chips_at_once(model: str) -> None:
     per_chip = bytes_per_chip(load_model(model), load_chip(chip()))
     assert per_chip >= 4 * (12 * 12 * (25 + 9 + 9))  # the contrasts alone

@@ -498,6 +498,15 @@ def test_verb_refuses_in_one_line(
     assert not (tmp_path / "no").exists()
 
 
+def test_figures_of_different_chips_and_settings_have_different_names() -> None:
+    from imc_sim.cli._figure import _stem
+
+    usual = {"settings": [], "seed": 0, "chips": 16}
+    assert _stem("models/net", "a b", "confusion", usual) == "net_a-b_confusion"
+    asked = [("a", usual), ("b", usual), ("a", usual | {"seed": 1}), ("a", usual | {"settings": ["task.way=4"]})]
+    assert len({_stem("net", chip, "tsne", settings) for chip, settings in asked}) == 4
+
+
 @pytest.mark.slow
 def test_commands_of_the_documentation_run(repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     text = (repository / "docs" / "figures.md").read_text(encoding="utf-8")

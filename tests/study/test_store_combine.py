@@ -7,13 +7,15 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
 
 from imc_sim import InputError, ResultsError
-from imc_sim.study import Progress, Results, combine, status, trials_table
+from imc_sim.study import Progress, Results, combine, run, status, trials_table
 from imc_sim.study._store import TRIALS, read_rows
+from imc_sim.testing import stand_in_evaluator
 from imc_sim.testing._stand_in import FAIL
 
 needs_parquet = pytest.mark.skipif(importlib.util.find_spec("pyarrow") is None, reason="needs the extra parquet")
@@ -147,3 +149,13 @@ def test_a_torn_line_is_passed_over(complete: Results, trials_in_all: int, tmp_p
     assert (status(folder).done, status(folder).left) == (trials_in_all - 1, 1)
     assert len(trials_table(folder)) == trials_in_all - 1
     assert (folder / TRIALS).read_bytes() == data[:-7]
+
+
+def test_an_axis_called_chip_leaves_the_number_of_the_chip(small: dict[str, Any], tmp_path: Path) -> None:
+    axes = [{"path": "chip", "values": ["ideal", "rram_hfo2_1t1r"]}]
+    study = {key: value for key, value in small.items() if key not in ("axes", "cases", "chip_task")}
+    run(study | {"axes": axes, "chips": {"min": 3}}, tmp_path / "r", evaluator=stand_in_evaluator)
+    table = trials_table(tmp_path / "r")
+    assert len(table) == len((tmp_path / "r" / "trials.jsonl").read_text().splitlines())
+    places = list(zip(table["chip"].fillna(""), table["chip_number"], strict=True))
+    assert sorted(places) == [("", -1), *[(name, k) for name in ("ideal", "rram_hfo2_1t1r") for k in range(3)]]
