@@ -15,6 +15,8 @@ def import_(
     arch: Annotated[str, typer.Option(help="A name of `imc-sim list archs`, or ./my_net.py:Net.")],
     out: Annotated[Path, typer.Option(help="The model folder to write, e.g. models/mine.")],
     arg: Annotated[list[str] | None, typer.Option(help="key=value, an argument of the architecture; repeat.")] = None,
+    layout: Annotated[str | None, typer.Option(help="Layout of the architecture; short for --arg layout=….")] = None,
+    statistics: Annotated[str | None, typer.Option(help="Of batch norms: running or batch.")] = None,
     quiet: Quiet = False,
 ) -> None:
     """Import a foreign checkpoint.
@@ -26,7 +28,9 @@ def import_(
     with working(f"importing {checkpoint}"):
         from imc_sim.mapping._import import import_checkpoint
 
-        report = import_checkpoint(checkpoint, arch, out, _arguments(arg or []))
+        named = {"layout": layout, "statistics": statistics}
+        given = _arguments(arg or []) | {key: value for key, value in named.items() if value is not None}
+        report = import_checkpoint(checkpoint, arch, out, given)
     print(report.to_text())
 
 

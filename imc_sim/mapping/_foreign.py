@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from imc_sim._errors import CheckpointError
+from imc_sim._tensors import unusual
 from imc_sim.nn._weights import read_tensors, refuse_not_finite
 
 #: Keys under which training scripts nest the state dict.
@@ -35,12 +36,19 @@ def read_state(path: Path) -> tuple[dict[str, Tensor], list[str]]:
     else:
         state = _unwrapped(_load(path), path, notes)
     state = _stripped(state, notes)
+    _refuse_unusual(state, path)
     refuse_not_finite(state, str(path))
     return _as_float32(state, notes), notes
 
 
 def _load(path: Path) -> Any:
-    """The content of a torch file. `weights_only=True` refuses whatever would call a function."""
+    """The content of a torch file. `weights_only=True` refuses whatever would call a function.
+
+    Older versions of torch run the code of TorchScript archives in spite of it: those are refused before.
+    """
+    if _is_torchscript(path):
+        got = "a TorchScript archive, which holds code; nothing of it was run"
+        raise CheckpointError(str(path), got, _ALLOWED, _SAVE_AGAIN)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # torch's remarks on old file formats
@@ -55,6 +63,16 @@ def _load(path: Path) -> Any:
     except (RuntimeError, EOFError, ValueError, KeyError, AttributeError, OSError, zipfile.BadZipFile) as error:
         reason = str(error).split(". ")[0].strip() or type(error).__name__
         raise _damaged(path, reason) from error
+
+
+def _is_torchscript(path: Path) -> bool:
+    """Whether the file is an archive of torch.jit.save: it holds constants.pkl, or a folder named code."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            parts = {part for name in archive.namelist() for part in name.split("/")}
+    except (zipfile.BadZipFile, OSError, ValueError):
+        return False
+    return not parts.isdisjoint({"code", "constants.pkl"})
 
 
 def _damaged(path: Path, reason: str) -> CheckpointError:
@@ -112,15 +130,26 @@ def _unwrapped(content: Any, path: Path, notes: list[str]) -> dict[str, Tensor]:
 
 
 def _stripped(state: dict[str, Tensor], notes: list[str]) -> dict[str, Tensor]:
-    for prefix in _PREFIXES:
-        if state and all(key.startswith(prefix) for key in state):
-            state = {key.removeprefix(prefix): value for key, value in state.items()}
-            notes.append(f"prefix {prefix!r} stripped")
+    """The state without the prefixes of wrappers, in whatever order they are nested."""
+    while prefix := next((p for p in _PREFIXES if state and all(key.startswith(p) for key in state)), None):
+        state = {key.removeprefix(prefix): value for key, value in state.items()}
+        notes.append(f"prefix {prefix!r} stripped")
     return state
 
 
+def _refuse_unusual(state: dict[str, Tensor], path: Path) -> None:
+    """Raise where a tensor is none of dense real numbers, rather than drop a part of it."""
+    for name, tensor in state.items():
+        if (found := unusual(tensor)) is not None:
+            step = "Save it again where it was made, as dense float32 tensors."
+            raise CheckpointError(str(path), f"{name!r}, {found}", "dense tensors of real numbers", step)
+
+
 def _as_float32(state: dict[str, Tensor], notes: list[str]) -> dict[str, Tensor]:
+    """Floating-point tensors in float32; integers are cast where a module loads them."""
     others = {str(v.dtype) for v in state.values() if v.is_floating_point() and v.dtype != torch.float32}
     if others:
         notes.append(f"{', '.join(sorted(others))} converted to torch.float32")
-    return {key: value.float() if value.is_floating_point() else value for key, value in state.items()}
+    converted = {key: value.float() if value.is_floating_point() else value for key, value in state.items()}
+    refuse_not_finite(converted, "the checkpoint, in float32")
+    return converted

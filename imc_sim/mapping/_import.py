@@ -63,12 +63,13 @@ def import_checkpoint(path: PathLike, arch: str, out: PathLike, args: Mapping[st
         state = {key: value for key, value in state.items() if not key.endswith("num_batches_tracked")}
         given = infer_batmann(state, str(source)) | given
     if arch == "conv4":
-        state, found = conv4_state(state, str(source), notes)
+        state, found = conv4_state(state, str(source), notes, given)
         given = found | given
     if arch == "binact":
-        state, found = binact_state(state, str(source), notes)
+        state, found = binact_state(state, str(source), notes, given)
         given = found | given
-    module = build_arch(arch, given, working_folder())
+    with torch.random.fork_rng(devices=[]):  # the fresh module is initialised at random
+        module = build_arch(arch, given, working_folder())
     state = _reshape_scales(state, module, notes)
     load_state(module, state, {}, str(source))
     if arch == "batmann":

@@ -61,6 +61,9 @@ class Conv4(nn.Module):
         if x.shape[-1] != self.size:
             got, allowed = f"{x.shape[-2]} x {x.shape[-1]} pixels", f"{self.size} x {self.size}"
             raise InputError("images", got, allowed, f"Set task.size: {self.size}.")
+        if x.shape[1] != self.channels_in:
+            step = "Choose a data set with that many channels."
+            raise InputError("images", f"{x.shape[1]} channels", str(self.channels_in), step)
         for number in range(1, len(LAYOUTS[self.layout]) + 1):
             x = self.get_submodule(f"block{number}")(x)
         return torch.flatten(x, 1)

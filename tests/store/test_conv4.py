@@ -65,8 +65,9 @@ def relation(tmp_path: Path) -> nn.Module:
 
 def test_relation_networks_run_with_the_statistics_of_the_batch(tmp_path: Path) -> None:
     net, x = relation(tmp_path), torch.randn(7, 1, 28, 28)
-    import_checkpoint(tmp_path / "c.pkl", "conv4", tmp_path / "batch")
-    report = import_checkpoint(tmp_path / "c.pkl", "conv4", tmp_path / "kept", {"statistics": "running"})
+    args = {"layout": "relation", "statistics": "batch"}
+    import_checkpoint(tmp_path / "c.pkl", "conv4", tmp_path / "batch", args)
+    report = import_checkpoint(tmp_path / "c.pkl", "conv4", tmp_path / "kept", args | {"statistics": "running"})
     assert (report.card.arch.args["layout"], report.card.arch.args["statistics"]) == ("relation", "running")
     with torch.no_grad():
         kept = load_model(tmp_path / "kept")(x)
@@ -75,6 +76,49 @@ def test_relation_networks_run_with_the_statistics_of_the_batch(tmp_path: Path) 
         assert torch.allclose(found, net.train()(x).flatten(1), atol=1e-4)
     assert found.shape == (7, 25 * WIDTH)
     assert not torch.allclose(found, kept, atol=0.1)
+
+
+@pytest.mark.parametrize(
+    ("args", "missing"),
+    [
+        ({}, "layout and statistics"), ({"layout": "relation"}, "statistics"), ({"statistics": "running"}, "layout"),
+        ({"layout": "padded", "statistics": "running"}, "binary"),
+    ],
+)  # fmt: skip
+def test_names_of_two_layouts_are_not_guessed(tmp_path: Path, args: dict[str, object], missing: str) -> None:
+    """Relation encoders and encoders with binary blocks have the same keys; the wrong one is 30 points off."""
+    relation(tmp_path)
+    with pytest.raises(CheckpointError, match=f"which do not tell {missing};"):
+        import_checkpoint(tmp_path / "c.pkl", "conv4", tmp_path / "mine", args)
+    assert not (tmp_path / "mine").exists()
+
+
+def test_blocks_nested_in_an_encoder(tmp_path: Path) -> None:
+    net, x = theirs((1, 1, 1, 1), (2, 2, 2, 2), "encoder").eval(), torch.randn(3, 1, 28, 28)
+    import_checkpoint(saved(net, tmp_path / "c.pth", ""), "conv4", tmp_path / "mine")
+    with torch.no_grad():
+        found, wanted = load_model(tmp_path / "mine")(x), net["encoder"](x).flatten(1)  # type: ignore[index]
+    torch.testing.assert_close(found, wanted, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(("key", "named"), [("f.lstm_cell.weight_ih", "FCE"), ("fc1.weight", "relation head")])
+def test_parts_that_are_not_supported_are_named(tmp_path: Path, key: str, named: str) -> None:
+    state = theirs((1, 1, 1, 1), (2, 2, 2, 2), "encoder").state_dict() | {key: torch.ones(2, 2)}
+    torch.save(state, tmp_path / "c.pth")
+    with pytest.raises(CheckpointError, match=rf"{named}.*not supported"):
+        import_checkpoint(tmp_path / "c.pth", "conv4", tmp_path / "mine")
+
+
+def test_an_encoder_of_colour_images_needs_their_size(tmp_path: Path) -> None:
+    torch.save(Conv4(width=2, channels_in=3, size=84).state_dict(), tmp_path / "c.pth")
+    with pytest.raises(CheckpointError, match="--arg size=84"):
+        import_checkpoint(tmp_path / "c.pth", "conv4", tmp_path / "mine")
+    import_checkpoint(tmp_path / "c.pth", "conv4", tmp_path / "mine", {"size": 84})
+    model = load_model(tmp_path / "mine")
+    with torch.no_grad():
+        assert model(torch.rand(2, 3, 84, 84)).shape == (2, 50)
+        with pytest.raises(InputError, match="1 channels"):
+            model(torch.rand(2, 1, 84, 84))
 
 
 def test_other_names_are_refused(tmp_path: Path) -> None:
@@ -128,7 +172,8 @@ def test_real_checkpoints_reach_what_was_measured_of_them(
     """Stated from 25 to 100 episodes, hence to 2 points; 40 and 15 episodes here add their own half width."""
     from imc_sim.evaluate import digital_accuracy
 
-    import_checkpoint(checkpoints / file, "conv4", tmp_path / "mine")
+    args = {"layout": "relation", "statistics": "batch"} if file.startswith("relation") else {}
+    import_checkpoint(checkpoints / file, "conv4", tmp_path / "mine", args)
     plain: dict[str, object] = {
         "dataset": "omniglot", "split": "background", "episodes": 40, "queries": 5, "keys": "float",
         "similarity": "l2", "scaling": "unit", "passes": "episodes",

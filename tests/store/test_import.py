@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +82,65 @@ def test_scales_of_another_shape(tmp_path: Path) -> None:
     x = torch.randn(2, 1, 28, 28)
     with torch.no_grad():
         assert torch.equal(load_model(tmp_path / "mine")(x), model(x))
+
+
+@pytest.mark.parametrize("prefix", ["module._orig_mod.", "_orig_mod.module.", "_orig_mod.", "module.module."])
+def test_prefixes_in_any_order(prefix: str, tmp_path: Path) -> None:
+    state = {f"{prefix}{key}": value for key, value in original("xnor").state_dict().items()}
+    torch.save(state, tmp_path / "c.pt")
+    assert import_checkpoint(tmp_path / "c.pt", "batmann", tmp_path / "mine").card.arch.args["kind"] == "xnor"
+
+
+@pytest.mark.filterwarnings("ignore:torch.quantize_per_tensor:UserWarning")
+@pytest.mark.parametrize("kind", ["complex", "sparse", "quantised", "meta", "float8_e4m3fn"])
+def test_tensors_that_are_no_dense_real_numbers_are_named(kind: str, tmp_path: Path) -> None:
+    state: dict[str, Tensor] = dict(original("float").state_dict())
+    w = state["fc1.weight"]
+    if kind == "quantised":
+        state["fc1.weight"] = torch.quantize_per_tensor(w, 0.1, 0, torch.qint8)
+    else:
+        other = {"complex": torch.complex64, "float8_e4m3fn": torch.float8_e4m3fn}.get(kind, torch.float32)
+        made = w.to(other)
+        state["fc1.weight"] = made.to_sparse() if kind == "sparse" else made.to("meta") if kind == "meta" else made
+    torch.save(state, tmp_path / "c.pt")
+    with pytest.raises(CheckpointError, match=rf"fc1\.weight', .*{kind}"):
+        import_checkpoint(tmp_path / "c.pt", "batmann", tmp_path / "mine")
+    assert not (tmp_path / "mine").exists()
+
+
+@pytest.mark.parametrize("dtype", [torch.int64, torch.int8, torch.float16, torch.bfloat16, torch.bool])
+def test_real_types_become_float32(dtype: torch.dtype, tmp_path: Path) -> None:
+    state: dict[str, Tensor] = dict(original("float").state_dict())
+    state["fc1.weight"] = (100 * state["fc1.weight"]).round().clamp(0, 1).to(dtype)
+    torch.save(state, tmp_path / "c.pt")
+    import_checkpoint(tmp_path / "c.pt", "batmann", tmp_path / "mine")
+    assert torch.equal(load_model(tmp_path / "mine").state_dict()["fc1.weight"], state["fc1.weight"].float())
+
+
+def test_torchscript_is_refused_before_torch_reads_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with zipfile.ZipFile(tmp_path / "c.pt", "w") as archive:
+        for name in ("data.pkl", "constants.pkl", "code/__torch__.py", "version"):
+            archive.writestr(f"net/{name}", b"")
+    monkeypatch.setattr(torch, "load", lambda *_, **__: pytest.fail("torch.load was called"))
+    with pytest.raises(CheckpointError, match="TorchScript archive, which holds code; nothing of it was run"):
+        import_checkpoint(tmp_path / "c.pt", "batmann", tmp_path / "mine")
+
+
+def test_importing_leaves_the_random_generator(tmp_path: Path) -> None:
+    torch.save(original("rbnn").state_dict(), tmp_path / "c.pt")
+    before = torch.get_rng_state()
+    import_checkpoint(tmp_path / "c.pt", "batmann", tmp_path / "mine")
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_an_own_architecture_may_hold_dataclasses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    lines = ["from __future__ import annotations", "from dataclasses import dataclass", "from typing import ClassVar"]
+    lines += ["@dataclass", "class Form:", "    wide: int", "    kinds: ClassVar[int] = 1"]
+    Path("net.py").write_text("\n".join(lines) + OWN.replace("wide)", "Form(wide).wide)"))
+    torch.save(nn.Sequential(nn.Linear(2, 3)).state_dict(), "c.pt")
+    import_checkpoint("c.pt", "./net.py:Net", "models/mine", {"wide": 3})
+    load_model("models/mine")
 
 
 def test_arguments_given_win(tmp_path: Path) -> None:
