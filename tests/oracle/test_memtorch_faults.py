@@ -206,3 +206,12 @@ def test_a_read_changes_how_numpy_treats_errors_everywhere() -> None:
         part("bh.memristor").VTEAM().simulate(torch.tensor([0.01]))
         assert set(np.geterr().values()) == {"raise"}
     assert np.geterr() == before
+
+
+def test_linear_ion_drift_follows_another_window() -> None:
+    """(2 - 2 x)^2p instead of the Joglekar window 1 - (2 x - 1)^2p."""
+    from memtorch.bh.memristor.window import Jogelkar
+
+    for x in (0.25, 0.5, 0.75):
+        assert Jogelkar(x, 1) == pytest.approx((2.0 - 2.0 * x) ** 2)
+    assert Jogelkar(0.25, 1) != pytest.approx(1.0 - (2.0 * 0.25 - 1.0) ** 2)
