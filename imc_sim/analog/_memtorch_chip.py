@@ -20,7 +20,7 @@ _FOLLOWED = (
     "device.g_lrs_S", "device.g_hrs_S", "device.levels", "device.temperature_K", "device.programming",
     "device.faults.stuck_lrs", "device.faults.stuck_hrs", "device.read.v_read_V", "device.read.nonlinearity_per_V",
     "device.time.t_s", "device.time.drift.nu", "device.time.drift.t0_s", "device.time.drift.g_max_S",
-    "converter.kind", "converter.bits", "converter.range", "converter.rows",
+    "converter.kind", "converter.bits", "converter.range", "converter.rows", "converter.limits",
 )  # fmt: skip
 _ENCODINGS = ("differential", "offset")
 
@@ -71,6 +71,9 @@ def _converter(chip: Chip, encoding: Encoding, engine: Engine, where: str) -> di
     if converter.range != "calibrated":
         step = "MemTorch's converters range over what they see: set converter.range to calibrated."
         _refuse(where, "converter.range", repr(converter.range), "'calibrated'", step)
+    if converter.limits in ("percentile", "sigma"):  # the default counts as not stated
+        step = "MemTorch's converters range over what they see: set converter.limits to minmax."
+        _refuse(where, "converter.limits", repr(converter.limits), "'minmax'", step)
     cols = chip.tile.cols // 2 if encoding.name == "differential" else chip.tile.cols - 1
     if cols < 1:
         _refuse(where, "tile.cols", chip.tile.cols, "2 or more", "Enlarge the tile.")

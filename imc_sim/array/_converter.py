@@ -26,15 +26,20 @@ class Converter(Spec):
 
     kind: `ideal` passes its input; `sym` for signed inputs, `pos` for plain currents, `auto` whichever the
     encoding produces. bits: resolution. range: `max` takes the largest current that the tile's word lines
-    could carry, all physical ones or those in use (`rows`); `calibrated` the limits found by a profile of the
-    converter's input; `unit` the interval [0, 1] of what a network's layer puts out, see `unit`. accumulator: whether
-    the digital end adds real numbers or, like integer hardware, every conversion scaled to units of the weights'
-    smallest step and rounded, halves away from zero.
+    could carry, all physical ones or those in use (`rows`); `calibrated` limits that the rule `limits` sets from the
+    converter's inputs over calibration data; `unit` the interval [0, 1] of what a network's layer puts out, see
+    `unit`. accumulator: whether the digital end adds real numbers or, like integer hardware, every conversion scaled
+    to units of the weights' smallest step and rounded, halves away from zero.
     """
 
     kind: Literal["ideal", "auto", "sym", "pos"] = "ideal"
     bits: int = Field(default=8, ge=2, le=16, description="resolution")
     range: Literal["max", "calibrated", "unit"] = "max"
+    limits: Literal["minmax", "percentile", "sigma", "mse"] = Field(
+        default="mse", description="rule of calibrated limits: all, a share, mean -+ sigmas, least mean square error"
+    )
+    percentile: float = Field(default=99.9, gt=50.0, le=100.0, description="of inputs within limits of that rule")
+    sigmas: float = Field(default=3.0, gt=0.0, le=100.0, description="standard deviations within limits of that rule")
     accumulator: Literal["real", "integer"] = "real"
     rows: Literal["physical", "used"] = Field(default="physical", description="word lines that range max counts")
 

@@ -14,6 +14,7 @@ from imc_sim._rng import Stream, blocks
 from imc_sim.array import _integers
 from imc_sim.array._converter import Quantiser
 from imc_sim.array._integers import Drives, Noise, Packed
+from imc_sim.array._limits import calibrated
 from imc_sim.array._operands import Operands
 from imc_sim.array._plan import Plan
 from imc_sim.array._product import product
@@ -286,11 +287,14 @@ class Sensing:
         return (-count, count) if self.plan.encoding.signed else (0.0, count * (1.0 + self.plan.chip.device.floor))
 
     def profile(self, inputs: TileInputs) -> tuple[float, float]:
-        """Smallest and largest converter input over vectors, passes, tiles and columns, first chip, in windows."""
-        low, high = float("inf"), float("-inf")
-        for _, u in self.converter_inputs(inputs):
-            low, high = min(low, float(u.min())), max(high, float(u.max()))
-        if low == high:  # one value only: a range from zero to it
+        """Return the limits that the converter's rule sets from its inputs over vectors, on the first chip, in windows.
+
+        All passes, tiles and columns count. One value only: a range from zero to it.
+        """
+        converter = self.plan.chip.converter
+        batches = lambda: (u for _, u in self.converter_inputs(inputs))  # noqa: E731
+        low, high = calibrated(batches, converter, self.plan.encoding.signed)
+        if low == high:
             low, high = min(low, 0.0), max(high, 0.0)
         steps = self.plan.targets.steps
         return low / steps, high / steps

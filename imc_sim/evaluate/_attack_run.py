@@ -15,6 +15,7 @@ from imc_sim.config import Engine, build, canonical_json
 from imc_sim.evaluate._accuracy import Accuracy
 from imc_sim.evaluate._attack_specs import Fgsm
 from imc_sim.evaluate._attacked import Victim, attacked, chip_victim, directions, stepped, with_queries
+from imc_sim.evaluate._calibration import calibration_images, calibration_keys
 from imc_sim.evaluate._few_shot import FewShotData, chip_accuracy, digital_read_out, features_of
 from imc_sim.evaluate._run import _data_key, _data_on, _digital_features, _feature_key, _model_on
 from imc_sim.evaluate._tasks import FewShotTask
@@ -50,10 +51,11 @@ def chip_under_attack(
     def programmed(number: int) -> tuple[AnalogModel, dict[str, tuple[float, float]]]:
         analog = map_model(network, chip, range(number, number + 1), seed, engine=engine)
         calibrates = chip.calibrates and analog.analog_layers
-        return analog, analog.calibrate(clean.images[: task.batch]) if calibrates else {}
+        return analog, analog.calibrate(calibration_images(task, device)) if calibrates else {}
 
     attacker, ranges = programmed(number + _STRANGER if transfer == "chip" else number)
-    victim = chip_victim(attacker, clean, task, chip, seed, engine)
+    known = calibration_keys(model, chip, task, device)
+    victim = chip_victim(attacker, clean, task, chip, seed, engine, known)
     data, kept = with_queries(clean, attacked(clean, task, victim))
     if transfer == "digital":
         return digital_read_out(features_of(network, data, task.batch), task.read_out, data), {}
@@ -64,7 +66,7 @@ def chip_under_attack(
         analog, asked = attacker, FewShotData(data.images[len(kept) :], data.support, data.query, data.classes)
         features = torch.cat([victim.keys[kept][None], features_of(analog, asked, task.batch)], dim=1)
     chips = range(number, number + 1)
-    return chip_accuracy(analog, features, task.read_out, data, chip, chips, seed, engine)[0], ranges
+    return chip_accuracy(analog, features, task.read_out, data, chip, chips, seed, engine, known)[0], ranges
 
 
 def _made_digitally(task: FewShotTask) -> str:

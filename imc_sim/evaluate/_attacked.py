@@ -95,28 +95,32 @@ def with_queries(data: FewShotData, queries: Tensor) -> tuple[FewShotData, Tenso
 
 
 def chip_victim(
-    analog: AnalogModel, data: FewShotData, task: FewShotTask, chip: Chip, seed: int, engine: Engine | str | None
-) -> Victim:
-    """The first chip of `analog`; with loss `memory` its own memory, too, where that is on a crossbar."""
+    analog: AnalogModel, data: FewShotData, task: FewShotTask, chip: Chip, seed: int, engine: Engine | str | None,
+    calibration: Keys | None = None,
+) -> Victim:  # fmt: skip
+    """The first chip of `analog`; with loss `memory` its own memory, too, where that is on a crossbar.
+
+    calibration: keys and queries that set the ranges of the memory.
+    """
     supports, rows = with_queries(data, data.images[:0])
     found = torch.cat([analog(part)[0] for part in supports.images.split(task.batch)])
     keys = found.new_zeros(len(data.images), found.shape[-1])
     keys[rows] = found
     search = None
     if task.attack and task.attack.loss == "memory" and chip.policy.place("memory", "memory") == "crossbar":
-        search = _search(keys, data, task, chip, analog.chips[:1], seed, engine)
+        search = _search(keys, data, task, chip, analog.chips[:1], seed, engine, calibration)
     return Victim(lambda images: straight_through(analog, images), keys, search)
 
 
 def _search(
     keys: Tensor, data: FewShotData, task: FewShotTask, chip: Chip, number: range, seed: int,
-    engine: Engine | str | None,
+    engine: Engine | str | None, calibration: Keys | None,
 ) -> Search:  # fmt: skip
     """The chip's memory, written as in the evaluation. Every call reads anew, and no call as the evaluation will."""
     maker = KeyMaker(keys, task, data.support, data.query)
     first = AssociativeMemory(chip, maker.features.shape[-1], number, seed, form=task.keys, engine=engine)
-    if chip.calibrates:
-        first.calibrate(*maker.calibration())
+    if calibration is not None:
+        first.calibrate(*calibration)
     held: dict[int, AssociativeMemory] = {}
 
     def search(episode: int, queries: Tensor) -> Tensor:

@@ -15,8 +15,9 @@ from torch import Tensor
 from imc_sim._errors import InputError
 from imc_sim.array import Chip, load_chip
 from imc_sim.data import EpisodeShape, load_pool, sample_episodes
+from imc_sim.evaluate._calibration import calibration_images, calibration_keys
 from imc_sim.evaluate._few_shot import FewShotData, check_read_out, features_of
-from imc_sim.evaluate._memory_keys import SIMILARITIES, KeyMaker
+from imc_sim.evaluate._memory_keys import SIMILARITIES, KeyMaker, Keys
 from imc_sim.evaluate._tasks import FewShotTask, build_task, few_shot
 from imc_sim.nn import inference_logits
 
@@ -77,19 +78,20 @@ def answers_of(
 ) -> Counts:  # fmt: skip
     """Answers [chip, episode, way * queries] as places in the episode; without a chip the digital ones, [1, …]."""
     from imc_sim.evaluate._attack_run import attacked_data, attacked_features
-    from imc_sim.evaluate._run import _data, _data_key, _model, sized
+    from imc_sim.evaluate._run import _model, sized
     from imc_sim.mapping import map_model
 
     task = sized(task, model)
     _refuse_attack_through_chips(task, chip)
-    clean, data, shared = (
-        _data(_data_key(task)),
+    data, shared = (
         attacked_data(model, task, "cpu"),
         attacked_features(model, task, "cpu"),
     )
-    task = task.read_out
+    asked, task = task, task.read_out
     if chip is None:
         return _digital(shared, task, data)[None]
+    images = calibration_images(asked) if chip.calibrates else shared
+    known = calibration_keys(model, chip, asked)
     parts = []
     for start in range(0, len(chips), _TOGETHER):
         some = chips[start : start + _TOGETHER]
@@ -98,9 +100,9 @@ def answers_of(
             features = shared.expand(len(some), -1, -1)
         else:
             if chip.calibrates:
-                analog.calibrate(clean.images[: task.batch])
+                analog.calibrate(images)
             features = features_of(analog, data, task.batch)
-        parts.append(_on_chips(features, not analog.analog_layers, task, data, chip, some, seed))
+        parts.append(_on_chips(features, not analog.analog_layers, task, data, chip, some, seed, known))
         if progress is not None:
             progress(start + len(some), len(chips))
     return np.concatenate(parts)
@@ -113,23 +115,25 @@ def _refuse_attack_through_chips(task: FewShotTask, chip: Chip | None) -> None:
 
 
 def _on_chips(
-    features: Tensor, shared: bool, task: FewShotTask, data: FewShotData, chip: Chip, chips: range, seed: int
-) -> Counts:
+    features: Tensor, shared: bool, task: FewShotTask, data: FewShotData, chip: Chip, chips: range, seed: int,
+    calibration: Keys | None,
+) -> Counts:  # fmt: skip
     if chip.policy.place("memory", "memory") != "crossbar":
         return np.stack([_digital(f, task, data) for f in features])
-    return _searched(features[0] if shared else features, task, data, chip, chips, seed)
+    return _searched(features[0] if shared else features, task, data, chip, chips, seed, calibration)
 
 
 def _searched(
-    features: Tensor, task: FewShotTask, data: FewShotData, chip: Chip, chips: range, seed: int
-) -> Counts:  # the same writings and searches as in `crossbar_read_out`, which keeps only the hits
+    features: Tensor, task: FewShotTask, data: FewShotData, chip: Chip, chips: range, seed: int,
+    calibration: Keys | None,
+) -> Counts:  # fmt: skip  # the same writings and searches as in `crossbar_read_out`, which keeps only the hits
     from imc_sim.analog import AssociativeMemory
 
     check_read_out(task, chip)
     maker = KeyMaker(features, task, data.support, data.query)
     memory = AssociativeMemory(chip, maker.features.shape[-1], chips, seed, form=task.keys)
-    if chip.calibrates:
-        memory.calibrate(*maker.calibration())
+    if calibration is not None:
+        memory.calibrate(*calibration)
     chosen = []
     for episode in range(len(data.support)):
         keys, queries = maker.one(episode)

@@ -13,8 +13,9 @@ from torch import Tensor
 
 from imc_sim._errors import InputError
 from imc_sim.array import Chip, Crossbar, load_chip
+from imc_sim.evaluate._calibration import calibration_images, calibration_keys
 from imc_sim.evaluate._few_shot import FewShotData, features_of
-from imc_sim.evaluate._memory_keys import KeyMaker
+from imc_sim.evaluate._memory_keys import KeyMaker, Keys
 from imc_sim.evaluate._tasks import FewShotTask, build_task, few_shot
 
 if TYPE_CHECKING:
@@ -22,8 +23,6 @@ if TYPE_CHECKING:
 
 #: what stands in where converters are ideal: there are inputs, but no levels
 _PROBE = {"kind": "auto", "bits": 16, "range": "max"}
-#: episodes whose features set the limits of a memory's converters, as in an evaluation
-_CALIBRATION = 20
 _BINS = 80
 
 
@@ -79,10 +78,11 @@ def converter_inputs(
     data = _data(_data_key(asked))
     analog = map_model(_model(model), spec, range(number, number + 1), seed)
     if spec.calibrates and analog.analog_layers:
-        analog.calibrate(data.images[: asked.batch])
+        analog.calibrate(calibration_images(asked))
     found = _of_layers(analog, data.images[_images(data, 1)], spec)
     if spec.policy.place("memory", "memory") == "crossbar":
-        found.append(_of_memory(analog, asked, data, spec, number, seed))
+        known = calibration_keys(model, spec, asked)
+        found.append(_of_memory(analog, asked, data, spec, number, seed, known))
     if not found:
         raise InputError("chip.policy", "nothing on crossbars", "one layer at least, or the memory", "Map one.")
     return found
@@ -122,20 +122,21 @@ def _of_layers(analog: AnalogModel, images: Tensor, chip: Chip) -> list[Converte
 
 
 def _of_memory(
-    analog: AnalogModel, task: FewShotTask, data: FewShotData, chip: Chip, number: int, seed: int
-) -> ConverterInputs:
+    analog: AnalogModel, task: FewShotTask, data: FewShotData, chip: Chip, number: int, seed: int,
+    calibration: Keys | None,
+) -> ConverterInputs:  # fmt: skip
     """The search of the first episode's queries among its keys."""
     from imc_sim.analog import AssociativeMemory
 
-    rows = _images(data, _CALIBRATION)
+    rows = _images(data, 1)
     found = features_of(analog, FewShotData(data.images[rows], data.support, data.query), task.batch)[0]
     features = found.new_zeros(len(data.images), found.shape[-1])
     features[rows] = found
     maker = KeyMaker(features, task, data.support, data.query)
     width = maker.features.shape[-1]
     memory = AssociativeMemory(_probing(chip), width, range(number, number + 1), seed, form=task.keys)
-    if chip.calibrates:
-        memory.calibrate(*maker.calibration())
+    if calibration is not None:
+        memory.calibrate(*calibration)
     keys, applied = maker.one(0)
     memory.write(keys, maker.labels, page=0)
     crossbar = memory._crossbars[0]

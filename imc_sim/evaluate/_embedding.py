@@ -16,8 +16,9 @@ from imc_sim.analog import AnalogModel
 from imc_sim.array import Chip, load_chip
 from imc_sim.data import gather_images, load_pool
 from imc_sim.evaluate._attacked import Victim, attacked, chip_victim
+from imc_sim.evaluate._calibration import calibration_images, calibration_keys
 from imc_sim.evaluate._few_shot import FewShotData, features_of
-from imc_sim.evaluate._memory_keys import centred_forms
+from imc_sim.evaluate._memory_keys import Keys, centred_forms
 from imc_sim.evaluate._tasks import FewShotTask, build_task, few_shot
 
 Floats = NDArray[np.float64]
@@ -76,18 +77,20 @@ def embedding(
     points and are turned onto them at the end, so that classes stay where they are as far as the features do.
     Source: van der Maaten and Hinton, JMLR 9 (2008), computed exactly, with a fixed seed.
     """
-    from imc_sim.evaluate._run import _model
+    from imc_sim.evaluate._run import _model, sized
     from imc_sim.mapping import map_model
 
     asked, data = _asked(model, task, classes, instances, perplexity)
     spec, network = load_chip(chip), _model(model)
+    stated = sized(few_shot(build_task(task, "task"), "a view of features"), model)
     analog = map_model(network, spec, range(number, number + 1), seed)
     if spec.calibrates and analog.analog_layers:
-        analog.calibrate(data.images)
+        analog.calibrate(calibration_images(stated))
     columns: dict[str, Callable[[Tensor], Tensor]] = {"digital": network, f"{spec.name}, chip {number}": analog}
     images = {"clean": data.images}
     if asked.attack is not None:
-        images["attacked"] = attacked(data, asked, _victim(network, analog, data, asked, spec, seed))
+        known = calibration_keys(model, spec, stated)
+        images["attacked"] = attacked(data, asked, _victim(network, analog, data, asked, spec, seed, known))
     clean = {column: _features(through, data.images, data, asked) for column, through in columns.items()}
     shown = [
         _shown(
@@ -165,9 +168,12 @@ def _asked(
     return asked.model_copy(update=whole), FewShotData(images, rows, rows)
 
 
-def _victim(network: Any, analog: AnalogModel, data: FewShotData, task: FewShotTask, chip: Chip, seed: int) -> Victim:
+def _victim(
+    network: Any, analog: AnalogModel, data: FewShotData, task: FewShotTask, chip: Chip, seed: int,
+    calibration: Keys | None,
+) -> Victim:  # fmt: skip
     if task.attack is not None and task.attack.made_on_chips:
-        return chip_victim(analog, data, task, chip, seed, None)
+        return chip_victim(analog, data, task, chip, seed, None, calibration)
     return Victim(network, features_of(network, data, task.batch))
 
 

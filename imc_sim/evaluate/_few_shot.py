@@ -19,7 +19,7 @@ from imc_sim.array import Chip
 from imc_sim.config import Engine
 from imc_sim.data import EpisodeShape, gather_images, load_pool, repeated_images, sample_episodes, unique_images
 from imc_sim.evaluate._accuracy import Accuracy
-from imc_sim.evaluate._memory_keys import SIMILARITIES, KeyMaker
+from imc_sim.evaluate._memory_keys import SIMILARITIES, KeyMaker, Keys
 from imc_sim.evaluate._tasks import FewShotTask
 from imc_sim.nn import Draws, draw_neurons, evaluating, inference_logits, neurons_of
 
@@ -98,18 +98,19 @@ def digital_read_out(features: Tensor, task: FewShotTask, data: FewShotData) -> 
 @torch.no_grad()
 def crossbar_read_out(
     features: Tensor, task: FewShotTask, data: FewShotData, chip: Chip, chips: range, seed: int,
-    engine: Engine | str | None = None,
+    engine: Engine | str | None = None, calibration: Keys | None = None,
 ) -> list[Accuracy]:  # fmt: skip
     """Accuracy per chip with keys on crossbars; features [u, dim], or [chip, u, dim] from an analog network.
 
-    Each episode writes its keys anew, so each draws a programming spread of its own.
+    Each episode writes its keys anew, so each draws a programming spread of its own. calibration: keys and queries
+    that set the ranges of DACs and converters, where there are any (see `calibration_keys`).
     """
     check_read_out(task, chip)
     maker = KeyMaker(features, task, data.support, data.query)
     memory = AssociativeMemory(chip, maker.features.shape[-1], chips, seed, form=task.keys, engine=engine)
     labels = maker.labels
-    if chip.calibrates:
-        memory.calibrate(*maker.calibration())
+    if calibration is not None:
+        memory.calibrate(*calibration)
     hits = []
     for episode in range(len(data.support)):
         keys, queries = maker.one(episode)
@@ -130,11 +131,11 @@ def check_read_out(task: FewShotTask, chip: Chip) -> None:
 
 def chip_accuracy(
     model: nn.Module | AnalogModel, features: Tensor, task: FewShotTask, data: FewShotData, chip: Chip, chips: range,
-    seed: int, engine: Engine | str | None = None,
+    seed: int, engine: Engine | str | None = None, calibration: Keys | None = None,
 ) -> list[Accuracy]:  # fmt: skip
     """Accuracy per chip for features already computed by `model`, with the memory where the policy puts it."""
     if chip.policy.place("memory", "memory") == "crossbar":
-        return crossbar_read_out(features, task, data, chip, chips, seed, engine)
+        return crossbar_read_out(features, task, data, chip, chips, seed, engine, calibration)
     each = features if isinstance(model, AnalogModel) else features[None].expand(len(chips), -1, -1)
     return [digital_read_out(f, task, data) for f in each]
 

@@ -20,9 +20,6 @@ from imc_sim._tensors import check_finite
 from imc_sim.evaluate._tasks import FewShotTask, Form
 from imc_sim.nn import cosine, dot, key_form, two_valued
 
-#: keys at most that a calibration writes, and their episodes at most
-_CALIBRATION_KEYS, _CALIBRATION_EPISODES = 2000, 20
-
 
 class Keys(NamedTuple):
     """Of some episodes: keys [*, e, n, dim] and queries [*, e, way x queries, dim], class-major."""
@@ -65,12 +62,10 @@ class KeyMaker:
         keys, queries = self.of(slice(episode, episode + 1))
         return Keys(keys.squeeze(-3), queries.squeeze(-3))
 
-    def calibration(self) -> Keys:
-        """Keys [n, dim] and queries [m, dim] of the first episodes, on the first chip: what converters must take."""
-        episodes = min(_CALIBRATION_EPISODES, max(1, _CALIBRATION_KEYS // len(self.labels)))
-        found = self.of(slice(0, episodes))
-        first = found if found.keys.ndim == 3 else Keys(found.keys[0], found.queries[0])
-        return Keys(first.keys.flatten(0, 1), first.queries.flatten(0, 1))
+    def all(self) -> Keys:
+        """Return keys [*, n, dim] and queries [*, m, dim] of all episodes together."""
+        found = self.of(slice(None))
+        return Keys(found.keys.flatten(-3, -2), found.queries.flatten(-3, -2))
 
     def _rows(self, index: NDArray[np.int64]) -> Tensor:
         return self.features[..., torch.from_numpy(index).flatten(1), :]

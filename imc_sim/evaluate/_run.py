@@ -145,9 +145,12 @@ def check_mapping(model: str, chip: dict[str, Any], engine: EngineLike | None = 
 def check_task(task: dict[str, Any], chip: dict[str, Any] | None = None) -> None:
     """Raise what this task would raise (a missing data set, episodes that no class fills), before anything starts."""
     from imc_sim.array import load_chip
+    from imc_sim.evaluate._calibration import calibration_task
     from imc_sim.evaluate._few_shot import FewShotData, check_read_out
 
     spec = build_task(task, "task")
+    if chip is not None and load_chip(chip).calibrates:
+        check_task(calibration_task(spec).to_dict())
     if isinstance(spec, ClassificationTask):
         from imc_sim.evaluate._classify import ClassificationData
 
@@ -192,6 +195,7 @@ def _classified(
 ) -> Found:  # fmt: skip
     """Of a classifier; one with no layer on a crossbar is the same on every chip."""
     from imc_sim.array import load_chip
+    from imc_sim.evaluate._calibration import calibration_images
     from imc_sim.evaluate._classify import chip_class_accuracy, class_accuracy
     from imc_sim.mapping import map_model
 
@@ -199,7 +203,7 @@ def _classified(
     analog = map_model(network, spec, chips, seed, engine=engine)
     if not analog.analog_layers:
         return [class_accuracy(network, task, data)] * len(chips), {}
-    ranges = analog.calibrate(data.images(0, task.batch)) if spec.calibrates else {}
+    ranges = analog.calibrate(calibration_images(task, device)) if spec.calibrates else {}
     return chip_class_accuracy(analog, task, data), ranges
 
 
@@ -208,6 +212,7 @@ def _searched(
 ) -> Found:
     """Of an encoder with a key memory."""
     from imc_sim.array import load_chip
+    from imc_sim.evaluate._calibration import calibration_images, calibration_keys
     from imc_sim.evaluate._few_shot import chip_accuracy, features_of
     from imc_sim.mapping import map_model
 
@@ -220,13 +225,13 @@ def _searched(
             accuracy, ranges = _attack_run.chip_under_attack(model, spec, task, chips[0], seed, engine, device)
             return [accuracy], ranges
         data = _attack_run.attacked_data(model, task, device)
-    analog = map_model(network, spec, chips, seed, engine=engine)
+    analog, known = map_model(network, spec, chips, seed, engine=engine), calibration_keys(model, spec, task, device)
     if not analog.analog_layers:
         features = _shared_features(model, task, device)
-        return chip_accuracy(network, features, read, data, spec, chips, seed, engine), {}
-    ranges = analog.calibrate(clean.images[: task.batch]) if spec.calibrates else {}
+        return chip_accuracy(network, features, read, data, spec, chips, seed, engine, known), {}
+    ranges = analog.calibrate(calibration_images(task, device)) if spec.calibrates else {}
     features = features_of(analog, data, task.batch)
-    return chip_accuracy(analog, features, read, data, spec, chips, seed, engine), ranges
+    return chip_accuracy(analog, features, read, data, spec, chips, seed, engine, known), ranges
 
 
 def _shared_features(model: str, task: FewShotTask, device: str) -> Tensor:

@@ -88,7 +88,12 @@ _LATER = {"weight_bits": None, "copies": 1}
 
 
 def _as_stored(key: str, value: Any) -> Any:
-    """An encoding without the keys that came later, where they do not act."""
+    """Return an encoding or a converter without the keys that came later, where they do not act."""
+    if key == "converter":
+        unused = {"limits", "percentile", "sigmas"}
+        if value["range"] == "calibrated" and value["kind"] != "ideal":
+            unused -= {"limits", {"sigma": "sigmas"}.get(value["limits"], value["limits"])}
+        return {k: v for k, v in value.items() if k not in unused}
     if key not in ("encoding", "encoding_multibit"):
         return value
     return {k: v for k, v in value.items() if k not in _LATER or v != _LATER[k]}

@@ -455,7 +455,8 @@ def test_read_noise_averages_over_the_steps_and_spread_of_the_cells_does_not() -
 
 def test_calibration_looks_at_every_step() -> None:
     """Currents below 1: in the first step nothing drives the layers behind the first one, and later something does."""
-    converted = chip(converter={"kind": "auto", "bits": 8, "range": "calibrated"}, inputs={"kind": "levels"})
+    settings = {"kind": "auto", "bits": 8, "range": "calibrated", "limits": "minmax"}
+    converted = chip(converter=settings, inputs={"kind": "levels"})
     x, limits = images() / 8, {}
     for steps in (8, 16, 32):
         model = exact(network(steps=steps))

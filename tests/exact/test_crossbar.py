@@ -69,7 +69,7 @@ def test_successive_reads_differ_only_with_read_noise() -> None:
 
 def test_calibrated_converter_uses_its_limits() -> None:
     w, x = signs(16, 96), signs(40, 96, seed=1)
-    c = load_chip("ideal").replace("converter", {"kind": "sym", "bits": 4, "range": "calibrated"})
+    c = load_chip("ideal").replace("converter", {"kind": "sym", "bits": 4, "range": "calibrated", "limits": "minmax"})
     bar = Crossbar.program(w, c)
     with pytest.raises(InputError, match="no calibration"):
         bar.mvm(x)

@@ -193,7 +193,7 @@ def converted(weights: Tensor, x: Tensor, rows: int, cols: int, bits: int, overf
 
 @pytest.mark.parametrize(("bits", "overflow"), [(4, 0.0), (6, 0.0), (6, 0.25), (8, 0.125)])
 def test_converters_of_tiles_are_those_of_memtorch(bits: int, overflow: float) -> None:
-    spec = chip(converter={"kind": "auto", "bits": bits, "range": "calibrated"})
+    spec = chip(converter={"kind": "auto", "bits": bits, "range": "calibrated", "limits": "minmax"})
     weights, x = signs(20, 70), torch.randn(6, 70, generator=torch.Generator().manual_seed(6))
     engine = Engine(kind="memtorch", adc_overflow_rate=overflow)
     y = MemTorchCrossbar.program(weights, spec, engine=engine).mvm(x)[0]
@@ -209,7 +209,7 @@ def test_converters_of_both_engines_differ_by_their_steps() -> None:
     weights, x = signs(20, 70), torch.randn(40, 70, generator=torch.Generator().manual_seed(7))
     found = []
     for bits in (5, 8, 11):
-        spec = chip(converter={"kind": "auto", "bits": bits, "range": "calibrated"})
+        spec = chip(converter={"kind": "auto", "bits": bits, "range": "calibrated", "limits": "minmax"})
         ours = Crossbar.program(weights, spec)
         ours.set_limits(*Crossbar.program(weights, spec).profile(lambda rows: x[:, rows]))
         y, z = ours.mvm(x), MemTorchCrossbar.program(weights, spec).mvm(x)
@@ -247,7 +247,7 @@ def test_wide_laws_of_states_that_overlap_agree(bits: int | None) -> None:
     spec = imc.load_chip("rram_hfo2_1t1r").replace("device.programming.sigma", 1.0).replace("tile.rows", 60)
     spec = spec.replace("device.programming.sigma_hrs", None)
     if bits:
-        spec = spec.replace("converter", {"kind": "auto", "bits": bits, "range": "calibrated"})
+        spec = spec.replace("converter", {"kind": "auto", "bits": bits, "range": "calibrated", "limits": "minmax"})
     weights = signs(50, 60)
     theirs = [g.reshape(60, -1)[:, :50] for g in MemTorchCrossbar.program(weights, spec).conductance]
     ours = Crossbar.program(weights, spec).conductance[0, 0, :, :100].unflatten(1, (50, 2)).unbind(2)

@@ -81,7 +81,16 @@ def test_vectors(reference: Path, encoding: str, device: str, crossbar: str) -> 
 def test_calibrated_range(reference: Path, encoding: str, device: str, crossbar: str) -> None:
     w, x = operands(reference, encoding)
     vectors = vectors_of(reference, encoding, device, crossbar)
-    chip = chip_of(encoding, device, int(vectors["N"]), kind="auto", bits=6, range="calibrated", accumulator="integer")
+    chip = chip_of(
+        encoding,
+        device,
+        int(vectors["N"]),
+        kind="auto",
+        bits=6,
+        range="calibrated",
+        limits="minmax",
+        accumulator="integer",
+    )
     bar = Crossbar.program(w, chip)
     hrs_uA, lrs_uA = WINDOWS[device]
     low, high = vectors["calib_limits"] / (lrs_uA - hrs_uA)

@@ -75,6 +75,7 @@ def with_converter(chip: Chip, **converter: Any) -> Chip:
 def layer_currents(chip: Chip) -> dict[str, np.ndarray]:
     """Currents of every layer over the images of the first episode, by `Crossbar.currents` on unrolled inputs."""
     from imc_sim.config import build
+    from imc_sim.evaluate._calibration import calibration_images
     from imc_sim.evaluate._few_shot import FewShotData
     from imc_sim.evaluate._tasks import FewShotTask
 
@@ -82,7 +83,7 @@ def layer_currents(chip: Chip) -> dict[str, np.ndarray]:
     data = FewShotData.load(task)
     analog = map_model(load_model(MODEL), chip, range(1), 0)
     if chip.calibrates:
-        analog.calibrate(data.images[: task.batch])
+        analog.calibrate(calibration_images(task))
     found = {}
 
     def record(layer: Any, inputs: tuple[torch.Tensor, ...]) -> None:

@@ -1,0 +1,123 @@
+"""Calibrated ranges: what each rule sets, on which data, and that chips have theirs in every company."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+
+from imc_sim.array import Converter, load_chip
+from imc_sim.array._limits import calibrated
+from imc_sim.evaluate import build_task, evaluate_chips
+from imc_sim.evaluate._calibration import calibration_images, calibration_task, training_split
+
+MODEL = "batmann_small_xnor"
+TASK = {"kind": "few_shot", "dataset": "glyphs", "split": "test", "episodes": 4, "queries": 2, "classes": 40}
+
+
+def rule(**changes: Any) -> Converter:
+    return Converter.model_validate({"kind": "auto", "bits": 4, "range": "calibrated"} | changes)
+
+
+def batches(x: torch.Tensor) -> Callable[[], tuple[torch.Tensor, ...]]:
+    return lambda: x.split(7000)
+
+
+def test_rules_set_the_limits_that_they_state() -> None:
+    """Of 100,001 evenly placed values from -1 to 3, and of a normal law."""
+    even = torch.linspace(-1, 3, 100_001)
+    for signed in (True, False):
+        assert calibrated(batches(even), rule(limits="minmax"), signed) == (-1.0, 3.0)
+    low, high = calibrated(batches(even), rule(limits="percentile", percentile=90.0), signed=False)
+    assert (low, high) == pytest.approx((-0.8, 2.8), abs=2e-3)
+    low, high = calibrated(batches(even), rule(limits="percentile", percentile=75.0), signed=True)
+    assert (low, high) == pytest.approx((-2.0, 2.0), abs=2e-3)  # 3/4 of the values are from -1 to 2
+    low, high = calibrated(batches(even), rule(limits="sigma", sigmas=0.5), signed=False)
+    assert (low, high) == pytest.approx((1 - 2 / 12**0.5, 1 + 2 / 12**0.5), abs=1e-3)
+
+
+@pytest.mark.parametrize(("bits", "optimum"), [(2, 1.224), (3, 1.967), (4, 2.602)])
+def test_least_squares_limit_of_a_normal_law(bits: int, optimum: float) -> None:
+    """The step of the best uniform quantiser of 2^b - 1 levels is found, and no other is better."""
+    x = torch.randn(40_000, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    converter = rule(bits=bits)
+    found = calibrated(batches(x), converter, signed=True)
+    assert found[0] == -found[1]
+    error = lambda top: float((converter.quantiser(-top, top, signed=True)(x) - x).square().mean())  # noqa: E731
+    tried = [error(top) for top in torch.linspace(0.3, 5.0, 80).tolist()]
+    assert error(found[1]) <= min(tried) * 1.02
+    assert found[1] == pytest.approx(optimum, rel=0.08)
+
+
+def test_limits_depend_on_values_alone() -> None:
+    x = torch.randn(20_000, generator=torch.Generator().manual_seed(2))
+    for name in ("minmax", "percentile", "sigma", "mse"):
+        for signed in (True, False):
+            found = calibrated(batches(x), rule(limits=name), signed)
+            assert found == calibrated(lambda: (x.flip(0),), rule(limits=name), signed)
+            assert calibrated(lambda: (torch.ones(5),), rule(limits=name), signed) == (1.0, 1.0)
+
+
+# -- data ------------------------------------------------------------------------------------------------
+
+
+def test_calibration_sees_no_image_of_the_evaluation() -> None:
+    known = {
+        "evaluation": "background", "pooled_test": "pooled_train", "test": "train",
+        "evaluation_test": "evaluation_train", "background": "background", "all": "all",
+    }  # fmt: skip
+    assert {split: training_split(split) for split in known} == known
+    for task in (TASK, {"kind": "classification", "dataset": "digits", "split": "test"}):
+        asked = calibration_task(build_task(task, "task"))
+        assert asked.split == "train"
+        assert len(calibration_images(build_task(task, "task"))) == 100
+
+
+@pytest.mark.parametrize("images", [10, 200])
+def test_ranges_do_not_depend_on_how_many_images_are_evaluated(images: int) -> None:
+    task = {**TASK, "batch": images, "episodes": 2}
+    converter = {"kind": "auto", "bits": 4, "range": "calibrated"}
+    ranges = [
+        evaluate_chips(MODEL, load_chip("rram_hfo2_1t1r").replace("converter", converter).to_dict(), t, [0], 0)[
+            0
+        ].ranges
+        for t in (task, TASK)
+    ]
+    assert ranges[0]
+    assert ranges[0] == ranges[1]
+
+
+# -- companies ---------------------------------------------------------------------------------------------
+
+SETTINGS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+    "float keys, DAC": ({"inputs": {"kind": "levels", "bits": 4}}, {"keys": "float"}),
+    "bipolar keys": ({}, {}),
+    "binary keys": ({}, {"keys": "binary"}),
+    "float keys, mean prototypes": ({}, {"keys": "float", "prototypes": "mean", "shot": 2}),
+    "majority prototypes": ({}, {"prototypes": "majority", "shot": 3}),
+    "support mean, projected": ({}, {"threshold": "support_mean", "dim": 64}),
+    "float keys, minmax": ({"limits": "minmax"}, {"keys": "float"}),
+    "float keys, sigma": ({"limits": "sigma"}, {"keys": "float"}),
+    "float keys, percentile": ({"limits": "percentile"}, {"keys": "float"}),
+    "float keys, full scale": ({"range": "max"}, {"keys": "float"}),
+    "few stuck cells, TNN I": ({"encoding": {"kind": "tnn_i"}, "kind": "ideal", "stuck": 2e-6}, {}),
+    "read noise, BNN V": ({"encoding": {"kind": "bnn_v"}, "noise": 0.2}, {}),
+}
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_a_chip_is_the_same_in_every_company(name: str) -> None:
+    settings, task = SETTINGS[name]
+    settings = dict(settings)
+    chip = load_chip("rram_hfo2_1t1r").replace("device.programming.sigma", 0.6)
+    if stuck := settings.pop("stuck", None):
+        chip = load_chip("ideal").replace("device.faults.stuck_lrs", stuck)
+    if noise := settings.pop("noise", None):
+        chip = chip.replace("device.read.sigma", noise)
+    for path in ("inputs", "encoding"):
+        chip = chip.replace(path, settings.pop(path)) if path in settings else chip
+    chip = chip.replace("converter", {"kind": "auto", "bits": 3, "range": "calibrated"} | settings)
+    asked = {**TASK, **task}
+    together = [r.correct for r in evaluate_chips(MODEL, chip.to_dict(), asked, range(4), 5)]
+    alone = [evaluate_chips(MODEL, chip.to_dict(), asked, [n], 5)[0].correct for n in range(4)]
+    assert together == alone
