@@ -62,11 +62,14 @@ def evaluate_card(
     is stated of them. A card that states none (an imported model) is measured on embedded characters.
     episodes: fewer (or more) than the card's, for a quick look, of classifiers images; what is stated is left out.
     """
+    from imc_sim.evaluate._check_images import check_images
     from imc_sim.nn import load_card, verify_weights
 
     card, folder = load_card(name)
     verify_weights(card, folder)
     wanted = _changed(_stated(card) if card.measured else [({}, None, None)], changes) if changes else _stated(card)
+    for what, *_ in wanted:
+        check_images(name, what)
     rows: list[CardRow] = []
     for done, (what, stated, published) in enumerate(wanted, 1):
         if episodes is not None:

@@ -167,7 +167,11 @@ def run(
 
 
 def _check(points: list[Point], device: str) -> None:
-    """Load every distinct task and map every distinct structure once, without any effect: what fails, fails now."""
+    """Load every distinct task and map every distinct structure once, without any effect, and pass two images through
+    every distinct model: what fails, fails now.
+    """
+    from imc_sim.evaluate._check_images import check_images
+
     seen: set[str] = set()
     for point in points:
         chip = point.chip or {}
@@ -178,6 +182,8 @@ def _check(points: list[Point], device: str) -> None:
             (f"{point.engine}", lambda p=point: check_device(device, p.engine)),
             (f"{point.digital_task}", lambda p=point: check_task(p.reference().task)),
             (f"{point.task} {chip.get('policy')}", lambda p=point: check_task(p.task, p.chip)),
+            (f"{point.model} {point.digital_task}", lambda p=point: check_images(p.model, p.reference().task)),
+            (f"{point.model} {point.task}", lambda p=point: check_images(p.model, p.task)),
             (f"{point.model} {structure}", lambda p=point: p.chip and check_mapping(p.model, p.chip, p.engine)),
         ):
             if key not in seen:

@@ -1,0 +1,42 @@
+"""Images that a model does not take are found before anything runs, whatever the kind of task."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from imc_sim import InputError
+from imc_sim.evaluate import evaluate_card
+from imc_sim.study import dry_run, run
+
+TASK: dict[str, Any] = {"dataset": "glyphs", "split": "test", "episodes": 2, "size": 28}
+FEW_SHOT: dict[str, Any] = {"name": "fit", "model": "batmann_small_xnor", "chip": "rram_hfo2_1t1r", "task": TASK}
+
+
+@pytest.mark.parametrize("changes", [{}, {"task": TASK | {"size": 32}, "chip_task": {"size": 28}}])
+def test_a_size_that_a_model_does_not_take_is_refused(changes: dict[str, Any], tmp_path: Path) -> None:
+    study = FEW_SHOT | changes
+    for start in (lambda: run(study, tmp_path / "out"), lambda: dry_run(study)):
+        with pytest.raises(InputError, match=r"images of 1 x 28 x 28 for model .*; allowed: 32 pixels a side"):
+            start()
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_card_is_checked_too() -> None:
+    with pytest.raises(InputError, match="allowed: 32 pixels a side"):
+        evaluate_card("batmann_small_xnor", changes=TASK)
+
+
+def test_colours_for_a_network_of_grey_images_are_refused(tmp_path: Path) -> None:
+    from PIL import Image
+
+    for split in ("train", "val"):
+        for label in "ab":
+            file = tmp_path / "set" / split / label / "1.png"
+            file.parent.mkdir(parents=True)
+            Image.new("RGB", (28, 28)).save(file)
+    task = {"kind": "classification", "dataset": f"folder:{tmp_path / 'set'}", "images": 2}
+    with pytest.raises(InputError, match="images of 3 x 28 x 28"):
+        run(FEW_SHOT | {"model": "bitnet_digits_clamp", "task": task | {"size": 28}}, tmp_path / "out")
