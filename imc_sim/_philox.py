@@ -14,6 +14,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from imc_sim._jit import kept_njit
 from imc_sim._quantiles import PARTS, TAIL, WIDTH
 from imc_sim._team import by_team
 
@@ -107,7 +108,7 @@ def _look_up(
         out[i] = table[np.uint32(np.uint32(rows[i]) * _WIDTH + np.uint32(words[i]))]
 
 
-@njit(nogil=True, cache=True)
+@kept_njit
 def quantiles(
     table: NDArray[np.float32], counter: NDArray[np.uint64], key: NDArray[np.uint64], out: NDArray[np.float32],
     begin: int, end: int,
@@ -126,7 +127,7 @@ def quantiles(
                     out[first + i] = table[tail(first + i, here[i], counter, key)]
 
 
-@njit(nogil=True, cache=True)
+@kept_njit
 def entries(
     table: NDArray[np.float32], rows: NDArray[np.int32], counter: NDArray[np.uint64], key: NDArray[np.uint64],
     out: NDArray[np.float32], begin: int, end: int,
@@ -191,7 +192,7 @@ def _differences(table: NDArray[np.float32], places: NDArray[np.uint32], out: ND
     return top
 
 
-@njit(nogil=True, cache=True)
+@kept_njit
 def pairs(
     table: NDArray[np.float32], units: NDArray[np.float32], counter: NDArray[np.uint64], key: NDArray[np.uint64],
     out: NDArray[np.float32], tops: NDArray[np.float32], begin: int, end: int,
@@ -234,7 +235,7 @@ def _signed(
     return top
 
 
-@njit(nogil=True, cache=True)
+@kept_njit
 def signed(
     table: NDArray[np.float32], units: NDArray[np.float32], counter: NDArray[np.uint64], key: NDArray[np.uint64],
     out: NDArray[np.float32], tops: NDArray[np.float32], begin: int, end: int,
@@ -254,25 +255,25 @@ def signed(
         bits[line] = _signed(table, units[line], places, out[line])
 
 
-@njit(nogil=True, cache=True)
+@kept_njit
 def quantiles_by_team(arguments: tuple[Any, ...], order: tuple[int, ...]) -> bool:
     """`quantiles`, shared out: see `imc_sim._team`."""
     return by_team(quantiles, arguments, order)  # type: ignore[call-arg]  # its first parameter is the compiler's
 
 
-@njit(nogil=True, cache=True)
+@kept_njit
 def entries_by_team(arguments: tuple[Any, ...], order: tuple[int, ...]) -> bool:
     """`entries`, shared out: see `imc_sim._team`."""
     return by_team(entries, arguments, order)  # type: ignore[call-arg]
 
 
-@njit(nogil=True, cache=True)
+@kept_njit
 def pairs_by_team(arguments: tuple[Any, ...], order: tuple[int, ...]) -> bool:
     """`pairs`, shared out: see `imc_sim._team`."""
     return by_team(pairs, arguments, order)  # type: ignore[call-arg]
 
 
-@njit(nogil=True, cache=True)
+@kept_njit
 def signed_by_team(arguments: tuple[Any, ...], order: tuple[int, ...]) -> bool:
     """`signed`, shared out: see `imc_sim._team`."""
     return by_team(signed, arguments, order)  # type: ignore[call-arg]

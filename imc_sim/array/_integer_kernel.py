@@ -21,6 +21,7 @@ from numba.core import cgutils, config
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
+from imc_sim._jit import kept_njit
 from imc_sim._philox import WORDS, fill, outermost, tail
 from imc_sim._team import by_team
 from imc_sim.array._operands import COLUMNS
@@ -222,7 +223,7 @@ def _draw(
         fill(words[WORDS * part : WORDS * (part + 1)], state, first + part * (WORDS // 4), counter, key)
 
 
-@njit(nogil=True, cache=True)
+@kept_njit
 def run(
     x: NDArray[np.uint8], out: NDArray[np.float32], weights: NDArray[np.int8], offsets: NDArray[np.int64],
     starts: NDArray[np.int64], sums: NDArray[np.int32], shift: NDArray[np.float32], scale: NDArray[np.float32],
@@ -279,7 +280,7 @@ def run(
                     out[r, c] = out[r, c] * last[0] + last[1]
 
 
-@njit(nogil=True, cache=True)
+@kept_njit
 def run_by_team(arguments: tuple[Any, ...], order: tuple[int, ...]) -> bool:
     """`run`, shared out: see `imc_sim._team`."""
     return by_team(run, arguments, order)  # type: ignore[call-arg]

@@ -11,11 +11,12 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from imc_sim._jit import kept_njit
 from imc_sim._team import by_team
 from imc_sim.array._operands import COLUMNS
 
 
-@njit(nogil=True, cache=True)
+@kept_njit
 def to_bytes(
     x: NDArray[np.float32], offset: int, top: int, out: NDArray[np.uint8], wrong: NDArray[np.bool], begin: int, end: int
 ) -> None:  # fmt: skip
@@ -29,7 +30,7 @@ def to_bytes(
         wrong[0] = True
 
 
-@njit(nogil=True, cache=True)
+@kept_njit
 def to_multiples(x: NDArray[np.float32], unit: float, begin: int, end: int) -> None:
     """x (flat) to the nearest whole multiples of a power of two, halves to even ones."""
     x, inverse, step = x[begin:end], np.float32(1.0 / unit), np.float32(unit)
@@ -63,7 +64,7 @@ def _bytes(whole: NDArray[np.int32], add: int, shift: int, slots: NDArray[np.int
             line[slots[i]] = np.int8((whole[i] + np.int32(add)) >> np.int32(shift))
 
 
-@njit(nogil=True, cache=True)
+@kept_njit
 def pack(
     tile: NDArray[np.float32], unit: float, slots: NDArray[np.int64], groups: int, words: int, top: int,
     weights: NDArray[np.int8], sums: NDArray[np.int32], bounds: NDArray[np.int32], begin: int, end: int,
@@ -91,19 +92,19 @@ def pack(
                 columns[first + (word * groups + g) * COLUMNS] = fours[g]
 
 
-@njit(nogil=True, cache=True)
+@kept_njit
 def to_bytes_by_team(arguments: tuple[Any, ...], order: tuple[int, ...]) -> bool:
     """`to_bytes`, shared out: see `imc_sim._team`."""
     return by_team(to_bytes, arguments, order)  # type: ignore[call-arg]  # its first parameter is the compiler's
 
 
-@njit(nogil=True, cache=True)
+@kept_njit
 def to_multiples_by_team(arguments: tuple[Any, ...], order: tuple[int, ...]) -> bool:
     """`to_multiples`, shared out: see `imc_sim._team`."""
     return by_team(to_multiples, arguments, order)  # type: ignore[call-arg]
 
 
-@njit(nogil=True, cache=True)
+@kept_njit
 def pack_by_team(arguments: tuple[Any, ...], order: tuple[int, ...]) -> bool:
     """`pack`, shared out: see `imc_sim._team`."""
     return by_team(pack, arguments, order)  # type: ignore[call-arg]

@@ -16,11 +16,11 @@ from imc_sim.array._crossbar import Crossbar
 
 @dataclass(frozen=True)
 class Compilation:
-    """fresh: something was compiled just now, in so many seconds; else all was there. folder: where it is kept."""
+    """fresh: something was compiled just now, in so many seconds; else all was there. folder: where, if at all."""
 
     fresh: bool
     seconds: float
-    folder: str
+    folder: str | None
 
 
 def compile_kernels() -> Compilation | None:

@@ -79,7 +79,8 @@ def _engines() -> Iterator[str]:
     found = compile_kernels()
     if found is not None:
         when = f"compiled now, in {found.seconds:.0f} s, and kept" if found.fresh else "kept"
-        yield f"compiled code: {when} in {found.folder}"
+        kept = f"{when} in {found.folder}"
+        yield f"compiled code: {kept if found.folder else 'cannot be kept; set NUMBA_CACHE_DIR to a writable folder'}"
 
 
 def _data() -> Iterator[str]:
