@@ -5,6 +5,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 MEMTORCH := $(VENV)/.memtorch
+FLOORS := .floors
+TORCH ?=
 WORKERS ?= 2
 
 # Studies that reproduce published tables and figures: `make reproduce` runs them, `make tables` fills these pages.
@@ -37,6 +39,7 @@ help:
 	@echo "make test       the whole suite (under 15 minutes on two cores)"
 	@echo "make isa        the numerical tests on AVX2 and on the machine's best, one thread and two (half an hour)"
 	@echo "make check      format, lint, types, layers and the fast tests (under 3 minutes)"
+	@echo "make floors     the fast tests with the lowest versions that pyproject.toml allows (about ten minutes)"
 	@echo "make memtorch   the second engine, compiled once (part of make test; docs/memtorch.md)"
 	@echo "make format     mend formatting and what ruff can mend by itself"
 	@echo "make benchmark  speed against plain torch, as a table"
@@ -102,6 +105,16 @@ check: $(STAMP)
 	$(BIN)/pyright
 	$(BIN)/lint-imports
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "not slow"
+
+# The floors of pyproject.toml, installed exactly. Another torch: make floors TORCH=torch==2.13.0
+floors: $(STAMP)
+	@echo "Installing the lowest versions of pyproject.toml under $(FLOORS)/ and running the fast tests with them ..."
+	@test -x $(FLOORS)/bin/python || $(BIN)/python -m venv $(FLOORS)
+	$(BIN)/python .ci/floors.py $(TORCH) dask parquet fast > $(FLOORS)/constraints.txt
+	$(FLOORS)/bin/python -m pip install --disable-pip-version-check -c $(FLOORS)/constraints.txt \
+	  -e '.[dask,parquet,fast]' pytest pytest-xdist hypothesis beartype jsonschema
+	PATH="$(CURDIR)/$(FLOORS)/bin:$$PATH" $(FLOORS)/bin/python -m pytest -n $(WORKERS) --dist worksteal \
+	  -m "not slow" -o filterwarnings=ignore
 
 format: $(STAMP)
 	$(BIN)/ruff format .
