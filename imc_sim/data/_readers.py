@@ -52,6 +52,8 @@ def read_idx(files: tuple[Path, ...]) -> Rows:
     images, labels = _idx(files[0], 3), _idx(files[1], 1)
     if images.shape[1:] != (28, 28):
         raise damaged(files[0], f"images of {images.shape[1:]}", "images of (28, 28)")
+    if not len(images):
+        raise damaged(files[0], "no images", "1 image or more")
     if len(images) != len(labels):
         raise damaged(files[1], f"{len(labels)} labels", f"{len(images)} labels, one for each image")
     return _rows(files[1], labels, images.reshape(len(images), -1))
