@@ -147,6 +147,16 @@ class Encoding(Spec, abc.ABC):
         """Values that an input may have; empty for real inputs."""
         return _VALUES.get(self.operands, ())
 
+    @property
+    def cancels_squares(self) -> bool:
+        """The conversions of any cells, each with its gain, add up to a result without a term in x^2."""
+        sums: dict[tuple[int, int], float] = {}
+        for term in self.terms:
+            for c, sign in enumerate(term.columns):
+                for r, drive in enumerate(_folded(type(self))[term.drive]):
+                    sums[c, r] = sums.get((c, r), 0.0) + term.gain * sign * drive[2]
+        return not any(sums.values())
+
     def contrast(self, g: Tensor, floor: float, reference: float | None = None) -> Contrast:
         """D, Q and S of cells g [*, out, slices, columns, in, rows], in units of the window / steps.
 

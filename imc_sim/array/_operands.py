@@ -186,9 +186,14 @@ def magnitude(x: Tensor) -> float:
 
 
 def _separable(plan: Plan, contrast: Contrast) -> bool:
-    """x^2 has no coefficient of its own, as it has in ternary cells with a spread."""
-    square = _combined(plan, contrast.square)
-    return square is None or not bool(square.any())
+    """Tell whether x^2 has no coefficient of its own on any chip.
+
+    The sampled cells may decide it only where all chips have the same ones: a chip without a single changed cell must
+    be computed as the others of a call are.
+    """
+    if contrast.square is None or plan.encoding.cancels_squares:
+        return True
+    return plan.chip.exact and not bool(_combined(plan, contrast.square).any())  # type: ignore[union-attr]
 
 
 def _merged(plan: Plan, contrast: Contrast, factor: float, offset: Tensor | None, unit: float) -> Operands:
