@@ -42,7 +42,7 @@ def train(
     ] = None,
     quiet: Quiet = False,
 ) -> None:
-    """Train a model by its card's recipe, or with --queue one model after the other.
+    """Train a model by its recipe, or the models of a queue.
 
     Prints the folder of each trained model. The training curve in it (training.png, .svg) is drawn again at every
     validation, so a run that goes wrong shows early. A queue reports entries that fail, continues with the others and
