@@ -46,7 +46,8 @@ def real_values(x: Tensor, where: str) -> Tensor:
 
 def check_finite(x: Tensor, where: str) -> None:
     """Raise InputError where a value of `x` is NaN or infinite. Reads `x` once."""
-    if math.isfinite(float(x.detach().sum())):  # a NaN or an infinity passes on to the sum
+    # Meta tensors have no values. A NaN or an infinity passes on to the sum.
+    if x.is_meta or math.isfinite(float(x.detach().sum())):
         return
     bad = int((~torch.isfinite(x)).sum())
     if bad:  # otherwise only the sum was too large

@@ -81,7 +81,7 @@ def test_accuracies_are_those_of_the_cards(readme: str) -> None:
     assert {"batmann_5w1s_float", "batmann_5w1s_xnor"} <= set(shown)
     for name in shown:
         card, _ = load_card(name)
-        stated = [m for m in card.measured if m.task["dataset"] == "omniglot"]
+        stated = [m for m in card.measured if m.task["dataset"] != "glyphs"]
         assert stated
         rows = "\n".join(line for line in readme.splitlines() if line.startswith(f"| `{name}`"))
         for m in stated:
