@@ -14,7 +14,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from imc_sim._errors import CheckpointError, ImcSimError, InputError, MissingDataError, ResultsError
+from imc_sim._errors import CheckpointError, ImcSimError, InputError, MissingDataError, ResultsError, ResultsWarning
 
 if TYPE_CHECKING:
     from imc_sim import analog, array, config, data, device, evaluate, mapping, nn, plotting, report, study, train
@@ -63,6 +63,7 @@ __all__ = [
     "InputError",
     "MissingDataError",
     "ResultsError",
+    "ResultsWarning",
     "Study",
     "analog",
     "array",

@@ -31,6 +31,10 @@ class ResultsError(InputError):
     """A results folder cannot be used: another study's, a newer version's, or damaged."""
 
 
+class ResultsWarning(UserWarning):
+    """Damaged rows were moved out of a results folder, or it was restored otherwise."""
+
+
 class CheckpointError(InputError):
     """A weights file is damaged, unsafe, or of another architecture."""
 

@@ -6,6 +6,7 @@ import signal
 import sys
 import threading
 import time
+import warnings
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -14,6 +15,8 @@ from types import FrameType
 from typing import Annotated, Any, final
 
 import typer
+
+from imc_sim._errors import ResultsWarning
 
 Update = Callable[..., None]
 _QUIET: ContextVar[bool] = ContextVar("quiet", default=False)
@@ -37,6 +40,23 @@ _WINDOW = 50
 def say(text: str) -> None:
     """A remark to the person in front of the screen (stderr)."""
     print(text, file=sys.stderr)
+
+
+@contextmanager
+def remarks() -> Iterator[None]:
+    """Show warnings about results folders as remarks of one line."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", ResultsWarning)
+        shown = warnings.showwarning
+
+        def show(message: Warning | str, category: type[Warning], *rest: Any) -> None:
+            if issubclass(category, ResultsWarning):
+                say(f"imc-sim: {message}")
+            else:
+                shown(message, category, *rest)
+
+        warnings.showwarning = show
+        yield
 
 
 def print_rows(rows: Sequence[Mapping[str, Any]]) -> None:

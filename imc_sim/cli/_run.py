@@ -66,10 +66,10 @@ def _executor(workers: int | None, scheduler: str | None) -> str:
 
 def _run(spec: Study, folder: Path, options: dict[str, Any], name: str) -> Results:
     from imc_sim import study
-    from imc_sim.cli._console import gentle_stop, progress_bar, say
+    from imc_sim.cli._console import gentle_stop, progress_bar, remarks, say
 
     try:
-        with gentle_stop("the trials in hand") as stop, progress_bar(f"running {spec.name}") as update:
+        with remarks(), gentle_stop("the trials in hand") as stop, progress_bar(f"running {spec.name}") as update:
 
             def show(progress: Progress) -> None:
                 note = {"failed": progress.failed} if progress.failed else {}

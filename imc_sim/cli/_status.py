@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 def status(
     results: Annotated[Path, typer.Argument(help="A results folder of `imc-sim run`.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a line.")] = False,
+    check: Annotated[
+        bool, typer.Option("--check", help="Check every row and list what is damaged; exit code 1 if anything is.")
+    ] = False,
     quiet: Quiet = False,
 ) -> None:
     """Show how far a run is.
@@ -31,12 +34,18 @@ def status(
 
         found = study.status(results)
     print(json.dumps(found.to_dict(), indent=2) if as_json else _line(found))
+    if check and not as_json:
+        print("\n".join(found.damaged) or "all rows are sound")
+    if check and found.damaged:
+        raise typer.Exit(1)
 
 
 def _line(s: Status) -> str:
     from imc_sim.cli._console import duration
 
     parts = [f"{s.done} done", f"{s.failed} failed", f"{'at least ' if s.at_least else ''}{s.left} left"]
+    if s.damaged:
+        parts.append(f"{len(s.damaged)} damaged rows in trials.jsonl (--check lists them)")
     if s.rate_per_s is not None:
         parts.append(f"{s.rate_per_s:.3g} trials/s")
     if s.eta_s is not None:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import os
-import tempfile
+import io
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -13,10 +12,13 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from imc_sim._files import make_folder, write_file
 from imc_sim.data._folders import cache_folder
 
 #: Raise when a decoded array changes its meaning.
-SCHEMA = 1
+SCHEMA = 2
+#: bytes of the checksum at the end of a cached file
+_SUM = 32
 
 Bytes = NDArray[np.uint8]
 Kind = TypeVar("Kind", bound=np.generic)
@@ -36,9 +38,10 @@ def file_facts(files: Iterable[Path]) -> list[tuple[str, int, int]]:
 
 
 def cached_array(key: str, source: str, make: Callable[[], NDArray[Kind]]) -> NDArray[Kind]:
-    """What `make` returns, read-only; from the cache if it was made before from the same `source`.
+    """Return what `make` returns, read-only; from the cache if it was made before from the same `source`.
 
-    A cache folder that cannot be used, and a damaged copy in it, cost time but are no error.
+    A cached file ends in the SHA-256 of its content, which is checked whenever it is opened. A cache folder that
+    cannot be used, and a damaged file in it, cost time but are no error.
     """
     path = cache_folder() / f"{key}-{source}.npy"
     kept = _mapped(path)
@@ -53,20 +56,21 @@ def cached_array(key: str, source: str, make: Callable[[], NDArray[Kind]]) -> ND
 
 
 def _mapped(path: Path) -> NDArray[Any] | None:
+    """Return the array of a cached file, or None if the file is missing or damaged."""
     try:
-        return np.asarray(np.load(path, mmap_mode="r"))
+        array = np.load(path, mmap_mode="r")
+        content = np.memmap(path, np.uint8, mode="r")
     except (OSError, ValueError, EOFError):
         return None
+    whole = hashlib.sha256(content[:-_SUM].data).digest() == content[-_SUM:].tobytes()
+    return np.asarray(array) if whole else None
 
 
 def _keep(path: Path, array: NDArray[Any]) -> None:
-    """Write aside and rename, so that a reader never sees half an array."""
+    """Store the array, followed by the checksum of its file."""
+    buffer = io.BytesIO()
+    np.save(buffer, array)
+    content = buffer.getbuffer()
     with contextlib.suppress(OSError):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, aside = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".npy")
-        try:
-            with os.fdopen(handle, "wb") as file:
-                np.save(file, array)
-            Path(aside).replace(path)
-        finally:
-            Path(aside).unlink(missing_ok=True)
+        make_folder(path.parent)
+        write_file(path, lambda file: (file.write(content), file.write(hashlib.sha256(content).digest())))

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from imc_sim._errors import InputError
+from imc_sim._files import make_folder, publish
 from imc_sim.data._archives import ARCHIVES, Archive
 from imc_sim.data._folders import data_root
 from imc_sim.data._registry import published_set
@@ -48,13 +49,13 @@ def fetch_archive(
     if target.exists():
         _keep(name, archive, target)
         return
-    target.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(target.parent)
     part = target.parent / f"{archive.file}.part"
     try:
         _download(_url(archive, mirror), part, name, target, progress)
         _verify(archive, part)
         if archive.unpacks is None:
-            part.replace(target)
+            publish(part, target)
         else:
             _unpack(archive.unpacks, part, archive.file, target)
     finally:
@@ -115,6 +116,6 @@ def _unpack(folder: str, archive: Path, name: str, target: Path) -> None:
                 packed.extractall(aside, filter="data")
         if not (aside / folder).is_dir():
             raise InputError(name, "no such folder inside", folder, "The archive is another one: check the mirror.")
-        (aside / folder).replace(target)
+        publish(aside / folder, target)
     finally:
         shutil.rmtree(aside, ignore_errors=True)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import uuid
 from collections.abc import Mapping
 from pathlib import Path
+
+from imc_sim._files import sync_folder, write_new
 
 
 def write_folder(folder: Path, files: Mapping[str, bytes]) -> None:
@@ -23,11 +24,15 @@ def write_folder(folder: Path, files: Mapping[str, bytes]) -> None:
     try:
         for name, content in files.items():
             _write(draft / name, content, folder / name)
+        sync_folder(draft)
         if not folder.exists():
             draft.rename(folder)
+            for each in (folder, *missing):
+                sync_folder(each.parent)
             return
         for name in files:
             (draft / name).replace(folder / name)
+            sync_folder(folder)  # one by one: what vouches for the others must not reach the disk before them
     except BaseException:
         shutil.rmtree(draft, ignore_errors=True)
         for parent in missing:
@@ -38,10 +43,7 @@ def write_folder(folder: Path, files: Mapping[str, bytes]) -> None:
 
 def _write(path: Path, content: bytes, named: Path) -> None:
     try:
-        with path.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
+        write_new(path, content)
     except OSError as error:
         raise OSError(error.errno, error.strerror, str(named)) from error
 

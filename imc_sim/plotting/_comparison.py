@@ -52,10 +52,8 @@ def comparison_data(results: Results) -> DataFrame:
     network on the task of the chips where that is another (chip_task says what differs). on_chip is the mean over
     `chips` chips with its t interval over them. trained: as the model's card says.
     """
-    from imc_sim.study._store import TRIALS, read_rows
-
     study, trials = results.study, {}
-    for row in sorted(read_rows(results.folder / TRIALS).values(), key=lambda r: r["chip"]):
+    for row in sorted(results.rows.values(), key=lambda r: r["chip"]):
         if row["state"] == "done":
             trials.setdefault(row["point"], []).append(row)
     cases = {case["name"]: case for case in study["cases"]}

@@ -32,10 +32,8 @@ def convergence_data(results: Results) -> DataFrame:
     accuracy: of that chip alone. mean and half_width (of the 95 % t interval) are over the first `chips` chips; the
     half width begins at two. attrs: target, the half width at which the study stops, in %, or None.
     """
-    from imc_sim.study._store import TRIALS, read_rows
-
     accuracies: dict[str, list[float]] = {}
-    for row in sorted(read_rows(results.folder / TRIALS).values(), key=lambda r: r["chip"]):
+    for row in sorted(results.rows.values(), key=lambda r: r["chip"]):
         if row["state"] == "done":
             accuracies.setdefault(row["point"], []).append(100 * row["correct"] / row["total"])
     axes, rows = results.study["axes"], []

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from imc_sim._files import write_file
 from imc_sim._stats import FULL_BAND, band_label
 from imc_sim.config import write_yaml
 from imc_sim.plotting import compares, comparison_data, figures_of, robustness_data, robustness_figure, style
@@ -39,9 +40,7 @@ def write_report(results: Results) -> Path:
     """
     write_comparison(results)
     path = results.folder / "report.html"
-    part = path.with_suffix(".html.part")
-    part.write_text(page(results), encoding="utf-8")
-    part.replace(path)
+    write_file(path, page(results))
     return path
 
 

@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from imc_sim._errors import InputError, ResultsError
+from imc_sim._files import make_folder, write_file
 from imc_sim.study._results import Results
-from imc_sim.study._store import TRIALS, ResultStore, Row, read_rows, read_study, replace_text
+from imc_sim.study._store import ResultStore, read_study
+from imc_sim.study._trials_file import TRIALS, Row, sound_rows
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -35,7 +37,8 @@ def trials_table(folder: Path | str) -> DataFrame:
     from pandas import DataFrame
 
     folder = Path(folder)
-    study, rows = read_study(folder), read_rows(folder / TRIALS)
+    study = read_study(folder)
+    rows = sound_rows(folder / TRIALS, study)
     order = {p: n for n, p in enumerate(i for key in ("baseline", "reference", "id") for i in _ids(study, key))}
     digital = {r["point"]: _accuracy(r) for r in rows.values() if r["chip"] == -1}
     baseline = {p["id"]: p["baseline"] for p in study["points"]}
@@ -69,7 +72,7 @@ def combine(
     if len(sources) > 1:
         merge(sources, target)
     table = trials_table(target if len(sources) > 1 else sources[0])
-    target.mkdir(parents=True, exist_ok=True)
+    make_folder(target)
     return [_write(table, target / f"trials.{name}") for name in wanted]
 
 
@@ -87,13 +90,13 @@ def merge(folders: Sequence[Path], out: Path) -> Results:
             allowed = f"{first['name']!r} {first['digest'][:12]}, that of {folders[0]}"
             raise ResultsError(str(folder), got, allowed, "Combine folders of one study only.")
     most = max(studies, key=lambda s: s["chips"]["max"] or s["chips"]["min"])
-    each = [read_rows(folder / TRIALS) for folder in folders]
+    each = [sound_rows(folder / TRIALS, study) for folder, study in zip(folders, studies, strict=True)]
     _agree(folders, each)
     with ResultStore(out, most) as store:
         for rows in each:
             store.add(rows.values())
     results = Results.load(out)
-    replace_text(out / "table.csv", results.table.to_csv(index=False, lineterminator="\n"))
+    write_file(out / "table.csv", results.table.to_csv(index=False, lineterminator="\n"))
     return results
 
 
@@ -148,9 +151,7 @@ def _of_one_type(column: Any) -> Any:
 
 def _write(table: DataFrame, path: Path) -> Path:
     if path.suffix == ".csv":
-        replace_text(path, table.to_csv(index=False, lineterminator="\n"))
+        write_file(path, table.to_csv(index=False, lineterminator="\n"))
         return path
-    part = path.with_name(path.name + ".part")
-    table.to_parquet(part, index=False)
-    part.replace(path)
+    write_file(path, lambda file: table.to_parquet(file, index=False))
     return path

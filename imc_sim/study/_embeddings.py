@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from imc_sim._errors import InputError
 from imc_sim.study._points import points_of
 from imc_sim.study._spec import Study, load_study
-from imc_sim.study._store import STUDY
+from imc_sim.study._trials_file import STUDY
 
 if TYPE_CHECKING:
     from imc_sim.evaluate import Embedding, EmbeddingPanel

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import functools
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, final
 
@@ -15,7 +16,14 @@ from imc_sim.study._axes import grid
 from imc_sim.study._conditions import Derived, look_up, matches, paths_in, unknown_path
 from imc_sim.study._spec import ROOTS, Case, Study
 
-SCHEMA = 1
+#: Version of the results: part of every id, and of study.resolved.yaml. Raise it whenever the same study gives other
+#: numbers, or is stored otherwise: no run then continues a folder of an earlier version, which can still be read.
+#: 2: drift compensation before the digital terms, converters calibrated on training data, tails of devices, telegraph
+#: and thermal noise; rows with checksums, and trial ids that follow from point and chip.
+SCHEMA = 2
+
+
+_PLACE = ("case", "values", "id", "baseline", "reference")
 
 
 @final
@@ -58,7 +66,7 @@ class Point:
 
     def trial(self, chip: int) -> Trial:
         """The trial of chip number `chip` (-1: the digital baseline)."""
-        return Trial(digest({**self.content, "chip_number": chip}), self, chip)
+        return Trial(trial_id(self.id, chip), self, chip)
 
     def baseline(self) -> Point:
         """The same model and task without a chip; it belongs to no seed of chips."""
@@ -76,11 +84,16 @@ class Point:
 @final
 @dataclass(frozen=True)
 class Trial:
-    """One chip at one point. `id` is the SHA-256 of the canonical JSON of all that affects its result."""
+    """One chip at one point, with its `trial_id`."""
 
     id: str
     point: Point
     chip: int
+
+
+def trial_id(point: str, chip: int) -> str:
+    """Return the id of a trial: SHA-256 of the id of its point, which covers all that affects it, and its chip."""
+    return digest({"point": point, "chip": chip})
 
 
 #: keys of encodings that came after results had been stored, at values that say nothing
@@ -315,6 +328,11 @@ def _stated(model: str, task: dict[str, Any]) -> float | None:
     measured = read_yaml(find_content("model", model)).get("measured") or ()
     same = [m for m in measured if all(m["task"].get(key, task.get(key)) == task.get(key) for key in _ASKED)]
     return min((float(m["accuracy"]) for m in same), default=None) if task.get("attack") is None else None
+
+
+def place_keys(points: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return of every point of study.resolved.yaml what the digest of the study is over."""
+    return [{key: point[key] for key in _PLACE if key in point} for point in points]
 
 
 def _place(point: Point) -> dict[str, Any]:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, final
 
 import numpy as np
 
 from imc_sim._stats import band, mean_interval
-from imc_sim.study._store import STUDY, TRIALS, Row, read_rows, read_study, results_digest
+from imc_sim.study._stopping import wanted_trials
+from imc_sim.study._store import read_study, results_digest
+from imc_sim.study._trials_file import STUDY, TRIALS, Row, sound_rows
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -25,6 +28,8 @@ class Results:
     table: one row per point with `case`, one column per axis path, `chips`, `mean`, `half_width` (95 % t half
     width of the mean over chips), `median`, `p05`, `p95` (see `imc_sim._stats.band`) and `digital`; accuracies are
     fractions of 1. accuracies: of every row of the table, per chip in the order of their numbers.
+    rows: by trial id, the stored rows that the study asks for, and no others: what another number of chips left in the
+    folder is not part of these results. digest: SHA-256 over what these rows found.
     """
 
     folder: Path
@@ -34,18 +39,26 @@ class Results:
     failed: int
     digest: str
     accuracies: tuple[tuple[float, ...], ...] = ()
+    rows: Mapping[str, Row] = field(default_factory=dict, repr=False)
 
     @classmethod
     def load(cls, folder: Path | str) -> Results:
-        """Read a results folder, finished or not."""
+        """Read a results folder, finished or not.
+
+        Raises:
+            ResultsError: no results folder, or one with damaged rows; it names their lines.
+        """
         folder = Path(folder)
-        study, by_id = read_study(folder), read_rows(folder / TRIALS)
+        study = read_study(folder)
+        stored = sound_rows(folder / TRIALS, study)
+        wanted, _ = wanted_trials(study, stored)
+        by_id = {i: row for i, row in stored.items() if (row["point"], row["chip"]) in wanted}
         rows = list(by_id.values())
         failed = sum(row["state"] == "failed" for row in rows)
         found = _accuracies(rows)
         each = tuple(tuple(found[p["id"]]) for p in study["points"] if p["id"] in found)
         table, digest = _table(study, found), results_digest(by_id)
-        return cls(folder, study, table, _environment(rows), failed, digest, each)
+        return cls(folder, study, table, _environment(rows), failed, digest, each, by_id)
 
 
 def _accuracies(rows: list[Row]) -> dict[str, list[float]]:

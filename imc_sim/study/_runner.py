@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, final
 
 from imc_sim._errors import InputError
+from imc_sim._files import write_file
 from imc_sim.evaluate import batch_chips, check_device, check_mapping, check_task, evaluate_chips
 from imc_sim.study._executors import Executor, LostEngineError, make_executor
 from imc_sim.study._points import Point, Trial, points_of, resolved
@@ -18,7 +19,8 @@ from imc_sim.study._results import Results
 from imc_sim.study._rows import Writer
 from imc_sim.study._spec import Study, load_study
 from imc_sim.study._stopping import settled
-from imc_sim.study._store import ResultStore, Row, check_folder, replace_text
+from imc_sim.study._store import ResultStore, check_folder
+from imc_sim.study._trials_file import Row
 from imc_sim.study._work import Batch, Evaluator, evaluate_batch
 
 #: chips in one call, at most: small enough that progress is seen and little is lost
@@ -162,7 +164,7 @@ def run(
     finally:
         engine.close()
     results = Results.load(folder)
-    replace_text(folder / "table.csv", results.table.to_csv(index=False, lineterminator="\n"))
+    write_file(folder / "table.csv", results.table.to_csv(index=False, lineterminator="\n"))
     return results
 
 

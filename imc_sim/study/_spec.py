@@ -84,7 +84,7 @@ class Study(Spec):
     A file may also say `base`, a study that it takes over and changes, and `set`, paths and values as with --set.
     """
 
-    name: str = Field(pattern=r"^[A-Za-z0-9_.-]+$", description="results are kept by it")
+    name: str = Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$", description="results are kept by it")
     summary: str = Field(default="", description="one line for lists")
     question: str = Field(default="", description="what the study answers; heads its report")
     model: str = Field(description="name or path of a trained model")

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any, final
 
 from imc_sim.study._lock import holder, is_locked
-from imc_sim.study._spec import Chips
-from imc_sim.study._stopping import settled
-from imc_sim.study._store import TRIALS, Row, read_rows, read_study
+from imc_sim.study._stopping import wanted_trials
+from imc_sim.study._store import read_study
+from imc_sim.study._trials_file import TRIALS, Row, read_trials
 
 #: latest trials that the rate is taken over
 _WINDOW = 200
@@ -21,7 +21,8 @@ _WINDOW = 200
 class Status:
     """Trials of a results folder. failed: those whose last try failed; left: those not yet tried.
 
-    at_least: the stopping rule may ask for more than are left now. writer: who writes into the folder now.
+    at_least: the stopping rule may ask for more than are left now. writer: who writes into the folder now. damaged: the
+    lines of trials.jsonl that are not believed, with the reason; the next run moves them out and runs their trials.
     rate_per_s: trials a second of the latest run that wrote anything, eta_s: seconds to the end at that rate; None
     where nothing is known, the second also where nobody writes.
     """
@@ -34,46 +35,31 @@ class Status:
     writer: str | None
     rate_per_s: float | None
     eta_s: float | None
+    damaged: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
 
     @property
     def complete(self) -> bool:
-        return self.left == 0 and self.failed == 0
+        return self.left == 0 and self.failed == 0 and not self.damaged
 
 
 def status(folder: Path | str) -> Status:
-    """How far the run is that wrote, or writes, into `folder`; reads only."""
+    """Return how far the run is that wrote, or writes, into `folder`; reads only."""
     folder = Path(folder)
     study = read_study(folder)
     writing = is_locked(folder)  # before the rows are read: a run that ends in between has then written them all
-    rows = read_rows(folder / TRIALS)
-    wanted, open_points = _wanted(study, rows)
+    found = read_trials(folder / TRIALS, study)
+    rows = found.rows
+    wanted, open_points = wanted_trials(study, rows)
     states = [rows[i]["state"] if i in rows else "left" for i in _identities(rows, wanted)]
     done, failed, left = (states.count(s) for s in ("done", "failed", "left"))
     rate = _rate(list(rows.values()))
     eta = left / rate if writing and rate else None
     writer = (holder(folder) or "another process") if writing else None
     at_least = open_points and study["chips"]["half_width"] is not None
-    return Status(str(study["name"]), done, failed, left, at_least, writer, rate, eta)
-
-
-def _wanted(study: Mapping[str, Any], rows: Mapping[str, Row]) -> tuple[set[tuple[str, int]], bool]:
-    """(point, chip) of every trial that the study asks for so far; whether a point is not settled yet."""
-    rule = Chips.model_validate(study["chips"])
-    stored: dict[str, dict[int, Row]] = {}
-    for row in rows.values():
-        stored.setdefault(row["point"], {})[row["chip"]] = row
-    wanted = {(p[key], -1) for p in study["points"] for key in ("baseline", "reference") if key in p}
-    unsettled = False
-    for point in {p["id"] for p in study["points"]}:
-        chips = stored.get(point, {})
-        count = settled(rule, chips.get)
-        unsettled |= count is None
-        count = count or next(c for c in rule.checkpoints() if any(k not in chips for k in range(c)))
-        wanted |= {(point, chip) for chip in range(count)}
-    return wanted, unsettled
+    return Status(str(study["name"]), done, failed, left, at_least, writer, rate, eta, tuple(map(str, found.damaged)))
 
 
 def _identities(rows: Mapping[str, Row], wanted: set[tuple[str, int]]) -> list[str]:

@@ -25,3 +25,26 @@ def settled(chips: Chips, row: Callable[[int], Mapping[str, Any] | None]) -> int
             if mean - low <= chips.half_width:
                 return count
     return checkpoints[-1]
+
+
+def wanted_trials(study: Mapping[str, Any], rows: Mapping[str, Mapping[str, Any]]) -> tuple[set[tuple[str, int]], bool]:
+    """Return (point, chip) of every trial that the study asks for so far, and whether a point is not settled yet.
+
+    Args:
+        study: the content of study.resolved.yaml.
+        rows: the stored rows by trial id. They may be more than the study asks for: a run with another number of
+            chips may have written into the same folder.
+    """
+    rule = Chips.model_validate(study["chips"])
+    stored: dict[str, dict[int, Mapping[str, Any]]] = {}
+    for row in rows.values():
+        stored.setdefault(row["point"], {})[row["chip"]] = row
+    wanted = {(p[key], -1) for p in study["points"] for key in ("baseline", "reference") if key in p}
+    unsettled = False
+    for point in {p["id"] for p in study["points"]}:
+        chips = stored.get(point, {})
+        count = settled(rule, chips.get)
+        unsettled |= count is None
+        count = count or next(c for c in rule.checkpoints() if any(k not in chips for k in range(c)))
+        wanted |= {(point, chip) for chip in range(count)}
+    return wanted, unsettled

@@ -13,6 +13,7 @@ from typing import Any, Self, final
 from pydantic import Field, model_validator
 
 from imc_sim._errors import InputError
+from imc_sim._files import sync_folder, write_file
 from imc_sim._typing import PathLike
 from imc_sim.config import Spec, build, digest, find_content, read_yaml, write_yaml
 from imc_sim.nn import ModelCard, load_card, write_folder
@@ -57,7 +58,7 @@ class Trainings(Spec):
     the cells. measure: the column of the training log whose last value is compared.
     """
 
-    name: str = Field(pattern=r"^[A-Za-z0-9_.-]+$")
+    name: str = Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$")
     summary: str = ""
     question: str = ""
     model: str = Field(description="name or path of a card")
@@ -159,7 +160,7 @@ def _stored(out: Path) -> dict[str, dict[str, float]]:
     lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
     if lines and not lines[-1].endswith("\n"):
         lines.pop()
-        path.write_text("".join(lines), encoding="utf-8")
+        write_file(path, "".join(lines))
     try:
         return {each["id"]: each["row"] for each in map(json.loads, lines)}
     except (ValueError, KeyError, TypeError) as error:
@@ -172,3 +173,4 @@ def _store(out: Path, key: str, row: dict[str, float]) -> None:
         file.write(json.dumps({"id": key, "row": row}) + "\n")
         file.flush()
         os.fsync(file.fileno())
+    sync_folder(out)

@@ -161,6 +161,23 @@ def test_the_first_interrupt_asks_and_the_second_stops(capsys: pytest.CaptureFix
     assert signal.getsignal(signal.SIGINT) is before
 
 
+def test_status_check_lists_damaged_rows_and_run_repairs_them(run: Callable, study: str, tmp_path: Path) -> None:
+    folder = tmp_path / "x"
+    assert run("run", study, "--out", str(folder)).code == 0
+    sound = run("status", str(folder), "--check")
+    assert (sound.code, sound.out.splitlines()[-1]) == (0, "all rows are sound")
+    trials = folder / "trials.jsonl"
+    trials.write_bytes(trials.read_bytes().replace(b'"correct":', b'"correct":1', 1))
+    damaged = run("status", str(folder), "--check")
+    assert damaged.code == 1
+    assert "line 1: a row that does not fit its checksum" in damaged.out
+    assert run("report", str(folder)).code == 2
+    again = run("run", study, "--out", str(folder))
+    assert again.code == 0
+    assert "1 damaged line was moved to trials.damaged.jsonl" in again.err
+    assert run("status", str(folder), "--check").code == 0
+
+
 def test_status_and_combine(run: Callable, study: str, tmp_path: Path) -> None:
     ran = run("run", study, "--out", str(tmp_path / "x"), "--quiet", "--workers", "1", "--batch", "3")
     assert ran.code == 0

@@ -96,16 +96,14 @@ def test_published_values_run_along_the_first_axis(tmp_path: Path) -> None:
     assert np.isnan(numbers(data, "same_task")).all(), "where chips do the whole task it is said once"
 
 
-def test_results_of_an_older_version_are_shown_without_what_they_lack(results: Results, tmp_path: Path) -> None:
+def test_results_of_an_older_version_are_shown_without_what_they_lack(results: Results) -> None:
     study = {key: value for key, value in results.study.items() if key != "trained"}
     study["points"] = [
         {k: v for k, v in p.items() if k in ("case", "values", "id", "baseline")} for p in study["points"]
     ]
     study["cases"] = [{k: v for k, v in case.items() if k in ("name", "set", "sweep")} for case in study["cases"]]
-    rows = [json.loads(line) for line in (results.folder / "trials.jsonl").read_text().splitlines()]
-    text = "".join(json.dumps({k: v for k, v in row.items() if k != "sample"}) + "\n" for row in rows)
-    (tmp_path / "trials.jsonl").write_text(text)
-    data = comparison_data(dataclasses.replace(results, folder=tmp_path, study=study))
+    rows = {i: {k: v for k, v in row.items() if k != "sample"} for i, row in results.rows.items()}
+    data = comparison_data(dataclasses.replace(results, study=study, rows=rows))
     assert np.isnan(numbers(data, "digital_low")).all()
     assert data["trained"].tolist() == ["", "", ""]
     assert data["chips"].tolist() == [6, 6, 6]
@@ -143,14 +141,12 @@ def test_a_study_of_cases_has_cases_in_place_of_an_axis(results: Results) -> Non
     np.testing.assert_allclose(data["median"], 100 * results.table["median"])
 
 
-def test_a_digital_network_that_failed_leaves_a_gap_and_nothing_else(results: Results, tmp_path: Path) -> None:
-    lines = (results.folder / "trials.jsonl").read_text().splitlines(keepends=True)
-    (tmp_path / "trials.jsonl").write_text("".join(line for line in lines if json.loads(line)["chip"] >= 0))
-    data = comparison_data(dataclasses.replace(results, folder=tmp_path))
+def test_a_digital_network_that_failed_leaves_a_gap_and_nothing_else(results: Results) -> None:
+    on_chips = {i: row for i, row in results.rows.items() if row["chip"] >= 0}
+    data = comparison_data(dataclasses.replace(results, rows=on_chips))
     assert np.isnan(numbers(data, "digital")).all()
     np.testing.assert_array_equal(numbers(data, "on_chip"), numbers(comparison_data(results), "on_chip"))
     with style():
         comparison_figure(data).canvas.draw()
-    (tmp_path / "trials.jsonl").write_text("")
     with pytest.raises(ResultsError, match="no finished trial"):
-        comparison_data(dataclasses.replace(results, folder=tmp_path))
+        comparison_data(dataclasses.replace(results, rows={}))

@@ -199,7 +199,7 @@ def full(*_: object) -> None:
 
 
 def test_a_full_disk_leaves_nothing_and_names_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("imc_sim.nn._store.os.fsync", full)
+    monkeypatch.setattr("imc_sim._files.os.fsync", full)
     with pytest.raises(OSError, match=r"weights\.safetensors") as caught:
         save_model(tmp_path / "deep" / "er" / "m", BatmannController(**ARGS), card())
     assert caught.value.errno == errno.ENOSPC
@@ -208,7 +208,7 @@ def test_a_full_disk_leaves_nothing_and_names_the_file(tmp_path: Path, monkeypat
 
 def test_a_full_disk_keeps_the_old_model(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
-    monkeypatch.setattr("imc_sim.nn._store.os.fsync", full)
+    monkeypatch.setattr("imc_sim._files.os.fsync", full)
     with pytest.raises(OSError, match="No space"):
         save_model(folder, BatmannController(**ARGS), card())
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before

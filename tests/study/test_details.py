@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from imc_sim._files import write_file
 from imc_sim.study import Results, combine, load_study, trials_table
 from imc_sim.study._conditions import Derived
 from imc_sim.study._points import points_of, resolved
@@ -18,7 +19,8 @@ from imc_sim.study._results import _environment
 from imc_sim.study._spec import Chips
 from imc_sim.study._status import _rate
 from imc_sim.study._stopping import settled
-from imc_sim.study._store import TRIALS, ResultStore, read_rows, read_study, replace_text, results_digest
+from imc_sim.study._store import ResultStore, read_study, results_digest
+from imc_sim.study._trials_file import TRIALS, sound_rows
 from imc_sim.study._work import Batch
 from imc_sim.testing import stand_in_evaluator
 
@@ -41,7 +43,7 @@ def test_a_file_is_synced_before_it_takes_its_name(
     before: list[list[int]] = []
     replace = Path.replace
     monkeypatch.setattr(Path, "replace", lambda path, target: (before.append(list(synced)), replace(path, target))[1])
-    replace_text(tmp_path / "study.yaml", "name: x\n")
+    write_file(tmp_path / "study.yaml", "name: x\n")
     assert (tmp_path / "study.yaml").stat().st_ino in before[0]
 
 
@@ -114,7 +116,7 @@ def test_every_trial_of_a_table_has_its_digital_baseline(complete: Results) -> N
 
 
 def test_the_digest_of_results_covers_every_row_and_every_count(complete: Results, tmp_path: Path) -> None:
-    rows = read_rows(shutil.copytree(complete.folder, tmp_path / "copy") / TRIALS)
+    rows = sound_rows(shutil.copytree(complete.folder, tmp_path / "copy") / TRIALS)
     digests = {results_digest(rows)}
     assert digests == {complete.digest}
     for identity, row in rows.items():

@@ -14,7 +14,7 @@ import pytest
 
 from imc_sim import InputError, ResultsError
 from imc_sim.study import Progress, Results, combine, run, status, trials_table
-from imc_sim.study._store import TRIALS, read_rows
+from imc_sim.study._trials_file import TRIALS, sealed, sound_rows
 from imc_sim.testing import stand_in_evaluator
 from imc_sim.testing._stand_in import FAIL
 
@@ -30,7 +30,7 @@ def test_one_row_a_trial_in_the_order_of_the_study(complete: Results, trials_in_
     assert table["accuracy"].tolist() == (table["correct"] / table["total"]).tolist()
     assert table.groupby(["case", SIGMA])["accuracy"].median().tolist() == complete.table["median"].tolist()
     assert table.groupby("case")["digital"].nunique().tolist() == [1, 1]
-    assert set(table["id"]) == set(read_rows(complete.folder / TRIALS))
+    assert set(table["id"]) == set(sound_rows(complete.folder / TRIALS))
 
 
 @needs_parquet
@@ -85,7 +85,7 @@ def test_what_does_not_belong_together_is_not_merged(
     other = shutil.copytree(complete.folder, tmp_path / "other")
     lines = (other / TRIALS).read_text().splitlines()
     row = json.loads(lines[5])
-    lines[5] = json.dumps(row | {"correct": row["correct"] - 1})
+    lines[5] = sealed(row | {"correct": row["correct"] - 1}).rstrip()
     (other / TRIALS).write_text("\n".join(lines) + "\n")
     with pytest.raises(ResultsError, match=rf"trial {row['id'][:12]}: got {row['correct']} of 1000 right in"):
         combine([complete.folder, other], tmp_path / "x")
@@ -139,7 +139,7 @@ def test_status_of_failures_and_of_a_stopping_rule(
     assert seen[0].at_least
     after = status(tmp_path / "x")
     assert (after.left, after.failed, after.at_least, after.complete) == (0, 6, False, False)
-    assert after.done + after.failed == len(read_rows(tmp_path / "x" / TRIALS)) > 2 + 2 * 3 * 6
+    assert after.done + after.failed == len(sound_rows(tmp_path / "x" / TRIALS)) > 2 + 2 * 3 * 6
 
 
 def test_a_torn_line_is_passed_over(complete: Results, trials_in_all: int, tmp_path: Path) -> None:

@@ -24,7 +24,8 @@ from imc_sim import ResultsError
 from imc_sim.study import Results, ResultStore, combine, run, status
 from imc_sim.study import _rows as rows_module
 from imc_sim.study._lock import LOCK, FolderLock, is_locked
-from imc_sim.study._store import STUDY, TRIALS, heal, read_rows, read_study
+from imc_sim.study._store import heal, read_study
+from imc_sim.study._trials_file import STUDY, TRIALS, sound_rows
 from imc_sim.testing import stand_in_evaluator
 from imc_sim.testing._stand_in import SLOW
 
@@ -77,7 +78,7 @@ def test_a_file_cut_at_every_byte_keeps_its_whole_lines(complete: Results, tmp_p
         kept = path.read_bytes()
         whole = data[:cut].count(b"\n") + (data[cut : cut + 1] == b"\n")  # a line that lacks its end alone is whole
         assert kept == b"".join(data.splitlines(keepends=True)[:whole])
-        assert len(read_rows(path)) == whole
+        assert len(sound_rows(path)) == whole
 
 
 def test_a_run_goes_on_from_any_cut_to_the_same_results(
@@ -241,23 +242,45 @@ def test_a_clock_that_jumps_changes_dates_alone(
 
 def test_a_newer_schema_is_refused_with_the_reason(copy: Path, go: Callable[..., Results]) -> None:
     text = (copy / STUDY).read_text()
-    (copy / STUDY).write_text(text.replace("schema: 1", "schema: 2", 1))
+    (copy / STUDY).write_text(text.replace("schema: 2", "schema: 3", 1))
     before = {p.name: p.read_bytes() for p in copy.iterdir()}
     for use in (go, Results.load, status, read_study, lambda folder: combine([folder])):
-        with pytest.raises(ResultsError, match=r"got results of schema 2; allowed: schema 1 or older\. Use a newer"):
+        with pytest.raises(ResultsError, match=r"got results of schema 3; allowed: schema 2 or older\. Use a newer"):
             use(copy)
     assert before == {p.name: p.read_bytes() for p in copy.iterdir()}
 
 
-def test_rows_without_a_run_and_a_device_are_read(copy: Path, complete: Results, go: Callable[..., Results]) -> None:
-    """Those of the first version."""
-    rows = [json.loads(line) for line in (copy / TRIALS).read_text().splitlines()]
-    for row in rows:
-        row["meta"] = {k: row["meta"][k] for k in ("seconds", "time", "host", "versions")}
-    (copy / TRIALS).write_text("".join(json.dumps(row) + "\n" for row in rows))
-    assert status(copy).rate_per_s is None
-    assert go(copy).digest == complete.digest
-    assert combine([copy])[0].exists()
+def test_a_folder_of_version_1_is_read_and_checked_but_not_continued(
+    tmp_path: Path, go: Callable[..., Results]
+) -> None:
+    """Its numbers and those of this version must not meet in one table; it has no checksums."""
+    folder = shutil.copytree(Path(__file__).parent / "version_1", tmp_path / "old")
+    results = Results.load(folder)
+    assert results.digest == "ce90f3f0f4eadffa5ded7e297176bc40c163243b44444804a16bd46195c7c5d8"
+    assert results.table["chips"].tolist() == [3] * 4
+    assert status(folder).complete
+    assert combine([folder], formats=["csv"])[0].exists()
+    before = (folder / TRIALS).read_bytes()
+    with pytest.raises(
+        ResultsError, match=r"results of version 1, made by an earlier imc_sim; allowed.* version 2.*--out"
+    ):
+        go(
+            folder,
+            {
+                k: v
+                for k, v in read_study(folder).items()
+                if k not in ("schema", "digest", "weights", "trained", "points")
+            },
+        )
+    assert (folder / TRIALS).read_bytes() == before
+    for old, new in (
+        (b'"correct":877', b'"correct":1877'),
+        (b'"chip":2', b'"chip":1'),
+        (b'"state":"done"', b'"state":"gone"'),
+    ):
+        (folder / TRIALS).write_bytes(before.replace(old, new, 1))
+        with pytest.raises(ResultsError, match="line "):
+            Results.load(folder)
 
 
 # -- Ctrl-C ------------------------------------------------------------------------------------------------------
@@ -273,7 +296,7 @@ def test_asked_to_stop_a_run_finishes_what_is_in_hand(
             small, tmp_path / "x", evaluator=stand_in_evaluator, progress=lambda p: asked.append(p.done),
             stop=lambda: bool(asked) and asked[-1] >= 5, **options,
         )  # fmt: skip
-    stored = len(read_rows(tmp_path / "x" / TRIALS))
+    stored = len(sound_rows(tmp_path / "x" / TRIALS))
     assert 5 <= asked[-1] == stored <= 5 + 4 * 4
     with ResultStore(tmp_path / "x", read_study(tmp_path / "x")):
         pass  # nobody holds the folder any more

@@ -1,0 +1,182 @@
+"""What a results folder says is checked: every row, the files while a run goes on, and what was asked for."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from imc_sim import ResultsError, ResultsWarning
+from imc_sim.study import Progress, Results, status
+from imc_sim.study._store import RESCUED
+from imc_sim.study._trials_file import DAMAGED, STUDY, TRIALS, sealed
+
+Go = Callable[..., Results]
+
+
+@pytest.fixture
+def copy(complete: Results, tmp_path: Path) -> Path:
+    return shutil.copytree(complete.folder, tmp_path / "copy")
+
+
+def with_line(folder: Path, number: int, line: bytes) -> None:
+    lines = (folder / TRIALS).read_bytes().splitlines()
+    (folder / TRIALS).write_bytes(b"\n".join([*lines[: number - 1], line, *lines[number:]]) + b"\n")
+
+
+def row_of(folder: Path, number: int) -> dict[str, Any]:
+    return json.loads((folder / TRIALS).read_bytes().splitlines()[number - 1])
+
+
+#: each sealed again, so that the checksum is right and the content is not
+FALSE = {
+    "more right than there are": {"correct": 1001},
+    "negative": {"correct": -1},
+    "not whole": {"correct": 900.5},
+    "true": {"correct": True},
+    "none": {"correct": 0, "total": 0},
+    "unknown state": {"state": "gone"},
+    "another id": {"id": "0" * 64},
+    "another chip": {"chip": 77},
+    "a digital chip": {"chip": -1},
+    "another point": {"point": "0" * 64},
+    "another case": {"case": "b"},
+    "another value": {"values": [0.4]},
+}
+
+
+@pytest.mark.parametrize("change", FALSE.values(), ids=FALSE.keys())
+def test_a_row_that_cannot_be_is_named_set_aside_and_run_again(
+    change: dict[str, Any], copy: Path, complete: Results, go: Go
+) -> None:
+    line = sealed(row_of(copy, 4) | change).encode().rstrip()
+    with_line(copy, 4, line)
+    with pytest.raises(ResultsError, match=r"trials\.jsonl, line 4: got .* Run the study into this folder again"):
+        Results.load(copy)
+    assert [each.split(":")[0] for each in status(copy).damaged] == ["line 4"]
+    with pytest.warns(ResultsWarning, match=r"1 damaged line was moved to trials\.damaged\.jsonl.*line 4: "):
+        assert go(copy).digest == complete.digest
+    assert (copy / DAMAGED).read_bytes() == line + b"\n"
+    assert status(copy).complete
+
+
+def test_of_two_results_of_one_trial_neither_is_taken(copy: Path, complete: Results, go: Go) -> None:
+    row = row_of(copy, 5)
+    with (copy / TRIALS).open("ab") as file:
+        file.write(sealed(row | {"correct": row["correct"] - 1}).encode())
+    with pytest.raises(ResultsError, match=r"line 5: .*contradict each other \(lines 5, 39\)"):
+        Results.load(copy)
+    with pytest.warns(ResultsWarning, match="2 damaged lines"):
+        assert go(copy).digest == complete.digest
+    assert (copy / DAMAGED).read_bytes().count(b"\n") == 2
+
+
+def test_single_flipped_bits_are_noticed(copy: Path, complete: Results) -> None:
+    """`benchmarks/bit_flips.py` does 10,000; of these 300 (fixed key) none may change the table without a word."""
+    data = (copy / TRIALS).read_bytes()
+    random = np.random.Generator(np.random.Philox(1))
+    newlines = [8 * i + b for i in (data.index(b"\n"), len(data) - 1) for b in range(8)]
+    for bit in [*newlines, *random.integers(0, 8 * len(data), 300).tolist()]:
+        flipped = bytearray(data)
+        flipped[bit // 8] ^= 1 << bit % 8
+        (copy / TRIALS).write_bytes(flipped)
+        try:
+            found = Results.load(copy)
+        except ResultsError:
+            continue
+        assert found.table.equals(complete.table), f"bit {bit}"
+
+
+# -- files touched while a run goes on ---------------------------------------------------------------------------
+
+
+TOUCHES: dict[str, tuple[Callable[[Path], object], str]] = {
+    "replaced": (lambda f: shutil.copy(f / TRIALS, f / "n") and (f / "n").replace(f / TRIALS), "it was replaced"),
+    "cut": (lambda f: os.truncate(f / TRIALS, 500), "500 bytes instead of"),
+    "removed": (lambda f: (f / TRIALS).unlink(), "it was removed"),
+    "study removed": (lambda f: (f / STUDY).unlink(), "it was removed"),
+    "folder removed": (shutil.rmtree, "it was removed"),
+}
+
+
+@pytest.mark.parametrize("when", [12, 38], ids=["in between", "after the last row"])
+@pytest.mark.parametrize(("touch", "said"), TOUCHES.values(), ids=TOUCHES.keys())
+def test_a_run_whose_files_are_touched_stops_and_loses_nothing(
+    touch: Callable[[Path], object], said: str, when: int, complete: Results, go: Go, tmp_path: Path
+) -> None:
+    folder, known = tmp_path / "x", []
+
+    def watch(progress: Progress) -> None:
+        if progress.done >= when and not known:
+            known.append(progress.done)
+            touch(folder)
+
+    with pytest.raises(ResultsError, match=rf"{said}.*safe in .*give the same command again"):
+        go(folder, progress=watch)
+    totals: list[int] = []
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResultsWarning)
+        results = go(folder, progress=lambda p: totals.append(p.total))
+    assert results.digest == complete.digest
+    assert totals[-1] <= 38 - known[0], "what was finished is not run again"
+    assert not (folder / RESCUED).exists()
+
+
+def test_a_folder_without_its_study_is_restored_for_that_study_alone(copy: Path, small: dict, go: Go) -> None:
+    (copy / STUDY).unlink()
+    with pytest.raises(ResultsError, match=r"trials\.jsonl without study\.resolved\.yaml"):
+        go(copy, small | {"seed": 5})
+    with pytest.warns(ResultsWarning, match="written again"):
+        go(copy)
+    assert (copy / STUDY).is_file()
+
+
+# -- what is asked for -------------------------------------------------------------------------------------------
+
+
+def test_fewer_chips_in_a_folder_of_more_are_as_in_one_of_their_own(small: dict, go: Go, tmp_path: Path) -> None:
+    go(tmp_path / "x")
+    again, alone = (go(tmp_path / name, small | {"chips": {"min": 2}}) for name in "xy")
+    assert set(again.table["chips"]) == {again.study["chips"]["min"]} == {2}
+    assert again.digest == alone.digest
+    assert again.table.equals(alone.table)
+
+
+@pytest.mark.parametrize("name", ["..", ".", ".hidden", "-x"])
+def test_a_study_cannot_be_named_as_a_folder_elsewhere(name: str, small: dict, go: Go, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="name"):
+        go(tmp_path / "x", small | {"name": name})
+
+
+def test_every_rename_is_synced_with_its_folder(
+    small: dict, go: Go, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file before it gets its name, and the folder after."""
+    events: list[tuple[str, str]] = []
+    sync, rename = os.fsync, Path.replace
+
+    def noted_sync(handle: int) -> None:
+        events.append(("sync", Path(f"/proc/self/fd/{handle}").readlink().name))
+        sync(handle)
+
+    def noted_rename(self: Path, target: Path) -> Path:
+        events.append(("rename", f"{self.name} to {target.name}"))
+        return rename(self, target)
+
+    monkeypatch.setattr(os, "fsync", noted_sync)
+    monkeypatch.setattr(Path, "replace", noted_rename)
+    go(tmp_path / "x", small | {"chips": {"min": 1}})
+    renames = [n for n, (kind, _) in enumerate(events) if kind == "rename"]
+    assert {events[n][1].split(" to ")[1] for n in renames} == {STUDY, "table.csv"}
+    for n in renames:
+        assert events[n - 1] == ("sync", events[n][1].split(" to ")[0])
+        assert events[n + 1] == ("sync", "x")
+    assert sum(event == ("sync", TRIALS) for event in events) >= 8, "one for every batch"
+    assert ("sync", tmp_path.name) in events, "the name of the folder itself"
