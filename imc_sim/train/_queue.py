@@ -15,6 +15,7 @@ from typing import Any, Literal, Self, final
 from pydantic import Field, model_validator
 
 from imc_sim._errors import ImcSimError, InputError
+from imc_sim._files import complete_lines
 from imc_sim._typing import PathLike
 from imc_sim.config import Spec, build, find_content, read_yaml, write_yaml
 from imc_sim.nn import load_card, write_folder
@@ -164,12 +165,7 @@ def _is_finished(row: QueueRow, entry: QueueEntry, out: Path) -> bool:
 def _stored(out: Path) -> dict[str, QueueRow]:
     """Return the last row of every entry; a last line that was cut off is removed from the file."""
     path = out / LOG
-    if not path.is_file():
-        return {}
-    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
-    if lines and not lines[-1].endswith("\n"):
-        lines.pop()
-        path.write_text("".join(lines), encoding="utf-8")
+    lines = complete_lines(path)
     try:
         rows = [QueueRow(**json.loads(line)) for line in lines]
     except (ValueError, TypeError) as error:

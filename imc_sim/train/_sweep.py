@@ -13,7 +13,7 @@ from typing import Any, Self, final
 from pydantic import Field, model_validator
 
 from imc_sim._errors import InputError
-from imc_sim._files import sync_folder, write_file
+from imc_sim._files import complete_lines, sync_folder
 from imc_sim._typing import PathLike
 from imc_sim.config import Spec, build, digest, find_content, read_yaml, write_yaml
 from imc_sim.nn import ModelCard, load_card, write_folder
@@ -155,12 +155,7 @@ def _row_of(point: Point, folder: Path, device: str, progress: Progress | None) 
 def _stored(out: Path) -> dict[str, dict[str, float]]:
     """Last rows of finished trainings by id; a last line that was cut off is taken out of the file."""
     path = out / ROWS
-    if not path.is_file():
-        return {}
-    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
-    if lines and not lines[-1].endswith("\n"):
-        lines.pop()
-        write_file(path, "".join(lines))
+    lines = complete_lines(path)
     try:
         return {each["id"]: each["row"] for each in map(json.loads, lines)}
     except (ValueError, KeyError, TypeError) as error:
