@@ -151,7 +151,7 @@ class Crossbar:
         rows, cols, tile = self.plan.coordinates()
         address = (self.seed, self.layer, self.chips[index], self.page)
         steps = self.plan.targets.steps
-        state = device.states(g, self._draw(index), steps) if device.disturb.on else None
+        state = device.states(g, self._draw(index), steps) if device.by_state else None
         return device.settle(g, steps, *address, rows=rows, cols=cols, tile=tile, state=state)
 
     def _program(self) -> list[Operands]:
@@ -198,10 +198,11 @@ class Crossbar:
         aged = self._settled(fresh, index)
         factor = 1.0
         if device.time.compensation:
-            factor = device.compensation(self._settled(fresh, index, device.at_start), aged, steps)
+            before = self._settled(device.held(fresh, steps), index, device.at_start)
+            factor = device.compensation(before, aged, steps)
         seen, offset = self._wired(aged)
         g = on_grid(seen, plan.dtype)
-        return operands(plan, g, self._noise(seen, fresh, index), self._unit_inputs, factor, offset)
+        return operands(plan, g, self._noise(seen, device.held(fresh, steps), index), self._unit_inputs, factor, offset)
 
     def _table(self, dtype: torch.dtype) -> Tensor:
         return units_table(self.chip.device, self.plan.targets.steps, dtype)  # type: ignore[arg-type]  # hashable

@@ -125,11 +125,13 @@ class Device(Spec):
         float64. The whole of programming is a look-up in it: 65,536 mid-point quantiles of each level's law,
         within 1.6e-5 of the law itself in the sense of Kolmogorov and Smirnov, and behind them 4,096 quantiles of
         either tail, which cells with an outermost draw take instead (see `imc_sim._quantiles`). Where faults leave
-        cells in states that are no level, two rows more: dead cells and undefined ones.
+        cells in states that are no level, two rows more: dead cells and undefined ones. Where relaxation acts, normal
+        laws go on below 0 S, since `settle` clips what it leaves; elsewhere they are clipped.
         """
         levels = tuple(self.positions(steps).tolist())
         faults = self.faults if self.faults.extra else None
-        return _table(self.programming, self.verify, faults, levels, self.floor, self.window_S)  # type: ignore[arg-type]
+        clip = not self.time.relaxes
+        return _table(self.programming, self.verify, faults, levels, self.floor, self.window_S, clip)  # type: ignore[arg-type]
 
     def pair_table(self, steps: int) -> Tensor:
         """The law of the difference of a cell at level k and one at HRS, as `table`: [steps + 1, WIDTH], float64."""
@@ -191,7 +193,10 @@ class Device(Spec):
         return torch.from_numpy(found), largest
 
     def program(self, target: Tensor, seed: int, layer: str = "cells", chip: int = 0, page: int = 0) -> Tensor:
-        """Programmed g of one chip's cells, shaped as `target` (g in [0, 1], moved to the nearest level)."""
+        """Return programmed g of one chip's cells, shaped as `target` (g in [0, 1], moved to the nearest level).
+
+        As in `table`, it may be below 0 S where relaxation acts on it in `settle`.
+        """
         steps = self.levels - 1
         levels = torch.round(target * steps) if self.linear else nearest(self._own_levels(), target)
         indices = self.draw(levels.to(torch.int32), steps, seed, layer, chip, page)
@@ -218,7 +223,7 @@ class Device(Spec):
             return torch.where(found // WIDTH == levels, counts, self.programming.most)
         if not self.verify.on:
             return torch.ones_like(levels, dtype=torch.int64)
-        g = look_up(self.table(steps), self.draw(levels, steps, seed, layer, chip, page))
+        g = self.held(look_up(self.table(steps), self.draw(levels, steps, seed, layer, chip, page)))
         target = self.positions(steps)[levels.long()]
         within = (g - target).abs() <= self.verify.width(target, self.floor, self.window_S) + 1e-12
         uniform = torch.from_numpy(Stream(seed, layer, "pulses").uniform(levels.numel(), chip, self.time.page(page)))
@@ -226,6 +231,15 @@ class Device(Spec):
         return self.verify.counts(accepted, uniform.reshape(levels.shape), within)
 
     # -- from programming to reading -------------------------------------------------------------------
+
+    def held(self, g: Tensor, steps: int = 1) -> Tensor:
+        """Return programmed g [*], in units of window / steps, clipped at 0 S; the same object if it is already."""
+        return g.clamp_min(-self.floor * steps) if self.time.relaxes else g
+
+    @property
+    def by_state(self) -> bool:
+        """What cells become depends on the level that they were programmed to: `settle` takes their `state`."""
+        return self.disturb.on or self.time.relaxes
 
     @property
     def settles(self) -> bool:
@@ -238,8 +252,8 @@ class Device(Spec):
     ) -> Tensor:  # fmt: skip
         """What one chip's programmed cells have become when they are read; the same object if nothing acts.
 
-        g: [*], float64, in units of window / steps. state: the level 0 … steps that each cell was programmed to, by
-        which read disturb tells LRS from HRS (None: by g, which device variation may have moved). rows, cols: place of
+        g: [*], float64, in units of window / steps. state: the level 0 … steps that each cell was programmed to, which
+        relaxation and read disturb depend on (None: g, which device variation may have moved). rows, cols: place of
         each cell within its tile, from -1/2 to 1/2, and tile: its index (int64), all broadcasting to g; needed for a
         gradient only. Never below 0 S.
         """
@@ -249,7 +263,8 @@ class Device(Spec):
         if self.correlated.on:
             G = G * self.correlated.factor(seed, layer, chip, rows, cols, tile)
         if self.time.on:
-            G = self.time.apply(G, self.temperature_K, self.g_hrs_S, seed, layer, chip, self.time.page(page))
+            target_S = ((self.held(g, steps) if state is None else state) / steps + self.floor) * self.window_S
+            G = self.time.apply(G, target_S, self.temperature_K, self.g_hrs_S, seed, layer, chip, self.time.page(page))
         if self.disturb.on:
             low_resistance = g >= 0.5 * steps if state is None else state >= 0.5 * steps
             G = torch.where(low_resistance, G * self.wear.factor, G)
@@ -328,17 +343,22 @@ def _apply(programming: Programming, floor: float, window_S: float, target: Tens
     return programming.apply(target, normal, floor, window_S)
 
 
+def _unclipped(programming: Programming, floor: float, window_S: float, target: Tensor, normal: Tensor) -> Tensor:
+    return programming.unclipped(target, normal, floor, window_S)
+
+
 @functools.lru_cache(maxsize=8)
 def _table(
     programming: Programming, verify: WriteVerify, faults: Faults | None, levels: tuple[float, ...], floor: float,
-    window_S: float,
+    window_S: float, clip: bool,
 ) -> Tensor:  # fmt: skip
     target = torch.tensor(levels, dtype=torch.float64)
-    law = functools.partial(_apply, programming, floor, window_S)
+    pulse = functools.partial(_apply, programming, floor, window_S)
+    law = pulse if clip else functools.partial(_unclipped, programming, floor, window_S)
     if programming.exact:
         table = target[:, None].expand(-1, WIDTH).contiguous()
     elif verify.on:
-        table = law(target[:, None], verify.normals(law, target, floor, window_S))
+        table = law(target[:, None], verify.normals(pulse, target, floor, window_S))
     else:
         table = law(target[:, None], _normals(len(levels)))
     check_finite(table, "device.programming", "Reduce the variation.")
@@ -347,7 +367,7 @@ def _table(
 
 @functools.lru_cache(maxsize=8)
 def _pair_table(programming: Programming, levels: tuple[float, ...], floor: float, window_S: float) -> Tensor:
-    single = _table(programming, WriteVerify(), None, levels, floor, window_S)  # type: ignore[arg-type]  # hashable
+    single = _table(programming, WriteVerify(), None, levels, floor, window_S, True)  # type: ignore[arg-type]  # hashable
     return differences(single)
 
 

@@ -29,11 +29,15 @@ class Programming(Spec, abc.ABC):
         """Every cell lands on its target."""
 
     @abc.abstractmethod
+    def unclipped(self, target: Tensor, normal: Tensor, floor: float, window_S: float) -> Tensor:
+        """Return programmed g before it is clipped at 0 S, which normal laws may pass; arguments as in `apply`."""
+
     def apply(self, target: Tensor, normal: Tensor, floor: float, window_S: float) -> Tensor:
-        """Programmed g for targets g in [0, 1]; `normal` holds one standard normal number per cell.
+        """Return programmed g for targets g in [0, 1]; `normal` holds one standard normal number per cell.
 
         target: broadcastable to normal [chip, …]; window_S: G_LRS - G_HRS. Never below zero conductance.
         """
+        return self.unclipped(target, normal, floor, window_S).clamp_min(-floor)
 
 
 @final
@@ -76,16 +80,16 @@ class RelativeSpread(Programming):
         normal = "log_normal" not in (self.law, self.law_hrs or self.law)
         return frozenset({"sigma_of", "target_is"}) if normal else frozenset()
 
-    def apply(self, target: Tensor, normal: Tensor, floor: float, window_S: float) -> Tensor:
+    def unclipped(self, target: Tensor, normal: Tensor, floor: float, window_S: float) -> Tensor:
         sigma_hrs = self.sigma if self.sigma_hrs is None else self.sigma_hrs
         sigma = sigma_hrs + (self.sigma - sigma_hrs) * target
         laws = (self.law_hrs or self.law, self.law)
         if laws == ("gaussian", "gaussian"):
-            return _gaussian(target, sigma * (target + floor), normal, floor)
+            return torch.addcmul(target, sigma * (target + floor), normal)
         log_normal = self._log_normal(target + floor, sigma, normal) - floor
         if laws == ("log_normal", "log_normal"):
             return log_normal
-        gaussian = _gaussian(target, sigma * (target + floor), normal, floor)
+        gaussian = torch.addcmul(target, sigma * (target + floor), normal)
         low, high = (log_normal, gaussian) if laws[0] == "log_normal" else (gaussian, log_normal)
         return torch.where(target < 0.5, low, high)
 
@@ -115,13 +119,9 @@ class PolynomialSpread(Programming):
     def idle(self) -> frozenset[str]:
         return self.all_but("kind") if self.exact else frozenset()
 
-    def apply(self, target: Tensor, normal: Tensor, floor: float, window_S: float) -> Tensor:
+    def unclipped(self, target: Tensor, normal: Tensor, floor: float, window_S: float) -> Tensor:
         x = (target + floor) * (window_S / self.g_max_S)
         std = torch.zeros_like(x)
         for c in reversed(self.coefficients_S):
             std = std * x + c
-        return _gaussian(target, std.clamp_min(0.0) * (self.scale / window_S), normal, floor)
-
-
-def _gaussian(target: Tensor, std: Tensor, normal: Tensor, floor: float) -> Tensor:
-    return torch.addcmul(target, std, normal).clamp_min_(-floor)
+        return torch.addcmul(target, std.clamp_min(0.0) * (self.scale / window_S), normal)

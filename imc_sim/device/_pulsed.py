@@ -35,7 +35,7 @@ class PulsedProgramming(Programming):
     def exact(self) -> bool:
         return False
 
-    def apply(self, target: Tensor, normal: Tensor, floor: float, window_S: float) -> Tensor:
+    def unclipped(self, target: Tensor, normal: Tensor, floor: float, window_S: float) -> Tensor:
         return self.outcome(target, normal, floor, window_S).conductance_S / window_S - floor
 
     def outcome(self, target: Tensor, normal: Tensor, floor: float, window_S: float) -> Programmed:

@@ -23,8 +23,12 @@ class Relaxation(Spec, abc.ABC):
         """Some cell has moved at t_s."""
 
     @abc.abstractmethod
-    def apply(self, G: Tensor, t_s: float, normal: Tensor) -> Tensor:
-        """G [*] in S at a t_s at which cells have moved; normal [*]: a standard normal number per cell."""
+    def apply(self, G: Tensor, t_s: float, normal: Tensor, target_S: Tensor) -> Tensor:
+        """Return G [*] in S at a t_s at which cells have moved, not yet clipped at 0 S.
+
+        G: as programmed, before it is clipped at 0 S; normal [*]: a standard normal number per cell; target_S [*]: the
+        conductance that the cell was meant to have.
+        """
 
 
 @final
@@ -50,7 +54,7 @@ class LogRelaxation(Relaxation):
     def idle(self) -> frozenset[str]:
         return frozenset() if self.growth_S or self.shift_S else frozenset({"t0_s"})
 
-    def apply(self, G: Tensor, t_s: float, normal: Tensor) -> Tensor:
+    def apply(self, G: Tensor, t_s: float, normal: Tensor, target_S: Tensor) -> Tensor:
         elapsed = max(math.log(t_s / self.t0_s), 0.0)
         return G + self.shift_S * elapsed + (self.sigma_S + self.growth_S * elapsed) * normal
 
@@ -60,7 +64,7 @@ class MeasuredRelaxation(Relaxation):
     """Errors measured at several times: what their variance gained since the first time is added to each cell.
 
     At times_s[k] the standard deviation of a cell's error is the polynomial sum_i coefficients_S[k][i] x^i of
-    x = G / g_max. Between two times it is interpolated linearly in ln t; before the first nothing is added,
+    x = target / g_max. Between two times it is interpolated linearly in ln t; before the first nothing is added,
     after the last it stays. The spread at the first time is the programming law's to draw.
 
     Source: Wan et al., Nature 608, 2022, whose errors at 1 s, 1 day and 2 days aihwkit fits in this form.
@@ -86,13 +90,13 @@ class MeasuredRelaxation(Relaxation):
     def idle(self) -> frozenset[str]:
         return self.all_but("kind") if self.scale == 0.0 else frozenset()
 
-    def apply(self, G: Tensor, t_s: float, normal: Tensor) -> Tensor:
-        x = G / self.g_max_S
+    def apply(self, G: Tensor, t_s: float, normal: Tensor, target_S: Tensor) -> Tensor:
+        x = target_S / self.g_max_S
         gained = self.std(x, t_s).square() - _polynomial(self.coefficients_S[0], x).square()
         return G + self.scale * gained.clamp_min(0.0).sqrt() * normal
 
     def std(self, x: Tensor, t_s: float) -> Tensor:
-        """Standard deviation in S of the whole error at time t_s, for x = G / g_max."""
+        """Standard deviation in S of the whole error at time t_s, for x = target / g_max."""
         k = min(max(bisect.bisect_right(self.times_s, t_s), 1), len(self.times_s) - 1)
         early, late = self.times_s[k - 1], self.times_s[k]
         share = min(max(math.log(t_s / early) / math.log(late / early), 0.0), 1.0)

@@ -111,14 +111,23 @@ class Time(Spec):
         t = self.age_s
         return t > 0.0 and (self.relaxation.acts(t) or self.drift.acts(t) or self.retention.rate_Hz > 0.0)
 
+    @property
+    def relaxes(self) -> bool:
+        """Relaxation acts on the cells: programmed values are clipped at 0 S after it."""
+        return self.age_s > 0.0 and self.relaxation.acts(self.age_s)
+
     def apply(
-        self, G: Tensor, temperature_K: float, g_hrs_S: float, seed: int, layer: str, chip: int, page: int
-    ) -> Tensor:
-        """G [*] in S at time t_s of one chip's cells, programmed to G; not yet held at 0 S or above."""
+        self, G: Tensor, target_S: Tensor, temperature_K: float, g_hrs_S: float, seed: int, layer: str, chip: int,
+        page: int,
+    ) -> Tensor:  # fmt: skip
+        """Return G [*] in S at time t_s of one chip's cells, programmed to G, which were meant to have target_S [*].
+
+        Where relaxation acts, G is not clipped at 0 S, so that both normal displacements are clipped once.
+        """
         t = self.age_s
-        if self.relaxation.acts(t):
-            G = self.relaxation.apply(G, t, _normal(G, Stream(seed, layer, "relaxation"), chip, page))
-            G = G.clamp_min(0.0)
+        if self.relaxes:
+            normal = _normal(G, Stream(seed, layer, "relaxation"), chip, page)
+            G = self.relaxation.apply(G, t, normal, target_S).clamp_min(0.0)
         if self.drift.acts(t):
             G = self.drift.apply(G, t, _normal(G, Stream(seed, layer, "drift"), chip, page))
         if self.retention.rate_Hz > 0.0:

@@ -47,7 +47,8 @@ def test_what_retention_leads_to(end_S: float | None, wanted: float) -> None:
 def test_relaxed_cells_are_never_below_0_when_they_go_on_ageing() -> None:
     """A cell that relaxed to 0 S is at end (1 - kept) after retention, whatever it would have been below 0 S."""
     time = Time(t_s=1.0, relaxation=LogRelaxation(sigma_S=1e-4), retention=Retention(rate_Hz=1.0, end_S=2e-5))
-    aged = time.apply(torch.full((400,), 1e-5).double(), 300.0, 0.0, 0, "layer", 0, 0)
+    G = torch.full((400,), 1e-5).double()
+    aged = time.apply(G, G, 300.0, 0.0, 0, "layer", 0, 0)
     floor = 2e-5 * (1 - math.exp(-1.0))
     assert float(aged.min()) == pytest.approx(floor, rel=1e-12)
     assert 0.3 < float((aged < floor * (1 + 1e-9)).double().mean()) < 0.6
@@ -56,9 +57,9 @@ def test_relaxed_cells_are_never_below_0_when_they_go_on_ageing() -> None:
 def test_an_error_that_shrinks_moves_no_cell() -> None:
     law = MeasuredRelaxation(times_s=(1.0, 100.0), coefficients_S=((3e-6,), (1e-6,)), g_max_S=1e-4)
     G = torch.linspace(0, 1e-4, 7, dtype=torch.float64)
-    assert torch.equal(law.apply(G, 50.0, torch.ones_like(G)), G)
+    assert torch.equal(law.apply(G, 50.0, torch.ones_like(G), G), G)
     grows = MeasuredRelaxation(times_s=(1.0, 100.0), coefficients_S=((3e-6,), (5e-6,)), g_max_S=1e-4)
-    assert torch.allclose(grows.apply(G, 100.0, torch.ones_like(G)), G + 4e-6, rtol=1e-12, atol=0)
+    assert torch.allclose(grows.apply(G, 100.0, torch.ones_like(G), G), G + 4e-6, rtol=1e-12, atol=0)
 
 
 def test_the_factor_of_a_die_and_its_gradient_add_up() -> None:

@@ -253,11 +253,12 @@ def test_all_effects_at_once_leave_cells_that_conduct_and_reads_that_vary(d: Dev
     G = siemens(d, settled(d, g, steps), steps)
     assert bool(torch.isfinite(G).all())
     assert float(G.min()) >= -1e-18
-    assert float(siemens(d, g, steps).min()) >= -1e-18
-    noise = d.read_variance(G, d.traps((N,), 0, "l", 0), siemens(d, g, steps))
+    start = d.held(g, steps)
+    assert float(siemens(d, start, steps).min()) >= -1e-18
+    noise = d.read_variance(G, d.traps((N,), 0, "l", 0), siemens(d, start, steps))
     assert bool((torch.isfinite(noise) & (noise >= -1e-30)).all())
     assert d.wear.factor <= 1.0
-    assert 0.0 < d.compensation(settled(d.at_start, g, steps), settled(d, g, steps), steps) < float("inf")
+    assert 0.0 < d.compensation(settled(d.at_start, start, steps), settled(d, g, steps), steps) < float("inf")
 
 
 @given(DEVICES, st.integers(1, 8))
