@@ -15,6 +15,7 @@ from imc_sim._threads import share
 from imc_sim.array._chip import Chip
 from imc_sim.array._encoding import Contrast, Encoding
 from imc_sim.array._plan import Plan
+from imc_sim.array._read_noise import ReadPower
 from imc_sim.array._telegraph import LARGEST as LARGEST_TRAPS
 from imc_sim.array._telegraph import Traps, undriven
 from imc_sim.device import Device
@@ -35,8 +36,9 @@ class Operands:
 
     linear, square: contrasts [out x slices x terms, inputs of the tile], top to bottom; one tile with
     everything, conversions already combined, where nothing stands between the cells and the sum. constant:
-    [tiles, out x slices x terms] or None where it vanishes. power: variances of a read per x^2 and per x
-    (whole matrices) and constant ([tiles, …]). factor: of drift compensation, for the analog part of results.
+    [tiles, out x slices x terms] or None where it vanishes. power: variance of a read of every conversion. reference:
+    the same of every reference column, whose noise all outputs of its tile share; None where there is none. factor: of
+    drift compensation, for the analog part of results.
     merged: there is one tile with everything. unit: a power of two, of which the contrasts of float32 crossbars
     are whole multiples. traps: of every tile, those whose states are sampled.
     """
@@ -44,7 +46,8 @@ class Operands:
     linear: tuple[Tensor, ...]
     square: tuple[Tensor, ...] | None
     constant: Tensor | None
-    power: tuple[Tensor | None, Tensor | None, Tensor | None]
+    power: ReadPower
+    reference: ReadPower | None = None
     factor: float = 1.0
     merged: bool = False
     unit: float = RESOLUTION
@@ -55,9 +58,10 @@ class Operands:
         if self.linear[0].device == device:
             return self
         square, linear = ((None if s is None else tuple(t.to(device) for t in s)) for s in (self.square, self.linear))
-        constant, *power = (None if t is None else t.to(device) for t in (self.constant, *self.power))
-        moved = {"linear": linear, "square": square, "constant": constant, "power": tuple(power)}
-        return dataclasses.replace(self, **moved)
+        constant = None if self.constant is None else self.constant.to(device)
+        reference = None if self.reference is None else self.reference.to(device)
+        moved = {"linear": linear, "square": square, "constant": constant, "reference": reference}
+        return dataclasses.replace(self, **moved, power=self.power.to(device))
 
 
 def operand_bytes(outputs: int, inputs: int, encoding: Encoding, chip: Chip, unit_inputs: bool, where: str) -> int:
@@ -142,9 +146,10 @@ def of_contrast(
     if merged:
         return _merged(plan, contrast, factor, offset, unit)
     square = None if contrast.square is None else _tiles(plan, contrast.square)
-    traps, power = _noise(plan, noise, unit_inputs)
+    traps, power, reference = _noise(plan, noise, unit_inputs)
     constant = _plus(_tile_sums(plan, contrast.constant), offset)
-    return Operands(_tiles(plan, contrast.linear), square, constant, power, factor, unit=unit, traps=traps)
+    linear = _tiles(plan, contrast.linear)
+    return Operands(linear, square, constant, power, reference, factor, unit=unit, traps=traps)
 
 
 def rounded(contrast: Contrast, plan: Plan) -> tuple[Contrast, float]:
@@ -205,7 +210,7 @@ def _merged(plan: Plan, contrast: Contrast, factor: float, offset: Tensor | None
         sums = _plus(sums, (offset.unflatten(1, (-1, len(gains))) * gains).sum(-1).to(plan.dtype))
     least = min(1.0, min(abs(f) for f in plan.factors) * plan.encoding.gain_in)
     unit *= 2.0 ** math.floor(math.log2(least))
-    return Operands((_whole(plan, linear),), None, sums, (None, None, None), factor, merged=True, unit=unit)
+    return Operands((_whole(plan, linear),), None, sums, ReadPower(), factor=factor, merged=True, unit=unit)
 
 
 def _floor(plan: Plan, factor: float = 1.0) -> float:
@@ -252,34 +257,39 @@ def _tile_sums(plan: Plan, x: Tensor | None) -> Tensor | None:
     return torch.stack([flat[:, t].double().sum(-1) for t in plan.placement.row_slices]).to(x.dtype)
 
 
-_Power = tuple[Tensor | None, Tensor | None, Tensor | None]
-
-
-def _noise(plan: Plan, noise: CellNoise | None, unit_inputs: bool) -> tuple[tuple[Traps, ...] | None, _Power]:
-    """Return the sampled traps of every tile, and the variances of all other noise."""
+def _noise(
+    plan: Plan, noise: CellNoise | None, unit_inputs: bool
+) -> tuple[tuple[Traps, ...] | None, ReadPower, ReadPower | None]:
+    """Return the sampled traps of every tile, and the variances of all other noise: of outputs and of references."""
     if noise is None:
-        return None, (None, None, None)
+        return None, ReadPower(), None
     traps, driven = None, noise.driven
     if noise.step is not None:
         traps, rest = Traps.of(plan, noise.step, noise.occupancy)
         if bool(rest.any()):
             rest = noise.occupancy * (1.0 - noise.occupancy) * rest.square()
             driven = rest if driven is None else driven + rest
-    return traps, _power(plan, driven, noise.thermal, unit_inputs)
+    outputs, references = slice(plan.outputs), slice(plan.outputs, None)
+    power = _power(plan, driven, noise.thermal, unit_inputs, outputs)
+    shared = None if plan.reference is None else _power(plan, driven, noise.thermal, unit_inputs, references)
+    return traps, power, shared
 
 
-def _power(plan: Plan, driven: Tensor | None, thermal: Tensor | None, unit_inputs: bool) -> _Power:
-    """Variances in float64: their sums must not depend on the batch any more than the products do."""
+def _power(plan: Plan, driven: Tensor | None, thermal: Tensor | None, unit_inputs: bool, part: slice) -> ReadPower:
+    """Return the variances of the columns in `part` of a plan's outputs and references.
+
+    In float64: their sums must not depend on the batch any more than the products do.
+    """
     square, linear, constant = None, None, None
     if driven is not None:
-        square, linear, constant = plan.encoding.power(plan.with_reference(driven))
+        square, linear, constant = plan.encoding.power(driven[part])
     if unit_inputs and square is not None:
         constant, square = square if constant is None else constant + square, None
     if thermal is not None:
-        still = undriven(plan.encoding, plan.with_reference(thermal))
+        still = undriven(plan.encoding, thermal[part])
         constant = still if constant is None else constant + still
-    flat = (None if p is None else p.flatten(0, 1) for p in (square, linear))
-    return (*flat, _tile_sums(plan, constant))  # type: ignore[return-value]
+    square, linear = (None if p is None else p.flatten(0, 1) for p in (square, linear))
+    return ReadPower(square, linear, _tile_sums(plan, constant))
 
 
 def packed(one: Operands, memory: Tensor) -> Operands:

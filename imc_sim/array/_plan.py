@@ -65,14 +65,19 @@ class Plan:
     @functools.cached_property
     def cells(self) -> Tensor:
         """Levels [outputs, slices, columns, in, rows] of every cell, reference columns after all outputs."""
-        levels, count = self.targets.levels, len(self.order) - self.outputs
+        levels = self.targets.levels
         if self.reference is None:
             return levels
-        return torch.cat([levels, levels.new_full((count, *levels.shape[1:]), self.targets.reference)])
+        return torch.cat([levels, levels.new_full((self.references, *levels.shape[1:]), self.targets.reference)])
 
     @property
     def outputs(self) -> int:
         return len(self.targets.weights)
+
+    @property
+    def references(self) -> int:
+        """Reference columns, one for each column of tiles; 0 for most encodings."""
+        return len(self.order) - self.outputs
 
     @property
     def dtype(self) -> torch.dtype:
@@ -119,10 +124,6 @@ class Plan:
     def against_reference(self, g: Tensor) -> Tensor:
         """Cells of the outputs; where there is a reference, the difference to it."""
         return g if self.reference is None else g[: self.outputs] - g[self.reference]
-
-    def with_reference(self, variance: Tensor) -> Tensor:
-        """Variances of the outputs; where there is a reference, with that of its cells."""
-        return variance if self.reference is None else variance[: self.outputs] + variance[self.reference]
 
     def coordinates(self) -> tuple[Tensor, Tensor, Tensor]:
         """(row, column, tile) of every cell, broadcastable to `cells`.

@@ -18,6 +18,7 @@ from imc_sim.array._limits import calibrated
 from imc_sim.array._operands import Operands
 from imc_sim.array._plan import Plan
 from imc_sim.array._product import product
+from imc_sim.array._read_noise import deviation
 
 #: inputs of tile t -> [vectors, inputs of the tile]
 TileInputs = Callable[[slice], Tensor]
@@ -120,9 +121,8 @@ class Sensing:
         real = plan.dtype != torch.float32 or self._dac or self._bends
         if self._small(vectors) or real or first.linear[0].device.type != "cpu":
             return False
-        # Read noise whose variance depends on the inputs would take a sum of its own.
-        square, linear, _ = first.power
-        steady = square is None and linear is None and first.traps is None
+        # Read noise whose variance depends on the inputs would take a sum of its own, that of references a second draw.
+        steady = first.power.steady and first.reference is None and first.traps is None
         simple = steady and not self._integer and self._factors == [1.0]
         return simple and (first.merged or not plan.encoding.correction.sum_x) and _integers.why_not() is None
 
@@ -155,7 +155,7 @@ class Sensing:
 
     def _noise(self, index: int, first_read: int, per_read: int) -> Noise | None:
         """What `_add_noise` adds where the variance does not depend on the inputs; None for quiet reads."""
-        variance = self.operands[index].power[2]
+        variance = self.operands[index].power.constant
         if variance is None:
             return None
         stride = blocks(per_read * variance.shape[1])
@@ -164,7 +164,7 @@ class Sensing:
             for tile in range(len(variance))
         ]
         keys = np.stack([key for _, key in starts])
-        return Noise(_std(variance, torch.float32), starts[0][0], keys, (per_read, 16 * stride))
+        return Noise(deviation(variance, torch.float32), starts[0][0], keys, (per_read, 16 * stride))
 
     def _stream(self, tile: int, number: int) -> Stream:
         """Read noise of one tile in one pass of the inputs, each of which is a read of its own."""
@@ -242,28 +242,23 @@ class Sensing:
     def _add_noise(
         self, u: Tensor, x: Tensor, index: int, tile: int, rows: slice, number: int, first_read: int, per_read: int
     ) -> None:
-        """Add read noise: two states per trap, and normal numbers at the column, equal in law to one per cell."""
-        traps = self.operands[index].traps
-        if traps is not None:
+        """Add read noise: two states per trap, and normal numbers at the column, equal in law to one per cell.
+
+        A reference column is read once; what it adds is subtracted from all outputs of its tile.
+        """
+        operands, address = self.operands[index], (self.chips[index], self.page, first_read)
+        if operands.traps is not None:
             stream = Stream(self.seed, f"{self.layer}/{tile}", f"telegraph/{number}")
-            traps[tile].add_to(u, x, stream, (self.chips[index], self.page, first_read), per_read)
-        square, linear, constant = self.operands[index].power
-        if not x.shape[0] or (square is None and constant is None and linear is None):
+            operands.traps[tile].add_to(u, x, stream, address, per_read)
+        operands.power.add_to(u, x, tile, rows, self._stream(tile, number), address, per_read)
+        shared, places = operands.reference, self.plan.reference
+        if shared is None or places is None:
             return
-        variance = u.new_zeros(1, dtype=torch.float64) if constant is None else constant[tile]
-        if square is not None:
-            variance = variance + x.double().square() @ square[:, rows].mT
-        if linear is not None:
-            variance = variance + x.double() @ linear[:, rows].mT
-        std = _std(variance, u.dtype)
-        reads = x.shape[0] // per_read
-        count = u.numel() // reads
-        stride = blocks(count)
-        drawn = self._stream(tile, number).normal(
-            stride * 16 * reads, self.chips[index], self.page, first_read * stride
-        )
-        normal = torch.from_numpy(drawn).reshape(reads, -1)[:, :count].reshape(u.shape)
-        u.addcmul_(std.expand_as(u), normal.to(u))
+        count = u.shape[1] // self.plan.outputs
+        noise = u.new_zeros(len(u), self.plan.references * count)
+        stream = Stream(self.seed, f"{self.layer}/{tile}", f"reference/{number}")
+        shared.add_to(noise, x, tile, rows, stream, address, per_read)
+        u.sub_(noise.unflatten(1, (-1, count))[:, places.to(u.device) - self.plan.outputs].flatten(1))
 
     # -- converter range -------------------------------------------------------------------------------
 
@@ -317,7 +312,3 @@ class Sensing:
 
 def _times(y: Tensor, factor: float) -> Tensor:
     return y if factor == 1.0 else y * factor
-
-
-def _std(variance: Tensor, dtype: torch.dtype) -> Tensor:
-    return variance.clamp_min(0.0).sqrt().to(dtype)

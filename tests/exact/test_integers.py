@@ -26,6 +26,7 @@ from imc_sim.array import (
 )
 from imc_sim.array._encoding import Contrast
 from imc_sim.array._plan import Plan
+from imc_sim.array._read_noise import ReadPower
 from imc_sim.device import Device, RelativeSpread
 from imc_sim.mapping import bytes_per_chip, map_model
 from imc_sim.nn import BatmannController, Conv2d, Linear
@@ -343,7 +344,8 @@ def test_memory_of_a_chip_counts_the_copy_for_the_kernel(both, kind: str, comput
         sensing = layer.crossbar.sensing
         used, (copy,) = sensing.operands[0], sensing._packed.values()
         assert copy is not None
-        tensors = [*used.linear, *(used.square or ()), *(p for p in used.power[:2] if p is not None), copy.weights]
+        power = [p for p in (used.power.square, used.power.linear) if p is not None]
+        tensors = [*used.linear, *(used.square or ()), *power, copy.weights]
         held += sum(t.numel() * t.element_size() for t in tensors)
     assert held == bytes_per_chip(model, chip)
 
@@ -427,7 +429,7 @@ def test_words_are_as_many_as_the_largest_contrast_needs(other: int) -> None:
     for largest, words in ((127, 1), (-127, 1), (128, 2), (-32639, 2), (32640, None), (-(2.0**31), None), (0.5, None)):
         tiles = torch.full((70, 6), float(other)), torch.zeros(70, 5)
         tiles[1][69, 4] = largest
-        packed = _integers.Packed.of(_operands.Operands(tiles, None, None, (None, None, None), unit=1.0), run=11)
+        packed = _integers.Packed.of(_operands.Operands(tiles, None, None, ReadPower(), unit=1.0), run=11)
         assert (packed and packed.words) == (words and max(words, 2 if other else 1))
         if packed is not None:
             assert packed.bound == max(abs(largest), 6 * other)

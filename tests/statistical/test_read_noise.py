@@ -94,3 +94,70 @@ def test_reads_do_not_depend_on_the_batch() -> None:
     assert torch.equal(whole, torch.cat([parts.mvm(x[:3]), parts.mvm(x[3:])], 1))
     assert torch.equal(whole[1:], Crossbar.program(w, chip, range(1, 2), seed=1).mvm(x))
     assert not torch.equal(whole[0], whole[1])
+
+
+def shared_noise(read: Read, kind: str = "offset", count: int = 20_000) -> np.ndarray:
+    """Return results [chip, count, out] of 2 chips: outputs 0 to 2 on one column of tiles, 3 to 5 on the next.
+
+    Two rows of tiles of 8 inputs each; every output has 4 cells at LRS and 4 at HRS = LRS / 2 on both.
+    """
+    rows, columns = encodings()[kind].rows, encodings()[kind].columns
+    device = Device(g_lrs_S=1e-4, g_hrs_S=5e-5, read=read)
+    tile = {"rows": 8 * rows, "cols": 3 * columns + (kind == "offset")}
+    chip = Chip(device=device).replace("encoding", {"kind": kind}).replace("tile", tile)
+    low = 0.0 if kind == "unipolar" else -1.0
+    order = torch.rand(6, 2, 8, generator=torch.Generator().manual_seed(5)).argsort(-1)
+    w = torch.tensor([1.0, low]).repeat(4)[order].flatten(1)
+    x = torch.tensor([1.0, -1.0]).repeat(count, 8)
+    return Crossbar.program(w, chip, 2, seed=4).mvm(x).double().numpy()
+
+
+def fisher(a: np.ndarray, b: np.ndarray, expected: float = 0.0) -> float:
+    """Return how many standard deviations the correlation of a and b is away from the expected one."""
+    found = float(np.corrcoef(a, b)[0, 1])
+    return abs(math.atanh(found) - math.atanh(expected)) * math.sqrt(len(a) - 3)
+
+
+NOISE = {
+    "relative": (Read(sigma=0.1), 0.625, 0.5625),  # sigma G: means of G^2 over cells, in LRS^2
+    "thermal": (Read(bandwidth_Hz=1e11), 0.75, 0.75),  # in proportion to G
+    "telegraph": (trapped(0.5), 0.625, 0.5625),
+}
+
+
+@pytest.mark.parametrize("name", NOISE)
+def test_outputs_share_the_read_noise_of_their_reference_column(name: str) -> None:
+    """Correlation var_ref / (var_col + var_ref) within a tile, 0 between columns of tiles, chips and reads."""
+    read, column, reference = NOISE[name]
+    y, share = shared_noise(read), reference / (column + reference)
+    assert share == (pytest.approx(0.5) if name == "thermal" else pytest.approx(9 / 19))
+    for tile in (y[0, :, :3], y[0, :, 3:], y[1, :, 3:]):
+        assert max(fisher(tile[:, i], tile[:, j], share) for i, j in ((0, 1), (0, 2), (1, 2))) < 4.5
+    apart = [(y[0, :, 0], y[0, :, 3]), (y[0, :, 0], y[1, :, 0]), (y[0, :-1, 0], y[0, 1:, 1])]
+    assert max(fisher(a, b) for a, b in apart) < 4.5
+
+
+@pytest.mark.parametrize("name", ["relative", "thermal"])
+def test_variances_of_a_column_and_its_reference_add_up(name: str) -> None:
+    """Over two rows of tiles, whose references are read independently."""
+    read, column, reference = NOISE[name]
+    relative = 0.01 if name == "relative" else 4 * BOLTZMANN_J * 300.0 * 1e11 / (0.2**2 * 1e-4)
+    expected = 16 * relative * (column + reference) / 0.25**2  # in units of weight: half the window is 0.25 LRS
+    found = shared_noise(read).var(axis=1) / expected - 1
+    assert np.abs(found).max() < 4.5 * math.sqrt(2 / 20_000)
+
+
+@pytest.mark.parametrize("kind", [kind for kind in encodings() if kind != "offset"])
+def test_outputs_without_a_common_column_share_no_noise(kind: str) -> None:
+    y = shared_noise(Read(sigma=0.1), kind, 4000)[0]
+    assert y.std(0).min() > 0.0
+    assert max(fisher(y[:, 0], y[:, k]) for k in range(1, 6)) < 4.5
+
+
+def test_reads_of_reference_columns_do_not_depend_on_batch_or_company() -> None:
+    chip = Chip(device=Device(g_lrs_S=LRS, g_hrs_S=HRS, read=Read(sigma=0.1, bandwidth_Hz=1e9)))
+    chip = chip.replace("encoding", {"kind": "offset"}).replace("tile", {"rows": 16, "cols": 3})
+    w, x = torch.linspace(-1, 1, 200).reshape(5, 40), torch.linspace(-1, 1, 40).expand(7, 40)
+    whole, parts = Crossbar.program(w, chip, 2, seed=1).mvm(x), Crossbar.program(w, chip, 2, seed=1)
+    assert torch.equal(whole, torch.cat([parts.mvm(x[:3]), parts.mvm(x[3:])], 1))
+    assert torch.equal(whole[1:], Crossbar.program(w, chip, range(1, 2), seed=1).mvm(x))

@@ -41,7 +41,7 @@ class Offset(Encoding):
     """One cell a weight and one reference column a tile, whose current is subtracted from every other column.
 
     Weights -max|w| … +max|w| lie on HRS … LRS, the reference on the middle of the window: u = sum x (g - g_ref).
-    Half the cells of a column pair; but all columns of a tile share the errors of one reference.
+    Half the cells of a column pair; but all columns of a tile share the errors and the read noise of one reference.
     """
 
     kind: Literal["offset"] = "offset"
