@@ -272,10 +272,15 @@ class Device(Spec):
         return (G.clamp_min(0.0) / self.window_S - self.floor) * steps
 
     def idle(self) -> frozenset[str]:
-        """Time acts through ageing and 1/f noise, and refreshes draw again; temperature through three effects."""
+        """Time acts through ageing and 1/f noise, and refreshes draw again; temperature through three effects.
+
+        The read voltage acts through thermal noise, read disturb and the bend of the current.
+        """
         ages = self.time.ages or self.read.flicker.on or self.time.refresh_s is not None
         hot = self.read.bandwidth_Hz > 0.0 or self.disturb.on or (self.time.retention.rate_Hz > 0.0 < self.time.t_s)
-        return frozenset(set() if ages else {"time"}) | frozenset(set() if hot else {"temperature_K"})
+        seen = self.read.bandwidth_Hz > 0.0 or self.disturb.on or self.read.nonlinearity_per_V > 0.0
+        acts = {"time": ages, "temperature_K": hot, "read.v_read_V": seen}
+        return frozenset(path for path, there in acts.items() if not there)
 
     def states(self, g: Tensor, drawn: Tensor, steps: int) -> Tensor:
         """Return g of the level that each cell was programmed to, as `settle` takes it; g itself where that is none.

@@ -12,6 +12,7 @@ from imc_sim.evaluate._firing import Firing, LayerFiring, StepAccuracy, measure_
 from imc_sim.evaluate._identity import features_digest, weights_digest
 from imc_sim.evaluate._run import (
     ChipResult,
+    acting_settings,
     batch_chips,
     check_mapping,
     check_task,
@@ -73,6 +74,7 @@ __all__ = [
     "Pgd",
     "StepAccuracy",
     "Task",
+    "acting_settings",
     "batch_chips",
     "build_task",
     "check_device",

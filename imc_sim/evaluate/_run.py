@@ -142,6 +142,14 @@ def check_mapping(model: str, chip: dict[str, Any], engine: EngineLike | None = 
     check_engine(spec.engine if engine is None else as_engine(engine), spec, quiet.analog_layers.values())
 
 
+def acting_settings(model: str, chip: dict[str, Any], task: dict[str, Any]) -> dict[str, Any]:
+    """Return the settings of the chip that change what this model answers in this task."""
+    from imc_sim.array import load_chip
+    from imc_sim.mapping import acting_settings
+
+    return acting_settings(_model(model), load_chip(chip), not isinstance(build_task(task, "task"), ClassificationTask))
+
+
 def check_task(task: dict[str, Any], chip: dict[str, Any] | None = None) -> None:
     """Raise what this task would raise (a missing data set, episodes that no class fills), before anything starts."""
     from imc_sim.array import load_chip

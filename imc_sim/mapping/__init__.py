@@ -1,7 +1,15 @@
 """Model and chip become an analog model; foreign checkpoints become models."""
 
 from imc_sim.mapping._import import ImportReport, import_checkpoint
-from imc_sim.mapping._map import bytes_per_chip, map_model
+from imc_sim.mapping._map import acting_settings, bytes_per_chip, map_model
 from imc_sim.mapping._report import LayerRow, MappingReport
 
-__all__ = ["ImportReport", "LayerRow", "MappingReport", "bytes_per_chip", "import_checkpoint", "map_model"]
+__all__ = [
+    "ImportReport",
+    "LayerRow",
+    "MappingReport",
+    "acting_settings",
+    "bytes_per_chip",
+    "import_checkpoint",
+    "map_model",
+]

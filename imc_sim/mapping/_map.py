@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import os
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import nn
@@ -59,6 +60,24 @@ def bytes_per_chip(model: nn.Module, chip: Chip) -> int:
     An upper estimate while programming.
     """
     return sum(_layer_bytes(_mapped(model), chip))
+
+
+def acting_settings(model: nn.Module, chip: Chip, memory: bool) -> dict[str, Any]:
+    """Return the settings of the chip that change results of this model: `chip.acting()` without the others.
+
+    Encodings act where a layer or, with `memory`, a key memory takes them; `neurons` where some fire at random; the
+    policy through the places that it gives. Without any product on crossbars nothing else is left.
+    """
+    model = _mapped(model)
+    layers = [(name, layer) for name, layer in model.named_modules() if isinstance(layer, ProductLayer)]
+    places = {name: chip.policy.place(name, _KIND[layer.policy]) for name, layer in layers}
+    memory = memory and chip.policy.memory == "crossbar"
+    taken = [_encoding(layer, chip) for name, layer in layers if places[name] == "crossbar"]
+    taken += [chip.encoding] if memory else []
+    idle = {key for key in ("encoding", "encoding_multibit") if not any(e is getattr(chip, key) for e in taken)}
+    idle |= {"neurons"} if next(iter(neurons_of(model)), None) is None else set()
+    acting = {key: value for key, value in chip.acting().items() if key not in idle and (taken or key == "neurons")}
+    return acting | {"policy": {"layers": places, "memory": memory}}
 
 
 def _mapped(model: nn.Module) -> nn.Module:

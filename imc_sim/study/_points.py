@@ -11,7 +11,7 @@ from typing import Any, final
 from imc_sim._errors import InputError, nearest
 from imc_sim.config import NATIVE, Engine, as_engine, digest, find_content, read_yaml, set_path
 from imc_sim.evaluate import task_identity
-from imc_sim.study._acting import check_axes
+from imc_sim.study._acting import check_acting, of_any_model
 from imc_sim.study._axes import grid
 from imc_sim.study._conditions import Derived, look_up, matches, paths_in, unknown_path
 from imc_sim.study._spec import ROOTS, Case, Study
@@ -118,7 +118,13 @@ _LATER_OF_LAWS = {"sigma_of": "ln_g", "target_is": "median"}
 
 
 def _known(chip: dict[str, Any]) -> dict[str, Any]:
-    """The chip without what came after results had been stored, where that does not act."""
+    """The chip without what came after results had been stored, where that does not act.
+
+    Of the globs of its policy the first that matches wins: their order, which JSON objects do not keep, is in the list.
+    """
+    globs = chip["policy"]["layers"]
+    if len(globs) > 1:
+        chip = {**chip, "policy": {**chip["policy"], "layers": [list(pair) for pair in globs.items()]}}
     acts = {key for key, value in chip.items() if key not in _LATER_OF_CHIPS or value != _LATER_OF_CHIPS[key]}
     chip = {key: _as_stored(key, value) for key, value in chip.items() if key in acts}
     law = chip["device"]["programming"]
@@ -137,16 +143,15 @@ def points_of(study: Study) -> list[Point]:
     """
     seen: set[str] = set()
     places = [(number, place) for number in range(len(study.cases)) for place in grid(study.axes)]
-    tried = {(number, place): _point(study, study.cases[number], place, seen) for number, place in places}
-    found = {key: point for key, point in tried.items() if point is not None}
-    points = list(found.values())
+    tried = (_point(study, study.cases[number], place, seen) for number, place in places)
+    points = [point for point in tried if point is not None]
     where = f"study {study.name!r}, skip"
     unknown = next((path for rule in study.skip for path in rule if path not in seen), None)
     if unknown is not None:
         raise unknown_path(unknown, seen, where)
     if not points:
         raise InputError(where, f"conditions that hold at all {len(places)} points", "a point at least", "Relax one.")
-    check_axes(study, found)
+    check_acting(study, points, of_any_model)
     return points
 
 

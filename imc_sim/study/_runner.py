@@ -13,6 +13,7 @@ from typing import Any, final
 from imc_sim._errors import InputError
 from imc_sim._files import write_file
 from imc_sim.evaluate import batch_chips, check_device, check_mapping, check_task, evaluate_chips
+from imc_sim.study._acting import check_acting, of_its_model
 from imc_sim.study._executors import Executor, LostEngineError, make_executor
 from imc_sim.study._points import Point, Trial, points_of, resolved
 from imc_sim.study._results import Results
@@ -155,6 +156,7 @@ def run(
     check_folder(folder, settings)
     if evaluator is evaluate_chips:
         _check(points, device)
+        check_acting(spec, points, of_its_model)
     engine = make_executor(executor, workers, scheduler)
     try:
         with ResultStore(folder, settings) as store:

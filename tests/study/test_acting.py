@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ import imc_sim as imc
 from imc_sim import InputError
 from imc_sim.array import Chip, load_chip
 from imc_sim.study import load_study
+from imc_sim.study._acting import of_its_model
 from imc_sim.study._points import points_of
 
 STUDY: dict[str, Any] = {
@@ -19,6 +21,7 @@ STUDY: dict[str, Any] = {
     "task": {"dataset": "glyphs", "split": "test"},
 }  # fmt: skip
 DRIFT = {"chip.device.time.drift.nu": 0.05}
+DIGITAL = {"chip.policy.binary": "digital", "chip.policy.memory": "digital"}
 #: path, values, settings that switch it on
 CASES: list[tuple[str, list[Any], dict[str, Any]]] = [
     ("chip.converter.bits", [4, 8], {"chip.converter.kind": "auto"}),
@@ -60,6 +63,45 @@ def test_a_sweep_of_what_is_switched_off_is_refused(path: str, values: list[Any]
         swept(path, values, {})
     assert len(swept(path, values, on)) == len(values)
     assert len(swept(path, values, {}, on)) == 2 * len(values), "a case without the effect may stand next to it"
+
+
+@pytest.mark.parametrize(
+    ("path", "values", "also"),
+    [
+        ("chip.encoding_multibit.kind", ["sliced", "differential"], {}),  # its 8-bit layers are digital
+        ("chip.neurons", ["bernoulli", "comparator"], {}),  # none of its neurons fires at random
+        ("chip.device.programming.sigma", [0.1, 0.2], DIGITAL),
+        ("chip.encoding.kind", ["differential", "bnn_vi"], DIGITAL),
+    ],
+)  # fmt: skip
+def test_a_sweep_of_what_the_model_lacks_is_refused_before_it_runs(
+    tmp_path: Path, path: str, values: list[Any], also: dict[str, Any]
+) -> None:
+    study = STUDY | {"axes": [{"path": path, "values": values}], "cases": [{"name": "only", "set": also}]}
+    with pytest.raises(InputError, match=rf"axes\.0\.path: got {path}, which changes no result"):
+        imc.study.run(study, out=tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_settings_of_a_model_that_act_are_kept() -> None:
+    for point in swept("chip.encoding.kind", ["differential", "bnn_vi"], {"chip.policy.binary": "digital"}):
+        assert point.chip is not None
+        assert of_its_model(point)["encoding"] == point.chip["encoding"], "the memory takes it"
+    assert "encoding_multibit" in of_its_model(swept("chip.policy.int8", ["crossbar"], {})[0])
+    stochastic = load_study(STUDY | {
+        "model": "binact_mnist_stoch_both_st", "task": {"kind": "classification", "dataset": "mnist", "split": "test"},
+        "set": {"chip.policy.float": "digital"},
+    })  # fmt: skip
+    assert "neurons" in of_its_model(points_of(stochastic)[0])
+
+
+def test_cases_that_differ_in_nothing_that_acts_are_refused() -> None:
+    axis = {"path": "chip.device.programming.sigma", "values": [0.1, 0.2]}
+    cases = [{"name": "8 bits"}, {"name": "4 bits", "set": {"chip.converter.bits": 4}}]
+    on = {"chip.converter.kind": "auto"}
+    assert len(points_of(load_study(STUDY | {"axes": [axis], "cases": cases, "set": on}))) == 4
+    with pytest.raises(InputError, match=r"case '4 bits': got chip\.converter\.bits on top of what case '8 bits' has"):
+        points_of(load_study(STUDY | {"axes": [axis], "cases": cases}))
 
 
 def test_zipped_axes_count_as_one() -> None:

@@ -107,6 +107,16 @@ def test_key_order_changes_no_id() -> None:
     assert [p.id for p in points_of(load_study(STUDY))] == [p.id for p in points_of(load_study(turned))]
 
 
+def test_the_order_of_layer_globs_changes_the_id() -> None:
+    """The first that matches wins: the two orders place the first layer differently."""
+    globs = {"features.conv2": "crossbar", "*": "digital"}
+    ids = []
+    for each in (globs, dict(reversed(globs.items()))):
+        case = {"name": "a", "set": {"chip.policy.layers": each}}
+        ids += [point.id for point in points_of(load_study(STUDY | {"cases": [case]}))]
+    assert len(set(ids)) == len(ids)
+
+
 @pytest.mark.parametrize(
     "change",
     [
