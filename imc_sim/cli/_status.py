@@ -17,7 +17,8 @@ def status(
     results: Annotated[Path, typer.Argument(help="A results folder of `imc-sim run`.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a line.")] = False,
     check: Annotated[
-        bool, typer.Option("--check", help="Check every row and list what is damaged; exit code 1 if anything is.")
+        bool,
+        typer.Option("--check", help="List damaged rows, and data that changed since; exit code 1 if there are any."),
     ] = False,
     quiet: Quiet = False,
 ) -> None:
@@ -32,11 +33,12 @@ def status(
     with working(f"reading {results}"):
         from imc_sim import study
 
-        found = study.status(results)
+        found = study.status(results, check_data=check)
     print(json.dumps(found.to_dict(), indent=2) if as_json else _line(found))
     if check and not as_json:
         print("\n".join(found.damaged) or "all rows are sound")
-    if check and found.damaged:
+        print("\n".join([*found.other_data, *(f"{part!r} is not here" for part in found.absent_data)] or ["same data"]))
+    if check and (found.damaged or found.other_data):
         raise typer.Exit(1)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import io
+import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -21,6 +22,7 @@ SCHEMA = 2
 _SUM = 32
 
 Bytes = NDArray[np.uint8]
+Facts = tuple[int, int, int, int]
 Kind = TypeVar("Kind", bound=np.generic)
 
 
@@ -32,9 +34,14 @@ def fingerprint(facts: Iterable[object]) -> str:
     return digest.hexdigest()[:16]
 
 
-def file_facts(files: Iterable[Path]) -> list[tuple[str, int, int]]:
-    """Name, size and time of each file."""
-    return [(f.name, s.st_size, s.st_mtime_ns) for f in files for s in [f.stat()]]
+def file_facts(files: Iterable[Path]) -> list[tuple[str, Facts]]:
+    """Return the name of each file, and what changes when its content does."""
+    return [(f.name, stat_facts(f.stat())) for f in files]
+
+
+def stat_facts(stat: os.stat_result) -> Facts:
+    """Return size, inode, and times of the last change of content and of inode: copying cannot set the last one."""
+    return stat.st_size, stat.st_ino, stat.st_mtime_ns, stat.st_ctime_ns
 
 
 def cached_array(key: str, source: str, make: Callable[[], NDArray[Kind]]) -> NDArray[Kind]:

@@ -15,6 +15,7 @@ from PIL import Image
 
 from imc_sim._errors import InputError, MissingDataError
 from imc_sim.config import user_path
+from imc_sim.data._cache import stat_facts
 from imc_sim.data._folders import data_root
 from imc_sim.data._registry import FOLDER, choose_split
 from imc_sim.data._sets import LabelledImages
@@ -49,12 +50,14 @@ class FolderImages:
 
     An image is what a viewer shows: turned by its orientation tag, transparent parts white; colour profiles are not
     applied. It is brought to `size` pixels on its short side (bilinear, antialiased) and cut to the square in its
-    middle. Raises InputError for a damaged file.
+    middle. facts: int64 [n, 4], `stat_facts` of each file when it was listed. Raises InputError for a damaged file and
+    for one that has changed since it was listed.
     """
 
     folder: Path
     files: tuple[str, ...]
     size: int
+    facts: NDArray[np.int64]
 
     @property
     def shape(self) -> tuple[int, int, int, int]:
@@ -75,7 +78,9 @@ class FolderImages:
         chosen = np.asarray(np.arange(len(self.files))[rows])
         out = np.empty((chosen.size, *self.shape[1:]), np.uint8)
         for image, number in zip(out, chosen.ravel().tolist(), strict=True):
-            image[:] = decoded(self.folder / self.files[number], self.size)
+            file = self.folder / self.files[number]
+            _check_unchanged(file, self.facts[number])
+            image[:] = decoded(file, self.size)
         return out.reshape(*chosen.shape, *self.shape[1:])
 
 
@@ -94,10 +99,13 @@ def load_image_folder(name: str, split: str, size: int | None = None, root: Path
     folder = _split_folder(name, split, root)
     files = [_images(folder / each) for each in classes]
     paths = tuple(f"{each}/{file}" for each, found in zip(classes, files, strict=True) for file in found)
+    facts = np.array([stat_facts((folder / path).stat()) for path in paths], np.int64)
     labels = np.repeat(np.arange(len(classes), dtype=np.int64), [len(each) for each in files])
     labels.setflags(write=False)
     # It is no array, but all that is done with a set's images is to pick rows and to ask for the shape.
-    return LabelledImages(name, split, cast("NDArray[np.uint8]", FolderImages(folder, paths, side)), labels, classes)
+    return LabelledImages(
+        name, split, cast("NDArray[np.uint8]", FolderImages(folder, paths, side, facts)), labels, classes
+    )
 
 
 def image_classes(name: str, split: str, root: Path | None = None) -> tuple[str, ...]:
@@ -111,6 +119,16 @@ def image_classes(name: str, split: str, root: Path | None = None) -> tuple[str,
             step = "Give both splits the same class folders."
             raise InputError(str(other), _difference(classes, names), f"the classes of {folder}", step)
     return classes
+
+
+def _check_unchanged(file: Path, listed: NDArray[np.int64]) -> None:
+    try:
+        same = stat_facts(file.stat()) == tuple(listed.tolist())
+    except FileNotFoundError:
+        same = False
+    if not same:
+        step = "Leave the images alone while they are used, and start again."
+        raise InputError(str(file), "a file that was changed or removed", "the file as it was listed", step)
 
 
 def decoded(file: Path, size: int) -> NDArray[np.uint8]:
@@ -172,7 +190,7 @@ def _find(base: Path, split: str) -> Path | None:
 def _split_folder(name: str, split: str, root: Path | None) -> Path:
     base = _base(name, root)
     if not base.is_dir():
-        step = "Mend the path; one that is not absolute begins at $IMC_SIM_DATA."
+        step = "Correct the path; one that is not absolute begins at $IMC_SIM_DATA."
         raise MissingDataError(name, f"no such folder {base}", f"a folder with {_LAYOUT}", step)
     found = _find(base, split)
     if found is None:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from imc_sim._errors import InputError, MissingDataError
-from imc_sim.data._cache import Bytes, cached_array, fingerprint
+from imc_sim.data._cache import Bytes, Facts, cached_array, fingerprint, stat_facts
 from imc_sim.data._readers import damaged
 
 DRAWERS = 20
@@ -33,11 +33,15 @@ SPLITS = (*PARTS, *_POOLED)
 
 @dataclass(frozen=True)
 class Listing:
-    """The characters of one part. names: 'alphabet/character', sorted; source: fingerprint of all files."""
+    """The characters of one part.
+
+    names: 'alphabet/character', sorted; source: fingerprint of all files; changed_ns: when the last one changed.
+    """
 
     folder: Path
     names: tuple[str, ...]
     source: str
+    changed_ns: int = 0
 
 
 def _folders(path: str | Path) -> list[os.DirEntry[str]]:
@@ -46,11 +50,10 @@ def _folders(path: str | Path) -> list[os.DirEntry[str]]:
     return sorted(found, key=lambda e: e.name)
 
 
-def _facts(character: os.DirEntry[str]) -> Iterator[tuple[str, int, int]]:
+def _facts(character: os.DirEntry[str]) -> Iterator[tuple[str, Facts]]:
     with os.scandir(character.path) as files:
         for file in files:
-            stat = file.stat()
-            yield file.name, stat.st_size, stat.st_mtime_ns
+            yield file.name, stat_facts(file.stat())
 
 
 def list_part(root: Path, part: str) -> Listing:
@@ -59,13 +62,13 @@ def list_part(root: Path, part: str) -> Listing:
     if not folder.is_dir():
         step = "Fetch it with `imc-sim data fetch omniglot`, see `imc-sim data check omniglot`, or set IMC_SIM_DATA."
         raise MissingDataError("omniglot", f"no such folder {folder}", "the unpacked official archive", step)
-    facts: list[object] = []
+    facts: list[tuple[str, Facts]] = []
     names: list[str] = []
     for alphabet in _folders(folder):
         for character in _folders(alphabet.path):
             names.append(f"{alphabet.name}/{character.name}")
-            facts += [names[-1], *sorted(_facts(character))]
-    return Listing(folder, tuple(sorted(names)), fingerprint(facts))
+            facts += [(f"{names[-1]}/{name}", found) for name, found in sorted(_facts(character))]
+    return Listing(folder, tuple(sorted(names)), fingerprint(facts), max((f[-1] for _, f in facts), default=0))
 
 
 def read_part(listing: Listing, size: int) -> Bytes:

@@ -68,3 +68,7 @@ def _normalised(planes: NDArray[np.uint8]) -> Floats:
     flat -= flat.mean(1, keepdims=True)
     lengths = np.linalg.norm(flat, axis=1, keepdims=True)
     return flat * (LENGTH / np.where(lengths < _FLAT, LENGTH, lengths))
+
+
+#: what is kept of images
+OF_DATA = (_basis,)

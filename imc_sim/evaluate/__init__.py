@@ -9,7 +9,8 @@ from imc_sim.evaluate._attack_specs import Attack, Fgsm, Pgd
 from imc_sim.evaluate._card import CardRow, evaluate_card
 from imc_sim.evaluate._device import check_device
 from imc_sim.evaluate._firing import Firing, LayerFiring, StepAccuracy, measure_firing
-from imc_sim.evaluate._identity import features_digest, weights_digest
+from imc_sim.evaluate._held_data import hold_data
+from imc_sim.evaluate._identity import data_of_task, features_digest, weights_digest
 from imc_sim.evaluate._run import (
     ChipResult,
     acting_settings,
@@ -85,6 +86,7 @@ __all__ = [
     "class_accuracy",
     "confusion",
     "converter_inputs",
+    "data_of_task",
     "digital_accuracy",
     "embedding",
     "embedding_grid",
@@ -94,6 +96,7 @@ __all__ = [
     "features_digest",
     "features_of",
     "few_shot_accuracy",
+    "hold_data",
     "last_hidden",
     "layer_sensitivity",
     "measure_firing",

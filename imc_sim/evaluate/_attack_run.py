@@ -111,3 +111,7 @@ def _directions(model: str, key: str, device: str) -> Tensor:
 
 def _victim(model: str, task: FewShotTask, device: str) -> Victim:
     return Victim(_model_on(model, device), _digital_features(model, _feature_key(task), device))
+
+
+#: what is kept of images
+OF_DATA = (_attacked, _attacked_features, _directions)

@@ -15,6 +15,7 @@ from torch import Tensor
 from imc_sim.array import Chip
 from imc_sim.config import build, canonical_json
 from imc_sim.evaluate._few_shot import FewShotData, features_of
+from imc_sim.evaluate._identity import training_split
 from imc_sim.evaluate._memory_keys import KeyMaker, Keys
 from imc_sim.evaluate._tasks import ClassificationTask, FewShotTask
 
@@ -22,16 +23,6 @@ from imc_sim.evaluate._tasks import ClassificationTask, FewShotTask
 _IMAGES, _KEYS, _KEY_IMAGES, _EPISODES = 100, 2000, 1000, 20
 #: added to the seed of a task, so that a task on the training split itself is calibrated on other draws
 _OTHER = 1_000_003
-#: split of an evaluation -> where its network was trained; other splits are training data themselves
-_TRAINING = {
-    "evaluation": "background", "pooled_test": "pooled_train", "pooled_validation": "pooled_fit", "test": "train",
-}  # fmt: skip
-
-
-def training_split(split: str) -> str:
-    """Return the split that a network evaluated on `split` is calibrated on; of `whole_test` that is `whole_train`."""
-    whole, joined, part = split.rpartition("_")
-    return _TRAINING.get(split) or (f"{whole}{joined}{_TRAINING[part]}" if part in _TRAINING else split)
 
 
 def calibration_task(task: FewShotTask | ClassificationTask) -> FewShotTask | ClassificationTask:
@@ -82,3 +73,7 @@ def _keys(model: str, asked: str, read_out: str, device: str) -> Keys:
     data: FewShotData = _data_on(_data_key(task), device)
     features = features_of(_model_on(model, device), data, task.batch)
     return KeyMaker(features, build(FewShotTask, json.loads(read_out), "task"), data.support, data.query).all()
+
+
+#: what is kept of images
+OF_DATA = (_keys,)

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from imc_sim._errors import InputError
 from imc_sim.data import FolderImages, LabelledImages, LabelledScaling, View, gather_labelled, load_classes, task_images
-from imc_sim.data._cache import cached_array, file_facts, fingerprint
+from imc_sim.data._cache import cached_array, fingerprint
 from imc_sim.evaluate._identity import features_digest
 from imc_sim.nn import Draws, ModelCard, draw_neurons, evaluating, load_card, load_model, neurons_of, product_layers
 
@@ -106,7 +106,7 @@ def _in_batches(network: nn.Module, data: LabelledImages, scaling: LabelledScali
 def _content(images: NDArray[np.uint8] | FolderImages) -> list[object]:
     """What tells these images from others: their bytes, or their files."""
     if isinstance(images, FolderImages):
-        return [*images.files, *file_facts(images.folder / each for each in images.files)]
+        return [images.folder, *images.files, images.facts.tobytes()]
     return [hashlib.sha256(np.ascontiguousarray(images).data).hexdigest()]
 
 

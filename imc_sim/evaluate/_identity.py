@@ -1,4 +1,4 @@
-"""What models are known by: their content, not their names."""
+"""What models and data are known by: their content, not their names."""
 
 from __future__ import annotations
 
@@ -7,6 +7,25 @@ from typing import Any
 
 from imc_sim._errors import InputError
 from imc_sim.config import digest, find_content, read_yaml
+from imc_sim.data import data_parts
+
+#: split of an evaluation -> where its network was trained; other splits are training data themselves
+_TRAINING = {
+    "evaluation": "background", "pooled_test": "pooled_train", "pooled_validation": "pooled_fit", "test": "train",
+}  # fmt: skip
+
+
+def training_split(split: str) -> str:
+    """Return the split that a network evaluated on `split` is calibrated on; of `whole_test` that is `whole_train`."""
+    whole, joined, part = split.rpartition("_")
+    return _TRAINING.get(split) or (f"{whole}{joined}{_TRAINING[part]}" if part in _TRAINING else split)
+
+
+def data_of_task(task: dict[str, Any], calibrates: bool) -> tuple[str, ...]:
+    """Return the `data_parts` that a resolved task reads; on chips that are calibrated also those of training."""
+    splits = [task["split"]]
+    splits += [training_split(task["split"])] if calibrates or task.get("scaling") == "whitened" else []
+    return tuple(dict.fromkeys(part for split in splits for part in data_parts(task["dataset"], split)))
 
 
 def weights_digest(model: str) -> str:

@@ -386,3 +386,7 @@ def _features_by(network: _Network, feature_key: str, device: str) -> Tensor:
 
     task = build(FewShotTask, json.loads(feature_key), "task")
     return features_of(_model_on(network.name, device), _data_on(_data_key(task), device), task.batch)
+
+
+#: what is kept of images
+OF_DATA = (_images, _moved_data, _data, _features_by)

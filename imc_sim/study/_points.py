@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import copy
 import functools
+import hashlib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, final
 
 from imc_sim._errors import InputError, nearest
 from imc_sim.config import NATIVE, Engine, as_engine, digest, find_content, read_yaml, set_path
-from imc_sim.evaluate import task_identity
+from imc_sim.data import digests_of, foreign_digests
+from imc_sim.evaluate import data_of_task, task_identity
 from imc_sim.study._acting import check_acting, of_any_model
 from imc_sim.study._axes import grid
 from imc_sim.study._conditions import Derived, look_up, matches, paths_in, unknown_path
@@ -33,7 +35,8 @@ class Point:
 
     weights: SHA-256 of the model's weights. chip: every setting, or None for the digital baseline, which no engine
     computes. digital_task: what the digital network is asked where that is more than can be asked of chips. arch: what
-    the architecture says that its weights do not (which activations are binary, say).
+    the architecture says that its weights do not (which activations are binary, say). data: digests of what the study
+    reads, see `imc_sim.data.data_digest`.
     """
 
     case: str
@@ -46,23 +49,32 @@ class Point:
     engine: Engine = NATIVE
     digital_task: dict[str, Any] | None = None
     arch: dict[str, Any] | None = None
+    data: Mapping[str, str] = field(default_factory=dict)
 
     @functools.cached_property
     def content(self) -> dict[str, Any]:
         """All that affects a result but the number of the chip. Prose about the chip does not.
 
-        The engine is the point's own, and in the content where it is not the native one.
+        The engine is the point's own, and in the content where it is not the native one. Of the data only those are in
+        it that are not the published ones.
         """
         prose = {"name", "source", "validity", "engine"}
         chip = None if self.chip is None else {k: v for k, v in _known(self.chip).items() if k not in prose}
         task = task_identity(self.task)
         data = {"schema": SCHEMA, "weights": self.weights, "chip": chip, "task": task, "seed": self.seed}
         data |= {} if self.arch is None else {"arch": self.arch}
+        foreign = foreign_digests(self.own_data)
+        data |= {"data": foreign} if foreign else {}
         return data if self.engine.native else data | {"engine": self.engine.to_dict()}
 
     @functools.cached_property
     def id(self) -> str:
         return digest(self.content)
+
+    @property
+    def own_data(self) -> dict[str, str]:
+        """Digests of the data that this point reads, as far as they are known."""
+        return {part: self.data[part] for part in _data_parts(self.task, self.chip) if part in self.data}
 
     def trial(self, chip: int) -> Trial:
         """The trial of chip number `chip` (-1: the digital baseline)."""
@@ -70,11 +82,12 @@ class Point:
 
     def baseline(self) -> Point:
         """The same model and task without a chip; it belongs to no seed of chips."""
-        return Point(self.case, (), self.model, self.weights, None, self.task, 0, arch=self.arch)
+        return Point(self.case, (), self.model, self.weights, None, self.task, 0, arch=self.arch, data=self.data)
 
     def reference(self) -> Point:
         """The same model without a chip on the whole task: the baseline itself where chips do all of it."""
-        return Point(self.case, (), self.model, self.weights, None, self.digital_task or self.task, 0, arch=self.arch)
+        task = self.digital_task or self.task
+        return Point(self.case, (), self.model, self.weights, None, task, 0, arch=self.arch, data=self.data)
 
     def digital(self) -> tuple[Point, Point]:
         """Both points without a chip."""
@@ -142,8 +155,9 @@ def points_of(study: Study) -> list[Point]:
     Raises InputError for the first that is not valid.
     """
     seen: set[str] = set()
+    data: dict[str, str] = {}
     places = [(number, place) for number in range(len(study.cases)) for place in grid(study.axes)]
-    tried = (_point(study, study.cases[number], place, seen) for number, place in places)
+    tried = (_point(study, study.cases[number], place, seen, data) for number, place in places)
     points = [point for point in tried if point is not None]
     where = f"study {study.name!r}, skip"
     unknown = next((path for rule in study.skip for path in rule if path not in seen), None)
@@ -155,10 +169,12 @@ def points_of(study: Study) -> list[Point]:
     return points
 
 
-def _point(study: Study, case: Case, place: tuple[int, ...], seen: set[str]) -> Point | None:
+def _point(
+    study: Study, case: Case, place: tuple[int, ...], seen: set[str], data: dict[str, str]
+) -> Point | None:  # fmt: skip
     """The point, or None where a condition leaves it out; a point that is left out need not be valid.
 
-    seen: where the paths that a condition may name are added.
+    seen: where the paths that a condition may name are added. data: where the digests of what it reads are added.
     """
     where = f"study {study.name!r}, case {case.name!r}"
     settings = _settings(study, case, place, where)
@@ -174,10 +190,13 @@ def _point(study: Study, case: Case, place: tuple[int, ...], seen: set[str]) -> 
         return None
     if broken is not None:
         raise broken
+    parts = [*_data_parts(facts["task"], facts["chip"]), *_data_parts(facts["chip_task"], facts["chip"])]
+    data |= digests_of(part for part in parts if part not in data)
     return Point(
         case.name, tuple((a.path, a.shown(k)) for a, k in zip(study.axes, place, strict=True)), facts["model"],
         _weights(facts["model"]), facts["chip"], facts["chip_task"], facts["seed"],
         as_engine(facts["engine"], f"{where}, engine"), facts["task"], _arch(facts["model"]),
+        data,
     )  # fmt: skip
 
 
@@ -277,6 +296,12 @@ def _task(task: Any, where: str) -> dict[str, Any]:
     return build_task(task, where).to_dict()
 
 
+def _data_parts(task: dict[str, Any], chip: dict[str, Any] | None) -> tuple[str, ...]:
+    from imc_sim.array import load_chip
+
+    return data_of_task(task, chip is not None and load_chip(chip).calibrates)
+
+
 def trained(model: str) -> dict[str, int]:
     """For how long the model was trained, as its card says: `episodes` or `epochs`."""
     card = read_yaml(find_content("model", model))
@@ -292,12 +317,18 @@ def _weights(model: str) -> str:
 
 @functools.lru_cache(maxsize=64)
 def _arch(model: str) -> dict[str, Any] | None:
-    """Name and arguments of the model's architecture; None for a controller, whose packed weights say them.
+    """Name and arguments of the model's architecture, and the digest of its file where it is a user's own.
 
-    Two cards may hold the same weights and differ in what their neurons do with them.
+    None for a controller, whose packed weights say them. Two cards may hold the same weights and differ in what their
+    neurons do with them.
     """
-    arch = read_yaml(find_content("model", model)).get("arch", {})
-    return None if arch.get("name") == "batmann" else {"name": arch.get("name"), "args": arch.get("args", {})}
+    path = find_content("model", model)
+    arch = read_yaml(path).get("arch", {})
+    if arch.get("name") == "batmann":
+        return None
+    file = path.parent / str(arch.get("name")).rpartition(":")[0]
+    code = {"code": hashlib.sha256(file.read_bytes()).hexdigest()} if file.is_file() else {}
+    return {"name": arch.get("name"), "args": arch.get("args", {}), **code}
 
 
 def resolved(study: Study, points: list[Point]) -> dict[str, Any]:
@@ -307,6 +338,7 @@ def resolved(study: Study, points: list[Point]) -> dict[str, Any]:
     data["chip"], data["task"] = _chip(study.chip, where), _task(study.task, f"{where}, task")
     data["weights"] = {p.model: p.weights for p in points}
     data["trained"] = {model: trained(model) for model in data["weights"]}
+    data["data"] = dict(sorted(points[0].data.items()))
     grid = [_place(p) for p in points]
     whole = [place | _prose(p) for place, p in zip(grid, points, strict=True)]
     return {"schema": SCHEMA, "digest": digest({"name": study.name, "points": grid}), **data, "points": whole}

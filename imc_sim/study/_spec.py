@@ -17,7 +17,7 @@ from imc_sim.study._conditions import Condition, Derived
 from imc_sim.study._settings import with_value
 
 #: what study.resolved.yaml holds beyond a study
-DERIVED = ("schema", "digest", "weights", "trained", "points")
+DERIVED = ("schema", "digest", "weights", "trained", "data", "points")
 #: what a path of a case or an axis may start with
 ROOTS = ("model", "chip", "task", "chip_task", "engine", "seed")
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]

@@ -7,9 +7,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, final
 
+from imc_sim._errors import InputError, MissingDataError
+from imc_sim.data import data_digest
 from imc_sim.study._lock import holder, is_locked
 from imc_sim.study._stopping import wanted_trials
-from imc_sim.study._store import read_study
+from imc_sim.study._store import other_files, read_study
 from imc_sim.study._trials_file import TRIALS, Row, read_trials
 
 #: latest trials that the rate is taken over
@@ -23,6 +25,8 @@ class Status:
 
     at_least: the stopping rule may ask for more than are left now. writer: who writes into the folder now. damaged: the
     lines of trials.jsonl that are not believed, with the reason; the next run moves them out and runs their trials.
+    other_data, absent_data: what the study reads that is no longer the same on this machine, or not there; only looked
+    for where that is asked.
     rate_per_s: trials a second of the latest run that wrote anything, eta_s: seconds to the end at that rate; None
     where nothing is known, the second also where nobody writes.
     """
@@ -36,6 +40,8 @@ class Status:
     rate_per_s: float | None
     eta_s: float | None
     damaged: tuple[str, ...] = ()
+    other_data: tuple[str, ...] = ()
+    absent_data: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -45,8 +51,11 @@ class Status:
         return self.left == 0 and self.failed == 0 and not self.damaged
 
 
-def status(folder: Path | str) -> Status:
-    """Return how far the run is that wrote, or writes, into `folder`; reads only."""
+def status(folder: Path | str, check_data: bool = False) -> Status:
+    """Return how far the run is that wrote, or writes, into `folder`; reads only.
+
+    check_data: compare the data on this machine with those that the trials are of.
+    """
     folder = Path(folder)
     study = read_study(folder)
     writing = is_locked(folder)  # before the rows are read: a run that ends in between has then written them all
@@ -59,7 +68,25 @@ def status(folder: Path | str) -> Status:
     eta = left / rate if writing and rate else None
     writer = (holder(folder) or "another process") if writing else None
     at_least = open_points and study["chips"]["half_width"] is not None
-    return Status(str(study["name"]), done, failed, left, at_least, writer, rate, eta, tuple(map(str, found.damaged)))
+    other, absent = _data(study.get("data", {})) if check_data else ((), ())
+    damaged = tuple(map(str, found.damaged))
+    return Status(str(study["name"]), done, failed, left, at_least, writer, rate, eta, damaged, other, absent)
+
+
+def _data(stored: Mapping[str, str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return in words which data are others than they were, and which are not there."""
+    other: list[str] = []
+    absent: list[str] = []
+    for part, digest in stored.items():
+        try:
+            found = data_digest(part)
+        except MissingDataError:
+            absent.append(part)
+        except InputError as error:
+            other.append(str(error))
+        else:
+            other += [] if found == digest else [other_files(part, found, digest)]
+    return tuple(other), tuple(absent)
 
 
 def _identities(rows: Mapping[str, Row], wanted: set[tuple[str, int]]) -> list[str]:

@@ -19,6 +19,7 @@ from typing import IO, Any, Self, final
 from imc_sim._errors import ResultsError, ResultsWarning
 from imc_sim._files import make_folder, sync_folder, write_file
 from imc_sim.config import digest, read_yaml, write_yaml
+from imc_sim.data import foreign_digests
 from imc_sim.study._lock import FolderLock
 from imc_sim.study._points import SCHEMA, place_keys
 from imc_sim.study._trials_file import (
@@ -250,11 +251,35 @@ def check_folder(folder: Path, resolved: dict[str, Any]) -> bool:
         step += "plot, report, status and combine still read the old one."
         got = f"results of version {held['schema']}, made by an earlier imc_sim"
         raise ResultsError(str(folder), got, f"results of version {resolved['schema']}", step)
+    _check_data(folder, held, resolved)
     if held["digest"] != resolved["digest"]:
         got = f"results of study {held['name']!r} {held['digest'][:12]}"
         allowed = f"study {resolved['name']!r} {resolved['digest'][:12]}"
         raise ResultsError(str(folder), got, allowed, "Choose another folder with --out, or remove this one.")
     return False
+
+
+def _check_data(folder: Path, held: Mapping[str, Any], resolved: Mapping[str, Any]) -> None:
+    """Raise ResultsError if the stored trials are of other data than there are now, or if nothing says so."""
+    known, now = held.get("data"), resolved.get("data", {})
+    allowed = "the data that the stored trials are of"
+    if known is None:
+        part = next(iter(foreign_digests(now)), None)
+        if part is not None:
+            step = "Run into another folder with --out; plot, report and status still read this one."
+            raise ResultsError(
+                str(folder), f"trials that do not say which files of {part!r} they are of", allowed, step
+            )
+        return
+    part = next((part for part in now if known.get(part, now[part]) != now[part]), None)
+    if part is not None:
+        step = "Put those files back, or run into another folder with --out."
+        raise ResultsError(str(folder), other_files(part, now[part], known[part]), allowed, step)
+
+
+def other_files(part: str, found: str, stored: str) -> str:
+    """Return in words that a part of the data is another than it was."""
+    return f"other files of {part!r} (content {found[:12]}, stored {stored[:12]})"
 
 
 def _can_be_restored(folder: Path, resolved: dict[str, Any]) -> bool:

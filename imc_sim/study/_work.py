@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any, final
 
 from imc_sim._errors import CheckpointError
 from imc_sim.config import as_engine
-from imc_sim.evaluate import ChipResult, evaluate_chips, features_digest, weights_digest
+from imc_sim.evaluate import ChipResult, evaluate_chips, features_digest, hold_data, weights_digest
 from imc_sim.study._points import Point, Trial
 
 #: (model, chip, task, chip numbers, seed), and `engine` and `device` where they are not the default
@@ -21,7 +21,8 @@ Evaluator = Callable[..., list[ChipResult]]
 class Batch:
     """Some chips of one point, picklable. options: keywords of the evaluator.
 
-    features: what the model whose features the task is of is known by; None: a task of images.
+    features: what the model whose features the task is of is known by; None: a task of images. data: the digests of
+    what the task reads.
     """
 
     evaluator: Evaluator
@@ -33,6 +34,7 @@ class Batch:
     seed: int
     options: dict[str, Any]
     features: str | None = None
+    data: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def of(cls, trials: list[Trial], evaluator: Evaluator, device: str) -> Batch:
@@ -40,7 +42,7 @@ class Batch:
         p = trials[0].point
         options = _engine(p) if device == "cpu" else {**_engine(p), "device": device}
         chips, features = tuple(t.chip for t in trials), p.content["task"].get("features")
-        return cls(evaluator, p.model, p.weights, p.chip, p.task, chips, p.seed, options, features)
+        return cls(evaluator, p.model, p.weights, p.chip, p.task, chips, p.seed, options, features, p.own_data)
 
 
 def evaluate_batch(batch: Batch) -> list[ChipResult]:
@@ -49,6 +51,7 @@ def evaluate_batch(batch: Batch) -> list[ChipResult]:
         _check_model(batch.model, batch.weights, weights_digest)
         if batch.features is not None:
             _check_model(batch.task["features"], batch.features, features_digest)
+        hold_data(batch.data)
     return batch.evaluator(batch.model, batch.chip, batch.task, batch.chips, batch.seed, **batch.options)
 
 

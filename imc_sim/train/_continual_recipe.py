@@ -101,6 +101,9 @@ class ContinualRecipe(ClassifierTraining):
         """The model whose features a task is made of, if any."""
         return task.features or self.features
 
+    def _data(self) -> set[tuple[str, str]]:
+        return {(task.dataset or self.dataset, task.split or self.split) for task in self.tasks}
+
     def _said(self) -> dict[str, Any]:
         said = super()._said()
         # Trainings that are older than the key have tasks without it.

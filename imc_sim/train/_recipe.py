@@ -7,7 +7,7 @@ from typing import Any, Literal, Self, final
 from pydantic import Field, model_validator
 
 from imc_sim.config import Spec, digest
-from imc_sim.data import AS_THEY_ARE, LabelledScaling, Scaling, View
+from imc_sim.data import AS_THEY_ARE, LabelledScaling, Scaling, View, data_parts, digests_of, foreign_digests
 from imc_sim.evaluate import ClassificationTask, FewShotTask, features_digest, weights_digest
 from imc_sim.evaluate._read_outs import check_order
 from imc_sim.nn import KeyForm, Sharpening
@@ -50,10 +50,16 @@ class _Trained(OptimizerSettings):
     start_from: str | None = Field(default=None, description="model whose weights training starts from; null: drawn")
 
     def training_digest(self) -> str:
-        """SHA-256 of all that decides the weights; measurements do not."""
+        """SHA-256 of all that decides the weights; measurements do not. Published data are known by their name."""
         said = self._said()
+        foreign = foreign_digests(digests_of(part for data in self._data() for part in data_parts(*data)))
+        said |= {"data": foreign} if foreign else {}
         unsaid = {k for k in _LATER if k in said and said[k] == type(self).model_fields[k].default}
         return digest({k: v for k, v in said.items() if k != "measure" and k not in unsaid})
+
+    def _data(self) -> set[tuple[str, str]]:
+        """The data set and the split of all that decides the weights."""
+        raise NotImplementedError
 
     def _said(self) -> dict[str, Any]:
         """The recipe as it is known: what it names is known by its content."""
@@ -105,6 +111,9 @@ class EpisodicRecipe(_Trained):
             check_order(self.similarity, self.sharpening, float_forms=True)
         return self
 
+    def _data(self) -> set[tuple[str, str]]:
+        return {(self.dataset, self.split), (self.dataset, self.validation_split)}
+
     def rate(self, episode: int) -> float:
         """Learning rate of that episode."""
         return self.rate_at(episode, self.episodes)
@@ -139,6 +148,9 @@ class ClassifierTraining(_Trained):
     memory: Literal["images", "channels"] = Field(
         default="images", description="order of values in training; channels: last, faster for wide convolutions"
     )
+
+    def _data(self) -> set[tuple[str, str]]:
+        return {(self.dataset, self.split)}
 
     def _said(self) -> dict[str, Any]:
         return known_features(super()._said())

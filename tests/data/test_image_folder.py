@@ -1,5 +1,6 @@
 """Folders of images: what becomes of a picture, in what order, when it is decoded, and what is refused."""
 
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -238,11 +239,11 @@ def test_the_second_split_is_val_or_else_test(root: Path) -> None:
 
 
 def test_a_damaged_file_is_named_when_it_is_asked_for(root: Path) -> None:
-    data = load_classes("folder:fruit", "train", 8, root)
-    file = root / "fruit/train" / ORDER[2]
+    file, data = root / "fruit/train" / ORDER[2], load_classes("folder:fruit", "train", 8, root)
     whole = file.read_bytes()
     for content in (whole[: len(whole) // 2], b"<html>", b""):
         file.write_bytes(content)
+        data = load_classes("folder:fruit", "train", 8, root)
         data.images[[0, 1, 3, 4, 5]]
         with pytest.raises(InputError, match=r"a whole PNG or JPEG") as caught:
             data.images[2]
@@ -250,6 +251,19 @@ def test_a_damaged_file_is_named_when_it_is_asked_for(root: Path) -> None:
     file.unlink()
     with pytest.raises(InputError, match="3.jpeg"):
         data.images[:]
+
+
+def test_a_file_that_changes_in_use_is_refused(root: Path) -> None:
+    """Also where its size and its time of change are kept, as `cp -p` and rsync do."""
+    data, file = load_classes("folder:fruit", "train", 8, root), root / "fruit/train" / ORDER[0]
+    before, content = file.stat(), bytearray(file.read_bytes())
+    content[-1] ^= 1
+    file.write_bytes(content)
+    os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert (file.stat().st_size, file.stat().st_mtime_ns) == (before.st_size, before.st_mtime_ns)
+    with pytest.raises(InputError, match=r"Banana/1.png: got a file that was changed or removed"):
+        data.images[0]
+    assert data.images[1:].shape == (5, 8, 8, 3)
 
 
 def test_levels_of_sixteen_bits_are_refused(tmp_path: Path) -> None:

@@ -1,0 +1,124 @@
+"""What data are known by: the content of the files that a split is read from.
+
+Names, sizes and times of files only decide whether a digest that was computed before still holds: the time of the last
+change of a file's inode cannot be set back by copying or unpacking.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import time
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import cast
+
+import numpy as np
+
+from imc_sim._errors import MissingDataError
+from imc_sim.data._cache import cached_array, fingerprint
+from imc_sim.data._folders import data_root
+from imc_sim.data._image_folder import FolderImages, load_image_folder
+from imc_sim.data._load import LAYOUTS, load_labelled
+from imc_sim.data._omniglot import NATIVE, PARTS, Listing, list_part, read_part
+from imc_sim.data._registry import dataset_info
+from imc_sim.data._sets import LabelledImages
+
+#: SHA-256 of the published data sets as they are decoded: results on these are known by the name of the set alone
+OFFICIAL: Mapping[str, str] = MappingProxyType(
+    {
+        "omniglot background": "8254f82e38eef76ff970de4dce37d3c354e33e4fc453809dfc1f72f452d09dd4",
+        "omniglot evaluation": "fe4971952141fef4c9ab9804d6a03682930b3b9b7d1e39f2c8a2b4215d0766b3",
+        "mnist train": "c41b322ede5b4fc991fbf5440b21cefc76cb0418e0ebf66b8f78109632b41509",
+        "mnist test": "f5147f7baa1787ec4b3cd00068f8ec8a61d969373b74639b6aef5c981fc5a5b2",
+        "fashion_mnist train": "c9471586015d65bcd36bd44575c3f83a8bfa8fd40cef404845336f3b15684d87",
+        "fashion_mnist test": "6abb7165a4c55f50d4bc6b1bc8255d64b9a5cf1de989e99310039add74923235",
+        "usps train": "5b0a1ea08ee1e888fae8bbb6c001fd802e9188c06379e14b4458a1e0580a28bb",
+        "usps test": "05405ba02362a118b2c45fa1b2eb9385dcb5fdeabba1c0233aca2cc32811ac8e",
+        "cifar10 train": "641ac663d7972f0fa12256f561630657ddf09c0a9d7cf4c723eea69a936063d2",
+        "cifar10 test": "a28341b4559418db9d603316dcfe752ba87a030fdbe916dc9b944973bf13b3c1",
+    }
+)
+#: a file that changed less than this ago may change again without a later time
+_SETTLED_NS = 2 * 10**9
+
+
+def data_parts(name: str, split: str) -> tuple[str, ...]:
+    """Return what the split of a data set is read from, "NAME PART" each; nothing for an embedded set."""
+    info = dataset_info(name)
+    if info.embedded:
+        return ()
+    if info.kind != "pool":
+        return (f"{name} {split}",)
+    whole = split.removesuffix("_train").removesuffix("_test") if split not in PARTS else split
+    return tuple(f"{name} {part}" for part in ([whole] if whole in PARTS else PARTS))
+
+
+def data_digest(part: str, root: Path | None = None) -> str:
+    """Return the SHA-256 of the content of one of `data_parts`.
+
+    Of a folder of images it covers the names and the bytes of all files, of the published sets the decoded images and
+    their labels, since their archives exist in several packings. A digest is kept with the decoded data sets and
+    computed again once a file has changed.
+
+    Raises:
+        MissingDataError: the data are not there.
+    """
+    name, _, split = part.rpartition(" ")
+    folder = data_root(root)
+    if name == "omniglot":
+        characters = list_part(folder, split)
+        return _kept(part, characters.source, characters.changed_ns, lambda: _of_characters(characters))
+    if name in LAYOUTS:
+        return _of_labelled(load_labelled(name, split, root))
+    images = cast("FolderImages", load_image_folder(name, split, None, root).images)
+    source = fingerprint([images.folder, *images.files, images.facts.tobytes()])
+    return _kept(part, source, int(images.facts[:, -1].max()), lambda: _of_folder(images))
+
+
+def digests_of(parts: Iterable[str], root: Path | None = None) -> dict[str, str]:
+    """Return the `data_digest` of each part, less those that are not there."""
+    found: dict[str, str] = {}
+    for part in parts:
+        with contextlib.suppress(MissingDataError):
+            found[part] = data_digest(part, root)
+    return found
+
+
+def foreign_digests(digests: Mapping[str, str]) -> dict[str, str]:
+    """Return the digests that are not those of the published data."""
+    return {part: digest for part, digest in digests.items() if digest != OFFICIAL.get(part)}
+
+
+def _of_labelled(data: LabelledImages) -> str:
+    digest = hashlib.sha256(repr(data.images.shape).encode())
+    for array in (data.images, data.labels.astype("<i8")):
+        digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()
+
+
+def _of_characters(part: Listing) -> str:
+    digest = hashlib.sha256()
+    for name in part.names:
+        digest.update(f"{name}\n".encode())
+        digest.update(read_part(Listing(part.folder, (name,), ""), NATIVE).data)
+    return digest.hexdigest()
+
+
+def _of_folder(images: FolderImages) -> str:
+    digest = hashlib.sha256()
+    for name in images.files:
+        with (images.folder / name).open("rb") as file:
+            content = hashlib.file_digest(file, "sha256").hexdigest()
+        digest.update(f"{name}\n{content}\n".encode())
+    return digest.hexdigest()
+
+
+def _kept(part: str, source: str, changed_ns: int, make: Callable[[], str]) -> str:
+    """Return what `make` returns, from the cache if the files are those of `source` and have been for a while."""
+    if time.time_ns() - changed_ns < _SETTLED_NS:
+        return make()
+    key = f"digest-{hashlib.sha256(part.encode()).hexdigest()[:16]}"
+    kept = cached_array(key, source, lambda: np.frombuffer(bytes.fromhex(make()), np.uint8).copy())
+    return kept.tobytes().hex()

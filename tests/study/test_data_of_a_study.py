@@ -1,0 +1,218 @@
+"""The data of a study: in the ids of its trials, in its folder, and compared before a run goes on."""
+
+from __future__ import annotations
+
+import gzip
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from imc_sim import InputError
+from imc_sim._errors import ResultsError
+from imc_sim.cli import main
+from imc_sim.config import read_yaml, write_yaml
+from imc_sim.data import _fingerprint, data_digest, digests_of, foreign_digests
+from imc_sim.evaluate import hold_data
+from imc_sim.nn import ModelCard, build_arch, save_model
+from imc_sim.study import Results, load_study, points_of, run, status
+from imc_sim.train import ClassificationRecipe, ContinualRecipe, ContinualTask
+
+#: a network that calls an image red or green
+CODE = """
+import torch
+from imc_sim.nn import Linear
+
+class Net(torch.nn.Module):
+    size = 8
+
+    def __init__(self):
+        super().__init__()
+        self.fc = Linear(2, 2, bias=False)
+        self.fc.weight.data = torch.tensor([[1.0, -1.0], [-1.0, 1.0]])
+
+    def forward(self, x):
+        return self.fc(x[:, :2].mean((2, 3)))
+"""
+RED, GREEN = (220, 30, 10), (30, 220, 10)
+
+
+def fill(folder: Path, red: tuple[int, int, int] = RED, green: tuple[int, int, int] = GREEN) -> None:
+    for split in ("train", "val"):
+        for label, colour in (("green_1", green), ("a_red", red)):
+            for number in range(3):
+                file = folder / split / label / f"{number}.png"
+                file.parent.mkdir(parents=True, exist_ok=True)
+                Image.new("RGB", (8, 8), colour).save(file)
+
+
+@pytest.fixture
+def study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """A study on a folder of images, on which its model is right throughout."""
+    monkeypatch.setenv("IMC_SIM_CACHE", str(tmp_path / "cache"))
+    fill(tmp_path / "colours")
+    said = {"name": "net", "summary": "red or green", "arch": {"name": "./net.py:Net"}}
+    (tmp_path / "net").mkdir()
+    (tmp_path / "net" / "net.py").write_text(CODE)
+    save_model(tmp_path / "net", build_arch("./net.py:Net", {}, tmp_path / "net"), ModelCard.model_validate(said))
+    task = {"kind": "classification", "dataset": f"folder:{tmp_path / 'colours'}", "scaling": "unit"}
+    return {
+        "name": "colours", "model": str(tmp_path / "net"), "chip": "rram_hfo2_1t1r", "task": task, "chips": {"min": 2},
+        "cases": [{"name": "digital", "set": {"chip.policy.float": "digital"}}],
+    }  # fmt: skip
+
+
+def accuracies(results: Results) -> set[tuple[int, int]]:
+    return {(row["correct"], row["total"]) for row in results.rows.values()}
+
+
+@pytest.mark.parametrize("executor", ["inline", "process"])
+def test_replaced_images_are_other_trials_and_are_not_mixed_with_the_stored_ones(
+    study: dict[str, Any], tmp_path: Path, executor: str
+) -> None:
+    first = run(study, tmp_path / "out", executor)
+    assert accuracies(first) == {(6, 6)}
+    before = (tmp_path / "out" / "trials.jsonl").read_bytes()
+    fill(tmp_path / "colours", GREEN, RED)  # the same names, and sizes that need not differ
+    with pytest.raises(ResultsError, match=r"out: got other files of 'folder:.*colours test' .*another folder") as no:
+        run(study, tmp_path / "out", executor)
+    assert "Put those files back" in str(no.value)
+    assert (tmp_path / "out" / "trials.jsonl").read_bytes() == before
+    second = run(study, tmp_path / "second", executor)
+    assert accuracies(second) == {(0, 6)}  # not what the process had in memory
+    assert not first.rows.keys() & second.rows.keys()
+    fill(tmp_path / "colours")
+    again = run(study | {"chips": {"min": 3}}, tmp_path / "out", executor)
+    assert len(again.rows) == len(first.rows) + 1
+    assert accuracies(again) == {(6, 6)}
+
+
+def test_a_folder_that_does_not_say_which_images_is_not_continued(study: dict[str, Any], tmp_path: Path) -> None:
+    run(study, tmp_path / "out")
+    file = tmp_path / "out" / "study.resolved.yaml"
+    file.write_text(write_yaml({key: value for key, value in read_yaml(file).items() if key != "data"}))
+    with pytest.raises(ResultsError, match=r"trials that do not say which files of 'folder:.* test' they are of"):
+        run(study, tmp_path / "out")
+
+
+def test_what_the_digest_of_a_folder_covers(study: dict[str, Any], tmp_path: Path) -> None:
+    """Names and bytes of the images of the split; neither their times nor what is no image."""
+    part = f"{study['task']['dataset']} test"
+    folder = tmp_path / "colours" / "val"
+    image = folder / "a_red" / "0.png"
+    known = data_digest(part)
+    shutil.copytree(tmp_path / "colours", tmp_path / "copy")
+    assert data_digest(f"folder:{tmp_path / 'copy'} test") == known
+    os.utime(image, (0, 0))
+    (folder / "a_red" / "notes.txt").write_text("no image")
+    (tmp_path / "colours" / "train" / "a_red" / "0.png").write_bytes(b"another")
+    assert data_digest(part) == known
+    image.rename(folder / "a_red" / "00.png")
+    assert data_digest(part) != known
+    (folder / "a_red" / "00.png").rename(image)
+    assert data_digest(part) == known
+    image.write_bytes(image.read_bytes() + b"\0")
+    assert data_digest(part) != known
+
+
+def test_a_digest_is_kept_until_a_file_changes(
+    study: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where the change leaves size and time as they were; and none is kept of files that just changed."""
+    part, made = f"{study['task']['dataset']} test", []
+    real = _fingerprint._of_folder
+    monkeypatch.setattr(_fingerprint, "_of_folder", lambda images: (made.append(1), real(images))[1])
+    known = data_digest(part)
+    assert (data_digest(part), len(made)) == (known, 2)
+    monkeypatch.setattr(_fingerprint, "_SETTLED_NS", 0)
+    assert [data_digest(part) for _ in range(3)] == [known] * 3
+    assert len(made) == 3
+    image = tmp_path / "colours" / "val" / "a_red" / "0.png"
+    stat, content = image.stat(), bytearray(image.read_bytes())
+    content[-1] ^= 1
+    image.write_bytes(content)
+    os.utime(image, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    assert data_digest(part) != known
+
+
+def test_a_worker_with_other_data_is_refused(study: dict[str, Any]) -> None:
+    part = f"{study['task']['dataset']} test"
+    known = data_digest(part)
+    hold_data({part: known})
+    with pytest.raises(InputError, match=r"data .* on this worker: got content .* allowed: 000000000000"):
+        hold_data({part: "0" * 64})
+
+
+def test_status_tells_whether_the_data_are_still_there(
+    study: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(study, tmp_path / "out")
+    check = ["status", str(tmp_path / "out"), "--check"]
+    assert main(check) == 0
+    fill(tmp_path / "colours", GREEN, RED)
+    assert status(tmp_path / "out").other_data == ()  # nothing but the folder is read unless that is asked for
+    capsys.readouterr()
+    assert main(check) == 1
+    assert "other files of 'folder:" in capsys.readouterr().out
+    shutil.rmtree(tmp_path / "colours")
+    assert main(check) == 0  # results can be looked at anywhere
+    assert "not here" in capsys.readouterr().out
+
+
+def test_the_code_of_a_users_network_is_in_its_trials(study: dict[str, Any], tmp_path: Path) -> None:
+    from imc_sim.study import _points
+
+    one = points_of(load_study(study))[0].id
+    (tmp_path / "net" / "net.py").write_text(CODE.replace("x[:, :2]", "x[:, 1:]"))
+    _points._arch.cache_clear()
+    assert points_of(load_study(study))[0].id != one
+
+
+def test_parts_of_the_data(study: dict[str, Any]) -> None:
+    from imc_sim.data import data_parts
+    from imc_sim.evaluate import data_of_task
+
+    assert data_parts("omniglot", "pooled_test") == ("omniglot background", "omniglot evaluation")
+    assert data_parts("omniglot", "evaluation") == ("omniglot evaluation",)
+    assert data_parts("omniglot", "background_train") == ("omniglot background",)
+    assert data_parts("glyphs", "test") == data_parts("digits", "test") == ()
+    task = {"dataset": "mnist", "split": "test", "scaling": "standard"}
+    assert data_of_task(task, calibrates=False) == ("mnist test",)
+    assert data_of_task(task, calibrates=True) == ("mnist test", "mnist train")
+    assert data_of_task(task | {"scaling": "whitened"}, calibrates=False) == ("mnist test", "mnist train")
+
+
+def test_a_published_set_in_another_packing_is_the_same_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Other images under its name are others, and are in the ids; of a set that is not there the name says it."""
+    monkeypatch.setenv("IMC_SIM_CACHE", str(tmp_path / "cache"))
+    folder = tmp_path / "MNIST" / "raw"
+    folder.mkdir(parents=True)
+    pixels = bytearray(2 * 784)
+    (folder / "t10k-labels-idx1-ubyte.gz").write_bytes(gzip.compress(bytes.fromhex("0000080100000002") + b"\3\7"))
+
+    def digest(level: int) -> str:
+        head = bytes.fromhex("00000803000000020000001c0000001c")
+        (folder / "t10k-images-idx3-ubyte.gz").write_bytes(gzip.compress(head + pixels, level))
+        return data_digest("mnist test", tmp_path)
+
+    assert digest(1) == digest(9)
+    monkeypatch.setattr(_fingerprint, "OFFICIAL", {"mnist test": digest(1)})
+    assert foreign_digests(digests_of(["mnist test"], tmp_path)) == {}
+    pixels[5] = 1
+    assert foreign_digests({"mnist test": digest(1)}) == {"mnist test": digest(9)}
+    assert digests_of(["mnist test"], tmp_path / "elsewhere") == {}
+
+
+def test_a_training_on_other_images_is_another_training(study: dict[str, Any], tmp_path: Path) -> None:
+    """So it is not resumed on them, and a sweep does not take its row."""
+    recipes = (
+        ClassificationRecipe(dataset=study["task"]["dataset"], validation=2),
+        ContinualRecipe(tasks=(ContinualTask(dataset=study["task"]["dataset"]),), validation=2),
+    )
+    before = [recipe.training_digest() for recipe in recipes]
+    assert [recipe.training_digest() for recipe in recipes] == before
+    fill(tmp_path / "colours", GREEN, RED)
+    assert not {recipe.training_digest() for recipe in recipes} & set(before)
