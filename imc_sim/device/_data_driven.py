@@ -85,8 +85,8 @@ class DataDriven(Switching):
         k = torch.where(up, self.k_p_per_ohm, self.k_n_per_ohm).to(state.dtype)
         return end, distance, torch.where(up, positive, negative), k
 
-    def _advance(self, state: Tensor, v_V: Tensor | float, dt_s: Tensor | float) -> Tensor:
-        v = torch.as_tensor(v_V, dtype=state.dtype)
+    def _advance(self, state: Tensor, v_V: Tensor, dt_s: Tensor) -> Tensor:
+        v = v_V
         end, distance, speed, k = self._branch(state, v)
         left = -torch.log1p(torch.expm1(-k * distance) * torch.exp(-k * speed * dt_s)) / k
         return torch.where(distance > 0, end - torch.sign(v) * left, state)

@@ -65,10 +65,19 @@ class LinearIonDrift(Switching):
         return self.conductance(state) * v_V
 
     def rate(self, state: Tensor, v_V: Tensor | float) -> Tensor:
-        v = torch.as_tensor(v_V, dtype=state.dtype)
-        v = torch.where((v > self.v_set_V) | (v < self.v_reset_V), v, 0.0)
+        v = self._beyond(torch.as_tensor(v_V, dtype=state.dtype))
         free = self.mobility_m2_per_Vs * self.r_on_ohm / self.d_m * self.current(state, v)
         return free * window(self.window, self.window_p, state / self.d_m, rising=v > 0)
 
-    def _advance(self, state: Tensor, v_V: Tensor | float, dt_s: Tensor | float) -> Tensor:
-        return state + self.rate(state, v_V) * dt_s
+    def _beyond(self, v: Tensor) -> Tensor:
+        """Voltages beyond the thresholds, 0 V for others."""
+        return torch.where((v > self.v_set_V) | (v < self.v_reset_V), v, 0.0)
+
+    def _advance(self, state: Tensor, v_V: Tensor, dt_s: Tensor) -> Tensor:
+        if self.window != "none":
+            return super()._advance(state, v_V, dt_s)
+        fall = self.r_off_ohm - self.r_on_ohm
+        lost = 2.0 * fall * self.mobility_m2_per_Vs * self.r_on_ohm / self.d_m**2 * self._beyond(v_V) * dt_s
+        r = self.r_off_ohm - fall * (state / self.d_m)
+        # R - sqrt(R^2 - lost), without the difference of like numbers
+        return state + self.d_m / fall * lost / (r + (r.square() - lost).clamp_min(0.0).sqrt())

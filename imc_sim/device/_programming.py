@@ -54,8 +54,8 @@ class RelativeSpread(Programming):
     1.65 targets and the coefficient of variation 1.31, so that equal sigmas are not the same relative variation in a
     normal LRS and a log-normal HRS. `sigma_of: cv` with `target_is: mean` compares them on equal terms.
 
-    Levels in between have the linear mixture of both sigmas, and the law of the nearer state. Normal LRS and log-normal
-    HRS is what HfO2 1T1R cells show over cycling.
+    Levels in between have the linear mixture of both sigmas, and the law of the nearer state; the middle has that of
+    LRS. Normal LRS and log-normal HRS is what HfO2 1T1R cells show over cycling.
     """
 
     kind: Literal["relative"] = "relative"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Annotated, Literal, final
 
 import torch
@@ -11,15 +12,19 @@ from torch import Tensor
 from imc_sim.device._programming import PolynomialSpread, Programming, RelativeSpread
 from imc_sim.device._pulses import AnySwitching, Programmed, PulseScheme, program_and_verify
 
+#: Multiples of it, modulo 1, are the most even sequence of numbers between 0 and 1.
+_GOLDEN = (math.sqrt(5.0) - 1.0) / 2.0
+
 
 @final
 class PulsedProgramming(Programming):
-    """Pulse and verify on a model of the switching itself, from HRS to the target, instead of a law of the outcome.
+    """Pulse and verify on a model of the switching itself, from a sampled state to the target.
 
     cell: the switching model. scheme: the pulses (None: those typical of the model). tolerance: accepted error
     relative to the target; a cell that does not get there in `max_pulses` stays where it is. speed_spread: standard
     deviation of ln(speed) from cell to cell: a cell switches so many times faster than the model, as if each of its
-    pulses were that much longer. Without it all cells of a level take the same pulses and end at the same error.
+    pulses were that much longer. Cells start anywhere between HRS and LRS, uniform in ln G, as earlier programming
+    left them, so that every level has a device variation, HRS as well.
 
     Source: the models'; closed loop: `PulseScheme`; log-normal switching times at a given voltage: Medeiros-Ribeiro
     et al., Nanotechnology 22, 2011.
@@ -39,12 +44,16 @@ class PulsedProgramming(Programming):
         return self.outcome(target, normal, floor, window_S).conductance_S / window_S - floor
 
     def outcome(self, target: Tensor, normal: Tensor, floor: float, window_S: float) -> Programmed:
-        """State, G in S, pulses and convergence of a cell per number in `normal`, which sets its speed."""
+        """Return state, G in S, pulses and convergence of a cell per number in `normal` [*, n], which sets its speed.
+
+        Where cell k of n starts is independent of its speed: at the share {(k + 1/2) golden ratio} of the window.
+        """
         goal = ((target + floor) * window_S + torch.zeros_like(normal)).double()
-        low, high = self.cell.range_S
-        erased = self.cell.from_conductance(torch.full_like(goal, floor * window_S).clamp(low, high))
+        share = ((torch.arange(normal.shape[-1], dtype=torch.float64) + 0.5) * _GOLDEN) % 1.0
+        start_S = (floor * window_S * (1.0 + 1.0 / floor) ** share).clamp(*self.cell.range_S)
         speed = torch.exp(self.speed_spread * normal).double()
-        return program_and_verify(self.cell, goal, self.tolerance, self.scheme, erased, speed)
+        start = self.cell.from_conductance(start_S).expand_as(goal)
+        return program_and_verify(self.cell, goal, self.tolerance, self.scheme, start, speed)
 
     @property
     def most(self) -> int:

@@ -40,8 +40,8 @@ class PulseScheme(Spec):
     """Pulse and verify: set pulses below the target, reset pulses above it, until the read is within tolerance.
 
     Pulses in the same direction grow by step_V each (incremental step pulse programming); at a change of
-    direction the amplitude starts anew and the width is multiplied by `shrink`, so that coarse steps become
-    fine ones. steps: time steps that integrate one pulse.
+    direction the amplitude starts again and the width is multiplied by `shrink`, so that coarse steps become
+    fine ones.
 
     Source: Suh et al., IEEE JSSC 30, 1995 (incremental step pulses); Alibart et al., Nanotechnology 23, 2012
     (tuning of a memristor by alternating pulse trains).
@@ -52,7 +52,6 @@ class PulseScheme(Spec):
     width_s: Seconds = Field(gt=0.0, description="width of the first pulse")
     step_V: Volt = Field(default=0.0, ge=0.0, description="growth of the amplitude from pulse to pulse")
     shrink: float = Field(default=0.5, gt=0.0, le=1.0, description="factor on the width at a change of direction")
-    steps: int = Field(default=10, ge=1, description="time steps of one pulse")
     max_pulses: int = Field(default=200, ge=0, description="pulses after which a cell is given up")
 
     @classmethod
@@ -127,8 +126,7 @@ class _Cells:
         row = torch.where(turned, 0.0, row)
         first = torch.where(below, scheme.set_V, scheme.reset_V).to(state.dtype)
         v = first + torch.sign(first) * scheme.step_V * row
-        for _ in range(scheme.steps):
-            state = self.model.step(state, v, width / scheme.steps)
+        state = self.model.step(state, v, width)
         self.state[todo], self.width[todo], self.row[todo], self.was_below[todo] = state, width, row + 1.0, below
 
 

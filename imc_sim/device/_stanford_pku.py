@@ -23,7 +23,7 @@ class StanfordPKU(Switching):
 
     I = I_0 exp(-g / g_0) sinh(V / V_0);  dg/dt = -nu_0 exp(-E_a / kT) sinh(gamma a_0 q V / (t_ox k T));
     gamma = gamma_0 - beta (g / 1 nm)^3, and no movement while gamma |V| / t_ox is below f_min;
-    T = T_0 + |V I| R_th with the current before the movement. The model's random part is left out.
+    T = T_0 + |V I| R_th. The model's random part is left out.
 
     Source: Guan et al., IEEE Electron Device Letters 33, 2012 (gap and current); Jiang et al., A compact model
     for metal-oxide resistive random access memory with experimental verification, IEEE TED 63, 2016 (field
@@ -95,6 +95,3 @@ class StanfordPKU(Switching):
 
     def rate(self, state: Tensor, v_V: Tensor | float) -> Tensor:
         return self.velocity(state, v_V, self.temperature(state, v_V))
-
-    def _advance(self, state: Tensor, v_V: Tensor | float, dt_s: Tensor | float) -> Tensor:
-        return state + self.rate(state, v_V) * dt_s

@@ -2,14 +2,13 @@
 
 A switching model is a frozen spec that is also the behaviour. It holds no cells: a state is a tensor of any
 shape, one entry per cell, and every method is a pure function of it, so that a crossbar of cells is switched
-in one call. Time is stepped explicitly with the voltage held over each step; the state is moved first, and
-current and conductance are those of the moved state.
+in one call. Voltages are held over each time step, over which the state equation is solved to 1e-3 of the
+conductance, however long the step is. The state is moved first; current and conductance are those of the moved state.
 """
 
 from __future__ import annotations
 
 import abc
-import math
 from typing import ClassVar, Literal, NamedTuple
 
 import torch
@@ -17,6 +16,7 @@ from torch import Tensor
 
 from imc_sim._errors import InputError
 from imc_sim.config import Spec
+from imc_sim.device._travel import travel
 
 WindowKind = Literal["none", "joglekar", "biolek"]
 
@@ -78,9 +78,9 @@ class Switching(Spec, abc.ABC):
     def _invert(self, g_S: Tensor) -> Tensor:
         """State of that conductance, which is within the range."""
 
-    @abc.abstractmethod
-    def _advance(self, state: Tensor, v_V: Tensor | float, dt_s: Tensor | float) -> Tensor:
-        """State after `dt_s` at a constant voltage, before it is held to the bounds."""
+    def _advance(self, state: Tensor, v_V: Tensor, dt_s: Tensor) -> Tensor:
+        """State after `dt_s` at a constant voltage, before it is held to the bounds. Override where it is known."""
+        return travel(self, state, v_V, dt_s)
 
     @property
     def range_S(self) -> tuple[float, float]:
@@ -102,8 +102,9 @@ class Switching(Spec, abc.ABC):
         return self._invert(g_S.clamp(low, high)).clamp(*self.bounds)
 
     def step(self, state: Tensor, v_V: Tensor | float, dt_s: Tensor | float) -> Tensor:
-        """State after `dt_s` seconds at voltage `v_V`."""
-        return self._advance(state, v_V, dt_s).clamp(*self.bounds)
+        """Return the state after `dt_s` seconds at voltage `v_V`."""
+        v, dt = (torch.as_tensor(t, dtype=state.dtype).expand_as(state) for t in (v_V, dt_s))
+        return self._advance(state, v, dt).clamp(*self.bounds)
 
     def simulate(self, v_V: Tensor, dt_s: float, state: Tensor | None = None) -> Trace:
         """Apply voltages [samples, *], one per `dt_s`, to cells [*] (None: fresh ones).
@@ -118,18 +119,11 @@ class Switching(Spec, abc.ABC):
             conductance.append(self.conductance(state))
         return Trace(torch.stack(current), torch.stack(conductance), state)
 
-    def pulses(
-        self, state: Tensor, amplitude_V: Tensor | float, width_s: float, count: int, dt_s: float | None = None
-    ) -> Tensor:
-        """Conductances [count, *] in S after each of `count` equal rectangular pulses.
-
-        dt_s: longest time step (None: a pulse is one step); each pulse is an equal number of whole steps.
-        """
-        steps = 1 if dt_s is None else max(1, math.ceil(width_s / dt_s * (1 - 1e-12)))
+    def pulses(self, state: Tensor, amplitude_V: Tensor | float, width_s: float, count: int) -> Tensor:
+        """Return conductances [count, *] in S after each of `count` equal rectangular pulses."""
         after = []
         for _ in range(count):
-            for _ in range(steps):
-                state = self.step(state, amplitude_V, width_s / steps)
+            state = self.step(state, amplitude_V, width_s)
             after.append(self.conductance(state))
         return torch.stack(after)
 

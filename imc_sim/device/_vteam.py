@@ -81,5 +81,7 @@ class VTEAM(Switching):
         x = (state - self.w_on_m) / (self.w_off_m - self.w_on_m)
         return (off + on) * window(self.window, self.window_p, x, rising=v > 0) + torch.zeros_like(state)
 
-    def _advance(self, state: Tensor, v_V: Tensor | float, dt_s: Tensor | float) -> Tensor:
-        return state + self.rate(state, v_V) * dt_s
+    def _advance(self, state: Tensor, v_V: Tensor, dt_s: Tensor) -> Tensor:
+        if self.window == "none":  # a constant speed
+            return state + self.rate(state, v_V) * dt_s
+        return super()._advance(state, v_V, dt_s)

@@ -47,8 +47,8 @@ def pulse_data(model: Switching, count: int = 50) -> DataFrame:
     """
     drive = model.typical
     lowest = model.from_conductance(model.conductance(model.initial((1,))) * 0 + model.range_S[0])
-    up = model.pulses(lowest, drive.set_V, drive.width_s, count, drive.width_s / 10)
-    down = model.pulses(model.from_conductance(up[-1]), drive.reset_V, drive.width_s, count, drive.width_s / 10)
+    up = model.pulses(lowest, drive.set_V, drive.width_s, count)
+    down = model.pulses(model.from_conductance(up[-1]), drive.reset_V, drive.width_s, count)
     first = float(model.conductance(lowest)[0])
     trains = {"set": [first, *up[:, 0].tolist()], "reset": up[-1].tolist() + down[:, 0].tolist()}
     rows = [(train, n, g) for train, values in trains.items() for n, g in enumerate(values)]

@@ -138,7 +138,7 @@ def test_amplitudes_start_again_where_the_direction_turns() -> None:
         return state + 0.3 * v_V * dt_s
 
     model = SimpleNamespace(range_S=(0.0, 10.0), conductance=lambda state: state, step=step)
-    scheme = PulseScheme(set_V=1.0, reset_V=-1.0, width_s=1.0, step_V=1.0, shrink=1.0, steps=1, max_pulses=6)
+    scheme = PulseScheme(set_V=1.0, reset_V=-1.0, width_s=1.0, step_V=1.0, shrink=1.0, max_pulses=6)
     target, start = torch.tensor([1.5], dtype=torch.float64), torch.zeros(1, dtype=torch.float64)
     done = program_and_verify(cast("Any", model), target, 0.01, scheme, start)
     # the state is at 0.3, at 0.9, at 1.8 (above the target) and at 1.5 after these

@@ -131,9 +131,9 @@ def test_vteam_resistance_is_linear_or_exponential_in_the_boundary() -> None:
     assert exponential.current(w, -2.0).tolist() == pytest.approx([-0.04, -0.04 / 20 ** (1 / 3), -0.002])
 
 
-@pytest.mark.parametrize("steps", [200, 400])
+@pytest.mark.parametrize("steps", [20, 400])
 def test_linear_ion_drift_follows_the_flux(steps: int) -> None:
-    """R^2 falls in proportion to the flux; the error of the explicit steps is of first order."""
+    """R^2 falls in proportion to the flux, however many time steps there are."""
     model = LinearIonDrift()
     period = 1.0
     t = (torch.arange(steps, dtype=torch.float64) + 0.5) * period / steps
@@ -142,17 +142,17 @@ def test_linear_ion_drift_follows_the_flux(steps: int) -> None:
     flux = torch.cumsum(v, 0) * period / steps
     r0 = 1 / model.conductance(model.initial((1,)))
     exact = (r0**2 - 2 * (16000.0 - 100.0) * 1e-14 * 100.0 / 1e-16 * flux).sqrt()
-    assert float((trace.conductance_S * exact - 1).abs().max()) < 1.0 / steps
+    assert float((trace.conductance_S * exact - 1).abs().max()) < 1e-12
     assert float(exact.min()) < 12000 < float(exact.max())
 
 
 def test_linear_ion_drift_opposite_flux_undoes_a_pulse() -> None:
     model = LinearIonDrift()
     g = model.conductance(model.initial((1,)))
-    up = model.pulses(model.initial((1,)), 1.0, 0.1, 1, dt_s=1e-5)
-    down = model.pulses(model.from_conductance(up[-1]), -0.5, 0.2, 1, dt_s=1e-5)
+    up = model.pulses(model.initial((1,)), 1.0, 0.1, 1)
+    down = model.pulses(model.from_conductance(up[-1]), -0.5, 0.2, 1)
     assert float(up) > 1.05 * float(g)
-    assert float(down) == pytest.approx(float(g), rel=1e-4)
+    assert float(down) == pytest.approx(float(g), rel=1e-12)
 
 
 @pytest.mark.parametrize(("kind", "p"), [("joglekar", 1.0), ("joglekar", 3.0), ("biolek", 1.0), ("biolek", 2.0)])
@@ -193,11 +193,71 @@ def test_data_driven_step_solves_its_equation(r: float, v: float, t: float) -> N
     assert float(model.step(tensor(r), v, t)) == pytest.approx(exact, rel=1e-8)
 
 
+#: of the conductance, for a pulse of any length
+TOLERANCE = 1e-3
+SOLVED = {
+    "stanford_pku": (StanfordPKU(), (1.1, 1.3, 1.6, 1.8, -1.1, -1.3, -1.5, -1.8), (1e-11, 1e-9, 1e-7, 1e-5)),
+    "vteam": (VTEAM(), (-0.25, -0.4, 0.3, 1.0), (1e-10, 2e-9, 1e-7)),
+    "vteam joglekar": (VTEAM(window="joglekar", window_p=2.0), (-0.25, -0.4, 0.3, 1.0), (1e-10, 2e-9, 1e-7)),
+    "vteam biolek": (VTEAM(window="biolek", iv="exponential"), (-0.25, -0.4, 0.3, 1.0), (1e-10, 2e-9, 1e-7)),
+    "linear_ion_drift": (LinearIonDrift(v_set_V=0.2), (1.0, 0.3, -1.0), (1e-3, 0.015, 0.3)),
+    "ion drift joglekar": (LinearIonDrift(window="joglekar"), (1.0, 0.3, -1.0), (1e-3, 0.015, 0.3)),
+    "ion drift biolek": (LinearIonDrift(window="biolek", window_p=3.0), (1.0, 0.3, -1.0), (1e-3, 0.015, 0.3)),
+    "data_driven": (DataDriven(), (1.0, 0.6, -1.2, -0.8), (1e-7, 1e-4, 1e-2)),
+}
+
+
+def integrated(model: Switching, g_S: float, v: float, t: float) -> float:
+    """Conductance after a pulse by scipy, in units of the range of states, up to the end of the range."""
+    low, high = model.bounds
+
+    def slope(_: float, x: np.ndarray) -> np.ndarray:
+        return model.rate(torch.from_numpy(low + (high - low) * x.clip(0, 1)), v).numpy() / (high - low)
+
+    def end(_: float, x: np.ndarray) -> float:
+        return min(x[0], 1 - x[0])
+
+    end.terminal, end.direction = True, -1  # type: ignore[attr-defined]
+    x = (float(model.from_conductance(tensor(g_S))) - low) / (high - low)
+    done = solve_ivp(slope, (0, t), [x], rtol=1e-10, atol=1e-13, events=end).y[0, -1]
+    return float(model.conductance(tensor(low + (high - low) * min(max(done, 0.0), 1.0))))
+
+
+@pytest.mark.parametrize("name", SOLVED)
+def test_pulses_of_any_amplitude_and_width_are_solved_to_the_tolerance(name: str) -> None:
+    """From three states in between; ten explicit steps of a reset pulse of Stanford-PKU were 10.7 % off."""
+    model, volts, widths = SOLVED[name]
+    low, high = model.range_S
+    starts = [low * (high / low) ** share for share in (0.1, 0.5, 0.9)]
+    cases = [(g, v, t) for g in starts for v in volts for t in widths]
+    state, v, t = (torch.tensor(column, dtype=torch.float64) for column in zip(*cases, strict=True))
+    ours = model.conductance(model.step(model.from_conductance(state), v, t)).numpy()
+    exact = np.array([integrated(model, *case) for case in cases])
+    assert np.abs(ours / exact - 1).max() < TOLERANCE
+    moved, ends = np.abs(exact / state.numpy() - 1) > 0.05, np.isclose(exact, low) | np.isclose(exact, high)
+    assert (moved & ~ends).sum() >= 4
+    assert ((exact > state.numpy()) & moved).any()
+    assert ((exact < state.numpy()) & moved).any()
+
+
+def test_a_pulse_of_stanford_pku_stops_at_its_threshold_field() -> None:
+    """-1.2 V: gamma falls to F_min t_ox / V = 14 at a gap of (2 / 0.8)^(1/3) nm, where the cell stays for good."""
+    model, stop = StanfordPKU(), 2.5 ** (1 / 3) * 1e-9
+    gap = model.step(tensor(0.6e-9, stop + 1e-13), -1.2, 1e9)
+    assert float(gap[0]) == pytest.approx(stop, rel=1e-6)
+    assert float(gap[1]) == stop + 1e-13
+
+
+def test_one_long_pulse_is_many_short_ones() -> None:
+    model, start = StanfordPKU(), StanfordPKU().from_conductance(tensor(1e-4, 3e-5))
+    one, many = model.pulses(start, -1.5, 1e-9, 1), model.pulses(start, -1.5, 1e-11, 100)
+    assert torch.allclose(one[-1], many[-1], rtol=1e-9, atol=0)
+
+
 def test_data_driven_steps_of_any_length_agree() -> None:
     model, r = DataDriven(), tensor(2000.0, 9000.0, 16000.0)
-    one = model.pulses(r, -1.1, 1e-3, 1)
-    many = model.pulses(r, -1.1, 1e-3, 1, dt_s=1e-5)
-    assert torch.allclose(one, many, rtol=1e-12, atol=0)
+    one, many = model.pulses(r, -1.1, 1e-3, 1), model.pulses(r, -1.1, 1e-5, 100)
+    assert torch.allclose(one[-1], many[-1], rtol=1e-12, atol=0)
 
 
 def test_data_driven_cells_beyond_the_reach_of_a_voltage_stay() -> None:
@@ -230,16 +290,10 @@ def test_pulses_are_simulated_samples(name: str) -> None:
     drive = model.typical
     g = sum(model.range_S) / 2
     state = model.from_conductance(tensor(g, g))
-    pulses = model.pulses(state, drive.set_V, drive.width_s, 3, dt_s=drive.width_s / 4)
-    trace = model.simulate(torch.full((12, 1), drive.set_V, dtype=torch.float64), drive.width_s / 4, state)
-    assert torch.allclose(pulses, trace.conductance_S[3::4], rtol=1e-12, atol=0)
+    pulses = model.pulses(state, drive.set_V, drive.width_s, 3)
+    trace = model.simulate(torch.full((3, 1), drive.set_V, dtype=torch.float64), drive.width_s, state)
+    assert torch.equal(pulses, trace.conductance_S)
     assert torch.equal(model.conductance(trace.state), trace.conductance_S[-1])
-
-
-def test_a_pulse_is_cut_into_whole_steps_no_longer_than_asked() -> None:
-    model, state = LinearIonDrift(), LinearIonDrift().initial((1,))
-    assert torch.equal(model.pulses(state, 1.0, 0.1, 2, dt_s=0.03), model.pulses(state, 1.0, 0.1, 2, dt_s=0.025))
-    assert torch.equal(model.pulses(state, 1.0, 0.1, 2), model.pulses(state, 1.0, 0.1, 2, dt_s=1.0))
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -256,11 +310,11 @@ def test_sweep_is_a_triangle_and_its_loop_is_pinched(name: str) -> None:
 VTEAM_SCHEME = PulseScheme(set_V=-0.25, reset_V=1.0, width_s=2e-9)
 
 
-@pytest.mark.parametrize("key", ["set_V", "reset_V", "width_s", "step_V", "shrink", "steps", "max_pulses"])
+@pytest.mark.parametrize("key", ["set_V", "reset_V", "width_s", "step_V", "shrink", "max_pulses"])
 def test_every_parameter_of_a_scheme_acts(key: str) -> None:
     model, scheme = LinearIonDrift(), PulseScheme(set_V=1.0, reset_V=-1.0, width_s=0.015)
     other = {"set_V": 1.3, "reset_V": 1.3, "width_s": 0.7, "shrink": 0.6}.get(key)
-    value = {"step_V": 0.05, "steps": 1, "max_pulses": 5}.get(key) if other is None else getattr(scheme, key) * other
+    value = {"step_V": 0.05, "max_pulses": 5}.get(key) if other is None else getattr(scheme, key) * other
     low, high = model.range_S
     target = torch.linspace(low, high, 12, dtype=torch.float64)[1:-1]
     start = model.from_conductance(target.flip(0))
