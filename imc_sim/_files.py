@@ -9,8 +9,9 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import shutil
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import IO
 
@@ -22,12 +23,13 @@ def write_file(path: Path, content: str | bytes | Callable[[IO[bytes]], object])
     """Replace the file at `path`, so that a reader finds the old content or the new one and never a part.
 
     Args:
-        path: the file; its folder must exist.
+        path: the file, or a link to it; its folder must exist.
         content: text (written as UTF-8), bytes, or a function that writes into the open file.
 
     Raises:
         OSError: names `path`, also where the system does not (a full disk).
     """
+    path = path.resolve() if path.is_symlink() else path
     part = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.part")
     try:
         write_new(part, content)
@@ -71,6 +73,77 @@ def make_folder(path: Path) -> None:
     path.mkdir(parents=True, exist_ok=True)
     for each in reversed(missing):
         sync_folder(each.parent)
+
+
+def write_folder(folder: Path, files: Mapping[str, bytes]) -> None:
+    """Write `files` (name -> content) into `folder` so that no reader ever sees half a file.
+
+    A folder that does not exist appears in one step. In one that does, the files are replaced one by one in
+    the order given, so what vouches for the others comes last. On an error nothing is left behind.
+    An OSError without a file name (a full disk) gets the one that was being written.
+    """
+    missing = [p for p in (folder.parent, *folder.parent.parents) if not p.exists()]
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    draft = folder.parent / f".{folder.name}.{uuid.uuid4().hex[:8]}"
+    draft.mkdir()
+    try:
+        for name, content in files.items():
+            _write(draft / name, content, folder / name)
+        sync_folder(draft)
+        if not folder.exists():
+            draft.rename(folder)
+            for each in (folder, *missing):
+                sync_folder(each.parent)
+            return
+        for name in files:
+            (draft / name).replace(folder / name)
+            sync_folder(folder)  # one by one: what vouches for the others must not reach the disk before them
+    except BaseException:
+        shutil.rmtree(draft, ignore_errors=True)
+        for parent in missing:
+            _remove_empty(parent)
+        raise
+    shutil.rmtree(draft, ignore_errors=True)
+
+
+def _write(path: Path, content: bytes, named: Path) -> None:
+    try:
+        write_new(path, content)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(named)) from error
+
+
+def _remove_empty(folder: Path) -> None:
+    try:
+        folder.rmdir()
+    except OSError:
+        return
+
+
+def append(path: Path, content: bytes) -> None:
+    """Add whole lines to the end of a log and sync it; its name is synced if it is new.
+
+    Raises:
+        OSError: names `path`; no part of the lines is left in it.
+    """
+    size = path.stat().st_size if path.exists() else None
+    try:
+        with path.open("ab", buffering=0) as file:
+            write_all(file, content)
+        if size is None:
+            sync_folder(path.parent)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            os.truncate(path, size or 0)
+        raise OSError(error.errno, error.strerror or str(error), str(path)) from error
+
+
+def write_all(file: IO[bytes], content: bytes) -> None:
+    """Write to a raw file and sync it; such a file may take a part only, which is how a full disk begins."""
+    view = memoryview(content)
+    while view:
+        view = view[file.write(view) or 0 :]
+    os.fsync(file.fileno())
 
 
 def sync_folder(folder: Path) -> None:

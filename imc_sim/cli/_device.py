@@ -56,6 +56,7 @@ def fit(
 
 def _fitted(table: Path, name: str, path: Path) -> tuple[DeviceFit, list[Path]]:
     """The fit, whose chip is written to `path`, and the figures beside it."""
+    from imc_sim._files import make_folder, write_file
     from imc_sim.array import load_chip
     from imc_sim.config import write_yaml
     from imc_sim.device._fit import fit_device
@@ -65,6 +66,6 @@ def _fitted(table: Path, name: str, path: Path) -> tuple[DeviceFit, list[Path]]:
     fitted = fit_device(read_measurements(table))
     chip = fitted.chip(name, table.name)
     load_chip(chip)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(write_yaml(chip), encoding="utf-8")
+    make_folder(path.parent)
+    write_file(path, write_yaml(chip))
     return fitted, draw_cdf(fitted, path.with_name(f"{path.stem}_cdf"))

@@ -86,6 +86,7 @@ def _train_queue(name: str, out: Path | None, device: str) -> None:
     from imc_sim.cli._console import progress_bar, say, working
 
     with working(f"reading {name}"):
+        from imc_sim._files import make_folder
         from imc_sim.study._lock import FolderLock
         from imc_sim.train import load_queue, run_queue
 
@@ -98,7 +99,7 @@ def _train_queue(name: str, out: Path | None, device: str) -> None:
             yield _with_curve(update, where)
         _draw(where)
 
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     lock = FolderLock(folder)
     lock.take()
     failed = 0

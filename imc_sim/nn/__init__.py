@@ -98,7 +98,6 @@ from imc_sim.nn._similarity import (
     training_logits,
 )
 from imc_sim.nn._spiking import SPIKE_GRADIENTS, IfUnit, SpikeGradient, integrate_and_fire, project, rate_loss
-from imc_sim.nn._store import write_folder
 
 __all__ = [
     "BINACT_LAYOUTS",
@@ -214,5 +213,4 @@ __all__ = [
     "vote",
     "with_statistics",
     "word_line_activations",
-    "write_folder",
 ]

@@ -12,12 +12,12 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from imc_sim._errors import CheckpointError
+from imc_sim._files import write_folder
 from imc_sim._typing import PathLike
 from imc_sim.config import Spec, build, content_names, find_content, read_yaml, write_yaml
 from imc_sim.nn._archs import build_arch
 from imc_sim.nn._images import checked_images
 from imc_sim.nn._layers import ProductLayer
-from imc_sim.nn._store import write_folder
 from imc_sim.nn._weights import FORMAT, Header, pack, unpack
 
 CARD, WEIGHTS = "model.yaml", "weights.safetensors"

@@ -18,6 +18,8 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import LogFormatter
 from pandas import DataFrame
 
+from imc_sim._files import make_folder, write_file
+
 _STYLE = Path(__file__).with_name("style.mplstyle")
 
 
@@ -74,16 +76,16 @@ def plain_bar(bar: Colorbar) -> None:
 def save_figure(figure: Figure, stem: Path) -> list[Path]:
     """Write stem.png (300 dpi) and stem.svg; returns both paths. Equal figures give equal bytes."""
     png, svg = (stem.with_name(f"{stem.name}.{end}") for end in ("png", "svg"))
-    figure.savefig(png, metadata={"Software": None})
-    figure.savefig(svg, metadata={"Date": None, "Creator": "imc_sim"})
+    write_file(png, lambda file: figure.savefig(file, format="png", metadata={"Software": None}))
+    write_file(svg, lambda file: figure.savefig(file, format="svg", metadata={"Date": None, "Creator": "imc_sim"}))
     return [png, svg]
 
 
 def save_table(data: DataFrame, stem: Path) -> Path:
     """Write stem.csv; returns its path. The folder is made if it is not there."""
-    stem.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(stem.parent)
     path = stem.with_name(f"{stem.name}.csv")
-    data.to_csv(path, index=False, lineterminator="\n")
+    write_file(path, data.to_csv(index=False, lineterminator="\n"))
     return path
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pandas import DataFrame
 
+from imc_sim._files import write_file
 from imc_sim.plotting import compares, comparison_data, save_table
 from imc_sim.plotting._tables import distinct, numbers
 from imc_sim.report._answer import TOLERANCE
@@ -158,7 +159,7 @@ def write_comparison(results: Results) -> list[Path]:
     if not compares(results):
         return []
     data, text = comparison_data(results), results.folder / "comparison.md"
-    text.write_text(markdown(data), encoding="utf-8")
+    write_file(text, markdown(data))
     return [save_table(data, text.with_suffix("")), text]
 
 

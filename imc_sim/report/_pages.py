@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from imc_sim._errors import InputError, nearest
+from imc_sim._files import write_file
 from imc_sim.plotting import comparison_data, save_table
 from imc_sim.report._comparison import markdown, plain_text, read_comparison
 
@@ -60,7 +61,7 @@ def fill_pages(pages: Sequence[Path], results: Sequence[Results]) -> list[Path]:
         own = [each for each in results if each.study["name"] in tables_of(text)]
         kept = page.parent / "tables"
         written += [save_table(comparison_data(each), kept / str(each.study["name"])) for each in own]
-        page.write_bytes(filled(text, kept).encode())
+        write_file(page, filled(text, kept))
         written.append(page)
     return written
 
@@ -75,7 +76,7 @@ def fill_made(page: Path, name: str, table: DataFrame) -> None:
         step = f"{nearest(name, known)}Write <!-- made {name} --> and, on a later line, <!-- end -->."
         raise InputError(str(page), f"no place for {name!r}", ", ".join(known) or "one at least", step)
     block = f"<!-- made {name} -->\n\n{plain_table(table)}\n\n<!-- end -->"
-    page.write_bytes(_MADE.sub(lambda m: block.replace("\n", m[2]) if m[1] == name else m[0], text).encode())
+    write_file(page, _MADE.sub(lambda m: block.replace("\n", m[2]) if m[1] == name else m[0], text))
 
 
 def plain_table(table: DataFrame) -> str:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import IO, Any, Self, final
 
 from imc_sim._errors import ResultsError, ResultsWarning
-from imc_sim._files import make_folder, sync_folder, write_file
+from imc_sim._files import append, make_folder, sync_folder, write_all, write_file
 from imc_sim.config import digest, read_yaml, write_yaml
 from imc_sim.data import foreign_digests
 from imc_sim.study._lock import FolderLock
@@ -114,7 +114,7 @@ class ResultStore:
         mark = self._marks[TRIALS]
         size = 0 if mark is None else mark[2]
         try:
-            _write_all(self._file, data)
+            write_all(self._file, data)
         except OSError as error:
             with contextlib.suppress(OSError):
                 os.truncate(path, size)
@@ -184,9 +184,7 @@ def _difference(known: Mark, found: Mark) -> str:
 
 def _set_aside(folder: Path, found: TrialsFile) -> None:
     """Move damaged lines from trials.jsonl to trials.damaged.jsonl, where they are on disk first; warn with each."""
-    with (folder / DAMAGED).open("ab", buffering=0) as file:
-        _write_all(file, b"".join(each.content + b"\n" for each in found.damaged))
-    sync_folder(folder)
+    append(folder / DAMAGED, b"".join(each.content + b"\n" for each in found.damaged))
     write_file(folder / TRIALS, b"".join(line + b"\n" for line in found.sound))
     lines = "; ".join(map(str, found.damaged[:10])) + ("; …" if len(found.damaged) > 10 else "")
     count = "1 damaged line was" if len(found.damaged) == 1 else f"{len(found.damaged)} damaged lines were"
@@ -201,14 +199,6 @@ def results_digest(rows: Mapping[str, Row]) -> str:
     """Return the SHA-256 over what the finished trials found, whoever computed them, in whatever order."""
     found = sorted((i, *(row[k] for k in PAYLOAD)) for i, row in rows.items() if row["state"] == "done")
     return hashlib.sha256(json.dumps(found).encode()).hexdigest()
-
-
-def _write_all(file: IO[bytes], data: bytes) -> None:
-    """Write and flush to disk; a raw file may take a part only, which is how a full disk begins."""
-    view = memoryview(data)
-    while view:
-        view = view[file.write(view) or 0 :]
-    os.fsync(file.fileno())
 
 
 def read_study(folder: Path) -> dict[str, Any]:
@@ -305,5 +295,4 @@ def heal(path: Path) -> None:
     if read_trials(path).torn:
         os.truncate(path, whole)
         return
-    with path.open("ab") as file:
-        file.write(b"\n")
+    append(path, b"\n")

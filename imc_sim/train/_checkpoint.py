@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from imc_sim._errors import CheckpointError, InputError
-from imc_sim.nn import write_folder
+from imc_sim._files import write_folder
 
 #: called after every step of the progress with (steps done, steps in all, last row of the log)
 Progress = Callable[[int, int, dict[str, float]], None]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import time
 import traceback
 from collections.abc import Callable, Iterator
@@ -15,10 +14,10 @@ from typing import Any, Literal, Self, final
 from pydantic import Field, model_validator
 
 from imc_sim._errors import ImcSimError, InputError
-from imc_sim._files import complete_lines
+from imc_sim._files import append, complete_lines, write_folder
 from imc_sim._typing import PathLike
 from imc_sim.config import Spec, build, find_content, read_yaml, write_yaml
-from imc_sim.nn import load_card, write_folder
+from imc_sim.nn import load_card
 from imc_sim.nn._card import verify_weights
 from imc_sim.train._checkpoint import Progress
 from imc_sim.train._sweep import training_id
@@ -175,7 +174,4 @@ def _stored(out: Path) -> dict[str, QueueRow]:
 
 
 def _store(out: Path, row: QueueRow) -> None:
-    with (out / LOG).open("a", encoding="utf-8") as file:
-        file.write(json.dumps(vars(row)) + "\n")
-        file.flush()
-        os.fsync(file.fileno())
+    append(out / LOG, f"{json.dumps(vars(row))}\n".encode())

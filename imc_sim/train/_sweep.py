@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -13,10 +12,10 @@ from typing import Any, Self, final
 from pydantic import Field, model_validator
 
 from imc_sim._errors import InputError
-from imc_sim._files import complete_lines, sync_folder
+from imc_sim._files import append, complete_lines, write_folder
 from imc_sim._typing import PathLike
 from imc_sim.config import Spec, build, digest, find_content, read_yaml, write_yaml
-from imc_sim.nn import ModelCard, load_card, write_folder
+from imc_sim.nn import ModelCard, load_card
 from imc_sim.train._checkpoint import Log, Progress
 from imc_sim.train._recipes import Recipe
 from imc_sim.train._train import changed_card, initialised, recipe_of, trained_log
@@ -164,8 +163,4 @@ def _stored(out: Path) -> dict[str, dict[str, float]]:
 
 
 def _store(out: Path, key: str, row: dict[str, float]) -> None:
-    with (out / ROWS).open("a", encoding="utf-8") as file:
-        file.write(json.dumps({"id": key, "row": row}) + "\n")
-        file.flush()
-        os.fsync(file.fileno())
-    sync_folder(out)
+    append(out / ROWS, (json.dumps({"id": key, "row": row}) + "\n").encode())

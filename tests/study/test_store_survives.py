@@ -200,7 +200,7 @@ def test_a_disk_that_fills_up_stops_the_run_and_keeps_what_is_stored(
     from imc_sim.study import _store
 
     written: list[int] = []
-    write = _store._write_all
+    write = _store.write_all
 
     def some(file, data: bytes) -> None:
         written.append(len(data))
@@ -209,7 +209,7 @@ def test_a_disk_that_fills_up_stops_the_run_and_keeps_what_is_stored(
             raise OSError(errno.ENOSPC, "No space left on device")
         write(file, data)
 
-    monkeypatch.setattr(_store, "_write_all", some)
+    monkeypatch.setattr(_store, "write_all", some)
     with pytest.raises(OSError, match="No space left") as caught:
         go(tmp_path / "x")
     assert caught.value.filename == str(tmp_path / "x" / TRIALS)

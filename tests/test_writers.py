@@ -1,0 +1,213 @@
+"""Every file of the package is written whole or not at all, by `imc_sim._files` alone."""
+
+from __future__ import annotations
+
+import ast
+import os
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import IO
+
+import pytest
+
+from imc_sim import _files
+from imc_sim.cli import main
+from imc_sim.plotting import draw
+from imc_sim.report import fill_pages, write_report
+from imc_sim.report._comparison import write_comparison
+from imc_sim.study import combine, merge, run
+from imc_sim.testing import stand_in_evaluator
+
+PACKAGE = Path(_files.__file__).parent
+#: calls that change files or folders
+WRITERS = {
+    "write_text", "write_bytes", "touch", "rename", "renames", "symlink_to", "hardlink_to", "mkdir", "makedirs",
+    "truncate", "copy2", "copyfile", "copyfileobj", "copytree", "move", "extract", "extractall", "mkdtemp", "mkstemp",
+    "NamedTemporaryFile", "tofile", "savetxt", "savez", "savez_compressed", "open_memmap", "save", "save_file",
+    "savefig", "imsave", "print_png", "print_svg", "to_csv", "to_parquet", "to_json", "to_html",
+    "to_excel", "to_pickle", "to_markdown", "to_latex", "to_feather", "dump", "urlretrieve", "unpack_archive",
+}  # fmt: skip
+#: what else is written: downloads, which `publish` renames, the log that a run holds open, its lock, devices, and flags
+#: of tests; `save` of nn/_weights.py is that of safetensors, which returns bytes
+EXCEPTIONS = {
+    "data/_fetch.py": {"part.open", "tempfile.mkdtemp", "packed.extractall"},
+    "study/_store.py": {"path.open", "path.touch", "os.truncate"},
+    "study/_lock.py": {"open", "self._file.truncate"},
+    "study/_probe.py": {"Path('/proc/self/clear_refs').write_text"},
+    "nn/_weights.py": {"save"},
+    "testing/_executor_contract.py": {"flag.touch"},
+    "cli/_app.py": {"os.open", "Path(os.devnull).open"},
+}
+
+
+def calls(tree: ast.AST) -> Iterator[tuple[ast.Call, str]]:
+    """Calls that write into a path, with the name of what is called."""
+    buffers = {
+        target.id
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Assign) and ast.unparse(node.value) in ("io.BytesIO()", "io.StringIO()")
+        for target in node.targets
+        if isinstance(target, ast.Name)
+    }
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and ast.unparse(node.func).endswith("write_file"):
+            buffers |= {a.arg for x in node.args if isinstance(x, ast.Lambda) for a in x.args.args}
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.Call):
+            continue
+        name = ast.unparse(node.func).rsplit(".", 1)[-1]
+        if any(isinstance(a, ast.Name) and a.id in buffers for a in node.args[:2]):
+            continue
+        if opens(node, name) or renames(node, name) or (name in WRITERS and not returns_text(node, name)):
+            yield node, ast.unparse(node.func)
+
+
+def opens(node: ast.Call, name: str) -> bool:
+    if name not in ("open", "fdopen", "memmap"):
+        return False
+    words = [a.value for a in [*node.args, *(k.value for k in node.keywords)] if isinstance(a, ast.Constant)]
+    modes = [w for w in words if isinstance(w, str) and len(w) <= 3 and set(w) <= set("rwaxbt+")]
+    plain = not node.args and not node.keywords
+    reads = {"Image.open", "tarfile.open", "opener"}
+    if ast.unparse(node.func) in reads or plain:
+        return False
+    if ast.unparse(node.func) == "os.open":
+        return "os.O_RDONLY" not in ast.unparse(node)
+    return any(set(mode) & set("wax+") for mode in modes) or not (modes or all(k.arg != "mode" for k in node.keywords))
+
+
+def renames(node: ast.Call, name: str) -> bool:
+    """`Path.replace` takes one argument, every other `replace` two or keywords."""
+    own = len(node.args) == 1 and not node.keywords
+    return name == "replace" and (own or ast.unparse(node.func) == "os.replace")
+
+
+def returns_text(node: ast.Call, name: str) -> bool:
+    if name == "dump":  # into a text
+        return ast.unparse(node.func) == "yaml.dump" and "Dumper=_Dumper" in ast.unparse(node) and len(node.args) == 1
+    if ast.unparse(node.func) == "safetensors.torch.save":
+        return True
+    return name.startswith("to_") and not node.args and all(k.arg != "path_or_buf" for k in node.keywords)
+
+
+@pytest.mark.parametrize(
+    "path", [p for p in sorted(PACKAGE.rglob("*.py")) if p.name != "_files.py"],
+    ids=lambda p: p.relative_to(PACKAGE).as_posix(),
+)  # fmt: skip
+def test_no_other_module_writes(path: Path) -> None:
+    allowed = EXCEPTIONS.get(path.relative_to(PACKAGE).as_posix(), set())
+    found = [
+        f"line {node.lineno}: {ast.unparse(node)}"
+        for node, name in calls(ast.parse(path.read_text(encoding="utf-8")))
+        if not any(name.endswith(each) for each in allowed)
+    ]
+    assert not found
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "path.write_text(t)", "open(path, 'w')", "path.open('ab')", "path.open(mode='x')", "io.open(p, 'r+')",
+        "data.to_csv(path)", "data.to_csv(path_or_buf=path)", "figure.savefig(path)", "np.save(path, a)",
+        "torch.save(state, path)", "part.replace(path)", "os.replace(a, b)", "os.rename(a, b)",
+        "yaml.dump(data, file)", "image.save(path)", "shutil.copyfile(a, b)", "os.open(p, os.O_WRONLY)",
+    ],
+)  # fmt: skip
+def test_the_rule_sees(code: str) -> None:
+    assert len(list(calls(ast.parse(code)))) == 1
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "path.open('rb')", "open(path)", "path.open(encoding='utf-8')", "text.replace('a', 'b')",
+        "data.to_csv(index=False)",
+        "buffer = io.BytesIO()\ntorch.save(state, buffer)", "write_file(path, lambda file: figure.savefig(file))",
+    ],
+)  # fmt: skip
+def test_the_rule_lets_pass(code: str) -> None:
+    assert not list(calls(ast.parse(code)))
+
+
+#: paths opened for writing, while a test listens
+_OPENED: list[Path] | None = None
+
+
+def _listen(event: str, arguments: tuple[object, ...]) -> None:
+    if event == "open" and _OPENED is not None and isinstance(arguments[0], str | bytes | os.PathLike):
+        flags = arguments[2]
+        if isinstance(flags, int) and flags & (os.O_WRONLY | os.O_RDWR):
+            _OPENED.append(Path(os.fsdecode(arguments[0])))
+
+
+@pytest.fixture(scope="module")
+def _hook() -> None:
+    sys.addaudithook(_listen)  # it cannot be taken away again
+
+
+@pytest.fixture
+def opened(_hook: None, monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """Paths that anything opens for writing during the test."""
+    found: list[Path] = []
+    monkeypatch.setattr(sys.modules[__name__], "_OPENED", found)
+    return found
+
+
+STUDY = {
+    "name": "small", "model": "batmann_5w1s_xnor", "chip": "rram_hfo2_1t1r",
+    "task": {"dataset": "glyphs", "split": "test", "episodes": 5},
+    "cases": [{"name": "a", "published": 0.9}, {"name": "b", "set": {"task.keys": "binary"}}], "chips": {"min": 3},
+}  # fmt: skip
+
+
+def _study(folder: Path) -> None:
+    results = run(STUDY, folder / "out", evaluator=stand_in_evaluator)
+    merge([folder / "out"], folder / "other")
+    combine([folder / "out"], formats=["csv"])
+    draw(results)
+    write_report(results)
+    write_comparison(results)
+    fill_pages([folder / "page.md"], [results])
+
+
+def _device(folder: Path) -> None:
+    assert main(["device", "fit", str(folder / "cells.csv"), f"--out={folder / 'out' / 'mine.yaml'}"]) == 0
+
+
+@pytest.mark.parametrize(("write", "least"), [(_study, 10), (_device, 4)])
+def test_what_is_written_under_its_own_name_is_a_log(
+    write: Callable[[Path], None], least: int, tmp_path: Path, opened: list[Path]
+) -> None:
+    """All else is written as `.NAME.….part` and renamed."""
+    (tmp_path / "page.md").write_text("<!-- table small -->\n<!-- end of table -->\n")
+    rows = "".join(f"{100 + k},{10 + k / 10}\n" for k in range(30))
+    (tmp_path / "cells.csv").write_text(f"LRS (uS),HRS (uS)\n{rows}")
+    opened.clear()
+    write(tmp_path)
+    names = {path.name for path in opened if tmp_path in path.parents}
+    parts = {name for name in names if name.startswith(".") and name.endswith(".part")}
+    assert names - parts <= {"trials.jsonl", ".lock"}
+    assert len(parts) >= least
+
+
+def test_a_link_is_written_through(tmp_path: Path) -> None:
+    (tmp_path / "real").write_text("old")
+    (tmp_path / "link").symlink_to("real")
+    _files.write_file(tmp_path / "link", "new")
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "real").read_text() == "new"
+
+
+def test_lines_that_do_not_fit_leave_a_log_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    log = tmp_path / "log"
+    _files.append(log, b"one\n")
+
+    def full(file: IO[bytes], content: bytes) -> None:
+        file.write(content[:3])
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(_files, "write_all", full)
+    with pytest.raises(OSError, match=r"No space left.*log"):
+        _files.append(log, b"another\n")
+    assert log.read_bytes() == b"one\n"
