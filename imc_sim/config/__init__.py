@@ -1,6 +1,13 @@
 """Specifications, strict YAML, canonical hashes and the look-up of shipped content."""
 
-from imc_sim.config._content import content_names, find_content, search_folders, user_path, working_folder
+from imc_sim.config._content import (
+    content_names,
+    find_content,
+    search_folders,
+    shipped_content,
+    user_path,
+    working_folder,
+)
 from imc_sim.config._engine import NATIVE, Engine, as_engine
 from imc_sim.config._spec import Spec, build, canonical_json, digest, set_path
 from imc_sim.config._units import ElectronVolt, Hertz, Kelvin, Seconds, Siemens, Volt
@@ -27,6 +34,7 @@ __all__ = [
     "read_yaml",
     "search_folders",
     "set_path",
+    "shipped_content",
     "user_path",
     "working_folder",
     "write_yaml",

@@ -33,6 +33,11 @@ def search_folders(kind: Kind) -> list[Path]:
     return [working_folder() / folder, *own, _shipped(folder)]
 
 
+def shipped_content(kind: Kind, name: str) -> Path | None:
+    """Return the file of the shipped model, chip or study of that name, whatever a user has by the same name."""
+    return _named(_shipped(_FOLDERS[kind]), kind, name)
+
+
 def user_path(text: str | os.PathLike[str], where: str) -> Path:
     """Expand `~` in a path that a user has written; `where` names its source in errors."""
     try:
@@ -64,8 +69,8 @@ def find_content(kind: Kind, name: str | os.PathLike[str]) -> Path:
     if explicit is not None:
         return explicit
     for folder in search_folders(kind):
-        path = folder / str(name) / "model.yaml" if kind == "model" else folder / f"{name}.yaml"
-        if path.is_file():
+        path = _named(folder, kind, str(name))
+        if path is not None:
             return path
     known = content_names(kind)
     card = Path(name).name
@@ -74,6 +79,11 @@ def find_content(kind: Kind, name: str | os.PathLike[str]) -> Path:
         raise InputError(kind, repr(str(name)), "the folder of a trained model", step)
     step = f"{nearest(str(name), known)}See `imc-sim list {kind if kind != 'study' else 'studie'}s`, or give a path."
     raise InputError(kind, repr(str(name)), ", ".join(known) or "nothing is installed", step)
+
+
+def _named(folder: Path, kind: Kind, name: str) -> Path | None:
+    path = folder / name / "model.yaml" if kind == "model" else folder / f"{name}.yaml"
+    return path if path.is_file() else None
 
 
 def _explicit(kind: Kind, path: Path) -> Path | None:

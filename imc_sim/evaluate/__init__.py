@@ -10,7 +10,7 @@ from imc_sim.evaluate._card import CardRow, evaluate_card
 from imc_sim.evaluate._device import check_device
 from imc_sim.evaluate._firing import Firing, LayerFiring, StepAccuracy, measure_firing
 from imc_sim.evaluate._held_data import hold_data
-from imc_sim.evaluate._identity import data_of_task, features_digest, weights_digest
+from imc_sim.evaluate._identity import arch_identity, data_of_task, features_digest, weights_digest
 from imc_sim.evaluate._run import (
     ChipResult,
     acting_settings,
@@ -76,6 +76,7 @@ __all__ = [
     "StepAccuracy",
     "Task",
     "acting_settings",
+    "arch_identity",
     "batch_chips",
     "build_task",
     "check_device",

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import shlex
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from imc_sim._errors import InputError
 from imc_sim.config import digest, find_content, read_yaml
+from imc_sim.config._archs import ARCHS
 from imc_sim.data import data_parts
 
 #: split of an evaluation -> where its network was trained; other splits are training data themselves
@@ -38,8 +42,24 @@ def features_digest(model: str) -> str:
     """SHA-256 of what decides the features of the model: its weights and the architecture that they are in."""
     path = find_content("model", model)
     card = read_yaml(path)
-    arch = card.get("arch", {})
-    return digest([_stated(card, str(path), model), arch.get("name"), arch.get("args", {})])
+    arch = arch_identity(card.get("arch", {}), path.parent)
+    return digest([_stated(card, str(path), model), *arch.values()])
+
+
+def arch_identity(arch: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """Return name and arguments of a card's architecture, and the SHA-256 of the code of a user's own.
+
+    Where that code lies is no part of it.
+    """
+    name, args = arch.get("name"), arch.get("args", {})
+    file, colon, kind = str(name).rpartition(":")
+    if name in ARCHS or not colon:
+        return {"name": name, "args": args}
+    path = folder / file
+    if not path.is_file():
+        step = "Put the file beside the card, or fix the path."
+        raise InputError(f"{folder / 'model.yaml'}, arch", f"no file {str(path)!r}", "FILE.py:CLASS", step)
+    return {"name": kind, "args": args, "code": hashlib.sha256(path.read_bytes()).hexdigest()}
 
 
 def _stated(card: dict[str, Any], where: str, model: str) -> str:

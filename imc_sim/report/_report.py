@@ -200,12 +200,35 @@ def _reproduce(results: Results) -> str:
     study = results.study
     version = results.environment["versions"].get("imc-sim", "")
     resolved = write_yaml({key: value for key, value in study.items() if key != "points"})
+    own, data = _own_content(study), ", ".join(_data_sets(study))
+    beside = f"With this page and {own}" if own else "With this page alone"
+    where = f"next to {own}" if own else "anywhere"
     steps = [
         (f"Install imc_sim {version}, with the other versions above for equal numbers to the last digit.", ""),
-        ("In the folder of this page:", "imc-sim run study.resolved.yaml --out again"),
-        ("With this page alone, save the settings below as study.yaml:", "imc-sim run study.yaml --out again"),
+        (f"Have the data at hand: {data} (`imc-sim doctor` says where it is looked for).", ""),
+        (f"In the folder of this page{f', which holds {own}' if own else ''}:",
+         "imc-sim run study.resolved.yaml --out again"),
+        (f"{beside}, save the settings below as study.yaml {where}:", "imc-sim run study.yaml --out again"),
         (_COMPARE, ""),
-    ]
+    ]  # fmt: skip
     commands = [(text, f" <code>{escaped(command)}</code>" if command else "") for text, command in steps]
     listed = "".join(f"<li>{escaped(text)}{command}</li>" for text, command in commands)
     return f"<ol>{listed}</ol>{details('Every setting, resolved', f'<pre>{escaped(resolved)}</pre>')}"
+
+
+def _own_content(study: dict[str, Any]) -> str:
+    """Return the copies of the user's own models and chips that a run needs, as the folder holds them."""
+    places = [place for kind in study.get("content", {}).values() for place in kind.values()]
+    return ", ".join(sorted(place.removeprefix("./") for place in places if not place.startswith("shipped:")))
+
+
+def _data_sets(study: dict[str, Any]) -> list[str]:
+    """Return the data sets that the study, its cases and its axes name."""
+    tasks = [study["task"], study.get("chip_task", {})]
+    for case in study["cases"]:
+        tasks += [case["set"].get("task", {}), {"dataset": case["set"].get("task.dataset")}]
+    for axis in study["axes"]:
+        named = "task.dataset" in (axis["path"], *axis.get("also", ()))
+        tasks += [{"dataset": value} if named else value for value in axis["values"]]
+    names = (str(task.get("dataset") or "") for task in tasks if isinstance(task, dict))
+    return list(dict.fromkeys(name for name in names if name))

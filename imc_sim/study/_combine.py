@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from imc_sim._errors import InputError, ResultsError
 from imc_sim._files import make_folder, write_file
+from imc_sim.study._content import keep_copies
 from imc_sim.study._results import Results
 from imc_sim.study._store import ResultStore, read_study
 from imc_sim.study._trials_file import TRIALS, Row, sound_rows
@@ -93,6 +94,7 @@ def merge(folders: Sequence[Path], out: Path) -> Results:
     each = [sound_rows(folder / TRIALS, study) for folder, study in zip(folders, studies, strict=True)]
     _agree(folders, each)
     with ResultStore(out, most) as store:
+        keep_copies(folders[studies.index(most)], out, most)
         for rows in each:
             store.add(rows.values())
     results = Results.load(out)

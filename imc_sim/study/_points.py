@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import functools
-import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, final
@@ -16,6 +15,7 @@ from imc_sim.evaluate import data_of_task, task_identity
 from imc_sim.study._acting import check_acting, of_any_model
 from imc_sim.study._axes import grid
 from imc_sim.study._conditions import Derived, look_up, matches, paths_in, unknown_path
+from imc_sim.study._content import content_of
 from imc_sim.study._spec import ROOTS, Case, Study
 
 #: Version of the results: part of every id, and of study.resolved.yaml. Raise it whenever the same study gives other
@@ -192,12 +192,19 @@ def _point(
         raise broken
     parts = [*_data_parts(facts["task"], facts["chip"]), *_data_parts(facts["chip_task"], facts["chip"])]
     data |= digests_of(part for part in parts if part not in data)
+    model = study.content.locate("model", facts["model"])
     return Point(
-        case.name, tuple((a.path, a.shown(k)) for a, k in zip(study.axes, place, strict=True)), facts["model"],
-        _weights(facts["model"]), facts["chip"], facts["chip_task"], facts["seed"],
-        as_engine(facts["engine"], f"{where}, engine"), facts["task"], _arch(facts["model"]),
+        case.name, tuple((a.path, a.shown(k)) for a, k in zip(study.axes, place, strict=True)), model,
+        _weights(model), facts["chip"], _located(study, facts["chip_task"]), facts["seed"],
+        as_engine(facts["engine"], f"{where}, engine"), _located(study, facts["task"]), _arch(model),
         data,
     )  # fmt: skip
+
+
+def _located(study: Study, task: dict[str, Any]) -> dict[str, Any]:
+    """Return the task with the model whose features it is of as it is found here."""
+    model = task.get("features")
+    return task if model is None else {**task, "features": study.content.locate("model", model)}
 
 
 def _settings(study: Study, case: Case, place: tuple[int, ...], where: str) -> dict[str, Any]:
@@ -205,15 +212,21 @@ def _settings(study: Study, case: Case, place: tuple[int, ...], where: str) -> d
     groups = [axis.paths for axis in study.axes]
     groups[:1] = [case.sweep] if case.sweep else groups[:1]
     swept = [(p, axis.values[k]) for axis, k, group in zip(study.axes, place, groups, strict=True) for p in group]
-    settings: dict[str, Any] = {"model": study.model, "chip": study.chip, "task": study.task, "seed": study.seed}
+    settings: dict[str, Any] = {"model": study.model, "task": study.task, "seed": study.seed}
+    settings["chip"] = _found(study, study.chip)
     settings["chip_task"] = study.chip_task
     settings["engine"] = None if study.engine is None else study.engine.to_dict()
     # A whole before its parts: an axis over chips comes before one over their tiles, whichever the file names first.
     for path, value in sorted([*case.set.items(), *swept], key=lambda item: item[0].count(".")):
-        _apply(settings, path, value, where)
+        _apply(settings, path, _found(study, value) if path == "chip" else value, where)
     for target, source in study.derived.items():
         _apply(settings, target, _derived(settings, source, target, where), where)
     return settings
+
+
+def _found(study: Study, chip: Any) -> Any:
+    """Return a chip that is named as it is found here."""
+    return study.content.locate("chip", chip) if isinstance(chip, str) else chip
 
 
 def _derived(settings: dict[str, Any], source: Derived, target: str, where: str) -> Any:
@@ -317,42 +330,48 @@ def _weights(model: str) -> str:
 
 @functools.lru_cache(maxsize=64)
 def _arch(model: str) -> dict[str, Any] | None:
-    """Name and arguments of the model's architecture, and the digest of its file where it is a user's own.
+    """Return what the model's architecture is known by.
 
-    None for a controller, whose packed weights say them. Two cards may hold the same weights and differ in what their
+    None for a controller, whose packed weights say it. Two cards may hold the same weights and differ in what their
     neurons do with them.
     """
+    from imc_sim.evaluate import arch_identity
+
     path = find_content("model", model)
     arch = read_yaml(path).get("arch", {})
-    if arch.get("name") == "batmann":
-        return None
-    file = path.parent / str(arch.get("name")).rpartition(":")[0]
-    code = {"code": hashlib.sha256(file.read_bytes()).hexdigest()} if file.is_file() else {}
-    return {"name": arch.get("name"), "args": arch.get("args", {}), **code}
+    return None if arch.get("name") == "batmann" else arch_identity(arch, path.parent)
 
 
 def resolved(study: Study, points: list[Point]) -> dict[str, Any]:
     """The study with nothing left to look up: what study.resolved.yaml holds. It can be run again as a study."""
     where = f"study {study.name!r}"
     data = study.to_dict()
-    data["chip"], data["task"] = _chip(study.chip, where), _task(study.task, f"{where}, task")
-    data["weights"] = {p.model: p.weights for p in points}
-    data["trained"] = {model: trained(model) for model in data["weights"]}
+    data["chip"], data["task"] = _chip(_found(study, study.chip), where), _task(study.task, f"{where}, task")
+    data["content"] = content_of(study.model_copy(update={"chip": data["chip"]})).to_dict()
+    names = study.content.names("model")
+    data["weights"] = {names.get(p.model, p.model): p.weights for p in points}
+    data["trained"] = {names.get(p.model, p.model): trained(p.model) for p in points}
     data["data"] = dict(sorted(points[0].data.items()))
     grid = [_place(p) for p in points]
-    whole = [place | _prose(p) for place, p in zip(grid, points, strict=True)]
+    whole = [place | _prose(p, names) for place, p in zip(grid, points, strict=True)]
     return {"schema": SCHEMA, "digest": digest({"name": study.name, "points": grid}), **data, "points": whole}
 
 
-def _prose(point: Point) -> dict[str, Any]:
-    """What a reader wants to know of a point; its ids say it already, so it is not hashed. chance: of guessing."""
+def _prose(point: Point, names: Mapping[str, str]) -> dict[str, Any]:
+    """Return what a reader wants to know of a point; its ids say it already, so it is not hashed.
+
+    names: what the study calls its models, by where they are. chance: accuracy of guessing.
+    """
     from imc_sim.evaluate import build_task
 
     asked = point.digital_task or point.task
     differs = {key: value for key, value in point.task.items() if value != asked.get(key)}
     chance = build_task(point.task, "task").chance
-    stated = _stated(point.model, build_task(asked, "task").to_dict())
-    known = {"model": point.model, "chip": point.chip and point.chip["name"], "chance": chance}
+    task = build_task(asked, "task").to_dict()
+    if task.get("features") is not None:
+        task["features"] = names.get(task["features"], task["features"])
+    stated = _stated(point.model, task)
+    known = {"model": names.get(point.model, point.model), "chip": point.chip and point.chip["name"], "chance": chance}
     return known | ({} if stated is None else {"stated": stated}) | ({"chip_task": differs} if differs else {})
 
 

@@ -14,6 +14,7 @@ from imc_sim._errors import InputError
 from imc_sim._files import write_file
 from imc_sim.evaluate import batch_chips, check_device, check_mapping, check_task, evaluate_chips
 from imc_sim.study._acting import check_acting, of_its_model
+from imc_sim.study._content import Content, keep_content
 from imc_sim.study._executors import Executor, LostEngineError, make_executor
 from imc_sim.study._points import Point, Trial, points_of, resolved
 from imc_sim.study._results import Results
@@ -160,6 +161,7 @@ def run(
     engine = make_executor(executor, workers, scheduler)
     try:
         with ResultStore(folder, settings) as store:
+            keep_content(folder, spec, Content(**settings["content"]))
             writer, quiet = Writer(device), (lambda _: None)
             parts = (spec, store, engine, evaluator, writer, progress or quiet, stop or (lambda: False))
             _Run(*parts, batch=batch, retry_failed=retry_failed).trials(points)

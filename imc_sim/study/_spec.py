@@ -14,6 +14,7 @@ from imc_sim.config import Engine, Spec, build, find_content, parse_setting, rea
 from imc_sim.study._axes import Axis, unequal_zip
 from imc_sim.study._base import base_file, derive, follow, refuse_patches
 from imc_sim.study._conditions import Condition, Derived
+from imc_sim.study._content import Content
 from imc_sim.study._settings import with_value
 
 #: what study.resolved.yaml holds beyond a study
@@ -107,6 +108,9 @@ class Study(Spec):
     chips: Chips = Field(default=Chips(), description="how many chips are drawn per point")
     seed: int = Field(default=0, ge=0, description="of all chips; an axis may sweep it")
     memory_limit: int = Field(default=2 * 10**9, ge=1, description="bytes, or a string such as '2 GB'")
+    content: Content = Field(
+        default=Content(), description="where named models and chips are; written by runs: shipped:NAME or a path"
+    )
 
     @field_validator("memory_limit", mode="before")
     @classmethod
@@ -201,6 +205,7 @@ def _complete(data: Mapping[str, Any], where: str, folder: Path, chain: tuple[Pa
     else:
         refuse_patches(own, where)
     study, settings = build(Study, own, where), data.get("set", {})
+    study = study.model_copy(update={"content": study.content.relative_to(folder)})
     if not isinstance(settings, Mapping):
         raise InputError(
             f"{where}: set", type(settings).__name__, "a mapping of paths to values", "Write `path: value`."

@@ -1,0 +1,182 @@
+"""The models and chips that a study names: where each is, and copies of the user's own in the results folder."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, final
+
+from pydantic import Field
+
+from imc_sim._errors import InputError, ResultsError
+from imc_sim._files import make_folder, write_file
+from imc_sim.config import Spec, find_content, read_yaml, shipped_content, write_yaml
+from imc_sim.config._archs import ARCHS
+
+if TYPE_CHECKING:
+    from imc_sim.study._spec import Study
+
+Kind = Literal["model", "chip"]
+SHIPPED = "shipped:"
+_FOLDERS: dict[Kind, str] = {"model": "models", "chip": "device_configs"}
+_COPY = "Copy the results folder as a whole, with its models/ and device_configs/."
+
+
+@final
+class Content(Spec):
+    """Where the models and chips are that a study names: `shipped:NAME`, or a path relative to the file.
+
+    A run writes it to study.resolved.yaml, so that the folder can be run again from anywhere, whatever the working
+    directory holds under the same names. A name that is not listed is looked up as usual.
+    """
+
+    model: dict[str, str] = Field(default_factory=dict, description="name in the study -> where the model is")
+    chip: dict[str, str] = Field(default_factory=dict, description="name in the study -> where the chip is")
+
+    def relative_to(self, folder: Path) -> Content:
+        """Return the same places with paths made absolute, as seen from `folder`."""
+        places = {kind: {n: _absolute(p, folder) for n, p in getattr(self, kind).items()} for kind in _FOLDERS}
+        return Content(**places)
+
+    def locate(self, kind: Kind, name: str) -> str:
+        """Return the name or path by which the content called `name` in the study is found here."""
+        place: str | None = getattr(self, kind).get(name)
+        if place is None:
+            return name
+        where = f"content.{kind}.{name}"
+        if place.startswith(SHIPPED):
+            return _shipped(kind, place.removeprefix(SHIPPED), where)
+        if not (Path(place) / "model.yaml" if kind == "model" else Path(place)).is_file():
+            raise InputError(where, f"nothing at {place!r}", f"a {kind}, as the run kept it", _COPY)
+        return place
+
+    def names(self, kind: Kind) -> dict[str, str]:
+        """Return the names in the study by where their content is found here."""
+        return {self.locate(kind, name): name for name in getattr(self, kind)}
+
+
+def content_of(study: Study) -> Content:
+    """Return where a results folder of the study has each model and chip that the study names."""
+    found: dict[Kind, dict[str, str]] = {"model": {}, "chip": {}}
+    taken: dict[str, Path] = {}
+    for kind, name in named(study):
+        path = _source(study, kind, name)
+        if path is None or name in found[kind]:
+            continue
+        shipped = path.parent.name if kind == "model" else path.stem
+        if path.resolve() == _resolved(shipped_content(kind, shipped)):
+            found[kind][name] = f"{SHIPPED}{shipped}"
+            continue
+        found[kind][name] = _free(f"./{_FOLDERS[kind]}/{shipped}", ".yaml" if kind == "chip" else "", path, taken)
+    return Content(**found)
+
+
+def keep_content(folder: Path, study: Study, content: Content) -> None:
+    """Copy the user's own models and chips of the study into the results folder, with the code of networks."""
+    for kind in _FOLDERS:
+        for name, place in getattr(content, kind).items():
+            source = _source(study, kind, name)
+            if place.startswith(SHIPPED) or source is None:
+                continue
+            target = folder / place
+            if kind == "chip":
+                _write(target, source.read_bytes())
+            elif source.parent.resolve() != target.resolve():
+                _keep_model(source, target)
+
+
+def keep_copies(source: Path, folder: Path, study: Mapping[str, Any]) -> None:
+    """Copy what the results folder `source` of the study keeps into the results folder `folder`."""
+    for places in study.get("content", {}).values():
+        for place in places.values():
+            if place.startswith(SHIPPED) or (source / place).resolve() == (folder / place).resolve():
+                continue
+            path = source / place
+            for file in path.iterdir() if path.is_dir() else [path]:
+                _write(folder / file.relative_to(source), file.read_bytes())
+
+
+def named(study: Study) -> Iterator[tuple[Kind, str]]:
+    """Yield every model and chip that the study, its cases or its axes name."""
+    settings = [("model", study.model), ("chip", study.chip), ("task", study.task), ("chip_task", study.chip_task)]
+    settings += [item for case in study.cases for item in case.set.items()]
+    for number, axis in enumerate(study.axes):
+        swept = [path for case in study.cases for path in case.sweep or ()] if number == 0 else []
+        settings += [(path, value) for path in (*axis.paths, *swept) for value in axis.values]
+    for path, value in settings:
+        if path in ("task", "chip_task") and isinstance(value, Mapping):
+            path, value = f"{path}.features", value.get("features")
+        if isinstance(value, str) and path in ("model", "task.features", "chip_task.features"):
+            yield "model", value
+        if isinstance(value, str) and path == "chip":
+            yield "chip", value
+
+
+def _keep_model(card: Path, folder: Path) -> None:
+    """Copy a card, its weights and the file of its own architecture; the copy names that file beside it."""
+    data, files = read_yaml(card), {}
+    weights = data.get("weights") or {}
+    if "file" in weights or "sha256" in weights:
+        name = weights.get("file", "weights.safetensors")
+        files[name] = _verified(card.parent / name, weights.get("sha256"))
+    arch = data.get("arch", {}).get("name", "")
+    text = card.read_bytes()
+    if arch not in ARCHS:
+        code, _, kind = arch.rpartition(":")
+        files[Path(code).name] = (card.parent / code).read_bytes()
+        if code != f"./{Path(code).name}":
+            text = write_yaml(data | {"arch": data["arch"] | {"name": f"./{Path(code).name}:{kind}"}}).encode()
+    for name, content in (files | {card.name: text}).items():
+        _write(folder / name, content)
+
+
+def _verified(path: Path, sha256: str | None) -> bytes:
+    """Return the bytes of the weights, which must be those that the card states."""
+    content = path.read_bytes()
+    if sha256 is not None and hashlib.sha256(content).hexdigest() != sha256:
+        step = "Take an undamaged copy, and keep models unchanged while a study runs."
+        raise ResultsError(str(path), "other bytes than its card states", f"SHA-256 {sha256}", step)
+    return content
+
+
+def _write(path: Path, content: bytes) -> None:
+    """Write a file where it is not there with that content already."""
+    if path.is_file() and path.read_bytes() == content:
+        return
+    make_folder(path.parent)
+    write_file(path, content)
+
+
+def _source(study: Study, kind: Kind, name: str) -> Path | None:
+    """Return the file of a model or chip; None where there is none, which a point that is skipped may name."""
+    try:
+        return find_content(kind, study.content.locate(kind, name))
+    except InputError:
+        return None
+
+
+def _free(stem: str, suffix: str, source: Path, taken: dict[str, Path]) -> str:
+    """Return the first of stem, stem-2, … that no other content has taken."""
+    number, place = 1, f"{stem}{suffix}"
+    while taken.setdefault(place, source.resolve()) != source.resolve():
+        number += 1
+        place = f"{stem}-{number}{suffix}"
+    return place
+
+
+def _absolute(place: str, folder: Path) -> str:
+    return place if place.startswith(SHIPPED) else str((folder / place).absolute())
+
+
+def _shipped(kind: Kind, name: str, where: str) -> str:
+    """Return the plain name where it means the shipped content here, else the path of the shipped content."""
+    shipped = shipped_content(kind, name)
+    if shipped is None:
+        step = "Install the version of imc_sim that the results were made with (see their report)."
+        raise InputError(where, f"no {kind} {name!r} in this version", f"a shipped {kind}", step)
+    return name if find_content(kind, name).resolve() == shipped.resolve() else str(shipped)
+
+
+def _resolved(path: Path | None) -> Path | None:
+    return None if path is None else path.resolve()

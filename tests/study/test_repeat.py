@@ -1,0 +1,159 @@
+"""What a results folder says is enough to repeat its study, to the bit, from anywhere."""
+
+from __future__ import annotations
+
+import html
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from imc_sim._errors import InputError
+from imc_sim.config import read_yaml, write_yaml
+from imc_sim.nn._archs import arch_files, build_arch
+from imc_sim.nn._card import Arch, ModelCard, save_model
+from imc_sim.study import combine, load_study, run
+from imc_sim.study._points import points_of
+from imc_sim.testing import stand_in_evaluator
+
+NET = """
+from imc_sim.nn import Conv2d, Linear
+from torch import nn
+
+class Net(nn.Module):
+    size = 16
+    def __init__(self, maps=2):
+        super().__init__()
+        self.conv, self.fc = Conv2d(1, maps, 4, stride=4, bias=False), Linear(maps * 16, 8, policy="xnor")
+    def forward(self, x):
+        return self.fc(self.conv(x).relu().flatten(1))
+"""
+SHIPPED = "batmann_small_xnor"
+
+
+def save(folder: Path, maps: int, code: str = "./net.py") -> None:
+    """Save a model of the network in `code`, a path relative to the model's folder."""
+    folder.mkdir(parents=True)
+    (folder / code).write_text(NET)
+    torch.manual_seed(maps)
+    arch = f"{code}:Net"
+    module = build_arch(arch, {"maps": maps}, folder)
+    card = ModelCard(name=folder.name, summary="a test", arch=Arch(name=arch, args={"maps": maps}))
+    save_model(folder, module, card, extra=arch_files(arch, folder) if code == "./net.py" else None)
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    """A working folder with models, a chip and a study of its own; one model is called like a shipped one."""
+    home = tmp_path / "home"
+    save(home / "models" / "mine", 2)
+    save(home / "models" / "other", 3, code="../shared.py")
+    save(home / "elsewhere" / "mine", 4)
+    save(home / "models" / "batmann_5w1s_xnor", 5)
+    chip: dict[str, Any] = read_yaml(Path(__file__).parents[2] / "device_configs" / "ideal.yaml") | {"name": "mychip"}
+    chip["policy"] = {"float": "digital"}
+    chip["device"]["programming"] = {"kind": "relative", "sigma": 0.5, "sigma_hrs": 0.5}
+    (home / "device_configs").mkdir()
+    (home / "device_configs" / "mychip.yaml").write_text(write_yaml(chip))
+    task = {"dataset": "glyphs", "split": "test", "episodes": 3, "classes": 6, "way": 3, "queries": 2}
+    models = ["mine", "./elsewhere/mine", "models/other", "batmann_5w1s_xnor", SHIPPED]
+    study = {"name": "own", "model": "mine", "chip": "mychip", "task": task, "chips": {"min": 2},
+             "axes": [{"path": "model", "values": models}],
+             "cases": [{"name": "a"}, {"name": "b", "set": {"chip": "device_configs/mychip.yaml", "seed": 1}}],
+             "skip": [{"case": "b", "model": "models/other"}]}  # fmt: skip
+    (home / "own.yaml").write_text(write_yaml(study))
+    return home
+
+
+def command(line: str, folder: Path) -> None:
+    """Run a printed command literally in `folder`."""
+    words = shlex.split(line)
+    assert words[0] == "imc-sim"
+    env = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2]), "OMP_NUM_THREADS": "1"}
+    env.pop("IMC_SIM_PATH", None)
+    done = subprocess.run(
+        [sys.executable, "-m", "imc_sim.cli", *words[1:]], cwd=folder, env=env, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_moved_results_repeat_to_the_bit_by_the_printed_command(home: Path, tmp_path: Path) -> None:
+    command("imc-sim run own.yaml --out results/own", home)
+    moved = tmp_path / "moved" / "results"
+    moved.parent.mkdir()
+    shutil.move(home / "results" / "own", moved)
+    shutil.rmtree(home)
+    save(moved / "models" / SHIPPED, 6)  # another model, that the working folder has by a shipped one's name
+    page = html.unescape((moved / "report.html").read_text())
+    own = ("device_configs/mychip.yaml", "models/batmann_5w1s_xnor", "models/mine", "models/mine-2", "models/other")
+    assert ", ".join(own) in page
+    assert "glyphs (`imc-sim doctor`" in page
+    in_folder, from_page = re.findall(r"<code>(imc-sim run .*?)</code>", page)
+    command(in_folder, moved)
+    assert (moved / "again" / "table.csv").read_bytes() == (moved / "table.csv").read_bytes()
+    first = read_yaml(moved / "study.resolved.yaml")
+    assert read_yaml(moved / "again" / "study.resolved.yaml") == first
+    copies = [p.relative_to(moved / "again") for p in (moved / "again").rglob("*/*.*")]
+    assert len(copies) == 1 + 4 * 3
+    assert all((moved / path).read_bytes() == (moved / "again" / path).read_bytes() for path in copies)
+    (settings,) = re.findall(r"<pre>(.*?)</pre>", page, re.DOTALL)
+    (moved / from_page.split()[2]).write_text(settings)
+    wanted = [p["id"] for p in first["points"]]
+    assert [p.id for p in points_of(load_study(moved / "study.yaml"))] == wanted
+    assert len(set(wanted)) == 9
+
+
+def stub(folder: Path, study: dict[str, Any], **options: Any) -> dict[str, Any]:
+    run(study, folder, evaluator=stand_in_evaluator, **options)
+    return read_yaml(folder / "study.resolved.yaml")
+
+
+def small(model: Path) -> dict[str, Any]:
+    task = {"dataset": "glyphs", "split": "test", "episodes": 5}
+    return {"name": "s", "model": str(model), "chip": "ideal", "task": task, "chips": {"min": 1}}
+
+
+def test_ids_follow_from_the_code_of_a_network_and_not_from_its_place(home: Path, tmp_path: Path) -> None:
+    found = {}
+    for name, code in (("here", "./net.py"), ("there", "../other.py"), ("changed", "./net.py")):
+        folder = tmp_path / name / "m"
+        save(folder, 2, code)
+        if name == "changed":
+            (folder / "net.py").write_text(NET + "\n# changed\n")
+        found[name] = [p.id for p in points_of(load_study(small(folder)))]
+    assert found["here"] == found["there"] != found["changed"]
+
+
+def test_a_missing_copy_is_named_before_anything_runs(home: Path, tmp_path: Path) -> None:
+    results = tmp_path / "results"
+    stub(results, small(home / "models" / "mine"))
+    shutil.rmtree(results / "models")
+    with pytest.raises(InputError, match=r"content\.model\..*nothing at .*Copy the results folder as a whole"):
+        run(results / "study.resolved.yaml", tmp_path / "again", evaluator=stand_in_evaluator)
+    assert not (tmp_path / "again").exists()
+
+
+def test_combined_folders_keep_the_copies(home: Path, tmp_path: Path) -> None:
+    for name, chips in (("one", 1), ("two", 2)):
+        stub(tmp_path / name, small(home / "models" / "mine") | {"chips": {"min": chips}})
+    combine([tmp_path / "one", tmp_path / "two"], tmp_path / "both")
+    shutil.rmtree(home)
+    found = points_of(load_study(tmp_path / "both" / "study.resolved.yaml"))
+    assert found[0].model == str(tmp_path / "both" / "models" / "mine")
+
+
+def test_models_whose_features_are_learned_are_kept_too(home: Path, tmp_path: Path) -> None:
+    task = {"kind": "classification", "features": str(home / "models" / "mine")}
+    cases = [{"name": "a"}, {"name": "b", "set": {"task.features": str(home / "models" / "other")}}]
+    first = stub(tmp_path / "results", small(home / "elsewhere" / "mine") | {"task": task, "cases": cases})
+    shutil.rmtree(home)
+    again = stub(tmp_path / "again", load_study(tmp_path / "results" / "study.resolved.yaml").to_dict())
+    assert again == first
+    assert sorted(p.name for p in (tmp_path / "again" / "models").iterdir()) == ["mine", "mine-2", "other"]
