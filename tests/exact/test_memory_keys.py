@@ -90,7 +90,7 @@ def test_each_way_of_averaging_gives_other_keys(features: Tensor, data: FewShotD
     assert not torch.equal(keys[1], keys[2])
 
 
-@pytest.mark.parametrize("extra", [{"threshold": "support_mean"}, {"prototypes": "mean"}, {"dim": 24}])
+@pytest.mark.parametrize("extra", [{"threshold": "support_mean"}, {"prototypes": "mean"}, {"dim": 16}])
 @pytest.mark.parametrize("keys", ["bipolar", "binary"])
 def test_an_ideal_crossbar_reads_the_same_keys(
     features: Tensor, data: FewShotData, keys: str, extra: dict[str, object]
