@@ -14,7 +14,7 @@ TABLED := batmann_endtoend batmann_ablation batmann_sharpening_fc batmann_mnist 
   binact_omniglot bitnet_accuracy metaplastic_tasks benn_small
 REPRODUCED := $(TABLED) batmann_fgsm batmann_tsne batmann_variation batmann_variation_aware batmann_placement \
   batmann_layers natcomm_chips natcomm_variation natcomm_stuck natcomm_dimension encodings encodings_bits \
-  memory_refinements memory_refresh binact_variation binact_levels binact_adc binact_neurons binact_fewshot_variation \
+  converter_limits memory_refinements memory_refresh binact_variation binact_levels binact_adc binact_neurons binact_fewshot_variation \
   bitnet_steps bitnet_variation bitnet_read_noise bitnet_converters metaplastic_stages metaplastic_variation benn_votes
 PAGES := docs/batmann.md docs/binary_activations.md docs/bitnet.md docs/metaplastic.md docs/benn.md
 # Trained before their study runs, in runs/: weights too large to come along, about two hours on one core.

@@ -36,7 +36,7 @@ class Converter(Spec):
     bits: int = Field(default=8, ge=2, le=16, description="resolution")
     range: Literal["max", "calibrated", "unit"] = "max"
     limits: Literal["minmax", "percentile", "sigma", "mse"] = Field(
-        default="mse", description="rule of calibrated limits: all, a share, mean -+ sigmas, least mean square error"
+        default="sigma", description="rule of calibrated limits: all, a share, mean -+ sigmas, least mean square error"
     )
     percentile: float = Field(default=99.9, gt=50.0, le=100.0, description="of inputs within limits of that rule")
     sigmas: float = Field(default=3.0, gt=0.0, le=100.0, description="standard deviations within limits of that rule")

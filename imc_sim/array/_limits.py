@@ -1,6 +1,6 @@
 """Limits of calibrated converters: from a histogram of what they convert to the range that they resolve.
 
-Source of the rule `sigma`: CIM-Explorer, arXiv 2505.14303 (mean +- 3 standard deviations).
+Source of the default rule `sigma`: CIM-Explorer, arXiv 2505.14303 (mean +- 3 standard deviations).
 """
 
 from __future__ import annotations

@@ -40,7 +40,7 @@ def test_rules_set_the_limits_that_they_state() -> None:
 def test_least_squares_limit_of_a_normal_law(bits: int, optimum: float) -> None:
     """The step of the best uniform quantiser of 2^b - 1 levels is found, and no other is better."""
     x = torch.randn(40_000, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
-    converter = rule(bits=bits)
+    converter = rule(bits=bits, limits="mse")
     found = calibrated(batches(x), converter, signed=True)
     assert found[0] == -found[1]
     error = lambda top: float((converter.quantiser(-top, top, signed=True)(x) - x).square().mean())  # noqa: E731
