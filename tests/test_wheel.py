@@ -55,3 +55,8 @@ def test_shipped_content_is_found_from_an_installed_wheel(wheel: Path, tmp_path:
     first, second = done.stdout.splitlines()
     assert first == str([content_names(kind) for kind in ("model", "chip", "study")])
     assert all(str(site) in path for path in second.split())
+    lost = site / "imc_sim/_shipped/device_configs/rram_hfo2_1t1r.yaml"
+    lost.unlink()
+    run = [sys.executable, "-m", "imc_sim.cli", "map", "batmann_small_xnor", "rram_hfo2_1t1r"]
+    done = subprocess.run(run, capture_output=True, text=True, env=env, cwd=tmp_path / "elsewhere")
+    assert (done.returncode, f"no {lost}" in done.stderr) == (2, True), done.stderr

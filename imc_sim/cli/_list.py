@@ -33,6 +33,11 @@ def list_(what: Annotated[What, typer.Argument(help="What to list.")], quiet: Qu
 
     with working(f"looking for {what}"):
         rows = _ROWS[what]()
+    from imc_sim.config import REINSTALL, missing_files
+
+    lost = [] if what in (What.datasets, What.archs) else missing_files()
+    if lost:
+        say(f"this installation lacks {lost[0]}{f' and {len(lost) - 1} more' if len(lost) > 1 else ''}. {REINSTALL}")
     if not rows:
         say(f"no {what} found; see `imc-sim doctor` for the folders searched")
         return

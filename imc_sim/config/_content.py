@@ -11,31 +11,25 @@ from pathlib import Path
 from typing import Literal
 
 from imc_sim._errors import InputError, nearest
+from imc_sim.config._installation import incomplete, missing_files, shipped
 
 Kind = Literal["model", "chip", "study", "training", "queue"]
 _FOLDERS: dict[Kind, str] = {
     "model": "models", "chip": "device_configs", "study": "studies", "training": "studies/trainings",
     "queue": "studies/queues",
 }  # fmt: skip
-_PACKAGE = Path(__file__).resolve().parents[1]
-
-
-def _shipped(folder: str) -> Path:
-    """Inside an installed wheel, or beside the package in a checkout."""
-    wheel = _PACKAGE / "_shipped" / folder
-    return wheel if wheel.is_dir() else _PACKAGE.parent / folder
 
 
 def search_folders(kind: Kind) -> list[Path]:
     """Folders that hold content of this kind, first match wins."""
     folder = _FOLDERS[kind]
     own = [user_path(p, "IMC_SIM_PATH") / folder for p in os.environ.get("IMC_SIM_PATH", "").split(os.pathsep) if p]
-    return [working_folder() / folder, *own, _shipped(folder)]
+    return [working_folder() / folder, *own, shipped(folder)]
 
 
 def shipped_content(kind: Kind, name: str) -> Path | None:
     """Return the file of the shipped model, chip or study of that name, whatever a user has by the same name."""
-    return _named(_shipped(_FOLDERS[kind]), kind, name)
+    return _named(shipped(_FOLDERS[kind]), kind, name)
 
 
 def user_path(text: str | os.PathLike[str], where: str) -> Path:
@@ -72,6 +66,10 @@ def find_content(kind: Kind, name: str | os.PathLike[str]) -> Path:
         path = _named(folder, kind, str(name))
         if path is not None:
             return path
+    home = shipped(_FOLDERS[kind])
+    lost = next((p for p in missing_files() if p == home or p == _place(home, kind, str(name))), None)
+    if lost is not None:
+        raise incomplete(lost)
     known = content_names(kind)
     card = Path(name).name
     if kind == "model" and card != str(name) and card in known:
@@ -82,8 +80,13 @@ def find_content(kind: Kind, name: str | os.PathLike[str]) -> Path:
 
 
 def _named(folder: Path, kind: Kind, name: str) -> Path | None:
-    path = folder / name / "model.yaml" if kind == "model" else folder / f"{name}.yaml"
+    path = _place(folder, kind, name)
     return path if path.is_file() else None
+
+
+def _place(folder: Path, kind: Kind, name: str) -> Path:
+    """Return where content of that kind and name is in a folder, whether it is there or not."""
+    return folder / name / "model.yaml" if kind == "model" else folder / f"{name}.yaml"
 
 
 def _explicit(kind: Kind, path: Path) -> Path | None:

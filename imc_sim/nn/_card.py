@@ -14,7 +14,16 @@ from torch import Tensor, nn
 from imc_sim._errors import CheckpointError
 from imc_sim._files import write_folder
 from imc_sim._typing import PathLike
-from imc_sim.config import Spec, build, content_names, find_content, read_yaml, write_yaml
+from imc_sim.config import (
+    REINSTALL,
+    Spec,
+    build,
+    content_names,
+    find_content,
+    is_shipped,
+    read_yaml,
+    write_yaml,
+)
 from imc_sim.nn._archs import build_arch
 from imc_sim.nn._images import checked_images
 from imc_sim.nn._layers import ProductLayer
@@ -142,6 +151,7 @@ def verify_weights(card: ModelCard, folder: Path) -> Path:
     path = folder / card.weights.file
     step = "Take an undamaged copy, or, where the change was meant, write the card anew."
     if not path.is_file():
+        step = REINSTALL if is_shipped(path) else step
         raise CheckpointError(str(path), "no such file", "the weights that the card names", step)
     if path.stat().st_size != card.weights.bytes:
         got = f"{path.stat().st_size} bytes"

@@ -19,14 +19,13 @@ from matplotlib.ticker import LogFormatter
 from pandas import DataFrame
 
 from imc_sim._files import make_folder, write_file
-
-_STYLE = Path(__file__).with_name("style.mplstyle")
+from imc_sim.config import package_file
 
 
 @contextmanager
 def style() -> Iterator[None]:
     """Apply matplotlib's defaults and the project's style within the block; a user's matplotlibrc has no effect."""
-    with mpl.rc_context(), mpl_style.context(_STYLE, after_reset=True):
+    with mpl.rc_context(), mpl_style.context(package_file("plotting/style.mplstyle"), after_reset=True):
         yield
 
 

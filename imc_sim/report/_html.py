@@ -8,11 +8,10 @@ import html
 import io
 import re
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 
 from matplotlib.figure import Figure
 
-_HERE = Path(__file__).parent
+from imc_sim.config import package_file
 
 #: a cell: what is shown, or (what is shown, what it is sorted by)
 Cell = str | tuple[str, float | str]
@@ -25,7 +24,7 @@ def escaped(text: object) -> str:
 
 def document(title: str, body: Iterable[str]) -> str:
     """A page that may load nothing at all and run nothing but its own script."""
-    css, script = ((_HERE / name).read_text(encoding="utf-8") for name in ("style.css", "sort.js"))
+    css, script = (package_file(f"report/{name}").read_text(encoding="utf-8") for name in ("style.css", "sort.js"))
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     policy = (
         f"default-src 'none'; style-src 'unsafe-inline'; img-src data:; script-src 'sha256-{digest}'; base-uri 'none'"
