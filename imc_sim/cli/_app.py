@@ -95,7 +95,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     _make_streams_safe()
     try:
         _working_folder()
-        app(args=None if argv is None else list(argv), prog_name="imc-sim")
+        app(args=list(map(_expanded, sys.argv[1:] if argv is None else argv)), prog_name="imc-sim")
     except SystemExit as stop:
         code = stop.code if isinstance(stop.code, int) else int(stop.code is not None)
         return _interrupted() if code == 130 else code
@@ -108,6 +108,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"imc-sim: {text}", file=sys.stderr)
         return code
     return 0
+
+
+def _expanded(argument: str) -> str:
+    """Expand `~` at the start of an argument and of the value of `--option=value`, which shells leave as it is."""
+    from imc_sim.config import user_path
+
+    option, equals, value = argument.partition("=") if argument.startswith("--") else ("", "", argument)
+    return f"{option}{equals}{user_path(value, option or 'argument')}" if value.startswith("~") else argument
 
 
 def _make_streams_safe() -> None:

@@ -13,7 +13,7 @@ _NO_HOME = Path("/nonexistent")
 
 def _user_cache() -> Path:
     xdg = os.environ.get("XDG_CACHE_HOME")
-    return (Path(xdg) if xdg else _home() / ".cache") / "imc_sim"
+    return (user_path(xdg, "XDG_CACHE_HOME") if xdg else _home() / ".cache") / "imc_sim"
 
 
 def _home() -> Path:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from imc_sim._errors import InputError
-from imc_sim.config import digest, find_content, read_yaml
+from imc_sim.config import digest, find_content, read_yaml, user_path
 from imc_sim.config._archs import ARCHS
 from imc_sim.data import data_parts
 
@@ -55,7 +55,7 @@ def arch_identity(arch: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     file, colon, kind = str(name).rpartition(":")
     if name in ARCHS or not colon:
         return {"name": name, "args": args}
-    path = folder / file
+    path = folder / user_path(file, "arch")
     if not path.is_file():
         step = "Put the file beside the card, or fix the path."
         raise InputError(f"{folder / 'model.yaml'}, arch", f"no file {str(path)!r}", "FILE.py:CLASS", step)

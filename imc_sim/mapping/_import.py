@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from imc_sim._errors import CheckpointError, InputError
 from imc_sim._typing import PathLike
-from imc_sim.config import working_folder
+from imc_sim.config import user_path, working_folder
 from imc_sim.config._archs import ARCHS
 from imc_sim.mapping._binact import binact_state
 from imc_sim.mapping._conv4 import conv4_state
@@ -54,7 +54,7 @@ def import_checkpoint(path: PathLike, arch: str, out: PathLike, args: Mapping[st
     or `conv4`, the few-shot encoder of other projects (see `conv4_state`); or `binact` (see `binact_state`).
     8-bit layers of `batmann` get the original's scale, the signed maximum.
     """
-    source, folder = Path(path), Path(out)
+    source, folder = user_path(path, "path"), user_path(out, "out")
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise InputError("out", repr(str(folder)), "a folder that does not exist yet", "Choose another, or remove it.")
     state, notes = read_state(source)

@@ -22,6 +22,7 @@ from imc_sim.config import (
     find_content,
     is_shipped,
     read_yaml,
+    user_path,
     write_yaml,
 )
 from imc_sim.nn._archs import build_arch
@@ -133,7 +134,7 @@ def save_model(
     data = pack(module, half)
     weights = WeightsFile(sha256=hashlib.sha256(data).hexdigest(), bytes=len(data))
     card = card.model_copy(update={"weights": weights})
-    write_folder(Path(folder), {**(extra or {}), WEIGHTS: data, CARD: card_text(card).encode()})
+    write_folder(user_path(folder, "folder"), {**(extra or {}), WEIGHTS: data, CARD: card_text(card).encode()})
     return card
 
 

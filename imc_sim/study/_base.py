@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from imc_sim._errors import InputError, nearest
-from imc_sim.config import find_content
+from imc_sim.config import find_content, user_path
 
 #: lists of which a mapping in the deriving file changes single entries, and what names an entry
 KEYED = {"axes": "path", "cases": "name"}
@@ -19,7 +19,7 @@ def base_file(base: Any, folder: Path, where: str) -> Path:
     if not isinstance(base, str):
         step = "Name one study, or give its path."
         raise InputError(f"{where}: base", type(base).__name__, "the name or path of a study", step)
-    beside = folder / base
+    beside = folder / user_path(base, f"{where}: base")
     return beside if beside.suffix in {".yaml", ".yml"} and beside.is_file() else find_content("study", base)
 
 

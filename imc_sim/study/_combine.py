@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from imc_sim._errors import InputError, ResultsError
 from imc_sim._files import make_folder, write_file
+from imc_sim.config import user_path
 from imc_sim.study._content import keep_copies
 from imc_sim.study._results import Results
 from imc_sim.study._store import ResultStore, read_study
@@ -37,7 +38,7 @@ def trials_table(folder: Path | str) -> DataFrame:
     """
     from pandas import DataFrame
 
-    folder = Path(folder)
+    folder = user_path(folder, "folder")
     study = read_study(folder)
     rows = sound_rows(folder / TRIALS, study)
     order = {p: n for n, p in enumerate(i for key in ("baseline", "reference", "id") for i in _ids(study, key))}
@@ -64,12 +65,12 @@ def combine(
     formats: some of FORMATS; default: CSV, and Parquet where it is installed. Gives the files written.
     """
     wanted = _formats(formats)
-    sources = [Path(f) for f in folders]
+    sources = [user_path(f, "folders") for f in folders]
     if not sources:
         raise InputError("combine", "no folder", "one results folder or more", "Name the folders.")
     if len(sources) > 1 and out is None:
         raise InputError("combine", f"{len(sources)} folders", "--out with several folders", "Name a folder to write.")
-    target = sources[0] if out is None else Path(out)
+    target = sources[0] if out is None else user_path(out, "out")
     if len(sources) > 1:
         merge(sources, target)
     table = trials_table(target if len(sources) > 1 else sources[0])

@@ -11,7 +11,7 @@ from pydantic import Field
 
 from imc_sim._errors import InputError, ResultsError
 from imc_sim._files import make_folder, write_file
-from imc_sim.config import Spec, find_content, read_yaml, shipped_content, write_yaml
+from imc_sim.config import Spec, find_content, read_yaml, shipped_content, user_path, write_yaml
 from imc_sim.config._archs import ARCHS
 
 if TYPE_CHECKING:
@@ -124,7 +124,7 @@ def _keep_model(card: Path, folder: Path) -> None:
     text = card.read_bytes()
     if arch not in ARCHS:
         code, _, kind = arch.rpartition(":")
-        files[Path(code).name] = (card.parent / code).read_bytes()
+        files[Path(code).name] = (card.parent / user_path(code, "arch")).read_bytes()
         if code != f"./{Path(code).name}":
             text = write_yaml(data | {"arch": data["arch"] | {"name": f"./{Path(code).name}:{kind}"}}).encode()
     for name, content in (files | {card.name: text}).items():

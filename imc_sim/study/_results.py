@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, final
 import numpy as np
 
 from imc_sim._stats import band, mean_interval
+from imc_sim.config import user_path
 from imc_sim.study._stopping import wanted_trials
 from imc_sim.study._store import read_study, results_digest
 from imc_sim.study._trials_file import STUDY, TRIALS, Row, sound_rows
@@ -48,7 +49,7 @@ class Results:
         Raises:
             ResultsError: no results folder, or one with damaged rows; it names their lines.
         """
-        folder = Path(folder)
+        folder = user_path(folder, "folder")
         study = read_study(folder)
         stored = sound_rows(folder / TRIALS, study)
         wanted, _ = wanted_trials(study, stored)

@@ -12,6 +12,7 @@ from typing import Any, final
 
 from imc_sim._errors import InputError
 from imc_sim._files import write_file
+from imc_sim.config import user_path
 from imc_sim.evaluate import batch_chips, check_device, check_mapping, check_task, evaluate_chips
 from imc_sim.study._acting import check_acting, of_its_model
 from imc_sim.study._content import Content, keep_content
@@ -149,7 +150,7 @@ def run(
     evaluator: for tests; it must be importable by name.
     """
     spec = load_study(study)
-    folder = Path(out) if out is not None else Path("results") / spec.name
+    folder = user_path(out, "out") if out is not None else Path("results") / spec.name
     if batch < 1:
         raise InputError("batch", batch, "1 or more", "Leave it out for the usual size.")
     points = points_of(spec)

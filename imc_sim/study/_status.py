@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, final
 
 from imc_sim._errors import InputError, MissingDataError
+from imc_sim.config import user_path
 from imc_sim.data import data_digest
 from imc_sim.study._lock import holder, is_locked
 from imc_sim.study._stopping import wanted_trials
@@ -56,7 +57,7 @@ def status(folder: Path | str, check_data: bool = False) -> Status:
 
     check_data: compare the data on this machine with those that the trials are of.
     """
-    folder = Path(folder)
+    folder = user_path(folder, "folder")
     study = read_study(folder)
     writing = is_locked(folder)  # before the rows are read: a run that ends in between has then written them all
     found = read_trials(folder / TRIALS, study)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from imc_sim._errors import InputError
-from imc_sim.config import build, parse_setting, set_path
+from imc_sim.config import build, parse_setting, set_path, user_path
 from imc_sim.evaluate import Accuracy, ClassificationTask, FewShotData, class_accuracy, features_of
 from imc_sim.evaluate._few_shot import digital_read_out
 from imc_sim.evaluate._run import _feature_key, asked, resized
@@ -41,7 +41,7 @@ def train_model(
     card, base = load_card(name)
     card = changed_card(card, map(parse_setting, settings), "--set")
     recipe = recipe_of(card, str(base))
-    folder = out or Path("runs") / card.name
+    folder = Path("runs") / card.name if out is None else user_path(out, "out")
     model = initialised(card, recipe, base)
     log, length = trained_log(model, recipe, folder, device, resume, progress)
     done = {"recipe": recipe.to_dict(), **length, "measured": (), "weights": None}
