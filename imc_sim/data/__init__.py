@@ -20,7 +20,7 @@ from imc_sim.data._image_folder import FolderImages
 from imc_sim.data._load import load_labelled, load_pool
 from imc_sim.data._registry import DATASETS, DatasetInfo
 from imc_sim.data._sets import CharacterPool, LabelledImages, as_pool
-from imc_sim.data._views import AS_THEY_ARE, View, pixel_order, task_images
+from imc_sim.data._views import AS_THEY_ARE, View, check_labels, pixel_order, said_labels, task_images
 
 __all__ = [
     "AS_THEY_ARE",
@@ -39,6 +39,7 @@ __all__ = [
     "as_pool",
     "cache_folder",
     "check",
+    "check_labels",
     "class_count",
     "data_digest",
     "data_parts",
@@ -54,6 +55,7 @@ __all__ = [
     "make_glyphs",
     "pixel_order",
     "repeated_images",
+    "said_labels",
     "sample_episodes",
     "task_images",
     "unique_images",

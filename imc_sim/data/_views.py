@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Final, Self
+from collections.abc import Mapping
+from typing import Any, Final, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,13 +19,17 @@ class View(Spec):
     """Images of a labelled set as a task has them; at the defaults as they are.
 
     permutation: seed of one fixed permutation of the pixels, all channels alike. classes: those of the set that the
-    task has, in the order of its labels 0, 1, …; None: all, with the set's labels. offset: added to every label. pad:
-    pixels a side that smaller images are centred in, on black. features: a trained model; what reaches its last layer
-    stands in place of each image, see `imc_sim.evaluate.feature_vectors`.
+    task has; None: all. labels: of these classes: `own`, as the set numbers them, or `renumbered`, 0, 1, … in the order
+    of `classes`. offset: added to every label. pad: pixels a side that smaller images are centred in, on black.
+    features: a trained model; what reaches its last layer stands in place of each image, see
+    `imc_sim.evaluate.feature_vectors`.
     """
 
     permutation: int | None = Field(default=None, ge=0, description="seed of a permutation of the pixels; null: none")
     classes: tuple[int, ...] | None = Field(default=None, min_length=1, description="of the set; null: all")
+    labels: Literal["own", "renumbered"] = Field(
+        default="own", description="of classes: as the set numbers them, or 0, 1, … in their order"
+    )
     offset: int = Field(default=0, ge=0, description="added to the labels")
     pad: int | None = Field(default=None, ge=1, description="pixels a side; null: as they are")
     features: str | None = Field(
@@ -37,6 +42,18 @@ class View(Spec):
             raise ValueError("no permutation and no pad with features, which are numbers without places")
         return self
 
+    @model_validator(mode="after")
+    def _renumbered_classes_are_named(self) -> Self:
+        if self.labels == "renumbered" and self.classes is None:
+            raise ValueError("classes with labels renumbered, or labels own")
+        return self
+
+    def labels_of(self, count: int) -> tuple[int, ...]:
+        """Return the label of each class of the task; count: classes of the set."""
+        classes = range(count) if self.classes is None else self.classes
+        own = classes if self.labels == "own" else range(len(classes))
+        return tuple(label + self.offset for label in own)
+
     @property
     def moves_pixels(self) -> bool:
         """A pixel is no longer where the set has it."""
@@ -45,6 +62,33 @@ class View(Spec):
 
 #: the keys of a `View`, at values that change nothing
 AS_THEY_ARE: Final = View().to_dict()
+
+
+def said_labels(view: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a view as mapping without `labels` where both values mean the same, and where they are renumbered.
+
+    Classes were always renumbered once, and digests of then have no such key.
+    """
+    classes = view.get("classes")
+    kept = view.get("labels", "renumbered") == "own" and list(classes or ()) != list(range(len(classes or ())))
+    return {key: value for key, value in view.items() if key != "labels" or kept}
+
+
+def check_labels(view: View, count: int, outputs: int, where: str = "task") -> None:
+    """Raise InputError for labels that a network of `outputs` outputs does not have; count: classes of the set."""
+    labels = view.labels_of(count)
+    top = max(labels)
+    if top < outputs:
+        return
+    room = outputs - 1 - (top - view.offset)
+    if view.offset and room >= 0:
+        step = "Change it" if view.classes is None else "Change it, or number the classes from 0 (labels: renumbered)"
+        allowed = f"{f'0 to {room}' if room else '0'}, for {outputs} outputs of the network"
+        raise InputError(f"{where}.offset", view.offset, allowed, f"{step}.")
+    key = "dataset" if view.classes is None else "classes"
+    step = f"Leave {where}.offset out. " if view.offset else ""
+    step += "Name other classes, renumber them (labels: renumbered), or choose another network."
+    raise InputError(f"{where}.{key}", f"labels up to {top}", f"0 to {outputs - 1}, the outputs of the network", step)
 
 
 def task_images(data: LabelledImages, view: View, where: str = "task") -> LabelledImages:
@@ -62,15 +106,17 @@ def task_images(data: LabelledImages, view: View, where: str = "task") -> Labell
     if view.classes is not None:
         place = np.full(len(data.class_names), -1)
         _check_classes(view.classes, len(place), where)
-        place[list(view.classes)] = np.arange(len(view.classes))
+        place[list(view.classes)] = view.labels_of(len(place))
         kept = place[labels] >= 0
         images, labels = images[kept], place[labels[kept]]
+    else:
+        labels = labels + view.offset
     if view.pad is not None:
         images = _padded(images, view.pad, where)
     if view.permutation is not None:
         pixels = images[:].reshape(len(images), images.shape[1] * images.shape[2], -1)
         images = pixels[:, pixel_order(pixels.shape[1], view.permutation)].reshape(images.shape)
-    return LabelledImages(data.name, data.split, images, labels + view.offset, data.class_names)
+    return LabelledImages(data.name, data.split, images, labels, data.class_names)
 
 
 def pixel_order(count: int, seed: int) -> NDArray[np.int64]:

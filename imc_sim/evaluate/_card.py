@@ -103,7 +103,7 @@ def _stated(card: ModelCard) -> list[_Wanted]:
 #: keys of a few-shot task that are said where they are not as usual
 _FEW = ("classes", "instances", "seed", "threshold", "prototypes", "dim", "size", "scaling", "passes")
 #: keys of a classification task that are said where they act
-_SAID = ("scaling", "seed", *AS_THEY_ARE, "stage", "head", "statistics")
+_SAID = ("scaling", "seed", *AS_THEY_ARE, "outputs", "stage", "head", "statistics")
 
 
 def describe(task: dict[str, Any]) -> str:

@@ -15,7 +15,7 @@ from imc_sim._errors import InputError
 from imc_sim._rng import Stream
 from imc_sim._tensors import check_finite
 from imc_sim.analog import AnalogModel
-from imc_sim.data import LabelledImages, LabelledScaling, gather_labelled
+from imc_sim.data import LabelledImages, LabelledScaling, check_labels, gather_labelled
 from imc_sim.evaluate._accuracy import Accuracy
 from imc_sim.evaluate._features import viewed_images
 from imc_sim.evaluate._tasks import ClassificationTask
@@ -70,22 +70,42 @@ def class_accuracy(model: nn.Module, task: ClassificationTask, data: Classificat
     with evaluating(model):
         for start, images in data.batches(task.batch):
             draw_neurons(neurons, Draws(task.seed, first=start))
-            parts.append(model(images).float().cpu())
+            parts.append(competing(model(images), task, data).float().cpu())
     logits = torch.cat(parts)
-    check_finite(logits, "outputs of the network")
     return _accuracy(logits.argmax(1), data.labels, float(F.cross_entropy(logits.double(), data.labels)))
 
 
 @torch.no_grad()
 def chip_class_accuracy(analog: AnalogModel, task: ClassificationTask, data: ClassificationData) -> list[Accuracy]:
     """Accuracy of each chip."""
-    answers = torch.cat([_answers(analog(images)) for _, images in data.batches(task.batch)], dim=1)
+    found = (competing(analog(images), task, data) for _, images in data.batches(task.batch))
+    answers = torch.cat([outputs.argmax(-1).cpu() for outputs in found], dim=1)
     return [_accuracy(each, data.labels) for each in answers]
 
 
-def _answers(logits: Tensor) -> Tensor:
-    check_finite(logits, "outputs of the network")
-    return logits.argmax(-1).cpu()
+@torch.no_grad()
+def output_count(network: nn.Module, images: Tensor) -> int:
+    """Return how many outputs the network has for each of these images."""
+    draw_neurons(neurons_of(network), Draws(seed=0))
+    with evaluating(network):
+        return network(images).shape[-1]
+
+
+def competing(outputs: Tensor, task: ClassificationTask, data: ClassificationData) -> Tensor:
+    """Return the outputs [..., classes], those that do not compete as minus infinity.
+
+    Raises:
+        InputError: labels that the network does not have.
+        NumericsError: outputs that are not finite.
+    """
+    count = len(data.source.class_names)
+    check_labels(task, count, outputs.shape[-1])
+    check_finite(outputs, "outputs of the network")
+    if task.outputs == "all":
+        return outputs
+    others = torch.ones(outputs.shape[-1], dtype=torch.bool, device=outputs.device)
+    others[list(task.labels_of(count))] = False
+    return outputs.masked_fill(others, -torch.inf)
 
 
 def _accuracy(answers: Tensor, labels: Tensor, loss: float | None = None) -> Accuracy:

@@ -76,6 +76,7 @@ def measure_firing(model: str, task: dict[str, Any], progress: Progress | None =
     """
     import torch
 
+    from imc_sim.evaluate._check_images import check_images
     from imc_sim.evaluate._classify import ClassificationData
     from imc_sim.evaluate._run import _model, asked, sized
     from imc_sim.nn import BitNet, answers_by_step, firing_rates, word_line_activations
@@ -88,6 +89,9 @@ def measure_firing(model: str, task: dict[str, Any], progress: Progress | None =
     if not isinstance(network, BitNet) or network.activation != "spikes":
         got = getattr(network, "activation", type(network).__name__)
         raise InputError("model", f"{model} ({got})", "a spiking network", "Name one of architecture bitnet.")
+    if spec.outputs != "all":
+        raise InputError("task.outputs", repr(spec.outputs), "all", "Leave it out: answers of every step are counted.")
+    check_images(model, task)
     data = ClassificationData.load(spec)
     rates, lines, right, done = [], [], [], 0
     for start, images in data.batches(spec.batch):

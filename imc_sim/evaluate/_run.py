@@ -266,7 +266,7 @@ def _feature_key(task: FewShotTask) -> str:
 def _images_key(task: ClassificationTask) -> str:
     """What decides the images; how they are classified does not."""
     asked_of = ("vote", "members", "stage", "head", "statistics", "steps")
-    return canonical_json(task.to_dict() | {"batch": 1} | dict.fromkeys(asked_of))
+    return canonical_json(task.to_dict() | {"batch": 1, "outputs": "all"} | dict.fromkeys(asked_of))
 
 
 @functools.lru_cache(maxsize=4)

@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 
 from imc_sim._errors import InputError, nearest
 from imc_sim.config import Spec, build
-from imc_sim.data import AS_THEY_ARE, View
+from imc_sim.data import AS_THEY_ARE, View, said_labels
 from imc_sim.evaluate._attack_specs import Attack, Fgsm
 from imc_sim.evaluate._identity import features_digest
 from imc_sim.evaluate._read_outs import check_order
@@ -24,7 +24,7 @@ _LATER: dict[str, Any] = {
 }  # fmt: skip
 #: the same of one kind of task alone: few-shot tasks have had `classes` from the beginning
 _LATER_OF: dict[str, dict[str, Any]] = {
-    "classification": {**AS_THEY_ARE, "stage": None, "head": None, "statistics": None, "steps": None},
+    "classification": {**AS_THEY_ARE, "stage": None, "head": None, "statistics": None, "steps": None, "outputs": "all"},
 }
 
 
@@ -118,9 +118,10 @@ class ClassificationTask(View):
     network at once. vote and members, of an ensemble: how its members decide together (None: as its card says), and how
     many of them, the first. stage and head, of a network with its past (`ContinualNet`): as it was after that task,
     with the norms of that task, both from 1; None: the last, and those of the last that the stage has learned.
-    statistics: what norms normalise by; None: as the card says. permutation, classes, offset, pad, features: what
-    becomes of the images and labels, see `View`; with features, size and scaling are those of the images that they are
-    of. steps: of a spiking network at inference (None: as its card says).
+    statistics: what norms normalise by; None: as the card says. permutation, classes, labels, offset, pad, features:
+    what becomes of the images and labels, see `View`; with features, size and scaling are those of the images that they
+    are of. outputs: that compete for the answer, all of the network or only those of the task's labels. steps: of a
+    spiking network at inference (None: as its card says).
     """
 
     kind: Literal["classification"] = "classification"
@@ -137,6 +138,9 @@ class ClassificationTask(View):
     stage: int | None = Field(default=None, ge=1, description="of a network with its past: after that task; null: last")
     head: int | None = Field(default=None, ge=1, description="of a network with its past: norms of that task")
     statistics: Statistics | None = Field(default=None, description="of norms; null: as the card says")
+    outputs: Literal["all", "task"] = Field(
+        default="all", description="that compete: all of the network, or those of the task's labels"
+    )
 
     @model_validator(mode="after")
     def _whitening_knows_where_pixels_are(self) -> Self:
@@ -163,7 +167,8 @@ def task_identity(task: dict[str, Any]) -> dict[str, Any]:
     A model that gives features is known by its content.
     """
     later = _LATER | _LATER_OF.get(task.get("kind", ""), {})
-    said = {key: value for key, value in task.items() if key not in later or value != later[key]}
+    said = said_labels(task)
+    said = {key: value for key, value in said.items() if key == "labels" or key not in later or value != later[key]}
     return said | {"features": features_digest(said["features"])} if "features" in said else said
 
 

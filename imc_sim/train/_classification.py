@@ -18,8 +18,8 @@ from torch import Tensor, nn
 from imc_sim._errors import InputError
 from imc_sim._rng import Stream
 from imc_sim.config import digest
-from imc_sim.data import LabelledImages, gather_labelled, load_classes
-from imc_sim.evaluate._classify import drawn_rows
+from imc_sim.data import LabelledImages, View, check_labels, gather_labelled, load_classes
+from imc_sim.evaluate._classify import drawn_rows, output_count
 from imc_sim.evaluate._features import viewed_images
 from imc_sim.nn import Draws, constrain_weights, draw_neurons, neurons_of, rate_loss, set_slope, take_score
 from imc_sim.train._augment import flip_crop
@@ -82,6 +82,11 @@ class TrainingSet:
         images = images.to(device, memory_format=self.memory_format)
         return images, torch.from_numpy(self.source.labels[rows]).to(device)
 
+    def check_outputs(self, network: nn.Module, view: View, device: str, where: str = "recipe") -> None:
+        """Raise InputError where the network has no output for a label of these images, which are as `view` says."""
+        outputs = output_count(network, self.batch(self.train[:2], device)[0])
+        check_labels(view, len(self.source.class_names), outputs, where)
+
     @property
     def memory_format(self) -> torch.memory_format:
         """Of the weights of convolutions and of what goes through the network."""
@@ -124,6 +129,9 @@ class ClassificationTrainer:
         resume: go on from the folder's checkpoint, if it has one. Without it, a folder with one is refused.
         """
         self.model.to(self.device)
+        if self.data is None:
+            view = self.recipe if isinstance(self.recipe, ViewTraining) else View()
+            self._data.check_outputs(self.model, view, self.device)
         self._begin(resume)
         nn.utils.convert_conv2d_weight_memory_format(self.model, self._data.memory_format)
         for epoch in range(self._start, self.recipe.epochs):

@@ -72,8 +72,10 @@ class ContinualTrainer:
         task and part (from 1), loss (of its last epoch), accuracy (on its images kept aside), task1, task2, … (the
         accuracy of every task, also of those to come) and mean (of those that have been learned).
         """
-        self._begin(resume)
         self.model.to(self.device)
+        for number, (task, data) in enumerate(zip(self.recipe.tasks, self._tests, strict=True)):
+            data.check_outputs(self.model, task, self.device, f"recipe.tasks.{number}")
+        self._begin(resume)
         for number in range(self._start, len(self.recipe.phases)):
             self._phase(number, resume, progress)
         self.model.eval()

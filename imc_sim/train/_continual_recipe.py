@@ -6,7 +6,7 @@ from typing import Any, Literal, Self, final
 
 from pydantic import Field, model_validator
 
-from imc_sim.data import LabelledScaling, View
+from imc_sim.data import LabelledScaling, View, said_labels
 from imc_sim.train._cells import Cells
 from imc_sim.train._recipe import ClassifierTraining, check_vectors, known_features
 
@@ -108,7 +108,7 @@ class ContinualRecipe(ClassifierTraining):
         said = super()._said()
         # Trainings that are older than the key have tasks without it.
         tasks = ({k: v for k, v in t.items() if k != "features" or v is not None} for t in said["tasks"])
-        return said | {"tasks": [known_features(task) for task in tasks]}
+        return said | {"tasks": [said_labels(known_features(task)) for task in tasks]}
 
     @property
     def strengths(self) -> tuple[float, ...]:

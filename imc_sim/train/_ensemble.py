@@ -49,6 +49,7 @@ class EnsembleTrainer:
         member (from 1), epochs, loss (its last epoch's), error (weighted, on the training images), alpha, accuracy (its
         own, on the images kept aside) and ensemble (that of all members so far, by the vote of the architecture).
         """
+        self._data.check_outputs(self._ensemble.members[0].to(self.device), self.recipe, self.device)
         self._begin(resume)
         for member in range(self._start, len(self._ensemble.members)):
             self._member(member, resume, progress)

@@ -7,7 +7,16 @@ from typing import Any, Literal, Self, final
 from pydantic import Field, model_validator
 
 from imc_sim.config import Spec, digest
-from imc_sim.data import AS_THEY_ARE, LabelledScaling, Scaling, View, data_parts, digests_of, foreign_digests
+from imc_sim.data import (
+    AS_THEY_ARE,
+    LabelledScaling,
+    Scaling,
+    View,
+    data_parts,
+    digests_of,
+    foreign_digests,
+    said_labels,
+)
 from imc_sim.evaluate import ClassificationTask, FewShotTask, features_digest, weights_digest
 from imc_sim.evaluate._read_outs import check_order
 from imc_sim.nn import KeyForm, Sharpening
@@ -54,7 +63,8 @@ class _Trained(OptimizerSettings):
         said = self._said()
         foreign = foreign_digests(digests_of(part for data in self._data() for part in data_parts(*data)))
         said |= {"data": foreign} if foreign else {}
-        unsaid = {k for k in _LATER if k in said and said[k] == type(self).model_fields[k].default}
+        said = said_labels(said)
+        unsaid = {k for k in _LATER if k in said and k != "labels" and said[k] == type(self).model_fields[k].default}
         return digest({k: v for k, v in said.items() if k != "measure" and k not in unsaid})
 
     def _data(self) -> set[tuple[str, str]]:

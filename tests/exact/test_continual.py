@@ -64,7 +64,7 @@ def test_a_permutation_is_one_order_of_the_pixels() -> None:
 
 def test_classes_labels_and_padding_are_those_of_the_task() -> None:
     data = load_classes("digits", "train")
-    made = task_images(data, ContinualTask(classes=(7, 2), offset=5, pad=11))
+    made = task_images(data, ContinualTask(classes=(7, 2), labels="renumbered", offset=5, pad=11))
     kept = np.isin(data.labels, (2, 7))
     assert made.labels.tolist() == [5 if label == 7 else 6 for label in data.labels[kept]]
     assert made.images.shape[1:] == (11, 11)

@@ -161,7 +161,7 @@ def test_vectors_are_computed_once_for_their_content(
 
 def test_tasks_choose_and_relabel_vectors(model: str) -> None:
     whole = feature_vectors(model, "digits", "train")
-    task = ContinualTask(features=model, classes=(7, 2), offset=5)
+    task = ContinualTask(features=model, classes=(7, 2), labels="renumbered", offset=5)
     recipe = ContinualRecipe(dataset="digits", tasks=(task,), scaling="standard", validation=10)
     made = ContinualTrainer(BnnMlp(WIDTH, (4,), 10, binary_inputs=True), recipe, Path("unused"))._tests[0].source
     kept = np.isin(load_classes("digits", "test").labels, (2, 7))
@@ -230,7 +230,7 @@ def test_two_tasks_of_features_are_learned_and_asked_again_on_chips(tmp_path: Pa
     whole = {"kind": "classification", "dataset": "digits", "validation": 60, "epochs": 8, "learning_rate": 0.01}
     args = {"stages": [[16], [24]], "features": 48, "channels_in": 1, "size": 8}
     model = str(train_model(carded(tmp_path / "net", Arch(name="convnet", args=args), whole), tmp_path / "trained"))
-    tasks = [{"classes": [0, 1, 2, 3, 4]}, {"classes": [5, 6, 7, 8, 9], "offset": 5}]
+    tasks = [{"classes": [0, 1, 2, 3, 4]}, {"classes": [5, 6, 7, 8, 9]}]
     recipe = {"kind": "continual", "dataset": "digits", "scaling": "standard", "validation": 60, "epochs": 6,
               "batch": 20, "m": 3.0, "test_batch": 200, "features": model, "tasks": tasks}  # fmt: skip
     args = {"inputs": 48, "hidden": [60], "binary_inputs": True}
@@ -301,7 +301,7 @@ def test_the_published_groups_of_a_folder(folder: Path, tmp_path: Path) -> None:
     own = extractor(tmp_path / "own", args=COLOURED)
     settings = [
         "recipe.dataset=folder:things", f"recipe.features={own}", "recipe.validation=6", "recipe.test_batch=24",
-        "recipe.tasks=[{classes: [0, 1, 2]}, {classes: [3, 4, 5], offset: 3}]", "recipe.epochs=8", "recipe.batch=6",
+        "recipe.tasks=[{classes: [0, 1, 2]}, {classes: [3, 4, 5]}]", "recipe.epochs=8", "recipe.batch=6",
         "arch.args.hidden=[60, 60]", f"arch.args.inputs={WIDTH}", "arch.args.classes=6",
     ]  # fmt: skip
     made = train_model("metaplastic_cifar100_features", tmp_path / "made", settings=settings)
