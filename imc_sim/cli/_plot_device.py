@@ -21,23 +21,29 @@ def plot_device(
     out: Annotated[Path, typer.Option(help="Folder to write to.")] = Path("results/devices"),
     amplitude: Annotated[float | None, typer.Option(help="Amplitude of the switching sweep in V.", min=0.0)] = None,
     period: Annotated[float | None, typer.Option(help="Period of the switching sweep in s.", min=0.0)] = None,
+    compliance: Annotated[
+        float | None, typer.Option(help="Limit of the current of sets in A; resets have ten times as much.", min=1e-9)
+    ] = None,
     quiet: Quiet = False,
 ) -> None:
     """Draw a chip's cells: I-V, spread, switching.
 
     Current against the read voltage, and the spread of each level over 2,000 cells. Cells programmed by pulses, and
     the switching models by name, also show their I-V loop under a triangular sweep and their conductance against
-    pulses. Prints the files written: PNG, SVG and each figure's data as CSV.
+    pulses, with a compliance current: that of programming.scheme, or 100 uA (1 mA where 100 uA does not switch the
+    model). Prints the files written: PNG, SVG and each figure's data as CSV.
     """
     from imc_sim.cli._console import working
 
     with working(f"drawing the cells of {device}"):
-        written = _drawn(device, out, amplitude, period)
+        written = _drawn(device, out, amplitude, period, compliance)
     for path in written:
         print(path)
 
 
-def _drawn(device: str, out: Path, amplitude: float | None, period: float | None) -> list[Path]:
+def _drawn(
+    device: str, out: Path, amplitude: float | None, period: float | None, compliance: float | None
+) -> list[Path]:
     from imc_sim._errors import InputError
     from imc_sim.array import load_chip
     from imc_sim.device import PulsedProgramming, switching_model, switching_names
@@ -50,13 +56,19 @@ def _drawn(device: str, out: Path, amplitude: float | None, period: float | None
     else:
         chip = load_chip(device)
         name, programming = Path(device).stem, chip.device.programming
-        model = programming.cell if isinstance(programming, PulsedProgramming) else None
-        if model is None and (amplitude is not None or period is not None):
+        pulsed = isinstance(programming, PulsedProgramming)
+        model = programming.cell if pulsed else None
+        if pulsed and programming.scheme is not None:
+            compliance = compliance or programming.scheme.compliance_A
+        if model is None and (amplitude, period, compliance) != (None, None, None):
             allowed = "a chip with programming.kind: pulses, or a switching model"
             raise InputError(
-                "--amplitude or --period", f"chip {name!r} without a model of switching", allowed, "Leave it out."
+                "--amplitude, --period or --compliance",
+                f"chip {name!r} without a model of switching",
+                allowed,
+                "Leave it out.",
             )
         written += draw_cells(chip.device, out / f"{name}_cells")
     if model is not None:
-        written += draw_device(model, out / f"{name}_switching", amplitude, period)
+        written += draw_device(model, out / f"{name}_switching", amplitude, period, compliance)
     return written

@@ -11,12 +11,13 @@ from imc_sim.config._content import (
 from imc_sim.config._engine import NATIVE, Engine, as_engine
 from imc_sim.config._installation import REINSTALL, is_shipped, missing_files, package_file
 from imc_sim.config._spec import Spec, build, canonical_json, digest, set_path
-from imc_sim.config._units import ElectronVolt, Hertz, Kelvin, Seconds, Siemens, Volt
+from imc_sim.config._units import Ampere, ElectronVolt, Hertz, Kelvin, Seconds, Siemens, Volt
 from imc_sim.config._yaml import parse_setting, parse_yaml, read_yaml, write_yaml
 
 __all__ = [
     "NATIVE",
     "REINSTALL",
+    "Ampere",
     "ElectronVolt",
     "Engine",
     "Hertz",

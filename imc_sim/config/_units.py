@@ -46,6 +46,7 @@ def _converter(unit: str, example: str = "") -> BeforeValidator:
 
 Siemens = Annotated[float, _converter("S")]
 Seconds = Annotated[float, _converter("s")]
+Ampere = Annotated[float, _converter("A", "100 uA")]
 Volt = Annotated[float, _converter("V")]
 Kelvin = Annotated[float, _converter("K", "300 K")]
 ElectronVolt = Annotated[float, _converter("eV", "1.2 eV")]

@@ -67,8 +67,16 @@ class DataDriven(Switching):
 
     def current(self, state: Tensor, v_V: Tensor | float) -> Tensor:
         v = torch.as_tensor(v_V, dtype=state.dtype)
-        a, b = torch.where(v > 0, self.a_p_V, self.a_n_V), torch.where(v > 0, self.b_p_per_V, self.b_n_per_V)
+        a, b = self._current_branch(v)
         return a * torch.sinh(b * v) / state
+
+    def reach(self, state: Tensor, v_V: Tensor, current_A: Tensor) -> Tensor:
+        a, b = self._current_branch(v_V)
+        return torch.asinh(current_A * state / a) / b
+
+    def _current_branch(self, v: Tensor) -> tuple[Tensor, Tensor]:
+        """(a, b) of the current's branch that the sign of v selects."""
+        return torch.where(v > 0, self.a_p_V, self.a_n_V), torch.where(v > 0, self.b_p_per_V, self.b_n_per_V)
 
     def rate(self, state: Tensor, v_V: Tensor | float) -> Tensor:
         v = torch.as_tensor(v_V, dtype=state.dtype)

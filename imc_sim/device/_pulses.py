@@ -9,7 +9,7 @@ from pydantic import Field
 from torch import Tensor
 
 from imc_sim._errors import InputError, nearest
-from imc_sim.config import Seconds, Spec, Volt
+from imc_sim.config import Ampere, Seconds, Spec, Volt
 from imc_sim.device._data_driven import DataDriven
 from imc_sim.device._linear_ion_drift import LinearIonDrift
 from imc_sim.device._stanford_pku import StanfordPKU
@@ -41,7 +41,7 @@ class PulseScheme(Spec):
 
     Pulses in the same direction grow by step_V each (incremental step pulse programming); at a change of
     direction the amplitude starts again and the width is multiplied by `shrink`, so that coarse steps become
-    fine ones.
+    fine ones. compliance_A: limit of the current, as of a transistor in series; see `Limited`.
 
     Source: Suh et al., IEEE JSSC 30, 1995 (incremental step pulses); Alibart et al., Nanotechnology 23, 2012
     (tuning of a memristor by alternating pulse trains).
@@ -52,6 +52,9 @@ class PulseScheme(Spec):
     width_s: Seconds = Field(gt=0.0, description="width of the first pulse")
     step_V: Volt = Field(default=0.0, ge=0.0, description="growth of the amplitude from pulse to pulse")
     shrink: float = Field(default=0.5, gt=0.0, le=1.0, description="factor on the width at a change of direction")
+    compliance_A: Ampere | None = Field(
+        default=None, gt=0.0, le=1.0, description="limit of the current of set pulses; resets have ten times as much"
+    )
     max_pulses: int = Field(default=200, ge=0, description="pulses after which a cell is given up")
 
     @classmethod
@@ -126,7 +129,7 @@ class _Cells:
         row = torch.where(turned, 0.0, row)
         first = torch.where(below, scheme.set_V, scheme.reset_V).to(state.dtype)
         v = first + torch.sign(first) * scheme.step_V * row
-        state = self.model.step(state, v, width)
+        state = self.model.step(state, v, width, scheme.compliance_A)
         self.state[todo], self.width[todo], self.row[todo], self.was_below[todo] = state, width, row + 1.0, below
 
 
@@ -145,8 +148,12 @@ def sweep(
     cycles: int = 2,
     samples: int = 2000,
     state: Tensor | None = None,
+    compliance_A: float | None = None,
 ) -> Sweep:
-    """0 -> +amplitude -> -amplitude -> 0, `cycles` times, in `samples` time steps each, on one cell (None: fresh)."""
+    """0 -> +amplitude -> -amplitude -> 0, `cycles` times, in `samples` time steps each, on one cell (None: fresh).
+
+    compliance_A: limit of the source's current, see `Limited` (None: none).
+    """
     phase = torch.arange(cycles * samples + 1, dtype=torch.float64) / samples
     v = amplitude_V * (1.0 - 4.0 * ((phase + 0.25) % 1.0 - 0.5).abs())
-    return Sweep(phase * period_s, v, model.simulate(v, period_s / samples, state))
+    return Sweep(phase * period_s, v, model.simulate(v, period_s / samples, state, compliance_A))

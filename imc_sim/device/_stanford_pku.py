@@ -31,7 +31,8 @@ class StanfordPKU(Switching):
     Stanford-PKU Verilog-A model, version 1.0.
     """
 
-    typical: ClassVar[Drive] = Drive(sweep_V=1.6, period_s=1e-5, set_V=1.6, reset_V=-1.5, width_s=1e-9)
+    #: 100 uA would keep the field of every gap below the threshold
+    typical: ClassVar[Drive] = Drive(1.6, period_s=1e-5, set_V=1.6, reset_V=-1.5, width_s=1e-9, compliance_A=1e-3)
 
     kind: Literal["stanford_pku"] = "stanford_pku"
     i_0_A: float = Field(default=1e-3, gt=0.0, description="scale of the current")
@@ -79,6 +80,9 @@ class StanfordPKU(Switching):
     def current(self, state: Tensor, v_V: Tensor | float) -> Tensor:
         v = torch.as_tensor(v_V, dtype=state.dtype)
         return self.i_0_A * torch.exp(-state / self.g_0_m) * torch.sinh(v / self.v_0_V)
+
+    def reach(self, state: Tensor, v_V: Tensor, current_A: Tensor) -> Tensor:
+        return self.v_0_V * torch.asinh(current_A / self.i_0_A * torch.exp(state / self.g_0_m))
 
     def temperature(self, state: Tensor, v_V: Tensor | float) -> Tensor:
         """Temperature of the filament in K."""

@@ -20,6 +20,8 @@ from imc_sim.device._travel import travel
 
 WindowKind = Literal["none", "joglekar", "biolek"]
 
+#: The limit of the current in the direction of resetting, in compliance currents.
+RESET_FACTOR = 10.0
 #: Conductances this far outside a model's range (relative) are rounding and are moved to its end.
 _ROUNDING = 1e-6
 
@@ -33,13 +35,17 @@ class Trace(NamedTuple):
 
 
 class Drive(NamedTuple):
-    """A drive that takes a model's default cell through its range: a triangular sweep, and two pulse trains."""
+    """A drive that takes a model's default cell through its range: a triangular sweep, and two pulse trains.
+
+    compliance_A: of both, in the direction of setting; see `Limited`.
+    """
 
     sweep_V: float
     period_s: float
     set_V: float
     reset_V: float
     width_s: float
+    compliance_A: float = 100e-6
 
 
 class Switching(Spec, abc.ABC):
@@ -82,6 +88,10 @@ class Switching(Spec, abc.ABC):
         """State after `dt_s` at a constant voltage, before it is held to the bounds. Override where it is known."""
         return travel(self, state, v_V, dt_s)
 
+    def reach(self, state: Tensor, v_V: Tensor, current_A: Tensor) -> Tensor:
+        """Size of the voltage, with the sign of v_V, that drives a current of that size through the cells."""
+        return current_A / self.conductance(state)
+
     @property
     def range_S(self) -> tuple[float, float]:
         """Lowest and highest conductance."""
@@ -92,6 +102,10 @@ class Switching(Spec, abc.ABC):
         """States of fresh cells."""
         return torch.full(tuple(shape), self.start, dtype=dtype)
 
+    def erased(self) -> Tensor:
+        """Return the state of one cell at the lowest conductance, a scalar."""
+        return self.from_conductance(torch.tensor(self.range_S[0], dtype=torch.float64))
+
     def from_conductance(self, g_S: Tensor) -> Tensor:
         """States of cells set to these conductances by decree; the inverse of `conductance`."""
         low, high = self.range_S
@@ -101,31 +115,74 @@ class Switching(Spec, abc.ABC):
             raise InputError(f"{type(self).__name__}.from_conductance", got, f"{low:g} S to {high:g} S", step)
         return self._invert(g_S.clamp(low, high)).clamp(*self.bounds)
 
-    def step(self, state: Tensor, v_V: Tensor | float, dt_s: Tensor | float) -> Tensor:
-        """Return the state after `dt_s` seconds at voltage `v_V`."""
+    def step(
+        self, state: Tensor, v_V: Tensor | float, dt_s: Tensor | float, compliance_A: float | None = None
+    ) -> Tensor:
+        """Return the state after `dt_s` seconds at voltage `v_V` of the source, whose current may be limited."""
         v, dt = (torch.as_tensor(t, dtype=state.dtype).expand_as(state) for t in (v_V, dt_s))
-        return self._advance(state, v, dt).clamp(*self.bounds)
+        moved = self._advance(state, v, dt).clamp(*self.bounds)
+        if compliance_A is None:
+            return moved
+        cell = Limited(self, compliance_A)
+        # States move one way, and with them the current: below the limit at both ends, it is so in between.
+        free = (cell.voltage(state, v) == v) & (cell.voltage(moved, v) == v)
+        return torch.where(free, moved, travel(cell, state, v, torch.where(free, 0.0, dt)).clamp(*self.bounds))
 
-    def simulate(self, v_V: Tensor, dt_s: float, state: Tensor | None = None) -> Trace:
+    def simulate(
+        self, v_V: Tensor, dt_s: float, state: Tensor | None = None, compliance_A: float | None = None
+    ) -> Trace:
         """Apply voltages [samples, *], one per `dt_s`, to cells [*] (None: fresh ones).
 
-        Entry k of the trace is that of the state after sample k acted, at that sample's voltage.
+        Entry k of the trace is that of the state after sample k acted, at that sample's voltage. compliance_A: limit of
+        the source's current, see `Limited`.
         """
+        cell = self if compliance_A is None else Limited(self, compliance_A)
         state = self.initial(v_V.shape[1:]) if state is None else state
         current, conductance = [], []
         for v in v_V:
-            state = self.step(state, v, dt_s)
-            current.append(self.current(state, v))
+            state = self.step(state, v, dt_s, compliance_A)
+            current.append(cell.current(state, v))
             conductance.append(self.conductance(state))
         return Trace(torch.stack(current), torch.stack(conductance), state)
 
-    def pulses(self, state: Tensor, amplitude_V: Tensor | float, width_s: float, count: int) -> Tensor:
+    def pulses(
+        self, state: Tensor, amplitude_V: Tensor | float, width_s: float, count: int, compliance_A: float | None = None
+    ) -> Tensor:
         """Return conductances [count, *] in S after each of `count` equal rectangular pulses."""
         after = []
         for _ in range(count):
-            state = self.step(state, amplitude_V, width_s)
+            state = self.step(state, amplitude_V, width_s, compliance_A)
             after.append(self.conductance(state))
         return torch.stack(after)
+
+
+class Limited(NamedTuple):
+    """A cell behind a source with a compliance current: the cell sees the voltage at which its current is the limit.
+
+    The limit is compliance_A in the direction of setting, and ten times that in the direction of resetting: a reset has
+    to pass more current than the set that it undoes, and instruments and transistors are opened for it.
+    """
+
+    model: Switching
+    compliance_A: float
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        return self.model.bounds
+
+    def voltage(self, state: Tensor, v_V: Tensor | float) -> Tensor:
+        """Return the voltage across cells [*] when the source is set to v_V."""
+        v = torch.as_tensor(v_V, dtype=state.dtype)
+        limit = self.compliance_A * torch.where(v * self.model.typical.set_V > 0, 1.0, RESET_FACTOR).to(state.dtype)
+        return torch.sign(v) * torch.minimum(v.abs(), self.model.reach(state, v, limit))
+
+    def rate(self, state: Tensor, v_V: Tensor | float) -> Tensor:
+        """Return d state / dt per second."""
+        return self.model.rate(state, self.voltage(state, v_V))
+
+    def current(self, state: Tensor, v_V: Tensor | float) -> Tensor:
+        """Return the current in A."""
+        return self.model.current(state, self.voltage(state, v_V))
 
 
 def window(kind: WindowKind, p: float, x: Tensor, rising: Tensor) -> Tensor | float:

@@ -24,7 +24,10 @@ class VTEAM(Switching):
     equations 2 to 5. Windows: see `window`. The default parameters are those of MemTorch 1.1.6.
     """
 
-    typical: ClassVar[Drive] = Drive(sweep_V=1.0, period_s=400e-9, set_V=-0.25, reset_V=1.0, width_s=2e-9)
+    #: 100 uA through 1,000 ohm would stay below the threshold of setting
+    typical: ClassVar[Drive] = Drive(
+        sweep_V=1.0, period_s=400e-9, set_V=-0.25, reset_V=1.0, width_s=2e-9, compliance_A=1e-3
+    )
 
     kind: Literal["vteam"] = "vteam"
     r_on_ohm: float = Field(default=50.0, gt=0.0, description="resistance at w_on")

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
-from matplotlib.ticker import EngFormatter, MaxNLocator
+from matplotlib.ticker import MaxNLocator
 from pandas import DataFrame, concat
 from scipy.special import ndtri
 
-from imc_sim.plotting._figure import draw_stacked
+from imc_sim.plotting._figure import draw_stacked, log_if_wide
 
 if TYPE_CHECKING:
     from imc_sim.device import Device
@@ -56,16 +56,19 @@ def iv_of_levels(device: Device, data: DataFrame, points: int = 81) -> DataFrame
 
 
 def plot_levels_iv(ax: Axes, table: DataFrame) -> None:
-    """Median current and 5-95 % band of each level against the voltage of the word line."""
+    """Median current and 5-95 % band of each level against the word-line voltage; sizes on a logarithmic axis."""
+    ends = table.loc[table["v_V"] == table["v_V"].max(), ["p05_A", "p95_A"]]
+    wide = log_if_wide(ax, "y", ends if ends.to_numpy().min() > 0.0 else [], "A")
+    if wide:
+        table = table.assign(**{name: table[name].abs() for name in ("p05_A", "median_A", "p95_A")})
     for number, (level, part) in enumerate(table.groupby("level", sort=True)):
         ax.plot(part["v_V"], part["median_A"], marker="", color=f"C{number}", label=f"level {level}")
         low, high = part[["p05_A", "p95_A"]].min(axis=1), part[["p05_A", "p95_A"]].max(axis=1)
-        ax.fill_between(part["v_V"], low, high, color=f"C{number}", alpha=0.2, linewidth=0)
+        ax.fill_between(part["v_V"], low, high, where=part["v_V"] != 0, color=f"C{number}", alpha=0.2, linewidth=0)
     ax.set_xlabel("voltage (V)")
     ax.xaxis.set_major_locator(MaxNLocator(5))
-    ax.set_ylabel("current")
-    ax.yaxis.set_major_formatter(EngFormatter("A"))
-    ax.legend(loc="upper left")
+    ax.set_ylabel("size of the current" if wide else "current")
+    ax.legend(loc="lower left" if wide else "upper left")
 
 
 def plot_spread(ax: Axes, data: DataFrame) -> None:
@@ -81,8 +84,9 @@ def plot_spread(ax: Axes, data: DataFrame) -> None:
     ticks = [t for t in _TICKS if 0.5 / CELLS <= t / 100 <= 1 - 0.5 / CELLS]
     ax.set_yticks([float(ndtri(t / 100)) for t in ticks], [f"{t:g}" for t in ticks])
     ax.set_xlabel("conductance")
-    ax.xaxis.set_major_formatter(EngFormatter("S"))
-    ax.xaxis.set_major_locator(MaxNLocator(5))
+    G = data["conductance_S"].to_numpy(float)
+    if not log_if_wide(ax, "x", G if G.min() > 0.0 else [], "S"):  # a logarithmic axis would hide cells of 0 S
+        ax.xaxis.set_major_locator(MaxNLocator(5))
     ax.set_ylabel("cells up to it (%)")
 
 

@@ -1,4 +1,4 @@
-"""A switching model in two pictures: its pinched hysteresis loop, and conductance against pulses."""
+"""A switching model in two pictures: its hysteresis loop and conductance against pulses, at a compliance current."""
 
 from __future__ import annotations
 
@@ -9,24 +9,28 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import EngFormatter, MaxNLocator
 from pandas import DataFrame
 
-from imc_sim.plotting._figure import draw_stacked
+from imc_sim.plotting._figure import draw_stacked, log_if_wide
 
 if TYPE_CHECKING:
     from imc_sim.device._switching import Switching
 
 
 def iv_data(
-    model: Switching, amplitude_V: float | None = None, period_s: float | None = None, cycles: int = 2
-) -> DataFrame:
-    """A fresh cell under triangular sweeps: cycle, time_s, v_V, current_A, conductance_S, a row a time step.
+    model: Switching, amplitude_V: float | None = None, period_s: float | None = None, cycles: int = 2,
+    compliance_A: float | None = None,
+) -> DataFrame:  # fmt: skip
+    """Return a cell under triangular sweeps, in its lowest state at first, a row a time step.
 
-    amplitude_V, period_s: of the sweep (None: what suits the model's default parameters). attrs: model.
+    Columns: cycle, time_s, v_V (of the source), current_A, conductance_S. amplitude_V, period_s: of the sweep;
+    compliance_A: limit of the current in the direction of setting, ten times as much in the other (None: what suits the
+    model's default parameters). attrs: model, compliance_A.
     """
     from imc_sim.device._pulses import sweep
 
-    drive = model.typical
-    samples = 2000
-    done = sweep(model, amplitude_V or drive.sweep_V, period_s or drive.period_s, cycles, samples)
+    drive, samples = model.typical, 1000
+    limit = compliance_A or drive.compliance_A
+    amplitude_V, period_s = amplitude_V or drive.sweep_V, period_s or drive.period_s
+    done = sweep(model, amplitude_V, period_s, cycles, samples, model.erased(), limit)
     columns = {
         "time_s": done.time_s.numpy(),
         "v_V": done.v_V.numpy(),
@@ -35,43 +39,46 @@ def iv_data(
     }
     data = DataFrame(columns)
     data.insert(0, "cycle", 1 + (data.index.to_numpy() - 1).clip(0) // samples)
-    data.attrs = {"model": type(model).__name__}
+    data.attrs = {"model": type(model).__name__, "compliance_A": limit}
     return data
 
 
-def pulse_data(model: Switching, count: int = 50) -> DataFrame:
-    """`count` set pulses on a cell in its lowest state, then as many reset pulses: train, pulse, conductance_S.
+def pulse_data(model: Switching, count: int = 100, compliance_A: float | None = None) -> DataFrame:
+    """Return `count` set pulses on a cell in its lowest state, then as many resets: train, pulse, conductance_S.
 
-    Pulse 0 of each train is the state before it. The pulses are the model's typical ones. attrs: model, and
-    set and reset, which say in words what each pulse is.
+    Pulse 0 of each train is the state before it. The pulses are the model's typical ones, with the compliance_A of
+    `iv_data`. attrs: model, compliance_A, and set and reset, which say in words what each pulse is.
     """
-    drive = model.typical
-    lowest = model.from_conductance(model.conductance(model.initial((1,))) * 0 + model.range_S[0])
-    up = model.pulses(lowest, drive.set_V, drive.width_s, count)
-    down = model.pulses(model.from_conductance(up[-1]), drive.reset_V, drive.width_s, count)
-    first = float(model.conductance(lowest)[0])
-    trains = {"set": [first, *up[:, 0].tolist()], "reset": up[-1].tolist() + down[:, 0].tolist()}
+    drive, lowest = model.typical, model.erased()
+    limit = compliance_A or drive.compliance_A
+    up = model.pulses(lowest, drive.set_V, drive.width_s, count, limit)
+    down = model.pulses(model.from_conductance(up[-1]), drive.reset_V, drive.width_s, count, limit)
+    trains = {"set": [float(model.conductance(lowest)), *up.tolist()], "reset": [float(up[-1]), *down.tolist()]}
     rows = [(train, n, g) for train, values in trains.items() for n, g in enumerate(values)]
     data = DataFrame(rows, columns=["train", "pulse", "conductance_S"])
     width = EngFormatter("s").format_data(drive.width_s)
     words = {"set": f"{drive.set_V:+g} V, {width}", "reset": f"{drive.reset_V:+g} V, {width}"}
-    data.attrs = {"model": type(model).__name__, **words}
+    data.attrs = {"model": type(model).__name__, "compliance_A": limit, **words}
     return data
 
 
 def plot_iv(ax: Axes, table: DataFrame) -> None:
-    """Current against voltage, the first cycle pale: a loop pinched at the origin."""
+    """Size of the current against voltage, the first cycle pale, and the compliance current."""
     last = int(table["cycle"].to_numpy().max())
     for cycle, part in table.groupby("cycle", sort=True):
         label = "first cycle" if cycle == 1 else f"cycle {cycle}"
         alpha = 1.0 if cycle == last else 0.35
-        ax.plot(part["v_V"], part["current_A"], color=f"C{int(cycle != last)}", alpha=alpha, marker="", label=label)
+        ax.plot(
+            part["v_V"], part["current_A"].abs(), color=f"C{int(cycle != last)}", alpha=alpha, marker="", label=label
+        )
     ax.set_xlabel("voltage (V)")
     ax.xaxis.set_major_locator(MaxNLocator(5))
-    ax.set_ylabel("current")
-    ax.yaxis.set_major_formatter(EngFormatter("A"))
-    if last > 1:
-        ax.legend(loc="upper left")
+    limit = table.attrs["compliance_A"]
+    words = f"compliance of sets, {EngFormatter('A').format_data(limit)}"
+    ax.axhline(limit, color="0.4", linestyle=":", linewidth=0.8, marker="", label=words)
+    log_if_wide(ax, "y", table["current_A"], "A")
+    ax.set_ylabel("size of the current")
+    ax.legend(loc="lower center", bbox_to_anchor=(0.45, 1.0), ncols=3, columnspacing=1.0)  # nowhere free inside
 
 
 def plot_pulses(ax: Axes, table: DataFrame) -> None:
@@ -80,14 +87,16 @@ def plot_pulses(ax: Axes, table: DataFrame) -> None:
         label = f"{train} ({table.attrs[str(train)]})"
         ax.plot(part["pulse"], part["conductance_S"], label=label, markersize=2)
     ax.set_xlabel("pulses")
+    log_if_wide(ax, "y", table["conductance_S"], "S")
     ax.set_ylabel("conductance")
-    ax.yaxis.set_major_formatter(EngFormatter("S"))
     ax.legend(loc="best")
 
 
 def draw_device(
-    model: Switching, stem: Path, amplitude_V: float | None = None, period_s: float | None = None
-) -> list[Path]:
+    model: Switching, stem: Path, amplitude_V: float | None = None, period_s: float | None = None,
+    compliance_A: float | None = None,
+) -> list[Path]:  # fmt: skip
     """Write stem.png and .svg (one picture above the other), stem_iv.csv and stem_pulses.csv; returns the paths."""
-    iv, pulses = iv_data(model, amplitude_V, period_s), pulse_data(model)
+    iv = iv_data(model, amplitude_V, period_s, compliance_A=compliance_A)
+    pulses = pulse_data(model, compliance_A=compliance_A)
     return draw_stacked(stem, {"iv": (iv, plot_iv), "pulses": (pulses, plot_pulses)})

@@ -6,16 +6,18 @@ import textwrap
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import cast, final
+from typing import Literal, cast, final
 
 import matplotlib as mpl
+import numpy as np
 from matplotlib import style as mpl_style
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colorbar import Colorbar
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
-from matplotlib.ticker import LogFormatter
+from matplotlib.ticker import EngFormatter, LogFormatter, LogLocator, NullFormatter
+from numpy.typing import ArrayLike
 from pandas import DataFrame
 
 from imc_sim._files import make_folder, write_file
@@ -86,6 +88,24 @@ def save_table(data: DataFrame, stem: Path) -> Path:
     path = stem.with_name(f"{stem.name}.csv")
     write_file(path, data.to_csv(index=False, lineterminator="\n"))
     return path
+
+
+def log_if_wide(ax: Axes, which: Literal["x", "y"], values: ArrayLike, unit: str) -> bool:
+    """Make an axis of values in `unit` logarithmic if their sizes above 0 span a decade, so that all can be seen.
+
+    Returns whether it is.
+    """
+    size = np.abs(np.asarray(values, dtype=float))
+    size = size[size > 0.0]
+    axis = ax.xaxis if which == "x" else ax.yaxis
+    wide = size.size > 0 and float(size.max()) >= 10.0 * float(size.min())
+    if wide:
+        (ax.set_xscale if which == "x" else ax.set_yscale)("log", nonpositive="mask")
+        marks = (1.0,) if size.max() > 100.0 * size.min() else (1.0, 2.0, 5.0)
+        axis.set_major_locator(LogLocator(subs=marks))
+        axis.set_minor_formatter(NullFormatter())
+    axis.set_major_formatter(EngFormatter(unit))
+    return wide
 
 
 def draw_stacked(stem: Path, panels: Mapping[str, tuple[DataFrame, Callable[[Axes, DataFrame], None]]]) -> list[Path]:

@@ -12,13 +12,13 @@ from pydantic import TypeAdapter
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core import core_schema
 
-from imc_sim.config import ElectronVolt, Hertz, Kelvin, Seconds, Siemens, Volt, content_names
+from imc_sim.config import Ampere, ElectronVolt, Hertz, Kelvin, Seconds, Siemens, Volt, content_names
 from imc_sim.study._axes import short_forms
 from imc_sim.study._paths import paths_of
 
 Kind = Literal["study", "chip", "model"]
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"
-_UNITS = {Siemens: "S", Seconds: "s", Volt: "V", Kelvin: "K", ElectronVolt: "eV", Hertz: "Hz"}
+_UNITS = {Ampere: "A", Siemens: "S", Seconds: "s", Volt: "V", Kelvin: "K", ElectronVolt: "eV", Hertz: "Hz"}
 _CONVERTERS = {get_args(kind)[1].func: unit for kind, unit in _UNITS.items()}
 
 

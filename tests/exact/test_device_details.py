@@ -133,7 +133,7 @@ def test_amplitudes_start_again_where_the_direction_turns() -> None:
     """A cell that moves by 0.3 a volt and pulse: 1, 2, 3 V up to above its target, then 1 V down."""
     applied: list[float] = []
 
-    def step(state: Tensor, v_V: Tensor, dt_s: Tensor) -> Tensor:
+    def step(state: Tensor, v_V: Tensor, dt_s: Tensor, _compliance_A: None) -> Tensor:
         applied.append(float(v_V[0]))
         return state + 0.3 * v_V * dt_s
 

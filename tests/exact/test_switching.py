@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from scipy.integrate import solve_ivp
+from scipy.optimize import brentq
 
 from imc_sim._errors import InputError
 from imc_sim.device._data_driven import DataDriven
@@ -207,12 +208,20 @@ SOLVED = {
 }
 
 
-def integrated(model: Switching, g_S: float, v: float, t: float) -> float:
+def integrated(model: Switching, g_S: float, v: float, t: float, limit_A: float = math.inf) -> float:
     """Conductance after a pulse by scipy, in units of the range of states, up to the end of the range."""
     low, high = model.bounds
 
     def slope(_: float, x: np.ndarray) -> np.ndarray:
-        return model.rate(torch.from_numpy(low + (high - low) * x.clip(0, 1)), v).numpy() / (high - low)
+        state = torch.from_numpy(low + (high - low) * x.clip(0, 1))
+        volts = v
+
+        def excess(size: float) -> float:
+            return abs(float(model.current(state, math.copysign(size, v)))) - limit_A
+
+        if excess(abs(v)) > 0:
+            volts = math.copysign(brentq(excess, 0.0, abs(v), xtol=1e-15), v)  # type: ignore[arg-type]
+        return model.rate(state, volts).numpy() / (high - low)
 
     def end(_: float, x: np.ndarray) -> float:
         return min(x[0], 1 - x[0])
@@ -238,6 +247,39 @@ def test_pulses_of_any_amplitude_and_width_are_solved_to_the_tolerance(name: str
     assert (moved & ~ends).sum() >= 4
     assert ((exact > state.numpy()) & moved).any()
     assert ((exact < state.numpy()) & moved).any()
+
+
+@pytest.mark.parametrize(
+    ("model", "limit", "volts", "widths"),
+    [
+        (StanfordPKU(), 1e-3, (1.6, 1.5), (1e-9, 3e-8, 1e-6)),
+        (StanfordPKU(), 5e-4, (1.55, -1.5), (1e-8, 1e-7)),
+        (VTEAM(), 1e-3, (-0.3, -0.25), (2e-9, 1e-8)),
+        (VTEAM(window="biolek"), 5e-4, (-0.3, 1.0), (2e-9, 1e-7)),
+        (LinearIonDrift(), 7e-5, (1.0, -1.0), (0.1, 0.5)),
+        (DataDriven(), 5e-5, (-1.2, -1.0), (1e-4, 1e-2)),
+    ],
+    ids=["stanford_pku", "stanford_pku both", "vteam", "vteam window", "linear_ion_drift", "data_driven"],
+)
+def test_a_compliance_current_limits_the_cell_itself(
+    model: Switching, limit: float, volts: tuple[float, ...], widths: tuple[float, ...]
+) -> None:
+    """Against an integration whose voltage is that of the limit; resets have ten times the current."""
+    low, high = model.range_S
+    cases = [(low * (high / low) ** s, v, t) for s in (0.01, 0.1, 0.3) for v in volts for t in widths]
+    state, v, t = (torch.tensor(column, dtype=torch.float64) for column in zip(*cases, strict=True))
+    start = model.from_conductance(state)
+    ours, free = (model.conductance(model.step(start, v, t, limit_A)).numpy() for limit_A in (limit, None))
+    sets = [case[1] * model.typical.set_V > 0 for case in cases]
+    exact = np.array([integrated(model, *c, limit * (1 if s else 10)) for c, s in zip(cases, sets, strict=True)])
+    assert np.abs(ours / exact - 1).max() < TOLERANCE
+    assert np.abs(ours / free - 1).max() > 0.1
+    run = sweep(model, model.typical.sweep_V, model.typical.period_s, 1, 200, start[0], limit).trace.current_A
+    other = sweep(model, model.typical.sweep_V, model.typical.period_s, 1, 200, start[0]).trace.current_A
+    half = slice(0, 100) if model.typical.set_V > 0 else slice(100, 200)
+    assert float(run[half].abs().max()) == pytest.approx(limit, rel=1e-9)
+    assert float(run.abs().max()) <= 10 * limit * (1 + 1e-9)
+    assert float(other[half].abs().max()) > 1.1 * limit
 
 
 def test_a_pulse_of_stanford_pku_stops_at_its_threshold_field() -> None:
@@ -310,11 +352,15 @@ def test_sweep_is_a_triangle_and_its_loop_is_pinched(name: str) -> None:
 VTEAM_SCHEME = PulseScheme(set_V=-0.25, reset_V=1.0, width_s=2e-9)
 
 
-@pytest.mark.parametrize("key", ["set_V", "reset_V", "width_s", "step_V", "shrink", "max_pulses"])
+@pytest.mark.parametrize("key", ["set_V", "reset_V", "width_s", "step_V", "shrink", "compliance_A", "max_pulses"])
 def test_every_parameter_of_a_scheme_acts(key: str) -> None:
     model, scheme = LinearIonDrift(), PulseScheme(set_V=1.0, reset_V=-1.0, width_s=0.015)
     other = {"set_V": 1.3, "reset_V": 1.3, "width_s": 0.7, "shrink": 0.6}.get(key)
-    value = {"step_V": 0.05, "max_pulses": 5}.get(key) if other is None else getattr(scheme, key) * other
+    value = (
+        {"step_V": 0.05, "max_pulses": 5, "compliance_A": 5e-5}.get(key)
+        if other is None
+        else getattr(scheme, key) * other
+    )
     low, high = model.range_S
     target = torch.linspace(low, high, 12, dtype=torch.float64)[1:-1]
     start = model.from_conductance(target.flip(0))

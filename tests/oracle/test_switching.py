@@ -2,8 +2,8 @@
 
 VTEAM and Stanford-PKU agree to 1e-12 of the largest current (measured: 2.4e-16, the rounding of float64) where their
 rates are stepped explicitly, as MemTorch does; `step` itself is tested against integrations in exact/. The vectors of
-Stanford-PKU switch within one time step, so they test thresholds, bounds and currents; its rates are compared at fine
-time steps in test_memtorch.py, where MemTorch itself runs.
+Stanford-PKU switch within one time step, so they test thresholds, bounds and currents; its rate is compared with its
+formula in exact/.
 """
 
 import json

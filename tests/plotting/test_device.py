@@ -3,17 +3,19 @@
 import numpy as np
 import pytest
 import typer
-from pandas import DataFrame
+from pandas import DataFrame, read_csv
 from scipy.integrate import trapezoid
 from typer.testing import CliRunner
 
 from imc_sim import InputError
 from imc_sim.array import load_chip
 from imc_sim.cli._plot_device import plot_device
+from imc_sim.config import write_yaml
 from imc_sim.device._pulses import switching_model, switching_names
 from imc_sim.plotting import new_figure, style
 from imc_sim.plotting._cells import CELLS, cells_data, iv_of_levels
 from imc_sim.plotting._device import draw_device, iv_data, plot_iv, plot_pulses, pulse_data
+from imc_sim.plotting._figure import log_if_wide
 
 
 def column(data: DataFrame, name: str, cycle: int | None = None) -> np.ndarray:
@@ -30,7 +32,39 @@ def test_default_sweep_shows_a_pinched_loop(name: str) -> None:
     assert np.abs(current[v == 0]).max() < 1e-9 * np.abs(current).max()
     lobe = np.where(v > 0, current, 0.0)  # the lobes of a loop that crosses itself would cancel
     assert abs(trapezoid(lobe, v)) > 0.01 * drive.sweep_V * lobe.max()
-    assert g.max() > 1.5 * g.min()
+    assert g.max() > 1.4 * g.min()
+    sets = v * drive.set_V > 0
+    assert np.abs(current[sets]).max() <= drive.compliance_A * (1 + 1e-9)
+    assert np.abs(current).max() < 3 * drive.compliance_A  # 140 mA through a cell of Stanford-PKU, without a limit
+
+
+def test_both_states_of_stanford_pku_are_to_be_seen() -> None:
+    data = iv_data(switching_model("stanford_pku"), cycles=1)
+    g = column(data, "conductance_S")
+    assert g.max() > 20 * g.min()
+    limited = iv_data(switching_model("stanford_pku"), cycles=1, compliance_A=3e-4)
+    assert column(limited, "conductance_S").max() < 0.3 * g.max()
+    low, high = (pulse_data(switching_model("stanford_pku"), compliance_A=i) for i in (3e-4, 1e-3))
+    assert column(low, "conductance_S").max() < 0.6 * column(high, "conductance_S").max()
+    with style():
+        _, left = new_figure()
+        plot_iv(left, data)
+        _, right = new_figure()
+        plot_pulses(right, pulse_data(switching_model("stanford_pku")))
+        figure, below = new_figure()
+        plot_iv(below, limited)
+        figure.canvas.draw()
+    assert (left.get_yscale(), right.get_yscale()) == ("log", "log")
+    assert [np.asarray(line.get_ydata())[0] for line in below.lines if line.get_linestyle() == ":"] == [3e-4]
+    assert "compliance of sets, 300 \u00b5A" in [line.get_label() for line in below.lines]
+
+
+@pytest.mark.parametrize(("values", "wide"), [([1, -9.9], False), ([0, 1, 2], False), ([-1, 10], True), ([], False)])
+def test_axes_of_a_decade_are_logarithmic(values: list[float], wide: bool) -> None:
+    with style():
+        _, ax = new_figure()
+        assert log_if_wide(ax, "y", values, "A") is wide
+        assert ax.get_yscale() == ("log" if wide else "linear")
 
 
 def test_sweep_takes_amplitude_and_period() -> None:
@@ -60,7 +94,8 @@ def test_pictures_show_their_tables() -> None:
         plot_iv(left, iv)
         _, right = new_figure()
         plot_pulses(right, pulses)
-    assert np.array_equal(np.concatenate([line.get_ydata() for line in left.lines]), iv["current_A"])
+    drawn = [line.get_ydata() for line in left.lines if line.get_linestyle() != ":"]
+    assert np.array_equal(np.concatenate(drawn), iv["current_A"].abs())
     assert np.array_equal(np.concatenate([line.get_ydata() for line in right.lines]), pulses["conductance_S"])
     assert [line.get_label() for line in right.lines] == ["set (-0.25 V, 2 ns)", "reset (+1 V, 2 ns)"]
 
@@ -68,12 +103,14 @@ def test_pictures_show_their_tables() -> None:
 def test_verb_writes_figure_and_tables_twice_the_same(tmp_path) -> None:
     app = typer.Typer()
     app.command()(plot_device)
-    done = CliRunner().invoke(app, ["vteam", "--out", str(tmp_path), "--amplitude", "0.5", "--period", "1e-7"])
+    done = CliRunner().invoke(
+        app, ["vteam", "--out", str(tmp_path), "--amplitude", "0.5", "--period", "1e-7", "--compliance", "3e-4"]
+    )
     assert done.exit_code == 0, done.output
     written = sorted(path.name for path in tmp_path.iterdir())
     assert written == [f"vteam_switching{end}" for end in (".png", ".svg", "_iv.csv", "_pulses.csv")]
     assert sorted(line.rsplit("/", 1)[-1] for line in done.stdout.split()) == written
-    again = draw_device(switching_model("vteam"), tmp_path / "again" / "vteam_switching", 0.5, 1e-7)
+    again = draw_device(switching_model("vteam"), tmp_path / "again" / "vteam_switching", 0.5, 1e-7, 3e-4)
     assert all(path.read_bytes() == (tmp_path / path.name).read_bytes() for path in again)
 
 
@@ -107,6 +144,12 @@ def test_verb_draws_chips_and_refuses_what_they_lack(tmp_path) -> None:
     ends = [f"_cells{end}" for end in (".png", ".svg", "_iv.csv", "_spread.csv")]
     ends += [f"_switching{end}" for end in (".png", ".svg", "_iv.csv", "_pulses.csv")]
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(f"rram_stanford_pku{end}" for end in ends)
+    scheme = {"set_V": 1.6, "reset_V": -1.5, "width_s": 1e-9, "compliance_A": 3e-4}
+    own = load_chip("rram_stanford_pku").replace("device.programming.scheme", scheme).to_dict()
+    (tmp_path / "own.yaml").write_text(write_yaml(own))
+    assert CliRunner().invoke(app, [str(tmp_path / "own.yaml"), "--out", str(tmp_path / "own")]).exit_code == 0
+    table = read_csv(tmp_path / "own" / "own_switching_iv.csv")
+    assert column(table, "current_A").max() == pytest.approx(3e-4, rel=1e-6)
     refused = CliRunner().invoke(app, ["ideal", "--out", str(tmp_path / "no"), "--amplitude", "1"])
     assert isinstance(refused.exception, InputError)
     assert not (tmp_path / "no").exists()
