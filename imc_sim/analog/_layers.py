@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from imc_sim._errors import InputError
-from imc_sim.array import Chip, Converter, Crossbar, Drives, Encoding
+from imc_sim.array import Chip, Converter, Crossbar, DrivenRows, Drives, Encoding, TileInputs
 from imc_sim.config import NATIVE, Engine
 from imc_sim.nn import Conv2d, LatentInputs, Linear, ProductLayer
 
@@ -70,6 +70,7 @@ class AnalogLayer(nn.Module, abc.ABC):
         self._unit_inputs = self.exact_operands and not digital.zero_operands
         self._check()
         self.limits: tuple[float, float] | None = None
+        self.driven_rows: DrivenRows | None = None
         # Magnitudes of exact operands are known, padded or not; those of real ones are measured.
         self.input_limit: float | None = 1.0 if self.exact_operands else None
         self.program(chips)
@@ -85,8 +86,12 @@ class AnalogLayer(nn.Module, abc.ABC):
         """Product of operands a [batch, …] on the chip at position `index`."""
 
     @abc.abstractmethod
+    def tile_inputs(self, a: Tensor) -> TileInputs:
+        """Return what gives the entries of operands a [batch, …] that reach a tile: [vectors, inputs of the tile]."""
+
     def profile(self, crossbar: Crossbar, a: Tensor) -> tuple[float, float]:
         """Range of that crossbar's converter inputs for presented operands a [batch, …], in windows."""
+        return crossbar.profile(self.tile_inputs(a))
 
     def program(self, chips: range) -> None:
         """Program the cells of these chips anew; equal numbers get equal cells."""
@@ -97,7 +102,7 @@ class AnalogLayer(nn.Module, abc.ABC):
             self.crossbar.set_limits(*self.limits)
 
     def calibrate(self, x: Tensor) -> None:
-        """Set the DAC's largest input and the converter's limits (in windows) from layer inputs x [batch, …].
+        """Measure the DAC's largest input, the converter's limits (in windows) and driven rows on inputs x [batch, …].
 
         Cells are ideal while it lasts: what is found is a property of the network and its inputs. Further uses in
         the same pass widen what the first has found; inputs that are all 0, as before the first spike, say nothing.
@@ -105,12 +110,16 @@ class AnalogLayer(nn.Module, abc.ABC):
         operand = self.operand(x)
         largest = float(operand.abs().max())
         if self.context.use(self) == 0:
-            self.input_limit, self.limits = 0.0, None
+            self.input_limit, self.limits, self.driven_rows = 0.0, None, None
         if largest == 0.0:
             return
         self.input_limit = max(largest, self.input_limit or 0.0)
         self.crossbar.set_input_limit(self.input_limit)
-        if not self.chip.converter.ideal:
+        found = self.crossbar.measure_rows(self.tile_inputs(operand))
+        if found is not None:
+            self.driven_rows = found.joined(self.driven_rows)
+            self.crossbar.set_driven_rows(self.driven_rows)
+        if self.chip.converter.range == "calibrated" and not self.chip.converter.ideal:
             quiet = self._programmed(self.chip.without_effects(), range(1))
             quiet.set_input_limit(self.input_limit)
             self.limits = _widened(self.limits, self.profile(quiet, quiet.present(operand)))
@@ -125,8 +134,9 @@ class AnalogLayer(nn.Module, abc.ABC):
         weights = self.matrix().detach()
         weights = weights if self._single else weights.double()
         return Crossbar.program(
-            weights, chip, chips, self.seed, self.name, encoding=self.encoding, unit_inputs=self._unit_inputs
-        )
+            weights, chip, chips, self.seed, self.name, encoding=self.encoding, unit_inputs=self._unit_inputs,
+            driven=self.driven_rows,
+        )  # fmt: skip
 
     def operand(self, x: Tensor) -> Tensor:
         a = self.digital.operand(x)
@@ -169,8 +179,8 @@ class AnalogLinear(AnalogLayer):
     def on_chip(self, index: int, a: Tensor, first_read: int) -> Tensor:
         return self.crossbar.product(index, a, first_read)
 
-    def profile(self, crossbar: Crossbar, a: Tensor) -> tuple[float, float]:
-        return crossbar.profile(lambda rows: a[:, rows])
+    def tile_inputs(self, a: Tensor) -> TileInputs:
+        return lambda rows: a[:, rows]
 
     def _input_dims(self) -> int:
         return 2
@@ -231,9 +241,9 @@ class AnalogConv2d(AnalogLayer):
         joined = parts[0] if len(parts) == 1 else torch.cat(parts, dim=-1)
         return joined.reshape(-1, rows.stop - rows.start)
 
-    def profile(self, crossbar: Crossbar, a: Tensor) -> tuple[float, float]:
+    def tile_inputs(self, a: Tensor) -> TileInputs:
         images = self._channels_last(a)
-        return crossbar.profile(lambda rows: self.patches(images, rows))
+        return lambda rows: self.patches(images, rows)
 
     def _plain(self, index: int, a: Tensor) -> Tensor:
         k = self.digital.kernel

@@ -12,7 +12,7 @@ from torch import Tensor
 from imc_sim._errors import InputError
 from imc_sim._rng import check_seed, chip_numbers
 from imc_sim._tensors import real_values
-from imc_sim.array import Chip, Crossbar, load_chip
+from imc_sim.array import Chip, Crossbar, DrivenRows, Placement, load_chip
 from imc_sim.config import Engine, as_engine
 from imc_sim.nn import KeyForm, key_form
 
@@ -39,6 +39,7 @@ class AssociativeMemory:
         self._page = 0
         self.limits: tuple[float, float] | None = None
         self.input_limit: float | None = None
+        self.driven_rows: DrivenRows | None = None
         self._crossbars: list[Crossbar] = []
         self._values: Tensor | None = None
 
@@ -66,19 +67,28 @@ class AssociativeMemory:
         self._values = values
 
     def calibrate(self, keys: Tensor, queries: Tensor) -> None:
-        """Find the ranges of DAC and converter from keys [n, dim] and queries [batch, dim] on cells without effects."""
+        """Measure the ranges of DAC and converter on cells without effects, and the rows that queries switch on.
+
+        From keys [n, dim] and queries [batch, dim].
+        """
         if not self.engine.native:
             return  # MemTorch's converters range over what they see
         keys, queries = self._checked(keys, "keys"), self._checked(queries, "queries")
         q = key_form(queries, self.form)
         self.input_limit = float(q.abs().max())
-        if not self.chip.converter.ideal:
-            crossbar = Crossbar.program(key_form(keys, self.form), self.chip.without_effects(), layer=self.layer)
+        formed = key_form(keys, self.form)
+        encoding = self.chip.encoding
+        placement = Placement.of(self.chip.tile, encoding, self.dim, 1, "memory")
+        self.driven_rows = DrivenRows.of(encoding, self.chip.wires, placement, lambda rows: q[:, rows])
+        if self.chip.converter.range == "calibrated" and not self.chip.converter.ideal:
+            crossbar = Crossbar.program(formed, self.chip.without_effects(), layer=self.layer)
             crossbar.set_input_limit(self.input_limit)
             presented = crossbar.present(q)
             self.limits = crossbar.profile(lambda rows: presented[:, rows])
         for programmed in self._crossbars:
             self._set_ranges(programmed)
+            if self.driven_rows is not None:
+                programmed.set_driven_rows(self.driven_rows)
 
     def _set_ranges(self, crossbar: Crossbar) -> None:
         if self.input_limit is not None:
@@ -126,7 +136,9 @@ class AssociativeMemory:
             foreign = MemTorchCrossbar.program(keys, self.chip, chips, self.seed, self.layer, page, engine=self.engine)
             return cast("Any", foreign)
         unit_inputs = self.form == "bipolar"
-        return Crossbar.program(keys, self.chip, chips, self.seed, self.layer, page, unit_inputs=unit_inputs)
+        return Crossbar.program(
+            keys, self.chip, chips, self.seed, self.layer, page, unit_inputs=unit_inputs, driven=self.driven_rows
+        )
 
     def _checked(self, x: Tensor, what: str, empty: bool = False) -> Tensor:
         """Keys or queries of this memory's shape as real, finite numbers; `empty`: there may be none."""

@@ -17,7 +17,7 @@ from imc_sim._errors import InputError
 from imc_sim._rng import chip_numbers
 from imc_sim.analog._layers import AnalogLayer
 from imc_sim.analog._memtorch_chip import check_spread, translate
-from imc_sim.array import Chip, Crossbar, Encoding, Placement, load_chip
+from imc_sim.array import Chip, Encoding, Placement, TileInputs, load_chip
 from imc_sim.config import Engine
 from imc_sim.device._memtorch import Patched, entropy, on_levels
 from imc_sim.device._memtorch_settings import MemTorchSettings
@@ -109,7 +109,7 @@ class _MemTorchLayer(AnalogLayer):
     def calibrate(self, x: Tensor) -> None:
         return
 
-    def profile(self, crossbar: Crossbar, a: Tensor) -> tuple[float, float]:
+    def tile_inputs(self, a: Tensor) -> TileInputs:
         step = "Ask the native engine."
         raise InputError(f"layer {self.name!r}, profile", "engine memtorch", "converters that keep limits", step)
 

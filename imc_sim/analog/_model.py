@@ -117,12 +117,18 @@ class AnalogModel(nn.Module):
             if layer.crossbar.chips != chips:
                 layer.program(chips)
 
+    @property
+    def rows_on(self) -> dict[str, list[list[float]]]:
+        """Measured share of the rows that inputs switch on, of every row of tiles and pass, by layer."""
+        found = {name: layer.driven_rows for name, layer in self.analog_layers.items()}
+        return {name: rows.shares.tolist() for name, rows in found.items() if rows is not None}
+
     @torch.no_grad()
     def calibrate(self, x: Tensor) -> dict[str, tuple[float, float]]:
-        """Find every converter's limits from images x [batch, …] on cells without spread or noise.
+        """Measure every converter's limits, and the rows that inputs switch on, with images x [batch, …].
 
-        Every layer sees what the digital network gives it. Returns the limits per layer in windows
-        (G_LRS - G_HRS times the read voltage).
+        Every layer sees what the digital network gives it; cells are ideal. Returns the limits per layer in windows
+        (G_LRS - G_HRS times the read voltage); shares of rows are in `rows_on`, and their wires are computed again.
         """
         x = checked_images(self.network, x)
         if not len(x):

@@ -12,13 +12,16 @@ from imc_sim.array._encodings.bnn import BnnI, BnnII, BnnIII, BnnIV, BnnV, BnnVI
 from imc_sim.array._encodings.multibit import Differential, Offset, Sliced
 from imc_sim.array._encodings.tnn import TnnI, TnnII, TnnIII, TnnIV, TnnV
 from imc_sim.array._encodings.unipolar import Unipolar
+from imc_sim.array._gating import DrivenRows, needs_density
 from imc_sim.array._inputs import Inputs
 from imc_sim.array._integers import Drives
 from imc_sim.array._integers import why_not as why_not_compiled
 from imc_sim.array._operands import RESOLUTION, Rounding, operand_bytes
 from imc_sim.array._placement import Placement, Tile
+from imc_sim.array._sense import TileInputs
 from imc_sim.array._warm_up import Compilation, compile_kernels
 from imc_sim.array._wires import Wires
+from imc_sim.array._wiring import GatingEstimate
 
 __all__ = [
     "RESOLUTION",
@@ -35,10 +38,12 @@ __all__ = [
     "Correction",
     "Crossbar",
     "Differential",
+    "DrivenRows",
     "Drives",
     "Encoding",
     "GatedApproximation",
     "GatingError",
+    "GatingEstimate",
     "Inputs",
     "Offset",
     "Placement",
@@ -50,6 +55,7 @@ __all__ = [
     "Targets",
     "Term",
     "Tile",
+    "TileInputs",
     "TnnI",
     "TnnII",
     "TnnIII",
@@ -65,6 +71,7 @@ __all__ = [
     "gated_conductance",
     "gating_error",
     "load_chip",
+    "needs_density",
     "operand_bytes",
     "solve_currents",
     "solve_nonlinear",

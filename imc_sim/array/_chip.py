@@ -13,6 +13,7 @@ from imc_sim._errors import InputError
 from imc_sim.array._converter import Converter
 from imc_sim.array._encoding import AnyEncoding
 from imc_sim.array._encodings.multibit import Differential, Sliced
+from imc_sim.array._gating import needs_density
 from imc_sim.array._inputs import Inputs
 from imc_sim.array._placement import Tile
 from imc_sim.array._wires import Wires
@@ -105,9 +106,10 @@ class Chip(Spec):
 
     @property
     def calibrates(self) -> bool:
-        """Ranges of converters or DACs are to be found from representative inputs."""
+        """Ranges of converters or DACs, or rows that wires depend on, are to be measured with representative inputs."""
         converters = self.converter.range == "calibrated" and not self.converter.ideal
-        return converters or self.inputs.kind != "ideal"
+        rows = any(needs_density(e, self.wires) for e in (self.encoding, self.encoding_multibit))
+        return converters or self.inputs.kind != "ideal" or rows
 
     @property
     def exact(self) -> bool:

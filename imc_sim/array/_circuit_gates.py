@@ -68,7 +68,7 @@ def approximate_gating(G: Array, wires: Wires, method: Gating = "tangent", densi
     with weight `density`: it needs the same voltage on all rows that are on. What is left is of second order in the
     fluctuation of the bit lines' load. Measured on 128 x 128 cells of BNN_I at 1 ohm with random inputs, error of the
     column pairs' differences (rms): at 20 uS LRS all_on 4 %, mean 2 %, tangent 0.4 %; at 250 uS 20, 16 and 2 to 3 %.
-    `gating_error` measures it for any case.
+    `gating_error` measures it for any case; docs/wires.md shows it for rows on from 10 to 90 %.
     """
     g = cells(G, "approximate_gating")
     if method not in ("all_on", "mean", "tangent"):
@@ -94,6 +94,18 @@ def gating_error(
 
     combine [cols, outputs]: outputs as sums of columns, such as +1 and -1 for a pair; the columns by default.
     """
+    deviation, exact = gating_deviation(approximation, G, gates, wires, combine)
+    tiny = torch.finfo(exact.dtype).tiny
+    rms = deviation.square().mean().sqrt() / exact.square().mean().sqrt().clamp_min(tiny)
+    return GatingError(float(rms), float(deviation.abs().max() / exact.abs().max().clamp_min(tiny)))
+
+
+@torch.no_grad()
+@one_thread()
+def gating_deviation(
+    approximation: GatedApproximation, G: Array, gates: Array, wires: Wires, combine: Array | None = None
+) -> tuple[Tensor, Tensor]:
+    """Return deviation and exact currents per volt, both [*, patterns, outputs], of what `gating_error` sums up."""
     g = cells(G, "gating_error")
     on = patterns(gates, g, "gating_error")
     exact = (on[:, None] @ gated_conductance(g, on, wires))[..., 0, :]
@@ -101,10 +113,7 @@ def gating_error(
     if combine is not None:
         mix = tensor(combine, g.dtype, g.device)
         exact, found = exact @ mix, found @ mix
-    deviation = found - exact
-    tiny = torch.finfo(g.dtype).tiny
-    rms = deviation.square().mean().sqrt() / exact.square().mean().sqrt().clamp_min(tiny)
-    return GatingError(float(rms), float(deviation.abs().max() / exact.abs().max().clamp_min(tiny)))
+    return found - exact, exact
 
 
 def _driven_share(g: Tensor, mean: Wires) -> Tensor:

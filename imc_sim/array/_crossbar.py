@@ -23,6 +23,7 @@ from imc_sim._rng import check_seed, chip_numbers
 from imc_sim._tensors import real_values
 from imc_sim.array._chip import Chip, load_chip
 from imc_sim.array._encoding import Contrast, Encoding
+from imc_sim.array._gating import DrivenRows, needs_density, switches_rows
 from imc_sim.array._integers import Drives
 from imc_sim.array._operands import (
     CellNoise,
@@ -39,7 +40,7 @@ from imc_sim.array._placement import Placement
 from imc_sim.array._plan import Plan
 from imc_sim.array._product import product
 from imc_sim.array._sense import Sensing, TileInputs
-from imc_sim.array._wiring import wired
+from imc_sim.array._wiring import GatingEstimate, gating_estimate, wired
 from imc_sim.device import Device, look_up
 
 
@@ -49,12 +50,14 @@ class Crossbar:
 
     def __init__(
         self, plan: Plan, chips: range, seed: int, layer: str, page: int, unit_inputs: bool,
-        device: torch.device | str = "cpu",
+        device: torch.device | str = "cpu", driven: DrivenRows | None = None,
     ) -> None:  # fmt: skip
         self.plan, self.chips, self.seed, self.layer, self.page = plan, chips, seed, layer, page
         self._unit_inputs, self._device = unit_inputs, torch.device(device)
-        self._reads = 0
-        self.sensing = Sensing(plan, self._program(), chips, seed, layer, page)
+        self._reads, self.driven_rows = 0, driven
+        self.sensing = Sensing(plan, self._program, chips, seed, layer, page)
+        if driven is not None or not needs_density(plan.encoding, plan.chip.wires):
+            self.sensing.program()
         if unit_inputs or plan.encoding.values:
             self.sensing.input_limit = 1.0
 
@@ -62,7 +65,7 @@ class Crossbar:
     def program(
         cls, weights: Tensor, chip: Chip | str | os.PathLike[str] | Mapping[str, object], chips: int | range = 1,
         seed: int = 0, layer: str = "crossbar", page: int = 0, encoding: Encoding | None = None,
-        unit_inputs: bool = False,
+        unit_inputs: bool = False, driven: DrivenRows | None = None,
     ) -> Crossbar:  # fmt: skip
         """Program weights [out, in] on `chips` chips (a count, or a range of chip numbers).
 
@@ -70,13 +73,15 @@ class Crossbar:
         whatever else is programmed. float64 weights are computed in float64 throughout. unit_inputs: a promise
         that every input is -1 or +1, which makes the variance of read noise a constant. Cells are drawn, aged and
         wired on the CPU, the same everywhere; products are computed on the weights' device, where inputs must be.
+        driven: rows that inputs switch on, as `measure_rows` counts them; where wires need them and they are not given,
+        cells are programmed when they are first read, for what was measured by then.
         """
         chip, where = load_chip(chip), f"layer {layer!r}"
         check_seed(seed, where)
         numbers = chip_numbers(chips, where)
         weights = real_values(weights, f"{where}, weights")
         plan = Plan.of(weights.cpu(), encoding or chip.encoding, chip, where)
-        return cls(plan, numbers, seed, layer, page, unit_inputs, weights.device)
+        return cls(plan, numbers, seed, layer, page, unit_inputs, weights.device, driven)
 
     # -- what it is ------------------------------------------------------------------------------------
 
@@ -193,7 +198,7 @@ class Crossbar:
                 if found is not None:
                     return of_contrast(plan, Contrast(found[0][:, None], None, None, largest=found[1]))
             g = device.sample(table, plan.cells, steps, *address)
-            return operands(plan, g, self._noise(g, g, index), self._unit_inputs)
+            return operands(plan, (g,), self._noise(g, g, index), self._unit_inputs)
         fresh = look_up(self._table(torch.float64), self._draw(index))
         aged = self._settled(fresh, index)
         factor = 1.0
@@ -201,8 +206,9 @@ class Crossbar:
             before = self._settled(device.held(fresh, steps), index, device.at_start)
             factor = device.compensation(before, aged, steps)
         seen, offset = self._wired(aged)
-        g = on_grid(seen, plan.dtype)
-        return operands(plan, g, self._noise(seen, device.held(fresh, steps), index), self._unit_inputs, factor, offset)
+        g = tuple(on_grid(cells, plan.dtype) for cells in seen)
+        mean = seen[0] if len(seen) == 1 else torch.stack(seen).mean(0)
+        return operands(plan, g, self._noise(mean, device.held(fresh, steps), index), self._unit_inputs, factor, offset)
 
     def _table(self, dtype: torch.dtype) -> Tensor:
         return units_table(self.chip.device, self.plan.targets.steps, dtype)  # type: ignore[arg-type]  # hashable
@@ -221,9 +227,9 @@ class Crossbar:
         driven, thermal = (None if v is None else v / unit**2 for v in (driven, thermal))
         return CellNoise(driven, thermal, step, device.read.telegraph.occupancy)
 
-    def _wired(self, g: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Cells as the ends of their lines see them, and the constant part of conversions; see `wired`."""
-        return wired(self.plan, g) if self.chip.wired else (g, None)
+    def _wired(self, g: Tensor) -> tuple[tuple[Tensor, ...], Tensor | None]:
+        """Cells of each pass as the ends of their lines see them, and the constant part of conversions; see `wired`."""
+        return wired(self.plan, g, self.driven_rows) if self.chip.wired else ((g,), None)
 
     # -- reading ---------------------------------------------------------------------------------------
 
@@ -305,9 +311,9 @@ class Crossbar:
     def _currents(self, index: int, x: Tensor) -> Tensor:
         plan, device = self.plan, self.chip.device
         seen, offset = self._wired(self.cells(index) * plan.targets.steps)
-        g = plan.against_reference(seen)
         floor = 0.0 if plan.encoding.referenced else plan.floor
-        c = plan.encoding.contrast(g, floor, reference=0.0)
+        g = [plan.against_reference(cells) for cells in seen]
+        c = plan.encoding.contrast(g[0] if len(g) == 1 else g, floor, reference=0.0)
         x, tiles = x.double(), []
         for t, rows in enumerate(plan.placement.row_slices):
             u = x[:, rows] @ c.linear.flatten(0, 1)[:, rows].mT
@@ -339,6 +345,22 @@ class Crossbar:
             step = "Calibrate with inputs that are not all zero."
             raise InputError(f"layer {self.layer!r}, input limit", f"{limit:g}", "above 0", step)
         self.sensing.input_limit = limit
+
+    def measure_rows(self, inputs: TileInputs) -> DrivenRows | None:
+        """Count the rows that these vectors switch on; None where wires do not depend on it. See `set_driven_rows`."""
+        return DrivenRows.of(self.encoding, self.chip.wires, self.placement, inputs)
+
+    def set_driven_rows(self, driven: DrivenRows | None) -> None:
+        """Let the wires of the same cells stand for inputs that switch as many rows on as were measured."""
+        self.driven_rows = driven
+        if needs_density(self.encoding, self.chip.wires):
+            self.sensing.forget()
+
+    def gating(self, index: int = 0) -> GatingEstimate | None:
+        """Estimate what the stand-in for switched rows misses on the chip at position `index`; None without any."""
+        if not switches_rows(self.encoding, self.chip.wires):
+            return None
+        return gating_estimate(self.plan, self.cells(index) * self.plan.targets.steps, self.driven_rows)
 
     def profile(self, inputs: TileInputs) -> tuple[float, float]:
         """Smallest and largest converter input over these presented vectors, first chip, in windows."""

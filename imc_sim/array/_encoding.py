@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import abc
 import functools
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -149,7 +149,7 @@ class Encoding(Spec, abc.ABC):
 
     @property
     def cancels_squares(self) -> bool:
-        """The conversions of any cells, each with its gain, add up to a result without a term in x^2."""
+        """The conversions of any cells, the same in all passes, each with its gain, add up to a result without x^2."""
         sums: dict[tuple[int, int], float] = {}
         for term in self.terms:
             for c, sign in enumerate(term.columns):
@@ -157,15 +157,19 @@ class Encoding(Spec, abc.ABC):
                     sums[c, r] = sums.get((c, r), 0.0) + term.gain * sign * drive[2]
         return not any(sums.values())
 
-    def contrast(self, g: Tensor, floor: float, reference: float | None = None) -> Contrast:
+    def contrast(self, g: Tensor | Sequence[Tensor], floor: float, reference: float | None = None) -> Contrast:
         """D, Q and S of cells g [*, out, slices, columns, in, rows], in units of the window / steps.
 
         Args:
+            g: the cells, or one tensor of them per pass, as wires make them differ.
             floor: conductance of HRS in the same unit.
             reference: conductance that the analog corrections of the terms stand for (default: that of HRS; 0: none).
         """
         excess = 0.0 if reference is None else reference - floor
-        parts = [[self._weighted(g, floor, excess, term, power) for term in self.terms] for power in range(3)]
+        seen = [g] * len(self.drives) if isinstance(g, Tensor) else g
+        parts = [
+            [self._weighted(seen[term.drive], floor, excess, term, power) for term in self.terms] for power in range(3)
+        ]
         constant, linear, square = (_joined(p) for p in parts)
         if linear is None:
             step = "Give one of its passes a drive that depends on the input."

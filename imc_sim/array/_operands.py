@@ -125,23 +125,25 @@ class Rounding:
 
 
 def operands(
-    plan: Plan, cells: Tensor, noise: CellNoise | None, unit_inputs: bool, factor: float = 1.0,
+    plan: Plan, cells: tuple[Tensor, ...], noise: CellNoise | None, unit_inputs: bool, factor: float = 1.0,
     offset: Tensor | None = None,
 ) -> Operands:  # fmt: skip
-    """cells: [outputs, slices, columns, in, rows], in units of window / steps, on the grid; noise of their reads.
+    """Compute operands from cells of every pass, or of all at once, and the noise of their reads.
 
+    cells: each [outputs, slices, columns, in, rows], in units of window / steps, on the grid.
     offset: [row tiles, out x slices x terms], what every conversion gets besides; see `wired`.
     """
-    contrast = plan.encoding.contrast(plan.against_reference(cells), _floor(plan), _floor(plan, factor))
-    return of_contrast(plan, contrast, noise, unit_inputs, factor, offset)
+    each = tuple(plan.against_reference(g) for g in cells)
+    contrast = plan.encoding.contrast(each[0] if len(each) == 1 else each, _floor(plan), _floor(plan, factor))
+    return of_contrast(plan, contrast, noise, unit_inputs, factor, offset, alike=len(each) == 1)
 
 
 def of_contrast(
     plan: Plan, drawn: Contrast, noise: CellNoise | None = None, unit_inputs: bool = False, factor: float = 1.0,
-    offset: Tensor | None = None,
+    offset: Tensor | None = None, alike: bool = True,
 ) -> Operands:  # fmt: skip
-    """`operands` of cells whose contrast is known."""
-    merged = plan.plain and _separable(plan, drawn) and not (plan.encoding.correction.sum_x and factor != 1.0)
+    """`operands` of cells whose contrast is known. alike: all passes see the same cells."""
+    merged = plan.plain and _separable(plan, drawn, alike) and not (plan.encoding.correction.sum_x and factor != 1.0)
     contrast, unit = rounded(drawn, plan)
     if merged:
         return _merged(plan, contrast, factor, offset, unit)
@@ -190,13 +192,13 @@ def magnitude(x: Tensor) -> float:
     return max(-float(low), float(high))
 
 
-def _separable(plan: Plan, contrast: Contrast) -> bool:
+def _separable(plan: Plan, contrast: Contrast, alike: bool) -> bool:
     """Tell whether x^2 has no coefficient of its own on any chip.
 
     The sampled cells may decide it only where all chips have the same ones: a chip without a single changed cell must
     be computed as the others of a call are.
     """
-    if contrast.square is None or plan.encoding.cancels_squares:
+    if contrast.square is None or (alike and plan.encoding.cancels_squares):
         return True
     return plan.chip.exact and not bool(_combined(plan, contrast.square).any())  # type: ignore[union-attr]
 

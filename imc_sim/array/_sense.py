@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator
 from typing import final
 
@@ -32,8 +33,10 @@ _SMALL_MERGED, _NARROW = 2**23, 48
 class Sensing:
     """The reading side of a crossbar: operands of every chip, the ranges of DACs and converters."""
 
-    def __init__(self, plan: Plan, each: list[Operands], chips: range, seed: int, layer: str, page: int) -> None:
-        self.plan, self.operands = plan, each
+    def __init__(
+        self, plan: Plan, program: Callable[[], list[Operands]], chips: range, seed: int, layer: str, page: int
+    ) -> None:
+        self.plan, self._program = plan, program
         self.chips, self.seed, self.layer, self.page = chips, seed, layer, page
         self.limits: tuple[float, float] | None = None
         self.input_limit: float | None = None
@@ -42,6 +45,22 @@ class Sensing:
         #: real inputs go through the DAC and meet the I-V curve between its points; +-1 and ternary ones do neither
         self._dac = encoding.operands == "real" and plan.chip.inputs.kind != "ideal"
         self._bends = encoding.operands == "real" and plan.chip.device.read.nonlinearity_per_V != 0.0
+
+    # -- operands --------------------------------------------------------------------------------------
+
+    @functools.cached_property
+    def operands(self) -> list[Operands]:
+        """Operands of every chip, computed when they are first needed."""
+        return self._program()
+
+    def program(self) -> None:
+        """Compute the operands now."""
+        self.operands = self._program()
+
+    def forget(self) -> None:
+        """Compute the operands again when they are next needed."""
+        self.__dict__.pop("operands", None)
+        self._packed.clear()
 
     # -- inputs ----------------------------------------------------------------------------------------
 

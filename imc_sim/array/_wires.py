@@ -17,7 +17,9 @@ class Wires(Spec):
     field's approximation of it, with resistance in the bit lines alone. A word line is driven at column 0 through
     its source resistance and one segment; a bit line is sensed after the last row through one segment and its
     sense resistance, at virtual ground. cells: with `1t1r` a row whose gate is off is open, its cells conduct
-    nothing; in a `passive` array every row is driven, an unselected one at 0 V.
+    nothing; in a `passive` array every row is driven, an unselected one at 0 V. gating, density: how one circuit stands
+    for those of all inputs (see `approximate_gating`), and the share of rows that it takes as on: by default what
+    calibration measures in every row of tiles and every pass, and 0.5 where nothing was measured.
 
     Source of `columns`: CIM-Explorer, arXiv 2505.14303.
     """
@@ -33,7 +35,9 @@ class Wires(Spec):
     gating: Literal["all_on", "mean", "tangent"] = Field(
         default="tangent", description="stand-in for the exact circuit where the input switches rows of a 1t1r array"
     )
-    density: float = Field(default=0.5, gt=0.0, le=1.0, description="share of rows expected on; for mean and tangent")
+    density: float | None = Field(
+        default=None, gt=0.0, le=1.0, description="share of rows that are on, for mean and tangent; null: measured"
+    )
 
     @model_validator(mode="after")
     def _nothing_ignored(self) -> Self:
@@ -54,6 +58,8 @@ class Wires(Spec):
     def idle(self) -> frozenset[str]:
         if self.ideal:
             return self.all_but()
+        if self.cells == "passive":
+            return frozenset({"gating", "density"})
         return frozenset({"density"}) if self.gating == "all_on" else frozenset()
 
     def loaded(self, density: float) -> Self:

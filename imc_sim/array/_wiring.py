@@ -2,42 +2,95 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import final
+
 import torch
 from torch import Tensor
 
 from imc_sim.array._circuit import wired_conductance
-from imc_sim.array._circuit_gates import approximate_gating
+from imc_sim.array._circuit_gates import GatedApproximation, GatingError, approximate_gating, gating_deviation
+from imc_sim.array._gating import Density, DrivenRows, Source, random_gates, switches_rows
 from imc_sim.array._plan import Plan
 
+#: tiles of a crossbar on which the error of its stand-in is estimated
+_TILES = 4
 
-def wired(plan: Plan, g: Tensor) -> tuple[Tensor, Tensor | None]:
-    """Effective cells, shaped as g, and what every conversion gets besides, [row tiles, out x slices x terms].
 
-    g: [outputs, slices, columns, in, rows], float64, in units of window / steps, as the results are. The second
-    is None unless rows are switched by the input and an affine function stands for the exact circuit.
+@final
+@dataclass(frozen=True)
+class GatingEstimate:
+    """Rows that inputs switch, and what the stand-in for their circuits misses.
+
+    low, high: smallest and largest share of the rows that it takes as on, over rows of tiles and passes, and where they
+    are from: `measured` by calibration, `set` in the chip, a property of the `encoding`, or `assumed`. error: of the
+    converters' inputs against the exact circuit, on a few tiles of one chip, for a few inputs of the calibration;
+    without one, for random inputs that switch 10 to 90 % of the rows on.
     """
-    tiles = _tiles(plan, g)
+
+    method: str
+    low: float
+    high: float
+    source: Source
+    error: GatingError
+
+
+def density(plan: Plan, measured: DrivenRows | None) -> Density:
+    """Return the shares of driven rows that wires are computed for."""
+    return Density.of(plan.encoding, plan.chip.wires, len(plan.placement.row_slices), measured)
+
+
+def wired(plan: Plan, g: Tensor, measured: DrivenRows | None = None) -> tuple[tuple[Tensor, ...], Tensor | None]:
+    """Return effective cells per pass, and the constant part of conversions, [row tiles, out x slices x terms].
+
+    g: [outputs, slices, columns, in, rows], float64, in units of window / steps, as the results are. There is one
+    tensor of cells, shaped as g, where all passes see the same. The second result is None unless rows are switched by
+    the input and an affine function stands for the exact circuit.
+    """
+    tiles, wires = _tiles(plan, g), plan.chip.wires
+    if not switches_rows(plan.encoding, wires):
+        return (_cells(plan, wired_conductance(tiles, wires)),), None
+    shares = density(plan, measured).shares
+    same = bool((shares == shares[:, :1]).all())
+    passes = [_approximated(plan, tiles, column) for column in (shares[:, :1] if same else shares).unbind(1)]
+    offsets = torch.stack([found.offset for found in passes]) / (plan.chip.device.window_S / plan.targets.steps)
+    constant = _conversions(plan, offsets.expand(shares.shape[1], -1, -1)) if bool(offsets.any()) else None
+    return tuple(_cells(plan, found.matrix) for found in passes), constant
+
+
+def gating_estimate(plan: Plan, g: Tensor, measured: DrivenRows | None) -> GatingEstimate:
+    """Estimate the error of the stand-in for cells g as in `wired`, whose rows are switched."""
+    encoding, wires, p = plan.encoding, plan.chip.wires, plan.placement
+    used, tiles = density(plan, measured), _tiles(plan, g)
+    squares = [torch.zeros(2, dtype=torch.float64)]
+    largest = [torch.zeros(2, dtype=torch.float64)]
+    for tile in torch.linspace(0, p.tiles - 1, min(_TILES, p.tiles)).round().long().unique().tolist():
+        row, rows = tile // len(p.column_slices), p.row_slices[tile // len(p.column_slices)]
+        gates = random_gates(encoding, rows.stop - rows.start) if measured is None else measured.gates[row]
+        for number, on in enumerate(torch.nn.functional.pad(gates, (0, p.tile.rows - gates.shape[-1]))):
+            mix = _mixed(plan, number, tiles.shape[-1])
+            if mix.shape[1]:
+                found = approximate_gating(tiles[tile], wires, wires.gating, float(used.shares[row, number]))
+                both = torch.stack(gating_deviation(found, tiles[tile], on, wires, mix)).flatten(1)
+                squares.append(both.square().sum(1))
+                largest.append(both.abs().amax(1))
+    total, top = torch.stack(squares).sum(0), torch.stack(largest).amax(0)
+    rms, worst = (float(part[0] / part[1].clamp_min(1e-300)) for part in (total.sqrt(), top))
+    low, high = float(used.shares.min()), float(used.shares.max())
+    return GatingEstimate(wires.gating, low, high, used.source, GatingError(rms, worst))
+
+
+def _approximated(plan: Plan, tiles: Tensor, shares: Tensor) -> GatedApproximation:
+    """Approximate all tiles for the share of rows on in every row of tiles, [row tiles]."""
     wires = plan.chip.wires
-    if not gated(plan):
-        return _cells(plan, wired_conductance(tiles, wires)), None
-    found = approximate_gating(tiles, wires, wires.gating, wires.density)
-    offset = found.offset / (plan.chip.device.window_S / plan.targets.steps)
-    return _cells(plan, found.matrix), _conversions(plan, offset) if bool(offset.any()) else None
-
-
-def gated(plan: Plan) -> bool:
-    """Which rows are on depends on the input: 1T1R cells under a drive that is 0 for some of its values.
-
-    Rows driven in proportion to a real input count as on, whatever it is.
-    """
-    if plan.chip.wires.cells == "passive" or not plan.encoding.values:
-        return False
-    return any(
-        c0 + c1 * x + c2 * x * x == 0.0
-        for drive in plan.encoding.drives
-        for c0, c1, c2 in drive
-        for x in plan.encoding.values
-    )
+    if bool((shares == shares[0]).all()):
+        return approximate_gating(tiles, wires, wires.gating, float(shares[0]))
+    each = [
+        approximate_gating(part, wires, wires.gating, share)
+        for part, share in zip(tiles.chunk(len(shares)), shares.tolist(), strict=True)
+    ]
+    matrix, offset = (torch.cat(parts) for parts in zip(*((e.matrix, e.offset) for e in each), strict=True))
+    return GatedApproximation(matrix, offset, wires.gating, float(shares.mean()))
 
 
 def _tiles(plan: Plan, g: Tensor) -> Tensor:
@@ -46,7 +99,8 @@ def _tiles(plan: Plan, g: Tensor) -> Tensor:
     columns: those of the tile, or as many as are in use where the others cannot matter: open cells at the far end
     of word lines that are driven at the near end alone. A memory of few keys is then as cheap as it is small.
     """
-    matrix, p, wires = plan.physical(plan.siemens(g)), plan.placement, plan.chip.wires
+    G = plan.siemens(g).clamp_min(0.0)  # rounding may leave a cell of 0 S a little below it
+    matrix, p, wires = plan.physical(G), plan.placement, plan.chip.wires
     tiles = p.split(matrix)
     if wires.cells == "passive":
         used = p.split(torch.ones_like(matrix)) > 0
@@ -60,13 +114,22 @@ def _cells(plan: Plan, tiles: Tensor) -> Tensor:
     return plan.logical(plan.units(plan.placement.join(tiles)))
 
 
-def _conversions(plan: Plan, offset: Tensor) -> Tensor:
-    """Currents of bit lines [tile, tile.cols] -> [row tiles, out x slices x terms] without gain_in."""
+def _conversions(plan: Plan, offsets: Tensor) -> Tensor:
+    """Currents of bit lines [pass, tile, tile.cols] -> [row tiles, out x slices x terms] without gain_in."""
     p, (_, slices, columns) = plan.placement, plan.cells.shape[:3]
-    by_row = offset.unflatten(0, (len(p.row_slices), len(p.column_slices)))
+    by_row = offsets.unflatten(1, (len(p.row_slices), len(p.column_slices)))
     widths = [(c.stop - c.start) * p.column_group for c in p.column_slices]
-    lines = torch.cat([by_row[:, j, :width] for j, width in enumerate(widths)], dim=1)
-    placed = lines.unflatten(1, (-1, slices, columns))
-    cells = torch.empty_like(placed).index_copy_(1, plan.order, placed)
-    signs = torch.tensor([term.columns for term in plan.encoding.terms], dtype=offset.dtype)
-    return torch.einsum("tosc,kc->tosk", cells, signs).flatten(1) / plan.encoding.gain_in
+    lines = torch.cat([by_row[:, :, j, :width] for j, width in enumerate(widths)], dim=-1)
+    placed = lines.unflatten(-1, (-1, slices, columns))
+    cells = torch.empty_like(placed).index_copy_(2, plan.order, placed)[[term.drive for term in plan.encoding.terms]]
+    signs = torch.tensor([term.columns for term in plan.encoding.terms], dtype=offsets.dtype)
+    outputs = plan.against_reference(cells.movedim(2, 0))
+    return torch.einsum("oktsc,kc->tosk", outputs, signs).flatten(1) / plan.encoding.gain_in
+
+
+def _mixed(plan: Plan, number: int, lines: int) -> Tensor:
+    """Return how bit lines of a tile make up the conversions of pass `number`: [lines, conversions]."""
+    signs = [term.columns for term in plan.encoding.terms if term.drive == number]
+    groups = torch.eye(lines // plan.encoding.columns, dtype=torch.float64)
+    whole = torch.einsum("gh,kc->gchk", groups, torch.tensor(signs, dtype=torch.float64)).flatten(2).flatten(0, 1)
+    return torch.nn.functional.pad(whole, (0, 0, 0, lines - len(whole)))

@@ -15,7 +15,7 @@ from imc_sim.config import Engine, build, canonical_json
 from imc_sim.evaluate._accuracy import Accuracy
 from imc_sim.evaluate._attack_specs import Fgsm
 from imc_sim.evaluate._attacked import Victim, attacked, chip_victim, directions, stepped, with_queries
-from imc_sim.evaluate._calibration import calibration_images, calibration_keys
+from imc_sim.evaluate._calibration import Calibration, calibrate, calibration_keys
 from imc_sim.evaluate._few_shot import FewShotData, chip_accuracy, digital_read_out, features_of
 from imc_sim.evaluate._run import _data_key, _data_on, _digital_features, _feature_key, _model_on
 from imc_sim.evaluate._tasks import FewShotTask
@@ -43,30 +43,29 @@ def attacked_features(model: str, task: FewShotTask, device: str) -> Tensor:
 
 def chip_under_attack(
     model: str, chip: Chip, task: FewShotTask, number: int, seed: int, engine: Engine | None, device: str
-) -> tuple[Accuracy, dict[str, tuple[float, float]]]:
-    """Accuracy of one chip under an attack made through a chip, and the ranges of the evaluated chip's layers."""
+) -> tuple[Accuracy, Calibration]:
+    """Accuracy of one chip under an attack made through a chip, and what calibration found of the evaluated one."""
     clean, network = _data_on(_data_key(task), device), _model_on(model, device)
     transfer = task.attack.transfer if task.attack else "none"
 
-    def programmed(number: int) -> tuple[AnalogModel, dict[str, tuple[float, float]]]:
+    def programmed(number: int) -> tuple[AnalogModel, Calibration]:
         analog = map_model(network, chip, range(number, number + 1), seed, engine=engine)
-        calibrates = chip.calibrates and analog.analog_layers
-        return analog, analog.calibrate(calibration_images(task, device)) if calibrates else {}
+        return analog, calibrate(analog, chip, task, device)
 
-    attacker, ranges = programmed(number + _STRANGER if transfer == "chip" else number)
+    attacker, found = programmed(number + _STRANGER if transfer == "chip" else number)
     known = calibration_keys(model, chip, task, device)
     victim = chip_victim(attacker, clean, task, chip, seed, engine, known)
     data, kept = with_queries(clean, attacked(clean, task, victim))
     if transfer == "digital":
-        return digital_read_out(features_of(network, data, task.batch), task.read_out, data), {}
+        return digital_read_out(features_of(network, data, task.batch), task.read_out, data), Calibration()
     if transfer == "chip":
-        analog, ranges = programmed(number)
+        analog, found = programmed(number)
         features = features_of(analog, data, task.batch)
     else:  # the supports have gone through this chip already
         analog, asked = attacker, FewShotData(data.images[len(kept) :], data.support, data.query, data.classes)
         features = torch.cat([victim.keys[kept][None], features_of(analog, asked, task.batch)], dim=1)
     chips = range(number, number + 1)
-    return chip_accuracy(analog, features, task.read_out, data, chip, chips, seed, engine, known)[0], ranges
+    return chip_accuracy(analog, features, task.read_out, data, chip, chips, seed, engine, known)[0], found
 
 
 def _made_digitally(task: FewShotTask) -> str:

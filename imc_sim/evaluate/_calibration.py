@@ -8,7 +8,8 @@ from __future__ import annotations
 import dataclasses
 import functools
 import json
-from typing import Any
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, final
 
 from torch import Tensor
 
@@ -18,6 +19,9 @@ from imc_sim.evaluate._few_shot import FewShotData, features_of
 from imc_sim.evaluate._identity import training_split
 from imc_sim.evaluate._memory_keys import KeyMaker, Keys
 from imc_sim.evaluate._tasks import ClassificationTask, FewShotTask
+
+if TYPE_CHECKING:
+    from imc_sim.analog import AnalogModel
 
 #: images that layers see, keys that a memory holds, and images behind them, at most (one episode at least)
 _IMAGES, _KEYS, _KEY_IMAGES, _EPISODES = 100, 2000, 1000, 20
@@ -52,6 +56,28 @@ def calibration_images(task: FewShotTask | ClassificationTask, device: str = "cp
         return dataclasses.replace(data, rows=rows).images(0, _IMAGES)
     images = _data_on(_data_key(asked), device).images
     return images[: asked.batch if asked.passes == "episodes" else _IMAGES]
+
+
+@final
+@dataclass(frozen=True)
+class Calibration:
+    """Properties of layers that were measured on calibration data, by the name of the layer.
+
+    ranges: limits of the converters' inputs, in windows. rows_on: share of the rows that inputs switch on, of every row
+    of tiles and every pass.
+    """
+
+    ranges: dict[str, tuple[float, float]] = field(default_factory=dict)
+    rows_on: dict[str, list[list[float]]] = field(default_factory=dict)
+
+
+def calibrate(
+    analog: AnalogModel, chip: Chip, task: FewShotTask | ClassificationTask, device: str = "cpu"
+) -> Calibration:
+    """Calibrate the layers of a network on the training data of a task, where its chip needs that."""
+    if not (chip.calibrates and analog.analog_layers):
+        return Calibration()
+    return Calibration(analog.calibrate(calibration_images(task, device)), analog.rows_on)
 
 
 def calibration_keys(model: str, chip: Chip, task: FewShotTask, device: str = "cpu") -> Keys | None:

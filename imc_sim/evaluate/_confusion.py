@@ -15,7 +15,7 @@ from torch import Tensor
 from imc_sim._errors import InputError
 from imc_sim.array import Chip, load_chip
 from imc_sim.data import EpisodeShape, load_pool, sample_episodes
-from imc_sim.evaluate._calibration import calibration_images, calibration_keys
+from imc_sim.evaluate._calibration import calibrate, calibration_keys
 from imc_sim.evaluate._few_shot import FewShotData, check_read_out, features_of
 from imc_sim.evaluate._memory_keys import SIMILARITIES, KeyMaker, Keys
 from imc_sim.evaluate._tasks import FewShotTask, build_task, few_shot
@@ -90,7 +90,6 @@ def answers_of(
     asked, task = task, task.read_out
     if chip is None:
         return _digital(shared, task, data)[None]
-    images = calibration_images(asked) if chip.calibrates else shared
     known = calibration_keys(model, chip, asked)
     parts = []
     for start in range(0, len(chips), _TOGETHER):
@@ -99,8 +98,7 @@ def answers_of(
         if not analog.analog_layers:
             features = shared.expand(len(some), -1, -1)
         else:
-            if chip.calibrates:
-                analog.calibrate(images)
+            calibrate(analog, chip, asked)
             features = features_of(analog, data, task.batch)
         parts.append(_on_chips(features, not analog.analog_layers, task, data, chip, some, seed, known))
         if progress is not None:

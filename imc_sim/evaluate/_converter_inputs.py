@@ -13,7 +13,7 @@ from torch import Tensor
 
 from imc_sim._errors import InputError
 from imc_sim.array import Chip, Crossbar, load_chip
-from imc_sim.evaluate._calibration import calibration_images, calibration_keys
+from imc_sim.evaluate._calibration import calibrate, calibration_keys
 from imc_sim.evaluate._few_shot import FewShotData, features_of
 from imc_sim.evaluate._memory_keys import KeyMaker, Keys
 from imc_sim.evaluate._tasks import FewShotTask, build_task, few_shot
@@ -77,8 +77,7 @@ def converter_inputs(
         raise InputError("chip.converter.range", "'unit', of outputs", "a range of what columns give", step)
     data = _data(_data_key(asked))
     analog = map_model(_model(model), spec, range(number, number + 1), seed)
-    if spec.calibrates and analog.analog_layers:
-        analog.calibrate(calibration_images(asked))
+    calibrate(analog, spec, asked)
     found = _of_layers(analog, data.images[_images(data, 1)], spec)
     if spec.policy.place("memory", "memory") == "crossbar":
         known = calibration_keys(model, spec, asked)

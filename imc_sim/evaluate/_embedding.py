@@ -16,7 +16,7 @@ from imc_sim.analog import AnalogModel
 from imc_sim.array import Chip, load_chip
 from imc_sim.data import gather_images, load_pool
 from imc_sim.evaluate._attacked import Victim, attacked, chip_victim
-from imc_sim.evaluate._calibration import calibration_images, calibration_keys
+from imc_sim.evaluate._calibration import calibrate, calibration_keys
 from imc_sim.evaluate._few_shot import FewShotData, features_of
 from imc_sim.evaluate._memory_keys import Keys, centred_forms
 from imc_sim.evaluate._tasks import FewShotTask, build_task, few_shot
@@ -84,8 +84,7 @@ def embedding(
     spec, network = load_chip(chip), _model(model)
     stated = sized(few_shot(build_task(task, "task"), "a view of features"), model)
     analog = map_model(network, spec, range(number, number + 1), seed)
-    if spec.calibrates and analog.analog_layers:
-        analog.calibrate(calibration_images(stated))
+    calibrate(analog, spec, stated)
     columns: dict[str, Callable[[Tensor], Tensor]] = {"digital": network, f"{spec.name}, chip {number}": analog}
     images = {"clean": data.images}
     if asked.attack is not None:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from imc_sim.evaluate._accuracy import Accuracy
+    from imc_sim.evaluate._calibration import Calibration
     from imc_sim.evaluate._classify import ClassificationData
     from imc_sim.evaluate._few_shot import FewShotData
 
@@ -41,9 +42,10 @@ EngineLike = Engine | str | dict[str, Any]
 @final
 @dataclass(frozen=True)
 class ChipResult:
-    """Hits of one chip (-1: the digital baseline), the seconds that it took, and its layers' calibrated ranges.
+    """Hits of one chip (-1: the digital baseline), the seconds that it took, and what calibration found.
 
-    ranges: per layer the limits of the converters' inputs in windows, where they were found from a profile.
+    ranges: per layer the limits of the converters' inputs in windows, where they are calibrated. rows_on: per layer the
+    share of rows that inputs switch on, of every row of tiles and pass, where wires depend on it.
     sample: of the digital network, what its accuracy is a mean over; chips are compared with one another. loss: mean
     negative log-likelihood of the digital network, where classes have one.
     """
@@ -55,6 +57,7 @@ class ChipResult:
     ranges: dict[str, tuple[float, float]] = field(default_factory=dict)
     sample: Sample | None = None
     loss: float | None = None
+    rows_on: dict[str, list[list[float]]] = field(default_factory=dict)
 
     @property
     def accuracy(self) -> float:
@@ -84,6 +87,8 @@ def evaluate_chips(
     A chip's result depends on its number and the seed, not on which others are asked for. engine: who computes the
     products of crossbars; None: the chip's own. device: where, cpu or cuda; cells and noise are drawn alike.
     """
+    from imc_sim.evaluate._calibration import Calibration
+
     started = time.perf_counter()
     check_seed(seed, "evaluate")
     spec = sized(build_task(task, "task"), model)
@@ -91,16 +96,18 @@ def evaluate_chips(
     if chip is not None and (not chips or min(chips) < 0):
         raise InputError("evaluate, chips", list(chips), "1 or more numbers of 0 or more", "Set the chips.")
     if chip is None:
-        accuracies, numbers, ranges = [digital_accuracy(model, task, device)], [-1], {}
+        accuracies, numbers, found = [digital_accuracy(model, task, device)], [-1], Calibration()
     else:
-        accuracies, numbers, ranges = [], list(chips), {}
+        accuracies, numbers, found = [], list(chips), Calibration()
         for run in _runs(numbers, 1 if _attacks_chips(spec) else _CHIPS):
             used = None if engine is None else as_engine(engine)
-            found, ranges = _on_chips(model, chip, spec, run, seed, used, device)
-            accuracies += found
-    each = (time.perf_counter() - started) / max(1, len(numbers))
+            each, found = _on_chips(model, chip, spec, run, seed, used, device)
+            accuracies += each
+    seconds = (time.perf_counter() - started) / max(1, len(numbers))
     return [
-        ChipResult(n, a.correct, a.total, each, ranges, a.sample if chip is None else None, a.loss)
+        ChipResult(
+            n, a.correct, a.total, seconds, found.ranges, a.sample if chip is None else None, a.loss, found.rows_on
+        )
         for n, a in zip(numbers, accuracies, strict=True)
     ]
 
@@ -185,13 +192,13 @@ def _attacks_chips(task: Task) -> bool:
     return isinstance(task, FewShotTask) and task.attack is not None and task.attack.made_on_chips
 
 
-Found = tuple[list["Accuracy"], dict[str, tuple[float, float]]]
+Found = tuple[list["Accuracy"], "Calibration"]
 
 
 def _on_chips(
     model: str, chip: dict[str, Any], task: Task, chips: range, seed: int, engine: Engine | None, device: str
 ) -> Found:
-    """Accuracy per chip, and the calibrated ranges of its layers."""
+    """Accuracy per chip, and what calibration found of its layers."""
     if isinstance(task, ClassificationTask):
         return _classified(model, chip, task, chips, seed, engine, device)
     return _searched(model, chip, task, chips, seed, engine, device)
@@ -203,16 +210,16 @@ def _classified(
 ) -> Found:  # fmt: skip
     """Of a classifier; one with no layer on a crossbar is the same on every chip."""
     from imc_sim.array import load_chip
-    from imc_sim.evaluate._calibration import calibration_images
+    from imc_sim.evaluate._calibration import Calibration, calibrate
     from imc_sim.evaluate._classify import chip_class_accuracy, class_accuracy
     from imc_sim.mapping import map_model
 
     spec, data, network = load_chip(chip), _images(_images_key(task), device), asked(_model_on(model, device), task)
     analog = map_model(network, spec, chips, seed, engine=engine)
     if not analog.analog_layers:
-        return [class_accuracy(network, task, data)] * len(chips), {}
-    ranges = analog.calibrate(calibration_images(task, device)) if spec.calibrates else {}
-    return chip_class_accuracy(analog, task, data), ranges
+        return [class_accuracy(network, task, data)] * len(chips), Calibration()
+    found = calibrate(analog, spec, task, device)
+    return chip_class_accuracy(analog, task, data), found
 
 
 def _searched(
@@ -220,7 +227,7 @@ def _searched(
 ) -> Found:
     """Of an encoder with a key memory."""
     from imc_sim.array import load_chip
-    from imc_sim.evaluate._calibration import calibration_images, calibration_keys
+    from imc_sim.evaluate._calibration import Calibration, calibrate, calibration_keys
     from imc_sim.evaluate._few_shot import chip_accuracy, features_of
     from imc_sim.mapping import map_model
 
@@ -230,16 +237,16 @@ def _searched(
         from imc_sim.evaluate import _attack_run
 
         if task.attack.made_on_chips:
-            accuracy, ranges = _attack_run.chip_under_attack(model, spec, task, chips[0], seed, engine, device)
-            return [accuracy], ranges
+            accuracy, found = _attack_run.chip_under_attack(model, spec, task, chips[0], seed, engine, device)
+            return [accuracy], found
         data = _attack_run.attacked_data(model, task, device)
     analog, known = map_model(network, spec, chips, seed, engine=engine), calibration_keys(model, spec, task, device)
     if not analog.analog_layers:
         features = _shared_features(model, task, device)
-        return chip_accuracy(network, features, read, data, spec, chips, seed, engine, known), {}
-    ranges = analog.calibrate(calibration_images(task, device)) if spec.calibrates else {}
+        return chip_accuracy(network, features, read, data, spec, chips, seed, engine, known), Calibration()
+    found = calibrate(analog, spec, task, device)
     features = features_of(analog, data, task.batch)
-    return chip_accuracy(analog, features, read, data, spec, chips, seed, engine, known), ranges
+    return chip_accuracy(analog, features, read, data, spec, chips, seed, engine, known), found
 
 
 def _shared_features(model: str, task: FewShotTask, device: str) -> Tensor:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, final
 
 from imc_sim.analog import AnalogLayer
-from imc_sim.array import Chip, Crossbar, Rounding
+from imc_sim.array import Chip, Crossbar, GatingEstimate, Rounding
 from imc_sim.nn import ProductLayer
 
 
@@ -34,12 +35,19 @@ class LayerRow:
         crossbar = None if self.analog is None else self.analog.crossbar
         return crossbar.rounding() if isinstance(crossbar, Crossbar) else None
 
+    @property
+    def gating(self) -> GatingEstimate | None:
+        """Driven rows and what their stand-in misses on the first chip, computed on request; None where none switch."""
+        crossbar = None if self.analog is None else self.analog.crossbar
+        return crossbar.gating() if isinstance(crossbar, Crossbar) else None
+
     def to_dict(self) -> dict[str, Any]:
         """Plain data, for JSON."""
-        found = self.rounding
+        found, gating = self.rounding, self.gating
         rounding = None if found is None else asdict(found)
         kept = (f.name for f in fields(self) if f.name != "analog")
-        return {name: getattr(self, name) for name in kept} | {"rounding": rounding}
+        more = {} if gating is None else {"gating": asdict(gating)}
+        return {name: getattr(self, name) for name in kept} | {"rounding": rounding} | more
 
     @classmethod
     def of(cls, name: str, layer: ProductLayer, analog: AnalogLayer | None) -> LayerRow:
@@ -75,32 +83,61 @@ class MappingReport:
 
     def to_text(self) -> str:
         """An aligned table and one line of totals."""
-        head = (
+        head = [
             "layer", "operands", "weights", "runs", "encoding", "tiles", "cells", "in use", "computed in", "rounded by",
-        )  # fmt: skip
+        ]  # fmt: skip
         body = [
-            (
+            [
                 r.layer, r.policy, f"{r.weights:,}", r.place, r.encoding, f"{r.tiles}", f"{r.cells:,}", _percent(r),
                 *_rounding(r.rounding),
-            )
+            ]
             for r in self.layers
         ]  # fmt: skip
+        gating = [row.gating for row in self.layers]
+        if any(gating):
+            head += ["rows on", "gating error"]
+            body = [row + _gating(found) for row, found in zip(body, gating, strict=True)]
         widths = [max(len(row[i]) for row in [head, *body]) for i in range(len(head))]
         left = {0, 1, 3, 4}
         lines = [
             "  ".join(c.ljust(w) if i in left else c.rjust(w) for i, (c, w) in enumerate(zip(row, widths, strict=True)))
             for row in [head, *body]
         ]
+        lines += _explained(gating)
         tile = self.chip.tile
         lines.append("rounded by: root mean square and largest error of a weight's conductance, in windows")
         lines.append(f"chip {self.chip.name}: {self.tiles} tiles of {tile.rows} x {tile.cols}, {self.cells:,} cells")
         return "\n".join(line.rstrip() for line in lines)
 
 
+#: where the share of driven rows is from, in words
+_SOURCES = {"measured": "measured", "set": "set", "encoding": "by the encoding", "assumed": "assumed"}
+
+
 def _rounding(found: Rounding | None) -> tuple[str, str]:
     if found is None:
         return "-", "-"
     return found.compute, "0" if found.largest == 0.0 else f"{found.rms:.1e}, {found.largest:.1e}"
+
+
+def _gating(found: GatingEstimate | None) -> list[str]:
+    if found is None:
+        return ["-", "-"]
+    low, high = f"{100 * found.low:.0f}", f"{100 * found.high:.0f}"
+    share = low if low == high else f"{low}-{high}"
+    return [f"{share} % {_SOURCES[found.source]}", f"{100 * found.error.rms:.1f} %, {100 * found.error.max:.1f} %"]
+
+
+def _explained(gating: Sequence[GatingEstimate | None]) -> list[str]:
+    """Return what the columns on switched rows mean, and what to do where their share was not measured."""
+    found = [g for g in gating if g is not None]
+    if not found:
+        return []
+    lines = ["gating error: of converter inputs against the exact circuit, root mean square and largest, estimated on"]
+    lines += ["  4 tiles with 8 inputs: of the calibration, or random ones that switch 10 to 90 % of the rows on"]
+    if any(g.source == "assumed" for g in found):
+        lines += ["rows on: not measured. Calibrate the network, or set wires.density."]
+    return lines
 
 
 def _percent(row: LayerRow) -> str:

@@ -17,11 +17,12 @@ from imc_sim.study._axes import grid
 from imc_sim.study._conditions import Derived, look_up, matches, paths_in, unknown_path
 from imc_sim.study._content import content_of
 from imc_sim.study._spec import ROOTS, Case, Study
+from imc_sim.study._stored_chip import as_stored
 
 #: Version of the results: part of every id, and of study.resolved.yaml. Raise it whenever the same study gives other
 #: numbers, or is stored otherwise: no run then continues a folder of an earlier version, which can still be read.
 #: 2: drift compensation before the digital terms, converters calibrated on training data, tails of devices, telegraph
-#: and thermal noise; rows with checksums, and trial ids that follow from point and chip.
+#: and thermal noise, reference columns read once; rows with checksums, and trial ids that follow from point and chip.
 SCHEMA = 2
 
 
@@ -59,7 +60,7 @@ class Point:
         it that are not the published ones.
         """
         prose = {"name", "source", "validity", "engine"}
-        chip = None if self.chip is None else {k: v for k, v in _known(self.chip).items() if k not in prose}
+        chip = None if self.chip is None else {k: v for k, v in as_stored(self.chip).items() if k not in prose}
         task = task_identity(self.task)
         data = {"schema": SCHEMA, "weights": self.weights, "chip": chip, "task": task, "seed": self.seed}
         data |= {} if self.arch is None else {"arch": self.arch}
@@ -107,46 +108,6 @@ class Trial:
 def trial_id(point: str, chip: int) -> str:
     """Return the id of a trial: SHA-256 of the id of its point, which covers all that affects it, and its chip."""
     return digest({"point": point, "chip": chip})
-
-
-#: keys of encodings that came after results had been stored, at values that say nothing
-_LATER = {"weight_bits": None, "copies": 1}
-
-
-def _as_stored(key: str, value: Any) -> Any:
-    """Return an encoding or a converter without the keys that came later, where they do not act."""
-    if key == "converter":
-        unused = {"limits", "percentile", "sigmas"}
-        if value["range"] == "calibrated" and value["kind"] != "ideal":
-            unused -= {"limits", {"sigma": "sigmas"}.get(value["limits"], value["limits"])}
-        return {k: v for k, v in value.items() if k not in unused}
-    if key not in ("encoding", "encoding_multibit"):
-        return value
-    return {k: v for k, v in value.items() if k not in _LATER or v != _LATER[k]}
-
-
-#: settings of chips that came later, at such values
-_LATER_OF_CHIPS = {"neurons": "bernoulli", "compute": "float32", "draws": "cells"}
-_LATER_OF_LAWS = {"sigma_of": "ln_g", "target_is": "median"}
-
-
-def _known(chip: dict[str, Any]) -> dict[str, Any]:
-    """The chip without what came after results had been stored, where that does not act.
-
-    Of the globs of its policy the first that matches wins: their order, which JSON objects do not keep, is in the list.
-    """
-    globs = chip["policy"]["layers"]
-    if len(globs) > 1:
-        chip = {**chip, "policy": {**chip["policy"], "layers": [list(pair) for pair in globs.items()]}}
-    acts = {key for key, value in chip.items() if key not in _LATER_OF_CHIPS or value != _LATER_OF_CHIPS[key]}
-    chip = {key: _as_stored(key, value) for key, value in chip.items() if key in acts}
-    law = chip["device"]["programming"]
-    law = {key: value for key, value in law.items() if _LATER_OF_LAWS.get(key) != value}
-    device = {**chip["device"], "programming": law}
-    if device["time"].get("refresh_s") is not None:
-        return {**chip, "device": device}
-    time = {key: value for key, value in device["time"].items() if key != "refresh_s"}
-    return {**chip, "device": {**device, "time": time}}
 
 
 def points_of(study: Study) -> list[Point]:

@@ -53,8 +53,8 @@ class Writer:
 
 def _more(result: ChipResult) -> Row:
     """What not every result has; none of it decides whether two results are equal."""
-    ranges: Row = {"ranges": result.ranges} if result.ranges else {}
-    return ranges if result.sample is None else {**ranges, "sample": result.sample.to_dict()}
+    found: Row = {key: value for key in ("ranges", "rows_on") if (value := getattr(result, key))}
+    return found if result.sample is None else {**found, "sample": result.sample.to_dict()}
 
 
 def _clean(text: str) -> str:

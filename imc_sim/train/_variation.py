@@ -14,7 +14,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from imc_sim._errors import InputError
-from imc_sim.array import Chip, Converter, Crossbar, Encoding, Inputs, load_chip
+from imc_sim.array import Chip, Converter, Crossbar, Encoding, Inputs, load_chip, needs_density
 from imc_sim.config import Spec
 from imc_sim.mapping import map_model
 from imc_sim.nn import ProductLayer
@@ -47,6 +47,9 @@ class ChipNoise:
             raise InputError("recipe.variation", got, "cells that read quietly", step)
         analog = map_model(network, self._chip).analog_layers
         for name, layer in analog.items():
+            if needs_density(layer.encoding, self._chip.wires):
+                got, step = "null, which training does not measure", "Set the share of rows that are on."
+                raise InputError(f"recipe.variation, wires.density, layer {name!r}", got, "above 0, at most 1", step)
             if not layer.crossbar.plain:
                 got = f"encoding {layer.encoding.name}, whose product on these cells is no single weight matrix"
                 step = "Use another encoding, or set device.time.compensation: false."

@@ -89,6 +89,7 @@ def test_ranges_do_not_depend_on_how_many_images_are_evaluated(images: int) -> N
 
 # -- companies ---------------------------------------------------------------------------------------------
 
+NODAL = {"kind": "nodal", "r_row_ohm": 1.0, "r_col_ohm": 1.0}
 SETTINGS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "float keys, DAC": ({"inputs": {"kind": "levels", "bits": 4}}, {"keys": "float"}),
     "bipolar keys": ({}, {}),
@@ -100,6 +101,7 @@ SETTINGS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "float keys, sigma": ({"limits": "sigma"}, {"keys": "float"}),
     "float keys, percentile": ({"limits": "percentile"}, {"keys": "float"}),
     "float keys, full scale": ({"range": "max"}, {"keys": "float"}),
+    "wires, BNN I": ({"encoding": {"kind": "bnn_i"}, "wires": NODAL}, {}),
     "read noise, BNN V": ({"encoding": {"kind": "bnn_v"}, "noise": 0.2}, {}),
 }
 
@@ -111,7 +113,7 @@ def test_a_chip_is_the_same_in_every_company(name: str) -> None:
     chip = load_chip("rram_hfo2_1t1r").replace("device.programming.sigma", 0.6)
     if noise := settings.pop("noise", None):
         chip = chip.replace("device.read.sigma", noise)
-    for path in ("inputs", "encoding"):
+    for path in ("inputs", "encoding", "wires"):
         chip = chip.replace(path, settings.pop(path)) if path in settings else chip
     chip = chip.replace("converter", {"kind": "auto", "bits": 3, "range": "calibrated"} | settings)
     asked = {**TASK, **task}

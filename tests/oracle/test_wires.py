@@ -196,6 +196,27 @@ def test_stated_errors_of_the_gating_approximations(lrs: float, stated: dict[Any
         assert error.max == pytest.approx(np.abs(off).max() / np.abs(exact).max(), rel=1e-6)
 
 
+#: rows on -> stated errors (rms, %) of `tangent` made for half of the rows, and for as many as are on
+BY_DENSITY = {
+    0.1: (44, 4.6), 0.2: (26, 3.2), 0.3: (18, 6.1), 0.4: (4.8, 2.7), 0.5: (2.1, 2.1), 0.6: (5.5, 2.4), 0.7: (8.6, 1.2),
+    0.8: (10, 0.6), 0.9: (11, 0.6),
+}  # fmt: skip
+
+
+def test_stated_errors_by_the_share_of_rows_that_are_on() -> None:
+    """BNN_I on 128 x 128 cells of 250 and 25 uS at 1 ohm, 16 random inputs each: the table of docs/wires.md."""
+    w = np.random.default_rng(7).random((128, 64)) < 0.5
+    G = np.stack([np.where(w, 2.5e-4, 2.5e-5), np.where(w, 2.5e-5, 2.5e-4)], -1).reshape(128, 128)
+    circuit, pairs = wires(**ONE_OHM), np.kron(np.eye(64), [[1.0], [-1.0]])
+    half = approximate_gating(G, circuit)
+    for share, stated in BY_DENSITY.items():
+        gates = np.random.default_rng(round(100 * share)).random((16, 128)) < share
+        exact = (gates[:, None] @ gated_conductance(G, gates, circuit).numpy())[:, 0] @ pairs
+        for found, rms in zip((half, approximate_gating(G, circuit, density=share)), stated, strict=True):
+            off = found.currents(gates).numpy() @ pairs - exact
+            assert 100 * np.sqrt(np.mean(off**2) / np.mean(exact**2)) == pytest.approx(rms, rel=0.05, abs=0.06)
+
+
 # -- currents for given inputs ---------------------------------------------------------------------------
 
 

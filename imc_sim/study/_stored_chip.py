@@ -1,0 +1,58 @@
+"""What a chip was called when results were stored: settings that came later change no id where they do not act."""
+
+from __future__ import annotations
+
+from typing import Any
+
+#: keys of encodings that came after results had been stored, at values that say nothing
+_LATER = {"weight_bits": None, "copies": 1}
+
+
+def _part(key: str, value: Any) -> Any:
+    """Return an encoding or a converter without the keys that came later, where they do not act."""
+    if key == "converter":
+        unused = {"limits", "percentile", "sigmas"}
+        if value["range"] == "calibrated" and value["kind"] != "ideal":
+            unused -= {"limits", {"sigma": "sigmas"}.get(value["limits"], value["limits"])}
+        return {k: v for k, v in value.items() if k not in unused}
+    if key not in ("encoding", "encoding_multibit"):
+        return value
+    return {k: v for k, v in value.items() if k not in _LATER or v != _LATER[k]}
+
+
+#: settings of chips that came later, at such values
+_LATER_OF_CHIPS = {"neurons": "bernoulli", "compute": "float32", "draws": "cells"}
+_LATER_OF_LAWS = {"sigma_of": "ln_g", "target_is": "median"}
+
+
+def as_stored(chip: dict[str, Any]) -> dict[str, Any]:
+    """Return the chip without what came after results had been stored, where that does not act.
+
+    Of the globs of its policy the first that matches wins: their order, which JSON objects do not keep, is in the list.
+    """
+    globs = chip["policy"]["layers"]
+    if len(globs) > 1:
+        chip = {**chip, "policy": {**chip["policy"], "layers": [list(pair) for pair in globs.items()]}}
+    acts = {key for key, value in chip.items() if key not in _LATER_OF_CHIPS or value != _LATER_OF_CHIPS[key]}
+    wires = chip["wires"]
+    if wires["density"] is None and not _measures_rows(chip):  # as it was before it could be measured
+        wires = {**wires, "density": 0.5}
+    chip = {key: _part(key, value) for key, value in chip.items() if key in acts} | {"wires": wires}
+    law = chip["device"]["programming"]
+    law = {key: value for key, value in law.items() if _LATER_OF_LAWS.get(key) != value}
+    device = {**chip["device"], "programming": law}
+    if device["time"].get("refresh_s") is not None:
+        return {**chip, "device": device}
+    time = {key: value for key, value in device["time"].items() if key != "refresh_s"}
+    return {**chip, "device": {**device, "time": time}}
+
+
+def _measures_rows(chip: dict[str, Any]) -> bool:
+    """Tell whether results depend on a measured share of driven rows."""
+    if not any(chip["wires"][name] for name in chip["wires"] if name.endswith("_ohm")):
+        return False
+    from imc_sim.array import Chip, needs_density
+    from imc_sim.config import build
+
+    spec = build(Chip, chip, "chip")
+    return any(needs_density(encoding, spec.wires) for encoding in (spec.encoding, spec.encoding_multibit))
