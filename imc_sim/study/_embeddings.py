@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from imc_sim._errors import InputError
 from imc_sim.study._points import points_of
 from imc_sim.study._spec import Study, load_study
+from imc_sim.study._store import check_data, read_study
 from imc_sim.study._trials_file import STUDY
 
 if TYPE_CHECKING:
@@ -25,16 +26,19 @@ def study_embeddings(
     """t-SNE of the first classes of every point's whole task, as its attack leaves them, by the digital networks.
 
     study: as for `load_study`, or the folder of its results. Chips play no part; see `embedding` for one. Points that
-    differ in nothing but their chips are one panel. progress: called with (features done, in all).
+    differ in nothing but their chips are one panel. progress: called with (features done, in all). ResultsError where
+    the data are no longer those of the results.
     """
     from imc_sim.evaluate import EmbeddingPanel, embedding_grid
 
-    if isinstance(study, Path) and study.is_dir():
-        study = study / STUDY
-    spec = load_study(study)
+    folder = study if isinstance(study, Path) and study.is_dir() else None
+    spec = load_study(study if folder is None else folder / STUDY)
+    points = points_of(spec)
+    if folder is not None:
+        check_data(folder, read_study(folder), {"data": points[0].data})
     panels: dict[tuple[str, str], EmbeddingPanel] = {}
     shown = [k for k, axis in enumerate(spec.axes) if any(p.split(".")[0] in ("task", "model") for p in axis.paths)]
-    for point in points_of(spec):
+    for point in points:
         row = ", ".join(_said(point.coordinates[k][1], spec.axes[k].label) for k in shown)
         panels.setdefault((row, point.case), EmbeddingPanel(row, point.case, point.model, point.reference().task))
     rows = {row for row, _ in panels}

@@ -241,7 +241,7 @@ def check_folder(folder: Path, resolved: dict[str, Any]) -> bool:
         step += "plot, report, status and combine still read the old one."
         got = f"results of version {held['schema']}, made by an earlier imc_sim"
         raise ResultsError(str(folder), got, f"results of version {resolved['schema']}", step)
-    _check_data(folder, held, resolved)
+    check_data(folder, held, resolved)
     if held["digest"] != resolved["digest"]:
         got = f"results of study {held['name']!r} {held['digest'][:12]}"
         allowed = f"study {resolved['name']!r} {resolved['digest'][:12]}"
@@ -249,7 +249,7 @@ def check_folder(folder: Path, resolved: dict[str, Any]) -> bool:
     return False
 
 
-def _check_data(folder: Path, held: Mapping[str, Any], resolved: Mapping[str, Any]) -> None:
+def check_data(folder: Path, held: Mapping[str, Any], resolved: Mapping[str, Any]) -> None:
     """Raise ResultsError if the stored trials are of other data than there are now, or if nothing says so."""
     known, now = held.get("data"), resolved.get("data", {})
     allowed = "the data that the stored trials are of"

@@ -18,7 +18,8 @@ from imc_sim.config import read_yaml, write_yaml
 from imc_sim.data import _fingerprint, data_digest, digests_of, foreign_digests
 from imc_sim.evaluate import hold_data
 from imc_sim.nn import ModelCard, build_arch, save_model
-from imc_sim.study import Results, load_study, points_of, run, status
+from imc_sim.study import Results, _points, load_study, points_of, run, status, study_embeddings
+from imc_sim.testing import stand_in_evaluator
 from imc_sim.train import ClassificationRecipe, ContinualRecipe, ContinualTask
 
 #: a network that calls an image red or green
@@ -163,7 +164,6 @@ def test_status_tells_whether_the_data_are_still_there(
 
 
 def test_the_code_of_a_users_network_is_in_its_trials(study: dict[str, Any], tmp_path: Path) -> None:
-    from imc_sim.study import _points
 
     one = points_of(load_study(study))[0].id
     (tmp_path / "net" / "net.py").write_text(CODE.replace("x[:, :2]", "x[:, 1:]"))
@@ -216,3 +216,16 @@ def test_a_training_on_other_images_is_another_training(study: dict[str, Any], t
     assert [recipe.training_digest() for recipe in recipes] == before
     fill(tmp_path / "colours", GREEN, RED)
     assert not {recipe.training_digest() for recipe in recipes} & set(before)
+
+
+def test_features_are_not_drawn_of_other_data_than_the_results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    few_shot = {"dataset": "glyphs", "split": "test", "episodes": 2}
+    said = {"name": "t", "model": "batmann_small_xnor", "chip": "ideal", "task": few_shot, "chips": {"min": 1}}
+    found = {"glyphs test": "1" * 64}
+    monkeypatch.setattr(_points, "data_of_task", lambda *_: tuple(found))
+    monkeypatch.setattr(_points, "digests_of", lambda parts: {part: found[part] for part in parts})
+    results = run(said, tmp_path / "out", evaluator=stand_in_evaluator)
+    assert results.study["data"] == found
+    found["glyphs test"] = "2" * 64
+    with pytest.raises(ResultsError, match="other files of 'glyphs test'"):
+        study_embeddings(results.folder)
