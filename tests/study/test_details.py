@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import fcntl
 import os
 import shutil
 from collections.abc import Callable
@@ -12,15 +13,17 @@ from typing import Any
 import pytest
 
 from imc_sim._files import write_file
-from imc_sim.study import Results, combine, load_study, trials_table
+from imc_sim.evaluate import evaluate_chips
+from imc_sim.study import Results, Status, _runner, combine, load_study, trials_table
 from imc_sim.study._conditions import Derived
+from imc_sim.study._lock import LOCK, is_locked
 from imc_sim.study._points import points_of, resolved
 from imc_sim.study._results import _environment
 from imc_sim.study._spec import Chips
 from imc_sim.study._status import _rate
-from imc_sim.study._stopping import settled
+from imc_sim.study._stopping import settled, wanted_trials
 from imc_sim.study._store import ResultStore, read_study, results_digest
-from imc_sim.study._trials_file import TRIALS, sound_rows
+from imc_sim.study._trials_file import STUDY, TRIALS, lines_of, sound_rows
 from imc_sim.study._work import Batch
 from imc_sim.testing import stand_in_evaluator
 
@@ -79,6 +82,37 @@ def test_a_point_stops_where_its_mean_is_known(correct: tuple[int, ...], count: 
     assert settled(Chips(min=2, max=5, half_width=0.01), stored(*correct)) == count
 
 
+@pytest.mark.parametrize(
+    ("correct", "chips", "open_"),
+    [
+        ((), 2, True),  # the first chips that the rule draws, not the most
+        ((50,), 2, True),
+        ((50, 90), 3, True),
+        ((50, 50, 90), 2, False),  # of another run of more chips; two were enough
+        ((50, 90, 50, 90, 50), 5, False),
+    ],
+)
+def test_wanted_trials_are_those_to_the_next_stop_of_the_rule(
+    correct: tuple[int, ...], chips: int, open_: bool
+) -> None:
+    study = {
+        "chips": {"min": 2, "max": 5, "half_width": 0.01},
+        "points": [{"id": "p", "baseline": "b", "reference": "r"}],
+    }
+    rows = {
+        str(n): {"point": "p", "chip": n, "state": "done", "correct": c, "total": 100} for n, c in enumerate(correct)
+    }
+    expected = {("b", -1), ("r", -1), *(("p", chip) for chip in range(chips))}
+    assert wanted_trials(study, rows) == (expected, open_)
+
+
+def test_failed_trials_are_not_complete() -> None:
+    done = Status("s", 3, 0, 0, False, None, None, None)
+    assert done.complete
+    for change in ({"failed": 1}, {"left": 1}, {"damaged": ("line 1",)}):
+        assert not dataclasses.replace(done, **change).complete
+
+
 def test_the_rate_counts_trials_from_the_start_of_the_run() -> None:
     rows = [
         {"meta": {"run": "old", "elapsed": 100.0}},
@@ -113,6 +147,31 @@ def test_every_trial_of_a_table_has_its_digital_baseline(complete: Results) -> N
     baselines = table[table["chip"] == -1].set_index("case")["accuracy"]
     assert len(baselines) == 2
     assert table["digital"].tolist() == [baselines[case] for case in table["case"]]
+
+
+def test_a_later_row_of_a_trial_that_had_failed_counts(complete: Results, tmp_path: Path) -> None:
+    """And of two that failed, the last; a finished one stays, whatever comes after it."""
+    done = next(row for row in complete.rows.values() if row["chip"] == 0)
+    failed = {**{k: v for k, v in done.items() if k not in ("correct", "total")}, "state": "failed", "error": "first"}
+    for rows, kept in (
+        ((failed, failed | {"error": "second"}), failed | {"error": "second"}),
+        ((failed, done), done),
+        ((done, failed), done),
+    ):
+        (tmp_path / TRIALS).write_bytes(lines_of(rows))
+        (found,) = sound_rows(tmp_path / TRIALS, complete.study).values()
+        assert {k: found.get(k) for k in ("state", "error", "correct")} == {
+            k: kept.get(k) for k in ("state", "error", "correct")
+        }
+
+
+def test_accuracies_are_in_the_order_of_the_chips(complete: Results, tmp_path: Path) -> None:
+    """However they finished: the sum of a mean, and what `--json` shows, must not depend on it."""
+    rows = sorted(complete.rows.values(), key=lambda row: -row["chip"])
+    shutil.copy(complete.folder / STUDY, tmp_path)
+    (tmp_path / TRIALS).write_bytes(lines_of(rows))
+    assert Results.load(tmp_path).accuracies == complete.accuracies
+    assert any(list(each) != sorted(each) for each in complete.accuracies)
 
 
 def test_the_digest_of_results_covers_every_row_and_every_count(complete: Results, tmp_path: Path) -> None:
@@ -159,3 +218,31 @@ def test_points_without_a_chip_are_known_by_the_architecture_too(small: dict[str
     for one, two in zip(point.digital(), other.digital(), strict=True):
         assert one.arch == {"name": "x"}
         assert one.id != two.id
+
+
+def test_a_batch_is_what_memory_and_the_caller_allow(small: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    study = load_study(small | {"memory_limit": 1234})
+    point = points_of(study)[0]
+    asked: list[tuple[Any, ...]] = []
+
+    def fits(chips: int) -> None:
+        monkeypatch.setattr(_runner, "batch_chips", lambda *a: (asked.append(a), chips)[1])
+
+    def size(evaluator: Any, batch: int, at: Any = point) -> int:
+        unused: Any = None
+        parts = (study, unused, unused, evaluator, unused, unused, unused)
+        return _runner._Run(*parts, batch=batch, retry_failed=False)._size(at)
+
+    fits(3)
+    assert (size(evaluate_chips, 8), size(evaluate_chips, 2)) == (3, 2)
+    assert asked[0] == (point.model, point.chip, 1234)
+    assert size(stand_in_evaluator, 8) == size(evaluate_chips, 8, point.baseline()) == 8
+
+
+def test_who_only_looks_does_not_write(tmp_path: Path) -> None:
+    """Two that ask at once whether a run goes on do not take each other for one."""
+    with (tmp_path / LOCK).open("w", encoding="utf-8") as other:
+        fcntl.flock(other, fcntl.LOCK_SH)
+        assert not is_locked(tmp_path)
+        fcntl.flock(other, fcntl.LOCK_EX)
+        assert is_locked(tmp_path)
