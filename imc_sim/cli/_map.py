@@ -15,6 +15,9 @@ def map_(
     settings: Annotated[
         list[str] | None, typer.Option("--set", help="chip.path=value, for example chip.policy.float=digital.")
     ] = None,
+    calibrate: Annotated[
+        bool, typer.Option("--calibrate", help="Measure driven rows on training data of the model's first task.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
     quiet: Quiet = False,
 ) -> None:
@@ -28,8 +31,12 @@ def map_(
 
     with working(f"mapping {model}"):
         from imc_sim.cli._chips import chip_with
+        from imc_sim.evaluate import calibrate_for_card
         from imc_sim.mapping import map_model
         from imc_sim.nn._card import load_model
 
-        report = map_model(load_model(model), chip_with(chip, settings or ()), chips=1, seed=0).report
+        analog = map_model(load_model(model), chip_with(chip, settings or ()), chips=1, seed=0)
+        if calibrate:
+            calibrate_for_card(analog, model)
+        report = analog.report
     print(json.dumps(report.to_dict(), indent=2) if as_json else report.to_text())

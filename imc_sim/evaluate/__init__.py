@@ -6,7 +6,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from imc_sim.evaluate._attack_specs import Attack, Fgsm, Pgd
-from imc_sim.evaluate._card import CardRow, evaluate_card
+from imc_sim.evaluate._card import CardRow, calibrate_for_card, evaluate_card
 from imc_sim.evaluate._device import check_device
 from imc_sim.evaluate._firing import Firing, LayerFiring, StepAccuracy, measure_firing
 from imc_sim.evaluate._held_data import hold_data
@@ -79,6 +79,7 @@ __all__ = [
     "arch_identity",
     "batch_chips",
     "build_task",
+    "calibrate_for_card",
     "check_device",
     "check_mapping",
     "check_task",

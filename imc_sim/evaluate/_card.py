@@ -13,6 +13,7 @@ from imc_sim.evaluate._run import evaluate_chips
 from imc_sim.evaluate._tasks import ClassificationTask, build_task
 
 if TYPE_CHECKING:
+    from imc_sim.analog import AnalogModel
     from imc_sim.array import Chip
     from imc_sim.nn import ModelCard
 
@@ -81,6 +82,21 @@ def evaluate_card(
         if progress is not None:
             progress(done, len(wanted))
     return rows
+
+
+def calibrate_for_card(analog: AnalogModel, name: str) -> None:
+    """Calibrate model `name`, mapped as `analog`, on the training data of the first task on its card.
+
+    Ranges and driven rows are measured even where the chip sets them, for its report. Nothing happens where no layer is
+    on a crossbar.
+    """
+    from imc_sim.evaluate._calibration import calibration_images
+    from imc_sim.evaluate._run import sized
+    from imc_sim.nn import load_card
+
+    task = sized(build_task(_stated(load_card(name)[0])[0][0], "task"), name)
+    if analog.analog_layers:
+        analog.calibrate(calibration_images(task))
 
 
 def _changed(stated: list[_Wanted], changes: dict[str, Any]) -> list[_Wanted]:

@@ -136,7 +136,7 @@ def _explained(gating: Sequence[GatingEstimate | None]) -> list[str]:
     lines = ["gating error: of converter inputs against the exact circuit, root mean square and largest, estimated on"]
     lines += ["  4 tiles with 8 inputs: of the calibration, or random ones that switch 10 to 90 % of the rows on"]
     if any(g.source == "assumed" for g in found):
-        lines += ["rows on: not measured. Calibrate the network, or set wires.density."]
+        lines += ["rows on: not measured. Calibrate the network (imc-sim map --calibrate), or set wires.density."]
     return lines
 
 

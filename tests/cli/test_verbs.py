@@ -52,6 +52,19 @@ def test_list_datasets_and_archs(run: Callable) -> None:
     assert "batmann" in run("list", "archs").out
 
 
+def test_map_measures_driven_rows_on_request(run: Callable) -> None:
+    wires = "{kind: nodal, r_row_ohm: 1.0, r_col_ohm: 1.0}"
+    call = ["map", "batmann_small_xnor", "rram_hfo2_1t1r"]
+    for setting in ("chip.encoding={kind: bnn_i}", f"chip.wires={wires}"):
+        call += ["--set", setting]
+    assert "50 % assumed" in run(*call).out
+    measured = run(*call, "--calibrate").out
+    assert "assumed" not in measured
+    assert "% measured" in measured
+    error = lambda *more: json.loads(run(*call, "--calibrate", "--json", *more).out)["layers"][1]["gating"]["error"]  # noqa: E731
+    assert error()["rms"] < 0.5 * error("--set", "chip.wires.density=0.5")["rms"], "both of the same inputs"
+
+
 def test_import_then_list_then_map(run: Callable, checkpoint: Path) -> None:
     ran = run("import", str(checkpoint), "--arch", "batmann", "--out", "models/mine")
     assert ran.code == 0
