@@ -8,6 +8,7 @@ import pickletools
 import re
 import warnings
 import zipfile
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import IO, Any
 
@@ -153,3 +154,12 @@ def _as_float32(state: dict[str, Tensor], notes: list[str]) -> dict[str, Tensor]
     converted = {key: value.float() if value.is_floating_point() else value for key, value in state.items()}
     refuse_not_finite(converted, "the checkpoint, in float32")
     return converted
+
+
+def refuse_zeros(state: Mapping[str, Tensor], names: Iterable[str], where: str) -> None:
+    """Raise where weights whose signs are taken are exactly 0: their sign is 0 there, and -1 in a cell here."""
+    for name in names:
+        zeros = int((state[name] == 0).sum())
+        if zeros:
+            got = f"{zeros} of {state[name].numel()} weights of {name!r} exactly 0, whose sign is 0"
+            raise CheckpointError(where, got, "weights above or below 0", "Check that the checkpoint is a trained one.")

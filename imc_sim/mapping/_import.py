@@ -14,12 +14,20 @@ from imc_sim._errors import CheckpointError, InputError
 from imc_sim._typing import PathLike
 from imc_sim.config import user_path, working_folder
 from imc_sim.config._archs import ARCHS
+from imc_sim.mapping._benn import benn_state
 from imc_sim.mapping._binact import binact_state
 from imc_sim.mapping._conv4 import conv4_state
 from imc_sim.mapping._foreign import read_state
+from imc_sim.mapping._metaplastic import conv_state, mlp_state, vgg_state
 from imc_sim.nn import ProductLayer
 from imc_sim.nn._archs import arch_files, build_arch
 from imc_sim.nn._card import Arch, ModelCard, load_state, save_model
+
+#: architecture -> what renames the state dicts of other projects and finds their arguments
+_LAYOUTS = {
+    "conv4": conv4_state, "binact": binact_state, "benn": benn_state, "bnn_mlp": mlp_state, "bnn_conv": conv_state,
+    "bnn_vgg": vgg_state,
+}  # fmt: skip
 
 
 class ImportReport(NamedTuple):
@@ -51,7 +59,8 @@ def import_checkpoint(path: PathLike, arch: str, out: PathLike, args: Mapping[st
     {"state_dict": …} are taken off.
     arch: `batmann` (in the original's layout: `features.conv1.weight`, `features.conv2.alpha`, `fc1.bias`, …; kind
     and sizes are read off keys and shapes unless `args` gives them), or `./my_net.py:Net`, copied beside the card;
-    or `conv4`, the few-shot encoder of other projects (see `conv4_state`); or `binact` (see `binact_state`).
+    or one in the layouts of the projects that published it: `conv4` (see `conv4_state`), `binact` (`binact_state`),
+    `benn` (`benn_state`), `bnn_mlp`, `bnn_conv` and `bnn_vgg` (`mlp_state`, `conv_state`, `vgg_state`).
     8-bit layers of `batmann` get the original's scale, the signed maximum.
     """
     source, folder = user_path(path, "path"), user_path(out, "out")
@@ -62,11 +71,8 @@ def import_checkpoint(path: PathLike, arch: str, out: PathLike, args: Mapping[st
     if arch == "batmann":
         state = {key: value for key, value in state.items() if not key.endswith("num_batches_tracked")}
         given = infer_batmann(state, str(source)) | given
-    if arch == "conv4":
-        state, found = conv4_state(state, str(source), notes, given)
-        given = found | given
-    if arch == "binact":
-        state, found = binact_state(state, str(source), notes, given)
+    if arch in _LAYOUTS:
+        state, found = _LAYOUTS[arch](state, str(source), notes, given)
         given = found | given
     with torch.random.fork_rng(devices=[]):  # the fresh module is initialised at random
         module = build_arch(arch, given, working_folder())

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, final
 
 import torch
@@ -21,6 +21,8 @@ from imc_sim.nn._neurons import Estimator, HardSigmoid, activation, check_blocks
 from imc_sim.nn._norm import Norm
 
 Down = Literal["pool", "stride"]
+Otherwise = Literal["relu", "hard_sigmoid"]
+OTHERWISE: dict[Otherwise, type[nn.Module]] = {"relu": nn.ReLU, "hard_sigmoid": HardSigmoid}
 _DROP = 0.5
 
 
@@ -54,18 +56,22 @@ class BinaryActivationNet(nn.Module):
     (max-pooling by 2) or `stride` (in the convolution); None: as the layout was published. binary: numbers of the
     blocks that end in a binary activation of that `estimator`, `stochastic` or not. mixt: two branches of half the
     maps side by side, one with the binary blocks, one without. bias: of the convolutions. size, classes: None for
-    those of the layout (28 pixels and 10 classes, 105 and 1,623).
+    those of the layout (28 pixels and 10 classes, 105 and 1,623). otherwise: activation of the blocks that are not
+    binary; None: a hard sigmoid in layout 1a, else ReLU. Networks 1B of April 2020 have hard sigmoids.
     """
 
     def __init__(
         self, layout: str = "1a", binary: Sequence[int] = (), estimator: Estimator = "straight_through",
         stochastic: bool = False, down: Down | None = None, mixt: bool = False, bias: bool = True,
-        classes: int | None = None, channels_in: int = 1, size: int | None = None,
+        classes: int | None = None, channels_in: int = 1, size: int | None = None, otherwise: Otherwise | None = None,
     ) -> None:  # fmt: skip
         super().__init__()
         if layout not in LAYOUTS:
             raise InputError("arch.layout", repr(layout), ", ".join(LAYOUTS), f"{nearest(layout, LAYOUTS)}Choose one.")
+        if otherwise not in (None, *OTHERWISE):
+            raise InputError("arch.otherwise", repr(otherwise), ", ".join(OTHERWISE), "Choose one, or leave it out.")
         form = LAYOUTS[layout]
+        form = form if otherwise is None else replace(form, otherwise=OTHERWISE[otherwise])
         if down not in (None, "pool", "stride"):
             raise InputError("arch.down", repr(down), "pool or stride", "Choose one, or leave it out.")
         self.size, self.channels_in = form.size if size is None else size, channels_in

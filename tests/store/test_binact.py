@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 import pytest
@@ -12,7 +11,7 @@ from torch import nn
 from imc_sim import CheckpointError
 from imc_sim.evaluate import digital_accuracy
 from imc_sim.mapping import import_checkpoint
-from imc_sim.nn import BinaryActivationNet, load_model
+from imc_sim.nn import load_model
 from imc_sim.nn._neurons import hard_sigmoid
 
 
@@ -38,31 +37,15 @@ class Theirs(nn.Module):
 def test_their_names_become_ours_and_their_numbers_come_out(tmp_path: Path) -> None:
     theirs = Theirs().eval()
     torch.save(theirs.state_dict(), tmp_path / "c.pt")
-    report = import_checkpoint(tmp_path / "c.pt", "binact", tmp_path / "mine")
-    assert report.card.arch.args == {"layout": "1a", "classes": 10, "channels_in": 1, "bias": True}
-    assert any("--arg binary" in note for note in report.notes)
+    with pytest.raises(
+        CheckpointError, match=r"do not tell binary, stochastic;.*--arg binary=… and --arg stochastic=…"
+    ):
+        import_checkpoint(tmp_path / "c.pt", "binact", tmp_path / "mine")
+    report = import_checkpoint(tmp_path / "c.pt", "binact", tmp_path / "mine", {"binary": []})
+    assert report.card.arch.args == {"layout": "1a", "classes": 10, "channels_in": 1, "bias": True, "binary": []}
     x = torch.randn(4, 1, 28, 28)
     with torch.no_grad():
         torch.testing.assert_close(load_model(tmp_path / "mine")(x), theirs(x), rtol=1e-5, atol=1e-5)
-
-
-def test_names_of_net_1b(tmp_path: Path) -> None:
-    """Convolutions and norms side by side: layer1.weight, batchnorm1.weight, …"""
-    torch.manual_seed(3)
-    twin = BinaryActivationNet("1b").eval()
-    state = {}
-    for key, value in twin.state_dict().items():
-        theirs = re.sub(r"branches\.0\.(\d)\.conv", lambda m: f"layer{int(m[1]) + 1}", key)
-        state[re.sub(r"branches\.0\.(\d)\.norm", lambda m: f"batchnorm{int(m[1]) + 1}", theirs)] = value
-    assert {"layer1.weight", "batchnorm2.running_var", "fc.bias"} <= set(state)
-    torch.save(state, tmp_path / "c.pt")
-    with pytest.raises(CheckpointError, match="--arg down=pool"):
-        import_checkpoint(tmp_path / "c.pt", "binact", tmp_path / "mine")
-    report = import_checkpoint(tmp_path / "c.pt", "binact", tmp_path / "mine", {"down": "stride"})
-    assert report.card.arch.args["layout"] == "1b"
-    x = torch.randn(2, 1, 28, 28)
-    with torch.no_grad():
-        assert torch.equal(load_model(tmp_path / "mine")(x), twin(x))
 
 
 def test_other_names_are_refused(tmp_path: Path) -> None:
@@ -72,10 +55,10 @@ def test_other_names_are_refused(tmp_path: Path) -> None:
 
 
 PUBLISHED = [
-    ("nonbinary", {}, 0.9879, 0.0341),
-    ("det_first_st", {"binary": [1]}, 0.9865, 0.0391),
-    ("det_both_st", {"binary": [1, 2]}, 0.9757, 0.0745),
-    ("det_last_frozen", {"binary": [2], "estimator": "frozen"}, 0.9542, 0.5570),
+    ("nonbinary", {"binary": []}, 0.9879, 0.0341),
+    ("det_first_st", {"binary": [1], "stochastic": False}, 0.9865, 0.0391),
+    ("det_both_st", {"binary": [1, 2], "stochastic": False}, 0.9757, 0.0745),
+    ("det_last_frozen", {"binary": [2], "stochastic": False, "estimator": "frozen"}, 0.9542, 0.5570),
 ]
 
 
