@@ -5,12 +5,13 @@ from __future__ import annotations
 import importlib.util
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from imc_sim import InputError
-from imc_sim.study import EXECUTORS, Executor, make_executor
+from imc_sim.study import EXECUTORS, Executor, _processes, make_executor
 from imc_sim.testing import ExecutorContract
 
 needs_dask = pytest.mark.skipif(importlib.util.find_spec("distributed") is None, reason="needs the extra dask")
@@ -33,6 +34,19 @@ class TestProcess(ExecutorContract):
 class TestDask(ExecutorContract):
     def make(self) -> Executor:
         return make_executor("dask", 2)
+
+
+def test_a_deadly_call_takes_as_many_workers_as_its_error_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    lost: list[bytes] = []
+
+    def lose(_: object, data: bytes) -> bytes:
+        lost.append(data)
+        raise EOFError
+
+    monkeypatch.setattr(_processes._Worker, "_ask", lose)
+    with closing(make_executor("process", 1)) as engine:
+        error = engine.submit(len, "call").exception(60)
+    assert f"{len(lost)} workers lost" in str(error)
 
 
 @pytest.mark.parametrize(

@@ -104,6 +104,15 @@ def test_images_are_turned_then_normalised():
         np.testing.assert_allclose(x[0], (np.rot90(images[c, i], turns) / 255 - 0.9) / 0.1, atol=1e-5)
 
 
+def test_grey_levels_are_stretched_image_by_image():
+    """From the darkest pixel at 0 to the lightest at 1; one grey level is 0."""
+    images = np.array([[[50, 150], [75, 100]], [[90, 90], [90, 90]], [[0, 255], [51, 204]]], np.uint8)[:, None]
+    pool = CharacterPool("p", "s", images, ("a", "b", "c"), 0.9, 0.1)
+    got = gather_images(pool, np.array([[0, 0, 0], [1, 0, 0], [2, 0, 0]]), "unit")
+    expected = [[[0, 1], [0.25, 0.5]], [[0, 0], [0, 0]], [[0, 1], [0.2, 0.8]]]
+    np.testing.assert_allclose(got[:, 0], expected, rtol=1e-6)
+
+
 @pytest.mark.parametrize(("episodes", "seed"), [(0, 0), (range(-1, 2), 0), (1, -1)])
 def test_nonsense_is_refused(episodes, seed):
     with pytest.raises(InputError, match="sample_episodes"):
