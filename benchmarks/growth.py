@@ -25,6 +25,7 @@ from _common import ratio
 from pandas import DataFrame
 
 import imc_sim as imc
+from imc_sim._files import write_file
 from imc_sim.plotting._figure import LogLabels, new_panels, save_table, style
 
 #: axis -> its values, and what its axis is called
@@ -106,7 +107,7 @@ def plot(table: DataFrame, stem: Path) -> Path:
         panels[0].set_ylabel("time / plain torch")
         panels[len(AXES)].set_ylabel("memory (MiB)")
         path = stem.with_suffix(".png")
-        figure.savefig(path, metadata={"Software": None})
+        write_file(path, lambda file: figure.savefig(file, format="png", metadata={"Software": None}))
     return path
 
 

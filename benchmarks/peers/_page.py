@@ -11,6 +11,7 @@ from _environments import PLAIN, ROOT, Peer
 from _works import WORKS
 from pandas import DataFrame
 
+from imc_sim._files import write_file
 from imc_sim.plotting._figure import LogLabels, new_figure, save_table, style
 from imc_sim.report._pages import fill_made
 
@@ -102,7 +103,8 @@ def plot(table: DataFrame, stem: Path) -> None:
         axes.invert_yaxis()
         axes.grid(visible=False, axis="y")
         axes.set_xlabel("time / plain torch (circles: one thread, squares: two)")
-        figure.savefig(stem.with_suffix(".png"), metadata={"Software": None})
+        png = {"format": "png", "metadata": {"Software": None}}
+        write_file(stem.with_suffix(".png"), lambda file: figure.savefig(file, **png))
 
 
 def _point(axes: Any, text: str, y: float, marker: str, ours: bool) -> None:

@@ -28,6 +28,8 @@ from _environments import FOLDER, HERE, OTHERS, OURS, PLAIN, Peer, install, reas
 from _worker import ANSWER
 from _works import WORKS, errors, make
 
+from imc_sim._files import write_file
+
 _OURS = tuple(peer.name for peer in OURS)
 SAMPLE_S = 0.05
 #: a call this long is timed once; one above a sixth of it, three times
@@ -199,7 +201,7 @@ def _keep(path: Path, found: dict[str, Any], whole: bool) -> None:
     """Where some were left out, beside what is stored of them: everyone's `over` is of the run that timed them."""
     held = {} if whole or not path.exists() else json.loads(path.read_text())["found"]
     fresh = found if not held else {n: k for n, k in found.items() if n not in (PLAIN.name, *_OURS)}
-    path.write_text(json.dumps({"load": os.getloadavg()[0], "found": held | fresh}))
+    write_file(path, json.dumps({"load": os.getloadavg()[0], "found": held | fresh}))
 
 
 def _show(work: str, threads: int, found: dict[str, Any]) -> None:
