@@ -21,6 +21,7 @@ from imc_sim.train import (
     ContinualTask,
     ContinualTrainer,
     EpisodicTrainer,
+    ScoreFunction,
     _classification,
     _episodic,
     _train,
@@ -72,6 +73,25 @@ def test_a_resumed_training_keeps_the_baseline_of_reinforce(tmp_path: Path) -> N
     resumed = EpisodicTrainer(controller(), RECIPE, tmp_path)
     resumed._begin(resume=True)
     assert (resumed._score.mean, resumed._start) == (0.75, 2)
+
+
+def test_the_score_term_has_no_gradient_through_the_loss() -> None:
+    """d/dw of mean(L) + mean((L - baseline) S) with L constant in the second term; L = w^2, S = 3 w, baseline 0.5."""
+    w = torch.tensor([1.0, -2.0, 4.0, 0.5], dtype=torch.float64, requires_grad=True)
+    ScoreFunction(0.9, mean=0.5).added(w**2, 3 * w).backward()
+    known = w.detach()
+    assert w.grad is not None
+    assert torch.equal(w.grad, (2 * known + 3 * (known**2 - 0.5)) / 4)
+
+
+def test_the_slope_of_a_classifier_starts_at_1_and_grows_with_every_epoch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slopes: list[float] = []
+    monkeypatch.setattr(_classification, "set_slope", lambda _, slope: slopes.append(slope))
+    recipe = IMAGES.model_copy(update={"slope_growth": 3.0, "epochs": 3})
+    ClassificationTrainer(mlp(), recipe, tmp_path).run()
+    assert slopes == [1.0, 3.0, 9.0]
 
 
 def test_the_slope_grows_in_steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
