@@ -203,6 +203,9 @@ def test_a_published_set_in_another_packing_is_the_same_set(tmp_path: Path, monk
     assert foreign_digests(digests_of(["mnist test"], tmp_path)) == {}
     pixels[5] = 1
     assert foreign_digests({"mnist test": digest(1)}) == {"mnist test": digest(9)}
+    before = digest(1)
+    (folder / "t10k-labels-idx1-ubyte.gz").write_bytes(gzip.compress(bytes.fromhex("0000080100000002") + b"\7\3"))
+    assert digest(1) != before
     assert digests_of(["mnist test"], tmp_path / "elsewhere") == {}
 
 

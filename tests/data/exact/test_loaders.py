@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from imc_sim._errors import InputError, MissingDataError
-from imc_sim.data import as_pool, cache_folder, check, data_root, gather_labelled, load_labelled, load_pool
+from imc_sim.data import as_pool, cache_folder, check, data_digest, data_root, gather_labelled, load_labelled, load_pool
 from imc_sim.data._omniglot import list_part, read_part
 
 IMAGES = np.arange(3 * 784).reshape(3, 28, 28).astype(np.uint8)
@@ -139,6 +139,23 @@ def test_omniglot_images_are_resized_by_lanczos(tmp_path):
     with Image.open(folder / "character02" / "0002_07.png") as image:
         expected = np.asarray(image.convert("L").resize((32, 32), Image.Resampling.LANCZOS))
     np.testing.assert_array_equal(small[1, 6], expected)
+
+
+def test_the_digest_of_omniglot_is_that_of_its_names_and_pixels(tmp_path, monkeypatch):
+    """In whatever packing; not of times."""
+    monkeypatch.setenv("IMC_SIM_CACHE", str(tmp_path / "cache"))
+    folder = omniglot_tree(tmp_path / "a")
+    known = data_digest("omniglot background", tmp_path / "a")
+    file = folder / "character02" / "0002_07.png"
+    with Image.open(file) as image:
+        pixels = np.array(image.convert("L"))
+    Image.fromarray(pixels).save(file, compress_level=0)
+    assert data_digest("omniglot background", tmp_path / "a") == known
+    pixels[50, 50] ^= 255
+    Image.fromarray(pixels).save(file)
+    assert data_digest("omniglot background", tmp_path / "a") != known
+    (omniglot_tree(tmp_path / "b") / "character02").rename(tmp_path / "b/omniglot-py/images_background/Greek/other")
+    assert data_digest("omniglot background", tmp_path / "b") != known
 
 
 def test_a_damaged_omniglot_is_named(tmp_path):

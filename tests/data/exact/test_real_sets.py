@@ -5,7 +5,7 @@ import random
 import numpy as np
 import pytest
 
-from imc_sim.data import check, load_labelled, load_pool
+from imc_sim.data import check, digests_of, foreign_digests, load_labelled, load_pool
 
 
 @pytest.mark.parametrize("name", ["mnist", "fashion_mnist", "usps", "cifar10"])
@@ -17,6 +17,15 @@ def test_a_labelled_set_has_the_published_counts_levels_and_checksums(name, real
     if name in {"mnist", "fashion_mnist"}:
         assert len(official) == 4
         assert all(v.endswith("(official)") for v in official)
+
+
+@pytest.mark.parametrize("name", ["omniglot", "mnist", "fashion_mnist", "usps", "cifar10"])
+def test_a_published_set_is_known_by_its_name(name, real_root):
+    """Its digests are the official ones, so that no id of a trial on it holds them."""
+    splits = ("background", "evaluation") if name == "omniglot" else ("train", "test")
+    found = digests_of([f"{name} {split}" for split in splits], real_root(name))
+    assert len(found) == 2
+    assert foreign_digests(found) == {}
 
 
 def test_cifar_channels_are_red_green_blue(real_root):
