@@ -11,6 +11,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import itertools
+import math
 import os
 from collections.abc import Callable, Mapping
 from typing import final
@@ -41,7 +42,7 @@ from imc_sim.array._plan import Plan
 from imc_sim.array._product import product
 from imc_sim.array._sense import Sensing, TileInputs
 from imc_sim.array._wiring import GatingEstimate, gating_estimate, wired
-from imc_sim.device import Device, look_up
+from imc_sim.device import Device, check_finite, look_up
 
 
 @final
@@ -225,11 +226,24 @@ class Crossbar:
         driven = device.read.driven_variance(siemens, device.time.age_s, before)
         thermal = device.read.thermal_variance(siemens, device.temperature_K)
         driven, thermal = (None if v is None else v / unit**2 for v in (driven, thermal))
+        for variance in (driven, thermal, step):
+            if variance is not None:
+                self._check(variance, "device.read", "Reduce the noise of device.read, or raise v_read_V.")
         return CellNoise(driven, thermal, step, device.read.telegraph.occupancy)
 
     def _wired(self, g: Tensor) -> tuple[tuple[Tensor, ...], Tensor | None]:
         """Cells of each pass as the ends of their lines see them, and the constant part of conversions; see `wired`."""
-        return wired(self.plan, g, self.driven_rows) if self.chip.wired else ((g,), None)
+        if not self.chip.wired:
+            return (g,), None
+        passes, offset = wired(self.plan, g, self.driven_rows)
+        for seen in passes:
+            self._check(seen, "wires", "Reduce the resistances of wires.")
+        return passes, offset
+
+    def _check(self, values: Tensor, effect: str, step: str) -> None:
+        """Raise InputError where a value of a cell, [*, out, slices, columns, in, rows], is not finite."""
+        if not math.isfinite(float(values.sum())):
+            check_finite(values, effect, step, self.layer, self.plan.coordinates()[2])
 
     # -- reading ---------------------------------------------------------------------------------------
 

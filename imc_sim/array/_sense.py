@@ -20,6 +20,7 @@ from imc_sim.array._operands import Operands
 from imc_sim.array._plan import Plan
 from imc_sim.array._product import product
 from imc_sim.array._read_noise import deviation
+from imc_sim.device import check_finite
 
 #: inputs of tile t -> [vectors, inputs of the tile]
 TileInputs = Callable[[slice], Tensor]
@@ -27,6 +28,9 @@ TileInputs = Callable[[slice], Tensor]
 _SMALL = 2**20
 #: the same of one matrix product in float32, in which the kernel has no converters to save, and its fewest columns
 _SMALL_MERGED, _NARROW = 2**23, 48
+#: what to do where sums overflow, and where they do with their noise
+_LARGE = "Scale the inputs down."
+_NOISY = "Reduce the noise of device.read, or raise device.read.v_read_V."
 
 
 @final
@@ -123,7 +127,9 @@ class Sensing:
                     sum_x = x.sum(-1, keepdim=True) + (0.0 if sum_x is None else sum_x)
                 plane = self._plane(x, number)
                 u = self._partial(index, t, plane)
+                check_finite(u, "currents", _LARGE, self.layer, t)
                 self._add_noise(u, plane, index, t, rows, number, first_read, per_read)
+                check_finite(u, "read noise", _NOISY, self.layer, t)
                 part = self._converted(u, index, t, quantisers, same)
                 part = self._rounded(part) if self._integer and quantisers else part
                 total = part if total is None else total.add_(part)
@@ -170,6 +176,8 @@ class Sensing:
         quantisers = None if self.plan.chip.converter.ideal else self.quantisers()
         noise = self._noise(index, first_read, per_read)
         y = _integers.multiply(packed, drives, quantisers, self.plan.encoding.gain_in, operands.constant, noise)
+        if y is not None:
+            check_finite(y, "currents or read noise", _NOISY, self.layer)
         return None if y is None else self._digital(self._combined(y, None), None, index)
 
     def _noise(self, index: int, first_read: int, per_read: int) -> Noise | None:
@@ -191,6 +199,7 @@ class Sensing:
 
     def finish(self, y: Tensor, index: int) -> Tensor:
         """Digital end of a merged product y [*, out]: the imbalance of the cells, compensation, scales."""
+        check_finite(y, "currents", _LARGE, self.layer)
         bias = self.bias(index)
         return self.scaled(y if bias is None else y + bias, index)
 

@@ -19,7 +19,9 @@ def plot_device(
         ),
     ],
     out: Annotated[Path, typer.Option(help="Folder to write to.")] = Path("results/devices"),
-    amplitude: Annotated[float | None, typer.Option(help="Amplitude of the switching sweep in V.", min=0.0)] = None,
+    amplitude: Annotated[
+        float | None, typer.Option(help="Amplitude of the switching sweep in V.", min=0.0, max=10.0)
+    ] = None,
     period: Annotated[float | None, typer.Option(help="Period of the switching sweep in s.", min=0.0)] = None,
     compliance: Annotated[
         float | None, typer.Option(help="Limit of the current of sets in A; resets have ten times as much.", min=1e-9)

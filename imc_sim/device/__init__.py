@@ -6,6 +6,7 @@ from imc_sim.device._device import Device, look_up
 from imc_sim.device._disturb import ArrayRefresh, CellRefresh, NoRefresh, ReadDisturb, Wear
 from imc_sim.device._drift import Drift
 from imc_sim.device._faults import Faults
+from imc_sim.device._finite import check_finite
 from imc_sim.device._linear_ion_drift import LinearIonDrift
 from imc_sim.device._programming import PolynomialSpread, Programming, RelativeSpread
 from imc_sim.device._pulsed import PulsedProgramming
@@ -51,6 +52,7 @@ __all__ = [
     "Verification",
     "Wear",
     "WriteVerify",
+    "check_finite",
     "look_up",
     "program_and_verify",
     "read_currents",

@@ -27,23 +27,31 @@ class DataDriven(Switching):
     typical: ClassVar[Drive] = Drive(sweep_V=1.2, period_s=1e-1, set_V=-1.2, reset_V=1.0, width_s=1e-4)
 
     kind: Literal["data_driven"] = "data_driven"
-    r_on_ohm: float = Field(default=1280.0, gt=0.0, description="lowest resistance")
-    r_off_ohm: float = Field(default=17000.0, gt=0.0, description="highest resistance")
-    r_initial_ohm: float = Field(default=17000.0, gt=0.0, description="resistance of a fresh cell")
-    A_p_ohm_per_s: float = Field(default=743.47, gt=0.0, description="speed at positive voltage")
-    A_n_ohm_per_s: float = Field(default=-68012.28374, lt=0.0, description="speed at negative voltage")
-    t_p_per_V: float = Field(default=6.51, gt=0.0, description="voltage exponent of the speed, positive")
-    t_n_per_V: float = Field(default=0.31645, gt=0.0, description="voltage exponent of the speed, negative")
-    k_p_per_ohm: float = Field(default=5.11e-4, gt=0.0, description="resistance exponent of the speed, positive")
-    k_n_per_ohm: float = Field(default=1.17e-3, gt=0.0, description="resistance exponent of the speed, negative")
-    r_p0_ohm: float = Field(default=16719.0, description="resistance that vanishing positive voltage leads to")
-    r_p1_ohm_per_V: float = Field(default=0.0, description="its growth with the voltage")
-    r_n0_ohm: float = Field(default=29304.82557, description="resistance that vanishing negative voltage leads to")
-    r_n1_ohm_per_V: float = Field(default=23692.77225, description="its growth with the voltage")
-    a_p_V: float = Field(default=0.24, gt=0.0, description="scale of the current, positive")
-    a_n_V: float = Field(default=0.24, gt=0.0, description="scale of the current, negative")
-    b_p_per_V: float = Field(default=3.0, gt=0.0, description="voltage exponent of the current, positive")
-    b_n_per_V: float = Field(default=3.0, gt=0.0, description="voltage exponent of the current, negative")
+    r_on_ohm: float = Field(default=1280.0, ge=1e-3, le=1e15, description="lowest resistance")
+    r_off_ohm: float = Field(default=17000.0, ge=1e-3, le=1e15, description="highest resistance")
+    r_initial_ohm: float = Field(default=17000.0, ge=1e-3, le=1e15, description="resistance of a fresh cell")
+    A_p_ohm_per_s: float = Field(default=743.47, ge=1e-15, le=1e15, description="speed at positive voltage")
+    A_n_ohm_per_s: float = Field(default=-68012.28374, ge=-1e15, le=-1e-15, description="speed at negative voltage")
+    t_p_per_V: float = Field(default=6.51, ge=1e-3, le=50.0, description="voltage exponent of the speed, positive")
+    t_n_per_V: float = Field(default=0.31645, ge=1e-3, le=50.0, description="voltage exponent of the speed, negative")
+    k_p_per_ohm: float = Field(
+        default=5.11e-4, ge=1e-15, le=10.0, description="resistance exponent of the speed, positive"
+    )
+    k_n_per_ohm: float = Field(
+        default=1.17e-3, ge=1e-15, le=10.0, description="resistance exponent of the speed, negative"
+    )
+    r_p0_ohm: float = Field(
+        default=16719.0, ge=-1e15, le=1e15, description="resistance that vanishing positive voltage leads to"
+    )
+    r_p1_ohm_per_V: float = Field(default=0.0, ge=-1e15, le=1e15, description="its growth with the voltage")
+    r_n0_ohm: float = Field(
+        default=29304.82557, ge=-1e15, le=1e15, description="resistance that vanishing negative voltage leads to"
+    )
+    r_n1_ohm_per_V: float = Field(default=23692.77225, ge=-1e15, le=1e15, description="its growth with the voltage")
+    a_p_V: float = Field(default=0.24, ge=1e-9, le=1e3, description="scale of the current, positive")
+    a_n_V: float = Field(default=0.24, ge=1e-9, le=1e3, description="scale of the current, negative")
+    b_p_per_V: float = Field(default=3.0, ge=1e-3, le=50.0, description="voltage exponent of the current, positive")
+    b_n_per_V: float = Field(default=3.0, ge=1e-3, le=50.0, description="voltage exponent of the current, negative")
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:

@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import functools
 import itertools
-import math
-from typing import Any, Self, final
+from typing import Annotated, Any, Self, final
 
 import numpy as np
 import torch
 from pydantic import Field, model_validator
 from torch import Tensor
 
-from imc_sim._errors import InputError
 from imc_sim._quantiles import WIDTH, normal_quantiles
 from imc_sim._rng import Stream
 from imc_sim.config import Kelvin, Siemens, Spec
 from imc_sim.device._correlated import Correlated
 from imc_sim.device._disturb import ReadDisturb, Wear
 from imc_sim.device._faults import Faults
+from imc_sim.device._finite import check_finite
 from imc_sim.device._levels import Spacing, even, nearest, positions, subset
 from imc_sim.device._pair_law import differences
 from imc_sim.device._programming import Programming, RelativeSpread
@@ -37,11 +36,13 @@ class Device(Spec):
     and read disturb (`settle`), read noise and I-V curve (`read`). Each is off by default, and off means untouched.
     """
 
-    g_lrs_S: Siemens = Field(gt=0.0, le=1.0, description="conductance of the low-resistance state")
+    g_lrs_S: Siemens = Field(ge=1e-15, le=1.0, description="conductance of the low-resistance state")
     g_hrs_S: Siemens = Field(ge=0.0, le=1.0, description="conductance of the high-resistance state")
     levels: int = Field(default=2, ge=2, le=1024, description="states; every one has a table of 73,728 quantiles")
     spacing: Spacing = Field(default="conductance", description="in what the states are equally spaced")
-    table_S: tuple[Siemens, ...] | None = Field(default=None, description="measured states, ascending")
+    table_S: tuple[Annotated[Siemens, Field(ge=0.0, le=1.0)], ...] | None = Field(
+        default=None, description="measured states, ascending"
+    )
     programming: AnyProgramming = RelativeSpread()
     verify: WriteVerify = WriteVerify()
     faults: Faults = Faults()
@@ -49,7 +50,7 @@ class Device(Spec):
     time: Time = Time()
     disturb: ReadDisturb = ReadDisturb()
     read: Read = Read()
-    temperature_K: Kelvin = Field(default=300.0, gt=0.0, le=1000.0, description="of cells that are kept and read")
+    temperature_K: Kelvin = Field(default=300.0, ge=1.0, le=1000.0, description="of cells that are kept and read")
 
     @model_validator(mode="before")
     @classmethod
@@ -259,16 +260,18 @@ class Device(Spec):
         """
         if not self.settles:
             return g
-        G = (g / steps + self.floor) * self.window_S
+        check = functools.partial(_check_effect, layer, tile)
+        G = check("programming", (g / steps + self.floor) * self.window_S)
         if self.correlated.on:
-            G = G * self.correlated.factor(seed, layer, chip, rows, cols, tile)
+            G = check("correlated", G * self.correlated.factor(seed, layer, chip, rows, cols, tile))
         if self.time.on:
             target_S = ((self.held(g, steps) if state is None else state) / steps + self.floor) * self.window_S
-            G = self.time.apply(G, target_S, self.temperature_K, self.g_hrs_S, seed, layer, chip, self.time.page(page))
+            where = (seed, layer, chip, self.time.page(page))
+            for effect, aged in self.time.stages(G, target_S, self.temperature_K, self.g_hrs_S, *where):
+                G = check(f"time.{effect}", aged)
         if self.disturb.on:
             low_resistance = g >= 0.5 * steps if state is None else state >= 0.5 * steps
-            G = torch.where(low_resistance, G * self.wear.factor, G)
-        check_finite(G, f"layer {layer!r}, device.time", "Reduce the parameters of time, correlated or disturb.")
+            G = check("disturb", torch.where(low_resistance, G * self.wear.factor, G))
         return (G.clamp_min(0.0) / self.window_S - self.floor) * steps
 
     def idle(self) -> frozenset[str]:
@@ -333,10 +336,10 @@ class Device(Spec):
         return Device(**kept, read=read)
 
 
-def check_finite(values: Tensor, where: str, step: str) -> None:
-    """Raise InputError where a value is infinite or NaN."""
-    if not math.isfinite(float(values.sum())) and not bool(torch.isfinite(values).all()):
-        raise InputError(where, "an overflow", "finite conductances", step)
+def _check_effect(layer: str, tile: Tensor | int, effect: str, G: Tensor) -> Tensor:
+    """Return conductances after an effect of a layer's cells; InputError where they are not finite."""
+    check_finite(G, f"device.{effect}", f"Reduce the parameters of device.{effect}.", layer, tile)
+    return G
 
 
 def look_up(table: Tensor, indices: Tensor) -> Tensor:

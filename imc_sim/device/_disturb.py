@@ -53,7 +53,7 @@ class ArrayRefresh(Refresh):
     """The whole array is written anew when the time of reading t reaches f t*: no cell has to be measured."""
 
     kind: Literal["array"] = "array"
-    f: float = Field(default=1.0, ge=1.0, description="limit of the time of reading, in transition times t*")
+    f: float = Field(default=1.0, ge=1.0, le=1e12, description="limit of the time of reading, in transition times t*")
 
     def reads(self, law: Law, t_read_s: float) -> NDArray[np.float64]:
         limit = self.f * law.t_star_s
@@ -107,16 +107,16 @@ class ReadDisturb(Spec):
     Source: Jiang et al., IEEE Electron Device Lett. 42, 2021; constants as in analog-cim-sim (arXiv 2505.14303).
     """
 
-    reads: int = Field(default=0, ge=0, description="reads of the array since it was programmed")
-    t_read_s: Seconds = Field(default=1e-7, gt=0.0, description="duration of one read")
-    cycles: int = Field(default=0, ge=0, description="programming cycles of the cells before the first read")
+    reads: int = Field(default=0, ge=0, le=10**18, description="reads of the array since it was programmed")
+    t_read_s: Seconds = Field(default=1e-7, ge=1e-15, le=1e6, description="duration of one read")
+    cycles: int = Field(default=0, ge=0, le=10**15, description="programming cycles of the cells before the first read")
     refresh: AnyRefresh = NoRefresh()
-    t0_s: Seconds = Field(default=15.5e-9, gt=0.0, description="t0")
-    base: float = Field(default=1.43339, gt=0.0, description="base of the transition time")
-    c1: float = Field(default=0.0068, gt=0.0, description="p at vanishing voltage")
-    a: float = Field(default=0.11, ge=0.0, description="share of the voltage that lowers the barrier")
-    k: float = Field(default=0.003, ge=0.0, description="wear by programming cycles")
-    m: float = Field(default=0.41, gt=0.0, description="exponent of the programming cycles")
+    t0_s: Seconds = Field(default=15.5e-9, ge=1e-15, le=1e6, description="t0")
+    base: float = Field(default=1.43339, gt=0.0, le=1e6, description="base of the transition time")
+    c1: float = Field(default=0.0068, ge=1e-9, le=10.0, description="p at vanishing voltage")
+    a: float = Field(default=0.11, ge=0.0, le=10.0, description="share of the voltage that lowers the barrier")
+    k: float = Field(default=0.003, ge=0.0, le=1.0, description="wear by programming cycles")
+    m: float = Field(default=0.41, ge=0.01, le=10.0, description="exponent of the programming cycles")
 
     @property
     def on(self) -> bool:
@@ -127,7 +127,11 @@ class ReadDisturb(Spec):
 
     def law(self, cycles: NDArray[np.int64], v_read_V: float, temperature_K: float) -> Law:
         """t* [*] and p of cells that went through that many programming cycles [*]; all under the model's end."""
-        p = self.c1 * math.exp(self.a * abs(v_read_V) / (_BOLTZMANN_EV * temperature_K))
+        exponent = self.a * abs(v_read_V) / (_BOLTZMANN_EV * temperature_K)
+        if exponent > 600.0:
+            got, step = f"a |V| / kT of {exponent:.4g}", "Raise temperature_K, or lower v_read_V or disturb.a."
+            raise InputError("device.disturb", got, "600 or less", step)
+        p = self.c1 * math.exp(exponent)
         left = 1.0 - self.k * cycles.astype(np.float64) ** self.m
         if bool((left <= 0.0).any()):
             raise self._worn(int(cycles.max()))

@@ -25,8 +25,10 @@ class Drift(Spec):
 
     nu: StateLaw = Field(default=0.0, description="mean exponent")
     nu_std: StateLaw = Field(default=0.0, description="spread of the exponent from cell to cell")
-    t0_s: Seconds = Field(default=1.0, gt=0.0, description="time after programming that conductances refer to")
-    g_max_S: Siemens | None = Field(default=None, gt=0.0, description="conductance at which x is 1")
+    t0_s: Seconds = Field(
+        default=1.0, ge=1e-12, le=1e12, description="time after programming that conductances refer to"
+    )
+    g_max_S: Siemens | None = Field(default=None, ge=1e-15, le=1.0, description="conductance at which x is 1")
 
     @model_validator(mode="after")
     def _laws(self) -> Self:

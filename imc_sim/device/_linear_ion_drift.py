@@ -28,15 +28,15 @@ class LinearIonDrift(Switching):
     typical: ClassVar[Drive] = Drive(sweep_V=1.0, period_s=2.4, set_V=1.0, reset_V=-1.0, width_s=0.015)
 
     kind: Literal["linear_ion_drift"] = "linear_ion_drift"
-    r_on_ohm: float = Field(default=100.0, gt=0.0, description="resistance of the doped film")
-    r_off_ohm: float = Field(default=16000.0, gt=0.0, description="resistance of the undoped film")
-    d_m: float = Field(default=10e-9, gt=0.0, description="thickness of the film")
-    mobility_m2_per_Vs: float = Field(default=1e-14, gt=0.0, description="mobility of the dopants")
-    w_initial_m: float = Field(default=1e-9, ge=0.0, description="doped width of a fresh cell")
-    v_set_V: Volt = Field(default=0.0, ge=0.0, description="voltage up to which nothing is set")
-    v_reset_V: Volt = Field(default=0.0, le=0.0, description="voltage down to which nothing is reset")
+    r_on_ohm: float = Field(default=100.0, ge=1e-3, le=1e15, description="resistance of the doped film")
+    r_off_ohm: float = Field(default=16000.0, ge=1e-3, le=1e15, description="resistance of the undoped film")
+    d_m: float = Field(default=10e-9, ge=1e-10, le=1e-3, description="thickness of the film")
+    mobility_m2_per_Vs: float = Field(default=1e-14, ge=1e-24, le=1e-3, description="mobility of the dopants")
+    w_initial_m: float = Field(default=1e-9, ge=0.0, le=1e-3, description="doped width of a fresh cell")
+    v_set_V: Volt = Field(default=0.0, ge=0.0, le=10.0, description="voltage up to which nothing is set")
+    v_reset_V: Volt = Field(default=0.0, ge=-10.0, le=0.0, description="voltage down to which nothing is reset")
     window: WindowKind = Field(default="none", description="slows the boundary at its ends")
-    window_p: float = Field(default=1.0, gt=0.0, description="exponent of the window")
+    window_p: float = Field(default=1.0, ge=0.01, le=100.0, description="exponent of the window")
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:

@@ -7,15 +7,24 @@ Conductances are handled in units of the window: g = (G - G_HRS) / (G_LRS - G_HR
 from __future__ import annotations
 
 import abc
-from typing import Literal, final
+from typing import Annotated, Literal, Self, final
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor
 
 from imc_sim.config import Siemens, Spec
 
 Law = Literal["gaussian", "log_normal"]
+
+
+def check_std(coefficients_S: tuple[float, ...], g_max_S: float) -> None:
+    """Raise ValueError where a standard deviation, a polynomial of x = G / g_max in [0, 1], is above 3 g_max."""
+    most = max(sum(c * x**k for k, c in enumerate(coefficients_S)) for x in (0.0, 0.25, 0.5, 0.75, 1.0))
+    if most > _MOST_SIGMA * g_max_S:
+        raise ValueError(f"coefficients_S of a standard deviation up to {_MOST_SIGMA:g} g_max_S (here {most:.3g} S)")
+
+
 #: the largest relative variation: 300 %, above which a percentage was probably typed as a fraction
 _MOST_SIGMA = 3.0
 
@@ -108,9 +117,16 @@ class PolynomialSpread(Programming):
     """
 
     kind: Literal["polynomial"] = "polynomial"
-    coefficients_S: tuple[Siemens, ...] = Field(min_length=1, description="c0, c1, … of the standard deviation")
-    g_max_S: Siemens = Field(gt=0.0, description="conductance at which the polynomial's argument is 1")
+    coefficients_S: tuple[Annotated[Siemens, Field(ge=-1.0, le=1.0)], ...] = Field(
+        min_length=1, description="c0, c1, … of the standard deviation"
+    )
+    g_max_S: Siemens = Field(ge=1e-15, le=1.0, description="conductance at which the polynomial's argument is 1")
     scale: float = Field(default=1.0, ge=0.0, le=100.0, description="factor on the fitted spread")
+
+    @model_validator(mode="after")
+    def _bounded(self) -> Self:
+        check_std(self.coefficients_S, self.g_max_S)
+        return self
 
     @property
     def exact(self) -> bool:

@@ -35,11 +35,15 @@ def switching_model(name: str) -> Switching:
     raise InputError("switching model", repr(name), ", ".join(known), f"{nearest(name, known)}Name one of these.")
 
 
+#: V, of any pulse
+_MOST_V = 10.0
+
+
 @final
 class PulseScheme(Spec):
     """Pulse and verify: set pulses below the target, reset pulses above it, until the read is within tolerance.
 
-    Pulses in the same direction grow by step_V each (incremental step pulse programming); at a change of
+    Pulses in the same direction grow by step_V each (incremental step pulse programming), up to 10 V; at a change of
     direction the amplitude starts again and the width is multiplied by `shrink`, so that coarse steps become
     fine ones. compliance_A: limit of the current, as of a transistor in series; see `Limited`.
 
@@ -47,15 +51,15 @@ class PulseScheme(Spec):
     (tuning of a memristor by alternating pulse trains).
     """
 
-    set_V: Volt = Field(description="amplitude of the first set pulse, with its sign")
-    reset_V: Volt = Field(description="amplitude of the first reset pulse, with its sign")
-    width_s: Seconds = Field(gt=0.0, description="width of the first pulse")
-    step_V: Volt = Field(default=0.0, ge=0.0, description="growth of the amplitude from pulse to pulse")
+    set_V: Volt = Field(ge=-10.0, le=10.0, description="amplitude of the first set pulse, with its sign")
+    reset_V: Volt = Field(ge=-10.0, le=10.0, description="amplitude of the first reset pulse, with its sign")
+    width_s: Seconds = Field(ge=1e-15, le=1e6, description="width of the first pulse")
+    step_V: Volt = Field(default=0.0, ge=0.0, le=10.0, description="growth of the amplitude from pulse to pulse")
     shrink: float = Field(default=0.5, gt=0.0, le=1.0, description="factor on the width at a change of direction")
     compliance_A: Ampere | None = Field(
-        default=None, gt=0.0, le=1.0, description="limit of the current of set pulses; resets have ten times as much"
+        default=None, ge=1e-15, le=1.0, description="limit of the current of set pulses; resets have ten times as much"
     )
-    max_pulses: int = Field(default=200, ge=0, description="pulses after which a cell is given up")
+    max_pulses: int = Field(default=200, ge=0, le=100_000, description="pulses after which a cell is given up")
 
     @classmethod
     def of(cls, drive: Drive) -> PulseScheme:
@@ -128,7 +132,7 @@ class _Cells:
         width = torch.where(turned, width * scheme.shrink, width)
         row = torch.where(turned, 0.0, row)
         first = torch.where(below, scheme.set_V, scheme.reset_V).to(state.dtype)
-        v = first + torch.sign(first) * scheme.step_V * row
+        v = (first + torch.sign(first) * scheme.step_V * row).clamp(-_MOST_V, _MOST_V)
         state = self.model.step(state, v, width, scheme.compliance_A)
         self.state[todo], self.width[todo], self.row[todo], self.was_below[todo] = state, width, row + 1.0, below
 

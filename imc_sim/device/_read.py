@@ -30,8 +30,8 @@ class Flicker(Spec):
     """
 
     q: StateLaw = Field(default=0.0, description="Q")
-    t_read_s: Seconds = Field(default=250e-9, gt=0.0, description="duration of a read")
-    g_max_S: Siemens | None = Field(default=None, gt=0.0, description="conductance at which x is 1")
+    t_read_s: Seconds = Field(default=250e-9, ge=1e-15, le=1e6, description="duration of a read")
+    g_max_S: Siemens | None = Field(default=None, ge=1e-15, le=1.0, description="conductance at which x is 1")
 
     @model_validator(mode="after")
     def _law(self) -> Self:
@@ -99,12 +99,12 @@ class Read(Spec):
     J. Appl. Phys. 34, 1963, as compact models of RRAM use it.
     """
 
-    v_read_V: Volt = Field(default=0.2, gt=0.0, le=10.0, description="voltage of a driven word line")
+    v_read_V: Volt = Field(default=0.2, ge=1e-3, le=10.0, description="voltage of a driven word line")
     sigma: float = Field(default=0.0, ge=0.0, le=3.0, description="read-to-read spread relative to the conductance")
     bandwidth_Hz: Hertz = Field(default=0.0, ge=0.0, le=1e12, description="bandwidth of thermal noise; 0: none")
     flicker: Flicker = Flicker()
     telegraph: Telegraph = Telegraph()
-    nonlinearity_per_V: float = Field(default=0.0, ge=0.0, description="a of sinh(a V)")
+    nonlinearity_per_V: float = Field(default=0.0, ge=0.0, le=1e3, description="a of sinh(a V)")
 
     @property
     def noisy(self) -> bool:

@@ -13,6 +13,7 @@ from pydantic import Field, model_validator
 from torch import Tensor
 
 from imc_sim.config import Seconds, Siemens, Spec
+from imc_sim.device._programming import check_std
 
 
 class Relaxation(Spec, abc.ABC):
@@ -46,7 +47,7 @@ class LogRelaxation(Relaxation):
     shift_S: Siemens = Field(
         default=0.0, ge=-1.0, le=1.0, description="change of the mean while time grows by a factor e"
     )
-    t0_s: Seconds = Field(default=1.0, gt=0.0, description="time at which the standard deviation is sigma_S")
+    t0_s: Seconds = Field(default=1.0, ge=1e-12, le=1e12, description="time at which the standard deviation is sigma_S")
 
     def acts(self, t_s: float) -> bool:
         return t_s > 0.0 and bool(self.sigma_S or self.growth_S or self.shift_S)
@@ -71,9 +72,13 @@ class MeasuredRelaxation(Relaxation):
     """
 
     kind: Literal["measured"] = "measured"
-    times_s: tuple[Seconds, ...] = Field(min_length=2, description="times of the measurements, ascending")
-    coefficients_S: tuple[tuple[Siemens, ...], ...] = Field(min_length=2, description="c0, c1, … for each time")
-    g_max_S: Siemens = Field(gt=0.0, description="conductance at which x is 1")
+    times_s: tuple[Annotated[Seconds, Field(ge=1e-12, le=1e12)], ...] = Field(
+        min_length=2, description="times of the measurements, ascending"
+    )
+    coefficients_S: tuple[tuple[Annotated[Siemens, Field(ge=-1.0, le=1.0)], ...], ...] = Field(
+        min_length=2, description="c0, c1, … for each time"
+    )
+    g_max_S: Siemens = Field(ge=1e-15, le=1.0, description="conductance at which x is 1")
     scale: float = Field(default=1.0, ge=0.0, le=100.0, description="factor on the added standard deviation")
 
     @model_validator(mode="after")
@@ -82,6 +87,8 @@ class MeasuredRelaxation(Relaxation):
             raise ValueError("one list of coefficients for each of the times_s")
         if self.times_s[0] <= 0.0 or any(b <= a for a, b in itertools.pairwise(self.times_s)):
             raise ValueError("times_s that rise from above 0")
+        for coefficients in self.coefficients_S:
+            check_std(coefficients, self.g_max_S)
         return self
 
     def acts(self, t_s: float) -> bool:

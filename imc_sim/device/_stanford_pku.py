@@ -35,27 +35,29 @@ class StanfordPKU(Switching):
     typical: ClassVar[Drive] = Drive(1.6, period_s=1e-5, set_V=1.6, reset_V=-1.5, width_s=1e-9, compliance_A=1e-3)
 
     kind: Literal["stanford_pku"] = "stanford_pku"
-    i_0_A: float = Field(default=1e-3, gt=0.0, description="scale of the current")
-    g_0_m: float = Field(default=0.25e-9, gt=0.0, description="decay length of the current")
-    v_0_V: Volt = Field(default=0.25, gt=0.0, description="scale of the voltage in the current")
-    gap_min_m: float = Field(default=0.2e-9, gt=0.0, description="smallest gap")
-    gap_max_m: float = Field(default=1.7e-9, gt=0.0, description="largest gap")
-    gap_initial_m: float = Field(default=0.2e-9, gt=0.0, description="gap of a fresh cell")
-    nu_0_m_per_s: float = Field(default=10.0, gt=0.0, description="attempt velocity")
-    e_a_eV: float = Field(default=0.6, gt=0.0, description="activation energy")
-    a_0_m: float = Field(default=0.25e-9, gt=0.0, description="hopping distance")
-    t_ox_m: float = Field(default=12e-9, gt=0.0, description="thickness of the oxide")
-    gamma_0: float = Field(default=16.0, gt=0.0, description="field enhancement without a gap")
-    beta: float = Field(default=0.8, ge=0.0, description="loss of field enhancement per cubic nm of gap")
-    f_min_V_per_m: float = Field(default=1.4e9, ge=0.0, description="enhanced field below which nothing moves")
-    t_0_K: float = Field(default=298.0, gt=0.0, description="ambient temperature")
-    r_th_K_per_W: float = Field(default=2100.0, ge=0.0, description="thermal resistance")
-    v_read_V: Volt = Field(default=0.1, gt=0.0, description="voltage at which the conductance is defined")
+    i_0_A: float = Field(default=1e-3, ge=1e-12, le=10.0, description="scale of the current")
+    g_0_m: float = Field(default=0.25e-9, ge=1e-12, le=1e-6, description="decay length of the current")
+    v_0_V: Volt = Field(default=0.25, ge=0.02, le=10.0, description="scale of the voltage in the current")
+    gap_min_m: float = Field(default=0.2e-9, ge=1e-13, le=1e-6, description="smallest gap")
+    gap_max_m: float = Field(default=1.7e-9, ge=1e-13, le=1e-6, description="largest gap")
+    gap_initial_m: float = Field(default=0.2e-9, ge=1e-13, le=1e-6, description="gap of a fresh cell")
+    nu_0_m_per_s: float = Field(default=10.0, ge=1e-9, le=1e12, description="attempt velocity")
+    e_a_eV: float = Field(default=0.6, gt=0.0, le=10.0, description="activation energy")
+    a_0_m: float = Field(default=0.25e-9, ge=1e-12, le=1e-8, description="hopping distance")
+    t_ox_m: float = Field(default=12e-9, ge=1e-10, le=1e-6, description="thickness of the oxide")
+    gamma_0: float = Field(default=16.0, gt=0.0, le=1e3, description="field enhancement without a gap")
+    beta: float = Field(default=0.8, ge=0.0, le=1e3, description="loss of field enhancement per cubic nm of gap")
+    f_min_V_per_m: float = Field(default=1.4e9, ge=0.0, le=1e12, description="enhanced field below which nothing moves")
+    t_0_K: float = Field(default=298.0, ge=1.0, le=1000.0, description="ambient temperature")
+    r_th_K_per_W: float = Field(default=2100.0, ge=0.0, le=1e9, description="thermal resistance")
+    v_read_V: Volt = Field(default=0.1, ge=1e-3, le=10.0, description="voltage at which the conductance is defined")
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
         if not self.gap_min_m <= self.gap_initial_m <= self.gap_max_m or self.gap_min_m == self.gap_max_m:
             raise ValueError("gap_min_m <= gap_initial_m <= gap_max_m, and gap_min_m below gap_max_m")
+        if self.gap_max_m > 100.0 * self.g_0_m:
+            raise ValueError("gap_max_m of at most 100 g_0_m, where the current has fallen by e^100")
         return self
 
     @property

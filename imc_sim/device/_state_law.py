@@ -6,7 +6,7 @@ one law below a certain x and another above it. All of them are lists of `StateP
 
 from __future__ import annotations
 
-from typing import Literal, Self, final
+from typing import Annotated, Literal, Self, final
 
 import torch
 from pydantic import Field, model_validator
@@ -16,6 +16,7 @@ from imc_sim.config import Spec
 
 #: x is taken to be at least this: logarithms and negative powers of a cell at 0 S.
 _LEAST = 1e-7
+_MOST_EXPONENT = 10.0
 
 
 @final
@@ -27,15 +28,17 @@ class StatePiece(Spec):
     """
 
     law: Literal["polynomial", "logarithm", "power"] = "polynomial"
-    coefficients: tuple[float, ...] = Field(min_length=1, description="c0, c1, …")
-    low: float | None = Field(default=None, description="least value")
-    high: float | None = Field(default=None, description="largest value")
-    below: float | None = Field(default=None, gt=0.0, description="x where the piece ends; None: no end")
+    coefficients: tuple[Annotated[float, Field(ge=-1e3, le=1e3)], ...] = Field(min_length=1, description="c0, c1, …")
+    low: float | None = Field(default=None, ge=-1e3, le=1e3, description="least value")
+    high: float | None = Field(default=None, ge=-1e3, le=1e3, description="largest value")
+    below: float | None = Field(default=None, ge=1e-9, le=10.0, description="x where the piece ends; None: no end")
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
         if self.law == "power" and len(self.coefficients) != 2:
             raise ValueError("two coefficients (factor and exponent) for a power law")
+        if self.law == "power" and abs(self.coefficients[1]) > _MOST_EXPONENT:
+            raise ValueError(f"an exponent of a power law from {-_MOST_EXPONENT:g} to {_MOST_EXPONENT:g}")
         if self.low is not None and self.high is not None and self.low > self.high:
             raise ValueError("low of at most high")
         return self
@@ -75,7 +78,7 @@ def evaluate(law: StateLaw, x: Tensor) -> Tensor | float:
 def check_pieces(law: StateLaw, g_max_S: float | None, name: str, most: float) -> None:
     """Raise ValueError unless pieces are in order, all but the last end somewhere, and g_max_S is given.
 
-    most: the largest magnitude of a law that is a number.
+    most: the largest magnitude of a law, for x from 0.01 to 1 where it is in pieces.
     """
     if isinstance(law, float | int):
         if abs(law) > most:
@@ -88,3 +91,6 @@ def check_pieces(law: StateLaw, g_max_S: float | None, name: str, most: float) -
     ends = [p.below for p in law[:-1]]
     if None in ends or sorted(e for e in ends if e is not None) != ends:
         raise ValueError(f"{name}: pieces in rising order of `below`, which only the last may leave out")
+    values = torch.as_tensor(evaluate(law, torch.linspace(0.01, 1.0, 34, dtype=torch.float64)))
+    if float(values.abs().max()) > most:
+        raise ValueError(f"{name} from {-most:g} to {most:g} (got {float(values.abs().max()):.3g} within its pieces)")

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from imc_sim._errors import InputError
 from imc_sim.config import Spec
+from imc_sim.device._finite import check_finite
 from imc_sim.device._travel import travel
 
 WindowKind = Literal["none", "joglekar", "biolek"]
@@ -121,6 +122,8 @@ class Switching(Spec, abc.ABC):
         """Return the state after `dt_s` seconds at voltage `v_V` of the source, whose current may be limited."""
         v, dt = (torch.as_tensor(t, dtype=state.dtype).expand_as(state) for t in (v_V, dt_s))
         moved = self._advance(state, v, dt).clamp(*self.bounds)
+        name = f"switching model {type(self).__name__}"
+        check_finite(moved, name, "Reduce its voltages, exponents or speeds.")
         if compliance_A is None:
             return moved
         cell = Limited(self, compliance_A)

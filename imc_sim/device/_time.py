@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import Self, final
 
 import torch
@@ -33,7 +34,9 @@ class Retention(Spec):
 
     rate_Hz: Hertz = Field(default=0.0, ge=0.0, le=1e12, description="rate of the loss at reference_K")
     activation_eV: ElectronVolt = Field(default=0.0, ge=0.0, le=5.0, description="activation energy")
-    reference_K: Kelvin = Field(default=300.0, gt=0.0, description="temperature at which the rate is rate_Hz")
+    reference_K: Kelvin = Field(
+        default=300.0, ge=1.0, le=1000.0, description="temperature at which the rate is rate_Hz"
+    )
     beta: float = Field(default=1.0, gt=0.0, le=1.0, description="stretching exponent")
     end_S: Siemens | None = Field(default=None, ge=0.0, le=1.0, description="conductance in the end; None: HRS")
 
@@ -41,9 +44,9 @@ class Retention(Spec):
         return self.all_but() if self.rate_Hz == 0.0 else frozenset()
 
     def rate(self, temperature_K: float) -> float:
-        """r(T) in 1/s."""
+        """r(T) in 1/s; at most e^600 times rate_Hz, which leaves nothing of a state either."""
         barrier = self.activation_eV / BOLTZMANN_EV
-        return self.rate_Hz * math.exp(-barrier * (1.0 / temperature_K - 1.0 / self.reference_K))
+        return self.rate_Hz * math.exp(min(-barrier * (1.0 / temperature_K - 1.0 / self.reference_K), 600.0))
 
     def apply(self, G: Tensor, t_s: float, temperature_K: float, g_hrs_S: float) -> Tensor:
         """G [*] in S after t_s at that temperature."""
@@ -72,7 +75,9 @@ class Time(Spec):
     drift: Drift = Drift()
     retention: Retention = Retention()
     compensation: bool = Field(default=False, description="undo the common loss of conductance digitally")
-    refresh_s: Seconds | None = Field(default=None, gt=0.0, description="time after which cells are written anew")
+    refresh_s: Seconds | None = Field(
+        default=None, ge=1e-12, le=1e12, description="time after which cells are written anew"
+    )
 
     @model_validator(mode="after")
     def _countable(self) -> Self:
@@ -116,23 +121,25 @@ class Time(Spec):
         """Relaxation acts on the cells: programmed values are clipped at 0 S after it."""
         return self.age_s > 0.0 and self.relaxation.acts(self.age_s)
 
-    def apply(
+    def stages(
         self, G: Tensor, target_S: Tensor, temperature_K: float, g_hrs_S: float, seed: int, layer: str, chip: int,
         page: int,
-    ) -> Tensor:  # fmt: skip
-        """Return G [*] in S at time t_s of one chip's cells, programmed to G, which were meant to have target_S [*].
+    ) -> Iterator[tuple[str, Tensor]]:  # fmt: skip
+        """Yield the name of each effect and G [*] in S after it, at time t_s, of one chip's cells programmed to G.
 
-        Where relaxation acts, G is not clipped at 0 S, so that both normal displacements are clipped once.
+        target_S [*]: what they were meant to have. Where relaxation acts, G is not clipped at 0 S, so that both normal
+        displacements are clipped once.
         """
         t = self.age_s
         if self.relaxes:
             normal = _normal(G, Stream(seed, layer, "relaxation"), chip, page)
             G = self.relaxation.apply(G, t, normal, target_S).clamp_min(0.0)
+            yield "relaxation", G
         if self.drift.acts(t):
             G = self.drift.apply(G, t, _normal(G, Stream(seed, layer, "drift"), chip, page))
+            yield "drift", G
         if self.retention.rate_Hz > 0.0:
-            G = self.retention.apply(G, t, temperature_K, g_hrs_S)
-        return G
+            yield "retention", self.retention.apply(G, t, temperature_K, g_hrs_S)
 
 
 def _normal(like: Tensor, stream: Stream, chip: int, page: int) -> Tensor:

@@ -15,6 +15,8 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor
 
+from imc_sim.device._finite import check_finite
+
 #: Intervals of a table, a power of two; its nodes reach from -_END to _END in y, to 1.5e-8 of the range from its ends.
 _INTERVALS, _END = 2048, 18.0
 _STEP = 2.0 * _END / _INTERVALS
@@ -74,6 +76,8 @@ def _table(motion: Motion, volts: tuple[float, ...]) -> _Table:
     if not bool((speed != 0.0).all()):
         low, high = _moving_range(motion, low + (high - low) * share, speed != 0.0, v)
         speed = motion.rate(low + (high - low) * share, v)
+    name = type(getattr(motion, "model", motion)).__name__
+    check_finite(speed, f"switching model {name}, speed", "Reduce its voltages, exponents or speeds.")
     log_speed = (speed.abs() / ((high - low) * slope)).clamp(1e-200, 1e200).log()
     taken = _time(log_speed[:, :-1], log_speed.diff(dim=1) / _STEP, torch.full_like(y[:, 1:], _STEP))
     early, start = torch.arange(_INTERVALS) < log_speed.argmax(1, keepdim=True), torch.zeros_like(v)

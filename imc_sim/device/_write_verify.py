@@ -52,8 +52,8 @@ class WriteVerify(Spec):
     The verifying read is taken as free of noise.
     """
 
-    tolerance: float = Field(default=0.0, ge=0.0, description="accepted error relative to the target")
-    tolerance_S: Siemens = Field(default=0.0, ge=0.0, description="accepted error, added to the relative one")
+    tolerance: float = Field(default=0.0, ge=0.0, le=10.0, description="accepted error relative to the target")
+    tolerance_S: Siemens = Field(default=0.0, ge=0.0, le=1.0, description="accepted error, added to the relative one")
     max_pulses: int = Field(default=1, ge=1, le=1_000_000, description="pulses after which a cell is given up")
 
     @property

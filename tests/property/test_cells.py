@@ -238,7 +238,7 @@ DEVICES = st.builds(
     disturb=st.builds(ReadDisturb, reads=st.integers(0, 10**6), t_read_s=st.floats(1e-9, 1e-3), refresh=REFRESHES),
     read=st.builds(
         Read, v_read_V=st.floats(0.05, 0.4), sigma=st.floats(0, 1), bandwidth_Hz=st.floats(0, 1e9),
-        flicker=st.builds(Flicker, q=st.floats(0, 1)), nonlinearity_per_V=st.floats(0, 1e4),
+        flicker=st.builds(Flicker, q=st.floats(0, 1)), nonlinearity_per_V=st.floats(0, 1e3),
         telegraph=st.builds(Telegraph, probability=st.floats(0, 1), amplitude=st.floats(0, 1), spread=st.floats(0, 3)),
     ),
     temperature_K=st.floats(4, 500),
