@@ -1,6 +1,7 @@
 """Readers against small hand-made files, whole and damaged; the cache; messages."""
 
 import bz2
+import dataclasses
 import gzip
 import struct
 import subprocess
@@ -12,6 +13,7 @@ from PIL import Image
 
 from imc_sim._errors import InputError, MissingDataError
 from imc_sim.data import as_pool, cache_folder, check, data_digest, data_root, gather_labelled, load_labelled, load_pool
+from imc_sim.data._check import _check_levels
 from imc_sim.data._omniglot import list_part, read_part
 
 IMAGES = np.arange(3 * 784).reshape(3, 28, 28).astype(np.uint8)
@@ -229,6 +231,14 @@ def test_check_tells_a_small_set_from_the_real_one(mnist):
     assert any("train classes" in p for p in report.problems)
     assert any("t10k-images" in p for p in report.problems)
     assert any("official f68b3c2d" in p for p in report.problems)
+
+
+def test_check_sees_a_grey_level_of_difference(tmp_path):
+    data = load_labelled("digits", "train", tmp_path)
+    for images, count in ((data.images, 0), (np.minimum(data.images, 254) + np.uint8(1), 1)):
+        problems = []
+        _check_levels("digits", dataclasses.replace(data, images=images), {}, problems)
+        assert len(problems) == count
 
 
 def test_loading_needs_no_torch():
