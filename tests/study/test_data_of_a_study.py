@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import gzip
 import os
 import shutil
@@ -16,9 +17,10 @@ from imc_sim._errors import ResultsError
 from imc_sim.cli import main
 from imc_sim.config import read_yaml, write_yaml
 from imc_sim.data import _fingerprint, data_digest, digests_of, foreign_digests
-from imc_sim.evaluate import hold_data
+from imc_sim.evaluate import evaluate_chips
 from imc_sim.nn import ModelCard, build_arch, save_model
 from imc_sim.study import Results, _points, load_study, points_of, run, status, study_embeddings
+from imc_sim.study._work import Batch, evaluate_batch
 from imc_sim.testing import stand_in_evaluator
 from imc_sim.train import ClassificationRecipe, ContinualRecipe, ContinualTask
 
@@ -70,23 +72,22 @@ def accuracies(results: Results) -> set[tuple[int, int]]:
     return {(row["correct"], row["total"]) for row in results.rows.values()}
 
 
-@pytest.mark.parametrize("executor", ["inline", "process"])
 def test_replaced_images_are_other_trials_and_are_not_mixed_with_the_stored_ones(
-    study: dict[str, Any], tmp_path: Path, executor: str
+    study: dict[str, Any], tmp_path: Path
 ) -> None:
-    first = run(study, tmp_path / "out", executor)
+    first = run(study, tmp_path / "out")
     assert accuracies(first) == {(6, 6)}
     before = (tmp_path / "out" / "trials.jsonl").read_bytes()
     fill(tmp_path / "colours", GREEN, RED)  # the same names, and sizes that need not differ
     with pytest.raises(ResultsError, match=r"out: got other files of 'folder:.*colours test' .*another folder") as no:
-        run(study, tmp_path / "out", executor)
+        run(study, tmp_path / "out")
     assert "Put those files back" in str(no.value)
     assert (tmp_path / "out" / "trials.jsonl").read_bytes() == before
-    second = run(study, tmp_path / "second", executor)
+    second = run(study, tmp_path / "second")
     assert accuracies(second) == {(0, 6)}  # not what the process had in memory
     assert not first.rows.keys() & second.rows.keys()
     fill(tmp_path / "colours")
-    again = run(study | {"chips": {"min": 3}}, tmp_path / "out", executor)
+    again = run(study | {"chips": {"min": 3}}, tmp_path / "out")
     assert len(again.rows) == len(first.rows) + 1
     assert accuracies(again) == {(6, 6)}
 
@@ -141,10 +142,13 @@ def test_a_digest_is_kept_until_a_file_changes(
 
 def test_a_worker_with_other_data_is_refused(study: dict[str, Any]) -> None:
     part = f"{study['task']['dataset']} test"
-    known = data_digest(part)
-    hold_data({part: known})
-    with pytest.raises(InputError, match=r"data .* on this worker: got content .* allowed: 000000000000"):
-        hold_data({part: "0" * 64})
+    point = points_of(load_study(study))[0]
+    for trial in (point.trial(0), point.baseline().trial(-1)):
+        batch = Batch.of([trial], evaluate_chips, "cpu")
+        assert batch.data == {part: data_digest(part)}
+        evaluate_batch(batch)
+        with pytest.raises(InputError, match=r"data .* on this worker: got content .* allowed: 000000000000"):
+            evaluate_batch(dataclasses.replace(batch, data={part: "0" * 64}))
 
 
 def test_status_tells_whether_the_data_are_still_there(
