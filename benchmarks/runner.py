@@ -21,8 +21,9 @@ from pathlib import Path
 from typing import Any
 
 import imc_sim as imc
-from imc_sim.evaluate import FewShotTask
-from imc_sim.evaluate._few_shot import FewShotData, crossbar_read_out, features_of
+from imc_sim.evaluate import FewShotData, FewShotTask, features_of
+from imc_sim.evaluate._read_out import accuracy_of, crossbar_answers
+from imc_sim.evaluate._sampled_chips import SampledChips
 
 BAR = 1.15
 MODEL, SIGMA = "batmann_small_xnor", 0.3
@@ -59,9 +60,9 @@ def in_a_loop(chips: int, episodes: int) -> tuple[float, list[int]]:
     data = FewShotData.load(task)
     found = []
     for number in range(chips):
-        one = range(number, number + 1)
-        features = features_of(imc.map_model(model, chip, one), data, task.batch)
-        found += crossbar_read_out(features, task.read_out, data, chip, one, 0)
+        one = SampledChips(chip, range(number, number + 1), 0)
+        features = features_of(one.program(model)[0], data.images, task.batch)
+        found += [accuracy_of(each, task, data) for each in crossbar_answers(features, task, data, one)]
     return time.perf_counter() - started, [accuracy.correct for accuracy in found]
 
 

@@ -5,51 +5,52 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from imc_sim.evaluate._attack_specs import Attack, Fgsm, Pgd
 from imc_sim.evaluate._card import CardRow, calibrate_for_card, evaluate_card
 from imc_sim.evaluate._device import check_device
 from imc_sim.evaluate._firing import Firing, LayerFiring, StepAccuracy, measure_firing
 from imc_sim.evaluate._held_data import hold_data
 from imc_sim.evaluate._identity import arch_identity, data_of_task, features_digest, weights_digest
-from imc_sim.evaluate._run import (
-    ChipResult,
-    acting_settings,
-    batch_chips,
-    check_mapping,
-    check_task,
-    digital_accuracy,
-    evaluate_chips,
-)
+from imc_sim.evaluate._run import ChipResult, digital_accuracy, evaluate_chips
 from imc_sim.evaluate._sensitivity import LayerAccuracy, layer_sensitivity
 from imc_sim.evaluate._tasks import ClassificationTask, FewShotTask, Task, build_task, task_identity
+from imc_sim.evaluate.attacks import Attack, Fgsm, Pgd
 
 if TYPE_CHECKING:
     from imc_sim.evaluate._accuracy import Accuracy
-    from imc_sim.evaluate._classify import ClassificationData, chip_class_accuracy, class_accuracy
+    from imc_sim.evaluate._checks import acting_settings, batch_chips, check_images, check_mapping, check_task
+    from imc_sim.evaluate._classification import chip_class_accuracy, class_accuracy
     from imc_sim.evaluate._confusion import Confusion, confusion
     from imc_sim.evaluate._converter_inputs import ConverterInputs, converter_inputs
     from imc_sim.evaluate._embedding import Embedding, EmbeddingPanel, embedding, embedding_grid
+    from imc_sim.evaluate._episodes import FewShotData, features_of
     from imc_sim.evaluate._features import feature_vectors, last_hidden, normalised
-    from imc_sim.evaluate._few_shot import FewShotData, chip_accuracy, features_of, few_shot_accuracy
+    from imc_sim.evaluate._few_shot import few_shot_accuracy
+    from imc_sim.evaluate._labelled import ClassificationData
+    from imc_sim.evaluate._session import Session
 
 #: names that need torch, and the module that has them
 _NEED_TORCH = {
     "Accuracy": "_accuracy",
-    "ClassificationData": "_classify",
+    "ClassificationData": "_labelled",
     "Confusion": "_confusion",
     "ConverterInputs": "_converter_inputs",
     "Embedding": "_embedding",
     "EmbeddingPanel": "_embedding",
-    "FewShotData": "_few_shot",
-    "chip_accuracy": "_few_shot",
-    "chip_class_accuracy": "_classify",
-    "class_accuracy": "_classify",
+    "FewShotData": "_episodes",
+    "Session": "_session",
+    "acting_settings": "_checks",
+    "batch_chips": "_checks",
+    "check_images": "_checks",
+    "check_mapping": "_checks",
+    "check_task": "_checks",
+    "chip_class_accuracy": "_classification",
+    "class_accuracy": "_classification",
     "confusion": "_confusion",
     "converter_inputs": "_converter_inputs",
     "embedding": "_embedding",
     "embedding_grid": "_embedding",
     "feature_vectors": "_features",
-    "features_of": "_few_shot",
+    "features_of": "_episodes",
     "few_shot_accuracy": "_few_shot",
     "last_hidden": "_features",
     "normalised": "_features",
@@ -73,6 +74,7 @@ __all__ = [
     "LayerAccuracy",
     "LayerFiring",
     "Pgd",
+    "Session",
     "StepAccuracy",
     "Task",
     "acting_settings",
@@ -81,9 +83,9 @@ __all__ = [
     "build_task",
     "calibrate_for_card",
     "check_device",
+    "check_images",
     "check_mapping",
     "check_task",
-    "chip_accuracy",
     "chip_class_accuracy",
     "class_accuracy",
     "confusion",

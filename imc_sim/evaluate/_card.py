@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, final
 from imc_sim._stats import mean_interval
 from imc_sim.config import canonical_json
 from imc_sim.data import AS_THEY_ARE
-from imc_sim.evaluate._run import evaluate_chips
+from imc_sim.evaluate._run import digital_accuracy, evaluate_chips
 from imc_sim.evaluate._tasks import ClassificationTask, build_task
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ def evaluate_card(
     is stated of them. A card that states none (an imported model) is measured on embedded characters.
     episodes: fewer (or more) than the card's, for a quick look, of classifiers images; what is stated is left out.
     """
-    from imc_sim.evaluate._check_images import check_images
+    from imc_sim.evaluate._checks import check_images
     from imc_sim.nn import load_card, verify_weights
 
     card, folder = load_card(name)
@@ -91,12 +91,13 @@ def calibrate_for_card(analog: AnalogModel, name: str) -> None:
     on a crossbar.
     """
     from imc_sim.evaluate._calibration import calibration_images
-    from imc_sim.evaluate._run import sized
+    from imc_sim.evaluate._session import Session
     from imc_sim.nn import load_card
 
-    task = sized(build_task(_stated(load_card(name)[0])[0][0], "task"), name)
+    session = Session.on("cpu")
+    task = session.sized(build_task(_stated(load_card(name)[0])[0][0], "task"), name)
     if analog.analog_layers:
-        analog.calibrate(calibration_images(task))
+        analog.calibrate(calibration_images(session, task))
 
 
 def _changed(stated: list[_Wanted], changes: dict[str, Any]) -> list[_Wanted]:
@@ -142,8 +143,6 @@ def _describe_classes(t: ClassificationTask) -> str:
 
 
 def _digital(name: str, task: dict[str, Any], stated: float | None, published: float | None) -> CardRow:
-    from imc_sim.evaluate._run import digital_accuracy
-
     accuracy = digital_accuracy(name, task)
     over, sample = f"{len(accuracy.values)} {accuracy.of}", accuracy.sample
     low, high = accuracy.interval()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast, final
@@ -13,9 +14,12 @@ from torch import Tensor
 
 from imc_sim._errors import InputError
 from imc_sim.array import Chip, Crossbar, load_chip
-from imc_sim.evaluate._calibration import calibrate, calibration_keys
-from imc_sim.evaluate._few_shot import FewShotData, features_of
+from imc_sim.evaluate._calibration import calibration_images, calibration_keys
+from imc_sim.evaluate._episodes import FewShotData, features_of
 from imc_sim.evaluate._memory_keys import KeyMaker, Keys
+from imc_sim.evaluate._read_out import memory_of
+from imc_sim.evaluate._sampled_chips import SampledChips
+from imc_sim.evaluate._session import Session
 from imc_sim.evaluate._tasks import FewShotTask, build_task, few_shot
 
 if TYPE_CHECKING:
@@ -65,23 +69,19 @@ def converter_inputs(
     Currents are what the converters get: with the spread, the wires and the read noise of chip `number`. They are
     calibrated as in an evaluation. Raises InputError where nothing runs on crossbars, or not through this package.
     """
-    from imc_sim.evaluate._run import _data, _data_key, _model, sized
-    from imc_sim.mapping import map_model
-
-    spec, asked = load_chip(chip), sized(few_shot(build_task(task, "task"), "what converters see"), model)
+    session, spec = Session.on("cpu"), load_chip(chip)
+    few = session.sized(few_shot(build_task(task, "task"), "what converters see"), model)
     if not spec.engine.native:
         step = "Use the chip with engine: native."
         raise InputError("chip.engine", spec.engine.kind, "native, whose currents are known", step)
     if spec.converter.of_outputs:
         step = "Take range max or calibrated."
         raise InputError("chip.converter.range", "'unit', of outputs", "a range of what columns give", step)
-    data = _data(_data_key(asked))
-    analog = map_model(_model(model), spec, range(number, number + 1), seed)
-    calibrate(analog, spec, asked)
+    data, one = session.episodes(few), SampledChips(spec, range(number, number + 1), seed)
+    analog, _ = one.program(session.model(model), calibration_images(session, few) if spec.calibrates else None)
     found = _of_layers(analog, data.images[_images(data, 1)], spec)
-    if spec.policy.place("memory", "memory") == "crossbar":
-        known = calibration_keys(model, spec, asked)
-        found.append(_of_memory(analog, asked, data, spec, number, seed, known))
+    if one.searches:
+        found.append(_of_memory(analog, few, data, one, calibration_keys(session, model, spec, few)))
     if not found:
         raise InputError("chip.policy", "nothing on crossbars", "one layer at least, or the memory", "Map one.")
     return found
@@ -121,26 +121,20 @@ def _of_layers(analog: AnalogModel, images: Tensor, chip: Chip) -> list[Converte
 
 
 def _of_memory(
-    analog: AnalogModel, task: FewShotTask, data: FewShotData, chip: Chip, number: int, seed: int,
-    calibration: Keys | None,
-) -> ConverterInputs:  # fmt: skip
-    """The search of the first episode's queries among its keys."""
-    from imc_sim.analog import AssociativeMemory
-
+    analog: AnalogModel, task: FewShotTask, data: FewShotData, one: SampledChips, calibration: Keys | None
+) -> ConverterInputs:
+    """Return the converter inputs of the search of the first episode's queries among its keys."""
     rows = _images(data, 1)
-    found = features_of(analog, FewShotData(data.images[rows], data.support, data.query), task.batch)[0]
+    found = features_of(analog, data.images[rows], task.batch)[0]
     features = found.new_zeros(len(data.images), found.shape[-1])
     features[rows] = found
     maker = KeyMaker(features, task, data.support, data.query)
-    width = maker.features.shape[-1]
-    memory = AssociativeMemory(_probing(chip), width, range(number, number + 1), seed, form=task.keys)
-    if calibration is not None:
-        memory.calibrate(*calibration)
+    memory = memory_of(maker, dataclasses.replace(one, chip=_probing(one.chip)), calibration)
     keys, applied = maker.one(0)
     memory.write(keys, maker.labels, page=0)
     crossbar = memory._crossbars[0]
     queries = crossbar.present(applied)
-    probe = _Probe(crossbar, len(queries), 0, chip.converter.ideal)
+    probe = _Probe(crossbar, len(queries), 0, one.chip.converter.ideal)
     probe.profile(lambda part: queries[:, part])
     return probe.result("memory")
 

@@ -15,10 +15,12 @@ from imc_sim._errors import InputError
 from imc_sim.analog import AnalogModel
 from imc_sim.array import Chip, load_chip
 from imc_sim.data import gather_images, load_pool
-from imc_sim.evaluate._attacked import Victim, attacked, chip_victim
-from imc_sim.evaluate._calibration import calibrate, calibration_keys
-from imc_sim.evaluate._few_shot import FewShotData, features_of
+from imc_sim.evaluate._attacked_queries import Target, attack_queries, chip_target
+from imc_sim.evaluate._calibration import calibration_images, calibration_keys
+from imc_sim.evaluate._episodes import FewShotData, features_of
 from imc_sim.evaluate._memory_keys import Keys, centred_forms
+from imc_sim.evaluate._sampled_chips import SampledChips
+from imc_sim.evaluate._session import Session
 from imc_sim.evaluate._tasks import FewShotTask, build_task, few_shot
 
 Floats = NDArray[np.float64]
@@ -77,24 +79,19 @@ def embedding(
     points and are turned onto them at the end, so that classes stay where they are as far as the features do.
     Source: van der Maaten and Hinton, JMLR 9 (2008), computed exactly, with a fixed seed.
     """
-    from imc_sim.evaluate._run import _model, sized
-    from imc_sim.mapping import map_model
-
+    session, spec = Session.on("cpu"), load_chip(chip)
     asked, data = _asked(model, task, classes, instances, perplexity)
-    spec, network = load_chip(chip), _model(model)
-    stated = sized(few_shot(build_task(task, "task"), "a view of features"), model)
-    analog = map_model(network, spec, range(number, number + 1), seed)
-    calibrate(analog, spec, stated)
+    stated = session.sized(few_shot(build_task(task, "task"), "a view of features"), model)
+    network, one = session.model(model), SampledChips(spec, range(number, number + 1), seed)
+    analog, _ = one.program(network, calibration_images(session, stated) if spec.calibrates else None)
     columns: dict[str, Callable[[Tensor], Tensor]] = {"digital": network, f"{spec.name}, chip {number}": analog}
     images = {"clean": data.images}
     if asked.attack is not None:
-        known = calibration_keys(model, spec, stated)
-        images["attacked"] = attacked(data, asked, _victim(network, analog, data, asked, spec, seed, known))
-    clean = {column: _features(through, data.images, data, asked) for column, through in columns.items()}
+        known = calibration_keys(session, model, spec, stated)
+        images["attacked"] = attack_queries(data, asked, _target(network, analog, data, asked, one, known))
+    clean = {column: _features(through, data.images, asked) for column, through in columns.items()}
     shown = [
-        _shown(
-            row, column, clean[column] if x is data.images else _features(through, x, data, asked), clean[column], asked
-        )
+        _shown(row, column, clean[column] if x is data.images else _features(through, x, asked), clean[column], asked)
         for row, x in images.items()
         for column, through in columns.items()
     ]
@@ -149,9 +146,7 @@ def _asked(
     model: str, task: dict[str, Any], classes: int, instances: int, perplexity: float
 ) -> tuple[FewShotTask, FewShotData]:
     """The first images of the first classes as one episode in which each is a support and a query."""
-    from imc_sim.evaluate._run import sized
-
-    asked = sized(few_shot(build_task(task, "task"), "a view of features"), model)
+    asked = Session.on("cpu").sized(few_shot(build_task(task, "task"), "a view of features"), model)
     pool = load_pool(asked.dataset, asked.split, asked.size)
     classes = min(classes, asked.classes or len(pool.images), len(pool.images))
     instances = min(instances, asked.instances or pool.images.shape[1], pool.images.shape[1])
@@ -167,27 +162,24 @@ def _asked(
     return asked.model_copy(update=whole), FewShotData(images, rows, rows)
 
 
-def _victim(
-    network: Any, analog: AnalogModel, data: FewShotData, task: FewShotTask, chip: Chip, seed: int,
-    calibration: Keys | None,
-) -> Victim:  # fmt: skip
+def _target(
+    network: Any, analog: AnalogModel, data: FewShotData, task: FewShotTask, one: SampledChips, calibration: Keys | None
+) -> Target:
     if task.attack is not None and task.attack.made_on_chips:
-        return chip_victim(analog, data, task, chip, seed, None, calibration)
-    return Victim(network, features_of(network, data, task.batch))
+        return chip_target(analog, data, task, one, calibration)
+    return Target(network, features_of(network, data.images, task.batch))
 
 
 def _digital(panel: EmbeddingPanel, classes: int, instances: int, perplexity: float) -> _Shown:
-    from imc_sim.evaluate._run import _model
-
     asked, data = _asked(panel.model, panel.task, classes, instances, perplexity)
-    network = _model(panel.model)
-    clean = features_of(network, data, asked.batch)
-    images = attacked(data, asked, Victim(network, clean))
-    return _shown(panel.row, panel.column, _features(network, images, data, asked), clean, asked)
+    network = Session.on("cpu").model(panel.model)
+    clean = features_of(network, data.images, asked.batch)
+    images = attack_queries(data, asked, Target(network, clean))
+    return _shown(panel.row, panel.column, _features(network, images, asked), clean, asked)
 
 
-def _features(through: Callable[[Tensor], Tensor], images: Tensor, data: FewShotData, task: FewShotTask) -> Tensor:
-    found = features_of(through, FewShotData(images, data.support, data.query), task.batch)
+def _features(through: Callable[[Tensor], Tensor], images: Tensor, task: FewShotTask) -> Tensor:
+    found = features_of(through, images, task.batch)
     return found if found.ndim == 2 else found[0]
 
 

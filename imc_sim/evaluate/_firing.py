@@ -76,16 +76,17 @@ def measure_firing(model: str, task: dict[str, Any], progress: Progress | None =
     """
     import torch
 
-    from imc_sim.evaluate._check_images import check_images
-    from imc_sim.evaluate._classify import ClassificationData
-    from imc_sim.evaluate._run import _model, asked, sized
+    from imc_sim.evaluate._checks import check_images
+    from imc_sim.evaluate._classification import configured
+    from imc_sim.evaluate._labelled import ClassificationData
+    from imc_sim.evaluate._session import Session
     from imc_sim.nn import BitNet, answers_by_step, firing_rates, word_line_activations
 
     spec = build_task(task, "task")
     if not isinstance(spec, ClassificationTask):
         raise InputError("task.kind", repr(spec.kind), "classification", "Set kind=classification.")
-    spec = sized(spec, model)
-    network = asked(_model(model), spec)
+    spec = Session.on("cpu").sized(spec, model)
+    network = configured(Session.on("cpu").model(model), spec)
     if not isinstance(network, BitNet) or network.activation != "spikes":
         got = getattr(network, "activation", type(network).__name__)
         raise InputError("model", f"{model} ({got})", "a spiking network", "Name one of architecture bitnet.")

@@ -35,8 +35,8 @@ def hold_data(expected: Mapping[str, str]) -> None:
 def forget_data() -> None:
     """Forget every image, and all that was computed of images, so that it is read again from its files."""
     from imc_sim.data import _whitening
-    from imc_sim.evaluate import _attack_run, _calibration, _run
+    from imc_sim.evaluate._session import Session
 
-    for module in (_attack_run, _calibration, _run, _whitening):
-        for kept in module.OF_DATA:
-            kept.cache_clear()
+    Session.forget_all()
+    for kept in _whitening.OF_DATA:
+        kept.cache_clear()

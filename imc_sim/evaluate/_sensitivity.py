@@ -65,10 +65,10 @@ def layer_sensitivity(
 def _variants(model: str, chip: dict[str, Any]) -> dict[str, dict[str, Any]]:
     """Name of a row -> the chip with that part alone on crossbars."""
     from imc_sim.array import load_chip
-    from imc_sim.evaluate._run import _model
+    from imc_sim.evaluate._session import Session
     from imc_sim.mapping import map_model
 
-    report = map_model(_model(model), load_chip(chip).without_effects(), engine="native").report
+    report = map_model(Session.on("cpu").model(model), load_chip(chip).without_effects(), engine="native").report
     analog = [row.layer for row in report.layers if row.place == "crossbar"]
     memory = chip["policy"]["memory"] == "crossbar"
     if not analog and not memory:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, Self, final
+from typing import Any, Literal, Self, TypeVar, final
 
 from pydantic import Field, model_validator
 
 from imc_sim._errors import InputError, nearest
 from imc_sim.config import Spec, build
 from imc_sim.data import AS_THEY_ARE, View, said_labels
-from imc_sim.evaluate._attack_specs import Attack, Fgsm
 from imc_sim.evaluate._identity import features_digest
 from imc_sim.evaluate._read_outs import check_order
+from imc_sim.evaluate.attacks import Attack, Fgsm
 
 Form = Literal["float", "bipolar", "binary"]
 Vote = Literal["hard", "logits", "softmax", "log_softmax"]
@@ -158,6 +158,7 @@ class ClassificationTask(View):
 
 #: every kind of task; a study holds one
 Task = FewShotTask | ClassificationTask
+AnyTask = TypeVar("AnyTask", FewShotTask, ClassificationTask, Task)
 _KINDS: dict[str, type[Task]] = {"few_shot": FewShotTask, "classification": ClassificationTask}
 
 
@@ -179,6 +180,11 @@ def build_task(data: dict[str, Any], where: str) -> Task:
         step = f"{nearest(str(kind), _KINDS)}Name a kind of task."
         raise InputError(f"{where}.kind", repr(kind), ", ".join(_KINDS), step)
     return build(_KINDS[kind], data, where)
+
+
+def with_size(task: AnyTask, size: object) -> AnyTask:
+    """Return the task with that size of image, where it names none and the network states one."""
+    return task if task.size or not isinstance(size, int) else task.model_copy(update={"size": size})
 
 
 def few_shot(task: Task, what: str) -> FewShotTask:

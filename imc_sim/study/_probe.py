@@ -11,7 +11,8 @@ from pathlib import Path
 from time import perf_counter
 from typing import final
 
-from imc_sim.evaluate import batch_chips, evaluate_chips
+from imc_sim import evaluate
+from imc_sim.evaluate import evaluate_chips
 from imc_sim.study._points import Point
 from imc_sim.study._work import Batch, Evaluator, evaluate_batch
 
@@ -60,14 +61,14 @@ class Prober:
     def _size(self, point: Point) -> int:
         if point.chip is None or self.evaluator is not evaluate_chips:
             return self.batch
-        return min(self.batch, batch_chips(point.model, point.chip, self.memory_limit))
+        return min(self.batch, evaluate.batch_chips(point.model, point.chip, self.memory_limit))
 
     def _cells(self, point: Point) -> int:
         """Bytes that each further chip of a batch takes at least: its cells."""
         if point.chip is None or self.evaluator is not evaluate_chips:
             return 0
         much = 2**60
-        return much // batch_chips(point.model, point.chip, much)
+        return much // evaluate.batch_chips(point.model, point.chip, much)
 
 
 def forget_peak() -> None:

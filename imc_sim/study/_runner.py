@@ -10,10 +10,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, final
 
+from imc_sim import evaluate
 from imc_sim._errors import InputError
 from imc_sim._files import write_file
 from imc_sim.config import user_path
-from imc_sim.evaluate import batch_chips, check_device, check_mapping, check_task, evaluate_chips
+from imc_sim.evaluate import check_device, evaluate_chips
 from imc_sim.study._acting import check_acting, of_its_model
 from imc_sim.study._content import Content, keep_content
 from imc_sim.study._executors import Executor, LostEngineError, make_executor
@@ -96,7 +97,7 @@ class _Run:
         """Chips in one batch: at most what was asked for, and what the memory holds."""
         if point.chip is None or self.evaluator is not evaluate_chips:
             return self.batch
-        return min(self.batch, batch_chips(point.model, point.chip, self.study.memory_limit))
+        return min(self.batch, evaluate.batch_chips(point.model, point.chip, self.study.memory_limit))
 
     def _rows(self, batches: deque[list[Trial]]) -> Iterator[list[Row]]:
         """Rows of finished batches, as they finish; never more under way than the engine is wide.
@@ -177,8 +178,6 @@ def _check(points: list[Point], device: str) -> None:
     """Load every distinct task and map every distinct structure once, without any effect, and pass two images through
     every distinct model: what fails, fails now.
     """
-    from imc_sim.evaluate._check_images import check_images
-
     seen: set[str] = set()
     for point in points:
         chip = point.chip or {}
@@ -187,11 +186,14 @@ def _check(points: list[Point], device: str) -> None:
             structure = {"engine": point.engine, **chip}  # a foreign engine may refuse any setting
         for key, check in (
             (f"{point.engine}", lambda p=point: check_device(device, p.engine)),
-            (f"{point.digital_task}", lambda p=point: check_task(p.reference().task)),
-            (f"{point.task} {chip.get('policy')}", lambda p=point: check_task(p.task, p.chip)),
-            (f"{point.model} {point.digital_task}", lambda p=point: check_images(p.model, p.reference().task)),
-            (f"{point.model} {point.task}", lambda p=point: check_images(p.model, p.task)),
-            (f"{point.model} {structure}", lambda p=point: p.chip and check_mapping(p.model, p.chip, p.engine)),
+            (f"{point.digital_task}", lambda p=point: evaluate.check_task(p.reference().task)),
+            (f"{point.task} {chip.get('policy')}", lambda p=point: evaluate.check_task(p.task, p.chip)),
+            (f"{point.model} {point.digital_task}", lambda p=point: evaluate.check_images(p.model, p.reference().task)),
+            (f"{point.model} {point.task}", lambda p=point: evaluate.check_images(p.model, p.task)),
+            (
+                f"{point.model} {structure}",
+                lambda p=point: p.chip and evaluate.check_mapping(p.model, p.chip, p.engine),
+            ),
         ):
             if key not in seen:
                 seen.add(key)

@@ -12,9 +12,11 @@ from torch import Tensor, nn
 
 from imc_sim._errors import InputError
 from imc_sim.config import build, parse_setting, set_path, user_path
-from imc_sim.evaluate import Accuracy, ClassificationTask, FewShotData, class_accuracy, features_of
-from imc_sim.evaluate._few_shot import digital_read_out
-from imc_sim.evaluate._run import _feature_key, asked, resized
+from imc_sim.evaluate import Accuracy, ClassificationTask, FewShotData, FewShotTask, class_accuracy, features_of
+from imc_sim.evaluate._classification import configured
+from imc_sim.evaluate._few_shot import digital_accuracy_of
+from imc_sim.evaluate._session import features_key
+from imc_sim.evaluate._tasks import with_size
 from imc_sim.nn import Measured, ModelCard, arch_files, build_model, load_card, load_model, product_layers, save_model
 from imc_sim.nn._card import load_state
 from imc_sim.train._checkpoint import Log, Progress
@@ -124,7 +126,7 @@ def _short(value: float) -> int | float:
 
 def _measured(model: nn.Module, wanted: Sequence[Measurement]) -> tuple[Measured, ...]:
     """Every measurement; those on the same images share their features."""
-    seen: dict[str, tuple[FewShotData, Tensor]] = {}
+    seen: dict[FewShotTask, tuple[FewShotData, Tensor]] = {}
     found: list[Measured] = []
     for each in wanted:
         accuracy = _accuracy(model, each, seen)
@@ -134,18 +136,18 @@ def _measured(model: nn.Module, wanted: Sequence[Measurement]) -> tuple[Measured
     return tuple(found)
 
 
-def _accuracy(model: nn.Module, wanted: Measurement, seen: dict[str, tuple[FewShotData, Tensor]]) -> Accuracy:
+def _accuracy(model: nn.Module, wanted: Measurement, seen: dict[FewShotTask, tuple[FewShotData, Tensor]]) -> Accuracy:
     """One measurement; `seen` holds the features of those before it."""
     size = getattr(model, "size", None)
     if isinstance(wanted.task, ClassificationTask):
-        task = resized(wanted.task, size)
-        return class_accuracy(asked(model, task), task)
-    task = resized(wanted.task, size)
-    key = _feature_key(task)
+        labelled = with_size(wanted.task, size)
+        return class_accuracy(configured(model, labelled), labelled)
+    task = with_size(wanted.task, size)
+    key = features_key(task)
     if key not in seen:
         data = FewShotData.load(task)
-        seen[key] = data, features_of(model, data, task.batch)
-    return digital_read_out(seen[key][1], task, seen[key][0])
+        seen[key] = data, features_of(model, data.images, task.batch)
+    return digital_accuracy_of(seen[key][1], task, seen[key][0])
 
 
 def _is_float(model: nn.Module) -> bool:

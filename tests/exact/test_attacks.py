@@ -21,16 +21,16 @@ from imc_sim.evaluate import (
     FewShotTask,
     Fgsm,
     Pgd,
+    Session,
     confusion,
     evaluate_chips,
     features_of,
     few_shot_accuracy,
 )
-from imc_sim.evaluate._attack_run import attacked_data
-from imc_sim.evaluate._attacked import Victim, attacked, chip_victim, pixel_space, with_queries
-from imc_sim.evaluate._attacks import PixelSpace, fgsm, gradient_of, pgd
-from imc_sim.evaluate._few_shot import digital_read_out
-from imc_sim.mapping import map_model
+from imc_sim.evaluate._attacked_queries import Target, attack_queries, attacked_episodes, chip_target, pixel_space
+from imc_sim.evaluate._few_shot import digital_accuracy_of
+from imc_sim.evaluate._sampled_chips import SampledChips
+from imc_sim.evaluate.attacks._steps import PixelSpace, fgsm, gradient_of, pgd
 from imc_sim.nn import cosine, key_form, load_model
 from imc_sim.study import load_study
 from imc_sim.study._points import points_of
@@ -53,7 +53,7 @@ def chip(**paths: Any) -> dict[str, Any]:
 
 def images_of(data: dict[str, Any]) -> Tensor:
     """The attacked queries."""
-    found = attacked_data(MODEL, build(FewShotTask, data, "task"), "cpu")
+    found = attacked_episodes(Session.on("cpu"), MODEL, build(FewShotTask, data, "task"))
     return found.images[torch.from_numpy(found.query).flatten()]
 
 
@@ -135,7 +135,8 @@ def test_queries_are_attacked_each_in_its_own_episode(batch: int) -> None:
     """Whatever goes through the network at once: several episodes, one, or a part of one."""
     asked = build(FewShotTask, task(epsilon=0.05) | {"batch": batch}, "t")
     data, network = FewShotData.load(asked), load_model(MODEL)
-    found = attacked(data, asked, Victim(network, features_of(network, data, 50))).unflatten(0, data.query.shape)
+    target = Target(network, features_of(network, data.images, 50))
+    found = attack_queries(data, asked, target).unflatten(0, data.query.shape)
     space = pixel_space(asked)
     for episode, label, place in ((0, 0, 0), (2, 3, 1), (4, 1, 2)):
         row = int(data.query[episode, label, place])
@@ -168,7 +169,7 @@ def test_the_published_procedure_clamps_normalised_images_and_leaves_keys_float(
     assert float((images - before)[before > 0].abs().max()) == pytest.approx(0.1, abs=1e-6)
     assert float(images_of(task(space="normalised", epsilon=0.0)).min()) == 0.0, "at epsilon 0 as well"
     # The read-out: bipolar queries against float keys.
-    data, _ = with_queries(clean, images)
+    data = clean.with_queries(images)
     network = load_model(MODEL)
     with torch.no_grad():
         features = network(data.images)
@@ -178,7 +179,7 @@ def test_the_published_procedure_clamps_normalised_images_and_leaves_keys_float(
         for label, rows in enumerate(query):
             queries = key_form(features[torch.from_numpy(rows)], "bipolar")
             right += int(((queries @ keys.T).argmax(1) == label).sum())
-    assert digital_read_out(features, asked.read_out, data).correct == right
+    assert digital_accuracy_of(features, asked, data).correct == right
     assert evaluate_chips(MODEL, None, task(space="normalised", epsilon=0.1), [], 0)[0].correct == right
     ideal = load_chip("ideal").replace("policy.memory", "digital").to_dict()
     assert evaluate_chips(MODEL, ideal, task(space="normalised", epsilon=0.1), [0], 0)[0].correct == right
@@ -285,15 +286,16 @@ def test_the_memory_of_the_gradient_is_the_chips_own_and_read_anew(noise: float)
     c = load_chip(chip(device__read__sigma=noise))
     asked = build(FewShotTask, task(loss="memory", through="analog") | {"batch": 24}, "t")
     data = FewShotData.load(asked)
-    victim = chip_victim(map_model(load_model(MODEL), c, 1, 3), data, asked, c, 3, None)
-    maker = KeyMaker(victim.keys, asked, data.support, data.query)
+    one = SampledChips(c, range(1), 3)
+    target = chip_target(one.program(load_model(MODEL))[0], data, asked, one)
+    maker = KeyMaker(target.keys, asked, data.support, data.query)
     memory = AssociativeMemory(c, 64, range(1), 3, form="bipolar")
     queries = torch.randn(12, 64, generator=torch.Generator().manual_seed(0)).sign()
-    assert victim.search is not None
+    assert target.search is not None
     for episode in (0, 1, 4):
         memory.write(maker.one(episode).keys, maker.labels, page=episode)
         evaluated = memory.search(queries)[0]
-        steps = [victim.search(episode, queries) for _ in range(2)]
+        steps = [target.search(episode, queries) for _ in range(2)]
         assert torch.equal(steps[0], memory.search(queries)[0]), "the reads that follow those of the evaluation"
         assert torch.equal(steps[0], steps[1]) == (noise == 0.0)
         assert torch.equal(steps[0], evaluated) == (noise == 0.0)

@@ -8,7 +8,7 @@ import torch
 
 from imc_sim.array import Converter, Crossbar, load_chip
 from imc_sim.array._limits import calibrated
-from imc_sim.evaluate import build_task, evaluate_chips
+from imc_sim.evaluate import Session, build_task, evaluate_chips
 from imc_sim.evaluate._calibration import calibration_images, calibration_task, training_split
 
 MODEL = "batmann_small_xnor"
@@ -70,7 +70,7 @@ def test_calibration_sees_no_image_of_the_evaluation() -> None:
     for task in (TASK, {"kind": "classification", "dataset": "digits", "split": "test"}):
         asked = calibration_task(build_task(task, "task"))
         assert asked.split == "train"
-        assert len(calibration_images(build_task(task, "task"))) == 100
+        assert len(calibration_images(Session.on("cpu"), build_task(task, "task"))) == 100
 
 
 @pytest.mark.parametrize("images", [10, 200])

@@ -22,7 +22,7 @@ from imc_sim.evaluate import (
     evaluate_chips,
     task_identity,
 )
-from imc_sim.evaluate._classify import chip_class_accuracy
+from imc_sim.evaluate._classification import chip_class_accuracy
 from imc_sim.nn import Arch, BnnMlp, Ensemble, ModelCard, load_model, save_model
 from imc_sim.study import run
 from imc_sim.train import (

@@ -12,7 +12,7 @@ from imc_sim import InputError
 from imc_sim.data import load_classes, task_images
 from imc_sim.evaluate import ClassificationTask, FewShotTask, build_task, class_accuracy, evaluate_chips
 from imc_sim.evaluate._card import describe
-from imc_sim.evaluate._run import asked
+from imc_sim.evaluate._classification import configured
 from imc_sim.evaluate._tasks import task_identity
 from imc_sim.nn import Arch, BnnMlp, ContinualNet, ModelCard, load_model, norm_state, product_layers, save_model
 from imc_sim.train import ContinualRecipe, ContinualTask, ContinualTrainer, load_norms
@@ -113,7 +113,7 @@ def test_tasks_ask_for_stage_head_statistics_and_images(trained: Any, tmp_path: 
     task = ClassificationTask(dataset="digits", split="test", scaling="unit", batch=1000, statistics="batch")
     for stage, head in [(1, 1), (3, 1), (3, 3)]:
         asks = task.model_copy(update={"stage": stage, "head": head, "permutation": head - 1})
-        assert class_accuracy(asked(network, asks), asks).mean == log[stage - 1][f"task{head}"]
+        assert class_accuracy(configured(network, asks), asks).mean == log[stage - 1][f"task{head}"]
     save_model(tmp_path / "past", network, CARD)
     base = {**task.to_dict(), "stage": 3, "head": 1, "permutation": 0, "statistics": None}
     changes: list[dict[str, Any]] = [
@@ -160,9 +160,9 @@ def test_impossible_questions_are_refused(trained: Any) -> None:
             network.at(**bad)
     task = ClassificationTask(stage=1)
     with pytest.raises(InputError, match="continual"):
-        asked(plain(), task)
+        configured(plain(), task)
     with pytest.raises(InputError, match="batch normalisation"):
-        asked(nn.Flatten(), ClassificationTask(statistics="batch"))
+        configured(nn.Flatten(), ClassificationTask(statistics="batch"))
     for args in ({"arch": "continual"}, {"tasks": 0}, {"statistics": "none"}):
         with pytest.raises(InputError):
             ContinualNet(**{"args": ARGS, **args})

@@ -13,7 +13,7 @@ from torch import Tensor
 
 import imc_sim as imc
 from imc_sim import AssociativeMemory, Crossbar, InputError, load_chip, load_model, map_model
-from imc_sim.evaluate import ClassificationTask, FewShotTask, class_accuracy, evaluate_chips, few_shot_accuracy
+from imc_sim.evaluate import ClassificationTask, FewShotTask, Session, class_accuracy, evaluate_chips, few_shot_accuracy
 from imc_sim.evaluate._embedding import tsne
 from imc_sim.nn import BatmannController, Norm, two_valued
 
@@ -127,11 +127,8 @@ def results() -> list[object]:
 
 
 def test_the_default_type_of_torch_changes_no_result(request: pytest.FixtureRequest) -> None:
-    from imc_sim.evaluate import _run
-
     wanted = results()
-    for cached in (_run._model, _run._data, _run._features_by):
-        cached.cache_clear()
+    Session.on("cpu").forget(models=True)
     request.getfixturevalue("double_default")
     assert results() == wanted
     assert torch.get_default_dtype() == torch.float64
@@ -227,10 +224,8 @@ def test_an_analog_model_stays_in_eval_mode() -> None:
 
 
 def test_attacks_run_within_inference_mode() -> None:
-    from imc_sim.evaluate import _run
-
     task = TASK | {"attack": {"kind": "fgsm", "epsilon": 0.1, "through": "analog"}}
-    _run._model.cache_clear()
+    Session.on("cpu").forget(models=True)
     with torch.inference_mode():
         found = [evaluate_chips(MODEL, chip, task, [0], 0)[0].correct for chip in (None, CHIP.to_dict())]
     assert found == [evaluate_chips(MODEL, chip, task, [0], 0)[0].correct for chip in (None, CHIP.to_dict())]

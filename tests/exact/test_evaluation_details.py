@@ -12,9 +12,10 @@ from torch import Tensor, nn
 from imc_sim.analog import AssociativeMemory
 from imc_sim.array import Chip, Crossbar, load_chip
 from imc_sim.config import build
-from imc_sim.evaluate import ClassificationTask, FewShotData, FewShotTask, Pgd, _attack_run, _run, features_of
+from imc_sim.evaluate import ClassificationTask, FewShotTask, Pgd, Session, _few_shot, _sampled_chips, features_of
 from imc_sim.evaluate._converter_inputs import _Probe
 from imc_sim.evaluate._sensitivity import LayerAccuracy
+from imc_sim.evaluate._session import episodes_key, features_key, images_key
 from imc_sim.mapping import map_model
 from imc_sim.nn import BinaryActivation, Linear
 
@@ -58,15 +59,15 @@ def few_shot(**changes: Any) -> FewShotTask:
 
 
 def test_episodes_are_kept_by_every_setting_that_decides_them() -> None:
-    known = {_run._data_key(few_shot())}
+    known = [episodes_key(few_shot())]
     assert {*IMAGES, *READ_OUT, "batch", "kind"} == set(FewShotTask.model_fields)
     for name, value in READ_OUT.items():
-        assert _run._data_key(few_shot(**{name: value})) in known, name
+        assert episodes_key(few_shot(**{name: value})) in known, name
     for name, value in IMAGES.items():
-        key = _run._data_key(few_shot(**{name: value}))
+        key = episodes_key(few_shot(**{name: value}))
         assert key not in known, name
-        known.add(key)
-    assert _run._feature_key(few_shot(batch=10)) != _run._feature_key(few_shot())
+        known.append(key)
+    assert features_key(few_shot(batch=10)) != features_key(few_shot())
 
 
 def test_images_of_a_classifier_are_kept_by_every_setting_that_decides_them() -> None:
@@ -74,12 +75,12 @@ def test_images_of_a_classifier_are_kept_by_every_setting_that_decides_them() ->
         "dataset": "mnist", "split": "train", "images": 7, "seed": 1, "scaling": "unit", "size": 20,
         "permutation": 3, "pad": 36, "features": "f", "classes": (0, 1), "offset": 2,
     }  # fmt: skip
-    base = _run._images_key(ClassificationTask(dataset="digits"))
+    base = images_key(ClassificationTask(dataset="digits"))
     wanted = {k: v for k, v in images.items() if k in ClassificationTask.model_fields}
     assert len(wanted) >= 6
     for name, value in wanted.items():
         task = ClassificationTask.model_construct(**{**ClassificationTask(dataset="digits").__dict__, name: value})
-        assert _run._images_key(task) != base, name
+        assert images_key(task) != base, name
 
 
 # -- draws -------------------------------------------------------------------------------------------------
@@ -87,9 +88,9 @@ def test_images_of_a_classifier_are_kept_by_every_setting_that_decides_them() ->
 
 def test_images_meet_their_own_neurons_in_any_batch() -> None:
     network = nn.Sequential(nn.Flatten(), BinaryActivation(stochastic=True)).eval()
-    data = FewShotData(torch.zeros(7, 1, 5, 5), np.zeros((1, 1, 1), np.int64), np.zeros((1, 1, 1), np.int64))
-    whole = features_of(network, data, 7)
-    assert torch.equal(features_of(network, data, 3), whole)
+    images = torch.zeros(7, 1, 5, 5)
+    whole = features_of(network, images, 7)
+    assert torch.equal(features_of(network, images, 3), whole)
     assert len(torch.unique(whole, dim=0)) == 7
 
 
@@ -103,19 +104,20 @@ def test_neurons_on_chips_draw_by_the_seed_of_the_chips() -> None:
 
 def test_an_attack_is_carried_over_from_another_chip(monkeypatch: pytest.MonkeyPatch) -> None:
     numbers: list[int] = []
-    make = _attack_run.map_model
+    make = _sampled_chips.map_model
 
     def recorded(network: nn.Module, spec: Chip, chips: range, *args: Any, **options: Any) -> Any:
         numbers.extend(chips)
         return make(network, spec, chips, *args, **options)
 
-    monkeypatch.setattr(_attack_run, "map_model", recorded)
+    monkeypatch.setattr(_sampled_chips, "map_model", recorded)
     for transfer, count in (("chip", 2), ("none", 1)):
         numbers.clear()
         attack = {"kind": "fgsm", "through": "analog", "transfer": transfer}
         task = few_shot(dataset="glyphs", split="test", way=2, queries=1, episodes=1, rotations=False, attack=attack)
         task = task.model_copy(update={"size": 32})
-        _attack_run.chip_under_attack("batmann_small_xnor", load_chip("rram_hfo2_1t1r"), task, 3, 0, None, "cpu")
+        chips = _sampled_chips.SampledChips(load_chip("rram_hfo2_1t1r"), range(3, 4), 0)
+        _few_shot.on_chips(Session.on("cpu"), "batmann_small_xnor", task, chips)
         assert len(set(numbers)) == count
         assert numbers[-1] == 3  # the chip that is evaluated
         assert all(n == 3 or n >= 2**32 for n in numbers)  # no chip of a study makes the attacks on another

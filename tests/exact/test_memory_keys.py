@@ -13,10 +13,11 @@ from imc_sim import InputError
 from imc_sim.array import load_chip
 from imc_sim.config import build
 from imc_sim.data import gather_images, load_pool
-from imc_sim.evaluate import FewShotData, FewShotTask, confusion, evaluate_chips, task_identity
-from imc_sim.evaluate._few_shot import crossbar_read_out, digital_read_out, features_of
+from imc_sim.evaluate import FewShotData, FewShotTask, Session, confusion, evaluate_chips, features_of, task_identity
+from imc_sim.evaluate._few_shot import digital_accuracy_of
 from imc_sim.evaluate._memory_keys import KeyMaker, projected
-from imc_sim.evaluate._run import sized
+from imc_sim.evaluate._read_out import accuracy_of, crossbar_answers
+from imc_sim.evaluate._sampled_chips import SampledChips
 from imc_sim.nn import Arch, BatmannController, ModelCard, key_form, save_model
 from imc_sim.study import Point
 
@@ -43,7 +44,7 @@ def features() -> Tensor:
 
 
 def scores(features: Tensor, spec: FewShotTask, data: FewShotData) -> list[float]:
-    return digital_read_out(features, spec, data).values.tolist()
+    return digital_accuracy_of(features, spec, data).values.tolist()
 
 
 def brute(features: Tensor, spec: FewShotTask, data: FewShotData) -> list[float]:
@@ -96,10 +97,10 @@ def test_an_ideal_crossbar_reads_the_same_keys(
     features: Tensor, data: FewShotData, keys: str, extra: dict[str, object]
 ) -> None:
     spec = task(keys=keys, **extra)
-    on_chip = crossbar_read_out(features, spec, data, load_chip("ideal"), range(2), 0)
-    assert [a.values.tolist() for a in on_chip] == [scores(features, spec, data)] * 2
-    per_chip = crossbar_read_out(features.expand(2, -1, -1), spec, data, load_chip("ideal"), range(2), 0)
-    assert [a.values.tolist() for a in per_chip] == [scores(features, spec, data)] * 2
+    chips = SampledChips(load_chip("ideal"), range(2), 0)
+    for each in (features, features.expand(2, -1, -1)):
+        on_chip = [accuracy_of(answers, spec, data) for answers in crossbar_answers(each, spec, data, chips)]
+        assert [a.values.tolist() for a in on_chip] == [scores(features, spec, data)] * 2
 
 
 def test_squared_distance_finds_the_nearest_and_weighs_as_matching_networks_do(data: FewShotData) -> None:
@@ -150,10 +151,10 @@ def test_size_is_the_model_s_own_and_units_are_zero_to_one(tmp_path_factory: pyt
         folder, BatmannController(**args), ModelCard(name="small", summary="t", arch=Arch(name="batmann", args=args))
     )
     spec = {"dataset": "glyphs", "split": "test", "episodes": 3, "classes": 6, "way": 3, "rotations": False}
-    resolved = sized(build(FewShotTask, spec, "task"), str(folder))
+    resolved = Session().sized(build(FewShotTask, spec, "task"), str(folder))
     assert resolved.size == 28
     assert FewShotData.load(resolved).images.shape[-1] == 28
-    assert sized(build(FewShotTask, spec | {"size": 36}, "task"), str(folder)).size == 36
+    assert Session().sized(build(FewShotTask, spec | {"size": 36}, "task"), str(folder)).size == 36
     assert evaluate_chips(str(folder), None, spec, [], 0)[0].total == 3 * 3 * 4
     assert confusion(str(folder), None, spec).counts.sum() == 3 * 3 * 4
     units = FewShotData.load(build(FewShotTask, spec | {"scaling": "unit"}, "task")).images
@@ -185,7 +186,7 @@ def test_batches_of_one_episode_hold_its_images_and_no_others() -> None:
         here, there = (d.images[torch.from_numpy(getattr(d, index))] for d in (whole, apart))
         assert torch.equal(here, there)
     assert sorted(np.concatenate([apart.support[1].ravel(), apart.query[1].ravel()])) == list(range(12, 24))
-    found = features_of(Beside(), apart, 12)
+    found = features_of(Beside(), apart.images, 12)
     assert [float(f) for f in found[::12, 0]] == [float(apart.images[i : i + 12].mean()) for i in range(0, 48, 12)]
     with pytest.raises(InputError, match="batch 12, the images of an episode"):
         build(FewShotTask, spec | {"passes": "episodes"}, "task")

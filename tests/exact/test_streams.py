@@ -17,7 +17,7 @@ from imc_sim._rng import Stream
 from imc_sim.array import Chip, Crossbar
 from imc_sim.config import build
 from imc_sim.data import EpisodeShape, pixel_order, sample_episodes
-from imc_sim.evaluate._classify import drawn_rows
+from imc_sim.evaluate._labelled import drawn_rows
 from imc_sim.evaluate._memory_keys import projected
 from imc_sim.nn import BinaryActivation, Draws, draw_neurons
 from imc_sim.train._augment import flip_crop

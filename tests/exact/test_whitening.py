@@ -10,7 +10,7 @@ from imc_sim._errors import InputError
 from imc_sim.data import gather_labelled, load_classes
 from imc_sim.data._whitening import whitened, zca
 from imc_sim.evaluate import ClassificationTask
-from imc_sim.evaluate._classify import ClassificationData
+from imc_sim.evaluate._labelled import ClassificationData
 from imc_sim.train import ClassificationRecipe, ContinualRecipe, ContinualTask
 from imc_sim.train._classification import TrainingSet
 

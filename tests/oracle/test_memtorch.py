@@ -23,7 +23,7 @@ from imc_sim.array import Chip, Crossbar
 from imc_sim.config import Engine, build
 from imc_sim.device._memtorch import Patched, why_not
 from imc_sim.device._memtorch_settings import MemTorchSettings
-from imc_sim.evaluate import _few_shot, evaluate_chips
+from imc_sim.evaluate import _read_out, evaluate_chips
 from imc_sim.study import load_study, run, with_settings
 
 #: rounding of float32 sums, relative to the largest output
@@ -335,8 +335,8 @@ def test_ideal_chips_score_alike(monkeypatch: pytest.MonkeyPatch) -> None:
     One sign of a query or of one of the five keys moves a similarity by 2 / 512, and a difference of two by twice that.
     """
     logits: list[Tensor] = []
-    count = _few_shot._hits
-    monkeypatch.setattr(_few_shot, "_hits", lambda found, task: (logits.append(found), count(found, task))[1])
+    choose = _read_out._chosen
+    monkeypatch.setattr(_read_out, "_chosen", lambda found: (logits.append(found), choose(found))[1])
     task = TASK | {"episodes": 10}
     hits = [evaluate_chips("batmann_small_xnor", imc.load_chip("ideal").to_dict(), task, [0], 0, engine=e)[0].correct
             for e in ("native", "memtorch")]  # fmt: skip

@@ -76,14 +76,15 @@ def layer_currents(chip: Chip) -> dict[str, np.ndarray]:
     """Currents of every layer over the images of the first episode, by `Crossbar.currents` on unrolled inputs."""
     from imc_sim.config import build
     from imc_sim.evaluate._calibration import calibration_images
-    from imc_sim.evaluate._few_shot import FewShotData
+    from imc_sim.evaluate._episodes import FewShotData
+    from imc_sim.evaluate._session import Session
     from imc_sim.evaluate._tasks import FewShotTask
 
     task = build(FewShotTask, TASK, "task")
     data = FewShotData.load(task)
     analog = map_model(load_model(MODEL), chip, range(1), 0)
     if chip.calibrates:
-        analog.calibrate(calibration_images(task))
+        analog.calibrate(calibration_images(Session.on("cpu"), task))
     found = {}
 
     def record(layer: Any, inputs: tuple[torch.Tensor, ...]) -> None:

@@ -1,0 +1,76 @@
+"""What an evaluation would refuse, found before anything long runs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from imc_sim import mapping
+from imc_sim._errors import InputError
+from imc_sim.analog import check_engine
+from imc_sim.array import load_chip
+from imc_sim.config import Engine, as_engine
+from imc_sim.data import check_labels
+from imc_sim.evaluate._calibration import calibration_task
+from imc_sim.evaluate._classification import configured
+from imc_sim.evaluate._episodes import FewShotData
+from imc_sim.evaluate._labelled import ClassificationData
+from imc_sim.evaluate._read_out import check_read_out
+from imc_sim.evaluate._session import Session
+from imc_sim.evaluate._tasks import ClassificationTask, build_task
+from imc_sim.nn import Draws, draw_neurons, neurons_of
+
+
+def batch_chips(model: str, chip: dict[str, Any], memory_limit_bytes: int) -> int:
+    """Chips to evaluate at once so that their conductances stay under the limit (1 at least)."""
+    return max(1, memory_limit_bytes // max(1, mapping.bytes_per_chip(Session.on("cpu").model(model), load_chip(chip))))
+
+
+def check_mapping(model: str, chip: dict[str, Any], engine: Engine | str | dict[str, Any] | None = None) -> None:
+    """Raise what mapping this model onto this chip would raise, before anything long starts."""
+    spec = load_chip(chip)
+    quiet = mapping.map_model(Session.on("cpu").model(model), spec.without_effects(), engine="native")
+    check_engine(spec.engine if engine is None else as_engine(engine), spec, quiet.analog_layers.values())
+
+
+def acting_settings(model: str, chip: dict[str, Any], task: dict[str, Any]) -> dict[str, Any]:
+    """Return the settings of the chip that change what this model answers in this task."""
+    memory = not isinstance(build_task(task, "task"), ClassificationTask)
+    return mapping.acting_settings(Session.on("cpu").model(model), load_chip(chip), memory)
+
+
+def check_task(task: dict[str, Any], chip: dict[str, Any] | None = None) -> None:
+    """Raise what this task would raise (a missing data set, episodes that no class fills), before anything starts."""
+    spec = build_task(task, "task")
+    if chip is not None and load_chip(chip).calibrates:
+        check_task(calibration_task(spec).to_dict())
+    if isinstance(spec, ClassificationTask):
+        ClassificationData.load(spec)
+        return
+    FewShotData.load(spec.model_copy(update={"episodes": 1}))
+    if chip is not None:
+        check_read_out(spec.read_out, load_chip(chip))
+
+
+def check_images(model: str, task: dict[str, Any]) -> None:
+    """Pass two images of the task through the model; raise InputError if it does not take them or lacks a label."""
+    session = Session.on("cpu")
+    spec, network = session.sized(build_task(task, "task"), model), session.model(model)
+    if isinstance(spec, ClassificationTask):
+        data = ClassificationData.load(spec)
+        network, images, classes = configured(network, spec), data.images(0, 2), len(data.source.class_names)
+    else:
+        images, classes = FewShotData.load(spec.model_copy(update={"episodes": 1})).images[:2], 0
+    draw_neurons(neurons_of(network), Draws(seed=spec.seed))
+    try:
+        with torch.no_grad():
+            outputs = network(images)
+    except (RuntimeError, InputError) as error:
+        got = f"images of {' x '.join(map(str, images.shape[1:]))} for model {model!r} ({str(error).splitlines()[0]})"
+        size = getattr(session.model(model), "size", None)
+        allowed = f"{size} pixels a side" if isinstance(size, int) else "the size and channels that the model takes"
+        step = "Leave task.size out for the size of the model's card, or choose another data set or model."
+        raise InputError("task.size", got, allowed, step) from error
+    if isinstance(spec, ClassificationTask):
+        check_labels(spec, classes, outputs.shape[-1])

@@ -1,0 +1,83 @@
+"""Images of few-shot episodes, and their features."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from imc_sim._errors import InputError
+from imc_sim.data import EpisodeShape, gather_images, load_pool, repeated_images, sample_episodes, unique_images
+from imc_sim.evaluate._tasks import FewShotTask
+from imc_sim.nn import Draws, draw_neurons, evaluating, neurons_of
+
+#: images -> their features
+Encoder = Callable[[Tensor], Tensor]
+
+
+@final
+@dataclass(frozen=True)
+class FewShotData:
+    """The distinct images of all episodes and where each episode finds its own.
+
+    images: [u, 1, H, W] normalised; support: [e, way, shot] and query: [e, way, queries] index them. classes: [e, way],
+    of the pool; None where they are not known.
+    """
+
+    images: Tensor
+    support: NDArray[np.int64]
+    query: NDArray[np.int64]
+    classes: NDArray[np.int64] | None = None
+
+    @classmethod
+    def load(cls, task: FewShotTask) -> FewShotData:
+        """Sample the task's episodes and gather their images, each distinct one once."""
+        pool = load_pool(task.dataset, task.split, task.size)
+        classes = _at_most("classes", task.classes, pool.images.shape[0])
+        instances = _at_most("instances", task.instances, pool.images.shape[1])
+        shape = EpisodeShape(way=task.way, shot=task.shot, queries=task.queries)
+        e = sample_episodes((classes, instances), shape, range(task.episodes), task.seed, rotations=task.rotations)
+        unique = unique_images(e) if task.passes == "distinct" else repeated_images(e)
+        images = torch.from_numpy(gather_images(pool, unique.triples, task.scaling))
+        return cls(images, unique.support, unique.query, e.classes)
+
+    @property
+    def supports(self) -> NDArray[np.int64]:
+        """Rows of the distinct images that are supports, ascending."""
+        return np.unique(self.support)
+
+    def with_queries(self, queries: Tensor) -> FewShotData:
+        """Return the same episodes with other queries [e x way x queries, 1, H, W], after the images of the supports.
+
+        The supports' images keep their order: they are those of the rows `supports`.
+        """
+        kept, support = np.unique(self.support, return_inverse=True)
+        query = len(kept) + np.arange(self.query.size).reshape(self.query.shape)
+        images = torch.cat([self.images[torch.from_numpy(kept)], queries])
+        return FewShotData(images, support.reshape(self.support.shape), query, self.classes)
+
+
+@torch.no_grad()
+def features_of(network: Encoder, images: Tensor, batch: int) -> Tensor:
+    """Return features of images [u, 1, H, W], [u, dim] or [chip, u, dim], computed `batch` images at a time.
+
+    Neurons that fire at random draw from seed 0.
+    """
+    neurons = neurons_of(network) if isinstance(network, nn.Module) else []
+    parts = []
+    with evaluating(network):
+        for start in range(0, len(images), batch):
+            draw_neurons(neurons, Draws(first=start))
+            parts.append(network(images[start : start + batch]))
+    return torch.cat(parts, dim=parts[0].ndim - 2)
+
+
+def _at_most(what: str, wanted: int | None, available: int) -> int:
+    if wanted is not None and wanted > available:
+        raise InputError(f"task.{what}", wanted, f"{available} or fewer in this split", f"Use fewer {what}.")
+    return wanted or available

@@ -1,0 +1,57 @@
+"""Labelled images of a classification task."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import final
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from imc_sim._errors import InputError
+from imc_sim._rng import Stream
+from imc_sim.data import LabelledImages, LabelledScaling, gather_labelled
+from imc_sim.evaluate._features import viewed_images
+from imc_sim.evaluate._tasks import ClassificationTask
+
+
+@final
+@dataclass(frozen=True)
+class ClassificationData:
+    """The images asked for, as bytes until they are needed. rows: which of the set, ascending; labels: [n]."""
+
+    source: LabelledImages
+    rows: np.ndarray
+    scaling: LabelledScaling
+    device: str = "cpu"
+
+    @classmethod
+    def load(cls, task: ClassificationTask) -> ClassificationData:
+        """Draw the task's images."""
+        source = viewed_images(task.dataset, task.split, task.size, task, task.scaling)
+        return cls(source, drawn_rows(len(source.labels), task.images, task.seed), task.scaling)
+
+    @property
+    def labels(self) -> Tensor:
+        return torch.from_numpy(self.source.labels[self.rows])
+
+    def images(self, start: int, stop: int) -> Tensor:
+        """Images `start` to `stop` of these, [b, channels, H, W]."""
+        return torch.from_numpy(gather_labelled(self.source, self.rows[start:stop], self.scaling)).to(self.device)
+
+    def batches(self, size: int) -> Iterator[tuple[int, Tensor]]:
+        """(number of the first image, images) of one batch after the other."""
+        for start in range(0, len(self.rows), size):
+            yield start, self.images(start, start + size)
+
+
+def drawn_rows(count: int, wanted: int | None, seed: int) -> np.ndarray:
+    """`wanted` of `count` rows, without replacement, ascending; None: all."""
+    if wanted is None:
+        return np.arange(count)
+    if wanted > count:
+        raise InputError("task.images", wanted, f"{count} or fewer in this split", "Ask for fewer images.")
+    keys = Stream(seed, "images", "draw").words(4 * count, chip=0).view(np.uint64)
+    return np.sort(np.argsort(keys, kind="stable")[:wanted])

@@ -1,0 +1,58 @@
+"""The chips of one evaluation: a chip description, and which of its sampled instances."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import final
+
+from torch import Tensor, nn
+
+from imc_sim.analog import AnalogModel
+from imc_sim.array import Chip
+from imc_sim.config import Engine
+from imc_sim.evaluate._accuracy import Accuracy
+from imc_sim.mapping import map_model
+
+
+@final
+@dataclass(frozen=True)
+class Calibration:
+    """Properties of layers that were measured on calibration data, by the name of the layer.
+
+    ranges: limits of the converters' inputs, in windows. rows_on: share of the rows that inputs switch on, of every row
+    of tiles and every pass.
+    """
+
+    ranges: dict[str, tuple[float, float]] = field(default_factory=dict)
+    rows_on: dict[str, list[list[float]]] = field(default_factory=dict)
+
+
+#: accuracy of each chip, and the calibration of their layers
+Evaluated = tuple[list[Accuracy], Calibration]
+
+
+@final
+@dataclass(frozen=True)
+class SampledChips:
+    """Chips `numbers` that `seed` samples of a description. engine: who computes products; None: the chip's own."""
+
+    chip: Chip
+    numbers: range
+    seed: int
+    engine: Engine | str | None = None
+
+    @property
+    def searches(self) -> bool:
+        """Whether the key memory is on crossbars."""
+        return self.chip.policy.place("memory", "memory") == "crossbar"
+
+    def alone(self, number: int) -> SampledChips:
+        """Return chip `number` of the same description and seed."""
+        return replace(self, numbers=range(number, number + 1))
+
+    def program(self, network: nn.Module, images: Tensor | None = None) -> tuple[AnalogModel, Calibration]:
+        """Map the network onto the chips, and calibrate it with the images where the chip needs that."""
+        analog = map_model(network, self.chip, self.numbers, self.seed, engine=self.engine)
+        if images is None or not (self.chip.calibrates and analog.analog_layers):
+            return analog, Calibration()
+        return analog, Calibration(analog.calibrate(images), analog.rows_on)

@@ -1,0 +1,133 @@
+"""What one process keeps between evaluations: models, images and the features of digital networks."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import TypeVar, final
+
+from torch import Tensor, nn
+
+from imc_sim.config import canonical_json, find_content, read_yaml
+from imc_sim.evaluate._episodes import FewShotData, features_of
+from imc_sim.evaluate._identity import weights_digest
+from imc_sim.evaluate._labelled import ClassificationData
+from imc_sim.evaluate._tasks import AnyTask, ClassificationTask, FewShotTask, with_size
+from imc_sim.nn import load_model
+
+T = TypeVar("T")
+#: settings of a few-shot task that change neither its images nor its episodes
+_READ_OUT = {
+    "keys": "bipolar", "query_form": None, "similarity": "dot", "sharpening": "none", "threshold": "zero",
+    "prototypes": "none", "dim": None, "attack": None,
+}  # fmt: skip
+#: settings of a classification task that do not change its images
+_OF_THE_NETWORK = {**dict.fromkeys(("vote", "members", "stage", "head", "statistics", "steps")), "outputs": "all"}
+#: objects kept of each kind
+_KEPT = {"model": 8, "network": 64, "directions": 16, "features": 8}
+_KEPT_OTHERWISE = 4
+
+
+#: sessions of this process by device
+_SESSIONS: dict[str, Session] = {}
+
+
+@final
+class Session:
+    """Models, images and features of one device, each computed once for the settings that it depends on.
+
+    Tasks are frozen, so they are the keys. `Session.on(device)` is the session of this process.
+    """
+
+    def __init__(self, device: str = "cpu") -> None:
+        self.device = device
+        self._kept: dict[str, OrderedDict[object, object]] = {}
+
+    @staticmethod
+    def on(device: str) -> Session:
+        """Return this process' session on that device."""
+        return _SESSIONS.setdefault(device, Session(device))
+
+    @staticmethod
+    def forget_all() -> None:
+        """Have every session of this process `forget`."""
+        for session in _SESSIONS.values():
+            session.forget()
+
+    def keep(self, kind: str, key: object, make: Callable[[], T]) -> T:
+        """Return the object of that kind and key, made if it is not kept; of each kind the latest used are kept."""
+        kept = self._kept.setdefault(kind, OrderedDict())
+        if key not in kept:
+            kept[key] = make()
+            if len(kept) > _KEPT.get(kind, _KEPT_OTHERWISE):
+                kept.popitem(last=False)
+        kept.move_to_end(key)
+        return kept[key]  # type: ignore[return-value]
+
+    def forget(self, models: bool = False) -> None:
+        """Forget everything computed of images, so that they are read again from their files, or also the models."""
+        for kind in set(self._kept) - (set() if models else {"model", "network"}):
+            del self._kept[kind]
+
+    def model(self, name: str) -> nn.Module:
+        """Return the digital network of that name."""
+        return self.keep("model", name, lambda: self._loaded(name))
+
+    def _loaded(self, name: str) -> nn.Module:
+        if self.device != "cpu":
+            return copy.deepcopy(Session.on("cpu").model(name)).to(self.device)
+        return load_model(name)
+
+    def sized(self, task: AnyTask, model: str) -> AnyTask:
+        """Return the task with the size of image that the model takes, where the task names none."""
+        return task if task.size else with_size(task, getattr(Session.on("cpu").model(model), "size", None))
+
+    def images(self, task: ClassificationTask) -> ClassificationData:
+        """Return the labelled images of the task."""
+        key = images_key(task)
+        return self.keep("images", key, lambda: dataclasses.replace(ClassificationData.load(key), device=self.device))
+
+    def episodes(self, task: FewShotTask) -> FewShotData:
+        """Return the images and episodes of the task, not attacked."""
+        key = episodes_key(task)
+        return self.keep("episodes", key, lambda: self._episodes(key))
+
+    def _episodes(self, task: FewShotTask) -> FewShotData:
+        if self.device == "cpu":
+            return FewShotData.load(task)
+        data = Session.on("cpu").episodes(task)
+        return dataclasses.replace(data, images=data.images.to(self.device))
+
+    def features(self, model: str, task: FewShotTask) -> Tensor:
+        """Return the digital network's features [u, dim] of the task's images, not attacked.
+
+        Models that have the same weights in the same architecture share them.
+        """
+        key = self.keep("network", model, lambda: _network(model)), features_key(task)
+        images = self.episodes(task).images
+        return self.keep("features", key, lambda: features_of(self.model(model), images, task.batch))
+
+
+def features_key(task: FewShotTask) -> FewShotTask:
+    """Return the task without what changes neither its images nor their batches."""
+    return task.model_copy(update=_READ_OUT)
+
+
+def episodes_key(task: FewShotTask) -> FewShotTask:
+    """Return the task without what changes neither its images nor its episodes."""
+    return task.model_copy(update={**_READ_OUT, "batch": 1 if task.passes == "distinct" else task.batch})
+
+
+def images_key(task: ClassificationTask) -> ClassificationTask:
+    """Return the task without what does not change its images."""
+    return task.model_copy(update={"batch": 1, **_OF_THE_NETWORK})
+
+
+def _network(model: str) -> tuple[str, str]:
+    """Return what decides a model's features: its weights and its architecture."""
+    path = find_content("model", model)
+    arch = read_yaml(path).get("arch", {})
+    own = str(path.parent) if str(arch.get("name", "")).startswith(".") else ""  # its code is next to the card
+    return weights_digest(model), canonical_json([arch, own])
