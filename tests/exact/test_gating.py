@@ -11,12 +11,13 @@ from torch import nn
 from imc_sim import InputError
 from imc_sim.analog import AnalogModel, AssociativeMemory
 from imc_sim.array import Chip, Crossbar, Wires, approximate_gating, encodings, gating_error, needs_density
-from imc_sim.array._gating import own_density
+from imc_sim.array._gating import PATTERNS, own_density, random_gates
 from imc_sim.array._wiring import density
 from imc_sim.device import Device, RelativeSpread
 from imc_sim.evaluate import evaluate_chips
 from imc_sim.mapping import map_model
 from imc_sim.nn import BatmannController, Conv2d, Linear, SignActivation
+from imc_sim.study._rows import _more
 from imc_sim.study._stored_chip import as_stored
 from imc_sim.train._variation import ChipNoise, Variation
 from tests.exact.test_wiring import circuit
@@ -26,9 +27,9 @@ IDEAL: dict[str, Any] = {"kind": "ideal", "r_row_ohm": 0.0, "r_col_ohm": 0.0}
 DEVICE = Device(g_lrs_S=2.5e-4, g_hrs_S=2.5e-5, programming=RelativeSpread(sigma=0.1))
 
 
-def chip(encoding: str = "bnn_i", rows: int = 32, **wires: Any) -> Chip:
+def chip(encoding: str = "bnn_i", rows: int = 32, tile_cols: int = 24, **wires: Any) -> Chip:
     base = Chip(device=DEVICE).replace("encoding", {"kind": encoding}).replace("wires", NODAL | wires)
-    return base.replace("tile", {"rows": rows, "cols": 24})
+    return base.replace("tile", {"rows": rows, "cols": tile_cols})
 
 
 def inputs(shares: tuple[float, ...], each: int = 32, vectors: int = 40) -> torch.Tensor:
@@ -71,6 +72,17 @@ def test_zeros_of_ternary_inputs_switch_rows_off() -> None:
     assert [own_density(encodings()[k]()) is not None for k in ("bnn_i", "bnn_v", "bnn_vi", "tnn_i")] == [
         False, True, True, False,
     ]  # fmt: skip
+
+
+def test_patterns_are_kept_evenly_over_the_vectors_or_cover_all_densities() -> None:
+    x = inputs((0.3, 0.6))
+    found = Crossbar.program(signs(3, 64), chip()).measure_rows(lambda part: x[:, part])
+    assert found is not None
+    kept = [0, 6, 11, 17, 22, 28, 33, 39]
+    assert [g.tolist() for g in found.gates] == [(x[kept, :32] > 0)[None].tolist(), (x[kept, 32:] > 0)[None].tolist()]
+    for kind in ("bnn_i", "tnn_ii"):  # rows of TNN II's first pass are on where the input is not 0
+        shares = random_gates(encodings()[kind](), 5000)[0].double().mean(-1)
+        assert torch.allclose(shares, torch.linspace(0.1, 0.9, PATTERNS).double(), atol=0.03)
 
 
 def test_what_is_used_is_set_or_measured_or_assumed() -> None:
@@ -154,6 +166,53 @@ def test_calibration_sets_the_rows_of_every_layer() -> None:
     assert torch.equal(fresh(x), made(x)), "the same cells, whether they were read before"
 
 
+class Twice(nn.Module):
+    """One layer, used with an input and its opposite in one pass."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(1)
+        self.layer = Linear(32, 4, policy="xnor")
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.layer(x) + self.layer(-x)
+
+
+def test_all_uses_of_a_layer_in_one_pass_count() -> None:
+    made = map_model(Twice().eval(), chip(), seed=1)
+    made.calibrate(inputs((0.2,)).float())
+    assert made.rows_on == {"layer": [[0.5]]}
+    made.calibrate(inputs((0.2,)).float())
+    assert made.rows_on == {"layer": [[0.5]]}
+
+
+def test_wires_that_are_computed_again_leave_nothing_behind() -> None:
+    """As much as the compiled product takes, if it is there."""
+    x = inputs((0.2,) * 4, vectors=400).float()
+    spec = chip(tile_cols=128).replace("converter", {"kind": "auto", "bits": 8})
+    bar = Crossbar.program(signs(60, 128).float(), spec)
+    bar.mvm(x)
+    bar.set_driven_rows(bar.measure_rows(lambda part: x[:, part]))
+    assert not bar.sensing._packed
+    assert torch.equal(bar.mvm(x), Crossbar.program(signs(60, 128).float(), spec, driven=bar.driven_rows).mvm(x))
+
+
+def test_read_noise_takes_the_mean_of_the_passes() -> None:
+    """BNN III with all inputs at +1: its first pass drives every cell, its second none."""
+    made, x = chip("bnn_iii").replace("device.read.sigma", 0.1), inputs((0.2,))
+    bar = Crossbar.program(signs(12, 32), made)
+    bar.set_driven_rows(bar.measure_rows(lambda part: x[:, part]))
+    seen, _ = bar._wired(bar.cells(0))
+    assert len(seen) == 2
+    G = bar.plan.siemens(torch.stack(seen).mean(0)) / made.device.window_S
+    power = bar.sensing.operands[0].power
+    assert power.constant is not None
+    assert power.linear is not None
+    found = (power.constant[0] + power.linear.sum(-1)) * bar.encoding.gain_in**2
+    assert torch.allclose(found[0::2], 0.01 * G.square().sum((1, 2, 3, 4)), rtol=1e-9)
+    assert torch.allclose(found[1::2], torch.zeros(12).double(), atol=1e-12)
+
+
 def test_blocks_batches_and_company_change_nothing() -> None:
     x = images()
     whole = analog(3)
@@ -192,6 +251,9 @@ def test_trials_store_the_rows_and_ranges_only_where_there_are_some() -> None:
     assert not found.ranges
     other = evaluate_chips("batmann_small_xnor", made.replace("wires.density", 0.5).to_dict(), task, [1], 0)[0]
     assert not other.rows_on
+    full = made.replace("converter", {"kind": "auto", "bits": 8, "range": "max"})
+    assert not evaluate_chips("batmann_small_xnor", full.to_dict(), task, [1], 0)[0].ranges
+    assert _more(found) == {"rows_on": found.rows_on}
 
 
 # -- what is said of it ----------------------------------------------------------------------------------
