@@ -139,8 +139,10 @@ def save_model(
 
 
 def card_text(card: ModelCard) -> str:
-    """The YAML of a card, without the keys that say nothing."""
-    return write_yaml({key: value for key, value in card.to_dict().items() if value not in (None, "", [], {})})
+    """Return the YAML of a card, without the keys that say nothing and need not be there."""
+    needed = {name for name, field in ModelCard.model_fields.items() if field.is_required()}
+    said = card.to_dict().items()
+    return write_yaml({key: value for key, value in said if key in needed or value not in (None, "", [], {})})
 
 
 def verify_weights(card: ModelCard, folder: Path) -> Path:

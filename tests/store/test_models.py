@@ -64,6 +64,11 @@ def test_loaded_model_is_in_eval_mode_with_its_card(folder: Path) -> None:
     assert card_of(nn.ReLU()) is None
 
 
+def test_a_card_without_words_is_read_again(tmp_path: Path) -> None:
+    saved = save_model(tmp_path / "m", BatmannController(**ARGS), card(summary=""))
+    assert load_card(tmp_path / "m")[0] == saved
+
+
 def test_a_full_card_survives_writing(tmp_path: Path) -> None:
     task = {"dataset": "omniglot", "way": 5, "shot": 1, "keys": "bipolar", "rotations": [0, 90]}
     given = {
