@@ -24,6 +24,8 @@ _STEP = 2.0 * _END / _INTERVALS
 _OUT = 40.0
 #: Tables that are made in one go, which bounds the memory.
 _TOGETHER = 256
+#: Up to so many voltages, each one has a table that is kept: 33 kB.
+_FEW = 4
 
 
 class Motion(Protocol):
@@ -59,14 +61,22 @@ def travel(motion: Motion, state: Tensor, v_V: Tensor, dt_s: Tensor) -> Tensor:
     x, dt = state[moving].double(), dt_s[moving].double()
     for first in range(0, len(volts), _TOGETHER):
         here = (which >= first) & (which < first + _TOGETHER)
-        table = _table(motion, tuple(volts[first : first + _TOGETHER].tolist()))
+        table = _tables(motion, tuple(volts[first : first + _TOGETHER].tolist()))
         x[here] = _moved(table, x[here], which[here] - first, dt[here])
     moved = state.clone()
     moved[moving] = x.to(state.dtype)
     return moved
 
 
-@functools.lru_cache(maxsize=32)
+def _tables(motion: Motion, volts: tuple[float, ...]) -> _Table:
+    """Return the table of these voltages. Those of a few are kept: pulses and sweeps repeat them."""
+    if len(volts) > _FEW:
+        return _table.__wrapped__(motion, volts)
+    rows = [_table(motion, (v,)) for v in volts]
+    return rows[0] if len(rows) == 1 else _Table(*(torch.cat(part) for part in zip(*rows, strict=True)))
+
+
+@functools.lru_cache(maxsize=1024)
 def _table(motion: Motion, volts: tuple[float, ...]) -> _Table:
     v = torch.tensor(volts, dtype=torch.float64)[:, None]
     y = torch.linspace(-_END, _END, _INTERVALS + 1, dtype=torch.float64)[None]
