@@ -142,6 +142,16 @@ def test_a_merged_folder_says_the_most_chips_that_any_had(
         assert read_study(out)["chips"]["min"] == 6
 
 
+def test_the_most_chips_are_those_that_a_rule_may_draw(
+    small: dict[str, Any], go: Callable[..., Results], tmp_path: Path
+) -> None:
+    rules = ({"min": 2, "max": 4}, {"min": 3})
+    for number, chips in enumerate(rules):
+        go(tmp_path / str(number), small | {"chips": chips, "cases": [{"name": "a"}]})
+    combine([tmp_path / "0", tmp_path / "1"], tmp_path / "out", ["csv"])
+    assert Results.load(tmp_path / "out").table["chips"].tolist() == [4, 4, 4]
+
+
 def test_every_trial_of_a_table_has_its_digital_baseline(complete: Results) -> None:
     table = trials_table(complete.folder)
     baselines = table[table["chip"] == -1].set_index("case")["accuracy"]
