@@ -83,11 +83,11 @@ def test_refreshes_and_verify_cost_pulses() -> None:
 
 def test_refresh_is_no_part_of_a_trial_while_it_is_off() -> None:
     """The content of a trial is what it was before refresh was there."""
-    chip = load_chip("pcm_hermes").to_dict()
-    point = Point("case", (), "m", "w", chip, {"way": 5}, 0)
+    chip, task = load_chip("pcm_hermes").to_dict(), {"way": 5, "dataset": "glyphs", "split": "test"}
+    point = Point("case", (), "m", "w", chip, task, 0)
     assert "refresh_s" not in point.content["chip"]["device"]["time"]
     on = load_chip("pcm_hermes").replace("device.time.refresh_s", 60.0).to_dict()
-    assert digest(Point("case", (), "m", "w", on, {"way": 5}, 0).content) != point.id
+    assert digest(Point("case", (), "m", "w", on, task, 0).content) != point.id
 
 
 def test_too_many_refreshes_are_refused() -> None:

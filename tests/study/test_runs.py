@@ -142,12 +142,12 @@ def test_points_in_common_are_run_once_and_every_model_has_its_baseline(
 ) -> None:
     path = small["axes"][0]["path"]
     models = {"path": "model", "values": ["batmann_5w1s_xnor", "batmann_small_xnor"]}
-    cases = [{"name": "a"}, {"name": "b", "set": {}}]
-    study = small | {"cases": cases, "axes": [{"path": path, "values": [0.2]}, models], "chips": {"min": 3}}
-    table = go(tmp_path / "x", study).table
-    assert (tmp_path / "x" / TRIALS).read_bytes().count(b"\n") == 2 + 2 * 3
-    assert len(table) == 4
-    assert table["digital"].notna().to_list() == [True] * 4
+    stuck = {"name": "b", "set": {path: 0.0}, "sweep": ["chip.device.faults.stuck_lrs"]}
+    axes = [{"path": path, "values": [0, 0.2]}, models]
+    table = go(tmp_path / "x", small | {"cases": [{"name": "a"}, stuck], "axes": axes, "chips": {"min": 3}}).table
+    assert (tmp_path / "x" / TRIALS).read_bytes().count(b"\n") == 2 + 2 * 3 * 3, "at 0 both cases are the same chips"
+    assert len(table) == 8
+    assert table["digital"].notna().to_list() == [True] * 8
 
 
 def test_stopping_rule_stops_each_point_by_itself(
