@@ -18,8 +18,8 @@ from imc_sim.config import Spec
 class Tile(Spec):
     """One physical array: word lines (rows) and bit lines (columns)."""
 
-    rows: int = Field(default=128, ge=1, description="word lines")
-    cols: int = Field(default=128, ge=1, description="bit lines")
+    rows: int = Field(default=128, ge=1, le=2**20, description="word lines")
+    cols: int = Field(default=128, ge=1, le=2**20, description="bit lines")
 
 
 @final

@@ -25,10 +25,14 @@ class Wires(Spec):
     """
 
     kind: Literal["ideal", "columns", "nodal"] = Field(default="ideal", description="how wires are computed")
-    r_row_ohm: float = Field(default=0.0, ge=0.0, description="word line, per cell pitch")
-    r_col_ohm: float = Field(default=0.0, ge=0.0, description="bit line, per cell pitch")
-    r_source_ohm: float = Field(default=0.0, ge=0.0, description="driver of a word line, in series at each driven end")
-    r_sense_ohm: float = Field(default=0.0, ge=0.0, description="sense node of a bit line, in series at its lower end")
+    r_row_ohm: float = Field(default=0.0, ge=0.0, le=1e12, description="word line, per cell pitch")
+    r_col_ohm: float = Field(default=0.0, ge=0.0, le=1e12, description="bit line, per cell pitch")
+    r_source_ohm: float = Field(
+        default=0.0, ge=0.0, le=1e12, description="driver of a word line, in series at each driven end"
+    )
+    r_sense_ohm: float = Field(
+        default=0.0, ge=0.0, le=1e12, description="sense node of a bit line, in series at its lower end"
+    )
     drive: Literal["single", "double"] = Field(default="single", description="word lines driven at one or both ends")
     cells: Literal["1t1r", "passive"] = Field(default="1t1r", description="whether an unselected row is open or at 0 V")
 

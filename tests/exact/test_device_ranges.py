@@ -78,9 +78,9 @@ def limited(annotation: Any, metadata: tuple[Any, ...]) -> bool:
     return all(limited(part, ()) for part in parts if not isinstance(part, str))
 
 
-def test_every_number_of_a_device_has_a_range() -> None:
-    found: set[type[BaseModel]] = {Device}
-    todo: list[type[BaseModel]] = [Device]
+def test_every_number_of_a_chip_has_a_range() -> None:
+    found: set[type[BaseModel]] = {Chip}
+    todo: list[type[BaseModel]] = [Chip]
     while todo:
         for info in todo.pop().model_fields.values():
             new = specs(info.annotation) - found
