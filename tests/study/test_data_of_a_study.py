@@ -236,3 +236,20 @@ def test_features_are_not_drawn_of_other_data_than_the_results(tmp_path: Path, m
     found["glyphs test"] = "2" * 64
     with pytest.raises(ResultsError, match="other files of 'glyphs test'"):
         study_embeddings(results.folder)
+
+
+def test_a_point_reads_the_training_data_where_its_chip_is_calibrated(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The digital network does not; and each task has its own."""
+    monkeypatch.setattr(_points, "digests_of", lambda parts: dict.fromkeys(parts, "1" * 64))
+    few_shot = {"dataset": "omniglot", "split": "evaluation", "episodes": 2}
+    calibrated = {"chip.converter": {"kind": "auto", "bits": 4, "range": "calibrated"}}
+    said = {"name": "t", "model": "batmann_small_xnor", "chip": "ideal", "task": few_shot, "chips": {"min": 1}}
+    said |= {"cases": [{"name": "a"}, {"name": "b", "set": calibrated}], "chip_task": {"split": "background"}}
+    plain, ranged = points_of(load_study(said))
+    one, both = {"omniglot background"}, {"omniglot background", "omniglot evaluation"}
+    assert [set(point.own_data) for point in (plain, *plain.digital())] == [one, one, {"omniglot evaluation"}]
+    assert set(ranged.own_data) == one  # split background is training data itself
+    assert set(points_of(load_study(said | {"chip_task": {}}))[1].own_data) == both
+    assert set(points_of(load_study(said | {"chip_task": {}}))[0].own_data) == {"omniglot evaluation"}
+    assert set(plain.data) == both
+    assert plain.content["data"] == dict.fromkeys(one, "1" * 64)
