@@ -51,7 +51,7 @@ def data_parts(name: str, split: str) -> tuple[str, ...]:
         return ()
     if info.kind != "pool":
         return (f"{name} {split}",)
-    whole = split.removesuffix("_train").removesuffix("_test") if split not in PARTS else split
+    whole = split.removesuffix("_train").removesuffix("_test")
     return tuple(f"{name} {part}" for part in ([whole] if whole in PARTS else PARTS))
 
 

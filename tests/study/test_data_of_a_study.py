@@ -219,6 +219,8 @@ def test_a_training_on_other_images_is_another_training(study: dict[str, Any], t
         ClassificationRecipe(dataset=study["task"]["dataset"], validation=2),
         ContinualRecipe(tasks=(ContinualTask(dataset=study["task"]["dataset"]),), validation=2),
     )
+    mixed = ContinualRecipe(tasks=(ContinualTask(split="test"), ContinualTask(dataset="digits")), split="train")
+    assert mixed._data() == {("mnist", "test"), ("digits", "train")}
     before = [recipe.training_digest() for recipe in recipes]
     assert [recipe.training_digest() for recipe in recipes] == before
     fill(tmp_path / "colours", GREEN, RED)
