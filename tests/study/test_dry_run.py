@@ -103,9 +103,11 @@ def test_the_stopping_rule_gives_a_range(clock: Clock) -> None:
 
 
 def test_what_two_cases_share_is_counted_once_as_it_is_run_once(clock: Clock, tmp_path: Path) -> None:
-    study = STUDY | {"cases": [{"name": "a"}, {"name": "b", "set": {"chip.tile.rows": 128}}], "chips": {"min": 2}}
+    stuck = {"name": "b", "set": {SIGMA: 0.0}, "sweep": ["chip.device.faults.stuck_lrs"]}  # at 0 the chips of case a
+    study = STUDY | {"cases": [{"name": "a"}, stuck], "chips": {"min": 2}}
     found = dry_run(study, evaluator=clock.evaluate)
-    assert (found.points, found.chips, found.cases[1].seconds) == (6, (6, 6), (0.0, 0.0))
+    assert (found.points, found.chips) == (6, (10, 10))
+    assert found.cases[1].seconds == pytest.approx([2 * 2 * 9 * 0.05] * 2)
     results = run(study, tmp_path / "out", evaluator=stand_in_evaluator)
     rows = (results.folder / "trials.jsonl").read_text().splitlines()
     assert len(rows) == found.chips[0] + found.baselines
@@ -148,7 +150,10 @@ def test_memory_is_the_peak_of_the_probe_alone() -> None:
 
 
 def test_the_table_adds_up(clock: Clock) -> None:
-    found = dry_run(STUDY | {"cases": [{"name": "a"}, {"name": "b", "set": {BITS: 4}}]}, evaluator=clock.evaluate)
+    found = dry_run(
+        STUDY | {"cases": [{"name": "a"}, {"name": "b", "set": {BITS: 4, "chip.converter.kind": "auto"}}]},
+        evaluator=clock.evaluate,
+    )
     rows = found.rows()
     assert [row["case"] for row in rows] == ["a", "b", "digital baselines", "all"]
     assert [row.get("points", "") for row in rows] == ["3", "3", "", "6"]
