@@ -11,7 +11,18 @@ import pytest
 import torch
 from torch import Tensor
 
-from imc_sim.device import Correlated, Device, PulseScheme, StatePiece, Telegraph, Time, program_and_verify
+from imc_sim._rng import Stream
+from imc_sim.array import Chip, Crossbar
+from imc_sim.device import (
+    Correlated,
+    Device,
+    PulseScheme,
+    RelativeSpread,
+    StatePiece,
+    Telegraph,
+    Time,
+    program_and_verify,
+)
 from imc_sim.device._fit import _p_value, fit_device
 from imc_sim.device._relaxation import LogRelaxation, MeasuredRelaxation
 from imc_sim.device._time import Retention
@@ -52,6 +63,26 @@ def test_relaxed_cells_are_never_below_0_when_they_go_on_ageing() -> None:
     floor = 2e-5 * (1 - math.exp(-1.0))
     assert float(aged.min()) == pytest.approx(floor, rel=1e-12)
     assert 0.3 < float((aged < floor * (1 + 1e-9)).double().mean()) < 0.6
+
+
+def test_relaxation_in_a_crossbar_goes_by_the_target_and_compensation_by_conductances() -> None:
+    """Cells that device variation takes below 0 S count as 0 S before relaxation, and relax as those of their level."""
+    law = MeasuredRelaxation(times_s=(1.0, 10.0), coefficients_S=((0.0,), (0.0, 2e-5)), g_max_S=1e-4)
+    device = Device(
+        g_lrs_S=1e-4, g_hrs_S=1e-5, programming=RelativeSpread(sigma=0.2, sigma_hrs=2.0),
+        time=Time(t_s=10.0, relaxation=law, compensation=True),
+    )  # fmt: skip
+    chip = Chip(device=device)
+    late, young = (Crossbar.program(torch.ones(20, 30), c, seed=3, layer="fc") for c in (
+        chip, chip.replace("device.time.t_s", 0.0),
+    ))  # fmt: skip
+    before, after = (c.cells(0) + device.floor for c in (young, late))
+    z = torch.from_numpy(Stream(3, "fc", "relaxation").normal(before.numel(), 0)).double().reshape(before.shape)
+    lrs = (after - before)[:, :, 0] * device.window_S / z[:, :, 0]
+    assert torch.allclose(lrs, torch.full_like(lrs, 2e-5), rtol=1e-6, atol=0)
+    assert float((before == 0).double().mean()) > 0.1
+    factor = float(before.sum() / after.sum())
+    assert late.sensing.operands[0].factor == pytest.approx(factor, rel=1e-9)
 
 
 def test_an_error_that_shrinks_moves_no_cell() -> None:
