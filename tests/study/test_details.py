@@ -236,7 +236,7 @@ def test_a_batch_is_what_memory_and_the_caller_allow(small: dict[str, Any], monk
     asked: list[tuple[Any, ...]] = []
 
     def fits(chips: int) -> None:
-        monkeypatch.setattr(_runner, "batch_chips", lambda *a: (asked.append(a), chips)[1])
+        monkeypatch.setattr(_runner.evaluate, "batch_chips", lambda *a: (asked.append(a), chips)[1])
 
     def size(evaluator: Any, batch: int, at: Any = point) -> int:
         unused: Any = None
