@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from imc_sim import InputError, MissingDataError
-from imc_sim.config import content_names, parse_yaml
+from imc_sim.array import load_chip
+from imc_sim.config import Engine, content_names, parse_yaml
 from imc_sim.study import Chips, Study, load_study, points_of, resolved, run, with_settings
 from imc_sim.study._spec import DERIVED
 from imc_sim.testing import stand_in_evaluator
@@ -292,6 +293,12 @@ def test_duplicate_keys_and_yaml_types() -> None:
     with pytest.raises(InputError, match=r"line 2.*a second 'a' \(first in line 1\)"):
         parse_yaml("a: 1\na: 2\n")
     assert parse_yaml("a: 5e-5\nb: no\nc: 0.5\n") == {"a": 5e-5, "b": "no", "c": 0.5}
+
+
+def test_settings_of_an_engine_are_on_top_of_the_chips_own() -> None:
+    own = load_chip("rram_hfo2_1t1r").replace("engine", {"kind": "memtorch"}).to_dict()
+    study = with_settings(load_study(STUDY | {"chip": own}), ["engine.adc_overflow_rate=0.1"])
+    assert study.engine == Engine(kind="memtorch", adc_overflow_rate=0.1)
 
 
 def test_memory_limit_takes_units() -> None:
