@@ -15,7 +15,7 @@ from _common import ratio
 
 import imc_sim as imc
 from imc_sim.analog import AnalogModel
-from imc_sim.device._memtorch import why_not
+from imc_sim.backends.memtorch import why_not
 from imc_sim.evaluate import evaluate_chips
 
 Row = tuple[str, tuple[float, float, float]]
@@ -54,7 +54,7 @@ def converted(rounds: int) -> Iterator[Row]:
     chip = chip.replace("converter", {"kind": "auto", "bits": 8, "range": "calibrated"})
     weights = imc.nn.two_valued(torch.randn(128, 256, generator=torch.Generator().manual_seed(1)))
     x = torch.randn(200, 256, generator=torch.Generator().manual_seed(2))
-    from imc_sim.analog._memtorch_engine import MemTorchCrossbar
+    from imc_sim.backends.memtorch import MemTorchCrossbar
 
     ours = imc.Crossbar.program(weights, chip)
     ours.set_limits(*ours.profile(lambda rows: x[:, rows]))

@@ -55,7 +55,7 @@ def test_files_are_short_functions_documented_and_input_never_asserted(path: Pat
 
 
 #: The fence around MemTorch, which draws from global generators: it seeds them and puts them back.
-FENCE = ROOT / "imc_sim" / "device" / "_global_random.py"
+FENCE = ROOT / "imc_sim" / "backends" / "memtorch" / "_global_random.py"
 
 
 @pytest.mark.parametrize("path", [p for p in SOURCES if p != FENCE], ids=short)

@@ -13,6 +13,7 @@ from imc_sim._errors import InputError
 from imc_sim._rng import check_seed, chip_numbers
 from imc_sim._tensors import real_values
 from imc_sim.array import Chip, Crossbar, DrivenRows, Placement, load_chip
+from imc_sim.backends.memtorch import MemTorchCrossbar
 from imc_sim.config import Engine, as_engine
 from imc_sim.nn import KeyForm, key_form
 
@@ -131,8 +132,6 @@ class AssociativeMemory:
 
     def _programmed(self, keys: Tensor, chips: range, page: int) -> Crossbar:
         if not self.engine.native:
-            from imc_sim.analog._memtorch_engine import MemTorchCrossbar
-
             foreign = MemTorchCrossbar.program(keys, self.chip, chips, self.seed, self.layer, page, engine=self.engine)
             return cast("Any", foreign)
         unit_inputs = self.form == "bipolar"

@@ -70,7 +70,7 @@ def _machine() -> Iterator[str]:
 
 def _engines() -> Iterator[str]:
     from imc_sim.array import compile_kernels, why_not_compiled
-    from imc_sim.device._memtorch import why_not
+    from imc_sim.backends.memtorch import why_not
 
     yield "native: works"
     yield f"memtorch: {why_not() or 'works'}"

@@ -15,11 +15,9 @@ import torch
 
 import imc_sim as imc
 from imc_sim import InputError
-from imc_sim.analog._memtorch_chip import check_spread, translate
-from imc_sim.analog._memtorch_engine import prepare
 from imc_sim.array import Chip
+from imc_sim.backends.memtorch import check_spread, on_levels, prepare, translate, why_not
 from imc_sim.config import NATIVE, Engine, as_engine, build
-from imc_sim.device._memtorch import on_levels, why_not
 from imc_sim.evaluate import ChipResult
 from imc_sim.study import load_study, points_of, run, with_settings
 

@@ -18,11 +18,9 @@ from torch import Tensor, nn
 
 import imc_sim as imc
 from imc_sim import InputError
-from imc_sim.analog._memtorch_engine import MemTorchCrossbar
 from imc_sim.array import Chip, Crossbar
+from imc_sim.backends.memtorch import MemTorchCrossbar, MemTorchSettings, Patched, why_not
 from imc_sim.config import Engine, build
-from imc_sim.device._memtorch import Patched, why_not
-from imc_sim.device._memtorch_settings import MemTorchSettings
 from imc_sim.evaluate import _read_out, evaluate_chips
 from imc_sim.study import load_study, run, with_settings
 

@@ -14,9 +14,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from imc_sim.device._global_random import contained
-from imc_sim.device._memtorch import Patched, part, why_not
-from imc_sim.device._memtorch_settings import MemTorchSettings
+from imc_sim.backends.memtorch import MemTorchSettings, Patched, contained, part, why_not
 
 ON, OFF = 1e4, 1e6
 

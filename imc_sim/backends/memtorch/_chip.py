@@ -10,9 +10,9 @@ from torch import Tensor
 
 from imc_sim._errors import InputError
 from imc_sim.array import Chip, Encoding
+from imc_sim.backends.memtorch._settings import CellLaw, MemTorchSettings
 from imc_sim.config import Engine
 from imc_sim.device import Device, RelativeSpread
-from imc_sim.device._memtorch_settings import CellLaw, MemTorchSettings
 
 #: Parts of a chip that the settings follow, or that say where layers run and nothing of their cells.
 _FOLLOWED = (

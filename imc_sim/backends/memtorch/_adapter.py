@@ -32,8 +32,8 @@ import torch
 from torch import Tensor, nn
 
 from imc_sim._errors import InputError
-from imc_sim.device._global_random import contained
-from imc_sim.device._memtorch_settings import CellLaw, MemTorchSettings
+from imc_sim.backends.memtorch._global_random import contained
+from imc_sim.backends.memtorch._settings import CellLaw, MemTorchSettings
 
 _STAND_IN = ("torchvision", "torchvision.transforms", "torchvision.datasets", "torchvision.datasets.utils")
 #: a conductance in S beyond every cell's own range

@@ -1,4 +1,4 @@
-"""MemTorch as a second engine: crossbars and layers whose products run through MemTorch's own patched layers.
+"""Crossbars whose products run through MemTorch's own patched layers.
 
 Numbers are float32 throughout, and every cell is a Python object while it is programmed: for checks, not for
 speed. What MemTorch cannot simulate, or not faithfully, is refused by its path in the chip.
@@ -8,20 +8,18 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from typing import Any, cast, final
+from typing import final
 
 import torch
 from torch import Tensor
 
 from imc_sim._errors import InputError
 from imc_sim._rng import chip_numbers
-from imc_sim.analog._layers import AnalogLayer
-from imc_sim.analog._memtorch_chip import check_spread, translate
-from imc_sim.array import Chip, Encoding, Placement, TileInputs, load_chip
+from imc_sim.array import Chip, Encoding, Placement, load_chip
+from imc_sim.backends.memtorch._adapter import Patched, entropy, on_levels
+from imc_sim.backends.memtorch._chip import check_spread, translate
+from imc_sim.backends.memtorch._settings import MemTorchSettings
 from imc_sim.config import Engine
-from imc_sim.device._memtorch import Patched, entropy, on_levels
-from imc_sim.device._memtorch_settings import MemTorchSettings
-from imc_sim.nn import Conv2d, Linear, ProductLayer
 
 
 @final
@@ -86,48 +84,3 @@ def prepare(
     rounded = on_levels(weights.detach().float(), chip.device.levels, settings.single_column)
     check_spread(rounded, settings, where)
     return settings, rounded
-
-
-class _MemTorchLayer(AnalogLayer):
-    """A product layer whose crossbar is MemTorch's. Its converters range over their own inputs: no calibration."""
-
-    def program(self, chips: range) -> None:
-        layer = self.digital
-        shape = {"stride": layer.stride, "padding": layer.padding} if isinstance(layer, Conv2d) else {}
-        programmed = MemTorchCrossbar.program(
-            self.matrix(), self.chip, chips, self.seed, self.name, encoding=self.encoding, engine=self.context.engine,
-            **shape,
-        )  # fmt: skip
-        self.crossbar = cast("Any", programmed)
-
-    def matrix(self) -> Tensor:
-        return self.digital.weight_operand()
-
-    def on_chip(self, index: int, a: Tensor, first_read: int) -> Tensor:
-        return self.crossbar.product(index, a, first_read)
-
-    def calibrate(self, x: Tensor) -> None:
-        return
-
-    def tile_inputs(self, a: Tensor) -> TileInputs:
-        step = "Ask the native engine."
-        raise InputError(f"layer {self.name!r}, profile", "engine memtorch", "converters that keep limits", step)
-
-
-@final
-class MemTorchLinear(_MemTorchLayer):
-    """A fully connected layer through MemTorch's."""
-
-    def _input_dims(self) -> int:
-        return 2
-
-
-@final
-class MemTorchConv2d(_MemTorchLayer):
-    """A convolution through MemTorch's, with word lines in the order channel, kernel row, kernel column."""
-
-    def _input_dims(self) -> int:
-        return 4
-
-
-MEMTORCH_LAYERS: dict[type[ProductLayer], type[AnalogLayer]] = {Conv2d: MemTorchConv2d, Linear: MemTorchLinear}
