@@ -1,6 +1,8 @@
 """Specifications, strict YAML, canonical hashes and the look-up of shipped content."""
 
+from imc_sim.config._archs import ARCHS
 from imc_sim.config._content import (
+    Kind,
     content_names,
     find_content,
     search_folders,
@@ -15,6 +17,7 @@ from imc_sim.config._units import Ampere, ElectronVolt, Hertz, Kelvin, Seconds, 
 from imc_sim.config._yaml import parse_setting, parse_yaml, read_yaml, write_yaml
 
 __all__ = [
+    "ARCHS",
     "NATIVE",
     "REINSTALL",
     "Ampere",
@@ -22,6 +25,7 @@ __all__ = [
     "Engine",
     "Hertz",
     "Kelvin",
+    "Kind",
     "Seconds",
     "Siemens",
     "Spec",

@@ -10,23 +10,25 @@ from imc_sim.evaluate._device import check_device
 from imc_sim.evaluate._firing import Firing, LayerFiring, StepAccuracy, measure_firing
 from imc_sim.evaluate._held_data import hold_data
 from imc_sim.evaluate._identity import arch_identity, data_of_task, features_digest, weights_digest
+from imc_sim.evaluate._read_outs import check_order
 from imc_sim.evaluate._run import ChipResult, digital_accuracy, evaluate_chips
 from imc_sim.evaluate._sensitivity import LayerAccuracy, layer_sensitivity
-from imc_sim.evaluate._tasks import ClassificationTask, FewShotTask, Task, build_task, task_identity
+from imc_sim.evaluate._tasks import ClassificationTask, FewShotTask, Task, build_task, task_identity, with_size
 from imc_sim.evaluate.attacks import Attack, Fgsm, Pgd
 
 if TYPE_CHECKING:
     from imc_sim.evaluate._accuracy import Accuracy
     from imc_sim.evaluate._checks import acting_settings, batch_chips, check_images, check_mapping, check_task
-    from imc_sim.evaluate._classification import chip_class_accuracy, class_accuracy
+    from imc_sim.evaluate._classification import chip_class_accuracy, class_accuracy, configured, output_count
     from imc_sim.evaluate._confusion import Confusion, confusion
     from imc_sim.evaluate._converter_inputs import ConverterInputs, converter_inputs
     from imc_sim.evaluate._embedding import Embedding, EmbeddingPanel, embedding, embedding_grid
     from imc_sim.evaluate._episodes import FewShotData, features_of
-    from imc_sim.evaluate._features import feature_vectors, last_hidden, normalised
-    from imc_sim.evaluate._few_shot import few_shot_accuracy
-    from imc_sim.evaluate._labelled import ClassificationData
-    from imc_sim.evaluate._session import Session
+    from imc_sim.evaluate._features import feature_vectors, last_hidden, normalised, viewed_images
+    from imc_sim.evaluate._few_shot import digital_accuracy_of, few_shot_accuracy
+    from imc_sim.evaluate._labelled import ClassificationData, drawn_rows
+    from imc_sim.evaluate._memory_keys import SIMILARITIES
+    from imc_sim.evaluate._session import Session, features_key
 
 #: names that need torch, and the module that has them
 _NEED_TORCH = {
@@ -37,6 +39,7 @@ _NEED_TORCH = {
     "Embedding": "_embedding",
     "EmbeddingPanel": "_embedding",
     "FewShotData": "_episodes",
+    "SIMILARITIES": "_memory_keys",
     "Session": "_session",
     "acting_settings": "_checks",
     "batch_chips": "_checks",
@@ -45,18 +48,25 @@ _NEED_TORCH = {
     "check_task": "_checks",
     "chip_class_accuracy": "_classification",
     "class_accuracy": "_classification",
+    "configured": "_classification",
     "confusion": "_confusion",
     "converter_inputs": "_converter_inputs",
+    "digital_accuracy_of": "_few_shot",
+    "drawn_rows": "_labelled",
     "embedding": "_embedding",
     "embedding_grid": "_embedding",
     "feature_vectors": "_features",
+    "features_key": "_session",
     "features_of": "_episodes",
     "few_shot_accuracy": "_few_shot",
     "last_hidden": "_features",
     "normalised": "_features",
+    "output_count": "_classification",
+    "viewed_images": "_features",
 }
 
 __all__ = [
+    "SIMILARITIES",
     "Accuracy",
     "Attack",
     "CardRow",
@@ -85,19 +95,24 @@ __all__ = [
     "check_device",
     "check_images",
     "check_mapping",
+    "check_order",
     "check_task",
     "chip_class_accuracy",
     "class_accuracy",
+    "configured",
     "confusion",
     "converter_inputs",
     "data_of_task",
     "digital_accuracy",
+    "digital_accuracy_of",
+    "drawn_rows",
     "embedding",
     "embedding_grid",
     "evaluate_card",
     "evaluate_chips",
     "feature_vectors",
     "features_digest",
+    "features_key",
     "features_of",
     "few_shot_accuracy",
     "hold_data",
@@ -105,8 +120,11 @@ __all__ = [
     "layer_sensitivity",
     "measure_firing",
     "normalised",
+    "output_count",
     "task_identity",
+    "viewed_images",
     "weights_digest",
+    "with_size",
 ]
 
 

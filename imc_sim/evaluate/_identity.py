@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from imc_sim._errors import InputError
-from imc_sim.config import digest, find_content, read_yaml, user_path
-from imc_sim.config._archs import ARCHS
+from imc_sim.config import ARCHS, digest, find_content, read_yaml, user_path
 from imc_sim.data import data_parts
 
 #: split of an evaluation -> where its network was trained; other splits are training data themselves

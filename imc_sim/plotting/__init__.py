@@ -9,10 +9,12 @@ from imc_sim.plotting._fgsm import attack_data, draw_fgsm, fgsm_data, fgsm_figur
 from imc_sim.plotting._figure import new_figure, save_figure, save_table, style
 from imc_sim.plotting._forgetting import curves_of, draw_forgetting, forgetting_data, forgetting_table
 from imc_sim.plotting._heatmap import heatmap_data, heatmap_figure, plot_heatmap
+from imc_sim.plotting._labels import heading, is_number, shown
 from imc_sim.plotting._probes import draw_flips, draw_quadratic, flips_data, quadratic_data
 from imc_sim.plotting._robustness import figure_height, plot_robustness, robustness_data, robustness_figure
 from imc_sim.plotting._sensitivity import draw_sensitivity, plot_sensitivity, sensitivity_data
 from imc_sim.plotting._study import STUDY_FIGURES, draw, figures_of
+from imc_sim.plotting._tables import chip_count, distinct, numbers
 from imc_sim.plotting._training import draw_training, plot_training, training_data
 from imc_sim.plotting._trainings import draw_trainings, trainings_data, trainings_figure
 from imc_sim.plotting._tsne import draw_tsne, plot_tsne, tsne_data, tsne_figure, tsne_shares
@@ -20,6 +22,7 @@ from imc_sim.plotting._tsne import draw_tsne, plot_tsne, tsne_data, tsne_figure,
 __all__ = [
     "STUDY_FIGURES",
     "attack_data",
+    "chip_count",
     "compares",
     "comparison_data",
     "comparison_figure",
@@ -28,6 +31,7 @@ __all__ = [
     "convergence_figure",
     "converter_data",
     "curves_of",
+    "distinct",
     "draw",
     "draw_confusion",
     "draw_converters",
@@ -46,10 +50,13 @@ __all__ = [
     "flips_data",
     "forgetting_data",
     "forgetting_table",
+    "heading",
     "heatmap_data",
     "heatmap_figure",
+    "is_number",
     "levels_data",
     "new_figure",
+    "numbers",
     "plot_comparison",
     "plot_confusion",
     "plot_converter",
@@ -65,6 +72,7 @@ __all__ = [
     "save_figure",
     "save_table",
     "sensitivity_data",
+    "shown",
     "style",
     "training_data",
     "trainings_data",

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pandas import DataFrame
 
-from imc_sim.plotting._tables import chip_count, numbers
+from imc_sim.plotting import chip_count, numbers
 from imc_sim.report._certainty import ChipSample
 
 #: percentage points below digital that still count as close

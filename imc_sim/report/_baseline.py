@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from pandas import DataFrame
 
-from imc_sim.plotting._tables import numbers
+from imc_sim.plotting import numbers
 
 if TYPE_CHECKING:
     from imc_sim.study import Results

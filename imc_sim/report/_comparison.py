@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from pandas import DataFrame
 
 from imc_sim._files import write_file
-from imc_sim.plotting import compares, comparison_data, save_table
-from imc_sim.plotting._tables import distinct, numbers
+from imc_sim.plotting import compares, comparison_data, distinct, numbers, save_table
 from imc_sim.report._answer import TOLERANCE
 from imc_sim.report._html import Cell
 

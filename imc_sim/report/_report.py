@@ -8,8 +8,17 @@ from typing import TYPE_CHECKING, Any
 from imc_sim._files import write_file
 from imc_sim._stats import FULL_BAND, band_label
 from imc_sim.config import write_yaml
-from imc_sim.plotting import compares, comparison_data, figures_of, robustness_data, robustness_figure, style
-from imc_sim.plotting._labels import heading, is_number, shown
+from imc_sim.plotting import (
+    compares,
+    comparison_data,
+    figures_of,
+    heading,
+    is_number,
+    robustness_data,
+    robustness_figure,
+    shown,
+    style,
+)
 from imc_sim.report._answer import answer, answers
 from imc_sim.report._baseline import baseline_warnings
 from imc_sim.report._certainty import ChipSample

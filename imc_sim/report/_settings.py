@@ -89,8 +89,7 @@ def text(value: Any) -> str:
 
 
 def _study(study: dict[str, Any]) -> Study:
-    from imc_sim.study import load_study
-    from imc_sim.study._spec import DERIVED
+    from imc_sim.study import DERIVED, load_study
 
     return load_study({key: value for key, value in study.items() if key not in DERIVED})
 

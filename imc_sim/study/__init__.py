@@ -10,11 +10,12 @@ from imc_sim.study._points import Point, Trial, points_of, resolved
 from imc_sim.study._results import Results
 from imc_sim.study._runner import Progress, run
 from imc_sim.study._schema import json_schema
-from imc_sim.study._spec import Case, Chips, Study, load_study, with_settings
+from imc_sim.study._spec import DERIVED, Case, Chips, Study, load_study, with_settings
 from imc_sim.study._status import Status, status
 from imc_sim.study._store import ResultStore
 
 __all__ = [
+    "DERIVED",
     "EXECUTORS",
     "Axis",
     "Case",

@@ -11,8 +11,7 @@ from pydantic import Field
 
 from imc_sim._errors import InputError, ResultsError
 from imc_sim._files import make_folder, write_file
-from imc_sim.config import Spec, find_content, read_yaml, shipped_content, user_path, write_yaml
-from imc_sim.config._archs import ARCHS
+from imc_sim.config import ARCHS, Spec, find_content, read_yaml, shipped_content, user_path, write_yaml
 
 if TYPE_CHECKING:
     from imc_sim.study._spec import Study

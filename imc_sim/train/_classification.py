@@ -19,9 +19,7 @@ from imc_sim._errors import InputError
 from imc_sim._rng import Stream
 from imc_sim.config import digest
 from imc_sim.data import LabelledImages, View, check_labels, gather_labelled, load_classes
-from imc_sim.evaluate._classification import output_count
-from imc_sim.evaluate._features import viewed_images
-from imc_sim.evaluate._labelled import drawn_rows
+from imc_sim.evaluate import drawn_rows, output_count, viewed_images
 from imc_sim.nn import Draws, constrain_weights, draw_neurons, neurons_of, rate_loss, set_slope, take_score
 from imc_sim.train._augment import flip_crop
 from imc_sim.train._checkpoint import (

@@ -19,8 +19,7 @@ from imc_sim._files import write_folder
 from imc_sim._rng import Stream
 from imc_sim.config import digest
 from imc_sim.data import LabelledImages, LabelledScaling
-from imc_sim.evaluate._features import viewed_images
-from imc_sim.evaluate._labelled import drawn_rows
+from imc_sim.evaluate import drawn_rows, viewed_images
 from imc_sim.nn import ContinualNet, calibrate_norms, load_norm_state, norm_state
 from imc_sim.train._boosting import shuffled
 from imc_sim.train._cells import CellArray

@@ -11,8 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from imc_sim.data import CharacterPool, EpisodeShape, gather_images, load_pool, sample_episodes
-from imc_sim.evaluate import FewShotTask, few_shot_accuracy
-from imc_sim.evaluate._memory_keys import SIMILARITIES
+from imc_sim.evaluate import SIMILARITIES, FewShotTask, few_shot_accuracy
 from imc_sim.nn import (
     Draws,
     anneal,

@@ -17,8 +17,7 @@ from imc_sim.data import (
     foreign_digests,
     said_labels,
 )
-from imc_sim.evaluate import ClassificationTask, FewShotTask, features_digest, weights_digest
-from imc_sim.evaluate._read_outs import check_order
+from imc_sim.evaluate import ClassificationTask, FewShotTask, check_order, features_digest, weights_digest
 from imc_sim.nn import KeyForm, Sharpening
 from imc_sim.train._optimizer import OptimizerSettings
 from imc_sim.train._variation import Variation

@@ -12,11 +12,18 @@ from torch import Tensor, nn
 
 from imc_sim._errors import InputError
 from imc_sim.config import build, parse_setting, set_path, user_path
-from imc_sim.evaluate import Accuracy, ClassificationTask, FewShotData, FewShotTask, class_accuracy, features_of
-from imc_sim.evaluate._classification import configured
-from imc_sim.evaluate._few_shot import digital_accuracy_of
-from imc_sim.evaluate._session import features_key
-from imc_sim.evaluate._tasks import with_size
+from imc_sim.evaluate import (
+    Accuracy,
+    ClassificationTask,
+    FewShotData,
+    FewShotTask,
+    class_accuracy,
+    configured,
+    digital_accuracy_of,
+    features_key,
+    features_of,
+    with_size,
+)
 from imc_sim.nn import Measured, ModelCard, arch_files, build_model, load_card, load_model, product_layers, save_model
 from imc_sim.nn._card import load_state
 from imc_sim.train._checkpoint import Log, Progress
