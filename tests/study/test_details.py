@@ -12,11 +12,12 @@ from typing import Any
 
 import pytest
 
+from imc_sim._errors import ResultsError
 from imc_sim._files import write_file
 from imc_sim.evaluate import evaluate_chips
-from imc_sim.study import Results, Status, _runner, combine, load_study, trials_table
+from imc_sim.study import Results, Status, _runner, combine, load_study, status, trials_table
 from imc_sim.study._conditions import Derived
-from imc_sim.study._lock import LOCK, is_locked
+from imc_sim.study._lock import LOCK, FolderLock, is_locked
 from imc_sim.study._points import points_of, resolved
 from imc_sim.study._results import _environment
 from imc_sim.study._spec import Chips
@@ -140,6 +141,29 @@ def test_a_merged_folder_says_the_most_chips_that_any_had(
         out = tmp_path / f"out{order}"
         combine(folders, out, ["csv"])
         assert read_study(out)["chips"]["min"] == 6
+
+
+@pytest.mark.parametrize("key", ["correct", "total"])
+def test_folders_that_differ_in_a_count_are_not_merged(complete: Results, tmp_path: Path, key: str) -> None:
+    other = shutil.copytree(complete.folder, tmp_path / "other")
+    first, *rows = complete.rows.values()
+    (other / TRIALS).write_bytes(lines_of([first | {key: first[key] + (1 if key == "total" else -1)}, *rows]))
+    with pytest.raises(ResultsError, match="one result per trial"):
+        combine([complete.folder, other], tmp_path / "out", ["csv"])
+    assert not (tmp_path / "out").exists()
+
+
+def test_nobody_writes_so_no_end_is_foreseen(complete: Results, tmp_path: Path) -> None:
+    shutil.copy(complete.folder / STUDY, tmp_path)
+    (tmp_path / TRIALS).write_bytes(lines_of(list(complete.rows.values())[:20]))
+    found = status(tmp_path)
+    assert found.left > 0
+    assert found.rate_per_s
+    assert found.eta_s is None
+    lock = FolderLock(tmp_path)
+    lock.take()
+    assert status(tmp_path).eta_s == pytest.approx(found.left / found.rate_per_s)
+    lock.release()
 
 
 def test_the_most_chips_are_those_that_a_rule_may_draw(

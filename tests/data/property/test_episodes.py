@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from imc_sim._errors import InputError
-from imc_sim.data import CharacterPool, EpisodeShape, gather_images, sample_episodes, unique_images
+from imc_sim.data import CharacterPool, EpisodeShape, gather_images, repeated_images, sample_episodes, unique_images
 
 
 @st.composite
@@ -102,6 +102,17 @@ def test_images_are_turned_then_normalised():
     assert got.dtype == np.float32
     for x, (c, i, turns) in zip(got, triples, strict=True):
         np.testing.assert_allclose(x[0], (np.rot90(images[c, i], turns) / 255 - 0.9) / 0.1, atol=1e-5)
+
+
+def test_repeated_images_are_those_of_each_episode_in_turn():
+    episodes = sample_episodes((6, 8), EpisodeShape(3, 2, 2), 3, 0, rotations=True)
+    got = repeated_images(episodes)
+    for rows, instances in ((got.support, episodes.support), (got.query, episodes.query)):
+        classes, turns = episodes.classes[:, :, None], episodes.rotation[:, None, None]
+        expected = np.stack(np.broadcast_arrays(classes, instances, turns), -1)
+        np.testing.assert_array_equal(got.triples[rows], expected)
+    for number, rows in enumerate(zip(got.support, got.query, strict=True)):
+        assert np.concatenate([r.ravel() for r in rows]).tolist() == list(range(12 * number, 12 * number + 12))
 
 
 def test_grey_levels_are_stretched_image_by_image():
