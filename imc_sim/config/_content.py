@@ -5,13 +5,16 @@ Looked up in this order: an explicit path, `./<folder>`, each entry of `$IMC_SIM
 
 from __future__ import annotations
 
+import copy
+import functools
 import os
 import shlex
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from imc_sim._errors import InputError, nearest
 from imc_sim.config._installation import incomplete, missing_files, shipped
+from imc_sim.config._yaml import parse_yaml, read_yaml
 
 Kind = Literal["model", "chip", "study", "training", "queue"]
 _FOLDERS: dict[Kind, str] = {
@@ -77,6 +80,24 @@ def find_content(kind: Kind, name: str | os.PathLike[str]) -> Path:
         raise InputError(kind, repr(str(name)), "the folder of a trained model", step)
     step = f"{nearest(str(name), known)}See `imc-sim list {kind if kind != 'study' else 'studie'}s`, or give a path."
     raise InputError(kind, repr(str(name)), ", ".join(known) or "nothing is installed", step)
+
+
+def read_content(kind: Kind, name: str | os.PathLike[str]) -> tuple[Path, dict[str, Any]]:
+    """Return the YAML file of a model, chip, study, … and what it holds, parsed again once it changes."""
+    path = find_content(kind, name)
+    try:
+        content = path.read_bytes()
+    except OSError:
+        return path, read_yaml(path)  # which says what is wrong
+    return path, copy.deepcopy(_parsed(path, content))
+
+
+@functools.lru_cache(maxsize=64)
+def _parsed(path: Path, content: bytes) -> dict[str, Any]:
+    try:
+        return parse_yaml(content.decode(), str(path))
+    except UnicodeDecodeError:
+        return read_yaml(path)  # which says what is wrong
 
 
 def _named(folder: Path, kind: Kind, name: str) -> Path | None:

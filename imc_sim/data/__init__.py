@@ -4,7 +4,7 @@ from imc_sim.data._check import CheckReport, check
 from imc_sim.data._classes import class_count, load_classes
 from imc_sim.data._episodes import Episodes, EpisodeShape, sample_episodes
 from imc_sim.data._fetch import fetch
-from imc_sim.data._fingerprint import data_digest, data_parts, digests_of, foreign_digests
+from imc_sim.data._fingerprint import data_digest, data_parts, data_state, digests_of, foreign_digests
 from imc_sim.data._folders import cache_folder, data_root
 from imc_sim.data._gather import (
     LabelledScaling,
@@ -44,6 +44,7 @@ __all__ = [
     "data_digest",
     "data_parts",
     "data_root",
+    "data_state",
     "digests_of",
     "fetch",
     "foreign_digests",

@@ -16,11 +16,11 @@ from typing import cast
 
 import numpy as np
 
-from imc_sim._errors import MissingDataError
-from imc_sim.data._cache import cached_array, fingerprint
+from imc_sim._errors import InputError, MissingDataError
+from imc_sim.data._cache import cached_array, file_facts, fingerprint
 from imc_sim.data._folders import data_root
 from imc_sim.data._image_folder import FolderImages, load_image_folder
-from imc_sim.data._load import LAYOUTS, load_labelled
+from imc_sim.data._load import LAYOUTS, labelled_files, load_labelled
 from imc_sim.data._omniglot import NATIVE, PARTS, Listing, list_part, read_part
 from imc_sim.data._registry import dataset_info
 from imc_sim.data._sets import LabelledImages
@@ -75,6 +75,26 @@ def data_digest(part: str, root: Path | None = None) -> str:
     images = cast("FolderImages", load_image_folder(name, split, None, root).images)
     source = fingerprint([images.folder, *images.files, images.facts.tobytes()])
     return _kept(part, source, int(images.facts[:, -1].max()), lambda: _of_folder(images))
+
+
+def data_state(part: str, root: Path | None = None) -> str:
+    """Return what changes when a file of one of `data_parts` does: where it is, names, sizes and times; empty for none.
+
+    It costs a look at every file, the digest may cost reading them.
+    """
+    name, _, split = part.rpartition(" ")
+    folder = data_root(root)
+    try:
+        if name == "omniglot":
+            found: object = list_part(folder, split).source
+        elif name in LAYOUTS:
+            found = file_facts(labelled_files(name, split, root))
+        else:
+            images = cast("FolderImages", load_image_folder(name, split, None, root).images)
+            found = (images.folder, images.files, images.facts.tobytes())
+    except (InputError, MissingDataError, KeyError):
+        return ""  # what is wrong is said when the data are read
+    return fingerprint([str(folder), found])
 
 
 def digests_of(parts: Iterable[str], root: Path | None = None) -> dict[str, str]:

@@ -78,8 +78,7 @@ def load_labelled(name: str, split: str = "train", root: Path | None = None, *, 
     choose_split(name, split, ("train", "test"))
     if name == "digits":
         return _labelled(name, split, read_digits(split), (8, 8), _DIGITS)
-    layout = LAYOUTS[name]
-    files = _present(name, data_root(root), layout.files[split])
+    layout, files = LAYOUTS[name], labelled_files(name, split, root)
     if cached:
         rows = cached_array(f"{name}-{split}", fingerprint(file_facts(files)), lambda: layout.read(files))
     else:
@@ -87,7 +86,9 @@ def load_labelled(name: str, split: str = "train", root: Path | None = None, *, 
     return _labelled(name, split, rows, layout.shape, layout.class_names)
 
 
-def _present(name: str, root: Path, files: tuple[str, ...]) -> tuple[Path, ...]:
+def labelled_files(name: str, split: str, root: Path | None = None) -> tuple[Path, ...]:
+    """Return the files of one of LAYOUTS; raise MissingDataError where one is not there."""
+    root, files = data_root(root), LAYOUTS[name].files[split]
     for file in files:
         if not (root / file).is_file():
             step = f"Fetch it with `imc-sim data fetch {name}`, see `imc-sim data check {name}`, or set IMC_SIM_DATA."

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from imc_sim._errors import InputError
 from imc_sim.data._cache import cached_array, fingerprint
+from imc_sim.data._fingerprint import data_state
 from imc_sim.data._load import load_labelled
 from imc_sim.data._registry import dataset_info
 
@@ -34,7 +35,7 @@ def whitened(images: NDArray[np.uint8], name: str) -> Floats:
     """
     if dataset_info(name).kind != "labelled":
         raise InputError("scaling", f"'whitened' for {name!r}", "standard or unit", "Whiten labelled sets alone.")
-    basis = _basis(name)
+    basis = _basis(name, data_state(f"{name} train"))
     planes = _planes(images)
     flat = (_normalised(planes) - basis[0]) @ basis[1:]
     return flat.reshape(planes.shape)
@@ -50,7 +51,7 @@ def zca(flat: Floats) -> Floats:
 
 
 @functools.lru_cache(maxsize=2)
-def _basis(name: str) -> Floats:
+def _basis(name: str, _state: str) -> Floats:
     """`zca` of a set's training images; half a minute of work the first time, then read from the cache."""
     images = load_labelled(name, "train").images
     source = fingerprint(("zca", LENGTH, _BIAS, hashlib.blake2b(images.tobytes()).hexdigest()))
@@ -68,7 +69,3 @@ def _normalised(planes: NDArray[np.uint8]) -> Floats:
     flat -= flat.mean(1, keepdims=True)
     lengths = np.linalg.norm(flat, axis=1, keepdims=True)
     return flat * (LENGTH / np.where(lengths < _FLAT, LENGTH, lengths))
-
-
-#: what is kept of images
-OF_DATA = (_basis,)

@@ -8,8 +8,15 @@ from typing import TYPE_CHECKING, Any
 from imc_sim.evaluate._card import CardRow, calibrate_for_card, evaluate_card
 from imc_sim.evaluate._device import check_device
 from imc_sim.evaluate._firing import Firing, LayerFiring, StepAccuracy, measure_firing
-from imc_sim.evaluate._held_data import hold_data
-from imc_sim.evaluate._identity import arch_identity, data_of_task, features_digest, weights_digest
+from imc_sim.evaluate._held_data import holding
+from imc_sim.evaluate._identity import (
+    arch_identity,
+    arch_of,
+    data_of_task,
+    features_digest,
+    network_key,
+    weights_digest,
+)
 from imc_sim.evaluate._read_outs import check_order
 from imc_sim.evaluate._run import ChipResult, digital_accuracy, evaluate_chips
 from imc_sim.evaluate._sensitivity import LayerAccuracy, layer_sensitivity
@@ -89,6 +96,7 @@ __all__ = [
     "Task",
     "acting_settings",
     "arch_identity",
+    "arch_of",
     "batch_chips",
     "build_task",
     "calibrate_for_card",
@@ -115,10 +123,11 @@ __all__ = [
     "features_key",
     "features_of",
     "few_shot_accuracy",
-    "hold_data",
+    "holding",
     "last_hidden",
     "layer_sensitivity",
     "measure_firing",
+    "network_key",
     "normalised",
     "output_count",
     "task_identity",

@@ -20,6 +20,7 @@ from imc_sim._rng import Stream
 from imc_sim.analog import AnalogModel, AssociativeMemory, instead, straight_through
 from imc_sim.data import DATASETS
 from imc_sim.evaluate._episodes import Encoder, FewShotData, features_of
+from imc_sim.evaluate._identity import features_digest
 from imc_sim.evaluate._memory_keys import SIMILARITIES, KeyMaker, Keys
 from imc_sim.evaluate._read_out import memory_of
 from imc_sim.evaluate._sampled_chips import SampledChips
@@ -74,10 +75,12 @@ def attacked_episodes(session: Session, model: str, task: FewShotTask) -> FewSho
         any_strength = made.model_copy(
             update={"attack": made.attack.model_copy(update={"epsilon": 0.0, "space": "pixels"})}
         )
-        direction = session.keep("directions", (model, any_strength), lambda: directions(data, any_strength, target))
+        direction = session.keep(
+            "directions", (features_digest(model), any_strength), lambda: directions(data, any_strength, target)
+        )
         return data.with_queries(stepped(data, made, direction))
 
-    return session.keep("attacked episodes", (model, made), make)
+    return session.keep("attacked episodes", (features_digest(model), made), make)
 
 
 def attacked_features(session: Session, model: str, task: FewShotTask) -> Tensor:
@@ -92,7 +95,7 @@ def attacked_features(session: Session, model: str, task: FewShotTask) -> Tensor
         clean = session.features(model, made)[torch.from_numpy(supports)]
         return torch.cat([clean, features_of(session.model(model), queries, made.batch)])
 
-    return session.keep("attacked features", (model, made), make)
+    return session.keep("attacked features", (features_digest(model), made), make)
 
 
 def _through_digital(task: FewShotTask) -> FewShotTask:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from imc_sim.array import Chip
 from imc_sim.evaluate._episodes import features_of
-from imc_sim.evaluate._identity import training_split
+from imc_sim.evaluate._identity import features_digest, training_split
 from imc_sim.evaluate._labelled import drawn_rows
 from imc_sim.evaluate._memory_keys import KeyMaker, Keys
 from imc_sim.evaluate._session import Session
@@ -64,4 +64,4 @@ def calibration_keys(session: Session, model: str, chip: Chip, task: FewShotTask
         features = features_of(session.model(model), data.images, training.batch)
         return KeyMaker(features, read_out, data.support, data.query).all()
 
-    return session.keep("calibration keys", (model, training, read_out), make)
+    return session.keep("calibration keys", (features_digest(model), training, read_out), make)

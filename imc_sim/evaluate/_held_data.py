@@ -1,42 +1,55 @@
-"""The data that this process has in memory, so that a study gets the images that it is about."""
+"""The data that this process has in memory, so that an evaluation gets the images that it is about."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Iterable, Iterator, Mapping
+from contextvars import ContextVar
 
 from imc_sim._errors import InputError
-from imc_sim.data import data_digest
+from imc_sim.data import data_digest, data_state
 
-#: digests of the data that tasks were evaluated on here
-_HELD: dict[str, str] = {}
+#: state of the files that the images in memory were read from, by part of the data
+_READ: dict[str, str] = {}
+#: state and digest of parts whose content was checked
+_CHECKED: dict[str, tuple[str, str]] = {}
+#: the files were looked at by the caller
+_HELD = ContextVar("held", default=False)
 
 
-def hold_data(expected: Mapping[str, str]) -> None:
-    """Check that the data on this machine have these digests, and forget what was read of others.
+@contextlib.contextmanager
+def holding(expected: Mapping[str, str]) -> Iterator[None]:
+    """Check that the data on this machine have these digests; what is evaluated inside does not look at files again.
 
-    Each digest is checked once: images in memory stay as they are, and a file of a folder that changes is refused when
-    it is decoded.
+    Content is read only where names, sizes or times of files are other than when it was last checked.
 
     Raises:
         InputError: the data are others.
     """
-    fresh = {part: digest for part, digest in expected.items() if _HELD.get(part) != digest}
-    if not fresh:
-        return
-    for part, digest in fresh.items():
+    refresh_data(expected)
+    for part, digest in expected.items():
+        if _CHECKED.get(part) == (_READ[part], digest):
+            continue
         found = data_digest(part)
         if found != digest:
             step = "Give this worker the data of the machine that runs the study (IMC_SIM_DATA), and leave them alone."
             raise InputError(f"data {part!r} on this worker", f"content {found[:12]}", digest[:12], step)
-    forget_data()
-    _HELD.update(fresh)
+        _CHECKED[part] = _READ[part], digest
+    token = _HELD.set(True)
+    try:
+        yield
+    finally:
+        _HELD.reset(token)
 
 
-def forget_data() -> None:
-    """Forget every image, and all that was computed of images, so that it is read again from its files."""
-    from imc_sim.data import _whitening
-    from imc_sim.evaluate._session import Session
+def refresh_data(parts: Iterable[str]) -> None:
+    """Forget every image, and all that was computed of images, if a file of these parts has changed since."""
+    if _HELD.get():
+        return
+    states = {part: data_state(part) for part in parts}
+    if any(_READ.get(part, state) != state for part, state in states.items()):
+        from imc_sim.evaluate._session import Session
 
-    Session.forget_all()
-    for kept in _whitening.OF_DATA:
-        kept.cache_clear()
+        Session.forget_all()
+        _READ.clear()
+    _READ.update(states)

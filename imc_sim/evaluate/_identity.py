@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from imc_sim._errors import InputError
-from imc_sim.config import ARCHS, digest, find_content, read_yaml, user_path
+from imc_sim.config import ARCHS, digest, read_content, user_path
 from imc_sim.data import data_parts
 
 #: split of an evaluation -> where its network was trained; other splits are training data themselves
@@ -33,16 +33,38 @@ def data_of_task(task: dict[str, Any], calibrates: bool) -> tuple[str, ...]:
 
 def weights_digest(model: str) -> str:
     """SHA-256 of the model's weights as its card states it; loading checks that the file has it."""
-    path = find_content("model", model)
-    return _stated(read_yaml(path), str(path), model)
+    path, card = read_content("model", model)
+    return _stated(card, str(path), model)
 
 
 def features_digest(model: str) -> str:
     """SHA-256 of what decides the features of the model: its weights and the architecture that they are in."""
-    path = find_content("model", model)
-    card = read_yaml(path)
-    arch = arch_identity(card.get("arch", {}), path.parent)
-    return digest([_stated(card, str(path), model), *arch.values()])
+    path, card = read_content("model", model)
+    return digest([_stated(card, str(path), model), *_arch_of(card, path).values()])
+
+
+def network_key(model: str) -> tuple[str, str]:
+    """Return where the model of that name is now, and the digest of its card and of the code of a user's own network.
+
+    The card states the SHA-256 of the weights, so two calls with one key mean one network.
+    """
+    path, card = read_content("model", model)
+    return str(path), hashlib.sha256(repr([card, _arch_of(card, path)]).encode()).hexdigest()
+
+
+def arch_of(model: str) -> dict[str, Any] | None:
+    """Return what the model's architecture is known by; None for a controller, whose packed weights say it.
+
+    Two cards may hold the same weights and differ in what their neurons do with them.
+    """
+    path, card = read_content("model", model)
+    arch = _arch_of(card, path)
+    return None if arch["name"] == "batmann" else arch
+
+
+def _arch_of(card: Mapping[str, Any], path: Path) -> dict[str, Any]:
+    arch = card.get("arch")
+    return arch_identity(arch if isinstance(arch, Mapping) else {}, path.parent)
 
 
 def arch_identity(arch: Mapping[str, Any], folder: Path) -> dict[str, Any]:

@@ -10,9 +10,9 @@ from typing import TypeVar, final
 
 from torch import Tensor, nn
 
-from imc_sim.config import canonical_json, find_content, read_yaml
 from imc_sim.evaluate._episodes import FewShotData, features_of
-from imc_sim.evaluate._identity import weights_digest
+from imc_sim.evaluate._held_data import refresh_data
+from imc_sim.evaluate._identity import data_of_task, features_digest, network_key
 from imc_sim.evaluate._labelled import ClassificationData
 from imc_sim.evaluate._tasks import AnyTask, ClassificationTask, FewShotTask, with_size
 from imc_sim.nn import load_model
@@ -26,7 +26,7 @@ _READ_OUT = {
 #: settings of a classification task that do not change its images
 _OF_THE_NETWORK = {**dict.fromkeys(("vote", "members", "stage", "head", "statistics", "steps")), "outputs": "all"}
 #: objects kept of each kind
-_KEPT = {"model": 8, "network": 64, "directions": 16, "features": 8}
+_KEPT = {"model": 8, "directions": 16, "features": 8}
 _KEPT_OTHERWISE = 4
 
 
@@ -68,12 +68,12 @@ class Session:
 
     def forget(self, models: bool = False) -> None:
         """Forget everything computed of images, so that they are read again from their files, or also the models."""
-        for kind in set(self._kept) - (set() if models else {"model", "network"}):
+        for kind in set(self._kept) - (set() if models else {"model"}):
             del self._kept[kind]
 
     def model(self, name: str) -> nn.Module:
         """Return the digital network of that name."""
-        return self.keep("model", name, lambda: self._loaded(name))
+        return self.keep("model", network_key(name), lambda: self._loaded(name))
 
     def _loaded(self, name: str) -> nn.Module:
         if self.device != "cpu":
@@ -81,13 +81,18 @@ class Session:
         return load_model(name)
 
     def sized(self, task: AnyTask, model: str) -> AnyTask:
-        """Return the task with the size of image that the model takes, where the task names none."""
+        """Return the task with the size of image that the model takes, where it names none, for the images of now.
+
+        What was read of files that have changed since is forgotten.
+        """
+        refresh_data(data_of_task(task.to_dict(), calibrates=True))
         return task if task.size else with_size(task, getattr(Session.on("cpu").model(model), "size", None))
 
     def images(self, task: ClassificationTask) -> ClassificationData:
         """Return the labelled images of the task."""
-        key = images_key(task)
-        return self.keep("images", key, lambda: dataclasses.replace(ClassificationData.load(key), device=self.device))
+        key, of = images_key(task), None if task.features is None else features_digest(task.features)
+        make = lambda: dataclasses.replace(ClassificationData.load(key), device=self.device)  # noqa: E731
+        return self.keep("images", (key, of), make)
 
     def episodes(self, task: FewShotTask) -> FewShotData:
         """Return the images and episodes of the task, not attacked."""
@@ -105,7 +110,7 @@ class Session:
 
         Models that have the same weights in the same architecture share them.
         """
-        key = self.keep("network", model, lambda: _network(model)), features_key(task)
+        key = features_digest(model), features_key(task)
         images = self.episodes(task).images
         return self.keep("features", key, lambda: features_of(self.model(model), images, task.batch))
 
@@ -123,11 +128,3 @@ def episodes_key(task: FewShotTask) -> FewShotTask:
 def images_key(task: ClassificationTask) -> ClassificationTask:
     """Return the task without what does not change its images."""
     return task.model_copy(update={"batch": 1, **_OF_THE_NETWORK})
-
-
-def _network(model: str) -> tuple[str, str]:
-    """Return what decides a model's features: its weights and its architecture."""
-    path = find_content("model", model)
-    arch = read_yaml(path).get("arch", {})
-    own = str(path.parent) if str(arch.get("name", "")).startswith(".") else ""  # its code is next to the card
-    return weights_digest(model), canonical_json([arch, own])

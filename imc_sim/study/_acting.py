@@ -63,7 +63,9 @@ def of_any_model(point: Point) -> dict[str, Any]:
 
 def of_its_model(point: Point) -> dict[str, Any]:
     """Return what acts for the layers, neurons and memory of the point's own model."""
-    return _of_model(point.model, json.dumps(point.chip), json.dumps(point.task))
+    from imc_sim.evaluate import network_key
+
+    return _of_model(point.model, json.dumps(point.chip), json.dumps(point.task), network_key(point.model))
 
 
 @functools.lru_cache(maxsize=1024)
@@ -75,7 +77,7 @@ def _of_chip(chip: str) -> dict[str, Any]:
 
 
 @functools.lru_cache(maxsize=1024)
-def _of_model(model: str, chip: str, task: str) -> dict[str, Any]:
+def _of_model(model: str, chip: str, task: str, _network: object) -> dict[str, Any]:
     from imc_sim.evaluate import acting_settings
 
     return acting_settings(model, json.loads(chip), json.loads(task))

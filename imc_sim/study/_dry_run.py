@@ -19,7 +19,7 @@ from imc_sim.evaluate import evaluate_chips
 from imc_sim.study._axes import grid
 from imc_sim.study._points import Point, points_of
 from imc_sim.study._probe import Cost, Prober
-from imc_sim.study._runner import _BATCH, _check
+from imc_sim.study._runner import _BATCH, check_study
 from imc_sim.study._spec import Study, load_study
 from imc_sim.study._work import Evaluator
 
@@ -136,7 +136,7 @@ def dry_run(
     spec = load_study(study)
     points = points_of(spec)
     if evaluator is evaluate_chips:
-        _check(points, device)
+        check_study(spec, points, device)
     kinds: dict[str, list[Point]] = {}
     for point in points:
         kinds.setdefault(canonical_json(_traits(point)), []).append(point)

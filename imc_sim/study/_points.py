@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from typing import Any, final
 
 from imc_sim._errors import InputError, nearest
-from imc_sim.config import NATIVE, Engine, as_engine, digest, find_content, read_yaml, set_path
+from imc_sim.config import NATIVE, Engine, as_engine, digest, read_content, set_path
 from imc_sim.data import digests_of, foreign_digests
-from imc_sim.evaluate import data_of_task, task_identity
+from imc_sim.evaluate import arch_of, data_of_task, task_identity, weights_digest
 from imc_sim.study._acting import check_acting, of_any_model
 from imc_sim.study._axes import grid
 from imc_sim.study._conditions import Derived, look_up, matches, paths_in, unknown_path
@@ -156,8 +156,8 @@ def _point(
     model = study.content.locate("model", facts["model"])
     return Point(
         case.name, tuple((a.path, a.shown(k)) for a, k in zip(study.axes, place, strict=True)), model,
-        _weights(model), facts["chip"], _located(study, facts["chip_task"]), facts["seed"],
-        as_engine(facts["engine"], f"{where}, engine"), _located(study, facts["task"]), _arch(model),
+        weights_digest(model), facts["chip"], _located(study, facts["chip_task"]), facts["seed"],
+        as_engine(facts["engine"], f"{where}, engine"), _located(study, facts["task"]), arch_of(model),
         data,
     )  # fmt: skip
 
@@ -278,29 +278,8 @@ def _data_parts(task: dict[str, Any], chip: dict[str, Any] | None) -> tuple[str,
 
 def trained(model: str) -> dict[str, int]:
     """For how long the model was trained, as its card says: `episodes` or `epochs`."""
-    card = read_yaml(find_content("model", model))
+    _, card = read_content("model", model)
     return {key: card[key] for key in ("episodes", "epochs") if isinstance(card.get(key), int)}
-
-
-@functools.lru_cache(maxsize=64)
-def _weights(model: str) -> str:
-    from imc_sim.evaluate import weights_digest
-
-    return weights_digest(model)
-
-
-@functools.lru_cache(maxsize=64)
-def _arch(model: str) -> dict[str, Any] | None:
-    """Return what the model's architecture is known by.
-
-    None for a controller, whose packed weights say it. Two cards may hold the same weights and differ in what their
-    neurons do with them.
-    """
-    from imc_sim.evaluate import arch_identity
-
-    path = find_content("model", model)
-    arch = read_yaml(path).get("arch", {})
-    return None if arch.get("name") == "batmann" else arch_identity(arch, path.parent)
 
 
 def resolved(study: Study, points: list[Point]) -> dict[str, Any]:
@@ -342,7 +321,7 @@ _ASKED = ("kind", "dataset", "way", "shot", "attack", "permutation", "features",
 
 def _stated(model: str, task: dict[str, Any]) -> float | None:
     """The lowest accuracy on the model's card for this kind of question, with any read-out; None: none stated."""
-    measured = read_yaml(find_content("model", model)).get("measured") or ()
+    measured = read_content("model", model)[1].get("measured") or ()
     same = [m for m in measured if all(m["task"].get(key, task.get(key)) == task.get(key) for key in _ASKED)]
     return min((float(m["accuracy"]) for m in same), default=None) if task.get("attack") is None else None
 

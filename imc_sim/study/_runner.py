@@ -158,8 +158,7 @@ def run(
     settings = resolved(spec, points)
     check_folder(folder, settings)
     if evaluator is evaluate_chips:
-        _check(points, device)
-        check_acting(spec, points, of_its_model)
+        check_study(spec, points, device)
     engine = make_executor(executor, workers, scheduler)
     try:
         with ResultStore(folder, settings) as store:
@@ -172,6 +171,13 @@ def run(
     results = Results.load(folder)
     write_file(folder / "table.csv", results.table.to_csv(index=False, lineterminator="\n"))
     return results
+
+
+def check_study(study: Study, points: list[Point], device: str) -> None:
+    """Raise what trials of these points would raise, and refuse axes and cases that change nothing for their models."""
+    with evaluate.holding(points[0].data):
+        _check(points, device)
+    check_acting(study, points, of_its_model)
 
 
 def _check(points: list[Point], device: str) -> None:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, final
 
 from imc_sim._errors import CheckpointError
-from imc_sim.config import as_engine
-from imc_sim.evaluate import ChipResult, evaluate_chips, features_digest, hold_data, weights_digest
+from imc_sim.config import as_engine, digest
+from imc_sim.evaluate import ChipResult, arch_of, evaluate_chips, features_digest, holding, weights_digest
 from imc_sim.study._points import Point, Trial
 
 #: (model, chip, task, chip numbers, seed), and `engine` and `device` where they are not the default
@@ -21,8 +20,8 @@ Evaluator = Callable[..., list[ChipResult]]
 class Batch:
     """Some chips of one point, picklable. options: keywords of the evaluator.
 
-    features: what the model whose features the task is of is known by; None: a task of images. data: the digests of
-    what the task reads.
+    arch: what the architecture says that the weights do not. features: what the model whose features the task is of is
+    known by; None: a task of images. data: the digests of what the task reads.
     """
 
     evaluator: Evaluator
@@ -33,6 +32,7 @@ class Batch:
     chips: tuple[int, ...]
     seed: int
     options: dict[str, Any]
+    arch: dict[str, Any] | None = None
     features: str | None = None
     data: Mapping[str, str] = field(default_factory=dict)
 
@@ -42,26 +42,31 @@ class Batch:
         p = trials[0].point
         options = _engine(p) if device == "cpu" else {**_engine(p), "device": device}
         chips, features = tuple(t.chip for t in trials), p.content["task"].get("features")
-        return cls(evaluator, p.model, p.weights, p.chip, p.task, chips, p.seed, options, features, p.own_data)
+        return cls(evaluator, p.model, p.weights, p.chip, p.task, chips, p.seed, options, p.arch, features, p.own_data)
 
 
 def evaluate_batch(batch: Batch) -> list[ChipResult]:
     """What a worker runs. The models it has loaded and the images it has drawn stay with it between batches."""
     if batch.evaluator is evaluate_chips:
-        _check_model(batch.model, batch.weights, weights_digest)
+        _check_model(batch.model, "weights", weights_digest(batch.model), batch.weights)
+        _check_model(batch.model, "architecture", digest(arch_of(batch.model)), digest(batch.arch))
         if batch.features is not None:
-            _check_model(batch.task["features"], batch.features, features_digest)
-        hold_data(batch.data)
+            features = batch.task["features"]
+            _check_model(features, "weights and architecture", features_digest(features), batch.features)
+        with holding(batch.data):
+            return _evaluated(batch)
+    return _evaluated(batch)
+
+
+def _evaluated(batch: Batch) -> list[ChipResult]:
     return batch.evaluator(batch.model, batch.chip, batch.task, batch.chips, batch.seed, **batch.options)
 
 
-@functools.lru_cache(maxsize=64)
-def _check_model(model: str, expected: str, known_by: Callable[[str], str]) -> None:
-    """Refuse weights that are not the study's; loading them checks that the file is what its card says."""
-    found = known_by(model)
+def _check_model(model: str, what: str, found: str, expected: str) -> None:
+    """Refuse a model that is not the study's; loading it checks that its weights are what its card says."""
     if found != expected:
-        step = "Give this worker the models of the machine that runs the study (IMC_SIM_PATH)."
-        raise CheckpointError(f"model {model!r} on this worker", f"weights {found[:12]}", expected[:12], step)
+        step = "Give this worker the models of the machine that runs the study (IMC_SIM_PATH), and leave them alone."
+        raise CheckpointError(f"model {model!r} on this worker", f"{what} {found[:12]}", expected[:12], step)
 
 
 def _engine(point: Point) -> dict[str, Any]:

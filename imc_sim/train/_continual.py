@@ -18,8 +18,8 @@ from imc_sim._errors import InputError, MissingDataError
 from imc_sim._files import write_folder
 from imc_sim._rng import Stream
 from imc_sim.config import digest
-from imc_sim.data import LabelledImages, LabelledScaling
-from imc_sim.evaluate import drawn_rows, viewed_images
+from imc_sim.data import LabelledImages, LabelledScaling, data_parts, data_state
+from imc_sim.evaluate import drawn_rows, features_digest, viewed_images
 from imc_sim.nn import ContinualNet, calibrate_norms, load_norm_state, norm_state
 from imc_sim.train._boosting import shuffled
 from imc_sim.train._cells import CellArray
@@ -216,12 +216,16 @@ def training_images(recipe: ContinualRecipe, number: int) -> TrainingSet:
 
 def _images(recipe: ContinualRecipe, task: ContinualTask, split: str) -> LabelledImages:
     seen = task.model_copy(update={"features": recipe.features_of(task)})
-    return _viewed(seen.model_dump_json(), task.dataset or recipe.dataset, split, recipe.size, recipe.scaling)
+    dataset = task.dataset or recipe.dataset
+    now = (*map(data_state, data_parts(dataset, split)), seen.features and features_digest(seen.features))
+    return _viewed(seen.model_dump_json(), dataset, split, recipe.size, recipe.scaling, now)
 
 
 @functools.lru_cache(maxsize=8)
-def _viewed(task: str, dataset: str, split: str, size: int | None, scaling: LabelledScaling) -> LabelledImages:
-    """A set as a task (as JSON) sees it; kept, since trainings side by side have the same tasks."""
+def _viewed(
+    task: str, dataset: str, split: str, size: int | None, scaling: LabelledScaling, _now: object
+) -> LabelledImages:
+    """A set as a task (as JSON) sees it; kept while its files are the same, since trainings side by side share it."""
     return viewed_images(dataset, split, size, ContinualTask.model_validate_json(task), scaling, "recipe.tasks")
 
 

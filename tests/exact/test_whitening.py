@@ -74,7 +74,7 @@ def test_a_recipe_trains_on_whitened_images_of_some_classes() -> None:
     source = load_classes("digits", "train")
     rows = np.flatnonzero(np.isin(source.labels, (7, 2)))[data.train[:9]]
     assert np.array_equal(images.numpy(), gather_labelled(source, rows, "whitened"))
-    assert np.array_equal(labels.numpy(), (source.labels[rows] == 2).astype(int))
+    assert np.array_equal(labels.numpy(), source.labels[rows])
     assert recipe.training_digest() != ClassificationRecipe(dataset="digits", validation=20).training_digest()
 
 

@@ -10,15 +10,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from PIL import Image
 
 from imc_sim import InputError
-from imc_sim._errors import ResultsError
+from imc_sim._errors import CheckpointError, ResultsError
 from imc_sim.cli import main
 from imc_sim.config import read_yaml, write_yaml
 from imc_sim.data import _fingerprint, data_digest, digests_of, foreign_digests
-from imc_sim.evaluate import evaluate_chips
-from imc_sim.nn import ModelCard, build_arch, save_model
+from imc_sim.evaluate import digital_accuracy, evaluate_chips
+from imc_sim.nn import ModelCard, build_arch, load_model, save_model
 from imc_sim.study import Results, _points, load_study, points_of, run, status, study_embeddings
 from imc_sim.study._work import Batch, evaluate_batch
 from imc_sim.testing import stand_in_evaluator
@@ -32,14 +33,16 @@ from imc_sim.nn import Linear
 class Net(torch.nn.Module):
     size = 8
 
-    def __init__(self):
+    def __init__(self, gain=1.0):
         super().__init__()
         self.fc = Linear(2, 2, bias=False)
-        self.fc.weight.data = torch.tensor([[1.0, -1.0], [-1.0, 1.0]])
+        self.fc.weight.data = torch.tensor([[gain, -gain], [-gain, gain]])
 
     def forward(self, x):
         return self.fc(x[:, :2].mean((2, 3)))
 """
+SAID = {"name": "net", "summary": "red or green", "arch": {"name": "./net.py:Net"}}
+CHIP = {"device": {"g_lrs_S": 1e-4, "g_hrs_S": 1e-6}, "policy": {"float": "digital"}}
 RED, GREEN = (220, 30, 10), (30, 220, 10)
 
 
@@ -57,10 +60,9 @@ def study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """A study on a folder of images, on which its model is right throughout."""
     monkeypatch.setenv("IMC_SIM_CACHE", str(tmp_path / "cache"))
     fill(tmp_path / "colours")
-    said = {"name": "net", "summary": "red or green", "arch": {"name": "./net.py:Net"}}
     (tmp_path / "net").mkdir()
     (tmp_path / "net" / "net.py").write_text(CODE)
-    save_model(tmp_path / "net", build_arch("./net.py:Net", {}, tmp_path / "net"), ModelCard.model_validate(said))
+    save_model(tmp_path / "net", build_arch("./net.py:Net", {}, tmp_path / "net"), ModelCard.model_validate(SAID))
     task = {"kind": "classification", "dataset": f"folder:{tmp_path / 'colours'}", "scaling": "unit"}
     return {
         "name": "colours", "model": str(tmp_path / "net"), "chip": "rram_hfo2_1t1r", "task": task, "chips": {"min": 2},
@@ -168,11 +170,50 @@ def test_status_tells_whether_the_data_are_still_there(
 
 
 def test_the_code_of_a_users_network_is_in_its_trials(study: dict[str, Any], tmp_path: Path) -> None:
-
     one = points_of(load_study(study))[0].id
     (tmp_path / "net" / "net.py").write_text(CODE.replace("x[:, :2]", "x[:, 1:]"))
-    _points._arch.cache_clear()
     assert points_of(load_study(study))[0].id != one
+
+
+def test_images_and_models_that_change_between_two_calls_are_read_again(study: dict[str, Any], tmp_path: Path) -> None:
+    """In one process: images, code, weights, the working directory, and images that are replaced and put back."""
+    model, task = study["model"], study["task"]
+
+    def right() -> int:
+        found = digital_accuracy(model, task).correct
+        assert [each.correct for each in evaluate_chips(model, CHIP, task, [0], 0)] == [found]
+        return found
+
+    assert right() == 6
+    run(study, tmp_path / "first")
+    fill(tmp_path / "colours", GREEN, RED)
+    assert right() == 0
+    fill(tmp_path / "colours")
+    assert accuracies(run(study, tmp_path / "first")) == {(6, 6)}
+    (tmp_path / "net" / "net.py").write_text(CODE.replace("self.fc(", "-self.fc("))
+    assert right() == 0
+    assert accuracies(run(study, tmp_path / "second")) == {(0, 6)}
+    network = load_model(model)
+    with torch.no_grad():
+        next(network.parameters()).neg_()
+    save_model(model, network, ModelCard.model_validate(SAID))
+    assert right() == 6
+    assert accuracies(run(study, tmp_path / "third")) == {(6, 6)}
+
+
+def test_images_that_change_while_a_study_runs_fail_its_trials(study: dict[str, Any], tmp_path: Path) -> None:
+    point = points_of(load_study(study))[0]
+    batch = Batch.of([point.trial(0)], evaluate_chips, "cpu")
+    assert evaluate_batch(batch)[0].correct == 6
+    fill(tmp_path / "colours", GREEN, RED)
+    with pytest.raises(InputError, match="on this worker: got content"):
+        evaluate_batch(batch)
+    fill(tmp_path / "colours")
+    assert evaluate_batch(batch)[0].correct == 6
+    card = read_yaml(tmp_path / "net" / "model.yaml")
+    (tmp_path / "net" / "model.yaml").write_text(write_yaml(card | {"arch": card["arch"] | {"args": {"gain": -1.0}}}))
+    with pytest.raises(CheckpointError, match="on this worker: got architecture"):
+        evaluate_batch(batch)
 
 
 def test_parts_of_the_data(study: dict[str, Any]) -> None:

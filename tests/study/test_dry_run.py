@@ -186,6 +186,7 @@ def test_a_real_dry_run_writes_nothing(tmp_path: Path, monkeypatch: pytest.Monke
         ({"model": "batmann_5w1s_float"}, "no place for them"),
         ({"task": {"dataset": "glyphs", "split": "tset"}}, "Did you mean 'test'"),
         ({"axes": [{"path": SIGMA, "values": [-1]}]}, "greater than or equal to 0"),
+        ({"axes": [{"path": "chip.encoding_multibit.kind", "values": ["sliced", "offset"]}]}, "changes no result"),
     ],
 )
 def test_what_a_run_refuses_a_dry_run_refuses(change: dict[str, Any], message: str) -> None:
