@@ -1,4 +1,4 @@
-"""Sweeps over chips: study files, content-addressed trials, a resumable store, and engines. Loads no torch."""
+"""Studies: sweeps over sampled chips, with content-addressed trials and a resumable store. Loads no torch."""
 
 from imc_sim.study._axes import Axis
 from imc_sim.study._combine import combine, merge, trials_table

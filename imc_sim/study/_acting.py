@@ -18,11 +18,19 @@ _PROSE = ("name", "source", "validity", "engine")
 
 
 def check_acting(study: Study, points: Sequence[Point], chips: Callable[[Point], dict[str, Any]]) -> None:
-    """Raise InputError for an axis whose values give the same chips, model and task wherever only it differs, and for
-    two cases that are the same at every place of the axes.
+    """Refuse axes and cases whose settings change no result.
 
-    chips: settings of a point's chip that act. Axes that advance together count as one. Where an axis acts in some
-    cases or next to some values of others, the answer names the rows that are equal.
+    An axis is refused if its values give the same chips, model and task wherever only it differs; a case, if it equals
+    another one at every place of the axes. Axes that advance together count as one. Where an axis acts in some cases or
+    next to some values of others, the answer names the rows that are equal.
+
+    Args:
+        study: the study.
+        points: its points.
+        chips: returns the settings of a point's chip that act.
+
+    Raises:
+        InputError: for the first axis or case that changes nothing.
     """
     acting = [(point, _acting(point, chips)) for point in points]
     for number, axis in enumerate(study.axes):
@@ -57,12 +65,12 @@ def _acting(point: Point, chips: Callable[[Point], dict[str, Any]]) -> str:
 
 
 def of_any_model(point: Point) -> dict[str, Any]:
-    """Return what acts whatever the model is."""
+    """Return the settings of the point's chip that act for some model."""
     return _of_chip(json.dumps(point.chip))
 
 
 def of_its_model(point: Point) -> dict[str, Any]:
-    """Return what acts for the layers, neurons and memory of the point's own model."""
+    """Return the settings of the point's chip that act for the layers, neurons and memory of its model."""
     from imc_sim.evaluate import network_key
 
     return _of_model(point.model, json.dumps(point.chip), json.dumps(point.task), network_key(point.model))

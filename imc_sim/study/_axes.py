@@ -1,4 +1,4 @@
-"""Axes: swept quantities, their values as lists, ranges or log ranges, and how axes are zipped or crossed."""
+"""Axes: swept settings, their values as lists, ranges or log ranges, and how axes are zipped or crossed."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _MOST = 10_000
 
 
 def _range(start: float, stop: float, step: float) -> list[float]:
-    """start, start + step, … to stop, which belongs to it; decimal, so that 0.1 three times is 0.3."""
+    """Return start, start + step, … up to and including stop, in decimal arithmetic, so that 0.1 three times is 0.3."""
     first, last, by = (Decimal(repr(v)) for v in (start, stop, step))
     if by == 0 or (last - first) / by < 0:
         raise InputError("range", [start, stop, step], "a step that leads from start to stop", "Mend the step's sign.")
@@ -32,13 +32,13 @@ def _range(start: float, stop: float, step: float) -> list[float]:
 
 
 def _linspace(start: float, stop: float, count: float) -> list[float]:
-    """`count` values from start to stop, both included, equally far apart."""
+    """Return `count` evenly spaced values from start to stop, both included."""
     number = _bounded("linspace", count)
     return _spread(start, stop, [start + (stop - start) * k / (number - 1) for k in range(number)])
 
 
 def _log(start: float, stop: float, count: float) -> list[float]:
-    """`count` values from start to stop, both included, each the same multiple of the one before."""
+    """Return `count` values from start to stop, both included, with a constant ratio."""
     number = _bounded("log", count)
     if start <= 0 or stop <= 0:
         raise InputError("log", [start, stop, count], "start and stop above 0", "Use a range or a list.")
@@ -54,7 +54,9 @@ def _bounded(form: str, count: float) -> int:
 
 
 def _spread(start: float, stop: float, values: list[float]) -> list[float]:
-    """Twelve digits, so that the last bit of a power is no part of a trial's id; whole where all of them are."""
+    """Round to twelve digits, so that the last bit of a power is no part of a trial's id; to integers where all are
+    whole.
+    """
     rounded = [start, *(float(f"{v:.12g}") for v in values[1:-1]), stop]
     if isinstance(start, int) and isinstance(stop, int) and all(float(v).is_integer() for v in rounded):
         return [int(v) for v in rounded]
@@ -65,7 +67,7 @@ _FORMS: dict[str, Callable[[float, float, float], list[float]]] = {"range": _ran
 
 
 def _expanded(values: Any) -> Any:
-    """`{range: [start, stop, step]}` and its like as the values that it stands for; a list as it is."""
+    """Return the values of a short form such as `{range: [start, stop, step]}`; a list is returned unchanged."""
     if not isinstance(values, Mapping):
         return values
     allowed = "a list, or one of " + ", ".join(_FORMS)
@@ -83,7 +85,7 @@ def _expanded(values: Any) -> Any:
 
 
 def short_forms() -> dict[str, Any]:
-    """JSON schema of what may stand for a list of values."""
+    """Return the JSON schema of the short forms of a list of values."""
     three = {"type": "array", "items": {"type": "number"}, "minItems": 3, "maxItems": 3}
     forms = {form: three | {"description": function.__doc__} for form, function in _FORMS.items()}
     return {
@@ -97,10 +99,10 @@ def short_forms() -> dict[str, Any]:
 
 @final
 class Axis(Spec):
-    """One swept quantity: the dotted path of a value, and how it is shown (value * scale, unit).
+    """One swept setting: its dotted path, its values, and how they are shown (value * scale, unit).
 
-    A value may be a whole chip, model or task: `path: chip`, values: names or mappings; or null for none of something
-    that may be left out. Mappings and null have labels.
+    A value may be a whole chip, model or task: `path: chip` with names or mappings as values; or null for a setting
+    that may be left out. Mappings and null need labels.
     """
 
     path: str = Field(description="what is swept: a path such as chip.tile.rows, or model, chip, task, engine, seed")
@@ -119,11 +121,11 @@ class Axis(Spec):
 
     @property
     def paths(self) -> tuple[str, ...]:
-        """All paths that take the value."""
+        """Return all paths that take the value."""
         return (self.path, *self.also)
 
     def shown(self, index: int) -> Scalar:
-        """What stands for value number `index` in tables and figures."""
+        """Return what tables and figures show for value number `index`."""
         value = self.labels[index] if self.labels else self.values[index]
         return str(value) if isinstance(value, dict) or value is None else value
 
@@ -145,7 +147,7 @@ class Axis(Spec):
 
 
 def unequal_zip(axes: tuple[Axis, ...]) -> str | None:
-    """What is wrong with the zipped axes, if anything: those of a group need equally many values."""
+    """Return what is wrong with zipped axes, or None: those of a group need equally many values."""
     for name, group in _groups(axes).items():
         counts = [len(axes[i].values) for i in group]
         if len(set(counts)) > 1:
@@ -154,7 +156,7 @@ def unequal_zip(axes: tuple[Axis, ...]) -> str | None:
 
 
 def _groups(axes: tuple[Axis, ...]) -> dict[str | int, list[int]]:
-    """Numbers of the axes that advance together, in the order of their first axis."""
+    """Return the numbers of the axes that advance together, in the order of their first axis."""
     groups: dict[str | int, list[int]] = {}
     for number, axis in enumerate(axes):
         groups.setdefault(number if axis.zip is None else axis.zip, []).append(number)
@@ -162,7 +164,7 @@ def _groups(axes: tuple[Axis, ...]) -> dict[str | int, list[int]]:
 
 
 def grid(axes: tuple[Axis, ...]) -> Iterator[tuple[int, ...]]:
-    """Per point the number of the value on every axis: groups crossed in order, the axes of one in step."""
+    """Return for each point the index of the value on every axis: groups crossed in order, axes of a group in step."""
     groups = list(_groups(axes).values())
     for places in itertools.product(*(range(len(axes[group[0]].values)) for group in groups)):
         at = {number: place for group, place in zip(groups, places, strict=True) for number in group}

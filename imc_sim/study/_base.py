@@ -1,4 +1,4 @@
-"""Inheritance between study files: what a study says on top of its base."""
+"""Inheritance between study files: the settings of a study merged into those of its base."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ KEYED = {"axes": "path", "cases": "name"}
 
 
 def base_file(base: Any, folder: Path, where: str) -> Path:
-    """The file of a base: beside the file that names it, else as any study."""
+    """Return the file of a base: next to the file that names it, else found like any study."""
     if not isinstance(base, str):
         step = "Name one study, or give its path."
         raise InputError(f"{where}: base", type(base).__name__, "the name or path of a study", step)
@@ -24,7 +24,7 @@ def base_file(base: Any, folder: Path, where: str) -> Path:
 
 
 def follow(path: Path, chain: tuple[Path, ...]) -> tuple[Path, ...]:
-    """The chain of files with `path`; raises where it comes back to one."""
+    """Return the chain of files extended by `path`; cycles are rejected."""
     here = Path(os.path.realpath(path))
     if here in chain:
         names = " -> ".join(p.stem for p in (*chain[chain.index(here) :], here))
@@ -33,7 +33,7 @@ def follow(path: Path, chain: tuple[Path, ...]) -> tuple[Path, ...]:
 
 
 def refuse_patches(data: Mapping[str, Any], where: str) -> None:
-    """Entries by name change those of a base; without one there is nothing to change."""
+    """Refuse entries by name where there is no base whose entries they could change."""
     wrong = next((key for key in KEYED if isinstance(data.get(key), Mapping)), None)
     if wrong is not None:
         step = f"Write `- {KEYED[wrong]}: …` lines, or name a base."
@@ -41,10 +41,10 @@ def refuse_patches(data: Mapping[str, Any], where: str) -> None:
 
 
 def derive(base: Mapping[str, Any], own: Mapping[str, Any], where: str) -> dict[str, Any]:
-    """`own` on top of `base`: mappings merge, everything else replaces.
+    """Merge `own` into `base`: mappings merge, everything else replaces.
 
-    Under axes and cases a list replaces; a mapping changes entries by their path or name, adds those that the base
-    does not have, and takes out those set to null.
+    Under axes and cases a list replaces; a mapping changes entries by path or name, adds those that the base does not
+    have, and removes those that are set to null.
     """
     if "name" not in own:
         raise InputError(f"{where}: name", "nothing", "a name of its own", "Add `name: …`: results are kept by it.")
@@ -56,7 +56,7 @@ def derive(base: Mapping[str, Any], own: Mapping[str, Any], where: str) -> dict[
 
 
 def _merge(base: Any, own: Any) -> Any:
-    """Deep merge; where both name a kind and it differs, nothing of the base's is left."""
+    """Merge deeply; where both name a kind and the kinds differ, nothing of the base is kept."""
     if not isinstance(base, Mapping) or not isinstance(own, Mapping):
         return own
     if "kind" in base and own.get("kind", base["kind"]) != base["kind"]:

@@ -1,4 +1,4 @@
-"""Every trial as one table, as CSV and Parquet; and one results folder of several of the same study."""
+"""Tables of all trials as CSV and Parquet, and results folders merged into one."""
 
 from __future__ import annotations
 
@@ -25,16 +25,17 @@ _IDS = ("point", "id")
 
 
 def has_parquet() -> bool:
-    """Whether Parquet can be written: it is an extra."""
+    """Tell whether Parquet can be written, which needs an optional package."""
     return importlib.util.find_spec("pyarrow") is not None
 
 
 def trials_table(folder: Path | str) -> DataFrame:
-    """One row per trial that was tried, in the order of the study: points, then chips; digital baselines first.
+    """Return a table with a row per trial that was tried, in the order of the study: points, then chips; digital
+    baselines first.
 
-    Columns: `case`, one per axis path, `chip` (its number, -1: the digital baseline; called `chip_number` where an axis
-    is called `chip`), `state`, `correct`, `total`, `accuracy` (a fraction of 1), `digital` (that of the baseline),
-    `error`, `seconds`, `time`, `host`, `device`, `point`, `id`.
+    Columns: `case`, one per axis path, `chip` (its number, -1 for the digital baseline; called `chip_number` where an
+    axis is called `chip`), `state`, `correct`, `total`, `accuracy` (a fraction of 1), `digital` (accuracy of the
+    baseline), `error`, `seconds`, `time`, `host`, `device`, `point`, `id`.
     """
     from pandas import DataFrame
 
@@ -60,9 +61,15 @@ def trials_table(folder: Path | str) -> DataFrame:
 def combine(
     folders: Sequence[Path | str], out: Path | str | None = None, formats: Sequence[str] | None = None
 ) -> list[Path]:
-    """Write `trials.csv` and `trials.parquet` of a results folder; of several, merged into the folder `out` first.
+    """Write `trials.csv` and `trials.parquet` of a results folder, or of several merged into the folder `out`.
 
-    formats: some of FORMATS; default: CSV, and Parquet where it is installed. Gives the files written.
+    Args:
+        folders: results folders of one study.
+        out: folder of the merged results.
+        formats: some of FORMATS; None: CSV, and Parquet where it is installed.
+
+    Returns:
+        The files written.
     """
     wanted = _formats(formats)
     sources = [user_path(f, "folders") for f in folders]
@@ -79,10 +86,10 @@ def combine(
 
 
 def merge(folders: Sequence[Path], out: Path) -> Results:
-    """All trials of results folders of one study in the folder `out`, which may hold some of them already.
+    """Merge the trials of results folders of one study into the folder `out`, which may already hold some of them.
 
-    A trial that several hold must agree; one that failed here and finished there has finished. Nothing is written
-    if the folders are not of one study.
+    A trial that several folders hold must agree; one that failed in one and finished in another counts as finished.
+    Nothing is written if the folders are not of one study.
     """
     studies = [read_study(folder) for folder in folders]
     first = studies[0]
@@ -104,7 +111,7 @@ def merge(folders: Sequence[Path], out: Path) -> Results:
 
 
 def _agree(folders: Sequence[Path], each: Sequence[dict[str, Row]]) -> None:
-    """Refuse folders that hold different results of one trial, before anything is written."""
+    """Refuse folders with different results for one trial, before anything is written."""
     seen: dict[str, tuple[tuple[int, int], Path]] = {}
     for folder, rows in zip(folders, each, strict=True):
         for i, row in rows.items():
@@ -147,7 +154,7 @@ def _line(row: Row, paths: Sequence[str]) -> dict[str, Any]:
 
 
 def _of_one_type(column: Any) -> Any:
-    """Values of an axis as numbers where all are, else as text: a column of a table has one type."""
+    """Return the values of an axis as numbers where all are numbers, else as text: a column of a table has one type."""
     kinds = {"number" if isinstance(v, int | float) and not isinstance(v, bool) else type(v) for v in column.dropna()}
     return column if len(kinds) <= 1 and not kinds & {dict, list} else column.map(str, na_action="ignore")
 

@@ -1,4 +1,4 @@
-"""Values of a point read by path: conditions that skip points, and values that follow from others. No code is run."""
+"""Conditions that skip points, and settings that follow from others. No code is run."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _MISSING = object()
 
 @final
 class Derived(Spec):
-    """A value that follows from another: that at `path`, times `times`, plus `plus`. A path alone is a plain copy."""
+    """A setting that follows from another: the value at `path`, times `times`, plus `plus`. A path alone is a copy."""
 
     path: str = Field(description="where the value comes from")
     times: float = 1.0
@@ -38,7 +38,7 @@ class Derived(Spec):
         return self
 
     def of(self, value: Any, where: str) -> Any:
-        """The derived value; whole numbers stay whole where the result is."""
+        """Return the derived value; integers stay integers where the result is whole."""
         if (self.times, self.plus) == (1.0, 0.0):
             return value
         if isinstance(value, bool) or not isinstance(value, int | float):
@@ -48,7 +48,7 @@ class Derived(Spec):
 
 
 def look_up(data: Mapping[str, Any], path: str) -> tuple[bool, Any]:
-    """Whether the dotted `path` is there, and its value."""
+    """Return whether the dotted `path` exists, and its value."""
     node: Any = data
     for part in path.split("."):
         node = node.get(part, _MISSING) if isinstance(node, Mapping) else _MISSING
@@ -56,7 +56,7 @@ def look_up(data: Mapping[str, Any], path: str) -> tuple[bool, Any]:
 
 
 def paths_in(data: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
-    """Every path of the data, wholes before their parts."""
+    """Return every path of the data, mappings before their entries."""
     for key, value in data.items():
         yield f"{prefix}{key}"
         if isinstance(value, Mapping):
@@ -64,15 +64,20 @@ def paths_in(data: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
 
 
 def unknown_path(path: str, known: Iterable[str], where: str) -> InputError:
-    """The error for a path that no point has."""
+    """Return the error for a path that no point has."""
     return InputError(where, repr(path), "a path that a point has", f"{nearest(path, known)}Mend the path.")
 
 
 def matches(rule: Mapping[str, Condition], facts: Mapping[str, Any], where: str | None) -> bool:
-    """Every condition of the rule holds. A path that is not there at this point holds no condition.
+    """Tell whether every condition of the rule holds. A path that a point does not have satisfies no condition.
 
-    A mapping is known by its name or kind: `chip: ideal`, `chip.wires: nodal`, `engine: memtorch`. where: names the
-    rule in the error for a condition of another type than the value; None: such a one does not hold.
+    A mapping is compared by its name or kind: `chip: ideal`, `chip.wires: nodal`, `engine: memtorch`.
+
+    Args:
+        rule: path -> condition.
+        facts: the settings of the point.
+        where: names the rule in the error for a condition of another type than the value; None: such a condition
+            does not hold.
     """
     return all(
         there and _meets(condition, value, None if where is None else f"{where}: {path}")
@@ -96,7 +101,7 @@ def _meets(condition: Condition, value: Any, where: str | None) -> bool:
 
 
 def _read(text: str) -> Scalar | None:
-    """The right-hand side of a comparison."""
+    """Return the right-hand side of a comparison as a value."""
     try:
         return float(text)
     except ValueError:

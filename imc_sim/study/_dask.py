@@ -1,4 +1,4 @@
-"""Trials on a dask cluster: one of this machine, or one that is already there."""
+"""An executor on a dask cluster: one on this machine, or one that exists."""
 
 from __future__ import annotations
 
@@ -23,10 +23,14 @@ _START_S = 1.0
 
 @final
 class DaskExecutor:
-    """Calls on the workers of a dask scheduler; `workers` of its own (default: one a core) where none is named.
+    """Run calls on the workers of a dask scheduler, or on `workers` local ones (default: one per core) where none is
+    named.
 
-    scheduler: address such as tcp://host:8786. Workers may come and go while calls run: the scheduler gives the call
-    of a lost worker to another one.
+    Workers may come and go while calls run: the scheduler gives the call of a lost worker to another one.
+
+    Args:
+        workers: number of local worker processes.
+        scheduler: address such as tcp://host:8786.
     """
 
     def __init__(self, workers: int | None = None, scheduler: str | None = None) -> None:
@@ -100,7 +104,7 @@ class DaskExecutor:
 
 
 def _shut(cluster: Any) -> None:
-    """Close a cluster of our own, also while it starts a lost worker again."""
+    """Close a local cluster, also while it restarts a lost worker."""
     try:
         cluster.close()
     except AssertionError:  # distributed waits for the end of a process that has no number yet
@@ -110,17 +114,17 @@ def _shut(cluster: Any) -> None:
 
 
 def _is_suspect(inner: Any) -> bool:
-    """Given up by the scheduler, which suspects all calls that a lost worker had, those in its queue too."""
+    """Tell whether the scheduler gave up the call: it suspects all calls of a lost worker, also those in its queue."""
     return inner.status == "error" and type(inner.exception()).__name__ == "KilledWorker"
 
 
 def _is_disconnection(error: BaseException) -> bool:
-    """What fetching a result raises where the scheduler went away in between; dask is imported on demand only."""
+    """Tell whether fetching a result failed because the scheduler went away. Imports dask only when needed."""
     return type(error).__name__ in ("FutureCancelledError", "CommClosedError", "ClosedClientError")
 
 
 def _raised(inner: Any) -> BaseException:
-    """The error of a call, with the traceback that the worker saw."""
+    """Return the error of a call, with the worker's traceback."""
     error = inner.exception()
     if _is_suspect(inner):
         return LostWorkerError.after(LOSSES)
@@ -142,7 +146,9 @@ def _distributed() -> ModuleType:
 
 
 def _local(distributed: ModuleType, workers: int | None) -> Any:
-    """Processes of one thread each. The study sizes its batches to the memory; dask shall not kill for it."""
+    """Start a local cluster of single-threaded processes without dask's own memory limit: batches are sized to the
+    memory.
+    """
     from dask import config
 
     with config.set({"distributed.scheduler.allowed-failures": LOSSES - 1}):

@@ -1,4 +1,4 @@
-"""Loaded by the dask workers that a run starts itself: Ctrl-C is the run's business, as with worker processes."""
+"""Preloaded by local dask workers: they ignore Ctrl-C, which the run handles."""
 
 from __future__ import annotations
 
@@ -8,6 +8,6 @@ from typing import Any
 
 
 def dask_setup(worker: Any) -> None:
-    """Called once in a worker."""
+    """Prepare a worker; dask calls this once."""
     with contextlib.suppress(ValueError):  # not in the main thread, which alone is interrupted
         signal.signal(signal.SIGINT, signal.SIG_IGN)

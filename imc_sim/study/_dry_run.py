@@ -1,8 +1,8 @@
-"""How long a study will take and how much memory, before it runs: a few chips measured, the rest by likeness.
+"""Estimate the time and memory of a study before it runs: a few chips are measured, the rest follows by similarity.
 
-Points are of one kind where their chips differ only in real numbers that are zero or not in both: a spread of 0.1 costs
-what one of 0.2 does. One point of each kind is measured; of many kinds the ends of every sweep are, and the kinds
-between them take the mean of those measured kinds that they share most settings with.
+Points are of one kind where their chips differ only in real numbers that are zero in both or in neither: a sigma of 0.1
+costs as much as one of 0.2. One point of each kind is measured. Of many kinds, the ends of every sweep are measured,
+and the kinds between take the mean of the measured kinds with which they share most settings.
 """
 
 from __future__ import annotations
@@ -27,9 +27,10 @@ from imc_sim.study._work import Evaluator
 @final
 @dataclass(frozen=True)
 class CaseEstimate:
-    """One case: its points, and chips and seconds (one worker) at least and at most, as the stopping rule has it.
+    """The estimate for one case: points, and chips and seconds (on one worker), each as the least and most that the
+    stopping rule allows.
 
-    Chips that an earlier case has too are counted there. memory_bytes: of one worker.
+    Chips in common with an earlier case are counted there. memory_bytes: of one worker.
     """
 
     case: str
@@ -42,10 +43,10 @@ class CaseEstimate:
 @final
 @dataclass(frozen=True)
 class DryRun:
-    """What a study would be: points, chips, and the estimated time and memory of running all of it from nothing.
+    """The estimate for a study that starts with nothing stored: points, chips, time and memory.
 
-    skipped: points that conditions leave out. baselines, baseline_seconds: digital networks, and their time in all.
-    kinds, probed: how many kinds of points there are, and how many of them were measured.
+    skipped: points that conditions leave out. baselines, baseline_seconds: number and total time of the digital
+    baselines. kinds, probed: number of kinds of points, and how many were measured.
     """
 
     study: str
@@ -63,30 +64,30 @@ class DryRun:
 
     @property
     def chips(self) -> tuple[int, int]:
-        """Chips of all points, at least and at most."""
+        """Return the chips of all points, at least and at most."""
         return sum(case.chips[0] for case in self.cases), sum(case.chips[1] for case in self.cases)
 
     @property
     def seconds(self) -> tuple[float, float]:
-        """Until all is done, at least and at most, with the workers sharing the chips evenly."""
+        """Return the seconds until the study is done, at least and at most, with chips shared evenly by the workers."""
         least, most = (sum(case.seconds[k] for case in self.cases) + self.baseline_seconds for k in (0, 1))
         return least / self.workers, most / self.workers
 
     @property
     def memory_bytes(self) -> int:
-        """Of all workers together, each at its highest."""
+        """Return the peak memory of all workers together."""
         return self.workers * max(case.memory_bytes for case in self.cases)
 
     @property
     def note(self) -> str:
-        """How the figures came about."""
+        """Return how the estimates were made."""
         parts = [f"measured on {self.probed} of {self.kinds} kinds of points"]
         parts += ["the others like those most alike"] if self.probed < self.kinds else []
         parts += [f"{self.skipped} point{'s' if self.skipped > 1 else ''} skipped"] if self.skipped else []
         return "; ".join([*parts, f"{self.workers} worker{'s' if self.workers > 1 else ''}, nothing stored yet"])
 
     def rows(self) -> list[dict[str, str]]:
-        """The table for a person: a line a case, the digital baselines, and all of it with all workers."""
+        """Return a table for people: a line per case, the digital baselines, and the total with all workers."""
         lines = [_line(c.case, c.points, c.chips, c.seconds, c.memory_bytes) for c in self.cases]
         seconds = (self.baseline_seconds, self.baseline_seconds)
         digital = {"case": "digital baselines", "trials": str(self.baselines), "time": _span(seconds, shown_seconds)}
@@ -111,7 +112,7 @@ def _span(ends: tuple[float, float], shown: Callable[[Any], str]) -> str:
 
 
 def shown_seconds(seconds: float) -> str:
-    """A duration in the unit that a person would use."""
+    """Return a duration in a readable unit."""
     for limit, unit, name in ((100, 1, "s"), (100 * 60, 60, "min"), (100 * 3600, 3600, "h")):
         if seconds < limit:
             return f"{seconds / unit:.2g} {name}"
@@ -119,7 +120,7 @@ def shown_seconds(seconds: float) -> str:
 
 
 def shown_bytes(number: int) -> str:
-    """Bytes in MB or GB."""
+    """Return a size in MB or GB."""
     return f"{number / 1e9:.2g} GB" if number >= 1e9 else f"{number / 1e6:.0f} MB"
 
 
@@ -128,10 +129,16 @@ def dry_run(
     budget_s: float = 60.0, batch: int = _BATCH, evaluator: Evaluator = evaluate_chips,
     progress: Callable[[int, int], None] | None = None,
 ) -> DryRun:  # fmt: skip
-    """Points, chips, and the estimated time and memory of a study. Writes nothing, and refuses what `run` refuses.
+    """Estimate the points, chips, time and memory of a study. Writes nothing, and refuses what `run` refuses.
 
-    workers: processes that will share the trials; several compute on one thread each, and so does the probe. probes:
-    points to measure at most. budget_s: no further one is begun after that time. progress: called with (done, total).
+    Args:
+        study: a study as for `run`.
+        workers: processes that will share the trials; with several, each computes on one thread, and so does the
+            probe.
+        probes: points to measure at most.
+        budget_s: no further point is started after that time.
+        progress: called with (done, total).
+        evaluator: for tests.
     """
     spec = load_study(study)
     points = points_of(spec)
@@ -155,7 +162,7 @@ def dry_run(
 
 
 class _Found(NamedTuple):
-    """A point that was measured."""
+    """A measured point."""
 
     traits: dict[str, Any]
     cost: Cost
@@ -164,9 +171,10 @@ class _Found(NamedTuple):
 def _measure(
     prober: Prober, wanted: list[Point], most: int, budget_s: float, progress: Callable[[int, int], None] | None
 ) -> tuple[list[_Found], tuple[list[float], list[float]]]:
-    """The costs of these points, and the seconds of their digital baselines, which come first and warm up.
+    """Measure the costs of these points, and the seconds of their digital baselines, which are measured first and warm
+    up.
 
-    Of these, those on the chips' own task, then those on a longer one.
+    Among the baselines, those on the chips' own task come first.
     """
     started, found = perf_counter(), []
     baselines: tuple[dict[str, float], dict[str, float]] = ({}, {})
@@ -187,7 +195,9 @@ def _mean(seconds: list[float]) -> float:
 
 
 def _traits(point: Point) -> dict[str, Any]:
-    """Path -> setting, of all that may decide what a chip costs: numbers without their size, counts as they are."""
+    """Return path -> setting for all that may decide the cost of a chip: real numbers without their size, counts
+    unchanged.
+    """
     content = {key: point.content.get(key) for key in ("chip", "task")}
     return dict(_blurred({"model": point.model, "engine": point.engine.to_dict(), **content}, ""))
 
@@ -199,13 +209,15 @@ def _blurred(node: Any, path: str) -> list[tuple[str, Any]]:
 
 
 def _family(point: Point) -> str:
-    """Kinds that differ in counts alone: they are the steps of one sweep."""
+    """Return what kinds have in common that differ only in counts: they are the steps of one sweep."""
     traits = _traits(point)
     return canonical_json({k: "some" if type(v) is int and v != 0 else v for k, v in traits.items()})
 
 
 def _chosen(firsts: list[Point], most: int) -> list[Point]:
-    """At most that many points, one a kind: of each sweep the ends if there are more, then evenly spaced ones."""
+    """Choose at most that many points, one per kind: the ends of each sweep where there are more, then evenly spaced
+    ones.
+    """
     if len(firsts) <= most:
         return firsts
     families: dict[str, list[int]] = {}
@@ -218,7 +230,7 @@ def _chosen(firsts: list[Point], most: int) -> list[Point]:
 
 
 def _like(point: Point, found: list[_Found]) -> Cost:
-    """What the point costs: the mean over the measured ones that are most alike, and the most memory of these."""
+    """Estimate the cost of a point: the mean, and the largest memory, over the most similar measured points."""
     traits = _traits(point)
     scores = [_difference(traits, each.traits) for each in found]
     alike = [each.cost for each, score in zip(found, scores, strict=True) if score == min(scores)]
@@ -226,7 +238,7 @@ def _like(point: Point, found: list[_Found]) -> Cost:
 
 
 def _difference(one: dict[str, Any], other: dict[str, Any]) -> tuple[int, int, int]:
-    """How unlike two points are: model and engine count before the task, the task before single settings."""
+    """Return how different two points are: model and engine count before the task, the task before other settings."""
     paths = [path for path in one.keys() | other.keys() if one.get(path) != other.get(path)]
     heavy = sum(path.startswith((".model", ".engine")) for path in paths)
     return heavy, sum(path.startswith(".task") for path in paths), len(paths)

@@ -1,4 +1,4 @@
-"""The features of a study's digital networks in the plane: a column a case, a row a place on its axes."""
+"""t-SNE of the digital networks of a study: a column per case, a row per place on its axes."""
 
 from __future__ import annotations
 
@@ -23,11 +23,20 @@ def study_embeddings(
     study: str | Path | Study, classes: int = 10, instances: int = 20, seed: int = 0,
     progress: Callable[[int, int], None] | None = None,
 ) -> list[Embedding]:  # fmt: skip
-    """t-SNE of the first classes of every point's whole task, as its attack leaves them, by the digital networks.
+    """Embed the features of the digital networks for the first classes of every point's whole task, attacked where it
+    says so.
 
-    study: as for `load_study`, or the folder of its results. Chips play no part; see `embedding` for one. Points that
-    differ in nothing but their chips are one panel. progress: called with (features done, in all). ResultsError where
-    the data are no longer those of the results.
+    Chips play no part; see `embedding` for one. Points that differ only in their chips share a panel.
+
+    Args:
+        study: as for `load_study`, or the folder of its results.
+        classes: number of classes, the first of the split.
+        instances: images per class.
+        seed: of the embedding.
+        progress: called with (features done, total).
+
+    Raises:
+        ResultsError: the data changed since the results were computed.
     """
     from imc_sim.evaluate import EmbeddingPanel, embedding_grid
 
@@ -49,5 +58,5 @@ def study_embeddings(
 
 
 def _said(value: object, label: str) -> str:
-    """A value as the row's name: words as they are, numbers with what they are."""
+    """Return a value as part of a row's name: words unchanged, numbers with their quantity."""
     return value if isinstance(value, str) else f"{label} {value}".strip()

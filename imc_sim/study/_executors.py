@@ -1,7 +1,7 @@
-"""Where trials run: one protocol, several engines.
+"""Executors: where trials run, behind one protocol.
 
-An engine takes picklable calls and gives back futures. Adding one means adding a class with `submit`, `width` and
-`close` to EXECUTORS; `imc_sim.testing.ExecutorContract` tests it.
+An executor takes picklable calls and returns futures. To add one, add a class with `submit`, `width` and `close` to
+EXECUTORS; `imc_sim.testing.ExecutorContract` tests it.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ LOSSES = 3
 
 
 class LostWorkerError(InputError):
-    """A call took down its worker again and again: a property of the call."""
+    """A call that lost its worker several times: an error of that call."""
 
     @classmethod
     def after(cls, losses: int) -> LostWorkerError:
-        """The error of a call that took down that many workers."""
+        """Return the error of a call that lost that many workers."""
         got = f"{losses} workers lost, one after the other"
         step = "It may need more memory than there is: lower memory_limit in the study, or take fewer workers."
         return cls("a batch of trials", got, "a worker that lives to the end of it", step)
 
 
 class LostEngineError(ResultsError):
-    """The engine itself is gone: no property of any call, and the run ends."""
+    """The executor itself is lost: not an error of any call, and the run ends."""
 
 
 #: name and exit code of worker processes by which an unguarded main program is recognized
@@ -49,11 +49,11 @@ class UnguardedMainError(LostEngineError):
 
 
 class Executor(Protocol):
-    """Runs calls somewhere. A call whose worker is lost is run again, on another worker."""
+    """Runs calls somewhere. A call whose worker is lost is repeated on another worker."""
 
     @property
     def width(self) -> int:
-        """Calls worth having under way at once; it may change as workers come and go."""
+        """Return how many calls are worth submitting at a time; it may change as workers come and go."""
         ...
 
     def submit(self, fn: Callable[..., Any], /, *args: Any) -> Future[Any]:
@@ -61,13 +61,13 @@ class Executor(Protocol):
         ...
 
     def close(self) -> None:
-        """Give everything back at once; calls still under way are given up."""
+        """Release all resources; calls that still run are abandoned."""
         ...
 
 
 @final
 class InlineExecutor:
-    """In this process, one call after the other; torch uses all threads."""
+    """Runs calls in this process, one after the other; torch uses all threads."""
 
     width = 1
 
@@ -106,7 +106,13 @@ EXECUTORS: dict[str, Callable[[int | None], Executor]] = {
 
 
 def make_executor(name: str, workers: int | None = None, scheduler: str | None = None) -> Executor:
-    """The engine of that name. scheduler: address of a dask cluster that is already there."""
+    """Create the executor of that name.
+
+    Args:
+        name: one of EXECUTORS.
+        workers: number of worker processes; None: one per core.
+        scheduler: address of an existing dask scheduler.
+    """
     if name not in EXECUTORS:
         step = f"{nearest(name, EXECUTORS)}Choose one of these."
         raise InputError("executor", repr(name), ", ".join(EXECUTORS), step)
@@ -124,7 +130,7 @@ def make_executor(name: str, workers: int | None = None, scheduler: str | None =
 
 
 def _check_guard() -> None:
-    """Refuse to start workers from a worker that is still importing the main program: it would never end."""
+    """Refuse to start workers from a worker that still imports the main program: it would never end."""
     process = multiprocessing.current_process()
     if not getattr(process, "_inheriting", False):
         return

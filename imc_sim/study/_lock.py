@@ -1,4 +1,4 @@
-"""One writer a folder: a lock that the system releases when its holder ends, however it ends."""
+"""A lock for results folders, which the system releases when its holder ends for whatever reason."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _TRIES, _PAUSE_S = 5, 0.05
 
 @final
 class FolderLock:
-    """The right to write into a results folder. The file stays; what counts is who holds it."""
+    """The right to write to a results folder. The lock file stays; what counts is which process holds it."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -46,14 +46,14 @@ class FolderLock:
         self._file.flush()
 
     def release(self) -> None:
-        """Give it back."""
+        """Release the lock."""
         if self._file is not None:
             self._file.close()
         self._file = None
 
 
 def is_locked(folder: Path) -> bool:
-    """Whether somebody writes into the folder now."""
+    """Tell whether a process writes to the folder now."""
     try:
         with (folder / LOCK).open(encoding="utf-8") as file:
             return not _taken(file, fcntl.LOCK_SH, folder, 1)
@@ -62,7 +62,7 @@ def is_locked(folder: Path) -> bool:
 
 
 def holder(folder: Path) -> str:
-    """Who took the lock last, in words; empty if it cannot be read."""
+    """Return who took the lock last, in words; empty if that cannot be read."""
     try:
         found = json.loads((folder / LOCK).read_text(encoding="utf-8"))
         return f"process {found['process']} on {found['host']}"

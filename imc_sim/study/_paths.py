@@ -1,4 +1,4 @@
-"""Dotted paths through a JSON schema: what an axis or a case may name, and which values each may take."""
+"""Dotted paths through a JSON schema: what an axis or a case may name, and which values each path takes."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ from typing import Any
 
 
 def paths_of(schema: dict[str, Any], roots: dict[str, str]) -> dict[str, dict[str, Any]]:
-    """Path -> schema of its values (references into `schema`); a path that ends in `.*` stands for any last part.
+    """Return path -> schema of its values (references into `schema`); a path that ends in `.*` matches any last part.
 
-    roots: first part of a path -> where its schema is. Wholes come before their parts.
+    Args:
+        schema: the JSON schema.
+        roots: first part of a path -> where its schema is. Mappings come before their entries.
     """
     found: dict[str, list[str]] = {}
     for name, pointer in roots.items():
@@ -22,7 +24,7 @@ def _either(pointers: list[str]) -> dict[str, Any]:
 
 
 def _walk(schema: dict[str, Any], pointer: str, path: str, found: dict[str, list[str]]) -> None:
-    """Add the path and all below it; alternatives give one path several schemas."""
+    """Add the path and all paths below it; with alternatives a path has several schemas."""
     known = found.setdefault(path, [])
     if pointer in known:
         return
@@ -36,7 +38,7 @@ def _walk(schema: dict[str, Any], pointer: str, path: str, found: dict[str, list
 
 
 def _objects(schema: dict[str, Any], pointer: str) -> list[str]:
-    """Where the mappings are that a value may be: references and alternatives followed."""
+    """Return the object schemas that a value may have: references and alternatives are followed."""
     node = _at(schema, pointer)
     if "$ref" in node:
         return _objects(schema, node["$ref"])

@@ -1,4 +1,4 @@
-"""Study -> points -> trials: everything resolved and validated before anything runs."""
+"""From a study to points and trials: everything is resolved and validated before anything runs."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ _PLACE = ("case", "values", "id", "baseline", "reference")
 @final
 @dataclass(frozen=True)
 class Point:
-    """One place of the grid, resolved: nothing in it refers to a file but the model's name.
+    """One resolved place of the grid: nothing in it refers to a file except the model's name.
 
-    weights: SHA-256 of the model's weights. chip: every setting, or None for the digital baseline, which no engine
-    computes. digital_task: what the digital network is asked where that is more than can be asked of chips. arch: what
-    the architecture says that its weights do not (which activations are binary, say). data: digests of what the study
-    reads, see `imc_sim.data.data_digest`.
+    weights: SHA-256 of the model's weights. chip: every setting, or None for the digital baseline. digital_task: the
+    task of the digital network where it is larger than that of the chips. arch: properties of the architecture that the
+    weights do not tell (for example which activations are binary). data: digests of the data that the study reads, see
+    `imc_sim.data.data_digest`.
     """
 
     case: str
@@ -54,10 +54,9 @@ class Point:
 
     @functools.cached_property
     def content(self) -> dict[str, Any]:
-        """All that affects a result but the number of the chip. Prose about the chip does not.
+        """Return everything that affects a result except the number of the chip. Prose about the chip does not.
 
-        The engine is the point's own, and in the content where it is not the native one. Of the data only those are in
-        it that are not the published ones.
+        The engine is part of it where it is not the native one, and the digests of data that are not published sets.
         """
         prose = {"name", "source", "validity", "engine"}
         chip = None if self.chip is None else {k: v for k, v in as_stored(self.chip).items() if k not in prose}
@@ -74,24 +73,26 @@ class Point:
 
     @property
     def own_data(self) -> dict[str, str]:
-        """Digests of the data that this point reads, as far as they are known."""
+        """Return the digests of the data that this point reads, as far as they are known."""
         return {part: self.data[part] for part in _data_parts(self.task, self.chip) if part in self.data}
 
     def trial(self, chip: int) -> Trial:
-        """The trial of chip number `chip` (-1: the digital baseline)."""
+        """Return the trial of chip number `chip` (-1: the digital baseline)."""
         return Trial(trial_id(self.id, chip), self, chip)
 
     def baseline(self) -> Point:
-        """The same model and task without a chip; it belongs to no seed of chips."""
+        """Return the same model and task without a chip; it has no seed of chips."""
         return Point(self.case, (), self.model, self.weights, None, self.task, 0, arch=self.arch, data=self.data)
 
     def reference(self) -> Point:
-        """The same model without a chip on the whole task: the baseline itself where chips do all of it."""
+        """Return the same model without a chip on the whole task; the baseline itself where chips are evaluated on
+        all of it.
+        """
         task = self.digital_task or self.task
         return Point(self.case, (), self.model, self.weights, None, task, 0, arch=self.arch, data=self.data)
 
     def digital(self) -> tuple[Point, Point]:
-        """Both points without a chip."""
+        """Return both points without a chip."""
         return self.baseline(), self.reference()
 
 
@@ -106,14 +107,17 @@ class Trial:
 
 
 def trial_id(point: str, chip: int) -> str:
-    """Return the id of a trial: SHA-256 of the id of its point, which covers all that affects it, and its chip."""
+    """Return the id of a trial: SHA-256 of its chip number and the id of its point, which covers all that affects
+    the result.
+    """
     return digest({"point": point, "chip": chip})
 
 
 def points_of(study: Study) -> list[Point]:
-    """All points, case by case, axes zipped or crossed in order, less those that the study skips.
+    """Return all points, case by case, with axes zipped or crossed in order, without those that the study skips.
 
-    Raises InputError for the first that is not valid.
+    Raises:
+        InputError: for the first point that is not valid.
     """
     seen: set[str] = set()
     data: dict[str, str] = {}
@@ -133,9 +137,11 @@ def points_of(study: Study) -> list[Point]:
 def _point(
     study: Study, case: Case, place: tuple[int, ...], seen: set[str], data: dict[str, str]
 ) -> Point | None:  # fmt: skip
-    """The point, or None where a condition leaves it out; a point that is left out need not be valid.
+    """Return the point, or None where a condition skips it; a skipped point need not be valid.
 
-    seen: where the paths that a condition may name are added. data: where the digests of what it reads are added.
+    Args:
+        seen: receives the paths that a condition may name.
+        data: receives the digests of the data that the point reads.
     """
     where = f"study {study.name!r}, case {case.name!r}"
     settings = _settings(study, case, place, where)
@@ -163,13 +169,13 @@ def _point(
 
 
 def _located(study: Study, task: dict[str, Any]) -> dict[str, Any]:
-    """Return the task with the model whose features it is of as it is found here."""
+    """Return the task with the path of the model whose features it uses."""
     model = task.get("features")
     return task if model is None else {**task, "features": study.content.locate("model", model)}
 
 
 def _settings(study: Study, case: Case, place: tuple[int, ...], where: str) -> dict[str, Any]:
-    """Model, chip, tasks, engine and seed as the case, the axes and then derived values leave them, not yet checked."""
+    """Return model, chip, tasks, engine and seed after cases, axes and derived values, not yet validated."""
     groups = [axis.paths for axis in study.axes]
     groups[:1] = [case.sweep] if case.sweep else groups[:1]
     swept = [(p, axis.values[k]) for axis, k, group in zip(study.axes, place, groups, strict=True) for p in group]
@@ -186,12 +192,14 @@ def _settings(study: Study, case: Case, place: tuple[int, ...], where: str) -> d
 
 
 def _found(study: Study, chip: Any) -> Any:
-    """Return a chip that is named as it is found here."""
+    """Return the path of a chip that is named."""
     return study.content.locate("chip", chip) if isinstance(chip, str) else chip
 
 
 def _derived(settings: dict[str, Any], source: Derived, target: str, where: str) -> Any:
-    """The value that follows from the one at the source: as it was set, else as the completed chip or task has it."""
+    """Return the value that follows from the one at the source: as it was set, else as in the completed chip or
+    task.
+    """
     there, value = look_up(settings, source.path)
     place = f"{where}, derived {target!r}"
     if not there:
@@ -203,7 +211,7 @@ def _derived(settings: dict[str, Any], source: Derived, target: str, where: str)
 
 
 def _completed(settings: dict[str, Any], where: str) -> dict[str, Any]:
-    """The settings with everything looked up, defaults filled in, and checked."""
+    """Return the settings with names looked up, defaults filled in, and validated."""
     chip = _chip(settings["chip"], where)
     model, seed = settings["model"], settings["seed"]
     if not isinstance(model, str):
@@ -232,9 +240,10 @@ def _apply(settings: dict[str, Any], path: str, value: Any, where: str) -> None:
 
 
 def _reaches(settings: dict[str, Any], path: str) -> bool:
-    """The mapping that holds the path's leaf is there. Else the chip is completed, which checks it as it stands;
+    """Tell whether the mapping that holds the leaf of the path exists.
 
-    values that go together only with others set after them are thus not refused half-way.
+    Where it does not, the chip is completed, which validates it as it is; values that only fit with others set later
+    are therefore not refused too early.
     """
     node: Any = settings
     for part in path.split(".")[:-1]:
@@ -254,7 +263,7 @@ def _chip(chip: Any, where: str) -> dict[str, Any]:
 
 
 def _tasks(task: Any, on_chips: Any, where: str) -> dict[str, dict[str, Any]]:
-    """The task, and the task of chips, which is the same one but for the keys that chip_task sets."""
+    """Return the task, and the task of chips, which differs in the keys that chip_task sets."""
     whole = _task(task, f"{where}, task")
     if not isinstance(on_chips, dict):
         step = "Write `chip_task: {episodes: …}`."
@@ -277,13 +286,13 @@ def _data_parts(task: dict[str, Any], chip: dict[str, Any] | None) -> tuple[str,
 
 
 def trained(model: str) -> dict[str, int]:
-    """For how long the model was trained, as its card says: `episodes` or `epochs`."""
+    """Return how long the model was trained, from its card: `episodes` or `epochs`."""
     _, card = read_content("model", model)
     return {key: card[key] for key in ("episodes", "epochs") if isinstance(card.get(key), int)}
 
 
 def resolved(study: Study, points: list[Point]) -> dict[str, Any]:
-    """The study with nothing left to look up: what study.resolved.yaml holds. It can be run again as a study."""
+    """Return the fully resolved study, the content of study.resolved.yaml. It can be run again as a study."""
     where = f"study {study.name!r}"
     data = study.to_dict()
     data["chip"], data["task"] = _chip(_found(study, study.chip), where), _task(study.task, f"{where}, task")
@@ -298,9 +307,9 @@ def resolved(study: Study, points: list[Point]) -> dict[str, Any]:
 
 
 def _prose(point: Point, names: Mapping[str, str]) -> dict[str, Any]:
-    """Return what a reader wants to know of a point; its ids say it already, so it is not hashed.
+    """Return what readers want to know of a point; its ids cover it already, so it is not hashed.
 
-    names: what the study calls its models, by where they are. chance: accuracy of guessing.
+    names: names of the models in the study, by path. chance: accuracy of guessing.
     """
     from imc_sim.evaluate import build_task
 
@@ -320,14 +329,16 @@ _ASKED = ("kind", "dataset", "way", "shot", "attack", "permutation", "features",
 
 
 def _stated(model: str, task: dict[str, Any]) -> float | None:
-    """The lowest accuracy on the model's card for this kind of question, with any read-out; None: none stated."""
+    """Return the lowest accuracy on the model's card for this kind of task, with any read-out; None if the card
+    states none.
+    """
     measured = read_content("model", model)[1].get("measured") or ()
     same = [m for m in measured if all(m["task"].get(key, task.get(key)) == task.get(key) for key in _ASKED)]
     return min((float(m["accuracy"]) for m in same), default=None) if task.get("attack") is None else None
 
 
 def place_keys(points: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Return of every point of study.resolved.yaml what the digest of the study is over."""
+    """Return, of every point in study.resolved.yaml, the keys that the digest of the study covers."""
     return [{key: point[key] for key in _PLACE if key in point} for point in points]
 
 

@@ -1,4 +1,4 @@
-"""What a few chips cost, measured: seconds and memory of one batch of trials, as a worker runs it."""
+"""Measured cost of a few chips: seconds and memory of a batch of trials, run as in a worker."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _LONG_S = 10.0
 @final
 @dataclass(frozen=True)
 class Cost:
-    """Seconds of one chip, and the memory of the process at its highest."""
+    """Seconds of one chip, and the peak memory of the process."""
 
     seconds: float
     memory_bytes: int
@@ -32,7 +32,7 @@ class Cost:
 @final
 @dataclass(frozen=True)
 class Prober:
-    """Runs trials as a worker would and keeps nothing of their results. batch: chips of a worker's call, at most."""
+    """Runs trials as a worker would and discards their results. batch: chips of a worker's call, at most."""
 
     evaluator: Evaluator
     device: str
@@ -40,11 +40,11 @@ class Prober:
     memory_limit: int
 
     def digital(self, point: Point) -> Cost:
-        """A point without a chip; the first time includes loading the model and drawing the data, as in a run."""
+        """Evaluate a point without a chip; the first time includes loading the model and the data, as in a run."""
         return self._run(point, [-1])
 
     def chips(self, point: Point, most: int) -> Cost:
-        """Chips of a point: one, then a whole batch of them if that is quick enough."""
+        """Evaluate chips of a point: one, then a whole batch if that is fast enough."""
         one, size = self._run(point, [0]), min(self._size(point), most)
         if size == 1:
             return one
@@ -64,7 +64,7 @@ class Prober:
         return min(self.batch, evaluate.batch_chips(point.model, point.chip, self.memory_limit))
 
     def _cells(self, point: Point) -> int:
-        """Bytes that each further chip of a batch takes at least: its cells."""
+        """Return the bytes that each further chip of a batch takes at least, for its cells."""
         if point.chip is None or self.evaluator is not evaluate_chips:
             return 0
         much = 2**60
@@ -72,13 +72,13 @@ class Prober:
 
 
 def forget_peak() -> None:
-    """Let the highest memory count from now on, where the system can (Linux)."""
+    """Reset the peak memory of this process, where the system can (Linux)."""
     with contextlib.suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
 
 
 def peak_bytes() -> int:
-    """Resident memory of this process at its highest: since `forget_peak`, else since it was started."""
+    """Return the peak resident memory of this process, since `forget_peak` or its start."""
     with contextlib.suppress(OSError):
         found = re.search(r"^VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text(encoding="ascii"), re.MULTILINE)
         if found:

@@ -1,4 +1,4 @@
-"""Worker processes on this machine: spawned, one thread each, kept between calls, replaced when they are lost."""
+"""Worker processes on this machine: spawned, single-threaded, kept between calls, replaced when they are lost."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _PATIENCE_S = 2.0
 
 @final
 class RemoteTracebackError(Exception):
-    """What a traceback in a worker looked like: the cause of the error that it sent."""
+    """The text of a worker's traceback: the cause of the error that the worker sent."""
 
 
 @final
@@ -45,7 +45,7 @@ class _Call:
 
 @final
 class ProcessExecutor:
-    """`workers` processes (default: one a core). A worker that is lost is replaced and its call run again."""
+    """Runs calls on `workers` processes (default: one per core). A lost worker is replaced and its call repeated."""
 
     def __init__(self, workers: int | None = None) -> None:
         count = workers or len(os.sched_getaffinity(0))
@@ -70,7 +70,7 @@ class ProcessExecutor:
 
 @final
 class _Worker:
-    """One process and the thread that feeds it. The process starts with its first call."""
+    """A process and the thread that feeds it. The process starts with its first call."""
 
     def __init__(self, calls: queue.SimpleQueue[_Call | None]) -> None:
         self._calls = calls
@@ -153,7 +153,7 @@ def _start() -> tuple[BaseProcess, Connection]:
 
 
 def _work(pipe: Connection) -> None:
-    """A worker: one torch thread; Ctrl-C is the parent's business, and the parent's end is the worker's."""
+    """Run calls in a worker on one torch thread; Ctrl-C is handled by the parent, and the worker ends with it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1"))
@@ -165,7 +165,7 @@ def _work(pipe: Connection) -> None:
 
 
 def _made(data: bytes) -> bytes:
-    """Make the call; what it gave or raised, pickled."""
+    """Return the pickled result or error of the call."""
     try:
         fn, args = pickle.loads(data)  # noqa: S301 - from the parent, through a pipe of its own
         return pickle.dumps((True, fn(*args), ""))
@@ -179,7 +179,7 @@ def _made(data: bytes) -> bytes:
 
 
 def _pass_on(answer: bytes, future: Future[Any]) -> None:
-    """Give the future what a worker answered."""
+    """Set the future to a worker's answer."""
     try:
         done, value, text = pickle.loads(answer)  # noqa: S301 - from our own worker
     except Exception as error:

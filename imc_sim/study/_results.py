@@ -1,4 +1,4 @@
-"""What a results folder says: a table with bands over chips, never over pooled images."""
+"""Results: a table with bands over chips, never over pooled images."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ _STATISTICS = ("chips", "mean", "half_width", "median", "p05", "p95")
 @final
 @dataclass(frozen=True)
 class Results:
-    """A study as resolved, its table, and where and when it was run.
+    """A resolved study with its table, and where and when it was run.
 
-    table: one row per point with `case`, one column per axis path, `chips`, `mean`, `half_width` (95 % t half
-    width of the mean over chips), `median`, `p05`, `p95` (see `imc_sim._stats.band`) and `digital`; accuracies are
-    fractions of 1. accuracies: of every row of the table, per chip in the order of their numbers.
-    rows: by trial id, the stored rows that the study asks for, and no others: what another number of chips left in the
-    folder is not part of these results. digest: SHA-256 over what these rows found.
+    table: a row per point with `case`, a column per axis path, `chips`, `mean`, `half_width` (95 % t half width of the
+    mean over chips), `median`, `p05`, `p95` (see `imc_sim._stats.band`) and `digital`; accuracies are fractions of 1.
+    accuracies: for every row of the table, one per chip in the order of chip numbers. rows: by trial id, the stored
+    rows that the study includes; rows of a run with another number of chips are not part of these results. digest:
+    SHA-256 over the results of these rows.
     """
 
     folder: Path
@@ -63,7 +63,9 @@ class Results:
 
 
 def _accuracies(rows: list[Row]) -> dict[str, list[float]]:
-    """Point -> accuracies of its chips, in the order of their numbers: that of finishing must not change a mean."""
+    """Return point -> accuracies of its chips in the order of chip numbers; the order in which they finished must
+    not change a mean.
+    """
     found: dict[str, list[float]] = {}
     for row in sorted(rows, key=lambda r: r["chip"]):
         if row["state"] == "done":

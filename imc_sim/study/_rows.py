@@ -1,4 +1,4 @@
-"""Rows of trials.jsonl: what a trial found, and when, where and by what."""
+"""Rows of trials.jsonl: the result of a trial, and when, where and with which software it was computed."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ Row = dict[str, Any]
 @final
 @dataclass(frozen=True)
 class Writer:
-    """Makes the rows of one run. `elapsed` in a row counts from its start on a clock that never jumps."""
+    """Makes the rows of one run. `elapsed` in a row counts from the start of the run on a monotonic clock."""
 
     device: str = "cpu"
     run: str = field(default_factory=lambda: uuid.uuid4().hex[:12])
     started: float = field(default_factory=time.monotonic)
 
     def done(self, trials: Sequence[Trial], results: Sequence[ChipResult]) -> list[Row]:
-        """Rows of finished trials."""
+        """Return the rows of finished trials."""
         return [
             self._row(t, {"state": "done", "correct": r.correct, "total": r.total} | _more(r), r.seconds)
             for t, r in zip(trials, results, strict=True)
         ]
 
     def failed(self, trial: Trial, error: BaseException) -> Row:
-        """The row of a trial that raised."""
+        """Return the row of a trial that raised an error."""
         text = "".join(traceback.format_exception(error))
         return self._row(trial, {"state": "failed", "error": _clean(str(error)), "traceback": _clean(text)}, 0.0)
 
@@ -52,13 +52,13 @@ class Writer:
 
 
 def _more(result: ChipResult) -> Row:
-    """What not every result has; none of it decides whether two results are equal."""
+    """Return what only some results have; none of it decides whether two results are equal."""
     found: Row = {key: value for key in ("ranges", "rows_on") if (value := getattr(result, key))}
     return found if result.sample is None else {**found, "sample": result.sample.to_dict()}
 
 
 def _clean(text: str) -> str:
-    """Text that UTF-8 can hold."""
+    """Return text that UTF-8 can encode."""
     return text.encode("utf-8", "replace").decode()
 
 

@@ -1,4 +1,4 @@
-"""The runner: what is stored is subtracted, the rest is run, each result is on disk before it counts."""
+"""The runner: stored trials are left out, the others are run, and each result is on disk before it counts."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _BATCH = 4
 @final
 @dataclass
 class Progress:
-    """How far a run is. total counts what the stopping rule has asked for so far."""
+    """How far a run is. total: trials that the stopping rule has requested so far."""
 
     done: int = 0
     total: int = 0
@@ -45,7 +45,7 @@ class Progress:
 @final
 @dataclass
 class _Run:
-    """One call of `run`: the open store, the engine, and how far it is."""
+    """One call of `run`: the open store, the executor, and the progress."""
 
     study: Study
     store: ResultStore
@@ -60,7 +60,7 @@ class _Run:
     _tried: set[str] = field(default_factory=set)
 
     def trials(self, points: list[Point]) -> None:
-        """Run every point to the end of its stopping rule; the digital baselines go first."""
+        """Run every point until its stopping rule is satisfied; the digital baselines go first."""
         baselines = {d.id: d for p in points for d in p.digital()}
         wanted = [(p, [-1]) for p in baselines.values()]
         for count in self.study.chips.checkpoints():
@@ -71,11 +71,11 @@ class _Run:
         return settled(self.study.chips, lambda chip: self._row(point.trial(chip))) is not None
 
     def _row(self, trial: Trial) -> Row | None:
-        """What is stored of a trial that is not to be run any more."""
+        """Return the stored row of a trial that need not be run."""
         return None if self._is_missing(trial) else self.store.rows.get(trial.id)
 
     def _complete(self, wanted: list[tuple[Point, list[int]]]) -> None:
-        """Run what is missing of these chips of these points."""
+        """Run the missing trials of these chips of these points."""
         batches: deque[list[Trial]] = deque()
         for point, chips in wanted:
             missing = [t for t in map(point.trial, chips) if self._is_missing(t)]
@@ -94,16 +94,16 @@ class _Run:
         return trial.id not in self._tried and (row is None or (self.retry_failed and row["state"] == "failed"))
 
     def _size(self, point: Point) -> int:
-        """Chips in one batch: at most what was asked for, and what the memory holds."""
+        """Return the number of chips per batch, limited by the `batch` argument and the memory."""
         if point.chip is None or self.evaluator is not evaluate_chips:
             return self.batch
         return min(self.batch, evaluate.batch_chips(point.model, point.chip, self.study.memory_limit))
 
     def _rows(self, batches: deque[list[Trial]]) -> Iterator[list[Row]]:
-        """Rows of finished batches, as they finish; never more under way than the engine is wide.
+        """Yield the rows of batches as they finish; no more batches run at a time than the executor is wide.
 
-        Of a batch that fails, each trial is run by itself, so that one chip's failure is one trial's. Once asked
-        to stop, what is under way is finished, then KeyboardInterrupt is raised.
+        If a batch fails, its trials are run one by one, so that the failure of one chip fails one trial. Once a stop is
+        requested, running batches are finished, then KeyboardInterrupt is raised.
         """
         running: dict[Future[Any], list[Trial]] = {}
         while True:
@@ -127,7 +127,7 @@ class _Run:
             raise KeyboardInterrupt
 
     def _outcome(self, future: Future[Any], trials: list[Trial]) -> list[Row] | None:
-        """The rows of a batch; None for one of several trials that failed."""
+        """Return the rows of a batch; None if one of several trials failed."""
         try:
             return self.writer.done(trials, future.result())
         except (OSError, LostEngineError, CancelledError):
@@ -142,13 +142,30 @@ def run(
     evaluator: Evaluator = evaluate_chips, *, scheduler: str | None = None, device: str = "cpu",
     retry_failed: bool = False, batch: int = _BATCH, stop: Callable[[], bool] | None = None,
 ) -> Results:  # fmt: skip
-    """Run a study into folder `out` (default: results/<name>), taking up what is stored there.
+    """Run a study, reusing the trials that its results folder holds.
 
-    Everything is validated before the folder is made. A failed trial is a row with its error; `Results.failed`
-    counts it, and retry_failed tries it again. scheduler: address of a dask cluster. device: where trials compute,
-    cpu or cuda. batch: chips that a worker takes at once, at most; the results do not depend on it. stop: asked
-    between batches; once true, those under way are finished and stored, and KeyboardInterrupt is raised.
-    evaluator: for tests; it must be importable by name.
+    Everything is validated before the folder is created. A failed trial is stored with its error.
+
+    Args:
+        study: name, path, mapping or `Study`.
+        out: results folder; None: results/<name>.
+        executor: one of EXECUTORS: inline, process or dask.
+        workers: number of worker processes; None: one per core.
+        progress: called with the `Progress` after every batch.
+        evaluator: for tests; it must be importable by name.
+        scheduler: address of an existing dask scheduler.
+        device: where trials compute, cpu or cuda.
+        retry_failed: run failed trials again.
+        batch: chips per call of a worker, at most; results do not depend on it.
+        stop: called between batches; once it returns True, running batches are finished and stored, and
+            KeyboardInterrupt is raised.
+
+    Returns:
+        The results; `Results.failed` counts failed trials.
+
+    Raises:
+        InputError: the study, its data or its executor is not valid.
+        ResultsError: the folder holds other results, or its files were changed during the run.
     """
     spec = load_study(study)
     folder = user_path(out, "out") if out is not None else Path("results") / spec.name
@@ -181,8 +198,8 @@ def check_study(study: Study, points: list[Point], device: str) -> None:
 
 
 def _check(points: list[Point], device: str) -> None:
-    """Load every distinct task and map every distinct structure once, without any effect, and pass two images through
-    every distinct model: what fails, fails now.
+    """Load every distinct task, map every distinct structure without effects, and pass two images through every
+    distinct model, so that errors come before the run.
     """
     seen: set[str] = set()
     for point in points:

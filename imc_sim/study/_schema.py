@@ -1,7 +1,7 @@
-"""JSON schemas of study files, chips and model cards, from their specifications: for editors and other checkers.
+"""JSON schemas of study files, chips and model cards, for editors and other checkers.
 
-A file that passes is well-formed: keys, kinds, types, ranges and paths. What takes more than one value to judge, and
-whether a named thing exists, is for `imc-sim run` to say.
+A file that passes is well-formed: keys, kinds, types, ranges and paths. Rules over several values, and whether named
+content exists, are checked by `imc-sim run`.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _CONVERTERS = {get_args(kind)[1].func: unit for kind, unit in _UNITS.items()}
 
 
 class _Generator(GenerateJsonSchema):
-    """What a YAML file may say, which is a little more than what a specification holds."""
+    """Generates the schema of a YAML file, which allows slightly more than its specification."""
 
     def function_before_schema(self, schema: core_schema.BeforeValidatorFunctionSchema) -> JsonSchemaValue:
         """Numbers with a unit may be strings."""
@@ -43,7 +43,7 @@ class _Generator(GenerateJsonSchema):
 
 
 def json_schema(kind: Kind) -> dict[str, Any]:
-    """The JSON schema (draft 2020-12) of a study file, a chip or a model card."""
+    """Return the JSON schema (draft 2020-12) of a study file, a chip or a model card."""
     schema = {"study": _study, "chip": _chip, "model": _model}[kind]()
     return {"$schema": _DIALECT, **schema, "title": f"imc_sim {kind}"}
 
@@ -74,7 +74,7 @@ def _encoding(definitions: dict[str, Any]) -> dict[str, Any]:
 
 
 def _tidy(node: Any, named: bool = False) -> Any:
-    """Without the titles that are names of keys spelt anew, in which an editor would show nothing new.
+    """Remove titles that only repeat the names of keys.
 
     named: the keys of this mapping are names, of which one may be `title`.
     """
@@ -88,7 +88,7 @@ def _tidy(node: Any, named: bool = False) -> Any:
 
 
 def _named(kind: Kind, rest: dict[str, Any] | None = None) -> dict[str, Any]:
-    """The name or path of content; an editor offers the names that are installed."""
+    """Return the schema of a name or path of content; editors offer the installed names."""
     choices: list[dict[str, Any]] = [{"enum": content_names(kind)}, {"type": "string"}]
     return {"anyOf": [*choices, rest] if rest else choices}
 
@@ -106,7 +106,7 @@ def _model() -> dict[str, Any]:
 
 
 def _study() -> dict[str, Any]:
-    """The study with chip, task and paths spelt out, and with what only a file may say."""
+    """Return the schema of a study with chip, task and paths expanded, and with keys that only a file may have."""
     from imc_sim.evaluate import Task
     from imc_sim.study._spec import ROOTS, Study
 
@@ -131,7 +131,7 @@ def _study() -> dict[str, Any]:
 
 
 def _spell_out(definitions: dict[str, Any], paths: dict[str, Any]) -> None:
-    """Which paths there are, and for a case which value each may take."""
+    """List the paths that exist, and for a case the values that each may take."""
     exact = {path: value for path, value in paths.items() if not path.endswith(".*")}
     inner = {"^" + p[:-1].replace(".", r"\."): v for p, v in paths.items() if p.endswith(".*")}
     open_ended = [{"type": "string", "pattern": pattern} for pattern in inner]
@@ -151,13 +151,13 @@ def _spell_out(definitions: dict[str, Any], paths: dict[str, Any]) -> None:
 
 
 def _or(field: dict[str, Any], other: dict[str, Any]) -> None:
-    """Let a field be something else as well; what it says about itself stays in front."""
+    """Let a field be something else as well, keeping its own description first."""
     prose = ("description", "default")
     field["anyOf"] = [{key: field.pop(key) for key in list(field) if key not in prose}, other]
 
 
 def _add_inheritance(schema: dict[str, Any]) -> None:
-    """`base` and `set`, and entries of axes and cases by name; with a base, only what changes need be said."""
+    """Add `base` and `set`, and entries of axes and cases by name; with a base, only changed keys are required."""
     fields, definitions = schema["properties"], schema["$defs"]
     others = "|".join(key for key in fields if key not in ("model", "chip", "task", "chip_task", "engine"))
     whole_study = {"type": "object", "$ref": "#/$defs/Settings", "unevaluatedProperties": False}

@@ -1,4 +1,4 @@
-"""Single values of a study replaced by path: `--set path=value`, and `set` of a study file."""
+"""Settings of a study replaced by path: `--set path=value`, and `set` of a study file."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _BY_PATH = ("set", "derived")
 
 
 def with_value(study: S, path: str, value: Any, where: str) -> S:
-    """The study with the value at `path`; `chip.…` reaches into a chip that is given by name."""
+    """Return the study with the value at `path`; `chip.…` reaches into a chip that is given by name."""
     data = study.to_dict()
     root, _, rest = path.partition(".")
     if rest and root in ("chip", "engine"):
@@ -25,7 +25,7 @@ def with_value(study: S, path: str, value: Any, where: str) -> S:
 
 
 def _put(data: dict[str, Any], path: str, value: Any, where: str) -> None:
-    """Set the value in place. Lists are reached into by number; a new key is for the specification to judge."""
+    """Set the value in place. Lists are indexed by number; new keys are validated by the specification later."""
     *parents, leaf = _parts(path)
     node: Any = data
     for part in parents:

@@ -1,4 +1,4 @@
-"""A study: a question, a model, a chip, a task, and what is swept over how many chips."""
+"""Study files: a question, a model, a chip, a task, swept settings, and how many chips to sample."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ _SIZES = {"KB": 10**3, "MB": 10**6, "GB": 10**9}
 
 @final
 class Case(Spec):
-    """A named variant: values set on top of the study's model, chip and task; a whole is set before its parts.
+    """A named variant: values set on top of the study's model, chip and task; mappings are set before their entries.
 
-    sweep: paths that take the first axis' values here, in place of the axis' own: one axis "share of the cells" may
-    then sweep cells stuck at LRS in one case and at HRS in another. published, note: of a system that is reproduced;
-    they stand beside what is found (`comparison.md`) and affect no result.
+    sweep: paths that take the first axis' values in this case, instead of the axis' own: an axis "share of the cells"
+    may sweep cells stuck at LRS in one case and at HRS in another. published, note: of a reproduced system; they appear
+    next to our results (`comparison.md`) and affect none.
     """
 
     name: str = Field(description="what the case is called in tables and figures")
@@ -47,10 +47,10 @@ class Case(Spec):
 
 @final
 class Chips(Spec):
-    """The stopping rule: chips are drawn per point until the mean accuracy is known well enough.
+    """The stopping rule: chips are sampled per point until the mean accuracy is known well enough.
 
-    From `min` on, at fixed counts that grow by half, a point stops when the half width of the 95 % interval
-    of its mean accuracy is at most `half_width` (a fraction), or at `max`.
+    From `min` on, at fixed counts that grow by half, a point stops when the half width of the 95 % interval of its mean
+    accuracy is at most `half_width` (a fraction), or at `max`.
     """
 
     min: int = Field(default=30, ge=1, description="chips of every point")
@@ -66,7 +66,7 @@ class Chips(Spec):
         return self
 
     def checkpoints(self) -> list[int]:
-        """Chip counts at which a point may stop, ascending; they depend on the rule alone."""
+        """Return the chip counts at which a point may stop, ascending; they depend on the rule alone."""
         last = self.max or self.min
         if self.half_width is None:
             return [last]
@@ -78,11 +78,11 @@ class Chips(Spec):
 
 @final
 class Study(Spec):
-    """Everything a study file says. Paths start with model, chip, task, chip_task, engine or seed.
+    """The content of a study file. Paths start with model, chip, task, chip_task, engine or seed.
 
-    Without axes every case is one point. chip_task: a published test may be too long for hundreds of chips; what it
-    sets replaces the task's keys where chips are drawn, and the digital network is measured on both tasks.
-    A file may also say `base`, a study that it takes over and changes, and `set`, paths and values as with --set.
+    Without axes every case is one point. chip_task: keys of the task with other values on chips, where a published test
+    is too long for hundreds of chips; the digital network is then evaluated on both tasks. A file may also have `base`,
+    a study that it extends, and `set`, paths and values as with --set.
     """
 
     name: str = Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$", description="results are kept by it")
@@ -155,7 +155,7 @@ class Study(Spec):
         return self
 
     def _swept(self) -> list[str]:
-        """Paths of all axes, and of cases that sweep others."""
+        """Return the paths of all axes, and of cases that sweep others."""
         swept = [path for axis in self.axes for path in axis.paths]
         return swept + [path for case in self.cases for path in case.sweep or () if path not in swept]
 
@@ -164,7 +164,7 @@ class Study(Spec):
 
 
 def _unfit(case: Case, axes: tuple[Axis, ...]) -> str | None:
-    """What is wrong with the case on these axes, if anything."""
+    """Return what is wrong with the case for these axes, or None."""
     if case.sweep and not axes:
         return f"an axis whose values case {case.name!r} sweeps"
     if isinstance(case.published, tuple) and (not axes or len(case.published) != len(axes[0].values)):
@@ -180,9 +180,9 @@ def _inside(path: str, whole: str) -> bool:
 
 
 def load_study(study: str | os.PathLike[str] | Mapping[str, Any] | Study) -> Study:
-    """A study by name (studies/), path or mapping; the study.resolved.yaml of a results folder is one too.
+    """Load a study by name (studies/), path or mapping; the study.resolved.yaml of a results folder is one too.
 
-    `base` and `set` of the file are worked in: what comes back stands on its own.
+    `base` and `set` of the file are resolved.
     """
     if isinstance(study, Study):
         return study
@@ -216,10 +216,11 @@ def _complete(data: Mapping[str, Any], where: str, folder: Path, chain: tuple[Pa
 
 
 def with_settings(study: Study, settings: list[str]) -> Study:
-    """`study` with `path=value` settings, values read as YAML; `chip.…` reaches into a chip given by name.
+    """Return the study with `path=value` settings; values are read as YAML.
 
-    Paths are those of the study file, and chip.… and task.… as in its axes: `chips.min=100`,
-    `chip.tile.rows=64`, `task.episodes=50`, `seed=1`, `axes.0.values=[0, 0.5]` (the first axis).
+    Paths are those of the study file, and chip.… and task.… as in its axes: `chips.min=100`, `chip.tile.rows=64`,
+    `task.episodes=50`, `seed=1`, `axes.0.values=[0, 0.5]` (the first axis). `chip.…` reaches into a chip that is given
+    by name.
     """
     for path, value in map(parse_setting, settings):
         study = with_value(study, path, value, "--set")

@@ -1,4 +1,4 @@
-"""How far a run is, read from its folder while it goes on or after it ended."""
+"""Progress of a run, read from its folder while it runs or after it ended."""
 
 from __future__ import annotations
 
@@ -22,14 +22,13 @@ _WINDOW = 200
 @final
 @dataclass(frozen=True)
 class Status:
-    """Trials of a results folder. failed: those whose last try failed; left: those not yet tried.
+    """Trials of a results folder.
 
-    at_least: the stopping rule may ask for more than are left now. writer: who writes into the folder now. damaged: the
-    lines of trials.jsonl that are not believed, with the reason; the next run moves them out and runs their trials.
-    other_data, absent_data: what the study reads that is no longer the same on this machine, or not there; only looked
-    for where that is asked.
-    rate_per_s: trials a second of the latest run that wrote anything, eta_s: seconds to the end at that rate; None
-    where nothing is known, the second also where nobody writes.
+    failed: trials whose last attempt failed. left: trials not yet attempted. at_least: the stopping rule may request
+    more than `left`. writer: who writes to the folder now. damaged: damaged lines of trials.jsonl, with the reason; the
+    next run moves them out and repeats their trials. other_data, absent_data: data of the study that changed or are
+    missing on this machine; only determined on request. rate_per_s: trials per second of the latest run that wrote;
+    eta_s: seconds to the end at that rate; None where unknown, eta_s also if no process writes.
     """
 
     study: str
@@ -53,9 +52,11 @@ class Status:
 
 
 def status(folder: Path | str, check_data: bool = False) -> Status:
-    """Return how far the run is that wrote, or writes, into `folder`; reads only.
+    """Return the progress of the run that writes, or wrote, to `folder`. Reads only.
 
-    check_data: compare the data on this machine with those that the trials are of.
+    Args:
+        folder: a results folder.
+        check_data: compare the data on this machine with those of the trials.
     """
     folder = user_path(folder, "folder")
     study = read_study(folder)
@@ -75,7 +76,7 @@ def status(folder: Path | str, check_data: bool = False) -> Status:
 
 
 def _data(stored: Mapping[str, str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Return in words which data are others than they were, and which are not there."""
+    """Describe which data changed, and which are missing."""
     other: list[str] = []
     absent: list[str] = []
     for part, digest in stored.items():
@@ -91,13 +92,13 @@ def _data(stored: Mapping[str, str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
 
 
 def _identities(rows: Mapping[str, Row], wanted: set[tuple[str, int]]) -> list[str]:
-    """The id of every wanted trial that is stored, something else for the others."""
+    """Return the ids of stored trials that are wanted, and placeholders for the others."""
     known = {(row["point"], row["chip"]): i for i, row in rows.items()}
     return [known.get(place, "") for place in wanted]
 
 
 def _rate(rows: Sequence[Row]) -> float | None:
-    """Trials a second over the latest rows of the latest run, on that run's own clock, which never jumps."""
+    """Return trials per second over the latest rows of the latest run, on that run's own monotonic clock."""
     if not rows or "run" not in rows[-1].get("meta", {}):
         return None
     run = rows[-1]["meta"]["run"]

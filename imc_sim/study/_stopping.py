@@ -1,4 +1,4 @@
-"""When a point has enough chips."""
+"""The stopping rule: when a point has enough chips."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from imc_sim.study._spec import Chips
 
 
 def settled(chips: Chips, row: Callable[[int], Mapping[str, Any] | None]) -> int | None:
-    """The number of chips at which the rule stops a point, or None as long as it goes on.
+    """Return the number of chips at which the rule stops a point, or None while it continues.
 
-    row: what is stored of a chip. Chips that failed count as drawn, without a say in the mean.
+    row: returns the stored row of a chip. Chips that failed count as sampled but not in the mean.
     """
     checkpoints = chips.checkpoints()
     for count in checkpoints:
@@ -28,12 +28,12 @@ def settled(chips: Chips, row: Callable[[int], Mapping[str, Any] | None]) -> int
 
 
 def wanted_trials(study: Mapping[str, Any], rows: Mapping[str, Mapping[str, Any]]) -> tuple[set[tuple[str, int]], bool]:
-    """Return (point, chip) of every trial that the study asks for so far, and whether a point is not settled yet.
+    """Return (point, chip) of every trial that the study requests so far, and whether some point continues.
 
     Args:
         study: the content of study.resolved.yaml.
-        rows: the stored rows by trial id. They may be more than the study asks for: a run with another number of
-            chips may have written into the same folder.
+        rows: the stored rows by trial id. There may be more than the study requests: a run with another number of
+            chips may have written to the same folder.
     """
     rule = Chips.model_validate(study["chips"])
     stored: dict[str, dict[int, Mapping[str, Any]]] = {}

@@ -1,7 +1,7 @@
 """Results on disk: append-only JSON lines with one writer, repaired on opening.
 
-A row is written whole or not at all as far as a reader can tell: a torn last line, which is what a killed
-writer leaves, is cut off when the folder is opened again. Damaged rows are moved to trials.damaged.jsonl.
+To a reader, a row is written whole or not at all: an incomplete last line, which a killed writer leaves, is removed
+when the folder is opened again. Damaged rows are moved to trials.damaged.jsonl.
 """
 
 from __future__ import annotations
@@ -44,9 +44,9 @@ Mark = tuple[int, int, int] | None
 class ResultStore:
     """The results folder of one study, open for writing. Use as a context manager.
 
-    Before every append, and at the end, the files of the folder must be those that were opened, at the length that
-    they were left at. If they are not, the rows of this run are written to trials.rescued.jsonl, which the next run
-    takes back, and ResultsError is raised.
+    Before every append, and at the end, the files of the folder must be those that were opened, with the length that
+    they had after the last write. If they are not, the rows of this run are written to trials.rescued.jsonl, which the
+    next run reads, and ResultsError is raised.
     """
 
     def __init__(self, folder: Path, resolved: dict[str, Any]) -> None:
@@ -105,7 +105,7 @@ class ResultStore:
         return row if row is not None and row["state"] == "done" else None
 
     def add(self, rows: Iterable[Row]) -> None:
-        """Append rows and flush them to disk. A repeated id is left out; a differing result is an error."""
+        """Append rows and flush them to disk. A repeated id is left out; a different result is an error."""
         fresh = [row for row in rows if self._is_new(row)]
         if not fresh or self._file is None:
             return
@@ -174,7 +174,7 @@ def _mark(path: Path) -> Mark:
 
 
 def _difference(known: Mark, found: Mark) -> str:
-    """Return in words how a file is another than it was."""
+    """Describe how a file differs from what it was."""
     if found is None or known is None:
         return "nothing: it was removed, or the folder was moved, while this run went on"
     if found[:2] != known[:2]:
@@ -196,7 +196,9 @@ def _warn(text: str) -> None:
 
 
 def results_digest(rows: Mapping[str, Row]) -> str:
-    """Return the SHA-256 over what the finished trials found, whoever computed them, in whatever order."""
+    """Return the SHA-256 over the results of the finished trials, independent of who computed them and in which
+    order.
+    """
     found = sorted((i, *(row[k] for k in PAYLOAD)) for i, row in rows.items() if row["state"] == "done")
     return hashlib.sha256(json.dumps(found).encode()).hexdigest()
 
@@ -226,10 +228,10 @@ def read_study(folder: Path) -> dict[str, Any]:
 
 
 def check_folder(folder: Path, resolved: dict[str, Any]) -> bool:
-    """Raise ResultsError if `folder` holds something else than results of this study. Touches nothing.
+    """Raise ResultsError if `folder` holds something other than results of this study. Changes nothing.
 
     Returns:
-        Whether the study of the folder is missing and its trials are all of this study, so that it can be restored.
+        Whether the study of the folder is missing and all its trials are of this one, so that it can be restored.
     """
     if folder.exists() and not folder.is_dir():
         raise ResultsError(str(folder), "a file", "a folder", "Name a folder with --out.")
@@ -250,7 +252,7 @@ def check_folder(folder: Path, resolved: dict[str, Any]) -> bool:
 
 
 def check_data(folder: Path, held: Mapping[str, Any], resolved: Mapping[str, Any]) -> None:
-    """Raise ResultsError if the stored trials are of other data than there are now, or if nothing says so."""
+    """Raise ResultsError if the stored trials are of other data than those on this machine, or if that is unknown."""
     known, now = held.get("data"), resolved.get("data", {})
     allowed = "the data that the stored trials are of"
     if known is None:
@@ -268,12 +270,12 @@ def check_data(folder: Path, held: Mapping[str, Any], resolved: Mapping[str, Any
 
 
 def other_files(part: str, found: str, stored: str) -> str:
-    """Return in words that a part of the data is another than it was."""
+    """Describe a part of the data that changed."""
     return f"other files of {part!r} (content {found[:12]}, stored {stored[:12]})"
 
 
 def _can_be_restored(folder: Path, resolved: dict[str, Any]) -> bool:
-    """Whether there are trials without their study that are all of this one; raise if they are of another."""
+    """Tell whether there are trials without their study that are all of this one; raise if they are of another."""
     found = read_trials(folder / TRIALS, resolved)
     if found.damaged:
         got = f"{TRIALS} without {STUDY}, and in {found.damaged[0]}"
@@ -283,7 +285,7 @@ def _can_be_restored(folder: Path, resolved: dict[str, Any]) -> bool:
 
 
 def heal(path: Path) -> None:
-    """Cut off a torn last line; give a whole one that lacks its end of line that end."""
+    """Remove an incomplete last line; complete a whole one that lacks its end of line."""
     if not path.exists():
         path.touch()
         sync_folder(path.parent)

@@ -1,4 +1,4 @@
-"""What a chip was called when results were stored: settings that came later change no id where they do not act."""
+"""Settings of chips that were added after results had been stored: they change no id where they do not act."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ _LATER = {"weight_bits": None, "copies": 1}
 
 
 def _part(key: str, value: Any) -> Any:
-    """Return an encoding or a converter without the keys that came later, where they do not act."""
+    """Return an encoding or a converter without later keys that do not act."""
     if key == "converter":
         unused = {"limits", "percentile", "sigmas"}
         if value["range"] == "calibrated" and value["kind"] != "ideal":
@@ -26,9 +26,9 @@ _LATER_OF_LAWS = {"sigma_of": "ln_g", "target_is": "median"}
 
 
 def as_stored(chip: dict[str, Any]) -> dict[str, Any]:
-    """Return the chip without what came after results had been stored, where that does not act.
+    """Return the chip without later keys that do not act.
 
-    Of the globs of its policy the first that matches wins: their order, which JSON objects do not keep, is in the list.
+    The first matching glob of its policy wins: their order, which JSON objects do not keep, is in the list.
     """
     globs = chip["policy"]["layers"]
     if len(globs) > 1:

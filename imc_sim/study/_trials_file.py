@@ -1,6 +1,6 @@
-"""The lines of trials.jsonl: how a row is written with its checksum, and what is checked when it is read.
+"""Lines of trials.jsonl: how a row is written with its checksum, and how it is checked when it is read.
 
-A row is believed only if its checksum fits its content, its id follows from its point and its chip, its point belongs
+A row is accepted only if its checksum fits its content, its id follows from its point and its chip, its point belongs
 to the study of the folder, and its counts are possible. Rows of results version 1 have no checksum, and their ids
 cannot be computed again from the folder; everything else is checked in them, too.
 """
@@ -32,7 +32,7 @@ Row = dict[str, Any]
 @final
 @dataclass(frozen=True)
 class Damage:
-    """A line that is no row of the study: its number from 1, what is wrong with it, and its bytes."""
+    """A line that is not accepted: its number from 1, the reason, and its bytes."""
 
     line: int
     reason: str
@@ -48,8 +48,8 @@ class TrialsFile:
     """The content of a trials.jsonl.
 
     rows: by trial id, in the order of the file; the first finished row of a trial, else its last failed one. damaged:
-    the lines that are not believed. sound: the lines that are, without their ends. torn: the last line is incomplete,
-    which is what a killed run leaves.
+    lines that are not accepted. sound: accepted lines, without their ends. torn: the last line is incomplete, as a
+    killed run leaves it.
     """
 
     rows: dict[str, Row]
@@ -114,9 +114,9 @@ def _step(study: Mapping[str, Any] | None) -> str:
 
 
 def _is_torn(last: bytes) -> bool:
-    """Whether the bytes after the last end of line are the beginning of a row, or none of it.
+    """Tell whether the bytes after the last end of line are the beginning of a row.
 
-    A whole row with something else after it is not torn but damaged: its end of line was.
+    A whole row followed by something else is not torn but damaged: its end of line was.
     """
     if not last or isinstance(_parse(last), dict):
         return False
@@ -137,7 +137,7 @@ def _parse(line: bytes) -> Row | str:
 
 
 def _contradictions(rows: Mapping[int, Row]) -> dict[int, str]:
-    """Lines of finished rows that differ in the result of one trial; none of them is taken for the right one."""
+    """Return lines of finished rows that differ in the result of one trial; none of them is accepted."""
     by_trial: dict[tuple[Any, ...], list[int]] = {}
     for number, row in rows.items():
         if row["state"] == "done":
@@ -227,7 +227,7 @@ def _counts(row: Row) -> str | None:
 
 
 def _meta(meta: Any) -> str | None:
-    """What reports and `status` take from a row that nothing hashes."""
+    """Return what reports and `status` take from a row, which nothing hashes."""
     if meta == {}:
         return None
     numbers = ("seconds", *(("elapsed",) if isinstance(meta, dict) and "run" in meta else ()))

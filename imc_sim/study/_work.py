@@ -1,4 +1,4 @@
-"""What travels to a worker and what it does there: specs go out, counts come back, models stay."""
+"""The work of a worker: specifications go out, counts come back, models stay."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ Evaluator = Callable[..., list[ChipResult]]
 @final
 @dataclass(frozen=True)
 class Batch:
-    """Some chips of one point, picklable. options: keywords of the evaluator.
+    """Some chips of one point, picklable.
 
-    arch: what the architecture says that the weights do not. features: what the model whose features the task is of is
-    known by; None: a task of images. data: the digests of what the task reads.
+    options: keywords of the evaluator. features: identifies the model whose features the task uses; None: a task of
+    images. data: the digests of what the task reads.
     """
 
     evaluator: Evaluator
@@ -38,7 +38,7 @@ class Batch:
 
     @classmethod
     def of(cls, trials: list[Trial], evaluator: Evaluator, device: str) -> Batch:
-        """Trials of one point."""
+        """Return the batch of trials of one point."""
         p = trials[0].point
         options = _engine(p) if device == "cpu" else {**_engine(p), "device": device}
         chips, features = tuple(t.chip for t in trials), p.content["task"].get("features")
@@ -46,7 +46,7 @@ class Batch:
 
 
 def evaluate_batch(batch: Batch) -> list[ChipResult]:
-    """What a worker runs. The models it has loaded and the images it has drawn stay with it between batches."""
+    """Evaluate a batch in a worker, which keeps its models and images between batches."""
     if batch.evaluator is evaluate_chips:
         _check_model(batch.model, "weights", weights_digest(batch.model), batch.weights)
         _check_model(batch.model, "architecture", digest(arch_of(batch.model)), digest(batch.arch))
@@ -63,7 +63,7 @@ def _evaluated(batch: Batch) -> list[ChipResult]:
 
 
 def _check_model(model: str, what: str, found: str, expected: str) -> None:
-    """Refuse a model that is not the study's; loading it checks that its weights are what its card says."""
+    """Refuse weights that are not the study's; loading them checks that the file is what its card states."""
     if found != expected:
         step = "Give this worker the models of the machine that runs the study (IMC_SIM_PATH), and leave them alone."
         raise CheckpointError(f"model {model!r} on this worker", f"{what} {found[:12]}", expected[:12], step)
