@@ -1,4 +1,4 @@
-"""Tasks and how a model fares on them, digital and on chips. Importing this loads no torch."""
+"""Tasks, and the evaluation of models on them, digital and on chips. Importing this loads no torch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An accuracy and what it is a mean over."""
+"""Accuracies with the sample that they are a mean over."""
 
 from __future__ import annotations
 
@@ -14,10 +14,16 @@ from imc_sim._stats import Sample
 @final
 @dataclass(frozen=True)
 class Accuracy:
-    """Fraction of right answers in each independent draw (`of`: episodes, images), float64 [draws].
+    """Fraction of right answers per independent draw (`of`: episodes or images).
 
-    correct and total count answers; the interval is over draws: the queries of one episode are not independent.
-    loss: mean negative log-likelihood (natural), where classes have one. classes: of episodes, [draws, way].
+    The interval is over draws: the queries of one episode are not independent.
+
+    Args:
+        values: fraction of right answers of each draw, float64 [draws].
+        total: number of answers.
+        of: what a draw is: episodes or images.
+        loss: mean negative log-likelihood (natural logarithm), where outputs are classes.
+        classes: classes of each episode, [draws, way].
     """
 
     values: NDArray[np.float64]
@@ -36,7 +42,7 @@ class Accuracy:
 
     @property
     def sample(self) -> Sample | None:
-        """What the mean is over."""
+        """Return the sample that the mean is over."""
         return Sample.over(self.of, self.values, self.classes)
 
     def interval(self, level: float = 0.95) -> tuple[float, float]:

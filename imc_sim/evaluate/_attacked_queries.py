@@ -1,7 +1,7 @@
-"""Few-shot episodes whose queries are attacked, through a digital network or through one on a chip.
+"""Few-shot episodes with attacked queries, through a digital network or through one on a chip.
 
-Every query is attacked against the clean keys of its own episode. Queries do not see one another, so that those of
-several episodes go through the network together. What is attacked through a digital network is kept by the session.
+Every query is attacked against the clean keys of its own episode. Queries do not affect one another, so that those of
+several episodes go through the network together. Queries attacked through a digital network are kept by the session.
 """
 
 from __future__ import annotations
@@ -41,8 +41,10 @@ _UNFELT = {"keys": "bipolar", "query_form": None, "similarity": "dot", "sharpeni
 class Target:
     """The target model of an attack.
 
-    network: images -> features, differentiable. keys: features [u, d] of all images that are supports. search: the
-    memory, where it is one on a chip.
+    Args:
+        network: images -> features, differentiable.
+        keys: features [u, d] of all images that are supports.
+        search: the memory, if it is one on a chip.
     """
 
     network: Encoder
@@ -107,7 +109,7 @@ def _through_digital(task: FewShotTask) -> FewShotTask:
 
 
 def pixel_space(task: FewShotTask) -> PixelSpace:
-    """Where the task's images are pixels from 0 to 1; images of scaling `unit` are that themselves."""
+    """Return the map between the task's images and pixels from 0 to 1; images of scaling `unit` are such pixels."""
     if task.scaling == "unit":
         return PixelSpace(0.0, 1.0, levels=0)
     info = DATASETS[task.dataset]
@@ -178,13 +180,13 @@ def _search(keys: Tensor, data: FewShotData, task: FewShotTask, chip: SampledChi
 
 
 def _each(data: FewShotData, task: FewShotTask, of: Callable[[_Part, Tensor], Tensor]) -> Tensor:
-    """`of` for every part of the queries, joined in their order."""
+    """Return the results of `of` for every part of the queries, joined in their order."""
     query = torch.from_numpy(data.query).flatten(1)
     return torch.cat([of(p, data.images[query[p.first : p.last, p.start : p.stop].flatten()]) for p in _parts(task)])
 
 
 def _parts(task: FewShotTask) -> Iterator[_Part]:
-    """Whole episodes as long as they fit a batch, else parts of one."""
+    """Yield whole episodes as long as they fit a batch, else parts of one episode."""
     each, several = task.way * task.queries, _together(task)
     for first in range(0, task.episodes, several):
         for start in range(0, each, task.batch):
@@ -192,12 +194,12 @@ def _parts(task: FewShotTask) -> Iterator[_Part]:
 
 
 def _together(task: FewShotTask) -> int:
-    """Episodes of one part."""
+    """Return the number of episodes of one part."""
     return max(1, task.batch // (task.way * task.queries))
 
 
 def _loss(part: _Part, data: FewShotData, task: FewShotTask, target: Target) -> Callable[[Tensor], Tensor]:
-    """Cross-entropy of these queries, summed, as a function of their normalised images."""
+    """Return the summed cross-entropy of these queries as a function of their normalised images."""
     labels = torch.arange(task.way).repeat_interleave(task.queries)[part.start : part.stop]
     labels = labels.repeat(part.last - part.first).to(data.images.device)
 
@@ -209,7 +211,7 @@ def _loss(part: _Part, data: FewShotData, task: FewShotTask, target: Target) -> 
 
 
 def _logits(part: _Part, features: Tensor, data: FewShotData, task: FewShotTask, target: Target) -> Tensor:
-    """Logits [e, n, way] of query features [e x n, d], differentiable in these."""
+    """Return logits [e, n, way] of query features [e x n, d], differentiable in these."""
     cosines = task.attack is None or task.attack.loss == "cosine"
     keys, queries, labels = _presented(part, features, data, task, target.keys, cosines)
     values = F.one_hot(labels, task.way).to(features)
@@ -227,7 +229,7 @@ def _logits(part: _Part, features: Tensor, data: FewShotData, task: FewShotTask,
 def _presented(
     part: _Part, features: Tensor, data: FewShotData, task: FewShotTask, keys: Tensor, cosines: bool
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Keys [e, n, dim] and queries as the memory gets them, these before they are brought into its form."""
+    """Return keys [e, n, dim] and queries as the memory receives them, before the queries are brought into its form."""
     support = data.support[part.first : part.last]
     rows = torch.from_numpy(support).flatten()
     here = np.arange(support.size).reshape(support.shape)
@@ -249,7 +251,7 @@ def _pgd(part: _Part, images: Tensor, data: FewShotData, task: FewShotTask, targ
 
 
 def _start(part: _Part, images: Tensor, seed: int) -> Tensor:
-    """Uniform in [-1, 1] per pixel; the draws of an episode depend on its number alone."""
+    """Return uniform numbers in [-1, 1] per pixel; those of an episode depend on its number alone."""
     stream, pixels = Stream(seed, "attack", "start"), images[0].numel()
     drawn = [stream.uniform(part.stop * pixels, chip=k)[part.start * pixels :] for k in range(part.first, part.last)]
     uniform = torch.from_numpy(np.concatenate(drawn)).double().reshape(images.shape)

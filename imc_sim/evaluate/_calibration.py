@@ -1,6 +1,7 @@
 """Data that DACs and converters are calibrated on: of the training split, never the images of an evaluation.
 
-Limits are a property of the digital network and of that data, so that a chip's are the same in every company.
+Limits are a property of the digital network and of these data, so a chip's limits do not depend on the other chips of a
+call.
 """
 
 from __future__ import annotations

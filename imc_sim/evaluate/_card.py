@@ -1,4 +1,4 @@
-"""A model's card, measured again: every task it states, digital and, if asked, on chips."""
+"""Evaluation of all tasks on a model's card, digital and on chips."""
 
 from __future__ import annotations
 
@@ -29,10 +29,11 @@ _Wanted = tuple[dict[str, Any], float | None, float | None]
 @final
 @dataclass(frozen=True)
 class CardRow:
-    """One task: accuracy, its 95 % interval (over `over`: episodes, images or chips), and what the card states.
+    """Accuracy on one task with its 95 % interval, and the accuracy that the card states.
 
-    classes_low, classes_high: of few-shot tasks, the 95 % interval for new classes, of which `classes` were sampled;
-    `low` and `high` hold for other episodes of the same classes. loss: mean negative log-likelihood, of classifiers.
+    over: what the interval is over: episodes, images or chips. classes_low, classes_high: of few-shot tasks, the 95 %
+    interval for new classes, of which `classes` were sampled; `low` and `high` hold for other episodes of the same
+    classes. loss: mean negative log-likelihood, of classifiers.
     """
 
     task: str
@@ -57,11 +58,23 @@ def evaluate_card(
     name: str, chip: Chip | str | None = None, chips: int = 16, seed: int = 0, episodes: int | None = None,
     progress: Progress | None = None, changes: dict[str, Any] | None = None,
 ) -> list[CardRow]:  # fmt: skip
-    """Measure every task on the card of model `name` again, digitally; with `chip`, on `chips` chips as well.
+    """Evaluate every task on the card of model `name`, digitally and, with `chip`, on chips as well.
 
-    changes: keys of the card's tasks that take another value; tasks that become equal are measured once, and nothing
-    is stated of them. A card that states none (an imported model) is measured on embedded characters.
-    episodes: fewer (or more) than the card's, for a quick look, of classifiers images; what is stated is left out.
+    A card that states no task (an imported model) is evaluated on embedded characters.
+
+    Args:
+        name: name or path of a model.
+        chip: a chip; None: digital only.
+        chips: number of chips to sample.
+        seed: of the chips.
+        episodes: number of episodes (of classifiers, images) instead of the card's; stated accuracies are then left
+            out.
+        progress: called with (tasks done, total).
+        changes: keys of the card's tasks with other values; tasks that become equal are evaluated once, and stated
+            accuracies are left out.
+
+    Returns:
+        A row per task, followed by its row on chips.
     """
     from imc_sim.evaluate._checks import check_images
     from imc_sim.nn import load_card, verify_weights
@@ -87,8 +100,8 @@ def evaluate_card(
 def calibrate_for_card(analog: AnalogModel, name: str) -> None:
     """Calibrate model `name`, mapped as `analog`, on the training data of the first task on its card.
 
-    Ranges and driven rows are measured even where the chip sets them, for its report. Nothing happens where no layer is
-    on a crossbar.
+    Ranges and driven rows are measured even where the chip sets them, for its report. Does nothing if no layer is on a
+    crossbar.
     """
     from imc_sim.evaluate._calibration import calibration_images
     from imc_sim.evaluate._session import Session
@@ -111,7 +124,9 @@ def _changed(stated: list[_Wanted], changes: dict[str, Any]) -> list[_Wanted]:
 
 
 def _stated(card: ModelCard) -> list[_Wanted]:
-    """The tasks of a card with the stated and the published accuracy; a card without any gets the embedded one."""
+    """Return the tasks of a card with the stated and the published accuracy; the embedded task for a card without
+    any.
+    """
     if not card.measured:
         return [(build_task(EMBEDDED, "task").to_dict(), None, None)]
     return [(dict(m.task), m.accuracy, m.published) for m in card.measured]
@@ -124,7 +139,7 @@ _SAID = ("scaling", "seed", *AS_THEY_ARE, "outputs", "stage", "head", "statistic
 
 
 def describe(task: dict[str, Any]) -> str:
-    """One line that tells tasks of a card apart."""
+    """Return one line that distinguishes the tasks of a card."""
     t = build_task(task, "task")
     if isinstance(t, ClassificationTask):
         return _describe_classes(t)

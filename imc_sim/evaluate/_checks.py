@@ -1,4 +1,4 @@
-"""What an evaluation would refuse, found before anything long runs."""
+"""Checks of models, chips and tasks before an evaluation."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from imc_sim.nn import Draws, draw_neurons, neurons_of
 
 
 def batch_chips(model: str, chip: dict[str, Any], memory_limit_bytes: int) -> int:
-    """Chips to evaluate at once so that their conductances stay under the limit (1 at least)."""
+    """Return how many chips to evaluate together so that their conductances stay under the limit (at least 1)."""
     return max(1, memory_limit_bytes // max(1, mapping.bytes_per_chip(Session.on("cpu").model(model), load_chip(chip))))
 
 
 def check_mapping(model: str, chip: dict[str, Any], engine: Engine | str | dict[str, Any] | None = None) -> None:
-    """Raise what mapping this model onto this chip would raise, before anything long starts."""
+    """Raise the errors that mapping this model onto this chip would raise."""
     spec = load_chip(chip)
     quiet = mapping.map_model(Session.on("cpu").model(model), spec.without_effects(), engine="native")
     check_engine(spec.engine if engine is None else as_engine(engine), spec, quiet.analog_layers.values())
@@ -41,7 +41,7 @@ def acting_settings(model: str, chip: dict[str, Any], task: dict[str, Any]) -> d
 
 
 def check_task(task: dict[str, Any], chip: dict[str, Any] | None = None) -> None:
-    """Raise what this task would raise (a missing data set, episodes that no class fills), before anything starts."""
+    """Raise the errors that this task would raise, for example a missing data set or too few classes for an episode."""
     spec = build_task(task, "task")
     if chip is not None and load_chip(chip).calibrates:
         check_task(calibration_task(spec).to_dict())

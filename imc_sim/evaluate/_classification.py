@@ -115,5 +115,5 @@ def competing(outputs: Tensor, task: ClassificationTask, data: ClassificationDat
 
 
 def _accuracy(answers: Tensor, labels: Tensor, loss: float | None = None) -> Accuracy:
-    """Ties go to the class that comes first."""
+    """Return the accuracy; ties go to the class that comes first."""
     return Accuracy((answers == labels).double().numpy(), len(labels), "images", loss)

@@ -1,4 +1,4 @@
-"""Which class is taken for which, digital or on chips."""
+"""Confusion matrices of few-shot evaluations, digital or on chips."""
 
 from __future__ import annotations
 
@@ -33,8 +33,11 @@ _TOGETHER = 4
 class Confusion:
     """Answers to queries, summed over episodes and chips.
 
-    counts: [true, answered]. asked: [true, answered], queries of the true class for which the other one was there to
-    choose. what: a class of the data set, or (where those are too many) the place of a class in its episode.
+    Args:
+        counts: [true, answered].
+        asked: [true, answered], queries of the true class in episodes with the other class.
+        what: what rows are: classes of the data set or, if those are too many, places of a class in its episode.
+        chips: number of chips; 0: digital.
     """
 
     counts: Counts
@@ -51,9 +54,9 @@ def confusion(
     model: str, chip: Chip | str | dict[str, Any] | None, task: dict[str, Any], chips: int = 8, seed: int = 0,
     progress: Callable[[int, int], None] | None = None,
 ) -> Confusion:  # fmt: skip
-    """The confusion matrix of a few-shot evaluation; chip None: of the digital network.
+    """Compute the confusion matrix of a few-shot evaluation; chip None: of the digital network.
 
-    progress: called with (chips done, chips in all).
+    progress: called with (chips done, total).
     """
     spec = few_shot(build_task(task, "task"), "a confusion matrix")
     answers = answers_of(model, None if chip is None else load_chip(chip), spec, range(chips), seed, progress)

@@ -1,4 +1,4 @@
-"""What reaches the converters of every layer, as histograms beside the levels that they can tell apart."""
+"""Histograms of the converter inputs of every layer, with the levels of the converters."""
 
 from __future__ import annotations
 
@@ -47,10 +47,14 @@ class Levels:
 @final
 @dataclass(frozen=True)
 class ConverterInputs:
-    """One layer's converter inputs over images, tiles, columns and passes, on one chip.
+    """Histogram of one layer's converter inputs over images, tiles, columns and passes, on one chip.
 
-    edges_A: [bins + 1], the first and the last are the extremes. counts: [bins]. levels: of the first row of tiles,
-    None for ideal converters. clipped: share of the inputs more than half a step beyond the levels of their converter.
+    Args:
+        layer: its name.
+        edges_A: [bins + 1]; the first and the last are the extremes.
+        counts: [bins].
+        levels: of the first row of tiles; None for ideal converters.
+        clipped: share of inputs more than half a step beyond the levels of their converter.
     """
 
     layer: str
@@ -64,10 +68,13 @@ class ConverterInputs:
 def converter_inputs(
     model: str, chip: Chip | str | dict[str, Any], task: dict[str, Any], number: int = 0, seed: int = 0
 ) -> list[ConverterInputs]:
-    """Histograms for every layer on crossbars, the memory last, over the images of the task's first episode.
+    """Compute histograms for every layer on crossbars, the memory last, over the images of the task's first episode.
 
-    Currents are what the converters get: with the spread, the wires and the read noise of chip `number`. They are
-    calibrated as in an evaluation. Raises InputError where nothing runs on crossbars, or not through this package.
+    Currents include device variation, IR drop and read noise of chip `number`. Converters are calibrated as in an
+    evaluation.
+
+    Raises:
+        InputError: nothing runs on crossbars, or not through this package.
     """
     session, spec = Session.on("cpu"), load_chip(chip)
     few = session.sized(few_shot(build_task(task, "task"), "what converters see"), model)
@@ -88,7 +95,7 @@ def converter_inputs(
 
 
 def _images(data: FewShotData, episodes: int) -> Tensor:
-    """The distinct images of the first episodes."""
+    """Return the rows of the distinct images of the first episodes."""
     both = np.concatenate([data.support[:episodes].ravel(), data.query[:episodes].ravel()])
     return torch.from_numpy(np.unique(both))
 
@@ -140,7 +147,7 @@ def _of_memory(
 
 
 class _Probe:
-    """Takes the place of a crossbar when a layer profiles itself: sees every tile's inputs, keeps a histogram."""
+    """Replaces a crossbar while a layer profiles itself: receives every tile's inputs and counts them."""
 
     def __init__(self, crossbar: Crossbar, reads: int, first_read: int, ideal: bool) -> None:
         self.sensing, self.reads, self.first_read, self.ideal = crossbar.sensing, reads, first_read, ideal
@@ -149,7 +156,7 @@ class _Probe:
         self.edges, self.counts, self.clipped = np.zeros(_BINS + 1), np.zeros(_BINS, dtype=np.int64), 0.0
 
     def profile(self, inputs: Callable[[slice], Tensor]) -> tuple[float, float]:
-        """Two passes: the extremes first, then the counts between them."""
+        """Find the extremes in a first pass, and count between them in a second."""
         low, high = np.inf, -np.inf
         for _, u in self._inputs(inputs):
             low, high = min(low, float(u.min())), max(high, float(u.max()))
@@ -166,7 +173,7 @@ class _Probe:
         return low, high
 
     def _inputs(self, inputs: Callable[[slice], Tensor]) -> Iterator[tuple[int, Tensor]]:
-        """(row of tiles, inputs of its converters in windows / steps), with their read noise."""
+        """Yield (row of tiles, inputs of its converters in windows / steps), with their read noise."""
         for tile, u in self.sensing.converter_inputs(inputs, self.first_read, self.reads):
             yield tile, u.double()
 

@@ -1,4 +1,4 @@
-"""Where an evaluation computes: the CPU, or a CUDA device that is held to IEEE float32."""
+"""The device of an evaluation: the CPU, or a CUDA device restricted to IEEE float32."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Features in the plane (t-SNE): clean and attacked, of digital networks and of chips."""
+"""t-SNE of features: clean and attacked, of digital networks and of chips."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ _MOST = 1000
 @final
 @dataclass(frozen=True)
 class Embedding:
-    """One panel of a grid: points [n, 2] in the plane, the class of each [n], and `nearest`.
+    """One panel of a grid: points [n, 2] in the plane, the class of each [n], and how often neighbours share it.
 
-    row, column: where it stands and what it is called. nearest: share of the images whose nearest other image, in the
-    space of the features, is of their own class; distances in the plane say little by themselves. nearest_clean: the
-    same with the other image sought among the clean ones, as a memory does; attacked classes may move as a whole.
+    row, column: names of its row and column. nearest: share of images whose nearest other image, in the space of the
+    features, is of the same class; distances in the plane are not reliable. nearest_clean: the same with the other
+    image taken from the clean ones, as in a memory; attacked classes may move as a whole.
     """
 
     row: str
@@ -49,7 +49,9 @@ class Embedding:
 
 @final
 class EmbeddingPanel(NamedTuple):
-    """What a panel of `embedding_grid` shows: the digital features of a model on a task, as the task attacks them."""
+    """The content of a panel of `embedding_grid`: the digital features of a model on a task, attacked where the task
+    says so.
+    """
 
     row: str
     column: str
@@ -58,7 +60,7 @@ class EmbeddingPanel(NamedTuple):
 
 
 class _Shown(NamedTuple):
-    """Features [n, d] in the form of keys, those of the clean images, and where they are shown."""
+    """Features [n, d] in the form of keys, those of the clean images, and the panel that shows them."""
 
     row: str
     column: str
@@ -72,12 +74,13 @@ def embedding(
     model: str, chip: Chip | str | dict[str, Any], task: dict[str, Any], classes: int = 10, instances: int = 20,
     number: int = 0, seed: int = 0, perplexity: float = 15.0,
 ) -> list[Embedding]:  # fmt: skip
-    """The digital features of the first classes of the task's split, then those of chip `number`.
+    """Embed the digital features of the first classes of the task's split, and those of chip `number`.
 
-    With an attack in the task these four: clean, then attacked through the digital network (or each through the chip,
-    as the task says). Features are in the form that keys have in the memory. Further panels start from the first one's
-    points and are turned onto them at the end, so that classes stay where they are as far as the features do.
-    Source: van der Maaten and Hinton, JMLR 9 (2008), computed exactly, with a fixed seed.
+    With an attack in the task there are four panels: clean, and attacked through the digital network (or each through
+    the chip, if the task says so). Features are in the form of the memory's keys. Later panels start from the first
+    one's points and are rotated onto them at the end, so that classes stay in place as far as the features do.
+
+    Reference: van der Maaten and Hinton, JMLR 9 (2008), computed exactly, with a fixed seed.
     """
     session, spec = Session.on("cpu"), load_chip(chip)
     asked, data = _asked(model, task, classes, instances, perplexity)
@@ -103,9 +106,9 @@ def embedding_grid(
     panels: Sequence[EmbeddingPanel], classes: int = 10, instances: int = 20, seed: int = 0, perplexity: float = 15.0,
     progress: Callable[[int, int], None] | None = None,
 ) -> list[Embedding]:  # fmt: skip
-    """Digital features, a panel each; those of one column start from its first panel, as in `embedding`.
+    """Embed digital features, one panel each; panels of one column start from its first panel, as in `embedding`.
 
-    An attack sees all images that are shown as the keys of one episode. progress: called with (done, in all).
+    An attack uses all images of a panel as the keys of one episode. progress: called with (done, total).
     """
     found: list[Embedding] = []
     for column in dict.fromkeys(panel.column for panel in panels):
@@ -119,7 +122,10 @@ def embedding_grid(
 
 
 def tsne(features: Floats, perplexity: float, seed: int, start: Floats | None = None) -> Floats:
-    """Points [n, 2] for features [n, d]; start: points to begin at, brought to t-SNE's usual small scale."""
+    """Return points [n, 2] for features [n, d].
+
+    start: points to start from, scaled to t-SNE's usual small scale; None: principal components.
+    """
     from sklearn.manifold import TSNE
 
     if features.shape[1] < 2:
@@ -134,9 +140,9 @@ def tsne(features: Floats, perplexity: float, seed: int, start: Floats | None = 
 
 
 def turned(points: Floats, onto: Floats) -> Floats:
-    """Points rotated or mirrored to lie as near to the others as they can; distances, all that t-SNE knows, stay.
+    """Rotate or mirror points to be as near as possible to others; t-SNE fixes only distances.
 
-    Source: Schoenemann, Psychometrika 31 (1966).
+    Reference: Schoenemann, Psychometrika 31 (1966).
     """
     u, _, vt = np.linalg.svd(points.T @ onto)
     return points @ (u @ vt)
@@ -145,7 +151,7 @@ def turned(points: Floats, onto: Floats) -> Floats:
 def _asked(
     model: str, task: dict[str, Any], classes: int, instances: int, perplexity: float
 ) -> tuple[FewShotTask, FewShotData]:
-    """The first images of the first classes as one episode in which each is a support and a query."""
+    """Return the first images of the first classes as one episode in which each is a support and a query."""
     asked = Session.on("cpu").sized(few_shot(build_task(task, "task"), "a view of features"), model)
     pool = load_pool(asked.dataset, asked.split, asked.size)
     classes = min(classes, asked.classes or len(pool.images), len(pool.images))
@@ -190,7 +196,7 @@ def _shown(row: str, column: str, features: Tensor, clean: Tensor, task: FewShot
 
 
 def _arranged(panels: Sequence[_Shown], perplexity: float, seed: int) -> list[Embedding]:
-    """All panels in the plane, those after the first from its points on and turned onto them."""
+    """Embed all panels; those after the first start from its points and are rotated onto them."""
     first, found = tsne(panels[0].features, perplexity, seed), []
     for number, (row, column, features, clean, classes) in enumerate(panels):
         points = turned(tsne(features, perplexity, seed, start=first), first) if number else first
@@ -200,7 +206,7 @@ def _arranged(panels: Sequence[_Shown], perplexity: float, seed: int) -> list[Em
 
 
 def _nearest(features: Floats, among: Floats, classes: NDArray[np.int64]) -> float:
-    """Share of the images whose nearest other one, sought in `among`, is of their class."""
+    """Return the share of images whose nearest other image in `among` is of the same class."""
     distance = (features**2).sum(1)[:, None] + (among**2).sum(1) - 2 * features @ among.T
     np.fill_diagonal(distance, np.inf)
     return float((classes[distance.argmin(1)] == classes).mean())

@@ -23,10 +23,13 @@ Encoder = Callable[[Tensor], Tensor]
 @final
 @dataclass(frozen=True)
 class FewShotData:
-    """The distinct images of all episodes and where each episode finds its own.
+    """The distinct images of all episodes, and which of them each episode uses.
 
-    images: [u, 1, H, W] normalised; support: [e, way, shot] and query: [e, way, queries] index them. classes: [e, way],
-    of the pool; None where they are not known.
+    Args:
+        images: normalised images [u, 1, H, W].
+        support: rows of the images, [e, way, shot].
+        query: rows of the images, [e, way, queries].
+        classes: of the pool, [e, way]; None if not known.
     """
 
     images: Tensor
@@ -48,7 +51,7 @@ class FewShotData:
 
     @property
     def supports(self) -> NDArray[np.int64]:
-        """Rows of the distinct images that are supports, ascending."""
+        """Return the rows of the images that are supports, ascending."""
         return np.unique(self.support)
 
     def with_queries(self, queries: Tensor) -> FewShotData:

@@ -1,7 +1,7 @@
-"""Feature vectors in place of images: what reaches the last layer of a trained network, for other networks to learn.
+"""Feature vectors instead of images: the inputs of the last layer of a trained network, for training other networks.
 
-Source: the features of Laborieux, Ernoult, Hirtzlin and Querlioz, Nat. Commun. 12:2549 (2021), in the authors' code;
-theirs are of a ResNet-18 that was trained on ImageNet.
+Reference: Laborieux, Ernoult, Hirtzlin and Querlioz, Nat. Commun. 12:2549 (2021), in the authors' code; their features
+are of a ResNet-18 trained on ImageNet.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ _BATCH = 250
 def viewed_images(
     dataset: str, split: str, size: int | None, view: View, scaling: LabelledScaling, where: str = "task"
 ) -> LabelledImages:
-    """The images and labels of a split as `view` has them; feature vectors where it names a model.
+    """Return the images and labels of a split as transformed by `view`; feature vectors if it names a model.
 
-    size and scaling are those of the images that the model sees.
+    size and scaling are those of the images that this model receives.
     """
     if view.features is None:
         return task_images(load_classes(dataset, split, size), view, where)
@@ -41,11 +41,21 @@ def feature_vectors(
     model: str, dataset: str, split: str, size: int | None = None, scaling: LabelledScaling = "standard",
     where: str = "task",
 ) -> LabelledImages:  # fmt: skip
-    """A labelled set with a vector for each image as it is, neither mirrored nor moved: float32 [n, numbers].
+    """Return a labelled set with a vector for each unchanged image: float32 [n, numbers].
 
-    A vector is all that reaches the last product layer of the trained `model`, flattened, by `normalised`. size: pixels
-    a side; None: what the model takes. Computed once for the weights, the architecture and the images, and kept with
-    the decoded data sets. InputError for a scaling other than the one that the model was trained with.
+    A vector is the flattened input of the last product layer of the trained `model`, scaled by `normalised`. It is
+    computed once for the weights, the architecture and the images, and cached with the decoded data sets.
+
+    Args:
+        model: name or path of a model.
+        dataset: name of a data set.
+        split: its split.
+        size: pixels per side; None: the size that the model takes.
+        scaling: of grey levels, as in the training of the model.
+        where: names the source of the settings in errors.
+
+    Raises:
+        InputError: a scaling other than that of the model's training.
     """
     card, _ = load_card(model)
     _check_scaling(card, scaling, where)
@@ -59,9 +69,11 @@ def feature_vectors(
 
 
 def normalised(vectors: Tensor) -> Tensor:
-    """Each of the vectors [n, numbers] less its mean over its variance, in float64; zeros where all numbers are equal.
+    """Return each vector [n, numbers] minus its mean, divided by its variance, in float64; zeros where all numbers are
+    equal.
 
-    The variance, not the standard deviation, as published; of a vector's own numbers, divided by their count.
+    Divided by the variance, not the standard deviation, as published; the variance is over a vector's own numbers,
+    divided by their count.
     """
     x = vectors.double()
     centred = x - x.mean(1, keepdim=True)
@@ -70,7 +82,7 @@ def normalised(vectors: Tensor) -> Tensor:
 
 
 def last_hidden(network: nn.Module, images: Tensor) -> Tensor:
-    """What reaches the last product layer of `network` for `images`, [batch, numbers]; without gradients."""
+    """Return the inputs [batch, numbers] of the last product layer of `network` for `images`, without gradients."""
     kept: list[Tensor] = []
     layers = product_layers(network)
     if layers:
@@ -104,7 +116,7 @@ def _in_batches(network: nn.Module, data: LabelledImages, scaling: LabelledScali
 
 
 def _content(images: NDArray[np.uint8] | FolderImages) -> list[object]:
-    """What tells these images from others: their bytes, or their files."""
+    """Return what identifies these images: their bytes, or their files."""
     if isinstance(images, FolderImages):
         return [images.folder, *images.files, images.facts.tobytes()]
     return [hashlib.sha256(np.ascontiguousarray(images).data).hexdigest()]

@@ -1,4 +1,4 @@
-"""How often a spiking network fires, what that costs, and what it says after how many steps."""
+"""Spike statistics: firing rates of a spiking network, driven word lines, and accuracy after each number of steps."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ Progress = Callable[[int, int], None]
 @final
 @dataclass(frozen=True)
 class LayerFiring:
-    """One layer, a mean over images and steps.
+    """Spike statistics of one layer, means over images and steps.
 
-    zeros: share of outputs that are 0, before pooling. inputs: share of its inputs that are not. word_lines: driven
-    for one image in all steps, one count a read; dense: the same if every input were driven. products: multiply-adds of
-    one image and one dense step.
+    zeros: share of outputs that are 0, before pooling. inputs: share of inputs that are not 0. word_lines: driven word
+    lines for one image in all steps, counted once per read; dense: the same if every input were driven. products:
+    multiply-adds of one image and one dense step.
     """
 
     layer: str
@@ -39,9 +39,9 @@ class LayerFiring:
 @final
 @dataclass(frozen=True)
 class StepAccuracy:
-    """Accuracy after so many steps, with its 95 % interval over images, and by other rules; see `StepAnswers`.
+    """Accuracy after a number of steps, with its 95 % interval over images, and by other rules; see `StepAnswers`.
 
-    ties: share of the images of which two classes or more have the largest count. later: None after one step.
+    ties: share of images for which two classes or more have the largest count. later: None after one step.
     """
 
     steps: int
@@ -56,7 +56,7 @@ class StepAccuracy:
 @final
 @dataclass(frozen=True)
 class Firing:
-    """A spiking network on the images of a task: its six layers, and its accuracy after 1, 2, 4, … steps."""
+    """Spike statistics of a spiking network on the images of a task: per layer, and accuracy after 1, 2, 4, … steps."""
 
     model: str
     images: int
@@ -65,14 +65,17 @@ class Firing:
     accuracy: tuple[StepAccuracy, ...]
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data, for JSON."""
+        """Return plain data, for JSON."""
         return asdict(self)
 
 
 def measure_firing(model: str, task: dict[str, Any], progress: Progress | None = None) -> Firing:
-    """Rates, word lines and accuracies of the spiking network `model` on a classification task's images, digital.
+    """Measure firing rates, word lines and accuracies of the spiking network `model` on a classification task, digital.
 
-    task.steps: None for those of the model's card. progress: called after every batch with images done and in all.
+    Args:
+        model: name or path of a spiking network.
+        task: a classification task; task.steps None: the steps of the model's card.
+        progress: called after every batch with (images done, total).
     """
     import torch
 
@@ -112,7 +115,7 @@ def measure_firing(model: str, task: dict[str, Any], progress: Progress | None =
 def _layers(
     network: BitNet, rates: list[tuple[float, list[FiringRate]]], lines: list[tuple[float, dict[str, float]]]
 ) -> tuple[LayerFiring, ...]:
-    """Means of batches, each with its share of the images."""
+    """Return means over batches, weighted by their share of the images."""
     from imc_sim.nn import dense_word_lines, products_per_step
 
     dense, products, found = dense_word_lines(network), products_per_step(network), []
@@ -127,7 +130,7 @@ def _layers(
 
 
 def _accuracies(right: Any) -> tuple[StepAccuracy, ...]:
-    """right [rule, steps, images]: rows at 1, 2, 4, … steps and at the last."""
+    """Return rows at 1, 2, 4, … steps and at the last; right: [rule, steps, images]."""
     steps = right.shape[1]
     asked_for = sorted({2**k for k in range(steps.bit_length()) if 2**k <= steps} | {steps})
     rows = []

@@ -1,4 +1,4 @@
-"""The data that this process has in memory, so that an evaluation gets the images that it is about."""
+"""The data that a worker holds in memory, and whether they are those of the study."""
 
 from __future__ import annotations
 

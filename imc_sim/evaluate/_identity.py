@@ -1,4 +1,4 @@
-"""What models and data are known by: their content, not their names."""
+"""Identities of models and data: by content, not by name."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ def data_of_task(task: dict[str, Any], calibrates: bool) -> tuple[str, ...]:
 
 
 def weights_digest(model: str) -> str:
-    """SHA-256 of the model's weights as its card states it; loading checks that the file has it."""
+    """Return the SHA-256 of the model's weights as stated on its card; loading checks that the file has it."""
     path, card = read_content("model", model)
     return _stated(card, str(path), model)
 
 
 def features_digest(model: str) -> str:
-    """SHA-256 of what decides the features of the model: its weights and the architecture that they are in."""
+    """Return the SHA-256 of what decides the features of the model: its weights and its architecture."""
     path, card = read_content("model", model)
     return digest([_stated(card, str(path), model), *_arch_of(card, path).values()])
 

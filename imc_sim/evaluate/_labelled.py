@@ -20,7 +20,7 @@ from imc_sim.evaluate._tasks import ClassificationTask
 @final
 @dataclass(frozen=True)
 class ClassificationData:
-    """The images asked for, as bytes until they are needed. rows: which of the set, ascending; labels: [n]."""
+    """The images of a task, stored as bytes until they are needed. rows: rows of the source, ascending; labels: [n]."""
 
     source: LabelledImages
     rows: np.ndarray
@@ -29,7 +29,7 @@ class ClassificationData:
 
     @classmethod
     def load(cls, task: ClassificationTask) -> ClassificationData:
-        """Draw the task's images."""
+        """Sample the task's images."""
         source = viewed_images(task.dataset, task.split, task.size, task, task.scaling)
         return cls(source, drawn_rows(len(source.labels), task.images, task.seed), task.scaling)
 
@@ -38,17 +38,17 @@ class ClassificationData:
         return torch.from_numpy(self.source.labels[self.rows])
 
     def images(self, start: int, stop: int) -> Tensor:
-        """Images `start` to `stop` of these, [b, channels, H, W]."""
+        """Return images `start` to `stop` of these, [b, channels, H, W]."""
         return torch.from_numpy(gather_labelled(self.source, self.rows[start:stop], self.scaling)).to(self.device)
 
     def batches(self, size: int) -> Iterator[tuple[int, Tensor]]:
-        """(number of the first image, images) of one batch after the other."""
+        """Yield (number of the first image, images) batch by batch."""
         for start in range(0, len(self.rows), size):
             yield start, self.images(start, start + size)
 
 
 def drawn_rows(count: int, wanted: int | None, seed: int) -> np.ndarray:
-    """`wanted` of `count` rows, without replacement, ascending; None: all."""
+    """Sample `wanted` of `count` rows without replacement, ascending; None: all."""
     if wanted is None:
         return np.arange(count)
     if wanted > count:

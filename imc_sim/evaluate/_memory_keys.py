@@ -1,7 +1,7 @@
-"""What a key memory is given: features projected, centred, averaged per class and brought into the form of keys.
+"""Keys and queries of a key memory: features projected, centred, averaged per class and brought into the form of keys.
 
-Sources: random projection before the sign, Charikar, STOC 2002 (the Hamming distance of the codes estimates the
-angle of the features); averaged supports as keys, Snell et al., NeurIPS 2017.
+References: random projection before the sign, Charikar, STOC 2002 (the Hamming distance of the codes estimates the
+angle between features); averaged supports as keys, Snell et al., NeurIPS 2017.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from imc_sim.nn import cosine, dot, key_form, two_valued
 
 
 class Keys(NamedTuple):
-    """Of some episodes: keys [*, e, n, dim] and queries [*, e, way x queries, dim], class-major."""
+    """Keys [*, e, n, dim] and queries [*, e, way x queries, dim] of some episodes, ordered by class."""
 
     keys: Tensor
     queries: Tensor
@@ -30,7 +30,7 @@ class Keys(NamedTuple):
 
 @final
 class KeyMaker:
-    """Keys and queries of episodes from features [u, d] or [chip, u, d], as the task says.
+    """Makes keys and queries of episodes from features [u, d] or [chip, u, d], as the task says.
 
     support, query: rows of the features, [e, way, shot] and [e, way, queries].
     """
@@ -44,12 +44,12 @@ class KeyMaker:
 
     @property
     def labels(self) -> Tensor:
-        """Class of every key: [way x shot], or [way] where keys are averages."""
+        """Return the class of every key: [way x shot], or [way] where keys are averages."""
         each = self.task.shot if self.task.prototypes == "none" else 1
         return torch.arange(self.task.way).repeat_interleave(each)
 
     def of(self, episodes: slice) -> Keys:
-        """Keys and queries of these episodes."""
+        """Return the keys and queries of these episodes."""
         keys, queries = (self._rows(index[episodes]) for index in (self._support, self._query))
         if self.task.threshold == "support_mean":
             mean = keys.double().mean(-2, keepdim=True).to(keys.dtype)
@@ -58,7 +58,7 @@ class KeyMaker:
         return Keys(self._formed(keys), key_form(queries, form))
 
     def one(self, episode: int) -> Keys:
-        """Keys [*, n, dim] and queries [*, way x queries, dim] of one episode."""
+        """Return keys [*, n, dim] and queries [*, way x queries, dim] of one episode."""
         keys, queries = self.of(slice(episode, episode + 1))
         return Keys(keys.squeeze(-3), queries.squeeze(-3))
 
@@ -80,10 +80,11 @@ class KeyMaker:
 
 
 def projected(features: Tensor, dim: int | None, seed: int) -> Tensor:
-    """Features [*, d] times a Gaussian matrix [dim, d] of that seed, over sqrt(d); as they are where dim is None.
+    """Project features [*, d] with a Gaussian matrix [dim, d] over sqrt(d), sampled by the seed; dim None: no
+    projection.
 
-    A smaller dim takes the first rows of a larger one's matrix. Computed in double precision, so that no sign
-    depends on how many features are projected at once.
+    A smaller dim uses the first rows of a larger one's matrix. Computed in double precision, so that no sign depends on
+    how many features are projected together.
     """
     if dim is None:
         return features
@@ -94,7 +95,9 @@ def projected(features: Tensor, dim: int | None, seed: int) -> Tensor:
 
 
 def centred_forms(features: Tensor, task: FewShotTask) -> Tensor:
-    """Features [n, d] as keys without episodes: projected, and centred by their own mean where the task centres."""
+    """Return features [n, d] as keys outside episodes: projected, and centred by their own mean where the task
+    centres.
+    """
     check_finite(features, "features")
     features = projected(features, task.dim, task.seed)
     if task.threshold == "support_mean":
@@ -104,10 +107,10 @@ def centred_forms(features: Tensor, task: FewShotTask) -> Tensor:
 
 
 def minus_squared_distance(queries: Tensor, keys: Tensor) -> Tensor:
-    """-|q - k|^2 [*, b, k] of queries [*, b, d] and keys [*, k, d], plus the same for all keys of a query.
+    """Return -|q - k|^2 [*, b, k] of queries [*, b, d] and keys [*, k, d], plus a constant per query.
 
-    The nearest key has 0, so that exp, as in the attention of matching networks (Vinyals et al., NeurIPS 2016),
-    never vanishes for all keys at once.
+    The nearest key has 0, so that exp, as in the attention of matching networks (Vinyals et al., NeurIPS 2016), does
+    not vanish for all keys.
     """
     q, k = queries.double(), keys.double()
     near = 2 * q @ k.mT - k.square().sum(-1)[..., None, :]

@@ -95,6 +95,8 @@ def accuracy_of(answers: Tensor, task: FewShotTask, data: FewShotData) -> Accura
 
 
 def _chosen(logits: Tensor) -> Tensor:
-    """[*, way x queries, way] -> answers [*, way x queries]. Ties go to the class that comes first."""
+    """Return the answers [*, way x queries] of logits [*, way x queries, way]; ties go to the class that comes
+    first.
+    """
     check_finite(logits, "answers of the key memory")
     return logits.argmax(-1).cpu()

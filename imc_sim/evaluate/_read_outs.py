@@ -1,4 +1,4 @@
-"""Which similarities a sharpening keeps in order. Importing this loads no torch."""
+"""Pairs of similarity and sharpening that keep the order of similarities. Importing this loads no torch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Evaluation by name: what a study's worker calls. Specs travel, models do not."""
+"""Evaluation by name, as called by a study's worker: specifications travel, models do not."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ EngineLike = Engine | str | dict[str, Any]
 @final
 @dataclass(frozen=True)
 class ChipResult:
-    """Hits of one chip (-1: the digital baseline), the seconds that it took, and what calibration found.
+    """Result of one chip (-1: the digital baseline): right answers, seconds, and calibration.
 
     ranges: per layer the limits of the converters' inputs in windows, where they are calibrated. rows_on: per layer the
-    share of rows that inputs switch on, of every row of tiles and pass, where wires depend on it.
-    sample: of the digital network, what its accuracy is a mean over; chips are compared with one another. loss: mean
-    negative log-likelihood of the digital network, where classes have one.
+    share of rows that inputs switch on, for every row of tiles and pass, where wires depend on it. sample: of the
+    digital network, what its accuracy is a mean over; chips are compared with one another. loss: mean negative
+    log-likelihood of the digital network, where outputs are classes.
     """
 
     chip: int
@@ -57,7 +57,7 @@ class ChipResult:
 
 
 class Evaluation(Protocol):
-    """What a module offers that evaluates one kind of task."""
+    """The module that evaluates one kind of task."""
 
     def digital(self, session: Session, model: str, task: Any) -> Accuracy:
         """Return the accuracy of the digital network."""
@@ -69,7 +69,7 @@ class Evaluation(Protocol):
 
 
 def _with_gradients(evaluate: Callable[P, R]) -> Callable[P, R]:
-    """Run `evaluate` outside torch's inference mode, which attacks need."""
+    """Run `evaluate` outside torch's inference mode: attacks need gradients."""
 
     @functools.wraps(evaluate)
     def run(*args: P.args, **kwargs: P.kwargs) -> R:
@@ -142,7 +142,7 @@ def _evaluation(task: Task) -> Evaluation:
 
 
 def _runs(numbers: list[int], longest: int) -> list[range]:
-    """Chip numbers as runs of successive ones."""
+    """Group chip numbers into runs of successive ones."""
     runs: list[range] = []
     for n in numbers:
         if runs and runs[-1].stop == n and len(runs[-1]) < longest:
@@ -153,5 +153,5 @@ def _runs(numbers: list[int], longest: int) -> list[range]:
 
 
 def _attacks_chips(task: Task) -> bool:
-    """Every chip is attacked through itself."""
+    """Tell whether every chip has attacked images of its own."""
     return isinstance(task, FewShotTask) and task.attack is not None and task.attack.made_on_chips

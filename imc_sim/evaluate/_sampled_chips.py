@@ -1,4 +1,4 @@
-"""The chips of one evaluation: a chip description, and which of its sampled instances."""
+"""The chips of one evaluation: a chip description and the numbers of its sampled instances."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ Evaluated = tuple[list[Accuracy], Calibration]
 @final
 @dataclass(frozen=True)
 class SampledChips:
-    """Chips `numbers` that `seed` samples of a description. engine: who computes products; None: the chip's own."""
+    """Chips `numbers` of a description, sampled by `seed`. engine: computes the products; None: the chip's own."""
 
     chip: Chip
     numbers: range
@@ -43,7 +43,7 @@ class SampledChips:
 
     @property
     def searches(self) -> bool:
-        """Whether the key memory is on crossbars."""
+        """Tell whether the key memory is on crossbars."""
         return self.chip.policy.place("memory", "memory") == "crossbar"
 
     def alone(self, number: int) -> SampledChips:

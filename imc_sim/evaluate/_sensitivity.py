@@ -1,4 +1,4 @@
-"""Which layer costs the accuracy: one layer analog at a time, everything else digital."""
+"""Sensitivity by layer: one layer on crossbars at a time, everything else digital."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ TOGETHER = "all together"
 @final
 @dataclass(frozen=True)
 class LayerAccuracy:
-    """Accuracy per chip (fractions) with `layer` alone on crossbars, and that of the digital network."""
+    """Accuracy per chip (fractions) with only `layer` on crossbars, and that of the digital network."""
 
     layer: str
     accuracies: tuple[float, ...]
@@ -44,9 +44,10 @@ def layer_sensitivity(
     model: str, chip: Chip | str | dict[str, Any], task: dict[str, Any], chips: int = 16, seed: int = 0,
     progress: Progress | None = None,
 ) -> list[LayerAccuracy]:  # fmt: skip
-    """A row for every layer that the policy puts on crossbars, in the order of the network, then memory, then all.
+    """Evaluate each layer that the policy puts on crossbars alone, in the order of the network, then the memory, then
+    all.
 
-    A layer's cells are the same alone as together: chips are drawn by seed, number and layer.
+    The cells of a layer are the same alone as together: they are sampled by seed, chip number and layer.
     """
     from imc_sim.array import load_chip
 
@@ -63,7 +64,7 @@ def layer_sensitivity(
 
 
 def _variants(model: str, chip: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """Name of a row -> the chip with that part alone on crossbars."""
+    """Return, by name of the row, the chip with only that part on crossbars."""
     from imc_sim.array import load_chip
     from imc_sim.evaluate._session import Session
     from imc_sim.mapping import map_model
@@ -82,7 +83,9 @@ def _variants(model: str, chip: dict[str, Any]) -> dict[str, dict[str, Any]]:
 
 
 def _alone(chip: dict[str, Any], wanted: str, analog: list[str], memory: str) -> dict[str, Any]:
-    """The policy with `wanted` alone on crossbars. Names come before the globs of the policy: the first match wins."""
+    """Return the policy with only `wanted` on crossbars. Names precede the globs of the policy: the first match
+    wins.
+    """
     places = {name: "crossbar" if name == wanted else "digital" for name in analog}
     policy = chip["policy"]
     layers = places | {glob: place for glob, place in policy["layers"].items() if glob not in places}

@@ -1,4 +1,4 @@
-"""What one process keeps between evaluations: models, images and the features of digital networks."""
+"""Models, images and features of digital networks that a process keeps between evaluations."""
 
 from __future__ import annotations
 
@@ -67,7 +67,9 @@ class Session:
         return kept[key]  # type: ignore[return-value]
 
     def forget(self, models: bool = False) -> None:
-        """Forget everything computed of images, so that they are read again from their files, or also the models."""
+        """Forget everything computed from images, so that they are read again from their files; optionally also the
+        models.
+        """
         for kind in set(self._kept) - (set() if models else {"model"}):
             del self._kept[kind]
 

@@ -1,4 +1,4 @@
-"""Tasks: what a model is asked, on which data. Importing this loads no torch."""
+"""Tasks: what a model is evaluated on, with which data. Importing this loads no torch."""
 
 from __future__ import annotations
 
@@ -32,16 +32,16 @@ _LATER_OF: dict[str, dict[str, Any]] = {
 class FewShotTask(Spec):
     """m-way n-shot classification over seeded episodes; keys and queries pass through a key memory.
 
-    keys, query_form: how keys and queries are held (None: queries as keys). similarity and sharpening: the
-    read-out of a digital memory; a crossbar always computes the dot product. rotations: one quarter turn is
-    drawn per episode, as the original does. batch: images that go through the network at once.
+    keys, query_form: form of keys and queries (None: queries as keys). similarity and sharpening: read-out of a digital
+    memory; a crossbar always computes the dot product. rotations: one quarter turn is sampled per episode, as in the
+    original. batch: images that go through the network together.
 
-    threshold: what features are compared with, zero or the mean of the episode's support features. prototypes: one key
-    a class, the mean of its features, or of their signs (majority; a tie is -1, or 0 in binary keys). dim: features
-    are projected to that many numbers before the sign. size: pixels a side (None: what the model's card says, else
-    32). scaling: `standard` takes mean and deviation of the data set, `unit` brings each image to [0, 1], paper 1.
-    passes: batches of the distinct images of all episodes, or of one episode's after the other (support, then queries),
-    for networks whose features depend on the images beside them; batch then counts whole episodes.
+    threshold: what is subtracted from features, zero or the mean of the episode's support features. prototypes: one key
+    per class, the mean of its features, or of their signs (majority; a tie is -1, or 0 in binary keys). dim: number of
+    components that features are projected to before the sign. size: pixels per side (None: the size on the model's
+    card, else 32). scaling: `standard` uses mean and deviation of the data set, `unit` maps each image to [0, 1] with
+    paper at 1. passes: batches of the distinct images of all episodes, or of one episode after the other (support, then
+    queries), for networks whose features depend on the other images of a batch; batch then counts whole episodes.
 
     attack: on the queries, each in its own episode; the keys stay clean (see docs/attacks.md).
     """
@@ -97,31 +97,31 @@ class FewShotTask(Spec):
 
     @property
     def read_out(self) -> FewShotTask:
-        """The task as it is read out: the published attack compares formed queries with keys that stayed float."""
+        """Return the task of the read-out: the published attack compares formed queries with float keys."""
         if not isinstance(self.attack, Fgsm) or self.attack.space != "normalised":
             return self
         return self.model_copy(update={"keys": "float", "query_form": self.query_form or self.keys})
 
     @property
     def chance(self) -> float:
-        """Accuracy of guessing."""
+        """Return the accuracy of guessing."""
         return 1 / self.way
 
 
 @final
 class ClassificationTask(View):
-    """Which class an image belongs to: networks that end in one number a class, alone or as an ensemble.
+    """Classification of images: by networks with one output per class, alone or as an ensemble.
 
-    images: that many of the split, drawn without replacement by `seed`, which is also that of neurons that draw; None:
-    all. scaling: `standard` takes mean and deviation of the data set, `unit` brings grey levels to [0, 1], `whitened`
-    is that of networks in network (contrast, then ZCA of the training images). batch: images that go through the
-    network at once. vote and members, of an ensemble: how its members decide together (None: as its card says), and how
-    many of them, the first. stage and head, of a network with its past (`ContinualNet`): as it was after that task,
-    with the norms of that task, both from 1; None: the last, and those of the last that the stage has learned.
-    statistics: what norms normalise by; None: as the card says. permutation, classes, labels, offset, pad, features:
-    what becomes of the images and labels, see `View`; with features, size and scaling are those of the images that they
-    are of. outputs: that compete for the answer, all of the network or only those of the task's labels. steps: of a
-    spiking network at inference (None: as its card says).
+    images: number of images sampled from the split without replacement by `seed`, which also seeds stochastic neurons;
+    None: all. scaling: `standard` uses mean and deviation of the data set, `unit` maps grey levels to [0, 1],
+    `whitened` is that of networks in networks (contrast, then ZCA of the training images). batch: images that go
+    through the network together. vote and members, of an ensemble: how its members vote (None: as on its card), and how
+    many of them, the first. stage and head, of a `ContinualNet`: the network after that task, with the norms of that
+    task, both from 1; None: the last, and those of the last that the stage has learned. statistics: what norms
+    normalise by; None: as on the card. permutation, classes, labels, offset, pad, features: transformations of images
+    and labels, see `View`; with features, size and scaling are those of the images that they are computed from.
+    outputs: the outputs that compete for the answer, all of the network or only those of the task's labels. steps: of a
+    spiking network at inference (None: as on its card).
     """
 
     kind: Literal["classification"] = "classification"
@@ -150,7 +150,7 @@ class ClassificationTask(View):
 
     @property
     def chance(self) -> float:
-        """Accuracy of guessing."""
+        """Return the accuracy of guessing."""
         from imc_sim.data import class_count
 
         return 1 / (class_count(self.dataset, self.split) if self.classes is None else len(self.classes))
@@ -163,9 +163,9 @@ _KINDS: dict[str, type[Task]] = {"few_shot": FewShotTask, "classification": Clas
 
 
 def task_identity(task: dict[str, Any]) -> dict[str, Any]:
-    """All of a resolved task that affects its result; keys younger than stored results only where they act.
+    """Return everything of a resolved task that affects its result; later keys only where they act.
 
-    A model that gives features is known by its content.
+    A model that provides features is identified by its content.
     """
     later = _LATER | _LATER_OF.get(task.get("kind", ""), {})
     said = said_labels(task)
@@ -174,7 +174,11 @@ def task_identity(task: dict[str, Any]) -> dict[str, Any]:
 
 
 def build_task(data: dict[str, Any], where: str) -> Task:
-    """A task from plain data, or an InputError that names the key; without a kind it is a few-shot task."""
+    """Build a task from plain data; without a kind it is a few-shot task.
+
+    Raises:
+        InputError: names the key that is not valid.
+    """
     kind = data.get("kind", "few_shot")
     if kind not in _KINDS:
         step = f"{nearest(str(kind), _KINDS)}Name a kind of task."
@@ -188,7 +192,7 @@ def with_size(task: AnyTask, size: object) -> AnyTask:
 
 
 def few_shot(task: Task, what: str) -> FewShotTask:
-    """The task, which must be a few-shot one; `what` cannot be had of others."""
+    """Return the task, which must be a few-shot one: `what` does not exist for others."""
     if isinstance(task, FewShotTask):
         return task
     step = "Ask for the accuracy instead: imc-sim evaluate or imc-sim run."

@@ -1,6 +1,6 @@
 """Attacks on images: their specifications, and their steps along a gradient. Importing this loads no torch.
 
-What is attacked, and through what the gradient is computed, is up to the task that uses them.
+The task that uses them decides what is attacked, and through which network the gradient is computed.
 """
 
 from imc_sim.evaluate.attacks._specs import Attack, AttackSpec, Fgsm, Pgd

@@ -1,4 +1,4 @@
-"""Attacks on the queries of few-shot episodes, as a task states them. Importing this loads no torch."""
+"""Specifications of attacks on the queries of few-shot episodes. Importing this loads no torch."""
 
 from __future__ import annotations
 
@@ -10,14 +10,15 @@ from imc_sim.config import Spec
 
 
 class AttackSpec(Spec):
-    """What every attack states: its strength, through what its gradients come, and where it is then evaluated.
+    """Settings of every attack: its strength, the network that its gradients are computed through, and where it is
+    evaluated.
 
-    The queries are attacked, each in its own episode; the keys stay as they are. epsilon: the largest change of a
-    pixel, as a fraction of the range from ink to paper. through: the digital network, or the network on a chip (its
-    forward as the crossbars compute it, its backward straight through to the digital layers, noise drawn anew at
-    every step). transfer, of attacks made through a chip: `none` evaluates them on that chip, `chip` on another one
-    than they were made on, `digital` on the digital network. loss: cross-entropy over the cosine similarity of
-    float features (`cosine`), or over the read-out as the task has it, straight through the signs (`memory`).
+    Queries are attacked, each in its own episode; keys stay clean. epsilon: largest change of a pixel, as a fraction of
+    the range from ink to paper. through: the digital network, or the network on a chip (forward as on the crossbars,
+    backward straight through to the digital layers, read noise sampled again at every step). transfer, of attacks
+    computed through a chip: `none` evaluates them on that chip, `chip` on another one, `digital` on the digital
+    network. loss: cross-entropy over the cosine similarity of float features (`cosine`), or over the read-out of the
+    task, straight through the signs (`memory`).
     """
 
     epsilon: float = Field(default=0.1, ge=0.0, le=1.0, description="largest change of a pixel")
@@ -35,22 +36,26 @@ class AttackSpec(Spec):
 
     @property
     def harmless(self) -> bool:
-        """The images stay what they are to the bit."""
+        """Tell whether the images stay unchanged to the bit."""
         return self.epsilon == 0.0
 
     @property
     def made_on_chips(self) -> bool:
-        """Every chip's images are its own. Images that nothing was done to are a clean task's, unless they move on."""
+        """Tell whether every chip has images of its own. Unchanged images are those of a clean task, unless they are
+        transferred.
+        """
         return self.through == "analog" and not (self.harmless and self.transfer != "digital")
 
 
 @final
 class Fgsm(AttackSpec):
-    """One step of size epsilon along the sign of the gradient (Goodfellow et al., ICLR 2015).
+    """One step of size epsilon along the sign of the gradient.
 
     space `pixels`: in pixels from 0 to 1, which are then normalised. `normalised`: as published with BATMANN, where
-    epsilon is added to the normalised image, which is then clamped to [0, 1]: ink, at -10.9, turns 0, so the image
-    is another one even at epsilon 0. Attacked queries there meet float keys, whatever form the task has for both.
+    epsilon is added to the normalised image, which is then clamped to [0, 1]: ink, at -10.9, becomes 0, so the image
+    changes even at epsilon 0. Attacked queries are then compared with float keys, whatever form the task has.
+
+    Reference: Goodfellow et al., ICLR 2015.
     """
 
     kind: Literal["fgsm"] = "fgsm"
@@ -65,9 +70,11 @@ class Fgsm(AttackSpec):
 
 @final
 class Pgd(AttackSpec):
-    """Steps along the sign of the gradient, each brought back to within epsilon of the image and to pixels in [0, 1].
+    """Steps along the sign of the gradient, each projected to within epsilon of the image and to pixels in [0, 1].
 
-    Source: Madry et al., ICLR 2018. step: None takes 2.5 epsilon / steps. random_start: begin anywhere within epsilon.
+    step: None: 2.5 epsilon / steps. random_start: start anywhere within epsilon.
+
+    Reference: Madry et al., ICLR 2018.
     """
 
     kind: Literal["pgd"] = "pgd"
@@ -78,7 +85,7 @@ class Pgd(AttackSpec):
 
     @property
     def step_size(self) -> float:
-        """The change of a pixel per step."""
+        """Return the change of a pixel per step."""
         return 2.5 * self.epsilon / self.steps if self.step is None else self.step
 
 

@@ -1,7 +1,7 @@
-"""Attacks as functions of images: a gradient goes in, attacked images come out.
+"""Attacks as functions of images: from images and a gradient to attacked images.
 
-Images are [n, …], their gradient has their shape. Pixels are float64 in [0, 1], so that a bound of epsilon holds to
-the last bit of a float32 image and no change is no change to the bit.
+Images are [n, …], their gradient has the same shape. Pixels are float64 in [0, 1], so that a bound of epsilon holds to
+the last bit of a float32 image and an unchanged image is unchanged to the bit.
 """
 
 from __future__ import annotations
@@ -20,9 +20,12 @@ Gradient = Callable[[Tensor], Tensor]
 @final
 @dataclass(frozen=True)
 class PixelSpace:
-    """The way between normalised images and pixels from 0 (ink) to 1 (paper). mean, std: of the normalisation.
+    """The map between normalised images and pixels from 0 (ink) to 1 (paper).
 
-    levels: steps from 0 to 1 that the images' pixels are multiples of; 0 for none.
+    Args:
+        mean: of the normalisation.
+        std: of the normalisation.
+        levels: steps from 0 to 1 that the pixels of images are multiples of; 0 for none.
     """
 
     mean: float
@@ -30,19 +33,19 @@ class PixelSpace:
     levels: int = 255
 
     def pixels(self, images: Tensor) -> Tensor:
-        """float64 pixels of normalised images [n, …]; where there are levels exactly the multiples that they were."""
+        """Return float64 pixels of normalised images [n, …]; with levels, exactly the multiples that they were."""
         pixels = images.double() * self.std + self.mean
         return (pixels * self.levels).round() / self.levels if self.levels else pixels
 
     def images(self, pixels: Tensor) -> Tensor:
-        """Normalised float32 images; of `pixels(images)` those images to the bit."""
+        """Return normalised float32 images; of `pixels(images)` those images to the bit."""
         return ((pixels - self.mean) / self.std).float()
 
 
 def fgsm(images: Tensor, direction: Tensor, epsilon: float) -> Tensor:
-    """One step: images + epsilon direction, clamped to [0, 1]. direction: sign of the gradient.
+    """Return images + epsilon direction, clamped to [0, 1]. direction: sign of the gradient.
 
-    Source: Goodfellow et al., Explaining and harnessing adversarial examples, ICLR 2015 (arXiv 1412.6572).
+    Reference: Goodfellow et al., Explaining and harnessing adversarial examples, ICLR 2015 (arXiv 1412.6572).
     """
     return (images + epsilon * direction).clamp(0.0, 1.0)
 
@@ -50,10 +53,12 @@ def fgsm(images: Tensor, direction: Tensor, epsilon: float) -> Tensor:
 def pgd(
     pixels: Tensor, gradient: Gradient, epsilon: float, steps: int, step: float, start: Tensor | None = None
 ) -> Tensor:
-    """`steps` steps of size `step`, each projected onto the box within epsilon of the pixels and onto [0, 1].
+    """Take `steps` steps of size `step`, each projected onto the box within epsilon of the pixels and onto [0, 1].
 
-    start: where to begin, in units of epsilon from the pixels; None: at the pixels themselves.
-    Source: Madry et al., Towards deep learning models resistant to adversarial attacks, ICLR 2018 (arXiv 1706.06083).
+    start: where to start, in units of epsilon from the pixels; None: at the pixels.
+
+    Reference: Madry et al., Towards deep learning models resistant to adversarial attacks, ICLR 2018 (arXiv
+    1706.06083).
     """
     low, high = (pixels - epsilon).clamp_min(0.0), (pixels + epsilon).clamp_max(1.0)
     at = pixels if start is None else torch.clamp(pixels + epsilon * start, low, high)
@@ -63,7 +68,7 @@ def pgd(
 
 
 def gradient_of(loss: Callable[[Tensor], Tensor]) -> Gradient:
-    """The gradient of a scalar loss. Where it does not exist (a constant image standardised) it is zero."""
+    """Return the gradient of a scalar loss. Where it does not exist (a constant image standardised) it is zero."""
 
     def gradient(images: Tensor) -> Tensor:
         with torch.inference_mode(False), torch.enable_grad():
