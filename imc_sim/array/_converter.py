@@ -35,11 +35,14 @@ class Converter(Spec):
     kind: Literal["ideal", "auto", "sym", "pos"] = "ideal"
     bits: int = Field(default=8, ge=2, le=16, description="resolution")
     range: Literal["max", "calibrated", "unit"] = "max"
-    limits: Literal["minmax", "percentile", "sigma", "mse"] = Field(
-        default="sigma", description="rule of calibrated limits: all, a share, mean -+ sigmas, least mean square error"
+    limits: Literal["auto", "minmax", "percentile", "sigma", "mse"] = Field(
+        default="auto",
+        description="rule of calibrated limits: all, a share, mean -+ sigmas, least mean square error, wider of both",
     )
     percentile: float = Field(default=99.9, gt=50.0, le=100.0, description="of inputs within limits of that rule")
-    sigmas: float = Field(default=3.0, gt=0.0, le=100.0, description="standard deviations within limits of that rule")
+    sigmas: float = Field(
+        default=3.0, gt=0.0, le=100.0, description="standard deviations within limits of sigma and auto"
+    )
     accumulator: Literal["real", "integer"] = "real"
     rows: Literal["physical", "used"] = Field(default="physical", description="word lines that range max counts")
 
@@ -56,7 +59,10 @@ class Converter(Spec):
     def idle(self) -> frozenset[str]:
         if self.ideal:
             return self.all_but("kind", "accumulator")
-        return frozenset() if self.range == "max" else frozenset({"rows"})
+        if self.range != "calibrated":
+            return frozenset({"limits", "percentile", "sigmas"} | (set() if self.range == "max" else {"rows"}))
+        acts = {"auto": {"sigmas"}, "sigma": {"sigmas"}, "percentile": {"percentile"}}.get(self.limits, set())
+        return frozenset({"rows", "percentile", "sigmas"} - acts)
 
     def check(self, signed: bool, encoding: str, where: str) -> None:
         """Refuse a converter that cannot take what the encoding gives."""

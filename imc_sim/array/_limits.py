@@ -1,6 +1,6 @@
 """Limits of calibrated converters: from a histogram of what they convert to the range that they resolve.
 
-Source of the default rule `sigma`: CIM-Explorer, arXiv 2505.14303 (mean +- 3 standard deviations).
+Source of the rule `sigma`: CIM-Explorer, arXiv 2505.14303 (mean +- 3 standard deviations).
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def calibrated(batches: Callable[[], Iterable[Tensor]], rule: Converter, signed:
         low, high = min(low, float(u.min())), max(high, float(u.max()))
     if rule.limits == "minmax" or not low < high:
         return low, high
-    law = {"percentile": _percentile, "sigma": _sigma, "mse": _mse}[rule.limits]
+    law = {"percentile": _percentile, "sigma": _sigma, "mse": _mse, "auto": _wider}[rule.limits]
     chosen = law(Histogram.of(batches(), low, high), rule, signed)
     return chosen if chosen[0] < chosen[1] else (low, high)
 
@@ -85,19 +85,31 @@ def _sigma(h: Histogram, rule: Converter, signed: bool) -> tuple[float, float]:
 
 
 def _mse(h: Histogram, rule: Converter, signed: bool) -> tuple[float, float]:
-    """Minimise the mean square error of converted values: the limit of signed ones, both ends of others in turn."""
+    """Minimise the mean square error of converted values: the limit of signed ones, of others both ends.
+
+    Both ends are searched around the mean first, where one end at a time would stop at outliers, then in turn.
+    """
     shares = np.arange(1, _TRIED + 1) / _TRIED
     if signed:
         tops = shares * max(abs(h.low), abs(h.high))
         top = tops[_best(h, rule, [(-t, t) for t in tops], signed)]
         return -float(top), float(top)
-    low, high = h.low, h.high
+    mean = float((h.counts * h.centres).sum() / h.counts.sum())
+    reach = shares * max(h.high - mean, mean - h.low)
+    around = [(max(h.low, mean - r), min(h.high, mean + r)) for r in reach]
+    low, high = around[_best(h, rule, around, signed)]
     for _ in range(2):
         ends = low + shares * (h.high - low)
         high = float(ends[_best(h, rule, [(low, e) for e in ends], signed)])
         starts = high - shares * (high - h.low)
         low = float(starts[_best(h, rule, [(s, high) for s in starts], signed)])
     return low, high
+
+
+def _wider(h: Histogram, rule: Converter, signed: bool) -> tuple[float, float]:
+    """Return the wider of `sigma`, which is best with few bits, and `mse`, which clips nothing with many."""
+    lows, highs = zip(_sigma(h, rule, signed), _mse(h, rule, signed), strict=True)
+    return min(lows), max(highs)
 
 
 def _best(h: Histogram, rule: Converter, tried: list[tuple[float, float]], signed: bool) -> int:

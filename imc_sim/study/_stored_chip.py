@@ -13,7 +13,8 @@ def _part(key: str, value: Any) -> Any:
     if key == "converter":
         unused = {"limits", "percentile", "sigmas"}
         if value["range"] == "calibrated" and value["kind"] != "ideal":
-            unused -= {"limits", {"sigma": "sigmas"}.get(value["limits"], value["limits"])}
+            acts = {"auto": "sigmas", "sigma": "sigmas"}.get(value["limits"], value["limits"])
+            unused -= {"limits", acts}
         return {k: v for k, v in value.items() if k not in unused}
     if key not in ("encoding", "encoding_multibit"):
         return value

