@@ -1,4 +1,4 @@
-"""Measured cells against the laws fitted to them, as cumulative distributions."""
+"""Cumulative distributions of measured cells and of the laws fitted to them."""
 
 from __future__ import annotations
 
@@ -22,10 +22,11 @@ _TICKS = (0.1, 1, 10, 50, 90, 99, 99.9)
 
 
 def cdf_data(fit: DeviceFit) -> DataFrame:
-    """A row a cell: state, conductance_S, measured (share of the state's cells up to it) and fitted, by the law.
+    """Return a row per cell: state, conductance_S, measured (share of the state's cells up to it) and fitted, by the
+    law.
 
-    measured is (rank - 1/2) / n, so that the first and the last cell have a place on an axis of probabilities.
-    attrs: one line on the fit of each state.
+    measured is (rank - 1/2) / n, so that the first and the last cell have a place on an axis of probabilities. attrs:
+    one line on the fit of each state.
     """
     parts = []
     for state in fit.states:
@@ -39,9 +40,9 @@ def cdf_data(fit: DeviceFit) -> DataFrame:
 
 
 def plot_cdf(ax: Axes, data: DataFrame) -> None:
-    """Measured cells as points, the fitted law as a line, on an axis of normal probabilities.
+    """Draw measured cells as points and the fitted law as a line, on an axis of normal probabilities.
 
-    A normal law is a straight line there over linear conductance, a log-normal one over its logarithm.
+    A normal law is a straight line over linear conductance, a log-normal one over its logarithm.
     """
     limit = float(ndtri(0.5 / len(data))) - 0.3
     for number, (state, part) in enumerate(data.groupby("state", sort=False)):

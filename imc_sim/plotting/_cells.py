@@ -1,4 +1,4 @@
-"""The cells of a chip in two pictures: current against the read voltage, and how conductances spread."""
+"""Two figures of a chip's cells: current against the read voltage, and the distribution of conductances."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _TICKS = (0.1, 1, 10, 50, 90, 99, 99.9)
 
 
 def cells_data(device: Device) -> DataFrame:
-    """A row a cell: level, target_S, conductance_S (ascending, as one read finds it at v_read), share (rank - 1/2) / n.
+    """Return a row per cell: level, target_S, conductance_S (ascending, of one read at v_read), share (rank - 1/2) / n.
 
     Of four levels at most, `sample_cells` each.
     """
@@ -43,7 +43,7 @@ def cells_data(device: Device) -> DataFrame:
 
 
 def iv_of_levels(device: Device, data: DataFrame, points: int = 81) -> DataFrame:
-    """level, v_V, and the 5, 50 and 95 % points over cells of the current in A, up to the read voltage."""
+    """Return level, v_V, and the 5, 50 and 95 % points over cells of the current in A, up to the read voltage."""
     from imc_sim.device import read_currents
 
     v = np.linspace(-1.0, 1.0, points) * device.read.v_read_V
@@ -56,7 +56,7 @@ def iv_of_levels(device: Device, data: DataFrame, points: int = 81) -> DataFrame
 
 
 def plot_levels_iv(ax: Axes, table: DataFrame) -> None:
-    """Median current and 5-95 % band of each level against the word-line voltage; sizes on a logarithmic axis."""
+    """Draw median current and 5-95 % band of each level against the word-line voltage, on a logarithmic axis."""
     ends = table.loc[table["v_V"] == table["v_V"].max(), ["p05_A", "p95_A"]]
     wide = log_if_wide(ax, "y", ends if ends.to_numpy().min() > 0.0 else [], "A")
     if wide:
@@ -72,7 +72,7 @@ def plot_levels_iv(ax: Axes, table: DataFrame) -> None:
 
 
 def plot_spread(ax: Axes, data: DataFrame) -> None:
-    """Cells of each level on an axis of normal probabilities, its target as a dotted line."""
+    """Draw the cells of each level on an axis of normal probabilities, its target as a dotted line."""
     for number, (_, part) in enumerate(data.groupby("level", sort=True)):
         ax.plot(
             part["conductance_S"], ndtri(part["share"]), linestyle="", marker="o", markersize=1.2, color=f"C{number}"

@@ -1,4 +1,4 @@
-"""A reproduced system beside what was published: digital and on chips, every accuracy with its interval."""
+"""Published and reproduced accuracies, digital and on chips, with their intervals."""
 
 from __future__ import annotations
 
@@ -34,23 +34,24 @@ _APART = 0.17
 
 
 def compares(results: Results) -> bool:
-    """Whether the study has something to put side by side: published accuracies, or cases alone."""
+    """Tell whether the study has accuracies to compare: published ones, or cases alone."""
     return not results.study["axes"] or any(published_of(case) for case in results.study["cases"])
 
 
 def published_of(case: Mapping[str, Any]) -> list[float]:
-    """The published accuracies of a case."""
+    """Return the published accuracies of a case."""
     said = case.get("published")
     return [p for p in (said if isinstance(said, list | tuple) else [said]) if p is not None]
 
 
 def comparison_data(results: Results) -> DataFrame:
-    """A row a point: setting, published, digital, same_task (digital too), on_chip, with 95 % intervals (all in %).
+    """Return a row per point: setting, published, digital, same_task (digital too), on_chip, with 95 % intervals (all
+    in %).
 
-    digital is the whole test, digital_over what its interval `digital_low` to `digital_high` is over ("1000 episodes");
-    classes_low to classes_high is that for new classes, of which `classes` were sampled. same_task is the digital
-    network on the task of the chips where that is another (chip_task says what differs). on_chip is the mean over
-    `chips` chips with its t interval over them. trained: as the model's card says.
+    digital is on the whole test, digital_over what its interval `digital_low` to `digital_high` is over ("1000
+    episodes"); classes_low to classes_high is the interval for new classes, of which `classes` were sampled. same_task
+    is the digital network on the task of the chips where that differs (chip_task says how). on_chip is the mean over
+    `chips` chips with its t interval over them. trained: from the model's card.
     """
     study, trials = results.study, {}
     for row in sorted(results.rows.values(), key=lambda r: r["chip"]):
@@ -66,7 +67,7 @@ def comparison_data(results: Results) -> DataFrame:
 
 
 def _chance(study: dict[str, Any]) -> float:
-    """Accuracy of guessing in %, where it is one for all points."""
+    """Return the accuracy of guessing in %, if it is the same for all points."""
     found = {point["chance"] for point in study["points"] if "chance" in point}
     return 100 * found.pop() if len(found) == 1 else math.nan
 
@@ -99,7 +100,7 @@ def _row(
 
 
 def _setting(study: dict[str, Any], case: dict[str, Any], point: dict[str, Any]) -> str:
-    """The case, unless it is the only one and unnamed, and the place on every axis."""
+    """Return the case, unless it is the only one and unnamed, and the place on every axis."""
     places = [place(value, axis) for value, axis in zip(point["values"], study["axes"], strict=True)]
     alone = places and len(study["cases"]) == 1 and case["name"] == "all"
     return ", ".join(places if alone else [case["name"], *places])
@@ -114,12 +115,14 @@ def _published(study: dict[str, Any], case: dict[str, Any], point: dict[str, Any
 
 
 def _shorter(point: dict[str, Any]) -> dict[str, Any]:
-    """What chips are asked otherwise than the digital network."""
+    """Describe how the task of chips differs from that of the digital network."""
     return point.get("chip_task", {})
 
 
 def _digital(rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """Accuracy of a digital network, its interval and what that is over; results of an older version have none."""
+    """Return the accuracy of a digital network, its interval and what that is over; results of an older version have
+    none.
+    """
     if not rows:
         return {"": math.nan, "_over": ""}
     mean, sample = rows[0]["correct"] / rows[0]["total"], _sample(rows)
@@ -148,7 +151,7 @@ def _percent(fraction: float | None) -> float:
 
 
 def plot_comparison(ax: Axes, data: DataFrame) -> None:
-    """A line a setting: what was published, ours digital, and ours on chips beside digital on the chips' task."""
+    """Draw a line per setting: published, ours digital, and ours on chips next to digital on the chips' task."""
     at = np.arange(len(data), dtype=float)
     apart = bool(np.isfinite(numbers(data, "same_task")).any())
     up, down = (at - _APART, at + _APART) if apart else (at, at)
@@ -164,7 +167,7 @@ def plot_comparison(ax: Axes, data: DataFrame) -> None:
 
 
 def _dots(ax: Axes, data: DataFrame, name: str, y: Any, marker: str, colour: str, label: str) -> None:
-    """Values with their intervals; one that has none is drawn without."""
+    """Draw values with their intervals, where they have one."""
     value, low, high = (numbers(data, name + end) for end in ("", "_low", "_high"))
     sides = np.nan_to_num(np.stack([value - low, high - value]))
     ax.errorbar(
@@ -190,7 +193,7 @@ def _scale(ax: Axes, data: DataFrame, at: Any) -> None:
 
 
 def comparison_figure(data: DataFrame) -> Figure:
-    """The whole figure. Call it inside `style()`."""
+    """Return the whole figure. Call it inside `style()`."""
     lines = sum(len(textwrap.wrap(str(name), 34)) for name in data["setting"])
     figure, ax = new_figure(5.2, 1.2 + 0.14 * lines + 0.12 * len(data))
     plot_comparison(ax, data)

@@ -1,4 +1,4 @@
-"""The confusion matrix: which class is taken for which."""
+"""The figure of a confusion matrix."""
 
 from __future__ import annotations
 
@@ -23,7 +23,8 @@ _LEAST_SCALE = 5.0
 
 
 def confusion_data(confusion: Confusion) -> DataFrame:
-    """A row a pair: true, answered, count, asked, share_percent (of the queries where the answer was there to give).
+    """Return a row per pair: true, answered, count, asked, share_percent (of queries whose episode had the answered
+    class).
 
     attrs: what (a class is) and accuracy in %.
     """
@@ -39,7 +40,7 @@ def confusion_data(confusion: Confusion) -> DataFrame:
 
 
 def plot_confusion(ax: Axes, data: DataFrame) -> None:
-    """Shares of wrong answers as colours; the diagonal, which would drown them, dark; pairs that never met hatched."""
+    """Draw shares of wrong answers as colours, with a dark diagonal; pairs that never met are hatched."""
     size = int(numbers(data, "true").max()) + 1
     shares = numbers(data, "share_percent").reshape(size, size)
     wrong = np.where(np.eye(size, dtype=bool), np.nan, shares)

@@ -1,4 +1,4 @@
-"""How the estimate settles as chips are added: the running mean of a point, and the half width of its interval."""
+"""Convergence with the number of chips: the running mean of a point, and the half width of its interval."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ _COLUMNS = ["point", "chips", "accuracy", "mean", "half_width"]
 
 
 def convergence_data(results: Results) -> DataFrame:
-    """A row a point and chip, in the order of chip numbers: point, chips, accuracy, mean, half_width (in %).
+    """Return a row per point and chip, in the order of chip numbers: point, chips, accuracy, mean, half_width (in %).
 
     accuracy: of that chip alone. mean and half_width (of the 95 % t interval) are over the first `chips` chips; the
-    half width begins at two. attrs: target, the half width at which the study stops, in %, or None.
+    half width starts at two. attrs: target, the half width at which the study stops, in %, or None.
     """
     accuracies: dict[str, list[float]] = {}
     for row in sorted(results.rows.values(), key=lambda r: r["chip"]):
@@ -49,7 +49,7 @@ def convergence_data(results: Results) -> DataFrame:
 
 
 def _running(point: str, accuracies: list[float]) -> list[tuple[object, ...]]:
-    """The rows of a point: `mean_interval` of every beginning of the list, in one go."""
+    """Return the rows of a point: `mean_interval` of every beginning of the list."""
     if len(accuracies) < 2:
         return []
     values, n = np.array(accuracies), np.arange(1, len(accuracies) + 1)
@@ -62,13 +62,13 @@ def _running(point: str, accuracies: list[float]) -> list[tuple[object, ...]]:
 
 
 def slowest(data: DataFrame, count: int = _SHOWN) -> list[str]:
-    """Points whose interval is the widest in the end, widest first: those that ask for most chips."""
+    """Return the points with the widest final intervals, widest first."""
     last = data.groupby("point", sort=False).tail(1)
     return [str(p) for p in last.sort_values("half_width", ascending=False, kind="stable")["point"].head(count)]
 
 
 def plot_means(ax: Axes, data: DataFrame, points: list[str]) -> None:
-    """Running means with their 95 % intervals."""
+    """Draw running means with their 95 % intervals."""
     for number, point in enumerate(points):
         part = where(data, "point", point)
         ax.plot(part["chips"], part["mean"], color=f"C{number}", marker="", label=legend_label(point))
@@ -82,7 +82,9 @@ def plot_means(ax: Axes, data: DataFrame, points: list[str]) -> None:
 
 
 def plot_widths(ax: Axes, data: DataFrame, points: list[str]) -> None:
-    """Half widths of every point's interval, in grey but for the chosen ones; the study's target dotted."""
+    """Draw the half widths of every point's interval, grey except for the chosen ones, and the study's target as a
+    dotted line.
+    """
     for point, part in data.groupby("point", sort=False):
         part = part[part["half_width"] > _ROUNDING]
         chosen = points.index(str(point)) if point in points else None
@@ -102,7 +104,7 @@ def plot_widths(ax: Axes, data: DataFrame, points: list[str]) -> None:
 
 
 def convergence_figure(data: DataFrame) -> Figure:
-    """Running means above, half widths below. Call it inside `style()`."""
+    """Return the figure: running means above, half widths below. Call it inside `style()`."""
     points = slowest(data)
     lines = sum(len(textwrap.wrap(p, 62)) for p in points)
     figure, (above, below) = new_panels(2, 1, 3.4, 3.5 + 0.13 * lines)

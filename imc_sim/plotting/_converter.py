@@ -1,4 +1,4 @@
-"""What the converters of every layer see, beside the levels that they can tell apart."""
+"""Converter inputs of every layer, with the levels of their converters."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _LINES = 40
 
 
 def converter_data(layers: Sequence[ConverterInputs]) -> DataFrame:
-    """A row a bin: layer, low_A, high_A (its edges), share_percent of that layer's inputs."""
+    """Return a row per bin: layer, low_A, high_A (its edges), share_percent of that layer's inputs."""
     return DataFrame(
         [
             {"layer": each.layer, "low_A": low, "high_A": high, "share_percent": 100 * count / each.counts.sum()}
@@ -35,7 +35,7 @@ def converter_data(layers: Sequence[ConverterInputs]) -> DataFrame:
 
 
 def levels_data(layers: Sequence[ConverterInputs]) -> DataFrame:
-    """A row a layer: layer, levels, first_A, step_A, last_A, used (levels within the inputs), clipped_percent.
+    """Return a row per layer: layer, levels, first_A, step_A, last_A, used (levels within the inputs), clipped_percent.
 
     All but the layer are empty where converters are ideal.
     """
@@ -56,7 +56,9 @@ def _levels(each: ConverterInputs) -> dict[str, object]:
 
 
 def plot_converter(ax: Axes, data: DataFrame, levels: DataFrame) -> None:
-    """One layer: shares of the inputs as steps; levels as lines, or, where they are too many, their range as a band."""
+    """Draw one layer: shares of the inputs as steps; levels as lines or, if there are too many, their range as a
+    band.
+    """
     edges = np.append(numbers(data, "low_A"), numbers(data, "high_A")[-1])
     ax.stairs(data["share_percent"], edges, fill=True, color="C0", alpha=0.85, linewidth=0)
     margin = 0.04 * (edges[-1] - edges[0])
@@ -82,7 +84,7 @@ def _percent(value: float) -> str:
 
 
 def _draw_levels(ax: Axes, count: int, first: float, step: float) -> None:
-    """Every level in sight, or the ends of the range where there are more than can be told apart."""
+    """Draw every level in sight, or the ends of the range where there are too many to distinguish."""
     low, high = ax.get_xlim()
     grid = first + step * np.arange(count)
     seen = grid[(grid >= low) & (grid <= high)]
@@ -97,7 +99,7 @@ def _draw_levels(ax: Axes, count: int, first: float, step: float) -> None:
 
 
 def converter_figure(data: DataFrame, levels: DataFrame) -> Figure:
-    """A panel a layer, in one column up to six of them and in two beyond. Call it inside `style()`."""
+    """Return a panel per layer, in one column up to six layers and in two beyond. Call it inside `style()`."""
     parts = list(data.groupby("layer", sort=False))
     cols = 1 if len(parts) <= 6 else 2
     rows = -(-len(parts) // cols)

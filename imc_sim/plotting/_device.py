@@ -1,4 +1,4 @@
-"""A switching model in two pictures: its hysteresis loop and conductance against pulses, at a compliance current."""
+"""Two figures of a switching model at a compliance current: hysteresis loop, and conductance against pulses."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def pulse_data(model: Switching, count: int = 100, compliance_A: float | None = 
 
 
 def plot_iv(ax: Axes, table: DataFrame) -> None:
-    """Size of the current against voltage, the first cycle pale, and the compliance current."""
+    """Draw the size of the current against voltage, the first cycle pale, and the compliance current."""
     last = int(table["cycle"].to_numpy().max())
     for cycle, part in table.groupby("cycle", sort=True):
         label = "first cycle" if cycle == 1 else f"cycle {cycle}"
@@ -82,7 +82,7 @@ def plot_iv(ax: Axes, table: DataFrame) -> None:
 
 
 def plot_pulses(ax: Axes, table: DataFrame) -> None:
-    """Conductance against the number of pulses: the set train, then the reset train."""
+    """Draw conductance against the number of pulses: the SET train, then the RESET train."""
     for train, part in table.groupby("train", sort=False):
         label = f"{train} ({table.attrs[str(train)]})"
         ax.plot(part["pulse"], part["conductance_S"], label=label, markersize=2)
@@ -96,7 +96,7 @@ def draw_device(
     model: Switching, stem: Path, amplitude_V: float | None = None, period_s: float | None = None,
     compliance_A: float | None = None,
 ) -> list[Path]:  # fmt: skip
-    """Write stem.png and .svg (one picture above the other), stem_iv.csv and stem_pulses.csv; returns the paths."""
+    """Write stem.png and .svg (one figure above the other), stem_iv.csv and stem_pulses.csv; returns the paths."""
     iv = iv_data(model, amplitude_V, period_s, compliance_A=compliance_A)
     pulses = pulse_data(model, compliance_A=compliance_A)
     return draw_stacked(stem, {"iv": (iv, plot_iv), "pulses": (pulses, plot_pulses)})

@@ -1,4 +1,4 @@
-"""Accuracy under attack: curves over its strength, a panel a procedure, from a table or from a study's results."""
+"""Accuracy under attack against its strength, a panel per procedure, from a table or from a study's results."""
 
 from __future__ import annotations
 
@@ -35,16 +35,16 @@ _PROCEDURES = {"pixels": "in pixels, clamped to [0, 1]", "normalised": "as publi
 
 
 def attacks(results: Results) -> bool:
-    """Whether the study sweeps the strength of an attack, in numbers."""
+    """Tell whether the study sweeps the strength of an attack, in numbers."""
     first = next(iter(results.study["axes"]), None)
     return first is not None and first["path"] == STRENGTH and not first.get("labels")
 
 
 def attack_data(results: Results) -> DataFrame:
-    """The table of `fgsm_data` with a column `panel`, the procedure: chips and digital network of every series.
+    """Return the table of `fgsm_data` with a column `panel`, the procedure: chips and digital network of every series.
 
-    A case that runs under both procedures is two cases; what stands before the last semicolon of their names is the
-    series that they share, in one colour.
+    A case that runs under both procedures is two cases; the text before the last semicolon of their names is the series
+    that they share, in one colour.
     """
     if results.table.empty or not attacks(results):
         step = f"Sweep {STRENGTH} on the first axis, and run the study."
@@ -68,7 +68,7 @@ def attack_data(results: Results) -> DataFrame:
 
 
 def _published(case: Mapping[str, Any], axis: Mapping[str, Any], row: Mapping[Any, Any]) -> dict[str, float]:
-    """The published accuracy at this strength, in %."""
+    """Return the published accuracy at this strength, in %."""
     said = case.get("published")
     if isinstance(said, list | tuple):
         said = said[[float(v) for v in axis["values"]].index(float(row[STRENGTH]))]
@@ -76,7 +76,7 @@ def _published(case: Mapping[str, Any], axis: Mapping[str, Any], row: Mapping[An
 
 
 def _space(study: Mapping[str, Any], case: Mapping[str, Any], row: Mapping[Any, Any]) -> str:
-    """Of the attack: from an axis, from the case, or from the task; pixels where none says."""
+    """Return the space of the attack: from an axis, from the case, or from the task; pixels where none names it."""
     given = case["set"].get("task.attack") or study["task"].get("attack") or {}
     own = case["set"].get("task.attack.space", given.get("space", "pixels"))
     return str(row.get("task.attack.space", own))
@@ -90,8 +90,8 @@ def _strength(data: DataFrame) -> str:
 def fgsm_data(table: DataFrame) -> DataFrame:
     """Check and order a table: series, epsilon, accuracy (median), low, high (band over chips), chips; accuracies in %.
 
-    low and high are empty and chips is 0 for a series without a spread, the digital network. A column `panel` parts
-    the figure in two or more; a column `published` (in %) marks what was found elsewhere.
+    low and high are empty and chips is 0 for a series without a band, the digital network. A column `panel` divides the
+    figure into several; a column `published` (in %) marks published accuracies.
     """
     missing = [name for name in _COLUMNS if name not in table]
     if missing:
@@ -108,10 +108,11 @@ def fgsm_data(table: DataFrame) -> DataFrame:
 
 
 def plot_fgsm(ax: Axes, data: DataFrame, series: list[Any] | None = None) -> None:
-    """A colour a series over epsilon; the digital network dashed, published accuracies crosses; bands for few series.
+    """Draw a colour per series over epsilon; the digital network dashed, published accuracies as crosses; bands for few
+    series.
 
-    epsilon is drawn on a scale of square roots, as attacks of a hundredth and of a third are both of interest. series:
-    in the order of their colours, where other panels have more.
+    epsilon has a square-root scale, since attacks of a hundredth and of a third are both of interest. series: in the
+    order of their colours, where other panels have more.
     """
     names = series or distinct(data, "series")
     for name, part in data.groupby("series", sort=False):
@@ -163,7 +164,7 @@ def _accuracy_axis(ax: Axes, data: DataFrame) -> None:
 
 
 def fgsm_figure(data: DataFrame) -> Figure:
-    """All panels side by side, one legend below. Call it inside `style()`."""
+    """Return all panels side by side with one legend below. Call it inside `style()`."""
     panels = distinct(data, "panel") if "panel" in data else [None]
     names = distinct(data, "series")
     columns = 1 if len(panels) == 1 else 2
@@ -184,7 +185,7 @@ def fgsm_figure(data: DataFrame) -> Figure:
 
 
 def _handles(axes: list[Axes], data: DataFrame) -> list[Artist]:
-    """A line a series, in its solid form where it has one; then what bands and dashes are."""
+    """Return a line per series, in its solid form where it has one, then the meaning of bands and dashes."""
     lines: dict[str, Artist] = {}
     for ax in axes:
         for line in ax.lines:

@@ -1,4 +1,6 @@
-"""Making and saving figures: one style, no global state, equal bytes for equal data, the table beside the picture."""
+"""Creating and saving figures: one style, no global state, equal bytes for equal data, the table next to the
+picture.
+"""
 
 from __future__ import annotations
 
@@ -42,7 +44,7 @@ def legend_label(text: object, width: int = 62) -> str:
 
 @final
 class LogLabels(LogFormatter):
-    """Labels of a logarithmic axis in the form that `shown` gives; those of minor ticks where there are few others."""
+    """Labels of a logarithmic axis as formatted by `shown`; also those of minor ticks where there are few others."""
 
     def __init__(self, shown: Callable[[float], str] = "{:g}".format, base: float = 10.0) -> None:
         super().__init__(base)
@@ -53,21 +55,21 @@ class LogLabels(LogFormatter):
 
 
 def new_figure(width: float = 3.4, height: float = 2.5) -> tuple[Figure, Axes]:
-    """A figure of one axes, in inches. Call it, draw and save inside `style()`."""
+    """Create a figure with one axes, sizes in inches. Call it, draw and save inside `style()`."""
     figure = Figure(figsize=(width, height))
     FigureCanvasAgg(figure)
     return figure, figure.subplots()
 
 
 def new_panels(rows: int, cols: int, width: float, height: float) -> tuple[Figure, list[Axes]]:
-    """A figure of rows x cols axes, row by row; width and height of the whole in inches."""
+    """Create a figure of rows x cols axes, row by row; width and height of the whole in inches."""
     figure = Figure(figsize=(width, height))
     FigureCanvasAgg(figure)
     return figure, list(figure.subplots(rows, cols, squeeze=False).flat)
 
 
 def plain_bar(bar: Colorbar) -> None:
-    """A scale of colours without a frame, and as paths in vector files."""
+    """Draw a colour bar without a frame, as paths in vector files."""
     cast("Patch", bar.outline).set_visible(False)
     if bar.solids is not None:
         bar.solids.set_rasterized(False)
@@ -83,7 +85,7 @@ def save_figure(figure: Figure, stem: Path) -> list[Path]:
 
 
 def save_table(data: DataFrame, stem: Path) -> Path:
-    """Write stem.csv; returns its path. The folder is made if it is not there."""
+    """Write stem.csv and its folder; returns its path."""
     make_folder(stem.parent)
     path = stem.with_name(f"{stem.name}.csv")
     write_file(path, data.to_csv(index=False, lineterminator="\n"))
@@ -91,10 +93,7 @@ def save_table(data: DataFrame, stem: Path) -> Path:
 
 
 def log_if_wide(ax: Axes, which: Literal["x", "y"], values: ArrayLike, unit: str) -> bool:
-    """Make an axis of values in `unit` logarithmic if their sizes above 0 span a decade, so that all can be seen.
-
-    Returns whether it is.
-    """
+    """Make an axis of values in `unit` logarithmic if the sizes above 0 span a decade; returns whether it is."""
     size = np.abs(np.asarray(values, dtype=float))
     size = size[size > 0.0]
     axis = ax.xaxis if which == "x" else ax.yaxis
@@ -109,7 +108,9 @@ def log_if_wide(ax: Axes, which: Literal["x", "y"], values: ArrayLike, unit: str
 
 
 def draw_stacked(stem: Path, panels: Mapping[str, tuple[DataFrame, Callable[[Axes, DataFrame], None]]]) -> list[Path]:
-    """Panels above one another, name -> (table, drawing): stem.png and .svg, and stem_NAME.csv; returns the paths."""
+    """Write panels above one another, name -> (table, drawing), as stem.png, .svg and stem_NAME.csv; returns the
+    paths.
+    """
     tables = [save_table(table, stem.with_name(f"{stem.name}_{name}")) for name, (table, _) in panels.items()]
     with style():
         figure, axes = new_panels(len(panels), 1, 3.4, 2.3 * len(panels))

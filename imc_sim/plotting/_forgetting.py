@@ -1,4 +1,4 @@
-"""What a network still knows: the accuracy of every task after each training, from the curves that cards keep."""
+"""Continual learning: the accuracy of every task after each training, from the curves on cards."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ Curve = Mapping[str, Sequence[float]]
 
 
 def curves_of(models: Sequence[str]) -> dict[str, Curve]:
-    """The training curves of cards by name, without the words that all names of several begin with.
+    """Return the training curves of cards by name, without the words that all names start with.
 
-    A strength at the end is spoken out: `metaplastic_small_float_m1_35` is `float, m = 1.35` beside its like.
+    A strength at the end is written out: `metaplastic_small_float_m1_35` becomes `float, m = 1.35`.
     """
     found: dict[str, Curve] = {}
     for name in models:
@@ -52,9 +52,10 @@ def curves_of(models: Sequence[str]) -> dict[str, Curve]:
 
 
 def forgetting_data(curves: Mapping[str, Curve]) -> DataFrame:
-    """A row a network, training (1, 2, …: of a task or of a part of one) and task learned by then; accuracy in %.
+    """Return a row per network, training (1, 2, …: of a task or of a part of one) and task learned by then; accuracy in
+    %.
 
-    curves: columns of a continual training's log, by what the network is called.
+    curves: columns of a continual training's log, by name of the network.
     """
     rows = []
     for network, curve in curves.items():
@@ -66,7 +67,9 @@ def forgetting_data(curves: Mapping[str, Curve]) -> DataFrame:
 
 
 def forgetting_table(curves: Mapping[str, Curve]) -> DataFrame:
-    """A row a network, in %: each task after the last training, their mean, and the mean when each had been learned."""
+    """Return a row per network, in %: each task after the last training, their mean, and the mean when each had been
+    learned.
+    """
     rows = []
     for network, curve in curves.items():
         tasks = _tasks(curve)
@@ -79,7 +82,7 @@ def forgetting_table(curves: Mapping[str, Curve]) -> DataFrame:
 
 
 def plot_forgetting(ax: Axes, data: DataFrame) -> None:
-    """Curves of one network: a line a task, from the training that taught it."""
+    """Draw the curves of one network: a line per task, from the training that taught it."""
     for number, task in enumerate(distinct(data, "task")):
         part = where(data, "task", task)
         label = legend_label(str(task).replace("task", "task "))
@@ -90,7 +93,8 @@ def plot_forgetting(ax: Axes, data: DataFrame) -> None:
 
 
 def forgetting_figure(data: DataFrame) -> Figure:
-    """A panel a network; what learned all at once, beside others that did not, has no course to show.
+    """Return a panel per network; a network that learned all tasks together has no course and only appears in the
+    table.
 
     Call it inside `style()`.
     """
@@ -122,7 +126,7 @@ def draw_forgetting(curves: Mapping[str, Curve], stem: Path) -> list[Path]:
 
 
 def curve_of_log(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[float]]:
-    """The rows of a log as columns."""
+    """Return the rows of a log as columns."""
     return {name: [row[name] for row in rows] for name in (rows[0] if rows else {})}
 
 
@@ -135,11 +139,11 @@ def _spoken(words: Sequence[str]) -> str:
 
 
 def _tasks(curve: Curve) -> list[str]:
-    """Names of the columns of tasks, in their order."""
+    """Return the names of the columns of tasks, in their order."""
     return [f"task{number}" for number in range(1, len(curve)) if f"task{number}" in curve]
 
 
 def _learned(curve: Curve, task: int) -> int:
-    """The training after which task number `task` had been seen whole: the last of it."""
+    """Return the last training of task number `task`, after which all of it had been seen."""
     seen = np.flatnonzero(numbers(DataFrame({"task": list(curve["task"])}), "task") == task)
     return int(seen[-1]) if len(seen) else -1

@@ -1,4 +1,4 @@
-"""Two swept axes at once: the median accuracy of every pair of values, as a map."""
+"""Heat maps: the median accuracy for every pair of values of two axes."""
 
 from __future__ import annotations
 
@@ -26,13 +26,14 @@ _MAP = "cividis"  # one hue order for every kind of colour vision, and for print
 
 
 def two_axes(study: dict[str, Any]) -> list[dict[str, Any]]:
-    """The first two axes that take more than one value and are crossed; fewer where a study has no map."""
+    """Return the first two crossed axes with more than one value; fewer where a study has no map."""
     swept = [axis for axis in study["axes"] if len(axis["values"]) > 1]
     return [*swept[:1], *(axis for axis in further(study, *swept[:1]) if axis in swept)][:2]
 
 
 def heatmap_data(results: Results) -> DataFrame:
-    """panel (case, and values of further axes), x, y (as shown), chips, median, p05, p95, digital (accuracies in %).
+    """Return panel (case, and values of further axes), x, y (as shown), chips, median, p05, p95, digital (accuracies in
+    %).
 
     attrs: x_label and y_label.
     """
@@ -54,7 +55,7 @@ def heatmap_data(results: Results) -> DataFrame:
 
 
 def plot_heatmap(ax: Axes, data: DataFrame, limits: tuple[float, float]) -> None:
-    """One panel: medians as colours and numbers; a frame around what is within 1 point of digital or above."""
+    """Draw one panel: medians as colours and numbers; a frame around those within 1 point of digital or above."""
     columns, rows = distinct(data, "x"), distinct(data, "y")
     values = np.full((len(rows), len(columns)), np.nan)
     norm = Normalize(*limits)
@@ -83,7 +84,7 @@ def plot_heatmap(ax: Axes, data: DataFrame, limits: tuple[float, float]) -> None
 
 
 def heatmap_figure(data: DataFrame) -> Figure:
-    """All panels under each other with one scale of colours. Call it inside `style()`."""
+    """Return all panels under each other with one scale of colours. Call it inside `style()`."""
     panels = list(data.groupby("panel", sort=False))
     rows = len(set(data["y"]))
     each = 0.85 + 0.22 * max(rows, 4) + (0.15 if len(panels) > 1 else 0)

@@ -1,4 +1,4 @@
-"""How an axis of a study is named and its values are shown, in figures, tables and sentences alike."""
+"""Names of axes and their values, alike in figures, tables and sentences."""
 
 from __future__ import annotations
 
@@ -7,29 +7,29 @@ from typing import Any
 
 
 def heading(axis: Mapping[str, Any]) -> str:
-    """The axis' label, or its path, with its unit."""
+    """Return the axis' label, or its path, with its unit."""
     return f"{_name(axis)} ({axis['unit']})" if axis["unit"] else _name(axis)
 
 
 def is_number(value: Any) -> bool:
-    """A number, which true and false are not."""
+    """Tell whether a value is a number, which true and false are not."""
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def shown(value: Any, axis: Mapping[str, Any]) -> str:
-    """A value in the axis' unit, without the unit."""
+    """Return a value in the axis' unit, without the unit."""
     if is_number(value):
         return f"{value * axis['scale']:g}"
     return {True: "on", False: "off", None: "none"}.get(value, str(value))
 
 
 def place(value: Any, axis: Mapping[str, Any]) -> str:
-    """Name, value and unit: what tells one series from the next."""
+    """Return name, value and unit, which distinguish one series from the next."""
     return f"{_name(axis)} {shown(value, axis)} {axis['unit']}".strip()
 
 
 def further(study: Mapping[str, Any], *used: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The study's axes beyond those used, less those zipped with one of them, which say nothing new."""
+    """Return the study's axes beyond those used, without those zipped with one of them."""
     paths, zips = {axis["path"] for axis in used}, {axis.get("zip") for axis in used} - {None}
     return [axis for axis in study["axes"] if axis["path"] not in paths and axis.get("zip") not in zips]
 

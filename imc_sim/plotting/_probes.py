@@ -1,4 +1,4 @@
-"""Why hidden weights say how much their signs matter: flipped signs in a network, and signs of a quadratic loss."""
+"""Latent weights and the importance of their signs: flipped signs in a network, and signs of a quadratic loss."""
 
 from __future__ import annotations
 
@@ -15,7 +15,9 @@ from imc_sim.plotting._tables import distinct, numbers, where
 
 
 def flips_data(layers: Mapping[str, Sequence[Any]]) -> DataFrame:
-    """A row a layer and bin (see `FlippedBin`): layer, magnitude, candidates, increase (mean), deviation (of draws)."""
+    """Return a row per layer and bin (see `FlippedBin`): layer, magnitude, candidates, increase (mean), deviation
+    (of draws).
+    """
     rows = [
         (name, round(each.magnitude, 6), each.candidates, float(f"{each.mean:.6g}"), float(f"{each.deviation:.6g}"))
         for name, bins in layers.items()
@@ -25,7 +27,7 @@ def flips_data(layers: Mapping[str, Sequence[Any]]) -> DataFrame:
 
 
 def plot_flips(ax: Axes, data: DataFrame) -> None:
-    """Loss that one flipped weight costs, against the magnitude of its hidden weight; bars: between draws."""
+    """Draw the loss that one flipped weight costs against the magnitude of its latent weight; bars: between draws."""
     ax.errorbar(data["magnitude"], data["increase"], yerr=data["deviation"], fmt="o", ms=3, lw=0.9, capsize=1.8)
     ax.axhline(0.0, color="0.4", linestyle=":", linewidth=0.8, marker="")
     ax.set_title(str(data["layer"].iloc[0]), fontsize=7)
@@ -46,7 +48,9 @@ def draw_flips(layers: Mapping[str, Sequence[Any]], stem: Path) -> list[Path]:
 
 
 def quadratic_data(path: Any, optimum: Sequence[float]) -> DataFrame:
-    """Hidden weights of a quadratic task by step: step, w1, w2, … ; path [steps + 1, d]. The optimum is in attrs."""
+    """Return latent weights of a quadratic task by step: step, w1, w2, … ; path [steps + 1, d]. The optimum is in
+    attrs.
+    """
     values = np.asarray(path, dtype=float)
     data = DataFrame({"step": np.arange(len(values))} | {f"w{k + 1}": values[:, k] for k in range(values.shape[1])})
     data.attrs = {"optimum": [float(x) for x in optimum]}
@@ -54,7 +58,7 @@ def quadratic_data(path: Any, optimum: Sequence[float]) -> DataFrame:
 
 
 def draw_quadratic(small: DataFrame, large: DataFrame, stem: Path) -> list[Path]:
-    """Left the hidden weights of a small task by step, right what a flipped sign costs in a large one (w, increase)."""
+    """Draw the latent weights of a small task by step, and what a flipped sign costs in a large one (w, increase)."""
     tables = [save_table(small, stem.with_name(f"{stem.name}_path")), save_table(large, stem)]
     with style():
         figure, (left, right) = new_panels(1, 2, 5.4, 2.3)

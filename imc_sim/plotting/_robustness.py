@@ -1,4 +1,4 @@
-"""The robustness curve: accuracy against the strength of an effect, with the band over chips."""
+"""Robustness curves: accuracy against the strength of an effect, with the band over chips."""
 
 from __future__ import annotations
 
@@ -37,10 +37,10 @@ _DASHES = ("-", (0, (4, 1.5)), (0, (1, 1)), (0, (6, 1, 1, 1)))
 
 
 def robustness_data(results: Results) -> DataFrame:
-    """The figure's own table: series, x, chips, median, p05, p95, digital (accuracies in %).
+    """Return the figure's table: series, x, chips, median, p05, p95, digital (accuracies in %).
 
-    The first axis is x, in its unit, or as it is shown where its values are no numbers; further axes become part of
-    the series' name. Without axes, x is the case. attrs: x_label, x_name, x_unit, chance, spaced.
+    The first axis is x, in its unit, or as shown where its values are not numbers; further axes become part of the
+    series' name. Without axes, x is the case. attrs: x_label, x_name, x_unit, chance, spaced.
     """
     if not results.study["axes"]:
         return _by_case(results)
@@ -71,7 +71,7 @@ def robustness_data(results: Results) -> DataFrame:
 
 
 def _by_case(results: Results) -> DataFrame:
-    """The table of a study without axes."""
+    """Return the table of a study without axes."""
     table = results.table
     if table.empty:
         raise ResultsError(str(results.folder), "no finished trial", "one at least", "Run the study again.")
@@ -83,7 +83,9 @@ def _by_case(results: Results) -> DataFrame:
 
 
 def _chances(results: Results) -> float | list[float]:
-    """Accuracy of guessing in %: one for all, or, where axes or cases change it, one a row; NaN where it is unknown."""
+    """Return the accuracy of guessing in %: one for all or, where axes or cases change it, one per row; NaN if
+    unknown.
+    """
     study, paths = results.study, [axis["path"] for axis in results.study["axes"]]
     otherwise = 100 / study["task"]["way"] if "way" in study["task"] else math.nan
     known = {(p["case"], *p["values"]): 100 * p["chance"] for p in study["points"] if "chance" in p}
@@ -93,16 +95,16 @@ def _chances(results: Results) -> float | list[float]:
 
 
 def named(data: DataFrame) -> list[str] | None:
-    """The values of x in their order where they are names, None where they are numbers."""
+    """Return the values of x in their order where they are names, None where they are numbers."""
     values = distinct(data, "x")
     return values if any(isinstance(v, str) for v in values) else None
 
 
 def plot_robustness(ax: Axes, data: DataFrame) -> None:
-    """Median line and band over chips per series, digital baseline dashed, chance dotted.
+    """Draw median line and band over chips per series, the digital baseline dashed, chance dotted.
 
-    More series than there are colours differ in their dashes and have neither bands nor baselines, which would hide one
-    another. The legend stands below the axes, so that no name of a series can cover a curve.
+    If there are more series than colours, they differ in their dashes and have neither bands nor baselines, which would
+    hide one another. The legend is below the axes, so that it covers no curve.
     """
     names = named(data)
     parts = list(data.groupby("series", sort=False))
@@ -130,7 +132,7 @@ def plot_robustness(ax: Axes, data: DataFrame) -> None:
 
 
 def _draw_band(ax: Axes, x: NDArray[Any], part: DataFrame, colour: Any, between: bool) -> None:
-    """The band over chips; as bars where nothing lies between the values of x."""
+    """Draw the band over chips; as bars where x has no values in between."""
     if between:
         ax.fill_between(x, part["p05"], part["p95"], color=colour, alpha=0.18, linewidth=0)
     else:
@@ -138,7 +140,7 @@ def _draw_band(ax: Axes, x: NDArray[Any], part: DataFrame, colour: Any, between:
 
 
 def _draw_baselines(ax: Axes, data: DataFrame, names: list[str] | None) -> bool:
-    """The digital network, dashed: grey where all series share it, else in the colour of the first that has it."""
+    """Draw the digital network dashed: grey where all series share it, else in the colour of the first that has it."""
     courses = _courses(data, "digital", names)
     for x, y, number in courses:
         colour = f"C{number % _COLOURS}" if len(courses) > 1 else "0.3"
@@ -165,7 +167,7 @@ def _scale(ax: Axes, data: DataFrame, names: list[str] | None) -> None:
 
 
 def _legend(ax: Axes, data: DataFrame, band: bool | None, baseline: bool) -> None:
-    """The series, then what band (None: of single chips) and dashes are."""
+    """Draw the legend: the series, then the meaning of band (None: of single chips) and dashes."""
     handles: list[Artist] = [*ax.get_legend_handles_labels()[0]]
     if band:
         handles.append(Patch(facecolor="0.4", alpha=0.3, linewidth=0, label=band_label(data["chips"])))
@@ -179,25 +181,25 @@ def _legend(ax: Axes, data: DataFrame, band: bool | None, baseline: bool) -> Non
 
 
 def lower_limit(drawn: Values) -> float:
-    """Where the accuracy axis starts: a multiple of 10 below the lowest of what is drawn."""
+    """Return the start of the accuracy axis: a multiple of 10 below the lowest value."""
     lowest = float(np.nanmin(drawn))
     return max(0.0, 10.0 * math.floor((lowest - 2) / 10))
 
 
 def figure_height(data: DataFrame, axes: float = 2.2) -> float:
-    """Inches: `axes` for the axes and what the legend's lines need."""
+    """Return inches: `axes` for the axes plus the lines of the legend."""
     return axes + 0.13 * (2 + sum(len(textwrap.wrap(str(s), 62)) for s in set(data["series"])))
 
 
 def robustness_figure(data: DataFrame, width: float = 3.4, axes: float = 2.2) -> Figure:
-    """The whole figure. Call it inside `style()`."""
+    """Return the whole figure. Call it inside `style()`."""
     figure, ax = new_figure(width, figure_height(data, axes))
     plot_robustness(ax, data)
     return figure
 
 
 def _draw_chance(ax: Axes, data: DataFrame, low: float, names: list[str] | None) -> None:
-    """Guessing: one line, or one course along x for all series that share it."""
+    """Draw guessing: one line, or one course along x for all series that share it."""
     chance = np.broadcast_to(np.asarray(data.attrs["chance"], dtype=float), len(data))
     look = {"color": "0.4", "linestyle": ":", "linewidth": 0.8}
     for x, y, _ in _courses(data.assign(chance=chance), "chance", names):
@@ -210,7 +212,9 @@ def _draw_chance(ax: Axes, data: DataFrame, low: float, names: list[str] | None)
 
 
 def _courses(data: DataFrame, column: str, names: list[str] | None) -> list[tuple[Values, Values, int]]:
-    """Where a column goes along x, once for all series that share it: x, values, number of the first such series."""
+    """Return the courses of a column along x, once for all series that share them: x, values, index of the first
+    such series.
+    """
     found: dict[bytes, tuple[Values, Values, int]] = {}
     for number, (_, part) in enumerate(data.groupby("series", sort=False)):
         y = numbers(part, column)
@@ -221,12 +225,12 @@ def _courses(data: DataFrame, column: str, names: list[str] | None) -> list[tupl
 
 
 def _places(part: DataFrame, names: list[str] | None) -> Values:
-    """Where the rows lie along x."""
+    """Return the positions of the rows along x."""
     return numbers(part, "x") if names is None else np.array([names.index(v) for v in part["x"]], dtype=float)
 
 
 def _draw_course(ax: Axes, x: Values, y: Values, between: bool, look: dict[str, Any]) -> None:
-    """A level across the axes; a line along x; or a dash a place where nothing lies between the values of x."""
+    """Draw a level across the axes, a line along x, or dashes where x has no values in between."""
     if (y == y[0]).all():
         ax.axhline(y[0], marker="", **look)
     elif between:

@@ -1,4 +1,4 @@
-"""Bars of what each layer costs when it alone is analog."""
+"""Bars of the accuracy that each layer costs when it alone is on crossbars."""
 
 from __future__ import annotations
 
@@ -20,14 +20,16 @@ if TYPE_CHECKING:
 
 
 def sensitivity_data(rows: Sequence[LayerAccuracy]) -> DataFrame:
-    """A row a layer: layer, chips, median, p05, p95, digital (accuracies in %)."""
+    """Return a row per layer: layer, chips, median, p05, p95, digital (accuracies in %)."""
     columns = ["layer", "chips", "median", "p05", "p95", "digital"]
     values = [(r.layer, len(r.accuracies), 100 * r.median, *(100 * b for b in r.band()), 100 * r.digital) for r in rows]
     return DataFrame(values, columns=columns)
 
 
 def plot_sensitivity(ax: Axes, data: DataFrame) -> None:
-    """Points of accuracy against digital: bar to the median, line over the band of chips; the last bar, all, dark."""
+    """Draw points of accuracy against digital: bar to the median, line over the band of chips; the last bar, all,
+    dark.
+    """
     y = np.arange(len(data))[::-1]
     change, low, high = (data[name] - data["digital"] for name in ("median", "p05", "p95"))
     colours = ["0.25" if str(layer).startswith("all ") else "C0" for layer in data["layer"]]

@@ -1,4 +1,4 @@
-"""The figures of a results folder: which there are, which a study has, and their files."""
+"""The figures of a results folder: those that exist, those that a study has, and their files."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 @final
 @dataclass(frozen=True)
 class StudyFigure:
-    """A figure of a study: its table, the drawing of it, whether a study has it, and what one reads in it."""
+    """A figure of a study: its table, its drawing, whether a study has it, and how to read it."""
 
     data: Callable[[Results], DataFrame]
     figure: Callable[[DataFrame], Figure]
@@ -72,7 +72,7 @@ STUDY_FIGURES = {
 
 
 def figures_of(results: Results, kinds: Sequence[str] | None = None) -> dict[str, StudyFigure]:
-    """The figures that these results have; `kinds`: these, whether they have them or not."""
+    """Return the figures that these results have; `kinds`: these, whether the results have them or not."""
     for kind in kinds or ():
         if kind not in STUDY_FIGURES:
             step = f"{nearest(kind, list(STUDY_FIGURES))}Choose a kind."

@@ -1,4 +1,4 @@
-"""The training curve: loss and validation accuracy against episodes, epochs or members."""
+"""Training curves: loss and validation accuracy against episodes, epochs or members."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _STEPS = ("episode", "epoch", "member")
 
 
 def training_data(rows: Sequence[dict[str, Any]]) -> DataFrame:
-    """Rows of the training log: episode, epoch or member, loss (mean since the last row), accuracy (a fraction).
+    """Return rows of the training log: episode, epoch or member, loss (mean since the last row), accuracy (a fraction).
 
     ensemble: of ensembles, the accuracy of all members so far.
     """
@@ -28,7 +28,7 @@ def training_data(rows: Sequence[dict[str, Any]]) -> DataFrame:
 
 
 def plot_training(ax: Axes, data: DataFrame) -> None:
-    """Accuracy on the left, loss on the right; the first column is what it was trained for."""
+    """Draw accuracy on the left, loss on the right; the first column is the training length."""
     step = str(data.columns[0])
     (accuracy,) = ax.plot(data[step], 100 * data["accuracy"], label="validation accuracy")
     if "ensemble" in data:
@@ -45,9 +45,9 @@ def plot_training(ax: Axes, data: DataFrame) -> None:
 
 
 def draw_training(folder: Path) -> list[Path]:
-    """Write training.png, .svg and .csv beside the training.jsonl of `folder`; returns the paths.
+    """Write training.png, .svg and .csv next to the training.jsonl of `folder`; returns the paths.
 
-    Of continual training the accuracy of every task after each training, else loss and accuracy.
+    For continual training the accuracy of every task after each training, else loss and accuracy.
     """
     rows = [json.loads(line) for line in (folder / "training.jsonl").read_text(encoding="utf-8").splitlines()]
     if rows and "task1" in rows[0]:

@@ -1,4 +1,4 @@
-"""What settings of a training do to what is learned: a panel a setting, the mean over seeds with its interval."""
+"""Training sweeps: a panel per setting of the training, the mean over seeds with its interval."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _APART = 0.06
 
 
 def trainings_data(trainings: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> DataFrame:
-    """A row a panel, value and case: setting, value, case, mean, half_width (95 %, over seeds; in %), seeds.
+    """Return a row per panel, value and case: setting, value, case, mean, half_width (95 %, over seeds; in %), seeds.
 
     trainings: the specification as plain data. rows: of `run_trainings`; more columns: the mean over seeds of the
     accuracy of each task.
@@ -53,7 +53,7 @@ def _shown(panel: Mapping[str, Any], place: int) -> str:
 
 
 def plot_trainings(ax: Axes, data: DataFrame) -> None:
-    """One panel: curves of the cases over the values in their order."""
+    """Draw one panel: curves of the cases over the values in their order."""
     values, cases = distinct(data, "value"), distinct(data, "case")
     for number, case in enumerate(cases):
         part = where(data, "case", case)
@@ -67,7 +67,7 @@ def plot_trainings(ax: Axes, data: DataFrame) -> None:
 
 
 def trainings_figure(data: DataFrame) -> Figure:
-    """The whole figure. Call it inside `style()`."""
+    """Return the whole figure. Call it inside `style()`."""
     settings = distinct(data, "setting")
     across = min(_ACROSS, len(settings))
     down = -(-len(settings) // across)

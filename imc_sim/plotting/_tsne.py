@@ -1,4 +1,4 @@
-"""Features in the plane, panel by panel: rows clean and attacked, columns networks or chips."""
+"""Figures of t-SNE embeddings: rows clean and attacked, columns networks or chips."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ _COLUMN, _PAGE = 3.4, 7.0
 
 
 def tsne_data(panels: Sequence[Embedding]) -> DataFrame:
-    """A row a point: row, column, class, x, y, and the panel's nearest_percent and nearest_clean_percent.
+    """Return a row per point: row, column, class, x, y, and the panel's nearest_percent and nearest_clean_percent.
 
-    These are the images whose nearest other one, in the panel or among the clean images, is of their class.
+    These are the shares of images whose nearest other one, in the panel or among the clean images, is of their class.
     """
     return concat(
         [
@@ -45,13 +45,13 @@ def tsne_data(panels: Sequence[Embedding]) -> DataFrame:
 
 
 def tsne_shares(data: DataFrame) -> DataFrame:
-    """A row a panel: row, column, nearest_percent, nearest_clean_percent."""
+    """Return a row per panel: row, column, nearest_percent, nearest_clean_percent."""
     first = data.drop_duplicates(["row", "column"]).reset_index(drop=True)
     return DataFrame({name: first[name] for name in ("row", "column", *_SHARES)})
 
 
 def plot_tsne(ax: Axes, data: DataFrame, size: float = 7.0) -> None:
-    """One panel: a colour and a shape a class, which only together tell all of them apart. size: of points, pt^2."""
+    """Draw one panel: classes are distinguished by colour and shape together. size: of points, pt^2."""
     for number, part in data.groupby("class", sort=True):
         index = int(str(number))
         colour, shape = f"C{index % 7}", _SHAPES[(index + index // 7) % 7]
@@ -65,7 +65,7 @@ def plot_tsne(ax: Axes, data: DataFrame, size: float = 7.0) -> None:
 
 
 def tsne_figure(data: DataFrame) -> Figure:
-    """All panels, the shares of nearest images below each. Call it inside `style()`."""
+    """Return all panels, the shares of nearest images below each. Call it inside `style()`."""
     rows, columns = distinct(data, "row"), distinct(data, "column")
     width = _COLUMN if len(columns) <= 2 else _PAGE
     side, dense = width / len(columns), len(columns) > 4
@@ -95,12 +95,12 @@ def _share(panel: DataFrame, decimals: int) -> str:
 
 
 def _wrapped(name: str, dense: bool) -> str:
-    """The head of a column; in a dense grid what stands before the first colon and the rest below it."""
+    """Return the head of a column; in a dense grid the text before the first colon, and the rest below it."""
     return "\n".join(part.strip() for part in name.replace(": ", ", ").split(",")) if dense else name
 
 
 def stored_tsne(results: Results) -> DataFrame:
-    """The points that `imc-sim plot --kind tsne` has left in the results folder."""
+    """Read the points that `imc-sim plot --kind tsne` stored in the results folder."""
     path = results.folder / TABLE
     if not path.is_file():
         step = f"Compute it: imc-sim plot {shlex.quote(str(results.folder))} --kind tsne"
@@ -109,7 +109,7 @@ def stored_tsne(results: Results) -> DataFrame:
 
 
 def has_tsne(results: Results) -> bool:
-    """Whether they are there."""
+    """Tell whether these points exist."""
     return (results.folder / TABLE).is_file()
 
 

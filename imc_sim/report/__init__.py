@@ -1,4 +1,4 @@
-"""The HTML report of a results folder, and tables of results in pages of prose. No torch."""
+"""The HTML report of a results folder, and tables of results in documentation pages. Loads no torch."""
 
 from imc_sim.report._answer import answer, answers
 from imc_sim.report._comparison import against_published, caption, cells, markdown, read_comparison

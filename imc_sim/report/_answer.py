@@ -21,9 +21,9 @@ _UNKNOWN = "This cannot be answered yet: a digital network has not been measured
 
 
 def answer(data: DataFrame, tolerance: float = TOLERANCE, chips: ChipSample | None = None) -> str:
-    """Say over all series of a robustness table where the median stays within `tolerance` of digital.
+    """Answer the question of a study over all series: where the median stays within `tolerance` of digital.
 
-    chips: of the table's rows; with them a second sentence says how sure that is.
+    chips: of the table's rows; with them a second sentence states how certain that is.
     """
     parts = list(data.groupby("series", sort=False))
     if np.isnan(numbers(data, "digital")).any():
@@ -39,9 +39,9 @@ def answer(data: DataFrame, tolerance: float = TOLERANCE, chips: ChipSample | No
 
 
 def answers(data: DataFrame, tolerance: float = TOLERANCE, chips: ChipSample | None = None) -> list[str]:
-    """Say per series where the median stays close to digital, what it is at the next value tried, and how sure it is.
+    """Answer per series: where the median stays close to digital, its value at the next point, and how certain that is.
 
-    With `chips` the resampled outcomes are named, and rows that are equal to the bit.
+    With `chips`, the outcomes of resampling are named, and rows that are equal to the bit.
     """
     sentences = []
     for series, part in data.groupby("series", sort=False):
@@ -59,7 +59,7 @@ def answers(data: DataFrame, tolerance: float = TOLERANCE, chips: ChipSample | N
 
 
 def _certainty(data: DataFrame, part: DataFrame, tolerance: float, chips: ChipSample) -> str:
-    """Say how often resampled chips give the same answer, and what they give otherwise."""
+    """State how often resampled chips give the same answer, and what they give otherwise."""
     if chips.alone(list(part.index)):
         return "One chip does not show how sure this is."
     said = _reach(_Values(data), part, tolerance)[0]
@@ -73,7 +73,7 @@ def _certainty(data: DataFrame, part: DataFrame, tolerance: float, chips: ChipSa
 
 
 def _outcomes(data: DataFrame, part: DataFrame, tolerance: float, chips: ChipSample) -> dict[str, float]:
-    """Answer -> share of the resamplings that give it."""
+    """Return answer -> share of the resamplings that give it."""
     names, part = _ordered(part)
     gaps = numbers(part, "digital") - chips.medians[:, list(part.index)]
     patterns, counts = np.unique(_close(gaps, tolerance), axis=0, return_counts=True)
@@ -85,7 +85,7 @@ def _outcomes(data: DataFrame, part: DataFrame, tolerance: float, chips: ChipSam
 
 
 def _least_certain(data: DataFrame, tolerance: float, chips: ChipSample) -> str:
-    """Say over several series how often resampled chips give the same answer."""
+    """State, over several series, how often resampled chips give the same answer."""
     if chips.alone(list(data.index)):
         return "One chip does not show how sure this is."
     found = {}
@@ -99,7 +99,7 @@ def _least_certain(data: DataFrame, tolerance: float, chips: ChipSample) -> str:
 
 
 def _equal(data: DataFrame, part: DataFrame, chips: ChipSample) -> str:
-    """Name values of x that give the same on every chip to the bit."""
+    """Name values of x whose results are equal to the bit on every chip."""
     _, part = _ordered(part)
     at, x = _Values(data), part["x"].tolist()
     groups = chips.equal(list(part.index))
@@ -110,7 +110,7 @@ def _equal(data: DataFrame, part: DataFrame, chips: ChipSample) -> str:
 
 
 class _Values:
-    """How values of x are written: with the unit, or with the name before it as well."""
+    """Formats values of x: with the unit, or with the axis' name in front as well."""
 
     def __init__(self, data: DataFrame) -> None:
         self.name, self.unit = str(data.attrs["x_name"]), str(data.attrs["x_unit"])
@@ -128,7 +128,9 @@ def _head(data: DataFrame, tolerance: float) -> str:
 
 
 def _reach(at: _Values, part: DataFrame, tolerance: float) -> tuple[str, str]:
-    """Where the median is close, whichever end of the axis is the harmless one; and the number just beyond."""
+    """Describe where the median is close to digital, whichever end of the axis is harmless, and the number just
+    beyond.
+    """
     names, part = _ordered(part)
     x, median = part["x"].tolist(), part["median"].tolist()
     gap = numbers(part, "digital") - numbers(part, "median")
@@ -178,7 +180,7 @@ def _beyond(at: _Values, x: list[object], median: list[float], gap: list[float],
 
 
 def _runs(close: list[bool]) -> list[tuple[int, int]]:
-    """First and last place of every unbroken run of True."""
+    """Return the first and last place of every unbroken run of True."""
     groups = [list(g) for value, g in itertools.groupby(range(len(close)), key=close.__getitem__) if value]
     return [(g[0], g[-1]) for g in groups]
 

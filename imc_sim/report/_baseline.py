@@ -1,4 +1,4 @@
-"""Whether the digital network that chips are compared with is one to compare with: above chance, and as on its card."""
+"""Checks of the digital baseline: whether it is above chance, and close to the accuracy on its card."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _BELOW = 10.0
 
 
 def baseline_warnings(data: DataFrame, results: Results) -> str:
-    """Return what makes nearness to digital mean little in a robustness table; empty where nothing does."""
+    """Return reasons why closeness to digital means little in a robustness table; empty if there are none."""
     return " ".join(filter(None, [_at_chance(data), _below_card(data, results)]))
 
 

@@ -1,4 +1,4 @@
-"""How sure an answer is: the chips resampled with replacement, and rows of the table that are equal to the bit."""
+"""Certainty of an answer: chips resampled with replacement, and rows of the table that are equal to the bit."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _BLOCK = 2_000_000
 class ChipSample:
     """The accuracies of single chips behind the rows of a table.
 
-    accuracies: per row, in the order of chip numbers. medians: [resamplings, rows], in %, of chips drawn with
+    accuracies: per row, in the order of chip numbers. medians: [resamplings, rows], in %, of chips resampled with
     replacement; the same in every run.
     """
 

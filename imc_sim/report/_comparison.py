@@ -1,4 +1,4 @@
-"""The table of a reproduced system: published beside ours, as a page, a terminal and a Markdown file show it."""
+"""Comparison tables of reproduced systems, published and ours, for pages, terminals and Markdown files."""
 
 from __future__ import annotations
 
@@ -31,9 +31,10 @@ class _Column(NamedTuple):
 
 
 def cells(data: DataFrame) -> tuple[list[str], list[list[Cell]]]:
-    """Heads and rows of a comparison table; columns that say nothing in it are left out.
+    """Return heads and rows of a comparison table without columns that carry no information.
 
-    What chips of some settings alone are asked is a column; what all are asked is in the caption.
+    Differences between the task of chips and the whole task are a column if only some settings have them, and in the
+    caption if all have.
     """
     columns = _columns(data)
     rows = [[column.cell(row) for column in columns] for row in data.to_dict("records")]
@@ -89,7 +90,7 @@ def _same(row: Row) -> Cell:
 
 
 def caption(data: DataFrame) -> str:
-    """What the intervals are over, and what the chips are asked."""
+    """Describe what the intervals are over, and the task of the chips."""
     over = [text for text in distinct(data, "digital_over") if text]
     own = " (on the task of the chips over that task's own)" if any(data["chip_task"]) else ""
     digital = f"intervals of the digital network over {_either(over)}{own}, " if over else "intervals "
@@ -100,7 +101,7 @@ def caption(data: DataFrame) -> str:
 
 
 def _classes(data: DataFrame) -> str:
-    """Return what the two intervals of few-shot tasks hold for; nothing where the second is not known."""
+    """Describe what the two intervals of few-shot tasks hold for; empty where the second is not known."""
     counts = [f"{int(count)}" for count in distinct(data, "classes") if count > 0]
     if not counts:
         return ""
@@ -109,7 +110,7 @@ def _classes(data: DataFrame) -> str:
 
 
 def _common(data: DataFrame) -> list[str]:
-    """What the chips of every setting are asked otherwise than the digital network."""
+    """Describe how the task of chips differs from that of the digital network in every setting."""
     asked = [_asked(row) for row in data.to_dict("records")]
     return [part for part in (asked or [[]])[0] if all(part in own for own in asked)]
 
@@ -123,7 +124,7 @@ def _either(names: list[str]) -> str:
 
 
 def against_published(data: DataFrame, tolerance: float = TOLERANCE) -> str:
-    """One sentence: how many settings reach what was published, digitally; empty where nothing was published."""
+    """State how many settings reach their published accuracy digitally; empty if none is published."""
     gaps = dict(zip(data["setting"], numbers(data, "digital") - numbers(data, "published"), strict=True))
     known = {name: gap for name, gap in gaps.items() if math.isfinite(gap)}
     if not known:
@@ -136,7 +137,7 @@ def against_published(data: DataFrame, tolerance: float = TOLERANCE) -> str:
 
 
 def markdown(data: DataFrame) -> str:
-    """The table and its caption as Markdown; equal tables give equal text."""
+    """Return the table and its caption as Markdown; equal tables give equal text."""
     heads, rows = cells(data)
     texts = [[cell if isinstance(cell, str) else cell[0] for cell in row] for row in rows]
     right = ["---:" if rows and isinstance(rows[0][k], tuple) else "---" for k in range(len(heads))]
@@ -163,7 +164,7 @@ def write_comparison(results: Results) -> list[Path]:
 
 
 def read_comparison(path: Path) -> DataFrame:
-    """A `comparison.csv` as it was written."""
+    """Read a `comparison.csv`."""
     from pandas import read_csv
 
     return read_csv(path, keep_default_na=False, na_values=[""], dtype=dict.fromkeys(_TEXT, str)).fillna(

@@ -1,4 +1,4 @@
-"""Tables of results in pages of prose: written between two marks, so that no number is typed by hand."""
+"""Tables of results in documentation pages: written between two marks, so that no number is typed by hand."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ _MADE = re.compile(r"^<!-- made ([\w.-]+) -->(\r?\n)(.*?)^<!-- end -->(?=\r?$)",
 
 
 def tables_of(text: str) -> list[str]:
-    """Names of the tables that a page has places for."""
+    """Return the names of the tables that a page has places for."""
     return [match[1] for match in _BLOCK.finditer(text)]
 
 
 def filled(text: str, folder: Path) -> str:
-    """The page with every table whose NAME.csv is in `folder`; other places stay as they are."""
+    """Return the page with every table whose NAME.csv is in `folder`; other places stay unchanged."""
 
     def block(match: re.Match[str]) -> str:
         source = folder / f"{match[1]}.csv"
@@ -45,9 +45,9 @@ def filled(text: str, folder: Path) -> str:
 
 
 def fill_pages(pages: Sequence[Path], results: Sequence[Results]) -> list[Path]:
-    """Write the comparison tables of `results` into the pages that have a place for them; gives the files written.
+    """Write the comparison tables of `results` into the pages that have a place for them; returns the files written.
 
-    A study's table is kept as tables/<name>.csv beside the page, so that a page can be filled again without results.
+    A study's table is kept as tables/<name>.csv next to the page, so that a page can be filled again without results.
     """
     texts = {page: _text(page) for page in pages}
     places = {name for text in texts.values() for name in tables_of(text)}
@@ -67,7 +67,7 @@ def fill_pages(pages: Sequence[Path], results: Sequence[Results]) -> list[Path]:
 
 
 def fill_made(page: Path, name: str, table: DataFrame) -> None:
-    """Write a table, as it is, between `<!-- made NAME -->` and `<!-- end -->` of a page; numbers with two decimals."""
+    """Write a table between `<!-- made NAME -->` and `<!-- end -->` of a page; numbers with two decimals."""
     if not page.is_file():
         raise InputError(str(page), "no such file", "a page of Markdown", "Check the path.")
     text = page.read_bytes().decode()
@@ -80,7 +80,7 @@ def fill_made(page: Path, name: str, table: DataFrame) -> None:
 
 
 def plain_table(table: DataFrame) -> str:
-    """A table as Markdown: text to the left, numbers to the right, nothing where one is missing."""
+    """Return a table as Markdown: text to the left, numbers to the right, empty cells for missing values."""
     from pandas.api.types import is_numeric_dtype
 
     heads = [str(name) for name in table.columns]

@@ -1,4 +1,6 @@
-"""One page that stands alone: question, answer, figures, table, settings, provenance, how to reproduce."""
+"""The report: one self-contained page with question, answer, figures, table, settings, provenance and how to
+reproduce it.
+"""
 
 from __future__ import annotations
 
@@ -43,9 +45,9 @@ _COMPARE = (
 
 
 def write_report(results: Results) -> Path:
-    """Write report.html into the results folder: one page, no external asset; returns its path.
+    """Write report.html into the results folder, a page without external assets; returns its path.
 
-    Of a study with published accuracies, or of cases alone, comparison.csv and comparison.md are written with it.
+    For a study with published accuracies, or of cases alone, comparison.csv and comparison.md are written with it.
     """
     write_comparison(results)
     path = results.folder / "report.html"
@@ -54,7 +56,7 @@ def write_report(results: Results) -> Path:
 
 
 def conclusion(results: Results) -> str:
-    """The answer to the study's question, and whether what was published was reached."""
+    """Return the answer to the study's question, and whether published accuracies were reached."""
     said = against_published(comparison_data(results)) if compares(results) else ""
     data = robustness_data(results)
     parts = [answer(data, chips=ChipSample.of(results)), baseline_warnings(data, results), said]
@@ -62,7 +64,7 @@ def conclusion(results: Results) -> str:
 
 
 def page(results: Results) -> str:
-    """The whole page as text."""
+    """Return the whole page as text."""
     study, data = results.study, robustness_data(results)
     body = [
         f'<header><p class="kind">imc_sim study</p><h1>{escaped(study["name"])}</h1>',
@@ -79,7 +81,7 @@ def page(results: Results) -> str:
 
 
 def _comparison(results: Results) -> str:
-    """The table of published beside ours, where there is one."""
+    """Return the comparison table, if there is one."""
     if not compares(results):
         return ""
     data = comparison_data(results)
@@ -89,7 +91,7 @@ def _comparison(results: Results) -> str:
 
 
 def _each(data: DataFrame, results: Results) -> str:
-    """Series by series, where there are several."""
+    """Return the answers series by series, if there are several."""
     found = answers(data, chips=ChipSample.of(results))
     if len(found) == 1:
         return ""
@@ -113,7 +115,7 @@ def _figures(results: Results) -> list[str]:
 
 
 def _data(data: DataFrame, kind: str) -> str:
-    """The figure's numbers, as in the file beside the page."""
+    """Return the numbers of the figure, as in the file next to the page."""
     said = f"Data of this figure ({kind}.csv)"
     if len(data) > _ROWS:
         return f'<p class="note">{escaped(f"{said}: {len(data)} rows, in the file beside this page.")}</p>'
@@ -138,7 +140,7 @@ def _band(results: Results) -> str:
 
 
 def _statistics(results: Results) -> str:
-    """Return what the intervals and the band of the table are, and what points have in common."""
+    """Describe the intervals and the band of the table, and what points have in common."""
     few = sorted({int(n) for n in results.table["chips"] if 1 < n < FULL_BAND})
     content = ", ".join(f"{100 * (n - 1) / (n + 1):.0f} % for {n}" for n in few)
     held = f"; the lowest and the highest of fewer than {FULL_BAND} hold less ({content})" if few else ""

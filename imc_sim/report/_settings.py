@@ -1,4 +1,4 @@
-"""Settings that differ from their defaults: what makes this study this study."""
+"""Settings that differ from their defaults."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _STUDY = ("chips", "seed", "engine", "derived", "skip")
 
 
 class Setting(NamedTuple):
-    """A setting as a reader sees it. default is empty where there is none and a value had to be given."""
+    """A setting in words. default is empty where a value is required."""
 
     path: str
     value: str
@@ -27,7 +27,9 @@ class Setting(NamedTuple):
 
 
 def differences(spec: Spec, path: str, reference: Spec | None = None) -> Iterator[Setting]:
-    """Settings of `spec` that are not as in `reference` (None: as its class has them), nested ones by their path."""
+    """Return the settings of `spec` that differ from `reference` (None: from the defaults of its class), nested ones
+    by path.
+    """
     for name, field in type(spec).model_fields.items():
         value = getattr(spec, name)
         if name in _PROSE:
@@ -45,9 +47,9 @@ def differences(spec: Spec, path: str, reference: Spec | None = None) -> Iterato
 
 
 def study_settings(study: dict[str, Any]) -> list[Setting]:
-    """Those of the chip, the task and the study as a whole.
+    """Return the changed settings of the chip, the task and the study.
 
-    A study that this version cannot build any more keeps its report: its settings are listed without defaults.
+    A study that this version can no longer build keeps its report: its settings are listed without defaults.
     """
     from imc_sim.array import Chip
     from imc_sim.config import build
@@ -64,7 +66,7 @@ def study_settings(study: dict[str, Any]) -> list[Setting]:
 
 
 def variants(study: dict[str, Any]) -> list[tuple[str, str]]:
-    """What every case sets, and what every axis sweeps."""
+    """Return what every case sets, and what every axis sweeps."""
     rows = []
     for case in study["cases"]:
         said = [f"{path} = {text(value)}" for path, value in case["set"].items()]
@@ -77,7 +79,7 @@ def variants(study: dict[str, Any]) -> list[tuple[str, str]]:
 
 
 def text(value: Any) -> str:
-    """A value on one line."""
+    """Return a value on one line."""
     if value is None or isinstance(value, bool):
         return {None: "none", True: "yes", False: "no"}[value]
     if isinstance(value, float):

@@ -1,4 +1,4 @@
-"""What a study measures, in one sentence."""
+"""The task of a study in one sentence."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 
 def task_line(study: dict[str, Any]) -> str:
-    """The task of the chips; what axes or cases change is left to them, who say it beside every figure."""
+    """Describe the task of the chips without what axes or cases change, which is shown next to every figure."""
     changed, task = _changed(study), {**study["task"], **study.get("chip_task", {})}
     fixed = {key: value for key, value in task.items() if not changed & {key, ""}}
     form = "".join(f"{fixed[key]}-{key} " for key in ("way", "shot") if key in fixed) + "accuracy"
@@ -19,7 +19,7 @@ def task_line(study: dict[str, Any]) -> str:
 
 
 def _changed(study: dict[str, Any]) -> set[str]:
-    """Keys of the task that axes, cases or derived values set; an empty one stands for the whole task."""
+    """Return the keys of the task that axes, cases or derived values set; an empty key stands for the whole task."""
     paths = [path for axis in study["axes"] for path in (axis["path"], *axis.get("also", ()))]
     paths += [path for case in study["cases"] for path in (*case["set"], *(case.get("sweep") or ()))]
     paths += study.get("derived", {})
