@@ -152,6 +152,8 @@ def chip_numbers(chips: int | range, where: str) -> range:
     Raises:
         InputError: where there is no chip, or a number below 0.
     """
+    if not isinstance(chips, (int, np.integer, range)) or isinstance(chips, bool):
+        raise InputError(f"{where}, chips", repr(chips), "a whole number, or a range of numbers", "Set the chips.")
     numbers = chips if isinstance(chips, range) else range(chips)
     if len(numbers) < 1:
         raise InputError(f"{where}, chips", chips, "1 chip or more", "Set the number of chips.")

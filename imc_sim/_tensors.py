@@ -36,12 +36,19 @@ def real_values(x: Tensor, where: str) -> Tensor:
     Raises:
         InputError: for complex, sparse, quantised, meta and 8-bit float tensors, and for NaN and infinite values.
     """
-    found = unusual(x)
-    if found is not None:
-        raise InputError(where, found, _CAST, "Convert it to a dense float32 tensor.")
+    check_usual(x, where)
     x = x if x.dtype in _COMPUTED else x.float()
     check_finite(x, where)
     return x
+
+
+def check_usual(x: object, where: str) -> None:
+    """Raise InputError unless `x` is a dense tensor of real numbers."""
+    if not isinstance(x, Tensor):
+        raise InputError(where, f"a {type(x).__name__}", "a torch tensor", "Convert it with torch.as_tensor.")
+    found = unusual(x)
+    if found is not None:
+        raise InputError(where, found, _CAST, "Convert it to a dense float32 tensor.")
 
 
 def check_finite(x: Tensor, where: str) -> None:

@@ -11,11 +11,14 @@ from torch import Tensor
 
 from imc_sim._errors import InputError
 from imc_sim._rng import check_seed, chip_numbers
-from imc_sim._tensors import real_values
+from imc_sim._tensors import check_usual, real_values
 from imc_sim.array import Chip, Crossbar, DrivenRows, Placement, load_chip
 from imc_sim.backends.memtorch import MemTorchCrossbar
 from imc_sim.config import Engine, as_engine
 from imc_sim.nn import KeyForm, key_form
+
+#: classes of a memory, at most
+_CLASSES = 1_000_000
 
 
 @final
@@ -36,6 +39,8 @@ class AssociativeMemory:
         self.engine = self.chip.engine if engine is None else as_engine(engine)
         self.form: KeyForm = form
         check_seed(seed, "memory")
+        if dim < 1:
+            raise InputError("memory, dim", dim, "1 or more", "Set the number of components of a key.")
         self.chips = chip_numbers(chips, "memory")
         self._page = 0
         self.limits: tuple[float, float] | None = None
@@ -51,6 +56,7 @@ class AssociativeMemory:
         more than the last).
         """
         keys = self._checked(keys, "keys")
+        check_usual(labels, "memory.write, labels")
         if labels.shape != (keys.shape[-2],):
             allowed = f"[{keys.shape[-2]}], one label a key"
             raise InputError("memory.write, labels", f"shape {tuple(labels.shape)}", allowed, "Reshape the labels.")
@@ -141,6 +147,7 @@ class AssociativeMemory:
 
     def _checked(self, x: Tensor, what: str, empty: bool = False) -> Tensor:
         """Keys or queries of this memory's shape as real, finite numbers; `empty`: there may be none."""
+        check_usual(x, f"memory, {what}")
         if x.ndim not in (2, 3) or x.shape[-1] != self.dim or (x.ndim == 3 and x.shape[0] != len(self.chips)):
             allowed = f"[n, {self.dim}] or [{len(self.chips)}, n, {self.dim}]"
             raise InputError(f"memory, {what}", f"shape {tuple(x.shape)}", allowed, f"Reshape the {what}.")
@@ -152,7 +159,7 @@ class AssociativeMemory:
 def _classes(labels: Tensor) -> Tensor:
     """Labels as int64; those of another type must be whole numbers."""
     labels = real_values(labels, "memory.write, labels") if labels.is_floating_point() else labels
-    if labels.is_complex() or not torch.equal(labels.long().to(labels.dtype), labels):
+    if not torch.equal(labels.long().to(labels.dtype), labels):
         got = f"{labels.dtype} numbers that are not whole"
         raise InputError("memory.write, labels", got, "whole numbers", "Give the number of each key's class.")
     return labels.long()
@@ -163,4 +170,6 @@ def _one_hot(labels: Tensor, like: Tensor) -> Tensor:
     low, high = (int(end) for end in torch.aminmax(labels))
     if low < 0:
         raise InputError("memory.write, labels", f"a label of {low}", "0 or more", "Count the classes from 0.")
+    if high >= _CLASSES:
+        raise InputError("memory.write, labels", f"a label of {high}", f"below {_CLASSES}", "Number classes from 0.")
     return like.new_zeros(len(labels), high + 1).scatter_(1, labels[:, None].to(like.device), 1.0)

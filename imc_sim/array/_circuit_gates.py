@@ -111,7 +111,7 @@ def gating_deviation(
     exact = (on[:, None] @ gated_conductance(g, on, wires))[..., 0, :]
     found = approximation.currents(on)
     if combine is not None:
-        mix = tensor(combine, g.dtype, g.device)
+        mix = tensor(combine, "gating_error, combine", g.dtype, g.device)
         exact, found = exact @ mix, found @ mix
     return found - exact, exact
 

@@ -7,13 +7,15 @@ import torch
 from torch import Tensor
 
 from imc_sim._errors import InputError
+from imc_sim._tensors import check_usual
 
 Array = Tensor | np.ndarray
 
 
-def tensor(x: Array, dtype: torch.dtype | None = None, device: torch.device | None = None) -> Tensor:
+def tensor(x: Array, where: str, dtype: torch.dtype | None = None, device: torch.device | None = None) -> Tensor:
     """x as a tensor without gradient; numbers that are not float32 or float64 become float64."""
     t = x.detach() if isinstance(x, Tensor) else torch.tensor(np.ascontiguousarray(x))
+    check_usual(t, where)
     own = t.dtype if t.dtype in (torch.float32, torch.float64) else torch.float64
     return t.to(device=device or t.device, dtype=dtype or own)
 
@@ -22,7 +24,7 @@ def cells(G: Array, where: str, dtype: torch.dtype | None = None) -> Tensor:
     """Conductances [*, rows, cols] in S, each finite and not negative."""
     if dtype not in (None, torch.float32, torch.float64):
         raise InputError(f"{where}, dtype", dtype, "torch.float32, torch.float64 or None", "Choose one of these.")
-    g = tensor(G, dtype)
+    g = tensor(G, f"{where}, G", dtype)
     if g.ndim < 2 or g.numel() == 0:
         step = "Give at least one row and one column."
         raise InputError(f"{where}, G", f"shape {tuple(g.shape)}", "[*, rows, cols]", step)
@@ -35,7 +37,7 @@ def cells(G: Array, where: str, dtype: torch.dtype | None = None) -> Tensor:
 
 def vectors(V: Array, G: Tensor, where: str) -> Tensor:
     """Word-line voltages [*, vectors, rows] in V for cells [*, rows, cols], as G's type; each finite."""
-    v = tensor(V, G.dtype, G.device)
+    v = tensor(V, f"{where}, V", G.dtype, G.device)
     allowed = (*G.shape[:-2], "vectors", G.shape[-2])
     if v.ndim != G.ndim or v.shape[-1] != G.shape[-2] or v.shape[:-2] != G.shape[:-2]:
         shape = ", ".join(str(n) for n in allowed)
@@ -47,7 +49,7 @@ def vectors(V: Array, G: Tensor, where: str) -> Tensor:
 
 def patterns(gates: Array, G: Tensor, where: str) -> Tensor:
     """Gate patterns [patterns, rows] of 0 and 1, as G's type."""
-    s = tensor(gates, G.dtype, G.device)
+    s = tensor(gates, f"{where}, gates", G.dtype, G.device)
     if s.ndim != 2 or s.shape[-1] != G.shape[-2]:
         shape = f"[patterns, {G.shape[-2]}]"
         raise InputError(f"{where}, gates", f"shape {tuple(s.shape)}", shape, "Give one gate per row.")

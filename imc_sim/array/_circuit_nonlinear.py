@@ -81,7 +81,7 @@ def solve_nonlinear(
 
 def _steepness(a_per_V: float | Array, g: Tensor, v: Tensor, lead: tuple[int, ...]) -> Tensor:
     """a as [1, 1, arrays, 1]."""
-    a = torch.tensor(a_per_V) if isinstance(a_per_V, float | int) else tensor(a_per_V)
+    a = torch.tensor(a_per_V) if isinstance(a_per_V, float | int) else tensor(a_per_V, "a_per_V")
     if a.ndim and a.shape != lead[:-1]:
         step = "Give one number, or one per array."
         raise InputError("solve_nonlinear, a_per_V", f"shape {tuple(a.shape)}", f"() or {lead[:-1]}", step)

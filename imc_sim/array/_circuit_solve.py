@@ -187,7 +187,7 @@ def arguments(
     v = vectors(V, g, where)
     if gates is not None and wires.cells == "passive":
         raise InputError(f"{where}, gates", "gates", "None for wires.cells 'passive'", "Leave the gates out.")
-    on = v != 0 if gates is None else tensor(gates, device=g.device) != 0
+    on = v != 0 if gates is None else tensor(gates, f"{where}, gates", device=g.device) != 0
     if on.shape != v.shape:
         raise InputError(f"{where}, gates", f"shape {tuple(on.shape)}", f"{tuple(v.shape)}", "Give one gate per row.")
     lead, (rows, cols) = tuple(v.shape[:-1]), g.shape[-2:]

@@ -120,7 +120,7 @@ def load_model(name: PathLike) -> nn.Module:
 
 def _checked_input(module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
     """Check and cast the images, as a forward pre-hook."""
-    return (checked_images(module, args[0]), *args[1:]) if args and isinstance(args[0], Tensor) else args
+    return (checked_images(module, args[0]), *args[1:]) if args else args
 
 
 def save_model(

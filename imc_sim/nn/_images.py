@@ -17,8 +17,8 @@ def checked_images(module: nn.Module, x: Tensor) -> Tensor:
         InputError: for NaN and infinite values, and for tensors that are not dense real numbers.
     """
     weight = next((w for w in module.parameters() if w.is_floating_point()), None)
-    if x.is_meta and weight is not None and weight.is_meta:  # shapes alone: no values go in, and none come out
-        return x
+    if isinstance(x, Tensor) and x.is_meta and weight is not None and weight.is_meta:
+        return x  # shapes alone: no values go in, and none come out
     x = real_values(x, "images")
     return x if weight is None else x.to(weight.dtype)
 

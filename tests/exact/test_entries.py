@@ -13,6 +13,7 @@ from torch import Tensor
 
 import imc_sim as imc
 from imc_sim import AssociativeMemory, Crossbar, InputError, load_chip, load_model, map_model
+from imc_sim.array import effective_conductance
 from imc_sim.evaluate import ClassificationTask, FewShotTask, Session, class_accuracy, evaluate_chips, few_shot_accuracy
 from imc_sim.evaluate._embedding import tsne
 from imc_sim.nn import BatmannController, Norm, two_valued
@@ -92,6 +93,35 @@ def test_tensors_that_no_product_takes_are_named(kind: str) -> None:
             entry(x)
     with pytest.raises(InputError, match=kind):
         load_model(MODEL)(unusual(IMAGES[0, 0])[kind])
+    with pytest.raises(InputError, match=kind):
+        effective_conductance(x, r_row_ohm=1.0, r_col_ohm=1.0)
+
+
+@pytest.mark.parametrize("other", [np.ones((3, 8), np.float32), [[1.0] * 8] * 3], ids=["array", "list"])
+def test_what_is_no_tensor_is_named(other: Any) -> None:
+    kind = type(other).__name__
+    entries = (
+        Crossbar.program(torch.ones(4, 8), CHIP).mvm, memory().search, lambda x: Crossbar.program(x, CHIP),
+        load_model(MODEL), map_model(load_model(MODEL), CHIP), lambda x: memory().write(x, torch.arange(3)),
+        lambda x: memory().write(torch.ones(3, 8), x),
+    )  # fmt: skip
+    for entry in entries:
+        with pytest.raises(InputError, match=rf"got a {kind}; allowed: a torch tensor"):
+            entry(other)
+
+
+@pytest.mark.parametrize("chips", [1.5, True, "2", None])
+def test_chips_are_counted_in_whole_numbers(chips: Any) -> None:
+    for entry in (lambda: map_model(load_model(MODEL), CHIP, chips=chips), lambda: AssociativeMemory(CHIP, 8, chips)):
+        with pytest.raises(InputError, match=rf"chips: got {chips!r}; allowed: a whole number"):
+            entry()
+
+
+def test_a_memory_has_components_and_a_possible_number_of_classes() -> None:
+    with pytest.raises(InputError, match="memory, dim: got 0"):
+        AssociativeMemory(CHIP, 0)
+    with pytest.raises(InputError, match="a label of 1099511627776; allowed: below 1000000"):
+        memory().write(torch.ones(2, 8), torch.tensor([0, 2**40]))
 
 
 @pytest.mark.parametrize("dtype", [torch.int64, torch.uint8, torch.bool, torch.float16, torch.float64])
