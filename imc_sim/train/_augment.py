@@ -1,4 +1,4 @@
-"""Images changed at random before a network is trained on them."""
+"""Random augmentation of training images."""
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ _PADDING = 4
 
 
 def flip_crop(images: Tensor, seed: int, epoch: int, first: int) -> Tensor:
-    """Images [batch, channels, H, W], mirrored or not and moved by up to 4 pixels each way; what comes in is 0.
+    """Mirror and shift images [batch, channels, H, W] at random, by up to 4 pixels each way, filling with 0.
 
-    Every image is mirrored with a chance of 1/2 and moved to one of 9 x 9 places alike. The draws are addressed by
-    seed, epoch and the image's place in the epoch, `first` for the first of these: no batch or stop changes them.
+    Every image is mirrored with probability 1/2 and moved to one of 9 x 9 places with equal probability. Random numbers
+    are addressed by seed, epoch and the image's place in the epoch, `first` for the first of these: they do not depend
+    on batches or interruptions.
     """
     words = Stream(seed, "augment", "flip_crop").words(BLOCK * len(images), chip=0, page=epoch, block=first)
     drawn = torch.from_numpy(words.reshape(-1, BLOCK)[:, :3].astype(np.int64)).to(images.device)

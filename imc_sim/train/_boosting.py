@@ -1,8 +1,9 @@
-"""The arithmetic of ensembles: which samples a member learns from, and what it counts. No network is trained here.
+"""Arithmetic of ensembles: the samples that a member learns from, and its weight in the vote. No network is trained
+here.
 
-Sources: Freund and Schapire, J. Comput. Syst. Sci. 55:119 (1997), for A; Zhu, Zou, Rosset, Hastie, Stat. Interface
-2:349 (2009), for the classes in D; Zhu, Dong, Su, Binary Ensemble Neural Network, CVPR 2019, in the authors' code,
-for the rules as they stand here.
+References: Freund and Schapire, J. Comput. Syst. Sci. 55:119 (1997), for A; Zhu, Zou, Rosset, Hastie, Stat. Interface
+2:349 (2009), for the classes in D; Zhu, Dong, Su, Binary Ensemble Neural Network, CVPR 2019, in the authors' code, for
+the rules in this form.
 """
 
 from __future__ import annotations
@@ -34,19 +35,19 @@ _WORDS = 4
 
 
 class Boosted(NamedTuple):
-    """What a finished member counts in the vote, and the samples' weights [n] for the next one."""
+    """The weight of a finished member in the vote, and the samples' weights [n] for the next one."""
 
     alpha: float
     weights: Floats
 
 
 def start_weights(count: int) -> Floats:
-    """Weights of the samples before the first member: 1 / count each, [count]."""
+    """Return the weights of the samples before the first member: 1 / count each, [count]."""
     return np.full(count, 1 / _at_least_one(count))
 
 
 def weighted_error(weights: Floats, missed: Flags) -> float:
-    """e = sum of w over the missed samples / sum of w; weights and missed [n], never normalised."""
+    """Return e = sum of w over the missed samples / sum of w; weights and missed [n], never normalised."""
     w, miss = _checked(weights), np.asarray(missed, dtype=bool)
     if miss.shape != w.shape:
         raise InputError("boosting, missed", f"shape {miss.shape}", f"{w.shape}, as the weights", "One flag a sample.")
@@ -54,11 +55,13 @@ def weighted_error(weights: Floats, missed: Flags) -> float:
 
 
 def boost(rule: Rule, weights: Floats, missed: Flags, classes: int = 10, independent: bool = False) -> Boosted:
-    """alpha of a member that misses the samples `missed` [n], and the weights [n] after it.
+    """Return alpha of a member that misses the samples `missed` [n], and the weights [n] after it.
 
-    independent: members that start anew; it changes alpha of rule B. Rule C clamps its weights at 0, below which the
-    formula brings samples that are always hit: nothing can be drawn with a negative weight. A member that misses
-    nothing, or everything, has no finite alpha; it counts as if it missed, or hit, half a sample of the n.
+    Rule C clamps its weights at 0: its formula makes weights of samples that are always right negative, and nothing can
+    be sampled with a negative weight. A member that misses nothing, or everything, has no finite alpha; it counts as if
+    it missed, or hit, half a sample of the n.
+
+    independent: members that start from new weights; it changes alpha of rule B.
     """
     if rule not in RULES:
         raise InputError("boosting, rule", repr(rule), ", ".join(RULES), f"{nearest(rule, RULES)}Choose one.")
@@ -74,13 +77,13 @@ def boost(rule: Rule, weights: Floats, missed: Flags, classes: int = 10, indepen
 
 
 def effective_size(weights: Floats) -> float:
-    """(sum w)^2 / sum w^2: as many samples of equal weight would be drawn from as evenly (Kish, 1965)."""
+    """Return (sum w)^2 / sum w^2, the number of samples of equal weight with the same variance (Kish, 1965)."""
     w = _checked(weights)
     return float(w.sum() ** 2 / np.square(w).sum())
 
 
 def draw_rows(weights: Floats, count: int, seed: int, epoch: int, member: int) -> Ints:
-    """Rows [count] of the samples of one epoch of one member, drawn with replacement in proportion to weights [n]."""
+    """Sample the rows [count] of one epoch of one member, with replacement and in proportion to weights [n]."""
     ends = np.cumsum(_checked(weights))
     # Divided by itself the last end is exactly 1, and no draw lies beyond it.
     uniform = _uniform(Stream(seed, "boosting", "rows"), _at_least_one(count), member, epoch)
@@ -88,26 +91,26 @@ def draw_rows(weights: Floats, count: int, seed: int, epoch: int, member: int) -
 
 
 def bagged_rows(count: int, seed: int, member: int) -> Ints:
-    """The bootstrap sample of one member: `count` rows of `count`, drawn with replacement, the same in every epoch."""
+    """Sample the bootstrap of one member: `count` rows of `count`, with replacement, the same in every epoch."""
     uniform = _uniform(Stream(seed, "bagging", "rows"), _at_least_one(count), member, 0)
     return (uniform * count).astype(np.int64)
 
 
 def shuffled(rows: Ints, seed: int, epoch: int, member: int) -> Ints:
-    """The rows of one member in the order of one epoch."""
+    """Return the rows of one member in the order of one epoch."""
     keys = Stream(seed, "bagging", "order").words(_WORDS * len(rows), member, epoch).view(np.uint64)
     return np.asarray(rows)[np.argsort(keys, kind="stable")]
 
 
 def _log_odds(e: float, count: int) -> float:
-    """ln((1 - e) / e), half a sample away from where it is infinite."""
+    """Return ln((1 - e) / e), limited to half a sample from where it is infinite."""
     if e <= 0 or e >= 1:
         e = abs(e - 0.5 / count)
     return math.log((1 - e) / e)
 
 
 def _updated(rule: Rule, w: Floats, change: Floats, classes: int) -> Floats:
-    """The weights after a member; change is alpha where it missed, else -alpha."""
+    """Return the weights after a member; change is alpha where it missed, else -alpha."""
     if rule == "B":
         # 1 / ((1/w - 1) exp(-change) + 1), which is 0 at w = 0 as well
         return w / (w + (1 - w) * np.exp(-change))
@@ -118,7 +121,7 @@ def _updated(rule: Rule, w: Floats, change: Floats, classes: int) -> Floats:
 
 
 def _uniform(stream: Stream, count: int, member: int, epoch: int) -> Floats:
-    """`count` numbers in [0, 1) with 53 bits: 24 would favour some of 50,000 samples over others."""
+    """Return `count` numbers in [0, 1) with 53 bits: 24 would favour some of 50,000 samples over others."""
     words = stream.words(_WORDS * count, member, epoch).view(np.uint64)
     return (words >> np.uint64(11)).astype(np.float64) * 2.0**-53
 

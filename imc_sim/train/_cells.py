@@ -1,8 +1,8 @@
-"""Training on the chip: hidden weights that cells hold, which pulses change otherwise than the optimizer asks.
+"""On-chip training: latent weights stored in cells, whose pulses change them differently than the optimizer requests.
 
-Source of the state-dependent step: Chen, Peng and Yu, NeuroSim+, IEDM 2017, eqs. 1 and 2 (nonlinear potentiation and
-depression); of the stochastic rounding: Gupta et al., ICML 2015; of the metaplastic step: Laborieux et al., Nat.
-Commun. 12:2549 (2021).
+References: state-dependent step, Chen, Peng and Yu, NeuroSim+, IEDM 2017, eqs. 1 and 2 (nonlinear potentiation and
+depression); stochastic rounding, Gupta et al., ICML 2015; metaplastic step, Laborieux et al., Nat. Commun. 12:2549
+(2021).
 """
 
 from __future__ import annotations
@@ -23,22 +23,21 @@ from imc_sim.train._metaplastic import f_meta
 
 @final
 class Cells(Spec):
-    """Pairs of cells that hold hidden weights: their range, levels, and what becomes of the steps of a training.
+    """Pairs of cells that store latent weights: their range, their levels, and how they change the steps of a training.
 
-    A weight w in [-window, window] is the contrast of a pair whose cells get opposite pulses: g = (1 + w / window) / 2
-    is the conductance of one of them in its range, 1 - g that of the other. A step of the optimizer is multiplied by
+    A weight w in [-window, window] is the differential conductance of a pair whose cells get opposite pulses: g = (1 +
+    w / window) / 2 is the conductance of one of them in its range, 1 - g that of the other. A step of the optimizer is
+    multiplied by
 
     - u(g) upwards and u(1 - g) downwards, u(g) = n / (1 - e^-n) - n g with n = `nonlinearity`: a cell of NeuroSim in
-      the limit of small pulses, whose steps shrink (n > 0) or grow (n < 0) on the way to the bound that they lead to;
-      as many pulses as of a linear cell (n = 0) cross the range;
-    - 1 - tanh^2(m |w|) where it leads towards zero, with m = `metaplasticity`: the rule of `MetaplasticAdam` as the
-      cell's own behaviour;
-    - 1 + `asymmetry` upwards, 1 - `asymmetry` downwards;
-    - exp(spread N), N standard normal, drawn once for every pair and direction (device to device);
-    - 1 + noise N, N drawn anew in every step (pulse to pulse).
+    the limit of small pulses, whose steps shrink (n > 0) or grow (n < 0) towards their bound; crossing the range takes
+    as many pulses as with a linear cell (n = 0); - 1 - tanh^2(m |w|) where it leads towards zero, with m =
+    `metaplasticity`: the rule of `MetaplasticAdam` as a property of the cell; - 1 + `asymmetry` upwards, 1 -
+    `asymmetry` downwards; - exp(spread N), N standard normal, sampled once for every pair and direction (device to
+    device); - 1 + noise N, N sampled in every step (pulse to pulse).
 
-    levels: of a weight, equally far apart over the window; a step that leads between two of them ends at the upper one
-    with the probability that keeps its mean (stochastic rounding). None: any value.
+    levels: of a weight, evenly spaced over the window; a step that ends between two of them ends at the upper one with
+    the probability that keeps its mean (stochastic rounding). None: any value.
     """
 
     window: float = Field(default=1.0, gt=0, description="largest magnitude of a hidden weight")
@@ -51,16 +50,19 @@ class Cells(Spec):
 
     @property
     def faithful(self) -> bool:
-        """Steps within the window are those asked for."""
+        """Tell whether steps within the window are exactly those requested."""
         acting = (self.nonlinearity, self.metaplasticity, self.asymmetry, self.spread, self.noise)
         return self.levels is None and not any(acting)
 
 
 class CellArray:
-    """Holds the weights of all product layers of `model` in `cells`, once attached to its optimizer.
+    """Stores the weights of all product layers of `model` in `cells`, once attached to its optimizer.
 
-    phase: number of the training that the optimizer is in, from 0; draws of a step are addressed by seed, layer, phase
-    and step. Raises InputError for layers whose weights are no hidden or float ones.
+    phase: number of the training that the optimizer is in, from 0; random numbers of a step are addressed by seed,
+    layer, phase and step.
+
+    Raises:
+        InputError: layers whose weights are neither latent nor float.
     """
 
     def __init__(self, model: nn.Module, cells: Cells, seed: int) -> None:
@@ -75,14 +77,14 @@ class CellArray:
 
     @torch.no_grad()
     def program(self) -> None:
-        """Bring the weights as they are into the window, and to the nearest level."""
+        """Clamp the weights to the window, and round them to the nearest level."""
         for layer in self._layers.values():
             w = layer.weight.clamp_(-self._cells.window, self._cells.window)
             if self._cells.levels is not None:
                 w.copy_(self._at(self._place(w)))
 
     def attach(self, optimizer: torch.optim.Optimizer) -> None:
-        """Let every step of the optimizer end where the cells bring it."""
+        """Let every step of the optimizer end where the cells move it."""
         optimizer.register_step_pre_hook(self._remember)
         optimizer.register_step_post_hook(self._pulse)
 
@@ -110,7 +112,7 @@ class CellArray:
         return self._at(self._place(w) + torch.floor(step / self._distance + chance))
 
     def _step(self, name: str, w: Tensor, step: Tensor, number: int) -> Tensor:
-        """What becomes of a step asked for at weights w."""
+        """Return the step that the cells make of one requested at weights w."""
         c, up = self._cells, step > 0
         if c.nonlinearity:
             g = torch.where(up, 1 + w / c.window, 1 - w / c.window) / 2
@@ -127,7 +129,7 @@ class CellArray:
         return step
 
     def _drawn_speeds(self, name: str, layer: ProductLayer) -> Tensor:
-        """Factors of the steps upwards and downwards, [2, …]."""
+        """Return the factors of steps upwards and downwards, [2, …]."""
         if not self._cells.spread:
             return torch.ones(0)
         drawn = self._stream(name, "speeds").normal(2 * layer.weight.numel(), 0)
@@ -138,13 +140,13 @@ class CellArray:
 
     @property
     def _distance(self) -> float:
-        """Between two levels."""
+        """Return the distance between two levels."""
         return 2 * self._cells.window / ((self._cells.levels or 2) - 1)
 
     def _place(self, w: Tensor) -> Tensor:
-        """The nearest level's number, from 0."""
+        """Return the index of the nearest level, from 0."""
         return torch.round((w + self._cells.window) / self._distance)
 
     def _at(self, place: Tensor) -> Tensor:
-        """The weight of a level, or of the last one on that side."""
+        """Return the weight of a level, or of the last one on that side."""
         return place.clamp(0, (self._cells.levels or 2) - 1) * self._distance - self._cells.window

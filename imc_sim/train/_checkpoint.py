@@ -1,4 +1,4 @@
-"""The state of a training in its folder: what --resume goes on from."""
+"""The state of a training in its folder, from which --resume continues."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ SAVE_EVERY_S = 300.0
 
 @final
 class SaveTimer:
-    """Decide by time when the state of a training is saved again."""
+    """Decides by time when the state of a training is saved again."""
 
     def __init__(self) -> None:
         self._saved = time.monotonic()
@@ -52,7 +52,7 @@ def set_random_states(states: list[Tensor], device: str) -> None:
 
 
 def save_checkpoint(folder: Path, digest: str, log: Log, state: dict[str, Any]) -> None:
-    """Write the state (tensors and plain values) and the log; `digest` is that of all that decides the weights."""
+    """Write the state (tensors and plain values) and the log; `digest` identifies all that decides the weights."""
     buffer = io.BytesIO()
     torch.save({"recipe": digest, "log": json.dumps(log), **state}, buffer)
     rows = "".join(json.dumps(row) + "\n" for row in log)
@@ -60,10 +60,11 @@ def save_checkpoint(folder: Path, digest: str, log: Log, state: dict[str, Any]) 
 
 
 def begin(folder: Path, digest: str, resume: bool) -> tuple[dict[str, Any], Log] | None:
-    """The state and the log to go on from, None to start.
+    """Return the state and the log to continue from, None to start.
 
-    Raises CheckpointError where another recipe wrote them, and InputError where there are any and `resume` is not asked
-    for.
+    Raises:
+        CheckpointError: another recipe wrote them.
+        InputError: they exist, and `resume` is not requested.
     """
     path = folder / FILE
     if not path.is_file():
@@ -79,7 +80,7 @@ def begin(folder: Path, digest: str, resume: bool) -> tuple[dict[str, Any], Log]
 
 
 def share(progress: Progress | None, part: int, parts: int, log: Log) -> Progress | None:
-    """The progress of one of `parts` equal parts of a training as that of the whole; log: of the whole."""
+    """Return the progress of one of `parts` equal parts of a training as that of the whole; log: of the whole."""
     if progress is None:
         return None
 
@@ -90,6 +91,6 @@ def share(progress: Progress | None, part: int, parts: int, log: Log) -> Progres
 
 
 def diverged(where: str, loss: float) -> CheckpointError:
-    """The error of a loss that is not finite."""
+    """Return the error of a loss that is not finite."""
     step = "Take a smaller learning rate, or, in few-shot training, similarities that stay bounded (cosine)."
     return CheckpointError(where, f"a loss of {loss:g}", "a training that converges", step)

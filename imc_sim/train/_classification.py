@@ -1,4 +1,4 @@
-"""Training of classifiers with resume: the state after epoch k depends on the recipe alone, not on stops."""
+"""Training of classifiers with resume: the state after epoch k depends on the recipe alone, not on interruptions."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ _BATCH = 250
 @final
 @dataclass(frozen=True)
 class TrainingSet:
-    """The images of a recipe: those it trains on and those kept aside, as rows of the source."""
+    """The images of a recipe: those for training and those for validation, as rows of the source."""
 
     source: LabelledImages
     train: Rows
@@ -55,7 +55,7 @@ class TrainingSet:
 
     @classmethod
     def load(cls, recipe: ClassifierTraining, size: int | None) -> TrainingSet:
-        """Part the split by the recipe's seed."""
+        """Split the data set by the recipe's seed."""
         of = (recipe.dataset, recipe.split, recipe.size or size)
         viewed = isinstance(recipe, ViewTraining)
         source = viewed_images(*of, recipe, recipe.scaling, "recipe") if viewed else load_classes(*of)
@@ -63,7 +63,9 @@ class TrainingSet:
 
     @classmethod
     def parted(cls, source: LabelledImages, recipe: ClassifierTraining, images: int | None) -> TrainingSet:
-        """Images of `source` kept aside, and `images` of the others (None: all), both drawn by the recipe's seed."""
+        """Sample validation images of `source`, and `images` of the others for training (None: all), by the recipe's
+        seed.
+        """
         count, aside = len(source.labels), recipe.validation
         if aside >= count:
             step = "Keep fewer images aside."
@@ -76,19 +78,19 @@ class TrainingSet:
         return cls(source, some, kept, recipe)
 
     def batch(self, rows: Rows, device: str) -> tuple[Tensor, Tensor]:
-        """Images [b, channels, H, W] and labels [b] of these rows of the source."""
+        """Return images [b, channels, H, W] and labels [b] of these rows of the source."""
         images = torch.from_numpy(gather_labelled(self.source, rows, self.recipe.scaling))
         images = images.to(device, memory_format=self.memory_format)
         return images, torch.from_numpy(self.source.labels[rows]).to(device)
 
     def check_outputs(self, network: nn.Module, view: View, device: str, where: str = "recipe") -> None:
-        """Raise InputError where the network has no output for a label of these images, which are as `view` says."""
+        """Raise InputError if the network lacks an output for a label of these images, as transformed by `view`."""
         outputs = output_count(network, self.batch(self.train[:2], device)[0])
         check_labels(view, len(self.source.class_names), outputs, where)
 
     @property
     def memory_format(self) -> torch.memory_format:
-        """Of the weights of convolutions and of what goes through the network."""
+        """Return the memory format of convolution weights and activations."""
         return torch.channels_last if self.recipe.memory == "channels" else torch.contiguous_format
 
 
@@ -97,8 +99,8 @@ class TrainingSet:
 class ClassificationTrainer:
     """Trains `model` in place by `recipe`; `folder` receives checkpoint.pt and training.jsonl.
 
-    order: rows of an epoch; None: all of the training set in a permutation of (seed, epoch). digest: of all that
-    decides the weights, where that is more than the recipe. optimizer: None for a fresh one of the recipe's.
+    order: rows of an epoch; None: all training rows in a permutation of (seed, epoch). digest: identifies all that
+    decides the weights, if that is more than the recipe. optimizer: None for a new one of the recipe.
     """
 
     model: nn.Module
@@ -123,9 +125,9 @@ class ClassificationTrainer:
         self._within: dict[str, Any] = {"step": 0, "total": 0.0, "random": []}
 
     def run(self, resume: bool = False, progress: Progress | None = None) -> Log:
-        """Train to the end; returns the log: epoch, loss, and validation_loss and accuracy on those kept aside.
+        """Train to the end; returns the log: epoch, loss, validation_loss, and accuracy on the validation images.
 
-        resume: go on from the folder's checkpoint, if it has one. Without it, a folder with one is refused.
+        resume: continue from the folder's checkpoint, if it has one. Without it, a folder with one is refused.
         """
         self.model.to(self.device)
         if self.data is None:
@@ -150,7 +152,7 @@ class ClassificationTrainer:
 
     @contextlib.contextmanager
     def _drawn_by(self, epoch: int) -> Iterator[None]:
-        """Let what torch itself draws, as for dropout, depend on training and epoch alone."""
+        """Let random numbers of torch itself, as for dropout, depend on training and epoch alone."""
         with torch.random.fork_rng(devices=[] if self.device == "cpu" else [torch.device(self.device)]):
             torch.manual_seed(int(digest([self._digest, epoch])[:15], 16))
             if self._within["step"]:
@@ -176,7 +178,7 @@ class ClassificationTrainer:
         return total / len(rows)
 
     def _augmented(self, rows: Rows, epoch: int, first: int) -> tuple[Tensor, Tensor]:
-        """Images and labels to train on; `first` is the place of the first in the epoch."""
+        """Return images and labels for training; `first` is the place of the first in the epoch."""
         images, labels = self._data.batch(rows, self.device)
         if self.recipe.augment == "flip_crop":
             images = flip_crop(images, self.recipe.seed, epoch, first)
@@ -199,7 +201,7 @@ class ClassificationTrainer:
         return float(losses.detach().mean())
 
     def _losses(self, outputs: Tensor, labels: Tensor) -> Tensor:
-        """The loss of each image, [batch]."""
+        """Return the loss of each image, [batch]."""
         if self.recipe.loss == "rate":
             return rate_loss(outputs, labels, reduction="none")
         return F.cross_entropy(outputs, labels, reduction="none")
@@ -214,17 +216,17 @@ class ClassificationTrainer:
             self._best = {"loss": found, "model": copy.deepcopy(self.model.state_dict())}
 
     def logits(self, rows: Rows) -> tuple[Tensor, Tensor]:
-        """Logits [n, classes] in float64 and labels [n] of rows of the source, as the model now is at inference."""
+        """Return logits [n, classes] in float64 and labels [n] of rows of the source, in inference mode."""
         logits, labels = zip(*self._inferred(rows), strict=True)
         return torch.cat(logits), torch.cat(labels)
 
     def missed(self, rows: Rows) -> NDArray[np.bool_]:
-        """Which of these rows of the source the model, as it now is, takes for another class, [n]."""
+        """Tell which of these rows of the source the model classifies wrongly, [n]."""
         return torch.cat([logits.argmax(1) != labels for logits, labels in self._inferred(rows)]).numpy()
 
     @torch.no_grad()
     def _inferred(self, rows: Rows) -> Iterator[tuple[Tensor, Tensor]]:
-        """Logits and labels, batch after batch."""
+        """Yield logits and labels, batch after batch."""
         self.model.eval()
         for start in range(0, len(rows), _BATCH):
             images, wanted = self._data.batch(rows[start : start + _BATCH], self.device)

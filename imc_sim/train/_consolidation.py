@@ -1,6 +1,6 @@
-"""Penalties that hold weights where earlier tasks need them: EWC, its shuffled control, and synaptic intelligence.
+"""Penalties that keep weights near those that earlier tasks need: EWC, its shuffled control, and synaptic intelligence.
 
-Sources: Kirkpatrick et al., PNAS 114, 3521 (2017); Zenke, Poole and Ganguli, ICML 2017; for binary weights Laborieux
+References: Kirkpatrick et al., PNAS 114, 3521 (2017); Zenke, Poole and Ganguli, ICML 2017; for binary weights Laborieux
 et al., Nat. Commun. 12:2549 (2021), in the authors' code.
 """
 
@@ -34,10 +34,10 @@ class Hold:
     """A quadratic penalty on the weights of all product layers: lambda c sum_tasks F_t (p - p_t)^2.
 
     p: the weights, or their signs in layers of policy `latent`; p_t: those after task t. `ewc`: F_t is the empirical
-    Fisher information (see `fisher`), c = 1/2; `random`: that, shuffled within each layer; `si`: c = 1, only the last
-    p_t counts, and F = sum_t path / (way^2 + 0.1), path = - sum_steps gradient (hidden weight's change), way: that of
-    the hidden weight through the task. The gradient with respect to p is given to the hidden weights unchanged.
-    Of every layer two sums are held, A = sum F_t and B = sum F_t p_t: the gradient is 2 lambda c (A p - B).
+    Fisher information (see `fisher`), c = 1/2; `random`: the same, shuffled within each layer; `si`: c = 1, only the
+    last p_t counts, and F = sum_t path / (way^2 + 0.1), path = - sum_steps gradient (change of the latent weight), way:
+    change of the latent weight over the task. The gradient with respect to p is passed to the latent weights unchanged.
+    Two sums are stored per layer, A = sum F_t and B = sum F_t p_t: the gradient is 2 lambda c (A p - B).
     """
 
     def __init__(self, model: nn.Module, method: Method, strength: float, seed: int) -> None:
@@ -52,7 +52,7 @@ class Hold:
         self._before: dict[str, Tensor] = {}
 
     def attach(self, optimizer: torch.optim.Optimizer) -> None:
-        """Let every step of the optimizer follow the penalty as well, and of `si` add to the path."""
+        """Add the penalty to every step of the optimizer and, for `si`, accumulate the path."""
         optimizer.register_step_pre_hook(self._pull)
         if self._method == "si":
             optimizer.register_step_post_hook(self._follow)
@@ -61,7 +61,7 @@ class Hold:
     def finish(
         self, optimizer: torch.optim.Optimizer, task: int, data: TrainingSet, images: int, device: str
     ) -> None:  # fmt: skip
-        """Hold the weights where they now are, after task number `task`, as firmly as that task needs them."""
+        """Hold the weights at their present values, after task number `task`, as firmly as that task needs them."""
         if self._method == "si":
             found = {name: self._travelled(name, layer, optimizer) for name, layer in self._layers.items()}
         else:
@@ -100,10 +100,11 @@ class Hold:
 
 
 def fisher(model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]]) -> dict[str, Tensor]:
-    """Name of a product layer -> mean over images of the squared gradient of log p(label) by its weights (their signs).
+    """Return, per product layer, the mean over images of the squared gradient of log p(label) by its weights (their
+    signs).
 
-    batches: images and labels. The model is at inference, its norms with their running statistics: every image then
-    has a gradient of its own, whatever the batch.
+    The model is in inference mode, its norms with their running statistics: every image then has its own gradient,
+    whatever the batch. batches: images and labels.
     """
     layers = {name: layer for name, layer in model.named_modules() if isinstance(layer, ProductLayer)}
     found = {name: torch.zeros_like(layer.weight) for name, layer in layers.items()}
@@ -130,7 +131,9 @@ def _noting(seen: dict[str, tuple[Tensor, Tensor]], name: str) -> Any:
 
 
 def _squares(layer: ProductLayer, x: Tensor, gradient: Tensor) -> Tensor:
-    """Sum over samples of the squared gradient by the weight, from inputs and the gradient by the outputs."""
+    """Return the sum over samples of the squared gradient by the weight, from inputs and the gradient by the
+    outputs.
+    """
     if not isinstance(layer, Conv2d):
         return gradient.square().mT @ x.square()
     patches = F.unfold(x, layer.kernel, padding=layer.padding, stride=layer.stride)
@@ -139,7 +142,7 @@ def _squares(layer: ProductLayer, x: Tensor, gradient: Tensor) -> Tensor:
 
 @contextlib.contextmanager
 def _at_inference(model: nn.Module) -> Iterator[None]:
-    """The model at inference, each sample for itself."""
+    """Put the model in inference mode, each sample by itself."""
     was = model.training
     changed = [norm for norm in model.modules() if isinstance(norm, Norm) and norm.statistics == "batch"]
     model.eval()

@@ -1,4 +1,4 @@
-"""Continual training with resume: task after task, and the accuracy of all of them after each."""
+"""Continual training with resume: task after task, and the accuracy on all of them after each."""
 
 from __future__ import annotations
 
@@ -39,9 +39,9 @@ NormState = dict[str, Tensor]
 class ContinualTrainer:
     """Trains `model` in place by `recipe`, task after task.
 
-    `folder` receives checkpoint.pt and training.jsonl, a folder of each phase (a task, or a part of one) and, where
-    every task has norms of its own, norms.safetensors with them; see `load_norms`. The model ends with the last's. Of a
-    `ContinualNet` its first stage is what training begins with, and every task leaves a stage.
+    `folder` receives checkpoint.pt and training.jsonl, a folder of each phase (a task, or a part of one) and, if every
+    task has its own norms, norms.safetensors with them; see `load_norms`. The model ends with the last task's norms.
+    Training of a `ContinualNet` starts with its first stage, and every task leaves a stage.
     """
 
     model: nn.Module
@@ -66,10 +66,10 @@ class ContinualTrainer:
         self._start = 0
 
     def run(self, resume: bool = False, progress: Progress | None = None) -> Log:
-        """Train all tasks; returns the log, a row a phase.
+        """Train all tasks; returns the log, a row per phase.
 
-        task and part (from 1), loss (of its last epoch), accuracy (on its images kept aside), task1, task2, … (the
-        accuracy of every task, also of those to come) and mean (of those that have been learned).
+        Columns: task and part (from 1), loss (of its last epoch), accuracy (on its validation images), task1, task2, …
+        (the accuracy on every task, also on later ones) and mean (of those that have been learned).
         """
         self.model.to(self.device)
         for number, (task, data) in enumerate(zip(self.recipe.tasks, self._tests, strict=True)):
@@ -106,7 +106,7 @@ class ContinualTrainer:
         (folder / FILE).unlink()  # what it held is in this training's own checkpoint
 
     def _judge(self, task: int, part: int, last: dict[str, float]) -> None:
-        """The row of a finished phase."""
+        """Return the row of a finished phase."""
         found = self._accuracies()
         learned = found if self.recipe.interleaved else found[: task + 1]
         named = {f"task{number}": each for number, each in enumerate(found, 1)}
@@ -114,7 +114,7 @@ class ContinualTrainer:
         self._log.append({**row, **named, "mean": float(np.mean(learned))})
 
     def _accuracies(self) -> list[float]:
-        """Accuracy of every task, with its own norms where it has any."""
+        """Return the accuracy on every task, with its own norms if it has any."""
         now, found = norm_state(self.model), []
         for number, data in enumerate(self._tests):
             load_norm_state(self.model, self.norms[number] if number < len(self.norms) else now)
@@ -173,11 +173,13 @@ def _check_stages(past: ContinualNet, recipe: ContinualRecipe) -> None:
 def calibrated_norms(
     model: nn.Module, recipe: ContinualRecipe, norms: Sequence[NormState], images: int = 10_000, device: str = "cpu"
 ) -> list[NormState]:
-    """The norms of every task with running statistics that fit the weights as they now are, for single images.
+    """Return the norms of every task with running statistics that fit the present weights, for single images.
 
-    Statistics that a task's norms kept are those of the weights at its end; the published network instead normalises
-    by the batch that it is given. images: of each task's training set, at most. The model is left with the norms of
-    the last task, and with running statistics in use; see `calibrate_norms`.
+    Statistics that a task's norms kept fit the weights at its end; the published network instead normalises by the
+    batch that it receives. The model is left with the norms of the last task, using running statistics; see
+    `calibrate_norms`.
+
+    images: of each task's training set, at most.
     """
     found = []
     for number, state in enumerate(norms):
@@ -191,13 +193,13 @@ def calibrated_norms(
 
 
 def save_norms(folder: Path, norms: list[NormState]) -> None:
-    """Write what `norm_state` gave for each task into `folder`."""
+    """Write the result of `norm_state` for each task into `folder`."""
     named = {f"{task}.{key}": value.cpu() for task, state in enumerate(norms, 1) for key, value in state.items()}
     write_folder(folder, {NORMS: safetensors.torch.save(named)})
 
 
 def load_norms(folder: Path) -> list[NormState]:
-    """The norms of every task that a training left in `folder`, for `load_norm_state`."""
+    """Read the norms of every task that a training wrote to `folder`, for `load_norm_state`."""
     if not (folder / NORMS).is_file():
         step = "Train with scenario: task, which keeps norms for each task."
         raise MissingDataError(str(folder), f"no {NORMS}", "a folder of continual training", step)
@@ -208,7 +210,7 @@ def load_norms(folder: Path) -> list[NormState]:
 
 
 def training_images(recipe: ContinualRecipe, number: int) -> TrainingSet:
-    """Images trained on and kept aside of one task, parted by the recipe's seed."""
+    """Return training and validation images of one task, split by the recipe's seed."""
     task = recipe.tasks[number]
     source = _images(recipe, task, task.split or recipe.split)
     return TrainingSet.parted(source, recipe, task.images or recipe.images)
@@ -225,12 +227,12 @@ def _images(recipe: ContinualRecipe, task: ContinualTask, split: str) -> Labelle
 def _viewed(
     task: str, dataset: str, split: str, size: int | None, scaling: LabelledScaling, _now: object
 ) -> LabelledImages:
-    """A set as a task (as JSON) sees it; kept while its files are the same, since trainings side by side share it."""
+    """Return a set as transformed by a task (as JSON); cached while its files are unchanged."""
     return viewed_images(dataset, split, size, ContinualTask.model_validate_json(task), scaling, "recipe.tasks")
 
 
 def _training_set(recipe: ContinualRecipe, number: int, part: int) -> TrainingSet:
-    """One part of a task, or of all of them where they are interleaved."""
+    """Return one part of a task, or of all of them if they are interleaved."""
     whole = _joined(recipe) if recipe.interleaved else training_images(recipe, number)
     if recipe.subsets == 1:
         return whole
@@ -243,7 +245,7 @@ def _training_set(recipe: ContinualRecipe, number: int, part: int) -> TrainingSe
 
 
 def _joined(recipe: ContinualRecipe) -> TrainingSet:
-    """All tasks as one set."""
+    """Return all tasks as one set."""
     sets = [training_images(recipe, number) for number in range(len(recipe.tasks))]
     if len({each.source.images.shape[1:] for each in sets}) > 1:
         raise InputError("recipe.interleaved", "images of several sizes", "one size", "Set tasks.pad.")
@@ -260,7 +262,7 @@ def _joined(recipe: ContinualRecipe) -> TrainingSet:
 
 
 def _test_set(task: ContinualTask, recipe: ContinualRecipe) -> TrainingSet:
-    """What a task's accuracy is of: all images of the test split, or those of the task kept aside."""
+    """Return the images of a task's accuracy: all of the test split, or its validation images."""
     split = task.test_split or recipe.test_split
     if split is None:
         whole = training_images(recipe, recipe.tasks.index(task))

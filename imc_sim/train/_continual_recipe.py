@@ -1,4 +1,4 @@
-"""The recipe of continual learning: tasks one after the other, and what protects those that were learned before."""
+"""The recipe of continual learning: a sequence of tasks, and how those already learned are protected."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Method = Literal["none", "ewc", "random", "si"]
 class ContinualTask(View):
     """One task: a data set, or some of its classes, under a permutation of its pixels, or its features; see `View`.
 
-    dataset, split, test_split, features: None for the recipe's. images: trained on; None: as the recipe says.
+    dataset, split, test_split, features: None for the recipe's. images: for training; None: as in the recipe.
     """
 
     dataset: str | None = None
@@ -31,19 +31,20 @@ class ContinualTask(View):
 class ContinualRecipe(ClassifierTraining):
     """Training of one network on `tasks`, one after the other, each for `epochs` epochs; see `ClassifierTraining`.
 
-    scenario: `task`, every task has norms of its own, which its test brings back (tasks that are still to come are
-    tested with those of the last); `domain`, one set of norms for all. m: strength of the metaplasticity
-    (`MetaplasticAdam`), one number or one a product layer; 0: plain Adam. method: a penalty that holds the weights at
-    those of the tasks before, times `penalty` (lambda): `ewc` and `random` by the Fisher information of `fisher_images`
-    images, in place or shuffled within each layer; `si` by the path integral of each weight. interleaved: all tasks at
-    once, as one set. subsets: each task cut at random into that many equal parts, learned one after the other.
-    fresh_optimizer: its means start anew with every task (never with a part of one). cells: those that hold the hidden
-    weights while they are trained, see `Cells`; None: numbers. features: of all tasks that name none; see `View`.
+    scenario: `task`, every task has its own norms, which are restored for its test (later tasks are tested with those
+    of the last); `domain`, one set of norms for all. m: strength of the metaplasticity (`MetaplasticAdam`), one number
+    or one per product layer; 0: plain Adam. method: a penalty that keeps the weights near those of earlier tasks, times
+    `penalty` (lambda): `ewc` and `random` by the Fisher information of `fisher_images` images, in place or shuffled
+    within each layer; `si` by the path integral of each weight. interleaved: all tasks together, as one set. subsets:
+    each task is divided at random into that many equal parts, learned one after the other. fresh_optimizer: its means
+    restart with every task (never with a part of one). cells: that store the latent weights during training, see
+    `Cells`; None: numbers. features: of all tasks that name none; see `View`.
 
-    test_split: what accuracies are of; None: of the images kept aside. test_batch: images tested at once, on which
-    norms with statistics of the batch depend. keep: of every task or part. optimizer adam is `MetaplasticAdam`.
-    Sources: Laborieux et al., Nat. Commun. 12:2549 (2021); EWC: Kirkpatrick et al., PNAS 114, 3521 (2017); SI: Zenke,
-    Poole and Ganguli, ICML 2017.
+    test_split: of accuracies; None: the validation images. test_batch: images tested together, on which norms with
+    statistics of the batch depend. keep: of every task or part. optimizer adam is `MetaplasticAdam`.
+
+    References: Laborieux et al., Nat. Commun. 12:2549 (2021); EWC: Kirkpatrick et al., PNAS 114, 3521 (2017); SI:
+    Zenke, Poole and Ganguli, ICML 2017.
     """
 
     kind: Literal["continual"] = "continual"
@@ -98,7 +99,7 @@ class ContinualRecipe(ClassifierTraining):
         return self
 
     def features_of(self, task: ContinualTask) -> str | None:
-        """The model whose features a task is made of, if any."""
+        """Return the model whose features a task uses, if any."""
         return task.features or self.features
 
     def _data(self) -> set[tuple[str, str]]:
@@ -112,11 +113,11 @@ class ContinualRecipe(ClassifierTraining):
 
     @property
     def strengths(self) -> tuple[float, ...]:
-        """m, one number or one a layer."""
+        """Return m, one number or one per layer."""
         return self.m if isinstance(self.m, tuple) else (self.m,)
 
     @property
     def phases(self) -> tuple[tuple[int, int], ...]:
-        """(task, part) of one training after the other, from 0; interleaved tasks are one."""
+        """Return (task, part) of each training in order, from 0; interleaved tasks are one."""
         tasks = 1 if self.interleaved else len(self.tasks)
         return tuple((task, part) for task in range(tasks) for part in range(self.subsets))

@@ -1,4 +1,4 @@
-"""Training of ensembles with resume: member after member, and what each leaves to the next."""
+"""Training of ensembles with resume: member after member, each with the sample weights that the one before left."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from imc_sim.train._recipe import EnsembleRecipe
 class EnsembleTrainer:
     """Trains the members of `model` in place by `recipe`.
 
-    `folder` receives checkpoint.pt and training.jsonl, and a folder of each member's own training.
+    `folder` receives checkpoint.pt and training.jsonl, and a folder for each member's training.
     """
 
     model: nn.Module
@@ -44,10 +44,11 @@ class EnsembleTrainer:
         self._start = 0
 
     def run(self, resume: bool = False, progress: Progress | None = None) -> Log:
-        """Train all members; returns the log, a row a member.
+        """Train all members; returns the log, a row per member.
 
-        member (from 1), epochs, loss (its last epoch's), error (weighted, on the training images), alpha, accuracy (its
-        own, on the images kept aside) and ensemble (that of all members so far, by the vote of the architecture).
+        Columns: member (from 1), epochs, loss (of its last epoch), error (weighted, on the training images), alpha,
+        accuracy (its own, on the validation images) and ensemble (of all members so far, by the vote of the
+        architecture).
         """
         self._data.check_outputs(self._ensemble.members[0].to(self.device), self.recipe, self.device)
         self._begin(resume)
@@ -75,7 +76,7 @@ class EnsembleTrainer:
         self._judge(member, trainer, log[-1]["loss"])
 
     def _order(self, member: int) -> Order:
-        """Rows of the source for one epoch after the other of a member."""
+        """Yield the rows of the source for each epoch of a member."""
         rows, seed = self._data.train, self.recipe.seed
         if self.recipe.rule == "bagging":
             drawn = rows[bagged_rows(len(rows), seed, member)]
@@ -88,7 +89,9 @@ class EnsembleTrainer:
         return order
 
     def _judge(self, member: int, trainer: ClassificationTrainer, loss: float) -> None:
-        """What the finished member counts, what it leaves to the next, and how all of them fare."""
+        """Return the finished member's weight in the vote, the sample weights for the next, and the accuracy of all
+        members.
+        """
         logits, labels = trainer.logits(self._data.validation)
         missed = trainer.missed(self._data.train)
         error = weighted_error(self._weights, missed)

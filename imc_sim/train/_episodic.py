@@ -1,4 +1,4 @@
-"""Episodic training with resume: the state after episode k depends on the recipe alone, not on stops."""
+"""Episodic training with resume: the state after episode k depends on the recipe alone, not on interruptions."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class EpisodicTrainer:
     def run(self, resume: bool = False, progress: Progress | None = None) -> Log:
         """Train to the end; returns the log: rows of episode, loss (mean since the last row), accuracy.
 
-        resume: go on from the folder's checkpoint, if it has one. Without it, a folder with one is refused.
+        resume: continue from the folder's checkpoint, if it has one. Without it, a folder with one is refused.
         """
         self.model.to(self.device)
         self._begin(resume)
@@ -133,7 +133,7 @@ class EpisodicTrainer:
 
 
 def training_episode(pool: CharacterPool, recipe: EpisodicRecipe, episode: int) -> tuple[Tensor, Tensor]:
-    """Images [way * (shot + queries), 1, H, W], support first, class-major, and their labels."""
+    """Return images [way * (shot + queries), 1, H, W], support first, ordered by class, and their labels."""
     classes, instances = pool.images.shape[:2]
     turned = recipe.rotations and recipe.rotations_as_classes
     turns = 4 if turned else 1
@@ -156,7 +156,7 @@ def training_episode(pool: CharacterPool, recipe: EpisodicRecipe, episode: int) 
 
 
 def episode_loss(features: Tensor, labels: Tensor, recipe: EpisodicRecipe) -> Tensor:
-    """Cross-entropy of the queries against the keys of the same pass."""
+    """Return the cross-entropy of the queries against the keys of the same pass."""
     count = recipe.way * recipe.shot
     keys = features[:count] if recipe.keys == "float" else key_form(features[:count], recipe.keys)
     values = F.one_hot(labels[:count], recipe.way).to(features.dtype)

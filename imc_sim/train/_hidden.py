@@ -1,4 +1,4 @@
-"""The hidden weights of a finished training, which its card does not keep, and what the sign-switch probe finds."""
+"""Latent weights of a finished training, which its card does not keep, and their sensitivity to sign flips."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from imc_sim.train._train import recipe_of
 
 
 def hidden_network(folder: Path) -> tuple[nn.Module, ContinualRecipe]:
-    """The network as a continual training left it in `folder`, with its hidden weights; and the recipe.
+    """Return the network as a continual training left it in `folder`, with its latent weights, and the recipe.
 
-    They are in the folder's checkpoint.pt alone; weights.safetensors has their signs.
+    Latent weights are only in the folder's checkpoint.pt; weights.safetensors has their signs.
     """
     if not (folder / FILE).is_file():
         step = "Train it: imc-sim train MODEL --out FOLDER"
@@ -39,10 +39,10 @@ def hidden_network(folder: Path) -> tuple[nn.Module, ContinualRecipe]:
 def probe_folder(
     folder: Path, flips: Sequence[int], images: int = 1000, draws: int = 20, seed: int = 0
 ) -> dict[str, list[FlippedBin]]:  # fmt: skip
-    """`sign_switch` of every product layer after a training: name -> what each bin of magnitudes costs.
+    """Return `sign_switch` of every product layer after a training: layer -> cost by bin of magnitudes.
 
-    flips: weights flipped at once, one number a layer. images: of the last task's training set, at most, in batches
-    of the recipe's test_batch, which statistics of the batch depend on.
+    flips: weights flipped together, one number per layer. images: of the last task's training set, at most, in batches
+    of the recipe's test_batch, on which statistics of the batch depend.
     """
     network, recipe = hidden_network(folder)
     names = [name for name, layer in network.named_modules() if layer in product_layers(network)]

@@ -1,6 +1,6 @@
-"""Adam whose updates towards zero fade as hidden weights grow: metaplastic synapses.
+"""Metaplastic synapses: Adam whose updates towards zero fade as latent weights grow.
 
-Source: Laborieux, Ernoult, Hirtzlin and Querlioz, Nat. Commun. 12:2549 (2021), in the authors' code.
+Reference: Laborieux, Ernoult, Hirtzlin and Querlioz, Nat. Commun. 12:2549 (2021), in the authors' code.
 """
 
 from __future__ import annotations
@@ -21,21 +21,24 @@ Four = tuple[Tensor, Tensor, Tensor, Tensor]
 
 
 def f_meta(w: Tensor, m: float) -> Tensor:
-    """1 - tanh^2(m |w|), w's shape: 1 at w = 0, falling with |w|. m >= 0; 0 gives 1 everywhere."""
+    """Return 1 - tanh^2(m |w|) in w's shape: 1 at w = 0, falling with |w|. m >= 0; 0 gives 1 everywhere."""
     return 1 - torch.tanh(m * w).square()
 
 
 @final
 class MetaplasticAdam(torch.optim.Optimizer):
-    """Adam in which a step that would bring a hidden weight nearer to zero is multiplied by `f_meta`.
+    """Adam in which a step that brings a latent weight nearer to zero is multiplied by `f_meta`.
 
-    That is, where sign(w) M > 0 (M: the running mean of the gradient), in matrices and kernels; steps that take a
-    weight away from zero, and all steps of vectors, are Adam's own. m: strength, one number or, per parameter group,
-    its key `m`; 0 is plain Adam. eps is added before the bias correction, w <- w - lr sqrt(1 - b2^t) / (1 - b1^t)
-    M / (sqrt(V) + eps), not after it as torch's Adam does. weight_decay adds its multiple of the hidden weight to the
-    gradient, so that its pull is damped like any other.
+    That is, where sign(w) M > 0 (M: the running mean of the gradient), in matrices and kernels; steps away from zero,
+    and all steps of vectors, are Adam's own. m: strength, one number or, per parameter group, its key `m`; 0 is plain
+    Adam. eps is added before the bias correction, w <- w - lr sqrt(1 - b2^t) / (1 - b1^t) M / (sqrt(V) + eps), not
+    after it as in torch's Adam. weight_decay adds its multiple of the latent weight to the gradient, so that its pull
+    is damped like any other.
 
-    params: parameters or groups of them, see `metaplastic_groups`. Raises InputError for numbers out of range.
+    params: parameters or groups of them, see `metaplastic_groups`.
+
+    Raises:
+        InputError: numbers out of range.
     """
 
     def __init__(
@@ -48,7 +51,7 @@ class MetaplasticAdam(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
-        """One step of every parameter that has a gradient; closure: evaluates the loss anew, with its gradients."""
+        """Update every parameter that has a gradient; closure: evaluates the loss again, with its gradients."""
         loss = None
         if closure is not None:
             with torch.enable_grad():
@@ -76,7 +79,7 @@ class MetaplasticAdam(torch.optim.Optimizer):
 
 
 def metaplastic_groups(model: nn.Module, m: float | Sequence[float]) -> list[dict[str, Any]]:
-    """Parameter groups of `model`: one a product layer with its own m, and one of all other parameters.
+    """Return parameter groups of `model`: one per product layer with its own m, and one of all other parameters.
 
     m: of all product layers, or one for each, in the order of the network.
     """
@@ -94,7 +97,7 @@ def metaplastic_groups(model: nn.Module, m: float | Sequence[float]) -> list[dic
 
 
 def _chunks(tensors: Four) -> Iterator[Four]:
-    """Equal pieces of the four tensors as views; tensors that do not lie alike in memory come whole."""
+    """Return equal pieces of the four tensors as views; tensors with different memory layouts come whole."""
     if not all(t.is_contiguous() for t in tensors):
         return iter([tensors])
     pieces = [t.view(-1).split(_CHUNK) for t in tensors]
@@ -102,7 +105,7 @@ def _chunks(tensors: Four) -> Iterator[Four]:
 
 
 def _move(parts: Four, rate: float, m: float, group: dict[str, Any], room: Tensor) -> None:
-    """One step of a piece (weights, gradient, M, V), in place; room [3, …]: overwritten."""
+    """Update a piece (weights, gradient, M, V) in place; room [3, …]: scratch buffer."""
     w, g, mean, square = parts
     a, b, c = room.unbind()
     beta1, beta2 = group["betas"]

@@ -1,4 +1,4 @@
-"""What every recipe says of its optimizer, and the optimizer itself."""
+"""Optimizers and their settings in recipes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from imc_sim.config import Spec
 
 
 class OptimizerSettings(Spec):
-    """The optimizer of a recipe and how its rate goes over the steps of the training."""
+    """The optimizer of a recipe and the schedule of its learning rate."""
 
     optimizer: Literal["adam", "sgd"] = "adam"
     momentum: float = Field(default=0.9, ge=0, lt=1, description="of sgd")
@@ -23,7 +23,9 @@ class OptimizerSettings(Spec):
     warm_up: int = Field(default=50, ge=0, description="steps of linear warm-up")
 
     def rate_at(self, step: int, steps: int) -> float:
-        """Learning rate of step `step` (from 0) of `steps`: linear warm-up times a half cosine, or constant after."""
+        """Return the learning rate of step `step` (from 0) of `steps`: linear warm-up times a half cosine, or
+        constant after it.
+        """
         warm = min(1.0, (step + 1) / self.warm_up) if self.warm_up else 1.0
         if self.schedule == "constant":
             return self.learning_rate * warm
@@ -31,7 +33,7 @@ class OptimizerSettings(Spec):
 
 
 def optimizer_of(model: nn.Module, settings: OptimizerSettings) -> torch.optim.Optimizer:
-    """A fresh optimizer of all parameters."""
+    """Create an optimizer of all parameters."""
     rate, decay = settings.learning_rate, settings.weight_decay
     if settings.optimizer == "adam":
         return torch.optim.Adam(model.parameters(), lr=rate, weight_decay=decay)
@@ -39,6 +41,6 @@ def optimizer_of(model: nn.Module, settings: OptimizerSettings) -> torch.optim.O
 
 
 def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
-    """Let the next step have this learning rate."""
+    """Set the learning rate of the next step."""
     for group in optimizer.param_groups:
         group["lr"] = rate

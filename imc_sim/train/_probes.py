@@ -1,6 +1,6 @@
-"""Why hidden weights say how much their signs matter: flipped signs in a network, and a quadratic loss of signs.
+"""Sensitivity to sign flips by the magnitude of latent weights, in a network and in a quadratic loss of signs.
 
-Source: Laborieux, Ernoult, Hirtzlin and Querlioz, Nat. Commun. 12:2549 (2021), Fig. 5 and Methods.
+Reference: Laborieux, Ernoult, Hirtzlin and Querlioz, Nat. Commun. 12:2549 (2021), Fig. 5 and Methods.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _SPREAD = 4.0
 @final
 @dataclass(frozen=True)
 class FlippedBin:
-    """Weights of about one magnitude, and what flipping their signs costs.
+    """Weights of similar magnitude, and the cost of flipping their signs.
 
     magnitude: mean |w| of the flipped weights over the layer's largest. candidates: weights in the bin. increases:
     float64 [draws], of the mean loss per flipped weight.
@@ -42,7 +42,7 @@ class FlippedBin:
 
     @property
     def deviation(self) -> float:
-        """Between draws; 0 for a single one."""
+        """Return the standard deviation between draws; 0 for a single one."""
         return float(self.increases.std(ddof=1)) if len(self.increases) > 1 else 0.0
 
 
@@ -51,13 +51,14 @@ def sign_switch(
     model: nn.Module, layer: str, batches: Sequence[tuple[Tensor, Tensor]], flips: int, bins: int = 15,
     draws: int = 100, seed: int = 0,
 ) -> list[FlippedBin]:  # fmt: skip
-    """What flipping `flips` binary weights of a layer costs, by the magnitude of their hidden weights.
+    """Measure the cost of flipping `flips` binary weights of a layer, by the magnitude of their latent weights.
 
-    layer: name of a product layer of hidden weights. batches: images and labels that the loss (cross-entropy) is a mean
-    over, the training's. The magnitudes up to the largest are parted into `bins` equal ranges; those with fewer than
-    `flips` weights are left out. Each of `draws` picks other weights of the range. The published probe flipped 1,000,
-    2,000 and 100 weights in the three layers of a network of 1,024 hidden units. The model is at inference, and left
-    as it was.
+    The magnitudes up to the largest are divided into `bins` equal ranges; those with fewer than `flips` weights are
+    left out. Each of `draws` picks other weights of the range. The published probe flipped 1,000, 2,000 and 100 weights
+    in the three layers of a network of 1,024 hidden units. The model is in inference mode, and left unchanged.
+
+    layer: name of a product layer with latent weights. batches: images and labels of the training, over which the loss
+    (cross-entropy) is averaged.
     """
     flipped = model.get_submodule(layer)
     if not isinstance(flipped, ProductLayer) or flipped.policy != "latent":
@@ -84,11 +85,11 @@ def sign_switch(
 @final
 @dataclass(frozen=True)
 class QuadraticTask:
-    """The loss 1/2 (s - optimum)^T H (s - optimum) of signs s = +-1 of hidden weights; no network.
+    """The loss 1/2 (s - optimum)^T H (s - optimum) of signs s = +-1 of latent weights; no network.
 
-    hessian: H [d, d], symmetric and positive definite; optimum [d]; both float64. Training that knows signs alone,
-    w <- w - rate H (sign(w) - optimum), lets those hidden weights grow without end whose optimum lies outside of the
-    cube of signs, and the more the more their sign matters; the others swing about 0.
+    hessian: H [d, d], symmetric and positive definite; optimum [d]; both float64. Training that uses only signs, w <- w
+    - rate H (sign(w) - optimum), makes those latent weights grow without bound whose optimum lies outside the cube of
+    signs, the faster the more their sign matters; the others oscillate about 0.
     """
 
     hessian: Tensor
@@ -96,7 +97,7 @@ class QuadraticTask:
 
     @classmethod
     def random(cls, eigenvalues: Sequence[float], seed: int) -> Self:
-        """A task with these eigenvalues in a random basis (Haar), and an optimum uniform within 4 of 0."""
+        """Return a task with these eigenvalues in a random basis (Haar), and an optimum uniform within 4 of 0."""
         count = len(eigenvalues)
         drawn = Stream(seed, "quadratic", "basis").normal(count * count, chip=0).reshape(count, count)
         q, r = torch.linalg.qr(torch.from_numpy(drawn).double())
@@ -106,12 +107,12 @@ class QuadraticTask:
         return cls((hessian + hessian.mT) / 2, (2 * uniform - 1) * _SPREAD)
 
     def loss(self, w: Tensor) -> Tensor:
-        """Loss of hidden weights w [*, d]: [*]."""
+        """Return the loss [*] of latent weights w [*, d]."""
         off = two_valued(w) - self.optimum
         return ((off @ self.hessian) * off).sum(-1) / 2
 
     def path(self, start: Tensor, rate: float, steps: int) -> Tensor:
-        """Hidden weights from `start` [d] on, before each step and after the last: [steps + 1, d]."""
+        """Return the latent weights from `start` [d] on, before each step and after the last: [steps + 1, d]."""
         w, rows = start.double(), [start.double()]
         for _ in range(steps):
             w = w - rate * self.hessian @ (two_valued(w) - self.optimum)
@@ -119,20 +120,20 @@ class QuadraticTask:
         return torch.stack(rows)
 
     def flip_increases(self, w: Tensor) -> Tensor:
-        """By how much the loss of w [d] grows where the sign of one weight is flipped, [d], one after the other."""
+        """Return the increase of the loss of w [d] when the sign of one weight is flipped, [d], one after the other."""
         s = two_valued(w)
         # L(s - 2 s_i e_i) - L(s), with e_i the i-th unit vector.
         return -2 * s * (self.hessian @ (s - self.optimum)) + 2 * self.hessian.diagonal()
 
 
 def _drawn(members: Tensor, count: int, stream: Stream, place: int, draw: int) -> Tensor:
-    """`count` of the members, without replacement."""
+    """Sample `count` of the members without replacement."""
     keys = stream.words(4 * len(members), chip=place, page=draw).view(np.uint64)
     return members[torch.from_numpy(np.argpartition(keys, count - 1)[:count]).to(members.device)]
 
 
 def _flipped_loss(model: nn.Module, weight: Tensor, pick: Tensor, batches: Sequence[tuple[Tensor, Tensor]]) -> float:
-    """The loss with the picked weights (places in the flattened layer) flipped, for as long as it takes."""
+    """Return the loss with the picked weights (places in the flattened layer) flipped."""
     flat = weight.view(-1)
     kept = flat[pick]
     # A hidden weight of 0 counts as -1, and has no other sign that a minus could give it.
@@ -144,6 +145,6 @@ def _flipped_loss(model: nn.Module, weight: Tensor, pick: Tensor, batches: Seque
 
 
 def _loss(model: nn.Module, batches: Sequence[tuple[Tensor, Tensor]]) -> float:
-    """Mean cross-entropy over all images."""
+    """Return the mean cross-entropy over all images."""
     losses = [F.cross_entropy(model(images).double(), labels, reduction="sum") for images, labels in batches]
     return float(torch.stack(losses).sum()) / sum(len(labels) for _, labels in batches)

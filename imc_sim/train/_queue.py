@@ -1,4 +1,4 @@
-"""A queue of trainings: recipe after recipe, each in its own folder, with resume."""
+"""A queue of trainings, each in its own folder, with resume."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _START = "recipe.start_from"
 class QueueEntry(Spec):
     """A training: a card with some settings changed, in pieces of at most two hours so that a lost machine costs one.
 
-    start_from: the name of an entry before this one, whose trained weights this one starts from.
+    start_from: the name of an earlier entry, whose trained weights this one starts from.
     """
 
     name: str = Field(pattern=_NAME, description="also the folder of the trained model")
@@ -93,11 +93,10 @@ def load_queue(name: PathLike) -> Queue:
 def run_queue(
     queue: Queue, out: Path, device: str = "cpu", progress: QueueProgress | None = None
 ) -> Iterator[QueueRow]:
-    """Train every entry that `out` does not hold yet; yields the outcome of each when it is known.
+    """Train every entry that `out` does not hold yet; yields the outcome of each as it ends.
 
     `out` receives queue.yaml, queue.jsonl (a line for each training that ended) and the folder of each entry, as
-    `train_model` writes it. A later call continues where this one was stopped, to the same weights, and tries failed
-    entries again.
+    `train_model` writes it. A later call continues from there, to the same weights, and tries failed entries again.
 
     Raises:
         InputError: before anything is trained, for a card, setting or recipe that is not valid.
@@ -121,13 +120,13 @@ def run_queue(
 
 
 def _checked(entry: QueueEntry, queue: Queue) -> None:
-    """Raise InputError where the entry has no valid recipe; the weights that it starts from may not be there yet."""
+    """Raise InputError if the entry has no valid recipe; the weights that it starts from need not exist yet."""
     where = f"{queue.name}, entry {entry.name!r}"
     recipe_of(changed_card(load_card(entry.model)[0], entry.set.items(), where), where)
 
 
 def _trained(entry: QueueEntry, out: Path, device: str, context: AbstractContextManager[Progress | None]) -> QueueRow:
-    """Train an entry, or go on with it. An error is part of the row."""
+    """Train an entry, or continue it. An error is part of the row."""
     began = time.monotonic()
     try:
         settings = [f"{path}={json.dumps(value)}" for path, value in _settings(entry, out).items()]
@@ -141,7 +140,7 @@ def _trained(entry: QueueEntry, out: Path, device: str, context: AbstractContext
 
 
 def _settings(entry: QueueEntry, out: Path) -> dict[str, Any]:
-    """The settings of an entry, the weights that it starts from among them."""
+    """Return the settings of an entry, including the weights that it starts from."""
     return entry.set if entry.start_from is None else entry.set | {_START: str(out / entry.start_from)}
 
 
@@ -151,7 +150,7 @@ def _id(entry: QueueEntry, out: Path) -> str:
 
 
 def _is_finished(row: QueueRow, entry: QueueEntry, out: Path) -> bool:
-    """Return whether this row is of the training that the entry now asks for, and its weights are there."""
+    """Tell whether this row is of the training that the entry requests now, and its weights exist."""
     if row.state != "done" or row.id != _id(entry, out):
         return False
     try:

@@ -25,7 +25,7 @@ from imc_sim.train._variation import Variation
 
 @final
 class Measurement(Spec):
-    """A task to measure after training, with the published accuracy to set beside it."""
+    """A task to evaluate after training, and the published accuracy to compare with."""
 
     task: FewShotTask | ClassificationTask
     published: float | None = None
@@ -47,10 +47,11 @@ _SIZE = Field(default=None, ge=4, le=512, description="pixels a side; null: what
 
 
 class _Trained(OptimizerSettings):
-    """What every recipe has.
+    """Settings of every recipe.
 
-    start_from: a model, by name or folder, whose weights the training starts from in place of those drawn by `seed`:
-    its tensors must be those of this network in name and shape, as a spiking network's are those of its clamp network.
+    start_from: a model, by name or folder, whose weights the training starts from instead of those sampled by `seed`:
+    its tensors must have the names and shapes of this network's, as those of a spiking network and its clamp network
+    do.
     """
 
     seed: int = Field(default=806, ge=0)
@@ -58,7 +59,9 @@ class _Trained(OptimizerSettings):
     start_from: str | None = Field(default=None, description="model whose weights training starts from; null: drawn")
 
     def training_digest(self) -> str:
-        """SHA-256 of all that decides the weights; measurements do not. Published data are known by their name."""
+        """Return the SHA-256 of all that decides the weights; measurements do not. Published data are identified by
+        name.
+        """
         said = self._said()
         foreign = foreign_digests(digests_of(part for data in self._data() for part in data_parts(*data)))
         said |= {"data": foreign} if foreign else {}
@@ -67,11 +70,11 @@ class _Trained(OptimizerSettings):
         return digest({k: v for k, v in said.items() if k != "measure" and k not in unsaid})
 
     def _data(self) -> set[tuple[str, str]]:
-        """The data set and the split of all that decides the weights."""
+        """Return the data sets and splits that decide the weights."""
         raise NotImplementedError
 
     def _said(self) -> dict[str, Any]:
-        """The recipe as it is known: what it names is known by its content."""
+        """Return the recipe with models identified by their content."""
         said = self.to_dict()
         return said if self.start_from is None else said | {"start_from": weights_digest(self.start_from)}
 
@@ -80,9 +83,9 @@ class _Trained(OptimizerSettings):
 class EpisodicRecipe(_Trained):
     """Episodic training of a few-shot controller: one gradient step per episode.
 
-    The loss is the cross-entropy of the sharpened similarities (Karunaratne et al. 2021), the gradient flows
-    through support and query branches. rotations_as_classes: each character turned by 0, 90, 180 and 270 degrees
-    counts as four classes; otherwise one turn is drawn per episode where `rotations` says so.
+    The loss is the cross-entropy of the sharpened similarities (Karunaratne et al. 2021), the gradient flows through
+    support and query branches. rotations_as_classes: each character turned by 0, 90, 180 and 270 degrees counts as four
+    classes; otherwise one turn is sampled per episode if `rotations` says so.
 
     read_out: `memory` sharpens as above; `attention` is the softmax over all keys, summed per class (matching networks,
     Vinyals et al. 2016); `prototypes` compares with the mean key of each class (Snell et al. 2017). similarity: `l2` is
@@ -124,20 +127,20 @@ class EpisodicRecipe(_Trained):
         return {(self.dataset, self.split), (self.dataset, self.validation_split)}
 
     def rate(self, episode: int) -> float:
-        """Learning rate of that episode."""
+        """Return the learning rate of that episode."""
         return self.rate_at(episode, self.episodes)
 
 
 class ClassifierTraining(_Trained):
     """Training in epochs over a labelled set, by cross-entropy, or of firing rates by `rate_loss`.
 
-    validation: images of the split kept aside, drawn by `seed`; images: of the others, that many (None: all).
-    keep: the weights of the `best` epoch (smallest loss on the images kept aside) or of the `last`.
-    slope_growth: binary activations train with the slope slope_growth^epoch (epoch from 0); inference has slope 1.
-    warm_up: in steps. precision: of the network's products in training.
+    validation: number of validation images, sampled from the split by `seed`; images: number of training images of the
+    others (None: all). keep: the weights of the `best` epoch (smallest validation loss) or of the `last`. slope_growth:
+    binary activations train with the slope slope_growth^epoch (epoch from 0); inference has slope 1. warm_up: in steps.
+    precision: of the network's products in training.
 
-    augment: `flip_crop` mirrors an image with a chance of 1/2, pads it by 4 pixels of 0 (after scaling) and cuts it out
-    at one of the 9 x 9 places, drawn anew for every epoch and place in it.
+    augment: `flip_crop` mirrors an image with probability 1/2, pads it by 4 pixels of 0 (after scaling) and crops it at
+    one of the 9 x 9 places, sampled for every epoch and place in it.
     """
 
     dataset: str = "mnist"
@@ -201,12 +204,14 @@ class ClassificationRecipe(ViewTraining):
 
 @final
 class EnsembleRecipe(ViewTraining):
-    """Training of an `ensemble`, one member after the other, each as a classifier on samples that `rule` draws.
+    """Training of an `ensemble`, one member after the other, each as a classifier on samples chosen by `rule`.
 
-    rule: `bagging`, a bootstrap sample for each member; `A` to `D`, boosting: every epoch draws as many images as there
-    are, with replacement and in proportion to weights that follow what the members before have missed (see `boost`).
-    start: `sequential` goes on from the weights of the member before, `independent` draws new ones. The optimizer
-    starts anew with every member. keep: of each member's epochs. Source: Zhu, Dong and Su, CVPR 2019.
+    rule: `bagging`, a bootstrap sample for each member; `A` to `D`, boosting: every epoch samples as many images as
+    there are, with replacement and in proportion to weights that depend on what earlier members missed (see `boost`).
+    start: `sequential` continues from the weights of the member before, `independent` samples new ones. The optimizer
+    restarts with every member. keep: of each member's epochs.
+
+    Reference: Zhu, Dong and Su, CVPR 2019.
     """
 
     kind: Literal["ensemble"] = "ensemble"

@@ -1,4 +1,4 @@
-"""Every kind of recipe by its name."""
+"""All kinds of recipes by name."""
 
 from __future__ import annotations
 
@@ -17,7 +17,11 @@ RECIPES: dict[str, type[Recipe]] = {
 
 
 def build_recipe(data: dict[str, Any], where: str) -> Recipe:
-    """A recipe from plain data, or an InputError that names the key; without a kind it is episodic."""
+    """Build a recipe from plain data; without a kind it is episodic.
+
+    Raises:
+        InputError: names the key that is not valid.
+    """
     kind = str(data.get("kind", "episodic"))
     if kind not in RECIPES:
         step = f"{nearest(kind, RECIPES)}Name a kind of recipe."

@@ -1,6 +1,6 @@
-"""REINFORCE: the score-function estimate of what the loss gains when neurons fire otherwise.
+"""REINFORCE: the score-function estimate of the gradient with respect to firing probabilities.
 
-Source: Williams, Machine Learning 8, 229 (1992), eq. 11, with a running mean of the loss as the baseline.
+Reference: Williams, Machine Learning 8, 229 (1992), eq. 11, with a running mean of the loss as the baseline.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ class ScoreFunction:
     mean: float | None = None
 
     def added(self, losses: Tensor, score: Tensor | None) -> Tensor:
-        """The mean of `losses` (one for all or [batch]) with the score-function term of score [batch].
+        """Return the mean of `losses` (one for all or [batch]) with the score-function term of score [batch].
 
-        One loss for all images of an episode is the reward of every one of them.
+        One loss for all images of an episode is the reward of each of them.
         """
         loss = losses.mean()
         if score is None:

@@ -1,4 +1,4 @@
-"""Trainings side by side: one card's recipe with some settings swept, several seeds a point, with resume."""
+"""Training sweeps: one card's recipe with some settings swept, several seeds per point, with resume."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Value = bool | int | float | str | None | tuple[Any, ...]
 
 @final
 class SweptValue(Spec):
-    """One swept setting of a card: a panel of the figure. labels: what is shown for the values; none: they."""
+    """One swept setting of a card: a panel of the figure. labels: shown instead of the values; none: the values."""
 
     path: str = Field(description="recipe.… or arch.args.…")
     values: tuple[Value, ...] = Field(min_length=1)
@@ -53,8 +53,8 @@ class SweptCase(Spec):
 class Trainings(Spec):
     """A card's training for every value of every panel, case and seed; panels are swept one at a time, not crossed.
 
-    set: settings of all, path -> value. seeds: of the recipe, which draw the first weights, the images, their order and
-    the cells. measure: the column of the training log whose last value is compared.
+    set: settings of all, path -> value. seeds: of the recipe, which sample the first weights, the images, their order
+    and the cells. measure: the column of the training log whose last value is compared.
     """
 
     name: str = Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$")
@@ -79,7 +79,7 @@ class Trainings(Spec):
 @final
 @dataclass(frozen=True)
 class Point:
-    """One training: where it stands in the figure, and all that decides it."""
+    """One training: its place in the figure, and all that decides it."""
 
     panel: int
     value: int
@@ -91,7 +91,7 @@ class Point:
 
     @property
     def id(self) -> str:
-        """SHA-256 of all that decides the weights: points that are the same training share it."""
+        """Return the SHA-256 of all that decides the weights: points with the same training share it."""
         return training_id(self.card, self.recipe)
 
 
@@ -101,13 +101,13 @@ def training_id(card: ModelCard, recipe: Recipe) -> str:
 
 
 def load_trainings(name: PathLike) -> Trainings:
-    """Trainings by name (studies/trainings/) or path."""
+    """Load trainings by name (studies/trainings/) or path."""
     path = find_content("training", name)
     return build(Trainings, read_yaml(path), str(path))
 
 
 def points_of(trainings: Trainings) -> Iterator[Point]:
-    """Every training, panel by panel."""
+    """Yield every training, panel by panel."""
     card, base = load_card(trainings.model)
     for number, panel in enumerate(trainings.panels):
         for place, value in enumerate(panel.values):
@@ -121,10 +121,12 @@ def points_of(trainings: Trainings) -> Iterator[Point]:
 def run_trainings(
     trainings: Trainings, out: Path, device: str = "cpu", progress: Callable[[str], Progress] | None = None
 ) -> list[dict[str, Any]]:  # fmt: skip
-    """Train every point that `out` has not got yet; returns a row a point: panel, value, case, seed, row (of the log).
+    """Train every point that `out` does not hold yet; returns a row per point: panel, value, case, seed, row (of the
+    log).
 
-    `out` receives trainings.yaml and trainings.jsonl (a line a training, by its id), and a folder for the one under
-    way, from whose last epoch a later call goes on. progress: given what is trained, the progress of that training.
+    `out` receives trainings.yaml and trainings.jsonl (a line per training, by its id), and a folder for the training
+    under way, from whose last epoch a later call continues. progress: given what is trained, the progress of that
+    training.
     """
     points, known = list(points_of(trainings)), _stored(out)
     write_folder(out, {SWEEP: write_yaml(trainings.to_dict()).encode()})
@@ -138,7 +140,7 @@ def run_trainings(
 
 
 def rows_of(trainings: Trainings, known: dict[str, dict[str, float]]) -> list[dict[str, Any]]:
-    """The rows of all points, in their order."""
+    """Return the rows of all points, in their order."""
     return [
         {"panel": p.panel, "value": p.value, "case": p.case, "seed": p.seed, "row": known[p.id]}
         for p in points_of(trainings)
@@ -152,7 +154,7 @@ def _row_of(point: Point, folder: Path, device: str, progress: Progress | None) 
 
 
 def _stored(out: Path) -> dict[str, dict[str, float]]:
-    """Last rows of finished trainings by id; a last line that was cut off is taken out of the file."""
+    """Return the last rows of finished trainings by id; an incomplete last line is removed from the file."""
     path = out / ROWS
     lines = complete_lines(path)
     try:

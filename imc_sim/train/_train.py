@@ -1,4 +1,4 @@
-"""From a card's recipe to a trained, measured model folder."""
+"""Trains the model of a card by its recipe and evaluates it."""
 
 from __future__ import annotations
 
@@ -42,10 +42,10 @@ def train_model(
 ) -> Path:  # fmt: skip
     """Train the architecture of card `name` by its recipe into folder `out` (default: runs/<name>).
 
-    settings: `recipe.…=value` and `arch.args.…=value` on top of the card; the trained card keeps them.
+    The folder receives model.yaml and weights.safetensors, checkpoint.pt and training.jsonl. Every measurement of the
+    recipe is made on the weights as saved. Returns the folder.
 
-    The folder receives model.yaml and weights.safetensors, with checkpoint.pt and training.jsonl beside them.
-    Every measurement of the recipe is made on the weights as they were saved. Returns the folder.
+    settings: `recipe.…=value` and `arch.args.…=value` on top of the card; the trained card keeps them.
     """
     card, base = load_card(name)
     card = changed_card(card, map(parse_setting, settings), "--set")
@@ -63,7 +63,7 @@ def train_model(
 def trained_log(
     model: nn.Module, recipe: Recipe, folder: Path, device: str, resume: bool, progress: Progress | None
 ) -> tuple[Log, dict[str, int]]:
-    """Train the model in place; its log, and for how long as a card says it."""
+    """Train the model in place; returns its log, and the length of the training as stated on cards."""
     if isinstance(recipe, EpisodicRecipe):
         log = EpisodicTrainer(model, recipe, folder, device).run(resume, progress)
         return log, {"episodes": recipe.episodes}
@@ -77,7 +77,7 @@ def trained_log(
 
 
 def measure_model(folder: Path) -> Path:
-    """Make every measurement of the recipe on the model saved in `folder`; write the figures into its card."""
+    """Make every measurement of the recipe on the model saved in `folder`; write the results into its card."""
     model = load_model(folder)
     card, _ = load_card(folder)
     measured = _measured(model, recipe_of(card, str(folder)).measure)
@@ -86,7 +86,7 @@ def measure_model(folder: Path) -> Path:
 
 
 def recipe_of(card: ModelCard, where: str) -> Recipe:
-    """The recipe of a card, validated."""
+    """Return the validated recipe of a card."""
     if not card.recipe:
         raise InputError(f"{where}, recipe", "a card without a recipe", "a `recipe:` block", "Say how to train it.")
     return build_recipe(card.recipe, f"{where}, recipe")
@@ -101,13 +101,15 @@ def initialised(card: ModelCard, recipe: Recipe, base: Path) -> nn.Module:
 
 
 def started_from(model: nn.Module, name: str) -> nn.Module:
-    """`model` with the weights of the trained model `name`, whose tensors must be the same in name and shape."""
+    """Return `model` with the weights of the trained model `name`, whose tensors must have the same names and
+    shapes.
+    """
     load_state(model, load_model(name).state_dict(), {}, f"recipe.start_from {name!r}")
     return model
 
 
 def changed_card(card: ModelCard, settings: Iterable[tuple[str, Any]], where: str) -> ModelCard:
-    """The card with other values of its recipe and of its architecture's arguments, (path, value) after another."""
+    """Return the card with (path, value) settings of its recipe and of its architecture's arguments."""
     data = card.to_dict()
     for path, value in settings:
         if not path.startswith(("recipe.", "arch.args.")):
@@ -122,7 +124,7 @@ def _options(settings: Sequence[str]) -> list[str]:
 
 
 def curve_of(log: Sequence[Mapping[str, float]]) -> dict[str, tuple[int | float, ...]]:
-    """A training log as columns, to five significant digits: what a card keeps of it."""
+    """Return a training log as columns, to five significant digits, as a card keeps it."""
     names = list(log[0]) if log else []
     return {name: tuple(_short(row[name]) for row in log) for name in names}
 
@@ -132,7 +134,7 @@ def _short(value: float) -> int | float:
 
 
 def _measured(model: nn.Module, wanted: Sequence[Measurement]) -> tuple[Measured, ...]:
-    """Every measurement; those on the same images share their features."""
+    """Make every measurement; those on the same images share their features."""
     seen: dict[FewShotTask, tuple[FewShotData, Tensor]] = {}
     found: list[Measured] = []
     for each in wanted:
@@ -144,7 +146,7 @@ def _measured(model: nn.Module, wanted: Sequence[Measurement]) -> tuple[Measured
 
 
 def _accuracy(model: nn.Module, wanted: Measurement, seen: dict[FewShotTask, tuple[FewShotData, Tensor]]) -> Accuracy:
-    """One measurement; `seen` holds the features of those before it."""
+    """Make one measurement; `seen` holds the features of those before it."""
     size = getattr(model, "size", None)
     if isinstance(wanted.task, ClassificationTask):
         labelled = with_size(wanted.task, size)
@@ -158,5 +160,5 @@ def _accuracy(model: nn.Module, wanted: Measurement, seen: dict[FewShotTask, tup
 
 
 def _is_float(model: nn.Module) -> bool:
-    """Some of its product layers have float weights."""
+    """Tell whether some of its product layers have float weights."""
     return any(layer.policy == "float" for layer in product_layers(model))

@@ -1,7 +1,7 @@
-"""Variation-aware training: every episode sees the weights of another chip.
+"""Variation-aware training: every episode uses the weights of another chip.
 
-The weights are programmed into cells of the chip's own description and read back as the product sees them; the
-gradient is that of the undisturbed weights. Source of the idea: Joshi et al., Nat. Commun. 11:2473 (2020).
+The weights are programmed into cells of the chip's description and read back as the product sees them; the gradient is
+that of the undisturbed weights. Reference: Joshi et al., Nat. Commun. 11:2473 (2020).
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Variation(Spec):
     )
 
     def resolved(self) -> Chip:
-        """The chip without converters and DACs: what disturbs are the cells and the wires."""
+        """Return the chip without converters and DACs: only cells and wires disturb."""
         chip = load_chip(self.chip)
         for path, value in self.set.items():
             chip = chip.replace(path, value)
@@ -38,7 +38,7 @@ class Variation(Spec):
 
 
 class ChipNoise:
-    """Programs the crossbar layers of a network anew for every episode: chip number = episode."""
+    """Programs the crossbar layers of a network again for every episode: chip number = episode."""
 
     def __init__(self, network: nn.Module, variation: Variation, seed: int) -> None:
         self._chip, self._seed = variation.resolved(), seed
@@ -58,13 +58,13 @@ class ChipNoise:
         self._layers = {name: network.get_submodule(name) for name in self._encodings}
 
     def draw(self, episode: int) -> None:
-        """From now on every crossbar layer computes, while it trains, with the cells of chip `episode`."""
+        """Let every crossbar layer compute with the cells of chip `episode` while it trains, from now on."""
         for name, layer in self._layers.items():
             if isinstance(layer, ProductLayer):
                 layer.disturb = functools.partial(self._disturbed, layer, name, self._encodings[name], episode)
 
     def remove(self) -> None:
-        """Leave the layers as they were."""
+        """Restore the layers."""
         for layer in self._layers.values():
             if isinstance(layer, ProductLayer):
                 layer.disturb = None
@@ -72,7 +72,7 @@ class ChipNoise:
     def _disturbed(
         self, layer: ProductLayer, name: str, encoding: Encoding, episode: int, w: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """The operand as the cells give it, shaped as w, and what they add to every output [out]."""
+        """Return the operand as given by the cells, shaped as w, and what they add to every output [out]."""
         unit = layer.exact_operands and not layer.zero_operands
         matrix = _word_lines(w.detach()).flatten(1).cpu()
         crossbar = Crossbar.program(
@@ -85,5 +85,5 @@ class ChipNoise:
 
 
 def _word_lines(w: Tensor) -> Tensor:
-    """Weights in the order of an analog layer's word lines: kernel row, kernel column, channel."""
+    """Return weights in the order of an analog layer's word lines: kernel row, kernel column, channel."""
     return w.permute(0, 2, 3, 1) if w.ndim == 4 else w
