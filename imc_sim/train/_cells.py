@@ -30,11 +30,13 @@ class Cells(Spec):
     multiplied by
 
     - u(g) upwards and u(1 - g) downwards, u(g) = n / (1 - e^-n) - n g with n = `nonlinearity`: a cell of NeuroSim in
-    the limit of small pulses, whose steps shrink (n > 0) or grow (n < 0) towards their bound; crossing the range takes
-    as many pulses as with a linear cell (n = 0); - 1 - tanh^2(m |w|) where it leads towards zero, with m =
-    `metaplasticity`: the rule of `MetaplasticAdam` as a property of the cell; - 1 + `asymmetry` upwards, 1 -
-    `asymmetry` downwards; - exp(spread N), N standard normal, sampled once for every pair and direction (device to
-    device); - 1 + noise N, N sampled in every step (pulse to pulse).
+      the limit of small pulses, whose steps shrink (n > 0) or grow (n < 0) towards their bound; crossing the range
+      takes as many pulses as with a linear cell (n = 0);
+    - 1 - tanh^2(m |w|) where it leads towards zero, with m = `metaplasticity`: the rule of `MetaplasticAdam` as a
+      property of the cell;
+    - 1 + `asymmetry` upwards, 1 - `asymmetry` downwards;
+    - exp(spread N), N standard normal, sampled once for every pair and direction (device to device);
+    - 1 + noise N, N sampled in every step (pulse to pulse).
 
     levels: of a weight, evenly spaced over the window; a step that ends between two of them ends at the upper one with
     the probability that keeps its mean (stochastic rounding). None: any value.
