@@ -1,4 +1,4 @@
-"""What one cell does: levels, programming, faults, time and reading."""
+"""One memory cell: levels, programming, faults, ageing and reads."""
 
 from imc_sim.device._correlated import Correlated
 from imc_sim.device._data_driven import DataDriven

@@ -1,4 +1,4 @@
-"""Spread that neighbouring cells share: from chip to chip, and as a gradient across a tile."""
+"""Correlated device variation: from chip to chip, and as a gradient across a tile."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ class Correlated(Spec):
     def factor(
         self, seed: int, layer: str, chip: int, rows: Tensor | None, cols: Tensor | None, tile: Tensor | int
     ) -> Tensor | float:
-        """Factor on every conductance: a number, or a tensor that broadcasts to the cells.
+        """Return the factor on every conductance: a number, or a tensor that broadcasts to the cells.
 
-        rows, cols: y and x of each cell in [-1/2, 1/2]; tile: index (int64) of its tile. All broadcast to the
-        cells; rows and cols may be None where the gradient is off.
+        rows, cols: y and x of each cell in [-1/2, 1/2]; tile: index (int64) of its tile. All broadcast to the cells;
+        rows and cols may be None where the gradient is off.
         """
         common = 1.0
         if self.chip > 0.0:

@@ -1,4 +1,4 @@
-"""The data-driven model: resistance, and how fast voltage moves it, as fitted to measured pulse trains."""
+"""The data-driven model: a resistance and the speed at which voltage moves it, fitted to measured pulse trains."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ class DataDriven(Switching):
         return torch.asinh(current_A * state / a) / b
 
     def _current_branch(self, v: Tensor) -> tuple[Tensor, Tensor]:
-        """(a, b) of the current's branch that the sign of v selects."""
+        """Return (a, b) of the current's branch for the sign of v."""
         return torch.where(v > 0, self.a_p_V, self.a_n_V), torch.where(v > 0, self.b_p_per_V, self.b_n_per_V)
 
     def rate(self, state: Tensor, v_V: Tensor | float) -> Tensor:
@@ -92,7 +92,7 @@ class DataDriven(Switching):
         return torch.sign(v) * speed * torch.expm1(k * distance)
 
     def _branch(self, state: Tensor, v: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """(r(v), distance to it, 0 beyond it; |s(v)|; k) of the branch that the sign of v selects."""
+        """Return (r(v), distance to it, 0 beyond it; |s(v)|; k) of the branch for the sign of v."""
         up = v > 0
         end = torch.where(up, self.r_p0_ohm + self.r_p1_ohm_per_V * v, self.r_n0_ohm + self.r_n1_ohm_per_V * v)
         distance = torch.where(up, end - state, state - end).clamp_min(0.0)

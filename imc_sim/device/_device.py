@@ -1,4 +1,4 @@
-"""What one cell does: its levels, how it is programmed, its faults, how it ages and how it is read."""
+"""A memory cell: its levels, how it is programmed, its faults, how it ages and how it is read."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ class Device(Spec):
 
     @model_validator(mode="after")
     def _reachable(self) -> Self:
-        """Pulses reach what the switching model can be, and verify by themselves."""
+        """Check that pulses reach states of the switching model, and that verify is not requested twice."""
         if not isinstance(self.programming, PulsedProgramming):
             return self
         low, high = self.programming.cell.range_S
@@ -90,26 +90,26 @@ class Device(Spec):
 
     @property
     def window_S(self) -> float:
-        """G_LRS - G_HRS."""
+        """Return G_LRS - G_HRS."""
         return self.g_lrs_S - self.g_hrs_S
 
     @property
     def floor(self) -> float:
-        """G_HRS in units of the window: what a cell in HRS still conducts."""
+        """Return G_HRS in units of the window."""
         return self.g_hrs_S / self.window_S
 
     @property
     def linear(self) -> bool:
-        """The levels are equally spaced in conductance, as encodings that add them up assume."""
+        """Tell whether levels are equally spaced in conductance, as encodings that add them up assume."""
         return bool(torch.equal(self._own_levels(), even(self.levels - 1)))
 
     def _own_levels(self) -> Tensor:
         return positions(self.levels, self.spacing, self.table_S, self.floor)
 
     def positions(self, steps: int) -> Tensor:
-        """g [steps + 1] of the levels that steps + 1 codes stand for, in windows: 0 for HRS … 1 for LRS, float64.
+        """Return g [steps + 1] of the levels for steps + 1 codes, in windows: 0 for HRS … 1 for LRS, float64.
 
-        Equally spaced cells: k / steps. Others: their own levels where there are as many, else the nearest of them.
+        Equally spaced cells: k / steps. Others: their own levels if there are as many, else the nearest of them.
         """
         return even(steps) if steps == 1 or self.linear else subset(self._own_levels(), steps)
 
@@ -117,7 +117,7 @@ class Device(Spec):
 
     @property
     def exact(self) -> bool:
-        """No effect at programming time is on."""
+        """Tell whether no effect acts at programming time."""
         return self.programming.exact and self.faults.none
 
     def table(self, steps: int) -> Tensor:
@@ -135,14 +135,16 @@ class Device(Spec):
         return _table(self.programming, self.verify, faults, levels, self.floor, self.window_S, clip)  # type: ignore[arg-type]
 
     def pair_table(self, steps: int) -> Tensor:
-        """The law of the difference of a cell at level k and one at HRS, as `table`: [steps + 1, WIDTH], float64."""
+        """Return the law of the difference of a cell at level k and one at HRS, like `table`: [steps + 1, WIDTH],
+        float64.
+        """
         return _pair_table(self.programming, tuple(self.positions(steps).tolist()), self.floor, self.window_S)  # type: ignore[arg-type]
 
     def draw(self, levels: Tensor, steps: int, seed: int, layer: str, chip: int, page: int = 0) -> Tensor:
-        """Indices (int32, shaped as `levels`) into the flattened `table(steps)` for one chip's cells.
+        """Return indices (int32, shaped as `levels`) into the flattened `table(steps)` for one chip's cells.
 
-        levels: whole numbers 0 … steps (int32). The draw of a cell is addressed by (seed, layer, chip, page)
-        and its place; `page` tells successive programmings of the same cells apart.
+        levels: integers 0 … steps (int32). The random number of a cell is addressed by (seed, layer, chip, page) and
+        its place; `page` distinguishes programming epochs of the same cells.
         """
         page = self.time.page(page)
         base = self.faults.levels(levels, steps, seed, layer, chip, page) * WIDTH
@@ -154,7 +156,7 @@ class Device(Spec):
     def sample(
         self, table: Tensor, levels: Tensor, steps: int, seed: int, layer: str, chip: int, page: int = 0
     ) -> Tensor:
-        """`look_up(table, draw(levels, …))` of a float32 table, in one pass where that can be."""
+        """Return `look_up(table, draw(levels, …))` of a float32 table, in one pass where possible."""
         if table.dtype != torch.float32 or (self.programming.exact and not self.faults.undefined):
             return look_up(table, self.draw(levels, steps, seed, layer, chip, page))
         page = self.time.page(page)
@@ -165,10 +167,10 @@ class Device(Spec):
     def differences(
         self, table: Tensor, units: Tensor, seed: int, layer: str, chip: int, page: int = 0
     ) -> tuple[Tensor, float] | None:
-        """`sample` of the positive parts of units [n, m] less that of the negative ones, of cells [n, 2, m], at once.
+        """Return `sample` of the positive parts of units [n, m] minus that of the negative ones, of cells [n, 2, m], in
+        one pass.
 
-        And the largest magnitude of it. None where cells are not drawn one like the other, or where there is nothing
-        to gain.
+        Returns also the largest magnitude. None where cells are not sampled alike, or where it would not be faster.
         """
         if table.dtype != torch.float32 or self.programming.exact or not self.faults.none:
             return None
@@ -178,16 +180,17 @@ class Device(Spec):
 
     @property
     def drawn_at_once(self) -> bool:
-        """What a cell becomes is one draw of one law: nothing is stuck, and nobody counts its pulses."""
+        """Tell whether a cell is one draw of one law: nothing is stuck, and pulses are not counted."""
         pulsed = isinstance(self.programming, PulsedProgramming)
         return self.faults.none and not self.verify.on and not pulsed
 
     def pairs(
         self, table: Tensor, units: Tensor, seed: int, layer: str, chip: int, page: int = 0
     ) -> tuple[Tensor, float]:
-        """Differences of the cells of column pairs that hold units [n, m], one draw a pair; and the largest magnitude.
+        """Return differences of the cells of column pairs that hold units [n, m], one draw per pair, and the largest
+        magnitude.
 
-        table: `pair_table` of the units' steps, in any unit and type. Equal in law to what single cells would give.
+        table: `pair_table` of the units' steps, in any unit and type. Equal in law to the difference of single cells.
         """
         stream = Stream(seed, layer, "pairs")
         found, largest = stream.signed(table.numpy(), units.contiguous().numpy(), chip, self.time.page(page))
@@ -204,15 +207,15 @@ class Device(Spec):
         return look_up(self.table(steps), indices).to(target.dtype)
 
     def verification(self, steps: int) -> Verification:
-        """What write-verify does to each of the steps + 1 levels: acceptance, convergence, mean pulses.
+        """Return acceptance, convergence and mean pulses of write-verify for each of the steps + 1 levels.
 
-        Of the law `programming`; cells programmed by pulses of a switching model are counted by `pulses`.
+        Of the law `programming`; pulses of a switching model are counted by `pulses`.
         """
         law = functools.partial(_apply, self.programming, self.floor, self.window_S)
         return self.verify.statistics(law, self.positions(steps), self.floor, self.window_S)
 
     def pulses(self, levels: Tensor, steps: int, seed: int, layer: str, chip: int, page: int = 0) -> Tensor:
-        """Pulses (int64, shaped as `levels`) that the same programming took: 1 for each cell without verify.
+        """Return the pulses (int64, shaped as `levels`) that this programming took: 1 for each cell without verify.
 
         A cell that a fault keeps out of tolerance takes all of them.
         """
@@ -239,24 +242,24 @@ class Device(Spec):
 
     @property
     def by_state(self) -> bool:
-        """What cells become depends on the level that they were programmed to: `settle` takes their `state`."""
+        """Tell whether ageing depends on the level that a cell was programmed to: `settle` takes their `state`."""
         return self.disturb.on or self.time.relaxes
 
     @property
     def settles(self) -> bool:
-        """Cells that are read differ from those that were programmed."""
+        """Tell whether cells that are read differ from those that were programmed."""
         return self.correlated.on or self.time.on or self.disturb.on
 
     def settle(
         self, g: Tensor, steps: int, seed: int, layer: str, chip: int, page: int = 0, rows: Tensor | None = None,
         cols: Tensor | None = None, tile: Tensor | int = 0, state: Tensor | None = None,
     ) -> Tensor:  # fmt: skip
-        """What one chip's programmed cells have become when they are read; the same object if nothing acts.
+        """Age one chip's programmed cells until they are read; returns the same object if nothing acts.
 
-        g: [*], float64, in units of window / steps. state: the level 0 … steps that each cell was programmed to, which
-        relaxation and read disturb depend on (None: g, which device variation may have moved). rows, cols: place of
-        each cell within its tile, from -1/2 to 1/2, and tile: its index (int64), all broadcasting to g; needed for a
-        gradient only. Never below 0 S.
+        g: [*], float64, in units of window / steps. state: the level 0 … steps that each cell was programmed to, on
+        which relaxation and read disturb depend (None: g, which device variation may have moved). rows, cols: place of
+        each cell within its tile, from -1/2 to 1/2, and tile: its index (int64), all broadcasting to g; only needed for
+        a gradient. Never below 0 S.
         """
         if not self.settles:
             return g
@@ -296,7 +299,7 @@ class Device(Spec):
 
     @property
     def at_start(self) -> Device:
-        """The same cells at once after programming, before the first read."""
+        """Return the same device immediately after programming, before the first read."""
         young = {
             "time": self.time.model_copy(update={"t_s": 0.0}),
             "disturb": self.disturb.model_copy(update={"reads": 0}),
@@ -305,7 +308,7 @@ class Device(Spec):
 
     @property
     def wear(self) -> Wear:
-        """Read disturb of a cell in LRS: refreshes, programming cycles, reads since, and the factor on G."""
+        """Return the read disturb of a cell in LRS: refreshes, programming cycles, reads since, and the factor on G."""
         return self.disturb.wear(self.read.v_read_V, self.temperature_K)
 
     def compensation(self, before: Tensor, after: Tensor, steps: int) -> float:
@@ -322,15 +325,15 @@ class Device(Spec):
     # -- reading ---------------------------------------------------------------------------------------
 
     def traps(self, shape: tuple[int, ...], seed: int, layer: str, chip: int) -> Tensor:
-        """Relative amplitude (float64) of the trap in each of one chip's cells; 0 for cells without one."""
+        """Return the relative amplitude (float64) of the trap in each of one chip's cells; 0 for cells without one."""
         return self.read.telegraph.traps(shape, seed, layer, chip)
 
     def read_variance(self, G_S: Tensor, trap: Tensor | None = None, programmed_S: Tensor | None = None) -> Tensor:
-        """`read.variance` in S^2 at this device's temperature and the time since it was written."""
+        """Return `read.variance` in S^2 at this device's temperature and the time since it was written."""
         return self.read.variance(G_S, trap, self.time.age_s, self.temperature_K, programmed_S)
 
     def without_effects(self) -> Device:
-        """The same levels and the same I-V curve; cells land on their targets, stay there and are read quietly."""
+        """Return the same levels and I-V curve with ideal programming, ageing and reads."""
         read = Read(v_read_V=self.read.v_read_V, nonlinearity_per_V=self.read.nonlinearity_per_V)
         kept = {name: getattr(self, name) for name in ("g_lrs_S", "g_hrs_S", "levels", "spacing", "table_S")}
         return Device(**kept, read=read)
@@ -343,7 +346,7 @@ def _check_effect(layer: str, tile: Tensor | int, effect: str, G: Tensor) -> Ten
 
 
 def look_up(table: Tensor, indices: Tensor) -> Tensor:
-    """Entries of the flattened table at int32 `indices`, in their shape."""
+    """Return entries of the flattened table at int32 `indices`, in their shape."""
     return torch.index_select(table.reshape(-1), 0, indices.reshape(-1)).reshape(indices.shape)
 
 
@@ -381,7 +384,7 @@ def _pair_table(programming: Programming, levels: tuple[float, ...], floor: floa
 
 @functools.lru_cache(maxsize=8)
 def _pulse_counts(programming: PulsedProgramming, levels: tuple[float, ...], floor: float, window_S: float) -> Tensor:
-    """[levels, WIDTH]: pulses of the cells that the table of programmed conductances holds."""
+    """Return [levels, WIDTH]: pulses of the cells in the table of programmed conductances."""
     target = torch.tensor(levels, dtype=torch.float64)
     return programming.outcome(target[:, None], _normals(len(levels)), floor, window_S).pulses
 

@@ -1,4 +1,4 @@
-"""Read disturb: reads, in the end, move cells in LRS; and the two ways of writing them anew."""
+"""Read disturb: reads eventually move cells in LRS; and two policies of refreshing them."""
 
 from __future__ import annotations
 
@@ -19,28 +19,30 @@ _BOLTZMANN_EV = 1.38064852e-23 / 1.602176634e-19
 
 
 class Law(NamedTuple):
-    """G = L (t / t_star)^-p for t >= t_star, at one voltage and temperature. t_star: [*] by programming cycles."""
+    """The law G = L (t / t_star)^-p for t >= t_star, at one voltage and temperature. t_star: [*] by programming
+    cycles.
+    """
 
     t_star_s: NDArray[np.float64]
     p: float
 
     def factor(self, t_s: float | NDArray[np.float64]) -> NDArray[np.float64]:
-        """G / L after t_s seconds of reading."""
+        """Return G / L after t_s seconds of reading."""
         with np.errstate(over="ignore"):
             return np.maximum(t_s / self.t_star_s, 1.0) ** -self.p
 
 
 class Refresh(Spec, abc.ABC):
-    """When disturbed cells are written anew. The state is checked after every read."""
+    """When disturbed cells are rewritten. The state is checked after every read."""
 
     @abc.abstractmethod
     def reads(self, law: Law, t_read_s: float) -> NDArray[np.float64]:
-        """Whole number of reads after which cells are written anew, for every entry of law.t_star_s."""
+        """Return the number of reads after which cells are rewritten, for every entry of law.t_star_s."""
 
 
 @final
 class NoRefresh(Refresh):
-    """Cells are left to themselves."""
+    """Cells are never rewritten."""
 
     kind: Literal["none"] = "none"
 
@@ -50,7 +52,7 @@ class NoRefresh(Refresh):
 
 @final
 class ArrayRefresh(Refresh):
-    """The whole array is written anew when the time of reading t reaches f t*: no cell has to be measured."""
+    """The whole array is rewritten when the time of reading t reaches f t*: no cell has to be measured."""
 
     kind: Literal["array"] = "array"
     f: float = Field(default=1.0, ge=1.0, le=1e12, description="limit of the time of reading, in transition times t*")
@@ -62,10 +64,9 @@ class ArrayRefresh(Refresh):
 
 @final
 class CellRefresh(Refresh):
-    """Every cell in LRS whose conductance has left (1 +- tolerance) of what it was programmed to is written anew.
+    """Every cell in LRS whose conductance has left (1 +- tolerance) of its programmed value is rewritten.
 
-    Judged against the cell's own programmed value: its spread from device to device neither triggers a refresh
-    nor is lost by one.
+    Compared with the cell's own programmed value: its device variation neither triggers a refresh nor is lost by one.
     """
 
     kind: Literal["cells"] = "cells"
@@ -81,10 +82,10 @@ AnyRefresh = Annotated[NoRefresh | ArrayRefresh | CellRefresh, Field(discriminat
 
 
 class Wear(NamedTuple):
-    """Exact counters of a cell in LRS after a number of reads.
+    """Counters of a cell in LRS after a number of reads, exact.
 
-    refreshes: times it was written anew by the policy. cycles: programming cycles, those before the first read
-    included. since: reads since it was written last. factor: its conductance over the programmed one.
+    refreshes: times it was rewritten by the policy. cycles: programming cycles, including those before the first read.
+    since: reads since it was last written. factor: its conductance over the programmed one.
     """
 
     refreshes: int
@@ -93,7 +94,9 @@ class Wear(NamedTuple):
     factor: float
 
     def rewritten(self, lrs_cells: int) -> int:
-        """Programming cycles that the policy spent on an array with that many cells in LRS (HRS need none)."""
+        """Return the programming cycles that the policy spent on an array with that many cells in LRS (HRS needs
+        none).
+        """
         return self.refreshes * lrs_cells
 
 
@@ -126,7 +129,7 @@ class ReadDisturb(Spec):
         return frozenset() if self.on else self.all_but()
 
     def law(self, cycles: NDArray[np.int64], v_read_V: float, temperature_K: float) -> Law:
-        """t* [*] and p of cells that went through that many programming cycles [*]; all under the model's end."""
+        """Return t* [*] and p of cells after that many programming cycles [*], all below the model's limit."""
         exponent = self.a * abs(v_read_V) / (_BOLTZMANN_EV * temperature_K)
         if exponent > 600.0:
             got, step = f"a |V| / kT of {exponent:.4g}", "Raise temperature_K, or lower v_read_V or disturb.a."
@@ -139,7 +142,9 @@ class ReadDisturb(Spec):
             return Law(np.maximum(self.t0_s * (self.base * left) ** (1.0 / p), 1e-300), p)
 
     def wear(self, v_read_V: float, temperature_K: float) -> Wear:
-        """State of a cell in LRS after `reads` reads at that voltage and temperature, refreshes counted."""
+        """Return the state of a cell in LRS after `reads` reads at that voltage and temperature, including
+        refreshes.
+        """
         refreshes, since, first = 0, self.reads, self.cycles
         while not isinstance(self.refresh, NoRefresh):
             # Intervals between refreshes follow from the cycles alone: thousands of them at once.
@@ -154,7 +159,7 @@ class ReadDisturb(Spec):
         return Wear(refreshes, first + refreshes, since, float(last.factor(since * self.t_read_s)[0]))
 
     def _next(self, first: int, count: int = 4096) -> NDArray[np.int64]:
-        """Cycle counts from `first` on, as far as the model goes."""
+        """Return cycle counts from `first` on, up to the model's limit."""
         cycles = np.arange(first, first + count)
         known = cycles[1.0 - self.k * cycles.astype(np.float64) ** self.m > 0.0]
         if len(known) == 0:
@@ -170,7 +175,7 @@ class ReadDisturb(Spec):
 def _first(
     guess: NDArray[np.float64], reached: Callable[[NDArray[np.float64]], NDArray[np.bool_]]
 ) -> NDArray[np.float64]:
-    """The smallest whole number of reads, at least 1, at which `reached` holds; `guess` may be one off."""
+    """Return the smallest integer number of reads, at least 1, at which `reached` holds; `guess` may be one off."""
     with np.errstate(invalid="ignore"):  # a limit beyond all numbers is never reached
         n = np.maximum(guess, 1.0)
         n = np.where((n > 1.0) & reached(n - 1.0), n - 1.0, n)

@@ -37,18 +37,18 @@ class Drift(Spec):
         return self
 
     def acts(self, t_s: float) -> bool:
-        """Conductances at time t_s differ from those programmed."""
+        """Tell whether conductances at time t_s differ from those programmed."""
         return t_s > self.t0_s and not (vanishes(self.nu) and vanishes(self.nu_std))
 
     def idle(self) -> frozenset[str]:
         return self.all_but() if vanishes(self.nu) and vanishes(self.nu_std) else frozenset()
 
     def exponents(self, G: Tensor, normal: Tensor) -> Tensor:
-        """nu of cells programmed to G [*] in S; normal [*]: a standard normal number per cell."""
+        """Return nu of cells programmed to G [*] in S; normal [*]: a standard normal number per cell."""
         x = G / (self.g_max_S or 1.0)
         return (evaluate(self.nu, x) + evaluate(self.nu_std, x) * normal).clamp_min(0.0)
 
     def apply(self, G: Tensor, t_s: float, normal: Tensor) -> Tensor:
-        """G [*] in S at time t_s of cells programmed to G."""
+        """Return G [*] in S at time t_s of cells programmed to G."""
         factor: Tensor = torch.pow(max(t_s / self.t0_s, 1.0), -self.exponents(G, normal))
         return G * factor

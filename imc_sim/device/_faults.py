@@ -1,4 +1,4 @@
-"""Cells that do not do as they are told: stuck, dead, or missed by one programming."""
+"""Stuck and dead cells, and failed programming."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from imc_sim.config import Siemens, Spec
 class Faults(Spec):
     """Defects of cells and failures of their programming. Probabilities per cell.
 
-    stuck_lrs, stuck_hrs: cells that no pulse moves; a stuck cell still has the spread of its state. cell_yield:
-    fraction of cells that answer at all; the others conduct dead_S (0 S: never formed, open). These belong to the
-    cell and stay through every programming.
+    stuck_lrs, stuck_hrs: cells that no pulse moves; a stuck cell still has the device variation of its state.
+    cell_yield: fraction of working cells; the others conduct dead_S (0 S: never formed, open). These belong to the cell
+    and persist through every programming.
 
-    failure: probability that one programming of a cell fails, drawn anew each time. failure_state: where it is
-    left: `hrs`, the state it was erased to, or `undefined`, anywhere in the window with equal probability (groups
-    at TU Delft report intermittent undefined states in up to 1.07 % of the switching cycles).
+    failure: probability that one programming of a cell fails, sampled each time. failure_state: its state then: `hrs`,
+    the state it was erased to, or `undefined`, anywhere in the window with equal probability (groups at TU Delft report
+    intermittent undefined states in up to 1.07 % of the switching cycles).
     """
 
     stuck_lrs: float = Field(default=0.0, ge=0.0, le=1.0, description="probability of a cell stuck at LRS")
@@ -43,7 +43,7 @@ class Faults(Spec):
 
     @property
     def none(self) -> bool:
-        """Every cell does as it is told."""
+        """Tell whether there are no faults."""
         return not (self.stuck_lrs or self.stuck_hrs or self.failure) and self.cell_yield == 1.0
 
     def idle(self) -> frozenset[str]:
@@ -52,21 +52,23 @@ class Faults(Spec):
 
     @property
     def undefined(self) -> bool:
-        """Some programmings end anywhere in the window."""
+        """Tell whether some programmings end anywhere in the window."""
         return self.failure > 0.0 and self.failure_state == "undefined"
 
     @property
     def extra(self) -> bool:
-        """Cells may be in states that are no level."""
+        """Tell whether cells may be in states that are not levels."""
         return self.cell_yield < 1.0 or self.undefined
 
     def rows(self, floor: float, window_S: float) -> Tensor:
-        """g [2, WIDTH] of dead cells and of undefined ones, in windows: the rows after those of the levels."""
+        """Return g [2, WIDTH] of dead cells and of undefined ones, in windows: the table rows after those of the
+        levels.
+        """
         anywhere = torch.from_numpy(probabilities())
         return torch.stack([torch.full_like(anywhere, self.dead_S / window_S - floor), anywhere])
 
     def levels(self, levels: Tensor, steps: int, seed: int, layer: str, chip: int, page: int) -> Tensor:
-        """Levels (int32) that the cells really get; steps + 1 for a dead one, steps + 2 for an undefined one."""
+        """Return the levels (int32) that cells really get; steps + 1 for a dead one, steps + 2 for an undefined one."""
         if self.none:
             return levels
         if self.failure > 0.0:

@@ -1,4 +1,4 @@
-"""A device from measurements: levels and spreads fitted to a lab's own cells, and how good the fit is."""
+"""Fits of device specifications to measured cells: levels, device variation, and the quality of the fit."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ _DRAWN, _LARGEST = 999, 1000
 @final
 @dataclass(frozen=True)
 class StateFit:
-    """One state: its law as the device has it, and its distance from what was measured.
+    """The fitted law of one state, and its distance from the measurements.
 
-    center_S: mean (gaussian) or median (log_normal); sigma: standard deviation over the mean, or of ln G.
-    distance: of Kolmogorov and Smirnov, between the law and the measured distribution. p_value: share of samples
-    of the law itself, fitted in the same way, that lie further off (Lilliefors, J. Am. Stat. Assoc. 62, 1967);
-    below 0.05 the law is not that of the data. evidence: ln of the likelihood over that of the other law.
+    center_S: mean (gaussian) or median (log_normal); sigma: standard deviation over the mean, or of ln G. distance:
+    Kolmogorov-Smirnov distance between the law and the measured distribution. p_value: share of samples of the law
+    itself, fitted in the same way, with a larger distance (Lilliefors, J. Am. Stat. Assoc. 62, 1967); below 0.05 the
+    law does not describe the data. evidence: ln of the likelihood over that of the other law.
     """
 
     name: str
@@ -42,19 +42,19 @@ class StateFit:
     evidence: float
 
     def cdf(self, G: NDArray[np.float64]) -> NDArray[np.float64]:
-        """The law's probability of a conductance up to G."""
+        """Return the law's probability of a conductance up to G."""
         return ndtr(_standard(G, self.law, self.center_S, self.sigma))
 
     @property
     def summary(self) -> str:
-        """The fit in words."""
+        """Describe the fit in words."""
         law = self.law.replace("_", "-")
         return (
             f"{self.name} {law} over {len(self.conductance_S)} cells, KS {self.distance:.3f} (p = {self.p_value:.2g})"
         )
 
     def row(self) -> dict[str, Any]:
-        """The fit as a line of a table."""
+        """Return the fit as a line of a table."""
         return {
             "state": self.name, "cells": len(self.conductance_S), "law": self.law, "center (uS)": self.center_S * 1e6,
             "spread (%)": 100 * self.sigma, "KS distance": self.distance, "p": self.p_value,
@@ -64,14 +64,14 @@ class StateFit:
 @final
 @dataclass(frozen=True)
 class DeviceFit:
-    """A device fitted to measured cells: the spec, the same as a YAML mapping with units, and each state's fit."""
+    """A device fitted to measured cells: the spec, the same as a YAML mapping with units, and the fit of each state."""
 
     device: Device
     data: dict[str, Any]
     states: tuple[StateFit, ...]
 
     def chip(self, name: str, source: str) -> dict[str, Any]:
-        """A chip with this device, as a file in device_configs/ holds it."""
+        """Return a chip with this device, as in a file of device_configs/."""
         low, high = self.states[0].conductance_S[0] * 1e6, self.states[-1].conductance_S[-1] * 1e6
         validity = (
             f"Measured conductances of {low:.4g} to {high:.4g} uS. {'; '.join(s.summary for s in self.states)}. "
@@ -87,10 +87,10 @@ class DeviceFit:
 
 
 def fit_device(samples: Samples) -> DeviceFit:
-    """Levels and spreads of measured conductances, as `read_measurements` gives them.
+    """Fit levels and device variation to measured conductances, as returned by `read_measurements`.
 
-    Two states: each takes the likelier of a normal and a log-normal law. More: a table of mean conductances, and
-    normal spreads whose standard deviation is a polynomial (up to the second degree) of the conductance.
+    Two states: each is fitted by the likelier of a normal and a log-normal law. More: a table of mean conductances, and
+    normal laws whose standard deviation is a polynomial (up to the second degree) of the conductance.
     """
     data = _two_states(samples) if len(samples) == 2 else _levels(samples)
     device = build(Device, data, where="fit")
@@ -112,7 +112,9 @@ def _two_states(samples: Samples) -> dict[str, Any]:
 
 
 def _levels(samples: Samples) -> dict[str, Any]:
-    """Means, and the standard deviations as a polynomial of G over the highest mean, weighted by their certainty."""
+    """Return means, and the standard deviations as a polynomial of G over the highest mean, weighted by their
+    certainty.
+    """
     means, stds = (np.array([f(v) for v in samples.values()]) for f in (np.mean, lambda v: np.std(v, ddof=1)))
     weights = np.sqrt([len(v) for v in samples.values()])
     fitted = np.polynomial.polynomial.polyfit(means / means[-1], stds, 2, w=weights)
@@ -121,7 +123,7 @@ def _levels(samples: Samples) -> dict[str, Any]:
 
 
 def _likelier(values: NDArray[np.float64]) -> tuple[Law, float, float]:
-    """(law, center, sigma) of the law under which the values are likelier."""
+    """Return (law, center, sigma) of the law with the larger likelihood."""
     law: Law = "gaussian" if _evidence(values) >= 0.0 else "log_normal"
     if law == "gaussian":
         mean = float(values.mean())
@@ -131,7 +133,7 @@ def _likelier(values: NDArray[np.float64]) -> tuple[Law, float, float]:
 
 
 def _evidence(values: NDArray[np.float64]) -> float:
-    """ln of the likelihood of the normal over that of the log-normal law, both at their best."""
+    """Return ln of the likelihood of the normal over that of the log-normal law, both fitted."""
     if bool((values <= 0.0).any()):
         return math.inf
     logs, n = np.log(values), len(values)
@@ -141,7 +143,7 @@ def _evidence(values: NDArray[np.float64]) -> float:
 
 
 def _judge(name: str, values: NDArray[np.float64], device: Device, level: int) -> StateFit:
-    """The fit of one state against its data; the law is read off the device that was made."""
+    """Compare the law of one state, as the device has it, with its data."""
     center = (device.table_S or (device.g_hrs_S, device.g_lrs_S))[level]
     law, sigma = _law_of(device, level, center)
     distance = _distance(ndtr(_standard(values, law, center, sigma)))
@@ -150,7 +152,7 @@ def _judge(name: str, values: NDArray[np.float64], device: Device, level: int) -
 
 
 def _law_of(device: Device, level: int, center: float) -> tuple[Law, float]:
-    """(law, sigma) that the device has for a level at that conductance."""
+    """Return (law, sigma) that the device has for a level at that conductance."""
     spread = device.programming
     if isinstance(spread, RelativeSpread):
         if level == 0:
@@ -163,21 +165,21 @@ def _law_of(device: Device, level: int, center: float) -> tuple[Law, float]:
 
 
 def _standard(G: NDArray[np.float64], law: Law, center: float, sigma: float) -> NDArray[np.float64]:
-    """Conductances as standard normal numbers under the law."""
+    """Return conductances as standard normal numbers under the law."""
     with np.errstate(divide="ignore", invalid="ignore"):  # a law without spread is a step
         relative = G / max(center, 1e-300)
         return (np.log(relative) if law == "log_normal" else relative - 1.0) / max(sigma, 1e-300)
 
 
 def _distance(phi: NDArray[np.float64]) -> float:
-    """Kolmogorov-Smirnov distance of sorted values whose probabilities under the law are phi."""
+    """Return the Kolmogorov-Smirnov distance of sorted values with probabilities phi under the law."""
     n = len(phi)
     steps = np.arange(n + 1) / n
     return float(max((steps[1:] - phi).max(), (phi - steps[:-1]).max()))
 
 
 def _p_value(distance: float, count: int) -> float:
-    """Share of normal samples that, fitted themselves, are further from their fit; sqrt(n) D hardly depends on n."""
+    """Return the share of fitted normal samples with a larger distance; sqrt(n) D hardly depends on n."""
     size = min(count, _LARGEST)
     drawn = np.sort(Stream(0, f"{size}", "lilliefors").normal(_DRAWN * size, 0).reshape(_DRAWN, size).astype(float), 1)
     scores = ndtr((drawn - drawn.mean(1, keepdims=True)) / drawn.std(1, ddof=1, keepdims=True))

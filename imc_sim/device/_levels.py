@@ -1,4 +1,4 @@
-"""Where the levels of a cell lie: equally spaced in conductance, equally spaced in resistance, or measured."""
+"""Levels of a cell: equally spaced in conductance, equally spaced in resistance, or measured."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ _EQUAL = 1e-9
 
 
 def even(steps: int) -> Tensor:
-    """g of steps + 1 levels equally spaced in conductance: k / steps, float64."""
+    """Return g of steps + 1 levels equally spaced in conductance: k / steps, float64."""
     return torch.arange(steps + 1, dtype=torch.float64) / steps
 
 
 def positions(levels: int, spacing: Spacing, table_S: tuple[float, ...] | None, floor: float) -> Tensor:
-    """g [levels] of a device's levels from HRS (exactly 0) to LRS (exactly 1), in windows, float64.
+    """Return g [levels] of a device's levels from HRS (exactly 0) to LRS (exactly 1), in windows, float64.
 
-    resistance: level k has R = R_HRS + (R_LRS - R_HRS) k / (levels - 1). floor: G_HRS in windows, above 0 then.
-    A table gives G itself, ascending.
+    resistance: level k has R = R_HRS + (R_LRS - R_HRS) k / (levels - 1). floor: G_HRS in windows, above 0 then. A table
+    gives G itself, ascending.
     """
     k = even(levels - 1)
     if table_S is not None:
@@ -38,12 +38,14 @@ def positions(levels: int, spacing: Spacing, table_S: tuple[float, ...] | None, 
 
 
 def subset(g: Tensor, steps: int) -> Tensor:
-    """g [steps + 1] of the levels nearest to steps + 1 equally spaced ones, out of those at g [levels], ascending."""
+    """Return g [steps + 1] of the levels nearest to steps + 1 equally spaced ones, out of those at g [levels],
+    ascending.
+    """
     if steps == len(g) - 1:
         return g
     return g[nearest(g, even(steps))]
 
 
 def nearest(g: Tensor, target: Tensor) -> Tensor:
-    """Index (int64) of the level nearest to each target; halfway counts as the lower one."""
+    """Return the index (int64) of the level nearest to each target; halfway counts as the lower one."""
     return torch.bucketize(target.to(g.dtype), (g[1:] + g[:-1]) / 2)

@@ -1,4 +1,4 @@
-"""Relaxation: what verify accepted wanders off again within seconds, cell by cell."""
+"""Relaxation: within seconds, verified cells drift away from their targets, each by itself."""
 
 from __future__ import annotations
 

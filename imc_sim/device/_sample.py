@@ -1,4 +1,4 @@
-"""Cells of a device as a probe station would find them: some of each level, programmed, aged and read once."""
+"""Sampled cells of a device: some of each level, programmed, aged and read once."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 
 
 def sample_cells(device: Device, level: int, count: int, seed: int = 0, chip: int = 0) -> NDArray[np.float64]:
-    """Conductances [count] in S at v_read of one chip's cells on `level`, as one read finds them.
+    """Return conductances [count] in S at v_read of one chip's cells on `level`, from one read.
 
-    Programming, faults, correlated spread, time, read disturb and read noise act as the device has them.
+    Programming, faults, correlated variation, ageing, read disturb and read noise act as in the device.
     """
     steps, layer = device.levels - 1, f"level {level}"
     levels = torch.full((count,), level, dtype=torch.int32)
@@ -44,6 +44,6 @@ def sample_cells(device: Device, level: int, count: int, seed: int = 0, chip: in
 
 
 def read_currents(device: Device, G_S: NDArray[np.float64], v_V: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Currents [cells, voltages] in A through conductances G_S [cells] (at v_read) at the voltages."""
+    """Return currents [cells, voltages] in A through conductances G_S [cells] (at v_read) at the voltages."""
     G, v = torch.from_numpy(np.atleast_1d(G_S)), torch.from_numpy(v_V)
     return device.read.current(G[:, None], v[None]).numpy()

@@ -44,7 +44,7 @@ class StatePiece(Spec):
         return self
 
     def __call__(self, x: Tensor) -> Tensor:
-        """Values at x, in its shape."""
+        """Return the values at x, in its shape."""
         x = x.clamp_min(_LEAST)
         if self.law == "power":
             value = self.coefficients[0] * x.pow(self.coefficients[1])
@@ -61,12 +61,14 @@ StateLaw = float | tuple[StatePiece, ...]
 
 
 def vanishes(law: StateLaw) -> bool:
-    """The law is 0 for every state."""
+    """Tell whether the law is 0 for every state."""
     return law == 0.0 if isinstance(law, float | int) else not any(any(p.coefficients) or p.low or p.high for p in law)
 
 
 def evaluate(law: StateLaw, x: Tensor) -> Tensor | float:
-    """Values at x = G / g_max, in its shape, or the number itself. Above the last piece's end the last one holds."""
+    """Return the values at x = G / g_max, in its shape, or the number itself. Above the last piece's end the last
+    one holds.
+    """
     if isinstance(law, float | int):
         return float(law)
     value = law[-1](x)

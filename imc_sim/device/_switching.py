@@ -1,9 +1,9 @@
-"""How a cell switches: a state that voltage moves, and the conductance that follows from it.
+"""Switching models: a state that voltage moves, and the conductance that follows from it.
 
-A switching model is a frozen spec that is also the behaviour. It holds no cells: a state is a tensor of any
-shape, one entry per cell, and every method is a pure function of it, so that a crossbar of cells is switched
-in one call. Voltages are held over each time step, over which the state equation is solved to 1e-3 of the
-conductance, however long the step is. The state is moved first; current and conductance are those of the moved state.
+A switching model is a frozen spec that is also the behaviour. It holds no cells: a state is a tensor of any shape, one
+entry per cell, and every method is a pure function of it, so that a crossbar of cells is switched in one call. Voltages
+are constant over each time step, over which the state equation is solved to 1e-3 of the conductance, however long the
+step is. The state is moved first; current and conductance are those of the moved state.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _ROUNDING = 1e-6
 
 
 class Trace(NamedTuple):
-    """What `simulate` saw: current_A and conductance_S [samples, *], and the state [*] after the last sample."""
+    """Output of `simulate`: current_A and conductance_S [samples, *], and the state [*] after the last sample."""
 
     current_A: Tensor
     conductance_S: Tensor
@@ -62,45 +62,49 @@ class Switching(Spec, abc.ABC):
     @property
     @abc.abstractmethod
     def bounds(self) -> tuple[float, float]:
-        """Lowest and highest state; no step leaves them."""
+        """Return the lowest and highest state; no step leaves them."""
 
     @property
     @abc.abstractmethod
     def start(self) -> float:
-        """State of a fresh cell."""
+        """Return the state of a fresh cell."""
 
     @abc.abstractmethod
     def conductance(self, state: Tensor) -> Tensor:
-        """G in S at the read voltage, shaped as `state`."""
+        """Return G in S at the read voltage, shaped as `state`."""
 
     @abc.abstractmethod
     def current(self, state: Tensor, v_V: Tensor | float) -> Tensor:
-        """Current in A through cells in that state at that voltage."""
+        """Return the current in A through cells in that state at that voltage."""
 
     @abc.abstractmethod
     def rate(self, state: Tensor, v_V: Tensor | float) -> Tensor:
-        """d state / dt per second."""
+        """Return d state / dt per second."""
 
     @abc.abstractmethod
     def _invert(self, g_S: Tensor) -> Tensor:
-        """State of that conductance, which is within the range."""
+        """Return the state of that conductance, which is within the range."""
 
     def _advance(self, state: Tensor, v_V: Tensor, dt_s: Tensor) -> Tensor:
-        """State after `dt_s` at a constant voltage, before it is held to the bounds. Override where it is known."""
+        """Return the state after `dt_s` at a constant voltage, before it is limited to the bounds. Override with a
+        closed form.
+        """
         return travel(self, state, v_V, dt_s)
 
     def reach(self, state: Tensor, v_V: Tensor, current_A: Tensor) -> Tensor:
-        """Size of the voltage, with the sign of v_V, that drives a current of that size through the cells."""
+        """Return the size of the voltage, with the sign of v_V, that drives a current of that size through the
+        cells.
+        """
         return current_A / self.conductance(state)
 
     @property
     def range_S(self) -> tuple[float, float]:
-        """Lowest and highest conductance."""
+        """Return the lowest and highest conductance."""
         low, high = self.conductance(torch.tensor(self.bounds, dtype=torch.float64)).tolist()
         return min(low, high), max(low, high)
 
     def initial(self, shape: tuple[int, ...] | torch.Size, dtype: torch.dtype = torch.float64) -> Tensor:
-        """States of fresh cells."""
+        """Return states of fresh cells."""
         return torch.full(tuple(shape), self.start, dtype=dtype)
 
     def erased(self) -> Tensor:
@@ -108,7 +112,7 @@ class Switching(Spec, abc.ABC):
         return self.from_conductance(torch.tensor(self.range_S[0], dtype=torch.float64))
 
     def from_conductance(self, g_S: Tensor) -> Tensor:
-        """States of cells set to these conductances by decree; the inverse of `conductance`."""
+        """Return states of cells with these conductances; the inverse of `conductance`."""
         low, high = self.range_S
         if not bool(((g_S >= low * (1 - _ROUNDING)) & (g_S <= high * (1 + _ROUNDING))).all()):
             got = f"conductances from {float(g_S.min()):g} S to {float(g_S.max()):g} S"

@@ -1,4 +1,4 @@
-"""What happens to a programmed cell while time goes by: relaxation, drift, loss of the state."""
+"""Ageing of programmed cells: relaxation, drift, loss of the state."""
 
 from __future__ import annotations
 
@@ -44,12 +44,12 @@ class Retention(Spec):
         return self.all_but() if self.rate_Hz == 0.0 else frozenset()
 
     def rate(self, temperature_K: float) -> float:
-        """r(T) in 1/s; at most e^600 times rate_Hz, which leaves nothing of a state either."""
+        """Return r(T) in 1/s; at most e^600 times rate_Hz, which also leaves nothing of a state."""
         barrier = self.activation_eV / BOLTZMANN_EV
         return self.rate_Hz * math.exp(min(-barrier * (1.0 / temperature_K - 1.0 / self.reference_K), 600.0))
 
     def apply(self, G: Tensor, t_s: float, temperature_K: float, g_hrs_S: float) -> Tensor:
-        """G [*] in S after t_s at that temperature."""
+        """Return G [*] in S after t_s at that temperature."""
         kept = math.exp(-((self.rate(temperature_K) * t_s) ** self.beta))
         end = g_hrs_S if self.end_S is None else self.end_S
         return end + (G - end) * kept
@@ -87,7 +87,7 @@ class Time(Spec):
 
     @property
     def ages(self) -> bool:
-        """Some time after programming, cells differ from what was programmed."""
+        """Tell whether cells differ from their programmed values some time after programming."""
         late = 1e300
         return self.relaxation.acts(late) or self.drift.acts(late) or self.retention.rate_Hz > 0.0
 
@@ -98,27 +98,27 @@ class Time(Spec):
 
     @property
     def refreshes(self) -> int:
-        """Times that every cell has been written anew until t_s; the first programming is none of them."""
+        """Return how often every cell has been rewritten until t_s, without the first programming."""
         return 0 if self.refresh_s is None else max(0, math.ceil(self.t_s / self.refresh_s * (1.0 - 1e-12)) - 1)
 
     @property
     def age_s(self) -> float:
-        """Time since the cells were written last."""
+        """Return the time since the cells were last written."""
         return self.t_s if self.refresh_s is None else self.t_s - self.refreshes * self.refresh_s
 
     def page(self, page: int) -> int:
-        """Where the draws of the last rewriting of page `page` lie."""
+        """Return the programming epoch of the last rewriting of epoch `page`."""
         return page + (self.refreshes << 32)
 
     @property
     def on(self) -> bool:
-        """Cells differ from what was programmed."""
+        """Tell whether cells differ from their programmed values."""
         t = self.age_s
         return t > 0.0 and (self.relaxation.acts(t) or self.drift.acts(t) or self.retention.rate_Hz > 0.0)
 
     @property
     def relaxes(self) -> bool:
-        """Relaxation acts on the cells: programmed values are clipped at 0 S after it."""
+        """Tell whether relaxation acts: programmed values are clipped at 0 S after it."""
         return self.age_s > 0.0 and self.relaxation.acts(self.age_s)
 
     def stages(

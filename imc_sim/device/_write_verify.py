@@ -1,8 +1,8 @@
-"""Write-verify: a cell is programmed and read until it is within tolerance, or given up.
+"""Write-verify: a cell is programmed and read until it is within tolerance, or until the pulses are used up.
 
-Every pulse draws anew from the programming law, so the outcome follows in closed form and costs nothing per cell:
-with the probability p that one pulse ends within tolerance and n pulses at most, a share 1 - (1 - p)^n of the
-cells has the law cut to the tolerance, the rest (1 - p)^n has what the last pulse left, the law outside it.
+Every pulse samples the programming law, so the outcome has a closed form and costs nothing per cell: with probability p
+that one pulse ends within tolerance and at most n pulses, a share 1 - (1 - p)^n of the cells has the law restricted to
+the tolerance, the rest (1 - p)^n has the outcome of the last pulse, the law outside it.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ Law = Callable[[Tensor, Tensor], Tensor]
 
 
 class Verification(NamedTuple):
-    """What write-verify does to each level: float64 tensors [steps + 1].
+    """The effect of write-verify on each level: float64 tensors [steps + 1].
 
-    accepted: probability p that one pulse ends within tolerance. converged: share of the cells that get there
-    within max_pulses, 1 - (1 - p)^n. pulses: mean number of pulses of a cell, (1 - (1 - p)^n) / p.
+    accepted: probability p that one pulse ends within tolerance. converged: share of the cells that get there within
+    max_pulses, 1 - (1 - p)^n. pulses: mean number of pulses of a cell, (1 - (1 - p)^n) / p.
     """
 
     accepted: Tensor
@@ -46,10 +46,10 @@ class _Window(NamedTuple):
 
 @final
 class WriteVerify(Spec):
-    """Closed loop of programming. Off while max_pulses is 1, or while both tolerances are 0.
+    """Closed-loop programming. Off while max_pulses is 1, or while both tolerances are 0.
 
-    A read within tolerance_S + tolerance * G of the target G ends it; after max_pulses the cell stays as it is.
-    The verifying read is taken as free of noise.
+    A read within tolerance_S + tolerance * G of the target G ends it; after max_pulses the cell stays where it is. The
+    verifying read is assumed to be free of noise.
     """
 
     tolerance: float = Field(default=0.0, ge=0.0, le=10.0, description="accepted error relative to the target")
@@ -64,16 +64,16 @@ class WriteVerify(Spec):
         return frozenset() if self.on else self.all_but()
 
     def width(self, target: Tensor, floor: float, window_S: float) -> Tensor:
-        """Accepted distance from targets g, in windows."""
+        """Return the accepted distance from targets g, in windows."""
         return self.tolerance_S / window_S + self.tolerance * (target + floor)
 
     def statistics(self, law: Law, target: Tensor, floor: float, window_S: float) -> Verification:
-        """Of targets g [levels]; `law` as programmed by one pulse."""
+        """Return the effect on targets g [levels]; `law` as programmed by one pulse."""
         p = self._window(law, target, floor, window_S).p
         return Verification(p, _once(p, self.max_pulses), self._mean_pulses(p))
 
     def normals(self, law: Law, target: Tensor, floor: float, window_S: float) -> Tensor:
-        """[levels, WIDTH]: standard normal numbers with which one draw of `law` has the outcome of the loop.
+        """Return standard normal numbers [levels, WIDTH] with which one draw of `law` has the outcome of the loop.
 
         They are the mid-point quantiles of the normal law with its tails thinned to (1 - p)^(n - 1).
         """
@@ -87,11 +87,11 @@ class WriteVerify(Spec):
         return torch.special.ndtri(phi.clamp(1e-19, 1.0 - 1e-16))
 
     def _mean_pulses(self, p: Tensor) -> Tensor:
-        """(1 - (1 - p)^n) / p, which is n where p is 0."""
+        """Return (1 - (1 - p)^n) / p, which is n where p is 0."""
         return torch.where(p > 0.0, _once(p, self.max_pulses) / p.clamp_min(1e-300), float(self.max_pulses))
 
     def _window(self, law: Law, target: Tensor, floor: float, window_S: float) -> _Window:
-        """Where the law crosses the ends of the tolerance, by bisection: it grows with the normal number."""
+        """Find where the law crosses the ends of the tolerance, by bisection: it grows with the normal number."""
         target = target[:, None]
         width = self.width(target, floor, window_S)
         low = _crossing(lambda z: law(target, z) >= target - width, target)
@@ -101,7 +101,7 @@ class WriteVerify(Spec):
         return _Window(a, p.clamp_min(0.0), c)
 
     def counts(self, accepted: Tensor, uniform: Tensor, within: Tensor) -> Tensor:
-        """Pulses (int64) that single cells took: geometric up to n for those that ended within tolerance, else n.
+        """Return the pulses (int64) of single cells: geometric up to n for those that ended within tolerance, else n.
 
         accepted: p of each cell's level; uniform: a number in (0, 1) per cell; within: bool per cell.
         """
@@ -111,12 +111,12 @@ class WriteVerify(Spec):
 
 
 def _once(p: Tensor, count: int) -> Tensor:
-    """1 - (1 - p)^count, exact for small p."""
+    """Return 1 - (1 - p)^count, exact for small p."""
     return -torch.expm1(count * torch.log1p(-p))
 
 
 def _crossing(reached: Callable[[Tensor], Tensor], like: Tensor) -> Tensor:
-    """Smallest normal number at which `reached` holds, for every entry of `like`."""
+    """Return the smallest normal number at which `reached` holds, for every entry of `like`."""
     low, high = torch.full_like(like, -_END), torch.full_like(like, _END)
     for _ in range(60):
         middle = (low + high) / 2
