@@ -18,7 +18,8 @@ import torch
 from torch import Tensor
 
 import imc_sim as imc
-from imc_sim.nn import BitNet, Conv2d, EventProduct, Linear, firing_rates, product_layers
+from imc_sim.nn import Conv2d, EventProduct, Linear, product_layers
+from imc_sim.nn.networks import BitNet, firing_rates
 
 DENSITIES = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.4)
 #: layers of BitNet at scale 1, and the widest convolution at scale 4: batch, then the layer's input

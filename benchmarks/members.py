@@ -17,7 +17,8 @@ from _common import ratio
 from torch import Tensor
 
 import imc_sim as imc
-from imc_sim.nn import BinaryNin, Conv2d, product_layers
+from imc_sim.nn import Conv2d, product_layers
+from imc_sim.nn.networks import BinaryNin
 
 #: pixels a side of what each of the seven convolutions sees
 SIDES = (32, 32, 16, 16, 8, 8, 8)

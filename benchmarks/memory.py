@@ -20,7 +20,8 @@ chips, limit = int(sys.argv[1]), int(float(sys.argv[2]) * 1e9)
 chip = imc.load_chip("rram_hfo2_1t1r").replace("device.programming.sigma", 0.1)
 images = torch.randn(4, 1, 32, 32, generator=torch.Generator().manual_seed(0))
 with torch.no_grad():
-    analog = imc.map_model(imc.nn.BatmannController("xnor").eval(), chip, chips=chips, memory_limit_bytes=limit)
+    model = imc.nn.networks.BatmannController("xnor").eval()
+    analog = imc.map_model(model, chip, chips=chips, memory_limit_bytes=limit)
     assert analog(images).shape == (chips, 4, 512)
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20)
 """

@@ -82,7 +82,7 @@ def controller(size: Size) -> Iterator[Work]:
     """The controller with 8-bit converters on every 128-row tile: chips programmed anew, then all images."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        model = imc.nn.BatmannController("xnor", width=size.width).eval()
+        model = imc.nn.networks.BatmannController("xnor", width=size.width).eval()
         images = torch.randn(size.images, 1, 32, 32)
     plain, few = plain_controller(size.width), images[:4]
     yardstick = images.to(memory_format=torch.channels_last)
@@ -108,7 +108,7 @@ def effects(size: Size) -> Iterator[Work]:
     """All effects at once, the chips programmed before: read noise is drawn for every sum of a tile."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        model = imc.nn.BatmannController("xnor", width=size.width).eval()
+        model = imc.nn.networks.BatmannController("xnor", width=size.width).eval()
         images = torch.randn(size.images, 1, 32, 32)
     plain, yardstick = plain_controller(size.width), images.to(memory_format=torch.channels_last)
     chip = CHIP.replace("converter", CONVERTER)

@@ -22,7 +22,7 @@ Row = tuple[str, tuple[float, float, float], float]
 
 def chips_of_controller(rounds: int) -> Iterator[Row]:
     """16 chips with D2D spread on 100 images, programming not counted, against 16 plain forwards."""
-    model, plain = imc.nn.BatmannController("xnor").eval(), plain_controller()
+    model, plain = imc.nn.networks.BatmannController("xnor").eval(), plain_controller()
     images = torch.randn(100, 1, 32, 32, generator=torch.Generator().manual_seed(0))
     yardstick = images.to(memory_format=torch.channels_last)
     chip = imc.load_chip("rram_hfo2_1t1r").replace("device.programming.sigma", 0.1)
@@ -37,7 +37,7 @@ def chips_of_controller(rounds: int) -> Iterator[Row]:
 def programming(rounds: int) -> Iterator[Row]:
     """The cells of one controller drawn anew, against one plain forward of 32 images."""
     model, plain = (
-        imc.nn.BatmannController("xnor").eval(),
+        imc.nn.networks.BatmannController("xnor").eval(),
         plain_controller(),
     )
     images = torch.randn(32, 1, 32, 32).to(memory_format=torch.channels_last)

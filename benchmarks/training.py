@@ -17,7 +17,8 @@ import torch
 from _common import ratio
 from torch import Tensor, nn
 
-from imc_sim.nn import BitNet, rate_loss
+from imc_sim.nn.networks import BitNet
+from imc_sim.nn.spiking import rate_loss
 from imc_sim.train import MetaplasticAdam
 
 _MEMORIES: tuple[Literal["steps", "recompute"], ...] = ("steps", "recompute")

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from imc_sim.device import Device
     from imc_sim.evaluate import FewShotTask
     from imc_sim.mapping import import_checkpoint, map_model
-    from imc_sim.nn import load_model
+    from imc_sim.nn.store import load_model
     from imc_sim.study import Study, load_study, run
 
 _HOME = {
@@ -38,7 +38,7 @@ _HOME = {
     "Study": "study",
     "import_checkpoint": "mapping",
     "load_chip": "array",
-    "load_model": "nn",
+    "load_model": "nn.store",
     "load_study": "study",
     "map_model": "mapping",
     "run": "study",

@@ -29,13 +29,13 @@ WRITERS = {
     "to_excel", "to_pickle", "to_markdown", "to_latex", "to_feather", "dump", "urlretrieve", "unpack_archive",
 }  # fmt: skip
 #: what else is written: downloads, which `publish` renames, the log that a run holds open, its lock, devices, and flags
-#: of tests; `save` of nn/_weights.py is that of safetensors, which returns bytes
+#: of tests; `save` of nn/store/_weights.py is that of safetensors, which returns bytes
 EXCEPTIONS = {
     "data/_fetch.py": {"part.open", "tempfile.mkdtemp", "packed.extractall"},
     "study/_store.py": {"path.open", "path.touch", "os.truncate"},
     "study/_lock.py": {"open", "self._file.truncate"},
     "study/_probe.py": {"Path('/proc/self/clear_refs').write_text"},
-    "nn/_weights.py": {"save"},
+    "nn/store/_weights.py": {"save"},
     "testing/_executor_contract.py": {"flag.touch"},
     "cli/_app.py": {"os.open", "Path(os.devnull).open"},
 }

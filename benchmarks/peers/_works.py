@@ -56,7 +56,7 @@ def _controller(width: int, count: int) -> dict[str, np.ndarray]:
     """A drawn controller: its state, and the operands and scales of its layers as a peer needs them."""
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         torch.manual_seed(0)
-        model = imc.nn.BatmannController("xnor", width=width).eval()
+        model = imc.nn.networks.BatmannController("xnor", width=width).eval()
         images = torch.randn(count, 1, 32, 32)
         arrays: dict[str, Any] = {f"state.{k}": v for k, v in model.state_dict().items()}
         for name in BINARY:

@@ -75,7 +75,7 @@ def memory(given: Given) -> Task:
 
 def controller(given: Given) -> Task:
     """The cells of three layers drawn anew, then all images."""
-    model = imc.nn.BatmannController("xnor", width=int(given["width"])).eval()
+    model = imc.nn.networks.BatmannController("xnor", width=int(given["width"])).eval()
     model.load_state_dict({k.removeprefix("state."): torch.from_numpy(v) for k, v in given.arrays.items() if "." in k})
     images, chip, numbers = torch.from_numpy(given["images"]), chip_of(given), itertools.count()
     latest = [0]

@@ -15,7 +15,7 @@ from imc_sim._tensors import check_usual, real_values
 from imc_sim.array import Chip, Crossbar, DrivenRows, Placement, load_chip
 from imc_sim.backends.memtorch import MemTorchCrossbar
 from imc_sim.config import Engine, as_engine
-from imc_sim.nn import KeyForm, key_form
+from imc_sim.nn.similarity import KeyForm, key_form
 
 #: classes of a memory, at most
 _CLASSES = 1_000_000

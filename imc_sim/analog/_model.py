@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from imc_sim._errors import InputError
 from imc_sim.analog._layers import AnalogLayer, Context
-from imc_sim.nn import Draws, ProductLayer, checked_images, draw_neurons, neurons_of
+from imc_sim.nn import ProductLayer, checked_images
+from imc_sim.nn.neurons import Draws, draw_neurons, neurons_of
 
 
 @final

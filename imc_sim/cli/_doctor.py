@@ -107,7 +107,7 @@ def _content() -> Iterator[str]:
 def _problems() -> Iterator[str]:
     from imc_sim._errors import ImcSimError
     from imc_sim.config import REINSTALL, content_names, missing_files
-    from imc_sim.nn._card import load_card, verify_weights
+    from imc_sim.nn.store import load_card, verify_weights
 
     missing = missing_files()
     yield from (f"missing in this installation: {path}" for path in missing)

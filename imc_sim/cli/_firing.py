@@ -31,7 +31,7 @@ def firing(
     with progress_bar(f"counting spikes of {model}") as update:
         from imc_sim.config import parse_setting
         from imc_sim.evaluate import measure_firing
-        from imc_sim.nn import load_card
+        from imc_sim.nn.store import load_card
 
         stated = load_card(model)[0].measured
         task = dict(stated[0].task) if stated else {"kind": "classification"}

@@ -78,7 +78,7 @@ def _datasets() -> list[dict[str, str]]:
 
 
 def _archs() -> list[dict[str, str]]:
-    from imc_sim.config._archs import ARCHS
+    from imc_sim.config import ARCHS
 
     own = {"name": "./FILE.py:CLASS", "summary": "your own torch module, by path"}
     return [*({"name": name, "summary": entry.summary} for name, entry in ARCHS.items()), own]

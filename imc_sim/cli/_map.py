@@ -33,7 +33,7 @@ def map_(
         from imc_sim.cli._chips import chip_with
         from imc_sim.evaluate import calibrate_for_card
         from imc_sim.mapping import map_model
-        from imc_sim.nn._card import load_model
+        from imc_sim.nn.store import load_model
 
         analog = map_model(load_model(model), chip_with(chip, settings or ()), chips=1, seed=0)
         if calibrate:

@@ -15,7 +15,7 @@ from imc_sim.evaluate._tasks import ClassificationTask, build_task
 if TYPE_CHECKING:
     from imc_sim.analog import AnalogModel
     from imc_sim.array import Chip
-    from imc_sim.nn import ModelCard
+    from imc_sim.nn.store import ModelCard
 
 #: what a model without stated tasks is measured on: needs no data set
 EMBEDDED = {"dataset": "glyphs", "split": "test", "rotations": False}
@@ -77,7 +77,7 @@ def evaluate_card(
         A row per task, followed by its row on chips.
     """
     from imc_sim.evaluate._checks import check_images
-    from imc_sim.nn import load_card, verify_weights
+    from imc_sim.nn.store import load_card, verify_weights
 
     card, folder = load_card(name)
     verify_weights(card, folder)
@@ -105,7 +105,7 @@ def calibrate_for_card(analog: AnalogModel, name: str) -> None:
     """
     from imc_sim.evaluate._calibration import calibration_images
     from imc_sim.evaluate._session import Session
-    from imc_sim.nn import load_card
+    from imc_sim.nn.store import load_card
 
     session = Session.on("cpu")
     task = session.sized(build_task(_stated(load_card(name)[0])[0][0], "task"), name)

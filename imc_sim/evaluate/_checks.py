@@ -19,7 +19,7 @@ from imc_sim.evaluate._labelled import ClassificationData
 from imc_sim.evaluate._read_out import check_read_out
 from imc_sim.evaluate._session import Session
 from imc_sim.evaluate._tasks import ClassificationTask, build_task
-from imc_sim.nn import Draws, draw_neurons, neurons_of
+from imc_sim.nn.neurons import Draws, draw_neurons, neurons_of
 
 
 def batch_chips(model: str, chip: dict[str, Any], memory_limit_bytes: int) -> int:

@@ -16,7 +16,9 @@ from imc_sim.evaluate._labelled import ClassificationData
 from imc_sim.evaluate._sampled_chips import Calibration, Evaluated, SampledChips
 from imc_sim.evaluate._session import Session
 from imc_sim.evaluate._tasks import ClassificationTask
-from imc_sim.nn import BitNet, ContinualNet, Draws, Ensemble, draw_neurons, evaluating, neurons_of, with_statistics
+from imc_sim.nn import evaluating
+from imc_sim.nn.networks import BitNet, ContinualNet, Ensemble, with_statistics
+from imc_sim.nn.neurons import Draws, draw_neurons, neurons_of
 
 
 def digital(session: Session, model: str, task: ClassificationTask) -> Accuracy:

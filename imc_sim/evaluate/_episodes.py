@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from imc_sim._errors import InputError
 from imc_sim.data import EpisodeShape, gather_images, load_pool, repeated_images, sample_episodes, unique_images
 from imc_sim.evaluate._tasks import FewShotTask
-from imc_sim.nn import Draws, draw_neurons, evaluating, neurons_of
+from imc_sim.nn import evaluating
+from imc_sim.nn.neurons import Draws, draw_neurons, neurons_of
 
 #: images -> their features
 Encoder = Callable[[Tensor], Tensor]

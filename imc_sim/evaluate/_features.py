@@ -19,7 +19,9 @@ from imc_sim._errors import InputError
 from imc_sim.data import FolderImages, LabelledImages, LabelledScaling, View, gather_labelled, load_classes, task_images
 from imc_sim.data._cache import cached_array, fingerprint
 from imc_sim.evaluate._identity import features_digest
-from imc_sim.nn import Draws, ModelCard, draw_neurons, evaluating, load_card, load_model, neurons_of, product_layers
+from imc_sim.nn import evaluating, product_layers
+from imc_sim.nn.neurons import Draws, draw_neurons, neurons_of
+from imc_sim.nn.store import ModelCard, load_card, load_model
 
 #: images that go through the network at once
 _BATCH = 250

@@ -11,7 +11,7 @@ from imc_sim._stats import Sample
 from imc_sim.evaluate._tasks import ClassificationTask, build_task
 
 if TYPE_CHECKING:
-    from imc_sim.nn import BitNet, FiringRate
+    from imc_sim.nn.networks import BitNet, FiringRate
 
 #: called after every batch with (images done, images in all)
 Progress = Callable[[int, int], None]
@@ -83,7 +83,7 @@ def measure_firing(model: str, task: dict[str, Any], progress: Progress | None =
     from imc_sim.evaluate._classification import configured
     from imc_sim.evaluate._labelled import ClassificationData
     from imc_sim.evaluate._session import Session
-    from imc_sim.nn import BitNet, answers_by_step, firing_rates, word_line_activations
+    from imc_sim.nn.networks import BitNet, answers_by_step, firing_rates, word_line_activations
 
     spec = build_task(task, "task")
     if not isinstance(spec, ClassificationTask):
@@ -116,7 +116,7 @@ def _layers(
     network: BitNet, rates: list[tuple[float, list[FiringRate]]], lines: list[tuple[float, dict[str, float]]]
 ) -> tuple[LayerFiring, ...]:
     """Return means over batches, weighted by their share of the images."""
-    from imc_sim.nn import dense_word_lines, products_per_step
+    from imc_sim.nn.networks import dense_word_lines, products_per_step
 
     dense, products, found = dense_word_lines(network), products_per_step(network), []
     for number, name in enumerate(dense):

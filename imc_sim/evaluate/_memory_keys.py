@@ -18,7 +18,8 @@ from torch import Tensor
 from imc_sim._rng import Stream
 from imc_sim._tensors import check_finite
 from imc_sim.evaluate._tasks import FewShotTask, Form
-from imc_sim.nn import cosine, dot, key_form, two_valued
+from imc_sim.nn import two_valued
+from imc_sim.nn.similarity import cosine, dot, key_form
 
 
 class Keys(NamedTuple):

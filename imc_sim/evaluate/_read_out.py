@@ -15,7 +15,7 @@ from imc_sim.evaluate._episodes import FewShotData
 from imc_sim.evaluate._memory_keys import SIMILARITIES, KeyMaker, Keys
 from imc_sim.evaluate._sampled_chips import SampledChips
 from imc_sim.evaluate._tasks import FewShotTask
-from imc_sim.nn import inference_logits
+from imc_sim.nn.similarity import inference_logits
 
 #: episodes that a digital memory searches in one call
 _EPISODES = 50

@@ -13,7 +13,7 @@ def check_order(similarity: str, sharpening: str, *, float_forms: bool) -> None:
 
     Args:
         similarity: `cosine`, `dot` or `l2` (minus the squared distance, which is never positive).
-        sharpening: a kind of `imc_sim.nn.sharpen`.
+        sharpening: a kind of `imc_sim.nn.similarity.sharpen`.
         float_forms: keys or queries are real numbers, so that their dot product is not within [-1, 1].
     """
     if similarity == "l2" and sharpening in _EVEN:

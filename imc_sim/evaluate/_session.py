@@ -15,7 +15,7 @@ from imc_sim.evaluate._held_data import refresh_data
 from imc_sim.evaluate._identity import data_of_task, features_digest, network_key
 from imc_sim.evaluate._labelled import ClassificationData
 from imc_sim.evaluate._tasks import AnyTask, ClassificationTask, FewShotTask, with_size
-from imc_sim.nn import load_model
+from imc_sim.nn.store import load_model
 
 T = TypeVar("T")
 #: settings of a few-shot task that change neither its images nor its episodes

@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from imc_sim._errors import CheckpointError
-from imc_sim.nn import BINACT_LAYOUTS
+from imc_sim.nn.networks import BINACT_LAYOUTS
 
 #: layer2.0.weight, layer2.1.running_mean, layer2.weight, batchnorm2.weight, batchNorm2.weight, layer2_no_binary.weight
 _THEIRS = re.compile(r"(layer|batch[nN]orm)(\d+)(_binary|_no_binary)?\.(0\.|1\.)?(\w+)")

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from imc_sim._errors import CheckpointError
 from imc_sim._tensors import unusual
-from imc_sim.nn._weights import read_tensors, refuse_not_finite
+from imc_sim.nn.store import read_tensors, refuse_not_finite
 
 #: Keys under which training scripts nest the state dict.
 WRAPPERS = ("state_dict", "model_state_dict", "model", "net", "network", "controller")

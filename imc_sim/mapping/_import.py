@@ -12,16 +12,15 @@ from torch import Tensor, nn
 
 from imc_sim._errors import CheckpointError, InputError
 from imc_sim._typing import PathLike
-from imc_sim.config import user_path, working_folder
-from imc_sim.config._archs import ARCHS
+from imc_sim.config import ARCHS, user_path, working_folder
 from imc_sim.mapping._benn import benn_state
 from imc_sim.mapping._binact import binact_state
 from imc_sim.mapping._conv4 import conv4_state
 from imc_sim.mapping._foreign import read_state
 from imc_sim.mapping._metaplastic import conv_state, mlp_state, vgg_state
 from imc_sim.nn import ProductLayer
-from imc_sim.nn._archs import arch_files, build_arch
-from imc_sim.nn._card import Arch, ModelCard, load_state, save_model
+from imc_sim.nn.networks import arch_files, build_arch
+from imc_sim.nn.store import Arch, ModelCard, load_state, save_model
 
 #: architecture -> what renames the state dicts of other projects and finds their arguments
 _LAYOUTS = {

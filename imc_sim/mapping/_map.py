@@ -16,7 +16,9 @@ from imc_sim.analog import AnalogLayer, AnalogModel, Context, SharedDigital, lay
 from imc_sim.array import Chip, Differential, Encoding, load_chip, operand_bytes
 from imc_sim.config import Engine, as_engine
 from imc_sim.mapping._report import LayerRow, MappingReport
-from imc_sim.nn import ContinualNet, ProductLayer, fold_in_place, neurons_of
+from imc_sim.nn import ProductLayer, fold_in_place
+from imc_sim.nn.networks import ContinualNet
+from imc_sim.nn.neurons import neurons_of
 
 _KIND = {"xnor": "binary", "rbnn": "binary", "sign": "binary", "latent": "binary", "int8": "int8", "float": "float"}
 _WEIGHTED = (nn.Linear, nn.modules.conv._ConvNd, nn.modules.rnn.RNNBase, nn.Embedding)

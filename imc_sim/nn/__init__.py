@@ -1,41 +1,16 @@
-"""The digital side: binarizers, layers, controllers and the similarity of the key-value memory."""
+"""The digital side of a network: product layers, binarizers and the blocks that networks are made of.
 
-from imc_sim.nn._archs import arch_class, arch_files, build_arch
-from imc_sim.nn._batmann import KINDS as CONTROLLER_KINDS
-from imc_sim.nn._batmann import BatmannController
-from imc_sim.nn._benn import NIN_KINDS, BinaryNin, NinKind, SignActivation
-from imc_sim.nn._binact import LAYOUTS as BINACT_LAYOUTS
-from imc_sim.nn._binact import BinaryActivationNet
+Architectures are in `imc_sim.nn.networks`, cards and weights in `imc_sim.nn.store`; `neurons`, `spiking`, `events`,
+`rotation` and `similarity` hold what belongs to one of them alone.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
 from imc_sim.nn._binarize import binary_activation, binary_weight, integer_levels, standardise, two_valued
-from imc_sim.nn._binary_resnet import RESNET_STEMS, BinaryResNet18, ResnetStem
-from imc_sim.nn._binary_resnet_cifar import BinaryResNet
-from imc_sim.nn._bitnet import BITNET_LAYERS, BITNET_VERSIONS, BitNet, BitNetVersion
 from imc_sim.nn._block import ConvBlock, fold_comparators, fold_in_place
-from imc_sim.nn._card import (
-    Arch,
-    Measured,
-    ModelCard,
-    build_model,
-    card_of,
-    load_card,
-    load_model,
-    save_model,
-    verify_weights,
-)
-from imc_sim.nn._continual_net import ContinualNet, with_statistics
-from imc_sim.nn._conv4 import Conv4
-from imc_sim.nn._convnet import ConvNet
-from imc_sim.nn._ensemble import VOTES, Ensemble, Vote, vote
-from imc_sim.nn._events import EventProduct, active_entries
-from imc_sim.nn._firing import (
-    FiringRate,
-    StepAnswers,
-    answers_by_step,
-    dense_word_lines,
-    firing_rates,
-    products_per_step,
-    word_line_activations,
-)
 from imc_sim.nn._images import checked_images, evaluating
 from imc_sim.nn._layers import (
     LATENT_INPUTS,
@@ -50,167 +25,66 @@ from imc_sim.nn._layers import (
     improve_rotations,
     product_layers,
 )
-from imc_sim.nn._metaplastic_nets import (
-    FEATURE_NORMS,
-    MLP_KINDS,
-    BnnConv,
-    BnnMlp,
-    FeatureNorm,
-    GatedSign,
-    MlpKind,
-    calibrate_norms,
-    load_norm_state,
-    norm_state,
-)
-from imc_sim.nn._metaplastic_vgg import BnnVgg
-from imc_sim.nn._neurons import (
-    ESTIMATORS,
-    BinaryActivation,
-    Draws,
-    Estimator,
-    draw_neurons,
-    hard_sigmoid,
-    neurons_of,
-    set_slope,
-    take_score,
-)
 from imc_sim.nn._norm import Comparator, Norm, comparator_of
-from imc_sim.nn._rotation import (
-    ROTATIONS,
-    RotationMode,
-    adjusted,
-    alignment,
-    annealed,
-    annealed_sign,
-    improved_rotation,
-    rotated,
-)
-from imc_sim.nn._similarity import (
-    KEY_FORMS,
-    SHARPENINGS,
-    KeyForm,
-    Sharpening,
-    cosine,
-    dot,
-    inference_logits,
-    key_form,
-    sharpen,
-    training_logits,
-)
-from imc_sim.nn._spiking import SPIKE_GRADIENTS, IfUnit, SpikeGradient, integrate_and_fire, project, rate_loss
+from imc_sim.nn.events import EventProduct
+from imc_sim.nn.neurons import BinaryActivation
+from imc_sim.nn.spiking import IfUnit
 
 __all__ = [
-    "BINACT_LAYOUTS",
-    "BITNET_LAYERS",
-    "BITNET_VERSIONS",
-    "CONTROLLER_KINDS",
-    "ESTIMATORS",
-    "FEATURE_NORMS",
-    "KEY_FORMS",
     "LATENT_INPUTS",
-    "MLP_KINDS",
-    "NIN_KINDS",
     "POLICIES",
-    "RESNET_STEMS",
-    "ROTATIONS",
-    "SHARPENINGS",
-    "SPIKE_GRADIENTS",
-    "VOTES",
-    "Arch",
-    "BatmannController",
     "BinaryActivation",
-    "BinaryActivationNet",
-    "BinaryNin",
-    "BinaryResNet",
-    "BinaryResNet18",
-    "BitNet",
-    "BitNetVersion",
-    "BnnConv",
-    "BnnMlp",
-    "BnnVgg",
     "Comparator",
-    "ContinualNet",
     "Conv2d",
-    "Conv4",
     "ConvBlock",
-    "ConvNet",
-    "Draws",
-    "Ensemble",
-    "Estimator",
     "EventProduct",
-    "FeatureNorm",
-    "FiringRate",
-    "GatedSign",
     "IfUnit",
-    "KeyForm",
     "LatentInputs",
     "Linear",
-    "Measured",
-    "MlpKind",
-    "ModelCard",
-    "NinKind",
     "Norm",
     "Policy",
     "ProductLayer",
-    "ResnetStem",
-    "RotationMode",
-    "Sharpening",
-    "SignActivation",
-    "SpikeGradient",
-    "StepAnswers",
-    "Vote",
-    "active_entries",
-    "adjusted",
-    "alignment",
     "anneal",
-    "annealed",
-    "annealed_sign",
-    "answers_by_step",
-    "arch_class",
-    "arch_files",
     "binary_activation",
     "binary_weight",
-    "build_arch",
-    "build_model",
-    "calibrate_norms",
-    "card_of",
     "checked_images",
     "comparator_of",
     "constrain_weights",
-    "cosine",
-    "dense_word_lines",
-    "dot",
-    "draw_neurons",
     "evaluating",
-    "firing_rates",
     "fold_comparators",
     "fold_in_place",
-    "hard_sigmoid",
     "improve_rotations",
-    "improved_rotation",
-    "inference_logits",
     "integer_levels",
-    "integrate_and_fire",
-    "key_form",
-    "load_card",
-    "load_model",
-    "load_norm_state",
-    "neurons_of",
-    "norm_state",
     "product_layers",
-    "products_per_step",
-    "project",
-    "rate_loss",
-    "rotated",
-    "save_model",
-    "set_slope",
-    "sharpen",
     "standardise",
-    "take_score",
-    "training_logits",
     "two_valued",
-    "verify_weights",
-    "vote",
-    "with_statistics",
-    "word_line_activations",
 ]
+
+#: Room -> names that were exported here until 0.2; they still resolve, for one release.
+_MOVED = {
+    "networks": (
+        "answers_by_step arch_class arch_files BatmannController BINACT_LAYOUTS BinaryActivationNet BinaryNin "
+        "BinaryResNet BinaryResNet18 BitNet BITNET_LAYERS BITNET_VERSIONS BitNetVersion BnnConv BnnMlp BnnVgg "
+        "build_arch calibrate_norms ContinualNet CONTROLLER_KINDS Conv4 ConvNet dense_word_lines Ensemble "
+        "FEATURE_NORMS FeatureNorm firing_rates FiringRate GatedSign load_norm_state MLP_KINDS MlpKind NIN_KINDS "
+        "NinKind norm_state products_per_step RESNET_STEMS ResnetStem SignActivation StepAnswers Vote vote VOTES "
+        "with_statistics word_line_activations"
+    ),
+    "store": "Arch build_model card_of load_card load_model Measured ModelCard save_model verify_weights",
+    "events": "active_entries",
+    "neurons": "draw_neurons Draws Estimator ESTIMATORS hard_sigmoid neurons_of set_slope take_score",
+    "rotation": "adjusted alignment annealed annealed_sign improved_rotation rotated RotationMode ROTATIONS",
+    "similarity": (
+        "cosine dot inference_logits key_form KEY_FORMS KeyForm sharpen Sharpening SHARPENINGS training_logits"
+    ),
+    "spiking": "integrate_and_fire project rate_loss SPIKE_GRADIENTS SpikeGradient",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _MOVED:
+        return importlib.import_module(f"imc_sim.nn.{name}")
+    for room, names in _MOVED.items():
+        if name in names.split():
+            return getattr(__getattr__(room), name)
+    raise AttributeError(f"module 'imc_sim.nn' has no attribute {name!r}")

@@ -9,8 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from imc_sim.nn._layers import Conv2d
-from imc_sim.nn._neurons import BinaryActivation
 from imc_sim.nn._norm import Norm, comparator_of
+from imc_sim.nn.neurons import BinaryActivation
 
 
 @final

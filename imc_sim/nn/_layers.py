@@ -26,7 +26,7 @@ from imc_sim.nn._binarize import (
     standardise,
     two_valued,
 )
-from imc_sim.nn._rotation import (
+from imc_sim.nn.rotation import (
     START,
     RotationMode,
     adjusted,

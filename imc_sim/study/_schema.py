@@ -100,7 +100,7 @@ def _chip() -> dict[str, Any]:
 
 
 def _model() -> dict[str, Any]:
-    from imc_sim.nn import ModelCard
+    from imc_sim.nn.store import ModelCard
 
     return _schema(ModelCard)
 

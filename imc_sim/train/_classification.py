@@ -20,7 +20,9 @@ from imc_sim._rng import Stream
 from imc_sim.config import digest
 from imc_sim.data import LabelledImages, View, check_labels, gather_labelled, load_classes
 from imc_sim.evaluate import drawn_rows, output_count, viewed_images
-from imc_sim.nn import Draws, constrain_weights, draw_neurons, neurons_of, rate_loss, set_slope, take_score
+from imc_sim.nn import constrain_weights
+from imc_sim.nn.neurons import Draws, draw_neurons, neurons_of, set_slope, take_score
+from imc_sim.nn.spiking import rate_loss
 from imc_sim.train._augment import flip_crop
 from imc_sim.train._checkpoint import (
     Log,

@@ -20,7 +20,7 @@ from imc_sim._rng import Stream
 from imc_sim.config import digest
 from imc_sim.data import LabelledImages, LabelledScaling, data_parts, data_state
 from imc_sim.evaluate import drawn_rows, features_digest, viewed_images
-from imc_sim.nn import ContinualNet, calibrate_norms, load_norm_state, norm_state
+from imc_sim.nn.networks import ContinualNet, calibrate_norms, load_norm_state, norm_state
 from imc_sim.train._boosting import shuffled
 from imc_sim.train._cells import CellArray
 from imc_sim.train._checkpoint import FILE, Log, Progress, begin, save_checkpoint, share

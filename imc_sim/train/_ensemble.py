@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from imc_sim._errors import InputError
 from imc_sim.config import digest
-from imc_sim.nn import Ensemble, vote
+from imc_sim.nn.networks import Ensemble, vote
 from imc_sim.train._boosting import bagged_rows, boost, draw_rows, shuffled, start_weights, weighted_error
 from imc_sim.train._checkpoint import Log, Progress, begin, save_checkpoint, share
 from imc_sim.train._classification import ClassificationTrainer, Order, Rows, TrainingSet

@@ -12,17 +12,9 @@ from torch import Tensor, nn
 
 from imc_sim.data import CharacterPool, EpisodeShape, gather_images, load_pool, sample_episodes
 from imc_sim.evaluate import SIMILARITIES, FewShotTask, few_shot_accuracy
-from imc_sim.nn import (
-    Draws,
-    anneal,
-    draw_neurons,
-    improve_rotations,
-    key_form,
-    neurons_of,
-    set_slope,
-    take_score,
-    training_logits,
-)
+from imc_sim.nn import anneal, improve_rotations
+from imc_sim.nn.neurons import Draws, draw_neurons, neurons_of, set_slope, take_score
+from imc_sim.nn.similarity import key_form, training_logits
 from imc_sim.train._checkpoint import (
     Log,
     Progress,

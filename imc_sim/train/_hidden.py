@@ -10,7 +10,8 @@ import torch
 from torch import nn
 
 from imc_sim._errors import InputError
-from imc_sim.nn import build_model, load_card, product_layers
+from imc_sim.nn import product_layers
+from imc_sim.nn.store import build_model, load_card
 from imc_sim.train._checkpoint import FILE
 from imc_sim.train._continual import training_images
 from imc_sim.train._continual_recipe import ContinualRecipe

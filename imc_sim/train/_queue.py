@@ -17,8 +17,7 @@ from imc_sim._errors import ImcSimError, InputError
 from imc_sim._files import append, complete_lines, write_folder
 from imc_sim._typing import PathLike
 from imc_sim.config import Spec, build, find_content, read_yaml, write_yaml
-from imc_sim.nn import load_card
-from imc_sim.nn._card import verify_weights
+from imc_sim.nn.store import load_card, verify_weights
 from imc_sim.train._checkpoint import Progress
 from imc_sim.train._sweep import training_id
 from imc_sim.train._train import changed_card, recipe_of, train_model

@@ -18,7 +18,7 @@ from imc_sim.data import (
     said_labels,
 )
 from imc_sim.evaluate import ClassificationTask, FewShotTask, check_order, features_digest, weights_digest
-from imc_sim.nn import KeyForm, Sharpening
+from imc_sim.nn.similarity import KeyForm, Sharpening
 from imc_sim.train._optimizer import OptimizerSettings
 from imc_sim.train._variation import Variation
 

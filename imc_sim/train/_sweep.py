@@ -15,7 +15,7 @@ from imc_sim._errors import InputError
 from imc_sim._files import append, complete_lines, write_folder
 from imc_sim._typing import PathLike
 from imc_sim.config import Spec, build, digest, find_content, read_yaml, write_yaml
-from imc_sim.nn import ModelCard, load_card
+from imc_sim.nn.store import ModelCard, load_card
 from imc_sim.train._checkpoint import Log, Progress
 from imc_sim.train._recipes import Recipe
 from imc_sim.train._train import changed_card, initialised, recipe_of, trained_log

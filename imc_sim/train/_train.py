@@ -24,8 +24,9 @@ from imc_sim.evaluate import (
     features_of,
     with_size,
 )
-from imc_sim.nn import Measured, ModelCard, arch_files, build_model, load_card, load_model, product_layers, save_model
-from imc_sim.nn._card import load_state
+from imc_sim.nn import product_layers
+from imc_sim.nn.networks import arch_files
+from imc_sim.nn.store import Measured, ModelCard, build_model, load_card, load_model, load_state, save_model
 from imc_sim.train._checkpoint import Log, Progress
 from imc_sim.train._classification import ClassificationTrainer
 from imc_sim.train._continual import ContinualTrainer

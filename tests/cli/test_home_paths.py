@@ -12,7 +12,7 @@ import pytest
 from imc_sim.cli import _app, main
 from imc_sim.config import write_yaml
 from imc_sim.data import data_digest
-from imc_sim.nn import build_arch
+from imc_sim.nn.networks import build_arch
 from imc_sim.study import Results, combine, load_study, run, status
 from imc_sim.testing import stand_in_evaluator
 

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from imc_sim.config import content_names
-from imc_sim.nn import load_card, load_model
+from imc_sim.nn.store import load_card, load_model
 
 #: what makes a study of the README small enough for a test
 SMALL = ["--set", "chips.min=2", "--set", "task.episodes=3", "--set", "task.classes=6"]

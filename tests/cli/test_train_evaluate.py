@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from imc_sim.config import write_yaml
-from imc_sim.nn import load_card
+from imc_sim.nn.store import load_card
 
 TASK = {"dataset": "glyphs", "split": "test", "classes": 20, "rotations": False, "episodes": 6}
 CARD = {

@@ -12,8 +12,8 @@ import pytest
 import torch
 
 from imc_sim.config import content_names
-from imc_sim.nn import BatmannController
-from imc_sim.nn._card import load_card
+from imc_sim.nn.networks import BatmannController
+from imc_sim.nn.store import load_card
 
 ARGS = {"kind": "xnor", "width": 4, "dim": 8, "size": 28}
 

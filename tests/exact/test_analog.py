@@ -8,7 +8,8 @@ from imc_sim import InputError
 from imc_sim.analog import AnalogConv2d, AnalogLinear, AssociativeMemory
 from imc_sim.array import Chip, load_chip
 from imc_sim.mapping import map_model
-from imc_sim.nn import BatmannController, Conv2d, Linear, two_valued
+from imc_sim.nn import Conv2d, Linear, two_valued
+from imc_sim.nn.networks import BatmannController
 
 
 def network(kind: str = "xnor") -> nn.Module:

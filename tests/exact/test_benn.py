@@ -14,19 +14,9 @@ from imc_sim import InputError
 from imc_sim.analog import AnalogConv2d, AnalogLinear
 from imc_sim.array import Chip, load_chip
 from imc_sim.mapping import bytes_per_chip, map_model
-from imc_sim.nn import (
-    BinaryNin,
-    Conv2d,
-    Linear,
-    ModelCard,
-    ProductLayer,
-    SignActivation,
-    constrain_weights,
-    load_model,
-    product_layers,
-    save_model,
-)
-from imc_sim.nn._weights import pack, unpack
+from imc_sim.nn import Conv2d, Linear, ProductLayer, constrain_weights, product_layers
+from imc_sim.nn.networks import BinaryNin, SignActivation
+from imc_sim.nn.store import ModelCard, load_model, pack, save_model, unpack
 
 KINDS = ["sb", "ab"]
 

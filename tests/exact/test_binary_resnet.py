@@ -12,17 +12,9 @@ from torch import Tensor, nn
 
 from imc_sim import InputError, load_chip, map_model
 from imc_sim.evaluate import ClassificationTask, class_accuracy
-from imc_sim.nn import (
-    BinaryResNet18,
-    Ensemble,
-    ModelCard,
-    ProductLayer,
-    constrain_weights,
-    load_card,
-    load_model,
-    product_layers,
-    save_model,
-)
+from imc_sim.nn import ProductLayer, constrain_weights, product_layers
+from imc_sim.nn.networks import BinaryResNet18, Ensemble
+from imc_sim.nn.store import ModelCard, load_card, load_model, save_model
 from imc_sim.train import EnsembleRecipe, EnsembleTrainer, build_recipe
 
 #: 3, 6, 13 and 26 channels

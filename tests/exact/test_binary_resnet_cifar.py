@@ -8,7 +8,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from imc_sim import InputError, load_chip, map_model
-from imc_sim.nn import BinaryResNet, constrain_weights, product_layers
+from imc_sim.nn import constrain_weights, product_layers
+from imc_sim.nn.networks import BinaryResNet
 
 
 def lived_in(**args: Any) -> BinaryResNet:

@@ -16,17 +16,16 @@ from imc_sim import InputError
 from imc_sim.analog import AnalogModel
 from imc_sim.array import Chip, load_chip
 from imc_sim.mapping import map_model
-from imc_sim.nn import (
+from imc_sim.nn import Linear, product_layers
+from imc_sim.nn.networks import (
     BITNET_LAYERS,
     BitNet,
-    Linear,
     build_arch,
     firing_rates,
-    product_layers,
     products_per_step,
-    rate_loss,
     word_line_activations,
 )
+from imc_sim.nn.spiking import rate_loss
 
 
 def network(seed: int = 0, gain: float = 3.0, **args: Any) -> BitNet:

@@ -13,7 +13,10 @@ from imc_sim import CheckpointError, InputError
 from imc_sim._rng import Stream
 from imc_sim.config import write_yaml
 from imc_sim.evaluate import ClassificationTask, digital_accuracy, evaluate_chips, task_identity
-from imc_sim.nn import Arch, BitNet, ModelCard, product_layers, rate_loss, save_model
+from imc_sim.nn import product_layers
+from imc_sim.nn.networks import BitNet
+from imc_sim.nn.spiking import rate_loss
+from imc_sim.nn.store import Arch, ModelCard, save_model
 from imc_sim.train import ClassificationRecipe, ClassificationTrainer, EnsembleRecipe, flip_crop, train_model
 
 ARGS: dict[str, Any] = {"scale": 1 / 16, "channels_in": 1, "size": 8, "steps": 4}

@@ -23,7 +23,8 @@ from imc_sim.evaluate import (
     task_identity,
 )
 from imc_sim.evaluate._classification import chip_class_accuracy
-from imc_sim.nn import Arch, BnnMlp, Ensemble, ModelCard, load_model, save_model
+from imc_sim.nn.networks import BnnMlp, Ensemble
+from imc_sim.nn.store import Arch, ModelCard, load_model, save_model
 from imc_sim.study import run
 from imc_sim.train import (
     ClassificationRecipe,

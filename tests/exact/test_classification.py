@@ -11,7 +11,10 @@ import imc_sim as imc
 from imc_sim.config import write_yaml
 from imc_sim.data import load_classes
 from imc_sim.evaluate import ClassificationData, ClassificationTask, class_accuracy, digital_accuracy, evaluate_chips
-from imc_sim.nn import Arch, BinaryActivationNet, ModelCard, card_of, neurons_of, product_layers, save_model
+from imc_sim.nn import product_layers
+from imc_sim.nn.networks import BinaryActivationNet
+from imc_sim.nn.neurons import neurons_of
+from imc_sim.nn.store import Arch, ModelCard, card_of, save_model
 from imc_sim.train import ClassificationRecipe, ClassificationTrainer, train_model
 
 TASK = {"kind": "classification", "dataset": "digits", "split": "test", "images": 60, "batch": 16}

@@ -14,7 +14,8 @@ from imc_sim import InputError
 from imc_sim._rng import Stream
 from imc_sim.config import build
 from imc_sim.data import load_classes, pixel_order, task_images
-from imc_sim.nn import BnnConv, BnnMlp, Linear, load_norm_state, product_layers
+from imc_sim.nn import Linear, product_layers
+from imc_sim.nn.networks import BnnConv, BnnMlp, load_norm_state
 from imc_sim.train import (
     ContinualRecipe,
     ContinualTask,

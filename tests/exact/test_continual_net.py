@@ -14,7 +14,9 @@ from imc_sim.evaluate import ClassificationTask, FewShotTask, build_task, class_
 from imc_sim.evaluate._card import describe
 from imc_sim.evaluate._classification import configured
 from imc_sim.evaluate._tasks import task_identity
-from imc_sim.nn import Arch, BnnMlp, ContinualNet, ModelCard, load_model, norm_state, product_layers, save_model
+from imc_sim.nn import product_layers
+from imc_sim.nn.networks import BnnMlp, ContinualNet, norm_state
+from imc_sim.nn.store import Arch, ModelCard, load_model, save_model
 from imc_sim.train import ContinualRecipe, ContinualTask, ContinualTrainer, load_norms
 
 TASKS = tuple(ContinualTask(permutation=seed) for seed in range(3))

@@ -10,7 +10,9 @@ from torch import Tensor, nn
 from imc_sim import InputError
 from imc_sim.array import load_chip
 from imc_sim.mapping import map_model
-from imc_sim.nn import VOTES, BinaryNin, Ensemble, ModelCard, load_model, product_layers, save_model, vote
+from imc_sim.nn import product_layers
+from imc_sim.nn.networks import VOTES, BinaryNin, Ensemble, vote
+from imc_sim.nn.store import ModelCard, load_model, save_model
 
 ARGS = {"kind": "ab", "width": 0.05, "size": 8}
 #: [members, images, classes]: in the first image two members lean to class 2, one is sure of class 0

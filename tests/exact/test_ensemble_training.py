@@ -8,7 +8,8 @@ import torch
 
 import imc_sim as imc
 from imc_sim.evaluate import ClassificationTask, class_accuracy, digital_accuracy, evaluate_chips
-from imc_sim.nn import Arch, Ensemble, ModelCard, save_model
+from imc_sim.nn.networks import Ensemble
+from imc_sim.nn.store import Arch, ModelCard, save_model
 from imc_sim.train import EnsembleRecipe, EnsembleTrainer, boost
 
 RECIPE = EnsembleRecipe(

@@ -16,7 +16,8 @@ from imc_sim import AssociativeMemory, Crossbar, InputError, load_chip, load_mod
 from imc_sim.array import effective_conductance
 from imc_sim.evaluate import ClassificationTask, FewShotTask, Session, class_accuracy, evaluate_chips, few_shot_accuracy
 from imc_sim.evaluate._embedding import tsne
-from imc_sim.nn import BatmannController, Norm, two_valued
+from imc_sim.nn import Norm, two_valued
+from imc_sim.nn.networks import BatmannController
 
 MODEL = "batmann_small_xnor"
 CHIP = load_chip("rram_hfo2_1t1r")

@@ -21,7 +21,9 @@ from imc_sim.evaluate import (
 )
 from imc_sim.evaluate._session import Session
 from imc_sim.mapping import bytes_per_chip
-from imc_sim.nn import Arch, BatmannController, Measured, ModelCard, key_form, load_model, save_model
+from imc_sim.nn.networks import BatmannController
+from imc_sim.nn.similarity import key_form
+from imc_sim.nn.store import Arch, Measured, ModelCard, load_model, save_model
 
 TASK = {
     "dataset": "glyphs",
@@ -123,7 +125,7 @@ def test_batch_size_changes_no_score(model: str) -> None:
 
 def test_read_out_is_one_episode_at_a_time(model: str) -> None:
     """The vectorised score equals a plain loop over episodes, keys and queries."""
-    from imc_sim.nn import load_model
+    from imc_sim.nn.store import load_model
 
     task = build(FewShotTask, TASK | {"keys": "bipolar", "shot": 2}, "t")
     network, data = load_model(model), FewShotData.load(task)

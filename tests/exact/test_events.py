@@ -5,7 +5,9 @@ import torch
 from torch import Tensor
 
 from imc_sim import InputError
-from imc_sim.nn import BitNet, Conv2d, EventProduct, Linear, ProductLayer, active_entries
+from imc_sim.nn import Conv2d, EventProduct, Linear, ProductLayer
+from imc_sim.nn.events import active_entries
+from imc_sim.nn.networks import BitNet
 
 
 def spikes(*shape: int, density: float = 0.2) -> Tensor:

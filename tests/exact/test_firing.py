@@ -11,16 +11,8 @@ import torch.nn.functional as F
 
 from imc_sim import InputError
 from imc_sim.evaluate import ClassificationTask, digital_accuracy, measure_firing
-from imc_sim.nn import (
-    BITNET_LAYERS,
-    Arch,
-    ModelCard,
-    answers_by_step,
-    dense_word_lines,
-    firing_rates,
-    save_model,
-    word_line_activations,
-)
+from imc_sim.nn.networks import BITNET_LAYERS, answers_by_step, dense_word_lines, firing_rates, word_line_activations
+from imc_sim.nn.store import Arch, ModelCard, save_model
 from tests.exact.test_bitnet import exact, images, network
 
 TASK: dict[str, Any] = {"kind": "classification", "dataset": "digits", "images": 60, "batch": 16}

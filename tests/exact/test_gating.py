@@ -16,7 +16,8 @@ from imc_sim.array._wiring import density
 from imc_sim.device import Device, RelativeSpread
 from imc_sim.evaluate import evaluate_chips
 from imc_sim.mapping import map_model
-from imc_sim.nn import BatmannController, Conv2d, Linear, SignActivation
+from imc_sim.nn import Conv2d, Linear
+from imc_sim.nn.networks import BatmannController, SignActivation
 from imc_sim.study._rows import _more
 from imc_sim.study._stored_chip import as_stored
 from imc_sim.train._variation import ChipNoise, Variation

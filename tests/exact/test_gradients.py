@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from imc_sim.analog import AnalogModel, AssociativeMemory, straight_through
 from imc_sim.array import Chip, load_chip
 from imc_sim.mapping import map_model
-from imc_sim.nn import BatmannController
+from imc_sim.nn.networks import BatmannController
 
 NOISY = {"device.programming.sigma": 0.3, "device.read.sigma": 0.1}
 

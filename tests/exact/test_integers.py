@@ -29,7 +29,8 @@ from imc_sim.array._plan import Plan
 from imc_sim.array._read_noise import ReadPower
 from imc_sim.device import Device, RelativeSpread
 from imc_sim.mapping import bytes_per_chip, map_model
-from imc_sim.nn import BatmannController, Conv2d, Linear
+from imc_sim.nn import Conv2d, Linear
+from imc_sim.nn.networks import BatmannController
 from imc_sim.study import load_study, points_of
 
 needs_kernel = pytest.mark.skipif(_integers.why_not() is not None, reason=str(_integers.why_not()))

@@ -18,7 +18,9 @@ from imc_sim.evaluate._few_shot import digital_accuracy_of
 from imc_sim.evaluate._memory_keys import KeyMaker, projected
 from imc_sim.evaluate._read_out import accuracy_of, crossbar_answers
 from imc_sim.evaluate._sampled_chips import SampledChips
-from imc_sim.nn import Arch, BatmannController, ModelCard, key_form, save_model
+from imc_sim.nn.networks import BatmannController
+from imc_sim.nn.similarity import key_form
+from imc_sim.nn.store import Arch, ModelCard, save_model
 from imc_sim.study import Point
 
 WAY, SHOT, QUERIES, EPISODES, DIM = 4, 3, 2, 12, 32  # dot products over a power of two: no tie is broken by rounding

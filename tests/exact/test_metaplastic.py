@@ -12,22 +12,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from imc_sim import InputError, load_chip, map_model
-from imc_sim.nn import (
-    BnnConv,
-    BnnMlp,
-    Conv2d,
-    GatedSign,
-    Linear,
-    ModelCard,
-    Norm,
-    calibrate_norms,
-    load_model,
-    load_norm_state,
-    norm_state,
-    product_layers,
-    save_model,
-)
-from imc_sim.nn._weights import unpack
+from imc_sim.nn import Conv2d, Linear, Norm, product_layers
+from imc_sim.nn.networks import BnnConv, BnnMlp, GatedSign, calibrate_norms, load_norm_state, norm_state
+from imc_sim.nn.store import ModelCard, load_model, save_model, unpack
 from imc_sim.train import MetaplasticAdam, QuadraticTask, f_meta, metaplastic_groups, sign_switch
 from imc_sim.train._metaplastic import _CHUNK
 

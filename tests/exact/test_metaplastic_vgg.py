@@ -7,7 +7,8 @@ from torch import Tensor
 
 import imc_sim as imc
 from imc_sim import InputError
-from imc_sim.nn import BnnVgg, Norm, product_layers
+from imc_sim.nn import Norm, product_layers
+from imc_sim.nn.networks import BnnVgg
 
 
 def seeded(**args: object) -> BnnVgg:

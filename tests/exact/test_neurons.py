@@ -7,20 +7,9 @@ import torch
 from torch import nn
 
 import imc_sim as imc
-from imc_sim.nn import (
-    BinaryActivation,
-    BinaryActivationNet,
-    Conv4,
-    Draws,
-    Linear,
-    Norm,
-    comparator_of,
-    draw_neurons,
-    fold_comparators,
-    neurons_of,
-    set_slope,
-    take_score,
-)
+from imc_sim.nn import BinaryActivation, Linear, Norm, comparator_of, fold_comparators
+from imc_sim.nn.networks import BinaryActivationNet, Conv4
+from imc_sim.nn.neurons import Draws, draw_neurons, neurons_of, set_slope, take_score
 from imc_sim.train import ScoreFunction
 
 Z = torch.tensor([[-2.0, -1.0, -0.25, 0.0, 1e-30, 0.5, 1.0, 3.0]])

@@ -1,5 +1,6 @@
 """The controller against the facts of its publication: sizes, initial values, gradients, similarities."""
 
+import importlib
 import math
 
 import pytest
@@ -7,20 +8,9 @@ import torch
 import torch.nn.functional as F
 
 from imc_sim import InputError
-from imc_sim.nn import (
-    BatmannController,
-    Conv2d,
-    Linear,
-    binary_activation,
-    binary_weight,
-    cosine,
-    integer_levels,
-    key_form,
-    sharpen,
-    standardise,
-    training_logits,
-    two_valued,
-)
+from imc_sim.nn import Conv2d, Linear, binary_activation, binary_weight, integer_levels, standardise, two_valued
+from imc_sim.nn.networks import BatmannController
+from imc_sim.nn.similarity import cosine, key_form, sharpen, training_logits
 
 
 @pytest.mark.parametrize(
@@ -151,3 +141,16 @@ def test_key_forms() -> None:
     assert key_form(f, "bipolar").tolist() == [-1.0, -1.0, 1.0]
     assert key_form(f, "binary").tolist() == [0.0, 0.0, 1.0]
     assert key_form(f, "float") is f
+
+
+def test_names_that_moved_to_a_room_still_resolve() -> None:
+    from imc_sim import nn as digital
+
+    for room, names in digital._MOVED.items():
+        module = importlib.import_module(f"imc_sim.nn.{room}")
+        for name in names.split():
+            assert name in module.__all__, name
+            assert getattr(digital, name) is getattr(module, name)
+    assert not {name for names in digital._MOVED.values() for name in names.split()} & set(digital.__all__)
+    with pytest.raises(AttributeError, match="no_such_name"):
+        digital.no_such_name  # noqa: B018

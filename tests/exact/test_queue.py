@@ -15,7 +15,8 @@ from torch import nn
 from imc_sim import InputError
 from imc_sim.cli import main
 from imc_sim.config import build, write_yaml
-from imc_sim.nn import BatmannController, BinaryNin, load_model
+from imc_sim.nn.networks import BatmannController, BinaryNin
+from imc_sim.nn.store import load_model
 from imc_sim.train import (
     ClassificationRecipe,
     ClassificationTrainer,

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from imc_sim import InputError
-from imc_sim.nn import Conv4
+from imc_sim.nn.networks import Conv4
 from imc_sim.train import EpisodicRecipe, EpisodicTrainer, episode_loss
 
 WAY, SHOT = 3, 2

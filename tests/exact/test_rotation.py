@@ -10,23 +10,19 @@ from torch import Tensor, nn
 
 import imc_sim as imc
 from imc_sim import InputError
-from imc_sim.nn import (
-    BatmannController,
-    Linear,
-    ModelCard,
+from imc_sim.nn import Linear, anneal, improve_rotations, standardise
+from imc_sim.nn.networks import BatmannController
+from imc_sim.nn.rotation import (
     adjusted,
     alignment,
-    anneal,
     annealed,
     annealed_sign,
-    improve_rotations,
+    halves,
     improved_rotation,
-    load_model,
+    random_rotation,
     rotated,
-    save_model,
-    standardise,
 )
-from imc_sim.nn._rotation import halves, random_rotation
+from imc_sim.nn.store import ModelCard, load_model, save_model
 
 
 @pytest.fixture(autouse=True)

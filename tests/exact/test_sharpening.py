@@ -12,7 +12,7 @@ from imc_sim._errors import InputError
 from imc_sim.config import build
 from imc_sim.evaluate import FewShotTask
 from imc_sim.evaluate._memory_keys import SIMILARITIES
-from imc_sim.nn import inference_logits, key_form, sharpen, training_logits
+from imc_sim.nn.similarity import inference_logits, key_form, sharpen, training_logits
 from imc_sim.train import EpisodicRecipe
 
 REFUSED = {

@@ -8,7 +8,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from imc_sim import InputError
-from imc_sim.nn import IfUnit, integrate_and_fire, project, rate_loss
+from imc_sim.nn import IfUnit
+from imc_sim.nn.spiking import integrate_and_fire, project, rate_loss
 
 
 def spikes_of(currents: list[float]) -> tuple[list[float], list[float]]:

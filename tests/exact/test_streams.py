@@ -19,7 +19,8 @@ from imc_sim.config import build
 from imc_sim.data import EpisodeShape, pixel_order, sample_episodes
 from imc_sim.evaluate._labelled import drawn_rows
 from imc_sim.evaluate._memory_keys import projected
-from imc_sim.nn import BinaryActivation, Draws, draw_neurons
+from imc_sim.nn import BinaryActivation
+from imc_sim.nn.neurons import Draws, draw_neurons
 from imc_sim.train._augment import flip_crop
 from imc_sim.train._boosting import bagged_rows, shuffled
 from imc_sim.train._cells import CellArray, Cells

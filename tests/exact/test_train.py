@@ -8,7 +8,7 @@ from torch import nn
 
 from imc_sim import CheckpointError
 from imc_sim.data import load_pool
-from imc_sim.nn import BatmannController
+from imc_sim.nn.networks import BatmannController
 from imc_sim.train import EpisodicRecipe, EpisodicTrainer, training_episode
 
 RECIPE = EpisodicRecipe(

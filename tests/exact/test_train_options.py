@@ -10,7 +10,8 @@ from torch import nn
 import imc_sim as imc
 from imc_sim import CheckpointError, InputError
 from imc_sim.data import load_pool
-from imc_sim.nn import BatmannController, product_layers
+from imc_sim.nn import product_layers
+from imc_sim.nn.networks import BatmannController
 from imc_sim.train import ChipNoise, EpisodicRecipe, EpisodicTrainer, Variation, training_episode
 from tests.exact.test_train import RECIPE
 

@@ -11,7 +11,8 @@ from scipy.stats import kstest, norm
 from torch import Tensor, nn
 
 from imc_sim import InputError
-from imc_sim.nn import BnnMlp, Linear, product_layers
+from imc_sim.nn import Linear, product_layers
+from imc_sim.nn.networks import BnnMlp
 from imc_sim.train import CellArray, Cells, ContinualRecipe, ContinualTask, ContinualTrainer, MetaplasticAdam, f_meta
 
 TASKS = tuple(ContinualTask(permutation=seed) for seed in range(2))

@@ -11,9 +11,10 @@ import torch
 from torch import nn
 
 from imc_sim.evaluate import Accuracy
-from imc_sim.nn import BinaryActivation, BnnMlp, Draws, draw_neurons
-from imc_sim.nn._neurons import _log_probability
-from imc_sim.nn._rotation import improved_rotation, random_rotation
+from imc_sim.nn import BinaryActivation
+from imc_sim.nn.networks import BnnMlp
+from imc_sim.nn.neurons import Draws, _log_probability, draw_neurons
+from imc_sim.nn.rotation import improved_rotation, random_rotation
 from imc_sim.train import (
     ClassificationRecipe,
     ClassificationTrainer,

@@ -11,7 +11,7 @@ from imc_sim import InputError
 from imc_sim.analog import AssociativeMemory
 from imc_sim.array import Chip, Converter, Crossbar
 from imc_sim.mapping import map_model
-from imc_sim.nn import BITNET_LAYERS, BitNet
+from imc_sim.nn.networks import BITNET_LAYERS, BitNet
 from tests.exact.test_bitnet import chip, exact, images, network
 
 

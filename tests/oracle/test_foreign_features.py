@@ -11,7 +11,7 @@ from torch import Tensor
 
 from imc_sim import AssociativeMemory
 from imc_sim.array import Chip, load_chip
-from imc_sim.nn import KeyForm, cosine, dot, key_form
+from imc_sim.nn.similarity import KeyForm, cosine, dot, key_form
 
 
 @pytest.fixture(scope="module")

@@ -29,7 +29,7 @@ from imc_sim.evaluate import (
 from imc_sim.evaluate import _confusion as confusion_module
 from imc_sim.evaluate._embedding import _nearest, tsne, turned
 from imc_sim.mapping import map_model
-from imc_sim.nn import load_model
+from imc_sim.nn.store import load_model
 from imc_sim.plotting import (
     attack_data,
     confusion_data,

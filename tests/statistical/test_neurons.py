@@ -4,7 +4,8 @@ import pytest
 import torch
 from scipy import stats
 
-from imc_sim.nn import BinaryActivation, Draws, draw_neurons
+from imc_sim.nn import BinaryActivation
+from imc_sim.nn.neurons import Draws, draw_neurons
 
 COUNT = 100_000
 

@@ -11,8 +11,8 @@ from torch import nn
 from imc_sim import CheckpointError
 from imc_sim.evaluate import digital_accuracy
 from imc_sim.mapping import import_checkpoint
-from imc_sim.nn import load_model
-from imc_sim.nn._neurons import hard_sigmoid
+from imc_sim.nn.neurons import hard_sigmoid
+from imc_sim.nn.store import load_model
 
 
 class Theirs(nn.Module):

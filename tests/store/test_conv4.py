@@ -12,7 +12,8 @@ from imc_sim import InputError, map_model
 from imc_sim._errors import CheckpointError
 from imc_sim.array import load_chip
 from imc_sim.mapping import import_checkpoint
-from imc_sim.nn import Conv4, load_model
+from imc_sim.nn.networks import Conv4
+from imc_sim.nn.store import load_model
 
 WIDTH = 6
 

@@ -18,7 +18,8 @@ from torch import Tensor
 from imc_sim import CheckpointError
 from imc_sim.mapping import import_checkpoint
 from imc_sim.mapping._binact import binact_state
-from imc_sim.nn import BinaryActivationNet, load_model
+from imc_sim.nn.networks import BinaryActivationNet
+from imc_sim.nn.store import load_model
 
 State = dict[str, Tensor]
 Act = Callable[[Tensor], Tensor]

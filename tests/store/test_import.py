@@ -15,8 +15,9 @@ from torch import Tensor, nn
 
 from imc_sim._errors import CheckpointError, InputError
 from imc_sim.mapping._import import import_checkpoint
-from imc_sim.nn import CONTROLLER_KINDS, BatmannController, ProductLayer
-from imc_sim.nn._card import load_model
+from imc_sim.nn import ProductLayer
+from imc_sim.nn.networks import CONTROLLER_KINDS, BatmannController
+from imc_sim.nn.store import load_model
 
 SMALL: dict[str, Any] = {"width": 4, "dim": 8, "size": 28, "channels_in": 1}
 

@@ -4,7 +4,9 @@ import pytest
 import torch
 
 from imc_sim.config import content_names
-from imc_sim.nn import ContinualNet, build_model, load_card, load_model, product_layers
+from imc_sim.nn import product_layers
+from imc_sim.nn.networks import ContinualNet
+from imc_sim.nn.store import build_model, load_card, load_model
 from imc_sim.train import ContinualRecipe, recipe_of
 from imc_sim.train._sweep import load_trainings, points_of
 

@@ -13,9 +13,17 @@ from torch import nn
 
 from imc_sim._errors import CheckpointError, InputError
 from imc_sim.config import content_names, read_yaml, write_yaml
-from imc_sim.nn import BatmannController
-from imc_sim.nn._archs import build_arch
-from imc_sim.nn._card import Arch, ModelCard, build_model, card_of, load_card, load_model, save_model, verify_weights
+from imc_sim.nn.networks import BatmannController, build_arch
+from imc_sim.nn.store import (
+    Arch,
+    ModelCard,
+    build_model,
+    card_of,
+    load_card,
+    load_model,
+    save_model,
+    verify_weights,
+)
 
 ARGS = {"kind": "xnor", "width": 4, "dim": 8, "size": 28}
 
@@ -135,7 +143,7 @@ def test_weights_gone(folder: Path) -> None:
 def test_nan_in_stored_weights(folder: Path) -> None:
     from safetensors.torch import save_file
 
-    from imc_sim.nn._weights import read_tensors
+    from imc_sim.nn.store import read_tensors
 
     path = folder / "weights.safetensors"
     tensors, header = read_tensors(path)

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from imc_sim._errors import CheckpointError
-from imc_sim.nn import BatmannController, Conv2d, Linear, ProductLayer
-from imc_sim.nn._weights import pack, read_tensors, unpack
+from imc_sim.nn import Conv2d, Linear, ProductLayer
+from imc_sim.nn.networks import BatmannController
+from imc_sim.nn.store import pack, read_tensors, unpack
 
 
 def reloaded(module: nn.Module, twin: nn.Module, folder: Path, half: bool = False) -> nn.Module:
@@ -122,7 +123,7 @@ def test_filters_of_one_sign_come_back(row: list[float], tmp_path: Path) -> None
 
 
 def test_what_bits_cannot_give_is_stored_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("imc_sim.nn._weights._bits", lambda layer: wrong_bits(layer))
+    monkeypatch.setattr("imc_sim.nn.store._weights._bits", lambda layer: wrong_bits(layer))
     model = linear(torch.randn(3, 9), "xnor")
     twin = reloaded(model, linear(torch.zeros(3, 9), "xnor"), tmp_path)
     assert forms(tmp_path) == {"": "plain"}

@@ -19,7 +19,8 @@ from imc_sim.cli import main
 from imc_sim.config import read_yaml, write_yaml
 from imc_sim.data import _fingerprint, data_digest, digests_of, foreign_digests
 from imc_sim.evaluate import digital_accuracy, evaluate_chips
-from imc_sim.nn import ModelCard, build_arch, load_model, save_model
+from imc_sim.nn.networks import build_arch
+from imc_sim.nn.store import ModelCard, load_model, save_model
 from imc_sim.study import Results, _points, load_study, points_of, run, status, study_embeddings
 from imc_sim.study._work import Batch, evaluate_batch
 from imc_sim.testing import stand_in_evaluator

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import torch
 
-from imc_sim.nn import Arch, BinaryActivationNet, ModelCard, save_model
+from imc_sim.nn.networks import BinaryActivationNet
+from imc_sim.nn.store import Arch, ModelCard, save_model
 from imc_sim.study import load_study
 from imc_sim.study._points import points_of
 

@@ -17,8 +17,8 @@ import torch
 
 from imc_sim._errors import InputError
 from imc_sim.config import read_yaml, write_yaml
-from imc_sim.nn._archs import arch_files, build_arch
-from imc_sim.nn._card import Arch, ModelCard, save_model
+from imc_sim.nn.networks import arch_files, build_arch
+from imc_sim.nn.store import Arch, ModelCard, save_model
 from imc_sim.study import combine, load_study, run
 from imc_sim.study._points import points_of
 from imc_sim.testing import stand_in_evaluator

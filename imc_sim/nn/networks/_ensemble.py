@@ -14,8 +14,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from imc_sim._errors import InputError, nearest
-from imc_sim.config._archs import ARCHS
-from imc_sim.nn._archs import build_arch
+from imc_sim.config import ARCHS
+from imc_sim.nn.networks._archs import build_arch
 
 Vote = Literal["logits", "hard", "softmax", "log_softmax"]
 VOTES: tuple[Vote, ...] = ("logits", "hard", "softmax", "log_softmax")

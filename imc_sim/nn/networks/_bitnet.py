@@ -17,10 +17,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from imc_sim._errors import InputError, nearest
-from imc_sim.nn._events import EventProduct
 from imc_sim.nn._layers import Conv2d, Linear, ProductLayer, product_layers
-from imc_sim.nn._recompute import Step, summed
-from imc_sim.nn._spiking import IfUnit, SpikeGradient, project
+from imc_sim.nn.events import EventProduct
+from imc_sim.nn.networks._recompute import Step, summed
+from imc_sim.nn.spiking import IfUnit, SpikeGradient, project
 
 BitNetVersion = Literal["6", "6_v101"]
 #: version -> numbers of the layers whose spikes are pooled

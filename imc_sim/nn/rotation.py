@@ -13,6 +13,22 @@ from torch import Tensor, nn
 
 from imc_sim.nn._binarize import two_valued
 
+__all__ = [
+    "ROTATIONS",
+    "START",
+    "RotationMode",
+    "adjusted",
+    "alignment",
+    "annealed",
+    "annealed_sign",
+    "attach_rotation",
+    "fold_rotation",
+    "halves",
+    "improved_rotation",
+    "random_rotation",
+    "rotated",
+]
+
 #: `updated`: the rotations follow the weights, and their gradient passes through; `frozen`: neither, as published
 RotationMode = Literal["updated", "frozen"]
 ROTATIONS: tuple[RotationMode, ...] = ("updated", "frozen")

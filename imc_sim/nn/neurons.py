@@ -17,6 +17,21 @@ from torch import Tensor, nn
 from imc_sim._errors import InputError, nearest
 from imc_sim._rng import Stream, blocks
 
+__all__ = [
+    "ESTIMATORS",
+    "BinaryActivation",
+    "Draws",
+    "Estimator",
+    "HardSigmoid",
+    "activation",
+    "check_blocks",
+    "draw_neurons",
+    "hard_sigmoid",
+    "neurons_of",
+    "set_slope",
+    "take_score",
+]
+
 Estimator = Literal["straight_through", "reinforce", "frozen"]
 ESTIMATORS: tuple[Estimator, ...] = ("straight_through", "reinforce", "frozen")
 #: probabilities nearer to 0 or 1 than this give the score function no gradient: it would be as large as its inverse

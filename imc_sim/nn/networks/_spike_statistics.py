@@ -11,9 +11,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from imc_sim._errors import InputError
-from imc_sim.nn._bitnet import BITNET_LAYERS, SHARE, BitNet
 from imc_sim.nn._images import evaluating
 from imc_sim.nn._layers import Conv2d
+from imc_sim.nn.networks._bitnet import BITNET_LAYERS, SHARE, BitNet
 
 
 @final

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from imc_sim._errors import InputError, nearest
-from imc_sim.config._archs import ARCHS
-from imc_sim.nn._archs import build_arch
-from imc_sim.nn._metaplastic_nets import load_norm_state
+from imc_sim.config import ARCHS
 from imc_sim.nn._norm import STATISTICS, Norm, Statistics
+from imc_sim.nn.networks._archs import build_arch
+from imc_sim.nn.networks._metaplastic_nets import load_norm_state
 
 
 @final

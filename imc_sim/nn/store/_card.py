@@ -25,10 +25,10 @@ from imc_sim.config import (
     user_path,
     write_yaml,
 )
-from imc_sim.nn._archs import build_arch
 from imc_sim.nn._images import checked_images
 from imc_sim.nn._layers import ProductLayer
-from imc_sim.nn._weights import FORMAT, Header, pack, unpack
+from imc_sim.nn.networks._archs import build_arch
+from imc_sim.nn.store._weights import FORMAT, Header, pack, unpack
 
 CARD, WEIGHTS = "model.yaml", "weights.safetensors"
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]

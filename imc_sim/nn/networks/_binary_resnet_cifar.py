@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 from imc_sim._errors import InputError
 from imc_sim.nn._layers import Conv2d, Linear
-from imc_sim.nn._metaplastic_nets import GatedSign
 from imc_sim.nn._norm import Norm
+from imc_sim.nn.networks._metaplastic_nets import GatedSign
 
 #: channels of the three stages
 _CHANNELS = (16, 32, 64)

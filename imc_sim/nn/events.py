@@ -14,6 +14,11 @@ from torch import Tensor
 from imc_sim._errors import InputError
 from imc_sim.nn._layers import Conv2d, Linear, ProductLayer
 
+__all__ = [
+    "EventProduct",
+    "active_entries",
+]
+
 
 @final
 class EventProduct:

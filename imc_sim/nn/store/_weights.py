@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from imc_sim._errors import CheckpointError
 from imc_sim.config import canonical_json
 from imc_sim.nn._layers import ProductLayer
-from imc_sim.nn._rotation import fold_rotation
+from imc_sim.nn.rotation import fold_rotation
 
 FORMAT = "imc_sim-weights-1"
 _TOP = 127

@@ -14,6 +14,19 @@ from torch import Tensor
 from imc_sim._errors import InputError, nearest
 from imc_sim.nn._binarize import two_valued
 
+__all__ = [
+    "KEY_FORMS",
+    "SHARPENINGS",
+    "KeyForm",
+    "Sharpening",
+    "cosine",
+    "dot",
+    "inference_logits",
+    "key_form",
+    "sharpen",
+    "training_logits",
+]
+
 Sharpening = Literal["softabs", "softabs_exp", "softmax", "abs", "none"]
 KeyForm = Literal["float", "bipolar", "binary"]
 SHARPENINGS: tuple[Sharpening, ...] = ("softabs", "softabs_exp", "softmax", "abs", "none")

@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from imc_sim._errors import InputError, nearest
 from imc_sim.nn._block import ConvBlock
 from imc_sim.nn._layers import Conv2d, Linear
-from imc_sim.nn._neurons import Estimator, HardSigmoid, activation, check_blocks
 from imc_sim.nn._norm import Norm
+from imc_sim.nn.neurons import Estimator, HardSigmoid, activation, check_blocks
 
 Down = Literal["pool", "stride"]
 Otherwise = Literal["relu", "hard_sigmoid"]

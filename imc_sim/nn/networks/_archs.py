@@ -14,8 +14,7 @@ import torch
 from torch import nn
 
 from imc_sim._errors import InputError, nearest
-from imc_sim.config import user_path
-from imc_sim.config._archs import ARCHS
+from imc_sim.config import ARCHS, user_path
 
 _ALLOWED = "a name of `imc-sim list archs`, or FILE.py:CLASS"
 

@@ -13,9 +13,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from imc_sim._errors import InputError, nearest
-from imc_sim.nn._benn import SignActivation
 from imc_sim.nn._layers import Conv2d, Linear, product_layers
 from imc_sim.nn._norm import Norm
+from imc_sim.nn.networks._benn import SignActivation
 
 ResnetStem = Literal["imagenet", "cifar"]
 #: stem -> (kernel, stride) of the first convolution, and whether a max-pooling 3 x 3 of stride 2 follows

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 from imc_sim._errors import InputError
 from imc_sim.nn._layers import Conv2d, Linear, product_layers
-from imc_sim.nn._metaplastic_nets import GatedSign
 from imc_sim.nn._norm import Norm, Statistics
+from imc_sim.nn.networks._metaplastic_nets import GatedSign
 
 #: channels of the six convolutions, and units of the two hidden layers behind them
 _CHANNELS, _UNITS = (128, 128, 256, 256, 512, 512), (2048, 2048)

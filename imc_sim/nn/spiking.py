@@ -14,6 +14,15 @@ from torch import Tensor, nn
 
 from imc_sim._errors import InputError, nearest
 
+__all__ = [
+    "SPIKE_GRADIENTS",
+    "IfUnit",
+    "SpikeGradient",
+    "integrate_and_fire",
+    "project",
+    "rate_loss",
+]
+
 SpikeGradient = Literal["accumulator", "window"]
 #: gradient -> ds/dp of a spike s with respect to the current p of its step; both are ours, and not bddi
 SPIKE_GRADIENTS: dict[SpikeGradient, str] = {

@@ -1,0 +1,32 @@
+"""The model store: cards (`model.yaml`) and weights (`weights.safetensors`)."""
+
+from imc_sim.nn.store._card import (
+    Arch,
+    Measured,
+    ModelCard,
+    build_model,
+    card_of,
+    load_card,
+    load_model,
+    load_state,
+    save_model,
+    verify_weights,
+)
+from imc_sim.nn.store._weights import pack, read_tensors, refuse_not_finite, unpack
+
+__all__ = [
+    "Arch",
+    "Measured",
+    "ModelCard",
+    "build_model",
+    "card_of",
+    "load_card",
+    "load_model",
+    "load_state",
+    "pack",
+    "read_tensors",
+    "refuse_not_finite",
+    "save_model",
+    "unpack",
+    "verify_weights",
+]
