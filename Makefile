@@ -79,14 +79,14 @@ reproduce: $(STAMP)
 	$(BIN)/imc-sim plot results/batmann_tsne --kind tsne
 
 tables: $(STAMP)
-	$(BIN)/imc-sim tables $(patsubst %/comparison.csv,%,$(wildcard $(TABLED:%=results/%/comparison.csv))) $(PAGES:%=--page %)
-	$(BIN)/imc-sim forgetting $(FORGETTING) --out results/metaplastic_small --page docs/metaplastic.md
-	$(BIN)/imc-sim forgetting $(FORGETTING_SETS) --out results/metaplastic_sets --page docs/metaplastic.md
-	$(BIN)/imc-sim forgetting $(FORGETTING_WIDTHS) --out results/metaplastic_widths --page docs/metaplastic.md
-	$(BIN)/imc-sim forgetting $(FORGETTING_USPS) --out results/metaplastic_usps --page docs/metaplastic.md
-	$(BIN)/imc-sim forgetting $(FORGETTING_FEATURES) --out results/metaplastic_features --page docs/metaplastic.md
-	$(BIN)/imc-sim forgetting $(FORGETTING_FEATURES_FULL) --out results/metaplastic_features_full --page docs/metaplastic.md
-	$(BIN)/imc-sim forgetting $(FORGETTING_STREAM) --out results/metaplastic_stream --page docs/metaplastic.md
+	$(BIN)/imc-sim report $(patsubst %/comparison.csv,%,$(wildcard $(TABLED:%=results/%/comparison.csv))) $(PAGES:%=--page %)
+	$(BIN)/imc-sim show forgetting $(FORGETTING) --out results/metaplastic_small --page docs/metaplastic.md
+	$(BIN)/imc-sim show forgetting $(FORGETTING_SETS) --out results/metaplastic_sets --page docs/metaplastic.md
+	$(BIN)/imc-sim show forgetting $(FORGETTING_WIDTHS) --out results/metaplastic_widths --page docs/metaplastic.md
+	$(BIN)/imc-sim show forgetting $(FORGETTING_USPS) --out results/metaplastic_usps --page docs/metaplastic.md
+	$(BIN)/imc-sim show forgetting $(FORGETTING_FEATURES) --out results/metaplastic_features --page docs/metaplastic.md
+	$(BIN)/imc-sim show forgetting $(FORGETTING_FEATURES_FULL) --out results/metaplastic_features_full --page docs/metaplastic.md
+	$(BIN)/imc-sim show forgetting $(FORGETTING_STREAM) --out results/metaplastic_stream --page docs/metaplastic.md
 
 test: $(STAMP)
 	@$(MAKE) --no-print-directory memtorch || echo "MemTorch could not be built here: its tests will be skipped" >&2

@@ -172,7 +172,7 @@ def _study(folder: Path) -> None:
 
 
 def _device(folder: Path) -> None:
-    assert main(["device", "fit", str(folder / "cells.csv"), f"--out={folder / 'out' / 'mine.yaml'}"]) == 0
+    assert main(["import", str(folder / "cells.csv"), f"--out={folder / 'out' / 'mine.yaml'}"]) == 0
 
 
 @pytest.mark.parametrize(("write", "least"), [(_study, 10), (_device, 4)])

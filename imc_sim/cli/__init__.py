@@ -1,4 +1,4 @@
-"""The command `imc-sim`: one file a verb. stdout is data, stderr is progress.
+"""The command `imc-sim`: one file per command. stdout is data, stderr is progress.
 
 Exit codes: 0 done, 1 failed trials or a failed check, 2 bad input or interrupted.
 """

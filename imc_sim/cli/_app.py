@@ -1,4 +1,4 @@
-"""The verbs gathered, and what every one of them does with an error."""
+"""The commands in their groups, and how errors of any of them are reported."""
 
 from __future__ import annotations
 
@@ -13,36 +13,29 @@ from typing import Annotated
 import typer
 
 from imc_sim._errors import ImcSimError
-from imc_sim.cli._combine import combine
 from imc_sim.cli._data import data_app
-from imc_sim.cli._device import device_app
 from imc_sim.cli._doctor import doctor
 from imc_sim.cli._evaluate import evaluate
-from imc_sim.cli._figure import figure
-from imc_sim.cli._firing import firing
-from imc_sim.cli._forgetting import forgetting
+from imc_sim.cli._help import GroupedCommands, add_command
 from imc_sim.cli._import import import_
 from imc_sim.cli._list import list_
 from imc_sim.cli._map import map_
+from imc_sim.cli._old_names import with_new_names
 from imc_sim.cli._plot import plot
-from imc_sim.cli._plot_device import plot_device
-from imc_sim.cli._probe import probe_app
 from imc_sim.cli._report import report
 from imc_sim.cli._run import run
-from imc_sim.cli._schema import schema
+from imc_sim.cli._show import show_app
 from imc_sim.cli._status import status
-from imc_sim.cli._tables import tables
 from imc_sim.cli._train import train
-from imc_sim.cli._trainings import trainings
 
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 
 app = typer.Typer(
     name="imc-sim",
+    cls=GroupedCommands,
     help="Simulate binarized few-shot networks on in-memory-computing hardware.",
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
-    add_completion=False,
     no_args_is_help=True,
 )
 
@@ -64,38 +57,27 @@ def _options(
     """Simulate binarized few-shot networks on in-memory-computing hardware."""
 
 
-app.command("run")(run)
-app.command("status")(status)
-app.command("combine")(combine)
-app.command("plot")(plot)
-app.command("report")(report)
-app.command("tables")(tables)
-app.command("figure")(figure)
-app.command("train")(train)
-app.add_typer(probe_app, name="probe")
-app.command("forgetting")(forgetting)
-app.command("trainings")(trainings)
-app.command("evaluate")(evaluate)
-app.command("firing")(firing)
-app.command("map")(map_)
-app.command("import")(import_)
-app.command("list")(list_)
-app.add_typer(device_app, name="device")
-app.command("plot-device")(plot_device)
-app.add_typer(data_app, name="data")
-app.command("schema")(schema)
-app.command("doctor")(doctor)
+_STUDIES, _MODELS, _ABOUT = "Studies", "Models", "Content and installation"
+for _name, _command in {"run": run, "status": status, "plot": plot, "report": report}.items():
+    add_command(app, _name, _command, _STUDIES)
+for _name, _command in {"train": train, "evaluate": evaluate, "map": map_, "import": import_}.items():
+    add_command(app, _name, _command, _MODELS)
+add_command(app, "list", list_, _ABOUT)
+app.add_typer(show_app, name="show", rich_help_panel=_ABOUT)
+app.add_typer(data_app, name="data", rich_help_panel=_ABOUT)
+add_command(app, "doctor", doctor, _ABOUT)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line `argv` (default: that of the process); gives the exit code, prints errors in one line.
+    """Run the command line `argv` (default: that of the process) and return its exit code; errors take one line.
 
     `IMC_SIM_DEBUG=1` lets every error through with its traceback.
     """
     _make_streams_safe()
     try:
         _working_folder()
-        app(args=list(map(_expanded, sys.argv[1:] if argv is None else argv)), prog_name="imc-sim")
+        words = with_new_names(sys.argv[1:] if argv is None else argv)
+        app(args=list(map(_expanded, words)), prog_name="imc-sim")
     except SystemExit as stop:
         code = stop.code if isinstance(stop.code, int) else int(stop.code is not None)
         return _interrupted() if code == 130 else code

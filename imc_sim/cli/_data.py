@@ -8,13 +8,18 @@ from typing import Annotated
 import typer
 
 from imc_sim.cli._console import Quiet
+from imc_sim.cli._help import add_command
 
-data_app = typer.Typer(help="Fetch and check data sets.", rich_markup_mode=None, no_args_is_help=True)
+data_app = typer.Typer(
+    help="Fetch and check data sets.",
+    epilog="\b\nExamples:\n  imc-sim data fetch omniglot",
+    rich_markup_mode=None,
+    no_args_is_help=True,
+)
 Name = Annotated[str, typer.Argument(help="A data set of `imc-sim list datasets`.")]
 Root = Annotated[Path | None, typer.Option(help="Data root; default $IMC_SIM_DATA, else the user's cache.")]
 
 
-@data_app.command("fetch")
 def fetch(
     name: Name,
     root: Root = None,
@@ -23,7 +28,10 @@ def fetch(
 ) -> None:
     """Download a data set.
 
-    The official archive, checked against its MD5 and unpacked; prints the folder it lies in.
+    Checks the official archive against its MD5 and unpacks it. Prints the folder.
+
+    Examples:
+      imc-sim data fetch omniglot
     """
     from imc_sim.cli._console import progress_bar
 
@@ -34,11 +42,13 @@ def fetch(
     print(folder)
 
 
-@data_app.command("check")
 def check(name: Name, root: Root = None, quiet: Quiet = False) -> None:
-    """Verify what is there.
+    """Verify a data set.
 
-    Counts, statistics and checksums against what is published; exit code 1 if something is wrong.
+    Compares counts, statistics and checksums with those published; exit code 1 if something is wrong.
+
+    Examples:
+      imc-sim data check omniglot
     """
     from imc_sim.cli._console import say, working
 
@@ -51,5 +61,9 @@ def check(name: Name, root: Root = None, quiet: Quiet = False) -> None:
         print(f"  {fact}: {value}")
     for problem in report.problems:
         print(f"  problem: {problem}")
-    say("complete" if report.ok else f"not as it should be; `imc-sim data fetch {name}` gets it anew")
+    say("complete" if report.ok else f"incomplete or changed; remove it and run `imc-sim data fetch {name}`")
     raise typer.Exit(0 if report.ok else 1)
+
+
+add_command(data_app, "fetch", fetch)
+add_command(data_app, "check", check)

@@ -23,7 +23,10 @@ _EXTRAS = {
 def doctor(quiet: Quiet = False) -> None:
     """Check the installation.
 
-    Versions, threads, folders and content; exit code 1 if a model's weights are not those of its card.
+    Shows versions, threads, folders and content; exit code 1 if a model's weights are not those of its card.
+
+    Examples:
+      imc-sim doctor
     """
     from imc_sim.cli._console import working
 

@@ -8,12 +8,16 @@ import typer
 
 from imc_sim.cli._chips import chip_with
 from imc_sim.cli._console import Quiet
+from imc_sim.cli._help import ModelName, complete_chip
 
 
 def evaluate(
-    model: Annotated[str, typer.Argument(help="A model of `imc-sim list models`, or its folder.")],
-    chip: Annotated[str | None, typer.Option(help="A chip by name or path; without it, the digital model.")] = None,
-    chips: Annotated[int, typer.Option(min=1, help="How many chips to draw.")] = 16,
+    model: ModelName,
+    chip: Annotated[
+        str | None,
+        typer.Option(help="A chip by name or path; without it, the digital model.", autocompletion=complete_chip),
+    ] = None,
+    chips: Annotated[int, typer.Option(min=1, help="Number of chips.")] = 16,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the chips.")] = 0,
     settings: Annotated[
         list[str] | None,
@@ -29,7 +33,11 @@ def evaluate(
 ) -> None:
     """Measure a model's accuracy.
 
-    Every task on its card, digitally and with --chip on simulated chips, beside the stated figures.
+    Every task on its card, digitally and with --chip on simulated chips, next to the stated figures.
+
+    Examples:
+      imc-sim evaluate batmann_small_xnor
+      imc-sim evaluate batmann_small_xnor --chip rram_hfo2_1t1r --chips 4 --episodes 100
     """
     from imc_sim.cli._console import print_rows, progress_bar
 

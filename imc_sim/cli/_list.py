@@ -18,7 +18,7 @@ class What(StrEnum):
     models = "models"
     chips = "chips"
     studies = "studies"
-    trainings = "trainings"
+    sweeps = "sweeps"
     queues = "queues"
     datasets = "datasets"
     archs = "archs"
@@ -27,7 +27,11 @@ class What(StrEnum):
 def list_(what: Annotated[What, typer.Argument(help="What to list.")], quiet: Quiet = False) -> None:
     """List what has a name.
 
-    Models, chips, studies, trainings, queues, datasets or archs: a name and a line on each.
+    Models, chips, studies, training sweeps, training queues, data sets or architectures: a name and one line each.
+
+    Examples:
+      imc-sim list models
+      imc-sim list chips
     """
     from imc_sim.cli._console import print_rows, say, working
 
@@ -88,7 +92,7 @@ _ROWS = {
     What.models: lambda: _content("model"),
     What.chips: lambda: _content("chip"),
     What.studies: lambda: _content("study"),
-    What.trainings: lambda: _content("training"),
+    What.sweeps: lambda: _content("training"),
     What.queues: lambda: _content("queue"),
     What.datasets: _datasets,
     What.archs: _archs,

@@ -1,4 +1,4 @@
-"""`imc-sim map`: how a model lies on a chip."""
+"""`imc-sim map`: how a model is mapped to a chip."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ from typing import Annotated
 import typer
 
 from imc_sim.cli._console import Quiet
+from imc_sim.cli._help import ChipName, ModelName
 
 
 def map_(
-    model: Annotated[str, typer.Argument(help="A model of `imc-sim list models`, or its folder.")],
-    chip: Annotated[str, typer.Argument(help="A chip of `imc-sim list chips`, or its YAML file.")],
+    model: ModelName,
+    chip: ChipName,
     settings: Annotated[
         list[str] | None, typer.Option("--set", help="chip.path=value, for example chip.policy.float=digital.")
     ] = None,
@@ -21,9 +22,13 @@ def map_(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
     quiet: Quiet = False,
 ) -> None:
-    """Show how a model lies on a chip.
+    """Show how a model is mapped to a chip.
 
-    The mapping report: layers, encodings, tiles, cells, utilisation.
+    Prints the mapping report: layers, encodings, tiles, cells, utilisation.
+
+    Examples:
+      imc-sim map batmann_small_xnor rram_hfo2_1t1r
+      imc-sim map batmann_small_xnor rram_hfo2_1t1r --set chip.tile.rows=64 --json
     """
     import json
 

@@ -23,8 +23,12 @@ def plot(
     """Draw the figures of a results folder.
 
     Accuracy against the first axis, a map where two axes are swept, and how the estimate settles over chips.
-    --kind tsne computes features anew, a row a value of the task's axes and a column a case, and keeps them.
-    Prints the files written: PNG, SVG and each figure's data as CSV. See `imc-sim figure` for a model on a chip.
+    --kind tsne computes the features again (a row per value of the task's axes, a column per case) and keeps them.
+    Prints the files written: PNG, SVG and each figure's data as CSV. See `imc-sim show` for a model on a chip.
+
+    Examples:
+      imc-sim plot results/quickstart
+      imc-sim plot results/batmann_tsne --kind tsne
     """
     from imc_sim.cli._console import working
 

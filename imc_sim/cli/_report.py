@@ -1,7 +1,8 @@
-"""`imc-sim report`: the page of a results folder, written again."""
+"""`imc-sim report`: a results folder as a page, as a table of its trials, or as tables in other pages."""
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -10,20 +11,101 @@ import typer
 from imc_sim.cli._console import Quiet
 
 
+class Format(StrEnum):
+    """A file format of the table of trials."""
+
+    csv = "csv"
+    parquet = "parquet"
+    all = "all"
+
+
 def report(
-    results: Annotated[Path, typer.Argument(help="A results folder of `imc-sim run`.")], quiet: Quiet = False
+    results: Annotated[list[Path] | None, typer.Argument(help="Results folders of `imc-sim run`.")] = None,
+    trials: Annotated[
+        list[Format] | None,
+        typer.Option("--trials", help="Write every trial as a row instead; all: csv, and parquet where installed."),
+    ] = None,
+    pages: Annotated[
+        list[Path] | None,
+        typer.Option("--page", help="Write the comparison tables into this page of Markdown instead."),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder that --trials writes to; several folders of one study need it.")
+    ] = None,
+    quiet: Quiet = False,
 ) -> None:
     """Write the report of a results folder.
 
-    One page that stands alone; prints its path, then the answer that it gives to the study's question.
+    The report is one HTML page without other files; its path and the answer to the study's question are printed.
+
+    With --trials, all trials are written as CSV or Parquet instead. Several folders of one study are first merged
+    into the folder --out, which is a results folder like them.
+
+    With --page, the comparison table of study NAME is written between the lines `<!-- table NAME -->` and
+    `<!-- end of table -->` of the page and kept as tables/NAME.csv next to it. Without results, pages are filled from
+    these kept tables.
+
+    Examples:
+      imc-sim report results/quickstart
+      imc-sim report results/quickstart --trials csv
+      imc-sim report results/a results/b --out results/both --trials csv
+      imc-sim report results/batmann_mnist --page docs/batmann.md
     """
+    from imc_sim._errors import InputError
+
+    folders = results or []
+    if trials and pages:
+        raise InputError("imc-sim report", "--trials and --page", "one of them", "Run the command once for each.")
+    if out is not None and not trials:
+        step = "Add --trials csv, or leave --out out."
+        raise InputError("imc-sim report", "--out without --trials", "--out together with --trials", step)
+    if not folders and not pages:
+        step = "Name a folder that `imc-sim run` wrote."
+        raise InputError("imc-sim report", "no results folder", "one results folder or more", step)
+    if trials:
+        _write_trials(folders, out, trials)
+    elif pages:
+        _write_tables(folders, pages)
+    else:
+        for folder in folders:
+            _write_page(folder)
+
+
+def _write_page(folder: Path) -> None:
     from imc_sim.cli._console import working
 
-    with working(f"writing the report of {results}"):
+    with working(f"writing the report of {folder}"):
         from imc_sim.report import conclusion, write_report
         from imc_sim.study import Results
 
-        loaded = Results.load(results)
+        loaded = Results.load(folder)
         page = write_report(loaded)
     print(page)
     print(conclusion(loaded))
+
+
+def _write_trials(folders: list[Path], out: Path | None, formats: list[Format]) -> None:
+    from imc_sim.cli._console import say, working
+
+    with working(f"combining {', '.join(map(str, folders))}"):
+        from imc_sim import study
+        from imc_sim.study._combine import has_parquet
+
+        every = Format.all in formats
+        written = study.combine(folders, out, None if every else [each.value for each in formats])
+    for path in written:
+        print(path)
+    if every and not has_parquet():
+        say("Parquet is not written: it needs pip install 'imc-sim[parquet]'")
+
+
+def _write_tables(folders: list[Path], pages: list[Path]) -> None:
+    from imc_sim.cli._console import working
+
+    with working("writing tables"):
+        from imc_sim.report import fill_pages
+        from imc_sim.study import Results
+
+        written = fill_pages(pages, [Results.load(folder) for folder in folders])
+    for path in written:
+        print(path)

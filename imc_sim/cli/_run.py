@@ -10,13 +10,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from imc_sim.cli._console import Quiet
+from imc_sim.cli._help import complete_study
 
 if TYPE_CHECKING:
     from imc_sim.study import Progress, Results, Study
 
 
 def run(
-    study: Annotated[str, typer.Argument(help="A study of `imc-sim list studies`, or its YAML file.")],
+    study: Annotated[
+        str,
+        typer.Argument(help="A study of `imc-sim list studies`, or its YAML file.", autocompletion=complete_study),
+    ],
     out: Annotated[Path | None, typer.Option(help="Results folder; default: results/<name of the study>.")] = None,
     settings: Annotated[
         list[str] | None, typer.Option("--set", help="path=value, for example chips.min=100 or task.episodes=50.")
@@ -41,8 +45,14 @@ def run(
 ) -> None:
     """Run a study and report on it.
 
-    Takes up what is already stored in the results folder. Ctrl-C finishes the trials in hand. Exit code 1 if trials
-    failed.
+    Trials that the results folder holds already are not run again. Ctrl-C finishes the trials in hand. Exit code 1
+    if trials failed.
+
+    Examples:
+      imc-sim run quickstart
+      imc-sim run quickstart --dry-run
+      imc-sim run quickstart --set chips.min=100 --workers 2 --out results/hundred
+      imc-sim run quickstart --scheduler tcp://head:8786
     """
     from imc_sim.cli._console import working
 

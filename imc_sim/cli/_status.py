@@ -25,6 +25,10 @@ def status(
     """Show how far a run is.
 
     Trials done, failed and left, their rate, and the time to the end, while the run goes on or after it.
+
+    Examples:
+      imc-sim status results/quickstart
+      imc-sim status results/quickstart --check
     """
     import json
 

@@ -1,4 +1,4 @@
-"""`imc-sim train`: train a model by its card's recipe, or a queue of them."""
+"""`imc-sim train`: train a model by the recipe of its card, a queue of models, or a training sweep."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from imc_sim.cli._console import Quiet, Update
+from imc_sim.cli._help import complete_model
 
 if TYPE_CHECKING:
     from imc_sim.train import QueueEntry
@@ -26,15 +27,23 @@ class Device(StrEnum):
 
 def train(
     model: Annotated[
-        str | None, typer.Argument(help="A model of `imc-sim list models`, or the folder of a card.")
+        str | None,
+        typer.Argument(help="A model of `imc-sim list models`, or its folder.", autocompletion=complete_model),
     ] = None,
     queue: Annotated[
         str | None, typer.Option(help="Train a queue of `imc-sim list queues`, or of a YAML file, instead.")
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="Folder to write; default runs/NAME.")] = None,
+    sweep: Annotated[
+        str | None,
+        typer.Option(help="Run a training sweep of `imc-sim list sweeps`, or of a YAML file, instead."),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder to write; default runs/NAME, of a sweep results/NAME.")
+    ] = None,
     device: Annotated[Device, typer.Option(help="Where to train.")] = Device.cpu,
     resume: Annotated[
-        bool, typer.Option("--resume", help="Go on from the last checkpoint in the folder; a queue always does.")
+        bool,
+        typer.Option("--resume", help="Continue from the last checkpoint in the folder; queues and sweeps always do."),
     ] = False,
     settings: Annotated[
         list[str] | None,
@@ -42,24 +51,38 @@ def train(
     ] = None,
     quiet: Quiet = False,
 ) -> None:
-    """Train a model by its recipe, or the models of a queue.
+    """Train a model, a queue of models or a sweep.
 
     Prints the folder of each trained model. The training curve in it (training.png, .svg) is drawn again at every
     validation, so a run that goes wrong shows early. A queue reports entries that fail, continues with the others and
-    ends with exit code 1; the same command again continues after a stop of any kind.
+    ends with exit code 1; the same command again continues after a stop of any kind. A training sweep trains one
+    model once for every setting and seed, and draws what its settings change.
+
+    Examples:
+      imc-sim train batmann_small_xnor --out runs/small
+      imc-sim train batmann_small_xnor --set recipe.episodes=100 --resume
+      imc-sim train --queue published_sizes
+      imc-sim train --sweep metaplastic_cells
     """
     from imc_sim._errors import InputError
 
-    if (model is None) == (queue is None):
-        got = "neither a model nor --queue" if model is None else "a model and --queue"
-        raise InputError("imc-sim train", got, "one of both", "Give a model, or --queue QUEUE.")
+    given = [each for each, value in (("a model", model), ("--queue", queue), ("--sweep", sweep)) if value is not None]
+    if len(given) != 1:
+        step = "Give a model, --queue QUEUE or --sweep SWEEP."
+        raise InputError("imc-sim train", " and ".join(given) or "nothing to train", "one of the three", step)
     if model is not None:
         _train_one(model, out, device.value, resume, settings or [])
         return
     if settings:
-        step = "Write them into the queue, as `set:` of an entry."
-        raise InputError("imc-sim train --queue", f"--set {settings[0]}", "settings in the queue's file", step)
-    _train_queue(str(queue), out, device.value)
+        kind, step = ("sweep", "set:") if sweep is not None else ("queue", "`set:` of an entry")
+        step = f"Write them into the file, as {step}."
+        raise InputError(f"imc-sim train --{kind}", f"--set {settings[0]}", f"settings in the {kind}'s file", step)
+    if sweep is None:
+        _train_queue(str(queue), out, device.value)
+        return
+    from imc_sim.cli._train_sweep import train_sweep
+
+    train_sweep(sweep, out, device.value)
 
 
 def _train_one(model: str, out: Path | None, device: str, resume: bool, settings: list[str]) -> None:

@@ -78,7 +78,8 @@ def find_content(kind: Kind, name: str | os.PathLike[str]) -> Path:
     if kind == "model" and card != str(name) and card in known:
         step = f"Train it there: imc-sim train {shlex.quote(card)} --out {shlex.quote(str(name))}"
         raise InputError(kind, repr(str(name)), "the folder of a trained model", step)
-    step = f"{nearest(str(name), known)}See `imc-sim list {kind if kind != 'study' else 'studie'}s`, or give a path."
+    listed = {"study": "studies", "training": "sweeps"}.get(kind, f"{kind}s")
+    step = f"{nearest(str(name), known)}See `imc-sim list {listed}`, or give a path."
     raise InputError(kind, repr(str(name)), ", ".join(known) or "nothing is installed", step)
 
 

@@ -80,7 +80,7 @@ class DeviceFit:
         )
         return {
             "name": name,
-            "source": f"imc-sim device fit {shlex.quote(source)}",
+            "source": f"imc-sim import {shlex.quote(source)}",
             "validity": validity,
             "device": self.data,
         }

@@ -1,4 +1,4 @@
-"""`imc-sim device fit`: from a lab's table to a chip that can be simulated, with the goodness of the fit."""
+"""`imc-sim import CSV`: from a lab's table to a chip that can be simulated, with the goodness of the fit."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from imc_sim import InputError
 from imc_sim.array import load_chip
-from imc_sim.cli._device import device_app
+from imc_sim.cli import app
 from imc_sim.device import PolynomialSpread, RelativeSpread
 from imc_sim.device._fit import fit_device
 from imc_sim.device._measurements import read_measurements
@@ -32,7 +32,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def invoke(*argv: str) -> Any:
-    return CliRunner().invoke(device_app, ["fit", *argv])
+    return CliRunner().invoke(app, ["import", *argv])
 
 
 def write(path: Path, head: str, *columns: object) -> Path:
@@ -74,7 +74,7 @@ def test_the_chip_is_the_fit_and_no_file_is_overwritten(here: Path) -> None:
     assert chip.device == fit_device(read_measurements(path)).device
     again = invoke(str(path), "--out", "x/chip.yaml")
     assert isinstance(again.exception, InputError)
-    assert "a file that is there" in str(again.exception)
+    assert "a file that exists" in str(again.exception)
 
 
 @pytest.mark.parametrize(

@@ -43,7 +43,7 @@ def study(home: Path) -> None:
 def verbs(home: Path) -> None:
     rows = "".join(f"{100 + k},{10 + k / 10}\n" for k in range(30))
     (home / "cells.csv").write_text(f"LRS (uS),HRS (uS)\n{rows}")
-    assert main(["device", "fit", "~/cells.csv", "--out=~/chips/mine.yaml"]) == 0
+    assert main(["import", "~/cells.csv", "--out=~/chips/mine.yaml"]) == 0
     assert (home / "chips" / "mine.yaml").is_file()
     assert main(["map", "batmann_small_xnor", "~/chips/mine.yaml"]) == 0
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import errno
 import re
 import resource
+import shlex
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -15,20 +17,79 @@ import typer
 from imc_sim._errors import InputError
 from imc_sim.cli import _app, app, main
 
-VERBS = (
-    "run", "status", "combine", "plot", "report", "figure", "train", "evaluate", "firing", "map", "import", "list",
-    "device", "plot-device", "data", "schema", "doctor",
+VERBS = {
+    "Studies": ["run", "status", "plot", "report"],
+    "Models": ["train", "evaluate", "map", "import"],
+    "Content and installation": ["list", "doctor", "show", "data"],
+}
+SHOWN = (
+    "device", "converters", "confusion", "sensitivity", "tsne", "spikes", "forgetting", "sign-flips", "quadratic",
+    "schema",
 )  # fmt: skip
+EVERY = [
+    *([verb] for verbs in VERBS.values() for verb in verbs), *(["show", kind] for kind in SHOWN),
+    ["data", "fetch"], ["data", "check"],
+]  # fmt: skip
 
 
-def test_help_names_every_verb(run: Callable) -> None:
+def listed(text: str) -> dict[str, list[str]]:
+    """Return the commands under each heading of a help text."""
+    sections = re.findall(r"^(\w[\w ]*):\n((?:  [\w-]+ .*\n)+)", text.partition("Options:")[2], re.MULTILINE)
+    return {head: re.findall(r"^  ([\w-]+)", lines, re.MULTILINE) for head, lines in sections}
+
+
+def test_help_lists_every_command_in_its_group(run: Callable) -> None:
     ran = run("--help")
     assert ran.code == 0
-    assert all(re.search(rf"^  {verb}\s+\w", ran.out, re.MULTILINE) for verb in VERBS)
-    assert "..." not in ran.out.split("Commands:")[1], "a first sentence too long for the list of commands"
+    assert listed(ran.out) == VERBS
+    kinds = run("show", "--help").out
+    assert sorted(name for names in listed(kinds).values() for name in names) == sorted(SHOWN)
+    assert not re.search(r"^  .*\.\.\.$", ran.out + kinds, re.MULTILINE), (
+        "a first sentence too long for the list of commands"
+    )
 
 
-@pytest.mark.parametrize("verb", VERBS)
+def test_every_command_is_in_these_tests() -> None:
+    def paths(command: Any, words: list[str]) -> list[list[str]]:
+        below = getattr(command, "commands", {})
+        return [words, *(path for name, each in below.items() for path in paths(each, [*words, name]))]
+
+    assert sorted(EVERY) == sorted(paths(typer.main.get_command(app), [])[1:])
+
+
+@pytest.mark.parametrize("words", EVERY, ids=" ".join)
+def test_every_help_has_examples_that_parse(words: list[str], run: Callable) -> None:
+    shown = run(*words, "--help").out.split("Examples:\n")[1].splitlines()
+    examples = [shlex.split(line.partition(">")[0]) for line in shown if line.strip()]
+    assert examples
+    for example in examples:
+        assert example[: 1 + len(words)] == ["imc-sim", *words]
+        command: Any = typer.main.get_command(app)
+        rest = example[1:]
+        while hasattr(command, "commands"):
+            command, rest = command.commands[rest[0]], rest[1:]
+        command.make_context(" ".join(words), rest)  # raises where an option or an argument is not known
+
+
+@pytest.mark.parametrize(
+    ("typed", "completed"),
+    [
+        ("sho", "show"), ("show sens", "sensitivity"), ("run quickst", "quickstart"), ("import --ar", "--arch"),
+        ("map batmann_small_x", "batmann_small_xnor"), ("map batmann_small_xnor rram_hf", "rram_hfo2_1t1r"),
+        ("evaluate x --chip rram_hf", "rram_hfo2_1t1r"),
+    ],
+)  # fmt: skip
+def test_the_shell_completes_commands_options_and_names(
+    typed: str, completed: str, run: Callable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = f"imc-sim {typed}"
+    monkeypatch.setenv("_IMC_SIM_COMPLETE", "complete_bash")
+    monkeypatch.setenv("COMP_WORDS", words)
+    monkeypatch.setenv("COMP_CWORD", str(len(words.split()) - 1))
+    assert completed in run().out.split()
+
+
+@pytest.mark.parametrize("verb", [verb for verbs in VERBS.values() for verb in verbs])
 def test_every_verb_has_help_for_each_option(verb: str, run: Callable) -> None:
     ran = run(verb, "--help")
     assert ran.code == 0
@@ -67,7 +128,8 @@ def test_version(run: Callable) -> None:
     assert re.fullmatch(r"imc-sim (\d+\.\d+\.\d+|not installed)\n", run("--version").out)
 
 
-@pytest.mark.parametrize("argv", [[], ["bogus"], ["list"], ["list", "chip"], ["map", "x"], ["list", "chips", "--odd"],
+@pytest.mark.parametrize("argv", [[], ["bogus"], ["list"], ["list", "chip"], ["map", "x"],
+                                  ["show", "tsnee", "x", "ideal"], ["list", "chips", "--odd"],
                                   ["evaluate", "x", "--chips", "0"], ["evaluate", "x", "--chips", "many"]])  # fmt: skip
 def test_wrong_usage_is_exit_code_2(argv: list[str], run: Callable) -> None:
     ran = run(*argv)

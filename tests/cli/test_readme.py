@@ -40,9 +40,9 @@ def test_worked_example_from_a_checkpoint_to_a_curve(
     (tmp_path / "my_cells.csv").write_text("\n".join(["LRS (uS),HRS (uS)", *cells]))
     for command in commands:
         small = ["--chips", "2", "--set", "task.episodes=3", "--set", "task.classes=6"]
-        extra = {"run": SMALL, "evaluate": ["--episodes", "3"], "figure": small}
+        extra = {"run": SMALL, "evaluate": ["--episodes", "3"], "show sensitivity": small}
         argv = shlex.split(command)[1:]
-        ran = run(*argv, *extra.get(argv[0], []))
+        ran = run(*argv, *extra.get(argv[0], extra.get(" ".join(argv[:2]), [])))
         assert ran.code == 0, f"{command}: {ran.err}"
     written = {path.name for path in (tmp_path / "results" / "mine").iterdir()}
     promised = re.findall(

@@ -139,3 +139,30 @@ def test_data_missing_and_misspelt(run: Callable, tmp_path: Path, monkeypatch: p
     ran = run("data", "fetch", "mnits")
     assert ran.code == 2
     assert "mnist" in ran.err
+
+
+@pytest.mark.parametrize(
+    ("argv", "text"),
+    [
+        (["import", "net.pth"], "without --arch"),
+        (["import", "net.pth", "--arch", "batmann"], "no --out"),
+        (["import", "net.pth", "--arch", "batmann", "--out", "x", "--name", "y"], "--name with a checkpoint"),
+        (["import", "cells.csv", "--layout", "y"], "--layout with measured cells"),
+        (["report"], "no results folder"),
+        (["report", "a", "--out", "b"], "--out without --trials"),
+        (["report", "a", "--trials", "csv", "--page", "p.md"], "one of them"),
+        (["train"], "nothing to train"),
+        (["train", "m", "--sweep", "s"], "a model and --sweep"),
+        (["train", "--queue", "q", "--sweep", "s"], "--queue and --sweep"),
+        (["train", "--sweep", "s", "--set", "recipe.m=1"], "settings in the sweep's file"),
+    ],
+)
+def test_options_that_do_not_go_together_are_refused(
+    argv: list[str], text: str, run: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    ran = run(*argv)
+    assert ran.code == 2
+    assert text in ran.err
+    assert len(ran.err.splitlines()) == 1
+    assert list(tmp_path.iterdir()) == []

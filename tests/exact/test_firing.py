@@ -96,7 +96,7 @@ def test_the_command_prints_tables_or_json(
     from imc_sim.cli import main
 
     model = folder()
-    asked = ["firing", model, "--images", "40", "--steps", "3", "--set", "dataset=digits", "--quiet"]
+    asked = ["show", "spikes", model, "--images", "40", "--steps", "3", "--set", "dataset=digits", "--quiet"]
     assert main([*asked, "--json"]) == 0
     task = ClassificationTask(dataset="digits", images=40, steps=3).to_dict()
     assert json.loads(capsys.readouterr().out) == json.loads(json.dumps(measure_firing(model, task).to_dict()))

@@ -44,9 +44,9 @@ def test_hidden_weights_come_back_with_their_signs(folder: Path) -> None:
 
 def test_verbs_write_their_figures(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = str(tmp_path / "out")
-    words = ["probe", "signs", str(folder), "--flips", "30", "--flips", "5", "--draws", "2", "--images", "60"]
+    words = ["show", "sign-flips", str(folder), "--flips", "30", "--flips", "5", "--draws", "2", "--images", "60"]
     assert main([*words, "--out", out]) == 0
-    assert main(["probe", "quadratic", "--out", out]) == 0
+    assert main(["show", "quadratic", "--out", out]) == 0
     names = [Path(line).name for line in capsys.readouterr().out.splitlines()]
     assert names == [
         "signs.png", "signs.svg", "signs.csv", "quadratic.png", "quadratic.svg", "quadratic_path.csv", "quadratic.csv",

@@ -91,10 +91,10 @@ def test_a_stopped_run_goes_on(said: Trainings, tmp_path: Path) -> None:
 
 
 def test_the_verb_writes_table_and_figure(said: Trainings, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["trainings", "some", "--quiet"]) == 0
+    assert main(["train", "--sweep", "some", "--quiet"]) == 0
     names = [Path(line).name for line in capsys.readouterr().out.splitlines()]
     assert names == ["trainings.png", "trainings.svg", "trainings.csv"]
-    assert main(["list", "trainings"]) == 0
+    assert main(["list", "sweeps"]) == 0
     assert "some" in capsys.readouterr().out
 
 

@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from imc_sim import InputError
 from imc_sim.array import load_chip
-from imc_sim.cli._plot_device import plot_device
+from imc_sim.cli._show_device import device
 from imc_sim.config import write_yaml
 from imc_sim.device._pulses import switching_model, switching_names
 from imc_sim.plotting import new_figure, style
@@ -102,7 +102,7 @@ def test_pictures_show_their_tables() -> None:
 
 def test_verb_writes_figure_and_tables_twice_the_same(tmp_path) -> None:
     app = typer.Typer()
-    app.command()(plot_device)
+    app.command()(device)
     done = CliRunner().invoke(
         app, ["vteam", "--out", str(tmp_path), "--amplitude", "0.5", "--period", "1e-7", "--compliance", "3e-4"]
     )
@@ -139,7 +139,7 @@ def test_cells_are_those_of_the_device() -> None:
 
 def test_verb_draws_chips_and_refuses_what_they_lack(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
     app = typer.Typer()
-    app.command()(plot_device)
+    app.command()(device)
     assert CliRunner().invoke(app, ["rram_stanford_pku", "--out", str(tmp_path)]).exit_code == 0
     ends = [f"_cells{end}" for end in (".png", ".svg", "_iv.csv", "_spread.csv")]
     ends += [f"_switching{end}" for end in (".png", ".svg", "_iv.csv", "_pulses.csv")]

@@ -66,7 +66,7 @@ def test_names_lose_the_words_that_all_share(cards: None) -> None:
 def test_the_verb_fills_a_page(cards: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     page = tmp_path / "page.md"
     page.write_text("# Page\n\n<!-- made here -->\nold\n<!-- end -->\n\n<!-- made there -->\nkept\n<!-- end -->\n")
-    words = ["forgetting", "some_net_a", "some_net_b", "--out", "out/here", "--page", "page.md"]
+    words = ["show", "forgetting", "some_net_a", "some_net_b", "--out", "out/here", "--page", "page.md"]
     assert main(words) == 0
     first = page.read_text()
     assert "| a | 25.00 | 80.00 | 52.50 | 85.00 |" in first

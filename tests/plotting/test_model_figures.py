@@ -469,7 +469,7 @@ def test_the_axis_of_the_procedure_parts_the_panels_as_well(tmp_path: Path) -> N
 def test_verb_writes_the_same_files_twice(
     kind: str, ends: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    argv = ["figure", kind, MODEL, "rram_hfo2_1t1r", "--chips", "1", "--set", "task.episodes=2", "--set",
+    argv = ["show", kind, MODEL, "rram_hfo2_1t1r", "--chips", "1", "--set", "task.episodes=2", "--set",
             "chip.converter={kind: auto, bits: 4}"]  # fmt: skip
     for name in ("a", "b"):
         assert main([*argv, "--out", str(tmp_path / name)]) == 0
@@ -484,7 +484,6 @@ def test_verb_writes_the_same_files_twice(
 @pytest.mark.parametrize(
     ("argv", "text"),
     [
-        (["tsnee", MODEL, "ideal"], "Did you mean 'tsne'"),
         (["tsne", MODEL, "ideal", "--set", "bits=4"], "chip.… or task.…"),
         (["tsne", MODEL, "ideal", "--set", "chip.converter.bots=4"], "bits"),
         (["tsne", MODEL, "ideal", "--set", "task.dataset=3"], "dataset"),
@@ -494,7 +493,7 @@ def test_verb_writes_the_same_files_twice(
 def test_verb_refuses_in_one_line(
     argv: list[str], text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["figure", *argv, "--quiet", "--out", str(tmp_path / "no")]) == 2
+    assert main(["show", *argv, "--quiet", "--out", str(tmp_path / "no")]) == 2
     said = capsys.readouterr()
     assert text in said.err
     assert said.out == ""
@@ -503,7 +502,7 @@ def test_verb_refuses_in_one_line(
 
 
 def test_figures_of_different_chips_and_settings_have_different_names() -> None:
-    from imc_sim.cli._figure import _stem
+    from imc_sim.cli._show_model import _stem
 
     usual = {"settings": [], "seed": 0, "chips": 16}
     assert _stem("models/net", "a b", "confusion", usual) == "net_a-b_confusion"

@@ -128,11 +128,11 @@ def test_tables_go_between_their_marks_and_nowhere_else(
 ) -> None:
     page = tmp_path / "page.md"
     page.write_text(PAGE)
-    assert main(["tables", str(results.folder), "--page", str(page), "--quiet"]) == 0
+    assert main(["report", str(results.folder), "--page", str(page), "--quiet"]) == 0
     assert capsys.readouterr().out.split() == [str(tmp_path / "tables" / "table.csv"), str(page)]
     data = markdown(read_comparison(tmp_path / "tables" / "table.csv"))
     assert page.read_text() == PAGE.replace("old\n", f"\n{data}\n")
-    assert main(["tables", "--page", str(page), "--quiet"]) == 0, "from the kept table"
+    assert main(["report", "--page", str(page), "--quiet"]) == 0, "from the kept table"
     assert page.read_text() == PAGE.replace("old\n", f"\n{data}\n")
 
 
@@ -141,10 +141,10 @@ def test_pages_without_a_place_are_refused(
 ) -> None:
     page = tmp_path / "page.md"
     page.write_text(PAGE.replace("table table", "table tabel"))
-    assert main(["tables", str(results.folder), "--page", str(page), "--quiet"]) == 2
+    assert main(["report", str(results.folder), "--page", str(page), "--quiet"]) == 2
     assert "Did you mean 'tabel'" in capsys.readouterr().err
     page.write_text("# No place\n")
-    assert main(["tables", "--page", str(page), "--quiet"]) == 2
+    assert main(["report", "--page", str(page), "--quiet"]) == 2
     assert "no place for a table" in capsys.readouterr().err
     with pytest.raises(InputError, match="no such file"):
         fill_pages([tmp_path / "none.md"], [])

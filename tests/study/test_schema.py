@@ -256,9 +256,9 @@ def test_an_editor_is_offered_names_paths_and_descriptions() -> None:
 def test_the_command_prints_the_schema_and_nothing_else(tmp_path: Path) -> None:
     program = "import sys; from imc_sim.cli import main; sys.exit(main(sys.argv[1:]))"
     for kind in KINDS:
-        command = [sys.executable, "-c", program, "schema", kind, "--quiet"]
+        command = [sys.executable, "-c", program, "show", "schema", kind, "--quiet"]
         done = subprocess.run(command, capture_output=True, text=True, check=True)
         assert (json.loads(done.stdout), done.stderr) == (json_schema(kind), "")
-    wrong = subprocess.run([sys.executable, "-c", program, "schema", "chp"], capture_output=True, text=True)
+    wrong = subprocess.run([sys.executable, "-c", program, "show", "schema", "chp"], capture_output=True, text=True)
     assert (wrong.returncode, wrong.stdout) == (2, "")
     assert "study" in wrong.stderr

@@ -84,10 +84,10 @@ def test_short_forms_in_the_text_are_right(page: str) -> None:
 
 def test_commands_of_the_page_work(page: str, capsys: pytest.CaptureFixture[str]) -> None:
     commands = [shlex.split(line) for block in blocks(page, "sh") for line in block.splitlines()]
-    assert [command[1] for command in commands] == ["run", "schema", "schema", "schema"]
+    assert [command[1] for command in commands] == ["run", "show", "show", "show"]
     study, *settings = [word for word in commands[0][2:] if word != "--set"]
     changed = with_settings(load_study(study), settings)
     assert (changed.chips.min, changed.seed, changed.axes[0].values) == (100, 1, (0, 0.5))
     for command in commands[1:]:
         assert main(command[1 : command.index(">")]) == 0
-        assert json.loads(capsys.readouterr().out)["title"] == f"imc_sim {command[2]}"
+        assert json.loads(capsys.readouterr().out)["title"] == f"imc_sim {command[3]}"

@@ -1,4 +1,4 @@
-"""`imc-sim probe`: what the signs of hidden weights are worth."""
+"""`imc-sim show sign-flips` and `quadratic`: sensitivity to sign flips of latent weights."""
 
 from __future__ import annotations
 
@@ -9,26 +9,27 @@ import typer
 
 from imc_sim.cli._console import Quiet
 
-probe_app = typer.Typer(no_args_is_help=True, help="See what the signs of hidden weights are worth.")
 #: the small task of the paper's Methods: Hessian, optimum, start, rate and steps
 _HESSIAN, _OPTIMUM, _START = ((2.4047, 0.2158), (0.2158, 0.7733)), (1.5, 0.5), (0.01, 0.02)
 _RATE, _STEPS = 0.35, 500
 _LARGE, _LARGE_RATE = 200, 0.1
 
 
-@probe_app.command("signs")
-def signs(
+def sign_flips(
     folder: Annotated[Path, typer.Argument(help="A folder of `imc-sim train` with its checkpoint.pt.")],
-    flips: Annotated[list[int], typer.Option(min=1, help="Weights flipped at once; once for every layer.")],
+    flips: Annotated[list[int], typer.Option(min=1, help="Weights flipped together; give it once per layer.")],
     images: Annotated[int, typer.Option(min=1, help="Training images that the loss is a mean over.")] = 1000,
-    draws: Annotated[int, typer.Option(min=1, help="Draws of the weights that are flipped, per bin.")] = 20,
+    draws: Annotated[int, typer.Option(min=1, help="Random choices of the flipped weights, per bin.")] = 20,
     out: Annotated[Path, typer.Option(help="Folder to write to.")] = Path("results/probe"),
     quiet: Quiet = False,
 ) -> None:
     """Flip signs in every layer of a trained network.
 
-    Weights of about one magnitude at a time; prints the files written: what a flipped weight costs against its
-    hidden weight's magnitude.
+    Flips weights of about one magnitude at a time, and draws the increase of the loss against the magnitude of the
+    latent weight. Prints the files written.
+
+    Examples:
+      imc-sim show sign-flips runs/probe --flips 500 --flips 500 --flips 25 --draws 10
     """
     from imc_sim.cli._console import working
     from imc_sim.plotting import draw_flips
@@ -41,7 +42,6 @@ def signs(
         print(path)
 
 
-@probe_app.command("quadratic")
 def quadratic(
     out: Annotated[Path, typer.Option(help="Folder to write to.")] = Path("results/probe"),
     seed: Annotated[int, typer.Option(min=0, help="Seed of the task in 200 dimensions.")] = 0,
@@ -49,7 +49,10 @@ def quadratic(
 ) -> None:
     """Train signs on a quadratic loss, without a network.
 
-    The published task of two weights, and a random one of 200. Prints the files written.
+    Trains the published task of two weights, and a random one of 200. Prints the files written.
+
+    Examples:
+      imc-sim show quadratic
     """
     from imc_sim.plotting import draw_quadratic, quadratic_data
 
@@ -61,7 +64,7 @@ def quadratic(
 
 
 def _small() -> tuple[object, list[float]]:
-    """The path of the two hidden weights, and the optimum."""
+    """Return the path of the two latent weights, and the optimum."""
     import torch
 
     from imc_sim.train import QuadraticTask
@@ -71,7 +74,7 @@ def _small() -> tuple[object, list[float]]:
 
 
 def _large(seed: int) -> dict[str, list[float]]:
-    """Hidden weights after training, and what flipping each sign costs."""
+    """Return the latent weights after training, and the increase of the loss when each sign is flipped."""
     import torch
 
     from imc_sim.train import QuadraticTask

@@ -1,45 +1,96 @@
-"""`imc-sim figure`: a look into one model on one chip."""
+"""`imc-sim show converters`, `confusion`, `sensitivity` and `tsne`: one model on one chip."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from imc_sim.cli._console import Quiet
+from imc_sim.cli._help import ChipName, ModelName
 
 #: what a figure is measured on: embedded, quick, and few enough classes to be told apart
 TASK = {"dataset": "glyphs", "split": "test", "rotations": False, "episodes": 100, "classes": 20}
+Out = Annotated[Path, typer.Option(help="Folder to write to.")]
+Chips = Annotated[int, typer.Option(min=1, help="Number of chips.")]
+Seed = Annotated[int, typer.Option(min=0, help="Seed of the chips.")]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="task.key=value or chip.path=value, for example chip.converter.bits=4."),
+]
+_OUT = Path("results/figures")
+Draw = Callable[[str, dict[str, Any], dict[str, Any], int, int, Path], list[Path]]
 
 
-def figure(
-    kind: Annotated[str, typer.Argument(help="converters, confusion, sensitivity or tsne.")],
-    model: Annotated[str, typer.Argument(help="A model of `imc-sim list models`, or its folder.")],
-    chip: Annotated[str, typer.Argument(help="A chip of `imc-sim list chips`, or its YAML file.")],
-    out: Annotated[Path, typer.Option(help="Folder to write to.")] = Path("results/figures"),
-    chips: Annotated[int, typer.Option(min=1, help="Chips to draw for confusion and sensitivity.")] = 16,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the chips.")] = 0,
-    settings: Annotated[
-        list[str] | None,
-        typer.Option("--set", help="task.key=value or chip.path=value, for example chip.converter.bits=4."),
-    ] = None,
+def converters(
+    model: ModelName, chip: ChipName, out: Out = _OUT, seed: Seed = 0, settings: Settings = None, chips: Chips = 16,
     quiet: Quiet = False,
-) -> None:
-    """Look into a model on a chip.
+) -> None:  # fmt: skip
+    """Draw what the ADCs of every layer convert.
 
-    converters: what the ADCs of every layer see, with their levels. confusion: which class is taken for which.
-    sensitivity: accuracy with one layer analog at a time. tsne: features in the plane, digital and on a chip.
-    The task is one on embedded characters unless --set says otherwise. Prints the files written: PNG, SVG and CSV,
-    named after the model, the chip and, where they are not as usual, a digest of the settings.
+    Histograms of the partial sums with the levels of the ADC. The task is one on embedded characters unless --set
+    gives another. Prints the files written: PNG, SVG and CSV.
+
+    Examples:
+      imc-sim show converters batmann_small_xnor rram_hfo2_1t1r --set chip.converter.kind=auto
     """
-    from imc_sim._errors import InputError, nearest
+    _show("converters", _converters, model, chip, out, chips, seed, settings)
+
+
+def confusion(
+    model: ModelName, chip: ChipName, out: Out = _OUT, seed: Seed = 0, settings: Settings = None, chips: Chips = 16,
+    quiet: Quiet = False,
+) -> None:  # fmt: skip
+    """Draw which class is taken for which.
+
+    Counts over all chips. The task is one on embedded characters unless --set gives another. Prints the files
+    written: PNG, SVG and CSV.
+
+    Examples:
+      imc-sim show confusion batmann_small_xnor rram_hfo2_1t1r --chips 4
+    """
+    _show("confusion", _confusion, model, chip, out, chips, seed, settings)
+
+
+def sensitivity(
+    model: ModelName, chip: ChipName, out: Out = _OUT, seed: Seed = 0, settings: Settings = None, chips: Chips = 16,
+    quiet: Quiet = False,
+) -> None:  # fmt: skip
+    """Draw the accuracy with one layer analog at a time.
+
+    Shows which layer a chip affects most. The task is one on embedded characters unless --set gives another. Prints
+    the table and the files written: PNG, SVG and CSV.
+
+    Examples:
+      imc-sim show sensitivity batmann_small_xnor rram_hfo2_1t1r --set chip.device.programming.sigma=0.5
+    """
+    _show("sensitivity", _sensitivity, model, chip, out, chips, seed, settings)
+
+
+def tsne(
+    model: ModelName, chip: ChipName, out: Out = _OUT, seed: Seed = 0, settings: Settings = None, chips: Chips = 16,
+    quiet: Quiet = False,
+) -> None:  # fmt: skip
+    """Draw features in the plane, digital and on a chip.
+
+    A t-SNE of the features of each class. The task is one on embedded characters unless --set gives another. Prints
+    the files written: PNG, SVG and CSV. For the grid of a study see `imc-sim plot --kind tsne`.
+
+    Examples:
+      imc-sim show tsne batmann_small_xnor rram_hfo2_1t1r --set task.episodes=20
+    """
+    _show("tsne", _tsne, model, chip, out, chips, seed, settings)
+
+
+def _show(
+    kind: str, draw: Draw, model: str, chip: str, out: Path, chips: int, seed: int, settings: list[str] | None
+) -> None:
+    """Check the settings, draw, and print the files; they are named after the model, the chip and the settings."""
     from imc_sim.cli._console import working
 
-    if kind not in _KINDS:
-        step = f"{nearest(kind, list(_KINDS))}Choose a kind."
-        raise InputError("kind of figure", repr(kind), ", ".join(_KINDS), step)
     with working(f"reading {chip}"):
         from imc_sim.array import load_chip
 
@@ -47,12 +98,12 @@ def figure(
         _set(spec, task, settings or [])
         load_chip(spec)  # a wrong setting is better found before the work than after it
     stem = _stem(model, str(spec["name"]), kind, {"settings": settings or [], "seed": seed, "chips": chips})
-    for path in _KINDS[kind](model, spec, task, chips, seed, out / stem):
+    for path in draw(model, spec, task, chips, seed, out / stem):
         print(path)
 
 
 def _stem(model: str, chip: str, kind: str, asked: dict[str, Any]) -> str:
-    """Return the name of the files: model, chip, a digest of settings that are not as usual, and kind."""
+    """Return the name of the files: model, chip, a digest of settings that differ from the defaults, and kind."""
     from imc_sim.config import digest
 
     usual = {"settings": [], "seed": 0, "chips": 16}
@@ -118,6 +169,3 @@ def _tsne(model: str, chip: dict[str, Any], task: dict[str, Any], chips: int, se
         from imc_sim.plotting import draw_tsne
 
         return draw_tsne(embedding(model, chip, task, seed=seed), stem)
-
-
-_KINDS = {"converters": _converters, "confusion": _confusion, "sensitivity": _sensitivity, "tsne": _tsne}

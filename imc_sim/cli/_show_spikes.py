@@ -1,4 +1,4 @@
-"""`imc-sim firing`: how often a spiking network fires, and what it says after how many steps."""
+"""`imc-sim show spikes`: spike statistics of a spiking network, and its accuracy after each number of steps."""
 
 from __future__ import annotations
 
@@ -7,22 +7,27 @@ from typing import Annotated
 import typer
 
 from imc_sim.cli._console import Quiet
+from imc_sim.cli._help import ModelName
 
 
-def firing(
-    model: Annotated[str, typer.Argument(help="A spiking model of `imc-sim list models`, or its folder.")],
+def spikes(
+    model: ModelName,
     steps: Annotated[int | None, typer.Option(min=1, help="Time steps; default: those of the card.")] = None,
-    images: Annotated[int, typer.Option(min=2, help="Test images, drawn by the seed of the task.")] = 1000,
+    images: Annotated[int, typer.Option(min=2, help="Test images, sampled by the seed of the task.")] = 1000,
     settings: Annotated[
         list[str] | None, typer.Option("--set", help="Another task than the card's: key=value, such as split=train.")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of two tables.")] = False,
     quiet: Quiet = False,
 ) -> None:
-    """Count the spikes of a network.
+    """Count the spikes of a spiking network.
 
     Per layer: rate, share of zeros, word lines driven for one image, and how many a dense read drives. Per number of
-    steps: accuracy, by the rule for ties, and without the spikes of the first step.
+    steps: accuracy, for each rule for ties, and without the spikes of the first step.
+
+    Examples:
+      imc-sim show spikes bitnet_digits_spikes --steps 16 --images 200
+      imc-sim show spikes bitnet_digits_spikes --json
     """
     import json
 

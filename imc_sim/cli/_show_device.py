@@ -1,4 +1,4 @@
-"""`imc-sim plot-device`: the cells of a chip, and how a cell switches."""
+"""`imc-sim show device`: the cells of a chip, and how a cell switches."""
 
 from __future__ import annotations
 
@@ -8,14 +8,15 @@ from typing import Annotated
 import typer
 
 from imc_sim.cli._console import Quiet
+from imc_sim.cli._help import complete_chip
 
 
-def plot_device(
-    device: Annotated[
+def device(
+    chip: Annotated[
         str,
         typer.Argument(
-            metavar="CHIP",
             help="A chip (name or file), or a switching model: vteam, stanford_pku, linear_ion_drift, data_driven.",
+            autocompletion=complete_chip,
         ),
     ],
     out: Annotated[Path, typer.Option(help="Folder to write to.")] = Path("results/devices"),
@@ -28,17 +29,21 @@ def plot_device(
     ] = None,
     quiet: Quiet = False,
 ) -> None:
-    """Draw a chip's cells: I-V, spread, switching.
+    """Draw a chip's cells: I-V, variation, switching.
 
-    Current against the read voltage, and the spread of each level over 2,000 cells. Cells programmed by pulses, and
-    the switching models by name, also show their I-V loop under a triangular sweep and their conductance against
+    Current against the read voltage, and the conductances of 2,000 cells in each level. Cells programmed by pulses,
+    and the switching models by name, also show their I-V loop under a triangular sweep and their conductance against
     pulses, with a compliance current: that of programming.scheme, or 100 uA (1 mA where 100 uA does not switch the
     model). Prints the files written: PNG, SVG and each figure's data as CSV.
+
+    Examples:
+      imc-sim show device rram_hfo2_1t1r
+      imc-sim show device vteam --amplitude 1.5 --compliance 1e-4
     """
     from imc_sim.cli._console import working
 
-    with working(f"drawing the cells of {device}"):
-        written = _drawn(device, out, amplitude, period, compliance)
+    with working(f"drawing the cells of {chip}"):
+        written = _drawn(chip, out, amplitude, period, compliance)
     for path in written:
         print(path)
 

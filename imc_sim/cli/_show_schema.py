@@ -1,4 +1,4 @@
-"""`imc-sim schema`: what editors need to complete and check YAML."""
+"""`imc-sim show schema`: what editors need to complete and check YAML."""
 
 from __future__ import annotations
 
@@ -21,14 +21,16 @@ class SchemaOf(StrEnum):
 def schema(kind: Annotated[SchemaOf, typer.Argument(help="What kind of YAML file.")], quiet: Quiet = False) -> None:
     """Print the JSON schema of a kind of file.
 
-    For editors: `imc-sim schema study > study.schema.json`, then `# yaml-language-server: $schema=study.schema.json`
-    as the first line of a study.
+    Editors complete and check a study that has `# yaml-language-server: $schema=study.schema.json` as first line.
+
+    Examples:
+      imc-sim show schema study > study.schema.json
     """
     import json
 
     from imc_sim.cli._console import working
 
-    with working(f"gathering what a {kind} may hold"):
+    with working(f"gathering the keys of a {kind} file"):
         from imc_sim.study import json_schema
 
         found = json_schema(kind.value)

@@ -1,4 +1,4 @@
-"""`imc-sim forgetting`: what continually trained networks still know, from the curves on their cards."""
+"""`imc-sim show forgetting`: accuracy of continually trained networks on earlier tasks, from their cards."""
 
 from __future__ import annotations
 
@@ -8,10 +8,14 @@ from typing import Annotated
 import typer
 
 from imc_sim.cli._console import Quiet
+from imc_sim.cli._help import complete_model
 
 
 def forgetting(
-    models: Annotated[list[str], typer.Argument(help="Trained cards of continual recipes, by name or folder.")],
+    models: Annotated[
+        list[str],
+        typer.Argument(help="Trained models of continual recipes, by name or folder.", autocompletion=complete_model),
+    ],
     out: Annotated[Path, typer.Option(help="Folder to write to; its name is that of the table.")] = Path(
         "results/forgetting"
     ),
@@ -21,7 +25,10 @@ def forgetting(
     """Show the accuracy of every task after each training.
 
     Prints the table after the last training and the files written. With --page the table is also written between the
-    lines `<!-- made NAME -->` and `<!-- end -->` of a page, NAME being that of the folder.
+    lines `<!-- made NAME -->` and `<!-- end -->` of a page, where NAME is the name of the folder.
+
+    Examples:
+      imc-sim show forgetting metaplastic_small_m0 metaplastic_small_m10
     """
     from imc_sim.cli._console import print_rows
     from imc_sim.plotting import curves_of, draw_forgetting, forgetting_table, save_table

@@ -1,37 +1,22 @@
-"""`imc-sim device`: a device from measurements."""
+"""`imc-sim import CSV`: a chip fitted to measured cells."""
 
 from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
-
-import typer
-
-from imc_sim.cli._console import Quiet
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from imc_sim.device._fit import DeviceFit
 
-device_app = typer.Typer(help="Make devices from measurements.", rich_markup_mode=None, no_args_is_help=True)
 
+def import_cells(table: Path, out: Path | None, name: str | None) -> None:
+    """Fit levels and device variation to a table of conductances, write a chip and draw the CDFs.
 
-@device_app.callback()
-def _device() -> None:
-    """Make devices from measurements."""
-
-
-@device_app.command("fit")
-def fit(
-    table: Annotated[Path, typer.Argument(metavar="CSV", help="Cells, columns with units: LRS (uS),HRS (uS).")],
-    out: Annotated[Path | None, typer.Option(help="YAML to write; default device_configs/NAME.yaml.")] = None,
-    name: Annotated[str | None, typer.Option(help="Name of the chip; default: that of the file.")] = None,
-    quiet: Quiet = False,
-) -> None:
-    """Fit levels and spreads to a table of conductances.
-
-    Columns `LRS (uS),HRS (uS)` (any unit of S or ohm), or `state,conductance (uS)` with LRS, HRS or level numbers.
-    Prints the fit of each state and its goodness, writes a chip that every command takes, and draws the CDFs.
+    Args:
+        table: a CSV with columns `LRS (uS),HRS (uS)`, or `state,conductance (uS)`.
+        out: the YAML file to write; by default device_configs/NAME.yaml.
+        name: the name of the chip; by default that of the file.
     """
     from imc_sim._errors import InputError
     from imc_sim.cli._console import print_rows, say, working
@@ -41,7 +26,7 @@ def fit(
         raise InputError("--name", repr(name), "letters, digits, _ and -", "Choose another name.")
     path = out or Path("device_configs") / f"{name}.yaml"
     if path.exists():
-        raise InputError(str(path), "a file that is there", "a new one", "Remove it, or name another with --out.")
+        raise InputError(str(path), "a file that exists", "a new file", "Remove it, or name another with --out.")
     with working(f"fitting {table.name}"):
         fitted, figures = _fitted(table, name, path)
     print_rows([state.row() for state in fitted.states])
@@ -55,7 +40,7 @@ def fit(
 
 
 def _fitted(table: Path, name: str, path: Path) -> tuple[DeviceFit, list[Path]]:
-    """The fit, whose chip is written to `path`, and the figures beside it."""
+    """Return the fit, whose chip is written to `path`, and the figures next to it."""
     from imc_sim._files import make_folder, write_file
     from imc_sim.array import load_chip
     from imc_sim.config import write_yaml

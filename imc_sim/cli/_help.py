@@ -1,0 +1,64 @@
+"""Help texts: commands in groups, examples under each, names that the shell completes."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Annotated, Any, final
+
+import typer
+from typer.core import TyperGroup
+
+if TYPE_CHECKING:
+    from imc_sim.config._content import Kind
+
+_EXAMPLES = "\nExamples:\n"
+
+
+@final
+class GroupedCommands(TyperGroup):
+    """Lists its commands under the headings that they were added with."""
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:  # typer's own click, or click
+        """Write one section per heading, in the order in which commands were added."""
+        shown = {name: command for name, command in self.commands.items() if not command.hidden}
+        width = max(map(len, shown))
+        headings = dict.fromkeys(_heading(command) for command in shown.values())
+        for heading in headings:
+            with formatter.section(heading):
+                formatter.write_dl([
+                    (name.ljust(width), command.get_short_help_str(formatter.width - 6 - width))
+                    for name, command in shown.items() if _heading(command) == heading
+                ])  # fmt: skip
+
+
+def _heading(command: Any) -> str:
+    return str(getattr(command, "rich_help_panel", None) or "Commands")
+
+
+def add_command(group: typer.Typer, name: str, function: Callable[..., None], heading: str = "Commands") -> None:
+    """Add a command; lines below `Examples:` in its docstring are printed as they are, after the options."""
+    text, _, examples = inspect.cleandoc(function.__doc__ or "").partition(_EXAMPLES)
+    epilog = f"\b{_EXAMPLES}{examples}" if examples else None
+    group.command(name, help=text.strip(), epilog=epilog, rich_help_panel=heading)(function)
+
+
+def _names_of(kind: Kind) -> Callable[[str], list[str]]:
+    """Return a function that completes the beginning of a name."""
+
+    def complete(incomplete: str) -> list[str]:
+        from imc_sim.config import content_names
+
+        return [name for name in content_names(kind) if name.startswith(incomplete)]
+
+    return complete
+
+
+complete_model, complete_chip, complete_study = map(_names_of, ("model", "chip", "study"))
+#: the arguments that several commands share
+ModelName = Annotated[
+    str, typer.Argument(help="A model of `imc-sim list models`, or its folder.", autocompletion=complete_model)
+]
+ChipName = Annotated[
+    str, typer.Argument(help="A chip of `imc-sim list chips`, or its YAML file.", autocompletion=complete_chip)
+]
