@@ -57,7 +57,7 @@ def converted(rounds: int) -> Iterator[Row]:
     from imc_sim.backends.memtorch import MemTorchCrossbar
 
     ours = imc.Crossbar.program(weights, chip)
-    ours.set_limits(*ours.profile(lambda rows: x[:, rows]))
+    ours.set_limits(*ours.tiled.profile(lambda rows: x[:, rows]))
     theirs = MemTorchCrossbar.program(weights, chip)
     yield "256 x 128 with 8 bits on every tile, 200 inputs", ratio(lambda: theirs.mvm(x), lambda: ours.mvm(x), rounds)
 

@@ -24,7 +24,8 @@ from torch import Tensor
 
 import imc_sim as imc
 from imc_sim.analog import AnalogModel
-from imc_sim.array import Chip, Crossbar, _integers, why_not_compiled
+from imc_sim.array import Chip, Crossbar, why_not_compiled
+from imc_sim.array._compiled import _product
 
 Compute = Literal["float32", "int16", "int8"]
 COMPUTE: tuple[Compute, ...] = ("float32", "int16", "int8")
@@ -190,7 +191,7 @@ def tools(size: Size) -> Iterator[Work]:
     truth = Crossbar.program(w.double(), chip).mvm(x.double())
 
     def by_torch() -> Tensor:
-        with mock.patch.object(_integers, "why_not", return_value="switched off"):
+        with mock.patch.object(_product, "why_not", return_value="switched off"):
             return bar.mvm(x)
 
     plain = lambda: x @ w.T  # noqa: E731

@@ -14,7 +14,7 @@ import functools
 import hashlib
 import importlib.util
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -144,6 +144,22 @@ class Stream:
         words = self.words(2 * count, chip, page, block).view(np.uint32)
         drawn = ((words >> np.uint32(8)).astype(np.float32) + np.float32(0.5)) * np.float32(2.0**-24)
         return np.minimum(drawn, _BELOW_ONE, out=drawn)  # in float32, the sum of the largest word rounds to 2^24
+
+
+class Address(NamedTuple):
+    """Where the random numbers of one chip's layer come from: equal addresses give equal cells.
+
+    epoch: programming epoch, the number of a (re)programming of the same cells. Unpacked, it is what devices take.
+    """
+
+    seed: int
+    layer: str
+    chip: int
+    epoch: int = 0
+
+    def stream(self, tile: int, stage: str) -> Stream:
+        """Return the stream of a stage of one row of tiles, such as its read noise."""
+        return Stream(self.seed, f"{self.layer}/{tile}", stage)
 
 
 def chip_numbers(chips: int | range, where: str) -> range:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from imc_sim._errors import InputError
 from imc_sim.analog._layers import LAYERS, AnalogLayer
-from imc_sim.array import Chip, TileInputs
+from imc_sim.array import Chip, InputVectors
 from imc_sim.backends.memtorch import MemTorchCrossbar, part, prepare, translate
 from imc_sim.config import Engine
 from imc_sim.nn import Conv2d, Linear, ProductLayer
@@ -36,7 +36,7 @@ class _MemTorchLayer(AnalogLayer):
     def calibrate(self, x: Tensor) -> None:
         return
 
-    def tile_inputs(self, a: Tensor) -> TileInputs:
+    def tile_inputs(self, a: Tensor) -> InputVectors:
         step = "Use the native engine."
         raise InputError(f"layer {self.name!r}, profile", "engine memtorch", "converters that keep limits", step)
 

@@ -7,16 +7,13 @@ from dataclasses import dataclass, field
 from typing import final
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from imc_sim._errors import InputError
-from imc_sim.array import Chip, Converter, Crossbar, DrivenRows, Drives, Encoding, TileInputs
+from imc_sim.array import Chip, Converter, Crossbar, DrivenRows, Encoding, InputVectors, Patches, Rows
 from imc_sim.config import NATIVE, Engine
 from imc_sim.nn import Conv2d, LatentInputs, Linear, ProductLayer
 
-#: Pixels x outputs held at once while a convolution goes through its converters (fits a core's cache).
-_CHUNK = 2**18
 #: Reads from one use of a layer to its next in the same pass: more than there are images, so that no two meet.
 _PASS = 2**32
 
@@ -86,12 +83,8 @@ class AnalogLayer(nn.Module, abc.ABC):
         """Product of operands a [batch, …] on the chip at position `index`."""
 
     @abc.abstractmethod
-    def tile_inputs(self, a: Tensor) -> TileInputs:
-        """Return what gives the entries of operands a [batch, …] that reach a tile: [vectors, inputs of the tile]."""
-
-    def profile(self, crossbar: Crossbar, a: Tensor) -> tuple[float, float]:
-        """Range of that crossbar's converter inputs for presented operands a [batch, …], in windows."""
-        return crossbar.profile(self.tile_inputs(a))
+    def tile_inputs(self, a: Tensor) -> InputVectors:
+        """Return the vectors that operands a [batch, …] are for the word lines."""
 
     def program(self, chips: range) -> None:
         """Program the cells of these chips anew; equal numbers get equal cells."""
@@ -122,7 +115,7 @@ class AnalogLayer(nn.Module, abc.ABC):
         if self.chip.converter.range == "calibrated" and not self.chip.converter.ideal:
             quiet = self._programmed(self.chip.without_effects(), range(1))
             quiet.set_input_limit(self.input_limit)
-            self.limits = _widened(self.limits, self.profile(quiet, quiet.present(operand)))
+            self.limits = _widened(self.limits, quiet.tiled.profile(self.tile_inputs(quiet.lines.voltages(operand))))
             self.crossbar.set_limits(*self.limits)
 
     def check_calibrated(self) -> None:
@@ -177,10 +170,10 @@ class AnalogLinear(AnalogLayer):
         return self.digital.weight_operand()
 
     def on_chip(self, index: int, a: Tensor, first_read: int) -> Tensor:
-        return self.crossbar.product(index, a, first_read)
+        return self.crossbar.read(index, self.tile_inputs(a), first_read)
 
-    def tile_inputs(self, a: Tensor) -> TileInputs:
-        return lambda rows: a[:, rows]
+    def tile_inputs(self, a: Tensor) -> InputVectors:
+        return Rows(a)
 
     def _input_dims(self) -> int:
         return 2
@@ -188,11 +181,7 @@ class AnalogLinear(AnalogLayer):
 
 @final
 class AnalogConv2d(AnalogLayer):
-    """A convolution on crossbars; word lines in the order kernel row, kernel column, channel.
-
-    With 128 channels and 128-row tiles one tile then holds one kernel position, and its inputs are a shifted
-    view of the image: no unrolled copy of the input is ever made.
-    """
+    """A convolution on crossbars; word lines in the order kernel row, kernel column, channel (see `Patches`)."""
 
     digital: Conv2d
 
@@ -200,66 +189,10 @@ class AnalogConv2d(AnalogLayer):
         return self.digital.weight_operand().permute(0, 2, 3, 1).flatten(1)
 
     def on_chip(self, index: int, a: Tensor, first_read: int) -> Tensor:
-        a = self.crossbar.present(a)
-        height, width = self._output_size(a)
-        outputs = self.crossbar.shape[1]
-        y = self._at_once(index, a, first_read, height * width)
-        if y is not None:
-            return y.reshape(-1, height, width, outputs).permute(0, 3, 1, 2)
-        if self.crossbar.plain:
-            return self._plain(index, a)
-        chunk = max(1, _CHUNK // (height * width * outputs))
-        y = a.new_empty(a.shape[0], height, width, outputs)
-        for start in range(0, a.shape[0], chunk):
-            part = self._channels_last(a[start : start + chunk])
-            sums = self.crossbar.sense(
-                index, lambda rows, part=part: self.patches(part, rows), first_read + start, height * width
-            )
-            y[start : start + chunk] = sums.reshape(-1, height, width, outputs)
-        return y.permute(0, 3, 1, 2)
+        return self.crossbar.read(index, self.tile_inputs(a), first_read).permute(0, 3, 1, 2)
 
-    def _at_once(self, index: int, a: Tensor, first_read: int, pixels: int) -> Tensor | None:
-        """[vectors, out] by the compiled kernel, which reads patches where they lie; None where it does not serve."""
-        kernel, stride = self.digital.kernel, self.digital.stride
-        make = lambda squares: Drives.of_images(self._channels_last(a), kernel, stride, squares)  # noqa: E731
-        drives = self.crossbar.drives(a.shape[0] * pixels, make)
-        return None if drives is None else self.crossbar.sense_at_once(index, drives, first_read, pixels)
-
-    def patches(self, images: Tensor, rows: slice) -> Tensor:
-        """Entries `rows` of every unrolled patch of padded images [b, H, W, C]: [b * pixels, rows]."""
-        k, s, channels = self.digital.kernel, self.digital.stride, images.shape[3]
-        height, width = ((n - k) // s + 1 for n in images.shape[1:3])
-        parts = []
-        position = rows.start
-        while position < rows.stop:
-            place, channel = divmod(position, channels)
-            stop = min(rows.stop, (place + 1) * channels)
-            i, j = divmod(place, k)
-            view = images[:, i : i + s * (height - 1) + 1 : s, j : j + s * (width - 1) + 1 : s]
-            parts.append(view[..., channel : channel + stop - position])
-            position = stop
-        joined = parts[0] if len(parts) == 1 else torch.cat(parts, dim=-1)
-        return joined.reshape(-1, rows.stop - rows.start)
-
-    def tile_inputs(self, a: Tensor) -> TileInputs:
-        images = self._channels_last(a)
-        return lambda rows: self.patches(images, rows)
-
-    def _plain(self, index: int, a: Tensor) -> Tensor:
-        k = self.digital.kernel
-        weight = self.crossbar.contrast(index).unflatten(1, (k, k, -1)).permute(0, 3, 1, 2)
-        y = self.digital.product(a, weight).permute(0, 2, 3, 1)
-        return self.crossbar.finish(y, index).permute(0, 3, 1, 2)
-
-    def _channels_last(self, a: Tensor) -> Tensor:
-        p = self.digital.padding
-        a = F.pad(a, (p, p, p, p)) if p else a
-        return a.contiguous(memory_format=torch.channels_last).permute(0, 2, 3, 1)
-
-    def _output_size(self, a: Tensor) -> tuple[int, int]:
-        d = self.digital
-        height, width = ((n + 2 * d.padding - d.kernel) // d.stride + 1 for n in a.shape[2:])
-        return height, width
+    def tile_inputs(self, a: Tensor) -> InputVectors:
+        return Patches(a, self.digital.kernel, self.digital.stride, self.digital.padding)
 
     def _input_dims(self) -> int:
         return 4

@@ -12,7 +12,7 @@ from torch import Tensor
 from imc_sim._errors import InputError
 from imc_sim._rng import check_seed, chip_numbers
 from imc_sim._tensors import check_usual, real_values
-from imc_sim.array import Chip, Crossbar, DrivenRows, Placement, load_chip
+from imc_sim.array import Chip, Crossbar, DrivenRows, Placement, Rows, load_chip
 from imc_sim.backends.memtorch import MemTorchCrossbar
 from imc_sim.config import Engine, as_engine
 from imc_sim.nn.similarity import KeyForm, key_form
@@ -86,12 +86,11 @@ class AssociativeMemory:
         formed = key_form(keys, self.form)
         encoding = self.chip.encoding
         placement = Placement.of(self.chip.tile, encoding, self.dim, 1, "memory")
-        self.driven_rows = DrivenRows.of(encoding, self.chip.wires, placement, lambda rows: q[:, rows])
+        self.driven_rows = DrivenRows.of(encoding, self.chip.wires, placement, Rows(q))
         if self.chip.converter.range == "calibrated" and not self.chip.converter.ideal:
             crossbar = Crossbar.program(formed, self.chip.without_effects(), layer=self.layer)
             crossbar.set_input_limit(self.input_limit)
-            presented = crossbar.present(q)
-            self.limits = crossbar.profile(lambda rows: presented[:, rows])
+            self.limits = crossbar.tiled.profile(Rows(crossbar.lines.voltages(q)))
         for programmed in self._crossbars:
             self._set_ranges(programmed)
             if self.driven_rows is not None:

@@ -5,6 +5,10 @@ from imc_sim.array._circuit import column_conductance, effective_conductance, ga
 from imc_sim.array._circuit_gates import GatedApproximation, GatingError, approximate_gating, gating_error
 from imc_sim.array._circuit_nonlinear import solve_nonlinear
 from imc_sim.array._circuit_solve import Solution, solve_currents
+from imc_sim.array._compiled._product import InputBytes
+from imc_sim.array._compiled._product import why_not as why_not_compiled
+from imc_sim.array._compiled._readout import CompiledReadout
+from imc_sim.array._compiled._warm_up import Compilation, compile_kernels
 from imc_sim.array._converter import Converter, Quantiser
 from imc_sim.array._crossbar import Crossbar
 from imc_sim.array._encoding import Contrast, Correction, Encoding, Targets, Term, encodings
@@ -14,14 +18,16 @@ from imc_sim.array._encodings.tnn import TnnI, TnnII, TnnIII, TnnIV, TnnV
 from imc_sim.array._encodings.unipolar import Unipolar
 from imc_sim.array._gating import DrivenRows, needs_density
 from imc_sim.array._inputs import Inputs
-from imc_sim.array._integers import Drives
-from imc_sim.array._integers import why_not as why_not_compiled
-from imc_sim.array._operands import RESOLUTION, Rounding, operand_bytes
 from imc_sim.array._placement import Placement, Tile
-from imc_sim.array._sense import TileInputs
-from imc_sim.array._warm_up import Compilation, compile_kernels
+from imc_sim.array._programmed_weights import RESOLUTION, Rounding, operand_bytes
+from imc_sim.array._readout import IdealReadout, Readout
+from imc_sim.array._tiled_readout import TiledReadout
+from imc_sim.array._vectors import InputVectors, Patches, Rows, TileInputs
 from imc_sim.array._wires import Wires
 from imc_sim.array._wiring import GatingEstimate
+
+#: The former name.
+Drives = InputBytes
 
 __all__ = [
     "RESOLUTION",
@@ -33,6 +39,7 @@ __all__ = [
     "BnnVI",
     "Chip",
     "Compilation",
+    "CompiledReadout",
     "Contrast",
     "Converter",
     "Correction",
@@ -44,18 +51,25 @@ __all__ = [
     "GatedApproximation",
     "GatingError",
     "GatingEstimate",
+    "IdealReadout",
+    "InputBytes",
+    "InputVectors",
     "Inputs",
     "Offset",
+    "Patches",
     "Placement",
     "Policy",
     "Quantiser",
+    "Readout",
     "Rounding",
+    "Rows",
     "Sliced",
     "Solution",
     "Targets",
     "Term",
     "Tile",
     "TileInputs",
+    "TiledReadout",
     "TnnI",
     "TnnII",
     "TnnIII",

@@ -105,6 +105,11 @@ class Chip(Spec):
         return not self.wires.ideal
 
     @property
+    def changes_cells(self) -> bool:
+        """Tell whether products use other conductances than those that were programmed: aged cells, or wires."""
+        return self.device.settles or self.wired
+
+    @property
     def calibrates(self) -> bool:
         """Ranges of converters or DACs, or rows that wires depend on, are to be measured with representative inputs."""
         converters = self.converter.range == "calibrated" and not self.converter.ideal
@@ -114,7 +119,7 @@ class Chip(Spec):
     @property
     def exact(self) -> bool:
         """Cells are what they were meant to be until they are read."""
-        return self.device.exact and not self.device.settles and not self.wired
+        return self.device.exact and not self.changes_cells
 
     def without_effects(self) -> Chip:
         """The same chip with cells that land on their targets and read without noise, on ideal wires."""

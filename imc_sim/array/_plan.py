@@ -84,6 +84,11 @@ class Plan:
         return self.targets.weights.dtype
 
     @property
+    def by_pairs(self) -> bool:
+        """Tell whether column pairs are sampled as differences of their cells: there are no single cells."""
+        return self.chip.draws == "pairs" and self.targets.held is None and not self.chip.device.exact
+
+    @property
     def plain(self) -> bool:
         """Nothing stands between the cells and the sum: ideal converters and noise-free reads."""
         return self.chip.converter.ideal and not self.chip.device.read.noisy

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast, final
+from typing import TYPE_CHECKING, Any, final
 
 import numpy as np
 import torch
@@ -113,9 +113,9 @@ def _of_layers(analog: AnalogModel, images: Tensor, chip: Chip) -> list[Converte
             crossbar = layer._programmed(_probing(chip), layer.crossbar.chips)
             if layer.input_limit is not None:
                 crossbar.set_input_limit(layer.input_limit)
-        operand = crossbar.present(layer.operand(inputs[0]))
+        operand = crossbar.lines.voltages(layer.operand(inputs[0]))
         probe = _Probe(crossbar, len(operand), layer.context.first_read, chip.converter.ideal)
-        layer.profile(cast("Crossbar", probe), operand)
+        probe.profile(layer.tile_inputs(operand))
         found.append(probe.result(layer.name))
 
     hooks = [layer.register_forward_pre_hook(record) for layer in analog.analog_layers.values()]
@@ -140,17 +140,17 @@ def _of_memory(
     keys, applied = maker.one(0)
     memory.write(keys, maker.labels, page=0)
     crossbar = memory._crossbars[0]
-    queries = crossbar.present(applied)
+    queries = crossbar.lines.voltages(applied)
     probe = _Probe(crossbar, len(queries), 0, one.chip.converter.ideal)
     probe.profile(lambda part: queries[:, part])
     return probe.result("memory")
 
 
 class _Probe:
-    """Replaces a crossbar while a layer profiles itself: receives every tile's inputs and counts them."""
+    """Profile the ADCs of a crossbar: receive every tile's inputs and count what is converted."""
 
     def __init__(self, crossbar: Crossbar, reads: int, first_read: int, ideal: bool) -> None:
-        self.sensing, self.reads, self.first_read, self.ideal = crossbar.sensing, reads, first_read, ideal
+        self.readout, self.reads, self.first_read, self.ideal = crossbar.tiled, reads, first_read, ideal
         plan, device = crossbar.plan, crossbar.chip.device
         self.unit_A = device.read.v_read_V * device.window_S / plan.targets.steps
         self.edges, self.counts, self.clipped = np.zeros(_BINS + 1), np.zeros(_BINS, dtype=np.int64), 0.0
@@ -162,7 +162,7 @@ class _Probe:
             low, high = min(low, float(u.min())), max(high, float(u.max()))
         if low == high:  # a histogram needs a width
             low, high = low - 0.5, high + 0.5
-        quantisers, outside, total = self.sensing.quantisers(), 0, 0
+        quantisers, outside, total = self.readout.quantisers(), 0, 0
         edges = np.linspace(low, high, _BINS + 1)
         for tile, u in self._inputs(inputs):
             self.counts += np.histogram(u.numpy(), edges)[0]
@@ -174,11 +174,11 @@ class _Probe:
 
     def _inputs(self, inputs: Callable[[slice], Tensor]) -> Iterator[tuple[int, Tensor]]:
         """Yield (row of tiles, inputs of its converters in windows / steps), with their read noise."""
-        for tile, u in self.sensing.converter_inputs(inputs, self.first_read, self.reads):
+        for tile, u in self.readout.converter_inputs(inputs, self.first_read, self.reads):
             yield tile, u.double()
 
     def result(self, layer: str) -> ConverterInputs:
-        q = self.sensing.quantisers()[0]
+        q = self.readout.quantisers()[0]
         first, step = (q.base + q.step * q.lowest) * self.unit_A, q.step * self.unit_A
         levels = None if self.ideal else Levels(first, step, q.highest - q.lowest + 1)
         return ConverterInputs(layer, self.edges, self.counts, levels, 0.0 if self.ideal else self.clipped)

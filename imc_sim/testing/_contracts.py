@@ -50,7 +50,7 @@ class EncodingContract:
             torch.equal(bar.plan.logical(physical)[0], bar.plan.siemens(bar.plan.cells[0].double())), "wrong cells"
         )
         _require(
-            torch.equal(bar.contrast(0) * bar.plan.targets.scale, w.double()), "cells do not decode to the weights"
+            torch.equal(bar.ideal.matrix(0) * bar.plan.targets.scale, w.double()), "cells do not decode to the weights"
         )
 
     def test_currents_are_ohms_law_on_the_cells(self) -> None:

@@ -14,7 +14,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from imc_sim._errors import InputError
-from imc_sim.array import Chip, Converter, Crossbar, Encoding, Inputs, load_chip, needs_density
+from imc_sim.array import Chip, Converter, Crossbar, Encoding, IdealReadout, Inputs, load_chip, needs_density
 from imc_sim.config import Spec
 from imc_sim.mapping import map_model
 from imc_sim.nn import ProductLayer
@@ -50,7 +50,7 @@ class ChipNoise:
             if needs_density(layer.encoding, self._chip.wires):
                 got, step = "null, which training does not measure", "Set the share of rows that are on."
                 raise InputError(f"recipe.variation, wires.density, layer {name!r}", got, "above 0, at most 1", step)
-            if not layer.crossbar.plain:
+            if not isinstance(layer.crossbar.readout.reference, IdealReadout):
                 got = f"encoding {layer.encoding.name}, whose product on these cells is no single weight matrix"
                 step = "Use another encoding, or set device.time.compensation: false."
                 raise InputError(f"recipe.variation, layer {name!r}", got, "one matrix per layer", step)
@@ -78,8 +78,9 @@ class ChipNoise:
         crossbar = Crossbar.program(
             matrix, self._chip, range(episode, episode + 1), self._seed, name, encoding=encoding, unit_inputs=unit
         )
-        offset = crossbar.finish(torch.zeros(1, len(matrix)), 0)[0]
-        linear = (crossbar.finish(crossbar.contrast(0).mT.to(matrix), 0) - offset).mT.to(w)
+        readout = crossbar.ideal
+        offset = readout.finish(torch.zeros(1, len(matrix)), 0)[0]
+        linear = (readout.finish(readout.matrix(0).mT.to(matrix), 0) - offset).mT.to(w)
         seen = linear if w.ndim == 2 else linear.unflatten(1, (*w.shape[2:], -1)).permute(0, 3, 1, 2)
         return w + (seen - w).detach(), offset.to(w)
 

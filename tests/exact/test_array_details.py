@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from imc_sim.array import Chip, Converter, Crossbar, Wires, _integers, effective_conductance
-from imc_sim.array._integers import Drives
+from imc_sim.array import Chip, Converter, Crossbar, InputBytes, Wires, effective_conductance
+from imc_sim.array._compiled import _product
 from imc_sim.config import build
 
 G = {"g_lrs_S": 1e-4, "g_hrs_S": 1e-5}
@@ -49,7 +49,7 @@ def test_the_range_of_used_rows_is_that_of_the_rows_in_use(encoding: str) -> Non
     rows = 2 if encoding in ("bnn_v", "bnn_vi", "tnn_i") else 1
     converter = {"kind": "auto", "bits": 6, "rows": "used"}
     bar = Crossbar.program(signs(3, 5), chip(encoding={"kind": encoding}, converter=converter))
-    (quantiser,) = bar.sensing.quantisers()
+    (quantiser,) = bar.tiled.quantisers()
     floor = 0.0 if bar.encoding.signed else bar.chip.device.floor
     assert quantiser.base + quantiser.step * quantiser.highest == pytest.approx(5 * rows * (1 + floor), rel=1e-12)
 
@@ -62,10 +62,10 @@ def test_calibrated_ranges_that_begin_above_0_in_every_tile(encoding: str) -> No
     bar = Crossbar.program(w, chip(encoding={"kind": encoding}, converter=converter))
     tiles = len(bar.placement.row_slices)
     assert tiles >= 3
-    low, high = bar.profile(lambda rows: x[:, rows])
+    low, high = bar.tiled.profile(lambda rows: x[:, rows])
     assert low > 0.0
     bar.set_limits(low, high)
-    quantiser = bar.sensing.quantisers()[0]
+    quantiser = bar.tiled.quantisers()[0]
     assert quantiser.base > 0.0
     bound = 0.5 * quantiser.step * tiles * 2 * len(bar.encoding.terms) * (1 + 1e-3)
     assert float((bar.mvm(x)[0] - x @ w.T).abs().max()) <= bound
@@ -75,7 +75,7 @@ def test_integer_accumulators_round_halves_away_from_0() -> None:
     converter = {"kind": "auto", "bits": 6, "accumulator": "integer"}
     bar = Crossbar.program(signs(1, 4), chip(converter=converter))
     halves = torch.tensor([[-2.5], [-1.5], [-0.5], [0.5], [1.5], [2.5]]) / bar.plan.factors[0]
-    assert bar.sensing._rounded(halves)[:, 0].tolist() == [-3.0, -2.0, -1.0, 1.0, 2.0, 3.0]
+    assert bar.tiled._rounded(halves)[:, 0].tolist() == [-3.0, -2.0, -1.0, 1.0, 2.0, 3.0]
 
 
 @pytest.mark.parametrize(
@@ -217,17 +217,17 @@ def test_gated_rows_give_what_the_circuit_gives(encoding: str, on: float) -> Non
 # -- the compiled product ----------------------------------------------------------------------------------
 
 
-@pytest.mark.skipif(_integers.why_not() is not None, reason=str(_integers.why_not()))
+@pytest.mark.skipif(_product.why_not() is not None, reason=str(_product.why_not()))
 @pytest.mark.parametrize(("values", "factor"), [("signs", 1), ("bytes", 127)])
 def test_sums_that_float32_cannot_hold_are_left_to_torch(values: str, factor: int) -> None:
     w = signs(64, 64)
     x = signs(96, 64, seed=1) if values == "signs" else torch.randint(-100, 101, (96, 64)).float()
     bar = Crossbar.program(w, chip(tile={"rows": 64, "cols": 128}))
-    drives = Drives.of_rows(x)
+    drives = InputBytes.of_rows(x)
     assert drives is not None
-    packed = _integers.Packed.of(bar.sensing.operands[0], drives.run)
+    packed = _product.Packed.of(bar.readout.weights[0], drives.run)
     assert packed is not None
     assert (1 if drives.offset == 1 else 127) == factor
     for bound, there in ((2**24 // factor, True), (2**24 // factor + 1, False)):
-        found = _integers.multiply(dataclasses.replace(packed, bound=bound), drives, None, 1.0, None)
+        found = _product.multiply(dataclasses.replace(packed, bound=bound), drives, None, 1.0, None)
         assert (found is not None) is there

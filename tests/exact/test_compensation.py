@@ -47,7 +47,7 @@ def test_uniform_drift_is_undone(kind: str, g_hrs_S: float) -> None:
         codes = 2 ** (BITS - 1) - 1 if bar.encoding.signed else 2**BITS - 1
         bar.set_limits(*((0.0, STEP * codes) if bar.encoding.signed else (-100.0, STEP * codes - 100.0)))
         for index in range(2):
-            assert bar.sensing.operands[index].factor == pytest.approx(2.0, rel=1e-12)
+            assert bar.readout.weights[index].factor == pytest.approx(2.0, rel=1e-12)
         expected = (x @ w.mT).expand(2, -1, -1)
         error = float((bar.mvm(x) - expected).abs().max() / expected.abs().max())
         assert error <= 1e-14, f"{name}: {error:g}"

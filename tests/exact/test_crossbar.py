@@ -73,7 +73,7 @@ def test_calibrated_converter_uses_its_limits() -> None:
     bar = Crossbar.program(w, c)
     with pytest.raises(InputError, match="no calibration"):
         bar.mvm(x)
-    low, high = bar.profile(lambda rows: x[:, rows])
+    low, high = bar.tiled.profile(lambda rows: x[:, rows])
     products = x @ w.T
     assert (low, high) == (float(products.min()), float(products.max()))
     bar.set_limits(low, high)
@@ -88,7 +88,7 @@ def test_converter_inputs_are_what_a_product_sums() -> None:
     for read, first_read in ((Read(), None), (Read(sigma=0.1), 0)):
         c = chip(device=DEVICE.model_copy(update={"read": read}))
         c = c.replace("converter", {"kind": "sym", "bits": 16, "range": "max"})
-        parts = list(Crossbar.program(w, c).sensing.converter_inputs(lambda rows: x[:, rows], first_read, len(x)))
+        parts = list(Crossbar.program(w, c).tiled.converter_inputs(lambda rows: x[:, rows], first_read, len(x)))
         assert [tile for tile, _ in parts] == [0, 1, 2]
         products.append(Crossbar.program(w, c).mvm(x)[0])
         half_step = 32 / 2**16

@@ -16,7 +16,7 @@ from torch.utils._pytree import tree_leaves
 import imc_sim as imc
 from imc_sim import InputError
 from imc_sim.analog import AnalogModel
-from imc_sim.array import Crossbar, load_chip
+from imc_sim.array import Crossbar, Rows, load_chip
 from imc_sim.config import as_engine
 from imc_sim.evaluate import check_device, evaluate_chips
 from imc_sim.evaluate._device import prepare_device
@@ -48,7 +48,7 @@ def chip_with(effects: dict[str, Any]) -> imc.Chip:
 def moved(bar: Crossbar, device: str) -> None:
     """As if the crossbar had been programmed from weights on that device."""
     bar._device = torch.device(device)
-    bar.sensing.operands = [o.to(bar._device) for o in bar.sensing.operands]
+    bar.readout = bar._readout([weights.to(bar._device) for weights in bar.readout.weights])
 
 
 class OneDevice(TorchDispatchMode):
@@ -91,14 +91,14 @@ def test_an_operand_of_the_cpu_is_refused_there() -> None:
     x = signs(5, 30, seed=1)
     with OneDevice():
         with pytest.raises(RuntimeError, match="two devices"):
-            bar.product(0, x.to("meta"), 0)
+            bar.read(0, Rows(x.to("meta")), 0)
         moved(bar, "meta")
-        assert bar.product(0, x.to("meta"), 0).device.type == "meta"
+        assert bar.read(0, Rows(x.to("meta")), 0).device.type == "meta"
 
 
 def test_operands_stay_where_they_are() -> None:
     bar = Crossbar.program(signs(4, 30, seed=0), CHIP)
-    assert bar.sensing.operands[0].to(torch.device("cpu")) is bar.sensing.operands[0]
+    assert bar.readout.weights[0].to(torch.device("cpu")) is bar.readout.weights[0]
 
 
 def test_the_cpu_by_name_is_the_cpu(tmp_path: Path) -> None:

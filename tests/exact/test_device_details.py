@@ -82,7 +82,7 @@ def test_relaxation_in_a_crossbar_goes_by_the_target_and_compensation_by_conduct
     assert torch.allclose(lrs, torch.full_like(lrs, 2e-5), rtol=1e-6, atol=0)
     assert float((before == 0).double().mean()) > 0.1
     factor = float(before.sum() / after.sum())
-    assert late.sensing.operands[0].factor == pytest.approx(factor, rel=1e-9)
+    assert late.readout.weights[0].factor == pytest.approx(factor, rel=1e-9)
 
 
 def test_an_error_that_shrinks_moves_no_cell() -> None:

@@ -226,6 +226,6 @@ def test_wires_that_overflow_name_themselves(monkeypatch: pytest.MonkeyPatch) ->
     chip = load_chip("rram_hfo2_1t1r").replace("wires", {"kind": "nodal", "r_row_ohm": 1.0, "r_col_ohm": 1.0})
     crossbar = Crossbar.program(torch.ones(2, 8), chip, layer="fc")
     broken = torch.full(crossbar.cells(0).shape, np.nan, dtype=torch.float64)
-    monkeypatch.setattr("imc_sim.array._crossbar.wired", lambda *_: ((broken,), None))
+    monkeypatch.setattr("imc_sim.array._programming.wired", lambda *_: ((broken,), None))
     with pytest.raises(InputError, match="layer 'fc', tile 0, wires: got an overflow"):
         Crossbar.program(torch.ones(2, 8), chip, layer="fc")

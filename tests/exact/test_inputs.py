@@ -86,9 +86,9 @@ def test_plus_minus_one_needs_no_limit() -> None:
 def test_range_of_used_rows_has_finer_steps() -> None:
     """60 inputs on tiles of 32 rows: the last tile uses 28, and its step is 28/32 of the others'."""
     made = bar(IDEAL, converter=Converter(kind="auto", bits=4, rows="used"))
-    steps = [q.step for q in made.sensing.quantisers()]
+    steps = [q.step for q in made.tiled.quantisers()]
     assert steps[1] / steps[0] == pytest.approx(28 / 32)
-    physical = bar(IDEAL, converter=Converter(kind="auto", bits=4)).sensing.quantisers()
+    physical = bar(IDEAL, converter=Converter(kind="auto", bits=4)).tiled.quantisers()
     assert physical[0].step == physical[1].step == steps[0]
     x = X.sign()
     tiles = [bar(IDEAL, converter=Converter(kind="auto", bits=4, rows="used")) for _ in range(2)]

@@ -13,17 +13,17 @@ from imc_sim._quantiles import PARTS, WIDTH
 from imc_sim._rng import Stream
 from imc_sim.array import (
     Chip,
+    CompiledReadout,
     Crossbar,
     Encoding,
+    Rows,
     Tile,
-    _integers,
-    _operands,
-    _sense,
-    _warm_up,
+    _programmed_weights,
     compile_kernels,
     encodings,
     load_chip,
 )
+from imc_sim.array._compiled import _product, _readout, _warm_up
 from imc_sim.array._encoding import Contrast
 from imc_sim.array._plan import Plan
 from imc_sim.array._read_noise import ReadPower
@@ -33,7 +33,7 @@ from imc_sim.nn import Conv2d, Linear
 from imc_sim.nn.networks import BatmannController
 from imc_sim.study import load_study, points_of
 
-needs_kernel = pytest.mark.skipif(_integers.why_not() is not None, reason=str(_integers.why_not()))
+needs_kernel = pytest.mark.skipif(_product.why_not() is not None, reason=str(_product.why_not()))
 
 CONVERTERS = {
     "ideal": {"kind": "ideal"},
@@ -46,19 +46,19 @@ COMPUTE = ("float32", "int16", "int8")
 @pytest.fixture
 def both(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], Tensor]], tuple[Tensor, Tensor]]:
     """What some work gives by the compiled kernel, which must have been used, and without it."""
-    monkeypatch.setattr(_sense, "_SMALL", 1)
-    monkeypatch.setattr(_sense, "_SMALL_MERGED", 1)
-    monkeypatch.setattr(_sense, "_NARROW", 1)
+    monkeypatch.setattr(_readout, "_SMALL", 1)
+    monkeypatch.setattr(_readout, "_SMALL_MERGED", 1)
+    monkeypatch.setattr(_readout, "_NARROW", 1)
     monkeypatch.setattr(_threads, "_WORTH_S", 0.0)
     calls: list[bool] = []
-    multiply = _integers.multiply
+    multiply = _product.multiply
 
     def counted(*arguments) -> Tensor | None:
         y = multiply(*arguments)
         calls.append(y is not None)
         return y
 
-    monkeypatch.setattr(_integers, "multiply", counted)
+    monkeypatch.setattr(_product, "multiply", counted)
 
     def run(work: Callable[[], Tensor]) -> tuple[Tensor, Tensor]:
         calls.clear()
@@ -66,7 +66,7 @@ def both(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], Tensor]], tu
         assert calls
         assert all(calls)
         with monkeypatch.context() as without:
-            without.setattr(_integers, "why_not", lambda: "switched off")
+            without.setattr(_product, "why_not", lambda: "switched off")
             count = len(calls)
             plain = work()
             assert len(calls) == count
@@ -170,21 +170,21 @@ def test_what_wires_add_to_conversions_is_the_same_everywhere(
     kind: str, converter: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Rows that the input switches: an affine function stands for the wires, its constant part in float64."""
-    monkeypatch.setattr(_sense, "_SMALL", 1)
+    monkeypatch.setattr(_readout, "_SMALL", 1)
     encoding = encodings()[kind]()
     w, x = operands(encoding, 50, 200, 1000)
     chip = chip_of(encoding, "float32", converter, Tile(), sigma=0.1)
     bar = Crossbar.program(w, chip.replace("wires", {"kind": "nodal", "r_row_ohm": 3.0, "r_col_ohm": 3.0}))
     first = bar.mvm(x)
-    monkeypatch.setattr(_integers, "why_not", lambda: "switched off")
+    monkeypatch.setattr(_product, "why_not", lambda: "switched off")
     assert torch.equal(first, bar.mvm(x))
 
 
 @needs_kernel
 def test_noise_that_depends_on_the_inputs_goes_tile_by_tile(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of inputs that may be 0 the kernel does not know the variance: it must not be asked."""
-    monkeypatch.setattr(_sense, "_SMALL", 1)
-    monkeypatch.setattr(_integers, "multiply", lambda *_: pytest.fail("the kernel was used"))
+    monkeypatch.setattr(_readout, "_SMALL", 1)
+    monkeypatch.setattr(_product, "multiply", lambda *_: pytest.fail("the kernel was used"))
     w, x = operands(encodings()["differential"](), 20, 90, 8)
     chip = load_chip("rram_hfo2_1t1r").replace("device.read.sigma", 0.1)
     x[:, ::2] = 0.0
@@ -296,9 +296,9 @@ def test_reported_rounding_is_what_a_product_shows(compute: str, levels: int, co
     w = torch.randn(30, 50, generator=torch.Generator().manual_seed(0))
     bar = Crossbar.program(w, chip.replace("converter", CONVERTERS[converter]), chips=range(3, 5))
     rounding = bar.rounding(1)
-    used = (bar.contrast(1) if converter == "ideal" else torch.cat(bar.sensing.operands[1].linear, 1)).double()
+    used = (bar.ideal.matrix(1) if converter == "ideal" else torch.cat(bar.readout.weights[1].linear, 1)).double()
     if converter == "ideal":
-        one_by_one = bar.product(1, torch.eye(50), 0).T.double() / bar.plan.targets.scale
+        one_by_one = bar.read(1, Rows(torch.eye(50)), 0).T.double() / bar.plan.targets.scale
         assert torch.allclose(one_by_one, used, rtol=1e-6, atol=0)
     siemens = bar.conductance[1].transpose(-1, -2).reshape(-1, 128)[:60, :50]
     error = used / (levels - 1) - (siemens[0::2] - siemens[1::2]) / chip.device.window_S
@@ -325,7 +325,7 @@ def test_real_inputs_meet_the_same_whole_numbers() -> None:
     generator = torch.Generator().manual_seed(2)
     w, x = torch.randn(20, 64, generator=generator), torch.randn(5, 64, generator=generator)
     bar = Crossbar.program(w, load_chip("rram_hfo2_1t1r").replace("compute", "int8"))
-    assert torch.allclose(bar.mvm(x)[0], x @ bar.contrast(0).T * bar.plan.targets.scale, rtol=1e-5, atol=1e-5)
+    assert torch.allclose(bar.mvm(x)[0], x @ bar.ideal.matrix(0).T * bar.plan.targets.scale, rtol=1e-5, atol=1e-5)
     assert bar.mvm(x[:0]).shape == (1, 0, 20)
 
 
@@ -342,8 +342,9 @@ def test_memory_of_a_chip_counts_the_copy_for_the_kernel(both, kind: str, comput
     both(lambda: analog(x))
     held = 0
     for layer in analog.analog_layers.values():
-        sensing = layer.crossbar.sensing
-        used, (copy,) = sensing.operands[0], sensing._packed.values()
+        readout = layer.crossbar.readout
+        assert isinstance(readout, CompiledReadout)
+        used, (copy,) = readout.weights[0], readout._packed.values()
         assert copy is not None
         power = [p for p in (used.power.square, used.power.linear) if p is not None]
         tensors = [*used.linear, *(used.square or ()), *power, copy.weights]
@@ -416,8 +417,8 @@ def test_compiled_rounding_is_torchs(compute: str, top: int, unit: float, beyond
     plan = Plan.of(torch.ones(1, 1), encodings()["differential"](), load_chip("ideal").replace("compute", compute), "")
     eighths = torch.arange(-8 * 50, 8 * 50 + 1) / 8
     x = torch.cat([eighths, torch.tensor([-0.0, float(top + beyond)])])[None, None] * unit
-    compiled, step = _operands.rounded(Contrast(x.clone(), None, None, largest=(top + beyond) * unit), plan)
-    plain, same = _operands.rounded(Contrast(x.clone(), None, None), plan)
+    compiled, step = _programmed_weights.rounded(Contrast(x.clone(), None, None, largest=(top + beyond) * unit), plan)
+    plain, same = _programmed_weights.rounded(Contrast(x.clone(), None, None), plan)
     assert step == same == unit * (1 + beyond)
     assert torch.equal(compiled.linear.view(torch.int32), plain.linear.view(torch.int32))
     assert not torch.equal(plain.linear, x)
@@ -430,7 +431,8 @@ def test_words_are_as_many_as_the_largest_contrast_needs(other: int) -> None:
     for largest, words in ((127, 1), (-127, 1), (128, 2), (-32639, 2), (32640, None), (-(2.0**31), None), (0.5, None)):
         tiles = torch.full((70, 6), float(other)), torch.zeros(70, 5)
         tiles[1][69, 4] = largest
-        packed = _integers.Packed.of(_operands.Operands(tiles, None, None, ReadPower(), unit=1.0), run=11)
+        weights = _programmed_weights.ProgrammedWeights(tiles, None, None, ReadPower(), unit=1.0)
+        packed = _product.Packed.of(weights, run=11)
         assert (packed and packed.words) == (words and max(words, 2 if other else 1))
         if packed is not None:
             assert packed.bound == max(abs(largest), 6 * other)
@@ -447,9 +449,9 @@ def test_programming_is_the_same_without_numba(
     chip = load_chip("rram_hfo2_1t1r").replace("compute", compute).replace("device.levels", levels)
     chip = chip.replace("device.faults.stuck_lrs", stuck)
     monkeypatch.setattr(_rng, "_LARGE", 1)
-    compiled = [Crossbar.program(w, chip, 2, seed=5, page=4).contrast(c) for c in range(2)]
+    compiled = [Crossbar.program(w, chip, 2, seed=5, page=4).ideal.matrix(c) for c in range(2)]
     monkeypatch.setattr(_rng, "compiled", lambda: False)
-    plain = [Crossbar.program(w, chip, 2, seed=5, page=4).contrast(c) for c in range(2)]
+    plain = [Crossbar.program(w, chip, 2, seed=5, page=4).ideal.matrix(c) for c in range(2)]
     assert all(torch.equal(a, b) for a, b in zip(compiled, plain, strict=True))
     assert not torch.equal(compiled[0], compiled[1])
 
@@ -462,7 +464,7 @@ def test_the_kernel_is_left_out_where_numba_may_not_use_its_instructions(
     """NUMBA_CPU_NAME=generic sets no features; LLVM would abort the process at VPDPBUSD."""
     from numba.core import config
 
-    from imc_sim.array._integer_kernel import supported
+    from imc_sim.array._compiled._kernel import supported
 
     monkeypatch.setattr(config, "CPU_FEATURES", features)
     assert supported() is allowed

@@ -68,19 +68,19 @@ def test_compiled_and_not_are_equal_and_addressed(dtype: torch.dtype, monkeypatc
         without.setattr(_rng, "compiled", lambda: False)
         plain = Crossbar.program(w, chip, 3, seed=4)
     for c in range(3):
-        assert torch.equal(whole.contrast(c), plain.contrast(c))
-    assert torch.equal(whole.contrast(2), one.contrast(0))
+        assert torch.equal(whole.ideal.matrix(c), plain.ideal.matrix(c))
+    assert torch.equal(whole.ideal.matrix(2), one.ideal.matrix(0))
     for other in (
         Crossbar.program(w, chip, 3, seed=5), Crossbar.program(w, chip, 3, seed=4, page=1),
         Crossbar.program(w, chip, 3, seed=4, layer="other"), Crossbar.program(w, by_cells(chip), 3, seed=4),
     ):  # fmt: skip
-        assert float((whole.contrast(0) == other.contrast(0)).double().mean()) < 0.01
+        assert float((whole.ideal.matrix(0) == other.ideal.matrix(0)).double().mean()) < 0.01
 
 
 def test_without_spread_pairs_are_cells() -> None:
     chip, w = chip_of(RelativeSpread(), levels=4), weights(4, 20, 30)
     bar = Crossbar.program(w, chip)
-    assert torch.equal(bar.contrast(0), w)
+    assert torch.equal(bar.ideal.matrix(0), w)
     assert torch.equal(bar.cells(0), Crossbar.program(w, by_cells(chip)).cells(0))
 
 
@@ -93,7 +93,7 @@ def test_products_are_those_of_the_contrasts(compute: str, bits: int | None) -> 
         chip = chip.replace("converter", {"kind": "auto", "bits": bits})
     w, x = weights(2, 40, 200).sign(), torch.ones(3, 200)
     bar = Crossbar.program(w, chip)
-    sums = x @ torch.cat(bar.sensing.operands[0].linear, 1).mT
+    sums = x @ torch.cat(bar.readout.weights[0].linear, 1).mT
     if bits is None:
         assert torch.equal(bar.mvm(x)[0], sums)
     else:
@@ -142,4 +142,4 @@ def test_other_encodings_draw_their_cells() -> None:
         other = chip.replace("encoding", {"kind": kind})
         a, b = (Crossbar.program(w.where(w != 0, 1.0), c) for c in (other, by_cells(other)))
         assert torch.equal(a.cells(0), b.cells(0))
-        assert not a.by_pairs
+        assert not a.plan.by_pairs

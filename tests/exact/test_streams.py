@@ -150,7 +150,7 @@ def _pulses() -> list[float]:
 def _pairs() -> list[float]:
     device = {"g_lrs_S": 1e-4, "g_hrs_S": 1e-5, "programming": LAW}
     spec = build(Chip, {"device": device, "draws": "pairs"}, "chip")
-    return Crossbar.program(torch.tensor([[1.0, -1, 1]]), spec, chips=range(3, 5), **AT).contrast(1)[0].tolist()
+    return Crossbar.program(torch.tensor([[1.0, -1, 1]]), spec, chips=range(3, 5), **AT).ideal.matrix(1)[0].tolist()
 
 
 def _neurons(chip: int) -> list[float]:

@@ -209,7 +209,7 @@ def test_converters_of_both_engines_differ_by_their_steps() -> None:
     for bits in (5, 8, 11):
         spec = chip(converter={"kind": "auto", "bits": bits, "range": "calibrated", "limits": "minmax"})
         ours = Crossbar.program(weights, spec)
-        ours.set_limits(*Crossbar.program(weights, spec).profile(lambda rows: x[:, rows]))
+        ours.set_limits(*Crossbar.program(weights, spec).tiled.profile(lambda rows: x[:, rows]))
         y, z = ours.mvm(x), MemTorchCrossbar.program(weights, spec).mvm(x)
         found.append(difference(z, y))
     # three tile rows, each within half a step of either engine, the larger of which is 2 / 2^bits of the range

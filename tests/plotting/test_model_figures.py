@@ -88,8 +88,7 @@ def layer_currents(chip: Chip) -> dict[str, np.ndarray]:
     found = {}
 
     def record(layer: Any, inputs: tuple[torch.Tensor, ...]) -> None:
-        padded = layer._channels_last(layer.operand(inputs[0]))
-        vectors = layer.patches(padded, slice(0, layer.crossbar.shape[2]))
+        vectors = layer.tile_inputs(layer.operand(inputs[0]))(slice(0, layer.crossbar.shape[2]))
         found[layer.name] = layer.crossbar.currents(vectors)[0].numpy().ravel()
 
     for layer in analog.analog_layers.values():

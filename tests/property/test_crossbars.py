@@ -5,7 +5,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from imc_sim.array import Chip, Crossbar, Encoding, Placement, Tile, _integers, _sense, encodings
+from imc_sim.array import Chip, Crossbar, Encoding, Placement, Tile, encodings
+from imc_sim.array._compiled import _product, _readout
 from imc_sim.device import Device, RelativeSpread
 
 ENCODINGS = st.sampled_from([encoding() for encoding in encodings().values()])
@@ -68,7 +69,7 @@ def test_a_batch_is_its_rows(encoding: Encoding, size: tuple, seed: int) -> None
     assert torch.equal(bar.mvm(x), rows)
 
 
-@pytest.mark.skipif(_integers.why_not() is not None, reason=str(_integers.why_not()))
+@pytest.mark.skipif(_product.why_not() is not None, reason=str(_product.why_not()))
 @given(ENCODINGS, SIZES, TILES, st.sampled_from(["float32", "int16", "int8"]), st.integers(2, 10), st.integers(0, 99))
 @settings(max_examples=60, deadline=None)
 def test_compiled_products_are_the_others(
@@ -80,7 +81,7 @@ def test_compiled_products_are_the_others(
     bar = Crossbar.program(values(encoding, out, inputs, seed=seed), chip, chips=2)
     x = values(encoding, batch, inputs, seed=seed + 1)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_sense, "_SMALL", 1)
+        patch.setattr(_readout, "_SMALL", 1)
         compiled = bar.mvm(x)
-        patch.setattr(_integers, "why_not", lambda: "switched off")
+        patch.setattr(_product, "why_not", lambda: "switched off")
         assert torch.equal(compiled, bar.mvm(x))

@@ -112,7 +112,7 @@ def test_pairs_drawn_at_once_have_the_law_of_two_cells(unit: float) -> None:
     w = torch.full((400, 500), unit)
     w[0, 0] = 1.0
     chip = Chip(device=device)
-    each = [Crossbar.program(w, chip.replace("draws", d), seed=3).contrast(0).flatten() for d in ("pairs", "cells")]
+    each = [Crossbar.program(w, chip.replace("draws", d), seed=3).ideal.matrix(0).flatten() for d in ("pairs", "cells")]
     a, b = (x.numpy()[1:] for x in each)
     p: Any = stats.ks_2samp(a, b)[1]
     assert p > FALSE_ALARM

@@ -47,7 +47,7 @@ def test_cells_fall_below_a_threshold_as_often_as_the_normal_law(draws: str) -> 
     """Differential pairs of cells in LRS and at 0 S: the difference has the law of the LRS cell."""
     device = Device(g_lrs_S=1e-4, g_hrs_S=0.0, programming=RelativeSpread(sigma=0.1))
     bar = Crossbar.program(torch.ones(2048, 4096), Chip(device=device).replace("draws", draws), chips=2, seed=3)
-    g = torch.cat([bar.contrast(0), bar.contrast(1)])
+    g = torch.cat([bar.ideal.matrix(0), bar.ideal.matrix(1)])
     for rate in (1e-5, 1e-6):
         low = int((g < 1.0 + 0.1 * ndtri(rate)).sum())
         high = int((g > 1.0 - 0.1 * ndtri(rate)).sum())

@@ -2,7 +2,7 @@
 
 numba compiles it at the first use and keeps it on disk. The innermost block is written in LLVM's own instructions, as
 no loop of Python makes a compiler choose VPDPBUSD, which multiplies 64 bytes and adds them up in 16 integers. Only
-`_integers` imports this module, where numba and the processor are there. What numba keeps is known by this file alone:
+`_product` imports this module, where numba and the processor are there. What numba keeps is known by this file alone:
 whoever changes `_philox` or `_team` deletes it.
 
 Source of the blocking: Goto and van de Geijn, Anatomy of high-performance matrix multiplication, ACM TOMS 34, 2008.
@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from imc_sim._jit import kept_njit
 from imc_sim._philox import WORDS, fill, outermost, tail
 from imc_sim._team import by_team
-from imc_sim.array._operands import COLUMNS
+from imc_sim.array._compiled import COLUMNS
 
 #: vectors of one block of COLUMNS columns, whose sums stay in registers: 24 of 32, the rest for operands
 ROWS = 6

@@ -21,8 +21,9 @@ from torch import Tensor
 
 from imc_sim._rng import normal_quantiles
 from imc_sim._threads import share
+from imc_sim.array._compiled import COLUMNS
 from imc_sim.array._converter import Quantiser
-from imc_sim.array._operands import COLUMNS, Operands
+from imc_sim.array._programmed_weights import ProgrammedWeights
 
 #: sums that float32 holds exactly
 _EXACT = 2**24
@@ -40,9 +41,9 @@ def why_not() -> str | None:
     """Why the compiled kernel cannot be used here; None where it can."""
     if importlib.util.find_spec("numba") is None:
         return "numba is not installed: pip install 'imc-sim[fast]'"
-    from imc_sim.array import _integer_kernel
+    from imc_sim.array._compiled import _kernel
 
-    return None if _integer_kernel.supported() else "the processor has no AVX-512 VNNI, or numba may not use it"
+    return None if _kernel.supported() else "the processor has no AVX-512 VNNI, or numba may not use it"
 
 
 # -- inputs --------------------------------------------------------------------------------------------
@@ -50,7 +51,7 @@ def why_not() -> str | None:
 
 @final
 @dataclass(frozen=True)
-class Drives:
+class InputBytes:
     """Vectors of whole-number inputs as bytes: each a shifted view of an image, or a row of a matrix.
 
     data: uint8, every input plus `offset`. count: vectors, of so many inputs. run: inputs that lie side by side;
@@ -69,7 +70,7 @@ class Drives:
     plane: int
 
     @classmethod
-    def of_rows(cls, x: Tensor, squares: bool = False) -> Drives | None:
+    def of_rows(cls, x: Tensor, squares: bool = False) -> InputBytes | None:
         """Of x [n, in]; None where an input is no whole number from -127 to 127 (-1 to 1 with squares)."""
         n, inputs = x.shape
         data, offset = _bytes(x.contiguous(), squares)
@@ -78,7 +79,7 @@ class Drives:
         return cls(data, offset, n, inputs, inputs, inputs, (1, 1), (inputs, 0, 0), x.numel())
 
     @classmethod
-    def of_images(cls, images: Tensor, kernel: int, stride: int, squares: bool = False) -> Drives | None:
+    def of_images(cls, images: Tensor, kernel: int, stride: int, squares: bool = False) -> InputBytes | None:
         """Of the patches of padded images [b, H, W, C], pixel after pixel; their entries by row, column, channel."""
         b, height, width, channels = images.shape
         data, offset = _bytes(images.contiguous(), squares)
@@ -111,7 +112,7 @@ def _bytes(x: Tensor, squares: bool) -> tuple[Tensor | None, int]:
 
 def _converted(x: NDArray[np.float32], offset: int, top: int, out: NDArray[np.uint8]) -> bool:
     """out = x + offset as bytes; whether every x is a whole number from -top to top."""
-    from imc_sim.array._integer_packing import to_bytes, to_bytes_by_team
+    from imc_sim.array._compiled._packing import to_bytes, to_bytes_by_team
 
     wrong = np.zeros(1, np.bool_)
     share(to_bytes, to_bytes_by_team, (x, offset, top, out, wrong), len(x), len(x) * _BYTE_S)
@@ -142,22 +143,22 @@ class Packed:
     columns: int
 
     @classmethod
-    def of(cls, operands: Operands, run: int) -> Packed | None:
-        """None where contrasts are no multiples of the operands' unit, or have more than 16 bits.
+    def of(cls, weights: ProgrammedWeights, run: int) -> Packed | None:
+        """None where contrasts are no multiples of the unit of the weights, or have more than 16 bits.
 
-        run: inputs that lie side by side in memory; see `Drives`.
+        run: inputs that lie side by side in memory; see `InputBytes`.
         """
-        tiles = operands.linear
-        if operands.square is not None:
-            tiles = tuple(torch.cat(both, 1) for both in zip(tiles, operands.square, strict=True))
-        layout = _layout(tuple(t.shape[1] for t in operands.linear), run, operands.square is not None)
-        each = (cls._in_words(words, tiles, layout, operands.unit) for words in _LARGEST)
+        tiles = weights.linear
+        if weights.square is not None:
+            tiles = tuple(torch.cat(both, 1) for both in zip(tiles, weights.square, strict=True))
+        layout = _layout(tuple(t.shape[1] for t in weights.linear), run, weights.square is not None)
+        each = (cls._in_words(words, tiles, layout, weights.unit) for words in _LARGEST)
         return next((packed for packed in each if packed is not None), None)
 
     @classmethod
     def _in_words(cls, words: int, tiles: tuple[Tensor, ...], layout: _Layout, unit: float) -> Packed | None:
         """None where a contrast does not fit so many words."""
-        from imc_sim.array._integer_packing import pack, pack_by_team
+        from imc_sim.array._compiled._packing import pack, pack_by_team
 
         columns, starts = tiles[0].shape[0], layout.starts
         padded = -(-columns // COLUMNS) * COLUMNS
@@ -237,7 +238,7 @@ class _Transfer:
 
     @classmethod
     def of(cls, packed: Packed, quantisers: list[Quantiser] | None, gain: float, constant: Tensor | None) -> _Transfer:
-        from imc_sim.array import _integer_kernel as kernel
+        from imc_sim.array._compiled import _kernel as kernel
 
         tiles = len(packed.sums)
         shift, scale = np.zeros(packed.sums.shape, np.float32), np.empty(tiles, np.float32)
@@ -258,7 +259,7 @@ class _Transfer:
 
 
 def multiply(
-    packed: Packed, drives: Drives, quantisers: list[Quantiser] | None, gain: float, constant: Tensor | None,
+    packed: Packed, drives: InputBytes, quantisers: list[Quantiser] | None, gain: float, constant: Tensor | None,
     noise: Noise | None = None,
 ) -> Tensor | None:  # fmt: skip
     """Sums of every vector over all tiles, each converted: [vectors, columns]; None where they may not be exact.
@@ -266,7 +267,7 @@ def multiply(
     gain, constant [tiles, columns]: what the converter sees is gain * (sum + noise + constant). Without quantisers
     that is what is added up.
     """
-    from imc_sim.array import _integer_kernel as kernel
+    from imc_sim.array._compiled import _kernel as kernel
 
     if packed.bound * (1 if drives.offset == 1 else 127) > _EXACT:
         return None

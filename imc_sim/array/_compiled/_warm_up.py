@@ -9,8 +9,8 @@ from typing import Any
 import torch
 
 from imc_sim import _rng
-from imc_sim.array import _integers
 from imc_sim.array._chip import load_chip
+from imc_sim.array._compiled import _product
 from imc_sim.array._crossbar import Crossbar
 
 
@@ -54,12 +54,12 @@ def _misses(functions: list[Any]) -> int:
 def _functions() -> list[Any]:
     """What is kept, one after the other."""
     from imc_sim import _philox
-    from imc_sim.array import _integer_packing
+    from imc_sim.array._compiled import _packing
 
     found: list[Any] = [_philox.pairs_by_team, _philox.entries_by_team, _philox.quantiles_by_team]
-    found += [_philox.signed_by_team, _integer_packing.to_multiples_by_team]
-    if _integers.why_not() is None:
-        from imc_sim.array import _integer_kernel
+    found += [_philox.signed_by_team, _packing.to_multiples_by_team]
+    if _product.why_not() is None:
+        from imc_sim.array._compiled import _kernel
 
-        found += [_integer_kernel.run_by_team, _integer_packing.pack_by_team, _integer_packing.to_bytes_by_team]
+        found += [_kernel.run_by_team, _packing.pack_by_team, _packing.to_bytes_by_team]
     return found

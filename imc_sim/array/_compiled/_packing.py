@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from imc_sim._jit import kept_njit
 from imc_sim._team import by_team
-from imc_sim.array._operands import COLUMNS
+from imc_sim.array._compiled import COLUMNS
 
 
 @kept_njit
@@ -69,7 +69,7 @@ def pack(
     tile: NDArray[np.float32], unit: float, slots: NDArray[np.int64], groups: int, words: int, top: int,
     weights: NDArray[np.int8], sums: NDArray[np.int32], bounds: NDArray[np.int32], begin: int, end: int,
 ) -> None:  # fmt: skip
-    """Contrasts [columns, inputs] into zeroed weights and sums of one tile, as `_integer_kernel.run` reads them.
+    """Contrasts [columns, inputs] into zeroed weights and sums of one tile, as `_kernel.run` reads them.
 
     slots: the place of every input among the fours of all groups. bounds [columns]: sums of magnitudes, or -1 where a
     contrast is no whole multiple of `unit`, or more than `top` of it.

@@ -1,4 +1,4 @@
-"""From programmed cells to what a product needs."""
+"""Programmed weights: what products use after programming, ageing and wires."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from torch import Tensor
 from imc_sim import _rng
 from imc_sim._threads import share
 from imc_sim.array._chip import Chip
+from imc_sim.array._compiled import COLUMNS
 from imc_sim.array._encoding import Contrast, Encoding
 from imc_sim.array._plan import Plan
 from imc_sim.array._read_noise import ReadPower
@@ -26,13 +27,11 @@ RESOLUTION = 2.0**-12
 LARGEST = {"int8": 127, "int16": 32639}
 #: of rounding one contrast, about
 _SECONDS = 5e-11
-#: columns whose weights the compiled product holds side by side
-COLUMNS = 64
 
 
 @dataclass(frozen=True)
-class Operands:
-    """What a product needs of one chip, in units of window / steps and without the encoding's gain_in.
+class ProgrammedWeights:
+    """Hold what a product needs of one chip, in units of window / steps and without the encoding's gain_in.
 
     linear, square: contrasts [out x slices x terms, inputs of the tile], top to bottom; one tile with
     everything, conversions already combined, where nothing stands between the cells and the sum. constant:
@@ -53,8 +52,8 @@ class Operands:
     unit: float = RESOLUTION
     traps: tuple[Traps, ...] | None = None
 
-    def to(self, device: torch.device) -> Operands:
-        """The same operands where products are to be computed."""
+    def to(self, device: torch.device) -> ProgrammedWeights:
+        """Return the same weights on that device; self where they are there."""
         if self.linear[0].device == device:
             return self
         square, linear = ((None if s is None else tuple(t.to(device) for t in s)) for s in (self.square, self.linear))
@@ -65,7 +64,7 @@ class Operands:
 
 
 def operand_bytes(outputs: int, inputs: int, encoding: Encoding, chip: Chip, unit_inputs: bool, where: str) -> int:
-    """Bytes of the operands of +-1 weights [outputs, inputs] on one chip, the copy for the compiled product included.
+    """Return the bytes that +-1 weights [outputs, inputs] take on one chip, with the copy for the compiled product.
 
     An upper estimate: small products never ask for that copy, and conversions may be combined. Refuses weights that
     the encoding does.
@@ -113,8 +112,8 @@ class Rounding:
     largest: float
 
     @classmethod
-    def of(cls, used: Operands, exact: Operands, plan: Plan) -> Rounding:
-        """Of one chip's operands, and the same in float64."""
+    def of(cls, used: ProgrammedWeights, exact: ProgrammedWeights, plan: Plan) -> Rounding:
+        """Compare the weights of one chip with the same in float64."""
         steps = plan.targets.steps
         if plan.dtype == torch.float64:
             return cls("float64", 0.0, 0.0, 0.0)
@@ -124,16 +123,17 @@ class Rounding:
         return cls(plan.chip.compute, used.unit / steps, rms, largest)
 
 
-def operands(
+def programmed_weights(
     plan: Plan, cells: tuple[Tensor, ...], noise: CellNoise | None, unit_inputs: bool, factor: float = 1.0,
     offset: Tensor | None = None,
-) -> Operands:  # fmt: skip
-    """Compute operands from cells of every pass, or of all at once, and the noise of their reads.
+) -> ProgrammedWeights:  # fmt: skip
+    """Compute the weights that products use from the cells of every pass and the noise of their reads.
 
-    cells: each [outputs, slices, columns, in, rows], in units of window / steps, on the grid.
+    cells: each [outputs, slices, columns, in, rows], in units of window / steps; one tensor where all passes see the
+    same. They are rounded to the grid first.
     offset: [row tiles, out x slices x terms], what every conversion gets besides; see `wired`.
     """
-    each = tuple(plan.against_reference(g) for g in cells)
+    each = tuple(plan.against_reference(on_grid(g, plan.dtype)) for g in cells)
     contrast = plan.encoding.contrast(each[0] if len(each) == 1 else each, _floor(plan), _floor(plan, factor))
     return of_contrast(plan, contrast, noise, unit_inputs, factor, offset, alike=len(each) == 1)
 
@@ -141,8 +141,8 @@ def operands(
 def of_contrast(
     plan: Plan, drawn: Contrast, noise: CellNoise | None = None, unit_inputs: bool = False, factor: float = 1.0,
     offset: Tensor | None = None, alike: bool = True,
-) -> Operands:  # fmt: skip
-    """`operands` of cells whose contrast is known. alike: all passes see the same cells."""
+) -> ProgrammedWeights:  # fmt: skip
+    """Compute `programmed_weights` from a known contrast of the cells. alike: all passes see the same cells."""
     merged = plan.plain and _separable(plan, drawn, alike) and not (plan.encoding.correction.sum_x and factor != 1.0)
     contrast, unit = rounded(drawn, plan)
     if merged:
@@ -151,7 +151,7 @@ def of_contrast(
     traps, power, reference = _noise(plan, noise, unit_inputs)
     constant = _plus(_tile_sums(plan, contrast.constant), offset)
     linear = _tiles(plan, contrast.linear)
-    return Operands(linear, square, constant, power, reference, factor, unit=unit, traps=traps)
+    return ProgrammedWeights(linear, square, constant, power, reference, factor, unit=unit, traps=traps)
 
 
 def rounded(contrast: Contrast, plan: Plan) -> tuple[Contrast, float]:
@@ -169,7 +169,7 @@ def rounded(contrast: Contrast, plan: Plan) -> tuple[Contrast, float]:
     fraction, exponent = math.frexp(known / largest)
     unit = max(RESOLUTION, 2.0 ** (exponent - int(fraction == 0.5)))
     if contrast.largest is not None and _rng.compiled():
-        from imc_sim.array._integer_packing import to_multiples, to_multiples_by_team
+        from imc_sim.array._compiled._packing import to_multiples, to_multiples_by_team
 
         flat = contrast.linear.view(-1).numpy()
         share(to_multiples, to_multiples_by_team, (flat, unit), len(flat), len(flat) * _SECONDS)
@@ -203,7 +203,7 @@ def _separable(plan: Plan, contrast: Contrast, alike: bool) -> bool:
     return plan.chip.exact and not bool(_combined(plan, contrast.square).any())  # type: ignore[union-attr]
 
 
-def _merged(plan: Plan, contrast: Contrast, factor: float, offset: Tensor | None, unit: float) -> Operands:
+def _merged(plan: Plan, contrast: Contrast, factor: float, offset: Tensor | None, unit: float) -> ProgrammedWeights:
     """Everything in one matrix."""
     linear, constant = (_combined(plan, c) for c in (contrast.linear, contrast.constant))
     sums = None if constant is None else _tile_sums(plan, constant[:, None])
@@ -212,7 +212,7 @@ def _merged(plan: Plan, contrast: Contrast, factor: float, offset: Tensor | None
         sums = _plus(sums, (offset.unflatten(1, (-1, len(gains))) * gains).sum(-1).to(plan.dtype))
     least = min(1.0, min(abs(f) for f in plan.factors) * plan.encoding.gain_in)
     unit *= 2.0 ** math.floor(math.log2(least))
-    return Operands((_whole(plan, linear),), None, sums, ReadPower(), factor=factor, merged=True, unit=unit)
+    return ProgrammedWeights((_whole(plan, linear),), None, sums, ReadPower(), factor=factor, merged=True, unit=unit)
 
 
 def _floor(plan: Plan, factor: float = 1.0) -> float:
@@ -294,15 +294,17 @@ def _power(plan: Plan, driven: Tensor | None, thermal: Tensor | None, unit_input
     return ReadPower(square, linear, _tile_sums(plan, constant))
 
 
-def packed(one: Operands, memory: Tensor) -> Operands:
-    """The same operands, their tiles copied into `memory` one after the other."""
+def packed(one: ProgrammedWeights, memory: Tensor) -> ProgrammedWeights:
+    """Return the same weights, their tiles copied into `memory` one after the other."""
     parts = memory.split([tile.numel() for tile in one.linear])
     tiles = tuple(m.view(t.shape).copy_(t) for m, t in zip(parts, one.linear, strict=True))
     return dataclasses.replace(one, linear=tiles)
 
 
 def on_grid(g: Tensor, dtype: torch.dtype) -> Tensor:
-    """Cells as `dtype`; for float32 on the grid that keeps sums exact."""
+    """Return cells as `dtype`, for float32 on the grid that keeps sums exact; cells of float32 are on it already."""
+    if g.dtype == dtype:
+        return g
     return g.to(dtype) if dtype == torch.float64 else ((g / RESOLUTION).round() * RESOLUTION).float()
 
 
@@ -314,5 +316,5 @@ def units_table(device: Device, steps: int, dtype: torch.dtype) -> Tensor:
 
 @functools.lru_cache(maxsize=16)
 def pair_units_table(device: Device, steps: int, dtype: torch.dtype) -> Tensor:
-    """The same of the device's differences of two cells."""
+    """Return the device's table of differences of two cells in the same units, on the grid."""
     return on_grid(device.pair_table(steps) * steps, dtype)

@@ -1,0 +1,152 @@
+"""From a plan to the weights that one chip computes with: program -> age -> wires -> read noise."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from imc_sim._rng import Address
+from imc_sim.array._encoding import Contrast
+from imc_sim.array._gating import DrivenRows
+from imc_sim.array._plan import Plan
+from imc_sim.array._programmed_weights import (
+    CellNoise,
+    ProgrammedWeights,
+    of_contrast,
+    packed,
+    pair_units_table,
+    programmed_weights,
+    units_table,
+)
+from imc_sim.array._wiring import wired
+from imc_sim.device import Device, check_finite
+
+
+def program_chip(
+    plan: Plan, address: Address, driven: DrivenRows | None = None, unit_inputs: bool = False
+) -> ProgrammedWeights:
+    """Return what one chip computes products with. The plan holds the weights encoded and placed on tiles.
+
+    driven: rows that inputs switch on. unit_inputs: every input is -1 or +1. Both as in `Crossbar.program`.
+    """
+    pairs = program_pairs(plan, address)
+    if pairs is not None:  # nothing below acts, and no single cell is needed
+        return of_contrast(plan, pairs)
+    cells = program_cells(plan, address, torch.float64 if plan.chip.changes_cells else plan.dtype)
+    aged = age(plan, cells, address)
+    passes, offset = apply_wires(plan, aged, address, driven)
+    noise = read_noise(plan, cells, passes, address)
+    factor = drift_compensation(plan, cells, aged, address)
+    return programmed_weights(plan, passes, noise, unit_inputs, factor, offset)
+
+
+def program_chips(
+    plan: Plan, addresses: Sequence[Address], driven: DrivenRows | None, unit_inputs: bool, device: torch.device
+) -> list[ProgrammedWeights]:
+    """Return what each chip computes products with, on `device`; chips without effects share one object."""
+    one = functools.partial(program_chip, plan, driven=driven, unit_inputs=unit_inputs)
+    first = one(addresses[0]).to(device)
+    alike = plan.chip.exact and not plan.chip.device.read.telegraph.on  # every chip has traps of its own
+    if alike or len(addresses) == 1:
+        return [first] * len(addresses)
+    rest = (one(address).to(device) for address in addresses[1:])
+    if first.square is not None:
+        return [first, *rest]
+    # One allocation for all chips: as many small ones would fragment the heap by half their size again.
+    memory = first.linear[0].new_empty(len(addresses), sum(tile.numel() for tile in first.linear))
+    return [packed(o, memory[c]) for c, o in enumerate(itertools.chain([first], rest))]
+
+
+# -- stages --------------------------------------------------------------------------------------------
+
+
+def program_pairs(plan: Plan, address: Address) -> Contrast | None:
+    """Sample the differential conductance of column pairs in one pass; None where single cells are needed."""
+    device, steps, chip = plan.chip.device, plan.targets.steps, plan.chip
+    if chip.changes_cells or plan.targets.held is not None or device.read.noisy:
+        return None
+    if plan.by_pairs:
+        law = pair_units_table(device, steps, plan.dtype)  # type: ignore[arg-type]  # hashable
+        found = device.pairs(law, plan.targets.weights, *address)
+    else:
+        found = device.differences(_table(plan, plan.dtype), plan.targets.weights, *address)
+    return None if found is None else Contrast(found[0][:, None], None, None, largest=found[1])
+
+
+def program_cells(plan: Plan, address: Address, dtype: torch.dtype = torch.float64) -> Tensor:
+    """Sample the programmed cells: [outputs, slices, columns, in, rows], in units of window / steps."""
+    return plan.chip.device.sample(_table(plan, dtype), plan.cells, plan.targets.steps, *address)
+
+
+def age(plan: Plan, cells: Tensor, address: Address, device: Device | None = None) -> Tensor:
+    """Return what programmed cells (float64) have become when they are read; the same object if nothing acts.
+
+    device: instead of the chip's own, such as the device at the start of its life.
+    """
+    device = device or plan.chip.device
+    if not device.settles:
+        return cells
+    rows, cols, tile = plan.coordinates()
+    steps = plan.targets.steps
+    state = device.states(cells, device.draw(plan.cells, steps, *address), steps) if device.by_state else None
+    return device.settle(cells, steps, *address, rows=rows, cols=cols, tile=tile, state=state)
+
+
+def drift_compensation(plan: Plan, cells: Tensor, aged: Tensor, address: Address) -> float:
+    """Return the factor that undoes the loss common to all cells of the crossbar; 1 without compensation."""
+    device, steps = plan.chip.device, plan.targets.steps
+    if not device.time.compensation:
+        return 1.0
+    return device.compensation(age(plan, device.held(cells, steps), address, device.at_start), aged, steps)
+
+
+def apply_wires(
+    plan: Plan, cells: Tensor, address: Address, driven: DrivenRows | None
+) -> tuple[tuple[Tensor, ...], Tensor | None]:
+    """Return the cells of each pass as the ends of their lines see them, and the constant part of conversions.
+
+    See `wired`. Without wire resistance: the same cells in all passes.
+    """
+    if not plan.chip.wired:
+        return (cells,), None
+    passes, offset = wired(plan, cells, driven)
+    for seen in passes:
+        _check(plan, seen, "wires", "Reduce the resistances of wires.", address)
+    return passes, offset
+
+
+def read_noise(plan: Plan, cells: Tensor, passes: tuple[Tensor, ...], address: Address) -> CellNoise | None:
+    """Return the noise of each cell from read to read, in units of window / steps; None for reads without noise.
+
+    cells: as programmed, without the ageing since. passes: as `apply_wires` returns them.
+    """
+    device, steps = plan.chip.device, plan.targets.steps
+    if not device.read.noisy:
+        return None
+    g = passes[0] if len(passes) == 1 else torch.stack(passes).mean(0)
+    unit, step = device.window_S / steps, None
+    siemens, before = plan.siemens(g.double()).clamp_min(0.0), plan.siemens(device.held(cells, steps).double())
+    if device.read.telegraph.on:
+        step = device.traps(tuple(g.shape), *address[:3]) * siemens / unit
+    driven = device.read.driven_variance(siemens, device.time.age_s, before)
+    thermal = device.read.thermal_variance(siemens, device.temperature_K)
+    driven, thermal = (None if v is None else v / unit**2 for v in (driven, thermal))
+    for variance in (driven, thermal, step):
+        if variance is not None:
+            _check(plan, variance, "device.read", "Reduce the noise of device.read, or raise v_read_V.", address)
+    return CellNoise(driven, thermal, step, device.read.telegraph.occupancy)
+
+
+def _table(plan: Plan, dtype: torch.dtype) -> Tensor:
+    return units_table(plan.chip.device, plan.targets.steps, dtype)  # type: ignore[arg-type]  # hashable
+
+
+def _check(plan: Plan, values: Tensor, effect: str, step: str, address: Address) -> None:
+    """Raise InputError where a value of a cell, [*, out, slices, columns, in, rows], is not finite."""
+    if not math.isfinite(float(values.sum())):
+        check_finite(values, effect, step, address.layer, plan.coordinates()[2])

@@ -1,0 +1,225 @@
+"""Tile by tile: partial sums, read noise, ADCs, shift and add."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import final
+
+import torch
+from torch import Tensor
+
+from imc_sim._errors import InputError
+from imc_sim._rng import Address, Stream
+from imc_sim.array._converter import Quantiser
+from imc_sim.array._limits import calibrated
+from imc_sim.array._product import product
+from imc_sim.array._readout import LARGE, Readout, times
+from imc_sim.array._vectors import InputVectors, TileInputs
+from imc_sim.device import check_finite
+
+#: what to do where sums overflow with their noise
+NOISY = "Reduce the noise of device.read, or raise device.read.v_read_V."
+
+
+@final
+class TiledReadout(Readout):
+    """Read tile by tile: partial sums, read noise, ADC, digital addition."""
+
+    @property
+    def reference(self) -> TiledReadout:
+        return self
+
+    def read(self, index: int, inputs: InputVectors, first_read: int) -> Tensor:
+        parts, done = inputs.parts(self.plan.outputs), 0
+        if len(parts) == 1 and parts[0] is inputs:
+            return self._sums(index, inputs, first_read)
+        y = inputs.values.new_empty(*inputs.shape, self.plan.outputs)
+        for part in parts:
+            sums = self._sums(index, part, first_read + done)
+            y[done : done + part.reads] = sums.reshape(*part.shape, self.plan.outputs)
+            done += part.reads
+        return y
+
+    def _sums(self, index: int, inputs: InputVectors, first_read: int) -> Tensor:
+        """Return the results [vectors, out] of vectors that go through the ADCs together."""
+        result: Tensor | None = None
+        sum_x: Tensor | None = None
+        for number, factor in enumerate(self.factors):
+            at = _Pass(self.addresses[index], number, first_read, inputs.per_read)
+            y, sums = self._one_pass(index, inputs, at)
+            sum_x = sums if number == 0 else sum_x
+            result = times(y, factor) if result is None else result + times(y, factor)
+        return self.digital(result, sum_x, index)
+
+    def _one_pass(self, index: int, inputs: InputVectors, at: _Pass) -> tuple[Tensor, Tensor | None]:
+        """Return conversions added up over tiles, [vectors, out], and the sums of inputs where these are subtracted."""
+        plan = self.plan
+        quantisers = None if plan.chip.converter.ideal else self.quantisers()
+        same = quantisers is not None and not self.integer and all(q == quantisers[0] for q in quantisers)
+        total: Tensor | None = None
+        sum_x: Tensor | None = None
+        for t, rows in enumerate(plan.placement.row_slices):
+            x = inputs(rows)
+            if plan.encoding.correction.sum_x and at.number == 0:
+                sum_x = x.sum(-1, keepdim=True) + (0.0 if sum_x is None else sum_x)
+            plane = self._plane(x, at.number)
+            u = self._partial(index, t, plane)
+            check_finite(u, "currents", LARGE, self.layer, t)
+            self._add_noise(u, plane, index, t, rows, at)
+            check_finite(u, "read noise", NOISY, self.layer, t)
+            part = self._converted(u, index, t, quantisers, same)
+            part = self._rounded(part) if self.integer and quantisers else part
+            total = part if total is None else total.add_(part)
+        return self.combined(total, quantisers if same else None), sum_x
+
+    # -- stages ----------------------------------------------------------------------------------------
+
+    @property
+    def factors(self) -> list[float]:
+        """Return the factor of every pass of the inputs; +-1 and ternary ones have the passes of their encoding."""
+        return self.plan.chip.inputs.factors if self.plan.encoding.operands == "real" else [1.0]
+
+    def _plane(self, x: Tensor, number: int) -> Tensor:
+        """Return the word-line voltages of pass `number`."""
+        return self.plan.chip.inputs.plane(x, number) if self.plan.encoding.operands == "real" else x
+
+    def _partial(self, index: int, tile: int, x: Tensor) -> Tensor:
+        """Return the noise-free sums of one tile before the ADC, without gain_in and constant."""
+        o = self.weights[index]
+        u = product(x, o.linear[tile])
+        return u if o.square is None else u.add_(product(x.square(), o.square[tile]))
+
+    def _converted(self, u: Tensor, index: int, tile: int, quantisers: list[Quantiser] | None, same: bool) -> Tensor:
+        """Return u with gain_in and constant; from ADCs as codes, or as values where those of the tiles differ."""
+        gain, constant = self.plan.encoding.gain_in, self.weights[index].constant
+        here = None if constant is None else constant[tile] * gain
+        if quantisers is not None:
+            q = quantisers[tile]
+            codes = q.codes_(u, gain, here)
+            return codes if same else codes.mul_(q.step).add_(q.base)
+        u = u if gain == 1.0 else u.mul_(gain)
+        return u if here is None else u.add_(here)
+
+    def combined(self, total: Tensor | None, quantisers: list[Quantiser] | None) -> Tensor:
+        """Return codes summed over tiles as [vectors, out]: step and base, then every conversion with its gain."""
+        if total is None:  # pragma: no cover - a matrix has at least one input
+            raise InputError(f"layer {self.layer!r}", "no inputs", "one input or more", "Check the weights.")
+        if quantisers is not None:
+            total = total.mul_(quantisers[0].step).add_(len(quantisers) * quantisers[0].base)
+        factors = self.plan.factors
+        if self.integer and not self.plan.chip.converter.ideal:
+            return total.unflatten(-1, (-1, len(factors))).sum(-1)
+        if len(factors) == 1:
+            return total if factors[0] == 1.0 else total.mul_(factors[0])
+        return (total.unflatten(-1, (-1, len(factors))) * self.plan.gains.to(total)).sum(-1)
+
+    @property
+    def integer(self) -> bool:
+        """Tell whether the digital end adds whole numbers."""
+        return self.plan.chip.converter.accumulator == "integer"
+
+    def _rounded(self, values: Tensor) -> Tensor:
+        """Return conversions [vectors, out x slices x terms] with their gains, as whole numbers."""
+        gained = values.unflatten(-1, (-1, len(self.plan.gains))) * self.plan.gains.to(values)
+        return torch.trunc(gained + torch.copysign(torch.full_like(gained, 0.5), gained)).flatten(-2)
+
+    def digital(self, y: Tensor | None, sum_x: Tensor | None, index: int) -> Tensor:
+        """Compensate drift, then subtract the digital corrections, then scale."""
+        if y is None:  # pragma: no cover - inputs have at least one pass
+            raise InputError(f"layer {self.layer!r}", "no passes", "one pass or more", "Check the inputs.")
+        correction, factor = self.correction(), self.weights[index].factor
+        if correction is None and sum_x is None:
+            return self.scaled(y, factor)
+        y = times(y, factor)
+        if correction is not None:
+            y = y - correction
+        if sum_x is not None:
+            y = y - self.plan.encoding.correction.sum_x * sum_x
+        return self.scaled(y)
+
+    def _add_noise(self, u: Tensor, x: Tensor, index: int, tile: int, rows: slice, at: _Pass) -> None:
+        """Add read noise: two states per trap, and normal numbers at the column, equal in law to one per cell.
+
+        A reference column is read once; what it adds is subtracted from all outputs of its tile.
+        """
+        weights, reads = self.weights[index], (at.address.chip, at.address.epoch, at.first_read)
+        if weights.traps is not None:
+            weights.traps[tile].add_to(u, x, at.stream(tile, "telegraph"), reads, at.per_read)
+        weights.power.add_to(u, x, tile, rows, read_stream(at.address, tile, at.number), reads, at.per_read)
+        shared, places = weights.reference, self.plan.reference
+        if shared is None or places is None:
+            return
+        count = u.shape[1] // self.plan.outputs
+        noise = u.new_zeros(len(u), self.plan.references * count)
+        shared.add_to(noise, x, tile, rows, at.stream(tile, "reference"), reads, at.per_read)
+        u.sub_(noise.unflatten(1, (-1, count))[:, places.to(u.device) - self.plan.outputs].flatten(1))
+
+    # -- ADC range -------------------------------------------------------------------------------------
+
+    def quantisers(self) -> list[Quantiser]:
+        """Return the ADC of every row of tiles, its limits resolved."""
+        converter, plan = self.plan.chip.converter, self.plan
+        if converter.range == "calibrated":
+            if self.ranges.limits is None:
+                step = "Call `calibrate` with representative inputs first, or use range: max."
+                raise InputError(f"layer {self.layer!r}, converter", "no calibration", "a calibrated range", step)
+            each = [self.ranges.limits] * len(plan.placement.row_slices)
+        else:
+            each = [self._full_scale(rows) for rows in plan.placement.row_slices]
+        steps = plan.targets.steps
+        return [converter.quantiser(low * steps, high * steps, plan.encoding.signed) for low, high in each]
+
+    def _full_scale(self, rows: slice) -> tuple[float, float]:
+        """Return the range that a tile's physical or used word lines can reach at the read voltage, in windows."""
+        used = float((rows.stop - rows.start) * self.plan.encoding.rows)
+        count = used if self.plan.chip.converter.rows == "used" else float(self.plan.chip.tile.rows)
+        return (-count, count) if self.plan.encoding.signed else (0.0, count * (1.0 + self.plan.chip.device.floor))
+
+    def profile(self, inputs: TileInputs) -> tuple[float, float]:
+        """Return the limits of the ADCs in windows that their rule sets, from the inputs of the first chip's.
+
+        inputs: voltages. All passes, tiles and columns count. One value only: a range from zero to it.
+        """
+        converter = self.plan.chip.converter
+        batches = lambda: (u for _, u in self.converter_inputs(inputs))  # noqa: E731
+        low, high = calibrated(batches, converter, self.plan.encoding.signed)
+        if low == high:
+            low, high = min(low, 0.0), max(high, 0.0)
+        steps = self.plan.targets.steps
+        return low / steps, high / steps
+
+    def converter_inputs(
+        self, inputs: TileInputs, first_read: int | None = None, reads: int = 1
+    ) -> Iterator[tuple[int, Tensor]]:
+        """Yield (tile, [vectors, columns]) of every pass: what the ADCs of the first chip convert, in windows / steps.
+
+        With the noise of that many reads, as `read` samples it; without noise where first_read is None.
+        """
+        for number in range(len(self.factors)):
+            for tile, rows in enumerate(self.plan.placement.row_slices):
+                plane = self._plane(inputs(rows), number)
+                u = self._partial(0, tile, plane)
+                if first_read is not None:
+                    at = _Pass(self.addresses[0], number, first_read, max(1, len(plane) // reads))
+                    self._add_noise(u, plane, 0, tile, rows, at)
+                yield tile, self._converted(u, 0, tile, None, True)
+
+
+@dataclass(frozen=True)
+class _Pass:
+    """Pass `number` of the inputs on one chip; first_read, per_read: as of `Readout.read` and `InputVectors`."""
+
+    address: Address
+    number: int
+    first_read: int
+    per_read: int
+
+    def stream(self, tile: int, effect: str) -> Stream:
+        """Return the stream of an effect on one tile; every pass is a read with a stream for itself."""
+        return self.address.stream(tile, f"{effect}/{self.number}")
+
+
+def read_stream(address: Address, tile: int, number: int = 0) -> Stream:
+    """Return the stream of normal read noise of one tile in one pass of the inputs."""
+    return address.stream(tile, f"read/{number}" if number else "read")

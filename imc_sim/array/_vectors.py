@@ -1,0 +1,148 @@
+"""Input vectors of a crossbar: rows of a matrix, or the patches that a convolution takes from images."""
+
+from __future__ import annotations
+
+import abc
+import functools
+from collections.abc import Callable, Sequence
+from typing import Self, final
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from imc_sim.array._compiled._product import InputBytes
+from imc_sim.array._product import convolution, product
+
+#: inputs of tile t -> [vectors, inputs of the tile]
+TileInputs = Callable[[slice], Tensor]
+#: Vectors x outputs of images that go through their ADCs together; they fit a core's cache.
+_CHUNK = 2**18
+
+
+class InputVectors(abc.ABC):
+    """Vectors for the word lines; call with a slice of the inputs for their entries [vectors, inputs of the slice].
+
+    values: the tensor that holds the vectors. shape: of results, without outputs. per_read: vectors of one read, the
+    pixels of an image.
+    """
+
+    per_read: int
+
+    def __init__(self, values: Tensor, shape: tuple[int, ...]) -> None:
+        self.values, self.shape = values, shape
+        self._bytes: dict[bool, InputBytes | None] = {}
+
+    @abc.abstractmethod
+    def __call__(self, rows: slice) -> Tensor:
+        """Return the entries of every vector for these inputs: [vectors, inputs]."""
+
+    @abc.abstractmethod
+    def replaced(self, values: Tensor) -> Self:
+        """Return the vectors that other values of the same shape hold; self for the same values."""
+
+    @abc.abstractmethod
+    def parts(self, outputs: int) -> Sequence[Self]:
+        """Return the vectors in parts whose products with that many columns fit the cache; [self] for the whole."""
+
+    @abc.abstractmethod
+    def product(self, matrix: Tensor) -> Tensor:
+        """Return the product with a matrix [out, in]: [*shape, out]."""
+
+    @abc.abstractmethod
+    def _to_bytes(self, squares: bool) -> InputBytes | None: ...
+
+    @property
+    def reads(self) -> int:
+        """Return how many reads the vectors are."""
+        return len(self.values)
+
+    @property
+    def count(self) -> int:
+        """Return the number of vectors."""
+        return self.reads * self.per_read
+
+    def as_bytes(self, squares: bool) -> InputBytes | None:
+        """Return the entries as bytes, with their squares or without; None where they are no small whole numbers."""
+        if squares not in self._bytes:
+            self._bytes[squares] = self._to_bytes(squares)
+        return self._bytes[squares]
+
+
+@final
+class Rows(InputVectors):
+    """Rows of a matrix x [batch, in], each a read."""
+
+    per_read = 1
+
+    def __init__(self, x: Tensor) -> None:
+        super().__init__(x, (len(x),))
+
+    def __call__(self, rows: slice) -> Tensor:
+        return self.values[:, rows]
+
+    def replaced(self, values: Tensor) -> Rows:
+        return self if values is self.values else Rows(values)
+
+    def parts(self, outputs: int) -> Sequence[Rows]:
+        return [self]
+
+    def product(self, matrix: Tensor) -> Tensor:
+        return product(self.values, matrix)
+
+    def _to_bytes(self, squares: bool) -> InputBytes | None:
+        return InputBytes.of_rows(self.values, squares)
+
+
+@final
+class Patches(InputVectors):
+    """Patches of images [batch, C, H, W], one for each pixel of a convolution's result; every image is a read.
+
+    Entries are ordered by kernel row, kernel column and channel. With 128 channels and 128-row tiles one tile holds one
+    kernel position, and its inputs are a shifted view of the image: the unrolled copy of the input is never made.
+    """
+
+    def __init__(self, images: Tensor, kernel: int, stride: int, padding: int) -> None:
+        height, width = ((n + 2 * padding - kernel) // stride + 1 for n in images.shape[2:])
+        super().__init__(images, (len(images), height, width))
+        self.kernel, self.stride, self.padding, self.per_read = kernel, stride, padding, height * width
+
+    def __call__(self, rows: slice) -> Tensor:
+        channels, (height, width) = self.values.shape[1], self.shape[1:]
+        parts, position, s = [], rows.start, self.stride
+        while position < rows.stop:
+            place, channel = divmod(position, channels)
+            stop = min(rows.stop, (place + 1) * channels)
+            i, j = divmod(place, self.kernel)
+            view = self._padded[:, i : i + s * (height - 1) + 1 : s, j : j + s * (width - 1) + 1 : s]
+            parts.append(view[..., channel : channel + stop - position])
+            position = stop
+        joined = parts[0] if len(parts) == 1 else torch.cat(parts, dim=-1)
+        return joined.reshape(-1, rows.stop - rows.start)
+
+    def replaced(self, values: Tensor) -> Patches:
+        return self if values is self.values else self._of(values)
+
+    def parts(self, outputs: int) -> Sequence[Patches]:
+        chunk = max(1, _CHUNK // (self.per_read * outputs))
+        return [self._of(images) for images in self.values.split(chunk)] if self.reads else []
+
+    def product(self, matrix: Tensor) -> Tensor:
+        weight = matrix.unflatten(1, (self.kernel, self.kernel, -1)).permute(0, 3, 1, 2)
+        return convolution(self.values, weight, self.stride, self.padding).permute(0, 2, 3, 1)
+
+    def _to_bytes(self, squares: bool) -> InputBytes | None:
+        return InputBytes.of_images(self._channels_last(), self.kernel, self.stride, squares)
+
+    def _of(self, images: Tensor) -> Patches:
+        return Patches(images, self.kernel, self.stride, self.padding)
+
+    @functools.cached_property
+    def _padded(self) -> Tensor:
+        return self._channels_last()
+
+    def _channels_last(self) -> Tensor:
+        """Return the padded images as [batch, H, W, C]."""
+        p = self.padding
+        images = F.pad(self.values, (p, p, p, p)) if p else self.values
+        return images.contiguous(memory_format=torch.channels_last).permute(0, 2, 3, 1)
