@@ -63,7 +63,7 @@ def _controller(width: int, count: int) -> dict[str, np.ndarray]:
             layer: Any = model.features.get_submodule(name)
             arrays |= {name: layer.weight_operand(), f"{name}_alpha": layer.alpha}
         for name, layer in (("conv1", model.features.conv1), ("fc1", model.fc1)):
-            integers, step = layer._integers()
+            integers, step = layer.integers()
             arrays[name] = integers * step
         arrays["fc1_bias"] = model.fc1.bias
     return {k: v.detach().numpy() for k, v in arrays.items()} | {"images": images.numpy(), "width": np.array(width)}

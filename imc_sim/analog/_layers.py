@@ -133,7 +133,7 @@ class AnalogLayer(nn.Module, abc.ABC):
 
     def operand(self, x: Tensor) -> Tensor:
         a = self.digital.operand(x)
-        if self.exact_operands and self.digital.policy != "xnor":
+        if self.exact_operands and not self.digital.kind.makes_inputs:
             _check_exact(a, self.digital.inputs, self.name)
         return a if self._single else a.double()
 

@@ -122,7 +122,7 @@ def _reshape_scales(state: dict[str, Tensor], module: nn.Module, notes: list[str
 def _signed_maximum(module: nn.Module, notes: list[str]) -> None:
     """Give 8-bit layers the original's scale; note what exceeds 8 bits by it."""
     for name, layer in module.named_modules():
-        if not isinstance(layer, ProductLayer) or layer.policy != "int8":
+        if not isinstance(layer, ProductLayer) or layer.kind.stored != "integers":
             continue
         layer.int8_scale = "signed_max"
         if not layer.weight.max() > 0:

@@ -20,7 +20,6 @@ from imc_sim.nn import ProductLayer, fold_in_place
 from imc_sim.nn.networks import ContinualNet
 from imc_sim.nn.neurons import neurons_of
 
-_KIND = {"xnor": "binary", "rbnn": "binary", "sign": "binary", "latent": "binary", "int8": "int8", "float": "float"}
 _WEIGHTED = (nn.Linear, nn.modules.conv._ConvNd, nn.modules.rnn.RNNBase, nn.Embedding)
 
 
@@ -72,7 +71,7 @@ def acting_settings(model: nn.Module, chip: Chip, memory: bool) -> dict[str, Any
     """
     model = _mapped(model)
     layers = [(name, layer) for name, layer in model.named_modules() if isinstance(layer, ProductLayer)]
-    places = {name: chip.policy.place(name, _KIND[layer.policy]) for name, layer in layers}
+    places = {name: chip.policy.place(name, layer.kind.chip_kind) for name, layer in layers}
     memory = memory and chip.policy.memory == "crossbar"
     taken = [_encoding(layer, chip) for name, layer in layers if places[name] == "crossbar"]
     taken += [chip.encoding] if memory else []
@@ -90,7 +89,7 @@ def _layer_bytes(model: nn.Module, chip: Chip) -> list[int]:
     return [
         _bytes(name, layer, chip)
         for name, layer in model.named_modules()
-        if isinstance(layer, ProductLayer) and chip.policy.place(name, _KIND[layer.policy]) == "crossbar"
+        if isinstance(layer, ProductLayer) and chip.policy.place(name, layer.kind.chip_kind) == "crossbar"
     ]
 
 
@@ -113,7 +112,7 @@ def _block(chips: int, limit: int, layer_bytes: list[int]) -> int:
 def _place(
     name: str, layer: ProductLayer, chip: Chip, chips: range, seed: int, context: Context
 ) -> AnalogLayer | SharedDigital:
-    if chip.policy.place(name, _KIND[layer.policy]) == "digital":
+    if chip.policy.place(name, layer.kind.chip_kind) == "digital":
         return SharedDigital(layer, context)
     return layer_kinds(context.engine)[type(layer)](layer, chip, _encoding(layer, chip), chips, seed, name, context)
 
@@ -129,7 +128,7 @@ def _encoding(layer: ProductLayer, chip: Chip) -> Encoding:
     if not layer.exact_operands:
         return chip.encoding if chip.encoding.operands == "real" else Differential()
     # Padding of policy xnor is refused by its analog layer instead.
-    zeros = layer.policy != "xnor" and layer.zero_operands and chip.encoding.operands == "bipolar"
+    zeros = not layer.kind.makes_inputs and layer.zero_operands and chip.encoding.operands == "bipolar"
     return Differential() if zeros else chip.encoding
 
 

@@ -12,20 +12,17 @@ from typing import Any
 from imc_sim.nn._binarize import binary_activation, binary_weight, integer_levels, standardise, two_valued
 from imc_sim.nn._block import ConvBlock, fold_comparators, fold_in_place
 from imc_sim.nn._images import checked_images, evaluating
-from imc_sim.nn._layers import (
+from imc_sim.nn._layers import Conv2d, Linear, anneal, constrain_weights, improve_rotations, product_layers
+from imc_sim.nn._norm import Comparator, Norm, comparator_of
+from imc_sim.nn._product_layer import (
     LATENT_INPUTS,
     POLICIES,
-    Conv2d,
+    WEIGHT_KINDS,
     LatentInputs,
-    Linear,
     Policy,
     ProductLayer,
-    anneal,
-    constrain_weights,
-    improve_rotations,
-    product_layers,
+    WeightKind,
 )
-from imc_sim.nn._norm import Comparator, Norm, comparator_of
 from imc_sim.nn.events import EventProduct
 from imc_sim.nn.neurons import BinaryActivation
 from imc_sim.nn.spiking import IfUnit
@@ -33,6 +30,7 @@ from imc_sim.nn.spiking import IfUnit
 __all__ = [
     "LATENT_INPUTS",
     "POLICIES",
+    "WEIGHT_KINDS",
     "BinaryActivation",
     "Comparator",
     "Conv2d",
@@ -44,6 +42,7 @@ __all__ = [
     "Norm",
     "Policy",
     "ProductLayer",
+    "WeightKind",
     "anneal",
     "binary_activation",
     "binary_weight",

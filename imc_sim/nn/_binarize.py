@@ -34,6 +34,16 @@ class _BinaryWeight(torch.autograd.Function):
         return grad[0].clamp(-1.0, 1.0)
 
 
+class _LatentSigns(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, w: Tensor) -> Tensor:
+        return two_valued(w)
+
+    @staticmethod
+    def backward(ctx: Any, *grad: Tensor) -> Tensor:
+        return grad[0]
+
+
 class _BinaryActivation(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, a: Tensor) -> Tensor:
@@ -49,6 +59,17 @@ class _BinaryActivation(torch.autograd.Function):
 def binary_weight(w: Tensor) -> Tensor:
     """+-1 of w. Gradient: upstream, clipped element-wise to [-1, 1], not gated by |w|."""
     return _BinaryWeight.apply(w)
+
+
+def latent_signs(w: Tensor) -> Tensor:
+    """+-1 of latent weights w. Gradient: upstream, unchanged."""
+    return _LatentSigns.apply(w)
+
+
+def clipped_signs(w: Tensor) -> Tensor:
+    """+-1 of w. Gradient: upstream where |w| <= 1, else zero."""
+    inside = w.clamp(-1.0, 1.0)
+    return two_valued(w) + (inside - inside.detach())
 
 
 def binary_activation(a: Tensor) -> Tensor:
@@ -92,3 +113,8 @@ def integer_levels(w: Tensor, bits: int = 8, scale: str = "absmax") -> tuple[Ten
     step = step.clamp_min(_TINY)
     real = w / step
     return real + (real.round() - real).detach(), step
+
+
+def filter_means(w: Tensor) -> Tensor:
+    """Mean |w| over all but the first dimension: [out]."""
+    return w.abs().flatten(1).mean(1)

@@ -12,7 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from imc_sim._errors import InputError
-from imc_sim.nn._layers import Conv2d, Linear, ProductLayer
+from imc_sim.nn._layers import Conv2d, Linear
+from imc_sim.nn._product_layer import ProductLayer
 
 __all__ = [
     "EventProduct",
@@ -32,7 +33,7 @@ class EventProduct:
     """
 
     def __init__(self, layer: ProductLayer) -> None:
-        if not isinstance(layer, Conv2d | Linear) or layer.policy not in ("float", "int8"):
+        if not isinstance(layer, Conv2d | Linear) or layer.binary:
             got, allowed = f"{type(layer).__name__} of policy {layer.policy}", "Conv2d or Linear, policy float or int8"
             raise InputError("events", got, allowed, "Compute that layer by its dense product.")
         self.layer = layer

@@ -71,7 +71,7 @@ class CellArray:
         self._cells, self._seed, self.phase = cells, seed, 0
         self._layers = {name: layer for name, layer in model.named_modules() if isinstance(layer, ProductLayer)}
         for name, layer in self._layers.items():
-            if layer.policy not in ("latent", "float"):
+            if not layer.kind.plain_gradient:
                 step = "Leave recipe.cells out, or take another architecture."
                 raise InputError(f"recipe.cells, layer {name!r}", f"policy {layer.policy!r}", "latent or float", step)
         self._before: dict[str, Tensor] = {}

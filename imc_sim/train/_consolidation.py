@@ -167,6 +167,6 @@ def _pieces(rows: Rows) -> Iterator[Rows]:
 
 
 def _check_policy(name: str, layer: ProductLayer) -> None:
-    if layer.policy not in ("latent", "float"):
+    if not layer.kind.plain_gradient:
         step = "Set recipe.method: none, or take another architecture."
         raise InputError(f"recipe.method, layer {name!r}", f"policy {layer.policy!r}", "latent or float", step)

@@ -61,7 +61,7 @@ def sign_switch(
     (cross-entropy) is averaged.
     """
     flipped = model.get_submodule(layer)
-    if not isinstance(flipped, ProductLayer) or flipped.policy != "latent":
+    if not isinstance(flipped, ProductLayer) or not (flipped.binary and flipped.kind.plain_gradient):
         step = "Name a binary layer of a network such as bnn_mlp."
         raise InputError("layer", repr(layer), "a product layer of policy latent", step)
     was = model.training

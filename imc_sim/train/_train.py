@@ -162,4 +162,4 @@ def _accuracy(model: nn.Module, wanted: Measurement, seen: dict[FewShotTask, tup
 
 def _is_float(model: nn.Module) -> bool:
     """Tell whether some of its product layers have float weights."""
-    return any(layer.policy == "float" for layer in product_layers(model))
+    return any(layer.kind.stored == "plain" for layer in product_layers(model))

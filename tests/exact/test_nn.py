@@ -2,13 +2,25 @@
 
 import importlib
 import math
+from typing import get_args
 
 import pytest
 import torch
 import torch.nn.functional as F
 
 from imc_sim import InputError
-from imc_sim.nn import Conv2d, Linear, binary_activation, binary_weight, integer_levels, standardise, two_valued
+from imc_sim.nn import (
+    POLICIES,
+    WEIGHT_KINDS,
+    Conv2d,
+    Linear,
+    Policy,
+    binary_activation,
+    binary_weight,
+    integer_levels,
+    standardise,
+    two_valued,
+)
 from imc_sim.nn.networks import BatmannController
 from imc_sim.nn.similarity import cosine, key_form, sharpen, training_logits
 
@@ -154,3 +166,14 @@ def test_names_that_moved_to_a_room_still_resolve() -> None:
     assert not {name for names in digital._MOVED.values() for name in names.split()} & set(digital.__all__)
     with pytest.raises(AttributeError, match="no_such_name"):
         digital.no_such_name  # noqa: B018
+
+
+def test_every_policy_has_a_kind_and_a_place_on_a_chip() -> None:
+    places = {policy: kind.chip_kind for policy, kind in WEIGHT_KINDS.items()}
+    assert tuple(places) == POLICIES == get_args(Policy)
+    assert places == dict.fromkeys(("xnor", "rbnn", "sign", "latent"), "binary") | {"int8": "int8", "float": "float"}
+    stored = {policy: kind.stored for policy, kind in WEIGHT_KINDS.items()}
+    assert stored == dict.fromkeys(("xnor", "rbnn", "sign", "latent"), "bits") | {"int8": "integers", "float": "plain"}
+    assert [policy for policy, kind in WEIGHT_KINDS.items() if kind.plain_gradient] == ["float", "latent"]
+    assert [policy for policy, kind in WEIGHT_KINDS.items() if kind.makes_inputs] == ["xnor"]
+    assert [policy for policy, kind in WEIGHT_KINDS.items() if kind.rotated] == ["rbnn"]

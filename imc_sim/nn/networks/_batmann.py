@@ -13,7 +13,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from imc_sim._errors import InputError, nearest
-from imc_sim.nn._layers import Conv2d, Linear, Policy, product_layers
+from imc_sim.nn._layers import Conv2d, Linear, product_layers
+from imc_sim.nn._product_layer import Policy
 from imc_sim.nn.rotation import ROTATIONS, RotationMode
 
 #: kind -> (policy of conv1, of conv2-4, of the last layer, conv layers have a bias)

@@ -17,7 +17,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from imc_sim._errors import InputError, nearest
-from imc_sim.nn._layers import Conv2d, Linear, ProductLayer, product_layers
+from imc_sim.nn._layers import Conv2d, Linear, product_layers
+from imc_sim.nn._product_layer import ProductLayer
 from imc_sim.nn.events import EventProduct
 from imc_sim.nn.networks._recompute import Step, summed
 from imc_sim.nn.spiking import IfUnit, SpikeGradient, project

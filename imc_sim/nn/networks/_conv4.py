@@ -14,8 +14,9 @@ from torch import Tensor, nn
 
 from imc_sim._errors import InputError, nearest
 from imc_sim.nn._block import ConvBlock
-from imc_sim.nn._layers import Conv2d, Policy
+from imc_sim.nn._layers import Conv2d
 from imc_sim.nn._norm import Norm, Statistics
+from imc_sim.nn._product_layer import Policy
 from imc_sim.nn.neurons import Estimator, activation, check_blocks
 
 #: layout -> per block (padding of the convolution, side of the max-pooling)

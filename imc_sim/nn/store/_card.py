@@ -26,7 +26,7 @@ from imc_sim.config import (
     write_yaml,
 )
 from imc_sim.nn._images import checked_images
-from imc_sim.nn._layers import ProductLayer
+from imc_sim.nn._product_layer import ProductLayer
 from imc_sim.nn.networks._archs import build_arch
 from imc_sim.nn.store._weights import FORMAT, Header, pack, unpack
 

@@ -26,7 +26,7 @@ from torch import Tensor, nn
 
 from imc_sim._errors import CheckpointError
 from imc_sim.config import canonical_json
-from imc_sim.nn._layers import ProductLayer
+from imc_sim.nn._product_layer import ProductLayer
 from imc_sim.nn.rotation import fold_rotation
 
 FORMAT = "imc_sim-weights-1"
@@ -53,7 +53,7 @@ def pack(module: nn.Module, half: bool = False) -> bytes:
         layer = module.get_submodule(owner)
         if leaf in _FOLDED and isinstance(layer, ProductLayer):
             continue  # the bits are those of the rotated weights
-        if leaf != "weight" or not isinstance(layer, ProductLayer) or layer.policy == "float":
+        if leaf != "weight" or not isinstance(layer, ProductLayer) or layer.kind.stored == "plain":
             tensors[name] = _plain(value, half)
             continue
         layers[owner], parts = _pack_layer(layer)
@@ -107,11 +107,11 @@ def _plain(value: Tensor, half: bool) -> Tensor:
 def _pack_layer(layer: ProductLayer) -> tuple[Header, dict[str, Tensor]]:
     """Entry and parts (suffix of the key -> tensor) of a layer, in the smallest form that behaves identically."""
     with torch.no_grad():
-        entry, parts = _bits(layer) if layer.binary else _integers(layer)
+        entry, parts = _bits(layer) if layer.kind.stored == "bits" else _integers(layer)
         if _same(layer, _unpack_layer("", entry, dict(parts))):
             return entry, parts
     # What does not pack is rare, and of a rotated layer its plain weight would be another: refuse that.
-    if layer.policy == "rbnn":
+    if layer.kind.rotated:
         got, step = "a rotated layer whose filter has one sign throughout", "Train longer, or from another seed."
         raise CheckpointError("the model to save", got, "weights of both signs in every output unit", step)
     return entry | {"form": "plain"}, {"": _plain(layer.weight, half=False)}
@@ -120,7 +120,7 @@ def _pack_layer(layer: ProductLayer) -> tuple[Header, dict[str, Tensor]]:
 def _bits(layer: ProductLayer) -> tuple[Header, dict[str, Tensor]]:
     positive = (layer.weight_operand() > 0).numpy().reshape(-1)
     entry: Header = {"form": "bits", "shape": list(layer.weight.shape)}
-    if layer.policy == "rbnn":
+    if layer.kind.rotated:
         entry["rotated"] = True
     return entry, {"#bits": torch.from_numpy(np.packbits(positive))}
 
@@ -154,13 +154,13 @@ def _same(layer: ProductLayer, decoded: Tensor) -> bool:
     """Whether a layer with the `decoded` weight stores and rescales exactly as `layer` does."""
     twin = copy.deepcopy(layer)
     twin.weight.data = decoded
-    if layer.policy == "rbnn":
+    if layer.kind.rotated:
         folded: dict[str, Tensor] = {}
         fold_rotation(folded, "", decoded)
         twin.load_state_dict({key.lstrip("."): value for key, value in folded.items()}, strict=False)
     if not torch.equal(twin.weight_operand(), layer.weight_operand()):
         return False
-    return layer.policy != "int8" or torch.equal(twin._integers()[1], layer._integers()[1])
+    return layer.kind.stored != "integers" or torch.equal(twin.integers()[1], layer.integers()[1])
 
 
 def _header(metadata: dict[str, str], path: Path) -> Header:
