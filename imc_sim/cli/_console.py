@@ -59,13 +59,21 @@ def remarks() -> Iterator[None]:
         yield
 
 
-def print_rows(rows: Sequence[Mapping[str, Any]]) -> None:
-    """Rows as aligned columns on stdout; the columns are those of the rows, in order of first appearance."""
+def print_rows(rows: Sequence[Mapping[str, Any]], headings: Mapping[int, str] | None = None) -> None:
+    """Print rows as aligned columns on stdout; the columns are those of the rows, in order of first appearance.
+
+    headings: remarks (stderr) by the number of the row that they precede.
+    """
     columns = list(dict.fromkeys(key for row in rows for key in row))
     cells = [columns, *([_cell(row.get(key, "")) for key in columns] for row in rows)]
     widths = [max(len(line[i]) for line in cells) for i in range(len(columns))]
-    for line in cells:
-        print("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+    for number, line in enumerate(cells, -1):
+        if headings and number in headings:
+            say(headings[number])
+        print(
+            "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip(),
+            flush=bool(headings),
+        )
 
 
 def _cell(value: Any) -> str:

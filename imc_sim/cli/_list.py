@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import textwrap
+from collections.abc import Callable
 from enum import StrEnum
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -45,27 +45,49 @@ def list_(what: Annotated[What, typer.Argument(help="What to list.")], quiet: Qu
     if not rows:
         say(f"no {what} found; see `imc-sim doctor` for the folders searched")
         return
-    print_rows(rows)
+    print_rows(rows, _headings(rows) if what is What.models and not quiet else None)
 
 
 def _content(kind: Any) -> list[dict[str, str]]:
-    from imc_sim.config import content_names, find_content
+    from imc_sim.config import content_names, find_content, read_yaml
 
-    return [{"name": name} | _described(find_content(kind, name)) for name in content_names(kind)]
+    def read(name: str) -> dict[str, Any]:
+        return read_yaml(find_content(kind, name))
+
+    return [{"name": name, "summary": _summary(read, name)} for name in content_names(kind)]
 
 
-def _described(path: Path) -> dict[str, str]:
-    """The summary of a YAML file, or why it has none; one broken file must not hide the others."""
+def _models() -> list[dict[str, str]]:
+    from imc_sim.config import content_names, find_card, unreadable_families
+
+    def read(name: str) -> dict[str, Any]:
+        return find_card(name).data
+
+    rows = [{"name": name, "summary": _summary(read, name)} for name in content_names("model")]
+    broken = [{"name": name, "summary": f"(cannot be read: {error})"} for name, error in unreadable_families()]
+    return sorted(rows + broken, key=lambda row: row["name"])
+
+
+def _headings(rows: list[dict[str, str]]) -> dict[int, str]:
+    """Return what is said before the first model of each family, by the number of its row."""
+    from imc_sim.config import family_summaries
+
+    names = [row["name"] for row in rows]
+    families = family_summaries()
+    return {min(map(names.index, models)): f"{family}: {summary} ({len(models)} models)"
+            for family, (summary, models) in families.items()}  # fmt: skip
+
+
+def _summary(read: Callable[[str], dict[str, Any]], name: str) -> str:
+    """Return the summary of content, or why it has none; one broken file must not hide the others."""
     from imc_sim._errors import InputError
-    from imc_sim.config import read_yaml
 
     try:
-        data = read_yaml(path)
+        data = read(name)
     except InputError as error:
-        return {"summary": f"(cannot be read: {error})"}
-    text = str(data.get("summary") or data.get("source") or "")
-    summary = textwrap.shorten(text, 110, placeholder=" …")
-    return {"summary": f"{summary} {_state(data)}".rstrip() if path.name == "model.yaml" else summary}
+        return f"(cannot be read: {error})"
+    text = textwrap.shorten(str(data.get("summary") or data.get("source") or ""), 110, placeholder=" …")
+    return f"{text} {_state(data)}".rstrip() if "arch" in data else text
 
 
 def _state(card: dict[str, Any]) -> str:
@@ -89,7 +111,7 @@ def _archs() -> list[dict[str, str]]:
 
 
 _ROWS = {
-    What.models: lambda: _content("model"),
+    What.models: _models,
     What.chips: lambda: _content("chip"),
     What.studies: lambda: _content("study"),
     What.sweeps: lambda: _content("training"),

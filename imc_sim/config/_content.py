@@ -6,21 +6,41 @@ Looked up in this order: an explicit path, `./<folder>`, each entry of `$IMC_SIM
 from __future__ import annotations
 
 import copy
-import functools
 import os
 import shlex
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from imc_sim._errors import InputError, nearest
+from imc_sim.config._families import FAMILY, family_card, family_files, read_family
 from imc_sim.config._installation import incomplete, missing_files, shipped
-from imc_sim.config._yaml import parse_yaml, read_yaml
+from imc_sim.config._yaml import held_yaml
 
-Kind = Literal["model", "chip", "study", "training", "queue"]
+FileKind = Literal["chip", "study", "training", "queue"]
+Kind = Literal["model"] | FileKind
+CARD = "model.yaml"
 _FOLDERS: dict[Kind, str] = {
     "model": "models", "chip": "device_configs", "study": "studies", "training": "studies/trainings",
     "queue": "studies/queues",
 }  # fmt: skip
+
+
+class FoundCard(NamedTuple):
+    """The card of a model.
+
+    data: what it says. place: its file; that of a family's model is FAMILY/NAME/model.yaml, though it is not there.
+    where: the source for errors.
+    """
+
+    data: dict[str, Any]
+    place: Path
+    where: str
+
+    @property
+    def folder(self) -> Path:
+        """Return the folder that its weights and its code are relative to; it may not be there."""
+        return self.place.parent
 
 
 def search_folders(kind: Kind) -> list[Path]:
@@ -31,8 +51,12 @@ def search_folders(kind: Kind) -> list[Path]:
 
 
 def shipped_content(kind: Kind, name: str) -> Path | None:
-    """Return the file of the shipped model, chip or study of that name, whatever a user has by the same name."""
-    return _named(shipped(_FOLDERS[kind]), kind, name)
+    """Return the place of the shipped content of that name, whatever a user has by the same name."""
+    home = shipped(_FOLDERS[kind])
+    if kind == "model":
+        found = _card_in(home, name)
+        return None if found is None else found.place
+    return _named(home, name)
 
 
 def user_path(text: str | os.PathLike[str], where: str) -> Path:
@@ -54,64 +78,145 @@ def working_folder() -> Path:
 
 
 def content_names(kind: Kind) -> list[str]:
-    """Every name that `find_content` resolves, sorted."""
-    if kind == "model":
-        return sorted({p.parent.name for f in search_folders(kind) for p in f.glob("*/model.yaml")})
-    return sorted({p.stem for f in search_folders(kind) for p in f.glob("*.yaml")})
+    """Return every name that `find_card` or `find_content` resolves, sorted."""
+    folders = search_folders(kind)
+    if kind != "model":
+        return sorted({p.stem for f in folders for p in f.glob("*.yaml")})
+    own = {p.parent.name for f in folders for p in f.glob(f"*/{CARD}")}
+    return sorted(own.union(*map(_models_of, _families())))
 
 
-def find_content(kind: Kind, name: str | os.PathLike[str]) -> Path:
-    """The YAML file of a model, chip, study, comparison of trainings or training queue, by path or by name."""
-    explicit = _explicit(kind, user_path(name, kind))
-    if explicit is not None:
-        return explicit
+def family_summaries() -> dict[str, tuple[str, list[str]]]:
+    """Return the summary and the models of each family that can be read, by its name."""
+    found: dict[str, tuple[str, list[str]]] = {}
+    for file in _families():
+        names = _models_of(file)
+        if names and file.parent.name not in found:
+            found[file.parent.name] = (str(read_family(file).get("summary", "")), names)
+    return found
+
+
+def unreadable_families() -> list[tuple[str, InputError]]:
+    """Return the families that cannot be read, and why."""
+    found = []
+    for file in _families():
+        try:
+            read_family(file)
+        except InputError as error:
+            found.append((file.parent.name, error))
+    return found
+
+
+def find_content(kind: FileKind, name: str | os.PathLike[str]) -> Path:
+    """Return the YAML file of a chip, study, comparison of trainings or training queue, by path or by name."""
+    path = user_path(name, kind)
+    if path.suffix in {".yaml", ".yml"} and path.is_file():
+        return path
     for folder in search_folders(kind):
-        path = _named(folder, kind, str(name))
-        if path is not None:
-            return path
+        found = _named(folder, str(name))
+        if found is not None:
+            return found
     home = shipped(_FOLDERS[kind])
-    lost = next((p for p in missing_files() if p == home or p == _place(home, kind, str(name))), None)
+    raise _not_found(kind, name, lambda p: p in (home, home / f"{name}.yaml"))
+
+
+def find_card(name: str | os.PathLike[str]) -> FoundCard:
+    """Return the card of a model: of a folder or file by its path, or by name.
+
+    A folder with a card of its own comes before a family that lists the name.
+
+    Raises:
+        InputError: there is none, or its file cannot be read.
+    """
+    path = user_path(name, "model")
+    found = _card_at(path)
+    for folder in search_folders("model") if found is None else ():
+        found = found or _card_in(folder, str(name))
+    if found is not None:
+        return found
+    home = shipped(_FOLDERS["model"])
+    lost = (home, home / name / CARD)
+    raise _not_found(
+        "model", name, lambda p: p in lost or (p.name == FAMILY and path.name.startswith(f"{p.parent.name}_"))
+    )
+
+
+def beside(folder: Path, file: str | os.PathLike[str], where: str = "model") -> Path:
+    """Return the path of a file that the card of a model in `folder` names, even where that folder is not there."""
+    path = folder / user_path(file, where)
+    return path if folder.is_dir() else Path(os.path.normpath(path))
+
+
+def _card_at(path: Path) -> FoundCard | None:
+    """Return the card at a path: a folder, a file, or where a family's model would have them."""
+    if path.suffix in {".yaml", ".yml"} and path.is_file():
+        if path.name == FAMILY:
+            step = "Give the name of one of them."
+            raise InputError("model", f"{str(path)!r}, a family", ", ".join(read_family(path)["models"]), step)
+        return _own(path)
+    folder = path.parent if path.name == CARD else path
+    if (folder / CARD).is_file():
+        return _own(folder / CARD)
+    if len(folder.parts) < 2:
+        return None  # a plain name, which is looked up
+    file = folder.parent / FAMILY
+    found = _listed(file, folder.name) if file.is_file() else None
+    return found or _card_in(folder.parent, folder.name)
+
+
+def _own(file: Path) -> FoundCard:
+    return FoundCard(copy.deepcopy(held_yaml(file)), file, str(file))
+
+
+def _card_in(folder: Path, name: str) -> FoundCard | None:
+    """Return the card by that name in a folder of models."""
+    place = folder / name / CARD
+    if place.is_file():
+        return _own(place)
+    found = [card for file in family_files(folder, name) if (card := _listed(file, name)) is not None]
+    if len(found) > 1:
+        step = "Remove it from one of them."
+        raise InputError(f"model {name!r}", " and ".join(card.where for card in found), "one family", step)
+    return found[0] if found else None
+
+
+def _listed(file: Path, name: str) -> FoundCard | None:
+    """Return the card of a model that a family lists; a card of its own in the model's folder replaces it."""
+    if name not in read_family(file)["models"]:
+        return None
+    place = file.parent / name / CARD
+    if place.is_file():
+        return _own(place)
+    return FoundCard(family_card(file, name), place, f"{file}, models.{name}")
+
+
+def _families() -> list[Path]:
+    return [file for folder in search_folders("model") for file in family_files(folder)]
+
+
+def _models_of(file: Path) -> list[str]:
+    """Return the names that a family lists; none of one that cannot be read, which must not hide the others."""
+    try:
+        return list(read_family(file)["models"])
+    except InputError:
+        return []
+
+
+def _not_found(kind: Kind, name: str | os.PathLike[str], is_wanted: Callable[[Path], bool]) -> InputError:
+    """Return the error that says what is missing of the installation, or which names there are."""
+    lost = next(filter(is_wanted, missing_files()), None)
     if lost is not None:
-        raise incomplete(lost)
+        return incomplete(lost)
     known = content_names(kind)
     card = Path(name).name
     if kind == "model" and card != str(name) and card in known:
         step = f"Train it there: imc-sim train {shlex.quote(card)} --out {shlex.quote(str(name))}"
-        raise InputError(kind, repr(str(name)), "the folder of a trained model", step)
+        return InputError(kind, repr(str(name)), "the folder of a trained model", step)
     listed = {"study": "studies", "training": "sweeps"}.get(kind, f"{kind}s")
     step = f"{nearest(str(name), known)}See `imc-sim list {listed}`, or give a path."
-    raise InputError(kind, repr(str(name)), ", ".join(known) or "nothing is installed", step)
+    return InputError(kind, repr(str(name)), ", ".join(known) or "nothing is installed", step)
 
 
-def read_content(kind: Kind, name: str | os.PathLike[str]) -> tuple[Path, dict[str, Any]]:
-    """Return the YAML file of a model, chip, study, … and what it holds, parsed again once it changes."""
-    path = find_content(kind, name)
-    try:
-        content = path.read_bytes()
-    except OSError:
-        return path, read_yaml(path)  # which says what is wrong
-    return path, copy.deepcopy(_parsed(path, content))
-
-
-@functools.lru_cache(maxsize=64)
-def _parsed(path: Path, content: bytes) -> dict[str, Any]:
-    try:
-        return parse_yaml(content.decode(), str(path))
-    except UnicodeDecodeError:
-        return read_yaml(path)  # which says what is wrong
-
-
-def _named(folder: Path, kind: Kind, name: str) -> Path | None:
-    path = _place(folder, kind, name)
+def _named(folder: Path, name: str) -> Path | None:
+    path = folder / f"{name}.yaml"
     return path if path.is_file() else None
-
-
-def _place(folder: Path, kind: Kind, name: str) -> Path:
-    """Return where content of that kind and name is in a folder, whether it is there or not."""
-    return folder / name / "model.yaml" if kind == "model" else folder / f"{name}.yaml"
-
-
-def _explicit(kind: Kind, path: Path) -> Path | None:
-    if kind == "model" and (path / "model.yaml").is_file():
-        return path / "model.yaml"
-    return path if path.suffix in {".yaml", ".yml"} and path.is_file() else None

@@ -6,6 +6,7 @@ silence. Here `5e-5` is a number, `no` a string, and a duplicate key an error wi
 
 from __future__ import annotations
 
+import functools
 import re
 from pathlib import Path
 from typing import Any
@@ -123,12 +124,28 @@ def parse_setting(setting: str) -> tuple[str, Any]:
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
-    """The mapping that the file at `path` holds."""
+    """Return the mapping that the file at `path` holds."""
+    return parse_yaml(read_text(path), str(path))
+
+
+def held_yaml(path: Path) -> dict[str, Any]:
+    """Return the mapping that the file at `path` holds, parsed again once it changes; do not change it in place."""
+    return _parsed(read_text(path), str(path))
+
+
+_parsed = functools.lru_cache(maxsize=64)(parse_yaml)
+
+
+def read_text(path: Path) -> str:
+    """Return the text of the file at `path`.
+
+    Raises:
+        InputError: it cannot be read as UTF-8.
+    """
     try:
-        text = path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(str(path), str(error), "a readable UTF-8 file", "Check the path and its rights.") from error
-    return parse_yaml(text, str(path))
 
 
 def write_yaml(data: dict[str, Any]) -> str:

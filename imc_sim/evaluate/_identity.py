@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from imc_sim._errors import InputError
-from imc_sim.config import ARCHS, digest, read_content, user_path
+from imc_sim.config import ARCHS, FoundCard, beside, digest, find_card
 from imc_sim.data import data_parts
 
 #: split of an evaluation -> where its network was trained; other splits are training data themselves
@@ -33,14 +33,13 @@ def data_of_task(task: dict[str, Any], calibrates: bool) -> tuple[str, ...]:
 
 def weights_digest(model: str) -> str:
     """Return the SHA-256 of the model's weights as stated on its card; loading checks that the file has it."""
-    path, card = read_content("model", model)
-    return _stated(card, str(path), model)
+    return _stated(find_card(model), model)
 
 
 def features_digest(model: str) -> str:
     """Return the SHA-256 of what decides the features of the model: its weights and its architecture."""
-    path, card = read_content("model", model)
-    return digest([_stated(card, str(path), model), *_arch_of(card, path).values()])
+    found = find_card(model)
+    return digest([_stated(found, model), *_arch_of(found).values()])
 
 
 def network_key(model: str) -> tuple[str, str]:
@@ -48,8 +47,8 @@ def network_key(model: str) -> tuple[str, str]:
 
     The card states the SHA-256 of the weights, so two calls with one key mean one network.
     """
-    path, card = read_content("model", model)
-    return str(path), hashlib.sha256(repr([card, _arch_of(card, path)]).encode()).hexdigest()
+    found = find_card(model)
+    return str(found.place), hashlib.sha256(repr([found.data, _arch_of(found)]).encode()).hexdigest()
 
 
 def arch_of(model: str) -> dict[str, Any] | None:
@@ -57,14 +56,13 @@ def arch_of(model: str) -> dict[str, Any] | None:
 
     Two cards may hold the same weights and differ in what their neurons do with them.
     """
-    path, card = read_content("model", model)
-    arch = _arch_of(card, path)
+    arch = _arch_of(find_card(model))
     return None if arch["name"] == "batmann" else arch
 
 
-def _arch_of(card: Mapping[str, Any], path: Path) -> dict[str, Any]:
-    arch = card.get("arch")
-    return arch_identity(arch if isinstance(arch, Mapping) else {}, path.parent)
+def _arch_of(card: FoundCard) -> dict[str, Any]:
+    arch = card.data.get("arch")
+    return arch_identity(arch if isinstance(arch, Mapping) else {}, card.folder)
 
 
 def arch_identity(arch: Mapping[str, Any], folder: Path) -> dict[str, Any]:
@@ -76,16 +74,16 @@ def arch_identity(arch: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     file, colon, kind = str(name).rpartition(":")
     if name in ARCHS or not colon:
         return {"name": name, "args": args}
-    path = folder / user_path(file, "arch")
+    path = beside(folder, file, "arch")
     if not path.is_file():
         step = "Put the file beside the card, or fix the path."
         raise InputError(f"{folder / 'model.yaml'}, arch", f"no file {str(path)!r}", "FILE.py:CLASS", step)
     return {"name": kind, "args": args, "code": hashlib.sha256(path.read_bytes()).hexdigest()}
 
 
-def _stated(card: dict[str, Any], where: str, model: str) -> str:
-    weights = card.get("weights")
+def _stated(card: FoundCard, model: str) -> str:
+    weights = card.data.get("weights")
     if not isinstance(weights, dict) or "sha256" not in weights:
         step = f"Train it: imc-sim train {shlex.quote(model)}"
-        raise InputError(where, "a model without weights", "a card with weights.sha256", step)
+        raise InputError(card.where, "a model without weights", "a card with weights.sha256", step)
     return str(weights["sha256"])

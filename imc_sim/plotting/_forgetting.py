@@ -16,7 +16,7 @@ from matplotlib.ticker import MaxNLocator
 from pandas import DataFrame
 
 from imc_sim._errors import InputError
-from imc_sim.config import find_content, read_yaml
+from imc_sim.config import find_card
 from imc_sim.plotting._figure import legend_label, new_panels, save_figure, save_table, style
 from imc_sim.plotting._tables import distinct, numbers, where
 
@@ -35,12 +35,11 @@ def curves_of(models: Sequence[str]) -> dict[str, Curve]:
     """
     found: dict[str, Curve] = {}
     for name in models:
-        path = find_content("model", name)
-        card = read_yaml(path)
+        card, _, source = find_card(name)
         curve = card.get("curve", {})
         if "task1" not in curve:
             step = f"Train it: imc-sim train {shlex.quote(name)}"
-            raise InputError(str(path), "a card without the curve of a continual training", "task1, task2, …", step)
+            raise InputError(source, "a card without the curve of a continual training", "task1, task2, …", step)
         found[str(card["name"])] = curve
     words = [name.split("_") for name in found]
     shared = 0

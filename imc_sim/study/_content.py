@@ -11,7 +11,7 @@ from pydantic import Field
 
 from imc_sim._errors import InputError, ResultsError
 from imc_sim._files import make_folder, write_file
-from imc_sim.config import ARCHS, Spec, find_content, read_yaml, shipped_content, user_path, write_yaml
+from imc_sim.config import ARCHS, FoundCard, Spec, beside, find_card, find_content, shipped_content, write_yaml
 
 if TYPE_CHECKING:
     from imc_sim.study._spec import Study
@@ -82,7 +82,7 @@ def keep_content(folder: Path, study: Study, content: Content) -> None:
             if kind == "chip":
                 _write(target, source.read_bytes())
             elif source.parent.resolve() != target.resolve():
-                _keep_model(source, target)
+                _keep_model(find_card(source), target)
 
 
 def keep_copies(source: Path, folder: Path, study: Mapping[str, Any]) -> None:
@@ -112,21 +112,23 @@ def named(study: Study) -> Iterator[tuple[Kind, str]]:
             yield "chip", value
 
 
-def _keep_model(card: Path, folder: Path) -> None:
-    """Copy a card, its weights and the file of its own architecture; the copy names that file beside it."""
-    data, files = read_yaml(card), {}
-    weights = data.get("weights") or {}
+def _keep_model(card: FoundCard, folder: Path) -> None:
+    """Copy a card, its weights and the file of its own architecture into one folder; the card names them there."""
+    kept, files = dict(card.data), {}
+    weights = kept.get("weights") or {}
     if "file" in weights or "sha256" in weights:
-        name = weights.get("file", "weights.safetensors")
-        files[name] = _verified(card.parent / name, weights.get("sha256"))
-    arch = data.get("arch", {}).get("name", "")
-    text = card.read_bytes()
+        path = beside(card.folder, weights.get("file", "weights.safetensors"))
+        files[path.name] = _verified(path, weights.get("sha256"))
+        kept["weights"] = weights | ({"file": path.name} if "file" in weights else {})
+    arch = kept.get("arch", {}).get("name", "")
     if arch not in ARCHS:
         code, _, kind = arch.rpartition(":")
-        files[Path(code).name] = (card.parent / user_path(code, "arch")).read_bytes()
-        if code != f"./{Path(code).name}":
-            text = write_yaml(data | {"arch": data["arch"] | {"name": f"./{Path(code).name}:{kind}"}}).encode()
-    for name, content in (files | {card.name: text}).items():
+        path = beside(card.folder, code, "arch")
+        files[path.name] = path.read_bytes()
+        kept["arch"] = kept["arch"] | {"name": f"./{path.name}:{kind}"}
+    same = card.place.is_file() and kept == card.data
+    files["model.yaml"] = card.place.read_bytes() if same else write_yaml(kept).encode()
+    for name, content in files.items():
         _write(folder / name, content)
 
 
@@ -148,9 +150,9 @@ def _write(path: Path, content: bytes) -> None:
 
 
 def _source(study: Study, kind: Kind, name: str) -> Path | None:
-    """Return the file of a model or chip; None where there is none, which a point that is skipped may name."""
+    """Return the place of a model or chip; None where there is none, which a point that is skipped may name."""
     try:
-        return find_content(kind, study.content.locate(kind, name))
+        return _place(kind, study.content.locate(kind, name))
     except InputError:
         return None
 
@@ -174,7 +176,11 @@ def _shipped(kind: Kind, name: str, where: str) -> str:
     if shipped is None:
         step = "Install the version of imc_sim that the results were made with (see their report)."
         raise InputError(where, f"no {kind} {name!r} in this version", f"a shipped {kind}", step)
-    return name if find_content(kind, name).resolve() == shipped.resolve() else str(shipped)
+    return name if _place(kind, name).resolve() == shipped.resolve() else str(shipped)
+
+
+def _place(kind: Kind, name: str) -> Path:
+    return find_card(name).place if kind == "model" else find_content(kind, name)
 
 
 def _resolved(path: Path | None) -> Path | None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, final
 
 from imc_sim._errors import InputError, nearest
-from imc_sim.config import NATIVE, Engine, as_engine, digest, read_content, set_path
+from imc_sim.config import NATIVE, Engine, as_engine, digest, find_card, set_path
 from imc_sim.data import digests_of, foreign_digests
 from imc_sim.evaluate import arch_of, data_of_task, task_identity, weights_digest
 from imc_sim.study._acting import check_acting, of_any_model
@@ -287,7 +287,7 @@ def _data_parts(task: dict[str, Any], chip: dict[str, Any] | None) -> tuple[str,
 
 def trained(model: str) -> dict[str, int]:
     """Return how long the model was trained, from its card: `episodes` or `epochs`."""
-    _, card = read_content("model", model)
+    card = find_card(model).data
     return {key: card[key] for key in ("episodes", "epochs") if isinstance(card.get(key), int)}
 
 
@@ -332,7 +332,7 @@ def _stated(model: str, task: dict[str, Any]) -> float | None:
     """Return the lowest accuracy on the model's card for this kind of task, with any read-out; None if the card
     states none.
     """
-    measured = read_content("model", model)[1].get("measured") or ()
+    measured = find_card(model).data.get("measured") or ()
     same = [m for m in measured if all(m["task"].get(key, task.get(key)) == task.get(key) for key in _ASKED)]
     return min((float(m["accuracy"]) for m in same), default=None) if task.get("attack") is None else None
 

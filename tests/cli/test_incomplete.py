@@ -33,7 +33,7 @@ def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in OWN:
         (package / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(source / name, package / name)
-    for kind in ("device_configs", "studies", f"models/{MODEL}"):
+    for kind in ("device_configs", "studies", "models/batmann"):
         shutil.copytree(source.parent / kind, package / "_shipped" / kind)
     monkeypatch.setattr(_installation, "_PACKAGE", package)
     files = [path for path in package.rglob("*") if path.is_file()]
@@ -54,9 +54,10 @@ def _style() -> None:
         ("report/style.css", lambda: document("x", [])),
         ("report/sort.js", lambda: document("x", [])),
         ("_shipped/models", lambda: load_model(MODEL)),
-        (f"_shipped/models/{MODEL}", lambda: load_model(MODEL)),
-        (f"_shipped/models/{MODEL}/model.yaml", lambda: load_model(MODEL)),
-        (f"_shipped/models/{MODEL}/weights.safetensors", lambda: load_model(MODEL)),
+        ("_shipped/models/batmann", lambda: load_model(MODEL)),
+        ("_shipped/models/batmann/family.yaml", lambda: load_model(MODEL)),
+        ("_shipped/models/batmann/results.json", lambda: load_model(MODEL)),
+        (f"_shipped/models/batmann/{MODEL}/weights.safetensors", lambda: load_model(MODEL)),
         ("_shipped/device_configs", lambda: load_chip("rram_hfo2_1t1r")),
         ("_shipped/device_configs/rram_hfo2_1t1r.yaml", lambda: load_chip("rram_hfo2_1t1r")),
         ("_shipped/studies", lambda: load_study("quickstart")),

@@ -17,7 +17,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from imc_sim import InputError
-from imc_sim.config import find_content
+from imc_sim.config import find_card
 from imc_sim.plotting import convergence_data, convergence_figure, draw, robustness_data, robustness_figure, style
 from imc_sim.report import write_report
 from imc_sim.report._comparison import plain_text
@@ -108,6 +108,6 @@ def test_logarithmic_axes_have_plain_labels(tmp_path: Path) -> None:
 def test_markdown_and_shell_show_what_was_typed() -> None:
     assert plain_text("a|b <i> *c* `d` $e$\nf \\") == r"a\|b \<i> \*c\* \`d\` \$e\$ f \\"
     with pytest.raises(InputError) as error:
-        find_content("model", "my models; x/batmann_small_xnor")
+        find_card("my models; x/batmann_small_xnor")
     command = str(error.value).split("Train it there: ")[1]
     assert shlex.split(command)[-1] == "my models; x/batmann_small_xnor"

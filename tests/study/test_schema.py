@@ -16,7 +16,7 @@ from jsonschema import Draft202012Validator
 import imc_sim.config
 from imc_sim import InputError, load_chip
 from imc_sim.array import encodings
-from imc_sim.config import content_names, find_content, parse_yaml, read_yaml
+from imc_sim.config import content_names, find_card, find_content, parse_yaml, read_yaml
 from imc_sim.study import json_schema, load_study, points_of
 from imc_sim.study._schema import Kind
 
@@ -28,7 +28,7 @@ CHECKS = {kind: Draft202012Validator(json_schema(kind)) for kind in KINDS}
 
 
 def data_of(kind: Kind, name: str) -> dict[str, Any]:
-    return read_yaml(find_content(kind, name))
+    return find_card(name).data if kind == "model" else read_yaml(find_content(kind, name))
 
 
 def accepts(kind: Kind, data: Any) -> bool:

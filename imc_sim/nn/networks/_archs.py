@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from imc_sim._errors import InputError, nearest
-from imc_sim.config import ARCHS, user_path
+from imc_sim.config import ARCHS, beside
 
 _ALLOWED = "a name of `imc-sim list archs`, or FILE.py:CLASS"
 
@@ -30,7 +30,7 @@ def arch_class(arch: str, folder: Path, where: str = "arch") -> type[nn.Module]:
     path, colon, name = arch.rpartition(":")
     if not colon or not path.endswith(".py"):
         raise InputError(where, repr(arch), f"{', '.join(ARCHS)}, or FILE.py:CLASS", f"{nearest(arch, ARCHS)}Name one.")
-    return _class_in(folder / user_path(path, where), name, where)
+    return _class_in(beside(folder, path, where), name, where)
 
 
 def build_arch(arch: str, args: Mapping[str, Any], folder: Path, where: str = "arch") -> nn.Module:
@@ -49,7 +49,7 @@ def arch_files(arch: str, folder: Path) -> dict[str, bytes]:
     """The file of a user's own architecture, name -> content, to lie beside its card; nothing for a named one."""
     if arch in ARCHS:
         return {}
-    path = folder / user_path(arch.rpartition(":")[0], "arch")
+    path = beside(folder, arch.rpartition(":")[0], "arch")
     return {path.name: path.read_bytes()}
 
 

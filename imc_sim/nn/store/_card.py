@@ -17,11 +17,11 @@ from imc_sim._typing import PathLike
 from imc_sim.config import (
     REINSTALL,
     Spec,
+    beside,
     build,
     content_names,
-    find_content,
+    find_card,
     is_shipped,
-    read_yaml,
     user_path,
     write_yaml,
 )
@@ -92,9 +92,9 @@ class ModelCard(Spec):
 
 
 def load_card(name: PathLike) -> tuple[ModelCard, Path]:
-    """The card of a model, by name or path, and the folder that holds it."""
-    path = find_content("model", name)
-    return build(ModelCard, read_yaml(path), str(path)), path.parent
+    """Return the card of a model, by name or path, and the folder that its weights are in."""
+    found = find_card(name)
+    return build(ModelCard, found.data, found.where), found.folder
 
 
 def build_model(card: ModelCard, folder: Path) -> nn.Module:
@@ -151,7 +151,7 @@ def verify_weights(card: ModelCard, folder: Path) -> Path:
         trained = ", ".join(content_names("model"))
         step = f"Train it with `imc-sim train {card.name}`."
         raise CheckpointError(f"model {card.name!r}", "a card without weights", f"a trained model of: {trained}", step)
-    path = folder / card.weights.file
+    path = beside(folder, card.weights.file)
     step = "Take an undamaged copy, or, where the change was meant, write the card anew."
     if not path.is_file():
         step = REINSTALL if is_shipped(path) else step
