@@ -74,7 +74,7 @@ def _headings(rows: list[dict[str, str]]) -> dict[int, str]:
 
     names = [row["name"] for row in rows]
     families = family_summaries()
-    return {min(map(names.index, models)): f"{family}: {summary} ({len(models)} models)"
+    return {min(map(names.index, models)): f"{family}: {summary} ({len(models)} model{'s'[: len(models) > 1]})"
             for family, (summary, models) in families.items()}  # fmt: skip
 
 

@@ -1,6 +1,7 @@
 """Shipped and own content by name: models, chips, studies, trainings that are compared, and training queues.
 
-Looked up in this order: an explicit path, `./<folder>`, each entry of `$IMC_SIM_PATH`, the shipped copy.
+Looked up in this order: an explicit path, `./<folder>`, each entry of `$IMC_SIM_PATH`, the shipped copy. A model is a
+folder with a card, or a row of a family's file (see docs/models.md).
 """
 
 from __future__ import annotations

@@ -47,6 +47,20 @@ def test_list_survives_a_broken_file(run: Callable, checkpoint: Path) -> None:
     assert "a second 'a'" in next(line for line in ran.out.splitlines() if line.startswith("odd "))
 
 
+def test_list_names_families_and_those_that_cannot_be_read(run: Callable, checkpoint: Path) -> None:
+    for name, text in (("odd", "models: {odd_x: 3}\n"), ("own", "summary: ours\nmodels: {own_a: {summary: first}}\n")):
+        (checkpoint.parent / "models" / name).mkdir(parents=True)
+        (checkpoint.parent / "models" / name / "family.yaml").write_text(text)
+    ran = run("list", "models")
+    assert ran.code == 0
+    rows = {line.split()[0]: line for line in ran.out.splitlines()[1:]}
+    assert sorted(rows) == sorted(["odd", *content_names("model")])
+    assert "cannot be read" in rows["odd"]
+    assert rows["own_a"].split()[1] == "first"
+    assert "own: ours (1 model)" in ran.err
+    assert run("list", "models", "--quiet").err == ""
+
+
 def test_list_datasets_and_archs(run: Callable) -> None:
     assert {"omniglot", "glyphs"} <= {line.split()[0] for line in run("list", "datasets").out.splitlines()}
     assert "batmann" in run("list", "archs").out
