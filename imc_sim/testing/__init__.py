@@ -1,7 +1,9 @@
-"""Contract suites for those who add an encoding, a way of programming or an engine: subclass, name it, run pytest.
+"""Contract suites: subclass one, say what is tested, and run pytest.
 
 class TestMine(EncodingContract):
     encoding = MyEncoding()
+
+Docs: docs/extending/.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -11,13 +13,29 @@ from imc_sim.testing._stand_in import stand_in_evaluator
 
 if TYPE_CHECKING:
     from imc_sim.testing._contracts import EncodingContract, ProgrammingContract
+    from imc_sim.testing._effect_contract import DeviceEffectContract
+    from imc_sim.testing._network_contract import NetworkContract
 
-__all__ = ["EncodingContract", "ExecutorContract", "ProgrammingContract", "stand_in_evaluator"]
+__all__ = [
+    "DeviceEffectContract",
+    "EncodingContract",
+    "ExecutorContract",
+    "NetworkContract",
+    "ProgrammingContract",
+    "stand_in_evaluator",
+]
+#: contracts that need torch, which the workers of a test do not load
+_HOME = {
+    "DeviceEffectContract": "_effect_contract",
+    "EncodingContract": "_contracts",
+    "NetworkContract": "_network_contract",
+    "ProgrammingContract": "_contracts",
+}
 
 
 def __getattr__(name: str) -> Any:
-    if name in ("EncodingContract", "ProgrammingContract"):  # they need torch, which workers of a test do not
-        from imc_sim.testing import _contracts
+    if name in _HOME:
+        from importlib import import_module
 
-        return getattr(_contracts, name)
+        return getattr(import_module(f"imc_sim.testing.{_HOME[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,39 @@
+"""Shipped device effects and networks keep the contracts that new ones are tested with."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from imc_sim.testing import DeviceEffectContract, NetworkContract
+
+EFFECTS: dict[str, tuple[dict[str, Any], bool]] = {
+    "variation": ({"programming.sigma": 0.3}, True),
+    "polynomial": ({"programming": {"kind": "polynomial", "coefficients_S": [2e-6], "g_max_S": 1e-4}}, True),
+    "faults": ({"faults.stuck_lrs": 0.2}, True),
+    "drift": ({"time.t_s": 1e4, "time.drift.nu": 0.05, "time.drift.nu_std": 0.02}, True),
+    "drift alike": ({"time.t_s": 1e4, "time.drift.nu": 0.05}, False),
+    "relaxation": ({"time.t_s": 10.0, "time.relaxation": {"kind": "logarithmic", "sigma_S": 2e-6}}, True),
+    "retention": ({"time.t_s": 1e4, "time.retention.rate_Hz": 1e-5}, False),
+    "chip to chip": ({"correlated.chip": 0.1}, True),
+    "read noise": ({"read.sigma": 0.1}, True),
+    "disturb": ({"disturb.reads": 10**14}, False),
+}
+
+
+@pytest.mark.parametrize(("on", "random"), EFFECTS.values(), ids=EFFECTS)
+class TestEffects(DeviceEffectContract):
+    @pytest.fixture(autouse=True)
+    def _effect(self, on: dict[str, Any], random: bool) -> None:
+        self.on, self.random = on, random
+
+
+class TestController(NetworkContract):
+    arch, args = "batmann", {"kind": "xnor", "width": 8, "dim": 16, "size": 28}
+    shape = (3, 1, 28, 28)
+
+
+class TestMlp(NetworkContract):
+    arch, args = "bnn_mlp", {"inputs": 64, "hidden": [32], "classes": 4}
+    shape = (4, 1, 8, 8)
