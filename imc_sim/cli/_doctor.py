@@ -88,7 +88,7 @@ def _engines() -> Iterator[str]:
 
 def _data() -> Iterator[str]:
     from imc_sim import data
-    from imc_sim.data._archives import ARCHIVES
+    from imc_sim.data import ARCHIVES
 
     yield f"data root {data.data_root()}" + (" ($IMC_SIM_DATA)" if os.environ.get("IMC_SIM_DATA") else "")
     yield f"decoded copies {data.cache_folder()}" + (" ($IMC_SIM_CACHE)" if os.environ.get("IMC_SIM_CACHE") else "")
@@ -98,8 +98,7 @@ def _data() -> Iterator[str]:
 
 
 def _content() -> Iterator[str]:
-    from imc_sim.config import content_names, search_folders
-    from imc_sim.config._content import Kind
+    from imc_sim.config import Kind, content_names, search_folders
 
     kinds: dict[Kind, str] = {"model": "models", "chip": "chips", "study": "studies"}
     for kind, plural in kinds.items():

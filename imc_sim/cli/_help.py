@@ -10,7 +10,7 @@ import typer
 from typer.core import TyperGroup
 
 if TYPE_CHECKING:
-    from imc_sim.config._content import Kind
+    from imc_sim.config import Kind
 
 _EXAMPLES = "\nExamples:\n"
 

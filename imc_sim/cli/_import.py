@@ -69,7 +69,7 @@ def _import_checkpoint(
     if out is None:
         raise InputError(str(checkpoint), "no --out", "the model folder to write", "Add --out models/NAME.")
     with working(f"importing {checkpoint}"):
-        from imc_sim.mapping._import import import_checkpoint
+        from imc_sim.mapping import import_checkpoint
 
         given = _arguments(pairs) | {key: value for key, value in named.items() if value is not None}
         report = import_checkpoint(checkpoint, arch, out, given)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from imc_sim.device._fit import DeviceFit
+    from imc_sim.device import DeviceFit
 
 
 def import_cells(table: Path, out: Path | None, name: str | None) -> None:
@@ -44,9 +44,8 @@ def _fitted(table: Path, name: str, path: Path) -> tuple[DeviceFit, list[Path]]:
     from imc_sim._files import make_folder, write_file
     from imc_sim.array import load_chip
     from imc_sim.config import write_yaml
-    from imc_sim.device._fit import fit_device
-    from imc_sim.device._measurements import read_measurements
-    from imc_sim.plotting._cdf import draw_cdf
+    from imc_sim.device import fit_device, read_measurements
+    from imc_sim.plotting import draw_cdf
 
     fitted = fit_device(read_measurements(table))
     chip = fitted.chip(name, table.name)

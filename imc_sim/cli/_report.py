@@ -89,7 +89,7 @@ def _write_trials(folders: list[Path], out: Path | None, formats: list[Format]) 
 
     with working(f"combining {', '.join(map(str, folders))}"):
         from imc_sim import study
-        from imc_sim.study._combine import has_parquet
+        from imc_sim.study import has_parquet
 
         every = Format.all in formats
         written = study.combine(folders, out, None if every else [each.value for each in formats])

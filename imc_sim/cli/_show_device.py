@@ -54,8 +54,7 @@ def _drawn(
     from imc_sim._errors import InputError
     from imc_sim.array import load_chip
     from imc_sim.device import PulsedProgramming, switching_model, switching_names
-    from imc_sim.plotting._cells import draw_cells
-    from imc_sim.plotting._device import draw_device
+    from imc_sim.plotting import draw_cells, draw_device
 
     written: list[Path] = []
     if device in switching_names():

@@ -110,7 +110,7 @@ def _train_queue(name: str, out: Path | None, device: str) -> None:
 
     with working(f"reading {name}"):
         from imc_sim._files import make_folder
-        from imc_sim.study._lock import FolderLock
+        from imc_sim.study import FolderLock
         from imc_sim.train import load_queue, run_queue
 
         queue = load_queue(name)

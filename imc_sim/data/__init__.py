@@ -1,5 +1,7 @@
 """Data sets, made-up characters, and few-shot episodes. Needs numpy alone; nothing is read before it is asked for."""
 
+from imc_sim.data._archives import ARCHIVES
+from imc_sim.data._cache import cached_array, fingerprint
 from imc_sim.data._check import CheckReport, check
 from imc_sim.data._classes import class_count, load_classes
 from imc_sim.data._episodes import Episodes, EpisodeShape, sample_episodes
@@ -23,6 +25,7 @@ from imc_sim.data._sets import CharacterPool, LabelledImages, as_pool
 from imc_sim.data._views import AS_THEY_ARE, View, check_labels, pixel_order, said_labels, task_images
 
 __all__ = [
+    "ARCHIVES",
     "AS_THEY_ARE",
     "DATASETS",
     "CharacterPool",
@@ -38,6 +41,7 @@ __all__ = [
     "View",
     "as_pool",
     "cache_folder",
+    "cached_array",
     "check",
     "check_labels",
     "class_count",
@@ -47,6 +51,7 @@ __all__ = [
     "data_state",
     "digests_of",
     "fetch",
+    "fingerprint",
     "foreign_digests",
     "gather_images",
     "gather_labelled",

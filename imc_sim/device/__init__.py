@@ -7,10 +7,12 @@ from imc_sim.device._disturb import ArrayRefresh, CellRefresh, NoRefresh, ReadDi
 from imc_sim.device._drift import Drift
 from imc_sim.device._faults import Faults
 from imc_sim.device._finite import check_finite
+from imc_sim.device._fit import DeviceFit, fit_device
 from imc_sim.device._linear_ion_drift import LinearIonDrift
+from imc_sim.device._measurements import read_measurements
 from imc_sim.device._programming import PolynomialSpread, Programming, RelativeSpread
 from imc_sim.device._pulsed import PulsedProgramming
-from imc_sim.device._pulses import PulseScheme, program_and_verify, switching_model, switching_names
+from imc_sim.device._pulses import PulseScheme, program_and_verify, sweep, switching_model, switching_names
 from imc_sim.device._read import Flicker, Read, Telegraph
 from imc_sim.device._relaxation import LogRelaxation, MeasuredRelaxation, Relaxation
 from imc_sim.device._sample import read_currents, sample_cells
@@ -28,6 +30,7 @@ __all__ = [
     "Correlated",
     "DataDriven",
     "Device",
+    "DeviceFit",
     "Drift",
     "Faults",
     "Flicker",
@@ -53,10 +56,13 @@ __all__ = [
     "Wear",
     "WriteVerify",
     "check_finite",
+    "fit_device",
     "look_up",
     "program_and_verify",
     "read_currents",
+    "read_measurements",
     "sample_cells",
+    "sweep",
     "switching_model",
     "switching_names",
 ]

@@ -27,7 +27,7 @@ from imc_sim.evaluate._sampled_chips import SampledChips
 from imc_sim.evaluate._session import Session
 from imc_sim.evaluate._tasks import FewShotTask
 from imc_sim.evaluate.attacks import Fgsm, Pgd
-from imc_sim.evaluate.attacks._steps import Gradient, PixelSpace, fgsm, gradient_of, pgd
+from imc_sim.evaluate.attacks.steps import Gradient, PixelSpace, fgsm, gradient_of, pgd
 from imc_sim.nn.similarity import cosine, inference_logits, key_form
 
 #: (episode, queries [n, dim] in the form of the memory) -> similarities [n, way] from the chip's memory

@@ -16,8 +16,17 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from imc_sim._errors import InputError
-from imc_sim.data import FolderImages, LabelledImages, LabelledScaling, View, gather_labelled, load_classes, task_images
-from imc_sim.data._cache import cached_array, fingerprint
+from imc_sim.data import (
+    FolderImages,
+    LabelledImages,
+    LabelledScaling,
+    View,
+    cached_array,
+    fingerprint,
+    gather_labelled,
+    load_classes,
+    task_images,
+)
 from imc_sim.evaluate._identity import features_digest
 from imc_sim.nn import evaluating, product_layers
 from imc_sim.nn.neurons import Draws, draw_neurons, neurons_of

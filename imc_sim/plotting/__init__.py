@@ -1,10 +1,13 @@
 """Figures: `*_data` makes the table of a figure, `plot_*` draws a table, `draw*` writes both. No torch."""
 
 from imc_sim.plotting import _backend  # noqa: F401  # before anything that imports matplotlib
+from imc_sim.plotting._cdf import draw_cdf
+from imc_sim.plotting._cells import draw_cells
 from imc_sim.plotting._comparison import compares, comparison_data, comparison_figure, plot_comparison
 from imc_sim.plotting._confusion import confusion_data, draw_confusion, plot_confusion
 from imc_sim.plotting._convergence import convergence_data, convergence_figure
 from imc_sim.plotting._converter import converter_data, draw_converters, levels_data, plot_converter
+from imc_sim.plotting._device import draw_device
 from imc_sim.plotting._fgsm import attack_data, draw_fgsm, fgsm_data, fgsm_figure, plot_fgsm
 from imc_sim.plotting._figure import new_figure, save_figure, save_table, style
 from imc_sim.plotting._forgetting import curves_of, draw_forgetting, forgetting_data, forgetting_table
@@ -33,8 +36,11 @@ __all__ = [
     "curves_of",
     "distinct",
     "draw",
+    "draw_cdf",
+    "draw_cells",
     "draw_confusion",
     "draw_converters",
+    "draw_device",
     "draw_fgsm",
     "draw_flips",
     "draw_forgetting",

@@ -15,7 +15,7 @@ from scipy.special import ndtri
 from imc_sim.plotting._figure import LogLabels, legend_label, new_figure, save_figure, save_table, style
 
 if TYPE_CHECKING:
-    from imc_sim.device._fit import DeviceFit
+    from imc_sim.device import DeviceFit
 
 #: Probabilities that the axis names, in %.
 _TICKS = (0.1, 1, 10, 50, 90, 99, 99.9)

@@ -12,7 +12,7 @@ from pandas import DataFrame
 from imc_sim.plotting._figure import draw_stacked, log_if_wide
 
 if TYPE_CHECKING:
-    from imc_sim.device._switching import Switching
+    from imc_sim.device import Switching
 
 
 def iv_data(
@@ -25,7 +25,7 @@ def iv_data(
     compliance_A: limit of the current in the direction of setting, ten times as much in the other (None: what suits the
     model's default parameters). attrs: model, compliance_A.
     """
-    from imc_sim.device._pulses import sweep
+    from imc_sim.device import sweep
 
     drive, samples = model.typical, 1000
     limit = compliance_A or drive.compliance_A

@@ -1,11 +1,12 @@
 """Studies: sweeps over sampled chips, with content-addressed trials and a resumable store. Loads no torch."""
 
 from imc_sim.study._axes import Axis
-from imc_sim.study._combine import combine, merge, trials_table
+from imc_sim.study._combine import combine, has_parquet, merge, trials_table
 from imc_sim.study._conditions import Derived
 from imc_sim.study._dry_run import CaseEstimate, DryRun, dry_run
 from imc_sim.study._embeddings import study_embeddings
 from imc_sim.study._executors import EXECUTORS, Executor, make_executor
+from imc_sim.study._lock import FolderLock
 from imc_sim.study._points import Point, Trial, points_of, resolved
 from imc_sim.study._results import Results
 from imc_sim.study._runner import Progress, run
@@ -24,6 +25,7 @@ __all__ = [
     "Derived",
     "DryRun",
     "Executor",
+    "FolderLock",
     "Point",
     "Progress",
     "ResultStore",
@@ -33,6 +35,7 @@ __all__ = [
     "Trial",
     "combine",
     "dry_run",
+    "has_parquet",
     "json_schema",
     "load_study",
     "make_executor",

@@ -18,8 +18,7 @@ from torch import Tensor, nn
 from imc_sim._errors import InputError
 from imc_sim._rng import Stream
 from imc_sim.evaluate import drawn_rows
-from imc_sim.nn import Conv2d, ProductLayer
-from imc_sim.nn._norm import Norm
+from imc_sim.nn import Conv2d, Norm, ProductLayer
 from imc_sim.train._classification import Rows, TrainingSet
 from imc_sim.train._continual_recipe import Method
 

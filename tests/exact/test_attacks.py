@@ -30,7 +30,7 @@ from imc_sim.evaluate import (
 from imc_sim.evaluate._attacked_queries import Target, attack_queries, attacked_episodes, chip_target, pixel_space
 from imc_sim.evaluate._few_shot import digital_accuracy_of
 from imc_sim.evaluate._sampled_chips import SampledChips
-from imc_sim.evaluate.attacks._steps import PixelSpace, fgsm, gradient_of, pgd
+from imc_sim.evaluate.attacks.steps import PixelSpace, fgsm, gradient_of, pgd
 from imc_sim.nn.similarity import cosine, key_form
 from imc_sim.nn.store import load_model
 from imc_sim.study import load_study

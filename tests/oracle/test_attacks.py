@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from imc_sim.evaluate.attacks._steps import fgsm, gradient_of, pgd
+from imc_sim.evaluate.attacks.steps import fgsm, gradient_of, pgd
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 

@@ -4,7 +4,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imc_sim.evaluate.attacks._steps import PixelSpace, fgsm, pgd
+from imc_sim.evaluate.attacks.steps import PixelSpace, fgsm, pgd
 
 SPACE = PixelSpace(0.9219, 0.2403)
 

@@ -1,4 +1,4 @@
-"""Attacks on images: their specifications, and their steps along a gradient. Importing this loads no torch.
+"""Attacks on images: their specifications, and their steps along a gradient (in `steps`, which loads torch).
 
 The task that uses them decides what is attacked, and through which network the gradient is computed.
 """

@@ -27,7 +27,7 @@ from imc_sim.config import (
 )
 from imc_sim.nn._images import checked_images
 from imc_sim.nn._product_layer import ProductLayer
-from imc_sim.nn.networks._archs import build_arch
+from imc_sim.nn.networks import build_arch
 from imc_sim.nn.store._weights import FORMAT, Header, pack, unpack
 
 CARD, WEIGHTS = "model.yaml", "weights.safetensors"
