@@ -138,7 +138,7 @@ def _ordered(values: dict[str, list[float]], where: str) -> Samples:
     samples = {name: np.sort(np.array(values[name])) for name in names}
     for name, data in samples.items():
         if len(data) < LEAST:
-            allowed = f"{LEAST} or more: fewer tell nothing of a spread"
+            allowed = f"{LEAST} or more, for a standard deviation"
             raise InputError(f"{where}, state {name}", f"{len(data)} values", allowed, "Measure more cells.")
     medians = [float(np.median(data)) for data in samples.values()]
     if any(b <= a for a, b in itertools.pairwise(medians)):

@@ -86,14 +86,21 @@ def keep_content(folder: Path, study: Study, content: Content) -> None:
 
 
 def keep_copies(source: Path, folder: Path, study: Mapping[str, Any]) -> None:
-    """Copy what the results folder `source` of the study keeps into the results folder `folder`."""
-    for places in study.get("content", {}).values():
-        for place in places.values():
-            if place.startswith(SHIPPED) or (source / place).resolve() == (folder / place).resolve():
-                continue
-            path = source / place
-            for file in path.iterdir() if path.is_dir() else [path]:
-                _write(folder / file.relative_to(source), file.read_bytes())
+    """Copy what the results folder `source` of the study keeps into the results folder `folder`.
+
+    Raises:
+        ResultsError: the study names a place outside `source`, which no run does.
+    """
+    places = {place for kind in study.get("content", {}).values() for place in kind.values()}
+    for place in sorted(place for place in places if not place.startswith(SHIPPED)):
+        path = source / place
+        if not path.resolve().is_relative_to(source.resolve()):
+            step = "Take an undamaged copy of the folder: a run keeps models and chips inside it."
+            raise ResultsError(str(source), f"content at {place!r}", "a place within the folder", step)
+        if path.resolve() == (folder / place).resolve():
+            continue
+        for file in path.iterdir() if path.is_dir() else [path]:
+            _write(folder / file.relative_to(source), file.read_bytes())
 
 
 def named(study: Study) -> Iterator[tuple[Kind, str]]:

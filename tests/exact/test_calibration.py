@@ -34,6 +34,7 @@ def test_rules_set_the_limits_that_they_state() -> None:
     assert (low, high) == pytest.approx((-2.0, 2.0), abs=2e-3)  # 3/4 of the values are from -1 to 2
     low, high = calibrated(batches(even), rule(limits="sigma", sigmas=0.5), signed=False)
     assert (low, high) == pytest.approx((1 - 2 / 12**0.5, 1 + 2 / 12**0.5), abs=1e-3)
+    assert calibrated(batches(even), rule(limits="sigma"), signed=False) == (-1.0, 3.0)  # 3 sigma reach beyond
 
 
 @pytest.mark.parametrize("signed", [True, False])

@@ -15,11 +15,12 @@ from typing import Any
 import pytest
 import torch
 
-from imc_sim._errors import InputError
+from imc_sim._errors import InputError, ResultsError
 from imc_sim.config import read_yaml, write_yaml
 from imc_sim.nn.networks import arch_files, build_arch
 from imc_sim.nn.store import Arch, ModelCard, save_model
 from imc_sim.study import combine, load_study, run
+from imc_sim.study._content import keep_copies
 from imc_sim.study._points import points_of
 from imc_sim.testing import stand_in_evaluator
 
@@ -138,6 +139,17 @@ def test_a_missing_copy_is_named_before_anything_runs(home: Path, tmp_path: Path
     with pytest.raises(InputError, match=r"content\.model\..*nothing at .*Copy the results folder as a whole"):
         run(results / "study.resolved.yaml", tmp_path / "again", evaluator=stand_in_evaluator)
     assert not (tmp_path / "again").exists()
+
+
+def test_a_folder_whose_content_lies_outside_is_not_copied(tmp_path: Path) -> None:
+    """The file names it, and could come from anyone."""
+    source, out = tmp_path / "a" / "source", tmp_path / "b" / "out"
+    source.mkdir(parents=True)
+    (tmp_path / "a" / "chip.yaml").write_text("name: x")
+    for place in ("../chip.yaml", str(tmp_path / "a" / "chip.yaml")):
+        with pytest.raises(ResultsError, match="allowed: a place within the folder"):
+            keep_copies(source, out, {"content": {"chip": {"x": place}}})
+    assert not (tmp_path / "b").exists()
 
 
 def test_combined_folders_keep_the_copies(home: Path, tmp_path: Path) -> None:
