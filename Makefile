@@ -41,7 +41,7 @@ help:
 	@echo "make check      format, lint, types, layers and the fast tests (under 3 minutes)"
 	@echo "make floors     the fast tests with the lowest versions that pyproject.toml allows (about ten minutes)"
 	@echo "make memtorch   the second engine, compiled once (part of make test; docs/memtorch.md)"
-	@echo "make format     mend formatting and what ruff can mend by itself"
+	@echo "make format     fix formatting and what ruff can fix"
 	@echo "make benchmark  speed against plain torch, as a table"
 	@echo "make bench-peers  this package beside other simulators, each installed in an environment under .peers/"
 	@echo "make clean      remove caches and build outputs (.venv, results/ and runs/ stay)"
