@@ -1,0 +1,87 @@
+"""What a newcomer meets first: the architecture page, the citation, the templates, the form of the changelog."""
+
+from __future__ import annotations
+
+import importlib
+import re
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+
+def read(repository: Path, name: str) -> str:
+    return (repository / name).read_text(encoding="utf-8")
+
+
+def project(repository: Path) -> dict[str, Any]:
+    return tomllib.loads(read(repository, "pyproject.toml"))
+
+
+def test_names_of_the_architecture_page_exist(repository: Path) -> None:
+    names = set(re.findall(r"`(imc_sim(?:\.\w+)+)`", read(repository, "docs/architecture.md")))
+    assert len(names) > 30
+    for name in names:
+        parts = name.split(".")
+        found: Any = importlib.import_module(".".join(parts[:2]))
+        for part in parts[2:]:
+            found = getattr(found, part)
+
+
+def test_layers_of_both_pages_are_those_that_are_enforced(repository: Path) -> None:
+    (contract,) = [c for c in project(repository)["tool"]["importlinter"]["contracts"] if c["id"] == "layers"]
+    packages = [re.findall(r"\b[a-z]\w*", line) for line in contract["layers"]]
+    enforced = [sorted(names) for names in packages if names]
+    rows = re.findall(
+        r"^\| (`imc_sim\..*?`) \|", read(repository, "docs/architecture.md").split("## Central")[0], re.MULTILINE
+    )
+    assert [sorted(re.findall(r"imc_sim\.(\w+)", row)) for row in rows] == enforced
+    picture = read(repository, "CONTRIBUTING.md").split("## The layers")[1].split("```")[1].splitlines()
+    drawn = [sorted(re.findall(r"[a-z]\w*", re.split(r"\s{3,}", line.strip())[0])) for line in picture if line.strip()]
+    assert drawn[: len(enforced)] == enforced
+
+
+def test_names_that_stay_work(repository: Path) -> None:
+    (program,) = re.findall(
+        r"^```python\n(.*?)^```", read(repository, "docs/architecture.md"), re.MULTILINE | re.DOTALL
+    )
+    found: dict[str, Any] = {}
+    exec(program, found)
+    assert found["M"].shape[-2] == found["crossbar"].conductance.shape[-2]
+    assert found["study"].name == "quickstart"
+
+
+def test_citation_has_the_version_of_the_package(repository: Path) -> None:
+    citation = yaml.safe_load(read(repository, "CITATION.cff"))
+    assert citation["version"] == project(repository)["project"]["version"]
+    assert citation["license"] == project(repository)["project"]["license"]
+
+
+def test_hooks_and_templates_are_read(repository: Path) -> None:
+    (hooks,) = yaml.safe_load(read(repository, ".pre-commit-config.yaml"))["repos"]
+    assert {hook["id"] for hook in hooks["hooks"]} == {"ruff-format", "ruff", "import-linter", "conventions"}
+    for path in (repository / ".github" / "ISSUE_TEMPLATE").glob("*.yml"):
+        template = yaml.safe_load(path.read_text(encoding="utf-8"))
+        assert path.name == "config.yml" or {"name", "description", "body"} <= set(template)
+
+
+def test_changelog_keeps_its_form(repository: Path) -> None:
+    text = read(repository, "CHANGELOG.md")
+    newest = text.split("\n## ")[1]
+    sections = re.findall(r"^### (\w+)$", newest, re.MULTILINE)
+    assert sections == [name for name in ("Added", "Changed", "Fixed", "Removed") if name in sections]
+    before, *parts = newest.split("\n### ")
+    assert len(parts) >= 3
+    assert "\n- " not in before, "an entry outside of a section"
+    for part in parts:
+        entries = [line for line in part.splitlines()[1:] if line]
+        assert all(re.match(r"- (?!Added|Changed|Fixed)[A-Z`0-9]", line) for line in entries), part
+        assert max(map(len, entries)) <= 200, "an entry is one line"
+
+
+@pytest.mark.parametrize("page", ["CONTRIBUTING.md", "docs/architecture.md", "docs/controllers.md"])
+def test_links_lead_to_files(page: str, repository: Path) -> None:
+    for target in re.findall(r"\]\(([^)#]+)\)", read(repository, page)):
+        assert (repository / page).parent.joinpath(target).exists(), target
