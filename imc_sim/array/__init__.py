@@ -1,10 +1,6 @@
 """What a crossbar does: encodings, placement on tiles, wires, drives, converters, and the chip that states them all."""
 
 from imc_sim.array._chip import Chip, Policy, load_chip
-from imc_sim.array._circuit import column_conductance, effective_conductance, gated_conductance
-from imc_sim.array._circuit_gates import GatedApproximation, GatingError, approximate_gating, gating_error
-from imc_sim.array._circuit_nonlinear import solve_nonlinear
-from imc_sim.array._circuit_solve import Solution, solve_currents
 from imc_sim.array._compiled._product import InputBytes
 from imc_sim.array._compiled._product import why_not as why_not_compiled
 from imc_sim.array._compiled._readout import CompiledReadout
@@ -16,15 +12,19 @@ from imc_sim.array._encodings.bnn import BnnI, BnnII, BnnIII, BnnIV, BnnV, BnnVI
 from imc_sim.array._encodings.multibit import Differential, Offset, Sliced
 from imc_sim.array._encodings.tnn import TnnI, TnnII, TnnIII, TnnIV, TnnV
 from imc_sim.array._encodings.unipolar import Unipolar
-from imc_sim.array._gating import DrivenRows, needs_density
 from imc_sim.array._inputs import Inputs
 from imc_sim.array._placement import Placement, Tile
 from imc_sim.array._programmed_weights import RESOLUTION, Rounding, operand_bytes
 from imc_sim.array._readout import IdealReadout, Readout
 from imc_sim.array._tiled_readout import TiledReadout
 from imc_sim.array._vectors import InputVectors, Patches, Rows, TileInputs
-from imc_sim.array._wires import Wires
-from imc_sim.array._wiring import GatingEstimate
+from imc_sim.array.circuit._conductance import column_conductance, effective_conductance, gated_conductance
+from imc_sim.array.circuit._driven_rows import DrivenRows, needs_density
+from imc_sim.array.circuit._gates import GatedApproximation, GatingError, approximate_gating, gating_error
+from imc_sim.array.circuit._nonlinear import solve_nonlinear
+from imc_sim.array.circuit._solve import Solution, solve_currents
+from imc_sim.array.circuit._tiles import GatingEstimate
+from imc_sim.array.circuit._wires import Wires
 
 #: The former name.
 Drives = InputBytes

@@ -13,10 +13,10 @@ from imc_sim._errors import InputError
 from imc_sim.array._converter import Converter
 from imc_sim.array._encoding import AnyEncoding
 from imc_sim.array._encodings.multibit import Differential, Sliced
-from imc_sim.array._gating import needs_density
 from imc_sim.array._inputs import Inputs
 from imc_sim.array._placement import Tile
-from imc_sim.array._wires import Wires
+from imc_sim.array.circuit._driven_rows import needs_density
+from imc_sim.array.circuit._wires import Wires
 from imc_sim.config import NATIVE, Engine, Spec, build, find_content, read_yaml
 from imc_sim.device import Device
 

@@ -24,7 +24,6 @@ from imc_sim._tensors import real_values
 from imc_sim.array._chip import Chip, load_chip
 from imc_sim.array._compiled._readout import CompiledReadout
 from imc_sim.array._encoding import Encoding
-from imc_sim.array._gating import DrivenRows, needs_density, switches_rows
 from imc_sim.array._plan import Plan
 from imc_sim.array._programmed_weights import ProgrammedWeights, Rounding
 from imc_sim.array._programming import age, apply_wires, program_cells, program_chip, program_chips
@@ -32,7 +31,8 @@ from imc_sim.array._ranges import Ranges, WordLines
 from imc_sim.array._readout import IdealReadout, Readout, stacked
 from imc_sim.array._tiled_readout import TiledReadout
 from imc_sim.array._vectors import InputVectors, Rows, TileInputs
-from imc_sim.array._wiring import GatingEstimate, gating_estimate
+from imc_sim.array.circuit._driven_rows import DrivenRows, needs_density, switches_rows
+from imc_sim.array.circuit._tiles import GatingEstimate, gating_estimate
 
 
 @final

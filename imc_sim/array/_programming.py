@@ -12,7 +12,6 @@ from torch import Tensor
 
 from imc_sim._rng import Address
 from imc_sim.array._encoding import Contrast
-from imc_sim.array._gating import DrivenRows
 from imc_sim.array._plan import Plan
 from imc_sim.array._programmed_weights import (
     CellNoise,
@@ -23,7 +22,8 @@ from imc_sim.array._programmed_weights import (
     programmed_weights,
     units_table,
 )
-from imc_sim.array._wiring import wired
+from imc_sim.array.circuit._driven_rows import DrivenRows
+from imc_sim.array.circuit._tiles import wired
 from imc_sim.device import Device, check_finite
 
 
