@@ -33,7 +33,7 @@ class _MemTorchLayer(AnalogLayer):
     def on_chip(self, index: int, a: Tensor, first_read: int) -> Tensor:
         return self.crossbar.product(index, a, first_read)
 
-    def calibrate(self, x: Tensor) -> None:
+    def calibrate(self, x: Tensor, first: bool = True) -> None:
         return
 
     def tile_inputs(self, a: Tensor) -> InputVectors:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import abc
+import contextlib
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import final
 
@@ -18,25 +20,47 @@ from imc_sim.nn import Conv2d, LatentInputs, Linear, ProductLayer
 _PASS = 2**32
 
 
-@dataclass
-class Context:
-    """What an analog model tells its layers: who computes; while it runs, which chip, and which read comes first.
+@final
+@dataclass(frozen=True)
+class Pass:
+    """One pass of images through a network.
 
-    uses: how often each layer has worked in the pass that runs, by its id.
+    index: position of the chip that computes; None: the digital network computes, and layers calibrate. first_read:
+    number of the first image. uses: how often each layer has worked in this pass, by its id.
     """
 
-    index: int | None = None
+    index: int | None
     first_read: int = 0
-    calibrating: bool = False
-    shared: dict[int, tuple[Tensor, Tensor]] = field(default_factory=dict)
-    engine: Engine = NATIVE
     uses: dict[int, int] = field(default_factory=dict)
 
     def use(self, layer: object) -> int:
-        """How often `layer` has worked in this pass before."""
+        """Return how often `layer` has worked in this pass before, and count this time."""
         before = self.uses.get(id(layer), 0)
         self.uses[id(layer)] = before + 1
         return before
+
+
+@final
+@dataclass
+class Context:
+    """What the layers of an analog model share: the backend, the pass that runs, results of digital layers.
+
+    A network's own modules lie between the model and its layers and take images only, so that the pass, which is the
+    argument of everything else, reaches the layers through here. None: a layer is called without its model.
+    """
+
+    engine: Engine = NATIVE
+    running: Pass | None = None
+    shared: dict[int, tuple[Tensor, Tensor]] = field(default_factory=dict)
+
+    @contextlib.contextmanager
+    def during(self, one: Pass) -> Iterator[None]:
+        """Let the layers work for this pass."""
+        self.running = one
+        try:
+            yield
+        finally:
+            self.running = None
 
 
 class AnalogLayer(nn.Module, abc.ABC):
@@ -94,15 +118,16 @@ class AnalogLayer(nn.Module, abc.ABC):
         if self.limits is not None:
             self.crossbar.set_limits(*self.limits)
 
-    def calibrate(self, x: Tensor) -> None:
+    def calibrate(self, x: Tensor, first: bool = True) -> None:
         """Measure the DAC's largest input, the converter's limits (in windows) and driven rows on inputs x [batch, …].
 
         Cells are ideal while it lasts: what is found is a property of the network and its inputs. Further uses in
-        the same pass widen what the first has found; inputs that are all 0, as before the first spike, say nothing.
+        the same pass (not `first`) widen what that one has found; inputs that are all 0, as before the first spike, say
+        nothing.
         """
         operand = self.operand(x)
         largest = float(operand.abs().max())
-        if self.context.use(self) == 0:
+        if first:
             self.input_limit, self.limits, self.driven_rows = 0.0, None, None
         if largest == 0.0:
             return
@@ -139,11 +164,13 @@ class AnalogLayer(nn.Module, abc.ABC):
 
     @torch.no_grad()
     def forward(self, x: Tensor) -> Tensor:
-        if self.context.calibrating:
-            self.calibrate(x)
+        running = self.context.running
+        if running is not None:
+            before = running.use(self)
+            if running.index is not None:
+                return self._one(running.index, x, running.first_read + _PASS * before)
+            self.calibrate(x, before == 0)
             return self.digital(x)
-        if self.context.index is not None:
-            return self._one(self.context.index, x, self.context.first_read + _PASS * self.context.use(self))
         chips = self.crossbar.shape[0]
         shared = x.ndim == self._input_dims()
         first = self.crossbar.take_reads(x.shape[0 if shared else 1])

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from imc_sim._errors import InputError
-from imc_sim.analog._layers import AnalogLayer, Context
+from imc_sim.analog._layers import AnalogLayer, Context, Pass
 from imc_sim.nn import ProductLayer, checked_images
 from imc_sim.nn.neurons import Draws, draw_neurons, neurons_of
 
@@ -60,8 +60,7 @@ class AnalogModel(nn.Module):
     @torch.no_grad()
     def forward(self, x: Tensor) -> Tensor:
         x = checked_images(self.network, x)
-        self._take_reads(x.shape[0])
-        first, parts = self.context.first_read, [x] if self.batch is None else x.split(self.batch)
+        first, parts = self._take_reads(len(x)), [x] if self.batch is None else x.split(self.batch)
         outputs = x.new_empty(0)
         try:
             for position, done, y in self._each(parts, first):
@@ -69,48 +68,44 @@ class AnalogModel(nn.Module):
                     outputs = y.new_empty(len(self.chips), x.shape[0], *y.shape[1:])
                 outputs[position, done : done + len(y)] = y
         finally:
-            self.context.index = None
             self.context.shared.clear()
         return outputs
 
     def on_chip(self, position: int, x: Tensor) -> Tensor:
-        """The network's output [batch, …] on the chip at `position` alone; a read of its own, with autograd if on."""
+        """Return the output [batch, …] on the chip at `position` alone; a read of its own, with autograd if on."""
         x = checked_images(self.network, x)
-        self._take_reads(x.shape[0])
+        first = self._take_reads(len(x))
         start = position // self.block * self.block
         self.program(self.chips[start : start + self.block])
-        self._address(position - start, self.chips[position])
         try:
-            return self.network(x)
+            return self._run(position - start, self.chips[position], x, first)
         finally:
-            self.context.index = None
             self.context.shared.clear()
 
     def train(self, mode: bool = True) -> AnalogModel:
         """Stay in eval mode: chips infer."""
         return super().train(False)
 
-    def _take_reads(self, count: int) -> None:
-        """Let the layers' next reads be the `count` that follow the last ones."""
-        self.context.first_read, self._reads = self._reads, self._reads + count
+    def _take_reads(self, count: int) -> int:
+        """Return the number of the first of `count` successive reads, and advance the counter."""
+        first, self._reads = self._reads, self._reads + count
+        return first
 
     def _each(self, parts: Sequence[Tensor], first_read: int) -> Iterator[tuple[int, int, Tensor]]:
-        """(position of a chip, images before, the network's output) of every part on one chip after the other."""
+        """Yield (position of a chip, images before, the network's output) of every part on one chip after the other."""
         for start in range(0, len(self.chips), self.block):
             chips, done = self.chips[start : start + self.block], 0
             self.program(chips)
             for part in parts:
-                self.context.first_read = first_read + done
                 for index, chip in enumerate(chips):
-                    self._address(index, chip)
-                    yield start + index, done, self.network(part)
+                    yield start + index, done, self._run(index, chip, part, first_read + done)
                 done += len(part)
 
-    def _address(self, index: int, chip: int) -> None:
-        """Let the next pass be that of chip number `chip`, the one at `index` of those that are programmed."""
-        self.context.index = index
-        self.context.uses.clear()
-        draw_neurons(self._neurons, Draws(self._seed, chip, self.context.first_read))
+    def _run(self, index: int, chip: int, x: Tensor, first_read: int) -> Tensor:
+        """Return the output on chip number `chip`, the one at `index` of those that are programmed."""
+        draw_neurons(self._neurons, Draws(self._seed, chip, first_read))
+        with self.context.during(Pass(index, first_read)):
+            return self.network(x)
 
     def program(self, chips: range) -> None:
         """Program these chips, unless their cells are there already."""
@@ -134,12 +129,10 @@ class AnalogModel(nn.Module):
         x = checked_images(self.network, x)
         if not len(x):
             raise InputError("calibrate, images", "no images", "1 or more", "Give images of the training data.")
-        self.context.calibrating = True
-        self.context.uses.clear()
         try:
-            self.network(x)
+            with self.context.during(Pass(None)):
+                self.network(x)
         finally:
-            self.context.calibrating = False
             self.context.shared.clear()
         for layer in self.analog_layers.values():
             layer.check_calibrated()

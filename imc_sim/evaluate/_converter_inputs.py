@@ -114,7 +114,8 @@ def _of_layers(analog: AnalogModel, images: Tensor, chip: Chip) -> list[Converte
             if layer.input_limit is not None:
                 crossbar.set_input_limit(layer.input_limit)
         operand = crossbar.lines.voltages(layer.operand(inputs[0]))
-        probe = _Probe(crossbar, len(operand), layer.context.first_read, chip.converter.ideal)
+        running = layer.context.running
+        probe = _Probe(crossbar, len(operand), 0 if running is None else running.first_read, chip.converter.ideal)
         probe.profile(layer.tile_inputs(operand))
         found.append(probe.result(layer.name))
 
