@@ -37,6 +37,17 @@ def test_rules_set_the_limits_that_they_state() -> None:
     assert calibrated(batches(even), rule(limits="sigma"), signed=False) == (-1.0, 3.0)  # 3 sigma reach beyond
 
 
+@pytest.mark.parametrize("limits", ["auto", "minmax", "percentile", "sigma", "mse"])
+def test_the_settings_of_a_rule_that_act_are_those_that_are_not_idle(limits: Any) -> None:
+    values = torch.randn(20_000, generator=torch.Generator().manual_seed(0)).double()
+    usual = rule(limits=limits)
+    for changed in ({"percentile": 90.0}, {"sigmas": 1.0}):
+        same = calibrated(batches(values), rule(limits=limits, **changed), False) == calibrated(
+            batches(values), usual, False
+        )
+        assert same == (changed.keys() <= usual.idle())
+
+
 @pytest.mark.parametrize("signed", [True, False])
 def test_the_default_is_three_sigma_with_few_bits_and_clips_nothing_with_many(signed: bool) -> None:
     """Of 39,998 normal values and two outliers at -30 and 30."""
