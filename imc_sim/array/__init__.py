@@ -18,13 +18,13 @@ from imc_sim.array._programmed_weights import RESOLUTION, Rounding, operand_byte
 from imc_sim.array._readout import IdealReadout, Readout
 from imc_sim.array._tiled_readout import TiledReadout
 from imc_sim.array._vectors import InputVectors, Patches, Rows, TileInputs
-from imc_sim.array.circuit._conductance import column_conductance, effective_conductance, gated_conductance
-from imc_sim.array.circuit._driven_rows import DrivenRows, needs_density
-from imc_sim.array.circuit._gates import GatedApproximation, GatingError, approximate_gating, gating_error
-from imc_sim.array.circuit._nonlinear import solve_nonlinear
-from imc_sim.array.circuit._solve import Solution, solve_currents
-from imc_sim.array.circuit._tiles import GatingEstimate
-from imc_sim.array.circuit._wires import Wires
+from imc_sim.array.circuit.conductance import column_conductance, effective_conductance, gated_conductance
+from imc_sim.array.circuit.driven_rows import DrivenRows, needs_density
+from imc_sim.array.circuit.gates import GatedApproximation, GatingError, approximate_gating, gating_error
+from imc_sim.array.circuit.nonlinear import solve_nonlinear
+from imc_sim.array.circuit.solve import Solution, solve_currents
+from imc_sim.array.circuit.tiles import GatingEstimate
+from imc_sim.array.circuit.wires import Wires
 
 #: The former name.
 Drives = InputBytes

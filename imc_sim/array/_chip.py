@@ -15,8 +15,8 @@ from imc_sim.array._encoding import AnyEncoding
 from imc_sim.array._encodings.multibit import Differential, Sliced
 from imc_sim.array._inputs import Inputs
 from imc_sim.array._placement import Tile
-from imc_sim.array.circuit._driven_rows import needs_density
-from imc_sim.array.circuit._wires import Wires
+from imc_sim.array.circuit.driven_rows import needs_density
+from imc_sim.array.circuit.wires import Wires
 from imc_sim.config import NATIVE, Engine, Spec, build, find_content, read_yaml
 from imc_sim.device import Device
 

@@ -31,8 +31,8 @@ from imc_sim.array._ranges import Ranges, WordLines
 from imc_sim.array._readout import IdealReadout, Readout, stacked
 from imc_sim.array._tiled_readout import TiledReadout
 from imc_sim.array._vectors import InputVectors, Rows, TileInputs
-from imc_sim.array.circuit._driven_rows import DrivenRows, needs_density, switches_rows
-from imc_sim.array.circuit._tiles import GatingEstimate, gating_estimate
+from imc_sim.array.circuit.driven_rows import DrivenRows, needs_density, switches_rows
+from imc_sim.array.circuit.tiles import GatingEstimate, gating_estimate
 
 
 @final

@@ -22,8 +22,8 @@ from imc_sim.array._programmed_weights import (
     programmed_weights,
     units_table,
 )
-from imc_sim.array.circuit._driven_rows import DrivenRows
-from imc_sim.array.circuit._tiles import wired
+from imc_sim.array.circuit.driven_rows import DrivenRows
+from imc_sim.array.circuit.tiles import wired
 from imc_sim.device import Device, check_finite
 
 

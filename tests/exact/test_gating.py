@@ -21,8 +21,8 @@ from imc_sim.array import (
     needs_density,
 )
 from imc_sim.array._programming import apply_wires
-from imc_sim.array.circuit._driven_rows import PATTERNS, own_density, random_gates
-from imc_sim.array.circuit._tiles import density
+from imc_sim.array.circuit.driven_rows import PATTERNS, own_density, random_gates
+from imc_sim.array.circuit.tiles import density
 from imc_sim.device import Device, RelativeSpread
 from imc_sim.evaluate import evaluate_chips
 from imc_sim.mapping import map_model

@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from imc_sim.array import Chip, Converter, Crossbar, Tile, Wires, encodings
-from imc_sim.array.circuit._conductance import gated_conductance
-from imc_sim.array.circuit._gates import approximate_gating, gating_error
+from imc_sim.array.circuit.conductance import gated_conductance
+from imc_sim.array.circuit.gates import approximate_gating, gating_error
 from imc_sim.device import Device, RelativeSpread
 
 DEVICE = Device(g_lrs_S=5e-5, g_hrs_S=5e-6, programming=RelativeSpread(sigma=0.1))

@@ -7,7 +7,7 @@ import scipy.sparse as sparse
 from scipy.sparse.csgraph import connected_components
 from scipy.sparse.linalg import splu
 
-from imc_sim.array.circuit._wires import Wires
+from imc_sim.array.circuit.wires import Wires
 
 
 class Circuit:

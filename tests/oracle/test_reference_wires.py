@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from imc_sim.array import Crossbar, Wires
-from imc_sim.array.circuit._conductance import gated_conductance
+from imc_sim.array.circuit.conductance import gated_conductance
 from tests.oracle.test_reference_mappings import BNN, TNN, chip_of, operands, vectors_of
 
 CASES = [(e, d) for e in BNN + TNN for d in ("d0", "d1")]

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from imc_sim._threads import one_thread
-from imc_sim.array.circuit._inputs import Array, cells, patterns
-from imc_sim.array.circuit._lines import Lines, bit_lines, word_lines
-from imc_sim.array.circuit._merge import nodal_inverse, transfer_conductance
-from imc_sim.array.circuit._wires import Wires
+from imc_sim.array.circuit.inputs import Array, cells, patterns
+from imc_sim.array.circuit.lines import Lines, bit_lines, word_lines
+from imc_sim.array.circuit.merge import nodal_inverse, transfer_conductance
+from imc_sim.array.circuit.wires import Wires
 from imc_sim.config import build
 
 #: numbers held at once for word lines (or bit lines) that are single nodes

@@ -17,8 +17,8 @@ from typing import final
 import torch
 from torch import Tensor
 
-from imc_sim.array.circuit._inputs import room
-from imc_sim.array.circuit._wires import Wires
+from imc_sim.array.circuit.inputs import room
+from imc_sim.array.circuit.wires import Wires
 
 Nodes = tuple[Tensor, ...]
 

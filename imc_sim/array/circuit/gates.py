@@ -14,10 +14,10 @@ from torch import Tensor
 
 from imc_sim._errors import InputError
 from imc_sim._threads import one_thread
-from imc_sim.array.circuit._conductance import gated_conductance, wired_conductance
-from imc_sim.array.circuit._inputs import Array, cells, patterns, tensor
-from imc_sim.array.circuit._solve import Layers, solved
-from imc_sim.array.circuit._wires import Wires
+from imc_sim.array.circuit.conductance import gated_conductance, wired_conductance
+from imc_sim.array.circuit.inputs import Array, cells, patterns, tensor
+from imc_sim.array.circuit.solve import Layers, solved
+from imc_sim.array.circuit.wires import Wires
 
 Gating = Literal["all_on", "mean", "tangent"]
 

@@ -10,9 +10,9 @@ from torch import Tensor
 
 from imc_sim._errors import InputError
 from imc_sim._threads import one_thread
-from imc_sim.array.circuit._inputs import Array, tensor
-from imc_sim.array.circuit._solve import Layers, Solution, arguments, solution, solved
-from imc_sim.array.circuit._wires import Wires
+from imc_sim.array.circuit.inputs import Array, tensor
+from imc_sim.array.circuit.solve import Layers, Solution, arguments, solution, solved
+from imc_sim.array.circuit.wires import Wires
 
 #: a step is taken as it is while it brings the slope of the energy along it down to this part
 _SLOPE = 0.9

@@ -23,9 +23,9 @@ from torch import Tensor
 
 from imc_sim._errors import InputError
 from imc_sim._threads import one_thread
-from imc_sim.array.circuit._inputs import Array, cells, room, tensor, vectors
-from imc_sim.array.circuit._lines import Lines, bit_lines, word_lines
-from imc_sim.array.circuit._wires import Wires
+from imc_sim.array.circuit.inputs import Array, cells, room, tensor, vectors
+from imc_sim.array.circuit.lines import Lines, bit_lines, word_lines
+from imc_sim.array.circuit.wires import Wires
 
 #: a stationary step gains about what the last iteration did; squared, the most by which less was measured
 _LESS = 9.0

@@ -19,8 +19,8 @@ import functools
 import torch
 from torch import Tensor
 
-from imc_sim.array.circuit._leaves import Network, leaves
-from imc_sim.array.circuit._wires import Wires
+from imc_sim.array.circuit.leaves import Network, leaves
+from imc_sim.array.circuit.wires import Wires
 
 #: cells worked on at once: the networks of a level then fit a processor's cache, or a part of a GPU's memory
 _CELLS_AT_ONCE, _CELLS_AT_ONCE_GPU = 2**14, 2**21

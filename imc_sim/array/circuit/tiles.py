@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from imc_sim.array._plan import Plan
-from imc_sim.array.circuit._conductance import wired_conductance
-from imc_sim.array.circuit._driven_rows import Density, DrivenRows, Source, random_gates, switches_rows
-from imc_sim.array.circuit._gates import GatedApproximation, GatingError, approximate_gating, gating_deviation
+from imc_sim.array.circuit.conductance import wired_conductance
+from imc_sim.array.circuit.driven_rows import Density, DrivenRows, Source, random_gates, switches_rows
+from imc_sim.array.circuit.gates import GatedApproximation, GatingError, approximate_gating, gating_deviation
 
 #: tiles of a crossbar on which the error of its stand-in is estimated
 _TILES = 4
