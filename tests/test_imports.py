@@ -24,8 +24,6 @@ KNOWN_CIRCLES = {
     ("imc_sim.evaluate._held_data", "imc_sim.evaluate._session"),
     ("imc_sim.study._acting", "imc_sim.study._points"),
     ("imc_sim.study._content", "imc_sim.study._spec"),
-    ("imc_sim.study._executors", "imc_sim.study._dask"),
-    ("imc_sim.study._executors", "imc_sim.study._processes"),
 }
 
 #: Functions that import inside, by module. They keep `imc-sim --help`, `imc-sim list` and `import imc_sim` free of

@@ -11,7 +11,7 @@ from types import ModuleType
 from typing import Any, final
 
 from imc_sim._errors import InputError
-from imc_sim.study._executors import LOSSES, LostEngineError, LostWorkerError
+from imc_sim.study._lost_workers import LOSSES, LostEngineError, LostWorkerError
 
 #: how long the number of a cluster's threads is taken as known
 _WIDTH_S = 2.0

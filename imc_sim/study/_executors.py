@@ -12,40 +12,8 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any, Protocol, final
 
-from imc_sim._errors import InputError, ResultsError, nearest
-
-#: workers that one call may take down with it before it counts as failed
-LOSSES = 3
-
-
-class LostWorkerError(InputError):
-    """A call that lost its worker several times: an error of that call."""
-
-    @classmethod
-    def after(cls, losses: int) -> LostWorkerError:
-        """Return the error of a call that lost that many workers."""
-        got = f"{losses} workers lost, one after the other"
-        step = "It may need more memory than there is: lower memory_limit in the study, or take fewer workers."
-        return cls("a batch of trials", got, "a worker that lives to the end of it", step)
-
-
-class LostEngineError(ResultsError):
-    """The executor itself is lost: not an error of any call, and the run ends."""
-
-
-#: name and exit code of worker processes by which an unguarded main program is recognized
-WORKER_NAME, UNGUARDED_EXIT = "imc_sim worker", 78
-
-
-class UnguardedMainError(LostEngineError):
-    """The main program starts its run again in every worker that imports it."""
-
-    @classmethod
-    def found(cls) -> UnguardedMainError:
-        """Name the guard that the main program needs."""
-        got = "a run that starts while a worker process imports the main program"
-        step = 'Put the code that starts the run under `if __name__ == "__main__":`.'
-        return cls("executor", got, "a main program that workers can import", step)
+from imc_sim._errors import InputError, nearest
+from imc_sim.study._lost_workers import UNGUARDED_EXIT, WORKER_NAME, UnguardedMainError
 
 
 class Executor(Protocol):

@@ -18,7 +18,7 @@ from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from typing import Any, final
 
-from imc_sim.study._executors import (
+from imc_sim.study._lost_workers import (
     LOSSES,
     UNGUARDED_EXIT,
     WORKER_NAME,

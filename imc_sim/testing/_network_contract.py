@@ -11,7 +11,9 @@ from torch import Tensor, nn
 
 from imc_sim.array import Chip, load_chip
 from imc_sim.mapping import map_model
-from imc_sim.nn import Arch, ModelCard, ProductLayer, build_arch, load_model, save_model
+from imc_sim.nn import ProductLayer
+from imc_sim.nn.networks import build_arch
+from imc_sim.nn.store import Arch, ModelCard, load_model, save_model
 
 
 class NetworkContract:

@@ -13,7 +13,8 @@ import torch
 
 from imc_sim import InputError
 from imc_sim.config import content_names, digest, find_card, read_yaml, write_yaml
-from imc_sim.nn import Arch, ModelCard, arch_files, build_model, load_card, load_model, save_model
+from imc_sim.nn.networks import arch_files
+from imc_sim.nn.store import Arch, ModelCard, build_model, load_card, load_model, save_model
 from imc_sim.study._content import _keep_model
 from imc_sim.train._recipe import ClassificationRecipe
 from imc_sim.train._train import recipe_of

@@ -171,7 +171,7 @@ def test_a_scheduler_that_goes_away_ends_the_run_and_fails_no_trial(
 ) -> None:
     import distributed
 
-    from imc_sim.study._executors import LostEngineError
+    from imc_sim.study._lost_workers import LostEngineError
 
     monkeypatch.setenv(SLOW, "0.05")
     local: Any = distributed.LocalCluster
