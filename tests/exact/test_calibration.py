@@ -154,3 +154,10 @@ def test_a_chip_without_a_stuck_cell_is_computed_as_the_others_of_its_call(kind:
     assert 0 < unchanged.sum() < 20  # with and without a stuck cell that matters, in one call
     for number, y in enumerate(together.mvm(x)):
         assert torch.equal(Crossbar.program(weights, chip, range(number, number + 1), seed=0).mvm(x)[0], y)
+
+
+@pytest.mark.parametrize("kind", ["few_shot", "classification"])
+def test_a_task_on_training_data_is_calibrated_on_other_draws(kind: str) -> None:
+    task = build_task({"kind": kind, "dataset": "glyphs" if kind == "few_shot" else "digits", "split": "train"}, "task")
+    training = calibration_task(task)
+    assert (training.split, training.seed == task.seed) == ("train", False)
