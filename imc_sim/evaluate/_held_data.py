@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextvars import ContextVar
 
 from imc_sim._errors import InputError
@@ -13,6 +13,8 @@ from imc_sim.data import data_digest, data_state
 _READ: dict[str, str] = {}
 #: state and digest of parts whose content was checked
 _CHECKED: dict[str, tuple[str, str]] = {}
+#: called when images that were read are of other files than those of today
+_FORGET: list[Callable[[], None]] = []
 #: the files were looked at by the caller
 _HELD = ContextVar("held", default=False)
 
@@ -42,14 +44,18 @@ def holding(expected: Mapping[str, str]) -> Iterator[None]:
         _HELD.reset(token)
 
 
+def forget_with(forget: Callable[[], None]) -> None:
+    """Have `forget` called whenever files of data in memory have changed."""
+    _FORGET.append(forget)
+
+
 def refresh_data(parts: Iterable[str]) -> None:
     """Forget every image, and all that was computed of images, if a file of these parts has changed since."""
     if _HELD.get():
         return
     states = {part: data_state(part) for part in parts}
     if any(_READ.get(part, state) != state for part, state in states.items()):
-        from imc_sim.evaluate._session import Session
-
-        Session.forget_all()
+        for forget in _FORGET:
+            forget()
         _READ.clear()
     _READ.update(states)

@@ -11,7 +11,7 @@ from typing import TypeVar, final
 from torch import Tensor, nn
 
 from imc_sim.evaluate._episodes import FewShotData, features_of
-from imc_sim.evaluate._held_data import refresh_data
+from imc_sim.evaluate._held_data import forget_with, refresh_data
 from imc_sim.evaluate._identity import data_of_task, features_digest, network_key
 from imc_sim.evaluate._labelled import ClassificationData
 from imc_sim.evaluate._tasks import AnyTask, ClassificationTask, FewShotTask, with_size
@@ -130,3 +130,6 @@ def episodes_key(task: FewShotTask) -> FewShotTask:
 def images_key(task: ClassificationTask) -> ClassificationTask:
     """Return the task without what does not change its images."""
     return task.model_copy(update={"batch": 1, **_OF_THE_NETWORK})
+
+
+forget_with(Session.forget_all)

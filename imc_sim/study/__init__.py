@@ -7,7 +7,8 @@ from imc_sim.study._dry_run import CaseEstimate, DryRun, dry_run
 from imc_sim.study._embeddings import study_embeddings
 from imc_sim.study._executors import EXECUTORS, Executor, make_executor
 from imc_sim.study._lock import FolderLock
-from imc_sim.study._points import Point, Trial, points_of, resolved
+from imc_sim.study._point import Point, Trial
+from imc_sim.study._points import points_of, resolved
 from imc_sim.study._results import Results
 from imc_sim.study._runner import Progress, run
 from imc_sim.study._schema import json_schema

@@ -5,14 +5,12 @@ from __future__ import annotations
 import functools
 import json
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from imc_sim._errors import InputError
 from imc_sim.config import canonical_json
-
-if TYPE_CHECKING:
-    from imc_sim.study._points import Point
-    from imc_sim.study._spec import Study
+from imc_sim.study._point import Point
+from imc_sim.study._spec import Study
 
 _PROSE = ("name", "source", "validity", "engine")
 

@@ -5,54 +5,13 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, final
-
-from pydantic import Field
+from typing import Any
 
 from imc_sim._errors import InputError, ResultsError
 from imc_sim._files import make_folder, write_file
-from imc_sim.config import ARCHS, FoundCard, Spec, beside, find_card, find_content, shipped_content, write_yaml
-
-if TYPE_CHECKING:
-    from imc_sim.study._spec import Study
-
-Kind = Literal["model", "chip"]
-SHIPPED = "shipped:"
-_FOLDERS: dict[Kind, str] = {"model": "models", "chip": "device_configs"}
-_COPY = "Copy the results folder as a whole, with its models/ and device_configs/."
-
-
-@final
-class Content(Spec):
-    """Where the models and chips are that a study names: `shipped:NAME`, or a path relative to the file.
-
-    A run writes it to study.resolved.yaml, so that the folder can be run again from anywhere, whatever the working
-    directory holds under the same names. A name that is not listed is looked up as usual.
-    """
-
-    model: dict[str, str] = Field(default_factory=dict, description="name in the study -> where the model is")
-    chip: dict[str, str] = Field(default_factory=dict, description="name in the study -> where the chip is")
-
-    def relative_to(self, folder: Path) -> Content:
-        """Return the same places with paths made absolute, as seen from `folder`."""
-        places = {kind: {n: _absolute(p, folder) for n, p in getattr(self, kind).items()} for kind in _FOLDERS}
-        return Content(**places)
-
-    def locate(self, kind: Kind, name: str) -> str:
-        """Return the name or path by which the content called `name` in the study is found here."""
-        place: str | None = getattr(self, kind).get(name)
-        if place is None:
-            return name
-        where = f"content.{kind}.{name}"
-        if place.startswith(SHIPPED):
-            return _shipped(kind, place.removeprefix(SHIPPED), where)
-        if not (Path(place) / "model.yaml" if kind == "model" else Path(place)).is_file():
-            raise InputError(where, f"nothing at {place!r}", f"a {kind}, as the run kept it", _COPY)
-        return place
-
-    def names(self, kind: Kind) -> dict[str, str]:
-        """Return the names in the study by where their content is found here."""
-        return {self.locate(kind, name): name for name in getattr(self, kind)}
+from imc_sim.config import ARCHS, FoundCard, beside, find_card, shipped_content, write_yaml
+from imc_sim.study._places import FOLDERS, SHIPPED, Content, Kind, place_of
+from imc_sim.study._spec import Study
 
 
 def content_of(study: Study) -> Content:
@@ -67,13 +26,13 @@ def content_of(study: Study) -> Content:
         if path.resolve() == _resolved(shipped_content(kind, shipped)):
             found[kind][name] = f"{SHIPPED}{shipped}"
             continue
-        found[kind][name] = _free(f"./{_FOLDERS[kind]}/{shipped}", ".yaml" if kind == "chip" else "", path, taken)
+        found[kind][name] = _free(f"./{FOLDERS[kind]}/{shipped}", ".yaml" if kind == "chip" else "", path, taken)
     return Content(**found)
 
 
 def keep_content(folder: Path, study: Study, content: Content) -> None:
     """Copy the user's own models and chips of the study into the results folder, with the code of networks."""
-    for kind in _FOLDERS:
+    for kind in FOLDERS:
         for name, place in getattr(content, kind).items():
             source = _source(study, kind, name)
             if place.startswith(SHIPPED) or source is None:
@@ -159,7 +118,7 @@ def _write(path: Path, content: bytes) -> None:
 def _source(study: Study, kind: Kind, name: str) -> Path | None:
     """Return the place of a model or chip; None where there is none, which a point that is skipped may name."""
     try:
-        return _place(kind, study.content.locate(kind, name))
+        return place_of(kind, study.content.locate(kind, name))
     except InputError:
         return None
 
@@ -171,23 +130,6 @@ def _free(stem: str, suffix: str, source: Path, taken: dict[str, Path]) -> str:
         number += 1
         place = f"{stem}-{number}{suffix}"
     return place
-
-
-def _absolute(place: str, folder: Path) -> str:
-    return place if place.startswith(SHIPPED) else str((folder / place).absolute())
-
-
-def _shipped(kind: Kind, name: str, where: str) -> str:
-    """Return the plain name where it means the shipped content here, else the path of the shipped content."""
-    shipped = shipped_content(kind, name)
-    if shipped is None:
-        step = "Install the version of imc_sim that the results were made with (see their report)."
-        raise InputError(where, f"no {kind} {name!r} in this version", f"a shipped {kind}", step)
-    return name if _place(kind, name).resolve() == shipped.resolve() else str(shipped)
-
-
-def _place(kind: Kind, name: str) -> Path:
-    return find_card(name).place if kind == "model" else find_content(kind, name)
 
 
 def _resolved(path: Path | None) -> Path | None:

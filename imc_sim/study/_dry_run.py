@@ -17,7 +17,8 @@ from imc_sim._threads import one_thread
 from imc_sim.config import canonical_json
 from imc_sim.evaluate import evaluate_chips
 from imc_sim.study._axes import grid
-from imc_sim.study._points import Point, points_of
+from imc_sim.study._point import Point
+from imc_sim.study._points import points_of
 from imc_sim.study._probe import Cost, Prober
 from imc_sim.study._runner import _BATCH, check_study
 from imc_sim.study._spec import Study, load_study

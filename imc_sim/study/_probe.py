@@ -13,7 +13,7 @@ from typing import final
 
 from imc_sim import evaluate
 from imc_sim.evaluate import evaluate_chips
-from imc_sim.study._points import Point
+from imc_sim.study._point import Point
 from imc_sim.study._work import Batch, Evaluator, evaluate_batch
 
 #: a whole batch is measured where it takes no longer than this; else one chip stands for it

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any, final
 
 from imc_sim.evaluate import ChipResult
-from imc_sim.study._points import Trial
+from imc_sim.study._point import Trial
 
 Row = dict[str, Any]
 

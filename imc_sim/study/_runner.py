@@ -16,10 +16,12 @@ from imc_sim._files import write_file
 from imc_sim.config import user_path
 from imc_sim.evaluate import check_device, evaluate_chips
 from imc_sim.study._acting import check_acting, of_its_model
-from imc_sim.study._content import Content, keep_content
+from imc_sim.study._content import keep_content
 from imc_sim.study._executors import Executor, make_executor
 from imc_sim.study._lost_workers import LostEngineError
-from imc_sim.study._points import Point, Trial, points_of, resolved
+from imc_sim.study._places import Content
+from imc_sim.study._point import Point, Trial
+from imc_sim.study._points import points_of, resolved
 from imc_sim.study._results import Results
 from imc_sim.study._rows import Writer
 from imc_sim.study._spec import Study, load_study

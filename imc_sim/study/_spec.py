@@ -14,7 +14,7 @@ from imc_sim.config import Engine, Spec, build, find_content, parse_setting, rea
 from imc_sim.study._axes import Axis, unequal_zip
 from imc_sim.study._base import base_file, derive, follow, refuse_patches
 from imc_sim.study._conditions import Condition, Derived
-from imc_sim.study._content import Content
+from imc_sim.study._places import Content
 from imc_sim.study._settings import with_value
 
 #: what study.resolved.yaml holds beyond a study

@@ -21,7 +21,8 @@ from imc_sim._files import append, make_folder, sync_folder, write_all, write_fi
 from imc_sim.config import digest, read_yaml, write_yaml
 from imc_sim.data import foreign_digests
 from imc_sim.study._lock import FolderLock
-from imc_sim.study._points import SCHEMA, place_keys
+from imc_sim.study._point import SCHEMA
+from imc_sim.study._points import place_keys
 from imc_sim.study._trials_file import (
     DAMAGED,
     PAYLOAD,

@@ -17,7 +17,7 @@ from typing import Any, final
 
 from imc_sim._errors import ResultsError
 from imc_sim.config import canonical_json, digest
-from imc_sim.study._points import SCHEMA, trial_id
+from imc_sim.study._point import SCHEMA, trial_id
 
 STUDY, TRIALS, DAMAGED = "study.resolved.yaml", "trials.jsonl", "trials.damaged.jsonl"
 #: what two rows of one trial must agree in; time and machine may differ

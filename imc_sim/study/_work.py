@@ -9,7 +9,7 @@ from typing import Any, final
 from imc_sim._errors import CheckpointError
 from imc_sim.config import as_engine, digest
 from imc_sim.evaluate import ChipResult, arch_of, evaluate_chips, features_digest, holding, weights_digest
-from imc_sim.study._points import Point, Trial
+from imc_sim.study._point import Point, Trial
 
 #: (model, chip, task, chip numbers, seed), and `engine` and `device` where they are not the default
 Evaluator = Callable[..., list[ChipResult]]

@@ -29,7 +29,7 @@ from imc_sim.evaluate._features import last_hidden, normalised
 from imc_sim.nn import Norm
 from imc_sim.nn.networks import BnnMlp, ConvNet
 from imc_sim.nn.store import Arch, ModelCard, load_card, load_model, save_model
-from imc_sim.study._points import Point
+from imc_sim.study._point import Point
 from imc_sim.study._work import Batch, evaluate_batch
 from imc_sim.train import (
     ClassificationRecipe,

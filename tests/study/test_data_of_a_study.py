@@ -21,7 +21,7 @@ from imc_sim.data import _fingerprint, data_digest, digests_of, foreign_digests
 from imc_sim.evaluate import digital_accuracy, evaluate_chips
 from imc_sim.nn.networks import build_arch
 from imc_sim.nn.store import ModelCard, load_model, save_model
-from imc_sim.study import Results, _points, load_study, points_of, run, status, study_embeddings
+from imc_sim.study import Results, _point, _points, load_study, points_of, run, status, study_embeddings
 from imc_sim.study._work import Batch, evaluate_batch
 from imc_sim.testing import stand_in_evaluator
 from imc_sim.train import ClassificationRecipe, ContinualRecipe, ContinualTask
@@ -273,7 +273,7 @@ def test_features_are_not_drawn_of_other_data_than_the_results(tmp_path: Path, m
     few_shot = {"dataset": "glyphs", "split": "test", "episodes": 2}
     said = {"name": "t", "model": "batmann_small_xnor", "chip": "ideal", "task": few_shot, "chips": {"min": 1}}
     found = {"glyphs test": "1" * 64}
-    monkeypatch.setattr(_points, "data_of_task", lambda *_: tuple(found))
+    monkeypatch.setattr(_point, "data_of_task", lambda *_: tuple(found))
     monkeypatch.setattr(_points, "digests_of", lambda parts: {part: found[part] for part in parts})
     results = run(said, tmp_path / "out", evaluator=stand_in_evaluator)
     assert results.study["data"] == found

@@ -1,0 +1,66 @@
+"""Where the models and chips are that a study names."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal, final
+
+from pydantic import Field
+
+from imc_sim._errors import InputError
+from imc_sim.config import Spec, find_card, find_content, shipped_content
+
+Kind = Literal["model", "chip"]
+SHIPPED = "shipped:"
+FOLDERS: dict[Kind, str] = {"model": "models", "chip": "device_configs"}
+_COPY = "Copy the results folder as a whole, with its models/ and device_configs/."
+
+
+@final
+class Content(Spec):
+    """Where the models and chips are that a study names: `shipped:NAME`, or a path relative to the file.
+
+    A run writes it to study.resolved.yaml, so that the folder can be run again from anywhere, whatever the working
+    directory holds under the same names. A name that is not listed is looked up as usual.
+    """
+
+    model: dict[str, str] = Field(default_factory=dict, description="name in the study -> where the model is")
+    chip: dict[str, str] = Field(default_factory=dict, description="name in the study -> where the chip is")
+
+    def relative_to(self, folder: Path) -> Content:
+        """Return the same places with paths made absolute, as seen from `folder`."""
+        places = {kind: {n: _absolute(p, folder) for n, p in getattr(self, kind).items()} for kind in FOLDERS}
+        return Content(**places)
+
+    def locate(self, kind: Kind, name: str) -> str:
+        """Return the name or path by which the content called `name` in the study is found here."""
+        place: str | None = getattr(self, kind).get(name)
+        if place is None:
+            return name
+        where = f"content.{kind}.{name}"
+        if place.startswith(SHIPPED):
+            return _shipped(kind, place.removeprefix(SHIPPED), where)
+        if not (Path(place) / "model.yaml" if kind == "model" else Path(place)).is_file():
+            raise InputError(where, f"nothing at {place!r}", f"a {kind}, as the run kept it", _COPY)
+        return place
+
+    def names(self, kind: Kind) -> dict[str, str]:
+        """Return the names in the study by where their content is found here."""
+        return {self.locate(kind, name): name for name in getattr(self, kind)}
+
+
+def _absolute(place: str, folder: Path) -> str:
+    return place if place.startswith(SHIPPED) else str((folder / place).absolute())
+
+
+def _shipped(kind: Kind, name: str, where: str) -> str:
+    """Return the plain name where it means the shipped content here, else the path of the shipped content."""
+    shipped = shipped_content(kind, name)
+    if shipped is None:
+        step = "Install the version of imc_sim that the results were made with (see their report)."
+        raise InputError(where, f"no {kind} {name!r} in this version", f"a shipped {kind}", step)
+    return name if place_of(kind, name).resolve() == shipped.resolve() else str(shipped)
+
+
+def place_of(kind: Kind, name: str) -> Path:
+    return find_card(name).place if kind == "model" else find_content(kind, name)
