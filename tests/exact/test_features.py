@@ -17,6 +17,7 @@ from imc_sim.config import build, content_names, write_yaml
 from imc_sim.data import LabelledImages, gather_labelled, load_classes, task_images
 from imc_sim.evaluate import (
     _features,
+    arch_of,
     build_task,
     digital_accuracy,
     evaluate_chips,
@@ -210,7 +211,8 @@ def test_a_worker_with_another_network_is_refused(model: str, tmp_path: Path) ->
     save_model(learner, BnnMlp(**args), ModelCard(name="learner", summary="test", arch=Arch(name="bnn_mlp", args=args)))
     task = {"kind": "classification", "dataset": "digits", "split": "test", "features": model, "images": 20}
     task = build_task(task, "task").to_dict()
-    trial = Point("a", (), str(learner), weights_digest(str(learner)), None, task, 0).trial(-1)
+    known = weights_digest(str(learner)), None, task, 0
+    trial = Point("a", (), str(learner), *known, arch=arch_of(str(learner))).trial(-1)
     batch = Batch.of([trial], evaluate_chips, "cpu")
     assert evaluate_batch(batch)[0].total == 20
     with pytest.raises(CheckpointError, match="allowed: 000000000000.*IMC_SIM_PATH"):
