@@ -63,4 +63,5 @@ def _shipped(kind: Kind, name: str, where: str) -> str:
 
 
 def place_of(kind: Kind, name: str) -> Path:
+    """Return the file of a chip, or the card of a model, of that name or path."""
     return find_card(name).place if kind == "model" else find_content(kind, name)
