@@ -104,6 +104,7 @@ def trial_id(point: str, chip: int) -> str:
 
 
 def data_parts_of(task: dict[str, Any], chip: dict[str, Any] | None) -> tuple[str, ...]:
+    """Return the parts of data sets that a task reads, on calibrated chips also those of the training split."""
     from imc_sim.array import load_chip
 
     return data_of_task(task, chip is not None and load_chip(chip).calibrates)
