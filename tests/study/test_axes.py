@@ -122,10 +122,10 @@ def test_derived_paths_follow_at_every_point() -> None:
 
 def test_derived_paths_may_come_from_defaults_names_and_each_other() -> None:
     lrs, hrs = "chip.device.g_lrs_S", "chip.device.g_hrs_S"
-    derived = {hrs: {"path": lrs, "times": 0.1}, "task.queries": "task.shot", "chip.device.read.v_read_V": hrs}
+    derived = {hrs: {"path": lrs, "times": 0.1}, "task.queries": "task.shot", "chip.device.faults.dead_S": hrs}
     (point,) = points(axes=[{"path": lrs, "values": [1e-6]}], derived=derived)
     assert (chip_at(point, hrs), point.task["queries"]) == (1e-7, 1)  # beneath the preset's own g_hrs_S half-way
-    assert chip_at(point, "chip.device.read.v_read_V") == 1e-7
+    assert chip_at(point, "chip.device.faults.dead_S") == 1e-7
 
 
 @pytest.mark.parametrize(

@@ -153,12 +153,12 @@ def test_points_in_common_are_run_once_and_every_model_has_its_baseline(
 def test_stopping_rule_stops_each_point_by_itself(
     tmp_path: Path, small: dict[str, Any], go: Callable[..., Results]
 ) -> None:
-    rule = {"min": 6, "max": 40, "half_width": 0.012}
+    rule = {"min": 6, "max": 40, "half_width": 0.013}  # reached with 21 or 32 chips of that spread
     table = go(tmp_path / "x", small | {"chips": rule}).table
     assert set(table["chips"]) <= {6, 9, 14, 21, 32, 40}
     assert len(set(table["chips"])) > 1
     settled = table[table["chips"] < 40]
-    assert max(settled["half_width"]) <= 0.012
+    assert max(settled["half_width"]) <= 0.013
     again = go(tmp_path / "y", small | {"chips": rule}, executor="process", workers=2).table
     assert again.equals(table)
 
