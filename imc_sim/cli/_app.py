@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextvars
 import errno
 import io
 import os
@@ -77,7 +78,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         _working_folder()
         words = with_new_names(sys.argv[1:] if argv is None else argv)
-        app(args=list(map(_expanded, words)), prog_name="imc-sim")
+        # In a context of its own: `--quiet` is that of this call alone.
+        contextvars.copy_context().run(app, args=list(map(_expanded, words)), prog_name="imc-sim")
     except SystemExit as stop:
         code = stop.code if isinstance(stop.code, int) else int(stop.code is not None)
         return _interrupted() if code == 130 else code

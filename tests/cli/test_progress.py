@@ -57,6 +57,11 @@ def test_pace_is_that_of_the_latest_updates() -> None:
     assert Pace().text(0, 10) == ""
 
 
+def test_quiet_ends_with_its_command(run: Callable) -> None:
+    assert run("list", "chips", "--quiet").code == 0
+    assert not _console._QUIET.get()
+
+
 def test_a_step_without_parts_is_mentioned_once_it_takes_long(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
