@@ -90,7 +90,8 @@ def test_the_digital_network_is_drawn_along_what_changes_it(tmp_path: Path) -> N
     digital = [100 * each for each in found.table["digital"]]
     assert len(set(digital)) == 3
     assert drawn_levels(found, "--") == [digital]
-    named = ran(tmp_path / "names", [{"path": "task.way", "values": [2, 4], "labels": ["two", "four"]}])
+    cases = [{"name": "a"}, {"name": "b", "set": {"task.shot": 2}}]
+    named = ran(tmp_path / "names", [{"path": "task.way", "values": [2, 4], "labels": ["two", "four"]}], cases=cases)
     with style():
         _, ax = new_figure()
         plot_robustness(ax, robustness_data(named))
