@@ -108,7 +108,7 @@ def _tuples(data: Any) -> Any:
 
 
 def _explain(kind: type[Spec], error: pydantic.ValidationError, where: str) -> InputError:
-    # A misspelt key also leaves the one that was meant missing: the misspelling is what to mend.
+    # A misspelt key also leaves the one that was meant missing: the misspelling is what to fix.
     first = min(error.errors(include_url=False), key=lambda e: e["type"] != "extra_forbidden")
     path = ".".join(str(part) for part in first["loc"])
     place = f"{where}: {path}" if path else where

@@ -124,7 +124,7 @@ def _value(text: str, column: _Column, where: str) -> float:
     except ValueError:
         value = math.nan
     if not (math.isfinite(value) and value >= 0.0):
-        step = "Mend the value, or leave its cell empty."
+        step = "Fix the value, or leave its cell empty."
         raise InputError(f"{where}, {column.name!r}", repr(text), "a number: no conductance below 0 S", step)
     return value
 

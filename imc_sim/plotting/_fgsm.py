@@ -98,7 +98,7 @@ def fgsm_data(table: DataFrame) -> DataFrame:
         got = "a table without " + ", ".join(missing)
         raise InputError("FGSM figure", got, ", ".join(_COLUMNS), "Add the columns.")
     if table.empty or not (numbers(table, "epsilon") >= 0).all():
-        raise InputError("FGSM figure, epsilon", "no row or a negative strength", "0 or more", "Mend the table.")
+        raise InputError("FGSM figure, epsilon", "no row or a negative strength", "0 or more", "Fix the table.")
     names = [name for name in ("panel", *_COLUMNS, "published") if name in table]
     data = table[names].assign(order=table["series"].map(distinct(table, "series").index), digital=table["chips"] == 0)
     data = data.sort_values(["order", "digital", "epsilon"], kind="stable")

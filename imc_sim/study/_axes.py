@@ -24,7 +24,7 @@ def _range(start: float, stop: float, step: float) -> list[float]:
     """Return start, start + step, … up to and including stop, in decimal arithmetic, so that 0.1 three times is 0.3."""
     first, last, by = (Decimal(repr(v)) for v in (start, stop, step))
     if by == 0 or (last - first) / by < 0:
-        raise InputError("range", [start, stop, step], "a step that leads from start to stop", "Mend the step's sign.")
+        raise InputError("range", [start, stop, step], "a step that leads from start to stop", "Fix the step's sign.")
     count = int((last - first) / by) + 1
     _bounded("range", count)
     whole = all(isinstance(v, int) for v in (start, stop, step))

@@ -65,7 +65,7 @@ def paths_in(data: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
 
 def unknown_path(path: str, known: Iterable[str], where: str) -> InputError:
     """Return the error for a path that no point has."""
-    return InputError(where, repr(path), "a path that a point has", f"{nearest(path, known)}Mend the path.")
+    return InputError(where, repr(path), "a path that a point has", f"{nearest(path, known)}Fix the path.")
 
 
 def matches(rule: Mapping[str, Condition], facts: Mapping[str, Any], where: str | None) -> bool:

@@ -55,7 +55,7 @@ def arch_files(arch: str, folder: Path) -> dict[str, bytes]:
 
 def _class_in(path: Path, name: str, where: str) -> type[nn.Module]:
     if not path.is_file():
-        raise InputError(where, f"no file {str(path)!r}", _ALLOWED, "Put the file beside the card, or mend the path.")
+        raise InputError(where, f"no file {str(path)!r}", _ALLOWED, "Put the file beside the card, or fix the path.")
     key = hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:12]
     spec = importlib.util.spec_from_file_location(f"imc_sim_user_{path.stem}_{key}", path)
     if spec is None or spec.loader is None:
@@ -67,7 +67,7 @@ def _class_in(path: Path, name: str, where: str) -> type[nn.Module]:
     except Exception as error:
         del sys.modules[spec.name]
         got = f"{type(error).__name__} while running {str(path)!r}: {error}"
-        raise InputError(where, got, "a Python file that can be imported", "Mend the file.") from error
+        raise InputError(where, got, "a Python file that can be imported", "Fix the file.") from error
     found = getattr(module, name, None)
     if not (isinstance(found, type) and issubclass(found, nn.Module)):
         known = [key for key, value in vars(module).items() if isinstance(value, type) and issubclass(value, nn.Module)]
