@@ -69,7 +69,8 @@ def _certainty(data: DataFrame, part: DataFrame, tolerance: float, chips: ChipSa
     if not others or own > 1.0 - _RARE:
         return "Resampling the chips gives the same."
     named = [f"{reach} in {100 * share:.0f} %" for reach, share in others[:_OUTCOMES] if share >= _RARE]
-    return f"Resampling the chips gives this in {100 * own:.0f} % of cases, {_joined(named)}."
+    rest = _joined(named) if named else f"each of {len(others)} other answers more rarely"
+    return f"Resampling the chips gives this in {100 * own:.0f} % of cases, {rest}."
 
 
 def _outcomes(data: DataFrame, part: DataFrame, tolerance: float, chips: ChipSample) -> dict[str, float]:

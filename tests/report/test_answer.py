@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from pandas import DataFrame
 
-from imc_sim.report import answer, answers
+from imc_sim.report import _answer, answer, answers
 from imc_sim.report._certainty import ChipSample, resampled_medians
 
 
@@ -119,3 +119,11 @@ def test_rows_equal_to_the_bit_are_said() -> None:
     assert answer(data, chips=sampled((90, 91), (90, 91), (91, 90))).endswith(some)
     assert "to the bit" not in answer(data, chips=sampled((90, 91), (90, 92), (91, 90)))
     assert len(answers(data, chips=sampled((90, 91), (90, 91), (91, 90)))) == 1
+
+
+def test_answers_that_are_each_rare_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    data, chips = table({"all": [90, 60]}, [0, 1]), sampled((90, 90), (60, 61))
+    own = _answer._reach(_answer._Values(data), data, 1.0)[0]
+    shares = {own: 0.991, "b": 0.004, "c": 0.003, "d": 0.002}
+    monkeypatch.setattr(_answer, "_outcomes", lambda *_: dict(shares))
+    assert answer(data, chips=chips).endswith("gives this in 99 % of cases, each of 3 other answers more rarely.")
