@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from typing import Any, Literal, Self, final
 
 from pydantic import Field, model_validator
@@ -69,9 +70,9 @@ class _Trained(OptimizerSettings):
         unsaid = {k for k in _LATER if k in said and k != "labels" and said[k] == type(self).model_fields[k].default}
         return digest({k: v for k, v in said.items() if k != "measure" and k not in unsaid})
 
+    @abstractmethod
     def _data(self) -> set[tuple[str, str]]:
         """Return the data sets and splits that decide the weights."""
-        raise NotImplementedError
 
     def _said(self) -> dict[str, Any]:
         """Return the recipe with models identified by their content."""
