@@ -45,8 +45,6 @@ INNER = {
     "imc_sim.study._schema": "_encoding _chip _model _study",
     "imc_sim.study._settings": "_chip",
     "imc_sim.study._stored_chip": "_measures_rows",
-    # the union of the encodings is built after all of them are
-    "imc_sim.array._encoding": "encodings",
     # slow or optional packages of others
     "imc_sim.data._readers": "read_digits",
     "imc_sim.evaluate._embedding": "tsne",

@@ -7,11 +7,6 @@ from imc_sim.array._compiled._readout import CompiledReadout
 from imc_sim.array._compiled._warm_up import Compilation, compile_kernels
 from imc_sim.array._converter import Converter, Quantiser
 from imc_sim.array._crossbar import Crossbar
-from imc_sim.array._encoding import Contrast, Correction, Encoding, Targets, Term, encodings
-from imc_sim.array._encodings.bnn import BnnI, BnnII, BnnIII, BnnIV, BnnV, BnnVI
-from imc_sim.array._encodings.multibit import Differential, Offset, Sliced
-from imc_sim.array._encodings.tnn import TnnI, TnnII, TnnIII, TnnIV, TnnV
-from imc_sim.array._encodings.unipolar import Unipolar
 from imc_sim.array._inputs import Inputs
 from imc_sim.array._placement import Placement, Tile
 from imc_sim.array._programmed_weights import RESOLUTION, Rounding, operand_bytes
@@ -25,6 +20,12 @@ from imc_sim.array.circuit.nonlinear import solve_nonlinear
 from imc_sim.array.circuit.solve import Solution, solve_currents
 from imc_sim.array.circuit.tiles import GatingEstimate
 from imc_sim.array.circuit.wires import Wires
+from imc_sim.array.encoding.base import Contrast, Correction, Encoding, Targets, Term
+from imc_sim.array.encoding.bnn import BnnI, BnnII, BnnIII, BnnIV, BnnV, BnnVI
+from imc_sim.array.encoding.kinds import encodings
+from imc_sim.array.encoding.multibit import Differential, Offset, Sliced
+from imc_sim.array.encoding.tnn import TnnI, TnnII, TnnIII, TnnIV, TnnV
+from imc_sim.array.encoding.unipolar import Unipolar
 
 #: The former name.
 Drives = InputBytes

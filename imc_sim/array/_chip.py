@@ -11,12 +11,12 @@ from pydantic import Field, model_validator
 
 from imc_sim._errors import InputError
 from imc_sim.array._converter import Converter
-from imc_sim.array._encoding import AnyEncoding
-from imc_sim.array._encodings.multibit import Differential, Sliced
 from imc_sim.array._inputs import Inputs
 from imc_sim.array._placement import Tile
 from imc_sim.array.circuit.driven_rows import needs_density
 from imc_sim.array.circuit.wires import Wires
+from imc_sim.array.encoding.kinds import AnyEncoding
+from imc_sim.array.encoding.multibit import Differential, Sliced
 from imc_sim.config import NATIVE, Engine, Spec, build, find_content, read_yaml
 from imc_sim.device import Device
 

@@ -23,7 +23,6 @@ from imc_sim._rng import Address, check_seed, chip_numbers
 from imc_sim._tensors import real_values
 from imc_sim.array._chip import Chip, load_chip
 from imc_sim.array._compiled._readout import CompiledReadout
-from imc_sim.array._encoding import Encoding
 from imc_sim.array._plan import Plan
 from imc_sim.array._programmed_weights import ProgrammedWeights, Rounding
 from imc_sim.array._programming import age, apply_wires, program_cells, program_chip, program_chips
@@ -33,6 +32,7 @@ from imc_sim.array._tiled_readout import TiledReadout
 from imc_sim.array._vectors import InputVectors, Rows, TileInputs
 from imc_sim.array.circuit.driven_rows import DrivenRows, needs_density, switches_rows
 from imc_sim.array.circuit.tiles import GatingEstimate, gating_estimate
+from imc_sim.array.encoding.base import Encoding
 
 
 @final

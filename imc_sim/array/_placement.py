@@ -10,7 +10,7 @@ from pydantic import Field
 from torch import Tensor
 
 from imc_sim._errors import InputError
-from imc_sim.array._encoding import Encoding
+from imc_sim.array.encoding.base import Encoding
 from imc_sim.config import Spec
 
 

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from imc_sim._errors import InputError
 from imc_sim.array._chip import Chip
-from imc_sim.array._encoding import Encoding, Targets
 from imc_sim.array._placement import Placement
+from imc_sim.array.encoding.base import Encoding, Targets
 
 
 @final

@@ -14,11 +14,11 @@ from imc_sim import _rng
 from imc_sim._threads import share
 from imc_sim.array._chip import Chip
 from imc_sim.array._compiled import COLUMNS
-from imc_sim.array._encoding import Contrast, Encoding
 from imc_sim.array._plan import Plan
 from imc_sim.array._read_noise import ReadPower
 from imc_sim.array._telegraph import LARGEST as LARGEST_TRAPS
 from imc_sim.array._telegraph import Traps, undriven
+from imc_sim.array.encoding.base import Contrast, Encoding
 from imc_sim.device import Device
 
 #: Contrasts of float32 crossbars are whole multiples of this part of the window / steps.

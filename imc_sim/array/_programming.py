@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 
 from imc_sim._rng import Address
-from imc_sim.array._encoding import Contrast
 from imc_sim.array._plan import Plan
 from imc_sim.array._programmed_weights import (
     CellNoise,
@@ -24,6 +23,7 @@ from imc_sim.array._programmed_weights import (
 )
 from imc_sim.array.circuit.driven_rows import DrivenRows
 from imc_sim.array.circuit.tiles import wired
+from imc_sim.array.encoding.base import Contrast
 from imc_sim.device import Device, check_finite
 
 

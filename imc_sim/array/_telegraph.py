@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from imc_sim._rng import Stream, blocks
-from imc_sim.array._encoding import Encoding
 from imc_sim.array._plan import Plan
+from imc_sim.array.encoding.base import Encoding
 
 #: traps of one column of a tile that are sampled state by state; the rest of them are close to a normal law
 LARGEST = 32

@@ -24,9 +24,9 @@ from imc_sim.array import (
     load_chip,
 )
 from imc_sim.array._compiled import _product, _readout, _warm_up
-from imc_sim.array._encoding import Contrast
 from imc_sim.array._plan import Plan
 from imc_sim.array._read_noise import ReadPower
+from imc_sim.array.encoding.base import Contrast
 from imc_sim.device import Device, RelativeSpread
 from imc_sim.mapping import bytes_per_chip, map_model
 from imc_sim.nn import Conv2d, Linear

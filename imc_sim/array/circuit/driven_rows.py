@@ -16,9 +16,9 @@ import torch
 from torch import Tensor
 
 from imc_sim._rng import Stream
-from imc_sim.array._encoding import Encoding
 from imc_sim.array._placement import Placement
 from imc_sim.array.circuit.wires import Wires
+from imc_sim.array.encoding.base import Encoding
 
 #: share of the rows taken to be on where nothing was measured
 ASSUMED = 0.5

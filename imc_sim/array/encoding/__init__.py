@@ -1,4 +1,4 @@
-"""Every encoding, one file a family. A file added here is found without being named anywhere."""
+"""Encodings, one file per family. Every file of this folder is imported, so that a new one needs no other change."""
 
 import importlib
 import pkgutil

@@ -11,8 +11,8 @@ from typing import Literal, final
 import torch
 from torch import Tensor
 
-from imc_sim.array._encoding import MINUS, PLUS, Correction, Term
-from imc_sim.array._encodings.signs import Signs, block, column_pair
+from imc_sim.array.encoding.base import MINUS, PLUS, Correction, Term
+from imc_sim.array.encoding.signs import Signs, block, column_pair
 
 
 class _Bipolar(Signs, abc.ABC):

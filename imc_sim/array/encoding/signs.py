@@ -7,7 +7,7 @@ import abc
 import torch
 from torch import Tensor
 
-from imc_sim.array._encoding import Encoding, Targets
+from imc_sim.array.encoding.base import Encoding, Targets
 
 
 class Signs(Encoding, abc.ABC):

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from imc_sim._errors import InputError
-from imc_sim.array._encoding import SIGNED, Encoding, Targets, Term
+from imc_sim.array.encoding.base import SIGNED, Encoding, Targets, Term
 
 
 @final

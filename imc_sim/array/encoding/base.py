@@ -20,14 +20,13 @@ import abc
 import functools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import torch
-from pydantic import BeforeValidator, SerializeAsAny
 from torch import Tensor
 
-from imc_sim._errors import InputError, nearest
-from imc_sim.config import Spec, build
+from imc_sim._errors import InputError
+from imc_sim.config import Spec
 
 Operands = Literal["real", "bipolar", "ternary"]
 #: voltage of a word line over the read voltage, as (c0, c1, c2) of c0 + c1 x + c2 x^2
@@ -111,7 +110,7 @@ class Contrast:
 class Encoding(Spec, abc.ABC):
     """Weight <-> cells. Subclasses are final and state what they are; `decode(encode(w))` is w.
 
-    A new encoding is one file in `imc_sim/array/_encodings`: class variables, `kind` and `encode`.
+    A new encoding is one file in `imc_sim/array/encoding`: class variables, `kind` and `encode`.
     """
 
     #: physical rows per input, physical columns per output and slice
@@ -278,30 +277,3 @@ def _among(x: Tensor, values: tuple[float, ...]) -> bool:
 def _listed(values: tuple[float, ...], between: str = " and ") -> str:
     names = ["0" if v == 0 else f"{v:+g}" for v in values]
     return between.join(names) if len(names) == 2 else ", ".join(names[:-1]) + between + names[-1]
-
-
-def encodings() -> dict[str, type[Encoding]]:
-    """All encodings by kind: those of `imc_sim/array/_encodings`, and any other subclass that has been imported."""
-    from imc_sim.array import _encodings  # noqa: F401  # importing the package registers what is in it
-
-    pending, found = list(Encoding.__subclasses__()), {}
-    while pending:
-        cls = pending.pop()
-        pending += cls.__subclasses__()
-        field = cls.model_fields.get("kind")
-        if field is not None:
-            found[str(field.default)] = cls
-    return dict(sorted(found.items()))
-
-
-def _by_kind(value: Any) -> Any:
-    if isinstance(value, Encoding) or not isinstance(value, dict):
-        return value
-    known, kind = encodings(), value.get("kind")
-    if kind not in known:
-        step = f"{nearest(str(kind), list(known))}Name one of these kinds."
-        raise InputError("kind", "no kind" if kind is None else repr(kind), ", ".join(known), step)
-    return build(known[kind], value, where="")
-
-
-AnyEncoding = Annotated[SerializeAsAny[Encoding], BeforeValidator(_by_kind)]

@@ -9,7 +9,7 @@ from pydantic import Field
 from torch import Tensor
 
 from imc_sim._errors import InputError
-from imc_sim.array._encoding import SIGNED, Encoding, Targets, Term, pairs
+from imc_sim.array.encoding.base import SIGNED, Encoding, Targets, Term, pairs
 
 
 @final

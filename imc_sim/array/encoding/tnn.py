@@ -10,8 +10,8 @@ from typing import Literal, final
 
 from torch import Tensor
 
-from imc_sim.array._encoding import MINUS, NONZERO, PLUS, ZERO, Correction, Term
-from imc_sim.array._encodings.signs import Signs, block, column_pair
+from imc_sim.array.encoding.base import MINUS, NONZERO, PLUS, ZERO, Correction, Term
+from imc_sim.array.encoding.signs import Signs, block, column_pair
 
 _PAIR = (1.0, -1.0)
 
