@@ -27,6 +27,7 @@ INNER = {
     "imc_sim.array._compiled._product": "why_not _converted multiply _in_words of",
     "imc_sim.array._compiled._warm_up": "_functions",
     "imc_sim.array._programmed_weights": "rounded",
+    "imc_sim.array._telegraph": "_compiled_changes",
     # torch, and packages of this one that load it
     "imc_sim._threads": "one_thread _team",
     "imc_sim.evaluate._card": "evaluate_card calibrate_for_card _on_chips",

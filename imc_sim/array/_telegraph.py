@@ -9,7 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from imc_sim._rng import Stream, blocks
+from imc_sim._rng import Stream, blocks, compiled
+from imc_sim._threads import share
 from imc_sim.array._plan import Plan
 from imc_sim.array.encoding.base import Encoding
 
@@ -17,6 +18,8 @@ from imc_sim.array.encoding.base import Encoding
 LARGEST = 32
 #: states that are sampled in one pass
 _AT_ONCE = 2**22
+#: seconds that the compiled pass takes for one trap
+_SECONDS = 1e-9
 
 
 @final
@@ -59,25 +62,65 @@ class Traps:
 
         address: chip, page and number of the first read. per_read: vectors of one read.
         """
+        if not x.shape[0] or not self.steps.numel():
+            return
+        compiled_pass = x.dtype == torch.float32 and x.device.type == "cpu" and compiled()
+        change = (self._compiled_changes if compiled_pass else self._changes)(x, stream, address, per_read)
+        u += self._against_reference(change).flatten(1)
+
+    def _changes(self, x: Tensor, stream: Stream, address: tuple[int, int, int], per_read: int) -> Tensor:
+        """Return the change of every sum by its traps: [vectors, out, slices, terms]."""
         chip, page, first = address
         count = per_read * self.steps[0].numel()
         stride, reads = blocks(2 * count), x.shape[0] // per_read
-        steps, limit = self.steps.to(x), np.uint32(min(round(self.occupancy * 2.0**32), 2**32 - 1))
-        at_once = max(1, _AT_ONCE // max(count, 1))
+        steps, limit = self.steps.to(x), self._limit
+        at_once = max(1, _AT_ONCE // count)
+        found: list[Tensor] = []
         for begin in range(0, reads, at_once):
             end = min(begin + at_once, reads)
             words = stream.words((end - begin) * stride * 16, chip, page, (first + begin) * stride)
             low = words.view(np.uint32).reshape(end - begin, -1)[:, :count] < limit
-            part = slice(begin * per_read, end * per_read)
             state = self.occupancy - torch.from_numpy(low).reshape(-1, *steps[0].shape).to(x)
-            seen = x[part][:, self.inputs.to(x.device)][:, :, :, None]
-            change = (state * (steps[0] + seen * (steps[1] + seen * steps[2]))).sum(-1)
-            u[part] += self._against_reference(change).flatten(1)
+            seen = x[begin * per_read : end * per_read][:, self.inputs.to(x.device)][:, :, :, None]
+            found.append(_halved(state * (steps[0] + seen * (steps[1] + seen * steps[2]))))
+        return torch.cat(found)
+
+    def _compiled_changes(self, x: Tensor, stream: Stream, address: tuple[int, int, int], per_read: int) -> Tensor:
+        """Return the same bits as `_changes` from one compiled pass."""
+        from imc_sim.array._compiled._traps import changes, changes_by_team
+
+        chip, page, first = address
+        outputs, slices, terms, traps = self.steps.shape[1:]
+        stride = blocks(2 * per_read * self.steps[0].numel())
+        steps = self.steps.reshape(3, -1, traps).numpy()
+        inputs = self.inputs[:, :, None].expand(-1, -1, terms, -1).reshape(-1, traps).to(torch.int32).numpy()
+        out = np.empty((len(x), len(inputs)), np.float32)
+        counter, key = stream.start(chip, page, first * stride)
+        arguments = (
+            x.contiguous().numpy(), inputs, steps, np.float32(self.occupancy), self._limit, per_read, stride, counter,
+            key, out,
+        )  # fmt: skip
+        share(changes, changes_by_team, arguments, len(x), len(x) * inputs.size * _SECONDS)
+        return torch.from_numpy(out).unflatten(1, (outputs, slices, terms))
+
+    @property
+    def _limit(self) -> np.uint32:
+        """Return the 32-bit word below which a trap is in its low state."""
+        return np.uint32(min(round(self.occupancy * 2.0**32), 2**32 - 1))
 
     def _against_reference(self, change: Tensor) -> Tensor:
         if self.reference is None:
             return change
         return change[:, : len(self.reference)] - change[:, self.reference.to(change.device)]
+
+
+def _halved(values: Tensor) -> Tensor:
+    """Return the sum over the last dimension, half added to half, so that every path rounds alike."""
+    while values.shape[-1] > 1:
+        half = (values.shape[-1] + 1) // 2
+        rest = values[..., half:]
+        values = torch.cat((values[..., : rest.shape[-1]] + rest, values[..., rest.shape[-1] : half]), -1)
+    return values[..., 0]
 
 
 def undriven(encoding: Encoding, variance: Tensor) -> Tensor:

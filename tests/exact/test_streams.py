@@ -15,6 +15,7 @@ import torch
 
 from imc_sim._rng import Stream
 from imc_sim.array import Chip, Crossbar
+from imc_sim.array._telegraph import Traps
 from imc_sim.config import build
 from imc_sim.data import EpisodeShape, pixel_order, sample_episodes
 from imc_sim.evaluate._labelled import drawn_rows
@@ -179,3 +180,20 @@ def _trained(**effects: Any) -> list[float]:
 def _episodes() -> list[int]:
     e = sample_episodes((20, 6), EpisodeShape(way=3, shot=1, queries=1), range(7, 8), seed=5, rotations=True)
     return [*e.classes[0].tolist(), *e.support.flatten().tolist(), *e.query.flatten().tolist(), int(e.rotation[0])]
+
+
+@pytest.mark.parametrize(("traps", "per_read", "occupancy"), [(1, 1, 0.5), (5, 3, 0.1), (32, 7, 0.9), (13, 1, 1.0)])
+def test_compiled_traps_have_the_bits_of_the_other_path(traps: int, per_read: int, occupancy: float) -> None:
+    """Several reads and terms; neither the number of traps nor that of sums need fill a Philox block."""
+    pytest.importorskip("numba")
+    generator = torch.Generator().manual_seed(traps)
+    places = torch.randint(0, 9, (11, 2, traps), generator=generator)
+    steps = torch.randn(3, 11, 2, 3, traps, generator=generator)
+    tile = Traps(places, steps, occupancy, torch.tensor([10] * 10))
+    x = torch.randn(4 * per_read, 9, generator=generator)
+    arguments = x, Stream(3, "l", "telegraph"), (2, 1, 5), per_read
+    assert torch.equal(tile._compiled_changes(*arguments), tile._changes(*arguments))
+    u = torch.zeros(len(x), 60)
+    tile.add_to(u, *arguments)
+    change = tile._changes(*arguments)
+    assert torch.equal(u, (change[:, :10] - change[:, 10:]).flatten(1))

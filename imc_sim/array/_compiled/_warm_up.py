@@ -43,6 +43,7 @@ def _work() -> None:
     Crossbar.program(w, chip).mvm(w[:16])
     Crossbar.program(w, chip.replace("device.faults.stuck_lrs", 0.1))
     Crossbar.program(torch.ones(512, 256), chip.replace("draws", "pairs"))
+    Crossbar.program(w, chip.replace("device.read.telegraph", {"probability": 0.1, "amplitude": 0.1})).mvm(w[:16])
     _rng.Stream(0, "", "").normal(2**17, 0)
 
 
@@ -54,10 +55,10 @@ def _misses(functions: list[Any]) -> int:
 def _functions() -> list[Any]:
     """What is kept, one after the other."""
     from imc_sim import _philox
-    from imc_sim.array._compiled import _packing
+    from imc_sim.array._compiled import _packing, _traps
 
     found: list[Any] = [_philox.pairs_by_team, _philox.entries_by_team, _philox.quantiles_by_team]
-    found += [_philox.signed_by_team, _packing.to_multiples_by_team]
+    found += [_philox.signed_by_team, _packing.to_multiples_by_team, _traps.changes_by_team]
     if _product.why_not() is None:
         from imc_sim.array._compiled import _kernel
 
