@@ -137,7 +137,7 @@ class AnalogLayer(nn.Module, abc.ABC):
         if found is not None:
             self.driven_rows = found.joined(self.driven_rows)
             self.crossbar.set_driven_rows(self.driven_rows)
-        if self.chip.converter.range == "calibrated" and not self.chip.converter.ideal:
+        if self.chip.converter.range == "calibrated" and not self.chip.converter.is_ideal:
             quiet = self._programmed(self.chip.without_effects(), range(1))
             quiet.set_input_limit(self.input_limit)
             self.limits = _widened(self.limits, quiet.tiled.profile(self.tile_inputs(quiet.lines.voltages(operand))))

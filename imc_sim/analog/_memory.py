@@ -87,7 +87,7 @@ class AssociativeMemory:
         encoding = self.chip.encoding
         placement = Placement.of(self.chip.tile, encoding, self.dim, 1, "memory")
         self.driven_rows = DrivenRows.of(encoding, self.chip.wires, placement, Rows(q))
-        if self.chip.converter.range == "calibrated" and not self.chip.converter.ideal:
+        if self.chip.converter.range == "calibrated" and not self.chip.converter.is_ideal:
             crossbar = Crossbar.program(formed, self.chip.without_effects(), layer=self.layer)
             crossbar.set_input_limit(self.input_limit)
             self.limits = crossbar.tiled.profile(Rows(crossbar.lines.voltages(q)))

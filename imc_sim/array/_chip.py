@@ -91,7 +91,7 @@ class Chip(Spec):
                 "faults, verify or pulses": not device.drawn_at_once,
                 "what happens after programming": device.settles,
                 "read noise": device.read.noisy,
-                "wires": self.wired,
+                "wires": not self.wires.is_ideal,
                 "engine": not self.engine.native,
             }
             if any(asked.values()):
@@ -100,26 +100,21 @@ class Chip(Spec):
         return self
 
     @property
-    def wired(self) -> bool:
-        """Wires change what the ends of the lines see."""
-        return not self.wires.ideal
-
-    @property
     def changes_cells(self) -> bool:
         """Tell whether products use other conductances than those that were programmed: aged cells, or wires."""
-        return self.device.settles or self.wired
+        return self.device.settles or not self.wires.is_ideal
 
     @property
     def calibrates(self) -> bool:
         """Ranges of converters or DACs, or rows that wires depend on, are to be measured with representative inputs."""
-        converters = self.converter.range == "calibrated" and not self.converter.ideal
+        converters = self.converter.range == "calibrated" and not self.converter.is_ideal
         rows = any(needs_density(e, self.wires) for e in (self.encoding, self.encoding_multibit))
-        return converters or self.inputs.kind != "ideal" or rows
+        return converters or not self.inputs.is_ideal or rows
 
     @property
-    def exact(self) -> bool:
-        """Cells are what they were meant to be until they are read."""
-        return self.device.exact and not self.changes_cells
+    def cells_are_ideal(self) -> bool:
+        """Tell whether cells conduct what they are programmed for until they are read: no effects, no wires."""
+        return self.device.cells_are_ideal and not self.changes_cells
 
     def without_effects(self) -> Chip:
         """The same chip with cells that land on their targets and read without noise, on ideal wires."""

@@ -53,11 +53,11 @@ class Converter(Spec):
         return self
 
     @property
-    def ideal(self) -> bool:
+    def is_ideal(self) -> bool:
         return self.kind == "ideal"
 
     def idle(self) -> frozenset[str]:
-        if self.ideal:
+        if self.is_ideal:
             return self.all_but("kind", "accumulator")
         if self.range != "calibrated":
             return frozenset({"limits", "percentile", "sigmas"} | (set() if self.range == "max" else {"rows"}))
@@ -78,7 +78,7 @@ class Converter(Spec):
     @property
     def of_outputs(self) -> bool:
         """The range is that of a layer's outputs, bias and scales included, and not one of columns alone."""
-        return self.range == "unit" and not self.ideal
+        return self.range == "unit" and not self.is_ideal
 
     def unit(self, z: Tensor) -> Tensor:
         """Outputs z of a layer, any shape -> the nearest multiple of 2^-bits in [0, 1].

@@ -26,8 +26,13 @@ class Inputs(Spec):
     bits: int = Field(default=8, ge=2, le=16, description="bits of an input, its sign included")
     passes: Literal[1, 2] = 1
 
+    @property
+    def is_ideal(self) -> bool:
+        """Tell whether word lines take any voltage."""
+        return self.kind == "ideal"
+
     def idle(self) -> frozenset[str]:
-        return self.all_but("kind") if self.kind == "ideal" else frozenset()
+        return self.all_but("kind") if self.is_ideal else frozenset()
 
     @property
     def top(self) -> int:

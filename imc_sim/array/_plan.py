@@ -86,12 +86,12 @@ class Plan:
     @property
     def by_pairs(self) -> bool:
         """Tell whether column pairs are sampled as differences of their cells: there are no single cells."""
-        return self.chip.draws == "pairs" and self.targets.held is None and not self.chip.device.exact
+        return self.chip.draws == "pairs" and self.targets.held is None and not self.chip.device.cells_are_ideal
 
     @property
-    def plain(self) -> bool:
-        """Nothing stands between the cells and the sum: ideal converters and noise-free reads."""
-        return self.chip.converter.ideal and not self.chip.device.read.noisy
+    def readout_is_ideal(self) -> bool:
+        """Tell whether ADCs are ideal and reads are free of noise."""
+        return self.chip.converter.is_ideal and not self.chip.device.read.noisy
 
     @functools.cached_property
     def factors(self) -> tuple[float, ...]:

@@ -78,7 +78,7 @@ def operand_bytes(outputs: int, inputs: int, encoding: Encoding, chip: Chip, uni
         square, linear, _ = encoding.power(cell)
         variances = 8 * ((square is not None and not unit_inputs) + (linear is not None))
     traps = 0
-    if chip.device.read.telegraph.on:
+    if not chip.device.read.telegraph.is_ideal:
         tiles = -(-inputs * encoding.rows // chip.tile.rows)
         traps = tiles * outputs * slices * LARGEST_TRAPS * (8 + 24 * len(encoding.terms))
     return traps + inputs * (columns * (4 * planes + variances) + -(-columns // COLUMNS) * COLUMNS * words)
@@ -143,7 +143,11 @@ def of_contrast(
     offset: Tensor | None = None, alike: bool = True,
 ) -> ProgrammedWeights:  # fmt: skip
     """Compute `programmed_weights` from a known contrast of the cells. alike: all passes see the same cells."""
-    merged = plan.plain and _separable(plan, drawn, alike) and not (plan.encoding.correction.sum_x and factor != 1.0)
+    merged = (
+        plan.readout_is_ideal
+        and _separable(plan, drawn, alike)
+        and not (plan.encoding.correction.sum_x and factor != 1.0)
+    )
     contrast, unit = rounded(drawn, plan)
     if merged:
         return _merged(plan, contrast, factor, offset, unit)
@@ -200,7 +204,7 @@ def _separable(plan: Plan, contrast: Contrast, alike: bool) -> bool:
     """
     if contrast.square is None or (alike and plan.encoding.cancels_squares):
         return True
-    return plan.chip.exact and not bool(_combined(plan, contrast.square).any())  # type: ignore[union-attr]
+    return plan.chip.cells_are_ideal and not bool(_combined(plan, contrast.square).any())  # type: ignore[union-attr]
 
 
 def _merged(plan: Plan, contrast: Contrast, factor: float, offset: Tensor | None, unit: float) -> ProgrammedWeights:

@@ -51,7 +51,7 @@ def program_chips(
     """Return what each chip computes products with, on `device`; chips without effects share one object."""
     one = functools.partial(program_chip, plan, driven=driven, unit_inputs=unit_inputs)
     first = one(addresses[0]).to(device)
-    alike = plan.chip.exact and not plan.chip.device.read.telegraph.on  # every chip has traps of its own
+    alike = plan.chip.cells_are_ideal and plan.chip.device.read.telegraph.is_ideal  # every chip has traps of its own
     if alike or len(addresses) == 1:
         return [first] * len(addresses)
     rest = (one(address).to(device) for address in addresses[1:])
@@ -112,7 +112,7 @@ def apply_wires(
 
     See `wired`. Without wire resistance: the same cells in all passes.
     """
-    if not plan.chip.wired:
+    if plan.chip.wires.is_ideal:
         return (cells,), None
     passes, offset = wired(plan, cells, driven)
     for seen in passes:
@@ -131,7 +131,7 @@ def read_noise(plan: Plan, cells: Tensor, passes: tuple[Tensor, ...], address: A
     g = passes[0] if len(passes) == 1 else torch.stack(passes).mean(0)
     unit, step = device.window_S / steps, None
     siemens, before = plan.siemens(g.double()).clamp_min(0.0), plan.siemens(device.held(cells, steps).double())
-    if device.read.telegraph.on:
+    if not device.read.telegraph.is_ideal:
         step = device.traps(tuple(g.shape), *address[:3]) * siemens / unit
     driven = device.read.driven_variance(siemens, device.time.age_s, before)
     thermal = device.read.thermal_variance(siemens, device.temperature_K)

@@ -34,7 +34,7 @@ class WordLines:
     def __init__(self, plan: Plan, ranges: Ranges, layer: str) -> None:
         self._inputs, self._read, self._ranges, self._layer = plan.chip.inputs, plan.chip.device.read, ranges, layer
         real = plan.encoding.operands == "real"
-        self._converts = real and self._inputs.kind != "ideal"
+        self._converts = real and not self._inputs.is_ideal
         self._bends = real and self._read.nonlinearity_per_V != 0.0
 
     @property

@@ -95,7 +95,7 @@ class IdealReadout(Readout):
 
     def _bias(self, index: int) -> Tensor | None:
         """[out]: imbalance of the cells and digital correction; None where exactly zero."""
-        if self.plan.chip.exact:
+        if self.plan.chip.cells_are_ideal:
             return None
         constant, correction, factor = self.weights[index].constant, self.correction(), self.weights[index].factor
         if correction is not None:  # digital: drift compensation, which follows, must leave it as it is

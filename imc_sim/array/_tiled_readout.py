@@ -55,7 +55,7 @@ class TiledReadout(Readout):
     def _one_pass(self, index: int, inputs: InputVectors, at: _Pass) -> tuple[Tensor, Tensor | None]:
         """Return conversions added up over tiles, [vectors, out], and the sums of inputs where these are subtracted."""
         plan = self.plan
-        quantisers = None if plan.chip.converter.ideal else self.quantisers()
+        quantisers = None if plan.chip.converter.is_ideal else self.quantisers()
         same = quantisers is not None and not self.integer and all(q == quantisers[0] for q in quantisers)
         total: Tensor | None = None
         sum_x: Tensor | None = None
@@ -108,7 +108,7 @@ class TiledReadout(Readout):
         if quantisers is not None:
             total = total.mul_(quantisers[0].step).add_(len(quantisers) * quantisers[0].base)
         factors = self.plan.factors
-        if self.integer and not self.plan.chip.converter.ideal:
+        if self.integer and not self.plan.chip.converter.is_ideal:
             return total.unflatten(-1, (-1, len(factors))).sum(-1)
         if len(factors) == 1:
             return total if factors[0] == 1.0 else total.mul_(factors[0])

@@ -29,8 +29,8 @@ class Correlated(Spec):
     gradient: float = Field(default=0.0, ge=0.0, le=2.0, description="relative change of conductance across a tile")
 
     @property
-    def on(self) -> bool:
-        return self.chip > 0.0 or self.gradient > 0.0
+    def is_ideal(self) -> bool:
+        return self.chip == self.gradient == 0.0
 
     def factor(
         self, seed: int, layer: str, chip: int, rows: Tensor | None, cols: Tensor | None, tile: Tensor | int

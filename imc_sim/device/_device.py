@@ -82,7 +82,7 @@ class Device(Spec):
         low, high = self.programming.cell.range_S
         if self.g_hrs_S < low * (1 - 1e-9) or self.g_lrs_S > high * (1 + 1e-9):
             raise ValueError(f"g_hrs_S and g_lrs_S from {low:g} S to {high:g} S, which the switching model can be")
-        if self.verify.on:
+        if not self.verify.is_ideal:
             raise ValueError("verify left out where programming.kind is 'pulses', which has a tolerance of its own")
         return self
 
@@ -116,9 +116,9 @@ class Device(Spec):
     # -- programming -----------------------------------------------------------------------------------
 
     @property
-    def exact(self) -> bool:
-        """Tell whether no effect acts at programming time."""
-        return self.programming.exact and self.faults.none
+    def cells_are_ideal(self) -> bool:
+        """Tell whether every cell is programmed to its target."""
+        return self.programming.is_ideal and self.faults.is_ideal
 
     def table(self, steps: int) -> Tensor:
         """Return programmed g for every level k / steps (rows, k = 0 … steps) and every draw: [steps + 1, WIDTH].
@@ -148,7 +148,7 @@ class Device(Spec):
         """
         page = self.time.page(page)
         base = self.faults.levels(levels, steps, seed, layer, chip, page) * WIDTH
-        if self.programming.exact and not self.faults.undefined:
+        if self.programming.is_ideal and not self.faults.undefined:
             return base
         columns = Stream(seed, layer, "programming").columns(levels.numel(), chip, page)
         return torch.from_numpy(np.add(base.numpy().reshape(-1), columns, dtype=np.int32)).reshape(levels.shape)
@@ -157,7 +157,7 @@ class Device(Spec):
         self, table: Tensor, levels: Tensor, steps: int, seed: int, layer: str, chip: int, page: int = 0
     ) -> Tensor:
         """Return `look_up(table, draw(levels, …))` of a float32 table, in one pass where possible."""
-        if table.dtype != torch.float32 or (self.programming.exact and not self.faults.undefined):
+        if table.dtype != torch.float32 or (self.programming.is_ideal and not self.faults.undefined):
             return look_up(table, self.draw(levels, steps, seed, layer, chip, page))
         page = self.time.page(page)
         rows = self.faults.levels(levels, steps, seed, layer, chip, page).reshape(-1).numpy()
@@ -172,7 +172,7 @@ class Device(Spec):
 
         Returns also the largest magnitude. None where cells are not sampled alike, or where it would not be faster.
         """
-        if table.dtype != torch.float32 or self.programming.exact or not self.faults.none:
+        if table.dtype != torch.float32 or self.programming.is_ideal or not self.faults.is_ideal:
             return None
         stream = Stream(seed, layer, "programming")
         found = stream.differences(table.numpy(), units.contiguous().numpy(), chip, self.time.page(page))
@@ -182,7 +182,7 @@ class Device(Spec):
     def drawn_at_once(self) -> bool:
         """Tell whether a cell is one draw of one law: nothing is stuck, and pulses are not counted."""
         pulsed = isinstance(self.programming, PulsedProgramming)
-        return self.faults.none and not self.verify.on and not pulsed
+        return self.faults.is_ideal and self.verify.is_ideal and not pulsed
 
     def pairs(
         self, table: Tensor, units: Tensor, seed: int, layer: str, chip: int, page: int = 0
@@ -225,7 +225,7 @@ class Device(Spec):
             table = _pulse_counts(*key)  # type: ignore[arg-type]  # hashable
             counts = look_up(table, levels.to(torch.int32) * WIDTH + found % WIDTH)
             return torch.where(found // WIDTH == levels, counts, self.programming.most)
-        if not self.verify.on:
+        if self.verify.is_ideal:
             return torch.ones_like(levels, dtype=torch.int64)
         g = self.held(look_up(self.table(steps), self.draw(levels, steps, seed, layer, chip, page)))
         target = self.positions(steps)[levels.long()]
@@ -243,12 +243,12 @@ class Device(Spec):
     @property
     def by_state(self) -> bool:
         """Tell whether ageing depends on the level that a cell was programmed to: `settle` takes their `state`."""
-        return self.disturb.on or self.time.relaxes
+        return not self.disturb.is_ideal or self.time.relaxes
 
     @property
     def settles(self) -> bool:
         """Tell whether cells that are read differ from those that were programmed."""
-        return self.correlated.on or self.time.on or self.disturb.on
+        return not (self.correlated.is_ideal and self.time.is_ideal and self.disturb.is_ideal)
 
     def settle(
         self, g: Tensor, steps: int, seed: int, layer: str, chip: int, page: int = 0, rows: Tensor | None = None,
@@ -265,14 +265,14 @@ class Device(Spec):
             return g
         check = functools.partial(_check_effect, layer, tile)
         G = check("programming", (g / steps + self.floor) * self.window_S)
-        if self.correlated.on:
+        if not self.correlated.is_ideal:
             G = check("correlated", G * self.correlated.factor(seed, layer, chip, rows, cols, tile))
-        if self.time.on:
+        if not self.time.is_ideal:
             target_S = ((self.held(g, steps) if state is None else state) / steps + self.floor) * self.window_S
             where = (seed, layer, chip, self.time.page(page))
             for effect, aged in self.time.stages(G, target_S, self.temperature_K, self.g_hrs_S, *where):
                 G = check(f"time.{effect}", aged)
-        if self.disturb.on:
+        if not self.disturb.is_ideal:
             low_resistance = g >= 0.5 * steps if state is None else state >= 0.5 * steps
             G = check("disturb", torch.where(low_resistance, G * self.wear.factor, G))
         return (G.clamp_min(0.0) / self.window_S - self.floor) * steps
@@ -282,9 +282,13 @@ class Device(Spec):
 
         The read voltage acts through thermal noise, read disturb and the bend of the current.
         """
-        ages = self.time.ages or self.read.flicker.on or self.time.refresh_s is not None
-        hot = self.read.bandwidth_Hz > 0.0 or self.disturb.on or (self.time.retention.rate_Hz > 0.0 < self.time.t_s)
-        seen = self.read.bandwidth_Hz > 0.0 or self.disturb.on or self.read.nonlinearity_per_V > 0.0
+        ages = self.time.ages or not self.read.flicker.is_ideal or self.time.refresh_s is not None
+        hot = (
+            self.read.bandwidth_Hz > 0.0
+            or not self.disturb.is_ideal
+            or (self.time.retention.rate_Hz > 0.0 < self.time.t_s)
+        )
+        seen = self.read.bandwidth_Hz > 0.0 or not self.disturb.is_ideal or self.read.nonlinearity_per_V > 0.0
         acts = {"time": ages, "temperature_K": hot, "read.v_read_V": seen}
         return frozenset(path for path, there in acts.items() if not there)
 
@@ -366,9 +370,9 @@ def _table(
     target = torch.tensor(levels, dtype=torch.float64)
     pulse = functools.partial(_apply, programming, floor, window_S)
     law = pulse if clip else functools.partial(_unclipped, programming, floor, window_S)
-    if programming.exact:
+    if programming.is_ideal:
         table = target[:, None].expand(-1, WIDTH).contiguous()
-    elif verify.on:
+    elif not verify.is_ideal:
         table = law(target[:, None], verify.normals(pulse, target, floor, window_S))
     else:
         table = law(target[:, None], _normals(len(levels)))

@@ -122,11 +122,11 @@ class ReadDisturb(Spec):
     m: float = Field(default=0.41, ge=0.01, le=10.0, description="exponent of the programming cycles")
 
     @property
-    def on(self) -> bool:
-        return self.reads > 0
+    def is_ideal(self) -> bool:
+        return self.reads == 0
 
     def idle(self) -> frozenset[str]:
-        return frozenset() if self.on else self.all_but()
+        return self.all_but() if self.is_ideal else frozenset()
 
     def law(self, cycles: NDArray[np.int64], v_read_V: float, temperature_K: float) -> Law:
         """Return t* [*] and p of cells after that many programming cycles [*], all below the model's limit."""

@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 from torch import Tensor
 
 from imc_sim.config import Seconds, Siemens, Spec
-from imc_sim.device._state_law import StateLaw, check_pieces, evaluate, vanishes
+from imc_sim.device._state_law import StateLaw, check_pieces, evaluate, is_zero
 
 
 @final
@@ -38,10 +38,10 @@ class Drift(Spec):
 
     def acts(self, t_s: float) -> bool:
         """Tell whether conductances at time t_s differ from those programmed."""
-        return t_s > self.t0_s and not (vanishes(self.nu) and vanishes(self.nu_std))
+        return t_s > self.t0_s and not (is_zero(self.nu) and is_zero(self.nu_std))
 
     def idle(self) -> frozenset[str]:
-        return self.all_but() if vanishes(self.nu) and vanishes(self.nu_std) else frozenset()
+        return self.all_but() if is_zero(self.nu) and is_zero(self.nu_std) else frozenset()
 
     def exponents(self, G: Tensor, normal: Tensor) -> Tensor:
         """Return nu of cells programmed to G [*] in S; normal [*]: a standard normal number per cell."""

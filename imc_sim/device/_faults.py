@@ -42,7 +42,7 @@ class Faults(Spec):
         return self
 
     @property
-    def none(self) -> bool:
+    def is_ideal(self) -> bool:
         """Tell whether there are no faults."""
         return not (self.stuck_lrs or self.stuck_hrs or self.failure) and self.cell_yield == 1.0
 
@@ -69,7 +69,7 @@ class Faults(Spec):
 
     def levels(self, levels: Tensor, steps: int, seed: int, layer: str, chip: int, page: int) -> Tensor:
         """Return the levels (int32) that cells really get; steps + 1 for a dead one, steps + 2 for an undefined one."""
-        if self.none:
+        if self.is_ideal:
             return levels
         if self.failure > 0.0:
             u = self._uniform(levels, Stream(seed, layer, "failure"), chip, page)

@@ -34,7 +34,7 @@ class Programming(Spec, abc.ABC):
 
     @property
     @abc.abstractmethod
-    def exact(self) -> bool:
+    def is_ideal(self) -> bool:
         """Every cell lands on its target."""
 
     @abc.abstractmethod
@@ -80,11 +80,11 @@ class RelativeSpread(Programming):
     target_is: Literal["median", "mean"] = Field(default="median", description="log-normal: what the target is")
 
     @property
-    def exact(self) -> bool:
+    def is_ideal(self) -> bool:
         return self.sigma == 0.0 and not self.sigma_hrs
 
     def idle(self) -> frozenset[str]:
-        if self.exact:
+        if self.is_ideal:
             return self.all_but("kind")
         normal = "log_normal" not in (self.law, self.law_hrs or self.law)
         return frozenset({"sigma_of", "target_is"}) if normal else frozenset()
@@ -129,11 +129,11 @@ class PolynomialSpread(Programming):
         return self
 
     @property
-    def exact(self) -> bool:
+    def is_ideal(self) -> bool:
         return self.scale == 0.0 or not any(self.coefficients_S)
 
     def idle(self) -> frozenset[str]:
-        return self.all_but("kind") if self.exact else frozenset()
+        return self.all_but("kind") if self.is_ideal else frozenset()
 
     def unclipped(self, target: Tensor, normal: Tensor, floor: float, window_S: float) -> Tensor:
         x = (target + floor) * (window_S / self.g_max_S)

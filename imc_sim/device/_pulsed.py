@@ -37,7 +37,7 @@ class PulsedProgramming(Programming):
     speed_spread: float = Field(default=0.0, ge=0.0, le=5.0, description="standard deviation of ln(switching speed)")
 
     @property
-    def exact(self) -> bool:
+    def is_ideal(self) -> bool:
         return False
 
     def unclipped(self, target: Tensor, normal: Tensor, floor: float, window_S: float) -> Tensor:

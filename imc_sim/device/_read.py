@@ -12,7 +12,7 @@ from torch import Tensor
 from imc_sim._errors import InputError
 from imc_sim._rng import Stream
 from imc_sim.config import Hertz, Seconds, Siemens, Spec, Volt
-from imc_sim.device._state_law import StateLaw, check_pieces, evaluate, vanishes
+from imc_sim.device._state_law import StateLaw, check_pieces, evaluate, is_zero
 
 #: Boltzmann's constant in J / K (exact, CODATA 2018).
 BOLTZMANN_J = 1.380649e-23
@@ -39,11 +39,11 @@ class Flicker(Spec):
         return self
 
     @property
-    def on(self) -> bool:
-        return not vanishes(self.q)
+    def is_ideal(self) -> bool:
+        return is_zero(self.q)
 
     def idle(self) -> frozenset[str]:
-        return frozenset() if self.on else self.all_but()
+        return self.all_but() if self.is_ideal else frozenset()
 
     def relative_variance(self, programmed: Tensor, t_s: float) -> Tensor | float:
         """Variance over G^2 at time t_s for cells programmed to that many S."""
@@ -72,11 +72,11 @@ class Telegraph(Spec):
     occupancy: float = Field(default=0.5, gt=0.0, lt=1.0, description="share of the time in the low state")
 
     @property
-    def on(self) -> bool:
-        return self.probability > 0.0 and self.amplitude > 0.0
+    def is_ideal(self) -> bool:
+        return self.probability == 0.0 or self.amplitude == 0.0
 
     def idle(self) -> frozenset[str]:
-        return frozenset() if self.on else self.all_but()
+        return self.all_but() if self.is_ideal else frozenset()
 
     def traps(self, shape: tuple[int, ...], seed: int, layer: str, chip: int) -> Tensor:
         """dG / G of one chip's cells (float64, 0 without a trap). A trap belongs to the cell, however programmed."""
@@ -109,7 +109,7 @@ class Read(Spec):
     @property
     def noisy(self) -> bool:
         """Successive reads may differ."""
-        return self.sigma > 0.0 or self.bandwidth_Hz > 0.0 or self.flicker.on or self.telegraph.on
+        return not (self.sigma == self.bandwidth_Hz == 0.0 and self.flicker.is_ideal and self.telegraph.is_ideal)
 
     def driven_variance(
         self, G_S: Tensor, t_s: float = 0.0, programmed_S: Tensor | None = None
@@ -119,11 +119,11 @@ class Read(Spec):
         (sigma G)^2 + (1/f noise at time t_s). programmed_S [*]: what the cells were programmed to, on which the
         strength of 1/f noise depends (None: G_S). None where both are off.
         """
-        if self.sigma == 0.0 and not self.flicker.on:
+        if self.sigma == 0.0 and self.flicker.is_ideal:
             return None
         G_S = G_S.clamp_min(0.0)  # rounding may leave a cell of 0 S a little below it
         relative: Tensor | float = self.sigma * self.sigma
-        if self.flicker.on:
+        if not self.flicker.is_ideal:
             relative = relative + self.flicker.relative_variance(G_S if programmed_S is None else programmed_S, t_s)
         return G_S.square() * relative
 
@@ -146,7 +146,7 @@ class Read(Spec):
         them. Cells are independent.
         """
         parts = [self.driven_variance(G_S, t_s, programmed_S), self.thermal_variance(G_S, temperature_K)]
-        if self.telegraph.on:
+        if not self.telegraph.is_ideal:
             if trap is None:
                 step = "Sample them once per chip with Device.traps."
                 raise InputError("read.telegraph", "no traps", "a relative amplitude per cell", step)

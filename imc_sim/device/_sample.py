@@ -35,7 +35,7 @@ def sample_cells(device: Device, level: int, count: int, seed: int = 0, chip: in
         parts = [p for p in (driven, read.thermal_variance(G, device.temperature_K)) if p is not None]
         normal = torch.from_numpy(Stream(seed, layer, "read").normal(count, chip)).double()
         noise = sum(parts, torch.zeros_like(G)).sqrt() * normal
-        if read.telegraph.on:
+        if not read.telegraph.is_ideal:
             o = read.telegraph.occupancy
             low = torch.from_numpy(Stream(seed, layer, "telegraph").uniform(count, chip)) < o
             noise = noise + device.traps((count,), seed, layer, chip) * G * (o - low.double())

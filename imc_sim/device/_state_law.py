@@ -60,7 +60,7 @@ class StatePiece(Spec):
 StateLaw = float | tuple[StatePiece, ...]
 
 
-def vanishes(law: StateLaw) -> bool:
+def is_zero(law: StateLaw) -> bool:
     """Tell whether the law is 0 for every state."""
     return law == 0.0 if isinstance(law, float | int) else not any(any(p.coefficients) or p.low or p.high for p in law)
 

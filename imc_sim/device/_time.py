@@ -111,10 +111,10 @@ class Time(Spec):
         return page + (self.refreshes << 32)
 
     @property
-    def on(self) -> bool:
-        """Tell whether cells differ from their programmed values."""
+    def is_ideal(self) -> bool:
+        """Tell whether cells keep their programmed values."""
         t = self.age_s
-        return t > 0.0 and (self.relaxation.acts(t) or self.drift.acts(t) or self.retention.rate_Hz > 0.0)
+        return t <= 0.0 or not (self.relaxation.acts(t) or self.drift.acts(t) or self.retention.rate_Hz > 0.0)
 
     @property
     def relaxes(self) -> bool:

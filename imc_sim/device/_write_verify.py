@@ -57,11 +57,11 @@ class WriteVerify(Spec):
     max_pulses: int = Field(default=1, ge=1, le=1_000_000, description="pulses after which a cell is given up")
 
     @property
-    def on(self) -> bool:
-        return self.max_pulses > 1 and (self.tolerance > 0.0 or self.tolerance_S > 0.0)
+    def is_ideal(self) -> bool:
+        return self.max_pulses == 1 or self.tolerance == self.tolerance_S == 0.0
 
     def idle(self) -> frozenset[str]:
-        return frozenset() if self.on else self.all_but()
+        return self.all_but() if self.is_ideal else frozenset()
 
     def width(self, target: Tensor, floor: float, window_S: float) -> Tensor:
         """Return the accepted distance from targets g, in windows."""

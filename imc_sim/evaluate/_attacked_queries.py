@@ -66,7 +66,7 @@ def attacked_episodes(session: Session, model: str, task: FewShotTask) -> FewSho
 
     Without an attack, or with one that changes nothing, these are the clean episodes.
     """
-    if task.attack is None or task.attack.harmless:
+    if task.attack is None or task.attack.is_ideal:
         return session.episodes(task)
     made = _through_digital(task)
 
@@ -87,7 +87,7 @@ def attacked_episodes(session: Session, model: str, task: FewShotTask) -> FewSho
 
 def attacked_features(session: Session, model: str, task: FewShotTask) -> Tensor:
     """Return the digital network's features [u, d] of the images of `attacked_episodes`."""
-    if task.attack is None or task.attack.harmless:
+    if task.attack is None or task.attack.is_ideal:
         return session.features(model, task)
     made = _through_digital(task)
 
@@ -118,7 +118,7 @@ def pixel_space(task: FewShotTask) -> PixelSpace:
 
 def attack_queries(data: FewShotData, task: FewShotTask, target: Target) -> Tensor:
     """Return the attacked queries [e x way x queries, 1, H, W], normalised, in the order of `data.query`."""
-    if task.attack is None or task.attack.harmless:
+    if task.attack is None or task.attack.is_ideal:
         return data.images[torch.from_numpy(data.query).flatten()]
     if isinstance(task.attack, Pgd):
         return _each(data, task, lambda part, images: _pgd(part, images, data, task, target))

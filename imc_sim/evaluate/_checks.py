@@ -30,8 +30,8 @@ def batch_chips(model: str, chip: dict[str, Any], memory_limit_bytes: int) -> in
 def check_mapping(model: str, chip: dict[str, Any], engine: Engine | str | dict[str, Any] | None = None) -> None:
     """Raise the errors that mapping this model onto this chip would raise."""
     spec = load_chip(chip)
-    quiet = mapping.map_model(Session.on("cpu").model(model), spec.without_effects(), engine="native")
-    check_engine(spec.engine if engine is None else as_engine(engine), spec, quiet.analog_layers.values())
+    ideal = mapping.map_model(Session.on("cpu").model(model), spec.without_effects(), engine="native")
+    check_engine(spec.engine if engine is None else as_engine(engine), spec, ideal.analog_layers.values())
 
 
 def acting_settings(model: str, chip: dict[str, Any], task: dict[str, Any]) -> dict[str, Any]:

@@ -101,7 +101,7 @@ def _images(data: FewShotData, episodes: int) -> Tensor:
 
 
 def _probing(chip: Chip) -> Chip:
-    return chip.replace("converter", _PROBE) if chip.converter.ideal else chip
+    return chip.replace("converter", _PROBE) if chip.converter.is_ideal else chip
 
 
 def _of_layers(analog: AnalogModel, images: Tensor, chip: Chip) -> list[ConverterInputs]:
@@ -109,13 +109,13 @@ def _of_layers(analog: AnalogModel, images: Tensor, chip: Chip) -> list[Converte
 
     def record(layer: AnalogLayer, inputs: tuple[Tensor, ...]) -> None:
         crossbar = layer.crossbar
-        if chip.converter.ideal:  # without a converter sums of tiles may have been merged: equal cells, tile by tile
+        if chip.converter.is_ideal:  # without a converter sums of tiles may have been merged: equal cells, tile by tile
             crossbar = layer._programmed(_probing(chip), layer.crossbar.chips)
             if layer.input_limit is not None:
                 crossbar.set_input_limit(layer.input_limit)
         operand = crossbar.lines.voltages(layer.operand(inputs[0]))
         running = layer.context.running
-        probe = _Probe(crossbar, len(operand), 0 if running is None else running.first_read, chip.converter.ideal)
+        probe = _Probe(crossbar, len(operand), 0 if running is None else running.first_read, chip.converter.is_ideal)
         probe.profile(layer.tile_inputs(operand))
         found.append(probe.result(layer.name))
 
@@ -142,7 +142,7 @@ def _of_memory(
     memory.write(keys, maker.labels, page=0)
     crossbar = memory._crossbars[0]
     queries = crossbar.lines.voltages(applied)
-    probe = _Probe(crossbar, len(queries), 0, one.chip.converter.ideal)
+    probe = _Probe(crossbar, len(queries), 0, one.chip.converter.is_ideal)
     probe.profile(lambda part: queries[:, part])
     return probe.result("memory")
 

@@ -55,7 +55,7 @@ def few_shot_accuracy(model: nn.Module, task: FewShotTask, data: FewShotData | N
     with torch.inference_mode(False):  # attacks need gradients
         data = data or FewShotData.load(task)
         features = features_of(model, data.images, task.batch)
-        if task.attack is not None and not task.attack.harmless:
+        if task.attack is not None and not task.attack.is_ideal:
             with evaluating(model):
                 data = data.with_queries(attack_queries(data, task, Target(model, features)))
             features = features_of(model, data.images, task.batch)

@@ -108,7 +108,7 @@ class ProgrammingContract:
 
     def test_is_not_exact(self) -> None:
         """A law with a spread says so."""
-        _require(not self.programming.exact, "a law with a spread calls itself exact")
+        _require(not self.programming.is_ideal, "a law with a spread calls itself exact")
 
 
 def _spread(levels: int) -> Device:

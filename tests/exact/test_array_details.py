@@ -143,8 +143,8 @@ def test_a_chip_without_effects_is_exact() -> None:
     wires = {"kind": "nodal", "r_row_ohm": 2.0, "r_col_ohm": 2.0}
     spec = chip(ALONE["programming"] | ALONE["drift"] | {"read": {"sigma": 0.1}}, wires=wires)
     quiet = spec.without_effects()
-    assert not spec.exact
-    assert quiet.exact
+    assert not spec.cells_are_ideal
+    assert quiet.cells_are_ideal
     assert quiet.wires == Wires()
     w, x = signs(6, 20), signs(5, 20, seed=1)
     assert torch.equal(Crossbar.program(w, quiet).mvm(x)[0], x @ w.T)

@@ -463,7 +463,7 @@ def test_unverified_figures_are_marked() -> None:
 def test_digital_references_are_exact() -> None:
     for name in ("ideal", "sram"):
         d = load_chip(name).device
-        assert d.exact
+        assert d.cells_are_ideal
         assert not d.settles
         assert not d.read.noisy
 
@@ -509,7 +509,7 @@ def test_without_effects_keeps_levels_and_curve() -> None:
     assert d == Device(
         g_lrs_S=1e-4, g_hrs_S=1e-5, levels=4, spacing="resistance", read=Read(v_read_V=0.3, nonlinearity_per_V=2.0)
     )
-    assert d.exact
+    assert d.cells_are_ideal
     assert not d.settles
     assert not d.read.noisy
 

@@ -43,7 +43,7 @@ def test_bit_serial_adds_up_to_the_levels(bits: int, passes: int, converter: Con
         )
         for kind in ("bit_serial", "levels")
     )
-    atol = 1e-9 if converter.ideal else 0.02
+    atol = 1e-9 if converter.is_ideal else 0.02
     assert torch.allclose(serial.mvm(X), whole.mvm(X), rtol=0, atol=atol)
 
 

@@ -64,7 +64,7 @@ def test_rows_that_are_always_on_see_the_exact_circuit(
     w, x = values(kind, outputs, 50, seed=1), values(kind, 6, 50, seed=2)
     bar = Crossbar.program(w, chip(kind, wires, converter=converter))
     expected = circuit(bar, x, wires)
-    atol = 1e-9 if converter.ideal else 5e-3
+    atol = 1e-9 if converter.is_ideal else 5e-3
     assert torch.allclose(bar.mvm(x)[0], expected, rtol=0, atol=atol)
     free = Crossbar.program(w, chip(kind, Wires())).mvm(x)[0]
     assert float((free - expected).abs().max()) > 0.3

@@ -85,7 +85,7 @@ class CompiledReadout(Readout):
         if isinstance(reference, IdealReadout):
             y = _product.multiply(packed, inputs, None, 1.0, None)
             return None if y is None else reference.finish(y, index)
-        quantisers = None if self.plan.chip.converter.ideal else reference.quantisers()
+        quantisers = None if self.plan.chip.converter.is_ideal else reference.quantisers()
         noise = self._noise(index, first_read, per_read)
         y = _product.multiply(packed, inputs, quantisers, self.plan.encoding.gain_in, weights.constant, noise)
         if y is None:

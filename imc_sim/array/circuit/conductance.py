@@ -64,7 +64,7 @@ def column_conductance(
 @one_thread()
 def wired_conductance(G: Tensor, wires: Wires) -> Tensor:
     """M [*, rows, cols] in S of cells G [*, rows, cols] in S, every row driven. G itself for ideal wires."""
-    if wires.ideal:
+    if wires.is_ideal:
         return G
     flat = G.reshape(-1, *G.shape[-2:])
     if wires.r_row_ohm > 0.0 and wires.r_col_ohm > 0.0:

@@ -114,7 +114,7 @@ def switches_rows(encoding: Encoding, wires: Wires) -> bool:
 
     Rows driven in proportion to a real input count as on, whatever it is.
     """
-    if wires.ideal or wires.cells == "passive" or not encoding.values:
+    if wires.is_ideal or wires.cells == "passive" or not encoding.values:
         return False
     values = torch.tensor(encoding.values, dtype=torch.float64)
     return not bool(gates_of(encoding, values[:, None]).all())

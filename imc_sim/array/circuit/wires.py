@@ -55,12 +55,12 @@ class Wires(Spec):
         return self
 
     @property
-    def ideal(self) -> bool:
+    def is_ideal(self) -> bool:
         """No resistance anywhere: the effective conductance is the cells' own, to the bit."""
         return self.r_row_ohm == self.r_col_ohm == self.r_source_ohm == self.r_sense_ohm == 0.0
 
     def idle(self) -> frozenset[str]:
-        if self.ideal:
+        if self.is_ideal:
             return self.all_but()
         if self.cells == "passive":
             return frozenset({"gating", "density"})

@@ -62,7 +62,7 @@ def check_spread(weights: Tensor, settings: MemTorchSettings, where: str) -> Non
 def _converter(chip: Chip, encoding: Encoding, engine: Engine, where: str) -> dict[str, Any]:
     """Tiles, bits and overflow rate."""
     converter = chip.converter
-    if converter.ideal:
+    if converter.is_ideal:
         if engine.adc_overflow_rate > 0.0:
             allowed = "0 with converter.kind ideal"
             _refuse(where, "engine.adc_overflow_rate", engine.adc_overflow_rate, allowed, "Set converter.kind to auto.")
@@ -93,7 +93,7 @@ def _exponent(device: Device, where: str) -> float:
 def _laws(device: Device, where: str) -> tuple[CellLaw, CellLaw]:
     """Spread of LRS and HRS; MemTorch draws two resistances per cell and no others."""
     law = device.programming
-    if law.exact:
+    if law.is_ideal:
         return CellLaw(), CellLaw()
     if not isinstance(law, RelativeSpread):
         _refuse(where, "device.programming.kind", repr(law.kind), "'relative'", "Use a relative spread.")

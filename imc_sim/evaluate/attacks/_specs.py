@@ -35,7 +35,7 @@ class AttackSpec(Spec):
         return self
 
     @property
-    def harmless(self) -> bool:
+    def is_ideal(self) -> bool:
         """Tell whether the images stay unchanged to the bit."""
         return self.epsilon == 0.0
 
@@ -44,7 +44,7 @@ class AttackSpec(Spec):
         """Tell whether every chip has images of its own. Unchanged images are those of a clean task, unless they are
         transferred.
         """
-        return self.through == "analog" and not (self.harmless and self.transfer != "digital")
+        return self.through == "analog" and not (self.is_ideal and self.transfer != "digital")
 
 
 @final
@@ -64,7 +64,7 @@ class Fgsm(AttackSpec):
     )
 
     @property
-    def harmless(self) -> bool:
+    def is_ideal(self) -> bool:
         return self.epsilon == 0.0 and self.space == "pixels"
 
 
