@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
-from matplotlib.ticker import MaxNLocator, NullLocator
+from matplotlib.ticker import MaxNLocator, NullFormatter, NullLocator
 from numpy.typing import NDArray
 from pandas import DataFrame
 
@@ -33,6 +33,9 @@ _STATISTICS = ["chips", "median", "p05", "p95", "digital"]
 _COLOURS = 7
 #: places on a logarithmic axis that each have a tick of their own
 _TICKS = 8
+#: ratio of the largest to the smallest value from which ticks are powers of ten: labels of the values would overlap
+_WIDE = 1e5
+_RAISED = str.maketrans("-0123456789", "\u207b\u2070\u00b9\u00b2\u00b3\u2074\u2075\u2076\u2077\u2078\u2079")
 _DASHES = ("-", (0, (4, 1.5)), (0, (1, 1)), (0, (6, 1, 1, 1)))
 
 
@@ -155,15 +158,24 @@ def _scale(ax: Axes, data: DataFrame, names: list[str] | None) -> None:
         ax.margins(x=0.05)
     elif data.attrs["spaced"] == "log":
         ax.set_xscale("log")
+        values = sorted(set(numbers(data, "x").tolist()))
+        if values[-1] >= _WIDE * values[0]:
+            ax.xaxis.set_major_formatter(LogLabels(_power_of_ten))
+            ax.xaxis.set_minor_formatter(NullFormatter())
+            return
         ax.xaxis.set_major_formatter(LogLabels())
         ax.xaxis.set_minor_formatter(LogLabels())
-        values = sorted(set(numbers(data, "x").tolist()))
         if len(values) <= _TICKS:
             ax.set_xticks(values, [f"{value:g}" for value in values])
             ax.xaxis.set_minor_locator(NullLocator())
     else:
         whole = bool((numbers(data, "x") % 1.0 == 0.0).all())  # no tick at 4.5 bits
         ax.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10], integer=whole))
+
+
+def _power_of_ten(value: float) -> str:
+    """Return a power of ten in superscript, for example 10⁶."""
+    return "10" + str(round(math.log10(value))).translate(_RAISED)
 
 
 def _legend(ax: Axes, data: DataFrame, band: bool | None, baseline: bool) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from matplotlib.collections import LineCollection, QuadMesh
+from pandas import DataFrame
 
 from imc_sim import InputError, ResultsError
 from imc_sim._stats import mean_interval
@@ -142,6 +143,20 @@ def test_names_on_an_axis_are_drawn_as_names(tmp_path: Path) -> None:
         plot_robustness(ax, data)
         figure.canvas.draw()
     assert [t.get_text() for t in ax.get_xticklabels()] == ["pair", "one"]
+
+
+@pytest.mark.parametrize("values", [[20, 3600, 86400, 2592000, 31536000, 315360000], [1, 10, 100], [0.5, 3, 4]])
+def test_labels_of_a_logarithmic_axis_do_not_overlap(values: list[float]) -> None:
+    data = DataFrame({"series": "a", "x": values, "chips": 9, "median": 90.0, "p05": 80.0, "p95": 95.0, "digital": 99.0})
+    data.attrs = {"x_label": "time (s)", "chance": 20.0, "spaced": "log"}
+    with style():
+        figure, ax = new_figure()
+        plot_robustness(ax, data)
+        figure.canvas.draw()
+        boxes = [t.get_window_extent() for t in ax.get_xticklabels(which="both") if t.get_text()]
+    assert len(boxes) >= 3
+    boxes.sort(key=lambda box: box.x0)
+    assert all(left.x1 < right.x0 for left, right in zip(boxes, boxes[1:], strict=False))
 
 
 def test_many_series_differ_without_bands(results: Results, tmp_path: Path) -> None:
