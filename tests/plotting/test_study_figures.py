@@ -147,7 +147,9 @@ def test_names_on_an_axis_are_drawn_as_names(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("values", [[20, 3600, 86400, 2592000, 31536000, 315360000], [1, 10, 100], [0.5, 3, 4]])
 def test_labels_of_a_logarithmic_axis_do_not_overlap(values: list[float]) -> None:
-    data = DataFrame({"series": "a", "x": values, "chips": 9, "median": 90.0, "p05": 80.0, "p95": 95.0, "digital": 99.0})
+    data = DataFrame(
+        {"series": "a", "x": values, "chips": 9, "median": 90.0, "p05": 80.0, "p95": 95.0, "digital": 99.0}
+    )
     data.attrs = {"x_label": "time (s)", "chance": 20.0, "spaced": "log"}
     with style():
         figure, ax = new_figure()
