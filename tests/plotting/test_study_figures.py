@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -158,7 +159,7 @@ def test_labels_of_a_logarithmic_axis_do_not_overlap(values: list[float]) -> Non
         boxes = [t.get_window_extent() for t in ax.get_xticklabels(which="both") if t.get_text()]
     assert len(boxes) >= 3
     boxes.sort(key=lambda box: box.x0)
-    assert all(left.x1 < right.x0 for left, right in zip(boxes, boxes[1:], strict=False))
+    assert all(left.x1 < right.x0 for left, right in pairwise(boxes))
 
 
 def test_many_series_differ_without_bands(results: Results, tmp_path: Path) -> None:
