@@ -1,7 +1,7 @@
-"""Philox, compiled, with what is done to its words in the same pass; numba must be there.
+"""Philox compiled by numba, with table look-ups of its words in the same pass; numba must be installed.
 
-The words are those of numpy's generator for the same key and counter, so that a draw does not depend on who makes it.
-Many blocks are computed side by side, which the compiler turns into vector instructions.
+The words equal those of numpy's generator for the same key and counter, so a number does not depend on the code that
+generates it. Many blocks are computed together, which the compiler turns into vector instructions.
 
 Source: Salmon et al., Parallel random numbers: as easy as 1, 2, 3, SC 2011 (Philox 4x64, ten rounds).
 """
@@ -16,24 +16,24 @@ from numpy.typing import NDArray
 
 from imc_sim._jit import kept_njit
 from imc_sim._quantiles import PARTS, TAIL, WIDTH
-from imc_sim._team import by_team
+from imc_sim._thread_pool import in_thread_pool
 
-#: blocks of four 64-bit numbers side by side; they fit a first-level cache
+#: blocks of four 64-bit numbers that are computed together; they fit a first-level cache
 _LANES = 64
 _MULTIPLIERS = np.uint64(0xD2E7470EE14C6C93), np.uint64(0xCA5A826395121157)
 _WEYL = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xBB67AE8584CAA73B)
 _ROUNDS = 10
 _HALF, _LOW = np.uint64(32), np.uint64(0xFFFFFFFF)
 _ONE = np.uint64(1)
-#: columns of a table, in the type of places in it
+#: columns of a table, in the type of table indices
 _WIDTH = np.uint32(WIDTH)
-#: 64-bit numbers that are made at once, and the 16-bit words in them
+#: 64-bit numbers generated in one call, and the 16-bit words in them
 WORDS, DRAWS = 4 * _LANES, 16 * _LANES
 
 
 @njit(inline="always")
 def _upper(a: np.uint64, b: np.uint64) -> np.uint64:
-    """Upper 64 bits of a * b, of products of halves: vector units multiply 32 bits by 32."""
+    """Return the upper 64 bits of a * b from products of halves: vector units multiply 32 bits by 32."""
     a0, a1, b0, b1 = a & _LOW, a >> _HALF, b & _LOW, b >> _HALF
     middle = a1 * b0 + ((a0 * b0) >> _HALF)
     return a1 * b1 + (middle >> _HALF) + ((a0 * b1 + (middle & _LOW)) >> _HALF)
@@ -41,7 +41,7 @@ def _upper(a: np.uint64, b: np.uint64) -> np.uint64:
 
 @njit(inline="always")
 def _blocks(state: NDArray[np.uint64], first: int, counter: NDArray[np.uint64], key: NDArray[np.uint64]) -> None:
-    """state [4, _LANES]: blocks number first, first + 1, … behind the counter."""
+    """Fill state [4, _LANES] with blocks number first, first + 1, … after the counter."""
     for i in range(_LANES):
         state[0, i] = counter[0] + np.uint64(first + i) + _ONE
         state[1, i], state[2, i], state[3, i] = counter[1], counter[2], counter[3]
@@ -61,7 +61,7 @@ def fill(
     words: NDArray[np.uint64], state: NDArray[np.uint64], first: int, counter: NDArray[np.uint64],
     key: NDArray[np.uint64],
 ) -> None:  # fmt: skip
-    """words [WORDS]: those of `_LANES` blocks from number `first` on behind the counter, in their order."""
+    """Fill words [WORDS] with those of `_LANES` blocks in order, from block `first` after the counter."""
     _blocks(state, first, counter, key)
     for i in range(_LANES):
         words[4 * i], words[4 * i + 1] = state[0, i], state[1, i]
@@ -70,7 +70,7 @@ def fill(
 
 @njit
 def outermost(words: NDArray[np.uint16]) -> np.bool | bool:
-    """Whether a word is 0 or 65,535; in 16 bits, which vector units compare many at a time."""
+    """Tell whether a word is 0 or 65,535. Vector units compare many 16-bit words in one instruction."""
     found = False
     for i in range(len(words)):
         found |= np.uint16(words[i] + np.uint16(1)) < np.uint16(2)
@@ -79,9 +79,9 @@ def outermost(words: NDArray[np.uint16]) -> np.bool | bool:
 
 @njit
 def tail(number: int, word: np.uint16, counter: NDArray[np.uint64], key: NDArray[np.uint64]) -> np.uint32:
-    """Column of a table for draw `number` behind the counter, whose word is 0 or 65,535: by a second word.
+    """Return the table column of number `number` after the counter, whose word is 0 or 65,535, from a second word.
 
-    That is the word of the same place in the second plane of the stream, which the counter's last number tells apart.
+    The second word is at the same place of the second plane of the stream, which has another last counter number.
     """
     c0, c1 = counter[0] + np.uint64(number // 16) + _ONE, counter[1]
     c2, c3 = counter[2], counter[3] + _ONE
@@ -97,7 +97,7 @@ def tail(number: int, word: np.uint16, counter: NDArray[np.uint64], key: NDArray
     return np.uint32(np.uint64(PARTS + (TAIL if word else 0)) + second)
 
 
-# Unsigned places spare the test for those that count from the end.
+# Unsigned indices avoid numba's check for negative ones.
 
 
 @njit
@@ -113,7 +113,7 @@ def quantiles(
     table: NDArray[np.float32], counter: NDArray[np.uint64], key: NDArray[np.uint64], out: NDArray[np.float32],
     begin: int, end: int,
 ) -> None:  # fmt: skip
-    """out [n]: entry of the table [WIDTH] for draw i of the stream, i from begin (a multiple of `DRAWS`) to end."""
+    """Fill out [begin:end] with table entries of these numbers of the stream; begin is a multiple of `DRAWS`."""
     state, words = np.empty((4, _LANES), np.uint64), np.empty(4 * _LANES, np.uint64)
     each = words.view(np.uint16)
     for first in range(begin, end, len(each)):
@@ -132,7 +132,7 @@ def entries(
     table: NDArray[np.float32], rows: NDArray[np.int32], counter: NDArray[np.uint64], key: NDArray[np.uint64],
     out: NDArray[np.float32], begin: int, end: int,
 ) -> None:  # fmt: skip
-    """out [n]: entry (rows[i], draw i of the stream) of the table [rows x WIDTH], flat; i as of `quantiles`."""
+    """Fill out [begin:end] with entry (rows[i], number i) of a flat table [rows x WIDTH]; see `quantiles`."""
     state, words = np.empty((4, _LANES), np.uint64), np.empty(4 * _LANES, np.uint64)
     each = words.view(np.uint16)
     for first in range(begin, end, len(each)):
@@ -151,7 +151,7 @@ def _of_line(
     words: NDArray[np.uint64], state: NDArray[np.uint64], number: int, count: int, counter: NDArray[np.uint64],
     key: NDArray[np.uint64],
 ) -> int:  # fmt: skip
-    """words: those of whole blocks around `count` draws from `number` on; how many draws come before them there."""
+    """Fill words with the whole blocks around `count` numbers from `number` on; return how many precede them there."""
     first, skip = number // 16, number % 16
     for batch in range(-(-(skip + count) // DRAWS)):
         fill(words[WORDS * batch : WORDS * (batch + 1)], state, first + batch * _LANES, counter, key)
@@ -162,7 +162,7 @@ def _of_line(
 def _places(
     units: NDArray[np.float32], plus: NDArray[np.uint16], minus: NDArray[np.uint16], places: NDArray[np.uint32]
 ) -> None:
-    """places [2, m] of both cells of a pair; apart from the look-up, which no compiler makes vector instructions of."""
+    """Compute table indices [2, m] of both cells of a pair; the look-up is separate, as it cannot be vectorised."""
     for i in range(len(units)):
         unit = np.int32(units[i])
         places[0, i] = np.uint32(np.uint32(max(unit, np.int32(0))) * _WIDTH + np.uint32(plus[i]))
@@ -174,7 +174,7 @@ def _tails(
     words: NDArray[np.uint16], places: NDArray[np.uint32], number: int, counter: NDArray[np.uint64],
     key: NDArray[np.uint64],
 ) -> None:  # fmt: skip
-    """places: those of the outermost words moved to their columns; words are draws `number` and on of the stream."""
+    """Move the indices of words 0 and 65,535 to tail columns; words begin at number `number` of the stream."""
     if outermost(words):
         for i in range(len(words)):
             if np.uint16(words[i] + np.uint16(1)) < np.uint16(2):
@@ -183,7 +183,7 @@ def _tails(
 
 @njit
 def _differences(table: NDArray[np.float32], places: NDArray[np.uint32], out: NDArray[np.float32]) -> np.int32:
-    """The bits of the largest magnitude, which are in the order of what they stand for."""
+    """Fill out with differences and return the bits of the largest magnitude, which order like the magnitudes."""
     for i in range(len(out)):
         out[i] = table[places[0, i]] - table[places[1, i]]
     bits, top = out.view(np.int32), np.int32(0)
@@ -197,10 +197,10 @@ def pairs(
     table: NDArray[np.float32], units: NDArray[np.float32], counter: NDArray[np.uint64], key: NDArray[np.uint64],
     out: NDArray[np.float32], tops: NDArray[np.float32], begin: int, end: int,
 ) -> None:  # fmt: skip
-    """Lines begin … end of out [n, m]: entry of the positive part of units [n, m] less that of the negative one.
+    """Fill rows begin … end of out [n, m]: entry of the positive part of units [n, m] minus that of the negative one.
 
-    Each has its own draw. Words follow one another as if all were in an array [n, 2, m]. tops [n]: the largest
-    magnitude of each line.
+    Each part has a random number of its own; words are numbered as in an array [n, 2, m]. tops [n]: the largest
+    magnitude of each row.
     """
     m = units.shape[1]
     batches = -(-(2 * m + 15) // DRAWS)
@@ -225,7 +225,7 @@ def _signed_places(units: NDArray[np.float32], words: NDArray[np.uint16], places
 def _signed(
     table: NDArray[np.float32], units: NDArray[np.float32], places: NDArray[np.uint32], out: NDArray[np.float32]
 ) -> np.int32:
-    """As `_differences`."""
+    """Fill out with signed entries and return the bits of the largest magnitude."""
     for i in range(len(out)):
         out[i] = table[places[i]]
     bits, top = out.view(np.int32), np.int32(0)
@@ -240,9 +240,9 @@ def signed(
     table: NDArray[np.float32], units: NDArray[np.float32], counter: NDArray[np.uint64], key: NDArray[np.uint64],
     out: NDArray[np.float32], tops: NDArray[np.float32], begin: int, end: int,
 ) -> None:  # fmt: skip
-    """Lines begin … end of out [n, m]: entry (|unit|, word) with the sign of the unit, of units [n, m].
+    """Fill rows begin … end of out [n, m]: entry (|unit|, word) with the sign of the unit, of units [n, m].
 
-    Words follow one another from line to line. tops [n]: the largest magnitude of each line.
+    Words are numbered row after row. tops [n]: the largest magnitude of each row.
     """
     m = units.shape[1]
     batches = -(-(m + 15) // DRAWS)
@@ -256,24 +256,24 @@ def signed(
 
 
 @kept_njit
-def quantiles_by_team(arguments: tuple[Any, ...], order: tuple[int, ...]) -> bool:
-    """`quantiles`, shared out: see `imc_sim._team`."""
-    return by_team(quantiles, arguments, order)  # type: ignore[call-arg]  # its first parameter is the compiler's
+def quantiles_in_pool(arguments: tuple[Any, ...], schedule: tuple[int, ...]) -> bool:
+    """Call `quantiles` on the thread pool."""
+    return in_thread_pool(quantiles, arguments, schedule)  # type: ignore[call-arg]  # numba passes the first one
 
 
 @kept_njit
-def entries_by_team(arguments: tuple[Any, ...], order: tuple[int, ...]) -> bool:
-    """`entries`, shared out: see `imc_sim._team`."""
-    return by_team(entries, arguments, order)  # type: ignore[call-arg]
+def entries_in_pool(arguments: tuple[Any, ...], schedule: tuple[int, ...]) -> bool:
+    """Call `entries` on the thread pool."""
+    return in_thread_pool(entries, arguments, schedule)  # type: ignore[call-arg]
 
 
 @kept_njit
-def pairs_by_team(arguments: tuple[Any, ...], order: tuple[int, ...]) -> bool:
-    """`pairs`, shared out: see `imc_sim._team`."""
-    return by_team(pairs, arguments, order)  # type: ignore[call-arg]
+def pairs_in_pool(arguments: tuple[Any, ...], schedule: tuple[int, ...]) -> bool:
+    """Call `pairs` on the thread pool."""
+    return in_thread_pool(pairs, arguments, schedule)  # type: ignore[call-arg]
 
 
 @kept_njit
-def signed_by_team(arguments: tuple[Any, ...], order: tuple[int, ...]) -> bool:
-    """`signed`, shared out: see `imc_sim._team`."""
-    return by_team(signed, arguments, order)  # type: ignore[call-arg]
+def signed_in_pool(arguments: tuple[Any, ...], schedule: tuple[int, ...]) -> bool:
+    """Call `signed` on the thread pool."""
+    return in_thread_pool(signed, arguments, schedule)  # type: ignore[call-arg]

@@ -1,9 +1,9 @@
-"""Counter-based random draws that can be addressed: (seed, chip, layer, stage) and a position.
+"""Counter-based random numbers, addressed by (seed, chip, layer, stage) and a position.
 
-A draw depends on nothing but its address. Asking for more chips, other batches, another order or more
-workers changes no other draw. Philox gives 16-bit uniform words; normal numbers are looked up in a table of
-65,536 quantiles, which is five times faster than the ziggurat and seekable. The words 0 and 65,535 take a second
-word, at the same place of a second plane of the stream, that divides the tails further: see `imc_sim._quantiles`.
+A number depends only on its address: more chips, other batches, another order or more workers change no other number.
+Philox generates 16-bit uniform words. Normal numbers are looked up in a table of 65,536 quantiles, which is five times
+faster than the ziggurat method and can start at any position. The words 0 and 65,535 take a second word, at the same
+place of a second plane of the stream, that divides the tails further: see `imc_sim._quantiles`.
 
 Source: Salmon et al., Parallel random numbers: as easy as 1, 2, 3, SC 2011 (Philox 4x64).
 """
@@ -21,20 +21,20 @@ from numpy.typing import NDArray
 
 from imc_sim._errors import InputError
 from imc_sim._quantiles import PARTS, TAIL, WIDTH, normal_quantiles
-from imc_sim._threads import share
+from imc_sim._threads import parallel_for
 
 #: 16-bit words in one Philox block of four 64-bit numbers; positions are given in whole blocks.
 BLOCK = 16
-#: draws below which loading compiled code costs more than it gains
+#: below this count, loading compiled code takes longer than it saves
 _LARGE = 2**17
-#: of one compiled draw, about
+#: time that compiled code takes per number, roughly
 _SECONDS = 1e-9
 _BELOW_ONE = np.float32(1.0 - 2.0**-24)
 
 
 @functools.cache
 def compiled() -> bool:
-    """Numba is there: large counts are drawn in one compiled pass, the same numbers."""
+    """Tell whether numba is installed: it generates large counts in one compiled pass, with the same numbers."""
     return importlib.util.find_spec("numba") is not None
 
 
@@ -48,108 +48,108 @@ def _key(seed: int, layer: str, stage: str) -> tuple[int, int]:
 
 @dataclass(frozen=True)
 class Stream:
-    """The draws of one stage of one layer. `seed` >= 0; `layer` and `stage` are names."""
+    """The random numbers of one stage of one layer. `seed` >= 0; `layer` and `stage` are names."""
 
     seed: int
     layer: str
     stage: str
 
-    def words(self, count: int, chip: int, page: int = 0, block: int = 0) -> NDArray[np.uint16]:
-        """`count` uniform 16-bit words from block `block` of page `page` of chip `chip`."""
-        counter, key = self.start(chip, page, block)
+    def words(self, count: int, chip: int, epoch: int = 0, block: int = 0) -> NDArray[np.uint16]:
+        """Return `count` uniform 16-bit words of a chip and a programming epoch, from `block` on."""
+        counter, key = self.start(chip, epoch, block)
         bits = np.random.Philox(key=key, counter=counter)
         return bits.random_raw(-(-count // 4)).view(np.uint16)[:count]
 
-    def columns(self, count: int, chip: int, page: int = 0, block: int = 0) -> NDArray[np.int32]:
+    def columns(self, count: int, chip: int, epoch: int = 0, block: int = 0) -> NDArray[np.int32]:
         """Return `count` columns of a quantile table: the words, and for words 0 and 65,535 a column of the tails."""
-        words = self.words(count, chip, page, block)
+        words = self.words(count, chip, epoch, block)
         found = words.astype(np.int32)
         outermost = np.flatnonzero(words + np.uint16(1) < 2)  # 65,535 + 1 is 0 in 16 bits
         for place in outermost.tolist():
-            counter, key = self.start(chip, page, block + place // BLOCK)
+            counter, key = self.start(chip, epoch, block + place // BLOCK)
             counter[3] += np.uint64(1)  # the second plane
             second = np.random.Philox(key=key, counter=counter).random_raw(4).view(np.uint16)[place % BLOCK]
             found[place] = PARTS + TAIL * bool(words[place]) + (int(second) >> 4)
         return found
 
     def entries(
-        self, table: NDArray[np.float32], rows: NDArray[np.int32], chip: int, page: int = 0
+        self, table: NDArray[np.float32], rows: NDArray[np.int32], chip: int, epoch: int = 0
     ) -> NDArray[np.float32]:
         """Return entry (rows[i], column i) of a table [*, WIDTH] for every row: [n].
 
-        Large ones are drawn and looked up in one compiled pass where numba is there; the columns are the same.
+        With numba, large counts take one compiled pass; the columns are the same.
         """
         if len(rows) < _LARGE or not compiled():
-            return table.reshape(-1).take(rows * WIDTH + self.columns(len(rows), chip, page))
-        from imc_sim._philox import DRAWS, entries, entries_by_team
+            return table.reshape(-1).take(rows * WIDTH + self.columns(len(rows), chip, epoch))
+        from imc_sim._philox import DRAWS, entries, entries_in_pool
 
         out = np.empty(len(rows), np.float32)
-        arguments = (table.reshape(-1), rows, *self.start(chip, page), out)
-        share(entries, entries_by_team, arguments, len(rows), len(rows) * _SECONDS, DRAWS)
+        arguments = (table.reshape(-1), rows, *self.start(chip, epoch), out)
+        parallel_for(entries, entries_in_pool, arguments, len(rows), len(rows) * _SECONDS, DRAWS)
         return out
 
     def differences(
-        self, table: NDArray[np.float32], units: NDArray[np.float32], chip: int, page: int = 0
+        self, table: NDArray[np.float32], units: NDArray[np.float32], chip: int, epoch: int = 0
     ) -> tuple[NDArray[np.float32], float] | None:
-        """What `entries` gives for the positive parts of units [n, m] less that for the negative ones: [n, m].
+        """Return entries of the positive parts of units [n, m] minus those of the negative parts: [n, m].
 
-        And the largest magnitude of it. Words are those of the rows in the order [n, 2, m]. None where it is not worth
-        it, or numba is not there.
+        Also return the largest magnitude. Words are those of rows in the order [n, 2, m]. None where the count is
+        small or numba is not installed.
         """
         if 2 * units.size < _LARGE or not compiled():
             return None
-        from imc_sim._philox import pairs, pairs_by_team
+        from imc_sim._philox import pairs, pairs_in_pool
 
         out, tops = np.empty(units.shape, np.float32), np.empty(len(units), np.float32)
-        arguments = (table.reshape(-1), units, *self.start(chip, page), out, tops)
-        share(pairs, pairs_by_team, arguments, len(units), 2 * units.size * _SECONDS)
+        arguments = (table.reshape(-1), units, *self.start(chip, epoch), out, tops)
+        parallel_for(pairs, pairs_in_pool, arguments, len(units), 2 * units.size * _SECONDS)
         return out, float(tops.max())
 
     def signed(
-        self, table: NDArray[Any], units: NDArray[Any], chip: int, page: int = 0
+        self, table: NDArray[Any], units: NDArray[Any], chip: int, epoch: int = 0
     ) -> tuple[NDArray[Any], float]:  # fmt: skip
-        """Entry (|unit|, column i) of a table [*, WIDTH] with the sign of the unit, for units [n, m]: [n, m].
+        """Return entry (|unit|, column i) of a table [*, WIDTH] with the sign of the unit, for units [n, m]: [n, m].
 
-        And the largest magnitude of it. Large ones in one compiled pass where numba is there, the same numbers.
+        Also return the largest magnitude. With numba, large counts take one compiled pass; the numbers are the same.
         """
         if table.dtype == np.float32 and units.size >= _LARGE and compiled():
-            from imc_sim._philox import signed, signed_by_team
+            from imc_sim._philox import signed, signed_in_pool
 
             out, tops = np.empty(units.shape, np.float32), np.empty(len(units), np.float32)
-            arguments = (table.reshape(-1), units, *self.start(chip, page), out, tops)
-            share(signed, signed_by_team, arguments, len(units), units.size * _SECONDS)
+            arguments = (table.reshape(-1), units, *self.start(chip, epoch), out, tops)
+            parallel_for(signed, signed_in_pool, arguments, len(units), units.size * _SECONDS)
             return out, float(tops.max())
         rows = np.abs(units).astype(np.int32).reshape(-1)
-        found = table.reshape(-1).take(rows * WIDTH + self.columns(len(rows), chip, page)).reshape(units.shape)
+        found = table.reshape(-1).take(rows * WIDTH + self.columns(len(rows), chip, epoch)).reshape(units.shape)
         return np.where(units < 0, -found, found), float(np.abs(found).max())
 
-    def start(self, chip: int, page: int = 0, block: int = 0) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
-        """Counter [4] and key [2] of Philox before block `block` of the stream."""
+    def start(self, chip: int, epoch: int = 0, block: int = 0) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
+        """Return counter [4] and key [2] of Philox before block `block` of the stream."""
         key = np.array(_key(self.seed, self.layer, self.stage), dtype=np.uint64)
-        return np.array([block, page, chip, 0], dtype=np.uint64), key
+        return np.array([block, epoch, chip, 0], dtype=np.uint64), key
 
-    def normal(self, count: int, chip: int, page: int = 0, block: int = 0) -> NDArray[np.float32]:
-        """`count` standard normal numbers; large counts in one compiled pass where numba is there, the same numbers."""
+    def normal(self, count: int, chip: int, epoch: int = 0, block: int = 0) -> NDArray[np.float32]:
+        """Return `count` standard normal numbers. With numba, large counts take one compiled pass."""
         if count >= _LARGE and compiled():
-            from imc_sim._philox import DRAWS, quantiles, quantiles_by_team
+            from imc_sim._philox import DRAWS, quantiles, quantiles_in_pool
 
             out = np.empty(count, np.float32)
-            arguments = (normal_quantiles(), *self.start(chip, page, block), out)
-            share(quantiles, quantiles_by_team, arguments, count, count * _SECONDS, DRAWS)
+            arguments = (normal_quantiles(), *self.start(chip, epoch, block), out)
+            parallel_for(quantiles, quantiles_in_pool, arguments, count, count * _SECONDS, DRAWS)
             return out
-        return normal_quantiles().take(self.columns(count, chip, page, block))
+        return normal_quantiles().take(self.columns(count, chip, epoch, block))
 
-    def uniform(self, count: int, chip: int, page: int = 0, block: int = 0) -> NDArray[np.float32]:
-        """`count` uniform numbers in (0, 1) with 24 bits; each takes two words."""
-        words = self.words(2 * count, chip, page, block).view(np.uint32)
-        drawn = ((words >> np.uint32(8)).astype(np.float32) + np.float32(0.5)) * np.float32(2.0**-24)
-        return np.minimum(drawn, _BELOW_ONE, out=drawn)  # in float32, the sum of the largest word rounds to 2^24
+    def uniform(self, count: int, chip: int, epoch: int = 0, block: int = 0) -> NDArray[np.float32]:
+        """Return `count` uniform numbers in (0, 1) with 24 bits; each takes two words."""
+        words = self.words(2 * count, chip, epoch, block).view(np.uint32)
+        found = ((words >> np.uint32(8)).astype(np.float32) + np.float32(0.5)) * np.float32(2.0**-24)
+        return np.minimum(found, _BELOW_ONE, out=found)  # in float32, the largest word plus 0.5 rounds to 2^24
 
 
 class Address(NamedTuple):
-    """Where the random numbers of one chip's layer come from: equal addresses give equal cells.
+    """Address of the random numbers of one layer of one chip: equal addresses give equal cells.
 
-    epoch: programming epoch, the number of a (re)programming of the same cells. Unpacked, it is what devices take.
+    epoch: programming epoch, the number of a (re)programming of the same cells. `Device` methods take it unpacked.
     """
 
     seed: int
@@ -158,7 +158,7 @@ class Address(NamedTuple):
     epoch: int = 0
 
     def stream(self, tile: int, stage: str) -> Stream:
-        """Return the stream of a stage of one row of tiles, such as its read noise."""
+        """Return the stream of one stage of one row of tiles, for example read noise."""
         return Stream(self.seed, f"{self.layer}/{tile}", stage)
 
 
@@ -185,5 +185,5 @@ def check_seed(seed: int, where: str) -> None:
 
 
 def blocks(count: int) -> int:
-    """Whole blocks that `count` words occupy."""
+    """Return the number of whole blocks that `count` words occupy."""
     return -(-count // BLOCK)

@@ -1,4 +1,4 @@
-"""Threads of the processor: torch on one for a while, compiled work on as many as torch has."""
+"""Number of threads: torch on one thread inside a block, compiled loops on as many threads as torch has."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from typing import Any
 
 @contextlib.contextmanager
 def one_thread() -> Iterator[None]:
-    """Tensor operations on one thread inside the block, or inside a function that this decorates.
+    """Run torch on one thread inside the block, or inside a decorated function.
 
-    A circuit is thousands of operations on tensors that fit a cache. Shared between threads, each would wait for
-    the slowest of them: measured, up to 40 times slower on two processors that others use too. Its results are
-    also the same for any number of threads. torch is imported where the block begins.
+    A circuit is solved by thousands of operations on tensors that fit a cache. On several threads each operation waits
+    for the slowest thread: measured, up to 40 times slower on two processors that other programs use too. One thread
+    also makes results independent of the number of threads. torch is imported when the block begins.
     """
     import torch
 
@@ -29,55 +29,60 @@ def one_thread() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-#: seconds of work from which a second thread pays: of torch's own team; and of threads beside it, which that team
-#: leaves no processor to, since it turns in a loop for about as long after each of torch's operations
-_WORTH_S, _WORTH_BESIDE_S = 5e-5, 2e-3
-#: of the OpenMP that torch computes with: what starts work, and tells a thread its number and how many there are
-_TEAM = "GOMP_parallel", "omp_get_thread_num", "omp_get_num_threads"
+#: shortest work in seconds that several threads speed up: on torch's thread pool, and on Python threads. Those get no
+#: processor from the pool, which keeps its threads busy for about that long after each of torch's operations.
+_LEAST_S, _LEAST_PYTHON_S = 5e-5, 2e-3
+#: functions of OpenMP: start work, number of this thread, number of threads
+_OPENMP = "GOMP_parallel", "omp_get_thread_num", "omp_get_num_threads"
 
 
-def share(
-    alone: Callable[..., object], by_team: Callable[..., bool], arguments: tuple[Any, ...], count: int,
+def parallel_for(
+    serial: Callable[..., object], pooled: Callable[..., bool], arguments: tuple[Any, ...], count: int,
     seconds: float, multiple: int = 1,
 ) -> None:  # fmt: skip
-    """alone(*arguments, begin, end) on as many threads as torch has, each with its part of 0 … count.
+    """Call serial(*arguments, begin, end) for parts of 0 … count on as many threads as torch has.
 
-    Parts begin at a multiple. seconds: about what all takes on one thread; short work stays there. alone is compiled,
-    and by_team is the same for `imc_sim._team`: its threads are torch's own, where torch computes with GNU's OpenMP.
-    One thread where torch is not loaded.
+    Args:
+        serial: a compiled function.
+        pooled: the same work on torch's thread pool, built with `imc_sim._thread_pool`. Used where torch computes with
+            GNU OpenMP; elsewhere Python threads call `serial`.
+        arguments: the first arguments of `serial`.
+        count: number of items. Where torch is not loaded, one thread computes all of them.
+        seconds: estimated time of all items on one thread; short work stays on one.
+        multiple: parts begin at multiples of this number.
     """
     torch = sys.modules.get("torch")
     if torch is None:
-        alone(*arguments, 0, count)
+        serial(*arguments, 0, count)
         return
-    team = _team()
-    threads = torch.get_num_threads() if seconds > (_WORTH_BESIDE_S if team is None else _WORTH_S) else 1
+    pool = _openmp()
+    threads = torch.get_num_threads() if seconds > (_LEAST_PYTHON_S if pool is None else _LEAST_S) else 1
     part = -(-count // (threads * multiple)) * multiple
-    if team is None:
-        _beside(alone, arguments, count, part)
-    elif by_team(arguments, (count, part, threads, *team)):
+    if pool is None:
+        _on_python_threads(serial, arguments, count, part)
+    elif pooled(arguments, (count, part, threads, *pool)):
         raise MemoryError("compiled work found no memory for its own arrays")
 
 
 @functools.cache
-def _team() -> tuple[int, ...] | None:
-    """Addresses of the functions of `_TEAM`; None where torch computes with another OpenMP, or without."""
+def _openmp() -> tuple[int, ...] | None:
+    """Return the addresses of the functions in `_OPENMP`; None where torch does not compute with GNU OpenMP."""
     import torch
 
     try:
-        library = ctypes.CDLL(torch._C.__file__)  # what torch is linked with is found through it
-        found = [ctypes.cast(getattr(library, name), ctypes.c_void_p).value for name in _TEAM]
+        library = ctypes.CDLL(torch._C.__file__)  # finds the libraries that torch is linked with
+        found = [ctypes.cast(getattr(library, name), ctypes.c_void_p).value for name in _OPENMP]
     except (OSError, AttributeError):
         return None
     return tuple(address or 0 for address in found)
 
 
-def _beside(alone: Callable[..., object], arguments: tuple[Any, ...], count: int, part: int) -> None:
-    """Every part on a thread of its own; a single one here."""
+def _on_python_threads(serial: Callable[..., object], arguments: tuple[Any, ...], count: int, part: int) -> None:
+    """Compute every part on a thread of its own, a single part on the calling thread."""
     edges = [(begin, min(begin + part, count)) for begin in range(0, count, part)]
     if len(edges) == 1:
-        alone(*arguments, *edges[0])
+        serial(*arguments, *edges[0])
         return
-    with ThreadPoolExecutor(len(edges)) as pool:
-        for done in [pool.submit(alone, *arguments, *edge) for edge in edges]:
+    with ThreadPoolExecutor(len(edges)) as threads:
+        for done in [threads.submit(serial, *arguments, *edge) for edge in edges]:
             done.result()

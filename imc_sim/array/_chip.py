@@ -88,8 +88,8 @@ class Chip(Spec):
         if self.draws == "pairs":
             device = self.device
             asked = {
-                "faults, verify or pulses": not device.drawn_at_once,
-                "what happens after programming": device.settles,
+                "faults, verify or pulses": not device.one_draw,
+                "what happens after programming": device.ages,
                 "read noise": device.read.noisy,
                 "wires": not self.wires.is_ideal,
                 "engine": not self.engine.native,
@@ -102,7 +102,7 @@ class Chip(Spec):
     @property
     def changes_cells(self) -> bool:
         """Tell whether products use other conductances than those that were programmed: aged cells, or wires."""
-        return self.device.settles or not self.wires.is_ideal
+        return self.device.ages or not self.wires.is_ideal
 
     @property
     def calibrates(self) -> bool:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from imc_sim import _rng
-from imc_sim._threads import share
+from imc_sim._threads import parallel_for
 from imc_sim.array._chip import Chip
 from imc_sim.array._compiled import COLUMNS
 from imc_sim.array._plan import Plan
@@ -173,10 +173,10 @@ def rounded(contrast: Contrast, plan: Plan) -> tuple[Contrast, float]:
     fraction, exponent = math.frexp(known / largest)
     unit = max(RESOLUTION, 2.0 ** (exponent - int(fraction == 0.5)))
     if contrast.largest is not None and _rng.compiled():
-        from imc_sim.array._compiled._packing import to_multiples, to_multiples_by_team
+        from imc_sim.array._compiled._packing import to_multiples, to_multiples_in_pool
 
         flat = contrast.linear.view(-1).numpy()
-        share(to_multiples, to_multiples_by_team, (flat, unit), len(flat), len(flat) * _SECONDS)
+        parallel_for(to_multiples, to_multiples_in_pool, (flat, unit), len(flat), len(flat) * _SECONDS)
         return Contrast(contrast.linear, None, contrast.constant), unit
     linear, *square = (c.mul_(1.0 / unit).round_().mul_(unit) for c in each)
     return Contrast(linear, square[0] if square else None, contrast.constant), unit

@@ -89,12 +89,12 @@ def age(plan: Plan, cells: Tensor, address: Address, device: Device | None = Non
     device: instead of the chip's own, such as the device at the start of its life.
     """
     device = device or plan.chip.device
-    if not device.settles:
+    if not device.ages:
         return cells
     rows, cols, tile = plan.coordinates()
     steps = plan.targets.steps
     state = device.states(cells, device.draw(plan.cells, steps, *address), steps) if device.by_state else None
-    return device.settle(cells, steps, *address, rows=rows, cols=cols, tile=tile, state=state)
+    return device.age(cells, steps, *address, rows=rows, cols=cols, tile=tile, state=state)
 
 
 def drift_compensation(plan: Plan, cells: Tensor, aged: Tensor, address: Address) -> float:
@@ -102,7 +102,7 @@ def drift_compensation(plan: Plan, cells: Tensor, aged: Tensor, address: Address
     device, steps = plan.chip.device, plan.targets.steps
     if not device.time.compensation:
         return 1.0
-    return device.compensation(age(plan, device.held(cells, steps), address, device.at_start), aged, steps)
+    return device.compensation(age(plan, device.clipped(cells, steps), address, device.at_start), aged, steps)
 
 
 def apply_wires(
@@ -130,7 +130,7 @@ def read_noise(plan: Plan, cells: Tensor, passes: tuple[Tensor, ...], address: A
         return None
     g = passes[0] if len(passes) == 1 else torch.stack(passes).mean(0)
     unit, step = device.window_S / steps, None
-    siemens, before = plan.siemens(g.double()).clamp_min(0.0), plan.siemens(device.held(cells, steps).double())
+    siemens, before = plan.siemens(g.double()).clamp_min(0.0), plan.siemens(device.clipped(cells, steps).double())
     if not device.read.telegraph.is_ideal:
         step = device.traps(tuple(g.shape), *address[:3]) * siemens / unit
     driven = device.read.driven_variance(siemens, device.time.age_s, before)

@@ -38,7 +38,7 @@ class ReadPower:
     ) -> None:
         """Add one normal number per vector and column to u [vectors, columns] of one tile.
 
-        x: word-line drives [vectors, inputs of the tile]. rows: those inputs. address: chip, page and number of the
+        x: word-line drives [vectors, inputs of the tile]. rows: those inputs. address: chip, epoch and number of the
         first read. per_read: vectors of one read.
         """
         if not x.shape[0] or (self.steady and self.constant is None):
@@ -48,11 +48,11 @@ class ReadPower:
             variance = variance + x.double().square() @ self.square[:, rows].mT
         if self.linear is not None:
             variance = variance + x.double() @ self.linear[:, rows].mT
-        chip, page, first = address
+        chip, epoch, first = address
         reads = x.shape[0] // per_read
         count = u.numel() // reads
         stride = blocks(count)
-        drawn = stream.normal(stride * 16 * reads, chip, page, first * stride)
+        drawn = stream.normal(stride * 16 * reads, chip, epoch, first * stride)
         normal = torch.from_numpy(drawn).reshape(reads, -1)[:, :count].reshape(u.shape)
         u.addcmul_(deviation(variance, u.dtype).expand_as(u), normal.to(u))
 

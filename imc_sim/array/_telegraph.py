@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from imc_sim._rng import Stream, blocks, compiled
-from imc_sim._threads import share
+from imc_sim._threads import parallel_for
 from imc_sim.array._plan import Plan
 from imc_sim.array.encoding.base import Encoding
 
@@ -60,7 +60,7 @@ class Traps:
     def add_to(self, u: Tensor, x: Tensor, stream: Stream, address: tuple[int, int, int], per_read: int) -> None:
         """Add one state of every trap and read to u [vectors, out x slices x terms] for drives x [vectors, inputs].
 
-        address: chip, page and number of the first read. per_read: vectors of one read.
+        address: chip, epoch and number of the first read. per_read: vectors of one read.
         """
         if not x.shape[0] or not self.steps.numel():
             return
@@ -70,7 +70,7 @@ class Traps:
 
     def _changes(self, x: Tensor, stream: Stream, address: tuple[int, int, int], per_read: int) -> Tensor:
         """Return the change of every sum by its traps: [vectors, out, slices, terms]."""
-        chip, page, first = address
+        chip, epoch, first = address
         count = per_read * self.steps[0].numel()
         stride, reads = blocks(2 * count), x.shape[0] // per_read
         steps, limit = self.steps.to(x), self._limit
@@ -78,7 +78,7 @@ class Traps:
         found: list[Tensor] = []
         for begin in range(0, reads, at_once):
             end = min(begin + at_once, reads)
-            words = stream.words((end - begin) * stride * 16, chip, page, (first + begin) * stride)
+            words = stream.words((end - begin) * stride * 16, chip, epoch, (first + begin) * stride)
             low = words.view(np.uint32).reshape(end - begin, -1)[:, :count] < limit
             state = self.occupancy - torch.from_numpy(low).reshape(-1, *steps[0].shape).to(x)
             seen = x[begin * per_read : end * per_read][:, self.inputs.to(x.device)][:, :, :, None]
@@ -87,20 +87,20 @@ class Traps:
 
     def _compiled_changes(self, x: Tensor, stream: Stream, address: tuple[int, int, int], per_read: int) -> Tensor:
         """Return the same bits as `_changes` from one compiled pass."""
-        from imc_sim.array._compiled._traps import changes, changes_by_team
+        from imc_sim.array._compiled._traps import changes, changes_in_pool
 
-        chip, page, first = address
+        chip, epoch, first = address
         outputs, slices, terms, traps = self.steps.shape[1:]
         stride = blocks(2 * per_read * self.steps[0].numel())
         steps = self.steps.reshape(3, -1, traps).numpy()
         inputs = self.inputs[:, :, None].expand(-1, -1, terms, -1).reshape(-1, traps).to(torch.int32).numpy()
         out = np.empty((len(x), len(inputs)), np.float32)
-        counter, key = stream.start(chip, page, first * stride)
+        counter, key = stream.start(chip, epoch, first * stride)
         arguments = (
             x.contiguous().numpy(), inputs, steps, np.float32(self.occupancy), self._limit, per_read, stride, counter,
             key, out,
         )  # fmt: skip
-        share(changes, changes_by_team, arguments, len(x), len(x) * inputs.size * _SECONDS)
+        parallel_for(changes, changes_in_pool, arguments, len(x), len(x) * inputs.size * _SECONDS)
         return torch.from_numpy(out).unflatten(1, (outputs, slices, terms))
 
     @property

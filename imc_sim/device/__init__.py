@@ -1,5 +1,7 @@
 """One memory cell: levels, programming, faults, ageing and reads."""
 
+from typing import Any
+
 from imc_sim.device._correlated import Correlated
 from imc_sim.device._data_driven import DataDriven
 from imc_sim.device._device import Device, look_up
@@ -10,7 +12,7 @@ from imc_sim.device._finite import check_finite
 from imc_sim.device._fit import DeviceFit, fit_device
 from imc_sim.device._linear_ion_drift import LinearIonDrift
 from imc_sim.device._measurements import read_measurements
-from imc_sim.device._programming import PolynomialSpread, Programming, RelativeSpread
+from imc_sim.device._programming import PolynomialVariation, Programming, RelativeVariation
 from imc_sim.device._pulsed import PulsedProgramming
 from imc_sim.device._pulses import PulseScheme, program_and_verify, sweep, switching_model, switching_names
 from imc_sim.device._read import Flicker, Read, Telegraph
@@ -38,13 +40,13 @@ __all__ = [
     "LogRelaxation",
     "MeasuredRelaxation",
     "NoRefresh",
-    "PolynomialSpread",
+    "PolynomialVariation",
     "Programming",
     "PulseScheme",
     "PulsedProgramming",
     "Read",
     "ReadDisturb",
-    "RelativeSpread",
+    "RelativeVariation",
     "Relaxation",
     "Retention",
     "StanfordPKU",
@@ -66,3 +68,11 @@ __all__ = [
     "switching_model",
     "switching_names",
 ]
+
+_OLD_NAMES = {"PolynomialSpread": PolynomialVariation, "RelativeSpread": RelativeVariation}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _OLD_NAMES:
+        return _OLD_NAMES[name]
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -20,7 +20,7 @@ from imc_sim.device._faults import Faults
 from imc_sim.device._finite import check_finite
 from imc_sim.device._levels import Spacing, even, nearest, positions, subset
 from imc_sim.device._pair_law import differences
-from imc_sim.device._programming import Programming, RelativeSpread
+from imc_sim.device._programming import Programming, RelativeVariation
 from imc_sim.device._pulsed import AnyProgramming, PulsedProgramming
 from imc_sim.device._read import Read
 from imc_sim.device._time import Time
@@ -33,7 +33,7 @@ class Device(Spec):
 
     table_S: conductances of the levels as measured, ascending; g_hrs_S, g_lrs_S and levels follow from it and
     may be left out. Effects act in this order: faults, programming and verify (`program`), correlated spread, time
-    and read disturb (`settle`), read noise and I-V curve (`read`). Each is off by default, and off means untouched.
+    and read disturb (`age`), read noise and I-V curve (`read`). Each is off by default, and off means untouched.
     """
 
     g_lrs_S: Siemens = Field(ge=1e-15, le=1.0, description="conductance of the low-resistance state")
@@ -43,7 +43,7 @@ class Device(Spec):
     table_S: tuple[Annotated[Siemens, Field(ge=0.0, le=1.0)], ...] | None = Field(
         default=None, description="measured states, ascending"
     )
-    programming: AnyProgramming = RelativeSpread()
+    programming: AnyProgramming = RelativeVariation()
     verify: WriteVerify = WriteVerify()
     faults: Faults = Faults()
     correlated: Correlated = Correlated()
@@ -127,7 +127,7 @@ class Device(Spec):
         within 1.6e-5 of the law itself in the sense of Kolmogorov and Smirnov, and behind them 4,096 quantiles of
         either tail, which cells with an outermost draw take instead (see `imc_sim._quantiles`). Where faults leave
         cells in states that are no level, two rows more: dead cells and undefined ones. Where relaxation acts, normal
-        laws go on below 0 S, since `settle` clips what it leaves; elsewhere they are clipped.
+        laws go on below 0 S, since `age` clips what it leaves; elsewhere they are clipped.
         """
         levels = tuple(self.positions(steps).tolist())
         faults = self.faults if self.faults.extra else None
@@ -140,32 +140,32 @@ class Device(Spec):
         """
         return _pair_table(self.programming, tuple(self.positions(steps).tolist()), self.floor, self.window_S)  # type: ignore[arg-type]
 
-    def draw(self, levels: Tensor, steps: int, seed: int, layer: str, chip: int, page: int = 0) -> Tensor:
+    def draw(self, levels: Tensor, steps: int, seed: int, layer: str, chip: int, epoch: int = 0) -> Tensor:
         """Return indices (int32, shaped as `levels`) into the flattened `table(steps)` for one chip's cells.
 
-        levels: integers 0 … steps (int32). The random number of a cell is addressed by (seed, layer, chip, page) and
-        its place; `page` distinguishes programming epochs of the same cells.
+        levels: integers 0 … steps (int32). The random number of a cell is addressed by (seed, layer, chip, epoch) and
+        its place; `epoch` distinguishes programming epochs of the same cells.
         """
-        page = self.time.page(page)
-        base = self.faults.levels(levels, steps, seed, layer, chip, page) * WIDTH
+        epoch = self.time.last_epoch(epoch)
+        base = self.faults.levels(levels, steps, seed, layer, chip, epoch) * WIDTH
         if self.programming.is_ideal and not self.faults.undefined:
             return base
-        columns = Stream(seed, layer, "programming").columns(levels.numel(), chip, page)
+        columns = Stream(seed, layer, "programming").columns(levels.numel(), chip, epoch)
         return torch.from_numpy(np.add(base.numpy().reshape(-1), columns, dtype=np.int32)).reshape(levels.shape)
 
     def sample(
-        self, table: Tensor, levels: Tensor, steps: int, seed: int, layer: str, chip: int, page: int = 0
+        self, table: Tensor, levels: Tensor, steps: int, seed: int, layer: str, chip: int, epoch: int = 0
     ) -> Tensor:
         """Return `look_up(table, draw(levels, …))` of a float32 table, in one pass where possible."""
         if table.dtype != torch.float32 or (self.programming.is_ideal and not self.faults.undefined):
-            return look_up(table, self.draw(levels, steps, seed, layer, chip, page))
-        page = self.time.page(page)
-        rows = self.faults.levels(levels, steps, seed, layer, chip, page).reshape(-1).numpy()
-        found = Stream(seed, layer, "programming").entries(table.numpy(), rows, chip, page)
+            return look_up(table, self.draw(levels, steps, seed, layer, chip, epoch))
+        epoch = self.time.last_epoch(epoch)
+        rows = self.faults.levels(levels, steps, seed, layer, chip, epoch).reshape(-1).numpy()
+        found = Stream(seed, layer, "programming").entries(table.numpy(), rows, chip, epoch)
         return torch.from_numpy(found).reshape(levels.shape)
 
     def differences(
-        self, table: Tensor, units: Tensor, seed: int, layer: str, chip: int, page: int = 0
+        self, table: Tensor, units: Tensor, seed: int, layer: str, chip: int, epoch: int = 0
     ) -> tuple[Tensor, float] | None:
         """Return `sample` of the positive parts of units [n, m] minus that of the negative ones, of cells [n, 2, m], in
         one pass.
@@ -175,17 +175,17 @@ class Device(Spec):
         if table.dtype != torch.float32 or self.programming.is_ideal or not self.faults.is_ideal:
             return None
         stream = Stream(seed, layer, "programming")
-        found = stream.differences(table.numpy(), units.contiguous().numpy(), chip, self.time.page(page))
+        found = stream.differences(table.numpy(), units.contiguous().numpy(), chip, self.time.last_epoch(epoch))
         return None if found is None else (torch.from_numpy(found[0]), found[1])
 
     @property
-    def drawn_at_once(self) -> bool:
+    def one_draw(self) -> bool:
         """Tell whether a cell is one draw of one law: nothing is stuck, and pulses are not counted."""
         pulsed = isinstance(self.programming, PulsedProgramming)
         return self.faults.is_ideal and self.verify.is_ideal and not pulsed
 
     def pairs(
-        self, table: Tensor, units: Tensor, seed: int, layer: str, chip: int, page: int = 0
+        self, table: Tensor, units: Tensor, seed: int, layer: str, chip: int, epoch: int = 0
     ) -> tuple[Tensor, float]:
         """Return differences of the cells of column pairs that hold units [n, m], one draw per pair, and the largest
         magnitude.
@@ -193,17 +193,17 @@ class Device(Spec):
         table: `pair_table` of the units' steps, in any unit and type. Equal in law to the difference of single cells.
         """
         stream = Stream(seed, layer, "pairs")
-        found, largest = stream.signed(table.numpy(), units.contiguous().numpy(), chip, self.time.page(page))
+        found, largest = stream.signed(table.numpy(), units.contiguous().numpy(), chip, self.time.last_epoch(epoch))
         return torch.from_numpy(found), largest
 
-    def program(self, target: Tensor, seed: int, layer: str = "cells", chip: int = 0, page: int = 0) -> Tensor:
+    def program(self, target: Tensor, seed: int, layer: str = "cells", chip: int = 0, epoch: int = 0) -> Tensor:
         """Return programmed g of one chip's cells, shaped as `target` (g in [0, 1], moved to the nearest level).
 
-        As in `table`, it may be below 0 S where relaxation acts on it in `settle`.
+        As in `table`, it may be below 0 S where relaxation acts on it in `age`.
         """
         steps = self.levels - 1
         levels = torch.round(target * steps) if self.linear else nearest(self._own_levels(), target)
-        indices = self.draw(levels.to(torch.int32), steps, seed, layer, chip, page)
+        indices = self.draw(levels.to(torch.int32), steps, seed, layer, chip, epoch)
         return look_up(self.table(steps), indices).to(target.dtype)
 
     def verification(self, steps: int) -> Verification:
@@ -214,44 +214,46 @@ class Device(Spec):
         law = functools.partial(_apply, self.programming, self.floor, self.window_S)
         return self.verify.statistics(law, self.positions(steps), self.floor, self.window_S)
 
-    def pulses(self, levels: Tensor, steps: int, seed: int, layer: str, chip: int, page: int = 0) -> Tensor:
+    def pulses(self, levels: Tensor, steps: int, seed: int, layer: str, chip: int, epoch: int = 0) -> Tensor:
         """Return the pulses (int64, shaped as `levels`) that this programming took: 1 for each cell without verify.
 
         A cell that a fault keeps out of tolerance takes all of them.
         """
         if isinstance(self.programming, PulsedProgramming):
-            found = self.draw(levels, steps, seed, layer, chip, page)
+            found = self.draw(levels, steps, seed, layer, chip, epoch)
             key = (self.programming, tuple(self.positions(steps).tolist()), self.floor, self.window_S)
             table = _pulse_counts(*key)  # type: ignore[arg-type]  # hashable
             counts = look_up(table, levels.to(torch.int32) * WIDTH + found % WIDTH)
             return torch.where(found // WIDTH == levels, counts, self.programming.most)
         if self.verify.is_ideal:
             return torch.ones_like(levels, dtype=torch.int64)
-        g = self.held(look_up(self.table(steps), self.draw(levels, steps, seed, layer, chip, page)))
+        g = self.clipped(look_up(self.table(steps), self.draw(levels, steps, seed, layer, chip, epoch)))
         target = self.positions(steps)[levels.long()]
         within = (g - target).abs() <= self.verify.width(target, self.floor, self.window_S) + 1e-12
-        uniform = torch.from_numpy(Stream(seed, layer, "pulses").uniform(levels.numel(), chip, self.time.page(page)))
+        uniform = torch.from_numpy(
+            Stream(seed, layer, "pulses").uniform(levels.numel(), chip, self.time.last_epoch(epoch))
+        )
         accepted = self.verification(steps).accepted[levels.long()]
         return self.verify.counts(accepted, uniform.reshape(levels.shape), within)
 
     # -- from programming to reading -------------------------------------------------------------------
 
-    def held(self, g: Tensor, steps: int = 1) -> Tensor:
+    def clipped(self, g: Tensor, steps: int = 1) -> Tensor:
         """Return programmed g [*], in units of window / steps, clipped at 0 S; the same object if it is already."""
         return g.clamp_min(-self.floor * steps) if self.time.relaxes else g
 
     @property
     def by_state(self) -> bool:
-        """Tell whether ageing depends on the level that a cell was programmed to: `settle` takes their `state`."""
+        """Tell whether ageing depends on the level that a cell was programmed to: `age` takes their `state`."""
         return not self.disturb.is_ideal or self.time.relaxes
 
     @property
-    def settles(self) -> bool:
+    def ages(self) -> bool:
         """Tell whether cells that are read differ from those that were programmed."""
         return not (self.correlated.is_ideal and self.time.is_ideal and self.disturb.is_ideal)
 
-    def settle(
-        self, g: Tensor, steps: int, seed: int, layer: str, chip: int, page: int = 0, rows: Tensor | None = None,
+    def age(
+        self, g: Tensor, steps: int, seed: int, layer: str, chip: int, epoch: int = 0, rows: Tensor | None = None,
         cols: Tensor | None = None, tile: Tensor | int = 0, state: Tensor | None = None,
     ) -> Tensor:  # fmt: skip
         """Age one chip's programmed cells until they are read; returns the same object if nothing acts.
@@ -261,15 +263,15 @@ class Device(Spec):
         each cell within its tile, from -1/2 to 1/2, and tile: its index (int64), all broadcasting to g; only needed for
         a gradient. Never below 0 S.
         """
-        if not self.settles:
+        if not self.ages:
             return g
         check = functools.partial(_check_effect, layer, tile)
         G = check("programming", (g / steps + self.floor) * self.window_S)
         if not self.correlated.is_ideal:
             G = check("correlated", G * self.correlated.factor(seed, layer, chip, rows, cols, tile))
         if not self.time.is_ideal:
-            target_S = ((self.held(g, steps) if state is None else state) / steps + self.floor) * self.window_S
-            where = (seed, layer, chip, self.time.page(page))
+            target_S = ((self.clipped(g, steps) if state is None else state) / steps + self.floor) * self.window_S
+            where = (seed, layer, chip, self.time.last_epoch(epoch))
             for effect, aged in self.time.stages(G, target_S, self.temperature_K, self.g_hrs_S, *where):
                 G = check(f"time.{effect}", aged)
         if not self.disturb.is_ideal:
@@ -282,7 +284,7 @@ class Device(Spec):
 
         The read voltage acts through thermal noise, read disturb and the bend of the current.
         """
-        ages = self.time.ages or not self.read.flicker.is_ideal or self.time.refresh_s is not None
+        ages = self.time.can_age or not self.read.flicker.is_ideal or self.time.refresh_s is not None
         hot = (
             self.read.bandwidth_Hz > 0.0
             or not self.disturb.is_ideal
@@ -293,7 +295,7 @@ class Device(Spec):
         return frozenset(path for path, there in acts.items() if not there)
 
     def states(self, g: Tensor, drawn: Tensor, steps: int) -> Tensor:
-        """Return g of the level that each cell was programmed to, as `settle` takes it; g itself where that is none.
+        """Return g of the level that each cell was programmed to, as `age` takes it; g itself where that is none.
 
         drawn: indices as `draw` returns them.
         """

@@ -67,21 +67,21 @@ class Faults(Spec):
         anywhere = torch.from_numpy(probabilities())
         return torch.stack([torch.full_like(anywhere, self.dead_S / window_S - floor), anywhere])
 
-    def levels(self, levels: Tensor, steps: int, seed: int, layer: str, chip: int, page: int) -> Tensor:
+    def levels(self, levels: Tensor, steps: int, seed: int, layer: str, chip: int, epoch: int) -> Tensor:
         """Return the levels (int32) that cells really get; steps + 1 for a dead one, steps + 2 for an undefined one."""
         if self.is_ideal:
             return levels
         if self.failure > 0.0:
-            u = self._uniform(levels, Stream(seed, layer, "failure"), chip, page)
+            u = self._uniform(levels, Stream(seed, layer, "failure"), chip, epoch)
             levels = levels.masked_fill(u < self.failure, steps + 2 if self.undefined else 0)
         low, high, dead = self.stuck_lrs, self.stuck_hrs, 1.0 - self.cell_yield
         if low == high == dead == 0.0:
             return levels
-        # A defect belongs to the cell, not to one programming of it: the page is left out of its address.
+        # A defect belongs to the cell, not to one programming of it: the epoch is left out of its address.
         u = self._uniform(levels, Stream(seed, layer, "faults"), chip)
         levels = levels.masked_fill(u < low, steps).masked_fill(u > 1.0 - high, 0)
         return levels if dead == 0.0 else levels.masked_fill((u >= low) & (u < low + dead), steps + 1)
 
     @staticmethod
-    def _uniform(like: Tensor, stream: Stream, chip: int, page: int = 0) -> Tensor:
-        return torch.from_numpy(stream.uniform(like.numel(), chip, page)).reshape(like.shape)
+    def _uniform(like: Tensor, stream: Stream, chip: int, epoch: int = 0) -> Tensor:
+        return torch.from_numpy(stream.uniform(like.numel(), chip, epoch)).reshape(like.shape)

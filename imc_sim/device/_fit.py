@@ -15,7 +15,7 @@ from imc_sim._rng import Stream
 from imc_sim.config import build
 from imc_sim.device._device import Device
 from imc_sim.device._measurements import Samples
-from imc_sim.device._programming import Law, PolynomialSpread, RelativeSpread
+from imc_sim.device._programming import Law, PolynomialVariation, RelativeVariation
 
 #: Samples drawn from the fitted law to judge its distance from the data, and their largest size.
 _DRAWN, _LARGEST = 999, 1000
@@ -154,11 +154,11 @@ def _judge(name: str, values: NDArray[np.float64], device: Device, level: int) -
 def _law_of(device: Device, level: int, center: float) -> tuple[Law, float]:
     """Return (law, sigma) that the device has for a level at that conductance."""
     spread = device.programming
-    if isinstance(spread, RelativeSpread):
+    if isinstance(spread, RelativeVariation):
         if level == 0:
             return spread.law_hrs or spread.law, float(spread.sigma_hrs or 0.0)
         return spread.law, spread.sigma
-    if not isinstance(spread, PolynomialSpread):  # pragma: no cover - a fit makes one of the two
+    if not isinstance(spread, PolynomialVariation):  # pragma: no cover - a fit makes one of the two
         raise TypeError(type(spread).__name__)
     x = center / spread.g_max_S
     return "gaussian", max(sum(c * x**i for i, c in enumerate(spread.coefficients_S)), 0.0) / center

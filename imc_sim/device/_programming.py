@@ -50,7 +50,7 @@ class Programming(Spec, abc.ABC):
 
 
 @final
-class RelativeSpread(Programming):
+class RelativeVariation(Programming):
     """Device variation proportional to the target, separately for LRS and HRS.
 
     gaussian: normal with mean G and standard deviation sigma G, clipped at 0 S. Clipping raises the mean and lowers the
@@ -110,7 +110,7 @@ class RelativeSpread(Programming):
 
 
 @final
-class PolynomialSpread(Programming):
+class PolynomialVariation(Programming):
     """Gaussian spread whose standard deviation is a polynomial of the target, as fitted to measured arrays.
 
     std = scale * sum_i coefficients_S[i] (G / g_max_S)^i, in siemens, never below zero.

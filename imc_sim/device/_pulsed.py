@@ -9,7 +9,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from imc_sim.device._programming import PolynomialSpread, Programming, RelativeSpread
+from imc_sim.device._programming import PolynomialVariation, Programming, RelativeVariation
 from imc_sim.device._pulses import AnySwitching, Programmed, PulseScheme, program_and_verify
 
 #: Multiples of it, modulo 1, are the most even sequence of numbers between 0 and 1.
@@ -61,4 +61,4 @@ class PulsedProgramming(Programming):
         return (self.scheme or PulseScheme.of(self.cell.typical)).max_pulses
 
 
-AnyProgramming = Annotated[RelativeSpread | PolynomialSpread | PulsedProgramming, Field(discriminator="kind")]
+AnyProgramming = Annotated[RelativeVariation | PolynomialVariation | PulsedProgramming, Field(discriminator="kind")]

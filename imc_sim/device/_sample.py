@@ -27,8 +27,8 @@ def sample_cells(device: Device, level: int, count: int, seed: int = 0, chip: in
     state = device.states(programmed, drawn, steps)
     place = torch.linspace(-0.5, 0.5, count, dtype=torch.float64)
     tile = torch.zeros(count, dtype=torch.int64)
-    aged = device.settle(programmed, steps, seed, layer, chip, rows=place, cols=place, tile=tile, state=state)
-    G, before = ((g / steps + device.floor) * device.window_S for g in (aged, device.held(programmed, steps)))
+    aged = device.age(programmed, steps, seed, layer, chip, rows=place, cols=place, tile=tile, state=state)
+    G, before = ((g / steps + device.floor) * device.window_S for g in (aged, device.clipped(programmed, steps)))
     if device.read.noisy:
         read = device.read
         driven = read.driven_variance(G, device.time.age_s, before)

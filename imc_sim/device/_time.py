@@ -86,7 +86,7 @@ class Time(Spec):
         return self
 
     @property
-    def ages(self) -> bool:
+    def can_age(self) -> bool:
         """Tell whether cells differ from their programmed values some time after programming."""
         late = 1e300
         return self.relaxation.acts(late) or self.drift.acts(late) or self.retention.rate_Hz > 0.0
@@ -94,7 +94,7 @@ class Time(Spec):
     def idle(self) -> frozenset[str]:
         if self.t_s == 0.0:
             return self.all_but("t_s")
-        return frozenset() if self.ages else frozenset({"compensation"})
+        return frozenset() if self.can_age else frozenset({"compensation"})
 
     @property
     def refreshes(self) -> int:
@@ -106,9 +106,9 @@ class Time(Spec):
         """Return the time since the cells were last written."""
         return self.t_s if self.refresh_s is None else self.t_s - self.refreshes * self.refresh_s
 
-    def page(self, page: int) -> int:
-        """Return the programming epoch of the last rewriting of epoch `page`."""
-        return page + (self.refreshes << 32)
+    def last_epoch(self, epoch: int) -> int:
+        """Return the epoch of the last refresh of cells that were first programmed in `epoch`."""
+        return epoch + (self.refreshes << 32)
 
     @property
     def is_ideal(self) -> bool:
@@ -123,7 +123,7 @@ class Time(Spec):
 
     def stages(
         self, G: Tensor, target_S: Tensor, temperature_K: float, g_hrs_S: float, seed: int, layer: str, chip: int,
-        page: int,
+        epoch: int,
     ) -> Iterator[tuple[str, Tensor]]:  # fmt: skip
         """Yield the name of each effect and G [*] in S after it, at time t_s, of one chip's cells programmed to G.
 
@@ -132,15 +132,15 @@ class Time(Spec):
         """
         t = self.age_s
         if self.relaxes:
-            normal = _normal(G, Stream(seed, layer, "relaxation"), chip, page)
+            normal = _normal(G, Stream(seed, layer, "relaxation"), chip, epoch)
             G = self.relaxation.apply(G, t, normal, target_S).clamp_min(0.0)
             yield "relaxation", G
         if self.drift.acts(t):
-            G = self.drift.apply(G, t, _normal(G, Stream(seed, layer, "drift"), chip, page))
+            G = self.drift.apply(G, t, _normal(G, Stream(seed, layer, "drift"), chip, epoch))
             yield "drift", G
         if self.retention.rate_Hz > 0.0:
             yield "retention", self.retention.apply(G, t, temperature_K, g_hrs_S)
 
 
-def _normal(like: Tensor, stream: Stream, chip: int, page: int) -> Tensor:
-    return torch.from_numpy(stream.normal(like.numel(), chip, page)).double().reshape(like.shape)
+def _normal(like: Tensor, stream: Stream, chip: int, epoch: int) -> Tensor:
+    return torch.from_numpy(stream.normal(like.numel(), chip, epoch)).double().reshape(like.shape)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from imc_sim.array import Chip, Converter, Crossbar, Encoding, Tile
-from imc_sim.device import Device, Programming, RelativeSpread
+from imc_sim.device import Device, Programming, RelativeVariation
 
 
 def _require(condition: bool, message: str) -> None:
@@ -112,4 +112,4 @@ class ProgrammingContract:
 
 
 def _spread(levels: int) -> Device:
-    return Device(g_lrs_S=1e-4, g_hrs_S=1e-5, levels=levels, programming=RelativeSpread(sigma=0.2))
+    return Device(g_lrs_S=1e-4, g_hrs_S=1e-5, levels=levels, programming=RelativeVariation(sigma=0.2))

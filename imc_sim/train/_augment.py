@@ -20,7 +20,7 @@ def flip_crop(images: Tensor, seed: int, epoch: int, first: int) -> Tensor:
     are addressed by seed, epoch and the image's place in the epoch, `first` for the first of these: they do not depend
     on batches or interruptions.
     """
-    words = Stream(seed, "augment", "flip_crop").words(BLOCK * len(images), chip=0, page=epoch, block=first)
+    words = Stream(seed, "augment", "flip_crop").words(BLOCK * len(images), chip=0, epoch=epoch, block=first)
     drawn = torch.from_numpy(words.reshape(-1, BLOCK)[:, :3].astype(np.int64)).to(images.device)
     places = 2 * _PADDING + 1
     down, right = (drawn[:, i, None] * places // 2**16 for i in (0, 1))

@@ -149,7 +149,7 @@ class ClassificationTrainer:
 
     def _permutation(self, epoch: int) -> Rows:
         rows = self._data.train
-        keys = Stream(self.recipe.seed, "epochs", "order").words(4 * len(rows), chip=0, page=epoch).view(np.uint64)
+        keys = Stream(self.recipe.seed, "epochs", "order").words(4 * len(rows), chip=0, epoch=epoch).view(np.uint64)
         return rows[np.argsort(keys, kind="stable")]
 
     @contextlib.contextmanager

@@ -156,7 +156,7 @@ def _at_inference(model: nn.Module) -> Iterator[None]:
 
 
 def _shuffled(importance: Tensor, seed: int, name: str, task: int) -> Tensor:
-    keys = Stream(seed, name, "shuffled importance").words(4 * importance.numel(), chip=0, page=task).view(np.uint64)
+    keys = Stream(seed, name, "shuffled importance").words(4 * importance.numel(), chip=0, epoch=task).view(np.uint64)
     order = torch.from_numpy(np.argsort(keys, kind="stable")).to(importance.device)
     return importance.flatten()[order].reshape(importance.shape)
 

@@ -239,7 +239,7 @@ def _training_set(recipe: ContinualRecipe, number: int, part: int) -> TrainingSe
     if recipe.subsets > len(whole.train):
         step = "Cut into fewer parts."
         raise InputError("recipe.subsets", recipe.subsets, f"at most the {len(whole.train)} images", step)
-    keys = Stream(recipe.seed, "tasks", "parts").words(4 * len(whole.train), chip=0, page=number).view(np.uint64)
+    keys = Stream(recipe.seed, "tasks", "parts").words(4 * len(whole.train), chip=0, epoch=number).view(np.uint64)
     rows = whole.train[np.argsort(keys, kind="stable")]
     return TrainingSet(whole.source, np.sort(np.array_split(rows, recipe.subsets)[part]), whole.validation, recipe)
 

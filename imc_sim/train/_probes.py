@@ -128,7 +128,7 @@ class QuadraticTask:
 
 def _drawn(members: Tensor, count: int, stream: Stream, place: int, draw: int) -> Tensor:
     """Sample `count` of the members without replacement."""
-    keys = stream.words(4 * len(members), chip=place, page=draw).view(np.uint64)
+    keys = stream.words(4 * len(members), chip=place, epoch=draw).view(np.uint64)
     return members[torch.from_numpy(np.argpartition(keys, count - 1)[:count]).to(members.device)]
 
 

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from imc_sim import InputError
 from imc_sim.array import load_chip
 from imc_sim.cli import app
-from imc_sim.device import PolynomialSpread, RelativeSpread
+from imc_sim.device import PolynomialVariation, RelativeVariation
 from imc_sim.device._fit import fit_device
 from imc_sim.device._measurements import read_measurements
 from imc_sim.plotting import new_figure, style
@@ -58,7 +58,7 @@ def test_a_table_becomes_a_chip_with_figures(here: Path) -> None:
     assert "my cells.csv" in chip.source
     assert "KS 0.0" in chip.validity
     spread = chip.device.programming
-    assert isinstance(spread, RelativeSpread)
+    assert isinstance(spread, RelativeVariation)
     assert (spread.law, spread.law_hrs) == ("gaussian", "log_normal")
     assert chip.device.g_lrs_S == pytest.approx(60e-6, rel=1e-4)
     assert chip.device.g_hrs_S == pytest.approx(4e-6, rel=1e-4)
@@ -108,7 +108,7 @@ def test_more_levels_become_a_table_and_a_polynomial(here: Path) -> None:
     fit = fit_device(read_measurements(path))
     assert fit.device.table_S == pytest.approx(levels * 1e-6, rel=1e-4)
     assert fit.device.levels == 4
-    assert isinstance(fit.device.programming, PolynomialSpread)
+    assert isinstance(fit.device.programming, PolynomialVariation)
     assert fit.device.programming.coefficients_S == pytest.approx([1e-7, 4e-7, -2e-7], rel=1e-3)
     assert [s.sigma * s.center_S for s in fit.states] == pytest.approx(std * 1e-6, rel=1e-3)
     assert all(s.distance < 0.02 for s in fit.states)

@@ -191,7 +191,7 @@ def test_compensation_undoes_ageing_and_nothing_else() -> None:
     assert float((young - (x @ w.T)).abs().max()) > 1.0
     disturbed = chip({"g_hrs_S": 0.0} | aged | read)
     assert disturbed.device.wear.factor < 0.9
-    assert not disturbed.device.at_start.settles
+    assert not disturbed.device.at_start.ages
     assert torch.allclose(Crossbar.program(w, disturbed).mvm(x)[0], x @ w.T, rtol=1e-3, atol=1e-3)
 
 

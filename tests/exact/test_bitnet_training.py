@@ -88,7 +88,7 @@ def test_images_are_mirrored_padded_and_cut_out() -> None:
     flips = 0
     for i, image in enumerate(images):
         down, right, flip = (
-            int(w) for w in Stream(3, "augment", "flip_crop").words(16, chip=0, page=2, block=10 + i)[:3]
+            int(w) for w in Stream(3, "augment", "flip_crop").words(16, chip=0, epoch=2, block=10 + i)[:3]
         )
         down, right = down * 9 // 65536, right * 9 // 65536
         flips += flip >= 32768

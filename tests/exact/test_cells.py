@@ -26,7 +26,7 @@ from imc_sim.device import (
     PulseScheme,
     Read,
     ReadDisturb,
-    RelativeSpread,
+    RelativeVariation,
     Retention,
     StatePiece,
     Telegraph,
@@ -50,7 +50,7 @@ def siemens(d: Device, g: torch.Tensor, steps: int = 1) -> torch.Tensor:
 
 def aged(d: Device, g: torch.Tensor = EVEN, **place: Any) -> torch.Tensor:
     """Conductances in S after settling cells programmed to g (in windows)."""
-    return siemens(d, d.settle(g, 1, 5, "layer", 3, **place))
+    return siemens(d, d.age(g, 1, 5, "layer", 3, **place))
 
 
 # -- levels ------------------------------------------------------------------------------------------------
@@ -145,7 +145,7 @@ def test_defects_stay_and_failures_come_anew() -> None:
 
 def test_verify_accepts_what_the_normal_law_has_within_tolerance() -> None:
     verify = WriteVerify(tolerance=0.02, tolerance_S=1e-6, max_pulses=7)
-    d = device(levels=3, programming=RelativeSpread(sigma=0.1, sigma_hrs=0.3), verify=verify)
+    d = device(levels=3, programming=RelativeVariation(sigma=0.1, sigma_hrs=0.3), verify=verify)
     p, converged, pulses = d.verification(2)
     for k, (G, sigma) in enumerate(((2e-5, 0.3), (6e-5, 0.2), (1e-4, 0.1))):
         width = 0.02 * G + 1e-6
@@ -158,7 +158,7 @@ def test_verify_accepts_what_the_normal_law_has_within_tolerance() -> None:
 
 
 def test_verify_is_off_with_one_pulse_or_no_tolerance() -> None:
-    spread = RelativeSpread(sigma=0.2)
+    spread = RelativeVariation(sigma=0.2)
     plain = device(programming=spread).table(1)
     assert torch.equal(device(programming=spread, verify=WriteVerify(tolerance=0.1)).table(1), plain)
     assert torch.equal(device(programming=spread, verify=WriteVerify(max_pulses=9)).table(1), plain)
@@ -169,7 +169,7 @@ def test_verify_is_off_with_one_pulse_or_no_tolerance() -> None:
 
 def test_pulses_fit_the_cells_that_took_them() -> None:
     faults, verify = Faults(stuck_hrs=0.2), WriteVerify(tolerance=0.05, max_pulses=6)
-    d = device(programming=RelativeSpread(sigma=0.1), verify=verify, faults=faults)
+    d = device(programming=RelativeVariation(sigma=0.1), verify=verify, faults=faults)
     levels = torch.ones(5000, dtype=torch.int32)
     pulses = d.pulses(levels, 1, 3, "l", 0)
     G = siemens(d, d.table(1).reshape(-1)[d.draw(levels, 1, 3, "l", 0).long()])
@@ -220,7 +220,7 @@ def test_both_states_of_cells_programmed_by_pulses_vary(level: int, least: float
 def test_levels_have_the_law_of_the_nearer_state_and_the_middle_that_of_lrs(law: str, law_hrs: str) -> None:
     target = torch.tensor([0.0, 0.25, 0.5 - 1e-9, 0.5, 0.5 + 1e-9, 0.75, 1.0], dtype=torch.float64)
     mixed, pure, pure_hrs = (
-        RelativeSpread(sigma=0.2, law=a, law_hrs=b).apply(target, torch.ones_like(target), 0.25, 8e-5)  # type: ignore[arg-type]
+        RelativeVariation(sigma=0.2, law=a, law_hrs=b).apply(target, torch.ones_like(target), 0.25, 8e-5)  # type: ignore[arg-type]
         for a, b in ((law, law_hrs), (law, law), (law_hrs, law_hrs))
     )
     assert torch.equal(mixed[3:], pure[3:])
@@ -251,11 +251,11 @@ def test_faulty_cells_take_all_pulses() -> None:
 def test_the_chip_term_is_one_factor_for_all_layers() -> None:
     d = device(correlated=Correlated(chip=0.2))
     before = siemens(d, EVEN)
-    factors = [siemens(d, d.settle(EVEN, 1, 5, layer, 3, page)) / before for layer, page in (("a", 0), ("b", 4))]
+    factors = [siemens(d, d.age(EVEN, 1, 5, layer, 3, page)) / before for layer, page in (("a", 0), ("b", 4))]
     z = float(Stream(5, "", "chip to chip").normal(1, 3)[0])
     for factor in factors:
         assert torch.allclose(factor, torch.full_like(factor, 1 + 0.2 * z), rtol=1e-12, atol=0)
-    assert not torch.allclose(siemens(d, d.settle(EVEN, 1, 5, "a", 4)) / before, factors[0])
+    assert not torch.allclose(siemens(d, d.age(EVEN, 1, 5, "a", 4)) / before, factors[0])
 
 
 def test_the_gradient_is_a_plane_of_its_slope_in_every_tile() -> None:
@@ -273,7 +273,7 @@ def test_the_gradient_is_a_plane_of_its_slope_in_every_tile() -> None:
         directions.append(plane[1:])
     assert not torch.allclose(directions[0], directions[1])
     with pytest.raises(InputError, match="coordinates"):
-        d.settle(g, 1, 0, "l", 0)
+        d.age(g, 1, 0, "l", 0)
 
 
 # -- time --------------------------------------------------------------------------------------------------
@@ -287,16 +287,16 @@ AGEING = Time(
 
 def test_at_once_after_programming_nothing_has_moved() -> None:
     d = device(time=AGEING)
-    assert not d.settles
-    assert d.settle(EVEN, 1, 0, "l", 0) is EVEN
-    assert device(time=AGEING.model_copy(update={"t_s": 1e-9})).settles
+    assert not d.ages
+    assert d.age(EVEN, 1, 0, "l", 0) is EVEN
+    assert device(time=AGEING.model_copy(update={"t_s": 1e-9})).ages
 
 
 def test_drift_is_its_power_law() -> None:
     d = device(time=Time(t_s=3e4, drift=Drift(nu=0.07, t0_s=30.0)))
     assert torch.allclose(aged(d), siemens(d, EVEN) * 1000**-0.07, rtol=1e-12, atol=0)
     early = d.replace("time.t_s", 30.0)
-    assert early.settle(EVEN, 1, 0, "l", 0) is EVEN
+    assert early.age(EVEN, 1, 0, "l", 0) is EVEN
 
 
 def test_drift_depends_on_the_state_as_its_pieces_say() -> None:
@@ -337,7 +337,7 @@ def test_measured_relaxation_adds_what_the_variance_gained() -> None:
         drawn = (aged(device(time=Time(t_s=t, relaxation=law))) - siemens(device(), EVEN)) / (0.5 * gained)
         z = drawn if z is None else z
         assert torch.allclose(drawn, z, rtol=1e-6, atol=0)
-    assert not device(time=Time(t_s=1.0, relaxation=law)).settles
+    assert not device(time=Time(t_s=1.0, relaxation=law)).ages
 
 
 def test_retention_is_an_arrhenius_law() -> None:
@@ -354,7 +354,7 @@ def test_retention_is_an_arrhenius_law() -> None:
 def test_compensation_undoes_what_all_cells_lost_together() -> None:
     d = device(levels=3, time=Time(t_s=100.0, drift=Drift(nu=0.1), compensation=True), correlated=Correlated(chip=0.1))
     g = EVEN * 2
-    before, after = (each.settle(g, 2, 0, "l", 1) for each in (d.at_start, d))
+    before, after = (each.age(g, 2, 0, "l", 1) for each in (d.at_start, d))
     assert d.compensation(before, after, 2) == pytest.approx(100**0.1, rel=1e-12)
     assert d.replace("time.compensation", False).compensation(before, after, 2) == 1.0
     assert d.compensation(before, torch.full_like(after, -2 * d.floor), 2) == 1.0
@@ -464,7 +464,7 @@ def test_digital_references_are_exact() -> None:
     for name in ("ideal", "sram"):
         d = load_chip(name).device
         assert d.cells_are_ideal
-        assert not d.settles
+        assert not d.ages
         assert not d.read.noisy
 
 
@@ -474,7 +474,7 @@ def test_digital_references_are_exact() -> None:
 def test_one_effect_more_changes_no_other_draw() -> None:
     """Each stage has its own numbers, addressed by seed, layer, chip and page."""
     full = {
-        "programming": RelativeSpread(sigma=0.1),
+        "programming": RelativeVariation(sigma=0.1),
         "faults": Faults(failure=0.1, cell_yield=0.9),
         "correlated": Correlated(chip=0.1, gradient=0.1),
         "read": Read(telegraph=Telegraph(probability=0.5, amplitude=0.1, spread=0.3)),
@@ -494,27 +494,27 @@ def test_one_effect_more_changes_no_other_draw() -> None:
 def test_reads_pages_and_chips_have_their_own_numbers() -> None:
     d = device(time=AGEING.model_copy(update={"t_s": 10.0}))
     runs = [
-        d.settle(EVEN, 1, s, la, c, p)
+        d.age(EVEN, 1, s, la, c, p)
         for s, la, c, p in ((1, "l", 0, 0), (2, "l", 0, 0), (1, "m", 0, 0), (1, "l", 1, 0), (1, "l", 0, 1))
     ]
-    assert torch.equal(runs[0], d.settle(EVEN, 1, 1, "l", 0))
+    assert torch.equal(runs[0], d.age(EVEN, 1, 1, "l", 0))
     assert all(not torch.equal(a, b) for i, a in enumerate(runs) for b in runs[:i])
 
 
 def test_without_effects_keeps_levels_and_curve() -> None:
     d = Device(
-        g_lrs_S=1e-4, g_hrs_S=1e-5, levels=4, spacing="resistance", programming=RelativeSpread(sigma=0.1),
+        g_lrs_S=1e-4, g_hrs_S=1e-5, levels=4, spacing="resistance", programming=RelativeVariation(sigma=0.1),
         time=AGEING, read=Read(v_read_V=0.3, sigma=0.1, nonlinearity_per_V=2.0),
     ).without_effects()  # fmt: skip
     assert d == Device(
         g_lrs_S=1e-4, g_hrs_S=1e-5, levels=4, spacing="resistance", read=Read(v_read_V=0.3, nonlinearity_per_V=2.0)
     )
     assert d.cells_are_ideal
-    assert not d.settles
+    assert not d.ages
     assert not d.read.noisy
 
 
 def test_conductance_in_steps_is_conductance_in_windows() -> None:
     d = device(time=AGEING.model_copy(update={"t_s": 10.0}))
-    assert torch.allclose(d.settle(EVEN * 7, 7, 0, "l", 0) / 7, d.settle(EVEN, 1, 0, "l", 0), rtol=1e-12, atol=0)
-    assert np.isfinite(d.settle(EVEN * 7, 7, 0, "l", 0).numpy()).all()
+    assert torch.allclose(d.age(EVEN * 7, 7, 0, "l", 0) / 7, d.age(EVEN, 1, 0, "l", 0), rtol=1e-12, atol=0)
+    assert np.isfinite(d.age(EVEN * 7, 7, 0, "l", 0).numpy()).all()

@@ -5,9 +5,9 @@ import torch
 
 from imc_sim import InputError
 from imc_sim.array import Chip, Crossbar, Tile, load_chip
-from imc_sim.device import Device, Faults, Read, RelativeSpread
+from imc_sim.device import Device, Faults, Read, RelativeVariation
 
-DEVICE = Device(g_lrs_S=1e-4, g_hrs_S=2e-5, programming=RelativeSpread(sigma=0.3))
+DEVICE = Device(g_lrs_S=1e-4, g_hrs_S=2e-5, programming=RelativeVariation(sigma=0.3))
 
 
 def signs(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -51,7 +51,9 @@ def test_tile_size_changes_no_draw() -> None:
 
 
 def test_a_later_page_is_another_draw_on_the_same_defects() -> None:
-    faulty = DEVICE.model_copy(update={"faults": Faults(stuck_lrs=0.2, stuck_hrs=0.3), "programming": RelativeSpread()})
+    faulty = DEVICE.model_copy(
+        update={"faults": Faults(stuck_lrs=0.2, stuck_hrs=0.3), "programming": RelativeVariation()}
+    )
     w = signs(10, 100)
     first, second = (Crossbar.program(w, chip(device=faulty), page=p) for p in (0, 1))
     assert torch.equal(first.cells(0), second.cells(0))

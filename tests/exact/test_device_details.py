@@ -17,7 +17,7 @@ from imc_sim.device import (
     Correlated,
     Device,
     PulseScheme,
-    RelativeSpread,
+    RelativeVariation,
     StatePiece,
     Telegraph,
     Time,
@@ -69,7 +69,7 @@ def test_relaxation_in_a_crossbar_goes_by_the_target_and_compensation_by_conduct
     """Cells that device variation takes below 0 S count as 0 S before relaxation, and relax as those of their level."""
     law = MeasuredRelaxation(times_s=(1.0, 10.0), coefficients_S=((0.0,), (0.0, 2e-5)), g_max_S=1e-4)
     device = Device(
-        g_lrs_S=1e-4, g_hrs_S=1e-5, programming=RelativeSpread(sigma=0.2, sigma_hrs=2.0),
+        g_lrs_S=1e-4, g_hrs_S=1e-5, programming=RelativeVariation(sigma=0.2, sigma_hrs=2.0),
         time=Time(t_s=10.0, relaxation=law, compensation=True),
     )  # fmt: skip
     chip = Chip(device=device)
@@ -182,5 +182,5 @@ def test_young_cells_have_neither_aged_nor_been_read() -> None:
     aged = Device.model_validate({
         "g_lrs_S": 1e-4, "g_hrs_S": 1e-5, "disturb": {"reads": 10**9}, "time": {"t_s": 1e6, "drift": {"nu": 0.1}},
     })  # fmt: skip
-    assert aged.settles
-    assert not aged.at_start.settles
+    assert aged.ages
+    assert not aged.at_start.ages

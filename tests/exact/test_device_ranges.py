@@ -22,7 +22,7 @@ from imc_sim.device import (
     Drift,
     LogRelaxation,
     MeasuredRelaxation,
-    PolynomialSpread,
+    PolynomialVariation,
     PulseScheme,
     Read,
     ReadDisturb,
@@ -94,8 +94,8 @@ def test_every_number_of_a_chip_has_a_range() -> None:
 
 STEEP = StatePiece(law="power", coefficients=(0.1, -4.0))
 LAWS: dict[str, Any] = {
-    "coefficients_S": lambda: PolynomialSpread(coefficients_S=(2.0,), g_max_S=1.0),
-    "3 g_max_S": lambda: PolynomialSpread(coefficients_S=(0.0, 2e-4), g_max_S=5e-5),
+    "coefficients_S": lambda: PolynomialVariation(coefficients_S=(2.0,), g_max_S=1.0),
+    "3 g_max_S": lambda: PolynomialVariation(coefficients_S=(0.0, 2e-4), g_max_S=5e-5),
     "g_max_S": lambda: MeasuredRelaxation(times_s=(1.0, 2.0), coefficients_S=((0.0,), (1e-3,)), g_max_S=1e-4),
     "coefficients": lambda: StatePiece(coefficients=(1e9,)),
     "exponent": lambda: StatePiece(law="power", coefficients=(1.0, 50.0)),
@@ -169,7 +169,7 @@ def beyond(spec: Spec, **values: Any) -> Any:
 
 
 def test_an_overflow_of_programming_is_an_error() -> None:
-    law = beyond(PolynomialSpread(coefficients_S=(1e-6,), g_max_S=1e-4), coefficients_S=(1e308, 1e308), g_max_S=1e-9)
+    law = beyond(PolynomialVariation(coefficients_S=(1e-6,), g_max_S=1e-4), coefficients_S=(1e308, 1e308), g_max_S=1e-9)
     with pytest.raises(InputError, match=r"device\.programming: got an overflow"):
         beyond(Device(g_lrs_S=1e-4, g_hrs_S=2e-5), programming=law).table(1)
 

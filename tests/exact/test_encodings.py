@@ -25,7 +25,7 @@ from imc_sim.array import (
     Unipolar,
     load_chip,
 )
-from imc_sim.device import Device, PolynomialSpread, RelativeSpread
+from imc_sim.device import Device, PolynomialVariation, RelativeVariation
 from imc_sim.testing import EncodingContract, ProgrammingContract
 
 
@@ -105,15 +105,15 @@ class TestSlicedBits(EncodingContract):
 
 
 class TestGaussian(ProgrammingContract):
-    programming = RelativeSpread(sigma=0.5)
+    programming = RelativeVariation(sigma=0.5)
 
 
 class TestLogNormalHrs(ProgrammingContract):
-    programming = RelativeSpread(sigma=0.1, sigma_hrs=0.8, law_hrs="log_normal")
+    programming = RelativeVariation(sigma=0.1, sigma_hrs=0.8, law_hrs="log_normal")
 
 
 class TestPolynomial(ProgrammingContract):
-    programming = PolynomialSpread(coefficients_S=(1e-6, 2e-6), g_max_S=1e-4)
+    programming = PolynomialVariation(coefficients_S=(1e-6, 2e-6), g_max_S=1e-4)
 
 
 @pytest.mark.parametrize(("bits", "levels"), [(1, 2), (2, 4), (3, 8), (4, 16)])
@@ -143,7 +143,7 @@ def test_copies_take_so_many_cells_and_average_their_errors() -> None:
     w = torch.ones(1000, 64)
     errors = []
     for copies in (1, 4):
-        spread = RelativeSpread(sigma=0.2, sigma_hrs=0.0)
+        spread = RelativeVariation(sigma=0.2, sigma_hrs=0.0)
         chip = Chip(device=Device(g_lrs_S=1e-4, g_hrs_S=1e-6, programming=spread), encoding=Differential(copies=copies))
         bar = Crossbar.program(w, chip, chips=2, seed=3)
         assert bar.placement.cells == w.numel() * 2 * copies

@@ -23,7 +23,7 @@ from imc_sim.array import (
 from imc_sim.array._programming import apply_wires
 from imc_sim.array.circuit.driven_rows import PATTERNS, own_density, random_gates
 from imc_sim.array.circuit.tiles import density
-from imc_sim.device import Device, RelativeSpread
+from imc_sim.device import Device, RelativeVariation
 from imc_sim.evaluate import evaluate_chips
 from imc_sim.mapping import map_model
 from imc_sim.nn import Conv2d, Linear
@@ -35,7 +35,7 @@ from tests.exact.test_wiring import circuit
 
 NODAL = {"kind": "nodal", "r_row_ohm": 1.0, "r_col_ohm": 2.0}
 IDEAL: dict[str, Any] = {"kind": "ideal", "r_row_ohm": 0.0, "r_col_ohm": 0.0}
-DEVICE = Device(g_lrs_S=2.5e-4, g_hrs_S=2.5e-5, programming=RelativeSpread(sigma=0.1))
+DEVICE = Device(g_lrs_S=2.5e-4, g_hrs_S=2.5e-5, programming=RelativeVariation(sigma=0.1))
 
 
 def chip(encoding: str = "bnn_i", rows: int = 32, tile_cols: int = 24, **wires: Any) -> Chip:

@@ -5,10 +5,10 @@ import torch
 
 from imc_sim import InputError
 from imc_sim.array import Chip, Converter, Crossbar, Inputs, Offset, Tile
-from imc_sim.device import Device, Read, RelativeSpread
+from imc_sim.device import Device, Read, RelativeVariation
 
 IDEAL = Device(g_lrs_S=1e-4, g_hrs_S=1e-5, levels=16)
-SPREAD = IDEAL.model_copy(update={"programming": RelativeSpread(sigma=0.2)})
+SPREAD = IDEAL.model_copy(update={"programming": RelativeVariation(sigma=0.2)})
 GENERATOR = torch.Generator().manual_seed(0)
 W = torch.randn(7, 60, generator=GENERATOR, dtype=torch.float64)
 X = torch.randn(5, 60, generator=GENERATOR, dtype=torch.float64)

@@ -27,7 +27,7 @@ from imc_sim.array._compiled import _product, _readout, _warm_up
 from imc_sim.array._plan import Plan
 from imc_sim.array._read_noise import ReadPower
 from imc_sim.array.encoding.base import Contrast
-from imc_sim.device import Device, RelativeSpread
+from imc_sim.device import Device, RelativeVariation
 from imc_sim.mapping import bytes_per_chip, map_model
 from imc_sim.nn import Conv2d, Linear
 from imc_sim.nn.networks import BatmannController
@@ -49,7 +49,7 @@ def both(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], Tensor]], tu
     monkeypatch.setattr(_readout, "_SMALL", 1)
     monkeypatch.setattr(_readout, "_SMALL_MERGED", 1)
     monkeypatch.setattr(_readout, "_NARROW", 1)
-    monkeypatch.setattr(_threads, "_WORTH_S", 0.0)
+    monkeypatch.setattr(_threads, "_LEAST_S", 0.0)
     calls: list[bool] = []
     multiply = _product.multiply
 
@@ -76,7 +76,7 @@ def both(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], Tensor]], tu
 
 
 def chip_of(encoding: Encoding, compute: str, converter: str, tile: Tile, sigma: float = 0.3) -> Chip:
-    device = Device(g_lrs_S=1e-4, g_hrs_S=1e-5, programming=RelativeSpread(sigma=sigma))
+    device = Device(g_lrs_S=1e-4, g_hrs_S=1e-5, programming=RelativeVariation(sigma=sigma))
     chip = Chip(device=device, encoding=encoding, tile=tile, compute=compute)  # type: ignore[arg-type]
     return chip.replace("converter", CONVERTERS[converter])
 
@@ -388,9 +388,9 @@ def test_compiled_draws_are_numpys(shape: tuple[int, int], monkeypatch: pytest.M
     rows = np.random.default_rng(1).integers(0, 4, shape[0] * shape[1]).astype(np.int32)
     stream = Stream(7, "layer", "programming")
     monkeypatch.setattr(_rng, "_LARGE", 1)
-    compiled = stream.entries(table, rows, chip=3, page=2)
+    compiled = stream.entries(table, rows, chip=3, epoch=2)
     monkeypatch.setattr(_rng, "compiled", lambda: False)
-    assert np.array_equal(compiled, stream.entries(table, rows, chip=3, page=2))
+    assert np.array_equal(compiled, stream.entries(table, rows, chip=3, epoch=2))
     assert np.array_equal(compiled, table[rows, stream.columns(len(rows), 3, 2)])
     assert (stream.columns(len(rows), 3, 2) >= PARTS).any() == (len(rows) > 10_000)  # draws of the tails are among them
     normal = _rng.normal_quantiles()[stream.columns(len(rows), 3, 2, block=9)]

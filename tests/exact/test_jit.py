@@ -20,7 +20,7 @@ with warnings.catch_warnings(record=True) as caught:
     from imc_sim._rng import Stream
     numbers = Stream(3, "l", "s").normal(2**17, 0)
     from imc_sim import _philox
-    assert _philox.pairs_by_team.stats.cache_path is None
+    assert _philox.pairs_in_pool.stats.cache_path is None
     said = [str(w.message) for w in caught if "Compiled code cannot be kept" in str(w.message)]
 print(len(said), numbers.sum())
 """

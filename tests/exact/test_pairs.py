@@ -7,18 +7,18 @@ import torch
 from imc_sim import AssociativeMemory, InputError, _rng
 from imc_sim._quantiles import PARTS
 from imc_sim.array import Chip, Crossbar, load_chip
-from imc_sim.device import Device, PolynomialSpread, RelativeSpread
+from imc_sim.device import Device, PolynomialVariation, RelativeVariation
 
 LAWS = {
-    "normal": RelativeSpread(sigma=0.1, sigma_hrs=0.25),
-    "log-normal HRS": RelativeSpread(sigma=0.05, sigma_hrs=0.6, law_hrs="log_normal"),
-    "wide log-normal": RelativeSpread(sigma=1.0, law="log_normal"),
-    "one exact state": RelativeSpread(sigma=0.3, sigma_hrs=0.0),
-    "polynomial": PolynomialSpread(coefficients_S=(2e-6, 8e-6), g_max_S=1e-4),
+    "normal": RelativeVariation(sigma=0.1, sigma_hrs=0.25),
+    "log-normal HRS": RelativeVariation(sigma=0.05, sigma_hrs=0.6, law_hrs="log_normal"),
+    "wide log-normal": RelativeVariation(sigma=1.0, law="log_normal"),
+    "one exact state": RelativeVariation(sigma=0.3, sigma_hrs=0.0),
+    "polynomial": PolynomialVariation(coefficients_S=(2e-6, 8e-6), g_max_S=1e-4),
 }
 
 
-def chip_of(programming: RelativeSpread | PolynomialSpread, levels: int = 2) -> Chip:
+def chip_of(programming: RelativeVariation | PolynomialVariation, levels: int = 2) -> Chip:
     device = Device(g_lrs_S=1e-4, g_hrs_S=2e-5, levels=levels, programming=programming)
     return Chip(device=device, draws="pairs")
 
@@ -78,7 +78,7 @@ def test_compiled_and_not_are_equal_and_addressed(dtype: torch.dtype, monkeypatc
 
 
 def test_without_spread_pairs_are_cells() -> None:
-    chip, w = chip_of(RelativeSpread(), levels=4), weights(4, 20, 30)
+    chip, w = chip_of(RelativeVariation(), levels=4), weights(4, 20, 30)
     bar = Crossbar.program(w, chip)
     assert torch.equal(bar.ideal.matrix(0), w)
     assert torch.equal(bar.cells(0), Crossbar.program(w, by_cells(chip)).cells(0))

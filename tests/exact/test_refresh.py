@@ -8,13 +8,13 @@ import torch
 from imc_sim import AssociativeMemory, InputError
 from imc_sim.array import Chip, Crossbar, load_chip
 from imc_sim.config import digest
-from imc_sim.device import Device, Drift, Faults, Flicker, Read, RelativeSpread, Time, WriteVerify
+from imc_sim.device import Device, Drift, Faults, Flicker, Read, RelativeVariation, Time, WriteVerify
 from imc_sim.study import Point
 
 
 def drifting(t_s: float, refresh_s: float | None = None, **more: object) -> Chip:
     time = Time(t_s=t_s, refresh_s=refresh_s, drift=Drift(nu=0.1, nu_std=0.02, t0_s=1.0))
-    kept = {"g_lrs_S": 1e-4, "g_hrs_S": 1e-6, "programming": RelativeSpread(sigma=0.1), "time": time}
+    kept = {"g_lrs_S": 1e-4, "g_hrs_S": 1e-6, "programming": RelativeVariation(sigma=0.1), "time": time}
     return Chip(device=Device(**{**kept, **more}))
 
 
@@ -49,7 +49,7 @@ def test_refreshed_cells_are_as_young_cells_of_another_draw() -> None:
 
 def test_failures_of_programming_are_drawn_anew_and_stuck_cells_stay() -> None:
     def zero(faults: Faults, t_s: float) -> torch.Tensor:
-        chip = drifting(t_s, 10.0, faults=faults, programming=RelativeSpread())
+        chip = drifting(t_s, 10.0, faults=faults, programming=RelativeVariation())
         return Crossbar.program(weights().double(), chip).cells(0) < 0.5
 
     assert not torch.equal(zero(Faults(failure=0.2), 5.0), zero(Faults(failure=0.2), 15.0))

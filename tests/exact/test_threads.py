@@ -1,4 +1,4 @@
-"""Compiled work shared out: every part once, on torch's own threads or on others, with the same result."""
+"""Compiled loops on several threads: every part once, on the thread pool or on Python threads, with equal results."""
 
 import itertools
 from collections.abc import Iterator
@@ -10,13 +10,13 @@ import torch
 from imc_sim import _rng, _threads
 from imc_sim._quantiles import WIDTH
 from imc_sim._rng import Stream
-from imc_sim._threads import share
+from imc_sim._threads import parallel_for
 
 pytest.importorskip("numba")
 
 from numba import njit
 
-from imc_sim._team import by_team
+from imc_sim._thread_pool import in_thread_pool
 
 
 @njit(nogil=True)
@@ -28,8 +28,8 @@ def mark(seen, ends, begin, end) -> None:
 
 
 @njit(nogil=True)
-def mark_by_team(arguments, order) -> bool:
-    return by_team(mark, arguments, order)  # type: ignore[call-arg]  # its first parameter is the compiler's
+def mark_in_pool(arguments, schedule) -> bool:
+    return in_thread_pool(mark, arguments, schedule)  # type: ignore[call-arg]  # numba passes the first one
 
 
 @njit(nogil=True)
@@ -39,17 +39,17 @@ def fail(limit, begin, end) -> None:
 
 
 @njit(nogil=True)
-def fail_by_team(arguments, order) -> bool:
-    return by_team(fail, arguments, order)  # type: ignore[call-arg]
+def fail_in_pool(arguments, schedule) -> bool:
+    return in_thread_pool(fail, arguments, schedule)  # type: ignore[call-arg]
 
 
-@pytest.fixture(params=["torch's own", "beside torch's"])
+@pytest.fixture(params=["thread pool", "Python threads"])
 def threads_of(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """Both kinds of threads; torch has three of them."""
-    if request.param == "torch's own" and _threads._team() is None:
+    """Run the test on both kinds of threads; torch has three."""
+    if request.param == "thread pool" and _threads._openmp() is None:
         pytest.skip("torch computes with another OpenMP than GNU's")
-    if request.param != "torch's own":
-        monkeypatch.setattr(_threads, "_team", lambda: None)
+    if request.param != "thread pool":
+        monkeypatch.setattr(_threads, "_openmp", lambda: None)
     before = torch.get_num_threads()
     torch.set_num_threads(3)
     yield request.param
@@ -60,7 +60,7 @@ def threads_of(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) 
 @pytest.mark.parametrize("multiple", [1, 6, 64])
 def test_every_place_is_visited_once(threads_of: str, count: int, multiple: int) -> None:
     seen, ends = np.zeros(count, np.int64), np.zeros(count, np.int64)
-    share(mark, mark_by_team, (seen, ends), count, 1.0, multiple)
+    parallel_for(mark, mark_in_pool, (seen, ends), count, 1.0, multiple)
     assert (seen == 1).all()
     begins = np.flatnonzero(ends)
     assert (begins % multiple == 0).all()
@@ -71,27 +71,27 @@ def test_every_place_is_visited_once(threads_of: str, count: int, multiple: int)
 def test_short_work_stays_on_one_thread(threads_of: str) -> None:
     for seconds, parts in ((1e-6, 1), (1.0, 3)):
         seen, ends = np.zeros(90, np.int64), np.zeros(90, np.int64)
-        share(mark, mark_by_team, (seen, ends), 90, seconds)
+        parallel_for(mark, mark_in_pool, (seen, ends), 90, seconds)
         assert np.count_nonzero(ends) == parts
 
 
-@pytest.mark.skipif(_threads._team() is None, reason="torch computes with another OpenMP than GNU's")
-def test_a_team_smaller_than_there_are_parts_does_all() -> None:
-    """OpenMP gives fewer threads than asked for where it has its reasons: those take every part."""
+@pytest.mark.skipif(_threads._openmp() is None, reason="torch computes with another OpenMP than GNU's")
+def test_fewer_threads_than_parts_compute_all() -> None:
+    """OpenMP may give fewer threads than requested; those compute every part."""
     seen, ends = np.zeros(50, np.int64), np.zeros(50, np.int64)
-    assert not mark_by_team((seen, ends), (50, 7, 1, *(_threads._team() or ())))
+    assert not mark_in_pool((seen, ends), (50, 7, 1, *(_threads._openmp() or ())))
     assert (seen == 1).all()
     assert np.count_nonzero(ends) == 8
 
 
-def test_a_failure_is_no_silence(threads_of: str) -> None:
-    share(fail, fail_by_team, (90,), 90, 1.0)
-    with pytest.raises(MemoryError if threads_of == "torch's own" else ValueError):
-        share(fail, fail_by_team, (89,), 90, 1.0)
+def test_a_failure_raises(threads_of: str) -> None:
+    parallel_for(fail, fail_in_pool, (90,), 90, 1.0)
+    with pytest.raises(MemoryError if threads_of == "thread pool" else ValueError):
+        parallel_for(fail, fail_in_pool, (89,), 90, 1.0)
 
 
 @pytest.mark.parametrize("shape", [(7, 5), (70, 24), (1, 1), (330, 1030)])
-def test_draws_on_three_threads_are_those_of_one(
+def test_random_numbers_on_three_threads_equal_those_on_one(
     threads_of: str, shape: tuple[int, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(_rng, "_LARGE", 1)
@@ -100,10 +100,10 @@ def test_draws_on_three_threads_are_those_of_one(
     units = np.random.default_rng(1).integers(-3, 4, shape).astype(np.float32)
     rows, stream = np.abs(units).astype(np.int32).reshape(-1), Stream(7, "layer", "programming")
     made = []
-    for worth in (0.0, 1.0):
-        monkeypatch.setattr(_threads, "_WORTH_S", worth)
-        monkeypatch.setattr(_threads, "_WORTH_BESIDE_S", worth)
-        found = stream.differences(table, units, chip=3, page=2)
+    for least in (0.0, 1.0):
+        monkeypatch.setattr(_threads, "_LEAST_S", least)
+        monkeypatch.setattr(_threads, "_LEAST_PYTHON_S", least)
+        found = stream.differences(table, units, chip=3, epoch=2)
         assert found is not None
         made.append((*found, stream.entries(table, rows, 3, 2), stream.normal(rows.size, 3, 2, block=9)))
     for one, other in itertools.pairwise(made):

@@ -7,9 +7,9 @@ import torch
 from imc_sim.array import Chip, Converter, Crossbar, Tile, Wires, encodings
 from imc_sim.array.circuit.conductance import gated_conductance
 from imc_sim.array.circuit.gates import approximate_gating, gating_error
-from imc_sim.device import Device, RelativeSpread
+from imc_sim.device import Device, RelativeVariation
 
-DEVICE = Device(g_lrs_S=5e-5, g_hrs_S=5e-6, programming=RelativeSpread(sigma=0.1))
+DEVICE = Device(g_lrs_S=5e-5, g_hrs_S=5e-6, programming=RelativeVariation(sigma=0.1))
 NODAL = Wires(kind="nodal", r_row_ohm=1.0, r_col_ohm=2.0, r_source_ohm=20.0, r_sense_ohm=10.0)
 
 

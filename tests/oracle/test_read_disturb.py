@@ -35,7 +35,7 @@ def test_vectors(reference: Path, volt: str) -> None:
     np.testing.assert_allclose(law.factor(vectors["reads"] * 1e-5), vectors["peer_factor"], rtol=1e-5)
     for reads, factor in zip(vectors["reads"].tolist(), vectors["factor"], strict=True):
         d = device(disturb=ReadDisturb(reads=reads, t_read_s=1e-5), read=Read(v_read_V=float(volt)))
-        lrs = siemens(d, d.settle(torch.ones(1, dtype=torch.float64), 1, 0, "l", 0))
+        lrs = siemens(d, d.age(torch.ones(1, dtype=torch.float64), 1, 0, "l", 0))
         assert float(lrs[0]) == pytest.approx(1e-4 * factor, rel=1e-12)
 
 
@@ -52,12 +52,12 @@ def test_drift_of_memtorch(reference: Path, t: str, nu: str) -> None:
         before, after = (archive[f"drift_t{t}_nu{nu}_{when}0"].astype(float) for when in ("before", "after"))
     d = Device(g_lrs_S=5e-5, g_hrs_S=1e-6, time=Time(t_s=float(t), drift=Drift(nu=float(nu), t0_s=1e-3)))
     g = torch.from_numpy(before / d.window_S - d.floor)
-    np.testing.assert_allclose(siemens(d, d.settle(g, 1, 0, "l", 0)).numpy(), after, rtol=2e-6)
+    np.testing.assert_allclose(siemens(d, d.age(g, 1, 0, "l", 0)).numpy(), after, rtol=2e-6)
 
 
 def test_read_disturb_moves_cells_in_lrs_only() -> None:
     d = device(disturb=ReadDisturb(reads=10**6, t_read_s=1e-6), read=Read(v_read_V=0.4))
-    factor = siemens(d, d.settle(EVEN, 1, 0, "l", 0)) / siemens(d, EVEN)
+    factor = siemens(d, d.age(EVEN, 1, 0, "l", 0)) / siemens(d, EVEN)
     assert torch.allclose(factor[EVEN < 0.5], torch.ones(1, dtype=torch.float64), rtol=1e-12, atol=0)
     expected = torch.tensor(d.wear.factor, dtype=torch.float64)
     assert torch.allclose(factor[EVEN >= 0.5], expected, rtol=1e-12, atol=0)

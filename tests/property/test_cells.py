@@ -20,12 +20,12 @@ from imc_sim.device import (
     Flicker,
     LogRelaxation,
     MeasuredRelaxation,
-    PolynomialSpread,
+    PolynomialVariation,
     PulsedProgramming,
     PulseScheme,
     Read,
     ReadDisturb,
-    RelativeSpread,
+    RelativeVariation,
     Retention,
     StatePiece,
     Switching,
@@ -54,7 +54,7 @@ def programmed(d: Device, steps: int) -> torch.Tensor:
 
 def settled(d: Device, g: torch.Tensor, steps: int) -> torch.Tensor:
     y = torch.linspace(-0.5, 0.5, N, dtype=torch.float64)
-    return d.settle(g, steps, 1, "l", 2, rows=y, cols=-y, tile=torch.arange(N) % 3)
+    return d.age(g, steps, 1, "l", 2, rows=y, cols=-y, tile=torch.arange(N) % 3)
 
 
 def siemens(d: Device, g: torch.Tensor, steps: int) -> torch.Tensor:
@@ -63,7 +63,7 @@ def siemens(d: Device, g: torch.Tensor, steps: int) -> torch.Tensor:
 
 POLY = StatePiece(coefficients=(0.02, 0.1))
 MEASURED = MeasuredRelaxation(times_s=(1.0, 50.0), coefficients_S=((1e-6,), (3e-6, 1e-6)), g_max_S=1e-4)
-CONSTANT = PolynomialSpread(coefficients_S=(1e-6,), g_max_S=1e-4)
+CONSTANT = PolynomialVariation(coefficients_S=(1e-6,), g_max_S=1e-4)
 READ_HARD = Read(v_read_V=0.4)
 PULSES = PulsedProgramming(cell=VTEAM(r_on_ohm=5e3, r_off_ohm=1e5), tolerance=0.05)
 #: path -> (another value, what must be on for it to matter)
@@ -75,20 +75,20 @@ PARAMETERS: dict[str, tuple[Any, dict[str, Any]]] = {
     "table_S": ((2e-5, 3e-5, 1e-4), {"levels": 3}),
     "programming.sigma": (0.3, {}),
     "programming.sigma_hrs": (0.3, {}),
-    "programming.law": ("log_normal", {"programming": RelativeSpread(sigma=0.2)}),
-    "programming.law_hrs": ("log_normal", {"programming": RelativeSpread(sigma=0.2)}),
-    "programming.sigma_of": ("cv", {"programming": RelativeSpread(sigma=0.2, law="log_normal")}),
-    "programming.target_is": ("mean", {"programming": RelativeSpread(sigma=0.2, law="log_normal")}),
+    "programming.law": ("log_normal", {"programming": RelativeVariation(sigma=0.2)}),
+    "programming.law_hrs": ("log_normal", {"programming": RelativeVariation(sigma=0.2)}),
+    "programming.sigma_of": ("cv", {"programming": RelativeVariation(sigma=0.2, law="log_normal")}),
+    "programming.target_is": ("mean", {"programming": RelativeVariation(sigma=0.2, law="log_normal")}),
     "programming.coefficients_S": ((1e-6, 2e-6), {"programming": CONSTANT}),
-    "programming.g_max_S": (2e-4, {"programming": PolynomialSpread(coefficients_S=(0.0, 1e-6), g_max_S=1e-4)}),
+    "programming.g_max_S": (2e-4, {"programming": PolynomialVariation(coefficients_S=(0.0, 1e-6), g_max_S=1e-4)}),
     "programming.scale": (2.0, {"programming": CONSTANT}),
     "programming.cell": (VTEAM(r_on_ohm=9e3, r_off_ohm=9e4), {"programming": PULSES}),
     "programming.scheme": (PulseScheme(set_V=-0.3, reset_V=1.1, width_s=2e-9), {"programming": PULSES}),
     "programming.tolerance": (0.01, {"programming": PULSES}),
     "programming.speed_spread": (0.5, {"programming": PULSES}),
-    "verify.tolerance": (0.1, {"programming": RelativeSpread(sigma=0.2), "verify": WriteVerify(max_pulses=3)}),
-    "verify.tolerance_S": (5e-6, {"programming": RelativeSpread(sigma=0.2), "verify": WriteVerify(max_pulses=3)}),
-    "verify.max_pulses": (4, {"programming": RelativeSpread(sigma=0.2), "verify": WriteVerify(tolerance=0.05)}),
+    "verify.tolerance": (0.1, {"programming": RelativeVariation(sigma=0.2), "verify": WriteVerify(max_pulses=3)}),
+    "verify.tolerance_S": (5e-6, {"programming": RelativeVariation(sigma=0.2), "verify": WriteVerify(max_pulses=3)}),
+    "verify.max_pulses": (4, {"programming": RelativeVariation(sigma=0.2), "verify": WriteVerify(tolerance=0.05)}),
     "faults.stuck_lrs": (0.2, {}),
     "faults.stuck_hrs": (0.2, {}),
     "faults.cell_yield": (0.8, {}),
@@ -197,13 +197,13 @@ def test_every_parameter_changes_the_result(path: str) -> None:
 
 SPREADS = st.one_of(
     st.builds(
-        RelativeSpread,
+        RelativeVariation,
         sigma=st.floats(0, 2),
         sigma_hrs=st.floats(0, 2),
         law=st.sampled_from(["gaussian", "log_normal"]),
     ),
     st.builds(
-        PolynomialSpread, coefficients_S=st.just((1e-6, 5e-6, -3e-6)), g_max_S=st.just(1e-4), scale=st.floats(0, 9)
+        PolynomialVariation, coefficients_S=st.just((1e-6, 5e-6, -3e-6)), g_max_S=st.just(1e-4), scale=st.floats(0, 9)
     ),
 )
 FAULTS = st.builds(
@@ -253,7 +253,7 @@ def test_all_effects_at_once_leave_cells_that_conduct_and_reads_that_vary(d: Dev
     G = siemens(d, settled(d, g, steps), steps)
     assert bool(torch.isfinite(G).all())
     assert float(G.min()) >= -1e-18
-    start = d.held(g, steps)
+    start = d.clipped(g, steps)
     assert float(siemens(d, start, steps).min()) >= -1e-18
     noise = d.read_variance(G, d.traps((N,), 0, "l", 0), siemens(d, start, steps))
     assert bool((torch.isfinite(noise) & (noise >= -1e-30)).all())

@@ -7,12 +7,12 @@ from hypothesis import strategies as st
 
 from imc_sim.array import Chip, Crossbar, Encoding, Placement, Tile, encodings
 from imc_sim.array._compiled import _product, _readout
-from imc_sim.device import Device, RelativeSpread
+from imc_sim.device import Device, RelativeVariation
 
 ENCODINGS = st.sampled_from([encoding() for encoding in encodings().values()])
 SIZES = st.tuples(st.integers(1, 40), st.integers(1, 90), st.integers(1, 9))
 TILES = st.builds(Tile, rows=st.integers(2, 70), cols=st.integers(2, 70))
-SPREAD = Device(g_lrs_S=1e-4, g_hrs_S=1e-5, programming=RelativeSpread(sigma=0.3))
+SPREAD = Device(g_lrs_S=1e-4, g_hrs_S=1e-5, programming=RelativeVariation(sigma=0.3))
 
 
 def values(encoding: Encoding, *shape: int, seed: int) -> torch.Tensor:

@@ -16,7 +16,7 @@ from imc_sim.device import (
     Faults,
     LogRelaxation,
     Read,
-    RelativeSpread,
+    RelativeVariation,
     Telegraph,
     Time,
     WriteVerify,
@@ -41,7 +41,7 @@ def programmed(d: Device, target: float, seed: int = 7) -> np.ndarray:
 
 def settled(d: Device, target: float, layer: str = "l") -> np.ndarray:
     """Conductances in S of N ideal cells with that target when they are read."""
-    g = d.settle(torch.full((N,), target, dtype=torch.float64), 1, 11, layer, 0)
+    g = d.age(torch.full((N,), target, dtype=torch.float64), 1, 11, layer, 0)
     return g.numpy() * d.window_S + d.g_hrs_S
 
 
@@ -59,7 +59,7 @@ def test_write_verify_is_the_loop_itself(target: float, sigma: float, tolerance:
     """Against pulses drawn one after the other until a cell is within tolerance: conductances and pulse counts."""
     pulses, G0 = 6, G_HRS + (G_LRS - G_HRS) * target
     verify = WriteVerify(tolerance=tolerance, max_pulses=pulses)
-    d = device(programming=RelativeSpread(sigma=sigma), verify=verify)
+    d = device(programming=RelativeVariation(sigma=sigma), verify=verify)
     generator = np.random.Generator(np.random.Philox(5))
     loop, count = np.full(N, np.nan), np.zeros(N, dtype=int)
     todo = np.ones(N, dtype=bool)
@@ -77,7 +77,7 @@ def test_write_verify_is_the_loop_itself(target: float, sigma: float, tolerance:
 
 
 def test_write_verify_narrows_a_log_normal_state_too() -> None:
-    spread = RelativeSpread(sigma=0.5, law="log_normal")
+    spread = RelativeVariation(sigma=0.5, law="log_normal")
     d = device(programming=spread, verify=WriteVerify(tolerance=0.1, max_pulses=1000))
     cells = programmed(d, 0.0)
     assert np.abs(cells / G_HRS - 1).max() <= 0.1 + 1e-9
@@ -101,7 +101,7 @@ def test_faults_come_at_their_rates_side_by_side() -> None:
 
 
 def test_undefined_cells_are_anywhere_in_the_window() -> None:
-    d = device(faults=Faults(failure=0.25, failure_state="undefined"), programming=RelativeSpread())
+    d = device(faults=Faults(failure=0.25, failure_state="undefined"), programming=RelativeVariation())
     cells = programmed(d, 1.0)
     failed = cells[~np.isclose(cells, G_LRS, rtol=1e-9, atol=0)]
     assert stats.binomtest(len(failed), N, 0.25).pvalue > FALSE_ALARM
@@ -114,7 +114,7 @@ def test_undefined_cells_are_anywhere_in_the_window() -> None:
 def test_chips_differ_by_their_common_factor() -> None:
     d = device(correlated=Correlated(chip=0.1))
     one = torch.ones(1, dtype=torch.float64)
-    factors = [(float(d.settle(one, 1, 3, "l", chip)[0]) + d.floor) / (1 + d.floor) for chip in range(4000)]
+    factors = [(float(d.age(one, 1, 3, "l", chip)[0]) + d.floor) / (1 + d.floor) for chip in range(4000)]
     assert stats.kstest(factors, "norm", args=(1.0, 0.1)).pvalue > FALSE_ALARM
 
 
@@ -124,12 +124,12 @@ def test_gradients_point_anywhere_and_spread_a_tile_by_their_share() -> None:
     ends = []
     for y, x in ((0.0, 0.5), (0.5, 0.0)):
         place = [torch.full((4000,), v, dtype=torch.float64) for v in (y, x)]
-        g = d.settle(torch.ones(4000, dtype=torch.float64), 1, 3, "l", 0, rows=place[0], cols=place[1], tile=tiles)
+        g = d.age(torch.ones(4000, dtype=torch.float64), 1, 3, "l", 0, rows=place[0], cols=place[1], tile=tiles)
         ends.append(((g + d.floor) / (1 + d.floor)).numpy() - 1)
     angle = np.arctan2(ends[1], ends[0]) / (2 * math.pi)
     assert stats.kstest(angle, "uniform", args=(-0.5, 1.0)).pvalue > FALSE_ALARM
     y, x = torch.meshgrid(*[(torch.arange(201).double() - 100) / 201] * 2, indexing="ij")
-    g = d.settle(torch.ones(201, 201, dtype=torch.float64), 1, 3, "l", 0, rows=y, cols=x)
+    g = d.age(torch.ones(201, 201, dtype=torch.float64), 1, 3, "l", 0, rows=y, cols=x)
     spread = ((g + d.floor) / (1 + d.floor)).std(correction=0)
     assert float(spread) == pytest.approx(0.2 / math.sqrt(12), rel=1e-4)
 
@@ -150,7 +150,7 @@ def test_relaxation_is_normal_around_its_shift() -> None:
 
 
 def test_the_stages_of_a_cells_life_are_independent() -> None:
-    spread = programmed(device(programming=RelativeSpread(sigma=0.1)), 1.0, seed=11)
+    spread = programmed(device(programming=RelativeVariation(sigma=0.1)), 1.0, seed=11)
     drifted = settled(device(time=Time(t_s=100.0, drift=Drift(nu=0.1, nu_std=0.01))), 1.0, "cells")
     relaxed = settled(device(time=Time(t_s=1.0, relaxation=LogRelaxation(sigma_S=1e-6))), 1.0, "cells")
     for a, b in ((spread, drifted), (spread, relaxed), (drifted, relaxed), (drifted[1:], drifted[:-1])):
@@ -189,7 +189,7 @@ def of_preset(name: str, t_s: float | None = None) -> np.ndarray:
     d = load_chip(name).device
     d = d if t_s is None else d.replace("time.t_s", t_s)
     g = d.program(torch.ones(N, dtype=torch.float64), seed=2)
-    return 1e6 * (d.settle(g, 1, 2, "l", 0, state=torch.ones_like(g)).numpy() * d.window_S + d.g_hrs_S)
+    return 1e6 * (d.age(g, 1, 2, "l", 0, state=torch.ones_like(g)).numpy() * d.window_S + d.g_hrs_S)
 
 
 @pytest.mark.parametrize(
@@ -241,7 +241,7 @@ def test_neurram_hrs_is_clipped_once_after_an_hour() -> None:
 def test_programming_and_relaxation_are_clipped_once_together() -> None:
     """Also in a crossbar, after faults and with a tolerance; what reads 0 S before relaxation is 0 S elsewhere."""
     late = Time(t_s=1.0, relaxation=LogRelaxation(sigma_S=2e-5))
-    d = Device(g_lrs_S=G_LRS, g_hrs_S=G_HRS, programming=RelativeSpread(sigma=0.1, sigma_hrs=2.0), time=late)
+    d = Device(g_lrs_S=G_LRS, g_hrs_S=G_HRS, programming=RelativeVariation(sigma=0.1, sigma_hrs=2.0), time=late)
     std = math.hypot(2.0 * G_HRS, 2e-5)
     clipped_once(sample_cells(d, 0, N), G_HRS, std)
     chip = Chip(device=d)
@@ -249,7 +249,7 @@ def test_programming_and_relaxation_are_clipped_once_together() -> None:
     cells = (crossbar.cells(0)[:, :, 1] + d.floor).clamp_min(0).flatten().numpy() * d.window_S  # of HRS, in a pair
     clipped_once(np.where(cells < 1e-18, 0.0, cells), G_HRS, std)
     assert float(d.at_start.table(1).min()) == -d.floor
-    assert float(d.held(d.table(1)).min()) == -d.floor > float(d.table(1).min())
+    assert float(d.clipped(d.table(1)).min()) == -d.floor > float(d.table(1).min())
 
 
 def test_nandakumar_drifts_as_published() -> None:
@@ -269,7 +269,7 @@ def test_nandakumar_drifts_as_published() -> None:
 @pytest.mark.parametrize("law", ["gaussian", "log_normal"])
 def test_a_fit_finds_the_device_that_made_the_cells(law: str) -> None:
     n = 2000
-    truth = device(programming=RelativeSpread(sigma=0.05, sigma_hrs=0.4, law_hrs=law))  # type: ignore[arg-type]
+    truth = device(programming=RelativeVariation(sigma=0.05, sigma_hrs=0.4, law_hrs=law))  # type: ignore[arg-type]
     cells = {name: np.sort(programmed(truth, k)[:n]) for k, name in ((0.0, "HRS"), (1.0, "LRS"))}
     fit = fit_device(cells)
     hrs, lrs = fit.states

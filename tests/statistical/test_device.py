@@ -9,7 +9,7 @@ from scipy import stats
 
 from imc_sim._rng import Stream
 from imc_sim.array import Chip, Crossbar, Tile, encodings
-from imc_sim.device import Device, Faults, PolynomialSpread, Read, ReadDisturb, RelativeSpread, sample_cells
+from imc_sim.device import Device, Faults, PolynomialVariation, Read, ReadDisturb, RelativeVariation, sample_cells
 
 N = 200_000
 FALSE_ALARM = 1e-4
@@ -43,22 +43,22 @@ def test_streams_are_seekable() -> None:
 
 @pytest.mark.parametrize(("target", "mean", "sigma"), [(1.0, 1e-4, 0.1), (0.0, 2e-5, 0.25)])
 def test_gaussian_states_have_their_own_spread(target: float, mean: float, sigma: float) -> None:
-    g = programmed(target, programming=RelativeSpread(sigma=0.1, sigma_hrs=0.25))
+    g = programmed(target, programming=RelativeVariation(sigma=0.1, sigma_hrs=0.25))
     assert stats.kstest(g, "norm", args=(mean, sigma * mean)).pvalue > FALSE_ALARM
 
 
 def test_log_normal_hrs_has_its_target_as_median() -> None:
-    g = programmed(0.0, programming=RelativeSpread(sigma=0.1, sigma_hrs=0.6, law_hrs="log_normal"))
+    g = programmed(0.0, programming=RelativeVariation(sigma=0.1, sigma_hrs=0.6, law_hrs="log_normal"))
     assert stats.kstest(np.log(g), "norm", args=(np.log(2e-5), 0.6)).pvalue > FALSE_ALARM
 
 
 def test_middle_level_mixes_both_spreads() -> None:
-    g = programmed(0.5, levels=3, programming=RelativeSpread(sigma=0.1, sigma_hrs=0.3))
+    g = programmed(0.5, levels=3, programming=RelativeVariation(sigma=0.1, sigma_hrs=0.3))
     assert stats.kstest(g, "norm", args=(6e-5, 0.2 * 6e-5)).pvalue > FALSE_ALARM
 
 
 def test_polynomial_spread_is_its_polynomial() -> None:
-    law = PolynomialSpread(coefficients_S=(1e-6, 4e-6, -2e-6), g_max_S=2e-4, scale=0.5)
+    law = PolynomialVariation(coefficients_S=(1e-6, 4e-6, -2e-6), g_max_S=2e-4, scale=0.5)
     g = programmed(1.0, programming=law)
     std = 0.5 * (1e-6 + 4e-6 * 0.5 - 2e-6 * 0.25)
     assert stats.kstest(g, "norm", args=(1e-4, std)).pvalue > FALSE_ALARM
@@ -76,7 +76,7 @@ def test_stuck_cells_come_at_their_rates() -> None:
 def test_read_noise_adds_up_over_the_driven_cells(kind: str, bits: int | None) -> None:
     """The column's noise equals that of a fresh draw in every cell, for every encoding and with converters."""
     sigma, n = 0.08, 48
-    device = Device(g_lrs_S=1e-4, g_hrs_S=2e-5, read=Read(sigma=sigma), programming=RelativeSpread(sigma=0.3))
+    device = Device(g_lrs_S=1e-4, g_hrs_S=2e-5, read=Read(sigma=sigma), programming=RelativeVariation(sigma=0.3))
     chip = Chip(device=device, tile=Tile(rows=128, cols=32)).replace("encoding", {"kind": kind})
     if bits:
         chip = chip.replace("converter", {"kind": "auto", "bits": bits})
@@ -107,7 +107,7 @@ def expected_variance(bar: Crossbar, x: torch.Tensor, sigma: float) -> torch.Ten
 
 @pytest.mark.parametrize("unit", [1.0, 0.0, -1.0])
 def test_pairs_drawn_at_once_have_the_law_of_two_cells(unit: float) -> None:
-    law = RelativeSpread(sigma=0.1, sigma_hrs=0.4, law_hrs="log_normal")
+    law = RelativeVariation(sigma=0.1, sigma_hrs=0.4, law_hrs="log_normal")
     device = Device(g_lrs_S=1e-4, g_hrs_S=2e-5, programming=law)
     w = torch.full((400, 500), unit)
     w[0, 0] = 1.0
@@ -122,7 +122,7 @@ def test_pairs_drawn_at_once_have_the_law_of_two_cells(unit: float) -> None:
 
 def test_sigma_of_and_target_are_what_they_say() -> None:
     """Moments of a log-normal HRS at sigma 1 (KS-exact law); and of a normal one that is clipped at 0 S."""
-    law = RelativeSpread(sigma=1.0, law_hrs="log_normal")
+    law = RelativeVariation(sigma=1.0, law_hrs="log_normal")
     G = 2e-5
     s = np.sqrt(np.log(2.0))
     for update, median, width in (
@@ -144,7 +144,7 @@ def test_sigma_of_and_target_are_what_they_say() -> None:
 def test_read_disturb_goes_by_the_state_of_a_cell() -> None:
     """Device variation neither spares cells in LRS nor disturbs those in HRS."""
     disturb = ReadDisturb(reads=10**9)
-    law = RelativeSpread(sigma=0.5, sigma_hrs=0.8, law_hrs="log_normal")
+    law = RelativeVariation(sigma=0.5, sigma_hrs=0.8, law_hrs="log_normal")
     before = Device(g_lrs_S=1e-4, g_hrs_S=2e-5, programming=law, read=Read(v_read_V=0.4))
     after = before.model_copy(update={"disturb": disturb})
     w = torch.cat([torch.ones(40, 300), -torch.ones(40, 300)]).double()

@@ -10,7 +10,7 @@ from imc_sim import _rng
 from imc_sim._quantiles import PARTS, WIDTH, masses, normal_quantiles, probabilities
 from imc_sim._rng import Stream
 from imc_sim.array import Chip, Crossbar
-from imc_sim.device import Device, RelativeSpread
+from imc_sim.device import Device, RelativeVariation
 
 FALSE_ALARM = 1e-4
 RATES = (1e-5, 1e-6, 1e-7)
@@ -45,7 +45,7 @@ def test_the_tables_reach_six_standard_deviations() -> None:
 @pytest.mark.parametrize("draws", ["cells", "pairs"])
 def test_cells_fall_below_a_threshold_as_often_as_the_normal_law(draws: str) -> None:
     """Differential pairs of cells in LRS and at 0 S: the difference has the law of the LRS cell."""
-    device = Device(g_lrs_S=1e-4, g_hrs_S=0.0, programming=RelativeSpread(sigma=0.1))
+    device = Device(g_lrs_S=1e-4, g_hrs_S=0.0, programming=RelativeVariation(sigma=0.1))
     bar = Crossbar.program(torch.ones(2048, 4096), Chip(device=device).replace("draws", draws), chips=2, seed=3)
     g = torch.cat([bar.ideal.matrix(0), bar.ideal.matrix(1)])
     for rate in (1e-5, 1e-6):
@@ -57,12 +57,12 @@ def test_cells_fall_below_a_threshold_as_often_as_the_normal_law(draws: str) -> 
 
 def test_log_normal_tails_and_pairs_follow_their_law() -> None:
     """Exactly, in the tables: single cells to 0.1 % of the probability, differences of normal cells to 3 %."""
-    law = RelativeSpread(sigma=0.1, sigma_hrs=0.6, law_hrs="log_normal")
+    law = RelativeVariation(sigma=0.1, sigma_hrs=0.6, law_hrs="log_normal")
     device = Device(g_lrs_S=1e-4, g_hrs_S=2e-5, programming=law)
     tail = np.log((device.table(1)[0, PARTS:].numpy() + device.floor) / device.floor) / 0.6
     p = np.minimum(probabilities()[PARTS:], 1 - probabilities()[PARTS:])
     assert np.allclose(ndtr(-np.abs(tail)), p, rtol=1e-3, atol=0)
-    normal = Device(g_lrs_S=1e-4, g_hrs_S=2e-5, programming=RelativeSpread(sigma=0.1, sigma_hrs=0.25))
+    normal = Device(g_lrs_S=1e-4, g_hrs_S=2e-5, programming=RelativeVariation(sigma=0.1, sigma_hrs=0.25))
     z = (normal.pair_table(1)[1, PARTS:].numpy() - 1.0) / np.hypot(0.125, 0.0625)
     beyond = p > 1e-7
     assert np.allclose(ndtr(-np.abs(z))[beyond], p[beyond], rtol=0.03, atol=0)

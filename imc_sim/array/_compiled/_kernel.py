@@ -3,7 +3,7 @@
 numba compiles it at the first use and keeps it on disk. The innermost block is written in LLVM's own instructions, as
 no loop of Python makes a compiler choose VPDPBUSD, which multiplies 64 bytes and adds them up in 16 integers. Only
 `_product` imports this module, where numba and the processor are there. What numba keeps is known by this file alone:
-whoever changes `_philox` or `_team` deletes it.
+whoever changes `_philox` or `_thread_pool` deletes it.
 
 Source of the blocking: Goto and van de Geijn, Anatomy of high-performance matrix multiplication, ACM TOMS 34, 2008.
 """
@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from imc_sim._jit import kept_njit
 from imc_sim._philox import WORDS, fill, outermost, tail
-from imc_sim._team import by_team
+from imc_sim._thread_pool import in_thread_pool
 from imc_sim.array._compiled import COLUMNS
 
 #: vectors of one block of COLUMNS columns, whose sums stay in registers: 24 of 32, the rest for operands
@@ -266,7 +266,7 @@ def run(
                     here = p * COLUMNS, min(COLUMNS, size[1] - p * COLUMNS), size[1]
                     _look_up(table, each, (top, bottom), here, reads, normal, counter, keys[t])
                 for r in range(top, bottom, ROWS):
-                    _block(  # type: ignore[call-arg]  # its first parameter is the compiler's
+                    _block(  # type: ignore[call-arg]  # numba passes the first one
                         out.ctypes.data + 4 * (r * out.shape[1] + p * COLUMNS), out.shape[1], x.ctypes.data,
                         rows.ctypes.data + 8 * (r - top), offsets.ctypes.data + 8 * starts[t], groups,
                         weights.ctypes.data + place, words, sums.ctypes.data + 4 * column,
@@ -281,6 +281,6 @@ def run(
 
 
 @kept_njit
-def run_by_team(arguments: tuple[Any, ...], order: tuple[int, ...]) -> bool:
-    """`run`, shared out: see `imc_sim._team`."""
-    return by_team(run, arguments, order)  # type: ignore[call-arg]
+def run_in_pool(arguments: tuple[Any, ...], schedule: tuple[int, ...]) -> bool:
+    """Call `run` on the thread pool."""
+    return in_thread_pool(run, arguments, schedule)  # type: ignore[call-arg]

@@ -12,7 +12,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from imc_sim._jit import kept_njit
-from imc_sim._team import by_team
+from imc_sim._thread_pool import in_thread_pool
 from imc_sim.array._compiled import COLUMNS
 
 
@@ -93,18 +93,18 @@ def pack(
 
 
 @kept_njit
-def to_bytes_by_team(arguments: tuple[Any, ...], order: tuple[int, ...]) -> bool:
-    """`to_bytes`, shared out: see `imc_sim._team`."""
-    return by_team(to_bytes, arguments, order)  # type: ignore[call-arg]  # its first parameter is the compiler's
+def to_bytes_in_pool(arguments: tuple[Any, ...], schedule: tuple[int, ...]) -> bool:
+    """Call `to_bytes` on the thread pool."""
+    return in_thread_pool(to_bytes, arguments, schedule)  # type: ignore[call-arg]  # numba passes the first one
 
 
 @kept_njit
-def to_multiples_by_team(arguments: tuple[Any, ...], order: tuple[int, ...]) -> bool:
-    """`to_multiples`, shared out: see `imc_sim._team`."""
-    return by_team(to_multiples, arguments, order)  # type: ignore[call-arg]
+def to_multiples_in_pool(arguments: tuple[Any, ...], schedule: tuple[int, ...]) -> bool:
+    """Call `to_multiples` on the thread pool."""
+    return in_thread_pool(to_multiples, arguments, schedule)  # type: ignore[call-arg]
 
 
 @kept_njit
-def pack_by_team(arguments: tuple[Any, ...], order: tuple[int, ...]) -> bool:
-    """`pack`, shared out: see `imc_sim._team`."""
-    return by_team(pack, arguments, order)  # type: ignore[call-arg]
+def pack_in_pool(arguments: tuple[Any, ...], schedule: tuple[int, ...]) -> bool:
+    """Call `pack` on the thread pool."""
+    return in_thread_pool(pack, arguments, schedule)  # type: ignore[call-arg]

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from imc_sim._rng import normal_quantiles
-from imc_sim._threads import share
+from imc_sim._threads import parallel_for
 from imc_sim.array._compiled import COLUMNS
 from imc_sim.array._converter import Quantiser
 from imc_sim.array._programmed_weights import ProgrammedWeights
@@ -112,10 +112,10 @@ def _bytes(x: Tensor, squares: bool) -> tuple[Tensor | None, int]:
 
 def _converted(x: NDArray[np.float32], offset: int, top: int, out: NDArray[np.uint8]) -> bool:
     """out = x + offset as bytes; whether every x is a whole number from -top to top."""
-    from imc_sim.array._compiled._packing import to_bytes, to_bytes_by_team
+    from imc_sim.array._compiled._packing import to_bytes, to_bytes_in_pool
 
     wrong = np.zeros(1, np.bool_)
-    share(to_bytes, to_bytes_by_team, (x, offset, top, out, wrong), len(x), len(x) * _BYTE_S)
+    parallel_for(to_bytes, to_bytes_in_pool, (x, offset, top, out, wrong), len(x), len(x) * _BYTE_S)
     return not wrong[0]
 
 
@@ -158,7 +158,7 @@ class Packed:
     @classmethod
     def _in_words(cls, words: int, tiles: tuple[Tensor, ...], layout: _Layout, unit: float) -> Packed | None:
         """None where a contrast does not fit so many words."""
-        from imc_sim.array._compiled._packing import pack, pack_by_team
+        from imc_sim.array._compiled._packing import pack, pack_in_pool
 
         columns, starts = tiles[0].shape[0], layout.starts
         padded = -(-columns // COLUMNS) * COLUMNS
@@ -168,7 +168,7 @@ class Packed:
             part, groups = weights.numpy()[starts[t] * place : starts[t + 1] * place], int(starts[t + 1] - starts[t])
             bounds = np.zeros(columns, np.int32)
             arguments = (tile.numpy(), unit, slots, groups, words, _LARGEST[words], part, sums[t], bounds)
-            share(pack, pack_by_team, arguments, columns, tile.numel() * _PACKED_S, COLUMNS)
+            parallel_for(pack, pack_in_pool, arguments, columns, tile.numel() * _PACKED_S, COLUMNS)
             if bounds.min() < 0:
                 return None
             bound = max(bound, int(bounds.max()))
@@ -280,7 +280,7 @@ def multiply(
         to.shift, to.scale, to.codes, to.last, drives.pixels, drives.pitches, to.mode, packed.words,
         *_noise(packed, noise), (drives.count, packed.columns),
     )  # fmt: skip
-    share(kernel.run, kernel.run_by_team, arguments, count, _seconds(packed, count, noise), kernel.ROWS)
+    parallel_for(kernel.run, kernel.run_in_pool, arguments, count, _seconds(packed, count, noise), kernel.ROWS)
     return out[: drives.count, : packed.columns]
 
 

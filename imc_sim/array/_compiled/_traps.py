@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from imc_sim._jit import kept_njit
 from imc_sim._philox import DRAWS, WORDS, fill
-from imc_sim._team import by_team
+from imc_sim._thread_pool import in_thread_pool
 
 
 @njit
@@ -69,6 +69,6 @@ def changes(
 
 
 @kept_njit
-def changes_by_team(arguments: tuple[Any, ...], order: tuple[int, ...]) -> bool:
-    """Run `changes` on several threads: see `imc_sim._team`."""
-    return by_team(changes, arguments, order)  # type: ignore[call-arg]
+def changes_in_pool(arguments: tuple[Any, ...], schedule: tuple[int, ...]) -> bool:
+    """Run `changes` on several threads: see `imc_sim._thread_pool`."""
+    return in_thread_pool(changes, arguments, schedule)  # type: ignore[call-arg]

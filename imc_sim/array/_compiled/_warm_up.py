@@ -57,10 +57,10 @@ def _functions() -> list[Any]:
     from imc_sim import _philox
     from imc_sim.array._compiled import _packing, _traps
 
-    found: list[Any] = [_philox.pairs_by_team, _philox.entries_by_team, _philox.quantiles_by_team]
-    found += [_philox.signed_by_team, _packing.to_multiples_by_team, _traps.changes_by_team]
+    found: list[Any] = [_philox.pairs_in_pool, _philox.entries_in_pool, _philox.quantiles_in_pool]
+    found += [_philox.signed_in_pool, _packing.to_multiples_in_pool, _traps.changes_in_pool]
     if _product.why_not() is None:
         from imc_sim.array._compiled import _kernel
 
-        found += [_kernel.run_by_team, _packing.pack_by_team, _packing.to_bytes_by_team]
+        found += [_kernel.run_in_pool, _packing.pack_in_pool, _packing.to_bytes_in_pool]
     return found

@@ -12,7 +12,7 @@ from imc_sim._errors import InputError
 from imc_sim.array import Chip, Encoding
 from imc_sim.backends.memtorch._settings import CellLaw, MemTorchSettings
 from imc_sim.config import Engine
-from imc_sim.device import Device, RelativeSpread
+from imc_sim.device import Device, RelativeVariation
 
 #: Parts of a chip that the settings follow, or that say where layers run and nothing of their cells.
 _FOLLOWED = (
@@ -95,7 +95,7 @@ def _laws(device: Device, where: str) -> tuple[CellLaw, CellLaw]:
     law = device.programming
     if law.is_ideal:
         return CellLaw(), CellLaw()
-    if not isinstance(law, RelativeSpread):
+    if not isinstance(law, RelativeVariation):
         _refuse(where, "device.programming.kind", repr(law.kind), "'relative'", "Use a relative spread.")
     if device.levels != 2:
         _refuse(where, "device.levels", device.levels, "2 where cells have a spread", "Set levels to 2.")
