@@ -161,14 +161,3 @@ def sync_folder(folder: Path) -> None:
             raise
     finally:
         os.close(handle)
-
-
-def complete_lines(path: Path) -> list[str]:
-    """Return the lines of a log, none where there is no file; a last line that a kill cut off is removed from it."""
-    if not path.is_file():
-        return []
-    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
-    if lines and not lines[-1].endswith("\n"):
-        lines.pop()
-        write_file(path, "".join(lines))
-    return lines

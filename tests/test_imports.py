@@ -53,8 +53,8 @@ INNER = {
     "imc_sim.report._comparison": "read_comparison",
     "imc_sim.report._pages": "plain_table",
     "imc_sim.study._combine": "trials_table",
-    "imc_sim.study._dask": "_local _distributed",
-    "imc_sim.study._executors": "_process _dask",
+    "imc_sim.runs._dask": "_local _distributed",
+    "imc_sim.runs._executors": "_process _dask",
     "imc_sim.study._results": "_table",
     "imc_sim.testing": "__getattr__",
 }

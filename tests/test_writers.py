@@ -32,8 +32,8 @@ WRITERS = {
 #: of tests; `save` of nn/store/_weights.py is that of safetensors, which returns bytes
 EXCEPTIONS = {
     "data/_fetch.py": {"part.open", "tempfile.mkdtemp", "packed.extractall"},
-    "study/_store.py": {"path.open", "path.touch", "os.truncate"},
-    "study/_lock.py": {"open", "self._file.truncate"},
+    "runs/_row_store.py": {"path.open", "path.touch", "os.truncate"},
+    "runs/_lock.py": {"open", "self._file.truncate"},
     "study/_probe.py": {"Path('/proc/self/clear_refs').write_text"},
     "nn/store/_weights.py": {"save"},
     "testing/_executor_contract.py": {"flag.touch"},

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def status(
-    results: Annotated[Path, typer.Argument(help="A results folder of `imc-sim run`.")],
+    results: Annotated[Path, typer.Argument(help="A results folder of `imc-sim run` or of a training sweep.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a line.")] = False,
     check: Annotated[
         bool,
@@ -35,9 +35,10 @@ def status(
     from imc_sim.cli._console import working
 
     with working(f"reading {results}"):
-        from imc_sim import study
+        from imc_sim import study, train
 
-        found = study.status(results, check_data=check)
+        sweep = (results / "trainings.yaml").is_file()
+        found = train.sweep_status(results) if sweep else study.status(results, check_data=check)
     print(json.dumps(found.to_dict(), indent=2) if as_json else _line(found))
     if check and not as_json:
         print("\n".join(found.damaged) or "all rows are sound")
@@ -51,7 +52,7 @@ def _line(s: Status) -> str:
 
     parts = [f"{s.done} done", f"{s.failed} failed", f"{'at least ' if s.at_least else ''}{s.left} left"]
     if s.damaged:
-        parts.append(f"{len(s.damaged)} damaged rows in trials.jsonl (--check lists them)")
+        parts.append(f"{len(s.damaged)} damaged rows (--check lists them)")
     if s.rate_per_s is not None:
         parts.append(f"{s.rate_per_s:.3g} trials/s")
     if s.eta_s is not None:

@@ -49,6 +49,10 @@ def train(
         list[str] | None,
         typer.Option("--set", help="recipe.key=value or arch.args.key=value, for example recipe.episodes=100."),
     ] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="Worker processes of a sweep; default: 1.")] = None,
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="Train again what failed in an earlier run of a sweep.")
+    ] = False,
     quiet: Quiet = False,
 ) -> None:
     """Train a model, a queue of models or a sweep.
@@ -62,7 +66,7 @@ def train(
       imc-sim train batmann_small_xnor --out runs/small
       imc-sim train batmann_small_xnor --set recipe.episodes=100 --resume
       imc-sim train --queue published_sizes
-      imc-sim train --sweep metaplastic_cells
+      imc-sim train --sweep metaplastic_cells --workers 2
     """
     from imc_sim._errors import InputError
 
@@ -70,6 +74,10 @@ def train(
     if len(given) != 1:
         step = "Give a model, --queue QUEUE or --sweep SWEEP."
         raise InputError("imc-sim train", " and ".join(given) or "nothing to train", "one of the three", step)
+    if sweep is None and (workers is not None or retry_failed):
+        step = "Leave it out; queues always try failed entries again."
+        what = "--workers" if workers is not None else "--retry-failed"
+        raise InputError("imc-sim train", f"{what} without --sweep", "an option of training sweeps", step)
     if model is not None:
         _train_one(model, out, device.value, resume, settings or [])
         return
@@ -82,7 +90,7 @@ def train(
         return
     from imc_sim.cli._train_sweep import train_sweep
 
-    train_sweep(sweep, out, device.value)
+    train_sweep(sweep, out, device.value, workers, retry_failed)
 
 
 def _train_one(model: str, out: Path | None, device: str, resume: bool, settings: list[str]) -> None:
@@ -109,8 +117,6 @@ def _train_queue(name: str, out: Path | None, device: str) -> None:
     from imc_sim.cli._console import progress_bar, say, working
 
     with working(f"reading {name}"):
-        from imc_sim._files import make_folder
-        from imc_sim.study import FolderLock
         from imc_sim.train import load_queue, run_queue
 
         queue = load_queue(name)
@@ -122,9 +128,6 @@ def _train_queue(name: str, out: Path | None, device: str) -> None:
             yield _with_curve(update, where)
         _draw(where)
 
-    make_folder(folder)
-    lock = FolderLock(folder)
-    lock.take()
     failed = 0
     try:
         for row in run_queue(queue, folder, device, shown):
@@ -137,8 +140,6 @@ def _train_queue(name: str, out: Path | None, device: str) -> None:
         again = shlex.join(["imc-sim", "train", "--queue", name, "--out", str(folder)])
         say(f"stopped; kept in {folder}; to go on: {again}")
         raise typer.Exit(2) from None
-    finally:
-        lock.release()
     if failed:
         say(f"{failed} of {len(queue.entries)} entries are not trained; details in {folder / 'queue.jsonl'}")
         raise typer.Exit(1)

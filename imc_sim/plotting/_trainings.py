@@ -25,11 +25,11 @@ _APART = 0.06
 def trainings_data(trainings: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> DataFrame:
     """Return a row per panel, value and case: setting, value, case, mean, half_width (95 %, over seeds; in %), seeds.
 
-    trainings: the specification as plain data. rows: of `run_trainings`; more columns: the mean over seeds of the
-    accuracy of each task.
+    trainings: the specification as plain data. rows: of `run_trainings`; those that failed are left out. More columns:
+    the mean over seeds of the accuracy of each task.
     """
     found: dict[tuple[int, int, str], list[Mapping[str, float]]] = {}
-    for row in rows:
+    for row in (row for row in rows if row["row"] is not None):
         found.setdefault((row["panel"], row["value"], row["case"]), []).append(row["row"])
     return DataFrame([_summary(trainings, *key, logs) for key, logs in found.items()])
 

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 from imc_sim._errors import InputError, ResultsError
 from imc_sim._files import make_folder, write_file
 from imc_sim.config import user_path
+from imc_sim.runs import Row
 from imc_sim.study._content import keep_copies
 from imc_sim.study._results import Results
 from imc_sim.study._store import ResultStore, read_study
-from imc_sim.study._trials_file import TRIALS, Row, sound_rows
+from imc_sim.study._trials_file import TRIALS, sound_rows
 
 if TYPE_CHECKING:
     from pandas import DataFrame

@@ -11,9 +11,10 @@ import numpy as np
 
 from imc_sim._stats import band, mean_interval
 from imc_sim.config import user_path
+from imc_sim.runs import Row
 from imc_sim.study._stopping import wanted_trials
 from imc_sim.study._store import read_study, results_digest
-from imc_sim.study._trials_file import STUDY, TRIALS, Row, sound_rows
+from imc_sim.study._trials_file import STUDY, TRIALS, sound_rows
 
 if TYPE_CHECKING:
     from pandas import DataFrame

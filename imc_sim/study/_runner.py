@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
-from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, wait
+from collections.abc import Callable
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, final
@@ -15,10 +15,9 @@ from imc_sim._errors import InputError
 from imc_sim._files import write_file
 from imc_sim.config import user_path
 from imc_sim.evaluate import check_device, evaluate_chips
+from imc_sim.runs import Executor, Row, RunClock, finished_rows, make_executor
 from imc_sim.study._acting import check_acting, of_its_model
 from imc_sim.study._content import keep_content
-from imc_sim.study._executors import Executor, make_executor
-from imc_sim.study._lost_workers import LostEngineError
 from imc_sim.study._places import Content
 from imc_sim.study._point import Point, Trial
 from imc_sim.study._points import points_of, resolved
@@ -27,7 +26,6 @@ from imc_sim.study._rows import Writer
 from imc_sim.study._spec import Study, load_study
 from imc_sim.study._stopping import settled
 from imc_sim.study._store import ResultStore, check_folder
-from imc_sim.study._trials_file import Row
 from imc_sim.study._work import Batch, Evaluator, evaluate_batch
 
 #: chips in one call, at most: small enough that progress is seen and little is lost
@@ -86,15 +84,15 @@ class _Run:
             batches += _parts(missing, self._size(point) if missing else 1)
         self.progress.total += sum(map(len, batches))
         self.report(self.progress)
-        for rows in self._rows(batches):
+        writer = self.writer
+        for rows in finished_rows(batches, self.executor, self._start, writer.done, writer.failed, self.stop):
             self.store.add(rows)
             self.progress.done += len(rows)
             self.progress.failed += sum(row["state"] == "failed" for row in rows)
             self.report(self.progress)
 
     def _is_missing(self, trial: Trial) -> bool:
-        row = self.store.rows.get(trial.id)
-        return trial.id not in self._tried and (row is None or (self.retry_failed and row["state"] == "failed"))
+        return trial.id not in self._tried and self.store.is_missing(trial.id, self.retry_failed)
 
     def _size(self, point: Point) -> int:
         """Return the number of chips per batch, limited by the `batch` argument and the memory."""
@@ -102,41 +100,8 @@ class _Run:
             return self.batch
         return min(self.batch, evaluate.batch_chips(point.model, point.chip, self.study.memory_limit))
 
-    def _rows(self, batches: deque[list[Trial]]) -> Iterator[list[Row]]:
-        """Yield the rows of batches as they finish; no more batches run at a time than the executor is wide.
-
-        If a batch fails, its trials are run one by one, so that the failure of one chip fails one trial. Once a stop is
-        requested, running batches are finished, then KeyboardInterrupt is raised.
-        """
-        running: dict[Future[Any], list[Trial]] = {}
-        while True:
-            while batches and not self.stop() and len(running) < self.executor.width:
-                trials = batches.popleft()
-                batch = Batch.of(trials, self.evaluator, self.writer.device)
-                running[self.executor.submit(evaluate_batch, batch)] = trials
-            if self.stop():
-                batches.extend(running.pop(future) for future in list(running) if future.cancel())
-            if not running:
-                break
-            finished, _ = wait(running, return_when=FIRST_COMPLETED)
-            for future in finished:
-                trials = running.pop(future)
-                rows = self._outcome(future, trials)
-                if rows is None:
-                    batches.extendleft([t] for t in reversed(trials))
-                else:
-                    yield rows
-        if batches:
-            raise KeyboardInterrupt
-
-    def _outcome(self, future: Future[Any], trials: list[Trial]) -> list[Row] | None:
-        """Return the rows of a batch; None if one of several trials failed."""
-        try:
-            return self.writer.done(trials, future.result())
-        except (OSError, LostEngineError, CancelledError):
-            raise  # a full disk or a lost scheduler is no property of a trial
-        except Exception as error:
-            return [self.writer.failed(trials[0], error)] if len(trials) == 1 else None
+    def _start(self, trials: list[Trial]) -> Future[Any]:
+        return self.executor.submit(evaluate_batch, Batch.of(trials, self.evaluator, self.writer.clock.device))
 
 
 def run(
@@ -183,7 +148,7 @@ def run(
     try:
         with ResultStore(folder, settings) as store:
             keep_content(folder, spec, Content(**settings["content"]))
-            writer, quiet = Writer(device), (lambda _: None)
+            writer, quiet = Writer(RunClock(device)), (lambda _: None)
             parts = (spec, store, engine, evaluator, writer, progress or quiet, stop or (lambda: False))
             _Run(*parts, batch=batch, retry_failed=retry_failed).trials(points)
     finally:

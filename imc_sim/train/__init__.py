@@ -28,7 +28,7 @@ from imc_sim.train._queue import Queue, QueueEntry, QueueRow, load_queue, run_qu
 from imc_sim.train._recipe import ClassificationRecipe, EnsembleRecipe, EpisodicRecipe, Measurement
 from imc_sim.train._recipes import Recipe, build_recipe
 from imc_sim.train._score import ScoreFunction
-from imc_sim.train._sweep import Trainings, load_trainings, run_trainings
+from imc_sim.train._sweep import Trainings, load_trainings, run_trainings, sweep_status
 from imc_sim.train._train import initialised, measure_model, recipe_of, train_model
 from imc_sim.train._variation import ChipNoise, Variation
 
@@ -87,6 +87,7 @@ __all__ = [
     "shuffled",
     "sign_switch",
     "start_weights",
+    "sweep_status",
     "train_model",
     "training_episode",
     "weighted_error",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import time
-import traceback
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -13,11 +12,11 @@ from typing import Any, Literal, Self, final
 
 from pydantic import Field, model_validator
 
-from imc_sim._errors import ImcSimError, InputError
-from imc_sim._files import append, complete_lines, write_folder
+from imc_sim._errors import ImcSimError
 from imc_sim._typing import PathLike
-from imc_sim.config import Spec, build, find_content, read_yaml, write_yaml
+from imc_sim.config import Spec, build, digest, find_content, read_yaml, write_yaml
 from imc_sim.nn.store import load_card, verify_weights
+from imc_sim.runs import FolderKind, Row, RowRules, RowStore, RunClock, failure
 from imc_sim.train._checkpoint import Progress
 from imc_sim.train._sweep import training_id
 from imc_sim.train._train import changed_card, recipe_of, train_model
@@ -76,7 +75,7 @@ class QueueRow:
     seconds: float = 0.0
     device: str = ""
     error: str = ""
-    trace: str = ""
+    traceback: str = ""
 
 
 #: (number from 1, entry, its folder) -> a context that gives what is called after every step of its training
@@ -102,20 +101,23 @@ def run_queue(
     """
     for entry in queue.entries:
         _checked(entry, queue)
-    write_folder(out, {QUEUE: write_yaml(queue.to_dict()).encode()})
-    known, done = _stored(out), set[str]()
-    for number, entry in enumerate(queue.entries, 1):
-        if entry.start_from is not None and entry.start_from not in done:
-            yield QueueRow(entry.name, "waiting", error=f"not started: {entry.start_from!r} is not trained")
-            continue
-        row = known.get(entry.name)
-        if row is None or not _is_finished(row, entry, out):
-            context = progress(number, entry, out / entry.name) if progress is not None else nullcontext()
-            row = _trained(entry, out, device, context)
-            _store(out, row)
-        if row.state == "done":
-            done.add(entry.name)
-        yield row
+    kind = FolderKind(
+        "trainings", QUEUE, LOG, write_yaml(queue.to_dict()), RowRules(("state",), _fault), lambda _: False
+    )
+    done: set[str] = set()
+    with RowStore(out, kind) as store:
+        for number, entry in enumerate(queue.entries, 1):
+            if entry.start_from is not None and entry.start_from not in done:
+                yield QueueRow(entry.name, "waiting", error=f"not started: {entry.start_from!r} is not trained")
+                continue
+            row = _finished(entry, out, store)
+            if row is None:
+                context = progress(number, entry, out / entry.name) if progress is not None else nullcontext()
+                row = _trained(entry, out, device, context)
+                store.add([row])
+            if row["state"] == "done":
+                done.add(entry.name)
+            yield QueueRow(**{name: row[name] for name in vars(QueueRow("", "done")) if name in row})
 
 
 def _checked(entry: QueueEntry, queue: Queue) -> None:
@@ -124,18 +126,20 @@ def _checked(entry: QueueEntry, queue: Queue) -> None:
     recipe_of(changed_card(load_card(entry.model)[0], entry.set.items(), where), where)
 
 
-def _trained(entry: QueueEntry, out: Path, device: str, context: AbstractContextManager[Progress | None]) -> QueueRow:
+def _trained(entry: QueueEntry, out: Path, device: str, context: AbstractContextManager[Progress | None]) -> Row:
     """Train an entry, or continue it. An error is part of the row."""
-    began = time.monotonic()
+    clock = RunClock(device)
     try:
         settings = [f"{path}={json.dumps(value)}" for path, value in _settings(entry, out).items()]
         with context as told:
             train_model(entry.model, out / entry.name, True, device, told, settings)
-        found: dict[str, Any] = {"state": "done", "id": _id(entry, out)}
+        found: Row = {"state": "done"}
     except Exception as error:
-        text = str(error) if isinstance(error, ImcSimError) else f"{type(error).__name__}: {error}"
-        found = {"state": "failed", "error": text, "trace": traceback.format_exc()}
-    return QueueRow(entry=entry.name, seconds=round(time.monotonic() - began, 1), device=device, **found)
+        found = failure(error)
+        if not isinstance(error, ImcSimError):
+            found["error"] = f"{type(error).__name__}: {error}"
+    seconds = round(time.monotonic() - clock.started, 1)
+    return {"id": _key(entry, out), "entry": entry.name, "device": device, "seconds": seconds, **found}
 
 
 def _settings(entry: QueueEntry, out: Path) -> dict[str, Any]:
@@ -143,33 +147,28 @@ def _settings(entry: QueueEntry, out: Path) -> dict[str, Any]:
     return entry.set if entry.start_from is None else entry.set | {_START: str(out / entry.start_from)}
 
 
-def _id(entry: QueueEntry, out: Path) -> str:
-    card = changed_card(load_card(entry.model)[0], _settings(entry, out).items(), entry.name)
-    return training_id(card, recipe_of(card, entry.name))
+def _key(entry: QueueEntry, out: Path) -> str:
+    """Return the id of the training that the entry requests now; that of its settings where its data are missing."""
+    settings = _settings(entry, out)
+    try:
+        card = changed_card(load_card(entry.model)[0], settings.items(), entry.name)
+        training = training_id(card, recipe_of(card, entry.name))
+    except ImcSimError:
+        training = digest(settings)
+    return digest({"entry": entry.name, "training": training})
 
 
-def _is_finished(row: QueueRow, entry: QueueEntry, out: Path) -> bool:
-    """Tell whether this row is of the training that the entry requests now, and its weights exist."""
-    if row.state != "done" or row.id != _id(entry, out):
-        return False
+def _finished(entry: QueueEntry, out: Path, store: RowStore) -> Row | None:
+    """Return the row of the training that the entry requests now, if it is done and its weights exist."""
+    row = store.done(_key(entry, out))
     try:
         verify_weights(*load_card(out / entry.name))
     except ImcSimError:
-        return False
-    return True
+        return None
+    return row
 
 
-def _stored(out: Path) -> dict[str, QueueRow]:
-    """Return the last row of every entry; a last line that was cut off is removed from the file."""
-    path = out / LOG
-    lines = complete_lines(path)
-    try:
-        rows = [QueueRow(**json.loads(line)) for line in lines]
-    except (ValueError, TypeError) as error:
-        step = "Move the file away: finished trainings are then only measured again."
-        raise InputError(str(path), f"a line that cannot be read ({error})", "one JSON object a line", step) from error
-    return {row.entry: row for row in rows}
-
-
-def _store(out: Path, row: QueueRow) -> None:
-    append(out / LOG, f"{json.dumps(vars(row))}\n".encode())
+def _fault(row: Row) -> str | None:
+    """Return what is wrong with a stored row."""
+    sound = isinstance(row.get("entry"), str) and row["state"] in ("done", "failed")
+    return None if sound else "no row of a queue"

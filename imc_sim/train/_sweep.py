@@ -2,20 +2,36 @@
 
 from __future__ import annotations
 
-import json
 import shutil
+import time
+from collections import deque
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self, final
 
 from pydantic import Field, model_validator
 
-from imc_sim._errors import InputError
-from imc_sim._files import append, complete_lines, write_folder
 from imc_sim._typing import PathLike
 from imc_sim.config import Spec, build, digest, find_content, read_yaml, write_yaml
 from imc_sim.nn.store import ModelCard, load_card
+from imc_sim.runs import (
+    Executor,
+    FolderKind,
+    Row,
+    RowRules,
+    RowStore,
+    RunClock,
+    Status,
+    failure,
+    finished_rows,
+    holder,
+    is_locked,
+    make_executor,
+    rate_of,
+    read_rows,
+)
 from imc_sim.train._checkpoint import Log, Progress
 from imc_sim.train._recipes import Recipe
 from imc_sim.train._train import changed_card, initialised, recipe_of, trained_log
@@ -119,50 +135,123 @@ def points_of(trainings: Trainings) -> Iterator[Point]:
 
 
 def run_trainings(
-    trainings: Trainings, out: Path, device: str = "cpu", progress: Callable[[str], Progress] | None = None
+    trainings: Trainings, out: Path, device: str = "cpu", progress: Callable[[str], Progress] | None = None, *,
+    executor: str = "inline", workers: int | None = None, retry_failed: bool = False,
 ) -> list[dict[str, Any]]:  # fmt: skip
-    """Train every point that `out` does not hold yet; returns a row per point: panel, value, case, seed, row (of the
-    log).
+    """Train every point that `out` does not hold yet.
 
-    `out` receives trainings.yaml and trainings.jsonl (a line per training, by its id), and a folder for the training
-    under way, from whose last epoch a later call continues. progress: given what is trained, the progress of that
-    training.
+    `out` receives trainings.yaml, trainings.jsonl (a row per training, by its id) and a folder for each training under
+    way, from whose last checkpoint a later call continues. A training that fails is stored with its error.
+
+    Args:
+        trainings: what is trained.
+        out: results folder.
+        device: cpu or cuda.
+        progress: given what is trained, returns the progress of that training; with several workers, that of all.
+        executor: where trainings run, one of EXECUTORS.
+        workers: number of worker processes; None: one per core.
+        retry_failed: train again what failed in an earlier call.
+
+    Returns:
+        A mapping per point: panel, value, case, seed, and row, the last row of its log; None where it failed.
+
+    Raises:
+        InputError: a card or setting is not valid; nothing has been written then.
+        ResultsError: another process writes to the folder, or its files were changed during the run.
     """
-    points, known = list(points_of(trainings)), _stored(out)
-    write_folder(out, {SWEEP: write_yaml(trainings.to_dict()).encode()})
-    missing = {point.id: point for point in points if point.id not in known}
-    for number, (key, point) in enumerate(missing.items(), 1):
-        told = progress(f"training {number} of {len(missing)}") if progress is not None else None
-        known[key] = _row_of(point, out / _WORK / key[:16], device, told)
-        _store(out, key, known[key])
-        shutil.rmtree(out / _WORK, ignore_errors=True)
-    return rows_of(trainings, known)
-
-
-def rows_of(trainings: Trainings, known: dict[str, dict[str, float]]) -> list[dict[str, Any]]:
-    """Return the rows of all points, in their order."""
+    points = list(points_of(trainings))
+    unique = {point.id: point for point in points}
+    engine = make_executor(executor, workers)
+    kind = FolderKind("trainings", SWEEP, ROWS, write_yaml(trainings.to_dict()), RULES, lambda _: False)
+    try:
+        with RowStore(out, kind) as store:
+            missing = [point for key, point in unique.items() if store.is_missing(key, retry_failed)]
+            _Run(out, device, progress, engine, len(missing)).complete(missing, store)
+            shutil.rmtree(out / _WORK, ignore_errors=True)
+            rows = store.rows
+    finally:
+        engine.close()
     return [
-        {"panel": p.panel, "value": p.value, "case": p.case, "seed": p.seed, "row": known[p.id]}
-        for p in points_of(trainings)
+        {"panel": p.panel, "value": p.value, "case": p.case, "seed": p.seed, "row": rows[p.id].get("row")}
+        for p in points
     ]
 
 
-def _row_of(point: Point, folder: Path, device: str, progress: Progress | None) -> dict[str, float]:
+@final
+@dataclass
+class _Run:
+    """One call of `run_trainings`. inline: each training has a progress of its own."""
+
+    out: Path
+    device: str
+    progress: Callable[[str], Progress] | None
+    executor: Executor
+    count: int
+    begun: int = 0
+
+    def complete(self, missing: list[Point], store: RowStore) -> None:
+        """Train these points and store a row for each."""
+        clock, inline = RunClock(self.device), self.executor.width == 1
+        told = self.progress(f"{self.count} trainings") if self.progress and missing and not inline else None
+
+        def done(points: list[Point], result: tuple[dict[str, float], float]) -> list[Row]:
+            return [{"id": points[0].id, "state": "done", "row": result[0], "meta": clock.meta(result[1])}]
+
+        def failed(point: Point, error: BaseException) -> Row:
+            return {"id": point.id, **failure(error), "meta": clock.meta(0.0)}
+
+        batches = deque([point] for point in missing)
+        for number, rows in enumerate(finished_rows(batches, self.executor, self._start, done, failed), 1):
+            store.add(rows)
+            shutil.rmtree(self._folder(rows[0]["id"]), ignore_errors=True)
+            if told is not None:
+                told(number, self.count, {})
+
+    def _start(self, points: list[Point]) -> Future[Any]:
+        self.begun += 1
+        inline = self.executor.width == 1 and self.progress is not None
+        told = self.progress(f"training {self.begun} of {self.count}") if inline and self.progress else None
+        return self.executor.submit(_train, points[0], self._folder(points[0].id), self.device, told)
+
+    def _folder(self, key: str) -> Path:
+        return self.out / _WORK / key[:16]
+
+
+def _train(point: Point, folder: Path, device: str, progress: Progress | None) -> tuple[dict[str, float], float]:
+    """Train a point, or continue it; returns the last row of its log and the seconds of this call."""
+    began = time.monotonic()
     model = initialised(point.card, point.recipe, point.base)
     log: Log = trained_log(model, point.recipe, folder, device, True, progress)[0]
-    return log[-1]
+    return log[-1], time.monotonic() - began
 
 
-def _stored(out: Path) -> dict[str, dict[str, float]]:
-    """Return the last rows of finished trainings by id; an incomplete last line is removed from the file."""
-    path = out / ROWS
-    lines = complete_lines(path)
-    try:
-        return {each["id"]: each["row"] for each in map(json.loads, lines)}
-    except (ValueError, KeyError, TypeError) as error:
-        step = "Move the file away: what it lacks is trained again."
-        raise InputError(str(path), f"a line that cannot be read ({error})", "one JSON object a line", step) from error
+def sweep_status(folder: Path) -> Status:
+    """Return how many trainings of a results folder are done, failed and left. Reads only.
+
+    Raises:
+        InputError: the folder holds no training sweep.
+    """
+    trainings = build(Trainings, read_yaml(folder / SWEEP), str(folder / SWEEP))
+    writing = is_locked(folder)
+    found = read_rows(folder / ROWS, RULES)
+    wanted = {point.id for point in points_of(trainings)}
+    rows = [row for key, row in found.rows.items() if key in wanted]
+    failed = sum(row["state"] == "failed" for row in rows)
+    left, rate = len(wanted) - len(rows), rate_of(rows)
+    writer = (holder(folder) or "another process") if writing else None
+    eta = left / rate if writing and rate else None
+    damaged = tuple(map(str, found.damaged))
+    return Status(trainings.name, len(rows) - failed, failed, left, False, writer, rate, eta, damaged)
 
 
-def _store(out: Path, key: str, row: dict[str, float]) -> None:
-    append(out / ROWS, (json.dumps({"id": key, "row": row}) + "\n").encode())
+def _fault(row: Row) -> str | None:
+    """Return what is wrong with a stored training."""
+    if row["state"] == "failed":
+        return None if isinstance(row.get("error"), str) else "a failed training without its error"
+    held = row.get("row")
+    sound = row["state"] == "done" and isinstance(held, dict) and all(isinstance(v, int | float) for v in held.values())
+    return None if sound else "no row of a training"
+
+
+#: rows of earlier versions have neither a state nor a checksum
+RULES = RowRules(("row",), _fault, sealed=False, complete=lambda row: {"state": "done", **row})

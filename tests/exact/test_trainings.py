@@ -1,4 +1,4 @@
-"""Trainings side by side: which there are, that each is the card's own, resume, the table and the verb."""
+"""Training sweeps: which trainings there are, that each is the card's own, resume, failures, table and command."""
 
 import json
 from pathlib import Path
@@ -7,11 +7,13 @@ from typing import Any
 import pytest
 
 from imc_sim import InputError
+from imc_sim._errors import ResultsError, ResultsWarning
 from imc_sim._stats import mean_interval
 from imc_sim.cli import main
 from imc_sim.config import build, write_yaml
 from imc_sim.plotting import trainings_data
-from imc_sim.train import Trainings, load_trainings, run_trainings, train_model
+from imc_sim.runs import FolderLock
+from imc_sim.train import Trainings, load_trainings, run_trainings, sweep_status, train_model
 from imc_sim.train._sweep import points_of
 
 CARD = {
@@ -85,9 +87,53 @@ def test_a_stopped_run_goes_on(said: Trainings, tmp_path: Path) -> None:
     assert run_trainings(said, tmp_path / "parts") == whole
     assert run_trainings(said, tmp_path / "parts", progress=lambda which: pytest.fail(which)) == whole
     assert not (tmp_path / "parts" / "unfinished").exists()
-    file.write_text("no json\n")
-    with pytest.raises(InputError, match="Move the file away"):
-        run_trainings(said, tmp_path / "parts")
+    first, *others = file.read_bytes().splitlines(keepends=True)
+    file.write_bytes(first.replace(b'"mean":0.', b'"mean":1.') + b"no json\n" + b"".join(others[1:]))
+    assert [text.split(": ")[0] for text in sweep_status(tmp_path / "parts").damaged] == ["line 1", "line 2"]
+    with pytest.warns(ResultsWarning, match=r"2 damaged lines were moved to trainings\.damaged\.jsonl"):
+        assert run_trainings(said, tmp_path / "parts") == whole
+
+
+def test_rows_without_state_and_checksum_are_read(said: Trainings, tmp_path: Path) -> None:
+    """Earlier versions wrote the id and the row alone."""
+    whole = run_trainings(said, tmp_path / "out")
+    file = tmp_path / "out" / "trainings.jsonl"
+    rows = [json.loads(line) for line in file.read_text().splitlines()]
+    file.write_text("".join(json.dumps({"id": row["id"], "row": row["row"]}) + "\n" for row in rows))
+    assert run_trainings(said, tmp_path / "out", progress=lambda which: pytest.fail(which)) == whole
+
+
+def test_workers_train_the_same_and_a_failure_is_a_row(
+    said: Trainings, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    panels = ({"path": "recipe.learning_rate", "values": [0.002, 1e300]}, {"path": "recipe.m", "values": [2.0]})
+    study = build(Trainings, said.to_dict() | {"panels": panels, "cases": [{"name": "all"}]}, "some")
+    rows = run_trainings(study, tmp_path / "two", executor="process", workers=2)
+    assert rows == run_trainings(study, tmp_path / "one")
+    assert [row["row"] is None for row in rows] == [False, False, True, True, False, False]
+    found = sweep_status(tmp_path / "two")
+    assert (found.done, found.failed, found.left, found.damaged) == (4, 2, 0, ())
+    assert set(trainings_data(study.to_dict(), rows)["value"]) == {"0.002", "2"}
+    lock = FolderLock(tmp_path / "two")
+    lock.take()
+    with pytest.raises(ResultsError, match="another run that is writing here"):
+        run_trainings(study, tmp_path / "two")
+    lock.release()
+    trained: list[str] = []
+
+    def note(which: str) -> Any:
+        trained.append(which)
+        return lambda done, total, row: None
+
+    run_trainings(study, tmp_path / "one", progress=note)
+    assert trained == []
+    run_trainings(study, tmp_path / "one", progress=note, retry_failed=True)
+    assert trained == ["training 1 of 2", "training 2 of 2"]
+    (tmp_path / "failing.yaml").write_text(write_yaml(study.to_dict()))
+    assert main(["train", "--sweep", "failing.yaml", "--out", "one", "--quiet"]) == 1
+    assert "2 of 6 points failed" in capsys.readouterr().err
+    assert main(["status", "one"]) == 0
+    assert capsys.readouterr().out.startswith("some (complete, 2 failed): 4 done, 2 failed, 0 left")
 
 
 def test_the_verb_writes_table_and_figure(said: Trainings, capsys: pytest.CaptureFixture[str]) -> None:

@@ -15,16 +15,15 @@ import pytest
 from imc_sim._errors import ResultsError
 from imc_sim._files import write_file
 from imc_sim.evaluate import evaluate_chips
+from imc_sim.runs import LOCK, FolderLock, is_locked, lines_of, rate_of
 from imc_sim.study import Results, Status, _runner, combine, load_study, status, trials_table
 from imc_sim.study._conditions import Derived
-from imc_sim.study._lock import LOCK, FolderLock, is_locked
 from imc_sim.study._points import points_of, resolved
 from imc_sim.study._results import _environment
 from imc_sim.study._spec import Chips
-from imc_sim.study._status import _rate
 from imc_sim.study._stopping import settled, wanted_trials
 from imc_sim.study._store import ResultStore, read_study, results_digest
-from imc_sim.study._trials_file import STUDY, TRIALS, lines_of, sound_rows
+from imc_sim.study._trials_file import STUDY, TRIALS, sound_rows
 from imc_sim.study._work import Batch
 from imc_sim.testing import stand_in_evaluator
 
@@ -119,10 +118,10 @@ def test_the_rate_counts_trials_from_the_start_of_the_run() -> None:
         {"meta": {"run": "old", "elapsed": 100.0}},
         *({"meta": {"run": "new", "elapsed": 2.0 * n}} for n in (1, 2, 3)),
     ]
-    assert _rate(rows) == pytest.approx(0.5)
+    assert rate_of(rows) == pytest.approx(0.5)
     many = [{"meta": {"run": "new", "elapsed": 0.25 * n}} for n in range(1, 501)]
-    assert _rate(many) == pytest.approx(4.0)
-    assert _rate([]) is None
+    assert rate_of(many) == pytest.approx(4.0)
+    assert rate_of([]) is None
 
 
 def test_seconds_are_those_of_all_trials() -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from imc_sim import InputError
-from imc_sim.study import EXECUTORS, Executor, _processes, make_executor
+from imc_sim.runs import EXECUTORS, Executor, _processes, make_executor
 from imc_sim.testing import ExecutorContract
 
 needs_dask = pytest.mark.skipif(importlib.util.find_spec("distributed") is None, reason="needs the extra dask")
@@ -67,7 +67,7 @@ def test_what_does_not_fit_is_refused(arguments: tuple, text: str) -> None:
 
 @needs_dask
 def test_a_scheduler_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    from imc_sim.study import _dask
+    from imc_sim.runs import _dask
 
     monkeypatch.setattr(_dask, "_PATIENCE_S", 0.5)
     with pytest.raises(InputError, match=r"scheduler: got 'tcp://127.0.0.1:9'.*dask worker ADDRESS"):

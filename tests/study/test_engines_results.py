@@ -17,7 +17,8 @@ from typing import Any
 import pytest
 
 from imc_sim import CheckpointError
-from imc_sim.study import Progress, Results, _dask, load_study, points_of, run
+from imc_sim.runs import _dask
+from imc_sim.study import Progress, Results, load_study, points_of, run
 from imc_sim.study._trials_file import TRIALS, sound_rows
 from imc_sim.study._work import Batch, evaluate_batch
 from imc_sim.testing._stand_in import FATAL, KILL_ONCE, SLOW
@@ -171,7 +172,7 @@ def test_a_scheduler_that_goes_away_ends_the_run_and_fails_no_trial(
 ) -> None:
     import distributed
 
-    from imc_sim.study._lost_workers import LostEngineError
+    from imc_sim.runs import LostExecutorError
 
     monkeypatch.setenv(SLOW, "0.05")
     local: Any = distributed.LocalCluster
@@ -182,7 +183,7 @@ def test_a_scheduler_that_goes_away_ends_the_run_and_fails_no_trial(
                 cluster.close()
 
         started = time.monotonic()
-        with pytest.raises(LostEngineError, match="run it again to go on"):
+        with pytest.raises(LostExecutorError, match="run it again to go on"):
             go(tmp_path / "x", executor="dask", scheduler=cluster.scheduler_address, batch=1, progress=watch)
         assert time.monotonic() - started < 60
     monkeypatch.delenv(SLOW)

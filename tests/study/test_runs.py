@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from imc_sim import InputError, ResultsError
+from imc_sim.runs import heal
 from imc_sim.study import Results
-from imc_sim.study._store import heal
 from imc_sim.study._trials_file import TRIALS, sound_rows
 from imc_sim.testing._stand_in import FAIL
 

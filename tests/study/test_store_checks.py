@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 
 from imc_sim import ResultsError, ResultsWarning
+from imc_sim.runs import sealed
 from imc_sim.study import Progress, Results, status
-from imc_sim.study._store import RESCUED
-from imc_sim.study._trials_file import DAMAGED, STUDY, TRIALS, sealed
+from imc_sim.study._trials_file import DAMAGED, RESCUED, STUDY, TRIALS
 
 Go = Callable[..., Results]
 

@@ -13,8 +13,9 @@ import pandas as pd
 import pytest
 
 from imc_sim import InputError, ResultsError
+from imc_sim.runs import sealed
 from imc_sim.study import Progress, Results, combine, run, status, trials_table
-from imc_sim.study._trials_file import TRIALS, sealed, sound_rows
+from imc_sim.study._trials_file import TRIALS, sound_rows
 from imc_sim.testing import stand_in_evaluator
 from imc_sim.testing._stand_in import FAIL
 

@@ -21,10 +21,10 @@ from pathlib import Path
 import pytest
 
 from imc_sim import ResultsError
+from imc_sim.runs import LOCK, FolderLock, heal, is_locked
+from imc_sim.runs import _row_meta as rows_module
 from imc_sim.study import Results, ResultStore, combine, run, status
-from imc_sim.study import _rows as rows_module
-from imc_sim.study._lock import LOCK, FolderLock, is_locked
-from imc_sim.study._store import heal, read_study
+from imc_sim.study._store import read_study
 from imc_sim.study._trials_file import STUDY, TRIALS, sound_rows
 from imc_sim.testing import stand_in_evaluator
 from imc_sim.testing._stand_in import SLOW
@@ -197,10 +197,10 @@ def test_a_read_only_folder_is_read_and_not_written(read_only: Path, go: Callabl
 def test_a_disk_that_fills_up_stops_the_run_and_keeps_what_is_stored(
     complete: Results, go: Callable[..., Results], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from imc_sim.study import _store
+    from imc_sim.runs import _row_store
 
     written: list[int] = []
-    write = _store.write_all
+    write = _row_store.write_all
 
     def some(file, data: bytes) -> None:
         written.append(len(data))
@@ -209,7 +209,7 @@ def test_a_disk_that_fills_up_stops_the_run_and_keeps_what_is_stored(
             raise OSError(errno.ENOSPC, "No space left on device")
         write(file, data)
 
-    monkeypatch.setattr(_store, "write_all", some)
+    monkeypatch.setattr(_row_store, "write_all", some)
     with pytest.raises(OSError, match="No space left") as caught:
         go(tmp_path / "x")
     assert caught.value.filename == str(tmp_path / "x" / TRIALS)

@@ -11,7 +11,7 @@ from types import ModuleType
 from typing import Any, final
 
 from imc_sim._errors import InputError
-from imc_sim.study._lost_workers import LOSSES, LostEngineError, LostWorkerError
+from imc_sim.runs._lost_workers import LOSSES, LostExecutorError, LostWorkerError
 
 #: how long the number of a cluster's threads is taken as known
 _WIDTH_S = 2.0
@@ -43,6 +43,7 @@ class DaskExecutor:
 
     @property
     def width(self) -> int:
+        """Return twice the number of the cluster's threads, at least 4."""
         if time.monotonic() > self._known_until:
             try:
                 threads = sum(self._client.nthreads().values())
@@ -66,6 +67,7 @@ class DaskExecutor:
         inner.add_done_callback(partial(self._settle, future, again))
 
     def _settle(self, future: Future[Any], again: Callable[[], None] | None, inner: Any) -> None:
+        """Give `future` the outcome of dask's future; a call that was lost with its worker is submitted again."""
         self._running.pop(future, None)
         try:
             if again is not None and (self._went_with_worker(inner) or _is_suspect(inner)):
@@ -80,7 +82,7 @@ class DaskExecutor:
             future.set_exception(_lost(self._where) if _is_disconnection(error) else error)
 
     def _fetch(self, future: Future[Any], again: Callable[[], None] | None, inner: Any) -> None:
-        """The result, from the worker that has it; when that one is lost the scheduler tries the call elsewhere."""
+        """Fetch the result from its worker; if that one is lost, the scheduler runs the call on another."""
         try:
             result = inner.result()
         except Exception as error:
@@ -93,7 +95,7 @@ class DaskExecutor:
             future.set_result(result)
 
     def _went_with_worker(self, inner: Any) -> bool:
-        """Its result lay on a worker that was lost before it could be fetched, and the scheduler is still there."""
+        """Tell whether the result was lost with its worker while the scheduler is still connected."""
         return inner.status == "lost" and self._client.status == "running"
 
     def close(self) -> None:
@@ -109,7 +111,7 @@ def _shut(cluster: Any) -> None:
         cluster.close()
     except AssertionError:  # distributed waits for the end of a process that has no number yet
         time.sleep(_START_S)
-        cluster.status = type(cluster.status).failed  # as it is now, it would wait for itself
+        cluster.status = type(cluster.status).failed  # otherwise it would wait for itself
         cluster.close()
 
 
@@ -131,9 +133,9 @@ def _raised(inner: Any) -> BaseException:
     return error.with_traceback(inner.traceback())
 
 
-def _lost(where: str) -> LostEngineError:
+def _lost(where: str) -> LostExecutorError:
     step = "What was finished is kept; run it again to go on."
-    return LostEngineError(f"scheduler {where}", "no connection any more", "a scheduler that runs", step)
+    return LostExecutorError(f"scheduler {where}", "no connection any more", "a scheduler that runs", step)
 
 
 def _distributed() -> ModuleType:
@@ -154,7 +156,7 @@ def _local(distributed: ModuleType, workers: int | None) -> Any:
     with config.set({"distributed.scheduler.allowed-failures": LOSSES - 1}):
         return distributed.LocalCluster(
             n_workers=workers or len(os.sched_getaffinity(0)), threads_per_worker=1, processes=True, memory_limit=0,
-            dashboard_address=":0", silence_logs="ERROR", preload=["imc_sim.study._dask_preload"],
+            dashboard_address=":0", silence_logs="ERROR", preload=["imc_sim.runs._dask_preload"],
         )  # fmt: skip
 
 

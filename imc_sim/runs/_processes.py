@@ -18,16 +18,16 @@ from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from typing import Any, final
 
-from imc_sim.study._lost_workers import (
+from imc_sim.runs._lost_workers import (
     LOSSES,
     UNGUARDED_EXIT,
     WORKER_NAME,
-    LostEngineError,
+    LostExecutorError,
     LostWorkerError,
     UnguardedMainError,
 )
 
-#: seconds that an idle worker has to leave by itself
+#: seconds that an idle worker has to exit
 _PATIENCE_S = 2.0
 
 
@@ -80,7 +80,7 @@ class _Worker:
         self.thread.start()
 
     def close(self) -> None:
-        """No further call. An idle process leaves by itself; one that computes is killed."""
+        """Accept no further call. An idle process exits; one that computes is killed."""
         with self._lock:
             self._closing = True
             if self._busy and self._held is not None:
@@ -107,7 +107,7 @@ class _Worker:
             _pass_on(answer, call.future)
             return
         step = "Run it again to go on."
-        ended = LostEngineError("executor process", "a run that ended", "a run", step)
+        ended = LostExecutorError("executor process", "a run that ended", "a run", step)
         call.future.set_exception(ended if self._closing else LostWorkerError.after(LOSSES))
 
     def _ask(self, data: bytes) -> bytes:

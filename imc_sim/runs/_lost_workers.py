@@ -13,13 +13,17 @@ class LostWorkerError(InputError):
 
     @classmethod
     def after(cls, losses: int) -> LostWorkerError:
-        """Return the error of a call that lost that many workers."""
+        """Return the error of a call that lost its workers.
+
+        Args:
+            losses: number of workers lost.
+        """
         got = f"{losses} workers lost, one after the other"
         step = "It may need more memory than there is: lower memory_limit in the study, or take fewer workers."
         return cls("a batch of trials", got, "a worker that lives to the end of it", step)
 
 
-class LostEngineError(ResultsError):
+class LostExecutorError(ResultsError):
     """The executor itself is lost: not an error of any call, and the run ends."""
 
 
@@ -27,12 +31,12 @@ class LostEngineError(ResultsError):
 WORKER_NAME, UNGUARDED_EXIT = "imc_sim worker", 78
 
 
-class UnguardedMainError(LostEngineError):
+class UnguardedMainError(LostExecutorError):
     """The main program starts its run again in every worker that imports it."""
 
     @classmethod
     def found(cls) -> UnguardedMainError:
-        """Name the guard that the main program needs."""
+        """Return the error that names the guard that the main program needs."""
         got = "a run that starts while a worker process imports the main program"
         step = 'Put the code that starts the run under `if __name__ == "__main__":`.'
         return cls("executor", got, "a main program that workers can import", step)

@@ -14,20 +14,28 @@ from typing import IO, final
 from imc_sim._errors import ResultsError
 
 LOCK = ".lock"
-#: somebody who asks whether a run goes on holds the lock for a moment
+#: `is_locked` of another process holds the lock for a moment
 _TRIES, _PAUSE_S = 5, 0.05
 
 
 @final
 class FolderLock:
-    """The right to write to a results folder. The lock file stays; what counts is which process holds it."""
+    """The right to write to a results folder. The lock file stays; what counts is which process holds it.
+
+    Args:
+        folder: the results folder; it must exist when the lock is taken.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._file: IO[str] | None = None
 
     def take(self) -> None:
-        """Take the lock or raise, naming who holds it."""
+        """Take the lock.
+
+        Raises:
+            ResultsError: another process holds it, or the file system has no locks.
+        """
         self._file = (self.folder / LOCK).open("a+", encoding="utf-8")
         try:
             taken = _taken(self._file, fcntl.LOCK_EX, self.folder, _TRIES)
@@ -53,7 +61,14 @@ class FolderLock:
 
 
 def is_locked(folder: Path) -> bool:
-    """Tell whether a process writes to the folder now."""
+    """Tell whether a process writes to the folder now.
+
+    Args:
+        folder: a results folder.
+
+    Returns:
+        Whether the lock is held.
+    """
     try:
         with (folder / LOCK).open(encoding="utf-8") as file:
             return not _taken(file, fcntl.LOCK_SH, folder, 1)
@@ -62,7 +77,11 @@ def is_locked(folder: Path) -> bool:
 
 
 def holder(folder: Path) -> str:
-    """Return who took the lock last, in words; empty if that cannot be read."""
+    """Return who took the lock last, in words; empty if that cannot be read.
+
+    Args:
+        folder: a results folder.
+    """
     try:
         found = json.loads((folder / LOCK).read_text(encoding="utf-8"))
         return f"process {found['process']} on {found['host']}"
@@ -71,6 +90,7 @@ def holder(folder: Path) -> str:
 
 
 def _taken(file: IO[str], kind: int, folder: Path, tries: int) -> bool:
+    """Try to lock the file a few times; returns whether that succeeded."""
     for attempt in range(tries):
         try:
             fcntl.flock(file, kind | fcntl.LOCK_NB)

@@ -13,7 +13,7 @@ from concurrent.futures import Future
 from typing import Any, Protocol, final
 
 from imc_sim._errors import InputError, nearest
-from imc_sim.study._lost_workers import UNGUARDED_EXIT, WORKER_NAME, UnguardedMainError
+from imc_sim.runs._lost_workers import UNGUARDED_EXIT, WORKER_NAME, UnguardedMainError
 
 
 class Executor(Protocol):
@@ -21,11 +21,19 @@ class Executor(Protocol):
 
     @property
     def width(self) -> int:
-        """Return how many calls are worth submitting at a time; it may change as workers come and go."""
+        """Return how many calls to submit at a time; it may change as workers come and go."""
         ...
 
     def submit(self, fn: Callable[..., Any], /, *args: Any) -> Future[Any]:
-        """Start fn(*args)."""
+        """Start fn(*args).
+
+        Args:
+            fn: importable by name on the workers.
+            args: picklable.
+
+        Returns:
+            The future of the result.
+        """
         ...
 
     def close(self) -> None:
@@ -57,13 +65,13 @@ class InlineExecutor:
 
 
 def _process(workers: int | None) -> Executor:
-    from imc_sim.study._processes import ProcessExecutor
+    from imc_sim.runs._processes import ProcessExecutor
 
     return ProcessExecutor(workers)
 
 
 def _dask(workers: int | None, scheduler: str | None = None) -> Executor:
-    from imc_sim.study._dask import DaskExecutor
+    from imc_sim.runs._dask import DaskExecutor
 
     return DaskExecutor(workers, scheduler)
 
@@ -80,6 +88,12 @@ def make_executor(name: str, workers: int | None = None, scheduler: str | None =
         name: one of EXECUTORS.
         workers: number of worker processes; None: one per core.
         scheduler: address of an existing dask scheduler.
+
+    Returns:
+        The executor; close it at the end.
+
+    Raises:
+        InputError: unknown name, or options that do not fit together.
     """
     if name not in EXECUTORS:
         step = f"{nearest(name, EXECUTORS)}Choose one of these."

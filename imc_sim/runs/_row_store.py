@@ -1,0 +1,261 @@
+"""A results folder open for writing: append-only lines with one writer, repaired on opening.
+
+To a reader, a row is written whole or not at all: an incomplete last line, which a killed writer leaves, is removed
+when the folder is opened again. Damaged rows are moved to a separate file.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import warnings
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Self, final
+
+from imc_sim._errors import ResultsError, ResultsWarning
+from imc_sim._files import append, make_folder, sync_folder, write_all, write_file
+from imc_sim.runs._lock import FolderLock
+from imc_sim.runs._rows_file import Row, RowRules, RowsFile, lines_of, read_rows, sound_rows
+
+_NOT_WRITABLE = {errno.EROFS, errno.EACCES, errno.EPERM}
+#: device, inode and length of a file; None: it is not there
+Mark = tuple[int, int, int] | None
+
+
+@final
+@dataclass(frozen=True)
+class FolderKind:
+    """Names and rules of a results folder.
+
+    Attributes:
+        noun: what a row is the result of, in the plural, for messages.
+        heading: file that describes the run.
+        rows: file of the rows, with the suffix .jsonl.
+        description: content of the heading.
+        rules: what rows must agree with.
+        admit: raises if the folder holds something else; returns whether its heading is missing and can be restored.
+    """
+
+    noun: str
+    heading: str
+    rows: str
+    description: str
+    rules: RowRules
+    admit: Callable[[Path], bool]
+
+    def beside(self, what: str) -> str:
+        """Return the name of the file for damaged or rescued rows.
+
+        Args:
+            what: damaged or rescued.
+        """
+        return self.rows.replace(".jsonl", f".{what}.jsonl")
+
+
+class RowStore:
+    """The rows of one run, open for writing. Use as a context manager.
+
+    Before every append, and at the end, the files of the folder must be those that were opened, with the length that
+    they had after the last write. If they are not, the rows of this run are written to a file of rescued rows, which
+    the next run reads, and ResultsError is raised.
+
+    Args:
+        folder: created if it does not exist.
+        kind: what the folder holds.
+    """
+
+    def __init__(self, folder: Path, kind: FolderKind) -> None:
+        self.folder, self.kind = folder, kind
+        self.rows: dict[str, Row] = {}
+        self._lock = FolderLock(folder)
+        self._file: IO[bytes] | None = None
+        self._marks: dict[str, Mark] = {}
+
+    def __enter__(self) -> Self:
+        self.kind.admit(self.folder)
+        try:
+            self._open()
+        except BaseException as error:
+            self.close()
+            if isinstance(error, OSError) and error.errno in _NOT_WRITABLE:
+                step = "Change its rights, or write elsewhere with --out."
+                raise ResultsError(str(self.folder), str(error), "a folder that can be written", step) from error
+            raise
+        return self
+
+    def _open(self) -> None:
+        """Take the lock, repair and read the rows, and open the file for appending."""
+        make_folder(self.folder)
+        self._lock.take()
+        restored = self.kind.admit(self.folder)  # another run may have begun here since
+        path, heading = self.folder / self.kind.rows, self.folder / self.kind.heading
+        heal(path)
+        found = read_rows(path, self.kind.rules)
+        if found.damaged:
+            self._set_aside(found)
+        self.rows = found.rows
+        write_file(heading, self.kind.description)
+        if restored:
+            _warn(f"{heading} was missing and was written again: all rows of {path.name} are of this run.")
+        self._file = path.open("ab", buffering=0)
+        self._marks = {file.name: _mark(file) for file in (path, heading)}
+        self._take_back()
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        try:
+            if kind is None:
+                self._check_untouched([])
+        finally:
+            self.close()
+
+    def close(self) -> None:
+        """Release the folder."""
+        if self._file is not None:
+            self._file.close()
+        self._file = None
+        self._lock.release()
+
+    def done(self, row_id: str) -> Row | None:
+        """Return a stored finished row, or None if it is missing or failed.
+
+        Args:
+            row_id: of the row.
+        """
+        row = self.rows.get(row_id)
+        return row if row is not None and row["state"] == "done" else None
+
+    def is_missing(self, row_id: str, retry_failed: bool) -> bool:
+        """Tell whether a run has to compute a row.
+
+        Args:
+            row_id: of the row.
+            retry_failed: whether failed rows are computed again.
+
+        Returns:
+            Whether the row is not stored, or is a failed one to compute again.
+        """
+        row = self.rows.get(row_id)
+        return row is None or (retry_failed and row["state"] == "failed")
+
+    def add(self, rows: Iterable[Row]) -> None:
+        """Append rows and flush them to disk; finished rows that are stored already are left out.
+
+        Args:
+            rows: with `id`, `state` and the payload of the kind.
+
+        Raises:
+            ResultsError: a result differs from the stored one, or the files were changed.
+            OSError: the disk is full; the file then ends with the row before.
+        """
+        fresh = [row for row in rows if self._is_new(row)]
+        if not fresh or self._file is None:
+            return
+        self._check_untouched(fresh)
+        data, path = lines_of(fresh), self.folder / self.kind.rows
+        mark = self._marks[path.name]
+        size = 0 if mark is None else mark[2]
+        try:
+            write_all(self._file, data)
+        except OSError as error:
+            with contextlib.suppress(OSError):
+                os.truncate(path, size)
+            raise OSError(error.errno, error.strerror, str(path)) from error
+        self._marks[path.name] = None if mark is None else (*mark[:2], size + len(data))
+        self.rows.update({row["id"]: row for row in fresh})
+
+    def _is_new(self, row: Row) -> bool:
+        """Tell whether the row is not stored as finished; raise if its result differs from the stored one."""
+        known, payload = self.rows.get(row["id"]), self.kind.rules.payload
+        if known is None or known["state"] != "done":
+            return True
+        if row["state"] == "done" and any(known[k] != row[k] for k in payload):
+            got = ", ".join(f"{k} {known[k]} and {row[k]}" for k in payload if known[k] != row[k])
+            step = "Two machines or devices computed it differently: keep them in separate folders, or report it."
+            raise ResultsError(f"{self.kind.noun[:-1]} {row['id'][:12]}", got, f"one result per {self.kind.noun[:-1]}", step)
+        return False
+
+    def _check_untouched(self, pending: list[Row]) -> None:
+        """Raise ResultsError if a file was replaced, cut, extended or removed since this run last wrote it."""
+        for name, mark in self._marks.items():
+            path = self.folder / name
+            found = _mark(path)
+            if found != mark:
+                got = _difference(mark, found)
+                raise ResultsError(str(path), got, "the file as this run left it", self._rescue(name, pending))
+
+    def _rescue(self, name: str, pending: list[Row]) -> str:
+        """Keep the rows of this run, if they are not safe in their file; return what to do next."""
+        noun = self.kind.noun
+        go_on = "Keep editors, sync clients and clean-ups out of the folder, and give the same command again: it "
+        if name == self.kind.heading and not pending:
+            return f"All finished {noun} are safe in {self.kind.rows}. {go_on}writes the file again and goes on."
+        rows = [*self.rows.values(), *pending]
+        path = self.folder / self.kind.beside("rescued")
+        try:
+            make_folder(self.folder)
+            write_file(path, lines_of(rows))
+        except OSError as error:
+            return f"The {len(pending)} latest {noun} are lost ({error}). {go_on}runs again what is missing."
+        return f"All {len(rows)} {noun} that this run knows are safe in {path}. {go_on}takes them back and goes on."
+
+    def _take_back(self) -> None:
+        """Store the rows that a run rescued when its files were touched."""
+        path = self.folder / self.kind.beside("rescued")
+        if not path.exists():
+            return
+        self.add(sound_rows(path, self.kind.rules).values())
+        path.unlink()
+        sync_folder(self.folder)
+
+    def _set_aside(self, found: RowsFile) -> None:
+        """Move damaged lines to a separate file, where they are on disk first; warn with each."""
+        path, damaged = self.folder / self.kind.rows, self.kind.beside("damaged")
+        append(self.folder / damaged, b"".join(each.content + b"\n" for each in found.damaged))
+        write_file(path, b"".join(line + b"\n" for line in found.sound))
+        lines = "; ".join(map(str, found.damaged[:10])) + ("; …" if len(found.damaged) > 10 else "")
+        count = "1 damaged line was" if len(found.damaged) == 1 else f"{len(found.damaged)} damaged lines were"
+        _warn(f"{path}: {count} moved to {damaged}, and their {self.kind.noun} are run again: {lines}")
+
+
+def heal(path: Path) -> None:
+    """Remove an incomplete last line; complete a whole one that lacks its end of line.
+
+    Args:
+        path: file of rows; created if it does not exist.
+    """
+    if not path.exists():
+        path.touch()
+        sync_folder(path.parent)
+        return
+    data = path.read_bytes()
+    whole = data.rfind(b"\n") + 1
+    if whole == len(data):
+        return
+    if read_rows(path, RowRules(payload=(), sealed=False)).torn:
+        os.truncate(path, whole)
+        return
+    append(path, b"\n")
+
+
+def _mark(path: Path) -> Mark:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino, found.st_size
+
+
+def _difference(known: Mark, found: Mark) -> str:
+    """Describe how a file differs from what it was."""
+    if found is None or known is None:
+        return "nothing: it was removed, or the folder was moved, while this run went on"
+    if found[:2] != known[:2]:
+        return "another file: it was replaced while this run went on"
+    return f"{found[2]} bytes instead of {known[2]}: it was changed while this run went on"
+
+
+def _warn(text: str) -> None:
+    warnings.warn(text, ResultsWarning, stacklevel=6)
