@@ -2,15 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
-from torch import Tensor
-
 from imc_sim._errors import CheckpointError
-from imc_sim.mapping._foreign import refuse_zeros
+from imc_sim.mapping._foreign import NORM, OWN_ARCH, Args, Found, State, refuse_zeros
 
-_NORM = ("weight", "bias", "running_mean", "running_var")
 #: kind -> number in their Sequential -> our block, for blocks of norm, sign and convolution
 _BLOCKS = {
     "sb": {3: 2, 5: 3, 6: 4, 8: 5, 9: 6},
@@ -18,36 +12,30 @@ _BLOCKS = {
 }
 #: the float ends of kind sb: their module -> ours, and its leaves
 _ENDS = {
-    "xnor.0": ("block1.conv", ("weight", "bias")), "xnor.1": ("block1.norm", _NORM[2:]),
-    "xnor.10": ("block7.norm", _NORM[2:]), "xnor.11": ("block7.conv", ("weight", "bias")),
+    "xnor.0": ("block1.conv", NORM[:2]), "xnor.1": ("block1.norm", NORM[2:]),
+    "xnor.10": ("block7.norm", NORM[2:]), "xnor.11": ("block7.conv", NORM[:2]),
 }  # fmt: skip
 #: the mean over the input channels that counts as 0, in units of the mean magnitude
 _CENTRED = 1e-3
 _WIDE = 192
 
 
-def benn_state(
-    state: Mapping[str, Tensor], where: str, notes: list[str], given: Mapping[str, Any]
-) -> tuple[dict[str, Tensor], dict[str, Any]]:
+def benn_state(state: State, where: str, notes: list[str], given: Args) -> Found:
     """Return the state under the names of `BinaryNin`, and its arguments as far as keys and shapes tell them.
 
     Names: `xnor.0.weight`, `xnor.1.running_mean`, `xnor.3.bn.weight`, `xnor.3.conv.weight`, … (Net, kind sb) or
-    `xnor.0.bn.weight`, `xnor.0.conv.weight`, … (AllBinNet, kind ab). The float twin of kind sb has its names: it is
-    told by weights that are not centred. Binary weights are centred over the input channels and bounded by 1, as the
+    `xnor.0.bn.weight`, `xnor.0.conv.weight`, … (AllBinNet, kind ab). The float network RealNet has the names of kind
+    sb, but its weights are not centred. Binary weights are centred over the input channels and bounded by 1, as the
     original does before every forward pass, and get their scale.
     """
-    kept = {key: value for key, value in state.items() if not key.endswith("num_batches_tracked")}
-    if not any(key.startswith("xnor.") for key in kept):
-        return kept, {}
-    kind = next((kind for kind in _BLOCKS if set(_names(kind)) == set(kept)), None)
+    kind = next((kind for kind in _BLOCKS if set(_names(kind)) == set(state)), None)
     if kind is None:
-        got = f"keys {', '.join(list(kept)[:4])}, …"
-        allowed = "the layers of Net or AllBinNet of BENN-PyTorch"
-        raise CheckpointError(where, got, allowed, "Give the architecture that made it, `--arch ./my_net.py:Net`.")
-    renamed = {ours: kept[theirs] for theirs, ours in _names(kind).items()}
+        got = f"keys {', '.join(list(state)[:4])}, …"
+        raise CheckpointError(where, got, "the layers of Net or AllBinNet of BENN-PyTorch", OWN_ARCH)
+    renamed = {ours: state[theirs] for theirs, ours in _names(kind).items()}
     binary = [f"block{block}.conv" for block in _BLOCKS[kind].values()]
     if kind == "sb" and "kind" not in given:
-        _refuse_float_twin(renamed, binary, where)
+        _refuse_float_network(renamed, binary, where)
     for name in binary:
         weight = renamed[f"{name}.weight"]
         weight = (weight - weight.mean(1, keepdim=True)).clamp(-1.0, 1.0)
@@ -61,20 +49,20 @@ def benn_state(
 
 
 def _names(kind: str) -> dict[str, str]:
-    """Return their key -> ours."""
-    names = {}
-    for number, block in _BLOCKS[kind].items():
-        for part, ours, leaves in (("bn", "norm", _NORM), ("conv", "conv", _NORM[:2])):
-            names |= {f"xnor.{number}.{part}.{leaf}": f"block{block}.{ours}.{leaf}" for leaf in leaves}
-    ends = _ENDS if kind == "sb" else {}
-    return names | {f"{theirs}.{leaf}": f"{ours}.{leaf}" for theirs, (ours, leaves) in ends.items() for leaf in leaves}
+    """Return the name of each tensor in BENN-PyTorch -> its name in `BinaryNin`."""
+    modules = {
+        f"xnor.{number}.{part}": (f"block{block}.{ours}", leaves)
+        for number, block in _BLOCKS[kind].items()
+        for part, ours, leaves in (("bn", "norm", NORM), ("conv", "conv", NORM[:2]))
+    } | (_ENDS if kind == "sb" else {})
+    return {f"{theirs}.{leaf}": f"{ours}.{leaf}" for theirs, (ours, leaves) in modules.items() for leaf in leaves}
 
 
-def _refuse_float_twin(state: Mapping[str, Tensor], binary: list[str], where: str) -> None:
+def _refuse_float_network(state: State, binary: list[str], where: str) -> None:
     """Raise where weights are not centred over the input channels, which the original's binary ones always are."""
     for name in binary:
         weight = state[f"{name}.weight"]
         if weight.mean(1).abs().max() > _CENTRED * weight.abs().mean():
-            got = f"weights of {name} that are not centred over the input channels, as those of the float RealNet"
-            step = "Give --arg kind=sb if it is a binary network all the same; the float one is not supported."
+            got = f"weights of {name} that are not centred over the input channels, like those of the float RealNet"
+            step = "Add --arg kind=sb if it is a binary network nevertheless; the float one is not supported."
             raise CheckpointError(where, got, "weights as BENN-PyTorch saves those of binary layers", step)

@@ -1,15 +1,13 @@
-"""Few-shot encoders of other projects: their names of four conv-norm blocks become ours."""
+"""State dicts of few-shot encoders of other projects under the names of `Conv4`."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
-from torch import Tensor
-
 from imc_sim._errors import CheckpointError
+from imc_sim.mapping._foreign import NORM, OWN_ARCH, Args, Found, State
 
-#: names of a block's convolution and batch norm, by number from 0: those of a Sequential with ReLU and pooling between
+#: names of a block's convolution and batch norm by their numbers, the distance of two blocks and the first number
 _SCHEMES = (
     ("block{0}.conv", "block{0}.norm", 1, 1),
     ("encoder.{0}", "encoder.{1}", 4, 0),
@@ -17,70 +15,62 @@ _SCHEMES = (
     ("{0}", "{1}", 4, 0),
     ("layer{0}.0", "layer{0}.1", 1, 1),
 )
-_PARTS = {"conv": ("weight", "bias"), "norm": ("weight", "bias", "running_mean", "running_var")}
 _BLOCKS = 4
+_FLOAT = {"policy": "float", "binary": []}
+_MATCHING = {"layout": "padded", "statistics": "running", **_FLOAT}
 
 
-def conv4_state(
-    state: Mapping[str, Tensor], where: str, notes: list[str], given: Mapping[str, Any]
-) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """The state under the names of `Conv4`, and its arguments as far as keys and shapes tell them.
+def conv4_state(state: State, where: str, notes: list[str], given: Args) -> Found:
+    """Return the state under the names of `Conv4`, and its arguments as far as keys and shapes tell them.
 
     Names: `encoder.0`, `encoder.1`, `encoder.4`, … or `0`, `1`, `4`, … or `encoder.0.0`, `encoder.0.1`, …
-    (matching and prototypical networks: layout `padded`, running statistics). `layer1.0`, `layer1.1`, `layer2.0`, … is
-    what relation networks (`relation`, statistics of the batch) and encoders with binary blocks (`padded`, running) are
-    both called: layout and statistics must be in `given`, and the binary blocks of a padded one.
+    (matching and prototypical networks: layout `padded`, running statistics, no binary block). Relation networks
+    (`relation`, statistics of the batch) and encoders with binary blocks (`padded`, running) both have the names
+    `layer1.0`, `layer1.1`, `layer2.0`, …, which tell none of these.
     """
-    counters = [key for key in state if key.endswith("num_batches_tracked")]
-    kept = {key: value for key, value in state.items() if key not in counters}
     for scheme in _SCHEMES:
-        names = _names(scheme)
-        if set(names) == set(kept):
-            renamed = {names[key]: value for key, value in kept.items()}
-            if scheme[0].startswith("layer"):
-                _refuse_a_guess(given, where)
-            return renamed, _arguments(renamed, given, where, notes)
-    _refuse_unsupported(kept, where)
+        names = _names(*scheme)
+        if set(names) == set(state):
+            renamed = {names[key]: value for key, value in state.items()}
+            return renamed, _told(scheme[0], given) | _sizes(renamed, given, where, notes)
+    _refuse_unsupported(state, where)
     got = f"keys {', '.join(list(state)[:4])}, …"
     allowed = "four blocks named encoder.0, encoder.1, encoder.4, …, or 0, 1, 4, …, or layer1.0, layer1.1, …"
-    raise CheckpointError(where, got, allowed, "Give the architecture that made it, `--arch ./my_net.py:Net`.")
+    raise CheckpointError(where, got, allowed, OWN_ARCH)
 
 
-def _names(scheme: tuple[str, str, int, int]) -> dict[str, str]:
-    """Foreign key -> ours."""
-    conv, norm, stride, first = scheme
-    names: dict[str, str] = {}
-    for block in range(_BLOCKS):
-        at = block * stride + first
-        for part, foreign in (("conv", conv), ("norm", norm)):
-            for leaf in _PARTS[part]:
-                names[f"{foreign.format(at, at + 1)}.{leaf}"] = f"block{block + 1}.{part}.{leaf}"
-    return names
+def _names(conv: str, norm: str, distance: int, first: int) -> dict[str, str]:
+    """Return the name of each tensor under a scheme -> its name in `Conv4`."""
+    numbers = [(block * distance + first, f"block{block + 1}") for block in range(_BLOCKS)]
+    parts = ((conv, "conv", NORM[:2]), (norm, "norm", NORM))
+    return {
+        f"{theirs.format(at, at + 1)}.{leaf}": f"{block}.{ours}.{leaf}"
+        for at, block in numbers
+        for theirs, ours, leaves in parts
+        for leaf in leaves
+    }
 
 
-def _arguments(state: Mapping[str, Tensor], given: Mapping[str, Any], where: str, notes: list[str]) -> dict[str, Any]:
+def _told(conv: str, given: Args) -> dict[str, Any]:
+    """Return the arguments that the names of a scheme tell, by its name of a convolution."""
+    if conv.startswith("block"):
+        return {}
+    if conv.startswith("layer"):  # a relation network has no binary blocks
+        return _FLOAT if given.get("layout") == "relation" else {"policy": "float"}
+    return _MATCHING
+
+
+def _sizes(state: State, given: Args, where: str, notes: list[str]) -> dict[str, Any]:
+    """Return the arguments that shapes tell; colour images have no usual size."""
     width, channels = state["block1.conv.weight"].shape[:2]
     if channels != 1 and "size" not in given:
-        step = "Give the side of the images it was trained on, for example --arg size=84."
+        step = "Add the side of the images it was trained on, for example --arg size=84."
         raise CheckpointError(where, f"{channels} image channels and no size", "images of a known size", step)
-    found = {"layout": "padded", "statistics": "running", "width": width, "channels_in": channels, "size": 28}
-    found |= {key: given[key] for key in found.keys() & given.keys()}
-    notes.append(f"layout {found['layout']}, statistics {found['statistics']}, images of {found['size']} pixels a side")
-    return found
+    notes.append(f"images of {given.get('size', 28)} pixels a side")
+    return {"width": width, "channels_in": channels, "size": 28}
 
 
-def _refuse_a_guess(given: Mapping[str, Any], where: str) -> None:
-    """Raise unless `given` says what the keys layer1.0.weight, … leave open."""
-    needed = ["layout", "statistics"] + (["binary"] if given.get("layout") == "padded" else [])
-    missing = [key for key in needed if key not in given]
-    if missing:
-        got = f"keys layer1.0.weight, layer1.1.weight, …, which do not tell {' and '.join(missing)}"
-        allowed = "layout relation, statistics batch (relation networks) or layout padded, statistics running"
-        step = "Give --layout and --statistics, and for layout padded --arg binary=[] or the numbers of binary blocks."
-        raise CheckpointError(where, got, allowed, step)
-
-
-def _refuse_unsupported(state: Mapping[str, Tensor], where: str) -> None:
+def _refuse_unsupported(state: State, where: str) -> None:
     """Name parts of few-shot networks that are not supported."""
     for fragment, what in (("lstm", "full context embeddings (FCE) of a matching network"), ("fc", "a relation head")):
         keys = [key for key in state if fragment in key]

@@ -1,4 +1,4 @@
-"""Reading checkpoints that other programs wrote, without running anything that stands in them."""
+"""Read checkpoints that other programs wrote, without running any code in them."""
 
 from __future__ import annotations
 
@@ -19,16 +19,22 @@ from imc_sim._errors import CheckpointError
 from imc_sim._tensors import unusual
 from imc_sim.nn.store import read_tensors, refuse_not_finite
 
-#: Keys under which training scripts nest the state dict.
-WRAPPERS = ("state_dict", "model_state_dict", "model", "net", "network", "controller")
+State = Mapping[str, Tensor]
+Args = Mapping[str, Any]
+#: a state dict under our names, and the arguments of the architecture that it tells
+Found = tuple[dict[str, Tensor], dict[str, Any]]
+#: tensors of a batch norm
+NORM = ("weight", "bias", "running_mean", "running_var")
+OWN_ARCH = "Name the architecture that made it, `--arch ./my_net.py:Net`."
+#: keys under which training scripts nest the state dict
+_WRAPPERS = ("state_dict", "model_state_dict", "model", "net", "network", "controller")
 _PREFIXES = ("module.", "_orig_mod.")
 _ALLOWED = "a .safetensors file, or a torch file that holds only tensors and plain containers"
 _SAVE_AGAIN = "Save it again where it was made: torch.save(model.state_dict(), path), and import that."
-_COPY_AGAIN = "Take an undamaged copy."
 
 
 def read_state(path: Path) -> tuple[dict[str, Tensor], list[str]]:
-    """The state dict in the file at `path` (float32, finite, prefixes stripped), and notes on what was done to it."""
+    """Return the state dict in the file at `path`, float32 and finite, and notes on what was changed."""
     if not path.is_file():
         raise CheckpointError(str(path), "no such file", _ALLOWED, "Check the path.")
     notes: list[str] = []
@@ -36,23 +42,26 @@ def read_state(path: Path) -> tuple[dict[str, Tensor], list[str]]:
         state: dict[str, Tensor] = read_tensors(path)[0]
     else:
         state = _unwrapped(_load(path), path, notes)
-    state = _stripped(state, notes)
-    _refuse_unusual(state, path)
+    state = _without_prefixes(state, notes)
+    for name, tensor in state.items():
+        if (found := unusual(tensor)) is not None:
+            step = "Save it again where it was made, as dense float32 tensors."
+            raise CheckpointError(str(path), f"{name!r}, {found}", "dense tensors of real numbers", step)
     refuse_not_finite(state, str(path))
     return _as_float32(state, notes), notes
 
 
 def _load(path: Path) -> Any:
-    """The content of a torch file. `weights_only=True` refuses whatever would call a function.
+    """Return the content of a torch file; `weights_only=True` refuses whatever would call a function.
 
-    Older versions of torch run the code of TorchScript archives in spite of it: those are refused before.
+    Older versions of torch run the code of TorchScript archives nevertheless, so these are refused before.
     """
     if _is_torchscript(path):
         got = "a TorchScript archive, which holds code; nothing of it was run"
         raise CheckpointError(str(path), got, _ALLOWED, _SAVE_AGAIN)
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # torch's remarks on old file formats
+            warnings.simplefilter("ignore")  # torch warns about old file formats
             return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         refused = re.search(r"GLOBAL (\S+)", str(error))
@@ -67,7 +76,7 @@ def _load(path: Path) -> Any:
 
 
 def _is_torchscript(path: Path) -> bool:
-    """Whether the file is an archive of torch.jit.save: it holds constants.pkl, or a folder named code."""
+    """Tell whether the file is an archive of torch.jit.save: it holds constants.pkl, or a folder named code."""
     try:
         with zipfile.ZipFile(path) as archive:
             parts = {part for name in archive.namelist() for part in name.split("/")}
@@ -77,17 +86,18 @@ def _is_torchscript(path: Path) -> bool:
 
 
 def _damaged(path: Path, reason: str) -> CheckpointError:
+    """Return the error for a file that torch cannot read."""
     got = f"{path.stat().st_size} bytes that torch cannot read ({reason})"
-    return CheckpointError(str(path), got, _ALLOWED, _COPY_AGAIN)
+    return CheckpointError(str(path), got, _ALLOWED, "Use an undamaged copy.")
 
 
 def _first_call(path: Path) -> str | None:
-    """The first function outside torch that a pickle names, found by reading its opcodes, not by running them."""
+    """Return the first function outside torch that a file names, found by reading opcodes, not by running them."""
     try:
         with path.open("rb") as file:
             if not zipfile.is_zipfile(file):
                 file.seek(0)
-                return _first_name(file, pickles=6)  # torch's old format is a row of pickles
+                return _first_name(file, pickles=6)  # torch's old format is several pickles in one file
             with zipfile.ZipFile(file) as archive:
                 name = next(n for n in archive.namelist() if n.endswith("data.pkl"))
                 return _first_name(io.BytesIO(archive.read(name)), pickles=1)
@@ -96,6 +106,7 @@ def _first_call(path: Path) -> str | None:
 
 
 def _first_name(file: IO[bytes], pickles: int) -> str | None:
+    """Return the first name outside torch that the next pickles of a file import."""
     for _ in range(pickles):
         texts: list[str] = []
         for opcode, value, _position in pickletools.genops(file):
@@ -112,42 +123,34 @@ def _first_name(file: IO[bytes], pickles: int) -> str | None:
 
 
 def _unwrapped(content: Any, path: Path, notes: list[str]) -> dict[str, Tensor]:
-    """The state dict itself, out of up to two levels of wrapping."""
+    """Return the state dict in up to two levels of wrapping."""
     for _ in range(3):
         if not isinstance(content, dict):
             break
         if content and all(isinstance(v, Tensor) for v in content.values()):
             return dict(content)
-        key = next((k for k in WRAPPERS if isinstance(content.get(k), dict)), None)
+        key = next((k for k in _WRAPPERS if isinstance(content.get(k), dict)), None)
         if key is None:
             break
-        notes.append(
-            f"taken from the key {key!r}; left out: {', '.join(map(str, content.keys() - {key})) or 'nothing'}"
-        )
+        others = ", ".join(map(str, content.keys() - {key})) or "nothing"
+        notes.append(f"taken from the key {key!r}; left out: {others}")
         content = content[key]
-    got = f"a mapping with the keys {', '.join(map(str, list(content)[:6]))}" if isinstance(content, dict) else ""
-    got = got or f"a {type(content).__name__}"
-    raise CheckpointError(str(path), got, f"a state dict, plain or under {', '.join(WRAPPERS)}", _SAVE_AGAIN)
+    got = f"a {type(content).__name__}"
+    if isinstance(content, dict):
+        got = f"a mapping with the keys {', '.join(map(str, list(content)[:6]))}"
+    raise CheckpointError(str(path), got, f"a state dict, plain or under {', '.join(_WRAPPERS)}", _SAVE_AGAIN)
 
 
-def _stripped(state: dict[str, Tensor], notes: list[str]) -> dict[str, Tensor]:
-    """The state without the prefixes of wrappers, in whatever order they are nested."""
+def _without_prefixes(state: dict[str, Tensor], notes: list[str]) -> dict[str, Tensor]:
+    """Return the state without the prefixes of wrappers, in whatever order they are nested."""
     while prefix := next((p for p in _PREFIXES if state and all(key.startswith(p) for key in state)), None):
         state = {key.removeprefix(prefix): value for key, value in state.items()}
         notes.append(f"prefix {prefix!r} stripped")
     return state
 
 
-def _refuse_unusual(state: dict[str, Tensor], path: Path) -> None:
-    """Raise where a tensor is none of dense real numbers, rather than drop a part of it."""
-    for name, tensor in state.items():
-        if (found := unusual(tensor)) is not None:
-            step = "Save it again where it was made, as dense float32 tensors."
-            raise CheckpointError(str(path), f"{name!r}, {found}", "dense tensors of real numbers", step)
-
-
 def _as_float32(state: dict[str, Tensor], notes: list[str]) -> dict[str, Tensor]:
-    """Floating-point tensors in float32; integers are cast where a module loads them."""
+    """Return the state with floating-point tensors in float32; a module casts integers when it loads them."""
     others = {str(v.dtype) for v in state.values() if v.is_floating_point() and v.dtype != torch.float32}
     if others:
         notes.append(f"{', '.join(sorted(others))} converted to torch.float32")
@@ -156,8 +159,8 @@ def _as_float32(state: dict[str, Tensor], notes: list[str]) -> dict[str, Tensor]
     return converted
 
 
-def refuse_zeros(state: Mapping[str, Tensor], names: Iterable[str], where: str) -> None:
-    """Raise where weights whose signs are taken are exactly 0: their sign is 0 there, and -1 in a cell here."""
+def refuse_zeros(state: State, names: Iterable[str], where: str) -> None:
+    """Raise where a binary weight is exactly 0: the original's sign of 0 is 0, and a cell would hold -1."""
     for name in names:
         zeros = int((state[name] == 0).sum())
         if zeros:

@@ -42,7 +42,10 @@ def test_their_names_become_ours_and_their_numbers_come_out(tmp_path: Path) -> N
     ):
         import_checkpoint(tmp_path / "c.pt", "binact", tmp_path / "mine")
     report = import_checkpoint(tmp_path / "c.pt", "binact", tmp_path / "mine", {"binary": []})
-    assert report.card.arch.args == {"layout": "1a", "classes": 10, "channels_in": 1, "bias": True, "binary": []}
+    assert report.card.arch.args == {
+        "layout": "1a", "otherwise": "hard_sigmoid", "down": "pool", "classes": 10, "channels_in": 1, "bias": True,
+        "binary": [],
+    }  # fmt: skip
     x = torch.randn(4, 1, 28, 28)
     with torch.no_grad():
         torch.testing.assert_close(load_model(tmp_path / "mine")(x), theirs(x), rtol=1e-5, atol=1e-5)

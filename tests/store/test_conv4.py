@@ -47,7 +47,8 @@ def test_matching_and_prototypical_networks(tmp_path: Path, prefix: str) -> None
     net = theirs((1, 1, 1, 1), (2, 2, 2, 2), "flat").eval()
     report = import_checkpoint(saved(net, tmp_path / "c.pth", prefix), "conv4", tmp_path / "mine")
     assert report.card.arch.args == {
-        "layout": "padded", "statistics": "running", "width": WIDTH, "channels_in": 1, "size": 28,
+        "layout": "padded", "statistics": "running", "policy": "float", "binary": [], "width": WIDTH,
+        "channels_in": 1, "size": 28,
     }  # fmt: skip
     x = torch.randn(5, 1, 28, 28)
     mine = load_model(tmp_path / "mine")
@@ -82,14 +83,15 @@ def test_relation_networks_run_with_the_statistics_of_the_batch(tmp_path: Path) 
 @pytest.mark.parametrize(
     ("args", "missing"),
     [
-        ({}, "layout and statistics"), ({"layout": "relation"}, "statistics"), ({"statistics": "running"}, "layout"),
-        ({"layout": "padded", "statistics": "running"}, "binary"),
+        ({}, "layout, statistics, binary, stochastic"), ({"layout": "relation"}, "statistics"),
+        ({"statistics": "running", "binary": []}, "layout"),
+        ({"layout": "padded", "statistics": "running"}, "binary, stochastic"),
     ],
 )  # fmt: skip
 def test_names_of_two_layouts_are_not_guessed(tmp_path: Path, args: dict[str, object], missing: str) -> None:
     """Relation encoders and encoders with binary blocks have the same keys; the wrong one is 30 points off."""
     relation(tmp_path)
-    with pytest.raises(CheckpointError, match=f"which do not tell {missing};"):
+    with pytest.raises(CheckpointError, match=f"do not tell {missing};"):
         import_checkpoint(tmp_path / "c.pkl", "conv4", tmp_path / "mine", args)
     assert not (tmp_path / "mine").exists()
 
@@ -114,7 +116,8 @@ def test_an_encoder_of_colour_images_needs_their_size(tmp_path: Path) -> None:
     torch.save(Conv4(width=2, channels_in=3, size=84).state_dict(), tmp_path / "c.pth")
     with pytest.raises(CheckpointError, match="--arg size=84"):
         import_checkpoint(tmp_path / "c.pth", "conv4", tmp_path / "mine")
-    import_checkpoint(tmp_path / "c.pth", "conv4", tmp_path / "mine", {"size": 84})
+    given = {"size": 84, "layout": "padded", "statistics": "running", "policy": "float", "binary": []}
+    import_checkpoint(tmp_path / "c.pth", "conv4", tmp_path / "mine", given)
     model = load_model(tmp_path / "mine")
     with torch.no_grad():
         assert model(torch.rand(2, 3, 84, 84)).shape == (2, 50)
