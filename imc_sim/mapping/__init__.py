@@ -1,4 +1,4 @@
-"""Model and chip become an analog model; foreign checkpoints become models."""
+"""Map a network and a chip to an analog network, and import foreign checkpoints as models."""
 
 from imc_sim.mapping._import import ImportReport, import_checkpoint
 from imc_sim.mapping._map import acting_settings, bytes_per_chip, map_model

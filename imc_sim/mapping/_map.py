@@ -1,4 +1,4 @@
-"""model + chip -> analog model and a report of what went where."""
+"""Map a network onto the crossbars of a chip."""
 
 from __future__ import annotations
 
@@ -28,12 +28,21 @@ def map_model(
     model: nn.Module, chip: Chip | str | os.PathLike[str] | Mapping[str, object], chips: int | range = 1,
     seed: int = 0, memory_limit_bytes: int = 2 * 10**9, engine: Engine | str | None = None,
 ) -> AnalogModel:  # fmt: skip
-    """The network of `model` with its product layers on crossbars, as the chip's policy says.
+    """Map a copy of a network onto a chip: product layers to crossbars, or digital, as the chip's policy states.
 
-    chips: a count, or a range of chip numbers. engine: who computes the products of crossbars, this package or
-    MemTorch (see `imc_sim.config.Engine`); None: the chip's own. Of a `ContinualNet` the last stage is mapped; `at`
-    gives the others. The model itself is left as it is. Raises InputError for a layer that the policy gives no place,
-    and for weights in modules that no crossbar layer can take.
+    Args:
+        model: The network; of a `ContinualNet` the last stage is mapped, and its `at` returns the others.
+        chip: A chip, or the name, path or data of one.
+        chips: Number of chips to sample, or a range of chip numbers.
+        seed: Seed of all random numbers.
+        memory_limit_bytes: Memory of programmed weights above which chips are programmed in blocks.
+        engine: Backend that computes the products of crossbars, `native` or `memtorch`; None for the chip's own.
+
+    Returns:
+        The analog network, whose output has a leading chip axis and whose `report` lists the place of each layer.
+
+    Raises:
+        InputError: The policy gives a layer no place, or weights are in modules that no crossbar layer can replace.
     """
     chip, model = load_chip(chip), _mapped(model)
     check_seed(seed, "map_model")
@@ -46,50 +55,65 @@ def map_model(
     block = _block(len(numbers), memory_limit_bytes, _layer_bytes(model, chip))
     analog: dict[str, AnalogLayer] = {}
     rows: list[LayerRow] = []
-    for name, layer in [(n, m) for n, m in network.named_modules() if isinstance(m, ProductLayer)]:
+    for name, layer in _named_layers(network):
         placed = _place(name, layer, chip, numbers[:block], seed, context)
         if isinstance(placed, AnalogLayer):
             analog[name] = placed
         rows.append(LayerRow.of(name, layer, placed if isinstance(placed, AnalogLayer) else None))
-        _replace(network, name, placed)
+        network.set_submodule(name, placed)
     return AnalogModel(network, analog, numbers, context, MappingReport(chip, tuple(rows)), block, seed)
 
 
 def bytes_per_chip(model: nn.Module, chip: Chip) -> int:
-    """Memory that one chip's programmed contrasts take, in bytes, with the copy for the compiled product.
+    """Return an upper estimate of the memory of one chip's programmed weights, with the copy for the compiled product.
 
-    An upper estimate while programming.
+    Args:
+        model: The network.
+        chip: The chip.
+
+    Units:
+        Bytes.
     """
     return sum(_layer_bytes(_mapped(model), chip))
 
 
 def acting_settings(model: nn.Module, chip: Chip, memory: bool) -> dict[str, Any]:
-    """Return the settings of the chip that change results of this model: `chip.acting()` without the others.
+    """Return the settings of a chip that change results of a network: `chip.acting()` without the others.
 
-    Encodings act where a layer or, with `memory`, a key memory takes them; `neurons` where some fire at random; the
-    policy through the places that it gives. Without any product on crossbars nothing else is left.
+    An encoding acts where a layer or the key memory uses it, `neurons` where activations are binary, and the policy
+    through the places of layers. Without any product on crossbars nothing else acts.
+
+    Args:
+        model: The network.
+        chip: The chip.
+        memory: Whether a key memory is part of the task.
     """
     model = _mapped(model)
-    layers = [(name, layer) for name, layer in model.named_modules() if isinstance(layer, ProductLayer)]
+    layers = _named_layers(model)
     places = {name: chip.policy.place(name, layer.kind.chip_kind) for name, layer in layers}
     memory = memory and chip.policy.memory == "crossbar"
-    taken = [_encoding(layer, chip) for name, layer in layers if places[name] == "crossbar"]
-    taken += [chip.encoding] if memory else []
-    idle = {key for key in ("encoding", "encoding_multibit") if not any(e is getattr(chip, key) for e in taken)}
+    used = [_encoding(layer, chip) for name, layer in layers if places[name] == "crossbar"]
+    used += [chip.encoding] if memory else []
+    idle = {key for key in ("encoding", "encoding_multibit") if not any(e is getattr(chip, key) for e in used)}
     idle |= {"neurons"} if next(iter(neurons_of(model)), None) is None else set()
-    acting = {key: value for key, value in chip.acting().items() if key not in idle and (taken or key == "neurons")}
+    acting = {key: value for key, value in chip.acting().items() if key not in idle and (used or key == "neurons")}
     return acting | {"policy": {"layers": places, "memory": memory}}
 
 
 def _mapped(model: nn.Module) -> nn.Module:
+    """Return the network that is mapped: of a `ContinualNet` the last stage."""
     return model.at() if isinstance(model, ContinualNet) else model
+
+
+def _named_layers(network: nn.Module) -> list[tuple[str, ProductLayer]]:
+    return [(name, module) for name, module in network.named_modules() if isinstance(module, ProductLayer)]
 
 
 def _layer_bytes(model: nn.Module, chip: Chip) -> list[int]:
     return [
         _bytes(name, layer, chip)
-        for name, layer in model.named_modules()
-        if isinstance(layer, ProductLayer) and chip.policy.place(name, layer.kind.chip_kind) == "crossbar"
+        for name, layer in _named_layers(model)
+        if chip.policy.place(name, layer.kind.chip_kind) == "crossbar"
     ]
 
 
@@ -97,13 +121,12 @@ def _bytes(name: str, layer: ProductLayer, chip: Chip) -> int:
     weights = layer.weight.numel()
     if not layer.exact_operands:
         return weights * 64
-    outputs, steady = layer.weight.shape[0], not layer.zero_operands
-    encoding, where = _encoding(layer, chip), f"layer {name!r}"
-    return operand_bytes(outputs, weights // outputs, encoding, chip, steady, where)
+    outputs, encoding = layer.weight.shape[0], _encoding(layer, chip)
+    return operand_bytes(outputs, weights // outputs, encoding, chip, not layer.zero_operands, f"layer {name!r}")
 
 
 def _block(chips: int, limit: int, layer_bytes: list[int]) -> int:
-    """Chips held at once. Where they come in blocks, a layer is programmed anew beside its old cells."""
+    """Return how many chips are held together; with fewer than all, a layer is programmed again next to its cells."""
     if chips * sum(layer_bytes) <= limit:
         return chips
     return max(1, limit // (sum(layer_bytes) + max(layer_bytes)))
@@ -118,10 +141,10 @@ def _place(
 
 
 def _encoding(layer: ProductLayer, chip: Chip) -> Encoding:
-    """The chip's own by the kind of weight.
+    """Return the chip's encoding for the kind of weights of a layer.
 
-    +-1 weights take one differential pair each where it cannot drive their inputs: real ones (rbnn, latent), or the 0
-    of padding and of bits (sign, latent) under an encoding of -1 and +1 alone.
+    Weights of +-1 get a differential pair each where the chip's encoding cannot encode their inputs: real ones (rbnn,
+    latent), or the 0 of padding and of bits (sign, latent) with an encoding of -1 and +1 alone.
     """
     if not layer.binary:
         return chip.encoding_multibit
@@ -132,22 +155,15 @@ def _encoding(layer: ProductLayer, chip: Chip) -> Encoding:
     return Differential() if zeros else chip.encoding
 
 
-def _replace(network: nn.Module, name: str, module: nn.Module) -> None:
-    parent, _, leaf = name.rpartition(".")
-    setattr(network.get_submodule(parent), leaf, module)
-
-
 def _refuse_unmappable(network: nn.Module, chip: Chip) -> None:
-    """A layer with weights that no crossbar can hold must be declared digital by name."""
+    """Raise for layers whose weights no crossbar can hold, unless the policy names them as digital."""
     if isinstance(network, ProductLayer):
         step = "Wrap it: torch.nn.Sequential(layer)."
         raise InputError("map_model", "a single layer", "a network that holds layers", step)
-    found = False
     for name, module in network.named_modules():
-        found = found or isinstance(module, ProductLayer)
         if isinstance(module, _WEIGHTED) and chip.policy.layers.get(name) != "digital":
             step = f"Use imc_sim.nn.Conv2d or Linear, or set policy.layers: {{{name!r}: digital}}."
             raise InputError(f"layer {name!r}", type(module).__name__, "imc_sim.nn product layers", step)
-    if not found:
+    if not _named_layers(network):
         step = "Build the network from imc_sim.nn.Conv2d and Linear."
         raise InputError("map_model", f"{type(network).__name__} without product layers", "at least one", step)

@@ -1,4 +1,4 @@
-"""What a mapping says of itself: which layer went where, on how many tiles, how well they are used."""
+"""Report a mapping: the place of each layer, its tiles and how well they are used."""
 
 from __future__ import annotations
 
@@ -14,9 +14,18 @@ from imc_sim.nn import ProductLayer
 @final
 @dataclass(frozen=True)
 class LayerRow:
-    """One product layer. cells and tiles are 0 for a digital layer; utilisation is cells in use over cells.
+    """State where one product layer runs.
 
-    analog: the layer itself where this package's crossbars compute it, else None.
+    Attributes:
+        layer: Name of the layer in the network.
+        policy: Its kind of weights.
+        weights: Number of weights.
+        place: `crossbar` or `digital`.
+        encoding: Encoding of the weights, `-` for a digital layer.
+        tiles: Number of tiles, 0 for a digital layer.
+        cells: Number of cells of these tiles.
+        utilisation: Used cells over all cells, from 0 to 1.
+        analog: The layer on crossbars, None for a digital one.
     """
 
     layer: str
@@ -31,27 +40,32 @@ class LayerRow:
 
     @property
     def rounding(self) -> Rounding | None:
-        """How far the first programmed chip's products are from its conductances; computed when it is asked for."""
+        """Rounding error of the products of the first programmed chip, computed on request."""
         crossbar = None if self.analog is None else self.analog.crossbar
         return crossbar.rounding() if isinstance(crossbar, Crossbar) else None
 
     @property
     def gating(self) -> GatingEstimate | None:
-        """Driven rows and what their stand-in misses on the first chip, computed on request; None where none switch."""
+        """Driven rows and gating error of the first chip, computed on request; None where no rows are switched."""
         crossbar = None if self.analog is None else self.analog.crossbar
         return crossbar.gating() if isinstance(crossbar, Crossbar) else None
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data, for JSON."""
+        """Return plain data for JSON."""
         found, gating = self.rounding, self.gating
-        rounding = None if found is None else asdict(found)
-        kept = (f.name for f in fields(self) if f.name != "analog")
-        more = {} if gating is None else {"gating": asdict(gating)}
-        return {name: getattr(self, name) for name in kept} | {"rounding": rounding} | more
+        data = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "analog"}
+        data["rounding"] = None if found is None else asdict(found)
+        return data if gating is None else data | {"gating": asdict(gating)}
 
     @classmethod
     def of(cls, name: str, layer: ProductLayer, analog: AnalogLayer | None) -> LayerRow:
-        """The row of a layer that runs on `analog`, or digitally."""
+        """Return the row of a layer.
+
+        Args:
+            name: Its name in the network.
+            layer: The digital layer.
+            analog: The layer on crossbars, None where it stays digital.
+        """
         count = layer.weight.numel()
         if analog is None:
             return cls(name, layer.policy, count, "digital", "-", 0, 0, 0.0)
@@ -63,26 +77,33 @@ class LayerRow:
 @final
 @dataclass(frozen=True)
 class MappingReport:
-    """Rows of all product layers in the order of the network, and the chip that they were mapped onto."""
+    """Report how a network was mapped onto a chip.
+
+    Attributes:
+        chip: The chip.
+        layers: One row per product layer, in the order of the network.
+    """
 
     chip: Chip
     layers: tuple[LayerRow, ...]
 
     @property
     def tiles(self) -> int:
+        """Number of tiles of all layers."""
         return sum(row.tiles for row in self.layers)
 
     @property
     def cells(self) -> int:
+        """Number of cells of all layers."""
         return sum(row.cells for row in self.layers)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data, for JSON."""
+        """Return plain data for JSON."""
         rows = [row.to_dict() for row in self.layers]
         return {"chip": self.chip.to_dict(), "layers": rows, "tiles": self.tiles, "cells": self.cells}
 
     def to_text(self) -> str:
-        """An aligned table and one line of totals."""
+        """Return an aligned table, explanations of its columns and a line of totals."""
         head = [
             "layer", "operands", "weights", "runs", "encoding", "tiles", "cells", "in use", "computed in", "rounded by",
         ]  # fmt: skip
@@ -110,10 +131,6 @@ class MappingReport:
         return "\n".join(line.rstrip() for line in lines)
 
 
-#: where the share of driven rows is from, in words
-_SOURCES = {"measured": "measured", "set": "set", "encoding": "by the encoding", "assumed": "assumed"}
-
-
 def _rounding(found: Rounding | None) -> tuple[str, str]:
     if found is None:
         return "-", "-"
@@ -125,15 +142,16 @@ def _gating(found: GatingEstimate | None) -> list[str]:
         return ["-", "-"]
     low, high = f"{100 * found.low:.0f}", f"{100 * found.high:.0f}"
     share = low if low == high else f"{low}-{high}"
-    return [f"{share} % {_SOURCES[found.source]}", f"{100 * found.error.rms:.1f} %, {100 * found.error.max:.1f} %"]
+    source = "by the encoding" if found.source == "encoding" else found.source
+    return [f"{share} % {source}", f"{100 * found.error.rms:.1f} %, {100 * found.error.max:.1f} %"]
 
 
 def _explained(gating: Sequence[GatingEstimate | None]) -> list[str]:
-    """Return what the columns on switched rows mean, and what to do where their share was not measured."""
+    """Return lines that explain the columns on switched rows, and how to measure their share where it is assumed."""
     found = [g for g in gating if g is not None]
     if not found:
         return []
-    lines = ["gating error: of converter inputs against the exact circuit, root mean square and largest, estimated on"]
+    lines = ["gating error: of ADC inputs against the exact circuit, root mean square and largest, estimated on"]
     lines += ["  4 tiles with 8 inputs: of the calibration, or random ones that switch 10 to 90 % of the rows on"]
     if any(g.source == "assumed" for g in found):
         lines += ["rows on: not measured. Calibrate the network (imc-sim map --calibrate), or set wires.density."]
