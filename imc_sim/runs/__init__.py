@@ -1,0 +1,44 @@
+"""Sweeps of any kind: executors, and a results folder with rows that survive interruption. Loads no torch.
+
+Studies and training sweeps are built on it: they say what a row is computed from and which rows they want.
+"""
+
+from imc_sim.runs._batches import finished_rows
+from imc_sim.runs._executors import EXECUTORS, Executor, make_executor
+from imc_sim.runs._lock import LOCK, FolderLock, holder, is_locked
+from imc_sim.runs._lost_workers import LOSSES, WORKER_NAME, LostExecutorError, LostWorkerError, UnguardedMainError
+from imc_sim.runs._row_meta import RunClock, failure, rate_of
+from imc_sim.runs._row_store import FolderKind, RowStore, heal
+from imc_sim.runs._rows_file import Damage, Row, RowRules, RowsFile, lines_of, read_rows, sealed, sound_rows
+from imc_sim.runs._status import Status
+
+__all__ = [
+    "EXECUTORS",
+    "LOCK",
+    "LOSSES",
+    "WORKER_NAME",
+    "Damage",
+    "Executor",
+    "FolderKind",
+    "FolderLock",
+    "LostExecutorError",
+    "LostWorkerError",
+    "Row",
+    "RowRules",
+    "RowStore",
+    "RowsFile",
+    "RunClock",
+    "Status",
+    "UnguardedMainError",
+    "failure",
+    "finished_rows",
+    "heal",
+    "holder",
+    "is_locked",
+    "lines_of",
+    "make_executor",
+    "rate_of",
+    "read_rows",
+    "sealed",
+    "sound_rows",
+]
