@@ -174,7 +174,9 @@ class RowStore:
         if row["state"] == "done" and any(known[k] != row[k] for k in payload):
             got = ", ".join(f"{k} {known[k]} and {row[k]}" for k in payload if known[k] != row[k])
             step = "Two machines or devices computed it differently: keep them in separate folders, or report it."
-            raise ResultsError(f"{self.kind.noun[:-1]} {row['id'][:12]}", got, f"one result per {self.kind.noun[:-1]}", step)
+            raise ResultsError(
+                f"{self.kind.noun[:-1]} {row['id'][:12]}", got, f"one result per {self.kind.noun[:-1]}", step
+            )
         return False
 
     def _check_untouched(self, pending: list[Row]) -> None:
