@@ -74,7 +74,7 @@ def test_commands_in_the_text_exist(readme: str, run: Callable) -> None:
 
 
 def test_files_that_it_names_are_there(readme: str, repository: Path) -> None:
-    for target in re.findall(r"\]\(([^)]+)\)", readme):
+    for target in re.findall(r"\]\(([^)#]+)\)", readme):
         assert (repository / target).exists(), target
 
 
