@@ -69,20 +69,27 @@ def attacked_episodes(session: Session, model: str, task: FewShotTask) -> FewSho
     if task.attack is None or task.attack.is_ideal:
         return session.episodes(task)
     made = _through_digital(task)
+    key = features_digest(model), made
+    held: FewShotData | None = session.kept("attacked episodes", key)
+    if held is not None:
+        return held
+    data, target = session.episodes(made), Target(session.model(model), session.features(model, made))
+    if isinstance(made.attack, Fgsm):
+        queries = stepped(data, made, _kept_directions(session, model, made, target))
+    else:
+        queries = attack_queries(data, made, target)
+    return session.keep("attacked episodes", key, data.with_queries(queries))
 
-    def make() -> FewShotData:
-        data, target = session.episodes(made), Target(session.model(model), session.features(model, made))
-        if not isinstance(made.attack, Fgsm):
-            return data.with_queries(attack_queries(data, made, target))
-        any_strength = made.model_copy(
-            update={"attack": made.attack.model_copy(update={"epsilon": 0.0, "space": "pixels"})}
-        )
-        direction = session.keep(
-            "directions", (features_digest(model), any_strength), lambda: directions(data, any_strength, target)
-        )
-        return data.with_queries(stepped(data, made, direction))
 
-    return session.keep("attacked episodes", (features_digest(model), made), make)
+def _kept_directions(session: Session, model: str, task: FewShotTask, target: Target) -> Tensor:
+    """Return the directions of FGSM, which attacks of every strength share."""
+    attack = task.attack and task.attack.model_copy(update={"epsilon": 0.0, "space": "pixels"})
+    any_strength = task.model_copy(update={"attack": attack})
+    key = features_digest(model), any_strength
+    held: Tensor | None = session.kept("directions", key)
+    if held is not None:
+        return held
+    return session.keep("directions", key, directions(session.episodes(task), any_strength, target))
 
 
 def attacked_features(session: Session, model: str, task: FewShotTask) -> Tensor:
@@ -90,14 +97,15 @@ def attacked_features(session: Session, model: str, task: FewShotTask) -> Tensor
     if task.attack is None or task.attack.is_ideal:
         return session.features(model, task)
     made = _through_digital(task)
-
-    def make() -> Tensor:
-        supports = session.episodes(made).supports
-        queries = attacked_episodes(session, model, made).images[len(supports) :]
-        clean = session.features(model, made)[torch.from_numpy(supports)]
-        return torch.cat([clean, features_of(session.model(model), queries, made.batch)])
-
-    return session.keep("attacked features", (features_digest(model), made), make)
+    key = features_digest(model), made
+    held: Tensor | None = session.kept("attacked features", key)
+    if held is not None:
+        return held
+    supports = session.episodes(made).supports
+    queries = attacked_episodes(session, model, made).images[len(supports) :]
+    clean = session.features(model, made)[torch.from_numpy(supports)]
+    found = torch.cat([clean, features_of(session.model(model), queries, made.batch)])
+    return session.keep("attacked features", key, found)
 
 
 def _through_digital(task: FewShotTask) -> FewShotTask:

@@ -59,10 +59,10 @@ def calibration_keys(session: Session, model: str, chip: Chip, task: FewShotTask
     if not (chip.calibrates and chip.engine.native and chip.policy.place("memory", "memory") == "crossbar"):
         return None
     training, read_out = calibration_task(task), task.read_out
-
-    def make() -> Keys:
-        data = session.episodes(training)
-        features = features_of(session.model(model), data.images, training.batch)
-        return KeyMaker(features, read_out, data.support, data.query).all()
-
-    return session.keep("calibration keys", (features_digest(model), training, read_out), make)
+    key = features_digest(model), training, read_out
+    held: Keys | None = session.kept("calibration keys", key)
+    if held is not None:
+        return held
+    data = session.episodes(training)
+    features = features_of(session.model(model), data.images, training.batch)
+    return session.keep("calibration keys", key, KeyMaker(features, read_out, data.support, data.query).all())

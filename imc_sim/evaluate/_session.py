@@ -6,7 +6,7 @@ import copy
 import dataclasses
 from collections import OrderedDict
 from collections.abc import Callable
-from typing import TypeVar, final
+from typing import Any, TypeVar, final
 
 from torch import Tensor, nn
 
@@ -56,15 +56,37 @@ class Session:
         for session in _SESSIONS.values():
             session.forget()
 
-    def keep(self, kind: str, key: object, make: Callable[[], T]) -> T:
-        """Return the object of that kind and key, made if it is not kept; of each kind the latest used are kept."""
+    def kept(self, kind: str, key: object) -> Any:
+        """Return the object that is kept under a kind and key, or None.
+
+        Args:
+            kind: what the object is.
+            key: all that it depends on.
+        """
         kept = self._kept.setdefault(kind, OrderedDict())
         if key not in kept:
-            kept[key] = make()
-            if len(kept) > _KEPT.get(kind, _KEPT_OTHERWISE):
-                kept.popitem(last=False)
+            return None
         kept.move_to_end(key)
-        return kept[key]  # type: ignore[return-value]
+        return kept[key]
+
+    def keep(self, kind: str, key: object, made: T) -> T:
+        """Keep an object and return it; of each kind the latest used are kept.
+
+        Args:
+            kind: what the object is.
+            key: all that it depends on.
+            made: the object.
+        """
+        kept = self._kept.setdefault(kind, OrderedDict())
+        kept[key] = made
+        if len(kept) > _KEPT.get(kind, _KEPT_OTHERWISE):
+            kept.popitem(last=False)
+        return made
+
+    def _once(self, kind: str, key: object, make: Callable[[], T]) -> T:
+        """Return the object that is kept, made if it is not."""
+        held: T | None = self.kept(kind, key)
+        return self.keep(kind, key, make()) if held is None else held
 
     def forget(self, models: bool = False) -> None:
         """Forget everything computed from images, so that they are read again from their files; optionally also the
@@ -75,7 +97,7 @@ class Session:
 
     def model(self, name: str) -> nn.Module:
         """Return the digital network of that name."""
-        return self.keep("model", network_key(name), lambda: self._loaded(name))
+        return self._once("model", network_key(name), lambda: self._loaded(name))
 
     def _loaded(self, name: str) -> nn.Module:
         if self.device != "cpu":
@@ -94,12 +116,12 @@ class Session:
         """Return the labelled images of the task."""
         key, of = images_key(task), None if task.features is None else features_digest(task.features)
         make = lambda: dataclasses.replace(ClassificationData.load(key), device=self.device)  # noqa: E731
-        return self.keep("images", (key, of), make)
+        return self._once("images", (key, of), make)
 
     def episodes(self, task: FewShotTask) -> FewShotData:
         """Return the images and episodes of the task, not attacked."""
         key = episodes_key(task)
-        return self.keep("episodes", key, lambda: self._episodes(key))
+        return self._once("episodes", key, lambda: self._episodes(key))
 
     def _episodes(self, task: FewShotTask) -> FewShotData:
         if self.device == "cpu":
@@ -114,7 +136,7 @@ class Session:
         """
         key = features_digest(model), features_key(task)
         images = self.episodes(task).images
-        return self.keep("features", key, lambda: features_of(self.model(model), images, task.batch))
+        return self._once("features", key, lambda: features_of(self.model(model), images, task.batch))
 
 
 def features_key(task: FewShotTask) -> FewShotTask:
