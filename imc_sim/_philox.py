@@ -199,7 +199,7 @@ def pairs(
 ) -> None:  # fmt: skip
     """Fill rows begin … end of out [n, m]: entry of the positive part of units [n, m] minus that of the negative one.
 
-    Each part has a random number of its own; words are numbered as in an array [n, 2, m]. tops [n]: the largest
+    Each part has its own random number; words are numbered as in an array [n, 2, m]. tops [n]: the largest
     magnitude of each row.
     """
     m = units.shape[1]

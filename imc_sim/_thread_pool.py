@@ -34,6 +34,7 @@ def in_thread_pool(typing: Any, work: Any, arguments: Any, schedule: Any) -> tup
     compiled = work.dispatcher.get_compile_result(signature)
 
     def write(context: Any, builder: Any, _: Any, values: Any) -> Any:
+        """Write the call of GOMP_parallel, and return the flag of a failure."""
         context.active_code_library.add_linking_library(compiled.library)
         given, (count, part, threads, *addresses) = values[1], cgutils.unpack_tuple(builder, values[2], 6)
         kinds = [given.type, _LONG, _LONG, _LONG, _LONG, _INT]

@@ -78,7 +78,7 @@ def _openmp() -> tuple[int, ...] | None:
 
 
 def _on_python_threads(serial: Callable[..., object], arguments: tuple[Any, ...], count: int, part: int) -> None:
-    """Compute every part on a thread of its own, a single part on the calling thread."""
+    """Compute each part on another thread, a single part on the calling thread."""
     edges = [(begin, min(begin + part, count)) for begin in range(0, count, part)]
     if len(edges) == 1:
         serial(*arguments, *edges[0])

@@ -84,6 +84,7 @@ LEGITIMATE = {
     r"(?:converter|engine|spread|asked):(?= )": "a key of a YAML file, with its colon",
     r"image contrasts?|contrasts? of (?:the )?(?:images?|colou?rs?)": "difference in brightness",
     r"(?:weight|input) operands?": "the factors of a product",
+    r"show converters|list trainings": "names of commands",
     r"(?:large|huge) pages|page after page": "memory of the operating system",
 }
 #: files in which curves, pages and characters are drawn -> words that are right there

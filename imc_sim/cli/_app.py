@@ -31,10 +31,13 @@ from imc_sim.cli._train import train
 
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 
+_HELP = "Simulate binarized neural networks on in-memory-computing hardware."
+
 app = typer.Typer(
     name="imc-sim",
     cls=GroupedCommands,
-    help="Simulate binarized few-shot networks on in-memory-computing hardware.",
+    help=_HELP,
+    epilog="\b\nExamples:\n  imc-sim run quickstart\n  imc-sim list models\n  imc-sim run --help",
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     no_args_is_help=True,
@@ -49,13 +52,13 @@ def _print_version(wanted: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
+@app.callback(help=_HELP)
 def _options(
     version: Annotated[
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and stop.")
     ] = False,
 ) -> None:
-    """Simulate binarized few-shot networks on in-memory-computing hardware."""
+    """Handle the options before a command."""
 
 
 _STUDIES, _MODELS, _ABOUT = "Studies", "Models", "Content and installation"
@@ -70,15 +73,19 @@ add_command(app, "doctor", doctor, _ABOUT)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line `argv` (default: that of the process) and return its exit code; errors take one line.
+    """Run a command line. Errors are printed in one line, with `IMC_SIM_DEBUG=1` as tracebacks.
 
-    `IMC_SIM_DEBUG=1` lets every error through with its traceback.
+    Args:
+        argv: the words after `imc-sim`; None: those of this process.
+
+    Returns:
+        The exit code: 0 done, 1 failed trials or a failed check, 2 bad input or interrupted.
     """
     _make_streams_safe()
     try:
         _working_folder()
         words = with_new_names(sys.argv[1:] if argv is None else argv)
-        # In a context of its own: `--quiet` is that of this call alone.
+        # `--quiet` must not outlast this call: run in a copy of the context.
         contextvars.copy_context().run(app, args=list(map(_expanded, words)), prog_name="imc-sim")
     except SystemExit as stop:
         code = stop.code if isinstance(stop.code, int) else int(stop.code is not None)
@@ -95,7 +102,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _expanded(argument: str) -> str:
-    """Expand `~` at the start of an argument and of the value of `--option=value`, which shells leave as it is."""
+    """Expand `~` at the start of an argument, and of the value in `--option=value`, where shells do not expand it."""
     from imc_sim.config import user_path
 
     option, equals, value = argument.partition("=") if argument.startswith("--") else ("", "", argument)
@@ -103,9 +110,9 @@ def _expanded(argument: str) -> str:
 
 
 def _make_streams_safe() -> None:
-    """Open what the caller closed of stdin, stdout and stderr, and print characters that their encoding lacks escaped.
+    """Open standard streams that the caller closed, and escape characters that their encoding lacks.
 
-    Otherwise the next file opened would become the stderr of libraries, and messages would go to stdout.
+    Otherwise the next file opened would become stderr for libraries.
     """
     handle = os.open(os.devnull, os.O_RDWR)
     while handle <= 2:
@@ -134,7 +141,7 @@ def _interrupted() -> int:
 
 
 def _explained(error: Exception) -> tuple[str, int]:
-    """One line on an error, and the exit code."""
+    """Return the message of an error in one line, and the exit code."""
     if isinstance(error, ImcSimError):
         return str(error), error.exit_code
     if isinstance(error, OSError):

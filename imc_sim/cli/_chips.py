@@ -1,25 +1,31 @@
-"""A chip of the command line with settings on top of it."""
+"""Settings of the command line on top of a chip."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from imc_sim.array import Chip
 
 
-def chip_with(chip: str, settings: Sequence[str]) -> Chip:
-    """The chip by name or path, with `chip.path=value` settings."""
+def apply_settings(settings: Sequence[str] | None, **parts: dict[str, Any]) -> None:
+    """Apply `PART.path=value` settings to the named parts, in place."""
     from imc_sim._errors import InputError
-    from imc_sim.array import load_chip
-    from imc_sim.config import parse_setting
+    from imc_sim.config import parse_setting, set_path
 
-    spec = load_chip(chip)
-    for path, value in map(parse_setting, settings):
-        root, _, rest = path.partition(".")
-        if root != "chip" or not rest:
-            step = "Write for example chip.policy.float=digital."
-            raise InputError("--set", repr(path), "chip.…", step)
-        spec = spec.replace(rest, value)
-    return spec
+    for path, value in map(parse_setting, settings or ()):
+        part, _, rest = path.partition(".")
+        if part not in parts or not rest:
+            step = f"Write for example chip.converter.bits=4{' or task.episodes=50' * ('task' in parts)}."
+            raise InputError("--set", repr(path), " or ".join(f"{name}.…" for name in parts), step)
+        set_path(parts, path, value, "--set")
+
+
+def chip_with(chip: str, settings: Sequence[str] | None) -> Chip:
+    """Return a chip by name or path, with `chip.path=value` settings applied."""
+    from imc_sim.array import load_chip
+
+    data = load_chip(chip).to_dict()
+    apply_settings(settings, chip=data)
+    return load_chip(data)

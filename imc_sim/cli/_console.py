@@ -8,9 +8,10 @@ import threading
 import time
 import warnings
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
+from pathlib import Path
 from types import FrameType
 from typing import Annotated, Any, final
 
@@ -27,24 +28,24 @@ def _be_quiet(wanted: bool) -> bool:
     return wanted
 
 
-#: the option of every command that shows progress; `progress_bar` heeds it
+#: the option --quiet of every command; `progress_bar` and `working` check it
 Quiet = Annotated[bool, typer.Option("--quiet", help="Show no progress.", callback=_be_quiet)]
-#: what takes longer shows that it is under way
+#: steps that take longer print a line
 _SHORT_S = 2.0
-#: seconds without a line after which a log gets one, whatever the progress
+#: longest time in seconds between two lines of a log
 _SILENCE_S = 60.0
-#: latest updates that the rate is taken over
+#: number of updates that the rate is measured over
 _WINDOW = 50
 
 
 def say(text: str) -> None:
-    """A remark to the person in front of the screen (stderr)."""
+    """Print a remark for the user to stderr."""
     print(text, file=sys.stderr)
 
 
 @contextmanager
 def remarks() -> Iterator[None]:
-    """Show warnings about results folders as remarks of one line."""
+    """Print warnings about results folders as one-line remarks."""
     with warnings.catch_warnings():
         warnings.simplefilter("always", ResultsWarning)
         shown = warnings.showwarning
@@ -60,9 +61,9 @@ def remarks() -> Iterator[None]:
 
 
 def print_rows(rows: Sequence[Mapping[str, Any]], headings: Mapping[int, str] | None = None) -> None:
-    """Print rows as aligned columns on stdout; the columns are those of the rows, in order of first appearance.
+    """Print rows as aligned columns to stdout, with columns in order of first appearance.
 
-    headings: remarks (stderr) by the number of the row that they precede.
+    headings: remarks for stderr, by the number of the row that follows.
     """
     columns = list(dict.fromkeys(key for row in rows for key in row))
     cells = [columns, *([_cell(row.get(key, "")) for key in columns] for row in rows)]
@@ -76,6 +77,12 @@ def print_rows(rows: Sequence[Mapping[str, Any]], headings: Mapping[int, str] | 
         )
 
 
+def print_paths(paths: Iterable[Path]) -> None:
+    """Print the files that a command has written, one per line."""
+    for path in paths:
+        print(path)
+
+
 def _cell(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.6g}"
@@ -85,7 +92,7 @@ def _cell(value: Any) -> str:
 
 
 def duration(seconds: float) -> str:
-    """h:mm:ss, with the days before it where there are any."""
+    """Format seconds as h:mm:ss, with days before it if there are any."""
     minutes, s = divmod(round(seconds), 60)
     hours, m = divmod(minutes, 60)
     days, h = divmod(hours, 24)
@@ -94,7 +101,7 @@ def duration(seconds: float) -> str:
 
 @final
 class Pace:
-    """Rate and time to the end, from the latest updates, on a clock that never jumps."""
+    """Rate and remaining time, from the latest updates and a monotonic clock."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -102,19 +109,19 @@ class Pace:
         self._first: int | None = None
 
     def update(self, done: int) -> None:
-        """`done` now; what the first update finds done already was no work of this run."""
+        """Record the steps done; those of the first update were done before this run."""
         if self._first is None:
             self._first = done
         self._seen.append((self._clock(), done - self._first))
 
     @property
     def rate(self) -> float | None:
-        """Steps a second; None before there are any."""
+        """Return steps per second; None before the first one."""
         (start, first), (end, last) = self._seen[0], self._seen[-1]
         return (last - first) / (end - start) if last > first and end > start else None
 
     def text(self, done: int, total: int | None, unit: str = "") -> str:
-        """Such as `3.2/s, ETA 0:01:20`; empty as long as nothing is known."""
+        """Format rate and remaining time, such as `3.2/s, ETA 0:01:20`; empty while unknown."""
         rate = self.rate
         if rate is None:
             return ""
@@ -128,10 +135,10 @@ def _rate(value: float) -> str:
 
 @contextmanager
 def progress_bar(what: str, unit: str = "") -> Iterator[Update]:
-    """Progress on stderr, driven by calls `update(done, total[, row])`; until the first, as with `working`.
+    """Show progress on stderr, driven by calls `update(done, total[, row])`; before the first one as `working` does.
 
-    On a terminal a bar with rate and time to the end; elsewhere plain lines, one at every new tenth of the way and
-    one a minute, so that a log shows where a long run is. With --quiet nothing.
+    On a terminal: a bar with rate and remaining time. Elsewhere: a line at every tenth of the total and once a minute,
+    for logs. With --quiet: nothing.
     """
     if _QUIET.get():
         yield lambda *_: None
@@ -141,6 +148,7 @@ def progress_bar(what: str, unit: str = "") -> Iterator[Update]:
 
 
 def _bar(what: str, unit: str, begun: Callable[[], None]) -> Iterator[Update]:
+    """Yield the `update` of a progress bar on a terminal."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskProgressColumn, TextColumn
 
@@ -163,17 +171,19 @@ def _bar(what: str, unit: str, begun: Callable[[], None]) -> Iterator[Update]:
 
 
 def _lines(what: str, unit: str, begun: Callable[[], None]) -> Iterator[Update]:
-    pace, tenth, spoken = Pace(), -1, time.monotonic()
+    """Yield the `update` that prints progress as lines of a log."""
+    pace, tenth, printed = Pace(), -1, time.monotonic()
 
     def update(done: int, total: int | None, row: Mapping[str, Any] | None = None) -> None:
-        nonlocal tenth, spoken
+        """Print a line at a new tenth of the total, or after a silence."""
+        nonlocal tenth, printed
         begun()
         pace.update(done)
         now = time.monotonic()
         reached = done * 10 // total if total else tenth
-        if reached == tenth and now - spoken < _SILENCE_S:
+        if reached == tenth and now - printed < _SILENCE_S:
             return
-        tenth, spoken = reached, now
+        tenth, printed = reached, now
         say(
             _joined(f"{what}: {done}/{total}" if total else f"{what}: {done}", pace.text(done, total, unit), _note(row))
         )
@@ -183,20 +193,20 @@ def _lines(what: str, unit: str, begun: Callable[[], None]) -> Iterator[Update]:
 
 @contextmanager
 def working(what: str) -> Iterator[Callable[[], None]]:
-    """Says on stderr that a step without countable parts is under way, once it has taken two seconds.
+    """Report on stderr that a step without countable parts is running, once it has taken two seconds.
 
-    On a terminal a line with the time so far; elsewhere a plain line, and one a minute. With --quiet nothing. Modules
-    that take long to load are loaded inside. Gives a function that ends it early.
+    On a terminal: a line with the elapsed time. Elsewhere: a line, and one a minute. With --quiet: nothing. Commands
+    import slow modules inside. Yields a function that ends the report early.
     """
     ended = threading.Event()
-    voice = threading.Thread(target=_speak, args=(what, ended), daemon=True)
+    reporter = threading.Thread(target=_report_until, args=(what, ended), daemon=True)
     if not _QUIET.get():
-        voice.start()
+        reporter.start()
 
     def end() -> None:
         ended.set()
-        if voice.is_alive():
-            voice.join()
+        if reporter.is_alive():
+            reporter.join()
 
     try:
         yield end
@@ -204,7 +214,8 @@ def working(what: str) -> Iterator[Callable[[], None]]:
         end()
 
 
-def _speak(what: str, ended: threading.Event) -> None:
+def _report_until(what: str, ended: threading.Event) -> None:
+    """Report a running step until `ended` is set."""
     if ended.wait(_SHORT_S):
         return
     if not sys.stderr.isatty():
@@ -232,24 +243,24 @@ def _note(row: Mapping[str, Any] | None) -> str:
 
 @contextmanager
 def gentle_stop(what: str) -> Iterator[Callable[[], bool]]:
-    """A callable that says whether Ctrl-C was pressed (or SIGTERM came, as batch systems send it).
+    """Yield a callable that tells whether Ctrl-C was pressed, or SIGTERM received as batch systems send it.
 
-    The first time says `what` is finished before the end and does nothing else; the second time stops at once.
+    The first signal reports that `what` is finished before the run stops; the second one stops it immediately.
     """
-    asked: list[int] = []
+    received: list[int] = []
     if threading.current_thread() is not threading.main_thread():
         yield lambda: False
         return
 
     def handle(number: int, frame: FrameType | None) -> None:
-        asked.append(number)
-        if len(asked) > 1:
+        received.append(number)
+        if len(received) > 1:
             raise KeyboardInterrupt
-        say(f"stopping: finishing {what}; Ctrl-C again stops at once")
+        say(f"stopping: finishing {what}; Ctrl-C again stops immediately")
 
     before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield lambda: bool(asked)
+        yield lambda: bool(received)
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -12,23 +12,25 @@ from imc_sim.cli._help import add_command
 
 data_app = typer.Typer(
     help="Fetch and check data sets.",
-    epilog="\b\nExamples:\n  imc-sim data fetch omniglot",
+    epilog="\b\nExamples:\n  imc-sim data fetch omniglot\n  imc-sim data check omniglot",
     rich_markup_mode=None,
     no_args_is_help=True,
 )
 Name = Annotated[str, typer.Argument(help="A data set of `imc-sim list datasets`.")]
-Root = Annotated[Path | None, typer.Option(help="Data root; default $IMC_SIM_DATA, else the user's cache.")]
+Root = Annotated[
+    Path | None, typer.Option(help="Data root; default: $IMC_SIM_DATA, else a folder in the user's cache.")
+]
 
 
 def fetch(
     name: Name,
     root: Root = None,
-    mirror: Annotated[str | None, typer.Option(help="URL of a folder that holds the official files.")] = None,
+    mirror: Annotated[str | None, typer.Option(help="URL of a folder with the official files.")] = None,
     quiet: Quiet = False,
 ) -> None:
     """Download a data set.
 
-    Checks the official archive against its MD5 and unpacks it. Prints the folder.
+    Downloads the official archive, checks its MD5 and unpacks it. Prints the folder.
 
     Examples:
       imc-sim data fetch omniglot
@@ -43,9 +45,9 @@ def fetch(
 
 
 def check(name: Name, root: Root = None, quiet: Quiet = False) -> None:
-    """Verify a data set.
+    """Check a data set.
 
-    Compares counts, statistics and checksums with those published; exit code 1 if something is wrong.
+    Compares counts, statistics and checksums with the published ones; exit code 1 if any differs.
 
     Examples:
       imc-sim data check omniglot

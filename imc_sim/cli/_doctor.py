@@ -1,4 +1,4 @@
-"""`imc-sim doctor`: what is installed, where things are looked for, whether what is shipped is whole."""
+"""`imc-sim doctor`: installed versions, folders that are searched, and a check of the shipped content."""
 
 from __future__ import annotations
 
@@ -23,7 +23,8 @@ _EXTRAS = {
 def doctor(quiet: Quiet = False) -> None:
     """Check the installation.
 
-    Shows versions, threads, folders and content; exit code 1 if a model's weights are not those of its card.
+    Prints versions, threads, folders and content. Exit code 1 if files are missing or the weights of a
+    model are not those of its card.
 
     Examples:
       imc-sim doctor
@@ -33,11 +34,11 @@ def doctor(quiet: Quiet = False) -> None:
     for title, lines in (
         ("versions", _versions),
         ("machine", _machine),
-        ("engines", _engines),
+        ("backends", _backends),
         ("data", _data),
         ("content", _content),
     ):
-        with working(f"looking at {title}"):
+        with working(f"checking {title}"):
             found = list(lines())
         _show(title, found)
     with working("checking weights"):
@@ -71,7 +72,8 @@ def _machine() -> Iterator[str]:
     yield f"CUDA device: {torch.cuda.get_device_name(0) if cuda else 'none'}"
 
 
-def _engines() -> Iterator[str]:
+def _backends() -> Iterator[str]:
+    """Yield a line for each backend, and for compiled code."""
     from imc_sim.array import compile_kernels, why_not_compiled
     from imc_sim.backends.memtorch import why_not
 
@@ -87,6 +89,7 @@ def _engines() -> Iterator[str]:
 
 
 def _data() -> Iterator[str]:
+    """Yield the folders of data, and whether each data set is there."""
     from imc_sim import data
     from imc_sim.data import ARCHIVES
 
@@ -107,6 +110,7 @@ def _content() -> Iterator[str]:
 
 
 def _problems() -> Iterator[str]:
+    """Yield missing files, and models whose weights are not those of their cards."""
     from imc_sim._errors import ImcSimError
     from imc_sim.config import REINSTALL, content_names, missing_files
     from imc_sim.nn.store import load_card, verify_weights

@@ -15,7 +15,10 @@ def evaluate(
     model: ModelName,
     chip: Annotated[
         str | None,
-        typer.Option(help="A chip by name or path; without it, the digital model.", autocompletion=complete_chip),
+        typer.Option(
+            help="A chip of `imc-sim list chips`, or its YAML file; without it, only the digital model is evaluated.",
+            autocompletion=complete_chip,
+        ),
     ] = None,
     chips: Annotated[int, typer.Option(min=1, help="Number of chips.")] = 16,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the chips.")] = 0,
@@ -23,17 +26,18 @@ def evaluate(
         list[str] | None,
         typer.Option(
             "--set",
-            help="A key of the card's tasks: key=value, such as scaling=unit; of the chip: chip.path=value.",
+            help="key=value for the tasks of the card, such as scaling=unit; chip.path=value for the chip.",
         ),
     ] = None,
     episodes: Annotated[
-        int | None, typer.Option(min=1, help="Episodes, of classifiers images; default: those of the card.")
+        int | None, typer.Option(min=1, help="Episodes (images for classifiers); default: as on the card.")
     ] = None,
     quiet: Quiet = False,
 ) -> None:
     """Measure a model's accuracy.
 
-    Every task on its card, digitally and with --chip on simulated chips, next to the stated figures.
+    Evaluates every task on the card of the model, digitally and with --chip on simulated chips, next to the accuracy
+    that the card states.
 
     Examples:
       imc-sim evaluate batmann_small_xnor
@@ -47,7 +51,7 @@ def evaluate(
 
         of_chip = [s for s in settings or () if s.startswith("chip.") and chip is not None]
         own = [s for s in settings or () if s not in of_chip]
-        # A misspelt chip is better found before the work than after it.
+        # Find a misspelt chip before the work starts.
         spec = None if chip is None else chip_with(chip, of_chip)
         changes = dict(map(parse_setting, own))
         rows = evaluate_card(model, spec, chips, seed, episodes, update, changes)

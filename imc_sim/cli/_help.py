@@ -1,4 +1,4 @@
-"""Help texts: commands in groups, examples under each, names that the shell completes."""
+"""Help texts: commands in groups, with examples, and completion of names in the shell."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ _EXAMPLES = "\nExamples:\n"
 
 @final
 class GroupedCommands(TyperGroup):
-    """Lists its commands under the headings that they were added with."""
+    """A group of commands, listed under their headings."""
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:  # typer's own click, or click
-        """Write one section per heading, in the order in which commands were added."""
+        """Write one section per heading, in the order of the commands."""
         shown = {name: command for name, command in self.commands.items() if not command.hidden}
         width = max(map(len, shown))
         headings = dict.fromkeys(_heading(command) for command in shown.values())
@@ -37,14 +37,14 @@ def _heading(command: Any) -> str:
 
 
 def add_command(group: typer.Typer, name: str, function: Callable[..., None], heading: str = "Commands") -> None:
-    """Add a command; lines below `Examples:` in its docstring are printed as they are, after the options."""
+    """Add a command. Lines below `Examples:` in its docstring are printed unchanged after the options."""
     text, _, examples = inspect.cleandoc(function.__doc__ or "").partition(_EXAMPLES)
     epilog = f"\b{_EXAMPLES}{examples}" if examples else None
     group.command(name, help=text.strip(), epilog=epilog, rich_help_panel=heading)(function)
 
 
 def _names_of(kind: Kind) -> Callable[[str], list[str]]:
-    """Return a function that completes the beginning of a name."""
+    """Return a function that lists the names of this kind with a given beginning."""
 
     def complete(incomplete: str) -> list[str]:
         from imc_sim.config import content_names
@@ -55,7 +55,7 @@ def _names_of(kind: Kind) -> Callable[[str], list[str]]:
 
 
 complete_model, complete_chip, complete_study = map(_names_of, ("model", "chip", "study"))
-#: the arguments that several commands share
+#: arguments of several commands
 ModelName = Annotated[
     str, typer.Argument(help="A model of `imc-sim list models`, or its folder.", autocompletion=complete_model)
 ]

@@ -1,4 +1,4 @@
-"""`imc-sim import`: a checkpoint as a model, or a table of measured cells as a chip."""
+"""`imc-sim import`: import a checkpoint as a model, or measured cells as a chip."""
 
 from __future__ import annotations
 
@@ -10,30 +10,41 @@ import typer
 from imc_sim._errors import InputError
 from imc_sim.cli._console import Quiet
 
-#: endings of files that hold weights
+#: file name endings of checkpoints
 _CHECKPOINTS = {".bin", ".ckpt", ".pkl", ".pt", ".pth", ".safetensors", ".tar"}
 
 
 def import_(
-    source: Annotated[Path, typer.Argument(help="A .safetensors or torch file, or a CSV of measured cells.")],
-    arch: Annotated[str | None, typer.Option(help="A name of `imc-sim list archs`, or ./my_net.py:Net.")] = None,
+    source: Annotated[
+        Path, typer.Argument(help="A checkpoint (.safetensors or torch file), or a CSV of measured cells.")
+    ],
+    arch: Annotated[
+        str | None,
+        typer.Option(help="Architecture of a checkpoint: a name of `imc-sim list archs`, or ./my_net.py:Net."),
+    ] = None,
     out: Annotated[
         Path | None,
-        typer.Option(help="Model folder to write, such as models/mine; YAML of a chip: device_configs/NAME.yaml."),
+        typer.Option(
+            help="Model folder to write, such as models/mine; or YAML file of a chip, default device_configs/NAME.yaml."
+        ),
     ] = None,
-    arg: Annotated[list[str] | None, typer.Option(help="key=value, an argument of the architecture; repeat.")] = None,
-    layout: Annotated[str | None, typer.Option(help="Layout of the architecture; short for --arg layout=….")] = None,
-    statistics: Annotated[str | None, typer.Option(help="Of batch norms: running or batch.")] = None,
-    name: Annotated[str | None, typer.Option(help="Name of the chip of measured cells; default: as the file.")] = None,
+    arg: Annotated[
+        list[str] | None, typer.Option(help="key=value, an argument of the architecture. Repeat it for more.")
+    ] = None,
+    layout: Annotated[
+        str | None, typer.Option(help="Layout of the architecture; the same as --arg layout=LAYOUT.")
+    ] = None,
+    statistics: Annotated[str | None, typer.Option(help="Statistics of batch norms: running or batch.")] = None,
+    name: Annotated[str | None, typer.Option(help="Name of the chip; default: as the CSV.")] = None,
     quiet: Quiet = False,
 ) -> None:
     """Import a checkpoint, or measured cells.
 
-    With --arch: reads a checkpoint without running any code in it, and writes a model folder.
+    With --arch: imports a checkpoint as a model folder. No code in the checkpoint is run.
 
-    Without: fits levels and device variation to a table of conductances, with columns `LRS (uS),HRS (uS)` (any unit
-    of S or ohm), or `state,conductance (uS)` with LRS, HRS or level numbers. Prints the fit of each state and its
-    goodness, writes a chip that every command takes, and draws the CDFs.
+    Without --arch: fits levels and device variation to a table of conductances. Columns are `LRS (uS),HRS (uS)` (any
+    unit of S or ohm), or `state,conductance (uS)` with states LRS and HRS or level numbers. Prints the fit of each
+    state with its goodness, writes a chip for use in other commands, and draws the CDFs.
 
     Examples:
       imc-sim import my_controller.pth --arch batmann --out models/mine
@@ -64,26 +75,16 @@ def _refuse(source: Path, options: dict[str, Any], kind: str, step: str) -> None
 def _import_checkpoint(
     checkpoint: Path, arch: str, out: Path | None, pairs: list[str], named: dict[str, str | None]
 ) -> None:
+    """Import a checkpoint into the model folder `out`, and print the report."""
     from imc_sim.cli._console import working
 
     if out is None:
         raise InputError(str(checkpoint), "no --out", "the model folder to write", "Add --out models/NAME.")
     with working(f"importing {checkpoint}"):
+        from imc_sim.config import parse_setting
         from imc_sim.mapping import import_checkpoint
 
-        given = _arguments(pairs) | {key: value for key, value in named.items() if value is not None}
+        given = dict(parse_setting(pair, "--arg", "key=value") for pair in pairs)
+        given |= {key: value for key, value in named.items() if value is not None}
         report = import_checkpoint(checkpoint, arch, out, given)
     print(report.to_text())
-
-
-def _arguments(pairs: list[str]) -> dict[str, Any]:
-    """Parse `key=value` texts, with values as in YAML."""
-    from imc_sim.config import parse_yaml
-
-    args: dict[str, Any] = {}
-    for pair in pairs:
-        key, equals, value = pair.partition("=")
-        if not equals or not key.isidentifier():
-            raise InputError("--arg", repr(pair), "key=value, such as kind=xnor", "Write it so.")
-        args |= parse_yaml(f"{key}: {value}", f"--arg {key}")
-    return args

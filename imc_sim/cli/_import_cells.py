@@ -1,4 +1,4 @@
-"""`imc-sim import CSV`: a chip fitted to measured cells."""
+"""`imc-sim import CSV`: fit a chip to measured cells."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ def import_cells(table: Path, out: Path | None, name: str | None) -> None:
         name: the name of the chip; by default that of the file.
     """
     from imc_sim._errors import InputError
-    from imc_sim.cli._console import print_rows, say, working
+    from imc_sim.cli._console import print_paths, print_rows, say, working
 
     name = name or re.sub(r"[^\w-]+", "_", (out or table).stem)
     if not re.fullmatch(r"[\w-]+", name):
-        raise InputError("--name", repr(name), "letters, digits, _ and -", "Choose another name.")
+        raise InputError("--name", repr(name), "letters, digits, _ and -", "Use another name.")
     path = out or Path("device_configs") / f"{name}.yaml"
     if path.exists():
         raise InputError(str(path), "a file that exists", "a new file", "Remove it, or name another with --out.")
@@ -35,8 +35,7 @@ def import_cells(table: Path, out: Path | None, name: str | None) -> None:
             say(
                 f"{state.name}: a {state.law.replace('_', '-')} law does not fit (p = {state.p_value:.2g}); see the CDF"
             )
-    for each in (path, *figures):
-        print(each)
+    print_paths([path, *figures])
 
 
 def _fitted(table: Path, name: str, path: Path) -> tuple[DeviceFit, list[Path]]:

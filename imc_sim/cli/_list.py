@@ -1,4 +1,4 @@
-"""`imc-sim list`: what can be named. Loads no torch."""
+"""`imc-sim list`: list named content. Loads no torch."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from imc_sim.cli._console import Quiet
 
 
 class What(StrEnum):
-    """Kinds of things that have names."""
+    """Kinds of named content."""
 
     models = "models"
     chips = "chips"
@@ -25,9 +25,10 @@ class What(StrEnum):
 
 
 def list_(what: Annotated[What, typer.Argument(help="What to list.")], quiet: Quiet = False) -> None:
-    """List what has a name.
+    """List models, chips, studies and other content.
 
-    Models, chips, studies, training sweeps, training queues, data sets or architectures: a name and one line each.
+    Prints a name and a summary for each model, chip, study, training sweep, training queue, data set or architecture.
+    Names are used in all other commands, such as `imc-sim run NAME` for a study.
 
     Examples:
       imc-sim list models
@@ -35,7 +36,7 @@ def list_(what: Annotated[What, typer.Argument(help="What to list.")], quiet: Qu
     """
     from imc_sim.cli._console import print_rows, say, working
 
-    with working(f"looking for {what}"):
+    with working(f"searching {what}"):
         rows = _ROWS[what]()
     from imc_sim.config import REINSTALL, missing_files
 
@@ -58,6 +59,7 @@ def _content(kind: Any) -> list[dict[str, str]]:
 
 
 def _models() -> list[dict[str, str]]:
+    """Return a row for each model, and for each family that cannot be read."""
     from imc_sim.config import content_names, find_card, unreadable_families
 
     def read(name: str) -> dict[str, Any]:
@@ -69,7 +71,7 @@ def _models() -> list[dict[str, str]]:
 
 
 def _headings(rows: list[dict[str, str]]) -> dict[int, str]:
-    """Return what is said before the first model of each family, by the number of its row."""
+    """Return the heading of each family, by the row number of its first model."""
     from imc_sim.config import family_summaries
 
     names = [row["name"] for row in rows]
@@ -79,7 +81,7 @@ def _headings(rows: list[dict[str, str]]) -> dict[int, str]:
 
 
 def _summary(read: Callable[[str], dict[str, Any]], name: str) -> str:
-    """Return the summary of content, or why it has none; one broken file must not hide the others."""
+    """Return the summary, or the error in its place: one broken file must not hide the others."""
     from imc_sim._errors import InputError
 
     try:
@@ -91,7 +93,7 @@ def _summary(read: Callable[[str], dict[str, Any]], name: str) -> str:
 
 
 def _state(card: dict[str, Any]) -> str:
-    """What a card without weights has instead."""
+    """Return what a card without weights has instead."""
     if "weights" in card:
         return ""
     return "(curve alone, no weights)" if "curve" in card else "(not trained yet)"

@@ -14,10 +14,12 @@ def map_(
     model: ModelName,
     chip: ChipName,
     settings: Annotated[
-        list[str] | None, typer.Option("--set", help="chip.path=value, for example chip.policy.float=digital.")
+        list[str] | None,
+        typer.Option("--set", help="chip.path=value, for example chip.policy.float=digital. Repeat it for more."),
     ] = None,
     calibrate: Annotated[
-        bool, typer.Option("--calibrate", help="Measure driven rows on training data of the model's first task.")
+        bool,
+        typer.Option("--calibrate", help="Measure the share of driven rows on training data of the card's first task."),
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
     quiet: Quiet = False,
@@ -40,7 +42,7 @@ def map_(
         from imc_sim.mapping import map_model
         from imc_sim.nn.store import load_model
 
-        analog = map_model(load_model(model), chip_with(chip, settings or ()), chips=1, seed=0)
+        analog = map_model(load_model(model), chip_with(chip, settings), chips=1, seed=0)
         if calibrate:
             calibrate_for_card(analog, model)
         report = analog.report

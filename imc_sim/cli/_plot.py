@@ -1,4 +1,4 @@
-"""`imc-sim plot`: the figures of a results folder, drawn again."""
+"""`imc-sim plot`: draw the figures of a results folder."""
 
 from __future__ import annotations
 
@@ -15,22 +15,24 @@ def plot(
     kind: Annotated[
         list[str] | None,
         typer.Option(
-            "--kind", help="comparison, robustness, fgsm, heatmap, convergence or tsne; default: all that there are."
+            "--kind",
+            help="comparison, robustness, fgsm, heatmap, convergence or tsne; default: all that the results allow.",
         ),
     ] = None,
     quiet: Quiet = False,
 ) -> None:
     """Draw the figures of a results folder.
 
-    Accuracy against the first axis, a map where two axes are swept, and how the estimate settles over chips.
-    --kind tsne computes the features again (a row per value of the task's axes, a column per case) and keeps them.
-    Prints the files written: PNG, SVG and each figure's data as CSV. See `imc-sim show` for a model on a chip.
+    Draws the accuracy against the first axis, a map where two axes are swept, and the convergence of the estimate with
+    the number of chips. --kind tsne computes the features again (a row for each value of the task's axes, a column for
+    each case) and stores them. Prints the files written: PNG, SVG and the data of each figure as CSV. For figures of
+    one model on one chip see `imc-sim show`.
 
     Examples:
       imc-sim plot results/quickstart
       imc-sim plot results/batmann_tsne --kind tsne
     """
-    from imc_sim.cli._console import working
+    from imc_sim.cli._console import print_paths, working
 
     if "tsne" in (kind or ()):
         _embed(results)
@@ -39,12 +41,11 @@ def plot(
         from imc_sim.study import Results
 
         written = draw(Results.load(results), kind)
-    for path in written:
-        print(path)
+    print_paths(written)
 
 
 def _embed(folder: Path) -> None:
-    """The points of the t-SNE grid into the folder; the share of nearest images of every panel to stdout."""
+    """Store the points of the t-SNE grid; print the share of nearest images with the same class for every panel."""
     from imc_sim.cli._console import print_rows, progress_bar
 
     with progress_bar(f"t-SNE of {folder}") as update:

@@ -1,4 +1,4 @@
-"""`imc-sim report`: a results folder as a page, as a table of its trials, or as tables in other pages."""
+"""`imc-sim report`: write a results folder as a page, as a table of trials, or as tables in other pages."""
 
 from __future__ import annotations
 
@@ -23,27 +23,29 @@ def report(
     results: Annotated[list[Path] | None, typer.Argument(help="Results folders of `imc-sim run`.")] = None,
     trials: Annotated[
         list[Format] | None,
-        typer.Option("--trials", help="Write every trial as a row instead; all: csv, and parquet where installed."),
+        typer.Option(
+            "--trials", help="Write a table with a row for each trial instead; all: csv, and parquet where installed."
+        ),
     ] = None,
     pages: Annotated[
         list[Path] | None,
-        typer.Option("--page", help="Write the comparison tables into this page of Markdown instead."),
+        typer.Option("--page", help="Write comparison tables into this Markdown page instead. Repeat it for more."),
     ] = None,
     out: Annotated[
-        Path | None, typer.Option(help="Folder that --trials writes to; several folders of one study need it.")
+        Path | None, typer.Option(help="Folder for --trials; required with several results folders.")
     ] = None,
     quiet: Quiet = False,
 ) -> None:
     """Write the report of a results folder.
 
-    The report is one HTML page without other files; its path and the answer to the study's question are printed.
+    The report is a single HTML file. Prints its path and the answer to the question of the study.
 
-    With --trials, all trials are written as CSV or Parquet instead. Several folders of one study are first merged
-    into the folder --out, which is a results folder like them.
+    With --trials, writes all trials as CSV or Parquet instead. Several folders of one study are first merged into the
+    folder --out, which is then a results folder too.
 
-    With --page, the comparison table of study NAME is written between the lines `<!-- table NAME -->` and
-    `<!-- end of table -->` of the page and kept as tables/NAME.csv next to it. Without results, pages are filled from
-    these kept tables.
+    With --page, writes the comparison table of study NAME between the lines `<!-- table NAME -->` and
+    `<!-- end of table -->` of the page, and a copy as tables/NAME.csv next to the page. Without results folders,
+    fills the page from these copies.
 
     Examples:
       imc-sim report results/quickstart
@@ -72,6 +74,7 @@ def report(
 
 
 def _write_page(folder: Path) -> None:
+    """Write the HTML report, and print its path and the conclusion."""
     from imc_sim.cli._console import working
 
     with working(f"writing the report of {folder}"):
@@ -85,7 +88,8 @@ def _write_page(folder: Path) -> None:
 
 
 def _write_trials(folders: list[Path], out: Path | None, formats: list[Format]) -> None:
-    from imc_sim.cli._console import say, working
+    """Write the trials of these folders in these formats, and print the files."""
+    from imc_sim.cli._console import print_paths, say, working
 
     with working(f"combining {', '.join(map(str, folders))}"):
         from imc_sim import study
@@ -93,19 +97,18 @@ def _write_trials(folders: list[Path], out: Path | None, formats: list[Format]) 
 
         every = Format.all in formats
         written = study.combine(folders, out, None if every else [each.value for each in formats])
-    for path in written:
-        print(path)
+    print_paths(written)
     if every and not has_parquet():
         say("Parquet is not written: it needs pip install 'imc-sim[parquet]'")
 
 
 def _write_tables(folders: list[Path], pages: list[Path]) -> None:
-    from imc_sim.cli._console import working
+    """Write comparison tables into the pages, and print the files."""
+    from imc_sim.cli._console import print_paths, working
 
     with working("writing tables"):
         from imc_sim.report import fill_pages
         from imc_sim.study import Results
 
         written = fill_pages(pages, [Results.load(folder) for folder in folders])
-    for path in written:
-        print(path)
+    print_paths(written)

@@ -1,4 +1,4 @@
-"""`imc-sim run`: a study, from its file to its report."""
+"""`imc-sim run`: run a study from its file to its report."""
 
 from __future__ import annotations
 
@@ -21,22 +21,25 @@ def run(
         str,
         typer.Argument(help="A study of `imc-sim list studies`, or its YAML file.", autocompletion=complete_study),
     ],
-    out: Annotated[Path | None, typer.Option(help="Results folder; default: results/<name of the study>.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Results folder; default: results/STUDY.")] = None,
     settings: Annotated[
-        list[str] | None, typer.Option("--set", help="path=value, for example chips.min=100 or task.episodes=50.")
+        list[str] | None,
+        typer.Option("--set", help="path=value, for example chips.min=100 or task.episodes=50. Repeat it for more."),
     ] = None,
     executor: Annotated[
         str | None,
-        typer.Option(help="inline (this process, all threads), process or dask; default: what the others ask for."),
+        typer.Option(help="inline (this process, all threads), process or dask; default: as the other options need."),
     ] = None,
-    workers: Annotated[int | None, typer.Option(min=1, help="Worker processes; default: one a core.")] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Worker processes; default of --executor process: one per core.")
+    ] = None,
     scheduler: Annotated[
-        str | None, typer.Option(help="Address of a dask scheduler that runs, such as tcp://host:8786.")
+        str | None, typer.Option(help="Address of a running dask scheduler, such as tcp://host:8786.")
     ] = None,
     device: Annotated[str, typer.Option(help="Where trials compute: cpu or cuda.")] = "cpu",
-    batch: Annotated[int, typer.Option(min=1, help="Chips that a worker takes at once, at most.")] = 4,
+    batch: Annotated[int, typer.Option(min=1, help="Largest number of chips in a batch of a worker.")] = 4,
     retry_failed: Annotated[
-        bool, typer.Option("--retry-failed", help="Try again what failed in an earlier run.")
+        bool, typer.Option("--retry-failed", help="Run trials again that failed in an earlier run.")
     ] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Estimate time and memory on a few chips; write nothing.")
@@ -45,8 +48,9 @@ def run(
 ) -> None:
     """Run a study and report on it.
 
-    Trials that the results folder holds already are not run again. Ctrl-C finishes the trials in hand. Exit code 1
-    if trials failed.
+    Prints a table of accuracies and writes figures and report.html to the results folder. Trials that the folder
+    already holds are not run again: after a stop, the same command continues. Ctrl-C finishes the running trials first.
+    Exit code 1 if trials failed.
 
     Examples:
       imc-sim run quickstart
@@ -64,22 +68,18 @@ def run(
         _show(spec, workers or 1, device, batch)
         return
     folder = out or Path("results") / spec.name
-    engine = {"executor": executor or _executor(workers, scheduler), "workers": workers, "scheduler": scheduler}
-    results = _run(spec, folder, {**engine, "device": device, "batch": batch, "retry_failed": retry_failed}, study)
-    _finish(results, folder)
-
-
-def _executor(workers: int | None, scheduler: str | None) -> str:
-    """The engine that the other options ask for."""
-    return "dask" if scheduler else "process" if workers and workers > 1 else "inline"
+    executor = executor or ("dask" if scheduler else "process" if (workers or 1) > 1 else "inline")
+    options = {"executor": executor, "workers": workers, "scheduler": scheduler, "device": device, "batch": batch}
+    _finish(_run(spec, folder, options | {"retry_failed": retry_failed}, study), folder)
 
 
 def _run(spec: Study, folder: Path, options: dict[str, Any], name: str) -> Results:
+    """Run the trials with progress; on a second Ctrl-C name the command that continues."""
     from imc_sim import study
     from imc_sim.cli._console import gentle_stop, progress_bar, remarks, say
 
     try:
-        with remarks(), gentle_stop("the trials in hand") as stop, progress_bar(f"running {spec.name}") as update:
+        with remarks(), gentle_stop("the running trials") as stop, progress_bar(f"running {spec.name}") as update:
 
             def show(progress: Progress) -> None:
                 note = {"failed": progress.failed} if progress.failed else {}
@@ -93,7 +93,7 @@ def _run(spec: Study, folder: Path, options: dict[str, Any], name: str) -> Resul
 
 
 def _show(spec: Study, workers: int, device: str, batch: int) -> None:
-    """What a run would take."""
+    """Print what a run would take."""
     from imc_sim import study
     from imc_sim.cli._console import print_rows, progress_bar, say
 
@@ -104,32 +104,32 @@ def _show(spec: Study, workers: int, device: str, batch: int) -> None:
 
 
 def _finish(results: Results, folder: Path) -> None:
-    """Table to stdout, figure and report to the folder."""
+    """Print the table, and write figures and report to the folder."""
     from imc_sim.cli._console import print_rows, say, working
 
     if len(results.table):
-        with working(f"gathering {folder}"):
+        with working(f"summarising {folder}"):
             rows = _rows(results)
         print_rows(rows)
         with working(f"drawing {folder}"):
-            figure, report, said = _pages(results)
+            figure, report, answer = _pages(results)
         print(f"figure {figure}, report {report}")
-        print(said)
+        print(answer)
     if results.failed:
-        step = "To try them again: the same command with --retry-failed."
+        step = "To run them again, add --retry-failed to the command."
         say(f"{results.failed} trials failed; their errors are in {folder / 'trials.jsonl'}. {step}")
         raise typer.Exit(1)
 
 
 def _rows(results: Results) -> list[dict[str, str]]:
-    """The table for a person."""
+    """Return the rows of the table on the screen."""
     from imc_sim.plotting import compares
 
     return comparison_rows(results) if compares(results) else table_rows(results)
 
 
 def _pages(results: Results) -> tuple[Path, Path, str]:
-    """The first figure and the report, written, and the answer."""
+    """Write figures and report; return the first figure, the report and the answer."""
     from imc_sim.plotting import draw
     from imc_sim.report import conclusion, write_report
 
@@ -138,7 +138,7 @@ def _pages(results: Results) -> tuple[Path, Path, str]:
 
 
 def comparison_rows(results: Results) -> list[dict[str, str]]:
-    """The table of published beside ours as a person reads it; what is long is left to comparison.md."""
+    """Return the comparison with published figures for the screen; comparison.md has the long columns too."""
     from imc_sim.plotting import comparison_data
     from imc_sim.report import cells
 
@@ -147,7 +147,7 @@ def comparison_rows(results: Results) -> list[dict[str, str]]:
 
 
 def table_rows(results: Results) -> list[dict[str, str]]:
-    """The table as a person reads it: values in their units, accuracies in %, the band over chips."""
+    """Return the table for the screen: values in their units, accuracies in %, the band over chips."""
     from imc_sim._stats import band_label
 
     axes, band = results.study["axes"], band_label(results.table["chips"], named=False)
@@ -169,7 +169,7 @@ def table_rows(results: Results) -> list[dict[str, str]]:
 
 
 def _mean(record: dict[Any, Any]) -> str:
-    """The mean over chips with its interval, within 0 and 100 %."""
+    """Format the mean over chips with its interval, within 0 and 100 %."""
     mean, half = 100 * record["mean"], 100 * record["half_width"]
     return f"{mean:.2f} [{max(0.0, mean - half):.2f}, {min(100.0, mean + half):.2f}]"
 

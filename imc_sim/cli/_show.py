@@ -1,4 +1,4 @@
-"""`imc-sim show`: look into chips, models and file formats."""
+"""`imc-sim show`: inspect chips, models and file formats."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from imc_sim.cli._show_spikes import spikes
 
 show_app = typer.Typer(
     cls=GroupedCommands,
-    help="Look into a chip, a model or a file format.",
+    help="Inspect a chip, a model or a file format.",
     epilog="\b\nExamples:\n  imc-sim show device rram_hfo2_1t1r\n"
     "  imc-sim show sensitivity batmann_small_xnor rram_hfo2_1t1r",
     rich_markup_mode=None,

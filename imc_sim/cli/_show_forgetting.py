@@ -16,21 +16,21 @@ def forgetting(
         list[str],
         typer.Argument(help="Trained models of continual recipes, by name or folder.", autocompletion=complete_model),
     ],
-    out: Annotated[Path, typer.Option(help="Folder to write to; its name is that of the table.")] = Path(
+    out: Annotated[Path, typer.Option(help="Folder to write to; its name is the NAME of the table.")] = Path(
         "results/forgetting"
     ),
-    page: Annotated[Path | None, typer.Option(help="A page of Markdown with a place for the table.")] = None,
+    page: Annotated[Path | None, typer.Option(help="Markdown page to write the table into.")] = None,
     quiet: Quiet = False,
 ) -> None:
     """Show the accuracy of every task after each training.
 
-    Prints the table after the last training and the files written. With --page the table is also written between the
-    lines `<!-- made NAME -->` and `<!-- end -->` of a page, where NAME is the name of the folder.
+    Prints the table after the last training, and the files written. With --page, also writes the table between the
+    lines `<!-- made NAME -->` and `<!-- end -->` of the page, where NAME is the name of the folder.
 
     Examples:
       imc-sim show forgetting metaplastic_small_m0 metaplastic_small_m10
     """
-    from imc_sim.cli._console import print_rows
+    from imc_sim.cli._console import print_paths, print_rows
     from imc_sim.plotting import curves_of, draw_forgetting, forgetting_table, save_table
     from imc_sim.report import fill_made
 
@@ -41,5 +41,4 @@ def forgetting(
     if page is not None:
         fill_made(page, out.name, table)
         files.append(page)
-    for path in files:
-        print(path)
+    print_paths(files)

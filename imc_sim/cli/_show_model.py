@@ -1,4 +1,4 @@
-"""`imc-sim show converters`, `confusion`, `sensitivity` and `tsne`: one model on one chip."""
+"""`imc-sim show converters`, `confusion`, `sensitivity` and `tsne`: figures of one model on one chip."""
 
 from __future__ import annotations
 
@@ -12,14 +12,16 @@ import typer
 from imc_sim.cli._console import Quiet
 from imc_sim.cli._help import ChipName, ModelName
 
-#: what a figure is measured on: embedded, quick, and few enough classes to be told apart
+#: task of the figures: embedded data, quick, and few enough classes to tell apart
 TASK = {"dataset": "glyphs", "split": "test", "rotations": False, "episodes": 100, "classes": 20}
 Out = Annotated[Path, typer.Option(help="Folder to write to.")]
 Chips = Annotated[int, typer.Option(min=1, help="Number of chips.")]
 Seed = Annotated[int, typer.Option(min=0, help="Seed of the chips.")]
 Settings = Annotated[
     list[str] | None,
-    typer.Option("--set", help="task.key=value or chip.path=value, for example chip.converter.bits=4."),
+    typer.Option(
+        "--set", help="task.key=value or chip.path=value, for example chip.converter.bits=4. Repeat it for more."
+    ),
 ]
 _OUT = Path("results/figures")
 Draw = Callable[[str, dict[str, Any], dict[str, Any], int, int, Path], list[Path]]
@@ -29,10 +31,10 @@ def converters(
     model: ModelName, chip: ChipName, out: Out = _OUT, seed: Seed = 0, settings: Settings = None, chips: Chips = 16,
     quiet: Quiet = False,
 ) -> None:  # fmt: skip
-    """Draw what the ADCs of every layer convert.
+    """Draw the inputs of the ADCs of every layer.
 
-    Histograms of the partial sums with the levels of the ADC. The task is one on embedded characters unless --set
-    gives another. Prints the files written: PNG, SVG and CSV.
+    Histograms of the partial sums, with the levels of the ADC. The images are embedded characters; --set task.… sets
+    another task. Prints the files written: PNG, SVG and CSV.
 
     Examples:
       imc-sim show converters batmann_small_xnor rram_hfo2_1t1r --set chip.converter.kind=auto
@@ -44,9 +46,9 @@ def confusion(
     model: ModelName, chip: ChipName, out: Out = _OUT, seed: Seed = 0, settings: Settings = None, chips: Chips = 16,
     quiet: Quiet = False,
 ) -> None:  # fmt: skip
-    """Draw which class is taken for which.
+    """Draw the confusion matrix.
 
-    Counts over all chips. The task is one on embedded characters unless --set gives another. Prints the files
+    Counts over all chips. The images are embedded characters; --set task.… sets another task. Prints the files
     written: PNG, SVG and CSV.
 
     Examples:
@@ -61,8 +63,8 @@ def sensitivity(
 ) -> None:  # fmt: skip
     """Draw the accuracy with one layer analog at a time.
 
-    Shows which layer a chip affects most. The task is one on embedded characters unless --set gives another. Prints
-    the table and the files written: PNG, SVG and CSV.
+    Shows which layer a chip affects most. The images are embedded characters; --set task.… sets another task. Prints
+    the table, and the files written: PNG, SVG and CSV.
 
     Examples:
       imc-sim show sensitivity batmann_small_xnor rram_hfo2_1t1r --set chip.device.programming.sigma=0.5
@@ -74,10 +76,10 @@ def tsne(
     model: ModelName, chip: ChipName, out: Out = _OUT, seed: Seed = 0, settings: Settings = None, chips: Chips = 16,
     quiet: Quiet = False,
 ) -> None:  # fmt: skip
-    """Draw features in the plane, digital and on a chip.
+    """Draw a t-SNE of the features, digital and on a chip.
 
-    A t-SNE of the features of each class. The task is one on embedded characters unless --set gives another. Prints
-    the files written: PNG, SVG and CSV. For the grid of a study see `imc-sim plot --kind tsne`.
+    The images are embedded characters; --set task.… sets another task. Prints the files written: PNG, SVG and CSV.
+    For the grid of a study see `imc-sim plot --kind tsne`.
 
     Examples:
       imc-sim show tsne batmann_small_xnor rram_hfo2_1t1r --set task.episodes=20
@@ -88,48 +90,39 @@ def tsne(
 def _show(
     kind: str, draw: Draw, model: str, chip: str, out: Path, chips: int, seed: int, settings: list[str] | None
 ) -> None:
-    """Check the settings, draw, and print the files; they are named after the model, the chip and the settings."""
-    from imc_sim.cli._console import working
+    """Check the settings, draw, and print the files, whose names hold the model, the chip and the settings."""
+    from imc_sim.cli._console import print_paths, working
 
     with working(f"reading {chip}"):
         from imc_sim.array import load_chip
+        from imc_sim.cli._chips import apply_settings
+        from imc_sim.evaluate import build_task
 
         spec, task = load_chip(chip).to_dict(), dict(TASK)
-        _set(spec, task, settings or [])
-        load_chip(spec)  # a wrong setting is better found before the work than after it
+        apply_settings(settings, chip=spec, task=task)
+        # Find a wrong setting before the work starts.
+        build_task(task, "--set, task")
+        load_chip(spec)
     stem = _stem(model, str(spec["name"]), kind, {"settings": settings or [], "seed": seed, "chips": chips})
-    for path in draw(model, spec, task, chips, seed, out / stem):
-        print(path)
+    print_paths(draw(model, spec, task, chips, seed, out / stem))
 
 
-def _stem(model: str, chip: str, kind: str, asked: dict[str, Any]) -> str:
-    """Return the name of the files: model, chip, a digest of settings that differ from the defaults, and kind."""
+def _stem(model: str, chip: str, kind: str, options: dict[str, Any]) -> str:
+    """Return the name of the files: model, chip, a digest of options that are not the defaults, and kind."""
     from imc_sim.config import digest
 
     usual = {"settings": [], "seed": 0, "chips": 16}
-    other = [] if asked == usual else [digest(asked)[:8]]
+    other = [] if options == usual else [digest(options)[:8]]
     return re.sub(r"[^\w.-]+", "-", "_".join([Path(model).name, chip, *other, kind]))
-
-
-def _set(chip: dict[str, Any], task: dict[str, Any], settings: list[str]) -> None:
-    from imc_sim._errors import InputError
-    from imc_sim.config import parse_setting, set_path
-    from imc_sim.evaluate import build_task
-
-    for path, value in map(parse_setting, settings):
-        if path.split(".")[0] not in ("chip", "task") or "." not in path:
-            step = "Write for example chip.converter.bits=4 or task.episodes=50."
-            raise InputError("--set", repr(path), "chip.… or task.…", step)
-        set_path({"chip": chip, "task": task}, path, value, "--set")
-    build_task(task, "--set, task")
 
 
 def _converters(
     model: str, chip: dict[str, Any], task: dict[str, Any], chips: int, seed: int, stem: Path
 ) -> list[Path]:
+    """Draw the inputs of ADCs, and return the files."""
     from imc_sim.cli._console import working
 
-    with working(f"what converters of {model} see"):
+    with working(f"ADC inputs of {model}"):
         from imc_sim.evaluate import converter_inputs
         from imc_sim.plotting import draw_converters
 
@@ -149,6 +142,7 @@ def _confusion(model: str, chip: dict[str, Any], task: dict[str, Any], chips: in
 def _sensitivity(
     model: str, chip: dict[str, Any], task: dict[str, Any], chips: int, seed: int, stem: Path
 ) -> list[Path]:
+    """Draw the sensitivity of layers, print it as a table, and return the files."""
     from imc_sim.cli._console import print_rows, progress_bar
 
     with progress_bar(f"layers of {model}") as update:

@@ -1,4 +1,4 @@
-"""`imc-sim show schema`: what editors need to complete and check YAML."""
+"""`imc-sim show schema`: JSON schemas, with which editors complete and check YAML."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class SchemaOf(StrEnum):
     model = "model"
 
 
-def schema(kind: Annotated[SchemaOf, typer.Argument(help="What kind of YAML file.")], quiet: Quiet = False) -> None:
+def schema(kind: Annotated[SchemaOf, typer.Argument(help="Kind of YAML file.")], quiet: Quiet = False) -> None:
     """Print the JSON schema of a kind of file.
 
     Editors complete and check a study that has `# yaml-language-server: $schema=study.schema.json` as first line.
@@ -30,7 +30,7 @@ def schema(kind: Annotated[SchemaOf, typer.Argument(help="What kind of YAML file
 
     from imc_sim.cli._console import working
 
-    with working(f"gathering the keys of a {kind} file"):
+    with working(f"collecting the keys of a {kind} file"):
         from imc_sim.study import json_schema
 
         found = json_schema(kind.value)

@@ -17,29 +17,32 @@ _LARGE, _LARGE_RATE = 200, 0.1
 
 def sign_flips(
     folder: Annotated[Path, typer.Argument(help="A folder of `imc-sim train` with its checkpoint.pt.")],
-    flips: Annotated[list[int], typer.Option(min=1, help="Weights flipped together; give it once per layer.")],
-    images: Annotated[int, typer.Option(min=1, help="Training images that the loss is a mean over.")] = 1000,
-    draws: Annotated[int, typer.Option(min=1, help="Random choices of the flipped weights, per bin.")] = 20,
+    flips: Annotated[
+        list[int], typer.Option(min=1, help="Number of weights flipped together; repeat it for every layer.")
+    ],
+    images: Annotated[int, typer.Option(min=1, help="Number of training images for the loss.")] = 1000,
+    draws: Annotated[
+        int, typer.Option(min=1, help="Random choices of flipped weights in each bin of magnitudes.")
+    ] = 20,
     out: Annotated[Path, typer.Option(help="Folder to write to.")] = Path("results/probe"),
     quiet: Quiet = False,
 ) -> None:
-    """Flip signs in every layer of a trained network.
+    """Measure the sensitivity to sign flips of latent weights.
 
-    Flips weights of about one magnitude at a time, and draws the increase of the loss against the magnitude of the
-    latent weight. Prints the files written.
+    Flips the signs of weights of similar magnitude in every layer of a trained network, and draws the increase of the
+    loss against the magnitude of the latent weights. Prints the files written.
 
     Examples:
       imc-sim show sign-flips runs/probe --flips 500 --flips 500 --flips 25 --draws 10
     """
-    from imc_sim.cli._console import working
+    from imc_sim.cli._console import print_paths, working
     from imc_sim.plotting import draw_flips
 
     with working(f"flipping signs of {folder}"):
         from imc_sim.train import probe_folder
 
         found = probe_folder(folder, flips, images, draws)
-    for path in draw_flips(found, out / "signs"):
-        print(path)
+    print_paths(draw_flips(found, out / "signs"))
 
 
 def quadratic(
@@ -54,13 +57,13 @@ def quadratic(
     Examples:
       imc-sim show quadratic
     """
+    from imc_sim.cli._console import print_paths
     from imc_sim.plotting import draw_quadratic, quadratic_data
 
     small, large = _small(), _large(seed)
     from pandas import DataFrame
 
-    for path in draw_quadratic(quadratic_data(*small), DataFrame(large), out / "quadratic"):
-        print(path)
+    print_paths(draw_quadratic(quadratic_data(*small), DataFrame(large), out / "quadratic"))
 
 
 def _small() -> tuple[object, list[float]]:

@@ -12,18 +12,19 @@ from imc_sim.cli._help import ModelName
 
 def spikes(
     model: ModelName,
-    steps: Annotated[int | None, typer.Option(min=1, help="Time steps; default: those of the card.")] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="Number of time steps; default: as on the card.")] = None,
     images: Annotated[int, typer.Option(min=2, help="Test images, sampled by the seed of the task.")] = 1000,
     settings: Annotated[
-        list[str] | None, typer.Option("--set", help="Another task than the card's: key=value, such as split=train.")
+        list[str] | None,
+        typer.Option("--set", help="key=value for the task, such as split=train; default: the task of the card."),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of two tables.")] = False,
     quiet: Quiet = False,
 ) -> None:
     """Count the spikes of a spiking network.
 
-    Per layer: rate, share of zeros, word lines driven for one image, and how many a dense read drives. Per number of
-    steps: accuracy, for each rule for ties, and without the spikes of the first step.
+    Prints two tables. For each layer: firing rate, share of zeros, word lines driven for an image, and word lines that
+    a dense read drives. For each number of steps: accuracy with each rule for ties, and without the first step.
 
     Examples:
       imc-sim show spikes bitnet_digits_spikes --steps 16 --images 200

@@ -1,4 +1,4 @@
-"""`imc-sim status`: how far a run is."""
+"""`imc-sim status`: show the progress of a run."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ def status(
     ] = False,
     quiet: Quiet = False,
 ) -> None:
-    """Show how far a run is.
+    """Show the progress of a run.
 
-    Trials done, failed and left, their rate, and the time to the end, while the run goes on or after it.
+    Prints the number of trials done, failed and left, with rate and remaining time, during a run or after it.
 
     Examples:
       imc-sim status results/quickstart
@@ -48,6 +48,7 @@ def status(
 
 
 def _line(s: Status) -> str:
+    """Format the progress as one line."""
     from imc_sim.cli._console import duration
 
     parts = [f"{s.done} done", f"{s.failed} failed", f"{'at least ' if s.at_least else ''}{s.left} left"]

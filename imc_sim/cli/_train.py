@@ -57,9 +57,9 @@ def train(
 ) -> None:
     """Train a model, a queue of models or a sweep.
 
-    Prints the folder of each trained model. The training curve in it (training.png, .svg) is drawn again at every
-    validation, so a run that goes wrong shows early. A queue reports entries that fail, continues with the others and
-    ends with exit code 1; the same command again continues after a stop of any kind. A training sweep trains one
+    Prints the folder of each trained model. The training curve in it (training.png, .svg) is updated at every
+    validation, so that problems show early. A queue reports entries that fail, continues with the others and
+    ends with exit code 1. After a stop, the same command continues. A training sweep trains one
     model once for every setting and seed, and draws what its settings change.
 
     Examples:
@@ -94,6 +94,7 @@ def train(
 
 
 def _train_one(model: str, out: Path | None, device: str, resume: bool, settings: list[str]) -> None:
+    """Train one model, and print its folder; on Ctrl-C name the command that continues."""
     from imc_sim.cli._console import progress_bar, say
 
     folder = out or Path("runs") / Path(model).name

@@ -14,7 +14,7 @@ def train_sweep(name: str, out: Path | None, device: str, workers: int | None, r
 
     Exit code 1 if a point failed.
     """
-    from imc_sim.cli._console import Update, progress_bar, remarks, say
+    from imc_sim.cli._console import Update, print_paths, progress_bar, remarks, say
     from imc_sim.plotting import draw_trainings
     from imc_sim.train import load_trainings, run_trainings
 
@@ -35,8 +35,7 @@ def train_sweep(name: str, out: Path | None, device: str, workers: int | None, r
         say(f"stopped; finished points are kept in {folder}. To go on: {again}")
         raise typer.Exit(2) from None
     if any(row["row"] is not None for row in rows):
-        for path in draw_trainings(sweep.to_dict(), rows, folder):
-            print(path)
+        print_paths(draw_trainings(sweep.to_dict(), rows, folder))
     failed = sum(row["row"] is None for row in rows)
     if failed:
         step = "To train them again: the same command with --retry-failed."

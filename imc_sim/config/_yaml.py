@@ -115,12 +115,26 @@ def parse_yaml(text: str, where: str = "<text>") -> dict[str, Any]:
     return data
 
 
-def parse_setting(setting: str) -> tuple[str, Any]:
-    """The path and the value of `path=value`, the value read as YAML."""
+def parse_setting(setting: str, option: str = "--set", allowed: str = "path=value") -> tuple[str, Any]:
+    """Parse `path=value`, the value as YAML.
+
+    Args:
+        setting: the text.
+        option: the option of the command line that it was given with.
+        allowed: the form that an error names.
+
+    Returns:
+        The path and the value.
+
+    Raises:
+        InputError: there is no path or no `=`, or the value is not YAML.
+    """
     path, equals, text = setting.partition("=")
-    if not equals or not path.strip():
-        raise InputError("--set", repr(setting), "path=value", "For example --set task.episodes=50.")
-    return path.strip(), parse_yaml(f"value: {text}", where=f"--set {path.strip()}")["value"]
+    path = path.strip()
+    if not equals or not path:
+        step = f"Write for example {option} {'task.episodes=50' if option == '--set' else 'size=28'}."
+        raise InputError(option, repr(setting), allowed, step)
+    return path, parse_yaml(f"value: {text}", where=f"{option} {path}")["value"]
 
 
 def read_yaml(path: Path) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from imc_sim.cli._old_names import OLD_NAMES, with_new_names
 OLD = [
     ("combine a b --out c", "report a b --out c --trials all", "report --trials"),
     ("combine a --format csv --format=parquet", "report a --trials csv --trials=parquet", "report --trials"),
-    ("tables a b --page p.md --page q.md", "report a b --page p.md --page q.md", "report --page"),
+    ("tables a b --page p.md --page q.md", "report a b --page p.md --page q.md", "report"),
     ("figure tsne m c --set chip.tile.rows=64", "show tsne m c --set chip.tile.rows=64", "show"),
     ("firing m --steps 3", "show spikes m --steps 3", "show spikes"),
     ("forgetting m n --page p.md", "show forgetting m n --page p.md", "show forgetting"),

@@ -156,11 +156,11 @@ def test_quiet_shows_nothing(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_the_first_interrupt_asks_and_the_second_stops(capsys: pytest.CaptureFixture[str]) -> None:
     before = signal.getsignal(signal.SIGINT)
-    with gentle_stop("the trials in hand") as stop:
+    with gentle_stop("the running trials") as stop:
         assert not stop()
         signal.raise_signal(signal.SIGTERM)
         assert stop()
-        assert "finishing the trials in hand" in capsys.readouterr().err
+        assert "finishing the running trials" in capsys.readouterr().err
         with pytest.raises(KeyboardInterrupt):
             signal.raise_signal(signal.SIGINT)
     assert signal.getsignal(signal.SIGINT) is before
@@ -256,7 +256,7 @@ def test_ctrl_c_at_a_terminal(executor: str, study: str, tmp_path: Path, reposit
     os.close(ours)
     assert code == 2
     text = shown.decode()
-    assert "stopping: finishing the trials in hand" in text
+    assert "stopping: finishing the running trials" in text
     assert f"To go on: imc-sim run {study} --out {folder} --executor {executor}" in re.sub(r"\s+", " ", text)
     assert "Traceback" not in text
     data = trials.read_bytes()
