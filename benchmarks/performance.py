@@ -143,7 +143,7 @@ def memory(size: Size) -> Iterator[Work]:
             held.similarity(queries)
 
         def error(chip: Chip = chip, held: imc.AssociativeMemory = held) -> float:
-            held.write(keys, labels, page=0)
+            held.write(keys, labels, epoch=0)
             truth = Crossbar.program(signs[0].double(), chip, layer="memory").mvm(signs[1].double())
             return relative(held.similarity(queries) * size.dim, truth)
 

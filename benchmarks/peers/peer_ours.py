@@ -66,7 +66,7 @@ def memory(given: Given) -> Task:
     held, labels = imc.AssociativeMemory(chip, dim=dim), torch.arange(len(keys)) // 5
 
     def call() -> Tensor:
-        held.write(keys, labels, page=0)
+        held.write(keys, labels, epoch=0)
         return held.similarity(queries)[0] * dim
 
     exact = chip.replace("compute", "float32")

@@ -1,6 +1,6 @@
 """Torch modules that hold crossbars."""
 
-from imc_sim.analog._engines import check_engine, layer_kinds
+from imc_sim.analog._backends import check_backend, layer_kinds
 from imc_sim.analog._gradient import instead, straight_through
 from imc_sim.analog._layers import LAYERS, AnalogConv2d, AnalogLayer, AnalogLinear, Context
 from imc_sim.analog._memory import AssociativeMemory
@@ -15,7 +15,7 @@ __all__ = [
     "AssociativeMemory",
     "Context",
     "SharedDigital",
-    "check_engine",
+    "check_backend",
     "instead",
     "layer_kinds",
     "straight_through",

@@ -1,8 +1,4 @@
-"""Gradients of a network on a chip: forward as the crossbars compute it, backward as if they were the digital layers.
-
-The straight-through rule of Bengio et al. (arXiv 1308.3432), as used for attacks on hardware that has no gradient
-(BPDA: Athalye et al., ICML 2018).
-"""
+"""Gradients of a network on a chip: forward through the crossbars, backward through the digital layers."""
 
 from __future__ import annotations
 
@@ -16,7 +12,7 @@ from imc_sim.analog._model import AnalogModel
 
 
 class _Instead(torch.autograd.Function):
-    """The second argument's value with the first one's gradient."""
+    """Return the second argument with the gradient of the first."""
 
     @staticmethod
     def forward(ctx: Any, digital: Tensor, analog: Tensor) -> Tensor:
@@ -28,16 +24,29 @@ class _Instead(torch.autograd.Function):
 
 
 def instead(digital: Tensor, analog: Tensor) -> Tensor:
-    """The value of `analog` to the bit; the gradient goes to `digital`, which has its shape."""
+    """Return the value of `analog` to the bit, with the gradient of `digital`.
+
+    Args:
+        digital: tensor that gets the gradient.
+        analog: tensor of the same shape with the value.
+    """
     return _Instead.apply(digital, analog.detach())
 
 
 def straight_through(analog: AnalogModel, images: Tensor, position: int = 0) -> Tensor:
-    """Features [batch, dim] of the chip at `position`, differentiable in images [batch, …].
+    """Return the features [batch, dim] of one chip, differentiable in the images.
 
-    The value is the chip's, to the bit what `analog(images)[position]` gives at the same reads. Every analog layer
-    passes its gradient on as the digital layer that it stands for, at the inputs that it has on this chip. Each call
-    reads anew.
+    The value equals `analog(images)[position]` at the same reads, to the bit. The gradient of every analog layer is
+    that of its digital layer at the inputs on this chip. Each call is a new read.
+
+    Args:
+        analog: network on chips.
+        images: [batch, …].
+        position: position of the chip.
+
+    Reference:
+        Straight-through rule: Bengio et al., arXiv 1308.3432; for attacks on hardware without a gradient (BPDA):
+        Athalye et al., ICML 2018.
     """
     hooks = [layer.register_forward_hook(_differentiable) for layer in analog.analog_layers.values()]
     try:
@@ -48,4 +57,5 @@ def straight_through(analog: AnalogModel, images: Tensor, position: int = 0) -> 
 
 
 def _differentiable(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
+    """Return an analog layer's output with the gradient of its digital layer."""
     return instead(cast("AnalogLayer", layer).digital(inputs[0]), output)

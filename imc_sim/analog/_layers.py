@@ -16,17 +16,19 @@ from imc_sim.array import Chip, Converter, Crossbar, DrivenRows, Encoding, Input
 from imc_sim.config import NATIVE, Engine
 from imc_sim.nn import Conv2d, LatentInputs, Linear, ProductLayer
 
-#: Reads from one use of a layer to its next in the same pass: more than there are images, so that no two meet.
+#: reads between two uses of a layer in the same pass: more than there are images, so that no read is used twice
 _PASS = 2**32
 
 
 @final
 @dataclass(frozen=True)
 class Pass:
-    """One pass of images through a network.
+    """Hold one pass of images through a network.
 
-    index: position of the chip that computes; None: the digital network computes, and layers calibrate. first_read:
-    number of the first image. uses: how often each layer has worked in this pass, by its id.
+    Attributes:
+        index: position of the chip that computes; None: the digital network computes, and layers calibrate.
+        first_read: number of the first image.
+        uses: number of uses of each layer in this pass, by its id.
     """
 
     index: int | None
@@ -34,7 +36,7 @@ class Pass:
     uses: dict[int, int] = field(default_factory=dict)
 
     def use(self, layer: object) -> int:
-        """Return how often `layer` has worked in this pass before, and count this time."""
+        """Return the number of earlier uses of a layer in this pass, and count this one."""
         before = self.uses.get(id(layer), 0)
         self.uses[id(layer)] = before + 1
         return before
@@ -43,19 +45,31 @@ class Pass:
 @final
 @dataclass
 class Context:
-    """What the layers of an analog model share: the backend, the pass that runs, results of digital layers.
+    """Hold what the layers of an analog model share.
 
-    A network's own modules lie between the model and its layers and take images only, so that the pass, which is the
-    argument of everything else, reaches the layers through here. None: a layer is called without its model.
+    The modules of a network between the model and its layers take images only, so that the pass reaches the layers
+    through this object.
+
+    Attributes:
+        backend: backend that computes the products.
+        running: the pass that runs; None: a layer is called without its model.
+        shared: input and output of digital layers, by their id.
     """
 
-    engine: Engine = NATIVE
+    backend: Engine = NATIVE
     running: Pass | None = None
     shared: dict[int, tuple[Tensor, Tensor]] = field(default_factory=dict)
 
     @contextlib.contextmanager
     def during(self, one: Pass) -> Iterator[None]:
-        """Let the layers work for this pass."""
+        """Set the running pass for the duration of a block.
+
+        Args:
+            one: the pass.
+
+        Yields:
+            Nothing.
+        """
         self.running = one
         try:
             yield
@@ -64,14 +78,23 @@ class Context:
 
 
 class AnalogLayer(nn.Module, abc.ABC):
-    """A product layer on crossbars of `chips` chips: x [batch, …] or [chip, batch, …] -> [chip, batch, …].
+    """Run a product layer on the crossbars of chips: x [batch, …] or [chip, batch, …] -> [chip, batch, …].
 
-    The digital layer's `operand` drives the word lines and its `rescale` works on the converted sums. +-1 operands
-    are exact; real ones are computed in float64 under many-valued weights, so that rounding decides no later sign.
-    A converter of range `unit` converts the rescaled sums instead, its bias as an ideal current of the column.
+    Word lines are driven with the digital layer's `operand`; its `rescale` is applied to the converted sums. Inputs of
+    +-1 are exact; real ones are computed in float64 with many-valued weights, so that rounding changes no later sign.
+    An ADC of range `unit` converts the rescaled sums instead, with the bias as an ideal current of the column.
 
-    A layer that a network uses again in one pass, as a spiking one does in every step, reads again: same cells, other
-    read noise. Which noise an image meets depends on its number and on the use, not on the batch.
+    A layer that a network uses several times in one pass, as a spiking one does in every step, reads each time: same
+    cells, other read noise. The noise of an image depends on its number and on the use, not on the batch.
+
+    Args:
+        digital: the product layer.
+        chip: the chip.
+        encoding: encoding of the weights.
+        chips: numbers of the chips.
+        seed: seed of all random numbers.
+        name: name that addresses the random numbers and appears in errors.
+        context: what all layers of a model share; None for a layer without a model.
     """
 
     def __init__(
@@ -80,19 +103,19 @@ class AnalogLayer(nn.Module, abc.ABC):
     ) -> None:  # fmt: skip
         super().__init__()
         self.digital, self.name, self.encoding, self.seed = digital, name, encoding, seed
-        # One conversion an output, of all that the columns and the bias give: the sums before it pass as they are.
+        # A single ADC per output converts columns and bias together: the sums before it are not converted.
         self._converter = chip.converter if chip.converter.of_outputs else None
         self.chip = chip if self._converter is None else chip.model_copy(update={"converter": Converter()})
         self.context = context or Context()
         self.exact_operands = digital.exact_operands
-        # A rotated layer's real operands are float32 in the digital network as well: no later sign hangs on them.
+        # The real inputs of a rotated layer are float32 in the digital network as well.
         self._single = digital.binary and not digital.double_operands
         # A padded input is 0, which is exact but neither -1 nor +1.
         self._unit_inputs = self.exact_operands and not digital.zero_operands
         self._check()
         self.limits: tuple[float, float] | None = None
         self.driven_rows: DrivenRows | None = None
-        # Magnitudes of exact operands are known, padded or not; those of real ones are measured.
+        # The magnitude of exact inputs is known, padded or not; that of real ones is measured.
         self.input_limit: float | None = 1.0 if self.exact_operands else None
         self.program(chips)
         if self._converter is not None:
@@ -100,18 +123,32 @@ class AnalogLayer(nn.Module, abc.ABC):
 
     @abc.abstractmethod
     def matrix(self) -> Tensor:
-        """The weight operand as [out, in]."""
+        """Return the digital layer's weights as [out, in]."""
 
     @abc.abstractmethod
     def on_chip(self, index: int, a: Tensor, first_read: int) -> Tensor:
-        """Product of operands a [batch, …] on the chip at position `index`."""
+        """Return the product on one chip.
+
+        Args:
+            index: position of the chip.
+            a: inputs of the product [batch, …].
+            first_read: number of the first read.
+        """
 
     @abc.abstractmethod
     def tile_inputs(self, a: Tensor) -> InputVectors:
-        """Return the vectors that operands a [batch, …] are for the word lines."""
+        """Return the vectors for the word lines.
+
+        Args:
+            a: inputs of the product [batch, …].
+        """
 
     def program(self, chips: range) -> None:
-        """Program the cells of these chips anew; equal numbers get equal cells."""
+        """Program the cells of other chips; equal numbers get equal cells.
+
+        Args:
+            chips: numbers of the chips.
+        """
         self.crossbar = self._programmed(self.chip, chips)
         if self.input_limit is not None:
             self.crossbar.set_input_limit(self.input_limit)
@@ -119,11 +156,13 @@ class AnalogLayer(nn.Module, abc.ABC):
             self.crossbar.set_limits(*self.limits)
 
     def calibrate(self, x: Tensor, first: bool = True) -> None:
-        """Measure the DAC's largest input, the converter's limits (in windows) and driven rows on inputs x [batch, …].
+        """Measure the range of DACs and ADCs, and the rows that inputs switch on, with ideal cells.
 
-        Cells are ideal while it lasts: what is found is a property of the network and its inputs. Further uses in
-        the same pass (not `first`) widen what that one has found; inputs that are all 0, as before the first spike, say
-        nothing.
+        Inputs that are all 0, as before the first spike, are skipped.
+
+        Args:
+            x: inputs of the layer [batch, …].
+            first: whether this is the first use of the layer in a pass; further uses widen the ranges.
         """
         operand = self.operand(x)
         largest = float(operand.abs().max())
@@ -138,13 +177,13 @@ class AnalogLayer(nn.Module, abc.ABC):
             self.driven_rows = found.joined(self.driven_rows)
             self.crossbar.set_driven_rows(self.driven_rows)
         if self.chip.converter.range == "calibrated" and not self.chip.converter.is_ideal:
-            quiet = self._programmed(self.chip.without_effects(), range(1))
-            quiet.set_input_limit(self.input_limit)
-            self.limits = _widened(self.limits, quiet.tiled.profile(self.tile_inputs(quiet.lines.voltages(operand))))
+            ideal = self._programmed(self.chip.without_effects(), range(1))
+            ideal.set_input_limit(self.input_limit)
+            self.limits = _widened(self.limits, ideal.tiled.profile(self.tile_inputs(ideal.lines.voltages(operand))))
             self.crossbar.set_limits(*self.limits)
 
     def check_calibrated(self) -> None:
-        """Raise InputError where calibration has seen nothing but zeros."""
+        """Raise InputError if all inputs of the calibration were zero."""
         if self.input_limit == 0.0:
             self.crossbar.set_input_limit(0.0)
 
@@ -157,6 +196,11 @@ class AnalogLayer(nn.Module, abc.ABC):
         )  # fmt: skip
 
     def operand(self, x: Tensor) -> Tensor:
+        """Return the inputs of the product, as the digital layer computes them.
+
+        Args:
+            x: inputs of the layer [batch, …].
+        """
         a = self.digital.operand(x)
         if self.exact_operands and not self.digital.kind.makes_inputs:
             _check_exact(a, self.digital.inputs, self.name)
@@ -177,21 +221,22 @@ class AnalogLayer(nn.Module, abc.ABC):
         return torch.stack([self._one(c, x if shared else x[c], first) for c in range(chips)])
 
     def _one(self, index: int, x: Tensor, first_read: int) -> Tensor:
+        """Return the layer's output on one chip."""
         y = self.on_chip(index, self.operand(x), first_read)
         z = self.digital.rescale(y.to(x.dtype))
         return z if self._converter is None else self._converter.unit(z)
 
     @abc.abstractmethod
     def _input_dims(self) -> int:
-        """Dimensions of an input without a chip axis."""
+        """Return the number of dimensions of an input without a chip axis."""
 
-    def _check(self) -> None:  # a hook: not every layer has something to refuse
-        """Refuse what this layer cannot map."""
+    def _check(self) -> None:  # optional in subclasses
+        """Refuse settings that this layer cannot map."""
 
 
 @final
 class AnalogLinear(AnalogLayer):
-    """A fully connected layer on crossbars."""
+    """Run a fully connected layer on crossbars."""
 
     def matrix(self) -> Tensor:
         return self.digital.weight_operand()
@@ -208,7 +253,7 @@ class AnalogLinear(AnalogLayer):
 
 @final
 class AnalogConv2d(AnalogLayer):
-    """A convolution on crossbars; word lines in the order kernel row, kernel column, channel (see `Patches`)."""
+    """Run a convolution on crossbars, word lines in the order kernel row, kernel column, channel (see `Patches`)."""
 
     digital: Conv2d
 
@@ -228,34 +273,34 @@ class AnalogConv2d(AnalogLayer):
         if self.digital.padding and self.encoding.operands == "bipolar":
             got = f"padding {self.digital.padding} with encoding {self.encoding.name}"
             step = "Use encoding differential, which drives a padded input with 0 V."
-            raise InputError(f"layer {self.name!r}", got, "operands of -1 and +1 only", step)
+            raise InputError(f"layer {self.name!r}", got, "inputs of -1 and +1 only", step)
 
 
 def _widened(limits: tuple[float, float] | None, found: tuple[float, float]) -> tuple[float, float]:
-    """The range that holds both."""
+    """Return the range that contains both."""
     return found if limits is None else (min(limits[0], found[0]), max(limits[1], found[1]))
 
 
 def _check_single(crossbar: Crossbar, chip: Chip, name: str) -> None:
-    """A converter clips an output only if all of it reaches that converter at once, before anything is added."""
+    """Refuse a crossbar with several conversions per output, each of which an ADC of range `unit` would clip."""
     plan, where = crossbar.plan, f"layer {name!r}, converter.range unit"
     if (count := len(plan.placement.row_slices)) > 1:
         rows = plan.placement.inputs * plan.encoding.rows
-        step = "Enlarge the tile, or take range calibrated, whose partial sums are clamped after they are added."
+        step = "Enlarge the tile, or use range: calibrated, whose partial sums are clamped after they are added."
         raise InputError(where, f"{count} rows of tiles", f"one, of tile.rows {rows} or more", step)
     passes = len(chip.inputs.factors) if plan.encoding.operands == "real" else 1
     correction = plan.encoding.correction
     if passes * len(plan.factors) > 1 or correction.sum_w or correction.sum_x or correction.count:
         got = f"encoding {plan.encoding.name} with {passes * len(plan.factors)} conversions an output"
-        step = "Take encoding differential without copies, and inputs in one pass."
-        raise InputError(where, got, "one conversion an output, corrected by nothing", step)
+        step = "Use encoding differential without copies, and inputs in one pass."
+        raise InputError(where, got, "one conversion per output, without a correction", step)
 
 
 def _check_exact(a: Tensor, inputs: LatentInputs, name: str) -> None:
-    """Layers that take their inputs as they come would drive others than promised wrongly, unnoticed."""
+    """Reject inputs outside the values that the layer promises."""
     low = 0.0 if inputs == "bits" else -1.0
     if not bool(((a == low) | (a == 1)).all()):
-        step = "Put a SignActivation before the layer." if inputs == "signs" else "Mend what comes before the layer."
+        step = "Put a SignActivation before the layer." if inputs == "signs" else "Fix the module before the layer."
         got = f"other values, up to {float(a.abs().max()):g}"
         raise InputError(f"layer {name!r}, inputs", got, "0 and 1" if inputs == "bits" else "-1 and +1", step)
 

@@ -1,4 +1,4 @@
-"""The key-value memory: keys in crossbar cells, values digital, similarity as one analog product."""
+"""The key-value memory: keys in crossbar cells, digital values, similarity as one analog product."""
 
 from __future__ import annotations
 
@@ -17,18 +17,26 @@ from imc_sim.backends.memtorch import MemTorchCrossbar
 from imc_sim.config import Engine, as_engine
 from imc_sim.nn.similarity import KeyForm, key_form
 
-#: classes of a memory, at most
+#: largest number of classes
 _CLASSES = 1_000_000
 
 
 @final
 class AssociativeMemory:
-    """A content-addressed memory of `dim`-dimensional keys on `chips` chips (a count, or a range of numbers).
+    """Store keys in a crossbar and find the class of a query by its dot products with all keys.
 
-    Keys and queries are stored and applied in one form: `bipolar` (+-1, threshold 0), `binary` ({0, 1}) or
-    `float` (magnitudes on the device's levels). The crossbar's dot product stands for cosine similarity.
-    engine: who computes it, None: the chip's own (see `imc_sim.config.Engine`).
-    Source: Karunaratne et al., Nat. Commun. 12:2468 (2021).
+    Args:
+        chip: the chip, or its name, path or mapping.
+        dim: components of a key.
+        chips: number of chips, or the range of their numbers.
+        seed: seed of all random numbers.
+        form: form of keys and queries: `bipolar` (+-1, threshold 0), `binary` ({0, 1}) or `float` (magnitudes on the
+            device's levels).
+        layer: name that addresses the random numbers and appears in errors.
+        engine: backend that computes the products (see `imc_sim.config.Engine`); None: the chip's own.
+
+    Reference:
+        Karunaratne et al., Nat. Commun. 12:2468 (2021).
     """
 
     def __init__(
@@ -42,18 +50,23 @@ class AssociativeMemory:
         if dim < 1:
             raise InputError("memory, dim", dim, "1 or more", "Set the number of components of a key.")
         self.chips = chip_numbers(chips, "memory")
-        self._page = 0
+        self._epoch = 0
         self.limits: tuple[float, float] | None = None
         self.input_limit: float | None = None
         self.driven_rows: DrivenRows | None = None
         self._crossbars: list[Crossbar] = []
         self._values: Tensor | None = None
 
-    def write(self, keys: Tensor, labels: Tensor, page: int | None = None) -> None:
-        """Program keys [n, dim], or [chip, n, dim], with integer labels [n] counted from 0.
+    def write(self, keys: Tensor, labels: Tensor, epoch: int | None = None) -> None:
+        """Replace the stored keys: program new ones.
 
-        Replaces what was stored. Every writing draws a spread of its own; `page` numbers it (default: one
-        more than the last).
+        Args:
+            keys: [n, dim], or [chip, n, dim].
+            labels: integers [n], counted from 0.
+            epoch: programming epoch, which addresses the device variation; None: one more than the last.
+
+        Raises:
+            InputError: for keys or labels of another shape, or labels that are not whole numbers from 0.
         """
         keys = self._checked(keys, "keys")
         check_usual(labels, "memory.write, labels")
@@ -61,25 +74,27 @@ class AssociativeMemory:
             allowed = f"[{keys.shape[-2]}], one label a key"
             raise InputError("memory.write, labels", f"shape {tuple(labels.shape)}", allowed, "Reshape the labels.")
         values = _one_hot(_classes(labels), keys)
-        page = self._page if page is None else page
-        self._page = page + 1
-        self._crossbars = []  # gives their memory to the new ones, while it is in cache
+        epoch = self._epoch if epoch is None else epoch
+        self._epoch = epoch + 1
+        self._crossbars = []  # frees their memory for the new ones, while it is in cache
         formed = key_form(keys, self.form)
         groups = [(formed, self.chips)]
         if keys.ndim == 3:
             groups = [(formed[c], self.chips[c : c + 1]) for c in range(len(self.chips))]
-        self._crossbars = [self._programmed(k, chips, page) for k, chips in groups]
+        self._crossbars = [self._programmed(k, chips, epoch) for k, chips in groups]
         for crossbar in self._crossbars:
             self._set_ranges(crossbar)
         self._values = values
 
     def calibrate(self, keys: Tensor, queries: Tensor) -> None:
-        """Measure the ranges of DAC and converter on cells without effects, and the rows that queries switch on.
+        """Measure the ranges of DACs and ADCs on ideal cells, and the rows that queries switch on.
 
-        From keys [n, dim] and queries [batch, dim].
+        Args:
+            keys: [n, dim].
+            queries: [batch, dim].
         """
         if not self.engine.native:
-            return  # MemTorch's converters range over what they see
+            return  # MemTorch's ADCs take their range from their own inputs
         keys, queries = self._checked(keys, "keys"), self._checked(queries, "queries")
         q = key_form(queries, self.form)
         self.input_limit = float(q.abs().max())
@@ -103,7 +118,14 @@ class AssociativeMemory:
             crossbar.set_limits(*self.limits)
 
     def similarity(self, queries: Tensor) -> Tensor:
-        """Dot products over dim of queries [batch, dim], or [chip, batch, dim], with every key: [chip, batch, n]."""
+        """Return the dot products of queries with every key, over dim: [chip, batch, n].
+
+        Args:
+            queries: [batch, dim], or [chip, batch, dim].
+
+        Raises:
+            InputError: for queries of another shape, and where no keys are stored.
+        """
         if not self._crossbars:
             raise InputError("memory.search", "an empty memory", "a memory with keys", "Call write first.")
         queries = self._checked(queries, "queries", empty=True)
@@ -115,37 +137,48 @@ class AssociativeMemory:
         return y.div_(self.dim)
 
     def search(self, queries: Tensor) -> Tensor:
-        """Similarities summed per class, [chip, batch, ways]; the largest wins."""
+        """Return the similarities summed per class, [chip, batch, ways]; the class of a query has the largest sum.
+
+        Args:
+            queries: [batch, dim], or [chip, batch, dim].
+        """
         similarity = self.similarity(queries)
         return similarity @ self._values.to(similarity.dtype)  # type: ignore[union-attr]
 
     def skip_reads(self, count: int) -> None:
-        """Let the next queries be read as if `count` others had been: read noise is drawn by the number of the read."""
+        """Count reads without reading: the number of a read addresses its noise.
+
+        Args:
+            count: number of reads.
+        """
         for crossbar in self._crossbars if self.engine.native else ():
             crossbar.take_reads(count)
 
     def write_pulses(self) -> Tensor:
-        """Programming pulses [chip] that the stored keys have cost until the time of the reads, refreshes included.
+        """Return the programming pulses [chip] of the stored keys until they are read, refreshes included.
 
-        Rewritings are counted with the pulses of the last one.
+        Every refresh counts as many pulses as the last one.
+
+        Raises:
+            InputError: where no keys are stored, or MemTorch computes.
         """
         if not self._crossbars or not self.engine.native:
-            allowed = "keys written by this package's own engine"
+            allowed = "keys written on the native backend"
             raise InputError("memory.write_pulses", "no pulses to count", allowed, "Call write first.")
         each = [int(x.pulses(c).sum()) for x in self._crossbars for c in range(len(x.chips))]
         return torch.tensor(each) * (1 + self.chip.device.time.refreshes)
 
-    def _programmed(self, keys: Tensor, chips: range, page: int) -> Crossbar:
+    def _programmed(self, keys: Tensor, chips: range, epoch: int) -> Crossbar:
         if not self.engine.native:
-            foreign = MemTorchCrossbar.program(keys, self.chip, chips, self.seed, self.layer, page, engine=self.engine)
+            foreign = MemTorchCrossbar.program(keys, self.chip, chips, self.seed, self.layer, epoch, engine=self.engine)
             return cast("Any", foreign)
         unit_inputs = self.form == "bipolar"
         return Crossbar.program(
-            keys, self.chip, chips, self.seed, self.layer, page, unit_inputs=unit_inputs, driven=self.driven_rows
+            keys, self.chip, chips, self.seed, self.layer, epoch, unit_inputs=unit_inputs, driven=self.driven_rows
         )
 
     def _checked(self, x: Tensor, what: str, empty: bool = False) -> Tensor:
-        """Keys or queries of this memory's shape as real, finite numbers; `empty`: there may be none."""
+        """Return keys or queries of this memory's shape as real, finite numbers; `empty` allows none."""
         check_usual(x, f"memory, {what}")
         if x.ndim not in (2, 3) or x.shape[-1] != self.dim or (x.ndim == 3 and x.shape[0] != len(self.chips)):
             allowed = f"[n, {self.dim}] or [{len(self.chips)}, n, {self.dim}]"
@@ -156,7 +189,7 @@ class AssociativeMemory:
 
 
 def _classes(labels: Tensor) -> Tensor:
-    """Labels as int64; those of another type must be whole numbers."""
+    """Return labels as int64; those of another type must be whole numbers."""
     labels = real_values(labels, "memory.write, labels") if labels.is_floating_point() else labels
     if not torch.equal(labels.long().to(labels.dtype), labels):
         got = f"{labels.dtype} numbers that are not whole"
@@ -165,7 +198,7 @@ def _classes(labels: Tensor) -> Tensor:
 
 
 def _one_hot(labels: Tensor, like: Tensor) -> Tensor:
-    """[n, classes] of labels [n] counted from 0."""
+    """Return the one-hot code [n, classes] of labels [n] counted from 0."""
     low, high = (int(end) for end in torch.aminmax(labels))
     if low < 0:
         raise InputError("memory.write, labels", f"a label of {low}", "0 or more", "Count the classes from 0.")

@@ -1,4 +1,4 @@
-"""A whole network on chips: digital layers shared, crossbar layers one chip after the other."""
+"""A network on chips: digital layers are shared, crossbar layers run on one chip after the other."""
 
 from __future__ import annotations
 
@@ -16,7 +16,12 @@ from imc_sim.nn.neurons import Draws, draw_neurons, neurons_of
 
 @final
 class SharedDigital(nn.Module):
-    """A digital product layer that works once for all chips as long as its input is the same tensor."""
+    """Run a digital product layer once for all chips while its input is the same tensor.
+
+    Args:
+        digital: the product layer.
+        context: what the layers of the model share.
+    """
 
     def __init__(self, digital: ProductLayer, context: Context) -> None:
         super().__init__()
@@ -33,17 +38,24 @@ class SharedDigital(nn.Module):
 
 @final
 class AnalogModel(nn.Module):
-    """`network` with crossbar layers on `chips` chips: x [batch, …] -> [chip, batch, …].
+    """Run a network whose crossbar layers are on chips: x [batch, …] -> [chip, batch, …].
 
-    Chips run one after the other, which keeps the working set of one chip in cache. When their conductances
-    do not fit into memory_limit_bytes, chips are programmed in blocks as they are needed; equal chip numbers
-    get equal cells, so the block size changes nothing but the time. `report` is what the mapping says of itself.
+    Chips run one after the other, which keeps the data of one chip in cache. If their conductances do not fit into the
+    memory limit of the mapping, chips are programmed in blocks when they are needed. Equal chip numbers get equal
+    cells, so that the size of a block changes only the time.
 
-    batch: images that go through the network at once (an attribute; None: all that it is given). What lies between two
-    layers then fits the cache, which is up to twice as fast for a hundred images. Results are the same unless the
-    network itself looks at the images beside each, as one with statistics of the batch does: that one needs None.
+    Args:
+        network: the network; its product layers are analog layers, or shared digital ones.
+        layers: the analog layers by name.
+        chips: numbers of the chips.
+        context: what the layers share.
+        report: report of the mapping.
+        block: chips that are programmed together.
+        seed: seed of stochastic neurons.
     """
 
+    #: images that go through the network together; None: all. With a few, activations fit the cache, which is up to
+    #: twice as fast for a hundred images. Networks that use statistics of the batch need None.
     batch: int | None = None
 
     def __init__(
@@ -72,7 +84,12 @@ class AnalogModel(nn.Module):
         return outputs
 
     def on_chip(self, position: int, x: Tensor) -> Tensor:
-        """Return the output [batch, …] on the chip at `position` alone; a read of its own, with autograd if on."""
+        """Return the output [batch, …] on one chip, as a new read, with autograd if it is on.
+
+        Args:
+            position: position of the chip.
+            x: images [batch, …].
+        """
         x = checked_images(self.network, x)
         first = self._take_reads(len(x))
         start = position // self.block * self.block
@@ -83,16 +100,23 @@ class AnalogModel(nn.Module):
             self.context.shared.clear()
 
     def train(self, mode: bool = True) -> AnalogModel:
-        """Stay in eval mode: chips infer."""
+        """Leave the model in eval mode and return it.
+
+        Args:
+            mode: ignored.
+
+        Returns:
+            The model.
+        """
         return super().train(False)
 
     def _take_reads(self, count: int) -> int:
-        """Return the number of the first of `count` successive reads, and advance the counter."""
+        """Return the number of the first of `count` reads, and count them."""
         first, self._reads = self._reads, self._reads + count
         return first
 
     def _each(self, parts: Sequence[Tensor], first_read: int) -> Iterator[tuple[int, int, Tensor]]:
-        """Yield (position of a chip, images before, the network's output) of every part on one chip after the other."""
+        """Yield (position of the chip, number of the first image, output) of every part on every chip."""
         for start in range(0, len(self.chips), self.block):
             chips, done = self.chips[start : start + self.block], 0
             self.program(chips)
@@ -102,29 +126,42 @@ class AnalogModel(nn.Module):
                 done += len(part)
 
     def _run(self, index: int, chip: int, x: Tensor, first_read: int) -> Tensor:
-        """Return the output on chip number `chip`, the one at `index` of those that are programmed."""
+        """Return the output on chip number `chip`, at position `index` of the programmed ones."""
         draw_neurons(self._neurons, Draws(self._seed, chip, first_read))
         with self.context.during(Pass(index, first_read)):
             return self.network(x)
 
     def program(self, chips: range) -> None:
-        """Program these chips, unless their cells are there already."""
+        """Program chips whose cells are not programmed yet.
+
+        Args:
+            chips: numbers of the chips.
+        """
         for layer in self.analog_layers.values():
             if layer.crossbar.chips != chips:
                 layer.program(chips)
 
     @property
     def rows_on(self) -> dict[str, list[list[float]]]:
-        """Measured share of the rows that inputs switch on, of every row of tiles and pass, by layer."""
+        """Return the measured share of driven rows of every row of tiles and pass, by layer."""
         found = {name: layer.driven_rows for name, layer in self.analog_layers.items()}
         return {name: rows.shares.tolist() for name, rows in found.items() if rows is not None}
 
     @torch.no_grad()
     def calibrate(self, x: Tensor) -> dict[str, tuple[float, float]]:
-        """Measure every converter's limits, and the rows that inputs switch on, with images x [batch, …].
+        """Measure the ranges of DACs and ADCs, and the rows that inputs switch on, with ideal cells.
 
-        Every layer sees what the digital network gives it; cells are ideal. Returns the limits per layer in windows
-        (G_LRS - G_HRS times the read voltage); shares of rows are in `rows_on`, and their wires are computed again.
+        The inputs of every layer are those of the digital network. Wires that depend on driven rows (`rows_on`) are
+        computed again.
+
+        Args:
+            x: images [batch, …].
+
+        Returns:
+            The limits of the ADCs by layer, in windows (G_LRS - G_HRS times the read voltage).
+
+        Raises:
+            InputError: if there are no images, or a layer's inputs are all zero.
         """
         x = checked_images(self.network, x)
         if not len(x):

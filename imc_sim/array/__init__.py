@@ -1,4 +1,4 @@
-"""What a crossbar does: encodings, placement on tiles, wires, drives, converters, and the chip that states them all."""
+"""Crossbars: encodings, placement on tiles, wires, DACs, ADCs, and the chip that describes them."""
 
 from imc_sim.array._chip import Chip, Policy, load_chip
 from imc_sim.array._compiled._product import InputBytes
@@ -20,14 +20,14 @@ from imc_sim.array.circuit.nonlinear import solve_nonlinear
 from imc_sim.array.circuit.solve import Solution, solve_currents
 from imc_sim.array.circuit.tiles import GatingEstimate
 from imc_sim.array.circuit.wires import Wires
-from imc_sim.array.encoding.base import Contrast, Correction, Encoding, Targets, Term
+from imc_sim.array.encoding.base import Coefficients, Correction, Encoding, Targets, Term
 from imc_sim.array.encoding.bnn import BnnI, BnnII, BnnIII, BnnIV, BnnV, BnnVI
 from imc_sim.array.encoding.kinds import encodings
 from imc_sim.array.encoding.multibit import Differential, Offset, Sliced
 from imc_sim.array.encoding.tnn import TnnI, TnnII, TnnIII, TnnIV, TnnV
 from imc_sim.array.encoding.unipolar import Unipolar
 
-#: The former name.
+#: former name
 Drives = InputBytes
 
 __all__ = [
@@ -39,9 +39,9 @@ __all__ = [
     "BnnV",
     "BnnVI",
     "Chip",
+    "Coefficients",
     "Compilation",
     "CompiledReadout",
-    "Contrast",
     "Converter",
     "Correction",
     "Crossbar",

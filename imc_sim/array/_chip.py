@@ -1,4 +1,4 @@
-"""A chip: everything that a file in device_configs/ says."""
+"""A chip: everything that a file in device_configs/ states."""
 
 from __future__ import annotations
 
@@ -28,10 +28,14 @@ Draws = Literal["cells", "pairs"]
 
 @final
 class Policy(Spec):
-    """Which products run on crossbars. A layer that ends at `error` is refused, never silently digital.
+    """Choose which products run on crossbars. A layer with place `error` is refused, never silently digital.
 
-    binary, int8, float: layers by the operands they train with. layers: glob of a layer's name -> place, first
-    match wins over the kinds. memory: the key memory, which is no layer and which no glob reaches.
+    Attributes:
+        binary: place of layers that train with weights of -1 and +1.
+        int8: place of layers that train with 8-bit weights.
+        float: place of layers that train with real weights.
+        memory: place of the key memory, which is not a layer: globs do not match it.
+        layers: glob of a layer's name -> place; the first match overrides the place of its kind.
     """
 
     binary: Place = "crossbar"
@@ -41,34 +45,51 @@ class Policy(Spec):
     layers: dict[str, Place] = Field(default_factory=dict)
 
     def place(self, layer: str, kind: str) -> Place:
-        """Where the layer of that name and operand kind (binary, int8, float) runs; `error` raises."""
+        """Return where a layer runs.
+
+        Args:
+            layer: its name.
+            kind: what it trains with, `binary`, `int8` or `float`; or `memory`.
+
+        Raises:
+            InputError: if its place is `error`.
+        """
         globs = {} if kind == "memory" else self.layers
         match: Place | None = next((p for glob, p in globs.items() if fnmatch.fnmatchcase(layer, glob)), None)
         place: Place = match if match is not None else getattr(self, kind)
         if place == "error":
-            step = f"Say where it runs: policy.layers: {{{layer!r}: digital}} or crossbar, or policy.{kind}."
+            step = f"Set its place: policy.layers: {{{layer!r}: digital}} or crossbar, or policy.{kind}."
             raise InputError(f"layer {layer!r}", f"{kind} weights and no place for them", "crossbar or digital", step)
         return place
 
 
 @final
 class Chip(Spec):
-    """Cells, encoding, tiles, wires, drives, converters and the policy that maps a network onto them.
+    """Describe cells, encoding, tiles, wires, DACs, ADCs and the policy that maps a network onto them.
 
-    neurons: how stochastic binary activations fire: `bernoulli` draws with the ideal probability, in digital logic;
-    `comparator` compares the sum with its threshold and leaves the chance to the noise with which the cells are read.
-
-    compute: what products of whole-number inputs are computed with: differences of conductances in float32, on a grid
-    of 2^-12 of the window, or rounded to whole numbers of 16 or 8 bits of the largest one. The mapping report says
-    how far that is from the conductances. Layers with real inputs and many-valued weights stay in float64.
-
-    draws: what programming draws. cells: every cell. pairs: of each column pair of `differential` the difference of its
-    cells, one number of the same law; only where nothing asks for the cells themselves, and other chips than by cells.
+    Attributes:
+        name: name of the chip in reports.
+        device: the memory cell.
+        encoding: encoding of binary layers and of keys.
+        tile: size of a physical array.
+        wires: wire resistance.
+        inputs: the DAC of a word line.
+        converter: the ADC of a bit line.
+        policy: which layers run on crossbars.
+        neurons: how stochastic binary activations are sampled. `bernoulli`: with the ideal probability, in digital
+            logic. `comparator`: the sum is compared with its threshold; read noise is the only source of chance.
+        compute: what products of whole-number inputs are computed with: differences of conductances in float32, on a
+            grid of 2^-12 of the window, or rounded to whole numbers of 16 or 8 bits of the largest one. The mapping
+            report states the deviation. Layers with real inputs and many-valued weights stay in float64.
+        draws: what programming samples. `cells`: every cell. `pairs`: the difference of the two cells of each column
+            pair of `differential`, one number with the same distribution. It needs a chip on which nothing depends on
+            single cells, and its chips differ from those of `cells`.
+        engine: backend that computes the products, this package or MemTorch.
     """
 
     name: str = "chip"
-    source: str = Field(default="", description="where the figures come from")
-    validity: str = Field(default="", description="for what they hold")
+    source: str = Field(default="", description="where the numbers are from")
+    validity: str = Field(default="", description="what the numbers hold for")
     device: Device
     encoding: AnyEncoding = Differential()
     encoding_multibit: AnyEncoding = Field(default=Sliced(), description="encoding of 8-bit and float layers")
@@ -76,57 +97,64 @@ class Chip(Spec):
     wires: Wires = Wires()
     inputs: Inputs = Inputs()
     converter: Converter = Converter()
-    neurons: Neurons = Field(default="bernoulli", description="how neurons that fire at random are drawn")
+    neurons: Neurons = Field(default="bernoulli", description="how stochastic binary activations are sampled")
     policy: Policy = Policy()
     compute: Compute = Field(default="float32", description="what products of the crossbars are computed with")
-    draws: Draws = Field(default="cells", description="what programming draws: every cell, or differences of pairs")
-    engine: Engine = Field(default=NATIVE, description="who computes what the crossbars give")
+    draws: Draws = Field(default="cells", description="what programming samples: every cell, or differences of pairs")
+    engine: Engine = Field(default=NATIVE, description="backend that computes the products: native or memtorch")
 
     @model_validator(mode="after")
     def _pairs_are_enough(self) -> Self:
-        """Differences of pairs are all that is asked for."""
+        """Refuse pairs sampled as differences where an effect needs single cells."""
         if self.draws == "pairs":
             device = self.device
-            asked = {
+            needed = {
                 "faults, verify or pulses": not device.one_draw,
                 "what happens after programming": device.ages,
                 "read noise": device.read.noisy,
                 "wires": not self.wires.is_ideal,
                 "engine": not self.engine.native,
             }
-            if any(asked.values()):
-                names = ", ".join(name for name, there in asked.items() if there)
-                raise ValueError(f"draws: cells where single cells are asked for (here by {names})")
+            if any(needed.values()):
+                names = ", ".join(name for name, there in needed.items() if there)
+                raise ValueError(f"draws: cells where single cells are needed (here by {names})")
         return self
 
     @property
     def changes_cells(self) -> bool:
-        """Tell whether products use other conductances than those that were programmed: aged cells, or wires."""
+        """Tell whether ageing or wires change the conductances that products use."""
         return self.device.ages or not self.wires.is_ideal
 
     @property
     def calibrates(self) -> bool:
-        """Ranges of converters or DACs, or rows that wires depend on, are to be measured with representative inputs."""
+        """Tell whether ranges of ADCs or DACs, or the share of driven rows, need representative inputs."""
         converters = self.converter.range == "calibrated" and not self.converter.is_ideal
         rows = any(needs_density(e, self.wires) for e in (self.encoding, self.encoding_multibit))
         return converters or not self.inputs.is_ideal or rows
 
     @property
     def cells_are_ideal(self) -> bool:
-        """Tell whether cells conduct what they are programmed for until they are read: no effects, no wires."""
+        """Tell whether cells conduct their targets until they are read: no effects, no wire resistance."""
         return self.device.cells_are_ideal and not self.changes_cells
 
     def without_effects(self) -> Chip:
-        """The same chip with cells that land on their targets and read without noise, on ideal wires."""
+        """Return this chip with ideal cells, noise-free reads and ideal wires."""
         return self.model_copy(update={"device": self.device.without_effects(), "wires": Wires()})
 
     def physics(self) -> dict[str, Any]:
-        """All that affects a result: everything but the prose."""
+        """Return everything that affects a result: all settings but name, source and validity."""
         return {k: v for k, v in self.to_dict().items() if k not in {"name", "source", "validity"}}
 
 
 def load_chip(chip: str | os.PathLike[str] | Mapping[str, Any] | Chip) -> Chip:
-    """A chip by name (device_configs/), path or mapping."""
+    """Return a chip.
+
+    Args:
+        chip: name of a file in device_configs/, path, mapping, or a chip.
+
+    Raises:
+        InputError: for an unknown name, an unknown key, a missing unit, or a value out of range.
+    """
     if isinstance(chip, Chip):
         return chip
     if isinstance(chip, Mapping):

@@ -1,8 +1,4 @@
-"""Analog-to-digital converters: bits, range and the shape of the code.
-
-Source: CIM-Explorer, arXiv 2505.14303: `sym` has 2^b - 1 codes around zero (mid-tread, one code dropped),
-`pos` has 2^b codes from zero; halves round away from zero.
-"""
+"""Analog-to-digital converters (ADCs): bits, range and codes."""
 
 from __future__ import annotations
 
@@ -16,20 +12,26 @@ from torch import Tensor
 from imc_sim._errors import InputError
 from imc_sim.config import Spec
 
-#: A result this close (relative) to a rounding tie counts as the tie, and a tie rounds away from zero.
+#: relative distance to a rounding tie below which a result counts as the tie, which rounds away from zero
 _TIE = {torch.float32: 1e-6, torch.float64: 1e-12}
 
 
 @final
 class Converter(Spec):
-    """One converter per column of a tile.
+    """Describe the ADC of every column of a tile (YAML key `converter`).
 
-    kind: `ideal` passes its input; `sym` for signed inputs, `pos` for plain currents, `auto` whichever the
-    encoding produces. bits: resolution. range: `max` takes the largest current that the tile's word lines
-    could carry, all physical ones or those in use (`rows`); `calibrated` limits that the rule `limits` sets from the
-    converter's inputs over calibration data; `unit` the interval [0, 1] of what a network's layer puts out, see
-    `unit`. accumulator: whether the digital end adds real numbers or, like integer hardware, every conversion scaled
-    to units of the weights' smallest step and rounded, halves away from zero.
+    Attributes:
+        kind: `ideal` returns its input; `sym` has 2^bits - 1 codes around zero (mid-tread) for signed inputs; `pos` has
+            2^bits codes from zero for currents of one sign; `auto` is the one that the encoding needs. Halves are
+            rounded away from zero.
+        range: `max` is the largest current that the word lines of a tile can cause, all physical ones or those in use
+            (`rows`); `calibrated` takes limits that the rule `limits` finds in the ADC's inputs over calibration data;
+            `unit` is the interval [0, 1] of a layer's output, see the method `unit`.
+        accumulator: `real` adds conversions as real numbers; `integer` scales every conversion to units of the weights'
+            smallest step and rounds it, halves away from zero, like integer hardware.
+
+    Reference:
+        CIM-Explorer, arXiv 2505.14303.
     """
 
     kind: Literal["ideal", "auto", "sym", "pos"] = "ideal"
@@ -54,6 +56,7 @@ class Converter(Spec):
 
     @property
     def is_ideal(self) -> bool:
+        """Tell whether the ADC returns its input unchanged."""
         return self.kind == "ideal"
 
     def idle(self) -> frozenset[str]:
@@ -65,9 +68,18 @@ class Converter(Spec):
         return frozenset({"rows", "percentile", "sigmas"} - acts)
 
     def check(self, signed: bool, encoding: str, where: str) -> None:
-        """Refuse a converter that cannot take what the encoding gives."""
+        """Refuse an ADC that cannot convert the sums of an encoding.
+
+        Args:
+            signed: whether sums have both signs.
+            encoding: name of the encoding, for the error.
+            where: place that an error names.
+
+        Raises:
+            InputError: for a kind that does not fit, or range `unit` outside a layer of a network.
+        """
         if self.of_outputs:
-            step = "Take range max or calibrated, or policy.memory: digital for a key memory."
+            step = "Use range max or calibrated, or policy.memory: digital for a key memory."
             raise InputError(f"{where}, converter.range", "'unit' outside a network's layer", "max, calibrated", step)
         fits = "sym" if signed else "pos"
         if self.kind not in ("ideal", "auto", fits):
@@ -77,19 +89,28 @@ class Converter(Spec):
 
     @property
     def of_outputs(self) -> bool:
-        """The range is that of a layer's outputs, bias and scales included, and not one of columns alone."""
+        """Tell whether the ADC converts a layer's outputs, bias and scales included, instead of column sums."""
         return self.range == "unit" and not self.is_ideal
 
     def unit(self, z: Tensor) -> Tensor:
-        """Outputs z of a layer, any shape -> the nearest multiple of 2^-bits in [0, 1].
+        """Return clamp(z, 0, 1) rounded to multiples of 2^-bits.
 
-        The full scale clips: this is clamp(z, 0, 1) in steps of 2^-bits. Code 2^bits, which stands for 1, is the
-        converter's overflow. All sums of such values are exact in float32 up to 2^(24 - bits).
+        Code 2^bits, which is the value 1, is the ADC's overflow. Sums of such values are exact in float32 up to
+        2^(24 - bits).
+
+        Args:
+            z: outputs of a layer, any shape.
         """
         return Quantiser(2.0**-self.bits, 0.0, 0, 2**self.bits)(z)
 
     def quantiser(self, low: float, high: float, signed: bool) -> Quantiser:
-        """The transfer between the limits `low` and `high` (same unit as the input)."""
+        """Return the transfer function of this ADC between two limits.
+
+        Args:
+            low: lower limit, in the unit of the input.
+            high: upper limit.
+            signed: whether the codes are those of `sym`.
+        """
         if signed:
             top = 2 ** (self.bits - 1) - 1
             limit = max(abs(low), abs(high))
@@ -101,7 +122,14 @@ class Converter(Spec):
 @final
 @dataclass(frozen=True)
 class Quantiser:
-    """q(u) = base + step * clip(round((u - base) / step), lowest, highest)."""
+    """Convert u to base + step * clip(round((u - base) / step), lowest, highest).
+
+    Attributes:
+        step: size of a code.
+        base: value of code 0.
+        lowest: lowest code.
+        highest: highest code.
+    """
 
     step: float
     base: float
@@ -109,7 +137,13 @@ class Quantiser:
     highest: int
 
     def codes_(self, u: Tensor, gain: float = 1.0, offset: Tensor | None = None) -> Tensor:
-        """Codes of gain * u + offset, in place, as whole numbers of u's type."""
+        """Return the codes of gain * u + offset, computed in place.
+
+        Args:
+            u: values of any shape; overwritten by whole numbers of its type.
+            gain: factor of u.
+            offset: added to gain * u, broadcast; None for 0.
+        """
         factor, shift = self.scaled(u.dtype, gain, offset)
         u.mul_(factor)
         if isinstance(shift, Tensor) or shift:
@@ -117,10 +151,20 @@ class Quantiser:
         return u.round_().clamp_(self.lowest, self.highest)
 
     def scaled(self, dtype: torch.dtype, gain: float, offset: Tensor | None) -> tuple[float, Tensor | float]:
-        """(factor, shift): codes are factor * u + shift of that type, rounded and clipped."""
+        """Return (factor, shift): codes are factor * u + shift, rounded and clipped.
+
+        Args:
+            dtype: type of u, which sets how close to a tie a value counts as one.
+            gain: as in `codes_`.
+            offset: as in `codes_`.
+        """
         scale = (1.0 + _TIE[dtype]) / self.step
         return gain * scale, -self.base * scale if offset is None else (offset - self.base) * scale
 
     def __call__(self, u: Tensor) -> Tensor:
-        """q(u), out of place."""
+        """Return the converted values as a new tensor.
+
+        Args:
+            u: values of any shape.
+        """
         return self.codes_(u.clone()) * self.step + self.base

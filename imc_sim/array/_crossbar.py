@@ -1,10 +1,9 @@
-"""A matrix in programmed cells: the only holder of conductances.
+"""A matrix in programmed cells.
 
-encode -> program -> age -> wires -> readout, each stage exactly the identity when its effect is off: `Plan` encodes and
-places, `program_chip` goes from there to the programmed weights of a chip, and a `Readout` multiplies with them.
-For +-1 operands an ideal crossbar equals the digital product to the bit, because differential conductances are held on
-a grid of 2^-12 of the window: every float32 sum of up to 4,096 windows is then exact, whatever the order, the batch,
-the tiling or the number of threads.
+encode -> place -> program -> age -> wires -> readout. A stage without its effect changes nothing, to the bit.
+For weights and inputs of +-1 an ideal crossbar equals the digital product to the bit, because differential conductances
+are whole multiples of 2^-12 of the window: every float32 sum of up to 4,096 windows is then exact, in any order and for
+any batch, tiling and number of threads.
 """
 
 from __future__ import annotations
@@ -37,9 +36,15 @@ from imc_sim.array.encoding.base import Encoding
 
 @final
 class Crossbar:
-    """Weights [out, in] programmed onto the tiles of `chips` chips. Build it with `Crossbar.program`.
+    """Hold weights [out, in] in the cells of one or more chips. Build it with `Crossbar.program`.
 
-    plan: the weights encoded and placed. chips: their numbers. lines: the word lines, which turn inputs into voltages.
+    Args:
+        plan: the weights, encoded and placed.
+        chips: numbers of the chips.
+        address: seed, layer and programming epoch of all random numbers.
+        unit_inputs: as of `program`.
+        device: torch device of the products.
+        driven: as of `program`.
     """
 
     def __init__(
@@ -59,96 +64,104 @@ class Crossbar:
     @classmethod
     def program(
         cls, weights: Tensor, chip: Chip | str | os.PathLike[str] | Mapping[str, object], chips: int | range = 1,
-        seed: int = 0, layer: str = "crossbar", page: int = 0, encoding: Encoding | None = None,
+        seed: int = 0, layer: str = "crossbar", epoch: int = 0, encoding: Encoding | None = None,
         unit_inputs: bool = False, driven: DrivenRows | None = None,
     ) -> Crossbar:  # fmt: skip
-        """Program weights on the cells of one or more chips.
+        """Program weights into the cells of one or more chips.
 
-        Random numbers are addressed by (seed, chip number, layer, page, cell): equal arguments give equal cells,
-        whatever else is programmed. Cells are sampled, aged and wired on the CPU, the same everywhere; products are
-        computed on the device of the weights, where inputs must be.
+        Random numbers are addressed by (seed, layer, chip number, epoch, cell): equal arguments give equal cells,
+        whatever else is programmed. Cells are always computed on the CPU, products on the device of the weights, where
+        inputs must be.
 
         Args:
             weights: [out, in]. float64 weights are computed in float64 throughout.
             chip: the chip, or its name, path or mapping.
-            chips: how many chips, or the range of their numbers.
-            seed: of all random numbers.
+            chips: number of chips, or the range of their numbers.
+            seed: seed of all random numbers.
             layer: name that addresses the random numbers and appears in errors.
-            page: programming epoch, the number of a (re)programming of the same cells.
-            encoding: instead of the chip's own.
+            epoch: programming epoch, the number of a (re)programming of the same cells.
+            encoding: encoding instead of the chip's own.
             unit_inputs: a promise that every input is -1 or +1, which makes the variance of read noise a constant.
             driven: rows that inputs switch on, as `measure_rows` counts them. Where wires need them and they are not
-                given, cells are programmed when they are first read, for what was measured by then.
+                given, cells are programmed at the first read, for the rows measured by then.
+
+        Returns:
+            The crossbar, its cells programmed.
 
         Raises:
-            InputError: weights, chips or a seed that cannot be used, or cells that overflow.
+            InputError: for weights, chips or a seed that cannot be used, or cells that overflow.
         """
         chip, where = load_chip(chip), f"layer {layer!r}"
         check_seed(seed, where)
         numbers = chip_numbers(chips, where)
         weights = real_values(weights, f"{where}, weights")
-        plan = Plan.of(weights.cpu(), encoding or chip.encoding, chip, where)
-        return cls(plan, numbers, Address(seed, layer, numbers[0], page), unit_inputs, weights.device, driven)
+        plan = Plan.of(weights.cpu(), encoding or chip.encoding, chip, where)  # encode -> place
+        address = Address(seed, layer, numbers[0], epoch)
+        return cls(plan, numbers, address, unit_inputs, weights.device, driven)
 
     @functools.cached_property
     def readout(self) -> Readout:
-        """The readout of the cells: programmed, and chosen once, when it is first needed."""
-        return self._readout(
-            program_chips(self.plan, self.addresses, self.driven_rows, self._unit_inputs, self._device)
-        )
+        """Program the cells of every chip and choose their readout, once, when it is first needed."""
+        # program -> age -> wires
+        weights = program_chips(self.plan, self.addresses, self.driven_rows, self._unit_inputs, self._device)
+        return self._readout(weights)
 
     def _readout(self, weights: list[ProgrammedWeights]) -> Readout:
-        """Choose the readout: ideal where one matrix holds everything, else tiled; compiled where the kernel serves."""
+        """Choose the readout: ideal where one matrix holds everything, else tiled; compiled where the kernel can."""
         kind = IdealReadout if weights[0].merged else TiledReadout
         reference = kind(self.plan, weights, self.addresses, self.ranges, self.lines)
         return CompiledReadout(reference) if CompiledReadout.serves(reference) else reference
 
     @property
     def ideal(self) -> IdealReadout:
-        """The readout by one matrix product; raises InputError where ADCs, noise or the encoding do not allow it."""
+        """Return the readout by one matrix product; raise InputError where ADCs, noise or the encoding prevent it."""
         reference = self.readout.reference
         if isinstance(reference, IdealReadout):
             return reference
-        step = "Use ideal converters, reads without noise and an encoding with one product."
+        step = "Set converter.kind: ideal and no read noise, and use an encoding with one product."
         raise InputError(f"layer {self.layer!r}, readout", "sums tile by tile", "one matrix product", step)
 
     @property
     def tiled(self) -> TiledReadout:
-        """The readout tile by tile; raises InputError where no ADC and no noise stand between cells and sums."""
+        """Return the readout tile by tile; raise InputError where there is neither an ADC nor read noise."""
         reference = self.readout.reference
         if isinstance(reference, TiledReadout):
             return reference
-        step = "Set a converter that is not ideal."
+        step = "Set a converter.kind that is not ideal."
         raise InputError(f"layer {self.layer!r}, readout", "one matrix product", "sums tile by tile", step)
-
-    # -- what it is ------------------------------------------------------------------------------------
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """(chips, out, in)."""
+        """Return (chips, out, in)."""
         return len(self.chips), self.plan.outputs, self.placement.inputs
 
-    # -- programming -----------------------------------------------------------------------------------
+    # -- cells -----------------------------------------------------------------------------------------
 
     def cells(self, index: int) -> Tensor:
-        """Return g of the programmed and aged cells of the chip at position `index`, in windows.
+        """Return the programmed and aged conductances of one chip's cells, without wires.
+
+        Args:
+            index: position of the chip.
 
         Returns:
-            float64 [out, slices, columns, in, rows], without the wires; reference columns follow after the outputs.
+            g in windows, float64 [out, slices, columns, in, rows]; reference columns follow after the outputs.
 
         Raises:
             InputError: where pairs of cells are sampled as differences (`draws: pairs`).
         """
         if self.plan.by_pairs:
             step = "Set draws: cells."
-            raise InputError(f"layer {self.layer!r}, cells", "pairs drawn at once (draws: pairs)", "single cells", step)
+            raise InputError(f"layer {self.layer!r}, cells", "differences (draws: pairs)", "single cells", step)
         address = self.addresses[index]
         return age(self.plan, program_cells(self.plan, address), address) / self.plan.targets.steps
 
     def pulses(self, index: int) -> Tensor:
-        """Return the programming pulses of each cell of the chip at position `index`, one for each without verify.
+        """Return the pulses of the last programming of each of one chip's cells: 1 without verify.
 
-        Of the last programming: where cells are refreshed, `device.time.refreshes` others came before it.
+        Where cells are refreshed, `device.time.refreshes` programmings precede it.
+
+        Args:
+            index: position of the chip.
 
         Returns:
             int64, shaped as `cells`.
@@ -157,13 +170,17 @@ class Crossbar:
 
     @property
     def conductance(self) -> Tensor:
-        """[chip, tile, tile.rows, tile.cols] in S, word lines by bit lines; cells not in use are 0 S."""
+        """Return the conductances in S [chip, tile, tile.rows, tile.cols]; cells not in use are 0 S."""
         steps = self.plan.targets.steps
         matrices = [self.plan.physical(self.plan.siemens(self.cells(c) * steps)) for c in range(len(self.chips))]
         return self.placement.split(torch.stack(matrices))
 
     def rounding(self, index: int = 0) -> Rounding:
-        """Return how far the programmed weights are from the conductances of the chip at position `index`."""
+        """Return how far the programmed weights of one chip are from its conductances.
+
+        Args:
+            index: position of the chip.
+        """
         doubled = dataclasses.replace(self.plan.targets, weights=self.plan.targets.weights.double())
         plan = dataclasses.replace(self.plan, targets=doubled)
         exact = program_chip(plan, self.addresses[index], self.driven_rows, self._unit_inputs)
@@ -174,7 +191,7 @@ class Crossbar:
     def mvm(self, x: Tensor) -> Tensor:
         """Return the products of x with the stored weights.
 
-        Every call reads again: with read noise, successive calls differ, and one call for 20 vectors equals two calls
+        Every call is a new read: with read noise, successive calls differ, and one call for 20 vectors equals two calls
         for 10 each.
 
         Args:
@@ -184,7 +201,8 @@ class Crossbar:
             [chip, batch, out].
 
         Raises:
-            InputError: inputs of another shape, or of values that the encoding does not take; no calibration.
+            InputError: for inputs of another shape or of values that the encoding does not take, and where the DAC or
+                the ADC is not calibrated.
         """
         x = self._checked_input(x)
         first = self.take_reads(x.shape[-2])
@@ -193,22 +211,29 @@ class Crossbar:
         return stacked([self.read(c, Rows(x[c]), first) for c in range(len(self.chips))])
 
     def read(self, index: int, inputs: InputVectors, first_read: int) -> Tensor:
-        """Return the products [*inputs.shape, out] on the chip at position `index`, without a check of the inputs.
+        """Return the products [*inputs.shape, out] on one chip, without a check of the inputs.
 
-        first_read: number of the first of `inputs.reads` reads, which addresses the read noise; see `take_reads`.
+        Args:
+            index: position of the chip.
+            inputs: input vectors.
+            first_read: number of the first of `inputs.reads` reads, which addresses the read noise; see `take_reads`.
         """
         return self.readout.read(index, self._driven(inputs), first_read)
 
     def take_reads(self, count: int) -> int:
-        """Return the number of the first of `count` successive reads, and advance the counter."""
+        """Return the number of the first of the next reads, and count them.
+
+        Args:
+            count: number of reads.
+        """
         first, self._reads = self._reads, self._reads + count
         return first
 
     def currents(self, x: Tensor) -> Tensor:
-        """Return the currents at the converters.
+        """Return the currents at the ADCs: of column pairs the difference.
 
-        Column pairs give their difference; word lines carry x (or its encoded drive) times the read voltage.
-        Analog corrections (multiples of the HRS current) are left out.
+        Word lines are at x (or its encoded voltage) times the read voltage. Analog corrections, multiples of the HRS
+        current, are left out.
 
         Args:
             x: [batch, in], or [chip, batch, in].
@@ -220,12 +245,13 @@ class Crossbar:
         return torch.stack([self._currents(c, x if x.ndim == 2 else x[c]) for c in range(len(self.chips))])
 
     def _currents(self, index: int, x: Tensor) -> Tensor:
+        """Return the currents of one chip in A for voltages x [batch, in]: [tile row, batch, conversions]."""
         plan, device = self.plan, self.chip.device
         cells = self.cells(index) * plan.targets.steps
         seen, offset = apply_wires(plan, cells, self.addresses[index], self.driven_rows)
         floor = 0.0 if plan.encoding.referenced else plan.floor
         g = [plan.against_reference(cells) for cells in seen]
-        c = plan.encoding.contrast(g[0] if len(g) == 1 else g, floor, reference=0.0)
+        c = plan.encoding.coefficients(g[0] if len(g) == 1 else g, floor, reference=0.0)
         x, tiles = x.double(), []
         for t, rows in enumerate(plan.placement.row_slices):
             u = x[:, rows] @ c.linear.flatten(0, 1)[:, rows].mT
@@ -244,37 +270,64 @@ class Crossbar:
     # -- calibration -----------------------------------------------------------------------------------
 
     def set_limits(self, low: float, high: float) -> None:
-        """Set the limits of the converters' inputs in windows, as `TiledReadout.profile` measures them."""
+        """Set the range of the ADCs.
+
+        Args:
+            low: lower limit of their inputs in windows, as `TiledReadout.profile` measures it.
+            high: upper limit.
+
+        Raises:
+            InputError: if the range is empty.
+        """
         if not high > low:
             step = "Calibrate with inputs that differ."
-            raise InputError(f"layer {self.layer!r}, converter limits", f"[{low:g}, {high:g}]", "low < high", step)
+            raise InputError(f"layer {self.layer!r}, ADC limits", f"[{low:g}, {high:g}]", "low < high", step)
         self.ranges.limits = (low, high)
 
     def set_input_limit(self, limit: float) -> None:
-        """Set the largest magnitude of an input, which the DAC's largest code stands for."""
+        """Set the range of the DACs.
+
+        Args:
+            limit: magnitude of the largest input, which gets the largest code.
+
+        Raises:
+            InputError: if it is not above 0.
+        """
         if not limit > 0:
             step = "Calibrate with inputs that are not all zero."
             raise InputError(f"layer {self.layer!r}, input limit", f"{limit:g}", "above 0", step)
         self.ranges.input_limit = limit
 
     def measure_rows(self, inputs: TileInputs) -> DrivenRows | None:
-        """Count the rows that these vectors switch on; None where wires do not depend on it. See `set_driven_rows`."""
+        """Return the rows that input vectors switch on, for `set_driven_rows`; None where wires do not depend on them.
+
+        Args:
+            inputs: slice of the inputs -> their entries [vectors, inputs of the slice].
+        """
         return DrivenRows.of(self.encoding, self.chip.wires, self.placement, inputs)
 
     def set_driven_rows(self, driven: DrivenRows | None) -> None:
-        """Let the wires of the same cells stand for inputs that switch as many rows on as were measured."""
+        """Compute the wires of the same cells again, for inputs that switch as many rows on as were measured.
+
+        Args:
+            driven: rows of a calibration; None for the assumed share.
+        """
         self.driven_rows = driven
         if needs_density(self.encoding, self.chip.wires):
             self.__dict__.pop("readout", None)  # programmed again when it is next needed
 
     def gating(self, index: int = 0) -> GatingEstimate | None:
-        """Estimate what the stand-in for switched rows misses on the chip at position `index`; None without any."""
+        """Return the estimated error of the approximation of switched rows on one chip; None where none is needed.
+
+        Args:
+            index: position of the chip.
+        """
         if not switches_rows(self.encoding, self.chip.wires):
             return None
         return gating_estimate(self.plan, self.cells(index) * self.plan.targets.steps, self.driven_rows)
 
     def _checked_input(self, x: Tensor) -> Tensor:
-        """Real, finite inputs of a shape and of values that the word lines take."""
+        """Return x as real, finite inputs; raise InputError for a shape or values that the word lines do not take."""
         x = real_values(x, f"layer {self.layer!r}, input")
         chips, _, inputs = self.shape
         if x.shape[-1] != inputs or x.ndim not in (2, 3) or (x.ndim == 3 and x.shape[0] != chips):

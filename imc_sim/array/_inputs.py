@@ -1,7 +1,4 @@
-"""Word-line drives: how many levels a DAC has, how many passes an input takes.
-
-Bit-serial inputs: Shafiee et al., ISAAC, ISCA 2016.
-"""
+"""The DAC of a word line: its levels, and the passes of an input."""
 
 from __future__ import annotations
 
@@ -15,11 +12,16 @@ from imc_sim.config import Spec
 
 @final
 class Inputs(Spec):
-    """How real-valued inputs reach the word lines. Encodings with +-1 or ternary inputs state their own drives.
+    """Describe the DAC that real-valued inputs pass. Encodings with +-1 or ternary inputs state their own voltages.
 
-    kind: `ideal` applies any voltage; `levels` has a DAC of `bits` bits, sign included; `bit_serial` applies
-    one bit of the magnitude after the other, converts each, shifts and adds. passes: both signs in one pass,
-    or positive and negative inputs in a pass each, converted separately and subtracted.
+    Attributes:
+        kind: `ideal` applies any voltage; `levels` is a DAC of `bits` bits, sign included; `bit_serial` applies one bit
+            of the magnitude after the other, converts each, shifts and adds.
+        passes: 1 applies both signs in one pass; 2 applies positive and negative inputs in a pass each, which are
+            converted separately and subtracted.
+
+    Reference:
+        Bit-serial inputs: Shafiee et al., ISAAC, ISCA 2016.
     """
 
     kind: Literal["ideal", "levels", "bit_serial"] = "ideal"
@@ -36,21 +38,31 @@ class Inputs(Spec):
 
     @property
     def top(self) -> int:
-        """Largest code; inputs at the calibrated limit have it."""
+        """Return the largest code, which an input at the calibrated limit gets."""
         return 2 ** (self.bits - 1) - 1
 
     def quantise(self, x: Tensor, limit: float) -> Tensor:
-        """x over its limit, as the DAC gives it: in [-1, 1], whole multiples of 1 / top."""
+        """Return the DAC's output for inputs, over the read voltage: whole multiples of 1 / top in [-1, 1].
+
+        Args:
+            x: inputs of any shape.
+            limit: calibrated magnitude of the largest input.
+        """
         return (x * (self.top / limit)).round_().clamp_(-self.top, self.top) / self.top
 
     @property
     def factors(self) -> list[float]:
-        """Factor of every pass in the result."""
+        """Return the factor of every pass in the result."""
         bits = [2.0**bit / self.top for bit in range(self.bits - 1)] if self.kind == "bit_serial" else [1.0]
         return [sign * factor for factor in bits for sign in ((1.0,) if self.passes == 1 else (1.0, -1.0))]
 
     def plane(self, x: Tensor, number: int) -> Tensor:
-        """Word-line drives of pass `number` for quantised inputs x."""
+        """Return the word-line voltages of one pass, over the read voltage.
+
+        Args:
+            x: quantised inputs of any shape.
+            number: number of the pass.
+        """
         bit, negative = divmod(number, self.passes)
         if self.kind == "bit_serial":
             codes = (x.abs() * self.top).round_()

@@ -1,6 +1,6 @@
-"""Limits of calibrated converters: from a histogram of what they convert to the range that they resolve.
+"""Limits of calibrated ADCs, from the histogram of their inputs.
 
-Source of the rule `sigma`: CIM-Explorer, arXiv 2505.14303 (mean +- 3 standard deviations).
+Reference: CIM-Explorer, arXiv 2505.14303, for the rule `sigma` (mean +- 3 standard deviations).
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ from torch import Tensor
 
 from imc_sim.array._converter import Converter
 
-#: bins of a histogram, and limits tried on either side
+#: bins of a histogram, and number of limits that are tried on either side
 _BINS, _TRIED = 4096, 128
-#: decimal digits of errors that are told apart: the order of a sum, which differs between machines, decides nothing
+#: decimal digits to which errors are compared: the order of a sum, which differs between machines, has no effect
 _DIGITS = 9
 
 
 @final
 @dataclass(frozen=True)
 class Histogram:
-    """Counts [bins] of values between `low` and `high`, in bins of equal width."""
+    """Hold counts [bins] of values between `low` and `high`, in bins of equal width."""
 
     low: float
     high: float
@@ -42,14 +42,15 @@ class Histogram:
 
     @property
     def centres(self) -> NDArray[np.float64]:
+        """Return the centre of every bin."""
         width = (self.high - self.low) / _BINS
         return np.asarray(self.low + (np.arange(_BINS) + 0.5) * width, np.float64)
 
 
 def calibrated(batches: Callable[[], Iterable[Tensor]], rule: Converter, signed: bool) -> tuple[float, float]:
-    """Return the limits that the rule of the converter sets for all values, which are computed twice and not stored.
+    """Return the limits that the rule of an ADC sets for all values, which are computed twice and not stored.
 
-    From the least to the largest value where the rule finds no range.
+    The least and the largest value where the rule finds no range.
     """
     low, high = float("inf"), float("-inf")
     for u in batches():
@@ -62,7 +63,7 @@ def calibrated(batches: Callable[[], Iterable[Tensor]], rule: Converter, signed:
 
 
 def _percentile(h: Histogram, rule: Converter, signed: bool) -> tuple[float, float]:
-    """Keep the share `percentile` of the values; of signed ones, by their magnitude."""
+    """Return the limits of the share `percentile` of the values; of signed ones, by their magnitude."""
     share = rule.percentile / 100
     if signed:
         order = np.argsort(np.abs(h.centres), kind="stable")
@@ -76,7 +77,7 @@ def _percentile(h: Histogram, rule: Converter, signed: bool) -> tuple[float, flo
 
 
 def _sigma(h: Histogram, rule: Converter, signed: bool) -> tuple[float, float]:
-    """Mean -+ `sigmas` standard deviations."""
+    """Return the mean -+ `sigmas` standard deviations."""
     total = h.counts.sum()
     mean = float((h.counts * h.centres).sum() / total)
     std = float(np.sqrt((h.counts * (h.centres - mean) ** 2).sum() / total))
@@ -85,9 +86,10 @@ def _sigma(h: Histogram, rule: Converter, signed: bool) -> tuple[float, float]:
 
 
 def _mse(h: Histogram, rule: Converter, signed: bool) -> tuple[float, float]:
-    """Minimise the mean square error of converted values: the limit of signed ones, of others both ends.
+    """Return the limits with the least mean square error of converted values.
 
-    Both ends are searched around the mean first, where one end at a time would stop at outliers, then in turn.
+    Both ends are first searched together around the mean, because one end at a time would stop at outliers, then in
+    turn.
     """
     shares = np.arange(1, _TRIED + 1) / _TRIED
     if signed:
@@ -113,7 +115,7 @@ def _wider(h: Histogram, rule: Converter, signed: bool) -> tuple[float, float]:
 
 
 def _best(h: Histogram, rule: Converter, tried: list[tuple[float, float]], signed: bool) -> int:
-    """Number of the pair of limits with the least error; of equal ones the widest, which is the last."""
+    """Return the number of the limits with the least error; of equal ones the last, which are the widest."""
     values, counts = torch.from_numpy(h.centres), h.counts
     errors = np.array(
         [(((rule.quantiser(low, high, signed)(values) - values).numpy() ** 2) * counts).sum() for low, high in tried]

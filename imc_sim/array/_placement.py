@@ -1,4 +1,4 @@
-"""Where the cells of a matrix lie: tiles of given size, their use, and the way back."""
+"""Places of the cells of a matrix on tiles of a given size."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from imc_sim.config import Spec
 
 @final
 class Tile(Spec):
-    """One physical array: word lines (rows) and bit lines (columns)."""
+    """Describe one physical array of word lines (rows) and bit lines (columns)."""
 
     rows: int = Field(default=128, ge=1, le=2**20, description="word lines")
     cols: int = Field(default=128, ge=1, le=2**20, description="bit lines")
@@ -25,9 +25,14 @@ class Tile(Spec):
 @final
 @dataclass(frozen=True)
 class Placement:
-    """A matrix of `inputs` x `columns` on tiles. A cell group (pair, block) never straddles two tiles.
+    """Map a matrix to tiles. The cells of one weight are always on one tile.
 
-    inputs, outputs: logical size; row_group, column_group: physical rows per input, columns per output.
+    Attributes:
+        tile: size of a tile.
+        inputs: inputs of the matrix.
+        outputs: outputs of the matrix, slices counted.
+        row_group: word lines per input.
+        column_group: bit lines per output.
     """
 
     tile: Tile
@@ -38,7 +43,21 @@ class Placement:
 
     @classmethod
     def of(cls, tile: Tile, encoding: Encoding, inputs: int, outputs: int, where: str) -> Placement:
-        """Placement for `outputs` result columns (slices counted); refuses tiles smaller than one cell group."""
+        """Place a matrix.
+
+        Args:
+            tile: size of a tile.
+            encoding: encoding of the weights.
+            inputs: inputs of the matrix.
+            outputs: outputs of the matrix, slices counted.
+            where: place that an error names.
+
+        Returns:
+            The placement.
+
+        Raises:
+            InputError: for tiles smaller than the cells of one weight.
+        """
         if tile.rows < encoding.rows or tile.cols < encoding.columns:
             allowed = f"{encoding.rows} x {encoding.columns} cells or more for one weight in {type(encoding).__name__}"
             raise InputError(f"{where}, tile", f"{tile.rows} x {tile.cols}", allowed, "Enlarge the tile.")
@@ -46,40 +65,47 @@ class Placement:
 
     @property
     def inputs_per_tile(self) -> int:
+        """Return the inputs that fit one tile."""
         return self.tile.rows // self.row_group
 
     @property
     def outputs_per_tile(self) -> int:
+        """Return the outputs that fit one tile."""
         return self.tile.cols // self.column_group
 
     @property
     def row_slices(self) -> list[slice]:
-        """Inputs of each row of tiles, top to bottom."""
+        """Return the inputs of each row of tiles, top to bottom."""
         n = self.inputs_per_tile
         return [slice(i, min(i + n, self.inputs)) for i in range(0, self.inputs, n)]
 
     @property
     def column_slices(self) -> list[slice]:
-        """Outputs of each column of tiles, left to right."""
+        """Return the outputs of each column of tiles, left to right."""
         n = self.outputs_per_tile
         return [slice(i, min(i + n, self.outputs)) for i in range(0, self.outputs, n)]
 
     @property
     def tiles(self) -> int:
+        """Return the number of tiles."""
         return len(self.row_slices) * len(self.column_slices)
 
     @property
     def cells(self) -> int:
-        """Cells in use."""
+        """Return the number of cells in use."""
         return self.inputs * self.row_group * self.outputs * self.column_group
 
     @property
     def utilisation(self) -> float:
-        """Cells in use over cells of all tiles."""
+        """Return the cells in use over the cells of all tiles."""
         return self.cells / (self.tiles * self.tile.rows * self.tile.cols)
 
     def split(self, matrix: Tensor) -> Tensor:
-        """[*, rows, columns] physical cells -> [*, tile, tile.rows, tile.cols]; cells not in use are 0."""
+        """Return the cells of each tile, [*, tile, tile.rows, tile.cols]; cells not in use are 0.
+
+        Args:
+            matrix: cells [*, word lines, bit lines].
+        """
         r, c = self.row_group, self.column_group
         out = matrix.new_zeros(*matrix.shape[:-2], self.tiles, self.tile.rows, self.tile.cols)
         pairs = [(i, j) for i in self.row_slices for j in self.column_slices]
@@ -89,7 +115,11 @@ class Placement:
         return out
 
     def join(self, tiles: Tensor) -> Tensor:
-        """The inverse of `split`."""
+        """Return the cells [*, word lines, bit lines] of tiles: the inverse of `split`.
+
+        Args:
+            tiles: [*, tile, tile.rows, tile.cols].
+        """
         r, c = self.row_group, self.column_group
         shape = (*tiles.shape[:-3], self.inputs * r, self.outputs * c)
         out = torch.empty(shape, dtype=tiles.dtype, device=tiles.device)

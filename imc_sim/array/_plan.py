@@ -1,4 +1,4 @@
-"""What is known of a matrix before a single cell is drawn: its targets, where they lie, what they are in siemens."""
+"""A weight matrix before its cells are programmed: targets, places on tiles, units."""
 
 from __future__ import annotations
 
@@ -18,10 +18,15 @@ from imc_sim.array.encoding.base import Encoding, Targets
 @final
 @dataclass(frozen=True)
 class Plan:
-    """A matrix encoded and placed, for any number of chips.
+    """Hold a matrix that is encoded and placed on tiles, for any number of chips.
 
-    order: the output that lies at each position along the columns of tiles. reference: for every output
-    the one that holds its reference, or None.
+    Attributes:
+        chip: the chip.
+        encoding: encoding of the weights.
+        targets: levels of the cells.
+        placement: places of the cells on tiles.
+        order: the output at each position along the columns of tiles.
+        reference: for every output the one that holds its reference; None without reference columns.
     """
 
     chip: Chip
@@ -33,7 +38,7 @@ class Plan:
 
     @classmethod
     def of(cls, weights: Tensor, encoding: Encoding, chip: Chip, where: str) -> Plan:
-        """The plan of weights [out, in]; refuses what cannot be encoded, converted or placed."""
+        """Encode weights [out, in] and place them; refuse what cannot be encoded, converted or placed."""
         if weights.ndim != 2 or weights.numel() == 0:
             raise InputError(where, f"weights of shape {tuple(weights.shape)}", "[out, in]", "Reshape the weights.")
         chip.converter.check(encoding.signed, encoding.name, where)
@@ -49,7 +54,7 @@ class Plan:
     def _with_references(
         cls, encoding: Encoding, chip: Chip, targets: Targets, shape: tuple[int, ...], where: str
     ) -> Plan:
-        """The last column of every tile holds the reference of the others."""
+        """Place weights with the reference of a tile in its last column."""
         out, per_tile = shape[0], chip.tile.cols - 1
         if per_tile < 1:
             step = "Enlarge the tile."
@@ -64,7 +69,7 @@ class Plan:
 
     @functools.cached_property
     def cells(self) -> Tensor:
-        """Levels [outputs, slices, columns, in, rows] of every cell, reference columns after all outputs."""
+        """Return the levels [outputs, slices, columns, in, rows], reference columns after all outputs."""
         levels = self.targets.levels
         if self.reference is None:
             return levels
@@ -72,20 +77,22 @@ class Plan:
 
     @property
     def outputs(self) -> int:
+        """Return the number of outputs, without reference columns."""
         return len(self.targets.weights)
 
     @property
     def references(self) -> int:
-        """Reference columns, one for each column of tiles; 0 for most encodings."""
+        """Return the number of reference columns, one per column of tiles; 0 for most encodings."""
         return len(self.order) - self.outputs
 
     @property
     def dtype(self) -> torch.dtype:
+        """Return the type of products."""
         return self.targets.weights.dtype
 
     @property
     def by_pairs(self) -> bool:
-        """Tell whether column pairs are sampled as differences of their cells: there are no single cells."""
+        """Tell whether column pairs are sampled as differences of their cells, without single cells."""
         return self.chip.draws == "pairs" and self.targets.held is None and not self.chip.device.cells_are_ideal
 
     @property
@@ -95,45 +102,45 @@ class Plan:
 
     @functools.cached_property
     def factors(self) -> tuple[float, ...]:
-        """[slices x terms]: factor of every conversion in the result."""
+        """Return the factor of every conversion in the result: [slices x terms]."""
         return tuple(place * term.gain for place in self.targets.places for term in self.encoding.terms)
 
     @property
     def gains(self) -> Tensor:
-        """`factors` as a tensor."""
+        """Return `factors` as a tensor."""
         return torch.tensor(self.factors, dtype=self.dtype)
 
     @property
     def floor(self) -> float:
-        """Conductance of HRS in units of window / steps."""
+        """Return the conductance of HRS in units of window / steps."""
         return self.chip.device.floor * self.targets.steps
 
     def physical(self, g: Tensor) -> Tensor:
-        """[outputs, slices, columns, in, rows] -> word lines by bit lines [in * rows, outputs * slices * columns]."""
+        """Return cells [outputs, slices, columns, in, rows] as word lines by bit lines, [in x rows, outputs x …]."""
         return g[self.order].permute(3, 4, 0, 1, 2).reshape(g.shape[3] * g.shape[4], -1)
 
     def logical(self, matrix: Tensor) -> Tensor:
-        """The inverse of `physical`."""
+        """Invert `physical`."""
         shape = self.cells.shape
         g = matrix.reshape(shape[3], shape[4], *shape[:3]).permute(2, 3, 4, 0, 1)
         return torch.empty_like(g).index_copy_(0, self.order, g.contiguous())
 
     def siemens(self, g: Tensor) -> Tensor:
-        """Conductances in S of cells in units of window / steps."""
+        """Return the conductances in S of cells in units of window / steps."""
         return g * (self.chip.device.window_S / self.targets.steps) + self.chip.device.g_hrs_S
 
     def units(self, conductance_S: Tensor) -> Tensor:
-        """The inverse of `siemens`."""
+        """Invert `siemens`."""
         return (conductance_S - self.chip.device.g_hrs_S) * (self.targets.steps / self.chip.device.window_S)
 
     def against_reference(self, g: Tensor) -> Tensor:
-        """Cells of the outputs; where there is a reference, the difference to it."""
+        """Return the cells of the outputs; with reference columns, the difference to them."""
         return g if self.reference is None else g[: self.outputs] - g[self.reference]
 
     def coordinates(self) -> tuple[Tensor, Tensor, Tensor]:
-        """(row, column, tile) of every cell, broadcastable to `cells`.
+        """Return (row, column, tile) of every cell, broadcastable to `cells`.
 
-        row and column run from -1/2 to 1/2 over the physical tile; tile is the number of the tile.
+        row and column are from -1/2 to 1/2 over the physical tile; tile is the number of the tile.
         """
         p = self.placement
         inputs = torch.arange(p.inputs)

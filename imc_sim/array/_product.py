@@ -1,7 +1,7 @@
-"""The bare matrix product, on the fastest kernel that torch has for it.
+"""The matrix product on the fastest kernel that torch has for it.
 
-Exact operands give the same bits on every kernel, so the choice is free. On processors where the BLAS behind
-torch.matmul is not tuned, oneDNN's 1 x 1 convolution is about twice as fast; elsewhere it is on a par.
+Whole numbers give the same bits on every kernel. Where torch's BLAS is not tuned for the processor, oneDNN's 1 x 1
+convolution is about twice as fast; elsewhere both are equally fast.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ _SMALL = 2**17
 
 
 def product(x: Tensor, w: Tensor) -> Tensor:
-    """x [n, in] times w [out, in] transposed: [n, out]."""
+    """Return x [n, in] times w [out, in] transposed: [n, out]."""
     small = x.shape[0] * w.numel() < _SMALL
     if small or x.dtype != torch.float32 or x.device.type != "cpu" or not torch.backends.mkldnn.is_available():
         return x @ w.mT

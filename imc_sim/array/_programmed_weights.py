@@ -18,28 +18,32 @@ from imc_sim.array._plan import Plan
 from imc_sim.array._read_noise import ReadPower
 from imc_sim.array._telegraph import LARGEST as LARGEST_TRAPS
 from imc_sim.array._telegraph import Traps, undriven
-from imc_sim.array.encoding.base import Contrast, Encoding
+from imc_sim.array.encoding.base import Coefficients, Encoding
 from imc_sim.device import Device
 
-#: Contrasts of float32 crossbars are whole multiples of this part of the window / steps.
+#: differential conductances of float32 crossbars are whole multiples of this part of window / steps
 RESOLUTION = 2.0**-12
-#: the largest whole number of each way to compute: a byte, and two bytes of which the lower one is signed as well
+#: largest whole number by `compute`: of a byte, and of two bytes that are both signed
 LARGEST = {"int8": 127, "int16": 32639}
-#: of rounding one contrast, about
+#: approximate seconds for rounding one number
 _SECONDS = 5e-11
 
 
 @dataclass(frozen=True)
 class ProgrammedWeights:
-    """Hold what a product needs of one chip, in units of window / steps and without the encoding's gain_in.
+    """Hold what products on one chip need, in units of window / steps and without the encoding's gain_in.
 
-    linear, square: contrasts [out x slices x terms, inputs of the tile], top to bottom; one tile with
-    everything, conversions already combined, where nothing stands between the cells and the sum. constant:
-    [tiles, out x slices x terms] or None where it vanishes. power: variance of a read of every conversion. reference:
-    the same of every reference column, whose noise all outputs of its tile share; None where there is none. factor: of
-    drift compensation, for the analog part of results.
-    merged: there is one tile with everything. unit: a power of two, of which the contrasts of float32 crossbars
-    are whole multiples. traps: of every tile, those whose states are sampled.
+    Attributes:
+        linear: coefficients of x of every row of tiles, [out x slices x terms, inputs of the tile]; a single matrix
+            with all conversions combined where `merged`.
+        square: coefficients of x^2, like `linear`; None where they are zero.
+        constant: constants [tiles, out x slices x terms]; None where they are zero.
+        power: variance of the read noise of every conversion.
+        reference: variance of the read noise of every reference column, which all outputs of its tile share.
+        factor: drift compensation, applied to the analog part of results.
+        merged: whether one matrix holds everything, because ADCs are ideal and reads free of noise.
+        unit: power of two of which the coefficients of float32 crossbars are whole multiples.
+        traps: traps of every row of tiles whose states are sampled.
     """
 
     linear: tuple[Tensor, ...]
@@ -53,7 +57,11 @@ class ProgrammedWeights:
     traps: tuple[Traps, ...] | None = None
 
     def to(self, device: torch.device) -> ProgrammedWeights:
-        """Return the same weights on that device; self where they are there."""
+        """Return the weights on a torch device; self where they are on it.
+
+        Args:
+            device: torch device.
+        """
         if self.linear[0].device == device:
             return self
         square, linear = ((None if s is None else tuple(t.to(device) for t in s)) for s in (self.square, self.linear))
@@ -64,14 +72,22 @@ class ProgrammedWeights:
 
 
 def operand_bytes(outputs: int, inputs: int, encoding: Encoding, chip: Chip, unit_inputs: bool, where: str) -> int:
-    """Return the bytes that +-1 weights [outputs, inputs] take on one chip, with the copy for the compiled product.
+    """Return an upper estimate of the bytes of +-1 weights on one chip, with the copy for the compiled product.
 
-    An upper estimate: small products never ask for that copy, and conversions may be combined. Refuses weights that
-    the encoding does.
+    Args:
+        outputs: rows of the weight matrix.
+        inputs: columns of the weight matrix.
+        encoding: encoding of the weights.
+        chip: the chip.
+        unit_inputs: whether every input is -1 or +1.
+        where: place that an error names.
+
+    Raises:
+        InputError: for weights that the encoding refuses.
     """
     slices = len(encoding.encode(torch.ones(1, 1), chip.device.levels, where).places)
     cell = torch.zeros(1, slices, encoding.columns, 1, encoding.rows)
-    columns, planes = outputs * slices * len(encoding.terms), 1 + (encoding.contrast(cell, 0.0).square is not None)
+    columns, planes = outputs * slices * len(encoding.terms), 1 + (encoding.coefficients(cell, 0.0).square is not None)
     words = planes * (1 if chip.compute == "int8" else 2)
     variances = 0
     if chip.device.read.noisy:
@@ -86,10 +102,13 @@ def operand_bytes(outputs: int, inputs: int, encoding: Encoding, chip: Chip, uni
 
 @dataclass(frozen=True)
 class CellNoise:
-    """Noise of the cells of one chip, in units of window / steps, each [out, slices, columns, in, rows] or None.
+    """Hold the read noise of one chip's cells [out, slices, columns, in, rows] in units of window / steps.
 
-    driven: variance that scales with the square of the drive. thermal: variance at any drive. step: what the trap of a
-    cell changes, with the occupancy of its low state.
+    Attributes:
+        driven: variance that scales with the square of the voltage.
+        thermal: variance at any voltage.
+        step: change of the conductance by the cell's trap.
+        occupancy: share of the time that a trap is in its low state.
     """
 
     driven: Tensor | None
@@ -100,10 +119,13 @@ class CellNoise:
 
 @dataclass(frozen=True)
 class Rounding:
-    """How far what products are computed with is from the conductances, in windows (G_LRS - G_HRS).
+    """Report the deviation of programmed weights from the conductances, in windows (G_LRS - G_HRS).
 
-    compute: `int8`, `int16`, `float32` or `float64`. step: all are whole multiples of it; 0 for float64. rms, largest:
-    of the differences to the same conductances in float64, each as it multiplies an input.
+    Attributes:
+        compute: `int8`, `int16`, `float32` or `float64`.
+        step: number of which all weights are whole multiples; 0 for float64.
+        rms: root mean square of the differences to float64.
+        largest: largest magnitude of the differences to float64.
     """
 
     compute: str
@@ -113,7 +135,16 @@ class Rounding:
 
     @classmethod
     def of(cls, used: ProgrammedWeights, exact: ProgrammedWeights, plan: Plan) -> Rounding:
-        """Compare the weights of one chip with the same in float64."""
+        """Compare the weights of one chip with the same weights in float64.
+
+        Args:
+            used: weights that products use.
+            exact: weights in float64.
+            plan: the plan of both.
+
+        Returns:
+            The deviation.
+        """
         steps = plan.targets.steps
         if plan.dtype == torch.float64:
             return cls("float64", 0.0, 0.0, 0.0)
@@ -127,89 +158,86 @@ def programmed_weights(
     plan: Plan, cells: tuple[Tensor, ...], noise: CellNoise | None, unit_inputs: bool, factor: float = 1.0,
     offset: Tensor | None = None,
 ) -> ProgrammedWeights:  # fmt: skip
-    """Compute the weights that products use from the cells of every pass and the noise of their reads.
+    """Return the programmed weights of cells and their read noise.
 
-    cells: each [outputs, slices, columns, in, rows], in units of window / steps; one tensor where all passes see the
-    same. They are rounded to the grid first.
-    offset: [row tiles, out x slices x terms], what every conversion gets besides; see `wired`.
+    cells: one [outputs, slices, columns, in, rows] per pass, in units of window / steps, or a single one for all
+    passes; rounded to the grid first. factor: drift compensation. offset: constants [row tiles, out x slices x terms]
+    that wires add to conversions.
     """
     each = tuple(plan.against_reference(on_grid(g, plan.dtype)) for g in cells)
-    contrast = plan.encoding.contrast(each[0] if len(each) == 1 else each, _floor(plan), _floor(plan, factor))
-    return of_contrast(plan, contrast, noise, unit_inputs, factor, offset, alike=len(each) == 1)
+    found = plan.encoding.coefficients(each[0] if len(each) == 1 else each, _floor(plan), _floor(plan, factor))
+    return of_coefficients(plan, found, noise, unit_inputs, factor, offset, same=len(each) == 1)
 
 
-def of_contrast(
-    plan: Plan, drawn: Contrast, noise: CellNoise | None = None, unit_inputs: bool = False, factor: float = 1.0,
-    offset: Tensor | None = None, alike: bool = True,
+def of_coefficients(
+    plan: Plan, sampled: Coefficients, noise: CellNoise | None = None, unit_inputs: bool = False, factor: float = 1.0,
+    offset: Tensor | None = None, same: bool = True,
 ) -> ProgrammedWeights:  # fmt: skip
-    """Compute `programmed_weights` from a known contrast of the cells. alike: all passes see the same cells."""
-    merged = (
-        plan.readout_is_ideal
-        and _separable(plan, drawn, alike)
-        and not (plan.encoding.correction.sum_x and factor != 1.0)
-    )
-    contrast, unit = rounded(drawn, plan)
+    """Return the programmed weights of the coefficients of cells. same: all passes see the same cells."""
+    compensated = plan.encoding.correction.sum_x and factor != 1.0
+    merged = plan.readout_is_ideal and _separable(plan, sampled, same) and not compensated
+    found, unit = rounded(sampled, plan)
     if merged:
-        return _merged(plan, contrast, factor, offset, unit)
-    square = None if contrast.square is None else _tiles(plan, contrast.square)
+        return _merged(plan, found, factor, offset, unit)
+    square = None if found.square is None else _tiles(plan, found.square)
     traps, power, reference = _noise(plan, noise, unit_inputs)
-    constant = _plus(_tile_sums(plan, contrast.constant), offset)
-    linear = _tiles(plan, contrast.linear)
+    constant = _plus(_tile_sums(plan, found.constant), offset)
+    linear = _tiles(plan, found.linear)
     return ProgrammedWeights(linear, square, constant, power, reference, factor, unit=unit, traps=traps)
 
 
-def rounded(contrast: Contrast, plan: Plan) -> tuple[Contrast, float]:
-    """Contrasts as the chip computes with them, rounded in place, and the unit of which they are whole multiples.
+def rounded(found: Coefficients, plan: Plan) -> tuple[Coefficients, float]:
+    """Return the coefficients in the chip's `compute`, rounded in place, and the unit of which they are multiples.
 
-    compute int8, int16: the unit is the smallest power of two in which the largest contrast has that many bits, and
-    never below that of float32. What does not depend on the input is a sum, no cell, and stays as it is. Crossbars
-    of float64 compute in float64 whatever the chip says: their inputs are real.
+    int8, int16: the unit is the smallest power of two in which the largest coefficient has that many bits, and never
+    below that of float32. Constants are not rounded. Crossbars of float64 are not rounded: their inputs are real.
     """
     largest = LARGEST.get(plan.chip.compute)
     if largest is None or plan.dtype == torch.float64:
-        return contrast, RESOLUTION
-    each = [contrast.linear] if contrast.square is None else [contrast.linear, contrast.square]
-    known = max(magnitude(c) for c in each) if contrast.largest is None else contrast.largest
+        return found, RESOLUTION
+    each = [found.linear] if found.square is None else [found.linear, found.square]
+    known = max(magnitude(c) for c in each) if found.largest is None else found.largest
     fraction, exponent = math.frexp(known / largest)
     unit = max(RESOLUTION, 2.0 ** (exponent - int(fraction == 0.5)))
-    if contrast.largest is not None and _rng.compiled():
+    if found.largest is not None and _rng.compiled():
         from imc_sim.array._compiled._packing import to_multiples, to_multiples_in_pool
 
-        flat = contrast.linear.view(-1).numpy()
+        flat = found.linear.view(-1).numpy()
         parallel_for(to_multiples, to_multiples_in_pool, (flat, unit), len(flat), len(flat) * _SECONDS)
-        return Contrast(contrast.linear, None, contrast.constant), unit
+        return Coefficients(found.linear, None, found.constant), unit
     linear, *square = (c.mul_(1.0 / unit).round_().mul_(unit) for c in each)
-    return Contrast(linear, square[0] if square else None, contrast.constant), unit
+    return Coefficients(linear, square[0] if square else None, found.constant), unit
 
 
 def _plus(constant: Tensor | None, offset: Tensor | None) -> Tensor | None:
+    """Return constant + offset in the type of the constant; None for 0."""
     if offset is None or constant is None:
         return constant if offset is None else offset
     return constant + offset.to(constant.dtype)
 
 
 def magnitude(x: Tensor) -> float:
-    """The largest |x|."""
+    """Return the largest magnitude of x."""
     if x.device.type == "cpu":  # numpy is twice as fast here as torch.aminmax
         return max(-float(x.numpy().min()), float(x.numpy().max()))
     low, high = torch.aminmax(x)
     return max(-float(low), float(high))
 
 
-def _separable(plan: Plan, contrast: Contrast, alike: bool) -> bool:
-    """Tell whether x^2 has no coefficient of its own on any chip.
+def _separable(plan: Plan, found: Coefficients, same: bool) -> bool:
+    """Tell whether x^2 cancels in the results of every chip. same: all passes see the same cells.
 
-    The sampled cells may decide it only where all chips have the same ones: a chip without a single changed cell must
-    be computed as the others of a call are.
+    Values of cells decide it only where all chips have equal cells: otherwise chips of one call would be computed in
+    different ways.
     """
-    if contrast.square is None or (alike and plan.encoding.cancels_squares):
+    if found.square is None or (same and plan.encoding.cancels_squares):
         return True
-    return plan.chip.cells_are_ideal and not bool(_combined(plan, contrast.square).any())  # type: ignore[union-attr]
+    return plan.chip.cells_are_ideal and not bool(_combined(plan, found.square).any())  # type: ignore[union-attr]
 
 
-def _merged(plan: Plan, contrast: Contrast, factor: float, offset: Tensor | None, unit: float) -> ProgrammedWeights:
-    """Everything in one matrix."""
-    linear, constant = (_combined(plan, c) for c in (contrast.linear, contrast.constant))
+def _merged(plan: Plan, found: Coefficients, factor: float, offset: Tensor | None, unit: float) -> ProgrammedWeights:
+    """Return programmed weights whose conversions are combined in one matrix."""
+    linear, constant = (_combined(plan, c) for c in (found.linear, found.constant))
     sums = None if constant is None else _tile_sums(plan, constant[:, None])
     if offset is not None:
         gains = plan.gains.to(offset.dtype) * plan.encoding.gain_in
@@ -222,7 +250,7 @@ def _merged(plan: Plan, contrast: Contrast, factor: float, offset: Tensor | None
 def _floor(plan: Plan, factor: float = 1.0) -> float:
     """Return HRS over `factor` in units of window / steps, on the grid where results are float32.
 
-    A reference column cancels it.
+    0 with a reference column, which cancels it.
     """
     if plan.encoding.referenced:
         return 0.0
@@ -230,33 +258,33 @@ def _floor(plan: Plan, factor: float = 1.0) -> float:
     return floor if plan.dtype == torch.float64 else round(floor / RESOLUTION) * RESOLUTION
 
 
-def _combined(plan: Plan, contrast: Tensor | None) -> Tensor | None:
-    """[out, slices x terms, in] -> [out, in]: every conversion with its gain."""
-    if contrast is None:
+def _combined(plan: Plan, x: Tensor | None) -> Tensor | None:
+    """Return the sum of all conversions of [out, slices x terms, in], each with its gain: [out, in]."""
+    if x is None:
         return None
     if len(plan.factors) == 1:
-        y = contrast[:, 0]
+        y = x[:, 0]
         gain = plan.factors[0] * plan.encoding.gain_in
         return y if gain == 1.0 else y * gain
-    return torch.einsum("osi,s->oi", contrast, plan.gains.to(contrast.dtype) * plan.encoding.gain_in)
+    return torch.einsum("osi,s->oi", x, plan.gains.to(x.dtype) * plan.encoding.gain_in)
 
 
 def _whole(plan: Plan, linear: Tensor | None) -> Tensor:
-    """The plain product's matrix, with what is subtracted per sum of inputs."""
+    """Return the matrix of a single product, with the correction per sum of inputs."""
     if linear is None:
         linear = torch.zeros(plan.outputs, plan.placement.inputs, dtype=plan.dtype)
     minus = plan.encoding.correction.sum_x
     return (linear - minus if minus else linear).contiguous()
 
 
-def _tiles(plan: Plan, contrast: Tensor) -> tuple[Tensor, ...]:
-    """[out, slices x terms, in] -> [out x slices x terms, inputs of the tile] of each tile, contiguous."""
-    flat = contrast.flatten(0, 1)
+def _tiles(plan: Plan, x: Tensor) -> tuple[Tensor, ...]:
+    """Return the part of [out, slices x terms, in] of each row of tiles, contiguous [out x slices x terms, inputs]."""
+    flat = x.flatten(0, 1)
     return tuple(flat[:, rows].contiguous() for rows in plan.placement.row_slices)
 
 
 def _tile_sums(plan: Plan, x: Tensor | None) -> Tensor | None:
-    """[out, slices x terms, in] -> [tiles, out x slices x terms]."""
+    """Return the sums of [out, slices x terms, in] over the inputs of each row of tiles: [tiles, conversions]."""
     if x is None:
         return None
     flat = x.flatten(0, 1)
@@ -266,7 +294,7 @@ def _tile_sums(plan: Plan, x: Tensor | None) -> Tensor | None:
 def _noise(
     plan: Plan, noise: CellNoise | None, unit_inputs: bool
 ) -> tuple[tuple[Traps, ...] | None, ReadPower, ReadPower | None]:
-    """Return the sampled traps of every tile, and the variances of all other noise: of outputs and of references."""
+    """Return the sampled traps of every row of tiles, and the variances of other noise of outputs and of references."""
     if noise is None:
         return None, ReadPower(), None
     traps, driven = None, noise.driven
@@ -284,7 +312,7 @@ def _noise(
 def _power(plan: Plan, driven: Tensor | None, thermal: Tensor | None, unit_inputs: bool, part: slice) -> ReadPower:
     """Return the variances of the columns in `part` of a plan's outputs and references.
 
-    In float64: their sums must not depend on the batch any more than the products do.
+    In float64, so that their sums do not depend on the batch.
     """
     square, linear, constant = None, None, None
     if driven is not None:
@@ -299,14 +327,14 @@ def _power(plan: Plan, driven: Tensor | None, thermal: Tensor | None, unit_input
 
 
 def packed(one: ProgrammedWeights, memory: Tensor) -> ProgrammedWeights:
-    """Return the same weights, their tiles copied into `memory` one after the other."""
+    """Return weights whose tiles are copied into `memory`, one after the other."""
     parts = memory.split([tile.numel() for tile in one.linear])
     tiles = tuple(m.view(t.shape).copy_(t) for m, t in zip(parts, one.linear, strict=True))
     return dataclasses.replace(one, linear=tiles)
 
 
 def on_grid(g: Tensor, dtype: torch.dtype) -> Tensor:
-    """Return cells as `dtype`, for float32 on the grid that keeps sums exact; cells of float32 are on it already."""
+    """Return cells as `dtype`, for float32 rounded to the grid that keeps sums exact; float32 cells are on it."""
     if g.dtype == dtype:
         return g
     return g.to(dtype) if dtype == torch.float64 else ((g / RESOLUTION).round() * RESOLUTION).float()
@@ -314,11 +342,11 @@ def on_grid(g: Tensor, dtype: torch.dtype) -> Tensor:
 
 @functools.lru_cache(maxsize=16)
 def units_table(device: Device, steps: int, dtype: torch.dtype) -> Tensor:
-    """The device's table in units of window / steps, on the grid."""
+    """Return the device's quantile table in units of window / steps, on the grid."""
     return on_grid(device.table(steps) * steps, dtype)
 
 
 @functools.lru_cache(maxsize=16)
 def pair_units_table(device: Device, steps: int, dtype: torch.dtype) -> Tensor:
-    """Return the device's table of differences of two cells in the same units, on the grid."""
+    """Return the quantile table of the conductance difference of a pair in units of window / steps, on the grid."""
     return on_grid(device.pair_table(steps) * steps, dtype)

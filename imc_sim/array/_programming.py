@@ -1,4 +1,4 @@
-"""From a plan to the weights that one chip computes with: program -> age -> wires -> read noise."""
+"""From a plan to the programmed weights of a chip: program -> age -> wires -> read noise."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from imc_sim.array._plan import Plan
 from imc_sim.array._programmed_weights import (
     CellNoise,
     ProgrammedWeights,
-    of_contrast,
+    of_coefficients,
     packed,
     pair_units_table,
     programmed_weights,
@@ -23,20 +23,20 @@ from imc_sim.array._programmed_weights import (
 )
 from imc_sim.array.circuit.driven_rows import DrivenRows
 from imc_sim.array.circuit.tiles import wired
-from imc_sim.array.encoding.base import Contrast
+from imc_sim.array.encoding.base import Coefficients
 from imc_sim.device import Device, check_finite
 
 
 def program_chip(
     plan: Plan, address: Address, driven: DrivenRows | None = None, unit_inputs: bool = False
 ) -> ProgrammedWeights:
-    """Return what one chip computes products with. The plan holds the weights encoded and placed on tiles.
+    """Return the programmed weights of one chip; the plan holds the weights, encoded and placed on tiles.
 
     driven: rows that inputs switch on. unit_inputs: every input is -1 or +1. Both as in `Crossbar.program`.
     """
     pairs = program_pairs(plan, address)
-    if pairs is not None:  # nothing below acts, and no single cell is needed
-        return of_contrast(plan, pairs)
+    if pairs is not None:  # no effect below acts, and single cells are not needed
+        return of_coefficients(plan, pairs)
     cells = program_cells(plan, address, torch.float64 if plan.chip.changes_cells else plan.dtype)
     aged = age(plan, cells, address)
     passes, offset = apply_wires(plan, aged, address, driven)
@@ -48,16 +48,16 @@ def program_chip(
 def program_chips(
     plan: Plan, addresses: Sequence[Address], driven: DrivenRows | None, unit_inputs: bool, device: torch.device
 ) -> list[ProgrammedWeights]:
-    """Return what each chip computes products with, on `device`; chips without effects share one object."""
+    """Return the programmed weights of each chip on a torch device; chips without effects share one object."""
     one = functools.partial(program_chip, plan, driven=driven, unit_inputs=unit_inputs)
     first = one(addresses[0]).to(device)
-    alike = plan.chip.cells_are_ideal and plan.chip.device.read.telegraph.is_ideal  # every chip has traps of its own
-    if alike or len(addresses) == 1:
+    equal = plan.chip.cells_are_ideal and plan.chip.device.read.telegraph.is_ideal  # traps differ from chip to chip
+    if equal or len(addresses) == 1:
         return [first] * len(addresses)
     rest = (one(address).to(device) for address in addresses[1:])
     if first.square is not None:
         return [first, *rest]
-    # One allocation for all chips: as many small ones would fragment the heap by half their size again.
+    # One allocation for all chips: many small ones would fragment the heap by half their size.
     memory = first.linear[0].new_empty(len(addresses), sum(tile.numel() for tile in first.linear))
     return [packed(o, memory[c]) for c, o in enumerate(itertools.chain([first], rest))]
 
@@ -65,7 +65,7 @@ def program_chips(
 # -- stages --------------------------------------------------------------------------------------------
 
 
-def program_pairs(plan: Plan, address: Address) -> Contrast | None:
+def program_pairs(plan: Plan, address: Address) -> Coefficients | None:
     """Sample the differential conductance of column pairs in one pass; None where single cells are needed."""
     device, steps, chip = plan.chip.device, plan.targets.steps, plan.chip
     if chip.changes_cells or plan.targets.held is not None or device.read.noisy:
@@ -75,7 +75,7 @@ def program_pairs(plan: Plan, address: Address) -> Contrast | None:
         found = device.pairs(law, plan.targets.weights, *address)
     else:
         found = device.differences(_table(plan, plan.dtype), plan.targets.weights, *address)
-    return None if found is None else Contrast(found[0][:, None], None, None, largest=found[1])
+    return None if found is None else Coefficients(found[0][:, None], None, None, largest=found[1])
 
 
 def program_cells(plan: Plan, address: Address, dtype: torch.dtype = torch.float64) -> Tensor:
@@ -84,9 +84,9 @@ def program_cells(plan: Plan, address: Address, dtype: torch.dtype = torch.float
 
 
 def age(plan: Plan, cells: Tensor, address: Address, device: Device | None = None) -> Tensor:
-    """Return what programmed cells (float64) have become when they are read; the same object if nothing acts.
+    """Return programmed cells (float64) aged until they are read; the same object if nothing acts.
 
-    device: instead of the chip's own, such as the device at the start of its life.
+    device: device instead of the chip's own, such as the device at the start of its life.
     """
     device = device or plan.chip.device
     if not device.ages:
@@ -98,7 +98,7 @@ def age(plan: Plan, cells: Tensor, address: Address, device: Device | None = Non
 
 
 def drift_compensation(plan: Plan, cells: Tensor, aged: Tensor, address: Address) -> float:
-    """Return the factor that undoes the loss common to all cells of the crossbar; 1 without compensation."""
+    """Return the factor that compensates the mean drift of the crossbar; 1 without compensation."""
     device, steps = plan.chip.device, plan.targets.steps
     if not device.time.compensation:
         return 1.0
@@ -108,9 +108,9 @@ def drift_compensation(plan: Plan, cells: Tensor, aged: Tensor, address: Address
 def apply_wires(
     plan: Plan, cells: Tensor, address: Address, driven: DrivenRows | None
 ) -> tuple[tuple[Tensor, ...], Tensor | None]:
-    """Return the cells of each pass as the ends of their lines see them, and the constant part of conversions.
+    """Return the effective cells of each pass, and the constant part of conversions, as `wired` does.
 
-    See `wired`. Without wire resistance: the same cells in all passes.
+    Without wire resistance: the cells, the same in all passes.
     """
     if plan.chip.wires.is_ideal:
         return (cells,), None
@@ -121,9 +121,9 @@ def apply_wires(
 
 
 def read_noise(plan: Plan, cells: Tensor, passes: tuple[Tensor, ...], address: Address) -> CellNoise | None:
-    """Return the noise of each cell from read to read, in units of window / steps; None for reads without noise.
+    """Return the read noise of each cell in units of window / steps; None for reads without noise.
 
-    cells: as programmed, without the ageing since. passes: as `apply_wires` returns them.
+    cells: as programmed, before ageing. passes: as `apply_wires` returns them.
     """
     device, steps = plan.chip.device, plan.targets.steps
     if not device.read.noisy:

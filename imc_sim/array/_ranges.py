@@ -14,10 +14,11 @@ from imc_sim.array._plan import Plan
 @final
 @dataclass
 class Ranges:
-    """Hold what calibration has measured; it outlasts the programming of the cells.
+    """Hold the results of a calibration, which stay valid when cells are programmed again; None: not calibrated.
 
-    input_limit: largest magnitude of an input, which the DAC's largest code stands for. limits: of the ADCs' inputs, in
-    windows. None: not calibrated.
+    Attributes:
+        input_limit: magnitude of the largest input, which gets the DAC's largest code.
+        limits: limits of the ADCs' inputs in windows.
     """
 
     input_limit: float | None = None
@@ -28,7 +29,7 @@ class Ranges:
 class WordLines:
     """Turn inputs into word-line voltages over the read voltage: the DAC, then the I-V curve of the cells.
 
-    Inputs of -1, 0 and +1 pass neither: their encoding states the voltages.
+    Both leave inputs of -1, 0 and +1 unchanged: their encoding states the voltages.
     """
 
     def __init__(self, plan: Plan, ranges: Ranges, layer: str) -> None:
@@ -44,7 +45,7 @@ class WordLines:
 
     @property
     def scale(self) -> float:
-        """Return the factor that takes products of voltages back to products of inputs."""
+        """Return the factor from products of voltages to products of inputs."""
         return self._limit() if self._converts else 1.0
 
     def voltages(self, x: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Normal read noise of columns: its variance by the drives, and the draws of every read."""
+"""Normal read noise of columns: its variance for given voltages, and the samples of every read."""
 
 from __future__ import annotations
 
@@ -14,10 +14,12 @@ from imc_sim._rng import Stream, blocks
 @final
 @dataclass(frozen=True)
 class ReadPower:
-    """Variance of one read of every column of u / gain_in, which is independent from column to column.
+    """Hold the variance of one read of u / gain_in, independent from column to column; None where it is zero.
 
-    square, linear: per x^2 and per x, [columns, inputs]. constant: of a whole tile, [tiles, columns]. Each is None
-    where it is zero.
+    Attributes:
+        square: per x^2 [columns, inputs].
+        linear: per x [columns, inputs].
+        constant: of a whole tile [tiles, columns].
     """
 
     square: Tensor | None = None
@@ -26,11 +28,11 @@ class ReadPower:
 
     @property
     def steady(self) -> bool:
-        """The variance does not depend on the inputs."""
+        """Tell whether the variance is the same for all inputs."""
         return self.square is None and self.linear is None
 
     def to(self, device: torch.device) -> ReadPower:
-        """Return the same variances on that device."""
+        """Return the variances on a torch device."""
         return ReadPower(*(None if p is None else p.to(device) for p in (self.square, self.linear, self.constant)))
 
     def add_to(
@@ -38,7 +40,7 @@ class ReadPower:
     ) -> None:
         """Add one normal number per vector and column to u [vectors, columns] of one tile.
 
-        x: word-line drives [vectors, inputs of the tile]. rows: those inputs. address: chip, epoch and number of the
+        x: word-line voltages [vectors, inputs of the tile]. rows: those inputs. address: chip, epoch and number of the
         first read. per_read: vectors of one read.
         """
         if not x.shape[0] or (self.steady and self.constant is None):
@@ -52,11 +54,11 @@ class ReadPower:
         reads = x.shape[0] // per_read
         count = u.numel() // reads
         stride = blocks(count)
-        drawn = stream.normal(stride * 16 * reads, chip, epoch, first * stride)
-        normal = torch.from_numpy(drawn).reshape(reads, -1)[:, :count].reshape(u.shape)
+        sampled = stream.normal(stride * 16 * reads, chip, epoch, first * stride)
+        normal = torch.from_numpy(sampled).reshape(reads, -1)[:, :count].reshape(u.shape)
         u.addcmul_(deviation(variance, u.dtype).expand_as(u), normal.to(u))
 
 
 def deviation(variance: Tensor, dtype: torch.dtype) -> Tensor:
-    """Return the standard deviation; rounding may leave a variance of 0 a little below it."""
+    """Return the standard deviation of a variance that rounding can leave a little below 0."""
     return variance.clamp_min(0.0).sqrt().to(dtype)

@@ -1,4 +1,4 @@
-"""Readouts: from input vectors to digital results. The base of all of them, and the one without ADCs and noise."""
+"""Readouts: from input vectors to digital results. The base class, and the readout without ADCs and noise."""
 
 from __future__ import annotations
 
@@ -17,14 +17,19 @@ from imc_sim.array._ranges import Ranges, WordLines
 from imc_sim.array._vectors import InputVectors
 from imc_sim.device import check_finite
 
-#: what to do where sums overflow
+#: next step of an error where sums overflow
 LARGE = "Scale the inputs down."
 
 
 class Readout(abc.ABC):
-    """Multiply input vectors with the programmed weights of a chip; chosen once, when the cells are programmed.
+    """Multiply input vectors with the programmed weights of chips. It is chosen once, when cells are programmed.
 
-    weights, addresses: one for each chip. lines: word lines, which have turned the inputs into voltages.
+    Args:
+        plan: the weights, encoded and placed.
+        weights: programmed weights of each chip.
+        addresses: address of the random numbers of each chip.
+        ranges: calibrated ranges.
+        lines: word lines, whose voltages the inputs are.
     """
 
     def __init__(
@@ -37,27 +42,38 @@ class Readout(abc.ABC):
     @property
     @abc.abstractmethod
     def reference(self) -> Readout:
-        """Return the readout that defines the results: self, or the one whose results a faster one reproduces."""
+        """Return the readout that defines the results: self, except for a faster one."""
 
     @abc.abstractmethod
     def read(self, index: int, inputs: InputVectors, first_read: int) -> Tensor:
-        """Return the products [*inputs.shape, out] of voltages on the chip at position `index`.
+        """Return the products [*inputs.shape, out] on one chip.
 
-        first_read: number of the first of `inputs.reads` reads, which addresses the read noise.
+        Args:
+            index: position of the chip.
+            inputs: voltages of the word lines.
+            first_read: number of the first of `inputs.reads` reads, which addresses the read noise.
         """
 
     def read_all(self, inputs: InputVectors, first_read: int) -> Tensor:
-        """Return the products of the same voltages on every chip: [chip, *inputs.shape, out]."""
+        """Return the products on all chips, [chip, *inputs.shape, out].
+
+        Args:
+            inputs: voltages of the word lines.
+            first_read: as in `read`.
+        """
         return stacked([self.read(c, inputs, first_read) for c in range(len(self.weights))])
 
-    # -- digital end -----------------------------------------------------------------------------------
-
     def scaled(self, y: Tensor, factor: float = 1.0) -> Tensor:
-        """Return analog sums in units of weight x input; factor: of drift compensation."""
+        """Return analog sums in units of weight x input.
+
+        Args:
+            y: sums in units of window / steps.
+            factor: drift compensation.
+        """
         return times(y, self.plan.targets.scale * factor * self.lines.scale)
 
     def correction(self) -> Tensor | None:
-        """Return what the encoding subtracts of every output whatever the input: [out]; None for nothing."""
+        """Return the digital correction [out] that does not depend on the input; None for 0."""
         c, weights = self.plan.encoding.correction, self.plan.targets.weights
         if not (c.sum_w or c.count):
             return None
@@ -66,7 +82,7 @@ class Readout(abc.ABC):
 
 @final
 class IdealReadout(Readout):
-    """Read by one matrix product: ideal ADCs, no read noise."""
+    """Read all tiles by one matrix product: ideal ADCs, no read noise."""
 
     @property
     def reference(self) -> IdealReadout:
@@ -76,7 +92,12 @@ class IdealReadout(Readout):
         return self.finish(inputs.product(self.matrix(index)), index)
 
     def read_all(self, inputs: InputVectors, first_read: int) -> Tensor:
-        """As `Readout.read_all`; rows of a matrix meet all chips in one product."""
+        """Return the products on all chips, for rows of a matrix by a single product with the matrices of all.
+
+        Args:
+            inputs: voltages of the word lines.
+            first_read: as in `read`.
+        """
         chips = len(self.weights)
         if chips == 1 or inputs.values.ndim != 2:
             return super().read_all(inputs, first_read)
@@ -84,21 +105,30 @@ class IdealReadout(Readout):
         return torch.stack([self.finish(y[:, c], c) for c in range(chips)])
 
     def matrix(self, index: int) -> Tensor:
-        """Return the effective weights [out, in] of the chip at position `index`: the product before `finish`."""
+        """Return the effective weights [out, in] of one chip; `finish` follows their product.
+
+        Args:
+            index: position of the chip.
+        """
         return self.weights[index].linear[0]
 
     def finish(self, y: Tensor, index: int) -> Tensor:
-        """Return the results of a product y [*, out]: imbalance of the cells, drift compensation, scales."""
+        """Return the results of a product: constants of the cells, drift compensation and scales applied.
+
+        Args:
+            y: product [*, out].
+            index: position of the chip.
+        """
         check_finite(y, "currents", LARGE, self.layer)
         bias = self._bias(index)
         return self.scaled(y if bias is None else y + bias, self.weights[index].factor)
 
     def _bias(self, index: int) -> Tensor | None:
-        """[out]: imbalance of the cells and digital correction; None where exactly zero."""
+        """Return the constants of the cells and the digital correction, [out]; None where exactly zero."""
         if self.plan.chip.cells_are_ideal:
             return None
         constant, correction, factor = self.weights[index].constant, self.correction(), self.weights[index].factor
-        if correction is not None:  # digital: drift compensation, which follows, must leave it as it is
+        if correction is not None:  # it is digital: undo the drift compensation that follows
             correction = correction / factor
         if constant is None:
             return None if correction is None else -correction

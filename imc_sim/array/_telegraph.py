@@ -1,4 +1,4 @@
-"""Two-state noise of traps at the column: the largest traps of every column are sampled, one state per read."""
+"""Random telegraph noise: the largest traps of every column are sampled, one state per read."""
 
 from __future__ import annotations
 
@@ -25,11 +25,14 @@ _SECONDS = 1e-9
 @final
 @dataclass(frozen=True)
 class Traps:
-    """Traps of one tile, at most `LARGEST` per output and slice; references follow after the outputs.
+    """Hold the traps of one row of tiles, at most `LARGEST` per output and slice; references follow after the outputs.
 
-    inputs: [out, slices, K] place of the input within the tile. steps: [3, out, slices, terms, K] what a trap in its
-    high state adds to u / gain_in more than in its low state, per x^0, x^1 and x^2. reference: [out] reference column
-    of each output, or None.
+    Attributes:
+        inputs: [out, slices, K], the input of each trap within the tile.
+        steps: [3, out, slices, terms, K], difference of u / gain_in between the high and the low state of a trap, per
+            x^0, x^1 and x^2.
+        occupancy: share of the time in the low state.
+        reference: [out], reference column of each output, or None.
     """
 
     inputs: Tensor
@@ -58,7 +61,7 @@ class Traps:
         return tuple(each), rest
 
     def add_to(self, u: Tensor, x: Tensor, stream: Stream, address: tuple[int, int, int], per_read: int) -> None:
-        """Add one state of every trap and read to u [vectors, out x slices x terms] for drives x [vectors, inputs].
+        """Add one state of every trap and read to u [vectors, out x slices x terms] for voltages x [vectors, inputs].
 
         address: chip, epoch and number of the first read. per_read: vectors of one read.
         """
@@ -109,13 +112,14 @@ class Traps:
         return np.uint32(min(round(self.occupancy * 2.0**32), 2**32 - 1))
 
     def _against_reference(self, change: Tensor) -> Tensor:
+        """Return the change of the outputs, without that of their reference columns."""
         if self.reference is None:
             return change
         return change[:, : len(self.reference)] - change[:, self.reference.to(change.device)]
 
 
 def _halved(values: Tensor) -> Tensor:
-    """Return the sum over the last dimension, half added to half, so that every path rounds alike."""
+    """Return the sum over the last dimension, half added to half, so that every path rounds equally."""
     while values.shape[-1] > 1:
         half = (values.shape[-1] + 1) // 2
         rest = values[..., half:]
@@ -124,7 +128,7 @@ def _halved(values: Tensor) -> Tensor:
 
 
 def undriven(encoding: Encoding, variance: Tensor) -> Tensor:
-    """Return the variance of u / gain_in that every cell of a column adds at any drive: [out, slices x terms, in].
+    """Return the variance of u / gain_in that every cell of a column adds at any voltage: [out, slices x terms, in].
 
     variance: [out, slices, columns, in, rows]; columns are those of one output and slice.
     """

@@ -1,10 +1,10 @@
-"""Tile by tile: partial sums, read noise, ADCs, shift and add."""
+"""Readout tile by tile: partial sums, read noise, ADCs, shift and add."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import final
+from typing import cast, final
 
 import torch
 from torch import Tensor
@@ -18,7 +18,7 @@ from imc_sim.array._readout import LARGE, Readout, times
 from imc_sim.array._vectors import InputVectors, TileInputs
 from imc_sim.device import check_finite
 
-#: what to do where sums overflow with their noise
+#: next step of an error where sums overflow with their noise
 NOISY = "Reduce the noise of device.read, or raise device.read.v_read_V."
 
 
@@ -42,7 +42,7 @@ class TiledReadout(Readout):
         return y
 
     def _sums(self, index: int, inputs: InputVectors, first_read: int) -> Tensor:
-        """Return the results [vectors, out] of vectors that go through the ADCs together."""
+        """Return the results [vectors, out] of all passes of the inputs."""
         result: Tensor | None = None
         sum_x: Tensor | None = None
         for number, factor in enumerate(self.factors):
@@ -50,10 +50,10 @@ class TiledReadout(Readout):
             y, sums = self._one_pass(index, inputs, at)
             sum_x = sums if number == 0 else sum_x
             result = times(y, factor) if result is None else result + times(y, factor)
-        return self.digital(result, sum_x, index)
+        return self.digital(cast("Tensor", result), sum_x, index)  # inputs have at least one pass
 
     def _one_pass(self, index: int, inputs: InputVectors, at: _Pass) -> tuple[Tensor, Tensor | None]:
-        """Return conversions added up over tiles, [vectors, out], and the sums of inputs where these are subtracted."""
+        """Return the conversions summed over tiles [vectors, out], and the sums of inputs where they are subtracted."""
         plan = self.plan
         quantisers = None if plan.chip.converter.is_ideal else self.quantisers()
         same = quantisers is not None and not self.integer and all(q == quantisers[0] for q in quantisers)
@@ -71,13 +71,13 @@ class TiledReadout(Readout):
             part = self._converted(u, index, t, quantisers, same)
             part = self._rounded(part) if self.integer and quantisers else part
             total = part if total is None else total.add_(part)
-        return self.combined(total, quantisers if same else None), sum_x
+        return self.combined(cast("Tensor", total), quantisers if same else None), sum_x  # there is at least one tile
 
     # -- stages ----------------------------------------------------------------------------------------
 
     @property
     def factors(self) -> list[float]:
-        """Return the factor of every pass of the inputs; +-1 and ternary ones have the passes of their encoding."""
+        """Return the factor of every pass of the inputs; passes of +-1 and ternary inputs are terms of the encoding."""
         return self.plan.chip.inputs.factors if self.plan.encoding.operands == "real" else [1.0]
 
     def _plane(self, x: Tensor, number: int) -> Tensor:
@@ -85,13 +85,13 @@ class TiledReadout(Readout):
         return self.plan.chip.inputs.plane(x, number) if self.plan.encoding.operands == "real" else x
 
     def _partial(self, index: int, tile: int, x: Tensor) -> Tensor:
-        """Return the noise-free sums of one tile before the ADC, without gain_in and constant."""
+        """Return the noise-free sums of one row of tiles before the ADC, without gain_in and constant."""
         o = self.weights[index]
         u = product(x, o.linear[tile])
         return u if o.square is None else u.add_(product(x.square(), o.square[tile]))
 
     def _converted(self, u: Tensor, index: int, tile: int, quantisers: list[Quantiser] | None, same: bool) -> Tensor:
-        """Return u with gain_in and constant; from ADCs as codes, or as values where those of the tiles differ."""
+        """Return u with gain_in and constant, converted: as codes, or as values where ADCs of tiles differ (`same`)."""
         gain, constant = self.plan.encoding.gain_in, self.weights[index].constant
         here = None if constant is None else constant[tile] * gain
         if quantisers is not None:
@@ -101,10 +101,13 @@ class TiledReadout(Readout):
         u = u if gain == 1.0 else u.mul_(gain)
         return u if here is None else u.add_(here)
 
-    def combined(self, total: Tensor | None, quantisers: list[Quantiser] | None) -> Tensor:
-        """Return codes summed over tiles as [vectors, out]: step and base, then every conversion with its gain."""
-        if total is None:  # pragma: no cover - a matrix has at least one input
-            raise InputError(f"layer {self.layer!r}", "no inputs", "one input or more", "Check the weights.")
+    def combined(self, total: Tensor, quantisers: list[Quantiser] | None) -> Tensor:
+        """Return the sum of all conversions of an output, each with its gain: [vectors, out].
+
+        Args:
+            total: conversions summed over tiles [vectors, out x slices x terms]; may be overwritten.
+            quantisers: ADCs of the tiles if `total` are sums of codes; None for sums of values.
+        """
         if quantisers is not None:
             total = total.mul_(quantisers[0].step).add_(len(quantisers) * quantisers[0].base)
         factors = self.plan.factors
@@ -116,18 +119,22 @@ class TiledReadout(Readout):
 
     @property
     def integer(self) -> bool:
-        """Tell whether the digital end adds whole numbers."""
+        """Tell whether conversions are added as whole numbers."""
         return self.plan.chip.converter.accumulator == "integer"
 
     def _rounded(self, values: Tensor) -> Tensor:
-        """Return conversions [vectors, out x slices x terms] with their gains, as whole numbers."""
+        """Return conversions [vectors, out x slices x terms] with their gains, rounded to whole numbers."""
         gained = values.unflatten(-1, (-1, len(self.plan.gains))) * self.plan.gains.to(values)
         return torch.trunc(gained + torch.copysign(torch.full_like(gained, 0.5), gained)).flatten(-2)
 
-    def digital(self, y: Tensor | None, sum_x: Tensor | None, index: int) -> Tensor:
-        """Compensate drift, then subtract the digital corrections, then scale."""
-        if y is None:  # pragma: no cover - inputs have at least one pass
-            raise InputError(f"layer {self.layer!r}", "no passes", "one pass or more", "Check the inputs.")
+    def digital(self, y: Tensor, sum_x: Tensor | None, index: int) -> Tensor:
+        """Return results: drift compensated, digital corrections subtracted, scaled.
+
+        Args:
+            y: sums [vectors, out] in units of window / steps.
+            sum_x: sums of inputs [vectors, 1] where the encoding subtracts them.
+            index: position of the chip.
+        """
         correction, factor = self.correction(), self.weights[index].factor
         if correction is None and sum_x is None:
             return self.scaled(y, factor)
@@ -139,9 +146,9 @@ class TiledReadout(Readout):
         return self.scaled(y)
 
     def _add_noise(self, u: Tensor, x: Tensor, index: int, tile: int, rows: slice, at: _Pass) -> None:
-        """Add read noise: two states per trap, and normal numbers at the column, equal in law to one per cell.
+        """Add read noise to u: states of traps, and a normal number per column with the variance of all its cells.
 
-        A reference column is read once; what it adds is subtracted from all outputs of its tile.
+        A reference column is read once; its noise is subtracted from all outputs of its tile.
         """
         weights, reads = self.weights[index], (at.address.chip, at.address.epoch, at.first_read)
         if weights.traps is not None:
@@ -158,12 +165,16 @@ class TiledReadout(Readout):
     # -- ADC range -------------------------------------------------------------------------------------
 
     def quantisers(self) -> list[Quantiser]:
-        """Return the ADC of every row of tiles, its limits resolved."""
+        """Return the ADC of every row of tiles.
+
+        Raises:
+            InputError: for a calibrated range that was not measured.
+        """
         converter, plan = self.plan.chip.converter, self.plan
         if converter.range == "calibrated":
             if self.ranges.limits is None:
                 step = "Call `calibrate` with representative inputs first, or use range: max."
-                raise InputError(f"layer {self.layer!r}, converter", "no calibration", "a calibrated range", step)
+                raise InputError(f"layer {self.layer!r}, converter.range", "no calibration", "a calibrated range", step)
             each = [self.ranges.limits] * len(plan.placement.row_slices)
         else:
             each = [self._full_scale(rows) for rows in plan.placement.row_slices]
@@ -171,15 +182,18 @@ class TiledReadout(Readout):
         return [converter.quantiser(low * steps, high * steps, plan.encoding.signed) for low, high in each]
 
     def _full_scale(self, rows: slice) -> tuple[float, float]:
-        """Return the range that a tile's physical or used word lines can reach at the read voltage, in windows."""
+        """Return the range that the physical or used word lines of a tile can reach at the read voltage, in windows."""
         used = float((rows.stop - rows.start) * self.plan.encoding.rows)
         count = used if self.plan.chip.converter.rows == "used" else float(self.plan.chip.tile.rows)
         return (-count, count) if self.plan.encoding.signed else (0.0, count * (1.0 + self.plan.chip.device.floor))
 
     def profile(self, inputs: TileInputs) -> tuple[float, float]:
-        """Return the limits of the ADCs in windows that their rule sets, from the inputs of the first chip's.
+        """Return the limits in windows that the rule of the ADCs sets for their inputs on the first chip.
 
-        inputs: voltages. All passes, tiles and columns count. One value only: a range from zero to it.
+        All passes, tiles and columns count. If all values are equal, the range is from zero to this value.
+
+        Args:
+            inputs: slice of the inputs -> their voltages [vectors, inputs of the slice].
         """
         converter = self.plan.chip.converter
         batches = lambda: (u for _, u in self.converter_inputs(inputs))  # noqa: E731
@@ -192,9 +206,12 @@ class TiledReadout(Readout):
     def converter_inputs(
         self, inputs: TileInputs, first_read: int | None = None, reads: int = 1
     ) -> Iterator[tuple[int, Tensor]]:
-        """Yield (tile, [vectors, columns]) of every pass: what the ADCs of the first chip convert, in windows / steps.
+        """Yield (tile, [vectors, columns]) of every pass: the ADCs' inputs on the first chip, in window / steps.
 
-        With the noise of that many reads, as `read` samples it; without noise where first_read is None.
+        Args:
+            inputs: as in `profile`.
+            first_read: number of the first read, whose noise is that of `read`; None: without noise.
+            reads: number of reads that the vectors are.
         """
         for number in range(len(self.factors)):
             for tile, rows in enumerate(self.plan.placement.row_slices):
@@ -208,7 +225,7 @@ class TiledReadout(Readout):
 
 @dataclass(frozen=True)
 class _Pass:
-    """Pass `number` of the inputs on one chip; first_read, per_read: as of `Readout.read` and `InputVectors`."""
+    """Hold the pass `number` of the inputs on one chip; per_read: vectors of one read."""
 
     address: Address
     number: int
@@ -216,7 +233,7 @@ class _Pass:
     per_read: int
 
     def stream(self, tile: int, effect: str) -> Stream:
-        """Return the stream of an effect on one tile; every pass is a read with a stream for itself."""
+        """Return the stream of an effect on one tile; every pass is a read with its own stream."""
         return self.address.stream(tile, f"{effect}/{self.number}")
 
 

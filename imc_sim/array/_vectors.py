@@ -14,19 +14,21 @@ from torch import Tensor
 from imc_sim.array._compiled._product import InputBytes
 from imc_sim.array._product import convolution, product
 
-#: inputs of tile t -> [vectors, inputs of the tile]
+#: slice of the inputs -> their entries [vectors, inputs of the slice]
 TileInputs = Callable[[slice], Tensor]
-#: Vectors x outputs of images that go through their ADCs together; they fit a core's cache.
+#: vectors x outputs that are read together, so that they fit a core's cache
 _CHUNK = 2**18
 
 
 class InputVectors(abc.ABC):
-    """Vectors for the word lines; call with a slice of the inputs for their entries [vectors, inputs of the slice].
+    """Hold vectors for the word lines.
 
-    values: the tensor that holds the vectors. shape: of results, without outputs. per_read: vectors of one read, the
-    pixels of an image.
+    Args:
+        values: tensor with the entries of all vectors.
+        shape: shape of results, without the outputs.
     """
 
+    #: vectors of one read: 1, or the pixels of an image
     per_read: int
 
     def __init__(self, values: Tensor, shape: tuple[int, ...]) -> None:
@@ -35,26 +37,42 @@ class InputVectors(abc.ABC):
 
     @abc.abstractmethod
     def __call__(self, rows: slice) -> Tensor:
-        """Return the entries of every vector for these inputs: [vectors, inputs]."""
+        """Return the entries of every vector, [vectors, inputs of the slice].
+
+        Args:
+            rows: slice of the inputs.
+        """
 
     @abc.abstractmethod
     def replaced(self, values: Tensor) -> Self:
-        """Return the vectors that other values of the same shape hold; self for the same values."""
+        """Return vectors with other values; self for the same object.
+
+        Args:
+            values: tensor of the same shape.
+        """
 
     @abc.abstractmethod
     def parts(self, outputs: int) -> Sequence[Self]:
-        """Return the vectors in parts whose products with that many columns fit the cache; [self] for the whole."""
+        """Return the vectors in parts whose products fit the cache; [self] if no split is needed.
+
+        Args:
+            outputs: outputs of the product.
+        """
 
     @abc.abstractmethod
     def product(self, matrix: Tensor) -> Tensor:
-        """Return the product with a matrix [out, in]: [*shape, out]."""
+        """Return the product [*shape, out] with a matrix.
+
+        Args:
+            matrix: [out, in].
+        """
 
     @abc.abstractmethod
     def _to_bytes(self, squares: bool) -> InputBytes | None: ...
 
     @property
     def reads(self) -> int:
-        """Return how many reads the vectors are."""
+        """Return the number of reads that the vectors are."""
         return len(self.values)
 
     @property
@@ -63,7 +81,11 @@ class InputVectors(abc.ABC):
         return self.reads * self.per_read
 
     def as_bytes(self, squares: bool) -> InputBytes | None:
-        """Return the entries as bytes, with their squares or without; None where they are no small whole numbers."""
+        """Return the entries as bytes; None where they are not small whole numbers.
+
+        Args:
+            squares: whether their squares are needed as well.
+        """
         if squares not in self._bytes:
             self._bytes[squares] = self._to_bytes(squares)
         return self._bytes[squares]
@@ -71,7 +93,11 @@ class InputVectors(abc.ABC):
 
 @final
 class Rows(InputVectors):
-    """Rows of a matrix x [batch, in], each a read."""
+    """Hold the rows of a matrix, each a read.
+
+    Args:
+        x: [batch, in].
+    """
 
     per_read = 1
 
@@ -96,10 +122,16 @@ class Rows(InputVectors):
 
 @final
 class Patches(InputVectors):
-    """Patches of images [batch, C, H, W], one for each pixel of a convolution's result; every image is a read.
+    """Hold the patches of images, one per pixel of a convolution's result; every image is a read.
 
     Entries are ordered by kernel row, kernel column and channel. With 128 channels and 128-row tiles one tile holds one
-    kernel position, and its inputs are a shifted view of the image: the unrolled copy of the input is never made.
+    kernel position, and its inputs are a shifted view of the image: the input is not unrolled.
+
+    Args:
+        images: [batch, C, H, W].
+        kernel: size of the kernel.
+        stride: stride of the convolution.
+        padding: zeros on each side.
     """
 
     def __init__(self, images: Tensor, kernel: int, stride: int, padding: int) -> None:

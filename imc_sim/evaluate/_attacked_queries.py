@@ -180,7 +180,7 @@ def _search(keys: Tensor, data: FewShotData, task: FewShotTask, chip: SampledChi
             if len(held) == _together(task):
                 held.clear()  # these were the episodes of the part before
             memory = held[episode] = copy.copy(first)
-            memory.write(maker.one(episode).keys, maker.labels, page=episode)
+            memory.write(maker.one(episode).keys, maker.labels, epoch=episode)
             memory.skip_reads(task.way * task.queries)
         return held[episode].search(queries)[0]
 

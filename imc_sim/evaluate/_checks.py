@@ -8,7 +8,7 @@ import torch
 
 from imc_sim import mapping
 from imc_sim._errors import InputError
-from imc_sim.analog import check_engine
+from imc_sim.analog import check_backend
 from imc_sim.array import load_chip
 from imc_sim.config import Engine, as_engine
 from imc_sim.data import check_labels
@@ -31,7 +31,7 @@ def check_mapping(model: str, chip: dict[str, Any], engine: Engine | str | dict[
     """Raise the errors that mapping this model onto this chip would raise."""
     spec = load_chip(chip)
     ideal = mapping.map_model(Session.on("cpu").model(model), spec.without_effects(), engine="native")
-    check_engine(spec.engine if engine is None else as_engine(engine), spec, ideal.analog_layers.values())
+    check_backend(spec.engine if engine is None else as_engine(engine), spec, ideal.analog_layers.values())
 
 
 def acting_settings(model: str, chip: dict[str, Any], task: dict[str, Any]) -> dict[str, Any]:

@@ -139,7 +139,7 @@ def _of_memory(
     maker = KeyMaker(features, task, data.support, data.query)
     memory = memory_of(maker, dataclasses.replace(one, chip=_probing(one.chip)), calibration)
     keys, applied = maker.one(0)
-    memory.write(keys, maker.labels, page=0)
+    memory.write(keys, maker.labels, epoch=0)
     crossbar = memory._crossbars[0]
     queries = crossbar.lines.voltages(applied)
     probe = _Probe(crossbar, len(queries), 0, one.chip.converter.is_ideal)

@@ -52,7 +52,7 @@ def crossbar_answers(
     answers = []
     for episode in range(len(data.support)):
         keys, queries = maker.one(episode)
-        memory.write(keys, maker.labels, page=episode)
+        memory.write(keys, maker.labels, epoch=episode)
         answers.append(_chosen(memory.search(queries)))
     return torch.stack(answers, dim=1)
 

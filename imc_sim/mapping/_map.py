@@ -47,7 +47,10 @@ def map_model(
     chip, model = load_chip(chip), _mapped(model)
     check_seed(seed, "map_model")
     numbers = chip_numbers(chips, "map_model")
-    network, context = copy.deepcopy(model).eval(), Context(engine=chip.engine if engine is None else as_engine(engine))
+    network, context = (
+        copy.deepcopy(model).eval(),
+        Context(backend=chip.engine if engine is None else as_engine(engine)),
+    )
     for _, neuron in neurons_of(network):
         neuron.comparator = chip.neurons == "comparator"
     fold_in_place(network)
@@ -137,7 +140,7 @@ def _place(
 ) -> AnalogLayer | SharedDigital:
     if chip.policy.place(name, layer.kind.chip_kind) == "digital":
         return SharedDigital(layer, context)
-    return layer_kinds(context.engine)[type(layer)](layer, chip, _encoding(layer, chip), chips, seed, name, context)
+    return layer_kinds(context.backend)[type(layer)](layer, chip, _encoding(layer, chip), chips, seed, name, context)
 
 
 def _encoding(layer: ProductLayer, chip: Chip) -> Encoding:

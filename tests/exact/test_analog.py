@@ -185,7 +185,7 @@ class TestMemory:
         first = memory.search(self.queries)
         memory.write(self.keys, self.labels)
         assert not torch.equal(first, memory.search(self.queries))
-        memory.write(self.keys, self.labels, page=0)
+        memory.write(self.keys, self.labels, epoch=0)
         assert torch.equal(first, memory.search(self.queries))
 
     def test_keys_of_each_chip_are_its_own(self) -> None:

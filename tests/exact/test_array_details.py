@@ -156,7 +156,7 @@ def test_cells_written_again_are_those_that_products_use(shape: tuple[int, int])
     law = {"programming": {"kind": "relative", "sigma": 0.3}}
     w, tile = signs(*shape), {"rows": 512, "cols": 512}
     again = law | {"time": {"t_s": 25.0, "refresh_s": 10.0}}
-    first, third = (Crossbar.program(w, chip(d, tile=tile), chips=range(1, 2), page=1) for d in (law, again))
+    first, third = (Crossbar.program(w, chip(d, tile=tile), chips=range(1, 2), epoch=1) for d in (law, again))
     for bar in (first, third):
         g = bar.cells(0)[:, 0, :, :, 0]
         found = bar.mvm(torch.eye(shape[1]))[0].T

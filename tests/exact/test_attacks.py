@@ -294,7 +294,7 @@ def test_the_memory_of_the_gradient_is_the_chips_own_and_read_anew(noise: float)
     queries = torch.randn(12, 64, generator=torch.Generator().manual_seed(0)).sign()
     assert target.search is not None
     for episode in (0, 1, 4):
-        memory.write(maker.one(episode).keys, maker.labels, page=episode)
+        memory.write(maker.one(episode).keys, maker.labels, epoch=episode)
         evaluated = memory.search(queries)[0]
         steps = [target.search(episode, queries) for _ in range(2)]
         assert torch.equal(steps[0], memory.search(queries)[0]), "the reads that follow those of the evaluation"

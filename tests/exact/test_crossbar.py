@@ -55,9 +55,9 @@ def test_a_later_page_is_another_draw_on_the_same_defects() -> None:
         update={"faults": Faults(stuck_lrs=0.2, stuck_hrs=0.3), "programming": RelativeVariation()}
     )
     w = signs(10, 100)
-    first, second = (Crossbar.program(w, chip(device=faulty), page=p) for p in (0, 1))
+    first, second = (Crossbar.program(w, chip(device=faulty), epoch=p) for p in (0, 1))
     assert torch.equal(first.cells(0), second.cells(0))
-    spread = [Crossbar.program(w, chip(), page=p).cells(0) for p in (0, 1)]
+    spread = [Crossbar.program(w, chip(), epoch=p).cells(0) for p in (0, 1)]
     assert not torch.equal(*spread)
 
 

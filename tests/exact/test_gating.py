@@ -242,14 +242,14 @@ def test_blocks_batches_and_company_change_nothing() -> None:
 def test_a_memory_takes_its_queries_rows() -> None:
     keys, queries = signs(6, 64).float(), inputs((0.2, 0.3)).float()
     memory = AssociativeMemory(chip(), dim=64, seed=1)
-    memory.write(keys, torch.arange(6), page=0)
+    memory.write(keys, torch.arange(6), epoch=0)
     assumed = memory.similarity(queries)
     memory.calibrate(keys, queries)
     measured = memory.similarity(queries)
     assert not torch.equal(measured, assumed)
     again = AssociativeMemory(chip(), dim=64, seed=1)
     again.calibrate(keys, queries)
-    again.write(keys, torch.arange(6), page=0)
+    again.write(keys, torch.arange(6), epoch=0)
     assert torch.equal(again.similarity(queries), measured)
 
 

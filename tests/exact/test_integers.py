@@ -26,7 +26,7 @@ from imc_sim.array import (
 from imc_sim.array._compiled import _product, _readout, _warm_up
 from imc_sim.array._plan import Plan
 from imc_sim.array._read_noise import ReadPower
-from imc_sim.array.encoding.base import Contrast
+from imc_sim.array.encoding.base import Coefficients
 from imc_sim.device import Device, RelativeVariation
 from imc_sim.mapping import bytes_per_chip, map_model
 from imc_sim.nn import Conv2d, Linear
@@ -123,7 +123,7 @@ def test_read_noise_has_the_numbers_of_the_path_tile_by_tile(both, converter: st
     chip = chip_of(encoding, compute, converter, Tile(rows=30, cols=20), sigma=0.2)
 
     def work(chip: Chip) -> Tensor:
-        bar = Crossbar.program(w, chip, chips=range(2, 4), seed=3, page=5, unit_inputs=True)
+        bar = Crossbar.program(w, chip, chips=range(2, 4), seed=3, epoch=5, unit_inputs=True)
         bar.take_reads(7)
         return torch.cat([bar.mvm(x), bar.mvm(x)], dim=1)
 
@@ -417,8 +417,10 @@ def test_compiled_rounding_is_torchs(compute: str, top: int, unit: float, beyond
     plan = Plan.of(torch.ones(1, 1), encodings()["differential"](), load_chip("ideal").replace("compute", compute), "")
     eighths = torch.arange(-8 * 50, 8 * 50 + 1) / 8
     x = torch.cat([eighths, torch.tensor([-0.0, float(top + beyond)])])[None, None] * unit
-    compiled, step = _programmed_weights.rounded(Contrast(x.clone(), None, None, largest=(top + beyond) * unit), plan)
-    plain, same = _programmed_weights.rounded(Contrast(x.clone(), None, None), plan)
+    compiled, step = _programmed_weights.rounded(
+        Coefficients(x.clone(), None, None, largest=(top + beyond) * unit), plan
+    )
+    plain, same = _programmed_weights.rounded(Coefficients(x.clone(), None, None), plan)
     assert step == same == unit * (1 + beyond)
     assert torch.equal(compiled.linear.view(torch.int32), plain.linear.view(torch.int32))
     assert not torch.equal(plain.linear, x)
@@ -449,9 +451,9 @@ def test_programming_is_the_same_without_numba(
     chip = load_chip("rram_hfo2_1t1r").replace("compute", compute).replace("device.levels", levels)
     chip = chip.replace("device.faults.stuck_lrs", stuck)
     monkeypatch.setattr(_rng, "_LARGE", 1)
-    compiled = [Crossbar.program(w, chip, 2, seed=5, page=4).ideal.matrix(c) for c in range(2)]
+    compiled = [Crossbar.program(w, chip, 2, seed=5, epoch=4).ideal.matrix(c) for c in range(2)]
     monkeypatch.setattr(_rng, "compiled", lambda: False)
-    plain = [Crossbar.program(w, chip, 2, seed=5, page=4).ideal.matrix(c) for c in range(2)]
+    plain = [Crossbar.program(w, chip, 2, seed=5, epoch=4).ideal.matrix(c) for c in range(2)]
     assert all(torch.equal(a, b) for a, b in zip(compiled, plain, strict=True))
     assert not torch.equal(compiled[0], compiled[1])
 

@@ -71,7 +71,7 @@ def test_compiled_and_not_are_equal_and_addressed(dtype: torch.dtype, monkeypatc
         assert torch.equal(whole.ideal.matrix(c), plain.ideal.matrix(c))
     assert torch.equal(whole.ideal.matrix(2), one.ideal.matrix(0))
     for other in (
-        Crossbar.program(w, chip, 3, seed=5), Crossbar.program(w, chip, 3, seed=4, page=1),
+        Crossbar.program(w, chip, 3, seed=5), Crossbar.program(w, chip, 3, seed=4, epoch=1),
         Crossbar.program(w, chip, 3, seed=4, layer="other"), Crossbar.program(w, by_cells(chip), 3, seed=4),
     ):  # fmt: skip
         assert float((whole.ideal.matrix(0) == other.ideal.matrix(0)).double().mean()) < 0.01

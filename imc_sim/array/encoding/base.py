@@ -1,17 +1,16 @@
 """Encodings: which cells hold a weight, how word lines are driven, and how currents become a result.
 
 Every encoding has the same algebra. A weight occupies `rows` x `columns` cells (times the digits of a sliced
-one). In a pass, word line r of input x is driven with v = c0 + c1 x + c2 x^2, which reaches every function of
-x in {-1, 0, 1}. A conversion (`Term`) adds the currents of some columns of one pass. With cell conductances g
-in units of the window (HRS 0, LRS 1; HRS itself conducts `floor`) the converter sees, over the inputs of a
-tile,
+one). In a pass, word line r of input x is driven with v = c0 + c1 x + c2 x^2, which is every function of x in
+{-1, 0, 1}. A conversion (`Term`) adds the currents of some columns of one pass. With cell conductances g in units of
+the window (HRS 0, LRS 1; HRS itself conducts `floor`) the ADC's input, over the inputs of a tile, is
 
     u = gain_in sum_i (D_i x_i + Q_i x_i^2 + S_i)
 
-and the digital result is  y = sum_terms gain q(u) - correction,  q being the converter. D, Q and S are the
-`contrast` of the cells: a linear map of conductances, so everything that happens to a cell happens here.
+and the digital result is  y = sum_terms gain q(u) - correction,  where q is the ADC. D, Q and S are the `coefficients`
+of the cells: a linear map of conductances, so that effects on cells need no code here.
 
-Source: CIM-Explorer, arXiv 2505.14303 (BNN I-VI and TNN I-V; the numbering is its own).
+Reference: CIM-Explorer, arXiv 2505.14303, for BNN I to VI and TNN I to V with its numbering.
 """
 
 from __future__ import annotations
@@ -43,10 +42,14 @@ _VALUES: dict[Operands, tuple[float, ...]] = {"bipolar": (-1.0, 1.0), "ternary":
 
 @dataclass(frozen=True)
 class Term:
-    """One conversion: the pass that drives it, a sign per column of the group, its factor in the result.
+    """Describe one conversion.
 
-    sum_x, count: analog correction before the converter, in currents of a driven HRS cell per sum of inputs
-    and per input.
+    Attributes:
+        drive: number of the pass whose currents it converts.
+        columns: sign or share of every column of the group.
+        gain: factor in the result.
+        sum_x: analog correction before the ADC, in currents of a driven HRS cell per sum of inputs.
+        count: analog correction before the ADC, in currents of a driven HRS cell per input.
     """
 
     drive: int
@@ -58,7 +61,13 @@ class Term:
 
 @dataclass(frozen=True)
 class Correction:
-    """What is subtracted digitally: multiples of the sum of weights, of the inputs in use, of the sum of inputs."""
+    """Describe what is subtracted digitally.
+
+    Attributes:
+        sum_w: multiple of the sum of weights.
+        count: multiple of the number of inputs in use.
+        sum_x: multiple of the sum of inputs.
+    """
 
     sum_w: float = 0.0
     count: float = 0.0
@@ -67,12 +76,15 @@ class Correction:
 
 @dataclass(frozen=True)
 class Targets:
-    """What the cells are programmed to.
+    """Hold what the cells are programmed to.
 
-    held: `levels`, or None for a column pair a weight, whose levels are its positive and its negative part.
-    Contrasts are counted in units of window / steps, so that they are integers on ideal cells. scale: weight of one
-    unit. places: place value of each slice. weights: [out, in], what the cells decode to, in units.
-    reference: level of a reference column's cells, for encodings that have one.
+    Attributes:
+        held: `levels`, or None for one column pair per weight, whose levels are its positive and its negative part.
+        steps: levels per window. Differential conductances are in units of window / steps, integers on ideal cells.
+        scale: weight of one unit.
+        places: place value of each slice.
+        weights: [out, in] in units, what the cells decode to.
+        reference: level of the cells of a reference column, where the encoding has one.
     """
 
     held: Tensor | None
@@ -84,21 +96,30 @@ class Targets:
 
     @functools.cached_property
     def levels(self) -> Tensor:
-        """[out, slices, columns, in, rows], int32, cell targets g = level / steps."""
+        """Return the levels of the cells, int32 [out, slices, columns, in, rows]; targets are g = level / steps."""
         return pairs(self.weights)[:, None, :, :, None] if self.held is None else self.held
 
 
 def pairs(units: Tensor, dim: int = 1) -> Tensor:
-    """Signed whole numbers as levels (int32) of a + and a - cell, stacked at `dim`."""
+    """Return the levels (int32) of column pairs that hold signed whole numbers.
+
+    Args:
+        units: whole numbers of any shape.
+        dim: new dimension of the pair, + first.
+    """
     signed = units.to(torch.int32)
     return torch.stack([signed.clamp_min(0), signed.neg().clamp_min_(0)], dim=dim)
 
 
 @dataclass(frozen=True)
-class Contrast:
-    """[*, out, slices x terms, in] each: per x, per x^2 and constant; None where no drive of the encoding has it.
+class Coefficients:
+    """Hold D, Q and S of all conversions, each [*, out, slices x terms, in]; None where no voltage has that power.
 
-    largest: magnitude of what depends on x, where it is known already.
+    Attributes:
+        linear: D, per x.
+        square: Q, per x^2.
+        constant: S.
+        largest: largest magnitude of D and Q, where it is known already.
     """
 
     linear: Tensor
@@ -108,47 +129,54 @@ class Contrast:
 
 
 class Encoding(Spec, abc.ABC):
-    """Weight <-> cells. Subclasses are final and state what they are; `decode(encode(w))` is w.
+    """Map weights to cells, inputs to voltages and currents to results.
 
-    A new encoding is one file in `imc_sim/array/encoding`: class variables, `kind` and `encode`.
+    A new encoding is one file in `imc_sim/array/encoding/` with a final subclass: class variables, `kind` and `encode`
+    (docs/extending/encoding.md).
     """
 
     #: physical rows per input, physical columns per output and slice
     rows: ClassVar[int] = 1
     columns: ClassVar[int] = 1
-    #: the converter's input has both signs (`sym`) or is a plain current (`pos`)
+    #: whether the ADC's input has both signs (`sym`) or one (`pos`)
     signed: ClassVar[bool]
-    #: what weights and inputs may be
+    #: values of weights and inputs
     operands: ClassVar[Operands]
-    #: word-line drives: one tuple of `rows` drives a pass
+    #: word-line voltages: one tuple of `rows` for every pass
     drives: ClassVar[tuple[tuple[Drive, ...], ...]]
     terms: ClassVar[tuple[Term, ...]]
     correction: ClassVar[Correction] = Correction()
-    #: one column per tile, held at the middle of the window, is subtracted from every other before conversion
+    #: whether one column per tile, at the middle of the window, is subtracted from every other before conversion
     referenced: ClassVar[bool] = False
 
     @abc.abstractmethod
     def encode(self, weights: Tensor, levels: int, where: str) -> Targets:
-        """Cells for weights [out, in] on a device with that many levels."""
+        """Return the cell targets of weights.
+
+        Args:
+            weights: [out, in].
+            levels: levels of the device.
+            where: place that an error names.
+        """
 
     @property
     def name(self) -> str:
-        """The `kind` that names the encoding in a YAML file."""
+        """Return the `kind` that names the encoding in a YAML file."""
         return str(getattr(self, "kind", type(self).__name__))
 
     @property
     def gain_in(self) -> float:
-        """Factor outside D, Q and S: 1/2 where a drive has halves, so that contrasts stay whole numbers."""
+        """Return the factor outside D, Q and S: 1/2 where a voltage has halves, so that they are whole numbers."""
         return 0.5 if any(c % 1.0 for d in _folded(type(self)) for row in d for c in row) else 1.0
 
     @property
     def values(self) -> tuple[float, ...]:
-        """Values that an input may have; empty for real inputs."""
+        """Return the values that an input can have; empty for real inputs."""
         return _VALUES.get(self.operands, ())
 
     @property
     def cancels_squares(self) -> bool:
-        """The conversions of any cells, the same in all passes, each with its gain, add up to a result without x^2."""
+        """Tell whether x^2 cancels in the sum of all conversions, whatever the cells, if all passes see the same."""
         sums: dict[tuple[int, int], float] = {}
         for term in self.terms:
             for c, sign in enumerate(term.columns):
@@ -156,13 +184,17 @@ class Encoding(Spec, abc.ABC):
                     sums[c, r] = sums.get((c, r), 0.0) + term.gain * sign * drive[2]
         return not any(sums.values())
 
-    def contrast(self, g: Tensor | Sequence[Tensor], floor: float, reference: float | None = None) -> Contrast:
-        """D, Q and S of cells g [*, out, slices, columns, in, rows], in units of the window / steps.
+    def coefficients(self, g: Tensor | Sequence[Tensor], floor: float, reference: float | None = None) -> Coefficients:
+        """Return D, Q and S of cells.
 
         Args:
-            g: the cells, or one tensor of them per pass, as wires make them differ.
+            g: cells [*, out, slices, columns, in, rows] in units of window / steps, or one such tensor per pass where
+                wires make them differ.
             floor: conductance of HRS in the same unit.
-            reference: conductance that the analog corrections of the terms stand for (default: that of HRS; 0: none).
+            reference: conductance that analog corrections are multiples of; None: that of HRS; 0: no correction.
+
+        Raises:
+            InputError: if no voltage of the encoding depends on the input.
         """
         excess = 0.0 if reference is None else reference - floor
         seen = [g] * len(self.drives) if isinstance(g, Tensor) else g
@@ -171,14 +203,14 @@ class Encoding(Spec, abc.ABC):
         ]
         constant, linear, square = (_joined(p) for p in parts)
         if linear is None:
-            step = "Give one of its passes a drive that depends on the input."
-            raise InputError(f"encoding {self.name}", "drives that do not depend on x", "at least one that does", step)
-        return Contrast(linear, square, constant)
+            step = "Give one of its passes a voltage that depends on the input."
+            raise InputError(f"encoding {self.name}", "no voltage that depends on x", "at least one that does", step)
+        return Coefficients(linear, square, constant)
 
     def _weighted(self, g: Tensor, floor: float, excess: float, term: Term, power: int) -> Tensor | None:
-        """Return the coefficient of x^power at the term's converter, without gain_in: [*, out, slices, in].
+        """Return the coefficient of x^power at the term's ADC, without gain_in: [*, out, slices, in].
 
-        excess: what the conductance of the analog corrections has over HRS.
+        excess: conductance of the analog corrections above HRS.
         """
         total: Tensor | None = None
         conducting = 0.0
@@ -196,17 +228,17 @@ class Encoding(Spec, abc.ABC):
         return total
 
     def power(self, variance: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
-        """Variance of u / gain_in for independent cell variances: per x^2, per x and constant.
+        """Return the variance of u / gain_in per x^2, per x and constant, each [*, out, slices x terms, in] or None.
 
-        Each [*, out, slices x terms, in], or None. A drive of 0 and 1 is its own square; that of a real drive
-        v = x is x^2.
+        Args:
+            variance: independent variances of the cells [*, out, slices, columns, in, rows].
         """
         parts: list[list[Tensor | None]] = [[], [], []]
         for term in self.terms:
             sums: list[Tensor | None] = [None, None, None]
             for c, sign in enumerate(term.columns):
                 for r, drive in enumerate(_folded(type(self))[term.drive]):
-                    squared = (0.0, 0.0, 1.0) if drive == SIGNED else drive
+                    squared = (0.0, 0.0, 1.0) if drive == SIGNED else drive  # a voltage of 0 or 1 is its own square
                     for k in range(3):
                         factor = sign * sign * squared[k] / self.gain_in**2
                         sums[k] = _add(sums[k], variance[..., c, :, r], factor) if factor else sums[k]
@@ -216,7 +248,7 @@ class Encoding(Spec, abc.ABC):
         return square, linear, constant
 
     def factors(self) -> list[list[list[list[float]]]]:
-        """Return [3][terms][columns][rows]: what a cell's conductance adds to u / gain_in per x^0, x^1 and x^2."""
+        """Return the factor of a cell's conductance in u / gain_in per x^0, x^1 and x^2: [3][terms][columns][rows]."""
         drives = [_folded(type(self))[term.drive] for term in self.terms]
         signs = [[sign / self.gain_in for sign in term.columns] for term in self.terms]
         return [
@@ -225,7 +257,15 @@ class Encoding(Spec, abc.ABC):
         ]
 
     def check_weights(self, weights: Tensor, where: str) -> None:
-        """Refuse weights that are not among the values of bipolar or ternary operands."""
+        """Refuse weights that an encoding of bipolar or ternary values cannot hold.
+
+        Args:
+            weights: [out, in].
+            where: place that the error names.
+
+        Raises:
+            InputError: for other weights.
+        """
         if not self.values or _among(weights, self.values):
             return
         got = f"weights from {float(weights.min()):g} to {float(weights.max()):g}"
@@ -233,7 +273,15 @@ class Encoding(Spec, abc.ABC):
         raise InputError(f"{where}, encoding {self.name}", got, f"weights of {_listed(self.values)}", step)
 
     def check_inputs(self, x: Tensor, where: str) -> None:
-        """Refuse inputs that word lines cannot be driven with."""
+        """Refuse inputs that the encoding has no voltages for.
+
+        Args:
+            x: inputs of any shape.
+            where: place that the error names.
+
+        Raises:
+            InputError: for other inputs.
+        """
         if self.values and not _among(x, self.values):
             got = f"values other than {_listed(self.values)} for {self.name}"
             step = "Binarize the input, or use encoding differential."
@@ -242,7 +290,7 @@ class Encoding(Spec, abc.ABC):
 
 @functools.cache
 def _folded(kind: type[Encoding]) -> tuple[tuple[Drive, ...], ...]:
-    """Drives; where x^2 is 1 for every input, c2 belongs to the constant."""
+    """Return the voltages of an encoding; where x^2 is 1 for every input, c2 is part of the constant."""
     if kind.operands != "bipolar":
         return kind.drives
     return tuple(tuple((c0 + c2, c1, 0.0) for c0, c1, c2 in drive) for drive in kind.drives)
@@ -257,7 +305,7 @@ def _add(total: Tensor | None, cells: Tensor, factor: float) -> Tensor:
 
 
 def _joined(parts: Iterable[Tensor | None]) -> Tensor | None:
-    """[*, out, slices, in] of every term -> [*, out, slices x terms, in]; None where all are."""
+    """Return parts [*, out, slices, in] of every term as [*, out, slices x terms, in]; None where all are None."""
     parts = list(parts)
     there = [p for p in parts if p is not None]
     if not there:

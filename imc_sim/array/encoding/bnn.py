@@ -1,6 +1,6 @@
-"""Binary weights, binary inputs: BNN I-VI. d is the window, H the current of a driven HRS cell.
+"""Binary weights and inputs: BNN I to VI. d is the window, H the current of a driven HRS cell.
 
-Source of every mapping: CIM-Explorer, arXiv 2505.14303, whose numbering it is.
+Reference: CIM-Explorer, arXiv 2505.14303, with its numbering.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from imc_sim.array.encoding.signs import Signs, block, column_pair
 
 
 class _Bipolar(Signs, abc.ABC):
-    """Operands of -1 and +1; cells at HRS and LRS."""
+    """Hold weights of -1 and +1 in cells at HRS and LRS."""
 
     operands = "bipolar"
 

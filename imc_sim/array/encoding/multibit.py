@@ -14,10 +14,9 @@ from imc_sim.array.encoding.base import SIGNED, Encoding, Targets, Term, pairs
 
 @final
 class Differential(Encoding):
-    """Column pair driven by voltages proportional to x: u = sum x (p - m), y = q.
+    """Hold real weights in column pairs, with voltages proportional to x: u = sum x (p - m), y = q.
 
-    Takes any real weights: magnitudes scaled by max|w| to the nearest level of the device; +-1 and 0 are
-    exact on two levels. copies: so many column pairs hold the same weights, and their results are averaged.
+    Magnitudes are scaled by max|w| to the nearest level of the device; +-1 and 0 are exact on two levels.
     """
 
     kind: Literal["differential"] = "differential"
@@ -38,10 +37,11 @@ class Differential(Encoding):
 
 @final
 class Offset(Encoding):
-    """One cell a weight and one reference column a tile, whose current is subtracted from every other column.
+    """Hold one cell per weight and one reference column per tile, whose current is subtracted from all other columns.
 
-    Weights -max|w| … +max|w| lie on HRS … LRS, the reference on the middle of the window: u = sum x (g - g_ref).
-    Half the cells of a column pair; but all columns of a tile share the errors and the read noise of one reference.
+    Weights -max|w| … +max|w| are mapped to HRS … LRS, the reference is at the middle of the window:
+    u = sum x (g - g_ref). It needs half the cells of column pairs, but all columns of a tile share the errors and the
+    read noise of one reference.
     """
 
     kind: Literal["offset"] = "offset"
@@ -61,11 +61,11 @@ class Offset(Encoding):
 
 @final
 class Sliced(Encoding):
-    """Signed integers in digits of `bits_per_slice` bits, each digit a column pair; shift and add.
+    """Hold signed integers in digits of `bits_per_slice` bits, a column pair per digit; shift and add.
 
-    Weights must be integers, or are made so: with `weight_bits` they are rounded to whole multiples of one step a
-    layer, max|w| / (2^(weight_bits - 1) - 1). The number of slices follows from the largest magnitude. The device
-    needs 2^bits_per_slice levels.
+    Weights must be integers. With `weight_bits` they are rounded to multiples of one step per layer,
+    max|w| / (2^(weight_bits - 1) - 1). The number of slices follows from the largest magnitude. The device needs
+    2^bits_per_slice levels.
     """
 
     kind: Literal["sliced"] = "sliced"
@@ -88,7 +88,7 @@ class Sliced(Encoding):
         weights = weights if self.weight_bits is None else torch.round(weights / unit)
         if not bool((weights == weights.round()).all()):
             step = "Set weight_bits, train the layer with policy int8, or use `differential`."
-            raise InputError(f"{where}, encoding sliced", "weights that are no integers", "integer weights", step)
+            raise InputError(f"{where}, encoding sliced", "weights that are not integers", "integer weights", step)
         count = max(1, -(-int(weights.abs().max()).bit_length() // self.bits_per_slice))
         digits, rest = [], weights.abs().to(torch.int32)
         for _ in range(count):
@@ -100,6 +100,7 @@ class Sliced(Encoding):
 
 
 def _largest(weights: Tensor) -> float:
+    """Return the largest magnitude of the weights; 1 if all are 0."""
     low, high = torch.aminmax(weights)
     top = max(-float(low), float(high))
     return top if top > 0.0 else 1.0

@@ -1,4 +1,4 @@
-"""What the binary and the ternary mappings share: weights of one sign or the other on cells at HRS and LRS."""
+"""The base of binary and ternary encodings, whose cells are at HRS and LRS."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from imc_sim.array.encoding.base import Encoding, Targets
 
 
 class Signs(Encoding, abc.ABC):
-    """Cells hold p = [w = +1] and m = [w = -1], or whole numbers of 0 and 1 made of both."""
+    """Hold p = [w = +1] and m = [w = -1] in cells, or sums of them that are 0 or 1."""
 
     def encode(self, weights: Tensor, levels: int, where: str) -> Targets:
         self.check_weights(weights, where)
@@ -20,14 +20,24 @@ class Signs(Encoding, abc.ABC):
 
     @abc.abstractmethod
     def _cells(self, p: Tensor, m: Tensor) -> Tensor:
-        """[out, columns, in, rows] from p and m, both [out, in]."""
+        """Return the cells [out, columns, in, rows] of p and m, both [out, in]."""
 
 
 def column_pair(first: Tensor, second: Tensor) -> Tensor:
-    """Two cells of [out, in] side by side on one word line -> [out, 2, in, 1]."""
+    """Return two cells per weight on one word line, [out, 2, in, 1].
+
+    Args:
+        first: cells of the first column [out, in].
+        second: cells of the second column [out, in].
+    """
     return torch.stack([first, second], dim=1)[..., None]
 
 
 def block(p: Tensor, m: Tensor) -> Tensor:
-    """2 x 2 cells, p m above m p -> [out, 2, in, 2]."""
+    """Return 2 x 2 cells per weight, p m in the first row and m p in the second: [out, 2, in, 2].
+
+    Args:
+        p: [out, in], 1 for a weight of +1.
+        m: [out, in], 1 for a weight of -1.
+    """
     return torch.stack([torch.stack([p, m], dim=1), torch.stack([m, p], dim=1)], dim=-1)

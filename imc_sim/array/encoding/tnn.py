@@ -1,6 +1,6 @@
-"""Ternary weights, ternary inputs: TNN I-V. d is the window, H the current of a driven HRS cell.
+"""Ternary weights and inputs: TNN I to V. d is the window, H the current of a driven HRS cell.
 
-Source of every mapping: CIM-Explorer, arXiv 2505.14303, whose numbering it is.
+Reference: CIM-Explorer, arXiv 2505.14303, with its numbering.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _PAIR = (1.0, -1.0)
 
 
 class _Ternary(Signs, abc.ABC):
-    """Operands of -1, 0 and +1; cells at HRS and LRS."""
+    """Hold weights of -1, 0 and +1 in cells at HRS and LRS."""
 
     operands = "ternary"
 
@@ -38,7 +38,7 @@ class TnnI(_Ternary):
 
 
 class _ColumnPair(_Ternary, abc.ABC):
-    """Column pair p, m."""
+    """Hold p and m in a column pair."""
 
     columns = 2
     signed = True
@@ -67,7 +67,7 @@ class TnnIII(_ColumnPair):
 
 
 class _Bits(_Ternary, abc.ABC):
-    """Two columns, the low and the high bit of a code of w; passes v+ and v-."""
+    """Hold the low and the high bit of a code of w in two columns; passes v+ and v-."""
 
     columns = 2
     signed = False

@@ -1,4 +1,4 @@
-"""Weights that are never negative: one cell each, and nothing beside it."""
+"""Weights that are never negative, in one cell each."""
 
 from __future__ import annotations
 
@@ -13,11 +13,13 @@ from imc_sim.array.encoding.base import SIGNED, Encoding, Targets, Term
 
 @final
 class Unipolar(Encoding):
-    """One cell a weight, from HRS for 0 to LRS for max w; word lines at x times the read voltage: u = sum x g, y = q.
+    """Hold one cell per weight, from HRS for 0 to LRS for max w, with voltages proportional to x: u = sum x g, y = q.
 
-    What HRS conducts is taken off before the converter (H sum x), exactly for cells without spread. For {0, 1} keys,
-    whose sums are never negative; a sum below zero would be lost in the converter.
-    Source: binary keys on one device a component, Karunaratne et al., Nat. Commun. 12:2468 (2021).
+    The current of HRS, H sum x, is subtracted before the ADC, exactly for cells without device variation. It is meant
+    for {0, 1} keys, whose sums are never negative: the ADC clips a sum below zero.
+
+    Reference:
+        Binary keys in one device per component: Karunaratne et al., Nat. Commun. 12:2468 (2021).
     """
 
     kind: Literal["unipolar"] = "unipolar"

@@ -32,7 +32,7 @@ class MemTorchCrossbar:
     @classmethod
     def program(
         cls, weights: Tensor, chip: Chip | str | os.PathLike[str] | Mapping[str, object], chips: int | range = 1,
-        seed: int = 0, layer: str = "crossbar", page: int = 0, encoding: Encoding | None = None,
+        seed: int = 0, layer: str = "crossbar", epoch: int = 0, encoding: Encoding | None = None,
         engine: Engine | None = None, stride: int = 1, padding: int = 0,
     ) -> MemTorchCrossbar:  # fmt: skip
         """As `Crossbar.program`: equal arguments give equal cells, whatever else is programmed.
@@ -43,7 +43,7 @@ class MemTorchCrossbar:
         encoding = encoding or chip.encoding
         settings, rounded = prepare(weights, chip, encoding, engine or Engine(kind="memtorch"), f"layer {layer!r}")
         numbers = chip_numbers(chips, f"layer {layer!r}")
-        patched = [Patched(rounded, settings, entropy(seed, layer, n, page), stride, padding) for n in numbers]
+        patched = [Patched(rounded, settings, entropy(seed, layer, n, epoch), stride, padding) for n in numbers]
         placement = Placement.of(chip.tile, encoding, weights[0].numel(), weights.shape[0], f"layer {layer!r}")
         return cls(patched, placement, numbers)
 

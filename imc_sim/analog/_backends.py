@@ -1,4 +1,4 @@
-"""Choose which layers compute for which backend, and check a chip for it before anything runs."""
+"""The analog layers of each backend, and a check of a chip for a backend before anything runs."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from imc_sim.nn import Conv2d, Linear, ProductLayer
 
 
 class _MemTorchLayer(AnalogLayer):
-    """A product layer whose crossbar is MemTorch's. Its ADCs take their range from their own inputs."""
+    """Run a product layer on MemTorch's crossbars, whose ADCs take their range from their own inputs."""
 
     def program(self, chips: range) -> None:
         layer = self.digital
         shape = {"stride": layer.stride, "padding": layer.padding} if isinstance(layer, Conv2d) else {}
         programmed = MemTorchCrossbar.program(
-            self.matrix(), self.chip, chips, self.seed, self.name, encoding=self.encoding, engine=self.context.engine,
+            self.matrix(), self.chip, chips, self.seed, self.name, encoding=self.encoding, engine=self.context.backend,
             **shape,
         )  # fmt: skip
         self.crossbar = cast("Any", programmed)
@@ -37,13 +37,13 @@ class _MemTorchLayer(AnalogLayer):
         return
 
     def tile_inputs(self, a: Tensor) -> InputVectors:
-        step = "Use the native engine."
-        raise InputError(f"layer {self.name!r}, profile", "engine memtorch", "converters that keep limits", step)
+        step = "Use engine: native."
+        raise InputError(f"layer {self.name!r}, profile", "engine: memtorch", "ADCs that keep limits", step)
 
 
 @final
 class MemTorchLinear(_MemTorchLayer):
-    """A fully connected layer through MemTorch's."""
+    """Run a fully connected layer on MemTorch's crossbars."""
 
     def _input_dims(self) -> int:
         return 2
@@ -51,7 +51,7 @@ class MemTorchLinear(_MemTorchLayer):
 
 @final
 class MemTorchConv2d(_MemTorchLayer):
-    """A convolution through MemTorch's, with word lines in the order channel, kernel row, kernel column."""
+    """Run a convolution on MemTorch's crossbars, word lines in the order channel, kernel row, kernel column."""
 
     def _input_dims(self) -> int:
         return 4
@@ -60,17 +60,30 @@ class MemTorchConv2d(_MemTorchLayer):
 _MEMTORCH_LAYERS: dict[type[ProductLayer], type[AnalogLayer]] = {Conv2d: MemTorchConv2d, Linear: MemTorchLinear}
 
 
-def layer_kinds(engine: Engine) -> Mapping[type[ProductLayer], type[AnalogLayer]]:
-    """Return, for every product layer, the analog layer that stands for it."""
-    return LAYERS if engine.native else _MEMTORCH_LAYERS
+def layer_kinds(backend: Engine) -> Mapping[type[ProductLayer], type[AnalogLayer]]:
+    """Return the analog layer of every product layer.
+
+    Args:
+        backend: backend that computes the products.
+    """
+    return LAYERS if backend.native else _MEMTORCH_LAYERS
 
 
-def check_engine(engine: Engine, chip: Chip, layers: Iterable[AnalogLayer]) -> None:
-    """Raise what `engine` would raise for these natively mapped layers and a memory, without programming a cell."""
-    if engine.native:
+def check_backend(backend: Engine, chip: Chip, layers: Iterable[AnalogLayer]) -> None:
+    """Raise the errors of a backend for a mapped network and a key memory, without programming a cell.
+
+    Args:
+        backend: backend that computes the products.
+        chip: the chip.
+        layers: analog layers of the native backend.
+
+    Raises:
+        InputError: for a setting that the backend does not have.
+    """
+    if backend.native:
         return
     part("mn")
     for layer in layers:
-        prepare(layer.matrix(), chip, layer.encoding, engine, f"layer {layer.name!r}")
+        prepare(layer.matrix(), chip, layer.encoding, backend, f"layer {layer.name!r}")
     if chip.policy.place("memory", "memory") == "crossbar":
-        translate(chip, chip.encoding, engine, "layer 'memory'")
+        translate(chip, chip.encoding, backend, "layer 'memory'")
