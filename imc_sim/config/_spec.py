@@ -108,39 +108,45 @@ def _tuples(data: Any) -> Any:
 
 
 def _explain(kind: type[Spec], error: pydantic.ValidationError, where: str) -> InputError:
+    """Return the error of pydantic as one that names the key, what was got and what is allowed."""
     # A misspelt key also leaves the one that was meant missing: the misspelling is what to fix.
     first = min(error.errors(include_url=False), key=lambda e: e["type"] != "extra_forbidden")
-    path = ".".join(str(part) for part in first["loc"])
+    parts, specs = _place(kind, first["loc"])
+    path = ".".join(map(str, parts))
     place = f"{where}: {path}" if path else where
     nested = first.get("ctx", {}).get("error")
     if isinstance(nested, InputError):
         return InputError(f"{place}.{nested.where.lstrip(': ')}", nested.got, nested.allowed, nested.next_step)
     got, text = first["input"], first["msg"].removeprefix("Value error, ")
     if first["type"] == "extra_forbidden":
-        known = _known_keys(kind, first["loc"][:-1])
+        known = sorted({name for spec in _place(kind, first["loc"][:-1])[1] for name in spec.model_fields})
         key = str(first["loc"][-1])
         step = f"{nearest(key, known)}Remove or rename the key."
         return InputError(place, f"unknown key {key!r}", ", ".join(known) or "no key here", step)
     if first["type"] == "missing":
         return InputError(place, "nothing", "a value (the key is required)", "Add the key.")
     if first["type"] in {"union_tag_invalid", "union_tag_not_found"}:
-        context = first.get("ctx", {})
-        tags = str(context.get("expected_tags", "")).replace("'", "")
-        tag = str(context.get("tag", "no kind"))
-        return InputError(f"{place}.kind", tag, tags, f"{nearest(tag, tags.split(', '))}Name one of these kinds.")
+        tags, tag = [tag for spec in specs for tag in _tags(spec)], first.get("ctx", {}).get("tag", "")
+        step = f"{nearest(tag, tags)}Name one of these kinds."
+        return InputError(f"{place}.kind", tag or "no kind", ", ".join(tags), step)
+    if first["type"] in {"model_type", "model_attributes_type"}:
+        step = f"Write {{kind: {got}}}." if any(got in _tags(spec) for spec in specs) else "Write `key: value` lines."
+        return InputError(place, repr(got), "a mapping of keys to values", step)
     allowed = text[0].lower() + text[1:]
     shown = "values that do not go together" if isinstance(got, dict) else repr(got)
     return InputError(place, shown, allowed.removeprefix("input should be "), "Change the value.")
 
 
-def _known_keys(kind: type[Spec], location: tuple[int | str, ...]) -> list[str]:
-    """Keys allowed at `location`, walking through nested specs, unions and lists."""
+def _place(kind: type[Spec], location: tuple[int | str, ...]) -> tuple[list[int | str], list[type[Spec]]]:
+    """Return the keys of a location, without the kinds that it names, and the specs that may stand there."""
+    keys: list[int | str] = []
     candidates = [kind]
     for part in location:
         fields = [c.model_fields[str(part)].annotation for c in candidates if str(part) in c.model_fields]
         tagged = [c for c in candidates if part in _tags(c)]
+        keys += [] if tagged and not fields else [part]
         candidates = [s for f in fields for s in _specs_in(f)] if fields else (tagged or candidates)
-    return sorted({name for c in candidates for name in c.model_fields})
+    return keys, candidates
 
 
 def _tags(kind: type[Spec]) -> tuple[Any, ...]:

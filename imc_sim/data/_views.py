@@ -31,7 +31,7 @@ class View(Spec):
         default="own", description="of classes: as the set numbers them, or 0, 1, … in their order"
     )
     offset: int = Field(default=0, ge=0, description="added to the labels")
-    pad: int | None = Field(default=None, ge=1, description="pixels a side; null: as they are")
+    pad: int | None = Field(default=None, ge=1, le=512, description="pixels a side; null: as they are")
     features: str | None = Field(
         default=None, description="model whose last hidden layer stands for an image; null: none"
     )

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import importlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeVar, final
 
@@ -110,7 +111,8 @@ def digital_accuracy(model: str, task: dict[str, Any], device: str = "cpu") -> A
     """Return the accuracy of the digital network: of few-shot tasks with a digital memory, per episode."""
     session = _session(device)
     spec = session.sized(build_task(task, "task"), model)
-    return _evaluation(spec).digital(session, model, spec)
+    with _images_named(model, task):
+        return _evaluation(spec).digital(session, model, spec)
 
 
 def _on_chips(
@@ -126,9 +128,22 @@ def _on_chips(
     what = session.sized(build_task(task, "task"), model)
     used, accuracies, calibration = None if engine is None else as_engine(engine), [], Calibration()
     for run in _runs(numbers, 1 if _attacks_chips(what) else _CHIPS):
-        found, calibration = _evaluation(what).on_chips(session, model, what, SampledChips(spec, run, seed, used))
+        with _images_named(model, task):
+            found, calibration = _evaluation(what).on_chips(session, model, what, SampledChips(spec, run, seed, used))
         accuracies += found
     return accuracies, calibration
+
+
+@contextlib.contextmanager
+def _images_named(model: str, task: dict[str, Any]) -> Iterator[None]:
+    """Let an error of torch that comes from images which the network does not take name their size instead."""
+    try:
+        yield
+    except RuntimeError:
+        from imc_sim.evaluate._checks import check_images
+
+        check_images(model, task)
+        raise
 
 
 def _session(device: str) -> Session:

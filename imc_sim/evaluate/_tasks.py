@@ -52,7 +52,7 @@ class FewShotTask(Spec):
     way: int = Field(default=5, ge=2)
     shot: int = Field(default=1, ge=1)
     queries: int = Field(default=4, ge=1, description="queries per class and episode")
-    episodes: int = Field(default=1000, ge=1)
+    episodes: int = Field(default=1000, ge=1, le=1_000_000)
     classes: int | None = Field(default=None, ge=2, description="characters used, the first of the split; None: all")
     instances: int | None = Field(default=None, ge=2, description="images used per character, the first; None: all")
     seed: int = Field(default=0, ge=0)
@@ -64,7 +64,9 @@ class FewShotTask(Spec):
     batch: int = Field(default=100, ge=1)
     threshold: Literal["zero", "support_mean"] = Field(default="zero", description="subtracted from every feature")
     prototypes: Literal["none", "mean", "majority"] = Field(default="none", description="how a class becomes one key")
-    dim: int | None = Field(default=None, ge=1, description="width of keys; null: that of the features, not projected")
+    dim: int | None = Field(
+        default=None, ge=1, le=65_536, description="width of keys; null: that of the features, not projected"
+    )
     size: int | None = Field(default=None, ge=4, le=512, description="pixels a side; null: what the model takes")
     scaling: Literal["standard", "unit"] = Field(default="standard", description="of grey levels")
     passes: Literal["distinct", "episodes"] = Field(default="distinct", description="images that a batch is made of")
@@ -134,7 +136,9 @@ class ClassificationTask(View):
     batch: int = Field(default=100, ge=1)
     vote: Vote | None = Field(default=None, description="of an ensemble; null: as its card says")
     members: int | None = Field(default=None, ge=1, description="of an ensemble, the first; null: all")
-    steps: int | None = Field(default=None, ge=1, description="time steps of a spiking network; null: its card's")
+    steps: int | None = Field(
+        default=None, ge=1, le=10_000, description="time steps of a spiking network; null: its card's"
+    )
     stage: int | None = Field(default=None, ge=1, description="of a network with its past: after that task; null: last")
     head: int | None = Field(default=None, ge=1, description="of a network with its past: norms of that task")
     statistics: Statistics | None = Field(default=None, description="of norms; null: as the card says")

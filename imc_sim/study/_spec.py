@@ -53,8 +53,8 @@ class Chips(Spec):
     accuracy is at most `half_width` (a fraction), or at `max`.
     """
 
-    min: int = Field(default=30, ge=1, description="chips of every point")
-    max: int | None = Field(default=None, ge=1, description="chips of a point at most; null: min")
+    min: int = Field(default=30, ge=1, le=1_000_000, description="chips of every point")
+    max: int | None = Field(default=None, ge=1, le=1_000_000, description="chips of a point at most; null: min")
     half_width: float | None = Field(
         default=None, gt=0.0, lt=1.0, description="stop at this 95 % half width of the mean; null: always max chips"
     )

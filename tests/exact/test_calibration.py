@@ -95,9 +95,9 @@ def test_calibration_sees_no_image_of_the_evaluation() -> None:
         assert len(calibration_images(Session.on("cpu"), build_task(task, "task"))) == 100
 
 
-@pytest.mark.parametrize("images", [10, 200])
-def test_ranges_do_not_depend_on_how_many_images_are_evaluated(images: int) -> None:
-    task = {**TASK, "batch": images, "episodes": 2}
+@pytest.mark.parametrize("changes", [{"batch": 10}, {"batch": 200}, {"classes": 6, "instances": 6}])
+def test_ranges_do_not_depend_on_which_images_are_evaluated(changes: dict[str, Any]) -> None:
+    task = {**TASK, "episodes": 2, **changes}
     converter = {"kind": "auto", "bits": 4, "range": "calibrated"}
     ranges = [
         evaluate_chips(MODEL, load_chip("rram_hfo2_1t1r").replace("converter", converter).to_dict(), t, [0], 0)[

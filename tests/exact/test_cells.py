@@ -424,7 +424,7 @@ def test_drive_is_a_sinh_and_exact_where_it_counts(dtype: torch.dtype) -> None:
         seen, torch.sinh(2.0 * x) / math.sinh(2.0), rtol=1e-5 if dtype == torch.float32 else 1e-12, atol=0
     )
     fixed = torch.tensor([-1.0, 0.0, 1.0], dtype=dtype)
-    for a in (1e-12, 0.1, 5.0, 1e3):
+    for a in (1e-12, 0.1, 0.75, 3.0, 5.0, 1e3):  # at 0.75 and 3, a quotient of equal numbers is rounded below 1
         assert torch.equal(Read(nonlinearity_per_V=a).drive(fixed), fixed)
         assert bool(torch.isfinite(Read(nonlinearity_per_V=a).drive(x)).all())
 

@@ -282,6 +282,17 @@ def test_a_compliance_current_limits_the_cell_itself(
     assert float(other[half].abs().max()) > 1.1 * limit
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_a_reset_may_draw_ten_times_the_compliance_current(name: str) -> None:
+    model = switching_model(name)
+    start = model.from_conductance(tensor(model.range_S[1]))
+    for direction, factor in ((1.0, 1.0), (-1.0, 10.0)):
+        v = direction * tensor(math.copysign(1.0, model.typical.set_V))[None]
+        free = float(model.simulate(v, 1e-18, start).current_A.abs())
+        limited = model.simulate(v, 1e-18, start, free / 20)
+        assert float(limited.current_A.abs()) == pytest.approx(factor * free / 20, rel=1e-6)
+
+
 def test_a_pulse_of_stanford_pku_stops_at_its_threshold_field() -> None:
     """-1.2 V: gamma falls to F_min t_ox / V = 14 at a gap of (2 / 0.8)^(1/3) nm, where the cell stays for good."""
     model, stop = StanfordPKU(), 2.5 ** (1 / 3) * 1e-9

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from imc_sim import InputError
+from imc_sim.array import load_chip
 from imc_sim.config import parse_yaml
 
 BOMB = "b0: &b0 [x, x, x, x, x, x, x, x, x]\n" + "".join(
@@ -43,3 +46,21 @@ def test_merges_and_aliases_are_read() -> None:
     text = "x: {y: &t {<<: &b {k: 5, j: 1}, k: 1}}\nz: {<<: *t, k: 2}\nw: [*b, *b]"
     b = {"k": 5, "j": 1}
     assert parse_yaml(text) == {"x": {"y": {"k": 1, "j": 1}}, "z": {"k": 2, "j": 1}, "w": [b, b]}
+
+
+@pytest.mark.parametrize(
+    ("part", "error"),
+    [
+        ({"programming": {"sigma": 0.1}}, "programming.kind: got no kind; allowed: relative, polynomial, pulses."),
+        ({"programming": {"kind": "relativ"}}, "allowed: relative, polynomial, pulses. Did you mean 'relative'?"),
+        ({"programming": "relative"}, "got 'relative'; allowed: a mapping of keys to values. Write {kind: relative}."),
+        ({"programming": {"kind": "relative", "sigma": -1.0}}, "device.programming.sigma: got -1.0"),
+        ({"programming": {"kind": "pulses", "cell": {"kind": "vteam", "k": 1}}}, "device.programming.cell.k: got"),
+        ({"programming": {"kind": "pulses", "cell": {}}}, "cell.kind: got no kind; allowed: vteam, stanford_pku"),
+        ({"read": 5}, "read: got 5; allowed: a mapping of keys to values. Write `key: value` lines."),
+    ],
+)
+def test_errors_name_the_key_as_it_is_written_and_the_kinds_that_there_are(part: dict[str, Any], error: str) -> None:
+    with pytest.raises(InputError) as caught:
+        load_chip({"device": {"g_lrs_S": 1e-4, "g_hrs_S": 1e-5, **part}})
+    assert error in str(caught.value)

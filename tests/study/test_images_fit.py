@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from imc_sim import InputError
-from imc_sim.evaluate import evaluate_card
+from imc_sim.array import load_chip
+from imc_sim.evaluate import digital_accuracy, evaluate_card, evaluate_chips
 from imc_sim.study import dry_run, run
 
 TASK: dict[str, Any] = {"dataset": "glyphs", "split": "test", "episodes": 2, "size": 28}
@@ -24,9 +25,15 @@ def test_a_size_that_a_model_does_not_take_is_refused(changes: dict[str, Any], t
     assert not (tmp_path / "out").exists()
 
 
-def test_a_card_is_checked_too() -> None:
-    with pytest.raises(InputError, match="allowed: 32 pixels a side"):
-        evaluate_card("batmann_small_xnor", changes=TASK)
+def test_a_card_and_a_call_are_checked_too() -> None:
+    model, chip = "batmann_small_xnor", load_chip("ideal").to_dict()
+    for start in (
+        lambda: evaluate_card(model, changes=TASK),
+        lambda: digital_accuracy(model, TASK),
+        lambda: evaluate_chips(model, chip, TASK, range(1), seed=0),
+    ):
+        with pytest.raises(InputError, match="allowed: 32 pixels a side"):
+            start()
 
 
 def test_colours_for_a_network_of_grey_images_are_refused(tmp_path: Path) -> None:

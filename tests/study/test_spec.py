@@ -245,6 +245,9 @@ BAD = [
     ({"cases": [{"name": "x", "set": {"chip_task": "short"}}]}, "a mapping of keys to values"),
     ({"task": {"dataset": "glyphs", "way": 1}}, "way"),
     ({"chips": {"min": 5, "max": 3}}, "max of at least min"),
+    ({"chips": {"min": 10**12}}, "less than or equal to 1000000"),
+    ({"task": {"dataset": "glyphs", "episodes": 10**12}}, "less than or equal to 1000000"),
+    ({"task": {"dataset": "glyphs", "dim": 10**12}}, "less than or equal to 65536"),
     ({"memory_limit": "2 GiBs"}, "2 GB"),
     ({"cases": [{"name": "x"}, {"name": "x"}]}, "case names that differ"),
 ]

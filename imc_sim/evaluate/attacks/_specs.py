@@ -78,7 +78,7 @@ class Pgd(AttackSpec):
     """
 
     kind: Literal["pgd"] = "pgd"
-    steps: int = Field(default=10, ge=1)
+    steps: int = Field(default=10, ge=1, le=10_000)
     step: float | None = Field(default=None, gt=0.0, le=1.0, description="change of a pixel per step")
     random_start: bool = True
     seed: int = Field(default=0, ge=0, description="of the random start")
