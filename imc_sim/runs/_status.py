@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any, final
+
+from imc_sim.runs._lock import holder
+from imc_sim.runs._row_meta import rate_of
+from imc_sim.runs._rows_file import RowsFile
 
 
 @final
@@ -36,6 +42,31 @@ class Status:
     damaged: tuple[str, ...] = ()
     other_data: tuple[str, ...] = ()
     absent_data: tuple[str, ...] = ()
+
+    @classmethod
+    def of(
+        cls, study: str, folder: Path, writing: bool, found: RowsFile, wanted: Sequence[str], at_least: bool = False,
+        other_data: tuple[str, ...] = (), absent_data: tuple[str, ...] = (),
+    ) -> Status:  # fmt: skip
+        """Return the status of a results folder from its rows.
+
+        Args:
+            study: name of the study or training sweep.
+            folder: results folder.
+            writing: whether a process writes to the folder, determined before the rows were read.
+            found: rows of the folder.
+            wanted: ids of the requested rows; ids that are not stored count as left.
+            at_least: whether the stopping rule may request more rows.
+            other_data: data that changed.
+            absent_data: data that are missing.
+        """
+        states = [found.rows[key]["state"] if key in found.rows else "left" for key in wanted]
+        done, failed, left = (states.count(state) for state in ("done", "failed", "left"))
+        rate = rate_of(list(found.rows.values()))
+        eta = left / rate if writing and rate else None
+        writer = (holder(folder) or "another process") if writing else None
+        damaged = tuple(map(str, found.damaged))
+        return cls(study, done, failed, left, at_least, writer, rate, eta, damaged, other_data, absent_data)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the status as plain data."""

@@ -1,4 +1,4 @@
-"""Tables of all trials as CSV and Parquet, and results folders merged into one."""
+"""Export the table of all trials as CSV or Parquet, and merge results folders."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 from imc_sim._errors import InputError, ResultsError
 from imc_sim._files import make_folder, write_file
 from imc_sim.config import user_path
-from imc_sim.runs import Row
+from imc_sim.runs import Row, sound_rows
 from imc_sim.study._content import keep_copies
 from imc_sim.study._results import Results
 from imc_sim.study._store import ResultStore, read_study
-from imc_sim.study._trials_file import TRIALS, sound_rows
+from imc_sim.study._trials_file import TRIALS, rules_of
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -26,24 +26,30 @@ _IDS = ("point", "id")
 
 
 def has_parquet() -> bool:
-    """Tell whether Parquet can be written, which needs an optional package."""
+    """Return whether Parquet can be written, which needs the optional package pyarrow."""
     return importlib.util.find_spec("pyarrow") is not None
 
 
 def trials_table(folder: Path | str) -> DataFrame:
-    """Return a table with a row per trial that was tried, in the order of the study: points, then chips; digital
-    baselines first.
+    """Return a table with one row per stored trial: digital baselines first, then points in order, then chips.
 
-    Columns: `case`, one per axis path, `chip` (its number, -1 for the digital baseline; called `chip_number` where an
-    axis is called `chip`), `state`, `correct`, `total`, `accuracy` (a fraction of 1), `digital` (accuracy of the
-    baseline), `error`, `seconds`, `time`, `host`, `device`, `point`, `id`.
+    Columns: `case`, one per axis path, `chip` (chip number, -1 for a digital baseline; named `chip_number` if an axis
+    has the path `chip`), `state` (done or failed), `correct`, `total`, `accuracy` (a fraction of 1), `digital`
+    (accuracy of the baseline), `error`, `seconds`, `time`, `host`, `device`, `point`, `id`.
+
+    Args:
+        folder: results folder.
+
+    Raises:
+        ResultsError: the folder holds no results, or damaged rows.
     """
     from pandas import DataFrame
 
     folder = user_path(folder, "folder")
     study = read_study(folder)
-    rows = sound_rows(folder / TRIALS, study)
-    order = {p: n for n, p in enumerate(i for key in ("baseline", "reference", "id") for i in _ids(study, key))}
+    rows = sound_rows(folder / TRIALS, rules_of(study))
+    keys = ("baseline", "reference", "id")
+    order = {p: n for n, p in enumerate(dict.fromkeys(p[k] for k in keys for p in study["points"] if k in p))}
     digital = {r["point"]: _accuracy(r) for r in rows.values() if r["chip"] == -1}
     baseline = {p["id"]: p["baseline"] for p in study["points"]}
     paths = [axis["path"] for axis in study["axes"]]
@@ -62,15 +68,19 @@ def trials_table(folder: Path | str) -> DataFrame:
 def combine(
     folders: Sequence[Path | str], out: Path | str | None = None, formats: Sequence[str] | None = None
 ) -> list[Path]:
-    """Write `trials.csv` and `trials.parquet` of a results folder, or of several merged into the folder `out`.
+    """Write the table of all trials of one or more results folders to `trials.csv` and `trials.parquet`.
 
     Args:
-        folders: results folders of one study.
-        out: folder of the merged results.
-        formats: some of FORMATS; None: CSV, and Parquet where it is installed.
+        folders: results folders of one study; several are merged first.
+        out: folder that receives the tables and merged results; None: the results folder, if there is only one.
+        formats: some of `csv` and `parquet`; None: CSV, and Parquet if pyarrow is installed.
 
     Returns:
-        The files written.
+        The paths of the files written.
+
+    Raises:
+        InputError: no folder, no `out` for several folders, or a format that cannot be written.
+        ResultsError: the folders hold different studies, different results for one trial, or damaged rows.
     """
     wanted = _formats(formats)
     sources = [user_path(f, "folders") for f in folders]
@@ -87,10 +97,20 @@ def combine(
 
 
 def merge(folders: Sequence[Path], out: Path) -> Results:
-    """Merge the trials of results folders of one study into the folder `out`, which may already hold some of them.
+    """Merge the trials of several results folders of one study.
 
-    A trial that several folders hold must agree; one that failed in one and finished in another counts as finished.
-    Nothing is written if the folders are not of one study.
+    A trial that failed in one folder and finished in another counts as finished. Nothing is written if the folders
+    disagree.
+
+    Args:
+        folders: results folders, at least one.
+        out: folder that receives the merged results; it may already hold some of them.
+
+    Returns:
+        The merged results.
+
+    Raises:
+        ResultsError: the folders hold different studies, or different results for one trial.
     """
     studies = [read_study(folder) for folder in folders]
     first = studies[0]
@@ -100,7 +120,7 @@ def merge(folders: Sequence[Path], out: Path) -> Results:
             allowed = f"{first['name']!r} {first['digest'][:12]}, that of {folders[0]}"
             raise ResultsError(str(folder), got, allowed, "Combine folders of one study only.")
     most = max(studies, key=lambda s: s["chips"]["max"] or s["chips"]["min"])
-    each = [sound_rows(folder / TRIALS, study) for folder, study in zip(folders, studies, strict=True)]
+    each = [sound_rows(folder / TRIALS, rules_of(study)) for folder, study in zip(folders, studies, strict=True)]
     _agree(folders, each)
     with ResultStore(out, most) as store:
         keep_copies(folders[studies.index(most)], out, most)
@@ -112,7 +132,7 @@ def merge(folders: Sequence[Path], out: Path) -> Results:
 
 
 def _agree(folders: Sequence[Path], each: Sequence[dict[str, Row]]) -> None:
-    """Refuse folders with different results for one trial, before anything is written."""
+    """Reject folders that hold different results for one trial."""
     seen: dict[str, tuple[tuple[int, int], Path]] = {}
     for folder, rows in zip(folders, each, strict=True):
         for i, row in rows.items():
@@ -121,12 +141,13 @@ def _agree(folders: Sequence[Path], each: Sequence[dict[str, Row]]) -> None:
             found = (row["correct"], row["total"])
             known, other = seen.setdefault(i, (found, folder))
             if known != found:
-                got = f"{known[0]} of {known[1]} right in {other}, {found[0]} of {found[1]} in {folder}"
-                step = "Two machines or devices computed it differently: keep the folders apart, or report it."
+                got = f"{known[0]} of {known[1]} correct in {other}, {found[0]} of {found[1]} in {folder}"
+                step = "Two machines or devices computed different results: keep the folders separate, or report it."
                 raise ResultsError(f"trial {i[:12]}", got, "one result per trial", step)
 
 
 def _formats(formats: Sequence[str] | None) -> Sequence[str]:
+    """Check the requested formats, or choose those that can be written."""
     if formats is None:
         return FORMATS if has_parquet() else FORMATS[:1]
     wrong = next((f for f in formats if f not in FORMATS), None)
@@ -137,15 +158,12 @@ def _formats(formats: Sequence[str] | None) -> Sequence[str]:
     return formats
 
 
-def _ids(study: dict[str, Any], key: str) -> list[str]:
-    return list(dict.fromkeys(p[key] for p in study["points"] if key in p))
-
-
 def _accuracy(row: Row) -> float | None:
     return row["correct"] / row["total"] if row["state"] == "done" else None
 
 
 def _line(row: Row, paths: Sequence[str]) -> dict[str, Any]:
+    """Return the columns of a stored row, without the accuracy of its baseline."""
     place = dict(zip(paths, row["values"], strict=True)) if row["values"] else {}
     own = {key: row.get(key) for key in ("case", "chip", "state", "correct", "total", "error", "point", "id")}
     meta = {key: row.get("meta", {}).get(key) for key in ("seconds", "time", "host", "device")}
@@ -155,7 +173,7 @@ def _line(row: Row, paths: Sequence[str]) -> dict[str, Any]:
 
 
 def _of_one_type(column: Any) -> Any:
-    """Return the values of an axis as numbers where all are numbers, else as text: a column of a table has one type."""
+    """Return the values of an axis unchanged if all have one type, else as text: a Parquet column has one type."""
     kinds = {"number" if isinstance(v, int | float) and not isinstance(v, bool) else type(v) for v in column.dropna()}
     return column if len(kinds) <= 1 and not kinds & {dict, list} else column.map(str, na_action="ignore")
 

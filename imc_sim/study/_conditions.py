@@ -1,4 +1,4 @@
-"""Conditions that skip points, and settings that follow from others. No code is run."""
+"""Conditions that skip points of a study, and settings derived from other settings."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from imc_sim._errors import InputError, nearest
 from imc_sim.config import Spec
 from imc_sim.study._axes import Scalar
 
-#: a value, several of which one must be met, or a comparison such as '>= 0.5'
+#: a value, a comparison such as '>= 0.5', or several of these of which one must hold
 Condition = Scalar | None | tuple[Scalar | None, ...]
 _COMPARISON = re.compile(r"^\s*(>=|<=|==|!=|>|<)\s*(.*?)\s*$")
 _MISSING = object()
@@ -20,11 +20,11 @@ _MISSING = object()
 
 @final
 class Derived(Spec):
-    """A setting that follows from another: the value at `path`, times `times`, plus `plus`. A path alone is a copy."""
+    """A setting derived from another: value at `path` * `times` + `plus`. In YAML, a path alone copies the value."""
 
-    path: str = Field(description="where the value comes from")
-    times: float = 1.0
-    plus: float = 0.0
+    path: str = Field(description="path of the source value")
+    times: float = Field(default=1.0, description="factor on the source value")
+    plus: float = Field(default=0.0, description="number added to the product")
 
     @model_validator(mode="before")
     @classmethod
@@ -38,7 +38,15 @@ class Derived(Spec):
         return self
 
     def of(self, value: Any, where: str) -> Any:
-        """Return the derived value; integers stay integers where the result is whole."""
+        """Return the derived value, an integer if the source is one and the result is whole.
+
+        Args:
+            value: value at `path`; with the default `times` and `plus` it may be of any type.
+            where: place of the setting, for errors.
+
+        Raises:
+            InputError: the value is not a number.
+        """
         if (self.times, self.plus) == (1.0, 0.0):
             return value
         if isinstance(value, bool) or not isinstance(value, int | float):
@@ -48,7 +56,7 @@ class Derived(Spec):
 
 
 def look_up(data: Mapping[str, Any], path: str) -> tuple[bool, Any]:
-    """Return whether the dotted `path` exists, and its value."""
+    """Return whether the dotted `path` exists, and its value (None if it does not exist)."""
     node: Any = data
     for part in path.split("."):
         node = node.get(part, _MISSING) if isinstance(node, Mapping) else _MISSING
@@ -56,7 +64,7 @@ def look_up(data: Mapping[str, Any], path: str) -> tuple[bool, Any]:
 
 
 def paths_in(data: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
-    """Return every path of the data, mappings before their entries."""
+    """Yield every dotted path of nested mappings; a mapping comes before its entries."""
     for key, value in data.items():
         yield f"{prefix}{key}"
         if isinstance(value, Mapping):
@@ -64,20 +72,22 @@ def paths_in(data: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
 
 
 def unknown_path(path: str, known: Iterable[str], where: str) -> InputError:
-    """Return the error for a path that no point has."""
-    return InputError(where, repr(path), "a path that a point has", f"{nearest(path, known)}Fix the path.")
+    """Return the error for a path that exists at no point."""
+    return InputError(where, repr(path), "a path that exists at a point", f"{nearest(path, known)}Fix the path.")
 
 
 def matches(rule: Mapping[str, Condition], facts: Mapping[str, Any], where: str | None) -> bool:
-    """Tell whether every condition of the rule holds. A path that a point does not have satisfies no condition.
+    """Return whether all conditions of a rule hold. No condition holds for a path that does not exist.
 
     A mapping is compared by its name or kind: `chip: ideal`, `chip.wires: nodal`, `engine: memtorch`.
 
     Args:
         rule: path -> condition.
-        facts: the settings of the point.
-        where: names the rule in the error for a condition of another type than the value; None: such a condition
-            does not hold.
+        facts: settings of the point.
+        where: place of the rule, for errors; None: a condition of another type than the value does not hold.
+
+    Raises:
+        InputError: a condition has another type than the value, if `where` is given.
     """
     return all(
         there and _meets(condition, value, None if where is None else f"{where}: {path}")
@@ -87,6 +97,7 @@ def matches(rule: Mapping[str, Condition], facts: Mapping[str, Any], where: str 
 
 
 def _meets(condition: Condition, value: Any, where: str | None) -> bool:
+    """Return whether a value meets a condition; see `matches`."""
     if isinstance(condition, tuple | list):
         return any(_meets(each, value, where) for each in condition)
     if isinstance(value, Mapping):
@@ -101,7 +112,7 @@ def _meets(condition: Condition, value: Any, where: str | None) -> bool:
 
 
 def _read(text: str) -> Scalar | None:
-    """Return the right-hand side of a comparison as a value."""
+    """Parse the right-hand side of a comparison."""
     try:
         return float(text)
     except ValueError:
@@ -121,11 +132,12 @@ def _equal(wanted: Scalar | None, value: Any, where: str | None) -> bool:
 
 
 def _ordered(sign: str, limit: Scalar | None, value: Any, where: str | None) -> bool:
+    """Return whether `value sign limit` holds for one of <, <=, > and >=."""
     if value is None or not _same_kind(0.0 if limit is None else limit, value, where):
         return False
     if _kind(limit) != "a number":
         if where is not None:
-            raise InputError(where, f"{sign} {limit}", "a number after <, <=, > or >=", "Write it in SI.")
+            raise InputError(where, f"{sign} {limit}", "a number after <, <=, > or >=", "Write it in SI units.")
         return False
     less, equal = value < limit, value == limit
     return {">": not less and not equal, ">=": not less, "<": less, "<=": less or equal}[sign]
@@ -135,6 +147,6 @@ def _same_kind(wanted: Any, value: Any, where: str | None) -> bool:
     if _kind(wanted) == _kind(value):
         return True
     if where is not None:
-        step = "Write numbers in SI, without a unit." if _kind(value) == "a number" else "Name another path or value."
+        step = "Write it in SI units, without the unit." if _kind(value) == "a number" else "Use another path or value."
         raise InputError(where, f"{wanted!r} for a value that is {_kind(value)}", _kind(value), step)
     return False

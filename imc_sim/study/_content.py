@@ -1,4 +1,4 @@
-"""The models and chips that a study names: where each is, and copies of the user's own in the results folder."""
+"""Find the models and chips that a study names, and copy those of the user into the results folder."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from imc_sim.study._spec import Study
 
 
 def content_of(study: Study) -> Content:
-    """Return where a results folder of the study has each model and chip that the study names."""
+    """Return the place of each model and chip of the study as seen from its results folder."""
     found: dict[Kind, dict[str, str]] = {"model": {}, "chip": {}}
     taken: dict[str, Path] = {}
     for kind, name in named(study):
@@ -23,7 +23,8 @@ def content_of(study: Study) -> Content:
         if path is None or name in found[kind]:
             continue
         shipped = path.parent.name if kind == "model" else path.stem
-        if path.resolve() == _resolved(shipped_content(kind, shipped)):
+        original = shipped_content(kind, shipped)
+        if original is not None and path.resolve() == original.resolve():
             found[kind][name] = f"{SHIPPED}{shipped}"
             continue
         found[kind][name] = _free(f"./{FOLDERS[kind]}/{shipped}", ".yaml" if kind == "chip" else "", path, taken)
@@ -31,7 +32,7 @@ def content_of(study: Study) -> Content:
 
 
 def keep_content(folder: Path, study: Study, content: Content) -> None:
-    """Copy the user's own models and chips of the study into the results folder, with the code of networks."""
+    """Copy models and chips that are not shipped into the results folder, including the code of networks."""
     for kind in FOLDERS:
         for name, place in getattr(content, kind).items():
             source = _source(study, kind, name)
@@ -45,16 +46,16 @@ def keep_content(folder: Path, study: Study, content: Content) -> None:
 
 
 def keep_copies(source: Path, folder: Path, study: Mapping[str, Any]) -> None:
-    """Copy what the results folder `source` of the study keeps into the results folder `folder`.
+    """Copy the models and chips that the results folder `source` keeps into the results folder `folder`.
 
     Raises:
-        ResultsError: the study names a place outside `source`, which no run does.
+        ResultsError: the study names a place outside `source`; runs never write such a place.
     """
     places = {place for kind in study.get("content", {}).values() for place in kind.values()}
     for place in sorted(place for place in places if not place.startswith(SHIPPED)):
         path = source / place
         if not path.resolve().is_relative_to(source.resolve()):
-            step = "Take an undamaged copy of the folder: a run keeps models and chips inside it."
+            step = "Use an undamaged copy of the folder: a run keeps models and chips inside it."
             raise ResultsError(str(source), f"content at {place!r}", "a place within the folder", step)
         if path.resolve() == (folder / place).resolve():
             continue
@@ -63,7 +64,7 @@ def keep_copies(source: Path, folder: Path, study: Mapping[str, Any]) -> None:
 
 
 def named(study: Study) -> Iterator[tuple[Kind, str]]:
-    """Yield every model and chip that the study, its cases or its axes name."""
+    """Yield the kind and name of every model and chip that the study, its cases and its axes name."""
     settings = [("model", study.model), ("chip", study.chip), ("task", study.task), ("chip_task", study.chip_task)]
     settings += [item for case in study.cases for item in case.set.items()]
     for number, axis in enumerate(study.axes):
@@ -79,7 +80,7 @@ def named(study: Study) -> Iterator[tuple[Kind, str]]:
 
 
 def _keep_model(card: FoundCard, folder: Path) -> None:
-    """Copy a card, its weights and the file of its own architecture into one folder; the card names them there."""
+    """Copy a card, its weights and the code of its architecture into one folder, and adapt the paths in the card."""
     kept, files = dict(card.data), {}
     weights = kept.get("weights") or {}
     if "file" in weights or "sha256" in weights:
@@ -99,16 +100,16 @@ def _keep_model(card: FoundCard, folder: Path) -> None:
 
 
 def _verified(path: Path, sha256: str | None) -> bytes:
-    """Return the bytes of the weights, which must be those that the card states."""
+    """Return the bytes of a weights file; reject a file that does not have the SHA-256 of its card."""
     content = path.read_bytes()
     if sha256 is not None and hashlib.sha256(content).hexdigest() != sha256:
-        step = "Take an undamaged copy, and keep models unchanged while a study runs."
-        raise ResultsError(str(path), "other bytes than its card states", f"SHA-256 {sha256}", step)
+        step = "Use an undamaged copy, and do not change models while a study runs."
+        raise ResultsError(str(path), "content that differs from its card", f"SHA-256 {sha256}", step)
     return content
 
 
 def _write(path: Path, content: bytes) -> None:
-    """Write a file where it is not there with that content already."""
+    """Write a file unless it already has this content."""
     if path.is_file() and path.read_bytes() == content:
         return
     make_folder(path.parent)
@@ -116,7 +117,7 @@ def _write(path: Path, content: bytes) -> None:
 
 
 def _source(study: Study, kind: Kind, name: str) -> Path | None:
-    """Return the place of a model or chip; None where there is none, which a point that is skipped may name."""
+    """Return the place of a model or chip, or None if it does not exist: only skipped points may name it."""
     try:
         return place_of(kind, study.content.locate(kind, name))
     except InputError:
@@ -124,13 +125,9 @@ def _source(study: Study, kind: Kind, name: str) -> Path | None:
 
 
 def _free(stem: str, suffix: str, source: Path, taken: dict[str, Path]) -> str:
-    """Return the first of stem, stem-2, … that no other content has taken."""
+    """Return the first of stem, stem-2, … that no other content uses."""
     number, place = 1, f"{stem}{suffix}"
     while taken.setdefault(place, source.resolve()) != source.resolve():
         number += 1
         place = f"{stem}-{number}{suffix}"
     return place
-
-
-def _resolved(path: Path | None) -> Path | None:
-    return None if path is None else path.resolve()

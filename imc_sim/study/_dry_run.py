@@ -1,8 +1,9 @@
-"""Estimate the time and memory of a study before it runs: a few chips are measured, the rest follows by similarity.
+"""Estimate the time and memory of a study from measurements on a few chips.
 
-Points are of one kind where their chips differ only in real numbers that are zero in both or in neither: a sigma of 0.1
-costs as much as one of 0.2. One point of each kind is measured. Of many kinds, the ends of every sweep are measured,
-and the kinds between take the mean of the measured kinds with which they share most settings.
+Points are of one kind if their settings differ only in the values of nonzero real numbers: a chip with a sigma of 0.1
+costs as much as one with 0.2. One point of each kind is measured. If there are too many kinds, only the ends of every
+sweep are measured; each other kind takes the mean cost of the most similar measured kinds, those that share most
+settings with it.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import contextlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from time import perf_counter
-from typing import Any, NamedTuple, final
+from typing import Any, final
 
 from imc_sim._threads import one_thread
 from imc_sim.config import canonical_json
@@ -20,18 +21,27 @@ from imc_sim.study._axes import grid
 from imc_sim.study._point import Point
 from imc_sim.study._points import points_of
 from imc_sim.study._probe import Cost, Prober
-from imc_sim.study._runner import _BATCH, check_study
+from imc_sim.study._runner import check_study
 from imc_sim.study._spec import Study, load_study
-from imc_sim.study._work import Evaluator
+from imc_sim.study._work import BATCH, Evaluator
+
+#: traits and cost of a measured point
+_Measured = tuple[dict[str, Any], Cost]
 
 
 @final
 @dataclass(frozen=True)
 class CaseEstimate:
-    """The estimate for one case: points, and chips and seconds (on one worker), each as the least and most that the
-    stopping rule allows.
+    """Estimated cost of one case.
 
-    Chips in common with an earlier case are counted there. memory_bytes: of one worker.
+    Trials that an earlier case has in common with this one are counted there.
+
+    Attributes:
+        case: name of the case.
+        points: number of its points.
+        chips: smallest and largest number of chips that the stopping rule allows.
+        seconds: time for these chips on one worker.
+        memory_bytes: peak memory of one worker.
     """
 
     case: str
@@ -44,10 +54,17 @@ class CaseEstimate:
 @final
 @dataclass(frozen=True)
 class DryRun:
-    """The estimate for a study that starts with nothing stored: points, chips, time and memory.
+    """Estimated cost of a study whose results folder is empty.
 
-    skipped: points that conditions leave out. baselines, baseline_seconds: number and total time of the digital
-    baselines. kinds, probed: number of kinds of points, and how many were measured.
+    Attributes:
+        study: name of the study.
+        cases: estimate of each case.
+        skipped: number of points that conditions of `skip` leave out.
+        baselines: number of digital baselines.
+        baseline_seconds: total time of the digital baselines.
+        kinds: number of kinds of points.
+        probed: number of kinds that were measured.
+        workers: number of workers that share the trials.
     """
 
     study: str
@@ -61,16 +78,17 @@ class DryRun:
 
     @property
     def points(self) -> int:
+        """Return the number of points of all cases."""
         return sum(case.points for case in self.cases)
 
     @property
     def chips(self) -> tuple[int, int]:
-        """Return the chips of all points, at least and at most."""
+        """Return the smallest and largest number of chips of all points together."""
         return sum(case.chips[0] for case in self.cases), sum(case.chips[1] for case in self.cases)
 
     @property
     def seconds(self) -> tuple[float, float]:
-        """Return the seconds until the study is done, at least and at most, with chips shared evenly by the workers."""
+        """Return the shortest and longest duration of the study in s, with chips shared evenly by the workers."""
         least, most = (sum(case.seconds[k] for case in self.cases) + self.baseline_seconds for k in (0, 1))
         return least / self.workers, most / self.workers
 
@@ -81,14 +99,14 @@ class DryRun:
 
     @property
     def note(self) -> str:
-        """Return how the estimates were made."""
+        """Return a sentence on how the estimate was made."""
         parts = [f"measured on {self.probed} of {self.kinds} kinds of points"]
-        parts += ["the others like those most alike"] if self.probed < self.kinds else []
+        parts += ["the others estimated from the most similar ones"] if self.probed < self.kinds else []
         parts += [f"{self.skipped} point{'s' if self.skipped > 1 else ''} skipped"] if self.skipped else []
         return "; ".join([*parts, f"{self.workers} worker{'s' if self.workers > 1 else ''}, nothing stored yet"])
 
     def rows(self) -> list[dict[str, str]]:
-        """Return a table for people: a line per case, the digital baselines, and the total with all workers."""
+        """Return the lines of a printed table: one per case, the digital baselines, and the total of all workers."""
         lines = [_line(c.case, c.points, c.chips, c.seconds, c.memory_bytes) for c in self.cases]
         seconds = (self.baseline_seconds, self.baseline_seconds)
         digital = {"case": "digital baselines", "trials": str(self.baselines), "time": _span(seconds, shown_seconds)}
@@ -98,6 +116,7 @@ class DryRun:
 def _line(
     name: str, points: int, chips: tuple[int, int], seconds: tuple[float, float], memory_bytes: int
 ) -> dict[str, str]:
+    """Return a line of the printed table."""
     return {
         "case": name,
         "points": str(points),
@@ -113,7 +132,7 @@ def _span(ends: tuple[float, float], shown: Callable[[Any], str]) -> str:
 
 
 def shown_seconds(seconds: float) -> str:
-    """Return a duration in a readable unit."""
+    """Return a duration as text in s, min, h or days."""
     for limit, unit, name in ((100, 1, "s"), (100 * 60, 60, "min"), (100 * 3600, 3600, "h")):
         if seconds < limit:
             return f"{seconds / unit:.2g} {name}"
@@ -121,25 +140,33 @@ def shown_seconds(seconds: float) -> str:
 
 
 def shown_bytes(number: int) -> str:
-    """Return a size in MB or GB."""
+    """Return a number of bytes as text in MB or GB."""
     return f"{number / 1e9:.2g} GB" if number >= 1e9 else f"{number / 1e6:.0f} MB"
 
 
 def dry_run(
     study: str | Mapping[str, Any] | Study, *, workers: int = 1, device: str = "cpu", probes: int = 8,
-    budget_s: float = 60.0, batch: int = _BATCH, evaluator: Evaluator = evaluate_chips,
+    budget_s: float = 60.0, batch: int = BATCH, evaluator: Evaluator = evaluate_chips,
     progress: Callable[[int, int], None] | None = None,
 ) -> DryRun:  # fmt: skip
-    """Estimate the points, chips, time and memory of a study. Writes nothing, and refuses what `run` refuses.
+    """Estimate the number of points and chips, the time and the memory of a study, without writing anything.
 
     Args:
-        study: a study as for `run`.
-        workers: processes that will share the trials; with several, each computes on one thread, and so does the
-            probe.
-        probes: points to measure at most.
-        budget_s: no further point is started after that time.
-        progress: called with (done, total).
-        evaluator: for tests.
+        study: name, path, mapping or `Study`.
+        workers: number of processes that will share the trials; with several, each computes on one thread, as do the
+            measurements.
+        device: device that computes, cpu or cuda.
+        probes: largest number of points to measure.
+        budget_s: time in s after which no further measurement starts.
+        batch: largest number of chips per call of a worker.
+        evaluator: function that evaluates chips; tests replace it.
+        progress: called with (points measured, points to measure).
+
+    Returns:
+        The estimate.
+
+    Raises:
+        InputError: the study is not valid, as for `run`.
     """
     spec = load_study(study)
     points = points_of(spec)
@@ -152,7 +179,7 @@ def dry_run(
     prober = Prober(evaluator, device, batch, spec.memory_limit)
     with one_thread() if workers > 1 else contextlib.nullcontext():
         found, baselines = _measure(prober, wanted, spec.chips.checkpoints()[0], budget_s, progress)
-    costs = {kind: _like(group[0], found) for kind, group in kinds.items()}
+    costs = {kind: _estimated(group[0], found) for kind, group in kinds.items()}
     digital = [{p.baseline().id for p in points}]
     digital.append({p.reference().id for p in points} - digital[0])
     return DryRun(
@@ -162,20 +189,12 @@ def dry_run(
     )  # fmt: skip
 
 
-class _Found(NamedTuple):
-    """A measured point."""
-
-    traits: dict[str, Any]
-    cost: Cost
-
-
 def _measure(
     prober: Prober, wanted: list[Point], most: int, budget_s: float, progress: Callable[[int, int], None] | None
-) -> tuple[list[_Found], tuple[list[float], list[float]]]:
-    """Measure the costs of these points, and the seconds of their digital baselines, which are measured first and warm
-    up.
+) -> tuple[list[_Measured], tuple[list[float], list[float]]]:
+    """Measure these points, and the seconds of their digital baselines on the reduced and on the whole task.
 
-    Among the baselines, those on the chips' own task come first.
+    The baselines are measured first, so that loading models and data does not count as time of chips.
     """
     started, found = perf_counter(), []
     baselines: tuple[dict[str, float], dict[str, float]] = ({}, {})
@@ -185,7 +204,7 @@ def _measure(
         for digital, known in zip(point.digital(), baselines, strict=True):
             if digital.id not in baselines[0] | known:
                 known[digital.id] = prober.digital(digital).seconds
-        found.append(_Found(_traits(point), prober.chips(point, most)))
+        found.append((_traits(point), prober.chips(point, most)))
         if progress is not None:
             progress(number + 1, len(wanted))
     return found, (list(baselines[0].values()), list(baselines[1].values()))
@@ -196,29 +215,26 @@ def _mean(seconds: list[float]) -> float:
 
 
 def _traits(point: Point) -> dict[str, Any]:
-    """Return path -> setting for all that may decide the cost of a chip: real numbers without their size, counts
-    unchanged.
-    """
+    """Return path -> value of all settings that may affect the cost of a chip, with nonzero real numbers replaced."""
     content = {key: point.content.get(key) for key in ("chip", "task")}
     return dict(_blurred({"model": point.model, "engine": point.engine.to_dict(), **content}, ""))
 
 
 def _blurred(node: Any, path: str) -> list[tuple[str, Any]]:
+    """Flatten nested settings to (path, value) pairs, with every nonzero real number replaced by one word."""
     if isinstance(node, Mapping):
         return [pair for key, value in node.items() for pair in _blurred(value, f"{path}.{key}")]
     return [(path, "some" if isinstance(node, float) and node != 0 else node)]
 
 
 def _family(point: Point) -> str:
-    """Return what kinds have in common that differ only in counts: they are the steps of one sweep."""
+    """Return the traits of a point with counts replaced as well: points of one sweep have the same."""
     traits = _traits(point)
     return canonical_json({k: "some" if type(v) is int and v != 0 else v for k, v in traits.items()})
 
 
 def _chosen(firsts: list[Point], most: int) -> list[Point]:
-    """Choose at most that many points, one per kind: the ends of each sweep where there are more, then evenly spaced
-    ones.
-    """
+    """Choose at most `most` of the points (one per kind): all of them, or evenly spaced ends of sweeps."""
     if len(firsts) <= most:
         return firsts
     families: dict[str, list[int]] = {}
@@ -230,22 +246,23 @@ def _chosen(firsts: list[Point], most: int) -> list[Point]:
     return [firsts[ends[place]] for place in places]
 
 
-def _like(point: Point, found: list[_Found]) -> Cost:
-    """Estimate the cost of a point: the mean, and the largest memory, over the most similar measured points."""
+def _estimated(point: Point, found: list[_Measured]) -> Cost:
+    """Estimate the cost of a point: mean time and largest memory of the most similar measured points."""
     traits = _traits(point)
-    scores = [_difference(traits, each.traits) for each in found]
-    alike = [each.cost for each, score in zip(found, scores, strict=True) if score == min(scores)]
-    return Cost(sum(c.seconds for c in alike) / len(alike), max(c.memory_bytes for c in alike))
+    scores = [_difference(traits, measured) for measured, _ in found]
+    similar = [cost for (_, cost), score in zip(found, scores, strict=True) if score == min(scores)]
+    return Cost(sum(c.seconds for c in similar) / len(similar), max(c.memory_bytes for c in similar))
 
 
 def _difference(one: dict[str, Any], other: dict[str, Any]) -> tuple[int, int, int]:
-    """Return how different two points are: model and engine count before the task, the task before other settings."""
+    """Return numbers of different settings, to be compared in order: model and backend, task, all."""
     paths = [path for path in one.keys() | other.keys() if one.get(path) != other.get(path)]
     heavy = sum(path.startswith((".model", ".engine")) for path in paths)
     return heavy, sum(path.startswith(".task") for path in paths), len(paths)
 
 
 def _cases(study: Study, points: list[Point], costs: dict[str, Cost]) -> tuple[CaseEstimate, ...]:
+    """Return the estimate of each case from the costs of the kinds of points."""
     counts = study.chips.checkpoints()
     seen: set[str] = set()
     cases: list[CaseEstimate] = []

@@ -1,4 +1,4 @@
-"""t-SNE of the digital networks of a study: a column per case, a row per place on its axes."""
+"""t-SNE embeddings of the digital networks of a study: a column per case, a row per combination of axis values."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from imc_sim.study._trials_file import STUDY
 if TYPE_CHECKING:
     from imc_sim.evaluate import Embedding, EmbeddingPanel
 
-#: rows that still fit a page
+#: largest number of rows that fit a page
 _ROWS = 6
 
 
@@ -23,19 +23,23 @@ def study_embeddings(
     study: str | Path | Study, classes: int = 10, instances: int = 20, seed: int = 0,
     progress: Callable[[int, int], None] | None = None,
 ) -> list[Embedding]:  # fmt: skip
-    """Embed the features of the digital networks for the first classes of every point's whole task, attacked where it
-    says so.
+    """Embed the features of the digital networks of a study in two dimensions (t-SNE), one panel per model and task.
 
-    Chips play no part; see `embedding` for one. Points that differ only in their chips share a panel.
+    Panels show the first classes of the whole task, with its attack if it has one. Chips play no part: points that
+    differ only in their chips share a panel.
 
     Args:
-        study: as for `load_study`, or the folder of its results.
-        classes: number of classes, the first of the split.
-        instances: images per class.
-        seed: of the embedding.
-        progress: called with (features done, total).
+        study: name or path of a study, a `Study`, or a results folder.
+        classes: number of classes, the first ones of the split.
+        instances: number of images per class.
+        seed: seed of the embedding.
+        progress: called with (panels with features, panels).
+
+    Returns:
+        The embeddings of the panels.
 
     Raises:
+        InputError: more rows than fit a page.
         ResultsError: the data changed since the results were computed.
     """
     from imc_sim.evaluate import EmbeddingPanel, embedding_grid
@@ -48,15 +52,15 @@ def study_embeddings(
     panels: dict[tuple[str, str], EmbeddingPanel] = {}
     shown = [k for k, axis in enumerate(spec.axes) if any(p.split(".")[0] in ("task", "model") for p in axis.paths)]
     for point in points:
-        row = ", ".join(_said(point.coordinates[k][1], spec.axes[k].label) for k in shown)
+        row = ", ".join(_named(point.coordinates[k][1], spec.axes[k].label) for k in shown)
         panels.setdefault((row, point.case), EmbeddingPanel(row, point.case, point.model, point.reference().task))
     rows = {row for row, _ in panels}
     if len(rows) > _ROWS:
-        step = "Sweep fewer values, for example --set 'axes.0.values=[0, 0.1]' on a run of its own."
-        raise InputError(f"study {spec.name!r}, t-SNE", f"{len(rows)} rows", f"{_ROWS} at most", step)
+        step = "Sweep fewer values, for example with --set 'axes.0.values=[0, 0.1]' in a separate run."
+        raise InputError(f"study {spec.name!r}, t-SNE", f"{len(rows)} rows", f"at most {_ROWS} rows", step)
     return embedding_grid(list(panels.values()), classes, instances, seed, progress=progress)
 
 
-def _said(value: object, label: str) -> str:
-    """Return a value as part of a row's name: words unchanged, numbers with their quantity."""
+def _named(value: object, label: str) -> str:
+    """Return a value as part of the name of a row: a word unchanged, a number with its quantity."""
     return value if isinstance(value, str) else f"{label} {value}".strip()

@@ -1,4 +1,4 @@
-"""Dotted paths through a JSON schema: what an axis or a case may name, and which values each path takes."""
+"""Enumerate the dotted paths of a JSON schema that axes and cases may set, with the schema of their values."""
 
 from __future__ import annotations
 
@@ -6,11 +6,13 @@ from typing import Any
 
 
 def paths_of(schema: dict[str, Any], roots: dict[str, str]) -> dict[str, dict[str, Any]]:
-    """Return path -> schema of its values (references into `schema`); a path that ends in `.*` matches any last part.
+    """Return path -> schema of its values, as references into `schema`; a mapping comes before its entries.
+
+    A path that ends in `.*` allows any last part.
 
     Args:
-        schema: the JSON schema.
-        roots: first part of a path -> where its schema is. Mappings come before their entries.
+        schema: JSON schema with `$defs`.
+        roots: first part of a path -> JSON pointer to its schema.
     """
     found: dict[str, list[str]] = {}
     for name, pointer in roots.items():
@@ -38,7 +40,7 @@ def _walk(schema: dict[str, Any], pointer: str, path: str, found: dict[str, list
 
 
 def _objects(schema: dict[str, Any], pointer: str) -> list[str]:
-    """Return the object schemas that a value may have: references and alternatives are followed."""
+    """Return pointers to the object schemas that a value may have, following references and alternatives."""
     node = _at(schema, pointer)
     if "$ref" in node:
         return _objects(schema, node["$ref"])

@@ -1,4 +1,4 @@
-"""Where the models and chips are that a study names."""
+"""Locate the models and chips that a study names."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ _COPY = "Copy the results folder as a whole, with its models/ and device_configs
 
 @final
 class Content(Spec):
-    """Where the models and chips are that a study names: `shipped:NAME`, or a path relative to the file.
+    """Places of the models and chips that a study names: `shipped:NAME`, or a path relative to the study file.
 
-    A run writes it to study.resolved.yaml, so that the folder can be run again from anywhere, whatever the working
-    directory holds under the same names. A name that is not listed is looked up as usual.
+    A run writes the places to study.resolved.yaml, so that the results folder can be run again from any working
+    directory. Names that are not listed are looked up as usual.
     """
 
-    model: dict[str, str] = Field(default_factory=dict, description="name in the study -> where the model is")
-    chip: dict[str, str] = Field(default_factory=dict, description="name in the study -> where the chip is")
+    model: dict[str, str] = Field(default_factory=dict, description="name in the study -> place of the model")
+    chip: dict[str, str] = Field(default_factory=dict, description="name in the study -> place of the chip")
 
     def relative_to(self, folder: Path) -> Content:
-        """Return the same places with paths made absolute, as seen from `folder`."""
+        """Return the places with absolute paths, given the folder that they are relative to."""
         places = {kind: {n: _absolute(p, folder) for n, p in getattr(self, kind).items()} for kind in FOLDERS}
         return Content(**places)
 
     def locate(self, kind: Kind, name: str) -> str:
-        """Return the name or path by which the content called `name` in the study is found here."""
+        """Return the name or path that finds a model or chip of the study on this machine."""
         place: str | None = getattr(self, kind).get(name)
         if place is None:
             return name
@@ -41,11 +41,11 @@ class Content(Spec):
         if place.startswith(SHIPPED):
             return _shipped(kind, place.removeprefix(SHIPPED), where)
         if not (Path(place) / "model.yaml" if kind == "model" else Path(place)).is_file():
-            raise InputError(where, f"nothing at {place!r}", f"a {kind}, as the run kept it", _COPY)
+            raise InputError(where, f"nothing at {place!r}", f"the {kind} that the run kept there", _COPY)
         return place
 
     def names(self, kind: Kind) -> dict[str, str]:
-        """Return the names in the study by where their content is found here."""
+        """Return the names in the study by the result of `locate`."""
         return {self.locate(kind, name): name for name in getattr(self, kind)}
 
 
@@ -54,10 +54,10 @@ def _absolute(place: str, folder: Path) -> str:
 
 
 def _shipped(kind: Kind, name: str, where: str) -> str:
-    """Return the plain name where it means the shipped content here, else the path of the shipped content."""
+    """Return the name of shipped content, or its path if the name finds other content on this machine."""
     shipped = shipped_content(kind, name)
     if shipped is None:
-        step = "Install the version of imc_sim that the results were made with (see their report)."
+        step = "Install the version of imc_sim that computed the results (see their report)."
         raise InputError(where, f"no {kind} {name!r} in this version", f"a shipped {kind}", step)
     return name if place_of(kind, name).resolve() == shipped.resolve() else str(shipped)
 

@@ -1,4 +1,4 @@
-"""Results: a table with bands over chips, never over pooled images."""
+"""Results of a study: a table of accuracies with bands over chips, never over pooled images."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ import numpy as np
 
 from imc_sim._stats import band, mean_interval
 from imc_sim.config import user_path
-from imc_sim.runs import Row
+from imc_sim.runs import Row, sound_rows
 from imc_sim.study._stopping import wanted_trials
 from imc_sim.study._store import read_study, results_digest
-from imc_sim.study._trials_file import STUDY, TRIALS, sound_rows
+from imc_sim.study._trials_file import STUDY, TRIALS, rules_of
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -25,13 +25,21 @@ _STATISTICS = ("chips", "mean", "half_width", "median", "p05", "p95")
 @final
 @dataclass(frozen=True)
 class Results:
-    """A resolved study with its table, and where and when it was run.
+    """Results of a study, read from its folder.
 
-    table: a row per point with `case`, a column per axis path, `chips`, `mean`, `half_width` (95 % t half width of the
-    mean over chips), `median`, `p05`, `p95` (see `imc_sim._stats.band`) and `digital`; accuracies are fractions of 1.
-    accuracies: for every row of the table, one per chip in the order of chip numbers. rows: by trial id, the stored
-    rows that the study includes; rows of a run with another number of chips are not part of these results. digest:
-    SHA-256 over the results of these rows.
+    Rows that a run with another number of chips stored in the same folder are not part of the results.
+
+    Attributes:
+        folder: results folder.
+        study: content of study.resolved.yaml.
+        table: one row per point with the columns `case`, one per axis path, `chips`, `mean`, `half_width` (half width
+            of the 95 % t interval of the mean over chips), `median`, `p05`, `p95` (5th and 95th percentile over chips,
+            see `imc_sim._stats.band`) and `digital` (digital baseline). Accuracies are fractions of 1.
+        environment: versions, time and command of the run.
+        failed: number of failed trials.
+        digest: SHA-256 of the results of all rows.
+        accuracies: accuracy of every chip, in the order of chip numbers, for every row of the table.
+        rows: stored rows by trial id.
     """
 
     folder: Path
@@ -45,14 +53,20 @@ class Results:
 
     @classmethod
     def load(cls, folder: Path | str) -> Results:
-        """Read a results folder, finished or not.
+        """Read a results folder, also of a run that has not ended.
+
+        Args:
+            folder: results folder.
+
+        Returns:
+            The results.
 
         Raises:
-            ResultsError: no results folder, or one with damaged rows; it names their lines.
+            ResultsError: the folder holds no results, or damaged rows.
         """
         folder = user_path(folder, "folder")
         study = read_study(folder)
-        stored = sound_rows(folder / TRIALS, study)
+        stored = sound_rows(folder / TRIALS, rules_of(study))
         wanted, _ = wanted_trials(study, stored)
         by_id = {i: row for i, row in stored.items() if (row["point"], row["chip"]) in wanted}
         rows = list(by_id.values())
@@ -64,9 +78,7 @@ class Results:
 
 
 def _accuracies(rows: list[Row]) -> dict[str, list[float]]:
-    """Return point -> accuracies of its chips in the order of chip numbers; the order in which they finished must
-    not change a mean.
-    """
+    """Return point -> accuracies in the order of chip numbers, so that means do not depend on which finished first."""
     found: dict[str, list[float]] = {}
     for row in sorted(rows, key=lambda r: r["chip"]):
         if row["state"] == "done":
@@ -75,6 +87,7 @@ def _accuracies(rows: list[Row]) -> dict[str, list[float]]:
 
 
 def _table(study: dict[str, Any], accuracies: dict[str, list[float]]) -> DataFrame:
+    """Return the table of `Results` from the accuracies of each point."""
     from pandas import DataFrame
 
     paths = [axis["path"] for axis in study["axes"]]
@@ -94,8 +107,9 @@ def _bands(values: list[float]) -> dict[str, float]:
 
 
 def _environment(rows: list[Row]) -> dict[str, Any]:
+    """Return versions, computing time, end and command of a run from the metadata of its rows."""
     meta = [row["meta"] for row in rows if "meta" in row]
-    last = meta[-1] if meta else {}  # in the file's order: clocks jump
+    last = meta[-1] if meta else {}  # in the order of the file, since clocks may be set back
     return {
         "versions": last.get("versions", {}),
         "seconds": sum(m["seconds"] for m in meta),

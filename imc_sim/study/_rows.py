@@ -1,4 +1,4 @@
-"""Rows of trials.jsonl."""
+"""Rows of trials.jsonl from the results of trials."""
 
 from __future__ import annotations
 
@@ -36,6 +36,6 @@ class Writer:
 
 
 def _more(result: ChipResult) -> Row:
-    """Return what only some results have; none of it decides whether two results are equal."""
+    """Return measurements that only some results have; they play no part in comparing two results."""
     found: Row = {key: value for key in ("ranges", "rows_on") if (value := getattr(result, key))}
     return found if result.sample is None else {**found, "sample": result.sample.to_dict()}

@@ -1,4 +1,4 @@
-"""The runner: stored trials are left out, the others are run, and each result is on disk before it counts."""
+"""Run a study: trials that its results folder holds are reused, the others are computed and stored."""
 
 from __future__ import annotations
 
@@ -24,18 +24,22 @@ from imc_sim.study._points import points_of, resolved
 from imc_sim.study._results import Results
 from imc_sim.study._rows import Writer
 from imc_sim.study._spec import Study, load_study
-from imc_sim.study._stopping import settled
+from imc_sim.study._stopping import stopping_count
 from imc_sim.study._store import ResultStore, check_folder
-from imc_sim.study._work import Batch, Evaluator, evaluate_batch
-
-#: chips in one call, at most: small enough that progress is seen and little is lost
-_BATCH = 4
+from imc_sim.study._work import BATCH, Batch, Evaluator, batch_size, evaluate_batch
 
 
 @final
 @dataclass
 class Progress:
-    """How far a run is. total: trials that the stopping rule has requested so far."""
+    """Progress of a run, without trials that were stored before.
+
+    Attributes:
+        done: number of trials run, including failed ones.
+        total: number of trials that the stopping rule has requested so far.
+        failed: number of failed trials.
+        started: start of the run on a monotonic clock, in s.
+    """
 
     done: int = 0
     total: int = 0
@@ -46,7 +50,7 @@ class Progress:
 @final
 @dataclass
 class _Run:
-    """One call of `run`: the open store, the executor, and the progress."""
+    """State of one call of `run`."""
 
     study: Study
     store: ResultStore
@@ -61,27 +65,28 @@ class _Run:
     _tried: set[str] = field(default_factory=set)
 
     def trials(self, points: list[Point]) -> None:
-        """Run every point until its stopping rule is satisfied; the digital baselines go first."""
+        """Run the digital baselines, then chips of every point until its stopping rule is satisfied."""
         baselines = {d.id: d for p in points for d in p.digital()}
         wanted = [(p, [-1]) for p in baselines.values()]
         for count in self.study.chips.checkpoints():
-            self._complete(wanted + [(p, list(range(count))) for p in points if not self._settled(p)])
+            self._complete(wanted + [(p, list(range(count))) for p in points if not self._has_enough_chips(p)])
             wanted = []
 
-    def _settled(self, point: Point) -> bool:
-        return settled(self.study.chips, lambda chip: self._row(point.trial(chip))) is not None
+    def _has_enough_chips(self, point: Point) -> bool:
+        return stopping_count(self.study.chips, lambda chip: self._row(point.trial(chip))) is not None
 
     def _row(self, trial: Trial) -> Row | None:
-        """Return the stored row of a trial that need not be run."""
+        """Return the stored row of a trial; None if the trial has to be run."""
         return None if self._is_missing(trial) else self.store.rows.get(trial.id)
 
     def _complete(self, wanted: list[tuple[Point, list[int]]]) -> None:
-        """Run the missing trials of these chips of these points."""
+        """Run the missing trials of these chips of each point."""
         batches: deque[list[Trial]] = deque()
         for point, chips in wanted:
             missing = [t for t in map(point.trial, chips) if self._is_missing(t)]
             self._tried.update(t.id for t in missing)  # two cases may have a point in common
-            batches += _parts(missing, self._size(point) if missing else 1)
+            size = batch_size(point, self.evaluator, self.batch, self.study.memory_limit) if missing else 1
+            batches += [missing[i : i + size] for i in range(0, len(missing), size)]
         self.progress.total += sum(map(len, batches))
         self.report(self.progress)
         writer = self.writer
@@ -94,12 +99,6 @@ class _Run:
     def _is_missing(self, trial: Trial) -> bool:
         return trial.id not in self._tried and self.store.is_missing(trial.id, self.retry_failed)
 
-    def _size(self, point: Point) -> int:
-        """Return the number of chips per batch, limited by the `batch` argument and the memory."""
-        if point.chip is None or self.evaluator is not evaluate_chips:
-            return self.batch
-        return min(self.batch, evaluate.batch_chips(point.model, point.chip, self.study.memory_limit))
-
     def _start(self, trials: list[Trial]) -> Future[Any]:
         return self.executor.submit(evaluate_batch, Batch.of(trials, self.evaluator, self.writer.clock.device))
 
@@ -108,28 +107,29 @@ def run(
     study: str | Path | dict[str, Any] | Study, out: str | Path | None = None, executor: str = "inline",
     workers: int | None = None, progress: Callable[[Progress], None] | None = None,
     evaluator: Evaluator = evaluate_chips, *, scheduler: str | None = None, device: str = "cpu",
-    retry_failed: bool = False, batch: int = _BATCH, stop: Callable[[], bool] | None = None,
+    retry_failed: bool = False, batch: int = BATCH, stop: Callable[[], bool] | None = None,
 ) -> Results:  # fmt: skip
     """Run a study, reusing the trials that its results folder holds.
 
-    Everything is validated before the folder is created. A failed trial is stored with its error.
+    Everything is validated before the folder is created. A trial that fails is stored with its error, and the run goes
+    on.
 
     Args:
         study: name, path, mapping or `Study`.
         out: results folder; None: results/<name>.
-        executor: one of EXECUTORS: inline, process or dask.
+        executor: inline, process or dask; see `EXECUTORS`.
         workers: number of worker processes; None: one per core.
         progress: called with the `Progress` after every batch.
-        evaluator: for tests; it must be importable by name.
-        scheduler: address of an existing dask scheduler.
-        device: where trials compute, cpu or cuda.
-        retry_failed: run failed trials again.
-        batch: chips per call of a worker, at most; results do not depend on it.
+        evaluator: function that evaluates chips, importable by name; tests replace it.
+        scheduler: address of an existing dask scheduler; None: start one if the executor is dask.
+        device: device that computes, cpu or cuda.
+        retry_failed: whether trials that failed in an earlier run are run again.
+        batch: largest number of chips per call of a worker; results do not depend on it.
         stop: called between batches; once it returns True, running batches are finished and stored, and
             KeyboardInterrupt is raised.
 
     Returns:
-        The results; `Results.failed` counts failed trials.
+        The results; `Results.failed` is the number of failed trials.
 
     Raises:
         InputError: the study, its data or its executor is not valid.
@@ -144,37 +144,35 @@ def run(
     check_folder(folder, settings)
     if evaluator is evaluate_chips:
         check_study(spec, points, device)
-    engine = make_executor(executor, workers, scheduler)
+    runner = make_executor(executor, workers, scheduler)
     try:
         with ResultStore(folder, settings) as store:
             keep_content(folder, spec, Content(**settings["content"]))
             writer, quiet = Writer(RunClock(device)), (lambda _: None)
-            parts = (spec, store, engine, evaluator, writer, progress or quiet, stop or (lambda: False))
+            parts = (spec, store, runner, evaluator, writer, progress or quiet, stop or (lambda: False))
             _Run(*parts, batch=batch, retry_failed=retry_failed).trials(points)
     finally:
-        engine.close()
+        runner.close()
     results = Results.load(folder)
     write_file(folder / "table.csv", results.table.to_csv(index=False, lineterminator="\n"))
     return results
 
 
 def check_study(study: Study, points: list[Point], device: str) -> None:
-    """Raise what trials of these points would raise, and refuse axes and cases that change nothing for their models."""
+    """Reject points whose trials would fail, and axes and cases that change no result with their models."""
     with evaluate.holding(points[0].data):
         _check(points, device)
     check_acting(study, points, of_its_model)
 
 
 def _check(points: list[Point], device: str) -> None:
-    """Load every distinct task, map every distinct structure without effects, and pass two images through every
-    distinct model, so that errors come before the run.
-    """
+    """Load every distinct task, map every distinct chip without its effects, and pass images through every model."""
     seen: set[str] = set()
     for point in points:
         chip = point.chip or {}
         structure = {k: v for k, v in chip.items() if k != "device"} | {"levels": chip.get("device", {}).get("levels")}
         if not point.engine.native:
-            structure = {"engine": point.engine, **chip}  # a foreign engine may refuse any setting
+            structure = {"engine": point.engine, **chip}  # a foreign backend may reject any setting
         for key, check in (
             (f"{point.engine}", lambda p=point: check_device(device, p.engine)),
             (f"{point.digital_task}", lambda p=point: evaluate.check_task(p.reference().task)),
@@ -189,7 +187,3 @@ def _check(points: list[Point], device: str) -> None:
             if key not in seen:
                 seen.add(key)
                 check()
-
-
-def _parts(trials: list[Trial], size: int) -> list[list[Trial]]:
-    return [trials[i : i + size] for i in range(0, len(trials), size)]

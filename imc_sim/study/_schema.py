@@ -1,7 +1,7 @@
-"""JSON schemas of study files, chips and model cards, for editors and other checkers.
+"""JSON schemas of study files, chips and model cards, for editors and validators.
 
-A file that passes is well-formed: keys, kinds, types, ranges and paths. Rules over several values, and whether named
-content exists, are checked by `imc-sim run`.
+A schema checks keys, kinds, types, ranges and paths. Relations between values, and whether named models and chips
+exist, are only checked by `imc-sim run`.
 """
 
 from __future__ import annotations
@@ -19,15 +19,16 @@ from imc_sim.study._paths import paths_of
 Kind = Literal["study", "chip", "model"]
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"
 _UNITS = {Ampere: "A", Siemens: "S", Seconds: "s", Volt: "V", Kelvin: "K", ElectronVolt: "eV", Hertz: "Hz"}
-_CONVERTERS = {get_args(kind)[1].func: unit for kind, unit in _UNITS.items()}
+#: validator that converts a number with a unit -> unit
+_PARSERS = {get_args(kind)[1].func: unit for kind, unit in _UNITS.items()}
 
 
 class _Generator(GenerateJsonSchema):
-    """Generates the schema of a YAML file, which allows slightly more than its specification."""
+    """Generates the schema of a YAML file, which allows some values that the specification converts."""
 
     def function_before_schema(self, schema: core_schema.BeforeValidatorFunctionSchema) -> JsonSchemaValue:
-        """Numbers with a unit may be strings."""
-        unit = _CONVERTERS.get(schema["function"]["function"])
+        """Allow strings for numbers with a unit."""
+        unit = _PARSERS.get(schema["function"]["function"])
         inner = schema["schema"]
         if unit is not None:
             pattern = rf"^\s*[-+]?[0-9.]+([eE][-+]?[0-9]+)?\s*[fpnuµmkMG]?{unit}\s*$"
@@ -36,19 +37,24 @@ class _Generator(GenerateJsonSchema):
         return self.generate_inner(inner)
 
     def tagged_union_schema(self, schema: core_schema.TaggedUnionSchema) -> JsonSchemaValue:
-        """The kind must be there: by its default alone no alternative is chosen."""
+        """Require the key `kind`, since alternatives are not chosen by its default."""
         union = super().tagged_union_schema(schema)
         alternatives = [{**alternative, "required": ["kind"]} for alternative in union["oneOf"]]
         return {"oneOf": alternatives}
 
 
 def json_schema(kind: Kind) -> dict[str, Any]:
-    """Return the JSON schema (draft 2020-12) of a study file, a chip or a model card."""
+    """Return the JSON schema (draft 2020-12) of a kind of file.
+
+    Args:
+        kind: study, chip or model (a model card).
+    """
     schema = {"study": _study, "chip": _chip, "model": _model}[kind]()
     return {"$schema": _DIALECT, **schema, "title": f"imc_sim {kind}"}
 
 
 def _schema(kind: Any) -> dict[str, Any]:
+    """Return the schema of a specification, with the short forms that its YAML allows."""
     schema = TypeAdapter(kind).json_schema(schema_generator=_Generator)
     definitions = schema.get("$defs", {})
     if "Engine" in definitions:
@@ -56,13 +62,14 @@ def _schema(kind: Any) -> dict[str, Any]:
         definitions["Engine"] = {"anyOf": [{"enum": names}, definitions["Engine"]]}
     if "Encoding" in definitions:  # any of those that are registered
         definitions["Encoding"] = _encoding(definitions)
-    if "Device" in definitions:  # measured levels say what HRS and LRS are
+    if "Device" in definitions:  # measured levels include HRS and LRS
         required = definitions["Device"].pop("required")
         definitions["Device"]["anyOf"] = [{"required": required}, {"required": ["table_S"]}]
     return _tidy(schema)
 
 
 def _encoding(definitions: dict[str, Any]) -> dict[str, Any]:
+    """Add the schemas of all registered encodings to the definitions; return the schema of any one of them."""
     from imc_sim.array import encodings
 
     for kind in encodings().values():
@@ -76,7 +83,9 @@ def _encoding(definitions: dict[str, Any]) -> dict[str, Any]:
 def _tidy(node: Any, named: bool = False) -> Any:
     """Remove titles that only repeat the names of keys.
 
-    named: the keys of this mapping are names, of which one may be `title`.
+    Args:
+        node: part of a schema.
+        named: whether its keys are names of fields or definitions, of which one may be `title`.
     """
     if isinstance(node, list):
         return [_tidy(each) for each in node]
@@ -88,7 +97,7 @@ def _tidy(node: Any, named: bool = False) -> Any:
 
 
 def _named(kind: Kind, rest: dict[str, Any] | None = None) -> dict[str, Any]:
-    """Return the schema of a name or path of content; editors offer the installed names."""
+    """Return the schema of the name or path of content, for which editors suggest the installed names."""
     choices: list[dict[str, Any]] = [{"enum": content_names(kind)}, {"type": "string"}]
     return {"anyOf": [*choices, rest] if rest else choices}
 
@@ -106,7 +115,7 @@ def _model() -> dict[str, Any]:
 
 
 def _study() -> dict[str, Any]:
-    """Return the schema of a study with chip, task and paths expanded, and with keys that only a file may have."""
+    """Return the schema of a study with chip, task and paths expanded, and with the keys `base` and `set`."""
     from imc_sim.evaluate import Task
     from imc_sim.study._spec import ROOTS, Study
 
@@ -131,7 +140,7 @@ def _study() -> dict[str, Any]:
 
 
 def _spell_out(definitions: dict[str, Any], paths: dict[str, Any]) -> None:
-    """List the paths that exist, and for a case the values that each may take."""
+    """Restrict paths to those that exist, and the values that a case sets to those that each path allows."""
     exact = {path: value for path, value in paths.items() if not path.endswith(".*")}
     inner = {"^" + p[:-1].replace(".", r"\."): v for p, v in paths.items() if p.endswith(".*")}
     open_ended = [{"type": "string", "pattern": pattern} for pattern in inner]
@@ -151,19 +160,19 @@ def _spell_out(definitions: dict[str, Any], paths: dict[str, Any]) -> None:
 
 
 def _or(field: dict[str, Any], other: dict[str, Any]) -> None:
-    """Let a field be something else as well, keeping its own description first."""
+    """Allow an alternative schema for a field, keeping its description and default."""
     prose = ("description", "default")
     field["anyOf"] = [{key: field.pop(key) for key in list(field) if key not in prose}, other]
 
 
 def _add_inheritance(schema: dict[str, Any]) -> None:
-    """Add `base` and `set`, and entries of axes and cases by name; with a base, only changed keys are required."""
+    """Add `base`, `set` and changes of single axes and cases; with a base, no key but the name is required."""
     fields, definitions = schema["properties"], schema["$defs"]
     others = "|".join(key for key in fields if key not in ("model", "chip", "task", "chip_task", "engine"))
     whole_study = {"type": "object", "$ref": "#/$defs/Settings", "unevaluatedProperties": False}
     whole_study["patternProperties"] = {rf"^({others})(\.|$)": True}
     first = {
-        "base": {**_named("study"), "description": "a study that this one takes over and changes"},
+        "base": {**_named("study"), "description": "name or path of a study whose settings this one extends"},
         "set": {**whole_study, "description": "path -> value, as with --set on the command line"},
     }
     schema["properties"] = {"name": fields.pop("name"), **first, **fields}
@@ -172,7 +181,7 @@ def _add_inheritance(schema: dict[str, Any]) -> None:
         definitions[f"{of}Change"] = change
         entry = {"anyOf": [{"$ref": f"#/$defs/{of}Change"}, {"type": "null"}]}
         by_name = {"type": "object", "additionalProperties": entry}
-        by_name["description"] = "with a base: changes of single entries by their path or name; null takes one out"
+        by_name["description"] = "with a base: changes of single entries by path or name; null removes an entry"
         _or(fields[key], by_name)
     whole = {"required": [key for key in schema.pop("required") if key != "name"]}
     whole["properties"] = {key: {"type": "array"} for key in ("axes", "cases")}  # type: ignore[assignment]

@@ -1,4 +1,4 @@
-"""Settings of a study replaced by path: `--set path=value`, and `set` of a study file."""
+"""Replace settings of a study by path, for `--set path=value` and for `set` of a study file."""
 
 from __future__ import annotations
 
@@ -8,29 +8,29 @@ from imc_sim._errors import InputError, nearest
 from imc_sim.config import Spec, build
 
 S = TypeVar("S", bound=Spec)
-#: their keys are paths themselves: what follows is one key
+#: mappings whose keys are paths: the rest of a path below them is one key
 _BY_PATH = ("set", "derived")
 
 
 def with_value(study: S, path: str, value: Any, where: str) -> S:
-    """Return the study with the value at `path`; `chip.…` reaches into a chip that is given by name."""
+    """Return the study with the value at `path`; a path `chip.…` also enters a chip that is given by name."""
     data = study.to_dict()
     root, _, rest = path.partition(".")
     if rest and root in ("chip", "engine"):
         data[root] = _chip(data["chip"]) if root == "chip" else data[root] or _chip(data["chip"])["engine"]
     _put(data, path, value, where)
-    if rest and root in ("chip", "task"):  # as a whole checked with every point, at which other values join them
+    if rest and root in ("chip", "task"):  # checked at every point, after cases and axes set further values
         return study.model_copy(update={root: data[root]})
     return build(type(study), data, f"{where} {path}")
 
 
 def _put(data: dict[str, Any], path: str, value: Any, where: str) -> None:
-    """Set the value in place. Lists are indexed by number; new keys are validated by the specification later."""
+    """Set a value in nested data; parts of a path count entries of lists from 0."""
     *parents, leaf = _parts(path)
     node: Any = data
     for part in parents:
         if node is data.get("task") and node.get(part) is None:
-            node[part] = {}  # such as the attack of a task that has none: the task says whether it may be there
+            node[part] = {}  # such as the attack of a task without one; the task validates it later
         node = node[_key(node, part, path, where)]
     if isinstance(node, dict) and node is not data:
         node[leaf] = value
@@ -39,21 +39,23 @@ def _put(data: dict[str, Any], path: str, value: Any, where: str) -> None:
 
 
 def _parts(path: str) -> list[str]:
+    """Split a path into keys; below a mapping of paths, the rest is one key."""
     parts = path.split(".")
     at = next((k for k, part in enumerate(parts) if part in _BY_PATH and parts[0] in ("cases", "derived")), None)
     return parts if at is None or at + 1 >= len(parts) else [*parts[: at + 1], ".".join(parts[at + 1 :])]
 
 
 def _key(node: Any, part: str, path: str, where: str) -> Any:
+    """Return the key or index that a part of a path means, which must exist."""
     if isinstance(node, list):
         if part.isdigit() and int(part) < len(node):
             return int(part)
-        raise InputError(f"{where} {path}", repr(part), f"a number of 0 to {len(node) - 1}", "Count entries from 0.")
+        raise InputError(f"{where} {path}", repr(part), f"a number from 0 to {len(node) - 1}", "Count entries from 0.")
     if isinstance(node, dict) and part in node:
         return part
     known = list(node) if isinstance(node, dict) else []
-    step = f"{nearest(part, known)}Check the path's spelling."
-    raise InputError(f"{where} {path}", repr(part), ", ".join(known) or "nothing inside a single value", step)
+    step = f"{nearest(part, known)}Check the spelling of the path."
+    raise InputError(f"{where} {path}", repr(part), ", ".join(known) or "no part of a single value", step)
 
 
 def _chip(chip: Any) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Study files: a question, a model, a chip, a task, swept settings, and how many chips to sample."""
+"""Specification of study files: a model, a chip, a task, swept settings, and the number of chips to sample."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from imc_sim.study._conditions import Condition, Derived
 from imc_sim.study._places import Content
 from imc_sim.study._settings import with_value
 
-#: what study.resolved.yaml holds beyond a study
+#: keys that study.resolved.yaml has in addition to those of a study
 DERIVED = ("schema", "digest", "weights", "trained", "data", "points")
-#: what a path of a case or an axis may start with
+#: first parts of the paths that cases and axes may set
 ROOTS = ("model", "chip", "task", "chip_task", "engine", "seed")
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 _SIZES = {"KB": 10**3, "MB": 10**6, "GB": 10**9}
@@ -27,37 +27,43 @@ _SIZES = {"KB": 10**3, "MB": 10**6, "GB": 10**9}
 
 @final
 class Case(Spec):
-    """A named variant: values set on top of the study's model, chip and task; mappings are set before their entries.
+    """A named variant of a study, with settings that replace those of the study.
 
-    sweep: paths that take the first axis' values in this case, instead of the axis' own: an axis "share of the cells"
-    may sweep cells stuck at LRS in one case and at HRS in another. published, note: of a reproduced system; they appear
-    next to our results (`comparison.md`) and affect none.
+    `sweep` redirects the first axis: one axis over a fraction of cells can sweep cells stuck at LRS in one case and
+    cells stuck at HRS in another. `published` and `note` belong to a reproduced system; they are shown next to the
+    results (comparison.md) and change none.
     """
 
-    name: str = Field(description="what the case is called in tables and figures")
-    set: dict[str, Any] = Field(default_factory=dict, description="path -> value")
+    name: str = Field(description="name of the case in tables and figures")
+    set: dict[str, Any] = Field(default_factory=dict, description="path -> value; short paths are set first")
     sweep: tuple[str, ...] | None = Field(
-        default=None, min_length=1, description="paths that take the first axis' values here, not the axis' own"
+        default=None,
+        min_length=1,
+        description="paths that the first axis sets in this case, instead of those of the axis",
     )
     published: Fraction | tuple[Fraction | None, ...] | None = Field(
-        default=None, description="accuracy as published, a fraction of 1; a list: one a value of the first axis"
+        default=None, description="published accuracy, a fraction of 1, or a list with one per value of the first axis"
     )
-    note: str = Field(default="", description="what to know when comparing with the published accuracy")
+    note: str = Field(default="", description="remark on the comparison with the published accuracy")
 
 
 @final
 class Chips(Spec):
-    """The stopping rule: chips are sampled per point until the mean accuracy is known well enough.
+    """Stopping rule: the number of chips sampled at every point.
 
-    From `min` on, at fixed counts that grow by half, a point stops when the half width of the 95 % interval of its mean
-    accuracy is at most `half_width` (a fraction), or at `max`.
+    The 95 % t interval of the mean accuracy is tested at `min` chips, and again each time their number has grown by
+    half. A point stops once the half width is at most `half_width`, or at `max` chips.
     """
 
-    min: int = Field(default=30, ge=1, le=1_000_000, description="chips of every point")
-    max: int | None = Field(default=None, ge=1, le=1_000_000, description="chips of a point at most; null: min")
-    half_width: float | None = Field(
-        default=None, gt=0.0, lt=1.0, description="stop at this 95 % half width of the mean; null: always max chips"
+    min: int = Field(default=30, ge=1, le=1_000_000, description="smallest number of chips per point")
+    max: int | None = Field(
+        default=None, ge=1, le=1_000_000, description="largest number of chips per point; null: min"
     )
+    half_width: float | None = Field(
+        default=None, gt=0.0, lt=1.0,
+        description="half width of the 95 % interval of the mean accuracy at which a point stops, a fraction of 1; "
+        "null: every point has max chips",
+    )  # fmt: skip
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
@@ -66,7 +72,7 @@ class Chips(Spec):
         return self
 
     def checkpoints(self) -> list[int]:
-        """Return the chip counts at which a point may stop, ascending; they depend on the rule alone."""
+        """Return the numbers of chips at which a point may stop, ascending."""
         last = self.max or self.min
         if self.half_width is None:
             return [last]
@@ -78,38 +84,45 @@ class Chips(Spec):
 
 @final
 class Study(Spec):
-    """The content of a study file. Paths start with model, chip, task, chip_task, engine or seed.
+    """The content of a study file: every case at every combination of axis values is a point with sampled chips.
 
-    Without axes every case is one point. chip_task: keys of the task with other values on chips, where a published test
-    is too long for hundreds of chips; the digital network is then evaluated on both tasks. A file may also have `base`,
-    a study that it extends, and `set`, paths and values as with --set.
+    Paths in cases and axes start with `model`, `chip`, `task`, `chip_task`, `engine` or `seed`. A file may also have
+    `base`, a study whose settings it extends, and `set`, paths and values as with --set.
     """
 
-    name: str = Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$", description="results are kept by it")
-    summary: str = Field(default="", description="one line for lists")
-    question: str = Field(default="", description="what the study answers; heads its report")
-    model: str = Field(description="name or path of a trained model")
-    chip: str | dict[str, Any] = Field(description="name or path of a chip, or the chip itself")
-    task: dict[str, Any] = Field(default_factory=dict, description="what the model is asked, on which data")
-    chip_task: dict[str, Any] = Field(
-        default_factory=dict, description="keys of task that are others on chips; the digital network then does both"
+    name: str = Field(
+        pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$", description="name of the study and of its default results folder"
     )
-    engine: Engine | None = Field(default=None, description="who computes; null: the chip's own")
-    cases: tuple[Case, ...] = Field(default=(Case(name="all"),), description="named variants, one after the other")
+    summary: str = Field(default="", description="one line for lists of studies")
+    question: str = Field(default="", description="question that the study answers, shown at the top of its report")
+    model: str = Field(description="name or path of a trained model")
+    chip: str | dict[str, Any] = Field(description="name or path of a chip, or its settings")
+    task: dict[str, Any] = Field(default_factory=dict, description="task that the model is evaluated on, with its data")
+    chip_task: dict[str, Any] = Field(
+        default_factory=dict,
+        description="keys that replace those of task on chips, for a smaller evaluation there (reduced task); the "
+        "digital network is evaluated on both tasks",
+    )
+    engine: Engine | None = Field(
+        default=None, description="backend that computes the crossbar products; null: that of the chip"
+    )
+    cases: tuple[Case, ...] = Field(default=(Case(name="all"),), description="named variants of the study")
     axes: tuple[Axis, ...] = Field(
-        default=(), description="what is swept; crossed in this order unless zipped; none: a point a case"
+        default=(), description="swept settings, crossed in this order unless zipped; empty: one point per case"
     )
     derived: dict[str, Derived] = Field(
-        default_factory=dict, description="path -> the path whose value it takes, once cases and axes are set"
+        default_factory=dict, description="path -> path of the value that it copies or scales, after cases and axes"
     )
     skip: tuple[dict[str, Condition], ...] = Field(
         default=(), description="points to leave out: those at which all conditions of one entry hold"
     )
-    chips: Chips = Field(default=Chips(), description="how many chips are drawn per point")
-    seed: int = Field(default=0, ge=0, description="of all chips; an axis may sweep it")
-    memory_limit: int = Field(default=2 * 10**9, ge=1, description="bytes, or a string such as '2 GB'")
+    chips: Chips = Field(default=Chips(), description="stopping rule: number of chips sampled per point")
+    seed: int = Field(default=0, ge=0, description="seed of all sampled chips")
+    memory_limit: int = Field(
+        default=2 * 10**9, ge=1, description="memory for the cells of a batch, in bytes or as text such as '2 GB'"
+    )
     content: Content = Field(
-        default=Content(), description="where named models and chips are; written by runs: shipped:NAME or a path"
+        default=Content(), description="places of named models and chips, shipped:NAME or a path; written by runs"
     )
 
     @field_validator("memory_limit", mode="before")
@@ -124,9 +137,10 @@ class Study(Spec):
 
     @model_validator(mode="after")
     def _names(self) -> Self:
+        """Reject repeated names and paths, and paths with an unknown first part."""
         for what, names in (("case names", [c.name for c in self.cases]), ("axis paths", self._swept())):
             if len(set(names)) < len(names):
-                raise ValueError(f"{what} that differ")
+                raise ValueError(f"distinct {what}")
         paths = [*self._set(), *self.derived, *(d.path for d in self.derived.values())]
         wrong = next((p for p in paths if p.split(".")[0] not in ROOTS), None)
         if wrong is not None:
@@ -138,6 +152,7 @@ class Study(Spec):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
+        """Reject cases, axes and derived settings that contradict each other."""
         uneven = unequal_zip(self.axes)
         if uneven is not None:
             raise ValueError(uneven)
@@ -145,17 +160,17 @@ class Study(Spec):
         if wrong is not None:
             raise ValueError(wrong)
         if not all(self.skip):
-            raise ValueError("entries of skip with one condition at least")
+            raise ValueError("entries of skip with 1 or more conditions")
         for number, (target, source) in enumerate(self.derived.items()):
             taken = next((p for p in self._set() if _inside(p, target)), None)
             if taken is not None:
                 raise ValueError(f"derived paths that no axis and no case sets (here {taken!r})")
             if any(_inside(source.path, t) or _inside(t, source.path) for t in list(self.derived)[number:]):
-                raise ValueError(f"derived paths after those that they follow from (here {target!r})")
+                raise ValueError(f"derived paths listed after those that they depend on (here {target!r})")
         return self
 
     def _swept(self) -> list[str]:
-        """Return the paths of all axes, and of cases that sweep others."""
+        """Return the paths that axes set, including those to which cases redirect the first axis."""
         swept = [path for axis in self.axes for path in axis.paths]
         return swept + [path for case in self.cases for path in case.sweep or () if path not in swept]
 
@@ -164,14 +179,12 @@ class Study(Spec):
 
 
 def _unfit(case: Case, axes: tuple[Axis, ...]) -> str | None:
-    """Return what is wrong with the case for these axes, or None."""
+    """Return the requirement of the axes that a case violates, or None."""
     if case.sweep and not axes:
         return f"an axis whose values case {case.name!r} sweeps"
     if isinstance(case.published, tuple) and (not axes or len(case.published) != len(axes[0].values)):
-        values = (
-            f"one for each of the {len(axes[0].values)} values of the first axis" if axes else "where there is none"
-        )
-        return f"published as one number, or {values} (here {len(case.published)} in case {case.name!r})"
+        count = f"a list of {len(axes[0].values)}, one per value of the first axis" if axes else "an axis for its list"
+        return f"published as one number, or {count} (here {len(case.published)} in case {case.name!r})"
     return None
 
 
@@ -180,9 +193,17 @@ def _inside(path: str, whole: str) -> bool:
 
 
 def load_study(study: str | os.PathLike[str] | Mapping[str, Any] | Study) -> Study:
-    """Load a study by name (studies/), path or mapping; the study.resolved.yaml of a results folder is one too.
+    """Load a study, with its `base` and `set` resolved.
 
-    `base` and `set` of the file are resolved.
+    Args:
+        study: name of a study (in studies/), path of a file (also the study.resolved.yaml of a results folder), mapping
+            or `Study`.
+
+    Returns:
+        The study.
+
+    Raises:
+        InputError: the study is not found or not valid.
     """
     if isinstance(study, Study):
         return study
@@ -198,6 +219,7 @@ def _from_file(path: Path, chain: tuple[Path, ...]) -> Study:
 
 
 def _complete(data: Mapping[str, Any], where: str, folder: Path, chain: tuple[Path, ...]) -> Study:
+    """Build a study from the content of its file, on top of its base; `chain` holds the files that derive from it."""
     own = {key: value for key, value in data.items() if key not in ("base", "set")}
     if "base" in data:
         base = _from_file(base_file(data["base"], folder, where), chain)
@@ -216,11 +238,16 @@ def _complete(data: Mapping[str, Any], where: str, folder: Path, chain: tuple[Pa
 
 
 def with_settings(study: Study, settings: list[str]) -> Study:
-    """Return the study with `path=value` settings; values are read as YAML.
+    """Return the study with some settings replaced.
 
-    Paths are those of the study file, and chip.… and task.… as in its axes: `chips.min=100`, `chip.tile.rows=64`,
-    `task.episodes=50`, `seed=1`, `axes.0.values=[0, 0.5]` (the first axis). `chip.…` reaches into a chip that is given
-    by name.
+    Args:
+        study: the study.
+        settings: texts `path=value` with the value in YAML. Paths are those of the study file and of its axes:
+            `chips.min=100`, `chip.tile.rows=64` (also if the chip is given by name), `task.episodes=50`, `seed=1`,
+            `axes.0.values=[0, 0.5]` (the first axis).
+
+    Raises:
+        InputError: a path does not exist, or a value is not valid.
     """
     for path, value in map(parse_setting, settings):
         study = with_value(study, path, value, "--set")

@@ -1,4 +1,4 @@
-"""Progress of a run, read from its folder while it runs or after it ended."""
+"""Read the progress of a study from its results folder, during a run or after it."""
 
 from __future__ import annotations
 
@@ -8,38 +8,34 @@ from pathlib import Path
 from imc_sim._errors import InputError, MissingDataError
 from imc_sim.config import user_path
 from imc_sim.data import data_digest
-from imc_sim.runs import Row, Status, holder, is_locked, rate_of
+from imc_sim.runs import Row, Status, is_locked, read_rows
 from imc_sim.study._stopping import wanted_trials
 from imc_sim.study._store import other_files, read_study
-from imc_sim.study._trials_file import TRIALS, read_trials
+from imc_sim.study._trials_file import TRIALS, rules_of
 
 
 def status(folder: Path | str, check_data: bool = False) -> Status:
-    """Return the progress of the run that writes, or wrote, to `folder`. Reads only.
+    """Return the progress of the run that writes, or wrote, to a results folder; change nothing.
 
     Args:
-        folder: a results folder.
-        check_data: compare the data on this machine with those of the trials.
+        folder: results folder.
+        check_data: whether to compare the data on this machine with those that the trials used.
+
+    Raises:
+        ResultsError: the folder holds no results.
     """
     folder = user_path(folder, "folder")
     study = read_study(folder)
     writing = is_locked(folder)  # before the rows are read: a run that ends in between has then written them all
-    found = read_trials(folder / TRIALS, study)
-    rows = found.rows
-    wanted, open_points = wanted_trials(study, rows)
-    states = [rows[i]["state"] if i in rows else "left" for i in _identities(rows, wanted)]
-    done, failed, left = (states.count(s) for s in ("done", "failed", "left"))
-    rate = rate_of(list(rows.values()))
-    eta = left / rate if writing and rate else None
-    writer = (holder(folder) or "another process") if writing else None
-    at_least = open_points and study["chips"]["half_width"] is not None
-    other, absent = _data(study.get("data", {})) if check_data else ((), ())
-    damaged = tuple(map(str, found.damaged))
-    return Status(str(study["name"]), done, failed, left, at_least, writer, rate, eta, damaged, other, absent)
+    found = read_rows(folder / TRIALS, rules_of(study))
+    wanted, is_open = wanted_trials(study, found.rows)
+    at_least = is_open and study["chips"]["half_width"] is not None
+    data = _data(study.get("data", {})) if check_data else ((), ())
+    return Status.of(str(study["name"]), folder, writing, found, _identities(found.rows, wanted), at_least, *data)
 
 
 def _data(stored: Mapping[str, str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Describe which data changed, and which are missing."""
+    """Describe the data that changed, and name those that are missing."""
     other: list[str] = []
     absent: list[str] = []
     for part, digest in stored.items():
@@ -55,6 +51,6 @@ def _data(stored: Mapping[str, str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
 
 
 def _identities(rows: Mapping[str, Row], wanted: set[tuple[str, int]]) -> list[str]:
-    """Return the ids of stored trials that are wanted, and placeholders for the others."""
+    """Return the ids of requested trials, with an empty text for each that is not stored."""
     known = {(row["point"], row["chip"]): i for i, row in rows.items()}
     return [known.get(place, "") for place in wanted]

@@ -1,4 +1,4 @@
-"""The stopping rule: when a point has enough chips."""
+"""Stopping rule: decide when a point has enough chips."""
 
 from __future__ import annotations
 
@@ -9,10 +9,14 @@ from imc_sim._stats import mean_interval
 from imc_sim.study._spec import Chips
 
 
-def settled(chips: Chips, row: Callable[[int], Mapping[str, Any] | None]) -> int | None:
-    """Return the number of chips at which the rule stops a point, or None while it continues.
+def stopping_count(chips: Chips, row: Callable[[int], Mapping[str, Any] | None]) -> int | None:
+    """Return the number of chips at which a point stops, or None if it needs further chips.
 
-    row: returns the stored row of a chip. Chips that failed count as sampled but not in the mean.
+    Failed chips count as sampled, but not in the mean.
+
+    Args:
+        chips: stopping rule.
+        row: returns the stored row of a chip, or None.
     """
     checkpoints = chips.checkpoints()
     for count in checkpoints:
@@ -28,23 +32,22 @@ def settled(chips: Chips, row: Callable[[int], Mapping[str, Any] | None]) -> int
 
 
 def wanted_trials(study: Mapping[str, Any], rows: Mapping[str, Mapping[str, Any]]) -> tuple[set[tuple[str, int]], bool]:
-    """Return (point, chip) of every trial that the study requests so far, and whether some point continues.
+    """Return (point, chip) of every trial that the study requests so far, and whether a point needs further chips.
 
     Args:
-        study: the content of study.resolved.yaml.
-        rows: the stored rows by trial id. There may be more than the study requests: a run with another number of
-            chips may have written to the same folder.
+        study: content of study.resolved.yaml.
+        rows: stored rows by trial id; a run with another number of chips may have stored more than are requested.
     """
     rule = Chips.model_validate(study["chips"])
     stored: dict[str, dict[int, Mapping[str, Any]]] = {}
     for row in rows.values():
         stored.setdefault(row["point"], {})[row["chip"]] = row
     wanted = {(p[key], -1) for p in study["points"] for key in ("baseline", "reference") if key in p}
-    unsettled = False
+    is_open = False
     for point in {p["id"] for p in study["points"]}:
         chips = stored.get(point, {})
-        count = settled(rule, chips.get)
-        unsettled |= count is None
+        count = stopping_count(rule, chips.get)
+        is_open |= count is None
         count = count or next(c for c in rule.checkpoints() if any(k not in chips for k in range(c)))
         wanted |= {(point, chip) for chip in range(count)}
-    return wanted, unsettled
+    return wanted, is_open

@@ -1,15 +1,15 @@
-"""Settings of chips that were added after results had been stored: they change no id where they do not act."""
+"""Leave settings that were added to chips later, and that have no effect, out of the ids of stored results."""
 
 from __future__ import annotations
 
 from typing import Any
 
-#: keys of encodings that came after results had been stored, at values that say nothing
+#: later keys of encodings, with the values that have no effect
 _LATER = {"weight_bits": None, "copies": 1}
 
 
 def _part(key: str, value: Any) -> Any:
-    """Return an encoding or a converter without later keys that do not act."""
+    """Return an encoding or the ADC without later keys that have no effect."""
     if key == "converter":
         unused = {"limits", "percentile", "sigmas"}
         if value["range"] == "calibrated" and value["kind"] != "ideal":
@@ -21,22 +21,22 @@ def _part(key: str, value: Any) -> Any:
     return {k: v for k, v in value.items() if k not in _LATER or v != _LATER[k]}
 
 
-#: settings of chips that came later, at such values
+#: later keys of chips and of programming laws, with such values
 _LATER_OF_CHIPS = {"neurons": "bernoulli", "compute": "float32", "draws": "cells"}
 _LATER_OF_LAWS = {"sigma_of": "ln_g", "target_is": "median"}
 
 
 def as_stored(chip: dict[str, Any]) -> dict[str, Any]:
-    """Return the chip without later keys that do not act.
+    """Return the settings of a chip without later keys that have no effect.
 
-    The first matching glob of its policy wins: their order, which JSON objects do not keep, is in the list.
+    Globs of the policy become a list, because the first matching one applies and JSON objects have no order.
     """
     globs = chip["policy"]["layers"]
     if len(globs) > 1:
         chip = {**chip, "policy": {**chip["policy"], "layers": [list(pair) for pair in globs.items()]}}
     acts = {key for key, value in chip.items() if key not in _LATER_OF_CHIPS or value != _LATER_OF_CHIPS[key]}
     wires = chip["wires"]
-    if wires["density"] is None and not _measures_rows(chip):  # as it was before it could be measured
+    if wires["density"] is None and not _measures_rows(chip):  # the value before density could be measured
         wires = {**wires, "density": 0.5}
     chip = {key: _part(key, value) for key, value in chip.items() if key in acts} | {"wires": wires}
     law = chip["device"]["programming"]
@@ -49,7 +49,7 @@ def as_stored(chip: dict[str, Any]) -> dict[str, Any]:
 
 
 def _measures_rows(chip: dict[str, Any]) -> bool:
-    """Tell whether results depend on a measured share of driven rows."""
+    """Return whether results depend on a measured fraction of driven rows."""
     if not any(chip["wires"][name] for name in chip["wires"] if name.endswith("_ohm")):
         return False
     from imc_sim.array import Chip, needs_density

@@ -1,8 +1,8 @@
-"""Which rows of trials.jsonl are accepted.
+"""Rules that rows of trials.jsonl must follow.
 
-The id of a row must follow from its point and its chip, its point must belong to the study of the folder, and its
-counts must be possible. Rows of results version 1 have no checksum, and their ids cannot be computed again from the
-folder; everything else is checked in them, too.
+The id of a row must follow from its point and chip, the point must belong to the study of the folder, and the counts
+must be possible. Rows of results version 1 have no checksum, and their ids cannot be computed from the folder; all
+other rules apply to them as well.
 """
 
 from __future__ import annotations
@@ -12,11 +12,9 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, final
 
-from imc_sim import runs
-from imc_sim.runs import Row, RowRules, RowsFile
+from imc_sim.runs import Row, RowRules
 from imc_sim.study._point import SCHEMA, trial_id
 
 STUDY, TRIALS, DAMAGED, RESCUED = (
@@ -28,9 +26,11 @@ _ID = re.compile(r"[0-9a-f]{64}")
 
 
 def rules_of(study: Mapping[str, Any] | None = None) -> RowRules:
-    """Return what rows must agree with.
+    """Return the rules for rows of a study.
 
-    study: the content of study.resolved.yaml, which decides which points there are and whether rows have checksums.
+    Args:
+        study: content of study.resolved.yaml, which determines the points and whether rows have checksums; None: any
+            study.
     """
     schema = None if study is None else study.get("schema", 0)
     step = f"Run the study into this folder again: it moves such lines to {DAMAGED} and runs their trials again."
@@ -40,20 +40,16 @@ def rules_of(study: Mapping[str, Any] | None = None) -> RowRules:
     return RowRules(PAYLOAD, _Check.of(study).fault, place, sealed=schema is not None and schema >= 2, step=step)
 
 
-def read_trials(path: Path, study: Mapping[str, Any] | None = None) -> RowsFile:
-    """Read and check every line of a trials.jsonl."""
-    return runs.read_rows(path, rules_of(study))
-
-
-def sound_rows(path: Path, study: Mapping[str, Any] | None = None) -> dict[str, Row]:
-    """Return the rows of a trials.jsonl by trial id, or raise ResultsError that names the damaged lines."""
-    return runs.sound_rows(path, rules_of(study))
-
-
 @final
 @dataclass(frozen=True)
 class _Check:
-    """Check of the rows of one study. places: per point, the (case, values) that its rows may have; None: unknown."""
+    """Checks of the rows of one study.
+
+    Attributes:
+        places: point -> (case, values) that its rows may have, as JSON; None: any.
+        digital: points without a chip.
+        schema: version of the results; None: any.
+    """
 
     places: Mapping[str, set[str]] | None
     digital: frozenset[str]
@@ -61,7 +57,7 @@ class _Check:
 
     @classmethod
     def of(cls, study: Mapping[str, Any] | None) -> _Check:
-        """Return the check of a resolved study; None: of any study."""
+        """Return the checks of a resolved study; None: of any study."""
         if study is None:
             return cls(None, frozenset(), None)
         places: dict[str, set[str]] = {}
@@ -74,23 +70,23 @@ class _Check:
         return cls(places, frozenset(digital), study.get("schema", 0))
 
     def fault(self, row: Row) -> str | None:
-        """Describe the fault of a row; None if it has none."""
+        """Return the first fault of a row, or None."""
         return _types(row) or self._identity(row) or _counts(row) or _meta(row.get("meta", {}))
 
     def _identity(self, row: Row) -> str | None:
-        """Describe what contradicts the study in the point, chip, id, case or values of a row."""
+        """Return what contradicts the study in the point, chip, id, case or values of a row, or None."""
         if self.places is None:
             return None
         point, chip = row["point"], row["chip"]
         if point not in self.places:
-            return f"point {point[:12]}, which the study does not have"
+            return f"point {point[:12]}, which is not in the study"
         if (chip == -1) != (point in self.digital):
             return f"chip {chip} of {'the digital network' if point in self.digital else 'a point with chips'}"
         if self.schema is not None and self.schema >= 2 and row["id"] != trial_id(point, chip):
-            return f"id {row['id'][:12]}, which is not that of chip {chip} of point {point[:12]}"
+            return f"id {row['id'][:12]}, which does not fit chip {chip} of point {point[:12]}"
         place = [row.get("case"), row.get("values")]
         known = self.places[point]
-        return None if json.dumps(place) in known else f"case and values {place}, which are not those of its point"
+        return None if json.dumps(place) in known else f"case and values {place}, which do not fit its point"
 
 
 def _types(row: Row) -> str | None:
@@ -109,11 +105,11 @@ def _counts(row: Row) -> str | None:
     correct: Any = row.get("correct")
     total: Any = row.get("total")
     possible = _whole(correct) and _whole(total) and 0 <= correct <= total and total >= 1
-    return None if possible else f"{correct!r} right of {total!r}"
+    return None if possible else f"{correct!r} correct of {total!r}"
 
 
 def _meta(meta: Any) -> str | None:
-    """Return what reports and `status` take from a row, which nothing hashes."""
+    """Return the fault of the metadata of a row, which no digest covers, or None."""
     if meta == {}:
         return None
     numbers = ("seconds", *(("elapsed",) if isinstance(meta, dict) and "run" in meta else ()))

@@ -103,7 +103,7 @@ def test_cases_that_differ_in_nothing_that_acts_are_refused() -> None:
     cases = [{"name": "8 bits"}, {"name": "4 bits", "set": {"chip.converter.bits": 4}}]
     on = {"chip.converter.kind": "auto"}
     assert len(points_of(load_study(STUDY | {"axes": [axis], "cases": cases, "set": on}))) == 4
-    with pytest.raises(InputError, match=r"case '4 bits': got chip\.converter\.bits on top of what case '8 bits' has"):
+    with pytest.raises(InputError, match=r"case '4 bits': got chip\.converter\.bits in addition to case '8 bits'"):
         points_of(load_study(STUDY | {"axes": [axis], "cases": cases}))
 
 

@@ -74,8 +74,8 @@ def test_log_ranges_rise_by_one_factor_and_keep_their_ends(start: float, factor:
         ({"rang": [0, 1, 1]}, r"axes\.0\.values.*got rang; allowed: a list, or one of range.*Did you mean 'range'"),
         ({"range": [0, 1, 0.1], "log": [1, 2, 3]}, "got range, log"),
         ({"range": [0, 1]}, r"values\.range: got.*\[start, stop, step\]"),
-        ({"range": [0, 1, -0.1]}, "a step that leads from start to stop"),
-        ({"range": [0, 1, 0]}, "a step that leads from start to stop"),
+        ({"range": [0, 1, -0.1]}, "a step from start towards stop"),
+        ({"range": [0, 1, 0]}, "a step from start towards stop"),
         ({"range": [0, 1, 1e-9]}, "1000000001 values; allowed: a whole number of 1 to 10000"),
         ({"range": ["1 uS", "2 uS", "1 uS"]}, "numbers in SI"),
         ({"range": [0, math.inf, 1]}, "numbers in SI"),
@@ -84,7 +84,7 @@ def test_log_ranges_rise_by_one_factor_and_keep_their_ends(start: float, factor:
         ({"linspace": [0, 1, 1]}, "a whole number of 2"),
         ({}, "an empty mapping"),
         ([], "at least 1 item"),
-        ([0, 0], "each value once"),
+        ([0, 0], "values that differ"),
     ],
 )
 def test_bad_short_forms_are_one_error(form: Any, message: str) -> None:
@@ -133,8 +133,8 @@ def test_derived_paths_may_come_from_defaults_names_and_each_other() -> None:
     [
         ({SIGMA: ROWS}, "derived paths that no axis and no case sets"),
         ({"chip.device": "chip.tile"}, "derived paths that no axis and no case sets"),
-        ({COLS: ROWS, ROWS: "task.way"}, "derived paths after those that they follow from"),
-        ({COLS: COLS}, "derived paths after those that they follow from"),
+        ({COLS: ROWS, ROWS: "task.way"}, "derived paths listed after those that they depend on"),
+        ({COLS: COLS}, "derived paths listed after those that they depend on"),
         ({COLS: "tile.rows"}, "paths that start with"),
         ({COLS: "chip.tile.rwos"}, r"derived 'chip.tile.cols': got 'chip.tile.rwos'.*Did you mean 'chip.tile.rows'"),
         ({"chip.tile.clos": ROWS}, "unknown key 'clos'.*Did you mean 'cols'"),
@@ -194,7 +194,7 @@ def test_null_is_a_value_with_a_label(tmp_path: Path) -> None:
     assert [p.id for p in points_of(load_study(tmp_path / "out" / "study.resolved.yaml"))] == [
         p.id for p in points_of(study)
     ]
-    with pytest.raises(InputError, match="labels, one a value, where values are mappings or null"):
+    with pytest.raises(InputError, match="labels, one per value, where values are mappings or null"):
         load_study(STUDY | {"axes": [axis | {"labels": []}]})
 
 
@@ -269,10 +269,10 @@ def test_a_path_of_one_kind_only_holds_no_condition_elsewhere() -> None:
     [
         ([{"chip.device.programing.sigma": 0}], "skip: got.*Did you mean 'chip.device.programming.sigma'"),
         ([{"tile.rows": 0}], "paths in skip that start with"),
-        ([{}], "one condition at least"),
+        ([{}], "1 or more conditions"),
         ([{SIGMA: [0, 0.2]}], "conditions that hold at all 2 points"),
-        ([{SIGMA: "10 %"}], r"sigma: got '10 %' for a value that is a number; allowed: a number. Write numbers in SI"),
-        ([{"chip.device.g_lrs_S": "> 10 uS"}], "Write numbers in SI"),
+        ([{SIGMA: "10 %"}], r"sigma: got '10 %' for a value that is a number; allowed: a number. Write it in SI units"),
+        ([{"chip.device.g_lrs_S": "> 10 uS"}], "Write it in SI units"),
         ([{"chip.wires.kind": 5}], "a value that is a word"),
         ([{"chip.wires.kind": "> ideal"}], "a number after <"),
         ([{"task.rotations": 1}], "a value that is true or false"),
@@ -364,7 +364,7 @@ def test_bases_have_bases_and_shipped_ones_are_found_by_name(tmp_path: Path) -> 
 def test_circles_of_bases_are_refused(tmp_path: Path) -> None:
     write(tmp_path, "one", base="two.yaml")
     write(tmp_path, "two", base="one.yaml")
-    with pytest.raises(InputError, match=r"one -> two -> one; allowed: a chain of bases that ends"):
+    with pytest.raises(InputError, match=r"one -> two -> one; allowed: bases without a cycle"):
         load_study(tmp_path / "one.yaml")
     with pytest.raises(InputError, match=r"own -> own"):
         load_study(write(tmp_path, "own", base="own.yaml"))
@@ -375,7 +375,7 @@ def test_circles_of_bases_are_refused(tmp_path: Path) -> None:
     [
         ({"base": "quickstrat"}, "Did you mean 'quickstart'"),
         ({"base": ["quickstart"]}, "base: got list"),
-        ({"cases": {"c": None}}, r"no 'c' to take out; allowed: a, b"),
+        ({"cases": {"c": None}}, r"no 'c' to remove; allowed: a, b"),
         ({"cases": {"a": 5}}, r"cases\.a: got int; allowed: a mapping or null"),
         ({"axes": {SIGMA: {"valeus": [1]}}}, "unknown key 'valeus'.*Did you mean 'values'"),
         ({"set": {"chips.mn": 5}}, "unknown key 'mn'"),
@@ -389,7 +389,7 @@ def test_bad_overrides_are_named(own: dict[str, Any], message: str, tmp_path: Pa
 
 
 def test_a_derived_study_has_a_name_of_its_own_and_patches_need_a_base() -> None:
-    with pytest.raises(InputError, match=r"name: got nothing; allowed: a name of its own"):
+    with pytest.raises(InputError, match=r"name: got nothing; allowed: a name that differs from the base"):
         load_study({"base": "quickstart"})
-    with pytest.raises(InputError, match=r"axes: got a mapping; allowed: a list where there is no base"):
+    with pytest.raises(InputError, match=r"axes: got a mapping; allowed: a list in a study without a base"):
         load_study(STUDY | {"axes": {SIGMA: {"values": [1]}}})

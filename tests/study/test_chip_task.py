@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from imc_sim.runs import sound_rows
 from imc_sim.study import Results, dry_run, status, trials_table
-from imc_sim.study._trials_file import TRIALS, sound_rows
+from imc_sim.study._trials_file import TRIALS, rules_of
 from imc_sim.testing import stand_in_evaluator
 
 
@@ -18,7 +19,7 @@ def test_both_digital_trials_are_run_and_counted(
 ) -> None:
     study = small | {"chip_task": {"episodes": 2}}
     results = go(tmp_path / "out", study)
-    rows = sound_rows(tmp_path / "out" / TRIALS)
+    rows = sound_rows(tmp_path / "out" / TRIALS, rules_of())
     assert len(rows) == 2 * 2 + 2 * 3 * 6
     assert status(tmp_path / "out").complete
     done = {(row["point"], row["chip"]): row["correct"] / row["total"] for row in rows.values()}

@@ -84,7 +84,7 @@ def test_replaced_images_are_other_trials_and_are_not_mixed_with_the_stored_ones
     fill(tmp_path / "colours", GREEN, RED)  # the same names, and sizes that need not differ
     with pytest.raises(ResultsError, match=r"out: got other files of 'folder:.*colours test' .*another folder") as no:
         run(study, tmp_path / "out")
-    assert "Put those files back" in str(no.value)
+    assert "Restore those files" in str(no.value)
     assert (tmp_path / "out" / "trials.jsonl").read_bytes() == before
     second = run(study, tmp_path / "second")
     assert accuracies(second) == {(0, 6)}  # not what the process had in memory
@@ -99,7 +99,7 @@ def test_a_folder_that_does_not_say_which_images_is_not_continued(study: dict[st
     run(study, tmp_path / "out")
     file = tmp_path / "out" / "study.resolved.yaml"
     file.write_text(write_yaml({key: value for key, value in read_yaml(file).items() if key != "data"}))
-    with pytest.raises(ResultsError, match=r"trials that do not say which files of 'folder:.* test' they are of"):
+    with pytest.raises(ResultsError, match=r"trials without a record of the files of 'folder:.* test'"):
         run(study, tmp_path / "out")
 
 

@@ -15,16 +15,16 @@ import pytest
 from imc_sim._errors import ResultsError
 from imc_sim._files import write_file
 from imc_sim.evaluate import evaluate_chips
-from imc_sim.runs import LOCK, FolderLock, is_locked, lines_of, rate_of
-from imc_sim.study import Results, Status, _runner, combine, load_study, status, trials_table
+from imc_sim.runs import LOCK, FolderLock, is_locked, lines_of, rate_of, sound_rows
+from imc_sim.study import Results, Status, _work, combine, load_study, status, trials_table
 from imc_sim.study._conditions import Derived
 from imc_sim.study._points import points_of, resolved
 from imc_sim.study._results import _environment
 from imc_sim.study._spec import Chips
-from imc_sim.study._stopping import settled, wanted_trials
+from imc_sim.study._stopping import stopping_count, wanted_trials
 from imc_sim.study._store import ResultStore, read_study, results_digest
-from imc_sim.study._trials_file import STUDY, TRIALS, sound_rows
-from imc_sim.study._work import Batch
+from imc_sim.study._trials_file import STUDY, TRIALS, rules_of
+from imc_sim.study._work import Batch, batch_size
 from imc_sim.testing import stand_in_evaluator
 
 
@@ -79,7 +79,7 @@ def stored(*correct: int) -> Callable[[int], dict[str, Any] | None]:
     ],
 )
 def test_a_point_stops_where_its_mean_is_known(correct: tuple[int, ...], count: int | None) -> None:
-    assert settled(Chips(min=2, max=5, half_width=0.01), stored(*correct)) == count
+    assert stopping_count(Chips(min=2, max=5, half_width=0.01), stored(*correct)) == count
 
 
 @pytest.mark.parametrize(
@@ -192,7 +192,7 @@ def test_a_later_row_of_a_trial_that_had_failed_counts(complete: Results, tmp_pa
         ((done, failed), done),
     ):
         (tmp_path / TRIALS).write_bytes(lines_of(rows))
-        (found,) = sound_rows(tmp_path / TRIALS, complete.study).values()
+        (found,) = sound_rows(tmp_path / TRIALS, rules_of(complete.study)).values()
         assert {k: found.get(k) for k in ("state", "error", "correct")} == {
             k: kept.get(k) for k in ("state", "error", "correct")
         }
@@ -208,7 +208,7 @@ def test_accuracies_are_in_the_order_of_the_chips(complete: Results, tmp_path: P
 
 
 def test_the_digest_of_results_covers_every_row_and_every_count(complete: Results, tmp_path: Path) -> None:
-    rows = sound_rows(shutil.copytree(complete.folder, tmp_path / "copy") / TRIALS)
+    rows = sound_rows(shutil.copytree(complete.folder, tmp_path / "copy") / TRIALS, rules_of())
     digests = {results_digest(rows)}
     assert digests == {complete.digest}
     for identity, row in rows.items():
@@ -259,12 +259,10 @@ def test_a_batch_is_what_memory_and_the_caller_allow(small: dict[str, Any], monk
     asked: list[tuple[Any, ...]] = []
 
     def fits(chips: int) -> None:
-        monkeypatch.setattr(_runner.evaluate, "batch_chips", lambda *a: (asked.append(a), chips)[1])
+        monkeypatch.setattr(_work.evaluate, "batch_chips", lambda *a: (asked.append(a), chips)[1])
 
     def size(evaluator: Any, batch: int, at: Any = point) -> int:
-        unused: Any = None
-        parts = (study, unused, unused, evaluator, unused, unused, unused)
-        return _runner._Run(*parts, batch=batch, retry_failed=False)._size(at)
+        return batch_size(at, evaluator, batch, study.memory_limit)
 
     fits(3)
     assert (size(evaluate_chips, 8), size(evaluate_chips, 2)) == (3, 2)

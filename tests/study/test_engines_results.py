@@ -17,9 +17,9 @@ from typing import Any
 import pytest
 
 from imc_sim import CheckpointError
-from imc_sim.runs import _dask
+from imc_sim.runs import _dask, sound_rows
 from imc_sim.study import Progress, Results, load_study, points_of, run
-from imc_sim.study._trials_file import TRIALS, sound_rows
+from imc_sim.study._trials_file import TRIALS, rules_of
 from imc_sim.study._work import Batch, evaluate_batch
 from imc_sim.testing._stand_in import FATAL, KILL_ONCE, SLOW
 
@@ -85,7 +85,7 @@ def test_a_chip_that_kills_its_workers_fails_alone(
     monkeypatch.setenv(FATAL, "3")
     study = small | {"cases": [{"name": "a"}], "axes": [{"path": small["axes"][0]["path"], "values": [0.2]}]}
     results = go(tmp_path / "x", study, executor="process", workers=2)
-    failed = [r for r in sound_rows(tmp_path / "x" / TRIALS).values() if r["state"] == "failed"]
+    failed = [r for r in sound_rows(tmp_path / "x" / TRIALS, rules_of()).values() if r["state"] == "failed"]
     assert [r["chip"] for r in failed] == [3]
     assert "3 workers lost" in failed[0]["error"]
     assert results.table["chips"].tolist() == [5]
@@ -187,5 +187,5 @@ def test_a_scheduler_that_goes_away_ends_the_run_and_fails_no_trial(
             go(tmp_path / "x", executor="dask", scheduler=cluster.scheduler_address, batch=1, progress=watch)
         assert time.monotonic() - started < 60
     monkeypatch.delenv(SLOW)
-    assert {r["state"] for r in sound_rows(tmp_path / "x" / TRIALS).values()} == {"done"}
+    assert {r["state"] for r in sound_rows(tmp_path / "x" / TRIALS, rules_of()).values()} == {"done"}
     assert go(tmp_path / "x").digest == complete.digest

@@ -17,15 +17,15 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from imc_sim import InputError, ResultsError
-from imc_sim.runs import heal
+from imc_sim.runs import heal, sound_rows
 from imc_sim.study import Results
-from imc_sim.study._trials_file import TRIALS, sound_rows
+from imc_sim.study._trials_file import TRIALS, rules_of
 from imc_sim.testing._stand_in import FAIL
 
 
 def payload(folder: Path) -> dict[str, tuple[Any, ...]]:
     """What a run found, without when and where."""
-    return {k: (r["state"], r["correct"], r["total"]) for k, r in sound_rows(folder / TRIALS).items()}
+    return {k: (r["state"], r["correct"], r["total"]) for k, r in sound_rows(folder / TRIALS, rules_of()).items()}
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +36,7 @@ def whole(complete: Results) -> Path:
 def test_table_is_over_chips(whole: Path) -> None:
     table = Results.load(whole).table
     assert table["case"].tolist() == ["a"] * 3 + ["b"] * 3
-    rows = [r for r in sound_rows(whole / TRIALS).values() if r["case"] == "a" and r["values"] == [0.2]]
+    rows = [r for r in sound_rows(whole / TRIALS, rules_of()).values() if r["case"] == "a" and r["values"] == [0.2]]
     values = [r["correct"] / r["total"] for r in rows]
     line = table.iloc[1]
     assert line["chips"] == 6
@@ -68,7 +68,7 @@ def test_a_file_cut_anywhere_loses_its_last_line_at_most(whole: Path, tmp_path: 
     heal(path)
     kept = path.read_bytes()
     assert kept in (data[: data[:cut].rfind(b"\n") + 1], data[:cut] + b"\n", data[:cut])
-    assert len(sound_rows(path)) == kept.count(b"\n") >= data[:cut].count(b"\n")
+    assert len(sound_rows(path, rules_of())) == kept.count(b"\n") >= data[:cut].count(b"\n")
 
 
 def test_killed_and_resumed_is_the_same(
@@ -109,7 +109,7 @@ def test_failed_trials_are_rows_kept_until_they_are_retried(
     flag.touch()
     monkeypatch.setenv(FAIL, str(flag))
     assert go(tmp_path / "x").failed == 2 * 3  # chip 3 alone, not its batch, at every point
-    failed = [r for r in sound_rows(tmp_path / "x" / TRIALS).values() if r["state"] == "failed"]
+    failed = [r for r in sound_rows(tmp_path / "x" / TRIALS, rules_of()).values() if r["state"] == "failed"]
     assert {r["chip"] for r in failed} == {3}
     assert all(r["error"] == "chip 3 is out of order" for r in failed)
     assert all("in stand_in_evaluator" in r["traceback"] for r in failed)
@@ -218,7 +218,7 @@ def test_damage_in_the_middle_names_its_line(whole: Path, tmp_path: Path) -> Non
     path = tmp_path / "t.jsonl"
     path.write_bytes(b"\n".join([*lines[:3], b"{oops", *lines[3:]]))
     with pytest.raises(ResultsError, match="line 4"):
-        sound_rows(path)
+        sound_rows(path, rules_of())
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")

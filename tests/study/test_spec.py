@@ -161,9 +161,9 @@ def test_settings_reach_into_lists_and_engines() -> None:
     [
         ("chps.min=3", r"--set chps.min: got 'chps'.*Did you mean 'chips'"),
         ("chips.mn=3", r"unknown key 'mn'.*Did you mean 'min'"),
-        ("axes.2.values=[1]", r"--set axes.2.values: got '2'; allowed: a number of 0 to 1"),
+        ("axes.2.values=[1]", r"--set axes.2.values: got '2'; allowed: a number from 0 to 1"),
         ("axes.0.values={rnge: [0, 1, 1]}", r"axes\.0\.values.*got rnge.*Did you mean 'range'"),
-        ("name.x=1", "nothing inside a single value"),
+        ("name.x=1", "no part of a single value"),
         ("chips.min=many", r"chips\.min: got 'many'"),
         ("chips.min", "path=value"),
     ],
@@ -238,7 +238,7 @@ BAD = [
     ({"axes": [{"path": "chip.tile.rows", "values": [0]}]}, r"tile\.rows: got 0"),
     ({"axes": [{"path": "tile.rows", "values": [1]}]}, "paths that start with model, chip, task"),
     ({"axes": [], "cases": [{"name": "x", "sweep": ["seed"]}]}, "an axis whose values case 'x' sweeps"),
-    ({"cases": [{"name": "x", "published": [0.9]}]}, "one for each of the 2 values of the first axis"),
+    ({"cases": [{"name": "x", "published": [0.9]}]}, "a list of 2, one per value of the first axis"),
     ({"axes": [], "cases": [{"name": "x", "published": [0.9]}]}, "published as one number"),
     ({"cases": [{"name": "x", "published": 97.5}]}, "less than or equal to 1"),
     ({"chip_task": {"way": 1}}, "chip_task: way"),
@@ -249,7 +249,7 @@ BAD = [
     ({"task": {"dataset": "glyphs", "episodes": 10**12}}, "less than or equal to 1000000"),
     ({"task": {"dataset": "glyphs", "dim": 10**12}}, "less than or equal to 65536"),
     ({"memory_limit": "2 GiBs"}, "2 GB"),
-    ({"cases": [{"name": "x"}, {"name": "x"}]}, "case names that differ"),
+    ({"cases": [{"name": "x"}, {"name": "x"}]}, "distinct case names"),
 ]
 
 

@@ -13,9 +13,9 @@ import pandas as pd
 import pytest
 
 from imc_sim import InputError, ResultsError
-from imc_sim.runs import sealed
+from imc_sim.runs import sealed, sound_rows
 from imc_sim.study import Progress, Results, combine, run, status, trials_table
-from imc_sim.study._trials_file import TRIALS, sound_rows
+from imc_sim.study._trials_file import TRIALS, rules_of
 from imc_sim.testing import stand_in_evaluator
 from imc_sim.testing._stand_in import FAIL
 
@@ -31,7 +31,7 @@ def test_one_row_a_trial_in_the_order_of_the_study(complete: Results, trials_in_
     assert table["accuracy"].tolist() == (table["correct"] / table["total"]).tolist()
     assert table.groupby(["case", SIGMA])["accuracy"].median().tolist() == complete.table["median"].tolist()
     assert table.groupby("case")["digital"].nunique().tolist() == [1, 1]
-    assert set(table["id"]) == set(sound_rows(complete.folder / TRIALS))
+    assert set(table["id"]) == set(sound_rows(complete.folder / TRIALS, rules_of()))
 
 
 @needs_parquet
@@ -88,7 +88,7 @@ def test_what_does_not_belong_together_is_not_merged(
     row = json.loads(lines[5])
     lines[5] = sealed(row | {"correct": row["correct"] - 1}).rstrip()
     (other / TRIALS).write_text("\n".join(lines) + "\n")
-    with pytest.raises(ResultsError, match=rf"trial {row['id'][:12]}: got {row['correct']} of 1000 right in"):
+    with pytest.raises(ResultsError, match=rf"trial {row['id'][:12]}: got {row['correct']} of 1000 correct in"):
         combine([complete.folder, other], tmp_path / "x")
     with pytest.raises(InputError, match="--out with several folders"):
         combine([complete.folder, other])
@@ -140,7 +140,7 @@ def test_status_of_failures_and_of_a_stopping_rule(
     assert seen[0].at_least
     after = status(tmp_path / "x")
     assert (after.left, after.failed, after.at_least, after.complete) == (0, 6, False, False)
-    assert after.done + after.failed == len(sound_rows(tmp_path / "x" / TRIALS)) > 2 + 2 * 3 * 6
+    assert after.done + after.failed == len(sound_rows(tmp_path / "x" / TRIALS, rules_of())) > 2 + 2 * 3 * 6
 
 
 def test_a_torn_line_is_passed_over(complete: Results, trials_in_all: int, tmp_path: Path) -> None:

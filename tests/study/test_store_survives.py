@@ -21,11 +21,11 @@ from pathlib import Path
 import pytest
 
 from imc_sim import ResultsError
-from imc_sim.runs import LOCK, FolderLock, heal, is_locked
+from imc_sim.runs import LOCK, FolderLock, heal, is_locked, sound_rows
 from imc_sim.runs import _row_meta as rows_module
 from imc_sim.study import Results, ResultStore, combine, run, status
 from imc_sim.study._store import read_study
-from imc_sim.study._trials_file import STUDY, TRIALS, sound_rows
+from imc_sim.study._trials_file import STUDY, TRIALS, rules_of
 from imc_sim.testing import stand_in_evaluator
 from imc_sim.testing._stand_in import SLOW
 
@@ -78,7 +78,7 @@ def test_a_file_cut_at_every_byte_keeps_its_whole_lines(complete: Results, tmp_p
         kept = path.read_bytes()
         whole = data[:cut].count(b"\n") + (data[cut : cut + 1] == b"\n")  # a line that lacks its end alone is whole
         assert kept == b"".join(data.splitlines(keepends=True)[:whole])
-        assert len(sound_rows(path)) == whole
+        assert len(sound_rows(path, rules_of())) == whole
 
 
 def test_a_run_goes_on_from_any_cut_to_the_same_results(
@@ -296,7 +296,7 @@ def test_asked_to_stop_a_run_finishes_what_is_in_hand(
             small, tmp_path / "x", evaluator=stand_in_evaluator, progress=lambda p: asked.append(p.done),
             stop=lambda: bool(asked) and asked[-1] >= 5, **options,
         )  # fmt: skip
-    stored = len(sound_rows(tmp_path / "x" / TRIALS))
+    stored = len(sound_rows(tmp_path / "x" / TRIALS, rules_of()))
     assert 5 <= asked[-1] == stored <= 5 + 4 * 4
     with ResultStore(tmp_path / "x", read_study(tmp_path / "x")):
         pass  # nobody holds the folder any more
