@@ -42,7 +42,7 @@ INNER = {
     "imc_sim.study._acting": "of_its_model _of_chip _of_model",
     "imc_sim.study._embeddings": "study_embeddings",
     "imc_sim.study._point": "data_parts_of",
-    "imc_sim.study._points": "_chip _task _prose",
+    "imc_sim.study._points": "_chip _task _described",
     "imc_sim.study._schema": "_encoding _chip _model _study",
     "imc_sim.study._settings": "_chip",
     "imc_sim.study._stored_chip": "_measures_rows",
