@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, final
 
-from imc_sim._stats import mean_interval
+from imc_sim._stats import chip_interval
 from imc_sim.config import canonical_json
 from imc_sim.data import AS_THEY_ARE
 from imc_sim.evaluate._run import digital_accuracy, evaluate_chips
@@ -173,5 +173,7 @@ def _on_chips(name: str, task: dict[str, Any], chip: Chip | str, chips: int, see
 
     spec = load_chip(chip)
     results = evaluate_chips(name, spec.to_dict(), task, range(chips), seed)
-    mean, low, high = mean_interval([r.accuracy for r in results])
-    return CardRow(f"  on {spec.name}", mean, max(0.0, low), min(1.0, high), f"{chips} chips", None, None)
+    vary = not spec.cells_are_ideal or spec.device.read.noisy
+    mean, low, high = chip_interval([r.accuracy for r in results], vary)
+    equal = ", all equal" if chips > 1 and len({r.correct for r in results}) == 1 else ""
+    return CardRow(f"  on {spec.name}", mean, low, high, f"{chips} chips{equal}", None, None)

@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 from scipy import stats
 
-from imc_sim._stats import FULL_BAND, Sample, band, band_label, mean_interval, wilson
+from imc_sim._stats import FULL_BAND, Sample, band, band_label, chip_interval, mean_interval, wilson
 from imc_sim.report._certainty import ChipSample, resampled_medians
 
 FALSE_ALARM = 1e-4
@@ -150,3 +150,19 @@ def test_rows_equal_to_the_bit_are_found() -> None:
     assert chips.equal([0, 1, 2, 3]) == [[0, 1]]
     assert chips.equal([2, 1]) == []
     assert chips.alone([0, 3])
+
+
+@pytest.mark.parametrize("chips", [2, 3, 5])
+def test_interval_of_few_equal_chips_holds_the_mean(chips: int) -> None:
+    """Chips score 1 or, one in ten, 0.5: exact coverage over all outcomes. Student's t alone: at most 41 %."""
+    low_scores = np.arange(chips + 1)
+    weights = stats.binom.pmf(low_scores, chips, 0.1)
+    ends = [chip_interval([0.5] * k + [1.0] * (chips - k))[1:] for k in low_scores]
+    assert sum(w for w, (low, high) in zip(weights, ends, strict=True) if low <= 0.95 <= high) > 0.95
+    assert all(0.0 <= low <= high <= 1.0 for low, high in ends)
+
+
+def test_interval_of_chips_without_variation_is_exact() -> None:
+    assert chip_interval([0.9] * 4, vary=False) == (0.9, 0.9, 0.9)
+    assert chip_interval([0.9]) == (0.9, 0.0, 1.0)
+    assert chip_interval([0.8, 0.9, 1.0]) == pytest.approx((*mean_interval([0.8, 0.9, 1.0])[:2], 1.0))

@@ -207,6 +207,20 @@ def test_wrong_own_architectures(arch: str, match: str, tmp_path: Path) -> None:
         build_arch(arch, {}, tmp_path)
 
 
+@pytest.mark.parametrize("line", ["import part", "from part import x", "from . import part", "from .part import x"])
+def test_an_own_architecture_is_a_single_file(line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ids and results folders cover this file only: another one could change without a new id."""
+    (tmp_path / "part.py").write_text("x = 1\n")
+    (tmp_path / "imc_sim").mkdir()
+    (tmp_path / "imc_sim" / "__init__.py").touch()
+    (tmp_path / "my_net.py").write_text("import imc_sim\n" + OWN)
+    build_arch("./my_net.py:Net", {"wide": 5}, tmp_path)
+    (tmp_path / "my_net.py").write_text(f"{line}\n{OWN}")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(InputError, match=r"imports '\.?(part)?' next to it.*a single file"):
+        build_arch("./my_net.py:Net", {"wide": 5}, tmp_path)
+
+
 def full(*_: object) -> None:
     raise OSError(errno.ENOSPC, "No space left on device")
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import contextlib
 import hashlib
 import importlib
 import importlib.util
@@ -56,6 +58,7 @@ def arch_files(arch: str, folder: Path) -> dict[str, bytes]:
 def _class_in(path: Path, name: str, where: str) -> type[nn.Module]:
     if not path.is_file():
         raise InputError(where, f"no file {str(path)!r}", _ALLOWED, "Put the file beside the card, or fix the path.")
+    _check_alone(path, where)
     key = hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:12]
     spec = importlib.util.spec_from_file_location(f"imc_sim_user_{path.stem}_{key}", path)
     if spec is None or spec.loader is None:
@@ -74,3 +77,20 @@ def _class_in(path: Path, name: str, where: str) -> type[nn.Module]:
         step = f"{nearest(name, known)}Name a class of that file."
         raise InputError(where, f"{name!r} in {str(path)!r}", ", ".join(known) or "a torch.nn.Module", step)
     return found
+
+
+def _check_alone(path: Path, where: str) -> None:
+    """Raise InputError where the file imports another one of its folder, which no id or results folder covers."""
+    imported: list[str] = []
+    with contextlib.suppress(SyntaxError, ValueError):  # running the file reports them
+        for node in ast.walk(ast.parse(path.read_bytes())):
+            if isinstance(node, ast.Import):
+                imported += [alias.name for alias in node.names]
+            elif isinstance(node, ast.ImportFrom):
+                imported.append("." * node.level + (node.module or ""))
+    for name in imported:
+        root = name.partition(".")[0]
+        found = path.parent / f"{root}.py", path.parent / root / "__init__.py"
+        if not root or (root != "imc_sim" and any(file.is_file() for file in found)):
+            step = "Move that code into the file, or install it as a package."
+            raise InputError(where, f"{str(path)!r}, which imports {name!r} next to it", "a single file", step)
