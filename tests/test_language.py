@@ -81,7 +81,7 @@ LEGITIMATE = {
     r"room temperature": "a condition of measurement",
     r"rooms? for": "free space",
     r"(?:analog-to-digital|digital-to-analog|A/D|D/A) converters?": "the full name of ADC and DAC",
-    r"(?:converter|engine|spread|asked):(?= )": "a key of a YAML file, with its colon",
+    r"(?:converter|engine|spread):(?= )": "a key of a YAML file, with its colon",
     r"image contrasts?|contrasts? of (?:the )?(?:images?|colou?rs?)": "difference in brightness",
     r"(?:weight|input) operands?": "the factors of a product",
     r"show converters|list trainings": "names of commands",
@@ -101,30 +101,31 @@ RIDDLES = re.compile(r"\s*(?:The same (?:of|as|for)|What|Whether)\b")
 VERBS = set(
     re.findall(
         r"\w+",
-        """Abort Accept Accumulate Adapt Add Advance Age Aggregate Align Allocate Allow Anneal Append Apply Approximate
-    Arrange Assemble Assert Assign Attach Attack Augment Average Balance Begin Binarize Bind Block Bring
-    Broadcast Build Bundle Cache Calculate Calibrate Call Cancel Cast Center Centre Change Check Choose Clamp
-    Classify Clean Clear Clip Clone Close Collect Combine Compare Compensate Compile Complete Compose Compress
-    Compute Concatenate Configure Connect Constrain Construct Continue Convert Copy Correct Count Create Cross
-    Cut Cycle Deal Decide Declare Decode Decompress Define Delete Derive Describe Detach Detect Determine
-    Disable Discard Discharge Display Distribute Divide Download Draw Drop Dump Embed Emit Enable Encode End
-    Ensure Enter Enumerate Estimate Evaluate Exchange Execute Exit Expand Explain Export Express Extend Extract
-    Factor Factorise Fail Fetch Fill Filter Find Finish Fit Fix Flatten Flip Fold Follow Forbid Force Forget
-    Format Forward Freeze Gather Generate Get Give Group Guess Guard Halve Hand Handle Hash Have Hold Identify
-    Import Improve Include Increase Infer Initialise Initialize Insert Install Integrate Interpolate Interrupt
-    Invert Invoke Iterate Join Keep Label Launch Lay Learn Leave Let Limit List Load Locate Lock Log Look Lower
-    Make Map Mark Mask Match Measure Merge Mirror Mix Model Modify Move Multiply Name Narrow Normalise Normalize
-    Number Open Order Overwrite Pack Pad Parse Partition Pass Pay Perform Permute Pick Place Plan Plot Pool
-    Predict Prepare Present Preserve Print Process Produce Program Project Propagate Prove Provide Prune Put
-    Quantise Quantize Query Raise Rank Read Rebuild Receive Recompute Record Reduce Refer Refill Refresh Refuse
-    Register Reject Release Relax Remember Remove Rename Render Repeat Replace Replay Report Represent Reproduce
-    Request Require Resample Rescale Reserve Reset Reshape Resolve Restore Restrict Resume Retain Retry Return
-    Reverse Rewrite Rotate Round Run Sample Save Scale Scan Schedule Score Search See Seed Select Send Separate
-    Serialise Serialize Serve Set Share Sharpen Shift Show Shuffle Shut Sign Simulate Skip Slice Smooth Snap
-    Solve Sort Spawn Split Stack Standardise Start State Step Stop Store Stream Strip Submit Subtract Sum
-    Summarise Summarize Suppress Swap Switch Synchronise Take Tell Test Threshold Time Toggle Track Train
-    Transfer Transform Translate Transpose Trim Truncate Try Turn Undo Unfold Unify Unpack Update Upload Use
-    Validate Verify View Visit Vote Wait Walk Warn Weigh Widen Wrap Write Yield Zero""",
+        """Abort Accept Accumulate Adapt Add Advance Age Aggregate Align Allocate Allow Anneal Answer Append Apply
+    Approximate Arrange Assemble Assert Assign Attach Attack Augment Average Balance Begin Binarize Bind
+    Block Bring Broadcast Build Bundle Cache Calculate Calibrate Call Cancel Cast Center Centre Change Check
+    Choose Clamp Classify Clean Clear Clip Clone Close Collect Combine Compare Compensate Compile Complete
+    Compose Compress Compute Concatenate Configure Connect Constrain Construct Continue Convert Copy Correct
+    Count Create Cross Cut Cycle Deal Decide Declare Decode Decompress Define Delete Derive Describe Detach
+    Detect Determine Disable Discard Discharge Display Distribute Divide Download Draw Drop Dump Embed Emit
+    Enable Encode End Ensure Enter Enumerate Estimate Evaluate Exchange Execute Exit Expand Explain Export
+    Express Extend Extract Factor Factorise Fail Fetch Fill Filter Find Finish Fit Fix Flatten Flip Fold
+    Follow Forbid Force Forget Format Forward Freeze Gather Generate Get Give Group Guess Guard Halve Hand
+    Handle Hash Have Hold Identify Import Improve Include Increase Infer Initialise Initialize Insert
+    Install Integrate Interpolate Interrupt Invert Invoke Iterate Join Keep Label Launch Lay Learn Leave Let
+    Limit List Load Locate Lock Log Look Lower Make Map Mark Mask Match Measure Merge Mirror Mix Model
+    Modify Move Multiply Name Narrow Normalise Normalize Number Open Order Overwrite Pack Pad Parse
+    Partition Pass Pay Perform Permute Pick Place Plan Plot Pool Predict Prepare Present Preserve Print
+    Process Produce Program Project Propagate Prove Provide Prune Put Quantise Quantize Query Raise Rank
+    Read Rebuild Receive Recompute Record Reduce Refer Refill Refresh Refuse Register Reject Release Relax
+    Remember Remove Rename Render Repeat Replace Replay Report Represent Reproduce Request Require Resample
+    Rescale Reserve Reset Reshape Resolve Restore Restrict Resume Retain Retry Return Reverse Rewrite Rotate
+    Round Run Sample Save Scale Scan Schedule Score Search See Seed Select Send Separate Serialise Serialize
+    Serve Set Share Sharpen Shift Show Shuffle Shut Sign Simulate Skip Slice Smooth Snap Solve Sort Spawn
+    Split Stack Standardise Start State Step Stop Store Stream Strip Submit Subtract Sum Summarise Summarize
+    Suppress Swap Switch Synchronise Take Tell Test Threshold Time Toggle Track Train Transfer Transform
+    Translate Transpose Trim Truncate Try Turn Undo Unfold Unify Unpack Update Upload Use Validate Verify
+    View Visit Vote Wait Walk Warn Weigh Widen Wrap Write Yield Zero""",
     )
 )
 
@@ -158,8 +159,10 @@ def _phrases(patterns: Iterable[str], ends: str) -> re.Pattern[str]:
 
 _BANNED = _phrases(BANNED, r"(?![\w-])")
 _LEGITIMATE = _phrases(LEGITIMATE, "")
-#: code in a text: between backticks, paths, names with underscores or dots, options
-_CODE = re.compile(r"``.*?``|`[^`\n]*`|\S*\w[/_]\w\S*|\b\w+\.\w[\w.]*|--[\w-]+|https?://\S+")
+#: code in a text: between backticks, documented parameters, paths, names with underscores or dots, options
+_CODE = re.compile(
+    r"(?m:^ {4,}\*{0,2}\w+(?:, \*{0,2}\w+)*:(?= ))|``.*?``|`[^`\n]*`|\S*\w[/_]\w\S*|\b\w+\.\w[\w.]*|--[\w-]+|https?://\S+"
+)
 
 
 def words_of(text: str, name: str = "") -> Iterator[tuple[int, str, str]]:

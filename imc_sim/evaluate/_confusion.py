@@ -35,13 +35,13 @@ class Confusion:
 
     Args:
         counts: [true, answered].
-        asked: [true, answered], queries of the true class in episodes with the other class.
+        offered: [true, answered], queries of the true class in episodes with the other class.
         what: what rows are: classes of the data set or, if those are too many, places of a class in its episode.
         chips: number of chips; 0: digital.
     """
 
     counts: Counts
-    asked: Counts
+    offered: Counts
     what: str
     chips: int
 
@@ -65,12 +65,12 @@ def confusion(
     if size > _READABLE:
         what, size = "place in the episode", spec.way
         classes = np.broadcast_to(np.arange(spec.way), classes.shape)
-    counts, asked = np.zeros((size, size), np.int64), np.zeros((size, size), np.int64)
+    counts, offered = np.zeros((size, size), np.int64), np.zeros((size, size), np.int64)
     true = np.repeat(classes, spec.queries, axis=1)  # [e, way * queries]
     for chosen in answers:
         np.add.at(counts, (true, np.take_along_axis(classes, chosen, axis=1)), 1)
-        np.add.at(asked, (true[:, :, None], classes[:, None, :]), 1)
-    return Confusion(counts, asked, what, 0 if chip is None else chips)
+        np.add.at(offered, (true[:, :, None], classes[:, None, :]), 1)
+    return Confusion(counts, offered, what, 0 if chip is None else chips)
 
 
 def answers_of(
@@ -107,5 +107,5 @@ def _classes(task: FewShotTask) -> Counts:
     """Return the data set's class at every place of every episode, [e, way], as `FewShotData.load` samples them."""
     pool = load_pool(task.dataset, task.split)
     shape = (task.classes or pool.images.shape[0], task.instances or pool.images.shape[1])
-    asked = EpisodeShape(way=task.way, shot=task.shot, queries=task.queries)
-    return sample_episodes(shape, asked, range(task.episodes), task.seed, rotations=task.rotations).classes
+    each = EpisodeShape(way=task.way, shot=task.shot, queries=task.queries)
+    return sample_episodes(shape, each, range(task.episodes), task.seed, rotations=task.rotations).classes

@@ -12,21 +12,17 @@ from matplotlib.ticker import EngFormatter
 from pandas import DataFrame, concat
 from scipy.special import ndtri
 
-from imc_sim.plotting._figure import LogLabels, legend_label, new_figure, save_figure, save_table, style
+from imc_sim.plotting._figure import LogLabels, legend_label, probability_axis, with_axes, write_figure
 
 if TYPE_CHECKING:
     from imc_sim.device import DeviceFit
 
-#: Probabilities that the axis names, in %.
-_TICKS = (0.1, 1, 10, 50, 90, 99, 99.9)
-
 
 def cdf_data(fit: DeviceFit) -> DataFrame:
-    """Return a row per cell: state, conductance_S, measured (share of the state's cells up to it) and fitted, by the
-    law.
+    """Return a row per cell: state, conductance_S, measured and fitted cumulative probability.
 
-    measured is (rank - 1/2) / n, so that the first and the last cell have a place on an axis of probabilities. attrs:
-    one line on the fit of each state.
+    measured is (rank - 1/2) / n within the state, so that the first and the last cell are on an axis of probabilities.
+    attrs: one line per state on its fit.
     """
     parts = []
     for state in fit.states:
@@ -57,10 +53,8 @@ def plot_cdf(ax: Axes, data: DataFrame) -> None:
         ax.xaxis.set_minor_formatter(LogLabels(EngFormatter("S")))
     ax.xaxis.set_major_formatter(EngFormatter("S"))
     ax.set_ylim(limit, -limit)
-    ticks = [t for t in _TICKS if abs(ndtri(t / 100)) < -limit]
-    ax.set_yticks([float(ndtri(t / 100)) for t in ticks], [f"{t:g}" for t in ticks])
+    probability_axis(ax, -limit)
     ax.set_xlabel("conductance")
-    ax.set_ylabel("cells up to it (%)")
     handles = [*ax.get_legend_handles_labels()[0], Line2D([], [], color="0.15", linewidth=0.9, marker="", label="fit")]
     figure = ax.get_figure(root=True)
     if figure is not None:
@@ -68,10 +62,13 @@ def plot_cdf(ax: Axes, data: DataFrame) -> None:
 
 
 def draw_cdf(fit: DeviceFit, stem: Path) -> list[Path]:
-    """Write stem.png, stem.svg and stem.csv (the figure's data); returns the paths."""
-    data = cdf_data(fit)
-    table = save_table(data, stem)
-    with style():
-        figure, ax = new_figure(height=2.4 + 0.13 * len(fit.states))
-        plot_cdf(ax, data)
-        return [*save_figure(figure, stem), table]
+    """Write the cumulative distributions of measured cells and of the fitted laws as stem.png, stem.svg and stem.csv.
+
+    Args:
+        fit: device fitted to measured cells.
+        stem: path without its extension.
+
+    Returns:
+        The paths of the files.
+    """
+    return write_figure(cdf_data(fit), stem, with_axes(plot_cdf, height=2.4 + 0.13 * len(fit.states)))

@@ -12,23 +12,21 @@ from matplotlib.ticker import MaxNLocator
 from pandas import DataFrame, concat
 from scipy.special import ndtri
 
-from imc_sim.plotting._figure import draw_stacked, log_if_wide
+from imc_sim.plotting._figure import draw_stacked, log_if_wide, probability_axis
 
 if TYPE_CHECKING:
     from imc_sim.device import Device
 
-#: Cells drawn of each level, of chip 0 and seed 0.
+#: Cells sampled of each level, on chip 0 with seed 0.
 CELLS = 2000
 #: Levels shown, the lowest and the highest among them.
 _SHOWN = 4
-#: Probabilities that the axis names, in %.
-_TICKS = (0.1, 1, 10, 50, 90, 99, 99.9)
 
 
 def cells_data(device: Device) -> DataFrame:
-    """Return a row per cell: level, target_S, conductance_S (ascending, of one read at v_read), share (rank - 1/2) / n.
+    """Return a row per cell of up to four levels: level, target_S, conductance_S and share.
 
-    Of four levels at most, `sample_cells` each.
+    conductance_S is of one read at v_read, ascending within a level; share is (rank - 1/2) / n.
     """
     from imc_sim.device import sample_cells
 
@@ -71,7 +69,7 @@ def plot_levels_iv(ax: Axes, table: DataFrame) -> None:
     ax.legend(loc="lower left" if wide else "upper left")
 
 
-def plot_spread(ax: Axes, data: DataFrame) -> None:
+def plot_variation(ax: Axes, data: DataFrame) -> None:
     """Draw the cells of each level on an axis of normal probabilities, its target as a dotted line."""
     for number, (_, part) in enumerate(data.groupby("level", sort=True)):
         ax.plot(
@@ -81,17 +79,23 @@ def plot_spread(ax: Axes, data: DataFrame) -> None:
     dots = Line2D([], [], linestyle="", marker="o", markersize=2, color="0.4", label=f"{CELLS:,} programmed cells")
     line = Line2D([], [], linestyle=":", marker="", linewidth=0.8, color="0.4", label="target")
     ax.legend(handles=[dots, line], loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2)  # nowhere free inside
-    ticks = [t for t in _TICKS if 0.5 / CELLS <= t / 100 <= 1 - 0.5 / CELLS]
-    ax.set_yticks([float(ndtri(t / 100)) for t in ticks], [f"{t:g}" for t in ticks])
+    probability_axis(ax)
     ax.set_xlabel("conductance")
     G = data["conductance_S"].to_numpy(float)
     if not log_if_wide(ax, "x", G if G.min() > 0.0 else [], "S"):  # a logarithmic axis would hide cells of 0 S
         ax.xaxis.set_major_locator(MaxNLocator(5))
-    ax.set_ylabel("cells up to it (%)")
 
 
 def draw_cells(device: Device, stem: Path) -> list[Path]:
-    """Write stem.png and .svg (one picture above the other), stem_iv.csv and stem_spread.csv; returns the paths."""
+    """Write currents against the read voltage and the distribution of conductances, one above the other.
+
+    Args:
+        device: cells of a chip.
+        stem: path without its extension.
+
+    Returns:
+        The paths of stem.png, stem.svg, stem_iv.csv and stem_spread.csv.
+    """
     data = cells_data(device)
     iv = iv_of_levels(device, data)
-    return draw_stacked(stem, {"iv": (iv, plot_levels_iv), "spread": (data, plot_spread)})
+    return draw_stacked(stem, {"iv": (iv, plot_levels_iv), "spread": (data, plot_variation)})

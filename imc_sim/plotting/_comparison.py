@@ -13,7 +13,7 @@ from pandas import DataFrame
 
 from imc_sim._errors import ResultsError
 from imc_sim._stats import Sample, mean_interval
-from imc_sim.plotting._figure import new_figure
+from imc_sim.plotting._figure import lower_limit, new_figure
 from imc_sim.plotting._labels import place, shown
 from imc_sim.plotting._tables import chip_count, distinct, numbers
 
@@ -29,29 +29,41 @@ COLUMNS = [
 ]  # fmt: skip
 #: decimals of the table's percentages: more than any test resolves, few enough to be equal wherever they are computed
 _DECIMALS = 4
-#: how far from the middle of its row what belongs to chips is drawn
+#: distance from the middle of a row at which the values of chips are drawn
 _APART = 0.17
 
 
 def compares(results: Results) -> bool:
-    """Tell whether the study has accuracies to compare: published ones, or cases alone."""
+    """Tell whether a study has accuracies to compare: published ones, or cases without axes.
+
+    Args:
+        results: of the study.
+
+    Returns:
+        Whether `comparison_data` has a table for it.
+    """
     return not results.study["axes"] or any(published_of(case) for case in results.study["cases"])
 
 
 def published_of(case: Mapping[str, Any]) -> list[float]:
     """Return the published accuracies of a case."""
-    said = case.get("published")
-    return [p for p in (said if isinstance(said, list | tuple) else [said]) if p is not None]
+    found = case.get("published")
+    return [p for p in (found if isinstance(found, list | tuple) else [found]) if p is not None]
 
 
 def comparison_data(results: Results) -> DataFrame:
-    """Return a row per point: setting, published, digital, same_task (digital too), on_chip, with 95 % intervals (all
-    in %).
+    """Return a row per point with published, digital and on-chip accuracy, each with its 95 % interval, in %.
 
-    digital is on the whole test, digital_over what its interval `digital_low` to `digital_high` is over ("1000
-    episodes"); classes_low to classes_high is the interval for new classes, of which `classes` were sampled. same_task
-    is the digital network on the task of the chips where that differs (chip_task says how). on_chip is the mean over
-    `chips` chips with its t interval over them. trained: from the model's card.
+    digital is on the whole test; digital_over says what its interval is over ("1000 episodes"). classes_low to
+    classes_high is the interval for new classes, of which `classes` were sampled. same_task is the digital
+    network on the reduced task of chips, where there is one; chip_task describes it. on_chip is the mean over `chips`
+    chips with its t interval. trained is from the card of the model.
+
+    Args:
+        results: of the study.
+
+    Raises:
+        ResultsError: there is no finished trial.
     """
     study, trials = results.study, {}
     for row in sorted(results.rows.values(), key=lambda r: r["chip"]):
@@ -75,15 +87,17 @@ def _chance(study: dict[str, Any]) -> float:
 def _row(
     study: dict[str, Any], case: dict[str, Any], point: dict[str, Any], trials: dict[str, list[dict[str, Any]]]
 ) -> dict[str, Any]:
+    """Return the row of one point of the study."""
     whole = trials.get(point.get("reference", point["baseline"]), [])
     digital = _digital(whole)
     same = _digital(trials.get(point["baseline"], [])) if "reference" in point else {}
     found = [100 * row["correct"] / row["total"] for row in trials.get(point["id"], [])]
     mean, low, high = mean_interval(found) if found else (math.nan, math.nan, math.nan)
     model = point.get("model", study["model"])
+    first = next(zip(study["axes"], point["values"], strict=True), (None, None))
     return {
         "setting": _setting(study, case, point),
-        "published": _percent(_published(study, case, point)),
+        "published": _percent(published_at(case, *first)),
         **{f"digital{key}": value for key, value in digital.items()},
         **{f"same_task{key}": value for key, value in same.items() if key in ("", "_low", "_high")},
         **_over_classes(whole),
@@ -92,7 +106,9 @@ def _row(
         "on_chip_high": round(min(100.0, high), _DECIMALS) if math.isfinite(high) else math.nan,
         "chips": len(found),
         "chip": point.get("chip") or study["chip"]["name"],
-        "chip_task": ", ".join(f"{key} {shown(value, {'scale': 1})}" for key, value in _shorter(point).items()),
+        "chip_task": ", ".join(
+            f"{key} {shown(value, {'scale': 1})}" for key, value in point.get("chip_task", {}).items()
+        ),
         "model": model,
         "trained": ", ".join(f"{count} {unit}" for unit, count in study.get("trained", {}).get(model, {}).items()),
         "note": case.get("note", ""),
@@ -100,29 +116,22 @@ def _row(
 
 
 def _setting(study: dict[str, Any], case: dict[str, Any], point: dict[str, Any]) -> str:
-    """Return the case, unless it is the only one and unnamed, and the place on every axis."""
+    """Return the name of a point: its case, unless it is the only one and unnamed, and its value on every axis."""
     places = [place(value, axis) for value, axis in zip(point["values"], study["axes"], strict=True)]
     alone = places and len(study["cases"]) == 1 and case["name"] == "all"
     return ", ".join(places if alone else [case["name"], *places])
 
 
-def _published(study: dict[str, Any], case: dict[str, Any], point: dict[str, Any]) -> float | None:
-    said = case.get("published")
-    if not isinstance(said, list | tuple):
-        return said
-    first = study["axes"][0]
-    return said[list(first.get("labels") or first["values"]).index(point["values"][0])]
-
-
-def _shorter(point: dict[str, Any]) -> dict[str, Any]:
-    """Describe how the task of chips differs from that of the digital network."""
-    return point.get("chip_task", {})
+def published_at(case: Mapping[str, Any], axis: Mapping[str, Any] | None, value: Any) -> float | None:
+    """Return the published accuracy of a case, where its first axis has this value."""
+    found = case.get("published")
+    if axis is None or not isinstance(found, list | tuple):
+        return found
+    return found[list(axis.get("labels") or axis["values"]).index(value)]
 
 
 def _digital(rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return the accuracy of a digital network, its interval and what that is over; results of an older version have
-    none.
-    """
+    """Return a digital accuracy and its interval with what that is over; older results have no interval."""
     if not rows:
         return {"": math.nan, "_over": ""}
     mean, sample = rows[0]["correct"] / rows[0]["total"], _sample(rows)
@@ -133,12 +142,12 @@ def _digital(rows: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _sample(rows: list[dict[str, Any]]) -> Sample | None:
-    """Return what the accuracy of a digital network is a mean over, where that was stored."""
+    """Return the sample that a digital accuracy is a mean over, if it was stored."""
     return Sample(**rows[0]["sample"]) if rows and "sample" in rows[0] else None
 
 
 def _over_classes(rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return how many classes were sampled and the interval for new ones, where they were stored."""
+    """Return how many classes were sampled and the interval for new classes, if they were stored."""
     sample = _sample(rows)
     ends = None if sample is None else sample.class_interval(rows[0]["correct"] / rows[0]["total"])
     if sample is None or ends is None:
@@ -151,7 +160,12 @@ def _percent(fraction: float | None) -> float:
 
 
 def plot_comparison(ax: Axes, data: DataFrame) -> None:
-    """Draw a line per setting: published, ours digital, and ours on chips next to digital on the chips' task."""
+    """Draw one row per setting: published, digital and on-chip accuracy, and digital accuracy on the reduced task.
+
+    Args:
+        ax: axes to draw into.
+        data: table of `comparison_data`.
+    """
     at = np.arange(len(data), dtype=float)
     apart = bool(np.isfinite(numbers(data, "same_task")).any())
     up, down = (at - _APART, at + _APART) if apart else (at, at)
@@ -159,7 +173,7 @@ def plot_comparison(ax: Axes, data: DataFrame) -> None:
     _dots(ax, data, "digital", up, "o", "C0", "ours, digital" + _over(data))
     if apart:
         same = numbers(data, "same_task")
-        ax.plot(same, down, "o", color="C0", mfc="none", ms=6, ls="", label="ours, digital, on the task of the chips")
+        ax.plot(same, down, "o", color="C0", mfc="none", ms=6, ls="", label="ours, digital, reduced task")
     chips = distinct(data, "chip")
     where = chips[0] if len(chips) == 1 else "chips"
     _dots(ax, data, "on_chip", down, "s", "C1", f"ours on {where} (95 % of {chip_count(data)} chips)")
@@ -181,8 +195,8 @@ def _over(data: DataFrame) -> str:
 
 
 def _scale(ax: Axes, data: DataFrame, at: Any) -> None:
-    lowest = np.nanmin(np.asarray(data[["published", "digital", "same_task", "on_chip"]], dtype=float))
-    low = max(0.0, 10.0 * math.floor((lowest - 2) / 10))
+    """Set limits, row names and the line of chance."""
+    low = lower_limit(data[["published", "digital", "same_task", "on_chip"]])
     ax.set_xlim(low, 100 + 0.02 * (100 - low))  # a mark at 100 % must not be cut in half
     ax.set_ylim(len(data) - 0.5, -0.5)
     ax.set_yticks(at, [textwrap.fill(str(name), 34) for name in data["setting"]])
@@ -193,7 +207,11 @@ def _scale(ax: Axes, data: DataFrame, at: Any) -> None:
 
 
 def comparison_figure(data: DataFrame) -> Figure:
-    """Return the whole figure. Call it inside `style()`."""
+    """Return the figure of `plot_comparison` with its legend. Call it inside `style()`.
+
+    Args:
+        data: table of `comparison_data`.
+    """
     lines = sum(len(textwrap.wrap(str(name), 34)) for name in data["setting"])
     figure, ax = new_figure(5.2, 1.2 + 0.14 * lines + 0.12 * len(data))
     plot_comparison(ax, data)

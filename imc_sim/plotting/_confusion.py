@@ -1,4 +1,4 @@
-"""The figure of a confusion matrix."""
+"""Figure of a confusion matrix."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 from pandas import DataFrame
 
-from imc_sim.plotting._figure import new_figure, plain_bar, save_figure, save_table, style
+from imc_sim.plotting._figure import plain_bar, with_axes, write_figure
 from imc_sim.plotting._tables import numbers
 
 if TYPE_CHECKING:
@@ -18,21 +18,24 @@ if TYPE_CHECKING:
 
 #: classes up to which every share is written into its place
 _WRITTEN = 10
-#: shares of errors above this end of the scale look alike, so that rare ones can be seen beside the diagonal
+#: the colour scale of errors ends here at least, so that a single rare error does not look like a common one
 _LEAST_SCALE = 5.0
 
 
 def confusion_data(confusion: Confusion) -> DataFrame:
-    """Return a row per pair: true, answered, count, asked, share_percent (of queries whose episode had the answered
-    class).
+    """Return a row per pair of classes: true, answered, count, `asked` and share_percent.
 
-    attrs: what (a class is) and accuracy in %.
+    `asked` counts the queries of the true class in episodes that offered the answered one; share_percent is the
+    ratio of count to it. attrs: `what` a class is, `accuracy` in % and what it is `over`.
+
+    Args:
+        confusion: counts of answers.
     """
     size = len(confusion.counts)
     true, answered = np.indices((size, size)).reshape(2, -1)
-    count, asked = confusion.counts.ravel(), confusion.asked.ravel()
-    share = np.divide(100.0 * count, asked, out=np.full(len(count), np.nan), where=asked > 0)
-    columns = {"true": true, "answered": answered, "count": count, "asked": asked, "share_percent": share}
+    count, offered = confusion.counts.ravel(), confusion.offered.ravel()
+    share = np.divide(100.0 * count, offered, out=np.full(len(count), np.nan), where=offered > 0)
+    columns = {"true": true, "answered": answered, "count": count, "asked": offered, "share_percent": share}
     data = DataFrame(columns)
     over = "the digital network's answers" if confusion.chips == 0 else f"{confusion.chips} chips"
     data.attrs = {"what": confusion.what, "accuracy": 100 * confusion.accuracy, "over": over}
@@ -40,7 +43,12 @@ def confusion_data(confusion: Confusion) -> DataFrame:
 
 
 def plot_confusion(ax: Axes, data: DataFrame) -> None:
-    """Draw shares of wrong answers as colours, with a dark diagonal; pairs that never met are hatched."""
+    """Draw shares of wrong answers as colours, with a dark diagonal; pairs that no episode offered are hatched.
+
+    Args:
+        ax: axes to draw into.
+        data: table of `confusion_data`.
+    """
     size = int(numbers(data, "true").max()) + 1
     shares = numbers(data, "share_percent").reshape(size, size)
     wrong = np.where(np.eye(size, dtype=bool), np.nan, shares)
@@ -76,10 +84,13 @@ def plot_confusion(ax: Axes, data: DataFrame) -> None:
 
 
 def draw_confusion(confusion: Confusion, stem: Path) -> list[Path]:
-    """Write stem.png, .svg and .csv; returns the paths."""
-    data = confusion_data(confusion)
-    table = save_table(data, stem)
-    with style():
-        figure, ax = new_figure(3.4, 3.0)
-        plot_confusion(ax, data)
-        return [*save_figure(figure, stem), table]
+    """Write a confusion matrix as stem.png, stem.svg and stem.csv.
+
+    Args:
+        confusion: counts of answers.
+        stem: path without its extension.
+
+    Returns:
+        The paths of the files.
+    """
+    return write_figure(confusion_data(confusion), stem, with_axes(plot_confusion, height=3.0))

@@ -12,7 +12,7 @@ from pandas import DataFrame
 from scipy.stats import t as student
 
 from imc_sim._errors import ResultsError
-from imc_sim.plotting._figure import LogLabels, legend_label, new_panels
+from imc_sim.plotting._figure import LogLabels, legend_label, mark_level, new_panels
 from imc_sim.plotting._labels import place
 from imc_sim.plotting._tables import numbers, where
 
@@ -29,8 +29,14 @@ _COLUMNS = ["point", "chips", "accuracy", "mean", "half_width"]
 def convergence_data(results: Results) -> DataFrame:
     """Return a row per point and chip, in the order of chip numbers: point, chips, accuracy, mean, half_width (in %).
 
-    accuracy: of that chip alone. mean and half_width (of the 95 % t interval) are over the first `chips` chips; the
-    half width starts at two. attrs: target, the half width at which the study stops, in %, or None.
+    accuracy is of that chip alone; mean and half_width, of the 95 % t interval, are over the first `chips` chips, and
+    the half width starts at two. attrs: target, the half width at which the study stops, in %, or None.
+
+    Args:
+        results: of the study.
+
+    Raises:
+        ResultsError: no point has two chips.
     """
     accuracies: dict[str, list[float]] = {}
     for row in sorted(results.rows.values(), key=lambda r: r["chip"]):
@@ -49,7 +55,7 @@ def convergence_data(results: Results) -> DataFrame:
 
 
 def _running(point: str, accuracies: list[float]) -> list[tuple[object, ...]]:
-    """Return the rows of a point: `mean_interval` of every beginning of the list."""
+    """Return the rows of a point: `mean_interval` of the first 1, 2, … accuracies."""
     if len(accuracies) < 2:
         return []
     values, n = np.array(accuracies), np.arange(1, len(accuracies) + 1)
@@ -75,26 +81,21 @@ def plot_means(ax: Axes, data: DataFrame, points: list[str]) -> None:
         low, high = part["mean"] - part["half_width"], part["mean"] + part["half_width"]
         ax.fill_between(part["chips"], low, high, color=f"C{number}", alpha=0.18, linewidth=0)
     mean, half, chips = (numbers(data, name) for name in ("mean", "half_width", "chips"))
-    settled = np.isin(data["point"], points) & (chips >= min(5, chips.max()))  # the first intervals would fill the axis
-    low, high = float(np.nanmin((mean - half)[settled])), float(np.nanmax((mean + half)[settled]))
+    shown = np.isin(data["point"], points) & (chips >= min(5, chips.max()))  # the first intervals would fill the axis
+    low, high = float(np.nanmin((mean - half)[shown])), float(np.nanmax((mean + half)[shown]))
     ax.set_ylim(max(low - 1, -1), min(high + 1, 101))
     ax.set_ylabel("mean accuracy (%)")
 
 
 def plot_widths(ax: Axes, data: DataFrame, points: list[str]) -> None:
-    """Draw the half widths of every point's interval, grey except for the chosen ones, and the study's target as a
-    dotted line.
-    """
+    """Draw the half width of every interval, in grey except for the chosen points, and the target of the study."""
     for point, part in data.groupby("point", sort=False):
         part = part[part["half_width"] > _ROUNDING]
         chosen = points.index(str(point)) if point in points else None
         colour, width = ("0.75", 0.6) if chosen is None else (f"C{chosen}", 1.2)
         ax.plot(part["chips"], part["half_width"], color=colour, linewidth=width, marker="", zorder=2 + (width > 1))
     if data.attrs["target"] is not None:
-        ax.axhline(data.attrs["target"], color="0.2", linestyle=":", linewidth=0.9, marker="")
-        coordinates = ("axes fraction", "data")
-        place_ = (1, data.attrs["target"])
-        ax.annotate("stops here", place_, (-2, 2), coordinates, "offset points", ha="right", fontsize=6, color="0.2")
+        mark_level(ax, data.attrs["target"], "stops here", "0.2", 0.9)
     if np.nanmax(numbers(data, "half_width")) > _ROUNDING:
         ax.set_yscale("log")
         ax.yaxis.set_minor_formatter(LogLabels())
@@ -104,7 +105,11 @@ def plot_widths(ax: Axes, data: DataFrame, points: list[str]) -> None:
 
 
 def convergence_figure(data: DataFrame) -> Figure:
-    """Return the figure: running means above, half widths below. Call it inside `style()`."""
+    """Return the figure: running means above, half widths below. Call it inside `style()`.
+
+    Args:
+        data: table of `convergence_data`.
+    """
     points = slowest(data)
     lines = sum(len(textwrap.wrap(p, 62)) for p in points)
     figure, (above, below) = new_panels(2, 1, 3.4, 3.5 + 0.13 * lines)

@@ -1,4 +1,4 @@
-"""Converter inputs of every layer, with the levels of their converters."""
+"""ADC inputs of every layer, with the levels of its ADCs."""
 
 from __future__ import annotations
 
@@ -18,12 +18,16 @@ from imc_sim.plotting._tables import numbers, where
 if TYPE_CHECKING:
     from imc_sim.evaluate import ConverterInputs
 
-#: levels within sight that can still be drawn one by one
+#: visible levels that can still be drawn one by one
 _LINES = 40
 
 
 def converter_data(layers: Sequence[ConverterInputs]) -> DataFrame:
-    """Return a row per bin: layer, low_A, high_A (its edges), share_percent of that layer's inputs."""
+    """Return a row per bin of the histograms: layer, low_A, high_A (its edges), share_percent of the layer's inputs.
+
+    Args:
+        layers: histograms of layers.
+    """
     return DataFrame(
         [
             {"layer": each.layer, "low_A": low, "high_A": high, "share_percent": 100 * count / each.counts.sum()}
@@ -37,13 +41,17 @@ def converter_data(layers: Sequence[ConverterInputs]) -> DataFrame:
 def levels_data(layers: Sequence[ConverterInputs]) -> DataFrame:
     """Return a row per layer: layer, levels, first_A, step_A, last_A, used (levels within the inputs), clipped_percent.
 
-    All but the layer are empty where converters are ideal.
+    With ideal ADCs all columns but the layer are empty.
+
+    Args:
+        layers: histograms of layers.
     """
     columns = ["layer", "levels", "first_A", "step_A", "last_A", "used", "clipped_percent"]
     return DataFrame([_levels(each) for each in layers], columns=columns)
 
 
 def _levels(each: ConverterInputs) -> dict[str, object]:
+    """Return the row of one layer."""
     if each.levels is None:
         return {"layer": each.layer}
     grid = each.levels.first_A + each.levels.step_A * np.arange(each.levels.count)
@@ -56,21 +64,25 @@ def _levels(each: ConverterInputs) -> dict[str, object]:
 
 
 def plot_converter(ax: Axes, data: DataFrame, levels: DataFrame) -> None:
-    """Draw one layer: shares of the inputs as steps; levels as lines or, if there are too many, their range as a
-    band.
+    """Draw the inputs of one layer as a histogram, and the levels of its ADCs as lines or, if they are many, as a band.
+
+    Args:
+        ax: axes to draw into.
+        data: rows of `converter_data` of one layer.
+        levels: row of `levels_data` of that layer.
     """
     edges = np.append(numbers(data, "low_A"), numbers(data, "high_A")[-1])
     ax.stairs(data["share_percent"], edges, fill=True, color="C0", alpha=0.85, linewidth=0)
     margin = 0.04 * (edges[-1] - edges[0])
     ax.set_xlim(edges[0] - margin, edges[-1] + margin)
     row, layer = levels.iloc[0], data["layer"].iloc[0]
-    if row["levels"] == row["levels"]:  # empty where converters are ideal
+    if row["levels"] == row["levels"]:  # empty with ideal ADCs
         text = (
             f"{row['used']:.0f} of {row['levels']:.0f} levels used, {_percent(float(row['clipped_percent']))} clipped"
         )
         _draw_levels(ax, int(row["levels"]), float(row["first_A"]), float(row["step_A"]))
     else:
-        text = "ideal converters"
+        text = "ideal ADCs"
     ax.set_title(f"{layer}: {text}", loc="left", fontsize=6.5, pad=3)
     ax.set_ylim(bottom=0)
     ax.xaxis.set_major_formatter(EngFormatter("A"))
@@ -84,7 +96,7 @@ def _percent(value: float) -> str:
 
 
 def _draw_levels(ax: Axes, count: int, first: float, step: float) -> None:
-    """Draw every level in sight, or the ends of the range where there are too many to distinguish."""
+    """Draw every visible level, or the range if there are too many to distinguish."""
     low, high = ax.get_xlim()
     grid = first + step * np.arange(count)
     seen = grid[(grid >= low) & (grid <= high)]
@@ -108,13 +120,21 @@ def converter_figure(data: DataFrame, levels: DataFrame) -> Figure:
         plot_converter(ax, part, where(levels, "layer", layer))
     for ax in axes[len(parts) :]:
         ax.set_axis_off()
-    figure.supxlabel("converter input (orange: the converter's levels)", fontsize=7.5)
+    figure.supxlabel("ADC input (orange: the levels of the ADC)", fontsize=7.5)
     figure.supylabel("share of inputs (%)", fontsize=7.5)
     return figure
 
 
 def draw_converters(layers: Sequence[ConverterInputs], stem: Path) -> list[Path]:
-    """Write stem.png, .svg, .csv (the histograms) and stem_levels.csv; returns the paths."""
+    """Write the ADC inputs of layers as stem.png, stem.svg, stem.csv (histograms) and stem_levels.csv.
+
+    Args:
+        layers: histograms of layers.
+        stem: path without its extension.
+
+    Returns:
+        The paths of the files.
+    """
     data, levels = converter_data(layers), levels_data(layers)
     tables = [save_table(data, stem), save_table(levels, stem.with_name(f"{stem.name}_levels"))]
     with style():

@@ -1,4 +1,4 @@
-"""Two figures of a switching model at a compliance current: hysteresis loop, and conductance against pulses."""
+"""Figures of a switching model at a compliance current: hysteresis loop, and conductance against pulses."""
 
 from __future__ import annotations
 
@@ -19,11 +19,20 @@ def iv_data(
     model: Switching, amplitude_V: float | None = None, period_s: float | None = None, cycles: int = 2,
     compliance_A: float | None = None,
 ) -> DataFrame:  # fmt: skip
-    """Return a cell under triangular sweeps, in its lowest state at first, a row a time step.
+    """Sweep a cell, at first in its lowest state, by triangles of voltage; return a row per time step.
 
-    Columns: cycle, time_s, v_V (of the source), current_A, conductance_S. amplitude_V, period_s: of the sweep;
-    compliance_A: limit of the current in the direction of setting, ten times as much in the other (None: what suits the
-    model's default parameters). attrs: model, compliance_A.
+    Columns: cycle, time_s, v_V (of the source), current_A, conductance_S. attrs: model, compliance_A.
+
+    Args:
+        model: switching model.
+        amplitude_V: of the sweep; None: what suits the default parameters of the model.
+        period_s: of the sweep; None: as for the amplitude.
+        cycles: number of periods.
+        compliance_A: limit of the current in the direction of SET, ten times as much for RESET; None: as for the
+            amplitude.
+
+    Returns:
+        The table.
     """
     from imc_sim.device import sweep
 
@@ -44,10 +53,11 @@ def iv_data(
 
 
 def pulse_data(model: Switching, count: int = 100, compliance_A: float | None = None) -> DataFrame:
-    """Return `count` set pulses on a cell in its lowest state, then as many resets: train, pulse, conductance_S.
+    """Apply `count` SET pulses to a cell in its lowest state, then as many RESET pulses; return train, pulse,
+    conductance_S.
 
-    Pulse 0 of each train is the state before it. The pulses are the model's typical ones, with the compliance_A of
-    `iv_data`. attrs: model, compliance_A, and set and reset, which say in words what each pulse is.
+    Pulse 0 of a train is the state before it. The pulses are the typical ones of the model. attrs: model, compliance_A
+    (as in `iv_data`), and a description of the pulses of `set` and `reset`.
     """
     drive, lowest = model.typical, model.erased()
     limit = compliance_A or drive.compliance_A
@@ -63,7 +73,7 @@ def pulse_data(model: Switching, count: int = 100, compliance_A: float | None = 
 
 
 def plot_iv(ax: Axes, table: DataFrame) -> None:
-    """Draw the size of the current against voltage, the first cycle pale, and the compliance current."""
+    """Draw the magnitude of the current against voltage, earlier cycles pale, and the compliance current."""
     last = int(table["cycle"].to_numpy().max())
     for cycle, part in table.groupby("cycle", sort=True):
         label = "first cycle" if cycle == 1 else f"cycle {cycle}"
@@ -82,7 +92,7 @@ def plot_iv(ax: Axes, table: DataFrame) -> None:
 
 
 def plot_pulses(ax: Axes, table: DataFrame) -> None:
-    """Draw conductance against the number of pulses: the SET train, then the RESET train."""
+    """Draw conductance against the number of pulses, for SET and for RESET."""
     for train, part in table.groupby("train", sort=False):
         label = f"{train} ({table.attrs[str(train)]})"
         ax.plot(part["pulse"], part["conductance_S"], label=label, markersize=2)
@@ -96,7 +106,18 @@ def draw_device(
     model: Switching, stem: Path, amplitude_V: float | None = None, period_s: float | None = None,
     compliance_A: float | None = None,
 ) -> list[Path]:  # fmt: skip
-    """Write stem.png and .svg (one figure above the other), stem_iv.csv and stem_pulses.csv; returns the paths."""
+    """Write the hysteresis loop and the response to pulses of a switching model, one above the other.
+
+    Args:
+        model: switching model.
+        stem: path without its extension.
+        amplitude_V: of the sweep; None: what suits the default parameters of the model.
+        period_s: of the sweep; None: as for the amplitude.
+        compliance_A: limit of the SET current; None: as for the amplitude.
+
+    Returns:
+        The paths of stem.png, stem.svg, stem_iv.csv and stem_pulses.csv.
+    """
     iv = iv_data(model, amplitude_V, period_s, compliance_A=compliance_A)
     pulses = pulse_data(model, compliance_A=compliance_A)
     return draw_stacked(stem, {"iv": (iv, plot_iv), "pulses": (pulses, plot_pulses)})

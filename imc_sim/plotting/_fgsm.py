@@ -1,4 +1,4 @@
-"""Accuracy under attack against its strength, a panel per procedure, from a table or from a study's results."""
+"""Accuracy under attack against the strength of the attack, a panel per procedure."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ from pandas import DataFrame
 
 from imc_sim._errors import InputError, ResultsError
 from imc_sim._stats import band_label
-from imc_sim.plotting._figure import legend_label, new_panels, save_figure, save_table, style
+from imc_sim.plotting._comparison import published_at
+from imc_sim.plotting._figure import legend_label, lower_limit, mark_level, new_panels, write_figure
 from imc_sim.plotting._labels import further, heading, place
 from imc_sim.plotting._tables import chip_count, distinct, numbers, where
 
@@ -41,10 +42,16 @@ def attacks(results: Results) -> bool:
 
 
 def attack_data(results: Results) -> DataFrame:
-    """Return the table of `fgsm_data` with a column `panel`, the procedure: chips and digital network of every series.
+    """Return the table of `fgsm_data` of a study, with the procedure of the attack as column `panel`.
 
-    A case that runs under both procedures is two cases; the text before the last semicolon of their names is the series
-    that they share, in one colour.
+    Every series has rows of its chips and of its digital network. A case that runs under both procedures is two cases;
+    the text before the last semicolon of their names is the series, which has one colour.
+
+    Args:
+        results: of a study that sweeps the strength of an attack on its first axis.
+
+    Raises:
+        ResultsError: the study does not sweep it, or has no finished trial.
     """
     if results.table.empty or not attacks(results):
         step = f"Sweep {STRENGTH} on the first axis, and run the study."
@@ -58,8 +65,10 @@ def attack_data(results: Results) -> DataFrame:
         series = ", ".join([*said, *(place(row[a["path"]], a) for a in others)])
         here = {"panel": _PROCEDURES[space], "series": series, "epsilon": float(row[STRENGTH])}
         band = {"accuracy": 100 * row["median"], "low": 100 * row["p05"], "high": 100 * row["p95"]}
+        published = published_at(cases[row["case"]], axis, row[STRENGTH])
         digital = {"accuracy": 100 * row["digital"], "chips": 0}
-        rows += [here | band | {"chips": int(row["chips"])}, here | digital | _published(cases[row["case"]], axis, row)]
+        digital |= {} if published is None else {"published": 100 * published}
+        rows += [here | band | {"chips": int(row["chips"])}, here | digital]
     data = fgsm_data(DataFrame(rows, columns=["panel", *_COLUMNS, "published"]).dropna(subset=["accuracy"]))
     task = results.study["task"]
     data.attrs = {"x_label": heading(axis) if axis["label"] else _strength(data)}
@@ -67,16 +76,8 @@ def attack_data(results: Results) -> DataFrame:
     return data
 
 
-def _published(case: Mapping[str, Any], axis: Mapping[str, Any], row: Mapping[Any, Any]) -> dict[str, float]:
-    """Return the published accuracy at this strength, in %."""
-    said = case.get("published")
-    if isinstance(said, list | tuple):
-        said = said[[float(v) for v in axis["values"]].index(float(row[STRENGTH]))]
-    return {} if said is None else {"published": 100 * said}
-
-
 def _space(study: Mapping[str, Any], case: Mapping[str, Any], row: Mapping[Any, Any]) -> str:
-    """Return the space of the attack: from an axis, from the case, or from the task; pixels where none names it."""
+    """Return the space of the attack: from an axis, the case or the task, else pixels."""
     given = case["set"].get("task.attack") or study["task"].get("attack") or {}
     own = case["set"].get("task.attack.space", given.get("space", "pixels"))
     return str(row.get("task.attack.space", own))
@@ -88,10 +89,18 @@ def _strength(data: DataFrame) -> str:
 
 
 def fgsm_data(table: DataFrame) -> DataFrame:
-    """Check and order a table: series, epsilon, accuracy (median), low, high (band over chips), chips; accuracies in %.
+    """Check and order a table of accuracies under attack.
 
-    low and high are empty and chips is 0 for a series without a band, the digital network. A column `panel` divides the
-    figure into several; a column `published` (in %) marks published accuracies.
+    Args:
+        table: series, epsilon, accuracy (median), low and high (band over chips), chips; accuracies in %. A digital
+            network has 0 chips and no band. A column `panel` divides the figure; `published` (in %) adds published
+            accuracies.
+
+    Returns:
+        The rows by series, chips before the digital network, by epsilon.
+
+    Raises:
+        InputError: a column or all rows are missing, or a strength is negative.
     """
     missing = [name for name in _COLUMNS if name not in table]
     if missing:
@@ -108,11 +117,15 @@ def fgsm_data(table: DataFrame) -> DataFrame:
 
 
 def plot_fgsm(ax: Axes, data: DataFrame, series: list[Any] | None = None) -> None:
-    """Draw a colour per series over epsilon; the digital network dashed, published accuracies as crosses; bands for few
-    series.
+    """Draw a colour per series over epsilon: chips as lines, digital networks dashed, published accuracies as crosses.
 
-    epsilon has a square-root scale, since attacks of a hundredth and of a third are both of interest. series: in the
-    order of their colours, where other panels have more.
+    Bands are drawn for few series. epsilon has a square-root scale, since attacks of a hundredth and of a third are
+    both of interest.
+
+    Args:
+        ax: axes to draw into.
+        data: table of `fgsm_data`, of one panel.
+        series: all series in the order of their colours, if other panels have more.
     """
     names = series or distinct(data, "series")
     for name, part in data.groupby("series", sort=False):
@@ -152,19 +165,21 @@ def _cross(ax: Axes, rows: DataFrame, number: int) -> None:
 
 
 def _accuracy_axis(ax: Axes, data: DataFrame) -> None:
+    """Set the limits of the accuracy axis and mark chance."""
     columns = [name for name in ("accuracy", "low", "published") if name in data]
-    lowest = float(np.nanmin(data[columns].to_numpy(float)))
-    low = max(0.0, 10.0 * math.floor((lowest - 2) / 10))
+    low = lower_limit(data[columns])
     ax.set_ylim(low, 101)
     chance = float(data.attrs.get("chance", math.nan))
     if chance >= low:
-        ax.axhline(chance, color="0.4", linestyle=":", linewidth=0.8, marker="")
-        coordinates = ("axes fraction", "data")
-        ax.annotate("chance", (1, chance), (-2, 2), coordinates, "offset points", ha="right", fontsize=6, color="0.4")
+        mark_level(ax, chance, "chance")
 
 
 def fgsm_figure(data: DataFrame) -> Figure:
-    """Return all panels side by side with one legend below. Call it inside `style()`."""
+    """Return all panels side by side with one legend below. Call it inside `style()`.
+
+    Args:
+        data: table of `fgsm_data`.
+    """
     panels = distinct(data, "panel") if "panel" in data else [None]
     names = distinct(data, "series")
     columns = 1 if len(panels) == 1 else 2
@@ -185,7 +200,7 @@ def fgsm_figure(data: DataFrame) -> Figure:
 
 
 def _handles(axes: list[Axes], data: DataFrame) -> list[Artist]:
-    """Return a line per series, in its solid form where it has one, then the meaning of bands and dashes."""
+    """Return the legend: a line per series, solid where it has one, then the meaning of bands, dashes and crosses."""
     lines: dict[str, Artist] = {}
     for ax in axes:
         for line in ax.lines:
@@ -206,8 +221,13 @@ def _handles(axes: list[Axes], data: DataFrame) -> list[Artist]:
 
 
 def draw_fgsm(table: DataFrame, stem: Path) -> list[Path]:
-    """Write stem.png, .svg and .csv; returns the paths. table: see `fgsm_data`; attrs may hold chance (in %)."""
-    data = fgsm_data(table)
-    saved = save_table(data, stem)
-    with style():
-        return [*save_figure(fgsm_figure(data), stem), saved]
+    """Write accuracy under attack as stem.png, stem.svg and stem.csv.
+
+    Args:
+        table: see `fgsm_data`; attrs may have `chance`, in %.
+        stem: path without its extension.
+
+    Returns:
+        The paths of the files.
+    """
+    return write_figure(fgsm_data(table), stem, fgsm_figure)

@@ -1,9 +1,8 @@
-"""Creating and saving figures: one style, no global state, equal bytes for equal data, the table next to the
-picture.
-"""
+"""Create and save figures in one style: no global state, equal bytes for equal data, the table next to the picture."""
 
 from __future__ import annotations
 
+import math
 import textwrap
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -21,14 +20,24 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import EngFormatter, LogFormatter, LogLocator, NullFormatter
 from numpy.typing import ArrayLike
 from pandas import DataFrame
+from scipy.special import ndtri
 
 from imc_sim._files import make_folder, write_file
 from imc_sim.config import package_file
 
+#: panels in a row
+_ACROSS = 3
+#: probabilities that an axis of normal quantiles names, in %
+_PROBABILITIES = (0.1, 1, 10, 50, 90, 99, 99.9)
+
 
 @contextmanager
 def style() -> Iterator[None]:
-    """Apply matplotlib's defaults and the project's style within the block; a user's matplotlibrc has no effect."""
+    """Apply the defaults of matplotlib and the style of the package; a matplotlibrc of the user has no effect.
+
+    Yields:
+        Nothing; the style holds within the block.
+    """
     with mpl.rc_context(), mpl_style.context(package_file("plotting/style.mplstyle"), after_reset=True):
         yield
 
@@ -44,7 +53,7 @@ def legend_label(text: object, width: int = 62) -> str:
 
 @final
 class LogLabels(LogFormatter):
-    """Labels of a logarithmic axis as formatted by `shown`; also those of minor ticks where there are few others."""
+    """Labels of a logarithmic axis, formatted by `shown`, of minor ticks too where there are few others."""
 
     def __init__(self, shown: Callable[[float], str] = "{:g}".format, base: float = 10.0) -> None:
         super().__init__(base)
@@ -55,7 +64,15 @@ class LogLabels(LogFormatter):
 
 
 def new_figure(width: float = 3.4, height: float = 2.5) -> tuple[Figure, Axes]:
-    """Create a figure with one axes, sizes in inches. Call it, draw and save inside `style()`."""
+    """Create a figure with one axes. Create, draw and save inside `style()`.
+
+    Args:
+        width: in inches.
+        height: in inches.
+
+    Returns:
+        The figure and its axes.
+    """
     figure = Figure(figsize=(width, height))
     FigureCanvasAgg(figure)
     return figure, figure.subplots()
@@ -77,7 +94,15 @@ def plain_bar(bar: Colorbar) -> None:
 
 
 def save_figure(figure: Figure, stem: Path) -> list[Path]:
-    """Write stem.png (300 dpi) and stem.svg; returns both paths. Equal figures give equal bytes."""
+    """Write stem.png (300 dpi) and stem.svg. Equal figures give equal bytes.
+
+    Args:
+        figure: what is saved.
+        stem: path without its extension.
+
+    Returns:
+        Both paths.
+    """
     png, svg = (stem.with_name(f"{stem.name}.{end}") for end in ("png", "svg"))
     write_file(png, lambda file: figure.savefig(file, format="png", metadata={"Software": None}))
     write_file(svg, lambda file: figure.savefig(file, format="svg", metadata={"Date": None, "Creator": "imc_sim"}))
@@ -85,15 +110,74 @@ def save_figure(figure: Figure, stem: Path) -> list[Path]:
 
 
 def save_table(data: DataFrame, stem: Path) -> Path:
-    """Write stem.csv and its folder; returns its path."""
+    """Write the table of a figure as stem.csv; its folder is created.
+
+    Args:
+        data: table.
+        stem: path without its extension.
+
+    Returns:
+        The path.
+    """
     make_folder(stem.parent)
     path = stem.with_name(f"{stem.name}.csv")
     write_file(path, data.to_csv(index=False, lineterminator="\n"))
     return path
 
 
+def write_figure(data: DataFrame, stem: Path, make: Callable[[DataFrame], Figure]) -> list[Path]:
+    """Write a table as stem.csv and the figure that `make` draws of it as stem.png and stem.svg; return the paths."""
+    table = save_table(data, stem)
+    with style():
+        return [*save_figure(make(data), stem), table]
+
+
+def with_axes(
+    plot: Callable[[Axes, DataFrame], None], width: float = 3.4, height: float = 2.5
+) -> Callable[[DataFrame], Figure]:
+    """Return a function that draws a table by `plot` into the single axes of a new figure."""
+
+    def make(data: DataFrame) -> Figure:
+        figure, ax = new_figure(width, height)
+        plot(ax, data)
+        return figure
+
+    return make
+
+
+def lower_limit(values: ArrayLike) -> float:
+    """Return the start of an accuracy axis: a multiple of 10 below the lowest value."""
+    return max(0.0, 10.0 * math.floor((float(np.nanmin(np.asarray(values, dtype=float))) - 2) / 10))
+
+
+def mark_level(ax: Axes, level: float, text: str, color: str = "0.4", linewidth: float = 0.8) -> None:
+    """Draw a dotted line across the axes with its name at the right end."""
+    ax.axhline(level, color=color, linestyle=":", linewidth=linewidth, marker="")
+    coordinates = ("axes fraction", "data")
+    ax.annotate(text, (1, level), (-2, 2), coordinates, "offset points", ha="right", fontsize=6, color=color)
+
+
+def probability_axis(ax: Axes, limit: float = math.inf) -> None:
+    """Label a y axis of normal quantiles, up to +-limit, by probabilities in %."""
+    ticks = [p for p in _PROBABILITIES if abs(ndtri(p / 100)) < limit]
+    ax.set_yticks([float(ndtri(p / 100)) for p in ticks], [f"{p:g}" for p in ticks])
+    ax.set_ylabel("cells up to it (%)")
+
+
+def accuracy_panels(count: int, width: float, height: float, least: float = 0.0) -> tuple[Figure, list[Axes]]:
+    """Create a figure of `count` panels, three in a row, the first of each row labelled as accuracy."""
+    across = min(_ACROSS, count)
+    down = -(-count // across)
+    figure, axes = new_panels(down, across, max(width * across + 0.3, least), height * down + 0.5)
+    for ax in axes[:count:across]:
+        ax.set_ylabel("accuracy (%)")
+    for ax in axes[count:]:
+        ax.set_visible(False)
+    return figure, axes[:count]
+
+
 def log_if_wide(ax: Axes, which: Literal["x", "y"], values: ArrayLike, unit: str) -> bool:
-    """Make an axis of values in `unit` logarithmic if the sizes above 0 span a decade; returns whether it is."""
+    """Make an axis of values in `unit` logarithmic if their magnitudes span a decade; return whether it is."""
     size = np.abs(np.asarray(values, dtype=float))
     size = size[size > 0.0]
     axis = ax.xaxis if which == "x" else ax.yaxis
@@ -108,7 +192,7 @@ def log_if_wide(ax: Axes, which: Literal["x", "y"], values: ArrayLike, unit: str
 
 
 def draw_stacked(stem: Path, panels: Mapping[str, tuple[DataFrame, Callable[[Axes, DataFrame], None]]]) -> list[Path]:
-    """Write panels above one another, name -> (table, drawing), as stem.png, .svg and stem_NAME.csv; returns the
+    """Write panels above one another (name -> table, drawing) as stem.png, stem.svg and stem_NAME.csv; return the
     paths.
     """
     tables = [save_table(table, stem.with_name(f"{stem.name}_{name}")) for name, (table, _) in panels.items()]

@@ -17,11 +17,9 @@ from pandas import DataFrame
 
 from imc_sim._errors import InputError
 from imc_sim.config import find_card
-from imc_sim.plotting._figure import legend_label, new_panels, save_figure, save_table, style
+from imc_sim.plotting._figure import accuracy_panels, legend_label, write_figure
 from imc_sim.plotting._tables import distinct, numbers, where
 
-#: panels beside one another
-_ACROSS = 3
 #: the strength of the metaplasticity at the end of a card's name
 _STRENGTH = re.compile(r"(?:^|_)m(\d+(?:_\d+)?)$")
 _MEANS = ("mean", "when learned")
@@ -29,9 +27,15 @@ Curve = Mapping[str, Sequence[float]]
 
 
 def curves_of(models: Sequence[str]) -> dict[str, Curve]:
-    """Return the training curves of cards by name, without the words that all names start with.
+    """Return the training curves on cards by name, without the words that all names begin with.
 
-    A strength at the end is written out: `metaplastic_small_float_m1_35` becomes `float, m = 1.35`.
+    A strength of metaplasticity at the end is written out: `metaplastic_small_float_m1_35` becomes `float, m = 1.35`.
+
+    Args:
+        models: names of models that were trained continually.
+
+    Raises:
+        InputError: a card has no curve of a continual training.
     """
     found: dict[str, Curve] = {}
     for name in models:
@@ -47,14 +51,16 @@ def curves_of(models: Sequence[str]) -> dict[str, Curve]:
         shared += 1
     if not shared:
         return found
-    return {_spoken(each[shared:]): curve for each, curve in zip(words, found.values(), strict=True)}
+    return {_readable(each[shared:]): curve for each, curve in zip(words, found.values(), strict=True)}
 
 
 def forgetting_data(curves: Mapping[str, Curve]) -> DataFrame:
-    """Return a row per network, training (1, 2, …: of a task or of a part of one) and task learned by then; accuracy in
-    %.
+    """Return a row per network, training and task learned by then: network, training (1, 2, …), task, accuracy in %.
 
-    curves: columns of a continual training's log, by name of the network.
+    A training is of a whole task or of a part of one.
+
+    Args:
+        curves: columns of the log of a continual training, by name of the network.
     """
     rows = []
     for network, curve in curves.items():
@@ -66,8 +72,11 @@ def forgetting_data(curves: Mapping[str, Curve]) -> DataFrame:
 
 
 def forgetting_table(curves: Mapping[str, Curve]) -> DataFrame:
-    """Return a row per network, in %: each task after the last training, their mean, and the mean when each had been
+    """Return a row per network, in %: every task after the last training, their mean, and the mean when each was
     learned.
+
+    Args:
+        curves: columns of the log of a continual training, by name of the network.
     """
     rows = []
     for network, curve in curves.items():
@@ -81,7 +90,7 @@ def forgetting_table(curves: Mapping[str, Curve]) -> DataFrame:
 
 
 def plot_forgetting(ax: Axes, data: DataFrame) -> None:
-    """Draw the curves of one network: a line per task, from the training that taught it."""
+    """Draw one network: a line per task, from the training on which it was learned."""
     for number, task in enumerate(distinct(data, "task")):
         part = where(data, "task", task)
         label = legend_label(str(task).replace("task", "task "))
@@ -92,36 +101,31 @@ def plot_forgetting(ax: Axes, data: DataFrame) -> None:
 
 
 def forgetting_figure(data: DataFrame) -> Figure:
-    """Return a panel per network; a network that learned all tasks together has no course and only appears in the
-    table.
-
-    Call it inside `style()`.
-    """
+    """Return a panel per network, except for those that learned all tasks together. Call it inside `style()`."""
     several = {n for n, number in zip(data["network"], numbers(data, "training"), strict=True) if number > 1}
     networks = [name for name in distinct(data, "network") if name in several or not several]
     parts = int(numbers(data, "training").max()) > len(distinct(data, "task"))
-    across = min(_ACROSS, len(networks))
-    down = -(-len(networks) // across)
-    figure, axes = new_panels(down, across, max(2.1 * across + 0.3, 3.0), 1.7 * down + 0.5)
-    for number, (ax, network) in enumerate(zip(axes, networks, strict=False)):
+    figure, axes = accuracy_panels(len(networks), 2.1, 1.7, 3.0)
+    for ax, network in zip(axes, networks, strict=True):
         plot_forgetting(ax, where(data, "network", network))
-        if number % across == 0:
-            ax.set_ylabel("accuracy (%)")
-        if number + across >= len(networks):
-            ax.set_xlabel("parts learned" if parts else "tasks learned")
-    for ax in axes[len(networks) :]:
-        ax.set_visible(False)
-    longest = max(axes[: len(networks)], key=lambda ax: len(ax.get_lines()))
+    for ax in axes[-3:]:
+        ax.set_xlabel("parts learned" if parts else "tasks learned")
+    longest = max(axes, key=lambda ax: len(ax.get_lines()))
     figure.legend(handles=longest.get_legend_handles_labels()[0], loc="outside lower center", ncols=6)
     return figure
 
 
 def draw_forgetting(curves: Mapping[str, Curve], stem: Path) -> list[Path]:
-    """Write stem.png, .svg and .csv; returns the paths."""
-    data = forgetting_data(curves)
-    table = save_table(data, stem)
-    with style():
-        return [*save_figure(forgetting_figure(data), stem), table]
+    """Write the accuracy of every task over a continual training as stem.png, stem.svg and stem.csv.
+
+    Args:
+        curves: columns of the log of a continual training, by name of the network.
+        stem: path without its extension.
+
+    Returns:
+        The paths of the files.
+    """
+    return write_figure(forgetting_data(curves), stem, forgetting_figure)
 
 
 def curve_of_log(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[float]]:
@@ -129,7 +133,7 @@ def curve_of_log(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[float]]:
     return {name: [row[name] for row in rows] for name in (rows[0] if rows else {})}
 
 
-def _spoken(words: Sequence[str]) -> str:
+def _readable(words: Sequence[str]) -> str:
     strength = _STRENGTH.search("_".join(words))
     if strength is None:
         return " ".join(words)
@@ -138,11 +142,11 @@ def _spoken(words: Sequence[str]) -> str:
 
 
 def _tasks(curve: Curve) -> list[str]:
-    """Return the names of the columns of tasks, in their order."""
+    """Return the columns of tasks, in their order."""
     return [f"task{number}" for number in range(1, len(curve)) if f"task{number}" in curve]
 
 
 def _learned(curve: Curve, task: int) -> int:
-    """Return the last training of task number `task`, after which all of it had been seen."""
+    """Return the number of the last training on task number `task`."""
     seen = np.flatnonzero(numbers(DataFrame({"task": list(curve["task"])}), "task") == task)
     return int(seen[-1]) if len(seen) else -1

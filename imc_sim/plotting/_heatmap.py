@@ -26,16 +26,21 @@ _MAP = "cividis"  # one hue order for every kind of colour vision, and for print
 
 
 def two_axes(study: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return the first two crossed axes with more than one value; fewer where a study has no map."""
+    """Return the first two crossed axes with more than one value; fewer if the study has no heat map."""
     swept = [axis for axis in study["axes"] if len(axis["values"]) > 1]
     return [*swept[:1], *(axis for axis in further(study, *swept[:1]) if axis in swept)][:2]
 
 
 def heatmap_data(results: Results) -> DataFrame:
-    """Return panel (case, and values of further axes), x, y (as shown), chips, median, p05, p95, digital (accuracies in
-    %).
+    """Return a row per pair of values: panel, x, y, chips, median, p05, p95, digital (accuracies in %).
 
-    attrs: x_label and y_label.
+    A panel is a case with the values of further axes. attrs: x_label and y_label.
+
+    Args:
+        results: of a study with two crossed axes.
+
+    Raises:
+        ResultsError: fewer than two axes have more than one value.
     """
     swept = two_axes(results.study)
     if len(swept) < 2:
@@ -55,7 +60,13 @@ def heatmap_data(results: Results) -> DataFrame:
 
 
 def plot_heatmap(ax: Axes, data: DataFrame, limits: tuple[float, float]) -> None:
-    """Draw one panel: medians as colours and numbers; a frame around those within 1 point of digital or above."""
+    """Draw one panel: medians as colours and numbers, framed where they are less than 1 point below digital.
+
+    Args:
+        ax: axes to draw into.
+        data: rows of one panel.
+        limits: accuracies at the ends of the colour scale.
+    """
     columns, rows = distinct(data, "x"), distinct(data, "y")
     values = np.full((len(rows), len(columns)), np.nan)
     norm = Normalize(*limits)
@@ -84,7 +95,11 @@ def plot_heatmap(ax: Axes, data: DataFrame, limits: tuple[float, float]) -> None
 
 
 def heatmap_figure(data: DataFrame) -> Figure:
-    """Return all panels under each other with one scale of colours. Call it inside `style()`."""
+    """Return all panels above one another with one scale of colours. Call it inside `style()`.
+
+    Args:
+        data: table of `heatmap_data`.
+    """
     panels = list(data.groupby("panel", sort=False))
     rows = len(set(data["y"]))
     each = 0.85 + 0.22 * max(rows, 4) + (0.15 if len(panels) > 1 else 0)

@@ -1,4 +1,4 @@
-"""Latent weights and the importance of their signs: flipped signs in a network, and signs of a quadratic loss."""
+"""Importance of the signs of latent weights: flipped signs in a network, and signs in a quadratic loss."""
 
 from __future__ import annotations
 
@@ -15,8 +15,10 @@ from imc_sim.plotting._tables import distinct, numbers, where
 
 
 def flips_data(layers: Mapping[str, Sequence[Any]]) -> DataFrame:
-    """Return a row per layer and bin (see `FlippedBin`): layer, magnitude, candidates, increase (mean), deviation
-    (of draws).
+    """Return a row per layer and bin: layer, magnitude, candidates, increase (mean), deviation (between samples).
+
+    Args:
+        layers: name of a layer -> its bins, see `imc_sim.train.FlippedBin`.
     """
     rows = [
         (name, round(each.magnitude, 6), each.candidates, float(f"{each.mean:.6g}"), float(f"{each.deviation:.6g}"))
@@ -27,7 +29,7 @@ def flips_data(layers: Mapping[str, Sequence[Any]]) -> DataFrame:
 
 
 def plot_flips(ax: Axes, data: DataFrame) -> None:
-    """Draw the loss that one flipped weight costs against the magnitude of its latent weight; bars: between draws."""
+    """Draw the increase of the loss per flipped weight against the magnitude of its latent weight."""
     ax.errorbar(data["magnitude"], data["increase"], yerr=data["deviation"], fmt="o", ms=3, lw=0.9, capsize=1.8)
     ax.axhline(0.0, color="0.4", linestyle=":", linewidth=0.8, marker="")
     ax.set_title(str(data["layer"].iloc[0]), fontsize=7)
@@ -36,7 +38,15 @@ def plot_flips(ax: Axes, data: DataFrame) -> None:
 
 
 def draw_flips(layers: Mapping[str, Sequence[Any]], stem: Path) -> list[Path]:
-    """Write stem.png, .svg and .csv; returns the paths."""
+    """Write the loss per flipped weight as stem.png, stem.svg and stem.csv.
+
+    Args:
+        layers: name of a layer -> its bins, see `imc_sim.train.FlippedBin`.
+        stem: path without its extension.
+
+    Returns:
+        The paths of the files.
+    """
     data = flips_data(layers)
     names, table = distinct(data, "layer"), save_table(data, stem)
     with style():
@@ -48,8 +58,11 @@ def draw_flips(layers: Mapping[str, Sequence[Any]], stem: Path) -> list[Path]:
 
 
 def quadratic_data(path: Any, optimum: Sequence[float]) -> DataFrame:
-    """Return latent weights of a quadratic task by step: step, w1, w2, … ; path [steps + 1, d]. The optimum is in
-    attrs.
+    """Return the latent weights of a quadratic task by step: step, w1, w2, …; attrs: optimum.
+
+    Args:
+        path: weights [steps + 1, d].
+        optimum: weights of least loss [d].
     """
     values = np.asarray(path, dtype=float)
     data = DataFrame({"step": np.arange(len(values))} | {f"w{k + 1}": values[:, k] for k in range(values.shape[1])})
@@ -58,7 +71,16 @@ def quadratic_data(path: Any, optimum: Sequence[float]) -> DataFrame:
 
 
 def draw_quadratic(small: DataFrame, large: DataFrame, stem: Path) -> list[Path]:
-    """Draw the latent weights of a small task by step, and what a flipped sign costs in a large one (w, increase)."""
+    """Write the latent weights of a small quadratic task by step, and the loss of flipped signs in a large one.
+
+    Args:
+        small: table of `quadratic_data`.
+        large: latent weights w and increase of the loss.
+        stem: path without its extension.
+
+    Returns:
+        The paths of stem.png, stem.svg, stem_path.csv and stem.csv.
+    """
     tables = [save_table(small, stem.with_name(f"{stem.name}_path")), save_table(large, stem)]
     with style():
         figure, (left, right) = new_panels(1, 2, 5.4, 2.3)

@@ -18,7 +18,7 @@ from pandas import DataFrame
 
 from imc_sim._errors import ResultsError
 from imc_sim._stats import band_label
-from imc_sim.plotting._figure import LogLabels, legend_label, new_figure
+from imc_sim.plotting._figure import LogLabels, legend_label, lower_limit, with_axes
 from imc_sim.plotting._labels import further, heading, is_number, place, shown
 from imc_sim.plotting._tables import chip_count, distinct, numbers
 
@@ -29,9 +29,9 @@ Values = NDArray[np.float64]
 #: the case of a study that names none
 UNNAMED = "all"
 _STATISTICS = ["chips", "median", "p05", "p95", "digital"]
-#: colours of the style; what sets the next as many series apart
+#: colours of the style; series beyond them differ in their dashes
 _COLOURS = 7
-#: places on a logarithmic axis that each have a tick of their own
+#: values on a logarithmic axis up to which each has a separate tick
 _TICKS = 8
 #: ratio of the largest to the smallest value from which ticks are powers of ten: labels of the values would overlap
 _WIDE = 1e5
@@ -40,18 +40,24 @@ _DASHES = ("-", (0, (4, 1.5)), (0, (1, 1)), (0, (6, 1, 1, 1)))
 
 
 def robustness_data(results: Results) -> DataFrame:
-    """Return the figure's table: series, x, chips, median, p05, p95, digital (accuracies in %).
+    """Return a row per point of the figure: series, x, chips, median, p05, p95, digital (accuracies in %).
 
-    The first axis is x, in its unit, or as shown where its values are not numbers; further axes become part of the
-    series' name. Without axes, x is the case. attrs: x_label, x_name, x_unit, chance, spaced.
+    The first axis is x, in its unit, or as text where its values are not numbers; further axes are part of the name of
+    the series. Without axes, x is the case. attrs: x_label, x_name, x_unit, chance, spaced.
+
+    Args:
+        results: of the study.
+
+    Raises:
+        ResultsError: there is no finished trial.
     """
+    table = results.table
+    if table.empty:
+        raise ResultsError(str(results.folder), "no finished trial", "one at least", "Run the study again.")
     if not results.study["axes"]:
         return _by_case(results)
     first = results.study["axes"][0]
     others = further(results.study, first)
-    table = results.table
-    if table.empty:
-        raise ResultsError(str(results.folder), "no finished trial", "one at least", "Run the study again.")
     numbers = all(is_number(value) for value in table[first["path"]].tolist())
     unnamed = bool(others) and set(table["case"]) == {UNNAMED}  # the axes alone tell the series apart
     rows = [
@@ -76,8 +82,6 @@ def robustness_data(results: Results) -> DataFrame:
 def _by_case(results: Results) -> DataFrame:
     """Return the table of a study without axes."""
     table = results.table
-    if table.empty:
-        raise ResultsError(str(results.folder), "no finished trial", "one at least", "Run the study again.")
     columns = {"series": UNNAMED, "x": table["case"], "chips": table["chips"].astype(int)}
     data = DataFrame(columns | {name: 100 * table[name] for name in _STATISTICS[1:]})
     data.attrs = {"x_label": "setting", "x_name": "setting", "x_unit": "", "spaced": "linear"}
@@ -86,9 +90,7 @@ def _by_case(results: Results) -> DataFrame:
 
 
 def _chances(results: Results) -> float | list[float]:
-    """Return the accuracy of guessing in %: one for all or, where axes or cases change it, one per row; NaN if
-    unknown.
-    """
+    """Return chance in %: one number, or one per row where axes or cases change it; NaN if unknown."""
     study, paths = results.study, [axis["path"] for axis in results.study["axes"]]
     otherwise = 100 / study["task"]["way"] if "way" in study["task"] else math.nan
     known = {(p["case"], *p["values"]): 100 * p["chance"] for p in study["points"] if "chance" in p}
@@ -104,23 +106,27 @@ def named(data: DataFrame) -> list[str] | None:
 
 
 def plot_robustness(ax: Axes, data: DataFrame) -> None:
-    """Draw median line and band over chips per series, the digital baseline dashed, chance dotted.
+    """Draw median and band over chips per series, the digital baseline dashed, chance dotted.
 
-    If there are more series than colours, they differ in their dashes and have neither bands nor baselines, which would
-    hide one another. The legend is below the axes, so that it covers no curve.
+    Series beyond the number of colours differ in their dashes; there are then no bands and baselines, which would hide
+    one another.
+
+    Args:
+        ax: axes to draw into.
+        data: table of `robustness_data`.
     """
     names = named(data)
     parts = list(data.groupby("series", sort=False))
     crowded = len(parts) > _COLOURS
-    spread = bool((numbers(data, "chips") > 1).any())
+    banded = bool((numbers(data, "chips") > 1).any())
     for number, (series, part) in enumerate(parts):
         x = _places(part, names)
         label, dashes = legend_label(series), _DASHES[number // _COLOURS % len(_DASHES)]
         (line,) = ax.plot(x, part["median"], label=label, linestyle=":" if names else dashes)
-        if spread and not crowded:
+        if banded and not crowded:
             _draw_band(ax, x, part, line.get_color(), names is None)
     # One chip a point that is all digital is its own baseline.
-    same = not spread and bool((numbers(data, "median") == numbers(data, "digital")).all())
+    same = not banded and bool((numbers(data, "median") == numbers(data, "digital")).all())
     baselines = not (same or crowded) and _draw_baselines(ax, data, names)
     drawn = np.asarray(data[["median"] if crowded else ["p05", "p95", "digital"]], dtype=float)
     low = lower_limit(drawn)
@@ -131,7 +137,7 @@ def plot_robustness(ax: Axes, data: DataFrame) -> None:
     top = min(100.0, 10.0 * math.ceil((highest + 2) / 10)) if crowded else 100.0
     ax.set_ylim(low, top if highest < 100 else 101)  # a line at 100 % must not be cut in half
     _scale(ax, data, names)
-    _legend(ax, data, not crowded if spread else None, baselines)
+    _legend(ax, data, not crowded if banded else None, baselines)
 
 
 def _draw_band(ax: Axes, x: NDArray[Any], part: DataFrame, colour: Any, between: bool) -> None:
@@ -143,7 +149,9 @@ def _draw_band(ax: Axes, x: NDArray[Any], part: DataFrame, colour: Any, between:
 
 
 def _draw_baselines(ax: Axes, data: DataFrame, names: list[str] | None) -> bool:
-    """Draw the digital network dashed: grey where all series share it, else in the colour of the first that has it."""
+    """Draw the digital networks dashed: grey if all series share one, else in the colour of the first series that has
+    it.
+    """
     courses = _courses(data, "digital", names)
     for x, y, number in courses:
         colour = f"C{number % _COLOURS}" if len(courses) > 1 else "0.3"
@@ -152,6 +160,7 @@ def _draw_baselines(ax: Axes, data: DataFrame, names: list[str] | None) -> bool:
 
 
 def _scale(ax: Axes, data: DataFrame, names: list[str] | None) -> None:
+    """Set ticks and scale of the x axis: names, powers of ten, values or round numbers."""
     ax.margins(x=0.02)
     if names is not None:
         ax.set_xticks(range(len(names)), names, rotation=45 if max(map(len, names)) * len(names) > 40 else 0)
@@ -192,26 +201,29 @@ def _legend(ax: Axes, data: DataFrame, band: bool | None, baseline: bool) -> Non
         figure.legend(handles=handles, loc="outside lower center", handlelength=3.5 if band is False else 1.8)
 
 
-def lower_limit(drawn: Values) -> float:
-    """Return the start of the accuracy axis: a multiple of 10 below the lowest value."""
-    lowest = float(np.nanmin(drawn))
-    return max(0.0, 10.0 * math.floor((lowest - 2) / 10))
-
-
 def figure_height(data: DataFrame, axes: float = 2.2) -> float:
-    """Return inches: `axes` for the axes plus the lines of the legend."""
+    """Return the height of the figure in inches.
+
+    Args:
+        data: table of `robustness_data`, whose series are lines of the legend.
+        axes: height without the legend.
+    """
     return axes + 0.13 * (2 + sum(len(textwrap.wrap(str(s), 62)) for s in set(data["series"])))
 
 
 def robustness_figure(data: DataFrame, width: float = 3.4, axes: float = 2.2) -> Figure:
-    """Return the whole figure. Call it inside `style()`."""
-    figure, ax = new_figure(width, figure_height(data, axes))
-    plot_robustness(ax, data)
-    return figure
+    """Return the figure of `plot_robustness`. Call it inside `style()`.
+
+    Args:
+        data: table of `robustness_data`.
+        width: in inches.
+        axes: height in inches without the legend.
+    """
+    return with_axes(plot_robustness, width, figure_height(data, axes))(data)
 
 
 def _draw_chance(ax: Axes, data: DataFrame, low: float, names: list[str] | None) -> None:
-    """Draw guessing: one line, or one course along x for all series that share it."""
+    """Draw chance: one line, or one curve along x for all series that share it."""
     chance = np.broadcast_to(np.asarray(data.attrs["chance"], dtype=float), len(data))
     look = {"color": "0.4", "linestyle": ":", "linewidth": 0.8}
     for x, y, _ in _courses(data.assign(chance=chance), "chance", names):
@@ -224,9 +236,7 @@ def _draw_chance(ax: Axes, data: DataFrame, low: float, names: list[str] | None)
 
 
 def _courses(data: DataFrame, column: str, names: list[str] | None) -> list[tuple[Values, Values, int]]:
-    """Return the courses of a column along x, once for all series that share them: x, values, index of the first
-    such series.
-    """
+    """Return the distinct curves of a column along x: x, values, index of the first series that has it."""
     found: dict[bytes, tuple[Values, Values, int]] = {}
     for number, (_, part) in enumerate(data.groupby("series", sort=False)):
         y = numbers(part, column)
@@ -242,7 +252,7 @@ def _places(part: DataFrame, names: list[str] | None) -> Values:
 
 
 def _draw_course(ax: Axes, x: Values, y: Values, between: bool, look: dict[str, Any]) -> None:
-    """Draw a level across the axes, a line along x, or dashes where x has no values in between."""
+    """Draw a level across the axes, a curve along x, or dashes where x has no values in between."""
     if (y == y[0]).all():
         ax.axhline(y[0], marker="", **look)
     elif between:

@@ -1,4 +1,4 @@
-"""Bars of the accuracy that each layer costs when it alone is on crossbars."""
+"""Bars of the accuracy lost when one layer alone is on crossbars."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from matplotlib.lines import Line2D
 from pandas import DataFrame
 
 from imc_sim._stats import band_label
-from imc_sim.plotting._figure import new_figure, save_figure, save_table, style
+from imc_sim.plotting._figure import with_axes, write_figure
 from imc_sim.plotting._tables import chip_count
 
 if TYPE_CHECKING:
@@ -20,15 +20,22 @@ if TYPE_CHECKING:
 
 
 def sensitivity_data(rows: Sequence[LayerAccuracy]) -> DataFrame:
-    """Return a row per layer: layer, chips, median, p05, p95, digital (accuracies in %)."""
+    """Return a row per layer: layer, chips, median, p05, p95, digital (accuracies in %).
+
+    Args:
+        rows: accuracies of chips with one layer on crossbars.
+    """
     columns = ["layer", "chips", "median", "p05", "p95", "digital"]
     values = [(r.layer, len(r.accuracies), 100 * r.median, *(100 * b for b in r.band()), 100 * r.digital) for r in rows]
     return DataFrame(values, columns=columns)
 
 
 def plot_sensitivity(ax: Axes, data: DataFrame) -> None:
-    """Draw points of accuracy against digital: bar to the median, line over the band of chips; the last bar, all,
-    dark.
+    """Draw the difference from digital in points: a bar to the median, a line over the band of chips.
+
+    Args:
+        ax: axes to draw into.
+        data: table of `sensitivity_data`; a row of all layers together has a dark bar.
     """
     y = np.arange(len(data))[::-1]
     change, low, high = (data[name] - data["digital"] for name in ("median", "p05", "p95"))
@@ -49,10 +56,14 @@ def plot_sensitivity(ax: Axes, data: DataFrame) -> None:
 
 
 def draw_sensitivity(rows: Sequence[LayerAccuracy], stem: Path) -> list[Path]:
-    """Write stem.png, .svg and .csv; returns the paths."""
+    """Write the accuracy lost by each layer as stem.png, stem.svg and stem.csv.
+
+    Args:
+        rows: accuracies of chips with one layer on crossbars.
+        stem: path without its extension.
+
+    Returns:
+        The paths of the files.
+    """
     data = sensitivity_data(rows)
-    table = save_table(data, stem)
-    with style():
-        figure, ax = new_figure(3.4, 0.85 + 0.2 * len(data))
-        plot_sensitivity(ax, data)
-        return [*save_figure(figure, stem), table]
+    return write_figure(data, stem, with_axes(plot_sensitivity, height=0.85 + 0.2 * len(data)))

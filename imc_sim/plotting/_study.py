@@ -1,4 +1,4 @@
-"""The figures of a results folder: those that exist, those that a study has, and their files."""
+"""Figures of a results folder: which kinds exist, which of them a study has, and their files."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from imc_sim._errors import InputError, nearest
 from imc_sim.plotting._comparison import compares, comparison_data, comparison_figure
 from imc_sim.plotting._convergence import convergence_data, convergence_figure
 from imc_sim.plotting._fgsm import attack_data, attacks, fgsm_figure
-from imc_sim.plotting._figure import save_figure, save_table, style
+from imc_sim.plotting._figure import write_figure
 from imc_sim.plotting._heatmap import heatmap_data, heatmap_figure, two_axes
 from imc_sim.plotting._robustness import robustness_data, robustness_figure
 from imc_sim.plotting._tables import numbers
@@ -28,7 +28,14 @@ if TYPE_CHECKING:
 @final
 @dataclass(frozen=True)
 class StudyFigure:
-    """A figure of a study: its table, its drawing, whether a study has it, and how to read it."""
+    """A kind of figure of a study.
+
+    Args:
+        data: makes its table.
+        figure: draws the table.
+        applies: tells whether a study has it.
+        caption: how to read it.
+    """
 
     data: Callable[[Results], DataFrame]
     figure: Callable[[DataFrame], Figure]
@@ -72,7 +79,15 @@ STUDY_FIGURES = {
 
 
 def figures_of(results: Results, kinds: Sequence[str] | None = None) -> dict[str, StudyFigure]:
-    """Return the figures that these results have; `kinds`: these, whether the results have them or not."""
+    """Return the figures of a study by kind.
+
+    Args:
+        results: of the study.
+        kinds: kinds to return, whether the study has them or not; None: those that it has.
+
+    Raises:
+        InputError: an unknown kind.
+    """
     for kind in kinds or ():
         if kind not in STUDY_FIGURES:
             step = f"{nearest(kind, list(STUDY_FIGURES))}Choose a kind."
@@ -83,11 +98,14 @@ def figures_of(results: Results, kinds: Sequence[str] | None = None) -> dict[str
 
 
 def draw(results: Results, kinds: Sequence[str] | None = None) -> list[Path]:
-    """Write every figure as .png, .svg and .csv (its data) into the results folder; returns the paths."""
-    written = []
-    for kind, each in figures_of(results, kinds).items():
-        data, stem = each.data(results), results.folder / kind
-        table = save_table(data, stem)
-        with style():
-            written += [*save_figure(each.figure(data), stem), table]
-    return written
+    """Write every figure of a study as .png, .svg and .csv (its data) into the results folder.
+
+    Args:
+        results: of the study.
+        kinds: see `figures_of`.
+
+    Returns:
+        The paths of the files.
+    """
+    found = figures_of(results, kinds).items()
+    return [path for kind, f in found for path in write_figure(f.data(results), results.folder / kind, f.figure)]

@@ -10,7 +10,7 @@ from typing import Any
 from matplotlib.axes import Axes
 from pandas import DataFrame
 
-from imc_sim.plotting._figure import new_figure, save_figure, save_table, style
+from imc_sim.plotting._figure import with_axes, write_figure
 from imc_sim.plotting._forgetting import curve_of_log, draw_forgetting
 
 #: what a training counts in
@@ -18,9 +18,13 @@ _STEPS = ("episode", "epoch", "member")
 
 
 def training_data(rows: Sequence[dict[str, Any]]) -> DataFrame:
-    """Return rows of the training log: episode, epoch or member, loss (mean since the last row), accuracy (a fraction).
+    """Return the log of a training as a table: episode, epoch or member, loss (mean since the last row), accuracy
+    (fraction).
 
-    ensemble: of ensembles, the accuracy of all members so far.
+    Ensembles have a column `ensemble` more, the accuracy of all members so far.
+
+    Args:
+        rows: of the log.
     """
     step = next((name for name in _STEPS if rows and name in rows[0]), _STEPS[0])
     more = ["ensemble"] if rows and "ensemble" in rows[0] else []
@@ -28,7 +32,12 @@ def training_data(rows: Sequence[dict[str, Any]]) -> DataFrame:
 
 
 def plot_training(ax: Axes, data: DataFrame) -> None:
-    """Draw accuracy on the left, loss on the right; the first column is the training length."""
+    """Draw validation accuracy on the left axis and training loss on the right one.
+
+    Args:
+        ax: axes to draw into.
+        data: table of `training_data`.
+    """
     step = str(data.columns[0])
     (accuracy,) = ax.plot(data[step], 100 * data["accuracy"], label="validation accuracy")
     if "ensemble" in data:
@@ -45,16 +54,17 @@ def plot_training(ax: Axes, data: DataFrame) -> None:
 
 
 def draw_training(folder: Path) -> list[Path]:
-    """Write training.png, .svg and .csv next to the training.jsonl of `folder`; returns the paths.
+    """Write training.png, .svg and .csv next to the training.jsonl of a folder.
 
-    For continual training the accuracy of every task after each training, else loss and accuracy.
+    For continual training, they show the accuracy of every task after each training, else loss and accuracy.
+
+    Args:
+        folder: of the training.
+
+    Returns:
+        The paths of the files.
     """
     rows = [json.loads(line) for line in (folder / "training.jsonl").read_text(encoding="utf-8").splitlines()]
     if rows and "task1" in rows[0]:
         return draw_forgetting({folder.name: curve_of_log(rows)}, folder / "training")
-    data = training_data(rows)
-    table = save_table(data, folder / "training")
-    with style():
-        figure, ax = new_figure()
-        plot_training(ax, data)
-        return [*save_figure(figure, folder / "training"), table]
+    return write_figure(training_data(rows), folder / "training", with_axes(plot_training))

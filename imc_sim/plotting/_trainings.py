@@ -1,4 +1,4 @@
-"""Training sweeps: a panel per setting of the training, the mean over seeds with its interval."""
+"""Figure of a training sweep: a panel per setting, the mean over seeds with its interval."""
 
 from __future__ import annotations
 
@@ -13,20 +13,21 @@ from matplotlib.figure import Figure
 from pandas import DataFrame
 
 from imc_sim._stats import mean_interval
-from imc_sim.plotting._figure import legend_label, new_panels, save_figure, save_table, style
+from imc_sim.plotting._figure import accuracy_panels, legend_label, write_figure
 from imc_sim.plotting._tables import distinct, numbers, where
 
-#: panels beside one another
-_ACROSS = 3
-#: points of different curves at the same value are drawn this far apart
+#: distance of the points of different curves at the same value
 _APART = 0.06
 
 
 def trainings_data(trainings: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> DataFrame:
     """Return a row per panel, value and case: setting, value, case, mean, half_width (95 %, over seeds; in %), seeds.
 
-    trainings: the specification as plain data. rows: of `run_trainings`; those that failed are left out. More columns:
-    the mean over seeds of the accuracy of each task.
+    Continual training adds a column per task, its mean accuracy over seeds.
+
+    Args:
+        trainings: specification of the sweep as plain data.
+        rows: of `imc_sim.train.run_trainings`; those that failed are left out.
     """
     found: dict[tuple[int, int, str], list[Mapping[str, float]]] = {}
     for row in (row for row in rows if row["row"] is not None):
@@ -37,14 +38,15 @@ def trainings_data(trainings: Mapping[str, Any], rows: Sequence[Mapping[str, Any
 def _summary(
     trainings: Mapping[str, Any], number: int, place: int, case: str, logs: Sequence[Mapping[str, float]]
 ) -> dict[str, Any]:
+    """Return the row of one panel, value and case: means over its seeds."""
     panel = trainings["panels"][number]
     values = [100 * log[trainings["measure"]] for log in logs]
     mean, low, _ = mean_interval(values)
     names = [key for key in logs[0] if key.startswith("task") and key != "task"]
     tasks = {name: 100 * float(np.mean([log[name] for log in logs])) for name in names}
     figures = {"mean": mean, "half_width": mean - low if math.isfinite(low) else math.nan} | tasks
-    told = {"setting": panel["label"] or panel["path"], "value": _shown(panel, place), "case": case}
-    return told | {key: round(value, 3) for key, value in figures.items()} | {"seeds": len(logs)}
+    place_of = {"setting": panel["label"] or panel["path"], "value": _shown(panel, place), "case": case}
+    return place_of | {key: round(value, 3) for key, value in figures.items()} | {"seeds": len(logs)}
 
 
 def _shown(panel: Mapping[str, Any], place: int) -> str:
@@ -53,7 +55,7 @@ def _shown(panel: Mapping[str, Any], place: int) -> str:
 
 
 def plot_trainings(ax: Axes, data: DataFrame) -> None:
-    """Draw one panel: curves of the cases over the values in their order."""
+    """Draw one panel: a curve per case over the values in their order."""
     values, cases = distinct(data, "value"), distinct(data, "case")
     for number, case in enumerate(cases):
         part = where(data, "case", case)
@@ -67,21 +69,19 @@ def plot_trainings(ax: Axes, data: DataFrame) -> None:
 
 
 def trainings_figure(data: DataFrame) -> Figure:
-    """Return the whole figure. Call it inside `style()`."""
+    """Return the figure of a training sweep. Call it inside `style()`.
+
+    Args:
+        data: table of `trainings_data`.
+    """
     settings = distinct(data, "setting")
-    across = min(_ACROSS, len(settings))
-    down = -(-len(settings) // across)
-    figure, axes = new_panels(down, across, 2.3 * across + 0.3, 1.9 * down + 0.5)
+    figure, axes = accuracy_panels(len(settings), 2.3, 1.9)
     half = np.nan_to_num(numbers(data, "half_width"))
     low = 10 * math.floor(float(np.min(numbers(data, "mean") - half)) / 10)
     high = min(100.0, 10 * math.ceil(float(np.max(numbers(data, "mean") + half)) / 10))
-    for number, (ax, setting) in enumerate(zip(axes, settings, strict=False)):
+    for ax, setting in zip(axes, settings, strict=True):
         plot_trainings(ax, where(data, "setting", setting))
         ax.set_ylim(max(0, low), high)
-        if number % across == 0:
-            ax.set_ylabel("accuracy (%)")
-    for ax in axes[len(settings) :]:
-        ax.set_visible(False)
     seeds = int(numbers(data, "seeds").max())
     handles = axes[0].get_legend_handles_labels()[0]
     over = f"mean and 95 % interval over {seeds} seeds" if seeds > 1 else "one seed"
@@ -90,8 +90,14 @@ def trainings_figure(data: DataFrame) -> Figure:
 
 
 def draw_trainings(trainings: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], folder: Path) -> list[Path]:
-    """Write trainings.png, .svg and .csv into `folder`; returns the paths."""
-    data = trainings_data(trainings, rows)
-    table = save_table(data, folder / "trainings")
-    with style():
-        return [*save_figure(trainings_figure(data), folder / "trainings"), table]
+    """Write trainings.png, .svg and .csv into a folder.
+
+    Args:
+        trainings: specification of the sweep as plain data.
+        rows: of `imc_sim.train.run_trainings`.
+        folder: of the sweep.
+
+    Returns:
+        The paths of the files.
+    """
+    return write_figure(trainings_data(trainings, rows), folder / "trainings", trainings_figure)

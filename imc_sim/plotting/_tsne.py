@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from pandas import DataFrame, concat, read_csv
 
 from imc_sim._errors import ResultsError
-from imc_sim.plotting._figure import new_panels, save_figure, save_table, style
+from imc_sim.plotting._figure import new_panels, write_figure
 from imc_sim.plotting._tables import distinct, where
 
 if TYPE_CHECKING:
@@ -30,9 +30,13 @@ _COLUMN, _PAGE = 3.4, 7.0
 
 
 def tsne_data(panels: Sequence[Embedding]) -> DataFrame:
-    """Return a row per point: row, column, class, x, y, and the panel's nearest_percent and nearest_clean_percent.
+    """Return a row per point: row, column, class, x, y, nearest_percent, nearest_clean_percent.
 
-    These are the shares of images whose nearest other one, in the panel or among the clean images, is of their class.
+    The last two are the shares of images of a panel whose nearest other image, in the panel or among the clean images,
+    is of the same class.
+
+    Args:
+        panels: embeddings.
     """
     return concat(
         [
@@ -45,13 +49,23 @@ def tsne_data(panels: Sequence[Embedding]) -> DataFrame:
 
 
 def tsne_shares(data: DataFrame) -> DataFrame:
-    """Return a row per panel: row, column, nearest_percent, nearest_clean_percent."""
+    """Return a row per panel: row, column, nearest_percent, nearest_clean_percent.
+
+    Args:
+        data: table of `tsne_data`.
+    """
     first = data.drop_duplicates(["row", "column"]).reset_index(drop=True)
     return DataFrame({name: first[name] for name in ("row", "column", *_SHARES)})
 
 
 def plot_tsne(ax: Axes, data: DataFrame, size: float = 7.0) -> None:
-    """Draw one panel: classes are distinguished by colour and shape together. size: of points, pt^2."""
+    """Draw one panel; colour and shape together distinguish the classes.
+
+    Args:
+        ax: axes to draw into.
+        data: rows of one panel.
+        size: of points, in pt^2.
+    """
     for number, part in data.groupby("class", sort=True):
         index = int(str(number))
         colour, shape = f"C{index % 7}", _SHAPES[(index + index // 7) % 7]
@@ -65,7 +79,11 @@ def plot_tsne(ax: Axes, data: DataFrame, size: float = 7.0) -> None:
 
 
 def tsne_figure(data: DataFrame) -> Figure:
-    """Return all panels, the shares of nearest images below each. Call it inside `style()`."""
+    """Return all panels with the shares of nearest images below each. Call it inside `style()`.
+
+    Args:
+        data: table of `tsne_data`.
+    """
     rows, columns = distinct(data, "row"), distinct(data, "column")
     width = _COLUMN if len(columns) <= 2 else _PAGE
     side, dense = width / len(columns), len(columns) > 4
@@ -83,9 +101,9 @@ def tsne_figure(data: DataFrame) -> Figure:
             ax.set_ylabel(str(row), fontsize=6.5)
         ax.set_xlabel(_share(part, 0 if dense else 1), fontsize=6, labelpad=2)
     images = len(data) // len(tsne_shares(data))
-    said = f"t-SNE of {images} images of {data['class'].nunique()} classes (colour and shape). Below:"
+    first = f"t-SNE of {images} images of {data['class'].nunique()} classes (colour and shape). Below:"
     below = "images whose nearest other one is of their class; in brackets: sought among the clean ones"
-    figure.supxlabel(f"{said} {below}" if width == _PAGE else f"{said}\n{textwrap.fill(below, 60)}", fontsize=6)
+    figure.supxlabel(f"{first} {below}" if width == _PAGE else f"{first}\n{textwrap.fill(below, 60)}", fontsize=6)
     return figure
 
 
@@ -109,13 +127,18 @@ def stored_tsne(results: Results) -> DataFrame:
 
 
 def has_tsne(results: Results) -> bool:
-    """Tell whether these points exist."""
+    """Tell whether these points were stored."""
     return (results.folder / TABLE).is_file()
 
 
 def draw_tsne(panels: Sequence[Embedding], stem: Path) -> list[Path]:
-    """Write stem.png, .svg and .csv; returns the paths."""
-    data = tsne_data(panels)
-    table = save_table(data, stem)
-    with style():
-        return [*save_figure(tsne_figure(data), stem), table]
+    """Write t-SNE embeddings as stem.png, stem.svg and stem.csv.
+
+    Args:
+        panels: embeddings.
+        stem: path without its extension.
+
+    Returns:
+        The paths of the files.
+    """
+    return write_figure(tsne_data(panels), stem, tsne_figure)

@@ -1,4 +1,4 @@
-"""The answer to a study's question, in one sentence, computed from its table."""
+"""Answer the question of a study in one sentence, computed from its table."""
 
 from __future__ import annotations
 
@@ -13,17 +13,23 @@ from imc_sim.report._certainty import ChipSample
 
 #: percentage points below digital that still count as close
 TOLERANCE = 1.0
-#: most series that the one sentence names; more are counted
+#: series that the sentence names at most; more are counted
 _NAMED = 3
-#: other outcomes of resampling that are named, and the least probability at which they are
+#: number of other outcomes of resampling that are named, and the probability below which none is
 _OUTCOMES, _RARE = 2, 0.005
 _UNKNOWN = "This cannot be answered yet: a digital network has not been measured."
 
 
 def answer(data: DataFrame, tolerance: float = TOLERANCE, chips: ChipSample | None = None) -> str:
-    """Answer the question of a study over all series: where the median stays within `tolerance` of digital.
+    """Answer the question of a study over all series: where is the median within `tolerance` of digital?
 
-    chips: of the table's rows; with them a second sentence states how certain that is.
+    Args:
+        data: table of `robustness_data`.
+        tolerance: percentage points below digital that count as close.
+        chips: accuracies behind the rows; with them a second sentence states how certain the answer is.
+
+    Returns:
+        The sentences.
     """
     parts = list(data.groupby("series", sort=False))
     if np.isnan(numbers(data, "digital")).any():
@@ -34,14 +40,20 @@ def answer(data: DataFrame, tolerance: float = TOLERANCE, chips: ChipSample | No
     for series, part in parts:
         groups.setdefault(_reach(_Values(data), part, tolerance)[0], []).append(str(series))
     clauses = [f"{reach} {_members(names, len(parts))}" for reach, names in groups.items()]
-    said = f"{_head(data, tolerance)} {_joined(clauses)}."
-    return said if chips is None else f"{said} {_least_certain(data, tolerance, chips)}".rstrip()
+    text = f"{_head(data, tolerance)} {joined(clauses)}."
+    return text if chips is None else f"{text} {_least_certain(data, tolerance, chips)}".rstrip()
 
 
 def answers(data: DataFrame, tolerance: float = TOLERANCE, chips: ChipSample | None = None) -> list[str]:
-    """Answer per series: where the median stays close to digital, its value at the next point, and how certain that is.
+    """Answer per series: where the median is close to digital, its value at the next point, and how certain that is.
 
-    With `chips`, the outcomes of resampling are named, and rows that are equal to the bit.
+    Args:
+        data: table of `robustness_data`.
+        tolerance: percentage points below digital that count as close.
+        chips: accuracies behind the rows; with them, other outcomes of resampling and equal rows are named.
+
+    Returns:
+        The sentences of each series.
     """
     sentences = []
     for series, part in data.groupby("series", sort=False):
@@ -59,40 +71,40 @@ def answers(data: DataFrame, tolerance: float = TOLERANCE, chips: ChipSample | N
 
 
 def _certainty(data: DataFrame, part: DataFrame, tolerance: float, chips: ChipSample) -> str:
-    """State how often resampled chips give the same answer, and what they give otherwise."""
+    """State how often resampled chips give the same answer, and which others they give."""
     if chips.alone(list(part.index)):
-        return "One chip does not show how sure this is."
-    said = _reach(_Values(data), part, tolerance)[0]
+        return "One chip does not show how certain this is."
+    given = _reach(_Values(data), part, tolerance)[0]
     shares = _outcomes(data, part, tolerance, chips)
-    own = shares.pop(said, 0.0)
+    own = shares.pop(given, 0.0)
     others = sorted(shares.items(), key=lambda item: -item[1])
     if not others or own > 1.0 - _RARE:
         return "Resampling the chips gives the same."
     named = [f"{reach} in {100 * share:.0f} %" for reach, share in others[:_OUTCOMES] if share >= _RARE]
-    rest = _joined(named) if named else f"each of {len(others)} other answers more rarely"
+    rest = joined(named) if named else f"each of {len(others)} other answers more rarely"
     return f"Resampling the chips gives this in {100 * own:.0f} % of cases, {rest}."
 
 
 def _outcomes(data: DataFrame, part: DataFrame, tolerance: float, chips: ChipSample) -> dict[str, float]:
-    """Return answer -> share of the resamplings that give it."""
+    """Return answer -> fraction of the resamplings that give it."""
     names, part = _ordered(part)
     gaps = numbers(part, "digital") - chips.medians[:, list(part.index)]
     patterns, counts = np.unique(_close(gaps, tolerance), axis=0, return_counts=True)
     shares: dict[str, float] = {}
     for pattern, count in zip(patterns.tolist(), counts.tolist(), strict=True):
-        said = _where(_Values(data), part["x"].tolist(), pattern, names)
-        shares[said] = shares.get(said, 0.0) + count / len(gaps)
+        given = _where(_Values(data), part["x"].tolist(), pattern, names)
+        shares[given] = shares.get(given, 0.0) + count / len(gaps)
     return shares
 
 
 def _least_certain(data: DataFrame, tolerance: float, chips: ChipSample) -> str:
-    """State, over several series, how often resampled chips give the same answer."""
+    """State how often resampled chips give the same answers over several series, at the least."""
     if chips.alone(list(data.index)):
-        return "One chip does not show how sure this is."
+        return "One chip does not show how certain this is."
     found = {}
     for series, part in data.groupby("series", sort=False):
-        said = _reach(_Values(data), part, tolerance)[0]
-        found[str(series)] = _outcomes(data, part, tolerance, chips).get(said, 0.0)
+        given = _reach(_Values(data), part, tolerance)[0]
+        found[str(series)] = _outcomes(data, part, tolerance, chips).get(given, 0.0)
     least = min(found, key=found.__getitem__)
     if found[least] > 1.0 - _RARE:
         return "Resampling the chips gives the same."
@@ -100,18 +112,18 @@ def _least_certain(data: DataFrame, tolerance: float, chips: ChipSample) -> str:
 
 
 def _equal(data: DataFrame, part: DataFrame, chips: ChipSample) -> str:
-    """Name values of x whose results are equal to the bit on every chip."""
+    """Name the values of x whose results are equal to the bit on every chip."""
     _, part = _ordered(part)
     at, x = _Values(data), part["x"].tolist()
     groups = chips.equal(list(part.index))
     if groups and len(groups[0]) == len(x):
         return f"Every {at.name} tried gives the same on every chip, to the bit."
-    listed = "; ".join(_joined([at(x[place]) for place in group]) for group in groups)
+    listed = "; ".join(joined([at(x[place]) for place in group]) for group in groups)
     return f"The same on every chip, to the bit: {at.name} {listed}." if listed else ""
 
 
 class _Values:
-    """Formats values of x: with the unit, or with the axis' name in front as well."""
+    """Format values of x with their unit, or with the name of the axis and the unit."""
 
     def __init__(self, data: DataFrame) -> None:
         self.name, self.unit = str(data.attrs["x_name"]), str(data.attrs["x_unit"])
@@ -129,9 +141,7 @@ def _head(data: DataFrame, tolerance: float) -> str:
 
 
 def _reach(at: _Values, part: DataFrame, tolerance: float) -> tuple[str, str]:
-    """Describe where the median is close to digital, whichever end of the axis is harmless, and the number just
-    beyond.
-    """
+    """Describe where the median is close to digital, at either end of the axis, and the median at the next point."""
     names, part = _ordered(part)
     x, median = part["x"].tolist(), part["median"].tolist()
     gap = numbers(part, "digital") - numbers(part, "median")
@@ -146,31 +156,31 @@ def _ordered(part: DataFrame) -> tuple[bool, DataFrame]:
 
 
 def _close(gap: NDArray[np.float64], tolerance: float) -> NDArray[np.bool_]:
-    return gap <= tolerance + 1e-9  # in the last bit, 99 is not within 1 of 100
+    return gap <= tolerance + 1e-9  # 100 - 99 may exceed 1 in the last bit
 
 
 def _where(at: _Values, x: list[object], close: list[bool], names: bool) -> str:
-    """Return the clause that names the values of x at which the median is close."""
+    """Return the clause on the values of x at which the median is close."""
     if not any(close):
         return f"at no {at.name} tried"
     if all(close):
         return f"at every {at.name} tried{_range(at, x, names)}"
     runs = _runs(close)
     if names:
-        return f"at {at.name} {_joined([at(v) for v, c in zip(x, close, strict=True) if c])} alone"
+        return f"at {at.name} {joined([at(v) for v, c in zip(x, close, strict=True) if c])} alone"
     if len(runs) == 1 and runs[0][0] == 0:
         return f"up to {at.named(x[runs[0][1]])}"
     if len(runs) == 1 and runs[0][1] == len(x) - 1:
         return f"from {at.named(x[runs[0][0]])} on"
-    return f"only at {at.name} {_joined([at(x[a]) if a == b else f'{at(x[a])} to {at(x[b])}' for a, b in runs])}"
+    return f"only at {at.name} {joined([at(x[a]) if a == b else f'{at(x[a])} to {at(x[b])}' for a, b in runs])}"
 
 
 def _beyond(at: _Values, x: list[object], median: list[float], gap: list[float], close: list[bool], names: bool) -> str:
-    """Return what follows that clause: the number just beyond, or the nearest."""
+    """Return the end of that clause: the median at the next point, or the smallest distance."""
     runs = _runs(close)
     if not runs:
         best = min(range(len(x)), key=gap.__getitem__)
-        return f": it comes nearest at {at(x[best])}, {gap[best]:.1f} points below"
+        return f": it is closest at {at(x[best])}, {gap[best]:.1f} points below"
     if names or len(runs) > 1:
         return "" if names else " and not at every value between"
     first, last = runs[0]
@@ -181,7 +191,7 @@ def _beyond(at: _Values, x: list[object], median: list[float], gap: list[float],
 
 
 def _runs(close: list[bool]) -> list[tuple[int, int]]:
-    """Return the first and last place of every unbroken run of True."""
+    """Return the first and the last index of every unbroken run of True."""
     groups = [list(g) for value, g in itertools.groupby(range(len(close)), key=close.__getitem__) if value]
     return [(g[0], g[-1]) for g in groups]
 
@@ -200,5 +210,6 @@ def _members(names: list[str], count: int) -> str:
     return f"({'; '.join(names)})" if len(names) <= _NAMED else f"({len(names)} of {count} cases)"
 
 
-def _joined(parts: list[str]) -> str:
-    return parts[0] if len(parts) == 1 else ", ".join(parts[:-1]) + " and " + parts[-1]
+def joined(parts: list[str], word: str = "and") -> str:
+    """Return an enumeration: `a`, `a and b` or `a, b and c`."""
+    return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} {word} {parts[-1]}"

@@ -1,4 +1,4 @@
-"""Checks of the digital baseline: whether it is above chance, and close to the accuracy on its card."""
+"""Check the digital baseline: is it above chance, and close to the accuracy on its card?"""
 
 from __future__ import annotations
 
@@ -12,18 +12,19 @@ from imc_sim.plotting import numbers
 if TYPE_CHECKING:
     from imc_sim.study import Results
 
-#: share of the way from guessing to 100 % under which a network counts as guessing
+#: fraction of the range from chance to 100 % below which a network counts as guessing
 _NEAR = 0.1
-#: points below the card's figure that are said
+#: points below the accuracy on the card that are reported
 _BELOW = 10.0
 
 
 def baseline_warnings(data: DataFrame, results: Results) -> str:
-    """Return reasons why closeness to digital means little in a robustness table; empty if there are none."""
+    """Return warnings that the digital baseline of a robustness table is poor; empty if it is not."""
     return " ".join(filter(None, [_at_chance(data), _below_card(data, results)]))
 
 
 def _at_chance(data: DataFrame) -> str:
+    """Warn of digital networks that are at or near chance."""
     digital = numbers(data, "digital")
     chance = np.broadcast_to(np.asarray(data.attrs.get("chance", np.nan), dtype=float), len(data))
     near = digital <= chance + _NEAR * (100 - chance)
@@ -32,10 +33,11 @@ def _at_chance(data: DataFrame) -> str:
     worst = int(np.flatnonzero(near)[np.argmin((digital - chance)[near])])
     where = "" if near.all() else f" in {int(near.sum())} of {len(data)} rows"
     figures = f"{digital[worst]:.1f} %; guessing gives {chance[worst]:.1f} %"
-    return f"The digital network itself is at or near chance{where} ({figures}): being close to it means nothing."
+    return f"The digital network itself is at or near chance{where} ({figures}): being close to it shows nothing."
 
 
 def _below_card(data: DataFrame, results: Results) -> str:
+    """Warn of digital networks far below the accuracy on the cards of their models."""
     paths = [axis["path"] for axis in results.study["axes"]]
     stated = {(p["case"], *p["values"]): 100 * p["stated"] for p in results.study["points"] if "stated" in p}
     places = ((row["case"], *(row[path] for path in paths)) for row in results.table.to_dict("records"))
@@ -45,4 +47,4 @@ def _below_card(data: DataFrame, results: Results) -> str:
         return ""
     worst = int(np.nanargmax(gap))
     figures = f"{numbers(data, 'digital')[worst]:.1f} %, against {found[worst]:.1f} % on this data set"
-    return f"The digital network is far below the figure on its model's card ({figures}): check the task."
+    return f"The digital network is far below the accuracy on its model's card ({figures}): check the task."

@@ -1,4 +1,4 @@
-"""Certainty of an answer: chips resampled with replacement, and rows of the table that are equal to the bit."""
+"""Measure how certain an answer is: resample chips with replacement, and find rows that are equal to the bit."""
 
 from __future__ import annotations
 
@@ -24,8 +24,9 @@ _BLOCK = 2_000_000
 class ChipSample:
     """The accuracies of single chips behind the rows of a table.
 
-    accuracies: per row, in the order of chip numbers. medians: [resamplings, rows], in %, of chips resampled with
-    replacement; the same in every run.
+    Args:
+        accuracies: per row, in the order of chip numbers.
+        medians: of chips resampled with replacement, in %, [resamplings, rows]; the same in every run.
     """
 
     accuracies: tuple[tuple[float, ...], ...]
@@ -37,11 +38,11 @@ class ChipSample:
         return cls(results.accuracies, resampled_medians(results.accuracies))
 
     def alone(self, rows: list[int]) -> bool:
-        """Return whether one of these rows has fewer than two chips, of which nothing can be resampled."""
+        """Tell whether one of these rows has fewer than two chips, so that there is nothing to resample."""
         return any(len(self.accuracies[row]) < 2 for row in rows)
 
     def equal(self, rows: list[int]) -> list[list[int]]:
-        """Return the places of rows that agree on every chip to the bit, in groups of two or more."""
+        """Return groups of two or more of these rows that are equal on every chip, as indices into `rows`."""
         groups: dict[tuple[float, ...], list[int]] = {}
         for place, row in enumerate(rows):
             groups.setdefault(self.accuracies[row], []).append(place)
@@ -49,18 +50,19 @@ class ChipSample:
 
 
 def resampled_medians(accuracies: tuple[tuple[float, ...], ...], count: int = RESAMPLINGS) -> NDArray[np.float64]:
-    """Return medians in % of `count` resamplings of the chips of every row, [count, rows].
+    """Return medians in % over `count` resamplings of the chips of every row, [count, rows].
 
-    Rows with equally many chips take the same chips in each, since chips share their random numbers along an axis.
+    Rows with equally many chips use the same chips in each resampling, since chips share their random numbers along an
+    axis.
     """
     most = max(map(len, accuracies), default=0)
     found = np.empty((count, len(accuracies)))
     size = max(1, _BLOCK // max(1, most))
-    for page, start in enumerate(range(0, count, size)):
+    for block, start in enumerate(range(0, count, size)):
         stop = min(count, start + size)
-        drawn = Stream(0, "report", "resampling").uniform((stop - start) * most, 0, page).astype(np.float64)
-        drawn = drawn.reshape(stop - start, most)
+        uniform = Stream(0, "report", "resampling").uniform((stop - start) * most, 0, block).astype(np.float64)
+        uniform = uniform.reshape(stop - start, most)
         for row, values in enumerate(accuracies):
-            chosen = (drawn[:, : len(values)] * len(values)).astype(np.intp)
+            chosen = (uniform[:, : len(values)] * len(values)).astype(np.intp)
             found[start:stop, row] = 100 * np.median(np.asarray(values)[chosen], axis=1)
     return found

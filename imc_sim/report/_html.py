@@ -1,4 +1,4 @@
-"""Pieces of an HTML page. All text goes through `escaped`; only the page's own assets are read from files."""
+"""Build HTML: all text goes through `escaped`, and only files of the package are inlined."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def escaped(text: object) -> str:
 
 
 def document(title: str, body: Iterable[str]) -> str:
-    """Return a page that may load nothing and run only its own script."""
+    """Return a page that loads nothing and may run only its own script."""
     css, script = (package_file(f"report/{name}").read_text(encoding="utf-8") for name in ("style.css", "sort.js"))
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     policy = (
@@ -44,7 +44,7 @@ def document(title: str, body: Iterable[str]) -> str:
 
 
 def table(heads: Sequence[str], rows: Iterable[Sequence[Cell]], label: str) -> str:
-    """Return a table that sorts by a click on a head (ascending, then descending)."""
+    """Return a table that is sorted by a click on a head, ascending, then descending."""
     head = "".join(f'<th scope="col"><button type="button">{escaped(h)}</button></th>' for h in heads)
     body = "".join("<tr>" + "".join(map(_cell, row)) + "</tr>" for row in rows)
     return f'<div class="wide"><table class="sort" aria-label="{escaped(label)}"><thead><tr>{head}</tr></thead>\
@@ -59,7 +59,7 @@ def _cell(cell: Cell) -> str:
 
 
 def svg(figure: Figure, name: str, label: str) -> str:
-    """Return a figure as inline SVG. Its ids get the prefix `name`, so that no two figures of a page share one."""
+    """Return a figure as inline SVG; `name` becomes a prefix of its ids, which are then unique on the page."""
     text = io.StringIO()
     figure.savefig(text, format="svg", metadata={"Date": None, "Creator": "imc_sim"})
     drawn = text.getvalue()
@@ -69,10 +69,10 @@ def svg(figure: Figure, name: str, label: str) -> str:
 
 
 def pairs(items: Iterable[tuple[str, str]]) -> str:
-    """Return a list of terms without those that have no text."""
+    """Return a definition list without the terms that have no text."""
     return "<dl>" + "".join(f"<dt>{escaped(k)}</dt><dd>{escaped(v)}</dd>" for k, v in items if v) + "</dl>"
 
 
 def details(summary: str, content: str) -> str:
-    """Return an element that opens on a click."""
+    """Return an element that is opened by a click."""
     return f"<details><summary>{escaped(summary)}</summary>{content}</details>"

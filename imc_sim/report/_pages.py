@@ -1,4 +1,4 @@
-"""Tables of results in documentation pages: written between two marks, so that no number is typed by hand."""
+"""Write tables of results into documentation pages, between two marks, so that no number is typed by hand."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from imc_sim._errors import InputError, nearest
 from imc_sim._files import write_file
 from imc_sim.plotting import comparison_data, save_table
-from imc_sim.report._comparison import markdown, plain_text, read_comparison
+from imc_sim.report._comparison import markdown, read_comparison, table_line
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -27,12 +27,21 @@ _MADE = re.compile(r"^<!-- made ([\w.-]+) -->(\r?\n)(.*?)^<!-- end -->(?=\r?$)",
 
 
 def tables_of(text: str) -> list[str]:
-    """Return the names of the tables that a page has places for."""
+    """Return the names of the tables that a page has marks for.
+
+    Args:
+        text: of the page.
+    """
     return [match[1] for match in _BLOCK.finditer(text)]
 
 
 def filled(text: str, folder: Path) -> str:
-    """Return the page with every table whose NAME.csv is in `folder`; other places stay unchanged."""
+    """Return the page with every table whose NAME.csv is in `folder`; other tables stay unchanged.
+
+    Args:
+        text: of the page.
+        folder: of the tables.
+    """
 
     def block(match: re.Match[str]) -> str:
         source = folder / f"{match[1]}.csv"
@@ -45,11 +54,25 @@ def filled(text: str, folder: Path) -> str:
 
 
 def fill_pages(pages: Sequence[Path], results: Sequence[Results]) -> list[Path]:
-    """Write the comparison tables of `results` into the pages that have a place for them; returns the files written.
+    """Write the comparison tables of studies into the pages that have marks for them.
 
-    A study's table is kept as tables/<name>.csv next to the page, so that a page can be filled again without results.
+    The table of a study is kept as tables/NAME.csv next to the page, so that a page can be filled again without
+    results.
+
+    Args:
+        pages: Markdown files.
+        results: of the studies.
+
+    Returns:
+        The paths of the files written.
+
+    Raises:
+        InputError: a page is missing or has no marks, or no page has marks for a study.
     """
-    texts = {page: _text(page) for page in pages}
+    texts = {page: _read(page) for page in pages}
+    for page, text in texts.items():
+        if not tables_of(text):
+            raise InputError(str(page), "no place for a table", "one at least", f"Write {_MARK}.")
     places = {name for text in texts.values() for name in tables_of(text)}
     for each in results:
         name = str(each.study["name"])
@@ -67,10 +90,17 @@ def fill_pages(pages: Sequence[Path], results: Sequence[Results]) -> list[Path]:
 
 
 def fill_made(page: Path, name: str, table: DataFrame) -> None:
-    """Write a table between `<!-- made NAME -->` and `<!-- end -->` of a page; numbers with two decimals."""
-    if not page.is_file():
-        raise InputError(str(page), "no such file", "a page of Markdown", "Check the path.")
-    text = page.read_bytes().decode()
+    """Write a table between `<!-- made NAME -->` and `<!-- end -->` of a page, numbers with two decimals.
+
+    Args:
+        page: Markdown file.
+        name: in the mark.
+        table: what is written.
+
+    Raises:
+        InputError: the page is missing or has no such marks.
+    """
+    text = _read(page)
     known = [match[1] for match in _MADE.finditer(text)]
     if name not in known:
         step = f"{nearest(name, known)}Write <!-- made {name} --> and, on a later line, <!-- end -->."
@@ -80,19 +110,17 @@ def fill_made(page: Path, name: str, table: DataFrame) -> None:
 
 
 def plain_table(table: DataFrame) -> str:
-    """Return a table as Markdown: text to the left, numbers to the right, empty cells for missing values."""
+    """Return a table as Markdown: text left-aligned, numbers right-aligned, missing values empty."""
     from pandas.api.types import is_numeric_dtype
 
     heads = [str(name) for name in table.columns]
     rows = [["" if x != x else f"{x:.2f}" if isinstance(x, float) else str(x) for x in row] for row in table.to_numpy()]
     lines = [heads, ["---:" if is_numeric_dtype(table[name]) else "---" for name in table.columns], *rows]
-    return "\n".join("| " + " | ".join(map(plain_text, line)) + " |" for line in lines)
+    return "\n".join(map(table_line, lines))
 
 
-def _text(page: Path) -> str:
+def _read(page: Path) -> str:
+    """Read a page without changing the ends of its lines."""
     if not page.is_file():
         raise InputError(str(page), "no such file", "a page of Markdown", "Check the path.")
-    text = page.read_bytes().decode()
-    if not tables_of(text):
-        raise InputError(str(page), "no place for a table", "one at least", f"Write {_MARK}.")
-    return text
+    return page.read_bytes().decode()

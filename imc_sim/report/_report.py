@@ -1,6 +1,4 @@
-"""The report: one self-contained page with question, answer, figures, table, settings, provenance and how to
-reproduce it.
-"""
+"""Write the report: a self-contained page with answer, figures, table, settings, provenance and reproduction."""
 
 from __future__ import annotations
 
@@ -34,20 +32,26 @@ if TYPE_CHECKING:
 
     from imc_sim.study import Results
 
-#: rows of a figure's data that the page itself holds; longer tables stand beside it alone
+#: rows of a figure's data that the page contains; longer tables are only in the file next to it
 _ROWS = 400
-#: figures drawn for the page's whole width
+#: figures that have the whole width of the page
 _WIDE = ("robustness", "comparison")
 _COMPARE = (
-    "Compare the SHA-256 of the results with the one above. Every draw is addressed by seed, chip, layer and cell; "
-    "neither the number of processors nor the order of the trials changes it."
+    "Compare the SHA-256 of the results with the one above. Every random number is addressed by seed, chip, layer and "
+    "cell; neither the number of processors nor the order of the trials changes it."
 )
 
 
 def write_report(results: Results) -> Path:
-    """Write report.html into the results folder, a page without external assets; returns its path.
+    """Write report.html into the results folder, a page without external assets.
 
-    For a study with published accuracies, or of cases alone, comparison.csv and comparison.md are written with it.
+    For a study with published accuracies, or of cases alone, comparison.csv and comparison.md are written too.
+
+    Args:
+        results: of the study.
+
+    Returns:
+        The path of the page.
     """
     write_comparison(results)
     path = results.folder / "report.html"
@@ -56,15 +60,23 @@ def write_report(results: Results) -> Path:
 
 
 def conclusion(results: Results) -> str:
-    """Return the answer to the study's question, and whether published accuracies were reached."""
-    said = against_published(comparison_data(results)) if compares(results) else ""
+    """Return the answer to the question of the study, and whether published accuracies were reached.
+
+    Args:
+        results: of the study.
+    """
+    published = against_published(comparison_data(results)) if compares(results) else ""
     data = robustness_data(results)
-    parts = [answer(data, chips=ChipSample.of(results)), baseline_warnings(data, results), said]
+    parts = [answer(data, chips=ChipSample.of(results)), baseline_warnings(data, results), published]
     return " ".join(filter(None, parts))
 
 
 def page(results: Results) -> str:
-    """Return the whole page as text."""
+    """Return the whole page as text.
+
+    Args:
+        results: of the study.
+    """
     study, data = results.study, robustness_data(results)
     body = [
         f'<header><p class="kind">imc_sim study</p><h1>{escaped(study["name"])}</h1>',
@@ -100,6 +112,7 @@ def _each(data: DataFrame, results: Results) -> str:
 
 
 def _figures(results: Results) -> list[str]:
+    """Return the figures of the study with their captions and data."""
     parts = []
     for kind, each in figures_of(results).items():
         data = each.data(results)
@@ -115,12 +128,12 @@ def _figures(results: Results) -> list[str]:
 
 
 def _data(data: DataFrame, kind: str) -> str:
-    """Return the numbers of the figure, as in the file next to the page."""
-    said = f"Data of this figure ({kind}.csv)"
+    """Return the data of a figure, equal to the file next to the page."""
+    label = f"Data of this figure ({kind}.csv)"
     if len(data) > _ROWS:
-        return f'<p class="note">{escaped(f"{said}: {len(data)} rows, in the file beside this page.")}</p>'
+        return f'<p class="note">{escaped(f"{label}: {len(data)} rows, in the file next to this page.")}</p>'
     rows: list[list[Cell]] = [[_number(v) for v in row] for row in data.to_numpy(object).tolist()]
-    return details(said, table([str(c) for c in data.columns], rows, said))
+    return details(label, table([str(c) for c in data.columns], rows, label))
 
 
 def _number(value: Any) -> Cell:
@@ -140,7 +153,7 @@ def _band(results: Results) -> str:
 
 
 def _statistics(results: Results) -> str:
-    """Describe the intervals and the band of the table, and what points have in common."""
+    """Describe the intervals and the band of the table, and the random numbers that its points share."""
     few = sorted({int(n) for n in results.table["chips"] if 1 < n < FULL_BAND})
     content = ", ".join(f"{100 * (n - 1) / (n + 1):.0f} % for {n}" for n in few)
     held = f"; the lowest and the highest of fewer than {FULL_BAND} hold less ({content})" if few else ""
@@ -152,6 +165,7 @@ def _statistics(results: Results) -> str:
 
 
 def _row(record: dict[Any, Any], axes: list[dict[str, Any]]) -> list[Cell]:
+    """Return a row of the table of results."""
     percent = {key: 100 * record[key] for key in ("mean", "half_width", "median", "p05", "p95", "digital")}
     low, high = (percent["mean"] + sign * percent["half_width"] for sign in (-1, 1))
     ends = f" ({max(0.0, low):.2f} to {min(100.0, high):.2f})" if record["chips"] > 1 else ""
@@ -182,19 +196,19 @@ def _failed(results: Results) -> str:
 
 
 def _settings(study: dict[str, Any]) -> str:
+    """Return model, chip and the settings that differ from their defaults, then cases and axes."""
     chip = study["chip"]
     prose = pairs([("model", study["model"]), ("chip", chip["name"]), ("source", chip["source"]),
                    ("valid for", chip["validity"])])  # fmt: skip
     found = study_settings(study)
     rows: list[list[Cell]] = [[s.path, s.value, s.default, s.meaning] for s in found]
-    note = (
-        '<p class="note">SI units. An empty default: a value had to be given. All others: see the end of the page.</p>'
-    )
+    note = "SI units. An empty default: the setting is required. All other settings: see the end of the page."
     changed = table(["setting", "value", "default", "meaning"], rows, "settings that differ from defaults")
-    return f"{prose}{changed}{note}<h3>Cases and axes</h3>{pairs(variants(study))}"
+    return f'{prose}{changed}<p class="note">{note}</p><h3>Cases and axes</h3>{pairs(variants(study))}'
 
 
 def _provenance(results: Results) -> list[tuple[str, str]]:
+    """Return what identifies study, weights and results, and the versions that computed them."""
     e = results.environment
     versions = ", ".join(f"{name} {version}" for name, version in e["versions"].items())
     weights = [(f"weights of {name}", f"SHA-256 {digest}") for name, digest in results.study["weights"].items()]
@@ -208,18 +222,19 @@ def _provenance(results: Results) -> list[tuple[str, str]]:
 
 
 def _reproduce(results: Results) -> str:
+    """Return the steps that compute the results again, and all settings."""
     study = results.study
     version = results.environment["versions"].get("imc-sim", "")
     resolved = write_yaml({key: value for key, value in study.items() if key != "points"})
     own, data = _own_content(study), ", ".join(_data_sets(study))
-    beside = f"With this page and {own}" if own else "With this page alone"
+    given = f"With this page and {own}" if own else "With this page alone"
     where = f"next to {own}" if own else "anywhere"
     steps = [
-        (f"Install imc_sim {version}, with the other versions above for equal numbers to the last digit.", ""),
-        (f"Have the data at hand: {data} (`imc-sim doctor` says where it is looked for).", ""),
+        (f"Install imc_sim {version}, and the other versions above for numbers that are equal to the last digit.", ""),
+        (f"Provide the data: {data} (`imc-sim doctor` shows where they are expected).", ""),
         (f"In the folder of this page{f', which holds {own}' if own else ''}:",
          "imc-sim run study.resolved.yaml --out again"),
-        (f"{beside}, save the settings below as study.yaml {where}:", "imc-sim run study.yaml --out again"),
+        (f"{given}, save the settings below as study.yaml {where}:", "imc-sim run study.yaml --out again"),
         (_COMPARE, ""),
     ]  # fmt: skip
     commands = [(text, f" <code>{escaped(command)}</code>" if command else "") for text, command in steps]
@@ -228,7 +243,7 @@ def _reproduce(results: Results) -> str:
 
 
 def _own_content(study: dict[str, Any]) -> str:
-    """Return the copies of the user's own models and chips that a run needs, as the folder holds them."""
+    """Return the copies of the user's models and chips that a run needs, as in the folder."""
     places = [place for kind in study.get("content", {}).values() for place in kind.values()]
     return ", ".join(sorted(place.removeprefix("./") for place in places if not place.startswith("shipped:")))
 

@@ -12,13 +12,13 @@ from imc_sim.config import Spec
 if TYPE_CHECKING:
     from imc_sim.study import Study
 
-#: prose, and what stands elsewhere on the page
+#: prose, and what is elsewhere on the page
 _PROSE = {"name", "source", "validity", "kind"}
 _STUDY = ("chips", "seed", "engine", "derived", "skip")
 
 
 class Setting(NamedTuple):
-    """A setting in words. default is empty where a value is required."""
+    """A setting as text; `default` is empty where a value is required."""
 
     path: str
     value: str
@@ -27,8 +27,8 @@ class Setting(NamedTuple):
 
 
 def differences(spec: Spec, path: str, reference: Spec | None = None) -> Iterator[Setting]:
-    """Return the settings of `spec` that differ from `reference` (None: from the defaults of its class), nested ones
-    by path.
+    """Yield the settings of `spec` that differ from `reference` (None: from the defaults of its class), nested ones by
+    path.
     """
     for name, field in type(spec).model_fields.items():
         value = getattr(spec, name)
@@ -47,9 +47,9 @@ def differences(spec: Spec, path: str, reference: Spec | None = None) -> Iterato
 
 
 def study_settings(study: dict[str, Any]) -> list[Setting]:
-    """Return the changed settings of the chip, the task and the study.
+    """Return the settings of chip, task and study that differ from their defaults.
 
-    A study that this version can no longer build keeps its report: its settings are listed without defaults.
+    Those of a study that this version can no longer build are all returned, without defaults.
     """
     from imc_sim.array import Chip
     from imc_sim.config import build
@@ -61,17 +61,17 @@ def study_settings(study: dict[str, Any]) -> list[Setting]:
     except ImcSimError:
         return [Setting(p, text(v), "", "") for part in ("chip", "task") for p, v in _flat(study[part], part)]
     own = study["engine"] is None or study["engine"] == study["chip"].get("engine")
-    whole = [s for s in whole if not (own and s.path.startswith("engine"))]  # the chip's, said again
+    whole = [s for s in whole if not (own and s.path.startswith("engine"))]  # the chip states it already
     return [*differences(chip, "chip"), *differences(task, "task"), *whole]
 
 
 def variants(study: dict[str, Any]) -> list[tuple[str, str]]:
-    """Return what every case sets, and what every axis sweeps."""
+    """Return the settings of every case and the values of every axis."""
     rows = []
     for case in study["cases"]:
-        said = [f"{path} = {text(value)}" for path, value in case["set"].items()]
-        said += [f"sweeps {', '.join(case['sweep'])}"] if case.get("sweep") else []
-        rows.append((f"case {case['name']}", "; ".join(said) or "as the study says"))
+        parts = [f"{path} = {text(value)}" for path, value in case["set"].items()]
+        parts += [f"sweeps {', '.join(case['sweep'])}"] if case.get("sweep") else []
+        rows.append((f"case {case['name']}", "; ".join(parts) or "as in the study"))
     for axis in study["axes"]:
         shown = axis.get("labels") or axis["values"]
         rows.append((f"axis {axis['path']}", ", ".join(text(v) for v in shown)))

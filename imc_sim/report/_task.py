@@ -1,4 +1,4 @@
-"""The task of a study in one sentence."""
+"""Describe the task of a study in one sentence."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 
 def task_line(study: dict[str, Any]) -> str:
-    """Describe the task of the chips without what axes or cases change, which is shown next to every figure."""
+    """Describe the task that chips are evaluated on, without settings that axes or cases change."""
     changed, task = _changed(study), {**study["task"], **study.get("chip_task", {})}
     fixed = {key: value for key, value in task.items() if not changed & {key, ""}}
     form = "".join(f"{fixed[key]}-{key} " for key in ("way", "shot") if key in fixed) + "accuracy"
@@ -19,7 +19,7 @@ def task_line(study: dict[str, Any]) -> str:
 
 
 def _changed(study: dict[str, Any]) -> set[str]:
-    """Return the keys of the task that axes, cases or derived values set; an empty key stands for the whole task."""
+    """Return the keys of the task that axes, cases or derived values set; an empty key is the whole task."""
     paths = [path for axis in study["axes"] for path in (axis["path"], *axis.get("also", ()))]
     paths += [path for case in study["cases"] for path in (*case["set"], *(case.get("sweep") or ()))]
     paths += study.get("derived", {})

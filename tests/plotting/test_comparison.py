@@ -118,9 +118,7 @@ def test_every_mark_of_the_figure_is_the_tables(results: Results) -> None:
     assert [t.get_text() for t in ax.get_yticklabels()] == ["S1", "S2", "S3"]
     lines = {str(line.get_label()): line for line in ax.lines}
     np.testing.assert_array_equal(lines["published"].get_xdata(), numbers(data, "published"))
-    np.testing.assert_array_equal(
-        lines["ours, digital, on the task of the chips"].get_xdata(), numbers(data, "same_task")
-    )
+    np.testing.assert_array_equal(lines["ours, digital, reduced task"].get_xdata(), numbers(data, "same_task"))
     bars = {str(bar.get_label()): bar for bar in ax.containers if isinstance(bar, ErrorbarContainer)}
     for label, name in (
         ("ours, digital (95 % over 50 episodes)", "digital"),

@@ -35,8 +35,8 @@ HEAD = "The median of 30 chips stays within 1 point of digital (90.0 %)"
         ([90.0, 89.0, 88.9, 60.0], "up to spread 25 %; at 50 % it is 88.9 %."),
         ([20.0, 70.0, 89.5, 91.0], "from spread 50 % on; at 25 % it is 70.0 %."),
         ([90.0, 89.5, 89.2, 89.1], "at every spread tried (0 to 75 %); at 75 % it is 89.1 %."),
-        ([80.0, 79.0, 70.0, 60.0], "at no spread tried: it comes nearest at 0 %, 10.0 points below."),
-        ([60.0, 79.0, 85.0, 70.0], "at no spread tried: it comes nearest at 50 %, 5.0 points below."),
+        ([80.0, 79.0, 70.0, 60.0], "at no spread tried: it is closest at 0 %, 10.0 points below."),
+        ([60.0, 79.0, 85.0, 70.0], "at no spread tried: it is closest at 50 %, 5.0 points below."),
         ([70.0, 89.5, 90.0, 70.0], "only at spread 25 % to 50 %."),
         ([90.0, 80.0, 90.0, 60.0], "only at spread 0 % and 50 % and not at every value between."),
     ],
@@ -108,7 +108,7 @@ def test_resampled_chips_say_how_sure_the_answer_is() -> None:
 def test_what_resampling_does_not_change_is_said_and_one_chip_is_not_resampled() -> None:
     data = table({"all": [90, 60]}, [0, 1])
     assert answer(data, chips=sampled((90, 90), (60, 61))).endswith(" Resampling the chips gives the same.")
-    assert answer(data, chips=sampled((90,), (60,))).endswith(" One chip does not show how sure this is.")
+    assert answer(data, chips=sampled((90,), (60,))).endswith(" One chip does not show how certain this is.")
 
 
 def test_rows_equal_to_the_bit_are_said() -> None:

@@ -44,13 +44,13 @@ def ran(folder: Path, evaluator: Any, **changes: Any) -> Results:
 def test_a_baseline_at_chance_is_named(tmp_path: Path) -> None:
     said = conclusion(ran(tmp_path, guessing))
     assert "The digital network itself is at or near chance (20.1 %; guessing gives 20.0 %)" in said
-    assert "far below the figure on its model's card (20.1 %, against 78.4 % on this data set)" in said
+    assert "far below the accuracy on its model's card (20.1 %, against 78.4 % on this data set)" in said
 
 
 def test_a_baseline_far_below_its_card_is_named(tmp_path: Path) -> None:
     said = conclusion(ran(tmp_path, halfway))
     assert "near chance" not in said
-    assert "far below the figure on its model's card (50.0 %, against 78.4 % on this data set)" in said
+    assert "far below the accuracy on its model's card (50.0 %, against 78.4 % on this data set)" in said
 
 
 @pytest.mark.parametrize("task", [{"way": 4}, {"shot": 5}])

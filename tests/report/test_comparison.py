@@ -66,17 +66,17 @@ def test_markdown_says_what_the_table_says() -> None:
         "ours, digital": "98.90",
         "95 % interval": "97.67 to 99.40",
         "95 % interval, new classes": "96.00 to 99.60",
-        "ours, digital, task of the chips": "97.00 (96.50 to 97.40)",
+        "ours, digital, reduced task": "97.00 (96.50 to 97.40)",
         "ours on c": "90.00",
         "95 % interval over chips": "-",
         "chips": "1",
         "trained": "6 episodes",
-        "chips are asked": "keys binary",
+        "reduced task": "keys binary",
         "note": "a / b",
     }
     assert second.startswith("| S2 | - | 98.90 ")
-    assert "over 9 episodes (on the task of the chips over that task's own), on chips of the mean" in said
-    assert said.endswith("Task of the chips: episodes 5.")
+    assert "over 9 episodes (on the reduced task, over those of that task), on chips of the mean" in said
+    assert said.endswith("Reduced task: episodes 5.")
 
 
 def test_columns_that_say_nothing_are_left_out() -> None:
@@ -86,7 +86,7 @@ def test_columns_that_say_nothing_are_left_out() -> None:
     assert (
         heads == "| setting | ours, digital | 95 % interval | ours on c | 95 % interval over chips | chips | trained |"
     )
-    assert "Task of the chips" not in caption(table(plain))
+    assert "Reduced task" not in caption(table(plain))
     assert "| chip |" in markdown(table(plain, plain | {"chip": "d"}))
 
 
