@@ -210,9 +210,9 @@ def test_confusion_counts_what_an_evaluation_counts(chip: Chip, memory: str) -> 
     assert found.counts.trace() == sum(r.correct for r in results)
     assert found.counts.sum() == sum(r.total for r in results)
     assert found.what == "class"
-    np.testing.assert_array_equal(found.counts.sum(1), found.asked.diagonal())
-    assert found.asked.sum() == 5 * found.counts.sum()
-    assert (found.counts <= found.asked).all()
+    np.testing.assert_array_equal(found.counts.sum(1), found.offered.diagonal())
+    assert found.offered.sum() == 5 * found.counts.sum()
+    assert (found.counts <= found.offered).all()
 
 
 def test_digital_confusion_and_too_many_classes(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -223,15 +223,15 @@ def test_digital_confusion_and_too_many_classes(monkeypatch: pytest.MonkeyPatch)
     assert places.what == "place in the episode"
     assert places.counts.shape == (5, 5)
     assert places.accuracy == pytest.approx(digital.mean)
-    assert (places.asked == 6 * 4).all()
+    assert (places.offered == 6 * 4).all()
 
 
 def test_confusion_figure_shows_the_shares(chip: Chip) -> None:
     found = confusion(MODEL, chip, TASK, chips=2)
     data = confusion_data(found)
     share = data["share_percent"].to_numpy(float).reshape(found.counts.shape)
-    met = found.asked > 0
-    np.testing.assert_allclose(share[met], 100 * found.counts[met] / found.asked[met])
+    met = found.offered > 0
+    np.testing.assert_allclose(share[met], 100 * found.counts[met] / found.offered[met])
     assert np.isnan(share[~met]).all()
     with style():
         figure, ax = new_figure()
