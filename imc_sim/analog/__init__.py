@@ -5,6 +5,7 @@ from imc_sim.analog._gradient import instead, straight_through
 from imc_sim.analog._layers import LAYERS, AnalogConv2d, AnalogLayer, AnalogLinear, Context
 from imc_sim.analog._memory import AssociativeMemory
 from imc_sim.analog._model import AnalogModel, SharedDigital
+from imc_sim.analog._sites import AnalogSite, SiteLinear, SiteNetwork
 
 __all__ = [
     "LAYERS",
@@ -12,9 +13,12 @@ __all__ = [
     "AnalogLayer",
     "AnalogLinear",
     "AnalogModel",
+    "AnalogSite",
     "AssociativeMemory",
     "Context",
     "SharedDigital",
+    "SiteLinear",
+    "SiteNetwork",
     "check_backend",
     "instead",
     "layer_kinds",

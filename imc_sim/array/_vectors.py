@@ -93,19 +93,19 @@ class InputVectors(abc.ABC):
 
 @final
 class Rows(InputVectors):
-    """Hold the rows of a matrix, each a read.
+    """Hold the rows of a matrix, each a read, or several rows of each read.
 
     Args:
-        x: [batch, in].
+        x: [reads, in], or [reads, vectors, in].
     """
 
-    per_read = 1
-
     def __init__(self, x: Tensor) -> None:
-        super().__init__(x, (len(x),))
+        super().__init__(x, tuple(x.shape[:-1]))
+        self.per_read = x.shape[1] if x.ndim == 3 else 1
+        self._matrix = x.flatten(0, 1) if x.ndim == 3 else x
 
     def __call__(self, rows: slice) -> Tensor:
-        return self.values[:, rows]
+        return self._matrix[:, rows]
 
     def replaced(self, values: Tensor) -> Rows:
         return self if values is self.values else Rows(values)
@@ -114,10 +114,10 @@ class Rows(InputVectors):
         return [self]
 
     def product(self, matrix: Tensor) -> Tensor:
-        return product(self.values, matrix)
+        return product(self._matrix, matrix).unflatten(0, self.shape)
 
     def _to_bytes(self, squares: bool) -> InputBytes | None:
-        return InputBytes.of_rows(self.values, squares)
+        return InputBytes.of_rows(self._matrix, squares)
 
 
 @final

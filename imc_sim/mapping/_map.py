@@ -15,6 +15,7 @@ from imc_sim._rng import check_seed, chip_numbers
 from imc_sim.analog import AnalogLayer, AnalogModel, Context, SharedDigital, layer_kinds
 from imc_sim.array import Chip, Differential, Encoding, load_chip, operand_bytes
 from imc_sim.config import Engine, as_engine
+from imc_sim.mapping._any_network import map_products
 from imc_sim.mapping._report import LayerRow, MappingReport
 from imc_sim.nn import ProductLayer, fold_in_place
 from imc_sim.nn.networks import ContinualNet
@@ -26,7 +27,7 @@ _WEIGHTED = (nn.Linear, nn.modules.conv._ConvNd, nn.modules.rnn.RNNBase, nn.Embe
 @torch.inference_mode(False)  # gradients pass through what is mapped
 def map_model(
     model: nn.Module, chip: Chip | str | os.PathLike[str] | Mapping[str, object], chips: int | range = 1,
-    seed: int = 0, memory_limit_bytes: int = 2 * 10**9, engine: Engine | str | None = None,
+    seed: int = 0, memory_limit_bytes: int = 2 * 10**9, engine: Engine | str | None = None, inputs: Any = None,
 ) -> AnalogModel:  # fmt: skip
     """Map a copy of a network onto a chip: product layers to crossbars, or digital, as the chip's policy states.
 
@@ -37,6 +38,8 @@ def map_model(
         seed: Seed of all random numbers.
         memory_limit_bytes: Memory of programmed weights above which chips are programmed in blocks.
         engine: Backend that computes the products of crossbars, `native` or `memtorch`; None for the chip's own.
+        inputs: Some real inputs [batch, ...] of a network of any modules. The products that it makes on them are mapped
+            instead of layers of `imc_sim.nn`.
 
     Returns:
         The analog network, whose output has a leading chip axis and whose `report` lists the place of each layer.
@@ -47,10 +50,10 @@ def map_model(
     chip, model = load_chip(chip), _mapped(model)
     check_seed(seed, "map_model")
     numbers = chip_numbers(chips, "map_model")
-    network, context = (
-        copy.deepcopy(model).eval(),
-        Context(backend=chip.engine if engine is None else as_engine(engine)),
-    )
+    backend = chip.engine if engine is None else as_engine(engine)
+    if inputs is not None:
+        return map_products(model, inputs, chip, numbers, seed, memory_limit_bytes, backend)
+    network, context = copy.deepcopy(model).eval(), Context(backend=backend)
     for _, neuron in neurons_of(network):
         neuron.comparator = chip.neurons == "comparator"
     fold_in_place(network)

@@ -9,6 +9,7 @@ from typing import Any, final
 from imc_sim.analog import AnalogLayer
 from imc_sim.array import Chip, Crossbar, GatingEstimate, Rounding
 from imc_sim.nn import ProductLayer
+from imc_sim.sites import Products
 
 
 @final
@@ -82,10 +83,14 @@ class MappingReport:
     Attributes:
         chip: The chip.
         layers: One row per product layer, in the order of the network.
+        products: What the probe of a network of any modules found; None for one of `imc_sim.nn` layers.
+        placed: Names of the sites on crossbars.
     """
 
     chip: Chip
     layers: tuple[LayerRow, ...]
+    products: Products | None = field(default=None, repr=False)
+    placed: tuple[str, ...] = ()
 
     @property
     def tiles(self) -> int:
@@ -128,7 +133,25 @@ class MappingReport:
         tile = self.chip.tile
         lines.append("rounded by: root mean square and largest error of a weight's conductance, in windows")
         lines.append(f"chip {self.chip.name}: {self.tiles} tiles of {tile.rows} x {tile.cols}, {self.cells:,} cells")
+        lines += [] if self.products is None else [_share(self.products, set(self.placed))]
         return "\n".join(line.rstrip() for line in lines)
+
+
+def _share(products: Products, placed: set[str]) -> str:
+    """Return the line that states how much of a network is on crossbars."""
+    static = [site for site in products.sites if site.weight is not None]
+    on = [site for site in static if site.name in placed]
+    weights = [sum(site.weight.numel() for site in each if site.weight is not None) for each in (on, static)]
+    done, total = sum(site.multiply_adds for site in on), max(products.counted, products.seen)
+    line = f"on crossbars: {_of(*weights)} of the weights in products, {_of(done, total)} of the multiply-adds"
+    dynamic = len(products.sites) - len(static)
+    line += f"; {dynamic} products of two activations stay digital" if dynamic else ""
+    unseen = max(0, products.counted - products.seen)
+    return line + (f"; {_of(unseen, total)} are in functions that were not seen, and digital" if unseen else "")
+
+
+def _of(part: int, whole: int) -> str:
+    return f"{100 * part / whole:.3g} %" if whole else "0 %"
 
 
 def _rounding(found: Rounding | None) -> tuple[str, str]:

@@ -1,0 +1,113 @@
+"""Classes of values that a weight or an input takes, up to a scale."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, final
+
+import torch
+from torch import Tensor
+
+Kind = Literal["binary", "bits", "ternary", "levels", "real"]
+#: largest whole number of levels: 16 bits
+_TOP = 2**15
+#: rounding of scale times integer in float32, relative to the largest value
+_ROUNDING = 4e-7
+#: steps up to the largest value that are tried one after the other, and weights of a row that they are tried on
+_SMALL, _SAMPLE = 127, 256
+
+
+@final
+@dataclass(frozen=True)
+class Values:
+    """Values of a weight or an input: whole numbers times a scale, or real.
+
+    Attributes:
+        kind: `binary` (-1, +1), `bits` (0, 1), `ternary` (-1, 0, +1), `levels` (whole numbers) or `real`.
+        scale: of each channel [channels], or of all [1]; ones for real values.
+        top: largest magnitude of the whole numbers; 0 for real values.
+    """
+
+    kind: Kind
+    scale: Tensor
+    top: int = 1
+
+    @property
+    def exact(self) -> bool:
+        """Return whether the values are whole numbers times a scale."""
+        return self.kind != "real"
+
+
+def weights_of(w: Tensor) -> Values:
+    """Classify a weight matrix by the smallest class that explains every row up to a scale of that row.
+
+    A row of equal signs is binary in a matrix of signs, whichever values happen to occur; a row of zeros fits every
+    class with scale 0.
+
+    Args:
+        w: weights [out, in].
+
+    Returns:
+        The class, with a scale per row.
+    """
+    w = w.detach().double()
+    top = w.abs().amax(1)
+    unit = torch.where(top > 0, top, torch.ones_like(top))[:, None]
+    ratio = w / unit
+    kind = _simple(ratio, rows_of_zeros=top == 0)
+    if kind is not None:
+        return Values(kind, top)
+    step = _step(ratio)
+    whole = (ratio / step[:, None]).round()
+    highest = float(whole.abs().max())
+    if highest <= _TOP and bool((ratio - whole * step[:, None]).abs().max() <= _ROUNDING):
+        return Values("levels", top * step, int(highest))
+    return Values("real", torch.ones(len(w), dtype=torch.float64), 0)
+
+
+def inputs_of(values: Tensor) -> Values:
+    """Classify inputs by their distinct values, up to one scale for all.
+
+    Args:
+        values: distinct values of an input [n].
+
+    Returns:
+        The class, with a single scale.
+    """
+    found = weights_of(values.reshape(1, -1))
+    negative = bool((values < 0).any())
+    if found.kind == "binary" and not negative:
+        return Values("bits", found.scale)  # a constant drive is 0 or 1 as well as -1 or +1: the smaller promise
+    return found
+
+
+def _simple(ratio: Tensor, rows_of_zeros: Tensor) -> Kind | None:
+    """Return the class of values within -1, 0 and +1, or None if there are others."""
+    ones = (ratio.abs() - 1).abs() <= _ROUNDING
+    zeros = ratio == 0
+    if bool((ones | rows_of_zeros[:, None]).all()):
+        return "binary"
+    if not bool((ones | zeros).all()):
+        return None
+    return "ternary" if bool((ratio < 0).any()) else "bits"
+
+
+def _step(ratio: Tensor) -> Tensor:
+    """Return the step of which all values of each row are whole multiples, as far as there is one: [out].
+
+    The largest value is 1. Of up to `_SMALL` steps the smallest number counts; beyond them the smallest distance of two
+    values, 0 included.
+    """
+    ordered = torch.cat([ratio, ratio.new_zeros(len(ratio), 1)], 1).sort(1).values
+    gaps = ordered.diff(dim=1)
+    found = torch.where(gaps > 8 * _ROUNDING, gaps, torch.full_like(gaps, 1.0)).amin(1)
+    open_rows = torch.arange(len(ratio), device=ratio.device)
+    sample = ratio[:, :_SAMPLE]
+    for steps in range(1, _SMALL + 1):
+        scaled = sample[open_rows] * steps
+        fits = ((scaled - scaled.round()).abs() <= steps * _ROUNDING).all(1)
+        found[open_rows[fits]] = 1.0 / steps
+        open_rows = open_rows[~fits]
+        if not len(open_rows):
+            break
+    return found

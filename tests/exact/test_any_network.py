@@ -1,0 +1,276 @@
+"""Networks of any modules: which products are found, that ideal chips equal the network, and what is refused."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+import imc_sim as imc
+from imc_sim import InputError
+from imc_sim.analog import straight_through
+from imc_sim.array import Chip
+from imc_sim.device import Device
+from imc_sim.sites import find_products, inputs_of, weights_of
+
+IDEAL = Chip(device=Device(g_lrs_S=1e-4, g_hrs_S=0.0)).replace("policy", {"int8": "crossbar", "float": "crossbar"})
+FLOAT = IDEAL.replace("encoding_multibit", {"kind": "sliced", "weight_bits": 16})
+
+
+class Signs(torch.autograd.Function):
+    """Signs as many repositories write them."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        return x.sign()
+
+    @staticmethod
+    def backward(ctx: Any, *grad: Tensor) -> Tensor:
+        return grad[0]
+
+
+class BinaryConv(nn.Conv2d):
+    """A convolution that binarizes weights and inputs inside, times the mean magnitude of each filter."""
+
+    def forward(self, input: Tensor) -> Tensor:  # noqa: A002  named as in the base class
+        alpha = self.weight.abs().mean((1, 2, 3), keepdim=True)
+        w, x = Signs.apply(self.weight) * alpha, Signs.apply(input)
+        return F.conv2d(x, w, self.bias, self.stride, self.padding, self.dilation, self.groups)
+
+
+class Bare(nn.Module):
+    """Parameters without a layer: integer weights on either side of a product, a bias by addmm, used twice."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.left = nn.Parameter(torch.randint(-3, 4, (5, 6)).float() / 4)
+        self.right = nn.Parameter(torch.randint(0, 2, (5, 3)).float())
+        self.bias = nn.Parameter(torch.randn(3))
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = (self.left @ x.mT).mT
+        return torch.addmm(self.bias, h, self.right, alpha=0.5) + h @ self.right
+
+
+class Attention(nn.Module):
+    """Self-attention: its projections are weights, its scores a product of two activations."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = nn.MultiheadAttention(8, 2, batch_first=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.inner(x, x, x, need_weights=False)[0]
+
+
+class Residual(nn.Module):
+    """One layer used twice, under two names, with learned thresholds between."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = self.second = nn.Conv2d(4, 4, 3, padding="same", padding_mode="circular")
+        self.act = nn.PReLU(4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.second(self.act(self.first(x)))
+
+
+def grid(module: nn.Module) -> nn.Module:
+    """Return the module with weights that are multiples of 1/8, so that 16 bits hold them exactly."""
+    with torch.no_grad():
+        for weight in module.parameters():
+            weight.copy_((8 * weight).round() / 8)
+    return module
+
+
+#: network, input shape, (name, kind of weights, of inputs, uses) of its sites; "" of weights: two activations
+ZOO: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...], list[tuple[str, str, str, int]]]] = {
+    "linear of tokens": (lambda: nn.Sequential(nn.Linear(6, 5)), (4, 3, 6), [("0", "levels", "real", 1)]),
+    "conv1d": (lambda: nn.Conv1d(3, 4, 3, stride=2, padding=1), (4, 3, 9), [("", "levels", "real", 1)]),
+    "conv2d": (
+        lambda: nn.Conv2d(4, 6, (3, 1), (2, 1), (1, 0), (2, 1), groups=2), (3, 4, 8, 5), [("", "levels", "real", 1)],
+    ),
+    "depthwise": (lambda: nn.Conv2d(4, 4, 3, groups=4, bias=False), (3, 4, 6, 6), [("", "levels", "real", 1)]),
+    "conv3d": (lambda: nn.Conv3d(2, 3, 2), (3, 2, 4, 4, 4), [("", "levels", "real", 1)]),
+    "binary": (lambda: BinaryConv(4, 5, 3), (3, 4, 6, 6), [("", "binary", "binary", 1)]),
+    "binary, padded": (lambda: BinaryConv(4, 5, 3, padding=1), (3, 4, 6, 6), [("", "binary", "binary", 1)]),
+    "bare": (Bare, (4, 6), [(":1", "levels", "real", 1), (":2", "bits", "real", 2)]),
+    "residual": (Residual, (3, 4, 5, 5), [("first", "ternary", "real", 2)]),
+    "attention": (
+        Attention, (3, 4, 8),
+        [("inner:1", "levels", "real", 1), ("inner:2", "", "real", 1), ("inner:3", "levels", "real", 1)],
+    ),
+}  # fmt: skip
+
+
+def made(name: str) -> tuple[nn.Module, Tensor]:
+    torch.manual_seed(1)
+    build, shape, _ = ZOO[name]
+    module = build()
+    return (module if "binary" in name or name == "bare" else grid(module)).eval(), torch.randn(*shape)
+
+
+@pytest.mark.parametrize("name", ZOO)
+def test_products_are_found_as_they_are_computed(name: str) -> None:
+    network, x = made(name)
+    products = find_products(network, x)
+    found = [(s.name, s.weights.kind if s.weights else "", s.inputs.kind, s.uses) for s in products.sites]
+    assert found == ZOO[name][2]
+    dynamic = sum(site.multiply_adds for site in products.sites if site.dynamic)
+    assert products.seen - dynamic == products.counted - (dynamic if products.counted == products.seen else 0)
+
+
+@pytest.mark.parametrize("name", ZOO)
+def test_an_ideal_chip_equals_the_network(name: str) -> None:
+    """To the rounding of float32; scales and biases are multiplied and added as in the network."""
+    network, x = made(name)
+    analog = imc.map_model(network, FLOAT, chips=2, inputs=x)
+    assert torch.allclose(analog(x), network(x).expand(2, *network(x).shape), rtol=2e-6, atol=1e-6)
+    assert len(analog.report.placed) == sum(kind != "" for _, kind, _, _ in ZOO[name][2])
+    last = analog.report.to_text().splitlines()[-1]
+    assert ("two activations" in last) == (name == "attention")
+    assert "100 % of the weights" in last
+
+
+def test_signs_without_a_scale_are_equal_to_the_bit() -> None:
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = nn.Parameter(torch.randn(20, 300))
+
+        def forward(self, x: Tensor) -> Tensor:
+            return F.linear(x.sign(), self.weight.sign())
+
+    network, x = Net(), torch.randn(7, 300)
+    assert torch.equal(imc.map_model(network, IDEAL, inputs=x)(x)[0], network(x))
+
+
+@pytest.mark.parametrize(
+    ("rows", "kind", "top"),
+    [([[1, 1, 1], [-2, 2, -2]], "binary", 1), ([[0, 3, 3], [1, 1, 1]], "bits", 1),
+     ([[0, 3, -3], [1, 1, 1]], "ternary", 1), ([[0.1, -0.3, 0.7]], "levels", 7), ([[0.3, -0.7, 0.0]], "levels", 7),
+     ([[0, 0], [1, -1]], "binary", 1), ([[0.1, 0.312345678, -0.7234]], "real", 0)],
+)  # fmt: skip
+def test_weights_are_of_the_smallest_class_that_explains_them(rows: list[list[float]], kind: str, top: int) -> None:
+    w = torch.tensor(rows)
+    found = weights_of(w)
+    assert (found.kind, found.top) == (kind, top)
+    if found.exact:
+        unit = torch.where(found.scale > 0, found.scale, 1.0)[:, None]
+        assert torch.allclose((w / unit).round() * found.scale[:, None], w.double(), rtol=1e-6)
+
+
+def test_a_constant_drive_is_a_bit() -> None:
+    assert inputs_of(torch.tensor([0.5])).kind == "bits"
+    assert inputs_of(torch.tensor([-0.5, 0.5])).kind == "binary"
+
+
+def test_noise_follows_the_image_and_every_chip_differs() -> None:
+    network, x = made("linear of tokens")
+    chip = FLOAT.replace("device.read.sigma", 0.1)
+    whole = imc.map_model(network, chip, chips=2, inputs=x)(x)
+    parts = imc.map_model(network, chip, chips=2, inputs=x)
+    assert torch.equal(whole, torch.cat([parts(x[:1]), parts(x[1:])], 1))
+    assert not torch.equal(whole[0], whole[1])
+    assert not torch.equal(whole[0, 0], imc.map_model(network, FLOAT, inputs=x)(x)[0, 0])
+
+
+def test_converters_are_calibrated_and_gradients_pass() -> None:
+    network, x = made("binary")
+    chip = IDEAL.replace("converter", {"kind": "auto", "bits": 8, "range": "calibrated"})
+    analog = imc.map_model(network, chip, inputs=x)
+    with pytest.raises(InputError, match="no calibration"):
+        analog(x)
+    assert set(analog.calibrate(x)) == {""}
+    assert 0 < float((analog(x)[0] - network(x)).detach().abs().max()) < 0.2
+    x.requires_grad_()
+    (found,) = torch.autograd.grad(straight_through(analog, x).sum(), x)
+    (own,) = torch.autograd.grad(network(x).sum(), x)
+    assert torch.allclose(found, own, atol=1e-5)
+
+
+def test_inputs_and_weights_that_the_probe_did_not_see_are_refused() -> None:
+    class Late(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = nn.Linear(6, 4)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return F.linear(x, self.inner.weight.sign())
+
+    signs = torch.randn(5, 6).sign()
+    analog = imc.map_model(Late(), IDEAL, inputs=signs)
+    with pytest.raises(InputError, match=r"up to 0\.3"):
+        analog(0.3 * signs)
+    next(iter(analog.network.parameters())).data.neg_()
+    with pytest.raises(InputError, match="site '': got other weights than were mapped"):
+        analog(signs)
+
+
+def test_another_way_through_the_network_is_refused() -> None:
+    class Branch(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a, self.b = nn.Linear(4, 4), nn.Linear(4, 4)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.b(self.a(x)) if x.shape[0] > 2 else self.b(x)
+
+    network, x = grid(Branch()), torch.randn(4, 4)
+    analog = imc.map_model(network, FLOAT, inputs=x)
+    with pytest.raises(InputError, match="product in 'b'"):
+        analog(x[:2])
+
+
+def test_what_cells_would_round_is_refused_with_what_holds_it() -> None:
+    network, x = nn.Sequential(nn.Linear(20, 5)), torch.randn(4, 20)
+    with pytest.raises(InputError, match=r"site '0': got weights that .* rounds by \d+\.\d % .* weight_bits: 8"):
+        imc.map_model(network, IDEAL.replace("encoding_multibit", {"kind": "differential"}), inputs=x)
+
+
+def test_sites_without_a_place_are_named_together() -> None:
+    network, x = nn.Sequential(nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 2)), torch.randn(4, 4)
+    with pytest.raises(InputError, match=r"no place for 2 sites: '0' \(real weights\), '2' \(real weights\)"):
+        imc.map_model(network, "rram_hfo2_1t1r", inputs=x)
+    transposed = nn.Sequential(nn.ConvTranspose1d(4, 4, 2))
+    with pytest.raises(InputError, match="a transposed convolution, which must stay digital"):
+        imc.map_model(transposed, FLOAT, inputs=torch.randn(2, 4, 5))
+
+
+def scripted() -> nn.Module:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return torch.jit.script(nn.Linear(3, 2))
+
+
+@pytest.mark.parametrize(
+    ("network", "inputs", "match"),
+    [
+        (scripted(), torch.randn(2, 3), "a module that runs eagerly"),
+        (nn.Linear(3, 2), torch.randn(2, 4), "RuntimeError.*Run network"),
+        (nn.Linear(3, 2), torch.ones(2, 3), "inputs that differ"),
+    ],
+)
+def test_networks_that_cannot_be_watched_are_refused(network: nn.Module, inputs: Tensor, match: str) -> None:
+    with pytest.raises(InputError, match=match):
+        find_products(network, inputs)
+
+
+def test_the_mode_of_every_module_is_restored() -> None:
+    network = nn.Sequential(nn.Linear(3, 3), nn.Dropout(0.9).eval(), nn.BatchNorm1d(3)).train()
+    network[1].eval()
+    mean = network[2].running_mean.clone()  # type: ignore[union-attr]
+    find_products(network, torch.randn(4, 3))
+    assert [module.training for module in network] == [True, False, True]
+    assert torch.equal(network[2].running_mean, mean)  # type: ignore[arg-type]
+
+
+def test_inputs_are_one_tensor_of_floats() -> None:
+    for inputs in (torch.ones(2, 3, dtype=torch.long), (torch.ones(2, 3), torch.ones(2, 3))):
+        with pytest.raises(InputError, match="one tensor of floating-point numbers"):
+            imc.map_model(nn.Linear(3, 2), FLOAT, inputs=inputs)
