@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -274,3 +275,12 @@ def test_inputs_are_one_tensor_of_floats() -> None:
     for inputs in (torch.ones(2, 3, dtype=torch.long), (torch.ones(2, 3), torch.ones(2, 3))):
         with pytest.raises(InputError, match="one tensor of floating-point numbers"):
             imc.map_model(nn.Linear(3, 2), FLOAT, inputs=inputs)
+
+
+def test_the_page_can_be_followed(repository: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code = (repository / "docs" / "your_network.md").read_text().split("```python\n")[1].split("```")[0]
+    names: dict[str, Any] = {}
+    exec(compile(code, "your_network.md", "exec"), names)
+    assert names["outputs"].shape == (4, 8, 10)
+    assert names["analog"].report.placed == ("2",)
+    assert "88.3 % of the multiply-adds" in capsys.readouterr().out
