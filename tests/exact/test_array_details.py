@@ -167,13 +167,17 @@ def test_cells_written_again_are_those_that_products_use(shape: tuple[int, int])
 # -- effects together --------------------------------------------------------------------------------------
 
 
-def test_noise_is_that_of_the_aged_cells() -> None:
-    """All cells have lost the same part: the same draws, smaller by it."""
+FLICKER = {"q": [{"coefficients": [0.0, 0.05]}], "g_max_S": 1e-4, "t_read_s": 1e-6}
+
+
+@pytest.mark.parametrize("read", [{"sigma": 0.1}, {"flicker": FLICKER}])
+def test_noise_is_that_of_the_aged_cells(read: dict[str, Any]) -> None:
+    """All cells have lost the same part: the same draws, smaller by it; q of 1/f noise is that of the programmed G."""
     w, x = signs(6, 20), signs(5, 20, seed=1)
-    aged = {"g_hrs_S": 0.0, "time": {"t_s": 1e4, "drift": {"nu": 0.1}}}
     found = []
-    for device in ({"g_hrs_S": 0.0}, aged):
-        noisy, quiet = (Crossbar.program(w, chip(device | read)) for read in ({"read": {"sigma": 0.1}}, {}))
+    for drift in ({}, {"drift": {"nu": 0.1}}):
+        device = {"g_hrs_S": 0.0, "time": {"t_s": 1e4, **drift}}
+        noisy, quiet = (Crossbar.program(w, chip(device | part)) for part in ({"read": read}, {}))
         found.append((noisy.mvm(x) - quiet.mvm(x))[0].double())
     assert float(found[0].abs().max()) > 0.2
     assert torch.allclose(found[1], found[0] * 1e4**-0.1, rtol=0, atol=1e-3)

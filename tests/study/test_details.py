@@ -121,6 +121,8 @@ def test_the_rate_counts_trials_from_the_start_of_the_run() -> None:
     assert rate_of(rows) == pytest.approx(0.5)
     many = [{"meta": {"run": "new", "elapsed": 0.25 * n}} for n in range(1, 501)]
     assert rate_of(many) == pytest.approx(4.0)
+    latest = [{"meta": {"run": "new", "elapsed": n + 100.0 * (n > 100)}} for n in range(1, 301)]
+    assert rate_of(latest) == pytest.approx(200 / 300), "200 rows, from the end of the one before them"
     assert rate_of([]) is None
 
 
