@@ -1,4 +1,4 @@
-"""Accuracies with the sample that they are a mean over."""
+"""Accuracies together with the sample that they are a mean over."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from imc_sim._stats import Sample
 @final
 @dataclass(frozen=True)
 class Accuracy:
-    """Fraction of right answers per independent draw (`of`: episodes or images).
+    """Fraction of right answers per independent draw: per episode or per image.
 
-    The interval is over draws: the queries of one episode are not independent.
+    The interval is over these draws, since the queries of one episode are not independent.
 
     Args:
         values: fraction of right answers of each draw, float64 [draws].
         total: number of answers.
-        of: what a draw is: episodes or images.
+        of: unit of a draw, `episodes` or `images`.
         loss: mean negative log-likelihood (natural logarithm), where outputs are classes.
         classes: classes of each episode, [draws, way].
     """
@@ -34,10 +34,12 @@ class Accuracy:
 
     @property
     def mean(self) -> float:
+        """Return the accuracy as a fraction."""
         return float(self.values.mean())
 
     @property
     def correct(self) -> int:
+        """Return the number of right answers."""
         return round(self.mean * self.total)
 
     @property
@@ -46,6 +48,10 @@ class Accuracy:
         return Sample.over(self.of, self.values, self.classes)
 
     def interval(self, level: float = 0.95) -> tuple[float, float]:
-        """Return the interval of the mean over draws, within [0, 1]; (0, 1) for a single draw. See `Sample`."""
+        """Return the interval of the mean over draws, within [0, 1]; (0, 1) for a single draw. See `Sample`.
+
+        Args:
+            level: confidence of the interval.
+        """
         sample = self.sample
         return (0.0, 1.0) if sample is None else sample.interval(self.mean, level)

@@ -1,7 +1,8 @@
 """Few-shot episodes with attacked queries, through a digital network or through one on a chip.
 
-Every query is attacked against the clean keys of its own episode. Queries do not affect one another, so that those of
-several episodes go through the network together. Queries attacked through a digital network are kept by the session.
+Every query is attacked against the clean keys of its episode. Queries do not affect one another, so that those of
+several episodes go through the network together. The session keeps queries that were attacked through a digital
+network.
 """
 
 from __future__ import annotations

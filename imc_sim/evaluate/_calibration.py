@@ -1,7 +1,6 @@
-"""Data that DACs and converters are calibrated on: of the training split, never the images of an evaluation.
+"""Data on which DACs and ADCs are calibrated: of the training split, never the images of an evaluation.
 
-Limits are a property of the digital network and of these data, so a chip's limits do not depend on the other chips of a
-call.
+Limits depend on the digital network and these data only, so those of a chip do not depend on the other chips of a call.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from imc_sim.array import Chip
     from imc_sim.nn.store import ModelCard
 
-#: what a model without stated tasks is measured on: needs no data set
+#: task of models whose cards state none; needs no data set
 EMBEDDED = {"dataset": "glyphs", "split": "test", "rotations": False}
 
 #: called after every task with (tasks done, tasks in all)
@@ -31,9 +31,18 @@ _Wanted = tuple[dict[str, Any], float | None, float | None]
 class CardRow:
     """Accuracy on one task with its 95 % interval, and the accuracy that the card states.
 
-    over: what the interval is over: episodes, images or chips. classes_low, classes_high: of few-shot tasks, the 95 %
-    interval for new classes, of which `classes` were sampled; `low` and `high` hold for other episodes of the same
-    classes. loss: mean negative log-likelihood, of classifiers.
+    Args:
+        task: description of the task, or of the chip.
+        accuracy: as a fraction.
+        low: lower end of the interval, for other episodes of the same classes.
+        high: upper end of the interval.
+        over: number and unit of the draws that the interval is over: episodes, images or chips.
+        stated: accuracy on the card.
+        published: accuracy that was published.
+        loss: mean negative log-likelihood, of classifiers.
+        classes: number of classes sampled, of few-shot tasks.
+        classes_low: lower end of the 95 % interval for new classes.
+        classes_high: upper end of that interval.
     """
 
     task: str
@@ -98,10 +107,14 @@ def evaluate_card(
 
 
 def calibrate_for_card(analog: AnalogModel, name: str) -> None:
-    """Calibrate model `name`, mapped as `analog`, on the training data of the first task on its card.
+    """Calibrate a mapped model on the training data of the first task on its card.
 
-    Ranges and driven rows are measured even where the chip sets them, for its report. Does nothing if no layer is on a
-    crossbar.
+    Ranges and driven rows are measured even where the chip sets them, for its report. Without a layer on a crossbar
+    nothing is done.
+
+    Args:
+        analog: the mapped model.
+        name: name or path of the model.
     """
     from imc_sim.evaluate._calibration import calibration_images
     from imc_sim.evaluate._session import Session
@@ -132,9 +145,9 @@ def _stated(card: ModelCard) -> list[_Wanted]:
     return [(dict(m.task), m.accuracy, m.published) for m in card.measured]
 
 
-#: keys of a few-shot task that are said where they are not as usual
+#: keys of a few-shot task that are reported if they differ from the default
 _FEW = ("classes", "instances", "seed", "threshold", "prototypes", "dim", "size", "scaling", "passes")
-#: keys of a classification task that are said where they act
+#: keys of a classification task that are reported if they differ from the default
 _SAID = ("scaling", "seed", *AS_THEY_ARE, "outputs", "stage", "head", "statistics")
 
 
@@ -152,12 +165,13 @@ def describe(task: dict[str, Any]) -> str:
 
 def _describe_classes(t: ClassificationTask) -> str:
     some = "all images" if t.images is None else f"{t.images} images"
-    asked = (t.vote and f"vote {t.vote}", t.members and f"{t.members} members", t.steps and f"{t.steps} steps")
+    shown = (t.vote and f"vote {t.vote}", t.members and f"{t.members} members", t.steps and f"{t.steps} steps")
     more = (f"{key} {getattr(t, key)}" for key in _SAID if getattr(t, key) != type(t).model_fields[key].default)
-    return ", ".join([f"{t.dataset} {t.split}", "classes", some, *(text for text in asked if text), *more])
+    return ", ".join([f"{t.dataset} {t.split}", "classes", some, *(text for text in shown if text), *more])
 
 
 def _digital(name: str, task: dict[str, Any], stated: float | None, published: float | None) -> CardRow:
+    """Evaluate one task on the digital network."""
     accuracy = digital_accuracy(name, task)
     over, sample = f"{len(accuracy.values)} {accuracy.of}", accuracy.sample
     low, high = accuracy.interval()
@@ -169,6 +183,7 @@ def _digital(name: str, task: dict[str, Any], stated: float | None, published: f
 
 
 def _on_chips(name: str, task: dict[str, Any], chip: Chip | str, chips: int, seed: int) -> CardRow:
+    """Evaluate one task on chips; the interval is over chips."""
     from imc_sim.array import load_chip
 
     spec = load_chip(chip)

@@ -23,25 +23,48 @@ from imc_sim.nn.neurons import Draws, draw_neurons, neurons_of
 
 
 def batch_chips(model: str, chip: dict[str, Any], memory_limit_bytes: int) -> int:
-    """Return how many chips to evaluate together so that their conductances stay under the limit (at least 1)."""
+    """Return how many chips to evaluate together so that their conductances stay under the limit (at least 1).
+
+    Args:
+        model: name or path of a model.
+        chip: chip description.
+        memory_limit_bytes: for the conductances.
+    """
     return max(1, memory_limit_bytes // max(1, mapping.bytes_per_chip(Session.on("cpu").model(model), load_chip(chip))))
 
 
 def check_mapping(model: str, chip: dict[str, Any], engine: Engine | str | dict[str, Any] | None = None) -> None:
-    """Raise the errors that mapping this model onto this chip would raise."""
+    """Raise the errors that mapping this model onto this chip would raise.
+
+    Args:
+        model: name or path of a model.
+        chip: chip description.
+        engine: backend that computes products; None: that of the chip.
+    """
     spec = load_chip(chip)
     ideal = mapping.map_model(Session.on("cpu").model(model), spec.without_effects(), engine="native")
     check_backend(spec.engine if engine is None else as_engine(engine), spec, ideal.analog_layers.values())
 
 
 def acting_settings(model: str, chip: dict[str, Any], task: dict[str, Any]) -> dict[str, Any]:
-    """Return the settings of the chip that change what this model answers in this task."""
+    """Return the settings of the chip that change the answers of this model in this task.
+
+    Args:
+        model: name or path of a model.
+        chip: chip description.
+        task: task as plain data.
+    """
     memory = not isinstance(build_task(task, "task"), ClassificationTask)
     return mapping.acting_settings(Session.on("cpu").model(model), load_chip(chip), memory)
 
 
 def check_task(task: dict[str, Any], chip: dict[str, Any] | None = None) -> None:
-    """Raise the errors that this task would raise, for example a missing data set or too few classes for an episode."""
+    """Raise the errors that this task would raise, for example a missing data set or too few classes for an episode.
+
+    Args:
+        task: task as plain data.
+        chip: chip description; None: digital only.
+    """
     spec = build_task(task, "task")
     if chip is not None and load_chip(chip).calibrates:
         check_task(calibration_task(spec).to_dict())
@@ -54,7 +77,15 @@ def check_task(task: dict[str, Any], chip: dict[str, Any] | None = None) -> None
 
 
 def check_images(model: str, task: dict[str, Any]) -> None:
-    """Pass two images of the task through the model; raise InputError if it does not take them or lacks a label."""
+    """Pass two images of the task through the model.
+
+    Args:
+        model: name or path of a model.
+        task: task as plain data.
+
+    Raises:
+        InputError: the model does not take the images, or has no output for a label.
+    """
     session = Session.on("cpu")
     spec, network = session.sized(build_task(task, "task"), model), session.model(model)
     if isinstance(spec, ClassificationTask):

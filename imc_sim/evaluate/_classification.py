@@ -1,4 +1,4 @@
-"""Classifiers, digital or on chips."""
+"""Evaluation of classifiers, digital or on chips."""
 
 from __future__ import annotations
 
@@ -40,7 +40,12 @@ def on_chips(session: Session, model: str, task: ClassificationTask, chips: Samp
 
 
 def configured(network: nn.Module, task: ClassificationTask) -> nn.Module:
-    """Return the network with the task's vote of its members, its stage and head, its time steps; itself otherwise."""
+    """Return the network with the vote, members, stage, head, norms and time steps of the task, if it names any.
+
+    Args:
+        network: digital network.
+        task: classification task.
+    """
     network = _staged(_voting(network, task), task)
     return network if task.steps is None else _stepping(network, task.steps)
 
@@ -72,7 +77,13 @@ def _staged(network: nn.Module, task: ClassificationTask) -> nn.Module:
 
 @torch.no_grad()
 def class_accuracy(model: nn.Module, task: ClassificationTask, data: ClassificationData | None = None) -> Accuracy:
-    """Return the accuracy and loss of a digital network."""
+    """Return the accuracy and loss of a digital network.
+
+    Args:
+        model: digital network.
+        task: classification task.
+        data: its images; None: loaded here.
+    """
     data = data or ClassificationData.load(task)
     neurons, parts = neurons_of(model), []
     with evaluating(model):
@@ -85,7 +96,13 @@ def class_accuracy(model: nn.Module, task: ClassificationTask, data: Classificat
 
 @torch.no_grad()
 def chip_class_accuracy(analog: AnalogModel, task: ClassificationTask, data: ClassificationData) -> list[Accuracy]:
-    """Return the accuracy of each chip."""
+    """Return the accuracy of each chip.
+
+    Args:
+        analog: mapped model.
+        task: classification task.
+        data: its images.
+    """
     found = (competing(analog(images), task, data) for _, images in data.batches(task.batch))
     answers = torch.cat([outputs.argmax(-1).cpu() for outputs in found], dim=1)
     return [_accuracy(each, data.labels) for each in answers]
@@ -93,7 +110,12 @@ def chip_class_accuracy(analog: AnalogModel, task: ClassificationTask, data: Cla
 
 @torch.no_grad()
 def output_count(network: nn.Module, images: Tensor) -> int:
-    """Return how many outputs the network has for each of these images."""
+    """Return how many outputs the network has for each of these images.
+
+    Args:
+        network: digital network.
+        images: [batch, channels, H, W].
+    """
     draw_neurons(neurons_of(network), Draws(seed=0))
     with evaluating(network):
         return network(images).shape[-1]

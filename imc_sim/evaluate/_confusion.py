@@ -22,9 +22,9 @@ from imc_sim.evaluate._tasks import FewShotTask, build_task, few_shot
 
 Counts = NDArray[np.int64]
 
-#: classes that still make a matrix one can read
+#: classes up to which a matrix can be read
 _READABLE = 40
-#: chips whose features are held at once
+#: chips whose features are in memory together
 _TOGETHER = 4
 
 
@@ -36,7 +36,7 @@ class Confusion:
     Args:
         counts: [true, answered].
         offered: [true, answered], queries of the true class in episodes with the other class.
-        what: what rows are: classes of the data set or, if those are too many, places of a class in its episode.
+        what: meaning of the rows: classes of the data set or, if those are too many, places of a class in its episode.
         chips: number of chips; 0: digital.
     """
 
@@ -47,6 +47,7 @@ class Confusion:
 
     @property
     def accuracy(self) -> float:
+        """Return the fraction of right answers."""
         return float(np.trace(self.counts) / self.counts.sum())
 
 
@@ -54,9 +55,18 @@ def confusion(
     model: str, chip: Chip | str | dict[str, Any] | None, task: dict[str, Any], chips: int = 8, seed: int = 0,
     progress: Callable[[int, int], None] | None = None,
 ) -> Confusion:  # fmt: skip
-    """Compute the confusion matrix of a few-shot evaluation; chip None: of the digital network.
+    """Compute the confusion matrix of a few-shot evaluation.
 
-    progress: called with (chips done, total).
+    Args:
+        model: name or path of a model.
+        chip: chip description; None: the digital network.
+        task: few-shot task as plain data.
+        chips: number of chips.
+        seed: of the chips.
+        progress: called with (chips done, total).
+
+    Returns:
+        The counts of answers.
     """
     spec = few_shot(build_task(task, "task"), "a confusion matrix")
     answers = answers_of(model, None if chip is None else load_chip(chip), spec, range(chips), seed, progress)

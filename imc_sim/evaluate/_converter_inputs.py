@@ -1,4 +1,4 @@
-"""Histograms of the converter inputs of every layer, with the levels of the converters."""
+"""Histograms of the ADC inputs of every layer, with the levels of the ADCs."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from imc_sim.evaluate._tasks import FewShotTask, build_task, few_shot
 if TYPE_CHECKING:
     from imc_sim.analog import AnalogLayer, AnalogModel
 
-#: what stands in where converters are ideal: there are inputs, but no levels
+#: the ADC that takes the place of ideal ones, which have inputs but no levels
 _PROBE = {"kind": "auto", "bits": 16, "range": "max"}
 _BINS = 80
 
@@ -33,7 +33,7 @@ _BINS = 80
 @final
 @dataclass(frozen=True)
 class Levels:
-    """The levels of a converter: first_A + k step_A for k = 0 … count - 1."""
+    """The levels of an ADC: first_A + k step_A for k = 0 … count - 1."""
 
     first_A: float
     step_A: float
@@ -47,14 +47,14 @@ class Levels:
 @final
 @dataclass(frozen=True)
 class ConverterInputs:
-    """Histogram of one layer's converter inputs over images, tiles, columns and passes, on one chip.
+    """Histogram of the ADC inputs of one layer over images, tiles, columns and passes, on one chip.
 
     Args:
         layer: its name.
         edges_A: [bins + 1]; the first and the last are the extremes.
         counts: [bins].
-        levels: of the first row of tiles; None for ideal converters.
-        clipped: share of inputs more than half a step beyond the levels of their converter.
+        levels: of the first row of tiles; None for ideal ADCs.
+        clipped: fraction of inputs more than half a step beyond the levels of their ADC.
     """
 
     layer: str
@@ -68,22 +68,31 @@ class ConverterInputs:
 def converter_inputs(
     model: str, chip: Chip | str | dict[str, Any], task: dict[str, Any], number: int = 0, seed: int = 0
 ) -> list[ConverterInputs]:
-    """Compute histograms for every layer on crossbars, the memory last, over the images of the task's first episode.
+    """Compute histograms for every layer on crossbars, the memory last, over the images of the first episode of a task.
 
-    Currents include device variation, IR drop and read noise of chip `number`. Converters are calibrated as in an
-    evaluation.
+    Currents include device variation, IR drop and read noise of the chip. ADCs are calibrated as in an evaluation.
+
+    Args:
+        model: name or path of a model.
+        chip: chip description.
+        task: few-shot task as plain data.
+        number: of the chip.
+        seed: of the chip.
+
+    Returns:
+        A histogram per layer.
 
     Raises:
-        InputError: nothing runs on crossbars, or not through this package.
+        InputError: nothing runs on crossbars, or not on the native backend.
     """
     session, spec = Session.on("cpu"), load_chip(chip)
-    few = session.sized(few_shot(build_task(task, "task"), "what converters see"), model)
+    few = session.sized(few_shot(build_task(task, "task"), "the inputs of ADCs"), model)
     if not spec.engine.native:
         step = "Use the chip with engine: native."
         raise InputError("chip.engine", spec.engine.kind, "native, whose currents are known", step)
     if spec.converter.of_outputs:
         step = "Take range max or calibrated."
-        raise InputError("chip.converter.range", "'unit', of outputs", "a range of what columns give", step)
+        raise InputError("chip.converter.range", "'unit', of outputs", "max or calibrated, ranges of columns", step)
     data, one = session.episodes(few), SampledChips(spec, range(number, number + 1), seed)
     analog, _ = one.program(session.model(model), calibration_images(session, few) if spec.calibrates else None)
     found = _of_layers(analog, data.images[_images(data, 1)], spec)
@@ -105,11 +114,13 @@ def _probing(chip: Chip) -> Chip:
 
 
 def _of_layers(analog: AnalogModel, images: Tensor, chip: Chip) -> list[ConverterInputs]:
+    """Return the histograms of the layers on crossbars, in the order in which the images pass them."""
     found: list[ConverterInputs] = []
 
     def record(layer: AnalogLayer, inputs: tuple[Tensor, ...]) -> None:
+        """Count the ADC inputs of a layer that is about to compute."""
         crossbar = layer.crossbar
-        if chip.converter.is_ideal:  # without a converter sums of tiles may have been merged: equal cells, tile by tile
+        if chip.converter.is_ideal:  # sums of tiles may be merged without ADCs: program the same cells tile by tile
             crossbar = layer._programmed(_probing(chip), layer.crossbar.chips)
             if layer.input_limit is not None:
                 crossbar.set_input_limit(layer.input_limit)
@@ -131,7 +142,7 @@ def _of_layers(analog: AnalogModel, images: Tensor, chip: Chip) -> list[Converte
 def _of_memory(
     analog: AnalogModel, task: FewShotTask, data: FewShotData, one: SampledChips, calibration: Keys | None
 ) -> ConverterInputs:
-    """Return the converter inputs of the search of the first episode's queries among its keys."""
+    """Return the ADC inputs of the memory when the queries of the first episode are searched among its keys."""
     rows = _images(data, 1)
     found = features_of(analog, data.images[rows], task.batch)[0]
     features = found.new_zeros(len(data.images), found.shape[-1])
@@ -174,7 +185,7 @@ class _Probe:
         return low, high
 
     def _inputs(self, inputs: Callable[[slice], Tensor]) -> Iterator[tuple[int, Tensor]]:
-        """Yield (row of tiles, inputs of its converters in windows / steps), with their read noise."""
+        """Yield (row of tiles, inputs of its ADCs in windows / steps), with their read noise."""
         for tile, u in self.readout.converter_inputs(inputs, self.first_read, self.reads):
             yield tile, u.double()
 

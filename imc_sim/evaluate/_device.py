@@ -9,14 +9,22 @@ from imc_sim.config import Engine
 
 
 def check_device(device: str, engine: Engine) -> None:
-    """Refuse a device that this machine or the engine does not have."""
+    """Check that this machine and the backend have a device.
+
+    Args:
+        device: `cpu`, `cuda` or `cuda:N`.
+        engine: backend that computes products.
+
+    Raises:
+        InputError: they do not have it.
+    """
     if device == "cpu":
         return
     if not re.fullmatch(r"cuda(:\d+)?", device):
         raise InputError("device", repr(device), "cpu, cuda, cuda:0, cuda:1, …", "Choose one of these.")
     if not engine.native:
-        step = "Leave device out, or take engine native."
-        raise InputError("device", f"{device} with engine {engine.kind}", "cpu with a foreign engine", step)
+        step = "Leave device out, or use the native backend."
+        raise InputError("device", f"{device} with backend {engine.kind}", "cpu with a foreign backend", step)
     import torch
 
     there = torch.cuda.device_count() if torch.cuda.is_available() else 0
@@ -26,9 +34,10 @@ def check_device(device: str, engine: Engine) -> None:
 
 
 def prepare_device(device: str) -> None:
-    """Have a CUDA device multiply float32 as float32, the same way every time.
+    """Make a CUDA device multiply float32 as float32, deterministically.
 
-    TF32 keeps 10 bits of an operand: the contrast of a cell, a multiple of 2^-12 of the window, would be rounded.
+    TF32 keeps 10 bits of a factor and would round the differential conductance of a cell, a multiple of 2^-12 of the
+    window.
     """
     if device == "cpu":
         return

@@ -32,11 +32,17 @@ _MOST = 1000
 @final
 @dataclass(frozen=True)
 class Embedding:
-    """One panel of a grid: points [n, 2] in the plane, the class of each [n], and how often neighbours share it.
+    """One panel of a grid: points in the plane with their classes, and how often neighbours share a class.
 
-    row, column: names of its row and column. nearest: share of images whose nearest other image, in the space of the
-    features, is of the same class; distances in the plane are not reliable. nearest_clean: the same with the other
-    image taken from the clean ones, as in a memory; attacked classes may move as a whole.
+    Args:
+        row: name of its row.
+        column: name of its column.
+        points: [n, 2].
+        classes: [n].
+        nearest: fraction of images whose nearest other image, in the space of the features, is of the same class;
+            distances in the plane are not reliable.
+        nearest_clean: that fraction with the other image among the clean ones, as in a memory; attacked classes can
+            move as a whole.
     """
 
     row: str
@@ -49,8 +55,13 @@ class Embedding:
 
 @final
 class EmbeddingPanel(NamedTuple):
-    """The content of a panel of `embedding_grid`: the digital features of a model on a task, attacked where the task
-    says so.
+    """A panel of `embedding_grid`: digital features of a model on a task.
+
+    Args:
+        row: name of its row.
+        column: name of its column.
+        model: name or path of a model.
+        task: few-shot task as plain data, with an attack or without.
     """
 
     row: str
@@ -74,16 +85,30 @@ def embedding(
     model: str, chip: Chip | str | dict[str, Any], task: dict[str, Any], classes: int = 10, instances: int = 20,
     number: int = 0, seed: int = 0, perplexity: float = 15.0,
 ) -> list[Embedding]:  # fmt: skip
-    """Embed the digital features of the first classes of the task's split, and those of chip `number`.
+    """Embed the digital features of the first classes of a split, and the features of one chip.
 
     With an attack in the task there are four panels: clean, and attacked through the digital network (or each through
-    the chip, if the task says so). Features are in the form of the memory's keys. Later panels start from the first
-    one's points and are rotated onto them at the end, so that classes stay in place as far as the features do.
+    the chip, if the task says so). Features are in the form of the keys of the memory. Later panels start from the
+    points of the first one and are rotated onto them at the end, so that classes stay in place as far as the features
+    do.
+
+    Args:
+        model: name or path of a model.
+        chip: chip description.
+        task: few-shot task as plain data.
+        classes: number of classes.
+        instances: images per class.
+        number: of the chip.
+        seed: of the chip and of t-SNE.
+        perplexity: of t-SNE.
+
+    Returns:
+        The panels.
 
     Reference: van der Maaten and Hinton, JMLR 9 (2008), computed exactly, with a fixed seed.
     """
     session, spec = Session.on("cpu"), load_chip(chip)
-    asked, data = _asked(model, task, classes, instances, perplexity)
+    asked, data = _as_one_episode(model, task, classes, instances, perplexity)
     stated = session.sized(few_shot(build_task(task, "task"), "a view of features"), model)
     network, one = session.model(model), SampledChips(spec, range(number, number + 1), seed)
     analog, _ = one.program(network, calibration_images(session, stated) if spec.calibrates else None)
@@ -108,7 +133,18 @@ def embedding_grid(
 ) -> list[Embedding]:  # fmt: skip
     """Embed digital features, one panel each; panels of one column start from its first panel, as in `embedding`.
 
-    An attack uses all images of a panel as the keys of one episode. progress: called with (done, total).
+    An attack uses all images of a panel as the keys of one episode.
+
+    Args:
+        panels: contents of the panels.
+        classes: number of classes.
+        instances: images per class.
+        seed: of t-SNE.
+        perplexity: of t-SNE.
+        progress: called with (panels done, total).
+
+    Returns:
+        The panels, row by row.
     """
     found: list[Embedding] = []
     for column in dict.fromkeys(panel.column for panel in panels):
@@ -148,7 +184,7 @@ def turned(points: Floats, onto: Floats) -> Floats:
     return points @ (u @ vt)
 
 
-def _asked(
+def _as_one_episode(
     model: str, task: dict[str, Any], classes: int, instances: int, perplexity: float
 ) -> tuple[FewShotTask, FewShotData]:
     """Return the first images of the first classes as one episode in which each is a support and a query."""
@@ -177,7 +213,7 @@ def _target(
 
 
 def _digital(panel: EmbeddingPanel, classes: int, instances: int, perplexity: float) -> _Shown:
-    asked, data = _asked(panel.model, panel.task, classes, instances, perplexity)
+    asked, data = _as_one_episode(panel.model, panel.task, classes, instances, perplexity)
     network = Session.on("cpu").model(panel.model)
     clean = features_of(network, data.images, asked.batch)
     images = attack_queries(data, asked, Target(network, clean))

@@ -40,7 +40,14 @@ class FewShotData:
 
     @classmethod
     def load(cls, task: FewShotTask) -> FewShotData:
-        """Sample the task's episodes and gather their images, each distinct one once."""
+        """Sample the episodes of a task and gather their images, each distinct one once.
+
+        Args:
+            task: few-shot task.
+
+        Returns:
+            The images and episodes.
+        """
         pool = load_pool(task.dataset, task.split, task.size)
         classes = _at_most("classes", task.classes, pool.images.shape[0])
         instances = _at_most("instances", task.instances, pool.images.shape[1])
@@ -56,9 +63,12 @@ class FewShotData:
         return np.unique(self.support)
 
     def with_queries(self, queries: Tensor) -> FewShotData:
-        """Return the same episodes with other queries [e x way x queries, 1, H, W], after the images of the supports.
+        """Return the same episodes with other queries.
 
-        The supports' images keep their order: they are those of the rows `supports`.
+        The images of the supports come first, in the order of `supports`.
+
+        Args:
+            queries: [e x way x queries, 1, H, W].
         """
         kept, support = np.unique(self.support, return_inverse=True)
         query = len(kept) + np.arange(self.query.size).reshape(self.query.shape)
@@ -68,9 +78,14 @@ class FewShotData:
 
 @torch.no_grad()
 def features_of(network: Encoder, images: Tensor, batch: int) -> Tensor:
-    """Return features of images [u, 1, H, W], [u, dim] or [chip, u, dim], computed `batch` images at a time.
+    """Return features of images, [u, dim] or [chip, u, dim].
 
-    Neurons that fire at random draw from seed 0.
+    Stochastic neurons sample from seed 0.
+
+    Args:
+        network: images -> features.
+        images: [u, 1, H, W].
+        batch: images that go through the network together.
     """
     neurons = neurons_of(network) if isinstance(network, nn.Module) else []
     parts = []

@@ -32,7 +32,7 @@ from imc_sim.nn import evaluating, product_layers
 from imc_sim.nn.neurons import Draws, draw_neurons, neurons_of
 from imc_sim.nn.store import ModelCard, load_card, load_model
 
-#: images that go through the network at once
+#: images in a batch of the network
 _BATCH = 250
 
 
@@ -41,7 +41,13 @@ def viewed_images(
 ) -> LabelledImages:
     """Return the images and labels of a split as transformed by `view`; feature vectors if it names a model.
 
-    size and scaling are those of the images that this model receives.
+    Args:
+        dataset: name of a data set.
+        split: its split.
+        size: pixels per side of the images, before they become features.
+        view: transformations.
+        scaling: of the grey levels of these images.
+        where: names the source of the settings in errors.
     """
     if view.features is None:
         return task_images(load_classes(dataset, split, size), view, where)
@@ -80,11 +86,13 @@ def feature_vectors(
 
 
 def normalised(vectors: Tensor) -> Tensor:
-    """Return each vector [n, numbers] minus its mean, divided by its variance, in float64; zeros where all numbers are
-    equal.
+    """Return each vector minus its mean, divided by its variance, in float64; zeros where all its numbers are equal.
 
-    Divided by the variance, not the standard deviation, as published; the variance is over a vector's own numbers,
-    divided by their count.
+    The division is by the variance, not by the standard deviation, as published; the variance is over the numbers of a
+    vector, divided by their count.
+
+    Args:
+        vectors: [n, numbers].
     """
     x = vectors.double()
     centred = x - x.mean(1, keepdim=True)
@@ -93,7 +101,15 @@ def normalised(vectors: Tensor) -> Tensor:
 
 
 def last_hidden(network: nn.Module, images: Tensor) -> Tensor:
-    """Return the inputs [batch, numbers] of the last product layer of `network` for `images`, without gradients."""
+    """Return the inputs [batch, numbers] of the last product layer, without gradients.
+
+    Args:
+        network: digital network.
+        images: [batch, channels, H, W].
+
+    Raises:
+        InputError: the network does not end in one product layer.
+    """
     kept: list[Tensor] = []
     layers = product_layers(network)
     if layers:

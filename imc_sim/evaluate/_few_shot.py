@@ -1,4 +1,4 @@
-"""Few-shot classification by an encoder and a key memory, digital or on chips."""
+"""Few-shot classification with an encoder and a key memory, digital or on chips."""
 
 from __future__ import annotations
 
@@ -51,7 +51,13 @@ def on_chips(session: Session, model: str, task: FewShotTask, chips: SampledChip
 
 
 def few_shot_accuracy(model: nn.Module, task: FewShotTask, data: FewShotData | None = None) -> Accuracy:
-    """Return the accuracy of a digital network with a digital memory, for a network that has no name."""
+    """Return the accuracy of a digital network that has no name, with a digital memory.
+
+    Args:
+        model: digital network.
+        task: few-shot task.
+        data: its images; None: loaded here.
+    """
     with torch.inference_mode(False):  # attacks need gradients
         data = data or FewShotData.load(task)
         features = features_of(model, data.images, task.batch)
@@ -63,7 +69,13 @@ def few_shot_accuracy(model: nn.Module, task: FewShotTask, data: FewShotData | N
 
 
 def digital_accuracy_of(features: torch.Tensor, task: FewShotTask, data: FewShotData) -> Accuracy:
-    """Return the accuracy of features [u, dim] with a digital memory."""
+    """Return the accuracy of features with a digital memory.
+
+    Args:
+        features: [u, dim] of `data.images`.
+        task: few-shot task.
+        data: its episodes.
+    """
     return accuracy_of(digital_answers(features, task.read_out, data), task, data)
 
 

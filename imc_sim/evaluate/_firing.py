@@ -22,9 +22,14 @@ Progress = Callable[[int, int], None]
 class LayerFiring:
     """Spike statistics of one layer, means over images and steps.
 
-    zeros: share of outputs that are 0, before pooling. inputs: share of inputs that are not 0. word_lines: driven word
-    lines for one image in all steps, counted once per read; dense: the same if every input were driven. products:
-    multiply-adds of one image and one dense step.
+    Args:
+        layer: its name.
+        rate: spikes per neuron and step.
+        zeros: fraction of outputs that are 0, before pooling.
+        inputs: fraction of inputs that are not 0.
+        word_lines: driven word lines for one image in all steps, counted once per read.
+        dense: driven word lines if every input were driven.
+        products: multiply-adds of one image and one dense step.
     """
 
     layer: str
@@ -39,9 +44,16 @@ class LayerFiring:
 @final
 @dataclass(frozen=True)
 class StepAccuracy:
-    """Accuracy after a number of steps, with its 95 % interval over images, and by other rules; see `StepAnswers`.
+    """Accuracy after a number of steps, by different rules; see `StepAnswers`.
 
-    ties: share of images for which two classes or more have the largest count. later: None after one step.
+    Args:
+        steps: number of steps.
+        accuracy: of the rule `lowest`.
+        low: lower end of its 95 % interval over images.
+        high: upper end of the interval.
+        residual: accuracy of the rule `residual`.
+        later: accuracy of the rule `later`; None after one step.
+        ties: fraction of images for which two classes or more have the largest count.
     """
 
     steps: int
@@ -56,7 +68,15 @@ class StepAccuracy:
 @final
 @dataclass(frozen=True)
 class Firing:
-    """Spike statistics of a spiking network on the images of a task: per layer, and accuracy after 1, 2, 4, … steps."""
+    """Spike statistics of a spiking network on the images of a task.
+
+    Args:
+        model: name of the network.
+        images: number of images.
+        steps: number of time steps.
+        layers: statistics per layer.
+        accuracy: after 1, 2, 4, … steps.
+    """
 
     model: str
     images: int
@@ -70,12 +90,18 @@ class Firing:
 
 
 def measure_firing(model: str, task: dict[str, Any], progress: Progress | None = None) -> Firing:
-    """Measure firing rates, word lines and accuracies of the spiking network `model` on a classification task, digital.
+    """Measure firing rates, word lines and accuracies of a spiking network on a classification task, digitally.
 
     Args:
         model: name or path of a spiking network.
         task: a classification task; task.steps None: the steps of the model's card.
         progress: called after every batch with (images done, total).
+
+    Returns:
+        The statistics.
+
+    Raises:
+        InputError: another kind of task or network, or a task whose outputs do not all compete.
     """
     import torch
 
@@ -103,9 +129,9 @@ def measure_firing(model: str, task: dict[str, Any], progress: Progress | None =
         share, done = len(images) / len(data.rows), done + len(images)
         rates.append((share, firing_rates(network, images)))
         lines.append((share, word_line_activations(network, images)))
-        said = answers_by_step(network, images)
-        hits = [each == labels for each in (said.lowest, said.residual, said.later)]
-        right.append(torch.stack([*hits, said.tied]))
+        answers = answers_by_step(network, images)
+        hits = [each == labels for each in (answers.lowest, answers.residual, answers.later)]
+        right.append(torch.stack([*hits, answers.tied]))
         if progress is not None:
             progress(done, len(data.rows))
     layers = _layers(network, rates, lines)

@@ -1,4 +1,4 @@
-"""The data that a worker holds in memory, and whether they are those of the study."""
+"""The data in the memory of a worker, and whether they are those of the study."""
 
 from __future__ import annotations
 
@@ -21,12 +21,18 @@ _HELD = ContextVar("held", default=False)
 
 @contextlib.contextmanager
 def holding(expected: Mapping[str, str]) -> Iterator[None]:
-    """Check that the data on this machine have these digests; what is evaluated inside does not look at files again.
+    """Check that the data on this machine have these digests; evaluations in the block do not check files again.
 
-    Content is read only where names, sizes or times of files are other than when it was last checked.
+    Content is read only where names, sizes or times of files differ from those of the last check.
+
+    Args:
+        expected: part of the data -> digest.
+
+    Yields:
+        Nothing.
 
     Raises:
-        InputError: the data are others.
+        InputError: the data differ.
     """
     refresh_data(expected)
     for part, digest in expected.items():

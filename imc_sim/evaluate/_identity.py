@@ -25,36 +25,55 @@ def training_split(split: str) -> str:
 
 
 def data_of_task(task: dict[str, Any], calibrates: bool) -> tuple[str, ...]:
-    """Return the `data_parts` that a resolved task reads; on chips that are calibrated also those of training."""
+    """Return the `data_parts` that a resolved task reads, including training data where chips are calibrated.
+
+    Args:
+        task: task as plain data.
+        calibrates: whether chips are calibrated.
+    """
     splits = [task["split"]]
     splits += [training_split(task["split"])] if calibrates or task.get("scaling") == "whitened" else []
     return tuple(dict.fromkeys(part for split in splits for part in data_parts(task["dataset"], split)))
 
 
 def weights_digest(model: str) -> str:
-    """Return the SHA-256 of the model's weights as stated on its card; loading checks that the file has it."""
+    """Return the SHA-256 of the weights stated on the card of a model; loading checks that the file has it.
+
+    Args:
+        model: name or path of a model.
+    """
     return _stated(find_card(model), model)
 
 
 def features_digest(model: str) -> str:
-    """Return the SHA-256 of what decides the features of the model: its weights and its architecture."""
+    """Return the SHA-256 of what determines the features of a model: its weights and its architecture.
+
+    Args:
+        model: name or path of a model.
+    """
     found = find_card(model)
     return digest([_stated(found, model), *_arch_of(found).values()])
 
 
 def network_key(model: str) -> tuple[str, str]:
-    """Return where the model of that name is now, and the digest of its card and of the code of a user's own network.
+    """Return the path of a model, and the digest of its card and of the code of a user's own network.
 
     The card states the SHA-256 of the weights, so two calls with one key mean one network.
+
+    Args:
+        model: name or path of a model.
     """
     found = find_card(model)
     return str(found.place), hashlib.sha256(repr([found.data, _arch_of(found)]).encode()).hexdigest()
 
 
 def arch_of(model: str) -> dict[str, Any] | None:
-    """Return what the model's architecture is known by; None for a controller, whose packed weights say it.
+    """Return the identity of the architecture of a model; None for a controller, whose packed weights determine it.
 
-    Two cards may hold the same weights and differ in what their neurons do with them.
+    Two cards can have the same weights and differ in their neurons.
+
+    Args:
+        model: name or path of a model.
     """
     arch = _arch_of(find_card(model))
     return None if arch["name"] == "batmann" else arch
@@ -66,9 +85,14 @@ def _arch_of(card: FoundCard) -> dict[str, Any]:
 
 
 def arch_identity(arch: Mapping[str, Any], folder: Path) -> dict[str, Any]:
-    """Return name and arguments of a card's architecture, and the SHA-256 of the code of a user's own.
+    """Return name and arguments of an architecture, and the SHA-256 of the code of a user's own, but not its path.
 
-    Where that code lies is no part of it.
+    Args:
+        arch: architecture on a card.
+        folder: of the card.
+
+    Raises:
+        InputError: the file of the code is missing.
     """
     name, args = arch.get("name"), arch.get("args", {})
     file, colon, kind = str(name).rpartition(":")
@@ -76,7 +100,7 @@ def arch_identity(arch: Mapping[str, Any], folder: Path) -> dict[str, Any]:
         return {"name": name, "args": args}
     path = beside(folder, file, "arch")
     if not path.is_file():
-        step = "Put the file beside the card, or fix the path."
+        step = "Put the file next to the card, or fix the path."
         raise InputError(f"{folder / 'model.yaml'}, arch", f"no file {str(path)!r}", "FILE.py:CLASS", step)
     return {"name": kind, "args": args, "code": hashlib.sha256(path.read_bytes()).hexdigest()}
 

@@ -20,7 +20,14 @@ from imc_sim.evaluate._tasks import ClassificationTask
 @final
 @dataclass(frozen=True)
 class ClassificationData:
-    """The images of a task, stored as bytes until they are needed. rows: rows of the source, ascending; labels: [n]."""
+    """The images of a classification task, stored as bytes until they are needed.
+
+    Args:
+        source: labelled set.
+        rows: rows of the source, ascending.
+        scaling: of grey levels.
+        device: of the tensors.
+    """
 
     source: LabelledImages
     rows: np.ndarray
@@ -29,29 +36,58 @@ class ClassificationData:
 
     @classmethod
     def load(cls, task: ClassificationTask) -> ClassificationData:
-        """Sample the task's images."""
+        """Sample the images of a task.
+
+        Args:
+            task: classification task.
+
+        Returns:
+            The images.
+        """
         source = viewed_images(task.dataset, task.split, task.size, task, task.scaling)
         return cls(source, drawn_rows(len(source.labels), task.images, task.seed), task.scaling)
 
     @property
     def labels(self) -> Tensor:
+        """Return the labels [n]."""
         return torch.from_numpy(self.source.labels[self.rows])
 
     def images(self, start: int, stop: int) -> Tensor:
-        """Return images `start` to `stop` of these, [b, channels, H, W]."""
+        """Return images `start` to `stop` of these, [b, channels, H, W].
+
+        Args:
+            start: index of the first image.
+            stop: index after the last one.
+        """
         return torch.from_numpy(gather_labelled(self.source, self.rows[start:stop], self.scaling)).to(self.device)
 
     def batches(self, size: int) -> Iterator[tuple[int, Tensor]]:
-        """Yield (number of the first image, images) batch by batch."""
+        """Yield (index of the first image, images) batch by batch.
+
+        Args:
+            size: images per batch.
+        """
         for start in range(0, len(self.rows), size):
             yield start, self.images(start, start + size)
 
 
 def drawn_rows(count: int, wanted: int | None, seed: int) -> np.ndarray:
-    """Sample `wanted` of `count` rows without replacement, ascending; None: all."""
+    """Sample rows without replacement.
+
+    Args:
+        count: number of rows.
+        wanted: how many to sample; None: all.
+        seed: of the sample.
+
+    Returns:
+        The rows, ascending.
+
+    Raises:
+        InputError: there are fewer rows.
+    """
     if wanted is None:
         return np.arange(count)
     if wanted > count:
-        raise InputError("task.images", wanted, f"{count} or fewer in this split", "Ask for fewer images.")
+        raise InputError("task.images", wanted, f"{count} or fewer in this split", "Set fewer images.")
     keys = Stream(seed, "images", "draw").words(4 * count, chip=0).view(np.uint64)
     return np.sort(np.argsort(keys, kind="stable")[:wanted])

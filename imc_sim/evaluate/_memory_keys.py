@@ -31,7 +31,7 @@ class Keys(NamedTuple):
 
 @final
 class KeyMaker:
-    """Makes keys and queries of episodes from features [u, d] or [chip, u, d], as the task says.
+    """Make keys and queries of episodes from features [u, d] or [chip, u, d], as the task says.
 
     support, query: rows of the features, [e, way, shot] and [e, way, queries].
     """

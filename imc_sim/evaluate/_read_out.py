@@ -40,11 +40,14 @@ def crossbar_answers(
 ) -> Tensor:
     """Return the answers [chip, e, way x queries] of memories on crossbars, as places in the episode.
 
-    Each episode writes its keys again, so each samples device variation of its own.
+    Each episode writes its keys again, which samples device variation again.
 
     Args:
         features: [u, dim], or [chip, u, dim] from an analog network.
-        calibration: keys and queries that set the ranges of DACs and converters, where there are any.
+        task: few-shot task.
+        data: its episodes.
+        chips: chips of the memories.
+        calibration: keys and queries that set the ranges of DACs and ADCs, if there are any.
     """
     check_read_out(task, chips.chip)
     maker = KeyMaker(features, task, data.support, data.query)

@@ -9,12 +9,15 @@ _BOUNDED = ("softabs", "softabs_exp")
 
 
 def check_order(similarity: str, sharpening: str, *, float_forms: bool) -> None:
-    """Raise ValueError for a sharpening that does not keep the order of the similarities.
+    """Check that a sharpening keeps the order of the similarities.
 
     Args:
         similarity: `cosine`, `dot` or `l2` (minus the squared distance, which is never positive).
         sharpening: a kind of `imc_sim.nn.similarity.sharpen`.
         float_forms: keys or queries are real numbers, so that their dot product is not within [-1, 1].
+
+    Raises:
+        ValueError: it does not.
     """
     if similarity == "l2" and sharpening in _EVEN:
         raise ValueError(

@@ -35,12 +35,18 @@ EngineLike = Engine | str | dict[str, Any]
 @final
 @dataclass(frozen=True)
 class ChipResult:
-    """Result of one chip (-1: the digital baseline): right answers, seconds, and calibration.
+    """Result of one chip, or of the digital baseline.
 
-    ranges: per layer the limits of the converters' inputs in windows, where they are calibrated. rows_on: per layer the
-    share of rows that inputs switch on, for every row of tiles and pass, where wires depend on it. sample: of the
-    digital network, what its accuracy is a mean over; chips are compared with one another. loss: mean negative
-    log-likelihood of the digital network, where outputs are classes.
+    Args:
+        chip: number of the chip; -1: the digital baseline.
+        correct: number of right answers.
+        total: number of answers.
+        seconds: time per chip.
+        ranges: per layer the limits of the ADCs' inputs in windows, where they are calibrated.
+        sample: of the digital network, what its accuracy is a mean over; chips are compared with one another.
+        loss: mean negative log-likelihood of the digital network, where outputs are classes.
+        rows_on: per layer the fraction of rows that inputs switch on, for every row of tiles and pass, where wires
+            depend on it.
     """
 
     chip: int
@@ -54,6 +60,7 @@ class ChipResult:
 
     @property
     def accuracy(self) -> float:
+        """Return the fraction of right answers."""
         return self.correct / self.total
 
 
@@ -87,10 +94,18 @@ def evaluate_chips(
     model: str, chip: dict[str, Any] | None, task: dict[str, Any], chips: Sequence[int], seed: int,
     engine: EngineLike | None = None, device: str = "cpu",
 ) -> list[ChipResult]:  # fmt: skip
-    """Return the accuracy of `model` on each of these chip numbers, in their order; chip None: the digital baseline.
+    """Return the accuracy of a model on each of these chips, in their order.
 
-    A chip's result depends on its number and the seed, not on which others are evaluated. engine: who computes the
-    products of crossbars; None: the chip's own. device: cpu or cuda; cells and noise are sampled alike.
+    The result of a chip depends on its number and the seed, not on which others are evaluated.
+
+    Args:
+        model: name or path of a model.
+        chip: chip description; None: the digital baseline.
+        task: task as plain data.
+        chips: numbers of the chips.
+        seed: of the chips.
+        engine: backend that computes the products of crossbars; None: that of the chip.
+        device: `cpu` or `cuda`; cells and noise are equal on both.
     """
     started = time.perf_counter()
     check_seed(seed, "evaluate")
@@ -108,7 +123,13 @@ def evaluate_chips(
 
 @_with_gradients
 def digital_accuracy(model: str, task: dict[str, Any], device: str = "cpu") -> Accuracy:
-    """Return the accuracy of the digital network: of few-shot tasks with a digital memory, per episode."""
+    """Return the accuracy of the digital network, of few-shot tasks with a digital memory, per episode.
+
+    Args:
+        model: name or path of a model.
+        task: task as plain data.
+        device: `cpu` or `cuda`.
+    """
     session = _session(device)
     spec = session.sized(build_task(task, "task"), model)
     with _images_named(model, task):
@@ -119,6 +140,7 @@ def _on_chips(
     model: str, chip: dict[str, Any], task: dict[str, Any], numbers: list[int], seed: int, engine: EngineLike | None,
     device: str,
 ) -> Evaluated:  # fmt: skip
+    """Return the accuracies of these chips, evaluated in runs of successive numbers, and their calibration."""
     from imc_sim.array import load_chip
     from imc_sim.evaluate._sampled_chips import Calibration, SampledChips
 
@@ -168,5 +190,5 @@ def _runs(numbers: list[int], longest: int) -> list[range]:
 
 
 def _attacks_chips(task: Task) -> bool:
-    """Tell whether every chip has attacked images of its own."""
+    """Tell whether every chip has separate attacked images."""
     return isinstance(task, FewShotTask) and task.attack is not None and task.attack.made_on_chips

@@ -19,8 +19,9 @@ from imc_sim.mapping import map_model
 class Calibration:
     """Properties of layers that were measured on calibration data, by the name of the layer.
 
-    ranges: limits of the converters' inputs, in windows. rows_on: share of the rows that inputs switch on, of every row
-    of tiles and every pass.
+    Args:
+        ranges: limits of the ADCs' inputs, in windows.
+        rows_on: fraction of the rows that inputs switch on, of every row of tiles and every pass.
     """
 
     ranges: dict[str, tuple[float, float]] = field(default_factory=dict)

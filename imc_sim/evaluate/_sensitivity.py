@@ -1,4 +1,4 @@
-"""Sensitivity by layer: one layer on crossbars at a time, everything else digital."""
+"""Sensitivity by layer: one layer on crossbars at a time, all others digital."""
 
 from __future__ import annotations
 
@@ -25,7 +25,13 @@ TOGETHER = "all together"
 @final
 @dataclass(frozen=True)
 class LayerAccuracy:
-    """Accuracy per chip (fractions) with only `layer` on crossbars, and that of the digital network."""
+    """Accuracy with only one layer on crossbars.
+
+    Args:
+        layer: its name.
+        accuracies: of each chip, as fractions.
+        digital: accuracy of the digital network.
+    """
 
     layer: str
     accuracies: tuple[float, ...]
@@ -33,6 +39,7 @@ class LayerAccuracy:
 
     @property
     def median(self) -> float:
+        """Return the median over chips."""
         return float(np.median(self.accuracies))
 
     def band(self) -> tuple[float, float]:
@@ -44,10 +51,20 @@ def layer_sensitivity(
     model: str, chip: Chip | str | dict[str, Any], task: dict[str, Any], chips: int = 16, seed: int = 0,
     progress: Progress | None = None,
 ) -> list[LayerAccuracy]:  # fmt: skip
-    """Evaluate each layer that the policy puts on crossbars alone, in the order of the network, then the memory, then
-    all.
+    """Evaluate each layer that the policy maps to crossbars alone, then the memory, then all together.
 
-    The cells of a layer are the same alone as together: they are sampled by seed, chip number and layer.
+    The cells of a layer are the same alone and together: they are sampled by seed, chip number and layer.
+
+    Args:
+        model: name or path of a model.
+        chip: chip description.
+        task: task as plain data.
+        chips: number of chips.
+        seed: of the chips.
+        progress: called with (parts done, total).
+
+    Returns:
+        The accuracies, in the order of the network.
     """
     from imc_sim.array import load_chip
 

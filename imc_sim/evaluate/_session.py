@@ -39,6 +39,9 @@ class Session:
     """Models, images and features of one device, each computed once for the settings that it depends on.
 
     Tasks are frozen, so they are the keys. `Session.on(device)` is the session of this process.
+
+    Args:
+        device: `cpu` or `cuda`.
     """
 
     def __init__(self, device: str = "cpu") -> None:
@@ -47,7 +50,11 @@ class Session:
 
     @staticmethod
     def on(device: str) -> Session:
-        """Return this process' session on that device."""
+        """Return the session of this process on a device.
+
+        Args:
+            device: `cpu` or `cuda`.
+        """
         return _SESSIONS.setdefault(device, Session(device))
 
     @staticmethod
@@ -70,12 +77,15 @@ class Session:
         return kept[key]
 
     def keep(self, kind: str, key: object, made: T) -> T:
-        """Keep an object and return it; of each kind the latest used are kept.
+        """Keep an object; of each kind the latest used are kept.
 
         Args:
             kind: what the object is.
             key: all that it depends on.
             made: the object.
+
+        Returns:
+            The object.
         """
         kept = self._kept.setdefault(kind, OrderedDict())
         kept[key] = made
@@ -89,14 +99,20 @@ class Session:
         return self.keep(kind, key, make()) if held is None else held
 
     def forget(self, models: bool = False) -> None:
-        """Forget everything computed from images, so that they are read again from their files; optionally also the
-        models.
+        """Forget everything computed from images, so that their files are read again.
+
+        Args:
+            models: forget the models too.
         """
         for kind in set(self._kept) - (set() if models else {"model"}):
             del self._kept[kind]
 
     def model(self, name: str) -> nn.Module:
-        """Return the digital network of that name."""
+        """Return a digital network.
+
+        Args:
+            name: name or path of the model.
+        """
         return self._once("model", network_key(name), lambda: self._loaded(name))
 
     def _loaded(self, name: str) -> nn.Module:
@@ -105,21 +121,33 @@ class Session:
         return load_model(name)
 
     def sized(self, task: AnyTask, model: str) -> AnyTask:
-        """Return the task with the size of image that the model takes, where it names none, for the images of now.
+        """Return the task with the image size of the model, where it names none, after a check for changed files.
 
-        What was read of files that have changed since is forgotten.
+        What was read from files that have changed since is forgotten.
+
+        Args:
+            task: any task.
+            model: name or path of a model.
         """
         refresh_data(data_of_task(task.to_dict(), calibrates=True))
         return task if task.size else with_size(task, getattr(Session.on("cpu").model(model), "size", None))
 
     def images(self, task: ClassificationTask) -> ClassificationData:
-        """Return the labelled images of the task."""
+        """Return the labelled images of a task.
+
+        Args:
+            task: classification task.
+        """
         key, of = images_key(task), None if task.features is None else features_digest(task.features)
         make = lambda: dataclasses.replace(ClassificationData.load(key), device=self.device)  # noqa: E731
         return self._once("images", (key, of), make)
 
     def episodes(self, task: FewShotTask) -> FewShotData:
-        """Return the images and episodes of the task, not attacked."""
+        """Return the images and episodes of a task, not attacked.
+
+        Args:
+            task: few-shot task.
+        """
         key = episodes_key(task)
         return self._once("episodes", key, lambda: self._episodes(key))
 
@@ -130,9 +158,13 @@ class Session:
         return dataclasses.replace(data, images=data.images.to(self.device))
 
     def features(self, model: str, task: FewShotTask) -> Tensor:
-        """Return the digital network's features [u, dim] of the task's images, not attacked.
+        """Return the features [u, dim] of the images of a task by the digital network, not attacked.
 
         Models that have the same weights in the same architecture share them.
+
+        Args:
+            model: name or path of a model.
+            task: few-shot task.
         """
         key = features_digest(model), features_key(task)
         images = self.episodes(task).images
@@ -140,17 +172,21 @@ class Session:
 
 
 def features_key(task: FewShotTask) -> FewShotTask:
-    """Return the task without what changes neither its images nor their batches."""
+    """Return the task without settings that change neither its images nor their batches.
+
+    Args:
+        task: few-shot task.
+    """
     return task.model_copy(update=_READ_OUT)
 
 
 def episodes_key(task: FewShotTask) -> FewShotTask:
-    """Return the task without what changes neither its images nor its episodes."""
+    """Return the task without settings that change neither its images nor its episodes."""
     return task.model_copy(update={**_READ_OUT, "batch": 1 if task.passes == "distinct" else task.batch})
 
 
 def images_key(task: ClassificationTask) -> ClassificationTask:
-    """Return the task without what does not change its images."""
+    """Return the task without settings that do not change its images."""
     return task.model_copy(update={"batch": 1, **_OF_THE_NETWORK})
 
 

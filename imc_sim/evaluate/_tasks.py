@@ -1,4 +1,4 @@
-"""Tasks: what a model is evaluated on, with which data. Importing this loads no torch."""
+"""Tasks: the data and the read-out that a model is evaluated with. Importing this loads no torch."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ Form = Literal["float", "bipolar", "binary"]
 Vote = Literal["hard", "logits", "softmax", "log_softmax"]
 Statistics = Literal["running", "batch"]
 
-#: keys that came after results had been stored, at values that say nothing: no part of what a result is known by
+#: keys added after results had been stored, at the values of those results: not part of the identity of a result
 _LATER: dict[str, Any] = {
     "threshold": "zero", "prototypes": "none", "dim": None, "size": None, "scaling": "standard", "attack": None,
     "passes": "distinct",
 }  # fmt: skip
-#: the same of one kind of task alone: few-shot tasks have had `classes` from the beginning
+#: such keys of one kind of task: few-shot tasks have always had `classes`
 _LATER_OF: dict[str, dict[str, Any]] = {
     "classification": {**AS_THEY_ARE, "stage": None, "head": None, "statistics": None, "steps": None, "outputs": "all"},
 }
@@ -32,18 +32,32 @@ _LATER_OF: dict[str, dict[str, Any]] = {
 class FewShotTask(Spec):
     """m-way n-shot classification over seeded episodes; keys and queries pass through a key memory.
 
-    keys, query_form: form of keys and queries (None: queries as keys). similarity and sharpening: read-out of a digital
-    memory; a crossbar always computes the dot product. rotations: one quarter turn is sampled per episode, as in the
-    original. batch: images that go through the network together.
-
-    threshold: what is subtracted from features, zero or the mean of the episode's support features. prototypes: one key
-    per class, the mean of its features, or of their signs (majority; a tie is -1, or 0 in binary keys). dim: number of
-    components that features are projected to before the sign. size: pixels per side (None: the size on the model's
-    card, else 32). scaling: `standard` uses mean and deviation of the data set, `unit` maps each image to [0, 1] with
-    paper at 1. passes: batches of the distinct images of all episodes, or of one episode after the other (support, then
-    queries), for networks whose features depend on the other images of a batch; batch then counts whole episodes.
-
-    attack: on the queries, each in its own episode; the keys stay clean (see docs/attacks.md).
+    Args:
+        dataset: name of a data set of characters.
+        split: its split.
+        way: classes per episode.
+        shot: support images per class and episode.
+        queries: query images per class and episode.
+        episodes: number of episodes.
+        classes: classes used, the first of the split; None: all.
+        instances: images used per class, the first; None: all.
+        seed: of the episodes and of the projection.
+        rotations: sample one quarter turn per episode, as in the original.
+        keys: form of the keys.
+        query_form: form of the queries; None: that of the keys.
+        similarity: of a digital memory; a crossbar always computes the dot product.
+        sharpening: of a digital memory.
+        batch: images that go through the network together.
+        threshold: subtracted from features: zero, or the mean of the episode's support features.
+        prototypes: one key per class, the mean of its features or of their signs (majority; a tie is -1, or 0 in binary
+            keys).
+        dim: number of components that features are projected to before the sign.
+        size: pixels per side; None: the size on the card of the model, else 32.
+        scaling: `standard` uses mean and deviation of the data set, `unit` maps each image to [0, 1] with paper at 1.
+        passes: batches of the distinct images of all episodes, or of one episode after the other (support, then
+            queries), for networks whose features depend on the other images of a batch; batch then counts whole
+            episodes.
+        attack: on the queries, each in its episode; the keys stay clean (see docs/attacks.md).
     """
 
     kind: Literal["few_shot"] = "few_shot"
@@ -112,24 +126,33 @@ class FewShotTask(Spec):
 
 @final
 class ClassificationTask(View):
-    """Classification of images: by networks with one output per class, alone or as an ensemble.
+    """Classification of images by networks with one output per class, alone or as an ensemble.
 
-    images: number of images sampled from the split without replacement by `seed`, which also seeds stochastic neurons;
-    None: all. scaling: `standard` uses mean and deviation of the data set, `unit` maps grey levels to [0, 1],
-    `whitened` is that of networks in networks (contrast, then ZCA of the training images). batch: images that go
-    through the network together. vote and members, of an ensemble: how its members vote (None: as on its card), and how
-    many of them, the first. stage and head, of a `ContinualNet`: the network after that task, with the norms of that
-    task, both from 1; None: the last, and those of the last that the stage has learned. statistics: what norms
-    normalise by; None: as on the card. permutation, classes, labels, offset, pad, features: transformations of images
-    and labels, see `View`; with features, size and scaling are those of the images that they are computed from.
-    outputs: the outputs that compete for the answer, all of the network or only those of the task's labels. steps: of a
-    spiking network at inference (None: as on its card).
+    Args:
+        dataset: name of a data set.
+        split: its split.
+        images: number of images sampled from the split without replacement; None: all.
+        seed: of the sample of images and of stochastic neurons.
+        size: pixels per side; None: the size that the model takes.
+        scaling: `standard` uses mean and deviation of the data set, `unit` maps grey levels to [0, 1], `whitened` is
+            that of networks in networks (normalised image contrast, then ZCA of the training images).
+        batch: images that go through the network together.
+        vote: how the members of an ensemble vote; None: as on its card.
+        members: how many members, the first; None: all.
+        steps: time steps of a spiking network at inference; None: as on its card.
+        stage: task, from 1, after which a `ContinualNet` is evaluated; None: the last.
+        head: task, from 1, whose norms it uses; None: the last that the stage has learned.
+        statistics: statistics that norms normalise by; None: as on the card.
+        outputs: outputs that compete for the answer: all of the network, or those of the task's labels.
+
+    permutation, classes, labels, offset, pad and features transform images and labels, see `View`; with features, size
+    and scaling are those of the images that they are computed from.
     """
 
     kind: Literal["classification"] = "classification"
     dataset: str = "mnist"
     split: str = "test"
-    images: int | None = Field(default=None, ge=2, description="images drawn from the split; null: all")
+    images: int | None = Field(default=None, ge=2, description="images sampled from the split; null: all")
     seed: int = Field(default=0, ge=0)
     size: int | None = Field(default=None, ge=4, le=512, description="pixels a side; null: what the model takes")
     scaling: Literal["standard", "unit", "whitened"] = Field(default="standard", description="of grey levels")
@@ -167,9 +190,12 @@ _KINDS: dict[str, type[Task]] = {"few_shot": FewShotTask, "classification": Clas
 
 
 def task_identity(task: dict[str, Any]) -> dict[str, Any]:
-    """Return everything of a resolved task that affects its result; later keys only where they act.
+    """Return everything of a resolved task that affects its result; keys of later versions only where they act.
 
     A model that provides features is identified by its content.
+
+    Args:
+        task: resolved task as plain data.
     """
     later = _LATER | _LATER_OF.get(task.get("kind", ""), {})
     said = said_labels(task)
@@ -179,6 +205,13 @@ def task_identity(task: dict[str, Any]) -> dict[str, Any]:
 
 def build_task(data: dict[str, Any], where: str) -> Task:
     """Build a task from plain data; without a kind it is a few-shot task.
+
+    Args:
+        data: kind and settings.
+        where: names the source of the data in errors.
+
+    Returns:
+        The task.
 
     Raises:
         InputError: names the key that is not valid.
@@ -191,7 +224,12 @@ def build_task(data: dict[str, Any], where: str) -> Task:
 
 
 def with_size(task: AnyTask, size: object) -> AnyTask:
-    """Return the task with that size of image, where it names none and the network states one."""
+    """Return the task with this image size, where it names none and the network states one.
+
+    Args:
+        task: any task.
+        size: pixels per side, if it is a number.
+    """
     return task if task.size or not isinstance(size, int) else task.model_copy(update={"size": size})
 
 
@@ -199,5 +237,5 @@ def few_shot(task: Task, what: str) -> FewShotTask:
     """Return the task, which must be a few-shot one: `what` does not exist for others."""
     if isinstance(task, FewShotTask):
         return task
-    step = "Ask for the accuracy instead: imc-sim evaluate or imc-sim run."
+    step = "Compute the accuracy instead: imc-sim evaluate or imc-sim run."
     raise InputError("task.kind", repr(task.kind), f"few_shot, for {what}", step)

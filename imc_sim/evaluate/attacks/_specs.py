@@ -22,16 +22,18 @@ class AttackSpec(Spec):
     """
 
     epsilon: float = Field(default=0.1, ge=0.0, le=1.0, description="largest change of a pixel")
-    through: Literal["digital", "analog"] = Field(default="digital", description="what the gradients come through")
+    through: Literal["digital", "analog"] = Field(
+        default="digital", description="network that the gradients are computed through"
+    )
     transfer: Literal["none", "chip", "digital"] = Field(
         default="none", description="where an attack that was made through a chip is evaluated; none: on that chip"
     )
-    loss: Literal["cosine", "memory"] = Field(default="cosine", description="of what the gradient is taken")
+    loss: Literal["cosine", "memory"] = Field(default="cosine", description="loss whose gradient is computed")
 
     @model_validator(mode="after")
     def _made_on_a_chip(self) -> Self:
         if self.transfer != "none" and self.through == "digital":
-            raise ValueError(f"through: analog beside transfer: {self.transfer}, which is for attacks made on a chip")
+            raise ValueError(f"through: analog with transfer: {self.transfer}, which is for attacks made on a chip")
         return self
 
     @property
@@ -41,8 +43,9 @@ class AttackSpec(Spec):
 
     @property
     def made_on_chips(self) -> bool:
-        """Tell whether every chip has images of its own. Unchanged images are those of a clean task, unless they are
-        transferred.
+        """Tell whether the attacked images differ from chip to chip.
+
+        Unchanged images are those of a clean task, unless they are transferred.
         """
         return self.through == "analog" and not (self.is_ideal and self.transfer != "digital")
 
@@ -72,7 +75,11 @@ class Fgsm(AttackSpec):
 class Pgd(AttackSpec):
     """Steps along the sign of the gradient, each projected to within epsilon of the image and to pixels in [0, 1].
 
-    step: None: 2.5 epsilon / steps. random_start: start anywhere within epsilon.
+    Args:
+        steps: number of steps.
+        step: change of a pixel per step; None: 2.5 epsilon / steps.
+        random_start: start anywhere within epsilon.
+        seed: of the random start.
 
     Reference: Madry et al., ICLR 2018.
     """

@@ -33,17 +33,30 @@ class PixelSpace:
     levels: int = 255
 
     def pixels(self, images: Tensor) -> Tensor:
-        """Return float64 pixels of normalised images [n, …]; with levels, exactly the multiples that they were."""
+        """Return float64 pixels of normalised images; with levels, exactly the multiples that they were.
+
+        Args:
+            images: [n, …].
+        """
         pixels = images.double() * self.std + self.mean
         return (pixels * self.levels).round() / self.levels if self.levels else pixels
 
     def images(self, pixels: Tensor) -> Tensor:
-        """Return normalised float32 images; of `pixels(images)` those images to the bit."""
+        """Return normalised float32 images; of `pixels(images)` those images to the bit.
+
+        Args:
+            pixels: [n, …].
+        """
         return ((pixels - self.mean) / self.std).float()
 
 
 def fgsm(images: Tensor, direction: Tensor, epsilon: float) -> Tensor:
-    """Return images + epsilon direction, clamped to [0, 1]. direction: sign of the gradient.
+    """Return images + epsilon direction, clamped to [0, 1].
+
+    Args:
+        images: [n, …].
+        direction: sign of the gradient.
+        epsilon: size of the step.
 
     Reference: Goodfellow et al., Explaining and harnessing adversarial examples, ICLR 2015 (arXiv 1412.6572).
     """
@@ -53,9 +66,18 @@ def fgsm(images: Tensor, direction: Tensor, epsilon: float) -> Tensor:
 def pgd(
     pixels: Tensor, gradient: Gradient, epsilon: float, steps: int, step: float, start: Tensor | None = None
 ) -> Tensor:
-    """Take `steps` steps of size `step`, each projected onto the box within epsilon of the pixels and onto [0, 1].
+    """Take steps along the sign of the gradient, each projected to within epsilon of the pixels and onto [0, 1].
 
-    start: where to start, in units of epsilon from the pixels; None: at the pixels.
+    Args:
+        pixels: [n, …].
+        gradient: images -> gradient of the loss.
+        epsilon: largest change of a pixel.
+        steps: number of steps.
+        step: change of a pixel per step.
+        start: where to start, in units of epsilon from the pixels; None: at the pixels.
+
+    Returns:
+        The attacked pixels.
 
     Reference: Madry et al., Towards deep learning models resistant to adversarial attacks, ICLR 2018 (arXiv
     1706.06083).
@@ -68,7 +90,11 @@ def pgd(
 
 
 def gradient_of(loss: Callable[[Tensor], Tensor]) -> Gradient:
-    """Return the gradient of a scalar loss. Where it does not exist (a constant image standardised) it is zero."""
+    """Return the gradient of a scalar loss; zero where it does not exist (a constant image standardised).
+
+    Args:
+        loss: images -> scalar.
+    """
 
     def gradient(images: Tensor) -> Tensor:
         with torch.inference_mode(False), torch.enable_grad():
