@@ -7,13 +7,20 @@ from collections.abc import Iterable
 
 
 class ImcSimError(Exception):
-    """Base of every error that this package raises on purpose. `exit_code` is the command line's."""
+    """Base of every error that this package raises on purpose. `exit_code` is that of the command line."""
 
     exit_code = 2
 
 
 class InputError(ImcSimError, ValueError):
-    """Bad input. One sentence that says where, what was got, what is allowed and what to do next."""
+    """Bad input. The message says where, what was got, what is allowed and what to do next.
+
+    Args:
+        where: the place: a file and key, an option or a parameter.
+        got: what was found there.
+        allowed: what is expected.
+        next_step: what the user can do, as a sentence.
+    """
 
     def __init__(self, where: str, got: object, allowed: str, next_step: str) -> None:
         self.where, self.got, self.allowed, self.next_step = where, got, allowed, next_step
@@ -40,6 +47,6 @@ class CheckpointError(InputError):
 
 
 def nearest(name: str, known: Iterable[str], count: int = 3) -> str:
-    """The known names closest to `name`, as a phrase for an error (empty if none is close)."""
+    """Return the known names closest to `name`, as a phrase for an error; empty if none is close."""
     close = difflib.get_close_matches(name, list(known), n=count, cutoff=0.5)
     return f"Did you mean {' or '.join(repr(c) for c in close)}? " if close else ""

@@ -20,10 +20,10 @@ _POOL = 6
 @final
 @dataclass(frozen=True)
 class Sample:
-    """What an accuracy is a mean over: `count` independent draws of `of` (episodes, images), and their deviation.
+    """The sample behind an accuracy: `count` independent episodes or images (`of`), and their deviation.
 
-    A few numbers that travel in place of all draws. sd: unbiased standard deviation of one draw. classes: how many
-    classes the episodes are drawn from, and class_error: the standard error of the mean if those classes are
+    Replaces the list of single results. sd: unbiased standard deviation of a single one. classes: how many
+    classes the episodes are sampled from, and class_error: the standard error of the mean if those classes are
     themselves a sample; None for images, and in results of older versions.
     """
 
@@ -35,9 +35,9 @@ class Sample:
 
     @classmethod
     def over(cls, of: str, values: ArrayLike, classes: ArrayLike | None = None) -> Sample | None:
-        """Summarise these draws; None for a single one, whose deviation is unknown.
+        """Summarise these results; None for a single one, whose deviation is unknown.
 
-        classes: [draws, way], the classes of each episode; None where classes are not sampled.
+        classes: [episodes, way], the classes of each episode; None where classes are not sampled.
         """
         data = np.asarray(values, dtype=np.float64)
         if data.size < 2:
@@ -50,10 +50,10 @@ class Sample:
         return {key: value for key, value in asdict(self).items() if value is not None}
 
     def interval(self, mean: float, level: float = 0.95) -> tuple[float, float]:
-        """Return the interval of a mean over these draws; new draws come from the same images or classes.
+        """Return the interval of the mean, for new samples from the same images or classes.
 
-        Wilson's interval; for images, which are right or wrong, it is the binomial one. Episodes are as many trials of
-        a binomial as their standard error is worth, with the quantile of Student's t.
+        Wilson's interval; for images, which are right or wrong, it is the binomial one. Episodes count as the
+        number of binomial trials with the same standard error, with the quantile of Student's t.
         """
         variance = self.sd**2 * (self.count - 1) / self.count  # of images, exactly mean * (1 - mean)
         binomial = self.of == "images"
@@ -92,7 +92,7 @@ def class_error(values: NDArray[np.float64], classes: NDArray[Any]) -> tuple[int
     values: [episodes]. classes: [episodes, way]. (None, None) with fewer than six episodes' worth of classes,
     whose covariances are too uncertain.
 
-    The variance is that of episodes drawn from the classes at hand plus that of the classes: covariances of episodes
+    The variance is that of episodes sampled from the given classes plus that of the classes: covariances of episodes
     that share a class estimate what one class contributes to the accuracy (first term of Hoeffding's decomposition),
     scaled from the finite pool to new classes.
 
@@ -112,7 +112,7 @@ def class_error(values: NDArray[np.float64], classes: NDArray[Any]) -> tuple[int
 
 
 def mean_interval(values: ArrayLike, level: float = 0.95) -> tuple[float, float, float]:
-    """Return mean and two-sided Student-t interval of its expectation; the values are independent draws.
+    """Return mean and two-sided Student-t interval of its expectation; the values are independent.
 
     Under two values the interval is (-inf, inf).
     """

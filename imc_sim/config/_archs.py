@@ -1,4 +1,4 @@
-"""The architectures known by name. Only their addresses stand here, so that listing them loads no torch."""
+"""Architectures by name, with the addresses of their classes: listing them loads no torch."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 
 class ArchEntry(NamedTuple):
-    """Where the class of an architecture is, as `module:Class`, and one line on it."""
+    """The class of an architecture as `module:Class`, and a summary."""
 
     target: str
     summary: str

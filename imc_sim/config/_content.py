@@ -1,6 +1,6 @@
-"""Shipped and own content by name: models, chips, studies, trainings that are compared, and training queues.
+"""Shipped content and content of the user by name: models, chips, studies, training sweeps and queues.
 
-Looked up in this order: an explicit path, `./<folder>`, each entry of `$IMC_SIM_PATH`, the shipped copy. A model is a
+Searched in this order: an explicit path, `./<folder>`, each entry of `$IMC_SIM_PATH`, the shipped copy. A model is a
 folder with a card, or a row of a family's file (see docs/models.md).
 """
 
@@ -30,8 +30,10 @@ _FOLDERS: dict[Kind, str] = {
 class FoundCard(NamedTuple):
     """The card of a model.
 
-    data: what it says. place: its file; that of a family's model is FAMILY/NAME/model.yaml, though it is not there.
-    where: the source for errors.
+    Attributes:
+        data: the content of the card.
+        place: its file; for a model of a family FAMILY/NAME/model.yaml, which need not exist.
+        where: the source that errors name.
     """
 
     data: dict[str, Any]
@@ -40,19 +42,34 @@ class FoundCard(NamedTuple):
 
     @property
     def folder(self) -> Path:
-        """Return the folder that its weights and its code are relative to; it may not be there."""
+        """Return the folder that paths of weights and code are relative to; it need not exist."""
         return self.place.parent
 
 
 def search_folders(kind: Kind) -> list[Path]:
-    """Folders that hold content of this kind, first match wins."""
+    """List the folders that are searched for content.
+
+    Args:
+        kind: kind of content.
+
+    Returns:
+        The folders in order of precedence.
+    """
     folder = _FOLDERS[kind]
     own = [user_path(p, "IMC_SIM_PATH") / folder for p in os.environ.get("IMC_SIM_PATH", "").split(os.pathsep) if p]
     return [working_folder() / folder, *own, shipped(folder)]
 
 
 def shipped_content(kind: Kind, name: str) -> Path | None:
-    """Return the place of the shipped content of that name, whatever a user has by the same name."""
+    """Find shipped content, even where the user has content of the same name.
+
+    Args:
+        kind: kind of content.
+        name: its name.
+
+    Returns:
+        Its place, or None.
+    """
     home = shipped(_FOLDERS[kind])
     if kind == "model":
         found = _card_in(home, name)
@@ -61,7 +78,18 @@ def shipped_content(kind: Kind, name: str) -> Path | None:
 
 
 def user_path(text: str | os.PathLike[str], where: str) -> Path:
-    """Expand `~` in a path that a user has written; `where` names its source in errors."""
+    """Expand `~` in a path.
+
+    Args:
+        text: the path as the user wrote it.
+        where: its source for errors.
+
+    Returns:
+        The path.
+
+    Raises:
+        InputError: the home folder is unknown.
+    """
     try:
         return Path(text).expanduser()
     except RuntimeError as error:
@@ -70,7 +98,14 @@ def user_path(text: str | os.PathLike[str], where: str) -> Path:
 
 
 def working_folder() -> Path:
-    """The working directory, or an InputError if it was deleted."""
+    """Return the working directory.
+
+    Returns:
+        Its path.
+
+    Raises:
+        InputError: it was deleted.
+    """
     try:
         return Path.cwd()
     except FileNotFoundError as error:
@@ -79,7 +114,14 @@ def working_folder() -> Path:
 
 
 def content_names(kind: Kind) -> list[str]:
-    """Return every name that `find_card` or `find_content` resolves, sorted."""
+    """List every name that `find_card` or `find_content` resolves.
+
+    Args:
+        kind: kind of content.
+
+    Returns:
+        The names, sorted.
+    """
     folders = search_folders(kind)
     if kind != "model":
         return sorted({p.stem for f in folders for p in f.glob("*.yaml")})
@@ -109,7 +151,18 @@ def unreadable_families() -> list[tuple[str, InputError]]:
 
 
 def find_content(kind: FileKind, name: str | os.PathLike[str]) -> Path:
-    """Return the YAML file of a chip, study, comparison of trainings or training queue, by path or by name."""
+    """Find the YAML file of a chip, study, training sweep or training queue.
+
+    Args:
+        kind: kind of content.
+        name: a path or a name.
+
+    Returns:
+        The file.
+
+    Raises:
+        InputError: there is none.
+    """
     path = user_path(name, kind)
     if path.suffix in {".yaml", ".yml"} and path.is_file():
         return path
@@ -122,9 +175,13 @@ def find_content(kind: FileKind, name: str | os.PathLike[str]) -> Path:
 
 
 def find_card(name: str | os.PathLike[str]) -> FoundCard:
-    """Return the card of a model: of a folder or file by its path, or by name.
+    """Find the card of a model. A folder with a card takes precedence over a family that lists the name.
 
-    A folder with a card of its own comes before a family that lists the name.
+    Args:
+        name: path of a folder or file, or a name.
+
+    Returns:
+        The card.
 
     Raises:
         InputError: there is none, or its file cannot be read.
@@ -143,7 +200,16 @@ def find_card(name: str | os.PathLike[str]) -> FoundCard:
 
 
 def beside(folder: Path, file: str | os.PathLike[str], where: str = "model") -> Path:
-    """Return the path of a file that the card of a model in `folder` names, even where that folder is not there."""
+    """Locate a file that a card names.
+
+    Args:
+        folder: the folder of the model, which need not exist.
+        file: path relative to it.
+        where: source for errors.
+
+    Returns:
+        The path of the file.
+    """
     path = folder / user_path(file, where)
     return path if folder.is_dir() else Path(os.path.normpath(path))
 
@@ -182,7 +248,7 @@ def _card_in(folder: Path, name: str) -> FoundCard | None:
 
 
 def _listed(file: Path, name: str) -> FoundCard | None:
-    """Return the card of a model that a family lists; a card of its own in the model's folder replaces it."""
+    """Return the card of a model that a family lists; a card in the model's folder replaces it."""
     if name not in read_family(file)["models"]:
         return None
     place = file.parent / name / CARD
@@ -204,7 +270,7 @@ def _models_of(file: Path) -> list[str]:
 
 
 def _not_found(kind: Kind, name: str | os.PathLike[str], is_wanted: Callable[[Path], bool]) -> InputError:
-    """Return the error that says what is missing of the installation, or which names there are."""
+    """Return the error that names missing files of the installation, or the known names."""
     lost = next(filter(is_wanted, missing_files()), None)
     if lost is not None:
         return incomplete(lost)

@@ -1,4 +1,4 @@
-"""The files that belong to the package, and what to say where one of them is missing."""
+"""Files of the package, and the error where one of them is missing."""
 
 from __future__ import annotations
 
@@ -19,7 +19,13 @@ _OWN = ("plotting/style.mplstyle", "report/style.css", "report/sort.js")
 
 
 def package_file(name: str) -> Path:
-    """Return the path of a file of the package by its name in it, such as plotting/style.mplstyle.
+    """Locate a file of the package.
+
+    Args:
+        name: path within the package, such as plotting/style.mplstyle.
+
+    Returns:
+        The path of the file.
 
     Raises:
         InputError: the installation lacks it.
@@ -37,7 +43,14 @@ def shipped(folder: str) -> Path:
 
 
 def is_shipped(path: Path) -> bool:
-    """Return whether a path is of the shipped content."""
+    """Tell whether a path is in the shipped content.
+
+    Args:
+        path: a path.
+
+    Returns:
+        True if it is.
+    """
     return any(path.resolve().is_relative_to(shipped(folder)) for folder in _CONTENT)
 
 

@@ -26,7 +26,11 @@ class Spec(pydantic.BaseModel):
         return hash(tuple(self.__dict__.values()))
 
     def to_dict(self) -> dict[str, Any]:
-        """Every key with its resolved value, as plain YAML types."""
+        """Return every key with its resolved value.
+
+        Returns:
+            Plain YAML types.
+        """
         return self.model_dump(mode="json")
 
     def idle(self) -> frozenset[str]:
@@ -49,24 +53,52 @@ class Spec(pydantic.BaseModel):
         return data
 
     def all_but(self, *names: str) -> frozenset[str]:
-        """Return the names of all fields but these: what is idle where an effect is off."""
+        """Return the names of all fields but some: those that `idle` reports where an effect is off.
+
+        Args:
+            *names: the exceptions.
+
+        Returns:
+            The other names.
+        """
         return frozenset(type(self).model_fields) - set(names)
 
     def digest(self) -> str:
-        """SHA-256 of the canonical JSON of `to_dict()`."""
+        """Hash the canonical JSON of `to_dict()`.
+
+        Returns:
+            SHA-256, as hex.
+        """
         return digest(self.to_dict())
 
     def replace(self, path: str, value: Any) -> Self:
-        """A new spec with the value at the dotted `path` replaced, validated anew."""
+        """Copy the specification with another value, and validate it again.
+
+        Args:
+            path: dotted path.
+            value: the new value.
+
+        Returns:
+            The new specification.
+        """
         data = self.to_dict()
         set_path(data, path, value, where=type(self).__name__)
         return build(type(self), data, where=f"{type(self).__name__}.replace({path!r})")
 
 
 def set_path(data: dict[str, Any], path: str, value: Any, where: str) -> None:
-    """Set the dotted `path` of nested mappings in place; every part of the path but a new leaf must exist.
+    """Set a value in nested mappings, in place.
 
-    Another `kind` of an encoding or of a programming has keys of its own: those of the kind before are dropped.
+    Kinds of encodings and of programming laws have different keys: with another `kind`, the old keys are dropped.
+
+    Args:
+        data: the outer mapping.
+        path: dotted path; every part but the last must exist.
+        value: the new value.
+        where: source for errors.
+
+    Raises:
+        InputError: a part of the path does not exist.
     """
     *parents, leaf = path.split(".")
     node: Any = data
@@ -81,17 +113,43 @@ def set_path(data: dict[str, Any], path: str, value: Any, where: str) -> None:
 
 
 def canonical_json(data: Any) -> str:
-    """JSON with sorted keys and no spaces; equal data give equal text on every machine."""
+    """Write JSON with sorted keys and no spaces, which is equal on every machine for equal data.
+
+    Args:
+        data: plain data.
+
+    Returns:
+        The text.
+    """
     return json.dumps(data, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 
 
 def digest(data: Any) -> str:
-    """SHA-256 of the canonical JSON of plain data, as hex."""
+    """Hash the canonical JSON of plain data.
+
+    Args:
+        data: plain data.
+
+    Returns:
+        SHA-256, as hex.
+    """
     return hashlib.sha256(canonical_json(data).encode()).hexdigest()
 
 
 def build(kind: type[S], data: Any, where: str) -> S:
-    """`data` as a `kind`, or one InputError that names the key, what was got and what is allowed."""
+    """Build a specification from plain data.
+
+    Args:
+        kind: class of the specification.
+        data: mapping of keys to values.
+        where: source for errors.
+
+    Returns:
+        The specification.
+
+    Raises:
+        InputError: a key or a value is not valid.
+    """
     if not isinstance(data, dict):
         raise InputError(where, type(data).__name__, "a mapping of keys to values", "Write `key: value` lines.")
     try:
@@ -101,13 +159,14 @@ def build(kind: type[S], data: Any, where: str) -> S:
 
 
 def _tuples(data: Any) -> Any:
-    """YAML lists as tuples, which frozen specs hold."""
+    """Turn lists of YAML into tuples, which frozen specifications hold."""
     if isinstance(data, dict):
         return {key: _tuples(value) for key, value in data.items()}
     return tuple(_tuples(v) for v in data) if isinstance(data, list | tuple) else data
 
 
 def _explain(kind: type[Spec], error: pydantic.ValidationError, where: str) -> InputError:
+    """Return the InputError for the first error of pydantic."""
     """Return the error of pydantic as one that names the key, what was got and what is allowed."""
     # A misspelt key also leaves the one that was meant missing: the misspelling is what to fix.
     first = min(error.errors(include_url=False), key=lambda e: e["type"] != "extra_forbidden")
@@ -138,7 +197,7 @@ def _explain(kind: type[Spec], error: pydantic.ValidationError, where: str) -> I
 
 
 def _place(kind: type[Spec], location: tuple[int | str, ...]) -> tuple[list[int | str], list[type[Spec]]]:
-    """Return the keys of a location, without the kinds that it names, and the specs that may stand there."""
+    """Return the keys of a location, without the kinds that it names, and the specifications possible there."""
     keys: list[int | str] = []
     candidates = [kind]
     for part in location:

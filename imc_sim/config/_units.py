@@ -29,7 +29,10 @@ _TEXT = re.compile(
 
 
 def _converter(unit: str, example: str = "") -> BeforeValidator:
+    """Return the validator that reads numbers with this unit."""
+
     def convert(value: Any) -> Any:
+        """Convert text with a unit to SI; leave anything else for pydantic."""
         if not isinstance(value, str):
             return value
         match = _TEXT.match(value)

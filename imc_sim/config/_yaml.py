@@ -67,6 +67,7 @@ class _StrictLoader(yaml.SafeLoader):
         return size
 
     def _check_keys(self, node: yaml.MappingNode) -> None:
+        """Raise InputError unless the keys of a mapping are text, and each occurs once."""
         seen: dict[str, int] = {}
         for key, _ in node.value:
             if not isinstance(key, yaml.ScalarNode) or key.tag not in (f"{_PREFIX}str", _MERGE):
@@ -97,7 +98,18 @@ _StrictLoader.add_constructor("tag:yaml.org,2002:int", _integer)
 
 
 def parse_yaml(text: str, where: str = "<text>") -> dict[str, Any]:
-    """The mapping that `text` holds. `where` names the source in errors."""
+    """Parse a YAML document.
+
+    Args:
+        text: the document.
+        where: its source for errors.
+
+    Returns:
+        The mapping that it holds.
+
+    Raises:
+        InputError: it is not strict YAML, or not a mapping.
+    """
     try:
         loader = _StrictLoader(text, where)
         try:
@@ -138,7 +150,14 @@ def parse_setting(setting: str, option: str = "--set", allowed: str = "path=valu
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
-    """Return the mapping that the file at `path` holds."""
+    """Read a YAML file.
+
+    Args:
+        path: the file.
+
+    Returns:
+        The mapping that it holds.
+    """
     return parse_yaml(read_text(path), str(path))
 
 
@@ -163,7 +182,14 @@ def read_text(path: Path) -> str:
 
 
 def write_yaml(data: dict[str, Any]) -> str:
-    """`data` as YAML text in the order given; reading it back gives the same values."""
+    """Write YAML in the order given; reading it back gives the same values.
+
+    Args:
+        data: plain data.
+
+    Returns:
+        The text.
+    """
     return yaml.dump(data, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=110)
 
 

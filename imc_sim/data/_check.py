@@ -49,12 +49,20 @@ PART_COUNTS = {
     "omniglot": {"background": (964, 30), "evaluation": (659, 20)},
     "glyphs": {"train": (800, 40), "test": (400, 20)},
 }
-#: Sets whose files are published as they are read, so that their MD5 must be the official one.
+#: Sets whose files are published unchanged read, so that their MD5 must be the official one.
 _BYTE_OFFICIAL = frozenset({"mnist", "fashion_mnist"})
 
 
 def check(name: str, root: Path | None = None) -> CheckReport:
-    """Read every file of a set anew and compare counts, statistics and checksums with what is published."""
+    """Read every file of a data set and compare counts, statistics and checksums with the published ones.
+
+    Args:
+        name: name of the data set.
+        root: data root; None: the default one.
+
+    Returns:
+        The report.
+    """
     info = published_set(name)
     folder = data_root(root)
     facts: dict[str, str] = {}

@@ -24,7 +24,7 @@ def load_classes(name: str, split: str, size: int | None = None, root: Path | No
     """The images and labels of a split, for classification.
 
     Of labelled sets the official splits. Of characters the name of a split of theirs with `_train` or `_test` behind
-    it: 90 and 10 % of its images, drawn once for all; each character is a class (`background_train`: 17,352 images of
+    it: 90 and 10 % of its images, sampled once for all; each character is a class (`background_train`: 17,352 images of
     964 classes). Of `folder:PATH`, absolute or relative to the data root, the images in PATH/train/CLASS and
     PATH/val/CLASS, in colour, decoded when they are asked for. size: pixels a side of characters (default 32) and of
     folders' images (default 224). Errors as `load_labelled`.

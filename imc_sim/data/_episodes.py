@@ -23,7 +23,7 @@ class EpisodeShape:
     """An m-way n-shot episode: `way` classes, `shot` support images and `queries` query images of each.
 
     query_pool: images of each class set aside for queries, where a published setting states more than it
-    asks; None for exactly `queries`. Queries are drawn from it, so it must fit beside the support.
+    asks; None for exactly `queries`. Queries are sampled from it, so it must fit together with the support.
     """
 
     way: int
@@ -44,7 +44,7 @@ class EpisodeShape:
         return self.queries if self.query_pool is None else self.query_pool
 
     def check_fits(self, classes: int, instances: int) -> None:
-        """Raise InputError unless such an episode can be drawn from a pool of this shape."""
+        """Raise InputError unless such an episode can be sampled from a pool of this shape."""
         _rule("way", self.way, f"way <= classes of the pool ({classes})", self.way <= classes)
         rule = f"shot + query_pool <= instances of a class ({instances})"
         _rule("query_pool", self.pool, f"{rule}, with shot = {self.shot}", self.shot + self.pool <= instances)
@@ -77,9 +77,9 @@ def sample_episodes(
 ) -> Episodes:
     """Draw episodes from a pool of (classes, instances); a number n stands for range(n).
 
-    Classes are drawn without replacement. Each class has its own permutation of its instances: the first
+    Classes are sampled without replacement. Each class has its own permutation of its instances: the first
     `shot` support, the next queries. Episode k depends on (seed, k), the pool's and the episode's shape, and
-    not on which others are drawn; switching rotations on changes nothing else.
+    not on the other classes of the episode; switching rotations on changes nothing else.
     """
     shape.check_fits(*pool_shape)
     wanted = range(episodes) if isinstance(episodes, int) else episodes

@@ -19,7 +19,7 @@ from imc_sim.data._archives import ARCHIVES, Archive
 from imc_sim.data._folders import data_root
 from imc_sim.data._registry import published_set
 
-#: Called with (bytes done, bytes in all or None); begins anew at 0 with each archive.
+#: Called with (bytes done, bytes in all or None); begins again at 0 with each archive.
 FetchProgress = Callable[[int, int | None], None]
 _CHUNK = 1 << 20
 _TIMEOUT_S = 60
@@ -71,7 +71,7 @@ def md5_of(path: Path) -> str:
 def _keep(name: str, archive: Archive, target: Path) -> None:
     """Accept what is already there; only a plain file can be told from a wrong one."""
     if archive.unpacks is None and (got := md5_of(target)) != archive.md5:
-        step = f"`imc-sim data check {name}` says whether it can be used; to download it anew, remove it first."
+        step = f"`imc-sim data check {name}` says whether it can be used; to download it again, remove it first."
         raise InputError(str(target), f"a file with MD5 {got}", f"the official MD5 {archive.md5}", step)
 
 

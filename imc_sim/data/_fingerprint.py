@@ -93,7 +93,7 @@ def data_state(part: str, root: Path | None = None) -> str:
             images = cast("FolderImages", load_image_folder(name, split, None, root).images)
             found = (images.folder, images.files, images.facts.tobytes())
     except (InputError, MissingDataError, KeyError):
-        return ""  # what is wrong is said when the data are read
+        return ""  # reading the data reports what is wrong
     return fingerprint([str(folder), found])
 
 

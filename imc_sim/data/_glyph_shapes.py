@@ -2,7 +2,7 @@
 
 A character is a list of segments. A segment is a curve told by how its heading turns (line, arc, hook, S,
 corner, loop). It goes on where the last one ended or, after a pen lift, attaches to an earlier one: starts,
-ends or crosses there, or stands apart. A bridge runs to a point of an earlier segment, so shapes close.
+ends or crosses there, or is separate. A bridge runs to a point of an earlier segment, so shapes close.
 
 These relations are those of Lake, Salakhutdinov and Tenenbaum, Human-level concept learning through
 probabilistic program induction, Science 350, 2015. The generator and its numbers are this project's own.
@@ -36,7 +36,7 @@ class Glyph:
     """A character as its author meant it, in n segments. Angles in radians, x to the right, y down.
 
     turn: [n, STEPS], radians per step. length: [n], relative. heading: [n], absolute. lift: [n], the pen was
-    lifted before. bridge: [n], runs to the parent instead of its own length and heading. parent: [n], segment
+    lifted before. bridge: [n], runs to the parent instead of using its length and heading. parent: [n], segment
     attached to; at: [n], where on it, 0..1; anchor: [n], which own point lies there, 0..1; gap: [n, 2],
     offset from there. size_px: larger side on the 105-pixel canvas.
     """

@@ -61,14 +61,17 @@ class FolderImages:
 
     @property
     def shape(self) -> tuple[int, int, int, int]:
+        """Return the shape of all images together."""
         return len(self.files), self.size, self.size, 3
 
     @property
     def ndim(self) -> int:
+        """Return the number of dimensions."""
         return len(self.shape)
 
     @property
     def dtype(self) -> np.dtype[np.uint8]:
+        """Return the type of the values."""
         return np.dtype(np.uint8)
 
     def __len__(self) -> int:

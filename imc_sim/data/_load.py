@@ -71,7 +71,7 @@ LAYOUTS = {
 def load_labelled(name: str, split: str = "train", root: Path | None = None, *, cached: bool = True) -> LabelledImages:
     """The images and labels of a data set, split "train" or "test".
 
-    `cached=False` decodes the official files anew. Raises MissingDataError where the set is not there, and
+    `cached=False` decodes the official files again. Raises MissingDataError where the set is not there, and
     InputError for an unknown name or split and for a damaged file.
     """
     dataset_info(name, "labelled")

@@ -42,7 +42,7 @@ _ALL = (
     DatasetInfo(
         "glyphs",
         "pool",
-        "1,200 made-up characters of 60 alphabets by 20 simulated drawers, 105 x 105, drawn on demand",
+        "1,200 made-up characters of 60 alphabets by 20 simulated drawers, 105 x 105, generated on demand",
         "MIT (this project)",
         "this project",
         embedded=True,

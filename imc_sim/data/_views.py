@@ -18,7 +18,7 @@ from imc_sim.data._sets import LabelledImages
 class View(Spec):
     """Images of a labelled set as a task has them; at the defaults as they are.
 
-    permutation: seed of one fixed permutation of the pixels, all channels alike. classes: those of the set that the
+    permutation: seed of one fixed permutation of the pixels, equal in all channels. classes: those of the set that the
     task has; None: all. labels: of these classes: `own`, as the set numbers them, or `renumbered`, 0, 1, … in the order
     of `classes`. offset: added to every label. pad: pixels a side that smaller images are centred in, on black.
     features: a trained model; what reaches its last layer stands in place of each image, see

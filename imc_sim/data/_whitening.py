@@ -1,4 +1,4 @@
-"""Whitened images: the contrast of each brought to one length, then neighbouring pixels made independent (ZCA).
+"""Whitened images: each image scaled to one length, then neighbouring pixels made independent (ZCA).
 
 Source: Goodfellow et al., Maxout Networks, ICML 2013, and Lin et al., Network in Network, ICLR 2014, whose images the
 binary networks in network go on with; ZCA: Krizhevsky, Learning Multiple Layers of Features (2009), appendix A.
@@ -23,7 +23,7 @@ Floats = NDArray[np.float32]
 LENGTH = 55.0
 #: added to the variance along every direction, so that those without any are not blown up
 _BIAS = 0.1
-#: a contrast below this counts as none
+#: norms of an image below this count as 0
 _FLAT = 1e-8
 
 

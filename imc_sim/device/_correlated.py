@@ -16,7 +16,7 @@ from imc_sim.config import Spec
 
 @final
 class Correlated(Spec):
-    """Device-to-device spread that no averaging over a column removes. Every conductance gets the same factor
+    """Device variation that averaging over a column does not reduce: all conductances are multiplied by
 
         1 + chip z + gradient (x cos a + y sin a),  never below 0,
 
@@ -25,11 +25,12 @@ class Correlated(Spec):
     deviation gradient / sqrt(12), whatever its direction. Place and die stay the same when cells are rewritten.
     """
 
-    chip: float = Field(default=0.0, ge=0.0, le=2.0, description="relative spread from chip to chip")
+    chip: float = Field(default=0.0, ge=0.0, le=2.0, description="relative variation from chip to chip")
     gradient: float = Field(default=0.0, ge=0.0, le=2.0, description="relative change of conductance across a tile")
 
     @property
     def is_ideal(self) -> bool:
+        """Tell whether all chips and places are equal."""
         return self.chip == self.gradient == 0.0
 
     def factor(

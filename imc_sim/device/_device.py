@@ -32,7 +32,7 @@ class Device(Spec):
     """A two-terminal memory cell with `levels` states from HRS to LRS.
 
     table_S: conductances of the levels as measured, ascending; g_hrs_S, g_lrs_S and levels follow from it and
-    may be left out. Effects act in this order: faults, programming and verify (`program`), correlated spread, time
+    may be left out. Effects act in this order: faults, programming and verify (`program`), correlated variation, time
     and read disturb (`age`), read noise and I-V curve (`read`). Each is off by default, and off means untouched.
     """
 
@@ -62,6 +62,7 @@ class Device(Spec):
 
     @model_validator(mode="after")
     def _window(self) -> Self:
+        """Check that LRS is above HRS, and that a table of levels agrees with both."""
         if self.g_lrs_S <= self.g_hrs_S:
             raise ValueError(f"g_lrs_S above g_hrs_S (here {self.g_lrs_S:g} S is not above {self.g_hrs_S:g} S)")
         table = self.table_S
@@ -83,7 +84,7 @@ class Device(Spec):
         if self.g_hrs_S < low * (1 - 1e-9) or self.g_lrs_S > high * (1 + 1e-9):
             raise ValueError(f"g_hrs_S and g_lrs_S from {low:g} S to {high:g} S, which the switching model can be")
         if not self.verify.is_ideal:
-            raise ValueError("verify left out where programming.kind is 'pulses', which has a tolerance of its own")
+            raise ValueError("verify left out where programming.kind is 'pulses', which has another tolerance")
         return self
 
     # -- levels ----------------------------------------------------------------------------------------
@@ -170,7 +171,8 @@ class Device(Spec):
         """Return `sample` of the positive parts of units [n, m] minus that of the negative ones, of cells [n, 2, m], in
         one pass.
 
-        Returns also the largest magnitude. None where cells are not sampled alike, or where it would not be faster.
+        Returns also the largest magnitude. None where it would not be faster, or where cells
+        are not all sampled in one way.
         """
         if table.dtype != torch.float32 or self.programming.is_ideal or not self.faults.is_ideal:
             return None
@@ -294,12 +296,12 @@ class Device(Spec):
         acts = {"time": ages, "temperature_K": hot, "read.v_read_V": seen}
         return frozenset(path for path, there in acts.items() if not there)
 
-    def states(self, g: Tensor, drawn: Tensor, steps: int) -> Tensor:
+    def states(self, g: Tensor, sampled: Tensor, steps: int) -> Tensor:
         """Return g of the level that each cell was programmed to, as `age` takes it; g itself where that is none.
 
-        drawn: indices as `draw` returns them.
+        sampled: indices as `draw` returns them.
         """
-        row = (drawn // WIDTH).long()
+        row = (sampled // WIDTH).long()
         targets = self.positions(steps)[row.clamp_max(steps)] * steps
         return torch.where(row <= steps, targets, g)
 
@@ -320,7 +322,7 @@ class Device(Spec):
     def compensation(self, before: Tensor, after: Tensor, steps: int) -> float:
         """Return the factor that undoes the loss common to the cells of one crossbar; 1 where compensation is off.
 
-        before: g as `at_start` settles it; after: as this device does; of one shape, in units of window / steps.
+        before: g aged by `at_start`; after: g aged by this device; of one shape, in units of window / steps.
         Its analog results are multiplied by the factor: sum of G before over sum of G after.
         """
         if not self.time.compensation or before is after:
@@ -369,6 +371,7 @@ def _table(
     programming: Programming, verify: WriteVerify, faults: Faults | None, levels: tuple[float, ...], floor: float,
     window_S: float, clip: bool,
 ) -> Tensor:  # fmt: skip
+    """Return [levels + 2 rows of faults, WIDTH] of programmed g for all quantiles, see `Device.table`."""
     target = torch.tensor(levels, dtype=torch.float64)
     pulse = functools.partial(_apply, programming, floor, window_S)
     law = pulse if clip else functools.partial(_unclipped, programming, floor, window_S)

@@ -117,12 +117,13 @@ class ReadDisturb(Spec):
     t0_s: Seconds = Field(default=15.5e-9, ge=1e-15, le=1e6, description="t0")
     base: float = Field(default=1.43339, gt=0.0, le=1e6, description="base of the transition time")
     c1: float = Field(default=0.0068, ge=1e-9, le=10.0, description="p at vanishing voltage")
-    a: float = Field(default=0.11, ge=0.0, le=10.0, description="share of the voltage that lowers the barrier")
+    a: float = Field(default=0.11, ge=0.0, le=10.0, description="fraction of the voltage that lowers the barrier")
     k: float = Field(default=0.003, ge=0.0, le=1.0, description="wear by programming cycles")
     m: float = Field(default=0.41, ge=0.01, le=10.0, description="exponent of the programming cycles")
 
     @property
     def is_ideal(self) -> bool:
+        """Tell whether no reads are counted."""
         return self.reads == 0
 
     def idle(self) -> frozenset[str]:
@@ -147,7 +148,7 @@ class ReadDisturb(Spec):
         """
         refreshes, since, first = 0, self.reads, self.cycles
         while not isinstance(self.refresh, NoRefresh):
-            # Intervals between refreshes follow from the cycles alone: thousands of them at once.
+            # Intervals between refreshes follow from the cycles alone: compute thousands in one call.
             cycles = self._next(first + refreshes)
             intervals = self.refresh.reads(self.law(cycles, v_read_V, temperature_K), self.t_read_s)
             ends = np.cumsum(np.minimum(intervals, since + 1.0).astype(np.int64))

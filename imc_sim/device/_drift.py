@@ -24,7 +24,7 @@ class Drift(Spec):
     """
 
     nu: StateLaw = Field(default=0.0, description="mean exponent")
-    nu_std: StateLaw = Field(default=0.0, description="spread of the exponent from cell to cell")
+    nu_std: StateLaw = Field(default=0.0, description="standard deviation of the exponent from cell to cell")
     t0_s: Seconds = Field(
         default=1.0, ge=1e-12, le=1e12, description="time after programming that conductances refer to"
     )

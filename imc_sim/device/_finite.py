@@ -18,7 +18,7 @@ def check_finite(
     effect: what the values come from, such as `device.time.drift`; step: what to do. layer and tile say where: tile is
     a number, or one for every value, broadcasting to them.
     """
-    # A NaN or an infinity passes on to the sum; a sum may be too large by itself.
+    # A NaN or an infinity passes on to the sum; a sum of finite values may overflow too.
     if values.is_meta or math.isfinite(float(values.detach().sum())):
         return
     bad = ~torch.isfinite(values)

@@ -17,8 +17,8 @@ from imc_sim.device._device import Device
 from imc_sim.device._measurements import Samples
 from imc_sim.device._programming import Law, PolynomialVariation, RelativeVariation
 
-#: Samples drawn from the fitted law to judge its distance from the data, and their largest size.
-_DRAWN, _LARGEST = 999, 1000
+#: Number of samples of the fitted law that judge its distance from the data, and their largest size.
+_SAMPLES, _LARGEST = 999, 1000
 
 
 @final
@@ -57,7 +57,7 @@ class StateFit:
         """Return the fit as a line of a table."""
         return {
             "state": self.name, "cells": len(self.conductance_S), "law": self.law, "center (uS)": self.center_S * 1e6,
-            "spread (%)": 100 * self.sigma, "KS distance": self.distance, "p": self.p_value,
+            "sigma (%)": 100 * self.sigma, "KS distance": self.distance, "p": self.p_value,
         }  # fmt: skip
 
 
@@ -75,7 +75,7 @@ class DeviceFit:
         low, high = self.states[0].conductance_S[0] * 1e6, self.states[-1].conductance_S[-1] * 1e6
         validity = (
             f"Measured conductances of {low:.4g} to {high:.4g} uS. {'; '.join(s.summary for s in self.states)}. "
-            "Levels and their spread as measured, and nothing else: faults, time, read noise and wires are those of an "
+            "Levels and variation as measured, and nothing else: faults, time, read noise and wires are those of an "
             "ideal cell until they are set."
         )
         return {
@@ -100,15 +100,16 @@ def fit_device(samples: Samples) -> DeviceFit:
 
 
 def _two_states(samples: Samples) -> dict[str, Any]:
+    """Return both states with the likelier law of each."""
     (law_hrs, hrs, sigma_hrs), (law, lrs, sigma) = (_likelier(values) for values in samples.values())
-    spread = {
+    variation = {
         "kind": "relative",
         "sigma": _round(sigma),
         "sigma_hrs": _round(sigma_hrs),
         "law": law,
         "law_hrs": law_hrs,
     }
-    return {"g_lrs_S": _text(lrs), "g_hrs_S": _text(hrs), "programming": spread}
+    return {"g_lrs_S": _text(lrs), "g_hrs_S": _text(hrs), "programming": variation}
 
 
 def _levels(samples: Samples) -> dict[str, Any]:
@@ -118,8 +119,8 @@ def _levels(samples: Samples) -> dict[str, Any]:
     means, stds = (np.array([f(v) for v in samples.values()]) for f in (np.mean, lambda v: np.std(v, ddof=1)))
     weights = np.sqrt([len(v) for v in samples.values()])
     fitted = np.polynomial.polynomial.polyfit(means / means[-1], stds, 2, w=weights)
-    spread = {"kind": "polynomial", "coefficients_S": [_text(c) for c in fitted], "g_max_S": _text(means[-1])}
-    return {"table_S": [_text(g) for g in means], "programming": spread}
+    variation = {"kind": "polynomial", "coefficients_S": [_text(c) for c in fitted], "g_max_S": _text(means[-1])}
+    return {"table_S": [_text(g) for g in means], "programming": variation}
 
 
 def _likelier(values: NDArray[np.float64]) -> tuple[Law, float, float]:
@@ -153,20 +154,20 @@ def _judge(name: str, values: NDArray[np.float64], device: Device, level: int) -
 
 def _law_of(device: Device, level: int, center: float) -> tuple[Law, float]:
     """Return (law, sigma) that the device has for a level at that conductance."""
-    spread = device.programming
-    if isinstance(spread, RelativeVariation):
+    law = device.programming
+    if isinstance(law, RelativeVariation):
         if level == 0:
-            return spread.law_hrs or spread.law, float(spread.sigma_hrs or 0.0)
-        return spread.law, spread.sigma
-    if not isinstance(spread, PolynomialVariation):  # pragma: no cover - a fit makes one of the two
-        raise TypeError(type(spread).__name__)
-    x = center / spread.g_max_S
-    return "gaussian", max(sum(c * x**i for i, c in enumerate(spread.coefficients_S)), 0.0) / center
+            return law.law_hrs or law.law, float(law.sigma_hrs or 0.0)
+        return law.law, law.sigma
+    if not isinstance(law, PolynomialVariation):  # pragma: no cover - a fit makes one of the two
+        raise TypeError(type(law).__name__)
+    x = center / law.g_max_S
+    return "gaussian", max(sum(c * x**i for i, c in enumerate(law.coefficients_S)), 0.0) / center
 
 
 def _standard(G: NDArray[np.float64], law: Law, center: float, sigma: float) -> NDArray[np.float64]:
     """Return conductances as standard normal numbers under the law."""
-    with np.errstate(divide="ignore", invalid="ignore"):  # a law without spread is a step
+    with np.errstate(divide="ignore", invalid="ignore"):  # a law without variation is a step
         relative = G / max(center, 1e-300)
         return (np.log(relative) if law == "log_normal" else relative - 1.0) / max(sigma, 1e-300)
 
@@ -181,12 +182,14 @@ def _distance(phi: NDArray[np.float64]) -> float:
 def _p_value(distance: float, count: int) -> float:
     """Return the share of fitted normal samples with a larger distance; sqrt(n) D hardly depends on n."""
     size = min(count, _LARGEST)
-    drawn = np.sort(Stream(0, f"{size}", "lilliefors").normal(_DRAWN * size, 0).reshape(_DRAWN, size).astype(float), 1)
-    scores = ndtr((drawn - drawn.mean(1, keepdims=True)) / drawn.std(1, ddof=1, keepdims=True))
+    normals = np.sort(
+        Stream(0, f"{size}", "lilliefors").normal(_SAMPLES * size, 0).reshape(_SAMPLES, size).astype(float), 1
+    )
+    scores = ndtr((normals - normals.mean(1, keepdims=True)) / normals.std(1, ddof=1, keepdims=True))
     steps = np.arange(size + 1) / size
     distances = np.maximum((steps[1:] - scores).max(1), (scores - steps[:-1]).max(1))
     further = int((distances * math.sqrt(size) >= distance * math.sqrt(count)).sum())
-    return (1 + further) / (1 + _DRAWN)
+    return (1 + further) / (1 + _SAMPLES)
 
 
 def _text(g: float) -> str:

@@ -18,7 +18,7 @@ from imc_sim._errors import InputError
 #: Conductances in S by state: `HRS` and `LRS`, or `0` … `n - 1`; from the lowest to the highest.
 Samples = dict[str, NDArray[np.float64]]
 
-#: Values of a state below which no spread is fitted.
+#: Fewest values of a state for a fit.
 LEAST = 5
 
 _PREFIXES = {
@@ -80,6 +80,7 @@ def _columns(head: list[str], where: str) -> list[_Column]:
 
 
 def _column(index: int, cell: str) -> _Column | None:
+    """Return the column of values that a heading names; None for one without a unit."""
     match = _COLUMN.match(cell)
     name = match["name"] if match else ""
     text = (match["round"] or match["square"] or "") if match else ""
@@ -99,7 +100,7 @@ def _cells(
 ) -> Iterator[tuple[str, float]]:
     """(state, conductance in S) of every value."""
     if state is not None and len(columns) != 1:
-        got = f"{len(columns)} columns of values beside the column of states"
+        got = f"{len(columns)} columns of values with a column of states"
         raise InputError(f"{path}, head", got, "one of them", "Leave the others out, or give them no unit.")
     for line, row in rows:
         for column in columns:
@@ -119,6 +120,7 @@ def _state(label: str, where: str) -> str:
 
 
 def _value(text: str, column: _Column, where: str) -> float:
+    """Return a cell of the table in S."""
     try:
         value = column.to_siemens(float(text))
     except ValueError:

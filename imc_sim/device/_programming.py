@@ -1,4 +1,4 @@
-"""How far a programmed conductance lands from its target: the device-to-device spread.
+"""Programming laws: the device variation of programmed conductances around their targets.
 
 Conductances are handled in units of the window: g = (G - G_HRS) / (G_LRS - G_HRS), so that HRS is 0, LRS is
 1, and `floor` = G_HRS / (G_LRS - G_HRS) is what a cell in HRS still conducts. Zero conductance is -floor.
@@ -30,7 +30,7 @@ _MOST_SIGMA = 3.0
 
 
 class Programming(Spec, abc.ABC):
-    """One draw per cell at programming time. A spread of zero leaves the target untouched, bit for bit."""
+    """A law of programmed conductances, with one normal number per cell. Without variation, targets are exact."""
 
     @property
     @abc.abstractmethod
@@ -54,7 +54,7 @@ class RelativeVariation(Programming):
     """Device variation proportional to the target, separately for LRS and HRS.
 
     gaussian: normal with mean G and standard deviation sigma G, clipped at 0 S. Clipping raises the mean and lowers the
-    coefficient of variation (std / mean): sigma 0.3 leaves both as they are within 2e-4; 0.5 gives 1.004 G and 0.49,
+    coefficient of variation (std / mean): sigma 0.3 leaves both unchanged within 2e-4; 0.5 gives 1.004 G and 0.49,
     1.0 gives 1.083 G and 0.80.
 
     log_normal: with `sigma_of: ln_g`, sigma is the standard deviation s of ln G; with `cv`, it is the coefficient of
@@ -111,7 +111,7 @@ class RelativeVariation(Programming):
 
 @final
 class PolynomialVariation(Programming):
-    """Gaussian spread whose standard deviation is a polynomial of the target, as fitted to measured arrays.
+    """Gaussian variation whose standard deviation is a polynomial of the target, as fitted to measured arrays.
 
     std = scale * sum_i coefficients_S[i] (G / g_max_S)^i, in siemens, never below zero.
     """
@@ -121,7 +121,7 @@ class PolynomialVariation(Programming):
         min_length=1, description="c0, c1, … of the standard deviation"
     )
     g_max_S: Siemens = Field(ge=1e-15, le=1.0, description="conductance at which the polynomial's argument is 1")
-    scale: float = Field(default=1.0, ge=0.0, le=100.0, description="factor on the fitted spread")
+    scale: float = Field(default=1.0, ge=0.0, le=100.0, description="factor on the fitted standard deviation")
 
     @model_validator(mode="after")
     def _bounded(self) -> Self:

@@ -160,5 +160,5 @@ def sweep(
     """
     phase = torch.arange(cycles * samples + 1, dtype=torch.float64) / samples
     v = amplitude_V * (1.0 - 4.0 * ((phase + 0.25) % 1.0 - 0.5).abs())
-    v = v.round(decimals=12)  # the same numbers on the way up and down, whose tables are then made once
+    v = v.round(decimals=12)  # equal numbers for rising and falling voltage, so that their tables are made once
     return Sweep(phase * period_s, v, model.simulate(v, period_s / samples, state, compliance_A))

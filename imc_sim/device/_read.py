@@ -23,7 +23,7 @@ class Flicker(Spec):
     """1/f noise: standard deviation G Q sqrt(ln((t + t_read) / (2 t_read))) at time t after programming.
 
     Q: a number, or a law of x = G / g_max, G as programmed. The variance is that of all frequencies from 1 / t up
-    to the read's own 1 / t_read. Every read draws anew: correlation from read to read is left out. No noise where
+    to the read's own 1 / t_read. Every read is sampled again, without correlation between reads. No noise where
     the logarithm is not positive (t up to t_read).
 
     Source: Nandakumar et al., ICECS 2019, in the form that aihwkit carries.
@@ -40,6 +40,7 @@ class Flicker(Spec):
 
     @property
     def is_ideal(self) -> bool:
+        """Tell whether there is no 1/f noise."""
         return is_zero(self.q)
 
     def idle(self) -> frozenset[str]:
@@ -73,6 +74,7 @@ class Telegraph(Spec):
 
     @property
     def is_ideal(self) -> bool:
+        """Tell whether no cell has a trap."""
         return self.probability == 0.0 or self.amplitude == 0.0
 
     def idle(self) -> frozenset[str]:
@@ -91,16 +93,18 @@ class Telegraph(Spec):
 class Read(Spec):
     """One read of a cell.
 
-    sigma: cycle-to-cycle spread of a cell's conductance, relative to it. bandwidth_Hz: of the sense amplifier, for
-    the thermal noise of the cell. nonlinearity_per_V: a in I(V) = G v_read sinh(a V) / sinh(a v_read), so that G is
-    the conductance at the read voltage and full drive is unchanged; 0 is Ohm's law.
+    sigma: standard deviation of a cell's conductance from read to read, relative to it. bandwidth_Hz: of the sense
+    amplifier, for the thermal noise of the cell. nonlinearity_per_V: a in I(V) = G v_read sinh(a V) / sinh(a v_read):
+    G is the conductance at the read voltage and full drive is unchanged; 0 is Ohm's law.
 
     Source: Nyquist, Phys. Rev. 32, 1928 (thermal noise); sinh law of tunnelling between traps, Simmons,
     J. Appl. Phys. 34, 1963, as compact models of RRAM use it.
     """
 
     v_read_V: Volt = Field(default=0.2, ge=1e-3, le=10.0, description="voltage of a driven word line")
-    sigma: float = Field(default=0.0, ge=0.0, le=3.0, description="read-to-read spread relative to the conductance")
+    sigma: float = Field(
+        default=0.0, ge=0.0, le=3.0, description="standard deviation from read to read, relative to the conductance"
+    )
     bandwidth_Hz: Hertz = Field(default=0.0, ge=0.0, le=1e12, description="bandwidth of thermal noise; 0: none")
     flicker: Flicker = Flicker()
     telegraph: Telegraph = Telegraph()
@@ -108,7 +112,7 @@ class Read(Spec):
 
     @property
     def noisy(self) -> bool:
-        """Successive reads may differ."""
+        """Tell whether successive reads may differ."""
         return not (self.sigma == self.bandwidth_Hz == 0.0 and self.flicker.is_ideal and self.telegraph.is_ideal)
 
     def driven_variance(
@@ -158,7 +162,7 @@ class Read(Spec):
         return total
 
     def drive(self, x: Tensor) -> Tensor:
-        """What drives x (voltage over v_read) count for: sinh(a v_read x) / sinh(a v_read); x itself for a = 0.
+        """Return sinh(a v_read x) / sinh(a v_read), the effective drive of x (voltage over v_read); x itself for a = 0.
 
         -1, 0 and 1 stay what they are, to the bit. No overflow, however large a is.
         """

@@ -1,4 +1,4 @@
-"""Relaxation: within seconds, verified cells drift away from their targets, each by itself."""
+"""Relaxation: within seconds, verified cells move away from their targets, independently of each other."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Relaxation(Spec, abc.ABC):
 
 @final
 class LogRelaxation(Relaxation):
-    """Mean shift_S ln(t / t0) and standard deviation sigma_S + growth_S ln(t / t0), alike for all states.
+    """Mean shift_S ln(t / t0) and standard deviation sigma_S + growth_S ln(t / t0), equal for all states.
 
     Before t0 both are those at t0: the law's measurements start there.
 
@@ -66,7 +66,7 @@ class MeasuredRelaxation(Relaxation):
 
     At times_s[k] the standard deviation of a cell's error is the polynomial sum_i coefficients_S[k][i] x^i of
     x = target / g_max. Between two times it is interpolated linearly in ln t; before the first nothing is added,
-    after the last it stays. The spread at the first time is the programming law's to draw.
+    after the last it stays. The variation at the first time is that of the programming law.
 
     Source: Wan et al., Nature 608, 2022, whose errors at 1 s, 1 day and 2 days aihwkit fits in this form.
     """

@@ -59,11 +59,11 @@ class Retention(Spec):
 class Time(Spec):
     """The time of the reads, and what the cells did until then: relaxation first, then drift, then retention.
 
-    At t_s = 0, at once after programming, every cell is exactly as programmed. The numbers drawn for a cell do not
-    depend on t_s: sweeping it ages one and the same chip.
+    At t_s = 0, immediately after programming, every cell is exactly as programmed. The random numbers of a cell do not
+    depend on t_s: sweeping it ages one chip.
 
-    refresh_s: every cell is written anew when that time has passed, over and over. A rewriting draws what every
-    programming draws, and the clock starts again; reads at a multiple of refresh_s are those just before it.
+    refresh_s: every cell is written again whenever that time has passed. A refresh is sampled like
+    any programming, and the clock starts again; reads at a multiple of refresh_s are those just before it.
 
     compensation: a read-out scales the analog results of each crossbar (layer) of a chip by the factor that its
     conductances lost together, before digital corrections are added (global drift compensation, Joshi et al.,
@@ -76,7 +76,7 @@ class Time(Spec):
     retention: Retention = Retention()
     compensation: bool = Field(default=False, description="undo the common loss of conductance digitally")
     refresh_s: Seconds | None = Field(
-        default=None, ge=1e-12, le=1e12, description="time after which cells are written anew"
+        default=None, ge=1e-12, le=1e12, description="time after which cells are written again"
     )
 
     @model_validator(mode="after")

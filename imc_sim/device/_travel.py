@@ -78,6 +78,7 @@ def _tables(motion: Motion, volts: tuple[float, ...]) -> _Table:
 
 @functools.lru_cache(maxsize=1024)
 def _table(motion: Motion, volts: tuple[float, ...]) -> _Table:
+    """Tabulate the motion at each of these voltages."""
     v = torch.tensor(volts, dtype=torch.float64)[:, None]
     y = torch.linspace(-_END, _END, _INTERVALS + 1, dtype=torch.float64)[None]
     low, high = (torch.full_like(v, end) for end in motion.bounds)

@@ -58,6 +58,7 @@ class WriteVerify(Spec):
 
     @property
     def is_ideal(self) -> bool:
+        """Tell whether every cell gets a single pulse."""
         return self.max_pulses == 1 or self.tolerance == self.tolerance_S == 0.0
 
     def idle(self) -> frozenset[str]:

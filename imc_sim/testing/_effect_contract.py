@@ -1,4 +1,4 @@
-"""What every device effect must do, as inherited tests."""
+"""Contract tests of device effects, to inherit from."""
 
 from __future__ import annotations
 
@@ -10,12 +10,15 @@ from torch import Tensor
 
 from imc_sim.array import Chip, Crossbar, Tile
 from imc_sim.device import Device
+from imc_sim.testing._require import require
 
 
 class DeviceEffectContract:
-    """Set `on`, the settings of `device` that switch the effect on: dotted path -> value, applied in order.
+    """Tests of a device effect.
 
-    random: cells differ from chip to chip; set it to False for an effect that is the same in all cells of a state.
+    Attributes:
+        on: settings of `device` that switch the effect on: dotted path -> value, applied in order.
+        random: whether cells differ from chip to chip; False for an effect that is equal in all cells of a state.
     """
 
     on: Mapping[str, Any]
@@ -29,46 +32,50 @@ class DeviceEffectContract:
         return device
 
     def product(self, device: Device, chips: int | range = 2, seed: int = 3) -> Tensor:
-        """Return products of fixed +-1 weights and inputs [chip, batch, out]."""
+        """Compute the product of fixed +-1 weights and inputs on chips.
+
+        Args:
+            device: cell of the chips.
+            chips: number of chips, or their numbers.
+            seed: seed of the chips.
+
+        Returns:
+            Products [chip, batch, out].
+        """
         w, x = _signs(24, 60, seed=1), _signs(5, 60, seed=2)
         return Crossbar.program(w, Chip(device=device, tile=Tile(rows=32, cols=16)), chips=chips, seed=seed).mvm(x)
 
     def test_off_is_the_digital_product_to_the_bit(self) -> None:
-        """`without_effects` switches the effect off, and off changes nothing."""
+        """Check that `without_effects` switches the effect off, and that products then equal the digital ones."""
         digital = _signs(5, 60, seed=2) @ _signs(24, 60, seed=1).T
         product = self.product(self.device().without_effects())
-        _require(torch.equal(product, digital.expand(2, -1, -1)), "switched off, the effect changes the product")
+        require(torch.equal(product, digital.expand(2, -1, -1)), "switched off, the effect changes the product")
 
     def test_on_changes_products(self) -> None:
-        """The settings have an effect, on every chip."""
+        """Check that the settings change products on every chip."""
         product, ideal = self.product(self.device()), self.product(self.device().without_effects())
-        _require(all(not torch.equal(a, b) for a, b in zip(product, ideal, strict=True)), "no effect on the product")
-        _require(bool(torch.isfinite(product).all()), "products that are not finite")
+        require(all(not torch.equal(a, b) for a, b in zip(product, ideal, strict=True)), "no effect on the product")
+        require(bool(torch.isfinite(product).all()), "products that are not finite")
 
     def test_chips_differ_and_depend_on_seed_and_number_alone(self) -> None:
-        """A chip is the same alone and in company, and again; another number or seed is another chip."""
+        """Check that a chip depends only on its number and the seed."""
         both = self.product(self.device())
-        _require(torch.equal(self.product(self.device()), both), "the same seed gives another chip")
+        require(torch.equal(self.product(self.device()), both), "the same seed gives another chip")
         alone = self.product(self.device(), chips=range(1, 2))
-        _require(torch.equal(alone[0], both[1]), "a chip depends on the other chips of the call")
+        require(torch.equal(alone[0], both[1]), "a chip depends on the other chips of the call")
         other = self.product(self.device(), seed=4)
-        _require(torch.equal(both[0], both[1]) != self.random, "`random` is not what two chips show")
-        _require(torch.equal(both, other) != self.random, "`random` is not what two seeds show")
+        require(torch.equal(both[0], both[1]) != self.random, "`random` contradicts two chips")
+        require(torch.equal(both, other) != self.random, "`random` contradicts two seeds")
 
     def test_settings_are_reported_as_acting(self) -> None:
-        """Studies refuse to sweep settings that `idle` reports; those that switch the effect on are none of them."""
+        """Check that `idle` reports none of the settings: studies refuse to sweep what it reports."""
         acting = self.device().acting()
         for path in self.on:
             node: Any = acting
             for key in path.split("."):
-                _require(key in node, f"`idle` reports {path}, which switches the effect on")
+                require(key in node, f"`idle` reports {path}, which switches the effect on")
                 node = node[key]
 
 
 def _signs(*shape: int, seed: int) -> Tensor:
     return torch.randint(0, 2, shape, generator=torch.Generator().manual_seed(seed)).float() * 2 - 1
-
-
-def _require(condition: bool, message: str) -> None:
-    if not condition:
-        raise AssertionError(message)

@@ -1,4 +1,4 @@
-"""What every engine must do, as inherited tests."""
+"""Contract tests of executors, to inherit from."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from contextlib import closing
 from pathlib import Path
 
 from imc_sim.study import Executor
+from imc_sim.testing._require import require
 
 
 def _square(x: int) -> int:
@@ -35,51 +36,54 @@ def _die(_: int) -> None:
 
 
 class ExecutorContract(abc.ABC):
-    """Give `make`, an engine of two workers. own_processes: calls run elsewhere than in this process."""
+    """Tests of an executor.
+
+    Attributes:
+        own_processes: whether calls run in other processes.
+        patience_s: longest wait of a test in seconds.
+    """
 
     own_processes = True
-    #: seconds that one test waits at most
     patience_s = 600.0
 
     @abc.abstractmethod
     def make(self) -> Executor:
-        """The engine under test."""
+        """Create the executor under test, with two workers."""
 
     def test_calls_give_what_they_return_or_raise(self) -> None:
-        """Results come back whatever the order, errors with their type and the line that raised."""
-        with closing(self.make()) as engine:
-            futures = [engine.submit(_square, n) for n in range(20)]
-            failed = engine.submit(_fail, "odd weights")
-            _require([f.result(self.patience_s) for f in futures] == [n * n for n in range(20)], "wrong results")
+        """Check that results return in any order, and errors with their type and the line that raised."""
+        with closing(self.make()) as executor:
+            futures = [executor.submit(_square, n) for n in range(20)]
+            failed = executor.submit(_fail, "odd weights")
+            require([f.result(self.patience_s) for f in futures] == [n * n for n in range(20)], "wrong results")
             error = failed.exception(self.patience_s)
-            _require(isinstance(error, ArithmeticError), f"raised {error!r}")
-            _require("_fail" in "".join(traceback.format_exception(error)), "the traceback does not name the line")
-            _require(engine.width >= 1, "no width")
+            require(isinstance(error, ArithmeticError), f"raised {error!r}")
+            require("_fail" in "".join(traceback.format_exception(error)), "the traceback does not name the line")
+            require(executor.width >= 1, "no width")
 
     def test_lost_workers(self, tmp_path: Path) -> None:
-        """A worker killed in mid-call costs nothing but time; a call that kills every worker fails alone."""
+        """Check that calls of a killed worker run again, and that only a call that kills every worker fails.
+
+        Args:
+            tmp_path: pytest's temporary folder.
+        """
         if not self.own_processes:
             return
         flag = tmp_path / "flag"
         flag.touch()
-        with closing(self.make()) as engine:
-            lost, fatal = engine.submit(_die_once, str(flag)), engine.submit(_die, 0)
-            futures = [engine.submit(_square, n) for n in range(10)]
-            _require([f.result(self.patience_s) for f in futures] == [n * n for n in range(10)], "others were lost")
-            _require(lost.result(self.patience_s) != os.getpid() and not flag.exists(), "the call was not run again")
-            _require("workers lost" in str(fatal.exception(self.patience_s)), f"{fatal.exception(0)!r}")
+        with closing(self.make()) as executor:
+            lost, fatal = executor.submit(_die_once, str(flag)), executor.submit(_die, 0)
+            futures = [executor.submit(_square, n) for n in range(10)]
+            require([f.result(self.patience_s) for f in futures] == [n * n for n in range(10)], "others were lost")
+            require(lost.result(self.patience_s) != os.getpid() and not flag.exists(), "the call was not run again")
+            require("workers lost" in str(fatal.exception(self.patience_s)), f"{fatal.exception(0)!r}")
 
     def test_closing_waits_for_nothing(self) -> None:
-        """Calls under way are given up."""
-        engine = self.make()
+        """Check that closing abandons running calls."""
+        executor = self.make()
         if self.own_processes:
-            engine.submit(time.sleep, 60)
+            executor.submit(time.sleep, 60)
             time.sleep(0.5)
         started = time.monotonic()
-        engine.close()
-        _require(time.monotonic() - started < 20.0, "closing takes too long")
-
-
-def _require(condition: bool, message: str) -> None:
-    if not condition:
-        raise AssertionError(message)
+        executor.close()
+        require(time.monotonic() - started < 20.0, "closing takes too long")

@@ -1,4 +1,4 @@
-"""An evaluator that costs nothing, for tests of studies, stores and engines."""
+"""A fast evaluator for tests of studies, stores and executors."""
 
 from __future__ import annotations
 
@@ -22,11 +22,21 @@ KILL_ONCE, FATAL = "IMC_SIM_TEST_KILL_ONCE", "IMC_SIM_TEST_FATAL"
 def stand_in_evaluator(
     model: str, chip: dict[str, Any] | None, task: dict[str, Any], chips: Sequence[int], seed: int
 ) -> list[ChipResult]:
-    """Counts that look like a task's: they depend on model, chip, task, seed and chip number, and on nothing else.
+    """Return plausible counts that depend only on model, chip, task, seed and chip number.
 
-    `IMC_SIM_TEST_SLOW`: seconds per call. `IMC_SIM_TEST_FAIL`: a file; while it exists, chip 3 fails.
-    `IMC_SIM_TEST_KILL`: a file; once it exists, the process is killed as by `kill -9`. `IMC_SIM_TEST_KILL_ONCE`: the
-    same, but the file goes with the process. `IMC_SIM_TEST_FATAL`: a chip that kills whoever evaluates it.
+    Environment variables change it. `IMC_SIM_TEST_SLOW`: seconds per call. `IMC_SIM_TEST_FAIL`: a file; while it
+    exists, chip 3 fails. `IMC_SIM_TEST_KILL`: a file; once it exists, the process is killed as by `kill -9`.
+    `IMC_SIM_TEST_KILL_ONCE`: the same, and the file is removed. `IMC_SIM_TEST_FATAL`: a chip that kills the process.
+
+    Args:
+        model: name of a model.
+        chip: a chip as a mapping; None: the digital network.
+        task: a task as a mapping.
+        chips: chip numbers.
+        seed: seed of the chips.
+
+    Returns:
+        A result per chip, or one of the digital network.
     """
     time.sleep(float(os.environ.get(SLOW, "0")))
     if _doomed(chips):
@@ -36,9 +46,10 @@ def stand_in_evaluator(
     stream = Stream(seed, digest([model, chip, task]), "stand-in")
     mean = 0.9 if chip is None else 0.9 - 0.5 * float(chip["device"]["programming"]["sigma"])
     numbers = [-1] if chip is None else list(chips)
-    draws = [float(stream.uniform(1, max(number, 0))[0]) for number in numbers]
+    numbers_u = [float(stream.uniform(1, max(number, 0))[0]) for number in numbers]
     return [
-        ChipResult(n, round(1000 * (mean + 0.1 * (u - 0.5))), 1000, 0.01) for n, u in zip(numbers, draws, strict=True)
+        ChipResult(n, round(1000 * (mean + 0.1 * (u - 0.5))), 1000, 0.01)
+        for n, u in zip(numbers, numbers_u, strict=True)
     ]
 
 
