@@ -136,9 +136,7 @@ class Device(Spec):
         return _table(self.programming, self.verify, faults, levels, self.floor, self.window_S, clip)  # type: ignore[arg-type]
 
     def pair_table(self, steps: int) -> Tensor:
-        """Return the law of the difference of a cell at level k and one at HRS, like `table`: [steps + 1, WIDTH],
-        float64.
-        """
+        """Return the law of the difference of a cell at level k and one at HRS: [steps + 1, WIDTH], float64."""
         return _pair_table(self.programming, tuple(self.positions(steps).tolist()), self.floor, self.window_S)  # type: ignore[arg-type]
 
     def draw(self, levels: Tensor, steps: int, seed: int, layer: str, chip: int, epoch: int = 0) -> Tensor:
@@ -168,8 +166,7 @@ class Device(Spec):
     def differences(
         self, table: Tensor, units: Tensor, seed: int, layer: str, chip: int, epoch: int = 0
     ) -> tuple[Tensor, float] | None:
-        """Return `sample` of the positive parts of units [n, m] minus that of the negative ones, of cells [n, 2, m], in
-        one pass.
+        """Return `sample` of the positive parts of units [n, m] minus that of the negative ones, of cells [n, 2, m].
 
         Returns also the largest magnitude. None where it would not be faster, or where cells
         are not all sampled in one way.
