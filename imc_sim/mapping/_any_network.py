@@ -69,6 +69,7 @@ def map_products(
                 LayerRow(site.name, "dynamic" if site.dynamic else _kind(site), _count(site), "digital", "-", 0, 0, 0.0)
             )
         sites.append((site, site.weight, layers))
+    rows += [LayerRow(path, function, 0, "digital", "-", 0, 0, 0.0) for path, function in products.opaque]
     calls = [sites[place] for place in products.order]
     report = MappingReport(chip, tuple(rows), products=products, placed=tuple(site.name for site in placed))
     return AnalogModel(SiteNetwork(network, calls), analog, numbers, context, report, block, seed)
@@ -90,6 +91,12 @@ def _places(products: Products, chip: Chip) -> list[Site]:
             errors.append(f"{site.name!r} ({reason})")
         elif place == "crossbar":
             placed.append(site)
+    for path, function in products.opaque:
+        try:
+            fits = chip.policy.place(path, "float") == "digital"
+        except InputError:
+            fits = False
+        errors += [] if fits else [f"{path!r} ({function}, whose products cannot be on crossbars)"]
     if errors:
         step = "Set policy.layers: {NAME: digital} or crossbar for each, or policy.int8 and policy.float."
         raise InputError(

@@ -70,6 +70,15 @@ class Call:
 _CONVOLUTIONS = {
     getattr(F, f"conv{kind}{n}d"): f"conv{kind}{n}d" for kind in ("", "_transpose") for n in (1, 2, 3)
 }  # fmt: skip
+#: functions that make products which nobody can watch
+OPAQUE: dict[Callable[..., Any], str] = {
+    getattr(torch, name): name
+    for name in (
+        "lstm", "gru", "rnn_tanh", "rnn_relu", "lstm_cell", "gru_cell", "rnn_tanh_cell", "rnn_relu_cell", "einsum",
+        "tensordot", "inner", "chain_matmul", "bilinear", "dot", "addmv", "addbmm", "conv_tbc",
+    )
+} | {F.bilinear: "bilinear", torch.linalg.multi_dot: "multi_dot", torch.Tensor.inner: "inner",
+     torch.Tensor.dot: "dot", torch.Tensor.addmv: "addmv", torch.Tensor.addbmm: "addbmm"}  # fmt: skip
 #: functions written in Python that make products inside
 COMPOSITES = frozenset({F.multi_head_attention_forward})
 #: functions of two matrices -> places of the two among the arguments

@@ -14,7 +14,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from imc_sim._errors import InputError
-from imc_sim.sites._calls import COMPOSITES, Call, opened, product_of
+from imc_sim.sites._calls import COMPOSITES, OPAQUE, Call, opened, product_of
 from imc_sim.sites._values import Values, inputs_of, weights_of
 
 #: distinct values of an input that are kept; more are real
@@ -67,11 +67,13 @@ class Products:
     Attributes:
         sites: in the order of their first call.
         order: the site of every call of a pass, as a place in `sites`.
+        opaque: (path of the module, function) of calls whose products cannot be watched, such as `lstm`.
         counted: multiply-adds of the pass as torch counts them, in functions that the probe does not see as well.
     """
 
     sites: tuple[Site, ...]
     order: tuple[int, ...]
+    opaque: tuple[tuple[str, str], ...]
     counted: int
 
     @property
@@ -120,7 +122,8 @@ def find_products(network: nn.Module, *inputs: Any) -> Products:
     if [record.key for record in first.records] != [record.key for record in other.records]:
         step = "Use a network whose calls do not depend on the values of its input."
         raise InputError("network", "other products for other inputs", "the same products in every pass", step)
-    return Products(*_sites(first.records, other.records), counter.get_total_flops() // 2)
+    opaque = tuple(dict.fromkeys(first.opaque))
+    return Products(*_sites(first.records, other.records), opaque, counter.get_total_flops() // 2)
 
 
 def _run(network: nn.Module, inputs: tuple[Any, ...], mode: contextlib.AbstractContextManager[Any] | None) -> None:
@@ -160,6 +163,7 @@ class _Watch(TorchFunctionMode):
 
     paths: list[str] = field(default_factory=list)
     records: list[_Record] = field(default_factory=list)
+    opaque: list[tuple[str, str]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         super().__init__()
@@ -170,8 +174,9 @@ class _Watch(TorchFunctionMode):
         if func in COMPOSITES:
             with self:
                 return opened(func)(*args, **(kwargs or {}))
-        call = product_of(func, args, kwargs or {})
-        record = None
+        call, record = product_of(func, args, kwargs or {}), None
+        if func in OPAQUE:
+            self.opaque.append((self.paths[-1] if self.paths else "", OPAQUE[func]))
         if call is not None:
             digests, values = (tuple(map(each, call.factors)) for each in (_digest, _distinct))
             record = _Record(self.paths[-1] if self.paths else "", call, digests, values)  # type: ignore[arg-type]

@@ -271,6 +271,26 @@ def test_the_mode_of_every_module_is_restored() -> None:
     assert torch.equal(network[2].running_mean, mean)  # type: ignore[arg-type]
 
 
+def test_products_that_cannot_be_watched_are_digital_by_name_alone() -> None:
+    class Recurrent(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.cell, self.out = nn.LSTM(4, 3, batch_first=True), nn.Linear(3, 2)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return torch.einsum("bi,oi->bo", self.out(self.cell(x)[0][:, -1]), self.out.weight.mT)
+
+    network, x = grid(Recurrent()), torch.randn(3, 5, 4)
+    with pytest.raises(InputError, match=r"'cell' \(lstm, whose products .*, '' \(einsum, whose products"):
+        imc.map_model(network, FLOAT, inputs=x)
+    chip = FLOAT.replace("policy.layers", {"cell": "digital", "": "digital"})
+    analog = imc.map_model(network, chip, inputs=x)
+    assert [(row.layer, row.policy, row.place) for row in analog.report.layers] == [
+        ("out", "levels", "crossbar"), ("cell", "lstm", "digital"), ("", "einsum", "digital"),
+    ]  # fmt: skip
+    assert torch.allclose(analog(x)[0], network(x), rtol=1e-5, atol=1e-6)
+
+
 def test_inputs_are_one_tensor_of_floats() -> None:
     for inputs in (torch.ones(2, 3, dtype=torch.long), (torch.ones(2, 3), torch.ones(2, 3))):
         with pytest.raises(InputError, match="one tensor of floating-point numbers"):
