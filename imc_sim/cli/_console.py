@@ -40,7 +40,7 @@ _WINDOW = 50
 
 def say(text: str) -> None:
     """Print a remark for the user to stderr."""
-    print(text, file=sys.stderr)
+    print(text, file=sys.stderr, flush=True)
 
 
 @contextmanager
