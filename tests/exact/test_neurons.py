@@ -89,12 +89,12 @@ def test_the_score_function_is_unbiased_over_every_pattern_that_can_fire():
 
 def test_the_baseline_is_a_running_mean_of_the_loss():
     score = torch.zeros(2, requires_grad=True)
-    function = ScoreFunction(0.5)
-    for losses, mean in (([2.0, 4.0], 3.0), ([5.0, 5.0], 4.0)):
+    function = ScoreFunction(0.75)
+    for losses, mean in (([2.0, 4.0], 3.0), ([5.0, 5.0], 3.5)):
         function.added(torch.tensor(losses), score)
         assert function.mean == mean
     (gradient,) = torch.autograd.grad(function.added(torch.tensor([6.0, 10.0]), score), score)
-    assert gradient.tolist() == [1.0, 3.0]  # (L - 4) / 2 images
+    assert gradient.tolist() == [1.25, 3.25]  # (L - 3.5) / 2 images
     none = ScoreFunction(1.0)
     (gradient,) = torch.autograd.grad(none.added(torch.tensor([6.0, 10.0]), score), score)
     assert gradient.tolist() == [3.0, 5.0]
