@@ -128,6 +128,10 @@ class Stream:
         key = np.array(_key(self.seed, self.layer, self.stage), dtype=np.uint64)
         return np.array([block, epoch, chip, 0], dtype=np.uint64), key
 
+    def order(self, count: int, chip: int = 0, epoch: int = 0) -> NDArray[np.int64]:
+        """Return a random permutation of 0 to count - 1, [count]: the order of 64-bit numbers of the stream."""
+        return np.argsort(self.words(4 * count, chip, epoch).view(np.uint64), kind="stable")
+
     def normal(self, count: int, chip: int, epoch: int = 0, block: int = 0) -> NDArray[np.float32]:
         """Return `count` standard normal numbers. With numba, large counts take one compiled pass."""
         if count >= _LARGE and compiled():

@@ -1,4 +1,4 @@
-"""Training by recipe, with resume."""
+"""Train networks by recipe, with checkpoints: episodic, classification, continual and ensemble training."""
 
 from imc_sim.train._augment import flip_crop
 from imc_sim.train._boosting import RULES as BOOSTING_RULES

@@ -1,4 +1,4 @@
-"""The state of a training in its folder, from which --resume continues."""
+"""Checkpoints of a training run, from which --resume continues."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ from torch import Tensor
 from imc_sim._errors import CheckpointError, InputError
 from imc_sim._files import write_folder
 
-#: called after every step of the progress with (steps done, steps in all, last row of the log)
+#: called with (steps done, total steps, last row of the log) as training proceeds
 Progress = Callable[[int, int, dict[str, float]], None]
 Log = list[dict[str, float]]
 FILE, LOG = "checkpoint.pt", "training.jsonl"
-#: seconds of training after which its state is saved, also within an epoch
+#: time between checkpoints in s, also within an epoch
 SAVE_EVERY_S = 300.0
 
 
 @final
 class SaveTimer:
-    """Decides by time when the state of a training is saved again."""
+    """Decides when to write the next checkpoint."""
 
     def __init__(self) -> None:
         self._saved = time.monotonic()
 
     def due(self) -> bool:
-        """Return whether `SAVE_EVERY_S` have passed since the last time this was true; the caller then saves."""
+        """Return whether `SAVE_EVERY_S` have passed since this last returned True; the caller then saves."""
         now = time.monotonic()
         if now - self._saved < SAVE_EVERY_S:
             return False
@@ -40,19 +40,26 @@ class SaveTimer:
 
 
 def random_states(device: str) -> list[Tensor]:
-    """Return the states of torch's own generators, of the CPU and of the GPU in use."""
+    """Return the states of torch's global random generators, of the CPU and of the GPU in use."""
     return [torch.get_rng_state(), *([] if device == "cpu" else [torch.cuda.get_rng_state(device)])]
 
 
 def set_random_states(states: list[Tensor], device: str) -> None:
-    """Set torch's own generators to what `random_states` returned on the same kind of device."""
+    """Restore the states that `random_states` returned on the same kind of device."""
     torch.set_rng_state(states[0])
     if device != "cpu" and len(states) > 1:
         torch.cuda.set_rng_state(states[1], device)
 
 
 def save_checkpoint(folder: Path, digest: str, log: Log, state: dict[str, Any]) -> None:
-    """Write the state (tensors and plain values) and the log; `digest` identifies all that decides the weights."""
+    """Write the state of a training run and its log.
+
+    Args:
+        folder: folder of the training run.
+        digest: digest of everything that determines the trained weights.
+        log: rows of the log so far.
+        state: tensors and plain values.
+    """
     buffer = io.BytesIO()
     torch.save({"recipe": digest, "log": json.dumps(log), **state}, buffer)
     rows = "".join(json.dumps(row) + "\n" for row in log)
@@ -60,18 +67,18 @@ def save_checkpoint(folder: Path, digest: str, log: Log, state: dict[str, Any]) 
 
 
 def begin(folder: Path, digest: str, resume: bool) -> tuple[dict[str, Any], Log] | None:
-    """Return the state and the log to continue from, None to start.
+    """Return the state and the log to continue from, or None if the folder has no checkpoint.
 
     Raises:
-        CheckpointError: another recipe wrote them.
-        InputError: they exist, and `resume` is not requested.
+        CheckpointError: another recipe wrote the checkpoint.
+        InputError: there is a checkpoint, and `resume` is false.
     """
     path = folder / FILE
     if not path.is_file():
         return None
     if not resume:
-        step = "Go on with --resume, or train into another folder with --out."
-        raise InputError(str(folder), "a training already there", f"a folder without {FILE}", step)
+        step = "Continue it with --resume, or train into another folder with --out."
+        raise InputError(str(folder), "an earlier training run", f"a folder without {FILE}", step)
     state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     if state["recipe"] != digest:
         step = "Train into another folder, or move this one away."
@@ -80,7 +87,14 @@ def begin(folder: Path, digest: str, resume: bool) -> tuple[dict[str, Any], Log]
 
 
 def share(progress: Progress | None, part: int, parts: int, log: Log) -> Progress | None:
-    """Return the progress of one of `parts` equal parts of a training as that of the whole; log: of the whole."""
+    """Return a progress function for part number `part` of `parts` equal parts of a training run.
+
+    Args:
+        progress: function for the whole run.
+        part: number of the part, from 0.
+        parts: number of parts.
+        log: log of the whole run.
+    """
     if progress is None:
         return None
 
@@ -91,6 +105,6 @@ def share(progress: Progress | None, part: int, parts: int, log: Log) -> Progres
 
 
 def diverged(where: str, loss: float) -> CheckpointError:
-    """Return the error of a loss that is not finite."""
-    step = "Take a smaller learning rate, or, in few-shot training, similarities that stay bounded (cosine)."
-    return CheckpointError(where, f"a loss of {loss:g}", "a training that converges", step)
+    """Return the error for a loss that is not finite."""
+    step = "Use a smaller learning rate or, in few-shot training, a bounded similarity (cosine)."
+    return CheckpointError(where, f"a loss of {loss:g}", "a finite loss", step)

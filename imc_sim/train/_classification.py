@@ -1,4 +1,4 @@
-"""Training of classifiers with resume: the state after epoch k depends on the recipe alone, not on interruptions."""
+"""Training of classifiers; the weights after each epoch do not depend on interruptions and resumes."""
 
 from __future__ import annotations
 
@@ -39,16 +39,23 @@ from imc_sim.train._recipe import ClassifierTraining, ViewTraining
 from imc_sim.train._score import ScoreFunction
 
 Rows = NDArray[np.int64]
-#: epoch -> the rows of the training set in the order in which it goes over them
+#: epoch, from 0 -> rows of the source in the order of training
 Order = Callable[[int], Rows]
-#: images at once where nothing is learned
+#: images per batch at inference
 _BATCH = 250
 
 
 @final
 @dataclass(frozen=True)
 class TrainingSet:
-    """The images of a recipe: those for training and those for validation, as rows of the source."""
+    """The training and validation images of a recipe.
+
+    Attributes:
+        source: labelled images.
+        train: rows of the source for training, ascending.
+        validation: rows of the source for validation, ascending.
+        recipe: the recipe.
+    """
 
     source: LabelledImages
     train: Rows
@@ -57,7 +64,18 @@ class TrainingSet:
 
     @classmethod
     def load(cls, recipe: ClassifierTraining, size: int | None) -> TrainingSet:
-        """Split the data set by the recipe's seed."""
+        """Load the data set of a recipe and split it into training and validation images.
+
+        Args:
+            recipe: recipe, whose seed determines the split.
+            size: side of the images in pixels if the recipe sets none; None: that of the data set.
+
+        Returns:
+            The training and validation images.
+
+        Raises:
+            InputError: the data set is missing, or has too few images.
+        """
         of = (recipe.dataset, recipe.split, recipe.size or size)
         viewed = isinstance(recipe, ViewTraining)
         source = viewed_images(*of, recipe, recipe.scaling, "recipe") if viewed else load_classes(*of)
@@ -65,44 +83,84 @@ class TrainingSet:
 
     @classmethod
     def parted(cls, source: LabelledImages, recipe: ClassifierTraining, images: int | None) -> TrainingSet:
-        """Sample validation images of `source`, and `images` of the others for training (None: all), by the recipe's
-        seed.
+        """Split labelled images into training and validation images at random.
+
+        Args:
+            source: labelled images.
+            recipe: recipe, whose seed and number of validation images determine the split.
+            images: number of training images; None: all that are left.
+
+        Returns:
+            The training and validation images.
+
+        Raises:
+            InputError: the source has too few images.
         """
         count, aside = len(source.labels), recipe.validation
         if aside >= count:
-            step = "Keep fewer images aside."
-            raise InputError(
-                "recipe.validation", aside, f"fewer than the {count} images of {source.name} {source.split}", step
-            )
+            allowed = f"fewer than the {count} images of {source.name} {source.split}"
+            raise InputError("recipe.validation", aside, allowed, "Set fewer validation images.")
         kept = drawn_rows(count, aside, recipe.seed)
         rest = np.setdiff1d(np.arange(count), kept)
         some = rest[drawn_rows(len(rest), images, recipe.seed)]
         return cls(source, some, kept, recipe)
 
     def batch(self, rows: Rows, device: str) -> tuple[Tensor, Tensor]:
-        """Return images [b, channels, H, W] and labels [b] of these rows of the source."""
+        """Return images [batch, channels, height, width] and labels [batch].
+
+        Args:
+            rows: rows of the source [batch].
+            device: device of the result, cpu or cuda.
+        """
         images = torch.from_numpy(gather_labelled(self.source, rows, self.recipe.scaling))
         images = images.to(device, memory_format=self.memory_format)
         return images, torch.from_numpy(self.source.labels[rows]).to(device)
 
+    def batches(self, rows: Rows, size: int, device: str) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield images and labels in batches, the last of which may be smaller.
+
+        Args:
+            rows: rows of the source.
+            size: images per batch.
+            device: device of the result, cpu or cuda.
+        """
+        return (self.batch(rows[start : start + size], device) for start in range(0, len(rows), size))
+
     def check_outputs(self, network: nn.Module, view: View, device: str, where: str = "recipe") -> None:
-        """Raise InputError if the network lacks an output for a label of these images, as transformed by `view`."""
+        """Check that a network has an output for every label of these images.
+
+        Args:
+            network: classifier.
+            view: transformation of the data set, which may change labels.
+            device: device of the network.
+            where: place of the view, for errors.
+
+        Raises:
+            InputError: the network lacks an output.
+        """
         outputs = output_count(network, self.batch(self.train[:2], device)[0])
         check_labels(view, len(self.source.class_names), outputs, where)
 
     @property
     def memory_format(self) -> torch.memory_format:
-        """Return the memory format of convolution weights and activations."""
+        """Return the memory format of kernels and activations."""
         return torch.channels_last if self.recipe.memory == "channels" else torch.contiguous_format
 
 
 @final
 @dataclass
 class ClassificationTrainer:
-    """Trains `model` in place by `recipe`; `folder` receives checkpoint.pt and training.jsonl.
+    """Trains a classifier in place.
 
-    order: rows of an epoch; None: all training rows in a permutation of (seed, epoch). digest: identifies all that
-    decides the weights, if that is more than the recipe. optimizer: None for a new one of the recipe.
+    Attributes:
+        model: network, called with images [batch, channels, height, width] for logits [batch, classes].
+        recipe: recipe of the training.
+        folder: folder that receives checkpoint.pt and training.jsonl.
+        device: device that trains, cpu or cuda.
+        data: images; None: those of the recipe.
+        order: rows of each epoch; None: all training rows in a permutation addressed by seed and epoch.
+        digest: digest of everything that determines the weights; empty: that of the recipe.
+        optimizer: optimizer of the model; None: a new one by the recipe.
     """
 
     model: nn.Module
@@ -127,9 +185,18 @@ class ClassificationTrainer:
         self._within: dict[str, Any] = {"step": 0, "total": 0.0, "random": []}
 
     def run(self, resume: bool = False, progress: Progress | None = None) -> Log:
-        """Train to the end; returns the log: epoch, loss, validation_loss, and accuracy on the validation images.
+        """Train all epochs.
 
-        resume: continue from the folder's checkpoint, if it has one. Without it, a folder with one is refused.
+        Args:
+            resume: whether to continue from the checkpoint of the folder; if false, a folder with one is rejected.
+            progress: called after every step with (steps done, total steps, last row of the log).
+
+        Returns:
+            The log, one row per epoch: epoch (from 1), loss, validation_loss and accuracy on the validation images.
+
+        Raises:
+            CheckpointError: another recipe wrote the checkpoint, or the loss is not finite.
+            InputError: the folder has a checkpoint and `resume` is false, or the network lacks an output for a label.
         """
         self.model.to(self.device)
         if self.data is None:
@@ -138,7 +205,7 @@ class ClassificationTrainer:
         self._begin(resume)
         nn.utils.convert_conv2d_weight_memory_format(self.model, self._data.memory_format)
         for epoch in range(self._start, self.recipe.epochs):
-            with self._drawn_by(epoch):
+            with self._seeded(epoch):
                 loss = self._epoch(epoch, progress)
             self._validate(epoch + 1, loss)
             self._save(epoch + 1)
@@ -149,12 +216,11 @@ class ClassificationTrainer:
 
     def _permutation(self, epoch: int) -> Rows:
         rows = self._data.train
-        keys = Stream(self.recipe.seed, "epochs", "order").words(4 * len(rows), chip=0, epoch=epoch).view(np.uint64)
-        return rows[np.argsort(keys, kind="stable")]
+        return rows[Stream(self.recipe.seed, "epochs", "order").order(len(rows), epoch=epoch)]
 
     @contextlib.contextmanager
-    def _drawn_by(self, epoch: int) -> Iterator[None]:
-        """Let random numbers of torch itself, as for dropout, depend on training and epoch alone."""
+    def _seeded(self, epoch: int) -> Iterator[None]:
+        """Seed torch's random numbers, as for dropout, by the recipe and the epoch; restore them afterwards."""
         with torch.random.fork_rng(devices=[] if self.device == "cpu" else [torch.device(self.device)]):
             torch.manual_seed(int(digest([self._digest, epoch])[:15], 16))
             if self._within["step"]:
@@ -162,6 +228,7 @@ class ClassificationTrainer:
             yield
 
     def _epoch(self, epoch: int, progress: Progress | None) -> float:
+        """Train an epoch, or the rest of one; return its mean loss."""
         rows, size = self._order(epoch), self.recipe.batch
         self.model.train()
         set_slope(self.model, self.recipe.slope_growth**epoch)
@@ -180,13 +247,14 @@ class ClassificationTrainer:
         return total / len(rows)
 
     def _augmented(self, rows: Rows, epoch: int, first: int) -> tuple[Tensor, Tensor]:
-        """Return images and labels for training; `first` is the place of the first in the epoch."""
+        """Return augmented images and their labels; `first` is the position of the first image in the epoch."""
         images, labels = self._data.batch(rows, self.device)
         if self.recipe.augment == "flip_crop":
             images = flip_crop(images, self.recipe.seed, epoch, first)
         return images, labels
 
     def _step(self, batch: tuple[Tensor, Tensor], step: int, steps: int) -> float:
+        """Update the weights on a batch; return its mean loss."""
         set_rate(self._optimizer, self.recipe.rate_at(step, steps))
         constrain_weights(self.model)
         images, labels = batch
@@ -203,7 +271,7 @@ class ClassificationTrainer:
         return float(losses.detach().mean())
 
     def _losses(self, outputs: Tensor, labels: Tensor) -> Tensor:
-        """Return the loss of each image, [batch]."""
+        """Return the loss of each image [batch]."""
         if self.recipe.loss == "rate":
             return rate_loss(outputs, labels, reduction="none")
         return F.cross_entropy(outputs, labels, reduction="none")
@@ -218,25 +286,32 @@ class ClassificationTrainer:
             self._best = {"loss": found, "model": copy.deepcopy(self.model.state_dict())}
 
     def logits(self, rows: Rows) -> tuple[Tensor, Tensor]:
-        """Return logits [n, classes] in float64 and labels [n] of rows of the source, in inference mode."""
+        """Return logits [n, classes] in float64 and labels [n] in inference mode.
+
+        Args:
+            rows: rows of the source [n].
+        """
         logits, labels = zip(*self._inferred(rows), strict=True)
         return torch.cat(logits), torch.cat(labels)
 
     def missed(self, rows: Rows) -> NDArray[np.bool_]:
-        """Tell which of these rows of the source the model classifies wrongly, [n]."""
+        """Return whether the model misclassifies each image, [n].
+
+        Args:
+            rows: rows of the source [n].
+        """
         return torch.cat([logits.argmax(1) != labels for logits, labels in self._inferred(rows)]).numpy()
 
     @torch.no_grad()
     def _inferred(self, rows: Rows) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield logits and labels, batch after batch."""
+        """Yield logits and labels of each batch, in inference mode."""
         self.model.eval()
-        for start in range(0, len(rows), _BATCH):
-            images, wanted = self._data.batch(rows[start : start + _BATCH], self.device)
-            draw_neurons(self._neurons, Draws(self.recipe.seed, chip=0, first=start))
-            yield self.model(images).double().cpu(), wanted.cpu()
+        for number, (images, labels) in enumerate(self._data.batches(rows, _BATCH, self.device)):
+            draw_neurons(self._neurons, Draws(self.recipe.seed, chip=0, first=number * _BATCH))
+            yield self.model(images).double().cpu(), labels.cpu()
 
     def _save(self, done: int, within: dict[str, Any] | None = None) -> None:
-        """Write the state after `done` epochs; within: the steps done in the next one, as `_within` holds them."""
+        """Write a checkpoint after `done` epochs, and `within` the next one, in the form of `_within`."""
         state = {
             "epoch": done, "within": within or self._within, "model": self.model.state_dict(),
             "optimizer": self._optimizer.state_dict(), "best": self._best, "baseline": self._score.mean,
@@ -244,6 +319,7 @@ class ClassificationTrainer:
         save_checkpoint(self.folder, self._digest, self._log, state)
 
     def _begin(self, resume: bool) -> None:
+        """Restore the state from the checkpoint, if there is one."""
         found = begin(self.folder, self._digest, resume)
         if found is None:
             return

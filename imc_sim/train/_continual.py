@@ -1,4 +1,4 @@
-"""Continual training with resume: task after task, and the accuracy on all of them after each."""
+"""Continual training: tasks one after the other, and the accuracy on all tasks after each."""
 
 from __future__ import annotations
 
@@ -37,11 +37,17 @@ NormState = dict[str, Tensor]
 @final
 @dataclass
 class ContinualTrainer:
-    """Trains `model` in place by `recipe`, task after task.
+    """Trains a network in place on a sequence of tasks.
 
-    `folder` receives checkpoint.pt and training.jsonl, a folder of each phase (a task, or a part of one) and, if every
-    task has its own norms, norms.safetensors with them; see `load_norms`. The model ends with the last task's norms.
-    Training of a `ContinualNet` starts with its first stage, and every task leaves a stage.
+    The model ends with the norms of the last task. Training of a `ContinualNet` starts with its first stage, and every
+    task adds a stage.
+
+    Attributes:
+        model: classifier.
+        recipe: recipe of the training.
+        folder: folder that receives checkpoint.pt, training.jsonl, a folder per phase (a task, or a part of one) and,
+            with norms for each task, norms.safetensors (see `load_norms`).
+        device: device that trains, cpu or cuda.
     """
 
     model: nn.Module
@@ -66,10 +72,20 @@ class ContinualTrainer:
         self._start = 0
 
     def run(self, resume: bool = False, progress: Progress | None = None) -> Log:
-        """Train all tasks; returns the log, a row per phase.
+        """Train all tasks.
 
-        Columns: task and part (from 1), loss (of its last epoch), accuracy (on its validation images), task1, task2, …
-        (the accuracy on every task, also on later ones) and mean (of those that have been learned).
+        Args:
+            resume: whether to continue from the checkpoint of the folder; if false, a folder with one is rejected.
+            progress: called with (steps done, total steps, last row of the log) as training proceeds.
+
+        Returns:
+            The log, one row per phase: task and part (from 1), loss of the last epoch, accuracy on the validation
+            images of the phase, task1, task2, … (accuracy on every task, including later ones) and mean (over the tasks
+            learned so far).
+
+        Raises:
+            CheckpointError: another recipe wrote the checkpoint, or the loss is not finite.
+            InputError: the folder has a checkpoint and `resume` is false, or the network lacks an output for a label.
         """
         self.model.to(self.device)
         for number, (task, data) in enumerate(zip(self.recipe.tasks, self._tests, strict=True)):
@@ -81,6 +97,7 @@ class ContinualTrainer:
         return self._log
 
     def _phase(self, number: int, resume: bool, progress: Progress | None) -> None:
+        """Train a phase, consolidate the task if it is complete, measure all accuracies, and save."""
         task, part = self.recipe.phases[number]
         if part == 0 and self.recipe.fresh_optimizer:
             self._optimizer = self._fresh()
@@ -103,10 +120,10 @@ class ContinualTrainer:
             self._past.keep(task + 1, self.model, fitting)
         self._judge(task, part, log[-1])
         self._save(number + 1)
-        (folder / FILE).unlink()  # what it held is in this training's own checkpoint
+        (folder / FILE).unlink()  # the checkpoint just saved includes it
 
     def _judge(self, task: int, part: int, last: dict[str, float]) -> None:
-        """Return the row of a finished phase."""
+        """Add the row of a finished phase to the log."""
         found = self._accuracies()
         learned = found if self.recipe.interleaved else found[: task + 1]
         named = {f"task{number}": each for number, each in enumerate(found, 1)}
@@ -114,7 +131,7 @@ class ContinualTrainer:
         self._log.append({**row, **named, "mean": float(np.mean(learned))})
 
     def _accuracies(self) -> list[float]:
-        """Return the accuracy on every task, with its own norms if it has any."""
+        """Return the accuracy on every task, with the norms of that task if there are any."""
         now, found = norm_state(self.model), []
         for number, data in enumerate(self._tests):
             load_norm_state(self.model, self.norms[number] if number < len(self.norms) else now)
@@ -123,6 +140,7 @@ class ContinualTrainer:
         return found
 
     def _fresh(self) -> torch.optim.Optimizer:
+        """Create an optimizer with the cells and the penalty attached."""
         r = self.recipe
         if r.optimizer == "sgd":
             made = optimizer_of(self.model, r)
@@ -131,12 +149,13 @@ class ContinualTrainer:
             groups = metaplastic_groups(self.model, m)
             made = MetaplasticAdam(groups, lr=r.learning_rate, weight_decay=r.weight_decay)
         if self._cells is not None:
-            self._cells.attach(made)  # before the hold, which follows what the weights did
+            self._cells.attach(made)  # before the penalty, whose path uses the weights as the cells moved them
         if self._hold is not None:
             self._hold.attach(made)
         return made
 
     def _save(self, done: int) -> None:
+        """Write a checkpoint after `done` phases, and the norms of the tasks."""
         hold = None if self._hold is None else self._hold.state
         state = {
             "done": done, "model": self.model.state_dict(), "optimizer": self._optimizer.state_dict(),
@@ -147,6 +166,7 @@ class ContinualTrainer:
             save_norms(self.folder, self.norms)
 
     def _begin(self, resume: bool) -> None:
+        """Restore the state from the checkpoint, if there is one."""
         found = begin(self.folder, self.recipe.training_digest(), resume)
         if found is None:
             return
@@ -166,20 +186,24 @@ def _check_stages(past: ContinualNet, recipe: ContinualRecipe) -> None:
         raise InputError("arch.args.tasks", len(past.stages), f"{len(recipe.tasks)}, as recipe.tasks", step)
     if recipe.interleaved or recipe.scenario != "task":
         got = "interleaved: true" if recipe.interleaved else f"scenario: {recipe.scenario}"
-        step = "Train the plain network instead of architecture continual."
-        raise InputError("recipe", got, "tasks one after the other, with norms of their own", step)
+        step = "Train the network itself instead of architecture continual."
+        raise InputError("recipe", got, "tasks one after the other, each with its own norms", step)
 
 
 def calibrated_norms(
     model: nn.Module, recipe: ContinualRecipe, norms: Sequence[NormState], images: int = 10_000, device: str = "cpu"
 ) -> list[NormState]:
-    """Return the norms of every task with running statistics that fit the present weights, for single images.
+    """Return the norms of every task with running statistics measured on the present weights; see `calibrate_norms`.
 
-    Statistics that a task's norms kept fit the weights at its end; the published network instead normalises by the
-    batch that it receives. The model is left with the norms of the last task, using running statistics; see
-    `calibrate_norms`.
+    The statistics stored at the end of a task fit the weights of that time. The published network normalises by the
+    statistics of each batch instead. The model is left with the norms of the last task, using running statistics.
 
-    images: of each task's training set, at most.
+    Args:
+        model: network with the present weights.
+        recipe: recipe of its training.
+        norms: norms of each task, from `norm_state`.
+        images: largest number of training images of each task to measure on.
+        device: device of the model, cpu or cuda.
     """
     found = []
     for number, state in enumerate(norms):
@@ -193,15 +217,30 @@ def calibrated_norms(
 
 
 def save_norms(folder: Path, norms: list[NormState]) -> None:
-    """Write the result of `norm_state` for each task into `folder`."""
+    """Write the norms of every task to norms.safetensors.
+
+    Args:
+        folder: folder of the training run.
+        norms: norms of each task, from `norm_state`.
+    """
     named = {f"{task}.{key}": value.cpu() for task, state in enumerate(norms, 1) for key, value in state.items()}
     write_folder(folder, {NORMS: safetensors.torch.save(named)})
 
 
 def load_norms(folder: Path) -> list[NormState]:
-    """Read the norms of every task that a training wrote to `folder`, for `load_norm_state`."""
+    """Read the norms of every task of a continual training run.
+
+    Args:
+        folder: folder of the training run.
+
+    Returns:
+        The norms of each task, for `load_norm_state`.
+
+    Raises:
+        MissingDataError: the folder holds no norms.
+    """
     if not (folder / NORMS).is_file():
-        step = "Train with scenario: task, which keeps norms for each task."
+        step = "Train with scenario: task, which stores the norms of each task."
         raise MissingDataError(str(folder), f"no {NORMS}", "a folder of continual training", step)
     named = safetensors.torch.load_file(folder / NORMS)
     count = max(int(key.partition(".")[0]) for key in named)
@@ -210,7 +249,7 @@ def load_norms(folder: Path) -> list[NormState]:
 
 
 def training_images(recipe: ContinualRecipe, number: int) -> TrainingSet:
-    """Return training and validation images of one task, split by the recipe's seed."""
+    """Return the training and validation images of a task, split by the seed of the recipe."""
     task = recipe.tasks[number]
     source = _images(recipe, task, task.split or recipe.split)
     return TrainingSet.parted(source, recipe, task.images or recipe.images)
@@ -227,30 +266,31 @@ def _images(recipe: ContinualRecipe, task: ContinualTask, split: str) -> Labelle
 def _viewed(
     task: str, dataset: str, split: str, size: int | None, scaling: LabelledScaling, _now: object
 ) -> LabelledImages:
-    """Return a set as transformed by a task (as JSON); cached while its files are unchanged."""
+    """Return a data set as transformed by a task (given as JSON); the cache depends on the state of its files."""
     return viewed_images(dataset, split, size, ContinualTask.model_validate_json(task), scaling, "recipe.tasks")
 
 
 def _training_set(recipe: ContinualRecipe, number: int, part: int) -> TrainingSet:
-    """Return one part of a task, or of all of them if they are interleaved."""
+    """Return the images of one part of a task, or of all tasks if they are interleaved."""
     whole = _joined(recipe) if recipe.interleaved else training_images(recipe, number)
     if recipe.subsets == 1:
         return whole
     if recipe.subsets > len(whole.train):
-        step = "Cut into fewer parts."
+        step = "Set fewer parts."
         raise InputError("recipe.subsets", recipe.subsets, f"at most the {len(whole.train)} images", step)
-    keys = Stream(recipe.seed, "tasks", "parts").words(4 * len(whole.train), chip=0, epoch=number).view(np.uint64)
-    rows = whole.train[np.argsort(keys, kind="stable")]
+    rows = whole.train[Stream(recipe.seed, "tasks", "parts").order(len(whole.train), epoch=number)]
     return TrainingSet(whole.source, np.sort(np.array_split(rows, recipe.subsets)[part]), whole.validation, recipe)
 
 
 def _joined(recipe: ContinualRecipe) -> TrainingSet:
-    """Return all tasks as one set."""
+    """Return the images of all tasks as one set."""
     sets = [training_images(recipe, number) for number in range(len(recipe.tasks))]
     if len({each.source.images.shape[1:] for each in sets}) > 1:
-        raise InputError("recipe.interleaved", "images of several sizes", "one size", "Set tasks.pad.")
+        raise InputError("recipe.interleaved", "images of several sizes", "one size", "Set pad of the tasks.")
     if recipe.scaling != "unit" and len({each.source.name for each in sets}) > 1:
-        raise InputError("recipe.scaling", repr(recipe.scaling), "unit, for tasks of several sets", "Set it.")
+        raise InputError(
+            "recipe.scaling", repr(recipe.scaling), "unit, for tasks of several sets", "Set scaling: unit."
+        )
     images, labels = (np.concatenate([getattr(each.source, what) for each in sets]) for what in ("images", "labels"))
     first = np.cumsum([0, *(len(each.source.labels) for each in sets)])
     train, kept = (
@@ -262,7 +302,7 @@ def _joined(recipe: ContinualRecipe) -> TrainingSet:
 
 
 def _test_set(task: ContinualTask, recipe: ContinualRecipe) -> TrainingSet:
-    """Return the images of a task's accuracy: all of the test split, or its validation images."""
+    """Return the images on which the accuracy of a task is measured: its test split, or its validation images."""
     split = task.test_split or recipe.test_split
     if split is None:
         whole = training_images(recipe, recipe.tasks.index(task))
@@ -275,8 +315,5 @@ def _test_set(task: ContinualTask, recipe: ContinualRecipe) -> TrainingSet:
 @torch.no_grad()
 def _accuracy(model: nn.Module, data: TrainingSet, batch: int, device: str) -> float:
     model.eval()
-    hits = 0
-    for start in range(0, len(data.train), batch):
-        images, labels = data.batch(data.train[start : start + batch], device)
-        hits += int((model(images).argmax(1) == labels).sum())
-    return hits / len(data.train)
+    batches = data.batches(data.train, batch, device)
+    return sum(int((model(images).argmax(1) == labels).sum()) for images, labels in batches) / len(data.train)

@@ -1,4 +1,4 @@
-"""Training of ensembles with resume: member after member, each with the sample weights that the one before left."""
+"""Training of ensembles: members one after the other, on samples chosen by bagging or boosting."""
 
 from __future__ import annotations
 
@@ -15,16 +15,20 @@ from imc_sim.config import digest
 from imc_sim.nn.networks import Ensemble, vote
 from imc_sim.train._boosting import bagged_rows, boost, draw_rows, shuffled, start_weights, weighted_error
 from imc_sim.train._checkpoint import Log, Progress, begin, save_checkpoint, share
-from imc_sim.train._classification import ClassificationTrainer, Order, Rows, TrainingSet
+from imc_sim.train._classification import ClassificationTrainer, Order, TrainingSet
 from imc_sim.train._recipe import EnsembleRecipe
 
 
 @final
 @dataclass
 class EnsembleTrainer:
-    """Trains the members of `model` in place by `recipe`.
+    """Trains the members of an ensemble in place.
 
-    `folder` receives checkpoint.pt and training.jsonl, and a folder for each member's training.
+    Attributes:
+        model: `Ensemble`.
+        recipe: recipe of the training.
+        folder: folder that receives checkpoint.pt, training.jsonl and a folder per member.
+        device: device that trains, cpu or cuda.
     """
 
     model: nn.Module
@@ -39,16 +43,25 @@ class EnsembleTrainer:
         self._ensemble = self.model
         self._data = TrainingSet.load(self.recipe, self._ensemble.size)
         self._weights = start_weights(len(self._data.train))
-        self._told: list[Tensor] = []
+        self._logits: list[Tensor] = []
         self._log: Log = []
         self._start = 0
 
     def run(self, resume: bool = False, progress: Progress | None = None) -> Log:
-        """Train all members; returns the log, a row per member.
+        """Train all members.
 
-        Columns: member (from 1), epochs, loss (of its last epoch), error (weighted, on the training images), alpha,
-        accuracy (its own, on the validation images) and ensemble (of all members so far, by the vote of the
-        architecture).
+        Args:
+            resume: whether to continue from the checkpoint of the folder; if false, a folder with one is rejected.
+            progress: called with (steps done, total steps, last row of the log) as training proceeds.
+
+        Returns:
+            The log, one row per member: member (from 1), loss of its last epoch, error (weighted, on the training
+            images), alpha, accuracy on the validation images, and ensemble (accuracy of the vote of all members so
+            far).
+
+        Raises:
+            CheckpointError: another recipe wrote the checkpoint, or the loss is not finite.
+            InputError: the folder has a checkpoint and `resume` is false, or the network lacks an output for a label.
         """
         self._data.check_outputs(self._ensemble.members[0].to(self.device), self.recipe, self.device)
         self._begin(resume)
@@ -59,6 +72,7 @@ class EnsembleTrainer:
         return self._log
 
     def _member(self, member: int, resume: bool, progress: Progress | None) -> None:
+        """Train a member and add it to the vote."""
         network = self._ensemble.members[member]
         if member and self.recipe.start == "sequential":
             network.load_state_dict(self._ensemble.members[member - 1].state_dict())
@@ -76,31 +90,25 @@ class EnsembleTrainer:
         self._judge(member, trainer, log[-1]["loss"])
 
     def _order(self, member: int) -> Order:
-        """Yield the rows of the source for each epoch of a member."""
+        """Return the order of training of a member."""
         rows, seed = self._data.train, self.recipe.seed
         if self.recipe.rule == "bagging":
-            drawn = rows[bagged_rows(len(rows), seed, member)]
-            return lambda epoch: shuffled(drawn, seed, epoch, member)
+            bag = rows[bagged_rows(len(rows), seed, member)]
+            return lambda epoch: shuffled(bag, seed, epoch, member)
         weights = self._weights
-
-        def order(epoch: int) -> Rows:
-            return rows[draw_rows(weights, len(rows), seed, epoch, member)]
-
-        return order
+        return lambda epoch: rows[draw_rows(weights, len(rows), seed, epoch, member)]
 
     def _judge(self, member: int, trainer: ClassificationTrainer, loss: float) -> None:
-        """Return the finished member's weight in the vote, the sample weights for the next, and the accuracy of all
-        members.
-        """
+        """Set the weight of a finished member in the vote and the sample weights of the next one; add a row."""
         logits, labels = trainer.logits(self._data.validation)
         missed = trainer.missed(self._data.train)
         error = weighted_error(self._weights, missed)
         independent = self.recipe.start == "independent"
         alpha, self._weights = boost(self.recipe.rule, self._weights, missed, logits.shape[1], independent)
         self._ensemble.votes[member] = alpha
-        self._told.append(logits)
+        self._logits.append(logits)
         votes = self._ensemble.votes[: member + 1].double().cpu()
-        together = vote(torch.stack(self._told), votes, self._ensemble.vote)
+        together = vote(torch.stack(self._logits), votes, self._ensemble.vote)
         own, all_of_them = (float((x.argmax(1) == labels).double().mean()) for x in (logits, together))
         row = {"member": member + 1, "loss": loss, "error": error, "alpha": alpha}
         self._log.append({**row, "accuracy": own, "ensemble": all_of_them})
@@ -108,7 +116,7 @@ class EnsembleTrainer:
     def _save(self, done: int) -> None:
         state = {
             "done": done, "model": self._ensemble.state_dict(), "weights": torch.from_numpy(self._weights),
-            "told": self._told,
+            "told": self._logits,
         }  # fmt: skip
         save_checkpoint(self.folder, self.recipe.training_digest(), self._log, state)
 
@@ -119,4 +127,4 @@ class EnsembleTrainer:
         state, self._log = cast("tuple[dict[str, Any], Log]", found)
         self._ensemble.load_state_dict(state["model"])
         self._weights = np.asarray(state["weights"].numpy())
-        self._told, self._start = list(state["told"]), int(state["done"])
+        self._logits, self._start = list(state["told"]), int(state["done"])

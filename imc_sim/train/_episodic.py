@@ -1,4 +1,4 @@
-"""Episodic training with resume: the state after episode k depends on the recipe alone, not on interruptions."""
+"""Episodic training of few-shot controllers; weights do not depend on interruptions and resumes."""
 
 from __future__ import annotations
 
@@ -15,14 +15,7 @@ from imc_sim.evaluate import SIMILARITIES, FewShotTask, few_shot_accuracy
 from imc_sim.nn import anneal, improve_rotations
 from imc_sim.nn.neurons import Draws, draw_neurons, neurons_of, set_slope, take_score
 from imc_sim.nn.similarity import key_form, training_logits
-from imc_sim.train._checkpoint import (
-    Log,
-    Progress,
-    SaveTimer,
-    begin,
-    diverged,
-    save_checkpoint,
-)
+from imc_sim.train._checkpoint import Log, Progress, SaveTimer, begin, diverged, save_checkpoint
 from imc_sim.train._optimizer import optimizer_of, set_rate
 from imc_sim.train._recipe import EpisodicRecipe
 from imc_sim.train._score import ScoreFunction
@@ -32,7 +25,14 @@ from imc_sim.train._variation import ChipNoise
 @final
 @dataclass
 class EpisodicTrainer:
-    """Trains `model` in place by `recipe`; `folder` receives checkpoint.pt and training.jsonl."""
+    """Trains a few-shot controller in place.
+
+    Attributes:
+        model: network that computes features [batch, dim] of images.
+        recipe: recipe of the training.
+        folder: folder that receives checkpoint.pt and training.jsonl.
+        device: device that trains, cpu or cuda.
+    """
 
     model: nn.Module
     recipe: EpisodicRecipe
@@ -51,9 +51,18 @@ class EpisodicTrainer:
         self._start, self._timer = 0, SaveTimer()
 
     def run(self, resume: bool = False, progress: Progress | None = None) -> Log:
-        """Train to the end; returns the log: rows of episode, loss (mean since the last row), accuracy.
+        """Train all episodes.
 
-        resume: continue from the folder's checkpoint, if it has one. Without it, a folder with one is refused.
+        Args:
+            resume: whether to continue from the checkpoint of the folder; if false, a folder with one is rejected.
+            progress: called with (steps done, total steps, last row of the log) as training proceeds.
+
+        Returns:
+            The log, one row per validation: episode, loss (mean since the row before) and accuracy.
+
+        Raises:
+            CheckpointError: another recipe wrote the checkpoint, or the loss is not finite.
+            InputError: the folder has a checkpoint and `resume` is false.
         """
         self.model.to(self.device)
         self._begin(resume)
@@ -74,7 +83,8 @@ class EpisodicTrainer:
         return self._log
 
     def _step(self, episode: int) -> float:
-        set_rate(self._optimizer, self.recipe.rate(episode))
+        """Update the weights on an episode; return its loss."""
+        set_rate(self._optimizer, self.recipe.rate_at(episode, self.recipe.episodes))
         set_slope(self.model, self.recipe.slope_growth ** (episode // self.recipe.slope_every))
         anneal(self.model, episode / self.recipe.episodes)
         if episode % self.recipe.rotate_every == 0:
@@ -95,6 +105,7 @@ class EpisodicTrainer:
         return float(loss.detach())
 
     def _validate(self, done: int) -> None:
+        """Add a row with the accuracy on validation episodes to the log."""
         r = self.recipe
         task = FewShotTask(
             dataset=r.dataset, split=r.validation_split, episodes=r.validation_episodes, queries=4,
@@ -114,6 +125,7 @@ class EpisodicTrainer:
         save_checkpoint(self.folder, self.recipe.training_digest(), self._log, state)
 
     def _begin(self, resume: bool) -> None:
+        """Restore the state from the checkpoint, if there is one."""
         found = begin(self.folder, self.recipe.training_digest(), resume)
         if found is None:
             return
@@ -121,11 +133,21 @@ class EpisodicTrainer:
         self.model.load_state_dict(state["model"])
         self._optimizer.load_state_dict(state["optimizer"])
         self._start, self._score.mean = int(state["episode"]), state.get("baseline")
-        self._losses = list(state.get("losses", []))  # older checkpoints were written at validations
+        self._losses = list(state.get("losses", []))  # checkpoints of earlier versions were written at validations
 
 
 def training_episode(pool: CharacterPool, recipe: EpisodicRecipe, episode: int) -> tuple[Tensor, Tensor]:
-    """Return images [way * (shot + queries), 1, H, W], support first, ordered by class, and their labels."""
+    """Sample a training episode.
+
+    Args:
+        pool: images of all characters of the training split.
+        recipe: recipe of the training.
+        episode: number of the episode, from 0; addresses the random numbers.
+
+    Returns:
+        Images [way * (shot + queries), 1, height, width], support images first and ordered by class, and their labels
+        from 0 to way - 1.
+    """
     classes, instances = pool.images.shape[:2]
     turned = recipe.rotations and recipe.rotations_as_classes
     turns = 4 if turned else 1
@@ -148,7 +170,13 @@ def training_episode(pool: CharacterPool, recipe: EpisodicRecipe, episode: int) 
 
 
 def episode_loss(features: Tensor, labels: Tensor, recipe: EpisodicRecipe) -> Tensor:
-    """Return the cross-entropy of the queries against the keys of the same pass."""
+    """Return the mean cross-entropy of the queries, with the support features as keys.
+
+    Args:
+        features: features of an episode [way * (shot + queries), dim], in the order of `training_episode`.
+        labels: their labels.
+        recipe: recipe of the training.
+    """
     count = recipe.way * recipe.shot
     keys = features[:count] if recipe.keys == "float" else key_form(features[:count], recipe.keys)
     values = F.one_hot(labels[:count], recipe.way).to(features.dtype)
@@ -157,6 +185,6 @@ def episode_loss(features: Tensor, labels: Tensor, recipe: EpisodicRecipe) -> Te
     similarity = SIMILARITIES[recipe.similarity](features[count:], keys)
     if recipe.read_out == "memory":
         logits = training_logits(similarity, values, recipe.sharpening)
-    else:  # the log of the attention that a class gets, up to what all classes share
+    else:  # the log of the attention to each class, up to a constant common to all classes
         logits = torch.logsumexp(similarity[:, :, None] + values.log(), 1)
     return F.cross_entropy(logits, labels[count:])

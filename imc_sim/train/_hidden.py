@@ -1,4 +1,4 @@
-"""Latent weights of a finished training, which its card does not keep, and their sensitivity to sign flips."""
+"""Latent weights of a finished training run, and the sensitivity of the loss to their signs."""
 
 from __future__ import annotations
 
@@ -10,28 +10,37 @@ import torch
 from torch import nn
 
 from imc_sim._errors import InputError
-from imc_sim.nn import product_layers
 from imc_sim.nn.store import build_model, load_card
 from imc_sim.train._checkpoint import FILE
 from imc_sim.train._continual import training_images
 from imc_sim.train._continual_recipe import ContinualRecipe
+from imc_sim.train._layers import named_layers
 from imc_sim.train._probes import FlippedBin, sign_switch
 from imc_sim.train._train import recipe_of
 
 
 def hidden_network(folder: Path) -> tuple[nn.Module, ContinualRecipe]:
-    """Return the network as a continual training left it in `folder`, with its latent weights, and the recipe.
+    """Load a network with its latent weights at the end of a continual training run.
 
-    Latent weights are only in the folder's checkpoint.pt; weights.safetensors has their signs.
+    Latent weights are only in checkpoint.pt; weights.safetensors has their signs.
+
+    Args:
+        folder: folder of the training run.
+
+    Returns:
+        The network in inference mode, and the recipe.
+
+    Raises:
+        InputError: the folder holds no checkpoint, or one of another kind of training.
     """
     if not (folder / FILE).is_file():
-        step = "Train it: imc-sim train MODEL --out FOLDER"
-        raise InputError(str(folder), f"no {FILE}", "the folder of a finished training", step)
+        step = "Train the model: imc-sim train MODEL --out FOLDER"
+        raise InputError(str(folder), f"no {FILE}", "the folder of a finished training run", step)
     card, base = load_card(folder)
     recipe = recipe_of(card, str(folder))
     if not isinstance(recipe, ContinualRecipe) or card.arch.name == "continual":
-        step = "Take a training such as that of metaplastic_small_probe."
-        raise InputError(str(folder), f"a {recipe.kind} recipe, {card.arch.name}", "a plain continual training", step)
+        got, step = f"a {recipe.kind} recipe, {card.arch.name}", "Use a training run such as metaplastic_small_probe."
+        raise InputError(str(folder), got, "a continual training run of a single network", step)
     network = build_model(card, base)
     network.load_state_dict(torch.load(folder / FILE, map_location="cpu", weights_only=True)["model"])
     return network.eval(), recipe
@@ -40,15 +49,25 @@ def hidden_network(folder: Path) -> tuple[nn.Module, ContinualRecipe]:
 def probe_folder(
     folder: Path, flips: Sequence[int], images: int = 1000, draws: int = 20, seed: int = 0
 ) -> dict[str, list[FlippedBin]]:  # fmt: skip
-    """Return `sign_switch` of every product layer after a training: layer -> cost by bin of magnitudes.
+    """Measure the sensitivity to sign flips in every product layer of a continual training run; see `sign_switch`.
 
-    flips: weights flipped together, one number per layer. images: of the last task's training set, at most, in batches
-    of the recipe's test_batch, on which statistics of the batch depend.
+    Args:
+        folder: folder of the training run.
+        flips: number of weights flipped together, one per layer.
+        images: largest number of training images of the last task, in batches of `test_batch` of the recipe.
+        draws: number of random choices of weights per bin.
+        seed: seed of these choices.
+
+    Returns:
+        Layer -> increase of the loss by bin of magnitudes.
+
+    Raises:
+        InputError: the folder holds no continual training run, or `flips` has another length.
     """
     network, recipe = hidden_network(folder)
-    names = [name for name, layer in network.named_modules() if layer in product_layers(network)]
+    names = list(named_layers(network))
     if len(flips) != len(names):
-        raise InputError("flips", list(flips), f"{len(names)} numbers, one a layer", "Give one for each.")
+        raise InputError("flips", list(flips), f"{len(names)} numbers, one per layer", "Give one number per layer.")
     data = training_images(recipe, len(recipe.tasks) - 1)
     rows = data.train[:images]
     batches = [data.batch(part, "cpu") for part in np.array_split(rows, -(-len(rows) // recipe.test_batch))]

@@ -1,4 +1,4 @@
-"""Optimizers and their settings in recipes."""
+"""Optimizers of recipes and their learning rates."""
 
 from __future__ import annotations
 
@@ -15,16 +15,19 @@ from imc_sim.config import Spec
 class OptimizerSettings(Spec):
     """The optimizer of a recipe and the schedule of its learning rate."""
 
-    optimizer: Literal["adam", "sgd"] = "adam"
-    momentum: float = Field(default=0.9, ge=0, lt=1, description="of sgd")
-    weight_decay: float = Field(default=0.0, ge=0)
-    schedule: Literal["cosine", "constant"] = Field(default="cosine", description="of the rate after the warm-up")
-    learning_rate: float = Field(default=5e-4, gt=0)
-    warm_up: int = Field(default=50, ge=0, description="steps of linear warm-up")
+    optimizer: Literal["adam", "sgd"] = Field(default="adam", description="optimizer")
+    momentum: float = Field(default=0.9, ge=0, lt=1, description="momentum of sgd")
+    weight_decay: float = Field(default=0.0, ge=0, description="multiple of the weights added to their gradient")
+    schedule: Literal["cosine", "constant"] = Field(default="cosine", description="learning rate after the warm-up")
+    learning_rate: float = Field(default=5e-4, gt=0, description="largest learning rate")
+    warm_up: int = Field(default=50, ge=0, description="steps (episodes) of linear warm-up")
 
     def rate_at(self, step: int, steps: int) -> float:
-        """Return the learning rate of step `step` (from 0) of `steps`: linear warm-up times a half cosine, or
-        constant after it.
+        """Return the learning rate of a step: linear warm-up times a half cosine, or times a constant.
+
+        Args:
+            step: number of the step, from 0.
+            steps: total number of steps.
         """
         warm = min(1.0, (step + 1) / self.warm_up) if self.warm_up else 1.0
         if self.schedule == "constant":
@@ -33,7 +36,7 @@ class OptimizerSettings(Spec):
 
 
 def optimizer_of(model: nn.Module, settings: OptimizerSettings) -> torch.optim.Optimizer:
-    """Create an optimizer of all parameters."""
+    """Create the optimizer of all parameters of a network."""
     rate, decay = settings.learning_rate, settings.weight_decay
     if settings.optimizer == "adam":
         return torch.optim.Adam(model.parameters(), lr=rate, weight_decay=decay)

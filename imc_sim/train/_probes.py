@@ -1,4 +1,4 @@
-"""Sensitivity to sign flips by the magnitude of latent weights, in a network and in a quadratic loss of signs.
+"""Sensitivity of the loss to sign flips by the magnitude of latent weights, in networks and in a quadratic task.
 
 Reference: Laborieux, Ernoult, Hirtzlin and Querlioz, Nat. Commun. 12:2549 (2021), Fig. 5 and Methods.
 """
@@ -19,17 +19,19 @@ from imc_sim._errors import InputError
 from imc_sim._rng import Stream
 from imc_sim.nn import ProductLayer, two_valued
 
-#: what the published high-dimensional tasks' optima lie within, on both sides of 0
-_SPREAD = 4.0
+#: largest magnitude of the optima of the published high-dimensional tasks
+_LARGEST = 4.0
 
 
 @final
 @dataclass(frozen=True)
 class FlippedBin:
-    """Weights of similar magnitude, and the cost of flipping their signs.
+    """Weights of similar magnitude, and the increase of the loss when their signs are flipped.
 
-    magnitude: mean |w| of the flipped weights over the layer's largest. candidates: weights in the bin. increases:
-    float64 [draws], of the mean loss per flipped weight.
+    Attributes:
+        magnitude: mean magnitude of the flipped weights, relative to the largest of the layer.
+        candidates: number of weights in the bin.
+        increases: increase of the mean loss per flipped weight, float64 [draws].
     """
 
     magnitude: float
@@ -38,11 +40,12 @@ class FlippedBin:
 
     @property
     def mean(self) -> float:
+        """Return the mean increase over all draws."""
         return float(self.increases.mean())
 
     @property
     def deviation(self) -> float:
-        """Return the standard deviation between draws; 0 for a single one."""
+        """Return the standard deviation over draws; 0 for a single draw."""
         return float(self.increases.std(ddof=1)) if len(self.increases) > 1 else 0.0
 
 
@@ -51,14 +54,25 @@ def sign_switch(
     model: nn.Module, layer: str, batches: Sequence[tuple[Tensor, Tensor]], flips: int, bins: int = 15,
     draws: int = 100, seed: int = 0,
 ) -> list[FlippedBin]:  # fmt: skip
-    """Measure the cost of flipping `flips` binary weights of a layer, by the magnitude of their latent weights.
+    """Measure the sensitivity of the loss to sign flips, by the magnitude of the latent weights of a layer.
 
-    The magnitudes up to the largest are divided into `bins` equal ranges; those with fewer than `flips` weights are
-    left out. Each of `draws` picks other weights of the range. The published probe flipped 1,000, 2,000 and 100 weights
-    in the three layers of a network of 1,024 hidden units. The model is in inference mode, and left unchanged.
+    The range of magnitudes is divided into equal bins; in every bin, the signs of some weights are flipped together.
+    The published probe flipped 1,000, 2,000 and 100 weights in the three layers of a network with 1,024 hidden units.
 
-    layer: name of a product layer with latent weights. batches: images and labels of the training, over which the loss
-    (cross-entropy) is averaged.
+    Args:
+        model: classifier; it is evaluated in inference mode and left unchanged.
+        layer: name of a binary product layer with latent weights.
+        batches: images and labels over which the loss (cross-entropy) is averaged.
+        flips: number of weights flipped together; bins with fewer weights are left out.
+        bins: number of bins.
+        draws: number of random choices of weights per bin.
+        seed: seed of these choices.
+
+    Returns:
+        The result of each bin, by increasing magnitude.
+
+    Raises:
+        InputError: the layer has no latent weights.
     """
     flipped = model.get_submodule(layer)
     if not isinstance(flipped, ProductLayer) or not (flipped.binary and flipped.kind.plain_gradient):
@@ -74,7 +88,7 @@ def sign_switch(
         members = torch.nonzero(places == each).flatten()
         if len(members) < flips:
             continue
-        picks = [_drawn(members, flips, Stream(seed, layer, "flips"), each, draw) for draw in range(draws)]
+        picks = [_sampled(members, flips, Stream(seed, layer, "flips"), each, draw) for draw in range(draws)]
         costs = [(_flipped_loss(model, weight, pick, batches) - start) / flips for pick in picks]
         magnitude = float(torch.stack([size[pick].mean() for pick in picks]).mean() / size.max())
         found.append(FlippedBin(magnitude, len(members), np.array(costs)))
@@ -85,11 +99,14 @@ def sign_switch(
 @final
 @dataclass(frozen=True)
 class QuadraticTask:
-    """The loss 1/2 (s - optimum)^T H (s - optimum) of signs s = +-1 of latent weights; no network.
+    """The quadratic loss 1/2 (s - optimum)^T H (s - optimum) of the signs s = +-1 of d latent weights.
 
-    hessian: H [d, d], symmetric and positive definite; optimum [d]; both float64. Training that uses only signs, w <- w
-    - rate H (sign(w) - optimum), makes those latent weights grow without bound whose optimum lies outside the cube of
-    signs, the faster the more their sign matters; the others oscillate about 0.
+    Training with w <- w - rate H (sign(w) - optimum) makes latent weights grow without bound if their optimum is beyond
+    +-1, the faster the more their sign matters; the others oscillate about 0.
+
+    Attributes:
+        hessian: H, symmetric and positive definite, float64 [d, d].
+        optimum: minimum of the loss over all real s, float64 [d].
     """
 
     hessian: Tensor
@@ -97,22 +114,37 @@ class QuadraticTask:
 
     @classmethod
     def random(cls, eigenvalues: Sequence[float], seed: int) -> Self:
-        """Return a task with these eigenvalues in a random basis (Haar), and an optimum uniform within 4 of 0."""
+        """Return a task with a random basis (Haar measure) and an optimum that is uniform in [-4, 4]^d.
+
+        Args:
+            eigenvalues: eigenvalues of H [d], above 0.
+            seed: seed of basis and optimum.
+        """
         count = len(eigenvalues)
         drawn = Stream(seed, "quadratic", "basis").normal(count * count, chip=0).reshape(count, count)
         q, r = torch.linalg.qr(torch.from_numpy(drawn).double())
         basis = q * r.diagonal().sign()
         uniform = torch.from_numpy(Stream(seed, "quadratic", "optimum").uniform(count, chip=0)).double()
         hessian = basis @ torch.diag(torch.tensor(eigenvalues, dtype=torch.float64)) @ basis.mT
-        return cls((hessian + hessian.mT) / 2, (2 * uniform - 1) * _SPREAD)
+        return cls((hessian + hessian.mT) / 2, (2 * uniform - 1) * _LARGEST)
 
     def loss(self, w: Tensor) -> Tensor:
-        """Return the loss [*] of latent weights w [*, d]."""
+        """Return the loss [*].
+
+        Args:
+            w: latent weights [*, d].
+        """
         off = two_valued(w) - self.optimum
         return ((off @ self.hessian) * off).sum(-1) / 2
 
     def path(self, start: Tensor, rate: float, steps: int) -> Tensor:
-        """Return the latent weights from `start` [d] on, before each step and after the last: [steps + 1, d]."""
+        """Return the latent weights during training, before each step and after the last, [steps + 1, d].
+
+        Args:
+            start: latent weights before training [d].
+            rate: learning rate.
+            steps: number of steps.
+        """
         w, rows = start.double(), [start.double()]
         for _ in range(steps):
             w = w - rate * self.hessian @ (two_valued(w) - self.optimum)
@@ -120,24 +152,27 @@ class QuadraticTask:
         return torch.stack(rows)
 
     def flip_increases(self, w: Tensor) -> Tensor:
-        """Return the increase of the loss of w [d] when the sign of one weight is flipped, [d], one after the other."""
+        """Return the increase of the loss when the sign of each weight alone is flipped, [d].
+
+        Args:
+            w: latent weights [d].
+        """
         s = two_valued(w)
-        # L(s - 2 s_i e_i) - L(s), with e_i the i-th unit vector.
+        # L(s - 2 s_i e_i) - L(s), with e_i the i-th unit vector
         return -2 * s * (self.hessian @ (s - self.optimum)) + 2 * self.hessian.diagonal()
 
 
-def _drawn(members: Tensor, count: int, stream: Stream, place: int, draw: int) -> Tensor:
+def _sampled(members: Tensor, count: int, stream: Stream, place: int, draw: int) -> Tensor:
     """Sample `count` of the members without replacement."""
     keys = stream.words(4 * len(members), chip=place, epoch=draw).view(np.uint64)
     return members[torch.from_numpy(np.argpartition(keys, count - 1)[:count]).to(members.device)]
 
 
 def _flipped_loss(model: nn.Module, weight: Tensor, pick: Tensor, batches: Sequence[tuple[Tensor, Tensor]]) -> float:
-    """Return the loss with the picked weights (places in the flattened layer) flipped."""
+    """Return the loss with the signs of the picked weights (indices into the flattened layer) flipped."""
     flat = weight.view(-1)
     kept = flat[pick]
-    # A hidden weight of 0 counts as -1, and has no other sign that a minus could give it.
-    flat[pick] = -two_valued(kept)
+    flat[pick] = -two_valued(kept)  # a latent weight of 0 counts as -1: changing its sign would not flip it
     try:
         return _loss(model, batches)
     finally:

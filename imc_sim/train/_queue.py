@@ -1,4 +1,4 @@
-"""A queue of trainings, each in its own folder, with resume."""
+"""A queue of training runs, each in its own folder; an interrupted queue continues where it stopped."""
 
 from __future__ import annotations
 
@@ -28,20 +28,25 @@ _START = "recipe.start_from"
 
 @final
 class QueueEntry(Spec):
-    """A training: a card with some settings changed, in pieces of at most two hours so that a lost machine costs one.
+    """A training run of a queue: a card with some settings changed."""
 
-    start_from: the name of an earlier entry, whose trained weights this one starts from.
-    """
-
-    name: str = Field(pattern=_NAME, description="also the folder of the trained model")
+    name: str = Field(pattern=_NAME, description="name of the entry and of its folder")
     model: str = Field(description="name or path of a card")
     set: dict[str, Any] = Field(default_factory=dict, description="recipe.… or arch.args.… -> value")
-    start_from: str | None = Field(default=None, description="entry before this one whose weights are the start")
+    start_from: str | None = Field(
+        default=None, description="earlier entry whose trained weights this one starts from; null: new weights"
+    )
 
 
 @final
 class Queue(Spec):
-    """Trainings that run one after the other."""
+    """Training runs, one after the other.
+
+    Attributes:
+        name: name of the queue.
+        summary: one line for lists.
+        entries: training runs in order.
+    """
 
     name: str = Field(pattern=_NAME)
     summary: str = ""
@@ -49,6 +54,7 @@ class Queue(Spec):
 
     @model_validator(mode="after")
     def _entries_follow_what_they_start_from(self) -> Self:
+        """Reject repeated names, and entries that start from one that is not trained before them."""
         before: set[str] = set()
         for entry in self.entries:
             if entry.name in before:
@@ -56,7 +62,7 @@ class Queue(Spec):
             if entry.start_from is not None and entry.start_from not in before:
                 raise ValueError(f"start_from of {entry.name!r} naming an entry before it, not {entry.start_from!r}")
             if entry.start_from is not None and _START in entry.set:
-                raise ValueError(f"one start for {entry.name!r}: start_from or {_START}")
+                raise ValueError(f"only one of start_from and {_START} (here both in {entry.name!r})")
             before.add(entry.name)
         return self
 
@@ -64,9 +70,16 @@ class Queue(Spec):
 @final
 @dataclass(frozen=True)
 class QueueRow:
-    """The outcome of an entry: a line of queue.jsonl.
+    """Outcome of an entry, as stored in queue.jsonl.
 
-    state: `done`, `failed` (see error) or `waiting` for an entry that failed. seconds: of the call that ended it.
+    Attributes:
+        entry: name of the entry.
+        state: done, failed, or waiting for an entry that failed.
+        id: digest of everything that determines the weights.
+        seconds: duration of the call that ended the run.
+        device: device that trained, cpu or cuda.
+        error: message of the error, if the run failed.
+        traceback: traceback of the error.
     """
 
     entry: str
@@ -78,12 +91,22 @@ class QueueRow:
     traceback: str = ""
 
 
-#: (number from 1, entry, its folder) -> a context that gives what is called after every step of its training
+#: called with (number from 1, entry, its folder); returns a context whose value is called after every training step
 QueueProgress = Callable[[int, QueueEntry, Path], AbstractContextManager[Progress | None]]
 
 
 def load_queue(name: PathLike) -> Queue:
-    """Load a queue by name (studies/queues/) or path."""
+    """Load a queue.
+
+    Args:
+        name: name of a queue (in studies/queues/), or path of a file.
+
+    Returns:
+        The queue.
+
+    Raises:
+        InputError: the queue is not found or not valid.
+    """
     path = find_content("queue", name)
     return build(Queue, read_yaml(path), str(path))
 
@@ -91,18 +114,28 @@ def load_queue(name: PathLike) -> Queue:
 def run_queue(
     queue: Queue, out: Path, device: str = "cpu", progress: QueueProgress | None = None
 ) -> Iterator[QueueRow]:
-    """Train every entry that `out` does not hold yet; yields the outcome of each as it ends.
+    """Train every entry whose trained model is not stored yet.
 
-    `out` receives queue.yaml, queue.jsonl (a line for each training that ended) and the folder of each entry, as
-    `train_model` writes it. A later call continues from there, to the same weights, and tries failed entries again.
+    A later call continues from the last checkpoint, to the same weights, and tries failed entries again.
+
+    Args:
+        queue: training runs.
+        out: folder that receives queue.yaml, queue.jsonl (a line per finished run) and a folder per entry, in the form
+            of `train_model`.
+        device: device that trains, cpu or cuda.
+        progress: returns the context of the training of an entry; see `QueueProgress`.
+
+    Yields:
+        The outcome of each entry when it ends.
 
     Raises:
-        InputError: before anything is trained, for a card, setting or recipe that is not valid.
+        InputError: a card, setting or recipe is not valid; nothing has been trained then.
+        ResultsError: another process writes to the folder, or its files were changed during the run.
     """
     for entry in queue.entries:
         _checked(entry, queue)
     kind = FolderKind(
-        "trainings", QUEUE, LOG, write_yaml(queue.to_dict()), RowRules(("state",), _fault), lambda _: False
+        "training runs", QUEUE, LOG, write_yaml(queue.to_dict()), RowRules(("state",), _fault), lambda _: False
     )
     done: set[str] = set()
     with RowStore(out, kind) as store:
@@ -121,13 +154,13 @@ def run_queue(
 
 
 def _checked(entry: QueueEntry, queue: Queue) -> None:
-    """Raise InputError if the entry has no valid recipe; the weights that it starts from need not exist yet."""
+    """Reject an entry without a valid recipe; the weights that it starts from need not exist yet."""
     where = f"{queue.name}, entry {entry.name!r}"
     recipe_of(changed_card(load_card(entry.model)[0], entry.set.items(), where), where)
 
 
 def _trained(entry: QueueEntry, out: Path, device: str, context: AbstractContextManager[Progress | None]) -> Row:
-    """Train an entry, or continue it. An error is part of the row."""
+    """Train an entry, or continue it; return its row, which includes an error."""
     clock = RunClock(device)
     try:
         settings = [f"{path}={json.dumps(value)}" for path, value in _settings(entry, out).items()]
@@ -143,12 +176,12 @@ def _trained(entry: QueueEntry, out: Path, device: str, context: AbstractContext
 
 
 def _settings(entry: QueueEntry, out: Path) -> dict[str, Any]:
-    """Return the settings of an entry, including the weights that it starts from."""
+    """Return the settings of an entry, including the model that it starts from."""
     return entry.set if entry.start_from is None else entry.set | {_START: str(out / entry.start_from)}
 
 
 def _key(entry: QueueEntry, out: Path) -> str:
-    """Return the id of the training that the entry requests now; that of its settings where its data are missing."""
+    """Return the digest of the training run of an entry, or of its settings if its data are missing."""
     settings = _settings(entry, out)
     try:
         card = changed_card(load_card(entry.model)[0], settings.items(), entry.name)
@@ -159,7 +192,7 @@ def _key(entry: QueueEntry, out: Path) -> str:
 
 
 def _finished(entry: QueueEntry, out: Path, store: RowStore) -> Row | None:
-    """Return the row of the training that the entry requests now, if it is done and its weights exist."""
+    """Return the row of an entry if its present settings have been trained and its weights exist, else None."""
     row = store.done(_key(entry, out))
     try:
         verify_weights(*load_card(out / entry.name))
@@ -169,6 +202,6 @@ def _finished(entry: QueueEntry, out: Path, store: RowStore) -> Row | None:
 
 
 def _fault(row: Row) -> str | None:
-    """Return what is wrong with a stored row."""
+    """Return the fault of a stored row, or None."""
     sound = isinstance(row.get("entry"), str) and row["state"] in ("done", "failed")
     return None if sound else "no row of a queue"

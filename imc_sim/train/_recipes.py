@@ -1,4 +1,4 @@
-"""All kinds of recipes by name."""
+"""Build recipes of every kind from plain data."""
 
 from __future__ import annotations
 
@@ -17,13 +17,20 @@ RECIPES: dict[str, type[Recipe]] = {
 
 
 def build_recipe(data: dict[str, Any], where: str) -> Recipe:
-    """Build a recipe from plain data; without a kind it is episodic.
+    """Build a recipe from plain data.
+
+    Args:
+        data: settings of the recipe; without `kind` it is episodic.
+        where: place of the recipe, for errors.
+
+    Returns:
+        The recipe.
 
     Raises:
-        InputError: names the key that is not valid.
+        InputError: a key or value is not valid.
     """
     kind = str(data.get("kind", "episodic"))
     if kind not in RECIPES:
-        step = f"{nearest(kind, RECIPES)}Name a kind of recipe."
+        step = f"{nearest(kind, RECIPES)}Use one of these."
         raise InputError(f"{where}.kind", repr(kind), ", ".join(RECIPES), step)
     return build(RECIPES[kind], data, where)

@@ -1,4 +1,4 @@
-"""REINFORCE: the score-function estimate of the gradient with respect to firing probabilities.
+"""REINFORCE: score-function estimate of the gradient with respect to the probabilities of stochastic neurons.
 
 Reference: Williams, Machine Learning 8, 229 (1992), eq. 11, with a running mean of the loss as the baseline.
 """
@@ -14,18 +14,22 @@ from torch import Tensor
 @final
 @dataclass
 class ScoreFunction:
-    """Adds (L - baseline) log P to a loss, L being constant in it: its gradient is the estimate.
+    """Adds the term (L - baseline) log P to a loss L, with L constant in it: the gradient of the term is the estimate.
 
-    past: weight of the past in the running mean; 1 leaves the baseline at 0. The mean starts at the first loss.
+    Attributes:
+        past: weight of the past in the running mean of the loss, from 0 to 1; 1 keeps the baseline at 0.
+        mean: running mean, the baseline; None before the first loss.
     """
 
     past: float
     mean: float | None = None
 
     def added(self, losses: Tensor, score: Tensor | None) -> Tensor:
-        """Return the mean of `losses` (one for all or [batch]) with the score-function term of score [batch].
+        """Return the mean loss with the score-function term, and update the baseline.
 
-        One loss for all images of an episode is the reward of each of them.
+        Args:
+            losses: loss of each image [batch], or one loss of a whole episode [].
+            score: log-probability of the sampled states of each image [batch]; None without stochastic neurons.
         """
         loss = losses.mean()
         if score is None:

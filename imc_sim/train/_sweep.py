@@ -1,4 +1,4 @@
-"""Training sweeps: one card's recipe with some settings swept, several seeds per point, with resume."""
+"""Training sweeps: train one card with some settings swept and several seeds; interrupted sweeps continue."""
 
 from __future__ import annotations
 
@@ -26,10 +26,8 @@ from imc_sim.runs import (
     Status,
     failure,
     finished_rows,
-    holder,
     is_locked,
     make_executor,
-    rate_of,
     read_rows,
 )
 from imc_sim.train._checkpoint import Log, Progress
@@ -43,12 +41,12 @@ Value = bool | int | float | str | None | tuple[Any, ...]
 
 @final
 class SweptValue(Spec):
-    """One swept setting of a card: a panel of the figure. labels: shown instead of the values; none: the values."""
+    """One swept setting of a card: a panel of the figure."""
 
-    path: str = Field(description="recipe.… or arch.args.…")
-    values: tuple[Value, ...] = Field(min_length=1)
-    label: str = Field(default="", description="what the quantity is called in the figure")
-    labels: tuple[str, ...] = ()
+    path: str = Field(description="path of the setting: recipe.… or arch.args.…")
+    values: tuple[Value, ...] = Field(min_length=1, description="values of the setting")
+    label: str = Field(default="", description="name of the quantity in the figure")
+    labels: tuple[str, ...] = Field(default=(), description="names of the values in the figure; empty: the values")
 
     @model_validator(mode="after")
     def _every_value_has_a_label(self) -> Self:
@@ -59,18 +57,27 @@ class SweptValue(Spec):
 
 @final
 class SweptCase(Spec):
-    """A named variant: settings of the card, path -> value; a curve of every panel."""
+    """A named variant of the training: a curve in every panel."""
 
-    name: str
-    set: dict[str, Any] = Field(default_factory=dict)
+    name: str = Field(description="name of the case in the figure")
+    set: dict[str, Any] = Field(default_factory=dict, description="path of a setting of the card -> value")
 
 
 @final
 class Trainings(Spec):
-    """A card's training for every value of every panel, case and seed; panels are swept one at a time, not crossed.
+    """A training sweep: a card is trained for every value of every panel, in every case, with every seed.
 
-    set: settings of all, path -> value. seeds: of the recipe, which sample the first weights, the images, their order
-    and the cells. measure: the column of the training log whose last value is compared.
+    Panels are swept one at a time, not crossed.
+
+    Attributes:
+        name: name of the sweep and of its default results folder.
+        summary: one line for lists.
+        question: question that the sweep answers.
+        set: path of a setting of the card -> value, in all training runs.
+        cases: named variants.
+        panels: swept settings.
+        seeds: seeds of the recipe.
+        measure: column of the training log whose last value is compared.
     """
 
     name: str = Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$")
@@ -95,7 +102,7 @@ class Trainings(Spec):
 @final
 @dataclass(frozen=True)
 class Point:
-    """One training: its place in the figure, and all that decides it."""
+    """One training run: its place in the figure, and everything that determines the weights."""
 
     panel: int
     value: int
@@ -107,70 +114,81 @@ class Point:
 
     @property
     def id(self) -> str:
-        """Return the SHA-256 of all that decides the weights: points with the same training share it."""
+        """Return the `training_id`, which points with the same weights share."""
         return training_id(self.card, self.recipe)
 
 
 def training_id(card: ModelCard, recipe: Recipe) -> str:
-    """Return the SHA-256 of architecture and recipe, all that decides the weights of a training."""
+    """Return the SHA-256 of architecture and recipe, which determine the trained weights."""
     return digest({"arch": card.arch.to_dict(), "recipe": recipe.training_digest()})
 
 
 def load_trainings(name: PathLike) -> Trainings:
-    """Load trainings by name (studies/trainings/) or path."""
+    """Load a training sweep.
+
+    Args:
+        name: name of a training sweep (in studies/trainings/), or path of a file.
+
+    Returns:
+        The training sweep.
+
+    Raises:
+        InputError: the sweep is not found or not valid.
+    """
     path = find_content("training", name)
     return build(Trainings, read_yaml(path), str(path))
 
 
-def points_of(trainings: Trainings) -> Iterator[Point]:
-    """Yield every training, panel by panel."""
-    card, base = load_card(trainings.model)
-    for number, panel in enumerate(trainings.panels):
+def points_of(sweep: Trainings) -> Iterator[Point]:
+    """Yield every training run, panel by panel."""
+    card, base = load_card(sweep.model)
+    for number, panel in enumerate(sweep.panels):
         for place, value in enumerate(panel.values):
-            for case in trainings.cases:
-                for seed in trainings.seeds:
-                    said = {**trainings.set, **case.set, panel.path: value, "recipe.seed": seed}
-                    made = changed_card(card, said.items(), trainings.name)
-                    yield Point(number, place, case.name, seed, made, recipe_of(made, trainings.name), base)
+            for case in sweep.cases:
+                for seed in sweep.seeds:
+                    settings = {**sweep.set, **case.set, panel.path: value, "recipe.seed": seed}
+                    made = changed_card(card, settings.items(), sweep.name)
+                    yield Point(number, place, case.name, seed, made, recipe_of(made, sweep.name), base)
 
 
 def run_trainings(
-    trainings: Trainings, out: Path, device: str = "cpu", progress: Callable[[str], Progress] | None = None, *,
+    sweep: Trainings, out: Path, device: str = "cpu", progress: Callable[[str], Progress] | None = None, *,
     executor: str = "inline", workers: int | None = None, retry_failed: bool = False,
 ) -> list[dict[str, Any]]:  # fmt: skip
-    """Train every point that `out` does not hold yet.
+    """Run every training of a sweep that its results folder does not hold yet.
 
-    `out` receives trainings.yaml, trainings.jsonl (a row per training, by its id) and a folder for each training under
-    way, from whose last checkpoint a later call continues. A training that fails is stored with its error.
+    A later call continues unfinished training runs from their last checkpoint. One that fails is stored with its error.
 
     Args:
-        trainings: what is trained.
-        out: results folder.
-        device: cpu or cuda.
-        progress: given what is trained, returns the progress of that training; with several workers, that of all.
-        executor: where trainings run, one of EXECUTORS.
+        sweep: training sweep.
+        out: results folder: receives trainings.yaml, trainings.jsonl (a row per training run) and a folder per
+            unfinished training run.
+        device: device that trains, cpu or cuda.
+        progress: called with a description of a training run; returns its progress function. With several workers,
+            there is one progress function for all.
+        executor: inline, process or dask; see `EXECUTORS`.
         workers: number of worker processes; None: one per core.
-        retry_failed: train again what failed in an earlier call.
+        retry_failed: whether training runs that failed in an earlier call are run again.
 
     Returns:
-        A mapping per point: panel, value, case, seed, and row, the last row of its log; None where it failed.
+        A mapping per point: panel, value, case, seed, and row, the last row of its log (None if it failed).
 
     Raises:
         InputError: a card or setting is not valid; nothing has been written then.
         ResultsError: another process writes to the folder, or its files were changed during the run.
     """
-    points = list(points_of(trainings))
+    points = list(points_of(sweep))
     unique = {point.id: point for point in points}
-    engine = make_executor(executor, workers)
-    kind = FolderKind("trainings", SWEEP, ROWS, write_yaml(trainings.to_dict()), RULES, lambda _: False)
+    runner = make_executor(executor, workers)
+    kind = FolderKind("training runs", SWEEP, ROWS, write_yaml(sweep.to_dict()), RULES, lambda _: False)
     try:
         with RowStore(out, kind) as store:
             missing = [point for key, point in unique.items() if store.is_missing(key, retry_failed)]
-            _Run(out, device, progress, engine, len(missing)).complete(missing, store)
+            _Run(out, device, progress, runner, len(missing)).complete(missing, store)
             shutil.rmtree(out / _WORK, ignore_errors=True)
             rows = store.rows
     finally:
-        engine.close()
+        runner.close()
     return [
         {"panel": p.panel, "value": p.value, "case": p.case, "seed": p.seed, "row": rows[p.id].get("row")}
         for p in points
@@ -180,7 +198,7 @@ def run_trainings(
 @final
 @dataclass
 class _Run:
-    """One call of `run_trainings`. inline: each training has a progress of its own."""
+    """State of one call of `run_trainings`."""
 
     out: Path
     device: str
@@ -190,9 +208,9 @@ class _Run:
     begun: int = 0
 
     def complete(self, missing: list[Point], store: RowStore) -> None:
-        """Train these points and store a row for each."""
+        """Train the missing points and store a row for each."""
         clock, inline = RunClock(self.device), self.executor.width == 1
-        told = self.progress(f"{self.count} trainings") if self.progress and missing and not inline else None
+        told = self.progress(f"{self.count} training runs") if self.progress and missing and not inline else None
 
         def done(points: list[Point], result: tuple[dict[str, float], float]) -> list[Row]:
             return [{"id": points[0].id, "state": "done", "row": result[0], "meta": clock.meta(result[1])}]
@@ -210,7 +228,7 @@ class _Run:
     def _start(self, points: list[Point]) -> Future[Any]:
         self.begun += 1
         inline = self.executor.width == 1 and self.progress is not None
-        told = self.progress(f"training {self.begun} of {self.count}") if inline and self.progress else None
+        told = self.progress(f"training run {self.begun} of {self.count}") if inline and self.progress else None
         return self.executor.submit(_train, points[0], self._folder(points[0].id), self.device, told)
 
     def _folder(self, key: str) -> Path:
@@ -218,7 +236,7 @@ class _Run:
 
 
 def _train(point: Point, folder: Path, device: str, progress: Progress | None) -> tuple[dict[str, float], float]:
-    """Train a point, or continue it; returns the last row of its log and the seconds of this call."""
+    """Train a point, or continue it; return the last row of its log and the duration of this call in s."""
     began = time.monotonic()
     model = initialised(point.card, point.recipe, point.base)
     log: Log = trained_log(model, point.recipe, folder, device, True, progress)[0]
@@ -226,31 +244,27 @@ def _train(point: Point, folder: Path, device: str, progress: Progress | None) -
 
 
 def sweep_status(folder: Path) -> Status:
-    """Return how many trainings of a results folder are done, failed and left. Reads only.
+    """Return the progress of the training sweep that writes, or wrote, to a results folder; change nothing.
+
+    Args:
+        folder: results folder.
 
     Raises:
         InputError: the folder holds no training sweep.
     """
-    trainings = build(Trainings, read_yaml(folder / SWEEP), str(folder / SWEEP))
+    sweep = build(Trainings, read_yaml(folder / SWEEP), str(folder / SWEEP))
     writing = is_locked(folder)
-    found = read_rows(folder / ROWS, RULES)
-    wanted = {point.id for point in points_of(trainings)}
-    rows = [row for key, row in found.rows.items() if key in wanted]
-    failed = sum(row["state"] == "failed" for row in rows)
-    left, rate = len(wanted) - len(rows), rate_of(rows)
-    writer = (holder(folder) or "another process") if writing else None
-    eta = left / rate if writing and rate else None
-    damaged = tuple(map(str, found.damaged))
-    return Status(trainings.name, len(rows) - failed, failed, left, False, writer, rate, eta, damaged)
+    wanted = {point.id: point for point in points_of(sweep)}
+    return Status.of(sweep.name, folder, writing, read_rows(folder / ROWS, RULES), list(wanted))
 
 
 def _fault(row: Row) -> str | None:
-    """Return what is wrong with a stored training."""
+    """Return the fault of a stored row, or None."""
     if row["state"] == "failed":
-        return None if isinstance(row.get("error"), str) else "a failed training without its error"
+        return None if isinstance(row.get("error"), str) else "a failed training run without its error"
     held = row.get("row")
     sound = row["state"] == "done" and isinstance(held, dict) and all(isinstance(v, int | float) for v in held.values())
-    return None if sound else "no row of a training"
+    return None if sound else "no row of a training run"
 
 
 #: rows of earlier versions have neither a state nor a checksum

@@ -1,9 +1,9 @@
-"""Trains the model of a card by its recipe and evaluates it."""
+"""Train the model of a card by its recipe, and measure its accuracies."""
 
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,23 +30,39 @@ from imc_sim.nn.store import Measured, ModelCard, build_model, load_card, load_m
 from imc_sim.train._checkpoint import Log, Progress
 from imc_sim.train._classification import ClassificationTrainer
 from imc_sim.train._continual import ContinualTrainer
-from imc_sim.train._continual_recipe import ContinualRecipe
 from imc_sim.train._ensemble import EnsembleTrainer
 from imc_sim.train._episodic import EpisodicTrainer
-from imc_sim.train._recipe import EnsembleRecipe, EpisodicRecipe, Measurement
+from imc_sim.train._recipe import EpisodicRecipe, Measurement
 from imc_sim.train._recipes import Recipe, build_recipe
+
+_TRAINERS: dict[str, Callable[..., Any]] = {
+    "episodic": EpisodicTrainer, "classification": ClassificationTrainer, "continual": ContinualTrainer,
+    "ensemble": EnsembleTrainer,
+}  # fmt: skip
 
 
 def train_model(
     name: str, out: Path | None = None, resume: bool = False, device: str = "cpu", progress: Progress | None = None,
     settings: Sequence[str] = (),
 ) -> Path:  # fmt: skip
-    """Train the architecture of card `name` by its recipe into folder `out` (default: runs/<name>).
+    """Train the architecture of a card by its recipe, and measure the accuracies that the recipe lists.
 
-    The folder receives model.yaml and weights.safetensors, checkpoint.pt and training.jsonl. Every measurement of the
-    recipe is made on the weights as saved. Returns the folder.
+    Args:
+        name: name or path of a card.
+        out: folder that receives model.yaml, weights.safetensors, checkpoint.pt and training.jsonl; None: runs/<name>.
+        resume: whether to continue from the checkpoint of the folder; if false, a folder with one is rejected.
+        device: device that trains, cpu or cuda.
+        progress: called with (steps done, total steps, last row of the log) as training proceeds.
+        settings: texts `recipe.…=value` and `arch.args.…=value` that replace settings of the card; the new card keeps
+            them.
 
-    settings: `recipe.…=value` and `arch.args.…=value` on top of the card; the trained card keeps them.
+    Returns:
+        The folder of the trained model.
+
+    Raises:
+        CheckpointError: another recipe wrote the checkpoint, or the loss is not finite.
+        InputError: the card, its recipe or a setting is not valid, or the folder has a checkpoint and `resume` is
+            false.
     """
     card, base = load_card(name)
     card = changed_card(card, map(parse_setting, settings), "--set")
@@ -64,21 +80,20 @@ def train_model(
 def trained_log(
     model: nn.Module, recipe: Recipe, folder: Path, device: str, resume: bool, progress: Progress | None
 ) -> tuple[Log, dict[str, int]]:
-    """Train the model in place; returns its log, and the length of the training as stated on cards."""
-    if isinstance(recipe, EpisodicRecipe):
-        log = EpisodicTrainer(model, recipe, folder, device).run(resume, progress)
-        return log, {"episodes": recipe.episodes}
-    if isinstance(recipe, EnsembleRecipe):
-        log = EnsembleTrainer(model, recipe, folder, device).run(resume, progress)
-    elif isinstance(recipe, ContinualRecipe):
-        log = ContinualTrainer(model, recipe, folder, device).run(resume, progress)
-    else:
-        log = ClassificationTrainer(model, recipe, folder, device).run(resume, progress)
-    return log, {"epochs": recipe.epochs}
+    """Train a model in place; return its log, and the length of the training as cards state it."""
+    log = _TRAINERS[recipe.kind](model, recipe, folder, device).run(resume, progress)
+    return log, {"episodes": recipe.episodes} if isinstance(recipe, EpisodicRecipe) else {"epochs": recipe.epochs}
 
 
 def measure_model(folder: Path) -> Path:
-    """Make every measurement of the recipe on the model saved in `folder`; write the results into its card."""
+    """Measure the accuracies that the recipe of a trained model lists, and write them to its card.
+
+    Args:
+        folder: folder of the trained model.
+
+    Returns:
+        The folder.
+    """
     model = load_model(folder)
     card, _ = load_card(folder)
     measured = _measured(model, recipe_of(card, str(folder)).measure)
@@ -87,14 +102,31 @@ def measure_model(folder: Path) -> Path:
 
 
 def recipe_of(card: ModelCard, where: str) -> Recipe:
-    """Return the validated recipe of a card."""
+    """Return the validated recipe of a card.
+
+    Args:
+        card: card of a model.
+        where: place of the card, for errors.
+
+    Raises:
+        InputError: the card has no recipe, or one that is not valid.
+    """
     if not card.recipe:
-        raise InputError(f"{where}, recipe", "a card without a recipe", "a `recipe:` block", "Say how to train it.")
+        raise InputError(f"{where}, recipe", "a card without a recipe", "a `recipe:` block", "Add a recipe.")
     return build_recipe(card.recipe, f"{where}, recipe")
 
 
 def initialised(card: ModelCard, recipe: Recipe, base: Path) -> nn.Module:
-    """Build the card's architecture with the weights that training starts from."""
+    """Build the architecture of a card with the weights that training starts from.
+
+    Args:
+        card: card of the model.
+        recipe: its recipe, whose seed or `start_from` determines the weights.
+        base: folder of the card, for relative paths.
+
+    Returns:
+        The network.
+    """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)
         model = build_model(card, base)
@@ -102,15 +134,13 @@ def initialised(card: ModelCard, recipe: Recipe, base: Path) -> nn.Module:
 
 
 def started_from(model: nn.Module, name: str) -> nn.Module:
-    """Return `model` with the weights of the trained model `name`, whose tensors must have the same names and
-    shapes.
-    """
+    """Load the weights of the trained model `name`, whose tensors must have the same names and shapes."""
     load_state(model, load_model(name).state_dict(), {}, f"recipe.start_from {name!r}")
     return model
 
 
 def changed_card(card: ModelCard, settings: Iterable[tuple[str, Any]], where: str) -> ModelCard:
-    """Return the card with (path, value) settings of its recipe and of its architecture's arguments."""
+    """Return the card with some settings (path, value) of its recipe and of its architecture replaced."""
     data = card.to_dict()
     for path, value in settings:
         if not path.startswith(("recipe.", "arch.args.")):
@@ -125,7 +155,7 @@ def _options(settings: Sequence[str]) -> list[str]:
 
 
 def curve_of(log: Sequence[Mapping[str, float]]) -> dict[str, tuple[int | float, ...]]:
-    """Return a training log as columns, to five significant digits, as a card keeps it."""
+    """Return the columns of a training log, rounded to five significant digits, as cards store them."""
     names = list(log[0]) if log else []
     return {name: tuple(_short(row[name]) for row in log) for name in names}
 
@@ -135,7 +165,7 @@ def _short(value: float) -> int | float:
 
 
 def _measured(model: nn.Module, wanted: Sequence[Measurement]) -> tuple[Measured, ...]:
-    """Make every measurement; those on the same images share their features."""
+    """Measure all accuracies; those on the same images share their features."""
     seen: dict[FewShotTask, tuple[FewShotData, Tensor]] = {}
     found: list[Measured] = []
     for each in wanted:
@@ -147,7 +177,7 @@ def _measured(model: nn.Module, wanted: Sequence[Measurement]) -> tuple[Measured
 
 
 def _accuracy(model: nn.Module, wanted: Measurement, seen: dict[FewShotTask, tuple[FewShotData, Tensor]]) -> Accuracy:
-    """Make one measurement; `seen` holds the features of those before it."""
+    """Measure one accuracy; `seen` holds the features of earlier measurements."""
     size = getattr(model, "size", None)
     if isinstance(wanted.task, ClassificationTask):
         labelled = with_size(wanted.task, size)
@@ -161,5 +191,5 @@ def _accuracy(model: nn.Module, wanted: Measurement, seen: dict[FewShotTask, tup
 
 
 def _is_float(model: nn.Module) -> bool:
-    """Tell whether some of its product layers have float weights."""
+    """Return whether some product layers have float weights."""
     return any(layer.kind.stored == "plain" for layer in product_layers(model))

@@ -1,7 +1,7 @@
-"""Variation-aware training: every episode uses the weights of another chip.
+"""Variation-aware training: every episode uses the effective weights of another sampled chip.
 
-The weights are programmed into cells of the chip's description and read back as the product sees them; the gradient is
-that of the undisturbed weights. Reference: Joshi et al., Nat. Commun. 11:2473 (2020).
+The weights are programmed into the cells of a chip; products use the effective weights, and gradients the undisturbed
+ones. Reference: Joshi et al., Nat. Commun. 11:2473 (2020).
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ from imc_sim.nn import ProductLayer
 
 @final
 class Variation(Spec):
-    """The chip whose cells disturb the weights in training, and settings on top of it (path -> value)."""
+    """The chip whose cells and wires disturb the weights in training."""
 
     chip: str = Field(description="name or path of a chip")
     set: dict[str, Any] = Field(
-        default_factory=dict, description="path -> value, such as device.programming.sigma: 0.5"
+        default_factory=dict, description="path -> value of changed settings, such as device.programming.sigma: 0.5"
     )
 
     def resolved(self) -> Chip:
-        """Return the chip without converters and DACs: only cells and wires disturb."""
+        """Return the chip without ADCs and DACs, so that only cells and wires disturb the weights."""
         chip = load_chip(self.chip)
         for path, value in self.set.items():
             chip = chip.replace(path, value)
@@ -38,33 +38,47 @@ class Variation(Spec):
 
 
 class ChipNoise:
-    """Programs the crossbar layers of a network again for every episode: chip number = episode."""
+    """Disturbs the weights of all crossbar layers of a network in training; episode n uses chip number n.
+
+    Args:
+        network: network in training.
+        variation: chip that disturbs the weights.
+        seed: seed of the sampled chips.
+
+    Raises:
+        InputError: the chip has read noise, no density of driven rows although its wires need one, or an encoding whose
+            product is no single weight matrix.
+    """
 
     def __init__(self, network: nn.Module, variation: Variation, seed: int) -> None:
         self._chip, self._seed = variation.resolved(), seed
         if self._chip.device.read.noisy:
-            got, step = "read noise in the chip", "Set device.read without noise: it is not injected in training."
-            raise InputError("recipe.variation", got, "cells that read quietly", step)
+            got, step = "a chip with read noise", "Set device.read without noise, which training does not include."
+            raise InputError("recipe.variation", got, "a chip without read noise", step)
         analog = map_model(network, self._chip).analog_layers
         for name, layer in analog.items():
             if needs_density(layer.encoding, self._chip.wires):
-                got, step = "null, which training does not measure", "Set the share of rows that are on."
+                got, step = "null, which training does not measure", "Set the fraction of driven rows."
                 raise InputError(f"recipe.variation, wires.density, layer {name!r}", got, "above 0, at most 1", step)
             if not isinstance(layer.crossbar.readout.reference, IdealReadout):
-                got = f"encoding {layer.encoding.name}, whose product on these cells is no single weight matrix"
+                got = f"encoding {layer.encoding.name}, whose product on these cells is not one weight matrix"
                 step = "Use another encoding, or set device.time.compensation: false."
                 raise InputError(f"recipe.variation, layer {name!r}", got, "one matrix per layer", step)
         self._encodings = {name: x.encoding for name, x in analog.items()}
         self._layers = {name: network.get_submodule(name) for name in self._encodings}
 
     def draw(self, episode: int) -> None:
-        """Let every crossbar layer compute with the cells of chip `episode` while it trains, from now on."""
+        """Use the cells of another chip from now on.
+
+        Args:
+            episode: number of the episode, from 0, and of the chip.
+        """
         for name, layer in self._layers.items():
             if isinstance(layer, ProductLayer):
                 layer.disturb = functools.partial(self._disturbed, layer, name, self._encodings[name], episode)
 
     def remove(self) -> None:
-        """Restore the layers."""
+        """Stop disturbing the weights."""
         for layer in self._layers.values():
             if isinstance(layer, ProductLayer):
                 layer.disturb = None
@@ -72,7 +86,7 @@ class ChipNoise:
     def _disturbed(
         self, layer: ProductLayer, name: str, encoding: Encoding, episode: int, w: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Return the operand as given by the cells, shaped as w, and what they add to every output [out]."""
+        """Return the effective weights in the shape of w, and the offset of every output [out]."""
         unit = layer.exact_operands and not layer.zero_operands
         matrix = _word_lines(w.detach()).flatten(1).cpu()
         crossbar = Crossbar.program(

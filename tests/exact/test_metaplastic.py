@@ -174,7 +174,7 @@ def test_groups_give_each_layer_its_own_strength() -> None:
     assert groups[1]["params"][0] is product_layers(model)[1].weight
     assert sum(len(g["params"]) for g in groups) == len(list(model.parameters()))
     assert [g["m"] for g in metaplastic_groups(model, 3.0)] == [3.0, 3.0, 0.0]
-    with pytest.raises(InputError, match="2, one a layer"):
+    with pytest.raises(InputError, match="2, one per product layer"):
         metaplastic_groups(model, (1.0,))
 
 

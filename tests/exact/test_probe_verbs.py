@@ -59,5 +59,5 @@ def test_verbs_write_their_figures(folder: Path, tmp_path: Path, capsys: pytest.
 def test_what_has_no_hidden_weights_is_refused(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="checkpoint"):
         hidden_network(tmp_path)
-    with pytest.raises(InputError, match="one a layer"):
+    with pytest.raises(InputError, match="one per layer"):
         probe_folder(folder, [30])

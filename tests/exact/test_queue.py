@@ -122,7 +122,7 @@ def test_a_failed_entry_stops_only_what_needs_it(queue: Queue, tmp_path: Path) -
     assert [(row.entry, row.state) for row in rows] == [
         ("first", "done"), ("broken", "failed"), ("lost", "waiting"), ("second", "done"),
     ]  # fmt: skip
-    assert "Keep fewer images aside" in rows[1].error
+    assert "Set fewer validation images" in rows[1].error
     second = load_model(tmp_path / "out" / "second")
     assert second.card.recipe["start_from"] == str(tmp_path / "out" / "first")  # type: ignore[union-attr]
     assert len(second.card.measured) == 1  # type: ignore[union-attr]

@@ -55,9 +55,9 @@ def test_it_learns(tmp_path: Path) -> None:
 
 def test_rate_warms_up_and_ends_at_zero() -> None:
     recipe = EpisodicRecipe(episodes=100, warm_up=10, learning_rate=1.0)
-    assert recipe.rate(0) == pytest.approx(0.1)
-    assert recipe.rate(50) == pytest.approx(0.5)
-    assert recipe.rate(99) < 1e-3
+    assert recipe.rate_at(0, recipe.episodes) == pytest.approx(0.1)
+    assert recipe.rate_at(50, recipe.episodes) == pytest.approx(0.5)
+    assert recipe.rate_at(99, recipe.episodes) < 1e-3
 
 
 def test_rotations_count_as_classes() -> None:

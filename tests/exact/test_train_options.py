@@ -108,5 +108,5 @@ def test_the_gradient_of_a_disturbed_weight_is_its_own() -> None:
 
 def test_read_noise_is_refused() -> None:
     noisy = Variation(chip="rram_hfo2_1t1r", set={"device.read.sigma": 0.1})
-    with pytest.raises(InputError, match="cells that read quietly"):
+    with pytest.raises(InputError, match="a chip without read noise"):
         ChipNoise(controller(), noisy, seed=0)

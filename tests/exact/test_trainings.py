@@ -128,7 +128,7 @@ def test_workers_train_the_same_and_a_failure_is_a_row(
     run_trainings(study, tmp_path / "one", progress=note)
     assert trained == []
     run_trainings(study, tmp_path / "one", progress=note, retry_failed=True)
-    assert trained == ["training 1 of 2", "training 2 of 2"]
+    assert trained == ["training run 1 of 2", "training run 2 of 2"]
     (tmp_path / "failing.yaml").write_text(write_yaml(study.to_dict()))
     assert main(["train", "--sweep", "failing.yaml", "--out", "one", "--quiet"]) == 1
     assert "2 of 6 points failed" in capsys.readouterr().err
