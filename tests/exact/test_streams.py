@@ -61,7 +61,7 @@ def test_uniform_numbers_are_above_0_and_below_1(monkeypatch: pytest.MonkeyPatch
 # -- what the package draws from them ------------------------------------------------------------------------
 
 LAW = {"kind": "relative", "sigma": 0.3}
-AT = {"seed": 11, "layer": "conv", "page": 2}
+AT = {"seed": 11, "layer": "conv", "epoch": 2}
 
 
 def cells(**device: Any) -> Crossbar:
