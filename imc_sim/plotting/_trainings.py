@@ -16,6 +16,8 @@ from imc_sim._stats import mean_interval
 from imc_sim.plotting._figure import accuracy_panels, legend_label, write_figure
 from imc_sim.plotting._tables import distinct, numbers, where
 
+#: accuracies of a training log, the one to compare first
+_MEASURES = ("mean", "ensemble", "accuracy")
 #: distance of the points of different curves at the same value
 _APART = 0.06
 
@@ -40,7 +42,8 @@ def _summary(
 ) -> dict[str, Any]:
     """Return the row of one panel, value and case: means over its seeds."""
     panel = trainings["panels"][number]
-    values = [100 * log[trainings["measure"]] for log in logs]
+    measure = trainings["measure"] or next(name for name in _MEASURES if name in logs[0])
+    values = [100 * log[measure] for log in logs]
     mean, low, _ = mean_interval(values)
     names = [key for key in logs[0] if key.startswith("task") and key != "task"]
     tasks = {name: 100 * float(np.mean([log[name] for log in logs])) for name in names}

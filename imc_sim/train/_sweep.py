@@ -13,6 +13,7 @@ from typing import Any, Self, final
 
 from pydantic import Field, model_validator
 
+from imc_sim._errors import InputError
 from imc_sim._typing import PathLike
 from imc_sim.config import Spec, build, digest, find_content, read_yaml, write_yaml
 from imc_sim.nn.store import ModelCard, load_card
@@ -31,9 +32,12 @@ from imc_sim.runs import (
     read_rows,
 )
 from imc_sim.train._checkpoint import Log, Progress
+from imc_sim.train._continual_recipe import ContinualRecipe
 from imc_sim.train._recipes import Recipe
 from imc_sim.train._train import changed_card, initialised, recipe_of, trained_log
 
+#: what the log of a kind of recipe compares, besides `accuracy`
+_MEASURES = {"continual": "mean", "ensemble": "ensemble"}
 ROWS, SWEEP, _WORK = "trainings.jsonl", "trainings.yaml", "unfinished"
 _ROOTS = ("recipe.", "arch.args.")
 Value = bool | int | float | str | None | tuple[Any, ...]
@@ -77,7 +81,7 @@ class Trainings(Spec):
         cases: named variants.
         panels: swept settings.
         seeds: seeds of the recipe.
-        measure: column of the training log whose last value is compared.
+        measure: accuracy whose last value in the training log is compared; empty: that of the recipe's kind.
     """
 
     name: str = Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$")
@@ -88,7 +92,7 @@ class Trainings(Spec):
     cases: tuple[SweptCase, ...] = (SweptCase(name="all"),)
     panels: tuple[SweptValue, ...] = Field(min_length=1)
     seeds: tuple[int, ...] = Field(default=(0, 1, 2), min_length=1)
-    measure: str = "mean"
+    measure: str = Field(default="", description="accuracy, mean, taskN or ensemble; default: by the recipe's kind")
 
     @model_validator(mode="after")
     def _paths_are_of_the_card(self) -> Self:
@@ -148,7 +152,19 @@ def points_of(sweep: Trainings) -> Iterator[Point]:
                 for seed in sweep.seeds:
                     settings = {**sweep.set, **case.set, panel.path: value, "recipe.seed": seed}
                     made = changed_card(card, settings.items(), sweep.name)
-                    yield Point(number, place, case.name, seed, made, recipe_of(made, sweep.name), base)
+                    recipe = recipe_of(made, sweep.name)
+                    _check_measure(sweep, recipe)
+                    yield Point(number, place, case.name, seed, made, recipe, base)
+
+
+def _check_measure(sweep: Trainings, recipe: Recipe) -> None:
+    """Refuse a measure that the log of this recipe does not hold."""
+    allowed = list(dict.fromkeys([_MEASURES.get(recipe.kind, "accuracy"), "accuracy"]))
+    if isinstance(recipe, ContinualRecipe):
+        allowed += [f"task{number}" for number in range(1, len(recipe.tasks) + 1)]
+    if sweep.measure and sweep.measure not in allowed:
+        where, step = f"{sweep.name}, measure", f"Name one of these, or leave it out for {allowed[0]}."
+        raise InputError(where, repr(sweep.measure), ", ".join(allowed), step)
 
 
 def run_trainings(

@@ -144,6 +144,24 @@ def test_the_verb_writes_table_and_figure(said: Trainings, capsys: pytest.Captur
     assert "some" in capsys.readouterr().out
 
 
+def test_a_classifier_is_compared_by_its_accuracy(said: Trainings, capsys: pytest.CaptureFixture[str]) -> None:
+    recipe = {"kind": "classification", "dataset": "digits", "epochs": 1, "images": 200, "validation": 47}
+    folder = Path("models/one")
+    folder.mkdir()
+    (folder / "model.yaml").write_text(write_yaml({**CARD, "name": "one", "recipe": recipe}))
+    panels = [{"path": "recipe.epochs", "values": [1, 2]}]
+    sweep = {"name": "one", "model": "one", "panels": panels, "seeds": [0]}
+    Path("sweep.yaml").write_text(write_yaml({**sweep, "measure": "mean"}))
+    assert main(["train", "--sweep", "sweep.yaml", "--quiet"]) == 2
+    assert "one, measure: got 'mean'; allowed: accuracy." in capsys.readouterr().err
+    assert not Path("results/one").exists()
+    Path("sweep.yaml").write_text(write_yaml(sweep))
+    assert main(["train", "--sweep", "sweep.yaml", "--quiet"]) == 0
+    rows = [json.loads(line)["row"] for line in Path("results/one/trainings.jsonl").read_text().splitlines()]
+    table = Path("results/one/trainings.csv").read_text().splitlines()
+    assert [float(line.split(",")[3]) for line in table[-2:]] == [round(100 * row["accuracy"], 3) for row in rows]
+
+
 @pytest.mark.parametrize(
     ("change", "match"),
     [({"set": {"chip.tile.rows": 4}}, "recipe."), ({"panels": []}, "panels"),
