@@ -47,7 +47,7 @@ _MODULES = (
     "analog", "array", "config", "data", "device", "evaluate", "mapping", "nn", "plotting", "report", "study", "train"
 )  # fmt: skip
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = [
     "AnalogConv2d",
