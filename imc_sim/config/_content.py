@@ -21,6 +21,7 @@ from imc_sim.config._yaml import held_yaml
 FileKind = Literal["chip", "study", "training", "queue"]
 Kind = Literal["model"] | FileKind
 CARD = "model.yaml"
+_MOST_NAMES = 20  # that an error lists
 _FOLDERS: dict[Kind, str] = {
     "model": "models", "chip": "device_configs", "study": "studies", "training": "studies/trainings",
     "queue": "studies/queues",
@@ -280,8 +281,15 @@ def _not_found(kind: Kind, name: str | os.PathLike[str], is_wanted: Callable[[Pa
         step = f"Train it there: imc-sim train {shlex.quote(card)} --out {shlex.quote(str(name))}"
         return InputError(kind, repr(str(name)), "the folder of a trained model", step)
     listed = {"study": "studies", "training": "sweeps"}.get(kind, f"{kind}s")
-    step = f"{nearest(str(name), known)}See `imc-sim list {listed}`, or give a path."
-    return InputError(kind, repr(str(name)), ", ".join(known) or "nothing is installed", step)
+    step = f"{nearest(card, known)}See `imc-sim list {listed}`, or give a path."
+    return InputError(kind, repr(str(name)), _allowed_names(known, listed), step)
+
+
+def _allowed_names(known: list[str], listed: str) -> str:
+    """Return the names for an error; of many, only how many there are, so that the error stays one short line."""
+    if len(known) > _MOST_NAMES:
+        return f"one of {len(known)} {listed}"
+    return ", ".join(known) or "nothing is installed"
 
 
 def _named(folder: Path, name: str) -> Path | None:

@@ -62,6 +62,8 @@ def _rows(path: Path) -> list[tuple[int, list[str]]]:
         with path.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.reader(file)
             rows = [(reader.line_num, row) for row in reader if any(cell.strip() for cell in row)]
+    except FileNotFoundError:
+        raise InputError(str(path), "no such file", "a readable CSV in UTF-8", "Check the path.") from None
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise InputError(str(path), str(error), "a readable CSV in UTF-8", "Check the path and the format.") from error
     if len(rows) < 2:

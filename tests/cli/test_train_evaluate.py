@@ -65,6 +65,20 @@ def test_evaluate_refuses_an_unknown_chip_before_it_works(run: Callable, workpla
     assert ran.out == ""
 
 
+def test_an_unknown_name_is_answered_in_one_short_line(run: Callable, workplace: Path) -> None:
+    model, study = run("evaluate", "runs/batmann_smal_xnor"), run("run", "quickstrat")
+    assert "allowed: one of " in model.err
+    assert "Did you mean 'batmann_small_xnor'" in model.err
+    assert "Did you mean 'quickstart'" in study.err
+    untrained = run("map", "tiny", "ideal")
+    assert "a card without weights; allowed: a trained model." in untrained.err
+    cells = run("import", "cells.csv", "--quiet")
+    assert "cells.csv: got no such file; allowed: a readable CSV" in cells.err
+    for ran in (model, study, untrained, cells):
+        assert (ran.code, ran.out, ran.err.count("\n")) == (2, "", 1)
+        assert len(ran.err) < 300
+
+
 def test_settings_change_what_is_trained_and_are_kept(run: Callable, workplace: Path) -> None:
     settings = ("--set", "recipe.episodes=2", "--set", "arch.args.kind=rbnn")
     assert run("train", "tiny", "--out", "a", *settings).code == 0

@@ -19,7 +19,6 @@ from imc_sim.config import (
     Spec,
     beside,
     build,
-    content_names,
     find_card,
     is_shipped,
     user_path,
@@ -148,9 +147,8 @@ def card_text(card: ModelCard) -> str:
 def verify_weights(card: ModelCard, folder: Path) -> Path:
     """The path of the card's weights, once their size and SHA-256 are those of the card."""
     if card.weights is None:
-        trained = ", ".join(content_names("model"))
         step = f"Train it with `imc-sim train {card.name}`."
-        raise CheckpointError(f"model {card.name!r}", "a card without weights", f"a trained model of: {trained}", step)
+        raise CheckpointError(f"model {card.name!r}", "a card without weights", "a trained model", step)
     path = beside(folder, card.weights.file)
     step = "Take an undamaged copy, or, where the change was meant, write the card anew."
     if not path.is_file():
