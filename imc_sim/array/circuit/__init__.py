@@ -1,1 +1,1 @@
-"""Wires: the circuit of a tile, what the ends of its lines see, and the rows that inputs switch on."""
+"""Wires: the circuit of a tile, effective conductances, and the rows that inputs switch on."""

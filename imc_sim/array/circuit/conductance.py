@@ -1,7 +1,7 @@
-"""Wires of a crossbar as an effective conductance: paid once at programming, nothing per input.
+"""Wire resistance as an effective conductance, computed once at programming.
 
-With linear cells the circuit of cells and wires is linear, so the currents that the sense nodes collect are
-currents = v @ M with a matrix M that depends on the cells and the wires alone.
+With linear cells the circuit of cells and wires is linear, so that currents = v @ M with a matrix M that depends on the
+cells and the wires alone.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from imc_sim.array.circuit.merge import nodal_inverse, transfer_conductance
 from imc_sim.array.circuit.wires import Wires
 from imc_sim.config import build
 
-#: numbers held at once for word lines (or bit lines) that are single nodes
+#: numbers that are held together for word lines (or bit lines) that are single nodes
 _NUMBERS_AT_ONCE = 2**23
 
 
@@ -30,15 +30,30 @@ def effective_conductance(
     drive: str = "single",
     dtype: torch.dtype | None = None,
 ) -> Tensor:
-    """M [*, rows, cols] in S of the exact circuit of cells G [*, rows, cols] in S: currents = v @ M.
+    """Return the effective conductance M of the exact circuit: currents = v @ M.
 
-    v [*, rows] are the drivers' voltages, every row driven; currents [*, cols] flow into virtual ground.
-    The circuit is the one of `Wires` (kind nodal). A resistance of zero is exact, and without any M is G.
-    Exact to rounding: float64 within 2e-13 of each entry, float32 within 1e-5 (both of up to 512 x 512 cells).
-    O(n^3) for n x n cells; arrays are independent. No gradient.
+    v [*, rows] are the drivers' voltages, every row driven; currents [*, cols] flow into virtual ground. The circuit is
+    that of `Wires` with kind nodal. A resistance of zero is exact; if all are zero, M is G. The error of each entry is
+    at most 2e-13 in float64 and 1e-5 in float32, relative, for up to 512 x 512 cells. It takes O(n^3) for n x n cells;
+    arrays are independent. There is no gradient.
 
-    dtype: float32 or float64 to compute in, G's own by default. Raises InputError for cells that are negative
-    or not finite, and for resistances out of range.
+    Args:
+        G: conductances of the cells [*, rows, cols].
+        r_row_ohm: resistance of a word line per cell.
+        r_col_ohm: resistance of a bit line per cell.
+        r_source_ohm: resistance of the driver at each driven end of a word line.
+        r_sense_ohm: resistance of the sense node at the lower end of a bit line.
+        drive: `single` or `double`, ends of a word line that are driven.
+        dtype: float32 or float64 to compute in; None: that of G.
+
+    Returns:
+        M [*, rows, cols].
+
+    Units:
+        Conductances in S, resistances in ohm.
+
+    Raises:
+        InputError: for cells that are negative or not finite, and for resistances out of range.
     """
     values = {"r_row_ohm": r_row_ohm, "r_col_ohm": r_col_ohm, "r_source_ohm": r_source_ohm, "r_sense_ohm": r_sense_ohm}
     numbers = {name: float(x) for name, x in values.items()}
@@ -49,11 +64,23 @@ def effective_conductance(
 def column_conductance(
     G: Array, r_col_ohm: float, *, r_sense_ohm: float = 0.0, dtype: torch.dtype | None = None
 ) -> Tensor:
-    """M [*, rows, cols] in S of `columns`, the field's approximation: resistance in the bit lines alone.
+    """Return the effective conductance M [*, rows, cols] with resistance in the bit lines alone (kind `columns`).
 
-    The ladder itself is solved exactly. Against the whole circuit it leaves out the drop along word lines. With half
-    the cells at 250 uS, half at 25 uS and every row driven, the currents are off by 10 % (rms) on 64 x 64 cells at
-    0.5 ohm, by 19 % at 1 ohm, and by 55 % on 128 x 128 at 1 ohm. Source: CIM-Explorer, arXiv 2505.14303.
+    Bit lines are solved exactly; the IR drop along word lines is left out. With half the cells at 250 uS, half at 25 uS
+    and every row driven, the rms error of the currents is 10 % on 64 x 64 cells at 0.5 ohm, 19 % at 1 ohm, and 55 % on
+    128 x 128 cells at 1 ohm.
+
+    Args:
+        G: conductances of the cells [*, rows, cols].
+        r_col_ohm: resistance of a bit line per cell.
+        r_sense_ohm: resistance of the sense node at the lower end of a bit line.
+        dtype: float32 or float64 to compute in; None: that of G.
+
+    Units:
+        Conductances in S, resistances in ohm.
+
+    Reference:
+        CIM-Explorer, arXiv 2505.14303.
     """
     numbers = {"r_col_ohm": float(r_col_ohm), "r_sense_ohm": float(r_sense_ohm)}
     wires = build(Wires, {"kind": "columns", **numbers}, where="column_conductance")
@@ -63,7 +90,12 @@ def column_conductance(
 @torch.no_grad()
 @one_thread()
 def wired_conductance(G: Tensor, wires: Wires) -> Tensor:
-    """M [*, rows, cols] in S of cells G [*, rows, cols] in S, every row driven. G itself for ideal wires."""
+    """Return M [*, rows, cols] in S with every row driven; G itself for ideal wires.
+
+    Args:
+        G: cells [*, rows, cols] in S.
+        wires: resistances.
+    """
     if wires.is_ideal:
         return G
     flat = G.reshape(-1, *G.shape[-2:])
@@ -74,10 +106,15 @@ def wired_conductance(G: Tensor, wires: Wires) -> Tensor:
 
 @torch.no_grad()
 def gated_conductance(G: Array, gates: Array, wires: Wires) -> Tensor:
-    """M [*, patterns, rows, cols] in S for gate patterns [patterns, rows] of a 1T1R array G [*, rows, cols], exact.
+    """Return M [*, patterns, rows, cols] in S of a 1T1R array for patterns of gates, exact.
 
-    A row whose gate is off is open: it carries nothing, its cells load no bit line, and its row of M is 0. One
-    circuit per pattern; for more patterns than that pays for, see `approximate_gating`.
+    A row whose gate is off is open: its cells load no bit line, and its row of M is 0. Every pattern is a circuit to be
+    solved; for many patterns see `approximate_gating`.
+
+    Args:
+        G: cells [*, rows, cols] in S.
+        gates: [patterns, rows] of 0 (off) and 1 (on).
+        wires: resistances.
     """
     g = cells(G, "gated_conductance")
     s = patterns(gates, g, "gated_conductance")
@@ -88,7 +125,7 @@ def gated_conductance(G: Array, gates: Array, wires: Wires) -> Tensor:
 
 
 def _without_one_resistance(g: Tensor, wires: Wires) -> Tensor:
-    """M [rows, cols, batch, 1] of cells g [rows, cols, batch, 1] with r_row_ohm, r_col_ohm or both zero."""
+    """Return M [rows, cols, batch, 1] of cells g of this shape where r_row_ohm, r_col_ohm or both are zero."""
     turned = g.transpose(0, 1)
     words, bits = word_lines(turned, wires), bit_lines(g, wires)
     if words.fixed:
@@ -101,10 +138,10 @@ def _without_one_resistance(g: Tensor, wires: Wires) -> Tensor:
 
 
 def _single_nodes(g: Tensor, nodes: Lines, across: Lines) -> Tensor:
-    """M [k, l, batch, 1] of k lines without resistance behind a series resistance, crossed by l ladders.
+    """Return M [k, l, batch, 1] of k lines without resistance behind a series resistance, crossed by l ladders.
 
-    g [k, l, batch, 1]. With the ladders taken out, the k nodes see `linked` [batch, k, k] among each other, `out`
-    to the ladders' far ends and their own series conductance.
+    g [k, l, batch, 1]. With the ladders eliminated, the k nodes have conductances `linked` [batch, k, k] between each
+    other, `out` to the ladders' far ends, and their series conductance.
     """
     k, series = len(g), nodes.first + nodes.last
     out = (g * across.driven(torch.ones_like(g[0]), k)).permute(2, 3, 0, 1)[:, 0]

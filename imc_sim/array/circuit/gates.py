@@ -1,7 +1,7 @@
-"""1T1R arrays with wires: which rows are on decides the circuit, so M depends on the input.
+"""1T1R arrays with wires, whose circuit depends on the rows that are on.
 
-A few gate patterns are solved exactly (`gated_conductance`). For all others, named approximations of the exact
-currents by one affine function of the gates, and their error measured against the exact circuit.
+A few patterns of gates are solved exactly (`gated_conductance`). Here are approximations for all others, affine
+functions of the gates, and their error against the exact circuit.
 """
 
 from __future__ import annotations
@@ -21,16 +21,20 @@ from imc_sim.array.circuit.wires import Wires
 
 Gating = Literal["all_on", "mean", "tangent"]
 
-#: cells whose inner nodes are solved at once
+#: cells whose inner nodes are solved together
 _CELLS_AT_ONCE = 2**21
 
 
 @final
 @dataclass(frozen=True)
 class GatedApproximation:
-    """Currents per volt of the read voltage: gates @ matrix + offset, matrix [*, rows, cols] and offset [*, cols] in S.
+    """Hold currents per volt of the read voltage as gates @ matrix + offset.
 
-    offset is 0 but for `tangent`. method, density: what it was made with.
+    Attributes:
+        matrix: [*, rows, cols] in S.
+        offset: [*, cols] in S; 0 except for `tangent`.
+        method: as in `approximate_gating`.
+        density: as in `approximate_gating`.
     """
 
     matrix: Tensor
@@ -39,7 +43,12 @@ class GatedApproximation:
     density: float
 
     def currents(self, gates: Array, v_read_V: float = 1.0) -> Tensor:
-        """Currents [*, patterns, cols] in A with the read voltage on the rows that are on; gates [patterns, rows]."""
+        """Return the currents [*, patterns, cols] in A.
+
+        Args:
+            gates: [patterns, rows] of 0 (off) and 1 (on).
+            v_read_V: voltage of the rows that are on.
+        """
         on = patterns(gates, self.matrix, "GatedApproximation.currents")
         return (on @ self.matrix + self.offset[..., None, :]) * v_read_V
 
@@ -47,9 +56,11 @@ class GatedApproximation:
 @final
 @dataclass(frozen=True)
 class GatingError:
-    """Deviation from the exact circuit over patterns and outputs, relative to the exact currents.
+    """Hold the deviation from the exact circuit over patterns and outputs, relative to the exact currents.
 
-    rms: rms of the deviation over rms of the exact currents; max: largest deviation over largest exact current.
+    Attributes:
+        rms: rms of the deviation over rms of the exact currents.
+        max: largest deviation over largest exact current.
     """
 
     rms: float
@@ -59,22 +70,35 @@ class GatingError:
 @torch.no_grad()
 @one_thread()
 def approximate_gating(G: Array, wires: Wires, method: Gating = "tangent", density: float = 0.5) -> GatedApproximation:
-    """Currents of a 1T1R array G [*, rows, cols] as one affine function of which rows are on.
+    """Approximate the currents of a 1T1R array by an affine function of the rows that are on.
 
-    `all_on`: M with every row on, which loads the bit lines too much. `mean`: every row on with weight `density`,
-    the share of rows expected to be on. Scaled by 1 / density, that is the circuit whose bit lines have `density`
-    times their resistance, so it costs one M; exact in the drop along word lines and in the mean of the drop along
-    bit lines. `tangent`: in addition, the first order of what one row more or less changes, the other rows being on
-    with weight `density`: it needs the same voltage on all rows that are on. What is left is of second order in the
-    fluctuation of the bit lines' load. Measured on 128 x 128 cells of BNN_I at 1 ohm with random inputs, error of the
-    column pairs' differences (rms): at 20 uS LRS all_on 4 %, mean 2 %, tangent 0.4 %; at 250 uS 20, 16 and 2 to 3 %.
-    `gating_error` measures it for any case; docs/wires.md shows it for rows on from 10 to 90 %.
+    `all_on` is M with every row on, which overestimates the load of the bit lines. `mean` has every row on with weight
+    `density`. Scaled by 1 / density, it is the circuit whose bit lines have `density` times their resistance, at the
+    cost of one M; it is exact in the IR drop along word lines and in the mean of that along bit lines. `tangent` adds
+    the first-order change by one row more or less; it needs the same voltage on all rows that are on. The remaining
+    error is of second order in the fluctuation of the bit lines' load.
+
+    On 128 x 128 cells of BNN I at 1 ohm with random inputs, the rms error of the differences of column pairs is 4 %
+    (all_on), 2 % (mean) and 0.4 % (tangent) at an LRS of 20 uS, and 20 %, 16 % and 2 to 3 % at 250 uS. `gating_error`
+    measures it for any case; docs/wires.md shows it for shares from 10 to 90 %.
+
+    Args:
+        G: cells [*, rows, cols] in S.
+        wires: resistances.
+        method: `all_on`, `mean` or `tangent`.
+        density: expected share of rows that are on.
+
+    Returns:
+        The approximation.
+
+    Raises:
+        InputError: for another method, and for a share that is not in (0, 1].
     """
     g = cells(G, "approximate_gating")
     if method not in ("all_on", "mean", "tangent"):
         raise InputError("approximate_gating, method", repr(method), "all_on, mean, tangent", "Name one of these.")
     if not 0.0 < density <= 1.0:
-        step = "Give the share of rows that are on."
+        step = "Set the share of rows that are on."
         raise InputError("approximate_gating, density", density, "above 0, at most 1", step)
     mean = wires if method == "all_on" else wires.loaded(density)
     matrix = wired_conductance(g, mean)
@@ -90,9 +114,14 @@ def approximate_gating(G: Array, wires: Wires, method: Gating = "tangent", densi
 def gating_error(
     approximation: GatedApproximation, G: Array, gates: Array, wires: Wires, combine: Array | None = None
 ) -> GatingError:
-    """Error of an approximation of G [*, rows, cols] for gate patterns [patterns, rows], one exact circuit each.
+    """Return the error of an approximation, from one exact circuit per pattern.
 
-    combine [cols, outputs]: outputs as sums of columns, such as +1 and -1 for a pair; the columns by default.
+    Args:
+        approximation: approximation of G.
+        G: cells [*, rows, cols] in S.
+        gates: [patterns, rows] of 0 (off) and 1 (on).
+        wires: resistances.
+        combine: [cols, outputs], outputs as sums of columns, such as +1 and -1 for a pair; None: the columns.
     """
     deviation, exact = gating_deviation(approximation, G, gates, wires, combine)
     tiny = torch.finfo(exact.dtype).tiny
@@ -105,7 +134,15 @@ def gating_error(
 def gating_deviation(
     approximation: GatedApproximation, G: Array, gates: Array, wires: Wires, combine: Array | None = None
 ) -> tuple[Tensor, Tensor]:
-    """Return deviation and exact currents per volt, both [*, patterns, outputs], of what `gating_error` sums up."""
+    """Return the deviation and the exact currents per volt, both [*, patterns, outputs].
+
+    Args:
+        approximation: as in `gating_error`.
+        G: as in `gating_error`.
+        gates: as in `gating_error`.
+        wires: as in `gating_error`.
+        combine: as in `gating_error`.
+    """
     g = cells(G, "gating_error")
     on = patterns(gates, g, "gating_error")
     exact = (on[:, None] @ gated_conductance(g, on, wires))[..., 0, :]
@@ -117,10 +154,10 @@ def gating_deviation(
 
 
 def _driven_share(g: Tensor, mean: Wires) -> Tensor:
-    """Voltage of each cell [*, rows, cols] with all rows driven, over its voltage with all bit lines at 0 V.
+    """Return each cell's voltage [*, rows, cols] with all rows driven, over its voltage with all bit lines at 0 V.
 
-    A row switched on feeds its cells' currents into bit lines that the others have raised: less, by this factor,
-    than M says, which raises it from bit lines at 0 V.
+    A row that is switched on adds currents to bit lines whose voltage the other rows have raised: less, by this factor,
+    than M has it, which assumes bit lines at 0 V.
     """
     flat = g.reshape(-1, *g.shape[-2:])
     at_once = max(1, _CELLS_AT_ONCE // flat[0].numel())

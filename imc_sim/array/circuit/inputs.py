@@ -1,4 +1,4 @@
-"""Arguments of the circuits, checked and as tensors."""
+"""Checks of the arguments of circuits."""
 
 from __future__ import annotations
 
@@ -13,7 +13,14 @@ Array = Tensor | np.ndarray
 
 
 def tensor(x: Array, where: str, dtype: torch.dtype | None = None, device: torch.device | None = None) -> Tensor:
-    """x as a tensor without gradient; numbers that are not float32 or float64 become float64."""
+    """Return an array as a tensor without gradient.
+
+    Args:
+        x: array of numbers; those that are not float32 or float64 become float64.
+        where: place that an error names.
+        dtype: type of the tensor; None: that of x.
+        device: torch device of the tensor; None: that of x.
+    """
     t = x.detach() if isinstance(x, Tensor) else torch.tensor(np.ascontiguousarray(x))
     check_usual(t, where)
     own = t.dtype if t.dtype in (torch.float32, torch.float64) else torch.float64
@@ -21,7 +28,16 @@ def tensor(x: Array, where: str, dtype: torch.dtype | None = None, device: torch
 
 
 def cells(G: Array, where: str, dtype: torch.dtype | None = None) -> Tensor:
-    """Conductances [*, rows, cols] in S, each finite and not negative."""
+    """Return conductances as a tensor.
+
+    Args:
+        G: [*, rows, cols] in S.
+        where: place that an error names.
+        dtype: as in `tensor`.
+
+    Raises:
+        InputError: for another shape or type, and for conductances that are negative or not finite.
+    """
     if dtype not in (None, torch.float32, torch.float64):
         raise InputError(f"{where}, dtype", dtype, "torch.float32, torch.float64 or None", "Choose one of these.")
     g = tensor(G, f"{where}, G", dtype)
@@ -36,7 +52,16 @@ def cells(G: Array, where: str, dtype: torch.dtype | None = None) -> Tensor:
 
 
 def vectors(V: Array, G: Tensor, where: str) -> Tensor:
-    """Word-line voltages [*, vectors, rows] in V for cells [*, rows, cols], as G's type; each finite."""
+    """Return word-line voltages as a tensor of the cells' type.
+
+    Args:
+        V: [*, vectors, rows] in V.
+        G: cells [*, rows, cols].
+        where: place that an error names.
+
+    Raises:
+        InputError: for another shape, and for voltages that are not finite.
+    """
     v = tensor(V, f"{where}, V", G.dtype, G.device)
     allowed = (*G.shape[:-2], "vectors", G.shape[-2])
     if v.ndim != G.ndim or v.shape[-1] != G.shape[-2] or v.shape[:-2] != G.shape[:-2]:
@@ -48,7 +73,16 @@ def vectors(V: Array, G: Tensor, where: str) -> Tensor:
 
 
 def patterns(gates: Array, G: Tensor, where: str) -> Tensor:
-    """Gate patterns [patterns, rows] of 0 and 1, as G's type."""
+    """Return gate patterns as a tensor of the cells' type.
+
+    Args:
+        gates: [patterns, rows] of 0 and 1.
+        G: cells [*, rows, cols].
+        where: place that an error names.
+
+    Raises:
+        InputError: for another shape, and for other values.
+    """
     s = tensor(gates, f"{where}, gates", G.dtype, G.device)
     if s.ndim != 2 or s.shape[-1] != G.shape[-2]:
         shape = f"[patterns, {G.shape[-2]}]"
@@ -58,11 +92,15 @@ def patterns(gates: Array, G: Tensor, where: str) -> Tensor:
     return s
 
 
-def room(shape: tuple[int, ...], like: Tensor) -> Tensor:
-    """Memory for numbers like those of `like`, on its device.
+def scratch(shape: tuple[int, ...], like: Tensor) -> Tensor:
+    """Return a scratch buffer, not initialised.
 
-    On a processor it comes from NumPy, which asks the system for large pages: on arrays of megabytes, touching
-    page after page would otherwise take a fifth of a solution's time.
+    On the CPU it is allocated by NumPy, which requests large pages of memory: for arrays of megabytes the first access
+    to small ones would take a fifth of a solution's time.
+
+    Args:
+        shape: shape of the buffer.
+        like: tensor whose type and device it has.
     """
     if like.device.type != "cpu":
         return like.new_empty(shape)

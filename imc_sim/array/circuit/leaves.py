@@ -1,4 +1,4 @@
-"""Small blocks of a crossbar as networks between their ports: where `_circuit_merge` begins."""
+"""Small blocks of a crossbar as networks between their ports, which `merge` joins."""
 
 from __future__ import annotations
 
@@ -14,11 +14,15 @@ from torch import Tensor
 @final
 @dataclass(frozen=True)
 class Network:
-    """Conductances (S) between the ports of every block in a grid of R x C blocks.
+    """Hold the conductances in S between the ports of every block in a grid of R x C blocks.
 
-    vv [batch, R, C, v, c, v, c] among the v ends of its c bit lines (T, B; one of them where the other is
-    gone), hh [batch, R, C, h, r, h, r] among the h ends of its r word lines (L, R), vh [batch, R, C, v, c, h, r]
-    between the two. Entries of a port with itself mean nothing. vv or hh is empty once nobody reads it.
+    Entries of a port with itself have no meaning. vv or hh is empty when it is no longer needed.
+
+    Attributes:
+        vv: [batch, R, C, v, c, v, c] between the v ends of a block's c bit lines (T, B; one of them after the other is
+            eliminated).
+        vh: [batch, R, C, v, c, h, r] between ends of bit lines and of word lines.
+        hh: [batch, R, C, h, r, h, r] between the h ends of a block's r word lines (L, R).
     """
 
     vv: Tensor
@@ -27,21 +31,27 @@ class Network:
 
     @property
     def cols(self) -> int:
-        """Bit lines of one block."""
+        """Return the number of bit lines of one block."""
         return self.vh.shape[4]
 
     @property
     def rows(self) -> int:
-        """Word lines of one block."""
+        """Return the number of word lines of one block."""
         return self.vh.shape[6]
 
     @property
     def turned(self) -> Network:
-        """Word lines and bit lines exchanged."""
+        """Return the network with word lines and bit lines exchanged."""
         return Network(self.hh, self.vh.permute(0, 1, 2, 5, 6, 3, 4), self.vv)
 
     def every(self, grid_axis: int, start: int, step: int) -> Network:
-        """The blocks start, start + step, … of the grid along its rows (1) or columns (2)."""
+        """Return the blocks start, start + step, … of the grid.
+
+        Args:
+            grid_axis: 1 for rows, 2 for columns.
+            start: first block.
+            step: distance of two blocks.
+        """
         cut = (slice(None),) * grid_axis + (slice(start, None, step),)
         return Network(*(x[cut] if x.numel() else x for x in (self.vv, self.vh, self.hh)))
 
@@ -52,11 +62,11 @@ _Node = tuple[str, int, int]
 @final
 @dataclass(frozen=True)
 class _Program:
-    """How leaves are eliminated: what is done to a list of conductances, each for all leaves at once.
+    """Hold the elimination of the inner nodes of a leaf, as operations on a list of conductances of all leaves.
 
-    slots: length of the list; it begins with the wires in the order of `_wires_of_cell`, and its last is 0 S.
-    steps: of each node taken out, the slots of its arms and, for each pair of arms, the slot between their ends.
-    kept: slots that lie between ports. vv, vh, hh: for each entry of the network, its place among those.
+    slots: length of the list, which begins with the wires in the order of `_wires_of_cell` and ends with 0 S.
+    steps: for each node, the slots of its arms and, for each pair of arms, the slot between their ends.
+    kept: slots between ports. vv, vh, hh: for each entry of the network, its place among these.
     """
 
     slots: int
@@ -69,7 +79,7 @@ class _Program:
 
 @functools.cache
 def _program(rows: int, cols: int) -> _Program:
-    """Fewest neighbours first.
+    """Return the elimination of a leaf, nodes with the fewest neighbours first.
 
     Nodes: ("w", row, col) on word lines, column -1 the left end; ("b", row, col) on bit lines, row `rows` the lower
     end. The right and upper ends are nodes of cells: R = ("w", row, cols - 1), T = ("b", 0, col).
@@ -103,13 +113,20 @@ def _program(rows: int, cols: int) -> _Program:
 
 
 def _wires_of_cell(i: int, j: int) -> tuple[tuple[_Node, _Node], ...]:
-    """Ends of what a block owns of cell (i, j): the cell, the segment on its left and the segment below it."""
+    """Return the ends of cell (i, j), of the segment on its left and of the segment below it."""
     word, bit = ("w", i, j), ("b", i, j)
     return (word, bit), (("w", i, j - 1), word), (bit, ("b", i + 1, j))
 
 
 def leaves(G: Tensor, along_row: Tensor, along_col: Tensor, leaf: tuple[int, int]) -> Network:
-    """Networks of all leaf x leaf blocks. along_row [cols], along_col [rows]: segments left of and below a cell, S."""
+    """Return the networks of all small blocks.
+
+    Args:
+        G: cells [batch, rows, cols] in S.
+        along_row: conductance of the segment on the left of each column [cols] in S.
+        along_col: conductance of the segment below each row [rows] in S.
+        leaf: rows and columns of a block.
+    """
     batch, (r, c) = G.shape[0], leaf
     R, C = G.shape[1] // r, G.shape[2] // c
     grid = (batch, R, C)
@@ -130,7 +147,7 @@ def leaves(G: Tensor, along_row: Tensor, along_col: Tensor, leaf: tuple[int, int
 
 
 def _star_to_mesh(values: list[Tensor], program: _Program, wires: int) -> None:
-    """Inner nodes taken out one by one: g_ab += g_a g_b / sum(g) between all neighbours of each."""
+    """Eliminate inner nodes one by one: g_ab += g_a g_b / sum(g) between all neighbours of each."""
     known = set(range(wires))
     for arms, between in program.steps:
         g = [values[k] for k in arms]

@@ -1,12 +1,12 @@
-"""Single wires with cells along them: ladders, solved exactly and all at once.
+"""Lines with cells along them: ladders, solved exactly and in parallel.
 
 A line has n nodes in a row, a resistance `pitch` between neighbours, a conductance `shunt` from each node to
-elsewhere and a terminal at one or both ends. Seen from its first node the line looks like
+elsewhere and a terminal at one or both ends. From its first node on, the conductance of the line is
 
     Y_0 = shunt_0 + 1/first,   Y_k = shunt_k + Y_{k-1} / (1 + pitch Y_{k-1}),
 
-in which nothing is subtracted and a pitch of zero is an ordinary number: the solution is accurate to rounding
-for every resistance.
+without a subtraction, and a pitch of zero needs no special case: the solution is accurate to rounding for every
+resistance.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import final
 import torch
 from torch import Tensor
 
-from imc_sim.array.circuit.inputs import room
+from imc_sim.array.circuit.inputs import scratch
 from imc_sim.array.circuit.wires import Wires
 
 Nodes = tuple[Tensor, ...]
@@ -26,12 +26,16 @@ Nodes = tuple[Tensor, ...]
 @final
 @dataclass(frozen=True)
 class Lines:
-    """Factors of T = (wire + terminals + shunts) of parallel lines, T^-1 = S L^-T L^-1 S. Build it with `Lines.of`.
+    """Hold the factors of T = (wire + terminals + shunts) of parallel lines, T^-1 = S L^-T L^-1 S; see `Lines.of`.
 
-    L has ones on its diagonal and the negative `links` below it: for each node but the first, what it takes of the
-    node before. scale [n, *]: S, the root of 1 / pivot. Without resistance along the line, `links` is None and all
-    nodes are one: `scale` [1, *] is its, or None where a terminal holds it at its own voltage. first, last:
-    conductance of the terminals, S.
+    L has ones on its diagonal and the negative `links` below it. Without resistance along the line all nodes are one.
+
+    Attributes:
+        links: for each node but the first, the factor of the node before; None without resistance along the line.
+        scale: S [n, *], the root of 1 / pivot; [1, *] without resistance along the line, None where a terminal fixes
+            its voltage.
+        first: conductance of the first terminal in S.
+        last: conductance of the last terminal in S.
     """
 
     links: Nodes | None
@@ -41,7 +45,17 @@ class Lines:
 
     @classmethod
     def of(cls, shunt: Tensor, pitch: float, first: float | None, last: float | None) -> Lines:
-        """Lines along dimension 0 of shunt [n, *] (S). first, last: ohm from the end nodes to a terminal, None open."""
+        """Factor lines along dimension 0.
+
+        Args:
+            shunt: conductance of each node to elsewhere [n, *] in S.
+            pitch: resistance between neighbours in ohm.
+            first: resistance from the first node to a terminal in ohm; None: open.
+            last: resistance from the last node to a terminal in ohm; None: open.
+
+        Returns:
+            The factors.
+        """
         ends = [x for x in (first, last) if x is not None]
         if pitch == 0.0 and 0.0 in ends:
             return cls(None, None, 0.0, 0.0)
@@ -60,16 +74,21 @@ class Lines:
 
     @property
     def fixed(self) -> bool:
-        """Every node lies at the terminals' voltage."""
+        """Tell whether every node is at the terminals' voltage."""
         return self.scale is None
 
     @property
     def lumped(self) -> bool:
-        """All nodes of a line are one, behind the resistance of its terminals."""
+        """Tell whether all nodes of a line are one, behind the resistance of its terminals."""
         return self.links is None and self.scale is not None
 
     def lower(self, x: Tensor, nodes: Nodes | None = None) -> Tensor:
-        """L^-1 x for x [n, *], overwritten; [1, *] where the nodes of a line are one. nodes: x.unbind(0) if at hand."""
+        """Return L^-1 x, computed in place; [1, *] where the nodes of a line are one.
+
+        Args:
+            x: [n, *], overwritten.
+            nodes: x.unbind(0), if available.
+        """
         if self.links is None:
             return x.sum(0, keepdim=True)
         before, *rest = nodes or x.unbind(0)
@@ -78,7 +97,14 @@ class Lines:
         return x
 
     def upper(self, x: Tensor, out: Tensor, source: Nodes | None = None, nodes: Nodes | None = None) -> Tensor:
-        """L^-T x in `out` [n, *], which may be x itself. source, nodes: the nodes of x and of out if at hand."""
+        """Return L^-T x.
+
+        Args:
+            x: [n, *].
+            out: result [n, *]; x for computation in place.
+            source: x.unbind(0), if available.
+            nodes: out.unbind(0), if available.
+        """
         if self.links is None:
             return out.copy_(x)
         nodes = nodes or out.unbind(0)
@@ -89,38 +115,66 @@ class Lines:
         return out
 
     def solve(self, current: Tensor) -> Tensor:
-        """Node voltages [n, *] for currents [n, *] into the nodes, terminals at 0 V."""
+        """Return node voltages [n, *] with the terminals at 0 V.
+
+        Args:
+            current: currents into the nodes [n, *].
+        """
         if self.scale is None:
             return torch.zeros_like(current)
         x = current * self.scale
         return self.upper(self.lower(x), x).mul_(self.scale)
 
     def end(self, current: Tensor) -> Tensor:
-        """What `solve` says of the last node alone, [*]; current [n, *] is overwritten."""
+        """Return the voltage of the last node, [*], as `solve` does.
+
+        Args:
+            current: currents into the nodes [n, *], overwritten.
+        """
         if self.scale is None:
             return torch.zeros_like(current[-1])
         return self.scale[-1] * self.lower(current.mul_(self.scale))[-1]
 
     def drive(self, volts: Tensor, nodes: int) -> Tensor:
-        """Currents [nodes, *] into the nodes that stand for terminals at `volts` [*]."""
-        current = room((nodes, *volts.shape), volts).zero_()
+        """Return the currents [nodes, *] into the nodes that are equivalent to voltages at the terminals.
+
+        Args:
+            volts: voltages of the terminals [*].
+            nodes: number of nodes.
+        """
+        current = scratch((nodes, *volts.shape), volts).zero_()
         current[0] += self.first * volts
         current[-1] += self.last * volts
         return current
 
     def driven(self, volts: Tensor, nodes: int) -> Tensor:
-        """Node voltages [nodes, *] with the terminals at `volts` [*]."""
+        """Return node voltages [nodes, *] for voltages at the terminals.
+
+        Args:
+            volts: voltages of the terminals [*].
+            nodes: number of nodes.
+        """
         if self.fixed:
             return volts.expand(nodes, *volts.shape).clone()
         return self.solve(self.drive(volts, nodes))
 
 
 def word_lines(cells: Tensor, wires: Wires) -> Lines:
-    """Word lines of cells [cols, rows, *]: their far end open, or driven like the near one."""
+    """Return the word lines of cells, their far end open, or driven like the near one.
+
+    Args:
+        cells: [cols, rows, *] in S.
+        wires: resistances.
+    """
     end = wires.r_row_ohm + wires.r_source_ohm
     return Lines.of(cells, wires.r_row_ohm, end, end if wires.drive == "double" else None)
 
 
 def bit_lines(cells: Tensor, wires: Wires) -> Lines:
-    """Bit lines of cells [rows, cols, *]: upper end open, sensed at the lower end."""
+    """Return the bit lines of cells, their upper end open, read at the lower end.
+
+    Args:
+        cells: [rows, cols, *] in S.
+        wires: resistances.
+    """
     return Lines.of(cells, wires.r_col_ohm, None, wires.r_col_ohm + wires.r_sense_ohm)

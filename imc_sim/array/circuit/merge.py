@@ -1,15 +1,15 @@
-"""The whole effective conductance of crossbars with wires, by merging blocks of cells.
+"""The effective conductance of crossbars with wires, by merging blocks of cells.
 
 Nested dissection without a sparse matrix. A block of rows x columns cells is a network between its ports: the
 upper (T) and lower (B) ends of its bit lines and the left (L) and right (R) ends of its word lines. Blocks of
-up to 4 x 4 cells come from the star-mesh transform, all at once; then neighbours are joined, always along the
-shorter side, by eliminating the line ends that they share: O(n^3) for an n x n array, where block elimination
-along the columns needs O(n^4), and all of it in batched dense products.
+up to 4 x 4 cells are reduced by the star-mesh transform, all in one pass. Neighbours are then joined, always along the
+shorter side, by eliminating the line ends that they share: O(n^3) for an n x n array, in batched dense products, where
+block elimination along the columns needs O(n^4).
 
-A network is held as the conductances between its ports alone. Its diagonal is minus their sum and is formed
-where it is needed, so nothing is ever subtracted: every entry of the result is accurate relative to itself,
-however small the wires' resistance (the argument of Grassmann, Taksar and Heyman, Oper. Res. 33, 1985, for
-chains of states; analysed by O'Cinneide, Numer. Math. 65, 1993).
+A network holds only the conductances between its ports. Its diagonal, minus their sum, is formed where it is needed, so
+that nothing is subtracted: every entry of the result has a small relative error, however small the wires' resistance.
+
+Reference: Grassmann, Taksar and Heyman, Oper. Res. 33, 1985; O'Cinneide, Numer. Math. 65, 1993 (on Markov chains).
 """
 
 from __future__ import annotations
@@ -22,22 +22,28 @@ from torch import Tensor
 from imc_sim.array.circuit.leaves import Network, leaves
 from imc_sim.array.circuit.wires import Wires
 
-#: cells worked on at once: the networks of a level then fit a processor's cache, or a part of a GPU's memory
+#: cells that are merged together, so that the networks of a level fit a CPU's cache, or a part of a GPU's memory
 _CELLS_AT_ONCE, _CELLS_AT_ONCE_GPU = 2**14, 2**21
 
 
 def transfer_conductance(G: Tensor, wires: Wires) -> Tensor:
-    """M [batch, rows, cols] of arrays G [batch, rows, cols] whose word lines and bit lines both have resistance."""
+    """Return M [batch, rows, cols] of arrays whose word lines and bit lines both have resistance.
+
+    Args:
+        G: cells [batch, rows, cols] in S.
+        wires: resistances.
+    """
     limit = _CELLS_AT_ONCE if G.device.type == "cpu" else _CELLS_AT_ONCE_GPU
     parts = [_merge_all(part, wires) for part in G.split(max(1, limit // (G.shape[1] * G.shape[2])))]
     return parts[0] if len(parts) == 1 else torch.cat(parts)
 
 
 def nodal_inverse(between: Tensor, outwards: Tensor) -> Tensor:
-    """Inverse [*, n, n] of the nodal matrix of n nodes: resistances in ohm.
+    """Return the inverse [*, n, n] of the nodal matrix of n nodes, resistances in ohm.
 
-    between [*, n, n]: conductances between the nodes, overwritten, its diagonal ignored; outwards [*, n]: to
-    all that is not among them.
+    Args:
+        between: conductances between the nodes [*, n, n], overwritten; its diagonal is ignored.
+        outwards: conductances from the nodes to all others [*, n].
     """
     diagonal = between.diagonal(0, -2, -1)
     diagonal.zero_()
@@ -48,11 +54,12 @@ def nodal_inverse(between: Tensor, outwards: Tensor) -> Tensor:
 
 
 def _merge_all(G: Tensor, wires: Wires) -> Tensor:
+    """Return M of a batch of arrays that are merged together."""
     _, rows, cols = G.shape
     padded_rows, leaf_rows, row_factors = _plan(rows)
     padded_cols, leaf_cols, col_factors = _plan(cols)
     spare_rows, spare_cols = padded_rows - rows, padded_cols - cols
-    # Rows are added above the array, where bit lines end open: a loose wire end carries nothing.
+    # Rows are added above the array, where bit lines are open: an open line end carries no current.
     G = torch.nn.functional.pad(G, (0, spare_cols, spare_rows, 0))
     along_row, far_end = _word_line(wires, cols, spare_cols)
     along_col = [1.0 / wires.r_col_ohm] * (padded_rows - 1) + [1.0 / (wires.r_col_ohm + wires.r_sense_ohm)]
@@ -62,9 +69,9 @@ def _merge_all(G: Tensor, wires: Wires) -> Tensor:
 
 
 def _word_line(wires: Wires, cols: int, spare: int) -> tuple[list[float], float]:
-    """Conductances (S) of a word line's segments, left of each column, and from its right end to the driver.
+    """Return the conductances in S of a word line's segments, left of each column, and from its right end to a driver.
 
-    Spare columns hold no cells: with one driver they are a loose end, with two they are pieces of the last segment.
+    Spare columns have no cells: with one driver they are an open end, with two they are pieces of the last segment.
     """
     end, double = wires.r_row_ohm + wires.r_source_ohm, wires.drive == "double"
     segments = [1.0 / end] + [1.0 / wires.r_row_ohm] * (cols - 1)
@@ -74,7 +81,7 @@ def _word_line(wires: Wires, cols: int, spare: int) -> tuple[list[float], float]
 
 @functools.cache
 def _plan(size: int) -> tuple[int, int, tuple[int, ...]]:
-    """(padded size, lines per leaf, how many blocks each merge joins); the padded size has no factor above 5."""
+    """Return (padded size, lines per leaf, number of blocks that each merge joins); no factor is above 5."""
     padded = size
     while True:
         leaf = next(k for k in (4, 3, 2, 1) if padded % k == 0)
@@ -89,7 +96,7 @@ def _plan(size: int) -> tuple[int, int, tuple[int, ...]]:
 
 
 def _reduced(net: Network, row_factors: list[int], col_factors: list[int], far_end: float) -> Network:
-    """One block with the ports L and B alone. far_end: S from the right end of a word line to its driver."""
+    """Return one block with the ports L and B alone. far_end: S from the right end of a word line to its driver."""
     if not row_factors:
         net = _close(net.turned, 0).turned
     if not col_factors:
@@ -104,7 +111,7 @@ def _reduced(net: Network, row_factors: list[int], col_factors: list[int], far_e
 
 
 def _join_columns(net: Network, factor: int, more_rows: bool, more_cols: bool, far_end: float) -> Network:
-    """Blocks joined side by side; the open right ends of whole word lines go first, they make the last join cheaper."""
+    """Join blocks side by side; open right ends of word lines are eliminated first, which makes the last join cheap."""
     blocks = [net.every(2, k, factor) for k in range(factor)]
     if not more_cols and not far_end:
         blocks[-1] = _close(blocks[-1], 1)
@@ -113,7 +120,7 @@ def _join_columns(net: Network, factor: int, more_rows: bool, more_cols: bool, f
 
 
 def _join_rows(net: Network, factor: int, more_rows: bool, keep_hh: bool) -> Network:
-    """Blocks joined one below the other; likewise with the open upper ends of whole bit lines."""
+    """Join blocks one below the other; open upper ends of bit lines are eliminated first."""
     blocks = [net.every(1, k, factor).turned for k in range(factor)]
     if not more_rows:
         blocks[0] = _close(blocks[0], 0)
@@ -121,7 +128,7 @@ def _join_rows(net: Network, factor: int, more_rows: bool, keep_hh: bool) -> Net
 
 
 def _folded(blocks: list[Network], keep_vv: bool, keep_hh: bool) -> Network:
-    """All blocks of a line joined, left to right. keep_*: whether a later step reads that part of the result."""
+    """Join all blocks of a line, left to right. keep_*: whether a later step needs that part of the result."""
     net = blocks[0]
     for k, block in enumerate(blocks[1:], 2):
         net = _join(net, block, keep_vv, keep_hh or k < len(blocks))
@@ -129,7 +136,7 @@ def _folded(blocks: list[Network], keep_vv: bool, keep_hh: bool) -> Network:
 
 
 def _join(left: Network, right: Network, keep_vv: bool, keep_hh: bool) -> Network:
-    """Two blocks, the word lines' last ends of the left one connected to the first ends of the right one."""
+    """Join two blocks: the last ends of the left one's word lines are the first ends of the right one's."""
     lead, (v, c1, h1, r) = left.vh.shape[:3], left.vh.shape[3:]
     c, h1, h = c1 + right.vh.shape[4], h1 - 1, h1 + right.vh.shape[5] - 2
     to_v = torch.cat([left.vh[..., -1, :], right.vh[..., 0, :]], -2).view(*lead, v * c, r)
@@ -153,7 +160,7 @@ def _join(left: Network, right: Network, keep_vv: bool, keep_hh: bool) -> Networ
 
 
 def _close(net: Network, side: int) -> Network:
-    """The word lines' ends on that side (0 L, 1 R) left open: eliminated, the other side's ends kept."""
+    """Eliminate the open ends of word lines on one side (0 L, 1 R)."""
     lead, (v, c, _, r) = net.vh.shape[:3], net.vh.shape[3:]
     other = slice(1 - side, 2 - side)
     to_v, to_h = net.vh[..., side, :].reshape(*lead, v * c, r), net.hh[..., 1 - side, :, side, :]
@@ -166,7 +173,7 @@ def _close(net: Network, side: int) -> Network:
 
 
 def _close_right(net: Network, far_end: float) -> Network:
-    """Right ends of whole word lines: open, or tied to the driver of the left end through `far_end` S."""
+    """Eliminate the right ends of word lines: open, or connected to the left end's driver through `far_end` S."""
     if far_end:
         hh = net.hh.clone()
         for a, b in ((0, 1), (1, 0)):

@@ -1,4 +1,4 @@
-"""Cells whose current is not proportional to their voltage: Newton iteration on the whole circuit."""
+"""Currents of a crossbar with wires and nonlinear cells, by Newton's method on the whole circuit."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from imc_sim.array.circuit.inputs import Array, tensor
 from imc_sim.array.circuit.solve import Layers, Solution, arguments, solution, solved
 from imc_sim.array.circuit.wires import Wires
 
-#: a step is taken as it is while it brings the slope of the energy along it down to this part
+#: a step is accepted if it reduces the slope of the energy along it to at most this part
 _SLOPE = 0.9
-#: |a V| of a driver above which cosh of a cell between two drivers would leave the range of float32
+#: |a V| of a driver above which cosh of a cell between two drivers would overflow float32
 _LARGEST = 40.0
 
 
 @final
 @dataclass(frozen=True)
 class _Cells:
-    """I(V) = G sinh(a V) / a, linear with conductance G where a is 0."""
+    """Model I(V) = G sinh(a V) / a, linear with conductance G where a is 0."""
 
     g: Tensor
     a: Tensor
@@ -52,12 +52,26 @@ def solve_nonlinear(
     tol: float = 1e-9,
     max_iterations: int = 50,
 ) -> Solution:
-    """Currents of cells I(V) = G sinh(a V) / a for inputs V [*, vectors, rows] in V; G [*, rows, cols] in S.
+    """Solve the currents of cells I(V) = G sinh(a V) / a with wires.
 
-    a_per_V: one number or one per array [*]; at 0 the circuit is the linear one. gates as in `solve_currents`.
-    Newton's method on the circuit's energy, which is convex: where a full step would lead up again it is
-    halved. All arrays and vectors at once, each with its own report. The residual is the current that a cell
-    carries beyond what the wires at that point carry, summed over cells, relative to the sum of the cells' currents.
+    Newton's method on the circuit's energy, which is convex; a full step that would increase it is halved. All arrays
+    and vectors are solved together, each with its own report. The residual is the difference between the current of a
+    cell and that of the wires at its nodes, summed over cells, relative to the sum of the cells' currents.
+
+    Args:
+        G: cells [*, rows, cols] in S.
+        V: voltages of the word lines [*, vectors, rows] in V.
+        wires: resistances.
+        a_per_V: a, one number or one per array [*]; 0 is the linear circuit.
+        gates: as in `solve_currents`.
+        tol: largest residual.
+        max_iterations: largest number of Newton steps.
+
+    Returns:
+        The currents.
+
+    Raises:
+        InputError: for arguments of another shape, values that are not finite, or a V too large for float32.
     """
     g, v, lead = arguments(G, V, wires, gates, "solve_nonlinear")
     cells = _Cells(g, _steepness(a_per_V, g, v, lead))
@@ -80,7 +94,7 @@ def solve_nonlinear(
 
 
 def _steepness(a_per_V: float | Array, g: Tensor, v: Tensor, lead: tuple[int, ...]) -> Tensor:
-    """a as [1, 1, arrays, 1]."""
+    """Return a as [1, 1, arrays, 1]."""
     a = torch.tensor(a_per_V) if isinstance(a_per_V, float | int) else tensor(a_per_V, "a_per_V")
     if a.ndim and a.shape != lead[:-1]:
         step = "Give one number, or one per array."
@@ -94,10 +108,10 @@ def _steepness(a_per_V: float | Array, g: Tensor, v: Tensor, lead: tuple[int, ..
 
 
 def _newton_step(cells: _Cells, volts: Tensor, drivers: Tensor, wires: Wires, tol: float) -> tuple[Tensor, Tensor]:
-    """Change of the cells' voltages that solves the circuit linearised at `volts`, and its conductances.
+    """Return the change of the cells' voltages that solves the circuit linearised at `volts`, and its conductances.
 
-    The linearised circuit is solved for the voltages themselves, each cell a conductance and a current source:
-    differences of wire currents would drown in rounding where wires are good.
+    The linearised circuit is solved for the voltages, each cell a conductance and a current source: differences of wire
+    currents would be lost in rounding where resistances are small.
     """
     slope = cells.slope(volts)
     layers = Layers.of(slope, wires)
@@ -107,10 +121,10 @@ def _newton_step(cells: _Cells, volts: Tensor, drivers: Tensor, wires: Wires, to
 
 
 def _along(cells: _Cells, volts: Tensor, excess: Tensor, step: Tensor, slope: Tensor) -> tuple[Tensor, Tensor]:
-    """Voltages and excess current after the step or the part of it that each problem takes.
+    """Return the voltages and the excess current after the accepted part of the step of each problem.
 
-    Moved by a part t of the step, the wires carry exactly t of its linear current; the energy's derivative along
-    the step is then the sum of excess x step over the cells.
+    After a part t of the step, the wires carry exactly t of its linear current; the energy's derivative along the step
+    is then the sum of excess x step over the cells.
     """
     before, downhill = cells.current(volts), _sum(excess * step)
     t, moved, after = torch.ones_like(downhill), volts, excess

@@ -1,7 +1,7 @@
-"""Currents of a crossbar with wires for given inputs: conjugate gradients, and Newton where cells are not linear.
+"""Currents of a crossbar with wires for given inputs, by conjugate gradients.
 
-Nodes of the word lines are w, those of the bit lines b. With the lines' own equations solved exactly (T_w, T_b
-tridiagonal, see `_circuit_lines`), b = T_b^-1 (G w) is eliminated from
+Nodes of the word lines are w, those of the bit lines b. With the equations of the lines solved exactly (T_w, T_b
+tridiagonal, see `lines`), b = T_b^-1 (G w) is eliminated from
 
     T_w w - G b = drive.
 
@@ -9,35 +9,38 @@ With T^-1 = S L^-T L^-1 S and w = S L^-T u what is left is
 
     (1 - K K^T) u = L^-1 S drive,   K = L_w^-1 (S_w G S_b) L_b^-T,
 
-solved by conjugate gradients. The eigenvalues lie in (0, 1], as squares of those of the same method on both layers
-at once: half the iterations at the same cost.
+solved by conjugate gradients. The eigenvalues are in (0, 1] and are the squares of those of the same method on both
+layers together: half the iterations at the same cost.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import final
+from typing import cast, final
 
 import torch
 from torch import Tensor
 
 from imc_sim._errors import InputError
 from imc_sim._threads import one_thread
-from imc_sim.array.circuit.inputs import Array, cells, room, tensor, vectors
+from imc_sim.array.circuit.inputs import Array, cells, scratch, tensor, vectors
 from imc_sim.array.circuit.lines import Lines, bit_lines, word_lines
 from imc_sim.array.circuit.wires import Wires
 
-#: a stationary step gains about what the last iteration did; squared, the most by which less was measured
+#: a stationary step reduces the error about as much as the last iteration; squared, the largest measured difference
 _LESS = 9.0
 
 
 @final
 @dataclass(frozen=True)
 class Solution:
-    """Currents [*, vectors, cols] in A, and per vector [*, vectors] how they were found.
+    """Hold currents and, for each vector, a report of the solver.
 
-    iterations: until the residual was at most the tolerance. residual: what it was at the end, relative;
-    what it measures is said by the function. converged: whether it is at most the tolerance.
+    Attributes:
+        currents: [*, vectors, cols] in A.
+        iterations: number of iterations [*, vectors].
+        residual: relative residual at the end [*, vectors], as the function defines it.
+        converged: whether it is at most the tolerance [*, vectors].
     """
 
     currents: Tensor
@@ -49,10 +52,13 @@ class Solution:
 @final
 @dataclass(frozen=True)
 class Layers:
-    """Both layers of lines, each with its nodes along dimension 0.
+    """Hold both layers of lines. Quantities of bit lines are shaped as g, those of word lines as gt.
 
-    g [rows, cols, arrays, vectors] and its transpose gt [cols, rows, …], with one vector where all share the cells.
-    Bit-line quantities are laid out as g, word-line quantities as gt.
+    Attributes:
+        g: cells [rows, cols, arrays, vectors] in S, with one vector where all vectors share the cells.
+        gt: transpose of g [cols, rows, …].
+        words: factors of the word lines.
+        bits: factors of the bit lines.
     """
 
     g: Tensor
@@ -62,20 +68,38 @@ class Layers:
 
     @classmethod
     def of(cls, g: Tensor, wires: Wires) -> Layers:
+        """Factor the lines of cells.
+
+        Args:
+            g: cells [rows, cols, arrays, vectors] in S.
+            wires: resistances.
+
+        Returns:
+            Both layers.
+        """
         gt = g.transpose(0, 1).contiguous()
         return cls(g, gt, word_lines(gt, wires), bit_lines(g, wires))
 
     def bit_nodes(self, w: Tensor, sources: Tensor | None) -> Tensor:
-        """Bit-line nodes for word-line nodes w; sources as in `solved`."""
+        """Return the voltages of the bit-line nodes.
+
+        Args:
+            w: voltages of the word-line nodes.
+            sources: as in `solved`.
+        """
         if self.bits.fixed:
             return torch.zeros_like(w.transpose(0, 1))
         into = self.g * w.transpose(0, 1)
         return self.bits.solve(into if sources is None else into.sub_(sources))
 
     def collected(self, w: Tensor) -> Tensor:
-        """Currents [cols, arrays, vectors] into the sense nodes for word-line nodes w."""
+        """Return the currents [cols, arrays, vectors] into the sense nodes.
+
+        Args:
+            w: voltages of the word-line nodes.
+        """
         wt = w.transpose(0, 1)
-        into = torch.mul(self.g, wt, out=room(tuple(wt.shape), w))
+        into = torch.mul(self.g, wt, out=scratch(tuple(wt.shape), w))
         return into.sum(0) if self.bits.fixed else self.bits.last * self.bits.end(into)
 
 
@@ -84,13 +108,25 @@ class Layers:
 def solve_currents(
     G: Array, V: Array, wires: Wires, *, gates: Array | None = None, tol: float = 1e-8, max_iterations: int = 1000
 ) -> Solution:
-    """Currents of cells G [*, rows, cols] in S for a few inputs V [*, vectors, rows] in V, all linear.
+    """Solve the currents of linear cells with wires for a few inputs, without computing M.
 
-    For arrays too large to pay for M. gates [*, vectors, rows], 1T1R: rows that are on, those with a voltage other
-    than 0 by default. The residual is that of the word lines' equations, in the norm of power and relative to what the
-    cells take with all bit lines at 0 V; as a last correction leaves it by estimate. Measured on circuits of 8 to
-    512 rows that lose 0.1 % to all but 1 % of their current to wires, currents are off by less than `tol`, relative to
-    the largest.
+    The residual is that of the word lines' equations, in the norm of power, relative to the power of the cells with all
+    bit lines at 0 V, as estimated after a last correction. On circuits of 8 to 512 rows that lose 0.1 % to 99 % of
+    their current to wires, the error of the currents is below `tol`, relative to the largest current.
+
+    Args:
+        G: cells [*, rows, cols] in S.
+        V: voltages of the word lines [*, vectors, rows] in V.
+        wires: resistances.
+        gates: 1T1R: rows that are on [*, vectors, rows]; None: those with a voltage other than 0.
+        tol: largest residual.
+        max_iterations: largest number of iterations.
+
+    Returns:
+        The currents.
+
+    Raises:
+        InputError: for arguments of another shape, and for values that are not finite.
     """
     g, v, lead = arguments(G, V, wires, gates, "solve_currents")
     layers = Layers.of(g, wires)
@@ -104,10 +140,15 @@ Report = tuple[Tensor, Tensor, Tensor]
 def solved(
     layers: Layers, volts: Tensor, sources: Tensor | None, tol: float, max_iterations: int
 ) -> tuple[Tensor, Report]:
-    """Word-line nodes w [cols, rows, …], and (iterations, residual, converged) [arrays, vectors].
+    """Return the word-line nodes w [cols, rows, …] and (iterations, residual, converged) [arrays, vectors].
 
-    volts: drivers [rows, arrays, vectors]. sources: currents [rows, cols, …] that flow from the bit-line node of a cell
-    to its word-line node besides what its conductance carries, or None.
+    Args:
+        layers: both layers of lines.
+        volts: voltages of the drivers [rows, arrays, vectors].
+        sources: currents [rows, cols, …] from the bit-line node of a cell to its word-line node, in addition to the
+            current of its conductance; None for none.
+        tol: largest residual.
+        max_iterations: largest number of iterations.
     """
     words, nodes = layers.words, layers.gt.shape[0]
     if not (words.fixed or layers.bits.fixed):
@@ -123,30 +164,30 @@ def solved(
 def _iterated(
     layers: Layers, volts: Tensor, sources: Tensor | None, tol: float, max_iterations: int
 ) -> tuple[Tensor, Report]:
-    """`solved` where both layers have resistance.
+    """Return the same as `solved` where both layers have resistance.
 
-    Large arrays are bound by memory: every vector of nodes is passed over as rarely as the method allows, and none is
-    made in the loop.
+    Large arrays are limited by memory: the loop reads vectors of nodes as rarely as possible and allocates none.
     """
-    words, bits, scale_w, scale_b = layers.words, layers.bits, *_scales(layers)
+    words, bits = layers.words, layers.bits
+    scale_w, scale_b = cast("tuple[Tensor, Tensor]", (words.scale, bits.scale))
     g = layers.g * scale_b * scale_w.transpose(0, 1)
     gt = g.transpose(0, 1).contiguous()
     u = words.drive(volts, gt.shape[0])
     if sources is not None:
         u += sources.transpose(0, 1)
     u = words.lower(u.mul_(scale_w))
-    work = words.upper(u, room((*gt.shape[:-1], u.shape[-1]), u))
-    b = room((*g.shape[:-1], u.shape[-1]), u)
+    work = words.upper(u, scratch((*gt.shape[:-1], u.shape[-1]), u))
+    b = scratch((*g.shape[:-1], u.shape[-1]), u)
     power = torch.mul((layers.gt.sqrt() * scale_w).transpose(0, 1), work.transpose(0, 1), out=b).square_().sum((0, 1))
     torch.mul(g, work.transpose(0, 1), out=b)
     if sources is not None:
         b.sub_(sources * scale_b)
     bits.upper(bits.lower(b), b)
-    r = words.lower(torch.mul(gt, b.transpose(0, 1), out=room(tuple(work.shape), u)))
-    p = room(tuple(r.shape), u).copy_(r)
-    scratch = b.view(-1)[: p.numel()].view(p.shape)  # b's memory, free between uses of b
+    r = words.lower(torch.mul(gt, b.transpose(0, 1), out=scratch(tuple(work.shape), u)))
+    p = scratch(tuple(r.shape), u).copy_(r)
+    products = b.view(-1)[: p.numel()].view(p.shape)  # b's memory, free between uses of b
     of_p, of_b, of_work = p.unbind(0), b.unbind(0), work.unbind(0)
-    rr = torch.mul(r, r, out=scratch).sum((0, 1))
+    rr = torch.mul(r, r, out=products).sum((0, 1))
     left, count = rr, torch.zeros_like(rr, dtype=torch.int64)
     for _ in range(max_iterations):
         running = left > tol * tol * power
@@ -157,10 +198,10 @@ def _iterated(
         bits.upper(bits.lower(b, of_b), b, nodes=of_b)
         q = words.lower(torch.mul(gt, b.transpose(0, 1), out=work), of_work)
         torch.sub(p, q, out=q)
-        step = torch.where(running, rr / torch.mul(p, q, out=scratch).sum((0, 1)), 0.0)
+        step = torch.where(running, rr / torch.mul(p, q, out=products).sum((0, 1)), 0.0)
         u.addcmul_(step, p)
         r.addcmul_(step, q, value=-1)
-        rr, last = torch.mul(r, r, out=scratch).sum((0, 1)), rr
+        rr, last = torch.mul(r, r, out=products).sum((0, 1)), rr
         grow = torch.where(running, rr / last, 0.0)
         torch.addcmul(r, grow, p, out=p)
         left = torch.where(running, rr * (_LESS * grow).clamp_max(1.0), left)
@@ -169,19 +210,22 @@ def _iterated(
     return words.upper(u, work).mul_(scale_w), (count, residual, residual <= tol)
 
 
-def _scales(layers: Layers) -> tuple[Tensor, Tensor]:
-    scale_w, scale_b = layers.words.scale, layers.bits.scale
-    if scale_w is None or scale_b is None:
-        raise ValueError("a layer without resistance needs no iteration")
-    return scale_w, scale_b
-
-
 def arguments(
     G: Array, V: Array, wires: Wires, gates: Array | None, where: str
 ) -> tuple[Tensor, Tensor, tuple[int, ...]]:
-    """Arguments checked and laid out: cells, voltages [rows, arrays, vectors] and the shape [*, vectors].
+    """Return cells, voltages [rows, arrays, vectors] and the shape [*, vectors].
 
-    Cells are [rows, cols, arrays, 1], or [rows, cols, arrays, vectors] where rows that are off are emptied.
+    Cells are [rows, cols, arrays, 1], or [rows, cols, arrays, vectors] with cells of 0 S in rows that are off.
+
+    Args:
+        G: as in `solve_currents`.
+        V: as in `solve_currents`.
+        wires: as in `solve_currents`.
+        gates: as in `solve_currents`.
+        where: place that an error names.
+
+    Raises:
+        InputError: for arguments of another shape, values that are not finite, and gates of a passive array.
     """
     g = cells(G, where)
     v = vectors(V, g, where)
@@ -199,5 +243,11 @@ def arguments(
 
 
 def solution(currents: Tensor, report: tuple[Tensor, Tensor, Tensor], lead: tuple[int, ...]) -> Solution:
-    """Currents [cols, arrays, vectors] and their report [arrays, vectors] in the caller's shape [*, vectors]."""
+    """Return a solution in the caller's shape [*, vectors].
+
+    Args:
+        currents: [cols, arrays, vectors] in A.
+        report: iterations, residual and converged, each [arrays, vectors].
+        lead: the shape.
+    """
     return Solution(currents.permute(1, 2, 0).reshape(*lead, -1), *(x.reshape(lead) for x in report))

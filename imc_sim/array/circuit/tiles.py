@@ -1,4 +1,4 @@
-"""Cells of a plan as the ends of their wires see them."""
+"""Effective cells of a plan with wire resistance."""
 
 from __future__ import annotations
 
@@ -13,19 +13,22 @@ from imc_sim.array.circuit.conductance import wired_conductance
 from imc_sim.array.circuit.driven_rows import Density, DrivenRows, Source, random_gates, switches_rows
 from imc_sim.array.circuit.gates import GatedApproximation, GatingError, approximate_gating, gating_deviation
 
-#: tiles of a crossbar on which the error of its stand-in is estimated
+#: tiles of a crossbar on which the error of the approximation is estimated
 _TILES = 4
 
 
 @final
 @dataclass(frozen=True)
 class GatingEstimate:
-    """Rows that inputs switch, and what the stand-in for their circuits misses.
+    """Report the approximation of circuits whose rows are switched by inputs, and its error.
 
-    low, high: smallest and largest share of the rows that it takes as on, over rows of tiles and passes, and where they
-    are from: `measured` by calibration, `set` in the chip, a property of the `encoding`, or `assumed`. error: of the
-    converters' inputs against the exact circuit, on a few tiles of one chip, for a few inputs of the calibration;
-    without one, for random inputs that switch 10 to 90 % of the rows on.
+    Attributes:
+        method: as in `approximate_gating`.
+        low: smallest share of rows that it takes as on, over rows of tiles and passes.
+        high: largest share of rows that it takes as on.
+        source: `measured` by calibration, `set` in the chip, a property of the `encoding`, or `assumed`.
+        error: error of the ADCs' inputs against the exact circuit, on a few tiles of one chip, for a few inputs of the
+            calibration; without a calibration, for random inputs that switch 10 to 90 % of the rows on.
     """
 
     method: str
@@ -36,16 +39,25 @@ class GatingEstimate:
 
 
 def density(plan: Plan, measured: DrivenRows | None) -> Density:
-    """Return the shares of driven rows that wires are computed for."""
+    """Return the shares of driven rows that wires are computed for.
+
+    Args:
+        plan: the weights, encoded and placed.
+        measured: rows of a calibration; None without.
+    """
     return Density.of(plan.encoding, plan.chip.wires, len(plan.placement.row_slices), measured)
 
 
 def wired(plan: Plan, g: Tensor, measured: DrivenRows | None = None) -> tuple[tuple[Tensor, ...], Tensor | None]:
-    """Return effective cells per pass, and the constant part of conversions, [row tiles, out x slices x terms].
+    """Return the effective cells of every pass, shaped as g, and the constant part of conversions.
 
-    g: [outputs, slices, columns, in, rows], float64, in units of window / steps, as the results are. There is one
-    tensor of cells, shaped as g, where all passes see the same. The second result is None unless rows are switched by
-    the input and an affine function stands for the exact circuit.
+    A single tensor of cells if all passes see the same. The constants, [row tiles, out x slices x terms], are None
+    unless inputs switch rows and an affine function approximates the exact circuit.
+
+    Args:
+        plan: the weights, encoded and placed.
+        g: cells [outputs, slices, columns, in, rows], float64, in units of window / steps.
+        measured: rows of a calibration; None without.
     """
     tiles, wires = _tiles(plan, g), plan.chip.wires
     if not switches_rows(plan.encoding, wires):
@@ -59,7 +71,13 @@ def wired(plan: Plan, g: Tensor, measured: DrivenRows | None = None) -> tuple[tu
 
 
 def gating_estimate(plan: Plan, g: Tensor, measured: DrivenRows | None) -> GatingEstimate:
-    """Estimate the error of the stand-in for cells g as in `wired`, whose rows are switched."""
+    """Return the estimated error of the approximation for cells whose rows are switched.
+
+    Args:
+        plan: as in `wired`.
+        g: as in `wired`.
+        measured: as in `wired`.
+    """
     encoding, wires, p = plan.encoding, plan.chip.wires, plan.placement
     used, tiles = density(plan, measured), _tiles(plan, g)
     squares = [torch.zeros(2, dtype=torch.float64)]
@@ -81,7 +99,7 @@ def gating_estimate(plan: Plan, g: Tensor, measured: DrivenRows | None) -> Gatin
 
 
 def _approximated(plan: Plan, tiles: Tensor, shares: Tensor) -> GatedApproximation:
-    """Approximate all tiles for the share of rows on in every row of tiles, [row tiles]."""
+    """Approximate all tiles for the share of rows that are on in every row of tiles, [row tiles]."""
     wires = plan.chip.wires
     if bool((shares == shares[0]).all()):
         return approximate_gating(tiles, wires, wires.gating, float(shares[0]))
@@ -94,10 +112,10 @@ def _approximated(plan: Plan, tiles: Tensor, shares: Tensor) -> GatedApproximati
 
 
 def _tiles(plan: Plan, g: Tensor) -> Tensor:
-    """[tile, tile.rows, columns] in S. What is not in use is open in 1T1R arrays and in HRS in passive ones.
+    """Return the tiles [tile, tile.rows, columns] in S; unused cells are open in 1T1R arrays, in HRS in passive ones.
 
-    columns: those of the tile, or as many as are in use where the others cannot matter: open cells at the far end
-    of word lines that are driven at the near end alone. A memory of few keys is then as cheap as it is small.
+    columns: all of the tile, or those in use where the others have no effect: open cells at the far end of word lines
+    that are driven at the near end alone. A memory of few keys is then cheap.
     """
     G = plan.siemens(g).clamp_min(0.0)  # rounding may leave a cell of 0 S a little below it
     matrix, p, wires = plan.physical(G), plan.placement, plan.chip.wires
@@ -115,7 +133,7 @@ def _cells(plan: Plan, tiles: Tensor) -> Tensor:
 
 
 def _conversions(plan: Plan, offsets: Tensor) -> Tensor:
-    """Currents of bit lines [pass, tile, tile.cols] -> [row tiles, out x slices x terms] without gain_in."""
+    """Return the conversions [row tiles, out x slices x terms] of bit-line currents [pass, tile, tile.cols]."""
     p, (_, slices, columns) = plan.placement, plan.cells.shape[:3]
     by_row = offsets.unflatten(1, (len(p.row_slices), len(p.column_slices)))
     widths = [(c.stop - c.start) * p.column_group for c in p.column_slices]
@@ -128,7 +146,7 @@ def _conversions(plan: Plan, offsets: Tensor) -> Tensor:
 
 
 def _mixed(plan: Plan, number: int, lines: int) -> Tensor:
-    """Return how bit lines of a tile make up the conversions of pass `number`: [lines, conversions]."""
+    """Return the sign of every bit line of a tile in the conversions of pass `number`: [lines, conversions]."""
     signs = [term.columns for term in plan.encoding.terms if term.drive == number]
     groups = torch.eye(lines // plan.encoding.columns, dtype=torch.float64)
     whole = torch.einsum("gh,kc->gchk", groups, torch.tensor(signs, dtype=torch.float64)).flatten(2).flatten(0, 1)

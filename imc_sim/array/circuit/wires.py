@@ -1,4 +1,4 @@
-"""Wires of a crossbar: resistance of word and bit lines, drivers and sense nodes, and how rows are selected."""
+"""Wire resistance of a crossbar: word and bit lines, drivers, sense nodes, and the selection of rows."""
 
 from __future__ import annotations
 
@@ -11,17 +11,22 @@ from imc_sim.config import Spec
 
 @final
 class Wires(Spec):
-    """What stands between the drivers, the cells and the converters of one tile.
+    """Describe the resistances between the drivers, the cells and the ADCs of one tile.
 
-    kind: `ideal` wires have no resistance; `nodal` is the exact circuit of rows and columns; `columns` is the
-    field's approximation of it, with resistance in the bit lines alone. A word line is driven at column 0 through
-    its source resistance and one segment; a bit line is sensed after the last row through one segment and its
-    sense resistance, at virtual ground. cells: with `1t1r` a row whose gate is off is open, its cells conduct
-    nothing; in a `passive` array every row is driven, an unselected one at 0 V. gating, density: how one circuit stands
-    for those of all inputs (see `approximate_gating`), and the share of rows that it takes as on: by default what
-    calibration measures in every row of tiles and every pass, and 0.5 where nothing was measured.
+    A word line is driven at column 0 through its source resistance and one segment. A bit line is read after the last
+    row through one segment and its sense resistance, at virtual ground.
 
-    Source of `columns`: CIM-Explorer, arXiv 2505.14303.
+    Attributes:
+        kind: `ideal` wires have no resistance; `nodal` is the exact circuit of rows and columns; `columns` is the usual
+            approximation of it, with resistance in the bit lines alone.
+        cells: in a `1t1r` array a row whose gate is off is open and its cells conduct nothing; in a `passive` array
+            every row is driven, an unselected one at 0 V.
+        gating: how one circuit approximates those of all inputs (see `approximate_gating`).
+        density: share of rows that this circuit takes as on; None: the share that calibration measures in every row of
+            tiles and every pass, and 0.5 without a calibration.
+
+    Reference:
+        CIM-Explorer, arXiv 2505.14303, for `columns`.
     """
 
     kind: Literal["ideal", "columns", "nodal"] = Field(default="ideal", description="how wires are computed")
@@ -37,7 +42,7 @@ class Wires(Spec):
     cells: Literal["1t1r", "passive"] = Field(default="1t1r", description="whether an unselected row is open or at 0 V")
 
     gating: Literal["all_on", "mean", "tangent"] = Field(
-        default="tangent", description="stand-in for the exact circuit where the input switches rows of a 1t1r array"
+        default="tangent", description="approximation where the input switches rows of a 1t1r array"
     )
     density: float | None = Field(
         default=None, gt=0.0, le=1.0, description="share of rows that are on, for mean and tangent; null: measured"
@@ -45,7 +50,7 @@ class Wires(Spec):
 
     @model_validator(mode="after")
     def _nothing_ignored(self) -> Self:
-        """A resistance that the kind leaves out would be ignored without a word: refused."""
+        """Refuse a resistance that the kind would ignore."""
         unused = {"ideal": ("row", "col", "source", "sense"), "columns": ("row", "source"), "nodal": ()}[self.kind]
         for name in (f"r_{part}_ohm" for part in unused):
             if getattr(self, name) > 0.0:
@@ -56,7 +61,7 @@ class Wires(Spec):
 
     @property
     def is_ideal(self) -> bool:
-        """No resistance anywhere: the effective conductance is the cells' own, to the bit."""
+        """Tell whether there is no resistance: effective conductances are those of the cells, to the bit."""
         return self.r_row_ohm == self.r_col_ohm == self.r_source_ohm == self.r_sense_ohm == 0.0
 
     def idle(self) -> frozenset[str]:
@@ -67,7 +72,11 @@ class Wires(Spec):
         return frozenset({"density"}) if self.gating == "all_on" else frozenset()
 
     def loaded(self, density: float) -> Self:
-        """The wires when a share `density` of the rows is on, in the mean-field sense (see `approximate_gating`)."""
+        """Return the wires for a mean share of rows that are on (see `approximate_gating`).
+
+        Args:
+            density: share of the rows that are on.
+        """
         return self.model_copy(
             update={"r_col_ohm": self.r_col_ohm * density, "r_sense_ohm": self.r_sense_ohm * density}
         )
