@@ -1,4 +1,4 @@
-"""Products of whole numbers in one compiled pass; numba is imported inside functions, where it is installed."""
+"""Products of whole numbers in one compiled pass; numba, if installed, is imported inside functions."""
 
-#: Columns whose weights the compiled product holds next to each other.
+#: columns whose weights the compiled product keeps next to each other
 COLUMNS = 64

@@ -1,11 +1,11 @@
-"""The compiled product: bytes of inputs times 8-bit words of contrasts, read noise and converter on the sums at once.
+"""The compiled product: bytes of inputs times 8-bit words of weights, with read noise and ADC in the same pass.
 
-numba compiles it at the first use and keeps it on disk. The innermost block is written in LLVM's own instructions, as
-no loop of Python makes a compiler choose VPDPBUSD, which multiplies 64 bytes and adds them up in 16 integers. Only
-`_product` imports this module, where numba and the processor are there. What numba keeps is known by this file alone:
-whoever changes `_philox` or `_thread_pool` deletes it.
+Numba compiles it at the first use and keeps it on disk. The innermost block is written in LLVM instructions, because
+compilers do not choose VPDPBUSD, which multiplies 64 bytes and adds them into 16 integers, for a loop in Python. Only
+`_product` imports this module, where numba is installed and the processor has the instruction. Numba checks only the
+date of this file: delete the compiled code after a change of `_philox` or `_thread_pool`.
 
-Source of the blocking: Goto and van de Geijn, Anatomy of high-performance matrix multiplication, ACM TOMS 34, 2008.
+Reference for the blocking: Goto and van de Geijn, Anatomy of high-performance matrix multiplication, ACM TOMS 34, 2008.
 """
 
 from __future__ import annotations
@@ -26,22 +26,22 @@ from imc_sim._philox import WORDS, fill, outermost, tail
 from imc_sim._thread_pool import in_thread_pool
 from imc_sim.array._compiled import COLUMNS
 
-#: vectors of one block of COLUMNS columns, whose sums stay in registers: 24 of 32, the rest for operands
+#: vectors of one block of COLUMNS columns, whose sums use 24 of 32 registers; inputs and weights use the rest
 ROWS = 6
-#: vectors that one tile's weights serve before the next tile's: their results fit a first-level cache
+#: vectors that are multiplied with one tile before the next: their results fit a first-level cache
 _BAND = 8 * ROWS
-#: what a block does with its sums
+#: modes of a block: add sums, ADC codes or converted values
 SUM, CODES, VALUES = 0, 1, 2
 
 _LANES = 16
 _VECTORS = COLUMNS // _LANES
 _BYTE, _WORD, _LONG, _FLOAT = ir.IntType(8), ir.IntType(32), ir.IntType(64), ir.FloatType()
 _INTS, _FLOATS, _BYTES = (ir.VectorType(t, n) for t, n in ((_WORD, _LANES), (_FLOAT, _LANES), (_BYTE, 4 * _LANES)))
-#: operands of the instruction, as this LLVM spells them
+#: type of the instruction's arguments in this version of LLVM
 _OPERANDS = _BYTES if llvmlite.binding.llvm_version_info >= (22, 0, 0) else _INTS
 
 
-#: of a block, in the order of its arguments
+#: arguments of a block, in their order
 _ARGUMENTS = (
     "out", "pitch", "x", "rows", "offsets", "groups", "weights", "words", "sums", "shift", "scale", "low", "high",
     "step", "base", "mode", "normal", "std",
@@ -59,7 +59,7 @@ def supported() -> bool:
 
 
 class _Block:
-    """Writes the instructions of one block: `ROWS` vectors by `COLUMNS` columns of one tile."""
+    """Write the instructions of one block: `ROWS` vectors by `COLUMNS` columns of one tile."""
 
     def __init__(self, builder: Any, arguments: Any) -> None:
         self.builder, module = builder, builder.module
@@ -70,20 +70,20 @@ class _Block:
         self.places = [(r, v) for r in range(ROWS) for v in range(_VECTORS)]
 
     def pointer(self, address: Any, kind: Any, index: Any) -> Any:
-        """Entry `index` of an array of `kind` at an address."""
+        """Return a pointer to entry `index` of an array of `kind` at an address."""
         return self.builder.gep(self.builder.inttoptr(address, kind.as_pointer()), [index])
 
     def load(self, address: Any, kind: Any, index: Any, align: int) -> Any:
         return self.builder.load(self.pointer(address, kind, index), align=align)
 
-    def spread(self, value: Any, kind: Any) -> Any:
-        """One number in every lane."""
+    def broadcast(self, value: Any, kind: Any) -> Any:
+        """Return a vector with one number in every lane."""
         nothing = ir.Constant(kind, ir.Undefined)
         first = self.builder.insert_element(nothing, value, _WORD(0))
         return self.builder.shuffle_vector(first, nothing, ir.Constant(_INTS, [0] * _LANES))
 
     def sums(self) -> dict[tuple[int, int], Any]:
-        """Whole-number sums of the block: word after word, group of four inputs after group."""
+        """Compute the whole-number sums of the block, by word and group of four inputs."""
         b = self.builder
         held = {place: cgutils.alloca_once_value(b, ir.Constant(_INTS, [0] * _LANES)) for place in self.places}
         starts = [b.add(self.of["x"], self.load(self.of["rows"], _LONG, _LONG(r), 8)) for r in range(ROWS)]
@@ -96,19 +96,19 @@ class _Block:
         return {place: b.load(held[place]) for place in self.places}
 
     def multiply(self, held: dict[tuple[int, int], Any], starts: list[Any], group: Any, line: Any) -> None:
-        """Four inputs of every vector times their weights in every column."""
+        """Add the products of four inputs of every vector with their weights in every column."""
         b = self.builder
         first = b.mul(line, _LONG(_VECTORS))
         weights = [self.load(self.of["weights"], _OPERANDS, b.add(first, _LONG(v)), 1) for v in range(_VECTORS)]
         offset = self.load(self.of["offsets"], _LONG, group, 8)
         for r in range(ROWS):
             four = b.load(b.inttoptr(b.add(starts[r], offset), _WORD.as_pointer()), align=1)
-            inputs = b.bitcast(self.spread(four, _INTS), _OPERANDS)
+            inputs = b.bitcast(self.broadcast(four, _INTS), _OPERANDS)
             for v in range(_VECTORS):
                 b.store(b.call(self.dot, [b.load(held[r, v]), inputs, weights[v]]), held[r, v])
 
     def finish(self, sums: dict[tuple[int, int], Any]) -> None:
-        """Offsets of the columns, noise, scale, converter; added to what the tiles before have given."""
+        """Apply column offsets, noise, scale and ADC, and add to the results of earlier tiles."""
         b = self.builder
         held = {}
         for r, v in self.places:
@@ -116,7 +116,7 @@ class _Block:
             held[r, v] = cgutils.alloca_once_value(b, b.sitofp(whole, _FLOATS))
         with b.if_then(b.icmp_signed("!=", self.of["normal"], _LONG(0))):
             self.disturb(held)
-        scale, scaled = self.spread(self.of["scale"], _FLOATS), {}
+        scale, scaled = self.broadcast(self.of["scale"], _FLOATS), {}
         for r, v in self.places:
             u = b.fmul(b.load(held[r, v]), scale)
             scaled[r, v] = b.fadd(u, self.load(self.of["shift"], _FLOATS, _LONG(v), 4))
@@ -132,7 +132,7 @@ class _Block:
                         self.add({place: self.value(code) for place, code in codes.items()})
 
     def disturb(self, held: dict[tuple[int, int], Any]) -> None:
-        """Sums plus normal numbers times the standard deviation of their column, rounded once, as torch's addcmul."""
+        """Add normal numbers times the standard deviation of their column, rounded once, like torch's addcmul."""
         b = self.builder
         add = cgutils.get_or_insert_function(b.module, self.ternary, f"llvm.fma.v{_LANES}f32")
         for v in range(_VECTORS):
@@ -144,13 +144,13 @@ class _Block:
     def code(self, u: Any) -> Any:
         b, module = self.builder, self.builder.module
         u = b.call(cgutils.get_or_insert_function(module, self.unary, f"llvm.rint.v{_LANES}f32"), [u])
-        low, high = (self.spread(self.of[name], _FLOATS) for name in ("low", "high"))
+        low, high = (self.broadcast(self.of[name], _FLOATS) for name in ("low", "high"))
         u = b.select(b.fcmp_ordered("<", u, low), low, u)
         return b.select(b.fcmp_ordered(">", u, high), high, u)
 
     def value(self, code: Any) -> Any:
-        scaled = self.builder.fmul(code, self.spread(self.of["step"], _FLOATS))
-        return self.builder.fadd(scaled, self.spread(self.of["base"], _FLOATS))
+        scaled = self.builder.fmul(code, self.broadcast(self.of["step"], _FLOATS))
+        return self.builder.fadd(scaled, self.broadcast(self.of["base"], _FLOATS))
 
     def add(self, values: dict[tuple[int, int], Any]) -> None:
         b = self.builder
@@ -165,7 +165,7 @@ def _block(
     typing: Any, out: Any, pitch: Any, x: Any, rows: Any, offsets: Any, groups: Any, weights: Any, words: Any,
     sums: Any, shift: Any, scale: Any, low: Any, high: Any, step: Any, base: Any, mode: Any, normal: Any, std: Any,
 ) -> tuple[Any, Callable[..., Any]]:  # fmt: skip
-    """Addresses and counts are int64, the rest float32; see `run`."""
+    """Emit one block; addresses and counts are int64, the rest float32. See `run`."""
     whole, real = (types.int64,) * 10, (types.float32,) * 5
 
     def write(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
@@ -180,7 +180,7 @@ def _block(
 def _addresses(
     rows: NDArray[np.int64], top: int, bottom: int, count: int, pixels: tuple[int, int], pitches: tuple[int, int, int]
 ) -> None:
-    """rows: where the inputs of vectors top … bottom begin; those of the last one in place of what is padding."""
+    """Write the start of the inputs of vectors top … bottom to rows; padding gets that of the last vector."""
     for r in range(top, bottom):
         image, pixel = min(r, count - 1) // pixels[0], min(r, count - 1) % pixels[0]
         rows[r - top] = image * pitches[0] + pixel // pixels[1] * pitches[1] + pixel % pixels[1] * pitches[2]
@@ -188,7 +188,7 @@ def _addresses(
 
 @njit(inline="always")
 def _place(vector: int, columns: int, reads: tuple[int, int]) -> int:
-    """Number of the word that belongs to a vector's first column."""
+    """Return the number of the random word of a vector's first column."""
     return vector // reads[0] * reads[1] + vector % reads[0] * columns
 
 
@@ -197,7 +197,7 @@ def _look_up(
     table: NDArray[np.float32], words: NDArray[np.uint16], vectors: tuple[int, int], columns: tuple[int, int, int],
     reads: tuple[int, int], normal: NDArray[np.float32], counter: NDArray[np.uint64], key: NDArray[np.uint64],
 ) -> None:  # fmt: skip
-    """normal [vectors, COLUMNS] of a panel; columns: the panel's first, its number, and how many there are in all."""
+    """Write normal numbers [vectors, COLUMNS] of a panel. columns: the panel's first, its count, and the total."""
     first, number, pitch = columns
     before = _place(vectors[0], pitch, reads) // 16 * 16
     for r in range(vectors[0], vectors[1]):
@@ -216,7 +216,7 @@ def _draw(
     words: NDArray[np.uint64], state: NDArray[np.uint64], vectors: tuple[int, int], columns: int,
     reads: tuple[int, int], counter: NDArray[np.uint64], key: NDArray[np.uint64],
 ) -> None:  # fmt: skip
-    """words: those of these vectors, from the block on in which the first one's begin."""
+    """Write the random words of some vectors, from the Philox block of the first one on."""
     first = _place(vectors[0], columns, reads) // 16
     end = _place(vectors[1] - 1, columns, reads) + columns
     for part in range(-(-(end - 16 * first) // (4 * WORDS))):
@@ -231,16 +231,15 @@ def run(
     mode: int, words: int, std: NDArray[np.float32], table: NDArray[np.float32], counter: NDArray[np.uint64],
     keys: NDArray[np.uint64], reads: tuple[int, int], size: tuple[int, int], begin: int, end: int,
 ) -> None:  # fmt: skip
-    """Vectors `begin` (a multiple of ROWS) to `end` of `out`.
+    """Compute vectors `begin` (a multiple of ROWS) to `end` of `out`.
 
     x [bytes] uint8, every input plus its offset. out [vectors padded to ROWS, columns padded to COLUMNS] float32.
     weights int8, by tile, panel of COLUMNS, word (the upper first) and group of four inputs: [column, input].
-    offsets [groups of all tiles] int64: where a group's first input lies, from the vector's own start. starts
-    [tiles + 1]: each tile's first group. sums [tiles, columns] int32: what is added to the whole-number sums, and
-    shift, float32, to the scaled ones. scale [tiles] float32. quantiser [tiles, 4] float32: lowest and highest code,
-    step, base. last [2] float32: out = out * last[0] + last[1] in the end, of equal converters. pixels: vectors of an
-    image and of one of its lines; pitches: bytes from image to image, line to line, vector to vector. size: vectors
-    and columns without padding.
+    offsets [groups of all tiles] int64: bytes from a vector's start to a group's first input. starts [tiles + 1]: each
+    tile's first group. sums [tiles, columns] int32: added to the whole-number sums. shift, float32: added to the scaled
+    ones. scale [tiles] float32. quantiser [tiles, 4] float32: lowest and highest code, step, base. last [2] float32:
+    with equal ADCs the result is out * last[0] + last[1]. pixels: vectors of an image and of one of its lines. pitches:
+    bytes from image to image, line to line, vector to vector. size: vectors and columns without padding.
 
     Read noise: std [tiles, columns] in units of the whole numbers; empty without noise. table [73,728] float32:
     quantiles of the normal law. counter [4], keys [tiles, 2] uint64: the streams, see `imc_sim._rng`. reads: vectors of

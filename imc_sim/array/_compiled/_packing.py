@@ -1,6 +1,6 @@
-"""Inputs and contrasts as the compiled product takes them: bytes in the order in which it reads them.
+"""Inputs and weights in the layout of the compiled product: bytes in the order in which it reads them.
 
-It is imported inside functions, where numba is there; numba keeps what it has compiled on disk.
+Numba, which must be installed, keeps compiled code on disk; this module is imported inside functions.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from imc_sim.array._compiled import COLUMNS
 def to_bytes(
     x: NDArray[np.float32], offset: int, top: int, out: NDArray[np.uint8], wrong: NDArray[np.bool], begin: int, end: int
 ) -> None:  # fmt: skip
-    """out = x + offset as bytes (x flat float32). wrong [1]: set where x is no whole number from -top to top."""
+    """Write x + offset as bytes to out (x flat). wrong [1]: set if an x is not a whole number from -top to top."""
     x, out, good = x[begin:end], out[begin:end], True  # places counted from 0 spare the test for those from the end
     for i in range(len(x)):
         code = np.int32(x[i])
@@ -32,7 +32,7 @@ def to_bytes(
 
 @kept_njit
 def to_multiples(x: NDArray[np.float32], unit: float, begin: int, end: int) -> None:
-    """x (flat) to the nearest whole multiples of a power of two, halves to even ones."""
+    """Round x (flat), in place, to the nearest whole multiples of a power of two, halves to even ones."""
     x, inverse, step = x[begin:end], np.float32(1.0 / unit), np.float32(unit)
     for i in range(len(x)):
         x[i] = np.float32(np.rint(x[i] * inverse)) * step
@@ -42,7 +42,7 @@ def to_multiples(x: NDArray[np.float32], unit: float, begin: int, end: int) -> N
 def _whole(
     x: NDArray[np.float32], inverse: np.float32, top: np.int32, whole: NDArray[np.int32]
 ) -> tuple[np.int32, np.int32, np.bool]:
-    """whole = x * inverse; the sum, the sum of magnitudes, and whether they are whole numbers from -top to top."""
+    """Write x * inverse to whole; return sum, sum of magnitudes, and whether all are whole numbers to +-top."""
     total, magnitude, wrong = np.int32(0), np.int32(0), np.int32(0)
     for i in range(len(x)):
         scaled = x[i] * inverse
@@ -55,7 +55,7 @@ def _whole(
 
 @njit
 def _bytes(whole: NDArray[np.int32], add: int, shift: int, slots: NDArray[np.int64], line: NDArray[np.int8]) -> None:
-    """Lower bytes of (whole + add) >> shift at their slots."""
+    """Write the lower bytes of (whole + add) >> shift to their slots."""
     if len(slots) == len(line):  # every group has four inputs, in order
         for i in range(len(whole)):
             line[i] = np.int8((whole[i] + np.int32(add)) >> np.int32(shift))
@@ -69,10 +69,10 @@ def pack(
     tile: NDArray[np.float32], unit: float, slots: NDArray[np.int64], groups: int, words: int, top: int,
     weights: NDArray[np.int8], sums: NDArray[np.int32], bounds: NDArray[np.int32], begin: int, end: int,
 ) -> None:  # fmt: skip
-    """Contrasts [columns, inputs] into zeroed weights and sums of one tile, as `_kernel.run` reads them.
+    """Pack weights of one tile [columns, inputs] into zeroed weights and sums, as `_kernel.run` reads them.
 
-    slots: the place of every input among the fours of all groups. bounds [columns]: sums of magnitudes, or -1 where a
-    contrast is no whole multiple of `unit`, or more than `top` of it.
+    slots: the place of every input in the groups of four. bounds [columns]: sums of magnitudes, or -1 where a weight is
+    not a whole multiple of `unit`, or more than `top` of it.
     """
     inverse, inputs = np.float32(1.0 / unit), tile.shape[1]
     whole, line = np.empty(inputs, np.int32), np.zeros(4 * groups, np.int8)

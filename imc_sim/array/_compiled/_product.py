@@ -1,9 +1,8 @@
-"""Products of whole-number inputs with whole-number contrasts in one compiled pass, read noise and converters included.
+"""Products of whole-number inputs and weights in one compiled pass, with read noise and ADCs.
 
-Contrasts are whole multiples of a power of two, and inputs of -1, 0 and 1, or of a few bits, whole numbers: so is
-every sum, and below 2^24 float32 holds it exactly. The kernel is used where that is certain. Its results are then
-equal to the bit to those of the tile-by-tile path of `Sensing`, which is its oracle, and which takes its place where
-numba or the processor's instructions are missing.
+Programmed weights are whole multiples of a power of two, and inputs of -1, 0 and 1, or of a few bits, whole numbers: so
+is every sum, and below 2^24 float32 holds it exactly. The kernel is used only where that is certain. Its results then
+equal those of `TiledReadout` to the bit, which computes where numba or the processor's instructions are missing.
 """
 
 from __future__ import annotations
@@ -27,9 +26,9 @@ from imc_sim.array._programmed_weights import ProgrammedWeights
 
 #: sums that float32 holds exactly
 _EXACT = 2**24
-#: the largest whole number of one word and of two; the upper of two is rounded and has 8 bits itself
+#: largest whole number by number of words; the upper one of two words is rounded and has 8 bits as well
 _LARGEST = {1: 127, 2: 32639}
-#: seconds, about, of turning one input into a byte, and of packing one contrast
+#: approximate seconds for converting one input into a byte, and for packing one weight
 _BYTE_S, _PACKED_S = 1e-10, 4e-10
 _NOTHING = np.empty(0, np.float32)
 #: bytes behind the last input that a group of four may reach
@@ -38,7 +37,7 @@ _SLACK = 64
 
 @functools.cache
 def why_not() -> str | None:
-    """Why the compiled kernel cannot be used here; None where it can."""
+    """Return the reason why the compiled kernel cannot be used on this machine; None where it can."""
     if importlib.util.find_spec("numba") is None:
         return "numba is not installed: pip install 'imc-sim[fast]'"
     from imc_sim.array._compiled import _kernel
@@ -52,11 +51,18 @@ def why_not() -> str | None:
 @final
 @dataclass(frozen=True)
 class InputBytes:
-    """Vectors of whole-number inputs as bytes: each a shifted view of an image, or a row of a matrix.
+    """Hold vectors of whole-number inputs as bytes, each a shifted view of an image, or a row of a matrix.
 
-    data: uint8, every input plus `offset`. count: vectors, of so many inputs. run: inputs that lie side by side;
-    run_pitch: bytes from one run of a vector to its next. pixels: vectors of an image and of one of its lines.
-    pitches: bytes from image to image, line to line, vector to vector. plane: bytes from an input to its square.
+    Attributes:
+        data: uint8, every input plus `offset`.
+        offset: number that is added to an input.
+        count: number of vectors.
+        inputs: inputs of a vector.
+        run: inputs that are contiguous.
+        run_pitch: bytes from one run of a vector to its next.
+        pixels: vectors of an image and of one of its lines.
+        pitches: bytes from image to image, line to line, vector to vector.
+        plane: bytes from an input to its square.
     """
 
     data: Tensor
@@ -71,7 +77,12 @@ class InputBytes:
 
     @classmethod
     def of_rows(cls, x: Tensor, squares: bool = False) -> InputBytes | None:
-        """Of x [n, in]; None where an input is no whole number from -127 to 127 (-1 to 1 with squares)."""
+        """Return the rows of a matrix as bytes; None unless all are whole numbers from -127 to 127.
+
+        Args:
+            x: [n, in].
+            squares: whether squares follow; inputs must then be from -1 to 1.
+        """
         n, inputs = x.shape
         data, offset = _bytes(x.contiguous(), squares)
         if data is None:
@@ -80,7 +91,14 @@ class InputBytes:
 
     @classmethod
     def of_images(cls, images: Tensor, kernel: int, stride: int, squares: bool = False) -> InputBytes | None:
-        """Of the patches of padded images [b, H, W, C], pixel after pixel; their entries by row, column, channel."""
+        """Return the patches of images as bytes, pixel after pixel; None where `of_rows` returns None.
+
+        Args:
+            images: padded images [b, H, W, C]; entries of a patch are ordered by row, column, channel.
+            kernel: size of the kernel.
+            stride: stride of the convolution.
+            squares: as in `of_rows`.
+        """
         b, height, width, channels = images.shape
         data, offset = _bytes(images.contiguous(), squares)
         if data is None:
@@ -92,26 +110,30 @@ class InputBytes:
         return cls(data, offset, count, inputs, run, width * channels, pixels, pitches, images.numel())
 
     def places(self, firsts: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Bytes from a vector's start to its input of each number; squares count on behind the inputs."""
+        """Return the bytes from a vector's start to some of its inputs.
+
+        Args:
+            firsts: numbers of the inputs; those of squares follow the inputs.
+        """
         plane, number = np.divmod(firsts, self.inputs)
         line, within = np.divmod(number, self.run)
         return plane * self.plane + line * self.run_pitch + within
 
 
 def _bytes(x: Tensor, squares: bool) -> tuple[Tensor | None, int]:
-    """(x plus an offset as bytes, behind it the same of the squares where they are wanted; the offset)."""
+    """Return (x plus an offset as bytes, followed by its squares if needed; the offset)."""
     out = torch.empty((1 + squares) * x.numel() + _SLACK, dtype=torch.uint8)
-    flat, room = x.reshape(-1).numpy(), out.numpy()
+    flat, buffer = x.reshape(-1).numpy(), out.numpy()
     for top, offset in ((1, 1),) if squares else ((1, 1), (127, 128)):
-        if _converted(flat, offset, top, room):
+        if _converted(flat, offset, top, buffer):
             if squares:
-                _converted(np.square(flat), offset, top, room[len(flat) :])
+                _converted(np.square(flat), offset, top, buffer[len(flat) :])
             return out, offset
     return None, 0
 
 
 def _converted(x: NDArray[np.float32], offset: int, top: int, out: NDArray[np.uint8]) -> bool:
-    """out = x + offset as bytes; whether every x is a whole number from -top to top."""
+    """Write x + offset as bytes to out; return whether every x is a whole number from -top to top."""
     from imc_sim.array._compiled._packing import to_bytes, to_bytes_in_pool
 
     wrong = np.zeros(1, np.bool_)
@@ -119,18 +141,18 @@ def _converted(x: NDArray[np.float32], offset: int, top: int, out: NDArray[np.ui
     return not wrong[0]
 
 
-# -- contrasts -----------------------------------------------------------------------------------------
+# -- weights -------------------------------------------------------------------------------------------
 
 
 @final
 @dataclass(frozen=True)
 class Packed:
-    """One chip's contrasts as the kernel takes them.
+    """Hold one chip's programmed weights in the layout of the kernel.
 
-    weights: int8, by tile, panel of columns, word and group of four inputs. firsts: [groups] the number of the first
-    input of each; squares count on behind the inputs. starts: [tiles + 1] first group of each tile. sums: [tiles,
-    columns] int32 of whole numbers, columns padded to panels. unit: what 1 stands for, in window / steps. bound: the
-    largest sum of magnitudes of a column on one tile.
+    weights: int8, by tile, panel of columns, word and group of four inputs. firsts: [groups], number of the first input
+    of each; those of squares follow the inputs. starts: [tiles + 1], first group of each tile. sums: [tiles, columns]
+    int32 of whole numbers, columns padded to panels. unit: value of 1 in window / steps. bound: largest sum of
+    magnitudes of a column on one tile.
     """
 
     weights: Tensor
@@ -144,9 +166,9 @@ class Packed:
 
     @classmethod
     def of(cls, weights: ProgrammedWeights, run: int) -> Packed | None:
-        """None where contrasts are no multiples of the unit of the weights, or have more than 16 bits.
+        """Pack weights; None where they are not multiples of their unit, or have more than 16 bits.
 
-        run: inputs that lie side by side in memory; see `InputBytes`.
+        run: inputs that are contiguous in memory; see `InputBytes`.
         """
         tiles = weights.linear
         if weights.square is not None:
@@ -157,7 +179,7 @@ class Packed:
 
     @classmethod
     def _in_words(cls, words: int, tiles: tuple[Tensor, ...], layout: _Layout, unit: float) -> Packed | None:
-        """None where a contrast does not fit so many words."""
+        """Pack weights into a number of words; None where a weight does not fit."""
         from imc_sim.array._compiled._packing import pack, pack_in_pool
 
         columns, starts = tiles[0].shape[0], layout.starts
@@ -177,7 +199,7 @@ class Packed:
 
 @dataclass(frozen=True)
 class _Layout:
-    """firsts, starts: as of `Packed`. slots: of each tile, the place of every input among the fours of its groups."""
+    """Hold firsts and starts as `Packed` does. slots: for each tile, the place of every input in its groups of four."""
 
     firsts: NDArray[np.int64]
     starts: NDArray[np.int64]
@@ -186,7 +208,7 @@ class _Layout:
 
 @functools.lru_cache(maxsize=64)
 def _layout(inputs: tuple[int, ...], run: int, squares: bool) -> _Layout:
-    """Of tiles with so many inputs, and their squares behind them where wanted."""
+    """Return the layout of tiles with these numbers of inputs, followed by their squares if needed."""
     edges = np.cumsum([0, *inputs]).tolist()
     each = [_groups(start, stop, run) for start, stop in itertools.pairwise(edges)]
     if squares:
@@ -196,9 +218,9 @@ def _layout(inputs: tuple[int, ...], run: int, squares: bool) -> _Layout:
 
 
 def _groups(start: int, stop: int, run: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Inputs start … stop in groups of four neighbours that do not straddle runs.
+    """Divide inputs start … stop into groups of four neighbours within a run.
 
-    Returns the first input of each group, and the place of every input among all groups' fours.
+    Return the first input of each group, and the place of every input in all groups of four.
     """
     numbers = np.arange(start, stop)
     edges = np.maximum(numbers // run * run, start)
@@ -215,9 +237,10 @@ def _groups(start: int, stop: int, run: int) -> tuple[NDArray[np.int64], NDArray
 @final
 @dataclass(frozen=True)
 class Noise:
-    """Read noise of every sum: std [tiles, columns] float32, in window / steps, times normal numbers.
+    """Hold the read noise of every sum: std [tiles, columns] float32, in window / steps, times normal numbers.
 
-    counter: of all tiles' streams; keys: [tiles, 2]. reads: vectors of one read, and words from one read to the next.
+    counter: counter of all tiles' streams. keys: their keys [tiles, 2]. reads: vectors of one read, and words from one
+    read to the next.
     """
 
     std: Tensor
@@ -228,7 +251,7 @@ class Noise:
 
 @dataclass(frozen=True)
 class _Transfer:
-    """What becomes of a tile's sums, as the kernel takes it; see its `run`."""
+    """Hold the conversion of a tile's sums as arguments of the kernel; see `run`."""
 
     shift: NDArray[np.float32]
     scale: NDArray[np.float32]
@@ -238,6 +261,7 @@ class _Transfer:
 
     @classmethod
     def of(cls, packed: Packed, quantisers: list[Quantiser] | None, gain: float, constant: Tensor | None) -> _Transfer:
+        """Return the conversion of gain * (sum + constant) by these ADCs; arguments as in `multiply`."""
         from imc_sim.array._compiled import _kernel as kernel
 
         tiles = len(packed.sums)
@@ -259,39 +283,39 @@ class _Transfer:
 
 
 def multiply(
-    packed: Packed, drives: InputBytes, quantisers: list[Quantiser] | None, gain: float, constant: Tensor | None,
+    packed: Packed, inputs: InputBytes, quantisers: list[Quantiser] | None, gain: float, constant: Tensor | None,
     noise: Noise | None = None,
 ) -> Tensor | None:  # fmt: skip
-    """Sums of every vector over all tiles, each converted: [vectors, columns]; None where they may not be exact.
+    """Return the converted sums of every vector, added over all tiles: [vectors, columns]; None if they can be inexact.
 
-    gain, constant [tiles, columns]: what the converter sees is gain * (sum + noise + constant). Without quantisers
-    that is what is added up.
+    The input of an ADC is gain * (sum + noise + constant), with constant [tiles, columns]. Without quantisers these are
+    added.
     """
     from imc_sim.array._compiled import _kernel as kernel
 
-    if packed.bound * (1 if drives.offset == 1 else 127) > _EXACT:
+    if packed.bound * (1 if inputs.offset == 1 else 127) > _EXACT:
         return None
     to = _Transfer.of(packed, quantisers, gain, constant)
-    count = -(-drives.count // kernel.ROWS) * kernel.ROWS
+    count = -(-inputs.count // kernel.ROWS) * kernel.ROWS
     out = torch.empty(count, packed.sums.shape[1], dtype=torch.float32)
-    sums = packed.sums * np.int32(-drives.offset)
+    sums = packed.sums * np.int32(-inputs.offset)
     arguments = (
-        drives.data.numpy(), out.numpy(), packed.weights.numpy(), drives.places(packed.firsts), packed.starts, sums,
-        to.shift, to.scale, to.codes, to.last, drives.pixels, drives.pitches, to.mode, packed.words,
-        *_noise(packed, noise), (drives.count, packed.columns),
+        inputs.data.numpy(), out.numpy(), packed.weights.numpy(), inputs.places(packed.firsts), packed.starts, sums,
+        to.shift, to.scale, to.codes, to.last, inputs.pixels, inputs.pitches, to.mode, packed.words,
+        *_noise(packed, noise), (inputs.count, packed.columns),
     )  # fmt: skip
     parallel_for(kernel.run, kernel.run_in_pool, arguments, count, _seconds(packed, count, noise), kernel.ROWS)
-    return out[: drives.count, : packed.columns]
+    return out[: inputs.count, : packed.columns]
 
 
 def _seconds(packed: Packed, vectors: int, noise: Noise | None) -> float:
-    """About what a product takes on one thread."""
+    """Return the approximate seconds of a product on one thread."""
     each = len(packed.weights) * 3e-12 + (0.0 if noise is None else packed.sums.size * 1e-9)
     return vectors * each
 
 
 def _noise(packed: Packed, noise: Noise | None) -> tuple[Any, ...]:
-    """Arguments of the kernel's `run` that say what noise there is."""
+    """Return the arguments of the kernel's `run` for the noise."""
     if noise is None:
         return np.empty((0, 0), np.float32), _NOTHING, np.empty(4, np.uint64), np.empty((0, 2), np.uint64), (1, 0)
     std = np.zeros(packed.sums.shape, np.float32)

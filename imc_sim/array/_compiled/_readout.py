@@ -1,4 +1,4 @@
-"""Read in one compiled pass what another readout reads tile by tile, with the same results to the bit."""
+"""The compiled readout: the results of another readout in one pass, equal to the bit."""
 
 from __future__ import annotations
 
@@ -19,13 +19,17 @@ from imc_sim.device import check_finite
 
 #: multiply-adds of a product below which packing its inputs costs more than the compiled kernel gains
 _SMALL = 2**20
-#: the same of one matrix product in float32, in which the kernel has no converters to save, and its fewest columns
+#: multiply-adds and columns below which a single float32 product is faster in torch: there are no ADCs to merge with it
 _SMALL_MERGED, _NARROW = 2**23, 48
 
 
 @final
 class CompiledReadout(Readout):
-    """Read by the compiled kernel. The reference reads small products, and inputs that are no whole numbers."""
+    """Read by the compiled kernel; small products, and inputs that are not whole numbers, by the reference.
+
+    Args:
+        reference: readout that defines the results.
+    """
 
     def __init__(self, reference: IdealReadout | TiledReadout) -> None:
         super().__init__(reference.plan, reference.weights, reference.addresses, reference.ranges, reference.lines)
@@ -34,13 +38,17 @@ class CompiledReadout(Readout):
 
     @staticmethod
     def serves(reference: IdealReadout | TiledReadout) -> bool:
-        """Tell whether the kernel can do all that stands between voltages and digital sums."""
+        """Return whether the kernel can compute all from voltages to digital sums.
+
+        Args:
+            reference: readout that defines the results.
+        """
         plan, first = reference.plan, reference.weights[0]
         if plan.dtype != torch.float32 or not reference.lines.is_ideal or first.linear[0].device.type != "cpu":
             return False
         if isinstance(reference, IdealReadout):
             return True
-        # Read noise whose variance depends on the inputs would take a sum of its own, that of references a second draw.
+        # Read noise whose variance depends on the inputs would need another sum, that of references another sample.
         steady = first.power.steady and first.reference is None and first.traps is None
         simple = not reference.integer and reference.factors == [1.0]
         return steady and simple and not plan.encoding.correction.sum_x
@@ -58,12 +66,13 @@ class CompiledReadout(Readout):
         return (self._reference if self._bytes(inputs) is None else super()).read_all(inputs, first_read)
 
     def _bytes(self, inputs: InputVectors) -> InputBytes | None:
-        """Return the inputs for the kernel; None where the reference is to read them."""
+        """Return the inputs for the kernel; None where the reference reads them."""
         if self._small(inputs.count) or _product.why_not() is not None:
             return None
         return inputs.as_bytes(self.weights[0].square is not None)
 
     def _small(self, vectors: int) -> bool:
+        """Tell whether the reference is faster."""
         first = self.weights[0]
         columns = first.linear[0].shape[0]
         work = vectors * self.plan.placement.inputs * columns
@@ -72,10 +81,10 @@ class CompiledReadout(Readout):
         return work < _SMALL_MERGED or columns < _NARROW
 
     def _compiled(self, index: int, inputs: InputBytes, first_read: int, per_read: int) -> Tensor | None:
-        """Return the results [vectors, out] of the reference, to the bit; None where the kernel cannot promise that."""
+        """Return the results [vectors, out] of the reference, to the bit; None where the kernel cannot."""
         weights, reference = self.weights[index], self._reference
         if weights.constant is not None and weights.constant.dtype != torch.float32:
-            return None  # what wires add is added in float64
+            return None  # constants of wires are added in float64
         key = (id(weights), inputs.run)
         if key not in self._packed:
             self._packed[key] = Packed.of(weights, inputs.run)

@@ -1,4 +1,4 @@
-"""Compiling once what numba compiles at its first use."""
+"""Compilation of all kernels in one call."""
 
 from __future__ import annotations
 
@@ -16,7 +16,13 @@ from imc_sim.array._crossbar import Crossbar
 
 @dataclass(frozen=True)
 class Compilation:
-    """fresh: something was compiled just now, in so many seconds; else all was there. folder: where, if at all."""
+    """Report a compilation.
+
+    Attributes:
+        fresh: whether something was compiled now; otherwise all was loaded.
+        seconds: time that it took.
+        folder: folder of the compiled code; None without one.
+    """
 
     fresh: bool
     seconds: float
@@ -24,9 +30,12 @@ class Compilation:
 
 
 def compile_kernels() -> Compilation | None:
-    """Let numba compile all that this package has for it, or load what it has kept; None without numba.
+    """Compile all kernels with numba, or load them from disk.
 
-    About ten seconds of one core, once an installation; a small crossbar is programmed and read on the way.
+    It takes about ten seconds of one core once per installation; small crossbars are programmed and read.
+
+    Returns:
+        A report; None without numba.
     """
     if not _rng.compiled():
         return None
@@ -37,7 +46,7 @@ def compile_kernels() -> Compilation | None:
 
 
 def _work() -> None:
-    """The least that reaches every compiled function; sizes are those below which torch computes."""
+    """Call every compiled function; the sizes are the smallest for which torch does not compute instead."""
     w = torch.ones(256, 256)
     chip = load_chip("rram_hfo2_1t1r").replace("compute", "int8").replace("device.programming.sigma", 0.1)
     Crossbar.program(w, chip).mvm(w[:16])
@@ -48,12 +57,12 @@ def _work() -> None:
 
 
 def _misses(functions: list[Any]) -> int:
-    """How often something was asked for that had not been kept."""
+    """Return the number of functions that were requested and not on disk."""
     return sum(sum(function.stats.cache_misses.values()) for function in functions)
 
 
 def _functions() -> list[Any]:
-    """What is kept, one after the other."""
+    """Return the functions that numba keeps on disk."""
     from imc_sim import _philox
     from imc_sim.array._compiled import _packing, _traps
 
