@@ -1,7 +1,7 @@
-"""The digital side of a network: product layers, binarizers and the blocks that networks are made of.
+"""Product layers, binarizers and blocks of digital networks.
 
 Architectures are in `imc_sim.nn.networks`, cards and weights in `imc_sim.nn.store`; `neurons`, `spiking`, `events`,
-`rotation` and `similarity` hold what belongs to one of them alone.
+`rotation` and `similarity` are each about one kind of network.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ __all__ = [
     "two_valued",
 ]
 
-#: Room -> names that were exported here until 0.2; they still resolve, for one release.
+#: module -> names that were exported here until 0.2; they resolve for one more release
 _MOVED = {
     "networks": (
         "answers_by_step arch_class arch_files BatmannController BINACT_LAYOUTS BinaryActivationNet BinaryNin "
@@ -83,7 +83,7 @@ _MOVED = {
 def __getattr__(name: str) -> Any:
     if name in _MOVED:
         return importlib.import_module(f"imc_sim.nn.{name}")
-    for room, names in _MOVED.items():
+    for module, names in _MOVED.items():
         if name in names.split():
-            return getattr(__getattr__(room), name)
+            return getattr(__getattr__(module), name)
     raise AttributeError(f"module 'imc_sim.nn' has no attribute {name!r}")

@@ -1,4 +1,4 @@
-"""Binarizers and quantizers with the gradients they train with.
+"""Binarizers and quantizers with the gradients that training uses.
 
 Source of the forward and backward rules: Rastegari et al., XNOR-Net, ECCV 2016 (arXiv 1603.05279), as
 varied by BATMANN (standardisation of weights and activations before the sign).
@@ -15,9 +15,12 @@ _TINY = 1e-12
 
 
 def two_valued(x: Tensor) -> Tensor:
-    """Sign as a cell can store it: +1 where x > 0, else -1 (torch.sign would give 0 at exactly 0).
+    """Return the sign as a cell can store it: +1 where x > 0, else -1.
 
-    NaN gives -1: what enters the package is checked to be finite, see `imc_sim._tensors`.
+    torch.sign gives 0 at exactly 0. NaN gives -1; inputs of the package are checked to be finite.
+
+    Args:
+        x: Real numbers of any shape.
     """
     x = x.detach()
     # A comparison that writes numbers, not bools, is several times faster than `where`.
@@ -34,54 +37,52 @@ class _BinaryWeight(torch.autograd.Function):
         return grad[0].clamp(-1.0, 1.0)
 
 
-class _LatentSigns(torch.autograd.Function):
+class _Signs(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, w: Tensor) -> Tensor:
-        return two_valued(w)
+    def forward(ctx: Any, x: Tensor, factor: Tensor | None) -> Tensor:
+        ctx.save_for_backward(factor)
+        return two_valued(x)
 
     @staticmethod
-    def backward(ctx: Any, *grad: Tensor) -> Tensor:
-        return grad[0]
+    def backward(ctx: Any, *grad: Tensor) -> Any:
+        (factor,) = ctx.saved_tensors
+        return grad[0] if factor is None else grad[0] * factor, None
 
 
-class _BinaryActivation(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, a: Tensor) -> Tensor:
-        ctx.save_for_backward(a.abs() < 1.0)
-        return two_valued(a)
-
-    @staticmethod
-    def backward(ctx: Any, *grad: Tensor) -> Tensor:
-        (inside,) = ctx.saved_tensors
-        return grad[0] * inside
+def signs(x: Tensor, factor: Tensor | None = None) -> Tensor:
+    """Return +-1 of x. Gradient: upstream times `factor`, shaped as x; unchanged without one."""
+    return _Signs.apply(x, factor)
 
 
 def binary_weight(w: Tensor) -> Tensor:
-    """+-1 of w. Gradient: upstream, clipped element-wise to [-1, 1], not gated by |w|."""
+    """Return +-1 of weights. Gradient: upstream, clipped element-wise to [-1, 1], for any magnitude of the weights.
+
+    Args:
+        w: Weights of any shape.
+    """
     return _BinaryWeight.apply(w)
 
 
-def latent_signs(w: Tensor) -> Tensor:
-    """+-1 of latent weights w. Gradient: upstream, unchanged."""
-    return _LatentSigns.apply(w)
-
-
 def clipped_signs(w: Tensor) -> Tensor:
-    """+-1 of w. Gradient: upstream where |w| <= 1, else zero."""
+    """Return +-1 of weights. Gradient: upstream where |w| <= 1, else zero."""
     inside = w.clamp(-1.0, 1.0)
     return two_valued(w) + (inside - inside.detach())
 
 
 def binary_activation(a: Tensor) -> Tensor:
-    """+-1 of a. Gradient: upstream where |a| < 1, else zero."""
-    return _BinaryActivation.apply(a)
+    """Return +-1 of activations. Gradient: upstream where |a| < 1, else zero.
+
+    Args:
+        a: Activations of any shape.
+    """
+    return signs(a, a.detach().abs() < 1.0)
 
 
 def sample_mean(x: Tensor) -> Tensor:
-    """Mean over all but the first dimension, kept; the same to the bit in any batch.
+    """Return the mean over all but the first dimension, which are kept; equal to the bit in any batch.
 
-    Sums of one pixel's channels (or of the whole row of a matrix) first, the rest in double precision: a
-    reduction that torch never splits between threads in a way that depends on the batch.
+    The channels of a pixel (or a row of a matrix) are summed first, the rest in double precision: torch never splits
+    this reduction between threads in a way that depends on the batch.
     """
     if x.ndim == 4:
         pixels = x.contiguous(memory_format=torch.channels_last).permute(0, 2, 3, 1).sum(-1)
@@ -90,9 +91,12 @@ def sample_mean(x: Tensor) -> Tensor:
 
 
 def standardise(x: Tensor) -> Tensor:
-    """(x - mean) / std over all but the first dimension; std is the unbiased one.
+    """Return (x - mean) / std over all but the first dimension, with the unbiased standard deviation.
 
-    Per output unit for weights, per sample for activations. A constant slice gives zeros, not NaN.
+    That is per output unit for weights and per sample for activations. A constant slice gives zeros, not NaN.
+
+    Args:
+        x: Weights [out, …] or activations [batch, …].
     """
     dims = tuple(range(1, x.ndim))
     centred = x - sample_mean(x)
@@ -102,11 +106,15 @@ def standardise(x: Tensor) -> Tensor:
 
 
 def integer_levels(w: Tensor, bits: int = 8, scale: str = "absmax") -> tuple[Tensor, Tensor]:
-    """Integers k and step s with w ~ k s, k = round(w / s), s = M / (2^(bits-1) - 1).
+    """Return integers k and a step s with w close to k s: k = round(w / s), s = M / (2^(bits-1) - 1).
 
-    scale: `absmax` takes M = max|w| (k fits `bits` bits); `signed_max` takes M = max w as the original
-    BATMANN code did, so that k may exceed the range when the most negative weight is larger.
-    Gradient: straight through, that of w itself.
+    Gradient: straight through, that of w.
+
+    Args:
+        w: Weights of any shape.
+        bits: Bits of an integer with its sign.
+        scale: `absmax` for M = max |w|, with which k fits `bits` bits; `signed_max` for M = max w as in the original
+            BATMANN code, with which k exceeds the range where the most negative weight is larger.
     """
     top = 2 ** (bits - 1) - 1
     step = (w.detach().abs().max() if scale == "absmax" else w.detach().max()) / top
@@ -116,5 +124,5 @@ def integer_levels(w: Tensor, bits: int = 8, scale: str = "absmax") -> tuple[Ten
 
 
 def filter_means(w: Tensor) -> Tensor:
-    """Mean |w| over all but the first dimension: [out]."""
+    """Return the mean |w| over all but the first dimension, [out]."""
     return w.abs().flatten(1).mean(1)

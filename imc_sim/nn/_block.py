@@ -1,4 +1,4 @@
-"""The block that convolutional classifiers and encoders are made of."""
+"""The block of convolutional classifiers and encoders."""
 
 from __future__ import annotations
 
@@ -15,9 +15,15 @@ from imc_sim.nn.neurons import BinaryActivation
 
 @final
 class ConvBlock(nn.Module):
-    """Convolution, batch norm, max-pooling (pool 1: none), activation.
+    """Convolve, normalise, pool and activate.
 
     With ReLU the order of pooling and activation makes no difference, to the bit.
+
+    Args:
+        conv: The convolution.
+        norm: The batch norm.
+        pool: Side of the max-pooling, 1 for none.
+        act: The activation.
     """
 
     def __init__(self, conv: Conv2d, norm: Norm, pool: int, act: nn.Module) -> None:
@@ -29,11 +35,13 @@ class ConvBlock(nn.Module):
         return self.act(F.max_pool2d(x, self.pool) if self.pool > 1 else x)
 
     def fold(self) -> bool:
-        """Replace batch norm and a binary activation that does not draw by the comparator that they are together.
+        """Replace batch norm and a binary activation by the comparator that equals both.
 
-        The comparator stands before the pooling, which of bits is an OR: a channel whose scale is negative fires
-        below its threshold, and the largest normalised value is then not that of the largest sum. False, and nothing
-        done, for other activations and for statistics of the batch.
+        The comparator precedes the pooling, which of bits is an OR: a channel with a negative scale fires below its
+        threshold, and its largest normalised value is not that of its largest sum.
+
+        Returns:
+            False, with nothing changed, for other activations, sampled ones and statistics of the batch.
         """
         if not isinstance(self.act, BinaryActivation) or (self.act.stochastic and not self.act.comparator):
             return False
@@ -45,9 +53,12 @@ class ConvBlock(nn.Module):
 
 
 def fold_comparators(network: nn.Module) -> nn.Module:
-    """A copy of a trained network for inference in which no block multiplies to normalise before it fires.
+    """Return a copy of a trained network for inference whose binary blocks compare instead of normalising.
 
-    Equal to the bit: see `Comparator`. What has no binary activation stays as it is.
+    Results are equal to the bit, see `Comparator`. Blocks without a binary activation are unchanged.
+
+    Args:
+        network: The trained network.
     """
     folded = copy.deepcopy(network).eval()
     fold_in_place(folded)
@@ -55,5 +66,12 @@ def fold_comparators(network: nn.Module) -> nn.Module:
 
 
 def fold_in_place(network: nn.Module) -> int:
-    """Fold every block that can be folded; how many there were."""
+    """Fold every block of a network that can be folded.
+
+    Args:
+        network: The network, which is changed.
+
+    Returns:
+        The number of folded blocks.
+    """
     return sum(block.fold() for block in network.modules() if isinstance(block, ConvBlock))

@@ -1,4 +1,4 @@
-"""What every network is given: images of real, finite numbers, in the type of its weights."""
+"""Inputs of networks: real, finite numbers in the type of the weights, in eval mode."""
 
 from __future__ import annotations
 
@@ -11,21 +11,32 @@ from imc_sim._tensors import real_values
 
 
 def checked_images(module: nn.Module, x: Tensor) -> Tensor:
-    """Return images `x` in the floating-point type of the weights of `module`.
+    """Return images in the floating-point type of a network's weights.
+
+    Args:
+        module: The network.
+        x: Images or vectors [batch, …].
 
     Raises:
-        InputError: for NaN and infinite values, and for tensors that are not dense real numbers.
+        InputError: NaN and infinite values, and tensors that are not dense real numbers.
     """
     weight = next((w for w in module.parameters() if w.is_floating_point()), None)
     if isinstance(x, Tensor) and x.is_meta and weight is not None and weight.is_meta:
-        return x  # shapes alone: no values go in, and none come out
+        return x  # only shapes are computed
     x = real_values(x, "images")
     return x if weight is None else x.to(weight.dtype)
 
 
 @contextlib.contextmanager
 def evaluating(*models: object) -> Iterator[None]:
-    """Put those of `models` that are modules into eval mode; restore the mode of every submodule at the end."""
+    """Set modules to eval mode, and restore the mode of every submodule at the end.
+
+    Args:
+        *models: Modules; other objects are ignored.
+
+    Yields:
+        Nothing, while the modules are in eval mode.
+    """
     modes = [(m, m.training) for each in models if isinstance(each, nn.Module) for m in each.modules()]
     for module, _ in modes:
         module.training = False

@@ -1,4 +1,4 @@
-"""The product layers of networks, and what training does to all of them."""
+"""The product layers of networks, and the updates of all of them in training."""
 
 from __future__ import annotations
 
@@ -15,10 +15,19 @@ from imc_sim.nn.rotation import annealed
 
 @final
 class Conv2d(ProductLayer):
-    """2-D convolution, square kernel. Weight [out, in, k, k]; binary: one alpha per filter, [out, 1, 1].
+    """Convolve in two dimensions with a square kernel; the weight is [out, in, k, k].
 
-    Learned scale (xnor, rbnn): y = alpha (conv + bias); sign: y = alpha conv + bias; other policies: y = conv + bias.
-    alpha starts at the mean |w| per filter.
+    With a learned scale (policies xnor, rbnn) y = alpha (conv + bias), with policy sign y = alpha conv + bias, with
+    others y = conv + bias. alpha [out, 1, 1] starts at the mean |w| of each filter.
+
+    Args:
+        channels_in: Input channels.
+        channels_out: Output channels.
+        kernel: Side of the kernel.
+        policy: Kind of weights, see `ProductLayer`.
+        bias: Add a bias to each output channel.
+        stride: Stride on both axes.
+        padding: Zeros on each side.
     """
 
     def __init__(
@@ -42,10 +51,16 @@ class Conv2d(ProductLayer):
 
 @final
 class Linear(ProductLayer):
-    """Fully connected layer. Weight [out, in].
+    """Connect all inputs to all outputs; the weight is [out, in].
 
-    Learned scale (xnor, rbnn): y = (product + bias) alpha with one scalar alpha; sign: y = alpha product + bias with
-    one alpha per output.
+    With a learned scale (policies xnor, rbnn) y = (product + bias) alpha with a scalar alpha, with policy sign
+    y = alpha product + bias with one alpha per output.
+
+    Args:
+        inputs: Number of inputs.
+        outputs: Number of outputs.
+        policy: Kind of weights, see `ProductLayer`.
+        bias: Add a bias to each output.
     """
 
     def __init__(self, inputs: int, outputs: int, policy: Policy = "float", bias: bool = True) -> None:
@@ -62,23 +77,40 @@ class Linear(ProductLayer):
 
 
 def product_layers(network: nn.Module) -> list[ProductLayer]:
-    """The product layers of a network, in its order."""
+    """Return the product layers of a network, in its order.
+
+    Args:
+        network: The network.
+    """
     return [module for module in network.modules() if isinstance(module, ProductLayer)]
 
 
 def anneal(network: nn.Module, progress: float) -> None:
-    """Set the sharpness of the rotated layers' gradient for `progress` (0 to 1) through the training."""
+    """Set the sharpness of the gradient of rotated layers.
+
+    Args:
+        network: The network.
+        progress: Fraction of the training that is done, 0 to 1.
+    """
     for layer in product_layers(network):
         layer.sharpness = annealed(progress)
 
 
 def improve_rotations(network: nn.Module) -> None:
-    """One update of the rotations of every rotated layer that has them updated."""
+    """Update the rotations of every rotated layer with updated rotations once.
+
+    Args:
+        network: The network.
+    """
     for layer in product_layers(network):
         layer.improve_rotation()
 
 
 def constrain_weights(network: nn.Module) -> None:
-    """`constrain` every product layer: before each forward pass of training, and after its last step."""
+    """Constrain the weights of every product layer, before each forward pass of training and after its last step.
+
+    Args:
+        network: The network.
+    """
     for layer in product_layers(network):
         layer.constrain()

@@ -1,4 +1,4 @@
-"""Batch normalisation as digital periphery, and the comparator that it becomes before a binary activation."""
+"""Batch normalisation as digital periphery, and the comparator that replaces it before a binary activation."""
 
 from __future__ import annotations
 
@@ -9,29 +9,35 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from imc_sim._errors import InputError
+from imc_sim.nn._checks import check_choice
 
 Statistics = Literal["running", "batch"]
 STATISTICS: tuple[Statistics, ...] = ("running", "batch")
 _EPS, _MOMENTUM = 1e-5, 0.1
-#: halvings that part any two float32 numbers in their order
+#: halvings after which two float32 numbers are neighbours
 _HALVINGS = 33
 
 
 @final
 class Norm(nn.Module):
-    """Batch normalisation of [batch, channels, H, W] or [batch, channels], digital.
+    """Normalise [batch, channels, H, W] or [batch, channels] by channel, digitally.
 
-    statistics: `running`, kept from training; `batch`, those of the images that are there, as networks are run that
-    never left training mode: a feature then depends on the images beside it. affine: with a learned scale and shift.
-    Inference is one rounded product and one rounded sum a number, the same to the bit in any batch and layout.
+    Inference with running statistics is one rounded product and one rounded sum per number, equal to the bit in any
+    batch and layout.
+
+    Args:
+        channels: Number of channels.
+        statistics: `running`, kept from training, or `batch`, those of the images of a call, as in networks that are
+            evaluated in training mode; a feature then depends on the other images of the call.
+        eps: Added to variances.
+        affine: Learn a scale and a shift.
     """
 
     def __init__(
         self, channels: int, statistics: Statistics = "running", eps: float = _EPS, affine: bool = True
     ) -> None:
         super().__init__()
-        if statistics not in STATISTICS:
-            raise InputError("arch.statistics", repr(statistics), ", ".join(STATISTICS), "Choose one.")
+        check_choice("arch.statistics", statistics, STATISTICS)
         self.statistics: Statistics = statistics
         self.eps = eps
         self.weight = nn.Parameter(torch.ones(channels)) if affine else None
@@ -52,7 +58,7 @@ class Norm(nn.Module):
         return x * scale.reshape(shape) + shift.reshape(shape)
 
     def line(self) -> tuple[Tensor, Tensor]:
-        """Scale and shift [channels] of inference with running statistics."""
+        """Return scale and shift [channels] of inference with running statistics."""
         scale = torch.rsqrt(self.running_var + self.eps)
         scale = scale if self.weight is None else scale * self.weight
         shift = -self.running_mean * scale
@@ -61,9 +67,13 @@ class Norm(nn.Module):
 
 @final
 class Comparator(nn.Module):
-    """A threshold a channel: 1 where sign x > limit, else 0; [batch, channels, …] -> the same shape.
+    """Compare [batch, channels, …] with a threshold per channel: 1 where sign x > limit, else 0.
 
-    What batch normalisation and a binary activation are together: no multiplication is left.
+    It equals batch normalisation with a binary activation, without a multiplication.
+
+    Args:
+        sign: +1 or -1 per channel, [channels].
+        limit: The threshold per channel, [channels].
     """
 
     def __init__(self, sign: Tensor, limit: Tensor) -> None:
@@ -80,10 +90,16 @@ class Comparator(nn.Module):
 
 @torch.no_grad()
 def comparator_of(norm: Norm) -> Comparator:
-    """The comparator that gives 1 for exactly those float32 numbers that `norm` turns positive.
+    """Return the comparator that is 1 for exactly those float32 numbers that a norm maps above 0.
 
-    Inference is monotone in its input, roundings included, so there is a last number that is not turned positive; it
-    is found by halving the ordered float32 numbers. Raises InputError for statistics of the batch.
+    Inference is monotone in its input, roundings included, so there is a last number that is not mapped above 0; it
+    is found by bisection of the ordered float32 numbers.
+
+    Args:
+        norm: A norm with running statistics.
+
+    Raises:
+        InputError: The norm uses statistics of the batch.
     """
     if norm.statistics != "running":
         raise InputError("comparator", f"statistics {norm.statistics!r}", "running", "Set arch.args.statistics.")
@@ -97,13 +113,13 @@ def comparator_of(norm: Norm) -> Comparator:
         positive = _number(middle) * steep + shift > 0
         low, high = torch.where(positive, low, middle), torch.where(positive, middle, high)
     limit = _number(low)
-    # No number on one side: a channel that is constant, or that every finite input turns positive (or none).
+    # A constant channel, or one that every finite input, or none, turns positive, has no number on one side.
     limit = torch.where(-infinite * steep + shift > 0, -torch.inf, limit)
     return Comparator(sign, torch.where(infinite * steep + shift > 0, limit, torch.inf))
 
 
 def _rank(x: Tensor) -> Tensor:
-    """float32 numbers as integers in the same order."""
+    """Return float32 numbers as integers in the same order."""
     bits = x.view(torch.int32).long()
     return torch.where(bits < 0, -(bits & 0x7FFFFFFF), bits)
 

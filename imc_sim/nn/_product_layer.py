@@ -1,8 +1,8 @@
-"""The product layer, and the kinds of weights that it can have.
+"""The product layer and its kinds of weights.
 
-Every layer is `rescale(product(operand(x), weight_operand()))`. The three parts are public because the
-mapping replaces exactly the middle one by a crossbar: what drives the word lines is `operand(x)`, what the
-cells store is `weight_operand()`, and what the digital periphery does afterwards is `rescale`.
+A layer computes `rescale(product(operand(x), weight_operand()))`. The parts are public because a mapping replaces
+`product` alone by a crossbar: `operand(x)` drives the word lines, cells store `weight_operand()`, and the digital
+periphery computes `rescale`.
 """
 
 from __future__ import annotations
@@ -22,31 +22,31 @@ from imc_sim.nn._binarize import (
     clipped_signs,
     filter_means,
     integer_levels,
-    latent_signs,
     sample_mean,
+    signs,
     standardise,
     two_valued,
 )
+from imc_sim.nn._checks import check_choice
 from imc_sim.nn.rotation import START, RotationMode, adjusted, annealed_sign, attach_rotation, improved_rotation
 
 Policy = Literal["float", "int8", "xnor", "rbnn", "sign", "latent"]
-#: what reaches a layer of policy `latent`: -1 and 1, 0 and 1, or real numbers
+#: inputs of a layer of policy `latent`: -1 and 1, 0 and 1, or real numbers
 LatentInputs = Literal["signs", "bits", "real"]
 LATENT_INPUTS: tuple[LatentInputs, ...] = ("signs", "bits", "real")
 
-#: what training does to a weight operand so that the network learns to tolerate it: the operand -> one of that shape,
-#: and what is added to every output [out] of the product
+#: a disturbance that a network learns to tolerate: weight operand -> disturbed one, and an offset of each output [out]
 Disturbance = Callable[[Tensor], tuple[Tensor, Tensor]]
 
 
 class WeightKind(abc.ABC):
-    """One kind of weights of a product layer: how they and the inputs become operands, and what follows the product.
+    """Define one kind of weights of a product layer: its weight operand and input operand, and the rescaling.
 
     Attributes:
-        chip_kind: The entry of a chip's policy that says where layers of this kind run; `binary` for weights of +-1.
-        stored: How a weights file holds the weights: as they are, as signs, or as whole numbers and their step.
+        chip_kind: The entry of a chip's policy for layers of this kind; `binary` for weights of +-1.
+        stored: Form in a weights file: unchanged, as signs, or as integers and their step.
         rotated: The signs are those of rotated weights.
-        makes_inputs: The layer makes its inputs -1 and +1 itself. Other exact layers depend on the layer before.
+        makes_inputs: The layer makes its inputs -1 and +1; other exact layers depend on the layer before.
         plain_gradient: The gradient of the weight operand is that of the weights, unchanged.
     """
 
@@ -58,40 +58,78 @@ class WeightKind(abc.ABC):
 
     @abc.abstractmethod
     def weight(self, layer: ProductLayer) -> Tensor:
-        """Return what the cells store, shaped as `layer.weight`."""
+        """Return the weight operand, shaped as `layer.weight`.
+
+        Args:
+            layer: The layer.
+        """
 
     def exact(self, layer: ProductLayer) -> bool:
-        """Tell whether all operands are -1, 0 and 1."""
+        """Return whether weight and input operands are -1, 0 and 1.
+
+        Args:
+            layer: The layer.
+        """
         return False
 
     def double(self, layer: ProductLayer) -> bool:
-        """Tell whether inference multiplies in double precision."""
+        """Return whether inference multiplies in double precision.
+
+        Args:
+            layer: The layer.
+        """
         return False
 
     def operand(self, x: Tensor) -> Tensor:
-        """Return what drives the word lines for inputs x."""
+        """Return the input operand.
+
+        Args:
+            x: Inputs [batch, …].
+        """
         return x
 
     def rescale(self, layer: ProductLayer, y: Tensor) -> Tensor:
-        """Return the outputs of the layer for products y."""
+        """Return the outputs of the layer.
+
+        Args:
+            layer: The layer.
+            y: Products [batch, out, …].
+        """
         return layer.biased(y)
 
-    def attach(self, layer: ProductLayer, alpha: Tensor) -> None:  # noqa: B027  most kinds have nothing of their own
-        """Add to a new layer the parameters and buffers of this kind; alpha: the initial learned scale."""
+    def attach(self, layer: ProductLayer, alpha: Tensor) -> None:  # noqa: B027  a hook
+        """Add the parameters and buffers of this kind to a new layer.
+
+        Args:
+            layer: The layer.
+            alpha: Initial learned scale.
+        """
 
     def constrain(self, layer: ProductLayer) -> None:  # noqa: B027  a hook
-        """Bring the weights back to the range that this kind trains in."""
+        """Restrict the weights to the range that this kind trains in.
+
+        Args:
+            layer: The layer.
+        """
 
     def renew_alpha(self, layer: ProductLayer) -> None:  # noqa: B027  a hook
-        """Store the scale that follows from the weights."""
+        """Store the scale that follows from the weights.
+
+        Args:
+            layer: The layer.
+        """
 
     def improve_rotation(self, layer: ProductLayer) -> None:  # noqa: B027  a hook
-        """Update the rotations."""
+        """Update the rotations.
+
+        Args:
+            layer: The layer.
+        """
 
 
 @final
 class FloatWeights(WeightKind):
-    """Weights and inputs as they are."""
+    """Weights and inputs unchanged."""
 
     chip_kind, stored, plain_gradient = "float", "plain", True
 
@@ -101,7 +139,7 @@ class FloatWeights(WeightKind):
 
 @final
 class Int8Weights(WeightKind):
-    """Weights as integers of 8 bits times one step per layer; real inputs."""
+    """Integers of 8 bits times one step per layer, with real inputs."""
 
     chip_kind, stored = "int8", "integers"
 
@@ -117,7 +155,7 @@ class Int8Weights(WeightKind):
 
 @final
 class XnorWeights(WeightKind):
-    """Standardised weights and inputs, both +-1, times a learned scale."""
+    """Signs of standardised weights and inputs, times a learned scale."""
 
     makes_inputs = True
 
@@ -132,7 +170,7 @@ class XnorWeights(WeightKind):
             return binary_activation(standardise(x.float()))
         # The standard deviation does not change a sign: inference compares with the mean alone.
         mean = sample_mean(x)
-        check_finite(mean, "input of a binarized layer")  # a NaN or an infinity of a sample passes on to its mean
+        check_finite(mean, "input of a binarized layer")  # a sample with NaN or infinity has such a mean
         return two_valued(x - mean)
 
     def rescale(self, layer: ProductLayer, y: Tensor) -> Tensor:
@@ -171,13 +209,13 @@ class RbnnWeights(WeightKind):
 
 @final
 class SignWeights(WeightKind):
-    """Signs of the weights as they are, times the mean |w| of each filter; inputs that the layer before made +-1.
+    """Signs of the weights, times the mean |w| of each filter; the layer before makes the inputs +-1.
 
     Source: Rastegari et al., XNOR-Net, ECCV 2016, in the form that BENN (Zhu, Dong, Su, CVPR 2019) trains.
     """
 
     def weight(self, layer: ProductLayer) -> Tensor:
-        return clipped_signs(self._steered(layer))
+        return clipped_signs(self._with_published_gradient(layer))
 
     def exact(self, layer: ProductLayer) -> bool:
         return True
@@ -190,7 +228,7 @@ class SignWeights(WeightKind):
             step = "Use more inputs, or another policy."
             where, allowed = f"{type(layer).__name__}.policy", "2 inputs, whose mean is taken out"
             raise InputError(where, "'sign' with one input", allowed, step)
-        # No parameter: it follows from the weights.
+        # not a parameter, since it follows from the weights
         layer.register_buffer("alpha", layer.per_output(filter_means(layer.weight.detach())))
 
     def constrain(self, layer: ProductLayer) -> None:
@@ -202,15 +240,15 @@ class SignWeights(WeightKind):
             layer.alpha.copy_(layer.per_output(filter_means(layer.weight)))
 
     def _mean_magnitude(self, layer: ProductLayer) -> Tensor:
-        """Mean |w| per output: in training that of the weights, which is stored; else the stored one."""
+        """Return the mean |w| per output; training computes and stores it."""
         if not layer.training:
             return layer.alpha
         self.renew_alpha(layer)
-        return layer.per_output(filter_means(self._steered(layer)))
+        return layer.per_output(filter_means(self._with_published_gradient(layer)))
 
     @staticmethod
-    def _steered(layer: ProductLayer) -> Tensor:
-        """The weights, with the published factor (1 - 1 / channels_in) n on their gradient; n weights a filter."""
+    def _with_published_gradient(layer: ProductLayer) -> Tensor:
+        """Return the weights with the factor (1 - 1 / channels_in) n on their gradient; n weights per filter."""
         factor = (1 - 1 / layer.weight.shape[1]) * layer.weight[0].numel()
         larger = factor * layer.weight
         return layer.weight.detach() + (larger - larger.detach())
@@ -218,7 +256,7 @@ class SignWeights(WeightKind):
 
 @final
 class LatentWeights(WeightKind):
-    """Signs of latent weights, which training alone sees, without a scale; inputs as the layer's `inputs` promises.
+    """Signs of latent weights, which only training sees, without a scale; inputs are as `inputs` of the layer states.
 
     Source: Hubara et al., NeurIPS 2016; Laborieux et al., Nat. Commun. 12:2549, 2021.
     """
@@ -226,7 +264,7 @@ class LatentWeights(WeightKind):
     plain_gradient = True
 
     def weight(self, layer: ProductLayer) -> Tensor:
-        return latent_signs(layer.weight)
+        return signs(layer.weight)
 
     def exact(self, layer: ProductLayer) -> bool:
         return layer.inputs != "real"
@@ -235,7 +273,7 @@ class LatentWeights(WeightKind):
         return layer.inputs == "real"
 
 
-#: The kinds by the string that cards, YAML and arguments name them with.
+#: policy, as cards, YAML and arguments name it -> kind of weights
 WEIGHT_KINDS: dict[Policy, WeightKind] = {
     "float": FloatWeights(),
     "int8": Int8Weights(),
@@ -248,11 +286,17 @@ POLICIES: tuple[Policy, ...] = tuple(WEIGHT_KINDS)
 
 
 class ProductLayer(nn.Module, abc.ABC):
-    """A linear map whose weights are of one kind: see `WEIGHT_KINDS` for what each `policy` does.
+    """Multiply inputs with weights of one kind; `WEIGHT_KINDS` defines what each `policy` computes.
 
-    `rbnn`: the attribute `rotation` says whether the rotations follow the weights, and `sharpness` (t, k) shapes the
-    gradient (`imc_sim.nn.anneal`). `sign`: the trainer calls `constrain` before every forward pass and after the last
-    step. `latent`: the attribute `inputs` promises what reaches the layer.
+    Args:
+        policy: Name of the kind of weights.
+        bias: Add a bias to each output.
+        outputs: Number of outputs.
+
+    Attributes:
+        rotation: Policy rbnn: whether the rotations follow the weights.
+        sharpness: Policy rbnn: (t, k), which shape the gradient, see `imc_sim.nn.anneal`.
+        inputs: Policy latent: the inputs that the layer receives.
     """
 
     weight: nn.Parameter
@@ -263,8 +307,7 @@ class ProductLayer(nn.Module, abc.ABC):
 
     def __init__(self, policy: Policy, bias: bool, outputs: int) -> None:
         super().__init__()
-        if policy not in POLICIES:
-            raise InputError(f"{type(self).__name__}.policy", repr(policy), ", ".join(POLICIES), "Name one of them.")
+        check_choice(f"{type(self).__name__}.policy", policy, POLICIES)
         self.policy: Policy = policy
         self.int8_scale = "absmax"
         self.inputs: LatentInputs = "signs"
@@ -275,15 +318,27 @@ class ProductLayer(nn.Module, abc.ABC):
 
     @abc.abstractmethod
     def product(self, a: Tensor, w: Tensor) -> Tensor:
-        """The bare product of operands: activations [batch, …] with weights shaped as `weight`."""
+        """Multiply an input operand with a weight operand.
+
+        Args:
+            a: Activations [batch, …].
+            w: Weights, shaped as `weight`.
+
+        Returns:
+            The products [batch, out, …].
+        """
 
     @abc.abstractmethod
     def per_output(self, values: Tensor) -> Tensor:
-        """One value an output [out], shaped to go with the outputs of `product`."""
+        """Return one value per output, shaped to broadcast with the outputs of `product`.
+
+        Args:
+            values: Values [out].
+        """
 
     @property
     def kind(self) -> WeightKind:
-        """What the policy does."""
+        """The kind of weights of the policy."""
         return WEIGHT_KINDS[self.policy]
 
     @property
@@ -293,12 +348,12 @@ class ProductLayer(nn.Module, abc.ABC):
 
     @property
     def exact_operands(self) -> bool:
-        """The operands are -1, 0 and 1: sums of products are whole numbers, which float32 holds exactly."""
+        """Both factors are -1, 0 and 1, so that sums of products are whole numbers, which float32 holds exactly."""
         return self.kind.exact(self)
 
     @property
     def zero_operands(self) -> bool:
-        """Some of the exact operands are 0: those of padding, or of inputs that are 0 and 1."""
+        """Some of the exact inputs are 0, by padding or as bits."""
         return self.exact_operands and (bool(getattr(self, "padding", 0)) or self.inputs == "bits")
 
     @property
@@ -307,19 +362,31 @@ class ProductLayer(nn.Module, abc.ABC):
         return self.kind.double(self)
 
     def operand(self, x: Tensor) -> Tensor:
-        """What drives the word lines: x itself, the standardised sample (rbnn), or +-1 of it (xnor)."""
+        """Return the input operand, which drives the word lines: x, the standardised sample (rbnn), or its +-1 (xnor).
+
+        Args:
+            x: Inputs [batch, …].
+        """
         return self.kind.operand(x)
 
     def weight_operand(self) -> Tensor:
-        """What the cells store: +-1 (xnor, rbnn, sign, latent), integers of 8 bits (int8) or the weights (float)."""
+        """Return the weight operand, which cells store: +-1, integers of 8 bits (int8) or the weights (float)."""
         return self.kind.weight(self)
 
     def rescale(self, y: Tensor) -> Tensor:
-        """Digital work after the product: step of the integers or mean |w| of the filters, bias, learned scale."""
+        """Return products with the digital scale (step of integers, mean |w| or learned scale) and bias of the layer.
+
+        Args:
+            y: Products [batch, out, …].
+        """
         return self.kind.rescale(self, y)
 
     def biased(self, y: Tensor) -> Tensor:
-        """Return y plus the bias of the layer, where it has one."""
+        """Return y plus the bias of the layer, where it has one.
+
+        Args:
+            y: Outputs [batch, out, …].
+        """
         return y if self.bias is None else y + self.per_output(self.bias)
 
     def integers(self) -> tuple[Tensor, Tensor]:
@@ -337,11 +404,15 @@ class ProductLayer(nn.Module, abc.ABC):
         return y + offset.reshape(-1, *[1] * (y.ndim - 2))
 
     def digital_product(self, a: Tensor, w: Tensor) -> Tensor:
-        """`product` so that inference of a binarized network does not depend on the batch.
+        """Return `product` such that inference of a binarized network does not depend on the batch.
 
-        +-1 sums are exact in float32. Real operands of 8-bit layers, and of latent weights' signs, multiply in double
-        precision, whose rounding no later sign sees. A float layer is left to float32: it decides no sign, and double
-        precision would make a float network ten times slower.
+        Sums of +-1 are exact in float32. Real inputs of 8-bit layers and of signs of latent weights are multiplied in
+        double precision, whose rounding changes no later sign. Float layers use float32: they decide no sign, and
+        double precision would make a float network ten times slower.
+
+        Args:
+            a: Input operand [batch, …].
+            w: Weight operand.
         """
         if self.training or not self.double_operands:
             return self.product(a, w)
@@ -350,21 +421,21 @@ class ProductLayer(nn.Module, abc.ABC):
 
     @torch.no_grad()
     def improve_rotation(self) -> None:
-        """Bring the rotated weights nearer to their signs, where this layer has rotations that are updated."""
+        """Update the rotations, where this layer has updated ones, towards rotated weights that are signs."""
         self.kind.improve_rotation(self)
 
     @torch.no_grad()
     def constrain(self) -> None:
-        """Policy sign: subtract the weights' mean over the input channels, bound them by +-1, renew alpha.
+        """Subtract the mean over the input channels from weights of policy sign, clip them to +-1 and update alpha.
 
-        The mean is that of each (filter, row, column). Not for weights that were loaded from their bits: those are
-        signs, and alpha cannot be found from them.
+        The mean is that of each (filter, row, column). Weights that were loaded from their bits are signs, from which
+        alpha cannot be computed.
         """
         self.kind.constrain(self)
 
     @torch.no_grad()
     def renew_alpha(self) -> None:
-        """Policy sign: store the mean |w| of each filter, which inference uses."""
+        """Store the mean |w| of each filter of policy sign, which inference uses."""
         self.kind.renew_alpha(self)
 
     def extra_repr(self) -> str:

@@ -1,6 +1,6 @@
-"""Event-driven products: the rows of the weights that spikes select are added up, and nothing is multiplied.
+"""Event-driven products: add the rows of the weights that spikes select, without a multiplication.
 
-The cost falls with the share of ones among the inputs, while that of a dense product does not.
+The cost decreases with the fraction of ones among the inputs, unlike that of a dense product.
 """
 
 from __future__ import annotations
@@ -23,13 +23,14 @@ __all__ = [
 
 @final
 class EventProduct:
-    """What a product layer computes for inputs of 0 and 1, from the ones among them alone.
+    """Compute a product layer for inputs of 0 and 1 from its active inputs, without a gradient.
 
-    Called with x [batch, in] (linear) or [batch, in, H, W] (convolution), returns what the layer does, without a
-    gradient. Every output adds the weights of its active inputs in the order kernel row, kernel column, channel: the
-    same for any batch, and equal to the dense product to the bit where sums do not round (dyadic weights). Other
-    float sums differ in their last bits, which can move a spike by one step. Whatever is not 0 counts as 1. The weights
-    are read when it is built.
+    Every output adds the weights of its active inputs in the order kernel row, kernel column, channel, in any batch:
+    equal to the dense product to the bit where sums do not round (dyadic weights). Other float sums differ in their
+    last bits, which can move a spike by one step.
+
+    Args:
+        layer: A Conv2d or Linear of policy float or int8, whose weights are read now.
     """
 
     def __init__(self, layer: ProductLayer) -> None:
@@ -43,6 +44,11 @@ class EventProduct:
 
     @torch.no_grad()
     def __call__(self, x: Tensor) -> Tensor:
+        """Return the outputs of the layer.
+
+        Args:
+            x: Inputs [batch, in] or [batch, in, H, W]; every value other than 0 counts as 1.
+        """
         layer = self.layer
         if isinstance(layer, Linear):
             each = x.reshape(len(x), 1, 1, -1)
@@ -57,11 +63,20 @@ class EventProduct:
 
 
 def active_entries(x: Tensor, kernel: int, stride: int, padding: int) -> tuple[Tensor, Tensor]:
-    """Where the unrolled patches of x [batch, H, W, channels] are not 0: (entries, offsets), whole numbers.
+    """Find where the patches of images are not 0, without unrolling a patch.
 
-    entries: positions within the patches, (kernel row, kernel column, channel) flattened, patch after patch in the
-    order batch, row, column; those of patch i start at offsets[i]. No patch is ever unrolled: the active inputs of a
-    kernel row are successive events of the image, so that all but one pass over the bits costs by the event.
+    The active inputs of a kernel row are successive events of the image, so all but one pass over the bits costs time
+    by the event.
+
+    Args:
+        x: Images [batch, H, W, channels].
+        kernel: Side of the kernel.
+        stride: Stride on both axes.
+        padding: Zeros on each side.
+
+    Returns:
+        Entries, the positions within patches (kernel row, kernel column, channel, flattened), patch after patch in
+        the order batch, row, column; and offsets, where the entries of each patch start.
     """
     p = padding
     on = F.pad(x != 0, (0, 0, p, p, p, p)).contiguous()
@@ -77,10 +92,10 @@ def active_entries(x: Tensor, kernel: int, stride: int, padding: int) -> tuple[T
 
 
 def _segments(events: Tensor, shape: torch.Size, kernel: int, stride: int) -> tuple[Tensor, Tensor, Tensor]:
-    """The events of every kernel row of every patch: number of the first, how many, and what to subtract from them.
+    """Return the events of every kernel row of every patch: number of the first, count, and offset of the patch.
 
-    events: flat positions in an image batch of `shape` [batch, H, W, channels], ascending. What is left after the
-    subtraction is the position within the patch.
+    events: ascending flat positions in images of `shape` [batch, H, W, channels]; minus the offset they are positions
+    within the patch.
     """
     pixels, channels = shape[:3], shape[3]
     height, width = ((n - kernel) // stride + 1 for n in pixels[1:])
@@ -89,7 +104,7 @@ def _segments(events: Tensor, shape: torch.Size, kernel: int, stride: int) -> tu
     first = torch.arange(0, pixels.numel() * channels, channels, dtype=events.dtype, device=events.device)
 
     def seen(each: Tensor, column: int) -> Tensor:
-        """Values [pixels] at that column of every kernel row of every patch: [patches, kernel]."""
+        """Return values [pixels] at that column of every kernel row of every patch, [patches, kernel]."""
         columns = slice(column, column + stride * (width - 1) + 1, stride)
         rows = [slice(i, i + stride * (height - 1) + 1, stride) for i in range(kernel)]
         return torch.stack([each.view(pixels)[:, r, columns] for r in rows], -1).view(-1, kernel)

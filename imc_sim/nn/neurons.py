@@ -1,6 +1,6 @@
-"""Binary activations {0, 1}: what fires, and by which estimate a gradient passes.
+"""Binary activations {0, 1} and the estimators of their gradient.
 
-A pre-activation z fires with probability p = (clip(s z, -1, 1) + 1) / 2; the slope s belongs to training. Sources:
+A pre-activation z fires with probability p = (clip(s z, -1, 1) + 1) / 2, with a slope s in training. Sources:
 Bengio, Leonard and Courville, arXiv 1308.3432 (2013), for the estimators; Chung, Ahn and Bengio, ICLR 2017 (arXiv
 1609.01704), for slope annealing; Williams, Machine Learning 8, 229 (1992), for REINFORCE.
 """
@@ -9,13 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, Literal, cast, final
+from typing import Any, Literal, final
 
 import torch
 from torch import Tensor, nn
 
-from imc_sim._errors import InputError, nearest
+from imc_sim._errors import InputError
 from imc_sim._rng import Stream, blocks
+from imc_sim.nn._checks import check_choice
 
 __all__ = [
     "ESTIMATORS",
@@ -34,19 +35,29 @@ __all__ = [
 
 Estimator = Literal["straight_through", "reinforce", "frozen"]
 ESTIMATORS: tuple[Estimator, ...] = ("straight_through", "reinforce", "frozen")
-#: probabilities nearer to 0 or 1 than this give the score function no gradient: it would be as large as its inverse
+#: closer to 0 or 1 than this a probability has no gradient of its logarithm, which would be as large as its inverse
 _CERTAIN = 1e-3
 
 
 def hard_sigmoid(z: Tensor) -> Tensor:
-    """(clip(z, -1, 1) + 1) / 2, the probability to fire."""
+    """Return the probability to fire, (clip(z, -1, 1) + 1) / 2.
+
+    Args:
+        z: Pre-activations of any shape.
+    """
     return (z.clamp(-1.0, 1.0) + 1.0) * 0.5
 
 
 @final
 @dataclass(frozen=True)
 class Draws:
-    """Where neurons draw from: a seed, a chip (-1: the digital network), and the number of the batch's first image."""
+    """Address the random numbers of neurons.
+
+    Attributes:
+        seed: The seed.
+        chip: Number of the chip, -1 for the digital network.
+        first: Number of the first image of the batch.
+    """
 
     seed: int = 0
     chip: int = -1
@@ -68,21 +79,25 @@ class _StraightThrough(torch.autograd.Function):
 
 @final
 class BinaryActivation(nn.Module):
-    """z [batch, …] -> {0, 1} of the same shape.
+    """Binarize pre-activations z [batch, …] to {0, 1} of the same shape.
 
-    stochastic: fires with probability p at inference; otherwise it fires where z > 0. estimator, of training:
-    `straight_through` takes the binary step as the identity on p, so that dz = upstream s / 2 where |s z| < 1.
-    `reinforce` draws, stochastic or not, and passes no gradient down: `score` then gives what the trainer multiplies
-    with the loss (Williams 1992). `frozen` passes none either and has no score: what lies below stays as it was
-    initialised, as in the published networks that were called REINFORCE.
+    Random numbers are addressed by (seed, chip, layer, image), equal in any batch; see `draw_neurons`.
 
-    Draws are addressed by (seed, chip, layer, image): the same in any batch. See `draw_neurons`.
-    comparator: what fires is decided by z > 0 even where stochastic, z being noisy itself (on a chip).
+    Args:
+        estimator: Gradient in training. `straight_through`: of the identity on p, upstream s / 2 where |s z| < 1.
+            `reinforce`: none, but neurons are sampled, and `take_score` returns the factor of the loss (Williams
+            1992). `frozen`: none and no score, so that layers below keep their initial weights, as in the published
+            networks that were called REINFORCE.
+        stochastic: At inference fire with probability p, else where z > 0.
+
+    Attributes:
+        comparator: Fire where z > 0 even if stochastic, since z is noisy on a chip.
     """
 
     def __init__(self, estimator: Estimator = "straight_through", stochastic: bool = False) -> None:
         super().__init__()
-        self.estimator: Estimator = _known(estimator)
+        check_choice("arch.estimator", estimator, ESTIMATORS)
+        self.estimator: Estimator = estimator
         self.stochastic = stochastic
         self.slope = 1.0
         self.comparator = False
@@ -91,8 +106,8 @@ class BinaryActivation(nn.Module):
 
     def forward(self, z: Tensor) -> Tensor:
         slope = self.slope if self.training else 1.0
-        drawn = self.stochastic or (self.training and self.estimator == "reinforce")
-        if not drawn or self.comparator:
+        sampled = self.stochastic or (self.training and self.estimator == "reinforce")
+        if not sampled or self.comparator:
             fired = (z > 0).to(z.dtype)
         else:
             p = hard_sigmoid(z * slope)
@@ -104,19 +119,19 @@ class BinaryActivation(nn.Module):
         return fired.detach()
 
     def take_score(self) -> Tensor | None:
-        """log P(what fired) of each image of the last training pass [batch], once; None unless `reinforce` drew."""
+        """Return log P of the last training pass per image, [batch], and forget it; None unless `reinforce` sampled."""
         score, self._log_probability = self._log_probability, None
         return score
 
     def _uniform(self, z: Tensor) -> Tensor:
-        """Uniform numbers in (0, 1) of z's shape; those of an image lie at the place that its number gives."""
+        """Return uniform numbers in (0, 1) of z's shape, those of an image from the blocks of its number."""
         each = z[0].numel()
-        room = blocks(2 * each)
+        per_image = blocks(2 * each)
         stage = "neurons" if self.draws.chip >= 0 else "digital neurons"
         stream = Stream(self.draws.seed, self.name, stage)
-        count = z.shape[0] * room * 8
-        drawn = stream.uniform(count, max(self.draws.chip, 0), block=self.draws.first * room)
-        rows = torch.from_numpy(drawn).reshape(z.shape[0], -1)[:, :each]
+        count = z.shape[0] * per_image * 8
+        numbers = stream.uniform(count, max(self.draws.chip, 0), block=self.draws.first * per_image)
+        rows = torch.from_numpy(numbers).reshape(z.shape[0], -1)[:, :each]
         return rows.reshape(z.shape).to(z)
 
     def extra_repr(self) -> str:
@@ -125,7 +140,7 @@ class BinaryActivation(nn.Module):
 
 @final
 class HardSigmoid(nn.Module):
-    """(clip(z, -1, 1) + 1) / 2: the activation that a binary one is the step of."""
+    """Activate with (clip(z, -1, 1) + 1) / 2, whose binary step is `BinaryActivation`."""
 
     def forward(self, z: Tensor) -> Tensor:
         return hard_sigmoid(z)
@@ -134,46 +149,74 @@ class HardSigmoid(nn.Module):
 def activation(
     block: int, binary: Iterable[int], estimator: Estimator, stochastic: bool, otherwise: type[nn.Module] = nn.ReLU
 ) -> nn.Module:
-    """The activation of block number `block`: binary where `binary` names it, else a fresh `otherwise`."""
+    """Return the activation of a block: binary where `binary` names it, else a new `otherwise`.
+
+    Args:
+        block: Number of the block.
+        binary: Numbers of the blocks with a binary activation.
+        estimator: Its estimator.
+        stochastic: Sample it at inference.
+        otherwise: Class of the other activations.
+    """
     return BinaryActivation(estimator, stochastic) if block in binary else otherwise()
 
 
-def _known(estimator: str) -> Estimator:
-    if estimator not in ESTIMATORS:
-        step = f"{nearest(estimator, ESTIMATORS)}Choose one."
-        raise InputError("arch.estimator", repr(estimator), ", ".join(ESTIMATORS), step)
-    return cast("Estimator", estimator)
-
-
 def check_blocks(binary: Iterable[int], blocks: int, estimator: str) -> tuple[int, ...]:
-    """Numbers of the blocks that are binary, in order; InputError for one, or an estimator, that is not there."""
-    _known(estimator)
+    """Return the numbers of the binary blocks in order.
+
+    Args:
+        binary: Numbers of the blocks, from 1.
+        blocks: Number of blocks of the network.
+        estimator: The estimator, which is checked too.
+
+    Raises:
+        InputError: A block, or the estimator, does not exist.
+    """
+    check_choice("arch.estimator", estimator, ESTIMATORS)
     wanted = tuple(sorted(binary))
     if len(set(wanted)) < len(wanted) or any(not 1 <= b <= blocks for b in wanted):
-        step = "Name each block that is to be binary once, for example binary=[1]."
+        step = "Name each binary block once, for example binary=[1]."
         raise InputError("arch.binary", list(wanted), f"numbers of blocks, 1 to {blocks}", step)
     return wanted
 
 
 def neurons_of(network: nn.Module) -> list[tuple[str, BinaryActivation]]:
-    """The binary activations of a network by name, in its order."""
+    """Return the binary activations of a network with their names, in its order.
+
+    Args:
+        network: The network.
+    """
     return [(name, module) for name, module in network.named_modules() if isinstance(module, BinaryActivation)]
 
 
 def draw_neurons(neurons: Iterable[tuple[str, BinaryActivation]], draws: Draws) -> None:
-    """Let the neurons' next pass draw from `draws`."""
+    """Set the address of the random numbers of the next pass.
+
+    Args:
+        neurons: Names and neurons, see `neurons_of`.
+        draws: The address.
+    """
     for name, neuron in neurons:
         neuron.name, neuron.draws = name, draws
 
 
 def set_slope(network: nn.Module, slope: float) -> None:
-    """The slope that binary activations train with; inference always has slope 1."""
+    """Set the slope that binary activations train with; inference always has slope 1.
+
+    Args:
+        network: The network.
+        slope: The slope s.
+    """
     for _, neuron in neurons_of(network):
         neuron.slope = slope
 
 
 def take_score(neurons: Iterable[tuple[str, BinaryActivation]]) -> Tensor | None:
-    """log P of all that the `reinforce` neurons drew in the last training pass, [batch]; None where there are none."""
+    """Return log P of all samples of `reinforce` neurons in the last training pass, [batch]; None without any.
+
+    Args:
+        neurons: Names and neurons, see `neurons_of`.
+    """
     scores = [score for _, neuron in neurons if (score := neuron.take_score()) is not None]
     return torch.stack(scores).sum(0) if scores else None
 

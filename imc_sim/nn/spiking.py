@@ -1,7 +1,7 @@
 """Integrate-and-fire units with soft reset: spikes of 0 and 1 whose rate follows a clamped current.
 
 Source of the dynamics: Reddy, Buddhi (2022), https://github.com/preddy5/Buddhi, in its code; there is no paper. The
-gradient of its activation, bddi, was never published: the two here are substitutes of our own, and not bddi.
+gradient of its activation, bddi, was never published: the two here are our substitutes.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from imc_sim._errors import InputError, nearest
+from imc_sim._errors import InputError
+from imc_sim.nn._checks import check_choice
 
 __all__ = [
     "SPIKE_GRADIENTS",
@@ -24,7 +25,7 @@ __all__ = [
 ]
 
 SpikeGradient = Literal["accumulator", "window"]
-#: gradient -> ds/dp of a spike s with respect to the current p of its step; both are ours, and not bddi
+#: gradient -> ds/dp of a spike s with respect to the current p of its step; both are our substitutes for bddi
 SPIKE_GRADIENTS: dict[SpikeGradient, str] = {
     "accumulator": "1, so that the gradient of the summed spikes is that of the summed currents",
     "window": "max(0, 1 - |c - 1|) with c the state before the reset",
@@ -65,38 +66,49 @@ class _Fire(torch.autograd.Function):
 
 
 def project(z: Tensor, leak: float = 0.0) -> Tensor:
-    """clamp(z, 0, 1), any shape. Gradient, ours and not bddi: upstream where 0 < z < 1, else `leak` times that."""
+    """Return clamp(z, 0, 1). Gradient, our substitute for bddi: upstream where 0 < z < 1, else `leak` times that.
+
+    Args:
+        z: Pre-activations of any shape.
+        leak: Factor of the gradient outside (0, 1).
+    """
     return _Projection.apply(z, leak)
 
 
 def integrate_and_fire(p: Tensor, u: Tensor, gradient: SpikeGradient = "accumulator") -> tuple[Tensor, Tensor]:
-    """One step of units of threshold 1: current p and state u, shaped alike -> (spikes s of 0 and 1, state after).
+    """Compute one step of units with threshold 1: c = u + p, spikes s = 1 where c >= 1 else 0, next state c - s.
 
-    c = u + p; s = 1 where c >= 1, else 0; the state after is c - s. With 0 <= p <= 1 and u from 0 the state stays in
-    [0, 1), and the spikes of steps 1 to T add to floor(p_1 + … + p_T), exactly for numbers whose sums do not round.
+    With 0 <= p <= 1 and u from 0 the state stays in [0, 1), and the spikes of steps 1 to T add to floor(p_1 + … + p_T),
+    exactly where sums do not round. States have no gradient from step to step: if the subtracted spike had none and
+    the state had one, an early current would count once for every later step.
 
-    gradient, ours and not bddi: ds/dp as `SPIKE_GRADIENTS` says. States carry none, from step to step: were the
-    subtracted spike detached and the state not, an early current would count once for every later step.
+    Args:
+        p: Currents of any shape.
+        u: States, shaped as p.
+        gradient: ds/dp, see `SPIKE_GRADIENTS`; our substitutes for bddi.
+
+    Returns:
+        Spikes of 0 and 1, and the next states.
     """
     return _Fire.apply(p, u, gradient == "window")
 
 
 @final
 class IfUnit(nn.Module):
-    """Input z and state u (None: 0), shaped alike -> (spikes, state after): z clamped to [0, 1], then integrated.
+    """Clamp inputs to [0, 1], integrate them and fire: input z and state u (None for 0) to spikes and next state.
 
-    gradient: `accumulator` or `window`, see `integrate_and_fire`. leak: factor of the gradient where z is outside
-    (0, 1); above 0 it revives units that never fire, as nothing normalises z. Both are substitutes of our own for
-    training, and not bddi, whose gradient is not public. States are float32 at least.
+    States are float32 at least. Both arguments are our substitutes for the gradient of bddi, which is not public.
+
+    Args:
+        gradient: `accumulator` or `window`, see `integrate_and_fire`.
+        leak: Factor of the gradient where z is outside (0, 1); above 0 it revives units that never fire.
     """
 
     def __init__(self, gradient: SpikeGradient = "accumulator", leak: float = 0.1) -> None:
         super().__init__()
-        if gradient not in SPIKE_GRADIENTS:
-            step = f"{nearest(gradient, SPIKE_GRADIENTS)}Choose one."
-            raise InputError("arch.gradient", repr(gradient), ", ".join(SPIKE_GRADIENTS), step)
+        check_choice("arch.gradient", gradient, SPIKE_GRADIENTS)
         if not 0 <= leak <= 1:
-            raise InputError("arch.leak", leak, "from 0 to 1", "Take 0.1, or 0 for none.")
+            raise InputError("arch.leak", leak, "from 0 to 1", "Use 0.1, or 0 for none.")
         self.gradient: SpikeGradient = gradient
         self.leak = leak
 
@@ -109,10 +121,14 @@ class IfUnit(nn.Module):
 
 
 def rate_loss(rates: Tensor, labels: Tensor, reduction: Literal["mean", "none"] = "mean") -> Tensor:
-    """Mean squared error of firing rates [batch, classes] against one-hot labels [batch], as published.
+    """Return the mean squared error of firing rates against one-hot labels, as published.
 
-    The unit of the true class is asked to fire in every step, the others never. reduction: a scalar, or with `none`
-    the mean over classes of every image, [batch].
+    The unit of the true class should fire in every step, the others never.
+
+    Args:
+        rates: Firing rates [batch, classes].
+        labels: Classes [batch].
+        reduction: `mean` for a scalar, `none` for the mean over classes of every image, [batch].
     """
     errors = F.mse_loss(rates, F.one_hot(labels, rates.shape[1]).to(rates.dtype), reduction="none")
     return errors.mean() if reduction == "mean" else errors.mean(1)

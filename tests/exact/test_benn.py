@@ -191,7 +191,7 @@ def test_bad_arguments_are_named() -> None:
     ):  # fmt: skip
         with pytest.raises(InputError, match=message):
             BinaryNin(**bad)
-    with pytest.raises(InputError, match="got 9 x 9 pixels; allowed: 12 x 12"):
+    with pytest.raises(InputError, match="got 3 x 9 x 9 .*; allowed: 3 x 12 x 12"):
         small()(images(1, 9))
 
 

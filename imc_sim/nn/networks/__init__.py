@@ -1,4 +1,4 @@
-"""The architectures, by name or from a file of the user, and what is measured of them."""
+"""Architectures, by name or from a file of the user, and spike statistics."""
 
 from imc_sim.nn.networks._archs import arch_class, arch_files, build_arch
 from imc_sim.nn.networks._batmann import KINDS as CONTROLLER_KINDS

@@ -1,4 +1,4 @@
-"""Architectures by name or by file: what a card's `arch` builds."""
+"""Build architectures by name or from a file, as the `arch` of a card states."""
 
 from __future__ import annotations
 
@@ -22,9 +22,15 @@ _ALLOWED = "a name of `imc-sim list archs`, or FILE.py:CLASS"
 
 
 def arch_class(arch: str, folder: Path, where: str = "arch") -> type[nn.Module]:
-    """The class behind `batmann` or `./my_net.py:Net`; a file's path is relative to `folder`.
+    """Return the class of an architecture.
 
-    A file is run to get at its class: it is the user's own code, as if imported.
+    Args:
+        arch: A name such as `batmann`, or a file and class such as `./my_net.py:Net`; the file is run, as in an import.
+        folder: Folder that the path of a file is relative to.
+        where: Name of the argument in errors.
+
+    Raises:
+        InputError: There is no such architecture, file or class.
     """
     if arch in ARCHS:
         module, _, name = ARCHS[arch].target.partition(":")
@@ -36,9 +42,19 @@ def arch_class(arch: str, folder: Path, where: str = "arch") -> type[nn.Module]:
 
 
 def build_arch(arch: str, args: Mapping[str, Any], folder: Path, where: str = "arch") -> nn.Module:
-    """A fresh, untrained module of the architecture `arch` with keyword arguments `args`."""
+    """Return a new, untrained network, in float32 whatever torch's default is.
+
+    Args:
+        arch: The architecture, see `arch_class`.
+        args: Its keyword arguments.
+        folder: Folder that the path of a file is relative to.
+        where: Name of the argument in errors.
+
+    Raises:
+        InputError: There is no such architecture, or it does not take these arguments.
+    """
     kind, default = arch_class(arch, folder, where), torch.get_default_dtype()
-    torch.set_default_dtype(torch.float32)  # images and stored weights are float32, whatever the user's default is
+    torch.set_default_dtype(torch.float32)  # as images and stored weights
     try:
         return kind(**args)
     except TypeError as error:
@@ -48,23 +64,35 @@ def build_arch(arch: str, args: Mapping[str, Any], folder: Path, where: str = "a
 
 
 def arch_files(arch: str, folder: Path) -> dict[str, bytes]:
-    """The file of a user's own architecture, name -> content, to lie beside its card; nothing for a named one."""
+    """Return the file of a user's architecture, name -> content, to be kept next to its card; empty for a named one.
+
+    Args:
+        arch: The architecture, see `arch_class`.
+        folder: Folder that the path of a file is relative to.
+    """
     if arch in ARCHS:
         return {}
     path = beside(folder, arch.rpartition(":")[0], "arch")
     return {path.name: path.read_bytes()}
 
 
+def size_of(network: nn.Module) -> int | None:
+    """Return the pixels a side of a network's images, None where it does not state them."""
+    size = getattr(network, "size", None)
+    return size if isinstance(size, int) else None
+
+
 def _class_in(path: Path, name: str, where: str) -> type[nn.Module]:
+    """Run a Python file and return a class in it."""
     if not path.is_file():
-        raise InputError(where, f"no file {str(path)!r}", _ALLOWED, "Put the file beside the card, or fix the path.")
+        raise InputError(where, f"no file {str(path)!r}", _ALLOWED, "Put the file next to the card, or fix the path.")
     _check_alone(path, where)
     key = hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:12]
     spec = importlib.util.spec_from_file_location(f"imc_sim_user_{path.stem}_{key}", path)
     if spec is None or spec.loader is None:
-        raise InputError(where, f"{str(path)!r}, not a Python file", _ALLOWED, "Give a .py file.")
+        raise InputError(where, f"{str(path)!r}, not a Python file", _ALLOWED, "Name a .py file.")
     module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # where dataclasses and pickle look a class's module up
+    sys.modules[spec.name] = module  # dataclasses and pickle look up the module of a class there
     try:
         spec.loader.exec_module(module)
     except Exception as error:

@@ -1,4 +1,4 @@
-"""The BATMANN controller: a five-layer CNN that turns a character into a key.
+"""The BATMANN controller: a five-layer CNN that computes the key of a character.
 
 Source: rlin27/BATMANN (2021); network after Karunaratne et al., Nat. Commun. 12:2468 (2021).
 """
@@ -12,7 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from imc_sim._errors import InputError, nearest
+from imc_sim._errors import InputError
+from imc_sim.nn._checks import check_choice
 from imc_sim.nn._layers import Conv2d, Linear, product_layers
 from imc_sim.nn._product_layer import Policy
 from imc_sim.nn.rotation import ROTATIONS, RotationMode
@@ -46,14 +47,20 @@ class _Features(nn.Module):
 
 @final
 class BatmannController(nn.Module):
-    """Images [batch, channels, size, size] -> features [batch, dim]. No batch norm, no dropout.
+    """Compute features [batch, dim] of images [batch, channels_in, size, size], without batch norm and dropout.
 
-    kind: `float`, `xnor` (8-bit first and last layer), `xnor_binary_fc` (8-bit first layer), `rbnn` (rotated binary
-    conv2 to conv4, the rest float) or `rbnn_binary_fc` (last layer as well). State-dict names are the original's:
-    `features.conv1.weight`, `features.conv2.alpha`, `fc1.bias`, …
-    bias_init: start of the last layer's bias; the original used 1, which keeps every feature positive, and
-    so its sign constant, until training has moved it. rotation: of the rbnn kinds; `updated`, or `frozen` as in every
-    published run of them.
+    Names in the state dict are the original's: `features.conv1.weight`, `features.conv2.alpha`, `fc1.bias`, ….
+
+    Args:
+        kind: `float`, `xnor` (8-bit first and last layer), `xnor_binary_fc` (8-bit first layer), `rbnn` (rotated binary
+            conv2 to conv4, the rest float) or `rbnn_binary_fc` (last layer as well).
+        channels_in: Channels of the images.
+        width: Channels of the convolutions.
+        dim: Number of features.
+        size: Pixels a side.
+        bias_init: Initial bias of the last layer; the original's 1 keeps every feature positive, and so its sign
+            constant, until training has changed it.
+        rotation: Of the rbnn kinds: `updated`, or `frozen` as in all published runs.
     """
 
     def __init__(
@@ -61,10 +68,8 @@ class BatmannController(nn.Module):
         bias_init: float = 1.0, rotation: RotationMode = "updated",
     ) -> None:  # fmt: skip
         super().__init__()
-        if rotation not in ROTATIONS:
-            raise InputError("arch.rotation", repr(rotation), ", ".join(ROTATIONS), "Choose one of them.")
-        if kind not in KINDS:
-            raise InputError("arch.kind", repr(kind), ", ".join(KINDS), f"{nearest(kind, KINDS)}Choose a kind.")
+        check_choice("arch.rotation", rotation, ROTATIONS)
+        check_choice("arch.kind", kind, KINDS)
         first, inner, last, bias = KINDS[kind]
         self.kind, self.size, self.channels_in, self.dim = kind, size, channels_in, dim
         self.features = _Features(channels_in, width, first, inner, bias)
@@ -72,17 +77,12 @@ class BatmannController(nn.Module):
         if side < 1:
             raise InputError("arch.size", size, "20 pixels or more", "Use larger images.")
         self.fc1 = Linear(width * side * side, dim, last)
-        self._initialise(bias_init)
         for layer in product_layers(self):
             layer.rotation = rotation
-
-    def _initialise(self, bias_init: float) -> None:
-        for layer in self.modules():
             if isinstance(layer, Conv2d):
-                nn.init.normal_(layer.weight, 0.0, math.sqrt(2 / (layer.kernel**2 * layer.weight.shape[0])))
-            elif isinstance(layer, Linear):
-                nn.init.normal_(layer.weight, 0.0, 0.01)
-                nn.init.constant_(layer.bias, bias_init)  # type: ignore[arg-type]
+                nn.init.normal_(layer.weight, 0.0, math.sqrt(2 / (layer.kernel**2 * width)))
+        nn.init.normal_(self.fc1.weight, 0.0, 0.01)
+        nn.init.constant_(self.fc1.bias, bias_init)  # type: ignore[arg-type]
 
     def forward(self, x: Tensor) -> Tensor:
         return self.fc1(torch.flatten(self.features(x), 1))

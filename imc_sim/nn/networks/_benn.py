@@ -1,4 +1,4 @@
-"""BinaryNin: the slim network in network whose binary copies BENN puts together.
+"""BinaryNin: the small network in network whose binary copies BENN combines.
 
 Sources: Zhu, Dong, Su, Binary Ensemble Neural Network, CVPR 2019, in the authors' code; the network after Lin et al.,
 Network in Network, ICLR 2014.
@@ -6,14 +6,14 @@ Network in Network, ICLR 2014.
 
 from __future__ import annotations
 
-import math
 from typing import Literal, final
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from imc_sim._errors import InputError, nearest
+from imc_sim._errors import InputError
 from imc_sim.nn._binarize import binary_activation
+from imc_sim.nn._checks import check_choice, check_counts, check_size, scaled
 from imc_sim.nn._layers import Conv2d, product_layers
 from imc_sim.nn._norm import Norm
 
@@ -26,10 +26,10 @@ _EPS, _INITIAL_STD = 1e-4, 0.05
 
 @final
 class SignActivation(nn.Module):
-    """+-1 of x, any shape. Gradient: upstream where |x| < 1, else zero.
+    """Binarize to +-1. Gradient: upstream where |x| < 1, else zero.
 
-    Zero becomes -1, which a cell can be driven with. The original's sign(0) is 0, but an input of exactly 0 after
-    batch normalisation has probability zero.
+    Zero becomes -1, which a word line can encode; the original's sign(0) is 0, but has probability zero after batch
+    normalisation.
     """
 
     def forward(self, x: Tensor) -> Tensor:
@@ -37,7 +37,7 @@ class SignActivation(nn.Module):
 
 
 class _BinaryBlock(nn.Module):
-    """Batch norm, sign, dropout, binary convolution with bias, ReLU: the next batch norm centres the output anew."""
+    """Batch norm, sign, dropout, binary convolution with bias and ReLU; the next batch norm centres the output."""
 
     def __init__(self, channels: tuple[int, int], kernel: int, dropout: float = 0.0) -> None:
         super().__init__()
@@ -73,11 +73,17 @@ class _LastBlock(nn.Module):
 
 @final
 class BinaryNin(nn.Module):
-    """Images [batch, channels_in, size, size] -> logits [batch, classes], none below 0: they are means after a ReLU.
+    """Classify images [batch, channels_in, size, size] into logits [batch, classes], which are means after a ReLU.
 
-    kind: `sb`, semi-binary (first and last convolution float), or `ab`, all binary (the sign of the image itself).
-    width: factor on the 192 and 96 channels, rounded, at least 2. dropout: after the signs of the 5 x 5 and of the
-    3 x 3 block. The padding around signs is 0. Trained with `constrain_weights` before every forward pass.
+    The padding around signs is 0. Training calls `constrain_weights` before every forward pass.
+
+    Args:
+        kind: `sb`, semi-binary (first and last convolution float), or `ab`, all binary (even the sign of the image).
+        width: Factor on the 192 and 96 channels, rounded, at least 2.
+        classes: Number of classes.
+        channels_in: Channels of the images.
+        size: Pixels a side.
+        dropout: Fraction of signs of the 5 x 5 and of the 3 x 3 block that training sets to 0.
     """
 
     def __init__(
@@ -85,11 +91,14 @@ class BinaryNin(nn.Module):
         dropout: float = 0.5,
     ) -> None:  # fmt: skip
         super().__init__()
-        _check(kind, width, size, dropout)
+        check_choice("arch.kind", kind, NIN_KINDS)
+        check_counts(size=size)
+        if not 0 <= dropout < 1:
+            raise InputError("arch.dropout", dropout, "from 0 to below 1", "Use 0 for no dropout.")
         self.kind: NinKind = kind
         self.size, self.channels_in, self.classes = size, channels_in, classes
-        # One channel would be nothing but the mean over the channels, which binary weights do without.
-        wide, narrow = (max(2, math.floor(channels * width + 0.5)) for channels in (_WIDE, _NARROW))
+        # two channels or more: binary weights have no mean over the channels
+        wide, narrow = scaled((_WIDE, _NARROW), width, least=2)
         ends = ((channels_in, wide), (wide, classes))
         binary = kind == "ab"
         self.block1 = _BinaryBlock(ends[0], 5) if binary else _FirstBlock(ends[0], 5)
@@ -102,9 +111,9 @@ class BinaryNin(nn.Module):
         self.redraw()
 
     def redraw(self) -> None:
-        """Weights of every convolution anew from N(0, 0.05), torch's generator, and biases 0; the rest stays.
+        """Sample the weights of every convolution again from N(0, 0.05), with torch's generator, and set biases to 0.
 
-        What independent members of an ensemble start from: batch normalisation goes on as it is, as published.
+        Independent members of an ensemble start so; batch normalisation is unchanged, as published.
         """
         for layer in product_layers(self):
             nn.init.normal_(layer.weight, 0.0, _INITIAL_STD)
@@ -112,21 +121,8 @@ class BinaryNin(nn.Module):
             layer.renew_alpha()
 
     def forward(self, x: Tensor) -> Tensor:
-        if x.shape[-2:] != (self.size, self.size):
-            got, allowed = f"{x.shape[-2]} x {x.shape[-1]} pixels", f"{self.size} x {self.size}"
-            raise InputError("images", got, allowed, f"Set arch.args.size: {x.shape[-1]}.")
+        check_size(x, self.channels_in, self.size)
         x = F.max_pool2d(self.block2(self.block1(x)), 3, stride=2, padding=1)
         x = F.avg_pool2d(self.block4(self.block3(x)), 3, stride=2, padding=1)
         x = self.block7(self.block6(self.block5(x)))
         return F.avg_pool2d(x, x.shape[-1]).flatten(1)
-
-
-def _check(kind: str, width: float, size: int, dropout: float) -> None:
-    if kind not in NIN_KINDS:
-        raise InputError("arch.kind", repr(kind), ", ".join(NIN_KINDS), f"{nearest(kind, NIN_KINDS)}Choose a kind.")
-    if not width > 0:
-        raise InputError("arch.width", width, "a factor above 0", "Take 1 for the published network.")
-    if size < 1:
-        raise InputError("arch.size", size, "1 pixel or more", "Give the side of the images.")
-    if not 0 <= dropout < 1:
-        raise InputError("arch.dropout", dropout, "from 0 to below 1", "Take 0 for no dropout.")

@@ -1,4 +1,4 @@
-"""BinaryResNet18: the residual network whose binary copies BENN puts together on ImageNet.
+"""BinaryResNet18: the residual network whose binary copies BENN combines on ImageNet.
 
 Sources: He et al., Deep Residual Learning, CVPR 2016; its binary form after Rastegari et al., XNOR-Net, ECCV 2016, and
 Zhu, Dong, Su, Binary Ensemble Neural Network, CVPR 2019.
@@ -6,13 +6,13 @@ Zhu, Dong, Su, Binary Ensemble Neural Network, CVPR 2019.
 
 from __future__ import annotations
 
-import math
+import itertools
 from typing import Literal, final
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from imc_sim._errors import InputError, nearest
+from imc_sim.nn._checks import check_choice, check_counts, check_size, scaled
 from imc_sim.nn._layers import Conv2d, Linear, product_layers
 from imc_sim.nn._norm import Norm
 from imc_sim.nn.networks._benn import SignActivation
@@ -38,7 +38,7 @@ class _BinaryConv(nn.Module):
 
 
 class _Residual(nn.Module):
-    """Two binary 3 x 3 convolutions, added to what came in, or to a binary 1 x 1 convolution of it."""
+    """Two binary 3 x 3 convolutions, added to their input, or to a binary 1 x 1 convolution of it."""
 
     def __init__(self, channels: tuple[int, int], stride: int) -> None:
         super().__init__()
@@ -67,18 +67,22 @@ class _Stem(nn.Module):
 
 @final
 class BinaryResNet18(nn.Module):
-    """Images [batch, channels_in, size, size] -> logits [batch, classes].
+    """Classify images [batch, channels_in, size, size] into logits [batch, classes].
 
     The first convolution and the last layer are float; the others, 16 of 3 x 3 and the three of 1 x 1 in the shortcuts
     where a stage halves the image, are binary: batch norm, sign, convolution with the signs of its weights and a bias,
-    ReLU, in this order. A residual addition stands around each of the eight blocks of two, after their ReLU, so that
-    real numbers flow past the signs. Batch norm without scale and shift and the mean over the image precede the last
-    layer. The network file of BENN's ImageNet runs was never published: this is our reading of "ResNet-18, first and
+    ReLU, in this order. A shortcut bypasses each of the eight blocks of two, so that real numbers flow past the signs.
+    Batch norm without scale and shift and the mean over the image precede the last layer. Weights start from
+    N(0, 0.05), biases from 0; the padding around signs is 0. Training calls `constrain_weights` before every forward
+    pass. The network file of BENN's ImageNet runs was never published: this is our reading of "ResNet-18, first and
     last layer float", after XNOR-Net's ResNet-18 and the blocks of BENN's other networks.
 
-    width: factor on the 64 to 512 channels, rounded, at least 2. stem: `imagenet` (7 x 7 of stride 2, max-pooling) or
-    `cifar` (3 x 3 of stride 1) for small images. The padding around signs is 0. Weights start from N(0, 0.05), biases
-    from 0. Trained with `constrain_weights` before every forward pass.
+    Args:
+        width: Factor on the 64 to 512 channels, rounded, at least 2.
+        classes: Number of classes.
+        channels_in: Channels of the images.
+        size: Pixels a side.
+        stem: `imagenet` (7 x 7 with stride 2, max-pooling) or `cifar` (3 x 3 with stride 1) for small images.
     """
 
     def __init__(
@@ -86,15 +90,13 @@ class BinaryResNet18(nn.Module):
         stem: ResnetStem = "imagenet",
     ) -> None:  # fmt: skip
         super().__init__()
-        _check(width, classes, channels_in, size, stem)
+        check_choice("arch.stem", stem, RESNET_STEMS)
+        check_counts(classes=classes, channels_in=channels_in, size=size)
         self.size, self.channels_in, self.classes = size, channels_in, classes
-        # One channel would be nothing but the mean over the channels, which binary weights do without.
-        channels = [max(2, math.floor(each * width + 0.5)) for each in _CHANNELS]
+        channels = scaled(_CHANNELS, width, least=2)  # binary weights have no mean over the channels
         self.stem = _Stem((channels_in, channels[0]), stem)
         self.stage1 = _stage((channels[0], channels[0]), 1)
-        self.stage2 = _stage((channels[0], channels[1]), 2)
-        self.stage3 = _stage((channels[1], channels[2]), 2)
-        self.stage4 = _stage((channels[2], channels[3]), 2)
+        self.stage2, self.stage3, self.stage4 = (_stage(pair, 2) for pair in itertools.pairwise(channels))
         self.norm = Norm(channels[3], eps=_EPS, affine=False)
         self.fc = Linear(channels[3], classes)
         for layer in product_layers(self):
@@ -102,24 +104,10 @@ class BinaryResNet18(nn.Module):
             layer.renew_alpha()
 
     def forward(self, x: Tensor) -> Tensor:
-        if x.shape[1:] != (self.channels_in, self.size, self.size):
-            got, allowed = (" x ".join(map(str, s)) for s in (x.shape[1:], (self.channels_in, self.size, self.size)))
-            step = "Set arch.args.size and arch.args.channels_in, or the task's size."
-            raise InputError("images", f"{got} (channels, pixels)", allowed, step)
+        check_size(x, self.channels_in, self.size)
         x = self.stage4(self.stage3(self.stage2(self.stage1(self.stem(x)))))
         return self.fc(F.avg_pool2d(self.norm(x), x.shape[-1]).flatten(1))
 
 
 def _stage(channels: tuple[int, int], stride: int) -> nn.Sequential:
     return nn.Sequential(_Residual(channels, stride), _Residual((channels[1], channels[1]), 1))
-
-
-def _check(width: float, classes: int, channels_in: int, size: int, stem: str) -> None:
-    if stem not in RESNET_STEMS:
-        step = f"{nearest(stem, RESNET_STEMS)}Choose a stem."
-        raise InputError("arch.stem", repr(stem), ", ".join(RESNET_STEMS), step)
-    if not 0 < width < math.inf:
-        raise InputError("arch.width", width, "a factor above 0", "Take 1 for the published width.")
-    for name, value in (("classes", classes), ("channels_in", channels_in), ("size", size)):
-        if value < 1:
-            raise InputError(f"arch.{name}", value, "1 or more", "Give what the images have.")

@@ -6,13 +6,13 @@ Liu et al., Bi-Real Net, ECCV 2018.
 
 from __future__ import annotations
 
-import math
 from typing import final
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from imc_sim._errors import InputError
+from imc_sim.nn._checks import check_counts, check_size, scaled
 from imc_sim.nn._layers import Conv2d, Linear
 from imc_sim.nn._norm import Norm
 from imc_sim.nn.networks._metaplastic_nets import GatedSign
@@ -24,7 +24,7 @@ _CHANNELS = (16, 32, 64)
 class _Binary(nn.Module):
     """Sign, binary 3 x 3 convolution, batch norm, added to the input.
 
-    stride 2: the input is averaged over 2 x 2, and channels that it lacks are 0.
+    With stride 2 the shortcut averages the input over 2 x 2 and fills missing channels with 0.
     """
 
     def __init__(self, channels: tuple[int, int], stride: int) -> None:
@@ -45,19 +45,30 @@ class _Binary(nn.Module):
 class BinaryResNet(nn.Module):
     """Classify images [batch, channels_in, size, size] into logits [batch, classes].
 
-    depth: 6 n + 2, as 20, 32, 44. A float 3 x 3 convolution to 16 channels and a batch norm; three stages of 2 n binary
-    3 x 3 convolutions with 16, 32 and 64 channels, the first of a later stage with stride 2; the mean over the image; a
-    float linear layer. Weights of binary convolutions are the signs of hidden ones, their inputs signs, the padding 0.
-    Real numbers flow past each of them through a shortcut without weights. width: factor on the channels, rounded.
+    A float 3 x 3 convolution to 16 channels and a batch norm; three stages of 2 n binary 3 x 3 convolutions with 16, 32
+    and 64 channels, the first of a later stage with stride 2; the mean over the image; a float linear layer. Weights of
+    binary convolutions are the signs of hidden ones, their inputs signs, the padding 0. Real numbers flow past each of
+    them through a shortcut without weights.
+
+    Args:
+        depth: 6 n + 2, such as 20, 32 or 44.
+        width: Factor on the channels, rounded.
+        classes: Number of classes.
+        channels_in: Channels of the images.
+        size: Pixels a side.
     """
 
     def __init__(
         self, depth: int = 20, width: float = 1.0, classes: int = 10, channels_in: int = 3, size: int = 32
     ) -> None:
         super().__init__()
-        _check(depth, width, classes, channels_in, size)
+        if depth < 8 or depth % 6 != 2:
+            raise InputError("arch.depth", depth, "6 n + 2: 8, 14, 20, 26, 32, …", "Use 20, the published size.")
+        if size < 4 or size % 4:
+            raise InputError("arch.size", size, "a multiple of 4", "Use images that can be halved twice.")
+        check_counts(classes=classes, channels_in=channels_in)
         self.size, self.channels_in, self.classes = size, channels_in, classes
-        first, *later = (max(1, math.floor(each * width + 0.5)) for each in _CHANNELS)
+        first, *later = scaled(_CHANNELS, width)
         self.conv = Conv2d(channels_in, first, 3, bias=False, padding=1)
         self.norm = Norm(first)
         each = (depth - 2) // 3
@@ -68,20 +79,5 @@ class BinaryResNet(nn.Module):
         self.fc = Linear(later[-1], classes)
 
     def forward(self, x: Tensor) -> Tensor:
-        if x.shape[1:] != (self.channels_in, self.size, self.size):
-            got, allowed = (" x ".join(map(str, s)) for s in (x.shape[1:], (self.channels_in, self.size, self.size)))
-            step = "Set arch.args.size and arch.args.channels_in, or the task's size."
-            raise InputError("images", f"{got} (channels, pixels)", allowed, step)
+        check_size(x, self.channels_in, self.size)
         return self.fc(self.blocks(self.norm(self.conv(x))).mean((2, 3)))
-
-
-def _check(depth: int, width: float, classes: int, channels_in: int, size: int) -> None:
-    if depth < 8 or depth % 6 != 2:
-        raise InputError("arch.depth", depth, "6 n + 2: 8, 14, 20, 26, 32, …", "Use 20, the published size.")
-    if not 0 < width < math.inf:
-        raise InputError("arch.width", width, "a factor above 0", "Use 1 for the published width.")
-    if size < 4 or size % 4:
-        raise InputError("arch.size", size, "a multiple of 4", "Use images that can be halved twice.")
-    for name, value in (("classes", classes), ("channels_in", channels_in)):
-        if value < 1:
-            raise InputError(f"arch.{name}", value, "1 or more", "Use what the images have.")

@@ -1,7 +1,7 @@
-"""BitNet: a convolutional network without normalisation whose layers speak in spikes.
+"""BitNet: a convolutional network without normalisation whose layers send spikes.
 
 Source: Reddy, Buddhi (2022), https://github.com/preddy5/Buddhi (BITnet6, BITnet6_v101), in its code; there is no paper.
-How it is trained there is not public, nor is the gradient of its activation, bddi: both are substitutes of our own.
+Neither its training nor the gradient of its activation, bddi, is public: both are our substitutes.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from imc_sim._errors import InputError, nearest
+from imc_sim._errors import InputError
+from imc_sim.nn._checks import check_choice, check_counts, check_size
 from imc_sim.nn._layers import Conv2d, Linear, product_layers
 from imc_sim.nn._product_layer import ProductLayer
 from imc_sim.nn.events import EventProduct
@@ -28,36 +29,40 @@ BitNetVersion = Literal["6", "6_v101"]
 BITNET_VERSIONS: dict[BitNetVersion, tuple[int, ...]] = {"6": (2, 3, 5), "6_v101": (2, 4, 5)}
 BITNET_LAYERS: tuple[str, ...] = ("conv1", "conv2", "conv3", "conv4", "conv5", "fc")
 _CHANNELS = (64, 64, 128, 256, 512)
-_CHOICES = {
-    "version": tuple(BITNET_VERSIONS), "activation": ("spikes", "clamp", "relu"), "tie_break": ("lowest", "residual"),
-    "memory": ("steps", "recompute"),
-}  # fmt: skip
-#: share of a spike that a state counts for where it breaks ties: below 1, so that no order of counts changes
+#: fraction of a spike that a state counts for where it breaks ties: below 1, so that no order of counts changes
 SHARE = 2.0**-8
-#: what a layer does to its product: (number of the layer from 0, product) -> output
+#: (number of the layer from 0, product) -> output of the layer
 Respond = Callable[[int, Tensor], Tensor]
 Product = Callable[[Tensor], Tensor]
 
 
 @final
 class BitNet(nn.Module):
-    """Images [batch, channels_in, size, size] -> firing rates [batch, classes] in [0, 1] over `steps` time steps.
+    """Classify images [batch, channels_in, size, size] by firing rates [batch, classes] over time steps.
 
-    Five 3 x 3 convolutions with bias of 64, 64, 128, 256 and 512 channels times `scale` (rounded down), the spikes of
-    layers 2, 3 and 5 (version `6`) or 2, 4 and 5 (`6_v101`) max-pooled by 2, which of spikes is an OR, and a linear
-    layer; each ends in integrate-and-fire units (`IfUnit`). Images of 64 pixels are pooled after layer 1 as well, as
-    published; the head fits any other size of 8 pixels or more. The image is presented in every step: the input of
+    Five 3 x 3 convolutions with bias of 64, 64, 128, 256 and 512 channels times `scale` (rounded down) and a linear
+    layer, each with integrate-and-fire units (`IfUnit`); spikes are max-pooled by 2, which is an OR. Images of 64
+    pixels are pooled after layer 1 as well, as published. The image is presented in every step, so that the input of
     layer 1's units is constant and computed once.
 
-    steps: at inference; training_steps: in training, None for as many. select_first: count the spikes of the first
-    step. tie_break: of equal counts the class that comes first wins (`lowest`), or at inference the one whose state is
-    nearer to its next spike (`residual`: states count for 1/256 spike). gradient, leak: of the units, our substitutes.
-    memory: a training pass holds all `steps`, or one, which it computes again (`recompute`: the same gradient).
-
-    activation: `clamp` is the network of the same shape and weights with clamp(z, 0, 1) in place of the units, one pass
-    instead of steps: the warm-up, whose state loads into a spiking network as it is, and not the limit of many steps.
-    `relu`: the baseline, whose output is logits. events: at inference without gradients add up the weights of active
-    inputs, see `EventProduct`. reread: at inference compute layer 1 in every step, which on a chip has its own noise.
+    Args:
+        scale: Factor on the channels.
+        version: `6`, with pooling after layers 2, 3 and 5, or `6_v101`, after 2, 4 and 5.
+        classes: Number of classes.
+        channels_in: Channels of the images.
+        size: Pixels a side, 8 or more.
+        steps: Time steps at inference.
+        training_steps: Time steps in training; None for `steps`.
+        activation: `spikes`; `clamp` for clamp(z, 0, 1) instead of units in a single pass, the warm-up, whose state
+            dict a spiking network loads, and not the limit of many steps; `relu` for the baseline, which has logits.
+        select_first: Count the spikes of the first step.
+        tie_break: Of equal counts the `lowest` class wins, or at inference with `residual` the one whose state is
+            nearer to its next spike (states count for 1/256 spike).
+        gradient: Gradient of the units, see `IfUnit`.
+        leak: Factor of the gradient outside (0, 1), see `IfUnit`.
+        memory: Training holds all `steps`, or one at a time with `recompute`, which gives the same gradient.
+        events: At inference without gradients add up the weights of active inputs, see `EventProduct`.
+        reread: At inference compute layer 1 in every step, which on a chip has separate noise.
     """
 
     def __init__(
@@ -69,8 +74,12 @@ class BitNet(nn.Module):
         reread: bool = False,
     ) -> None:  # fmt: skip
         super().__init__()
-        _check(version=version, activation=activation, tie_break=tie_break, memory=memory)
-        widths = _widths(scale, size, classes, channels_in)
+        check_choice("arch.version", version, BITNET_VERSIONS)
+        check_choice("arch.activation", activation, ("spikes", "clamp", "relu"))
+        check_choice("arch.tie_break", tie_break, ("lowest", "residual"))
+        check_choice("arch.memory", memory, ("steps", "recompute"))
+        check_counts(classes=classes, channels_in=channels_in)
+        widths = _widths(scale, size)
         self.size, self.channels_in, self.classes = size, channels_in, classes
         self.activation, self.select_first, self.tie_break = activation, select_first, tie_break
         self.memory, self.events, self.reread = memory, events, reread
@@ -81,30 +90,34 @@ class BitNet(nn.Module):
             self.add_module(name, Conv2d(*channels, 3, padding=1))
         self.fc = Linear(widths[-1] * (size >> len(self.pooled)) ** 2, classes)
         self.reset_biases()
-        for asked in (steps, steps if training_steps is None else training_steps):
-            self._counted(asked)
+        for count in (steps, steps if training_steps is None else training_steps):
+            self._counted(count)
 
     def reset_biases(self) -> None:
-        """Biases from U(-1, 1) / sqrt(inputs of a unit), as torch's own layers start; weights do so in any case."""
+        """Sample biases from U(-1, 1) / sqrt(inputs of a unit), as for weights and torch's own layers."""
         for layer in product_layers(self):
             bound = 1 / math.sqrt(layer.weight[0].numel())
             nn.init.uniform_(layer.bias, -bound, bound)  # type: ignore[arg-type]
 
     def with_steps(self, steps: int) -> BitNet:
-        """The same network, weights shared, that takes `steps` steps at inference."""
+        """Return a network with shared weights and another number of steps at inference.
+
+        Args:
+            steps: Number of steps.
+        """
         self._counted(steps)
         other = copy.copy(self)
         other.steps = steps
         return other
 
     def _counted(self, steps: int) -> int:
-        """How many of so many steps are counted; InputError where there are none."""
+        """Return how many of `steps` are counted; InputError where there are none."""
         if steps < (least := 1 if self.select_first else 2):
-            raise InputError("arch.steps", steps, f"{least} or more", "Take more steps, or count the first.")
+            raise InputError("arch.steps", steps, f"{least} or more", "Use more steps, or count the first.")
         return steps if self.select_first else steps - 1
 
     def forward(self, x: Tensor) -> Tensor:
-        self._check_images(x)
+        check_size(x, self.channels_in, self.size)
         if self.activation != "spikes":
             return next(self.responses(x))[-1]
         steps = self._steps()
@@ -119,8 +132,12 @@ class BitNet(nn.Module):
         return counts / counted
 
     def responses(self, x: Tensor) -> Iterator[list[Tensor]]:
-        """Outputs of the six layers, before pooling, one step after the other; `clamp` and `relu` have one step."""
-        self._check_images(x)
+        """Yield the outputs of the six layers, before pooling, for each step; `clamp` and `relu` have one step.
+
+        Args:
+            x: Images [batch, channels_in, size, size].
+        """
+        check_size(x, self.channels_in, self.size)
         if self.activation == "spikes":
             yield from self._spikes(x, _Units(self.unit))
         else:
@@ -128,14 +145,23 @@ class BitNet(nn.Module):
             yield self._through(layers[0](x), layers, self._graded)
 
     def output_steps(self, x: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-        """Spikes and states after them of the last layer, [batch, classes] each, one step after the other."""
-        self._check_images(x)
+        """Yield spikes and next states of the last layer, [batch, classes] each, for each step.
+
+        Args:
+            x: Images [batch, channels_in, size, size].
+        """
+        check_size(x, self.channels_in, self.size)
         units = _Units(self.unit)
         for outputs in self._spikes(x, units):
             yield outputs[-1], units.states[-1]
 
     def drive(self, number: int, output: Tensor) -> Tensor:
-        """What layer `number` (2 to 6) gets of the output of the layer before: pooled, and flat for the last."""
+        """Return the input of a layer: the output of the layer before, pooled, and flat for the last.
+
+        Args:
+            number: Number of the layer, 2 to 6.
+            output: Output of the layer before.
+        """
         x = F.max_pool2d(output, 2) if number - 1 in self.pooled else output
         return x.flatten(1) if number == len(BITNET_LAYERS) else x
 
@@ -146,7 +172,7 @@ class BitNet(nn.Module):
         return [self.get_submodule(name) for name in BITNET_LAYERS]
 
     def _products(self) -> list[Product]:
-        """The layers, or for events what takes their place from layer 2 on; those of a chip stay."""
+        """Return the layers, or with events their event products from layer 2 on, except for layers on a chip."""
         first, *others = self._layers()
         if self.training or not self.events or torch.is_grad_enabled():
             return [first, *others]
@@ -161,7 +187,7 @@ class BitNet(nn.Module):
             yield self._through(current, products, units)
 
     def _through(self, current: Tensor, products: Sequence[Product], respond: Respond) -> list[Tensor]:
-        """The layers' outputs in one step, where layer 1's product is `current`."""
+        """Return the outputs of the layers in one step, where the product of layer 1 is `current`."""
         outputs = [respond(0, current)]
         for number, product in enumerate(products[1:], 1):
             outputs.append(respond(number, product(self.drive(number + 1, outputs[-1]))))
@@ -173,19 +199,13 @@ class BitNet(nn.Module):
         return F.relu(z) if number + 1 < len(BITNET_LAYERS) else z
 
     def _fresh(self) -> Step:
-        """A step function with units at rest."""
+        """Return a step function with units at rest."""
         units, layers = _Units(self.unit), self._layers()
         return lambda current: self._through(current, layers, units)[-1]
 
-    def _check_images(self, x: Tensor) -> None:
-        if x.shape[1:] != (self.channels_in, self.size, self.size):
-            got, allowed = (" x ".join(map(str, s)) for s in (x.shape[1:], (self.channels_in, self.size, self.size)))
-            step = "Set arch.args.size and arch.args.channels_in, or the task's size."
-            raise InputError("images", f"{got} (channels, pixels)", allowed, step)
-
 
 class _Units:
-    """The units of all layers of one pass, with their states: none yet before the first step."""
+    """The units of all layers of one pass, with their states, which the first step creates."""
 
     def __init__(self, unit: IfUnit) -> None:
         self.unit = unit
@@ -200,19 +220,10 @@ class _Units:
         return spikes
 
 
-def _widths(scale: float, size: int, classes: int, channels_in: int) -> tuple[int, ...]:
-    """Channels of the five convolutions, where the sizes of a network can be."""
+def _widths(scale: float, size: int) -> tuple[int, ...]:
+    """Return the channels of the five convolutions; InputError for a scale or size that is too small."""
     if not 0 < scale < math.inf or int(_CHANNELS[0] * scale) < 1:
-        raise InputError("arch.scale", scale, "1/64 or more", "Take 4 for the published network.")
+        raise InputError("arch.scale", scale, "1/64 or more", "Use 4 for the published network.")
     if size < 8:
         raise InputError("arch.size", size, "8 pixels or more", "Use larger images: they are halved three times.")
-    if min(classes, channels_in) < 1:
-        raise InputError("arch.classes, channels_in", (classes, channels_in), "1 or more", "Give what the images have.")
     return tuple(int(channels * scale) for channels in _CHANNELS)
-
-
-def _check(**chosen: str) -> None:
-    for name, value in chosen.items():
-        if value not in _CHOICES[name]:
-            step = f"{nearest(value, _CHOICES[name])}Choose one."
-            raise InputError(f"arch.{name}", repr(value), ", ".join(_CHOICES[name]), step)

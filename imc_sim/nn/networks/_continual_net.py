@@ -1,4 +1,4 @@
-"""A network with its past: as it was after each task, with the norms of every task that it had learned by then."""
+"""A network as it was after each task of continual learning, with the norms of all tasks learned by then."""
 
 from __future__ import annotations
 
@@ -10,22 +10,27 @@ from typing import Any, final
 import torch
 from torch import Tensor, nn
 
-from imc_sim._errors import InputError, nearest
+from imc_sim._errors import InputError
 from imc_sim.config import ARCHS
+from imc_sim.nn._checks import check_choice
 from imc_sim.nn._norm import STATISTICS, Norm, Statistics
-from imc_sim.nn.networks._archs import build_arch
+from imc_sim.nn.networks._archs import build_arch, size_of
 from imc_sim.nn.networks._metaplastic_nets import load_norm_state
 
 
 @final
 class ContinualNet(nn.Module):
-    """`tasks` stages of a network `arch` (by name) with `args`: stage k is the network after task k, k from 1.
+    """Keep one stage of a network per task: stage k is the network after task k, k from 1.
 
-    Every stage has norms for each task learned by then: scale and shift of that task's end, and running statistics
-    that were measured on its training images with the weights of the stage (`ContinualTrainer` does both). statistics:
-    of `at`; `running` uses these, as hardware must that sees one image at a time; `batch` normalises by the batch, as
-    published. Training itself follows `args`. The network as such, [batch, …] -> [batch, classes], is the last stage
-    with the norms of the last task.
+    Every stage has norms for each task learned by then: scale and shift from the end of that task, and running
+    statistics measured on its training images with the weights of the stage (`ContinualTrainer` does both). Called with
+    inputs [batch, …] it returns the logits [batch, classes] of the last stage with the norms of the last task.
+
+    Args:
+        arch: Architecture of the stages, a name of `imc-sim list archs`.
+        args: Its arguments, which training uses too.
+        tasks: Number of tasks.
+        statistics: Of norms in `at`: `running`, as in hardware, which sees one image at a time; `batch`, as published.
     """
 
     def __init__(
@@ -33,16 +38,13 @@ class ContinualNet(nn.Module):
         statistics: Statistics = "running",
     ) -> None:  # fmt: skip
         super().__init__()
-        if arch not in ARCHS or arch in ("continual", "ensemble"):
-            step = f"{nearest(arch, ARCHS)}Name a single network."
-            raise InputError("arch.args.arch", repr(arch), ", ".join(ARCHS), step)
+        check_choice("arch.args.arch", arch, [name for name in ARCHS if name not in ("continual", "ensemble")])
         if tasks < 1:
-            raise InputError("arch.args.tasks", tasks, "1 or more", "Give the number of tasks.")
-        _check_statistics("arch.args.statistics", statistics)
+            raise InputError("arch.args.tasks", tasks, "1 or more", "Use the number of tasks.")
+        check_choice("arch.args.statistics", statistics, STATISTICS)
         self.statistics: Statistics = statistics
-        # The card's folder is of use only to architectures in files.
         self.stages = nn.ModuleList(build_arch(arch, args or {}, Path(), "arch.args") for _ in range(tasks))
-        #: heads[k][t]: norms of the earlier task t in stage k, both from 0; those of task k are in the stage itself
+        #: heads[k][t]: norms of the earlier task t in stage k, both from 0; the stage holds those of task k
         self.heads = nn.ModuleList(
             nn.ModuleList(nn.ModuleList(copy.deepcopy(norm) for norm in _norms(stage).values()) for _ in range(earlier))
             for earlier, stage in enumerate(self.stages)
@@ -50,19 +52,21 @@ class ContinualNet(nn.Module):
 
     @property
     def size(self) -> int | None:
-        """Pixels a side that the network takes, where it states it."""
-        size = getattr(self.stages[0], "size", None)
-        return size if isinstance(size, int) else None
+        """Pixels a side of the images of the network, None where it does not state it."""
+        return size_of(self.stages[0])
 
     def first(self) -> nn.Module:
-        """A copy of the first stage: before training, the network that training begins with."""
+        """Return a copy of the first stage: before training, the network that training begins with."""
         return copy.deepcopy(self.stages[0])
 
     def at(self, stage: int | None = None, head: int | None = None, statistics: Statistics | None = None) -> nn.Module:
-        """A copy of the network as it was after task `stage` (None: the last), with the norms of task `head`.
+        """Return a copy of the network as it was after a task, with the norms of a task.
 
-        Both count from 1. None, and tasks that this stage has not learned yet: the norms of the last that it has.
-        statistics: None for the network's own.
+        Args:
+            stage: Number of the task after which, from 1; None for the last.
+            head: Number of the task whose norms are used, from 1; None, and tasks that this stage has not learned yet,
+                mean the last task of the stage.
+            statistics: Of norms; None for those of this network.
         """
         number = self._within("stage", stage)
         task = min(self._within("head", number if head is None else head), number)
@@ -75,7 +79,13 @@ class ContinualNet(nn.Module):
 
     @torch.no_grad()
     def keep(self, stage: int, network: nn.Module, norms: Sequence[Mapping[str, Tensor]]) -> None:
-        """Hold `network` as stage number `stage` (from 1), with `norms` (see `norm_state`) of its `stage` tasks."""
+        """Store a network as a stage.
+
+        Args:
+            stage: Number of the stage, from 1.
+            network: The network after that task.
+            norms: Its norms for each of its tasks, see `norm_state`.
+        """
         kept = self.stages[self._within("stage", stage) - 1]
         kept.load_state_dict(network.state_dict())
         *earlier, last = norms
@@ -90,13 +100,21 @@ class ContinualNet(nn.Module):
     def _within(self, what: str, number: int | None) -> int:
         tasks = len(self.stages)
         if number is not None and not 1 <= number <= tasks:
-            raise InputError(f"task.{what}", number, f"1 to {tasks}, or nothing", "The network has so many tasks.")
+            raise InputError(f"task.{what}", number, f"1 to {tasks}, or nothing", "Use a task of the network.")
         return number or tasks
 
 
 def with_statistics(network: nn.Module, statistics: Statistics) -> nn.Module:
-    """A copy of the network whose norms use these statistics at inference."""
-    _check_statistics("task.statistics", statistics)
+    """Return a copy of a network whose norms use these statistics at inference.
+
+    Args:
+        network: The network.
+        statistics: `running` or `batch`, see `Norm`.
+
+    Raises:
+        InputError: There are no such statistics, or the network has no norms.
+    """
+    check_choice("task.statistics", statistics, STATISTICS)
     made = copy.deepcopy(network)
     norms = _norms(made)
     if not norms:
@@ -109,8 +127,3 @@ def with_statistics(network: nn.Module, statistics: Statistics) -> nn.Module:
 
 def _norms(network: nn.Module) -> dict[str, Norm]:
     return {name: norm for name, norm in network.named_modules() if isinstance(norm, Norm)}
-
-
-def _check_statistics(where: str, statistics: str) -> None:
-    if statistics not in STATISTICS:
-        raise InputError(where, repr(statistics), ", ".join(STATISTICS), "Choose one.")

@@ -1,4 +1,4 @@
-"""Conv4: the four-block encoder of few-shot learning, in the two layouts that trained checkpoints have.
+"""Conv4: the four-block encoder of few-shot learning, in the two layouts of published checkpoints.
 
 Sources: Vinyals et al., NeurIPS 2016 (matching networks) and Snell et al., NeurIPS 2017 (prototypical networks) for
 `padded`; Sung et al., CVPR 2018 (relation networks) for `relation`.
@@ -12,8 +12,9 @@ from typing import final
 import torch
 from torch import Tensor, nn
 
-from imc_sim._errors import InputError, nearest
+from imc_sim._errors import InputError
 from imc_sim.nn._block import ConvBlock
+from imc_sim.nn._checks import check_choice, check_size
 from imc_sim.nn._layers import Conv2d
 from imc_sim.nn._norm import Norm, Statistics
 from imc_sim.nn._product_layer import Policy
@@ -29,12 +30,20 @@ _KERNEL = 3
 
 @final
 class Conv4(nn.Module):
-    """Images [batch, channels_in, size, size] -> features [batch, dim]; dim = width x side of the last map squared.
+    """Compute features [batch, dim] of images [batch, channels_in, size, size]; dim = width x last side squared.
 
-    layout: `padded` (28 pixels become 14, 7, 3, 1: 64 features of 64 maps) or `relation` (13, 5, 5, 5: 1600).
-    statistics: of batch normalisation, see `Norm`. policy: of the convolutions, as for every product layer.
-    binary: numbers of the blocks (1 to 4) that end in a binary activation of that `estimator`, `stochastic` or not (see
-    `BinaryActivation`); the others end in ReLU. With the fourth block binary a feature vector is a key of bits.
+    With the fourth block binary a feature vector is a key of bits.
+
+    Args:
+        layout: `padded` (28 pixels become 14, 7, 3, 1: 64 features of 64 maps) or `relation` (13, 5, 5, 5: 1600).
+        width: Maps of every block.
+        channels_in: Channels of the images.
+        size: Pixels a side.
+        statistics: Of batch normalisation, see `Norm`.
+        policy: Kind of weights of the convolutions, see `ProductLayer`.
+        binary: Numbers of the blocks (1 to 4) that end in a binary activation; the others end in ReLU.
+        estimator: Its estimator, see `BinaryActivation`.
+        stochastic: Sample it at inference.
     """
 
     def __init__(
@@ -43,9 +52,7 @@ class Conv4(nn.Module):
         estimator: Estimator = "straight_through", stochastic: bool = False,
     ) -> None:  # fmt: skip
         super().__init__()
-        if layout not in LAYOUTS:
-            step = f"{nearest(layout, LAYOUTS)}Choose a layout."
-            raise InputError("arch.layout", repr(layout), ", ".join(LAYOUTS), step)
+        check_choice("arch.layout", layout, LAYOUTS)
         wanted = check_blocks(binary, len(LAYOUTS[layout]), estimator)
         self.layout, self.size, self.channels_in = layout, size, channels_in
         inputs, side = channels_in, size
@@ -59,12 +66,7 @@ class Conv4(nn.Module):
         self.dim = width * side * side
 
     def forward(self, x: Tensor) -> Tensor:
-        if x.shape[-1] != self.size:
-            got, allowed = f"{x.shape[-2]} x {x.shape[-1]} pixels", f"{self.size} x {self.size}"
-            raise InputError("images", got, allowed, f"Set task.size: {self.size}.")
-        if x.shape[1] != self.channels_in:
-            step = "Choose a data set with that many channels."
-            raise InputError("images", f"{x.shape[1]} channels", str(self.channels_in), step)
+        check_size(x, self.channels_in, self.size)
         for number in range(1, len(LAYOUTS[self.layout]) + 1):
             x = self.get_submodule(f"block{number}")(x)
         return torch.flatten(x, 1)

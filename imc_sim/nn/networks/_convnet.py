@@ -1,4 +1,4 @@
-"""A plain convolutional network of float weights, whose last hidden layer serves other networks as features.
+"""A convolutional network with float weights, whose last hidden layer can be the features of other networks.
 
 Sources: convolution, batch normalisation and ReLU after Simonyan and Zisserman, ICLR 2015, and Ioffe and Szegedy, ICML
 2015; the mean over the image before the last layer after Lin et al., Network in Network, ICLR 2014.
@@ -14,18 +14,24 @@ from torch import Tensor, nn
 
 from imc_sim._errors import InputError
 from imc_sim.nn._block import ConvBlock
+from imc_sim.nn._checks import check_counts, check_size
 from imc_sim.nn._layers import Conv2d, Linear
 from imc_sim.nn._norm import Norm
 
 
 @final
 class ConvNet(nn.Module):
-    """Images [batch, channels_in, size, size] -> logits [batch, classes].
+    """Classify images [batch, channels_in, size, size] into logits [batch, classes].
 
-    stages: channels of the 3 x 3 convolutions of every stage; max-pooling by 2 stands between two stages. A 1 x 1
-    convolution to `features` channels follows. Every convolution is without bias and ends in batch normalisation and
-    ReLU. The mean over the image gives the last hidden layer, `features` numbers of 0 or more, and a linear layer with
-    bias the logits.
+    Stages of 3 x 3 convolutions with max-pooling by 2 between them, a 1 x 1 convolution to `features` channels, the
+    mean over the image and a linear layer with bias. Convolutions have no bias and end in batch normalisation and ReLU.
+
+    Args:
+        stages: Channels of the convolutions of every stage.
+        features: Size of the last hidden layer, whose values are 0 or more.
+        classes: Number of classes.
+        channels_in: Channels of the images.
+        size: Pixels a side.
     """
 
     def __init__(
@@ -33,7 +39,13 @@ class ConvNet(nn.Module):
         classes: int = 10, channels_in: int = 3, size: int = 32,
     ) -> None:  # fmt: skip
         super().__init__()
-        _check(stages, features, classes, channels_in, size)
+        if not stages or not all(stages) or min(map(min, stages)) < 1:
+            step = "Use for example [[32, 64], [128]]."
+            raise InputError("arch.stages", [list(stage) for stage in stages], "channels for every stage", step)
+        if size >> (len(stages) - 1) < 1:
+            allowed = f"pixels enough for {len(stages) - 1} halvings"
+            raise InputError("arch.size", size, allowed, "Use larger images, or fewer stages.")
+        check_counts(features=features, classes=classes, channels_in=channels_in)
         self.size, self.channels_in, self.classes = size, channels_in, classes
         channels = [channels_in, *(each for stage in stages for each in stage)]
         ends = list(itertools.accumulate(len(stage) for stage in stages))[:-1]
@@ -47,25 +59,10 @@ class ConvNet(nn.Module):
         self.fc = Linear(features, classes)
 
     def forward(self, x: Tensor) -> Tensor:
-        if x.shape[1:] != (self.channels_in, self.size, self.size):
-            got, allowed = (" x ".join(map(str, s)) for s in (x.shape[1:], (self.channels_in, self.size, self.size)))
-            step = "Set arch.args.size and arch.args.channels_in, or the task's size."
-            raise InputError("images", f"{got} (channels, pixels)", allowed, step)
+        check_size(x, self.channels_in, self.size)
         return self.fc(self.blocks(x).mean((2, 3)))
 
 
 def _block(channels: tuple[int, int], kernel: int, pool: int) -> ConvBlock:
     conv = Conv2d(*channels, kernel, bias=False, padding=kernel // 2)
     return ConvBlock(conv, Norm(channels[1]), pool, nn.ReLU())
-
-
-def _check(stages: Sequence[Sequence[int]], features: int, classes: int, channels_in: int, size: int) -> None:
-    if not stages or not all(stages) or min(map(min, stages)) < 1:
-        step = "Name for example [[32, 64], [128]]."
-        raise InputError("arch.stages", [list(stage) for stage in stages], "channels for every stage", step)
-    if size >> (len(stages) - 1) < 1:
-        allowed = f"pixels enough for {len(stages) - 1} halvings"
-        raise InputError("arch.size", size, allowed, "Use larger images, or fewer stages.")
-    for name, value in (("features", features), ("classes", classes), ("channels_in", channels_in)):
-        if value < 1:
-            raise InputError(f"arch.{name}", value, "1 or more", "Give a number of channels or classes.")

@@ -1,4 +1,4 @@
-"""Ensembles: the same architecture several times, and how the members vote.
+"""Ensembles of one architecture, and the votes of their members.
 
 Source of the votes: Zhu, Dong, Su, Binary Ensemble Neural Network, CVPR 2019, in the authors' code (hard, logits).
 """
@@ -13,26 +13,36 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from imc_sim._errors import InputError, nearest
+from imc_sim._errors import InputError
 from imc_sim.config import ARCHS
-from imc_sim.nn.networks._archs import build_arch
+from imc_sim.nn._checks import check_choice
+from imc_sim.nn.networks._archs import build_arch, size_of
 
 Vote = Literal["logits", "hard", "softmax", "log_softmax"]
 VOTES: tuple[Vote, ...] = ("logits", "hard", "softmax", "log_softmax")
 
 
 def vote(logits: Tensor, weights: Tensor, kind: Vote = "logits") -> Tensor:
-    """Scores [*, classes] of members' logits [k, *, classes] with one weight each, [k].
+    """Combine the logits of members into scores, whose argmax is the decision; ties go to the lowest class.
 
-    `hard`: sum of the weights of the members that decide for a class, each for its largest logit. `logits`: weighted
-    sum of the logits (published as soft max vote, though no softmax is taken: members of larger logits count more).
-    `softmax`, `log_softmax`: weighted mean of either, weights counted by their magnitudes, which may be negative.
-    The decision is the argmax; equal scores, and equal logits of a member, go to the lowest class.
+    Args:
+        logits: Logits [k, *, classes] of k members.
+        weights: One weight per member, [k].
+        kind: `hard`: sum of the weights of the members whose largest logit is that of a class. `logits`: weighted sum
+            of the logits (published as soft max vote, though without a softmax, so that members with larger logits
+            count more). `softmax`, `log_softmax`: weighted mean of either, divided by the sum of the magnitudes of
+            the weights, which can be negative.
+
+    Returns:
+        Scores [*, classes].
+
+    Raises:
+        InputError: There is no such vote, or not one weight per member.
     """
-    _check_vote(kind)
+    check_choice("arch.args.vote", kind, VOTES)
     if weights.shape != logits.shape[:1]:
         got = f"weights {tuple(weights.shape)} for logits {tuple(logits.shape)}"
-        raise InputError("vote", got, "one weight a member", "Give weights [k] for logits [k, …, classes].")
+        raise InputError("vote", got, "one weight per member", "Use weights [k] for logits [k, …, classes].")
     share = weights.to(logits).reshape(-1, *[1] * (logits.ndim - 1))
     if kind == "logits":
         return (share * logits).sum(0)
@@ -45,31 +55,42 @@ def vote(logits: Tensor, weights: Tensor, kind: Vote = "logits") -> Tensor:
 
 @final
 class Ensemble(nn.Module):
-    """Inputs of the architecture [batch, …] -> scores [batch, classes] of `members` of them.
+    """Combine members of one architecture: inputs [batch, …] to scores [batch, classes].
 
-    arch, args: what every member is, a name of `imc-sim list archs` and its arguments. vote: see `imc_sim.nn.vote`.
-    The buffer `votes` [members] holds the members' weights: alpha of boosting, 1 for bagging, which is the start.
+    The buffer `votes` [members] holds the weights of the members, alpha of boosting; it starts at 1, as for bagging.
+
+    Args:
+        arch: Architecture of every member, a name of `imc-sim list archs`.
+        args: Its arguments.
+        members: Number of members.
+        vote: Kind of vote, see `imc_sim.nn.networks.vote`.
     """
 
     def __init__(
         self, arch: str, args: Mapping[str, Any] | None = None, members: int = 3, vote: Vote = "logits",
     ) -> None:  # fmt: skip
         super().__init__()
-        _check_vote(vote)
-        if arch not in ARCHS:
-            raise InputError("arch.args.arch", repr(arch), ", ".join(ARCHS), f"{nearest(arch, ARCHS)}Name one.")
+        check_choice("arch.args.vote", vote, VOTES)
+        check_choice("arch.args.arch", arch, ARCHS)
         if members < 1:
-            raise InputError("arch.args.members", members, "1 or more", "Ask for at least one member.")
+            raise InputError("arch.args.members", members, "1 or more", "Use at least one member.")
         self.vote: Vote = vote
-        # The card's folder is of use only to architectures in files.
         self.members = nn.ModuleList(build_arch(arch, args or {}, Path(), "arch.args") for _ in range(members))
         self.votes: Tensor
         self.register_buffer("votes", torch.ones(members))
 
     def reduced(self, first: int | None = None, vote: Vote | None = None) -> Ensemble:
-        """An ensemble of the first members alone (None: all), with another vote (None: the same); they are shared."""
+        """Return an ensemble of the first members, which are shared.
+
+        Args:
+            first: Number of members; None for all.
+            vote: Kind of vote; None for the same.
+
+        Raises:
+            InputError: There are fewer members.
+        """
         if first is not None and not 1 <= first <= len(self.members):
-            raise InputError("task.members", first, f"1 to {len(self.members)}, or nothing", "Take fewer members.")
+            raise InputError("task.members", first, f"1 to {len(self.members)}, or nothing", "Use fewer members.")
         made = Ensemble.__new__(Ensemble)
         nn.Module.__init__(made)
         made.vote, made.members = vote or self.vote, self.members[:first]
@@ -78,18 +99,16 @@ class Ensemble(nn.Module):
 
     @property
     def size(self) -> int | None:
-        """Pixels a side that members take, where they state it."""
-        size = getattr(self.members[0], "size", None)
-        return size if isinstance(size, int) else None
+        """Pixels a side of the images of members, None where they do not state it."""
+        return size_of(self.members[0])
 
     def member_logits(self, x: Tensor) -> Tensor:
-        """Logits [k, batch, classes] of the members."""
+        """Return the logits [k, batch, classes] of the members.
+
+        Args:
+            x: Inputs [batch, …].
+        """
         return torch.stack([member(x) for member in self.members])
 
     def forward(self, x: Tensor) -> Tensor:
         return vote(self.member_logits(x), self.votes, self.vote)
-
-
-def _check_vote(kind: str) -> None:
-    if kind not in VOTES:
-        raise InputError("arch.args.vote", repr(kind), ", ".join(VOTES), f"{nearest(kind, VOTES)}Choose one.")

@@ -1,4 +1,4 @@
-"""Binarized networks that learn one task after the other, and the norms that they keep for each.
+"""Binarized networks that learn one task after the other, and the norms that they keep for each task.
 
 Source: Laborieux, Ernoult, Hirtzlin and Querlioz, Nat. Commun. 12:2549 (2021), in the authors' code.
 """
@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Literal, final
+from typing import Literal, final
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from imc_sim._errors import InputError, nearest
-from imc_sim.nn._binarize import two_valued
+from imc_sim._errors import InputError
+from imc_sim.nn._binarize import signs
+from imc_sim.nn._checks import check_choice
 from imc_sim.nn._layers import Conv2d, Linear, product_layers
 from imc_sim.nn._norm import Norm, Statistics
 
@@ -25,32 +26,20 @@ FEATURE_NORMS: tuple[FeatureNorm, ...] = ("batch", "instance")
 _EPS = 1e-5
 
 
-class _GatedSign(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:
-        ctx.save_for_backward(x.abs() <= 1.0)
-        return two_valued(x)
-
-    @staticmethod
-    def backward(ctx: Any, *grad: Tensor) -> Tensor:
-        (inside,) = ctx.saved_tensors
-        return grad[0] * inside
-
-
 @final
 class GatedSign(nn.Module):
-    """+-1 of x, any shape. Gradient: upstream where |x| <= 1, both ends included, else zero.
+    """Binarize to +-1. Gradient: upstream where |x| <= 1, both ends included, else zero.
 
-    Zero becomes -1, which a cell can be driven with; the original's sign(0) is 0.
+    Zero becomes -1, which a word line can encode; the original's sign(0) is 0.
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        return _GatedSign.apply(x)
+        return signs(x, x.detach().abs() <= 1.0)
 
 
 @final
 class Bits(nn.Module):
-    """1 where x > 0, else 0: the original's sign of grey levels, which are never below 0. No gradient."""
+    """Binarize to 1 where x > 0, else 0, without a gradient: the original's sign of grey levels from 0."""
 
     def forward(self, x: Tensor) -> Tensor:
         return (x > 0).to(x.dtype)
@@ -58,7 +47,7 @@ class Bits(nn.Module):
 
 @final
 class InstanceNorm(nn.Module):
-    """Every sample [batch, features] less its mean over its deviation; no scale, no shift, the same in any batch."""
+    """Standardise every sample [batch, features], without scale and shift, equally in any batch."""
 
     def forward(self, x: Tensor) -> Tensor:
         return F.layer_norm(x, x.shape[1:], eps=_EPS)
@@ -66,13 +55,20 @@ class InstanceNorm(nn.Module):
 
 @final
 class BnnMlp(nn.Module):
-    """Images or vectors with `inputs` numbers each [batch, …] -> logits [batch, classes], those of the last norm.
+    """Classify images or vectors [batch, …] into logits [batch, classes], the outputs of the last norm.
 
-    Each layer is a product without bias, a norm and, but for the last, an activation. hidden: units of the layers
-    between. kind: `binary` (policy `latent`, sign) or `float` (ReLU). init_width: hidden weights start uniform within
-    half of it on both sides of 0. binary_inputs: the first layer sees the signs of its inputs, else the inputs.
-    norm: `batch`, with the given `statistics` at inference and, if `affine`, a scale and a shift; `instance`, which has
-    none of these. Scale 1 and shift 0 are what training starts from.
+    Each layer is a product without bias, a norm and, except for the last, an activation.
+
+    Args:
+        inputs: Numbers per image.
+        hidden: Units of the hidden layers.
+        classes: Number of classes.
+        kind: `binary` (policy `latent`, sign) or `float` (ReLU).
+        init_width: Weights start uniform within half of it on both sides of 0.
+        binary_inputs: The first layer sees the signs of its inputs.
+        norm: `batch`, or `instance`, which has no statistics, scale and shift.
+        statistics: Of batch norms at inference, see `Norm`.
+        affine: Learn a scale and a shift of batch norms, from 1 and 0.
     """
 
     def __init__(
@@ -82,7 +78,13 @@ class BnnMlp(nn.Module):
     ) -> None:  # fmt: skip
         super().__init__()
         sizes = (inputs, *hidden, classes)
-        _check_mlp(sizes, kind, norm, binary_inputs)
+        check_choice("arch.kind", kind, MLP_KINDS)
+        check_choice("arch.norm", norm, FEATURE_NORMS)
+        if min(sizes) < 1:
+            raise InputError("arch.hidden", list(sizes), "sizes of 1 or more", "Use the units of every layer.")
+        if binary_inputs and kind == "float":
+            step = "Leave binary_inputs out, or set kind: binary."
+            raise InputError("arch.binary_inputs", "true with kind 'float'", "kind 'binary'", step)
         self.inputs, self.kind = inputs, kind
         binary = kind == "binary"
         self.entry = GatedSign() if binary_inputs else nn.Identity()
@@ -111,12 +113,20 @@ class BnnMlp(nn.Module):
 
 @final
 class BnnConv(nn.Module):
-    """Grey images [batch, channels[0], side, side] -> logits [batch, classes]; smaller ones are centred on zeros.
+    """Classify grey images [batch, channels[0], side, side] into logits; smaller images are centred on zeros.
 
-    Blocks of a convolution (`kernels`, padding 1, no bias), the mean over 2 x 2, a norm and a sign; a fully connected
-    layer and a norm end it; all weights are signs of hidden ones. binary_inputs: the first convolution sees 1 where a
-    number is above 0, else 0 (grey levels therefore scaled from 0), or the images as they are. size: of a side;
-    init_width, statistics and affine as for `BnnMlp`. Published sizes: channels 1-12-20-30, 1-10-15-20, 1-6-10-15.
+    Blocks of a convolution (padding 1, no bias), the mean over 2 x 2, a norm and a sign, then a fully connected layer
+    and a norm; all weights are signs of hidden ones. Published channels: 1-12-20-30, 1-10-15-20 and 1-6-10-15.
+
+    Args:
+        channels: Channels of the images and of every convolution.
+        kernels: Side of the kernel of every convolution.
+        classes: Number of classes.
+        size: Pixels a side.
+        init_width: Weights start uniform within half of it on both sides of 0.
+        binary_inputs: The first convolution sees 1 where a number is above 0, else 0; grey levels start at 0.
+        statistics: Of norms at inference, see `Norm`.
+        affine: Learn a scale and a shift of norms.
     """
 
     def __init__(
@@ -126,7 +136,7 @@ class BnnConv(nn.Module):
     ) -> None:  # fmt: skip
         super().__init__()
         last = _last_side(channels, kernels, size)
-        # Not `size`: images that a data set has smaller are welcome.
+        # not `size`, since images of a data set can be smaller
         self.side, self.channels_in = size, channels[0]
         self.entry = Bits() if binary_inputs else nn.Identity()
         pairs = zip(itertools.pairwise(channels), kernels, strict=True)
@@ -147,9 +157,12 @@ class BnnConv(nn.Module):
 
 
 def norm_state(model: nn.Module) -> dict[str, Tensor]:
-    """Copies of all that the norms of `model` learned and measured, under their names in its state dict.
+    """Return copies of all tensors of a network's norms, under their names in its state dict.
 
-    What a task keeps of its own, where the other weights are shared by all tasks.
+    A task keeps these; the other weights are shared by all tasks.
+
+    Args:
+        model: The network.
     """
     return {
         f"{name}.{key}".lstrip("."): value.detach().clone()
@@ -161,21 +174,33 @@ def norm_state(model: nn.Module) -> dict[str, Tensor]:
 
 @torch.no_grad()
 def load_norm_state(model: nn.Module, state: Mapping[str, Tensor]) -> None:
-    """Put back what `norm_state` gave, of this model or of one with equal norms."""
+    """Load the tensors of norms.
+
+    Args:
+        model: The network, which is changed.
+        state: Tensors that `norm_state` returned for a network with equal norms.
+
+    Raises:
+        InputError: The norms differ.
+    """
     wanted = norm_state(model)
     if {key: value.shape for key, value in wanted.items()} != {key: value.shape for key, value in state.items()}:
-        got, step = f"{len(state)} tensors of other norms", "Take those that norm_state gave of this architecture."
+        got, step = f"{len(state)} tensors of other norms", "Use those that norm_state returned for this architecture."
         raise InputError("norm state", got, ", ".join(wanted) or "nothing: no norms", step)
     model.load_state_dict(dict(state), strict=False)
 
 
 @torch.no_grad()
 def calibrate_norms(model: nn.Module, batches: Iterable[Tensor]) -> None:
-    """Measure the running statistics of all norms anew, on training images; inference then uses them.
+    """Measure the running statistics of all norms on training images; inference then uses them.
 
-    Norm after norm, in the order of the network, and each behind those that are already measured: mean and variance
-    are exactly those that it meets at inference over all these images, whatever the batches. They replace running
-    means of a training whose weights still changed. batches: gone over once a norm, so a list or the like.
+    Norms are measured in the order of the network, each after those before it, so that mean and variance are exactly
+    those at inference over all these images, in any batches. They replace running means of a training whose weights
+    still changed.
+
+    Args:
+        model: The network, which is changed.
+        batches: Images in batches, iterated once per norm, such as a list.
     """
     norms = [norm for norm in model.modules() if isinstance(norm, Norm)]
     was = model.training
@@ -190,7 +215,7 @@ def calibrate_norms(model: nn.Module, batches: Iterable[Tensor]) -> None:
 
 
 def _moments(model: nn.Module, norm: Norm, batches: Iterable[Tensor]) -> tuple[Tensor, Tensor]:
-    """Mean and variance [channels], float64, of what reaches a norm."""
+    """Return mean and variance [channels], float64, of the inputs of a norm."""
     sums = [torch.zeros_like(norm.running_mean, dtype=torch.float64) for _ in range(2)]
     count = 0
 
@@ -208,33 +233,22 @@ def _moments(model: nn.Module, norm: Norm, batches: Iterable[Tensor]) -> tuple[T
     finally:
         handle.remove()
     if not count:
-        step = "Give a list of batches: they are gone over once for each norm."
-        raise InputError("calibrate_norms, batches", "no images", "images, and each time anew", step)
+        step = "Use a list of batches, which are iterated once for each norm."
+        raise InputError("calibrate_norms, batches", "no images", "images in every iteration", step)
     mean = sums[0] / count
     return mean, (sums[1] / count - mean.square()).clamp_min(0.0)
 
 
 def _start(network: nn.Module, width: float) -> None:
+    """Sample initial weights within half of `width` on both sides of 0."""
     if not width > 0:
-        raise InputError("arch.init_width", width, "a width above 0", "Take 0.1, as published.")
+        raise InputError("arch.init_width", width, "a width above 0", "Use 0.1, as published.")
     for layer in product_layers(network):
         nn.init.uniform_(layer.weight, -width / 2, width / 2)
 
 
-def _check_mlp(sizes: Sequence[int], kind: str, norm: str, binary_inputs: bool) -> None:
-    if kind not in MLP_KINDS:
-        raise InputError("arch.kind", repr(kind), ", ".join(MLP_KINDS), f"{nearest(kind, MLP_KINDS)}Choose a kind.")
-    if norm not in FEATURE_NORMS:
-        raise InputError("arch.norm", repr(norm), ", ".join(FEATURE_NORMS), "Choose one of them.")
-    if min(sizes) < 1:
-        raise InputError("arch.hidden", list(sizes), "sizes of 1 or more", "Give the units of every layer.")
-    if binary_inputs and kind == "float":
-        step = "Leave binary_inputs out, or set kind: binary."
-        raise InputError("arch.binary_inputs", "true with kind 'float'", "kind 'binary'", step)
-
-
 def _last_side(channels: Sequence[int], kernels: Sequence[int], size: int) -> int:
-    """Pixels a side after the last block."""
+    """Return the pixels a side after the last block."""
     if len(kernels) != len(channels) - 1 or not kernels:
         got, step = f"{len(channels)} channels, {len(kernels)} kernels", "Name the channels of the images as well."
         raise InputError("arch.kernels", got, "a kernel for each block, one fewer than channels", step)
@@ -247,7 +261,7 @@ def _last_side(channels: Sequence[int], kernels: Sequence[int], size: int) -> in
 
 
 def _centred(x: Tensor, side: int) -> Tensor:
-    """Images [batch, channels, h, w] in the middle of side x side zeros."""
+    """Return images [batch, channels, h, w] in the middle of side x side zeros."""
     height, width = x.shape[2:]
     if max(height, width) > side:
         step = f"Set arch.args.size: {max(height, width)}."

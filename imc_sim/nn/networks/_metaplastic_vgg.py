@@ -6,13 +6,13 @@ Source: Laborieux, Ernoult, Hirtzlin and Querlioz, Nat. Commun. 12:2549 (2021), 
 from __future__ import annotations
 
 import itertools
-import math
 from typing import final
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from imc_sim._errors import InputError
+from imc_sim.nn._checks import scaled
 from imc_sim.nn._layers import Conv2d, Linear, product_layers
 from imc_sim.nn._norm import Norm, Statistics
 from imc_sim.nn.networks._metaplastic_nets import GatedSign
@@ -23,14 +23,21 @@ _CHANNELS, _UNITS = (128, 128, 256, 256, 512, 512), (2048, 2048)
 
 @final
 class BnnVgg(nn.Module):
-    """Images [batch, channels_in, size, size] -> logits [batch, classes], those of the last norm.
+    """Classify images [batch, channels_in, size, size] into logits [batch, classes], the outputs of the last norm.
 
-    Six binary 3 x 3 convolutions without bias, padded by 1 but for the last; behind the second, fourth and sixth the
-    maximum over 2 x 2; then three fully connected layers; a norm behind every product, and but for the last a sign. All
-    weights are signs of hidden ones, which start Xavier-normal (torch's generator); the first convolution sees the
-    images as they are. width: factor on all channels and units, rounded, at least 1. dropout: chance with which a sign
-    behind the first two fully connected layers is 0 in training. statistics and affine: of `Norm`. Published: width 1,
-    18,226,560 binary weights for images of 32 x 32.
+    Six binary 3 x 3 convolutions without bias, all but the last padded by 1, with the maximum over 2 x 2 after the
+    second, fourth and sixth; then three fully connected layers. A norm follows every product, and a sign every norm but
+    the last. All weights are signs of hidden ones, which start Xavier-normal (torch's generator). The published network
+    has width 1, with 18,226,560 binary weights for images of 32 x 32.
+
+    Args:
+        width: Factor on all channels and units, rounded, at least 1.
+        classes: Number of classes.
+        channels_in: Channels of the images.
+        size: Pixels a side.
+        dropout: Fraction of signs after the first two fully connected layers that training sets to 0.
+        statistics: Of norms at inference, see `Norm`.
+        affine: Learn a scale and a shift of norms.
     """
 
     def __init__(
@@ -39,12 +46,12 @@ class BnnVgg(nn.Module):
     ) -> None:  # fmt: skip
         super().__init__()
         last = (size // 2 // 2 - 2) // 2
-        if not (width > 0 and 0 <= dropout < 1 and last >= 1):
-            got = f"width {width}, dropout {dropout}, size {size}"
-            raise InputError("arch.args", got, "width above 0, dropout from 0 to below 1, size 16 or more", "Mend it.")
+        if not (0 <= dropout < 1 and last >= 1):
+            got, allowed = f"dropout {dropout}, size {size}", "dropout from 0 to below 1, size 16 or more"
+            raise InputError("arch.args", got, allowed, "Use 0 for no dropout, or larger images.")
         self.size, self.channels_in = size, channels_in
-        maps = [channels_in, *(max(1, math.floor(count * width + 0.5)) for count in _CHANNELS)]
-        units = [maps[-1] * last**2, *(max(1, math.floor(count * width + 0.5)) for count in _UNITS), classes]
+        maps = [channels_in, *scaled(_CHANNELS, width)]
+        units = [maps[-1] * last**2, *scaled(_UNITS, width), classes]
         pads = (1, 1, 1, 1, 1, 0)
         self.conv = nn.ModuleList(
             Conv2d(*pair, 3, "latent", bias=False, padding=pad)
@@ -67,5 +74,5 @@ class BnnVgg(nn.Module):
         return self.norm[8](last(x))
 
     def _dropped(self, x: Tensor) -> Tensor:
-        """Signs or 0, without the factor that dropout brings: the original takes the sign of what is left."""
+        """Return signs or 0, without the factor of dropout: the original takes the sign of the rest."""
         return self.dropout(x) * (1 - self.dropout.p) if self.training else x

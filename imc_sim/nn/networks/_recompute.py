@@ -1,7 +1,7 @@
-"""Training through time steps with the memory of one: the steps are computed again for the gradient.
+"""Train through time steps with the memory of one, by computing the steps again for the gradient.
 
-Nothing differentiable passes from one step of our integrate-and-fire units to the next, and the loss sees the sum of
-the steps alone: the gradient is the sum of the steps' own, each with the same upstream gradient.
+No gradient passes from one step of our integrate-and-fire units to the next, and the loss depends on the sum of the
+steps alone: the gradient is the sum of the gradients of the steps, each with the same upstream gradient.
 """
 
 from __future__ import annotations
@@ -13,16 +13,16 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-#: constant input of the steps -> output [batch, classes] of the next step; the states of its units are its own
+#: constant input of the steps -> output [batch, classes] of the next step; a step function holds its units
 Step = Callable[[Tensor], Tensor]
 
 
 def summed(fresh: Callable[[], Step], current: Tensor, parameters: Sequence[Tensor], steps: int, skip: int) -> Tensor:
-    """Sum of the outputs of steps `skip` + 1 to `steps` at the constant input `current`.
+    """Return the sum of the outputs of steps `skip` + 1 to `steps` at the constant input `current`.
 
-    fresh: a step function whose units are at rest, called once for the value and once for the gradient. parameters:
-    all that needs a gradient beside `current`. What a backward pass holds is that of one step, whatever `steps` is;
-    it costs each step twice.
+    fresh: returns a step function whose units are at rest, once for the value and once for the gradient. parameters:
+    all tensors that need a gradient, besides `current`. The memory is that of one step for any `steps`; each step is
+    computed twice.
     """
     needed = [p for p in parameters if p.requires_grad]
     return _Summed.apply(fresh, steps, skip, current, *needed)
@@ -42,6 +42,7 @@ class _Summed(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *grad: Tensor) -> Any:  # type: ignore[override]  # the decorator's own signature
+        """Compute every step again and add up its gradients."""
         current, *parameters = ctx.saved_tensors
         leaves = [current.detach().requires_grad_(), *parameters]
         totals: list[Tensor | None] = [None] * len(leaves)
@@ -57,7 +58,7 @@ class _Summed(torch.autograd.Function):
 
 
 def _product_dtype(like: Tensor) -> torch.dtype:
-    """Type of float32 products where `like` is: another under autocast, whatever torch's version calls the question."""
+    """Return the type of float32 products on the device of `like`, which autocast changes, in any version of torch."""
     one = torch.ones(1, 1, device=like.device)
     return (one @ one).dtype
 

@@ -1,4 +1,4 @@
-"""What a BitNet costs: how often its units fire, which word lines they activate, how many products a step has."""
+"""Spike statistics of a BitNet: firing rates, activated word lines and products per step."""
 
 from __future__ import annotations
 
@@ -19,10 +19,13 @@ from imc_sim.nn.networks._bitnet import BITNET_LAYERS, SHARE, BitNet
 @final
 @dataclass(frozen=True)
 class FiringRate:
-    """One layer, over images, steps and units.
+    """State the spike statistics of one layer over images, steps and units.
 
-    rate: mean output. zeros: share of outputs that are 0, before any pooling, as published (1 - rate of spikes).
-    active_inputs: share of the layer's inputs that are not 0, after the pooling of the layer before.
+    Attributes:
+        layer: Name of the layer.
+        rate: Mean output.
+        zeros: Fraction of outputs that are 0, before any pooling, as published (1 - rate of spikes).
+        active_inputs: Fraction of the layer's inputs that are not 0, after the pooling of the layer before.
     """
 
     layer: str
@@ -33,7 +36,12 @@ class FiringRate:
 
 @torch.no_grad()
 def firing_rates(model: BitNet, images: Tensor) -> list[FiringRate]:
-    """Firing rates of the six layers over images [batch, …], at inference with the steps that the model has."""
+    """Return the spike statistics of the six layers at inference.
+
+    Args:
+        model: The network, with its number of steps.
+        images: Images [batch, …].
+    """
     total = torch.zeros(len(BITNET_LAYERS), 3, dtype=torch.float64)
     steps = 0
     for inputs, outputs in _passes(model, images):
@@ -46,11 +54,15 @@ def firing_rates(model: BitNet, images: Tensor) -> list[FiringRate]:
 
 @torch.no_grad()
 def word_line_activations(model: BitNet, images: Tensor) -> dict[str, float]:
-    """Word lines driven for one of images [batch, …], on average, by layer: what the energy of reads goes with.
+    """Return the mean number of driven word lines per image by layer, which the energy of reads grows with.
 
     A word line counts once in every read in which its input is not 0, and a convolution is read at every output pixel
-    in every step; layer 1, whose inputs are real, once an image, or in every step where the model says `reread`. The
-    bits of its drives, and the passes and copies that an encoding adds, are the chip's and not counted.
+    in every step; layer 1, whose inputs are real, once per image, or in every step with `reread`. Bits of the inputs,
+    and passes and copies of an encoding, depend on the chip and are not counted.
+
+    Args:
+        model: The network, with its number of steps.
+        images: Images [batch, …].
     """
     found = dict.fromkeys(BITNET_LAYERS, 0.0)
     for step, (inputs, _) in enumerate(_passes(model, images)):
@@ -62,7 +74,11 @@ def word_line_activations(model: BitNet, images: Tensor) -> dict[str, float]:
 
 @torch.no_grad()
 def dense_word_lines(model: BitNet) -> dict[str, float]:
-    """`word_line_activations` where every input is driven, as an array without events would do."""
+    """Return the driven word lines per image by layer of an array that drives every input.
+
+    Args:
+        model: The network, with its number of steps.
+    """
     ones = torch.ones(1, model.channels_in, model.size, model.size, dtype=torch.float32)
     shapes = [torch.ones_like(x) for x in next(_passes(model, ones))[0]]
     reads = [model.steps if name != BITNET_LAYERS[0] or model.reread else 1 for name in BITNET_LAYERS]
@@ -73,11 +89,13 @@ def dense_word_lines(model: BitNet) -> dict[str, float]:
 @final
 @dataclass(frozen=True)
 class StepAnswers:
-    """Classes given after 1, 2, … steps, each [steps, batch].
+    """Hold the answers after 1, 2, … steps, each [steps, batch].
 
-    lowest: of equal counts the class that comes first. residual: the one whose state is nearer to its next spike.
-    later: lowest, with the spikes of the first step not counted; -1 after one step. tied: whether two classes or more
-    had the largest count.
+    Attributes:
+        lowest: Class of the largest count, of equal counts the lowest.
+        residual: The same, of equal counts the class whose state is nearer to its next spike.
+        later: `lowest` without the spikes of the first step; -1 after one step.
+        tied: Whether two classes or more had the largest count.
     """
 
     lowest: Tensor
@@ -88,9 +106,17 @@ class StepAnswers:
 
 @torch.no_grad()
 def answers_by_step(model: BitNet, images: Tensor) -> StepAnswers:
-    """What a spiking network says of images [batch, …] after each of its steps, in one pass; see `StepAnswers`."""
+    """Return the answers of a spiking network after each of its steps, in one pass.
+
+    Args:
+        model: A network with activation `spikes`.
+        images: Images [batch, …].
+
+    Raises:
+        InputError: The network has no spikes.
+    """
     if model.activation != "spikes":
-        raise InputError("arch.activation", repr(model.activation), "'spikes'", "Name a spiking network.")
+        raise InputError("arch.activation", repr(model.activation), "'spikes'", "Use a spiking network.")
     rows = []
     with evaluating(model):
         counts = first = None
@@ -105,7 +131,11 @@ def answers_by_step(model: BitNet, images: Tensor) -> StepAnswers:
 
 
 def products_per_step(model: BitNet) -> dict[str, int]:
-    """Multiply-adds of one image and one dense step, by layer; the spikes make most of them additions of nothing."""
+    """Return the multiply-adds of one image and one dense step by layer; with spikes most of them add 0.
+
+    Args:
+        model: The network.
+    """
     found, side = {}, model.size
     for number, name in enumerate(BITNET_LAYERS, 1):
         layer = model.get_submodule(name)
@@ -116,15 +146,14 @@ def products_per_step(model: BitNet) -> dict[str, int]:
 
 
 def _passes(model: BitNet, images: Tensor) -> Iterator[tuple[list[Tensor], list[Tensor]]]:
-    """(inputs, outputs) of the six layers in every step."""
+    """Yield inputs and outputs of the six layers in every step."""
     with evaluating(model):
         for outputs in model.responses(images):
-            drives = [model.drive(number, y) for number, y in enumerate(outputs[:-1], 2)]
-            yield [images, *drives], outputs
+            yield [images, *(model.drive(number, y) for number, y in enumerate(outputs[:-1], 2))], outputs
 
 
 def _driven(model: BitNet, name: str, x: Tensor) -> Tensor:
-    """Inputs other than 0 in all the patches, or vectors, that the layer reads."""
+    """Return the number of inputs other than 0 in all patches, or vectors, that a layer reads."""
     layer, on = model.get_submodule(name), (x != 0).double()
     if not isinstance(layer, Conv2d):
         return on.sum()

@@ -35,7 +35,12 @@ Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 
 @final
 class Arch(Spec):
-    """An architecture: a name of `imc-sim list archs` or `./my_net.py:Net`, and its keyword arguments."""
+    """Name an architecture and its arguments.
+
+    Attributes:
+        name: A name of `imc-sim list archs`, or `./my_net.py:Net`.
+        args: Keyword arguments.
+    """
 
     name: str
     args: dict[str, Any] = Field(default_factory=dict)
@@ -43,7 +48,15 @@ class Arch(Spec):
 
 @final
 class Measured(Spec):
-    """One measured accuracy (fractions of 1): on what, the value, its 95 % interval, and the published one."""
+    """State one measured accuracy, as fractions of 1.
+
+    Attributes:
+        task: Task that was evaluated.
+        accuracy: Measured accuracy.
+        interval: Its 95 % interval.
+        published: Published accuracy of the task.
+        note: Remark.
+    """
 
     task: dict[str, Any] = Field(description="dataset, split, way, shot, queries, episodes, seed, keys, similarity, …")
     accuracy: Fraction
@@ -60,7 +73,7 @@ class Measured(Spec):
 
 @final
 class WeightsFile(Spec):
-    """The weights: a file beside the card, with what it must be to the byte."""
+    """Name the weights file, next to the card, with its size and digest."""
 
     file: str = WEIGHTS
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
@@ -70,10 +83,21 @@ class WeightsFile(Spec):
 
 @final
 class ModelCard(Spec):
-    """What `model.yaml` says of a model. `weights` is absent until the model has been trained.
+    """Describe a model, as `model.yaml` does.
 
-    recipe: how it is trained, as resolved. command: what made the weights. episodes (few-shot) or epochs: how long.
-    curve: how it went, columns of the training log by name (episode, loss since the row before, validation accuracy).
+    Attributes:
+        name: Name of the model.
+        summary: One line about it.
+        arch: Its architecture.
+        recipe: How it is trained, resolved.
+        command: Command that made the weights.
+        episodes: Number of training episodes (few-shot).
+        epochs: Number of training epochs.
+        curve: Columns of the training log by name, such as episode, loss since the row before, validation accuracy.
+        measured: Measured accuracies.
+        weights: The weights file; None until the model has been trained.
+        source: Origin of the model.
+        licence: Licence of the weights.
     """
 
     name: str
@@ -91,21 +115,37 @@ class ModelCard(Spec):
 
 
 def load_card(name: PathLike) -> tuple[ModelCard, Path]:
-    """Return the card of a model, by name or path, and the folder that its weights are in."""
+    """Return the card of a model and the folder of its weights.
+
+    Args:
+        name: Name or path of the model.
+    """
     found = find_card(name)
     return build(ModelCard, found.data, found.where), found.folder
 
 
 def build_model(card: ModelCard, folder: Path) -> nn.Module:
-    """A fresh, untrained module of the card's architecture."""
+    """Return a new, untrained network of a card's architecture.
+
+    Args:
+        card: The card.
+        folder: Its folder.
+    """
     return build_arch(card.arch.name, card.arch.args, folder, where=f"model {card.name!r}, arch")
 
 
 @torch.inference_mode(False)  # what is loaded in inference mode could not be attacked later
 def load_model(name: PathLike) -> nn.Module:
-    """Load a trained module in eval mode, with `.card`; its weights are checked against the card's SHA-256.
+    """Load a trained network in eval mode, with its card as `.card`.
 
-    The module refuses NaN and infinite inputs. torch's global random generator is left as it was.
+    The weights are checked against the card's SHA-256, and the network rejects NaN and infinite inputs. torch's global
+    random generator is unchanged.
+
+    Args:
+        name: Name or path of the model.
+
+    Returns:
+        The network.
     """
     card, folder = load_card(name)
     path = verify_weights(card, folder)
@@ -114,7 +154,8 @@ def load_model(name: PathLike) -> nn.Module:
         module = build_model(card, folder)
     load_state(module, state, layers, str(path))
     module.register_forward_pre_hook(_checked_input)
-    return attach_card(module.eval(), card)
+    object.__setattr__(module, "card", card)
+    return module.eval()
 
 
 def _checked_input(module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -125,10 +166,19 @@ def _checked_input(module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
 def save_model(
     folder: PathLike, module: nn.Module, card: ModelCard, half: bool = False, extra: Mapping[str, bytes] | None = None
 ) -> ModelCard:
-    """Write `folder` with the packed weights and `card`; gives back the card with its weights entry.
+    """Write a model folder with packed weights and a card.
 
-    All or nothing: a folder that was not there appears whole; in one that was, the card is replaced last.
-    half: float16 for what is not packed (float controllers). extra: further files, name -> content.
+    A new folder appears complete or not at all; in an existing one the card is replaced last.
+
+    Args:
+        folder: The folder.
+        module: The trained network.
+        card: Its card.
+        half: Store tensors that are not packed as float16 (float controllers).
+        extra: Further files, name -> content.
+
+    Returns:
+        The card with its entry of the weights.
     """
     data = pack(module, half)
     weights = WeightsFile(sha256=hashlib.sha256(data).hexdigest(), bytes=len(data))
@@ -138,19 +188,27 @@ def save_model(
 
 
 def card_text(card: ModelCard) -> str:
-    """Return the YAML of a card, without the keys that say nothing and need not be there."""
+    """Return the YAML of a card, without optional keys that are empty."""
     needed = {name for name, field in ModelCard.model_fields.items() if field.is_required()}
-    said = card.to_dict().items()
-    return write_yaml({key: value for key, value in said if key in needed or value not in (None, "", [], {})})
+    items = card.to_dict().items()
+    return write_yaml({key: value for key, value in items if key in needed or value not in (None, "", [], {})})
 
 
 def verify_weights(card: ModelCard, folder: Path) -> Path:
-    """The path of the card's weights, once their size and SHA-256 are those of the card."""
+    """Return the path of the weights of a card, after comparing their size and SHA-256 with the card.
+
+    Args:
+        card: The card.
+        folder: Its folder.
+
+    Raises:
+        CheckpointError: There are no weights, or others.
+    """
     if card.weights is None:
         step = f"Train it with `imc-sim train {card.name}`."
         raise CheckpointError(f"model {card.name!r}", "a card without weights", "a trained model", step)
     path = beside(folder, card.weights.file)
-    step = "Take an undamaged copy, or, where the change was meant, write the card anew."
+    step = "Use an undamaged copy, or write the card again if the change was intended."
     if not path.is_file():
         step = REINSTALL if is_shipped(path) else step
         raise CheckpointError(str(path), "no such file", "the weights that the card names", step)
@@ -164,10 +222,22 @@ def verify_weights(card: ModelCard, folder: Path) -> Path:
 
 
 def load_state(module: nn.Module, state: dict[str, Tensor], layers: Header, where: str) -> None:
-    """Put `state` and the scale rules of packed `layers` into `module`; every key and shape must fit."""
+    """Load a state dict and the scale rules of packed layers into a network.
+
+    Args:
+        module: The network, which is changed.
+        state: The state dict.
+        layers: Header of the weights file, see `unpack`.
+        where: Name of the file in errors.
+
+    Raises:
+        CheckpointError: A key or a shape does not fit.
+    """
     own = module.state_dict()
     wrong = [
-        f"{k} {tuple(state[k].shape)}, not {tuple(own[k].shape)}" for k in own if k in state and _differ(own, state, k)
+        f"{k} {tuple(state[k].shape)}, not {tuple(own[k].shape)}"
+        for k in own
+        if k in state and state[k].shape != own[k].shape
     ]
     missing, extra = [k for k in own if k not in state], [k for k in state if k not in own]
     faults = [_few("missing", missing), _few("unexpected", extra), _few("wrong shape:", wrong)]
@@ -182,20 +252,14 @@ def load_state(module: nn.Module, state: dict[str, Tensor], layers: Header, wher
             layer.int8_scale = entry["scale"]
 
 
-def attach_card(module: nn.Module, card: ModelCard) -> nn.Module:
-    """`module` with `card` as its attribute `.card`."""
-    object.__setattr__(module, "card", card)
-    return module
-
-
 def card_of(module: nn.Module) -> ModelCard | None:
-    """The card that `module` was loaded with, if any."""
+    """Return the card that a network was loaded with, None without one.
+
+    Args:
+        module: The network.
+    """
     card = vars(module).get("card")
     return card if isinstance(card, ModelCard) else None
-
-
-def _differ(own: dict[str, Tensor], state: dict[str, Tensor], key: str) -> bool:
-    return own[key].shape != state[key].shape
 
 
 def _few(what: str, names: list[str], limit: int = 4) -> str:

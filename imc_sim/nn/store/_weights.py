@@ -1,14 +1,14 @@
-"""Compact weights: what the cells will hold, in the fewest bytes that give it back exactly.
+"""Compact weights: the weight operands that cells store, in few bytes and exactly.
 
-A safetensors file. For a layer NAME that multiplies +-1 weights the file holds `NAME.weight#bits` (uint8, eight
-signs a byte, first weight in the highest bit); for 8-bit weights `NAME.weight#int8` (or `#int16`, where a signed
-maximum lets integers pass 127) and `NAME.weight#max` (float32: the magnitude that the scale was taken from, so
-that step = max / 127 comes out to the bit). Everything else is stored under its own name. Of a rotated layer (rbnn)
-the bits are those of its rotated weights, and it loads without a rotation. The metadata hold one JSON text, key
-`imc_sim`, with the format's version and, per packed layer, its form, shape and scale rule.
+A safetensors file. For a layer NAME with weights of +-1 it holds `NAME.weight#bits` (uint8, eight signs per byte, the
+first weight in the highest bit); for 8-bit weights `NAME.weight#int8` (or `#int16`, where integers exceed 127 by a
+signed maximum) and `NAME.weight#max` (float32, the magnitude that the scale was derived from, so that step = max / 127
+is equal to the bit). Other tensors have their own names. For a rotated layer (rbnn) the bits are those of its rotated
+weights, and it loads without a rotation. The metadata hold one JSON text, key `imc_sim`, with the version of the format
+and the form, shape and scale rule of each packed layer.
 
-A packed layer's `weight_operand()` and step are those of the saved one to the bit; where packing could not give
-that (a constant filter, say), the layer is stored as float32 instead.
+A packed layer has the `weight_operand()` and the step of the saved one to the bit; a layer for which packing cannot do
+that (such as one with a constant filter) is stored as float32 instead.
 """
 
 from __future__ import annotations
@@ -33,15 +33,17 @@ FORMAT = "imc_sim-weights-1"
 _TOP = 127
 _FOLDED = ("rotate", "R1", "R2")
 _WHOLE = {"int8": torch.int8, "int16": torch.int16}
-_RETRAIN = "Take an undamaged copy, or train the model again."
+_RETRAIN = "Use an undamaged copy, or train the model again."
 
 Header = dict[str, Any]
 
 
 def pack(module: nn.Module, half: bool = False) -> bytes:
-    """The bytes of the safetensors file of `module`, in float32; equal modules give equal bytes.
+    """Return the bytes of the safetensors file of a network, in float32; equal networks give equal bytes.
 
-    half: store what is not packed as float16 (relative error up to 5e-4), for float controllers.
+    Args:
+        module: The network.
+        half: Store tensors that are not packed as float16 (relative error up to 5e-4), for float controllers.
     """
     module = copy.deepcopy(module).to("cpu", torch.float32)
     state: dict[str, Tensor] = module.state_dict()
@@ -63,7 +65,14 @@ def pack(module: nn.Module, half: bool = False) -> bytes:
 
 
 def unpack(path: Path) -> tuple[dict[str, Tensor], Header]:
-    """The full state dict of the file at `path`, and {layer: {form, shape, scale}} of what was packed in it."""
+    """Return the full state dict of a weights file, and {layer: {form, shape, scale}} of its packed layers.
+
+    Args:
+        path: The file.
+
+    Raises:
+        CheckpointError: The file is damaged or of another format.
+    """
     tensors, header = read_tensors(path)
     layers = _header(header, path)
     for name, entry in layers.items():
@@ -79,7 +88,14 @@ def unpack(path: Path) -> tuple[dict[str, Tensor], Header]:
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Tensors and metadata of a safetensors file, as stored."""
+    """Return tensors and metadata of a safetensors file, unchanged.
+
+    Args:
+        path: The file.
+
+    Raises:
+        CheckpointError: The file cannot be read or is damaged.
+    """
     try:
         with safe_open(path, framework="pt") as file:
             return {key: file.get_tensor(key) for key in file.keys()}, file.metadata() or {}  # noqa: SIM118 no dict
@@ -91,12 +107,20 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
 
 
 def refuse_not_finite(tensors: dict[str, Tensor], where: str) -> None:
-    """Raise where a weight is NaN or infinite."""
+    """Reject weights that are NaN or infinite.
+
+    Args:
+        tensors: Weights by name.
+        where: Name of their origin in errors.
+
+    Raises:
+        CheckpointError: A weight is NaN or infinite.
+    """
     for name, tensor in tensors.items():
         if tensor.is_floating_point() and not torch.isfinite(tensor).all():
             bad = int((~torch.isfinite(tensor)).sum())
             got = f"{bad} of {tensor.numel()} values of {name!r} NaN or infinite"
-            raise CheckpointError(where, got, "finite weights", "Take a checkpoint from before training diverged.")
+            raise CheckpointError(where, got, "finite weights", "Use a checkpoint from before training diverged.")
 
 
 def _plain(value: Tensor, half: bool) -> Tensor:
@@ -105,12 +129,12 @@ def _plain(value: Tensor, half: bool) -> Tensor:
 
 
 def _pack_layer(layer: ProductLayer) -> tuple[Header, dict[str, Tensor]]:
-    """Entry and parts (suffix of the key -> tensor) of a layer, in the smallest form that behaves identically."""
+    """Return entry and parts (suffix of the key -> tensor) of a layer, in the smallest form with equal results."""
     with torch.no_grad():
         entry, parts = _bits(layer) if layer.kind.stored == "bits" else _integers(layer)
         if _same(layer, _unpack_layer("", entry, dict(parts))):
             return entry, parts
-    # What does not pack is rare, and of a rotated layer its plain weight would be another: refuse that.
+    # the plain weight of a rotated layer would be another one
     if layer.kind.rotated:
         got, step = "a rotated layer whose filter has one sign throughout", "Train longer, or from another seed."
         raise CheckpointError("the model to save", got, "weights of both signs in every output unit", step)
@@ -136,7 +160,7 @@ def _integers(layer: ProductLayer) -> tuple[Header, dict[str, Tensor]]:
 
 
 def _unpack_layer(key: str, entry: Header, tensors: dict[str, Tensor]) -> Tensor:
-    """Weight of one packed layer; takes its parts out of `tensors`."""
+    """Return the weight of a packed layer, and remove its parts from `tensors`."""
     form, shape = entry["form"], tuple(entry["shape"])
     if form == "plain":
         return tensors.pop(key)
@@ -146,12 +170,12 @@ def _unpack_layer(key: str, entry: Header, tensors: dict[str, Tensor]) -> Tensor
     if form not in _WHOLE:
         raise ValueError(f"form {form!r}")
     whole, largest = tensors.pop(f"{key}#{form}").float(), tensors.pop(f"{key}#max")
-    # At 127 the weight is the magnitude itself, not 127 times a rounded step: the step is then the same float.
+    # at 127 the weight is the magnitude, not 127 times a rounded step, so that the step is the same float
     return torch.where(whole.abs() == _TOP, largest * whole.sign(), whole * (largest / _TOP)).reshape(shape)
 
 
 def _same(layer: ProductLayer, decoded: Tensor) -> bool:
-    """Whether a layer with the `decoded` weight stores and rescales exactly as `layer` does."""
+    """Tell if a layer with the `decoded` weight stores and rescales exactly as `layer` does."""
     twin = copy.deepcopy(layer)
     twin.weight.data = decoded
     if layer.kind.rotated:
@@ -164,12 +188,13 @@ def _same(layer: ProductLayer, decoded: Tensor) -> bool:
 
 
 def _header(metadata: dict[str, str], path: Path) -> Header:
+    """Return the entries of the packed layers from the metadata of a file."""
     try:
         header = json.loads(metadata["imc_sim"])
         layers, version = dict(header["layers"]), header["format"]
     except (KeyError, TypeError, ValueError) as error:
         step = "Import foreign weights with `imc-sim import`."
-        raise CheckpointError(str(path), "a safetensors file without our header", FORMAT, step) from error
+        raise CheckpointError(str(path), "a safetensors file without the header of imc_sim", FORMAT, step) from error
     if version != FORMAT:
         raise CheckpointError(str(path), f"format {version!r}", FORMAT, "Update imc_sim.")
     return layers
