@@ -1,1 +1,1 @@
-"""Other simulators that can compute the products of a chip's crossbars, each in a package of its own."""
+"""Other simulators that can compute the products of a chip's crossbars, each in a separate package."""

@@ -115,7 +115,7 @@ def test_devices_that_are_not_there_are_refused(monkeypatch: pytest.MonkeyPatch)
     for name in ("gpu", "cuda:", "cuda:x", "CUDA"):
         with pytest.raises(InputError, match="cpu, cuda, cuda:0"):
             check_device(name, native)
-    with pytest.raises(InputError, match="engine memtorch"):
+    with pytest.raises(InputError, match="backend memtorch"):
         check_device("cuda", foreign)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)

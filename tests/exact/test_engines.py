@@ -80,7 +80,7 @@ def test_what_memtorch_cannot_simulate_is_refused_by_name(path: str, value: Any,
     with pytest.raises(InputError) as caught:
         translate(changed, changed.encoding, MEMTORCH, "layer 'a'")
     assert f"layer 'a': {named}" in caught.value.where + " " or f"layer 'a': device.{named}" in caught.value.where
-    assert "with engine memtorch" in caught.value.where
+    assert "with backend memtorch" in caught.value.where
 
 
 @pytest.mark.parametrize(
@@ -181,7 +181,7 @@ def test_what_an_engine_refuses_is_refused_before_a_folder_is_made(tmp_path: Any
     if why_not():
         pytest.skip(f"{why_not()}: `make memtorch` builds it")
     wrong = STUDY | {"axes": [{"path": "chip.device.read.sigma", "values": [0, 0.1]}]}
-    with pytest.raises(InputError, match=r"device.read.sigma with engine memtorch"):
+    with pytest.raises(InputError, match=r"device.read.sigma with backend memtorch"):
         run(wrong, out=tmp_path / "b")
 
 

@@ -289,7 +289,7 @@ def test_stuck_cells_are_as_many_and_of_the_same_states() -> None:
 
 def test_weights_between_the_levels_are_refused_where_cells_have_a_spread() -> None:
     spread = {"kind": "relative", "sigma": 0.1}
-    with pytest.raises(InputError, match="levels with engine memtorch.*got 5; allowed: 2 where cells have a spread"):
+    with pytest.raises(InputError, match="levels with backend memtorch.*got 5; allowed: 2 with device variation"):
         MemTorchCrossbar.program(real(), chip(device__levels=5, device__programming=spread))
     ternary = torch.tensor([[1.0, 0.0, -1.0]])
     assert MemTorchCrossbar.program(ternary, chip(device__programming=spread)).shape == (1, 1, 3)

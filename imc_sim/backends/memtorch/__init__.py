@@ -1,6 +1,6 @@
 """Run crossbars through MemTorch, an independent simulator to compare results with.
 
-Importing this package does not import MemTorch, which is an extra; `why_not` says whether it can be used.
+Importing this package does not import MemTorch, which is an extra; `why_not` tells if it can be used.
 """
 
 from imc_sim.backends.memtorch._adapter import Patched, on_levels, part, why_not

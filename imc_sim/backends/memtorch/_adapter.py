@@ -1,16 +1,15 @@
-"""The one place that touches MemTorch: its import and its patched layers.
+"""Import MemTorch and run its patched layers; no other module does.
 
-MemTorch (Lammie et al., Neurocomputing 485, 2022) is GPL-3.0, an optional second engine. It draws from the global
-generators of torch and NumPy and prints; everything here runs it inside `contained`. Version 1.1.6 is what the
-tests know. What is wrong in it is stepped around here, never imitated, and shown by a test in
-tests/oracle/test_memtorch_faults.py:
+MemTorch (Lammie et al., Neurocomputing 485, 2022) is GPL-3.0 and an optional backend. It uses the global generators of
+torch and NumPy and prints; everything here runs it inside `contained`. The tests use version 1.1.6. Its faults are
+avoided here, never imitated, and each is shown by a test in tests/oracle/test_memtorch_faults.py:
 
 - Tuning by regression, and inputs scaled to a largest voltage, make outputs inexact and dependent on the batch:
-  inputs go in as they are, and outputs are scaled by the exact factor.
-- Its mapping takes one random draw of r_on and r_off for the nominal levels of a layer, and cells reach a level
-  only from one side: with a spread, every cell is sent to the end of its own range instead.
-- A cell whose own HRS is drawn above its LRS conducts its HRS in either state: such ranges are mended.
-- Its finite conductance states do nothing: levels are rounded before the mapping.
+  inputs are not scaled, and outputs are scaled by the exact factor.
+- Its mapping uses one random sample of r_on and r_off as the nominal levels of a layer, and cells reach a level
+  only from one side: with device variation every cell is set to the end of its range instead.
+- A cell whose HRS is sampled above its LRS conducts its HRS in either state: such ranges are corrected.
+- Its finite conductance states have no effect: levels are rounded before the mapping.
 - Its single column holds no negative weights: weights are mapped around the middle of the window.
 - A patched convolution without a bias gets a random one: layers are patched with a bias of zero.
 """
@@ -36,13 +35,13 @@ from imc_sim.backends.memtorch._global_random import contained
 from imc_sim.backends.memtorch._settings import CellLaw, MemTorchSettings
 
 _STAND_IN = ("torchvision", "torchvision.transforms", "torchvision.datasets", "torchvision.datasets.utils")
-#: a conductance in S beyond every cell's own range
+#: a conductance in S beyond the range of every cell
 _BEYOND_S = 1e6
 
 
 @functools.cache
 def why_not() -> str:
-    """Why MemTorch cannot be used here, or an empty string. Imports it."""
+    """Return why MemTorch cannot be used, or an empty string, after trying to import it."""
     if importlib.util.find_spec("memtorch") is None:
         return "no package memtorch"
     try:
@@ -54,17 +53,24 @@ def why_not() -> str:
 
 
 def part(name: str) -> Any:
-    """A module within MemTorch, such as `bh.memristor`; InputError where MemTorch cannot be used."""
+    """Return a module of MemTorch.
+
+    Args:
+        name: Its name in MemTorch, such as `bh.memristor`.
+
+    Raises:
+        InputError: MemTorch cannot be used.
+    """
     reason = why_not()
     if reason:
         step = "Install it: `make memtorch` in a checkout, or as docs/memtorch.md says."
-        raise InputError("engine memtorch", reason, "memtorch-cpu 1.1.6", step)
+        raise InputError("backend memtorch", reason, "memtorch-cpu 1.1.6", step)
     return sys.modules[f"memtorch.{name}"]
 
 
 @contextlib.contextmanager
 def _torchvision() -> Iterator[None]:
-    """Where torchvision is missing, a stand-in for the import of MemTorch, which is gone afterwards."""
+    """Provide a stand-in for a missing torchvision during the import of MemTorch, and remove it afterwards."""
     missing = [] if importlib.util.find_spec("torchvision") else list(_STAND_IN)
     sys.modules.update({name: _Anything(name) for name in missing})
     try:
@@ -75,7 +81,7 @@ def _torchvision() -> Iterator[None]:
 
 
 class _Anything(types.ModuleType):
-    """A module in which every public name exists; MemTorch imports names for data sets that are not used here."""
+    """A module with every public name; MemTorch imports names for data sets that are not used here."""
 
     def __init__(self, name: str) -> None:
         super().__init__(name)
@@ -88,10 +94,14 @@ class _Anything(types.ModuleType):
 
 @final
 class Patched:
-    """A layer as MemTorch patched it: `patched(x)` is the layer's product without bias, through its crossbars.
+    """Compute the product of a layer, without bias, through MemTorch's crossbars.
 
-    weights: [out, in], or [out, in, k, k] of a convolution with that stride and padding, on the levels of the
-    cells (see `on_levels`). seed: of all that is drawn.
+    Args:
+        weights: Weights [out, in], or [out, in, k, k] of a convolution, on the levels of the cells, see `on_levels`.
+        settings: The crossbars.
+        seed: Seed of all random numbers.
+        stride: Stride of a convolution.
+        padding: Padding of a convolution.
     """
 
     def __init__(
@@ -102,23 +112,27 @@ class Patched:
         with contained(seed), torch.no_grad():
             try:
                 self.module: Any = _patch(_layer(weights, stride, padding), settings, top)
-            except AssertionError as error:  # cells that were drawn beyond what its model can be
-                step = "Lower the spread, or use the native engine."
-                raise InputError("engine memtorch", f"cells that MemTorch refuses ({error})", "others", step) from error
-            if settings.spread:
+            except AssertionError as error:  # cells that were sampled outside its model
+                got, step = f"cells that MemTorch rejects ({error})", "Lower the variation, or use engine: native."
+                raise InputError("backend memtorch", got, "cells within its model", step) from error
+            if settings.varies:
                 _uncross(self.module, weights.detach().float(), top)
             _degrade(self.module, settings)
         window_S = (settings.g_lrs_S - settings.g_hrs_S) * (0.5 if settings.single_column else 1.0)
         scale = top / window_S
         self.module.transform_output = lambda current: current * scale
         if not settings.nonlinearity_per_V:
-            # MemTorch's object per cell, about a kilobyte each: linear products need the matrices only.
+            # about a kilobyte per cell; linear products need the matrices only
             for crossbar in self.module.crossbars:
                 crossbar.devices = None
 
     @torch.no_grad()
     def __call__(self, x: Tensor) -> Tensor:
-        """x as the layer takes it, float32; drives are x times the read voltage."""
+        """Return the products of inputs, which are x times the read voltage.
+
+        Args:
+            x: Inputs of the layer, float32.
+        """
         s = self.settings
         volts = s.v_read_V if s.nonlinearity_per_V else 1.0
         with contained(0):
@@ -126,11 +140,12 @@ class Patched:
 
     @property
     def conductance(self) -> tuple[Tensor, ...]:
-        """G in S of the + and the - crossbar, or of the only one: [in, out], or [tiles, rows, cols] with padding."""
+        """Conductance of the + and the - crossbar, or of the only one, in S: [in, out], or [tiles, rows, cols]."""
         return tuple(crossbar.conductance_matrix.detach().clone() for crossbar in self.module.crossbars)
 
 
 def _layer(weights: Tensor, stride: int, padding: int) -> nn.Module:
+    """Return a layer of torch with these weights and a bias of zero."""
     if weights.ndim == 2:
         layer: nn.Linear | nn.Conv2d = nn.Linear(weights.shape[1], weights.shape[0])
     else:
@@ -141,6 +156,7 @@ def _layer(weights: Tensor, stride: int, padding: int) -> nn.Module:
 
 
 def _patch(layer: nn.Module, s: MemTorchSettings, top: float) -> Any:
+    """Return the layer as MemTorch patches it; top: the largest weight."""
     memristor, parameters = _memristor(s)
     scheme = part("bh.crossbar.Crossbar").Scheme
     patched = part("mn.Module").patch_model(
@@ -163,20 +179,20 @@ def _patch(layer: nn.Module, s: MemTorchSettings, top: float) -> Any:
 
 
 def _memristor(s: MemTorchSettings) -> tuple[Any, dict[str, Any]]:
-    """Class and parameters of the cells: linear ones, or the hyperbolic sine of Stanford-PKU without switching."""
+    """Return class and parameters of the cells: linear, or the hyperbolic sine of Stanford-PKU without switching."""
     models = part("bh.memristor")
     resistances = {"r_on": _resistance(s.g_lrs_S, s.lrs), "r_off": _resistance(s.g_hrs_S, s.hrs)}
     if not s.nonlinearity_per_V:
         return models.VTEAM, resistances
-    # No field is high enough for the gap to move, so a read leaves the cells as they are. The current at no gap is
-    # far above LRS, so that gaps are positive however cells are drawn.
+    # No field is high enough to move the gap, so that a read changes no cell. The current at no gap is far above LRS,
+    # so that all gaps are positive.
     bend = s.nonlinearity_per_V * s.v_read_V
     shape = {"V_0": 1.0 / s.nonlinearity_per_V, "read_voltage": s.v_read_V, "F_min": 1e30}
     return models.Stanford_PKU, resistances | shape | {"I_0": 1e3 * s.g_lrs_S * s.v_read_V / math.sinh(bend)}
 
 
 def _resistance(g_S: float, law: CellLaw) -> Any:
-    """A resistance in ohm, or MemTorch's stochastic parameter for it."""
+    """Return a resistance in ohm, or MemTorch's stochastic parameter for it."""
     if law.sigma == 0.0:
         return 1.0 / g_S
     stochastic = part("bh.StochasticParameter").StochasticParameter
@@ -188,7 +204,7 @@ def _resistance(g_S: float, law: CellLaw) -> Any:
 
 @final
 class _InverseNormal(torch.distributions.Distribution):
-    """Resistance of a cell whose conductance is normal, and next to nothing where it would be negative."""
+    """Resistance of a cell with normal conductance, clipped to a millionth of the mean."""
 
     def __init__(self, mean_S: float, std_S: float) -> None:
         self.mean_S, self.std_S = mean_S, std_S
@@ -204,14 +220,14 @@ class _InverseNormal(torch.distributions.Distribution):
 
 
 def _mapping(s: MemTorchSettings, top: float) -> Any:
-    """What turns a layer's weights into the conductances that its cells are set to."""
+    """Return the function from the weights of a layer to the conductances that its cells are set to."""
     if s.single_column:
         return _around_the_middle(s, top)
-    return _to_the_ends(top) if s.spread else part("map.Parameter").naive_map
+    return _to_the_ends(top) if s.varies else part("map.Parameter").naive_map
 
 
 def _around_the_middle(s: MemTorchSettings, top: float) -> Any:
-    """-top … top on HRS … LRS: what MemTorch's single column, less its middle conductance, decodes."""
+    """Map -top … top to HRS … LRS, which MemTorch's single column decodes minus its middle conductance."""
     low, half = s.g_hrs_S, (s.g_lrs_S - s.g_hrs_S) / 2
 
     def targets(weight: Tensor, _r_on: float, _r_off: float, scheme: Any, p_l: float | None = None) -> Tensor:
@@ -221,7 +237,7 @@ def _around_the_middle(s: MemTorchSettings, top: float) -> Any:
 
 
 def _to_the_ends(top: float) -> Any:
-    """Cells sent to one end of their own range: LRS where the weight is, HRS elsewhere."""
+    """Set cells to one end of their range: LRS in the column of the weight's sign, HRS elsewhere."""
 
     def targets(weight: Tensor, _r_on: float, _r_off: float, scheme: Any, p_l: float | None = None) -> Any:
         return (weight >= top).float() * _BEYOND_S, (weight <= -top).float() * _BEYOND_S
@@ -230,9 +246,10 @@ def _to_the_ends(top: float) -> Any:
 
 
 def _uncross(module: Any, weights: Tensor, top: float) -> None:
-    """Widen the range of every cell whose own HRS is drawn above its LRS, by the state that it does not hold.
+    """Widen the range of every cell whose HRS is sampled above its LRS, by the state that it does not hold.
 
-    MemTorch clips to such a range from above and then from below, so the cell would conduct its HRS in either state.
+    MemTorch clips to such a range from above and then from below, so that the cell would conduct its HRS in either
+    state.
     """
     targets = _to_the_ends(top)(weights, 0.0, 0.0, None)
     for crossbar, target in zip(module.crossbars, targets, strict=True):
@@ -251,7 +268,7 @@ def _uncross(module: Any, weights: Tensor, top: float) -> None:
 
 
 def _degrade(module: nn.Module, s: MemTorchSettings) -> None:
-    """Faults, then drift, then the I-V curve, on a patched layer."""
+    """Apply faults, then drift, then the I-V curve to a patched layer."""
     if s.faulty:
         part("bh.nonideality.DeviceFaults").apply_device_faults(module, s.stuck_lrs, s.stuck_hrs, 0.0)
     if s.drifts:
@@ -263,10 +280,15 @@ def _degrade(module: nn.Module, s: MemTorchSettings) -> None:
 
 
 def on_levels(weights: Tensor, levels: int, single_column: bool) -> Tensor:
-    """Weights [*] as cells of that many levels hold them, in the unit of the weights.
+    """Return weights on the levels of cells, in the unit of the weights.
 
-    A column pair rounds magnitudes, a single column the place within the window; halves go to the even level, as
-    in the encodings `differential` and `offset`.
+    A column pair rounds magnitudes, a single column the position within the window; halves are rounded to the even
+    level, as in the encodings `differential` and `offset`.
+
+    Args:
+        weights: Weights of any shape.
+        levels: Number of levels.
+        single_column: One cell per weight instead of a pair.
     """
     top = float(weights.abs().max()) or 1.0
     steps = levels - 1
@@ -276,7 +298,7 @@ def on_levels(weights: Tensor, levels: int, single_column: bool) -> Tensor:
 
 
 @functools.lru_cache(maxsize=4096)
-def entropy(seed: int, layer: str, chip: int, page: int) -> int:
-    """The seed of one crossbar of one chip, of which MemTorch's generators keep 32 bits."""
-    words = [seed, chip, page, *layer.encode()]
+def entropy(seed: int, layer: str, chip: int, epoch: int) -> int:
+    """Return the seed of one crossbar of one chip, of which MemTorch's generators keep 32 bits."""
+    words = [seed, chip, epoch, *layer.encode()]
     return int(np.random.SeedSequence(words).generate_state(1, np.uint64)[0])

@@ -1,4 +1,4 @@
-"""A chip in MemTorch's terms, and the refusal of what MemTorch cannot simulate, each by its path in the chip."""
+"""Translate a chip for MemTorch; reject what MemTorch cannot simulate, by its path in the chip."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from imc_sim.backends.memtorch._settings import CellLaw, MemTorchSettings
 from imc_sim.config import Engine
 from imc_sim.device import Device, RelativeVariation
 
-#: Parts of a chip that the settings follow, or that say where layers run and nothing of their cells.
+#: parts of a chip that the settings follow, or that state where layers run and nothing about cells
 _FOLLOWED = (
     "name", "source", "validity", "policy", "engine", "tile", "encoding", "encoding_multibit",
     "device.g_lrs_S", "device.g_hrs_S", "device.levels", "device.temperature_K", "device.programming",
@@ -26,9 +26,18 @@ _ENCODINGS = ("differential", "offset")
 
 
 def translate(chip: Chip, encoding: Encoding, engine: Engine, where: str = "chip") -> MemTorchSettings:
-    """What MemTorch has to simulate for this chip and encoding; InputError for whatever it cannot, naming the key.
+    """Return the settings with which MemTorch simulates a chip.
 
-    Tiles are handed over where converters stand at their ends: without, they change no product.
+    Tiles are passed on with ADCs only: without ADCs they change no product.
+
+    Args:
+        chip: The chip.
+        encoding: Encoding of the weights.
+        engine: The backend's settings.
+        where: Name of the chip in errors.
+
+    Raises:
+        InputError: The chip has a setting that MemTorch cannot simulate.
     """
     if encoding.name not in _ENCODINGS:
         _refuse(where, "encoding.kind", encoding.name, " or ".join(_ENCODINGS), "Change the encoding of this layer.")
@@ -46,21 +55,30 @@ def translate(chip: Chip, encoding: Encoding, engine: Engine, where: str = "chip
         return MemTorchSettings.model_validate(settings)
     except pydantic.ValidationError as error:
         allowed = error.errors()[0]["msg"].removeprefix("Value error, ")
-        got, step = "effects that exclude each other there", "Switch one of them off, or use the native engine."
-        raise InputError(f"{where} with engine memtorch", got, allowed, step) from None
+        got, step = "effects that exclude each other there", "Switch one of them off, or use engine: native."
+        raise InputError(f"{where} with backend memtorch", got, allowed, step) from None
 
 
 def check_spread(weights: Tensor, settings: MemTorchSettings, where: str) -> None:
-    """Refuse weights between the levels where cells have a spread: MemTorch draws two states and no others."""
+    """Reject weights between the levels of cells with device variation, since MemTorch samples two states only.
+
+    Args:
+        weights: The weights.
+        settings: The crossbar.
+        where: Name of the layer in errors.
+
+    Raises:
+        InputError: There are such weights.
+    """
     size = weights.abs()
-    if settings.spread and not bool(((size == 0) | (size == size.max())).all()):
-        step = "Binarize the weights, set the spread to 0, or use the native engine."
-        raise InputError(f"{where}, weights on cells with a spread with engine memtorch", "weights between the levels",
-                         "0 and +-max |w|", step)  # fmt: skip
+    if settings.varies and not bool(((size == 0) | (size == size.max())).all()):
+        step = "Binarize the weights, set the device variation to 0, or use engine: native."
+        place = f"{where}, weights on cells with device variation with backend memtorch"
+        raise InputError(place, "weights between the levels", "0 and +-max |w|", step)
 
 
 def _converter(chip: Chip, encoding: Encoding, engine: Engine, where: str) -> dict[str, Any]:
-    """Tiles, bits and overflow rate."""
+    """Return the settings of tiles and ADCs."""
     converter = chip.converter
     if converter.is_ideal:
         if engine.adc_overflow_rate > 0.0:
@@ -69,10 +87,10 @@ def _converter(chip: Chip, encoding: Encoding, engine: Engine, where: str) -> di
         return {}
     converter.check(encoding.signed, encoding.name, where)
     if converter.range != "calibrated":
-        step = "MemTorch's converters range over what they see: set converter.range to calibrated."
+        step = "MemTorch's ADCs range over their inputs: set converter.range to calibrated."
         _refuse(where, "converter.range", repr(converter.range), "'calibrated'", step)
     if converter.limits in ("percentile", "sigma", "mse"):  # the default counts as not stated
-        step = "MemTorch's converters range over what they see: set converter.limits to minmax."
+        step = "MemTorch's ADCs range over their inputs: set converter.limits to minmax."
         _refuse(where, "converter.limits", repr(converter.limits), "'minmax'", step)
     cols = chip.tile.cols // 2 if encoding.name == "differential" else chip.tile.cols - 1
     if cols < 1:
@@ -86,19 +104,19 @@ def _converter(chip: Chip, encoding: Encoding, engine: Engine, where: str) -> di
 def _exponent(device: Device, where: str) -> float:
     nu = device.time.drift.nu
     if not isinstance(nu, float | int):
-        _refuse(where, "device.time.drift.nu", "a law of the state", "one number", "Give one exponent for all cells.")
+        _refuse(where, "device.time.drift.nu", "a law of the state", "one number", "Use one exponent for all cells.")
     return float(nu)
 
 
 def _laws(device: Device, where: str) -> tuple[CellLaw, CellLaw]:
-    """Spread of LRS and HRS; MemTorch draws two resistances per cell and no others."""
+    """Return the device variation of LRS and HRS; MemTorch samples two resistances per cell only."""
     law = device.programming
     if law.is_ideal:
         return CellLaw(), CellLaw()
     if not isinstance(law, RelativeVariation):
-        _refuse(where, "device.programming.kind", repr(law.kind), "'relative'", "Use a relative spread.")
+        _refuse(where, "device.programming.kind", repr(law.kind), "'relative'", "Use relative device variation.")
     if device.levels != 2:
-        _refuse(where, "device.levels", device.levels, "2 where cells have a spread", "Set levels to 2.")
+        _refuse(where, "device.levels", device.levels, "2 with device variation", "Set levels to 2.")
     for name, allowed in (("sigma_of", "ln_g"), ("target_is", "median")):
         if getattr(law, name) != allowed:
             _refuse(where, f"device.programming.{name}", repr(getattr(law, name)), repr(allowed), f"Use {allowed}.")
@@ -107,14 +125,14 @@ def _laws(device: Device, where: str) -> tuple[CellLaw, CellLaw]:
 
 
 def _refuse_others(chip: Chip, where: str) -> None:
-    """Whatever differs from a plain chip and is not followed, so that a field added to chips is refused at first."""
+    """Raise for settings that differ from the defaults and are not followed, as any that is added to chips later."""
     device = chip.device
-    plain = Chip(device=Device(g_lrs_S=device.g_lrs_S, g_hrs_S=device.g_hrs_S, levels=device.levels))
-    default = dict(_leaves(plain.to_dict()))
+    ideal = Chip(device=Device(g_lrs_S=device.g_lrs_S, g_hrs_S=device.g_hrs_S, levels=device.levels))
+    default = dict(_leaves(ideal.to_dict()))
     for path, value in _leaves(chip.to_dict()):
         if any(path == p or path.startswith(f"{p}.") for p in _FOLLOWED) or default.get(path) == value:
             continue
-        _refuse(where, path, repr(value), repr(default.get(path)), "Leave it at that, or use the native engine.")
+        _refuse(where, path, repr(value), repr(default.get(path)), "Use this value, or engine: native.")
 
 
 def _leaves(data: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -126,4 +144,4 @@ def _leaves(data: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, An
 
 
 def _refuse(where: str, path: str, got: object, allowed: str, step: str) -> NoReturn:
-    raise InputError(f"{where}: {path} with engine memtorch", got, allowed, step)
+    raise InputError(f"{where}: {path} with backend memtorch", got, allowed, step)

@@ -1,6 +1,6 @@
-"""The one place that touches the process's global generators: a fence around foreign code that draws from them.
+"""Isolate foreign code that uses the global generators of the process; no other module touches them.
 
-Nothing of this package draws from global generators. MemTorch cannot do otherwise, so it runs inside `contained`.
+This package never uses global generators. MemTorch does, so it runs inside `contained`.
 """
 
 from __future__ import annotations
@@ -16,12 +16,18 @@ import torch
 
 @contextlib.contextmanager
 def contained(seed: int) -> Iterator[None]:
-    """Global generators of torch (processor) and NumPy seeded, output and warnings swallowed; put back afterwards.
+    """Seed the global generators of torch (CPU) and NumPy and suppress output and warnings; restore all afterwards.
 
-    NumPy's error state is put back as well, which MemTorch sets to `raise`. Both generators keep 32 bits of the
-    seed. Not for use from several threads at once: generators, standard output and warning filters are global.
+    NumPy's error state, which MemTorch sets to `raise`, is restored as well. Do not use it from several threads
+    together: generators, standard output and warning filters are global.
+
+    Args:
+        seed: The seed, of which both generators keep 32 bits.
+
+    Yields:
+        Nothing, while the generators are seeded.
     """
-    held = np.random.get_state()  # noqa: NPY002 - what is fenced in draws from it
+    held = np.random.get_state()  # noqa: NPY002 - the isolated code uses it
     with (
         torch.random.fork_rng(devices=[]),
         np.errstate(),
