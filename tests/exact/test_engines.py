@@ -90,7 +90,7 @@ def test_what_memtorch_cannot_simulate_is_refused_by_name(path: str, value: Any,
         ({"device__programming__sigma": 0.1, "encoding": {"kind": "offset"}}, "encoding offset with linear cells"),
         (
             {"device__read__nonlinearity_per_V": 1.0, "converter": {"kind": "auto", "range": "calibrated"}},
-            "nonlinearity_per_V without faults, drift and converters",
+            "nonlinearity_per_V without faults, drift and ADCs",
         ),
         ({"device__read__nonlinearity_per_V": 1.0, "device__faults__stuck_hrs": 0.1}, "nonlinearity_per_V without"),
     ],
@@ -117,7 +117,7 @@ def test_a_chip_in_the_terms_of_memtorch() -> None:
     assert (found.tile_rows, found.tile_cols, found.adc_bits, found.adc_overflow_rate) == (48, 10, 6, 0.1)
     assert not found.single_column
     plain = translate(chip(), chip().encoding, MEMTORCH)
-    assert (plain.tile_rows, plain.adc_bits, plain.spread, plain.drifts) == (None, None, False, False)
+    assert (plain.tile_rows, plain.adc_bits, plain.varies, plain.drifts) == (None, None, False, False)
     offset = chip(encoding={"kind": "offset"}, converter={"kind": "auto", "range": "calibrated"})
     column = translate(offset, offset.encoding, MEMTORCH)
     assert (column.single_column, column.tile_cols) == (True, 19)  # one column of a tile is the reference
