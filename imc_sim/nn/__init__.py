@@ -17,12 +17,12 @@ from imc_sim.nn._norm import Comparator, Norm, comparator_of
 from imc_sim.nn._product_layer import (
     LATENT_INPUTS,
     POLICIES,
-    WEIGHT_KINDS,
     LatentInputs,
     Policy,
     ProductLayer,
     WeightKind,
 )
+from imc_sim.nn._weight_kinds import WEIGHT_KINDS
 from imc_sim.nn.events import EventProduct
 from imc_sim.nn.neurons import BinaryActivation
 from imc_sim.nn.spiking import IfUnit

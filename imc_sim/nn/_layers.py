@@ -9,12 +9,21 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from imc_sim.nn._product_layer import Policy, ProductLayer
+from imc_sim.nn._product_layer import Policy, ProductLayer, WeightKind
+from imc_sim.nn._weight_kinds import WEIGHT_KINDS
 from imc_sim.nn.rotation import annealed
 
 
+class _PolicyLayer(ProductLayer):
+    """A product layer whose policy names one of the kinds of this package."""
+
+    @property
+    def kind(self) -> WeightKind:
+        return WEIGHT_KINDS[self.policy]
+
+
 @final
-class Conv2d(ProductLayer):
+class Conv2d(_PolicyLayer):
     """Convolve in two dimensions with a square kernel; the weight is [out, in, k, k].
 
     With a learned scale (policies xnor, rbnn) y = alpha (conv + bias), with policy sign y = alpha conv + bias, with
@@ -50,7 +59,7 @@ class Conv2d(ProductLayer):
 
 
 @final
-class Linear(ProductLayer):
+class Linear(_PolicyLayer):
     """Connect all inputs to all outputs; the weight is [out, in].
 
     With a learned scale (policies xnor, rbnn) y = (product + bias) alpha with a scalar alpha, with policy sign
