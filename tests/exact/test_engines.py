@@ -46,7 +46,7 @@ def test_an_engine_is_named_by_its_kind_or_in_full() -> None:
     assert NATIVE.native
     with pytest.raises(InputError, match="'memtroch'.*'native' or 'memtorch'"):
         as_engine("memtroch")
-    with pytest.raises(InputError, match="adc_overflow_rate of 0 with engine native"):
+    with pytest.raises(InputError, match="adc_overflow_rate of 0 with the native backend"):
         as_engine({"adc_overflow_rate": 0.1})
 
 
