@@ -153,7 +153,7 @@ def test_card_is_measured_again(model: str) -> None:
     assert rows[0].accuracy == digital.mean
     assert rows[0].stated == 0.5
     assert rows[0].low <= rows[0].accuracy <= rows[0].high
-    assert (rows[1].over, rows[1].accuracy) == ("2 chips", pytest.approx(digital.mean))
+    assert (rows[1].over, rows[1].accuracy) == ("2 chips, all equal", pytest.approx(digital.mean))
 
 
 def test_settings_change_the_tasks_of_the_card_and_the_rows_say_so(model: str) -> None:

@@ -369,7 +369,7 @@ def test_a_study_has_its_features_in_one_grid(tmp_path: Path, capsys: pytest.Cap
     alone = embedding(MODEL, "ideal", attacked)
     assert shares["nearest_percent"].tolist()[::2] == pytest.approx([100 * alone[0].nearest, 100 * alone[2].nearest])
     many = TSNE | {"axes": [{"path": "task.way", "values": [2, 3, 4, 5, 6, 7, 8]}]}
-    with pytest.raises(InputError, match="7 rows; allowed: 6"):
+    with pytest.raises(InputError, match="7 rows; allowed: at most 6"):
         study_embeddings(load_study(many))
 
 
