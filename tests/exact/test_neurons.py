@@ -187,7 +187,7 @@ def test_published_networks_have_the_published_number_of_parameters(args, parame
         ({"binary": [3]}, "1 to 2"),
         ({"binary": [1, 1]}, "1 to 2"),
         ({"estimator": "straight"}, "straight_through"),
-        ({"down": "skip"}, "pool or stride"),
+        ({"down": "skip"}, "pool, stride"),
         ({"size": 3}, "halvings"),
     ],
 )
