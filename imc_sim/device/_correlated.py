@@ -36,10 +36,17 @@ class Correlated(Spec):
     def factor(
         self, seed: int, layer: str, chip: int, rows: Tensor | None, cols: Tensor | None, tile: Tensor | int
     ) -> Tensor | float:
-        """Return the factor on every conductance: a number, or a tensor that broadcasts to the cells.
+        """Return the factor on every conductance: a number, or a float64 tensor that broadcasts to the cells.
 
-        rows, cols: y and x of each cell in [-1/2, 1/2]; tile: index (int64) of its tile. All broadcast to the cells;
-        rows and cols may be None where the gradient is off.
+        Args:
+            seed, layer, chip: address of the random numbers; the chip-to-chip part is the same in all layers.
+            rows: position y of each cell in its tile, in [-1/2, 1/2]; may be None where the gradient is off.
+            cols: position x of each cell in its tile, in [-1/2, 1/2]; may be None where the gradient is off.
+            tile: index of the tile of each cell (int64), or one index for all cells. Broadcasts to the cells, as rows
+                and cols do.
+
+        Raises:
+            InputError: the gradient is on and rows or cols is None.
         """
         common = 1.0
         if self.chip > 0.0:

@@ -19,15 +19,22 @@ _BOLTZMANN_EV = 1.38064852e-23 / 1.602176634e-19
 
 
 class Law(NamedTuple):
-    """The law G = L (t / t_star)^-p for t >= t_star, at one voltage and temperature. t_star: [*] by programming
-    cycles.
+    """Power law of read disturb at one voltage and temperature: G = L (t / t_star)^-p for t >= t_star.
+
+    Attributes:
+        t_star_s: transition time in s for each number of programming cycles [*].
+        p: exponent, the same for all numbers of cycles.
     """
 
     t_star_s: NDArray[np.float64]
     p: float
 
     def factor(self, t_s: float | NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return G / L after t_s seconds of reading."""
+        """Return G / L [*] after t_s seconds of reading.
+
+        Args:
+            t_s: time of reading in s since the last programming; broadcasts to t_star_s.
+        """
         with np.errstate(over="ignore"):
             return np.maximum(t_s / self.t_star_s, 1.0) ** -self.p
 
@@ -37,7 +44,12 @@ class Refresh(Spec, abc.ABC):
 
     @abc.abstractmethod
     def reads(self, law: Law, t_read_s: float) -> NDArray[np.float64]:
-        """Return the number of reads after which cells are rewritten, for every entry of law.t_star_s."""
+        """Return the number of reads after which cells are rewritten, for every entry of law.t_star_s [*].
+
+        Args:
+            law: read-disturb law of the cells.
+            t_read_s: duration of one read in s.
+        """
 
 
 @final
@@ -82,10 +94,13 @@ AnyRefresh = Annotated[NoRefresh | ArrayRefresh | CellRefresh, Field(discriminat
 
 
 class Wear(NamedTuple):
-    """Counters of a cell in LRS after a number of reads, exact.
+    """State of a cell in LRS after a number of reads.
 
-    refreshes: times it was rewritten by the policy. cycles: programming cycles, including those before the first read.
-    since: reads since it was last written. factor: its conductance over the programmed one.
+    Attributes:
+        refreshes: number of times that the policy rewrote the cell.
+        cycles: programming cycles, including those before the first read.
+        since: reads since the cell was last written.
+        factor: conductance after these reads over the programmed conductance.
     """
 
     refreshes: int
@@ -94,18 +109,23 @@ class Wear(NamedTuple):
     factor: float
 
     def rewritten(self, lrs_cells: int) -> int:
-        """Return the programming cycles that the policy spent on an array with that many cells in LRS (HRS needs
-        none).
+        """Return the programming cycles that the policy spent on an array; cells in HRS need none.
+
+        Args:
+            lrs_cells: number of cells of the array that are in LRS.
         """
         return self.refreshes * lrs_cells
 
 
 @final
 class ReadDisturb(Spec):
-    """Loss of LRS under reads: G = L (t / t*)^-p for t = reads x t_read >= t*; nothing happens before. Off at 0 reads.
+    """Loss of LRS under reads: G = L (t / t*)^-p for t = reads x t_read >= t*; G = L before t*. Off at 0 reads.
 
-    p = c1 exp(a |V| / kT) and t* = t0 (base (1 - k N^m))^(1/p), N being the programming cycles that the cell went
-    through: the more, the sooner. The model ends at k N^m = 1, which is 1.42e6 cycles with its own constants.
+    p = c1 exp(a |V| / kT) and t* = t0 (base (1 - k N^m))^(1/p), where N is the number of programming cycles of the
+    cell: t* falls with N. The model ends at k N^m = 1, which is 1.42e6 cycles with its own constants.
+
+    Attributes:
+        refresh: policy that rewrites disturbed cells: none, the whole array, or single cells.
 
     Source: Jiang et al., IEEE Electron Device Lett. 42, 2021; constants as in analog-cim-sim (arXiv 2505.14303).
     """
@@ -130,7 +150,16 @@ class ReadDisturb(Spec):
         return self.all_but() if self.is_ideal else frozenset()
 
     def law(self, cycles: NDArray[np.int64], v_read_V: float, temperature_K: float) -> Law:
-        """Return t* [*] and p of cells after that many programming cycles [*], all below the model's limit."""
+        """Return t* [*] in s and p of cells after these numbers of programming cycles.
+
+        Args:
+            cycles: programming cycles [*] (int64), all below the limit of the model.
+            v_read_V: read voltage in V; only its magnitude counts.
+            temperature_K: temperature of the cells in K.
+
+        Raises:
+            InputError: a |V| / kT is above 600, or k N^m reaches 1 for some number of cycles.
+        """
         exponent = self.a * abs(v_read_V) / (_BOLTZMANN_EV * temperature_K)
         if exponent > 600.0:
             got, step = f"a |V| / kT of {exponent:.4g}", "Raise temperature_K, or lower v_read_V or disturb.a."
@@ -143,8 +172,14 @@ class ReadDisturb(Spec):
             return Law(np.maximum(self.t0_s * (self.base * left) ** (1.0 / p), 1e-300), p)
 
     def wear(self, v_read_V: float, temperature_K: float) -> Wear:
-        """Return the state of a cell in LRS after `reads` reads at that voltage and temperature, including
-        refreshes.
+        """Return the state of a cell in LRS after `reads` reads, including the refreshes of the policy.
+
+        Args:
+            v_read_V: read voltage in V; only its magnitude counts.
+            temperature_K: temperature of the cells in K.
+
+        Raises:
+            InputError: the law does not hold, see `law`.
         """
         refreshes, since, first = 0, self.reads, self.cycles
         while not isinstance(self.refresh, NoRefresh):

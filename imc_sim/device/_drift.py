@@ -37,18 +37,33 @@ class Drift(Spec):
         return self
 
     def acts(self, t_s: float) -> bool:
-        """Tell whether conductances at time t_s differ from those programmed."""
+        """Return True if conductances at time t_s differ from the programmed ones.
+
+        Args:
+            t_s: time since programming in s.
+        """
         return t_s > self.t0_s and not (is_zero(self.nu) and is_zero(self.nu_std))
 
     def idle(self) -> frozenset[str]:
         return self.all_but() if is_zero(self.nu) and is_zero(self.nu_std) else frozenset()
 
     def exponents(self, G: Tensor, normal: Tensor) -> Tensor:
-        """Return nu of cells programmed to G [*] in S; normal [*]: a standard normal number per cell."""
+        """Return the drift exponent nu of each cell [*], at least 0.
+
+        Args:
+            G: programmed conductances [*] in S.
+            normal: one standard normal number per cell [*].
+        """
         x = G / (self.g_max_S or 1.0)
         return (evaluate(self.nu, x) + evaluate(self.nu_std, x) * normal).clamp_min(0.0)
 
     def apply(self, G: Tensor, t_s: float, normal: Tensor) -> Tensor:
-        """Return G [*] in S at time t_s of cells programmed to G."""
+        """Return conductances [*] in S at time t_s; up to t0 they equal the programmed ones.
+
+        Args:
+            G: programmed conductances [*] in S.
+            t_s: time since programming in s.
+            normal: one standard normal number per cell [*], which sets its exponent.
+        """
         factor: Tensor = torch.pow(max(t_s / self.t0_s, 1.0), -self.exponents(G, normal))
         return G * factor

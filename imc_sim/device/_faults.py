@@ -61,14 +61,26 @@ class Faults(Spec):
         return self.cell_yield < 1.0 or self.undefined
 
     def rows(self, floor: float, window_S: float) -> Tensor:
-        """Return g [2, WIDTH] of dead cells and of undefined ones, in windows: the table rows after those of the
-        levels.
+        """Return g [2, WIDTH] in windows of dead cells (row 0) and of undefined cells (row 1).
+
+        These rows follow those of the levels in the table of programmed conductances.
+
+        Args:
+            floor: G_HRS over the window.
+            window_S: G_LRS - G_HRS in S.
         """
         anywhere = torch.from_numpy(probabilities())
         return torch.stack([torch.full_like(anywhere, self.dead_S / window_S - floor), anywhere])
 
     def levels(self, levels: Tensor, steps: int, seed: int, layer: str, chip: int, epoch: int) -> Tensor:
-        """Return the levels (int32) that cells really get; steps + 1 for a dead one, steps + 2 for an undefined one."""
+        """Return the levels (int32) that cells get: steps + 1 for a dead cell, steps + 2 for an undefined one.
+
+        Args:
+            levels: target levels 0 … steps (int32), any shape.
+            steps: number of the highest level, LRS.
+            seed, layer, chip: address of the random numbers of the cells.
+            epoch: programming epoch; failures are sampled for each epoch, stuck and dead cells stay the same.
+        """
         if self.is_ideal:
             return levels
         if self.failure > 0.0:

@@ -13,10 +13,17 @@ from imc_sim._errors import InputError
 def check_finite(
     values: Tensor, effect: str, step: str, layer: str | None = None, tile: Tensor | int | None = None
 ) -> None:
-    """Raise InputError where a value is infinite or NaN. Reads the values once.
+    """Raise InputError where a value is infinite or NaN; tensors on the meta device pass.
 
-    effect: what the values come from, such as `device.time.drift`; step: what to do. layer and tile say where: tile is
-    a number, or one for every value, broadcasting to them.
+    Args:
+        values: tensor of any shape, read once.
+        effect: origin of the values in the error, such as `device.time.drift`.
+        step: what the user can do, a sentence.
+        layer: name of the layer, for the error.
+        tile: index of the tile, or one index per value, broadcasting to the values.
+
+    Raises:
+        InputError: at least one value is not finite; the error counts them and names the first one's tile.
     """
     # A NaN or an infinity passes on to the sum; a sum of finite values may overflow too.
     if values.is_meta or math.isfinite(float(values.detach().sum())):

@@ -24,12 +24,18 @@ _SAMPLES, _LARGEST = 999, 1000
 @final
 @dataclass(frozen=True)
 class StateFit:
-    """The fitted law of one state, and its distance from the measurements.
+    """Fitted law of one state, and its distance from the measurements.
 
-    center_S: mean (gaussian) or median (log_normal); sigma: standard deviation over the mean, or of ln G. distance:
-    Kolmogorov-Smirnov distance between the law and the measured distribution. p_value: share of samples of the law
-    itself, fitted in the same way, with a larger distance (Lilliefors, J. Am. Stat. Assoc. 62, 1967); below 0.05 the
-    law does not describe the data. evidence: ln of the likelihood over that of the other law.
+    Attributes:
+        name: name of the state: HRS, LRS, or a level number.
+        conductance_S: measured conductances in S, ascending.
+        law: gaussian or log_normal.
+        center_S: mean (gaussian) or median (log_normal) in S.
+        sigma: standard deviation over the mean (gaussian), or of ln G (log_normal).
+        distance: Kolmogorov-Smirnov distance between the law and the measured distribution.
+        p_value: share of samples of the law, fitted in the same way, with a larger distance (Lilliefors, J. Am. Stat.
+            Assoc. 62, 1967); below 0.05 the law does not describe the data.
+        evidence: ln of the likelihood of the law over that of the other law.
     """
 
     name: str
@@ -64,14 +70,25 @@ class StateFit:
 @final
 @dataclass(frozen=True)
 class DeviceFit:
-    """A device fitted to measured cells: the spec, the same as a YAML mapping with units, and the fit of each state."""
+    """Device fitted to measured cells.
+
+    Attributes:
+        device: the fitted specification.
+        data: the same specification as a YAML mapping, with units.
+        states: fit of each state, from the lowest to the highest conductance.
+    """
 
     device: Device
     data: dict[str, Any]
     states: tuple[StateFit, ...]
 
     def chip(self, name: str, source: str) -> dict[str, Any]:
-        """Return a chip with this device, as in a file of device_configs/."""
+        """Return a chip with this device, as in a file of device_configs/.
+
+        Args:
+            name: name of the chip.
+            source: path of the table of measurements, which the chip's `source` quotes.
+        """
         low, high = self.states[0].conductance_S[0] * 1e6, self.states[-1].conductance_S[-1] * 1e6
         validity = (
             f"Measured conductances of {low:.4g} to {high:.4g} uS. {'; '.join(s.summary for s in self.states)}. "
@@ -87,10 +104,17 @@ class DeviceFit:
 
 
 def fit_device(samples: Samples) -> DeviceFit:
-    """Fit levels and device variation to measured conductances, as returned by `read_measurements`.
+    """Fit levels and device variation to measured conductances.
 
-    Two states: each is fitted by the likelier of a normal and a log-normal law. More: a table of mean conductances, and
-    normal laws whose standard deviation is a polynomial (up to the second degree) of the conductance.
+    Two states: each is fitted by the likelier of a normal and a log-normal law. More states: a table of mean
+    conductances, and normal laws whose standard deviation is a polynomial (up to the second degree) of the conductance.
+
+    Args:
+        samples: sorted conductances in S of each state, from the lowest to the highest, as `read_measurements` returns
+            them.
+
+    Returns:
+        The device, its YAML mapping, and the quality of the fit of each state.
     """
     data = _two_states(samples) if len(samples) == 2 else _levels(samples)
     device = build(Device, data, where="fit")

@@ -40,11 +40,21 @@ class _Column:
 
 
 def read_measurements(path: Path) -> Samples:
-    """Conductances of each state in the CSV at `path`.
+    """Read the conductances of each state from a CSV file.
 
-    Either a column `state` (LRS, HRS, or level numbers 0, 1, …) and one column of values, or a column of values
-    for each state. Columns of values name their unit, in brackets or after an underscore: `conductance (uS)`,
-    `resistance [kohm]`, `LRS_uS`. Other columns are passed over; an empty cell is no value.
+    The file has either a column `state` (LRS, HRS, or level numbers 0, 1, …) and one column of values, or a column of
+    values for each state. Columns of values name their unit, in brackets or after an underscore: `conductance (uS)`,
+    `resistance [kohm]`, `LRS_uS`. Other columns are ignored; an empty cell is no value.
+
+    Args:
+        path: file in UTF-8; its first line names the columns.
+
+    Returns:
+        Conductances in S by state, from HRS (level 0) to LRS, each array sorted.
+
+    Raises:
+        InputError: the file cannot be read, no column names a unit, a value is not a conductance of at least 0 S,
+            states are missing or have fewer than 5 values, or their medians do not rise.
     """
     rows = _rows(path)
     head = [cell.strip() for cell in rows[0][1]]
@@ -57,7 +67,7 @@ def read_measurements(path: Path) -> Samples:
 
 
 def _rows(path: Path) -> list[tuple[int, list[str]]]:
-    """(line, cells) of every line that is not empty; the first is the head."""
+    """Return (line number, cells) of every line that is not empty; the first is the head."""
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.reader(file)
@@ -72,7 +82,7 @@ def _rows(path: Path) -> list[tuple[int, list[str]]]:
 
 
 def _columns(head: list[str], where: str) -> list[_Column]:
-    """The columns of values: those that name a unit of conductance or resistance."""
+    """Return the columns of values: those that name a unit of conductance or resistance."""
     found = [column for i, cell in enumerate(head) if (column := _column(i, cell)) is not None]
     if found:
         return found
@@ -100,7 +110,7 @@ def _column(index: int, cell: str) -> _Column | None:
 def _cells(
     rows: list[tuple[int, list[str]]], columns: list[_Column], state: int | None, path: Path
 ) -> Iterator[tuple[str, float]]:
-    """(state, conductance in S) of every value."""
+    """Yield (state, conductance in S) of every value."""
     if state is not None and len(columns) != 1:
         got = f"{len(columns)} columns of values with a column of states"
         raise InputError(f"{path}, head", got, "one of them", "Leave the others out, or give them no unit.")
@@ -134,7 +144,7 @@ def _value(text: str, column: _Column, where: str) -> float:
 
 
 def _ordered(values: dict[str, list[float]], where: str) -> Samples:
-    """By state from low to high, each sorted; refuses what is no ladder of states."""
+    """Return sorted conductances by state from low to high; raise InputError where the states are incomplete."""
     names = sorted(values, key=lambda name: ("HRS", "LRS").index(name) if name in ("HRS", "LRS") else int(name))
     if names != ["HRS", "LRS"] and (len(names) < 2 or names != [str(k) for k in range(len(names))]):
         got = f"states {', '.join(names)}"

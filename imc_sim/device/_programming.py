@@ -35,16 +35,27 @@ class Programming(Spec, abc.ABC):
     @property
     @abc.abstractmethod
     def is_ideal(self) -> bool:
-        """Every cell lands on its target."""
+        """Tell whether every cell is programmed exactly to its target."""
 
     @abc.abstractmethod
     def unclipped(self, target: Tensor, normal: Tensor, floor: float, window_S: float) -> Tensor:
-        """Return programmed g before it is clipped at 0 S, which normal laws may pass; arguments as in `apply`."""
+        """Return programmed g in windows before it is clipped at 0 S, which normal laws may pass.
+
+        Args:
+            target: target g in [0, 1], broadcastable to normal.
+            normal: one standard normal number per cell [*].
+            floor: G_HRS over the window.
+            window_S: G_LRS - G_HRS in S.
+        """
 
     def apply(self, target: Tensor, normal: Tensor, floor: float, window_S: float) -> Tensor:
-        """Return programmed g for targets g in [0, 1]; `normal` holds one standard normal number per cell.
+        """Return programmed g in windows, at least -floor, which is 0 S.
 
-        target: broadcastable to normal [chip, …]; window_S: G_LRS - G_HRS. Never below zero conductance.
+        Args:
+            target: target g in [0, 1], broadcastable to normal.
+            normal: one standard normal number per cell [*].
+            floor: G_HRS over the window.
+            window_S: G_LRS - G_HRS in S.
         """
         return self.unclipped(target, normal, floor, window_S).clamp_min(-floor)
 
@@ -103,7 +114,7 @@ class RelativeVariation(Programming):
         return torch.where(target < 0.5, low, high)
 
     def _log_normal(self, G: Tensor, sigma: Tensor, normal: Tensor) -> Tensor:
-        """Log-normal conductances for targets G, in any unit."""
+        """Return log-normal conductances for targets G, in the unit of G."""
         s = torch.log1p(sigma.square()).sqrt() if self.sigma_of == "cv" else sigma
         exponent = s * normal
         return G * torch.exp(exponent if self.target_is == "median" else exponent - s.square() / 2)
