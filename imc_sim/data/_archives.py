@@ -9,10 +9,15 @@ from types import MappingProxyType
 
 @dataclass(frozen=True)
 class Archive:
-    """One file to download. base: URL of its folder; into: folder under the data root.
+    """One file to download.
 
-    unpacks: the folder that a .zip or .tar.gz holds and that ends in `into`; None where the file itself is
-    what the loader reads.
+    Attributes:
+        file: name of the published file.
+        base: URL of the folder that holds it, with a slash at the end.
+        md5: MD5 of the file, as 32 hexadecimal digits.
+        into: folder under the data root; "" for the data root.
+        unpacks: top folder inside the .zip or .tar.gz, which is placed in `into`; None if the loader reads the
+            file without unpacking it.
     """
 
     file: str
@@ -23,7 +28,7 @@ class Archive:
 
     @property
     def target(self) -> str:
-        """What is there under the data root when all is done."""
+        """Path under the data root of the unpacked folder, or of the file if it is not unpacked."""
         return "/".join(part for part in (self.into, self.unpacks or self.file) if part)
 
 

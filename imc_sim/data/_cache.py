@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from imc_sim._files import make_folder, write_file
 from imc_sim.data._folders import cache_folder
 
-#: Raise when a decoded array changes its meaning.
+#: version of the decoded arrays; increase it when their meaning changes
 SCHEMA = 2
 #: bytes of the checksum at the end of a cached file
 _SUM = 32
@@ -27,7 +27,15 @@ Kind = TypeVar("Kind", bound=np.generic)
 
 
 def fingerprint(facts: Iterable[object]) -> str:
-    """A short digest of facts about the source: names, sizes and times of its files, or a version."""
+    """Return a short digest of facts about the source of an array, to tell whether a cached copy is up to date.
+
+    Args:
+        facts: values with a reproducible `repr`, such as names, sizes and times of files, or a version number; their
+            order matters.
+
+    Returns:
+        The first 16 hexadecimal digits of a SHA-256 of the facts and of the version of the cache format.
+    """
     digest = hashlib.sha256(repr(SCHEMA).encode())
     for fact in facts:
         digest.update(f"{fact!r}\n".encode())
@@ -35,20 +43,31 @@ def fingerprint(facts: Iterable[object]) -> str:
 
 
 def file_facts(files: Iterable[Path]) -> list[tuple[str, Facts]]:
-    """Return the name of each file, and what changes when its content does."""
+    """Return the name and the `stat_facts` of each file; they change when its content changes."""
     return [(f.name, stat_facts(f.stat())) for f in files]
 
 
 def stat_facts(stat: os.stat_result) -> Facts:
-    """Return size, inode, and times of the last change of content and of inode: copying cannot set the last one."""
+    """Return size in bytes, inode, and times (ns) of the last change of content and of inode.
+
+    Copying or unpacking a file cannot set the time of the last change of its inode.
+    """
     return stat.st_size, stat.st_ino, stat.st_mtime_ns, stat.st_ctime_ns
 
 
 def cached_array(key: str, source: str, make: Callable[[], NDArray[Kind]]) -> NDArray[Kind]:
-    """Return what `make` returns, read-only; from the cache if it was made before from the same `source`.
+    """Return an array from the cache, or compute and store it.
 
-    A cached file ends in the SHA-256 of its content, which is checked whenever it is opened. A cache folder that
-    cannot be used, and a damaged file in it, cost time but are no error.
+    A cached file ends in the SHA-256 of its content, which is checked whenever the file is opened. A damaged file is
+    replaced, and a cache folder that cannot be read or written is ignored: the array is computed on every call.
+
+    Args:
+        key: first part of the name of the cached file.
+        source: fingerprint of what the array is computed from; the array is computed again if it differs.
+        make: function that computes the array.
+
+    Returns:
+        The array, read-only and usually memory-mapped.
     """
     path = cache_folder() / f"{key}-{source}.npy"
     kept = _mapped(path)

@@ -1,4 +1,4 @@
-"""Is a data set there, whole, and the one it claims to be?"""
+"""Check that the files of a data set are complete and are the published ones."""
 
 from __future__ import annotations
 
@@ -18,7 +18,15 @@ from imc_sim.data._sets import CharacterPool, LabelledImages
 
 @dataclass(frozen=True)
 class CheckReport:
-    """What was found. facts: measured, by name; problems: one sentence each; `ok` means none."""
+    """Result of a check of a data set.
+
+    Attributes:
+        name: name of the data set.
+        folder: data root that was searched.
+        ok: True if there are no problems.
+        facts: measured values as text by their names, such as "train classes" or "md5 usps.bz2".
+        problems: one sentence for each difference from the published data set.
+    """
 
     name: str
     folder: Path
@@ -49,7 +57,7 @@ PART_COUNTS = {
     "omniglot": {"background": (964, 30), "evaluation": (659, 20)},
     "glyphs": {"train": (800, 40), "test": (400, 20)},
 }
-#: Sets whose files are published unchanged read, so that their MD5 must be the official one.
+#: Sets whose published files are read without unpacking or conversion, so that their MD5 must be the official one.
 _BYTE_OFFICIAL = frozenset({"mnist", "fashion_mnist"})
 
 
@@ -58,10 +66,13 @@ def check(name: str, root: Path | None = None) -> CheckReport:
 
     Args:
         name: name of the data set.
-        root: data root; None: the default one.
+        root: folder that holds the data sets; None: see `data_root`.
 
     Returns:
-        The report.
+        The report; missing and damaged files are problems in it, not errors.
+
+    Raises:
+        InputError: the data set is unknown, or it is a folder of images, which has no published values.
     """
     info = published_set(name)
     folder = data_root(root)
@@ -80,6 +91,7 @@ def check(name: str, root: Path | None = None) -> CheckReport:
 
 
 def _check_labelled(name: str, folder: Path, facts: dict[str, str], problems: list[str]) -> None:
+    """Compare the images of each class in both splits of a labelled set with the published counts."""
     for split, expected in zip(("train", "test"), CLASS_COUNTS[name], strict=True):
         data = load_labelled(name, split, folder, cached=False)
         counts = tuple(np.bincount(data.labels, minlength=10).tolist())
@@ -92,7 +104,7 @@ def _check_labelled(name: str, folder: Path, facts: dict[str, str], problems: li
 
 
 def _check_levels(name: str, data: LabelledImages, facts: dict[str, str], problems: list[str]) -> None:
-    """Mean and deviation of each channel of the training set agree with the registry's to its four digits."""
+    """Compare mean and standard deviation of each channel of the training images with the registry, to four digits."""
     flat = data.images.reshape(-1, data.images.shape[3] if data.images.ndim == 4 else 1)
     counts = np.stack([np.bincount(channel, minlength=256) for channel in flat.T]) / len(flat)
     levels = np.arange(256) / 255
@@ -106,6 +118,7 @@ def _check_levels(name: str, data: LabelledImages, facts: dict[str, str], proble
 
 
 def _check_pool(name: str, folder: Path, facts: dict[str, str], problems: list[str]) -> None:
+    """Compare the characters and alphabets of each part of a pool with the published counts, and find blank images."""
     for part, (characters, alphabets) in PART_COUNTS[name].items():
         pool = load_pool(name, part, 32, folder, cached=False)
         found = len({c.split("/")[0] for c in pool.class_names})
@@ -117,7 +130,7 @@ def _check_pool(name: str, folder: Path, facts: dict[str, str], problems: list[s
 
 
 def _blank(part: str, pool: CharacterPool) -> list[str]:
-    """A sentence for each character that has an image without ink."""
+    """Return a sentence for each character that has an image without ink."""
     blank = (pool.images.min(axis=(2, 3)) > 127).any(axis=1)
     return [f"{part}: {pool.class_names[i]} has an image without ink." for i in np.flatnonzero(blank)]
 

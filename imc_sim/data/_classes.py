@@ -1,4 +1,4 @@
-"""Images with a class each out of any data set: labelled ones, and characters."""
+"""Images and labels for classification from any data set: labelled sets, characters and folders of images."""
 
 from __future__ import annotations
 
@@ -21,13 +21,26 @@ _PARTS = ("train", "test")
 
 
 def load_classes(name: str, split: str, size: int | None = None, root: Path | None = None) -> LabelledImages:
-    """The images and labels of a split, for classification.
+    """Load the images and labels of a split, for classification.
 
-    Of labelled sets the official splits. Of characters the name of a split of theirs with `_train` or `_test` behind
-    it: 90 and 10 % of its images, sampled once for all; each character is a class (`background_train`: 17,352 images of
-    964 classes). Of `folder:PATH`, absolute or relative to the data root, the images in PATH/train/CLASS and
-    PATH/val/CLASS, in colour, decoded when they are asked for. size: pixels a side of characters (default 32) and of
-    folders' images (default 224). Errors as `load_labelled`.
+    A pool of characters has no labelled splits. Each of its splits is therefore divided into a fixed random 90 % of
+    the images (`_train`) and the other 10 % (`_test`), and each character is a class: `background_train` has 17,352
+    images of 964 classes. The division does not depend on `size`.
+
+    Args:
+        name: name of the data set, or `folder:PATH` with a path that is absolute or relative to the data root; its
+            images are in PATH/train/CLASS and in PATH/val/CLASS or PATH/test/CLASS.
+        split: "train" or "test"; for characters the name of one of their splits followed by `_train` or `_test`.
+        size: pixels per side; None: 32 for characters, 224 for folders, the size of the images for labelled sets,
+            which allow no other.
+        root: folder that holds the data sets; None: see `data_root`.
+
+    Returns:
+        The images and labels. Images of a folder are decoded when they are indexed; see `FolderImages`.
+
+    Raises:
+        InputError: the name, split or size is not allowed, or a file is damaged.
+        MissingDataError: the data set is not in the data root.
     """
     kind = dataset_info(name).kind
     if kind == "folder":
@@ -52,7 +65,19 @@ def load_classes(name: str, split: str, size: int | None = None, root: Path | No
 
 
 def class_count(name: str, split: str) -> int:
-    """Classes of a split, without reading its images where it is a labelled one or a folder."""
+    """Return the number of classes of a split; images are read only for characters.
+
+    Args:
+        name: name of the data set, or `folder:PATH`.
+        split: name of the split, as in `load_classes`.
+
+    Returns:
+        The number of classes.
+
+    Raises:
+        InputError: the name or split is unknown, or both splits of a folder have different classes.
+        MissingDataError: the characters or the folder are not there.
+    """
     kind = dataset_info(name).kind
     if kind == "folder":
         return len(image_classes(name, split))

@@ -20,10 +20,15 @@ def _rule(field: str, value: int, rule: str, holds: bool) -> None:
 
 @dataclass(frozen=True)
 class EpisodeShape:
-    """An m-way n-shot episode: `way` classes, `shot` support images and `queries` query images of each.
+    """Size of an m-way n-shot episode.
 
-    query_pool: images of each class set aside for queries, where a published setting states more than it
-    asks; None for exactly `queries`. Queries are sampled from it, so it must fit together with the support.
+    Attributes:
+        way: classes of an episode, 2 or more.
+        shot: support images of each class, 1 or more.
+        queries: query images of each class, 1 or more.
+        query_pool: images of each class from which the queries are sampled, if a published setting reserves more
+            than it evaluates; at least `queries`. None: exactly `queries`. Support and query pool share no image, so
+            a class needs `shot` + `query_pool` images.
     """
 
     way: int
@@ -40,11 +45,19 @@ class EpisodeShape:
 
     @property
     def pool(self) -> int:
-        """Images of each class set aside for queries."""
+        """Images of each class that are reserved for queries."""
         return self.queries if self.query_pool is None else self.query_pool
 
     def check_fits(self, classes: int, instances: int) -> None:
-        """Raise InputError unless such an episode can be sampled from a pool of this shape."""
+        """Check that such an episode can be sampled from a pool.
+
+        Args:
+            classes: classes of the pool.
+            instances: images of each class of the pool.
+
+        Raises:
+            InputError: the pool has too few classes, or too few images of a class.
+        """
         _rule("way", self.way, f"way <= classes of the pool ({classes})", self.way <= classes)
         rule = f"shot + query_pool <= instances of a class ({instances})"
         _rule("query_pool", self.pool, f"{rule}, with shot = {self.shot}", self.shot + self.pool <= instances)
@@ -52,10 +65,13 @@ class EpisodeShape:
 
 @dataclass(frozen=True, eq=False)
 class Episodes:
-    """e episodes; labels are the positions 0..way-1. Arrays are int64.
+    """Few-shot episodes as int64 index arrays; the label of a class is its position 0..way-1 in an episode.
 
-    classes: [e, way], classes of the pool. support: [e, way, shot] and query: [e, way, queries], instances of
-    those classes. rotation: [e], quarter turns counter-clockwise, the same for all images of an episode.
+    Attributes:
+        classes: [episodes, way], classes of the pool.
+        support: [episodes, way, shot], instances of those classes.
+        query: [episodes, way, queries], instances of those classes, none of them in the support.
+        rotation: [episodes], quarter turns counter-clockwise, the same for all images of an episode.
     """
 
     classes: Ints
@@ -75,11 +91,24 @@ def sample_episodes(
     *,
     rotations: bool = False,
 ) -> Episodes:
-    """Draw episodes from a pool of (classes, instances); a number n stands for range(n).
+    """Sample few-shot episodes from a pool.
 
-    Classes are sampled without replacement. Each class has its own permutation of its instances: the first
-    `shot` support, the next queries. Episode k depends on (seed, k), the pool's and the episode's shape, and
-    not on the other classes of the episode; switching rotations on changes nothing else.
+    The classes of an episode are sampled without replacement. The instances of each class are permuted independently:
+    the first `shot` are support images, the next `queries` are query images. Episode k depends only on the seed, on k
+    and on the shapes of pool and episode. The same classes and instances are sampled with and without rotations.
+
+    Args:
+        pool_shape: (classes, instances of each class) of the pool.
+        shape: classes and images of each episode.
+        episodes: numbers of the episodes, 0 or more each; an integer n means range(n).
+        seed: seed of the random stream, 0 or more.
+        rotations: turn all images of an episode by the same random number of quarter turns.
+
+    Returns:
+        The episodes, in the order of their numbers.
+
+    Raises:
+        InputError: the pool is too small for the shape, there are no episodes, or a number or the seed is negative.
     """
     shape.check_fits(*pool_shape)
     wanted = range(episodes) if isinstance(episodes, int) else episodes
@@ -96,7 +125,7 @@ def sample_episodes(
 
 
 def _block(stream: Stream, pool: tuple[int, int], shape: EpisodeShape, wanted: range) -> tuple[Ints, Ints, Ints]:
-    """Classes [e, way], orders of instances [e, way, instances] and turns [e] from 64-bit sort keys."""
+    """Return classes [e, way], orders of instances [e, way, instances] and quarter turns [e] of e episodes."""
     classes, instances = pool
     count = 1 + classes + shape.way * instances
     keys = np.stack([stream.words(4 * count, chip=k).view(np.uint64) for k in wanted])
@@ -106,7 +135,7 @@ def _block(stream: Stream, pool: tuple[int, int], shape: EpisodeShape, wanted: r
 
 
 def _smallest(keys: NDArray[np.uint64], count: int) -> Ints:
-    """Positions of the `count` smallest keys of each row, in their order: a draw without replacement."""
+    """Return the positions of the `count` smallest keys of each row, in ascending order of the keys."""
     if count == keys.shape[1]:
         return np.argsort(keys, axis=1).astype(np.int64)
     some = np.argpartition(keys, count, axis=1)[:, :count]

@@ -1,4 +1,4 @@
-"""Downloading data sets from where they are published; all or nothing for each archive."""
+"""Download the published archives of data sets; an archive is either complete in the data root or absent."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from imc_sim.data._archives import ARCHIVES, Archive
 from imc_sim.data._folders import data_root
 from imc_sim.data._registry import published_set
 
-#: Called with (bytes done, bytes in all or None); begins again at 0 with each archive.
+#: Called with (bytes done, total bytes or None if unknown); starts at 0 for each archive.
 FetchProgress = Callable[[int, int | None], None]
 _CHUNK = 1 << 20
 _TIMEOUT_S = 60
@@ -28,11 +28,24 @@ _TIMEOUT_S = 60
 def fetch(
     name: str, root: Path | None = None, progress: FetchProgress | None = None, mirror: str | None = None
 ) -> Path:
-    """Download what is missing of a data set, verify its MD5, and lay it out; returns the data root.
+    """Download the missing archives of a data set, verify their MD5 and unpack them into the data root.
 
-    mirror: URL (https, http or file) of a folder that holds the official files, instead of their publisher.
-    An embedded set needs nothing. What is there and whole is kept; an interrupted fetch can be repeated.
-    Raises InputError for a wrong checksum, an unreachable address, or a differing file that is in the way.
+    Archives that are already there are kept, so an interrupted call can be repeated. Nothing is downloaded for an
+    embedded data set.
+
+    Args:
+        name: name of the data set.
+        root: folder that receives the data; None: see `data_root`.
+        progress: function that is called with (bytes done, total bytes or None if unknown) after each piece of a
+            download; the bytes start at 0 for each archive. None: no reports.
+        mirror: URL (https, http or file) of a folder that holds the official files; None: their publisher.
+
+    Returns:
+        The data root.
+
+    Raises:
+        InputError: the data set is unknown or is a folder of images, the mirror is no such URL, the address does not
+            answer, a checksum is wrong, or a different file is already there.
     """
     published_set(name)
     folder = data_root(root)
@@ -63,13 +76,13 @@ def fetch_archive(
 
 
 def md5_of(path: Path) -> str:
-    """The MD5 of a file as hexadecimal digits."""
+    """Return the MD5 of a file as 32 hexadecimal digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
 
 
 def _keep(name: str, archive: Archive, target: Path) -> None:
-    """Accept what is already there; only a plain file can be told from a wrong one."""
+    """Accept a folder or file that is already there; raise InputError for a file whose MD5 is not the official one."""
     if archive.unpacks is None and (got := md5_of(target)) != archive.md5:
         step = f"`imc-sim data check {name}` says whether it can be used; to download it again, remove it first."
         raise InputError(str(target), f"a file with MD5 {got}", f"the official MD5 {archive.md5}", step)
@@ -83,6 +96,7 @@ def _url(archive: Archive, mirror: str | None) -> str:
 
 
 def _download(url: str, part: Path, name: str, target: Path, progress: FetchProgress | None) -> None:
+    """Download a URL to the file `part`; `name` and `target` are for the error message."""
     try:
         with urllib.request.urlopen(url, timeout=_TIMEOUT_S) as response, part.open("wb") as out:  # noqa: S310
             length = response.headers.get("Content-Length")
@@ -105,7 +119,7 @@ def _verify(archive: Archive, part: Path) -> None:
 
 
 def _unpack(folder: str, archive: Path, name: str, target: Path) -> None:
-    """Unpack aside, then move the folder to its place in one step."""
+    """Unpack an archive into a temporary folder, then move its top folder to `target` in one step."""
     aside = Path(tempfile.mkdtemp(dir=target.parent, prefix=".unpack-"))
     try:
         if name.endswith(".zip"):

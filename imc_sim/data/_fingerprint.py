@@ -1,7 +1,7 @@
-"""What data are known by: the content of the files that a split is read from.
+"""Digests that identify data by the content of the files that a split is read from.
 
-Names, sizes and times of files only decide whether a digest that was computed before still holds: the time of the last
-change of a file's inode cannot be set back by copying or unpacking.
+Names, sizes and times of files only decide whether a digest that was computed before is still valid: the time of the
+last change of a file's inode cannot be set back by copying or unpacking.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from imc_sim.data._omniglot import NATIVE, PARTS, Listing, list_part, read_part
 from imc_sim.data._registry import dataset_info
 from imc_sim.data._sets import LabelledImages
 
-#: SHA-256 of the published data sets as they are decoded: results on these are known by the name of the set alone
+#: SHA-256 of the published data sets after decoding; results on these data sets are identified by the name of the set
 OFFICIAL: Mapping[str, str] = MappingProxyType(
     {
         "omniglot background": "8254f82e38eef76ff970de4dce37d3c354e33e4fc453809dfc1f72f452d09dd4",
@@ -40,12 +40,26 @@ OFFICIAL: Mapping[str, str] = MappingProxyType(
         "cifar10 test": "a28341b4559418db9d603316dcfe752ba87a030fdbe916dc9b944973bf13b3c1",
     }
 )
-#: a file that changed less than this ago may change again without a later time
+#: age in ns below which a file can change again and keep the same time of its last change
 _SETTLED_NS = 2 * 10**9
 
 
 def data_parts(name: str, split: str) -> tuple[str, ...]:
-    """Return what the split of a data set is read from, "NAME PART" each; nothing for an embedded set."""
+    """Return the parts of a data set that a split is read from.
+
+    A split of characters can need both official parts, and splits for classification (`_train`, `_test`) need those of
+    the split that they divide.
+
+    Args:
+        name: name of the data set, or `folder:PATH`.
+        split: name of the split, as in `load_classes` or `load_pool`; it is not checked.
+
+    Returns:
+        Strings "NAME PART", such as "mnist train"; empty for an embedded data set.
+
+    Raises:
+        InputError: the data set is unknown.
+    """
     info = dataset_info(name)
     if info.embedded:
         return ()
@@ -56,13 +70,21 @@ def data_parts(name: str, split: str) -> tuple[str, ...]:
 
 
 def data_digest(part: str, root: Path | None = None) -> str:
-    """Return the SHA-256 of the content of one of `data_parts`.
+    """Return the SHA-256 of the content of a part of a data set.
 
-    Of a folder of images it covers the names and the bytes of all files, of the published sets the decoded images and
-    their labels, since their archives exist in several packings. A digest is kept with the decoded data sets and
-    computed again once a file has changed.
+    For a folder of images, the digest covers the names and the bytes of all files. For the published data sets, it
+    covers the decoded images and their labels, because their archives exist in several packings. The digests of
+    folders and of omniglot are cached and computed again after a file has changed.
+
+    Args:
+        part: one of the strings that `data_parts` returns, "NAME PART".
+        root: folder that holds the data sets; None: see `data_root`.
+
+    Returns:
+        The digest as 64 hexadecimal digits.
 
     Raises:
+        InputError: a file is damaged.
         MissingDataError: the data are not there.
     """
     name, _, split = part.rpartition(" ")
@@ -78,9 +100,16 @@ def data_digest(part: str, root: Path | None = None) -> str:
 
 
 def data_state(part: str, root: Path | None = None) -> str:
-    """Return what changes when a file of one of `data_parts` does: where it is, names, sizes and times; empty for none.
+    """Return a fingerprint of the location, names, sizes and times of the files of a part of a data set.
 
-    It costs a look at every file, the digest may cost reading them.
+    It changes when a file changes. It needs no file to be read, unlike `data_digest`.
+
+    Args:
+        part: one of the strings that `data_parts` returns, "NAME PART".
+        root: folder that holds the data sets; None: see `data_root`.
+
+    Returns:
+        The fingerprint as 16 hexadecimal digits; "" if the files are missing or cannot be listed.
     """
     name, _, split = part.rpartition(" ")
     folder = data_root(root)
@@ -98,7 +127,18 @@ def data_state(part: str, root: Path | None = None) -> str:
 
 
 def digests_of(parts: Iterable[str], root: Path | None = None) -> dict[str, str]:
-    """Return the `data_digest` of each part, less those that are not there."""
+    """Return the `data_digest` of each part that is there.
+
+    Args:
+        parts: strings that `data_parts` returns, "NAME PART" each.
+        root: folder that holds the data sets; None: see `data_root`.
+
+    Returns:
+        The digests by part; parts whose data are missing are left out.
+
+    Raises:
+        InputError: a file is damaged.
+    """
     found: dict[str, str] = {}
     for part in parts:
         with contextlib.suppress(MissingDataError):
@@ -107,7 +147,14 @@ def digests_of(parts: Iterable[str], root: Path | None = None) -> dict[str, str]
 
 
 def foreign_digests(digests: Mapping[str, str]) -> dict[str, str]:
-    """Return the digests that are not those of the published data."""
+    """Return the digests that are not those of the published data.
+
+    Args:
+        digests: `data_digest` by part.
+
+    Returns:
+        The items of `digests` that differ from the published data, or whose part was not published.
+    """
     return {part: digest for part, digest in digests.items() if digest != OFFICIAL.get(part)}
 
 
@@ -136,7 +183,7 @@ def _of_folder(images: FolderImages) -> str:
 
 
 def _kept(part: str, source: str, changed_ns: int, make: Callable[[], str]) -> str:
-    """Return what `make` returns, from the cache if the files are those of `source` and have been for a while."""
+    """Return a digest from the cache, or from `make` if the files changed since then or in the last two seconds."""
     if time.time_ns() - changed_ns < _SETTLED_NS:
         return make()
     key = f"digest-{hashlib.sha256(part.encode()).hexdigest()[:16]}"

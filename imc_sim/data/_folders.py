@@ -1,4 +1,4 @@
-"""Where data sets lie, and where their decoded copies are kept."""
+"""Folders of the data sets and of their decoded copies."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 from imc_sim.config import user_path
 
-#: the home folder of a user who has none, as Debian calls it: nothing is found there, and nothing can be kept
+#: home folder of a user who has none, by the convention of Debian: it holds no files and cannot be created
 _NO_HOME = Path("/nonexistent")
 
 
@@ -24,15 +24,34 @@ def _home() -> Path:
 
 
 def data_root(root: Path | None = None) -> Path:
-    """The folder that holds the data sets: the argument, else `$IMC_SIM_DATA`, else the user's cache folder.
+    """Return the folder that holds the data sets.
 
-    Each set lies in it as its official archive unpacks, and as torchvision lays it out.
+    Each data set has the layout of its unpacked official archive in it, which is also the layout of torchvision.
+
+    Args:
+        root: the folder, `~` allowed; None: `$IMC_SIM_DATA` or, if that is not set, `data` in the user's cache folder
+            of imc_sim.
+
+    Returns:
+        The folder; it need not exist.
+
+    Raises:
+        InputError: the path begins with `~` and the home folder is unknown.
     """
     named = root or os.environ.get("IMC_SIM_DATA")
     return user_path(named, "IMC_SIM_DATA") if named else _user_cache() / "data"
 
 
 def cache_folder() -> Path:
-    """The folder of decoded copies: `$IMC_SIM_CACHE`, else the user's cache folder. It can be deleted at any time."""
+    """Return the folder of decoded data sets: `$IMC_SIM_CACHE`, or `decoded` in the user's cache folder of imc_sim.
+
+    The folder can be deleted at any time.
+
+    Returns:
+        The folder; it need not exist.
+
+    Raises:
+        InputError: the path begins with `~` and the home folder is unknown.
+    """
     named = os.environ.get("IMC_SIM_CACHE")
     return user_path(named, "IMC_SIM_CACHE") if named else _user_cache() / "decoded"

@@ -1,4 +1,4 @@
-"""From indices to normalised images."""
+"""Gather normalised images by their indices."""
 
 from __future__ import annotations
 
@@ -20,10 +20,12 @@ LabelledScaling = Literal["standard", "unit", "whitened"]
 
 @dataclass(frozen=True, eq=False)
 class UniqueImages:
-    """The distinct images of some episodes, so that a network need see each only once.
+    """Images of some episodes as one list, and the rows of that list that each episode uses.
 
-    triples: int64 [u, 3], (class, instance, quarter turns). support: [e, way, shot] and query:
-    [e, way, queries], rows of `triples`.
+    Attributes:
+        triples: int64 [images, 3], (class, instance, quarter turns counter-clockwise) of each image.
+        support: int64 [episodes, way, shot], rows of `triples`.
+        query: int64 [episodes, way, queries], rows of `triples`.
     """
 
     triples: Ints
@@ -32,7 +34,14 @@ class UniqueImages:
 
 
 def unique_images(episodes: Episodes) -> UniqueImages:
-    """Each distinct rotated image once, and where each episode finds its own."""
+    """List each distinct rotated image of some episodes once, so that a network evaluates it only once.
+
+    Args:
+        episodes: sampled episodes.
+
+    Returns:
+        The images, sorted by class, instance and quarter turns, and their rows for each episode.
+    """
     both = np.concatenate([episodes.support, episodes.query], axis=2)
     instances = int(both.max()) + 1
     code = (episodes.classes[:, :, None] * instances + both) * 4 + episodes.rotation[:, None, None]
@@ -44,7 +53,14 @@ def unique_images(episodes: Episodes) -> UniqueImages:
 
 
 def repeated_images(episodes: Episodes) -> UniqueImages:
-    """The images of one episode after the other, support before queries, class-major; none is shared."""
+    """List the images of each episode separately, also those that occur in several episodes.
+
+    Args:
+        episodes: sampled episodes.
+
+    Returns:
+        The images, one episode after the other, support before queries, and the instances of a class together.
+    """
     parts = (episodes.support, episodes.query)
     triples, rows, start = [], [], 0
     for part in parts:
@@ -59,10 +75,16 @@ def repeated_images(episodes: Episodes) -> UniqueImages:
 
 
 def gather_images(pool: CharacterPool, triples: Ints, scaling: Scaling = "standard") -> Images:
-    """Images (class, instance, quarter turns) [u, 3] of a pool as [u, 1, H, W], normalised after the turn.
+    """Gather images of a pool, turn them and normalise them.
 
-    The pool's images must be square where any is turned. scaling: `standard`, mean and deviation of the pool; `unit`,
-    every image from its darkest pixel at 0 to its lightest at 1, as other projects' networks take them.
+    Args:
+        pool: pool of the images; they must be square if any of them is turned.
+        triples: int64 [n, 3], (class, instance, quarter turns counter-clockwise) of each image.
+        scaling: "standard" subtracts the mean of the pool from image / 255 and divides by its standard deviation;
+            "unit" maps the darkest pixel of each image to 0 and its lightest pixel to 1.
+
+    Returns:
+        The images, float32 [n, 1, H, W].
     """
     images = pool.images[triples[:, 0], triples[:, 1]]
     for turns in (1, 2, 3):
@@ -74,10 +96,21 @@ def gather_images(pool: CharacterPool, triples: Ints, scaling: Scaling = "standa
 def gather_labelled(
     data: LabelledImages, rows: Ints | slice = slice(None), scaling: LabelledScaling = "standard"
 ) -> Images:
-    """Rows of a labelled set as [n, channels, H, W], normalised; features in place of images as they are, [n, numbers].
+    """Gather images of a labelled set and normalise them; features are returned unchanged.
 
-    scaling: `standard` with the constants of the registry, `unit` to [0, 1], `whitened` as the original networks in
-    network take CIFAR-10 (`imc_sim.data._whitening`).
+    Args:
+        data: images, uint8 [m, H, W] or [m, H, W, channels], or features, float32 [m, numbers].
+        rows: int64 [n] or a slice, the images to gather.
+        scaling: "standard" subtracts the mean of the data set from image / 255 and divides by its standard deviation,
+            for each channel; "unit" divides by 255; "whitened" normalises each image and applies the ZCA matrix of
+            the training images, the input of the original network-in-network models for CIFAR-10
+            (`imc_sim.data._whitening`).
+
+    Returns:
+        The images, float32 [n, channels, H, W], or the features, float32 [n, numbers].
+
+    Raises:
+        InputError: scaling is "whitened" and the data set is not a labelled one.
     """
     images = data.images[rows]
     if images.dtype == np.float32:
@@ -92,12 +125,12 @@ def gather_labelled(
 
 
 def _unit(images: NDArray[np.uint8]) -> Images:
-    """Each image [u, H, W] stretched to [0, 1]; one of a single grey level is 0 throughout."""
+    """Scale each image [n, H, W] to the range [0, 1]; an image of a single grey level becomes 0."""
     low, high = (images.reshape(len(images), -1).astype(np.float32) for _ in range(2))
     low, high = low.min(1)[:, None, None], high.max(1)[:, None, None]
     return (images - low) / np.maximum(high - low, 1)
 
 
 def _levels(mean: float, std: float) -> Images:
-    """What each of the 256 grey levels becomes."""
+    """Return the normalised value of each of the 256 grey levels, float32 [256]."""
     return ((np.arange(256) / 255 - mean) / std).astype(np.float32)
