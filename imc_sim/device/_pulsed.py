@@ -18,16 +18,21 @@ _GOLDEN = (math.sqrt(5.0) - 1.0) / 2.0
 
 @final
 class PulsedProgramming(Programming):
-    """Pulse and verify on a model of the switching itself, from a sampled state to the target.
+    """Programming by pulse and verify on a switching model, from a sampled state to the target.
 
-    cell: the switching model. scheme: the pulses (None: those typical of the model). tolerance: accepted error
-    relative to the target; a cell that does not get there in `max_pulses` stays where it is. speed_spread: standard
-    deviation of ln(speed) from cell to cell: a cell switches so many times faster than the model, as if each of its
-    pulses were that much longer. Cells start anywhere between HRS and LRS, uniform in ln G, as earlier programming
-    left them, so that every level has a device variation, HRS as well.
+    Cells start anywhere between HRS and LRS, uniform in ln G, as earlier programming left them, so that every level has
+    a device variation, HRS as well.
 
-    Source: the models'; closed loop: `PulseScheme`; log-normal switching times at a given voltage: Medeiros-Ribeiro
-    et al., Nanotechnology 22, 2011.
+    Attributes:
+        cell: the switching model.
+        scheme: pulses; None: those typical of the model.
+        tolerance: accepted error relative to the target; a cell that is not within it after `max_pulses` stays where it
+            is.
+        speed_spread: standard deviation of ln(speed) from cell to cell. The speed is the factor by which a cell
+            switches faster than the model, as if each of its pulses were longer by this factor.
+
+    Source: the models'; closed loop: `PulseScheme`; log-normal switching times at a given voltage: Medeiros-Ribeiro et
+    al., Nanotechnology 22, 2011.
     """
 
     kind: Literal["pulses"] = "pulses"
@@ -44,9 +49,15 @@ class PulsedProgramming(Programming):
         return self.outcome(target, normal, floor, window_S).conductance_S / window_S - floor
 
     def outcome(self, target: Tensor, normal: Tensor, floor: float, window_S: float) -> Programmed:
-        """Return state, G in S, pulses and convergence of a cell per number in `normal` [*, n], which sets its speed.
+        """Return state, G in S, pulses and convergence of one cell per number in `normal`, all [*, n].
 
-        Where cell k of n starts is independent of its speed: at the share {(k + 1/2) golden ratio} of the window.
+        The start of cell k of n is independent of its speed: in ln G, the share {(k + 1/2) golden ratio} of the window.
+
+        Args:
+            target: target g in [0, 1], broadcastable to normal.
+            normal: one standard normal number per cell [*, n], which sets its speed.
+            floor: G_HRS over the window, above 0.
+            window_S: G_LRS - G_HRS in S.
         """
         goal = ((target + floor) * window_S + torch.zeros_like(normal)).double()
         share = ((torch.arange(normal.shape[-1], dtype=torch.float64) + 0.5) * _GOLDEN) % 1.0
@@ -57,7 +68,7 @@ class PulsedProgramming(Programming):
 
     @property
     def most(self) -> int:
-        """Pulses after which a cell is given up."""
+        """Return the number of pulses after which a cell is given up."""
         return (self.scheme or PulseScheme.of(self.cell.typical)).max_pulses
 
 

@@ -22,12 +22,19 @@ _MODELS: tuple[type[Switching], ...] = (VTEAM, StanfordPKU, LinearIonDrift, Data
 
 
 def switching_names() -> list[str]:
-    """The `kind` of every switching model, sorted."""
+    """Return the `kind` of every switching model, sorted."""
     return sorted(model.model_fields["kind"].default for model in _MODELS)
 
 
 def switching_model(name: str) -> Switching:
-    """The model of that `kind` with its default parameters."""
+    """Return a switching model with its default parameters.
+
+    Args:
+        name: `kind` of the model, one of `switching_names()`.
+
+    Raises:
+        InputError: no model has this name.
+    """
     for model in _MODELS:
         if model.model_fields["kind"].default == name:
             return model()
@@ -63,12 +70,23 @@ class PulseScheme(Spec):
 
     @classmethod
     def of(cls, drive: Drive) -> PulseScheme:
-        """The scheme that a model's typical drive suggests."""
+        """Return a scheme with the pulse amplitudes and width of a model's typical drive, and defaults for the rest.
+
+        Args:
+            drive: typical drive of a switching model.
+        """
         return cls(set_V=drive.set_V, reset_V=drive.reset_V, width_s=drive.width_s)
 
 
 class Programmed(NamedTuple):
-    """Cells after programming, each shaped as the targets: state, G in S, pulses spent, within tolerance."""
+    """Cells after programming; all tensors are shaped as the targets.
+
+    Attributes:
+        state: states in the unit of the model.
+        conductance_S: conductances in S.
+        pulses: number of pulses that each cell got (int64).
+        converged: True for each cell within tolerance.
+    """
 
     state: Tensor
     conductance_S: Tensor
@@ -84,11 +102,23 @@ def program_and_verify(
     state: Tensor | None = None,
     speed: Tensor | float = 1.0,
 ) -> Programmed:
-    """Drive every cell to its target conductance; cells that are within tolerance get no further pulse.
+    """Program every cell to its target conductance by pulses; cells within tolerance get no further pulse.
 
-    target_g_S: [*]; tolerance: relative to the target, |G - target| <= tolerance * target; scheme None: that of
-    the model's typical drive; state [*]: where the cells start (None: fresh cells); speed: how many times faster
-    than the model each cell switches, [*] or one for all. Reads are ideal.
+    Reads between the pulses are ideal.
+
+    Args:
+        model: switching model of the cells.
+        target_g_S: target conductances [*] in S.
+        tolerance: accepted error relative to the target: |G - target| <= tolerance * target.
+        scheme: pulses; None: those of the model's typical drive.
+        state: states from which the cells start, broadcastable to [*], in the unit of the model; None: fresh cells.
+        speed: factor by which each cell switches faster than the model, [*] or one number for all.
+
+    Returns:
+        State, conductance in S, number of pulses and convergence of each cell [*].
+
+    Raises:
+        InputError: a target is outside the model's range of conductances, widened by the tolerance.
     """
     scheme = PulseScheme.of(model.typical) if scheme is None else scheme
     low, high = model.range_S
@@ -112,7 +142,7 @@ def program_and_verify(
 
 
 class _Cells:
-    """Cells under way, flat: targets in S, states, the width of the next pulse, pulses in this direction so far."""
+    """Cells during programming, flat: targets in S, states, next pulse width in s, pulses in this direction so far."""
 
     def __init__(self, model: Switching, target: Tensor, state: Tensor, width: Tensor) -> None:
         self.model, self.target, self.state, self.width = model, target, state, width
@@ -120,12 +150,12 @@ class _Cells:
         self.was_below = model.conductance(state) < target
 
     def missing(self, tolerance: float) -> Tensor:
-        """Indices of the cells that are not within tolerance: what is done costs nothing more."""
+        """Return the indices of the cells that are not within tolerance."""
         off = (self.model.conductance(self.state) - self.target).abs()
         return (off > tolerance * self.target).nonzero()[:, 0]
 
     def pulse(self, scheme: PulseScheme, todo: Tensor) -> None:
-        """One pulse towards the target for each of these cells."""
+        """Apply one pulse towards the target to each of these cells."""
         state, width, row = self.state[todo], self.width[todo], self.row[todo]
         below = self.model.conductance(state) < self.target[todo]
         turned = below != self.was_below[todo]
@@ -138,7 +168,13 @@ class _Cells:
 
 
 class Sweep(NamedTuple):
-    """A triangular voltage sweep of one cell: time_s and v_V [samples], and what the cell did."""
+    """Triangular voltage sweep of one cell.
+
+    Attributes:
+        time_s: time of each sample [samples] in s.
+        v_V: voltage of the source [samples] in V.
+        trace: current, conductance and final state of the cell.
+    """
 
     time_s: Tensor
     v_V: Tensor
@@ -154,9 +190,19 @@ def sweep(
     state: Tensor | None = None,
     compliance_A: float | None = None,
 ) -> Sweep:
-    """0 -> +amplitude -> -amplitude -> 0, `cycles` times, in `samples` time steps each, on one cell (None: fresh).
+    """Apply a triangular voltage sweep to one cell: from 0 to +amplitude, to -amplitude and back to 0.
 
-    compliance_A: limit of the source's current, see `Limited` (None: none).
+    Args:
+        model: switching model of the cell.
+        amplitude_V: largest voltage in V; negative to begin in the other direction.
+        period_s: duration of one cycle in s.
+        cycles: number of cycles.
+        samples: time steps per cycle.
+        state: state from which the cell starts, a scalar in the unit of the model; None: a fresh cell.
+        compliance_A: limit of the source's current in A, see `Limited`; None: no limit.
+
+    Returns:
+        Times, voltages, currents and conductances at cycles * samples + 1 samples, and the final state.
     """
     phase = torch.arange(cycles * samples + 1, dtype=torch.float64) / samples
     v = amplitude_V * (1.0 - 4.0 * ((phase + 0.25) % 1.0 - 0.5).abs())

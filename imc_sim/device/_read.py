@@ -47,7 +47,12 @@ class Flicker(Spec):
         return self.all_but() if self.is_ideal else frozenset()
 
     def relative_variance(self, programmed: Tensor, t_s: float) -> Tensor | float:
-        """Variance over G^2 at time t_s for cells programmed to that many S."""
+        """Return the variance of 1/f noise over G^2, shaped as `programmed`; a number where Q is one.
+
+        Args:
+            programmed: programmed conductances [*] in S.
+            t_s: time since programming in s.
+        """
         span = max(math.log((t_s + self.t_read_s) / (2.0 * self.t_read_s)), 0.0)
         q = evaluate(self.q, programmed / (self.g_max_S or 1.0))
         return q * q * span
@@ -81,7 +86,14 @@ class Telegraph(Spec):
         return self.all_but() if self.is_ideal else frozenset()
 
     def traps(self, shape: tuple[int, ...], seed: int, layer: str, chip: int) -> Tensor:
-        """dG / G of one chip's cells (float64, 0 without a trap). A trap belongs to the cell, however programmed."""
+        """Return dG / G of one chip's cells: float64, at most 1, and 0 for cells without a trap.
+
+        Traps belong to the cells and stay the same when these are programmed again.
+
+        Args:
+            shape: shape of the result.
+            seed, layer, chip: address of the random numbers of the cells.
+        """
         count = math.prod(shape)
         there = torch.from_numpy(Stream(seed, layer, "trap").uniform(count, chip)) < self.probability
         normal = torch.from_numpy(Stream(seed, layer, "trap amplitude").normal(count, chip)).double()
@@ -93,9 +105,14 @@ class Telegraph(Spec):
 class Read(Spec):
     """One read of a cell.
 
-    sigma: standard deviation of a cell's conductance from read to read, relative to it. bandwidth_Hz: of the sense
-    amplifier, for the thermal noise of the cell. nonlinearity_per_V: a in I(V) = G v_read sinh(a V) / sinh(a v_read):
-    G is the conductance at the read voltage and full drive is unchanged; 0 is Ohm's law.
+    Attributes:
+        v_read_V: voltage of a driven word line in V.
+        sigma: standard deviation of a cell's conductance from read to read, relative to it.
+        bandwidth_Hz: bandwidth of the sense amplifier in Hz, for the thermal noise of the cell.
+        flicker: 1/f noise.
+        telegraph: random telegraph noise.
+        nonlinearity_per_V: a in I(V) = G v_read sinh(a V) / sinh(a v_read), where G is the conductance at the read
+            voltage. The current at v_read does not depend on a; 0 is Ohm's law.
 
     Source: Nyquist, Phys. Rev. 32, 1928 (thermal noise); sinh law of tunnelling between traps, Simmons,
     J. Appl. Phys. 34, 1963, as compact models of RRAM use it.
@@ -118,10 +135,14 @@ class Read(Spec):
     def driven_variance(
         self, G_S: Tensor, t_s: float = 0.0, programmed_S: Tensor | None = None
     ) -> Tensor | None:  # fmt: skip
-        """Return the variance in S^2 of conductances G_S [*] that scales with the square of the drive, without traps.
+        """Return the part of the variance [*] in S^2 that scales with the square of the drive, without traps.
 
-        (sigma G)^2 + (1/f noise at time t_s). programmed_S [*]: what the cells were programmed to, on which the
-        strength of 1/f noise depends (None: G_S). None where both are off.
+        It is (sigma G)^2 plus the variance of 1/f noise; None where both are off.
+
+        Args:
+            G_S: conductances [*] in S at the time of the read.
+            t_s: time since programming in s.
+            programmed_S: programmed conductances [*] in S, on which the strength of 1/f noise depends; None: G_S.
         """
         if self.sigma == 0.0 and self.flicker.is_ideal:
             return None
@@ -132,9 +153,11 @@ class Read(Spec):
         return G_S.square() * relative
 
     def thermal_variance(self, G_S: Tensor, temperature_K: float) -> Tensor | None:
-        """Return 4 k T G B / v_read^2, the variance in S^2 at any drive: a cell at 0 V has its thermal noise as well.
+        """Return 4 k T G B / v_read^2, the variance [*] in S^2 at any drive, also at 0 V; None if bandwidth_Hz is 0.
 
-        None where bandwidth_Hz is 0.
+        Args:
+            G_S: conductances [*] in S.
+            temperature_K: temperature of the cells in K.
         """
         if self.bandwidth_Hz == 0.0:
             return None
@@ -144,10 +167,19 @@ class Read(Spec):
         self, G_S: Tensor, trap: Tensor | None = None, t_s: float = 0.0, temperature_K: float = 300.0,
         programmed_S: Tensor | None = None,
     ) -> Tensor:  # fmt: skip
-        """Return the variance in S^2 of conductances G_S [*] from read to read, at full drive.
+        """Return the variance [*] in S^2 of conductances from read to read, at full drive.
 
-        Driven and thermal variance, and o (1 - o) (trap G)^2. trap [*]: dG / G of each cell's trap, as `traps` samples
-        them. Cells are independent.
+        It is the sum of the driven variance, the thermal variance and o (1 - o) (trap G)^2. Cells are independent.
+
+        Args:
+            G_S: conductances [*] in S at the time of the read.
+            trap: dG / G of each cell's trap [*], as `Telegraph.traps` samples them; only read if telegraph noise is on.
+            t_s: time since programming in s.
+            temperature_K: temperature of the cells in K.
+            programmed_S: programmed conductances [*] in S, for 1/f noise; None: G_S.
+
+        Raises:
+            InputError: telegraph noise is on and `trap` is None.
         """
         parts = [self.driven_variance(G_S, t_s, programmed_S), self.thermal_variance(G_S, temperature_K)]
         if not self.telegraph.is_ideal:
@@ -162,9 +194,12 @@ class Read(Spec):
         return total
 
     def drive(self, x: Tensor) -> Tensor:
-        """Return sinh(a v_read x) / sinh(a v_read), the effective drive of x (voltage over v_read); x itself for a = 0.
+        """Return the effective drive sinh(a v_read x) / sinh(a v_read), shaped as x; x itself for a = 0.
 
-        -1, 0 and 1 stay what they are, to the bit. No overflow, however large a is.
+        -1, 0 and 1 are returned exactly. No overflow, however large a is.
+
+        Args:
+            x: voltages over v_read, any shape.
         """
         c = self.nonlinearity_per_V * self.v_read_V
         if c == 0.0:
@@ -174,5 +209,10 @@ class Read(Spec):
         return torch.where(size == 1.0, x, value)
 
     def current(self, G_S: Tensor, v_V: Tensor) -> Tensor:
-        """I in A through conductances G_S (at the read voltage) at any voltage v_V; the two broadcast."""
+        """Return currents in A through cells at any voltage.
+
+        Args:
+            G_S: conductances at the read voltage in S; broadcastable with v_V.
+            v_V: voltages in V.
+        """
         return G_S * self.v_read_V * self.drive(v_V / self.v_read_V)

@@ -21,14 +21,21 @@ class Relaxation(Spec, abc.ABC):
 
     @abc.abstractmethod
     def acts(self, t_s: float) -> bool:
-        """Some cell has moved at t_s."""
+        """Return True if some cell has moved at time t_s.
+
+        Args:
+            t_s: time since programming in s.
+        """
 
     @abc.abstractmethod
     def apply(self, G: Tensor, t_s: float, normal: Tensor, target_S: Tensor) -> Tensor:
-        """Return G [*] in S at a t_s at which cells have moved, not yet clipped at 0 S.
+        """Return conductances [*] in S at a time at which cells have moved, not yet clipped at 0 S.
 
-        G: as programmed, before it is clipped at 0 S; normal [*]: a standard normal number per cell; target_S [*]: the
-        conductance that the cell was meant to have.
+        Args:
+            G: programmed conductances [*] in S, before they are clipped at 0 S.
+            t_s: time since programming in s, at which `acts` is true.
+            normal: one standard normal number per cell [*].
+            target_S: target conductances [*] in S, of the levels that the cells were programmed to.
         """
 
 
@@ -103,7 +110,12 @@ class MeasuredRelaxation(Relaxation):
         return G + self.scale * gained.clamp_min(0.0).sqrt() * normal
 
     def std(self, x: Tensor, t_s: float) -> Tensor:
-        """Standard deviation in S of the whole error at time t_s, for x = target / g_max."""
+        """Return the standard deviation in S of the whole error at time t_s, shaped as x, without the factor `scale`.
+
+        Args:
+            x: target over g_max, any shape.
+            t_s: time since programming in s.
+        """
         k = min(max(bisect.bisect_right(self.times_s, t_s), 1), len(self.times_s) - 1)
         early, late = self.times_s[k - 1], self.times_s[k]
         share = min(max(math.log(t_s / early) / math.log(late / early), 0.0), 1.0)

@@ -16,9 +16,16 @@ if TYPE_CHECKING:
 
 
 def sample_cells(device: Device, level: int, count: int, seed: int = 0, chip: int = 0) -> NDArray[np.float64]:
-    """Return conductances [count] in S at v_read of one chip's cells on `level`, from one read.
+    """Return conductances [count] in S at v_read of one chip's cells on one level, from one read.
 
     Programming, faults, correlated variation, ageing, read disturb and read noise act as in the device.
+
+    Args:
+        device: specification of the cells.
+        level: level of all cells, 0 (HRS) … device.levels - 1 (LRS).
+        count: number of cells; a gradient runs along the diagonal of one tile that holds them.
+        seed: seed of the random numbers.
+        chip: number of the chip.
     """
     steps, layer = device.levels - 1, f"level {level}"
     levels = torch.full((count,), level, dtype=torch.int32)
@@ -44,6 +51,12 @@ def sample_cells(device: Device, level: int, count: int, seed: int = 0, chip: in
 
 
 def read_currents(device: Device, G_S: NDArray[np.float64], v_V: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return currents [cells, voltages] in A through conductances G_S [cells] (at v_read) at the voltages."""
+    """Return currents [cells, voltages] in A through cells, without noise.
+
+    Args:
+        device: specification of the cells, whose I-V curve is used.
+        G_S: conductances [cells] in S at v_read.
+        v_V: voltages [voltages] in V.
+    """
     G, v = torch.from_numpy(np.atleast_1d(G_S)), torch.from_numpy(v_V)
     return device.read.current(G[:, None], v[None]).numpy()

@@ -87,11 +87,22 @@ class StanfordPKU(Switching):
         return self.v_0_V * torch.asinh(current_A / self.i_0_A * torch.exp(state / self.g_0_m))
 
     def temperature(self, state: Tensor, v_V: Tensor | float) -> Tensor:
-        """Temperature of the filament in K."""
+        """Return the temperature of the filament in K, shaped as `state`.
+
+        Args:
+            state: gaps [*] in m.
+            v_V: voltage across the cells in V.
+        """
         return self.t_0_K + (self.current(state, v_V) * v_V).abs() * self.r_th_K_per_W
 
     def velocity(self, state: Tensor, v_V: Tensor | float, temperature_K: Tensor) -> Tensor:
-        """d gap / dt in m/s at a given temperature."""
+        """Return d gap / dt in m/s, shaped as `state`.
+
+        Args:
+            state: gaps [*] in m.
+            v_V: voltage across the cells in V.
+            temperature_K: temperature of each filament [*] in K.
+        """
         v = torch.as_tensor(v_V, dtype=state.dtype)
         thermal_V = _K_OVER_Q * temperature_K
         gamma = self.gamma_0 - self.beta * (state / 1e-9).pow(3)

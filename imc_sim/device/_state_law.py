@@ -21,10 +21,11 @@ _MOST_EXPONENT = 10.0
 
 @final
 class StatePiece(Spec):
-    """One law of x = G / g_max, for the x under `below` that no earlier piece claims.
+    """One law of x = G / g_max, for the x under `below` that no earlier piece covers.
 
-    polynomial: c0 + c1 x + c2 x^2 + …; logarithm: c0 + c1 ln x + c2 (ln x)^2 + …; power: c0 x^c1. The value is
-    then held between `low` and `high`.
+    Attributes:
+        law: polynomial: c0 + c1 x + c2 x^2 + …; logarithm: c0 + c1 ln x + c2 (ln x)^2 + …; power: c0 x^c1. The value is
+            then limited to `low` … `high`.
     """
 
     law: Literal["polynomial", "logarithm", "power"] = "polynomial"
@@ -44,7 +45,11 @@ class StatePiece(Spec):
         return self
 
     def __call__(self, x: Tensor) -> Tensor:
-        """Return the values at x, in its shape."""
+        """Return the values of the law, shaped as x.
+
+        Args:
+            x: conductances over g_max, any shape; values below 1e-7 count as 1e-7.
+        """
         x = x.clamp_min(_LEAST)
         if self.law == "power":
             value = self.coefficients[0] * x.pow(self.coefficients[1])

@@ -28,7 +28,13 @@ _ROUNDING = 1e-6
 
 
 class Trace(NamedTuple):
-    """Output of `simulate`: current_A and conductance_S [samples, *], and the state [*] after the last sample."""
+    """Output of `simulate`.
+
+    Attributes:
+        current_A: current [samples, *] in A.
+        conductance_S: conductance [samples, *] in S at the read voltage.
+        state: states [*] after the last sample.
+    """
 
     current_A: Tensor
     conductance_S: Tensor
@@ -71,15 +77,29 @@ class Switching(Spec, abc.ABC):
 
     @abc.abstractmethod
     def conductance(self, state: Tensor) -> Tensor:
-        """Return G in S at the read voltage, shaped as `state`."""
+        """Return conductances in S at the read voltage, shaped as `state`.
+
+        Args:
+            state: states of the cells [*], in the unit of the model.
+        """
 
     @abc.abstractmethod
     def current(self, state: Tensor, v_V: Tensor | float) -> Tensor:
-        """Return the current in A through cells in that state at that voltage."""
+        """Return currents [*] in A.
+
+        Args:
+            state: states of the cells [*], in the unit of the model.
+            v_V: voltage across the cells in V.
+        """
 
     @abc.abstractmethod
     def rate(self, state: Tensor, v_V: Tensor | float) -> Tensor:
-        """Return d state / dt per second."""
+        """Return d state / dt [*] in the unit of the state per second.
+
+        Args:
+            state: states of the cells [*], in the unit of the model.
+            v_V: voltage across the cells in V.
+        """
 
     @abc.abstractmethod
     def _invert(self, g_S: Tensor) -> Tensor:
@@ -92,8 +112,12 @@ class Switching(Spec, abc.ABC):
         return travel(self, state, v_V, dt_s)
 
     def reach(self, state: Tensor, v_V: Tensor, current_A: Tensor) -> Tensor:
-        """Return the size of the voltage, with the sign of v_V, that drives a current of that size through the
-        cells.
+        """Return the size [*] in V of the voltage, of the sign of v_V, at which the cells carry a current of this size.
+
+        Args:
+            state: states of the cells [*], in the unit of the model.
+            v_V: voltages [*] in V, of which only the sign is used.
+            current_A: size of the current [*] in A.
         """
         return current_A / self.conductance(state)
 
@@ -104,7 +128,12 @@ class Switching(Spec, abc.ABC):
         return min(low, high), max(low, high)
 
     def initial(self, shape: tuple[int, ...] | torch.Size, dtype: torch.dtype = torch.float64) -> Tensor:
-        """Return states of fresh cells."""
+        """Return states of fresh cells, in the unit of the model.
+
+        Args:
+            shape: shape of the result.
+            dtype: type of the result.
+        """
         return torch.full(tuple(shape), self.start, dtype=dtype)
 
     def erased(self) -> Tensor:
@@ -112,7 +141,14 @@ class Switching(Spec, abc.ABC):
         return self.from_conductance(torch.tensor(self.range_S[0], dtype=torch.float64))
 
     def from_conductance(self, g_S: Tensor) -> Tensor:
-        """Return states of cells with these conductances; the inverse of `conductance`."""
+        """Return states of cells with these conductances; the inverse of `conductance`.
+
+        Args:
+            g_S: conductances [*] in S at the read voltage.
+
+        Raises:
+            InputError: a conductance is outside `range_S` by more than rounding (1e-6, relative).
+        """
         low, high = self.range_S
         if not bool(((g_S >= low * (1 - _ROUNDING)) & (g_S <= high * (1 + _ROUNDING))).all()):
             got = f"conductances from {float(g_S.min()):g} S to {float(g_S.max()):g} S"
@@ -123,7 +159,14 @@ class Switching(Spec, abc.ABC):
     def step(
         self, state: Tensor, v_V: Tensor | float, dt_s: Tensor | float, compliance_A: float | None = None
     ) -> Tensor:
-        """Return the state after `dt_s` seconds at voltage `v_V` of the source, whose current may be limited."""
+        """Return states [*] after a time step at a constant voltage of the source.
+
+        Args:
+            state: states of the cells [*], in the unit of the model.
+            v_V: voltage of the source in V, broadcastable to the cells.
+            dt_s: duration of the step in s, broadcastable to the cells.
+            compliance_A: limit of the source's current in A, see `Limited`; None: no limit.
+        """
         v, dt = (torch.as_tensor(t, dtype=state.dtype).expand_as(state) for t in (v_V, dt_s))
         moved = self._advance(state, v, dt).clamp(*self.bounds)
         name = f"switching model {type(self).__name__}"
@@ -138,10 +181,16 @@ class Switching(Spec, abc.ABC):
     def simulate(
         self, v_V: Tensor, dt_s: float, state: Tensor | None = None, compliance_A: float | None = None
     ) -> Trace:
-        """Apply voltages [samples, *], one per `dt_s`, to cells [*] (None: fresh ones).
+        """Apply a sequence of voltages to cells.
 
-        Entry k of the trace is that of the state after sample k acted, at that sample's voltage. compliance_A: limit of
-        the source's current, see `Limited`.
+        Args:
+            v_V: voltages of the source [samples, *] in V, each constant for dt_s.
+            dt_s: duration of one sample in s.
+            state: states of the cells [*] at the start, in the unit of the model; None: fresh cells.
+            compliance_A: limit of the source's current in A, see `Limited`; None: no limit.
+
+        Returns:
+            Currents and conductances after each sample acted, at the voltage of that sample, and the final states.
         """
         cell = self if compliance_A is None else Limited(self, compliance_A)
         state = self.initial(v_V.shape[1:]) if state is None else state
@@ -155,7 +204,15 @@ class Switching(Spec, abc.ABC):
     def pulses(
         self, state: Tensor, amplitude_V: Tensor | float, width_s: float, count: int, compliance_A: float | None = None
     ) -> Tensor:
-        """Return conductances [count, *] in S after each of `count` equal rectangular pulses."""
+        """Return conductances [count, *] in S after each of `count` equal rectangular pulses.
+
+        Args:
+            state: states of the cells [*] at the start, in the unit of the model.
+            amplitude_V: voltage of the pulses in V, broadcastable to the cells.
+            width_s: width of each pulse in s.
+            count: number of pulses, at least 1.
+            compliance_A: limit of the source's current in A, see `Limited`; None: no limit.
+        """
         after = []
         for _ in range(count):
             state = self.step(state, amplitude_V, width_s, compliance_A)

@@ -44,12 +44,23 @@ class Retention(Spec):
         return self.all_but() if self.rate_Hz == 0.0 else frozenset()
 
     def rate(self, temperature_K: float) -> float:
-        """Return r(T) in 1/s; at most e^600 times rate_Hz, which also leaves nothing of a state."""
+        """Return the rate r(T) in 1/s, limited to e^600 times rate_Hz, at which no state is left.
+
+        Args:
+            temperature_K: temperature of the cells in K.
+        """
         barrier = self.activation_eV / BOLTZMANN_EV
         return self.rate_Hz * math.exp(min(-barrier * (1.0 / temperature_K - 1.0 / self.reference_K), 600.0))
 
     def apply(self, G: Tensor, t_s: float, temperature_K: float, g_hrs_S: float) -> Tensor:
-        """Return G [*] in S after t_s at that temperature."""
+        """Return conductances [*] in S after t_s at a constant temperature.
+
+        Args:
+            G: conductances [*] in S before the loss.
+            t_s: time since programming in s.
+            temperature_K: temperature of the cells in K.
+            g_hrs_S: conductance of HRS in S, the end of the decay where end_S is None.
+        """
         kept = math.exp(-((self.rate(temperature_K) * t_s) ** self.beta))
         end = g_hrs_S if self.end_S is None else self.end_S
         return end + (G - end) * kept
@@ -57,17 +68,22 @@ class Retention(Spec):
 
 @final
 class Time(Spec):
-    """The time of the reads, and what the cells did until then: relaxation first, then drift, then retention.
+    """Time of the reads, and ageing of the cells until then: relaxation first, then drift, then retention.
 
     At t_s = 0, immediately after programming, every cell is exactly as programmed. The random numbers of a cell do not
     depend on t_s: sweeping it ages one chip.
 
-    refresh_s: every cell is written again whenever that time has passed. A refresh is sampled like
-    any programming, and the clock starts again; reads at a multiple of refresh_s are those just before it.
-
-    compensation: a read-out scales the analog results of each crossbar (layer) of a chip by the factor that its
-    conductances lost together, before digital corrections are added (global drift compensation, Joshi et al.,
-    Nat. Commun. 11:2473, 2020). An analog correction, which stands for the current of HRS cells, is divided by it.
+    Attributes:
+        t_s: time of the reads after programming in s.
+        relaxation: displacement of cells soon after programming.
+        drift: fall of conductances as a power of time.
+        retention: thermally activated loss of the state.
+        compensation: multiply the analog results of each crossbar (layer) of a chip by the factor that its conductances
+            lost together, before digital corrections are added (global drift compensation, Joshi et al., Nat. Commun.
+            11:2473, 2020). An analog correction, which models the current of HRS cells, is divided by this factor.
+        refresh_s: time in s after which every cell is written again, repeatedly. A refresh is sampled like any
+            programming, and the age of the cells starts again at 0; reads at a multiple of refresh_s are those just
+            before the refresh.
     """
 
     t_s: Seconds = Field(default=0.0, ge=0.0, le=1e12, description="time of the reads after programming")
@@ -107,7 +123,11 @@ class Time(Spec):
         return self.t_s if self.refresh_s is None else self.t_s - self.refreshes * self.refresh_s
 
     def last_epoch(self, epoch: int) -> int:
-        """Return the epoch of the last refresh of cells that were first programmed in `epoch`."""
+        """Return the programming epoch of the last refresh, a distinct number for each refresh.
+
+        Args:
+            epoch: programming epoch in which the cells were first written.
+        """
         return epoch + (self.refreshes << 32)
 
     @property
@@ -125,10 +145,15 @@ class Time(Spec):
         self, G: Tensor, target_S: Tensor, temperature_K: float, g_hrs_S: float, seed: int, layer: str, chip: int,
         epoch: int,
     ) -> Iterator[tuple[str, Tensor]]:  # fmt: skip
-        """Yield the name of each effect and G [*] in S after it, at time t_s, of one chip's cells programmed to G.
+        """Yield the name of each effect that acts, and conductances [*] in S of one chip's cells after it, at time t_s.
 
-        target_S [*]: what they were meant to have. Where relaxation acts, G is not clipped at 0 S, so that both normal
-        displacements are clipped once.
+        Args:
+            G: programmed conductances [*] in S; not clipped at 0 S where relaxation acts, so that the normal
+                displacements of programming and relaxation are clipped once, after both.
+            target_S: target conductances [*] in S, of the levels that the cells were programmed to.
+            temperature_K: temperature of the cells in K.
+            g_hrs_S: conductance of HRS in S.
+            seed, layer, chip, epoch: address of the random numbers of the cells; epoch is that of the last refresh.
         """
         t = self.age_s
         if self.relaxes:

@@ -25,10 +25,12 @@ Law = Callable[[Tensor, Tensor], Tensor]
 
 
 class Verification(NamedTuple):
-    """The effect of write-verify on each level: float64 tensors [steps + 1].
+    """Effect of write-verify on each level: float64 tensors [steps + 1].
 
-    accepted: probability p that one pulse ends within tolerance. converged: share of the cells that get there within
-    max_pulses, 1 - (1 - p)^n. pulses: mean number of pulses of a cell, (1 - (1 - p)^n) / p.
+    Attributes:
+        accepted: probability p that one pulse ends within tolerance.
+        converged: share of the cells within tolerance after at most max_pulses pulses, 1 - (1 - p)^n.
+        pulses: mean number of pulses of a cell, (1 - (1 - p)^n) / p.
     """
 
     accepted: Tensor
@@ -65,18 +67,37 @@ class WriteVerify(Spec):
         return self.all_but() if self.is_ideal else frozenset()
 
     def width(self, target: Tensor, floor: float, window_S: float) -> Tensor:
-        """Return the accepted distance from targets g, in windows."""
+        """Return the accepted distance from each target, in windows.
+
+        Args:
+            target: target g in [0, 1], any shape.
+            floor: G_HRS over the window.
+            window_S: G_LRS - G_HRS in S.
+        """
         return self.tolerance_S / window_S + self.tolerance * (target + floor)
 
     def statistics(self, law: Law, target: Tensor, floor: float, window_S: float) -> Verification:
-        """Return the effect on targets g [levels]; `law` as programmed by one pulse."""
+        """Return acceptance, convergence and mean pulses for each target.
+
+        Args:
+            law: programmed g after one pulse, as a function of targets and standard normal numbers.
+            target: target g [levels] in [0, 1].
+            floor: G_HRS over the window.
+            window_S: G_LRS - G_HRS in S.
+        """
         p = self._window(law, target, floor, window_S).p
         return Verification(p, _once(p, self.max_pulses), self._mean_pulses(p))
 
     def normals(self, law: Law, target: Tensor, floor: float, window_S: float) -> Tensor:
-        """Return standard normal numbers [levels, WIDTH] with which one draw of `law` has the outcome of the loop.
+        """Return standard normal numbers [levels, WIDTH] for which one sample of `law` has the outcome of the loop.
 
         They are the mid-point quantiles of the normal law with its tails thinned to (1 - p)^(n - 1).
+
+        Args:
+            law: programmed g after one pulse, as a function of targets and standard normal numbers.
+            target: target g [levels] in [0, 1].
+            floor: G_HRS over the window.
+            window_S: G_LRS - G_HRS in S.
         """
         w = self._window(law, target, floor, window_S)
         u = torch.from_numpy(probabilities())[None]
@@ -104,7 +125,10 @@ class WriteVerify(Spec):
     def counts(self, accepted: Tensor, uniform: Tensor, within: Tensor) -> Tensor:
         """Return the pulses (int64) of single cells: geometric up to n for those that ended within tolerance, else n.
 
-        accepted: p of each cell's level; uniform: a number in (0, 1) per cell; within: bool per cell.
+        Args:
+            accepted: probability p of the level of each cell [*].
+            uniform: one number in (0, 1) per cell [*].
+            within: True for each cell that ended within tolerance [*].
         """
         ended = _once(accepted, self.max_pulses) * uniform.double()
         count = (torch.log1p(-ended) / torch.log1p(-accepted)).ceil().nan_to_num(1.0)
