@@ -80,7 +80,7 @@ def gather_images(pool: CharacterPool, triples: Ints, scaling: Scaling = "standa
     Args:
         pool: pool of the images; they must be square if any of them is turned.
         triples: int64 [n, 3], (class, instance, quarter turns counter-clockwise) of each image.
-        scaling: "standard" subtracts the mean of the pool from image / 255 and divides by its standard deviation;
+        scaling: "standard" subtracts the `mean` of the pool from image / 255 and divides by its `std`;
             "unit" maps the darkest pixel of each image to 0 and its lightest pixel to 1.
 
     Returns:
@@ -101,8 +101,8 @@ def gather_labelled(
     Args:
         data: images, uint8 [m, H, W] or [m, H, W, channels], or features, float32 [m, numbers].
         rows: int64 [n] or a slice, the images to gather.
-        scaling: "standard" subtracts the mean of the data set from image / 255 and divides by its standard deviation,
-            for each channel; "unit" divides by 255; "whitened" normalises each image and applies the ZCA matrix of
+        scaling: "standard" subtracts the `mean` of the data set from image / 255 and divides by its `std`, for each
+            channel; "unit" divides by 255; "whitened" normalises each image and applies the ZCA matrix of
             the training images, the input of the original network-in-network models for CIFAR-10
             (`imc_sim.data._whitening`).
 

@@ -1,11 +1,14 @@
-"""What a made-up character is: alphabets share motifs, characters string them together.
+"""Shapes of procedurally generated characters (glyphs).
 
-A character is a list of segments. A segment is a curve told by how its heading turns (line, arc, hook, S,
-corner, loop). It goes on where the last one ended or, after a pen lift, attaches to an earlier one: starts,
-ends or crosses there, or is separate. A bridge runs to a point of an earlier segment, so shapes close.
+A character is a list of segments. A segment is a curve that is described by the change of its heading (line, arc,
+hook, S, corner, loop); the characters of an alphabet share a few such motifs. A segment continues at the end of the
+previous one or, after a pen lift, is attached to an earlier one: it starts, ends or crosses there, or is separate. A
+bridge ends at a point of an earlier segment and so closes a shape.
 
-These relations are those of Lake, Salakhutdinov and Tenenbaum, Human-level concept learning through
-probabilistic program induction, Science 350, 2015. The generator and its numbers are this project's own.
+Reference:
+    The relations between segments are those of Lake, Salakhutdinov and Tenenbaum, Human-level concept learning
+    through probabilistic program induction, Science 350, 2015. The generator and its constants are specific to
+    this project.
 """
 
 from __future__ import annotations
@@ -33,12 +36,19 @@ Flags = NDArray[np.bool_]
 
 @dataclass(frozen=True, eq=False)
 class Glyph:
-    """A character as its author meant it, in n segments. Angles in radians, x to the right, y down.
+    """A character of n segments, before the variation by drawers; x points to the right and y down.
 
-    turn: [n, STEPS], radians per step. length: [n], relative. heading: [n], absolute. lift: [n], the pen was
-    lifted before. bridge: [n], runs to the parent instead of using its length and heading. parent: [n], segment
-    attached to; at: [n], where on it, 0..1; anchor: [n], which own point lies there, 0..1; gap: [n, 2],
-    offset from there. size_px: larger side on the 105-pixel canvas.
+    Attributes:
+        turn: [n, STEPS], change of the heading in each step, radians.
+        length: [n], relative lengths.
+        heading: [n], absolute headings, radians.
+        lift: [n], True if the pen is lifted before the segment.
+        bridge: [n], True if the segment ends at its parent instead of using its length and heading.
+        parent: [n], number of the segment that the segment is attached to.
+        at: [n], position on the parent, 0..1.
+        anchor: [n], position on the segment that is placed there, 0..1.
+        gap: [n, 2], offset from there, in units of the relative lengths.
+        size_px: larger side on the 105-pixel canvas, pixels.
     """
 
     turn: Floats
@@ -55,7 +65,14 @@ class Glyph:
 
 @dataclass(frozen=True, eq=False)
 class _Style:
-    """What the characters of an alphabet have in common. motifs: [_MOTIFS, STEPS]; headings: [8]."""
+    """Style that the characters of an alphabet share.
+
+    Attributes:
+        motifs: [_MOTIFS, STEPS], change of the heading in each step, radians.
+        headings: [8], preferred headings, radians.
+        lifts: probability that the pen is lifted before a segment.
+        segments: mean number of segments, before rounding and limits.
+    """
 
     motifs: Floats
     headings: Floats
@@ -64,7 +81,7 @@ class _Style:
 
 
 def glyph(seed: int, index: int) -> Glyph:
-    """Character `index` of the set with this seed; depends on nothing else."""
+    """Return character `index` of the set with this seed; it depends on nothing else."""
     style = _style(seed, index // ALPHABET)
     u = Stream(seed, "glyphs", "character").uniform(_COLUMNS * (MAX_SEGMENTS + 1), chip=index).astype(np.float64)
     n = int(np.clip(round(style.segments + 3.0 * (u[0] - 0.5)), 2, MAX_SEGMENTS))
@@ -79,7 +96,7 @@ def glyph(seed: int, index: int) -> Glyph:
 
 
 def _curves(style: _Style, v: Floats) -> tuple[Floats, Floats, Floats]:
-    """turn, length and heading of each segment; mostly to the right and down, as people write."""
+    """Return turn, length and heading of each segment; most headings are to the right and down, as in handwriting."""
     turn = style.motifs[(v[:, 0] * _MOTIFS).astype(int)] * (0.75 + 0.5 * v[:, 1:2])
     turn = (turn + 0.6 * (v[:, 2:3] - 0.5) / STEPS) * np.where(v[:, 3:4] < 0.3, -1, 1)
     length = _pick(v[:, 4], (0.5, 0.32, 0.18), (1.0, 0.7, 0.45)) * (0.85 + 0.3 * v[:, 5])
@@ -88,7 +105,7 @@ def _curves(style: _Style, v: Floats) -> tuple[Floats, Floats, Floats]:
 
 
 def _attachments(v: Floats) -> tuple[Floats, Floats, Floats]:
-    """at, anchor and gap of each segment."""
+    """Return at, anchor and gap of each segment."""
     at = _pick(v[:, 10], (0.3, 0.4, 0.3), (0.0, 0.5, 1.0))
     anchor = _pick(v[:, 11], (0.6, 0.25, 0.15), (0.0, 0.5, 1.0))
     angle = 2 * np.pi * v[:, 13]
@@ -98,7 +115,7 @@ def _attachments(v: Floats) -> tuple[Floats, Floats, Floats]:
 
 @functools.lru_cache(maxsize=128)
 def _style(seed: int, alphabet: int) -> _Style:
-    """An alphabet is more or less curvy, upright, cursive and intricate."""
+    """Return the style of an alphabet: how curvy, upright, cursive and intricate it is."""
     u = Stream(seed, "glyphs", "alphabet").uniform(64, chip=alphabet).astype(np.float64)
     weights = (1.6 - u[0], 0.3 + u[0], 0.3 + u[0], 0.2 + 0.8 * u[0], 1.2 - u[0], 0.5)
     families = _pick(u[1 : 1 + _MOTIFS], weights, range(6)).astype(int)
@@ -108,7 +125,7 @@ def _style(seed: int, alphabet: int) -> _Style:
 
 
 def _motif(family: int, u: Floats) -> Floats:
-    """How one motif turns, [STEPS] radians; u: three uniform numbers (hand, bend, place)."""
+    """Return the change of the heading of a motif, [STEPS] radians; u: uniform numbers (direction, bend, place)."""
     s = (np.arange(STEPS) + 0.5) / STEPS
     place = 0.25 + 0.5 * u[2]
     shape, least, range_ = (
@@ -123,6 +140,6 @@ def _motif(family: int, u: Floats) -> Floats:
 
 
 def _pick(u: Floats, weights: tuple[float, ...], values: range | tuple[float, ...] | Floats) -> Floats:
-    """The values drawn with these weights by uniform numbers."""
+    """Return values sampled with these weights by uniform numbers."""
     edges = np.cumsum(weights) / np.sum(weights)
     return np.asarray(values, dtype=np.float64)[np.minimum(np.searchsorted(edges, u), len(weights) - 1)]

@@ -1,4 +1,4 @@
-"""The made-up characters as a pool."""
+"""Images of procedurally generated characters."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from imc_sim.data._glyph_drawing import CANVAS, DRAWERS, draw_glyph
 from imc_sim.data._glyph_shapes import ALPHABET
 from imc_sim.data._omniglot import resized
 
-#: Raise when the drawing changes.
+#: version of the drawing; increase it when the images change
 VERSION = 1
 SEED = 2024
 #: Characters of each split; train and test share no alphabet.
@@ -18,7 +18,16 @@ SPLITS = {"train": range(800), "test": range(800, 1200), "all": range(1200)}
 
 
 def make_glyphs(indices: range, size: int, seed: int = SEED) -> Bytes:
-    """Characters `indices` of the set with this seed: [characters, DRAWERS, size, size], ink 0, paper 255."""
+    """Generate images of characters, each by 20 simulated drawers.
+
+    Args:
+        indices: numbers of the characters, 0 or more; 20 consecutive ones, from a multiple of 20, form an alphabet.
+        size: pixels per side; images of another size than 105 are resampled from it (Lanczos).
+        seed: seed of the set of characters.
+
+    Returns:
+        The images, uint8 [characters, 20 drawers, size, size]; ink is 0 and paper 255.
+    """
     out = np.empty((len(indices), DRAWERS, size, size), np.uint8)
     for row, index in zip(out, indices, strict=True):
         drawn = draw_glyph(seed, index)
@@ -27,7 +36,7 @@ def make_glyphs(indices: range, size: int, seed: int = SEED) -> Bytes:
 
 
 def glyphs(split: str, size: int, *, cached: bool = True) -> tuple[Bytes, tuple[str, ...]]:
-    """Images and names of a split; only what the split needs is drawn."""
+    """Return images and names of the characters of a split; only these characters are drawn."""
     indices = SPLITS[split]
     names = tuple(f"Alphabet{i // ALPHABET:02d}/character{i % ALPHABET + 1:02d}" for i in indices)
     if not cached:

@@ -20,12 +20,12 @@ from imc_sim.data._folders import data_root
 from imc_sim.data._registry import FOLDER, choose_split
 from imc_sim.data._sets import LabelledImages
 
-#: split -> the names that its folder may have; the first that is there is taken
+#: split -> possible names of its folder; the first that exists is used
 SPLITS = {"train": ("train",), "test": ("val", "test")}
 _ENDINGS = (".png", ".jpg", ".jpeg")
-#: pixels a side where none are asked for: what networks for ImageNet take
+#: default pixels per side, the usual input of networks for ImageNet
 _SIZE = 224
-#: EXIF tag of the orientation, and what brings an image of each value into the position that it is viewed in
+#: EXIF tag of the orientation, and the operation that makes an image with each of its values upright
 _ORIENTATION = 0x0112
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -43,15 +43,22 @@ _LAYOUT = "train/CLASS/ and val/CLASS/ with PNG or JPEG files"
 @final
 @dataclass(frozen=True, eq=False)
 class FolderImages:
-    """The images of a folder, decoded when they are asked for: the `images` of such a set, uint8 [n, size, size, 3].
+    """Images of a folder that are decoded when they are indexed; used as `LabelledImages.images`.
 
-    `images[rows]` takes what the first axis of an array takes (a number, a slice, an array of numbers or of flags) and
-    gives a new array; only file names are held. files: relative to the folder, "CLASS/FILE".
+    `images[rows]` accepts an index of the first axis of an array (a number, a slice, or an array of numbers or of
+    flags) and returns a new uint8 array [rows, size, size, 3]. Only file names are kept in memory. Indexing raises
+    InputError for a damaged file and for a file that has changed since it was listed.
 
-    An image is what a viewer shows: turned by its orientation tag, transparent parts white; colour profiles are not
-    applied. It is brought to `size` pixels on its short side (bilinear, antialiased) and cut to the square in its
-    middle. facts: int64 [n, 4], `stat_facts` of each file when it was listed. Raises InputError for a damaged file and
-    for one that has changed since it was listed.
+    The orientation tag of an image is applied, and its transparent parts become white; colour profiles are not applied.
+    The image is then scaled to `size` pixels on its short side (bilinear, antialiased) and cropped to the square in its
+    middle.
+
+    Attributes:
+        folder: folder of the split.
+        files: paths relative to the folder, "CLASS/FILE".
+        size: pixels per side of the decoded images.
+        facts: int64 [files, 4]; size in bytes, inode, and times (ns) of the last change of content and of inode of each
+            file when it was listed.
     """
 
     folder: Path
@@ -88,12 +95,21 @@ class FolderImages:
 
 
 def load_image_folder(name: str, split: str, size: int | None = None, root: Path | None = None) -> LabelledImages:
-    """Images and labels of `folder:PATH`, split "train" or "test"; labels in the sorted order of the class folders.
+    """Load the images and labels of a folder of images.
 
-    PATH is absolute or relative to the data root; the second split's folder is `val` or, where that is not there,
-    `test`. size: pixels a side, 224 where None. The images are decoded when they are asked for; see `FolderImages`.
-    Raises MissingDataError for a folder that is not there, and InputError for an empty one and for splits of
-    differing classes.
+    Args:
+        name: `folder:PATH`, with a path that is absolute or relative to the data root.
+        split: "train" or "test"; the folder of "test" is `val` or, if that does not exist, `test`.
+        size: pixels per side, 4 to 512; None: 224.
+        root: folder that holds the data sets; None: see `data_root`.
+
+    Returns:
+        The images and labels; labels follow the sorted names of the class folders. Images are decoded when they are
+        indexed; see `FolderImages`.
+
+    Raises:
+        InputError: the size or split is not allowed, a folder is empty, or both splits have different classes.
+        MissingDataError: the folder or that of the split does not exist.
     """
     side = _SIZE if size is None else size
     if not 4 <= side <= 512:
@@ -105,14 +121,14 @@ def load_image_folder(name: str, split: str, size: int | None = None, root: Path
     facts = np.array([stat_facts((folder / path).stat()) for path in paths], np.int64)
     labels = np.repeat(np.arange(len(classes), dtype=np.int64), [len(each) for each in files])
     labels.setflags(write=False)
-    # It is no array, but all that is done with a set's images is to pick rows and to ask for the shape.
+    # FolderImages is no array, but users of LabelledImages.images only index rows and read shape, ndim and dtype.
     return LabelledImages(
         name, split, cast("NDArray[np.uint8]", FolderImages(folder, paths, side, facts)), labels, classes
     )
 
 
 def image_classes(name: str, split: str, root: Path | None = None) -> tuple[str, ...]:
-    """Names of the classes of `folder:PATH`, sorted: those of the split, which must be those of the other, too."""
+    """Return the sorted class names of `folder:PATH`; raise InputError if both splits have different classes."""
     choose_split(name, split, tuple(SPLITS))
     folder = _split_folder(name, split, root)
     classes = _class_folders(folder)
@@ -135,7 +151,7 @@ def _check_unchanged(file: Path, listed: NDArray[np.int64]) -> None:
 
 
 def decoded(file: Path, size: int) -> NDArray[np.uint8]:
-    """Decode one image to [size, size, 3] as a viewer shows it: turned by its orientation tag, on a white ground.
+    """Decode one image to uint8 [size, size, 3], with its orientation tag applied and on a white background.
 
     Grey levels, palettes and other colour spaces of 8 bits become red, green and blue.
     """
@@ -168,9 +184,9 @@ def _damaged(file: Path, got: object) -> InputError:
 
 
 def _square(sides: tuple[int, int], size: int) -> tuple[float, float, float, float]:
-    """The part of an image of `sides` that is the middle of it once its short side has `size` pixels.
+    """Return the central square (left, upper, right, lower) of an image of `sides`, in pixels of that image.
 
-    Whole pixels of the resized image, which itself need not be made.
+    Its edges are at whole pixels of the image resized to `size` pixels on its short side, which is not computed.
     """
     resized = tuple(size * side // min(sides) for side in sides)
     start = tuple(round((new - size) / 2) for new in resized)
@@ -182,7 +198,7 @@ def _square(sides: tuple[int, int], size: int) -> tuple[float, float, float, flo
 
 
 def _base(name: str, root: Path | None) -> Path:
-    """The folder that the name says."""
+    """Return the folder of `folder:PATH`."""
     return data_root(root) / user_path(name.removeprefix(FOLDER), "dataset")
 
 
@@ -191,6 +207,7 @@ def _find(base: Path, split: str) -> Path | None:
 
 
 def _split_folder(name: str, split: str, root: Path | None) -> Path:
+    """Return the folder of a split; raise MissingDataError if it does not exist."""
     base = _base(name, root)
     if not base.is_dir():
         step = "Correct the path; one that is not absolute begins at $IMC_SIM_DATA."
@@ -212,7 +229,7 @@ def _class_folders(folder: Path) -> tuple[str, ...]:
 
 
 def _images(folder: Path) -> tuple[str, ...]:
-    """Names of the image files of one class, sorted."""
+    """Return the sorted names of the image files of one class."""
     found = tuple(each for each in _names(folder, os.DirEntry.is_file) if each.lower().endswith(_ENDINGS))
     if not found:
         step = "Remove the folder, in both splits, or put images into it."
@@ -226,6 +243,6 @@ def _names(folder: Path, wanted: Callable[[os.DirEntry[str]], bool]) -> tuple[st
 
 
 def _difference(classes: tuple[str, ...], names: tuple[str, ...]) -> str:
-    """In words, a few names each."""
+    """Describe the difference between two lists of classes, with up to three names each."""
     parts = (("without", set(classes) - set(names)), ("with", set(names) - set(classes)))
     return " and ".join(f"{what} {', '.join(sorted(which)[:3])}" for what, which in parts if which)

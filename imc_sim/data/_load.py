@@ -1,4 +1,4 @@
-"""Loading a data set by name."""
+"""Load a data set by name."""
 
 from __future__ import annotations
 
@@ -24,7 +24,14 @@ _DIGITS = tuple("0123456789")
 
 @dataclass(frozen=True)
 class Layout:
-    """Where a labelled set lies under the data root, and how it is read. shape: of one image."""
+    """Files of a labelled set and how to read them.
+
+    Attributes:
+        files: paths under the data root by split.
+        shape: [H, W] or [H, W, channels] of one image.
+        read: function that decodes the files of a split to rows of one label byte and the pixels.
+        class_names: names of the classes in the order of the labels.
+    """
 
     files: dict[str, tuple[str, ...]]
     shape: tuple[int, ...]
@@ -69,10 +76,20 @@ LAYOUTS = {
 
 
 def load_labelled(name: str, split: str = "train", root: Path | None = None, *, cached: bool = True) -> LabelledImages:
-    """The images and labels of a data set, split "train" or "test".
+    """Load the images and labels of a labelled data set.
 
-    `cached=False` decodes the official files again. Raises MissingDataError where the set is not there, and
-    InputError for an unknown name or split and for a damaged file.
+    Args:
+        name: name of the data set, such as "mnist".
+        split: "train" or "test".
+        root: folder that holds the data sets; None: see `data_root`.
+        cached: use the decoded copy in `cache_folder`, and store it there; False: decode the official files again.
+
+    Returns:
+        The images and labels, read-only.
+
+    Raises:
+        InputError: the name or split is unknown, or a file is damaged.
+        MissingDataError: the data set is not in the data root.
     """
     dataset_info(name, "labelled")
     choose_split(name, split, ("train", "test"))
@@ -87,7 +104,7 @@ def load_labelled(name: str, split: str = "train", root: Path | None = None, *, 
 
 
 def labelled_files(name: str, split: str, root: Path | None = None) -> tuple[Path, ...]:
-    """Return the files of one of LAYOUTS; raise MissingDataError where one is not there."""
+    """Return the files of a split of one of LAYOUTS; raise MissingDataError if one does not exist."""
     root, files = data_root(root), LAYOUTS[name].files[split]
     for file in files:
         if not (root / file).is_file():
@@ -106,13 +123,27 @@ def _labelled(name: str, split: str, rows: Bytes, shape: tuple[int, ...], names:
 def load_pool(
     name: str, split: str, size: int | None = None, root: Path | None = None, *, cached: bool = True
 ) -> CharacterPool:
-    """Classes to draw episodes from: characters as size x size images (default 32, Lanczos from 105 x 105).
+    """Load a pool of classes from which episodes can be sampled.
 
-    Grey labelled sets, such as mnist, are pools as well, at their own size and with as many images of each class as
-    the smallest has; their splits are "train" and "test".
+    Labelled data sets of grey images, such as mnist, are pools as well: each class has as many images as the smallest
+    class.
 
-    omniglot: "background", "evaluation" (official), "pooled_train", "pooled_test", and "pooled_fit" and
-    "pooled_validation" that part "pooled_train". glyphs: "train", "test", "all". Errors as `load_labelled`.
+    Args:
+        name: name of the data set.
+        split: for omniglot "background" or "evaluation" (official), "pooled_train" or "pooled_test", or "pooled_fit" or
+            "pooled_validation", which divide "pooled_train"; for glyphs "train", "test" or "all"; for labelled sets
+            "train" or "test".
+        size: pixels per side, 4 to 512; characters are resampled from 105 x 105 pixels (Lanczos). None: 32 for
+            characters, the size of the images for labelled sets, which allow no other.
+        root: folder that holds the data sets; None: see `data_root`.
+        cached: use the decoded copy in `cache_folder`, and store it there; False: decode the official files again.
+
+    Returns:
+        The pool; its images are read-only.
+
+    Raises:
+        InputError: the name, split or size is not allowed, the images are in colour, or a file is damaged.
+        MissingDataError: the data set is not in the data root.
     """
     if dataset_info(name).kind == "labelled":
         return _labelled_pool(name, split, size, root, cached)

@@ -1,4 +1,4 @@
-"""Omniglot as its archives unpack: omniglot-py/<part>/<alphabet>/<character>/<id>_<drawer>.png."""
+"""Read Omniglot from its unpacked archives: omniglot-py/<part>/<alphabet>/<character>/<id>_<drawer>.png."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from imc_sim.data._readers import damaged
 
 DRAWERS = 20
 NATIVE = 105
-#: Characters of the two official parts.
+#: Number of characters of the two official parts.
 PARTS = {"background": 964, "evaluation": 659}
-#: Seed of the shuffle behind the pooled splits.
+#: Seed of the shuffle of all characters for the pooled splits.
 POOLED_SEED = 806
 _POOLED = {
     "pooled_train": slice(0, 964),
@@ -35,7 +35,11 @@ SPLITS = (*PARTS, *_POOLED)
 class Listing:
     """The characters of one part.
 
-    names: 'alphabet/character', sorted; source: fingerprint of all files; changed_ns: when the last one changed.
+    Attributes:
+        folder: folder of the part.
+        names: 'alphabet/character', sorted.
+        source: fingerprint of names, sizes and times of all files.
+        changed_ns: time of the last change of any file, ns since the epoch.
     """
 
     folder: Path
@@ -57,7 +61,10 @@ def _facts(character: os.DirEntry[str]) -> Iterator[tuple[str, Facts]]:
 
 
 def list_part(root: Path, part: str) -> Listing:
-    """What lies there, and a fingerprint of names, sizes and times (0.2 s for all 32,460 files)."""
+    """List the characters of a part and compute a fingerprint of its files (0.2 s for all 32,460 files).
+
+    Raise MissingDataError if the folder of the part does not exist.
+    """
     folder = root / "omniglot-py" / f"images_{part}"
     if not folder.is_dir():
         step = "Fetch it with `imc-sim data fetch omniglot`, see `imc-sim data check omniglot`, or set IMC_SIM_DATA."
@@ -72,7 +79,10 @@ def list_part(root: Path, part: str) -> Listing:
 
 
 def read_part(listing: Listing, size: int) -> Bytes:
-    """[characters, DRAWERS, size, size]; Lanczos where the size is not the native one."""
+    """Decode all images of a part to uint8 [characters, DRAWERS, size, size].
+
+    Images of another size than 105 are resampled (Lanczos). Raise InputError for a damaged or missing file.
+    """
     out = np.empty((len(listing.names), DRAWERS, size, size), np.uint8)
     for row, name in zip(out, listing.names, strict=True):
         folder = listing.folder / name
@@ -85,6 +95,7 @@ def read_part(listing: Listing, size: int) -> Bytes:
 
 
 def _decode(file: Path, size: int) -> NDArray[np.uint8]:
+    """Decode a PNG file to grey levels [size, size]; raise InputError if it is damaged or not 105 x 105."""
     try:
         with Image.open(file) as opened:
             image = opened.convert("L")
@@ -96,15 +107,15 @@ def _decode(file: Path, size: int) -> NDArray[np.uint8]:
 
 
 def resized(image: Image.Image, size: int) -> NDArray[np.uint8]:
-    """A grey image as [size, size]."""
+    """Return a grey image as uint8 [size, size], resampled (Lanczos) if it has another size."""
     return np.asarray(image if image.size == (size, size) else image.resize((size, size), Image.Resampling.LANCZOS))
 
 
 def omniglot(split: str, size: int, root: Path, *, cached: bool = True) -> tuple[Bytes, tuple[str, ...]]:
-    """Images and names of a split.
+    """Return images [characters, DRAWERS, size, size] and names of a split.
 
-    The pooled splits sort all 1,623 characters by 'alphabet/character', shuffle with `random.Random(806)` and
-    take the first 964 to train (864 to fit, 100 to validate) and the last 659 to test.
+    For the pooled splits, all 1,623 characters are sorted by 'alphabet/character' and shuffled with
+    `random.Random(806)`; the first 964 are for training (864 to fit, 100 to validate) and the last 659 for the test.
     """
     loaded = [_part(root, part, size, cached) for part in ([split] if split in PARTS else PARTS)]
     names = tuple(name for part in loaded for name in part[1])
@@ -122,6 +133,7 @@ def _pooled_order(names: tuple[str, ...]) -> list[int]:
 
 
 def _part(root: Path, part: str, size: int, cached: bool) -> tuple[Bytes, tuple[str, ...]]:
+    """Return images and names of an official part, from the cache if allowed; raise InputError if it is incomplete."""
     listing = list_part(root, part)
     if len(listing.names) != PARTS[part]:
         step = "Remove the folder and fetch the set again, or see `imc-sim data check omniglot`."

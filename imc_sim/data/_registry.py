@@ -1,4 +1,4 @@
-"""The data sets that can be named."""
+"""Names and properties of the data sets."""
 
 from __future__ import annotations
 
@@ -10,13 +10,25 @@ from typing import Literal
 from imc_sim._errors import InputError, nearest
 
 Kind = Literal["labelled", "pool", "folder"]
-#: what the name of a folder of images begins with: folder:PATH
+#: prefix of the name of a folder of images: folder:PATH
 FOLDER = "folder:"
 
 
 @dataclass(frozen=True)
 class DatasetInfo:
-    """One data set. mean, std: constants for image / 255, one for each channel; `embedded` needs no download."""
+    """Properties of a data set.
+
+    Attributes:
+        name: name of the data set, or `folder:PATH`.
+        kind: "labelled" for images with train and test splits; "pool" for characters, from which episodes are sampled;
+            "folder" for a folder of images of the user.
+        summary: content, number and size of the images.
+        licence: licence of the data.
+        citation: publication to cite.
+        embedded: True if the data are part of an installed package or generated, so that nothing is downloaded.
+        mean: constant for each channel that normalisation subtracts from image / 255.
+        std: constant for each channel by which normalisation then divides.
+    """
 
     name: str
     kind: Kind
@@ -106,9 +118,9 @@ DATASETS: Mapping[str, DatasetInfo] = MappingProxyType({d.name: d for d in _ALL}
 
 
 def dataset_info(name: str, kind: Kind | None = None) -> DatasetInfo:
-    """The data set of this name, or the folder of images `folder:PATH`; an error names those there are (of this kind).
+    """Return the properties of a data set or of a folder of images `folder:PATH`.
 
-    Whether the folder is there shows when it is loaded.
+    Raise InputError if no data set (of this kind) has the name. The folder need not exist.
     """
     folders, folder = kind in (None, "folder"), name.startswith(FOLDER)
     if folders and folder and name != FOLDER:
@@ -123,7 +135,7 @@ def dataset_info(name: str, kind: Kind | None = None) -> DatasetInfo:
 
 
 def _folder_info(name: str) -> DatasetInfo:
-    """A folder of images, normalised with what ImageNet usually is."""
+    """Return the properties of a folder of images, with the usual constants of ImageNet for the normalisation."""
     return DatasetInfo(
         name,
         "folder",
@@ -137,7 +149,7 @@ def _folder_info(name: str) -> DatasetInfo:
 
 
 def choose_split(name: str, split: str, known: tuple[str, ...]) -> str:
-    """`split` if the data set has it."""
+    """Return `split` if the data set has it; raise InputError otherwise."""
     if split not in known:
         raise InputError(
             f"split of {name}", repr(split), ", ".join(known), f"{nearest(split, known)}Choose one of them."
@@ -146,7 +158,7 @@ def choose_split(name: str, split: str, known: tuple[str, ...]) -> str:
 
 
 def published_set(name: str) -> DatasetInfo:
-    """The set by its name, unless it is a folder of one's own, of which nothing is published."""
+    """Return the properties of a published data set; raise InputError for a folder of images."""
     info = dataset_info(name)
     if info.kind == "folder":
         step = "Look at it with your own eyes: its images are taken as they lie there."

@@ -1,4 +1,4 @@
-"""What a loaded data set is."""
+"""Loaded data sets: labelled images, and pools of classes for episodes."""
 
 from __future__ import annotations
 
@@ -16,10 +16,15 @@ Split = Literal["train", "test"]
 
 @dataclass(frozen=True, eq=False)
 class LabelledImages:
-    """Images with a class each; arrays are read-only.
+    """Images with one class each. The arrays of a loaded data set are read-only.
 
-    images: uint8 [n, H, W], or [n, H, W, 3] in colour, as the set has them; or float32 [n, numbers], features in their
-    place. labels: int64 [n], indices into `class_names`.
+    Attributes:
+        name: name of the data set.
+        split: name of the split.
+        images: uint8 [n, H, W], or [n, H, W, 3] in colour, not normalised; or float32 [n, numbers], features that
+            replace the images.
+        labels: int64 [n], indices into `class_names`, unless a `View` changed them.
+        class_names: names of the classes of the data set.
     """
 
     name: str
@@ -31,10 +36,16 @@ class LabelledImages:
 
 @dataclass(frozen=True, eq=False)
 class CharacterPool:
-    """Equally many images of each class, to draw episodes from; the array is read-only.
+    """Classes with the same number of images each, from which episodes are sampled.
 
-    images: uint8 [classes, instances, H, W]. In characters an instance is a drawer, ink is 0 and paper 255.
-    mean, std: constants that normalise image / 255.
+    Attributes:
+        name: name of the data set.
+        split: name of the split.
+        images: uint8 [classes, instances, H, W], read-only. For characters, an instance is a drawer, ink is 0 and paper
+            is 255.
+        class_names: names of the classes, "alphabet/character" for characters.
+        mean: constant that normalisation subtracts from image / 255.
+        std: constant by which normalisation then divides.
     """
 
     name: str
@@ -46,14 +57,22 @@ class CharacterPool:
 
     @property
     def shape(self) -> tuple[int, int]:
-        """(classes, instances)."""
+        """Number of classes, and of instances of each class."""
         return self.images.shape[0], self.images.shape[1]
 
 
 def as_pool(data: LabelledImages, instances: int | None = None) -> CharacterPool:
-    """Grey labelled images as a pool: the first `instances` of each class, in the order of the file.
+    """Convert grey labelled images to a pool.
 
-    None takes as many as the smallest class has.
+    Args:
+        data: grey images of a labelled data set.
+        instances: images of each class; the first ones of the split are used. None: the size of the smallest class.
+
+    Returns:
+        The pool, with images uint8 [classes, instances, H, W].
+
+    Raises:
+        InputError: a class has fewer images than `instances`, `instances` is below 1, or the images are in colour.
     """
     counts = np.bincount(data.labels, minlength=len(data.class_names))
     wanted = int(counts.min()) if instances is None else instances

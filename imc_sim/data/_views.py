@@ -1,4 +1,4 @@
-"""What a task makes of the images of a set: some classes, other labels, a frame, pixels in another order, features."""
+"""Views of a labelled set for a task: selected classes, other labels, padding, permuted pixels, or features."""
 
 from __future__ import annotations
 
@@ -16,13 +16,17 @@ from imc_sim.data._sets import LabelledImages
 
 
 class View(Spec):
-    """Images of a labelled set as a task has them; at the defaults as they are.
+    """Changes that a task makes to the images and labels of a labelled set; the defaults change nothing.
 
-    permutation: seed of one fixed permutation of the pixels, equal in all channels. classes: those of the set that the
-    task has; None: all. labels: of these classes: `own`, as the set numbers them, or `renumbered`, 0, 1, … in the order
-    of `classes`. offset: added to every label. pad: pixels a side that smaller images are centred in, on black.
-    features: a trained model; what reaches its last layer stands in place of each image, see
-    `imc_sim.evaluate.feature_vectors`.
+    Attributes:
+        permutation: seed of one fixed permutation of the pixels, the same in all channels; None: no permutation.
+        classes: classes of the data set that the task uses; None: all.
+        labels: labels of these classes; "own": their numbers in the data set; "renumbered": 0, 1, … in the order of
+            `classes`.
+        offset: number that is added to every label.
+        pad: pixels per side of the black frame in which smaller images are centred; None: no padding.
+        features: name of a trained model; the input of its last layer replaces each image, see
+            `imc_sim.evaluate.feature_vectors`. None: images.
     """
 
     permutation: int | None = Field(default=None, ge=0, description="seed of a permutation of the pixels; null: none")
@@ -31,7 +35,7 @@ class View(Spec):
         default="own", description="of classes: as the set numbers them, or 0, 1, … in their order"
     )
     offset: int = Field(default=0, ge=0, description="added to the labels")
-    pad: int | None = Field(default=None, ge=1, le=512, description="pixels a side; null: as they are")
+    pad: int | None = Field(default=None, ge=1, le=512, description="pixels a side; null: unchanged")
     features: str | None = Field(
         default=None, description="model whose last hidden layer stands for an image; null: none"
     )
@@ -49,14 +53,21 @@ class View(Spec):
         return self
 
     def labels_of(self, count: int) -> tuple[int, ...]:
-        """Return the label of each class of the task; count: classes of the set."""
+        """Return the label of each class of the task.
+
+        Args:
+            count: classes of the data set.
+
+        Returns:
+            The labels in the order of `classes`, or of the data set if all classes are used.
+        """
         classes = range(count) if self.classes is None else self.classes
         own = classes if self.labels == "own" else range(len(classes))
         return tuple(label + self.offset for label in own)
 
     @property
     def moves_pixels(self) -> bool:
-        """A pixel is no longer where the set has it."""
+        """True if pixels are permuted or padded, so that their positions differ from those in the data set."""
         return self.permutation is not None or self.pad is not None
 
 
@@ -65,9 +76,16 @@ AS_THEY_ARE: Final = View().to_dict()
 
 
 def said_labels(view: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a view as mapping without `labels` where both values mean the same, and where they are renumbered.
+    """Return the settings of a view without a redundant `labels`, for digests.
 
-    Classes were always renumbered once, and digests of then have no such key.
+    Earlier versions always renumbered the classes and had no key `labels`. The key is therefore removed if the labels
+    are renumbered, or if both settings result in the same labels, so that digests of earlier versions remain valid.
+
+    Args:
+        view: settings of a `View` by name; it is not changed.
+
+    Returns:
+        A copy of the settings, with or without `labels`.
     """
     classes = view.get("classes")
     kept = view.get("labels", "renumbered") == "own" and list(classes or ()) != list(range(len(classes or ())))
@@ -75,7 +93,17 @@ def said_labels(view: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def check_labels(view: View, count: int, outputs: int, where: str = "task") -> None:
-    """Raise InputError for labels that a network of `outputs` outputs does not have; count: classes of the set."""
+    """Check that a network has an output for each label of a task.
+
+    Args:
+        view: view of the task.
+        count: classes of the data set.
+        outputs: outputs of the network.
+        where: place of the view for error messages.
+
+    Raises:
+        InputError: the highest label is `outputs` or more.
+    """
     labels = view.labels_of(count)
     top = max(labels)
     if top < outputs:
@@ -92,10 +120,20 @@ def check_labels(view: View, count: int, outputs: int, where: str = "task") -> N
 
 
 def task_images(data: LabelledImages, view: View, where: str = "task") -> LabelledImages:
-    """The images and labels of `data` as `view` has them, in this order: classes, frame, permutation.
+    """Apply a view to images and labels: select and label classes, then pad, then permute the pixels.
 
-    where: what an InputError names: classes that the set has not, or a frame smaller than the images. Where the view
-    names features, `data` already has them in place of images.
+    Args:
+        data: images and labels; if the view names a model for features, the features of that model.
+        view: view of the task.
+        where: place of the view for error messages.
+
+    Returns:
+        The images uint8 [n, H, W] or [n, H, W, channels], or the features, with the labels of the view; `data` itself
+        if the view changes nothing. `class_names` are those of the data set.
+
+    Raises:
+        InputError: a class is named twice or is not in the data set, the padding is smaller than the images, or the
+            view needs features and `data` has images.
     """
     if view.features is not None and data.images.dtype == np.uint8:
         step = "Take them from imc_sim.evaluate.feature_vectors."
@@ -120,7 +158,15 @@ def task_images(data: LabelledImages, view: View, where: str = "task") -> Labell
 
 
 def pixel_order(count: int, seed: int) -> NDArray[np.int64]:
-    """The permutation of `count` pixels with that seed: a permuted image's pixel i is the image's pixel order[i]."""
+    """Return a fixed random permutation of the pixels of an image.
+
+    Args:
+        count: pixels of the image, H * W.
+        seed: seed of the permutation.
+
+    Returns:
+        The order, int64 [count]: pixel i of the permuted image is pixel order[i] of the image.
+    """
     return np.argsort(Stream(seed, "pixels", "permutation").words(4 * count, chip=0).view(np.uint64), kind="stable")
 
 
