@@ -159,11 +159,11 @@ SHOWN: dict[str, tuple[Image.Image, tuple[int, int, int] | None]] = {
 
 @pytest.mark.parametrize("mode", SHOWN)
 def test_every_mode_is_shown_or_refused(tmp_path: Path, mode: str) -> None:
-    """In TIFF, which holds them all, whatever the file is called."""
+    """In TIFF, which holds them all, whatever the file is called; Pillow before 13 cannot read its YCbCr in TIFF."""
     image, expected = SHOWN[mode]
     file = tmp_path / "own/train/only/i.png"
     file.parent.mkdir(parents=True)
-    image.save(file, "TIFF")
+    image.save(file, "JPEG" if mode == "YCbCr" else "TIFF")
     images = load_classes("folder:own", "train", 8, tmp_path).images
     if expected is None:
         with pytest.raises(InputError, match=f"an image of mode {mode}"):
@@ -267,7 +267,7 @@ def test_a_file_that_changes_in_use_is_refused(root: Path) -> None:
 
 
 def test_levels_of_sixteen_bits_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="mode I;16"):
+    with pytest.raises(InputError, match=r"mode I(;16)?; allowed"):
         one(tmp_path, Image.fromarray(np.full((8, 8), 300, np.uint16)), 8)
 
 
