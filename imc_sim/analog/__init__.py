@@ -5,7 +5,7 @@ from imc_sim.analog._gradient import instead, straight_through
 from imc_sim.analog._layers import LAYERS, AnalogConv2d, AnalogLayer, AnalogLinear, Context
 from imc_sim.analog._memory import AssociativeMemory
 from imc_sim.analog._model import AnalogModel, SharedDigital
-from imc_sim.analog._sites import AnalogSite, SiteLinear, SiteNetwork
+from imc_sim.analog._sites import AnalogSite, SiteCall, SiteLinear, SiteNetwork
 
 __all__ = [
     "LAYERS",
@@ -17,6 +17,7 @@ __all__ = [
     "AssociativeMemory",
     "Context",
     "SharedDigital",
+    "SiteCall",
     "SiteLinear",
     "SiteNetwork",
     "check_backend",

@@ -234,7 +234,6 @@ class AnalogLayer(nn.Module, abc.ABC):
         """Refuse settings that this layer cannot map."""
 
 
-@final
 class AnalogLinear(AnalogLayer):
     """Run a fully connected layer on crossbars."""
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, Literal, final
@@ -10,13 +9,11 @@ from typing import Any, ClassVar, Literal, final
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
 
 from imc_sim._errors import InputError
-from imc_sim.analog._layers import AnalogLayer
-from imc_sim.array import InputVectors, Rows
+from imc_sim.analog._layers import AnalogLinear
 from imc_sim.nn import ProductLayer, WeightKind
-from imc_sim.sites import COMPOSITES, Call, Site, opened, product_of, watch_paths
+from imc_sim.sites import Call, ProductMode, Site
 
 
 class _SiteWeights(WeightKind):
@@ -96,20 +93,15 @@ class SiteLinear(ProductLayer):
 
 
 @final
-class AnalogSite(AnalogLayer):
-    """The product of one site on crossbars."""
-
-    def matrix(self) -> Tensor:
-        return self.digital.weight_operand()
-
-    def on_chip(self, index: int, a: Tensor, first_read: int) -> Tensor:
-        return self.crossbar.read(index, self.tile_inputs(a), first_read)
-
-    def tile_inputs(self, a: Tensor) -> InputVectors:
-        return Rows(a)
+class AnalogSite(AnalogLinear):
+    """The product of one site on crossbars: several vectors of each read."""
 
     def _input_dims(self) -> int:
         return 3
+
+
+#: a call of a pass: its site, and the layers of its groups, none for a product that stays digital
+SiteCall = tuple[Site, Sequence[nn.Module]]
 
 
 @final
@@ -118,73 +110,57 @@ class SiteNetwork(nn.Module):
 
     Args:
         network: the network, in eval mode.
-        calls: per call of a pass, its site, its weight as the probe saw it and the layers of its groups; the layers
-            are empty for a product that stays digital.
+        calls: of one pass.
     """
 
-    def __init__(self, network: nn.Module, calls: Sequence[tuple[Site, Tensor | None, Sequence[nn.Module]]]) -> None:
+    def __init__(self, network: nn.Module, calls: Sequence[SiteCall]) -> None:
         super().__init__()
         self.network, self._calls = network, list(calls)
-        self._modules["layers"] = nn.ModuleList(layer for _, _, layers in calls for layer in layers)
+        self.layers = nn.ModuleList(layer for _, layers in calls for layer in layers)
 
-    def forward(self, *inputs: Any) -> Any:
-        run = _Run(self.network, self._calls)
-        with watch_paths(self.network, run.paths), run:
-            output = self.network(*inputs)
+    def forward(self, x: Tensor) -> Any:
+        run = _Run(self._calls)
+        with run.watching(self.network):
+            output = self.network(x)
         run.finish()
         return output
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> SiteNetwork:  # layers hold no tensor that a copy may not share
-        return SiteNetwork(copy.deepcopy(self.network, memo), self._calls)
 
-
-class _Run(TorchFunctionMode):
+@final
+class _Run(ProductMode):
     """One pass: sends the product calls to their layers."""
 
-    def __init__(self, network: nn.Module, calls: Sequence[tuple[Site, Tensor | None, Sequence[nn.Module]]]) -> None:
+    def __init__(self, calls: Sequence[SiteCall]) -> None:
         super().__init__()
-        self.network, self.calls, self.done = network, calls, 0
-        self.paths: list[str] = []
+        self.calls, self.done = calls, 0
 
-    def __torch_function__(
-        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
-    ) -> Any:
-        if func in COMPOSITES:
-            with self:
-                return opened(func)(*args, **(kwargs or {}))
-        call = product_of(func, args, kwargs or {})
-        if call is None:
-            return func(*args, **(kwargs or {}))
-        site, weight, layers = self._expected(call)
-        if not layers or weight is None:
-            return func(*args, **(kwargs or {}))
-        which = _place_of(site, call)
-        if not torch.equal(call.factors[which], weight):
+    def product(self, call: Call, run: Callable[[], Any]) -> Any:
+        site, layers = self._expected(call)
+        if not layers or site.weight is None:
+            return run()
+        if not torch.equal(call.factors[site.place], site.weight):
             step = "Map the network as it infers; a weight that changes from call to call cannot be in cells."
             raise InputError(f"site {site.name!r}", "other weights than were mapped", "the same in every call", step)
-        return _finished(call, _product(call, which, layers))
+        return _finished(call, _product(call, site.place, layers))
 
-    def _expected(self, call: Call) -> tuple[Site, Tensor | None, Sequence[nn.Module]]:
+    def _expected(self, call: Call) -> SiteCall:
         """Return the next call of the probe, which must be this one."""
-        path = self.paths[-1] if self.paths else ""
         if self.done < len(self.calls):
             found = self.calls[self.done]
-            if found[0].path == path and found[0].kind == call.kind:
+            if found[0].path == self.path and found[0].kind == call.kind:
                 self.done += 1
                 return found
-        step = "Probe the network with inputs that take the same way through it."
-        raise InputError(f"product in {path!r}", f"{call.kind}, call {self.done}", "the calls of the probe", step)
+        raise _other_way(f"product in {self.path!r}", f"{call.kind}, call {self.done}")
 
     def finish(self) -> None:
         """Raise InputError if the pass made fewer products than the probe."""
         if self.done < len(self.calls):
-            missed = self.calls[self.done][0].name
-            step = "Probe the network with inputs that take the same way through it."
-            raise InputError("network", f"a pass without site {missed!r}", "the calls of the probe", step)
+            raise _other_way("network", f"a pass without site {self.calls[self.done][0].name!r}")
 
 
-def _place_of(site: Site, call: Call) -> int:
-    return site.place if call.weight is None else call.weight
+def _other_way(where: str, got: str) -> InputError:
+    step = "Probe the network with inputs that take the same way through it."
+    return InputError(where, got, "the calls of the probe", step)
 
 
 def _finished(call: Call, y: Tensor) -> Tensor:
@@ -193,7 +169,7 @@ def _finished(call: Call, y: Tensor) -> Tensor:
     if call.added is None:
         return y
     channels = call.kind.startswith("conv")
-    return y + (call.added.reshape(-1, *[1] * (y.ndim - 2)) if channels else call.added)
+    return y + (call.added.reshape(-1, *[1] * (call.factors[1].ndim - 2)) if channels else call.added)
 
 
 def _product(call: Call, which: int, layers: Sequence[nn.Module]) -> Tensor:
@@ -206,10 +182,13 @@ def _product(call: Call, which: int, layers: Sequence[nn.Module]) -> Tensor:
         y = layers[0](rows.reshape(len(rows), -1, rows.shape[-1])).reshape(*rows.shape[:-1], -1)
         y = y[0] if single else y
         return y if which == 1 else y.mT
-    vectors, pixels = patches(x, call.factors[which].shape[2:], call.settings)
-    groups = vectors.chunk(len(layers), dim=-1) if len(layers) > 1 else [vectors]
+    kernel = call.factors[which].shape[2:]
+    single = x.ndim == len(kernel) + 1
+    vectors, pixels = patches(x[None] if single else x, kernel, call.settings)
+    groups = vectors.chunk(len(layers), dim=-1)
     y = torch.cat([layer(part) for layer, part in zip(layers, groups, strict=True)], dim=-1)
-    return y.transpose(1, 2).unflatten(2, pixels)
+    y = y.transpose(1, 2).unflatten(2, pixels)
+    return y[0] if single else y
 
 
 def patches(x: Tensor, kernel: Sequence[int], settings: Any) -> tuple[Tensor, tuple[int, ...]]:

@@ -9,9 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from imc_sim._errors import InputError
-from imc_sim.analog import AnalogLayer, AnalogModel, AnalogSite, Context, SiteLinear, SiteNetwork
-from imc_sim.array import Chip, Differential, Encoding, Sliced, operand_bytes
+from imc_sim.analog import AnalogLayer, AnalogModel, AnalogSite, Context, SiteCall, SiteLinear, SiteNetwork
+from imc_sim.array import Chip
 from imc_sim.config import Engine
+from imc_sim.mapping._placing import bytes_of, chips_together, encoding_of
 from imc_sim.mapping._report import LayerRow, MappingReport
 from imc_sim.sites import Products, Site, find_products
 
@@ -49,30 +50,24 @@ def map_products(
     network = copy.deepcopy(model).eval()
     products = find_products(network, inputs)
     placed = _places(products, chip)
-    context, analog, rows, sites = Context(backend=backend), {}, [], []
-    weights = [SiteLinear(site, m, s, p) for site in placed for m, s, p in _matrices(site)]
-    sizes = [_bytes(layer, chip) for layer in weights]
-    block = len(numbers) if len(numbers) * sum(sizes) <= limit else max(1, limit // (sum(sizes) + max(sizes)))
+    digital = {site.name: _layers(site) for site in placed}
+    sizes = [bytes_of(name, layer, chip) for layers in digital.values() for name, layer in layers]
+    block, context = chips_together(len(numbers), limit, sizes), Context(backend=backend)
+    analog: dict[str, AnalogLayer] = {}
+    rows: list[LayerRow] = []
+    calls: list[SiteCall] = []
     for site in products.sites:
-        layers: list[AnalogLayer] = []
-        parts = _matrices(site) if site in placed else []
-        for number, (matrix, scale, padded) in enumerate(parts):
-            name = site.name if len(parts) == 1 else f"{site.name}[{number}]"
-            digital = SiteLinear(site, matrix, scale, padded)
-            layer = AnalogSite(digital, chip, _encoding(digital, chip), numbers[:block], seed, name, context)
-            _check_rounding(layer, name)
-            analog[name] = layer
-            layers.append(layer)
-            rows.append(LayerRow.of(name, digital, layer))
-        if not parts:
-            rows.append(
-                LayerRow(site.name, "dynamic" if site.dynamic else _kind(site), _count(site), "digital", "-", 0, 0, 0.0)
-            )
-        sites.append((site, site.weight, layers))
+        for name, layer in digital.get(site.name, ()):
+            analog[name] = AnalogSite(layer, chip, encoding_of(layer, chip), numbers[:block], seed, name, context)
+            _check_rounding(analog[name], name)
+            rows.append(LayerRow.of(name, layer, analog[name]))
+        if site.name not in digital:
+            rows.append(LayerRow(site.name, _kind(site), _count(site), "digital", "-", 0, 0, 0.0))
+        calls.append((site, [analog[name] for name, _ in digital.get(site.name, ())]))
     rows += [LayerRow(path, function, 0, "digital", "-", 0, 0, 0.0) for path, function in products.opaque]
-    calls = [sites[place] for place in products.order]
-    report = MappingReport(chip, tuple(rows), products=products, placed=tuple(site.name for site in placed))
-    return AnalogModel(SiteNetwork(network, calls), analog, numbers, context, report, block, seed)
+    report = MappingReport(chip, tuple(rows), products=products, placed=tuple(digital))
+    found = SiteNetwork(network, [calls[place] for place in products.order])
+    return AnalogModel(found, analog, numbers, context, report, block, seed)
 
 
 def _places(products: Products, chip: Chip) -> list[Site]:
@@ -125,40 +120,19 @@ def _count(site: Site) -> int:
     return 0 if site.weight is None else site.weight.numel()
 
 
-def _matrices(site: Site) -> list[tuple[Tensor, Tensor, bool]]:
-    """Return per group the weights [out, in], the scale of each output, and whether inputs are padded."""
+def _layers(site: Site) -> list[tuple[str, SiteLinear]]:
+    """Return the layers of a site, one per group of a convolution, with their names."""
     if site.weight is None or site.weights is None:
         return []
-    w, scale, padded = site.weight, site.weights.scale, False
-    if site.kind.startswith("conv"):
-        padding = site.settings["padding"]
-        padded = padding not in (0, "valid") and padding != (0,) * (w.ndim - 2)
-        groups = site.settings["groups"]
-        return [(m, s, padded) for m, s in zip(w.flatten(1).chunk(groups), scale.chunk(groups), strict=True)]
-    matrix = w[None] if w.ndim == 1 else w if site.place == 0 or site.kind == "linear" else w.mT
-    return [(matrix, scale, padded)]
-
-
-def _encoding(layer: SiteLinear, chip: Chip) -> Encoding:
-    """Return the chip's encoding for these weights; a differential pair where it cannot take the inputs."""
-    if not layer.binary:
-        encoding = chip.encoding_multibit
-        # Whole numbers are digits already: rounding them to weight_bits would change them.
-        return (
-            encoding.model_copy(update={"weight_bits": None})
-            if layer.whole and isinstance(encoding, Sliced)
-            else encoding
-        )
-    if layer.exact and not (layer.inputs == "bits" and chip.encoding.operands == "bipolar"):
-        return chip.encoding
-    return chip.encoding if chip.encoding.operands == "real" else Differential()
-
-
-def _bytes(layer: SiteLinear, chip: Chip) -> int:
-    outputs, inputs = layer.weight.shape
-    if not layer.exact:
-        return layer.weight.numel() * 64
-    return operand_bytes(outputs, inputs, _encoding(layer, chip), chip, not layer.zero_operands, "site")
+    w, scale = site.weight, site.weights.scale
+    if not site.kind.startswith("conv"):
+        matrix = w[None] if w.ndim == 1 else w if site.place == 0 or site.kind == "linear" else w.mT
+        return [(site.name, SiteLinear(site, matrix, scale, padded=False))]
+    padding, groups = site.settings["padding"], site.settings["groups"]
+    padded = padding not in (0, "valid") and padding != (0,) * (w.ndim - 2)
+    parts = zip(w.flatten(1).chunk(groups), scale.chunk(groups), strict=True)
+    names = [site.name] if groups == 1 else [f"{site.name}[{number}]" for number in range(groups)]
+    return [(name, SiteLinear(site, m, s, padded)) for name, (m, s) in zip(names, parts, strict=True)]
 
 
 @torch.no_grad()

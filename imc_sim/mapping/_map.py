@@ -13,9 +13,10 @@ from torch import nn
 from imc_sim._errors import InputError
 from imc_sim._rng import check_seed, chip_numbers
 from imc_sim.analog import AnalogLayer, AnalogModel, Context, SharedDigital, layer_kinds
-from imc_sim.array import Chip, Differential, Encoding, load_chip, operand_bytes
+from imc_sim.array import Chip, load_chip
 from imc_sim.config import Engine, as_engine
 from imc_sim.mapping._any_network import map_products
+from imc_sim.mapping._placing import bytes_of, chips_together, encoding_of
 from imc_sim.mapping._report import LayerRow, MappingReport
 from imc_sim.nn import ProductLayer, fold_in_place
 from imc_sim.nn.networks import ContinualNet
@@ -58,7 +59,7 @@ def map_model(
         neuron.comparator = chip.neurons == "comparator"
     fold_in_place(network)
     _refuse_unmappable(network, chip)
-    block = _block(len(numbers), memory_limit_bytes, _layer_bytes(model, chip))
+    block = chips_together(len(numbers), memory_limit_bytes, _layer_bytes(model, chip))
     analog: dict[str, AnalogLayer] = {}
     rows: list[LayerRow] = []
     for name, layer in _named_layers(network):
@@ -98,7 +99,7 @@ def acting_settings(model: nn.Module, chip: Chip, memory: bool) -> dict[str, Any
     layers = _named_layers(model)
     places = {name: chip.policy.place(name, layer.kind.chip_kind) for name, layer in layers}
     memory = memory and chip.policy.memory == "crossbar"
-    used = [_encoding(layer, chip) for name, layer in layers if places[name] == "crossbar"]
+    used = [encoding_of(layer, chip) for name, layer in layers if places[name] == "crossbar"]
     used += [chip.encoding] if memory else []
     idle = {key for key in ("encoding", "encoding_multibit") if not any(e is getattr(chip, key) for e in used)}
     idle |= {"neurons"} if next(iter(neurons_of(model)), None) is None else set()
@@ -117,25 +118,10 @@ def _named_layers(network: nn.Module) -> list[tuple[str, ProductLayer]]:
 
 def _layer_bytes(model: nn.Module, chip: Chip) -> list[int]:
     return [
-        _bytes(name, layer, chip)
+        bytes_of(name, layer, chip)
         for name, layer in _named_layers(model)
         if chip.policy.place(name, layer.kind.chip_kind) == "crossbar"
     ]
-
-
-def _bytes(name: str, layer: ProductLayer, chip: Chip) -> int:
-    weights = layer.weight.numel()
-    if not layer.exact_operands:
-        return weights * 64
-    outputs, encoding = layer.weight.shape[0], _encoding(layer, chip)
-    return operand_bytes(outputs, weights // outputs, encoding, chip, not layer.zero_operands, f"layer {name!r}")
-
-
-def _block(chips: int, limit: int, layer_bytes: list[int]) -> int:
-    """Return how many chips are held together; with fewer than all, a layer is programmed again next to its cells."""
-    if chips * sum(layer_bytes) <= limit:
-        return chips
-    return max(1, limit // (sum(layer_bytes) + max(layer_bytes)))
 
 
 def _place(
@@ -143,22 +129,7 @@ def _place(
 ) -> AnalogLayer | SharedDigital:
     if chip.policy.place(name, layer.kind.chip_kind) == "digital":
         return SharedDigital(layer, context)
-    return layer_kinds(context.backend)[type(layer)](layer, chip, _encoding(layer, chip), chips, seed, name, context)
-
-
-def _encoding(layer: ProductLayer, chip: Chip) -> Encoding:
-    """Return the chip's encoding for the kind of weights of a layer.
-
-    Weights of +-1 get a differential pair each where the chip's encoding cannot encode their inputs: real ones (rbnn,
-    latent), or the 0 of padding and of bits (sign, latent) with an encoding of -1 and +1 alone.
-    """
-    if not layer.binary:
-        return chip.encoding_multibit
-    if not layer.exact_operands:
-        return chip.encoding if chip.encoding.operands == "real" else Differential()
-    # Padding of policy xnor is refused by its analog layer instead.
-    zeros = not layer.kind.makes_inputs and layer.zero_operands and chip.encoding.operands == "bipolar"
-    return Differential() if zeros else chip.encoding
+    return layer_kinds(context.backend)[type(layer)](layer, chip, encoding_of(layer, chip), chips, seed, name, context)
 
 
 def _refuse_unmappable(network: nn.Module, chip: Chip) -> None:

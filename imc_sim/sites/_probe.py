@@ -10,11 +10,11 @@ from typing import Any, final
 
 import torch
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from imc_sim._errors import InputError
-from imc_sim.sites._calls import COMPOSITES, OPAQUE, Call, opened, product_of
+from imc_sim.sites._calls import Call
+from imc_sim.sites._mode import ProductMode
 from imc_sim.sites._values import Values, inputs_of, weights_of
 
 #: distinct values of an input that are kept; more are real
@@ -86,8 +86,9 @@ class Products:
 def find_products(network: nn.Module, *inputs: Any) -> Products:
     """Find the matrix products of a network.
 
-    The network runs unchanged, in eval mode and on one thread of control, four times: twice on these inputs (a network
-    may change its weights in its first pass), once on other ones, to tell weights from activations, and once to count.
+    The network runs unchanged in eval mode, four times: twice on these inputs (a network may change its weights in its
+    first pass), once on other ones, to tell weights from activations, and once to count. A weight that still changes
+    from pass to pass counts as an activation.
 
     Args:
         network: any torch module that runs eagerly on the CPU.
@@ -97,7 +98,7 @@ def find_products(network: nn.Module, *inputs: Any) -> Products:
         The sites and the multiply-adds that torch counts.
 
     Raises:
-        InputError: the network is scripted or compiled, fails on the inputs, or changes its weights from call to call.
+        InputError: the network is scripted or compiled, fails on the inputs, or makes other products for other inputs.
     """
     if isinstance(network, _CLASSES) or type(network).__name__ == "OptimizedModule":
         step = "Give the module that it was made from."
@@ -108,12 +109,10 @@ def find_products(network: nn.Module, *inputs: Any) -> Products:
     fused = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)  # one kernel for a whole layer, in which nothing is counted
     try:
-        _run(network, inputs, None)
-        first, other = _Watch(), _Watch()
-        for watch, given in ((first, inputs), (other, others)):
-            with watch_paths(network, watch.paths):
-                _run(network, given, watch)
-        counter = FlopCounterMode(display=False)
+        first, other, counter = _Watch(), _Watch(), FlopCounterMode(display=False)
+        _run(network, inputs, contextlib.nullcontext())
+        _run(network, inputs, first.watching(network))
+        _run(network, others, other.watching(network))
         _run(network, inputs, counter)
     finally:
         torch.backends.mha.set_fastpath_enabled(fused)
@@ -126,10 +125,10 @@ def find_products(network: nn.Module, *inputs: Any) -> Products:
     return Products(*_sites(first.records, other.records), opaque, counter.get_total_flops() // 2)
 
 
-def _run(network: nn.Module, inputs: tuple[Any, ...], mode: contextlib.AbstractContextManager[Any] | None) -> None:
+def _run(network: nn.Module, inputs: tuple[Any, ...], mode: contextlib.AbstractContextManager[Any]) -> None:
     """Run the network, and name what it raises as an error of the network."""
     try:
-        with mode or contextlib.nullcontext():
+        with mode:
             network(*inputs)
     except InputError:
         raise
@@ -148,7 +147,7 @@ class _Record:
     call: Call
     digests: tuple[bytes, bytes]
     values: tuple[Tensor | None, Tensor | None]
-    multiply_adds: int = 0
+    multiply_adds: int
 
     @property
     def key(self) -> tuple[Any, ...]:
@@ -157,61 +156,23 @@ class _Record:
 
 
 @final
-@dataclass
-class _Watch(TorchFunctionMode):
-    """Records the products of a pass, with the path of the module whose code makes each call."""
+class _Watch(ProductMode):
+    """Records the products of a pass."""
 
-    paths: list[str] = field(default_factory=list)
-    records: list[_Record] = field(default_factory=list)
-    opaque: list[tuple[str, str]] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
+    def __init__(self) -> None:
         super().__init__()
+        self.records: list[_Record] = []
+        self.opaque: list[tuple[str, str]] = []
 
-    def __torch_function__(
-        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
-    ) -> Any:
-        if func in COMPOSITES:
-            with self:
-                return opened(func)(*args, **(kwargs or {}))
-        call, record = product_of(func, args, kwargs or {}), None
-        if func in OPAQUE:
-            self.opaque.append((self.paths[-1] if self.paths else "", OPAQUE[func]))
-        if call is not None:
-            digests, values = (tuple(map(each, call.factors)) for each in (_digest, _distinct))
-            record = _Record(self.paths[-1] if self.paths else "", call, digests, values)  # type: ignore[arg-type]
-        result = func(*args, **(kwargs or {}))
-        if record is not None and isinstance(result, Tensor):
-            record.multiply_adds = record.call.multiply_adds(result)
-            self.records.append(record)
+    def product(self, call: Call, run: Callable[[], Any]) -> Any:
+        digests, values = (tuple(map(each, call.factors)) for each in (_digest, _distinct))
+        result = run()
+        record = _Record(self.path, call, digests, values, call.multiply_adds(result))  # type: ignore[arg-type]
+        self.records.append(record)
         return result
 
-
-@contextlib.contextmanager
-def watch_paths(network: nn.Module, paths: list[str]) -> Iterator[None]:
-    """Keep the paths of the modules that run now in `paths`, the innermost one last.
-
-    Args:
-        network: the network that is watched.
-        paths: changed in place.
-
-    Yields:
-        Nothing; the paths are kept while the context lasts.
-    """
-
-    def leave(*_: object) -> None:
-        paths.pop()
-
-    hooks = []
-    for name, module in network.named_modules():
-        enter: Callable[..., None] = lambda *_, name=name: paths.append(name)  # noqa: E731
-        hooks.append(module.register_forward_pre_hook(enter))
-        hooks.append(module.register_forward_hook(leave, always_call=True))
-    try:
-        yield
-    finally:
-        for hook in hooks:
-            hook.remove()
+    def hidden(self, name: str) -> None:
+        self.opaque.append((self.path, name))
 
 
 def _sites(first: list[_Record], other: list[_Record]) -> tuple[tuple[Site, ...], tuple[int, ...]]:

@@ -81,6 +81,17 @@ class Residual(nn.Module):
         return x + self.second(self.act(self.first(x)))
 
 
+class Single(nn.Module):
+    """A convolution of one image after the other, without a batch dimension."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = nn.Conv2d(2, 3, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.stack([self.inner(image) for image in x])
+
+
 def grid(module: nn.Module) -> nn.Module:
     """Return the module with weights that are multiples of 1/8, so that 16 bits hold them exactly."""
     with torch.no_grad():
@@ -102,6 +113,7 @@ ZOO: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...], list[tuple[str, s
     "binary, padded": (lambda: BinaryConv(4, 5, 3, padding=1), (3, 4, 6, 6), [("", "binary", "binary", 1)]),
     "bare": (Bare, (4, 6), [(":1", "levels", "real", 1), (":2", "bits", "real", 2)]),
     "residual": (Residual, (3, 4, 5, 5), [("first", "ternary", "real", 2)]),
+    "one by one": (Single, (3, 2, 5, 5), [("inner", "levels", "real", 3)]),
     "attention": (
         Attention, (3, 4, 8),
         [("inner:1", "levels", "real", 1), ("inner:2", "", "real", 1), ("inner:3", "levels", "real", 1)],

@@ -1,0 +1,57 @@
+"""How product layers are placed on crossbars: encoding, memory, and how many chips are held together."""
+
+from __future__ import annotations
+
+from imc_sim.analog import SiteLinear
+from imc_sim.array import Chip, Differential, Encoding, Sliced, operand_bytes
+from imc_sim.nn import ProductLayer
+
+
+def encoding_of(layer: ProductLayer, chip: Chip) -> Encoding:
+    """Return the chip's encoding for the kind of weights of a layer.
+
+    Weights of +-1 get a differential pair each where the chip's encoding cannot encode their inputs: real ones (rbnn,
+    latent), or the 0 of padding and of bits (sign, latent) with an encoding of -1 and +1 alone. Whole numbers of a site
+    are digits already, which rounding to `weight_bits` would change.
+
+    Args:
+        layer: The digital layer.
+        chip: The chip.
+    """
+    if not layer.binary:
+        encoding = chip.encoding_multibit
+        whole = isinstance(layer, SiteLinear) and layer.whole and isinstance(encoding, Sliced)
+        return encoding.model_copy(update={"weight_bits": None}) if whole else encoding
+    if not layer.exact_operands:
+        return chip.encoding if chip.encoding.operands == "real" else Differential()
+    # Padding of policy xnor is refused by its analog layer instead.
+    zeros = not layer.kind.makes_inputs and layer.zero_operands and chip.encoding.operands == "bipolar"
+    return Differential() if zeros else chip.encoding
+
+
+def bytes_of(name: str, layer: ProductLayer, chip: Chip) -> int:
+    """Return an upper estimate of the memory of one chip's programmed weights of a layer.
+
+    Args:
+        name: Of the layer.
+        layer: The digital layer.
+        chip: The chip.
+    """
+    weights = layer.weight.numel()
+    if not layer.exact_operands:
+        return weights * 64
+    outputs, encoding = layer.weight.shape[0], encoding_of(layer, chip)
+    return operand_bytes(outputs, weights // outputs, encoding, chip, not layer.zero_operands, f"layer {name!r}")
+
+
+def chips_together(chips: int, limit: int, layer_bytes: list[int]) -> int:
+    """Return how many chips are held together; with fewer than all, a layer is programmed again next to its cells.
+
+    Args:
+        chips: Their number.
+        limit: Bytes of programmed weights.
+        layer_bytes: Of one chip's layers on crossbars.
+    """
+    if chips * sum(layer_bytes) <= limit:
+        return chips
+    return max(1, limit // (sum(layer_bytes) + max(layer_bytes)))

@@ -1,0 +1,81 @@
+"""Watch the product calls of a network while it runs."""
+
+from __future__ import annotations
+
+import abc
+import contextlib
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
+
+from torch import nn
+from torch.overrides import TorchFunctionMode
+
+from imc_sim.sites._calls import COMPOSITES, OPAQUE, Call, opened, product_of
+
+
+class ProductMode(TorchFunctionMode, abc.ABC):
+    """A torch function mode that hands every product call of a network to `product`; all other calls run unchanged."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._paths: list[str] = []
+
+    @property
+    def path(self) -> str:
+        """Return the path of the module whose code runs now."""
+        return self._paths[-1] if self._paths else ""
+
+    @abc.abstractmethod
+    def product(self, call: Call, run: Callable[[], Any]) -> Any:
+        """Return the result of a product call.
+
+        Args:
+            call: the product.
+            run: makes the call unchanged.
+        """
+
+    def hidden(self, name: str) -> None:
+        """Record a call whose products cannot be watched.
+
+        Args:
+            name: of the function.
+        """
+
+    @contextlib.contextmanager
+    def watching(self, network: nn.Module) -> Iterator[None]:
+        """Hand the product calls of a network inside the block to `product`.
+
+        Args:
+            network: runs inside the block.
+
+        Yields:
+            Nothing.
+        """
+
+        def leave(*_: object) -> None:
+            self._paths.pop()
+
+        hooks = []
+        for name, module in network.named_modules():
+            enter: Callable[..., None] = lambda *_, name=name: self._paths.append(name)  # noqa: E731
+            hooks.append(module.register_forward_pre_hook(enter))
+            hooks.append(module.register_forward_hook(leave, always_call=True))
+        try:
+            with self:
+                yield
+        finally:
+            for hook in hooks:
+                hook.remove()
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if func in COMPOSITES:
+            with self:
+                return opened(func)(*args, **kwargs)
+        if func in OPAQUE:
+            self.hidden(OPAQUE[func])
+        call = product_of(func, args, kwargs)
+        return func(*args, **kwargs) if call is None else self.product(call, partial(func, *args, **kwargs))
