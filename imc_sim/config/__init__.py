@@ -19,6 +19,7 @@ from imc_sim.config._engine import NATIVE, Engine, as_engine
 from imc_sim.config._installation import REINSTALL, is_shipped, missing_files, package_file
 from imc_sim.config._spec import Spec, build, canonical_json, digest, set_path
 from imc_sim.config._units import Ampere, ElectronVolt, Hertz, Kelvin, Seconds, Siemens, Volt
+from imc_sim.config._user_code import code_digest, load_code, place_of_error, split_code
 from imc_sim.config._yaml import parse_setting, parse_yaml, read_yaml, write_yaml
 
 __all__ = [
@@ -40,20 +41,24 @@ __all__ = [
     "beside",
     "build",
     "canonical_json",
+    "code_digest",
     "content_names",
     "digest",
     "family_summaries",
     "find_card",
     "find_content",
     "is_shipped",
+    "load_code",
     "missing_files",
     "package_file",
     "parse_setting",
     "parse_yaml",
+    "place_of_error",
     "read_yaml",
     "search_folders",
     "set_path",
     "shipped_content",
+    "split_code",
     "unreadable_families",
     "user_path",
     "working_folder",

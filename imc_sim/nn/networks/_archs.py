@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-import ast
-import contextlib
-import hashlib
 import importlib
-import importlib.util
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,7 +11,7 @@ import torch
 from torch import nn
 
 from imc_sim._errors import InputError, nearest
-from imc_sim.config import ARCHS, beside
+from imc_sim.config import ARCHS, beside, load_code
 
 _ALLOWED = "a name of `imc-sim list archs`, or FILE.py:CLASS"
 
@@ -84,41 +79,10 @@ def size_of(network: nn.Module) -> int | None:
 
 def _class_in(path: Path, name: str, where: str) -> type[nn.Module]:
     """Run a Python file and return a class in it."""
-    if not path.is_file():
-        raise InputError(where, f"no file {str(path)!r}", _ALLOWED, "Put the file next to the card, or fix the path.")
-    _check_alone(path, where)
-    key = hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:12]
-    spec = importlib.util.spec_from_file_location(f"imc_sim_user_{path.stem}_{key}", path)
-    if spec is None or spec.loader is None:
-        raise InputError(where, f"{str(path)!r}, not a Python file", _ALLOWED, "Name a .py file.")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses and pickle look up the module of a class there
-    try:
-        spec.loader.exec_module(module)
-    except Exception as error:
-        del sys.modules[spec.name]
-        got = f"{type(error).__name__} while running {str(path)!r}: {error}"
-        raise InputError(where, got, "a Python file that can be imported", "Fix the file.") from error
+    module = load_code(path, where, _ALLOWED)
     found = getattr(module, name, None)
     if not (isinstance(found, type) and issubclass(found, nn.Module)):
         known = [key for key, value in vars(module).items() if isinstance(value, type) and issubclass(value, nn.Module)]
         step = f"{nearest(name, known)}Name a class of that file."
         raise InputError(where, f"{name!r} in {str(path)!r}", ", ".join(known) or "a torch.nn.Module", step)
     return found
-
-
-def _check_alone(path: Path, where: str) -> None:
-    """Raise InputError where the file imports another one of its folder, which no id or results folder covers."""
-    imported: list[str] = []
-    with contextlib.suppress(SyntaxError, ValueError):  # running the file reports them
-        for node in ast.walk(ast.parse(path.read_bytes())):
-            if isinstance(node, ast.Import):
-                imported += [alias.name for alias in node.names]
-            elif isinstance(node, ast.ImportFrom):
-                imported.append("." * node.level + (node.module or ""))
-    for name in imported:
-        root = name.partition(".")[0]
-        found = path.parent / f"{root}.py", path.parent / root / "__init__.py"
-        if not root or (root != "imc_sim" and any(file.is_file() for file in found)):
-            step = "Move that code into the file, or install it as a package."
-            raise InputError(where, f"{str(path)!r}, which imports {name!r} next to it", "a single file", step)
