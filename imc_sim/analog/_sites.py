@@ -11,9 +11,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from imc_sim._errors import InputError
+from imc_sim.analog._instead import instead
 from imc_sim.analog._layers import AnalogLinear
 from imc_sim.nn import ProductLayer, WeightKind
-from imc_sim.sites import Call, ProductMode, Site
+from imc_sim.sites import Arguments, Call, ProductMode, Samples, Site
 
 
 class _SiteWeights(WeightKind):
@@ -65,8 +66,9 @@ class SiteLinear(ProductLayer):
         stored = (matrix.double() / unit[:, None]).round() if whole else matrix.double()
         if binary:
             stored = torch.where(stored == 0, torch.ones_like(stored), stored)  # rows of zeros have scale 0
-        self.weight = nn.Parameter(stored.to(matrix.dtype), requires_grad=False)
-        self.register_buffer("scale", (scale if whole else torch.ones_like(scale)).to(matrix.dtype))
+        computed = torch.promote_types(matrix.dtype, torch.float32)
+        self.weight = nn.Parameter(stored.to(computed), requires_grad=False)
+        self.register_buffer("scale", (scale if whole else torch.ones_like(scale)).to(computed))
         exact_inputs = site.inputs.kind in ("binary", "bits") and not padded
         self.whole = whole
         self.exact = binary and exact_inputs
@@ -99,6 +101,15 @@ class AnalogSite(AnalogLinear):
     def _input_dims(self) -> int:
         return 3
 
+    def _one(self, index: int, x: Tensor, first_read: int) -> Tensor:
+        running = self.context.running
+        folded = 1 if running is None else running.folded
+        single = x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
+        parts = [
+            super(AnalogSite, self)._one(index + k, part, first_read) for k, part in enumerate(single.chunk(folded))
+        ]
+        return (parts[0] if folded == 1 else torch.cat(parts)).to(x.dtype)
+
 
 #: a call of a pass: its site, and the layers of its groups, none for a product that stays digital
 SiteCall = tuple[Site, Sequence[nn.Module]]
@@ -111,17 +122,19 @@ class SiteNetwork(nn.Module):
     Args:
         network: the network, in eval mode.
         calls: of one pass.
+        outputs: where every leaf of the output holds the samples; None where the network mixes them.
     """
 
-    def __init__(self, network: nn.Module, calls: Sequence[SiteCall]) -> None:
+    def __init__(self, network: nn.Module, calls: Sequence[SiteCall], outputs: Sequence[Samples] | None) -> None:
         super().__init__()
-        self.network, self._calls = network, list(calls)
+        self.network, self._calls, self.outputs = network, list(calls), outputs
         self.layers = nn.ModuleList(layer for _, layers in calls for layer in layers)
 
-    def forward(self, x: Tensor) -> Any:
-        run = _Run(self._calls)
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        given = Arguments.of(args, kwargs)
+        run = _Run(self._calls, given.batch)
         with run.watching(self.network):
-            output = self.network(x)
+            output = given.run(self.network)
         run.finish()
         return output
 
@@ -130,9 +143,9 @@ class SiteNetwork(nn.Module):
 class _Run(ProductMode):
     """One pass: sends the product calls to their layers."""
 
-    def __init__(self, calls: Sequence[SiteCall]) -> None:
+    def __init__(self, calls: Sequence[SiteCall], batch: int) -> None:
         super().__init__()
-        self.calls, self.done = calls, 0
+        self.calls, self.batch, self.done = calls, batch, 0
 
     def product(self, call: Call, run: Callable[[], Any]) -> Any:
         site, layers = self._expected(call)
@@ -141,7 +154,10 @@ class _Run(ProductMode):
         if not torch.equal(call.factors[site.place], site.weight):
             step = "Map the network as it infers; a weight that changes from call to call cannot be in cells."
             raise InputError(f"site {site.name!r}", "other weights than were mapped", "the same in every call", step)
-        return _finished(call, _product(call, site.place, layers))
+        with torch.no_grad():
+            y = _finished(call, _product(call, site, layers, self.batch))
+        # The gradient is that of the network's own call, to its inputs and its weights.
+        return instead(run(), y) if torch.is_grad_enabled() else y
 
     def _expected(self, call: Call) -> SiteCall:
         """Return the next call of the probe, which must be this one."""
@@ -166,29 +182,41 @@ def _other_way(where: str, got: str) -> InputError:
 def _finished(call: Call, y: Tensor) -> Tensor:
     """Return the output of the call: the product with its factor, and what the call adds."""
     y = y if call.alpha == 1.0 else y * call.alpha
-    if call.added is None:
-        return y
-    channels = call.kind.startswith("conv")
-    return y + (call.added.reshape(-1, *[1] * (call.factors[1].ndim - 2)) if channels else call.added)
+    if call.added is not None:
+        y = y + (call.added.reshape(-1, *[1] * (call.factors[1].ndim - 2)) if call.convolution else call.added)
+    last = (
+        call.convolution
+        and call.factors[0].ndim == 4
+        and call.factors[0].is_contiguous(memory_format=torch.channels_last)
+    )
+    return y.contiguous(memory_format=torch.channels_last if last else torch.contiguous_format)
 
 
-def _product(call: Call, which: int, layers: Sequence[nn.Module]) -> Tensor:
-    """Return the product of the call from its layers, one per group; which: the factor that is the weight."""
-    x = call.factors[1 - which]
-    if not call.kind.startswith("conv"):
-        x = x if which == 1 else x.mT
-        single = x.ndim == 1
-        rows = x[None] if single else x
-        y = layers[0](rows.reshape(len(rows), -1, rows.shape[-1])).reshape(*rows.shape[:-1], -1)
-        y = y[0] if single else y
+def _product(call: Call, site: Site, layers: Sequence[nn.Module], batch: int) -> Tensor:
+    """Return the product of the call from its layers, one per group; batch: samples of the pass."""
+    which = site.place
+    x = call.driven(1 - which)
+    if not call.convolution:
+        y = _by_samples(layers[0], x, site, batch)
+        y = y[0] if call.factors[1 - which].ndim == 1 else y
         return y if which == 1 else y.mT
-    kernel = call.factors[which].shape[2:]
-    single = x.ndim == len(kernel) + 1
-    vectors, pixels = patches(x[None] if single else x, kernel, call.settings)
+    vectors, pixels = patches(x, call.factors[which].shape[2:], call.settings)
     groups = vectors.chunk(len(layers), dim=-1)
-    y = torch.cat([layer(part) for layer, part in zip(layers, groups, strict=True)], dim=-1)
+    y = torch.cat([_by_samples(layer, part, site, batch) for layer, part in zip(layers, groups, strict=True)], dim=-1)
     y = y.transpose(1, 2).unflatten(2, pixels)
-    return y[0] if single else y
+    return y[0] if call.factors[0].ndim == len(pixels) + 1 else y
+
+
+def _by_samples(layer: nn.Module, x: Tensor, site: Site, batch: int) -> Tensor:
+    """Return the outputs [*, out] of a layer for vectors [*, in]; the vectors of a sample are one read.
+
+    A site that mixes samples makes a single read, whose noise then depends on the batch.
+    """
+    place = site.samples
+    if place is None or x.shape[place.dim] % batch:
+        return layer(x.reshape(1, -1, x.shape[-1])).reshape(*x.shape[:-1], -1)
+    rows = place.first(x, batch)
+    return place.back(layer(rows.reshape(batch, -1, x.shape[-1])).reshape(*rows.shape[:-1], -1))
 
 
 def patches(x: Tensor, kernel: Sequence[int], settings: Any) -> tuple[Tensor, tuple[int, ...]]:

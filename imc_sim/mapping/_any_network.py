@@ -6,7 +6,7 @@ import copy
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from imc_sim._errors import InputError
 from imc_sim.analog import AnalogLayer, AnalogModel, AnalogSite, Context, SiteCall, SiteLinear, SiteNetwork
@@ -14,7 +14,7 @@ from imc_sim.array import Chip
 from imc_sim.config import Engine
 from imc_sim.mapping._placing import bytes_of, chips_together, encoding_of
 from imc_sim.mapping._report import LayerRow, MappingReport
-from imc_sim.sites import Products, Site, find_products
+from imc_sim.sites import Arguments, Products, Site, find_products
 
 #: relative root mean square error of a layer's weights in cells above which mapping refuses
 _ROUNDING = 0.01
@@ -27,7 +27,7 @@ def map_products(
 
     Args:
         model: any torch module.
-        inputs: some real inputs [batch, ...], floating point.
+        inputs: some real inputs: one tensor, a tuple of positional arguments or a dict of keyword arguments.
         chip: the chip.
         numbers: of the chips.
         seed: of all random numbers.
@@ -43,12 +43,8 @@ def map_products(
     if not backend.native:
         step = "Build the network from imc_sim.nn layers for this backend."
         raise InputError("map_model, backend", str(backend.kind), "native for networks of any modules", step)
-    if not isinstance(inputs, Tensor) or not inputs.is_floating_point():
-        got = str(inputs.dtype) if isinstance(inputs, Tensor) else type(inputs).__name__
-        step = "Wrap a network of other inputs in a module whose forward pass takes one such tensor."
-        raise InputError("map_model, inputs", got, "one tensor of floating-point numbers, batch first", step)
-    network = copy.deepcopy(model).eval()
-    products = find_products(network, inputs)
+    given, network = Arguments.given(inputs), copy.deepcopy(model).eval()
+    products = find_products(network, *given.args, **given.kwargs)
     placed = _places(products, chip)
     digital = {site.name: _layers(site) for site in placed}
     sizes = [bytes_of(name, layer, chip) for layers in digital.values() for name, layer in layers]
@@ -66,7 +62,7 @@ def map_products(
         calls.append((site, [analog[name] for name, _ in digital.get(site.name, ())]))
     rows += [LayerRow(path, function, 0, "digital", "-", 0, 0, 0.0) for path, function in products.opaque]
     report = MappingReport(chip, tuple(rows), products=products, placed=tuple(digital))
-    found = SiteNetwork(network, [calls[place] for place in products.order])
+    found = SiteNetwork(network, [calls[place] for place in products.order], products.outputs)
     return AnalogModel(found, analog, numbers, context, report, block, seed)
 
 
@@ -74,7 +70,7 @@ def _places(products: Products, chip: Chip) -> list[Site]:
     """Return the sites on crossbars; raise one InputError that names every site without a place."""
     placed, errors = [], []
     for site in products.sites:
-        if site.dynamic:
+        if site.weight is None:
             continue
         kind = {"binary": "binary", "real": "float"}.get(_kind(site), "int8")
         try:
@@ -113,7 +109,7 @@ def _unfit(site: Site) -> str | None:
 
 
 def _kind(site: Site) -> str:
-    return "dynamic" if site.weights is None else site.weights.kind
+    return site.weights.kind if site.weights is not None else "constant" if site.constant else "dynamic"
 
 
 def _count(site: Site) -> int:

@@ -35,6 +35,11 @@ class Call:
     added: Tensor | None = None
     alpha: float = 1.0
 
+    @property
+    def convolution(self) -> bool:
+        """Return whether the call is a convolution, transposed or not."""
+        return self.kind.startswith("conv")
+
     def matrix(self, which: int) -> Tensor:
         """Return a factor as a matrix [out, in] of its output channels.
 
@@ -50,6 +55,17 @@ class Call:
         if w.ndim == 1:
             return w[None]
         return w.flatten(0, -2) if which == 0 else w.mT.flatten(0, -2)
+
+    def driven(self, which: int) -> Tensor:
+        """Return the other factor with samples in its first dimension, as the weight is driven with it.
+
+        Args:
+            which: the factor that is driven, 0 or 1.
+        """
+        x = self.factors[which]
+        if self.convolution:
+            return x[None] if x.ndim == self.factors[1].ndim - 1 else x
+        return x[None] if x.ndim == 1 else x if which == 0 else x.mT
 
     def multiply_adds(self, output: Tensor) -> int:
         """Return the number of multiply-adds.

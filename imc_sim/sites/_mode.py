@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
+import torch
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
@@ -61,10 +62,13 @@ class ProductMode(TorchFunctionMode, abc.ABC):
             enter: Callable[..., None] = lambda *_, name=name: self._paths.append(name)  # noqa: E731
             hooks.append(module.register_forward_pre_hook(enter))
             hooks.append(module.register_forward_hook(leave, always_call=True))
+        fused = torch.backends.mha.get_fastpath_enabled()
+        torch.backends.mha.set_fastpath_enabled(False)  # one kernel for a whole layer, in which nothing is seen
         try:
             with self:
                 yield
         finally:
+            torch.backends.mha.set_fastpath_enabled(fused)
             for hook in hooks:
                 hook.remove()
 
