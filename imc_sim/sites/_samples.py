@@ -35,6 +35,9 @@ class Samples:
         Args:
             x: tensor with the samples in this dimension.
             batch: number of samples.
+
+        Returns:
+            The tensor [batch, …].
         """
         return x.unflatten(self.dim, (-1, batch) if self.inner else (batch, -1)).movedim(self.dim + self.inner, 0)
 
@@ -43,6 +46,9 @@ class Samples:
 
         Args:
             x: tensor with a first dimension of samples.
+
+        Returns:
+            The tensor with the samples in this dimension.
         """
         return x.movedim(0, self.dim + self.inner).flatten(self.dim, self.dim + 1)
 
