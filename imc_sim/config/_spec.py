@@ -166,7 +166,6 @@ def _tuples(data: Any) -> Any:
 
 
 def _explain(kind: type[Spec], error: pydantic.ValidationError, where: str) -> InputError:
-    """Return the InputError for the first error of pydantic."""
     """Return the error of pydantic as one that names the key, what was got and what is allowed."""
     # A misspelt key also leaves the one that was meant missing: the misspelling is what to fix.
     first = min(error.errors(include_url=False), key=lambda e: e["type"] != "extra_forbidden")
