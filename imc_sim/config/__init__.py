@@ -18,6 +18,7 @@ from imc_sim.config._content import (
 from imc_sim.config._engine import NATIVE, Engine, as_engine
 from imc_sim.config._installation import REINSTALL, is_shipped, missing_files, package_file
 from imc_sim.config._spec import Spec, build, canonical_json, digest, set_path
+from imc_sim.config._synonyms import SYNONYMS, stored_names
 from imc_sim.config._units import Ampere, ElectronVolt, Hertz, Kelvin, Seconds, Siemens, Volt
 from imc_sim.config._user_code import code_digest, load_code, place_of_error, split_code
 from imc_sim.config._yaml import parse_setting, parse_yaml, read_yaml, write_yaml
@@ -26,6 +27,7 @@ __all__ = [
     "ARCHS",
     "NATIVE",
     "REINSTALL",
+    "SYNONYMS",
     "Ampere",
     "ElectronVolt",
     "Engine",
@@ -59,6 +61,7 @@ __all__ = [
     "set_path",
     "shipped_content",
     "split_code",
+    "stored_names",
     "unreadable_families",
     "user_path",
     "working_folder",

@@ -9,6 +9,7 @@ from typing import Any, Self, TypeVar, get_args
 import pydantic
 
 from imc_sim._errors import InputError, nearest
+from imc_sim.config._synonyms import stored_path
 
 S = TypeVar("S", bound="Spec")
 #: mappings whose `kind` says which keys they have
@@ -100,7 +101,7 @@ def set_path(data: dict[str, Any], path: str, value: Any, where: str) -> None:
     Raises:
         InputError: a part of the path does not exist.
     """
-    *parents, leaf = path.split(".")
+    *parents, leaf = stored_path(path).split(".")
     node: Any = data
     for depth, part in enumerate(parents):
         node = node.get(part) if isinstance(node, dict) else None
