@@ -159,6 +159,7 @@ def test_the_figure_shows_every_cell_and_the_fitted_law(here: Path) -> None:
     assert list(data) == ["state", "conductance_S", "measured", "fitted"]
     assert len(data) == 2 * N
     assert set(data["state"]) == {"HRS", "LRS"}
+    assert data["measured"].tolist() == [*((np.arange(N) + 0.5) / N)] * 2
     assert np.abs(data["measured"].to_numpy(float) - data["fitted"].to_numpy(float)).max() < 0.01
     with style():
         figure, ax = new_figure()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +19,7 @@ from imc_sim.analog import straight_through
 from imc_sim.array import Chip
 from imc_sim.device import Device
 from imc_sim.sites import find_products, inputs_of, weights_of
+from imc_sim.sites._calls import product_of
 
 IDEAL = Chip(device=Device(g_lrs_S=1e-4, g_hrs_S=0.0)).replace("policy", {"int8": "crossbar", "float": "crossbar"})
 FLOAT = IDEAL.replace("encoding_multibit", {"kind": "sliced", "weight_bits": 16})
@@ -176,6 +178,58 @@ def test_weights_are_of_the_smallest_class_that_explains_them(rows: list[list[fl
     if found.exact:
         unit = torch.where(found.scale > 0, found.scale, 1.0)[:, None]
         assert torch.allclose((w / unit).round() * found.scale[:, None], w.double(), rtol=1e-6)
+
+
+@pytest.mark.parametrize("scale", [0.0123, 3.3e-7, 41.7])
+@pytest.mark.parametrize("row", [[127, 63, 10], [-127, 64, 10, 0], [119, 34, -17], [101, 37]])
+def test_whole_numbers_are_found_whatever_rounds_their_scale(row: list[int], scale: float) -> None:
+    """Products in float32; neither the smallest distance of two values nor any value is the step."""
+    w = torch.tensor([row]) * torch.tensor(scale)
+    found = weights_of(w)
+    step = math.gcd(*row)
+    assert (found.kind, found.top) == ("levels", max(map(abs, row)) // step)
+    assert (w.double() / found.scale[:, None]).round().tolist() == [[each / step for each in row]]
+
+
+A, Q = torch.ones(2, 5, 4), torch.ones(2, 3, 5, 4)
+
+
+@pytest.mark.parametrize(
+    ("function", "args", "count"),
+    [
+        (F.linear, (A, torch.ones(7, 4)), 2 * 5 * 7 * 4),
+        (torch.matmul, (A, torch.ones(4, 7)), 2 * 5 * 7 * 4),
+        (torch.matmul, (torch.ones(7, 5), A), 2 * 7 * 4 * 5),
+        (F.conv2d, (torch.ones(2, 4, 6, 9), torch.ones(8, 2, 3, 1), None, 2, 1, 1, 2), 2 * 8 * 3 * 6 * 2 * 3),
+        (F.conv_transpose1d, (torch.ones(2, 4, 9), torch.ones(4, 3, 5), None, 2), 2 * 4 * 9 * 3 * 5),
+        (F.scaled_dot_product_attention, (Q, torch.ones(2, 3, 7, 4), torch.ones(2, 3, 7, 6)), 6 * 5 * 7 * (4 + 6)),
+    ],
+)
+def test_multiply_adds_are_those_of_the_definition(
+    function: Callable[..., Tensor], args: tuple[Any, ...], count: int
+) -> None:
+    call = product_of(function, args, {})
+    assert call is not None
+    assert call.multiply_adds(function(*args)) == count
+
+
+def test_the_share_on_crossbars_is_of_all_that_torch_counts() -> None:
+    """Torch counts the product of einsum as well, which the probe does not see."""
+
+    class Hidden(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.hidden = nn.Parameter(torch.randn(16, 4))
+            self.out, self.head = nn.Linear(16, 4), nn.Linear(4, 2)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.head(self.out(torch.einsum("bi,oi->bo", x, self.hidden)))
+
+    network, x = grid(Hidden()).eval(), torch.randn(3, 4)
+    analog = imc.map_model(network, FLOAT.replace("policy.layers", {"": "digital", "head": "digital"}), inputs=x)
+    last = analog.report.to_text().splitlines()[-1]
+    assert f"{100 * 64 / 72:.3g} % of the weights in products, {100 * 64 / 136:.3g} % of the multiply-adds" in last
+    assert f"{100 * 64 / 136:.3g} % are in functions that were not seen" in last
 
 
 def test_a_constant_drive_is_a_bit() -> None:

@@ -28,6 +28,7 @@ from imc_sim.evaluate import (
 )
 from imc_sim.evaluate import _confusion as confusion_module
 from imc_sim.evaluate._embedding import _nearest, tsne, turned
+from imc_sim.evaluate._sensitivity import _variants
 from imc_sim.mapping import map_model
 from imc_sim.nn.store import load_model
 from imc_sim.plotting import (
@@ -272,6 +273,19 @@ def test_a_policy_is_kept_and_an_ideal_layer_costs_no_accuracy() -> None:
     assert all(row.accuracies == (row.digital,) for row in rows)
 
 
+@pytest.mark.parametrize("layers", [{"*": "crossbar"}, {"*conv2": "digital", "*": "crossbar"}, {"*fc*": "crossbar"}])
+def test_a_layer_is_alone_whatever_globs_the_policy_has(layers: dict[str, str]) -> None:
+    """Each variant has one layer on crossbars, though a glob of the policy matches the others too."""
+    chip = load_chip("rram_hfo2_1t1r").replace("policy.layers", layers)
+    report = map_model(load_model(MODEL), chip.without_effects()).report
+    names = [row.layer for row in report.layers if row.place == "crossbar"]
+    variants = _variants(MODEL, chip.to_dict())
+    assert list(variants) == [*names, "memory", "all together"]
+    for name in (*names, "memory"):
+        rows = map_model(load_model(MODEL), load_chip(variants[name]).without_effects()).report.layers
+        assert [row.layer for row in rows if row.place == "crossbar"] == ([] if name == "memory" else [name])
+
+
 def test_sensitivity_figure_shows_median_and_band(chip: Chip) -> None:
     data = sensitivity_data(layer_sensitivity(MODEL, chip.to_dict(), TASK, chips=3))
     with style():
@@ -295,6 +309,19 @@ def test_tsne_separates_clusters_and_is_reproducible() -> None:
     assert points.shape == (80, 2)
     assert _nearest(points, points, labels) == 1.0
     np.testing.assert_array_equal(points, tsne(features, 10.0, seed=1))
+
+
+def test_the_nearest_image_is_another_one_at_the_least_distance() -> None:
+    """Against distances by their definition, of features whose norms differ a hundredfold."""
+    rng = np.random.default_rng(5)
+    features = rng.normal(size=(60, 3)) * np.geomspace(0.1, 10, 60)[:, None]
+    labels = rng.integers(0, 3, 60)
+    for among in (features, features * 1.1 + 0.05):
+        distance = np.linalg.norm(features[:, None] - among[None], axis=-1)
+        chosen = np.where(np.eye(60) > 0, np.inf, distance).argmin(1)
+        wanted = float((labels[chosen] == labels).mean())
+        assert 0.1 < wanted < 0.9
+        assert _nearest(features, among, labels) == wanted
 
 
 def test_aligning_keeps_distances_and_undoes_a_rotation() -> None:

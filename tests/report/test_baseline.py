@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pandas import DataFrame
 
 from imc_sim.evaluate import ChipResult
 from imc_sim.report import conclusion
+from imc_sim.report._baseline import _at_chance
 from imc_sim.study import Results, run
 from imc_sim.testing import stand_in_evaluator
 
@@ -45,6 +47,14 @@ def test_a_baseline_at_chance_is_named(tmp_path: Path) -> None:
     sentence = conclusion(ran(tmp_path, guessing))
     assert "The digital network itself is at or near chance (20.1 %; guessing gives 20.0 %)" in sentence
     assert "far below the accuracy on its model's card (20.1 %, against 78.4 % on this data set)" in sentence
+
+
+@pytest.mark.parametrize(("chance", "limit"), [(0.0, 10.0), (20.0, 28.0), (50.0, 55.0)])
+def test_near_chance_is_a_tenth_of_the_way_from_chance_to_all_right(chance: float, limit: float) -> None:
+    for digital, near in ((chance - 1, True), (limit - 0.1, True), (limit, True), (limit + 0.1, False)):
+        data = DataFrame({"digital": [100.0, digital]})
+        data.attrs = {"chance": chance}
+        assert (" in 1 of 2 rows" in _at_chance(data)) is near
 
 
 def test_a_baseline_far_below_its_card_is_named(tmp_path: Path) -> None:
