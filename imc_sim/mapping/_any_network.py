@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import copy
+import math
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from imc_sim._errors import InputError
 from imc_sim.analog import AnalogLayer, AnalogModel, AnalogSite, Context, SiteCall, SiteLinear, SiteNetwork
@@ -16,6 +17,8 @@ from imc_sim.mapping._placing import bytes_of, chips_together, encoding_of
 from imc_sim.mapping._report import LayerRow, MappingReport
 from imc_sim.sites import Arguments, Products, Site, find_products
 
+#: most matrices of a batch of weights
+_MATRICES = 256
 #: relative root mean square error of a layer's weights in cells above which mapping refuses
 _ROUNDING = 0.01
 
@@ -62,7 +65,7 @@ def map_products(
         calls.append((site, [analog[name] for name, _ in digital.get(site.name, ())]))
     rows += [LayerRow(path, function, 0, "digital", "-", 0, 0, 0.0) for path, function in products.opaque]
     report = MappingReport(chip, tuple(rows), products=products, placed=tuple(digital))
-    found = SiteNetwork(network, [calls[place] for place in products.order], products.outputs)
+    found = SiteNetwork(network, [calls[place] for place in products.order], products)
     return AnalogModel(found, analog, numbers, context, report, block, seed)
 
 
@@ -101,11 +104,8 @@ def _places(products: Products, chip: Chip) -> list[Site]:
 
 def _unfit(site: Site) -> str | None:
     """Return why a site cannot be on crossbars, or None."""
-    if site.kind.startswith("conv_transpose"):
-        return "a transposed convolution, which must stay digital"
-    if not site.kind.startswith("conv") and len(site.shape) > 2:
-        return f"a batch of weights {site.shape}, which must stay digital"
-    return None
+    count = 1 if site.kind.startswith("conv") or site.stack else math.prod(site.shape[:-2])
+    return f"a batch of {count} weights, which must stay digital" if count > _MATRICES else None
 
 
 def _kind(site: Site) -> str:
@@ -117,18 +117,32 @@ def _count(site: Site) -> int:
 
 
 def _layers(site: Site) -> list[tuple[str, SiteLinear]]:
-    """Return the layers of a site, one per group of a convolution, with their names."""
+    """Return the layers of a site with their names: one per group of a convolution, or per matrix of a batch."""
     if site.weight is None or site.weights is None:
         return []
-    w, scale = site.weight, site.weights.scale
+    padding = site.settings.get("padding", 0)
+    padded = site.kind.startswith("conv") and padding not in (0, "valid") and any(_sizes(padding))
+    padded = padded and "transpose" not in site.kind
+    parts = _matrices(site, site.weight, site.weights.scale)
+    names = [site.name] if len(parts) == 1 else [f"{site.name}[{number}]" for number in range(len(parts))]
+    return [(name, SiteLinear(site, m, scale, padded)) for name, (m, scale) in zip(names, parts, strict=True)]
+
+
+def _sizes(padding: Any) -> tuple[Any, ...]:
+    return (padding,) if isinstance(padding, int | str) else tuple(padding)
+
+
+def _matrices(site: Site, w: Tensor, scale: Tensor) -> list[tuple[Tensor, Tensor]]:
+    """Return the matrices [out, in] of a site, each with the scale of its outputs."""
     if not site.kind.startswith("conv"):
         matrix = w[None] if w.ndim == 1 else w if site.place == 0 or site.kind == "linear" else w.mT
-        return [(site.name, SiteLinear(site, matrix, scale, padded=False))]
-    padding, groups = site.settings["padding"], site.settings["groups"]
-    padded = padding not in (0, "valid") and padding != (0,) * (w.ndim - 2)
-    parts = zip(w.flatten(1).chunk(groups), scale.chunk(groups), strict=True)
-    names = [site.name] if groups == 1 else [f"{site.name}[{number}]" for number in range(groups)]
-    return [(name, SiteLinear(site, m, s, padded)) for name, (m, s) in zip(names, parts, strict=True)]
+        found = matrix.reshape(1, -1, matrix.shape[-1]) if site.stack else matrix.flatten(0, -3)
+    elif "transpose" in site.kind:  # a pixel drives all outputs of its kernel
+        found = w.unflatten(0, (site.settings["groups"], -1)).flatten(2).mT
+        scale = scale.repeat_interleave(math.prod(w.shape[2:]))
+    else:
+        found = w.flatten(1).unflatten(0, (site.settings["groups"], -1))
+    return list(zip(found, scale.chunk(len(found)), strict=True))
 
 
 @torch.no_grad()

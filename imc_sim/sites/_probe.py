@@ -62,6 +62,11 @@ class Site:
         """Return whether both factors depend on the input, as in attention scores."""
         return self.weight is None and not self.constant
 
+    @property
+    def stack(self) -> bool:
+        """Return whether the weight is one matrix, or several that meet the same vectors."""
+        return bool(self.settings.get("stack", True))
+
 
 @final
 @dataclass(frozen=True)
@@ -75,6 +80,7 @@ class Products:
         counted: multiply-adds of the pass as torch counts them, in functions that the probe does not see as well.
         outputs: where every leaf of the output holds the samples; None where a pass of two batches is not each of them
             alone.
+        split: paths of modules whose attention is two products, because a factor of it is a weight.
     """
 
     sites: tuple[Site, ...]
@@ -82,6 +88,7 @@ class Products:
     opaque: tuple[tuple[str, str], ...]
     counted: int
     outputs: tuple[Samples, ...] | None = None
+    split: frozenset[str] = frozenset()
 
     @property
     def seen(self) -> int:
@@ -120,19 +127,16 @@ def find_products(network: nn.Module, *args: Any, **kwargs: Any) -> Products:
     network.eval()
     try:
         _run(network, given)
-        counter = FlopCounterMode(display=False)
-        with counter:
-            first = _Pass.of(network, given)
-        other = _Pass.of(network, changed)
+        first, other, counted = _two_passes(network, given, changed, frozenset())
+        split = _weighted_attention(first, other)
+        if split:
+            first, other, counted = _two_passes(network, given, changed, split)
         outputs, samples = _samples(network, first, other)
     finally:
         for module in training:
             module.training = True
-    if [record.key for record in first.records] != [record.key for record in other.records]:
-        step = "Use a network whose calls do not depend on the values of its input."
-        raise InputError("network", "other products for other inputs", "the same products in every pass", step)
     sites, order = _sites(first.records, other.records, samples)
-    return Products(sites, order, tuple(dict.fromkeys(first.opaque)), counter.get_total_flops() // 2, outputs)
+    return Products(sites, order, tuple(dict.fromkeys(first.opaque)), counted, outputs, split)
 
 
 @final
@@ -144,12 +148,32 @@ class _Pass:
     records: Sequence[Record]
     opaque: Sequence[tuple[str, str]]
     output: Any
+    split: frozenset[str]
 
     @classmethod
-    def of(cls, network: nn.Module, given: Arguments) -> _Pass:
-        watch = Watch(given.batch)
+    def of(cls, network: nn.Module, given: Arguments, split: frozenset[str]) -> _Pass:
+        watch = Watch(given.batch, split)
         output = _run(network, given, watch)
-        return cls(given, watch.records, watch.opaque, output)
+        return cls(given, watch.records, watch.opaque, output, split)
+
+
+def _two_passes(
+    network: nn.Module, given: Arguments, changed: Arguments, split: frozenset[str]
+) -> tuple[_Pass, _Pass, int]:
+    """Return the passes of two inputs, which must make the same calls, and the multiply-adds that torch counts."""
+    with FlopCounterMode(display=False) as counter:
+        first = _Pass.of(network, given, split)
+    other = _Pass.of(network, changed, split)
+    if [record.key for record in first.records] != [record.key for record in other.records]:
+        step = "Use a network whose calls do not depend on the values of its input."
+        raise InputError("network", "other products for other inputs", "the same products in every pass", step)
+    return first, other, counter.get_total_flops() // 2
+
+
+def _weighted_attention(first: _Pass, other: _Pass) -> frozenset[str]:
+    """Return the paths of modules with attention of which a factor is a weight, such as learned keys."""
+    pairs = [(a, b) for a, b in zip(first.records, other.records, strict=True) if a.call.kind == "attention"]
+    return frozenset(a.path for a, b in pairs if any(x == y for x, y in zip(a.digests, b.digests, strict=True)))
 
 
 def _run(network: nn.Module, given: Arguments, watch: Watch | None = None) -> Any:
@@ -173,8 +197,8 @@ def _samples(network: nn.Module, first: _Pass, other: _Pass) -> tuple[tuple[Samp
     mixed: list[Places] = [(None, None)] * len(first.records)
     second = first.given.batched(lambda x: x.flip(tuple({0, x.ndim - 1})))
     try:
-        alone = other if second.equals(other.given) else _Pass.of(network, second)
-        both = _Pass.of(network, first.given.batched(lambda *x: torch.cat(x), second))
+        alone = other if second.equals(other.given) else _Pass.of(network, second, first.split)
+        both = _Pass.of(network, first.given.batched(lambda *x: torch.cat(x), second), first.split)
     except InputError:
         return None, mixed
     if not [r.place for r in first.records] == [r.place for r in alone.records] == [r.place for r in both.records]:
@@ -220,10 +244,11 @@ def _sites(
         weight = None if constant else weights[calls[0]]
         driven_by = 0 if weight is None else 1 - weight
         place = 1 if weight is None else weight
-        factor = record.call.factors[place].detach()
+        call = record.call if weight is None else record.call.collapsed(weight)
+        factor = call.factors[place].detach()
         found.append(Site(
             name=name, path=record.path, kind=record.call.kind, weight=None if weight is None else factor, place=place,
-            shape=tuple(factor.shape), weights=None if weight is None else weights_of(record.call.matrix(weight)),
+            shape=tuple(factor.shape), weights=None if weight is None else weights_of(call.matrix(weight)),
             inputs=classified([each[n].values[driven_by] for n in calls for each in (first, other)]), uses=len(calls),
             multiply_adds=sum(first[n].multiply_adds for n in calls), settings=record.call.settings, constant=constant,
             samples=next(iter(kept)) if len(kept := {samples[n][driven_by] for n in calls}) == 1 else None,

@@ -27,7 +27,7 @@ class Record:
     Attributes:
         path: of the module whose code makes it.
         call: the call.
-        digests: content of both factors.
+        digests: content of both factors; of attention also of its values.
         values: distinct values of both factors; None where there are many.
         samples: projections of the samples of both factors.
         multiply_adds: of the call.
@@ -35,7 +35,7 @@ class Record:
 
     path: str
     call: Call
-    digests: tuple[bytes, bytes]
+    digests: tuple[bytes, ...]
     values: tuple[Tensor | None, Tensor | None]
     samples: tuple[Projections, Projections]
     multiply_adds: int
@@ -57,17 +57,19 @@ class Watch(ProductMode):
 
     Args:
         batch: number of samples of the pass.
+        split: as of `ProductMode`.
     """
 
-    def __init__(self, batch: int) -> None:
-        super().__init__()
+    def __init__(self, batch: int, split: frozenset[str] = frozenset()) -> None:
+        super().__init__(split)
         self.batch = batch
         self.records: list[Record] = []
         self.opaque: list[tuple[str, str]] = []
 
     def product(self, call: Call, run: Callable[[], Any]) -> Any:
         a, b = call.factors
-        digests, values = (digest(a), digest(b)), (_distinct(a), _distinct(b))
+        digests = tuple(digest(x) for x in (a, b, call.values) if x is not None)
+        values = _distinct(a), _distinct(b)
         driven = call.driven(0), call.driven(1)
         samples = tuple(projected(x, self.batch, 1 if call.convolution else x.ndim - 1) for x in driven)
         result = run()

@@ -304,9 +304,6 @@ def test_sites_without_a_place_are_named_together() -> None:
     network, x = nn.Sequential(nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 2)), torch.randn(4, 4)
     with pytest.raises(InputError, match=r"no place for 2 sites: '0' \(real weights\), '2' \(real weights\)"):
         imc.map_model(network, "rram_hfo2_1t1r", inputs=x)
-    transposed = nn.Sequential(nn.ConvTranspose1d(4, 4, 2))
-    with pytest.raises(InputError, match="a transposed convolution, which must stay digital"):
-        imc.map_model(transposed, FLOAT, inputs=torch.randn(2, 4, 5))
 
 
 def scripted() -> nn.Module:
@@ -338,21 +335,20 @@ def test_the_mode_of_every_module_is_restored() -> None:
 
 
 def test_products_that_cannot_be_watched_are_digital_by_name_alone() -> None:
-    class Recurrent(nn.Module):
+    class Distances(nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.cell, self.out = nn.LSTM(4, 3, batch_first=True), nn.Linear(3, 2)
+            self.inner, self.places = nn.Linear(4, 3), nn.Parameter(torch.randn(5, 3))
 
         def forward(self, x: Tensor) -> Tensor:
-            return torch.einsum("bi,oi->bo", self.out(self.cell(x)[0][:, -1]), self.out.weight.mT)
+            return torch.cdist(self.inner(x), self.places)
 
-    network, x = grid(Recurrent()), torch.randn(3, 5, 4)
-    with pytest.raises(InputError, match=r"'cell' \(lstm, whose products .*, '' \(einsum, whose products"):
+    network, x = grid(Distances()), torch.randn(3, 4)
+    with pytest.raises(InputError, match=r"'' \(cdist, whose products cannot be on crossbars\)"):
         imc.map_model(network, FLOAT, inputs=x)
-    chip = FLOAT.replace("policy.layers", {"cell": "digital", "": "digital"})
-    analog = imc.map_model(network, chip, inputs=x)
+    analog = imc.map_model(network, FLOAT.replace("policy.layers", {"": "digital"}), inputs=x)
     assert [(row.layer, row.policy, row.place) for row in analog.report.layers] == [
-        ("out", "levels", "crossbar"), ("cell", "lstm", "digital"), ("", "einsum", "digital"),
+        ("inner", "levels", "crossbar"), ("", "cdist", "digital"),
     ]  # fmt: skip
     assert torch.allclose(analog(x)[0], network(x), rtol=1e-5, atol=1e-6)
 
