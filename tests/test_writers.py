@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import ast
+import functools
+import json
 import os
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import pytest
 
 from imc_sim import _files
+from imc_sim._errors import ResultsWarning
 from imc_sim.cli import main
 from imc_sim.plotting import draw
 from imc_sim.report import fill_pages, write_report
 from imc_sim.report._comparison import write_comparison
+from imc_sim.runs import RowRules, RowStore, lines_of
+from imc_sim.runs._row_store import FolderKind, heal
 from imc_sim.study import combine, merge, run
 from imc_sim.testing import stand_in_evaluator
 
@@ -211,3 +216,63 @@ def test_lines_that_do_not_fit_leave_a_log_as_it_was(tmp_path: Path, monkeypatch
     with pytest.raises(OSError, match=r"No space left.*log"):
         _files.append(log, b"another\n")
     assert log.read_bytes() == b"one\n"
+
+
+@pytest.fixture
+def unsynced(monkeypatch: pytest.MonkeyPatch) -> set[int]:
+    """Inodes of the folders in which a name was made, replaced or removed since they were last synced."""
+    changed: set[int] = set()
+
+    def change(name: str, real: Callable[..., None], path: Any, *rest: Any) -> None:
+        real(path, *rest)
+        named = Path(os.fsdecode(rest[0] if name in ("replace", "rename") else path))
+        if not named.name.startswith("."):
+            changed.add(named.parent.stat().st_ino)
+
+    for name in ("replace", "rename", "unlink", "mkdir"):
+        monkeypatch.setattr(os, name, functools.partial(change, name, getattr(os, name)))
+    fsync = os.fsync
+    monkeypatch.setattr(os, "fsync", lambda file: (fsync(file), changed.discard(os.fstat(file).st_ino))[0])
+    return changed
+
+
+ROWS = FolderKind("rows", "rows.yaml", "rows.jsonl", "a: 1\n", RowRules(("state",)), lambda _: False)
+ROW = {"id": "0", "state": "done"}
+
+
+def _stored(folder: Path) -> None:
+    """Rows that a run rescued, and a damaged line."""
+    (folder / "rows.rescued.jsonl").write_bytes(lines_of([ROW]))
+    (folder / "rows.jsonl").write_bytes(b"no row\n")
+    with pytest.warns(ResultsWarning, match="damaged"), RowStore(folder, ROWS) as store:
+        assert store.rows == {"0": json.loads(lines_of([ROW]))}
+    assert not (folder / "rows.rescued.jsonl").exists()
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda folder: _files.write_file(folder / "a", "new"),
+        lambda folder: _files.write_folder(folder / "b" / "c" / "d", {"x": b"1", "y": b"2"}),
+        lambda folder: _files.write_folder(folder, {"x": b"1", "y": b"2"}),
+        lambda folder: ((folder / "part").write_text("x"), _files.publish(folder / "part", folder / "whole")),
+        lambda folder: _files.make_folder(folder / "b" / "c" / "d"),
+        _stored,
+    ],
+)
+def test_every_name_that_changes_is_on_disk(
+    write: Callable[[Path], object], tmp_path: Path, unsynced: set[int]
+) -> None:
+    write(tmp_path)
+    assert not unsynced
+
+
+@pytest.mark.parametrize("write", [lambda path: _files.append(path, b"one\n"), heal])
+def test_the_name_of_a_new_log_is_on_disk(
+    write: Callable[[Path], object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[int] = []
+    fsync = os.fsync
+    monkeypatch.setattr(os, "fsync", lambda file: (fsync(file), synced.append(os.fstat(file).st_ino))[0])
+    write(tmp_path / "log")
+    assert synced[-1] == tmp_path.stat().st_ino
