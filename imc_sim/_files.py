@@ -88,6 +88,7 @@ def write_folder(folder: Path, files: Mapping[str, bytes]) -> None:
     draft.mkdir()
     try:
         for name, content in files.items():
+            (draft / name).parent.mkdir(parents=True, exist_ok=True)
             _write(draft / name, content, folder / name)
         sync_folder(draft)
         if not folder.exists():
@@ -96,6 +97,7 @@ def write_folder(folder: Path, files: Mapping[str, bytes]) -> None:
                 sync_folder(each.parent)
             return
         for name in files:
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
             (draft / name).replace(folder / name)
             sync_folder(folder)  # one by one: what vouches for the others must not reach the disk before them
     except BaseException:

@@ -33,6 +33,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(skip)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def trusted_folder(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Trust the code of the cards that tests write."""
+    os.environ["IMC_SIM_TRUST"] = str(tmp_path_factory.getbasetemp())
+
+
 @pytest.fixture(scope="session")
 def repository() -> Path:
     """The root of the checkout."""

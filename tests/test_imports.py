@@ -30,7 +30,7 @@ INNER = {
     "imc_sim.array._telegraph": "_compiled_changes",
     # torch, and packages of this one that load it
     "imc_sim._threads": "one_thread _openmp",
-    "imc_sim.evaluate._card": "evaluate_card calibrate_for_card _on_chips",
+    "imc_sim.evaluate._card": "evaluate_card _on_chips",
     "imc_sim.evaluate._device": "check_device prepare_device",
     "imc_sim.evaluate._firing": "measure_firing _layers",
     "imc_sim.evaluate._run": "_images_named _on_chips _session run",

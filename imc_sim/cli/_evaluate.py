@@ -9,6 +9,7 @@ import typer
 from imc_sim.cli._chips import chip_with
 from imc_sim.cli._console import Quiet
 from imc_sim.cli._help import ModelName, complete_chip
+from imc_sim.cli._own_network import Arguments, Inputs, Prefix, Rename, Trust, Weights, model_of
 
 
 def evaluate(
@@ -32,20 +33,27 @@ def evaluate(
     episodes: Annotated[
         int | None, typer.Option(min=1, help="Episodes (images for classifiers); default: as on the card.")
     ] = None,
+    weights: Weights = None,
+    inputs: Inputs = None,
+    arg: Arguments = None,
+    rename: Rename = None,
+    prefix: Prefix = None,
+    trust: Trust = False,
     quiet: Quiet = False,
 ) -> None:
     """Measure a model's accuracy.
 
-    Evaluates every task on the card of the model, digitally and with --chip on simulated chips, next to the accuracy
-    that the card states.
+    Evaluates every task on the card of the model, or the one that --set names, digitally and with --chip on simulated
+    chips, next to the accuracy that the card states.
 
     Examples:
       imc-sim evaluate batmann_small_xnor
       imc-sim evaluate batmann_small_xnor --chip rram_hfo2_1t1r --chips 4 --episodes 100
+      imc-sim evaluate ./my_net.py:make --weights w.pth --inputs x.npy --set kind=classification --set dataset=mnist
     """
     from imc_sim.cli._console import print_rows, progress_bar
 
-    with progress_bar(f"evaluating {model}") as update:
+    with progress_bar(f"evaluating {model}") as update, model_of(model, weights, inputs, arg, rename, prefix) as name:
         from imc_sim.config import parse_setting
         from imc_sim.evaluate import evaluate_card
 
@@ -54,5 +62,5 @@ def evaluate(
         # Find a misspelt chip before the work starts.
         spec = None if chip is None else chip_with(chip, of_chip)
         changes = dict(map(parse_setting, own))
-        rows = evaluate_card(model, spec, chips, seed, episodes, update, changes)
+        rows = evaluate_card(name, spec, chips, seed, episodes, update, changes)
     print_rows([row.to_dict() for row in rows])

@@ -57,7 +57,10 @@ def _names_of(kind: Kind) -> Callable[[str], list[str]]:
 complete_model, complete_chip, complete_study = map(_names_of, ("model", "chip", "study"))
 #: arguments of several commands
 ModelName = Annotated[
-    str, typer.Argument(help="A model of `imc-sim list models`, or its folder.", autocompletion=complete_model)
+    str,
+    typer.Argument(
+        help="A model of `imc-sim list models`, its folder, or a network FILE.py:NAME.", autocompletion=complete_model
+    ),
 ]
 ChipName = Annotated[
     str, typer.Argument(help="A chip of `imc-sim list chips`, or its YAML file.", autocompletion=complete_chip)

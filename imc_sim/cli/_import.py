@@ -9,6 +9,7 @@ import typer
 
 from imc_sim._errors import InputError
 from imc_sim.cli._console import Quiet
+from imc_sim.cli._own_network import Arguments, Inputs, Prefix, Rename, Weights, arguments, renames
 
 #: file name endings of checkpoints
 _CHECKPOINTS = {".bin", ".ckpt", ".pkl", ".pt", ".pth", ".safetensors", ".tar"}
@@ -16,21 +17,26 @@ _CHECKPOINTS = {".bin", ".ckpt", ".pkl", ".pt", ".pth", ".safetensors", ".tar"}
 
 def import_(
     source: Annotated[
-        Path, typer.Argument(help="A checkpoint (.safetensors or torch file), or a CSV of measured cells.")
+        str,
+        typer.Argument(
+            help="A network FILE.py:NAME, a checkpoint (.safetensors or torch file), or a CSV of measured cells."
+        ),
     ],
     arch: Annotated[
         str | None,
-        typer.Option(help="Architecture of a checkpoint: a name of `imc-sim list archs`, or ./my_net.py:Net."),
+        typer.Option(help="Architecture of a checkpoint: a name of `imc-sim list archs`, or FILE.py:NAME."),
     ] = None,
+    weights: Weights = None,
+    inputs: Inputs = None,
     out: Annotated[
         Path | None,
         typer.Option(
             help="Model folder to write, such as models/mine; or YAML file of a chip, default device_configs/NAME.yaml."
         ),
     ] = None,
-    arg: Annotated[
-        list[str] | None, typer.Option(help="key=value, an argument of the architecture. Repeat it for more.")
-    ] = None,
+    arg: Arguments = None,
+    rename: Rename = None,
+    prefix: Prefix = None,
     layout: Annotated[
         str | None, typer.Option(help="Layout of the architecture; the same as --arg layout=LAYOUT.")
     ] = None,
@@ -38,53 +44,63 @@ def import_(
     name: Annotated[str | None, typer.Option(help="Name of the chip; default: as the CSV.")] = None,
     quiet: Quiet = False,
 ) -> None:
-    """Import a checkpoint, or measured cells.
+    """Import a network, a checkpoint, or measured cells.
+
+    A network FILE.py:NAME, a class or a function that returns a torch module, becomes a model folder with its code, its
+    --weights and some --inputs, on which mapping watches its matrix products.
 
     With --arch: imports a checkpoint as a model folder. No code in the checkpoint is run.
 
-    Without --arch: fits levels and device variation to a table of conductances. Columns are `LRS (uS),HRS (uS)` (any
-    unit of S or ohm), or `state,conductance (uS)` with states LRS and HRS or level numbers. Prints the fit of each
-    state with its goodness, writes a chip for use in other commands, and draws the CDFs.
+    A CSV: fits levels and device variation to a table of conductances. Columns are `LRS (uS),HRS (uS)` (any unit of S
+    or ohm), or `state,conductance (uS)` with states LRS and HRS or level numbers. Prints the fit of each state with its
+    goodness, writes a chip for use in other commands, and draws the CDFs.
 
     Examples:
+      imc-sim import ./my_net.py:make --weights w.pth --inputs images.npy --out models/mine
       imc-sim import my_controller.pth --arch batmann --out models/mine
-      imc-sim import my_net.pth --arch ./my_net.py:Net --out models/my_net
       imc-sim import my_cells.csv
     """
-    named = {"--arg": arg, "--layout": layout, "--statistics": statistics}
+    from imc_sim.config import is_code
+
+    named = {"--arg": arg, "--layout": layout, "--statistics": statistics, "--rename": rename, "--prefix": prefix}
+    if is_code(source):
+        _refuse(source, {"--arch": arch, "--name": name}, "a network", "Leave it out; --out names the model.")
+        _import_checkpoint(weights, source, out, named, inputs)
+        return
+    _refuse(source, {"--weights": weights}, "a file", "Name the network first: imc-sim import FILE.py:NAME --weights …")
     if arch is not None:
         _refuse(source, {"--name": name}, "a checkpoint", "Leave it out; --out names the model.")
-        _import_checkpoint(source, arch, out, arg or [], {"layout": layout, "statistics": statistics})
+        _import_checkpoint(Path(source), arch, out, named, inputs)
         return
     step = "Add --arch ARCH (see `imc-sim list archs`)."
-    _refuse(source, named, "measured cells", f"To import a checkpoint: {step}")
-    if source.suffix.lower() in _CHECKPOINTS:
-        raise InputError(str(source), "a checkpoint without --arch", "a checkpoint with --arch, or a CSV", step)
+    _refuse(source, named | {"--inputs": inputs}, "measured cells", f"To import a checkpoint: {step}")
+    if Path(source).suffix.lower() in _CHECKPOINTS:
+        raise InputError(source, "a checkpoint without --arch", "a checkpoint with --arch, or a CSV", step)
     from imc_sim.cli._import_cells import import_cells
 
-    import_cells(source, out, name)
+    import_cells(Path(source), out, name)
 
 
-def _refuse(source: Path, options: dict[str, Any], kind: str, step: str) -> None:
+def _refuse(source: str, options: dict[str, Any], kind: str, step: str) -> None:
     """Refuse options that do not apply to this kind of file."""
     for option, value in options.items():
         if value is not None:
-            raise InputError(str(source), f"{option} with {kind}", f"{kind} without {option}", step)
+            raise InputError(source, f"{option} with {kind}", f"{kind} without {option}", step)
 
 
 def _import_checkpoint(
-    checkpoint: Path, arch: str, out: Path | None, pairs: list[str], named: dict[str, str | None]
+    checkpoint: Path | None, arch: str, out: Path | None, named: dict[str, Any], inputs: Path | None
 ) -> None:
     """Import a checkpoint into the model folder `out`, and print the report."""
     from imc_sim.cli._console import working
 
     if out is None:
-        raise InputError(str(checkpoint), "no --out", "the model folder to write", "Add --out models/NAME.")
-    with working(f"importing {checkpoint}"):
-        from imc_sim.config import parse_setting
+        raise InputError(str(checkpoint or arch), "no --out", "the model folder to write", "Add --out models/NAME.")
+    with working(f"importing {checkpoint or arch}"):
         from imc_sim.mapping import import_checkpoint
 
-        given = dict(parse_setting(pair, "--arg", "key=value") for pair in pairs)
-        given |= {key: value for key, value in named.items() if value is not None}
-        report = import_checkpoint(checkpoint, arch, out, given)
+        given = arguments(named["--arg"])
+        given |= {key: named[f"--{key}"] for key in ("layout", "statistics") if named[f"--{key}"] is not None}
+        names = renames(named["--rename"])
+        report = import_checkpoint(checkpoint, arch, out, given, inputs=inputs, renames=names, prefix=named["--prefix"])
     print(report.to_text())

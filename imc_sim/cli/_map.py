@@ -8,6 +8,7 @@ import typer
 
 from imc_sim.cli._console import Quiet
 from imc_sim.cli._help import ChipName, ModelName
+from imc_sim.cli._own_network import Arguments, Inputs, Prefix, Rename, Trust, Weights, model_of
 
 
 def map_(
@@ -21,6 +22,12 @@ def map_(
         bool,
         typer.Option("--calibrate", help="Measure the share of driven rows on training data of the card's first task."),
     ] = False,
+    weights: Weights = None,
+    inputs: Inputs = None,
+    arg: Arguments = None,
+    rename: Rename = None,
+    prefix: Prefix = None,
+    trust: Trust = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
     quiet: Quiet = False,
 ) -> None:
@@ -31,19 +38,18 @@ def map_(
     Examples:
       imc-sim map batmann_small_xnor rram_hfo2_1t1r
       imc-sim map batmann_small_xnor rram_hfo2_1t1r --set chip.tile.rows=64 --json
+      imc-sim map ./my_net.py:make rram_hfo2_1t1r --weights w.pth --inputs images.npy
     """
     import json
 
     from imc_sim.cli._console import working
 
-    with working(f"mapping {model}"):
+    with working(f"mapping {model}"), model_of(model, weights, inputs, arg, rename, prefix) as name:
         from imc_sim.cli._chips import chip_with
-        from imc_sim.evaluate import calibrate_for_card
-        from imc_sim.mapping import map_model
-        from imc_sim.nn.store import load_model
+        from imc_sim.evaluate import calibrate_for_card, map_for_card
 
-        analog = map_model(load_model(model), chip_with(chip, settings), chips=1, seed=0)
+        analog = map_for_card(name, chip_with(chip, settings))
         if calibrate:
-            calibrate_for_card(analog, model)
+            calibrate_for_card(analog, name)
         report = analog.report
     print(json.dumps(report.to_dict(), indent=2) if as_json else report.to_text())

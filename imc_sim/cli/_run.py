@@ -11,6 +11,7 @@ import typer
 
 from imc_sim.cli._console import Quiet
 from imc_sim.cli._help import complete_study
+from imc_sim.cli._own_network import Trust
 
 if TYPE_CHECKING:
     from imc_sim.study import Progress, Results, Study
@@ -44,6 +45,7 @@ def run(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Estimate time and memory on a few chips; write nothing.")
     ] = False,
+    trust: Trust = False,
     quiet: Quiet = False,
 ) -> None:
     """Run a study and report on it.

@@ -9,6 +9,7 @@ import typer
 
 from imc_sim.cli._console import Quiet
 from imc_sim.cli._help import complete_model
+from imc_sim.cli._own_network import Trust
 
 
 def forgetting(
@@ -20,6 +21,7 @@ def forgetting(
         "results/forgetting"
     ),
     page: Annotated[Path | None, typer.Option(help="Markdown page to write the table into.")] = None,
+    trust: Trust = False,
     quiet: Quiet = False,
 ) -> None:
     """Show the accuracy of every task after each training.

@@ -11,6 +11,7 @@ import typer
 
 from imc_sim.cli._console import Quiet
 from imc_sim.cli._help import ChipName, ModelName
+from imc_sim.cli._own_network import Trust
 
 #: task of the figures: embedded data, quick, and few enough classes to tell apart
 TASK = {"dataset": "glyphs", "split": "test", "rotations": False, "episodes": 100, "classes": 20}
@@ -29,6 +30,7 @@ Draw = Callable[[str, dict[str, Any], dict[str, Any], int, int, Path], list[Path
 
 def converters(
     model: ModelName, chip: ChipName, out: Out = _OUT, seed: Seed = 0, settings: Settings = None, chips: Chips = 16,
+    trust: Trust = False,
     quiet: Quiet = False,
 ) -> None:  # fmt: skip
     """Draw the inputs of the ADCs of every layer.
@@ -44,6 +46,7 @@ def converters(
 
 def confusion(
     model: ModelName, chip: ChipName, out: Out = _OUT, seed: Seed = 0, settings: Settings = None, chips: Chips = 16,
+    trust: Trust = False,
     quiet: Quiet = False,
 ) -> None:  # fmt: skip
     """Draw the confusion matrix.
@@ -59,6 +62,7 @@ def confusion(
 
 def sensitivity(
     model: ModelName, chip: ChipName, out: Out = _OUT, seed: Seed = 0, settings: Settings = None, chips: Chips = 16,
+    trust: Trust = False,
     quiet: Quiet = False,
 ) -> None:  # fmt: skip
     """Draw the accuracy with one layer analog at a time.
@@ -74,6 +78,7 @@ def sensitivity(
 
 def tsne(
     model: ModelName, chip: ChipName, out: Out = _OUT, seed: Seed = 0, settings: Settings = None, chips: Chips = 16,
+    trust: Trust = False,
     quiet: Quiet = False,
 ) -> None:  # fmt: skip
     """Draw a t-SNE of the features, digital and on a chip.

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from imc_sim.cli._console import Quiet
+from imc_sim.cli._own_network import Trust
 
 #: the small task of the paper's Methods: Hessian, optimum, start, rate and steps
 _HESSIAN, _OPTIMUM, _START = ((2.4047, 0.2158), (0.2158, 0.7733)), (1.5, 0.5), (0.01, 0.02)
@@ -25,6 +26,7 @@ def sign_flips(
         int, typer.Option(min=1, help="Random choices of flipped weights in each bin of magnitudes.")
     ] = 20,
     out: Annotated[Path, typer.Option(help="Folder to write to.")] = Path("results/probe"),
+    trust: Trust = False,
     quiet: Quiet = False,
 ) -> None:
     """Measure the sensitivity to sign flips of latent weights.
@@ -48,6 +50,7 @@ def sign_flips(
 def quadratic(
     out: Annotated[Path, typer.Option(help="Folder to write to.")] = Path("results/probe"),
     seed: Annotated[int, typer.Option(min=0, help="Seed of the task in 200 dimensions.")] = 0,
+    trust: Trust = False,
     quiet: Quiet = False,
 ) -> None:
     """Train signs on a quadratic loss, without a network.

@@ -8,6 +8,7 @@ import typer
 
 from imc_sim.cli._console import Quiet
 from imc_sim.cli._help import ModelName
+from imc_sim.cli._own_network import Trust
 
 
 def spikes(
@@ -19,6 +20,7 @@ def spikes(
         typer.Option("--set", help="key=value for the task, such as split=train; default: the task of the card."),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of two tables.")] = False,
+    trust: Trust = False,
     quiet: Quiet = False,
 ) -> None:
     """Count the spikes of a spiking network.

@@ -13,6 +13,7 @@ import typer
 
 from imc_sim.cli._console import Quiet, Update
 from imc_sim.cli._help import complete_model
+from imc_sim.cli._own_network import Trust
 
 if TYPE_CHECKING:
     from imc_sim.train import QueueEntry
@@ -53,6 +54,7 @@ def train(
     retry_failed: Annotated[
         bool, typer.Option("--retry-failed", help="Train again what failed in an earlier run of a sweep.")
     ] = False,
+    trust: Trust = False,
     quiet: Quiet = False,
 ) -> None:
     """Train a model, a queue of models or a sweep.

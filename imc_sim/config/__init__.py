@@ -1,6 +1,7 @@
 """Specifications, strict YAML, canonical hashes and the look-up of shipped content."""
 
 from imc_sim.config._archs import ARCHS
+from imc_sim.config._code import Code, code_of, is_code
 from imc_sim.config._content import (
     FoundCard,
     Kind,
@@ -18,17 +19,17 @@ from imc_sim.config._content import (
 from imc_sim.config._engine import NATIVE, Engine, as_engine
 from imc_sim.config._installation import REINSTALL, is_shipped, missing_files, package_file
 from imc_sim.config._spec import Spec, build, canonical_json, digest, set_path
-from imc_sim.config._synonyms import SYNONYMS, stored_names
+from imc_sim.config._trust import check_trusted, trust_all, trusting
 from imc_sim.config._units import Ampere, ElectronVolt, Hertz, Kelvin, Seconds, Siemens, Volt
-from imc_sim.config._user_code import code_digest, load_code, place_of_error, split_code
+from imc_sim.config._user_code import code_digest, code_errors, load_code, place_of_error, run_code, split_code
 from imc_sim.config._yaml import parse_setting, parse_yaml, read_yaml, write_yaml
 
 __all__ = [
     "ARCHS",
     "NATIVE",
     "REINSTALL",
-    "SYNONYMS",
     "Ampere",
+    "Code",
     "ElectronVolt",
     "Engine",
     "FoundCard",
@@ -43,12 +44,16 @@ __all__ = [
     "beside",
     "build",
     "canonical_json",
+    "check_trusted",
     "code_digest",
+    "code_errors",
+    "code_of",
     "content_names",
     "digest",
     "family_summaries",
     "find_card",
     "find_content",
+    "is_code",
     "is_shipped",
     "load_code",
     "missing_files",
@@ -57,11 +62,13 @@ __all__ = [
     "parse_yaml",
     "place_of_error",
     "read_yaml",
+    "run_code",
     "search_folders",
     "set_path",
     "shipped_content",
     "split_code",
-    "stored_names",
+    "trust_all",
+    "trusting",
     "unreadable_families",
     "user_path",
     "working_folder",

@@ -3,15 +3,26 @@
 from __future__ import annotations
 
 import ast
+import builtins
 import contextlib
 import hashlib
+import importlib
+import importlib.abc
 import importlib.util
 import sys
 import traceback
+from collections.abc import Callable, Iterator, Sequence
+from importlib.machinery import ModuleSpec
 from pathlib import Path
 from types import ModuleType
+from typing import Any, final
 
 from imc_sim._errors import InputError
+from imc_sim.config._code import Code, local_name
+
+_PREFIX = "imc_sim_user_"
+#: package of the modules of some code -> the code
+_CODES: dict[str, Code] = {}
 
 
 def split_code(text: str, where: str, allowed: str = "FILE.py:NAME") -> tuple[str, str]:
@@ -51,19 +62,64 @@ def load_code(path: Path, where: str, allowed: str) -> ModuleType:
     if not path.is_file():
         raise InputError(where, f"no file {str(path)!r}", allowed, "Put the file there, or fix the path.")
     _check_alone(path, where)
-    key = hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:12]
-    spec = importlib.util.spec_from_file_location(f"imc_sim_user_{path.stem}_{key}", path)
-    if spec is None or spec.loader is None:
-        raise InputError(where, f"{str(path)!r}, not a Python file", allowed, "Name a .py file.")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses and pickle look up the module of a class there
+    return run_code(Code(path.parent.resolve(), path.name, {path.name: path.read_bytes()}, ""), where)
+
+
+def run_code(code: Code, where: str) -> ModuleType:
+    """Run the file of a user as a module, with the files next to it that it imports.
+
+    The modules get names that no other code uses. What they print goes to stderr.
+
+    Args:
+        code: the files.
+        where: source for errors.
+
+    Returns:
+        The module of the file.
+
+    Raises:
+        InputError: the file cannot be run.
+    """
+    package = _PREFIX + hashlib.sha256(repr([str(code.root), code.sha256]).encode()).hexdigest()[:16]
+    _CODES[package] = code
+    if _FINDER not in sys.meta_path:
+        sys.meta_path.insert(0, _FINDER)
+    path = str(code.root / code.entry)
+    with code_errors(f"running {path!r}", where, "Fix the file, or install what it imports.", path, package):
+        return importlib.import_module(f"{package}.{code.entry.removesuffix('.py').replace('/', '.')}")
+
+
+@contextlib.contextmanager
+def code_errors(action: str, where: str, step: str, file: str = "", package: str = "") -> Iterator[None]:
+    """Raise what the code of a user raises as an InputError; let it print to stderr, and see no options.
+
+    Args:
+        action: what the block does, for errors.
+        where: source for errors.
+        step: what to do about an error.
+        file: path of the file, whose line an error names.
+        package: name that errors leave out.
+
+    Yields:
+        Nothing.
+
+    Raises:
+        InputError: the block raised an error, or ended the program.
+    """
+    words, sys.argv = sys.argv, sys.argv[:1]
     try:
-        spec.loader.exec_module(module)
+        with contextlib.redirect_stdout(sys.stderr):
+            yield
+    except InputError:
+        raise
+    except SystemExit as error:
+        step = "Move code that parses arguments below `if __name__ == '__main__':`."
+        raise InputError(where, f"code that ends the program while {action}", "code that returns", step) from error
     except Exception as error:
-        del sys.modules[spec.name]
-        got = f"{type(error).__name__} while running {str(path)!r}{place_of_error(error, str(path))}: {error}"
-        raise InputError(where, got, "a Python file that can be imported", "Fix the file.") from error
-    return module
+        got = f"{type(error).__name__} while {action}{place_of_error(error, file)}: {error}".replace(f"{package}.", "")
+        raise InputError(where, got, "code that runs without an error", step) from error
+    finally:
+        sys.argv = words
 
 
 def code_digest(path: Path, where: str) -> str:
@@ -108,3 +164,63 @@ def _check_alone(path: Path, where: str) -> None:
         if not root or (root != "imc_sim" and any(file.is_file() for file in found)):
             step = "Move that code into the file, or install it as a package."
             raise InputError(where, f"{str(path)!r}, which imports {name!r} next to it", "a single file", step)
+
+
+@final
+class _Finder(importlib.abc.MetaPathFinder):
+    """Finds the modules of users' networks."""
+
+    def find_spec(self, name: str, path: Sequence[str] | None, target: ModuleType | None = None) -> ModuleSpec | None:
+        """Return the specification of a module of some code; a folder of it is a package."""
+        code = _CODES.get(name.partition(".")[0])
+        if code is None:
+            return None
+        stem = "/".join(name.split(".")[1:])
+        files = (f"{stem}/__init__.py".lstrip("/"), f"{stem}.py")
+        file = next((each for each in files if each in code.files), None)
+        if file is None and not any(each.startswith(f"{stem}/".lstrip("/")) for each in code.files):
+            return None
+        loader = _Loader(code, file)
+        return importlib.util.spec_from_loader(name, loader, is_package=file != files[1])
+
+
+@final
+class _Loader(importlib.abc.Loader):
+    """Runs one file exactly as it was read; None: a folder without `__init__.py`."""
+
+    def __init__(self, code: Code, file: str | None) -> None:
+        self.code, self.file = code, file
+
+    def exec_module(self, module: ModuleType) -> None:
+        """Run the file in its module, with an `__import__` that finds the files next to it."""
+        if self.file is None:
+            return
+        path = str(self.code.root / self.file)
+        package, file = module.__name__.partition(".")[0], self.file
+        module.__file__ = path
+        own = {"__import__": _import_of(self.code, package, file)}
+        module.__dict__["__builtins__"] = vars(builtins) | own
+        exec(compile(self.code.files[file], path, "exec"), module.__dict__)  # noqa: S102  # code that the user named
+
+
+def _import_of(code: Code, package: str, file: str) -> Callable[..., Any]:
+    """Return the `__import__` of a file, which finds the files next to it under the names of its network."""
+
+    def find(name: str, globals_: Any = None, locals_: Any = None, fromlist: Any = (), level: int = 0) -> Any:
+        """Import a module as Python's `__import__` does."""
+        prefix = None if level else local_name(code.files, file, name.partition(".")[0])
+        if prefix is None:
+            return builtins.__import__(name, globals_, locals_, fromlist, level)
+        found = importlib.import_module(f"{package}.{prefix}{name}")
+        if not fromlist:
+            return sys.modules[f"{package}.{prefix}{name.partition('.')[0]}"]
+        for each in fromlist:
+            if not hasattr(found, each) and hasattr(found, "__path__"):
+                with contextlib.suppress(ModuleNotFoundError):
+                    importlib.import_module(f"{found.__name__}.{each}")
+        return found
+
+    return find
+
+
+_FINDER = _Finder()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from imc_sim.evaluate._card import CardRow, calibrate_for_card, evaluate_card
+from imc_sim.evaluate._card import CardRow, evaluate_card
 from imc_sim.evaluate._device import check_device
 from imc_sim.evaluate._firing import Firing, LayerFiring, StepAccuracy, measure_firing
 from imc_sim.evaluate._held_data import holding
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from imc_sim.evaluate._features import feature_vectors, last_hidden, normalised, viewed_images
     from imc_sim.evaluate._few_shot import digital_accuracy_of, few_shot_accuracy
     from imc_sim.evaluate._labelled import ClassificationData, drawn_rows
+    from imc_sim.evaluate._mapped_card import calibrate_for_card, map_for_card
     from imc_sim.evaluate._memory_keys import SIMILARITIES
     from imc_sim.evaluate._session import Session, features_key
 
@@ -50,6 +51,7 @@ _NEED_TORCH = {
     "Session": "_session",
     "acting_settings": "_checks",
     "batch_chips": "_checks",
+    "calibrate_for_card": "_mapped_card",
     "check_images": "_checks",
     "check_mapping": "_checks",
     "check_task": "_checks",
@@ -67,6 +69,7 @@ _NEED_TORCH = {
     "features_of": "_episodes",
     "few_shot_accuracy": "_few_shot",
     "last_hidden": "_features",
+    "map_for_card": "_mapped_card",
     "normalised": "_features",
     "output_count": "_classification",
     "viewed_images": "_features",
@@ -126,6 +129,7 @@ __all__ = [
     "holding",
     "last_hidden",
     "layer_sensitivity",
+    "map_for_card",
     "measure_firing",
     "network_key",
     "normalised",

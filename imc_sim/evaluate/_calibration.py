@@ -8,18 +8,25 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 
+from imc_sim._errors import InputError
+from imc_sim.analog import AnalogModel
 from imc_sim.array import Chip
 from imc_sim.evaluate._episodes import features_of
 from imc_sim.evaluate._identity import features_digest, training_split
 from imc_sim.evaluate._labelled import drawn_rows
 from imc_sim.evaluate._memory_keys import KeyMaker, Keys
+from imc_sim.evaluate._sampled_chips import Calibration, SampledChips
 from imc_sim.evaluate._session import Session
 from imc_sim.evaluate._tasks import AnyTask, ClassificationTask, FewShotTask
+from imc_sim.nn import product_layers
+from imc_sim.nn.store import inputs_of
 
 #: images that layers see, keys that a memory holds, and images behind them, at most (one episode at least)
 _IMAGES, _KEYS, _KEY_IMAGES, _EPISODES = 100, 2000, 1000, 20
+#: images on which a network of any modules is mapped
+_PROBED = 16
 #: added to the seed of a task, so that a task on the training split itself is calibrated on other draws
 _OTHER = 1_000_003
 
@@ -48,6 +55,42 @@ def calibration_images(session: Session, task: FewShotTask | ClassificationTask)
         return dataclasses.replace(data, rows=rows).images(0, _IMAGES)
     images = session.episodes(training).images
     return images[: training.batch if training.passes == "episodes" else _IMAGES]
+
+
+def probe_inputs(session: Session, model: str, task: FewShotTask | ClassificationTask) -> Any:
+    """Return inputs on which a network of any modules is mapped: those of its card, or images of calibration data.
+
+    None for a network of `imc_sim.nn` layers, which is mapped by its layers.
+
+    Args:
+        session: of the device.
+        model: name or path of the model.
+        task: task whose data the images are of.
+    """
+    network = session.model(model)
+    inputs = inputs_of(network)
+    if inputs is None and product_layers(network):
+        return None
+    if session.device != "cpu":
+        step = "Leave --device out."
+        raise InputError("device", f"{session.device} for a network of any modules", "cpu", step)
+    return calibration_images(session, task)[:_PROBED] if inputs is None else inputs
+
+
+def programmed(
+    session: Session, model: str, network: nn.Module, task: FewShotTask | ClassificationTask, chips: SampledChips
+) -> tuple[AnalogModel, Calibration]:
+    """Map the network of a model onto chips, calibrated on images of the task's training data where they need that.
+
+    Args:
+        session: of the device.
+        model: name or path of the model.
+        network: its network, as the task uses it.
+        task: the task.
+        chips: the chips.
+    """
+    images = calibration_images(session, task) if chips.chip.calibrates else None
+    return chips.program(network, images, probe_inputs(session, model, task))
 
 
 def calibration_keys(session: Session, model: str, chip: Chip, task: FewShotTask) -> Keys | None:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, final
 
+from imc_sim._errors import InputError
 from imc_sim._stats import chip_interval
 from imc_sim.config import canonical_json
 from imc_sim.data import AS_THEY_ARE
@@ -13,13 +14,14 @@ from imc_sim.evaluate._run import digital_accuracy, evaluate_chips
 from imc_sim.evaluate._tasks import ClassificationTask, build_task
 
 if TYPE_CHECKING:
-    from imc_sim.analog import AnalogModel
     from imc_sim.array import Chip
     from imc_sim.nn.store import ModelCard
 
 #: task of models whose cards state none; needs no data set
 EMBEDDED = {"dataset": "glyphs", "split": "test", "rotations": False}
 
+#: architectures whose features are keys of characters
+_ENCODERS = ("batmann", "binact", "conv4")
 #: called after every task with (tasks done, tasks in all)
 Progress = Callable[[int, int], None]
 #: a task, the accuracy that the card states, and the published one
@@ -69,7 +71,8 @@ def evaluate_card(
 ) -> list[CardRow]:  # fmt: skip
     """Evaluate every task on the card of model `name`, digitally and, with `chip`, on chips as well.
 
-    A card that states no task (an imported model) is evaluated on embedded characters.
+    A card that states no task is evaluated on those of its recipe. A few-shot encoder without them (an imported one) is
+    evaluated on embedded characters; for other networks `changes` must name the task.
 
     Args:
         name: name or path of a model.
@@ -90,7 +93,8 @@ def evaluate_card(
 
     card, folder = load_card(name)
     verify_weights(card, folder)
-    wanted = _changed(_stated(card) if card.measured else [({}, None, None)], changes) if changes else _stated(card)
+    tasks: list[_Wanted] = [({}, None, None)] if changes and not card.measured else stated_tasks(card)
+    wanted = _changed(tasks, changes) if changes else tasks
     for what, *_ in wanted:
         check_images(name, what)
     rows: list[CardRow] = []
@@ -106,26 +110,6 @@ def evaluate_card(
     return rows
 
 
-def calibrate_for_card(analog: AnalogModel, name: str) -> None:
-    """Calibrate a mapped model on the training data of the first task on its card.
-
-    Ranges and driven rows are measured even where the chip sets them, for its report. Without a layer on a crossbar
-    nothing is done.
-
-    Args:
-        analog: the mapped model.
-        name: name or path of the model.
-    """
-    from imc_sim.evaluate._calibration import calibration_images
-    from imc_sim.evaluate._session import Session
-    from imc_sim.nn.store import load_card
-
-    session = Session.on("cpu")
-    task = session.sized(build_task(_stated(load_card(name)[0])[0][0], "task"), name)
-    if analog.analog_layers:
-        analog.calibrate(calibration_images(session, task))
-
-
 def _changed(stated: list[_Wanted], changes: dict[str, Any]) -> list[_Wanted]:
     """Return the tasks with these keys set, each once; a task of another kind starts from the defaults of its kind."""
     found: dict[str, _Wanted] = {}
@@ -136,13 +120,19 @@ def _changed(stated: list[_Wanted], changes: dict[str, Any]) -> list[_Wanted]:
     return list(found.values())
 
 
-def _stated(card: ModelCard) -> list[_Wanted]:
-    """Return the tasks of a card with the stated and the published accuracy; the embedded task for a card without
-    any.
+def stated_tasks(card: ModelCard) -> list[_Wanted]:
+    """Return the tasks of a card with the stated and the published accuracy; without any, those that its recipe
+    measures, or the embedded task for an encoder of characters.
     """
-    if not card.measured:
-        return [(build_task(EMBEDDED, "task").to_dict(), None, None)]
-    return [(dict(m.task), m.accuracy, m.published) for m in card.measured]
+    if card.measured:
+        return [(dict(m.task), m.accuracy, m.published) for m in card.measured]
+    wanted = card.recipe.get("measure")
+    if wanted:
+        return [(dict(each["task"]), None, None) for each in wanted]
+    if card.arch.name not in _ENCODERS:
+        step = "Name one, such as --set kind=classification --set dataset=mnist, or list it in recipe.measure."
+        raise InputError(f"model {card.name!r}", "a card that states no task", "a task", step)
+    return [(build_task(EMBEDDED, "task").to_dict(), None, None)]
 
 
 #: keys of a few-shot task that are reported if they differ from the default

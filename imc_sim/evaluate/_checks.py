@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from torch import nn
 
 from imc_sim import mapping
 from imc_sim._errors import InputError
@@ -12,37 +13,54 @@ from imc_sim.analog import check_backend
 from imc_sim.array import load_chip
 from imc_sim.config import Engine, as_engine
 from imc_sim.data import check_labels
-from imc_sim.evaluate._calibration import calibration_task
+from imc_sim.evaluate._calibration import calibration_task, probe_inputs
 from imc_sim.evaluate._classification import configured
 from imc_sim.evaluate._episodes import FewShotData
 from imc_sim.evaluate._labelled import ClassificationData
 from imc_sim.evaluate._read_out import check_read_out
 from imc_sim.evaluate._session import Session
-from imc_sim.evaluate._tasks import ClassificationTask, build_task
+from imc_sim.evaluate._tasks import ClassificationTask, FewShotTask, build_task
 from imc_sim.nn.neurons import Draws, draw_neurons, neurons_of
+from imc_sim.nn.store import inputs_of
 
 
-def batch_chips(model: str, chip: dict[str, Any], memory_limit_bytes: int) -> int:
+def batch_chips(model: str, chip: dict[str, Any], memory_limit_bytes: int, task: dict[str, Any] | None = None) -> int:
     """Return how many chips to evaluate together so that their conductances stay under the limit (at least 1).
 
     Args:
         model: name or path of a model.
         chip: chip description.
         memory_limit_bytes: for the conductances.
+        task: task as plain data, for a network of any modules without inputs on its card.
     """
-    return max(1, memory_limit_bytes // max(1, mapping.bytes_per_chip(Session.on("cpu").model(model), load_chip(chip))))
+    network, inputs = _probed(model, task)
+    return max(1, memory_limit_bytes // max(1, mapping.bytes_per_chip(network, load_chip(chip), inputs)))
 
 
-def check_mapping(model: str, chip: dict[str, Any], engine: Engine | str | dict[str, Any] | None = None) -> None:
+def _probed(model: str, task: dict[str, Any] | None) -> tuple[nn.Module, Any]:
+    """Return the network of a model, and inputs to map it with if it is one of any modules."""
+    session = Session.on("cpu")
+    spec = None if task is None else build_task(task, "task")
+    if isinstance(spec, FewShotTask | ClassificationTask):
+        return session.model(model), probe_inputs(session, model, session.sized(spec, model))
+    return session.model(model), inputs_of(session.model(model))
+
+
+def check_mapping(
+    model: str, chip: dict[str, Any], engine: Engine | str | dict[str, Any] | None = None,
+    task: dict[str, Any] | None = None,
+) -> None:  # fmt: skip
     """Raise the errors that mapping this model onto this chip would raise.
 
     Args:
         model: name or path of a model.
         chip: chip description.
         engine: backend that computes products; None: that of the chip.
+        task: task as plain data, for a network of any modules without inputs on its card.
     """
     spec = load_chip(chip)
-    ideal = mapping.map_model(Session.on("cpu").model(model), spec.without_effects(), engine="native")
+    network, inputs = _probed(model, task)
+    ideal = mapping.map_model(network, spec.without_effects(), engine="native", inputs=inputs)
     check_backend(spec.engine if engine is None else as_engine(engine), spec, ideal.analog_layers.values())
 
 
@@ -55,7 +73,8 @@ def acting_settings(model: str, chip: dict[str, Any], task: dict[str, Any]) -> d
         task: task as plain data.
     """
     memory = not isinstance(build_task(task, "task"), ClassificationTask)
-    return mapping.acting_settings(Session.on("cpu").model(model), load_chip(chip), memory)
+    network, inputs = _probed(model, task)
+    return mapping.acting_settings(network, load_chip(chip), memory, inputs)
 
 
 def check_task(task: dict[str, Any], chip: dict[str, Any] | None = None) -> None:

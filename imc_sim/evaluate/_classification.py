@@ -11,7 +11,7 @@ from imc_sim._tensors import check_finite
 from imc_sim.analog import AnalogModel
 from imc_sim.data import check_labels
 from imc_sim.evaluate._accuracy import Accuracy
-from imc_sim.evaluate._calibration import calibration_images
+from imc_sim.evaluate._calibration import programmed
 from imc_sim.evaluate._labelled import ClassificationData
 from imc_sim.evaluate._sampled_chips import Calibration, Evaluated, SampledChips
 from imc_sim.evaluate._session import Session
@@ -32,8 +32,7 @@ def on_chips(session: Session, model: str, task: ClassificationTask, chips: Samp
     A network with no layer on a crossbar is the same on every chip.
     """
     data, network = session.images(task), configured(session.model(model), task)
-    images = calibration_images(session, task) if chips.chip.calibrates else None
-    analog, calibration = chips.program(network, images)
+    analog, calibration = programmed(session, model, network, task, chips)
     if not analog.analog_layers:
         return [class_accuracy(network, task, data)] * len(chips.numbers), Calibration()
     return chip_class_accuracy(analog, task, data), calibration

@@ -13,7 +13,7 @@ from imc_sim._errors import InputError
 from imc_sim.array import Chip, load_chip
 from imc_sim.data import EpisodeShape, load_pool, sample_episodes
 from imc_sim.evaluate._attacked_queries import attacked_episodes, attacked_features
-from imc_sim.evaluate._calibration import calibration_images, calibration_keys
+from imc_sim.evaluate._calibration import calibration_keys, programmed
 from imc_sim.evaluate._episodes import features_of
 from imc_sim.evaluate._read_out import chip_answers, digital_answers
 from imc_sim.evaluate._sampled_chips import SampledChips
@@ -94,12 +94,11 @@ def answers_of(
     data, shared = attacked_episodes(session, model, task), attacked_features(session, model, task)
     if chip is None:
         return digital_answers(shared, task.read_out, data)[None].numpy()
-    images = calibration_images(session, task) if chip.calibrates else None
     known = calibration_keys(session, model, chip, task.read_out)
     parts = []
     for start in range(0, len(chips), _TOGETHER):
         some = SampledChips(chip, chips[start : start + _TOGETHER], seed)
-        analog, _ = some.program(session.model(model), images)
+        analog, _ = programmed(session, model, session.model(model), task, some)
         features = features_of(analog, data.images, task.batch) if analog.analog_layers else shared
         parts.append(chip_answers(features, task.read_out, data, some, known).numpy())
         if progress is not None:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from imc_sim._errors import InputError
 from imc_sim.array import Chip, Crossbar, load_chip
-from imc_sim.evaluate._calibration import calibration_images, calibration_keys
+from imc_sim.evaluate._calibration import calibration_keys, programmed
 from imc_sim.evaluate._episodes import FewShotData, features_of
 from imc_sim.evaluate._memory_keys import KeyMaker, Keys
 from imc_sim.evaluate._read_out import memory_of
@@ -94,7 +94,7 @@ def converter_inputs(
         step = "Take range max or calibrated."
         raise InputError("chip.converter.range", "'unit', of outputs", "max or calibrated, ranges of columns", step)
     data, one = session.episodes(few), SampledChips(spec, range(number, number + 1), seed)
-    analog, _ = one.program(session.model(model), calibration_images(session, few) if spec.calibrates else None)
+    analog, _ = programmed(session, model, session.model(model), few, one)
     found = _of_layers(analog, data.images[_images(data, 1)], spec)
     if one.searches:
         found.append(_of_memory(analog, few, data, one, calibration_keys(session, model, spec, few)))

@@ -16,7 +16,7 @@ from imc_sim.analog import AnalogModel
 from imc_sim.array import Chip, load_chip
 from imc_sim.data import gather_images, load_pool
 from imc_sim.evaluate._attacked_queries import Target, attack_queries, chip_target
-from imc_sim.evaluate._calibration import calibration_images, calibration_keys
+from imc_sim.evaluate._calibration import calibration_keys, programmed
 from imc_sim.evaluate._episodes import FewShotData, features_of
 from imc_sim.evaluate._memory_keys import Keys, centred_forms
 from imc_sim.evaluate._sampled_chips import SampledChips
@@ -111,7 +111,7 @@ def embedding(
     asked, data = _as_one_episode(model, task, classes, instances, perplexity)
     stated = session.sized(few_shot(build_task(task, "task"), "a view of features"), model)
     network, one = session.model(model), SampledChips(spec, range(number, number + 1), seed)
-    analog, _ = one.program(network, calibration_images(session, stated) if spec.calibrates else None)
+    analog, _ = programmed(session, model, network, stated, one)
     columns: dict[str, Callable[[Tensor], Tensor]] = {"digital": network, f"{spec.name}, chip {number}": analog}
     images = {"clean": data.images}
     if asked.attack is not None:

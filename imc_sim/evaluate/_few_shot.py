@@ -13,7 +13,7 @@ from imc_sim.evaluate._attacked_queries import (
     attacked_features,
     chip_target,
 )
-from imc_sim.evaluate._calibration import calibration_images, calibration_keys
+from imc_sim.evaluate._calibration import calibration_keys, programmed
 from imc_sim.evaluate._episodes import FewShotData, features_of
 from imc_sim.evaluate._read_out import accuracy_of, chip_answers, digital_answers
 from imc_sim.evaluate._sampled_chips import Calibration, Evaluated, SampledChips
@@ -39,8 +39,7 @@ def on_chips(session: Session, model: str, task: FewShotTask, chips: SampledChip
     if task.attack is not None and task.attack.made_on_chips:
         return _under_attack_through_chips(session, model, task, chips)
     data = attacked_episodes(session, model, task)
-    images = calibration_images(session, task) if chips.chip.calibrates else None
-    analog, calibration = chips.program(session.model(model), images)
+    analog, calibration = programmed(session, model, session.model(model), task, chips)
     known = calibration_keys(session, model, chips.chip, task)
     if analog.analog_layers:
         features = features_of(analog, data.images, task.batch)
@@ -83,15 +82,15 @@ def _under_attack_through_chips(session: Session, model: str, task: FewShotTask,
     """Evaluate one chip under an attack computed through a chip, itself or another as the attack says."""
     clean, network = session.episodes(task), session.model(model)
     transfer, number = task.attack.transfer if task.attack else "none", chips.numbers[0]
-    images = calibration_images(session, task) if chips.chip.calibrates else None
     known = calibration_keys(session, model, chips.chip, task)
-    attacker, calibration = chips.alone(number + _STRANGER if transfer == "chip" else number).program(network, images)
+    alone = chips.alone(number + _STRANGER if transfer == "chip" else number)
+    attacker, calibration = programmed(session, model, network, task, alone)
     target = chip_target(attacker, clean, task, chips, known)
     data = clean.with_queries(attack_queries(clean, task, target))
     if transfer == "digital":
         return [digital_accuracy_of(features_of(network, data.images, task.batch), task, data)], Calibration()
     if transfer == "chip":
-        analog, calibration = chips.program(network, images)
+        analog, calibration = programmed(session, model, network, task, chips)
         features = features_of(analog, data.images, task.batch)
     else:  # the supports have gone through this chip already
         supports = clean.supports

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from imc_sim._errors import InputError
-from imc_sim.config import ARCHS, FoundCard, beside, digest, find_card
+from imc_sim.config import FoundCard, code_of, digest, find_card, is_code
 from imc_sim.data import data_parts
 
 #: split of an evaluation -> where its network was trained; other splits are training data themselves
@@ -80,8 +80,9 @@ def arch_of(model: str) -> dict[str, Any] | None:
 
 
 def _arch_of(card: FoundCard) -> dict[str, Any]:
-    arch = card.data.get("arch")
-    return arch_identity(arch if isinstance(arch, Mapping) else {}, card.folder)
+    arch, inputs = card.data.get("arch"), card.data.get("inputs")
+    found = arch_identity(arch if isinstance(arch, Mapping) else {}, card.folder)
+    return found | ({"inputs": inputs.get("sha256")} if isinstance(inputs, Mapping) else {})
 
 
 def arch_identity(arch: Mapping[str, Any], folder: Path) -> dict[str, Any]:
@@ -94,15 +95,11 @@ def arch_identity(arch: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     Raises:
         InputError: the file of the code is missing.
     """
-    name, args = arch.get("name"), arch.get("args", {})
-    file, colon, kind = str(name).rpartition(":")
-    if name in ARCHS or not colon:
-        return {"name": name, "args": args}
-    path = beside(folder, file, "arch")
-    if not path.is_file():
-        step = "Put the file next to the card, or fix the path."
-        raise InputError(f"{folder / 'model.yaml'}, arch", f"no file {str(path)!r}", "FILE.py:CLASS", step)
-    return {"name": kind, "args": args, "code": hashlib.sha256(path.read_bytes()).hexdigest()}
+    name, args = str(arch.get("name")), arch.get("args", {})
+    if not is_code(name):
+        return {"name": arch.get("name"), "args": args}
+    code = code_of(name, folder, f"{folder / 'model.yaml'}, arch")
+    return {"name": code.name, "args": args, "code": code.sha256}
 
 
 def _stated(card: FoundCard, model: str) -> str:

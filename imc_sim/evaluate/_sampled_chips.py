@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import final
+from typing import Any, final
 
 from torch import Tensor, nn
 
@@ -51,9 +51,14 @@ class SampledChips:
         """Return chip `number` of the same description and seed."""
         return replace(self, numbers=range(number, number + 1))
 
-    def program(self, network: nn.Module, images: Tensor | None = None) -> tuple[AnalogModel, Calibration]:
-        """Map the network onto the chips, and calibrate it with the images where the chip needs that."""
-        analog = map_model(network, self.chip, self.numbers, self.seed, engine=self.engine)
+    def program(
+        self, network: nn.Module, images: Tensor | None = None, inputs: Any = None
+    ) -> tuple[AnalogModel, Calibration]:
+        """Map the network onto the chips, and calibrate it with the images where the chip needs that.
+
+        inputs: of a network of any modules.
+        """
+        analog = map_model(network, self.chip, self.numbers, self.seed, engine=self.engine, inputs=inputs)
         if images is None or not (self.chip.calibrates and analog.analog_layers):
             return analog, Calibration()
         return analog, Calibration(analog.calibrate(images), analog.rows_on)

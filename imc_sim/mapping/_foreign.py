@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import io
 import pickle
 import pickletools
@@ -12,11 +13,13 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import IO, Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from imc_sim._errors import CheckpointError
 from imc_sim._tensors import unusual
+from imc_sim.mapping._file_kinds import FileKind, kind_of_file
 from imc_sim.nn.store import read_tensors, refuse_not_finite
 
 State = Mapping[str, Tensor]
@@ -27,10 +30,19 @@ Found = tuple[dict[str, Tensor], dict[str, Any]]
 NORM = ("weight", "bias", "running_mean", "running_var")
 OWN_ARCH = "Name the architecture that made it, `--arch ./my_net.py:Net`."
 #: keys under which training scripts nest the state dict
-_WRAPPERS = ("state_dict", "model_state_dict", "model", "net", "network", "controller")
+_WRAPPERS = ("state_dict", "model_state_dict", "model", "net", "network", "controller", "params", "weights")
 _PREFIXES = ("module.", "_orig_mod.")
 _ALLOWED = "a .safetensors file, or a torch file that holds only tensors and plain containers"
 _SAVE_AGAIN = "Save it again where it was made: torch.save(model.state_dict(), path), and import that."
+#: names that no error is about
+_UNNAMED = ("torch.", "collections.OrderedDict", "argparse.Namespace", "numpy.dtype", "numpy.core.multiarray.scalar",
+            "numpy._core.multiarray.scalar", "_codecs.encode")  # fmt: skip
+_SCALAR: Any = np.float64(0).__reduce__()[0]
+#: types without code that training scripts store next to the weights, such as a best accuracy or their options
+_HARMLESS: list[Any] = [
+    argparse.Namespace, np.dtype, *(type(np.dtype(kind)) for kind in "?bBhHiIlLqQefd"),
+    (_SCALAR, "numpy.core.multiarray.scalar"), (_SCALAR, "numpy._core.multiarray.scalar"),
+]  # fmt: skip
 
 
 def read_state(path: Path) -> tuple[dict[str, Tensor], list[str]]:
@@ -38,10 +50,11 @@ def read_state(path: Path) -> tuple[dict[str, Tensor], list[str]]:
     if not path.is_file():
         raise CheckpointError(str(path), "no such file", _ALLOWED, "Check the path.")
     notes: list[str] = []
-    if path.suffix == ".safetensors":
+    found = kind_of_file(path)
+    if found.kind == "safetensors":
         state: dict[str, Tensor] = read_tensors(path)[0]
     else:
-        state = _unwrapped(_load(path), path, notes)
+        state = _unwrapped(_load(path, found), path, notes)
     state = _without_prefixes(state, notes)
     for name, tensor in state.items():
         if (found := unusual(tensor)) is not None:
@@ -51,16 +64,15 @@ def read_state(path: Path) -> tuple[dict[str, Tensor], list[str]]:
     return _as_float32(state, notes), notes
 
 
-def _load(path: Path) -> Any:
+def _load(path: Path, found: FileKind) -> Any:
     """Return the content of a torch file; `weights_only=True` refuses whatever would call a function.
 
     Older versions of torch run the code of TorchScript archives nevertheless, so these are refused before.
     """
-    if _is_torchscript(path):
-        got = "a TorchScript archive, which holds code; nothing of it was run"
-        raise CheckpointError(str(path), got, _ALLOWED, _SAVE_AGAIN)
+    if found.kind != "unknown":
+        raise CheckpointError(str(path), found.text, _ALLOWED, found.step or _SAVE_AGAIN)
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), torch.serialization.safe_globals(_HARMLESS):
             warnings.simplefilter("ignore")  # torch warns about old file formats
             return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
@@ -68,21 +80,12 @@ def _load(path: Path) -> Any:
         called = refused.group(1) if refused else _first_call(path)
         if called is None:
             raise _damaged(path, "no checkpoint in it") from error
-        got = f"a pickle that would execute code on loading ({called}); nothing of it was run"
+        what = "a whole pickled module" if b"_modules" in path.read_bytes() else "a pickle"
+        got = f"{what} that would execute code on loading ({called}); nothing of it was run"
         raise CheckpointError(str(path), got, _ALLOWED, _SAVE_AGAIN) from error
     except (RuntimeError, EOFError, ValueError, KeyError, AttributeError, OSError, zipfile.BadZipFile) as error:
         reason = str(error).split(". ")[0].strip() or type(error).__name__
         raise _damaged(path, reason) from error
-
-
-def _is_torchscript(path: Path) -> bool:
-    """Tell whether the file is an archive of torch.jit.save: it holds constants.pkl, or a folder named code."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            parts = {part for name in archive.namelist() for part in name.split("/")}
-    except (zipfile.BadZipFile, OSError, ValueError):
-        return False
-    return not parts.isdisjoint({"code", "constants.pkl"})
 
 
 def _damaged(path: Path, reason: str) -> CheckpointError:
@@ -117,7 +120,7 @@ def _first_name(file: IO[bytes], pickles: int) -> str | None:
             else:
                 texts += [value] if isinstance(value, str) else []
                 continue
-            if not name.startswith(("torch.", "collections.OrderedDict")):
+            if not name.startswith(_UNNAMED):
                 return name
     return None
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,17 +12,18 @@ from torch import Tensor, nn
 
 from imc_sim._errors import CheckpointError, InputError
 from imc_sim._typing import PathLike
-from imc_sim.config import ARCHS, user_path, working_folder
+from imc_sim.config import ARCHS, code_of, is_code, user_path, working_folder
 from imc_sim.mapping._ambiguous import refuse_a_guess
 from imc_sim.mapping._batmann import batmann_state
 from imc_sim.mapping._benn import benn_state
 from imc_sim.mapping._binact import binact_state
 from imc_sim.mapping._conv4 import conv4_state
 from imc_sim.mapping._foreign import Args, Found, State, read_state
+from imc_sim.mapping._key_names import fitted, renamed
 from imc_sim.mapping._metaplastic import conv_state, mlp_state, vgg_state
 from imc_sim.nn import ProductLayer
-from imc_sim.nn.networks import arch_files, build_arch
-from imc_sim.nn.store import Arch, ModelCard, load_state, save_model
+from imc_sim.nn.networks import build_arch
+from imc_sim.nn.store import Arch, ModelCard, load_state, read_inputs, save_model
 
 #: architecture -> start of the keys that need renaming, and what renames them and finds arguments
 _ADAPTERS: dict[str, tuple[str, Callable[[State, str, list[str], Args], Found]]] = {
@@ -70,7 +71,10 @@ class ImportReport(NamedTuple):
         return "\n".join(lines)
 
 
-def import_checkpoint(path: PathLike, arch: str, out: PathLike, args: Mapping[str, Any] | None = None) -> ImportReport:
+def import_checkpoint(
+    path: PathLike | None, arch: str, out: PathLike, args: Mapping[str, Any] | None = None, *,
+    inputs: PathLike | None = None, renames: Sequence[tuple[str, str]] = (), prefix: str | None = None,
+) -> ImportReport:  # fmt: skip
     """Read a checkpoint as an architecture and write a model folder.
 
     State dicts in the layouts of the projects that published an architecture are renamed, and arguments that keys and
@@ -79,10 +83,15 @@ def import_checkpoint(path: PathLike, arch: str, out: PathLike, args: Mapping[st
 
     Args:
         path: A .safetensors file, or a torch file, which is read with `weights_only=True`. Prefixes such as `module.`
-            and wrappers such as {"state_dict": …} are removed.
-        arch: A name of `imc-sim list archs`, or `./my_net.py:Net`, which is copied next to the card.
+            and wrappers such as {"state_dict": …} are removed. None: the network of a file has its weights already.
+        arch: A name of `imc-sim list archs`, or `./my_net.py:Net`, a class or function that returns a network. Its file
+            and the files next to it that it imports are copied into the model folder.
         out: The model folder to write; it must not exist, or be empty.
         args: Arguments of the architecture; they take precedence over what keys and shapes tell.
+        inputs: File with some inputs of a network of any modules; see `read_inputs`. It is mapped by the products that
+            it makes on them.
+        renames: (old, new) names of tensors, or of the parts of names before a dot.
+        prefix: Only tensors whose names begin with it are read, without it.
 
     Returns:
         The report of what was read, changed and written.
@@ -90,28 +99,59 @@ def import_checkpoint(path: PathLike, arch: str, out: PathLike, args: Mapping[st
     Raises:
         CheckpointError: The file cannot be read safely, does not fit the architecture, or keys and shapes leave open
             an argument that changes results.
-        InputError: `out` holds files, or `arch` or `args` are not valid.
+        InputError: `out` holds files, or `arch`, `args` or `inputs` are not valid.
     """
-    source, folder = user_path(path, "path"), user_path(out, "out")
+    folder, given = user_path(out, "out"), dict(args or {})
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise InputError("out", repr(str(folder)), "a folder that does not exist yet", "Choose another, or remove it.")
-    state, notes = read_state(source)
-    given = dict(args or {})
+    probe = None if inputs is None else read_inputs(user_path(inputs, "inputs"))
+    if path is None:
+        module, state, notes = _complete_network(arch, given), {}, ["weights as the code of the network sets them"]
+        source = Path(arch.rpartition(":")[0])
+        state = module.state_dict()
+    else:
+        source = user_path(path, "path")
+        state, notes = read_state(source)
+        state = renamed(state, renames, prefix, str(source), notes)
+        module, state = _loaded(arch, given, state, notes, str(source))
+    card = _write(source, folder, arch, given, module, probe)
+    return ImportReport(card, folder, len(state), sum(v.numel() for v in state.values()), tuple(notes))
+
+
+def _loaded(
+    arch: str, given: dict[str, Any], state: dict[str, Tensor], notes: list[str], source: str
+) -> tuple[nn.Module, dict[str, Tensor]]:
+    """Return the network with the state of a checkpoint, and the state under its names; add arguments to `given`."""
     if arch in ARCHS:
         state = {key: value for key, value in state.items() if not key.endswith("num_batches_tracked")}
     start, adapter = _ADAPTERS.get(arch, ("", None))
     if adapter is not None and any(key.startswith(start) for key in state):
-        state, found = adapter(state, str(source), notes, given)
-        given = found | given
-    refuse_a_guess(arch, given, str(source))
+        own = dict(given)
+        state, found = adapter(state, source, notes, own)
+        given |= found | own
+    refuse_a_guess(arch, given, source)
     with torch.random.fork_rng(devices=[]):  # the fresh module is initialised at random
         module = build_arch(arch, given, working_folder())
-    state = _reshape_scales(state, module, notes)
-    load_state(module, state, {}, str(source))
+    state = _reshape_scales(fitted(state, module, notes) if is_code(arch) else state, module, notes)
+    load_state(module, state, {}, source)
     if arch == "batmann":
         _use_signed_maximum(module, notes)
-    card = _write(source, folder, arch, given, module)
-    return ImportReport(card, folder, len(state), sum(v.numel() for v in state.values()), tuple(notes))
+    return module, state
+
+
+def _complete_network(arch: str, args: dict[str, Any]) -> nn.Module:
+    """Return the network of a user's file with the weights that its code gives it, which must not be random."""
+    made = []
+    for seed in (0, 1):
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            made.append(build_arch(arch, args, working_folder()))
+    states = [module.state_dict() for module in made]
+    random = [key for key, value in states[0].items() if not torch.equal(value, states[1][key])]
+    if random:
+        got, step = f"random weights, such as {random[0]!r}", "Add --weights FILE, the checkpoint of the network."
+        raise InputError(arch, got, "trained weights", step)
+    return made[0]
 
 
 def _reshape_scales(state: dict[str, Tensor], module: nn.Module, notes: list[str]) -> dict[str, Tensor]:
@@ -139,13 +179,14 @@ def _use_signed_maximum(module: nn.Module, notes: list[str]) -> None:
             notes.append(f"{name}: integers down to {low}, as the scale is the signed maximum (original's rule)")
 
 
-def _write(source: Path, folder: Path, arch: str, args: dict[str, Any], module: nn.Module) -> ModelCard:
-    """Write the model folder, with the file of a user's own architecture in it, and return its card."""
+def _write(source: Path, folder: Path, arch: str, args: dict[str, Any], module: nn.Module, inputs: Any) -> ModelCard:
+    """Write the model folder, with the files of a user's own architecture in it, and return its card."""
+    code = code_of(arch, working_folder()) if is_code(arch) else None
     card = ModelCard(
         name=folder.resolve().name,
         summary=f"imported from {source.name}",
-        arch=Arch(name=arch if arch in ARCHS else f"./{Path(arch).name}", args=args),
+        arch=Arch(name=arch if code is None else code.arch, args=args),
         command=shlex.join(["imc-sim", "import", source.name, "--arch", arch, "--out", str(folder)]),
         source=source.name,
     )
-    return save_model(folder, module, card, extra=arch_files(arch, working_folder()))
+    return save_model(folder, module, card, extra=None if code is None else code.files, inputs=inputs)

@@ -15,7 +15,7 @@ from imc_sim._rng import check_seed, chip_numbers
 from imc_sim.analog import AnalogLayer, AnalogModel, Context, SharedDigital, layer_kinds
 from imc_sim.array import Chip, load_chip
 from imc_sim.config import Engine, as_engine
-from imc_sim.mapping._any_network import map_products
+from imc_sim.mapping._any_network import map_products, site_layers
 from imc_sim.mapping._placing import bytes_of, chips_together, encoding_of
 from imc_sim.mapping._report import LayerRow, MappingReport
 from imc_sim.nn import ProductLayer, fold_in_place
@@ -39,9 +39,8 @@ def map_model(
         seed: Seed of all random numbers.
         memory_limit_bytes: Memory of programmed weights above which chips are programmed in blocks.
         engine: Backend that computes the products of crossbars, `native` or `memtorch`; None for the chip's own.
-        inputs: Some real inputs of a network of any modules: one tensor [batch, ...], a tuple of positional arguments
-            or a dict of keyword arguments. The products that it makes on them are mapped instead of layers of
-            `imc_sim.nn`.
+        inputs: Some real inputs [batch, ...] of a network of any modules. The products that it makes on them are mapped
+            instead of layers of `imc_sim.nn`.
 
     Returns:
         The analog network, whose output has a leading chip axis and whose `report` lists the place of each layer.
@@ -72,20 +71,22 @@ def map_model(
     return AnalogModel(network, analog, numbers, context, MappingReport(chip, tuple(rows)), block, seed)
 
 
-def bytes_per_chip(model: nn.Module, chip: Chip) -> int:
+def bytes_per_chip(model: nn.Module, chip: Chip, inputs: Any = None) -> int:
     """Return an upper estimate of the memory of one chip's programmed weights, with the copy for the compiled product.
 
     Args:
         model: The network.
         chip: The chip.
+        inputs: Some inputs of a network of any modules.
 
     Units:
         Bytes.
     """
-    return sum(_layer_bytes(_mapped(model), chip))
+    layers = _layers_of(_mapped(model), inputs)
+    return sum(bytes_of(name, layer, chip) for site, name, layer in layers if _is_on_crossbar(site, layer, chip))
 
 
-def acting_settings(model: nn.Module, chip: Chip, memory: bool) -> dict[str, Any]:
+def acting_settings(model: nn.Module, chip: Chip, memory: bool, inputs: Any = None) -> dict[str, Any]:
     """Return the settings of a chip that change results of a network: `chip.acting()` without the others.
 
     An encoding acts where a layer or the key memory uses it, `neurons` where activations are binary, and the policy
@@ -95,9 +96,10 @@ def acting_settings(model: nn.Module, chip: Chip, memory: bool) -> dict[str, Any
         model: The network.
         chip: The chip.
         memory: Whether a key memory is part of the task.
+        inputs: Some inputs of a network of any modules.
     """
     model = _mapped(model)
-    layers = _named_layers(model)
+    layers = [(site, layer) for site, _, layer in _layers_of(model, inputs)]
     places = {name: chip.policy.place(name, layer.kind.chip_kind) for name, layer in layers}
     memory = memory and chip.policy.memory == "crossbar"
     used = [encoding_of(layer, chip) for name, layer in layers if places[name] == "crossbar"]
@@ -117,12 +119,19 @@ def _named_layers(network: nn.Module) -> list[tuple[str, ProductLayer]]:
     return [(name, module) for name, module in network.named_modules() if isinstance(module, ProductLayer)]
 
 
+def _layers_of(model: nn.Module, inputs: Any) -> list[tuple[str, str, ProductLayer]]:
+    """Return the layers that can be on crossbars, with the names that the policy and the cells know them by."""
+    if inputs is not None:
+        return [(site, name, layer) for site, name, layer in site_layers(model, inputs)]
+    return [(name, name, layer) for name, layer in _named_layers(model)]
+
+
+def _is_on_crossbar(name: str, layer: ProductLayer, chip: Chip) -> bool:
+    return chip.policy.place(name, layer.kind.chip_kind) == "crossbar"
+
+
 def _layer_bytes(model: nn.Module, chip: Chip) -> list[int]:
-    return [
-        bytes_of(name, layer, chip)
-        for name, layer in _named_layers(model)
-        if chip.policy.place(name, layer.kind.chip_kind) == "crossbar"
-    ]
+    return [bytes_of(name, layer, chip) for name, layer in _named_layers(model) if _is_on_crossbar(name, layer, chip)]
 
 
 def _place(

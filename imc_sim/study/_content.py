@@ -9,7 +9,7 @@ from typing import Any
 
 from imc_sim._errors import InputError, ResultsError
 from imc_sim._files import make_folder, write_file
-from imc_sim.config import ARCHS, FoundCard, beside, find_card, shipped_content, write_yaml
+from imc_sim.config import FoundCard, beside, code_of, find_card, is_code, shipped_content, write_yaml
 from imc_sim.study._places import FOLDERS, SHIPPED, Content, Kind, place_of
 from imc_sim.study._spec import Study
 
@@ -59,7 +59,7 @@ def keep_copies(source: Path, folder: Path, study: Mapping[str, Any]) -> None:
             raise ResultsError(str(source), f"content at {place!r}", "a place within the folder", step)
         if path.resolve() == (folder / place).resolve():
             continue
-        for file in path.iterdir() if path.is_dir() else [path]:
+        for file in filter(Path.is_file, path.rglob("*")) if path.is_dir() else [path]:
             _write(folder / file.relative_to(source), file.read_bytes())
 
 
@@ -87,12 +87,14 @@ def _keep_model(card: FoundCard, folder: Path) -> None:
         path = beside(card.folder, weights.get("file", "weights.safetensors"))
         files[path.name] = _verified(path, weights.get("sha256"))
         kept["weights"] = weights | ({"file": path.name} if "file" in weights else {})
+    if "inputs" in kept:
+        path = beside(card.folder, kept["inputs"].get("file", "inputs.safetensors"))
+        files[path.name] = _verified(path, kept["inputs"].get("sha256"))
     arch = kept.get("arch", {}).get("name", "")
-    if arch not in ARCHS:
-        code, _, kind = arch.rpartition(":")
-        path = beside(card.folder, code, "arch")
-        files[path.name] = path.read_bytes()
-        kept["arch"] = kept["arch"] | {"name": f"./{path.name}:{kind}"}
+    if is_code(arch):
+        code = code_of(arch, card.folder)
+        files |= code.files
+        kept["arch"] = kept["arch"] | {"name": code.arch}
     same = card.place.is_file() and kept == card.data
     files["model.yaml"] = card.place.read_bytes() if same else write_yaml(kept).encode()
     for name, content in files.items():

@@ -181,7 +181,7 @@ def _check(points: list[Point], device: str) -> None:
             (f"{point.model} {point.task}", lambda p=point: evaluate.check_images(p.model, p.task)),
             (
                 f"{point.model} {structure}",
-                lambda p=point: p.chip and evaluate.check_mapping(p.model, p.chip, p.engine),
+                lambda p=point: p.chip and evaluate.check_mapping(p.model, p.chip, p.engine, p.task),
             ),
         ):
             if key not in seen:

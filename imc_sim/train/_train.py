@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from imc_sim._errors import InputError
-from imc_sim.config import build, parse_setting, set_path, user_path
+from imc_sim.config import build, code_of, is_code, parse_setting, set_path, trusting, user_path
 from imc_sim.evaluate import (
     Accuracy,
     ClassificationTask,
@@ -25,7 +25,6 @@ from imc_sim.evaluate import (
     with_size,
 )
 from imc_sim.nn import product_layers
-from imc_sim.nn.networks import arch_files
 from imc_sim.nn.store import Measured, ModelCard, build_model, load_card, load_model, load_state, save_model
 from imc_sim.train._checkpoint import Log, Progress
 from imc_sim.train._classification import ClassificationTrainer
@@ -72,9 +71,13 @@ def train_model(
     log, length = trained_log(model, recipe, folder, device, resume, progress)
     done = {"recipe": recipe.to_dict(), **length, "measured": (), "weights": None}
     done |= {"command": shlex.join(["imc-sim", "train", card.name, *_options(settings)]), "curve": curve_of(log)}
-    files = arch_files(card.arch.name, base)
+    files = {}
+    if is_code(card.arch.name):
+        code = code_of(card.arch.name, base)
+        files, done["arch"] = code.files, card.arch.model_copy(update={"name": code.arch})
     save_model(folder, model.cpu(), card.model_copy(update=done), half=_is_float(model), extra=files)
-    return measure_model(folder)
+    with trusting():  # the same code has been trained
+        return measure_model(folder)
 
 
 def trained_log(

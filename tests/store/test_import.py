@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import pickle
 import zipfile
+from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -204,6 +206,57 @@ def test_a_whole_pickled_module_is_refused_with_the_remedy(tmp_path: Path) -> No
 def test_the_bomb_would_have_worked(tmp_path: Path) -> None:
     pickle.loads(pickle.dumps(Bomb(tmp_path / "mark")))
     assert (tmp_path / "mark").exists()
+
+
+def a_file(kind: str, path: Path) -> None:
+    """Write a file that is no checkpoint, as people download and export them."""
+    begins = {
+        "git-lfs": b"version https://git-lfs.github.com/spec/v1\noid sha256:00\n", "html": b"\n<!DOCTYPE html><html>",
+        "empty": b"", "hdf5": b"\x89HDF\r\n", "onnx": b"\x08\x07\x12\x07pytorch\x1a\x05", "gzip": b"\x1f\x8b\x08",
+    }  # fmt: skip
+    if kind in begins:
+        path.write_bytes(begins[kind])
+    elif kind == "npz":
+        np.savez(path.with_suffix(".npz"), a=np.ones(2))
+        path.with_suffix(".npz").rename(path)
+    elif kind == "module":
+        torch.save(nn.Linear(2, 2), path)
+    else:
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("readme.txt", "no checkpoint")
+
+
+@pytest.mark.parametrize(
+    ("kind", "match"),
+    [
+        ("git-lfs", "a git-LFS pointer.*git lfs pull"),
+        ("html", r"HTML document.*Download it again"),
+        ("empty", "an empty file"),
+        ("hdf5", "HDF5"),
+        ("onnx", "an ONNX network"),
+        ("gzip", "gzip archive.*Unpack"),
+        ("npz", r"NumPy arrays \(\.npz\)"),
+        ("zip", "a zip archive that is no torch file"),
+        ("module", r"a whole pickled module .*Linear.*state_dict"),
+    ],
+)
+def test_files_that_are_no_checkpoints_are_named(kind: str, match: str, tmp_path: Path) -> None:
+    a_file(kind, tmp_path / "w.pth")
+    with pytest.raises(CheckpointError, match=match) as caught:
+        import_checkpoint(tmp_path / "w.pth", "batmann", tmp_path / "mine")
+    assert "damaged" not in str(caught.value)
+
+
+def test_safetensors_under_another_name_are_read(tmp_path: Path) -> None:
+    save_file(original("xnor").state_dict(), tmp_path / "w.bin")
+    import_checkpoint(tmp_path / "w.bin", "batmann", tmp_path / "mine")
+
+
+def test_numbers_and_options_next_to_the_weights_do_not_hinder(tmp_path: Path) -> None:
+    """Training scripts store a best accuracy as a NumPy number, and their options as a Namespace."""
+    content = {"state_dict": original("xnor").state_dict(), "best": np.float64(0.9), "args": Namespace(lr=1e-3)}
+    torch.save(content | {"epoch": np.int64(3)}, tmp_path / "w.pth")
+    import_checkpoint(tmp_path / "w.pth", "batmann", tmp_path / "mine")
 
 
 def broken(kind: str, path: Path) -> Path:

@@ -198,27 +198,13 @@ def test_an_own_architecture_by_path(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 @pytest.mark.parametrize(
     ("arch", "match"),
-    [("./my_net.py:Nett", "Did you mean 'Net'"), ("./my_net.py", "FILE.py:CLASS"), ("./bad.py:Net", "SyntaxError")],
+    [("./my_net.py:Nett", "Did you mean 'Net'"), ("./my_net.py", "FILE.py:NAME"), ("./bad.py:Net", "SyntaxError")],
 )
 def test_wrong_own_architectures(arch: str, match: str, tmp_path: Path) -> None:
     (tmp_path / "my_net.py").write_text(OWN)
     (tmp_path / "bad.py").write_text("def def")
     with pytest.raises(InputError, match=match):
         build_arch(arch, {}, tmp_path)
-
-
-@pytest.mark.parametrize("line", ["import part", "from part import x", "from . import part", "from .part import x"])
-def test_an_own_architecture_is_a_single_file(line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ids and results folders cover this file only: another one could change without a new id."""
-    (tmp_path / "part.py").write_text("x = 1\n")
-    (tmp_path / "imc_sim").mkdir()
-    (tmp_path / "imc_sim" / "__init__.py").touch()
-    (tmp_path / "my_net.py").write_text("import imc_sim\n" + OWN)
-    build_arch("./my_net.py:Net", {"wide": 5}, tmp_path)
-    (tmp_path / "my_net.py").write_text(f"{line}\n{OWN}")
-    monkeypatch.syspath_prepend(tmp_path)
-    with pytest.raises(InputError, match=r"imports '\.?(part)?' next to it.*a single file"):
-        build_arch("./my_net.py:Net", {"wide": 5}, tmp_path)
 
 
 def full(*_: object) -> None:

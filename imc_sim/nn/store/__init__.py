@@ -6,12 +6,14 @@ from imc_sim.nn.store._card import (
     ModelCard,
     build_model,
     card_of,
+    inputs_of,
     load_card,
     load_model,
     load_state,
     save_model,
     verify_weights,
 )
+from imc_sim.nn.store._inputs import read_inputs
 from imc_sim.nn.store._weights import pack, read_tensors, refuse_not_finite, unpack
 
 __all__ = [
@@ -20,10 +22,12 @@ __all__ = [
     "ModelCard",
     "build_model",
     "card_of",
+    "inputs_of",
     "load_card",
     "load_model",
     "load_state",
     "pack",
+    "read_inputs",
     "read_tensors",
     "refuse_not_finite",
     "save_model",

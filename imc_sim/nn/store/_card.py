@@ -11,7 +11,7 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from imc_sim._errors import CheckpointError
+from imc_sim._errors import CheckpointError, nearest
 from imc_sim._files import write_folder
 from imc_sim._typing import PathLike
 from imc_sim.config import (
@@ -19,17 +19,22 @@ from imc_sim.config import (
     Spec,
     beside,
     build,
+    check_trusted,
     find_card,
+    is_code,
     is_shipped,
+    trusting,
     user_path,
     write_yaml,
 )
 from imc_sim.nn._images import checked_images
+from imc_sim.nn._layers import product_layers
 from imc_sim.nn._product_layer import ProductLayer
 from imc_sim.nn.networks import build_arch
+from imc_sim.nn.store._inputs import pack_inputs, unpack_inputs
 from imc_sim.nn.store._weights import FORMAT, Header, pack, unpack
 
-CARD, WEIGHTS = "model.yaml", "weights.safetensors"
+CARD, WEIGHTS, INPUTS = "model.yaml", "weights.safetensors", "inputs.safetensors"
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 
 
@@ -82,6 +87,15 @@ class WeightsFile(Spec):
 
 
 @final
+class InputsFile(Spec):
+    """Name the file of inputs, next to the card, with its size and digest."""
+
+    file: str = INPUTS
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    bytes: int = Field(gt=0)
+
+
+@final
 class ModelCard(Spec):
     """Describe a model, as `model.yaml` does.
 
@@ -96,6 +110,7 @@ class ModelCard(Spec):
         curve: Columns of the training log by name, such as episode, loss since the row before, validation accuracy.
         measured: Measured accuracies.
         weights: The weights file; None until the model has been trained.
+        inputs: Some inputs of a network of any modules, with which it is mapped; None: images of its task.
         source: Origin of the model.
         licence: Licence of the weights.
     """
@@ -110,6 +125,7 @@ class ModelCard(Spec):
     curve: dict[str, tuple[int | float, ...]] = Field(default_factory=dict)
     measured: tuple[Measured, ...] = ()
     weights: WeightsFile | None = None
+    inputs: InputsFile | None = None
     source: str = ""
     licence: str = ""
 
@@ -130,12 +146,18 @@ def build_model(card: ModelCard, folder: Path) -> nn.Module:
     Args:
         card: The card.
         folder: Its folder.
+
+    Raises:
+        InputError: The card names code in a folder that is not trusted, or an architecture that cannot be built.
     """
-    return build_arch(card.arch.name, card.arch.args, folder, where=f"model {card.name!r}, arch")
+    where = f"model {card.name!r}, arch"
+    if is_code(card.arch.name) or is_code(str(card.arch.args.get("arch"))):
+        check_trusted(folder, where)
+    return build_arch(card.arch.name, card.arch.args, folder, where=where)
 
 
 @torch.inference_mode(False)  # what is loaded in inference mode could not be attacked later
-def load_model(name: PathLike) -> nn.Module:
+def load_model(name: PathLike, trust: bool = False) -> nn.Module:
     """Load a trained network in eval mode, with its card as `.card`.
 
     The weights are checked against the card's SHA-256, and the network rejects NaN and infinite inputs. torch's global
@@ -143,29 +165,47 @@ def load_model(name: PathLike) -> nn.Module:
 
     Args:
         name: Name or path of the model.
+        trust: Run the code that its card names wherever its folder is.
 
     Returns:
         The network.
+
+    Raises:
+        InputError: The card names code in a folder that is not trusted.
+        CheckpointError: The weights are missing, damaged or of another architecture.
     """
     card, folder = load_card(name)
     path = verify_weights(card, folder)
     state, layers = unpack(path)
-    with torch.random.fork_rng(devices=[]):  # the fresh module is initialised at random
+    with torch.random.fork_rng(devices=[]), trusting(trust):  # the fresh module is initialised at random
         module = build_model(card, folder)
     load_state(module, state, layers, str(path))
     module.register_forward_pre_hook(_checked_input)
     object.__setattr__(module, "card", card)
+    if card.inputs is not None:
+        object.__setattr__(module, "probe_inputs", unpack_inputs(_verified(folder, card.inputs)))
     return module.eval()
 
 
+def inputs_of(module: nn.Module) -> Any:
+    """Return the inputs that are stored with a network for mapping, None without any.
+
+    Args:
+        module: The network.
+    """
+    return vars(module).get("probe_inputs")
+
+
 def _checked_input(module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
-    """Check and cast the images, as a forward pre-hook."""
-    return (checked_images(module, args[0]), *args[1:]) if args else args
+    """Check and cast the images, as a forward pre-hook; a network of any modules may take whole numbers or others."""
+    own = args and isinstance(args[0], Tensor) and args[0].is_floating_point()
+    return (checked_images(module, args[0]), *args[1:]) if args and (own or product_layers(module)) else args
 
 
 def save_model(
-    folder: PathLike, module: nn.Module, card: ModelCard, half: bool = False, extra: Mapping[str, bytes] | None = None
-) -> ModelCard:
+    folder: PathLike, module: nn.Module, card: ModelCard, half: bool = False, extra: Mapping[str, bytes] | None = None,
+    inputs: Any = None,
+) -> ModelCard:  # fmt: skip
     """Write a model folder with packed weights and a card.
 
     A new folder appears complete or not at all; in an existing one the card is replaced last.
@@ -176,15 +216,22 @@ def save_model(
         card: Its card.
         half: Store tensors that are not packed as float16 (float controllers).
         extra: Further files, name -> content.
+        inputs: Some inputs of a network of any modules: a tensor, or a tuple or dict of tensors.
 
     Returns:
-        The card with its entry of the weights.
+        The card with its entries of weights and inputs.
     """
-    data = pack(module, half)
-    weights = WeightsFile(sha256=hashlib.sha256(data).hexdigest(), bytes=len(data))
-    card = card.model_copy(update={"weights": weights})
-    write_folder(user_path(folder, "folder"), {**(extra or {}), WEIGHTS: data, CARD: card_text(card).encode()})
+    files = {**(extra or {}), WEIGHTS: pack(module, half)}
+    files |= {} if inputs is None else {INPUTS: pack_inputs(inputs)}
+    entries: dict[str, Any] = {"weights": WeightsFile(**_facts(files[WEIGHTS]))}
+    entries |= {} if inputs is None else {"inputs": InputsFile(**_facts(files[INPUTS]))}
+    card = card.model_copy(update=entries)
+    write_folder(user_path(folder, "folder"), {**files, CARD: card_text(card).encode()})
     return card
+
+
+def _facts(content: bytes) -> dict[str, Any]:
+    return {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}
 
 
 def card_text(card: ModelCard) -> str:
@@ -207,17 +254,22 @@ def verify_weights(card: ModelCard, folder: Path) -> Path:
     if card.weights is None:
         step = f"Train it with `imc-sim train {card.name}`."
         raise CheckpointError(f"model {card.name!r}", "a card without weights", "a trained model", step)
-    path = beside(folder, card.weights.file)
+    return _verified(folder, card.weights)
+
+
+def _verified(folder: Path, entry: WeightsFile | InputsFile) -> Path:
+    """Return the path of a file that a card names, after comparing its size and SHA-256 with the card."""
+    path = beside(folder, entry.file)
     step = "Use an undamaged copy, or write the card again if the change was intended."
     if not path.is_file():
         step = REINSTALL if is_shipped(path) else step
-        raise CheckpointError(str(path), "no such file", "the weights that the card names", step)
-    if path.stat().st_size != card.weights.bytes:
+        raise CheckpointError(str(path), "no such file", "the file that the card names", step)
+    if path.stat().st_size != entry.bytes:
         got = f"{path.stat().st_size} bytes"
-        raise CheckpointError(str(path), got, f"{card.weights.bytes} bytes, as its card says", step)
+        raise CheckpointError(str(path), got, f"{entry.bytes} bytes, as its card says", step)
     sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
-    if sha256 != card.weights.sha256:
-        raise CheckpointError(str(path), f"SHA-256 {sha256}", f"{card.weights.sha256}, as its card says", step)
+    if sha256 != entry.sha256:
+        raise CheckpointError(str(path), f"SHA-256 {sha256}", f"{entry.sha256}, as its card says", step)
     return path
 
 
@@ -242,7 +294,7 @@ def load_state(module: nn.Module, state: dict[str, Tensor], layers: Header, wher
     missing, extra = [k for k in own if k not in state], [k for k in state if k not in own]
     faults = [_few("missing", missing), _few("unexpected", extra), _few("wrong shape:", wrong)]
     if missing or extra or wrong:
-        step = "Name the architecture that the weights were trained with."
+        step = _renaming(missing, extra) or "Name the architecture that the weights were trained with."
         kind = type(module).__name__
         raise CheckpointError(where, "; ".join(f for f in faults if f), f"the {len(own)} tensors of {kind}", step)
     module.load_state_dict(state, strict=True)
@@ -250,6 +302,15 @@ def load_state(module: nn.Module, state: dict[str, Tensor], layers: Header, wher
         layer = module.get_submodule(name)
         if isinstance(layer, ProductLayer) and "scale" in entry:
             layer.int8_scale = entry["scale"]
+
+
+def _renaming(missing: list[str], extra: list[str]) -> str:
+    """Return the advice how to rename tensors, empty where no name in the file is similar."""
+    ends = [key for key in extra if missing and key.endswith(f".{missing[0]}")]
+    if ends:
+        return f"Add --prefix {ends[0].removesuffix(missing[0])}"
+    close = nearest(missing[0], extra) if missing and extra else ""
+    return f"For {missing[0]!r}: {close.lower().strip()} Rename with --rename OLD=NEW." if close else ""
 
 
 def card_of(module: nn.Module) -> ModelCard | None:

@@ -1,4 +1,4 @@
-"""Files of a labelled set without images."""
+"""Files of a labelled set that hold nothing."""
 
 from __future__ import annotations
 

@@ -1,0 +1,51 @@
+"""Map a model by the settings of its card."""
+
+from __future__ import annotations
+
+from imc_sim.analog import AnalogModel
+from imc_sim.array import Chip
+from imc_sim.evaluate._calibration import calibration_images, probe_inputs
+from imc_sim.evaluate._card import stated_tasks
+from imc_sim.evaluate._session import Session
+from imc_sim.evaluate._tasks import Task, build_task
+from imc_sim.mapping import map_model
+from imc_sim.nn import product_layers
+from imc_sim.nn.store import inputs_of, load_card
+
+
+def map_for_card(name: str, chip: Chip) -> AnalogModel:
+    """Map a model onto one chip: a network of any modules with the inputs of its card or images of its first task.
+
+    Args:
+        name: name or path of the model.
+        chip: the chip.
+
+    Returns:
+        The mapped model.
+    """
+    session = Session.on("cpu")
+    network = session.model(name)
+    inputs = inputs_of(network)
+    if inputs is None and not product_layers(network):
+        inputs = probe_inputs(session, name, _first_task(session, name))
+    return map_model(network, chip, chips=1, seed=0, inputs=inputs)
+
+
+def calibrate_for_card(analog: AnalogModel, name: str) -> None:
+    """Calibrate a mapped model on the training data of the first task on its card.
+
+    Ranges and driven rows are measured even where the chip sets them, for its report. Without a layer on a crossbar
+    nothing is done.
+
+    Args:
+        analog: the mapped model.
+        name: name or path of the model.
+    """
+    session = Session.on("cpu")
+    if analog.analog_layers:
+        analog.calibrate(calibration_images(session, _first_task(session, name)))
+
+
+def _first_task(session: Session, name: str) -> Task:
+    """Return the first task on the card of a model, or of its recipe."""
+    return session.sized(build_task(stated_tasks(load_card(name)[0])[0][0], "task"), name)

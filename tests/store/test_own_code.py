@@ -1,0 +1,213 @@
+"""Networks of several files: what runs, what is copied, and what their identity covers."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from imc_sim._errors import CheckpointError, InputError
+from imc_sim.cli import main
+from imc_sim.config import code_of, find_card
+from imc_sim.evaluate import arch_of, network_key
+from imc_sim.mapping import import_checkpoint
+from imc_sim.nn.networks import build_arch
+from imc_sim.nn.store import load_model
+
+LAYER = "import torch\nclass Sign(torch.nn.Linear):\n    factor = {factor}\n"
+LAYER += "    def forward(self, x):\n        return self.factor * torch.nn.functional.linear(x, self.weight.sign())\n"
+#: name of the entry file -> files of a repository, in the ways in which repositories import their own
+REPOSITORIES = {
+    "main.py": {"main.py": "from layer import Sign\n", "layer.py": LAYER},
+    "models/net.py": {"models/net.py": "from .layer import Sign\n", "models/layer.py": LAYER},
+    "nets/net.py": {"nets/net.py": "from nets.layer import Sign\n", "nets/layer.py": LAYER},
+    "a/net.py": {
+        "a/net.py": "from ..b import Sign\n", "b/__init__.py": "from b.layer import *\n", "b/layer.py": LAYER,
+    },
+    "lazy.py": {"lazy.py": "def Sign(*a):\n    import sub.layer as s\n    return s.Sign(*a)\n", "sub/layer.py": LAYER},
+}  # fmt: skip
+MAKE = "\nimport torch\ndef make(wide):\n    print('loud')\n    return torch.nn.Sequential(Sign(4, wide))\n"
+
+
+def repository(folder: Path, entry: str, factor: float = 1.0) -> Path:
+    """Write the files of a repository, and some that no network needs."""
+    files = REPOSITORIES[entry] | {"setup.py": "raise SystemExit", "data.py": "raise ValueError"}
+    for name, text in files.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text.replace("{factor}", str(factor)) + (MAKE if name == entry else ""))
+    return folder
+
+
+@pytest.fixture
+def weights(tmp_path: Path) -> Path:
+    torch.save({"0.weight": torch.randn(3, 4), "0.bias": torch.zeros(3)}, tmp_path / "w.pth")
+    return tmp_path / "w.pth"
+
+
+@pytest.mark.parametrize("entry", REPOSITORIES)
+def test_files_that_a_network_imports_are_found_copied_and_identified(
+    entry: str, tmp_path: Path, weights: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The folder can be moved after the repository has gone; a change of any of its files is another network."""
+    monkeypatch.chdir(repository(tmp_path / "repo", entry))
+    modules = set(sys.modules)
+    import_checkpoint(weights, f"./{entry}:make", "models/mine", {"wide": 3})
+    assert {name for name in set(sys.modules) - modules if not name.startswith("imc_sim")} == set()
+    assert capsys.readouterr().out == ""
+    written = {p.relative_to("models/mine").as_posix() for p in Path("models/mine").rglob("*.py")}
+    assert len(written) == len(REPOSITORIES[entry])
+    shutil.move("models/mine", tmp_path / "moved")
+    monkeypatch.chdir(tmp_path)
+    shutil.rmtree(tmp_path / "repo")
+    x, w = torch.randn(5, 4), torch.load(weights)["0.weight"]
+    assert torch.equal(load_model("moved")(x), x @ w.sign().T)
+    before = network_key("moved"), arch_of("moved")
+    layer = next(Path("moved").rglob("layer.py"))
+    layer.write_text(layer.read_text().replace("factor = 1.0", "factor = 2.0"))
+    assert network_key("moved")[1] != before[0][1]
+    assert arch_of("moved") != before[1]
+    assert torch.equal(load_model("moved")(x), 2 * x @ w.sign().T)
+
+
+def test_two_repositories_with_files_of_one_name_do_not_mix(tmp_path: Path) -> None:
+    made = [
+        build_arch("./main.py:make", {"wide": 2}, repository(tmp_path / str(factor), "main.py", factor))
+        for factor in (1.0, 3.0)
+    ]
+    made[1].load_state_dict(made[0].state_dict())
+    x = torch.randn(2, 4)
+    assert torch.equal(made[1](x), 3 * made[0](x))
+
+
+def test_the_digest_of_a_single_file_is_that_of_its_content(tmp_path: Path) -> None:
+    """Ids of results that were computed with networks of one file stay valid."""
+    import hashlib
+
+    (tmp_path / "net.py").write_text("import torch\n")
+    assert code_of("./net.py:Net", tmp_path).sha256 == hashlib.sha256(b"import torch\n").hexdigest()
+
+
+@pytest.mark.parametrize(
+    ("text", "args", "match"),
+    [
+        ("def make(a, b=1): ...", {}, r"got no a; allowed: arguments of make\(a, b=1\)\. Add --arg a=…"),
+        ("def make(a): ...", {"a": 1, "c": 2}, "unexpected keyword argument 'c'"),
+        ("def make(): return 3", {}, "returns a int"),
+        ("import argparse; p = argparse.ArgumentParser(); p.add_argument('x'); p.parse_args()", {}, "__main__"),
+        ("import no_such_package", {}, "No module named 'no_such_package'"),
+        ("from .part import gone", {}, "No module named 'part'"),
+        ("def make(): return 1 / 0", {}, "ZeroDivisionError while calling make"),
+    ],
+)
+def test_code_that_makes_no_network_is_one_clear_error(
+    text: str, args: dict[str, int], match: str, tmp_path: Path
+) -> None:
+    (tmp_path / "net.py").write_text(text)
+    with pytest.raises(InputError, match=match):
+        build_arch("./net.py:make", args, tmp_path)
+
+
+@pytest.fixture
+def foreign(tmp_path: Path, weights: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A model folder whose code leaves a mark, in a folder that is not trusted."""
+    monkeypatch.chdir(repository(tmp_path / "repo", "main.py"))
+    import_checkpoint(weights, "./main.py:make", tmp_path / "foreign", {"wide": 3})
+    mark = tmp_path / "mark"
+    with (tmp_path / "foreign" / "layer.py").open("a") as file:
+        file.write(f"import pathlib\npathlib.Path({str(mark)!r}).touch()\n")
+    (tmp_path / "home").mkdir()
+    monkeypatch.chdir(tmp_path / "home")
+    monkeypatch.delenv("IMC_SIM_TRUST")
+    return tmp_path / "foreign"
+
+
+def test_code_of_a_foreign_card_does_not_run(foreign: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    mark = foreign.parent / "mark"
+    with pytest.raises(InputError, match="not run.*--trust"):
+        load_model(foreign)
+    for words in (["map", foreign, "ideal"], ["evaluate", foreign, "--set", "seed=1"], ["list", "models"],
+                  ["show", "confusion", foreign, "ideal"]):  # fmt: skip
+        code, err = main(list(map(str, words))), capsys.readouterr().err
+        assert (code, err.count("--trust")) == ((0, 0) if "list" in words else (2, 1)), (words, err)
+    assert not mark.exists()
+
+
+@pytest.mark.parametrize("how", ["argument", "variable", "models"])
+def test_code_of_a_trusted_card_runs(how: str, foreign: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if how == "variable":
+        monkeypatch.setenv("IMC_SIM_TRUST", str(foreign.parent))
+    if how == "models":
+        Path("models").mkdir()
+        foreign = Path(shutil.move(foreign, Path.cwd() / "models" / "mine"))
+    load_model(foreign, trust=how == "argument")
+    assert Path("../mark").exists()
+
+
+def test_a_network_inside_an_ensemble_is_not_trusted_either(foreign: Path) -> None:
+    text = (foreign / "model.yaml").read_text().replace("./main.py:make", "ensemble")
+    (foreign / "model.yaml").write_text(text.replace("wide: 3", f"arch: '{foreign}/main.py:make'"))
+    assert find_card(foreign).data["arch"]["name"] == "ensemble"
+    with pytest.raises(InputError, match="not run"):
+        load_model(foreign)
+
+
+KEYS = {"0.weight": torch.ones(3, 4), "0.bias": torch.ones(3), "2.num_batches_tracked": torch.tensor(0)}
+NET = "import torch\ndef make():\n    return torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.ReLU(), N(3))\n"
+NET = NET.replace("N(3)", "torch.nn.BatchNorm1d(3)")
+STATE = nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.BatchNorm1d(3)).state_dict()
+
+
+@pytest.mark.parametrize(
+    ("content", "options"),
+    [
+        ({"state_dict": {f"model.{k}": v for k, v in STATE.items()} | {"loss.w": torch.ones(1)}, "epoch": 1}, {}),
+        ({"params": STATE}, {}),
+        ({"model": {f"_orig_mod.{k}": v for k, v in STATE.items()}}, {}),
+        ({k: v for k, v in STATE.items() if "tracked" not in k}, {}),
+        ({k.replace("0.", "fc."): v for k, v in STATE.items()}, {"renames": [("fc", "0")]}),
+        ({k.replace("0.", "body.fc."): v for k, v in STATE.items()}, {"renames": [("body.fc.", "0.")]}),
+        ({**STATE, "extra": torch.ones(1)}, {"renames": [("extra", "")]}),
+        (
+            {f"{p}.{k}": v + e for p, e in (("net", 0), ("ema", 1)) for k, v in STATE.items()},
+            {"prefix": "net."},
+        ),
+    ],
+)
+def test_names_of_tensors(content: dict, options: dict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("net.py").write_text(NET)
+    torch.save(content, "w.ckpt")
+    import_checkpoint("w.ckpt", "./net.py:make", "models/mine", **options)
+    loaded = load_model("mine").state_dict()
+    assert all(torch.equal(loaded[key], value) for key, value in STATE.items())
+
+
+@pytest.mark.parametrize(
+    ("content", "options", "match"),
+    [
+        ({f"{p}.{k}": v for p in ("net", "ema") for k, v in STATE.items()}, {}, r"Add --prefix net\."),
+        ({k.replace("0.weight", "0.weigth"): v for k, v in STATE.items()}, {}, "'0.weight'.*'0.weigth'.*--rename"),
+        (STATE, {"renames": [("0.wieght", "x")]}, r"--rename.*'0.weight'"),
+        (STATE, {"renames": [("0", "2")]}, "two tensors '2.weight'"),
+        (STATE, {"prefix": "net."}, r"--prefix.*'net\.'.*0\., 2\."),
+    ],
+)
+def test_names_that_fit_nothing(content: dict, options: dict, match: str, tmp_path: Path) -> None:
+    (tmp_path / "net.py").write_text(NET)
+    torch.save(content, tmp_path / "w.pt")
+    with pytest.raises(CheckpointError, match=match):
+        import_checkpoint(tmp_path / "w.pt", f"{tmp_path}/net.py:make", tmp_path / "mine", **options)
+
+
+def test_random_weights_are_refused_and_complete_networks_taken(tmp_path: Path) -> None:
+    (tmp_path / "net.py").write_text(NET + "def done():\n    n = make()\n    n[0].weight.data.fill_(1)\n"
+                                     "    n[0].bias.data.fill_(2)\n    return n\n")  # fmt: skip
+    with pytest.raises(InputError, match="random weights, such as '0.weight'.*--weights"):
+        import_checkpoint(None, f"{tmp_path}/net.py:make", tmp_path / "mine")
+    import_checkpoint(None, f"{tmp_path}/net.py:done", tmp_path / "mine")
+    assert load_model(tmp_path / "mine").state_dict()["0.bias"].tolist() == [2.0] * 3
