@@ -31,6 +31,8 @@ NORM = ("weight", "bias", "running_mean", "running_var")
 OWN_ARCH = "Name the architecture that made it, `--arch ./my_net.py:Net`."
 #: keys under which training scripts nest the state dict
 _WRAPPERS = ("state_dict", "model_state_dict", "model", "net", "network", "controller", "params", "weights")
+#: how often they may nest
+_LEVELS = 2
 _PREFIXES = ("module.", "_orig_mod.")
 _ALLOWED = "a .safetensors file, or a torch file that holds only tensors and plain containers"
 _SAVE_AGAIN = "Save it again where it was made: torch.save(model.state_dict(), path), and import that."
@@ -127,13 +129,13 @@ def _first_name(file: IO[bytes], pickles: int) -> str | None:
 
 def _unwrapped(content: Any, path: Path, notes: list[str]) -> dict[str, Tensor]:
     """Return the state dict in up to two levels of wrapping."""
-    for _ in range(3):
+    for level in range(_LEVELS + 1):
         if not isinstance(content, dict):
             break
         if content and all(isinstance(v, Tensor) for v in content.values()):
             return dict(content)
         key = next((k for k in _WRAPPERS if isinstance(content.get(k), dict)), None)
-        if key is None:
+        if key is None or level == _LEVELS:
             break
         others = ", ".join(map(str, content.keys() - {key})) or "nothing"
         notes.append(f"taken from the key {key!r}; left out: {others}")

@@ -69,6 +69,22 @@ def test_wrapped_state_dicts(wrapper: str, tmp_path: Path) -> None:
     assert any(f"key {wrapper!r}" in note for note in report.notes)
 
 
+@pytest.mark.parametrize(("keys", "read"), [(("model", "net"), True), (("model", "net", "state_dict"), False)])
+def test_wrappers_are_removed_twice_at_most(keys: tuple[str, ...], read: bool, tmp_path: Path) -> None:
+    content: dict[str, Any] = dict(original("xnor").state_dict())
+    for key in reversed(keys):
+        content = {"epoch": 3, key: content}
+    torch.save(content, tmp_path / "c.pt")
+    if read:
+        report = import_checkpoint(tmp_path / "c.pt", "batmann", tmp_path / "mine")
+        assert [note.split(";")[0] for note in report.notes if "taken from" in note] == [
+            f"taken from the key {key!r}" for key in keys
+        ]
+        return
+    with pytest.raises(CheckpointError, match=r"epoch, state_dict.*a state dict, plain or under"):
+        import_checkpoint(tmp_path / "c.pt", "batmann", tmp_path / "mine")
+
+
 def test_safetensors_and_double_precision(tmp_path: Path) -> None:
     state = {key: value.double() for key, value in original("float").state_dict().items()}
     save_file(state, tmp_path / "c.safetensors")

@@ -5,13 +5,16 @@ from __future__ import annotations
 import importlib.util
 import subprocess
 import sys
+from collections import deque
+from concurrent.futures import Future
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from imc_sim import InputError
-from imc_sim.runs import EXECUTORS, Executor, _processes, make_executor
+from imc_sim.runs import EXECUTORS, Executor, Row, _processes, finished_rows, make_executor
 from imc_sim.testing import ExecutorContract
 
 needs_dask = pytest.mark.skipif(importlib.util.find_spec("distributed") is None, reason="needs the extra dask")
@@ -34,6 +37,33 @@ class TestProcess(ExecutorContract):
 class TestDask(ExecutorContract):
     def make(self) -> Executor:
         return make_executor("dask", 2)
+
+
+def test_items_of_a_failed_batch_are_run_one_by_one_in_their_order() -> None:
+    def compute(items: list[str]) -> list[str]:
+        if "bad" in items:
+            raise ArithmeticError
+        return items
+
+    def done(items: list[str], result: list[str]) -> list[Row]:
+        assert items == result
+        return [{"id": item, "state": "done"} for item in items]
+
+    def failed(item: str, error: BaseException) -> Row:
+        return {"id": item, "state": type(error).__name__}
+
+    def started(items: list[str]) -> Future[Any]:
+        return inline.submit(compute, items)
+
+    inline = make_executor("inline")
+    batches = deque([["a", "b"], ["c", "bad", "d", "e"], ["f", "g"]])
+    rows = [
+        [(row["id"], row["state"]) for row in some] for some in finished_rows(batches, inline, started, done, failed)
+    ]
+    assert rows == [
+        [("a", "done"), ("b", "done")], [("c", "done")], [("bad", "ArithmeticError")], [("d", "done")], [("e", "done")],
+        [("f", "done"), ("g", "done")],
+    ]  # fmt: skip
 
 
 def test_a_deadly_call_takes_as_many_workers_as_its_error_says(monkeypatch: pytest.MonkeyPatch) -> None:
