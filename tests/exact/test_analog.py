@@ -188,12 +188,16 @@ class TestMemory:
         memory.write(self.keys, self.labels, epoch=0)
         assert torch.equal(first, memory.search(self.queries))
 
-    def test_keys_of_each_chip_are_its_own(self) -> None:
+    @pytest.mark.parametrize("chips", [range(3), range(4, 7)])
+    def test_keys_of_each_chip_are_its_own(self, chips: range) -> None:
         chip = rram(device__programming__sigma=0.3)
-        shared, own = (AssociativeMemory(chip, dim=64, chips=3) for _ in range(2))
+        shared, own = (AssociativeMemory(chip, dim=64, chips=chips) for _ in range(2))
         shared.write(self.keys, self.labels)
         own.write(self.keys.expand(3, -1, -1), self.labels)
         assert torch.equal(shared.search(self.queries), own.search(self.queries))
+        queries = torch.stack([self.queries, -self.queries, self.queries.flip(0)])
+        assert torch.equal(shared.search(queries), own.search(queries))
+        assert torch.equal(own.search(queries)[0], own.search(self.queries)[0])
 
     def test_bad_use_is_named(self) -> None:
         memory = AssociativeMemory("ideal", dim=64)

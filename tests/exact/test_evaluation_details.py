@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,12 +13,26 @@ from torch import Tensor, nn
 from imc_sim.analog import AssociativeMemory
 from imc_sim.array import Chip, Crossbar, load_chip
 from imc_sim.config import build
-from imc_sim.evaluate import ClassificationTask, FewShotTask, Pgd, Session, _few_shot, _sampled_chips, features_of
+from imc_sim.evaluate import (
+    ChipResult,
+    ClassificationTask,
+    FewShotTask,
+    Pgd,
+    Session,
+    _card,
+    _few_shot,
+    _sampled_chips,
+    features_of,
+)
+from imc_sim.evaluate._attacked_queries import attacked_episodes, attacked_features
+from imc_sim.evaluate._calibration import calibration_keys
 from imc_sim.evaluate._converter_inputs import _Probe
 from imc_sim.evaluate._sensitivity import LayerAccuracy
 from imc_sim.evaluate._session import episodes_key, features_key, images_key
 from imc_sim.mapping import map_model
 from imc_sim.nn import BinaryActivation, Linear
+from imc_sim.nn.networks import BatmannController
+from imc_sim.nn.store import Arch, ModelCard, save_model
 
 EFFECTS = {
     "programming": {"kind": "relative", "sigma": 0.5},
@@ -81,6 +96,48 @@ def test_images_of_a_classifier_are_kept_by_every_setting_that_decides_them() ->
     for name, value in wanted.items():
         task = ClassificationTask.model_construct(**{**ClassificationTask(dataset="digits").__dict__, name: value})
         assert images_key(task) != base, name
+
+
+#: (model, attack, key form) of calls whose kept objects must not be those of one another
+CALLS = [
+    (0, {"epsilon": 0.1}, "bipolar"), (1, {"epsilon": 0.1}, "bipolar"), (0, {"epsilon": 0.2}, "bipolar"),
+    (0, {"epsilon": 0.1, "loss": "memory"}, "bipolar"), (0, {"epsilon": 0.1, "space": "normalised"}, "bipolar"),
+    (0, {"epsilon": 0.1, "loss": "memory"}, "binary"),
+]  # fmt: skip
+
+
+def test_a_session_gives_what_a_fresh_one_gives(tmp_path: Path) -> None:
+    """Of every model, attack and form: attacked images, features and keys that are kept from call to call."""
+    args = {"kind": "xnor", "width": 4, "dim": 16, "size": 32}
+    for seed in (0, 1):
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            card = ModelCard(name=f"m{seed}", summary="t", arch=Arch(name="batmann", args=args))
+            save_model(tmp_path / f"m{seed}", BatmannController(**args), card)
+    shape = {
+        "dataset": "glyphs",
+        "split": "test",
+        "way": 3,
+        "queries": 1,
+        "episodes": 2,
+        "rotations": False,
+        "size": 32,
+    }
+    calibrated = load_chip("rram_hfo2_1t1r").replace("converter", {"kind": "auto", "range": "calibrated"})
+
+    def found(session: Session, model: int, attack: dict[str, Any], keys: str) -> list[Tensor]:
+        name, task = str(tmp_path / f"m{model}"), few_shot(**shape, keys=keys, attack={"kind": "fgsm", **attack})
+        known = calibration_keys(session, name, calibrated, task)
+        assert known is not None
+        images = attacked_episodes(session, name, task).images
+        return [images, attacked_features(session, name, task), session.features(name, task), *known]
+
+    shared = Session()
+    once = [found(shared, *call) for call in CALLS]
+    for call, first in zip(CALLS, once, strict=True):
+        for session in (shared, Session()):
+            assert all(torch.equal(a, b) for a, b in zip(found(session, *call), first, strict=True)), call
+    assert len({str(each[0].tolist()) for each in once[:5]}) == 5
 
 
 # -- draws -------------------------------------------------------------------------------------------------
@@ -191,3 +248,34 @@ def test_a_band_holds_nine_tenths() -> None:
 def test_steps_of_pgd_reach_beyond_epsilon(settings: dict[str, Any], wanted: float) -> None:
     """2.5 epsilon / steps (Madry et al., 2018), unless the step is given."""
     assert Pgd(epsilon=0.1, **settings).step_size == pytest.approx(wanted, rel=1e-12)
+
+
+# -- what an interval over chips is about ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("settings", "varies"),
+    [
+        ({}, False),
+        ({"encoding.kind": "bnn_vi"}, False),
+        ({"converter.kind": "auto"}, False),
+        ({"device.programming.sigma": 0.1}, True),
+        ({"device.faults.stuck_hrs": 0.1}, True),
+        ({"device.read.sigma": 0.1}, True),
+        ({"device.read.bandwidth_Hz": 1e6}, True),
+        ({"device.time": {"t_s": 10.0, "drift": {"nu": 0.1, "nu_std": 0.05}}}, True),
+    ],
+)
+def test_an_accuracy_is_exact_where_no_chip_and_no_read_differs(
+    settings: dict[str, Any], varies: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Equal scores of chips that do not differ have no interval; those of chips that do differ say little."""
+    spec = load_chip("ideal")
+    for path, value in settings.items():
+        spec = spec.replace(path, value)
+    monkeypatch.setattr(_card, "evaluate_chips", lambda *_: [ChipResult(n, 9, 10, 0.0) for n in range(4)])
+    row = _card._on_chips("some", {}, spec, 4, 0)
+    assert row.accuracy == 0.9
+    assert (row.low < 0.9 < row.high) is varies
+    assert (row.low == 0.9 == row.high) is not varies
+    assert row.over == "4 chips, all equal"
