@@ -62,7 +62,7 @@ def in_a_loop(chips: int, episodes: int) -> tuple[float, list[int]]:
     for number in range(chips):
         one = SampledChips(chip, range(number, number + 1), 0)
         features = features_of(one.program(model)[0], data.images, task.batch)
-        found += [accuracy_of(each, task, data) for each in crossbar_answers(features, task, data, one)]
+        found += [accuracy_of(each, task, data) for each in crossbar_answers(features, task, data, one)[0]]
     return time.perf_counter() - started, [accuracy.correct for accuracy in found]
 
 

@@ -128,14 +128,15 @@ def chip_interval(accuracies: ArrayLike, vary: bool = True) -> tuple[float, floa
     """Return the mean accuracy over chips and its 95 % interval, within [0, 1].
 
     Student's t. Equal scores of chips that differ say little about other chips: their interval is Wilson's, with each
-    chip as one trial, and that of a single chip is [0, 1]. vary: chips differ; otherwise the mean is exact.
+    chip as one trial, and that of a single chip is [0, 1]. vary: chips can differ; otherwise equal scores are exact.
     """
     data = np.asarray(accuracies, dtype=np.float64)
     mean, low, high = mean_interval(data)
-    if not vary:
-        return mean, mean, mean
-    if data.size > 1 and bool((data == data[0]).all()):
-        low, high = wilson(mean, 0.0, data.size, data.size - 1)
+    if bool((data == data[0]).all()):
+        if not vary:
+            return mean, mean, mean
+        if data.size > 1:
+            low, high = wilson(mean, 0.0, data.size, data.size - 1)
     return mean, max(0.0, low), min(1.0, high)
 
 

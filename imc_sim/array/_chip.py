@@ -133,6 +133,11 @@ class Chip(Spec):
         return converters or not self.inputs.is_ideal or rows
 
     @property
+    def varies(self) -> bool:
+        """Tell whether two chips can differ: cells are not ideal, cells age, or reads are noisy."""
+        return not self.device.cells_are_ideal or self.device.ages or self.device.read.noisy
+
+    @property
     def cells_are_ideal(self) -> bool:
         """Tell whether cells conduct their targets until they are read: no effects, no wire resistance."""
         return self.device.cells_are_ideal and not self.changes_cells

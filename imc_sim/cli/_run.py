@@ -154,26 +154,20 @@ def table_rows(results: Results) -> list[dict[str, str]]:
 
     axes, band = results.study["axes"], band_label(results.table["chips"], named=False)
     rows = []
-    for record in results.table.to_dict("records"):
+    for record, ends in zip(results.table.to_dict("records"), results.intervals, strict=True):
         place = {_heading(axis): _value(record[axis["path"]], axis) for axis in axes}
         rows.append(
             {
                 "case": record["case"],
                 **place,
                 "chips": str(record["chips"]),
-                "mean, 95 % interval %": _mean(record),
+                "mean, 95 % interval %": f"{100 * record['mean']:.2f} [{100 * ends[0]:.2f}, {100 * ends[1]:.2f}]",
                 "median %": f"{100 * record['median']:.2f}",
                 band: f"{100 * record['p05']:.2f} .. {100 * record['p95']:.2f}",
                 "digital %": f"{100 * record['digital']:.2f}",
             }
         )
     return rows
-
-
-def _mean(record: dict[Any, Any]) -> str:
-    """Format the mean over chips with its interval, within 0 and 100 %."""
-    mean, half = 100 * record["mean"], 100 * record["half_width"]
-    return f"{mean:.2f} [{max(0.0, mean - half):.2f}, {min(100.0, mean + half):.2f}]"
 
 
 def _heading(axis: dict[str, object]) -> str:

@@ -12,6 +12,7 @@ from imc_sim.evaluate._held_data import holding
 from imc_sim.evaluate._identity import (
     arch_identity,
     arch_of,
+    chips_vary,
     data_of_task,
     features_digest,
     network_key,
@@ -109,6 +110,7 @@ __all__ = [
     "check_order",
     "check_task",
     "chip_class_accuracy",
+    "chips_vary",
     "class_accuracy",
     "configured",
     "confusion",

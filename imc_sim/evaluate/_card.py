@@ -10,6 +10,7 @@ from imc_sim._errors import InputError
 from imc_sim._stats import chip_interval
 from imc_sim.config import canonical_json
 from imc_sim.data import AS_THEY_ARE
+from imc_sim.evaluate._identity import chips_vary
 from imc_sim.evaluate._run import digital_accuracy, evaluate_chips
 from imc_sim.evaluate._tasks import ClassificationTask, build_task
 
@@ -178,7 +179,6 @@ def _on_chips(name: str, task: dict[str, Any], chip: Chip | str, chips: int, see
 
     spec = load_chip(chip)
     results = evaluate_chips(name, spec.to_dict(), task, range(chips), seed)
-    vary = not spec.cells_are_ideal or spec.device.read.noisy
-    mean, low, high = chip_interval([r.accuracy for r in results], vary)
+    mean, low, high = chip_interval([r.accuracy for r in results], chips_vary(name, spec))
     equal = ", all equal" if chips > 1 and len({r.correct for r in results}) == 1 else ""
     return CardRow(f"  on {spec.name}", mean, low, high, f"{chips} chips{equal}", None, None)

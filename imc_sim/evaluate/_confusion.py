@@ -100,7 +100,7 @@ def answers_of(
         some = SampledChips(chip, chips[start : start + _TOGETHER], seed)
         analog, _ = programmed(session, model, session.model(model), task, some)
         features = features_of(analog, data.images, task.batch) if analog.analog_layers else shared
-        parts.append(chip_answers(features, task.read_out, data, some, known).numpy())
+        parts.append(chip_answers(features, task.read_out, data, some, known)[0].numpy())
         if progress is not None:
             progress(start + len(some.numbers), len(chips))
     return np.concatenate(parts)

@@ -45,8 +45,8 @@ def on_chips(session: Session, model: str, task: FewShotTask, chips: SampledChip
         features = features_of(analog, data.images, task.batch)
     else:
         features = attacked_features(session, model, task)
-    answers = chip_answers(features, task.read_out, data, chips, known)
-    return [accuracy_of(each, task, data) for each in answers], calibration
+    answers, of_memory = chip_answers(features, task.read_out, data, chips, known)
+    return [accuracy_of(each, task, data) for each in answers], calibration.with_memory(of_memory)
 
 
 def few_shot_accuracy(model: nn.Module, task: FewShotTask, data: FewShotData | None = None) -> Accuracy:
@@ -96,5 +96,5 @@ def _under_attack_through_chips(session: Session, model: str, task: FewShotTask,
         supports = clean.supports
         queries = features_of(attacker, data.images[len(supports) :], task.batch)
         features = torch.cat([target.keys[torch.from_numpy(supports)][None], queries], dim=1)
-    answers = chip_answers(features, task.read_out, data, chips, known)
-    return [accuracy_of(each, task, data) for each in answers], calibration
+    answers, of_memory = chip_answers(features, task.read_out, data, chips, known)
+    return [accuracy_of(each, task, data) for each in answers], calibration.with_memory(of_memory)

@@ -6,11 +6,14 @@ import hashlib
 import shlex
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from imc_sim._errors import InputError
 from imc_sim.config import FoundCard, code_of, digest, find_card, is_code
 from imc_sim.data import data_parts
+
+if TYPE_CHECKING:
+    from imc_sim.array import Chip
 
 #: split of an evaluation -> where its network was trained; other splits are training data themselves
 _TRAINING = {
@@ -77,6 +80,21 @@ def arch_of(model: str) -> dict[str, Any] | None:
     """
     arch = _arch_of(find_card(model))
     return None if arch["name"] == "batmann" else arch
+
+
+def chips_vary(model: str, chip: Chip) -> bool:
+    """Return whether two chips can give different results: the chips differ, or the model samples its neurons.
+
+    Args:
+        model: name or path of a model.
+        chip: chip description.
+    """
+    return chip.varies or _samples_neurons(_arch_of(find_card(model)))
+
+
+def _samples_neurons(arch: Mapping[str, Any]) -> bool:
+    """Tell whether an architecture, or one within it, has stochastic neurons."""
+    return bool(arch.get("stochastic")) or any(_samples_neurons(v) for v in arch.values() if isinstance(v, Mapping))
 
 
 def _arch_of(card: FoundCard) -> dict[str, Any]:

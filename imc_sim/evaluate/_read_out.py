@@ -13,7 +13,7 @@ from imc_sim.array import Chip
 from imc_sim.evaluate._accuracy import Accuracy
 from imc_sim.evaluate._episodes import FewShotData
 from imc_sim.evaluate._memory_keys import SIMILARITIES, KeyMaker, Keys
-from imc_sim.evaluate._sampled_chips import SampledChips
+from imc_sim.evaluate._sampled_chips import Calibration, SampledChips
 from imc_sim.evaluate._tasks import FewShotTask
 from imc_sim.nn.similarity import inference_logits
 
@@ -37,8 +37,9 @@ def digital_answers(features: Tensor, task: FewShotTask, data: FewShotData) -> T
 @torch.no_grad()
 def crossbar_answers(
     features: Tensor, task: FewShotTask, data: FewShotData, chips: SampledChips, calibration: Keys | None = None
-) -> Tensor:
-    """Return the answers [chip, e, way x queries] of memories on crossbars, as places in the episode.
+) -> tuple[Tensor, Calibration]:
+    """Return the answers [chip, e, way x queries] of memories on crossbars, as places in the episode, and what was
+    measured for these memories.
 
     Each episode writes its keys again, which samples device variation again.
 
@@ -57,7 +58,7 @@ def crossbar_answers(
         keys, queries = maker.one(episode)
         memory.write(keys, maker.labels, epoch=episode)
         answers.append(_chosen(memory.search(queries)))
-    return torch.stack(answers, dim=1)
+    return torch.stack(answers, dim=1), Calibration.of_memory(memory)
 
 
 def memory_of(maker: KeyMaker, chips: SampledChips, calibration: Keys | None) -> AssociativeMemory:
@@ -71,15 +72,16 @@ def memory_of(maker: KeyMaker, chips: SampledChips, calibration: Keys | None) ->
 
 def chip_answers(
     features: Tensor, task: FewShotTask, data: FewShotData, chips: SampledChips, calibration: Keys | None = None
-) -> Tensor:
-    """Return the answers [chip, e, way x queries] with the memory where the chip's policy places it.
+) -> tuple[Tensor, Calibration]:
+    """Return the answers [chip, e, way x queries] with the memory where the chip's policy places it, and what was
+    measured for it.
 
     features: [u, dim] of a network that is the same on every chip, or [chip, u, dim].
     """
     if chips.searches:
         return crossbar_answers(features, task, data, chips, calibration)
     each = features if features.ndim == 3 else features.expand(len(chips.numbers), -1, -1)
-    return torch.stack([digital_answers(f, task, data) for f in each])
+    return torch.stack([digital_answers(f, task, data) for f in each]), Calibration()
 
 
 def check_read_out(task: FewShotTask, chip: Chip) -> None:

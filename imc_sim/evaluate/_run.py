@@ -42,11 +42,11 @@ class ChipResult:
         correct: number of right answers.
         total: number of answers.
         seconds: time per chip.
-        ranges: per layer the limits of the ADCs' inputs in windows, where they are calibrated.
+        ranges: per layer, and of the key `memory`, the limits of the ADCs' inputs in windows, where calibrated.
         sample: of the digital network, what its accuracy is a mean over; chips are compared with one another.
         loss: mean negative log-likelihood of the digital network, where outputs are classes.
-        rows_on: per layer the fraction of rows that inputs switch on, for every row of tiles and pass, where wires
-            depend on it.
+        rows_on: per layer, and of the key `memory`, the fraction of rows that inputs switch on, for every row of tiles
+            and pass, where wires depend on it.
     """
 
     chip: int

@@ -7,7 +7,7 @@ from typing import Any, final
 
 from torch import Tensor, nn
 
-from imc_sim.analog import AnalogModel
+from imc_sim.analog import AnalogModel, AssociativeMemory
 from imc_sim.array import Chip
 from imc_sim.config import Engine
 from imc_sim.evaluate._accuracy import Accuracy
@@ -17,7 +17,7 @@ from imc_sim.mapping import map_model
 @final
 @dataclass(frozen=True)
 class Calibration:
-    """Properties of layers that were measured on calibration data, by the name of the layer.
+    """Properties of layers that were measured on calibration data, by the name of the layer, `memory` for key memories.
 
     Args:
         ranges: limits of the ADCs' inputs, in windows.
@@ -26,6 +26,16 @@ class Calibration:
 
     ranges: dict[str, tuple[float, float]] = field(default_factory=dict)
     rows_on: dict[str, list[list[float]]] = field(default_factory=dict)
+
+    @classmethod
+    def of_memory(cls, memory: AssociativeMemory) -> Calibration:
+        """Return what was measured for a key memory."""
+        ranges = {} if memory.limits is None else {memory.layer: memory.limits}
+        return cls(ranges, {} if memory.driven_rows is None else {memory.layer: memory.driven_rows.shares.tolist()})
+
+    def with_memory(self, other: Calibration) -> Calibration:
+        """Return this calibration of layers and that of a key memory."""
+        return Calibration(self.ranges | other.ranges, self.rows_on | other.rows_on)
 
 
 #: accuracy of each chip, and the calibration of their layers

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from pandas import DataFrame
 
 from imc_sim._errors import ResultsError
-from imc_sim._stats import Sample, mean_interval
+from imc_sim._stats import Sample, chip_interval, mean_interval
 from imc_sim.plotting._figure import lower_limit, new_figure
 from imc_sim.plotting._labels import place, shown
 from imc_sim.plotting._tables import chip_count, distinct, numbers
@@ -57,7 +57,8 @@ def comparison_data(results: Results) -> DataFrame:
     digital is on the whole test; digital_over says what its interval is over ("1000 episodes"). classes_low to
     classes_high is the interval for new classes, of which `classes` were sampled. same_task is the digital
     network on the reduced task of chips, where there is one; chip_task describes it. on_chip is the mean over `chips`
-    chips with its t interval. trained is from the card of the model.
+    chips with its t interval, or Wilson's where chips that can differ score the same. trained is from the card of the
+    model.
 
     Args:
         results: of the study.
@@ -93,6 +94,8 @@ def _row(
     same = _digital(trials.get(point["baseline"], [])) if "reference" in point else {}
     found = [100 * row["correct"] / row["total"] for row in trials.get(point["id"], [])]
     mean, low, high = mean_interval(found) if found else (math.nan, math.nan, math.nan)
+    if point.get("vary") and len(set(found)) == 1 < len(found):
+        low, high = (100 * end for end in chip_interval([x / 100 for x in found])[1:])
     model = point.get("model", study["model"])
     first = next(zip(study["axes"], point["values"], strict=True), (None, None))
     return {

@@ -100,7 +100,7 @@ def caption(data: DataFrame) -> str:
     over = [text for text in distinct(data, "digital_over") if text]
     own = " (on the reduced task, over those of that task)" if any(data["chip_task"]) else ""
     digital = f"intervals of the digital network over {joined(over, 'or')}{own}, " if over else "intervals "
-    text = f"Accuracies in %; {digital}on chips of the mean over chips (Student t)."
+    text = f"Accuracies in %; {digital}on chips of the mean over chips (Student t, Wilson's if all are equal)."
     text += _classes(data) + (" Intervals of the digital network are Wilson's." if over else "")
     common = _common(data)
     return f"{text} Reduced task: {', '.join(common)}." if common else text

@@ -144,7 +144,8 @@ def _table(results: Results) -> str:
     axes = results.study["axes"]
     heads = ["case", *map(heading, axes), "chips", "mean, 95 % interval (%)", "median (%)", f"{_band(results)} (%)",
              "digital (%)"]  # fmt: skip
-    rows = (_row(record, axes) for record in results.table.to_dict("records"))
+    each = zip(results.table.to_dict("records"), results.intervals, strict=True)
+    rows = (_row(record, axes, ends) for record, ends in each)
     return f'{table(heads, rows, "results")}<p class="note">{escaped(_statistics(results))}</p>'
 
 
@@ -158,17 +159,17 @@ def _statistics(results: Results) -> str:
     content = ", ".join(f"{100 * (n - 1) / (n + 1):.0f} % for {n}" for n in few)
     held = f"; the lowest and the highest of fewer than {FULL_BAND} hold less ({content})" if few else ""
     return (
-        "Interval: of the mean over chips (Student t, within 0 and 100 %). Band: 5 % and 95 % quantile over chips at "
+        "Interval: of the mean over chips (Student t within 0 and 100 %; Wilson's where all chips score the same "
+        "although they can differ). Band: 5 % and 95 % quantile over chips at "
         f"plotting positions k / (n + 1), between which 90 % of all chips lie on average{held}. All points have the "
         "same chip numbers, which share their random numbers: curves look smoother than those of independent chips."
     )
 
 
-def _row(record: dict[Any, Any], axes: list[dict[str, Any]]) -> list[Cell]:
+def _row(record: dict[Any, Any], axes: list[dict[str, Any]], interval: tuple[float, float]) -> list[Cell]:
     """Return a row of the table of results."""
-    percent = {key: 100 * record[key] for key in ("mean", "half_width", "median", "p05", "p95", "digital")}
-    low, high = (percent["mean"] + sign * percent["half_width"] for sign in (-1, 1))
-    ends = f" ({max(0.0, low):.2f} to {min(100.0, high):.2f})" if record["chips"] > 1 else ""
+    percent = {key: 100 * record[key] for key in ("mean", "median", "p05", "p95", "digital")}
+    ends = f" ({100 * interval[0]:.2f} to {100 * interval[1]:.2f})" if record["chips"] > 1 else ""
     return [
         str(record["case"]),
         *(_place(record[axis["path"]], axis) for axis in axes),

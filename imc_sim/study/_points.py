@@ -218,10 +218,11 @@ def _described(point: Point, names: Mapping[str, str]) -> dict[str, Any]:
         names: path -> name of the models in the study.
 
     Returns:
-        Names of the model and the chip, the accuracy of guessing (`chance`), the accuracy that the card of the model
-        states, and the keys in which the reduced task differs.
+        Names of the model and the chip, the accuracy of guessing (`chance`), whether two chips can differ (`vary`),
+        the accuracy that the card of the model states, and the keys in which the reduced task differs.
     """
-    from imc_sim.evaluate import build_task
+    from imc_sim.array import load_chip
+    from imc_sim.evaluate import build_task, chips_vary
 
     whole = point.digital_task or point.task
     differs = {key: value for key, value in point.task.items() if value != whole.get(key)}
@@ -231,6 +232,7 @@ def _described(point: Point, names: Mapping[str, str]) -> dict[str, Any]:
         task["features"] = names.get(task["features"], task["features"])
     stated = _stated(point.model, task)
     known = {"model": names.get(point.model, point.model), "chip": point.chip and point.chip["name"], "chance": chance}
+    known |= {} if point.chip is None else {"vary": chips_vary(point.model, load_chip(point.chip))}
     return known | ({} if stated is None else {"stated": stated}) | ({"chip_task": differs} if differs else {})
 
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, final
 
 import numpy as np
 
-from imc_sim._stats import band, mean_interval
+from imc_sim._stats import band, chip_interval, mean_interval
 from imc_sim.config import user_path
 from imc_sim.runs import Row, sound_rows
 from imc_sim.study._stopping import wanted_trials
@@ -39,6 +39,8 @@ class Results:
         failed: number of failed trials.
         digest: SHA-256 of the results of all rows.
         accuracies: accuracy of every chip, in the order of chip numbers, for every row of the table.
+        intervals: 95 % interval of the mean over chips, for every row of the table: Student's t within [0, 1], and
+            Wilson's where chips can differ and all score the same.
         rows: stored rows by trial id.
     """
 
@@ -49,6 +51,7 @@ class Results:
     failed: int
     digest: str
     accuracies: tuple[tuple[float, ...], ...] = ()
+    intervals: tuple[tuple[float, float], ...] = ()
     rows: Mapping[str, Row] = field(default_factory=dict, repr=False)
 
     @classmethod
@@ -72,9 +75,19 @@ class Results:
         rows = list(by_id.values())
         failed = sum(row["state"] == "failed" for row in rows)
         found = _accuracies(rows)
-        each = tuple(tuple(found[p["id"]]) for p in study["points"] if p["id"] in found)
+        known = [p for p in study["points"] if p["id"] in found]
+        each = tuple(tuple(found[p["id"]]) for p in known)
+        ends = tuple(_interval(point, values) for point, values in zip(known, each, strict=True))
         table, digest = _table(study, found), results_digest(by_id)
-        return cls(folder, study, table, _environment(rows), failed, digest, each, by_id)
+        return cls(folder, study, table, _environment(rows), failed, digest, each, ends, by_id)
+
+
+def _interval(point: Mapping[str, Any], accuracies: Sequence[float]) -> tuple[float, float]:
+    """Return the interval of `chip_interval` for the chips of a point.
+
+    Older folders do not hold whether chips can differ: there, several equal scores count as exact.
+    """
+    return chip_interval(accuracies, point.get("vary", len(accuracies) < 2))[1:]
 
 
 def _accuracies(rows: list[Row]) -> dict[str, list[float]]:

@@ -2,6 +2,7 @@
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -13,6 +14,7 @@ from imc_sim.evaluate import (
     FewShotData,
     FewShotTask,
     batch_chips,
+    chips_vary,
     digital_accuracy,
     evaluate_card,
     evaluate_chips,
@@ -154,6 +156,24 @@ def test_card_is_measured_again(model: str) -> None:
     assert rows[0].stated == 0.5
     assert rows[0].low <= rows[0].accuracy <= rows[0].high
     assert (rows[1].over, rows[1].accuracy) == ("2 chips, all equal", pytest.approx(digital.mean))
+    assert rows[1].low == rows[1].high
+
+
+@pytest.mark.parametrize(
+    ("name", "setting", "vary"),
+    [
+        ("binact_mnist_det_first_st", {}, False),
+        ("binact_mnist_stoch_first_st", {}, True),
+        ("binact_mnist_det_first_st", {"wires": {"kind": "nodal", "r_row_ohm": 1.0}}, False),
+        ("binact_mnist_det_first_st", {"device.read.sigma": 0.1}, True),
+        ("binact_mnist_det_first_st", {"device.programming.sigma": 0.1}, True),
+    ],
+)
+def test_chips_vary_by_cells_reads_and_neurons(name: str, setting: dict[str, Any], vary: bool) -> None:
+    chip = load_chip("ideal")
+    for path, value in setting.items():
+        chip = chip.replace(path, value)
+    assert chips_vary(name, chip) is vary
 
 
 def test_settings_change_the_tasks_of_the_card_and_the_rows_say_so(model: str) -> None:

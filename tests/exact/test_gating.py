@@ -257,7 +257,7 @@ def test_trials_store_the_rows_and_ranges_only_where_there_are_some() -> None:
     task = {"dataset": "glyphs", "split": "test", "episodes": 2, "queries": 1, "classes": 40}
     made = Chip(device=DEVICE).replace("encoding", {"kind": "bnn_i"}).replace("wires", NODAL)
     (found,) = evaluate_chips("batmann_small_xnor", made.to_dict(), task, [1], 0)
-    assert set(found.rows_on) == {"features.conv2", "features.conv3", "features.conv4"}
+    assert set(found.rows_on) == {"features.conv2", "features.conv3", "features.conv4", "memory"}
     assert all(0 < share < 1 for rows in found.rows_on.values() for row in rows for share in row)
     assert not found.ranges
     other = evaluate_chips("batmann_small_xnor", made.replace("wires.density", 0.5).to_dict(), task, [1], 0)[0]
@@ -265,6 +265,9 @@ def test_trials_store_the_rows_and_ranges_only_where_there_are_some() -> None:
     full = made.replace("converter", {"kind": "auto", "bits": 8, "range": "max"})
     assert not evaluate_chips("batmann_small_xnor", full.to_dict(), task, [1], 0)[0].ranges
     assert _more(found) == {"rows_on": found.rows_on}
+    calibrated = full.replace("converter.range", "calibrated").replace("wires", {})
+    (found,) = evaluate_chips("batmann_small_xnor", calibrated.to_dict(), task, [1], 0)
+    assert set(found.ranges) == {"features.conv2", "features.conv3", "features.conv4", "memory"}
 
 
 # -- what is said of it ----------------------------------------------------------------------------------

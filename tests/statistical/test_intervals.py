@@ -165,4 +165,5 @@ def test_interval_of_few_equal_chips_holds_the_mean(chips: int) -> None:
 def test_interval_of_chips_without_variation_is_exact() -> None:
     assert chip_interval([0.9] * 4, vary=False) == (0.9, 0.9, 0.9)
     assert chip_interval([0.9]) == (0.9, 0.0, 1.0)
+    assert chip_interval([0.8, 0.9], vary=False) == chip_interval([0.8, 0.9])
     assert chip_interval([0.8, 0.9, 1.0]) == pytest.approx((*mean_interval([0.8, 0.9, 1.0])[:2], 1.0))

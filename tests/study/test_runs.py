@@ -6,7 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +17,13 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from imc_sim import InputError, ResultsError
+from imc_sim._stats import chip_interval
+from imc_sim.cli._run import table_rows
+from imc_sim.evaluate import ChipResult
+from imc_sim.plotting import comparison_data
+from imc_sim.report import page
 from imc_sim.runs import heal, sound_rows
-from imc_sim.study import Results
+from imc_sim.study import Results, run
 from imc_sim.study._trials_file import TRIALS, rules_of
 from imc_sim.testing._stand_in import FAIL
 
@@ -44,6 +49,30 @@ def test_table_is_over_chips(whole: Path) -> None:
     assert (line["p05"], line["p95"]) == tuple(np.quantile(values, [0.05, 0.95], method="weibull"))
     assert line["half_width"] == pytest.approx(stats.sem(values) * stats.t.ppf(0.975, 5))
     assert (whole / "table.csv").read_text().count("\n") == 7
+
+
+def equal_scores(
+    model: str, chip: dict[str, Any] | None, task: dict[str, Any], chips: Sequence[int], seed: int
+) -> list[ChipResult]:
+    """Evaluate every chip as 10 of 10."""
+    return [ChipResult(number, 10, 10, 0.0) for number in ([-1] if chip is None else chips)]
+
+
+def test_equal_scores_of_chips_that_differ_have_an_interval(small: dict[str, Any], tmp_path: Path) -> None:
+    """With sigma 0 both levels are exact, so that chips cannot differ."""
+    case = {"name": "a", "sweep": ["chip.device.programming.sigma", "chip.device.programming.sigma_hrs"]}
+    axis = {"path": "chip.device.programming.sigma", "values": [0, 0.2]}
+    study = small | {"axes": [axis], "cases": [case], "chips": {"min": 10}}
+    results = run(study, tmp_path / "table", evaluator=equal_scores)
+    assert results.intervals[0] == (1.0, 1.0)
+    assert results.intervals[1] == chip_interval([1.0] * 10)[1:]
+    assert [row["mean, 95 % interval %"] for row in table_rows(results)] == [
+        "100.00 [100.00, 100.00]", "100.00 [66.15, 100.00]",
+    ]  # fmt: skip
+    assert "100.00 (66.15 to 100.00)" in page(results)
+    single = {key: value for key, value in study.items() if key not in ("axes", "cases")}
+    compared = comparison_data(run(single, tmp_path / "comparison", evaluator=equal_scores)).iloc[0]
+    assert (compared["on_chip_low"], compared["on_chip_high"]) == (66.1491, 100.0)
 
 
 def test_running_again_does_no_new_work(
