@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Literal, Self, final
 
 from pydantic import Field, model_validator
@@ -141,6 +141,44 @@ class Chip(Spec):
     def cells_are_ideal(self) -> bool:
         """Tell whether cells conduct their targets until they are read: no effects, no wire resistance."""
         return self.device.cells_are_ideal and not self.changes_cells
+
+    def idle(self) -> frozenset[str]:
+        # Binary layers whose inputs an encoding does not take are held by `Differential`.
+        fallback = (Differential(), True, False)
+        return self.idle_in([(self.encoding, False, False), (self.encoding_multibit, False, False), fallback])
+
+    def idle_in(self, products: Iterable[tuple[AnyEncoding, bool, bool]]) -> frozenset[str]:
+        """Return the paths of settings that change no result of some products but by rounding.
+
+        Args:
+            products: encoding of each product on crossbars, whether its weights are -1, 0 and +1, and whether its
+                inputs are.
+        """
+        device, native, products = self.device, self.engine.native, list(products)
+        exact_inputs = [exact for encoding, _, exact in products if encoding.operands == "real"]
+        converts = not (self.converter.is_ideal or self.converter.of_outputs)
+        tiled = converts or device.read.noisy_at(device.time.age_s)
+        varies = tiled or not self.cells_are_ideal
+        placed = device.correlated.gradient > 0.0 or not native
+        # Whole-number products round to a part of the largest level.
+        levels = any(e.uses_levels(device.linear, signs and self.compute == "float32") for e, signs, _ in products)
+        bends = not all(exact_inputs) and self.inputs.kind != "bit_serial"
+        window = varies or (levels and not device.linear)
+        seen = (bends and device.read.nonlinearity_per_V > 0.0) or device.read.bandwidth_Hz > 0.0
+        acts = {
+            "tile.rows": placed or tiled or not self.wires.is_ideal,
+            "tile.cols": placed or self.wires.joins_columns or (varies and any(e.referenced for e, _, _ in products)),
+            "inputs": not native or not all(exact_inputs) or (tiled and bool(exact_inputs)),
+            "inputs.passes": not native or tiled,
+            "device.levels": not native or levels,
+            "device.spacing": not native or (levels and device.levels > 2 and device.table_S is None),
+            "device.table_S": not native or levels,
+            "device.g_lrs_S": not native or window,
+            "device.g_hrs_S": not native or window,
+            "device.read.nonlinearity_per_V": not native or bends,
+            "device.read.v_read_V": not native or seen or not device.disturb.is_ideal,
+        }
+        return frozenset(path for path, there in acts.items() if not there)
 
     def without_effects(self) -> Chip:
         """Return this chip with ideal cells, noise-free reads and ideal wires."""

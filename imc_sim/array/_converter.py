@@ -61,7 +61,7 @@ class Converter(Spec):
 
     def idle(self) -> frozenset[str]:
         if self.is_ideal:
-            return self.all_but("kind", "accumulator")
+            return self.all_but("kind")
         if self.range != "calibrated":
             return frozenset({"limits", "percentile", "sigmas"} | (set() if self.range == "max" else {"rows"}))
         acts = {"auto": {"sigmas"}, "sigma": {"sigmas"}, "percentile": {"percentile"}}.get(self.limits, set())

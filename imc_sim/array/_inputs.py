@@ -34,7 +34,7 @@ class Inputs(Spec):
         return self.kind == "ideal"
 
     def idle(self) -> frozenset[str]:
-        return self.all_but("kind") if self.is_ideal else frozenset()
+        return frozenset({"bits"}) if self.is_ideal else frozenset()
 
     @property
     def top(self) -> int:

@@ -18,7 +18,7 @@ from imc_sim.config._content import (
 )
 from imc_sim.config._engine import NATIVE, Engine, as_engine
 from imc_sim.config._installation import REINSTALL, is_shipped, missing_files, package_file
-from imc_sim.config._spec import Spec, build, canonical_json, digest, set_path
+from imc_sim.config._spec import Spec, build, canonical_json, digest, drop_paths, set_path
 from imc_sim.config._trust import check_trusted, trust_all, trusting
 from imc_sim.config._units import Ampere, ElectronVolt, Hertz, Kelvin, Seconds, Siemens, Volt
 from imc_sim.config._user_code import code_digest, code_errors, load_code, place_of_error, run_code, split_code
@@ -50,6 +50,7 @@ __all__ = [
     "code_of",
     "content_names",
     "digest",
+    "drop_paths",
     "family_summaries",
     "find_card",
     "find_content",

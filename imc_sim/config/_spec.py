@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterable
 from typing import Any, Self, TypeVar, get_args
 
 import pydantic
@@ -44,13 +45,7 @@ class Spec(pydantic.BaseModel):
             value = getattr(self, name)
             if isinstance(value, Spec):
                 data[name] = value.acting()
-        for path in self.idle():
-            *parents, leaf = path.split(".")
-            node: Any = data
-            for part in parents:
-                node = node.get(part, {})
-            node.pop(leaf, None)
-        return data
+        return drop_paths(data, self.idle())
 
     def all_but(self, *names: str) -> frozenset[str]:
         """Return the names of all fields but some: those that `idle` reports where an effect is off.
@@ -110,6 +105,25 @@ def set_path(data: dict[str, Any], path: str, value: Any, where: str) -> None:
     if leaf == "kind" and parents and parents[-1] in _KINDS_DIFFER and node.get(leaf) != value:
         node.clear()
     node[leaf] = value
+
+
+def drop_paths(data: dict[str, Any], paths: Iterable[str]) -> dict[str, Any]:
+    """Remove values from nested mappings, in place.
+
+    Args:
+        data: the outer mapping.
+        paths: dotted paths; one that does not exist is ignored.
+
+    Returns:
+        The outer mapping.
+    """
+    for path in paths:
+        *parents, leaf = path.split(".")
+        node: Any = data
+        for part in parents:
+            node = node.get(part, {})
+        node.pop(leaf, None)
+    return data
 
 
 def canonical_json(data: Any) -> str:

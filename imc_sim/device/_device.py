@@ -55,9 +55,9 @@ class Device(Spec):
     @model_validator(mode="before")
     @classmethod
     def _from_table(cls, data: Any) -> Any:
-        if not isinstance(data, dict) or not isinstance(data.get("table_S"), tuple | list) or not data["table_S"]:
+        table = data.get("table_S") if isinstance(data, dict) else None
+        if not isinstance(table, tuple | list) or not table:
             return data
-        table = data["table_S"]
         return {"g_hrs_S": table[0], "g_lrs_S": table[-1], "levels": len(table)} | data
 
     @model_validator(mode="after")
@@ -279,18 +279,18 @@ class Device(Spec):
         return (G.clamp_min(0.0) / self.window_S - self.floor) * steps
 
     def idle(self) -> frozenset[str]:
-        """Time acts through ageing and 1/f noise, and refreshes draw again; temperature through three effects.
+        """Return the paths of settings that act through effects that are off.
 
-        The read voltage acts through thermal noise, read disturb and the bend of the current.
+        Refreshes program cells again, so that time acts without ageing; compensation undoes read disturb as well.
         """
-        ages = self.time.can_age or not self.read.flicker.is_ideal or self.time.refresh_s is not None
-        hot = (
-            self.read.bandwidth_Hz > 0.0
-            or not self.disturb.is_ideal
-            or (self.time.retention.rate_Hz > 0.0 < self.time.t_s)
-        )
-        seen = self.read.bandwidth_Hz > 0.0 or not self.disturb.is_ideal or self.read.nonlinearity_per_V > 0.0
-        acts = {"time": ages, "temperature_K": hot, "read.v_read_V": seen}
+        time, wears, flickers = self.time, not self.disturb.is_ideal, self.read.flicker.acts(self.time.age_s)
+        lost = "retention" not in time.idle() and time.retention.activation_eV > 0.0
+        acts = {
+            "time.t_s": flickers or time.refreshes > 0 or not time.is_ideal,
+            "time.compensation": wears or not time.is_ideal,
+            "temperature_K": self.read.bandwidth_Hz > 0.0 or wears or lost,
+            "read.flicker": flickers,
+        }
         return frozenset(path for path, there in acts.items() if not there)
 
     def states(self, g: Tensor, sampled: Tensor, steps: int) -> Tensor:

@@ -46,6 +46,17 @@ class Flicker(Spec):
     def idle(self) -> frozenset[str]:
         return self.all_but() if self.is_ideal else frozenset()
 
+    def acts(self, t_s: float) -> bool:
+        """Tell whether reads at a time have this noise.
+
+        Args:
+            t_s: time since programming in s.
+
+        Returns:
+            True if its variance is above 0.
+        """
+        return t_s > self.t_read_s and not self.is_ideal
+
     def relative_variance(self, programmed: Tensor, t_s: float) -> Tensor | float:
         """Return the variance of 1/f noise over G^2, shaped as `programmed`; a number where Q is one.
 
@@ -130,7 +141,18 @@ class Read(Spec):
     @property
     def noisy(self) -> bool:
         """Tell whether successive reads may differ."""
-        return not (self.sigma == self.bandwidth_Hz == 0.0 and self.flicker.is_ideal and self.telegraph.is_ideal)
+        return self.noisy_at(math.inf)
+
+    def noisy_at(self, t_s: float) -> bool:
+        """Tell whether successive reads at a time differ.
+
+        Args:
+            t_s: time since programming in s.
+
+        Returns:
+            True if any noise acts then.
+        """
+        return bool(self.sigma or self.bandwidth_Hz) or self.flicker.acts(t_s) or not self.telegraph.is_ideal
 
     def driven_variance(
         self, G_S: Tensor, t_s: float = 0.0, programmed_S: Tensor | None = None

@@ -101,16 +101,15 @@ class Time(Spec):
             raise ValueError(f"t_s below {_MOST:g} times refresh_s")
         return self
 
-    @property
-    def can_age(self) -> bool:
-        """Tell whether cells differ from their programmed values some time after programming."""
-        late = 1e300
-        return self.relaxation.acts(late) or self.drift.acts(late) or self.retention.rate_Hz > 0.0
-
     def idle(self) -> frozenset[str]:
-        if self.t_s == 0.0:
-            return self.all_but("t_s")
-        return frozenset() if self.can_age else frozenset({"compensation"})
+        t = self.age_s
+        acts = {
+            "relaxation": t > 0.0 and self.relaxation.acts(t),
+            "drift": self.drift.acts(t),
+            "retention": t > 0.0 and self.retention.rate_Hz > 0.0,
+            "refresh_s": self.refreshes > 0,
+        }
+        return frozenset(path for path, there in acts.items() if not there)
 
     @property
     def refreshes(self) -> int:

@@ -26,7 +26,14 @@ from imc_sim.evaluate.attacks import Attack, Fgsm, Pgd
 
 if TYPE_CHECKING:
     from imc_sim.evaluate._accuracy import Accuracy
-    from imc_sim.evaluate._checks import acting_settings, batch_chips, check_images, check_mapping, check_task
+    from imc_sim.evaluate._checks import (
+        acting_settings,
+        batch_chips,
+        check_images,
+        check_mapping,
+        check_task,
+        idle_in_task,
+    )
     from imc_sim.evaluate._classification import chip_class_accuracy, class_accuracy, configured, output_count
     from imc_sim.evaluate._confusion import Confusion, confusion
     from imc_sim.evaluate._converter_inputs import ConverterInputs, converter_inputs
@@ -69,6 +76,7 @@ _NEED_TORCH = {
     "features_key": "_session",
     "features_of": "_episodes",
     "few_shot_accuracy": "_few_shot",
+    "idle_in_task": "_checks",
     "last_hidden": "_features",
     "map_for_card": "_mapped_card",
     "normalised": "_features",
@@ -129,6 +137,7 @@ __all__ = [
     "features_of",
     "few_shot_accuracy",
     "holding",
+    "idle_in_task",
     "last_hidden",
     "layer_sensitivity",
     "map_for_card",

@@ -20,6 +20,8 @@ from imc_sim.evaluate._labelled import ClassificationData
 from imc_sim.evaluate._read_out import check_read_out
 from imc_sim.evaluate._session import Session
 from imc_sim.evaluate._tasks import ClassificationTask, FewShotTask, build_task
+from imc_sim.evaluate.attacks import Pgd
+from imc_sim.nn import Norm
 from imc_sim.nn.neurons import Draws, draw_neurons, neurons_of
 from imc_sim.nn.store import inputs_of
 
@@ -72,9 +74,40 @@ def acting_settings(model: str, chip: dict[str, Any], task: dict[str, Any]) -> d
         chip: chip description.
         task: task as plain data.
     """
-    memory = not isinstance(build_task(task, "task"), ClassificationTask)
+    spec = build_task(task, "task")
+    keys = spec.read_out.keys if isinstance(spec, FewShotTask) else None
     network, inputs = _probed(model, task)
-    return mapping.acting_settings(network, load_chip(chip), memory, inputs)
+    return mapping.acting_settings(network, load_chip(chip), keys, inputs)
+
+
+def idle_in_task(model: str, chip: dict[str, Any] | None, task: dict[str, Any]) -> frozenset[str]:
+    """Return the paths of settings of the task that change no answer of this model.
+
+    The batch acts on norms with statistics of the batch. The seed of a whole split acts on stochastic neurons and on
+    calibration.
+
+    Args:
+        model: name or path of a model.
+        chip: chip description; None: digital only.
+        task: task as plain data.
+    """
+    spec, network = build_task(task, "task"), Session.on("cpu").model(model)
+    calibrates, seeded, attack = chip is not None and load_chip(chip).calibrates, True, None
+    if isinstance(spec, ClassificationTask):
+        network, joined = configured(network, spec), False
+        seeded = spec.images is not None or calibrates or next(iter(neurons_of(network)), None) is not None
+    else:
+        joined, attack = calibrates and spec.passes == "episodes", spec.attack
+    joined |= any(_joins_images(module) for module in network.modules())
+    acts = {"batch": joined, "seed": seeded, "attack.seed": not isinstance(attack, Pgd) or attack.random_start}
+    return frozenset(path for path, there in acts.items() if not there)
+
+
+def _joins_images(module: nn.Module) -> bool:
+    """Tell whether a module normalises by statistics of the batch at inference."""
+    if isinstance(module, Norm):
+        return module.statistics == "batch"
+    return isinstance(module, nn.modules.batchnorm._BatchNorm) and module.running_mean is None
 
 
 def check_task(task: dict[str, Any], chip: dict[str, Any] | None = None) -> None:

@@ -14,7 +14,7 @@ from imc_sim._errors import InputError
 from imc_sim._rng import check_seed, chip_numbers
 from imc_sim.analog import AnalogLayer, AnalogModel, Context, SharedDigital, layer_kinds
 from imc_sim.array import Chip, load_chip
-from imc_sim.config import Engine, as_engine
+from imc_sim.config import Engine, as_engine, drop_paths
 from imc_sim.mapping._any_network import map_products, site_layers
 from imc_sim.mapping._placing import bytes_of, chips_together, encoding_of
 from imc_sim.mapping._report import LayerRow, MappingReport
@@ -86,27 +86,31 @@ def bytes_per_chip(model: nn.Module, chip: Chip, inputs: Any = None) -> int:
     return sum(bytes_of(name, layer, chip) for site, name, layer in layers if _is_on_crossbar(site, layer, chip))
 
 
-def acting_settings(model: nn.Module, chip: Chip, memory: bool, inputs: Any = None) -> dict[str, Any]:
+def acting_settings(model: nn.Module, chip: Chip, keys: str | None, inputs: Any = None) -> dict[str, Any]:
     """Return the settings of a chip that change results of a network: `chip.acting()` without the others.
 
     An encoding acts where a layer or the key memory uses it, `neurons` where activations are binary, and the policy
-    through the places of layers. Without any product on crossbars nothing else acts.
+    through the places of layers. Levels between HRS and LRS act on many-valued weights, and DACs and the I-V curve on
+    real inputs. Without any product on crossbars nothing else acts.
 
     Args:
         model: The network.
         chip: The chip.
-        memory: Whether a key memory is part of the task.
+        keys: Form of the keys where a key memory is part of the task.
         inputs: Some inputs of a network of any modules.
     """
     model = _mapped(model)
     layers = [(site, layer) for site, _, layer in _layers_of(model, inputs)]
     places = {name: chip.policy.place(name, layer.kind.chip_kind) for name, layer in layers}
-    memory = memory and chip.policy.memory == "crossbar"
-    used = [encoding_of(layer, chip) for name, layer in layers if places[name] == "crossbar"]
-    used += [chip.encoding] if memory else []
+    memory = keys is not None and chip.policy.memory == "crossbar"
+    on = [layer for name, layer in layers if places[name] == "crossbar"]
+    products = [(encoding_of(layer, chip), layer.binary, layer.exact_operands) for layer in on]
+    products += [(chip.encoding, keys != "float", keys != "float")] if memory else []
+    used = [encoding for encoding, _, _ in products]
     idle = {key for key in ("encoding", "encoding_multibit") if not any(e is getattr(chip, key) for e in used)}
     idle |= {"neurons"} if next(iter(neurons_of(model)), None) is None else set()
-    acting = {key: value for key, value in chip.acting().items() if key not in idle and (used or key == "neurons")}
+    settings = drop_paths(chip.acting(), chip.idle_in(products))
+    acting = {key: value for key, value in settings.items() if key not in idle and (used or key == "neurons")}
     return acting | {"policy": {"layers": places, "memory": memory}}
 
 

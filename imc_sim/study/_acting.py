@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import json
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from imc_sim._errors import InputError
-from imc_sim.config import canonical_json
+from imc_sim.config import canonical_json, drop_paths
 from imc_sim.study._point import PROSE, Point
 from imc_sim.study._spec import Study
 
+#: point -> its settings that affect results, keys of `Point.content` and of `_acting`
+Settings = Callable[[Point], dict[str, Any]]
 
-def check_acting(study: Study, points: Sequence[Point], chips: Callable[[Point], dict[str, Any]]) -> None:
+
+def check_acting(study: Study, points: Sequence[Point], settings: Settings) -> None:
     """Reject axes and cases whose settings change no result.
 
     An axis is rejected if points that differ in this axis alone always have the same chip, model and task; an axis
@@ -23,12 +27,12 @@ def check_acting(study: Study, points: Sequence[Point], chips: Callable[[Point],
     Args:
         study: the study.
         points: all points of the study.
-        chips: returns the settings of a point's chip that affect its result.
+        settings: returns the settings of a point that affect its result.
 
     Raises:
         InputError: names the first axis or case that changes no result.
     """
-    acting = [(point, _acting(point, chips)) for point in points]
+    acting = [(point, _acting(point, settings)) for point in points]
     for number, axis in enumerate(study.axes):
         together = {k for k, other in enumerate(study.axes) if k == number or (axis.zip and other.zip == axis.zip)}
         groups: dict[str, list[str]] = {}
@@ -54,22 +58,37 @@ def _idle(where: str, what: str, step: str) -> InputError:
     return InputError(where, got, "a setting that acts at one or more points", step)
 
 
-def _acting(point: Point, chips: Callable[[Point], dict[str, Any]]) -> str:
+def _acting(point: Point, settings: Settings) -> str:
     """Return everything that affects the result of a point as canonical JSON."""
-    chip = None if point.chip is None else {k: v for k, v in chips(point).items() if k not in PROSE}
-    return canonical_json({**point.content, "chip": chip, "digital": point.reference().content["task"]})
+    return canonical_json({**point.content, "digital": point.reference().content["task"], **settings(point)})
 
 
 def of_any_model(point: Point) -> dict[str, Any]:
     """Return the settings of the point's chip that affect results with some model; a quick check."""
-    return _of_chip(json.dumps(point.chip))
+    return {"chip": None if point.chip is None else _of_chip(_chip_of(point))}
 
 
 def of_its_model(point: Point) -> dict[str, Any]:
-    """Return the settings of the point's chip that affect results with its model; maps the model."""
+    """Return the settings of the point's chip and tasks that affect results with its model; loads the model."""
     from imc_sim.evaluate import network_key
 
-    return _of_model(point.model, json.dumps(point.chip), json.dumps(point.task), network_key(point.model))
+    network, whole = network_key(point.model), point.reference()
+    found = {"task": _of_task(point, network), "digital": _of_task(whole, network)}
+    chip = None if point.chip is None else _of_model(point.model, _chip_of(point), json.dumps(point.task), network)
+    return {**found, "chip": chip}
+
+
+def _chip_of(point: Point) -> str:
+    """Return the chip with the backend of the point, without its prose, as JSON."""
+    if point.chip is None:
+        return "null"
+    chip = {key: value for key, value in point.chip.items() if key not in PROSE}
+    return json.dumps(chip | {"engine": point.engine.to_dict()})
+
+
+def _of_task(point: Point, network: object) -> dict[str, Any]:
+    idle = _idle_in_task(point.model, _chip_of(point), json.dumps(point.task), network)
+    return drop_paths(copy.deepcopy(point.content["task"]), idle)
 
 
 @functools.lru_cache(maxsize=1024)
@@ -85,3 +104,10 @@ def _of_model(model: str, chip: str, task: str, _network: object) -> dict[str, A
     from imc_sim.evaluate import acting_settings
 
     return acting_settings(model, json.loads(chip), json.loads(task))
+
+
+@functools.lru_cache(maxsize=1024)
+def _idle_in_task(model: str, chip: str, task: str, _network: object) -> frozenset[str]:
+    from imc_sim.evaluate import idle_in_task
+
+    return idle_in_task(model, json.loads(chip), json.loads(task))

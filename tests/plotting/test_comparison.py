@@ -83,7 +83,7 @@ def test_a_row_is_what_its_trials_found(results: Results) -> None:
 
 
 def test_published_values_run_along_the_first_axis(tmp_path: Path) -> None:
-    cases = [{"name": "all", "published": [0.9, None, 0.1]}]
+    cases = [{"name": "all", "published": [0.9, None, 0.1], "set": {"chip.converter.kind": "auto"}}]
     bits = {"path": "chip.tile.rows", "values": [4, 8], "unit": "bits", "label": "ADC"}
     study = STUDY | {"axes": [SIGMA, bits], "cases": cases, "chip_task": {}}
     data = comparison_data(run(study, tmp_path / "out", evaluator=with_sample))

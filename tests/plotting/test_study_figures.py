@@ -40,6 +40,7 @@ STUDY = {
     "chip": "rram_hfo2_1t1r",
     "task": {"dataset": "glyphs", "split": "test"},
     "cases": [{"name": "a"}, {"name": "b", "set": {"task.way": 4}}],
+    "set": {"chip.device.correlated.gradient": 0.1},  # so that the size of tiles acts
     "chips": {"min": 6},
 }  # fmt: skip
 

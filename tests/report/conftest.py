@@ -44,6 +44,7 @@ STUDY = {
          "scale": 100},
         {"path": "chip.tile.rows", "values": [3, 10], "label": HOSTILE, "unit": "</svg>"},
     ],
+    "set": {"chip.device.correlated.gradient": 0.1},  # so that the size of tiles acts
     "chips": {"min": 4},
 }  # fmt: skip
 

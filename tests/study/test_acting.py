@@ -31,7 +31,18 @@ CASES: list[tuple[str, list[Any], dict[str, Any]]] = [
                                                    "chip.converter.range": "calibrated"}),
     ("chip.converter.sigmas", [2.0, 3.0], {"chip.converter.kind": "auto", "chip.converter.range": "calibrated"}),
     ("chip.inputs.bits", [4, 8], {"chip.inputs.kind": "levels"}),
-    ("chip.inputs.passes", [1, 2], {"chip.inputs.kind": "levels"}),
+    ("chip.inputs.passes", [1, 2], {"chip.converter.kind": "auto"}),
+    ("chip.converter.accumulator", ["real", "integer"], {"chip.converter.kind": "auto"}),
+    ("chip.tile.rows", [64, 128], {"chip.converter.kind": "auto"}),
+    ("chip.tile.rows", [64, 128], {"chip.device.read.sigma": 0.1}),
+    ("chip.tile.rows", [64, 128], {"chip.device.correlated.gradient": 0.1}),
+    ("chip.tile.cols", [64, 128], {"chip.wires.kind": "nodal", "chip.wires.r_row_ohm": 1.0}),
+    ("chip.tile.cols", [64, 128], {"chip.encoding.kind": "offset", "chip.device.programming.sigma": 0.1}),
+    ("chip.device.time.drift.nu", [0.0, 0.05], {"chip.device.time.t_s": 1e3}),
+    ("chip.device.time.refresh_s", [1e4, 1e5], {"chip.device.time.t_s": 2e4, "chip.device.programming.sigma": 0.1}),
+    ("chip.device.time.compensation", [False, True], {"chip.device.disturb.reads": 1000}),
+    ("chip.device.read.flicker.q", [0.0, 1e-3], {"chip.device.time.t_s": 10.0}),
+    ("chip.device.g_lrs_S", [1e-4, 2e-4], {"chip.device.programming.sigma": 0.1}),
     ("chip.wires.density", [0.2, 0.5], {"chip.wires.kind": "nodal", "chip.wires.r_col_ohm": 1.0}),
     ("chip.device.time.t_s", [0.0, 1.0, 1e6], DRIFT),
     ("chip.device.time.t_s", [10.0, 1e6], {"chip.device.read.flicker.q": 1e-3}),
@@ -50,7 +61,8 @@ CASES: list[tuple[str, list[Any], dict[str, Any]]] = [
     ("chip.device.disturb.t_read_s", [1e-7, 1e-6], {"chip.device.disturb.reads": 1000}),
     ("chip.device.read.telegraph.occupancy", [0.1, 0.5], {"chip.device.read.telegraph.probability": 0.1,
                                                          "chip.device.read.telegraph.amplitude": 0.1}),
-    ("chip.device.read.flicker.t_read_s", [1e-7, 1e-6], {"chip.device.read.flicker.q": 1e-3}),
+    ("chip.device.read.flicker.t_read_s", [1e-7, 1e-6], {"chip.device.read.flicker.q": 1e-3,
+                                                        "chip.device.time.t_s": 10.0}),
     ("chip.device.temperature_K", [300.0, 400.0], {"chip.device.read.bandwidth_Hz": 1e6}),
 ]  # fmt: skip
 
@@ -75,6 +87,13 @@ def test_a_sweep_of_what_is_switched_off_is_refused(path: str, values: list[Any]
         ("chip.neurons", ["bernoulli", "comparator"], {}),  # none of its neurons fires at random
         ("chip.device.programming.sigma", [0.1, 0.2], DIGITAL),
         ("chip.encoding.kind", ["differential", "bnn_vi"], DIGITAL),
+        # Weights, inputs and keys on this chip are -1 and +1.
+        ("chip.device.levels", [2, 4], {"chip.device.programming.sigma": 0.1}),
+        ("chip.device.spacing", ["conductance", "resistance"], {"chip.device.levels": 4, "chip.device.g_hrs_S": 1e-6}),
+        ("chip.device.read.nonlinearity_per_V", [0.0, 3.0], {"chip.device.programming.sigma": 0.1}),
+        ("chip.device.read.v_read_V", [0.1, 0.2], {"chip.device.read.nonlinearity_per_V": 3.0}),
+        ("chip.inputs.kind", ["ideal", "levels"], {}),
+        ("task.batch", [50, 100], {}),
     ],
 )  # fmt: skip
 def test_a_sweep_of_what_the_model_lacks_is_refused_before_it_runs(
@@ -89,13 +108,50 @@ def test_a_sweep_of_what_the_model_lacks_is_refused_before_it_runs(
 def test_settings_of_a_model_that_act_are_kept() -> None:
     for point in swept("chip.encoding.kind", ["differential", "bnn_vi"], {"chip.policy.binary": "digital"}):
         assert point.chip is not None
-        assert of_its_model(point)["encoding"] == point.chip["encoding"], "the memory takes it"
-    assert "encoding_multibit" in of_its_model(swept("chip.policy.int8", ["crossbar"], {})[0])
+        assert of_its_model(point)["chip"]["encoding"] == point.chip["encoding"], "the memory takes it"
+    assert "encoding_multibit" in of_its_model(swept("chip.policy.int8", ["crossbar"], {})[0])["chip"]
     stochastic = load_study(STUDY | {
         "model": "binact_mnist_stoch_both_st", "task": {"kind": "classification", "dataset": "mnist", "split": "test"},
         "set": {"chip.policy.float": "digital"},
     })  # fmt: skip
-    assert "neurons" in of_its_model(points_of(stochastic)[0])
+    assert "neurons" in of_its_model(points_of(stochastic)[0])["chip"]
+
+
+FLOAT_KEYS = {"task.keys": "float"}
+MULTIBIT = {"chip.policy.int8": "crossbar", "chip.encoding_multibit.kind": "differential"}
+
+
+@pytest.mark.parametrize(
+    ("path", "values", "also"),
+    [
+        ("chip.device.levels", [2, 4], FLOAT_KEYS),
+        ("chip.device.levels", [2, 4], MULTIBIT),
+        ("chip.device.levels", [4, 8], {"chip.encoding.kind": "offset", "chip.device.spacing": "resistance",
+                                        "chip.device.g_hrs_S": 1e-6}),
+        ("chip.device.read.nonlinearity_per_V", [0.0, 3.0], FLOAT_KEYS),
+        ("chip.device.read.nonlinearity_per_V", [0.0, 3.0], MULTIBIT),
+        ("chip.inputs.kind", ["ideal", "levels"], MULTIBIT),
+        ("chip.inputs.kind", ["levels", "bit_serial"], {"chip.converter.kind": "auto"}),
+    ],
+)  # fmt: skip
+def test_what_acts_with_the_model_is_accepted(path: str, values: list[Any], also: dict[str, Any]) -> None:
+    points = swept(path, values, also)
+    assert of_its_model(points[0]) != of_its_model(points[1])
+
+
+def test_the_batch_acts_on_statistics_of_the_batch_and_the_seed_on_a_sample() -> None:
+    task = {"kind": "classification", "dataset": "mnist", "split": "test"}
+    study = STUDY | {"model": "bnn_mnist", "chip": "ideal", "set": {"chip.policy.float": "digital"}}
+    for path, idle, acting in (
+        ("task.batch", {"statistics": "running"}, {"statistics": "batch"}),
+        ("task.seed", {}, {"images": 100}),
+    ):
+        found = []
+        for extra in (idle, acting):
+            axes = [{"path": path, "values": [50, 100]}]
+            points = points_of(load_study(study | {"task": task | extra, "axes": axes}))
+            found.append(len({repr(of_its_model(point)) for point in points}))
+        assert found == [1, 2], path
 
 
 def test_cases_that_differ_in_nothing_that_acts_are_refused() -> None:
@@ -147,24 +203,52 @@ def variants(chip: Chip, path: str, value: Any) -> Iterator[Chip]:
             yield changed
 
 
-def product(chip: Chip) -> tuple[Any, Any]:
-    rng = np.random.default_rng(7)
-    weights, x = (np.where(rng.random(shape) < 0.5, -1.0, 1.0) for shape in ((6, 40), (5, 40)))
+def products(chip: Chip) -> list[Any]:
+    """Return products of the chip's two encodings, with +-1 and with whole weights and real inputs."""
     import torch
 
-    crossbar = imc.Crossbar.program(torch.tensor(weights), chip, chips=2, seed=1)
-    return crossbar.conductance, crossbar.mvm(torch.tensor(x))
+    rng = np.random.default_rng(7)
+    signs = [torch.tensor(np.where(rng.random(shape) < 0.5, -1.0, 1.0)).float() for shape in ((6, 90), (5, 90))]
+    real = [torch.tensor(rng.normal(size=shape)) for shape in ((6, 90), (5, 90))]
+    found = []
+    for weights, x, encoding in ((*signs, chip.encoding), ((40 * real[0]).round(), real[1], chip.encoding_multibit)):
+        crossbar = imc.Crossbar.program(weights, chip, chips=2, seed=1, encoding=encoding)
+        crossbar.set_input_limit(float(x.abs().max()))
+        if chip.converter.range == "calibrated":
+            crossbar.set_limits(-20.0, 20.0)
+        found.append(crossbar.mvm(x))
+    return found
 
 
-@pytest.mark.parametrize("name", ["ideal", "rram_hfo2_1t1r", "pcm_nandakumar"])
+ADC = {"converter.kind": "auto", "converter.bits": 5}
+VARIATION = {"device.programming.sigma": 0.2, "tile.rows": 32}
+#: chip, and settings that switch effects on
+CHIPS: dict[str, tuple[str, dict[str, Any]]] = {
+    "ideal": ("ideal", {}),
+    "rram": ("rram_hfo2_1t1r", {}),
+    "pcm": ("pcm_nandakumar", {"converter.kind": "ideal"}),
+    "converters": ("ideal", ADC | VARIATION),
+    "read noise": ("ideal", VARIATION | {"device.read.sigma": 0.1}),
+    "reference columns": ("ideal", VARIATION | {"encoding": {"kind": "offset"}}),
+    "bit-serial inputs": ("ideal", ADC | VARIATION | {"inputs.kind": "bit_serial",
+                                                     "device.read.nonlinearity_per_V": 3.0}),
+    "columns": ("ideal", VARIATION | {"wires": {"kind": "columns", "r_col_ohm": 1.0}}),
+    "early reads": ("ideal", VARIATION | {"device.time.drift.nu": 0.05, "device.time.t_s": 1e-3}),
+    "worn": ("ideal", VARIATION | {"device.disturb.reads": 10**12, "device.read.v_read_V": 0.6,
+                                   "device.time.compensation": True}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", CHIPS)
 def test_what_counts_as_switched_off_changes_no_bit(name: str) -> None:
-    chip = load_chip(name).replace("converter.kind", "ideal")
-    cells, result = product(chip)
-    tried = set()
+    base, settings = CHIPS[name]
+    chip = load_chip(base)
+    for path, value in settings.items():
+        chip = chip.replace(path, value)
+    expected, tried = products(chip), set()
     for path, value in leaves(chip.to_dict()):
         for other in variants(chip, path, value):
-            cells_of, found = product(other)
-            assert (cells_of == cells).all(), path
-            assert (found == result).all(), path
+            for found, result in zip(products(other), expected, strict=True):
+                assert (found == result).all(), path
             tried.add(path)
     assert len(tried) > 12, tried

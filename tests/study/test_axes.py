@@ -23,6 +23,7 @@ STUDY: dict[str, Any] = {
     "chip": "rram_hfo2_1t1r",
     "task": {"dataset": "glyphs", "split": "test", "episodes": 5},
     "axes": [{"path": SIGMA, "values": [0, 0.2]}],
+    "set": {"chip.device.correlated.gradient": 0.1},  # so that the size of tiles acts
     "chips": {"min": 2},
 }
 
@@ -163,7 +164,7 @@ def test_several_chips_models_tasks_and_seeds() -> None:
             "labels": ["5 ways", "3 ways"],
         },
     ]
-    found = points(axes=axes)
+    found = points(axes=axes, cases=[{"name": "graded", "set": STUDY["set"]}])  # an axis of chips replaces the chip
     assert len(found) == len({p.id for p in found}) == 2**5
     last = found[-1]
     assert last.chip is not None

@@ -88,7 +88,8 @@ def test_the_ends_of_a_sweep_stand_for_what_lies_between(clock: Clock) -> None:
 def test_never_more_probes_than_allowed_and_none_after_the_budget(clock: Clock) -> None:
     axes = [{"path": f"chip.{name}", "values": [4, 5, 6]} for name in ("tile.cols", "tile.rows", "device.levels")]
     seen: list[tuple[int, int]] = []
-    found = dry_run(STUDY | {"axes": axes}, evaluator=clock.evaluate, probes=1, progress=lambda *at: seen.append(at))
+    study = STUDY | {"axes": axes, "set": {"chip.device.correlated.gradient": 0.1}}  # so that the size of tiles acts
+    found = dry_run(study, evaluator=clock.evaluate, probes=1, progress=lambda *at: seen.append(at))
     assert (found.kinds, found.probed, seen) == (27, 1, [(1, 1)])
     found = dry_run(STUDY, evaluator=clock.evaluate, budget_s=0.0)
     assert (found.kinds, found.probed) == (2, 1)
@@ -144,7 +145,7 @@ def test_memory_is_the_peak_of_the_probe_alone() -> None:
         much = np.ones(400_000_000 if args[1] and args[1]["tile"]["rows"] == 64 else 8, np.uint8)
         return [ChipResult(n, int(much[0]), 2, 0.0) for n in args[3]]
 
-    cases = [{"name": "much", "set": {ROWS: 64}}, {"name": "little"}]
+    cases = [{"name": "much", "set": {ROWS: 64, "chip.converter.kind": "auto"}}, {"name": "little"}]
     much, little = dry_run(STUDY | {"cases": cases}, evaluator=evaluate).cases
     assert 3e8 < much.memory_bytes - little.memory_bytes < 5e8
 

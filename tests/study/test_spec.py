@@ -22,6 +22,7 @@ STUDY: dict[str, Any] = {
         {"path": "chip.tile.rows", "values": [64, 128]},
     ],
     "cases": [{"name": "a"}, {"name": "b", "set": {"chip": "ideal", "task.keys": "binary"}}],
+    "set": {"chip.device.correlated.gradient": 0.1},  # so that the size of tiles acts
     "chips": {"min": 4},
 }
 

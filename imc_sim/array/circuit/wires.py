@@ -67,9 +67,15 @@ class Wires(Spec):
     def idle(self) -> frozenset[str]:
         if self.is_ideal:
             return self.all_but()
+        same = frozenset() if self.joins_columns else frozenset({"kind", "drive"})
         if self.cells == "passive":
-            return frozenset({"gating", "density"})
-        return frozenset({"density"}) if self.gating == "all_on" else frozenset()
+            return same | {"gating", "density"}
+        return same | {"density"} if self.gating == "all_on" else same
+
+    @property
+    def joins_columns(self) -> bool:
+        """Tell whether word lines have resistance, so that the current of a column depends on the others."""
+        return self.r_row_ohm > 0.0 or self.r_source_ohm > 0.0
 
     def loaded(self, density: float) -> Self:
         """Return the wires for a mean share of rows that are on (see `approximate_gating`).

@@ -174,6 +174,18 @@ class Encoding(Spec, abc.ABC):
         """Return the values that an input can have; empty for real inputs."""
         return _VALUES.get(self.operands, ())
 
+    def uses_levels(self, linear: bool, signs: bool) -> bool:
+        """Tell whether results depend on the levels of the device between HRS and LRS.
+
+        Args:
+            linear: whether levels are equally spaced in conductance.
+            signs: whether weights are -1, 0 and +1.
+
+        Returns:
+            True unless the encoding states otherwise.
+        """
+        return True
+
     @property
     def cancels_squares(self) -> bool:
         """Tell whether x^2 cancels in the sum of all conversions, whatever the cells, if all passes see the same."""

@@ -34,6 +34,9 @@ class Differential(Encoding):
         cells = None if self.copies == 1 else pairs(units)[:, None, :, :, None].repeat(1, self.copies, 1, 1, 1)
         return Targets(cells, steps, scale / steps, (1 / self.copies,) * self.copies, units)
 
+    def uses_levels(self, linear: bool, signs: bool) -> bool:
+        return not signs
+
 
 @final
 class Offset(Encoding):
@@ -57,6 +60,9 @@ class Offset(Encoding):
         # Twice the steps: with an even number of levels the reference lies between two of them.
         cells = (2 * level).to(torch.int32)[:, None, None, :, None]
         return Targets(cells, 2 * steps, scale / steps, (1.0,), 2 * level - steps, reference=steps)
+
+    def uses_levels(self, linear: bool, signs: bool) -> bool:
+        return not (signs and linear)  # the reference is the level nearest to the middle
 
 
 @final
@@ -97,6 +103,9 @@ class Sliced(Encoding):
         signed = torch.stack(digits, dim=1) * weights.sign().to(torch.int32)[:, None]
         places = tuple(float(base**k) for k in range(count))
         return Targets(pairs(signed, 2)[..., None], base - 1, unit, places, weights)
+
+    def uses_levels(self, linear: bool, signs: bool) -> bool:
+        return self.bits_per_slice > 1 and not linear
 
 
 def _largest(weights: Tensor) -> float:

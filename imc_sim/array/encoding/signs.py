@@ -18,6 +18,9 @@ class Signs(Encoding, abc.ABC):
         p, m = (weights > 0).to(torch.int32), (weights < 0).to(torch.int32)
         return Targets(self._cells(p, m)[:, None], 1, 1.0, (1.0,), weights)
 
+    def uses_levels(self, linear: bool, signs: bool) -> bool:
+        return False
+
     @abc.abstractmethod
     def _cells(self, p: Tensor, m: Tensor) -> Tensor:
         """Return the cells [out, columns, in, rows] of p and m, both [out, in]."""
