@@ -1,0 +1,87 @@
+"""Axes of figures are labelled by what is drawn along them, and numbers are written at their own place."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from matplotlib.axes import Axes
+from pandas import DataFrame
+
+from imc_sim.evaluate import Confusion
+from imc_sim.plotting import confusion_data, new_figure, plot_confusion, plot_training, style, training_data
+from imc_sim.plotting._cdf import plot_cdf
+from imc_sim.plotting._cells import plot_variation
+from imc_sim.plotting._convergence import plot_means, plot_widths
+from imc_sim.plotting._device import plot_iv, plot_pulses
+from imc_sim.plotting._heatmap import plot_heatmap
+
+CELLS = {"state": "LRS", "level": 1, "target_S": 3e-6, "conductance_S": [1e-6, 2e-6, 4e-6]}
+CHIPS = {"point": "a", "chips": [1, 2, 3], "mean": [50.0, 60.0, 61.0], "half_width": [np.nan, 9.0, 5.0]}
+SWEEP = {"cycle": 1, "v_V": [0.0, 0.5, 1.0], "current_A": [1e-9, 2e-6, 5e-5]}
+
+
+def table(columns: dict[str, Any], **attrs: Any) -> DataFrame:
+    data = DataFrame(columns)
+    data.attrs = attrs
+    return data
+
+
+def drawn(draw: Callable[..., None], *arguments: Any) -> Axes:
+    with style():
+        figure, ax = new_figure()
+        draw(ax, *arguments)
+        figure.canvas.draw()
+    return ax
+
+
+def texts(ax: Axes) -> dict[str, tuple[float, float]]:
+    return {text.get_text(): text.get_position() for text in ax.texts}
+
+
+@pytest.mark.parametrize(
+    ("draw", "arguments", "labels", "first"),
+    [
+        (plot_cdf, [table({**CELLS, "measured": [0.2, 0.5, 0.8], "fitted": [0.1, 0.5, 0.9]})],
+         ("conductance", "cells up to it (%)"), CELLS["conductance_S"]),
+        (plot_variation, [table({**CELLS, "share": [0.2, 0.5, 0.8]})], ("conductance", "cells up to it (%)"),
+         CELLS["conductance_S"]),
+        (plot_iv, [table(SWEEP, compliance_A=1e-4)], ("voltage (V)", "size of the current"), SWEEP["v_V"]),
+        (plot_pulses, [table({"train": "set", "pulse": [0, 1], "conductance_S": [1e-6, 2e-6]}, set="1 V")],
+         ("pulses", "conductance"), [0, 1]),
+        (plot_means, [table(CHIPS, target=None), ["a"]], ("", "mean accuracy (%)"), CHIPS["chips"]),
+        (plot_widths, [table(CHIPS, target=None), ["a"]], ("chips", "95 % half width (points)"), [2, 3]),
+        (plot_training, [training_data([{"epoch": 2, "loss": 1.0, "accuracy": 0.5}])],
+         ("epochs", "validation accuracy (%)"), [2]),
+    ],
+)  # fmt: skip
+def test_labels_are_of_what_is_drawn_along_them(
+    draw: Callable[..., None], arguments: list[Any], labels: tuple[str, str], first: list[float]
+) -> None:
+    ax = drawn(draw, *arguments)
+    assert (ax.get_xlabel(), ax.get_ylabel()) == labels
+    assert np.asarray(ax.lines[0].get_xdata()).tolist() == first
+
+
+def test_a_confusion_has_true_classes_along_y_and_answers_along_x() -> None:
+    counts = np.array([[6, 3, 1], [0, 8, 2], [4, 0, 5]])
+    ax = drawn(plot_confusion, confusion_data(Confusion(counts, np.full((3, 3), 10), "class", 2)))
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("answered class", "true class")
+    written = texts(ax)
+    for text, true, answered in (("60.0", 0, 0), ("30.0", 0, 1), ("10.0", 0, 2), ("20.0", 1, 2), ("40.0", 2, 0)):
+        assert written[text] == (answered, true)
+    low, high = ax.get_ylim()
+    assert low > high, "the first class is on top"
+
+
+def test_a_heat_map_has_its_first_axis_along_x() -> None:
+    values = {"x": ["2", "3", "2", "3"], "y": ["a", "a", "b", "b"], "median": [50.0, 71.0, 62.0, 89.0]}
+    data = table({**values, "digital": 90.0, "chips": 3}, x_label="bits", y_label="rows")
+    ax = drawn(plot_heatmap, data, (50.0, 90.0))
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("bits", "rows")
+    assert texts(ax) == {"50": (0, 0), "71": (1, 0), "62": (0, 1), "89": (1, 1)}
+    assert [text.get_fontweight() for text in ax.texts] == ["normal", "normal", "normal", "bold"]
+    assert [text.get_text() for text in ax.get_xticklabels()] == ["2", "3"]
+    assert [text.get_text() for text in ax.get_yticklabels()] == ["a", "b"]
