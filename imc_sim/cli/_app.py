@@ -17,7 +17,7 @@ from imc_sim._errors import ImcSimError
 from imc_sim.cli._data import data_app
 from imc_sim.cli._doctor import doctor
 from imc_sim.cli._evaluate import evaluate
-from imc_sim.cli._help import GroupedCommands, add_command
+from imc_sim.cli._help import GroupedCommands, add_command, usage_error
 from imc_sim.cli._import import import_
 from imc_sim.cli._list import list_
 from imc_sim.cli._map import map_
@@ -86,19 +86,22 @@ def main(argv: Sequence[str] | None = None) -> int:
         _working_folder()
         words = with_new_names(sys.argv[1:] if argv is None else argv)
         # `--quiet` must not outlast this call: run in a copy of the context.
-        contextvars.copy_context().run(app, args=list(map(_expanded, words)), prog_name="imc-sim")
+        run = contextvars.copy_context().run
+        code = run(app, args=list(map(_expanded, words)), prog_name="imc-sim", standalone_mode=False)
+        return _interrupted() if code == 130 else code or 0
     except SystemExit as stop:
-        code = stop.code if isinstance(stop.code, int) else int(stop.code is not None)
-        return _interrupted() if code == 130 else code
+        return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
     except KeyboardInterrupt:
         return _interrupted()
     except Exception as error:
+        if type(error).__name__ == "NoArgsIsHelpError":
+            error.show()  # type: ignore[attr-defined]
+            return 2
         if os.environ.get("IMC_SIM_DEBUG", "") not in ("", "0"):
             raise
         text, code = _explained(error)
         print(f"imc-sim: {text}", file=sys.stderr)
         return code
-    return 0
 
 
 def _expanded(argument: str) -> str:
@@ -144,6 +147,8 @@ def _explained(error: Exception) -> tuple[str, int]:
     """Return the message of an error in one line, and the exit code."""
     if isinstance(error, ImcSimError):
         return str(error), error.exit_code
+    if hasattr(error, "format_message"):  # of typer's own click, or click
+        return usage_error(error), 2
     if isinstance(error, OSError):
         place = error.filename or f"an output of this command (started in {str(_working_folder())!r})"
         if error.errno in _FULL:

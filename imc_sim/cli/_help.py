@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, Any, final
 
@@ -41,6 +42,25 @@ def add_command(group: typer.Typer, name: str, function: Callable[..., None], he
     text, _, examples = inspect.cleandoc(function.__doc__ or "").partition(_EXAMPLES)
     epilog = f"\b{_EXAMPLES}{examples}" if examples else None
     group.command(name, help=text.strip(), epilog=epilog, rich_help_panel=heading)(function)
+
+
+def usage_error(error: Any) -> str:
+    """Return a wrong command line as one line, with the nearest option or command.
+
+    error: of typer's own click, or click.
+    """
+    from imc_sim._errors import nearest
+
+    context = error.ctx
+    path = "imc-sim" if context is None else context.command_path
+    message = re.split(r" \(Possible|\.? Did you mean", " ".join(error.format_message().split()))[0].rstrip(".")
+    wrong = re.search(r"No such (?:command|option):? '?([^']+)", message)
+    commands = getattr(context.command, "commands", {}) if context is not None else {}
+    options = (
+        [name for each in context.command.get_params(context) for name in each.opts] if context is not None else []
+    )
+    found = nearest(wrong[1], [*commands, *(name for name in options if name.startswith("--"))]) if wrong else ""
+    return f"{path.removeprefix('imc-sim').strip()}: {message}. {found}See `{path} --help`.".removeprefix(": ")
 
 
 def _names_of(kind: Kind) -> Callable[[str], list[str]]:

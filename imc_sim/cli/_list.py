@@ -9,7 +9,13 @@ from typing import Annotated, Any
 
 import typer
 
+from imc_sim._errors import InputError, nearest
 from imc_sim.cli._console import Quiet
+
+#: ends of the summaries of models without weights
+_UNTRAINED = "(curve alone, no weights)", "(not trained yet)"
+#: number of rows above which the list says how to shorten it
+_MANY = 40
 
 
 class What(StrEnum):
@@ -24,29 +30,44 @@ class What(StrEnum):
     archs = "archs"
 
 
-def list_(what: Annotated[What, typer.Argument(help="What to list.")], quiet: Quiet = False) -> None:
+def list_(
+    what: Annotated[What, typer.Argument(help="What to list.")],
+    part: Annotated[str, typer.Argument(help="Only names that contain this, such as the family of a model.")] = "",
+    trained: Annotated[bool, typer.Option("--trained", help="Only models that have weights.")] = False,
+    quiet: Quiet = False,
+) -> None:
     """List models, chips, studies and other content.
 
     Prints a name and a summary for each model, chip, study, training sweep, training queue, data set or architecture.
     Names are used in all other commands, such as `imc-sim run NAME` for a study.
 
     Examples:
-      imc-sim list models
+      imc-sim list models batmann --trained
       imc-sim list chips
     """
     from imc_sim.cli._console import print_rows, say, working
 
+    if trained and what is not What.models:
+        raise InputError("--trained", f"{what}", "models", "Leave it out.")
     with working(f"searching {what}"):
-        rows = _ROWS[what]()
+        every = _ROWS[what]()
+    rows = [row for row in every if part in row["name"] and not (trained and row["summary"].endswith(_UNTRAINED))]
     from imc_sim.config import REINSTALL, missing_files
 
     lost = [] if what in (What.datasets, What.archs) else missing_files()
     if lost:
         say(f"this installation lacks {lost[0]}{f' and {len(lost) - 1} more' if len(lost) > 1 else ''}. {REINSTALL}")
+    if every and not rows:
+        step = f"{nearest(part, [row['name'] for row in every])}See `imc-sim list {what}`."
+        raise InputError(
+            f"imc-sim list {what}", f"{part!r}, which no name contains", f"a part of {len(every)} names", step
+        )
     if not rows:
         say(f"no {what} found; see `imc-sim doctor` for the folders searched")
         return
     print_rows(rows, _headings(rows) if what is What.models and not quiet else None)
+    if len(rows) > _MANY and not quiet:
+        say(f"{len(rows)} {what}; `imc-sim list {what} PART` lists those with PART in their name, such as a family")
 
 
 def _content(kind: Any) -> list[dict[str, str]]:
@@ -76,14 +97,13 @@ def _headings(rows: list[dict[str, str]]) -> dict[int, str]:
 
     names = [row["name"] for row in rows]
     families = family_summaries()
+    listed = {family: (summary, [m for m in models if m in names]) for family, (summary, models) in families.items()}
     return {min(map(names.index, models)): f"{family}: {summary} ({len(models)} model{'s'[: len(models) > 1]})"
-            for family, (summary, models) in families.items()}  # fmt: skip
+            for family, (summary, models) in listed.items() if models}  # fmt: skip
 
 
 def _summary(read: Callable[[str], dict[str, Any]], name: str) -> str:
     """Return the summary, or the error in its place: one broken file must not hide the others."""
-    from imc_sim._errors import InputError
-
     try:
         data = read(name)
     except InputError as error:
@@ -96,7 +116,7 @@ def _state(card: dict[str, Any]) -> str:
     """Return what a card without weights has instead."""
     if "weights" in card:
         return ""
-    return "(curve alone, no weights)" if "curve" in card else "(not trained yet)"
+    return _UNTRAINED[0] if "curve" in card else _UNTRAINED[1]
 
 
 def _datasets() -> list[dict[str, str]]:
@@ -108,7 +128,7 @@ def _datasets() -> list[dict[str, str]]:
 def _archs() -> list[dict[str, str]]:
     from imc_sim.config import ARCHS
 
-    own = {"name": "./FILE.py:CLASS", "summary": "your own torch module, by path"}
+    own = {"name": "./FILE.py:NAME", "summary": "your own torch module, by path"}
     return [*({"name": name, "summary": entry.summary} for name, entry in ARCHS.items()), own]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -71,7 +72,7 @@ def _point(
     if any(matches(rule, facts, None if broken else f"{where}, skip") for rule in study.skip):
         return None
     if broken is not None:
-        raise broken
+        raise _with_lines(broken, study, case) from broken
     parts = [*data_parts_of(facts["task"], facts["chip"]), *data_parts_of(facts["chip_task"], facts["chip"])]
     data |= digests_of(part for part in parts if part not in data)
     model = study.content.locate("model", facts["model"])
@@ -81,6 +82,27 @@ def _point(
         as_engine(facts["engine"]), _located(study, facts["task"]), arch_of(model),
         data,
     )  # fmt: skip
+
+
+def _with_lines(error: InputError, study: Study, case: Case) -> InputError:
+    """Return an error about a key of a chip or task with the lines of the study that set this key, if any do."""
+    key = error.where.rpartition(", ")[2].replace(": ", ".")
+    part = key.rpartition(".")[0]
+    number = study.cases.index(case)
+    lines = {f"cases.{number}.set ({path})": path for path in case.set}
+    swept = [(k, path) for k, axis in enumerate(study.axes) for path in axis.paths]
+    swept += [(0, path) for path in case.sweep or ()]
+    lines |= {f"axes.{k}.path ({path})": path for k, path in swept} | {
+        f"derived ({path})": path for path in study.derived
+    }
+    if key not in lines.values():
+        return error
+    found = [line for line, path in lines.items() if path.startswith(f"{part}.")]
+    places = dict.fromkeys(line.partition(" ")[0] for line in found)
+    options = [f"--set {place}={'{}' if place.endswith('set') else '…'}" for place in places if place != "derived"]
+    hint = next(iter(re.findall(r"^Did you mean .*?\? ", error.next_step)), "")
+    step = f"{hint}The study sets it in {' and '.join(found)}. Take a chip whose {part} has it, or change that"
+    return InputError(error.where, error.got, error.allowed, f"{step}: {' '.join(options)}".removesuffix(": ") + ".")
 
 
 def _located(study: Study, task: dict[str, Any]) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, final
@@ -38,6 +39,21 @@ def results_digest(rows: Mapping[str, Row]) -> str:
     return hashlib.sha256(json.dumps(found).encode()).hexdigest()
 
 
+def _no_results(folder: Path) -> ResultsError:
+    """Return the error for a folder without results, which says what the folder is."""
+    got, step = f"no {STUDY}", "Name the folder that `imc-sim run` wrote."
+    if (folder / "model.yaml").is_file():
+        got, step = "a model folder", f"Evaluate it: imc-sim evaluate {shlex.quote(str(folder))}"
+    elif (folder / "training.jsonl").is_file():
+        got = "a training run that has not ended"
+        step = "Its training.jsonl and training.png show the progress; imc-sim train --resume continues it."
+    elif (folder / "family.yaml").is_file():
+        got, step = "a family of models", f"List its models: imc-sim list models {shlex.quote(folder.resolve().name)}"
+    elif not folder.exists():
+        got = "no such folder"
+    return ResultsError(str(folder), got, "a results folder", step)
+
+
 def read_study(folder: Path) -> dict[str, Any]:
     """Read the resolved study of a results folder.
 
@@ -46,7 +62,7 @@ def read_study(folder: Path) -> dict[str, Any]:
     """
     path = folder / STUDY
     if not path.is_file():
-        raise ResultsError(str(folder), f"no {STUDY}", "a results folder", "Name the folder that `imc-sim run` wrote.")
+        raise _no_results(folder)
     held = read_yaml(path)
     schema = held.get("schema", 0)
     if not isinstance(schema, int) or schema > SCHEMA:

@@ -16,6 +16,7 @@ import typer
 
 from imc_sim._errors import InputError
 from imc_sim.cli import _app, app, main
+from imc_sim.config import find_card
 
 VERBS = {
     "Studies": ["run", "status", "plot", "report"],
@@ -135,6 +136,47 @@ def test_wrong_usage_is_exit_code_2(argv: list[str], run: Callable) -> None:
     ran = run(*argv)
     assert ran.code == 2
     assert "Traceback" not in ran.out + ran.err
+    assert not argv or (ran.out, ran.err.count("\n")) == ("", 1)
+
+
+@pytest.mark.parametrize(
+    ("argv", "match"),
+    [
+        (["run", "quickstart", "--worker", "2"], r"run: No such option: --worker. Did you mean '--workers'\? See"),
+        (["evalute", "x"], r"No such command 'evalute'. Did you mean 'evaluate'\? See `imc-sim --help`"),
+        (["status", "models/benn"], "a family of models.*imc-sim list models benn"),
+        (["report", "models/own"], "a model folder.*imc-sim evaluate models/own"),
+        (["status", "runs/own"], "a training run that has not ended"),
+        (["status", "absent"], "no such folder"),
+        (["list", "models", "bennn"], "'bennn', which no name contains"),
+        (["list", "chips", "--trained"], "--trained"),
+        (["run", "quickstart", "--set", "chip=rram_neurram"],
+         r"cases\.0\.set \(chip\.device\.programming\.sigma_hrs\) and axes\.0\.path .*--set cases\.0\.set={}"),
+        (["run", "quickstart", "--set", "chip=rram_neurram", "--set", "cases.0.set={}"], r"sets it in axes\.0\.path"),
+    ],
+)  # fmt: skip
+def test_errors_say_what_to_change(
+    argv: list[str], match: str, run: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for file in ("models/benn/family.yaml", "models/own/model.yaml", "runs/own/training.jsonl"):
+        (tmp_path / file).parent.mkdir(parents=True)
+        (tmp_path / file).write_text("summary: s\nmodels: {}\n")
+    monkeypatch.chdir(tmp_path)
+    ran = run(*argv, *(["--quiet"] if argv[0] not in ("status", "evalute") else []))
+    assert ran.code == 2
+    assert re.search(match, ran.err), ran.err
+
+
+def test_models_are_listed_by_part_of_the_name_and_by_having_weights(run: Callable) -> None:
+    every, some, trained = (
+        run("list", "models", *more) for more in ((), ("metaplastic",), ("metaplastic", "--trained"))
+    )
+    names = [[line.split()[0] for line in ran.out.splitlines()[1:]] for ran in (every, some, trained)]
+    assert set(names[2]) < set(names[1]) < set(names[0])
+    assert {name.partition("_")[0] for name in names[1]} == {"metaplastic"}
+    assert some.err.count("(") >= 1
+    assert all("weights" in find_card(name).data for name in names[2])
+    assert f"{len(names[0])} models; `imc-sim list models PART`" in every.err
 
 
 @pytest.mark.parametrize("argv", [["map", "no_such_model", "no_such_chip"], ["evaluate", "no_such_model"],
