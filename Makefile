@@ -31,7 +31,7 @@ FORGETTING_FEATURES_FULL := $(addprefix metaplastic_cifar10_features_,m0 m1_8)
 FORGETTING_STREAM := $(addprefix metaplastic_small_,stream_m0 stream_m10 stream_whole_m0 stream_whole_m10)
 
 .DEFAULT_GOAL := help
-.PHONY: help venv memtorch demo reproduce tables test isa check format benchmark bench-peers clean
+.PHONY: help venv memtorch demo reproduce tables test isa check floors format benchmark bench-peers clean
 
 help:
 	@echo "make demo       a shipped controller on simulated RRAM chips: table, figure, report (under 3 minutes)"
@@ -107,15 +107,17 @@ check: $(STAMP)
 	$(BIN)/lint-imports
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "not slow"
 
-# The floors of pyproject.toml, installed exactly. Another torch: make floors TORCH=torch==2.13.0
+# The floors of pyproject.toml, installed exactly. A pass is recorded in .ci/floors.tested; commit that file, and CI runs
+# this only after the floors or constraints.txt changed. Another torch: make floors TORCH=torch==2.13.0
 floors: $(STAMP)
 	@echo "Installing the lowest versions of pyproject.toml under $(FLOORS)/ and running the fast tests with them ..."
 	@test -x $(FLOORS)/bin/python || $(BIN)/python -m venv $(FLOORS)
-	$(BIN)/python .ci/floors.py $(TORCH) dask parquet fast > $(FLOORS)/constraints.txt
+	$(BIN)/python .ci/floors.py $(TORCH) > $(FLOORS)/constraints.txt
 	$(FLOORS)/bin/python -m pip install --disable-pip-version-check -c $(FLOORS)/constraints.txt \
-	  -e '.[dask,parquet,fast]' pytest pytest-xdist hypothesis beartype jsonschema
+	  -e '.[dask,parquet,fast]' pytest pytest-xdist hypothesis beartype jsonschema hatchling import-linter
 	PATH="$(CURDIR)/$(FLOORS)/bin:$$PATH" $(FLOORS)/bin/python -m pytest -n $(WORKERS) --dist worksteal \
 	  -m "not slow" -o filterwarnings=ignore
+	@$(BIN)/python .ci/floors.py --record
 
 format: $(STAMP)
 	$(BIN)/ruff format .

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import re
+import runpy
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -85,3 +86,26 @@ def test_changelog_keeps_its_form(repository: Path) -> None:
 def test_links_lead_to_files(page: str, repository: Path) -> None:
     for target in re.findall(r"\]\(([^)#]+)\)", read(repository, page)):
         assert (repository / page).parent.joinpath(target).exists(), target
+
+
+def test_ci_tests_the_floors_only_after_versions_changed(repository: Path, tmp_path: Path) -> None:
+    floors = runpy.run_path(str(repository / ".ci" / "floors.py"))
+    tested = floors["tested"]
+    (tmp_path / ".ci").mkdir()
+    texts = {name: read(repository, name) for name in ("pyproject.toml", "constraints.txt")}
+    for name, text in texts.items():
+        (tmp_path / name).write_text(text, encoding="utf-8")
+    assert not tested(tmp_path)
+    (tmp_path / floors["RECORD"]).write_text(floors["state"](tmp_path), encoding="utf-8")
+    assert tested(tmp_path)
+    edits = [
+        ("pyproject.toml", ("[tool.ruff]", "[tool.ruff]\n# a comment"), True),
+        ("pyproject.toml", ('"numpy>=1.26"', '"numpy>=1.27"'), False),
+        ("pyproject.toml", ('"numba>=0.60"', '"numba>=0.61"'), False),
+        ("constraints.txt", ("torch==", "torch==1"), False),
+    ]
+    for name, (old, new), expected in edits:
+        assert old in texts[name]
+        (tmp_path / name).write_text(texts[name].replace(old, new), encoding="utf-8")
+        assert tested(tmp_path) == expected, (name, new)
+        (tmp_path / name).write_text(texts[name], encoding="utf-8")

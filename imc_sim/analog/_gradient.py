@@ -4,50 +4,32 @@ from __future__ import annotations
 
 from typing import Any, cast
 
-import torch
 from torch import Tensor, nn
 
+from imc_sim.analog._instead import instead
 from imc_sim.analog._layers import AnalogLayer
 from imc_sim.analog._model import AnalogModel
+from imc_sim.sites import Arguments
 
 
-class _Instead(torch.autograd.Function):
-    """Return the second argument with the gradient of the first."""
-
-    @staticmethod
-    def forward(ctx: Any, digital: Tensor, analog: Tensor) -> Tensor:
-        return analog.to(digital).view_as(digital)
-
-    @staticmethod
-    def backward(ctx: Any, *grad: Tensor) -> tuple[Tensor, None]:
-        return grad[0], None
-
-
-def instead(digital: Tensor, analog: Tensor) -> Tensor:
-    """Return the value of `analog` to the bit, with the gradient of `digital`.
-
-    Args:
-        digital: tensor that gets the gradient.
-        analog: tensor of the same shape with the value.
-    """
-    return _Instead.apply(digital, analog.detach())
-
-
-def straight_through(analog: AnalogModel, images: Tensor, position: int = 0) -> Tensor:
-    """Return the features [batch, dim] of one chip, differentiable in the images.
+def straight_through(analog: AnalogModel, images: Any, position: int = 0) -> Any:
+    """Return the output of one chip, such as features [batch, dim], differentiable in the images.
 
     The value equals `analog(images)[position]` at the same reads, to the bit. The gradient of every analog layer is
     that of its digital layer at the inputs on this chip. Each call is a new read.
 
     Args:
         analog: network on chips.
-        images: [batch, …].
+        images: [batch, …]; of a network of any modules its inputs, as `map_model` takes them.
         position: position of the chip.
 
     Reference:
         Straight-through rule: Bengio et al., arXiv 1308.3432; for attacks on hardware without a gradient (BPDA):
         Athalye et al., ICML 2018.
     """
+    given = Arguments.given(images)
+    if analog.sites is not None:  # every site has the gradient of the network's own call
+        return analog.on_chip(position, *given.args, **given.kwargs)
     hooks = [layer.register_forward_hook(_differentiable) for layer in analog.analog_layers.values()]
     try:
         return analog.on_chip(position, images)

@@ -28,11 +28,13 @@ class Pass:
     Attributes:
         index: position of the chip that computes; None: the digital network computes, and layers calibrate.
         first_read: number of the first image.
+        folded: chips from this position on that compute together, each its part of the batch.
         uses: number of uses of each layer in this pass, by its id.
     """
 
     index: int | None
     first_read: int = 0
+    folded: int = 1
     uses: dict[int, int] = field(default_factory=dict)
 
     def use(self, layer: object) -> int:

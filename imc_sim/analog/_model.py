@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, final
 
 import torch
@@ -10,8 +10,11 @@ from torch import Tensor, nn
 
 from imc_sim._errors import InputError
 from imc_sim.analog._layers import AnalogLayer, Context, Pass
+from imc_sim.analog._outputs import ChipOutputs
+from imc_sim.analog._sites import SiteNetwork
 from imc_sim.nn import ProductLayer, checked_images
 from imc_sim.nn.neurons import Draws, draw_neurons, neurons_of
+from imc_sim.sites import Arguments, Samples, joined
 
 
 @final
@@ -40,6 +43,8 @@ class SharedDigital(nn.Module):
 class AnalogModel(nn.Module):
     """Run a network whose crossbar layers are on chips: x [batch, …] -> [chip, batch, …].
 
+    A network of any modules takes its own arguments, and every tensor of its output gets a chip axis.
+
     Chips run one after the other, which keeps the data of one chip in cache. If their conductances do not fit into the
     memory limit of the mapping, chips are programmed in blocks when they are needed. Equal chip numbers get equal
     cells, so that the size of a block changes only the time.
@@ -65,39 +70,57 @@ class AnalogModel(nn.Module):
         super().__init__()
         self._seed, self._neurons = seed, neurons_of(network)
         self.network, self.chips, self.context, self.report = network, chips, context, report
+        self.sites = network if isinstance(network, SiteNetwork) else None
         self.analog_layers = layers
         self.block = block
         self._reads = 0
 
     @torch.no_grad()
-    def forward(self, x: Tensor) -> Tensor:
-        x = checked_images(self.network, x)
-        first, parts = self._take_reads(len(x)), [x] if self.batch is None else x.split(self.batch)
-        outputs = x.new_empty(0)
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        given = self._given(args, kwargs)
+        first, parts = self._take_reads(given.batch), self._parts(given)
+        outputs: Any = None
         try:
             for position, done, y in self._each(parts, first):
-                if position == done == 0:  # one allocation: kept small tensors would pin the heap between large ones
-                    outputs = y.new_empty(len(self.chips), x.shape[0], *y.shape[1:])
-                outputs[position, done : done + len(y)] = y
+                if outputs is None:
+                    outputs = joined(lambda leaf: ChipOutputs(leaf, len(self.chips), given.batch, len(parts)), y)
+                joined(lambda held, leaf, place=(position, done): held.put(*place, leaf), outputs, y)
         finally:
             self.context.shared.clear()
-        return outputs
+        return joined(lambda held: held.result(), outputs)
 
-    def on_chip(self, position: int, x: Tensor) -> Tensor:
-        """Return the output [batch, …] on one chip, as a new read, with autograd if it is on.
+    def on_chip(self, position: int, *args: Any, **kwargs: Any) -> Any:
+        """Return the output on one chip, as a new read, with autograd if it is on.
 
         Args:
             position: position of the chip.
-            x: images [batch, …].
+            *args: images [batch, …]; positional arguments of a network of any modules.
+            **kwargs: keyword arguments of a network of any modules.
         """
-        x = checked_images(self.network, x)
-        first = self._take_reads(len(x))
+        given = self._given(args, kwargs)
+        first = self._take_reads(given.batch)
         start = position // self.block * self.block
         self.program(self.chips[start : start + self.block])
         try:
-            return self._run(position - start, self.chips[position], x, first)
+            return self._run(position - start, self.chips[position], given, first)
         finally:
             self.context.shared.clear()
+
+    def _given(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Arguments:
+        """Return checked arguments of a forward pass."""
+        if self.sites is not None:
+            return Arguments.of(args, kwargs).checked()
+        x = checked_images(self.network, *args, **kwargs)
+        return Arguments((x,), {}, len(x))
+
+    def _parts(self, given: Arguments) -> Sequence[Arguments]:
+        """Return the arguments in parts of at most `batch` samples."""
+        if self.batch is None or given.batch <= self.batch:
+            return [given]
+        if self.sites is not None and set(self.sites.outputs or [None]) != {Samples()}:
+            step = "Set batch to None."
+            raise InputError("batch", str(self.batch), "None for a network that mixes the samples of a batch", step)
+        return given.split(self.batch)
 
     def train(self, mode: bool = True) -> AnalogModel:
         """Leave the model in eval mode and return it.
@@ -115,7 +138,7 @@ class AnalogModel(nn.Module):
         first, self._reads = self._reads, self._reads + count
         return first
 
-    def _each(self, parts: Sequence[Tensor], first_read: int) -> Iterator[tuple[int, int, Tensor]]:
+    def _each(self, parts: Sequence[Arguments], first_read: int) -> Iterator[tuple[int, int, Any]]:
         """Yield (position of the chip, number of the first image, output) of every part on every chip."""
         for start in range(0, len(self.chips), self.block):
             chips, done = self.chips[start : start + self.block], 0
@@ -123,13 +146,13 @@ class AnalogModel(nn.Module):
             for part in parts:
                 for index, chip in enumerate(chips):
                     yield start + index, done, self._run(index, chip, part, first_read + done)
-                done += len(part)
+                done += part.batch
 
-    def _run(self, index: int, chip: int, x: Tensor, first_read: int) -> Tensor:
+    def _run(self, index: int, chip: int, given: Arguments, first_read: int) -> Any:
         """Return the output on chip number `chip`, at position `index` of the programmed ones."""
         draw_neurons(self._neurons, Draws(self._seed, chip, first_read))
         with self.context.during(Pass(index, first_read)):
-            return self.network(x)
+            return given.run(self.network)
 
     def program(self, chips: range) -> None:
         """Program chips whose cells are not programmed yet.
@@ -148,14 +171,15 @@ class AnalogModel(nn.Module):
         return {name: rows.shares.tolist() for name, rows in found.items() if rows is not None}
 
     @torch.no_grad()
-    def calibrate(self, x: Tensor) -> dict[str, tuple[float, float]]:
+    def calibrate(self, *args: Any, **kwargs: Any) -> dict[str, tuple[float, float]]:
         """Measure the ranges of DACs and ADCs, and the rows that inputs switch on, with ideal cells.
 
         The inputs of every layer are those of the digital network. Wires that depend on driven rows (`rows_on`) are
         computed again.
 
         Args:
-            x: images [batch, …].
+            *args: images [batch, …]; positional arguments of a network of any modules.
+            **kwargs: keyword arguments of a network of any modules.
 
         Returns:
             The limits of the ADCs by layer, in windows (G_LRS - G_HRS times the read voltage).
@@ -163,12 +187,12 @@ class AnalogModel(nn.Module):
         Raises:
             InputError: if there are no images, or a layer's inputs are all zero.
         """
-        x = checked_images(self.network, x)
-        if not len(x):
+        given = self._given(args, kwargs)
+        if not given.batch:
             raise InputError("calibrate, images", "no images", "1 or more", "Give images of the training data.")
         try:
             with self.context.during(Pass(None)):
-                self.network(x)
+                given.run(self.network)
         finally:
             self.context.shared.clear()
         for layer in self.analog_layers.values():

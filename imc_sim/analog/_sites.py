@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, Literal, final
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from imc_sim._errors import InputError
+from imc_sim.analog._instead import instead
 from imc_sim.analog._layers import AnalogLinear
+from imc_sim.analog._site_products import equal_weights, finished, product
 from imc_sim.nn import ProductLayer, WeightKind
-from imc_sim.sites import Call, ProductMode, Site
+from imc_sim.sites import Arguments, Call, ProductMode, Products, Site
 
 
 class _SiteWeights(WeightKind):
@@ -65,8 +65,9 @@ class SiteLinear(ProductLayer):
         stored = (matrix.double() / unit[:, None]).round() if whole else matrix.double()
         if binary:
             stored = torch.where(stored == 0, torch.ones_like(stored), stored)  # rows of zeros have scale 0
-        self.weight = nn.Parameter(stored.to(matrix.dtype), requires_grad=False)
-        self.register_buffer("scale", (scale if whole else torch.ones_like(scale)).to(matrix.dtype))
+        computed = torch.promote_types(matrix.dtype, torch.float32)
+        self.weight = nn.Parameter(stored.to(computed), requires_grad=False)
+        self.register_buffer("scale", (scale if whole else torch.ones_like(scale)).to(computed))
         exact_inputs = site.inputs.kind in ("binary", "bits") and not padded
         self.whole = whole
         self.exact = binary and exact_inputs
@@ -99,6 +100,15 @@ class AnalogSite(AnalogLinear):
     def _input_dims(self) -> int:
         return 3
 
+    def _one(self, index: int, x: Tensor, first_read: int) -> Tensor:
+        running = self.context.running
+        folded = 1 if running is None else running.folded
+        single = x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
+        parts = [
+            super(AnalogSite, self)._one(index + k, part, first_read) for k, part in enumerate(single.chunk(folded))
+        ]
+        return (parts[0] if folded == 1 else torch.cat(parts)).to(x.dtype)
+
 
 #: a call of a pass: its site, and the layers of its groups, none for a product that stays digital
 SiteCall = tuple[Site, Sequence[nn.Module]]
@@ -111,17 +121,19 @@ class SiteNetwork(nn.Module):
     Args:
         network: the network, in eval mode.
         calls: of one pass.
+        products: what the probe found.
     """
 
-    def __init__(self, network: nn.Module, calls: Sequence[SiteCall]) -> None:
+    def __init__(self, network: nn.Module, calls: Sequence[SiteCall], products: Products) -> None:
         super().__init__()
-        self.network, self._calls = network, list(calls)
+        self.network, self._calls, self.outputs, self._split = network, list(calls), products.outputs, products.split
         self.layers = nn.ModuleList(layer for _, layers in calls for layer in layers)
 
-    def forward(self, x: Tensor) -> Any:
-        run = _Run(self._calls)
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        given = Arguments.of(args, kwargs)
+        run = _Run(self._calls, given.batch, self._split)
         with run.watching(self.network):
-            output = self.network(x)
+            output = given.run(self.network)
         run.finish()
         return output
 
@@ -130,18 +142,21 @@ class SiteNetwork(nn.Module):
 class _Run(ProductMode):
     """One pass: sends the product calls to their layers."""
 
-    def __init__(self, calls: Sequence[SiteCall]) -> None:
-        super().__init__()
-        self.calls, self.done = calls, 0
+    def __init__(self, calls: Sequence[SiteCall], batch: int, split: frozenset[str]) -> None:
+        super().__init__(split)
+        self.calls, self.batch, self.done = calls, batch, 0
 
     def product(self, call: Call, run: Callable[[], Any]) -> Any:
         site, layers = self._expected(call)
         if not layers or site.weight is None:
             return run()
-        if not torch.equal(call.factors[site.place], site.weight):
+        if not equal_weights(call.factors[site.place], site.weight):
             step = "Map the network as it infers; a weight that changes from call to call cannot be in cells."
             raise InputError(f"site {site.name!r}", "other weights than were mapped", "the same in every call", step)
-        return _finished(call, _product(call, site.place, layers))
+        with torch.no_grad():
+            y = finished(call, product(call, site, layers, self.batch))
+        # The gradient is that of the network's own call, to its inputs and its weights.
+        return instead(run(), y) if torch.is_grad_enabled() else y
 
     def _expected(self, call: Call) -> SiteCall:
         """Return the next call of the probe, which must be this one."""
@@ -161,68 +176,3 @@ class _Run(ProductMode):
 def _other_way(where: str, got: str) -> InputError:
     step = "Probe the network with inputs that take the same way through it."
     return InputError(where, got, "the calls of the probe", step)
-
-
-def _finished(call: Call, y: Tensor) -> Tensor:
-    """Return the output of the call: the product with its factor, and what the call adds."""
-    y = y if call.alpha == 1.0 else y * call.alpha
-    if call.added is None:
-        return y
-    channels = call.kind.startswith("conv")
-    return y + (call.added.reshape(-1, *[1] * (call.factors[1].ndim - 2)) if channels else call.added)
-
-
-def _product(call: Call, which: int, layers: Sequence[nn.Module]) -> Tensor:
-    """Return the product of the call from its layers, one per group; which: the factor that is the weight."""
-    x = call.factors[1 - which]
-    if not call.kind.startswith("conv"):
-        x = x if which == 1 else x.mT
-        single = x.ndim == 1
-        rows = x[None] if single else x
-        y = layers[0](rows.reshape(len(rows), -1, rows.shape[-1])).reshape(*rows.shape[:-1], -1)
-        y = y[0] if single else y
-        return y if which == 1 else y.mT
-    kernel = call.factors[which].shape[2:]
-    single = x.ndim == len(kernel) + 1
-    vectors, pixels = patches(x[None] if single else x, kernel, call.settings)
-    groups = vectors.chunk(len(layers), dim=-1)
-    y = torch.cat([layer(part) for layer, part in zip(layers, groups, strict=True)], dim=-1)
-    y = y.transpose(1, 2).unflatten(2, pixels)
-    return y[0] if single else y
-
-
-def patches(x: Tensor, kernel: Sequence[int], settings: Any) -> tuple[Tensor, tuple[int, ...]]:
-    """Return the vectors that a convolution multiplies its filters with.
-
-    Args:
-        x: images [batch, channels, *sizes].
-        kernel: sizes of the filters.
-        settings: stride, padding and dilation, as torch takes them.
-
-    Returns:
-        Vectors [batch, pixels, channels x kernel], and the sizes of the output.
-    """
-    n = len(kernel)
-    stride, dilation = (_each(settings[name], n) for name in ("stride", "dilation"))
-    x = F.pad(x, _padding(settings["padding"], kernel, dilation))
-    for d in range(n):
-        x = x.unfold(2 + d, dilation[d] * (kernel[d] - 1) + 1, stride[d])[..., :: dilation[d]]
-    pixels = tuple(x.shape[2 : 2 + n])
-    x = x.movedim(1, 1 + n)  # [batch, *pixels, channels, *kernel]
-    return x.reshape(len(x), math.prod(pixels), -1), pixels
-
-
-def _each(value: Any, n: int) -> tuple[int, ...]:
-    return (value,) * n if isinstance(value, int) else tuple(value) if len(value) == n else tuple(value) * n
-
-
-def _padding(padding: Any, kernel: Sequence[int], dilation: Sequence[int]) -> list[int]:
-    """Return the padding of every side in the order of torch's `pad`: the last dimension first."""
-    if padding == "valid":
-        return []
-    if padding == "same":
-        totals = [d * (k - 1) for k, d in zip(kernel, dilation, strict=True)]
-        sides = [(total // 2, total - total // 2) for total in totals]
-    else:
-        sides = [(p, p) for p in _each(padding, len(kernel))]
-    return [side for pair in reversed(sides) for side in pair]

@@ -17,7 +17,7 @@ from imc_sim.array.circuit.driven_rows import needs_density
 from imc_sim.array.circuit.wires import Wires
 from imc_sim.array.encoding.kinds import AnyEncoding
 from imc_sim.array.encoding.multibit import Differential, Sliced
-from imc_sim.config import NATIVE, Engine, Spec, build, find_content, read_yaml
+from imc_sim.config import NATIVE, Engine, Spec, build, find_content, read_yaml, stored_names
 from imc_sim.device import Device
 
 Place = Literal["crossbar", "digital", "error"]
@@ -74,7 +74,7 @@ class Chip(Spec):
         tile: size of a physical array.
         wires: wire resistance.
         inputs: the DAC of a word line.
-        converter: the ADC of a bit line.
+        converter: the ADC of a bit line; `adc` in files and paths too.
         policy: which layers run on crossbars.
         neurons: how stochastic binary activations are sampled. `bernoulli`: with the ideal probability, in digital
             logic. `comparator`: the sum is compared with its threshold; read noise is the only source of chance.
@@ -84,7 +84,7 @@ class Chip(Spec):
         draws: what programming samples. `cells`: every cell. `pairs`: the difference of the two cells of each column
             pair of `differential`, one number with the same distribution. It needs a chip on which nothing depends on
             single cells, and its chips differ from those of `cells`.
-        engine: backend that computes the products, this package or MemTorch.
+        engine: backend that computes the products, this package or MemTorch; `backend` in files and paths too.
     """
 
     name: str = "chip"
@@ -201,6 +201,8 @@ def load_chip(chip: str | os.PathLike[str] | Mapping[str, Any] | Chip) -> Chip:
     if isinstance(chip, Chip):
         return chip
     if isinstance(chip, Mapping):
-        return build(Chip, dict(chip), where=f"chip {chip.get('name', '<mapping>')!r}")
-    path = find_content("chip", chip)
-    return build(Chip, read_yaml(path), where=str(path))
+        data, where = dict(chip), f"chip {chip.get('name', '<mapping>')!r}"
+    else:
+        path = find_content("chip", chip)
+        data, where = read_yaml(path), str(path)
+    return build(Chip, stored_names(data, where), where=where)

@@ -19,6 +19,7 @@ from imc_sim.config._content import (
 from imc_sim.config._engine import NATIVE, Engine, as_engine
 from imc_sim.config._installation import REINSTALL, is_shipped, missing_files, package_file
 from imc_sim.config._spec import Spec, build, canonical_json, digest, drop_paths, set_path
+from imc_sim.config._synonyms import SYNONYMS, stored_names
 from imc_sim.config._trust import check_trusted, trust_all, trusting
 from imc_sim.config._units import Ampere, ElectronVolt, Hertz, Kelvin, Seconds, Siemens, Volt
 from imc_sim.config._user_code import code_digest, code_errors, load_code, place_of_error, run_code, split_code
@@ -28,6 +29,7 @@ __all__ = [
     "ARCHS",
     "NATIVE",
     "REINSTALL",
+    "SYNONYMS",
     "Ampere",
     "Code",
     "ElectronVolt",
@@ -68,6 +70,7 @@ __all__ = [
     "set_path",
     "shipped_content",
     "split_code",
+    "stored_names",
     "trust_all",
     "trusting",
     "unreadable_families",

@@ -10,6 +10,7 @@ from typing import Any, Self, TypeVar, get_args
 import pydantic
 
 from imc_sim._errors import InputError, nearest
+from imc_sim.config._synonyms import stored_path
 
 S = TypeVar("S", bound="Spec")
 #: mappings whose `kind` says which keys they have
@@ -95,7 +96,7 @@ def set_path(data: dict[str, Any], path: str, value: Any, where: str) -> None:
     Raises:
         InputError: a part of the path does not exist.
     """
-    *parents, leaf = path.split(".")
+    *parents, leaf = stored_path(path).split(".")
     node: Any = data
     for depth, part in enumerate(parents):
         node = node.get(part) if isinstance(node, dict) else None
@@ -180,7 +181,6 @@ def _tuples(data: Any) -> Any:
 
 
 def _explain(kind: type[Spec], error: pydantic.ValidationError, where: str) -> InputError:
-    """Return the InputError for the first error of pydantic."""
     """Return the error of pydantic as one that names the key, what was got and what is allowed."""
     # A misspelt key also leaves the one that was meant missing: the misspelling is what to fix.
     first = min(error.errors(include_url=False), key=lambda e: e["type"] != "extra_forbidden")

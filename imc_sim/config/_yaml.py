@@ -14,6 +14,7 @@ from typing import Any
 import yaml
 
 from imc_sim._errors import InputError
+from imc_sim.config._synonyms import stored_path
 
 _PREFIX = "tag:yaml.org,2002:"
 _MERGE = f"{_PREFIX}merge"
@@ -146,7 +147,7 @@ def parse_setting(setting: str, option: str = "--set", allowed: str = "path=valu
     if not equals or not path:
         step = f"Write for example {option} {'task.episodes=50' if option == '--set' else 'size=28'}."
         raise InputError(option, repr(setting), allowed, step)
-    return path, parse_yaml(f"value: {text}", where=f"{option} {path}")["value"]
+    return stored_path(path), parse_yaml(f"value: {text}", where=f"{option} {path}")["value"]
 
 
 def read_yaml(path: Path) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from typing import Any
 
 from imc_sim.device._correlated import Correlated
 from imc_sim.device._data_driven import DataDriven
-from imc_sim.device._device import Device, look_up
+from imc_sim.device._device import Device
 from imc_sim.device._disturb import ArrayRefresh, CellRefresh, NoRefresh, ReadDisturb, Wear
 from imc_sim.device._drift import Drift
 from imc_sim.device._faults import Faults
@@ -21,6 +21,7 @@ from imc_sim.device._sample import read_currents, sample_cells
 from imc_sim.device._stanford_pku import StanfordPKU
 from imc_sim.device._state_law import StatePiece
 from imc_sim.device._switching import Switching
+from imc_sim.device._tables import look_up
 from imc_sim.device._time import Retention, Time
 from imc_sim.device._vteam import VTEAM
 from imc_sim.device._write_verify import Verification, WriteVerify

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from imc_sim._rng import Stream
-from imc_sim.device._device import look_up
+from imc_sim.device._tables import look_up
 
 if TYPE_CHECKING:
     from imc_sim.device._device import Device

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from typing import Any
 
 import torch
@@ -14,8 +15,10 @@ from imc_sim.array import Chip
 from imc_sim.config import Engine
 from imc_sim.mapping._placing import bytes_of, chips_together, encoding_of
 from imc_sim.mapping._report import LayerRow, MappingReport
-from imc_sim.sites import Products, Site, find_products
+from imc_sim.sites import Arguments, Products, Site, find_products
 
+#: most matrices of a batch of weights
+_MATRICES = 256
 #: relative root mean square error of a layer's weights in cells above which mapping refuses
 _ROUNDING = 0.01
 
@@ -27,7 +30,7 @@ def map_products(
 
     Args:
         model: any torch module.
-        inputs: some real inputs [batch, ...], floating point.
+        inputs: some real inputs: one tensor, a tuple of positional arguments or a dict of keyword arguments.
         chip: the chip.
         numbers: of the chips.
         seed: of all random numbers.
@@ -43,12 +46,8 @@ def map_products(
     if not backend.native:
         step = "Build the network from imc_sim.nn layers for this backend."
         raise InputError("map_model, backend", str(backend.kind), "native for networks of any modules", step)
-    if not isinstance(inputs, Tensor) or not inputs.is_floating_point():
-        got = str(inputs.dtype) if isinstance(inputs, Tensor) else type(inputs).__name__
-        step = "Wrap a network of other inputs in a module whose forward pass takes one such tensor."
-        raise InputError("map_model, inputs", got, "one tensor of floating-point numbers, batch first", step)
-    network = copy.deepcopy(model).eval()
-    products = find_products(network, inputs)
+    given, network = Arguments.given(inputs), copy.deepcopy(model).eval()
+    products = find_products(network, *given.args, **given.kwargs)
     placed = _places(products, chip)
     digital = {site.name: _layers(site) for site in placed}
     sizes = [bytes_of(name, layer, chip) for layers in digital.values() for name, layer in layers]
@@ -66,7 +65,7 @@ def map_products(
         calls.append((site, [analog[name] for name, _ in digital.get(site.name, ())]))
     rows += [LayerRow(path, function, 0, "digital", "-", 0, 0, 0.0) for path, function in products.opaque]
     report = MappingReport(chip, tuple(rows), products=products, placed=tuple(digital))
-    found = SiteNetwork(network, [calls[place] for place in products.order])
+    found = SiteNetwork(network, [calls[place] for place in products.order], products)
     return AnalogModel(found, analog, numbers, context, report, block, seed)
 
 
@@ -77,8 +76,9 @@ def site_layers(model: nn.Module, inputs: Any) -> list[tuple[str, str, SiteLinea
         model: any torch module.
         inputs: some real inputs.
     """
-    sites = find_products(copy.deepcopy(model).eval(), inputs).sites
-    able = [site for site in sites if not site.dynamic and _unfit(site) is None]
+    given = Arguments.given(inputs)
+    sites = find_products(copy.deepcopy(model).eval(), *given.args, **given.kwargs).sites
+    able = [site for site in sites if site.weight is not None and _unfit(site) is None]
     return [(site.name, name, layer) for site in able for name, layer in _layers(site)]
 
 
@@ -86,7 +86,7 @@ def _places(products: Products, chip: Chip) -> list[Site]:
     """Return the sites on crossbars; raise one InputError that names every site without a place."""
     placed, errors = [], []
     for site in products.sites:
-        if site.dynamic:
+        if site.weight is None:
             continue
         kind = {"binary": "binary", "real": "float"}.get(_kind(site), "int8")
         try:
@@ -117,15 +117,12 @@ def _places(products: Products, chip: Chip) -> list[Site]:
 
 def _unfit(site: Site) -> str | None:
     """Return why a site cannot be on crossbars, or None."""
-    if site.kind.startswith("conv_transpose"):
-        return "a transposed convolution, which must stay digital"
-    if not site.kind.startswith("conv") and len(site.shape) > 2:
-        return f"a batch of weights {site.shape}, which must stay digital"
-    return None
+    count = 1 if site.kind.startswith("conv") or site.stack else math.prod(site.shape[:-2])
+    return f"a batch of {count} weights, which must stay digital" if count > _MATRICES else None
 
 
 def _kind(site: Site) -> str:
-    return "dynamic" if site.weights is None else site.weights.kind
+    return site.weights.kind if site.weights is not None else "constant" if site.constant else "dynamic"
 
 
 def _count(site: Site) -> int:
@@ -133,18 +130,32 @@ def _count(site: Site) -> int:
 
 
 def _layers(site: Site) -> list[tuple[str, SiteLinear]]:
-    """Return the layers of a site, one per group of a convolution, with their names."""
+    """Return the layers of a site with their names: one per group of a convolution, or per matrix of a batch."""
     if site.weight is None or site.weights is None:
         return []
-    w, scale = site.weight, site.weights.scale
+    padding = site.settings.get("padding", 0)
+    padded = site.kind.startswith("conv") and padding not in (0, "valid") and any(_sizes(padding))
+    padded = padded and "transpose" not in site.kind
+    parts = _matrices(site, site.weight, site.weights.scale)
+    names = [site.name] if len(parts) == 1 else [f"{site.name}[{number}]" for number in range(len(parts))]
+    return [(name, SiteLinear(site, m, scale, padded)) for name, (m, scale) in zip(names, parts, strict=True)]
+
+
+def _sizes(padding: Any) -> tuple[Any, ...]:
+    return (padding,) if isinstance(padding, int | str) else tuple(padding)
+
+
+def _matrices(site: Site, w: Tensor, scale: Tensor) -> list[tuple[Tensor, Tensor]]:
+    """Return the matrices [out, in] of a site, each with the scale of its outputs."""
     if not site.kind.startswith("conv"):
         matrix = w[None] if w.ndim == 1 else w if site.place == 0 or site.kind == "linear" else w.mT
-        return [(site.name, SiteLinear(site, matrix, scale, padded=False))]
-    padding, groups = site.settings["padding"], site.settings["groups"]
-    padded = padding not in (0, "valid") and padding != (0,) * (w.ndim - 2)
-    parts = zip(w.flatten(1).chunk(groups), scale.chunk(groups), strict=True)
-    names = [site.name] if groups == 1 else [f"{site.name}[{number}]" for number in range(groups)]
-    return [(name, SiteLinear(site, m, s, padded)) for name, (m, s) in zip(names, parts, strict=True)]
+        found = matrix.reshape(1, -1, matrix.shape[-1]) if site.stack else matrix.flatten(0, -3)
+    elif "transpose" in site.kind:  # a pixel drives all outputs of its kernel
+        found = w.unflatten(0, (site.settings["groups"], -1)).flatten(2).mT
+        scale = scale.repeat_interleave(math.prod(w.shape[2:]))
+    else:
+        found = w.flatten(1).unflatten(0, (site.settings["groups"], -1))
+    return list(zip(found, scale.chunk(len(found)), strict=True))
 
 
 @torch.no_grad()

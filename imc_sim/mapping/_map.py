@@ -39,8 +39,9 @@ def map_model(
         seed: Seed of all random numbers.
         memory_limit_bytes: Memory of programmed weights above which chips are programmed in blocks.
         engine: Backend that computes the products of crossbars, `native` or `memtorch`; None for the chip's own.
-        inputs: Some real inputs [batch, ...] of a network of any modules. The products that it makes on them are mapped
-            instead of layers of `imc_sim.nn`.
+        inputs: Some real inputs of a network of any modules: one tensor [batch, ...], a tuple of positional arguments
+            or a dict of keyword arguments. The products that it makes on them are mapped instead of layers of
+            `imc_sim.nn`.
 
     Returns:
         The analog network, whose output has a leading chip axis and whose `report` lists the place of each layer.

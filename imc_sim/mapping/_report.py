@@ -144,7 +144,7 @@ def _share(products: Products, placed: set[str]) -> str:
     weights = [sum(site.weight.numel() for site in each if site.weight is not None) for each in (on, static)]
     done, total = sum(site.multiply_adds for site in on), max(products.counted, products.seen)
     line = f"on crossbars: {_of(*weights)} of the weights in products, {_of(done, total)} of the multiply-adds"
-    dynamic = len(products.sites) - len(static)
+    dynamic = sum(site.dynamic for site in products.sites)
     line += f"; {dynamic} products of two activations stay digital" if dynamic else ""
     unseen = max(0, products.counted - products.seen)
     return line + (f"; {_of(unseen, total)} are in functions that were not seen, and digital" if unseen else "")

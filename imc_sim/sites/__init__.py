@@ -1,17 +1,23 @@
 """Find the matrix products of any torch module by watching the calls that it makes, not the classes of its layers."""
 
+from imc_sim.sites._arguments import Arguments, joined, leaves
 from imc_sim.sites._calls import Call
 from imc_sim.sites._mode import ProductMode
 from imc_sim.sites._probe import Products, Site, find_products
+from imc_sim.sites._samples import Samples
 from imc_sim.sites._values import Values, inputs_of, weights_of
 
 __all__ = [
+    "Arguments",
     "Call",
     "ProductMode",
     "Products",
+    "Samples",
     "Site",
     "Values",
     "find_products",
     "inputs_of",
+    "joined",
+    "leaves",
     "weights_of",
 ]

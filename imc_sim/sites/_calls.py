@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import functools
 import math
-import types
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, final
 
 import torch
@@ -23,9 +21,11 @@ class Call:
         kind: name of the function.
         factors: the two factors, in the order of the call.
         weight: which factor is a weight by its position; None if either may be one.
-        settings: stride, padding, dilation and groups of a convolution.
+        settings: stride, padding, dilation and groups of a convolution; of a matrix product whether the same vectors
+            meet a `stack` of matrices.
         added: what the call adds to the product, in the shape of its output or one value per channel; None: nothing.
         alpha: what the call multiplies the product with.
+        values: values of attention, which its scores weight.
     """
 
     kind: str
@@ -34,6 +34,12 @@ class Call:
     settings: Mapping[str, Any]
     added: Tensor | None = None
     alpha: float = 1.0
+    values: Tensor | None = None
+
+    @property
+    def convolution(self) -> bool:
+        """Return whether the call is a convolution, transposed or not."""
+        return self.kind.startswith("conv")
 
     def matrix(self, which: int) -> Tensor:
         """Return a factor as a matrix [out, in] of its output channels.
@@ -45,11 +51,36 @@ class Call:
         if self.kind.startswith("conv_transpose"):
             groups = self.settings["groups"]
             return w.unflatten(0, (groups, -1)).transpose(1, 2).flatten(0, 1).flatten(1)
-        if self.weight is not None:
-            return w.flatten(1)
         if w.ndim == 1:
             return w[None]
+        if self.weight is not None:
+            return w.flatten(1)
         return w.flatten(0, -2) if which == 0 else w.mT.flatten(0, -2)
+
+    def collapsed(self, which: int) -> Call:
+        """Return the call with one of each set of equal matrices, where a factor is a batch of weights.
+
+        Args:
+            which: the factor, 0 or 1.
+        """
+        w = self.factors[which]
+        if self.convolution or self.settings.get("stack", w.ndim < 3):
+            return self
+        for dim in range(w.ndim - 2):
+            one = w.narrow(dim, 0, 1)
+            w = one if torch.equal(one.expand_as(w), w) else w
+        return replace(self, factors=(w, self.factors[1]) if which == 0 else (self.factors[0], w))
+
+    def driven(self, which: int) -> Tensor:
+        """Return the other factor with samples in its first dimension, as the weight is driven with it.
+
+        Args:
+            which: the factor that is driven, 0 or 1.
+        """
+        x = self.factors[which]
+        if self.convolution:
+            return x[None] if x.ndim == self.factors[1].ndim - 1 else x
+        return x[None] if x.ndim == 1 else x if which == 0 else x.mT
 
     def multiply_adds(self, output: Tensor) -> int:
         """Return the number of multiply-adds.
@@ -70,42 +101,24 @@ class Call:
 _CONVOLUTIONS = {
     getattr(F, f"conv{kind}{n}d"): f"conv{kind}{n}d" for kind in ("", "_transpose") for n in (1, 2, 3)
 }  # fmt: skip
-#: functions that make products which nobody can watch
-OPAQUE: dict[Callable[..., Any], str] = {
-    getattr(torch, name): name
-    for name in (
-        "lstm", "gru", "rnn_tanh", "rnn_relu", "lstm_cell", "gru_cell", "rnn_tanh_cell", "rnn_relu_cell", "einsum",
-        "tensordot", "inner", "chain_matmul", "bilinear", "dot", "addmv", "addbmm", "conv_tbc",
-    )
-} | {F.bilinear: "bilinear", torch.linalg.multi_dot: "multi_dot", torch.Tensor.inner: "inner",
-     torch.Tensor.dot: "dot", torch.Tensor.addmv: "addmv", torch.Tensor.addbmm: "addbmm"}  # fmt: skip
-#: functions written in Python that make products inside
-COMPOSITES = frozenset({F.multi_head_attention_forward})
-#: functions of two matrices -> places of the two among the arguments
-_MATMULS: dict[Callable[..., Any], tuple[int, int]] = {
-    torch.matmul: (0, 1), torch.mm: (0, 1), torch.bmm: (0, 1), torch.mv: (0, 1),
-    torch.Tensor.matmul: (0, 1), torch.Tensor.mm: (0, 1), torch.Tensor.bmm: (0, 1), torch.Tensor.mv: (0, 1),
-    torch.Tensor.__matmul__: (0, 1), torch.Tensor.__rmatmul__: (1, 0),
-    torch.addmm: (1, 2), torch.baddbmm: (1, 2), torch.Tensor.addmm: (1, 2), torch.Tensor.baddbmm: (1, 2),
+#: functions that make products which nobody can watch, unless they are replaced
+OPAQUE = frozenset(
+    [getattr(torch, name) for name in ("einsum", "tensordot", "cdist", "conv_tbc", "convolution", "cov", "corrcoef")]
+    + [getattr(torch.Tensor, name) for name in ("addmm_", "addmv_", "addbmm_", "baddbmm_")]
+)
+#: names of the two factors of functions of two matrices; their places are those before them
+_PAIRS = {
+    "matmul": ("input", "other"), "mm": ("input", "mat2"), "bmm": ("input", "mat2"), "mv": ("input", "vec"),
+    "dot": ("input", "tensor"), "vdot": ("input", "other"),
+    "addmm": ("input", "mat1", "mat2"), "baddbmm": ("input", "batch1", "batch2"), "addmv": ("input", "mat", "vec"),
 }  # fmt: skip
+_MATMULS: dict[Callable[..., Any], tuple[str, ...]] = {
+    getattr(where, name): names for name, names in _PAIRS.items() for where in (torch, torch.Tensor)
+} | {torch.Tensor.__matmul__: _PAIRS["matmul"], torch.linalg.matmul: _PAIRS["matmul"],
+     torch.Tensor.__rmatmul__: ("other", "input")}  # fmt: skip
 _NAMES = ("input", "weight", "bias", "stride", "padding", "dilation", "groups")
 _TRANSPOSED = ("input", "weight", "bias", "stride", "padding", "output_padding", "groups", "dilation")
 _DEFAULTS = {"stride": 1, "padding": 0, "dilation": 1, "groups": 1, "output_padding": 0}
-
-
-@functools.cache
-def opened(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Return a function of `COMPOSITES` whose inner calls a torch function mode sees.
-
-    Unchanged, it hands the whole call to the mode, and makes its inner calls outside of it.
-
-    Args:
-        function: one of `COMPOSITES`.
-    """
-    inner = {**function.__globals__, "has_torch_function": lambda *_: False}
-    made = types.FunctionType(function.__code__, inner, function.__name__, function.__defaults__)
-    made.__kwdefaults__ = function.__kwdefaults__
-    return made
 
 
 def product_of(function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Call | None:
@@ -127,11 +140,15 @@ def product_of(function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapp
         return Call(kind, (given["input"], given["weight"]), 1, settings, given.get("bias"))
     if function is F.scaled_dot_product_attention:
         given = dict(zip(("query", "key", "value"), args, strict=False)) | dict(kwargs)
-        return Call("attention", (given["query"], given["key"]), None, {})
-    if function in _MATMULS and len(args) > max(_MATMULS[function]):
-        a, b = (args[place] for place in _MATMULS[function])
-        if len(args) < 3:
-            return Call("matmul", (a, b), None, {})
-        beta, alpha = float(kwargs.get("beta", 1)), float(kwargs.get("alpha", 1))
-        return Call("matmul", (a, b), None, {}, beta * args[0], alpha)
+        return Call("attention", (given["query"], given["key"]), None, {}, values=given["value"])
+    if function in _MATMULS:
+        names = _MATMULS[function]
+        given = dict(zip(names, args, strict=False)) | dict(kwargs)
+        a, b = (given["other"], given["input"]) if names[0] == "other" else (given[name] for name in names[-2:])
+        settings = {"stack": min(a.ndim, b.ndim) < 3}
+        if len(names) == 2:
+            return Call("matmul", (a, b), None, settings)
+        return Call(
+            "matmul", (a, b), None, settings, given.get("beta", 1) * given["input"], float(given.get("alpha", 1))
+        )
     return None

@@ -8,17 +8,25 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
+import torch
+import torch.nn.functional as F
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
-from imc_sim.sites._calls import COMPOSITES, OPAQUE, Call, opened, product_of
+from imc_sim.sites._calls import OPAQUE, Call, product_of
+from imc_sim.sites._replaced import REPLACED, attention
 
 
 class ProductMode(TorchFunctionMode, abc.ABC):
-    """A torch function mode that hands every product call of a network to `product`; all other calls run unchanged."""
+    """A torch function mode that hands every product call of a network to `product`; all other calls run unchanged.
 
-    def __init__(self) -> None:
+    Args:
+        split: paths of modules whose attention is handed on as two products, because a factor of it is a weight.
+    """
+
+    def __init__(self, split: frozenset[str] = frozenset()) -> None:
         super().__init__()
+        self.split = split
         self._paths: list[str] = []
 
     @property
@@ -61,10 +69,13 @@ class ProductMode(TorchFunctionMode, abc.ABC):
             enter: Callable[..., None] = lambda *_, name=name: self._paths.append(name)  # noqa: E731
             hooks.append(module.register_forward_pre_hook(enter))
             hooks.append(module.register_forward_hook(leave, always_call=True))
+        fused = torch.backends.mha.get_fastpath_enabled()
+        torch.backends.mha.set_fastpath_enabled(False)  # one kernel for a whole layer, in which nothing is seen
         try:
             with self:
                 yield
         finally:
+            torch.backends.mha.set_fastpath_enabled(fused)
             for hook in hooks:
                 hook.remove()
 
@@ -72,10 +83,16 @@ class ProductMode(TorchFunctionMode, abc.ABC):
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
         kwargs = kwargs or {}
-        if func in COMPOSITES:
+        replaced = (
+            attention if func is F.scaled_dot_product_attention and self.path in self.split else REPLACED.get(func)
+        )
+        if replaced is not None:
             with self:
-                return opened(func)(*args, **kwargs)
-        if func in OPAQUE:
-            self.hidden(OPAQUE[func])
+                found = replaced(*args, **kwargs)
+            if found is not None:
+                return found
         call = product_of(func, args, kwargs)
+        if func in OPAQUE or (call is not None and kwargs.get("out") is not None):
+            self.hidden(getattr(func, "__name__", str(func)))
+            return func(*args, **kwargs)
         return func(*args, **kwargs) if call is None else self.product(call, partial(func, *args, **kwargs))

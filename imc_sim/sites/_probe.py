@@ -1,10 +1,9 @@
-"""Run a network on a few inputs and record every matrix product that it makes."""
+"""Run a network on a few inputs and find every matrix product that it makes."""
 
 from __future__ import annotations
 
 import contextlib
-import hashlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, final
 
@@ -13,13 +12,14 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from imc_sim._errors import InputError
-from imc_sim.sites._calls import Call
-from imc_sim.sites._mode import ProductMode
-from imc_sim.sites._values import Values, inputs_of, weights_of
+from imc_sim.sites._arguments import Arguments, leaves
+from imc_sim.sites._records import Record, Watch, classified
+from imc_sim.sites._samples import Samples, place_of, projected
+from imc_sim.sites._values import Values, weights_of
 
-#: distinct values of an input that are kept; more are real
-_DISTINCT = 2**10
 _CLASSES = (torch.jit.ScriptModule,)
+#: where each factor of a call holds the samples
+Places = tuple[Samples | None, Samples | None]
 
 
 @final
@@ -31,14 +31,16 @@ class Site:
         name: path of the module whose code makes the call; a number follows where it makes several.
         path: that path alone.
         kind: torch function.
-        weight: as the network computes it; None in a product of two activations.
+        weight: as the network computes it; None where no factor is a weight that multiplies activations.
         place: which factor of the call it is.
-        shape: of the weight; of the second factor in a product of two activations.
-        weights: class of the weight per output channel; None in a product of two activations.
+        shape: of the weight; of the second factor where there is none.
+        weights: class of the weight per output channel; None where there is none.
         inputs: class of the inputs.
         uses: calls per pass.
         multiply_adds: of all uses on the inputs of the probe.
         settings: stride, padding, dilation and groups of a convolution.
+        constant: whether the product is the same for all inputs.
+        samples: where the driven factor holds the samples; None where it mixes them.
     """
 
     name: str
@@ -52,11 +54,18 @@ class Site:
     uses: int
     multiply_adds: int
     settings: Mapping[str, Any]
+    constant: bool = False
+    samples: Samples | None = None
 
     @property
     def dynamic(self) -> bool:
         """Return whether both factors depend on the input, as in attention scores."""
-        return self.weights is None
+        return self.weight is None and not self.constant
+
+    @property
+    def stack(self) -> bool:
+        """Return whether the weight is one matrix, or several that meet the same vectors."""
+        return bool(self.settings.get("stack", True))
 
 
 @final
@@ -67,14 +76,19 @@ class Products:
     Attributes:
         sites: in the order of their first call.
         order: the site of every call of a pass, as a place in `sites`.
-        opaque: (path of the module, function) of calls whose products cannot be watched, such as `lstm`.
+        opaque: (path of the module, function) of calls whose products cannot be watched, such as `bilinear`.
         counted: multiply-adds of the pass as torch counts them, in functions that the probe does not see as well.
+        outputs: where every leaf of the output holds the samples; None where a pass of two batches is not each of them
+            alone.
+        split: paths of modules whose attention is two products, because a factor of it is a weight.
     """
 
     sites: tuple[Site, ...]
     order: tuple[int, ...]
     opaque: tuple[tuple[str, str], ...]
     counted: int
+    outputs: tuple[Samples, ...] | None = None
+    split: frozenset[str] = frozenset()
 
     @property
     def seen(self) -> int:
@@ -83,16 +97,17 @@ class Products:
 
 
 @torch.no_grad()
-def find_products(network: nn.Module, *inputs: Any) -> Products:
+def find_products(network: nn.Module, *args: Any, **kwargs: Any) -> Products:
     """Find the matrix products of a network.
 
     The network runs unchanged in eval mode, four times: twice on these inputs (a network may change its weights in its
-    first pass), once on other ones, to tell weights from activations, and once to count. A weight that still changes
-    from pass to pass counts as an activation.
+    first pass), once on other ones, to tell weights from activations, and once on both, to see whether samples stay
+    apart. A weight that still changes from pass to pass counts as an activation.
 
     Args:
         network: any torch module that runs eagerly on the CPU.
-        inputs: positional arguments of its forward pass: tensors, or tuples, lists and dicts of them, batch first.
+        *args: positional arguments of its forward pass: tensors, or tuples, lists and dicts of them, batch first.
+        **kwargs: keyword arguments of its forward pass.
 
     Returns:
         The sites and the multiply-adds that torch counts.
@@ -103,166 +118,150 @@ def find_products(network: nn.Module, *inputs: Any) -> Products:
     if isinstance(network, _CLASSES) or type(network).__name__ == "OptimizedModule":
         step = "Give the module that it was made from."
         raise InputError("network", f"a {type(network).__name__}", "a module that runs eagerly", step)
-    others = _changed(inputs)
+    given = Arguments.of(args, kwargs).checked()
+    changed = given.reversed()
+    if given.equals(changed):
+        step = "Give two or more different samples."
+        raise InputError("inputs", "the same values in reverse order", "inputs that differ", step)
     training = [module for module in network.modules() if module.training]
     network.eval()
-    fused = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)  # one kernel for a whole layer, in which nothing is counted
     try:
-        first, other, counter = _Watch(), _Watch(), FlopCounterMode(display=False)
-        _run(network, inputs, contextlib.nullcontext())
-        _run(network, inputs, first.watching(network))
-        _run(network, others, other.watching(network))
-        _run(network, inputs, counter)
+        _run(network, given)
+        first, other, counted = _two_passes(network, given, changed, frozenset())
+        split = _weighted_attention(first, other)
+        if split:
+            first, other, counted = _two_passes(network, given, changed, split)
+        outputs, samples = _samples(network, first, other)
     finally:
-        torch.backends.mha.set_fastpath_enabled(fused)
         for module in training:
             module.training = True
+    sites, order = _sites(first.records, other.records, samples)
+    return Products(sites, order, tuple(dict.fromkeys(first.opaque)), counted, outputs, split)
+
+
+@final
+@dataclass(frozen=True)
+class _Pass:
+    """One pass: its arguments, what was recorded, its output."""
+
+    given: Arguments
+    records: Sequence[Record]
+    opaque: Sequence[tuple[str, str]]
+    output: Any
+    split: frozenset[str]
+
+    @classmethod
+    def of(cls, network: nn.Module, given: Arguments, split: frozenset[str]) -> _Pass:
+        watch = Watch(given.batch, split)
+        output = _run(network, given, watch)
+        return cls(given, watch.records, watch.opaque, output, split)
+
+
+def _two_passes(
+    network: nn.Module, given: Arguments, changed: Arguments, split: frozenset[str]
+) -> tuple[_Pass, _Pass, int]:
+    """Return the passes of two inputs, which must make the same calls, and the multiply-adds that torch counts."""
+    with FlopCounterMode(display=False) as counter:
+        first = _Pass.of(network, given, split)
+    other = _Pass.of(network, changed, split)
     if [record.key for record in first.records] != [record.key for record in other.records]:
         step = "Use a network whose calls do not depend on the values of its input."
         raise InputError("network", "other products for other inputs", "the same products in every pass", step)
-    opaque = tuple(dict.fromkeys(first.opaque))
-    return Products(*_sites(first.records, other.records), opaque, counter.get_total_flops() // 2)
+    return first, other, counter.get_total_flops() // 2
 
 
-def _run(network: nn.Module, inputs: tuple[Any, ...], mode: contextlib.AbstractContextManager[Any]) -> None:
-    """Run the network, and name what it raises as an error of the network."""
+def _weighted_attention(first: _Pass, other: _Pass) -> frozenset[str]:
+    """Return the paths of modules with attention of which a factor is a weight, such as learned keys."""
+    pairs = [(a, b) for a, b in zip(first.records, other.records, strict=True) if a.call.kind == "attention"]
+    return frozenset(a.path for a, b in pairs if any(x == y for x, y in zip(a.digests, b.digests, strict=True)))
+
+
+def _run(network: nn.Module, given: Arguments, watch: Watch | None = None) -> Any:
+    """Return the output of the network, and name what it raises as an error of the network."""
     try:
-        with mode:
-            network(*inputs)
+        with contextlib.nullcontext() if watch is None else watch.watching(network):
+            return given.run(network)
     except InputError:
         raise
     except Exception as error:
-        step = "Run network(*inputs) alone first; it must work on the CPU in eval mode."
+        step = "Run network(inputs) alone first; it must work on the CPU in eval mode."
         got = f"{type(error).__name__}: {error}"
         raise InputError(f"network {type(network).__name__}", got, "a forward pass without an error", step) from error
 
 
-@final
-@dataclass
-class _Record:
-    """One call of one pass: place, both factors by content, distinct values of both, multiply-adds."""
+def _samples(network: nn.Module, first: _Pass, other: _Pass) -> tuple[tuple[Samples, ...] | None, list[Places]]:
+    """Run two batches together: return where the output and the factors of each call hold samples.
 
-    path: str
-    call: Call
-    digests: tuple[bytes, bytes]
-    values: tuple[Tensor | None, Tensor | None]
-    multiply_adds: int
-
-    @property
-    def key(self) -> tuple[Any, ...]:
-        """Return what must be equal in every pass."""
-        return self.path, self.call.kind, *(tuple(each.shape) for each in self.call.factors)
-
-
-@final
-class _Watch(ProductMode):
-    """Records the products of a pass."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.records: list[_Record] = []
-        self.opaque: list[tuple[str, str]] = []
-
-    def product(self, call: Call, run: Callable[[], Any]) -> Any:
-        digests, values = (tuple(map(each, call.factors)) for each in (_digest, _distinct))
-        result = run()
-        record = _Record(self.path, call, digests, values, call.multiply_adds(result))  # type: ignore[arg-type]
-        self.records.append(record)
-        return result
-
-    def hidden(self, name: str) -> None:
-        self.opaque.append((self.path, name))
+    A pass of both may fail, as where a network is written for one batch size.
+    """
+    mixed: list[Places] = [(None, None)] * len(first.records)
+    second = first.given.batched(lambda x: x.flip(tuple({0, x.ndim - 1})))
+    try:
+        alone = other if second.equals(other.given) else _Pass.of(network, second, first.split)
+        both = _Pass.of(network, first.given.batched(lambda *x: torch.cat(x), second), first.split)
+    except InputError:
+        return None, mixed
+    if not [r.place for r in first.records] == [r.place for r in alone.records] == [r.place for r in both.records]:
+        return None, mixed
+    records = zip(first.records, alone.records, both.records, strict=True)
+    kept: list[Places] = [
+        (place_of(*(r.samples[0] for r in each)), place_of(*(r.samples[1] for r in each))) for each in records
+    ]
+    outputs = [list(leaves(each.output)) for each in (first, alone, both)]
+    if len({len(each) for each in outputs}) > 1:
+        return None, kept
+    found = [_output_samples(first.given.batch, *each) for each in zip(*outputs, strict=True)]
+    places = tuple(each for each in found if each is not None)
+    return places if len(places) == len(found) else None, kept
 
 
-def _sites(first: list[_Record], other: list[_Record]) -> tuple[tuple[Site, ...], tuple[int, ...]]:
+def _output_samples(batch: int, first: Any, second: Any, both: Any) -> Samples | None:
+    """Return where an output of two passes and of both together holds samples; anywhere for equal constants."""
+    if not isinstance(first, Tensor):
+        return Samples() if first is None or (isinstance(first, bool | int | float | str) and first == both) else None
+    return place_of(*(projected(x, n, x.ndim) for x, n in ((first, batch), (second, batch), (both, 2 * batch))))
+
+
+def _sites(
+    first: Sequence[Record], other: Sequence[Record], samples: Sequence[Places]
+) -> tuple[tuple[Site, ...], tuple[int, ...]]:
     """Join the calls with one weight at one place, and classify what they compute with."""
-    order: list[tuple[Any, ...]] = []
-    groups: dict[tuple[Any, ...], list[tuple[_Record, _Record, int | None]]] = {}
-    for number, (a, b) in enumerate(zip(first, other, strict=True)):
-        static = [k for k in (1, 0) if a.digests[k] == b.digests[k]]
-        weight = next((k for k in static if a.call.weight in (None, k)), None)
-        key = (a.path, a.call.kind, number if weight is None else a.digests[weight])
-        order.append(key)
-        groups.setdefault(key, []).append((a, b, weight))
-    named: dict[str, int] = {}
-    for path, *_ in groups:
-        named[path] = named.get(path, 0) + 1
-    seen: dict[str, int] = {}
+    static = [[k for k in (1, 0) if a.digests[k] == b.digests[k]] for a, b in zip(first, other, strict=True)]
+    weights = [next((k for k in s if r.call.weight in (None, k)), None) for r, s in zip(first, static, strict=True)]
+    shared = [None if k is None else (r.path, r.call.kind, r.digests[k]) for r, k in zip(first, weights, strict=True)]
+    driven = {key for key, found in zip(shared, static, strict=True) if key is not None and len(found) == 1}
+    order = [
+        (r.path, r.call.kind, key if key in driven else n) for n, (r, key) in enumerate(zip(first, shared, strict=True))
+    ]
+    groups: dict[tuple[Any, ...], list[int]] = {}
+    for number, key in enumerate(order):
+        groups.setdefault(key, []).append(number)
+    names = _names([path for path, *_ in groups])
     found = []
-    for (path, kind, _), calls in groups.items():
-        seen[path] = seen.get(path, 0) + 1
-        name = path if named[path] == 1 else f"{path}:{seen[path]}"
-        record, _, weight = calls[0]
-        driven = 0 if weight is None else 1 - weight
-        values = [each.values[driven] for a, b, _ in calls for each in (a, b)]
-        weights = None if weight is None else weights_of(record.call.matrix(weight))
+    for name, (key, calls) in zip(names, groups.items(), strict=True):
+        record = first[calls[0]]
+        constant = len(static[calls[0]]) == 2 and key[2] == calls[0]
+        weight = None if constant else weights[calls[0]]
+        driven_by = 0 if weight is None else 1 - weight
         place = 1 if weight is None else weight
-        factor = record.call.factors[place].detach()
-        total = sum(a.multiply_adds for a, _, _ in calls)
-        found.append(
-            Site(
-                name,
-                path,
-                kind,
-                None if weight is None else factor,
-                place,
-                tuple(factor.shape),
-                weights,
-                _inputs(values),
-                len(calls),
-                total,
-                record.call.settings,
-            )
-        )
+        call = record.call if weight is None else record.call.collapsed(weight)
+        factor = call.factors[place].detach()
+        found.append(Site(
+            name=name, path=record.path, kind=record.call.kind, weight=None if weight is None else factor, place=place,
+            shape=tuple(factor.shape), weights=None if weight is None else weights_of(call.matrix(weight)),
+            inputs=classified([each[n].values[driven_by] for n in calls for each in (first, other)]), uses=len(calls),
+            multiply_adds=sum(first[n].multiply_adds for n in calls), settings=record.call.settings, constant=constant,
+            samples=next(iter(kept)) if len(kept := {samples[n][driven_by] for n in calls}) == 1 else None,
+        ))  # fmt: skip
     places = {key: number for number, key in enumerate(groups)}
     return tuple(found), tuple(places[key] for key in order)
 
 
-def _inputs(values: list[Tensor | None]) -> Values:
-    """Classify inputs by the distinct values of all calls; None where there are too many."""
-    known = [each for each in values if each is not None]
-    if len(known) < len(values):
-        return Values("real", torch.ones(1, dtype=torch.float64), 0)
-    return inputs_of(torch.cat(known).unique())
-
-
-def _digest(x: Tensor) -> bytes:
-    """Return a digest of the content of a tensor."""
-    data = x.detach().contiguous().view(torch.uint8 if x.element_size() else x.dtype).numpy().tobytes()
-    return hashlib.blake2b(data, digest_size=16).digest()
-
-
-def _distinct(x: Tensor) -> Tensor | None:
-    """Return the distinct values of a tensor, or None if there are many."""
-    if x.numel() > 2 * _DISTINCT and len(x.detach().flatten()[: 4 * _DISTINCT].unique()) > _DISTINCT:
-        return None
-    found = x.detach().double().unique()
-    return found if len(found) <= _DISTINCT else None
-
-
-def _changed(inputs: tuple[Any, ...]) -> tuple[Any, ...]:
-    """Return other inputs of the same shapes and values: every tensor reversed along its first and last dimension."""
-    tensors = list(_tensors(inputs))
-    if not tensors:
-        raise InputError("inputs", "no tensor", "the arguments of the forward pass", "Give a batch of real inputs.")
-    other = _mapped(inputs, lambda x: x.flip(tuple({0, x.ndim - 1})) if x.ndim else x)
-    if all(torch.equal(a, b) for a, b in zip(tensors, _tensors(other), strict=True)):
-        step = "Give two or more different samples."
-        raise InputError("inputs", "the same values in reverse order", "inputs that differ", step)
-    return other
-
-
-def _tensors(value: Any) -> Iterator[Tensor]:
-    if isinstance(value, Tensor):
-        yield value
-    for each in value.values() if isinstance(value, Mapping) else value if isinstance(value, list | tuple) else ():
-        yield from _tensors(each)
-
-
-def _mapped(value: Any, change: Callable[[Tensor], Tensor]) -> Any:
-    if isinstance(value, Tensor):
-        return change(value)
-    if isinstance(value, Mapping):
-        return {key: _mapped(each, change) for key, each in value.items()}
-    return type(value)(_mapped(each, change) for each in value) if isinstance(value, list | tuple) else value
+def _names(paths: Sequence[str]) -> list[str]:
+    """Return a name for every site: its path, with a number where several have it."""
+    seen: dict[str, int] = {}
+    found = []
+    for path in paths:
+        seen[path] = seen.get(path, 0) + 1
+        found.append(path if paths.count(path) == 1 else f"{path}:{seen[path]}")
+    return found

@@ -12,7 +12,7 @@ from pydantic import TypeAdapter
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core import core_schema
 
-from imc_sim.config import Ampere, ElectronVolt, Hertz, Kelvin, Seconds, Siemens, Volt, content_names
+from imc_sim.config import SYNONYMS, Ampere, ElectronVolt, Hertz, Kelvin, Seconds, Siemens, Volt, content_names
 from imc_sim.study._axes import short_forms
 from imc_sim.study._paths import paths_of
 
@@ -65,6 +65,9 @@ def _schema(kind: Any) -> dict[str, Any]:
     if "Device" in definitions:  # measured levels include HRS and LRS
         required = definitions["Device"].pop("required")
         definitions["Device"]["anyOf"] = [{"required": required}, {"required": ["table_S"]}]
+    for part in (schema, *definitions.values()):  # such as `adc` for `converter`
+        named = part.get("properties", {})
+        part |= {"properties": named | {k: named[v] for k, v in SYNONYMS.items() if v in named}} if named else {}
     return _tidy(schema)
 
 

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Self, final
 from pydantic import Field, field_validator, model_validator
 
 from imc_sim._errors import InputError
-from imc_sim.config import Engine, Spec, build, find_content, parse_setting, read_yaml
+from imc_sim.config import Engine, Spec, build, find_content, parse_setting, read_yaml, stored_names
 from imc_sim.study._axes import Axis, unequal_zip
 from imc_sim.study._base import base_file, derive, follow, refuse_patches
 from imc_sim.study._conditions import Condition, Derived
@@ -220,6 +220,7 @@ def _from_file(path: Path, chain: tuple[Path, ...]) -> Study:
 
 def _complete(data: Mapping[str, Any], where: str, folder: Path, chain: tuple[Path, ...]) -> Study:
     """Build a study from the content of its file, on top of its base; `chain` holds the files that derive from it."""
+    data = stored_names(dict(data), where)
     own = {key: value for key, value in data.items() if key not in ("base", "set")}
     if "base" in data:
         base = _from_file(base_file(data["base"], folder, where), chain)

@@ -1,4 +1,4 @@
-"""Running the command line, in this process and in one of its own."""
+"""Run the command line, in this process and in a new one."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from imc_sim.cli import main
 
 
 class Ran(NamedTuple):
-    """What a command did."""
+    """The result of a command."""
 
     code: int
     out: str
@@ -37,7 +37,7 @@ def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> 
 
 @pytest.fixture
 def python(repository: Path) -> Callable[..., Ran]:
-    """Run a Python program of its own that can import the package."""
+    """Run a Python program in a new process that can import the package."""
 
     def call(*argv: str, cwd: Path | None = None) -> Ran:
         env = os.environ | {"PYTHONPATH": str(repository)}

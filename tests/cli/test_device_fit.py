@@ -1,4 +1,4 @@
-"""`imc-sim import CSV`: from a lab's table to a chip that can be simulated, with the goodness of the fit."""
+"""`imc-sim import CSV`: from a table of measurements to a chip that can be simulated, with the goodness of the fit."""
 
 from __future__ import annotations
 
@@ -57,13 +57,13 @@ def test_a_table_becomes_a_chip_with_figures(here: Path) -> None:
     assert chip.name == "my_cells"
     assert "my cells.csv" in chip.source
     assert "KS 0.0" in chip.validity
-    spread = chip.device.programming
-    assert isinstance(spread, RelativeVariation)
-    assert (spread.law, spread.law_hrs) == ("gaussian", "log_normal")
+    programming = chip.device.programming
+    assert isinstance(programming, RelativeVariation)
+    assert (programming.law, programming.law_hrs) == ("gaussian", "log_normal")
     assert chip.device.g_lrs_S == pytest.approx(60e-6, rel=1e-4)
     assert chip.device.g_hrs_S == pytest.approx(4e-6, rel=1e-4)
-    assert spread.sigma == pytest.approx(0.05, rel=0.01)
-    assert spread.sigma_hrs == pytest.approx(0.3, rel=0.01)
+    assert programming.sigma == pytest.approx(0.05, rel=0.01)
+    assert programming.sigma_hrs == pytest.approx(0.3, rel=0.01)
 
 
 def test_the_chip_is_the_fit_and_no_file_is_overwritten(here: Path) -> None:
@@ -91,7 +91,7 @@ def test_the_chip_is_the_fit_and_no_file_is_overwritten(here: Path) -> None:
         ("level,R_ohm", (["1"] * N + ["0"] * N, 1e6 / np.concatenate([LRS_uS, HRS_uS]))),
     ],
 )
-def test_units_and_layouts_say_the_same(here: Path, head: str, columns: tuple) -> None:
+def test_units_and_layouts_give_the_same_chip(here: Path, head: str, columns: tuple) -> None:
     samples = read_measurements(write(here / "t.csv", head, *columns))
     hrs, lrs = samples.values()
     np.testing.assert_allclose(hrs, HRS_uS / 1e6, rtol=1e-12)
@@ -131,7 +131,7 @@ def test_more_levels_become_a_table_and_a_polynomial(here: Path) -> None:
         ("state,G (uS),R (ohm)\n" + "LRS,1,1\n" * 9, "2 columns of values"),
     ],
 )
-def test_tables_that_cannot_be_fitted_say_why(here: Path, text: str, message: str) -> None:
+def test_tables_that_cannot_be_fitted_are_refused_with_the_reason(here: Path, text: str, message: str) -> None:
     (here / "t.csv").write_text(text, encoding="utf-8")
     ran = invoke("t.csv")
     assert isinstance(ran.exception, InputError)
@@ -139,13 +139,13 @@ def test_tables_that_cannot_be_fitted_say_why(here: Path, text: str, message: st
     assert [path.name for path in here.iterdir()] == ["t.csv"]
 
 
-def test_names_that_are_no_names_are_refused(here: Path) -> None:
+def test_invalid_names_are_refused(here: Path) -> None:
     ran = invoke(str(wide(here)), "--name", "../x")
     assert isinstance(ran.exception, InputError)
     assert isinstance(invoke("absent.csv").exception, InputError)
 
 
-def test_a_bad_fit_is_said(here: Path) -> None:
+def test_a_bad_fit_is_reported(here: Path) -> None:
     bimodal = np.concatenate([HRS_uS[:200] * 0.1, HRS_uS[200:]])
     ran = invoke(str(write(here / "t.csv", "LRS (uS),HRS (uS)", LRS_uS, bimodal)))
     assert ran.exit_code == 0
@@ -153,12 +153,13 @@ def test_a_bad_fit_is_said(here: Path) -> None:
     assert "does not fit (p = 0.001)" in ran.stderr
 
 
-def test_the_figure_shows_every_cell_and_the_law(here: Path) -> None:
+def test_the_figure_shows_every_cell_and_the_fitted_law(here: Path) -> None:
     fit = fit_device(read_measurements(wide(here)))
     data = cdf_data(fit)
     assert list(data) == ["state", "conductance_S", "measured", "fitted"]
     assert len(data) == 2 * N
     assert set(data["state"]) == {"HRS", "LRS"}
+    assert data["measured"].tolist() == [*((np.arange(N) + 0.5) / N)] * 2
     assert np.abs(data["measured"].to_numpy(float) - data["fitted"].to_numpy(float)).max() < 0.01
     with style():
         figure, ax = new_figure()

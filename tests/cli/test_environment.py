@@ -1,4 +1,4 @@
-"""Commands in odd environments: no home, closed streams, another encoding, a deleted working directory."""
+"""Commands in unusual environments: no home, closed streams, another encoding, a deleted working directory."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ pwd.getpwuid = unknown
 
 @pytest.fixture
 def shell(repository: Path, tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
-    """Run `imc-sim …` by a shell, in `tmp_path`; `imc` is the command."""
+    """Run a shell command line in `tmp_path`; `imc` is the command."""
 
     def call(script: str, **changes: str | None) -> subprocess.CompletedProcess[str]:
         changed = os.environ | {"PYTHONPATH": f"{tmp_path}:{repository}", "IMC_SIM_DEBUG": None} | changes
@@ -34,7 +34,7 @@ def shell(repository: Path, tmp_path: Path) -> Callable[..., subprocess.Complete
     return call
 
 
-def test_no_home_and_an_unknown_user(shell: Callable, tmp_path: Path) -> None:
+def test_commands_work_without_a_home_and_for_an_unknown_user(shell: Callable, tmp_path: Path) -> None:
     (tmp_path / "sitecustomize.py").write_text(NO_USER, encoding="utf-8")
     unset = dict.fromkeys(("HOME", "XDG_CACHE_HOME", "IMC_SIM_DATA", "IMC_SIM_CACHE", "USER", "LOGNAME"))
     done = shell("imc data check omniglot", **unset)
@@ -46,14 +46,14 @@ def test_no_home_and_an_unknown_user(shell: Callable, tmp_path: Path) -> None:
     assert "IMC_SIM_PATH: got '~/x'" in shown.stderr
 
 
-def test_closed_streams_take_no_message(shell: Callable) -> None:
+def test_closed_streams_are_not_written_to(shell: Callable) -> None:
     done = shell("imc map no_such_model no_such_chip 2>&-; echo code $?; imc list archs >&- 2>&- <&-; echo code $?")
     assert done.stdout.splitlines() == ["code 2", "code 0"]
     assert done.stderr == ""
 
 
-def test_a_closed_stderr_is_no_file_of_the_run(shell: Callable) -> None:
-    """The first file opened would otherwise be file 2, which libraries write their warnings to."""
+def test_messages_for_a_closed_stderr_reach_no_file_of_the_run(shell: Callable) -> None:
+    """Otherwise the first file opened would be file 2, which libraries write their warnings to."""
     code = "from imc_sim.cli import main; import os; main(['list', 'archs']); print(os.open('x', os.O_CREAT))"
     done = shell(f'"{sys.executable}" -c "{code}" 2>&- <&-')
     assert int(done.stdout.splitlines()[-1]) > 2

@@ -24,7 +24,7 @@ STUDY: dict[str, Any] = {
 
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The home folder; the working directory is another one, in which nothing is to be written."""
+    """Return the home folder; the working directory is another one, in which nothing may be written."""
     home, here = tmp_path / "home", tmp_path / "here"
     home.mkdir()
     here.mkdir()
@@ -65,7 +65,7 @@ def images(home: Path) -> None:
 
 
 @pytest.mark.parametrize("use", [study, verbs, files, images])
-def test_the_home_folder_is_meant(use: Callable[[Path], None], home: Path) -> None:
+def test_options_and_files_expand_the_home_folder(use: Callable[[Path], None], home: Path) -> None:
     use(home)
     assert not list(Path().iterdir())
 
@@ -77,7 +77,9 @@ def test_the_home_folder_is_meant(use: Callable[[Path], None], home: Path) -> No
         ("x~", None), ("./~/x", None), ("--out", None), ("--set", None), ("a=~/x", None),
     ],
 )  # fmt: skip
-def test_arguments(argument: str, expanded: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_python_arguments_expand_the_home_folder(
+    argument: str, expanded: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("HOME", "/h")
     option = re.match(r"(--\w+=)?", argument)
     assert option

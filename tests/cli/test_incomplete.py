@@ -1,4 +1,4 @@
-"""An installation from which files are missing says which, and what to do."""
+"""An installation with missing files names them and says what to do."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ OWN = ("plotting/style.mplstyle", "report/style.css", "report/sort.js")
 
 @pytest.fixture
 def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The package folder of an installation that holds one model and all else, with pip's record of its files."""
+    """Return the package folder of an installation with one model, all other files, and pip's record of them."""
     source = Path(imc_sim.__file__).parent
     package = tmp_path / "site" / "imc_sim"
     for name in OWN:
@@ -83,7 +83,7 @@ def test_what_is_missing_is_named(
     assert f"this installation lacks {path}" in capsys.readouterr().err
 
 
-def test_a_misspelt_name_is_no_incomplete_installation(installed: Path) -> None:
+def test_a_misspelt_name_is_not_reported_as_an_incomplete_installation(installed: Path) -> None:
     with pytest.raises(InputError, match=r"chip: got 'rram_hfo2'; .*Did you mean"):
         load_chip("rram_hfo2")
 

@@ -69,7 +69,7 @@ def test_every_help_has_examples_that_parse(words: list[str], run: Callable) -> 
         rest = example[1:]
         while hasattr(command, "commands"):
             command, rest = command.commands[rest[0]], rest[1:]
-        command.make_context(" ".join(words), rest)  # raises where an option or an argument is not known
+        command.make_context(" ".join(words), rest)  # raises where an option or an argument is unknown
 
 
 @pytest.mark.parametrize(
@@ -114,7 +114,7 @@ def test_help_and_lists_load_no_torch(argv: list[str], python: Callable) -> None
 
 
 def test_help_takes_less_than_a_second(python: Callable) -> None:
-    """Of the processor: how long that is on the clock depends on what else runs."""
+    """Processor time is measured: wall time depends on what else runs."""
 
     def seconds() -> float:
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -221,7 +221,9 @@ def raising(error: BaseException, monkeypatch: pytest.MonkeyPatch) -> None:
         (RuntimeError("odd"), 1, "RuntimeError: odd. This is a bug in imc_sim; IMC_SIM_DEBUG=1"),
     ],
 )
-def test_errors(error: BaseException, code: int, text: str, run: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_errors_give_one_line_and_the_right_exit_code(
+    error: BaseException, code: int, text: str, run: Callable, monkeypatch: pytest.MonkeyPatch
+) -> None:
     raising(error, monkeypatch)
     ran = run("doctor")
     assert ran.code == code
@@ -229,14 +231,14 @@ def test_errors(error: BaseException, code: int, text: str, run: Callable, monke
     assert len(ran.err.splitlines()) == bool(text)
 
 
-def test_debug_lets_the_traceback_through(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_debug_shows_the_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
     raising(RuntimeError("odd"), monkeypatch)
     monkeypatch.setenv("IMC_SIM_DEBUG", "1")
     with pytest.raises(RuntimeError, match="odd"):
         main(["doctor"])
 
 
-def test_a_closed_pipe_is_no_fault(python: Callable, repository: Path) -> None:
+def test_a_closed_pipe_is_not_an_error(python: Callable, repository: Path) -> None:
     program = (
         "import subprocess, sys; "
         "p = subprocess.Popen([sys.executable, '-m', 'imc_sim.cli', 'list', 'archs'], stdout=subprocess.PIPE, "
@@ -245,6 +247,6 @@ def test_a_closed_pipe_is_no_fault(python: Callable, repository: Path) -> None:
     assert "Traceback" not in python("-c", program, cwd=repository).out
 
 
-def test_app_is_the_command() -> None:
+def test_app_is_the_installed_command() -> None:
     assert isinstance(app, typer.Typer)
     assert torch.get_num_threads() == 1

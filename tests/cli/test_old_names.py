@@ -1,4 +1,4 @@
-"""Commands by their old names: they do what they did, and name what replaces them."""
+"""Old names of commands still work and name their replacements."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ OLD = [
 @pytest.mark.parametrize(("old", "new", "name"), OLD, ids=[old for old, _, _ in OLD])
 def test_old_name_becomes_the_new_one(old: str, new: str, name: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert with_new_names(old.split()) == new.split()
-    said = capsys.readouterr()
-    assert said.out == ""
-    (line,) = said.err.splitlines()
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    (line,) = printed.err.splitlines()
     assert f" is now '{name}'; " in line
-    assert with_new_names(new.split()) == new.split(), "today's words stay"
+    assert with_new_names(new.split()) == new.split(), "new names are unchanged"
     assert capsys.readouterr().err == ""
 
 

@@ -1,4 +1,4 @@
-"""Progress, Ctrl-C, and the commands that look into results folders."""
+"""Progress, Ctrl-C, and the commands that read results folders."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def study(tmp_path: Path) -> str:
 def test_pace_is_that_of_the_latest_updates() -> None:
     seconds = iter([0.0, 0.0, *(10.0 * n for n in range(1, 200))])
     pace = Pace(lambda: next(seconds))
-    pace.update(100)  # taken over: no work of this run
+    pace.update(100)  # stored earlier, not computed by this run
     assert pace.rate is None
     for n in range(1, 100):
         pace.update(100 + 2 * n if n < 50 else 198 + 20 * (n - 49))
@@ -62,7 +62,7 @@ def test_quiet_ends_with_its_command(run: Callable) -> None:
     assert not _console._QUIET.get()
 
 
-def test_a_step_without_parts_is_mentioned_once_it_takes_long(
+def test_a_step_without_parts_is_shown_once_it_takes_long(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(_console, "_SHORT_S", 0.05)
@@ -86,7 +86,7 @@ def test_a_step_without_parts_is_mentioned_once_it_takes_long(
     assert capsys.readouterr().err == ""
 
 
-def test_what_comes_before_the_first_step_is_mentioned_as_well(
+def test_work_before_the_first_step_is_shown_as_well(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(_console, "_SHORT_S", 0.05)
@@ -100,7 +100,7 @@ def test_what_comes_before_the_first_step_is_mentioned_as_well(
 
 
 def test_every_command_can_be_quiet() -> None:
-    """Loading torch alone takes over two seconds on a slow disk, so each of them may speak."""
+    """Importing torch alone takes over two seconds on a slow disk, so every command may show progress."""
     root = typer.main.get_command(app)
     commands = [root]
     for command in commands:
@@ -111,11 +111,13 @@ def test_every_command_can_be_quiet() -> None:
         assert any("--quiet" in option.opts for option in command.params), command.name
 
 
-def test_duration() -> None:
+def test_durations_are_written_in_readable_units() -> None:
     assert [duration(s) for s in (0, 59.6, 3600, 90061)] == ["0:00:00", "0:01:00", "1:00:00", "1 d 1:01:01"]
 
 
-def test_a_log_gets_plain_lines(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_log_gets_lines_without_control_characters(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     clock = itertools.count(0.0, 0.5)
     monkeypatch.setattr(_console.time, "monotonic", lambda: next(clock))
     with progress_bar("running x") as update:
@@ -128,7 +130,7 @@ def test_a_log_gets_plain_lines(capsys: pytest.CaptureFixture[str], monkeypatch:
     assert not any("\x1b" in line or "\r" in line for line in lines)
 
 
-def test_a_terminal_gets_rate_and_time_to_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_terminal_shows_rate_and_remaining_time(monkeypatch: pytest.MonkeyPatch) -> None:
     class Terminal(io.StringIO):
         def isatty(self) -> bool:
             return True
@@ -154,7 +156,7 @@ def test_quiet_shows_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().err == ""
 
 
-def test_the_first_interrupt_asks_and_the_second_stops(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_first_interrupt_finishes_the_work_and_the_second_stops(capsys: pytest.CaptureFixture[str]) -> None:
     before = signal.getsignal(signal.SIGINT)
     with gentle_stop("the running trials") as stop:
         assert not stop()
@@ -183,7 +185,7 @@ def test_status_check_lists_damaged_rows_and_run_repairs_them(run: Callable, stu
     assert run("status", str(folder), "--check").code == 0
 
 
-def test_status_and_combine(run: Callable, study: str, tmp_path: Path) -> None:
+def test_status_and_combine_read_results_folders(run: Callable, study: str, tmp_path: Path) -> None:
     ran = run("run", study, "--out", str(tmp_path / "x"), "--quiet", "--workers", "1", "--batch", "3")
     assert ran.code == 0
     assert ran.err == ""
@@ -214,7 +216,7 @@ def test_a_dry_run_writes_nothing(run: Callable, study: str, tmp_path: Path) -> 
         (["--scheduler", "tcp://127.0.0.1:9", "--workers", "2"], "the cluster has its own"),
     ],
 )
-def test_what_cannot_run_leaves_no_folder(
+def test_a_run_that_cannot_start_leaves_no_folder(
     options: list[str], text: str, run: Callable, study: str, tmp_path: Path
 ) -> None:
     ran = run("run", study, "--out", str(tmp_path / "x"), *options)
@@ -224,15 +226,15 @@ def test_what_cannot_run_leaves_no_folder(
 
 
 def _read(terminal: int, shown: bytearray) -> None:
-    """All that appears; a terminal that nobody reads holds up who writes to it."""
-    with contextlib.suppress(OSError):  # what it gives once nobody is left
+    """Return all output of a terminal; a terminal that nobody reads blocks its writers."""
+    with contextlib.suppress(OSError):  # raised once all writers have closed it
         while True:
             shown += os.read(terminal, 65536)
 
 
 @pytest.mark.parametrize("executor", ["inline", "process", pytest.param("dask", marks=needs_dask)])
 def test_ctrl_c_at_a_terminal(executor: str, study: str, tmp_path: Path, repository: Path) -> None:
-    """The whole foreground group gets it, workers too; what is in hand is written, and the way on is said."""
+    """The whole process group gets the signal, workers too; running trials are written, and resuming is explained."""
     folder = tmp_path / "x"
     argv = [sys.executable, "-m", "imc_sim.cli", "run", study, "--out", str(folder), "--executor", executor]
     argv += ["--batch", "1", "--set", "chips.min=4000", "--workers", "1"]

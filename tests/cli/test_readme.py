@@ -1,4 +1,4 @@
-"""The README and the page of trained models: commands and examples run, numbers are those of cards and tables."""
+"""README and the page of trained models: commands and examples run, numbers equal those of cards and tables."""
 
 from __future__ import annotations
 
@@ -67,13 +67,13 @@ def test_python_examples_run(
         assert text in ran.out
 
 
-def test_commands_in_the_text_exist(readme: str, run: Callable) -> None:
+def test_commands_named_in_the_text_exist(readme: str, run: Callable) -> None:
     verbs = set(re.findall(r"`imc-sim ([a-z][a-z-]*)", readme))
     assert {"run", "data", "list", "doctor"} <= verbs
     assert all(run(verb, "--help").code == 0 for verb in verbs)
 
 
-def test_files_that_it_names_are_there(readme: str, repository: Path) -> None:
+def test_linked_files_exist(readme: str, repository: Path) -> None:
     for target in re.findall(r"\]\(([^)#]+)\)", readme):
         assert (repository / target).exists(), target
 
@@ -88,7 +88,7 @@ def table_of(repository: Path, study: str) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def test_accuracies_are_those_of_the_cards(controllers: str) -> None:
+def test_accuracies_equal_those_of_the_cards(controllers: str) -> None:
     shown = [name for name in content_names("model") if f"| `{name}`" in controllers]
     assert {"batmann_5w1s_float", "batmann_5w1s_xnor"} <= set(shown)
     for name in shown:
@@ -102,7 +102,7 @@ def test_accuracies_are_those_of_the_cards(controllers: str) -> None:
             assert m.published is None or f"{100 * m.published:.2f} %" in rows
 
 
-def test_variation_table_is_that_of_its_figure(controllers: str, repository: Path) -> None:
+def test_variation_table_equals_that_of_its_figure(controllers: str, repository: Path) -> None:
     table = table_of(repository, "batmann_variation")
     assert len(table) == 4 * 11
     head = next(line for line in controllers.splitlines() if line.startswith("| on RRAM"))

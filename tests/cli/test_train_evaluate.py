@@ -25,7 +25,7 @@ CARD = {
 
 @pytest.fixture
 def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A working folder with an untrained card."""
+    """Return a working folder with an untrained card."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "models" / "tiny").mkdir(parents=True)
     (tmp_path / "models" / "tiny" / "model.yaml").write_text(write_yaml(CARD))
@@ -79,7 +79,7 @@ def test_an_unknown_name_is_answered_in_one_short_line(run: Callable, workplace:
         assert len(ran.err) < 300
 
 
-def test_settings_change_what_is_trained_and_are_kept(run: Callable, workplace: Path) -> None:
+def test_settings_change_the_training_and_are_stored(run: Callable, workplace: Path) -> None:
     settings = ("--set", "recipe.episodes=2", "--set", "arch.args.kind=rbnn")
     assert run("train", "tiny", "--out", "a", *settings).code == 0
     card, _ = load_card("a")
@@ -93,7 +93,7 @@ def test_settings_change_what_is_trained_and_are_kept(run: Callable, workplace: 
 
 
 def test_a_chip_is_changed_from_the_command_line(run: Callable) -> None:
-    """A rotated network has float layers, which this chip has no place for until it is told one."""
+    """A rotated network has float layers, for which this chip needs a setting."""
     refused = run("map", "batmann_s9", "rram_hfo2_1t1r")
     assert refused.code == 2
     assert "policy.float" in refused.err
@@ -101,8 +101,8 @@ def test_a_chip_is_changed_from_the_command_line(run: Callable) -> None:
     assert "features.conv2  rbnn" in run("map", "batmann_s9", "rram_hfo2_1t1r", *there).out
     few = ("--set", "dataset=glyphs", "--set", "split=test", "--set", "classes=5", "--set", "instances=3")
     few += ("--set", "way=5", "--set", "shot=1")
-    asked = (*few, "--set", "queries=1", "--set", "episodes=2", "--set", "rotations=false", "--chips", "1")
-    assert "on rram" in run("evaluate", "batmann_s9", "--chip", "rram_hfo2_1t1r", *asked, *there).out
+    options = (*few, "--set", "queries=1", "--set", "episodes=2", "--set", "rotations=false", "--chips", "1")
+    assert "on rram" in run("evaluate", "batmann_s9", "--chip", "rram_hfo2_1t1r", *options, *there).out
     wrong = run("map", "batmann_s9", "rram_hfo2_1t1r", "--set", "policy.float=digital")
     assert wrong.code == 2
     assert "chip.…" in wrong.err

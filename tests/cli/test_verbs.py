@@ -1,4 +1,4 @@
-"""The verbs of the store: list, import, map, doctor, data."""
+"""Commands of the store: list, import, map, doctor, data."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ ARGS = {"kind": "xnor", "width": 4, "dim": 8, "size": 28}
 
 @pytest.fixture
 def checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A checkpoint in a working folder of its own."""
+    """Write a checkpoint in a new working folder."""
     monkeypatch.chdir(tmp_path)
     torch.manual_seed(2)
     torch.save(BatmannController(**ARGS).state_dict(), tmp_path / "best.pth")
@@ -61,7 +61,7 @@ def test_list_names_families_and_those_that_cannot_be_read(run: Callable, checkp
     assert run("list", "models", "--quiet").err == ""
 
 
-def test_list_datasets_and_archs(run: Callable) -> None:
+def test_list_names_data_sets_and_architectures(run: Callable) -> None:
     assert {"omniglot", "glyphs"} <= {line.split()[0] for line in run("list", "datasets").out.splitlines()}
     assert "batmann" in run("list", "archs").out
 
@@ -76,7 +76,7 @@ def test_map_measures_driven_rows_on_request(run: Callable) -> None:
     assert "assumed" not in measured
     assert "% measured" in measured
     error = lambda *more: json.loads(run(*call, "--calibrate", "--json", *more).out)["layers"][1]["gating"]["error"]  # noqa: E731
-    assert error()["rms"] < 0.5 * error("--set", "chip.wires.density=0.5")["rms"], "both of the same inputs"
+    assert error()["rms"] < 0.5 * error("--set", "chip.wires.density=0.5")["rms"], "both measured on the same inputs"
 
 
 def test_import_then_list_then_map(run: Callable, checkpoint: Path) -> None:
@@ -115,7 +115,7 @@ def test_import_refuses_and_leaves_nothing(extra: list[str], text: str, run: Cal
     assert list(checkpoint.parent.iterdir()) == [checkpoint]
 
 
-def test_doctor(run: Callable) -> None:
+def test_doctor_finds_a_complete_installation(run: Callable) -> None:
     ran = run("doctor")
     assert ran.code == 0, ran.out + ran.err
     assert "torch 2." in ran.out
@@ -135,13 +135,15 @@ def test_doctor_finds_a_damaged_model(run: Callable, checkpoint: Path) -> None:
     assert "model 'mine'" in ran.out
 
 
-def test_data_check_of_what_is_there(run: Callable, data_root: Path) -> None:
+def test_data_check_verifies_a_downloaded_set(run: Callable, data_root: Path) -> None:
     ran = run("data", "check", "mnist")
     assert ran.code == 0, ran.out
     assert str(data_root) in ran.out
 
 
-def test_data_missing_and_misspelt(run: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_and_misspelt_data_sets_are_refused(
+    run: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("IMC_SIM_DATA", str(tmp_path))
     ran = run("data", "check", "mnist")
     assert ran.code in {1, 2}
@@ -171,7 +173,7 @@ def test_data_missing_and_misspelt(run: Callable, tmp_path: Path, monkeypatch: p
         (["train", "--sweep", "s", "--set", "recipe.m=1"], "settings in the sweep's file"),
     ],
 )
-def test_options_that_do_not_go_together_are_refused(
+def test_options_that_exclude_each_other_are_refused(
     argv: list[str], text: str, run: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)

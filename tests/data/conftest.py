@@ -1,4 +1,4 @@
-"""Decoded copies go to a folder of the test run; real sets are used where IMC_SIM_DATA points to them."""
+"""Decoded copies are stored in a folder of the test run; real sets are used where IMC_SIM_DATA points to them."""
 
 import os
 from pathlib import Path
@@ -26,7 +26,7 @@ def _own_cache(session_cache, monkeypatch):
 
 @pytest.fixture
 def real_root():
-    """Function: the data root that holds a real set, or a skip that says why."""
+    """Return a function that returns the data root of a real set, or skips with the reason."""
 
     def find(name):
         root = os.environ.get("IMC_SIM_DATA")

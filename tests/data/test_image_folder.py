@@ -1,4 +1,4 @@
-"""Folders of images: what becomes of a picture, in what order, when it is decoded, and what is refused."""
+"""Folders of images: how an image is converted, in what order, when it is decoded, and what is refused."""
 
 import os
 import shutil
@@ -35,7 +35,7 @@ def put(path: Path, image: Image.Image) -> Path:
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    """A data root that holds the folder `fruit`: six images to train and three to test."""
+    """Return a data root that holds the folder `fruit`: six training and three test images."""
     for name, colour in COLOURS.items():
         put(tmp_path / "fruit/train" / name, Image.new("RGB", (12, 9), colour))
     for name in CLASSES:
@@ -47,7 +47,7 @@ def root(tmp_path: Path) -> Path:
 
 
 def one(root: Path, image: Image.Image, size: int, ending: str = "png") -> np.ndarray:
-    """The image as a set of it alone gives it back."""
+    """Return the image as the only one of a set."""
     put(root / f"own/train/only/i.{ending}", image)
     return load_classes("folder:own", "train", size, root).images[0]
 
@@ -67,7 +67,7 @@ def test_images_labels_and_names_are_in_sorted_order(root: Path) -> None:
     assert test.images[1][0, 0].tolist() == [1, 2, 3]
 
 
-def test_rows_are_taken_as_from_an_array(root: Path) -> None:
+def test_rows_are_indexed_like_those_of_an_array(root: Path) -> None:
     images = load_classes("folder:fruit", "train", 8, root).images
     whole = np.stack([images[i] for i in range(6)])
     assert len({image.tobytes() for image in whole}) == 6
@@ -84,8 +84,8 @@ def test_rows_are_taken_as_from_an_array(root: Path) -> None:
 
 
 @pytest.mark.parametrize(("wide", "high"), [(40, 16), (17, 51), (33, 20), (8, 20), (5, 6), (16, 16)])
-def test_an_image_is_resized_by_its_short_side_and_cut_to_its_middle(tmp_path: Path, wide: int, high: int) -> None:
-    """Against resizing the whole image and cropping; both enlarged and reduced."""
+def test_an_image_is_resized_by_its_short_side_and_cropped_at_the_centre(tmp_path: Path, wide: int, high: int) -> None:
+    """Compared with resizing the whole image and cropping, both enlarged and reduced."""
     noise = np.random.default_rng(wide).integers(0, 256, (high, wide, 3)).astype(np.uint8)
     image = Image.fromarray(noise)
     new = (8 * wide // min(wide, high), 8 * high // min(wide, high))
@@ -96,21 +96,21 @@ def test_an_image_is_resized_by_its_short_side_and_cut_to_its_middle(tmp_path: P
     assert got.std() > 10
 
 
-def test_the_edges_of_a_long_image_are_cut_off(tmp_path: Path) -> None:
+def test_the_edges_of_a_long_image_are_cropped(tmp_path: Path) -> None:
     stripes = np.zeros((10, 30, 3), np.uint8)
     stripes[:, 10:20] = (0, 0, 255)
     stripes[:, 20:] = (255, 0, 0)
     assert one(tmp_path, Image.fromarray(stripes), 10).tolist() == [[[0, 0, 255]] * 10] * 10
 
 
-def test_reducing_averages_instead_of_picking(tmp_path: Path) -> None:
+def test_reducing_averages_pixels(tmp_path: Path) -> None:
     board = np.indices((64, 64)).sum(0) % 2 * 255
     grey = one(tmp_path, Image.fromarray(board.astype(np.uint8)), 8)
     assert np.abs(grey.astype(int) - 127).max() <= 2
 
 
 @pytest.mark.parametrize("mode", ["L", "1", "P", "LA", "RGBA", "CMYK"])
-def test_other_kinds_of_images_become_colours(tmp_path: Path, mode: str) -> None:
+def test_grey_and_palette_images_become_colour(tmp_path: Path, mode: str) -> None:
     grey = Image.fromarray((np.arange(64).reshape(8, 8) >= 24).astype(np.uint8) * 255)
     found = one(tmp_path, grey.convert("RGB").convert(mode), 8, "jpg" if mode == "CMYK" else "png")
     assert found.shape == (8, 8, 3)
@@ -121,7 +121,7 @@ def test_other_kinds_of_images_become_colours(tmp_path: Path, mode: str) -> None
 @pytest.mark.parametrize("orientation", range(10))
 @pytest.mark.parametrize("ending", ["jpg", "png"])
 def test_an_image_is_turned_as_a_viewer_turns_it(tmp_path: Path, ending: str, orientation: int) -> None:
-    """The corner that row 0 and column 0 of the file belong in, by the table of the EXIF standard."""
+    """The corner where row 0 and column 0 of the file belong follows the table of the EXIF standard."""
     upright = np.zeros((16, 16, 3), np.uint8)
     upright[:8, :8], upright[:8, 8:], upright[8:, :8] = (255, 0, 0), (0, 255, 0), (0, 0, 255)
     stored = {
@@ -138,7 +138,7 @@ def test_an_image_is_turned_as_a_viewer_turns_it(tmp_path: Path, ending: str, or
     assert np.abs(found.astype(int) - upright).max() <= (8 if ending == "jpg" else 0)
 
 
-#: what is saved in each mode that Pillow opens; None: refused
+#: pixel saved in each mode that Pillow opens; None: refused
 SHOWN: dict[str, tuple[Image.Image, tuple[int, int, int] | None]] = {
     "1": (Image.new("1", (8, 8), 1), (255, 255, 255)),
     "L": (Image.new("L", (8, 8), 90), (90, 90, 90)),
@@ -158,8 +158,8 @@ SHOWN: dict[str, tuple[Image.Image, tuple[int, int, int] | None]] = {
 
 
 @pytest.mark.parametrize("mode", SHOWN)
-def test_every_mode_is_shown_or_refused(tmp_path: Path, mode: str) -> None:
-    """In TIFF, which holds them all, whatever the file is called; Pillow before 13 cannot read its YCbCr in TIFF."""
+def test_every_mode_is_converted_or_refused(tmp_path: Path, mode: str) -> None:
+    """TIFF holds every mode, whatever the file is called; Pillow before 13 cannot read its YCbCr in TIFF."""
     image, expected = SHOWN[mode]
     file = tmp_path / "own/train/only/i.png"
     file.parent.mkdir(parents=True)
@@ -173,7 +173,7 @@ def test_every_mode_is_shown_or_refused(tmp_path: Path, mode: str) -> None:
 
 
 @pytest.mark.parametrize("mode", ["P", "L", "RGB"])
-def test_a_transparent_colour_is_white(tmp_path: Path, mode: str) -> None:
+def test_a_transparent_colour_becomes_white(tmp_path: Path, mode: str) -> None:
     image = Image.new("RGB", (8, 8), (60, 60, 60))
     image = image.quantize(4) if mode == "P" else image.convert(mode)
     colour = image.getpixel((0, 0))
@@ -183,7 +183,7 @@ def test_a_transparent_colour_is_white(tmp_path: Path, mode: str) -> None:
     assert load_classes("folder:own", "train", 8, tmp_path).images[0].min() == 255
 
 
-def test_lab_is_shown(tmp_path: Path) -> None:
+def test_lab_is_converted_to_colour(tmp_path: Path) -> None:
     image_cms = pytest.importorskip("PIL.ImageCms")
     to_lab = image_cms.buildTransform(image_cms.createProfile("sRGB"), image_cms.createProfile("LAB"), "RGB", "LAB")
     file = tmp_path / "own/train/only/i.png"
@@ -193,7 +193,7 @@ def test_lab_is_shown(tmp_path: Path) -> None:
     assert np.abs(found.astype(int) - (120, 140, 100)).max() <= 3
 
 
-def test_nothing_is_decoded_before_it_is_asked_for(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_images_are_decoded_only_when_read(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     opened: list[str] = []
     real = Image.open
 
@@ -238,7 +238,7 @@ def test_the_second_split_is_val_or_else_test(root: Path) -> None:
     assert len(load_classes("folder:fruit", "test", 8, root).labels) == 3
 
 
-def test_a_damaged_file_is_named_when_it_is_asked_for(root: Path) -> None:
+def test_a_damaged_file_is_named_when_it_is_read(root: Path) -> None:
     file, data = root / "fruit/train" / ORDER[2], load_classes("folder:fruit", "train", 8, root)
     whole = file.read_bytes()
     for content in (whole[: len(whole) // 2], b"<html>", b""):
@@ -254,7 +254,7 @@ def test_a_damaged_file_is_named_when_it_is_asked_for(root: Path) -> None:
 
 
 def test_a_file_that_changes_in_use_is_refused(root: Path) -> None:
-    """Also where its size and its time of change are kept, as `cp -p` and rsync do."""
+    """Also where its size and modification time are kept, as `cp -p` and rsync do."""
     data, file = load_classes("folder:fruit", "train", 8, root), root / "fruit/train" / ORDER[0]
     before, content = file.stat(), bytearray(file.read_bytes())
     content[-1] ^= 1
@@ -291,14 +291,14 @@ FAULTS = {
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_a_folder_that_is_not_so_laid_out_is_refused(root: Path, fault: str) -> None:
+def test_a_folder_with_another_layout_is_refused(root: Path, fault: str) -> None:
     spoil, message = FAULTS[fault]
     spoil(root)
     with pytest.raises(InputError, match=message):
         load_classes("folder:fruit", "test", 8, root)
 
 
-def test_training_images_too_are_refused_where_the_test_has_other_classes(root: Path) -> None:
+def test_training_images_are_refused_where_the_test_set_has_other_classes(root: Path) -> None:
     (root / "fruit/val/apple").rename(root / "fruit/val/pear")
     with pytest.raises(
         InputError, match=r"fruit.val: got without apple and with pear; allowed: the classes of .*train"
@@ -325,6 +325,6 @@ def test_names_splits_and_sizes_are_checked(root: Path) -> None:
 
 
 @pytest.mark.parametrize("what", [check, fetch])
-def test_nothing_is_published_of_a_folder(what: Callable[[str], object]) -> None:
+def test_a_folder_has_no_published_properties(what: Callable[[str], object]) -> None:
     with pytest.raises(InputError, match="mnist"):
         what("folder:mine")

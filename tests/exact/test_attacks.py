@@ -118,6 +118,13 @@ def test_no_gradient_moves_nothing() -> None:
         assert torch.equal(pgd(x, gradient_of(loss), 0.1, 2, 0.1), x)
 
 
+def test_a_gradient_that_is_not_finite_moves_no_pixel() -> None:
+    x = torch.tensor([[0.0, 4.0]], dtype=torch.float64)
+    for sign in (1, -1):
+        found = gradient_of(lambda v, sign=sign: sign * v.sqrt().sum())(x)  # infinite at 0
+        assert found.tolist() == [[0.0, sign * 0.25]]
+
+
 # -- episodes ----------------------------------------------------------------------------------------------
 
 

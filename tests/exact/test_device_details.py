@@ -16,6 +16,7 @@ from imc_sim.array import Chip, Crossbar
 from imc_sim.device import (
     Correlated,
     Device,
+    Drift,
     PulseScheme,
     RelativeVariation,
     StatePiece,
@@ -53,6 +54,13 @@ def test_reads_at_a_multiple_of_the_interval_are_just_before_it(
 def test_what_retention_leads_to(end_S: float | None, wanted: float) -> None:
     lost = Retention(rate_Hz=1.0, end_S=end_S).apply(torch.tensor([1e-4, 1e-5]).double(), 1e6, 300.0, 1e-5)
     assert torch.allclose(lost, torch.full_like(lost, wanted), rtol=1e-12, atol=0)
+
+
+def test_no_cell_drifts_upwards() -> None:
+    """Exponents are mean + deviation x normal, and 0 where that is negative; conductances fall by 10^-nu a decade."""
+    drift, G = Drift(nu=0.1, nu_std=0.1), torch.full((4,), 1e-4, dtype=torch.float64)
+    kept = drift.apply(G, 10.0, torch.tensor([-3.0, -1.0, 0.0, 2.0], dtype=torch.float64)) / G
+    assert kept.tolist() == pytest.approx([1.0, 1.0, 10**-0.1, 10**-0.3], rel=1e-12)
 
 
 def test_relaxed_cells_are_never_below_0_when_they_go_on_ageing() -> None:

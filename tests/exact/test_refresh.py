@@ -64,6 +64,33 @@ def test_one_over_f_noise_starts_again() -> None:
     assert bool((old > new).all())
 
 
+def test_reads_of_a_crossbar_have_the_noise_of_its_age() -> None:
+    """Ideal cells, so that a refresh changes nothing but the age that 1/f noise grows with."""
+    read = Read(flicker=Flicker(q=0.05, t_read_s=1e-6))
+
+    def product(*times: float) -> torch.Tensor:
+        time = Time(t_s=times[0], refresh_s=times[1] if times[1:] else None)
+        return Crossbar.program(weights(), drifting(0.0, read=read, time=time, programming=RelativeVariation())).mvm(
+            torch.ones(3, 50)
+        )
+
+    assert torch.equal(product(1e6, 10.0), product(10.0))
+    assert not torch.equal(product(1e6), product(10.0))
+
+
+def test_keys_are_written_in_the_epoch_after_the_last() -> None:
+    keys, labels = weights(), torch.arange(8)
+
+    def cells(*epochs: int | None) -> torch.Tensor:
+        memory = AssociativeMemory(drifting(0.0), 50)
+        for epoch in epochs:
+            memory.write(keys, labels, epoch=epoch)
+        return memory._crossbars[0].cells(0)
+
+    for written, last in (((None,), 0), ((None, None, None), 2), ((5, None), 6), ((5, 2, None), 3)):
+        assert torch.equal(cells(*written), cells(last)), written
+
+
 def test_refreshes_and_verify_cost_pulses() -> None:
     keys, labels = weights(), torch.arange(8)
 

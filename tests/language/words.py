@@ -67,6 +67,7 @@ LEGITIMATE = {
 }
 #: files in which curves, pages and characters are drawn -> words that are right there
 SENSES = {
+    r"tests/cli/test_old_names": "firing trainings",
     r"imc_sim/(?:plotting|report)/|imc_sim/cli/_(?:plot|train|show)|docs/figures\.md|tests/plotting/": "drawn drew",
     r"imc_sim/data/_glyph": "drawn drew",
 }

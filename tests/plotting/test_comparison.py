@@ -1,4 +1,4 @@
-"""Published beside ours: every number of the table is a stored trial's, every mark of the figure is the table's."""
+"""Published next to ours: every number of the table is that of a stored trial, every mark one of the table."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ STUDY: dict[str, Any] = {
     ],
     "chips": {"min": 6},
 }
-SIGMA = {"path": "chip.device.programming.sigma", "values": [0, 0.25, 0.5], "label": "spread", "unit": "%",
+SIGMA = {"path": "chip.device.programming.sigma", "values": [0, 0.25, 0.5], "label": "variation", "unit": "%",
          "scale": 100}  # fmt: skip
 
 
@@ -44,7 +44,7 @@ SAMPLE = Sample("episodes", 50, 0.1, classes=60, class_error=0.03)
 def with_sample(
     model: str, chip: dict[str, Any] | None, task: dict[str, Any], chips: Sequence[int], seed: int
 ) -> list[ChipResult]:
-    """The stand-in, whose digital results say how many episodes they are over."""
+    """Evaluate with the replacement, whose digital results state their number of episodes."""
     found = stand_in_evaluator(model, chip, task, chips, seed)
     sample = dataclasses.replace(SAMPLE, count=task["episodes"])
     return [dataclasses.replace(r, sample=sample) for r in found] if chip is None else found
@@ -55,7 +55,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Results:
     return run(STUDY, tmp_path_factory.mktemp("table") / "study", evaluator=with_sample)
 
 
-def test_a_row_is_what_its_trials_found(results: Results) -> None:
+def test_a_row_holds_the_results_of_its_trials(results: Results) -> None:
     data = comparison_data(results)
     rows = [json.loads(line) for line in (results.folder / "trials.jsonl").read_text().splitlines()]
     done = {(row["point"], row["chip"]): 100 * row["correct"] / row["total"] for row in rows}
@@ -76,24 +76,26 @@ def test_a_row_is_what_its_trials_found(results: Results) -> None:
     assert data["published"].tolist()[:2] == [95.25, 50]
     assert math.isnan(numbers(data, "published")[2])
     assert data["digital_over"].unique().tolist() == ["50 episodes"]
-    assert data["trained"].tolist() == ["4000 episodes", "6000 episodes", "4000 episodes"], "of the models' cards"
+    assert data["trained"].tolist() == ["4000 episodes", "6000 episodes", "4000 episodes"], (
+        "as in the cards of the models"
+    )
     assert data["chip"].tolist() == ["rram_hfo2_1t1r"] * 2 + ["ideal"]
     assert data["chip_task"].tolist() == ["episodes 5", "episodes 5, keys binary", "episodes 5"]
     assert data["note"].tolist() == ["a | b", "", ""]
 
 
-def test_published_values_run_along_the_first_axis(tmp_path: Path) -> None:
+def test_published_values_follow_the_first_axis(tmp_path: Path) -> None:
     cases = [{"name": "all", "published": [0.9, None, 0.1], "set": {"chip.converter.kind": "auto"}}]
     bits = {"path": "chip.tile.rows", "values": [4, 8], "unit": "bits", "label": "ADC"}
     study = STUDY | {"axes": [SIGMA, bits], "cases": cases, "chip_task": {}}
     data = comparison_data(run(study, tmp_path / "out", evaluator=with_sample))
     assert data["setting"].tolist()[:3] == [
-        "spread 0 %, ADC 4 bits",
-        "spread 0 %, ADC 8 bits",
-        "spread 25 %, ADC 4 bits",
+        "variation 0 %, ADC 4 bits",
+        "variation 0 %, ADC 8 bits",
+        "variation 25 %, ADC 4 bits",
     ]
     np.testing.assert_array_equal(data["published"], [90, 90, np.nan, np.nan, 10, 10])
-    assert np.isnan(numbers(data, "same_task")).all(), "where chips do the whole task it is said once"
+    assert np.isnan(numbers(data, "same_task")).all(), "the same task is not listed twice"
 
 
 def test_results_of_an_older_version_are_shown_without_what_they_lack(results: Results) -> None:
@@ -109,7 +111,7 @@ def test_results_of_an_older_version_are_shown_without_what_they_lack(results: R
     assert data["chips"].tolist() == [6, 6, 6]
 
 
-def test_every_mark_of_the_figure_is_the_tables(results: Results) -> None:
+def test_every_mark_of_the_figure_is_that_of_the_table(results: Results) -> None:
     data = comparison_data(results)
     with style():
         figure = comparison_figure(data)
@@ -129,17 +131,17 @@ def test_every_mark_of_the_figure_is_the_tables(results: Results) -> None:
         np.testing.assert_array_equal(line.get_xdata(), numbers(data, name))
         ends = np.array([segment[:, 0] for segment in spans.get_segments()])
         np.testing.assert_allclose(ends, np.stack([numbers(data, f"{name}_{end}") for end in ("low", "high")], 1))
-    assert ax.get_ylim()[0] > ax.get_ylim()[1], "the first setting on top"
+    assert ax.get_ylim()[0] > ax.get_ylim()[1], "the first setting is on top"
 
 
-def test_a_study_of_cases_has_cases_in_place_of_an_axis(results: Results) -> None:
+def test_a_study_of_cases_shows_cases_instead_of_an_axis(results: Results) -> None:
     assert list(figures_of(results)) == ["comparison", "convergence"]
     data = robustness_data(results)
     assert data["x"].tolist() == ["S1", "S2", "S3"]
     np.testing.assert_allclose(data["median"], 100 * results.table["median"])
 
 
-def test_a_digital_network_that_failed_leaves_a_gap_and_nothing_else(results: Results) -> None:
+def test_a_failed_digital_network_leaves_only_a_gap(results: Results) -> None:
     on_chips = {i: row for i, row in results.rows.items() if row["chip"] >= 0}
     data = comparison_data(dataclasses.replace(results, rows=on_chips))
     assert np.isnan(numbers(data, "digital")).all()

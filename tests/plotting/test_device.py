@@ -1,4 +1,4 @@
-"""The pictures of a switching model say what their tables say; the verb writes them."""
+"""Figures of a switching model show what their tables hold; the command writes them."""
 
 import numpy as np
 import pytest
@@ -30,15 +30,15 @@ def test_default_sweep_shows_a_pinched_loop(name: str) -> None:
     v, current, g = (column(data, key, 2) for key in ("v_V", "current_A", "conductance_S"))
     assert (v.min(), v.max()) == pytest.approx((-drive.sweep_V, drive.sweep_V))
     assert np.abs(current[v == 0]).max() < 1e-9 * np.abs(current).max()
-    lobe = np.where(v > 0, current, 0.0)  # the lobes of a loop that crosses itself would cancel
+    lobe = np.where(v > 0, current, 0.0)  # the lobes of a loop that crosses the origin would cancel
     assert abs(trapezoid(lobe, v)) > 0.01 * drive.sweep_V * lobe.max()
     assert g.max() > 1.4 * g.min()
     sets = v * drive.set_V > 0
     assert np.abs(current[sets]).max() <= drive.compliance_A * (1 + 1e-9)
-    assert np.abs(current).max() < 3 * drive.compliance_A  # 140 mA through a cell of Stanford-PKU, without a limit
+    assert np.abs(current).max() < 3 * drive.compliance_A  # 140 mA without compliance, for a cell of Stanford-PKU
 
 
-def test_both_states_of_stanford_pku_are_to_be_seen() -> None:
+def test_both_states_of_stanford_pku_are_visible() -> None:
     data = iv_data(switching_model("stanford_pku"), cycles=1)
     g = column(data, "conductance_S")
     assert g.max() > 20 * g.min()
@@ -86,7 +86,7 @@ def test_pulse_trains_rise_and_fall(name: str) -> None:
     assert (np.diff(down) <= 0).all()
 
 
-def test_pictures_show_their_tables() -> None:
+def test_figures_show_their_tables() -> None:
     model = switching_model("vteam")
     iv, pulses = iv_data(model), pulse_data(model, count=10)
     with style():
@@ -100,7 +100,7 @@ def test_pictures_show_their_tables() -> None:
     assert [line.get_label() for line in right.lines] == ["set (-0.25 V, 2 ns)", "reset (+1 V, 2 ns)"]
 
 
-def test_verb_writes_figure_and_tables_twice_the_same(tmp_path) -> None:
+def test_command_writes_figure_and_tables_twice_the_same(tmp_path) -> None:
     app = typer.Typer()
     app.command()(device)
     done = CliRunner().invoke(
@@ -133,11 +133,11 @@ def test_cells_are_those_of_the_device() -> None:
     half = iv[(iv["level"] == 1) & np.isclose(iv["v_V"], 0.1)].iloc[0]
     assert half["median_A"] / last["median_A"] == pytest.approx(np.sinh(0.3) / np.sinh(0.6), rel=1e-9)
     noisy = chip.replace("device.read.sigma", 0.2).replace("device.programming.sigma", 0.0)
-    spread = cells_data(noisy.device)
-    assert of_level(spread).std() == pytest.approx(0.2 * 225e-6, rel=0.1)
+    noisy_cells = cells_data(noisy.device)
+    assert of_level(noisy_cells).std() == pytest.approx(0.2 * 225e-6, rel=0.1)
 
 
-def test_verb_draws_chips_and_refuses_what_they_lack(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_command_draws_chips_and_refuses_what_they_lack(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
     app = typer.Typer()
     app.command()(device)
     assert CliRunner().invoke(app, ["rram_stanford_pku", "--out", str(tmp_path)]).exit_code == 0

@@ -1,4 +1,4 @@
-"""Figures depend on nothing of the user's environment, and text from users is shown as typed."""
+"""Figures do not depend on the user's environment, and text from users is shown as typed."""
 
 from __future__ import annotations
 
@@ -73,24 +73,24 @@ def test_figures_and_report_are_the_same_bytes_in_any_environment(
 
 
 def texts(figure: Figure) -> str:
-    """The text of a figure as a viewer of its SVG would copy it; mathtext would be taken apart there."""
+    """Return the text of a figure as a viewer of its SVG copies it; mathtext would be split there."""
     with mpl.rc_context({"svg.fonttype": "none"}):
-        drawn = io.StringIO()
-        figure.savefig(drawn, format="svg")
-    found = re.findall(r"<text[^>]*>(.*?)</text>", drawn.getvalue(), re.DOTALL)
+        svg = io.StringIO()
+        figure.savefig(svg, format="svg")
+    found = re.findall(r"<text[^>]*>(.*?)</text>", svg.getvalue(), re.DOTALL)
     return html.unescape("\n".join(found))
 
 
 def test_names_and_labels_are_shown_as_typed(results: Results) -> None:
     with style():
-        drawn = texts(robustness_figure(robustness_data(results)))
-        assert HOSTILE in drawn
-        assert HIDDEN in drawn
-        assert f"{UNBALANCED} ($)" in drawn
+        svg = texts(robustness_figure(robustness_data(results)))
+        assert HOSTILE in svg
+        assert HIDDEN in svg
+        assert f"{UNBALANCED} ($)" in svg
         assert HIDDEN in texts(convergence_figure(convergence_data(results))).replace("\n", " ")
 
 
-def test_logarithmic_axes_have_plain_labels(tmp_path: Path) -> None:
+def test_logarithmic_axes_have_decimal_labels(tmp_path: Path) -> None:
     values = [1e-5 * 10 ** (k / 6) for k in range(25)]
     study = {
         "name": "log", "model": "batmann_5w1s_xnor", "chip": "rram_hfo2_1t1r",
@@ -98,11 +98,11 @@ def test_logarithmic_axes_have_plain_labels(tmp_path: Path) -> None:
         "axes": [{"path": "chip.device.programming.sigma", "values": values}],
     }  # fmt: skip
     data = robustness_data(run(study, tmp_path / "log", evaluator=stand_in_evaluator))
-    data.attrs["spaced"] = "log"  # as of an axis given as a range
+    data.attrs["spaced"] = "log"  # as for an axis given as a range
     with style():
-        drawn = texts(robustness_figure(data))
-    assert "$" not in drawn
-    assert {"1e-05", "0.001", "0.1"} <= set(drawn.splitlines())
+        svg = texts(robustness_figure(data))
+    assert "$" not in svg
+    assert {"1e-05", "0.001", "0.1"} <= set(svg.splitlines())
 
 
 def test_markdown_and_shell_show_what_was_typed() -> None:

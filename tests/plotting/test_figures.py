@@ -1,4 +1,4 @@
-"""Figures of studies and trainings say what their tables say, in the same bytes each time."""
+"""Figures of studies and training runs show what their tables hold, in the same bytes each time."""
 
 from pathlib import Path
 
@@ -29,7 +29,7 @@ STUDY = {
         {
             "path": "chip.device.programming.sigma",
             "values": [0, 0.25, 0.5],
-            "label": "spread",
+            "label": "variation",
             "unit": "%",
             "scale": 100,
         }
@@ -43,12 +43,12 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Results:
     return run(STUDY, tmp_path_factory.mktemp("results") / "small", evaluator=stand_in_evaluator)
 
 
-def test_the_figures_table_is_the_studys(results: Results) -> None:
+def test_the_table_of_the_figure_is_that_of_the_study(results: Results) -> None:
     data = robustness_data(results)
     assert data["x"].tolist() == [0, 25, 50] * 2
     np.testing.assert_allclose(data["median"], 100 * results.table["median"])
     assert data.attrs == {
-        "x_label": "spread (%)", "x_name": "spread", "x_unit": "%", "chance": [20.0] * 3 + [25.0] * 3,
+        "x_label": "variation (%)", "x_name": "variation", "x_unit": "%", "chance": [20.0] * 3 + [25.0] * 3,
         "spaced": "linear"
     }  # fmt: skip
 
@@ -68,12 +68,12 @@ def test_curve_shows_every_number_of_its_table(results: Results) -> None:
         assert any(np.allclose(y, part["digital"].iloc[0]) for y in lines.values() if len(y) == 2)
     low, high = ax.get_ylim()
     assert low <= min(data["p05"]) <= max(data["p95"]) <= high
-    assert (ax.get_xlabel(), ax.get_ylabel()) == ("spread (%)", "accuracy (%)")
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("variation (%)", "accuracy (%)")
 
 
-def test_a_lone_point_and_a_missing_baseline_can_be_drawn(results: Results) -> None:
+def test_a_single_point_without_a_baseline_is_drawn(results: Results) -> None:
     data = robustness_data(results).iloc[:1].assign(digital=float("nan"))
-    data.attrs = {"x_label": "spread (%)", "chance": 20.0, "spaced": "linear"}
+    data.attrs = {"x_label": "variation (%)", "chance": 20.0, "spaced": "linear"}
     with style():
         figure, ax = new_figure()
         plot_robustness(ax, data)

@@ -1,4 +1,4 @@
-"""What networks still know: the table and figure of curves on cards, by hand, and the page that they go into."""
+"""Forgetting: table and figure of the curves on cards, checked by hand, and the page that they are written to."""
 
 from pathlib import Path
 
@@ -13,14 +13,14 @@ from imc_sim.plotting._forgetting import forgetting_figure
 from imc_sim.report import fill_made
 
 PARTS = {"task": (1, 1, 2, 2), "part": (1, 2, 1, 2), "task1": (0.5, 0.9, 0.6, 0.25), "task2": (0.1, 0.2, 0.7, 0.8)}
-AT_ONCE = {"task": (1,), "part": (1,), "task1": (0.9,), "task2": (0.7,)}
+TOGETHER = {"task": (1,), "part": (1,), "task1": (0.9,), "task2": (0.7,)}
 
 
 @pytest.fixture
 def cards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, curve in {
         "some_net_a": PARTS,
-        "some_net_b": AT_ONCE,
+        "some_net_b": TOGETHER,
         "some_net_a_m1_35": PARTS,
         "some_net_m10": PARTS,
         "some_bare": {},
@@ -31,8 +31,8 @@ def cards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
 
-def test_curves_start_when_a_task_is_taught() -> None:
-    data = forgetting_data({"a": PARTS, "b": AT_ONCE})
+def test_curves_start_when_a_task_is_trained() -> None:
+    data = forgetting_data({"a": PARTS, "b": TOGETHER})
     first = data[data["network"] == "a"]
     assert list(zip(first["training"], first["task"], first["accuracy"], strict=True)) == [
         (1, "task1", 50.0), (2, "task1", 90.0), (3, "task1", 60.0), (3, "task2", 70.0),
@@ -41,21 +41,21 @@ def test_curves_start_when_a_task_is_taught() -> None:
     assert data[data["network"] == "b"]["accuracy"].tolist() == [90.0, 70.0]
 
 
-def test_what_is_learned_at_once_has_no_panel_beside_what_is_not() -> None:
+def test_tasks_learned_together_have_no_panel_next_to_those_learned_in_turn() -> None:
     titles = [
         [ax.get_title() for ax in forgetting_figure(forgetting_data(curves)).axes if ax.get_visible()]
-        for curves in ({"a": PARTS, "b": AT_ONCE}, {"b": AT_ONCE})
+        for curves in ({"a": PARTS, "b": TOGETHER}, {"b": TOGETHER})
     ]
     assert titles == [["a"], ["b"]]
 
 
-def test_the_table_says_what_is_left_and_what_there_was() -> None:
-    table = forgetting_table({"a": PARTS, "b": AT_ONCE})
+def test_the_table_gives_the_accuracy_left_and_the_accuracy_before() -> None:
+    table = forgetting_table({"a": PARTS, "b": TOGETHER})
     assert table.to_numpy().tolist() == [["a", 25.0, 80.0, 52.5, 85.0], ["b", 90.0, 70.0, 80.0, 80.0]]
     assert list(table.columns) == ["network", "task 1", "task 2", "mean", "when learned"]
 
 
-def test_names_lose_the_words_that_all_share(cards: None) -> None:
+def test_names_drop_the_words_that_all_share(cards: None) -> None:
     assert list(curves_of(["some_net_a", "some_net_b"])) == ["a", "b"]
     assert list(curves_of(["some_net_a"])) == ["some_net_a"]
     assert list(curves_of(["some_net_a_m1_35", "some_net_m10"])) == ["a, m = 1.35", "m = 10"]
@@ -63,7 +63,7 @@ def test_names_lose_the_words_that_all_share(cards: None) -> None:
         curves_of(["some_bare"])
 
 
-def test_the_verb_fills_a_page(cards: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_fills_a_page(cards: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     page = tmp_path / "page.md"
     page.write_text("# Page\n\n<!-- made here -->\nold\n<!-- end -->\n\n<!-- made there -->\nkept\n<!-- end -->\n")
     words = ["show", "forgetting", "some_net_a", "some_net_b", "--out", "out/here", "--page", "page.md"]
@@ -82,7 +82,7 @@ def test_the_verb_fills_a_page(cards: None, tmp_path: Path, capsys: pytest.Captu
         fill_made(page, "nowhere", DataFrame({"a": [1.0]}))
 
 
-def test_a_continual_training_draws_its_tasks(tmp_path: Path) -> None:
+def test_continual_training_draws_its_tasks(tmp_path: Path) -> None:
     rows = ['{"task": 1, "part": 1, "task1": 0.5, "task2": 0.1, "loss": 1.0}\n']
     (tmp_path / "training.jsonl").write_text("".join(rows))
     assert [path.name for path in draw_training(tmp_path)] == ["training.png", "training.svg", "training.csv"]

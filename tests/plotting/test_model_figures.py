@@ -1,4 +1,4 @@
-"""A model on a chip: what the figures are computed from is what an evaluation computes, and they show it."""
+"""Figures of a model on a chip are computed from the values of an evaluation, and show them."""
 
 from __future__ import annotations
 
@@ -28,6 +28,7 @@ from imc_sim.evaluate import (
 )
 from imc_sim.evaluate import _confusion as confusion_module
 from imc_sim.evaluate._embedding import _nearest, tsne, turned
+from imc_sim.evaluate._sensitivity import _variants
 from imc_sim.mapping import map_model
 from imc_sim.nn.store import load_model
 from imc_sim.plotting import (
@@ -65,15 +66,15 @@ def chip() -> Chip:
     return load_chip("rram_hfo2_1t1r").replace("device.programming.sigma", 0.5)
 
 
-def with_converter(chip: Chip, **converter: Any) -> Chip:
-    return chip.replace("converter", {"kind": "auto", "bits": 5} | converter)
+def with_adc(chip: Chip, **adc: Any) -> Chip:
+    return chip.replace("converter", {"kind": "auto", "bits": 5} | adc)
 
 
-# -- converters ------------------------------------------------------------------------------------------
+# -- ADCs -------------------------------------------------------------------------------------------------
 
 
 def layer_currents(chip: Chip) -> dict[str, np.ndarray]:
-    """Currents of every layer over the images of the first episode, by `Crossbar.currents` on unrolled inputs."""
+    """Return the currents of every layer over the images of the first episode, by `Crossbar.currents`."""
     from imc_sim.config import build
     from imc_sim.evaluate._calibration import calibration_images
     from imc_sim.evaluate._episodes import FewShotData
@@ -99,41 +100,39 @@ def layer_currents(chip: Chip) -> dict[str, np.ndarray]:
 
 
 @pytest.mark.parametrize("encoding", ["differential", "bnn_i"])
-@pytest.mark.parametrize("converter", [{"kind": "ideal"}, {"range": "max"}, {"range": "calibrated"}])
-def test_converter_inputs_are_the_currents_of_the_crossbars(
-    chip: Chip, encoding: str, converter: dict[str, str]
-) -> None:
-    asked = with_converter(chip.replace("encoding", {"kind": encoding}), **converter)
-    found = {each.layer: each for each in converter_inputs(MODEL, asked, TASK)}
-    expected = layer_currents(asked)
+@pytest.mark.parametrize("adc", [{"kind": "ideal"}, {"range": "max"}, {"range": "calibrated"}])
+def test_adc_inputs_are_the_currents_of_the_crossbars(chip: Chip, encoding: str, adc: dict[str, str]) -> None:
+    changed = with_adc(chip.replace("encoding", {"kind": encoding}), **adc)
+    found = {each.layer: each for each in converter_inputs(MODEL, changed, TASK)}
+    expected = layer_currents(changed)
     assert list(found) == [*expected, "memory"]
     for name, currents in expected.items():
         each = found[name]
-        assert each.edges_A[[0, -1]] == pytest.approx([currents.min(), currents.max()], rel=1e-4)  # contrasts on a grid
+        assert each.edges_A[[0, -1]] == pytest.approx([currents.min(), currents.max()], rel=1e-4)  # on a grid
         assert each.counts.sum() == currents.size
-        ordered, near = np.sort(currents), 1e-4 * np.abs(currents).max()  # which side of an edge is left to rounding
+        ordered, near = np.sort(currents), 1e-4 * np.abs(currents).max()  # rounding decides the side of an edge
         below, above = (np.searchsorted(ordered, each.edges_A[1:-1] + shift) for shift in (-near, near))
         assert (below <= each.counts.cumsum()[:-1]).all()
         assert (each.counts.cumsum()[:-1] <= above).all()
-        assert (above - below).max() < 0.02 * currents.size, "the test above is sharp"
+        assert (above - below).max() < 0.02 * currents.size, "the tolerance above hides no error"
         if each.levels is None:
-            assert converter["kind"] == "ideal"
+            assert adc["kind"] == "ideal"
             continue
         half = each.levels.step_A / 2
         beyond = (currents < each.levels.first_A - half) | (currents > each.levels.last_A + half)
         assert each.clipped == pytest.approx(beyond.mean(), abs=1e-5)
-        assert each.levels.count == (31 if asked.encoding.signed else 32)
-    if converter.get("range") == "calibrated":
-        assert any(found[name].clipped > 0 for name in expected), "this spread goes beyond the calibrated limits"
+        assert each.levels.count == (31 if changed.encoding.signed else 32)
+    if adc.get("range") == "calibrated":
+        assert any(found[name].clipped > 0 for name in expected), "this variation exceeds the calibrated limits"
 
 
-def test_converter_inputs_include_what_is_subtracted_before_the_converter(chip: Chip) -> None:
-    """BNN III converts A - H sum x and B: currents alone would leave the multiples of the HRS current out."""
+def test_adc_inputs_include_what_is_subtracted_before_the_adc(chip: Chip) -> None:
+    """BNN III converts A - H sum x and B: currents alone would miss the multiples of the HRS current."""
     from imc_sim.evaluate._converter_inputs import _Probe
 
     draw = torch.Generator().manual_seed(1)
     weights, x = (torch.randint(0, 2, (n, 144), generator=draw) * 2.0 - 1.0 for n in (8, 20))
-    crossbar = Crossbar.program(weights, with_converter(chip.replace("encoding", {"kind": "bnn_iii"})))
+    crossbar = Crossbar.program(weights, with_adc(chip.replace("encoding", {"kind": "bnn_iii"})))
     probe = _Probe(crossbar, 20, 0, ideal=False)
     found = [u * probe.unit_A for _, u in probe._inputs(lambda rows: x[:, rows])]
     hrs = chip.device.read.v_read_V * chip.device.g_hrs_S
@@ -143,25 +142,25 @@ def test_converter_inputs_include_what_is_subtracted_before_the_converter(chip: 
 
 
 def test_levels_of_range_max_span_the_tile(chip: Chip) -> None:
-    (first, *_) = converter_inputs(MODEL, with_converter(chip, range="max", bits=4), TASK)
+    (first, *_) = converter_inputs(MODEL, with_adc(chip, range="max", bits=4), TASK)
     assert first.levels is not None
     full = 128 * chip.device.read.v_read_V * chip.device.window_S
     assert (first.levels.first_A, first.levels.last_A) == pytest.approx((-full, full))
     assert first.levels.step_A == pytest.approx(2 * full / 14)
 
 
-def test_read_noise_reaches_the_converters(chip: Chip) -> None:
-    def spread(asked: Chip) -> float:
-        (first, *_) = converter_inputs(MODEL, asked, TASK)
+def test_read_noise_reaches_the_adcs(chip: Chip) -> None:
+    def deviation(changed: Chip) -> float:
+        (first, *_) = converter_inputs(MODEL, changed, TASK)
         centres = (first.edges_A[1:] + first.edges_A[:-1]) / 2
         mean = np.average(centres, weights=first.counts)
         return float(np.average((centres - mean) ** 2, weights=first.counts))
 
-    quiet = with_converter(chip, bits=8)
-    assert spread(quiet.replace("device.read.sigma", 0.5)) > 1.05 * spread(quiet)
+    quiet = with_adc(chip, bits=8)
+    assert deviation(quiet.replace("device.read.sigma", 0.5)) > 1.05 * deviation(quiet)
 
 
-def test_other_engines_and_empty_policies_are_refused(chip: Chip) -> None:
+def test_other_backends_and_empty_policies_are_refused(chip: Chip) -> None:
     with pytest.raises(InputError, match="native"):
         converter_inputs(MODEL, chip.replace("engine", {"kind": "memtorch"}), TASK)
     nothing = chip.replace("policy", {"binary": "digital", "memory": "digital"})
@@ -170,8 +169,8 @@ def test_other_engines_and_empty_policies_are_refused(chip: Chip) -> None:
             refuse(MODEL, nothing, TASK)
 
 
-def test_converter_figure_shows_counts_and_levels(chip: Chip) -> None:
-    found = converter_inputs(MODEL, with_converter(chip, bits=3), TASK)
+def test_adc_figure_shows_counts_and_levels(chip: Chip) -> None:
+    found = converter_inputs(MODEL, with_adc(chip, bits=3), TASK)
     data, levels = converter_data(found), levels_data(found)
     assert levels["layer"].tolist() == [each.layer for each in found]
     for each in found:
@@ -201,12 +200,12 @@ def test_used_levels_are_those_within_the_inputs() -> None:
 
 
 @pytest.mark.parametrize("memory", ["crossbar", "digital"])
-def test_confusion_counts_what_an_evaluation_counts(chip: Chip, memory: str) -> None:
-    asked = with_converter(chip, range="calibrated").replace("policy.memory", memory)
+def test_confusion_counts_equal_those_of_an_evaluation(chip: Chip, memory: str) -> None:
+    changed = with_adc(chip, range="calibrated").replace("policy.memory", memory)
     seen: list[tuple[int, int]] = []
-    found = confusion(MODEL, asked, TASK, chips=3, seed=5, progress=lambda *now: seen.append(now))
+    found = confusion(MODEL, changed, TASK, chips=3, seed=5, progress=lambda *now: seen.append(now))
     assert seen[-1] == (3, 3)
-    results = evaluate_chips(MODEL, asked.to_dict(), TASK, range(3), 5)
+    results = evaluate_chips(MODEL, changed.to_dict(), TASK, range(3), 5)
     assert found.counts.trace() == sum(r.correct for r in results)
     assert found.counts.sum() == sum(r.total for r in results)
     assert found.what == "class"
@@ -242,7 +241,7 @@ def test_confusion_figure_shows_the_shares(chip: Chip) -> None:
     off = met & ~np.eye(len(share), dtype=bool)
     np.testing.assert_allclose(values[off], share[off])
     assert np.ma.getmaskarray(values)[np.eye(len(share), dtype=bool)].all(), (
-        "the diagonal has no place on the scale of errors"
+        "the diagonal is not on the scale of errors"
     )
 
 
@@ -266,12 +265,25 @@ def test_one_layer_analog_at_a_time(chip: Chip) -> None:
         assert row.accuracies == tuple(r.accuracy for r in expected), row.layer
 
 
-def test_policy_is_kept_and_ideal_costs_nothing() -> None:
+def test_a_policy_is_kept_and_an_ideal_layer_costs_no_accuracy() -> None:
     ideal = load_chip("rram_hfo2_1t1r").without_effects().to_dict()
     ideal["policy"] = ideal["policy"] | {"layers": {"*conv2": "digital"}}
     rows = layer_sensitivity(MODEL, ideal, TASK, chips=1)
     assert not [row.layer for row in rows if row.layer.endswith("conv2")]
     assert all(row.accuracies == (row.digital,) for row in rows)
+
+
+@pytest.mark.parametrize("layers", [{"*": "crossbar"}, {"*conv2": "digital", "*": "crossbar"}, {"*fc*": "crossbar"}])
+def test_a_layer_is_alone_whatever_globs_the_policy_has(layers: dict[str, str]) -> None:
+    """Each variant has one layer on crossbars, though a glob of the policy matches the others too."""
+    chip = load_chip("rram_hfo2_1t1r").replace("policy.layers", layers)
+    report = map_model(load_model(MODEL), chip.without_effects()).report
+    names = [row.layer for row in report.layers if row.place == "crossbar"]
+    variants = _variants(MODEL, chip.to_dict())
+    assert list(variants) == [*names, "memory", "all together"]
+    for name in (*names, "memory"):
+        rows = map_model(load_model(MODEL), load_chip(variants[name]).without_effects()).report.layers
+        assert [row.layer for row in rows if row.place == "crossbar"] == ([] if name == "memory" else [name])
 
 
 def test_sensitivity_figure_shows_median_and_band(chip: Chip) -> None:
@@ -289,7 +301,7 @@ def test_sensitivity_figure_shows_median_and_band(chip: Chip) -> None:
 # -- t-SNE -----------------------------------------------------------------------------------------------
 
 
-def test_tsne_keeps_clusters_apart_and_is_the_same_twice() -> None:
+def test_tsne_separates_clusters_and_is_reproducible() -> None:
     rng = np.random.default_rng(7)
     labels = np.repeat(np.arange(4), 20)
     features = rng.normal(size=(80, 12)) + 8 * np.eye(12)[labels]
@@ -299,7 +311,20 @@ def test_tsne_keeps_clusters_apart_and_is_the_same_twice() -> None:
     np.testing.assert_array_equal(points, tsne(features, 10.0, seed=1))
 
 
-def test_turning_keeps_distances_and_undoes_a_rotation() -> None:
+def test_the_nearest_image_is_another_one_at_the_least_distance() -> None:
+    """Against distances by their definition, of features whose norms differ a hundredfold."""
+    rng = np.random.default_rng(5)
+    features = rng.normal(size=(60, 3)) * np.geomspace(0.1, 10, 60)[:, None]
+    labels = rng.integers(0, 3, 60)
+    for among in (features, features * 1.1 + 0.05):
+        distance = np.linalg.norm(features[:, None] - among[None], axis=-1)
+        chosen = np.where(np.eye(60) > 0, np.inf, distance).argmin(1)
+        wanted = float((labels[chosen] == labels).mean())
+        assert 0.1 < wanted < 0.9
+        assert _nearest(features, among, labels) == wanted
+
+
+def test_aligning_keeps_distances_and_undoes_a_rotation() -> None:
     points = np.random.default_rng(3).normal(size=(30, 2))
     mirrored = points @ np.array([[0.6, 0.8], [0.8, -0.6]])
     np.testing.assert_allclose(turned(mirrored, points), points, atol=1e-12)
@@ -324,15 +349,15 @@ def test_embedding_of_the_digital_network_and_a_chip(chip: Chip) -> None:
         embedding(MODEL, chip, TASK, classes=2, instances=5)
 
 
-def test_attacked_features_stand_below_the_clean_ones(chip: Chip) -> None:
-    """On a chip without effects they are the digital ones, whichever the attack is made through."""
+def test_attacked_features_are_below_the_clean_ones(chip: Chip) -> None:
+    """On a chip without effects they equal the digital ones, through whichever network the attack is made."""
     small = {"classes": 6, "instances": 10, "perplexity": 8.0}
     strong = TASK | {"attack": {"kind": "fgsm", "epsilon": 0.15}}
     found = embedding(MODEL, chip, strong, **small)
     assert [p.row for p in found] == ["clean", "clean", "attacked", "attacked"]
     assert found[2].nearest < found[0].nearest - 0.1
     assert found[0].nearest == found[0].nearest_clean
-    assert found[2].nearest_clean < found[2].nearest, "what moves together is still beside its own"
+    assert found[2].nearest_clean < found[2].nearest, "features that move together stay near their class"
     through = TASK | {"attack": {"kind": "fgsm", "epsilon": 0.15, "through": "analog"}}
     ideal = [embedding(MODEL, chip.without_effects(), t, **small)[3].nearest for t in (strong, through)]
     assert ideal == [found[2].nearest] * 2
@@ -353,16 +378,16 @@ TSNE = {
 }
 
 
-def test_a_study_has_its_features_in_one_grid(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_study_shows_its_features_in_one_grid(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     results = run(TSNE, tmp_path / "grid", evaluator=stand_in_evaluator)
     assert "tsne" not in figures_of(results)
     with pytest.raises(ResultsError, match="plot .* --kind tsne"):
         draw(results, ["tsne"])
     assert main(["plot", str(results.folder), "--kind", "tsne", "--quiet"]) == 0
-    said = capsys.readouterr().out
-    assert all(f"tsne.{end}" in said for end in ("png", "svg", "csv"))
-    assert "nearest_percent" in said
-    assert "tsne" in figures_of(results), "and so in the report"
+    printed = capsys.readouterr().out
+    assert all(f"tsne.{end}" in printed for end in ("png", "svg", "csv"))
+    assert "nearest_percent" in printed
+    assert "tsne" in figures_of(results), "the report shows it too"
     shares = tsne_shares(figures_of(results)["tsne"].data(results))
     assert shares[["row", "column"]].to_numpy().tolist() == [[r, c] for r in ("clean", "FGSM") for c in ("a", "b")]
     attacked = TASK | {"instances": 8, "attack": {"kind": "fgsm", "epsilon": 0.15}}
@@ -400,7 +425,7 @@ def test_fgsm_curve_shows_its_table(tmp_path: Path) -> None:
     ("table", "text"),
     [(ATTACK.drop(columns="low"), "without low"), (ATTACK.assign(epsilon=-0.1), "negative"), (ATTACK[:0], "no row")],
 )
-def test_fgsm_refuses_what_is_no_attack(table: DataFrame, text: str) -> None:
+def test_fgsm_refuses_invalid_attacks(table: DataFrame, text: str) -> None:
     with pytest.raises(InputError, match=text):
         fgsm_data(table)
 
@@ -420,7 +445,7 @@ SWEPT: dict[str, Any] = {
 }
 
 
-def test_a_study_over_epsilon_has_a_panel_a_procedure(tmp_path: Path) -> None:
+def test_a_study_over_epsilon_has_one_panel_per_procedure(tmp_path: Path) -> None:
     results = run(SWEPT, tmp_path / "a", evaluator=stand_in_evaluator)
     assert "fgsm" in figures_of(results)
     assert "robustness" not in figures_of(results)
@@ -441,19 +466,19 @@ def test_a_study_over_epsilon_has_a_panel_a_procedure(tmp_path: Path) -> None:
     assert {line.get_color() for line in second.lines if line.get_marker()} >= {"C0", "C1"}
     named = SWEPT | {"axes": [SWEPT["axes"][0] | {"values": [0, 0.1], "labels": ["clean", "FGSM"]}]}
     named = run(named | {"cases": [{"name": "all"}]}, tmp_path / "c", evaluator=stand_in_evaluator)
-    assert "robustness" in figures_of(named), "strengths with names are no curve"
+    assert "robustness" in figures_of(named), "strengths with names make no curve"
     with pytest.raises(ResultsError, match="no accuracy against the strength"):
         attack_data(run(TSNE, tmp_path / "b", evaluator=stand_in_evaluator))
 
 
-def test_the_axis_of_the_procedure_parts_the_panels_as_well(tmp_path: Path) -> None:
+def test_the_axis_of_the_procedure_separates_the_panels(tmp_path: Path) -> None:
     axes = [*SWEPT["axes"], {"path": "task.attack.space", "values": ["normalised", "pixels"]}]
     data = attack_data(run(SWEPT | {"axes": axes, "cases": [{"name": "all"}]}, tmp_path, evaluator=stand_in_evaluator))
     assert len(distinct(data, "panel")) == 2
     assert distinct(data, "series") == ["all"]
 
 
-# -- the verb --------------------------------------------------------------------------------------------
+# -- the command -----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -465,7 +490,7 @@ def test_the_axis_of_the_procedure_parts_the_panels_as_well(tmp_path: Path) -> N
         ("tsne", [".csv", ".png", ".svg"]),
     ],
 )
-def test_verb_writes_the_same_files_twice(
+def test_command_writes_the_same_files_twice(
     kind: str, ends: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     argv = ["show", kind, MODEL, "rram_hfo2_1t1r", "--chips", "1", "--set", "task.episodes=2", "--set",
@@ -489,14 +514,14 @@ def test_verb_writes_the_same_files_twice(
         (["tsne", "no_model", "ideal"], "no_model"),
     ],
 )
-def test_verb_refuses_in_one_line(
+def test_command_refuses_bad_arguments_in_one_line(
     argv: list[str], text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["show", *argv, "--quiet", "--out", str(tmp_path / "no")]) == 2
-    said = capsys.readouterr()
-    assert text in said.err
-    assert said.out == ""
-    assert len(said.err.splitlines()) == 1
+    printed = capsys.readouterr()
+    assert text in printed.err
+    assert printed.out == ""
+    assert len(printed.err.splitlines()) == 1
     assert not (tmp_path / "no").exists()
 
 
@@ -505,8 +530,8 @@ def test_figures_of_different_chips_and_settings_have_different_names() -> None:
 
     usual = {"settings": [], "seed": 0, "chips": 16}
     assert _stem("models/net", "a b", "confusion", usual) == "net_a-b_confusion"
-    asked = [("a", usual), ("b", usual), ("a", usual | {"seed": 1}), ("a", usual | {"settings": ["task.way=4"]})]
-    assert len({_stem("net", chip, "tsne", settings) for chip, settings in asked}) == 4
+    changed = [("a", usual), ("b", usual), ("a", usual | {"seed": 1}), ("a", usual | {"settings": ["task.way=4"]})]
+    assert len({_stem("net", chip, "tsne", settings) for chip, settings in changed}) == 4
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""Heat maps and convergence: what is drawn is what the table says, and the table is the study's."""
+"""Heat maps and convergence: figures show what the table holds, and the table is that of the study."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ from imc_sim.plotting._tables import distinct, numbers, where
 from imc_sim.study import Results, run
 from imc_sim.testing import stand_in_evaluator
 
-SPREAD = {"path": "chip.device.programming.sigma", "values": [0, 0.25, 0.5], "label": "spread", "unit": "%",
+VARIATION = {"path": "chip.device.programming.sigma", "values": [0, 0.25, 0.5], "label": "variation", "unit": "%",
           "scale": 100}  # fmt: skip
-BITS = {"path": "chip.tile.rows", "values": [4, 8], "label": "converter", "unit": "bits"}
+BITS = {"path": "chip.tile.rows", "values": [4, 8], "label": "ADC", "unit": "bits"}
 STUDY = {
     "name": "two",
     "model": "batmann_5w1s_xnor",
@@ -51,12 +51,12 @@ def ran(folder: Path, axes: list[dict[str, Any]], **changes: Any) -> Results:
 
 @pytest.fixture(scope="module")
 def results(tmp_path_factory: pytest.TempPathFactory) -> Results:
-    return ran(tmp_path_factory.mktemp("two"), [SPREAD, BITS])
+    return ran(tmp_path_factory.mktemp("two"), [VARIATION, BITS])
 
 
 def test_a_study_has_the_figures_that_fit_it(results: Results, tmp_path: Path) -> None:
     assert list(figures_of(results)) == ["robustness", "heatmap", "convergence"]
-    one = ran(tmp_path, [SPREAD, BITS | {"values": [4]}], chips={"min": 1})
+    one = ran(tmp_path, [VARIATION, BITS | {"values": [4]}], chips={"min": 1})
     assert list(figures_of(one)) == ["robustness"]
     with pytest.raises(ResultsError, match="two for a map"):
         draw(one, ["heatmap"])
@@ -67,28 +67,28 @@ def test_a_study_has_the_figures_that_fit_it(results: Results, tmp_path: Path) -
 
 
 def drawn_levels(results: Results, style_: str, colour: str | None = None) -> list[list[float]]:
-    """y of all lines in that style, on an axis from 0 %."""
+    """Return y of all lines in that style, on an axis from 0 %."""
     with style():
         _, ax = new_figure()
         plot_robustness(ax, robustness_data(results).assign(p05=0.0))
-    alike = [line for line in ax.lines if line.get_linestyle() == style_ and colour in (None, line.get_color())]
-    return [np.asarray(line.get_ydata(), dtype=float).tolist() for line in alike]
+    lines = [line for line in ax.lines if line.get_linestyle() == style_ and colour in (None, line.get_color())]
+    return [np.asarray(line.get_ydata(), dtype=float).tolist() for line in lines]
 
 
 def test_chance_is_that_of_every_point(tmp_path: Path) -> None:
     ways = {"path": "task.way", "values": [2, 4, 10], "label": "ways"}
     grey = ":", "0.4"
-    one = ran(tmp_path / "1", [SPREAD], cases=[{"name": "a"}])
+    one = ran(tmp_path / "1", [VARIATION], cases=[{"name": "a"}])
     assert drawn_levels(one, *grey) == [[20.0, 20.0]]
-    cases = ran(tmp_path / "2", [SPREAD])  # 5 ways, 4 ways
+    cases = ran(tmp_path / "2", [VARIATION])  # 5 ways, 4 ways
     assert drawn_levels(cases, *grey) == [[20.0, 20.0], [25.0, 25.0]]
     along = ran(tmp_path / "3", [ways], cases=[{"name": "a"}, {"name": "b", "set": {"task.keys": "binary"}}])
-    assert drawn_levels(along, *grey) == [[50.0, 25.0, 10.0]], "once for both cases"
-    curves = ran(tmp_path / "4", [SPREAD, ways | {"values": [5, 4]}], cases=[{"name": "a"}])
+    assert drawn_levels(along, *grey) == [[50.0, 25.0, 10.0]], "one line for both cases"
+    curves = ran(tmp_path / "4", [VARIATION, ways | {"values": [5, 4]}], cases=[{"name": "a"}])
     assert drawn_levels(curves, *grey) == [[20.0, 20.0], [25.0, 25.0]]
 
 
-def test_the_digital_network_is_drawn_along_what_changes_it(tmp_path: Path) -> None:
+def test_the_digital_network_is_drawn_along_the_axis_that_changes_it(tmp_path: Path) -> None:
     found = ran(tmp_path, [{"path": "task.way", "values": [2, 4, 10]}], cases=[{"name": "a"}])
     digital = [100 * each for each in found.table["digital"]]
     assert len(set(digital)) == 3
@@ -103,28 +103,28 @@ def test_the_digital_network_is_drawn_along_what_changes_it(tmp_path: Path) -> N
     assert [100 * each for each in named.table["digital"][:2]] in levels
 
 
-def test_map_holds_every_median_in_its_place(results: Results) -> None:
+def test_the_map_holds_every_median_in_its_cell(results: Results) -> None:
     data = heatmap_data(results)
     assert list(data["panel"].unique()) == ["a", "b"]
     assert list(data["x"]) == ["0", "0", "25", "25", "50", "50"] * 2
     np.testing.assert_allclose(data["median"], 100 * results.table["median"])
     with style():
         figure = heatmap_figure(data)
-    panels = [ax for ax in figure.axes if ax.get_xlabel() == "spread (%)"]
+    panels = [ax for ax in figure.axes if ax.get_xlabel() == "variation (%)"]
     for ax, (_, part) in zip(panels, data.groupby("panel", sort=False), strict=True):
         (mesh,) = [c for c in ax.collections if isinstance(c, QuadMesh)]
-        grid = np.asarray(mesh.get_array()).reshape(2, 3)  # bits by spread
+        grid = np.asarray(mesh.get_array()).reshape(2, 3)  # bits by variation
         np.testing.assert_array_equal(grid.T.ravel(), part["median"])
         assert [t.get_text() for t in ax.get_yticklabels()] == ["4", "8"]
         close = numbers(part, "median") >= numbers(part, "digital") - 1
-        assert len(ax.lines) == close.sum(), "a frame for each that is within 1 point of digital"
+        assert len(ax.lines) == close.sum(), "one frame per cell within 1 point of digital"
         written = {(t.get_position()[0], t.get_position()[1]): t.get_text() for t in ax.texts}
         for k, median in enumerate(part["median"]):
             assert written[k // 2, k % 2] == f"{median:.0f}"
 
 
 def test_zipped_axes_are_one_axis(tmp_path: Path) -> None:
-    axes = [SPREAD | {"zip": "z"}, BITS | {"values": [3, 4, 5], "zip": "z"}]
+    axes = [VARIATION | {"zip": "z"}, BITS | {"values": [3, 4, 5], "zip": "z"}]
     together = ran(tmp_path, axes)
     assert "heatmap" not in figures_of(together)
     data = robustness_data(together)
@@ -132,7 +132,7 @@ def test_zipped_axes_are_one_axis(tmp_path: Path) -> None:
     assert data["x"].tolist() == [0, 25, 50] * 2
 
 
-def test_names_on_an_axis_are_drawn_as_names(tmp_path: Path) -> None:
+def test_text_values_of_an_axis_are_drawn_as_text(tmp_path: Path) -> None:
     axis = {
         "path": "chip.encoding",
         "values": [{"kind": "differential"}, {"kind": "offset"}],
@@ -163,8 +163,8 @@ def test_labels_of_a_logarithmic_axis_do_not_overlap(values: list[float]) -> Non
     assert all(left.x1 < right.x0 for left, right in pairwise(boxes))
 
 
-def test_many_series_differ_without_bands(results: Results, tmp_path: Path) -> None:
-    data = robustness_data(ran(tmp_path, [SPREAD, BITS | {"values": [2, 3, 4, 5, 6]}]))
+def test_many_series_are_distinguishable_without_bands(results: Results, tmp_path: Path) -> None:
+    data = robustness_data(ran(tmp_path, [VARIATION, BITS | {"values": [2, 3, 4, 5, 6]}]))
     assert len(distinct(data, "series")) == 10
     with style():
         _, ax = new_figure()
@@ -175,7 +175,7 @@ def test_many_series_differ_without_bands(results: Results, tmp_path: Path) -> N
     assert len(ax.collections) == 0
 
 
-def test_one_baseline_is_neutral_several_have_their_series_colour(results: Results) -> None:
+def test_one_baseline_is_neutral_and_several_have_the_colours_of_their_series(results: Results) -> None:
     data = robustness_data(results)
     with style():
         _, ax = new_figure()
@@ -193,7 +193,7 @@ def test_one_baseline_is_neutral_several_have_their_series_colour(results: Resul
 def test_convergence_is_the_mean_over_the_first_chips(results: Results) -> None:
     data = convergence_data(results)
     assert len(data) == 2 * 6 * 6
-    one = where(data, "point", "a, spread 25 %, converter 4 bits")
+    one = where(data, "point", "a, variation 25 %, ADC 4 bits")
     assert one["chips"].tolist() == [1, 2, 3, 4, 5, 6]
     for k in range(2, 7):
         mean, low, _ = mean_interval(numbers(one, "accuracy")[:k])
@@ -204,8 +204,8 @@ def test_convergence_is_the_mean_over_the_first_chips(results: Results) -> None:
     np.testing.assert_allclose(last["half_width"], 100 * results.table["half_width"])
 
 
-def test_convergence_draws_the_slowest_and_the_target(tmp_path: Path) -> None:
-    study = ran(tmp_path, [SPREAD], chips={"min": 3, "max": 9, "half_width": 0.01})
+def test_convergence_draws_the_slowest_point_and_the_target(tmp_path: Path) -> None:
+    study = ran(tmp_path, [VARIATION], chips={"min": 3, "max": 9, "half_width": 0.01})
     data = convergence_data(study)
     points = slowest(data)
     ends = data.groupby("point").tail(1).set_index("point")["half_width"]
@@ -220,13 +220,13 @@ def test_convergence_draws_the_slowest_and_the_target(tmp_path: Path) -> None:
     assert [list(np.asarray(line.get_ydata())) for line in dotted] == [[1.0, 1.0]]
 
 
-def test_verb_draws_all_or_the_kinds_asked_for(results: Results, capsys: pytest.CaptureFixture[str]) -> None:
+def test_command_draws_all_figures_or_the_requested_kinds(results: Results, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["plot", str(results.folder)]) == 0
     names = [Path(line).name for line in capsys.readouterr().out.splitlines()]
     kinds = ("robustness", "heatmap", "convergence")
     assert names == [f"{kind}.{end}" for kind in kinds for end in ("png", "svg", "csv")]
     svg = (results.folder / "heatmap.svg").read_text()
-    assert "<image" not in svg, "vector all through"
+    assert "<image" not in svg, "only vector graphics"
     assert main(["plot", str(results.folder), "--kind", "heatmap"]) == 0
     assert len(capsys.readouterr().out.splitlines()) == 3
     assert main(["plot", str(results.folder), "--kind", "pie"]) == 2

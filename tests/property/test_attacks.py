@@ -1,4 +1,4 @@
-"""No attack leaves its box, whatever its gradient says."""
+"""No attack leaves its allowed region, whatever its gradient is."""
 
 import torch
 from hypothesis import given
@@ -25,7 +25,7 @@ def test_pgd_stays_within_epsilon_and_in_the_box(
     found = pgd(pixels, lambda x: torch.randn(x.shape, dtype=x.dtype, generator=generator), epsilon, steps, step, start)
     assert float(found.min()) >= 0.0
     assert float(found.max()) <= 1.0
-    assert (found >= pixels - epsilon).all(), "exactly: the bound is computed once"
+    assert (found >= pixels - epsilon).all(), "equal: the bound is computed once"
     assert (found <= pixels + epsilon).all()
     again = SPACE.pixels(SPACE.images(found.clamp(0, 1)))
     assert float((again - found).abs().max()) <= 0.5 / 255 + 1e-6

@@ -1,4 +1,4 @@
-"""No parameter without effect, and every effect with every other: no conductance below 0 S, no NaN."""
+"""Every parameter has an effect, and every pair of effects combines: no conductance below 0 S, no NaN."""
 
 from typing import Any
 
@@ -47,12 +47,12 @@ def device(**changes: Any) -> Device:
 
 
 def programmed(d: Device, steps: int) -> torch.Tensor:
-    """g of one chip's cells on all levels, in units of window / steps."""
+    """Return g of one chip's cells on all levels, in units of window / steps."""
     levels = (torch.arange(N) % (steps + 1)).to(torch.int32)
     return d.table(steps).reshape(-1)[d.draw(levels, steps, 1, "l", 2).long()] * steps
 
 
-def settled(d: Device, g: torch.Tensor, steps: int) -> torch.Tensor:
+def aged(d: Device, g: torch.Tensor, steps: int) -> torch.Tensor:
     y = torch.linspace(-0.5, 0.5, N, dtype=torch.float64)
     return d.age(g, steps, 1, "l", 2, rows=y, cols=-y, tile=torch.arange(N) % 3)
 
@@ -142,7 +142,7 @@ PARAMETERS: dict[str, tuple[Any, dict[str, Any]]] = {
     f"disturb.{name}": (value, {"disturb": ReadDisturb(reads=10**9, cycles=99), "read": READ_HARD})
     for name, value in {"k": 0.004, "m": 0.5}.items()
 }  # fmt: skip
-#: Chosen, not swept: each alternative has entries of its own above.
+#: Alternatives, not swept: each one has its own entries above.
 KINDS = {"programming.kind", "time.relaxation.kind", "disturb.refresh.kind"}
 
 
@@ -165,10 +165,10 @@ def specs_in(annotation: Any) -> list[type[Spec]]:
 
 
 def everything(d: Device) -> list[Any]:
-    """All that a device does to some cells."""
+    """Return all that a device does to some cells."""
     steps = d.levels - 1
     g = programmed(d, steps)
-    old, young = settled(d, g, steps), settled(d.at_start, g, steps)
+    old, young = aged(d, g, steps), aged(d.at_start, g, steps)
     G = siemens(d, old, steps)
     noise = d.read_variance(G, d.traps((N,), 1, "l", 2))
     pulses = d.pulses((torch.arange(N) % (steps + 1)).to(torch.int32), steps, 1, "l", 2)
@@ -189,13 +189,13 @@ def test_every_parameter_changes_the_result(path: str) -> None:
     else:
         plain = device(**on)
         changed = plain.replace(path, value)
-    assert everything(plain) == everything(device(**on)), "a device is not a function of its parameters"
+    assert everything(plain) == everything(device(**on)), "results of one device differ between calls"
     assert everything(plain) != everything(changed)
 
 
 # -- every effect with every other -------------------------------------------------------------------------
 
-SPREADS = st.one_of(
+VARIATIONS = st.one_of(
     st.builds(
         RelativeVariation,
         sigma=st.floats(0, 2),
@@ -226,7 +226,7 @@ DEVICES = st.builds(
     g_hrs_S=st.floats(1e-9, 9e-5),
     levels=st.integers(2, 9),
     spacing=st.sampled_from(["conductance", "resistance"]),
-    programming=SPREADS,
+    programming=VARIATIONS,
     verify=VERIFIES,
     faults=FAULTS,
     correlated=st.builds(Correlated, chip=st.floats(0, 0.5), gradient=st.floats(0, 2)),
@@ -247,10 +247,10 @@ DEVICES = st.builds(
 
 @given(DEVICES)
 @settings(max_examples=150, deadline=None)
-def test_all_effects_at_once_leave_cells_that_conduct_and_reads_that_vary(d: Device) -> None:
+def test_all_effects_together_leave_cells_that_conduct_and_reads_that_vary(d: Device) -> None:
     steps = d.levels - 1
     g = programmed(d, steps)
-    G = siemens(d, settled(d, g, steps), steps)
+    G = siemens(d, aged(d, g, steps), steps)
     assert bool(torch.isfinite(G).all())
     assert float(G.min()) >= -1e-18
     start = d.clipped(g, steps)
@@ -258,12 +258,12 @@ def test_all_effects_at_once_leave_cells_that_conduct_and_reads_that_vary(d: Dev
     noise = d.read_variance(G, d.traps((N,), 0, "l", 0), siemens(d, start, steps))
     assert bool((torch.isfinite(noise) & (noise >= -1e-30)).all())
     assert d.wear.factor <= 1.0
-    assert 0.0 < d.compensation(settled(d.at_start, start, steps), settled(d, g, steps), steps) < float("inf")
+    assert 0.0 < d.compensation(aged(d.at_start, start, steps), aged(d, g, steps), steps) < float("inf")
 
 
 @given(DEVICES, st.integers(1, 8))
 @settings(max_examples=40, deadline=None)
-def test_tables_hold_a_rising_law_for_every_level(d: Device, steps: int) -> None:
+def test_tables_hold_an_increasing_quantile_function_for_every_level(d: Device, steps: int) -> None:
     table = d.table(steps)
     assert table.shape == (steps + 1 + 2 * d.faults.extra, WIDTH)
     low, high, body = table[:, PARTS : PARTS + TAIL], table[:, PARTS + TAIL :], table[:, 1 : PARTS - 1]
@@ -274,7 +274,7 @@ def test_tables_hold_a_rising_law_for_every_level(d: Device, steps: int) -> None
 
 @given(DEVICES)
 @settings(max_examples=40, deadline=None)
-def test_a_device_is_what_its_yaml_says(d: Device) -> None:
+def test_a_device_equals_what_its_yaml_says(d: Device) -> None:
     again = d.replace("levels", d.levels)
     assert again == d
     assert hash(again) == hash(d)

@@ -1,4 +1,4 @@
-"""What holds for every circuit of cells and wires, whatever its values: no oracle needed."""
+"""Properties of every circuit of cells and wires, for any values; no oracle is needed."""
 
 from typing import Any
 
@@ -35,7 +35,7 @@ MANY = settings(max_examples=60, deadline=None)
 
 
 def cells(*shape: int, seed: int = 0, open_share: float = 0.1) -> Tensor:
-    """Conductances over four decades, some cells open."""
+    """Return conductances over four decades, with some open cells."""
     draw = torch.Generator().manual_seed(seed)
     g = 10.0 ** (-3.0 - 4.0 * torch.rand(*shape, generator=draw, dtype=torch.float64))
     return torch.where(torch.rand(*shape, generator=draw) < open_share, 0.0, g)
@@ -57,7 +57,7 @@ def close(found: Tensor, expected: Tensor, rtol: float = 1e-11) -> bool:
 def test_a_passive_circuit_carries_no_more_than_its_cells(
     size: tuple[int, int], resistances: dict[str, Any], drive: str, seed: int
 ) -> None:
-    """No entry below 0; no row and no column collects more than without wires; a share of the drive is lost."""
+    """No entry is below 0; no row and no column collects more than without wires; part of the drive is lost."""
     G = cells(*size, seed=seed)
     M = effective_conductance(G, **resistances, drive=drive)
     assert float(M.min()) >= 0.0
@@ -69,7 +69,7 @@ def test_a_passive_circuit_carries_no_more_than_its_cells(
 
 @given(SIZES, RESISTANCES, DRIVES, st.sampled_from(sorted(SOME)), st.integers(0, 99))
 @MANY
-def test_more_resistance_anywhere_carries_less(
+def test_more_resistance_anywhere_carries_less_current(
     size: tuple[int, int], resistances: dict[str, Any], drive: str, which: str, seed: int
 ) -> None:
     """All drivers at 1 V and all sense nodes joined are two terminals: Rayleigh's monotonicity law."""
@@ -87,7 +87,7 @@ def test_more_resistance_anywhere_carries_less(
 @given(SIZES, RESISTANCES, st.integers(0, 99))
 @MANY
 def test_reciprocity(size: tuple[int, int], resistances: dict[str, Any], seed: int) -> None:
-    """Drivers and sense nodes exchanged: the array turned over, its rows now columns."""
+    """Drivers and sense nodes exchanged: the array is transposed, its rows become columns."""
     G = cells(*size, seed=seed)
     row, col, source, sense = (resistances[f"r_{name}_ohm"] for name in ("row", "col", "source", "sense"))
     turned = effective_conductance(G.flip(0, 1).T, col, row, r_source_ohm=sense, r_sense_ohm=source)
@@ -96,7 +96,7 @@ def test_reciprocity(size: tuple[int, int], resistances: dict[str, Any], seed: i
 
 @given(SIZES, RESISTANCES, DRIVES, st.floats(1e-3, 1e3), st.integers(0, 99))
 @MANY
-def test_conductances_times_k_with_resistances_over_k(
+def test_k_times_the_conductances_with_resistances_over_k_scale_the_currents(
     size: tuple[int, int], resistances: dict[str, Any], drive: str, k: float, seed: int
 ) -> None:
     G = cells(*size, seed=seed)
@@ -106,7 +106,7 @@ def test_conductances_times_k_with_resistances_over_k(
 
 @given(SIZES, RESISTANCES, st.integers(0, 99))
 @MANY
-def test_double_drive_knows_no_left_and_right(size: tuple[int, int], resistances: dict[str, Any], seed: int) -> None:
+def test_double_drive_is_symmetric(size: tuple[int, int], resistances: dict[str, Any], seed: int) -> None:
     G = cells(*size, seed=seed)
     mirrored = effective_conductance(G.flip(1), **resistances, drive="double").flip(1)
     assert close(mirrored, effective_conductance(G, **resistances, drive="double"))
@@ -114,8 +114,8 @@ def test_double_drive_knows_no_left_and_right(size: tuple[int, int], resistances
 
 @given(SIZES, RESISTANCES, st.integers(1, 9), st.integers(0, 99))
 @MANY
-def test_open_cells_are_wire(size: tuple[int, int], resistances: dict[str, Any], count: int, seed: int) -> None:
-    """Rows of open cells above change nothing, below they lengthen the way to the sense nodes; columns likewise."""
+def test_open_cells_are_only_wire(size: tuple[int, int], resistances: dict[str, Any], count: int, seed: int) -> None:
+    """Rows of open cells above change nothing; below they lengthen the path to the sense nodes; columns likewise."""
     G = cells(*size, seed=seed)
     rows, columns = torch.zeros(count, size[1]).double(), torch.zeros(size[0], count).double()
     plain = effective_conductance(G, **resistances)
@@ -132,7 +132,7 @@ def test_open_cells_are_wire(size: tuple[int, int], resistances: dict[str, Any],
 @given(SIZES, DRIVES, st.sampled_from(sorted(SOME)), st.integers(0, 99))
 @MANY
 def test_zero_is_the_limit_of_small_resistances(size: tuple[int, int], drive: str, which: str, seed: int) -> None:
-    """The separate paths for resistances of zero join the general one; each resistance acts."""
+    """The separate code for zero resistance agrees with the general one; each resistance acts."""
     G = cells(*size, seed=seed)
     none, tiny = {**SOME, which: 0.0}, {**SOME, which: 1e-9}
     at_zero = effective_conductance(G, **none, drive=drive)
@@ -143,7 +143,7 @@ def test_zero_is_the_limit_of_small_resistances(size: tuple[int, int], drive: st
         )
 
 
-def test_no_wires_are_no_change() -> None:
+def test_without_wires_the_conductances_are_unchanged() -> None:
     G = cells(9, 7)
     assert effective_conductance(G).equal(G)
     assert column_conductance(G, 0.0).equal(G)
@@ -154,7 +154,7 @@ def test_no_wires_are_no_change() -> None:
 def test_currents_are_inputs_times_the_matrix(
     size: tuple[int, int], resistances: dict[str, Any], drive: str, seed: int
 ) -> None:
-    """Three ways to the same currents; none of them changes its arguments."""
+    """Three ways to compute the same currents; none of them changes its arguments."""
     G = cells(*size, seed=seed)
     V = torch.randn(3, size[0], generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
     g, v, circuit = G.clone(), V.clone(), wires(**resistances, drive=drive, cells="passive")
@@ -168,10 +168,10 @@ def test_currents_are_inputs_times_the_matrix(
 
 @given(SIZES, RESISTANCES, st.integers(0, 99))
 @settings(max_examples=25, deadline=None)
-def test_steeper_cells_carry_more_and_keep_the_sign(
+def test_steeper_cells_carry_more_current_and_keep_the_sign(
     size: tuple[int, int], resistances: dict[str, Any], seed: int
 ) -> None:
-    """All rows at the same voltage are one terminal: more current with every cell steeper, and odd in the voltage."""
+    """All rows at the same voltage are one terminal: the current grows with every cell and is odd in the voltage."""
     G = cells(*size, seed=seed, open_share=0.0)
     V = torch.full((1, size[0]), 0.4, dtype=torch.float64)
     found = [solve_nonlinear(G, V, wires(**resistances), a) for a in (0.0, 2.0, 6.0)]
@@ -187,7 +187,7 @@ def test_steeper_cells_carry_more_and_keep_the_sign(
 
 @pytest.mark.parametrize("values", [SOME, SOME | {"drive": "double"}, {"r_row_ohm": 1.0}, {"r_sense_ohm": 9.0}])
 def test_arrays_are_independent(values: dict[str, Any]) -> None:
-    """One at a time or together: the same numbers but for rounding, whatever the others hold."""
+    """One at a time or together they give the same numbers but for rounding, whatever the others hold."""
     G = cells(3, 5, 33, 20)
     together = effective_conductance(G, **values)
     assert together.shape == G.shape
@@ -212,17 +212,17 @@ def test_vectors_and_arrays_of_a_solution_are_independent() -> None:
 
 
 @pytest.mark.parametrize("size", [(200, 150), (128, 128)])
-def test_parts_of_a_large_batch(size: tuple[int, int]) -> None:
-    """Larger than what is worked on at once."""
+def test_parts_of_a_large_batch_equal_the_whole(size: tuple[int, int]) -> None:
+    """The batch is larger than what is solved in one call."""
     G = cells(5, *size)
     assert close(effective_conductance(G, 1.0, 1.0)[4], effective_conductance(G[4], 1.0, 1.0), rtol=1e-13)
 
 
-def test_any_number_of_threads_gives_the_same_bits_and_is_left_as_it_was() -> None:
+def test_any_number_of_threads_gives_the_same_bits_and_is_restored() -> None:
     G, V = cells(2, 96, 96), torch.rand(2, 3, 96, dtype=torch.float64)
     before = torch.get_num_threads()
 
-    def all_of_it() -> list[Tensor]:
+    def compute_all() -> list[Tensor]:
         return [
             effective_conductance(G, **SOME),
             solve_currents(G, V, wires(**SOME)).currents,
@@ -232,9 +232,9 @@ def test_any_number_of_threads_gives_the_same_bits_and_is_left_as_it_was() -> No
 
     try:
         torch.set_num_threads(1)
-        expected = all_of_it()
+        expected = compute_all()
         torch.set_num_threads(3)
-        found = all_of_it()
+        found = compute_all()
         assert torch.get_num_threads() == 3
         with pytest.raises(InputError):
             solve_currents(G, V[:1], wires(**SOME))
@@ -244,7 +244,7 @@ def test_any_number_of_threads_gives_the_same_bits_and_is_left_as_it_was() -> No
     assert all(a.equal(b) for a, b in zip(found, expected, strict=True))
 
 
-def test_numbers_of_other_kinds() -> None:
+def test_other_types_of_numbers_are_accepted() -> None:
     """NumPy arrays, integers as float64, views that are not contiguous."""
     G = cells(10, 8)
     expected = effective_conductance(G, **SOME)
@@ -263,7 +263,7 @@ def test_numbers_of_other_kinds() -> None:
 def test_a_row_switched_on_adds_current(
     size: tuple[int, int], resistances: dict[str, Any], drive: str, seed: int
 ) -> None:
-    """Never more than its cells carry without wires, and never less than nothing; a row that is off has no part."""
+    """Never more than its cells carry without wires, and never below zero; a row that is off adds nothing."""
     G = cells(*size, seed=seed, open_share=0.0)
     gates = torch.ones(size[0], size[0]).tril()  # one row on, two, …
     M = gated_conductance(G, gates, wires(**resistances, drive=drive))
@@ -276,8 +276,8 @@ def test_a_row_switched_on_adds_current(
 
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("values", [SOME, SOME | {"r_row_ohm": 0.0}, {"r_col_ohm": 3.0}, {"r_sense_ohm": 30.0}])
-def test_approximations_are_exact_where_nothing_is_left_out(method: Any, values: dict[str, Any]) -> None:
-    """Every row on, with the density that says so; bit lines without resistance, whatever is on."""
+def test_approximations_are_exact_where_they_leave_nothing_out(method: Any, values: dict[str, Any]) -> None:
+    """Every row is on, with the density that says so; or bit lines have no resistance, whatever is on."""
     G = cells(30, 20)
     gates = (torch.rand(6, 30, generator=torch.Generator().manual_seed(1)) < 0.5).double()
     every = approximate_gating(G, wires(**values), method, density=1.0)
@@ -288,7 +288,7 @@ def test_approximations_are_exact_where_nothing_is_left_out(method: Any, values:
     assert gating_error(every, G, gates, wires(**values)).max > 1e-4
 
 
-def test_better_approximations_have_smaller_errors_and_density_acts() -> None:
+def test_better_approximations_have_smaller_errors_and_the_density_acts() -> None:
     draw = torch.Generator().manual_seed(5)
     G = torch.where(torch.rand(40, 32, generator=draw) < 0.5, 1e-4, 1e-5).double()
     circuit = wires(**SOME)
@@ -349,7 +349,7 @@ def test_bad_input_is_refused(case: str) -> None:
         call()
 
 
-def test_a_solution_says_all_four() -> None:
+def test_the_repr_of_a_solution_names_all_four_settings() -> None:
     found = solve_currents(G2, V2, NODAL)
     assert isinstance(found, Solution)
     assert bool(found.converged)

@@ -1,4 +1,4 @@
-"""Crossbars under every shape, tiling and encoding: ideal is exact, placement is reversible, chips are their own."""
+"""Crossbars of every shape, tiling and encoding: ideal is exact, placement is reversible, chips are independent."""
 
 import pytest
 import torch
@@ -12,11 +12,11 @@ from imc_sim.device import Device, RelativeVariation
 ENCODINGS = st.sampled_from([encoding() for encoding in encodings().values()])
 SIZES = st.tuples(st.integers(1, 40), st.integers(1, 90), st.integers(1, 9))
 TILES = st.builds(Tile, rows=st.integers(2, 70), cols=st.integers(2, 70))
-SPREAD = Device(g_lrs_S=1e-4, g_hrs_S=1e-5, programming=RelativeVariation(sigma=0.3))
+VARIED = Device(g_lrs_S=1e-4, g_hrs_S=1e-5, programming=RelativeVariation(sigma=0.3))
 
 
 def values(encoding: Encoding, *shape: int, seed: int) -> torch.Tensor:
-    """Weights or inputs among those of the encoding; +-1 where any are allowed, {0, 1} where none below zero is."""
+    """Return values that the encoding allows: +-1 where possible, {0, 1} where none may be negative."""
     among = torch.tensor(encoding.values or ((0.0, 1.0) if encoding.name == "unipolar" else (-1.0, 1.0)))
     return among[torch.randint(0, len(among), shape, generator=torch.Generator().manual_seed(seed))]
 
@@ -51,7 +51,7 @@ def test_cells_depend_on_seed_and_chip_alone(
 ) -> None:
     out, inputs, _ = size
     w = values(encoding, out, inputs, seed=1)
-    chip = Chip(device=SPREAD, encoding=encoding, tile=tile)
+    chip = Chip(device=VARIED, encoding=encoding, tile=tile)
     together = Crossbar.program(w, chip, chips=range(3), seed=seed)
     alone = Crossbar.program(w, chip.model_copy(update={"tile": other}), chips=range(2, 3), seed=seed)
     assert torch.equal(together.cells(2)[:out], alone.cells(0)[:out])  # a wider tile has fewer references
@@ -60,9 +60,9 @@ def test_cells_depend_on_seed_and_chip_alone(
 
 @given(ENCODINGS, SIZES, st.integers(0, 99))
 @settings(max_examples=40, deadline=None)
-def test_a_batch_is_its_rows(encoding: Encoding, size: tuple, seed: int) -> None:
+def test_a_batch_equals_its_rows(encoding: Encoding, size: tuple, seed: int) -> None:
     out, inputs, batch = size
-    chip = Chip(device=SPREAD, encoding=encoding)
+    chip = Chip(device=VARIED, encoding=encoding)
     bar = Crossbar.program(values(encoding, out, inputs, seed=seed), chip, chips=2)
     x = values(encoding, batch, inputs, seed=seed + 1)
     rows = torch.cat([bar.mvm(row[None]) for row in x], dim=1)
@@ -72,11 +72,11 @@ def test_a_batch_is_its_rows(encoding: Encoding, size: tuple, seed: int) -> None
 @pytest.mark.skipif(_product.why_not() is not None, reason=str(_product.why_not()))
 @given(ENCODINGS, SIZES, TILES, st.sampled_from(["float32", "int16", "int8"]), st.integers(2, 10), st.integers(0, 99))
 @settings(max_examples=60, deadline=None)
-def test_compiled_products_are_the_others(
+def test_compiled_products_equal_the_others(
     encoding: Encoding, size: tuple, tile: Tile, compute: str, bits: int, seed: int
 ) -> None:
     out, inputs, batch = size
-    chip = Chip(device=SPREAD, encoding=encoding, tile=tile).replace("compute", compute)
+    chip = Chip(device=VARIED, encoding=encoding, tile=tile).replace("compute", compute)
     chip = chip.replace("converter", {"kind": "auto", "bits": bits, "rows": "used"})
     bar = Crossbar.program(values(encoding, out, inputs, seed=seed), chip, chips=2)
     x = values(encoding, batch, inputs, seed=seed + 1)

@@ -1,4 +1,4 @@
-"""Switching models under any drive: states stay within bounds, conductance inverts, cells are independent."""
+"""Switching models under any drive: states stay within bounds, conductance is invertible, cells are independent."""
 
 import torch
 from hypothesis import given, settings
@@ -31,7 +31,7 @@ def test_states_stay_within_bounds_and_finite(model: Switching, parts: list, vol
 
 @given(MODELS, PARTS)
 @settings(max_examples=100, deadline=None)
-def test_conductance_inverts(model: Switching, parts: list) -> None:
+def test_conductance_is_invertible(model: Switching, parts: list) -> None:
     low, high = model.range_S
     g = low + (high - low) * torch.tensor(parts, dtype=torch.float64)
     assert torch.allclose(model.conductance(model.from_conductance(g)), g, rtol=1e-12, atol=0)
@@ -42,7 +42,7 @@ def test_conductance_inverts(model: Switching, parts: list) -> None:
 
 @given(MODELS, PARTS, VOLTS)
 @settings(max_examples=60, deadline=None)
-def test_cells_do_not_know_each_other(model: Switching, parts: list, volts: list) -> None:
+def test_cells_do_not_affect_each_other(model: Switching, parts: list, volts: list) -> None:
     state, v = states(model, parts), torch.tensor(volts, dtype=torch.float64)
     together = model.simulate(v[:, None].expand(-1, len(parts)), model.typical.width_s, state)
     for k in range(len(parts)):
@@ -91,7 +91,7 @@ def test_programming_reaches_every_target(model: Switching, parts: list, starts:
 
 @given(st.lists(st.floats(1500.0, 15000.0), min_size=1, max_size=6), st.sampled_from([0.1, 0.01]))
 @settings(max_examples=25, deadline=None)
-def test_programming_a_data_driven_cell_with_growing_pulses(resistances: list, tolerance: float) -> None:
+def test_growing_pulses_program_a_data_driven_cell(resistances: list, tolerance: float) -> None:
     model = switching_model("data_driven")
     scheme = PulseScheme.of(model.typical).replace("step_V", 0.01).replace("max_pulses", 400)
     done = program_and_verify(model, 1 / torch.tensor(resistances, dtype=torch.float64), tolerance, scheme)

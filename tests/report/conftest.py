@@ -1,4 +1,4 @@
-"""A headless Chromium, driven over its debugging pipe, so that no driver and no port is needed."""
+"""A headless Chromium, controlled through its debugging pipe, so that no driver and no port is needed."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ STUDY = {
     "task": {"dataset": "glyphs", "split": "test"},
     "cases": [{"name": HOSTILE}, {"name": "b", "set": {"task.way": 4}}],
     "axes": [
-        {"path": "chip.device.programming.sigma", "values": [0, 0.05, 0.1, 0.25], "label": "spread", "unit": "%",
+        {"path": "chip.device.programming.sigma", "values": [0, 0.05, 0.1, 0.25], "label": "variation", "unit": "%",
          "scale": 100},
         {"path": "chip.tile.rows", "values": [3, 10], "label": HOSTILE, "unit": "</svg>"},
     ],
@@ -55,7 +55,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Results:
 
 
 class Browser:
-    """One page of a Chromium of its own. Everything that it fetched or complained of is kept in `events`."""
+    """A page of a separate Chromium; `events` holds everything that it fetched or reported."""
 
     def __init__(self, binary: str, profile: Path) -> None:
         commands, self._commands = _pipe()
@@ -92,13 +92,13 @@ class Browser:
         self.js("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
 
     def js(self, expression: str) -> Any:
-        """The value of an expression, as JSON would hold it."""
+        """Return the value of an expression, as JSON holds it."""
         got = self.call("Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True)
         assert "exceptionDetails" not in got, got
         return got["result"].get("value")
 
     def picture(self, box: dict[str, float]) -> bytes:
-        """PNG of a part of the page."""
+        """Return a part of the page as PNG."""
         clip = box | {"scale": 1}
         shot = self.call("Page.captureScreenshot", format="png", clip=clip, captureBeyondViewport=True)
         return base64.b64decode(shot["data"])
@@ -136,7 +136,7 @@ class Browser:
 
 
 def _pipe() -> tuple[int, int]:
-    """A pipe whose ends lie above the numbers that Chromium wants for itself."""
+    """Return a pipe whose ends have numbers above those that Chromium uses."""
     ends = []
     for end in os.pipe():
         ends.append(fcntl.fcntl(end, fcntl.F_DUPFD_CLOEXEC, 10))
@@ -146,7 +146,7 @@ def _pipe() -> tuple[int, int]:
 
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    """A headless Chromium; skips where there is none."""
+    """Yield a headless Chromium; skip where there is none."""
     named = os.environ.get("IMC_SIM_CHROMIUM")
     binary = named or next((found for name in NAMES if (found := shutil.which(name))), None)
     if binary is None:

@@ -1,4 +1,4 @@
-"""The answer is computed from the table, whichever end of the axis is the harmless one."""
+"""The answer is computed from the table, whichever end of the axis is ideal."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def table(series: Mapping[str, Sequence[float]], x: list[Any], unit: str = "%", 
         for at, m in zip(x, medians, strict=True)
     ]
     data = DataFrame(rows)
-    data.attrs = {"x_name": "spread", "x_unit": unit, "x_label": f"spread ({unit})"}
+    data.attrs = {"x_name": "variation", "x_unit": unit, "x_label": f"variation ({unit})"}
     return data
 
 
@@ -31,22 +31,24 @@ HEAD = "The median of 30 chips stays within 1 point of digital (90.0 %)"
 @pytest.mark.parametrize(
     ("medians", "rest"),
     [
-        ([90.0, 89.2, 70.0, 60.0], "up to spread 25 %; at 50 % it is 70.0 %."),
-        ([90.0, 89.0, 88.9, 60.0], "up to spread 25 %; at 50 % it is 88.9 %."),
-        ([20.0, 70.0, 89.5, 91.0], "from spread 50 % on; at 25 % it is 70.0 %."),
-        ([90.0, 89.5, 89.2, 89.1], "at every spread tried (0 to 75 %); at 75 % it is 89.1 %."),
-        ([80.0, 79.0, 70.0, 60.0], "at no spread tried: it is closest at 0 %, 10.0 points below."),
-        ([60.0, 79.0, 85.0, 70.0], "at no spread tried: it is closest at 50 %, 5.0 points below."),
-        ([70.0, 89.5, 90.0, 70.0], "only at spread 25 % to 50 %."),
-        ([90.0, 80.0, 90.0, 60.0], "only at spread 0 % and 50 % and not at every value between."),
+        ([90.0, 89.2, 70.0, 60.0], "up to variation 25 %; at 50 % it is 70.0 %."),
+        ([90.0, 89.0, 88.9, 60.0], "up to variation 25 %; at 50 % it is 88.9 %."),
+        ([20.0, 70.0, 89.5, 91.0], "from variation 50 % on; at 25 % it is 70.0 %."),
+        ([90.0, 89.5, 89.2, 89.1], "at every variation tried (0 to 75 %); at 75 % it is 89.1 %."),
+        ([80.0, 79.0, 70.0, 60.0], "at no variation tried: it is closest at 0 %, 10.0 points below."),
+        ([60.0, 79.0, 85.0, 70.0], "at no variation tried: it is closest at 50 %, 5.0 points below."),
+        ([70.0, 89.5, 90.0, 70.0], "only at variation 25 % to 50 %."),
+        ([90.0, 80.0, 90.0, 60.0], "only at variation 0 % and 50 % and not at every value between."),
     ],
 )
-def test_one_series(medians: list[float], rest: str) -> None:
+def test_one_series_gives_one_sentence(medians: list[float], rest: str) -> None:
     data = table({"all": medians}, [0, 25, 50, 75])
     if "(0 to" in rest:
         rest = rest.replace("(0 to", "(0 % to")
     assert answer(data) == f"{HEAD} {rest}"
-    assert answer(data.iloc[::-1].assign().pipe(_with_attrs, data)) == f"{HEAD} {rest}", "order of rows"
+    assert answer(data.iloc[::-1].assign().pipe(_with_attrs, data)) == f"{HEAD} {rest}", (
+        "the order of rows does not matter"
+    )
 
 
 def _with_attrs(data: DataFrame, source: DataFrame) -> DataFrame:
@@ -56,66 +58,66 @@ def _with_attrs(data: DataFrame, source: DataFrame) -> DataFrame:
 
 def test_the_limit_itself_counts_as_within() -> None:
     data = table({"all": [100 * 0.98, 100 * 0.97]}, [0, 1], digital=100 * 0.99)
-    assert "up to spread 0 %" in answer(data)
+    assert "up to variation 0 %" in answer(data)
 
 
 def test_several_series_become_one_sentence() -> None:
     data = table({"a": [90, 89, 70], "b": [90, 90, 60], "c": [80, 80, 80]}, [0, 1, 2])
     head = "The median of 30 chips stays within 1 point of digital"
-    assert answer(data) == f"{head} up to spread 1 % (a; b) and at no spread tried (c)."
+    assert answer(data) == f"{head} up to variation 1 % (a; b) and at no variation tried (c)."
     each = answers(data)
-    assert each[0] == f"a: t{head[1:]} (90.0 %) up to spread 1 %; at 2 % it is 70.0 %."
+    assert each[0] == f"a: t{head[1:]} (90.0 %) up to variation 1 %; at 2 % it is 70.0 %."
     assert len(each) == 3
     many = table({f"s{k}": [90, 70, 70] for k in range(9)} | {"t": [90, 90, 70]}, [0, 1, 2])
-    assert answer(many) == f"{head} up to spread 0 % (9 of 10 cases) and up to spread 1 % (t)."
+    assert answer(many) == f"{head} up to variation 0 % (9 of 10 cases) and up to variation 1 % (t)."
     same = table({"a": [90, 90], "b": [90, 91]}, [0, 1])
-    assert answer(same) == f"{head} at every spread tried (0 % to 1 %) in all 2 cases."
+    assert answer(same) == f"{head} at every variation tried (0 % to 1 %) in all 2 cases."
 
 
 def test_names_have_no_order() -> None:
     data = table({"all": [90.0, 70.0, 90.0]}, ["bnn_i", "bnn_ii", "bnn_iii"], unit="")
-    assert answer(data) == f"{HEAD} at spread bnn_i and bnn_iii alone."
+    assert answer(data) == f"{HEAD} at variation bnn_i and bnn_iii alone."
 
 
-def test_no_baseline_no_answer() -> None:
+def test_without_a_baseline_there_is_no_answer() -> None:
     data = table({"all": [90.0, 70.0]}, [0, 1], digital=math.nan)
     assert answer(data) == "This cannot be answered yet: a digital network has not been measured."
     assert answers(data)[0].startswith("all: this cannot be answered yet")
 
 
 def sampled(*rows: tuple[float, ...]) -> ChipSample:
-    """Chips behind a table, accuracies in %."""
+    """Return sampled chips behind a table, accuracies in %."""
     fractions = tuple(tuple(value / 100 for value in row) for row in rows)
     return ChipSample(fractions, resampled_medians(fractions))
 
 
-def test_resampled_chips_say_how_sure_the_answer_is() -> None:
-    """Two of three chips are within 1 point at 50 %: the median of three draws is so in 20 of 27 cases (74.1 %)."""
+def test_resampled_chips_give_the_certainty_of_the_answer() -> None:
+    """Two of three chips are within 1 point at 50 %: the median of three samples is within it in 20 of 27 cases."""
     data = table({"all": [90, 90, 90, 60]}, [0, 25, 50, 75])
     chips = sampled((90, 90, 90), (90, 90, 89.5), (90, 90, 80), (60, 60, 60))
-    said = answer(data, chips=chips)
-    found = re.search(r"gives this in (\d+) % of cases, up to spread 25 % in (\d+) %\.$", said)
-    assert found is not None, said
+    sentence = answer(data, chips=chips)
+    found = re.search(r"gives this in (\d+) % of cases, up to variation 25 % in (\d+) %\.$", sentence)
+    assert found is not None, sentence
     assert int(found[1]) + int(found[2]) == 100
     assert 70 <= int(found[1]) <= 78
-    assert answer(data, chips=chips) == said, "the same in every run"
+    assert answer(data, chips=chips) == sentence, "the same in every run"
     two = table({"a": [90, 90, 90, 60], "b": [90, 90, 90, 60]}, [0, 25, 50, 75])
     steady = ((90, 90, 90), (90, 90, 90), (90, 90, 90), (60, 60, 60))
-    said = answer(two, chips=sampled(*((90, 90, 90), (90, 90, 89.5), (90, 90, 80), (60, 60, 60)), *steady))
-    assert said.endswith(f"gives the same in {found[1]} % of cases or more (least: a).")
+    sentence = answer(two, chips=sampled(*((90, 90, 90), (90, 90, 89.5), (90, 90, 80), (60, 60, 60)), *steady))
+    assert sentence.endswith(f"gives the same in {found[1]} % of cases or more (least: a).")
 
 
-def test_what_resampling_does_not_change_is_said_and_one_chip_is_not_resampled() -> None:
+def test_certainty_is_stated_only_where_resampling_changes_the_answer() -> None:
     data = table({"all": [90, 60]}, [0, 1])
     assert answer(data, chips=sampled((90, 90), (60, 61))).endswith(" Resampling the chips gives the same.")
     assert answer(data, chips=sampled((90,), (60,))).endswith(" One chip does not show how certain this is.")
 
 
-def test_rows_equal_to_the_bit_are_said() -> None:
+def test_rows_equal_to_the_bit_are_reported() -> None:
     data = table({"all": [90, 90, 89]}, [2, 4, 6], unit="bits")
-    same = "Every spread tried gives the same on every chip, to the bit."
+    same = "Every variation tried gives the same on every chip, to the bit."
     assert answer(data, chips=sampled((90, 91), (90, 91), (90, 91))).endswith(same)
-    some = "The same on every chip, to the bit: spread 2 bits and 4 bits."
+    some = "The same on every chip, to the bit: variation 2 bits and 4 bits."
     assert answer(data, chips=sampled((90, 91), (90, 91), (91, 90))).endswith(some)
     assert "to the bit" not in answer(data, chips=sampled((90, 91), (90, 92), (91, 90)))
     assert len(answers(data, chips=sampled((90, 91), (90, 91), (91, 90)))) == 1

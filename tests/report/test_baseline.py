@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pandas import DataFrame
 
 from imc_sim.evaluate import ChipResult
 from imc_sim.report import conclusion
+from imc_sim.report._baseline import _at_chance
 from imc_sim.study import Results, run
 from imc_sim.testing import stand_in_evaluator
 
@@ -24,7 +26,7 @@ STUDY: dict[str, Any] = {
 def guessing(
     model: str, chip: dict[str, Any] | None, task: dict[str, Any], chips: Sequence[int], seed: int
 ) -> list[ChipResult]:
-    """The stand-in with one query in five right."""
+    """Evaluate with one query in five right."""
     found = stand_in_evaluator(model, chip, task, chips, seed)
     return [dataclasses.replace(r, correct=r.total // 5 + 1) for r in found]
 
@@ -32,7 +34,7 @@ def guessing(
 def halfway(
     model: str, chip: dict[str, Any] | None, task: dict[str, Any], chips: Sequence[int], seed: int
 ) -> list[ChipResult]:
-    """The stand-in with half of the queries right."""
+    """Evaluate with half of the queries right."""
     found = stand_in_evaluator(model, chip, task, chips, seed)
     return [dataclasses.replace(r, correct=r.total // 2) for r in found]
 
@@ -42,19 +44,27 @@ def ran(folder: Path, evaluator: Any, **changes: Any) -> Results:
 
 
 def test_a_baseline_at_chance_is_named(tmp_path: Path) -> None:
-    said = conclusion(ran(tmp_path, guessing))
-    assert "The digital network itself is at or near chance (20.1 %; guessing gives 20.0 %)" in said
-    assert "far below the accuracy on its model's card (20.1 %, against 78.4 % on this data set)" in said
+    sentence = conclusion(ran(tmp_path, guessing))
+    assert "The digital network itself is at or near chance (20.1 %; guessing gives 20.0 %)" in sentence
+    assert "far below the accuracy on its model's card (20.1 %, against 78.4 % on this data set)" in sentence
+
+
+@pytest.mark.parametrize(("chance", "limit"), [(0.0, 10.0), (20.0, 28.0), (50.0, 55.0)])
+def test_near_chance_is_a_tenth_of_the_way_from_chance_to_all_right(chance: float, limit: float) -> None:
+    for digital, near in ((chance - 1, True), (limit - 0.1, True), (limit, True), (limit + 0.1, False)):
+        data = DataFrame({"digital": [100.0, digital]})
+        data.attrs = {"chance": chance}
+        assert (" in 1 of 2 rows" in _at_chance(data)) is near
 
 
 def test_a_baseline_far_below_its_card_is_named(tmp_path: Path) -> None:
-    said = conclusion(ran(tmp_path, halfway))
-    assert "near chance" not in said
-    assert "far below the accuracy on its model's card (50.0 %, against 78.4 % on this data set)" in said
+    sentence = conclusion(ran(tmp_path, halfway))
+    assert "near chance" not in sentence
+    assert "far below the accuracy on its model's card (50.0 %, against 78.4 % on this data set)" in sentence
 
 
 @pytest.mark.parametrize("task", [{"way": 4}, {"shot": 5}])
-def test_another_question_than_the_cards_is_not_compared(tmp_path: Path, task: dict[str, Any]) -> None:
-    said = conclusion(ran(tmp_path, halfway, task=STUDY["task"] | task))
-    assert "card" not in said
+def test_a_task_other_than_that_of_the_card_is_not_compared(tmp_path: Path, task: dict[str, Any]) -> None:
+    sentence = conclusion(ran(tmp_path, halfway, task=STUDY["task"] | task))
+    assert "card" not in sentence
     assert "digital network itself" not in conclusion(ran(tmp_path / "other", stand_in_evaluator))

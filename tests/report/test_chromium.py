@@ -1,4 +1,4 @@
-"""The report in a headless Chromium, from the disk: no request, no complaint, figures to be seen, tables that sort."""
+"""The report in a headless Chromium, from the disk: no request, no error, visible figures, sortable tables."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ BOXES = """[...document.querySelectorAll("figure svg")].map(svg => {
 
 @pytest.fixture(scope="module")
 def page(browser: Any, results: Results, tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """The browser with the report open, moved away from the results folder: a page that stands alone."""
+    """Return the browser with the report open, moved away from the results folder: the page needs no other file."""
     path = tmp_path_factory.mktemp("alone") / "report.html"
     path.write_bytes(write_report(results).read_bytes())
     browser.open(path)
@@ -29,9 +29,9 @@ def page(browser: Any, results: Results, tmp_path_factory: pytest.TempPathFactor
     return browser
 
 
-def test_opens_without_a_request_or_a_complaint(page: Any) -> None:
-    asked = {request["request"]["url"] for request in page.of("Network.requestWillBeSent")}
-    assert asked <= {page.path.as_uri()}
+def test_the_page_opens_without_a_request_or_an_error(page: Any) -> None:
+    requested = {request["request"]["url"] for request in page.of("Network.requestWillBeSent")}
+    assert requested <= {page.path.as_uri()}
     assert page.of("Runtime.consoleAPICalled", "Runtime.exceptionThrown", "Log.entryAdded") == []
 
 
@@ -42,7 +42,7 @@ def test_names_of_a_study_stay_text(page: Any) -> None:
     assert "onerror" in page.js("document.querySelector('p.question').textContent")
 
 
-def test_figures_can_be_seen(page: Any) -> None:
+def test_figures_are_visible(page: Any) -> None:
     boxes = page.js(BOXES)
     assert len(boxes) == 3
     for box in boxes:
@@ -84,16 +84,16 @@ def test_table_sorts_by_a_click(page: Any, results: Results) -> None:
     assert click(page, median) == "descending"
     assert [float(v) for v in column(page, median)] == sorted((float(v) for v in before), reverse=True)
     assert click(page, bits) == "ascending"
-    assert [float(v) for v in column(page, bits)] == [3] * 8 + [10] * 8, "numbers, not letters"
+    assert [float(v) for v in column(page, bits)] == [3] * 8 + [10] * 8, "sorted as numbers, not as text"
     ties = [float(v) for v in column(page, median)]
-    assert ties[:8] == sorted(ties[:8], reverse=True), "rows that are equal keep their order"
+    assert ties[:8] == sorted(ties[:8], reverse=True), "equal rows keep their order"
     assert page.js("document.querySelectorAll('table[aria-label=results] th[aria-sort]').length") == 1
     assert click(page, 0) == "ascending"
     assert column(page, 0)[-1] == "b"
     assert page.of("Runtime.exceptionThrown") == []
 
 
-def test_fits_a_telephone(page: Any) -> None:
+def test_the_page_fits_a_phone(page: Any) -> None:
     page.call("Emulation.setDeviceMetricsOverride", width=390, height=800, deviceScaleFactor=1, mobile=False)
     try:
         assert page.js("document.documentElement.scrollWidth") <= 390
@@ -102,8 +102,8 @@ def test_fits_a_telephone(page: Any) -> None:
         page.call("Emulation.clearDeviceMetricsOverride")
 
 
-def test_a_forbidden_script_would_be_noticed(browser: Any, results: Results, tmp_path: Path) -> None:
-    """The checks above are not blind: the page's policy stops a foreign script and image, and says so."""
+def test_a_forbidden_script_is_noticed(browser: Any, results: Results, tmp_path: Path) -> None:
+    """The checks above work: the page's policy stops a foreign script and image, and reports it."""
     text = write_report(results).read_text(encoding="utf-8")
     foreign = "<script>document.title = 'taken'</script><img src='http://example.org/x.png'></body>"
     (tmp_path / "report.html").write_text(text.replace("</body>", foreign), encoding="utf-8")

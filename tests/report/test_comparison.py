@@ -1,4 +1,4 @@
-"""The table of a reproduced system as text: on the page, in Markdown, and between the marks of pages of prose."""
+"""The table of a reproduced system as text: in the report, in Markdown, and between the marks of pages of prose."""
 
 from __future__ import annotations
 
@@ -56,9 +56,9 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Results:
     return run(STUDY, tmp_path_factory.mktemp("table") / "study", evaluator=stand_in_evaluator)
 
 
-def test_markdown_says_what_the_table_says() -> None:
+def test_markdown_holds_the_numbers_of_the_table() -> None:
     text = markdown(table({}, {"setting": "S2", "published": NAN, "chip_task": "episodes 5", "note": ""}))
-    heads, _, first, second, _, said = text.splitlines()
+    heads, _, first, second, _, sentence = text.splitlines()
     columns = [part.strip() for part in heads.strip("|").split("|")]
     cells = [part.strip() for part in first.replace("\\|", "/").strip("|").split("|")]
     assert dict(zip(columns, cells, strict=True)) == {
@@ -76,11 +76,11 @@ def test_markdown_says_what_the_table_says() -> None:
         "note": "a / b",
     }
     assert second.startswith("| S2 | - | 98.90 ")
-    assert "over 9 episodes (on the reduced task, over those of that task), on chips of the mean" in said
-    assert said.endswith("Reduced task: episodes 5.")
+    assert "over 9 episodes (on the reduced task, over those of that task), on chips of the mean" in sentence
+    assert sentence.endswith("Reduced task: episodes 5.")
 
 
-def test_columns_that_say_nothing_are_left_out() -> None:
+def test_empty_columns_are_left_out() -> None:
     empty = dict.fromkeys(("published", "same_task", "same_task_low", "same_task_high"), NAN)
     plain = empty | {"classes": 0, "chip_task": "", "note": ""}
     heads = markdown(table(plain)).splitlines()[0]
@@ -91,7 +91,7 @@ def test_columns_that_say_nothing_are_left_out() -> None:
     assert "| chip |" in markdown(table(plain, plain | {"chip": "d"}))
 
 
-def test_a_table_read_again_is_the_same_table(tmp_path: Path) -> None:
+def test_a_table_read_from_its_file_is_unchanged(tmp_path: Path) -> None:
     data = table({}, {"setting": "None", "digital": NAN, "trained": "", "digital_over": "", "note": "", "chip": "NA"})
     again = read_comparison(save_table(data, tmp_path / "t"))
     assert_frame_equal(again, data)
@@ -99,20 +99,20 @@ def test_a_table_read_again_is_the_same_table(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("digital", "said"),
+    ("digital", "sentence"),
     [
         ([97.0, 96.65], "2 of 2 settings reach the published accuracy or come within 1 point of it."),
         ([97.0, 95.0], "1 of 2 settings reach the published accuracy or come within 1 point; short of it: b (-2.6)."),
         ([NAN, 97.0], "1 of 1 settings"),
     ],
 )
-def test_one_sentence_on_what_was_published(digital: list[float], said: str) -> None:
+def test_one_sentence_names_the_publication(digital: list[float], sentence: str) -> None:
     rows = [{"setting": name, "digital": value} for name, value in zip("ab", digital, strict=True)]
-    assert said in against_published(table(*rows))
+    assert sentence in against_published(table(*rows))
     assert against_published(table({"published": NAN})) == ""
 
 
-def test_the_report_shows_the_table_and_writes_it_beside(results: Results) -> None:
+def test_the_report_shows_the_table_and_writes_its_file(results: Results) -> None:
     page = write_report(results).read_text()
     section = page[page.index("<h2>Published and ours</h2>") : page.index("<h2>Table</h2>")]
     assert 'class="sort"' in section
@@ -124,7 +124,7 @@ def test_the_report_shows_the_table_and_writes_it_beside(results: Results) -> No
     assert against_published(data) in html.unescape(page)
 
 
-def test_tables_go_between_their_marks_and_nowhere_else(
+def test_tables_are_written_between_their_marks_only(
     results: Results, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     page = tmp_path / "page.md"
@@ -133,13 +133,11 @@ def test_tables_go_between_their_marks_and_nowhere_else(
     assert capsys.readouterr().out.split() == [str(tmp_path / "tables" / "table.csv"), str(page)]
     data = markdown(read_comparison(tmp_path / "tables" / "table.csv"))
     assert page.read_text() == PAGE.replace("old\n", f"\n{data}\n")
-    assert main(["report", "--page", str(page), "--quiet"]) == 0, "from the kept table"
+    assert main(["report", "--page", str(page), "--quiet"]) == 0, "from the stored table"
     assert page.read_text() == PAGE.replace("old\n", f"\n{data}\n")
 
 
-def test_pages_without_a_place_are_refused(
-    results: Results, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_pages_without_marks_are_refused(results: Results, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     page = tmp_path / "page.md"
     page.write_text(PAGE.replace("table table", "table tabel"))
     assert main(["report", str(results.folder), "--page", str(page), "--quiet"]) == 2
@@ -163,15 +161,15 @@ def test_tables_of_the_documentation_are_those_of_the_files(repository: Path) ->
     assert kept <= places | linked
 
 
-def test_make_reproduces_what_ships_and_fills_what_has_places(repository: Path) -> None:
+def test_make_reproduces_what_ships_and_fills_all_marks(repository: Path) -> None:
     text = (repository / "Makefile").read_text(encoding="utf-8").replace("\\\n", " ")
-    said = {
+    sentence = {
         key: next(line for line in text.splitlines() if line.startswith(f"{key} :=")).split()[2:]
         for key in ("TABLED", "REPRODUCED", "PAGES")
     }
-    assert "$(TABLED)" in said["REPRODUCED"], "every table of a page is made anew"
-    assert {*said["TABLED"], *said["REPRODUCED"]} - {"$(TABLED)"} == set(content_names("study")) - {"quickstart"}
-    places = [name for page in said["PAGES"] for name in tables_of((repository / page).read_text(encoding="utf-8"))]
-    assert sorted(places) == sorted(said["TABLED"])
+    assert "$(TABLED)" in sentence["REPRODUCED"], "every table of a page is made again"
+    assert {*sentence["TABLED"], *sentence["REPRODUCED"]} - {"$(TABLED)"} == set(content_names("study")) - {"quickstart"}
+    places = [name for page in sentence["PAGES"] for name in tables_of((repository / page).read_text(encoding="utf-8"))]
+    assert sorted(places) == sorted(sentence["TABLED"])
     studies = [read_yaml(find_content("study", name)) for name in places]
     assert all(not study.get("axes") or any(map(published_of, study["cases"])) for study in studies)

@@ -12,7 +12,7 @@ from imc_sim.study import Results
 
 
 @pytest.mark.parametrize("ending", ["\n", "\r\n"])
-def test_made_tables_keep_line_endings(tmp_path: Path, ending: str) -> None:
+def test_written_tables_keep_line_endings(tmp_path: Path, ending: str) -> None:
     page = tmp_path / "page.md"
     lines = ["# Ü", "", "<!-- made t -->", "old", "<!-- end -->", "last"]
     page.write_bytes(ending.join(lines).encode())

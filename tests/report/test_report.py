@@ -1,4 +1,4 @@
-"""The report stands alone, escapes what it quotes, and says what the table and the study say."""
+"""The report needs no other file, escapes what it quotes, and states what the table and the study say."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from imc_sim.study._points import points_of
 
 
 class Parsed(HTMLParser):
-    """Whatever a page would fetch, its tags, and its texts by tag."""
+    """Everything a page would fetch, its tags, and its texts by tag."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -45,7 +45,7 @@ def text(results: Results) -> str:
     return page(results)
 
 
-def test_stands_alone_and_escapes_what_it_quotes(results: Results, text: str) -> None:
+def test_the_page_needs_no_other_file_and_escapes_what_it_quotes(results: Results, text: str) -> None:
     parsed = Parsed(text)
     assert parsed.fetched == []
     assert parsed.tags.count("script") == 1
@@ -58,7 +58,7 @@ def test_stands_alone_and_escapes_what_it_quotes(results: Results, text: str) ->
     assert [p.name for p in path.parent.iterdir() if p.suffix == ".part"] == []
 
 
-def test_holds_question_table_versions_and_time(results: Results, text: str) -> None:
+def test_the_page_holds_question_table_versions_and_time(results: Results, text: str) -> None:
     assert "Does it survive? --&gt;&lt;script&gt;" in text
     for record in results.table.to_dict("records"):
         assert f"{100 * record['p05']:.2f} to {100 * record['p95']:.2f}" in text
@@ -89,20 +89,20 @@ FULL = {"dataset": "glyphs", "split": "test", "way": 5, "shot": 1, "episodes": 5
         ({"task": FULL | {"attack": {"kind": "fgsm", "epsilon": 0.1}}}, "queries attacked (fgsm, epsilon 0.1), 50"),
     ],
 )
-def test_the_caption_says_of_the_task_what_holds_at_every_point(study: dict[str, Any], line: str) -> None:
+def test_the_caption_states_what_holds_for_the_task_at_every_point(study: dict[str, Any], line: str) -> None:
     assert line in task_line({"task": FULL, "axes": [], "cases": [{"set": {}}]} | study)
 
 
-def test_answer_heads_the_page(results: Results, text: str) -> None:
-    (said,) = re.findall(r'<p class="answer">(.*?)</p>', text)
+def test_the_answer_is_at_the_top_of_the_page(results: Results, text: str) -> None:
+    (answer_html,) = re.findall(r'<p class="answer">(.*?)</p>', text)
     sentence = conclusion(results)
-    assert said == sentence.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").replace(
+    assert answer_html == sentence.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").replace(
         '"', "&quot;"
     ).replace("'", "&#x27;")
-    assert text.index("</header>") < text.index(said) < text.index("<figure>")
+    assert text.index("</header>") < text.index(answer_html) < text.index("<figure>")
 
 
-def test_settings_that_differ_are_exactly_those() -> None:
+def test_listed_settings_are_exactly_those_that_differ() -> None:
     chip = load_chip("rram_hfo2_1t1r").replace("converter.bits", 5).replace("tile.rows", 64)
     found = {s.path: (s.value, s.default) for s in differences(chip, "chip")}
     assert found["chip.converter.bits"] == ("5", "8")
@@ -139,7 +139,7 @@ def test_a_study_of_another_version_keeps_its_report(results: Results) -> None:
     assert found["chip.encoding.kind"] == "differential"
 
 
-def test_settings_on_the_page_run_again(results: Results, text: str, tmp_path) -> None:
+def test_settings_on_the_page_can_be_run(results: Results, text: str, tmp_path) -> None:
     (resolved,) = re.findall(r"<pre>(.*?)</pre>", text, re.DOTALL)
     import html
 
@@ -148,11 +148,11 @@ def test_settings_on_the_page_run_again(results: Results, text: str, tmp_path) -
     assert [p.id for p in again] == [p["id"] for p in read_yaml(results.folder / "study.resolved.yaml")["points"]]
 
 
-def test_verb_prints_path_and_answer(results: Results, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_prints_path_and_answer(results: Results, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["report", str(results.folder)]) == 0
-    path, said = capsys.readouterr().out.splitlines()
+    path, answer_html = capsys.readouterr().out.splitlines()
     assert path == str(results.folder / "report.html")
-    assert said == conclusion(results)
+    assert answer_html == conclusion(results)
 
 
 def test_equal_results_give_equal_pages(results: Results, text: str) -> None:

@@ -13,8 +13,9 @@ import torch
 
 from imc_sim import InputError
 from imc_sim.evaluate import ChipResult
-from imc_sim.study import _dry_run, _probe, dry_run, run
+from imc_sim.study import _dry_run, _probe, dry_run, load_study, points_of, run
 from imc_sim.study._dry_run import shown_bytes, shown_seconds
+from imc_sim.study._probe import Cost
 from imc_sim.testing import stand_in_evaluator
 
 SIGMA, ROWS, BITS = "chip.device.programming.sigma", "chip.tile.rows", "chip.converter.bits"
@@ -83,6 +84,16 @@ def test_the_ends_of_a_sweep_stand_for_what_lies_between(clock: Clock) -> None:
     assert {chip["converter"]["bits"] for chip, _ in clock.calls if chip} == {2, 8}
     assert found.cases[0].seconds[0] == pytest.approx(10 * sum(2 + bits for bits in range(2, 9)) * 0.05)
     assert "2 of 7 kinds" in found.note
+
+
+def test_of_several_that_are_as_similar_the_mean_time_and_the_largest_memory_count() -> None:
+    axes = [{"path": BITS, "values": [2, 4, 8]}]
+    study = STUDY | {"axes": axes, "cases": [{"name": "a", "set": {"chip.converter.kind": "auto"}}]}
+    two, four, eight = (_dry_run._traits(point) for point in points_of(load_study(study)))
+    far = two | {".model": "another"}
+    measured = [(two, Cost(1.0, 300)), (eight, Cost(3.0, 100)), (far, Cost(50.0, 900))]
+    assert _dry_run._estimated(points_of(load_study(study))[1], measured) == Cost(2.0, 300)
+    assert four not in (two, eight)
 
 
 def test_never_more_probes_than_allowed_and_none_after_the_budget(clock: Clock) -> None:

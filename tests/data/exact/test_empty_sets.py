@@ -1,4 +1,4 @@
-"""Files of a labelled set that hold nothing."""
+"""Files of a labelled set without images."""
 
 from __future__ import annotations
 

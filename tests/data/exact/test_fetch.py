@@ -1,4 +1,4 @@
-"""Fetching from a file:// mirror: good and bad checksums, repeats, nothing left half done."""
+"""Fetching from a file:// mirror: good and bad checksums, repeats, no partial files."""
 
 import hashlib
 import io
@@ -33,7 +33,7 @@ def tarred(files):
 
 @pytest.fixture
 def publish(tmp_path):
-    """Function: put a file on the mirror and describe it with its true MD5."""
+    """Return a function that puts a file on the mirror and describes it with its true MD5."""
     mirror = tmp_path / "mirror"
     mirror.mkdir()
 
@@ -57,7 +57,7 @@ def test_an_archive_is_downloaded_verified_and_unpacked(tmp_path, publish, file,
     assert everything(root) == ["set-py/images/a/1.png", "set-py/images/b/2.png"]
     assert seen[-1] == (source.stat().st_size,) * 2
     source.unlink()
-    fetch_archive("set", archive, root)  # what is there is not downloaded again
+    fetch_archive("set", archive, root)  # an existing copy is not downloaded again
 
 
 def test_a_wrong_checksum_leaves_nothing_and_names_both_sums(tmp_path, publish):
@@ -93,7 +93,7 @@ def test_an_interrupted_download_leaves_nothing_and_can_be_repeated(tmp_path, pu
     assert everything(tmp_path / "root") == ["SET/x.gz"]
 
 
-def test_a_differing_file_in_the_way_is_kept_and_named(tmp_path, publish):
+def test_a_differing_file_at_the_same_path_is_kept_and_named(tmp_path, publish):
     archive, _ = publish("x.gz", b"official", "SET")
     (tmp_path / "SET").mkdir()
     (tmp_path / "SET" / "x.gz").write_bytes(b"mine")
@@ -102,7 +102,7 @@ def test_a_differing_file_in_the_way_is_kept_and_named(tmp_path, publish):
     assert (tmp_path / "SET" / "x.gz").read_bytes() == b"mine"
 
 
-def test_an_unreachable_or_odd_mirror_says_so(tmp_path):
+def test_an_unreachable_or_invalid_mirror_is_named(tmp_path):
     with pytest.raises(InputError, match=r"train-images-idx3-ubyte\.gz.*by hand"):
         fetch("mnist", tmp_path, mirror=(tmp_path / "nowhere").as_uri())
     with pytest.raises(InputError, match="https, http or file"):

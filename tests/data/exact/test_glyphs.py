@@ -1,4 +1,4 @@
-"""Made-up characters: the same everywhere, all different, hard for pixels, not for strokes."""
+"""Generated characters: the same on every machine, all different, hard for pixels, easier for strokes."""
 
 import hashlib
 
@@ -15,23 +15,23 @@ def few():
     return make_glyphs(range(800, 880), 32)
 
 
-def test_a_character_depends_on_seed_and_index_alone(few):
+def test_a_character_depends_on_seed_and_index_only(few):
     np.testing.assert_array_equal(make_glyphs(range(815, 818), 32), few[15:18])
     assert not np.array_equal(make_glyphs(range(815, 816), 32, seed=1), few[15:16])
 
 
-def test_the_set_is_pinned():
-    drawn = make_glyphs(range(1000, 1003), 105)
-    assert set(np.unique(drawn)) == {0, 255}
-    assert hashlib.sha256(drawn.tobytes()).hexdigest()[:16] == "e5dafc3e509108ce"
+def test_the_set_has_its_recorded_digest():
+    glyphs = make_glyphs(range(1000, 1003), 105)
+    assert set(np.unique(glyphs)) == {0, 255}
+    assert hashlib.sha256(glyphs.tobytes()).hexdigest()[:16] == "e5dafc3e509108ce"
 
 
-def test_no_two_images_are_alike(few):
+def test_all_images_differ(few):
     flat = few.reshape(-1, 1024)
     assert len(np.unique(flat, axis=0)) == len(flat)
 
 
-def test_it_looks_like_ink_on_paper_as_omniglot_does(few):
+def test_statistics_resemble_those_of_omniglot(few):
     assert 0.91 < few.mean() / 255 < 0.93
     assert 0.23 < few.std() / 255 < 0.25
     assert np.all(few.min(axis=(2, 3)) < 60)
@@ -51,19 +51,19 @@ def test_splits_are_disjoint_by_alphabet():
 
 
 def one_shot_accuracy(features, way, episodes):
-    """Nearest neighbour; features: [classes, drawers, ...]."""
-    drawn = sample_episodes(features.shape[:2], EpisodeShape(way, 1, 5), episodes, seed=0)
+    """Return the accuracy of the nearest neighbour; features: [classes, writers, ...]."""
+    glyphs = sample_episodes(features.shape[:2], EpisodeShape(way, 1, 5), episodes, seed=0)
     flat = features.reshape(*features.shape[:2], -1)
     hits = []
-    for classes, support, query in zip(drawn.classes, drawn.support, drawn.query, strict=True):
-        keys, asked = flat[classes, support[:, 0]], flat[classes[:, None], query]
-        distance = ((asked[:, :, None] - keys) ** 2).sum(-1)
+    for classes, support, query in zip(glyphs.classes, glyphs.support, glyphs.query, strict=True):
+        keys, queries = flat[classes, support[:, 0]], flat[classes[:, None], query]
+        distance = ((queries[:, :, None] - keys) ** 2).sum(-1)
         hits.append(distance.argmin(-1) == np.arange(way)[:, None])
     return float(np.mean(hits))
 
 
 def stroke_directions(images):
-    """Blurred maps of eight gradient directions, [classes, drawers, 8, 10, 10]."""
+    """Return blurred maps of eight gradient directions, [classes, writers, 8, 10, 10]."""
     dy, dx = np.gradient(images.astype(np.float32), axis=(-2, -1))
     strength, angle = np.hypot(dx, dy), np.arctan2(dy, dx) % np.pi / np.pi * 8
     maps = [np.maximum(0, 1 - np.abs((angle - k + 4) % 8 - 4)) * strength for k in range(8)]
@@ -71,7 +71,7 @@ def stroke_directions(images):
     return np.sqrt(np.stack(blurred, 2))
 
 
-def test_pixels_do_not_solve_it_but_strokes_go_far():
+def test_pixels_are_a_weak_feature_and_stroke_directions_a_good_one():
     images = load_pool("glyphs", "test").images[::4].astype(np.float32)
     pixels = one_shot_accuracy(images, 20, 40)
     assert 0.15 < pixels < 0.40  # chance 0.05; Omniglot 0.22
@@ -86,8 +86,8 @@ def test_a_linear_classifier_does_not_solve_one_shot():
     scores = []
     for classes, support, query in zip(episodes.classes, episodes.support, episodes.query, strict=True):
         fitted = LogisticRegression(max_iter=200).fit(images[classes, support[:, 0]], np.arange(20))
-        asked = images[classes[:, None], query].reshape(200, -1)
-        scores.append(fitted.score(asked, np.repeat(np.arange(20), 10)))
+        queries = images[classes[:, None], query].reshape(200, -1)
+        scores.append(fitted.score(queries, np.repeat(np.arange(20), 10)))
     assert 0.15 < np.mean(scores) < 0.45
 
 

@@ -1,4 +1,4 @@
-"""Readers against small hand-made files, whole and damaged; the cache; messages."""
+"""Readers of data sets on small hand-made files, complete and damaged; the cache; error messages."""
 
 import bz2
 import dataclasses
@@ -27,7 +27,7 @@ def idx(array, magic=None):
 
 @pytest.fixture
 def mnist(tmp_path):
-    """A data root with a training set of three images."""
+    """Return a data root with a training set of three images."""
     raw = tmp_path / "MNIST" / "raw"
     raw.mkdir(parents=True)
     for kind, array in (("images-idx3", IMAGES), ("labels-idx1", LABELS)):
@@ -35,7 +35,7 @@ def mnist(tmp_path):
     return tmp_path
 
 
-def test_idx_files_are_read_and_are_read_only(mnist):
+def test_idx_files_are_read_as_read_only_arrays(mnist):
     data = load_labelled("mnist", "train", mnist)
     np.testing.assert_array_equal(data.images, IMAGES)
     np.testing.assert_array_equal(data.labels, [7, 0, 9])
@@ -91,7 +91,7 @@ def test_unknown_names_suggest_the_nearest(tmp_path):
         load_pool("omniglot", "pooled_tests", root=tmp_path)
 
 
-def test_usps_text(tmp_path):
+def test_usps_text_is_read(tmp_path):
     (tmp_path / "USPS").mkdir()
     values = np.linspace(-1, 1, 256).round(3)
     lines = [f"{label} " + " ".join(f"{i}:{v:g}" for i, v in enumerate(values, 1)) + "\n" for label in (1, 10)]
@@ -106,7 +106,7 @@ def test_usps_text(tmp_path):
             load_labelled("usps", "train", tmp_path)
 
 
-def test_cifar_records(tmp_path):
+def test_cifar_records_are_read(tmp_path):
     folder = tmp_path / "cifar-10-batches-bin"
     folder.mkdir()
     record = np.arange(2 * 3073).reshape(2, 3073).astype(np.uint8)
@@ -144,7 +144,7 @@ def test_omniglot_images_are_resized_by_lanczos(tmp_path):
 
 
 def test_the_digest_of_omniglot_is_that_of_its_names_and_pixels(tmp_path, monkeypatch):
-    """In whatever packing; not of times."""
+    """It depends neither on the packing nor on modification times."""
     monkeypatch.setenv("IMC_SIM_CACHE", str(tmp_path / "cache"))
     folder = omniglot_tree(tmp_path / "a")
     known = data_digest("omniglot background", tmp_path / "a")
@@ -185,7 +185,7 @@ def test_a_second_start_reads_the_cache_until_the_source_changes(mnist, tmp_path
     (mnist / "MNIST/raw/train-images-idx3-ubyte.gz").write_bytes(gzip.compress(idx(255 - IMAGES)))
     np.testing.assert_array_equal(load_labelled("mnist", "train", mnist).images, 255 - IMAGES)
     for file in cache_folder().iterdir():
-        file.write_bytes(file.read_bytes()[:-9])  # a damaged copy is made anew
+        file.write_bytes(file.read_bytes()[:-9])  # a damaged copy is decoded again
     np.testing.assert_array_equal(load_labelled("mnist", "train", mnist).images, 255 - IMAGES)
     (kept,) = set(cache_folder().glob("*.npy")) - {kept}
     damaged = bytearray(kept.read_bytes())
@@ -197,7 +197,7 @@ def test_a_second_start_reads_the_cache_until_the_source_changes(mnist, tmp_path
     assert not [f for f in cache_folder().iterdir() if f.name.startswith(".")]
 
 
-def test_an_unusable_cache_folder_is_no_error(mnist, tmp_path, monkeypatch):
+def test_an_unusable_cache_folder_is_not_an_error(mnist, tmp_path, monkeypatch):
     (tmp_path / "file").touch()
     monkeypatch.setenv("IMC_SIM_CACHE", str(tmp_path / "file" / "below"))
     np.testing.assert_array_equal(load_labelled("mnist", "train", mnist).images, IMAGES)
@@ -214,7 +214,7 @@ def test_folders_follow_argument_variable_and_user_cache(tmp_path, monkeypatch):
     assert cache_folder() == tmp_path / "x" / "imc_sim" / "decoded"
 
 
-def test_digits_are_embedded_and_whole(tmp_path):
+def test_digits_are_embedded_and_complete(tmp_path):
     assert check("digits", tmp_path).problems == ()
     pool = as_pool(load_labelled("digits", "test", tmp_path), 20)
     assert pool.images.shape == (10, 20, 8, 8)
@@ -233,7 +233,7 @@ def test_check_tells_a_small_set_from_the_real_one(mnist):
     assert any("official f68b3c2d" in p for p in report.problems)
 
 
-def test_check_sees_a_grey_level_of_difference(tmp_path):
+def test_check_notices_a_difference_of_one_grey_level(tmp_path):
     data = load_labelled("digits", "train", tmp_path)
     for images, count in ((data.images, 0), (np.minimum(data.images, 254) + np.uint8(1), 1)):
         problems = []

@@ -1,4 +1,4 @@
-"""Published facts of the real sets; skipped where they are not at hand."""
+"""Published properties of the real sets; skipped where they are missing."""
 
 import random
 
@@ -20,8 +20,8 @@ def test_a_labelled_set_has_the_published_counts_levels_and_checksums(name, real
 
 
 @pytest.mark.parametrize("name", ["omniglot", "mnist", "fashion_mnist", "usps", "cifar10"])
-def test_a_published_set_is_known_by_its_name(name, real_root):
-    """Its digests are the official ones, so that no id of a trial on it holds them."""
+def test_a_published_set_is_identified_by_its_name(name, real_root):
+    """Its digests are the official ones, so ids of trials on it do not contain them."""
     splits = ("background", "evaluation") if name == "omniglot" else ("train", "test")
     found = digests_of([f"{name} {split}" for split in splits], real_root(name))
     assert len(found) == 2
@@ -34,7 +34,7 @@ def test_cifar_channels_are_red_green_blue(real_root):
     np.testing.assert_allclose(mean, [125.3069, 122.9504, 113.8654], atol=1e-3)
 
 
-def test_omniglot_splits(real_root):
+def test_omniglot_splits_have_the_published_sizes(real_root):
     root = real_root("omniglot")
     splits = ("background", "evaluation", "pooled_train", "pooled_fit", "pooled_validation", "pooled_test")
     pools = {split: load_pool("omniglot", split, root=root) for split in splits}

@@ -1,0 +1,145 @@
+"""Products of torch calls from layers that multiply vectors with matrices."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from imc_sim.sites import Call, Samples, Site
+
+
+def finished(call: Call, y: Tensor) -> Tensor:
+    """Return the output of the call: the product with its factor, and what the call adds."""
+    y = y if call.alpha == 1.0 else y * call.alpha
+    if call.added is not None:
+        y = y + (call.added.reshape(-1, *[1] * (call.factors[1].ndim - 2)) if call.convolution else call.added)
+    last = (
+        call.convolution
+        and call.factors[0].ndim == 4
+        and call.factors[0].is_contiguous(memory_format=torch.channels_last)
+    )
+    return y.contiguous(memory_format=torch.channels_last if last else torch.contiguous_format)
+
+
+def equal_weights(found: Tensor, weight: Tensor) -> bool:
+    """Return whether a factor is the mapped weight, or a batch of equal ones."""
+    if found.shape == weight.shape:
+        return torch.equal(found, weight)
+    lead = found.ndim == weight.ndim and all(n in (1, m) for n, m in zip(weight.shape, found.shape, strict=True))
+    return lead and torch.equal(found, weight.expand_as(found))
+
+
+def product(call: Call, site: Site, layers: Sequence[nn.Module], batch: int) -> Tensor:
+    """Return the product of the call from its layers; batch: samples of the pass."""
+    x = call.driven(1 - site.place)
+    if call.convolution:
+        y = (
+            _transposed(call, x, site, layers, batch)
+            if "transpose" in call.kind
+            else _convolved(call, x, site, layers, batch)
+        )
+        return y[0] if call.factors[0].ndim < call.factors[1].ndim else y
+    y = _multiplied(x, site, layers, batch)
+    single, vector = call.factors[1 - site.place].ndim == 1, call.factors[site.place].ndim == 1
+    y = y[..., 0] if vector else y if site.place == 1 else y.mT
+    dim = -1 if vector or site.place == 0 else -2
+    return y.squeeze(dim) if single else y
+
+
+def _multiplied(x: Tensor, site: Site, layers: Sequence[nn.Module], batch: int) -> Tensor:
+    """Return the products of vectors [*, in] with one matrix, or with one of several by leading dimensions."""
+    lead = () if site.weight is None else tuple(site.weight.shape[:-2])
+    if site.stack:
+        y = _by_samples(layers[0], x, site.samples, batch)
+        return y.unflatten(-1, (*lead, -1)).movedim(0, -2) if lead else y
+    added = max(0, len(lead) + 2 - x.ndim)
+    x = x.reshape([1] * added + list(x.shape))
+    first = x.ndim - 2 - len(lead)
+    dims = [first + d for d, n in enumerate(lead) if n > 1]
+    x = x.expand([*torch.broadcast_shapes(x.shape[:-2], lead), *x.shape[-2:]])
+    place = site.samples
+    if place is not None:
+        dim = place.dim + added
+        place = None if dim in dims else Samples(dim - sum(d < dim for d in dims), place.inner)
+    if len(layers) == 1:
+        return _by_samples(layers[0], x, place, batch)
+    moved = x.movedim(dims, list(range(len(dims)))).flatten(0, len(dims) - 1)
+    y = torch.stack([_by_samples(layer, part, place, batch) for layer, part in zip(layers, moved, strict=True)])
+    return y.unflatten(0, [x.shape[d] for d in dims]).movedim(list(range(len(dims))), dims)
+
+
+def _convolved(call: Call, x: Tensor, site: Site, layers: Sequence[nn.Module], batch: int) -> Tensor:
+    """Return the convolution of images, one layer per group."""
+    vectors, pixels = patches(x, call.factors[1].shape[2:], call.settings)
+    groups = vectors.chunk(len(layers), dim=-1)
+    each = [_by_samples(layer, part, site.samples, batch) for layer, part in zip(layers, groups, strict=True)]
+    return torch.cat(each, dim=-1).transpose(1, 2).unflatten(2, pixels)
+
+
+def _transposed(call: Call, x: Tensor, site: Site, layers: Sequence[nn.Module], batch: int) -> Tensor:
+    """Return the transposed convolution of images: every pixel drives a matrix, and overlapping outputs are added."""
+    groups = x.flatten(2).mT.chunk(len(layers), dim=-1)
+    each = [_by_samples(layer, part, site.samples, batch) for layer, part in zip(layers, groups, strict=True)]
+    y = torch.cat(each, dim=-1).mT.unflatten(2, x.shape[2:])
+    kernel = call.factors[1].shape[2:]
+    count = math.prod(kernel)
+    outputs, own = y.shape[1] // count, {k: v for k, v in call.settings.items() if k != "groups"}
+    places = (
+        torch.eye(count, dtype=y.dtype, device=y.device)
+        .reshape(count, 1, *kernel)
+        .repeat(outputs, *[1] * (1 + len(kernel)))
+    )
+    return getattr(F, call.kind)(y, places, groups=outputs, **own)
+
+
+def _by_samples(layer: nn.Module, x: Tensor, place: Samples | None, batch: int) -> Tensor:
+    """Return the outputs [*, out] of a layer for vectors [*, in]; the vectors of a sample are one read.
+
+    A site that mixes samples makes a single read, whose noise then depends on the batch.
+    """
+    if place is None or x.shape[place.dim] % batch:
+        return layer(x.reshape(1, -1, x.shape[-1])).reshape(*x.shape[:-1], -1)
+    rows = place.first(x, batch)
+    return place.back(layer(rows.reshape(batch, -1, x.shape[-1])).reshape(*rows.shape[:-1], -1))
+
+
+def patches(x: Tensor, kernel: Sequence[int], settings: Any) -> tuple[Tensor, tuple[int, ...]]:
+    """Return the vectors that a convolution multiplies its filters with.
+
+    Args:
+        x: images [batch, channels, *sizes].
+        kernel: sizes of the filters.
+        settings: stride, padding and dilation, as torch takes them.
+
+    Returns:
+        Vectors [batch, pixels, channels x kernel], and the sizes of the output.
+    """
+    n = len(kernel)
+    stride, dilation = (_each(settings[name], n) for name in ("stride", "dilation"))
+    x = F.pad(x, _padding(settings["padding"], kernel, dilation))
+    for d in range(n):
+        x = x.unfold(2 + d, dilation[d] * (kernel[d] - 1) + 1, stride[d])[..., :: dilation[d]]
+    pixels = tuple(x.shape[2 : 2 + n])
+    x = x.movedim(1, 1 + n)  # [batch, *pixels, channels, *kernel]
+    return x.reshape(len(x), math.prod(pixels), -1), pixels
+
+
+def _each(value: Any, n: int) -> tuple[int, ...]:
+    return (value,) * n if isinstance(value, int) else tuple(value) if len(value) == n else tuple(value) * n
+
+
+def _padding(padding: Any, kernel: Sequence[int], dilation: Sequence[int]) -> list[int]:
+    """Return the padding of every side in the order of torch's `pad`: the last dimension first."""
+    if padding == "valid":
+        return []
+    if padding == "same":
+        totals = [d * (k - 1) for k, d in zip(kernel, dilation, strict=True)]
+        sides = [(total // 2, total - total // 2) for total in totals]
+    else:
+        sides = [(p, p) for p in _each(padding, len(kernel))]
+    return [side for pair in reversed(sides) for side in pair]

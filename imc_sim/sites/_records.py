@@ -1,0 +1,110 @@
+"""Record every product call of a pass: its factors by content, by distinct values and by samples."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, final
+
+import torch
+from torch import Tensor
+
+from imc_sim.sites._calls import Call
+from imc_sim.sites._mode import ProductMode
+from imc_sim.sites._samples import Projections, projected
+from imc_sim.sites._values import Values, inputs_of
+
+#: distinct values of an input that are kept; more are real
+_DISTINCT = 2**10
+
+
+@final
+@dataclass
+class Record:
+    """One call of one pass.
+
+    Attributes:
+        path: of the module whose code makes it.
+        call: the call.
+        digests: content of both factors; of attention also of its values.
+        values: distinct values of both factors; None where there are many.
+        samples: projections of the samples of both factors.
+        multiply_adds: of the call.
+    """
+
+    path: str
+    call: Call
+    digests: tuple[bytes, ...]
+    values: tuple[Tensor | None, Tensor | None]
+    samples: tuple[Projections, Projections]
+    multiply_adds: int
+
+    @property
+    def key(self) -> tuple[Any, ...]:
+        """Return what must be equal in every pass of as many samples."""
+        return *self.place, *(tuple(each.shape) for each in self.call.factors)
+
+    @property
+    def place(self) -> tuple[str, str]:
+        """Return what must be equal in every pass."""
+        return self.path, self.call.kind
+
+
+@final
+class Watch(ProductMode):
+    """Record the products of a pass.
+
+    Args:
+        batch: number of samples of the pass.
+        split: as of `ProductMode`.
+    """
+
+    def __init__(self, batch: int, split: frozenset[str] = frozenset()) -> None:
+        super().__init__(split)
+        self.batch = batch
+        self.records: list[Record] = []
+        self.opaque: list[tuple[str, str]] = []
+
+    def product(self, call: Call, run: Callable[[], Any]) -> Any:
+        a, b = call.factors
+        digests = tuple(digest(x) for x in (a, b, call.values) if x is not None)
+        values = _distinct(a), _distinct(b)
+        driven = call.driven(0), call.driven(1)
+        samples = tuple(projected(x, self.batch, 1 if call.convolution else x.ndim - 1) for x in driven)
+        result = run()
+        self.records.append(Record(self.path, call, digests, values, samples, call.multiply_adds(result)))  # type: ignore[arg-type]
+        return result
+
+    def hidden(self, name: str) -> None:
+        self.opaque.append((self.path, name))
+
+
+def digest(x: Tensor) -> bytes:
+    """Return a digest of the content of a tensor.
+
+    Args:
+        x: any tensor.
+    """
+    data = x.detach().contiguous().view(-1).view(torch.uint8).numpy().tobytes()
+    return hashlib.blake2b(data, digest_size=16).digest()
+
+
+def classified(values: list[Tensor | None]) -> Values:
+    """Classify inputs by the distinct values of all calls; None where there are too many.
+
+    Args:
+        values: distinct values of each call.
+    """
+    known = [each for each in values if each is not None]
+    if len(known) < len(values):
+        return Values("real", torch.ones(1, dtype=torch.float64), 0)
+    return inputs_of(torch.cat(known).unique())
+
+
+def _distinct(x: Tensor) -> Tensor | None:
+    """Return the distinct values of a tensor, or None if there are many."""
+    if x.numel() > 2 * _DISTINCT and len(x.detach().flatten()[: 4 * _DISTINCT].unique()) > _DISTINCT:
+        return None
+    found = x.detach().double().unique()
+    return found if len(found) <= _DISTINCT else None
