@@ -36,6 +36,7 @@ class Policy(Spec):
         float: place of layers that train with real weights.
         memory: place of the key memory, which is not a layer: globs do not match it.
         layers: glob of a layer's name -> place; the first match overrides the place of its kind.
+        allow_rounding: whether cells may round weights of a network of any modules by more than 1 %.
     """
 
     binary: Place = "crossbar"
@@ -43,6 +44,7 @@ class Policy(Spec):
     float: Place = "error"
     memory: Place = "crossbar"
     layers: dict[str, Place] = Field(default_factory=dict)
+    allow_rounding: bool = False
 
     def place(self, layer: str, kind: str) -> Place:
         """Return where a layer runs.

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import copy
 import math
+from dataclasses import replace
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from imc_sim._errors import InputError
@@ -15,12 +15,11 @@ from imc_sim.array import Chip
 from imc_sim.config import Engine
 from imc_sim.mapping._placing import bytes_of, chips_together, encoding_of
 from imc_sim.mapping._report import LayerRow, MappingReport
+from imc_sim.mapping._rounding import refuse_rounding, weight_error
 from imc_sim.sites import Arguments, Products, Site, find_products
 
 #: most matrices of a batch of weights
 _MATRICES = 256
-#: relative root mean square error of a layer's weights in cells above which mapping refuses
-_ROUNDING = 0.01
 
 
 def map_products(
@@ -55,14 +54,17 @@ def map_products(
     analog: dict[str, AnalogLayer] = {}
     rows: list[LayerRow] = []
     calls: list[SiteCall] = []
+    errors: dict[str, tuple[AnalogLayer, float]] = {}
     for site in products.sites:
         for name, layer in digital.get(site.name, ()):
             analog[name] = AnalogSite(layer, chip, encoding_of(layer, chip), numbers[:block], seed, name, context)
-            _check_rounding(analog[name], name)
-            rows.append(LayerRow.of(name, layer, analog[name]))
+            errors[name] = analog[name], weight_error(analog[name])
+            rows.append(replace(LayerRow.of(name, layer, analog[name]), weight_error=errors[name][1]))
         if site.name not in digital:
             rows.append(LayerRow(site.name, _kind(site), _count(site), "digital", "-", 0, 0, 0.0))
         calls.append((site, [analog[name] for name, _ in digital.get(site.name, ())]))
+    if not chip.policy.allow_rounding:
+        refuse_rounding(errors)
     rows += [LayerRow(path, function, 0, "digital", "-", 0, 0, 0.0) for path, function in products.opaque]
     report = MappingReport(chip, tuple(rows), products=products, placed=tuple(digital))
     found = SiteNetwork(network, [calls[place] for place in products.order], products)
@@ -76,8 +78,9 @@ def site_layers(model: nn.Module, inputs: Any) -> list[tuple[str, str, SiteLinea
         model: any torch module.
         inputs: some real inputs.
     """
-    sites = find_products(copy.deepcopy(model).eval(), inputs).sites
-    able = [site for site in sites if not site.dynamic and _unfit(site) is None]
+    given = Arguments.given(inputs)
+    sites = find_products(copy.deepcopy(model).eval(), *given.args, **given.kwargs).sites
+    able = [site for site in sites if site.weight is not None and _unfit(site) is None]
     return [(site.name, name, layer) for site in able for name, layer in _layers(site)]
 
 
@@ -108,9 +111,9 @@ def _places(products: Products, chip: Chip) -> list[Site]:
         raise InputError(
             "map_model", f"no place for {len(errors)} sites: {', '.join(errors)}", "a place for each", step
         )
-    if not placed:
-        step = "Set policy.layers: {NAME: crossbar}, or policy.binary, int8 or float."
-        raise InputError("map_model", "no product on crossbars", "one site at least", step)
+    if not placed and chip.policy.memory == "digital":
+        step = "Set policy.layers: {NAME: crossbar}, or policy.binary, int8, float or memory."
+        raise InputError("map_model", "no product on crossbars", "one site at least, or the key memory", step)
     return placed
 
 
@@ -155,15 +158,3 @@ def _matrices(site: Site, w: Tensor, scale: Tensor) -> list[tuple[Tensor, Tensor
     else:
         found = w.flatten(1).unflatten(0, (site.settings["groups"], -1))
     return list(zip(found, scale.chunk(len(found)), strict=True))
-
-
-@torch.no_grad()
-def _check_rounding(layer: AnalogLayer, name: str) -> None:
-    """Refuse cells without effects that hold other weights than the network's own."""
-    own, targets = layer.matrix().double(), layer.crossbar.plan.targets
-    held = targets.weights.double() * targets.scale
-    error = float((held - own).norm() / own.norm().clamp_min(1e-300))
-    if error > _ROUNDING:
-        step = "Use encoding_multibit {kind: sliced, weight_bits: 8}, more levels of the cell, or leave it digital."
-        got = f"weights that {layer.encoding.name} rounds by {100 * error:.1f} % (relative root mean square)"
-        raise InputError(f"site {name!r}", got, f"{100 * _ROUNDING:g} % or less", step)

@@ -27,6 +27,8 @@ class LayerRow:
         cells: Number of cells of these tiles.
         utilisation: Used cells over all cells, from 0 to 1.
         analog: The layer on crossbars, None for a digital one.
+        weight_error: Relative root mean square difference of the weights in ideal cells to those of a network of any
+            modules; None where it is not measured.
     """
 
     layer: str
@@ -38,6 +40,7 @@ class LayerRow:
     cells: int
     utilisation: float
     analog: AnalogLayer | None = field(default=None, repr=False, compare=False)
+    weight_error: float | None = None
 
     @property
     def rounding(self) -> Rounding | None:
@@ -56,6 +59,8 @@ class LayerRow:
         found, gating = self.rounding, self.gating
         data = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "analog"}
         data["rounding"] = None if found is None else asdict(found)
+        if self.weight_error is None:
+            del data["weight_error"]
         return data if gating is None else data | {"gating": asdict(gating)}
 
     @classmethod
@@ -119,6 +124,10 @@ class MappingReport:
             ]
             for r in self.layers
         ]  # fmt: skip
+        if self.products is not None:
+            head.append("weights off by")
+            errors = [row.weight_error for row in self.layers]
+            body = [[*r, "-" if e is None else f"{100 * e:.2g} %"] for r, e in zip(body, errors, strict=True)]
         gating = [row.gating for row in self.layers]
         if any(gating):
             head += ["rows on", "gating error"]
@@ -130,6 +139,10 @@ class MappingReport:
             for row in [head, *body]
         ]
         lines += _explained(gating)
+        if self.products is not None:
+            lines.append(
+                "weights off by: relative root mean square difference of ideal cells to the network's own weights"
+            )
         tile = self.chip.tile
         lines.append("rounded by: root mean square and largest error of a weight's conductance, in windows")
         lines.append(f"chip {self.chip.name}: {self.tiles} tiles of {tile.rows} x {tile.cols}, {self.cells:,} cells")

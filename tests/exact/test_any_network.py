@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -214,7 +215,7 @@ def test_multiply_adds_are_those_of_the_definition(
 
 
 def test_the_share_on_crossbars_is_of_all_that_torch_counts() -> None:
-    """Torch counts the product of einsum as well, which the probe does not see."""
+    """Torch counts a product that is written to `out=` as well, which the probe does not see."""
 
     class Hidden(nn.Module):
         def __init__(self) -> None:
@@ -223,7 +224,7 @@ def test_the_share_on_crossbars_is_of_all_that_torch_counts() -> None:
             self.out, self.head = nn.Linear(16, 4), nn.Linear(4, 2)
 
         def forward(self, x: Tensor) -> Tensor:
-            return self.head(self.out(torch.einsum("bi,oi->bo", x, self.hidden)))
+            return self.head(self.out(torch.mm(x, self.hidden.mT, out=x.new_empty(len(x), 16))))
 
     network, x = grid(Hidden()).eval(), torch.randn(3, 4)
     analog = imc.map_model(network, FLOAT.replace("policy.layers", {"": "digital", "head": "digital"}), inputs=x)
@@ -295,9 +296,52 @@ def test_another_way_through_the_network_is_refused() -> None:
 
 
 def test_what_cells_would_round_is_refused_with_what_holds_it() -> None:
-    network, x = nn.Sequential(nn.Linear(20, 5)), torch.randn(4, 20)
-    with pytest.raises(InputError, match=r"site '0': got weights that .* rounds by \d+\.\d % .* weight_bits: 8"):
-        imc.map_model(network, IDEAL.replace("encoding_multibit", {"kind": "differential"}), inputs=x)
+    torch.manual_seed(0)
+    network, x = nn.Sequential(nn.Linear(20, 5), nn.ReLU(), nn.Linear(5, 5)), torch.randn(4, 20)
+    chip = IDEAL.replace("encoding_multibit", {"kind": "differential"})
+    found = r"differential rounds: '0' by \d+\.\d %, '2' by .* weight_bits: (\d+)\}, .* device.levels (\d+) or"
+    with pytest.raises(InputError, match=found) as error:
+        imc.map_model(network, chip, inputs=x)
+    bits, levels = map(int, re.search(found, str(error.value)).groups())  # type: ignore[union-attr]
+    multibit = FLOAT.replace("encoding_multibit.weight_bits", bits)
+    for fits in (multibit, chip.replace("device.levels", levels)):
+        errors = [row.weight_error for row in imc.map_model(network, fits, inputs=x).report.layers]
+        assert 0 < max(errors) <= 0.01
+    with pytest.raises(InputError, match="rounds"):
+        imc.map_model(network, multibit.replace("encoding_multibit.weight_bits", bits - 1), inputs=x)
+
+
+def test_rounding_that_the_policy_allows_is_reported() -> None:
+    """Of weights 1 and 0.4 on two levels, 1 and 0 are held."""
+    network, x = nn.Linear(2, 1, bias=False), torch.randn(4, 2)
+    network.weight.data = torch.tensor([[1.0, 0.4]])
+    chip = IDEAL.replace("encoding_multibit", {"kind": "differential"}).replace("policy.allow_rounding", True)
+    analog = imc.map_model(network, chip, inputs=x)
+    assert torch.allclose(analog(x)[0], x[:, :1])
+    (row,) = analog.report.layers
+    assert row.weight_error == pytest.approx(0.4 / 1.16**0.5)
+    assert row.to_dict()["weight_error"] == row.weight_error
+    assert "37 %" in analog.report.to_text()
+
+
+def test_levels_of_a_cell_that_are_not_equally_spaced_are_rounding() -> None:
+    """The middle of three levels at 0, 0.9 and 1 of the window holds 0.9 for a weight of 0.5."""
+    network, x = nn.Linear(2, 1, bias=False), torch.randn(4, 2)
+    network.weight.data = torch.tensor([[1.0, 0.5]])
+    device = Device(table_S=(0.0, 0.9e-4, 1e-4))  # type: ignore[call-arg]
+    chip = IDEAL.replace("device", device.to_dict()).replace("encoding_multibit", {"kind": "differential"})
+    with pytest.raises(InputError, match=r"rounds: '' by 35\.8 %"):
+        imc.map_model(network, chip, inputs=x)
+
+
+def test_a_network_without_products_on_chip_needs_the_key_memory_there() -> None:
+    network, x = nn.Sequential(nn.Linear(4, 4)), torch.randn(4, 4)
+    chip = IDEAL.replace("policy", {"float": "digital"})
+    analog = imc.map_model(network, chip, chips=2, inputs=x)
+    assert torch.equal(analog(x), network(x).expand(2, 4, 4))
+    assert "on crossbars: 0 % of the weights" in analog.report.to_text()
+    with pytest.raises(InputError, match="one site at least, or the key memory"):
+        imc.map_model(network, chip.replace("policy.memory", "digital"), inputs=x)
 
 
 def test_sites_without_a_place_are_named_together() -> None:
