@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from imc_sim._errors import CheckpointError
@@ -27,7 +27,8 @@ AMBIGUOUS: dict[str, dict[str, str]] = {
     "bnn_vgg": {"statistics": _STATISTICS},
     "continual": {"statistics": _STATISTICS},
     "conv4": {
-        "layout": "relation (relation networks, statistics batch) or padded (other encoders, statistics running)",
+        "layout": "relation (relation networks, statistics batch) or padded (other encoders, statistics running), told "
+        "only by keys such as encoder.0, encoder.0.0 and 0 of matching and prototypical networks",
         "statistics": _STATISTICS,
         "policy": "float, int8 or latent, the kind of weights",
         "binary": _BINARY,
@@ -35,6 +36,8 @@ AMBIGUOUS: dict[str, dict[str, str]] = {
     },
     "convnet": {"stages": "channels of every convolution by stage, such as [[32], [64, 64]]"},
 }
+#: arguments that are options of `imc-sim import`
+_OPTIONS = ("layout", "statistics")
 #: argument -> whether the others leave it without effect
 _IDLE: dict[str, Callable[[Args], bool]] = {
     "stochastic": lambda args: not args.get("binary", True),
@@ -43,12 +46,13 @@ _IDLE: dict[str, Callable[[Args], bool]] = {
 }
 
 
-def refuse_a_guess(arch: str, args: Args, where: str) -> None:
-    """Raise unless `args` hold every argument of `arch` that keys and shapes do not tell."""
+def refuse_a_guess(arch: str, args: Args, where: str, keys: Sequence[str]) -> None:
+    """Raise unless `args` hold every argument of `arch` that the keys and shapes of a checkpoint do not tell."""
     missing = _missing(arch, args)
     if missing:
-        got = f"keys and shapes that do not tell {', '.join(missing)}"
-        step = f"Add {' and '.join(f'--arg {key}=…' for key in missing)}, as the network was trained."
+        got = f"keys {', '.join(keys[:2])}, … and shapes that do not tell {', '.join(missing)}"
+        options = (f"--{'' if key in _OPTIONS else 'arg '}{key}=…" for key in missing)
+        step = f"Add {' and '.join(options)}, as the network was trained."
         raise CheckpointError(where, got, "; ".join(f"{key}: {text}" for key, text in missing.items()), step)
 
 

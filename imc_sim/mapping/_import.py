@@ -124,12 +124,12 @@ def _loaded(
     """Return the network with the state of a checkpoint, and the state under its names; add arguments to `given`."""
     if arch in ARCHS:
         state = {key: value for key, value in state.items() if not key.endswith("num_batches_tracked")}
-    start, adapter = _ADAPTERS.get(arch, ("", None))
+    keys, (start, adapter) = list(state), _ADAPTERS.get(arch, ("", None))
     if adapter is not None and any(key.startswith(start) for key in state):
         own = dict(given)
         state, found = adapter(state, source, notes, own)
         given |= found | own
-    refuse_a_guess(arch, given, source)
+    refuse_a_guess(arch, given, source, keys)
     with torch.random.fork_rng(devices=[]):  # the fresh module is initialised at random
         module = build_arch(arch, given, working_folder())
     state = _reshape_scales(fitted(state, module, notes) if is_code(arch) else state, module, notes)

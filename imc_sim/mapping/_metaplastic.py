@@ -19,6 +19,7 @@ _VGG_CONVS = tuple(f"features.{n}" for n in (0, 3, 7, 10, 14, 17))
 _VGG_PRODUCTS = tuple(f"classifier.{n}" for n in (0, 4, 8))
 _VGG_NORMS = (*(f"features.{n}" for n in (1, 5, 8, 12, 15, 19)), *(f"classifier.{n}" for n in (1, 5, 9)))
 _VGG_CHANNELS = 128
+_ZERO = "an activation of exactly 0 counts as -1, which word lines encode; in the original as 0"
 #: leaves of a norm -> whether it has scale and shift, and running statistics
 _FORMS = {
     frozenset(): (False, False), frozenset(NORM[:2]): (True, False), frozenset(NORM[2:]): (False, True),
@@ -47,7 +48,7 @@ def mlp_state(state: State, where: str, notes: list[str], given: Args) -> Found:
     if kind == "binary":
         refuse_zeros(renamed, names, where)
         seen = "the signs of its inputs" if found["binary_inputs"] else "its inputs unchanged"
-        notes.append(f"binary, by the original's rule for {inputs} inputs the first layer sees {seen}")
+        notes += [f"binary, by the original's rule for {inputs} inputs the first layer sees {seen}", _ZERO]
     return renamed, found
 
 
@@ -79,7 +80,7 @@ def conv_state(state: State, where: str, notes: list[str], given: Args) -> Found
         allowed = f"{channels[-1] * side**2}, for padding 1, means over 2 x 2 and images of {_SIDE} pixels a side"
         raise CheckpointError(where, got, allowed, OWN_ARCH)
     refuse_zeros(renamed, binary, where)
-    notes.append("binary, the first convolution sees which pixels are above 0 (unchanged pixels with 3 channels)")
+    notes += ["binary, the first convolution sees which pixels are above 0 (unchanged pixels with 3 channels)", _ZERO]
     found |= {"channels": channels, "kernels": kernels, "classes": fc.shape[0], "size": _SIDE}
     return renamed, found | {"binary_inputs": channels[0] != 3}
 
@@ -101,6 +102,7 @@ def vgg_state(state: State, where: str, notes: list[str], given: Args) -> Found:
         raise CheckpointError(where, got, "images of 3 channels", OWN_ARCH)
     refuse_zeros(renamed, [f"{ours}.weight" for ours in names.values()], where)
     classes = renamed["fc.2.weight"].shape[0]
+    notes.append(_ZERO)
     return renamed, found | {"width": channels / _VGG_CHANNELS, "classes": classes, "channels_in": 3}
 
 

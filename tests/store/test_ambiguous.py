@@ -124,7 +124,9 @@ def test_binary_blocks_of_an_encoder_are_stated_in_full(
         number = int(block[5:]) - conv.startswith("encoder")
         state[f"{(conv if part == 'conv' else norm).format(number)}.{leaf}"] = value
     torch.save(state, tmp_path / "c.pt")
-    with pytest.raises(CheckpointError, match=rf"do not tell {missing}; "):
+    options = " and ".join(f"--{key}=…" if key in ("layout", "statistics") else f"--arg {key}=…"
+                           for key in missing.split(", "))  # fmt: skip
+    with pytest.raises(CheckpointError, match=rf"got keys {next(iter(state))}, .* do not tell {missing}; .*{options}"):
         import_checkpoint(tmp_path / "c.pt", "conv4", tmp_path / "mine", given)
     full = {"layout": "padded", "statistics": "running", "policy": "float", "binary": [4], "stochastic": True}
     import_checkpoint(tmp_path / "c.pt", "conv4", tmp_path / "mine", full)

@@ -317,6 +317,17 @@ def test_a_float_network_is_no_guess_and_signs_are_binary(tmp_path: Path) -> Non
     assert check(signs, "bnn_mlp", {}, mlp_forward(x.double(), s, 2, "both"), x, tmp_path)["kind"] == "binary"
 
 
+def test_activations_of_zero_count_as_minus_one_and_the_import_says_so(tmp_path: Path) -> None:
+    """Equal outputs of the first layer leave its norm as 0, whose sign is 0 in the original: both give other logits."""
+    state = {"layers.fc1.weight": torch.ones(2, 60), "layers.fc2.weight": torch.tensor([[1, 1], [1, -1], [-1, -1.0]])}
+    torch.save(state, tmp_path / "c.pt")
+    report = import_checkpoint(tmp_path / "c.pt", "bnn_mlp", tmp_path / "mine")
+    assert any("exactly 0 counts as -1" in note for note in report.notes)
+    with torch.no_grad():
+        logits = load_model(tmp_path / "mine")(images(4, 60))
+    torch.testing.assert_close(logits, torch.tensor([-1.5, 0.0, 1.5]).expand(4, 3).div(1.5**0.5), rtol=1e-4, atol=1e-4)
+
+
 def conv_net(form: str, outputs: int = 7) -> State:
     shapes: dict[str, tuple[int, ...]] = {}
     for n, (inputs, maps) in enumerate(zip([1, 4, 6], [4, 6, 8], strict=True), 1):
