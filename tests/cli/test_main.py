@@ -13,10 +13,13 @@ from typing import Any
 import pytest
 import torch
 import typer
+from pandas import DataFrame
 
 from imc_sim._errors import InputError
 from imc_sim.cli import _app, app, main
+from imc_sim.cli._run import table_rows
 from imc_sim.config import find_card
+from imc_sim.study import Results
 
 VERBS = {
     "Studies": ["run", "status", "plot", "report"],
@@ -245,6 +248,20 @@ def test_a_closed_pipe_is_not_an_error(python: Callable, repository: Path) -> No
         "stderr=subprocess.PIPE); p.stdout.close(); print(p.stderr.read().decode()); p.wait()"
     )
     assert "Traceback" not in python("-c", program, cwd=repository).out
+
+
+def test_the_table_of_a_run_has_values_in_their_units_and_accuracies_in_percent() -> None:
+    axis = {"path": "chip.converter.bits", "label": "ADC", "unit": "bits", "scale": 2}
+    columns = ["case", axis["path"], "chips", "mean", "half_width", "median", "p05", "p95", "digital"]
+    values = [["a", 4, 20, 0.99, 0.05, 0.98, 0.9, 1.0, 0.995], ["a", 5, 20, 0.01, 0.05, 0.02, 0.0, 0.1, 0.4]]
+    table = DataFrame(values, columns=columns)
+    results = Results(Path(), {"axes": [axis]}, table, {}, 0, "", intervals=((0.94, 1.0), (0.0, 0.06)))
+    first, second = table_rows(results)
+    assert list(first.values()) == ["a", "8", "20", "99.00 [94.00, 100.00]", "98.00", "90.00 .. 100.00", "99.50"]
+    assert list(second.values()) == ["a", "10", "20", "1.00 [0.00, 6.00]", "2.00", "0.00 .. 10.00", "40.00"]
+    assert list(first) == [
+        "case", "ADC (bits)", "chips", "mean, 95 % interval %", "median %", "5-95 % of chips", "digital %",
+    ]  # fmt: skip
 
 
 def test_app_is_the_installed_command() -> None:

@@ -8,7 +8,9 @@ from imc_sim import InputError
 from imc_sim.analog import AnalogConv2d, AnalogLinear, AssociativeMemory
 from imc_sim.array import Chip, load_chip
 from imc_sim.mapping import map_model
+from imc_sim.mapping._placing import chips_together
 from imc_sim.nn import Conv2d, Linear, two_valued
+from imc_sim.nn._product_layer import LatentInputs, Policy
 from imc_sim.nn.networks import BatmannController
 
 
@@ -79,6 +81,42 @@ def test_batches_chips_and_memory_limits_change_no_bit(chip: Chip) -> None:
         parts.network.register_forward_hook(lambda *of: passes.append(len(of[2])))  # noqa: B023
         assert torch.equal(whole, parts(x))
         assert sorted(passes) == [1] * 4 + [3] * 8
+
+
+@pytest.mark.parametrize(
+    ("chips", "limit", "layers", "together"),
+    [
+        (4, 400, [60, 40], 4),
+        (4, 399, [60, 40], 2),  # 100 of one chip, and 60 of a layer that is programmed next to its cells
+        (10, 1000, [100, 50], 4),
+        (10, 999, [100, 50], 3),
+        (4, 10, [60, 40], 1),
+    ],
+)
+def test_as_many_chips_are_held_as_fit_with_one_layer_more(
+    chips: int, limit: int, layers: list[int], together: int
+) -> None:
+    assert chips_together(chips, limit, layers) == together
+
+
+@pytest.mark.parametrize(
+    ("policy", "inputs", "dtype"),
+    [
+        ("xnor", "signs", torch.float32), ("sign", "signs", torch.float32), ("rbnn", "signs", torch.float32),
+        ("latent", "signs", torch.float32), ("latent", "real", torch.float64), ("int8", "signs", torch.float64),
+        ("float", "signs", torch.float64),
+    ],
+)  # fmt: skip
+def test_real_inputs_that_decide_a_later_sign_are_multiplied_in_double_precision(
+    policy: Policy, inputs: LatentInputs, dtype: torch.dtype
+) -> None:
+    layer = Linear(6, 4, policy)
+    layer.inputs = inputs
+    chip = load_chip("ideal").replace("policy", {"int8": "crossbar", "float": "crossbar"})
+    chip = chip.replace("encoding_multibit", {"kind": "sliced", "weight_bits": 8})
+    (analog,) = map_model(nn.Sequential(layer).eval(), chip).analog_layers.values()
+    assert analog.crossbar.plan.dtype == dtype
+    assert analog.operand(torch.ones(1, 6)).dtype == dtype
 
 
 def test_adding_a_layer_changes_no_draw_of_the_others() -> None:

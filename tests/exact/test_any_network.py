@@ -192,6 +192,26 @@ def test_whole_numbers_are_found_whatever_rounds_their_scale(row: list[int], sca
     assert (w.double() / found.scale[:, None]).round().tolist() == [[each / step for each in row]]
 
 
+def test_a_product_belongs_to_the_module_that_makes_it_after_another_has_failed() -> None:
+    class Failing(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            raise NotImplementedError
+
+    class Careful(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.fast, self.weight = Failing(), nn.Parameter(torch.randn(3, 4))
+
+        def forward(self, x: Tensor) -> Tensor:
+            try:
+                return self.fast(x)
+            except NotImplementedError:
+                return F.linear(x, self.weight)
+
+    (site,) = find_products(nn.Sequential(Careful()), torch.randn(2, 4)).sites
+    assert site.path == "0"
+
+
 A, Q = torch.ones(2, 5, 4), torch.ones(2, 3, 5, 4)
 
 

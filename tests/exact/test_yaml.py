@@ -8,7 +8,7 @@ import pytest
 
 from imc_sim import InputError
 from imc_sim.array import load_chip
-from imc_sim.config import parse_yaml
+from imc_sim.config import parse_yaml, set_path
 
 BOMB = "b0: &b0 [x, x, x, x, x, x, x, x, x]\n" + "".join(
     f"b{n}: &b{n} [{', '.join([f'*b{n - 1}'] * 9)}]\n" for n in range(1, 9)
@@ -46,6 +46,22 @@ def test_merges_and_aliases_are_read() -> None:
     text = "x: {y: &t {<<: &b {k: 5, j: 1}, k: 1}}\nz: {<<: *t, k: 2}\nw: [*b, *b]"
     b = {"k": 5, "j": 1}
     assert parse_yaml(text) == {"x": {"y": {"k": 1, "j": 1}}, "z": {"k": 2, "j": 1}, "w": [b, b]}
+
+
+@pytest.mark.parametrize(
+    ("part", "kind", "kept"),
+    [
+        ("encoding", "sliced", True),
+        ("encoding", "differential", False),
+        ("programming", "sliced", True),
+        ("programming", "relative", False),
+        ("converter", "sym", True),
+    ],
+)
+def test_another_kind_drops_keys_where_kinds_have_their_own(part: str, kind: str, kept: bool) -> None:
+    data: dict[str, Any] = {"chip": {part: {"kind": "sliced", "bits": 4}}}
+    set_path(data, f"chip.{part}.kind", kind, "here")
+    assert data == {"chip": {part: {"kind": kind, **({"bits": 4} if kept else {})}}}
 
 
 @pytest.mark.parametrize(

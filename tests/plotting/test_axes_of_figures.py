@@ -25,7 +25,7 @@ SWEEP = {"cycle": 1, "v_V": [0.0, 0.5, 1.0], "current_A": [1e-9, 2e-6, 5e-5]}
 
 def table(columns: dict[str, Any], **attrs: Any) -> DataFrame:
     data = DataFrame(columns)
-    data.attrs = attrs
+    data.attrs.update(attrs)
     return data
 
 

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from imc_sim import ResultsError, ResultsWarning
-from imc_sim.runs import sealed
+from imc_sim.runs import RowRules, lines_of, read_rows, sealed
 from imc_sim.study import Progress, Results, status
 from imc_sim.study._trials_file import DAMAGED, RESCUED, STUDY, TRIALS
 
@@ -139,6 +139,17 @@ def test_a_folder_without_its_study_is_restored_for_that_study_alone(copy: Path,
 
 
 # -- what is asked for -------------------------------------------------------------------------------------------
+
+
+def test_of_several_rows_of_one_trial_the_first_finished_or_the_last_failed_counts_in_the_order_of_those(
+    tmp_path: Path,
+) -> None:
+    order = ["a failed 1", "b done 2", "c failed 3", "a done 4", "c failed 5", "a failed 6", "b done 2"]
+    rows = [dict(zip(("id", "state", "n"), (i, state, int(n)), strict=True)) for i, state, n in map(str.split, order)]
+    (tmp_path / "rows").write_bytes(lines_of(rows))
+    found = read_rows(tmp_path / "rows", RowRules(("n",)))
+    assert not found.damaged
+    assert [(row["id"], row["n"]) for row in found.rows.values()] == [("b", 2), ("a", 4), ("c", 5)]
 
 
 def test_fewer_chips_in_a_folder_of_more_are_as_in_one_of_their_own(small: dict, go: Go, tmp_path: Path) -> None:
