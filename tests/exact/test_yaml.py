@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from imc_sim import InputError
 from imc_sim.array import load_chip
-from imc_sim.config import parse_yaml, set_path
+from imc_sim.config import find_content, parse_yaml, set_path
 
 BOMB = "b0: &b0 [x, x, x, x, x, x, x, x, x]\n" + "".join(
     f"b{n}: &b{n} [{', '.join([f'*b{n - 1}'] * 9)}]\n" for n in range(1, 9)
@@ -80,3 +82,17 @@ def test_errors_name_the_key_as_it_is_written_and_the_kinds_that_there_are(part:
     with pytest.raises(InputError) as caught:
         load_chip({"device": {"g_lrs_S": 1e-4, "g_hrs_S": 1e-5, **part}})
     assert error in str(caught.value)
+
+
+def test_content_is_found_first_where_one_works_then_in_own_folders_then_among_the_shipped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here, first, second = (tmp_path / name for name in ("here", "first", "second"))
+    here.mkdir()
+    monkeypatch.chdir(here)
+    monkeypatch.setenv("IMC_SIM_PATH", f"{first}{os.pathsep}{second}")
+    assert find_content("chip", "ideal").parent not in [folder / "device_configs" for folder in (here, first, second)]
+    for folder in (second, first, here):
+        (folder / "device_configs").mkdir(parents=True)
+        (folder / "device_configs" / "ideal.yaml").write_text("name: mine\n")
+        assert find_content("chip", "ideal") == folder / "device_configs" / "ideal.yaml"

@@ -145,7 +145,7 @@ def test_of_several_rows_of_one_trial_the_first_finished_or_the_last_failed_coun
     tmp_path: Path,
 ) -> None:
     order = ["a failed 1", "b done 2", "c failed 3", "a done 4", "c failed 5", "a failed 6", "b done 2"]
-    rows = [dict(zip(("id", "state", "n"), (i, state, int(n)), strict=True)) for i, state, n in map(str.split, order)]
+    rows: list[dict[str, Any]] = [{"id": i, "state": s, "n": int(n)} for i, s, n in map(str.split, order)]
     (tmp_path / "rows").write_bytes(lines_of(rows))
     found = read_rows(tmp_path / "rows", RowRules(("n",)))
     assert not found.damaged
