@@ -268,7 +268,7 @@ def test_a_batch_is_what_memory_and_the_caller_allow(small: dict[str, Any], monk
 
     fits(3)
     assert (size(evaluate_chips, 8), size(evaluate_chips, 2)) == (3, 2)
-    assert asked[0] == (point.model, point.chip, 1234)
+    assert asked[0] == (point.model, point.chip, 1234, point.task)
     assert size(stand_in_evaluator, 8) == size(evaluate_chips, 8, point.baseline()) == 8
 
 
