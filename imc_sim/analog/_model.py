@@ -16,6 +16,9 @@ from imc_sim.nn import ProductLayer, checked_images
 from imc_sim.nn.neurons import Draws, draw_neurons, neurons_of
 from imc_sim.sites import Arguments, Samples, joined
 
+#: samples of all chips that run in one pass
+_SAMPLES = 128
+
 
 @final
 class SharedDigital(nn.Module):
@@ -45,7 +48,8 @@ class AnalogModel(nn.Module):
 
     A network of any modules takes its own arguments, and every tensor of its output gets a chip axis.
 
-    Chips run one after the other, which keeps the data of one chip in cache. If their conductances do not fit into the
+    Chips run one after the other, which keeps the data of one chip in cache; several run in one pass of a network of
+    any modules where the batch is small and the network keeps samples apart. If their conductances do not fit into the
     memory limit of the mapping, chips are programmed in blocks when they are needed. Equal chip numbers get equal
     cells, so that the size of a block changes only the time.
 
@@ -144,9 +148,28 @@ class AnalogModel(nn.Module):
             chips, done = self.chips[start : start + self.block], 0
             self.program(chips)
             for part in parts:
-                for index, chip in enumerate(chips):
-                    yield start + index, done, self._run(index, chip, part, first_read + done)
+                together = self._together(part.batch)
+                for index in range(0, len(chips), together):
+                    outputs = self._outputs(index, chips[index : index + together], part, first_read + done)
+                    for position, y in enumerate(outputs, start + index):
+                        yield position, done, y
                 done += part.batch
+
+    def _together(self, batch: int) -> int:
+        """Return how many chips run in one pass, each with its copy of the batch: several where batches are small."""
+        alone = self.sites is None or not self.sites.apart or self._neurons
+        return 1 if alone else max(1, _SAMPLES // batch)
+
+    def _outputs(self, index: int, chips: range, given: Arguments, first_read: int) -> Iterator[Any]:
+        """Yield the output on each of these chips, the first at position `index` of the programmed ones."""
+        if self.sites is None or len(chips) == 1:
+            yield self._run(index, chips[0], given, first_read)
+            return
+        copies = given.batched(lambda x: torch.cat([x] * len(chips)))
+        with self.context.during(Pass(index, first_read, len(chips))):
+            y = copies.run(self.network)
+        for number in range(len(chips)):
+            yield self.sites.part(y, number, len(chips), given.batch)
 
     def _run(self, index: int, chip: int, given: Arguments, first_read: int) -> Any:
         """Return the output on chip number `chip`, at position `index` of the programmed ones."""

@@ -13,7 +13,7 @@ from imc_sim.analog._instead import instead
 from imc_sim.analog._layers import AnalogLinear
 from imc_sim.analog._site_products import equal_weights, finished, product
 from imc_sim.nn import ProductLayer, WeightKind
-from imc_sim.sites import Arguments, Call, ProductMode, Products, Site
+from imc_sim.sites import Arguments, Call, ProductMode, Products, Site, joined
 
 
 class _SiteWeights(WeightKind):
@@ -136,6 +136,31 @@ class SiteNetwork(nn.Module):
             output = given.run(self.network)
         run.finish()
         return output
+
+    @property
+    def apart(self) -> bool:
+        """Return whether several batches can run as one: every mapped site and the output keep samples apart."""
+        return self.outputs is not None and all(site.samples is not None for site, layers in self._calls if layers)
+
+    def part(self, output: Any, number: int, parts: int, batch: int) -> Any:
+        """Return the output of one of several batches that ran as one.
+
+        Args:
+            output: of all batches.
+            number: of the batch.
+            parts: number of batches.
+            batch: number of samples of each.
+        """
+        places = iter(self.outputs or ())
+
+        def own(leaf: Any) -> Any:
+            place = next(places)
+            if not isinstance(leaf, Tensor):
+                return leaf
+            samples = place.first(leaf, parts * batch)
+            return place.back(samples[number * batch : (number + 1) * batch])
+
+        return joined(own, output)
 
 
 @final

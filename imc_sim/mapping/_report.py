@@ -146,8 +146,18 @@ class MappingReport:
         tile = self.chip.tile
         lines.append("rounded by: root mean square and largest error of a weight's conductance, in windows")
         lines.append(f"chip {self.chip.name}: {self.tiles} tiles of {tile.rows} x {tile.cols}, {self.cells:,} cells")
-        lines += [] if self.products is None else [_share(self.products, set(self.placed))]
+        if self.products is not None:
+            lines += [_passes(self.products, set(self.placed)), _share(self.products, set(self.placed))]
         return "\n".join(line.rstrip() for line in lines)
+
+
+def _passes(products: Products, placed: set[str]) -> str:
+    """Return the line that states whether several chips run in one pass."""
+    mixing = [f"site {site.name!r}" for site in products.sites if site.name in placed and site.samples is None]
+    mixing += ["the output"] if products.outputs is None else []
+    if not mixing:
+        return "chips run in one pass where batches are small"
+    return f"chips run one after the other: {', '.join(mixing)} does not keep the samples of a batch apart"
 
 
 def _share(products: Products, placed: set[str]) -> str:

@@ -123,6 +123,59 @@ def test_reads_are_counted_by_samples_wherever_they_are() -> None:
     assert not torch.allclose(whole[0], network(x), atol=1e-3)
 
 
+class StepsFirst(nn.Module):
+    """A network whose input is [steps, batch, features], one sample a step."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner, self.out = nn.GRU(5, 4), nn.Linear(4, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.out(self.inner(x)[0].cumsum(0))
+
+
+@pytest.mark.parametrize("kind", ["several", "attention"])
+def test_chips_in_one_pass_are_those_one_after_the_other(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With device variation and read noise, in blocks of chips as well; rounding alone differs."""
+    torch.manual_seed(0)
+    network = Two() if kind == "several" else nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)
+    inputs = (torch.randn(4, 5), torch.randn(4, 2, 8)) if kind == "several" else (torch.randn(4, 3, 8),)
+    chip = FLOAT.replace("device.programming.sigma", 0.05).replace("device.read.sigma", 0.02)
+
+    def outputs(samples: int, limit: int = 10**9) -> Tensor:
+        monkeypatch.setattr("imc_sim.analog._model._SAMPLES", samples)
+        analog = imc.map_model(grid(network), chip, chips=5, inputs=inputs, memory_limit_bytes=limit)
+        assert "chips run in one pass" in analog.report.to_text()
+        runs = []
+        monkeypatch.setattr(
+            analog.network,
+            "forward",
+            lambda *args: runs.append(args) or type(analog.network).forward(analog.network, *args),
+        )
+        found = analog(*inputs)
+        assert len(runs) == (5 if samples == 1 else 3 if samples == 8 else 1 if limit == 10**9 else 5)
+        return found["sum"] if isinstance(found, dict) else found
+
+    alone = outputs(1)
+    assert not torch.allclose(alone[0], alone[1], atol=1e-3)
+    for found in (outputs(100), outputs(8), outputs(100, limit=1)):
+        assert torch.allclose(found, alone, rtol=1e-4, atol=1e-5)
+
+
+def test_a_network_that_mixes_samples_runs_chip_after_chip() -> None:
+    torch.manual_seed(0)
+    network, x = grid(StepsFirst()), torch.randn(6, 3, 5)
+    analog = imc.map_model(network, FLOAT, chips=2, inputs=x)
+    assert (
+        "chips run one after the other: site 'inner:1', site 'inner:2', site 'out', the output"
+        in analog.report.to_text()
+    )
+    assert close(analog(x), network(x))
+    analog.batch = 2
+    with pytest.raises(InputError, match="None for a network that mixes the samples"):
+        analog(x)
+
+
 def test_half_precision_stays_half_precision() -> None:
     torch.manual_seed(0)
     for dtype in (torch.bfloat16, torch.float16):
