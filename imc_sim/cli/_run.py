@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shlex
 import sys
 from pathlib import Path
@@ -14,6 +15,7 @@ from imc_sim.cli._help import complete_study
 from imc_sim.cli._own_network import Trust
 
 if TYPE_CHECKING:
+    from imc_sim.plotting import Metric
     from imc_sim.study import Progress, Results, Study
 
 
@@ -151,23 +153,33 @@ def comparison_rows(results: Results) -> list[dict[str, str]]:
 def table_rows(results: Results) -> list[dict[str, str]]:
     """Return the table for the screen: values in their units, accuracies in %, the band over chips."""
     from imc_sim._stats import band_label
+    from imc_sim.plotting import Metric
 
     axes, band = results.study["axes"], band_label(results.table["chips"], named=False)
+    metric = Metric.of(results.study)
+    unit = f" {metric.unit}" if metric.unit else ""
     rows = []
     for record, ends in zip(results.table.to_dict("records"), results.intervals, strict=True):
         place = {_heading(axis): _value(record[axis["path"]], axis) for axis in axes}
+        text = lambda key, record=record: metric.number(metric.factor * record[key])  # noqa: E731
         rows.append(
             {
                 "case": record["case"],
                 **place,
                 "chips": str(record["chips"]),
-                "mean, 95 % interval %": f"{100 * record['mean']:.2f} [{100 * ends[0]:.2f}, {100 * ends[1]:.2f}]",
-                "median %": f"{100 * record['median']:.2f}",
-                band: f"{100 * record['p05']:.2f} .. {100 * record['p95']:.2f}",
-                "digital %": f"{100 * record['digital']:.2f}",
+                f"mean, 95 % interval{unit}": f"{text('mean')}{_interval(ends, metric)}",
+                f"median{unit}": text("median"),
+                band: f"{text('p05')} .. {text('p95')}",
+                f"digital{unit}": text("digital"),
             }
         )
     return rows
+
+
+def _interval(ends: tuple[float, float], metric: Metric) -> str:
+    """Return an interval in brackets; empty for the infinite one of a single score."""
+    low, high = (metric.number(metric.factor * end) for end in ends)
+    return f" [{low}, {high}]" if math.isfinite(ends[0]) else ""
 
 
 def _heading(axis: dict[str, object]) -> str:

@@ -22,11 +22,20 @@ from imc_sim.config._spec import Spec, build, canonical_json, digest, drop_paths
 from imc_sim.config._synonyms import SYNONYMS, stored_names
 from imc_sim.config._trust import check_trusted, trust_all, trusting
 from imc_sim.config._units import Ampere, ElectronVolt, Hertz, Kelvin, Seconds, Siemens, Volt
-from imc_sim.config._user_code import code_digest, code_errors, load_code, place_of_error, run_code, split_code
+from imc_sim.config._user_code import (
+    FUNCTION,
+    code_errors,
+    function_code,
+    load_function,
+    place_of_error,
+    run_code,
+    split_code,
+)
 from imc_sim.config._yaml import parse_setting, parse_yaml, read_yaml, write_yaml
 
 __all__ = [
     "ARCHS",
+    "FUNCTION",
     "NATIVE",
     "REINSTALL",
     "SYNONYMS",
@@ -47,7 +56,6 @@ __all__ = [
     "build",
     "canonical_json",
     "check_trusted",
-    "code_digest",
     "code_errors",
     "code_of",
     "content_names",
@@ -56,9 +64,10 @@ __all__ = [
     "family_summaries",
     "find_card",
     "find_content",
+    "function_code",
     "is_code",
     "is_shipped",
-    "load_code",
+    "load_function",
     "missing_files",
     "package_file",
     "parse_setting",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import builtins
 import contextlib
 import hashlib
@@ -13,13 +12,14 @@ import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from importlib.machinery import ModuleSpec
-from pathlib import Path
 from types import ModuleType
 from typing import Any, final
 
-from imc_sim._errors import InputError
-from imc_sim.config._code import Code, local_name
+from imc_sim._errors import InputError, nearest
+from imc_sim.config._code import Code, code_of, local_name
+from imc_sim.config._content import user_path
 
+FUNCTION = "FILE.py:FUNCTION"
 _PREFIX = "imc_sim_user_"
 #: package of the modules of some code -> the code
 _CODES: dict[str, Code] = {}
@@ -45,24 +45,47 @@ def split_code(text: str, where: str, allowed: str = "FILE.py:NAME") -> tuple[st
     return file, name
 
 
-def load_code(path: Path, where: str, allowed: str) -> ModuleType:
-    """Run a Python file of the user as a module. It must not import other files of its folder.
+def function_code(call: str, where: str) -> Code:
+    """Return the code of a function of the user: its file, and the files next to it that it imports.
 
     Args:
-        path: the file.
+        call: `FILE.py:FUNCTION`.
         where: source for errors.
-        allowed: what is allowed, for errors.
 
     Returns:
-        The module.
+        The code; `sha256` identifies it.
 
     Raises:
-        InputError: there is no such file, or it cannot be run.
+        InputError: the name is not of this form, or there is no such file.
     """
+    file, name = split_code(call, where, FUNCTION)
+    path = user_path(file, where)
     if not path.is_file():
-        raise InputError(where, f"no file {str(path)!r}", allowed, "Put the file there, or fix the path.")
-    _check_alone(path, where)
-    return run_code(Code(path.parent.resolve(), path.name, {path.name: path.read_bytes()}, ""), where)
+        raise InputError(where, f"no file {str(path)!r}", FUNCTION, "Put the file there, or fix the path.")
+    return code_of(f"./{path.name}:{name}", path.absolute().parent, where)
+
+
+def load_function(call: str, where: str) -> tuple[Callable[..., Any], str]:
+    """Run the file of a function of the user, and return the function.
+
+    Args:
+        call: `FILE.py:FUNCTION`.
+        where: source for errors.
+
+    Returns:
+        The function, and the path of its file as tracebacks name it.
+
+    Raises:
+        InputError: there is no such file or function, or the file cannot be run.
+    """
+    code = function_code(call, where)
+    module, file = run_code(code, where), str(code.root / code.entry)
+    found = getattr(module, code.name, None)
+    if not callable(found):
+        known = [key for key, value in vars(module).items() if callable(value) and not key.startswith("_")]
+        step = f"{nearest(code.name, known)}Name a function of that file."
+        raise InputError(where, f"{code.name!r} in {file!r}", ", ".join(known) or "a function", step)
+    return found, file
 
 
 def run_code(code: Code, where: str) -> ModuleType:
@@ -122,22 +145,6 @@ def code_errors(action: str, where: str, step: str, file: str = "", package: str
         sys.argv = words
 
 
-def code_digest(path: Path, where: str) -> str:
-    """Return the SHA-256 of a Python file, which imports no other file of its folder.
-
-    Args:
-        path: the file.
-        where: source for errors.
-
-    Raises:
-        InputError: there is no such file, or it imports another one of its folder.
-    """
-    if not path.is_file():
-        raise InputError(where, f"no file {str(path)!r}", "a Python file", "Put the file there, or fix the path.")
-    _check_alone(path, where)
-    return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
 def place_of_error(error: BaseException, file: str) -> str:
     """Return `, line N (code)` of the innermost frame of a traceback in a file; empty if there is none.
 
@@ -147,23 +154,6 @@ def place_of_error(error: BaseException, file: str) -> str:
     """
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename == file]
     return f", line {frames[-1].lineno} ({frames[-1].line})" if frames else ""
-
-
-def _check_alone(path: Path, where: str) -> None:
-    """Raise InputError where the file imports another one of its folder, which no id or results folder covers."""
-    imported: list[str] = []
-    with contextlib.suppress(SyntaxError, ValueError):  # running the file reports them
-        for node in ast.walk(ast.parse(path.read_bytes())):
-            if isinstance(node, ast.Import):
-                imported += [alias.name for alias in node.names]
-            elif isinstance(node, ast.ImportFrom):
-                imported.append("." * node.level + (node.module or ""))
-    for name in imported:
-        root = name.partition(".")[0]
-        found = path.parent / f"{root}.py", path.parent / root / "__init__.py"
-        if not root or (root != "imc_sim" and any(file.is_file() for file in found)):
-            step = "Move that code into the file, or install it as a package."
-            raise InputError(where, f"{str(path)!r}, which imports {name!r} next to it", "a single file", step)
 
 
 @final

@@ -20,7 +20,7 @@ from imc_sim.data._gather import (
 from imc_sim.data._glyphs import make_glyphs
 from imc_sim.data._image_folder import FolderImages
 from imc_sim.data._load import load_labelled, load_pool
-from imc_sim.data._registry import DATASETS, DatasetInfo
+from imc_sim.data._registry import DATASETS, DatasetInfo, own_kind, stored_name
 from imc_sim.data._sets import CharacterPool, LabelledImages, as_pool
 from imc_sim.data._views import AS_THEY_ARE, View, check_labels, pixel_order, said_labels, task_images
 
@@ -59,10 +59,12 @@ __all__ = [
     "load_labelled",
     "load_pool",
     "make_glyphs",
+    "own_kind",
     "pixel_order",
     "repeated_images",
     "said_labels",
     "sample_episodes",
+    "stored_name",
     "task_images",
     "unique_images",
 ]

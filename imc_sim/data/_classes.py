@@ -1,4 +1,4 @@
-"""Images and labels for classification from any data set: labelled sets, characters and folders of images."""
+"""Images and labels for classification from any data set: labelled sets, characters, and data of the user."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from imc_sim.data._glyphs import SPLITS as GLYPH_SPLITS
 from imc_sim.data._image_folder import image_classes, load_image_folder
 from imc_sim.data._load import load_labelled, load_pool
 from imc_sim.data._omniglot import SPLITS as OMNIGLOT_SPLITS
+from imc_sim.data._own import load_own
 from imc_sim.data._registry import choose_split, dataset_info
 from imc_sim.data._sets import LabelledImages
 
@@ -28,8 +29,9 @@ def load_classes(name: str, split: str, size: int | None = None, root: Path | No
     images of 964 classes. The division does not depend on `size`.
 
     Args:
-        name: name of the data set, or `folder:PATH` with a path that is absolute or relative to the data root; its
-            images are in PATH/train/CLASS and in PATH/val/CLASS or PATH/test/CLASS.
+        name: name of the data set, or `folder:PATH` (`grey_folder:PATH` for grey images) with a path that is absolute
+            or relative to the data root; its images are in PATH/train/CLASS and in PATH/val/CLASS or PATH/test/CLASS.
+            Or arrays of the user: `FILE.npz`, `IMAGES.npy,LABELS.npy` or `FILE.py:FUNCTION` (docs/your_network.md).
         split: "train" or "test"; for characters the name of one of their splits followed by `_train` or `_test`.
         size: pixels per side; None: 32 for characters, 224 for folders, the size of the images for labelled sets,
             which allow no other.
@@ -45,10 +47,10 @@ def load_classes(name: str, split: str, size: int | None = None, root: Path | No
     kind = dataset_info(name).kind
     if kind == "folder":
         return load_image_folder(name, split, size, root)
-    if kind == "labelled":
-        data = load_labelled(name, split, root)
-        own = data.images.shape[1]
-        if size not in (None, own):
+    if kind in ("labelled", "arrays"):
+        data = load_own(name, split) if kind == "arrays" else load_labelled(name, split, root)
+        own = data.images.shape[-1] if data.images.dtype == np.float32 else data.images.shape[1]
+        if size not in (None, own) and data.images.ndim > 2:
             raise InputError("size", size, f"{own} pixels, those of {name}", "Leave the size out.")
         return data
     whole, part = _split(name, split)
@@ -65,10 +67,10 @@ def load_classes(name: str, split: str, size: int | None = None, root: Path | No
 
 
 def class_count(name: str, split: str) -> int:
-    """Return the number of classes of a split; images are read only for characters.
+    """Return the number of classes of a split; images are read only for characters and for arrays of the user.
 
     Args:
-        name: name of the data set, or `folder:PATH`.
+        name: name of the data set, as in `load_classes`.
         split: name of the split, as in `load_classes`.
 
     Returns:
@@ -81,6 +83,8 @@ def class_count(name: str, split: str) -> int:
     kind = dataset_info(name).kind
     if kind == "folder":
         return len(image_classes(name, split))
+    if kind == "arrays":
+        return len(load_own(name, split).class_names)
     if kind == "labelled":
         return 10
     whole, _ = _split(name, split)

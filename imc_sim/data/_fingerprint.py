@@ -22,7 +22,8 @@ from imc_sim.data._folders import data_root
 from imc_sim.data._image_folder import FolderImages, load_image_folder
 from imc_sim.data._load import LAYOUTS, labelled_files, load_labelled
 from imc_sim.data._omniglot import NATIVE, PARTS, Listing, list_part, read_part
-from imc_sim.data._registry import dataset_info
+from imc_sim.data._own import load_own, own_digest, own_state
+from imc_sim.data._registry import dataset_info, own_kind
 from imc_sim.data._sets import LabelledImages
 
 #: SHA-256 of the published data sets after decoding; results on these data sets are identified by the name of the set
@@ -51,7 +52,7 @@ def data_parts(name: str, split: str) -> tuple[str, ...]:
     the split that they divide.
 
     Args:
-        name: name of the data set, or `folder:PATH`.
+        name: name of the data set, also of data of the user.
         split: name of the split, as in `load_classes` or `load_pool`; it is not checked.
 
     Returns:
@@ -72,7 +73,8 @@ def data_parts(name: str, split: str) -> tuple[str, ...]:
 def data_digest(part: str, root: Path | None = None) -> str:
     """Return the SHA-256 of the content of a part of a data set.
 
-    For a folder of images, the digest covers the names and the bytes of all files. For the published data sets, it
+    For a folder of images, the digest covers the names and the bytes of all files, for arrays of the user their type,
+    shape and values. For the published data sets, it
     covers the decoded images and their labels, because their archives exist in several packings. The digests of
     folders and of omniglot are cached and computed again after a file has changed.
 
@@ -94,6 +96,8 @@ def data_digest(part: str, root: Path | None = None) -> str:
         return _kept(part, characters.source, characters.changed_ns, lambda: _of_characters(characters))
     if name in LAYOUTS:
         return _of_labelled(load_labelled(name, split, root))
+    if own_kind(name) == "arrays":
+        return own_digest(load_own(name, split))
     images = cast("FolderImages", load_image_folder(name, split, None, root).images)
     source = fingerprint([images.folder, *images.files, images.facts.tobytes()])
     return _kept(part, source, int(images.facts[:, -1].max()), lambda: _of_folder(images))
@@ -118,6 +122,8 @@ def data_state(part: str, root: Path | None = None) -> str:
             found: object = list_part(folder, split).source
         elif name in LAYOUTS:
             found = file_facts(labelled_files(name, split, root))
+        elif own_kind(name) == "arrays":
+            found = own_state(name, split)
         else:
             images = cast("FolderImages", load_image_folder(name, split, None, root).images)
             found = (images.folder, images.files, images.facts.tobytes())

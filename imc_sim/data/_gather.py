@@ -8,9 +8,9 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from imc_sim._errors import InputError
 from imc_sim.data._episodes import Episodes, Ints
-from imc_sim.data._registry import dataset_info
-from imc_sim.data._sets import CharacterPool, LabelledImages
+from imc_sim.data._sets import CharacterPool, LabelledImages, constants_of
 from imc_sim.data._whitening import whitened
 
 Images = NDArray[np.float32]
@@ -78,19 +78,34 @@ def gather_images(pool: CharacterPool, triples: Ints, scaling: Scaling = "standa
     """Gather images of a pool, turn them and normalise them.
 
     Args:
-        pool: pool of the images; they must be square if any of them is turned.
+        pool: pool of the images; they must be square if any of them is turned. Floating-point numbers are not scaled.
         triples: int64 [n, 3], (class, instance, quarter turns counter-clockwise) of each image.
         scaling: "standard" subtracts the `mean` of the pool from image / 255 and divides by its `std`;
             "unit" maps the darkest pixel of each image to 0 and its lightest pixel to 1.
 
     Returns:
-        The images, float32 [n, 1, H, W].
+        The images, float32 [n, channels, H, W]; numbers of the user [n, *].
+
+    Raises:
+        InputError: images that are not square, or no images, are turned.
     """
     images = pool.images[triples[:, 0], triples[:, 1]]
+    exact = images.dtype == np.float32
+    axes = (2, 3) if exact else (1, 2)
+    if bool(triples[:, 2].any()) and (images.ndim < 3 or images.shape[axes[0]] != images.shape[axes[1]]):
+        step = "Set rotations: false in the task."
+        raise InputError(
+            "task.rotations", f"images of shape {images.shape[1:]} of {pool.name!r}", "square images", step
+        )
     for turns in (1, 2, 3):
         rows = triples[:, 2] == turns
-        images[rows] = np.rot90(images[rows], turns, axes=(1, 2))
-    return (_unit(images) if scaling == "unit" else _levels(pool.mean, pool.std)[images])[:, None]
+        images[rows] = np.rot90(images[rows], turns, axes=axes) if rows.any() else images[rows]
+    if exact:
+        return images.astype(np.float32, copy=False)
+    if scaling == "standard":
+        return _normalised(images, *(c if isinstance(c, tuple) else (c,) for c in (pool.mean, pool.std)))
+    found = _unit(images)
+    return found[:, None] if found.ndim == 3 else np.moveaxis(found, 3, 1)
 
 
 def gather_labelled(
@@ -99,7 +114,7 @@ def gather_labelled(
     """Gather images of a labelled set and normalise them; features are returned unchanged.
 
     Args:
-        data: images, uint8 [m, H, W] or [m, H, W, channels], or features, float32 [m, numbers].
+        data: images, uint8 [m, H, W] or [m, H, W, channels], or features or images of the user, float32 [m, *].
         rows: int64 [n] or a slice, the images to gather.
         scaling: "standard" subtracts the `mean` of the data set from image / 255 and divides by its `std`, for each
             channel; "unit" divides by 255; "whitened" normalises each image and applies the ZCA matrix of
@@ -115,19 +130,26 @@ def gather_labelled(
     images = data.images[rows]
     if images.dtype == np.float32:
         return images.astype(np.float32)
-    info = dataset_info(data.name)
     if scaling == "whitened":
         return whitened(images, data.name)
+    if scaling == "standard":
+        return _normalised(images, *constants_of(data.name, images.shape[1:]))
+    channels = images.shape[3] if images.ndim == 4 else 1
+    return _normalised(images, (0.0,) * channels, (1.0,) * channels)
+
+
+def _normalised(images: NDArray[np.uint8], mean: tuple[float, ...], std: tuple[float, ...]) -> Images:
+    """Return image / 255 minus the mean over the deviation of each channel, [n, channels, H, W]."""
     planes = images[..., None] if images.ndim == 3 else images
-    constants = zip(info.mean, info.std, strict=True) if scaling == "standard" else [(0.0, 1.0)] * planes.shape[3]
-    levels = [_levels(*each) for each in constants]
+    levels = [_levels(*each) for each in zip(mean, std, strict=True)]
     return np.stack([level[planes[..., c]] for c, level in enumerate(levels)], axis=1)
 
 
 def _unit(images: NDArray[np.uint8]) -> Images:
-    """Scale each image [n, H, W] to the range [0, 1]; an image of a single grey level becomes 0."""
+    """Scale each image [n, H, W] or [n, H, W, channels] to the range [0, 1]; an image of a single level becomes 0."""
     low, high = (images.reshape(len(images), -1).astype(np.float32) for _ in range(2))
-    low, high = low.min(1)[:, None, None], high.max(1)[:, None, None]
+    each = (len(images), *[1] * (images.ndim - 1))
+    low, high = low.min(1).reshape(each), high.max(1).reshape(each)
     return (images - low) / np.maximum(high - low, 1)
 
 

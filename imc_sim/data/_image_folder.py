@@ -17,7 +17,7 @@ from imc_sim._errors import InputError, MissingDataError
 from imc_sim.config import user_path
 from imc_sim.data._cache import stat_facts
 from imc_sim.data._folders import data_root
-from imc_sim.data._registry import FOLDER, choose_split
+from imc_sim.data._registry import FOLDER, GREY, choose_split
 from imc_sim.data._sets import LabelledImages
 
 #: split -> possible names of its folder; the first that exists is used
@@ -46,8 +46,8 @@ class FolderImages:
     """Images of a folder that are decoded when they are indexed; used as `LabelledImages.images`.
 
     `images[rows]` accepts an index of the first axis of an array (a number, a slice, or an array of numbers or of
-    flags) and returns a new uint8 array [rows, size, size, 3]. Only file names are kept in memory. Indexing raises
-    InputError for a damaged file and for a file that has changed since it was listed.
+    flags) and returns a new uint8 array [rows, size, size, 3], or [rows, size, size] in grey. Only file names are kept
+    in memory. Indexing raises InputError for a damaged file and for a file that has changed since it was listed.
 
     The orientation tag of an image is applied, and its transparent parts become white; colour profiles are not applied.
     The image is then scaled to `size` pixels on its short side (bilinear, antialiased) and cropped to the square in its
@@ -59,17 +59,19 @@ class FolderImages:
         size: pixels per side of the decoded images.
         facts: int64 [files, 4]; size in bytes, inode, and times (ns) of the last change of content and of inode of each
             file when it was listed.
+        grey: whether images are converted to grey levels.
     """
 
     folder: Path
     files: tuple[str, ...]
     size: int
     facts: NDArray[np.int64]
+    grey: bool = False
 
     @property
-    def shape(self) -> tuple[int, int, int, int]:
+    def shape(self) -> tuple[int, ...]:
         """Return the shape of all images together."""
-        return len(self.files), self.size, self.size, 3
+        return (len(self.files), self.size, self.size, *(() if self.grey else (3,)))
 
     @property
     def ndim(self) -> int:
@@ -90,7 +92,7 @@ class FolderImages:
         for image, number in zip(out, chosen.ravel().tolist(), strict=True):
             file = self.folder / self.files[number]
             _check_unchanged(file, self.facts[number])
-            image[:] = decoded(file, self.size)
+            image[:] = decoded(file, self.size, self.grey)
         return out.reshape(*chosen.shape, *self.shape[1:])
 
 
@@ -98,7 +100,8 @@ def load_image_folder(name: str, split: str, size: int | None = None, root: Path
     """Load the images and labels of a folder of images.
 
     Args:
-        name: `folder:PATH`, with a path that is absolute or relative to the data root.
+        name: `folder:PATH`, or `grey_folder:PATH` for images in grey, with a path that is absolute or relative to the
+            data root.
         split: "train" or "test"; the folder of "test" is `val` or, if that does not exist, `test`.
         size: pixels per side, 4 to 512; None: 224.
         root: folder that holds the data sets; None: see `data_root`.
@@ -123,7 +126,11 @@ def load_image_folder(name: str, split: str, size: int | None = None, root: Path
     labels.setflags(write=False)
     # FolderImages is no array, but users of LabelledImages.images only index rows and read shape, ndim and dtype.
     return LabelledImages(
-        name, split, cast("NDArray[np.uint8]", FolderImages(folder, paths, side, facts)), labels, classes
+        name,
+        split,
+        cast("NDArray[np.uint8]", FolderImages(folder, paths, side, facts, name.startswith(GREY))),
+        labels,
+        classes,
     )
 
 
@@ -150,10 +157,11 @@ def _check_unchanged(file: Path, listed: NDArray[np.int64]) -> None:
         raise InputError(str(file), "a file that was changed or removed", "the file as it was listed", step)
 
 
-def decoded(file: Path, size: int) -> NDArray[np.uint8]:
-    """Decode one image to uint8 [size, size, 3], with its orientation tag applied and on a white background.
+def decoded(file: Path, size: int, grey: bool = False) -> NDArray[np.uint8]:
+    """Decode one image to uint8 [size, size, 3], or [size, size] in grey.
 
-    Grey levels, palettes and other colour spaces of 8 bits become red, green and blue.
+    Its orientation tag is applied, and its transparent parts become white. Grey levels, palettes and other colour
+    spaces of 8 bits become red, green and blue.
     """
     try:
         with Image.open(file) as opened:
@@ -164,6 +172,7 @@ def decoded(file: Path, size: int) -> NDArray[np.uint8]:
     # Pillow clips levels of more than 8 bits, which leaves an image white.
     if mode[0] in "IF":
         raise _damaged(file, f"an image of mode {mode}")
+    image = image.convert("L") if grey else image
     return np.asarray(image.resize((size, size), Image.Resampling.BILINEAR, box=_square(image.size, size)))
 
 
@@ -198,8 +207,8 @@ def _square(sides: tuple[int, int], size: int) -> tuple[float, float, float, flo
 
 
 def _base(name: str, root: Path | None) -> Path:
-    """Return the folder of `folder:PATH`."""
-    return data_root(root) / user_path(name.removeprefix(FOLDER), "dataset")
+    """Return the folder of `folder:PATH` or `grey_folder:PATH`."""
+    return data_root(root) / user_path(name.removeprefix(GREY).removeprefix(FOLDER), "dataset")
 
 
 def _find(base: Path, split: str) -> Path | None:

@@ -13,8 +13,10 @@ from imc_sim.data._cache import Bytes, cached_array, file_facts, fingerprint
 from imc_sim.data._folders import data_root
 from imc_sim.data._glyphs import SPLITS as GLYPH_SPLITS
 from imc_sim.data._glyphs import glyphs
+from imc_sim.data._image_folder import load_image_folder
 from imc_sim.data._omniglot import SPLITS as OMNIGLOT_SPLITS
 from imc_sim.data._omniglot import omniglot
+from imc_sim.data._own import load_own
 from imc_sim.data._readers import read_cifar10, read_digits, read_idx, read_usps
 from imc_sim.data._registry import choose_split, dataset_info
 from imc_sim.data._sets import CharacterPool, LabelledImages, as_pool
@@ -125,16 +127,16 @@ def load_pool(
 ) -> CharacterPool:
     """Load a pool of classes from which episodes can be sampled.
 
-    Labelled data sets of grey images, such as mnist, are pools as well: each class has as many images as the smallest
-    class.
+    Labelled data sets, such as mnist, and data of the user are pools as well: each class has as many images as the
+    smallest class.
 
     Args:
-        name: name of the data set.
+        name: name of the data set, or of data of the user as in `load_classes`.
         split: for omniglot "background" or "evaluation" (official), "pooled_train" or "pooled_test", or "pooled_fit" or
-            "pooled_validation", which divide "pooled_train"; for glyphs "train", "test" or "all"; for labelled sets
-            "train" or "test".
+            "pooled_validation", which divide "pooled_train"; for glyphs "train", "test" or "all"; for labelled sets and
+            data of the user "train" or "test".
         size: pixels per side, 4 to 512; characters are resampled from 105 x 105 pixels (Lanczos). None: 32 for
-            characters, the size of the images for labelled sets, which allow no other.
+            characters, 224 for folders, the size of the images for labelled sets and arrays, which allow no other.
         root: folder that holds the data sets; None: see `data_root`.
         cached: use the decoded copy in `cache_folder`, and store it there; False: decode the official files again.
 
@@ -142,11 +144,16 @@ def load_pool(
         The pool; its images are read-only.
 
     Raises:
-        InputError: the name, split or size is not allowed, the images are in colour, or a file is damaged.
+        InputError: the name, split or size is not allowed, or a file is damaged.
         MissingDataError: the data set is not in the data root.
     """
-    if dataset_info(name).kind == "labelled":
+    kind = dataset_info(name).kind
+    if kind == "labelled":
         return _labelled_pool(name, split, size, root, cached)
+    if kind == "folder":
+        return as_pool(load_image_folder(name, split, size, root))
+    if kind == "arrays":
+        return _sized(as_pool(load_own(name, split)), size)
     info, size = dataset_info(name, "pool"), 32 if size is None else size
     choose_split(name, split, OMNIGLOT_SPLITS if name == "omniglot" else tuple(GLYPH_SPLITS))
     if not 4 <= size <= 512:
@@ -160,8 +167,12 @@ def load_pool(
 
 
 def _labelled_pool(name: str, split: str, size: int | None, root: Path | None, cached: bool) -> CharacterPool:
-    pool = as_pool(load_labelled(name, split, root, cached=cached))
-    own = pool.images.shape[-1]
+    return _sized(as_pool(load_labelled(name, split, root, cached=cached)), size)
+
+
+def _sized(pool: CharacterPool, size: int | None) -> CharacterPool:
+    """Return the pool, whose images must have this size."""
+    own = pool.images.shape[-1 if pool.images.dtype == np.float32 else 3] if pool.images.ndim > 3 else size
     if size not in (None, own):
-        raise InputError("size", size, f"{own} pixels, those of {name}", "Leave the size out.")
+        raise InputError("size", size, f"{own} pixels, those of {pool.name}", "Leave the size out.")
     return pool

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -9,9 +10,13 @@ from typing import Literal
 
 from imc_sim._errors import InputError, nearest
 
-Kind = Literal["labelled", "pool", "folder"]
-#: prefix of the name of a folder of images: folder:PATH
-FOLDER = "folder:"
+Kind = Literal["labelled", "pool", "folder", "arrays"]
+#: prefixes of the name of a folder of images in colour, and of one whose images are converted to grey
+FOLDER, GREY = "folder:", "grey_folder:"
+#: names of arrays of the user: an .npz file, a pair of .npy files, or a function in a Python file
+_ARRAYS = re.compile(r"\.npz$|\.npy$|\.py:\w+$")
+#: constants of the normalisation of the user's images by their channels: those of ImageNet for colours
+_OWN = {1: ((0.5,), (0.5,)), 3: ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))}
 
 
 @dataclass(frozen=True)
@@ -19,9 +24,9 @@ class DatasetInfo:
     """Properties of a data set.
 
     Attributes:
-        name: name of the data set, or `folder:PATH`.
+        name: name of the data set, or that of data of the user.
         kind: "labelled" for images with train and test splits; "pool" for characters, from which episodes are sampled;
-            "folder" for a folder of images of the user.
+            "folder" for a folder of images of the user; "arrays" for files or a function of the user.
         summary: content, number and size of the images.
         licence: licence of the data.
         citation: publication to cite.
@@ -118,34 +123,56 @@ DATASETS: Mapping[str, DatasetInfo] = MappingProxyType({d.name: d for d in _ALL}
 
 
 def dataset_info(name: str, kind: Kind | None = None) -> DatasetInfo:
-    """Return the properties of a data set or of a folder of images `folder:PATH`.
+    """Return the properties of a data set, or of data of the user.
 
-    Raise InputError if no data set (of this kind) has the name. The folder need not exist.
+    Raise InputError if no data set (of this kind) has the name. Files of the user need not exist.
     """
-    folders, folder = kind in (None, "folder"), name.startswith(FOLDER)
-    if folders and folder and name != FOLDER:
-        return _folder_info(name)
+    own = own_kind(name)
+    if own is not None and kind in (None, own):
+        return _own_info(name, own)
     known = [d.name for d in _ALL if kind in (None, d.kind)]
     if name not in known:
-        allowed = [*known, f"{FOLDER}PATH"] if folders else known
-        hint = "Folders of images are for tasks of kind classification. " if folder and not folders else ""
-        step = f"{hint}{nearest(name, known)}See `imc-sim list datasets`."
+        allowed = [
+            *known,
+            *([f"{FOLDER}PATH, {GREY}PATH, FILE.npz, IMAGES.npy,LABELS.npy or FILE.py:FUNCTION"] * (kind is None)),
+        ]
+        step = f"{nearest(name, known)}See `imc-sim list datasets`."
         raise InputError("data set", repr(name), ", ".join(allowed), step)
     return DATASETS[name]
 
 
-def _folder_info(name: str) -> DatasetInfo:
-    """Return the properties of a folder of images, with the usual constants of ImageNet for the normalisation."""
-    return DatasetInfo(
-        name,
-        "folder",
-        "images in a folder for each class",
-        "that of the images",
-        "that of the images",
-        embedded=False,
-        mean=(0.485, 0.456, 0.406),
-        std=(0.229, 0.224, 0.225),
-    )
+def own_kind(name: str) -> Literal["folder", "arrays"] | None:
+    """Return the kind of data of the user that a name means; None for other names.
+
+    Args:
+        name: name of a data set.
+    """
+    prefix = next((p for p in (FOLDER, GREY) if name.startswith(p)), None)
+    if prefix is not None:
+        return "folder" if name != prefix else None
+    return "arrays" if _ARRAYS.search(name) else None
+
+
+def own_constants(channels: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Return mean and deviation by which images of the user with these channels are normalised."""
+    return _OWN[channels]
+
+
+def stored_name(name: str) -> str:
+    """Return what identifies a data set in results: of arrays of the user, which their content identifies, no path.
+
+    Args:
+        name: name of a data set.
+    """
+    return "arrays" if own_kind(name) == "arrays" else name
+
+
+def _own_info(name: str, kind: Literal["folder", "arrays"]) -> DatasetInfo:
+    """Return the properties of images of the user."""
+    summary = "images in a folder for each class" if kind == "folder" else "images with labels in arrays"
+    mean, std = own_constants(1 if name.startswith(GREY) else 3)
+    licence = "that of the images"
+    return DatasetInfo(name, kind, summary, licence, licence, embedded=False, mean=mean, std=std)
 
 
 def choose_split(name: str, split: str, known: tuple[str, ...]) -> str:
@@ -158,9 +185,9 @@ def choose_split(name: str, split: str, known: tuple[str, ...]) -> str:
 
 
 def published_set(name: str) -> DatasetInfo:
-    """Return the properties of a published data set; raise InputError for a folder of images."""
+    """Return the properties of a published data set; raise InputError for data of the user."""
     info = dataset_info(name)
-    if info.kind == "folder":
-        step = "Look at it with your own eyes: its images are taken as they lie there."
+    if info.kind in ("folder", "arrays"):
+        step = "Use such data in a task: they are checked when they are loaded."
         raise InputError("dataset", repr(name), ", ".join(DATASETS), step)
     return info

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from imc_sim._errors import InputError
-from imc_sim.data._registry import dataset_info
+from imc_sim.data._registry import dataset_info, own_constants, own_kind
 
 Split = Literal["train", "test"]
 
@@ -22,7 +22,7 @@ class LabelledImages:
         name: name of the data set.
         split: name of the split.
         images: uint8 [n, H, W], or [n, H, W, 3] in colour, not normalised; or float32 [n, numbers], features that
-            replace the images.
+            replace the images; or float32 [n, channels, H, W], images of the user as the network takes them.
         labels: int64 [n], indices into `class_names`, unless a `View` changed them.
         class_names: names of the classes of the data set.
     """
@@ -41,19 +41,20 @@ class CharacterPool:
     Attributes:
         name: name of the data set.
         split: name of the split.
-        images: uint8 [classes, instances, H, W], read-only. For characters, an instance is a drawer, ink is 0 and paper
-            is 255.
+        images: uint8 [classes, instances, H, W], or [classes, instances, H, W, 3] in colour, read-only. For characters,
+            an instance is a drawer, ink is 0 and paper is 255. Or float32 [classes, instances, *], images of the user
+            as the network takes them.
         class_names: names of the classes, "alphabet/character" for characters.
-        mean: constant that normalisation subtracts from image / 255.
-        std: constant by which normalisation then divides.
+        mean: constant that normalisation subtracts from image / 255, of each channel.
+        std: constant by which normalisation then divides, of each channel.
     """
 
     name: str
     split: str
     images: NDArray[np.uint8]
     class_names: tuple[str, ...]
-    mean: float
-    std: float
+    mean: float | tuple[float, ...]
+    std: float | tuple[float, ...]
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -62,28 +63,42 @@ class CharacterPool:
 
 
 def as_pool(data: LabelledImages, instances: int | None = None) -> CharacterPool:
-    """Convert grey labelled images to a pool.
+    """Convert labelled images to a pool.
 
     Args:
-        data: grey images of a labelled data set.
+        data: images with labels; a class without images is left out.
         instances: images of each class; the first ones of the split are used. None: the size of the smallest class.
 
     Returns:
-        The pool, with images uint8 [classes, instances, H, W].
+        The pool, with images [classes, instances, *].
 
     Raises:
-        InputError: a class has fewer images than `instances`, `instances` is below 1, or the images are in colour.
+        InputError: a class has fewer images than `instances`, or `instances` is below 1.
     """
-    counts = np.bincount(data.labels, minlength=len(data.class_names))
+    present, labels = np.unique(data.labels, return_inverse=True)
+    counts = np.bincount(labels)
     wanted = int(counts.min()) if instances is None else instances
     if not 1 <= wanted <= counts.min():
         allowed = f"1 to {counts.min()}, the size of the smallest class of {data.name!r} {data.split}"
         raise InputError("instances", wanted, allowed, "Ask for fewer images of each class.")
-    if data.images.ndim != 3:
-        raise InputError("as_pool", f"colour images of {data.name!r}", "grey images", "Choose a grey set.")
-    order = np.argsort(data.labels, kind="stable")
+    order = np.argsort(labels, kind="stable")
     first = np.cumsum(counts) - counts
     images = data.images[order[first[:, None] + np.arange(wanted)]]
     images.setflags(write=False)
-    info = dataset_info(data.name)
-    return CharacterPool(data.name, data.split, images, data.class_names, info.mean[0], info.std[0])
+    names = tuple(data.class_names[label] for label in present)
+    exact = images.dtype == np.float32  # as the network takes them
+    constants = ((0.0,), (1.0,)) if exact else constants_of(data.name, images.shape[2:])
+    return CharacterPool(data.name, data.split, images, names, *constants)
+
+
+def constants_of(name: str, shape: tuple[int, ...]) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Return mean and deviation by which uint8 images of a data set are normalised, of each channel.
+
+    Args:
+        name: of the data set.
+        shape: of one image, [H, W] or [H, W, channels].
+    """
+    if own_kind(name) is not None:
+        return own_constants(shape[2] if len(shape) == 3 else 1)
+    info = dataset_info(name)
+    return info.mean, info.std

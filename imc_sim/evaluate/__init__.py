@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from imc_sim.evaluate._card import CardRow, evaluate_card
 from imc_sim.evaluate._device import check_device
 from imc_sim.evaluate._firing import Firing, LayerFiring, StepAccuracy, measure_firing
+from imc_sim.evaluate._function_task import FunctionTask
 from imc_sim.evaluate._held_data import holding
 from imc_sim.evaluate._identity import (
     arch_identity,
@@ -19,7 +20,8 @@ from imc_sim.evaluate._identity import (
     weights_digest,
 )
 from imc_sim.evaluate._read_outs import check_order
-from imc_sim.evaluate._run import ChipResult, digital_accuracy, evaluate_chips
+from imc_sim.evaluate._results import ChipResult
+from imc_sim.evaluate._run import digital_accuracy, evaluate_chips
 from imc_sim.evaluate._sensitivity import LayerAccuracy, layer_sensitivity
 from imc_sim.evaluate._tasks import ClassificationTask, FewShotTask, Task, build_task, task_identity, with_size
 from imc_sim.evaluate.attacks import Attack, Fgsm, Pgd
@@ -100,6 +102,7 @@ __all__ = [
     "FewShotTask",
     "Fgsm",
     "Firing",
+    "FunctionTask",
     "LayerAccuracy",
     "LayerFiring",
     "Pgd",

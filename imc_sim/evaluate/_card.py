@@ -12,7 +12,7 @@ from imc_sim.config import canonical_json
 from imc_sim.data import AS_THEY_ARE
 from imc_sim.evaluate._identity import chips_vary
 from imc_sim.evaluate._run import digital_accuracy, evaluate_chips
-from imc_sim.evaluate._tasks import ClassificationTask, build_task
+from imc_sim.evaluate._tasks import ClassificationTask, build_task, counted
 
 if TYPE_CHECKING:
     from imc_sim.array import Chip
@@ -97,6 +97,7 @@ def evaluate_card(
     tasks: list[_Wanted] = [({}, None, None)] if changes and not card.measured else stated_tasks(card)
     wanted = _changed(tasks, changes) if changes else tasks
     for what, *_ in wanted:
+        counted(build_task(what, "task"), "the tasks of a card")
         check_images(name, what)
     rows: list[CardRow] = []
     for done, (what, stated, published) in enumerate(wanted, 1):
@@ -144,7 +145,7 @@ _SAID = ("scaling", "seed", *AS_THEY_ARE, "outputs", "stage", "head", "statistic
 
 def describe(task: dict[str, Any]) -> str:
     """Return one line that distinguishes the tasks of a card."""
-    t = build_task(task, "task")
+    t = counted(build_task(task, "task"), "the tasks of a card")
     if isinstance(t, ClassificationTask):
         return _describe_classes(t)
     form = t.keys if t.query_form in (None, t.keys) else f"{t.keys} keys, {t.query_form} queries"

@@ -16,8 +16,10 @@ from imc_sim.data import check_labels
 from imc_sim.evaluate._calibration import calibration_task, probe_inputs
 from imc_sim.evaluate._classification import configured
 from imc_sim.evaluate._episodes import FewShotData
+from imc_sim.evaluate._function_task import FunctionTask
 from imc_sim.evaluate._labelled import ClassificationData
 from imc_sim.evaluate._read_out import check_read_out
+from imc_sim.evaluate._scoring import calibration_inputs, check_function, probe_of, stated_inputs
 from imc_sim.evaluate._session import Session
 from imc_sim.evaluate._tasks import ClassificationTask, FewShotTask, build_task
 from imc_sim.evaluate.attacks import Pgd
@@ -43,6 +45,8 @@ def _probed(model: str, task: dict[str, Any] | None) -> tuple[nn.Module, Any]:
     """Return the network of a model, and inputs to map it with if it is one of any modules."""
     session = Session.on("cpu")
     spec = None if task is None else build_task(task, "task")
+    if isinstance(spec, FunctionTask):
+        return session.model(model), probe_of(session, model, stated_inputs(session, spec))
     if isinstance(spec, FewShotTask | ClassificationTask):
         return session.model(model), probe_inputs(session, model, session.sized(spec, model))
     return session.model(model), inputs_of(session.model(model))
@@ -92,6 +96,8 @@ def idle_in_task(model: str, chip: dict[str, Any] | None, task: dict[str, Any]) 
         task: task as plain data.
     """
     spec, network = build_task(task, "task"), Session.on("cpu").model(model)
+    if isinstance(spec, FunctionTask):
+        return frozenset()
     calibrates, seeded, attack = chip is not None and load_chip(chip).calibrates, True, None
     if isinstance(spec, ClassificationTask):
         network, joined = configured(network, spec), False
@@ -118,6 +124,10 @@ def check_task(task: dict[str, Any], chip: dict[str, Any] | None = None) -> None
         chip: chip description; None: digital only.
     """
     spec = build_task(task, "task")
+    if isinstance(spec, FunctionTask):
+        if chip is not None:
+            calibration_inputs(Session.on("cpu"), spec, load_chip(chip))
+        return
     if chip is not None and load_chip(chip).calibrates:
         check_task(calibration_task(spec).to_dict())
     if isinstance(spec, ClassificationTask):
@@ -129,17 +139,20 @@ def check_task(task: dict[str, Any], chip: dict[str, Any] | None = None) -> None
 
 
 def check_images(model: str, task: dict[str, Any]) -> None:
-    """Pass two images of the task through the model.
+    """Pass two images of the task through the model, or score it by the function of the task.
 
     Args:
         model: name or path of a model.
         task: task as plain data.
 
     Raises:
-        InputError: the model does not take the images, or has no output for a label.
+        InputError: the model does not take the images, or has no output for a label; the function fails.
     """
-    session = Session.on("cpu")
-    spec, network = session.sized(build_task(task, "task"), model), session.model(model)
+    session, what = Session.on("cpu"), build_task(task, "task")
+    if isinstance(what, FunctionTask):
+        check_function(session, model, what)
+        return
+    spec, network = session.sized(what, model), session.model(model)
     if isinstance(spec, ClassificationTask):
         data = ClassificationData.load(spec)
         network, images, classes = configured(network, spec), data.images(0, 2), len(data.source.class_names)

@@ -34,6 +34,8 @@ def data_of_task(task: dict[str, Any], calibrates: bool) -> tuple[str, ...]:
         task: task as plain data.
         calibrates: whether chips are calibrated.
     """
+    if task.get("kind") == "function":
+        return ()  # the files of its functions are part of the task
     splits = [task["split"]]
     splits += [training_split(task["split"])] if calibrates or task.get("scaling") == "whitened" else []
     return tuple(dict.fromkeys(part for split in splits for part in data_parts(task["dataset"], split)))

@@ -7,7 +7,7 @@ from imc_sim.array import Chip
 from imc_sim.evaluate._calibration import calibration_images, probe_inputs
 from imc_sim.evaluate._card import stated_tasks
 from imc_sim.evaluate._session import Session
-from imc_sim.evaluate._tasks import Task, build_task
+from imc_sim.evaluate._tasks import Counted, build_task, counted
 from imc_sim.mapping import map_model
 from imc_sim.nn import product_layers
 from imc_sim.nn.store import inputs_of, load_card
@@ -46,6 +46,7 @@ def calibrate_for_card(analog: AnalogModel, name: str) -> None:
         analog.calibrate(calibration_images(session, _first_task(session, name)))
 
 
-def _first_task(session: Session, name: str) -> Task:
+def _first_task(session: Session, name: str) -> Counted:
     """Return the first task on the card of a model, or of its recipe."""
-    return session.sized(build_task(stated_tasks(load_card(name)[0])[0][0], "task"), name)
+    stated = build_task(stated_tasks(load_card(name)[0])[0][0], "task")
+    return session.sized(counted(stated, "the tasks of a card"), name)

@@ -7,15 +7,15 @@ import functools
 import importlib
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeVar, final
+from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeVar
 
 from imc_sim._errors import InputError
 from imc_sim._rng import check_seed
-from imc_sim._stats import Sample
 from imc_sim.config import Engine, as_engine
 from imc_sim.evaluate._device import prepare_device
-from imc_sim.evaluate._tasks import FewShotTask, Task, build_task
+from imc_sim.evaluate._function_task import FunctionTask
+from imc_sim.evaluate._results import ChipResult
+from imc_sim.evaluate._tasks import Counted, FewShotTask, build_task, counted
 
 if TYPE_CHECKING:
     from imc_sim.evaluate._accuracy import Accuracy
@@ -30,38 +30,6 @@ _EVALUATIONS = {"few_shot": "_few_shot", "classification": "_classification"}
 P = ParamSpec("P")
 R = TypeVar("R")
 EngineLike = Engine | str | dict[str, Any]
-
-
-@final
-@dataclass(frozen=True)
-class ChipResult:
-    """Result of one chip, or of the digital baseline.
-
-    Args:
-        chip: number of the chip; -1: the digital baseline.
-        correct: number of right answers.
-        total: number of answers.
-        seconds: time per chip.
-        ranges: per layer, and of the key `memory`, the limits of the ADCs' inputs in windows, where calibrated.
-        sample: of the digital network, what its accuracy is a mean over; chips are compared with one another.
-        loss: mean negative log-likelihood of the digital network, where outputs are classes.
-        rows_on: per layer, and of the key `memory`, the fraction of rows that inputs switch on, for every row of tiles
-            and pass, where wires depend on it.
-    """
-
-    chip: int
-    correct: int
-    total: int
-    seconds: float
-    ranges: dict[str, tuple[float, float]] = field(default_factory=dict)
-    sample: Sample | None = None
-    loss: float | None = None
-    rows_on: dict[str, list[list[float]]] = field(default_factory=dict)
-
-    @property
-    def accuracy(self) -> float:
-        """Return the fraction of right answers."""
-        return self.correct / self.total
 
 
 class Evaluation(Protocol):
@@ -94,7 +62,7 @@ def evaluate_chips(
     model: str, chip: dict[str, Any] | None, task: dict[str, Any], chips: Sequence[int], seed: int,
     engine: EngineLike | None = None, device: str = "cpu",
 ) -> list[ChipResult]:  # fmt: skip
-    """Return the accuracy of a model on each of these chips, in their order.
+    """Return the result of a model on each of these chips, in their order: right answers, or scores of a function.
 
     The result of a chip depends on its number and the seed, not on which others are evaluated.
 
@@ -110,6 +78,9 @@ def evaluate_chips(
     started = time.perf_counter()
     check_seed(seed, "evaluate")
     prepare_device(device)
+    what = build_task(task, "task")
+    if isinstance(what, FunctionTask):
+        return _scored(model, chip, what, list(chips), seed, engine, device)
     if chip is None:
         a, seconds = digital_accuracy(model, task, device), time.perf_counter() - started
         return [ChipResult(-1, a.correct, a.total, seconds, {}, a.sample, a.loss)]
@@ -131,7 +102,7 @@ def digital_accuracy(model: str, task: dict[str, Any], device: str = "cpu") -> A
         device: `cpu` or `cuda`.
     """
     session = _session(device)
-    spec = session.sized(build_task(task, "task"), model)
+    spec = session.sized(counted(build_task(task, "task"), "an accuracy"), model)
     with _images_named(model, task):
         return _evaluation(spec).digital(session, model, spec)
 
@@ -144,16 +115,35 @@ def _on_chips(
     from imc_sim.array import load_chip
     from imc_sim.evaluate._sampled_chips import Calibration, SampledChips
 
-    if not numbers or min(numbers) < 0:
-        raise InputError("evaluate, chips", numbers, "1 or more numbers of 0 or more", "Set the chips.")
+    _check_numbers(numbers)
     session, spec = _session(device), load_chip(chip)
-    what = session.sized(build_task(task, "task"), model)
+    what = session.sized(counted(build_task(task, "task"), "an accuracy"), model)
     used, accuracies, calibration = None if engine is None else as_engine(engine), [], Calibration()
     for run in _runs(numbers, 1 if _attacks_chips(what) else _CHIPS):
         with _images_named(model, task):
             found, calibration = _evaluation(what).on_chips(session, model, what, SampledChips(spec, run, seed, used))
         accuracies += found
     return accuracies, calibration
+
+
+def _scored(
+    model: str, chip: dict[str, Any] | None, task: FunctionTask, numbers: list[int], seed: int,
+    engine: EngineLike | None, device: str,
+) -> list[ChipResult]:  # fmt: skip
+    """Return the scores of the digital network, or of each of these chips, by a function of the user."""
+    from imc_sim.array import load_chip
+    from imc_sim.evaluate._scoring import score_chips, score_network
+
+    if chip is None:
+        return [score_network(_session(device), model, task)]
+    _check_numbers(numbers)
+    used = None if engine is None else as_engine(engine)
+    return score_chips(_session(device), model, task, load_chip(chip), numbers, seed, used)
+
+
+def _check_numbers(numbers: list[int]) -> None:
+    if not numbers or min(numbers) < 0:
+        raise InputError("evaluate, chips", numbers, "1 or more numbers of 0 or more", "Set the chips.")
 
 
 @contextlib.contextmanager
@@ -174,7 +164,7 @@ def _session(device: str) -> Session:
     return Session.on(device)
 
 
-def _evaluation(task: Task) -> Evaluation:
+def _evaluation(task: Counted) -> Evaluation:
     return importlib.import_module(f"imc_sim.evaluate.{_EVALUATIONS[task.kind]}")  # type: ignore[return-value]
 
 
@@ -189,6 +179,6 @@ def _runs(numbers: list[int], longest: int) -> list[range]:
     return runs
 
 
-def _attacks_chips(task: Task) -> bool:
+def _attacks_chips(task: Counted) -> bool:
     """Tell whether every chip has separate attacked images."""
     return isinstance(task, FewShotTask) and task.attack is not None and task.attack.made_on_chips

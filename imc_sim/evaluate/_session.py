@@ -93,8 +93,14 @@ class Session:
             kept.popitem(last=False)
         return made
 
-    def _once(self, kind: str, key: object, make: Callable[[], T]) -> T:
-        """Return the object that is kept, made if it is not."""
+    def once(self, kind: str, key: object, make: Callable[[], T]) -> T:
+        """Return the object that is kept, made and kept if there is none.
+
+        Args:
+            kind: what the object is.
+            key: all that it depends on.
+            make: returns the object.
+        """
         held: T | None = self.kept(kind, key)
         return self.keep(kind, key, make()) if held is None else held
 
@@ -104,7 +110,7 @@ class Session:
         Args:
             models: forget the models too.
         """
-        for kind in set(self._kept) - (set() if models else {"model"}):
+        for kind in set(self._kept) - (set() if models else {"model", "function"}):
             del self._kept[kind]
 
     def model(self, name: str) -> nn.Module:
@@ -113,7 +119,7 @@ class Session:
         Args:
             name: name or path of the model.
         """
-        return self._once("model", network_key(name), lambda: self._loaded(name))
+        return self.once("model", network_key(name), lambda: self._loaded(name))
 
     def _loaded(self, name: str) -> nn.Module:
         if self.device != "cpu":
@@ -140,7 +146,7 @@ class Session:
         """
         key, of = images_key(task), None if task.features is None else features_digest(task.features)
         make = lambda: dataclasses.replace(ClassificationData.load(key), device=self.device)  # noqa: E731
-        return self._once("images", (key, of), make)
+        return self.once("images", (key, of), make)
 
     def episodes(self, task: FewShotTask) -> FewShotData:
         """Return the images and episodes of a task, not attacked.
@@ -149,7 +155,7 @@ class Session:
             task: few-shot task.
         """
         key = episodes_key(task)
-        return self._once("episodes", key, lambda: self._episodes(key))
+        return self.once("episodes", key, lambda: self._episodes(key))
 
     def _episodes(self, task: FewShotTask) -> FewShotData:
         if self.device == "cpu":
@@ -168,7 +174,7 @@ class Session:
         """
         key = features_digest(model), features_key(task)
         images = self.episodes(task).images
-        return self._once("features", key, lambda: features_of(self.model(model), images, task.batch))
+        return self.once("features", key, lambda: features_of(self.model(model), images, task.batch))
 
 
 def features_key(task: FewShotTask) -> FewShotTask:

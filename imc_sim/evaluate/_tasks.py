@@ -8,7 +8,8 @@ from pydantic import Field, model_validator
 
 from imc_sim._errors import InputError, nearest
 from imc_sim.config import Spec, build
-from imc_sim.data import AS_THEY_ARE, View, said_labels
+from imc_sim.data import AS_THEY_ARE, View, said_labels, stored_name
+from imc_sim.evaluate._function_task import FunctionTask
 from imc_sim.evaluate._identity import features_digest
 from imc_sim.evaluate._read_outs import check_order
 from imc_sim.evaluate.attacks import Attack, Fgsm
@@ -183,10 +184,14 @@ class ClassificationTask(View):
         return 1 / (class_count(self.dataset, self.split) if self.classes is None else len(self.classes))
 
 
+#: tasks whose result is a share of right answers
+Counted = FewShotTask | ClassificationTask
 #: every kind of task; a study holds one
-Task = FewShotTask | ClassificationTask
-AnyTask = TypeVar("AnyTask", FewShotTask, ClassificationTask, Task)
-_KINDS: dict[str, type[Task]] = {"few_shot": FewShotTask, "classification": ClassificationTask}
+Task = Counted | FunctionTask
+AnyTask = TypeVar("AnyTask", FewShotTask, ClassificationTask, Counted)
+_KINDS: dict[str, type[Task]] = {
+    "few_shot": FewShotTask, "classification": ClassificationTask, "function": FunctionTask,
+}  # fmt: skip
 
 
 def task_identity(task: dict[str, Any]) -> dict[str, Any]:
@@ -197,9 +202,12 @@ def task_identity(task: dict[str, Any]) -> dict[str, Any]:
     Args:
         task: resolved task as plain data.
     """
+    if task.get("kind") == "function":
+        return build(FunctionTask, task, "task").identity()
     later = _LATER | _LATER_OF.get(task.get("kind", ""), {})
     said = said_labels(task)
     said = {key: value for key, value in said.items() if key == "labels" or key not in later or value != later[key]}
+    said |= {"dataset": stored_name(said["dataset"])} if "dataset" in said else {}
     return said | {"features": features_digest(said["features"])} if "features" in said else said
 
 
@@ -231,6 +239,14 @@ def with_size(task: AnyTask, size: object) -> AnyTask:
         size: pixels per side, if it is a number.
     """
     return task if task.size or not isinstance(size, int) else task.model_copy(update={"size": size})
+
+
+def counted(task: Task, what: str) -> Counted:
+    """Return the task, whose result must be a share of right answers: `what` does not exist for functions."""
+    if isinstance(task, FunctionTask):
+        step = "Name the task in a study: imc-sim run."
+        raise InputError("task.kind", repr(task.kind), f"few_shot or classification, for {what}", step)
+    return task
 
 
 def few_shot(task: Task, what: str) -> FewShotTask:

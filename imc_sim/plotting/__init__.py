@@ -13,6 +13,7 @@ from imc_sim.plotting._figure import new_figure, save_figure, save_table, style
 from imc_sim.plotting._forgetting import curves_of, draw_forgetting, forgetting_data, forgetting_table
 from imc_sim.plotting._heatmap import heatmap_data, heatmap_figure, plot_heatmap
 from imc_sim.plotting._labels import heading, is_number, shown
+from imc_sim.plotting._metric import Metric
 from imc_sim.plotting._probes import draw_flips, draw_quadratic, flips_data, quadratic_data
 from imc_sim.plotting._robustness import figure_height, plot_robustness, robustness_data, robustness_figure
 from imc_sim.plotting._sensitivity import draw_sensitivity, plot_sensitivity, sensitivity_data
@@ -24,6 +25,7 @@ from imc_sim.plotting._tsne import draw_tsne, plot_tsne, tsne_data, tsne_figure,
 
 __all__ = [
     "STUDY_FIGURES",
+    "Metric",
     "attack_data",
     "chip_count",
     "compares",

@@ -42,6 +42,8 @@ def compares(results: Results) -> bool:
     Returns:
         Whether `comparison_data` has a table for it.
     """
+    if "metric" in results.study:
+        return False
     return not results.study["axes"] or any(published_of(case) for case in results.study["cases"])
 
 

@@ -14,7 +14,9 @@ from scipy.stats import t as student
 from imc_sim._errors import ResultsError
 from imc_sim.plotting._figure import LogLabels, legend_label, mark_level, new_panels
 from imc_sim.plotting._labels import place
+from imc_sim.plotting._metric import Metric
 from imc_sim.plotting._tables import numbers, where
+from imc_sim.study import measure
 
 if TYPE_CHECKING:
     from imc_sim.study import Results
@@ -27,10 +29,11 @@ _COLUMNS = ["point", "chips", "accuracy", "mean", "half_width"]
 
 
 def convergence_data(results: Results) -> DataFrame:
-    """Return a row per point and chip, in the order of chip numbers: point, chips, accuracy, mean, half_width (in %).
+    """Return a row per point and chip, in the order of chip numbers: point, chips, accuracy, mean, half_width (in
+    %; of scores in their unit, with the column `score`).
 
     accuracy is of that chip alone; mean and half_width, of the 95 % t interval, are over the first `chips` chips, and
-    the half width starts at two. attrs: target, the half width at which the study stops, in %, or None.
+    the half width starts at two. attrs: target, the half width at which the study stops, or None; metric.
 
     Args:
         results: of the study.
@@ -39,18 +42,20 @@ def convergence_data(results: Results) -> DataFrame:
         ResultsError: no point has two chips.
     """
     accuracies: dict[str, list[float]] = {}
+    metric = Metric.of(results.study)
     for row in sorted(results.rows.values(), key=lambda r: r["chip"]):
         if row["state"] == "done":
-            accuracies.setdefault(row["point"], []).append(100 * row["correct"] / row["total"])
+            accuracies.setdefault(row["point"], []).append(metric.factor * measure(row))
     axes, rows = results.study["axes"], []
     for point in results.study["points"]:
         where = [place(v, axis) for v, axis in zip(point["values"], axes, strict=True)]
         rows += _running(", ".join([point["case"], *where]), accuracies.get(point["id"], []))
     if not rows:
         raise ResultsError(str(results.folder), "no point of two chips", "one at least", "Run it with more chips.")
-    data = DataFrame(rows, columns=_COLUMNS)
+    columns = _COLUMNS if metric.is_share else ["score" if name == "accuracy" else name for name in _COLUMNS]
+    data = DataFrame(rows, columns=columns)
     target = results.study["chips"]["half_width"]
-    data.attrs = {"target": None if target is None else 100 * target}
+    data.attrs = {"target": None if target is None else metric.factor * target, "metric": metric}
     return data
 
 
@@ -83,25 +88,29 @@ def plot_means(ax: Axes, data: DataFrame, points: list[str]) -> None:
     mean, half, chips = (numbers(data, name) for name in ("mean", "half_width", "chips"))
     shown = np.isin(data["point"], points) & (chips >= min(5, chips.max()))  # the first intervals would fill the axis
     low, high = float(np.nanmin((mean - half)[shown])), float(np.nanmax((mean + half)[shown]))
-    ax.set_ylim(max(low - 1, -1), min(high + 1, 101))
-    ax.set_ylabel("mean accuracy (%)")
+    metric = Metric.shown_in(data)
+    if metric.is_share:
+        ax.set_ylim(max(low - 1, -1), min(high + 1, 101))
+    ax.set_ylabel(f"mean {metric.label}")
 
 
 def plot_widths(ax: Axes, data: DataFrame, points: list[str]) -> None:
     """Draw the half width of every interval, in grey except for the chosen points, and the target of the study."""
+    metric = Metric.shown_in(data)
+    least = _ROUNDING if metric.is_share else _ROUNDING * 1e-6 * float(np.abs(numbers(data, "mean")).max())
     for point, part in data.groupby("point", sort=False):
-        part = part[part["half_width"] > _ROUNDING]
+        part = part[part["half_width"] > least]
         chosen = points.index(str(point)) if point in points else None
         colour, width = ("0.75", 0.6) if chosen is None else (f"C{chosen}", 1.2)
         ax.plot(part["chips"], part["half_width"], color=colour, linewidth=width, marker="", zorder=2 + (width > 1))
     if data.attrs["target"] is not None:
         mark_level(ax, data.attrs["target"], "stops here", "0.2", 0.9)
-    if np.nanmax(numbers(data, "half_width")) > _ROUNDING:
+    if np.nanmax(numbers(data, "half_width")) > least:
         ax.set_yscale("log")
         ax.yaxis.set_minor_formatter(LogLabels())
     ax.yaxis.set_major_formatter("{x:g}")
     ax.set_xlabel("chips")
-    ax.set_ylabel("95 % half width (points)")
+    ax.set_ylabel(f"95 % half width ({metric.difference})" if metric.difference else "95 % half width")
 
 
 def convergence_figure(data: DataFrame) -> Figure:

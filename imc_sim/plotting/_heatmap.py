@@ -1,4 +1,4 @@
-"""Heat maps: the median accuracy for every pair of values of two axes."""
+"""Heat maps: the median accuracy or score for every pair of values of two axes."""
 
 from __future__ import annotations
 
@@ -15,13 +15,12 @@ from pandas import DataFrame
 from imc_sim._errors import ResultsError
 from imc_sim.plotting._figure import new_panels, plain_bar
 from imc_sim.plotting._labels import further, heading, place, shown
+from imc_sim.plotting._metric import Metric
 from imc_sim.plotting._tables import chip_count, distinct, numbers
 
 if TYPE_CHECKING:
     from imc_sim.study import Results
 
-#: percentage points below digital that are still marked as close
-TOLERANCE = 1.0
 _MAP = "cividis"  # one hue order for every kind of colour vision, and for print in grey
 
 
@@ -32,9 +31,10 @@ def two_axes(study: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def heatmap_data(results: Results) -> DataFrame:
-    """Return a row per pair of values: panel, x, y, chips, median, p05, p95, digital (accuracies in %).
+    """Return a row per pair of values: panel, x, y, chips, median, p05, p95, digital (accuracies in %, or
+    scores).
 
-    A panel is a case with the values of further axes. attrs: x_label and y_label.
+    A panel is a case with the values of further axes. attrs: x_label, y_label and metric.
 
     Args:
         results: of a study with two crossed axes.
@@ -47,38 +47,37 @@ def heatmap_data(results: Results) -> DataFrame:
         got = f"{len(swept)} axis with more than one value"
         raise ResultsError(str(results.folder), got, "two for a map", "Draw the robustness curve.")
     x, y = swept
-    others = further(results.study, x, y)
+    others, metric = further(results.study, x, y), Metric.of(results.study)
     rows = [
         {"panel": ", ".join([str(row["case"]), *(place(row[a["path"]], a) for a in others)])}
         | {"x": shown(row[x["path"]], x), "y": shown(row[y["path"]], y), "chips": int(row["chips"])}
-        | {name: 100 * row[name] for name in ("median", "p05", "p95", "digital")}
+        | {name: metric.factor * row[name] for name in ("median", "p05", "p95", "digital")}
         for row in results.table.to_dict("records")
     ]
     data = DataFrame(rows, columns=["panel", "x", "y", "chips", "median", "p05", "p95", "digital"])
-    data.attrs = {"x_label": heading(x), "y_label": heading(y)}
+    data.attrs = {"x_label": heading(x), "y_label": heading(y), "metric": metric}
     return data
 
 
 def plot_heatmap(ax: Axes, data: DataFrame, limits: tuple[float, float]) -> None:
-    """Draw one panel: medians as colours and numbers, framed where they are less than 1 point below digital.
+    """Draw one panel: medians as colours and numbers, framed where they are close to digital.
 
     Args:
         ax: axes to draw into.
         data: rows of one panel.
-        limits: accuracies at the ends of the colour scale.
+        limits: numbers at the ends of the colour scale.
     """
     columns, rows = distinct(data, "x"), distinct(data, "y")
     values = np.full((len(rows), len(columns)), np.nan)
-    norm = Normalize(*limits)
+    norm, metric = Normalize(*limits), Metric.shown_in(data)
     small = max(len(columns), 2 * len(rows) // 3) > 8
-    for record in data.to_dict("records"):
+    for record, close in zip(data.to_dict("records"), _close(data), strict=True):
         i, j, median = rows.index(record["y"]), columns.index(record["x"]), record["median"]
         values[i, j] = median
-        close = median >= record["digital"] - TOLERANCE
         colour = "white" if norm(median) < 0.55 else "black"
         weight = "bold" if close else "normal"
-        ax.text(j, i, f"{median:.0f}", ha="center", va="center", fontsize=5 if small else 6.5, color=colour,
-                fontweight=weight)  # fmt: skip
+        text = f"{median:.0f}" if metric.is_share else f"{median:.3g}"
+        ax.text(j, i, text, ha="center", va="center", fontsize=5 if small else 6.5, color=colour, fontweight=weight)
         if close:
             x, y = np.array([-1, 1, 1, -1, -1]) * 0.44, np.array([-1, -1, 1, 1, -1]) * 0.44
             ax.plot(j + x, i + y, color=colour, linewidth=0.8, marker="")
@@ -111,12 +110,19 @@ def heatmap_figure(data: DataFrame) -> Figure:
         if len(panels) > 1:
             ax.set_title(textwrap.fill(str(name), 48), loc="left")
     bar = figure.colorbar(ScalarMappable(Normalize(*limits), _MAP), ax=axes, aspect=25, pad=0.02)
-    bar.set_label(f"median accuracy of {chip_count(data)} chips (%)")
+    metric = Metric.shown_in(data)
+    bar.set_label(f"median {metric.name} of {chip_count(data)} chips{metric.in_brackets}")
     plain_bar(bar)
-    close = bool((numbers(data, "median") >= numbers(data, "digital") - TOLERANCE).any())
-    note = "framed: within 1 point of digital" if close else "no value within 1 point of digital"
+    near = f"within {metric.near} of digital"
+    note = f"framed: {near}" if any(_close(data)) else f"no value {near}"
     figure.supxlabel(note, fontsize=6.2, color="0.3")
     return figure
+
+
+def _close(data: DataFrame) -> list[bool]:
+    """Return for each row whether its median counts as close to digital."""
+    metric, digital = Metric.shown_in(data), numbers(data, "digital")
+    return (metric.gap(digital, numbers(data, "median")) <= metric.allowed(digital)).tolist()
 
 
 def _limits(data: DataFrame) -> tuple[float, float]:

@@ -1,4 +1,4 @@
-"""Robustness curves: accuracy against the strength of an effect, with the band over chips."""
+"""Robustness curves: accuracy or score against the strength of an effect, with the band over chips."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from imc_sim._errors import ResultsError
 from imc_sim._stats import band_label
 from imc_sim.plotting._figure import LogLabels, legend_label, lower_limit, with_axes
 from imc_sim.plotting._labels import further, heading, is_number, place, shown
+from imc_sim.plotting._metric import Metric
 from imc_sim.plotting._tables import chip_count, distinct, numbers
 
 if TYPE_CHECKING:
@@ -40,10 +41,10 @@ _DASHES = ("-", (0, (4, 1.5)), (0, (1, 1)), (0, (6, 1, 1, 1)))
 
 
 def robustness_data(results: Results) -> DataFrame:
-    """Return a row per point of the figure: series, x, chips, median, p05, p95, digital (accuracies in %).
+    """Return a row per point of the figure: series, x, chips, median, p05, p95, digital (accuracies in %, or scores).
 
     The first axis is x, in its unit, or as text where its values are not numbers; further axes are part of the name of
-    the series. Without axes, x is the case. attrs: x_label, x_name, x_unit, chance, spaced.
+    the series. Without axes, x is the case. attrs: x_label, x_name, x_unit, chance, spaced, metric.
 
     Args:
         results: of the study.
@@ -57,14 +58,14 @@ def robustness_data(results: Results) -> DataFrame:
     if not results.study["axes"]:
         return _by_case(results)
     first = results.study["axes"][0]
-    others = further(results.study, first)
+    others, metric = further(results.study, first), Metric.of(results.study)
     numbers = all(is_number(value) for value in table[first["path"]].tolist())
     unnamed = bool(others) and set(table["case"]) == {UNNAMED}  # the axes alone tell the series apart
     rows = [
         {"series": ", ".join([*named, *(place(row[a["path"]], a) for a in others)])}
         | {"x": row[first["path"]] * first["scale"] if numbers else shown(row[first["path"]], first)}
         | {"chips": int(row["chips"])}
-        | {name: 100 * row[name] for name in _STATISTICS[1:]}
+        | {name: metric.factor * row[name] for name in _STATISTICS[1:]}
         for row in table.to_dict("records")
         for named in [[] if unnamed else [str(row["case"])]]
     ]
@@ -75,16 +76,17 @@ def robustness_data(results: Results) -> DataFrame:
         "x_unit": first["unit"],
         "chance": _chances(results),
         "spaced": first.get("spaced", "linear"),
+        "metric": metric,
     }
     return data
 
 
 def _by_case(results: Results) -> DataFrame:
     """Return the table of a study without axes."""
-    table = results.table
+    table, metric = results.table, Metric.of(results.study)
     columns = {"series": UNNAMED, "x": table["case"], "chips": table["chips"].astype(int)}
-    data = DataFrame(columns | {name: 100 * table[name] for name in _STATISTICS[1:]})
-    data.attrs = {"x_label": "setting", "x_name": "setting", "x_unit": "", "spaced": "linear"}
+    data = DataFrame(columns | {name: metric.factor * table[name] for name in _STATISTICS[1:]})
+    data.attrs = {"x_label": "setting", "x_name": "setting", "x_unit": "", "spaced": "linear", "metric": metric}
     data.attrs["chance"] = _chances(results)
     return data
 
@@ -129,15 +131,22 @@ def plot_robustness(ax: Axes, data: DataFrame) -> None:
     same = not banded and bool((numbers(data, "median") == numbers(data, "digital")).all())
     baselines = not (same or crowded) and _draw_baselines(ax, data, names)
     drawn = np.asarray(data[["median"] if crowded else ["p05", "p95", "digital"]], dtype=float)
+    metric = Metric.shown_in(data)
+    ax.set_xlabel(str(data.attrs["x_label"]))
+    ax.set_ylabel(metric.label)
+    if metric.is_share:
+        _limit(ax, data, drawn, names, crowded)
+    _scale(ax, data, names)
+    _legend(ax, data, not crowded if banded else None, baselines)
+
+
+def _limit(ax: Axes, data: DataFrame, drawn: Values, names: list[str] | None, crowded: bool) -> None:
+    """Set the limits of an axis of percentages, and draw chance."""
     low = lower_limit(drawn)
     _draw_chance(ax, data, low, names)
-    ax.set_xlabel(str(data.attrs["x_label"]))
-    ax.set_ylabel("accuracy (%)")
     highest = float(np.nanmax(drawn))
     top = min(100.0, 10.0 * math.ceil((highest + 2) / 10)) if crowded else 100.0
     ax.set_ylim(low, top if highest < 100 else 101)  # a line at 100 % must not be cut in half
-    _scale(ax, data, names)
-    _legend(ax, data, not crowded if banded else None, baselines)
 
 
 def _draw_band(ax: Axes, x: NDArray[Any], part: DataFrame, colour: Any, between: bool) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from pandas import DataFrame
 
-from imc_sim.plotting import numbers
+from imc_sim.plotting import Metric, numbers
 
 if TYPE_CHECKING:
     from imc_sim.study import Results
@@ -20,6 +20,8 @@ _BELOW = 10.0
 
 def baseline_warnings(data: DataFrame, results: Results) -> str:
     """Return warnings that the digital baseline of a robustness table is poor; empty if it is not."""
+    if not Metric.shown_in(data).is_share:
+        return ""
     return " ".join(filter(None, [_at_chance(data), _below_card(data, results)]))
 
 

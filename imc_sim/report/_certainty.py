@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from imc_sim._rng import Stream
+from imc_sim.plotting import Metric
 
 if TYPE_CHECKING:
     from imc_sim.study import Results
@@ -26,7 +27,7 @@ class ChipSample:
 
     Args:
         accuracies: per row, in the order of chip numbers.
-        medians: of chips resampled with replacement, in %, [resamplings, rows]; the same in every run.
+        medians: of chips resampled with replacement, as figures show them, [resamplings, rows]; the same in every run.
     """
 
     accuracies: tuple[tuple[float, ...], ...]
@@ -35,7 +36,8 @@ class ChipSample:
     @classmethod
     def of(cls, results: Results) -> ChipSample:
         """Resample the chips of a results folder."""
-        return cls(results.accuracies, resampled_medians(results.accuracies))
+        factor = Metric.of(results.study).factor
+        return cls(results.accuracies, resampled_medians(results.accuracies, factor=factor))
 
     def alone(self, rows: list[int]) -> bool:
         """Tell whether one of these rows has fewer than two chips, so that there is nothing to resample."""
@@ -49,8 +51,10 @@ class ChipSample:
         return [group for group in groups.values() if len(group) > 1]
 
 
-def resampled_medians(accuracies: tuple[tuple[float, ...], ...], count: int = RESAMPLINGS) -> NDArray[np.float64]:
-    """Return medians in % over `count` resamplings of the chips of every row, [count, rows].
+def resampled_medians(
+    accuracies: tuple[tuple[float, ...], ...], count: int = RESAMPLINGS, factor: float = 100.0
+) -> NDArray[np.float64]:
+    """Return `factor` times medians over `count` resamplings of the chips of every row, [count, rows].
 
     Rows with equally many chips use the same chips in each resampling, since chips share their random numbers along an
     axis.
@@ -64,5 +68,5 @@ def resampled_medians(accuracies: tuple[tuple[float, ...], ...], count: int = RE
         uniform = uniform.reshape(stop - start, most)
         for row, values in enumerate(accuracies):
             chosen = (uniform[:, : len(values)] * len(values)).astype(np.intp)
-            found[start:stop, row] = 100 * np.median(np.asarray(values)[chosen], axis=1)
+            found[start:stop, row] = factor * np.median(np.asarray(values)[chosen], axis=1)
     return found

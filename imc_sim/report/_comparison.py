@@ -12,7 +12,7 @@ from pandas import DataFrame
 
 from imc_sim._files import write_file
 from imc_sim.plotting import compares, comparison_data, distinct, numbers, save_table
-from imc_sim.report._answer import TOLERANCE, joined
+from imc_sim.report._answer import joined
 from imc_sim.report._html import Cell
 
 if TYPE_CHECKING:
@@ -125,7 +125,7 @@ def _reduced(row: Row) -> list[str]:
     return [part for part in str(row["chip_task"]).split(", ") if part]
 
 
-def against_published(data: DataFrame, tolerance: float = TOLERANCE) -> str:
+def against_published(data: DataFrame, tolerance: float = 1.0) -> str:
     """State how many settings reach their published accuracy digitally.
 
     Args:

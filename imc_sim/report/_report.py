@@ -9,6 +9,7 @@ from imc_sim._files import write_file
 from imc_sim._stats import FULL_BAND, band_label
 from imc_sim.config import write_yaml
 from imc_sim.plotting import (
+    Metric,
     compares,
     comparison_data,
     figures_of,
@@ -141,11 +142,11 @@ def _number(value: Any) -> Cell:
 
 
 def _table(results: Results) -> str:
-    axes = results.study["axes"]
-    heads = ["case", *map(heading, axes), "chips", "mean, 95 % interval (%)", "median (%)", f"{_band(results)} (%)",
-             "digital (%)"]  # fmt: skip
+    axes, metric = results.study["axes"], Metric.of(results.study)
+    shown = ("mean, 95 % interval", "median", _band(results), "digital")
+    heads = ["case", *map(heading, axes), "chips", *(f"{name}{metric.in_brackets}" for name in shown)]
     each = zip(results.table.to_dict("records"), results.intervals, strict=True)
-    rows = (_row(record, axes, ends) for record, ends in each)
+    rows = (_row(record, axes, metric, ends) for record, ends in each)
     return f'{table(heads, rows, "results")}<p class="note">{escaped(_statistics(results))}</p>'
 
 
@@ -158,35 +159,38 @@ def _statistics(results: Results) -> str:
     few = sorted({int(n) for n in results.table["chips"] if 1 < n < FULL_BAND})
     content = ", ".join(f"{100 * (n - 1) / (n + 1):.0f} % for {n}" for n in few)
     held = f"; the lowest and the highest of fewer than {FULL_BAND} hold less ({content})" if few else ""
+    metric = Metric.of(results.study)
+    what = "" if metric.is_share else f"Results: {metric.name} of the user's function. "
+    limits = " within 0 and 100 %; Wilson's where all chips score the same although they can differ"
+    limits = limits if metric.is_share else ""
     return (
-        "Interval: of the mean over chips (Student t within 0 and 100 %; Wilson's where all chips score the same "
-        "although they can differ). Band: 5 % and 95 % quantile over chips at "
+        f"{what}Interval: of the mean over chips (Student t{limits}). Band: 5 % and 95 % quantile over chips at "
         f"plotting positions k / (n + 1), between which 90 % of all chips lie on average{held}. All points have the "
         "same chip numbers, which share their random numbers: curves look smoother than those of independent chips."
     )
 
 
-def _row(record: dict[Any, Any], axes: list[dict[str, Any]], interval: tuple[float, float]) -> list[Cell]:
+def _row(
+    record: dict[Any, Any], axes: list[dict[str, Any]], metric: Metric, interval: tuple[float, float]
+) -> list[Cell]:
     """Return a row of the table of results."""
-    percent = {key: 100 * record[key] for key in ("mean", "median", "p05", "p95", "digital")}
-    ends = f" ({100 * interval[0]:.2f} to {100 * interval[1]:.2f})" if record["chips"] > 1 else ""
+    held = {key: metric.factor * record[key] for key in ("mean", "median", "p05", "p95", "digital")}
+    low, high = (metric.factor * end for end in interval)
+    text = metric.number
+    ends = f" ({text(low)} to {text(high)})" if record["chips"] > 1 else ""
     return [
         str(record["case"]),
         *(_place(record[axis["path"]], axis) for axis in axes),
         (str(record["chips"]), record["chips"]),
-        (f"{percent['mean']:.2f}{ends}", percent["mean"]),
-        (f"{percent['median']:.2f}", percent["median"]),
-        (f"{percent['p05']:.2f} to {percent['p95']:.2f}", percent["p05"]),
-        (_known(percent["digital"]), percent["digital"]),
+        (f"{text(held['mean'])}{ends}", held["mean"]),
+        (text(held["median"]), held["median"]),
+        (f"{text(held['p05'])} to {text(held['p95'])}", held["p05"]),
+        (text(held["digital"]) if held["digital"] == held["digital"] else "not yet", held["digital"]),
     ]
 
 
 def _place(value: Any, axis: dict[str, Any]) -> Cell:
     return (shown(value, axis), value * axis["scale"]) if is_number(value) else shown(value, axis)
-
-
-def _known(value: float) -> str:
-    return f"{value:.2f}" if value == value else "not yet"
 
 
 def _failed(results: Results) -> str:
@@ -232,7 +236,7 @@ def _reproduce(results: Results) -> str:
     where = f"next to {own}" if own else "anywhere"
     steps = [
         (f"Install imc_sim {version}, and the other versions above for numbers that are equal to the last digit.", ""),
-        (f"Provide the data: {data} (`imc-sim doctor` shows where they are expected).", ""),
+        _needed(study, data),
         (f"In the folder of this page{f', which holds {own}' if own else ''}:",
          "imc-sim run study.resolved.yaml --out again"),
         (f"{given}, save the settings below as study.yaml {where}:", "imc-sim run study.yaml --out again"),
@@ -241,6 +245,14 @@ def _reproduce(results: Results) -> str:
     commands = [(text, f" <code>{escaped(command)}</code>" if command else "") for text, command in steps]
     listed = "".join(f"<li>{escaped(text)}{command}</li>" for text, command in commands)
     return f"<ol>{listed}</ol>{details('Every setting, resolved', f'<pre>{escaped(resolved)}</pre>')}"
+
+
+def _needed(study: dict[str, Any], data: str) -> tuple[str, str]:
+    """Return the step that provides the data, or the file of the function that computes the metric."""
+    if "metric" in study:
+        files = ", ".join([study["task"].get("call", "that each point names"), *study["task"].get("files", ())])
+        return f"Provide the function that computes {study['metric']['name']} and its files: {files}.", ""
+    return f"Provide the data: {data} (`imc-sim doctor` shows where they are expected).", ""
 
 
 def _own_content(study: dict[str, Any]) -> str:

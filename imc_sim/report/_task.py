@@ -9,6 +9,8 @@ def task_line(study: dict[str, Any]) -> str:
     """Describe the task that chips are evaluated on, without settings that axes or cases change."""
     changed, task = _changed(study), {**study["task"], **study.get("chip_task", {})}
     fixed = {key: value for key, value in task.items() if not changed & {key, ""}}
+    if fixed.get("kind") == "function":
+        return f"{fixed['metric'][0].upper()}{fixed['metric'][1:]} by {fixed['call'].rpartition('/')[2]}."
     form = "".join(f"{fixed[key]}-{key} " for key in ("way", "shot") if key in fixed) + "accuracy"
     split = f" ({fixed['split']})" if "split" in fixed else ""
     on = f" on {fixed['dataset']}{split}" if "dataset" in fixed else ""

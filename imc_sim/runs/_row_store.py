@@ -171,8 +171,8 @@ class RowStore:
         known, payload = self.rows.get(row["id"]), self.kind.rules.payload
         if known is None or known["state"] != "done":
             return True
-        if row["state"] == "done" and any(known[k] != row[k] for k in payload):
-            got = ", ".join(f"{k} {known[k]} and {row[k]}" for k in payload if known[k] != row[k])
+        if row["state"] == "done" and (differ := [k for k in payload if known.get(k) != row.get(k)]):
+            got = ", ".join(f"{k} {known.get(k)} and {row.get(k)}" for k in differ)
             step = "Two machines or devices computed it differently: keep them in separate folders, or report it."
             raise ResultsError(
                 f"{self.kind.noun[:-1]} {row['id'][:12]}", got, f"one result per {self.kind.noun[:-1]}", step

@@ -22,7 +22,8 @@ class RowRules:
     """Checks of the rows of a file, apart from their checksums.
 
     Attributes:
-        payload: keys in which all finished rows of one identity must agree; time and machine may differ.
+        payload: keys in which all finished rows of one identity must agree, where they have them; time and machine may
+            differ.
         fault: returns what is wrong with a row, or None.
         identity: what a row is the result of; by default its id.
         sealed: whether every row must have a checksum; a checksum that is there must fit in any case.
@@ -188,7 +189,7 @@ def _contradictions(rows: Mapping[int, Row], rules: RowRules) -> dict[int, str]:
             alike.setdefault(rules.identity(row), []).append(number)
     found: dict[int, str] = {}
     for numbers in alike.values():
-        if len({canonical_json([rows[n]["id"], *(rows[n][key] for key in rules.payload)]) for n in numbers}) > 1:
+        if len({canonical_json([rows[n]["id"], *(rows[n].get(key) for key in rules.payload)]) for n in numbers}) > 1:
             lines = ", ".join(map(str, numbers))
             found |= dict.fromkeys(numbers, f"one of several results that contradict each other (lines {lines})")
     return found

@@ -14,6 +14,7 @@ from imc_sim.study._schema import json_schema
 from imc_sim.study._spec import DERIVED, Case, Chips, Study, load_study, with_settings
 from imc_sim.study._status import status
 from imc_sim.study._store import ResultStore
+from imc_sim.study._trials_file import measure
 
 __all__ = [
     "DERIVED",
@@ -39,6 +40,7 @@ __all__ = [
     "json_schema",
     "load_study",
     "make_executor",
+    "measure",
     "merge",
     "points_of",
     "resolved",

@@ -14,7 +14,7 @@ from imc_sim.runs import Row, sound_rows
 from imc_sim.study._content import keep_copies
 from imc_sim.study._results import Results
 from imc_sim.study._store import ResultStore, read_study
-from imc_sim.study._trials_file import TRIALS, rules_of
+from imc_sim.study._trials_file import PAYLOAD, TRIALS, measure, rules_of
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 FORMATS = ("csv", "parquet")
 _BEFORE = ("case",)
 _AFTER = ("chip", "state", "correct", "total", "accuracy", "digital", "error", "seconds", "time", "host", "device")
+_COUNTS = ("correct", "total", "accuracy")
 _IDS = ("point", "id")
 
 
@@ -35,7 +36,8 @@ def trials_table(folder: Path | str) -> DataFrame:
 
     Columns: `case`, one per axis path, `chip` (chip number, -1 for a digital baseline; named `chip_number` if an axis
     has the path `chip`), `state` (done or failed), `correct`, `total`, `accuracy` (a fraction of 1), `digital`
-    (accuracy of the baseline), `error`, `seconds`, `time`, `host`, `device`, `point`, `id`.
+    (accuracy of the baseline), `error`, `seconds`, `time`, `host`, `device`, `point`, `id`. Studies whose task is a
+    function have `score` and a column `scores.NAME` for each of its scores instead of `correct`, `total`, `accuracy`.
 
     Args:
         folder: results folder.
@@ -50,7 +52,7 @@ def trials_table(folder: Path | str) -> DataFrame:
     rows = sound_rows(folder / TRIALS, rules_of(study))
     keys = ("baseline", "reference", "id")
     order = {p: n for n, p in enumerate(dict.fromkeys(p[k] for k in keys for p in study["points"] if k in p))}
-    digital = {r["point"]: _accuracy(r) for r in rows.values() if r["chip"] == -1}
+    digital = {r["point"]: _measured(r) for r in rows.values() if r["chip"] == -1}
     baseline = {p["id"]: p["baseline"] for p in study["points"]}
     paths = [axis["path"] for axis in study["axes"]]
     lines = [
@@ -58,11 +60,17 @@ def trials_table(folder: Path | str) -> DataFrame:
         for row in sorted(rows.values(), key=lambda r: (order.get(r["point"], len(order)), r["chip"]))
     ]
     number = ("chip_number",) if "chip" in paths else ()
-    columns = list(dict.fromkeys([*_BEFORE, *paths, *number, *_AFTER, *_IDS]))
+    names = sorted({f"scores.{name}" for row in rows.values() for name in row.get("scores", ())})
+    after = [key for key in _AFTER if key not in _COUNTS] if "metric" in study else _AFTER
+    after = [*after[:2], *(("score", *names) if "metric" in study else ()), *after[2:]]
+    columns = list(dict.fromkeys([*_BEFORE, *paths, *number, *after, *_IDS]))
     table = DataFrame(lines, columns=columns)
     for path in paths:
         table[path] = _of_one_type(table[path])
-    return table.astype({"correct": "Int64", "total": "Int64", "accuracy": "float64", "digital": "float64"})
+    types = dict.fromkeys(("correct", "total"), "Int64") | dict.fromkeys(
+        ("accuracy", "digital", "score", *names), "float64"
+    )
+    return table.astype({column: kind for column, kind in types.items() if column in table})
 
 
 def combine(
@@ -133,17 +141,20 @@ def merge(folders: Sequence[Path], out: Path) -> Results:
 
 def _agree(folders: Sequence[Path], each: Sequence[dict[str, Row]]) -> None:
     """Reject folders that hold different results for one trial."""
-    seen: dict[str, tuple[tuple[int, int], Path]] = {}
+    seen: dict[str, tuple[Row, Path]] = {}
     for folder, rows in zip(folders, each, strict=True):
         for i, row in rows.items():
             if row["state"] != "done":
                 continue
-            found = (row["correct"], row["total"])
-            known, other = seen.setdefault(i, (found, folder))
-            if known != found:
-                got = f"{known[0]} of {known[1]} correct in {other}, {found[0]} of {found[1]} in {folder}"
+            known, other = seen.setdefault(i, (row, folder))
+            if any(known.get(key) != row.get(key) for key in PAYLOAD):
+                got = f"{_said(known)} in {other}, {_said(row)} in {folder}"
                 step = "Two machines or devices computed different results: keep the folders separate, or report it."
                 raise ResultsError(f"trial {i[:12]}", got, "one result per trial", step)
+
+
+def _said(row: Row) -> str:
+    return str(row["scores"]) if "scores" in row else f"{row['correct']} of {row['total']} correct"
 
 
 def _formats(formats: Sequence[str] | None) -> Sequence[str]:
@@ -158,8 +169,8 @@ def _formats(formats: Sequence[str] | None) -> Sequence[str]:
     return formats
 
 
-def _accuracy(row: Row) -> float | None:
-    return row["correct"] / row["total"] if row["state"] == "done" else None
+def _measured(row: Row) -> float | None:
+    return measure(row) if row["state"] == "done" else None
 
 
 def _line(row: Row, paths: Sequence[str]) -> dict[str, Any]:
@@ -167,7 +178,9 @@ def _line(row: Row, paths: Sequence[str]) -> dict[str, Any]:
     place = dict(zip(paths, row["values"], strict=True)) if row["values"] else {}
     own = {key: row.get(key) for key in ("case", "chip", "state", "correct", "total", "error", "point", "id")}
     meta = {key: row.get("meta", {}).get(key) for key in ("seconds", "time", "host", "device")}
-    return {**own, "chip_number": row["chip"], **place, **meta, "accuracy": _accuracy(row)} | (
+    scores = {f"scores.{name}": value for name, value in row.get("scores", {}).items()}
+    both = dict.fromkeys(("accuracy", "score"), _measured(row))
+    return {**own, "chip_number": row["chip"], **place, **meta, **both, **scores} | (
         {"chip": None} if "chip" in paths and not place else {}
     )
 

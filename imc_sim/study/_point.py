@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, final
 
 from imc_sim.config import NATIVE, Engine, digest
-from imc_sim.data import foreign_digests
+from imc_sim.data import foreign_digests, stored_name
 from imc_sim.evaluate import data_of_task, task_identity
 from imc_sim.study._stored_chip import as_stored
 
@@ -38,6 +38,7 @@ class Point:
         digital_task: whole task that only the digital network evaluates; None: `task`.
         arch: properties of the architecture that the weights do not determine, such as which activations are binary.
         data: digests of the data that the study reads, by part; see `imc_sim.data.data_digest`.
+        evaluator: digest of a function that evaluates chips instead of the package's own.
     """
 
     case: str
@@ -51,6 +52,7 @@ class Point:
     digital_task: dict[str, Any] | None = None
     arch: dict[str, Any] | None = None
     data: Mapping[str, str] = field(default_factory=dict)
+    evaluator: str | None = None
 
     @functools.cached_property
     def content(self) -> dict[str, Any]:
@@ -62,8 +64,10 @@ class Point:
         task = task_identity(self.task)
         data = {"schema": SCHEMA, "weights": self.weights, "chip": chip, "task": task, "seed": self.seed}
         data |= {} if self.arch is None else {"arch": self.arch}
+        data |= {} if self.evaluator is None else {"evaluator": self.evaluator}
         foreign = foreign_digests(self.own_data)
-        data |= {"data": foreign} if foreign else {}
+        named = {f"{stored_name(part.rpartition(' ')[0])} {part.rpartition(' ')[2]}": d for part, d in foreign.items()}
+        data |= {"data": named} if named else {}
         return data if self.engine.native else data | {"engine": self.engine.to_dict()}
 
     @functools.cached_property
@@ -86,7 +90,8 @@ class Point:
 
     def baseline(self) -> Point:
         """Return the digital baseline: the model without a chip, on the task that chips evaluate."""
-        return Point(self.case, (), self.model, self.weights, None, self.task, 0, arch=self.arch, data=self.data)
+        kept = {"arch": self.arch, "data": self.data, "evaluator": self.evaluator}
+        return Point(self.case, (), self.model, self.weights, None, self.task, 0, **kept)
 
     def reference(self) -> Point:
         """Return the model without a chip on the whole task; equal to the baseline unless chips have a reduced task."""

@@ -5,10 +5,11 @@ from __future__ import annotations
 import copy
 import re
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from imc_sim._errors import InputError, nearest
-from imc_sim.config import as_engine, digest, find_card, set_path
+from imc_sim.config import as_engine, canonical_json, digest, find_card, set_path
 from imc_sim.data import digests_of
 from imc_sim.evaluate import arch_of, weights_digest
 from imc_sim.study._acting import check_acting, of_any_model
@@ -22,29 +23,57 @@ from imc_sim.study._spec import ROOTS, Case, Study
 _PLACE = ("case", "values", "id", "baseline", "reference")
 
 
-def points_of(study: Study) -> list[Point]:
+def points_of(study: Study, evaluator: str | None = None) -> list[Point]:
     """Return all points of a study, case by case in the order of the axes, without those that it skips.
 
     Args:
         study: the study.
+        evaluator: digest of a function that evaluates chips instead of the package's own.
 
     Raises:
-        InputError: names the first point that is not valid, a condition whose path exists nowhere, or an axis or case
-            that changes no result.
+        InputError: names the first point that is not valid, a condition whose path exists nowhere, an axis or case
+            that changes no result, or points of different metrics.
     """
     seen: set[str] = set()
     data: dict[str, str] = {}
     places = [(number, place) for number in range(len(study.cases)) for place in grid(study.axes)]
     tried = (_point(study, study.cases[number], place, seen, data) for number, place in places)
-    points = [point for point in tried if point is not None]
+    points = [replace(point, evaluator=evaluator) for point in tried if point is not None]
     where = f"study {study.name!r}, skip"
     unknown = next((path for rule in study.skip for path in rule if path not in seen), None)
     if unknown is not None:
         raise unknown_path(unknown, seen, where)
     if not points:
         raise InputError(where, f"conditions that hold at all {len(places)} points", "1 or more points", "Relax one.")
+    _check_metric(study, points)
     check_acting(study, points, of_any_model)
     return points
+
+
+def _check_metric(study: Study, points: list[Point]) -> None:
+    """Reject points whose results cannot be in one table, and settings that only accuracies have."""
+    metrics = {canonical_json(_metric(task)) for p in points for task in (p.task, p.digital_task or p.task)}
+    where = f"study {study.name!r}"
+    if len(metrics) > 1:
+        step = "Make a study of each, or give all functions the same metric, unit, better and tolerance."
+        raise InputError(f"{where}, task", f"{len(metrics)} different metrics", "one metric for all points", step)
+    width = study.chips.half_width
+    if _metric(points[0].task) is None:
+        if width is not None and width >= 1:
+            step = "Write a fraction of 1."
+            raise InputError(f"{where}, chips.half_width", width, "below 1 where results are accuracies", step)
+        return
+    case = next((case.name for case in study.cases if case.published is not None), None)
+    if case is not None:
+        step = "Leave published out; state the value in note."
+        raise InputError(f"{where}, case {case!r}", "published with a function task", "an accuracy task", step)
+
+
+def _metric(task: dict[str, Any]) -> dict[str, Any] | None:
+    """Return name, unit, direction and tolerance of the scores of a function; None for accuracies."""
+    if task["kind"] != "function":
+        return None
+    return {"name": task["metric"]} | {key: task[key] for key in ("unit", "better", "tolerance")}
 
 
 def _point(
@@ -227,6 +256,8 @@ def resolved(study: Study, points: list[Point]) -> dict[str, Any]:
     data["weights"] = {names.get(p.model, p.model): p.weights for p in points}
     data["trained"] = {names.get(p.model, p.model): trained(p.model) for p in points}
     data["data"] = dict(sorted(points[0].data.items()))
+    metric = _metric(points[0].task)
+    data |= {} if metric is None else {"metric": metric}
     places = [_place(p) for p in points]
     whole = [place | _described(p, names) for place, p in zip(places, points, strict=True)]
     return {"schema": SCHEMA, "digest": digest({"name": study.name, "points": places}), **data, "points": whole}
@@ -253,7 +284,8 @@ def _described(point: Point, names: Mapping[str, str]) -> dict[str, Any]:
     if task.get("features") is not None:
         task["features"] = names.get(task["features"], task["features"])
     stated = _stated(point.model, task)
-    known = {"model": names.get(point.model, point.model), "chip": point.chip and point.chip["name"], "chance": chance}
+    known = {"model": names.get(point.model, point.model), "chip": point.chip and point.chip["name"]}
+    known |= {} if chance is None else {"chance": chance}
     known |= {} if point.chip is None else {"vary": chips_vary(point.model, load_chip(point.chip))}
     return known | ({} if stated is None else {"stated": stated}) | ({"chip_task": differs} if differs else {})
 
@@ -264,6 +296,8 @@ _COMPARED = ("kind", "dataset", "way", "shot", "attack", "permutation", "feature
 
 def _stated(model: str, task: dict[str, Any]) -> float | None:
     """Return the lowest comparable accuracy that the card of the model states, or None."""
+    if task["kind"] == "function":
+        return None
     measured = find_card(model).data.get("measured") or ()
     same = [m for m in measured if all(m["task"].get(key, task.get(key)) == task.get(key) for key in _COMPARED)]
     return min((float(m["accuracy"]) for m in same), default=None) if task.get("attack") is None else None

@@ -1,4 +1,4 @@
-"""Results of a study: a table of accuracies with bands over chips, never over pooled images."""
+"""Results of a study: a table of accuracies or scores with bands over chips, never over pooled images."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from imc_sim.config import user_path
 from imc_sim.runs import Row, sound_rows
 from imc_sim.study._stopping import wanted_trials
 from imc_sim.study._store import read_study, results_digest
-from imc_sim.study._trials_file import STUDY, TRIALS, rules_of
+from imc_sim.study._trials_file import STUDY, TRIALS, measure, rules_of
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -34,13 +34,14 @@ class Results:
         study: content of study.resolved.yaml.
         table: one row per point with the columns `case`, one per axis path, `chips`, `mean`, `half_width` (half width
             of the 95 % t interval of the mean over chips), `median`, `p05`, `p95` (5th and 95th percentile over chips,
-            see `imc_sim._stats.band`) and `digital` (digital baseline). Accuracies are fractions of 1.
+            see `imc_sim._stats.band`) and `digital` (digital baseline). Accuracies are fractions of 1, scores of a
+            function are in their unit.
         environment: versions, time and command of the run.
         failed: number of failed trials.
         digest: SHA-256 of the results of all rows.
-        accuracies: accuracy of every chip, in the order of chip numbers, for every row of the table.
-        intervals: 95 % interval of the mean over chips, for every row of the table: Student's t within [0, 1], and
-            Wilson's where chips can differ and all score the same.
+        accuracies: accuracy or score of every chip, in the order of chip numbers, for every row of the table.
+        intervals: 95 % interval of the mean over chips, for every row of the table: Student's t, of accuracies within
+            [0, 1], and Wilson's where chips can differ and all score the same.
         rows: stored rows by trial id.
     """
 
@@ -77,7 +78,10 @@ class Results:
         found = _accuracies(rows)
         known = [p for p in study["points"] if p["id"] in found]
         each = tuple(tuple(found[p["id"]]) for p in known)
-        ends = tuple(_interval(point, values) for point, values in zip(known, each, strict=True))
+        shares = "metric" not in study
+        ends = tuple(
+            _interval(p, values) if shares else mean_interval(values)[1:] for p, values in zip(known, each, strict=True)
+        )
         table, digest = _table(study, found), results_digest(by_id)
         return cls(folder, study, table, _environment(rows), failed, digest, each, ends, by_id)
 
@@ -95,7 +99,7 @@ def _accuracies(rows: list[Row]) -> dict[str, list[float]]:
     found: dict[str, list[float]] = {}
     for row in sorted(rows, key=lambda r: r["chip"]):
         if row["state"] == "done":
-            found.setdefault(row["point"], []).append(row["correct"] / row["total"])
+            found.setdefault(row["point"], []).append(measure(row))
     return found
 
 

@@ -21,7 +21,7 @@ class Writer:
     def done(self, trials: Sequence[Trial], results: Sequence[ChipResult]) -> list[Row]:
         """Return the rows of finished trials."""
         return [
-            self._row(t, {"state": "done", "correct": r.correct, "total": r.total} | _more(r), r.seconds)
+            self._row(t, {"state": "done"} | _payload(r) | _more(r), r.seconds)
             for t, r in zip(trials, results, strict=True)
         ]
 
@@ -33,6 +33,13 @@ class Writer:
         point = trial.point
         place = {"case": point.case, "values": [v for _, v in point.coordinates], "point": point.id, "chip": trial.chip}
         return {"id": trial.id, **place, **payload, "meta": self.clock.meta(seconds)}
+
+
+def _payload(result: ChipResult) -> Row:
+    """Return the result itself: counts of right answers, or scores."""
+    if result.score is None:
+        return {"correct": result.correct, "total": result.total}
+    return {"score": result.score, "scores": result.scores}
 
 
 def _more(result: ChipResult) -> Row:

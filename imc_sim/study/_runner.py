@@ -26,7 +26,7 @@ from imc_sim.study._rows import Writer
 from imc_sim.study._spec import Study, load_study
 from imc_sim.study._stopping import stopping_count
 from imc_sim.study._store import ResultStore, check_folder
-from imc_sim.study._work import BATCH, Batch, Evaluator, batch_size, evaluate_batch
+from imc_sim.study._work import BATCH, Batch, Evaluator, batch_size, evaluate_batch, evaluator_digest
 
 
 @final
@@ -120,7 +120,8 @@ def run(
         executor: inline, process or dask; see `EXECUTORS`.
         workers: number of worker processes; None: one per core.
         progress: called with the `Progress` after every batch.
-        evaluator: function that evaluates chips, importable by name; tests replace it.
+        evaluator: function that evaluates chips, importable by name; its name and file are part of the ids of trials.
+            Tests replace it; for a metric, use a task of kind function.
         scheduler: address of an existing dask scheduler; None: start one if the executor is dask.
         device: device that computes, cpu or cuda.
         retry_failed: whether trials that failed in an earlier run are run again.
@@ -139,7 +140,7 @@ def run(
     folder = user_path(out, "out") if out is not None else Path("results") / spec.name
     if batch < 1:
         raise InputError("batch", batch, "1 or more", "Leave it out for the usual size.")
-    points = points_of(spec)
+    points = points_of(spec, evaluator_digest(evaluator))
     settings = resolved(spec, points)
     check_folder(folder, settings)
     if evaluator is evaluate_chips:

@@ -16,9 +16,10 @@ from imc_sim.study._base import base_file, derive, follow, refuse_patches
 from imc_sim.study._conditions import Condition, Derived
 from imc_sim.study._places import Content
 from imc_sim.study._settings import with_value
+from imc_sim.study._user_files import with_places
 
 #: keys that study.resolved.yaml has in addition to those of a study
-DERIVED = ("schema", "digest", "weights", "trained", "data", "points")
+DERIVED = ("schema", "digest", "weights", "trained", "data", "metric", "points")
 #: first parts of the paths that cases and axes may set
 ROOTS = ("model", "chip", "task", "chip_task", "engine", "seed")
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
@@ -51,8 +52,8 @@ class Case(Spec):
 class Chips(Spec):
     """Stopping rule: the number of chips sampled at every point.
 
-    The 95 % t interval of the mean accuracy is tested at `min` chips, and again each time their number has grown by
-    half. A point stops once the half width is at most `half_width`, or at `max` chips.
+    The 95 % t interval of the mean accuracy or score is tested at `min` chips, and again each time their number has
+    grown by half. A point stops once the half width is at most `half_width`, or at `max` chips.
     """
 
     min: int = Field(default=30, ge=1, le=1_000_000, description="smallest number of chips per point")
@@ -60,9 +61,9 @@ class Chips(Spec):
         default=None, ge=1, le=1_000_000, description="largest number of chips per point; null: min"
     )
     half_width: float | None = Field(
-        default=None, gt=0.0, lt=1.0,
-        description="half width of the 95 % interval of the mean accuracy at which a point stops, a fraction of 1; "
-        "null: every point has max chips",
+        default=None, gt=0.0,
+        description="half width of the 95 % interval of the mean accuracy at which a point stops, a fraction of 1 (of "
+        "a function task in the unit of its score); null: every point has max chips",
     )  # fmt: skip
 
     @model_validator(mode="after")
@@ -235,7 +236,7 @@ def _complete(data: Mapping[str, Any], where: str, folder: Path, chain: tuple[Pa
         )
     for path, value in settings.items():
         study = with_value(study, str(path), value, f"{where}: set")
-    return study
+    return with_places(study, folder)
 
 
 def with_settings(study: Study, settings: list[str]) -> Study:

@@ -7,6 +7,7 @@ from typing import Any
 
 from imc_sim._stats import mean_interval
 from imc_sim.study._spec import Chips
+from imc_sim.study._trials_file import measure
 
 
 def stopping_count(chips: Chips, row: Callable[[int], Mapping[str, Any] | None]) -> int | None:
@@ -23,7 +24,7 @@ def stopping_count(chips: Chips, row: Callable[[int], Mapping[str, Any] | None])
         rows = [row(c) for c in range(count)]
         if any(r is None for r in rows):
             return None
-        values = [r["correct"] / r["total"] for r in rows if r is not None and r["state"] == "done"]
+        values = [measure(r) for r in rows if r is not None and r["state"] == "done"]
         if chips.half_width is not None and len(values) > 1:
             mean, low, _ = mean_interval(values)
             if mean - low <= chips.half_width:

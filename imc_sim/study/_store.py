@@ -35,8 +35,8 @@ class ResultStore(RowStore):
 
 def results_digest(rows: Mapping[str, Row]) -> str:
     """Return the SHA-256 of the results of all finished trials, independent of their order, time and machine."""
-    found = sorted((i, *(row[k] for k in PAYLOAD)) for i, row in rows.items() if row["state"] == "done")
-    return hashlib.sha256(json.dumps(found).encode()).hexdigest()
+    found = sorted((i, *(row[k] for k in PAYLOAD if k in row)) for i, row in rows.items() if row["state"] == "done")
+    return hashlib.sha256(json.dumps(found, sort_keys=True).encode()).hexdigest()
 
 
 def _no_results(folder: Path) -> ResultsError:

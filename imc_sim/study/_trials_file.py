@@ -1,8 +1,8 @@
 """Rules that rows of trials.jsonl must follow.
 
 The id of a row must follow from its point and chip, the point must belong to the study of the folder, and the counts
-must be possible. Rows of results version 1 have no checksum, and their ids cannot be computed from the folder; all
-other rules apply to them as well.
+or scores must be possible. Rows of results version 1 have no checksum, and their ids cannot be computed from the
+folder; all other rules apply to them as well.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ from imc_sim.study._point import SCHEMA, trial_id
 STUDY, TRIALS, DAMAGED, RESCUED = (
     "study.resolved.yaml", "trials.jsonl", "trials.damaged.jsonl", "trials.rescued.jsonl",
 )  # fmt: skip
-PAYLOAD = ("state", "correct", "total")
+#: results of a trial: counts of right answers, or scores of a function
+PAYLOAD = ("state", "correct", "total", "score", "scores")
 _STATES = ("done", "failed")
 _ID = re.compile(r"[0-9a-f]{64}")
 
@@ -99,9 +100,23 @@ def _types(row: Row) -> str | None:
     return None if _whole(row.get("chip")) and row["chip"] >= -1 else f"chip {row.get('chip')!r}"
 
 
+def measure(row: Mapping[str, Any]) -> float:
+    """Return the result of a finished trial: the fraction of right answers, or the score of a function.
+
+    Args:
+        row: of trials.jsonl.
+    """
+    return row["score"] if "score" in row else row["correct"] / row["total"]
+
+
 def _counts(row: Row) -> str | None:
+    """Return the fault of the result of a row, or None."""
     if row["state"] == "failed":
         return None if isinstance(row.get("error"), str) else "a failed trial without its error"
+    if "score" in row:
+        scores = row.get("scores")
+        fits = isinstance(scores, dict) and all(map(_number, scores.values())) and row["score"] in scores.values()
+        return None if fits and not {"correct", "total"} & row.keys() else f"score {row['score']!r} of {scores!r}"
     correct: Any = row.get("correct")
     total: Any = row.get("total")
     possible = _whole(correct) and _whole(total) and 0 <= correct <= total and total >= 1

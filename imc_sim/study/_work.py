@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+import hashlib
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, final
 
 from imc_sim import evaluate
-from imc_sim._errors import CheckpointError
+from imc_sim._errors import CheckpointError, InputError
 from imc_sim.config import as_engine, digest, trusting
-from imc_sim.evaluate import ChipResult, arch_of, evaluate_chips, features_digest, holding, weights_digest
+from imc_sim.evaluate import (
+    ChipResult,
+    arch_of,
+    evaluate_chips,
+    features_digest,
+    holding,
+    task_identity,
+    weights_digest,
+)
 from imc_sim.study._point import Point, Trial
 
 #: called with (model, chip, task, chip numbers, seed), and with `engine` and `device` if they are not the default
@@ -35,6 +46,7 @@ class Batch:
         arch: properties of the architecture on the machine that runs the study.
         features: digest of the model whose features the task uses; None for a task of images.
         data: digests of the data that the task reads.
+        code: digest of the functions and files of a function task; None for other tasks.
     """
 
     evaluator: Evaluator
@@ -48,6 +60,7 @@ class Batch:
     arch: dict[str, Any] | None = None
     features: str | None = None
     data: Mapping[str, str] = field(default_factory=dict)
+    code: str | None = None
 
     @classmethod
     def of(cls, trials: list[Trial], evaluator: Evaluator, device: str) -> Batch:
@@ -57,7 +70,9 @@ class Batch:
         if p.chip is not None and p.engine != as_engine(p.chip["engine"]):
             options["engine"] = p.engine
         chips, features = tuple(t.chip for t in trials), p.content["task"].get("features")
-        return cls(evaluator, p.model, p.weights, p.chip, p.task, chips, p.seed, options, p.arch, features, p.own_data)
+        code = digest(p.content["task"]) if p.task["kind"] == "function" else None
+        arguments = (evaluator, p.model, p.weights, p.chip, p.task, chips, p.seed, options, p.arch, features)
+        return cls(*arguments, p.own_data, code)
 
 
 def evaluate_batch(batch: Batch) -> list[ChipResult]:
@@ -65,6 +80,8 @@ def evaluate_batch(batch: Batch) -> list[ChipResult]:
     if batch.evaluator is evaluate_chips:
         _check_model(batch.model, "weights", weights_digest(batch.model), batch.weights)
         _check_model(batch.model, "architecture", digest(arch_of(batch.model)), digest(batch.arch))
+        if batch.code is not None:
+            _check_code(batch.task, batch.code)
         if batch.features is not None:
             features = batch.task["features"]
             _check_model(features, "weights and architecture", features_digest(features), batch.features)
@@ -82,6 +99,29 @@ def _check_model(model: str, what: str, found: str, expected: str) -> None:
     if found != expected:
         step = "Give this worker the models of the machine that runs the study (IMC_SIM_PATH), and do not change them."
         raise CheckpointError(f"model {model!r} on this worker", f"{what} {found[:12]}", expected[:12], step)
+
+
+def _check_code(task: dict[str, Any], expected: str) -> None:
+    """Reject functions and files of a task that differ from those of the study."""
+    if digest(task_identity(task)) != expected:
+        step = "Do not change them while a study runs, and give every worker the same files; then run the study again."
+        raise InputError(f"task.call, {task['call']!r}", "other content", "the functions and files of the study", step)
+
+
+def evaluator_digest(evaluator: Evaluator) -> str | None:
+    """Return the digest of the name and the file of a function that evaluates chips; None for the package's own.
+
+    Raises:
+        InputError: the function cannot be identified.
+    """
+    if evaluator is evaluate_chips:
+        return None
+    module, name = sys.modules.get(getattr(evaluator, "__module__", "")), getattr(evaluator, "__qualname__", "")
+    file = getattr(module, "__file__", None)
+    if file is None or getattr(module, name, None) is not evaluator:
+        step = "Put it into a file, or use a task of kind function."
+        raise InputError("run, evaluator", repr(evaluator), "a function at the top level of a Python file", step)
+    return digest([name, hashlib.sha256(Path(file).read_bytes()).hexdigest()])
 
 
 def batch_size(point: Point, evaluator: Evaluator, most: int, memory_limit: int) -> int:

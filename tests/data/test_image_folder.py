@@ -11,7 +11,7 @@ from PIL import Image
 
 from imc_sim import InputError
 from imc_sim._errors import MissingDataError
-from imc_sim.data import check, class_count, fetch, gather_labelled, load_classes, load_labelled, load_pool
+from imc_sim.data import check, class_count, fetch, gather_labelled, load_classes, load_labelled
 from imc_sim.data._registry import dataset_info
 
 #: file of the training set -> its colour; labels are those of the sorted class folders
@@ -319,9 +319,8 @@ def test_names_splits_and_sizes_are_checked(root: Path) -> None:
     for name in ("folder:", "fruit"):
         with pytest.raises(InputError, match=r"omniglot, .*, folder:PATH"):
             load_classes(name, "train", 8, root)
-    for load in (load_labelled, load_pool):
-        with pytest.raises(InputError, match=r"folder:fruit.*tasks of kind classification"):
-            load("folder:fruit", "train", root=root)
+    with pytest.raises(InputError, match=r"folder:fruit.*allowed: mnist"):
+        load_labelled("folder:fruit", "train", root=root)
 
 
 @pytest.mark.parametrize("what", [check, fetch])

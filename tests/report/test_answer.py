@@ -125,7 +125,7 @@ def test_rows_equal_to_the_bit_are_reported() -> None:
 
 def test_answers_that_are_each_rare_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     data, chips = table({"all": [90, 60]}, [0, 1]), sampled((90, 90), (60, 61))
-    own = _answer._reach(_answer._Values(data), data, 1.0)[0]
+    own = _answer._reach(_answer._Values(data, 1.0), data)[0]
     shares = {own: 0.991, "b": 0.004, "c": 0.003, "d": 0.002}
     monkeypatch.setattr(_answer, "_outcomes", lambda *_: dict(shares))
     assert answer(data, chips=chips).endswith("gives this in 99 % of cases, each of 3 other answers more rarely.")

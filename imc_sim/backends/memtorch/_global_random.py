@@ -1,4 +1,4 @@
-"""Isolate foreign code that uses the global generators of the process; no other module touches them.
+"""Isolate foreign code that uses the global generators of the process.
 
 This package never uses global generators. MemTorch does, so it runs inside `contained`.
 """

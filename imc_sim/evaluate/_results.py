@@ -1,0 +1,44 @@
+"""Result of one chip or of the digital network."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import final
+
+from imc_sim._stats import Sample
+
+
+@final
+@dataclass(frozen=True)
+class ChipResult:
+    """Result of one chip, or of the digital baseline.
+
+    Args:
+        chip: number of the chip; -1: the digital baseline.
+        correct: number of right answers.
+        total: number of answers; 0: the task counts none.
+        seconds: time per chip.
+        ranges: per layer, and of the key `memory`, the limits of the ADCs' inputs in windows, where calibrated.
+        sample: of the digital network, what its accuracy is a mean over; chips are compared with one another.
+        loss: mean negative log-likelihood of the digital network, where outputs are classes.
+        rows_on: per layer, and of the key `memory`, the fraction of rows that inputs switch on, for every row of tiles
+            and pass, where wires depend on it.
+        scores: numbers by name that a function of the user returned; empty where answers are counted.
+        score: the one of them that is shown.
+    """
+
+    chip: int
+    correct: int
+    total: int
+    seconds: float
+    ranges: dict[str, tuple[float, float]] = field(default_factory=dict)
+    sample: Sample | None = None
+    loss: float | None = None
+    rows_on: dict[str, list[list[float]]] = field(default_factory=dict)
+    scores: dict[str, float] = field(default_factory=dict)
+    score: float | None = None
+
+    @property
+    def accuracy(self) -> float:
+        """Return the fraction of right answers."""
+        return self.correct / self.total
