@@ -108,7 +108,7 @@ def _train_one(model: str, out: Path | None, device: str, resume: bool, settings
         _draw(folder)
     except KeyboardInterrupt:
         sets = [word for setting in settings for word in ("--set", setting)]
-        again = shlex.join(["imc-sim", "train", model, "--out", str(folder), "--resume", *sets])
+        again = _command(model, "--out", str(folder), "--resume", *sets, device=device)
         kept = f"kept in {folder}; to go on: {again}"
         say(f"stopped; {kept if (folder / 'checkpoint.pt').exists() else 'nothing was reached that could be kept'}")
         raise typer.Exit(2) from None
@@ -140,12 +140,17 @@ def _train_queue(name: str, out: Path | None, device: str) -> None:
             failed += 1
             say(f"{queue.name}, {row.entry}: {row.state}: {row.error}")
     except KeyboardInterrupt:
-        again = shlex.join(["imc-sim", "train", "--queue", name, "--out", str(folder)])
+        again = _command("--queue", name, "--out", str(folder), device=device)
         say(f"stopped; kept in {folder}; to go on: {again}")
         raise typer.Exit(2) from None
     if failed:
         say(f"{failed} of {len(queue.entries)} entries are not trained; details in {folder / 'queue.jsonl'}")
         raise typer.Exit(1)
+
+
+def _command(*words: str, device: str) -> str:
+    """Return the command that continues a training."""
+    return shlex.join(["imc-sim", "train", *words, *([] if device == Device.cpu else ["--device", device])])
 
 
 def _with_curve(update: Update, folder: Path) -> Update:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -106,3 +108,36 @@ def test_a_chip_is_changed_from_the_command_line(run: Callable) -> None:
     wrong = run("map", "batmann_s9", "rram_hfo2_1t1r", "--set", "policy.float=digital")
     assert wrong.code == 2
     assert "chip.…" in wrong.err
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("train_model", ["batmann_small_xnor", "--set", "recipe.seed=1", "--set", "arch.args.dim=64"]),
+        ("run_queue", ["--queue", "published_sizes"]),
+    ],
+)
+def test_a_stopped_training_names_the_command_that_continues_it(
+    name: str, words: list[str], device: str, tmp_path: Path, run: Callable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same model, folder, device and settings; a single model resumes."""
+    calls: list[list[Any]] = []
+    folder = tmp_path / "a folder"
+    folder.mkdir()
+    (folder / "checkpoint.pt").touch()
+
+    def stopped(*arguments: Any) -> None:
+        calls.append([each for each in arguments if not callable(each)])
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(f"imc_sim.train.{name}", stopped)
+    first = run("train", *words, "--out", folder, "--device", device)
+    assert first.code == 2
+    command = first.err.strip().rpartition("o go on: ")[2]
+    again = run(*shlex.split(command)[1:])
+    assert again.err.strip().rpartition("o go on: ")[2] == command
+    if name == "train_model":
+        assert [call.pop(2) for call in calls] == [False, True]
+    assert calls[0] == calls[1]
+    assert device in calls[0]

@@ -11,9 +11,17 @@ from matplotlib.axes import Axes
 from pandas import DataFrame
 
 from imc_sim.evaluate import Confusion
-from imc_sim.plotting import confusion_data, new_figure, plot_confusion, plot_training, style, training_data
+from imc_sim.plotting import (
+    confusion_data,
+    new_figure,
+    plot_confusion,
+    plot_fgsm,
+    plot_training,
+    style,
+    training_data,
+)
 from imc_sim.plotting._cdf import plot_cdf
-from imc_sim.plotting._cells import plot_variation
+from imc_sim.plotting._cells import plot_levels_iv, plot_variation
 from imc_sim.plotting._convergence import plot_means, plot_widths
 from imc_sim.plotting._device import plot_iv, plot_pulses
 from imc_sim.plotting._heatmap import plot_heatmap
@@ -63,6 +71,26 @@ def test_labels_are_of_what_is_drawn_along_them(
     ax = drawn(draw, *arguments)
     assert (ax.get_xlabel(), ax.get_ylabel()) == labels
     assert np.asarray(ax.lines[0].get_xdata()).tolist() == first
+
+
+ATTACK = {"series": "a", "epsilon": [0.0, 0.1], "accuracy": [90.0, 40.0], "low": [88.0, 31.0], "high": [95.0, 47.0]}
+CURRENTS = {"level": 1, "v_V": [0.1, 0.2], "p05_A": [1e-6, 2e-6], "median_A": [3e-6, 4e-6], "p95_A": [5e-6, 8e-6]}
+
+
+@pytest.mark.parametrize(
+    ("draw", "arguments", "ends"),
+    [
+        (plot_fgsm, [table({**ATTACK, "chips": 5})], {(0.0, 88.0), (0.0, 95.0), (0.1, 31.0), (0.1, 47.0)}),
+        (plot_means, [table(CHIPS, target=None), ["a"]], {(2.0, 51.0), (2.0, 69.0), (3.0, 56.0), (3.0, 66.0)}),
+        (plot_levels_iv, [table(CURRENTS)], {(0.1, 1e-6), (0.1, 5e-6), (0.2, 2e-6), (0.2, 8e-6)}),
+    ],
+)
+def test_bands_reach_from_their_lower_to_their_upper_end(
+    draw: Callable[..., None], arguments: list[Any], ends: set[tuple[float, float]]
+) -> None:
+    (band,) = drawn(draw, *arguments).collections
+    corners = {(float(x), float(y)) for path in band.get_paths() for x, y in np.asarray(path.vertices)}
+    assert corners == ends
 
 
 def test_a_confusion_has_true_classes_along_y_and_answers_along_x() -> None:
