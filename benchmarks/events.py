@@ -1,10 +1,10 @@
-"""Event-driven products against dense ones, pairs in the same run: below which share of spikes they are faster.
+"""Event-driven products compared with dense ones, pairs in the same run: below which density of spikes they are faster.
 
     python benchmarks/events.py [--rounds 15]
 
-Figures are dense time over event time, above 1 the events win: processor time, the least of `rounds` calls of each in
-turn, as what else a machine does would swamp calls as short as these. Ratios only: absolute times say more about the
-machine than about the code.
+Numbers are dense time over event time; above 1 events are faster. They are the least processor times of `rounds` calls
+of each in turn, since other work of the machine is long compared with such short calls. Ratios only: absolute times
+depend on the machine.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ LAYERS: tuple[tuple[str, Callable[[], Conv2d | Linear], tuple[int, ...]], ...] =
 
 
 def gain(dense: Callable[[], object], events: Callable[[], object], rounds: int) -> float:
-    """Quickest dense over quickest event-driven call, after one warm-up of each."""
+    """Return the quickest dense over the quickest event-driven call, after one warm-up of each."""
     dense()
     events()
     times = [(_seconds(dense), _seconds(events)) for _ in range(rounds)]
@@ -49,12 +49,12 @@ def _seconds(work: Callable[[], object]) -> float:
 
 
 def gains(layer: Conv2d | Linear, shape: tuple[int, ...], rounds: int) -> Iterator[float]:
-    """Dense time over event time at each density."""
+    """Yield dense time over event time at each density."""
     generator = torch.Generator().manual_seed(0)
     events = EventProduct(layer)
     for density in DENSITIES:
         x = (torch.rand(*shape, generator=generator) < density).float()
-        if x.ndim == 4:  # as it comes from the layer before
+        if x.ndim == 4:  # in the layout of the layer before
             x = x.contiguous(memory_format=torch.channels_last)
         yield gain(lambda: layer(x), lambda: events(x), rounds)  # noqa: B023
 

@@ -1,12 +1,12 @@
-"""How cost and memory grow: images, chips, width of a layer, size of a tile, bits of a converter, wire resistance.
+"""Growth of time and memory: images, chips, width of a layer, size of a tile, bits of an ADC, wire resistance.
 
     python benchmarks/growth.py [--rounds 5] [--only images] [--out docs/figures] [--smoke]
 
-Cost: median of pairs in turn, each over the product of plain float32 torch of the same shape in the same process, once
-for every chip: a level line grows as the digital network does. Memory: highest resident memory of a process of its own,
-less what it held before it programmed a cell (Linux).
-The work at the axes' common point: one layer of 512 x 512 weights, +-1, programmed anew on 4 chips with 8-bit
-converters on tiles of 128 rows, then 256 inputs; `compute` is float32, the default. Wires are solved exactly (nodal), a
+Time: median of pairs in turn, each over the product of plain float32 torch of the same shape in the same process, once
+for every chip: a level line grows as the digital network does. Memory: highest resident memory of a separate process,
+less its memory before it programmed a cell (Linux).
+The work at the axes' common point: one layer of 512 x 512 weights, +-1, programmed on 4 chips with 8-bit
+ADCs on tiles of 128 rows, then 256 inputs; `compute` is float32, the default. Wires are solved exactly (nodal), a
 single chip of 128 x 128 weights. Writes performance_growth.csv and performance_growth.png.
 """
 
@@ -28,13 +28,13 @@ import imc_sim as imc
 from imc_sim._files import write_file
 from imc_sim.plotting._figure import LogLabels, new_panels, save_table, style
 
-#: axis -> its values, and what its axis is called
+#: axis -> its values, and its label
 AXES: dict[str, tuple[tuple[float, ...], str]] = {
     "images": ((16, 64, 256, 1024, 4096), "inputs"),
     "chips": ((1, 4, 16, 64), "chips"),
     "width": ((128, 256, 512, 1024, 2048), "width of the layer"),
     "rows": ((16, 32, 64, 128, 256, 512), "rows of a tile"),
-    "bits": ((4, 6, 8, 10, 12), "bits of the converters"),
+    "bits": ((4, 6, 8, 10, 12), "bits of the ADCs"),
     "r_ohm": ((0.1, 0.3, 1.0, 3.0, 10.0), "wire resistance (ohm a pitch)"),
 }
 COMMON: dict[str, float] = {"images": 256, "chips": 4, "width": 512, "rows": 128, "bits": 8, "r_ohm": 0.0}
@@ -42,13 +42,13 @@ SMOKE: dict[str, float] = {"images": 4, "chips": 1, "width": 32, "rows": 16, "bi
 
 
 def at(axis: str, value: float, common: dict[str, float]) -> dict[str, float]:
-    """The common point with one value changed; wires at a size whose exact circuit is solved in tenths of a second."""
+    """Return the common point with one value changed; wires at a size that is solved in tenths of a second."""
     point = common | {axis: value}
     return point | ({"width": min(128.0, common["width"]), "chips": 1} if axis == "r_ohm" else {})
 
 
 def work(point: dict[str, float]) -> tuple[Callable[[], object], Callable[[], object]]:
-    """Chips programmed anew and their products; and the plain product as often as there are chips."""
+    """Return a call that programs chips and multiplies, and one that does the plain product once per chip."""
     images, count, width = (int(point[k]) for k in ("images", "chips", "width"))
     generator = torch.Generator().manual_seed(0)
     w, x = (imc.nn.two_valued(torch.randn(n, width, generator=generator)) for n in (width, images))
@@ -65,16 +65,16 @@ def work(point: dict[str, float]) -> tuple[Callable[[], object], Callable[[], ob
 
 
 def peak_mib(point: dict[str, float]) -> float:
-    """What programming and one product add to the highest resident memory of a fresh process."""
+    """Return the increase of the highest resident memory of a new process by programming and one product."""
     argv = [sys.executable, __file__, "--peak", json.dumps(point)]
     return float(subprocess.run(argv, check=True, capture_output=True, text=True).stdout)
 
 
 def _print_peak(point: dict[str, float]) -> None:
-    # What is loaded at the first use, and compiled code, is no cost of this size; small products need less of it.
+    # Modules and code compiled at the first use are no cost of this size; small products need less of it.
     work(COMMON | {"width": 128, "chips": 1, "r_ohm": point["r_ohm"]})[0]()
     ours, _ = work(point)
-    Path("/proc/self/clear_refs").write_text("5")  # Linux: the highest resident memory begins anew
+    Path("/proc/self/clear_refs").write_text("5")  # Linux: the highest resident memory starts again
     before = _status_mib("VmRSS")
     ours()
     print(_status_mib("VmHWM") - before)
@@ -86,7 +86,7 @@ def _status_mib(name: str) -> float:
 
 
 def plot(table: DataFrame, stem: Path) -> Path:
-    """One column of panels an axis: cost above, memory below."""
+    """Draw one column of panels per axis: time above, memory below."""
     with style():
         figure, panels = new_panels(2, len(AXES), 7.2, 3.0)
         for column, (axis, (_, label)) in enumerate(AXES.items()):
@@ -120,25 +120,25 @@ def main() -> int:
     parser.add_argument("--out", type=Path, default=Path("docs/figures"))
     parser.add_argument("--smoke", action="store_true", help="the first value of every axis at a tiny size, once")
     parser.add_argument("--peak", help=argparse.SUPPRESS)
-    said: Any = parser.parse_args()
-    torch.set_num_threads(said.threads)
-    if said.peak:
-        _print_peak(json.loads(said.peak))
+    options: Any = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    if options.peak:
+        _print_peak(json.loads(options.peak))
         return 0
-    common, rounds = (SMOKE, 1) if said.smoke else (COMMON, said.rounds)
+    common, rounds = (SMOKE, 1) if options.smoke else (COMMON, options.rounds)
     lines: list[dict[str, Any]] = []
     print(f"{'axis':<8}{'value':>8}{'ratio':>9}{'least':>9}{'most':>9}{'MiB':>9}")
-    for axis in said.only or AXES:
+    for axis in options.only or AXES:
         values = AXES[axis][0]
-        for value in values[:1] if said.smoke else values:
+        for value in values[:1] if options.smoke else values:
             point = at(axis, value, common)
             found = ratio(*work(point), rounds)
             lines.append({"axis": axis, "value": value, **dict(zip(("ratio", "least", "most"), found, strict=True))})
             lines[-1]["peak_mib"] = peak_mib(point)
             print(f"{axis:<8}{value:>8g}" + "".join(f"{x:>9.2f}" for x in (*found, lines[-1]["peak_mib"])), flush=True)
-    if not said.only:
-        said.out.mkdir(parents=True, exist_ok=True)
-        table, stem = DataFrame(lines), said.out / "performance_growth"
+    if not options.only:
+        options.out.mkdir(parents=True, exist_ok=True)
+        table, stem = DataFrame(lines), options.out / "performance_growth"
         save_table(table.round({"ratio": 3, "least": 3, "most": 3, "peak_mib": 1}), stem)
         plot(table, stem)
     return 0

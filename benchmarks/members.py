@@ -56,8 +56,8 @@ def compared(width: float, members: int, batch: int, rounds: int) -> tuple[float
     ]
     side_by_side = [torch.cat(images, 1) for images in single]
     weights = [torch.cat([layer.weight for layer in same]) for same in layers]
-    for each, all_at_once in zip(one_by_one(layers, single), batched(layers, side_by_side, weights), strict=True):
-        torch.testing.assert_close(torch.cat(list(each), 1), all_at_once)
+    for each, together in zip(one_by_one(layers, single), batched(layers, side_by_side, weights), strict=True):
+        torch.testing.assert_close(torch.cat(list(each), 1), together)
     return ratio(
         lambda: batched(layers, side_by_side, weights), lambda: one_by_one(layers, single), rounds
     )  # fmt: skip

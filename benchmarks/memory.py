@@ -1,8 +1,8 @@
-"""Peak memory against the chips asked for at once: it grows up to the bound that is set, and no further.
+"""Peak memory against the number of chips in one call: it grows up to the limit that is set, and no further.
 
     python benchmarks/memory.py
 
-Each figure is the peak of a process of its own, programming and one forward of 4 images included.
+Each number is the peak of a separate process, programming and one forward of 4 images included.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
-"""Simulated chips against the digital network in plain float32 torch: time as a ratio, and the error beside it.
+"""Simulated chips compared with the digital network in plain float32 torch: time as a ratio, and the error.
 
-    python benchmarks/performance.py [--rounds 7] [--threads 1] [--clock cpu] [--only memory] [--at-once 25] [--smoke]
+    python benchmarks/performance.py [--rounds 7] [--threads 1] [--clock cpu] [--only memory] [--smoke]
 
-Each figure is the median of pairs of calls in turn, in one process. `--clock cpu` counts the processor's time of this
-process instead of the time that passes, for machines that others use too; of one thread only. error: root mean square
-of the difference to the same cells, inputs and converters in float64, over the root mean square of those results.
-`--smoke` runs every line once at a size that says nothing about speed.
+Each number is the median of pairs of calls in turn, in one process. `--clock cpu` counts the processor time of this
+process instead of the wall time, for machines that others use too and one thread only. error: root mean square of the
+difference to the same cells, inputs and ADCs in float64, over the root mean square of those results. `--smoke` runs
+every line once at a size that says nothing about speed.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ from imc_sim.array._compiled import _product
 
 Compute = Literal["float32", "int16", "int8"]
 COMPUTE: tuple[Compute, ...] = ("float32", "int16", "int8")
-CONVERTER = {"kind": "auto", "bits": 8}
+ADC = {"kind": "auto", "bits": 8}
 CHIP = imc.load_chip("rram_hfo2_1t1r").replace("device.programming.sigma", 0.1)
-#: everything at once; wires are solved when cells are programmed, which is not in the time
+#: all effects; wires are solved when cells are programmed, which is not in the time
 EFFECTS: dict[str, object] = {
     "device.read.sigma": 0.02,
     "device.faults.stuck_lrs": 0.005,
@@ -43,7 +43,7 @@ EFFECTS: dict[str, object] = {
 
 @dataclass(frozen=True)
 class Size:
-    """How much of everything."""
+    """Sizes of all parts."""
 
     chips: int = 16
     images: int = 100
@@ -51,12 +51,12 @@ class Size:
     keys: int = 500
     dim: int = 512
     batch: int = 64
-    at_once: int = 25
+    images_per_call: int = 25
 
 
 @dataclass(frozen=True)
 class Work:
-    """One line: what is timed against what, the bar of the ratio, and the error of what it gives."""
+    """One line: the timed work and its reference, the bar of the ratio, and the error of the result."""
 
     label: str
     ours: Callable[[], object]
@@ -66,13 +66,13 @@ class Work:
 
 
 def relative(y: Tensor, truth: Tensor) -> float:
-    """Root mean square of the difference over that of the truth."""
+    """Return the root mean square of the difference over that of the true values."""
     y, truth = y.double(), truth.double()
     return float((y - truth).square().mean().sqrt() / truth.square().mean().sqrt())
 
 
 def in_float64(analog: AnalogModel) -> AnalogModel:
-    """The same cells, all products in float64."""
+    """Return the same cells with all products in float64."""
     for layer in analog.analog_layers.values():
         layer._single = False
         layer.program(analog.chips[: analog.block])
@@ -80,7 +80,7 @@ def in_float64(analog: AnalogModel) -> AnalogModel:
 
 
 def controller(size: Size) -> Iterator[Work]:
-    """The controller with 8-bit converters on every 128-row tile: chips programmed anew, then all images."""
+    """The controller with 8-bit ADCs on every 128-row tile: chips are programmed, then evaluated on all images."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         model = imc.nn.networks.BatmannController("xnor", width=size.width).eval()
@@ -89,34 +89,34 @@ def controller(size: Size) -> Iterator[Work]:
     yardstick = images.to(memory_format=torch.channels_last)
     numbers = iter(range(1, 10**6))
     for compute, bar in (("float32", 1.6), ("int16", None), ("int8", 0.9)):
-        chip = CHIP.replace("converter", CONVERTER).replace("compute", compute)
+        chip = CHIP.replace("converter", ADC).replace("compute", compute)
 
         def ours(chip: Chip = chip) -> None:
             start = next(numbers) * size.chips
             analog = imc.map_model(model, chip, chips=range(start, start + size.chips))
-            analog.batch = size.at_once or None
+            analog.batch = size.images_per_call or None
             analog(images)
 
         def error(chip: Chip = chip) -> float:
             truth = in_float64(imc.map_model(model, chip))
             return relative(imc.map_model(model, chip)(few), truth(few))
 
-        label = f"controller, {size.chips} chips x {size.images} images, programmed anew, 8 bits a tile, {compute}"
+        label = f"controller, {size.chips} chips x {size.images} images, with programming, 8-bit ADCs, {compute}"
         yield Work(label, ours, lambda: [plain(yardstick) for _ in range(size.chips)], bar, error)
 
 
 def effects(size: Size) -> Iterator[Work]:
-    """All effects at once, the chips programmed before: read noise is drawn for every sum of a tile."""
+    """All effects on programmed chips: read noise is sampled for every sum of a tile."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         model = imc.nn.networks.BatmannController("xnor", width=size.width).eval()
         images = torch.randn(size.images, 1, 32, 32)
     plain, yardstick = plain_controller(size.width), images.to(memory_format=torch.channels_last)
-    chip = CHIP.replace("converter", CONVERTER)
+    chip = CHIP.replace("converter", ADC)
     for path, value in EFFECTS.items():
         chip = chip.replace(path, value)
     analog = imc.map_model(model, chip, size.chips)
-    analog.batch = size.at_once or None
+    analog.batch = size.images_per_call or None
 
     def error() -> float:
         one, truth = imc.map_model(model, chip), in_float64(imc.map_model(model, chip))
@@ -127,7 +127,7 @@ def effects(size: Size) -> Iterator[Work]:
 
 
 def memory(size: Size) -> Iterator[Work]:
-    """Keys written and searched with as many queries, against the product of their signs."""
+    """Write keys and search with as many queries, compared with the product of their signs."""
     generator = torch.Generator().manual_seed(1)
     keys, queries = (torch.randn(size.keys, size.dim, generator=generator) for _ in range(2))
     labels = torch.arange(size.keys) // 5
@@ -147,20 +147,20 @@ def memory(size: Size) -> Iterator[Work]:
             truth = Crossbar.program(signs[0].double(), chip, layer="memory").mvm(signs[1].double())
             return relative(held.similarity(queries) * size.dim, truth)
 
-        once = ", one draw a pair" if draws == "pairs" else ""
-        label = f"memory, {size.keys} keys x {size.dim}, {size.keys} queries, written anew{once}, {compute}"
+        once = ", one sample per pair" if draws == "pairs" else ""
+        label = f"memory, {size.keys} keys x {size.dim}, {size.keys} queries, with writing{once}, {compute}"
         yield Work(label, ours, lambda: signs[1] @ signs[0].T, bar, error)
 
 
 def linear(size: Size) -> Iterator[Work]:
-    """One layer on 128-row tiles with converters, its cells there already."""
+    """One programmed layer on 128-row tiles with ADCs."""
     generator = torch.Generator().manual_seed(2)
     w, x = (imc.nn.two_valued(torch.randn(n, size.dim, generator=generator)) for n in (size.dim, size.batch))
     for compute in COMPUTE:
-        chip = CHIP.replace("converter", CONVERTER).replace("compute", compute)
+        chip = CHIP.replace("converter", ADC).replace("compute", compute)
         bar = Crossbar.program(w, chip)
         truth = Crossbar.program(w.double(), chip)
-        label = f"linear layer {size.dim} x {size.dim}, batch {size.batch}, 8 bits a tile, {compute}"
+        label = f"linear layer {size.dim} x {size.dim}, batch {size.batch}, 8-bit ADCs, {compute}"
         yield Work(
             label, lambda bar=bar: bar.mvm(x), lambda: x @ w.T, None,
             lambda bar=bar, truth=truth: relative(bar.mvm(x), truth.mvm(x.double())),
@@ -168,12 +168,12 @@ def linear(size: Size) -> Iterator[Work]:
 
 
 def tools(size: Size) -> Iterator[Work]:
-    """What could compute the tiles of one 5 x 5 convolution and their converters, each against torch's convolution."""
+    """Three ways to compute the tiles of a 5 x 5 convolution and their ADCs, compared with torch's convolution."""
     generator = torch.Generator().manual_seed(3)
     tiles, pixels, n = 25, 8 * size.images, size.width
     w = torch.randint(-90, 91, (n, tiles * n), generator=generator).float() / 64
     x = imc.nn.two_valued(torch.randn(pixels, tiles * n, generator=generator))
-    chip = imc.load_chip("ideal").replace("tile.rows", n).replace("converter", CONVERTER)
+    chip = imc.load_chip("ideal").replace("tile.rows", n).replace("converter", ADC)
     chip = chip.replace("device.levels", 91).replace("compute", "int8")
     bar = Crossbar.program(w, chip)
     step = n / 127 * 90
@@ -207,7 +207,7 @@ PARTS: dict[str, Callable[[Size], Iterator[Work]]] = {
 
 
 def arguments() -> argparse.Namespace:
-    """What the command line says."""
+    """Return the parsed command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
         "--rounds", type=int, default=7, help="pairs per figure; works of milliseconds take ten times that"
@@ -217,46 +217,50 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--only", choices=tuple(PARTS), help="one part")
     parser.add_argument("--chips", type=int, default=Size.chips)
     parser.add_argument(
-        "--at-once", type=int, default=Size.at_once, help="images that go through chips at once; 0: all"
+        "--images-per-call", type=int, default=Size.images_per_call, help="images per call of the chips; 0: all"
     )
     parser.add_argument("--smoke", action="store_true", help="every line once, at a size that takes seconds")
     return parser.parse_args()
 
 
 def machine() -> str:
-    """What the figures belong to."""
+    """Return the machine and versions that the numbers belong to."""
     kernel = why_not_compiled() or "compiled"
     return f"{platform.machine()}, torch {torch.__version__}, {torch.get_num_threads()} threads, kernel: {kernel}"
 
 
-def settle() -> None:
-    """Free something large, as a program that runs networks does: malloc then keeps the pages that it is given back.
+def keep_freed_memory() -> None:
+    """Free something large, as a program that runs networks does: malloc then keeps pages that are freed later.
 
-    Before, it returns them to the system, and works of milliseconds take as long again for fresh ones.
+    Otherwise it returns them to the system, and works of milliseconds take twice as long, for new pages.
     """
     torch.zeros(6 * 2**20)
 
 
 @torch.no_grad()
 def main() -> int:
-    """Print the table; exit 1 if a median is above its bar, which the smoke size does not ask."""
-    said: Any = arguments()
-    torch.set_num_threads(said.threads)
-    size = Size(2, 10, 8, 40, 64, 3) if said.smoke else Size(chips=said.chips, at_once=said.at_once)
-    clock: Clock = time.process_time if said.clock == "cpu" else time.perf_counter
-    settle()
+    """Print the table; exit 1 if a median is above its bar, except at the smoke size."""
+    options: Any = arguments()
+    torch.set_num_threads(options.threads)
+    size = (
+        Size(2, 10, 8, 40, 64, 3)
+        if options.smoke
+        else Size(chips=options.chips, images_per_call=options.images_per_call)
+    )
+    clock: Clock = time.process_time if options.clock == "cpu" else time.perf_counter
+    keep_freed_memory()
     print(machine())
     print(f"{'ratio to plain float32 torch':<88}{'median':>8}{'least':>8}{'most':>8}{'bar':>6}{'error':>10}")
     failed = False
     for name, part in PARTS.items():
-        if said.only not in (None, name):
+        if options.only not in (None, name):
             continue
         for work in part(size):
-            rounds = 1 if said.smoke else said.rounds * (10 if name in ("memory", "linear") else 1)
+            rounds = 1 if options.smoke else options.rounds * (10 if name in ("memory", "linear") else 1)
             median, least, most = ratio(work.ours, work.plain, rounds, clock)
             bar = "-" if work.bar is None else f"{work.bar:.1f}"
             print(f"{work.label:<88}{median:8.2f}{least:8.2f}{most:8.2f}{bar:>6}{work.error():10.1e}", flush=True)
-            failed |= work.bar is not None and median > work.bar and not said.smoke
+            failed |= work.bar is not None and median > work.bar and not options.smoke
     return int(failed)
 
 

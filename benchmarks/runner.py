@@ -1,12 +1,12 @@
-"""What a study costs beside its products: the time of a study over that of the same chips in a bare loop.
+"""The overhead of a study: its time over that of the same chips in a loop without a runner.
 
     python benchmarks/runner.py [--chips 1000] [--rounds 3] [--batch 1] [--smoke]
 
-A chip of the loop is what anyone would write without a runner: cells drawn anew, the controller on all images, and the
-keys of every episode written and searched. The study does the same and states, stores, flushes to disk, counts and
-tabulates each chip beside; its time is that of the whole call, reading the specification and writing the table
-included. It takes its chips one at a time as the loop does, unless `--batch` says otherwise. Loop and study take turns.
-Both must find the same number of right answers on every chip.
+The loop does for each chip what a script without a runner would do: sample cells, run the controller on all images,
+and write and search the keys of every episode. The study does the same, and also stores, flushes to disk, counts and
+tabulates each chip. Its time is that of the whole call, including the specification and the table. It computes one chip
+at a time like the loop, unless `--batch` is set. Loop and study take turns, and both must count the same number of
+right answers on every chip.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ TASK = {
 
 
 def study(chips: int, episodes: int) -> dict[str, Any]:
-    """One point, as many chips as asked for."""
+    """Return a study of one point with that many chips."""
     base = imc.load_study("quickstart").to_dict()
     case = {"name": "on RRAM", "set": {"chip.device.programming.sigma": SIGMA}}
     changes = {"name": "overhead", "model": MODEL, "axes": [], "cases": [case], "chips": {"min": chips}}
@@ -42,7 +42,7 @@ def study(chips: int, episodes: int) -> dict[str, Any]:
 
 
 def in_a_study(chips: int, episodes: int, batch: int = 1) -> tuple[float, list[int]]:
-    """Seconds of the whole call, and the right answers of every chip."""
+    """Return the seconds of the whole call, and the right answers of every chip."""
     with tempfile.TemporaryDirectory() as folder:
         started = time.perf_counter()
         results = imc.run(study(chips, episodes), Path(folder, "x"), batch=batch)
@@ -52,7 +52,7 @@ def in_a_study(chips: int, episodes: int, batch: int = 1) -> tuple[float, list[i
 
 
 def in_a_loop(chips: int, episodes: int) -> tuple[float, list[int]]:
-    """The same of a loop over the chips."""
+    """Return the seconds of a loop over the chips, and the right answers of every chip."""
     started = time.perf_counter()
     model = imc.load_model(MODEL)
     chip = imc.load_chip("rram_hfo2_1t1r").replace("device.programming.sigma", SIGMA)
@@ -71,20 +71,20 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--chips", type=int, default=1000)
     parser.add_argument("--rounds", type=int, default=3, help="pairs of a study and a loop")
-    parser.add_argument("--batch", type=int, default=1, help="chips that the study takes at once; 4 unless told")
+    parser.add_argument("--batch", type=int, default=1, help="chips per batch of the study")
     parser.add_argument("--episodes", type=int, default=10)
     parser.add_argument("--smoke", action="store_true", help="three chips, once; says nothing about speed")
-    said = parser.parse_args()
-    chips, rounds = (3, 1) if said.smoke else (said.chips, said.rounds)
-    in_a_loop(2, said.episodes)
-    in_a_study(2, said.episodes)
-    print(f"{MODEL}, {said.episodes} episodes; {len(os.sched_getaffinity(0))} cores, load {os.getloadavg()[0]:.1f}")
+    options = parser.parse_args()
+    chips, rounds = (3, 1) if options.smoke else (options.chips, options.rounds)
+    in_a_loop(2, options.episodes)
+    in_a_study(2, options.episodes)
+    print(f"{MODEL}, {options.episodes} episodes; {len(os.sched_getaffinity(0))} cores, load {os.getloadavg()[0]:.1f}")
     print(f"{'round':>6}{'ratio, study of ' + str(chips) + ' chips over as many single chips':>64}")
     ratios = []
     for number in range(1, rounds + 1):
         (loop_s, expected), (study_s, found) = (
-            in_a_loop(chips, said.episodes),
-            in_a_study(chips, said.episodes, said.batch),
+            in_a_loop(chips, options.episodes),
+            in_a_study(chips, options.episodes, options.batch),
         )
         if found != expected:
             print("a chip of the study differs from the same chip of the loop")
@@ -92,7 +92,7 @@ def main() -> int:
         ratios.append(study_s / loop_s)
         print(f"{number:>6}{ratios[-1]:>64.3f}", flush=True)
     print(f"median {statistics.median(ratios):.3f}, bar {BAR}")
-    return int(statistics.median(ratios) > BAR and not said.smoke)
+    return int(statistics.median(ratios) > BAR and not options.smoke)
 
 
 if __name__ == "__main__":

@@ -2,8 +2,8 @@
 
     python benchmarks/speed.py [--rounds 7]
 
-Plain torch runs in the memory format that is faster for it (channels last). Absolute times are not shown:
-they say more about the machine than about the code.
+Plain torch runs in the memory format that is faster for it (channels last). Absolute times are not
+shown, since they depend on the machine.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ Row = tuple[str, tuple[float, float, float], float]
 
 
 def chips_of_controller(rounds: int) -> Iterator[Row]:
-    """16 chips with D2D spread on 100 images, programming not counted, against 16 plain forwards."""
+    """16 chips with device variation on 100 images, without programming, compared with 16 plain forwards."""
     model, plain = imc.nn.networks.BatmannController("xnor").eval(), plain_controller()
     images = torch.randn(100, 1, 32, 32, generator=torch.Generator().manual_seed(0))
     yardstick = images.to(memory_format=torch.channels_last)
     chip = imc.load_chip("rram_hfo2_1t1r").replace("device.programming.sigma", 0.1)
     for label, converter, limit in (
-        ("16 chips x 100 images, ideal converters", {"kind": "ideal"}, 1.3),
+        ("16 chips x 100 images, ideal ADCs", {"kind": "ideal"}, 1.3),
         ("16 chips x 100 images, 8 bits on every 128-row tile", {"kind": "auto", "bits": 8}, 2.2),
     ):
         analog = imc.map_model(model, chip.replace("converter", converter), chips=16)
@@ -35,7 +35,7 @@ def chips_of_controller(rounds: int) -> Iterator[Row]:
 
 
 def programming(rounds: int) -> Iterator[Row]:
-    """The cells of one controller drawn anew, against one plain forward of 32 images."""
+    """Sample the cells of one controller again, compared with one plain forward of 32 images."""
     model, plain = (
         imc.nn.networks.BatmannController("xnor").eval(),
         plain_controller(),
@@ -52,7 +52,7 @@ def programming(rounds: int) -> Iterator[Row]:
 
 
 def search(rounds: int) -> Iterator[Row]:
-    """500 keys x 512, 500 queries, programming included, against the plain product."""
+    """Write 500 keys x 512 and search 500 queries, compared with the plain product."""
     generator = torch.Generator().manual_seed(1)
     keys, queries = (torch.randn(500, 512, generator=generator) for _ in range(2))
     labels = torch.arange(500) // 5
@@ -63,7 +63,11 @@ def search(rounds: int) -> Iterator[Row]:
         memory.write(keys, labels)
         memory.similarity(queries)
 
-    yield "500 keys x 512, 500 queries, programmed anew", ratio(analog, lambda: signs[1] @ signs[0].T, 10 * rounds), 3.0
+    yield (
+        "500 keys x 512, 500 queries, programming included",
+        ratio(analog, lambda: signs[1] @ signs[0].T, 10 * rounds),
+        3.0,
+    )
 
 
 def main() -> int:

@@ -55,19 +55,19 @@ def direct(G: np.ndarray, V: np.ndarray) -> np.ndarray:
 
 
 def cells(size: int) -> np.ndarray:
-    """Half LRS, half HRS, drawn."""
+    """Return cells sampled as half LRS, half HRS."""
     return np.where(np.random.default_rng(size).random((size, size)) < 0.5, LRS_S, HRS_S)
 
 
 def seconds(work: Callable[[], object]) -> float:
-    """Processor time of one call."""
+    """Return the processor time of one call."""
     started = time.process_time()
     work()
     return time.process_time() - started
 
 
 def compared(ours: Callable[[], object], yardstick: Callable[[], object], rounds: int) -> tuple[float, float]:
-    """Shortest time of the yardstick over shortest of ours, and the latter in s; eight runs of ours for one of it."""
+    """Return the shortest reference time over ours, and the latter in s; eight runs of ours per reference."""
     ours()
     mine = theirs = float("inf")
     for _ in range(rounds):

@@ -15,8 +15,8 @@ import torch
 
 torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
 
-# The same examples in every run, as every statistical test has its key; HYPOTHESIS_PROFILE=explore looks for others.
-# No deadline: how long an example takes says how busy the machine is.
+# The same examples in every run; HYPOTHESIS_PROFILE=explore looks for others.
+# No deadline: the duration of an example depends on the load of the machine.
 hypothesis.settings.register_profile("fixed", derandomize=True, deadline=None)
 hypothesis.settings.register_profile("explore", derandomize=False, deadline=None)
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "fixed"))
@@ -41,12 +41,12 @@ def trusted_folder(tmp_path_factory: pytest.TempPathFactory) -> None:
 
 @pytest.fixture(scope="session")
 def repository() -> Path:
-    """The root of the checkout."""
+    """Return the root of the checkout."""
     return REPOSITORY
 
 
 def _folder(variable: str, what: str, held: str = "") -> Path:
-    """The folder that an environment variable names; skips where it, or what it should hold, is not there."""
+    """Return the folder that an environment variable names; skip where it, or what it should hold, is missing."""
     folder = os.environ.get(variable, "")
     if not folder or not Path(folder, held).is_dir():
         pytest.skip(f"needs {what}: set {variable} to their folder{f', which holds {held}' if held else ''}")
@@ -55,17 +55,17 @@ def _folder(variable: str, what: str, held: str = "") -> Path:
 
 @pytest.fixture(scope="session")
 def data_root() -> Path:
-    """The folder of the real data sets."""
+    """Return the folder of the real data sets."""
     return _folder("IMC_SIM_DATA", "the real data sets", "omniglot-py")
 
 
 @pytest.fixture(scope="session")
 def reference() -> Path:
-    """The folder of reference vectors."""
+    """Return the folder of reference vectors."""
     return _folder("IMC_SIM_REFERENCE", "the reference vectors")
 
 
 @pytest.fixture(scope="session")
 def checkpoints() -> Path:
-    """The folder of weights that other projects trained."""
+    """Return the folder of weights that other projects trained."""
     return _folder("IMC_SIM_CHECKPOINTS", "the checkpoints of other projects")

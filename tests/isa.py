@@ -43,7 +43,7 @@ class Outcome(NamedTuple):
 
 
 def run(paths: list[str], env: dict[str, str]) -> Outcome | None:
-    """Run these tests in one process; None where it was aborted."""
+    """Run these tests in one process; return None where it was aborted."""
     command = [sys.executable, "-m", "pytest", "-q", "-rfE", "--tb=no", "-p", "no:cacheprovider", "-m", "not slow"]
     found = subprocess.run([*command, *paths], cwd=ROOT, env=env, capture_output=True, text=True)
     if found.returncode not in (0, 1, 5):  # 5: no tests were selected
@@ -68,7 +68,7 @@ def run_all(paths: list[str], env: dict[str, str]) -> Outcome:
 
 
 def _lowered(file: str, env: dict[str, str]) -> Outcome:
-    """One file, on the next lower set of oneDNN where it aborts; an abort there counts as a failure."""
+    """Run one file, on the next lower set of oneDNN where it aborts; an abort there counts as a failure."""
     outcome = run([file], env)
     if outcome is None and "ONEDNN_MAX_CPU_ISA" in env:
         outcome = run([file], env | _LOWER)
@@ -76,20 +76,20 @@ def _lowered(file: str, env: dict[str, str]) -> Outcome:
 
 
 def main() -> int:
-    """Run every setting; 1 where a test failed."""
+    """Run every setting; return 1 where a test failed."""
     parser = argparse.ArgumentParser(description="Run the numerical tests on several instruction sets.")
     parser.add_argument("--set", action="append", choices=sorted(SETS), dest="sets")
     parser.add_argument("--threads", action="append", type=int)
     parser.add_argument("paths", nargs="*", default=FOLDERS)
-    asked = parser.parse_args()
+    options = parser.parse_args()
     failures: dict[str, list[str]] = {}
     print(f"{'set':6} {'threads':>7} {'passed':>7} {'failed':>7} {'skipped':>8} {'seconds':>8}", flush=True)
-    for name in asked.sets or SETS:
-        for threads in asked.threads or (1, 2):
+    for name in options.sets or SETS:
+        for threads in options.threads or (1, 2):
             with tempfile.TemporaryDirectory() as cache:
                 settings = {"OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads), "NUMBA_CACHE_DIR": cache}
                 start = time.monotonic()
-                counts, failed = run_all(list(asked.paths), os.environ | settings | SETS[name])
+                counts, failed = run_all(list(options.paths), os.environ | settings | SETS[name])
             wrong = counts["failed"] + counts["error"]
             figures = f"{counts['passed']:7} {wrong:7} {counts['skipped']:8} {time.monotonic() - start:8.0f}"
             print(f"{name:6} {threads:7} {figures}", flush=True)

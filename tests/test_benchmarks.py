@@ -1,4 +1,4 @@
-"""The benchmarks run: every line, at a size that says nothing about speed."""
+"""Every line of the benchmarks runs, at a size that says nothing about speed."""
 
 import csv
 import json
@@ -11,7 +11,7 @@ import pytest
 
 
 @pytest.mark.slow
-def test_every_line_of_the_speed_table(repository: Path) -> None:
+def test_every_line_of_the_speed_table_is_printed(repository: Path) -> None:
     argv = [sys.executable, "benchmarks/performance.py", "--smoke"]
     done = subprocess.run(argv, capture_output=True, text=True, cwd=repository)
     assert done.returncode == 0, done.stderr
@@ -40,12 +40,12 @@ def test_growth_measures_every_axis(repository: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_the_runner_and_the_loop_find_the_same(repository: Path) -> None:
+def test_the_runner_and_the_loop_give_the_same(repository: Path) -> None:
     assert "median" in _ran(repository, "benchmarks/runner.py", "--smoke")
 
 
 @pytest.mark.slow
-def test_training_is_timed_and_what_it_keeps_is_counted(repository: Path) -> None:
+def test_training_is_timed_and_its_memory_is_counted(repository: Path) -> None:
     lines = _ran(repository, "benchmarks/training.py", "--smoke").splitlines()
     (kept, once), (twice, again) = (map(float, re.findall(r"\d+\.\d", line)) for line in lines[-2:])
     assert twice > 1.8 * kept
@@ -53,14 +53,14 @@ def test_training_is_timed_and_what_it_keeps_is_counted(repository: Path) -> Non
 
 
 @pytest.mark.slow
-def test_every_work_of_the_side_by_side_with_this_package_alone(repository: Path) -> None:
+def test_every_task_of_the_comparison_runs_with_this_package_alone(repository: Path) -> None:
     _ran(repository, "benchmarks/peers/run.py", "--smoke")
     for work, most in {"linear": 0.1, "memory": 0.02, "controller": 0.1, "wires": 1e-8}.items():
         text = (repository / ".peers" / "smoke" / f"{work}-1.json").read_text()
         for name in ("imc_sim, float32", "imc_sim, int8"):
             found = json.loads(text)["found"][name]
             assert 0.0 < found["error"] < most, (work, name)
-            # The spread that was asked for, of a thousand cells at least: 5 standard errors are a tenth of it.
+            # The variation that was set, of a thousand cells at least: 5 standard errors are a tenth of it.
             assert work == "wires" or abs(found["spread"] - 0.1) < 0.015, (work, name)
 
 

@@ -54,15 +54,15 @@ def test_files_are_short_functions_documented_and_input_never_asserted(path: Pat
             assert ast.get_docstring(node), f"{node.name} in line {node.lineno} has no docstring"
 
 
-#: The fence around MemTorch, which draws from global generators: it seeds them and puts them back.
+#: The only file that uses global random generators: it seeds those that MemTorch uses and restores them.
 FENCES = [ROOT / "imc_sim" / folder / "_global_random.py" for folder in ("backends/memtorch", "evaluate")]
 
 
 @pytest.mark.parametrize("path", [p for p in SOURCES if p not in FENCES], ids=short)
 def test_no_global_random_state(path: Path) -> None:
     text = path.read_text(encoding="utf-8")
-    drawn = r"seed|rand|randn|normal|choice|shuffle|permutation|randint|get_state|set_state"
-    assert not re.search(rf"np\.random\.({drawn})\(", text)
+    functions = r"seed|rand|randn|normal|choice|shuffle|permutation|randint|get_state|set_state"
+    assert not re.search(rf"np\.random\.({functions})\(", text)
     assert not re.search(r"^\s*random\.(seed|random|shuffle|choice|setstate)\(", text, re.MULTILINE)
 
 

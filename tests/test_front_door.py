@@ -1,4 +1,4 @@
-"""What a newcomer meets first: the architecture page, the citation, the templates, the form of the changelog."""
+"""The first pages a newcomer reads: architecture, citation, templates, and the form of the changelog."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def test_names_of_the_architecture_page_exist(repository: Path) -> None:
             found = getattr(found, part)
 
 
-def test_layers_of_both_pages_are_those_that_are_enforced(repository: Path) -> None:
+def test_layers_of_both_pages_are_the_enforced_ones(repository: Path) -> None:
     (contract,) = [c for c in project(repository)["tool"]["importlinter"]["contracts"] if c["id"] == "layers"]
     packages = [re.findall(r"\b[a-z]\w*", line) for line in contract["layers"]]
     enforced = [sorted(names) for names in packages if names]
@@ -40,11 +40,13 @@ def test_layers_of_both_pages_are_those_that_are_enforced(repository: Path) -> N
     )
     assert [sorted(re.findall(r"imc_sim\.(\w+)", row)) for row in rows] == enforced
     picture = read(repository, "CONTRIBUTING.md").split("## The layers")[1].split("```")[1].splitlines()
-    drawn = [sorted(re.findall(r"[a-z]\w*", re.split(r"\s{3,}", line.strip())[0])) for line in picture if line.strip()]
-    assert drawn[: len(enforced)] == enforced
+    pictured = [
+        sorted(re.findall(r"[a-z]\w*", re.split(r"\s{3,}", line.strip())[0])) for line in picture if line.strip()
+    ]
+    assert pictured[: len(enforced)] == enforced
 
 
-def test_names_that_stay_work(repository: Path) -> None:
+def test_stable_names_resolve(repository: Path) -> None:
     (program,) = re.findall(
         r"^```python\n(.*?)^```", read(repository, "docs/architecture.md"), re.MULTILINE | re.DOTALL
     )
@@ -60,7 +62,7 @@ def test_citation_has_the_version_of_the_package(repository: Path) -> None:
     assert citation["license"] == project(repository)["project"]["license"]
 
 
-def test_hooks_and_templates_are_read(repository: Path) -> None:
+def test_hooks_and_templates_are_valid(repository: Path) -> None:
     (hooks,) = yaml.safe_load(read(repository, ".pre-commit-config.yaml"))["repos"]
     assert {hook["id"] for hook in hooks["hooks"]} == {"ruff-format", "ruff", "import-linter", "conventions"}
     for path in (repository / ".github" / "ISSUE_TEMPLATE").glob("*.yml"):

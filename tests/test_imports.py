@@ -1,4 +1,4 @@
-"""Which file of the package imports which: no private module of another package, no circles, few inner imports."""
+"""Imports between the files of the package: no private module of another package, no cycles, few inner imports."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ TREES = {name_of(path): ast.parse(path.read_text(encoding="utf-8")) for path in 
 #: Functions that import inside, by module. They keep `imc-sim --help`, `imc-sim list` and `import imc_sim` free of
 #: torch, and load an optional or slow package where it is used. Every command does so: `imc_sim.cli` is not listed.
 INNER = {
-    # numba and what is compiled with it are optional
+    # numba and code compiled with it are optional
     "imc_sim._rng": "entries differences signed normal",
     "imc_sim.array._compiled._product": "why_not _converted multiply _in_words of",
     "imc_sim.array._compiled._warm_up": "_functions",
@@ -91,7 +91,7 @@ def test_a_private_import_is_found() -> None:
     assert not foreign("imc_sim.nn.networks._x", tree)
 
 
-def circle(graph: dict[str, set[str]]) -> list[str]:
+def cycle(graph: dict[str, set[str]]) -> list[str]:
     try:
         TopologicalSorter(graph).prepare()
     except CycleError as error:
@@ -99,12 +99,12 @@ def circle(graph: dict[str, set[str]]) -> list[str]:
     return []
 
 
-def test_no_file_imports_one_that_imports_it() -> None:
+def test_no_import_cycles() -> None:
     graph: dict[str, set[str]] = {}
     for module, tree in TREES.items():
         found = {name for node in ast.walk(tree) for name in imported(node)}
         graph[module] = {name if name in TREES else name.rpartition(".")[0] for name in found} & set(TREES)
-    assert not circle(graph)
+    assert not cycle(graph)
 
 
 def inner(tree: ast.Module) -> set[str]:

@@ -15,7 +15,7 @@ import pytest
 from tests.language.check import RULES, findings, pending
 from tests.language.docstrings import LONG, silent, undocumented
 from tests.language.exports import exported
-from tests.language.texts import banned_words, words_of
+from tests.language.texts import banned_names, banned_words, words_of
 from tests.language.words import BANNED
 
 
@@ -58,6 +58,12 @@ def test_planted_words_are_found_in_every_kind_of_text() -> None:
     assert list(banned_words('def f():\n    """What a cell gives."""\n'))
     assert list(words_of("the page of cells", "imc_sim/array/x.py"))
     assert not list(words_of("the page, drawn", "imc_sim/report/x.py"))
+
+
+def test_planted_names_are_found() -> None:
+    code = "def drawn_anew(spread, asked_for):\n    for said in ():\n        firing_rate = asked.said\n"
+    assert sorted(line for line, _ in banned_names(code)) == [1, 1, 1, 2]
+    assert not list(banned_names("def f(converter):\n    drawn = 1\n", "tests/plotting/x.py"))
 
 
 def test_older_sections_of_a_changelog_keep_the_words_of_their_time() -> None:

@@ -1,4 +1,4 @@
-"""The layers of the package, as import-linter sees them."""
+"""The layers of the package, as import-linter checks them."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def test_figures_and_reports_load_no_torch(package: str, repository: Path) -> No
     assert subprocess.run([sys.executable, "-c", program], cwd=repository).returncode == 0
 
 
-def test_one_file_names_modules_of_memtorch(repository: Path) -> None:
+def test_only_one_file_names_modules_of_memtorch(repository: Path) -> None:
     """The adapter imports MemTorch by name, which import-linter does not see."""
     pattern = re.compile(
         r"import_module\(\s*f?[\"']memtorch|modules\[f?[\"']memtorch|^\s*(from|import) memtorch\b", re.MULTILINE

@@ -1,4 +1,4 @@
-"""The wheel: what it holds, and that it works without the checkout."""
+"""The wheel: its content, and that it works without the checkout."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from imc_sim.config import content_names
 
 @pytest.fixture(scope="module")
 def wheel(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A wheel built from the checkout, without a network."""
+    """Build a wheel from the checkout, without a network."""
     folder = tmp_path_factory.mktemp("wheel")
     command = ["-m", "pip", "wheel", str(repository), "--no-deps", "--no-build-isolation", "-w", str(folder), "-q"]
     done = subprocess.run([sys.executable, *command], capture_output=True, text=True)
@@ -23,7 +23,7 @@ def wheel(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return next(folder.glob("imc_sim-*.whl"))
 
 
-def test_only_the_package_is_in_it(wheel: Path) -> None:
+def test_the_wheel_holds_only_the_package(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         names = archive.namelist()
     tops = {name.split("/")[0] for name in names}
@@ -31,7 +31,7 @@ def test_only_the_package_is_in_it(wheel: Path) -> None:
     assert not [name for name in names if "__pycache__" in name or "/tests/" in name]
     assert "imc_sim/py.typed" in names
     assert [name for name in names if name.endswith("/licenses/LICENSE")]
-    # The style of figures and whatever else is not Python comes along.
+    # The style of figures and other files than Python are included.
     root = Path(__file__).resolve().parents[1]
     own = [p for p in (root / "imc_sim").rglob("*") if p.is_file() and "__pycache__" not in p.parts]
     assert {str(p.relative_to(root)) for p in own} <= set(names)

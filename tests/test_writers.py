@@ -1,4 +1,4 @@
-"""Every file of the package is written whole or not at all, by `imc_sim._files` alone."""
+"""Every file of the package is written in full or not at all, by `imc_sim._files` alone."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ EXCEPTIONS = {
 
 
 def calls(tree: ast.AST) -> Iterator[tuple[ast.Call, str]]:
-    """Calls that write into a path, with the name of what is called."""
+    """Yield calls that write into a path, with the name of what is called."""
     buffers = {
         target.id
         for node in ast.walk(tree)
@@ -119,7 +119,7 @@ def test_no_other_module_writes(path: Path) -> None:
         "yaml.dump(data, file)", "image.save(path)", "shutil.copyfile(a, b)", "os.open(p, os.O_WRONLY)",
     ],
 )  # fmt: skip
-def test_the_rule_sees(code: str) -> None:
+def test_the_rule_finds_writers(code: str) -> None:
     assert len(list(calls(ast.parse(code)))) == 1
 
 
@@ -131,11 +131,11 @@ def test_the_rule_sees(code: str) -> None:
         "buffer = io.BytesIO()\ntorch.save(state, buffer)", "write_file(path, lambda file: figure.savefig(file))",
     ],
 )  # fmt: skip
-def test_the_rule_lets_pass(code: str) -> None:
+def test_the_rule_allows_readers(code: str) -> None:
     assert not list(calls(ast.parse(code)))
 
 
-#: paths opened for writing, while a test listens
+#: paths opened for writing while a test listens
 _OPENED: list[Path] | None = None
 
 
@@ -148,12 +148,12 @@ def _listen(event: str, arguments: tuple[object, ...]) -> None:
 
 @pytest.fixture(scope="module")
 def _hook() -> None:
-    sys.addaudithook(_listen)  # it cannot be taken away again
+    sys.addaudithook(_listen)  # it cannot be removed again
 
 
 @pytest.fixture
 def opened(_hook: None, monkeypatch: pytest.MonkeyPatch) -> list[Path]:
-    """Paths that anything opens for writing during the test."""
+    """Yield paths that are opened for writing during the test."""
     found: list[Path] = []
     monkeypatch.setattr(sys.modules[__name__], "_OPENED", found)
     return found
@@ -181,10 +181,10 @@ def _device(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(("write", "least"), [(_study, 10), (_device, 4)])
-def test_what_is_written_under_its_own_name_is_a_log(
+def test_only_logs_are_written_under_their_own_name(
     write: Callable[[Path], None], least: int, tmp_path: Path, opened: list[Path]
 ) -> None:
-    """All else is written as `.NAME.….part` and renamed."""
+    """Everything else is written as `.NAME.….part` and renamed."""
     (tmp_path / "page.md").write_text("<!-- table small -->\n<!-- end of table -->\n")
     rows = "".join(f"{100 + k},{10 + k / 10}\n" for k in range(30))
     (tmp_path / "cells.csv").write_text(f"LRS (uS),HRS (uS)\n{rows}")
@@ -196,7 +196,7 @@ def test_what_is_written_under_its_own_name_is_a_log(
     assert len(parts) >= least
 
 
-def test_a_link_is_written_through(tmp_path: Path) -> None:
+def test_a_link_is_followed(tmp_path: Path) -> None:
     (tmp_path / "real").write_text("old")
     (tmp_path / "link").symlink_to("real")
     _files.write_file(tmp_path / "link", "new")
@@ -204,7 +204,7 @@ def test_a_link_is_written_through(tmp_path: Path) -> None:
     assert (tmp_path / "real").read_text() == "new"
 
 
-def test_lines_that_do_not_fit_leave_a_log_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_lines_that_do_not_fit_leave_a_log_unchanged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     log = tmp_path / "log"
     _files.append(log, b"one\n")
 

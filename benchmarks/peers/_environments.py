@@ -1,4 +1,4 @@
-"""The peers and their environments: a folder each, made by venv and pip, and why one could not be made."""
+"""The peers and their environments: a folder each, made by venv and pip, or the reason why one could not be made."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"), "imc_sim"
 
 @dataclass(frozen=True)
 class Peer:
-    """environment: folder under .peers, "" for this one. steps: what pip is given, one call after the other.
+    """environment: folder under .peers, "" for this one. steps: arguments of pip, one call after the other.
 
-    unpublished: why there is nothing for pip to install; a name that nobody holds is not tried, as anybody may take it.
+    unpublished: why pip cannot install it; a free name is not tried, since anybody could publish under it.
     """
 
     name: str
@@ -37,16 +37,16 @@ class Peer:
 
     @property
     def ours(self) -> bool:
-        """Needs no environment of its own."""
+        """Tell if it needs no separate environment."""
         return not self.environment
 
     @property
     def python(self) -> str:
-        """What runs the script."""
+        """Return the Python that runs the script."""
         return sys.executable if self.ours else str(FOLDER / self.environment / "bin" / "python")
 
 
-#: what imports the package at all, of the requirements that it names: one of them cannot be installed
+#: requirements without which the package cannot be imported; of all that it names, one cannot be installed
 _MEMTORCH = ("pandas", "matplotlib", "scipy", "scikit-learn", "seaborn", "tqdm", "ninja", "setuptools", "wheel")
 _AIHWKIT = (TORCH, ("--only-binary=aihwkit", "--prefer-binary", "aihwkit"))
 _UNPUBLISHED = "a repository, no package that pip could install"
@@ -72,7 +72,7 @@ OTHERS = (
 
 @functools.cache
 def install(peer: Peer) -> str:
-    """Why this peer cannot be used, or an empty string. What is there already is not installed again."""
+    """Return why this peer cannot be used, or an empty string; an existing environment is not installed again."""
     if peer.ours or peer.unpublished:
         return peer.unpublished
     record = FOLDER / peer.environment / "installed.json"
@@ -90,7 +90,7 @@ def _make(peer: Peer) -> str:
     folder = FOLDER / peer.environment
     if not Path(peer.python).exists():
         subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
-    # A package that is compiled finds the tools of its own environment first.
+    # A package that is compiled finds the tools of its environment first.
     env = os.environ | {"PATH": f"{folder / 'bin'}{os.pathsep}{os.environ['PATH']}"}
     if peer.environment == "memtorch":
         env["PIP_FIND_LINKS"] = " ".join(map(str, sorted(CACHE.glob(f"{sys.implementation.cache_tag}-torch-*"))))
@@ -106,12 +106,12 @@ def _make(peer: Peer) -> str:
 
 
 def reason_of(output: str) -> str:
-    """What pip, a compiler below it or a peer named as the error: the first line that says so, else the last one.
+    """Return the error that pip, a compiler or a peer names: the first such line, otherwise the last one.
 
-    Without the folders of this machine, since a page is made of it.
+    Folders of this machine are removed, since the text is published on a page.
     """
     lines = [line.strip() for line in output.splitlines() if line.strip()]
     named = [line for line in lines if re.search(r"(?:ERROR|error|Error): ", line)]
     causes = [line for line in named if "subprocess-exited" not in line]
-    text = next(iter(causes or named), lines[-1] if lines else "pip said nothing")
+    text = next(iter(causes or named), lines[-1] if lines else "pip printed nothing")
     return re.sub(r"/\S+/", "", text.removeprefix("ERROR: "))

@@ -1,4 +1,4 @@
-"""The table and the figure of docs/performance.md from what was measured: nothing here is typed by hand."""
+"""Write the table and the figure of docs/performance.md from stored measurements."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from imc_sim.report._pages import fill_made
 
 PAGE = ROOT / "docs" / "performance.md"
 THREADS = (1, 2)
-#: what cannot say anything of a work is not in its lines
+#: cells of the table without a number
 _NOTHING = ("", "-")
 
 
 def write(folder: Path, peers: list[Peer]) -> None:
-    """performance_peers.csv and .png beside the other figures, and the places `peers` and `left_out` of the page."""
+    """Write performance_peers.csv and .png to the figures, and the places `peers` and `left_out` of the page."""
     read = {path.stem: json.loads(path.read_text())["found"] for path in folder.glob("*-[0-9].json")}
     names = [peer.name for peer in peers if peer is not PLAIN]
     lines = [_line(read, work, name) for work in WORKS for name in names if _did(read, work, name)]
@@ -43,16 +43,16 @@ def _line(read: dict[str, Any], work: str, name: str) -> dict[str, str]:
     found = [read.get(f"{work}-{t}", {}) for t in THREADS]
     line = {"work": WORKS[work], "simulator": name}
     for threads, each in zip(THREADS, found, strict=True):
-        line[f"time, {threads} thread{'s' * (threads > 1)}"] = _spread(each.get(name, {}).get("ratios", []))
+        line[f"time, {threads} thread{'s' * (threads > 1)}"] = _range(each.get(name, {}).get("ratios", []))
     line["over ours"] = ", ".join(filter(None, (_over(each, name) for each in found))) or "-"
-    for key in ("error", "spread"):
+    for key, column in (("error", "error"), ("spread", "variation")):
         value = next((each[name][key] for each in found if key in each.get(name, {})), None)
-        line[key] = "-" if value is None else f"{100 * value:.2g} %"
+        line[column] = "-" if value is None else f"{100 * value:.2g} %"
     return line
 
 
-def _spread(ratios: list[float]) -> str:
-    """Median, least and most."""
+def _range(ratios: list[float]) -> str:
+    """Return median, least and most."""
     if not ratios:
         return "-"
     if len(ratios) == 1:
@@ -61,12 +61,12 @@ def _spread(ratios: list[float]) -> str:
 
 
 def _digits(x: float) -> str:
-    """Two decimals of what is small, whole numbers of what is large."""
+    """Return two decimals of small numbers, and whole large numbers."""
     return f"{x:.2f}" if x < 20 else f"{x:,.0f}"
 
 
 def _over(found: dict[str, Any], name: str) -> str:
-    """Median over that of ours in float32 of the same run."""
+    """Return the median over that of this package in float32 of the same run."""
     over = found.get(name, {}).get("over")
     return "" if over is None else _digits(over)
 
@@ -82,7 +82,7 @@ def _versions(read: dict[str, Any]) -> list[dict[str, str]]:
 
 
 def plot(table: DataFrame, stem: Path) -> None:
-    """Every line's median on one thread, work by work; least to most as a bar."""
+    """Draw the median of every line on one thread, work by work; least to most as a bar."""
     with style():
         works = list(dict.fromkeys(table["work"]))
         figure, axes = new_figure(7.0, 0.6 + 0.15 * (len(table) + 1.6 * len(works)))
@@ -108,7 +108,7 @@ def plot(table: DataFrame, stem: Path) -> None:
 
 
 def _point(axes: Any, text: str, y: float, marker: str, ours: bool) -> None:
-    """What a cell of the table says, drawn."""
+    """Draw the numbers of a cell of the table."""
     if text in _NOTHING:
         return
     numbers = [float(x.replace(",", "")) for x in text.replace("(", " ").replace(")", " ").split() if x[0].isdigit()]

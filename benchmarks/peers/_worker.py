@@ -1,7 +1,7 @@
-"""The side of a peer: prepare a piece of work, do it when asked, and hand back what came out and from which cells.
+"""The process of a peer: prepare a piece of work, do it on request, and return the result and the cells.
 
-A peer's script names what it can do and calls `serve`. Requests and answers are lines of JSON over the standard
-streams, so that a peer needs nothing but numpy from this project. What a peer prints goes to standard error.
+The script of a peer lists its works and calls `serve`. Requests and answers are lines of JSON over the standard
+streams, so that a peer needs only numpy. Whatever a peer prints is sent to standard error.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from typing import Any, TextIO
 
 import numpy as np
 
-#: how a line of ours begins, among what a peer may print
+#: start of a line of this protocol, among lines that a peer may print
 ANSWER = "answer "
-#: cells as weights [out, in], one array a layer: what the last call multiplied with
+#: cells as weights [out, in], one array per layer: those of the last call
 Cells = Callable[[], list[np.ndarray]]
 
 
 @dataclass
 class Task:
-    """call: does the work once and gives its outputs. cells: None where a peer cannot hand them out."""
+    """call: does the work once and returns its outputs. cells: None where a peer cannot return them."""
 
     call: Callable[[], Any]
     cells: Cells | None = None
@@ -36,7 +36,7 @@ class Task:
 
 @dataclass(frozen=True)
 class Given:
-    """What every peer gets: arrays of the work, and in `spec` spread, rows of a tile, bits and wires."""
+    """The input of every peer: arrays of the work, and in `spec` the variation, rows of a tile, bits and wires."""
 
     arrays: Mapping[str, np.ndarray]
     spec: Mapping[str, Any]
@@ -52,15 +52,15 @@ def serve(tasks: Tasks, packages: list[str]) -> None:
     """Answer requests until standard input ends. argv[1]: folder of the works."""
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
-    # malloc keeps the pages that it is given back once something large has been freed, as in any program that has run
-    # a network; before, some states of the heap make works of milliseconds wait for fresh ones.
+    # malloc keeps freed pages once something large has been freed, as in any program that has run a network. Before,
+    # some states of the heap make works of milliseconds wait for new pages.
     np.zeros(24 * 2**20, np.uint8)
     prepared: dict[str, Task] = {}
     for line in sys.stdin:
         request = json.loads(line)
         try:
             answer = _answer(request, tasks, prepared, packages)
-        except Exception as error:  # foreign code: the reason is what is asked for
+        except Exception as error:  # foreign code: the reason is the answer
             answer = {"error": f"{type(error).__name__}: {error}"}
         _send(answers, answer)
 
@@ -78,7 +78,7 @@ def _answer(request: dict[str, Any], tasks: Tasks, prepared: dict[str, Task], pa
         return {"seconds": _prepare(work, tasks, prepared)}
     if do == "time":
         return {"seconds": _seconds(prepared[work], request["calls"])}
-    task = prepared.pop(work)  # the last request for a work: its memory goes back
+    task = prepared.pop(work)  # the last request for a work: its memory is freed
     cells = task.cells() if task.cells else []
     arrays: dict[str, Any] = {f"cells{k}": c for k, c in enumerate(cells)}
     np.savez(request["path"], out=_array(task.latest), **arrays)
@@ -97,7 +97,7 @@ def _prepare(work: str, tasks: Tasks, prepared: dict[str, Task]) -> float:
 
 @contextlib.contextmanager
 def _threads() -> Any:
-    """Threads of torch as OMP_NUM_THREADS says, whatever a peer sets at its import."""
+    """Set the threads of torch to OMP_NUM_THREADS, whatever a peer sets at its import."""
     if "torch" in sys.modules:
         sys.modules["torch"].set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
     yield

@@ -1,4 +1,4 @@
-"""What everyone is given to do, and what each should have found: float64 products of its own cells."""
+"""The work that every simulator does, and its errors: compared with float64 products of the same cells."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from wires import cells as two_states
 from wires import direct
 
 SPEC: dict[str, Any] = {"sigma": 0.1, "rows": 128, "bits": 8, "r_ohm": 1.0}
-#: name -> what is said of it in the table
+#: name -> label in the table
 WORKS = {
     "program": "programming 512 x 512 weights",
-    "linear": "linear layer 512 x 512, batch 64, 4 x 128 rows with 8-bit converters",
+    "linear": "linear layer 512 x 512, batch 64, 4 x 128 rows with 8-bit ADCs",
     "memory": "500 keys x 512 programmed, 500 queries",
-    "controller": "controller: cells drawn anew, 32 images, 8-bit converters on every 128 rows",
+    "controller": "controller: cells sampled again, 32 images, 8-bit ADCs on every 128 rows",
     "wires": "exact wires, 512 x 512 cells, 8 vectors",
 }
 
@@ -53,7 +53,7 @@ def make(folder: Path, smoke: bool = False) -> None:
 
 
 def _controller(width: int, count: int) -> dict[str, np.ndarray]:
-    """A drawn controller: its state, and the operands and scales of its layers as a peer needs them."""
+    """Return a random controller: its state, and the weights and scales of its layers as a peer needs them."""
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         torch.manual_seed(0)
         model = imc.nn.networks.BatmannController("xnor", width=width).eval()
@@ -70,10 +70,10 @@ def _controller(width: int, count: int) -> dict[str, np.ndarray]:
 
 
 def errors(work: str, folder: Path, path: Path) -> dict[str, float]:
-    """Of one competitor's result: error, and the spread of its cells that was seen.
+    """Return the error of one result, and the measured variation of its cells.
 
-    error: root mean square of the difference to the float64 product of the same cells without converters, over that
-    of the product; of wires to a direct solve. spread: the same of the cells against the weights.
+    error: root mean square of the difference to the float64 product of the same cells without ADCs, over that of the
+    product; for wires, to a direct solve. spread: the same for the cells against the weights.
     """
     with np.load(folder / f"{work}.npz") as file, np.load(path) as result:
         arrays = {name: file[name] for name in file.files}
@@ -99,5 +99,5 @@ def _truth(work: str, given: Given, cells: list[np.ndarray]) -> np.ndarray:
 
 
 def relative(y: np.ndarray, truth: np.ndarray) -> float:
-    """Root mean square of the difference over that of the truth."""
+    """Return the root mean square of the difference over that of the true values."""
     return float(np.sqrt(np.square(y.astype(float) - truth).mean() / np.square(truth.astype(float)).mean()))

@@ -1,6 +1,6 @@
-"""aihwkit: inference tiles whose weights get the spread when they are programmed, at the ends converters.
+"""aihwkit: inference tiles whose weights vary when they are programmed, with ADCs at the ends.
 
-argv[2]: `torch` or `compiled`, which of its two tiles.
+argv[2]: `torch` or `compiled`, one of its two tiles.
 """
 
 # pyright: reportMissingImports=false
@@ -22,19 +22,19 @@ from torch import Tensor
 
 
 class Relative(BaseNoiseModel):
-    """Every conductance normal around its target, with a standard deviation relative to it."""
+    """A normal law of every conductance around its target, with a standard deviation relative to it."""
 
     def __init__(self, sigma: float) -> None:
         super().__init__()
         self.sigma = sigma
 
     def apply_programming_noise_to_conductance(self, g_target: Tensor) -> Tensor:
-        """A draw of all cells."""
+        """Sample all cells."""
         return (g_target * (1.0 + self.sigma * torch.randn_like(g_target))).clamp_(min=0.0)
 
 
 def config(given: Given, converted: bool = True) -> Any:
-    """No drive converters, no noise of reads; full scale is every input and weight of a tile at once."""
+    """No DACs, no read noise; full scale is that of every input and weight of a tile."""
     found: Any = InferenceRPUConfig() if sys.argv[2] == "compiled" else TorchInferenceRPUConfig()
     found.noise_model = Relative(given.spec["sigma"])
     found.drift_compensation = None
@@ -48,7 +48,7 @@ def config(given: Given, converted: bool = True) -> Any:
 
 
 def layer_of(given: Given, converted: bool) -> Any:
-    """A programmed layer of the weights."""
+    """Return a programmed layer of the weights."""
     w = torch.from_numpy(given["w"])
     layer = AnalogLinear(w.shape[1], w.shape[0], bias=False, rpu_config=config(given, converted)).eval()
     layer.set_weights(w)
@@ -57,25 +57,25 @@ def layer_of(given: Given, converted: bool) -> Any:
 
 
 def weights_of(layer: Any) -> np.ndarray:
-    """What the tiles hold, [out, in]."""
+    """Return the weights that the tiles hold, [out, in]."""
     weight = layer.get_weights()[0].double()
     return weight.reshape(len(weight), -1).numpy()
 
 
 def linear(given: Given) -> Task:
-    """One layer whose cells are there."""
+    """Run one programmed layer."""
     layer, x = layer_of(given, True), torch.from_numpy(given["x"])
     return Task(lambda: layer(x), lambda: [weights_of(layer)])
 
 
 def program(given: Given) -> Task:
-    """The cells of that layer drawn anew."""
+    """Sample the cells of that layer again."""
     layer = layer_of(given, True)
     return Task(layer.program_analog_weights)
 
 
 def memory(given: Given) -> Task:
-    """Keys set and programmed, then searched."""
+    """Set and program keys, then search."""
     layer, w, x = layer_of(given, False), torch.from_numpy(given["w"]), torch.from_numpy(given["x"])
 
     def call() -> Tensor:
@@ -87,7 +87,7 @@ def memory(given: Given) -> Task:
 
 
 def controller(given: Given) -> Task:
-    """The cells of three layers drawn anew, then all images."""
+    """Sample the cells of three layers again, then run all images."""
     analog = convert_to_analog(Controller(given), config(given), exclude_modules=["conv1", "fc1"]).eval()
     images = torch.from_numpy(given["images"])
 

@@ -1,7 +1,7 @@
-"""aihwkit-lightning: its layers in evaluation, on weights that were given their spread by hand.
+"""aihwkit-lightning: its layers in evaluation, on weights that the benchmark varies.
 
-Its own noise of the weights is one of training and drawn for every forward pass; a chip keeps its cells. Its
-converters range over the largest weight of a tile times the bound.
+Its weight noise is meant for training and sampled in every forward pass, while a chip keeps its cells. Its ADCs range
+over the largest weight of a tile times the bound.
 """
 
 # pyright: reportMissingImports=false
@@ -20,7 +20,7 @@ from torch import Tensor
 
 
 def config(given: Given, converted: bool = True) -> TorchInferenceRPUConfig:
-    """Inputs range over +-1; converters over every input and weight of a tile at once."""
+    """Inputs range over +-1; ADCs over every input and weight of a tile."""
     found = TorchInferenceRPUConfig()
     if converted:
         found.forward.out_bound, found.forward.out_res = float(given.spec["rows"]), 2 ** given.spec["bits"] - 2
@@ -30,50 +30,50 @@ def config(given: Given, converted: bool = True) -> TorchInferenceRPUConfig:
     return found
 
 
-def spread(w: Tensor, given: Given) -> Tensor:
-    """Weights as cells hold them, drawn anew."""
+def varied(w: Tensor, given: Given) -> Tensor:
+    """Return sampled weights as cells hold them."""
     return w * (1.0 + given.spec["sigma"] * torch.randn_like(w))
 
 
 def layer_of(given: Given, converted: bool) -> tuple[Any, Tensor, Tensor]:
-    """A programmed layer, the weights and the inputs."""
+    """Return a programmed layer, the weights and the inputs."""
     w, x = torch.from_numpy(given["w"]), torch.from_numpy(given["x"])
     layer = AnalogLinear(w.shape[1], w.shape[0], bias=False, rpu_config=config(given, converted)).eval()
-    layer.set_weights(spread(w, given))
+    layer.set_weights(varied(w, given))
     return layer, w, x
 
 
 def weights_of(layer: Any) -> np.ndarray:
-    """What the layer holds, [out, in]."""
+    """Return the weights that the layer holds, [out, in]."""
     weight = layer.weight.detach().double()
     return weight.reshape(len(weight), -1).numpy()
 
 
 def linear(given: Given) -> Task:
-    """One layer whose cells are there."""
+    """Run one programmed layer."""
     layer, _, x = layer_of(given, True)
     return Task(lambda: layer(x), lambda: [weights_of(layer)])
 
 
 def program(given: Given) -> Task:
-    """The cells of that layer drawn anew."""
+    """Sample the cells of that layer again."""
     layer, w, _ = layer_of(given, True)
-    return Task(lambda: layer.set_weights(spread(w, given)))
+    return Task(lambda: layer.set_weights(varied(w, given)))
 
 
 def memory(given: Given) -> Task:
-    """Keys set with a spread, then searched."""
+    """Set keys with variation, then search."""
     layer, w, x = layer_of(given, False)
 
     def call() -> Tensor:
-        layer.set_weights(spread(w, given))
+        layer.set_weights(varied(w, given))
         return layer(x)
 
     return Task(call, lambda: [weights_of(layer)])
 
 
 def controller(given: Given) -> Task:
-    """The cells of three layers drawn anew, then all images."""
+    """Sample the cells of three layers again, then run all images."""
     analog = convert_to_analog(Controller(given), config(given), exclude_modules=["conv1", "fc1"]).eval()
     images = torch.from_numpy(given["images"])
     layers = [analog.get_submodule(name) for name in BINARY]
@@ -81,7 +81,7 @@ def controller(given: Given) -> Task:
 
     def call() -> Tensor:
         for layer, w in zip(layers, signs, strict=True):
-            layer.set_weights(spread(w, given))
+            layer.set_weights(varied(w, given))
         return analog(images)
 
     return Task(call, lambda: [weights_of(layer) for layer in layers])

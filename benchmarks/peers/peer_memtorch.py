@@ -1,8 +1,8 @@
-"""MemTorch: one object a cell, so that a layer is programmed by building it anew.
+"""MemTorch: one object per cell, so that a layer is programmed by building it again.
 
-Cells are log-normal in resistance and sent to the ends of their own ranges, and outputs are scaled by the exact factor:
-its own mapping draws the levels of a whole layer once, and its own scaling is a regression. Converters range over the
-outputs of their tile, by powers of two. torchvision, which it imports for data sets, is given a stand-in.
+Cells are log-normal in resistance and set to the ends of their ranges, and outputs are scaled by the exact factor: the
+mapping of MemTorch samples the levels once per layer, and its scaling is a regression. ADCs range over the outputs of
+their tile, by powers of two. torchvision, which it imports for data sets, is replaced by a mock.
 """
 
 # pyright: reportMissingImports=false, reportArgumentType=false, reportAttributeAccessIssue=false
@@ -38,7 +38,7 @@ def _to_the_ends(weight: Tensor, _on: float, _off: float, scheme: Any, p_l: floa
 
 
 def patched(given: Given, converted: bool) -> Any:
-    """A programmed layer of the weights."""
+    """Return a programmed layer of the weights."""
     w, rows = torch.from_numpy(given["w"]), given.spec["rows"]
     layer = nn.Linear(w.shape[1], w.shape[0]).requires_grad_(False)
     layer.weight.data, layer.bias.data = w.clone(), torch.zeros(w.shape[0])
@@ -64,24 +64,24 @@ def patched(given: Given, converted: bool) -> Any:
 
 
 def weights_of(layer: Any) -> np.ndarray:
-    """Cells as weights [out, in], read out through the layer without its converters."""
+    """Return cells as weights [out, in], read through the layer without its ADCs."""
     with mock.patch.multiple(layer, ADC_resolution=None, quant_method=None):
         return layer(torch.eye(layer.in_features)).T.double().numpy()
 
 
 def linear(given: Given) -> Task:
-    """One layer whose cells are there."""
+    """Run one programmed layer."""
     layer, x = patched(given, True), torch.from_numpy(given["x"])
     return Task(lambda: layer(x), lambda: [weights_of(layer)])
 
 
 def program(given: Given) -> Task:
-    """The cells of that layer drawn anew."""
+    """Sample the cells of that layer again."""
     return Task(lambda: patched(given, True) and None)
 
 
 def memory(given: Given) -> Task:
-    """Keys programmed and searched."""
+    """Program keys and search."""
     x, held = torch.from_numpy(given["x"]), [None]
 
     def call() -> Tensor:

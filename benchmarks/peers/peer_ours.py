@@ -16,7 +16,7 @@ from imc_sim.array import Chip, Crossbar
 
 
 def chip_of(given: Given, converted: bool = True) -> Chip:
-    """HfO2 cells with the work's spread, which is one of the weights, tiles and converters."""
+    """HfO2 cells with the variation of the work, which is one of the weights, tiles and ADCs."""
     chip = imc.load_chip("rram_hfo2_1t1r")
     window = 1.0 - chip.device.g_hrs_S / chip.device.g_lrs_S
     chip = chip.replace("device.programming.sigma", given.spec["sigma"] * window)
@@ -28,19 +28,19 @@ def chip_of(given: Given, converted: bool = True) -> Chip:
 
 
 def weights_of(crossbar: Any) -> np.ndarray:
-    """Cells of the first chip as weights [out, in], in float64."""
+    """Return the cells of the first chip as weights [out, in], in float64."""
     eye = torch.eye(crossbar.shape[2], dtype=torch.float64)
     return crossbar.mvm(eye)[0].T.numpy()
 
 
 def in_order(w: np.ndarray, layer: Any) -> np.ndarray:
-    """Rows of a convolution by kernel row, kernel column, channel -> by channel, kernel row, kernel column."""
+    """Reorder a convolution from kernel row, kernel column, channel to channel, kernel row, kernel column."""
     out, channels, k, _ = layer.weight.shape
     return w.reshape(out, k, k, channels).transpose(0, 3, 1, 2).reshape(out, -1)
 
 
 def linear(given: Given) -> Task:
-    """One layer whose cells are there."""
+    """Run one programmed layer."""
     w, x = torch.from_numpy(given["w"]), torch.from_numpy(given["x"])
     held = Crossbar.program(w, chip_of(given))
     exact = chip_of(given).replace("converter.kind", "ideal")
@@ -48,7 +48,7 @@ def linear(given: Given) -> Task:
 
 
 def program(given: Given) -> Task:
-    """The cells of that layer, a chip anew every time."""
+    """Program the cells of that layer, another chip every time."""
     w, chip, numbers = torch.from_numpy(given["w"]), chip_of(given), itertools.count()
 
     def call() -> Tensor:
@@ -60,7 +60,7 @@ def program(given: Given) -> Task:
 
 
 def memory(given: Given) -> Task:
-    """Keys written and searched; no converters."""
+    """Write and search keys, without ADCs."""
     keys, queries = torch.from_numpy(given["w"]), torch.from_numpy(given["x"])
     chip, dim = chip_of(given, converted=False), keys.shape[1]
     held, labels = imc.AssociativeMemory(chip, dim=dim), torch.arange(len(keys)) // 5
@@ -74,7 +74,7 @@ def memory(given: Given) -> Task:
 
 
 def controller(given: Given) -> Task:
-    """The cells of three layers drawn anew, then all images."""
+    """Sample the cells of three layers again, then run all images."""
     model = imc.nn.networks.BatmannController("xnor", width=int(given["width"])).eval()
     model.load_state_dict({k.removeprefix("state."): torch.from_numpy(v) for k, v in given.arrays.items() if "." in k})
     images, chip, numbers = torch.from_numpy(given["images"]), chip_of(given), itertools.count()
@@ -96,7 +96,7 @@ def controller(given: Given) -> Task:
 
 
 def wires(given: Given) -> Task:
-    """Currents of the exact circuit."""
+    """Compute the currents of the exact circuit."""
     G, V, r = torch.from_numpy(given["G"]), torch.from_numpy(given["V"]), given.spec["r_ohm"]
     resistances = imc.array.Wires(kind="nodal", r_row_ohm=r, r_col_ohm=r)
     return Task(lambda: imc.array.solve_currents(G, V, resistances).currents)

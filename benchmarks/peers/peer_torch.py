@@ -1,4 +1,4 @@
-"""Plain float32 torch, without chip: the yardstick."""
+"""Plain float32 torch without a chip: the reference of the times."""
 
 from __future__ import annotations
 
@@ -9,26 +9,26 @@ from _worker import Given, Task, serve
 
 
 class Plain(Controller):
-    """The digital network of the same shape, as benchmarks/_common.py has it: no signs, no scales."""
+    """The digital network of the same shape as in benchmarks/_common.py: no signs, no scales."""
 
     def _binary(self, name: str, x: torch.Tensor) -> torch.Tensor:
         return F.relu(self.get_submodule(name)(x))
 
 
 def linear(given: Given) -> Task:
-    """x @ w.T."""
+    """Compute x @ w.T."""
     w, x = torch.from_numpy(given["w"]), torch.from_numpy(given["x"])
     return Task(lambda: x @ w.T)
 
 
 def wires(given: Given) -> Task:
-    """What the currents would be without wires."""
+    """Compute the currents without wires."""
     G, V = torch.from_numpy(given["G"]).float(), torch.from_numpy(given["V"]).float()
     return Task(lambda: V @ G)
 
 
 def controller(given: Given) -> Task:
-    """One forward of all images, in the memory format that is faster for it."""
+    """Run all images once, in the memory format that is faster for it."""
     net = Plain(given).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     images = torch.from_numpy(given["images"]).to(memory_format=torch.channels_last)
     return Task(lambda: net(images))

@@ -1,4 +1,4 @@
-"""torchhd: hypervectors and their dot product; the spread of the cells is added by hand, converters it has none."""
+"""torchhd: hypervectors and their dot product; the benchmark adds device variation, and there are no ADCs."""
 
 # pyright: reportMissingImports=false
 from __future__ import annotations
@@ -10,7 +10,7 @@ from torch import Tensor
 
 
 def memory(given: Given) -> Task:
-    """Keys given their spread, then compared with every query."""
+    """Give keys their variation, then compare them with every query."""
     keys, queries = (torchhd.MAPTensor(torch.from_numpy(given[name])) for name in ("w", "x"))
     held = [keys]
 

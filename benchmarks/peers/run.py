@@ -1,14 +1,14 @@
-"""This package and its peers on identical work, each in an environment of its own, in turn; ratios to plain torch.
+"""This package and its peers on identical work, each in a separate environment, in turn; ratios to plain torch.
 
     python benchmarks/peers/run.py                      # make bench-peers: installs, measures, writes table and figure
     python benchmarks/peers/run.py --only memory --threads 1 --budget 200
-    python benchmarks/peers/run.py --report             # table and figure of what was measured before
+    python benchmarks/peers/run.py --report             # table and figure of stored measurements
     python benchmarks/peers/run.py --smoke              # this package alone, tiny, one round; writes no page
 
-A round times everyone once, one after the other, each in a process that waits meanwhile; a figure is the median of the
-rounds' ratios to plain float32 torch in the same round. Calls of milliseconds are repeated until a sample takes a
-twentieth of a second. Who needs ten seconds for a call is timed up to three times, who needs a minute once. What is
-measured is kept under .peers/ as JSON, by work and number of threads.
+A round times every simulator once, one after the other, each in its own waiting process. A number is the median over
+rounds of the ratio to plain float32 torch in the same round. Calls of milliseconds are repeated until a sample takes a
+twentieth of a second. A call of ten seconds is timed up to three times, one of a minute once. Measurements are stored
+under .peers/ as JSON, by work and number of threads.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ ONCE_S = 60.0
 
 @dataclass
 class Competitor:
-    """A peer's process, and what was measured of it."""
+    """The process of a peer, and its measurements."""
 
     peer: Peer
     process: subprocess.Popen[str]
@@ -50,7 +50,7 @@ class Competitor:
     found: dict[str, Any] = field(default_factory=dict)
 
     def ask(self, do: str, limit_s: float = 600.0, **request: Any) -> dict[str, Any]:
-        """One request; RuntimeError with the peer's own words, where it has no answer."""
+        """Send one request; raise RuntimeError with the message of the peer where it has no answer."""
         assert self.process.stdin is not None
         assert self.process.stdout is not None
         clock = threading.Timer(limit_s, self.process.kill)
@@ -58,7 +58,7 @@ class Competitor:
         try:
             self.process.stdin.write(json.dumps({"do": do, **request}) + "\n")
             self.process.stdin.flush()
-            # What a peer prints at its import comes first.
+            # A peer may print at its import.
             line = next((text for text in self.process.stdout if text.startswith(ANSWER)), "")
         except BrokenPipeError:
             line = ""
@@ -81,7 +81,7 @@ class Competitor:
 
 
 def start(peer: Peer, folder: Path, threads: int) -> Competitor:
-    """A peer's process, with that many threads for everything in it."""
+    """Start the process of a peer, with that many threads for everything in it."""
     names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
     env = os.environ | dict.fromkeys(names, str(threads))
     argv = [peer.python, str(HERE / peer.script), str(folder), *peer.arguments]
@@ -94,7 +94,7 @@ def start(peer: Peer, folder: Path, threads: int) -> Competitor:
 
 
 def measure(work: str, peers: list[Peer], folder: Path, threads: int, rounds: int, budget_s: float) -> dict[str, Any]:
-    """Rounds of one work; what is kept of them, by the name of the peer."""
+    """Measure rounds of one work; return what is stored of them, by the name of the peer."""
     there, left_out = _prepared(work, peers, folder, threads)
     ended = time.monotonic() + budget_s
     try:
@@ -118,7 +118,7 @@ def measure(work: str, peers: list[Peer], folder: Path, threads: int, rounds: in
 def _prepared(
     work: str, peers: list[Peer], folder: Path, threads: int
 ) -> tuple[list[Competitor], dict[str, str]]:  # fmt: skip
-    """Who can do it, warmed up; and the reasons of the others."""
+    """Return the peers that can do it, warmed up, and the reasons of the others."""
     there, left_out = [], {}
     for peer in peers:
         reason = install(peer)
@@ -162,7 +162,7 @@ def _kept(each: Competitor) -> dict[str, Any]:
 
 
 def arguments() -> argparse.Namespace:
-    """What the command line says."""
+    """Return the parsed command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--only", choices=tuple(WORKS), action="append", help="one work; may be repeated")
     parser.add_argument("--threads", type=int, action="append", help="one and two if left out")
@@ -171,26 +171,26 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--budget", type=float, default=200.0, help="seconds for the rounds of one work")
     parser.add_argument("--report", action="store_true", help="measure nothing")
-    parser.add_argument("--no-page", action="store_true", help="keep what was measured, write no page")
+    parser.add_argument("--no-page", action="store_true", help="store measurements, write no page")
     parser.add_argument("--smoke", action="store_true", help="this package alone, at a size that takes seconds")
     return parser.parse_args()
 
 
 def main() -> int:
     """Measure, keep, and write the page; exit 1 if this package could not do a work."""
-    said: Any = arguments()
-    folder = FOLDER / ("smoke" if said.smoke else "works")
-    peers = [p for p in (PLAIN, *OURS, *(() if said.smoke else OTHERS)) if p.name not in said.without]
-    if not said.report:
-        make(folder, said.smoke)
-        for threads in said.threads or ((1,) if said.smoke else (1, 2)):
-            for work in said.only or WORKS:
-                found = measure(work, peers, folder, threads, 1 if said.smoke else said.rounds, said.budget)
+    options: Any = arguments()
+    folder = FOLDER / ("smoke" if options.smoke else "works")
+    peers = [p for p in (PLAIN, *OURS, *(() if options.smoke else OTHERS)) if p.name not in options.without]
+    if not options.report:
+        make(folder, options.smoke)
+        for threads in options.threads or ((1,) if options.smoke else (1, 2)):
+            for work in options.only or WORKS:
+                found = measure(work, peers, folder, threads, 1 if options.smoke else options.rounds, options.budget)
                 _show(work, threads, found)
-                _keep(folder / f"{work}-{threads}.json", found, whole=not said.without)
+                _keep(folder / f"{work}-{threads}.json", found, whole=not options.without)
                 if any("reason" in found[peer.name] for peer in (PLAIN, *OURS)):
                     return 1
-    if not said.smoke and not said.no_page:
+    if not options.smoke and not options.no_page:
         from _page import write
 
         write(folder, peers)
@@ -198,7 +198,7 @@ def main() -> int:
 
 
 def _keep(path: Path, found: dict[str, Any], whole: bool) -> None:
-    """Where some were left out, beside what is stored of them: everyone's `over` is of the run that timed them."""
+    """Store measurements. Where peers are left out, theirs stay: every `over` is of the run that timed it."""
     held = {} if whole or not path.exists() else json.loads(path.read_text())["found"]
     fresh = found if not held else {n: k for n, k in found.items() if n not in (PLAIN.name, *_OURS)}
     write_file(path, json.dumps({"load": os.getloadavg()[0], "found": held | fresh}))

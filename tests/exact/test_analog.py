@@ -1,4 +1,4 @@
-"""Networks and memories on chips: exact without effects, reproducible with them, and clear about what they refuse."""
+"""Networks and memories on chips: exact without effects, reproducible with them; errors name what is refused."""
 
 import pytest
 import torch
@@ -42,7 +42,7 @@ def test_ideal_chip_is_the_digital_network_to_the_bit(encoding: str, rows: int, 
 
 
 @pytest.mark.parametrize("encoding", ["differential", "bnn_i", "bnn_v", "bnn_vi"])
-def test_the_way_through_tiles_is_exact_too(encoding: str) -> None:
+def test_the_path_through_tiles_is_exact_too(encoding: str) -> None:
     """A read noise too small to matter sends every product through the tile-by-tile path."""
     chip = load_chip("ideal").replace("encoding", {"kind": encoding}).replace("device.read.sigma", 1e-30)
     model, x = network(), images()
@@ -119,7 +119,7 @@ def test_real_inputs_that_decide_a_later_sign_are_multiplied_in_double_precision
     assert analog.operand(torch.ones(1, 6)).dtype == dtype
 
 
-def test_adding_a_layer_changes_no_draw_of_the_others() -> None:
+def test_adding_a_layer_changes_no_sample_of_the_others() -> None:
     model = network()
     some = map_model(model, rram(policy__layers={"features.conv4": "digital"}))
     every = map_model(model, rram())
@@ -127,7 +127,7 @@ def test_adding_a_layer_changes_no_draw_of_the_others() -> None:
         assert torch.equal(layer.crossbar.cells(0), every.analog_layers[name].crossbar.cells(0))
 
 
-def test_more_spread_more_error() -> None:
+def test_more_variation_gives_larger_errors() -> None:
     model, x = network(), images()
     with torch.no_grad():
         y = model(x)
@@ -151,7 +151,7 @@ def test_convolution_geometry(stride: int, padding: int) -> None:
         assert torch.allclose(analog(x.expand(2, -1, -1, -1, -1)), expected, rtol=0, atol=1e-25)
 
 
-def test_linear_layer_takes_shared_and_own_inputs() -> None:
+def test_linear_layer_takes_shared_and_separate_inputs() -> None:
     layer = Linear(30, 4, "xnor").eval()
     x = torch.randn(6, 30, generator=torch.Generator().manual_seed(0))
     chip = rram(device__programming__sigma=0.2)
@@ -175,7 +175,7 @@ def test_calibration_narrows_the_range_and_the_error() -> None:
     assert (analog(x)[0] - y).square().mean() < (full - y).square().mean()
 
 
-def test_what_cannot_be_mapped_is_named() -> None:
+def test_layers_that_cannot_be_mapped_are_named() -> None:
     with pytest.raises(InputError, match=r"policy\.layers: \{'features.conv1': digital\}"):
         map_model(network("float"), load_chip("ideal"))
     with pytest.raises(InputError, match=r"layer '1': got Linear"):
@@ -187,7 +187,7 @@ def test_what_cannot_be_mapped_is_named() -> None:
         map_model(padded, load_chip("ideal").replace("encoding", {"kind": "bnn_i"}))
 
 
-def test_mapping_leaves_the_model_alone_and_reports_it() -> None:
+def test_mapping_leaves_the_model_unchanged_and_reports_it() -> None:
     model = network()
     before = {k: v.clone() for k, v in model.state_dict().items()}
     analog = map_model(model, load_chip("ideal"))
@@ -217,7 +217,7 @@ class TestMemory:
         expected = (self.queries > 0).float() @ (self.keys > 0).float().T / 64
         assert torch.equal(memory.similarity(self.queries)[0], expected)
 
-    def test_each_writing_draws_anew_and_is_reproducible(self) -> None:
+    def test_each_write_samples_again_and_is_reproducible(self) -> None:
         memory = AssociativeMemory(rram(device__programming__sigma=0.3), dim=64, chips=2, seed=4)
         memory.write(self.keys, self.labels)
         first = memory.search(self.queries)
@@ -227,7 +227,7 @@ class TestMemory:
         assert torch.equal(first, memory.search(self.queries))
 
     @pytest.mark.parametrize("chips", [range(3), range(4, 7)])
-    def test_keys_of_each_chip_are_its_own(self, chips: range) -> None:
+    def test_every_chip_keeps_its_own_keys(self, chips: range) -> None:
         chip = rram(device__programming__sigma=0.3)
         shared, own = (AssociativeMemory(chip, dim=64, chips=chips) for _ in range(2))
         shared.write(self.keys, self.labels)
@@ -237,7 +237,7 @@ class TestMemory:
         assert torch.equal(shared.search(queries), own.search(queries))
         assert torch.equal(own.search(queries)[0], own.search(self.queries)[0])
 
-    def test_bad_use_is_named(self) -> None:
+    def test_bad_use_is_refused(self) -> None:
         memory = AssociativeMemory("ideal", dim=64)
         with pytest.raises(InputError, match="empty memory"):
             memory.search(self.queries)

@@ -27,7 +27,7 @@ FLOAT = IDEAL.replace("encoding_multibit", {"kind": "sliced", "weight_bits": 16}
 
 
 class Signs(torch.autograd.Function):
-    """Signs as many repositories write them."""
+    """A sign function as many repositories write it."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
@@ -85,7 +85,7 @@ class Residual(nn.Module):
 
 
 class Single(nn.Module):
-    """A convolution of one image after the other, without a batch dimension."""
+    """A convolution of single images, without a batch dimension."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -132,7 +132,7 @@ def made(name: str) -> tuple[nn.Module, Tensor]:
 
 
 @pytest.mark.parametrize("name", ZOO)
-def test_products_are_found_as_they_are_computed(name: str) -> None:
+def test_all_computed_products_are_found(name: str) -> None:
     network, x = made(name)
     products = find_products(network, x)
     found = [(s.name, s.weights.kind if s.weights else "", s.inputs.kind, s.uses) for s in products.sites]
@@ -172,7 +172,7 @@ def test_signs_without_a_scale_are_equal_to_the_bit() -> None:
      ([[0, 3, -3], [1, 1, 1]], "ternary", 1), ([[0.1, -0.3, 0.7]], "levels", 7), ([[0.3, -0.7, 0.0]], "levels", 7),
      ([[0, 0], [1, -1]], "binary", 1), ([[0.1, 0.312345678, -0.7234]], "real", 0)],
 )  # fmt: skip
-def test_weights_are_of_the_smallest_class_that_explains_them(rows: list[list[float]], kind: str, top: int) -> None:
+def test_weights_have_the_smallest_class_that_holds_them(rows: list[list[float]], kind: str, top: int) -> None:
     w = torch.tensor(rows)
     found = weights_of(w)
     assert (found.kind, found.top) == (kind, top)
@@ -253,7 +253,7 @@ def test_the_share_on_crossbars_is_of_all_that_torch_counts() -> None:
     assert f"{100 * 64 / 136:.3g} % are in functions that were not seen" in last
 
 
-def test_a_constant_drive_is_a_bit() -> None:
+def test_a_constant_input_is_one_bit() -> None:
     assert inputs_of(torch.tensor([0.5])).kind == "bits"
     assert inputs_of(torch.tensor([-0.5, 0.5])).kind == "binary"
 
@@ -268,7 +268,7 @@ def test_noise_follows_the_image_and_every_chip_differs() -> None:
     assert not torch.equal(whole[0, 0], imc.map_model(network, FLOAT, inputs=x)(x)[0, 0])
 
 
-def test_converters_are_calibrated_and_gradients_pass() -> None:
+def test_adcs_are_calibrated_and_gradients_pass() -> None:
     network, x = made("binary")
     chip = IDEAL.replace("converter", {"kind": "auto", "bits": 8, "range": "calibrated"})
     analog = imc.map_model(network, chip, inputs=x)
@@ -300,7 +300,7 @@ def test_inputs_and_weights_that_the_probe_did_not_see_are_refused() -> None:
         analog(signs)
 
 
-def test_another_way_through_the_network_is_refused() -> None:
+def test_another_path_through_the_network_is_refused() -> None:
     class Branch(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -315,7 +315,7 @@ def test_another_way_through_the_network_is_refused() -> None:
         analog(x[:2])
 
 
-def test_what_cells_would_round_is_refused_with_what_holds_it() -> None:
+def test_weights_that_cells_would_round_are_refused_with_an_encoding_that_holds_them() -> None:
     torch.manual_seed(0)
     network, x = nn.Sequential(nn.Linear(20, 5), nn.ReLU(), nn.Linear(5, 5)), torch.randn(4, 20)
     chip = IDEAL.replace("encoding_multibit", {"kind": "differential"})
@@ -364,7 +364,7 @@ def test_a_network_without_products_on_chip_needs_the_key_memory_there() -> None
         imc.map_model(network, chip.replace("policy.memory", "digital"), inputs=x)
 
 
-def test_sites_without_a_place_are_named_together() -> None:
+def test_sites_that_cannot_be_mapped_are_named_together() -> None:
     network, x = nn.Sequential(nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 2)), torch.randn(4, 4)
     with pytest.raises(InputError, match=r"no place for 2 sites: '0' \(real weights\), '2' \(real weights\)"):
         imc.map_model(network, "rram_hfo2_1t1r", inputs=x)
@@ -398,7 +398,7 @@ def test_the_mode_of_every_module_is_restored() -> None:
     assert torch.equal(network[2].running_mean, mean)  # type: ignore[arg-type]
 
 
-def test_products_that_cannot_be_watched_are_digital_by_name_alone() -> None:
+def test_products_that_cannot_be_watched_have_to_be_named_as_digital() -> None:
     class Distances(nn.Module):
         def __init__(self) -> None:
             super().__init__()

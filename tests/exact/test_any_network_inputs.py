@@ -109,8 +109,8 @@ def test_a_batch_in_parts_equals_the_whole() -> None:
     assert torch.allclose(parts(*inputs)["sum"], whole["sum"], rtol=1e-5, atol=1e-6)
 
 
-def test_reads_are_counted_by_samples_wherever_they_are() -> None:
-    """Attention holds samples in the second dimension, or in the first one after the steps; noise follows them."""
+def test_reads_are_counted_by_samples_in_any_dimension() -> None:
+    """Attention has samples in the second dimension, or in the first one after the steps; noise follows them."""
     torch.manual_seed(0)
     network, x = grid(nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)), torch.randn(4, 3, 8)
     assert [site.samples for site in find_products(network, x).sites] == [
@@ -187,7 +187,7 @@ def test_half_precision_stays_half_precision() -> None:
 
 
 def test_gradients_reach_every_input_and_weight() -> None:
-    """On an ideal chip they are those of the network."""
+    """On an ideal chip gradients equal those of the network."""
     torch.manual_seed(0)
     network, inputs = grid(Two()), (torch.randn(4, 5, requires_grad=True), torch.randn(4, 2, 8, requires_grad=True))
     analog = imc.map_model(network, FLOAT, inputs=tuple(x.detach() for x in inputs))

@@ -1,4 +1,4 @@
-"""Details of arrays: ranges and ties of converters, several tiles, one effect alone, effects together."""
+"""Details of arrays: ranges and ties of ADCs, several tiles, one effect alone, effects together."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def signs(*shape: int, seed: int = 0) -> Tensor:
     return torch.where(torch.rand(shape, generator=torch.Generator().manual_seed(seed)) < 0.5, 1.0, -1.0)
 
 
-# -- converters --------------------------------------------------------------------------------------------
+# -- ADCs ------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -37,7 +37,7 @@ def signs(*shape: int, seed: int = 0) -> Tensor:
         (1.0, 8.0, False, (1.0, 1.0, 8.0)),
     ],
 )
-def test_a_converter_clips_at_its_limits(low: float, high: float, signed: bool, codes: tuple[float, ...]) -> None:
+def test_an_adc_clips_at_its_limits(low: float, high: float, signed: bool, codes: tuple[float, ...]) -> None:
     quantiser = Converter(kind="auto", bits=3).quantiser(low, high, signed)
     found = quantiser(torch.tensor([-100.0, 0.0, 100.0], dtype=torch.float64))
     assert found.tolist() == pytest.approx(codes, abs=1e-12)
@@ -56,7 +56,7 @@ def test_the_range_of_used_rows_is_that_of_the_rows_in_use(encoding: str) -> Non
 
 @pytest.mark.parametrize("encoding", ["bnn_iii", "bnn_v"])
 def test_calibrated_ranges_that_begin_above_0_in_every_tile(encoding: str) -> None:
-    """Three rows of tiles, each with the base of its converter."""
+    """Three rows of tiles, each with the base of its ADC."""
     converter = {"kind": "auto", "bits": 14, "range": "calibrated"}
     w, x = signs(6, 40), signs(9, 40, seed=1)
     bar = Crossbar.program(w, chip(encoding={"kind": encoding}, converter=converter))
@@ -88,12 +88,12 @@ def test_integer_accumulators_round_halves_away_from_0() -> None:
         ({"converter": {"kind": "auto"}, "inputs": {"kind": "bit_serial", "bits": 4}}, True),
     ],
 )
-def test_a_chip_says_whether_it_is_calibrated(settings: dict[str, Any], wanted: bool) -> None:
+def test_a_chip_tells_if_it_is_calibrated(settings: dict[str, Any], wanted: bool) -> None:
     assert chip(**settings).calibrates is wanted
 
 
-def test_drives_of_one_bit_do_not_meet_the_bend_of_the_curve() -> None:
-    """Word lines at 0 V or the read voltage: a bent I-V curve changes nothing."""
+def test_drives_of_one_bit_are_independent_of_the_curve() -> None:
+    """Word lines are at 0 V or the read voltage, where a nonlinear I-V curve changes nothing."""
     weights, x = signs(4, 12), torch.randn(6, 12, generator=torch.Generator().manual_seed(2))
     found = []
     for bend, kind in ((0.0, "bit_serial"), (6.0, "bit_serial"), (6.0, "levels")):
@@ -110,7 +110,7 @@ def test_drives_of_one_bit_do_not_meet_the_bend_of_the_curve() -> None:
 
 @pytest.mark.parametrize(("out", "inputs"), [(20, 40), (20, 10), (4, 40)])
 def test_every_tile_has_its_number(out: int, inputs: int) -> None:
-    """Numbered row of tiles after row of tiles: as many as there are, none twice."""
+    """Tiles are numbered row by row: as many as there are, none twice."""
     plan = Crossbar.program(signs(out, inputs), chip()).plan
     tile = plan.coordinates()[2]
     columns = len(plan.placement.column_slices)
@@ -130,7 +130,7 @@ ALONE = {
 
 
 @pytest.mark.parametrize("device", list(ALONE.values()), ids=list(ALONE))
-def test_chips_differ_by_one_effect_alone_and_not_by_their_company(device: dict[str, Any]) -> None:
+def test_chips_differ_by_one_effect_alone_and_not_by_the_other_chips(device: dict[str, Any]) -> None:
     w, x = signs(6, 20), signs(5, 20, seed=1)
     three = Crossbar.program(w, chip(device), chips=range(4, 7)).mvm(x)
     assert len(torch.unique(three, dim=0)) == 3
@@ -152,7 +152,7 @@ def test_a_chip_without_effects_is_exact() -> None:
 
 @pytest.mark.parametrize("shape", [(2, 3), (256, 256)])  # cell by cell, and large enough for the compiled pass
 def test_cells_written_again_are_those_that_products_use(shape: tuple[int, int]) -> None:
-    """Refresh without anything that ages: the pages of the draws are all that it changes."""
+    """With refresh and no ageing, only the programming epochs of the samples change."""
     law = {"programming": {"kind": "relative", "sigma": 0.3}}
     w, tile = signs(*shape), {"rows": 512, "cols": 512}
     again = law | {"time": {"t_s": 25.0, "refresh_s": 10.0}}
@@ -172,7 +172,7 @@ FLICKER = {"q": [{"coefficients": [0.0, 0.05]}], "g_max_S": 1e-4, "t_read_s": 1e
 
 @pytest.mark.parametrize("read", [{"sigma": 0.1}, {"flicker": FLICKER}])
 def test_noise_is_that_of_the_aged_cells(read: dict[str, Any]) -> None:
-    """All cells have lost the same part: the same draws, smaller by it; q of 1/f noise is that of the programmed G."""
+    """All cells have lost the same part: the same samples, scaled by it; q of 1/f noise is that of the programmed G."""
     w, x = signs(6, 20), signs(5, 20, seed=1)
     found = []
     for drift in ({}, {"drift": {"nu": 0.1}}):
@@ -184,7 +184,7 @@ def test_noise_is_that_of_the_aged_cells(read: dict[str, Any]) -> None:
 
 
 def test_compensation_undoes_ageing_and_nothing_else() -> None:
-    """The factor that a die has from the beginning stays; what all cells lost together comes back."""
+    """The factor that a die has from the beginning stays; what all cells lost together is restored."""
     w, x = signs(6, 20), signs(5, 20, seed=1)
     die = {"correlated": {"chip": 0.3}}
     aged = {"time": {"t_s": 1e6, "drift": {"nu": 0.05}, "compensation": True}}
@@ -200,8 +200,8 @@ def test_compensation_undoes_ageing_and_nothing_else() -> None:
 
 
 @pytest.mark.parametrize(("encoding", "on"), [("bnn_i", 1.0), ("bnn_ii", -1.0)])
-def test_gated_rows_give_what_the_circuit_gives(encoding: str, on: float) -> None:
-    """Half of the rows on, as the affine function has it: its error is a small part of what the wires cost."""
+def test_gated_rows_agree_with_the_circuit(encoding: str, on: float) -> None:
+    """Half of the rows are on: the error of the affine function is a small part of the effect of the wires."""
     wires = {"kind": "nodal", "r_col_ohm": 2.0, "cells": "1t1r", "gating": "tangent"}
     spec = chip(encoding={"kind": encoding}, wires=wires, tile={"rows": 32, "cols": 12})
     w = torch.ones(6, 32)
@@ -223,7 +223,7 @@ def test_gated_rows_give_what_the_circuit_gives(encoding: str, on: float) -> Non
 
 @pytest.mark.skipif(_product.why_not() is not None, reason=str(_product.why_not()))
 @pytest.mark.parametrize(("values", "factor"), [("signs", 1), ("bytes", 127)])
-def test_sums_that_float32_cannot_hold_are_left_to_torch(values: str, factor: int) -> None:
+def test_sums_beyond_float32_are_computed_by_torch(values: str, factor: int) -> None:
     w = signs(64, 64)
     x = signs(96, 64, seed=1) if values == "signs" else torch.randint(-100, 101, (96, 64)).float()
     bar = Crossbar.program(w, chip(tile={"rows": 64, "cols": 128}))

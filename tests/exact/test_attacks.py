@@ -53,7 +53,7 @@ def chip(**paths: Any) -> dict[str, Any]:
 
 
 def images_of(data: dict[str, Any]) -> Tensor:
-    """The attacked queries."""
+    """Return the attacked queries."""
     found = attacked_episodes(Session.on("cpu"), MODEL, build(FewShotTask, data, "task"))
     return found.images[torch.from_numpy(found.query).flatten()]
 
@@ -62,11 +62,11 @@ def images_of(data: dict[str, Any]) -> Tensor:
 
 
 @pytest.mark.parametrize("name", ["glyphs", "unit"])
-def test_pixels_are_those_of_the_data_set_and_lead_back_to_the_bit(name: str) -> None:
-    asked = build(FewShotTask, TASK | ({"scaling": "unit"} if name == "unit" else {}), "t")
-    pool, space = load_pool("glyphs", "test"), pixel_space(asked)
+def test_pixels_are_those_of_the_data_set_and_are_restored_to_the_bit(name: str) -> None:
+    wanted = build(FewShotTask, TASK | ({"scaling": "unit"} if name == "unit" else {}), "t")
+    pool, space = load_pool("glyphs", "test"), pixel_space(wanted)
     triples = np.array([[c, 0, 0] for c in range(20)])
-    images = torch.from_numpy(gather_images(pool, triples, asked.scaling))
+    images = torch.from_numpy(gather_images(pool, triples, wanted.scaling))
     pixels = space.pixels(images)
     assert torch.equal(space.images(pixels), images)
     if name == "glyphs":
@@ -76,14 +76,14 @@ def test_pixels_are_those_of_the_data_set_and_lead_back_to_the_bit(name: str) ->
         assert float(pixels.amax()) == 1.0
 
 
-def test_every_grey_level_of_every_normalisation_survives() -> None:
+def test_every_grey_level_of_every_normalisation_is_restored() -> None:
     for mean, std in ((0.92206, 0.08426), (0.9219, 0.2403), (0.1307, 0.3081)):
         levels = torch.from_numpy(((np.arange(256) / 255 - mean) / std).astype(np.float32))
         space = PixelSpace(mean, std)
         assert torch.equal(space.images(space.pixels(levels)), levels)
 
 
-def test_one_step_by_hand() -> None:
+def test_one_step_equals_the_formula() -> None:
     pixels = torch.tensor([0.0, 0.25, 0.5, 1.0], dtype=torch.float64)
     direction = torch.tensor([-1, 1, 0, 1], dtype=torch.int8)
     assert fgsm(pixels, direction, 0.125).tolist() == [0.0, 0.375, 0.5, 1.0]
@@ -99,7 +99,7 @@ def test_a_full_step_of_pgd_is_fgsm_and_no_strength_is_no_change() -> None:
 
 
 def test_pgd_climbs_a_convex_loss_to_the_corner() -> None:
-    """Of a linear loss the maximum is the corner of the box; of a convex one no step goes down."""
+    """A linear loss has its maximum at the corner of the box; for a convex one no step decreases it."""
     pixels = torch.linspace(0.05, 0.95, 40, dtype=torch.float64)[None]
     target = 0.5 + 0.01 * torch.arange(40, dtype=torch.float64)[None]
     gradient = gradient_of(lambda x: (x - target).square().sum())
@@ -111,7 +111,7 @@ def test_pgd_climbs_a_convex_loss_to_the_corner() -> None:
     assert torch.equal(pgd(pixels, lambda _: slope, 0.2, 11, 0.02), corner)
 
 
-def test_no_gradient_moves_nothing() -> None:
+def test_without_a_gradient_no_pixel_changes() -> None:
     x = torch.rand(2, 5, dtype=torch.float64)
     for loss in (lambda v: (0 * v).sum(), lambda v: (v - v).square().sum().sqrt()):  # the second one's is NaN
         assert gradient_of(loss)(x).abs().sum() == 0
@@ -129,7 +129,7 @@ def test_a_gradient_that_is_not_finite_moves_no_pixel() -> None:
 
 
 def by_hand(data: FewShotData, network: Any, query: int, episode: int, label: int) -> Tensor:
-    """Gradient of the cross-entropy of one query alone in its episode, shot by shot."""
+    """Return the gradient of the cross-entropy of one query alone in its episode, shot by shot."""
     x = data.images[query][None].requires_grad_()
     logits = []
     for rows in data.support[episode]:
@@ -140,18 +140,18 @@ def by_hand(data: FewShotData, network: Any, query: int, episode: int, label: in
 
 @pytest.mark.parametrize("batch", [100, 24, 5])
 def test_queries_are_attacked_each_in_its_own_episode(batch: int) -> None:
-    """Whatever goes through the network at once: several episodes, one, or a part of one."""
-    asked = build(FewShotTask, task(epsilon=0.05) | {"batch": batch}, "t")
-    data, network = FewShotData.load(asked), load_model(MODEL)
+    """Whatever passes through the network in one call: several episodes, one, or a part of one."""
+    wanted = build(FewShotTask, task(epsilon=0.05) | {"batch": batch}, "t")
+    data, network = FewShotData.load(wanted), load_model(MODEL)
     target = Target(network, features_of(network, data.images, 50))
-    found = attack_queries(data, asked, target).unflatten(0, data.query.shape)
-    space = pixel_space(asked)
+    found = attack_queries(data, wanted, target).unflatten(0, data.query.shape)
+    space = pixel_space(wanted)
     for episode, label, place in ((0, 0, 0), (2, 3, 1), (4, 1, 2)):
         row = int(data.query[episode, label, place])
         step = by_hand(data, network, row, episode, label).sign()
         expected = space.images(fgsm(space.pixels(data.images[row]), step[0], 0.05))
         same = (found[episode, label, place] == expected).float().mean()
-        assert float(same) > 0.999, "the sign of a gradient of nothing but rounding may differ"
+        assert float(same) > 0.999, "only signs of gradients within rounding may differ"
 
 
 def test_attacked_images_stay_within_epsilon_and_are_pixels() -> None:
@@ -167,7 +167,7 @@ def test_attacked_images_stay_within_epsilon_and_are_pixels() -> None:
 
 
 def test_the_published_procedure_clamps_normalised_images_and_leaves_keys_float() -> None:
-    clean, asked = (
+    clean, wanted = (
         FewShotData.load(build(FewShotTask, TASK, "t")),
         build(FewShotTask, task(space="normalised", epsilon=0.1), "t"),
     )
@@ -187,14 +187,14 @@ def test_the_published_procedure_clamps_normalised_images_and_leaves_keys_float(
         for label, rows in enumerate(query):
             queries = key_form(features[torch.from_numpy(rows)], "bipolar")
             right += int(((queries @ keys.T).argmax(1) == label).sum())
-    assert digital_accuracy_of(features, asked, data).correct == right
+    assert digital_accuracy_of(features, wanted, data).correct == right
     assert evaluate_chips(MODEL, None, task(space="normalised", epsilon=0.1), [], 0)[0].correct == right
     ideal = load_chip("ideal").replace("policy.memory", "digital").to_dict()
     assert evaluate_chips(MODEL, ideal, task(space="normalised", epsilon=0.1), [0], 0)[0].correct == right
 
 
 def test_every_setting_acts() -> None:
-    """On the images, and on what the result is known by."""
+    """It changes the images, and the identity of the result."""
     base: dict[str, Any] = {"kind": "pgd", "epsilon": 0.1, "steps": 2}
     images, study = images_of(task(**base)), {"name": "s", "model": MODEL, "chip": "ideal", "task": task(**base)}
     ids = {points_of(load_study(study))[0].id}
@@ -213,22 +213,22 @@ def test_every_setting_acts() -> None:
 
 
 def test_random_starts_belong_to_their_episode() -> None:
-    asked = {"kind": "pgd", "steps": 1, "step": 1e-9}
-    several, one = images_of(task(**asked)), images_of(task(**asked) | {"batch": 7})
+    wanted = {"kind": "pgd", "steps": 1, "step": 1e-9}
+    several, one = images_of(task(**wanted)), images_of(task(**wanted) | {"batch": 7})
     assert float((several - one).abs().max()) < 1e-6
-    fewer = images_of(task(**asked) | {"episodes": 2})
+    fewer = images_of(task(**wanted) | {"episodes": 2})
     assert float((several[: len(fewer)] - fewer).abs().max()) < 1e-6
 
 
-def test_the_same_by_name_and_by_module() -> None:
+def test_attacks_by_name_and_by_module_are_the_same() -> None:
     for attack in ({"epsilon": 0.1}, {"kind": "pgd", "steps": 2, "epsilon": 0.1}, {"space": "normalised"}):
-        asked = task(**attack)
-        by_name = evaluate_chips(MODEL, None, asked, [], 0)[0].correct
-        assert few_shot_accuracy(load_model(MODEL), build(FewShotTask, asked, "t")).correct == by_name
+        wanted = task(**attack)
+        by_name = evaluate_chips(MODEL, None, wanted, [], 0)[0].correct
+        assert few_shot_accuracy(load_model(MODEL), build(FewShotTask, wanted, "t")).correct == by_name
 
 
-def test_attacks_do_what_they_are_for() -> None:
-    """More steps and more strength do more harm; binary networks are no exception."""
+def test_stronger_attacks_do_more_harm() -> None:
+    """More steps and more strength reduce the accuracy, for binary networks too."""
     longer = {"episodes": 20}
     clean = evaluate_chips(MODEL, None, TASK | longer, [], 0)[0].accuracy
     scores = [
@@ -241,11 +241,11 @@ def test_attacks_do_what_they_are_for() -> None:
 # -- chips -------------------------------------------------------------------------------------------------
 
 
-def corrects(asked: dict[str, Any], numbers: list[int], **paths: Any) -> list[int]:
-    return [r.correct for r in evaluate_chips(MODEL, chip(**paths), asked, numbers, 3)]
+def corrects(wanted: dict[str, Any], numbers: list[int], **paths: Any) -> list[int]:
+    return [r.correct for r in evaluate_chips(MODEL, chip(**paths), wanted, numbers, 3)]
 
 
-def test_without_strength_all_is_as_without_an_attack() -> None:
+def test_an_attack_without_strength_changes_nothing() -> None:
     clean = corrects(TASK, [0, 1])
     for attack in ({}, {"through": "analog"}, {"through": "analog", "transfer": "chip"}):
         assert corrects(task(epsilon=0.0, **attack), [0, 1]) == clean
@@ -258,22 +258,22 @@ def test_on_an_ideal_chip_an_attack_through_it_is_the_digital_one(loss: str) -> 
     ideal = load_chip("ideal").to_dict()
     expected = [evaluate_chips(MODEL, None, task(epsilon=0.08, loss=loss), [], 0)[0].correct]
     for transfer in ("none", "chip", "digital"):
-        asked = task(epsilon=0.08, loss=loss, through="analog", transfer=transfer)
-        assert [r.correct for r in evaluate_chips(MODEL, ideal, asked, [0], 0)] == expected
-    assert [r.correct for r in evaluate_chips(MODEL, None, asked, [], 0)] == expected, "the baseline of such a task"
-    asked = task(epsilon=0.08, loss=loss)
-    assert [r.correct for r in evaluate_chips(MODEL, ideal, asked, [0], 0)] == expected
+        wanted = task(epsilon=0.08, loss=loss, through="analog", transfer=transfer)
+        assert [r.correct for r in evaluate_chips(MODEL, ideal, wanted, [0], 0)] == expected
+    assert [r.correct for r in evaluate_chips(MODEL, None, wanted, [], 0)] == expected, "the baseline of such a task"
+    wanted = task(epsilon=0.08, loss=loss)
+    assert [r.correct for r in evaluate_chips(MODEL, ideal, wanted, [0], 0)] == expected
 
 
-def test_a_chip_is_attacked_the_same_in_any_company() -> None:
-    asked = task(epsilon=0.06, through="analog", loss="memory")
-    together = corrects(asked, [0, 1, 2])
-    assert corrects(asked, [2, 0]) == [together[2], together[0]]
+def test_a_chip_is_attacked_the_same_with_any_other_chips() -> None:
+    wanted = task(epsilon=0.06, through="analog", loss="memory")
+    together = corrects(wanted, [0, 1, 2])
+    assert corrects(wanted, [2, 0]) == [together[2], together[0]]
     assert len(set(together)) > 1
 
 
-def test_an_attack_knows_its_own_chip_best() -> None:
-    """Of chips of much spread: their own attack harms them more than one made on a stranger or digitally."""
+def test_an_attack_through_its_own_chip_is_the_strongest() -> None:
+    """With large device variation it harms more than an attack made on another chip or the digital network."""
     long, chips = {"episodes": 8}, list(range(4))
     own, stranger, digital = (
         sum(corrects(task(epsilon=0.06, **attack) | long, chips))
@@ -282,21 +282,21 @@ def test_an_attack_knows_its_own_chip_best() -> None:
     assert own < min(stranger, digital)
     assert max(stranger, digital) < sum(corrects(TASK | long, chips))
     back = corrects(task(epsilon=0.06, through="analog", transfer="digital") | long, chips)
-    assert len(set(back)) > 1, "one network, each time attacked from another chip"
+    assert len(set(back)) > 1, "one network, attacked through another chip each time"
     assert max(back) < evaluate_chips(MODEL, None, TASK | long, [], 0)[0].correct
 
 
 @pytest.mark.parametrize("noise", [0.0, 0.2])
-def test_the_memory_of_the_gradient_is_the_chips_own_and_read_anew(noise: float) -> None:
+def test_the_memory_of_the_gradient_is_that_of_the_chip_and_read_again(noise: float) -> None:
     from imc_sim.analog import AssociativeMemory
     from imc_sim.evaluate._memory_keys import KeyMaker
 
     c = load_chip(chip(device__read__sigma=noise))
-    asked = build(FewShotTask, task(loss="memory", through="analog") | {"batch": 24}, "t")
-    data = FewShotData.load(asked)
+    wanted = build(FewShotTask, task(loss="memory", through="analog") | {"batch": 24}, "t")
+    data = FewShotData.load(wanted)
     one = SampledChips(c, range(1), 3)
-    target = chip_target(one.program(load_model(MODEL))[0], data, asked, one)
-    maker = KeyMaker(target.keys, asked, data.support, data.query)
+    target = chip_target(one.program(load_model(MODEL))[0], data, wanted, one)
+    maker = KeyMaker(target.keys, wanted, data.support, data.query)
     memory = AssociativeMemory(c, 64, range(1), 3, form="bipolar")
     queries = torch.randn(12, 64, generator=torch.Generator().manual_seed(0)).sign()
     assert target.search is not None
@@ -304,24 +304,24 @@ def test_the_memory_of_the_gradient_is_the_chips_own_and_read_anew(noise: float)
         memory.write(maker.one(episode).keys, maker.labels, epoch=episode)
         evaluated = memory.search(queries)[0]
         steps = [target.search(episode, queries) for _ in range(2)]
-        assert torch.equal(steps[0], memory.search(queries)[0]), "the reads that follow those of the evaluation"
+        assert torch.equal(steps[0], memory.search(queries)[0]), "reads after those of the evaluation"
         assert torch.equal(steps[0], steps[1]) == (noise == 0.0)
         assert torch.equal(steps[0], evaluated) == (noise == 0.0)
 
 
-def test_converters_are_calibrated_before_the_attack() -> None:
+def test_adcs_are_calibrated_before_the_attack() -> None:
     """Their ranges are those of the clean task."""
     calibrated = {"converter": {"kind": "auto", "bits": 5, "range": "calibrated"}}
     clean = evaluate_chips(MODEL, chip(**calibrated), TASK, [0], 3)[0].ranges
     assert clean
     for attack in ({}, {"through": "analog", "loss": "memory"}, {"through": "analog", "transfer": "chip"}):
-        asked = task(epsilon=0.1, **attack)
-        found = evaluate_chips(MODEL, chip(**calibrated), asked, [0], 3)[0]
+        wanted = task(epsilon=0.1, **attack)
+        found = evaluate_chips(MODEL, chip(**calibrated), wanted, [0], 3)[0]
         assert found.ranges == clean
         assert 0 < found.correct < found.total
 
 
-def test_bad_attacks_are_named() -> None:
+def test_bad_attacks_are_refused() -> None:
     for attack, message in (
         ({"epsilon": 1.5}, "less than or equal to 1"),
         ({"kind": "fgms"}, "Did you mean 'fgsm'"),
@@ -336,16 +336,16 @@ def test_bad_attacks_are_named() -> None:
 
 
 def test_confusions_under_attack_are_those_of_the_evaluation() -> None:
-    asked = task(epsilon=0.1)
+    wanted = task(epsilon=0.1)
     for c, number in ((None, 1), (chip(), 2), (chip(policy__layers={"*": "digital"}), 1)):
-        counts = [int(np.trace(confusion(MODEL, c, asked, number, 3).counts))]
-        results = evaluate_chips(MODEL, c, asked, list(range(number)), 3)
+        counts = [int(np.trace(confusion(MODEL, c, wanted, number, 3).counts))]
+        results = evaluate_chips(MODEL, c, wanted, list(range(number)), 3)
         assert counts == [sum(r.correct for r in results)]
     with pytest.raises(InputError, match=r"task\.attack\.through: got analog"):
         confusion(MODEL, chip(), task(through="analog"), 1)
 
 
-def test_the_page_on_attacks_says_what_is(repository: Path) -> None:
+def test_the_page_on_attacks_is_correct(repository: Path) -> None:
     """Its study runs, its keys are those of the specifications, its numbers those of the normalisation."""
     text = (repository / "docs" / "attacks.md").read_text(encoding="utf-8")
     (example,) = re.findall(r"^```yaml\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
@@ -356,12 +356,12 @@ def test_the_page_on_attacks_says_what_is(repository: Path) -> None:
     mean, std = DATASETS["omniglot"].mean[0], DATASETS["omniglot"].std[0]
     assert f"m = {mean:.3f}, s = {std:.3f}" in text
     assert (round((1 - mean) / std, 2), round(-mean / std, 1)) == (0.92, -10.9)
-    assert round(1 / (1 - mean)) == 13, "a thirteenth of the contrast"
+    assert round(1 / (1 - mean)) == 13, "a thirteenth of the range of grey levels"
     assert round(100 * 0.1 * std, 1) == 0.8
 
 
 def test_the_studies_of_attacks_pair_their_cases() -> None:
-    """What is run as published is run in pixels as well, and published figures stand where they were published."""
+    """Every case runs as published and in pixels, and published numbers are next to the published case."""
     cases = load_study("batmann_fgsm").cases
     names = [case.name.rpartition("; ")[::2] for case in cases]
     assert [n for n, p in names if p == "as published"] == [n for n, p in names if p == "in pixels"]

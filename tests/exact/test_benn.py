@@ -1,4 +1,4 @@
-"""BENN's network and its binary layers against the facts of the publication: sizes, gradients, packing, chips."""
+"""BENN's network and binary layers compared with the publication: sizes, gradients, packing, chips."""
 
 import functools
 from collections.abc import Callable
@@ -27,7 +27,7 @@ def _seeded() -> None:
 
 
 def lived_in(model: BinaryNin) -> BinaryNin:
-    """The model with scales, biases, constrained weights and statistics of its batches as if it had been trained."""
+    """Return the model with scales, biases, constrained weights and batch statistics as after training."""
     with torch.no_grad():
         for name, value in model.named_parameters():
             if name.endswith("norm.weight"):
@@ -80,7 +80,7 @@ def test_multiply_adds_are_the_published_ones(kind: str) -> None:
     assert round(sum(counts) / 1e6, 2) == 184.74
 
 
-def test_width_classes_and_images_are_free() -> None:
+def test_width_classes_and_images_can_be_set() -> None:
     model = BinaryNin("ab", width=0.125, classes=7, channels_in=2, size=9).eval()
     shapes = [tuple(x.weight.shape[:2]) for x in product_layers(model)]
     assert shapes == [(24, 2), (12, 24), (24, 12), (24, 24), (24, 24), (24, 24), (7, 24)]
@@ -89,7 +89,7 @@ def test_width_classes_and_images_are_free() -> None:
     assert [len(x.weight) for x in product_layers(BinaryNin(width=0.07))[:2]] == [13, 7]
 
 
-def test_weights_start_from_the_published_law_and_are_drawn_anew_without_the_norms() -> None:
+def test_weights_start_from_the_published_law_and_without_the_norms_are_sampled_again() -> None:
     model = BinaryNin("sb")
     weight = product_layers(model)[2].weight.detach().clone()
     assert float(weight.std()) == pytest.approx(0.05, rel=0.01)
@@ -111,7 +111,7 @@ def test_weights_start_from_the_published_law_and_are_drawn_anew_without_the_nor
 
 
 def literal(model: BinaryNin, x: Tensor) -> Tensor:
-    """The published table, written down once more."""
+    """Return the published table, written down once more."""
     state = model.state_dict()
 
     def norm(x: Tensor, name: str) -> Tensor:
@@ -141,7 +141,7 @@ def literal(model: BinaryNin, x: Tensor) -> Tensor:
 
 @pytest.mark.parametrize("size", [32, 13])
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_network_is_the_published_table(kind: str, size: int) -> None:
+def test_the_network_equals_the_published_table(kind: str, size: int) -> None:
     model = lived_in(BinaryNin(kind, width=0.1, size=size).double())  # type: ignore[arg-type]
     x = images(5, size).double()
     with torch.no_grad():
@@ -151,7 +151,7 @@ def test_the_network_is_the_published_table(kind: str, size: int) -> None:
     assert y.std(0).max() > 5e-3
 
 
-def test_dropout_follows_two_signs_and_leaves_the_padding_alone() -> None:
+def test_dropout_follows_two_signs_and_leaves_the_padding_unchanged() -> None:
     model, seen = BinaryNin("ab", width=0.1, size=12), {}
 
     def keep(name: str, layer: nn.Module, inputs: tuple[Tensor]) -> None:
@@ -183,7 +183,7 @@ def test_inference_of_the_all_binary_network_does_not_depend_on_the_batch() -> N
         assert torch.equal(model(x), torch.cat([model(x[:1]), model(x[1:5]), model(x[5:])]))
 
 
-def test_bad_arguments_are_named() -> None:
+def test_bad_arguments_are_refused() -> None:
     bad: dict[str, Any]
     for bad, message in (
         ({"kind": "bs"}, "sb, ab"), ({"width": 0}, "arch.width"), ({"size": 0}, "arch.size"),
@@ -229,16 +229,16 @@ def published_gradient(w: Tensor, g: Tensor) -> Tensor:
 
 
 @pytest.mark.parametrize(("make", "operation", "shape"), CASES, ids=["conv", "linear"])
-@pytest.mark.parametrize("spread", [0.3, 2.0])
-def test_forward_and_gradients_are_the_published_formulas(
-    make: Callable[[], ProductLayer], operation: Callable[..., Tensor], shape: tuple[int, ...], spread: float
+@pytest.mark.parametrize("deviation", [0.3, 2.0])
+def test_forward_and_gradients_equal_the_published_formulas(
+    make: Callable[[], ProductLayer], operation: Callable[..., Tensor], shape: tuple[int, ...], deviation: float
 ) -> None:
-    """With weights inside and outside of [-1, 1]; in double precision, against W_b = sign(W) mean |W| as one leaf."""
+    """With weights inside and outside of [-1, 1], in double precision, against W_b = sign(W) mean |W| as one leaf."""
     layer, x = make(), torch.randn(shape).double()
-    nn.init.normal_(layer.weight, 0.0, spread)
+    nn.init.normal_(layer.weight, 0.0, deviation)
     nn.init.normal_(layer.bias)  # type: ignore[arg-type]
     w = layer.weight.detach()
-    assert bool((w.abs() > 1).any()) is (spread > 1)
+    assert bool((w.abs() > 1).any()) is (deviation > 1)
     m = w.abs().flatten(1).mean(1).reshape(-1, *[1] * (w.ndim - 1))
     together = (w.sign() * m).requires_grad_()
     expected = operation(x, together, layer.bias)
@@ -252,7 +252,7 @@ def test_forward_and_gradients_are_the_published_formulas(
     assert torch.allclose(layer.weight.grad, published_gradient(w, together.grad), rtol=1e-5, atol=0)
 
 
-def test_constraining_is_permanent_and_touches_nothing_else() -> None:
+def test_constraining_is_permanent_and_changes_nothing_else() -> None:
     layer, other = Conv2d(5, 4, 3, "sign"), Conv2d(5, 4, 3, "xnor")
     nn.init.normal_(layer.weight, 1.0, 0.8)
     before, kept = layer.weight.detach().clone(), other.weight.detach().clone()
@@ -266,7 +266,7 @@ def test_constraining_is_permanent_and_touches_nothing_else() -> None:
     assert layer.weight.requires_grad
 
 
-def test_constraining_twice_is_constraining_once_where_nothing_was_clamped() -> None:
+def test_constraining_twice_equals_once_where_nothing_was_clamped() -> None:
     layer = Conv2d(5, 4, 3, "sign").double()
     layer.constrain()
     once = layer.weight.detach().clone()
@@ -295,7 +295,7 @@ def test_alpha_is_stored_by_training_and_used_by_inference(
         assert torch.equal(layer.eval()(x), trained)
 
 
-def test_bias_comes_after_the_scale_here_and_before_it_where_it_is_learned() -> None:
+def test_bias_is_added_after_the_scale_or_before_it_where_the_scale_is_learned() -> None:
     x = signs(3, 8)
     for policy, factor in (("sign", 1.0), ("xnor", 0.25)):
         layer = Linear(8, 2, policy).eval()  # type: ignore[arg-type]
@@ -340,16 +340,16 @@ def test_it_learns() -> None:
 def test_a_stored_network_computes_the_same_to_the_bit(kind: str, tmp_path: Path) -> None:
     model, x = small(kind), images()
     args = {"kind": kind, "width": 0.05, "size": 12}
-    said = {"name": "m", "summary": "binary", "arch": {"name": "benn", "args": args}}
-    save_model(tmp_path / "m", model, ModelCard.model_validate(said))
+    card = {"name": "m", "summary": "binary", "arch": {"name": "benn", "args": args}}
+    save_model(tmp_path / "m", model, ModelCard.model_validate(card))
     forms = {name: entry["form"] for name, entry in unpack(tmp_path / "m" / "weights.safetensors")[1].items()}
     assert forms == {f"block{n}.conv": "bits" for n in (range(1, 8) if kind == "ab" else range(2, 7))}
     with torch.no_grad():
         assert torch.equal(load_model(tmp_path / "m")(x), model(x))
 
 
-def test_size_of_a_full_network() -> None:
-    """A bit a binary weight, four bytes of everything else: 1,066 scales, 1,066 biases, four vectors a norm."""
+def test_size_of_a_full_network_is_as_computed_by_hand() -> None:
+    """One bit per binary weight, four bytes for everything else: 1,066 scales, 1,066 biases, four vectors per norm."""
     rest = 4 * (2 * 1_066 + 2 * (3 + 192 + 96 + 4 * 192) + 2 * (3 + 192 + 96 + 4 * 192))
     data = pack(BinaryNin("ab"))
     assert 901_056 / 8 + rest < len(data) < 901_056 / 8 + rest + 6_000
@@ -393,7 +393,7 @@ def test_an_ideal_chip_gives_the_digital_logits_to_the_bit(kind: str, encoding: 
 
 
 @pytest.mark.parametrize("encoding", ["bnn_i", "tnn_i", "differential"])
-def test_padded_layers_take_pairs_where_the_chip_knows_no_zero(encoding: str) -> None:
+def test_padded_layers_use_pairs_where_the_encoding_has_no_zero(encoding: str) -> None:
     report = map_model(small("sb"), ideal(encoding)).report
     padded = "differential" if encoding == "bnn_i" else encoding
     assert [row.encoding for row in report.layers] == ["-", encoding, padded, encoding, padded, encoding, "-"]
@@ -412,8 +412,8 @@ def test_a_dac_of_two_bits_drives_signs_and_padding_exactly_and_needs_no_calibra
         assert torch.equal(analog(x)[0], model(x))
 
 
-def test_noise_on_signs_is_that_on_the_signs_of_an_xnor_layer() -> None:
-    """Same cells, same inputs, same draws: a policy says where the signs come from, not what a crossbar does."""
+def test_noise_on_signs_equals_that_on_the_signs_of_an_xnor_layer() -> None:
+    """Same cells, inputs and samples: a policy states the origin of the signs, not the work of a crossbar."""
     chip = load_chip("rram_hfo2_1t1r").replace("device.read.sigma", 0.1).replace("device.programming.sigma", 0.2)
     weight, x = signs(5, 24), signs(6, 24)
     weight[:, :2] = torch.tensor([1.0, -1.0])
@@ -431,7 +431,7 @@ def test_noise_on_signs_is_that_on_the_signs_of_an_xnor_layer() -> None:
     assert not torch.equal(found[0][0], x @ weight.T)
 
 
-def test_padding_draws_no_noise() -> None:
+def test_padding_adds_no_noise() -> None:
     """An image of one pixel under a 3 x 3 kernel: one word line of nine carries a voltage."""
     chip = ideal("differential", device__read__sigma=0.1)
     inner = Conv2d(2, 64, 1, "sign", bias=False).eval()
@@ -441,12 +441,12 @@ def test_padding_draws_no_noise() -> None:
         inner.alpha.fill_(1.0)
         outer.alpha.fill_(1.0)
     x = signs(100, 2, 1, 1)
-    spreads = [
+    deviations = [
         float((AnalogConv2d(layer, chip, chip.encoding, range(1), 0, "c")(x)[0] - layer(x).detach()).std())
         for layer in (inner, outer)
     ]
-    assert spreads[0] > 0.01
-    assert spreads[0] == pytest.approx(spreads[1], rel=0.1)
+    assert deviations[0] > 0.01
+    assert deviations[0] == pytest.approx(deviations[1], rel=0.1)
 
 
 def test_inputs_that_are_not_signs_are_refused() -> None:

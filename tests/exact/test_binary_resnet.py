@@ -1,4 +1,4 @@
-"""The binary ResNet-18 of BENN against its layout, written down once more; on a chip; trained on a folder of images."""
+"""The binary ResNet-18 of BENN compared with its layout, written down once more; on a chip; trained on a folder."""
 
 from pathlib import Path
 from typing import Any
@@ -27,8 +27,8 @@ def _seeded() -> None:
     torch.manual_seed(9)
 
 
-def lived_in(model: BinaryResNet18) -> BinaryResNet18:
-    """The model with scales, biases, constrained weights and statistics of its batches as if it had been trained."""
+def as_if_trained(model: BinaryResNet18) -> BinaryResNet18:
+    """Return the model with scales, biases, constrained weights and batch statistics as after training."""
     with torch.no_grad():
         for name, value in model.named_parameters():
             if name.endswith("norm.weight"):
@@ -102,7 +102,7 @@ def test_multiply_adds_are_those_of_resnet_18(stem: Any, size: int, side: int, f
 
 
 def literal(model: BinaryResNet18, x: Tensor, stem: str) -> Tensor:
-    """What the docstring says, written down once more."""
+    """Return the layout of the docstring, written down once more."""
     state = model.state_dict()
 
     def norm(x: Tensor, name: str) -> Tensor:
@@ -131,8 +131,8 @@ def literal(model: BinaryResNet18, x: Tensor, stem: str) -> Tensor:
 
 
 @pytest.mark.parametrize(("stem", "size"), [("imagenet", 64), ("imagenet", 45), ("cifar", 16), ("cifar", 13)])
-def test_the_network_is_what_its_docstring_says(stem: Any, size: int) -> None:
-    model = lived_in(BinaryResNet18(width=0.1, classes=5, channels_in=2, size=size, stem=stem).double())
+def test_the_network_equals_the_layout_of_its_docstring(stem: Any, size: int) -> None:
+    model = as_if_trained(BinaryResNet18(width=0.1, classes=5, channels_in=2, size=size, stem=stem).double())
     x = torch.randn(4, 2, size, size).double()
     with torch.no_grad():
         y = model(x)
@@ -154,7 +154,7 @@ def test_gradients_reach_every_parameter_and_the_loss_falls(stem: Any) -> None:
         loss.backward()
         if step == 0:
             still = [n for n, p in model.named_parameters() if p.grad is None or not bool(p.grad.abs().max() > 1e-9)]
-            assert still in ([], ["stem.conv.bias"])  # the batch norm behind it takes that bias out again
+            assert still in ([], ["stem.conv.bias"])  # the batch norm after it removes that bias
             assert model.stem.conv.weight.grad is not None
             assert float(model.stem.conv.weight.grad.abs().max()) > 1e-5
         optimizer.step()
@@ -162,7 +162,7 @@ def test_gradients_reach_every_parameter_and_the_loss_falls(stem: Any) -> None:
     assert losses[-1] < 0.5 * losses[0]
 
 
-def test_bad_arguments_are_named() -> None:
+def test_bad_arguments_are_refused() -> None:
     bad: dict[str, Any]
     for bad, message in (
         ({"stem": "cifer"}, "imagenet, cifar.*Did you mean 'cifar'"), ({"width": 0}, "arch.width"),
@@ -181,9 +181,9 @@ def test_bad_arguments_are_named() -> None:
 
 
 def test_a_stored_network_computes_the_same_to_the_bit(tmp_path: Path) -> None:
-    model, x = lived_in(BinaryResNet18(**SMALL)), torch.randn(4, 3, 16, 16)
-    said = {"name": "m", "summary": "binary", "arch": {"name": "binary_resnet18", "args": SMALL}}
-    save_model(tmp_path / "m", model, ModelCard.model_validate(said))
+    model, x = as_if_trained(BinaryResNet18(**SMALL)), torch.randn(4, 3, 16, 16)
+    card = {"name": "m", "summary": "binary", "arch": {"name": "binary_resnet18", "args": SMALL}}
+    save_model(tmp_path / "m", model, ModelCard.model_validate(card))
     with torch.no_grad():
         assert torch.equal(load_model(tmp_path / "m")(x), model(x))
 
@@ -191,7 +191,7 @@ def test_a_stored_network_computes_the_same_to_the_bit(tmp_path: Path) -> None:
 @pytest.mark.parametrize("encoding", ["differential", "bnn_i", "tnn_i"])
 @pytest.mark.parametrize("stem", STEMS)
 def test_an_ideal_chip_gives_the_digital_logits_to_the_bit(stem: Any, encoding: str) -> None:
-    model = lived_in(BinaryResNet18(width=0.05, classes=5, size=20, stem=stem))
+    model = as_if_trained(BinaryResNet18(width=0.05, classes=5, size=20, stem=stem))
     chip = load_chip("ideal").replace("policy.float", "digital").replace("encoding", {"kind": encoding})
     analog = map_model(model, chip.replace("tile.rows", 10), chips=2)
     assert set(analog.analog_layers) == set(binary(model))
@@ -202,8 +202,8 @@ def test_an_ideal_chip_gives_the_digital_logits_to_the_bit(stem: Any, encoding: 
         assert torch.equal(analog(x), y.expand(2, -1, -1))
 
 
-def test_chips_of_spread_cells_differ() -> None:
-    model, x = lived_in(BinaryResNet18(**SMALL)), torch.randn(4, 3, 16, 16)
+def test_chips_with_device_variation_differ() -> None:
+    model, x = as_if_trained(BinaryResNet18(**SMALL)), torch.randn(4, 3, 16, 16)
     chip = load_chip("ideal").replace("policy.float", "digital")
     chip = chip.replace("device.programming", {"kind": "relative", "sigma": 0.3, "sigma_hrs": 0.3})
     one, other = map_model(model, chip, chips=2)(x)
@@ -217,7 +217,7 @@ ENSEMBLE: dict[str, Any] = {"arch": "binary_resnet18", "args": SMALL, "members":
 
 @pytest.fixture
 def pictures(tmp_path: Path) -> str:
-    """A folder of 3 classes of one colour each under noise, 8 images to train and 4 to test."""
+    """Return a folder of 3 noisy classes of one colour each, 8 training and 4 test images."""
     draws = np.random.default_rng(5)
     for split, count in (("train", 8), ("val", 4)):
         for channel, name in enumerate(("ant", "bee", "cat")):
@@ -236,8 +236,8 @@ def ensemble() -> Ensemble:
 
 
 def recipe(dataset: str, **changes: Any) -> EnsembleRecipe:
-    said = {"epochs": 1, "rule": "D", "start": "independent", "learning_rate": 0.01, "keep": "last", **changes}
-    return EnsembleRecipe(dataset=dataset, validation=6, batch=6, warm_up=0, schedule="constant", **said)
+    card = {"epochs": 1, "rule": "D", "start": "independent", "learning_rate": 0.01, "keep": "last", **changes}
+    return EnsembleRecipe(dataset=dataset, validation=6, batch=6, warm_up=0, schedule="constant", **card)
 
 
 def test_an_ensemble_trains_on_a_folder_stopped_and_resumed_to_the_same_bits(pictures: str, tmp_path: Path) -> None:
@@ -261,12 +261,12 @@ def test_an_ensemble_trains_on_a_folder_stopped_and_resumed_to_the_same_bits(pic
         assert not torch.equal(*stems)
 
 
-def test_an_ensemble_is_measured_on_the_other_split_of_its_folder(pictures: str, tmp_path: Path) -> None:
-    """Against the files, read and normalised once more."""
+def test_an_ensemble_is_evaluated_on_the_other_split_of_its_folder(pictures: str, tmp_path: Path) -> None:
+    """Compared with the files, read and normalised once more."""
     made = ensemble()
     for member in made.members:
         assert isinstance(member, BinaryResNet18)
-        lived_in(member)
+        as_if_trained(member)
     task = ClassificationTask(dataset=pictures, size=16, batch=5)
     assert task.chance == pytest.approx(1 / 3)
     seen: list[Tensor] = []
@@ -295,11 +295,11 @@ def test_an_ensemble_is_measured_on_the_other_split_of_its_folder(pictures: str,
 @pytest.mark.parametrize(("name", "rule", "published"), [("bagging", "bagging", 0.5434), ("boost_d", "D", 0.5583)])
 def test_the_cards_hold_the_published_setting(name: str, rule: str, published: float) -> None:
     card, _ = load_card(f"benn_imagenet_{name}_sb_indp")
-    said = build_recipe(card.recipe, "recipe")
-    assert isinstance(said, EnsembleRecipe)
-    assert (said.rule, said.start, said.epochs, said.dataset) == (rule, "independent", 80, "folder:ImageNet")
-    assert (said.optimizer, said.learning_rate, said.weight_decay) == ("adam", 1e-3, 1e-5)
-    first, together = said.measure[:2]
+    found = build_recipe(card.recipe, "recipe")
+    assert isinstance(found, EnsembleRecipe)
+    assert (found.rule, found.start, found.epochs, found.dataset) == (rule, "independent", 80, "folder:ImageNet")
+    assert (found.optimizer, found.learning_rate, found.weight_decay) == ("adam", 1e-3, 1e-5)
+    first, together = found.measure[:2]
     assert isinstance(first.task, ClassificationTask)
     assert (first.task.members, first.published, together.published) == (1, 0.4887, published)
     assert (card.arch.args["arch"], card.arch.args["members"], card.weights) == ("binary_resnet18", 3, None)

@@ -1,4 +1,4 @@
-"""The binary ResNet-20 against its layout written once more, and on a chip without effects."""
+"""The binary ResNet-20 compared with its layout, written once more, and on a chip without effects."""
 
 from typing import Any
 
@@ -12,8 +12,8 @@ from imc_sim.nn import constrain_weights, product_layers
 from imc_sim.nn.networks import BinaryResNet
 
 
-def lived_in(**args: Any) -> BinaryResNet:
-    """A network with statistics of batches and other scales than 1, as if it had been trained."""
+def as_if_trained(**args: Any) -> BinaryResNet:
+    """Return a network with batch statistics and scales other than 1, as after training."""
     torch.manual_seed(7)
     model = BinaryResNet(**args)
     with torch.no_grad():
@@ -55,8 +55,8 @@ def literal(model: BinaryResNet, x: Tensor) -> Tensor:
     return F.linear(x.mean((2, 3)), state["fc.weight"], state["fc.bias"])
 
 
-def test_the_network_is_its_layout_and_a_chip_without_effects_is_the_network() -> None:
-    model = lived_in(depth=8, size=16)
+def test_the_network_equals_its_layout_and_a_chip_without_effects_equals_the_network() -> None:
+    model = as_if_trained(depth=8, size=16)
     x = torch.randn(4, 3, 16, 16)
     with torch.no_grad():
         assert torch.allclose(model(x), literal(model, x), atol=1e-4)
@@ -67,7 +67,7 @@ def test_the_network_is_its_layout_and_a_chip_without_effects_is_the_network() -
 @pytest.mark.parametrize(
     "bad", [{"depth": 18}, {"depth": 2}, {"width": 0.0}, {"size": 30}, {"classes": 0}, {"channels_in": 0}]
 )
-def test_a_network_that_cannot_be_is_refused(bad: dict[str, Any]) -> None:
+def test_impossible_networks_are_refused(bad: dict[str, Any]) -> None:
     (name,) = bad
     with pytest.raises(InputError, match=f"arch.{name}"):
         BinaryResNet(**bad)

@@ -1,4 +1,4 @@
-"""BitNet: published sizes, steps against a plain loop, training memory, and chips that read in every step."""
+"""BitNet: published sizes, steps compared with a loop, training memory, and chips that read in every step."""
 
 import itertools
 import math
@@ -29,7 +29,7 @@ from imc_sim.nn.spiking import rate_loss
 
 
 def network(seed: int = 0, gain: float = 3.0, **args: Any) -> BitNet:
-    """A small network whose layers all fire, and not always: weights are `gain` times those it starts with."""
+    """Return a small network whose layers all fire sometimes: weights are `gain` times their initial values."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = BitNet(**{"scale": 1 / 8, "size": 12, "channels_in": 1, "steps": 6, **args}).eval()
@@ -41,7 +41,7 @@ def network(seed: int = 0, gain: float = 3.0, **args: Any) -> BitNet:
 
 @torch.no_grad()
 def exact(model: BitNet) -> BitNet:
-    """Weights that eight bits hold exactly, in steps of a power of two, and biases of 1/64: no sum of theirs rounds."""
+    """Return the network with weights that eight bits hold exactly and biases of 1/64: no sum is rounded."""
     for layer in product_layers(model):
         step = 2.0 ** math.ceil(math.log2(float(layer.weight.abs().max()) / 127))
         layer.weight.copy_((layer.weight / step).round() * step)
@@ -52,7 +52,7 @@ def exact(model: BitNet) -> BitNet:
 
 
 def images(count: int = 5, size: int = 12) -> Tensor:
-    """On a grid of 1/8."""
+    """Return images on a grid of 1/8."""
     generator = torch.Generator().manual_seed(count)
     return (torch.randn(count, 1, size, size, generator=generator) * 8).round() / 8
 
@@ -65,8 +65,8 @@ def chip(**settings: object) -> Chip:
     return made
 
 
-def plain(model: BitNet, x: Tensor, steps: int, pools: tuple[int, ...]) -> list[list[Tensor]]:
-    """The spikes of every step and layer, written down as the publication says it."""
+def loop(model: BitNet, x: Tensor, steps: int, pools: tuple[int, ...]) -> list[list[Tensor]]:
+    """Return the spikes of every step and layer by a loop over the published formulas."""
     layers = [model.get_submodule(name) for name in BITNET_LAYERS]
     states: list[Any] = [0.0] * 6
     spikes = []
@@ -111,7 +111,7 @@ def test_published_networks_have_the_published_number_of_parameters(
         ({"scale": 1}, 152.85), ({"scale": 0.25}, 9.90), ({"size": 64}, 2444.6),
     ],
 )  # fmt: skip
-def test_products_of_a_step(args: dict[str, Any], millions: float) -> None:
+def test_a_step_has_the_published_number_of_products(args: dict[str, Any], millions: float) -> None:
     with torch.device("meta"):
         found = products_per_step(BitNet(**args))
     assert sum(found.values()) / 1e6 == pytest.approx(millions, abs=0.06)
@@ -148,11 +148,11 @@ def test_layers_start_as_the_published_ones() -> None:
     ("args", "pools"),
     [({}, (2, 3, 5)), ({"version": "6_v101"}, (2, 4, 5)), ({"size": 64, "scale": 1 / 16}, (1, 2, 3, 5))],
 )
-def test_every_spike_is_that_of_a_plain_loop(args: dict[str, Any], pools: tuple[int, ...]) -> None:
+def test_every_spike_equals_that_of_a_loop(args: dict[str, Any], pools: tuple[int, ...]) -> None:
     model = exact(network(**args))
     x = images(3, model.size)
     with torch.no_grad():
-        expected = plain(model, x, 6, pools)
+        expected = loop(model, x, 6, pools)
         for found, step in zip(model.responses(x), expected, strict=True):
             assert all(torch.equal(a, b) for a, b in zip(found, step, strict=True))
         assert all(0 < float(torch.stack(layer).mean()) < 1 for layer in zip(*expected, strict=True))
@@ -160,9 +160,9 @@ def test_every_spike_is_that_of_a_plain_loop(args: dict[str, Any], pools: tuple[
 
 
 @torch.no_grad()
-def test_steps_that_count() -> None:
+def test_only_counted_steps_count() -> None:
     model, x = exact(network()), images()
-    outputs = torch.stack([step[-1] for step in plain(model, x, 9, (2, 3, 5))])
+    outputs = torch.stack([step[-1] for step in loop(model, x, 9, (2, 3, 5))])
     assert torch.equal(model.with_steps(9)(x), outputs.mean(0))
     assert model.steps == 6
     assert torch.equal(model(x), outputs[:6].mean(0))
@@ -183,11 +183,11 @@ def test_the_first_layer_is_computed_once() -> None:
     assert torch.equal(model(x), again(x))
     assert [calls.count(each) for each in (model, again)] == [1, 6]
     again.train()(x)
-    assert calls.count(again) == 7  # its input does not change, and in training there is no noise to read anew
+    assert calls.count(again) == 7  # its input does not change, and training has no noise to read again
 
 
 @torch.no_grad()
-def test_rates_of_the_first_layer_come_within_a_step_of_its_clamped_current() -> None:
+def test_rates_of_the_first_layer_are_within_a_step_of_its_clamped_current() -> None:
     model, x = exact(network()), images()
     p = model.get_submodule("conv1")(x).clamp(0, 1)
     for steps in (3, 8, 64):
@@ -197,7 +197,7 @@ def test_rates_of_the_first_layer_come_within_a_step_of_its_clamped_current() ->
 
 
 @torch.no_grad()
-def test_pooling_is_an_or_of_spikes_whose_rate_is_above_that_of_the_busiest() -> None:
+def test_pooling_is_an_or_of_spikes_whose_rate_exceeds_that_of_the_busiest() -> None:
     model, x = exact(network(steps=32)), images()
     spikes = [step[1] for step in model.responses(x)]
     for each in spikes:
@@ -208,11 +208,11 @@ def test_pooling_is_an_or_of_spikes_whose_rate_is_above_that_of_the_busiest() ->
     busiest, together = F.max_pool2d(rate, 2), (4 * F.avg_pool2d(rate, 2)).clamp_max(1)
     assert bool((busiest <= of_pooled).all())
     assert bool((of_pooled <= together + 1e-6).all())
-    assert float((of_pooled > busiest).float().mean()) > 0.05  # which is why the clamped network is not the limit
+    assert float((of_pooled > busiest).float().mean()) > 0.05  # so the clamped network is not the limit
 
 
 @torch.no_grad()
-def test_ties_go_to_the_first_class_or_to_the_fuller_state() -> None:
+def test_ties_are_broken_by_the_first_class_or_by_the_larger_state() -> None:
     x = images(40)
     plainly, fuller = exact(network(steps=3)), exact(network(steps=3, tie_break="residual"))
     counts, scores = plainly(x) * 3, fuller(x) * 3
@@ -234,7 +234,7 @@ def test_ties_go_to_the_first_class_or_to_the_fuller_state() -> None:
 
 
 @torch.no_grad()
-def test_clamped_and_rectified_networks_of_the_same_shape() -> None:
+def test_clamped_and_rectified_networks_have_the_same_shape() -> None:
     clamp, relu, x = network(activation="clamp"), network(activation="relu"), images()
     found = {}
     for model, act in ((clamp, lambda z: z.clamp(0, 1)), (relu, F.relu)):
@@ -301,7 +301,7 @@ def test_frozen_layers_get_no_gradient_and_do_not_stop_the_others() -> None:
 
 @contextmanager
 def held_bytes() -> Iterator[dict[str, int]]:
-    """Bytes that are kept for a backward pass, weights left out: now, and at the peak."""
+    """Count the bytes that are kept for a backward pass, without weights: now, and at the peak."""
     count = {"now": 0, "peak": 0}
 
     class Held:
@@ -319,14 +319,14 @@ def held_bytes() -> Iterator[dict[str, int]]:
 
 
 def peak(memory: str, steps: int) -> int:
-    """Through a whole gradient step."""
+    """Return the peak of a whole gradient step."""
     model = network(memory=memory, training_steps=steps).train()
     with held_bytes() as count:
         rate_loss(model(images()), torch.arange(5)).backward()
     return count["peak"]
 
 
-def test_recomputed_steps_take_the_memory_of_one() -> None:
+def test_recomputed_steps_need_the_memory_of_one() -> None:
     steps, again = ({t: peak(memory, t) for t in (2, 8, 32)} for memory in ("steps", "recompute"))
     assert 3.5 < steps[32] / steps[8] < 4.5
     assert again[32] == again[8] == again[2]
@@ -334,7 +334,7 @@ def test_recomputed_steps_take_the_memory_of_one() -> None:
 
 
 def test_training_on_spikes_learns() -> None:
-    """Four corners of an image, told apart by where the light is."""
+    """Four corners of an image, distinguished by where the light is."""
     generator = torch.Generator().manual_seed(0)
     labels = torch.arange(64) % 4
     x = torch.randn(64, 1, 8, 8, generator=generator) * 0.3
@@ -359,7 +359,7 @@ def test_training_on_spikes_learns() -> None:
 @torch.no_grad()
 def test_firing_rates_and_word_lines_are_counted() -> None:
     model, x = exact(network()), images()
-    steps = plain(model, x, 6, (2, 3, 5))
+    steps = loop(model, x, 6, (2, 3, 5))
     rows = firing_rates(model, x)
     assert [row.layer for row in rows] == list(BITNET_LAYERS)
     lines = word_line_activations(model, x)
@@ -401,7 +401,7 @@ def noisy(**settings: object) -> AnalogModel:
     return map_model(model, chip(policy__layers={"conv1": "digital"}, **settings), chips=2, seed=3)
 
 
-def test_every_step_reads_anew_and_no_batch_changes_a_bit() -> None:
+def test_every_step_reads_again_and_no_batch_changes_a_bit() -> None:
     x = images(7)
     analog = noisy(device__read__sigma=0.2)
     whole = analog(x)
@@ -425,35 +425,35 @@ class Twice(nn.Module):
 
 def test_a_layer_used_twice_has_the_same_cells_and_other_noise() -> None:
     model, x = Twice().eval(), torch.ones(4, 20)
-    spread = map_model(model, chip(device__programming={"kind": "relative", "sigma": 0.3, "sigma_hrs": 0.3}))(x)[0]
-    assert torch.equal(spread[:, 0], spread[:, 1])
+    varied = map_model(model, chip(device__programming={"kind": "relative", "sigma": 0.3, "sigma_hrs": 0.3}))(x)[0]
+    assert torch.equal(varied[:, 0], varied[:, 1])
     with torch.no_grad():
-        assert not torch.allclose(spread, model(x), atol=1e-2)
+        assert not torch.allclose(varied, model(x), atol=1e-2)
     noise = map_model(model, chip(device__read__sigma=0.3))(x)[0]
     assert not bool((noise[:, 0] == noise[:, 1]).any())
-    # Neither the second image's first read nor any other is what the first image gets in its second step.
+    # The first image's second step shares its noise with no read of the second image.
     assert len(noise[:, :, 0].flatten().unique()) == 8
 
 
-def spread_of_rates(settings: dict[str, object], steps: int, chips: int, copies: int) -> float:
-    """Standard deviation of the output rates of one image over chips or reads."""
+def deviation_of_rates(settings: dict[str, object], steps: int, chips: int, copies: int) -> float:
+    """Return the standard deviation of the output rates of one image over chips or reads."""
     model = exact(network(5, size=8, steps=steps))
     analog = map_model(model, chip(policy__layers={"conv1": "digital"}, **settings), chips=chips, seed=1)
     rates = analog(images(1, 8).expand(copies, -1, -1, -1))
     return float(rates.flatten(0, 1).std(0).mean())
 
 
-def test_read_noise_averages_over_the_steps_and_spread_of_the_cells_does_not() -> None:
+def test_read_noise_averages_over_the_steps_and_device_variation_does_not() -> None:
     read: dict[str, object] = {"device__read__sigma": 0.5}
     cells: dict[str, object] = {"device__programming": {"kind": "relative", "sigma": 0.3, "sigma_hrs": 0.3}}
-    few, many = (spread_of_rates(read, steps, 1, 40) for steps in (4, 64))
+    few, many = (deviation_of_rates(read, steps, 1, 40) for steps in (4, 64))
     assert few > 2.5 * many > 0
-    few, many = (spread_of_rates(cells, steps, 40, 1) for steps in (4, 64))
+    few, many = (deviation_of_rates(cells, steps, 40, 1) for steps in (4, 64))
     assert 0 < few < 1.5 * many
 
 
-def test_calibration_looks_at_every_step() -> None:
-    """Currents below 1: in the first step nothing drives the layers behind the first one, and later something does."""
+def test_calibration_uses_every_step() -> None:
+    """Currents are below 1: in the first step nothing drives the layers behind the first one, and later steps do."""
     settings = {"kind": "auto", "bits": 8, "range": "calibrated", "limits": "minmax"}
     converted = chip(converter=settings, inputs={"kind": "levels"})
     x, limits = images() / 8, {}
@@ -466,7 +466,7 @@ def test_calibration_looks_at_every_step() -> None:
         assert {layer.input_limit for name, layer in analog.analog_layers.items() if name != "conv1"} == {1.0}
         assert analog(x).shape == (1, 5, 10)
         assert analog.calibrate(x) == limits[steps]
-        analog.calibrate(x / 2)  # begins anew
+        analog.calibrate(x / 2)  # starts again
         assert analog.analog_layers["conv1"].input_limit == float(x.abs().max()) / 2
     for name in BITNET_LAYERS[1:]:
         low, high = zip(*(limits[steps][name] for steps in (8, 16, 32)), strict=True)
@@ -476,7 +476,7 @@ def test_calibration_looks_at_every_step() -> None:
     assert limits[8]["conv1"] == limits[32]["conv1"]
 
 
-def test_calibration_on_nothing_but_zeros_is_refused() -> None:
+def test_calibration_on_zeros_only_is_refused() -> None:
     model = network()
     nn.init.constant_(model.get_submodule("conv1").bias, -9.0)  # type: ignore[arg-type]
     with pytest.raises(InputError, match=r"layer 'conv2', input limit.*not all zero"):
@@ -502,7 +502,7 @@ def test_calibration_on_nothing_but_zeros_is_refused() -> None:
         ({"training_steps": 0}, "got 0; allowed: 1 or more"),
     ],
 )
-def test_what_is_not_there_is_refused_with_what_is(args: dict[str, Any], told: str) -> None:
+def test_unknown_settings_are_refused_with_the_known_ones(args: dict[str, Any], told: str) -> None:
     with pytest.raises(InputError, match=told):
         BitNet(**{"scale": 1 / 16, "size": 8, **args})
 

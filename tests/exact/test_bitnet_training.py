@@ -20,7 +20,7 @@ from imc_sim.nn.store import Arch, ModelCard, save_model
 from imc_sim.train import ClassificationRecipe, ClassificationTrainer, EnsembleRecipe, flip_crop, train_model
 
 ARGS: dict[str, Any] = {"scale": 1 / 16, "channels_in": 1, "size": 8, "steps": 4}
-#: of the weights, so that networks fire that nothing has trained
+#: of the weights, so that untrained networks fire
 GAIN = 3.0
 RECIPE = ClassificationRecipe(dataset="digits", validation=200, images=100, epochs=2, batch=32, loss="rate", warm_up=0)
 
@@ -44,7 +44,7 @@ def trained(folder: Path, model: nn.Module | None = None, **changes: Any) -> Ten
 
 
 def test_a_step_follows_the_gradient_of_the_rate_loss(tmp_path: Path) -> None:
-    """One step of plain SGD at rate 1 moves the weights by minus the gradient of the mean square."""
+    """One step of SGD at rate 1 moves the weights by minus the gradient of the mean square."""
     recipe = RECIPE.model_copy(
         update={"optimizer": "sgd", "momentum": 0.0, "learning_rate": 1.0, "schedule": "constant", "epochs": 1}
     ).model_copy(update={"batch": 100, "keep": "last"})
@@ -71,7 +71,7 @@ def test_each_option_acts(tmp_path: Path, change: dict[str, Any]) -> None:
     assert not torch.equal(trained(tmp_path / "a"), trained(tmp_path / "b", **change))
 
 
-def test_the_digests_of_earlier_trainings_stay() -> None:
+def test_digests_of_earlier_training_runs_are_unchanged() -> None:
     assert ClassificationRecipe().training_digest()[:12] == "1df605225bd5"
     assert EnsembleRecipe().training_digest()[:12] == "4ba7d5c1f5af"
     changed = [ClassificationRecipe(**c) for c in ({"loss": "rate"}, {"augment": "flip_crop"})]  # type: ignore[arg-type]
@@ -81,8 +81,8 @@ def test_the_digests_of_earlier_trainings_stay() -> None:
 # -- images mirrored and moved -------------------------------------------------------------------------------------
 
 
-def test_images_are_mirrored_padded_and_cut_out() -> None:
-    """Against the words of the stream, image by image."""
+def test_images_are_mirrored_padded_and_cropped() -> None:
+    """Compared with the words of the stream, image by image."""
     images = torch.arange(1.0, 6 * 2 * 5 * 7 + 1).reshape(6, 2, 5, 7)
     found = flip_crop(images, seed=3, epoch=2, first=10)
     flips = 0
@@ -97,8 +97,8 @@ def test_images_are_mirrored_padded_and_cut_out() -> None:
     assert 0 < flips < 6
 
 
-def test_every_place_comes_as_often_and_no_batch_changes_a_draw() -> None:
-    """20,000 draws of a lit pixel in the middle: 81 places, mirrored or not; chi-square with 161 degrees of freedom."""
+def test_all_places_are_equally_likely_and_no_batch_changes_a_sample() -> None:
+    """20,000 samples of a lit pixel in the middle: 81 places, mirrored or not; chi-square, 161 degrees of freedom."""
     image = torch.zeros(1, 1, 10, 10)
     image[0, 0, 4, 4], image[0, 0, 4, 5] = 1.0, 2.0
     many = image.expand(20_000, -1, -1, -1)
@@ -113,7 +113,7 @@ def test_every_place_comes_as_often_and_no_batch_changes_a_draw() -> None:
     assert float(((counts - expected) ** 2 / expected).sum()) < 259
 
 
-def test_stopped_and_resumed_is_the_same_to_the_bit(tmp_path: Path) -> None:
+def test_a_stopped_and_resumed_run_is_the_same_to_the_bit(tmp_path: Path) -> None:
     def stop(done: int, total: int, row: dict[str, float]) -> None:
         if done == 6:
             raise KeyboardInterrupt
@@ -142,15 +142,15 @@ def saved(folder: Path, seed: int, **more: Any) -> str:
 
 
 def spiking_card(folder: Path, **recipe: Any) -> Path:
-    said = {**RECIPE.to_dict(), "epochs": 1, "learning_rate": 1e-30, **recipe}
-    card = ModelCard(name="spiking", summary="test", arch=Arch(name="bitnet", args=ARGS), recipe=said)
+    entries = {**RECIPE.to_dict(), "epochs": 1, "learning_rate": 1e-30, **recipe}
+    card = ModelCard(name="spiking", summary="test", arch=Arch(name="bitnet", args=ARGS), recipe=entries)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "model.yaml").write_text(write_yaml(card.to_dict()))
     return folder
 
 
 def test_a_spiking_network_starts_from_its_clamp_network(tmp_path: Path) -> None:
-    """At a rate of nothing what is saved is what it started from, in the half precision that weights are saved in."""
+    """At a learning rate of 0 the saved weights are those of the start, in half precision."""
     start = saved(tmp_path / "clamp", 7, activation="clamp")
     done = train_model(str(spiking_card(tmp_path / "card", start_from=start)), tmp_path / "out")
     warm, made = imc.load_model(start).state_dict(), imc.load_model(done).state_dict()
@@ -159,14 +159,14 @@ def test_a_spiking_network_starts_from_its_clamp_network(tmp_path: Path) -> None
     assert not torch.equal(imc.load_model(alone).state_dict()["conv1.weight"], warm["conv1.weight"])
 
 
-def test_the_weights_started_from_are_part_of_what_a_training_is_known_by(tmp_path: Path) -> None:
+def test_the_initial_weights_are_part_of_the_identity_of_a_training_run(tmp_path: Path) -> None:
     one, same, other = (saved(tmp_path / f"m{i}", seed, activation="clamp") for i, seed in enumerate((1, 1, 2)))
     known = [ClassificationRecipe(start_from=start).training_digest() for start in (one, same, other, None)]
     assert known[0] == known[1]
     assert len(set(known)) == 3
 
 
-def test_weights_that_do_not_fit_or_are_not_there_are_refused(tmp_path: Path) -> None:
+def test_weights_that_do_not_fit_or_are_missing_are_refused(tmp_path: Path) -> None:
     wide = saved(tmp_path / "wide", 0, scale=1 / 8)
     with pytest.raises(CheckpointError, match="wrong shape"):
         train_model(str(spiking_card(tmp_path / "card", start_from=wide)), tmp_path / "out")
@@ -179,14 +179,14 @@ def test_weights_that_do_not_fit_or_are_not_there_are_refused(tmp_path: Path) ->
 
 
 def test_a_task_sets_the_steps_of_a_spiking_network(tmp_path: Path) -> None:
-    """Against networks of so many steps, digital and on an ideal chip; without the key results are known as before."""
+    """Compared with networks of as many steps, digital and on an ideal chip; without the key identities stay."""
     task = {"kind": "classification", "dataset": "digits", "images": 60}
     losses, counts = [], []
     for steps in (1, 4, 16):
-        asked = digital_accuracy(saved(tmp_path / f"m{steps}", 3), task | {"steps": steps})
+        measured = digital_accuracy(saved(tmp_path / f"m{steps}", 3), task | {"steps": steps})
         own = digital_accuracy(saved(tmp_path / f"s{steps}", 3, steps=steps), task)
-        assert asked.loss == own.loss
-        losses.append(asked.loss)
+        assert measured.loss == own.loss
+        losses.append(measured.loss)
         chip = imc.load_chip("ideal").replace("policy.float", "crossbar").replace("encoding_multibit.weight_bits", 8)
         chip = chip.replace("device.read.sigma", 0.3).to_dict()
         (one,) = evaluate_chips(str(tmp_path / f"m{steps}"), chip, task | {"steps": steps}, [0], 0)

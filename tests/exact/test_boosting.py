@@ -1,4 +1,4 @@
-"""The arithmetic of boosting against vectors of the original code, and where its formulas have no value."""
+"""The arithmetic of boosting compared with vectors of the original code, also where its formulas have no value."""
 
 import numpy as np
 import pytest
@@ -20,7 +20,7 @@ MISSED = np.arange(N) < round(ERROR * N)
 
 
 def first(rule: str, independent: bool = False) -> tuple[float, float, float, float]:
-    """alpha, weight of a missed and of a hit sample, sum of weights after a first member of 30 % error."""
+    """Return alpha, weight of a missed and of a hit sample, sum of weights after a first member of 30 % error."""
     alpha, w = boost(rule, start_weights(N), MISSED, independent=independent)  # type: ignore[arg-type]
     assert len(set(w[MISSED])) == len(set(w[~MISSED])) == 1
     return alpha, float(w[0]), float(w[-1]), float(w.sum())
@@ -55,7 +55,7 @@ def test_rule_d_gives_the_vectors_of_the_original() -> None:
     assert (printed(missed, 5), printed(hit, 5), printed(total, 6)) == ("2.71176e-05", "1.47505e-05", "0.923034")
 
 
-def test_independent_members_change_alpha_of_rule_b_alone() -> None:
+def test_independent_members_change_alpha_of_rule_b_only() -> None:
     alpha, missed, hit, _ = first("B", independent=True)
     assert alpha == first("D")[0]
     # As D as long as weights are small: the logit moves by alpha, not the logarithm.
@@ -96,13 +96,13 @@ def test_alpha_is_negative_for_members_worse_than_half_except_where_classes_coun
 
 
 def test_rule_c_normalises_by_the_number_of_classes() -> None:
-    """5,000 of 50,000 samples are a tenth, and N / 1000 stands in the original for 1,000 classes."""
+    """5,000 of 50,000 samples are a tenth, and N / 1000 of the original is meant for 1,000 classes."""
     w = boost("C", start_weights(400), np.arange(400) < 100, classes=40).weights
     assert (1 - w).sum() == pytest.approx(10)
 
 
 def rounds(rule: str, count: int) -> list[np.ndarray]:
-    """Weights before every round: 30 % error, made half by a fifth of the samples that is hard for all members."""
+    """Return the weights before every round: 30 % error, half of it on a fifth of the samples that is hard for all."""
     draws, w = np.random.Generator(np.random.Philox(3)), start_weights(N)
     chance = np.where(np.arange(N) < N // 5, 0.75, 0.1875)
     seen = [w]
@@ -112,7 +112,7 @@ def rounds(rule: str, count: int) -> list[np.ndarray]:
     return seen
 
 
-def test_b_is_nearly_a_and_c_hardly_reweighs() -> None:
+def test_b_is_nearly_a_and_c_changes_weights_little() -> None:
     a, b, c, d = (rounds(rule, 5) for rule in "ABCD")
     assert np.abs(b[1] / a[1] - 1).max() < 3e-5
     assert np.abs(b[5] / a[5] - 1).max() < 1e-3
@@ -145,7 +145,7 @@ def test_a_perfect_member_counts_as_if_it_missed_half_a_sample(missing: int, as_
     assert len(set(w)) == 1
 
 
-def test_rule_b_bears_weights_at_both_ends() -> None:
+def test_rule_b_accepts_weights_at_both_ends() -> None:
     assert boost("B", np.array([0.0, 1.0, 0.5, 0.5]), np.arange(4) < 1).weights[:2].tolist() == [0.0, 1.0]
 
 
@@ -159,13 +159,13 @@ def test_rows_are_addressed_by_seed_epoch_and_member() -> None:
         assert rows.tolist() != other.tolist()
 
 
-def test_rows_of_no_weight_are_never_drawn() -> None:
+def test_rows_of_no_weight_are_never_sampled() -> None:
     w = np.zeros(9)
     w[[2, 5]] = 1.0, 3.0
     assert set(draw_rows(w, 2000, 0, 0, 0).tolist()) == {2, 5}
 
 
-def test_a_bootstrap_sample_stays_and_its_order_changes() -> None:
+def test_a_bootstrap_sample_is_kept_and_its_order_changes() -> None:
     rows = bagged_rows(500, 3, 1)
     assert rows.tolist() == bagged_rows(500, 3, 1).tolist()
     assert rows.tolist() != bagged_rows(500, 3, 2).tolist() != bagged_rows(500, 4, 2).tolist()
@@ -177,7 +177,7 @@ def test_a_bootstrap_sample_stays_and_its_order_changes() -> None:
     assert order.tolist() == shuffled(rows, 3, 0, 1).tolist()
 
 
-def test_bad_use_is_named() -> None:
+def test_bad_use_is_refused() -> None:
     assert list(BOOSTING_RULES) == ["bagging", "A", "B", "C", "D"]
     with pytest.raises(InputError, match="bagging, A, B, C, D"):
         boost("E", start_weights(3), np.zeros(3, bool))  # type: ignore[arg-type]

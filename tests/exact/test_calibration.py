@@ -1,4 +1,4 @@
-"""Calibrated ranges: what each rule sets, on which data, and that chips have theirs in every company."""
+"""Calibrated ranges: what each rule sets, on which data, and that each chip has the same range with any others."""
 
 from collections.abc import Callable
 from typing import Any
@@ -24,7 +24,7 @@ def batches(x: torch.Tensor) -> Callable[[], tuple[torch.Tensor, ...]]:
 
 
 def test_rules_set_the_limits_that_they_state() -> None:
-    """Of 100,001 evenly placed values from -1 to 3, and of a normal law."""
+    """For 100,001 evenly placed values from -1 to 3, and for a normal law."""
     even = torch.linspace(-1, 3, 100_001)
     for signed in (True, False):
         assert calibrated(batches(even), rule(limits="minmax"), signed) == (-1.0, 3.0)
@@ -38,7 +38,7 @@ def test_rules_set_the_limits_that_they_state() -> None:
 
 
 @pytest.mark.parametrize("limits", ["auto", "minmax", "percentile", "sigma", "mse"])
-def test_the_settings_of_a_rule_that_act_are_those_that_are_not_idle(limits: Any) -> None:
+def test_only_settings_that_a_rule_uses_act(limits: Any) -> None:
     values = torch.randn(20_000, generator=torch.Generator().manual_seed(0)).double()
     usual = rule(limits=limits)
     for changed in ({"percentile": 90.0}, {"sigmas": 1.0}):
@@ -50,7 +50,7 @@ def test_the_settings_of_a_rule_that_act_are_those_that_are_not_idle(limits: Any
 
 @pytest.mark.parametrize("signed", [True, False])
 def test_the_default_is_three_sigma_with_few_bits_and_clips_nothing_with_many(signed: bool) -> None:
-    """Of 39,998 normal values and two outliers at -30 and 30."""
+    """For 39,998 normal values and two outliers at -30 and 30."""
     x = torch.randn(40_000, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     x[:2] = torch.tensor([-30.0, 30.0])
     found = {bits: calibrated(batches(x), rule(bits=bits), signed) for bits in (2, 4, 14)}
@@ -71,7 +71,7 @@ def test_least_squares_limit_of_a_normal_law(bits: int, optimum: float) -> None:
     assert found[1] == pytest.approx(optimum, rel=0.08)
 
 
-def test_limits_depend_on_values_alone() -> None:
+def test_limits_depend_on_values_only() -> None:
     x = torch.randn(20_000, generator=torch.Generator().manual_seed(2))
     for name in ("auto", "minmax", "percentile", "sigma", "mse"):
         for signed in (True, False):
@@ -90,8 +90,8 @@ def test_calibration_sees_no_image_of_the_evaluation() -> None:
     }  # fmt: skip
     assert {split: training_split(split) for split in known} == known
     for task in (TASK, {"kind": "classification", "dataset": "digits", "split": "test"}):
-        asked = calibration_task(build_task(task, "task"))
-        assert asked.split == "train"
+        wanted = calibration_task(build_task(task, "task"))
+        assert wanted.split == "train"
         assert len(calibration_images(Session.on("cpu"), build_task(task, "task"))) == 100
 
 
@@ -109,7 +109,7 @@ def test_ranges_do_not_depend_on_which_images_are_evaluated(changes: dict[str, A
     assert ranges[0] == ranges[1]
 
 
-# -- companies ---------------------------------------------------------------------------------------------
+# -- other chips -------------------------------------------------------------------------------------------
 
 NODAL = {"kind": "nodal", "r_row_ohm": 1.0, "r_col_ohm": 1.0}
 SETTINGS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
@@ -129,7 +129,7 @@ SETTINGS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
 
 
 @pytest.mark.parametrize("name", SETTINGS)
-def test_a_chip_is_the_same_in_every_company(name: str) -> None:
+def test_a_chip_is_the_same_with_any_other_chips(name: str) -> None:
     settings, task = SETTINGS[name]
     settings = dict(settings)
     chip = load_chip("rram_hfo2_1t1r").replace("device.programming.sigma", 0.6)
@@ -138,9 +138,9 @@ def test_a_chip_is_the_same_in_every_company(name: str) -> None:
     for path in ("inputs", "encoding", "wires"):
         chip = chip.replace(path, settings.pop(path)) if path in settings else chip
     chip = chip.replace("converter", {"kind": "auto", "bits": 3, "range": "calibrated"} | settings)
-    asked = {**TASK, **task}
-    together = [r.correct for r in evaluate_chips(MODEL, chip.to_dict(), asked, range(4), 5)]
-    alone = [evaluate_chips(MODEL, chip.to_dict(), asked, [n], 5)[0].correct for n in range(4)]
+    wanted = {**TASK, **task}
+    together = [r.correct for r in evaluate_chips(MODEL, chip.to_dict(), wanted, range(4), 5)]
+    alone = [evaluate_chips(MODEL, chip.to_dict(), wanted, [n], 5)[0].correct for n in range(4)]
     assert together == alone
 
 
@@ -157,7 +157,7 @@ def test_a_chip_without_a_stuck_cell_is_computed_as_the_others_of_its_call(kind:
 
 
 @pytest.mark.parametrize("kind", ["few_shot", "classification"])
-def test_a_task_on_training_data_is_calibrated_on_other_draws(kind: str) -> None:
+def test_a_task_on_training_data_is_calibrated_on_other_episodes(kind: str) -> None:
     task = build_task({"kind": kind, "dataset": "glyphs" if kind == "few_shot" else "digits", "split": "train"}, "task")
     training = calibration_task(task)
     assert (training.split, training.seed == task.seed) == ("train", False)

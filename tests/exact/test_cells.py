@@ -1,4 +1,4 @@
-"""Cells against their formulas: every effect by itself, all of them together, and no parameter without effect."""
+"""Cells compared with their formulas: every effect alone, all together, and no parameter without effect."""
 
 import math
 from typing import Any
@@ -49,7 +49,7 @@ def siemens(d: Device, g: torch.Tensor, steps: int = 1) -> torch.Tensor:
 
 
 def aged(d: Device, g: torch.Tensor = EVEN, **place: Any) -> torch.Tensor:
-    """Conductances in S after settling cells programmed to g (in windows)."""
+    """Return conductances in S after ageing cells programmed to g (in windows)."""
     return siemens(d, d.age(g, 1, 5, "layer", 3, **place))
 
 
@@ -77,7 +77,7 @@ def test_a_measured_table_gives_levels_and_window() -> None:
     assert build(Device, {"table_S": ["1 uS", "2 uS", "3 uS"]}, "device").linear
 
 
-def test_fewer_steps_take_the_nearest_levels_and_targets_move_to_them() -> None:
+def test_fewer_steps_use_the_nearest_levels_and_targets_move_to_them() -> None:
     d = Device(g_lrs_S=11e-6, g_hrs_S=1e-6, levels=6, table_S=(1e-6, 2e-6, 4e-6, 7e-6, 9e-6, 11e-6))
     assert torch.allclose(d.positions(2), torch.tensor([0.0, 0.6, 1.0], dtype=torch.float64))
     moved = d.program(torch.tensor([0.04, 0.06, 0.69, 0.71, 2.0], dtype=torch.float64), seed=0)
@@ -106,12 +106,12 @@ def test_fewer_steps_take_the_nearest_levels_and_targets_move_to_them() -> None:
         ),
     ],
 )
-def test_what_does_not_go_together_is_refused(data: dict, text: str) -> None:
+def test_invalid_combinations_are_refused(data: dict, text: str) -> None:
     with pytest.raises(InputError, match=text):
         build(Device, data, "device")
 
 
-def test_units_in_yaml() -> None:
+def test_units_in_yaml_are_converted() -> None:
     data = {"g_lrs_S": "0.1 mS", "g_hrs_S": "20 uS", "temperature_K": "358 K", "read": {"bandwidth_Hz": "3 MHz"},
             "time": {"retention": {"activation_eV": "900 meV", "rate_Hz": "2 nHz"}}}  # fmt: skip
     d = build(Device, data, "device")
@@ -122,7 +122,7 @@ def test_units_in_yaml() -> None:
 # -- programming -------------------------------------------------------------------------------------------
 
 
-def test_dead_and_missed_cells_are_where_they_were_left() -> None:
+def test_dead_and_failed_cells_keep_their_conductance() -> None:
     levels = torch.arange(4000, dtype=torch.int32) % 2
     for faults, expected in (
         (Faults(cell_yield=0.7, dead_S=5e-6), 5e-6),
@@ -135,7 +135,7 @@ def test_dead_and_missed_cells_are_where_they_were_left() -> None:
         assert torch.allclose(G[(G - target).abs() > 1e-12], torch.tensor(expected, dtype=torch.float64), atol=1e-18)
 
 
-def test_defects_stay_and_failures_come_anew() -> None:
+def test_defects_stay_and_failures_are_sampled_again() -> None:
     levels = torch.ones(4000, dtype=torch.int32)
     for faults, stays in ((Faults(cell_yield=0.8), True), (Faults(failure=0.2), False)):
         d = device(faults=faults)
@@ -143,7 +143,7 @@ def test_defects_stay_and_failures_come_anew() -> None:
         assert torch.equal(first, second) == stays
 
 
-def test_verify_accepts_what_the_normal_law_has_within_tolerance() -> None:
+def test_verify_accepts_the_part_of_the_normal_law_within_tolerance() -> None:
     verify = WriteVerify(tolerance=0.02, tolerance_S=1e-6, max_pulses=7)
     d = device(levels=3, programming=RelativeVariation(sigma=0.1, sigma_hrs=0.3), verify=verify)
     p, converged, pulses = d.verification(2)
@@ -158,16 +158,18 @@ def test_verify_accepts_what_the_normal_law_has_within_tolerance() -> None:
 
 
 def test_verify_is_off_with_one_pulse_or_no_tolerance() -> None:
-    spread = RelativeVariation(sigma=0.2)
-    plain = device(programming=spread).table(1)
-    assert torch.equal(device(programming=spread, verify=WriteVerify(tolerance=0.1)).table(1), plain)
-    assert torch.equal(device(programming=spread, verify=WriteVerify(max_pulses=9)).table(1), plain)
-    narrow = device(programming=spread, verify=WriteVerify(tolerance=1e-9, max_pulses=2)).table(1)
+    variation = RelativeVariation(sigma=0.2)
+    plain = device(programming=variation).table(1)
+    assert torch.equal(device(programming=variation, verify=WriteVerify(tolerance=0.1)).table(1), plain)
+    assert torch.equal(device(programming=variation, verify=WriteVerify(max_pulses=9)).table(1), plain)
+    narrow = device(programming=variation, verify=WriteVerify(tolerance=1e-9, max_pulses=2)).table(1)
     assert torch.allclose(narrow, plain, rtol=0, atol=4e-4)
-    assert torch.equal(device(programming=spread).pulses(torch.ones(5, dtype=torch.int32), 1, 0, "l", 0), torch.ones(5))
+    assert torch.equal(
+        device(programming=variation).pulses(torch.ones(5, dtype=torch.int32), 1, 0, "l", 0), torch.ones(5)
+    )
 
 
-def test_pulses_fit_the_cells_that_took_them() -> None:
+def test_pulses_are_counted_for_the_cells_that_needed_them() -> None:
     faults, verify = Faults(stuck_hrs=0.2), WriteVerify(tolerance=0.05, max_pulses=6)
     d = device(programming=RelativeVariation(sigma=0.1), verify=verify, faults=faults)
     levels = torch.ones(5000, dtype=torch.int32)
@@ -178,14 +180,14 @@ def test_pulses_fit_the_cells_that_took_them() -> None:
     assert set(pulses[~outside].tolist()) == {1, 2, 3, 4, 5, 6}
 
 
-# -- correlated spread -------------------------------------------------------------------------------------
+# -- correlated variation ------------------------------------------------------------------------------------
 
 
 PULSED = PulsedProgramming(cell=VTEAM(r_on_ohm=1e4, r_off_ohm=1e5), tolerance=0.03, speed_spread=0.4)
 
 
 def test_pulses_of_a_switching_model_end_within_their_tolerance() -> None:
-    """The table holds what one cell after the other would become: a sampled state, then pulses until it is there."""
+    """The table holds results of cells programmed one by one: a sampled state, then pulses up to the target."""
     d = Device(g_lrs_S=80e-6, g_hrs_S=20e-6, levels=4, programming=PULSED)
     table, targets = (d.table(3) + d.floor) * d.window_S, torch.tensor([20e-6, 40e-6, 60e-6, 80e-6])
     outside = (table - targets[:, None]).abs() > 0.03 * targets[:, None] * (1 + 1e-6)
@@ -239,7 +241,7 @@ def test_a_faster_cell_is_one_with_longer_pulses() -> None:
     assert float((fast / slow - 1).abs()) > 1e-4
 
 
-def test_faulty_cells_take_all_pulses() -> None:
+def test_faulty_cells_use_all_pulses() -> None:
     d = Device(g_lrs_S=80e-6, g_hrs_S=20e-6, programming=PULSED, faults=Faults(stuck_hrs=0.3, cell_yield=0.8))
     levels = torch.ones(400, dtype=torch.int32)
     landed = d.draw(levels, 1, 0, "l", 0) // WIDTH
@@ -285,7 +287,7 @@ AGEING = Time(
 )
 
 
-def test_at_once_after_programming_nothing_has_moved() -> None:
+def test_immediately_after_programming_nothing_has_changed() -> None:
     d = device(time=AGEING)
     assert not d.ages
     assert d.age(EVEN, 1, 0, "l", 0) is EVEN
@@ -299,7 +301,7 @@ def test_drift_is_its_power_law() -> None:
     assert early.age(EVEN, 1, 0, "l", 0) is EVEN
 
 
-def test_drift_depends_on_the_state_as_its_pieces_say() -> None:
+def test_drift_depends_on_the_state_by_its_pieces() -> None:
     """The exponents of Nandakumar et al. and of HERMES, piece by piece."""
     low = StatePiece(law="logarithm", coefficients=(-0.0182, -0.0387), low=0.072, high=0.13, below=0.0945)
     high = StatePiece(coefficients=(0.0736, -0.0126, -0.0436))
@@ -314,7 +316,7 @@ def test_drift_depends_on_the_state_as_its_pieces_say() -> None:
 
 
 def test_ageing_follows_the_same_cells() -> None:
-    """The numbers drawn do not depend on the time: relaxation at two times has one normal number per cell."""
+    """The samples do not depend on the time: relaxation at two times has one normal number per cell."""
     law = LogRelaxation(sigma_S=1e-6, growth_S=5e-7, shift_S=-4e-7, t0_s=2.0)
     z = []
     for t, elapsed in ((0.5, 0.0), (2.0, 0.0), (2 * math.e, 1.0), (2 * math.e**3, 3.0)):
@@ -325,7 +327,7 @@ def test_ageing_follows_the_same_cells() -> None:
     assert float(z[0].std()) == pytest.approx(1.0, abs=0.15)
 
 
-def test_measured_relaxation_adds_what_the_variance_gained() -> None:
+def test_measured_relaxation_adds_the_increase_of_the_variance() -> None:
     law = MeasuredRelaxation(
         times_s=(1.0, 100.0), coefficients_S=((1e-6, 1e-6), (2e-6, 3e-6, 1e-6)), g_max_S=G_LRS, scale=0.5
     )
@@ -334,9 +336,9 @@ def test_measured_relaxation_adds_what_the_variance_gained() -> None:
     for t, share in ((10.0, 0.5), (100.0, 1.0), (1e6, 1.0)):
         first, last = 1e-6 * (1 + x), 1e-6 * (2 + 3 * x + x * x)
         gained = ((first + share * (last - first)) ** 2 - first**2).sqrt()
-        drawn = (aged(device(time=Time(t_s=t, relaxation=law))) - siemens(device(), EVEN)) / (0.5 * gained)
-        z = drawn if z is None else z
-        assert torch.allclose(drawn, z, rtol=1e-6, atol=0)
+        samples = (aged(device(time=Time(t_s=t, relaxation=law))) - siemens(device(), EVEN)) / (0.5 * gained)
+        z = samples if z is None else z
+        assert torch.allclose(samples, z, rtol=1e-6, atol=0)
     assert not device(time=Time(t_s=1.0, relaxation=law)).ages
 
 
@@ -360,8 +362,8 @@ def test_compensation_undoes_what_all_cells_lost_together() -> None:
     assert d.compensation(before, torch.full_like(after, -2 * d.floor), 2) == 1.0
 
 
-def test_effects_after_programming_come_in_their_order() -> None:
-    """Correlated spread, relaxation, drift, retention, read disturb: each acts on what the last one left."""
+def test_effects_after_programming_act_in_their_order() -> None:
+    """Correlated variation, relaxation, drift, retention, read disturb: each acts on the result of the one before."""
     t = 1e4
     disturb = ReadDisturb(reads=10**7, t_read_s=1e-6)
     ageing = AGEING.model_copy(update={"t_s": t})
@@ -406,7 +408,7 @@ def test_read_noise_is_the_sum_of_its_mechanisms() -> None:
         d.read_variance(G)
 
 
-def test_flicker_depends_on_the_programmed_state_and_vanishes_at_once() -> None:
+def test_flicker_depends_on_the_programmed_state_and_is_zero_immediately_after_programming() -> None:
     flicker = Flicker(q=(StatePiece(coefficients=(0.0, 0.1)),), g_max_S=G_LRS, t_read_s=1e-6)
     read, G = Read(flicker=flicker), torch.tensor([5e-5], dtype=torch.float64)
     seen = float(read.variance(G, t_s=1.0, programmed_S=2 * G)[0])
@@ -415,7 +417,7 @@ def test_flicker_depends_on_the_programmed_state_and_vanishes_at_once() -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_drive_is_a_sinh_and_exact_where_it_counts(dtype: torch.dtype) -> None:
+def test_drive_is_a_sinh_and_exact_at_the_read_voltage(dtype: torch.dtype) -> None:
     x = torch.linspace(-1, 1, 41, dtype=dtype)
     assert Read().drive(x) is x
     read = Read(v_read_V=0.4, nonlinearity_per_V=5.0)
@@ -441,7 +443,7 @@ def test_conductance_is_that_at_the_read_voltage() -> None:
 
 
 @pytest.mark.parametrize("name", content_names("chip"))
-def test_presets_say_where_they_come_from_and_can_be_programmed(name: str) -> None:
+def test_presets_state_their_source_and_can_be_programmed(name: str) -> None:
     chip = load_chip(name)
     assert len(chip.source) > 20
     assert len(chip.validity) > 20
@@ -454,7 +456,7 @@ def test_presets_say_where_they_come_from_and_can_be_programmed(name: str) -> No
     assert same.device.table(1) is chip.device.table(1)
 
 
-def test_unverified_figures_are_marked() -> None:
+def test_unverified_numbers_are_marked() -> None:
     assert load_chip("stt_mram").validity.startswith("Unverified")
     assert "not confirmed" in load_chip("pcm_joshi").validity
     assert "Not confirmed" in load_chip("rram_neurram").validity
@@ -471,8 +473,8 @@ def test_digital_references_are_exact() -> None:
 # -- addresses ---------------------------------------------------------------------------------------------
 
 
-def test_one_effect_more_changes_no_other_draw() -> None:
-    """Each stage has its own numbers, addressed by seed, layer, chip and page."""
+def test_another_effect_changes_no_other_sample() -> None:
+    """Each stage has its own numbers, addressed by seed, layer, chip and programming epoch."""
     full = {
         "programming": RelativeVariation(sigma=0.1),
         "faults": Faults(failure=0.1, cell_yield=0.9),
@@ -491,7 +493,7 @@ def test_one_effect_more_changes_no_other_draw() -> None:
     assert torch.allclose(both, alone * common, rtol=1e-12, atol=0)
 
 
-def test_reads_pages_and_chips_have_their_own_numbers() -> None:
+def test_reads_epochs_and_chips_have_their_own_numbers() -> None:
     d = device(time=AGEING.model_copy(update={"t_s": 10.0}))
     runs = [
         d.age(EVEN, 1, s, la, c, p)

@@ -1,4 +1,4 @@
-"""Tasks of some classes of a set: whose labels they have, which outputs compete, and labels that no output has."""
+"""Tasks on some classes of a set: which labels they have, which outputs compete, and labels without an output."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ TASK: dict[str, Any] = {"kind": "classification", "dataset": "digits", "split": 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A digit classifier of binary weights: the signs of each class's mean image less the mean of all."""
+    """Return a digit classifier of binary weights: the signs of each class's mean image less the mean of all."""
     data = load_classes("digits", "train")
     x = torch.tensor(data.images[:]).float().flatten(1)
     means = torch.stack([x[data.labels == k].mean(0) for k in range(10)])
@@ -59,7 +59,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.fixture(scope="module")
 def logits(folder: str) -> torch.Tensor:
-    """Of all test images."""
+    """Return the outputs for all test images."""
     with torch.no_grad():
         return load_model(folder)(ClassificationData.load(task_of()).images(0, 10_000))
 
@@ -74,7 +74,7 @@ def task_of(**changes: Any) -> ClassificationTask:
 
 
 def right(folder: str, **changes: Any) -> set[tuple[int, int]]:
-    """(correct, total) of the digital network and of a chip without effects."""
+    """Return (correct, total) of the digital network and of a chip without effects."""
     task = TASK | changes
     found = [evaluate_chips(folder, chip, task, [0], 0)[0] for chip in (None, imc.load_chip("ideal").to_dict())]
     return {(each.correct, each.total) for each in found}
@@ -106,7 +106,7 @@ REFUSED = [
 
 
 @pytest.mark.parametrize(("changes", "match"), REFUSED)
-def test_labels_without_an_output_are_refused_wherever_a_task_is_asked(
+def test_labels_without_an_output_are_refused_for_every_task(
     folder: str, tmp_path: Path, changes: dict[str, Any], match: str
 ) -> None:
     study = {"name": "s", "model": folder, "chip": "ideal", "task": TASK | changes, "chips": {"min": 1}}
@@ -136,7 +136,7 @@ def test_more_classes_than_outputs_are_refused(tmp_path: Path) -> None:
     assert digital_accuracy(str(tmp_path / "m"), TASK | {"classes": [5, 6], "labels": "renumbered"}).total > 0
 
 
-def test_trainings_are_refused_before_they_write_anything(tmp_path: Path) -> None:
+def test_impossible_recipes_are_refused_before_they_write_anything(tmp_path: Path) -> None:
     seen: dict[str, Any] = {"dataset": "digits", "validation": 20, "epochs": 1, "scaling": "unit"}
     wrong: dict[str, Any] = {"classes": (5, 6), "offset": 40}
     continual = ContinualRecipe(tasks=(ContinualTask(), ContinualTask(**wrong)), **seen)
@@ -151,8 +151,8 @@ def test_trainings_are_refused_before_they_write_anything(tmp_path: Path) -> Non
     assert not list(tmp_path.iterdir())
 
 
-def test_labels_are_part_of_what_a_task_is_known_by_where_they_act() -> None:
-    said = {
+def test_labels_are_part_of_the_identity_of_a_task_where_they_act() -> None:
+    settings = {
         name: task_identity(task_of(**changes).to_dict())
         for name, changes in {
             "all": {}, "own": {"classes": [5, 6]}, "numbered": {"classes": [5, 6], "labels": "renumbered"},
@@ -160,14 +160,14 @@ def test_labels_are_part_of_what_a_task_is_known_by_where_they_act() -> None:
             "restricted": {"classes": [5, 6], "outputs": "task"},
         }.items()
     }  # fmt: skip
-    assert not {"labels", "outputs"} & {key for name in ("all", "numbered", "same") for key in said[name]}
-    assert said["same"] == said["same numbered"]
-    assert len({str(said[name]) for name in ("own", "numbered", "restricted")}) == 3
+    assert not {"labels", "outputs"} & {key for name in ("all", "numbered", "same") for key in settings[name]}
+    assert settings["same"] == settings["same numbered"]
+    assert len({str(settings[name]) for name in ("own", "numbered", "restricted")}) == 3
     with pytest.raises(ValueError, match="renumbered"):
         ClassificationTask(labels="renumbered")
 
 
-def test_digests_of_recipes_tell_labels_apart() -> None:
+def test_digests_of_recipes_distinguish_labels() -> None:
     def of(**view: Any) -> set[str]:
         whole = ContinualRecipe(tasks=(ContinualTask(**view),)).training_digest()
         return {whole, ClassificationRecipe(dataset="digits", **view).training_digest()}

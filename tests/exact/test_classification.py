@@ -1,4 +1,4 @@
-"""Classifiers: the task's images, chips against the digital network, training that resumes to the same bits."""
+"""Classifiers: the images of a task, chips compared with the digital network, training that resumes exactly."""
 
 import copy
 from pathlib import Path
@@ -33,8 +33,8 @@ def network(**more: object) -> nn.Module:
 
 
 @torch.no_grad()
-def rounded(model: nn.Module) -> nn.Module:
-    """With weights that eight bits hold exactly, and biases that leave no sum at its threshold."""
+def exact_weights(model: nn.Module) -> nn.Module:
+    """Return the network with weights that eight bits hold exactly, and biases that leave no sum at its threshold."""
     for layer in product_layers(model):
         step = layer.weight.abs().max() / 127
         layer.weight.copy_((layer.weight / step).round() * step)
@@ -55,7 +55,7 @@ def folder(trained: nn.Module, tmp_path_factory: pytest.TempPathFactory) -> str:
     path = tmp_path_factory.mktemp("models") / "digits"
     save_model(
         path,
-        rounded(copy.deepcopy(trained)),
+        exact_weights(copy.deepcopy(trained)),
         ModelCard(name="digits", summary="test", arch=Arch(name="binact", args=ARGS)),
     )
     return str(path)
@@ -69,7 +69,7 @@ def chip(**settings: object) -> imc.Chip:
     return made
 
 
-def test_images_are_drawn_without_replacement_by_the_seed():
+def test_images_are_sampled_without_replacement_by_the_seed():
     one, other = (
         ClassificationData.load(ClassificationTask(dataset="digits", images=50, seed=seed)).rows for seed in (0, 1)
     )
@@ -85,7 +85,7 @@ def test_unit_scaling_is_grey_levels_from_0_to_1():
     assert (float(grey.min()), float(grey.max())) == (0.0, 1.0)
 
 
-def test_characters_are_parted_into_nine_tenths_and_one():
+def test_characters_are_split_into_nine_tenths_and_one():
     train, test = (load_classes("glyphs", f"test_{part}", 32) for part in ("train", "test"))
     assert (len(train.labels), len(test.labels)) == (7200, 800)
     assert set(train.labels) == set(range(400))
@@ -93,7 +93,7 @@ def test_characters_are_parted_into_nine_tenths_and_one():
         image.tobytes() + bytes(str(label), "utf8") for image, label in zip(train.images, train.labels, strict=True)
     }
     held = [image.tobytes() + bytes(str(label), "utf8") for image, label in zip(test.images, test.labels, strict=True)]
-    assert sum(one in together for one in held) < 8  # simulated drawers seldom draw the same
+    assert sum(one in together for one in held) < 8  # simulated writers seldom write the same
     with pytest.raises(imc.InputError, match="test_train"):
         load_classes("glyphs", "test")
 
@@ -112,7 +112,7 @@ def test_accuracy_and_loss_are_those_of_the_logits(trained: nn.Module):
     assert low < found.mean < high
 
 
-def test_what_neurons_draw_depends_on_the_seed_not_on_the_batch():
+def test_samples_of_neurons_depend_on_the_seed_not_on_the_batch():
     model = network(stochastic=True).eval()
     losses = {
         (seed, batch): class_accuracy(model, ClassificationTask(dataset="digits", seed=seed, batch=batch)).loss
@@ -123,7 +123,7 @@ def test_what_neurons_draw_depends_on_the_seed_not_on_the_batch():
     assert losses[0, 7] != pytest.approx(losses[1, 7], rel=1e-6)
 
 
-def test_an_ideal_chip_answers_as_the_digital_network(folder: str):
+def test_an_ideal_chip_answers_like_the_digital_network(folder: str):
     digital = digital_accuracy(folder, TASK)
     results = evaluate_chips(folder, chip().to_dict(), TASK, range(2), 0)
     assert [r.correct for r in results] == [digital.correct] * 2
@@ -133,17 +133,17 @@ def test_an_ideal_chip_answers_as_the_digital_network(folder: str):
     assert baseline.loss == digital.loss
 
 
-def test_spread_of_the_cells_costs_accuracy_and_chips_do_not_depend_on_each_other(folder: str):
-    spread = chip(device__programming={"kind": "relative", "sigma": 0.6, "sigma_hrs": 0.6}).to_dict()
-    three = evaluate_chips(folder, spread, TASK, range(3), 0)
+def test_device_variation_costs_accuracy_and_chips_do_not_depend_on_each_other(folder: str):
+    varied = chip(device__programming={"kind": "relative", "sigma": 0.6, "sigma_hrs": 0.6}).to_dict()
+    three = evaluate_chips(folder, varied, TASK, range(3), 0)
     assert len({r.correct for r in three}) > 1
     assert max(r.accuracy for r in three) < digital_accuracy(folder, TASK).mean
-    assert evaluate_chips(folder, spread, TASK, [2], 0)[0].correct == three[2].correct
+    assert evaluate_chips(folder, varied, TASK, [2], 0)[0].correct == three[2].correct
 
 
-def test_comparators_leave_chance_to_the_noise_of_the_cells():
-    """Without noise they decide; with it they fire at random, and another read fires otherwise."""
-    model = rounded(network(stochastic=True)).eval()
+def test_comparators_fire_by_the_noise_of_the_cells():
+    """Without noise they are deterministic; with it they fire at random, and another read fires differently."""
+    model = exact_weights(network(stochastic=True)).eval()
     x = ClassificationData.load(ClassificationTask(dataset="digits", images=60)).images(0, 60)
     decided = copy.deepcopy(model)
     for _, neuron in neurons_of(decided):
@@ -167,7 +167,7 @@ def _stopped_after(epoch: int, steps: int):
 
 
 @pytest.mark.parametrize(("estimator", "memory"), [("straight_through", "channels"), ("reinforce", "images")])
-def test_stopped_and_resumed_is_the_same_to_the_bit(tmp_path: Path, estimator: str, memory: str):
+def test_a_stopped_and_resumed_run_is_the_same_to_the_bit(tmp_path: Path, estimator: str, memory: str):
     recipe = RECIPE.model_copy(update={"slope_growth": 1.5, "learning_rate": 0.01, "memory": memory})
     made = {"estimator": estimator, "stochastic": True}
     whole, resumed = network(**made), network(**made)
@@ -190,7 +190,7 @@ def test_dropout_of_a_resumed_training_is_the_same_to_the_bit(tmp_path: Path):
     ClassificationTrainer(whole, RECIPE, tmp_path / "whole").run()
     with pytest.raises(KeyboardInterrupt):
         ClassificationTrainer(dropping(), RECIPE, tmp_path / "parts").run(progress=_stopped_after(2, 13))
-    torch.rand(5)  # what else draws in this process does not matter
+    torch.rand(5)  # other samples of this process do not matter
     ClassificationTrainer(resumed, RECIPE, tmp_path / "parts").run(resume=True)
     assert torch.equal(whole[2].weight, resumed[2].weight)  # type: ignore[arg-type]
     ClassificationTrainer(other, RECIPE, tmp_path / "other", digest="another training").run()
@@ -216,7 +216,7 @@ def test_the_best_epoch_is_kept_or_the_last(tmp_path: Path):
     log = ClassificationTrainer(best, recipe, tmp_path / "best").run()
     ClassificationTrainer(last, recipe.model_copy(update={"keep": "last"}), tmp_path / "last").run()
     rows = [row["validation_loss"] for row in log]
-    assert rows.index(min(rows)) < 3  # else the last is the best, and nothing is tested
+    assert rows.index(min(rows)) < 3  # otherwise the last is the best, and nothing is tested
     assert not torch.equal(best.state_dict()["fc.weight"], last.state_dict()["fc.weight"])
 
 

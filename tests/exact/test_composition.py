@@ -1,4 +1,4 @@
-"""Every effect acts beside every other: no pair hides one of its two."""
+"""Every effect acts together with every other: no pair hides one of its two."""
 
 import copy
 import itertools
@@ -10,7 +10,7 @@ import torch
 from imc_sim.array import Chip, Crossbar, load_chip
 from imc_sim.config import set_path
 
-#: effect -> settings of a chip; each is visible alone (checked below) and must stay so in any company
+#: effect -> settings of a chip; each is visible alone (checked below) and must stay so in any combination
 EFFECTS: dict[str, dict[str, Any]] = {
     "spread": {"device.programming": {"kind": "relative", "sigma": 0.1, "sigma_hrs": 0.3, "law_hrs": "log_normal"}},
     "write-verify": {
@@ -36,7 +36,7 @@ EFFECTS: dict[str, dict[str, Any]] = {
     "bit-serial inputs": {"inputs": {"kind": "bit_serial", "bits": 4}},
     "two passes": {"inputs.passes": 2, "converter": {"kind": "auto", "bits": 6}},
 }
-#: the second of these takes the place of the first
+#: the second of these replaces the first
 EXCLUSIVE = [
     {"wires", "column wires"}, {"DAC", "bit-serial inputs"}, {"spread", "write-verify"}, {"converters", "two passes"},
 ]  # fmt: skip
@@ -71,19 +71,19 @@ def test_each_effect_is_visible_alone_and_repeatable(effect: str) -> None:
 
 
 @pytest.mark.parametrize(("first", "second"), list(itertools.combinations(EFFECTS, 2)))
-def test_each_pair_shows_both(first: str, second: str) -> None:
+def test_each_pair_shows_both_effects(first: str, second: str) -> None:
     pair = {first, second}
     if pair in EXCLUSIVE:
         pytest.skip("one setting with two values")
     both = results(first, second)
     assert torch.isfinite(both).all()
     if pair not in BLIND:
-        assert not torch.equal(both, ALONE[first]), f"{second} is lost beside {first}"
-        assert not torch.equal(both, ALONE[second]), f"{first} is lost beside {second}"
+        assert not torch.equal(both, ALONE[first]), f"{second} has no effect with {first}"
+        assert not torch.equal(both, ALONE[second]), f"{first} has no effect with {second}"
 
 
-def test_all_together() -> None:
-    """Everything at once; with fine converters, so that no effect is rounded away."""
+def test_all_effects_act_together() -> None:
+    """With fine ADCs, so that no effect is rounded away."""
     fine = {"converter": {"kind": "auto", "bits": 16}}
     everything = [e for e in EFFECTS if e not in {"column wires", "DAC", "spread", "converters"}]
     whole = results(*everything, **fine)
@@ -93,6 +93,6 @@ def test_all_together() -> None:
             assert not torch.equal(whole, results(*[e for e in everything if e != effect], **fine)), effect
 
 
-def test_chip_states_all_of_them() -> None:
-    """An effect added to a spec must be added here: every leaf of device, wires and inputs with a default of off."""
+def test_this_file_has_every_effect() -> None:
+    """An effect added to a specification must be added here: all of device, wires and inputs whose default is off."""
     assert {path.split(".")[0] for settings in EFFECTS.values() for path in settings} <= set(Chip.model_fields)

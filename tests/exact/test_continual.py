@@ -1,4 +1,4 @@
-"""Tasks one after the other: what each is made of, what holds the earlier ones, resume to the same bits, learning."""
+"""Tasks one after the other: their content, how earlier ones are kept, resume to the same bits, learning."""
 
 import json
 from pathlib import Path
@@ -82,7 +82,7 @@ def test_impossible_tasks_are_refused(task: dict, match: str) -> None:
         task_images(load_classes("digits", "test"), ContinualTask(**task))
 
 
-def test_parts_of_a_task_share_nothing_and_lack_nothing() -> None:
+def test_parts_of_a_task_are_disjoint_and_complete() -> None:
     recipe = RECIPE.model_copy(update={"subsets": 4, "images": 200})
     whole = _training_set(recipe.model_copy(update={"subsets": 1}), 1, 0)
     parts = [_training_set(recipe, 1, part).train for part in range(4)]
@@ -114,13 +114,13 @@ def test_interleaved_tasks_are_one_set() -> None:
 
 
 @pytest.mark.parametrize(
-    ("said", "match"),
+    ("changes", "match"),
     [({"tasks": []}, "tasks"), ({"m": [1.0, -1.0]}, "0 or more"), ({"m": 1.0, "optimizer": "sgd"}, "adam"),
      ({"interleaved": True, "method": "ewc"}, "none"), ({"metho": "ewc"}, "method")],
 )  # fmt: skip
-def test_recipes_that_cannot_be_are_refused(said: dict, match: str) -> None:
+def test_impossible_recipes_are_refused(changes: dict, match: str) -> None:
     with pytest.raises(InputError, match=match):
-        build(ContinualRecipe, {"tasks": [{"permutation": 0}], **said}, "recipe")
+        build(ContinualRecipe, {"tasks": [{"permutation": 0}], **changes}, "recipe")
 
 
 # -- penalties ---------------------------------------------------------------------------------------------
@@ -145,7 +145,7 @@ def test_the_fisher_information_is_that_of_single_images(kind: str) -> None:
         images, labels = torch.rand(23, 1, 8, 8), torch.randint(0, 10, (23,))
         model = BnnConv((1, 4, 5), (3, 4), size=8) if kind == "conv" else network()
         model = network(kind="float") if kind == "float" else model
-        model(images)  # running statistics other than those it starts with
+        model(images)  # running statistics other than the initial ones
     wanted = one_by_one(model, images, labels)
     model.train()
     found = fisher(model, [(images[:9], labels[:9]), (images[9:], labels[9:])])
@@ -156,7 +156,7 @@ def test_the_fisher_information_is_that_of_single_images(kind: str) -> None:
 
 
 def small() -> nn.Module:
-    """One binary and one float layer."""
+    """Return a network of one binary and one float layer."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(2)
         first, second = Linear(64, 6, "latent", bias=False), Linear(6, 10, bias=False)
@@ -164,14 +164,14 @@ def small() -> nn.Module:
     return nn.Sequential(nn.Flatten(), first, second)
 
 
-def operands(model: nn.Module) -> list[Tensor]:
-    """What the penalties are about: signs of the binary layer, weights of the float one."""
+def penalised(model: nn.Module) -> list[Tensor]:
+    """Return what the penalties use: signs of the binary layer, weights of the float one."""
     first, second = product_layers(model)
     return [first.weight.detach().sign(), second.weight.detach().clone()]
 
 
 @pytest.mark.parametrize("method", ["ewc", "random"])
-def test_ewc_pulls_as_its_penalty_says(method: str) -> None:
+def test_ewc_adds_the_gradient_of_its_penalty(method: str) -> None:
     """lambda / 2 sum over tasks of F (p - p_t)^2, the gradient to p given to the hidden weights; two tasks held."""
     model, data = small(), _training_set(RECIPE, 0, 0)
     hold, optimizer = Hold(model, method, 30.0, seed=4), torch.optim.SGD(model.parameters(), 1.0)  # type: ignore[arg-type]
@@ -188,11 +188,11 @@ def test_ewc_pulls_as_its_penalty_says(method: str) -> None:
         if method == "random":
             names = ("1", "2")
             importance = [shuffled(f, name, task) for f, name in zip(importance, names, strict=True)]
-        past.append((importance, operands(model)))
+        past.append((importance, penalised(model)))
     with torch.no_grad():
         for layer in product_layers(model):
             layer.weight.neg_()
-    leaves = [p.requires_grad_() for p in operands(model)]
+    leaves = [p.requires_grad_() for p in penalised(model)]
     penalty = sum(30.0 / 2 * (f[n] * (leaves[n] - p[n]) ** 2).sum() for f, p in past for n in (0, 1))
     wanted = torch.autograd.grad(penalty, leaves)  # type: ignore[arg-type]
     before = [layer.weight.detach().clone() for layer in product_layers(model)]
@@ -224,19 +224,19 @@ def test_the_fisher_information_of_some_images_and_in_the_trainer(tmp_path: Path
     assert len({second for _, second in found.values()}) == len(changes)
 
 
-def test_si_pulls_as_its_penalty_says() -> None:
-    """Against a literal account of the path of every hidden weight, two tasks of three steps."""
+def test_si_adds_the_gradient_of_its_penalty() -> None:
+    """Compared with a literal sum over the path of every hidden weight, two tasks of three steps."""
     model, strength = small(), 0.7
     hold, optimizer = Hold(model, "si", strength, seed=0), torch.optim.SGD(model.parameters(), 0.4)
     hold.attach(optimizer)
     layers = product_layers(model)
     omega = [torch.zeros_like(layer.weight) for layer in layers]
-    anchor = operands(model)
+    anchor = penalised(model)
     for task in range(2):
         start = [layer.weight.detach().clone() for layer in layers]
         path = [torch.zeros_like(w) for w in start]
         for step in range(3):
-            leaves = [p.requires_grad_() for p in operands(model)]
+            leaves = [p.requires_grad_() for p in penalised(model)]
             penalty = sum(strength * (o * (p - a) ** 2).sum() for o, p, a in zip(omega, leaves, anchor, strict=True))
             pulls = torch.autograd.grad(penalty, leaves)  # type: ignore[arg-type]
             before = [layer.weight.detach().clone() for layer in layers]
@@ -252,11 +252,11 @@ def test_si_pulls_as_its_penalty_says() -> None:
         hold.finish(optimizer, task, _training_set(RECIPE, 0, 0), 1, "cpu")
         for n, layer in enumerate(layers):
             omega[n] = omega[n] + path[n] / ((layer.weight.detach() - start[n]) ** 2 + 0.1)
-        anchor = operands(model)
+        anchor = penalised(model)
     assert min(float(o.max()) for o in omega) > 0.1
 
 
-def test_penalties_want_layers_that_they_know() -> None:
+def test_penalties_need_layers_that_they_know() -> None:
     with pytest.raises(InputError, match="layer '0'"):
         Hold(nn.Sequential(Linear(4, 3, "xnor")), "ewc", 1.0, 0)
 
@@ -264,7 +264,7 @@ def test_penalties_want_layers_that_they_know() -> None:
 # -- training ----------------------------------------------------------------------------------------------
 
 
-def test_the_log_is_the_matrix_of_accuracies_with_each_task_s_own_norms(tmp_path: Path) -> None:
+def test_the_log_is_the_matrix_of_accuracies_with_the_norms_of_each_task(tmp_path: Path) -> None:
     model, log = trained(tmp_path, subsets=2)
     assert [(row["task"], row["part"]) for row in log] == [(1, 1), (1, 2), (2, 1), (2, 2)]
     norms, images = load_norms(tmp_path), [task_images(load_classes("digits", "test"), t) for t in RECIPE.tasks]
@@ -282,8 +282,8 @@ def test_the_log_is_the_matrix_of_accuracies_with_each_task_s_own_norms(tmp_path
     assert not list(tmp_path.rglob("phase*/checkpoint.pt"))
 
 
-def test_calibrated_norms_let_single_images_through_as_batches(tmp_path: Path) -> None:
-    """After the second task the first one's own statistics are out of date; measured anew they are those of batches."""
+def test_calibrated_norms_treat_single_images_like_batches(tmp_path: Path) -> None:
+    """After the second task the statistics of the first are out of date; measured again they equal those of batches."""
     usual = {"m": 20.0, "epochs": 6, "batch": 20, "images": None}
     model, log = trained(tmp_path, network((60,), statistics="batch"), **usual)
     recipe, stale = RECIPE.model_copy(update=usual), load_norms(tmp_path)
@@ -302,7 +302,7 @@ def test_calibrated_norms_let_single_images_through_as_batches(tmp_path: Path) -
 
 
 def test_norms_are_shared_in_the_domain_scenario(tmp_path: Path) -> None:
-    """Equal weights after every task, but the first is tested with the norms of the second."""
+    """Weights are equal after every task, but the first is tested with the norms of the second."""
     one, other = (trained(tmp_path / s, scenario=s) for s in ("task", "domain"))
     assert equal(one[0], other[0])
     assert one[1][0] == other[1][0]
@@ -328,11 +328,11 @@ def test_the_best_epoch_of_every_task_is_kept_or_the_last(tmp_path: Path) -> Non
     )
     rows = [json.loads(line) for line in (tmp_path / "best" / "phase1" / "training.jsonl").read_text().splitlines()]
     losses = [row["validation_loss"] for row in rows]
-    assert losses.index(min(losses)) < 7  # else the last is the best, and nothing is tested
+    assert losses.index(min(losses)) < 7  # otherwise the last is the best, and nothing is tested
     assert not equal(last, best)
 
 
-def test_what_is_tested_and_in_which_batches_is_a_setting(tmp_path: Path) -> None:
+def test_tested_tasks_and_batches_can_be_set(tmp_path: Path) -> None:
     made = [trained(tmp_path / str(n), network(statistics="batch"), **change)
             for n, change in enumerate(({}, {"test_batch": 5}, {"test_split": None}))]  # fmt: skip
     assert equal(made[0][0], made[1][0])
@@ -343,8 +343,8 @@ def test_what_is_tested_and_in_which_batches_is_a_setting(tmp_path: Path) -> Non
 
 @pytest.mark.parametrize(("method", "fresh"), [("none", True), ("ewc", False), ("si", True), ("si", False)])
 @pytest.mark.parametrize("stop", [15, 27], ids=["within a task", "at the start of one"])
-def test_stopped_and_resumed_is_the_same_to_the_bit(tmp_path: Path, method: str, fresh: bool, stop: int) -> None:
-    """12 steps a task: six in each of two epochs."""
+def test_a_stopped_and_resumed_run_is_the_same_to_the_bit(tmp_path: Path, method: str, fresh: bool, stop: int) -> None:
+    """12 steps per task: six in each of two epochs."""
     changes = {"method": method, "fresh_optimizer": fresh, "m": 2.0, "tasks": PERMUTED, "penalty": 0.5}
     recipe = RECIPE.model_copy(update=changes)
     whole, log = trained(tmp_path / "whole", **changes)
@@ -364,14 +364,14 @@ def test_stopped_and_resumed_is_the_same_to_the_bit(tmp_path: Path, method: str,
         ContinualTrainer(network(), recipe, tmp_path / "parts").run()
 
 
-def test_adam_is_the_metaplastic_one() -> None:
+def test_adam_is_that_of_metaplasticity() -> None:
     trainer = ContinualTrainer(network(), RECIPE.model_copy(update={"m": (1.0, 2.0)}), Path("unused"))
     assert isinstance(trainer._optimizer, MetaplasticAdam)
     assert [group["m"] for group in trainer._optimizer.param_groups] == [1.0, 2.0, 0.0]
     assert {group["weight_decay"] for group in trainer._optimizer.param_groups} == {1e-7}
 
 
-def test_metaplastic_weights_remember(tmp_path: Path) -> None:
+def test_metaplastic_weights_retain_earlier_tasks(tmp_path: Path) -> None:
     """Three permutations of real digits in turn: Adam forgets the first, metaplastic weights keep all (fixed seed)."""
     found = {}
     for m in (0.0, 20.0):

@@ -1,4 +1,4 @@
-"""A network with its past: what every stage and head is, that chips get the one asked for, and what tasks ask."""
+"""A network with stages and heads: what each one is, that chips get the requested one, and what tasks set."""
 
 from pathlib import Path
 from typing import Any
@@ -31,7 +31,7 @@ def with_past(tasks: int = 3, **more: Any) -> ContinualNet:
         return ContinualNet("bnn_mlp", ARGS, tasks, **more)
 
 
-def plain() -> BnnMlp:
+def without_stages() -> BnnMlp:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         return BnnMlp(**ARGS)
@@ -55,7 +55,7 @@ def signs(network: nn.Module) -> list[Tensor]:
 @pytest.mark.parametrize("stage", [1, 2, 3])
 def test_a_stage_is_the_network_after_its_task(trained: Any, tmp_path: Path, stage: int) -> None:
     network, folder, log = trained
-    model = plain()
+    model = without_stages()
     short = RECIPE.model_copy(update={"tasks": TASKS[:stage]})
     own = ContinualTrainer(model, short, tmp_path).run()
     assert own[-1]["task1"] == log[stage - 1]["task1"]
@@ -67,7 +67,7 @@ def test_a_stage_is_the_network_after_its_task(trained: Any, tmp_path: Path, sta
 
 @pytest.mark.parametrize(("stage", "head"), [(1, 1), (3, 1), (3, 2), (3, 3)])
 def test_a_head_has_the_statistics_of_its_task_under_the_stage_s_weights(trained: Any, stage: int, head: int) -> None:
-    """All images of the task in one batch, which normalise one another, are what running statistics stand for."""
+    """Running statistics represent all images of the task in one batch, normalised together."""
     network, _, _ = trained
     x = images(head)
     with torch.no_grad():
@@ -78,7 +78,7 @@ def test_a_head_has_the_statistics_of_its_task_under_the_stage_s_weights(trained
     assert float((together == astray).double().mean()) < 0.97
 
 
-def test_tasks_to_come_have_the_norms_of_the_last(trained: Any) -> None:
+def test_later_tasks_have_the_norms_of_the_last(trained: Any) -> None:
     network, _, _ = trained
     last, early = norm_state(network.at()), norm_state(network.at(1, 3))
     assert all(torch.equal(value, norm_state(network.at(3, 3))[key]) for key, value in last.items())
@@ -87,7 +87,7 @@ def test_tasks_to_come_have_the_norms_of_the_last(trained: Any) -> None:
     assert torch.equal(network(images(1)), network.at()(images(1)))
 
 
-def test_the_store_gives_every_stage_and_head_back(trained: Any, tmp_path: Path) -> None:
+def test_the_store_restores_every_stage_and_head(trained: Any, tmp_path: Path) -> None:
     network, _, _ = trained
     save_model(tmp_path / "past", network, CARD)
     again = load_model(tmp_path / "past")
@@ -110,7 +110,7 @@ def test_stages_survive_a_stop(trained: Any, tmp_path: Path, stop: int) -> None:
     assert all(torch.equal(value, wanted[key]) for key, value in resumed.state_dict().items())
 
 
-def test_tasks_ask_for_stage_head_statistics_and_images(trained: Any, tmp_path: Path) -> None:
+def test_tasks_set_stage_head_statistics_and_images(trained: Any, tmp_path: Path) -> None:
     network, _, log = trained
     task = ClassificationTask(dataset="digits", split="test", scaling="unit", batch=1000, statistics="batch")
     for stage, head in [(1, 1), (3, 1), (3, 3)]:
@@ -127,22 +127,22 @@ def test_tasks_ask_for_stage_head_statistics_and_images(trained: Any, tmp_path: 
         assert len({(each.correct, each.total) for each in found}) == len(changes)
 
 
-def test_a_map_is_of_one_stage(trained: Any) -> None:
+def test_a_mapped_network_has_one_stage(trained: Any) -> None:
     network, _, _ = trained
     analog = imc.map_model(network, "ideal")
     assert list(analog.analog_layers) == ["fc.0", "fc.1"]
     assert torch.equal(analog(images(3))[0], network.at()(images(3)))
 
 
-def test_what_says_nothing_changes_no_identity() -> None:
-    said = {"kind": "classification", "dataset": "mnist", "split": "test"}
+def test_default_settings_change_no_identity() -> None:
+    settings = {"kind": "classification", "dataset": "mnist", "split": "test"}
     new = {"permutation", "classes", "offset", "pad", "stage", "head", "statistics"}
-    identity = task_identity(build_task(said, "task").to_dict())
+    identity = task_identity(build_task(settings, "task").to_dict())
     assert not new & set(identity)
-    asks = build_task(said | {"permutation": 0, "stage": 1, "head": 1, "offset": 1}, "task")
+    asks = build_task(settings | {"permutation": 0, "stage": 1, "head": 1, "offset": 1}, "task")
     assert {"permutation", "stage", "head", "offset"} <= set(task_identity(asks.to_dict()))
     assert "classes" in task_identity(FewShotTask().to_dict())
-    assert build_task(said | {"classes": [0, 4]}, "task").chance == 0.5
+    assert build_task(settings | {"classes": [0, 4]}, "task").chance == 0.5
 
 
 @pytest.mark.parametrize(
@@ -150,19 +150,19 @@ def test_what_says_nothing_changes_no_identity() -> None:
     [({"tasks": TASKS[:2]}, "arch.args.tasks"), ({"interleaved": True}, "interleaved"),
      ({"scenario": "domain"}, "scenario")],
 )  # fmt: skip
-def test_recipes_that_leave_no_stages_are_refused(tmp_path: Path, changes: dict[str, Any], match: str) -> None:
+def test_recipes_that_store_no_stages_are_refused(tmp_path: Path, changes: dict[str, Any], match: str) -> None:
     with pytest.raises(InputError, match=match):
         ContinualTrainer(with_past(), RECIPE.model_copy(update=changes), tmp_path)
 
 
-def test_impossible_questions_are_refused(trained: Any) -> None:
+def test_impossible_settings_are_refused(trained: Any) -> None:
     network, _, _ = trained
     for bad in ({"stage": 4}, {"head": 4}):
         with pytest.raises(InputError, match="1 to 3"):
             network.at(**bad)
     task = ClassificationTask(stage=1)
     with pytest.raises(InputError, match="continual"):
-        configured(plain(), task)
+        configured(without_stages(), task)
     with pytest.raises(InputError, match="batch normalisation"):
         configured(nn.Flatten(), ClassificationTask(statistics="batch"))
     for args in ({"arch": "continual"}, {"tasks": 0}, {"statistics": "none"}):
@@ -170,8 +170,8 @@ def test_impossible_questions_are_refused(trained: Any) -> None:
             ContinualNet(**{"args": ARGS, **args})
 
 
-def test_rows_of_a_card_say_which_task_they_are_of() -> None:
-    said = {"kind": "classification", "dataset": "mnist", "split": "test"}
-    assert describe(said) == "mnist test, classes, all images"
-    text = describe(said | {"head": 2, "permutation": 1, "members": 3})
+def test_rows_of_a_card_state_their_task() -> None:
+    settings = {"kind": "classification", "dataset": "mnist", "split": "test"}
+    assert describe(settings) == "mnist test, classes, all images"
+    text = describe(settings | {"head": 2, "permutation": 1, "members": 3})
     assert text == "mnist test, classes, all images, 3 members, permutation 1, head 2"

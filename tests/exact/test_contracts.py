@@ -1,4 +1,4 @@
-"""Shipped device effects and networks keep the contracts that new ones are tested with."""
+"""Shipped device effects and networks fulfil the contracts that new ones are tested with."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ EFFECTS: dict[str, tuple[dict[str, Any], bool]] = {
     "polynomial": ({"programming": {"kind": "polynomial", "coefficients_S": [2e-6], "g_max_S": 1e-4}}, True),
     "faults": ({"faults.stuck_lrs": 0.2}, True),
     "drift": ({"time.t_s": 1e4, "time.drift.nu": 0.05, "time.drift.nu_std": 0.02}, True),
-    "drift alike": ({"time.t_s": 1e4, "time.drift.nu": 0.05}, False),
+    "equal drift": ({"time.t_s": 1e4, "time.drift.nu": 0.05}, False),
     "relaxation": ({"time.t_s": 10.0, "time.relaxation": {"kind": "logarithmic", "sigma_S": 2e-6}}, True),
     "retention": ({"time.t_s": 1e4, "time.retention.rate_Hz": 1e-5}, False),
     "chip to chip": ({"correlated.chip": 0.1}, True),

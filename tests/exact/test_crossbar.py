@@ -1,4 +1,4 @@
-"""Results that physics fixes exactly: addresses, batches, calibration, conductances."""
+"""Results that physics determines exactly: addresses, batches, calibration, conductances."""
 
 import pytest
 import torch
@@ -18,7 +18,7 @@ def chip(**changes: object) -> Chip:
     return Chip(device=DEVICE, tile=Tile(rows=32, cols=32)).model_copy(update=changes)
 
 
-def test_product_is_that_of_the_conductances() -> None:
+def test_a_product_is_that_of_the_conductances() -> None:
     w, x = signs(6, 50), signs(4, 50, seed=1)
     bar = Crossbar.program(w.double(), chip())
     g = bar.placement.join(bar.conductance)[0]
@@ -44,21 +44,21 @@ def test_batches_chips_and_order_change_no_bit(read: Read, converter: dict[str, 
     assert not torch.equal(whole[0], whole[1])
 
 
-def test_tile_size_changes_no_draw() -> None:
+def test_tile_size_changes_no_sample() -> None:
     w = signs(8, 100)
     cells = [Crossbar.program(w, chip(tile=Tile(rows=r, cols=9))).cells(0) for r in (7, 100)]
     assert torch.equal(*cells)
 
 
-def test_a_later_page_is_another_draw_on_the_same_defects() -> None:
+def test_a_later_epoch_is_another_sample_with_the_same_defects() -> None:
     faulty = DEVICE.model_copy(
         update={"faults": Faults(stuck_lrs=0.2, stuck_hrs=0.3), "programming": RelativeVariation()}
     )
     w = signs(10, 100)
     first, second = (Crossbar.program(w, chip(device=faulty), epoch=p) for p in (0, 1))
     assert torch.equal(first.cells(0), second.cells(0))
-    spread = [Crossbar.program(w, chip(), epoch=p).cells(0) for p in (0, 1)]
-    assert not torch.equal(*spread)
+    epochs = [Crossbar.program(w, chip(), epoch=p).cells(0) for p in (0, 1)]
+    assert not torch.equal(*epochs)
 
 
 def test_successive_reads_differ_only_with_read_noise() -> None:
@@ -69,7 +69,7 @@ def test_successive_reads_differ_only_with_read_noise() -> None:
     assert not torch.equal(noisy.mvm(x), noisy.mvm(x))
 
 
-def test_calibrated_converter_uses_its_limits() -> None:
+def test_a_calibrated_adc_uses_its_limits() -> None:
     w, x = signs(16, 96), signs(40, 96, seed=1)
     c = load_chip("ideal").replace("converter", {"kind": "sym", "bits": 4, "range": "calibrated", "limits": "minmax"})
     bar = Crossbar.program(w, c)
@@ -84,7 +84,7 @@ def test_calibrated_converter_uses_its_limits() -> None:
     assert (bar.mvm(x) - exact).square().mean() < (full.mvm(x) - exact).square().mean() / 4
 
 
-def test_converter_inputs_are_what_a_product_sums() -> None:
+def test_adc_inputs_are_what_a_product_sums() -> None:
     w, x = signs(5, 96), signs(6, 96, seed=1)
     products = []
     for read, first_read in ((Read(), None), (Read(sigma=0.1), 0)):

@@ -1,4 +1,4 @@
-"""The same study on a CUDA device: nothing stays behind on the CPU, and what the device computes agrees."""
+"""The same study on a CUDA device: nothing stays on the CPU, and results of the device agree."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from imc_sim.study import Results, run
 
 TASK = {"dataset": "glyphs", "split": "test", "episodes": 5, "classes": 10, "queries": 2, "rotations": False}
 CHIP = "rram_hfo2_1t1r"
-#: each with a path of its own from the word lines to the result
+#: each with its own path from the word lines to the result
 EFFECTS: list[dict[str, Any]] = [
     {},
     {"device.programming.sigma": 0.2},
@@ -46,18 +46,18 @@ def chip_with(effects: dict[str, Any]) -> imc.Chip:
 
 
 def moved(bar: Crossbar, device: str) -> None:
-    """As if the crossbar had been programmed from weights on that device."""
+    """Return the crossbar as if it had been programmed from weights on that device."""
     bar._device = torch.device(device)
     bar.readout = bar._readout([weights.to(bar._device) for weights in bar.readout.weights])
 
 
 class OneDevice(TorchDispatchMode):
-    """Refuses what CUDA refuses: operands on two devices, scalars, copies and indices aside."""
+    """Refuse what CUDA refuses: tensors on two devices, except scalars, copies and indices."""
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         tensors = [t for t in tree_leaves((args, kwargs)) if isinstance(t, Tensor) and t.ndim]
         if len({t.device.type for t in tensors}) > 1 and func.overloadpacket not in _BETWEEN:
-            raise RuntimeError(f"{func} takes operands on two devices")
+            raise RuntimeError(f"{func} takes tensors on two devices")
         return func(*args, **(kwargs or {}))
 
 
@@ -70,7 +70,7 @@ def signs(*shape: int, seed: int) -> Tensor:
 
 @pytest.mark.parametrize("effects", EFFECTS, ids=str)
 def test_a_network_leaves_nothing_on_the_cpu(effects: dict[str, Any]) -> None:
-    """Tensors without values, on a device where an operand of the CPU is refused."""
+    """Tensors without values, on a device where a tensor of the CPU is refused."""
     model = imc.load_model("batmann_small_xnor")
     images = torch.randn(3, 1, 32, 32, generator=torch.Generator().manual_seed(0))
     analog: AnalogModel = imc.map_model(model, chip_with(effects), chips=2)
@@ -85,8 +85,8 @@ def test_a_network_leaves_nothing_on_the_cpu(effects: dict[str, Any]) -> None:
     assert y.shape == expected.shape
 
 
-def test_an_operand_of_the_cpu_is_refused_there() -> None:
-    """What the test above relies on."""
+def test_a_tensor_of_the_cpu_is_refused_there() -> None:
+    """The test above depends on this refusal."""
     bar = Crossbar.program(signs(4, 30, seed=0), chip_with(EFFECTS[1]), chips=2)
     x = signs(5, 30, seed=1)
     with OneDevice():
@@ -96,20 +96,20 @@ def test_an_operand_of_the_cpu_is_refused_there() -> None:
         assert bar.read(0, Rows(x.to("meta")), 0).device.type == "meta"
 
 
-def test_operands_stay_where_they_are() -> None:
+def test_weights_and_inputs_stay_on_their_device() -> None:
     bar = Crossbar.program(signs(4, 30, seed=0), CHIP)
     assert bar.readout.weights[0].to(torch.device("cpu")) is bar.readout.weights[0]
 
 
 def test_the_cpu_by_name_is_the_cpu(tmp_path: Path) -> None:
     chip = chip_with(EFFECTS[4]).to_dict()
-    asked = evaluate_chips("batmann_small_xnor", chip, TASK, range(2), 0, device="cpu")
-    assert [r.correct for r in asked] == [
+    named = evaluate_chips("batmann_small_xnor", chip, TASK, range(2), 0, device="cpu")
+    assert [r.correct for r in named] == [
         r.correct for r in evaluate_chips("batmann_small_xnor", chip, TASK, range(2), 0)
     ]
 
 
-def test_devices_that_are_not_there_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_devices_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     native, foreign = as_engine("native"), as_engine("memtorch")
     check_device("cpu", foreign)
     for name in ("gpu", "cuda:", "cuda:x", "CUDA"):
@@ -153,7 +153,7 @@ def test_cells_are_those_of_the_cpu_and_products_agree(effects: dict[str, Any]) 
     y = there.mvm(x.cuda())
     assert y.device.type == "cuda"
     quiet = not any("read" in path or "converter" in path for path in effects)
-    tolerance = 1e-5 if quiet else 0.05  # a sum beside a rounding tie may take the next code
+    tolerance = 1e-5 if quiet else 0.05  # a sum next to a rounding tie may take the next code
     worst = (here.mvm(x) - y.cpu()).abs().mean() / here.mvm(x).abs().mean()
     assert float(worst) <= tolerance
 
@@ -166,7 +166,7 @@ def test_ideal_cells_give_the_digital_product_to_the_bit() -> None:
 
 @pytest.fixture
 def both() -> Callable[[dict[str, Any], Path], tuple[Results, Results]]:
-    """A study on both devices."""
+    """Return a function that runs a study on both devices."""
 
     def call(study: dict[str, Any], folder: Path) -> tuple[Results, Results]:
         return run(study, folder / "cpu"), run(study, folder / "cuda", device="cuda")

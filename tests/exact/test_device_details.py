@@ -1,4 +1,4 @@
-"""Details of cells: edges of time and of state, what a fit weighs, where a train of pulses starts again."""
+"""Details of cells: limits of time and of state, weights of a fit, where a pulse train starts again."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_reads_at_a_multiple_of_the_interval_are_just_before_it(
 
 
 @pytest.mark.parametrize(("end_S", "wanted"), [(None, 1e-5), (0.0, 0.0), (3e-5, 3e-5)])
-def test_what_retention_leads_to(end_S: float | None, wanted: float) -> None:
+def test_the_end_state_of_retention_can_be_set(end_S: float | None, wanted: float) -> None:
     lost = Retention(rate_Hz=1.0, end_S=end_S).apply(torch.tensor([1e-4, 1e-5]).double(), 1e6, 300.0, 1e-5)
     assert torch.allclose(lost, torch.full_like(lost, wanted), rtol=1e-12, atol=0)
 
@@ -63,7 +63,7 @@ def test_no_cell_drifts_upwards() -> None:
     assert kept.tolist() == pytest.approx([1.0, 1.0, 10**-0.1, 10**-0.3], rel=1e-12)
 
 
-def test_relaxed_cells_are_never_below_0_when_they_go_on_ageing() -> None:
+def test_relaxed_cells_are_never_below_0_when_ageing_continues() -> None:
     """A cell that relaxed to 0 S is at end (1 - kept) after retention, whatever it would have been below 0 S."""
     time = Time(t_s=1.0, relaxation=LogRelaxation(sigma_S=1e-4), retention=Retention(rate_Hz=1.0, end_S=2e-5))
     G = torch.full((400,), 1e-5).double()
@@ -73,7 +73,7 @@ def test_relaxed_cells_are_never_below_0_when_they_go_on_ageing() -> None:
     assert 0.3 < float((aged < floor * (1 + 1e-9)).double().mean()) < 0.6
 
 
-def test_relaxation_in_a_crossbar_goes_by_the_target_and_compensation_by_conductances() -> None:
+def test_relaxation_in_a_crossbar_uses_the_target_and_compensation_the_conductances() -> None:
     """Cells that device variation takes below 0 S count as 0 S before relaxation, and relax as those of their level."""
     law = MeasuredRelaxation(times_s=(1.0, 10.0), coefficients_S=((0.0,), (0.0, 2e-5)), g_max_S=1e-4)
     device = Device(
@@ -119,7 +119,7 @@ def test_the_factor_of_a_die_and_its_gradient_add_up() -> None:
     [({}, [0.1, 0.5, 0.9]), ({"low": 0.4}, [0.4, 0.5, 0.9]), ({"high": 0.6}, [0.1, 0.5, 0.6]),
      ({"low": 0.4, "high": 0.6}, [0.4, 0.5, 0.6])],
 )  # fmt: skip
-def test_a_piece_is_held_by_either_limit(limits: dict[str, Any], wanted: list[float]) -> None:
+def test_a_piece_is_bounded_by_either_limit(limits: dict[str, Any], wanted: list[float]) -> None:
     x = torch.tensor([0.1, 0.5, 0.9], dtype=torch.float64)
     assert StatePiece(coefficients=(0.0, 1.0), **limits)(x).tolist() == pytest.approx(wanted, rel=1e-12)
 
@@ -134,7 +134,7 @@ def test_a_trap_takes_at_most_all_of_a_cell() -> None:
 # -- fits --------------------------------------------------------------------------------------------------
 
 
-def test_a_fitted_spread_is_the_unbiased_one() -> None:
+def test_a_fitted_standard_deviation_is_the_unbiased_one() -> None:
     """Five cells a state: the standard deviation with n - 1 is 12 % above that with n."""
     lrs, hrs = np.array([90.0, 95, 100, 105, 110]) * 1e-6, np.array([8.0, 9, 10, 11, 12]) * 1e-6
     law = cast("Any", fit_device({"HRS": hrs, "LRS": lrs}).device.programming)
@@ -169,7 +169,7 @@ def test_p_values_are_those_of_lilliefors(count: int, critical: float) -> None:
 
 
 def test_amplitudes_start_again_where_the_direction_turns() -> None:
-    """A cell that moves by 0.3 a volt and pulse: 1, 2, 3 V up to above its target, then 1 V down."""
+    """A cell that moves by 0.3 per volt and pulse: 1, 2, 3 V up to above its target, then 1 V down."""
     applied: list[float] = []
 
     def step(state: Tensor, v_V: Tensor, dt_s: Tensor, _compliance_A: None) -> Tensor:
@@ -186,7 +186,7 @@ def test_amplitudes_start_again_where_the_direction_turns() -> None:
     assert bool(done.converged[0])
 
 
-def test_young_cells_have_neither_aged_nor_been_read() -> None:
+def test_new_cells_have_neither_aged_nor_been_read() -> None:
     aged = Device.model_validate({
         "g_lrs_S": 1e-4, "g_hrs_S": 1e-5, "disturb": {"reads": 10**9}, "time": {"t_s": 1e6, "drift": {"nu": 0.1}},
     })  # fmt: skip

@@ -1,4 +1,4 @@
-"""Values that no device has are refused by name before anything runs; what overflows is no result."""
+"""Values that no device has are refused by name before anything runs; an overflow is never a result."""
 
 from __future__ import annotations
 
@@ -57,13 +57,13 @@ def test_values_beyond_the_physical_range_are_refused(path: str, value: Any) -> 
 
 
 def specs(annotation: Any) -> set[type[BaseModel]]:
-    """Every specification that a type names."""
+    """Yield every specification that a type names."""
     here = {annotation} if isinstance(annotation, type) and issubclass(annotation, BaseModel) else set()
     return here.union(*(specs(part) for part in typing.get_args(annotation)))
 
 
 def limited(annotation: Any, metadata: tuple[Any, ...]) -> bool:
-    """Whether every number that a type takes has a lowest and a highest value."""
+    """Tell if every number that a type accepts has a lowest and a highest value."""
     both = [any(isinstance(m, kinds) for m in metadata) for kinds in (
         (annotated_types.Ge, annotated_types.Gt), (annotated_types.Le, annotated_types.Lt),
     )]  # fmt: skip
@@ -115,7 +115,7 @@ def test_laws_beyond_the_physical_range_are_refused(name: str) -> None:
 
 
 def ends(spec: type[Spec], name: str) -> list[float]:
-    """Both ends of a field's range, as far as they belong to it."""
+    """Return both ends of a field's range, where they are allowed."""
     metadata = spec.model_fields[name].metadata
     low = [cast("float", m.ge) for m in metadata if isinstance(m, annotated_types.Ge)]
     return low + [cast("float", m.le) for m in metadata if isinstance(m, annotated_types.Le)]
@@ -156,15 +156,15 @@ def test_pulses_grow_up_to_10_volts() -> None:
 
 
 @pytest.mark.parametrize("sign", ["u", "\u00b5", "\u03bc"])
-def test_every_mu_is_micro(sign: str) -> None:
+def test_both_mu_characters_mean_micro(sign: str) -> None:
     assert load_chip("rram_hfo2_1t1r").replace("device.g_hrs_S", f"50 {sign}S").device.g_hrs_S == 50e-6
 
 
-# -- overflow: past the ranges, as a bug or a new effect would bring it about ------------------------------
+# -- overflow beyond the ranges, as a bug or a new effect would cause it ---------------------------------------
 
 
 def beyond(spec: Spec, **values: Any) -> Any:
-    """The same specification with values that validation refuses."""
+    """Return the same specification with values that validation refuses."""
     return spec.model_copy(update=values)
 
 
@@ -178,7 +178,7 @@ CELL = Device(g_lrs_S=1e-4, g_hrs_S=1e-5)
 
 
 def cells_of(device: Device, inputs: int = 8) -> Crossbar:
-    """Two outputs on tiles of 4 x 4 cells."""
+    """Return two outputs on tiles of 4 x 4 cells."""
     return Crossbar.program(torch.ones(2, inputs), Chip(device=device, tile=Tile(rows=4, cols=4)), layer="fc")
 
 
@@ -200,7 +200,7 @@ def test_an_overflow_after_programming_names_layer_tile_and_effect(effect: str) 
         cells_of(beyond(CELL, **AGED[effect])).cells(0)
 
 
-def test_an_overflow_names_the_tile_where_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_overflow_names_its_tile(monkeypatch: pytest.MonkeyPatch) -> None:
     crossbar = cells_of(beyond(CELL, time=Time(t_s=2.0, drift=Drift(nu=0.1))), inputs=12)
     factor = torch.ones(crossbar.cells(0).shape, dtype=torch.float64)
     factor[1, 0, 0, 9] = float("inf")  # input 9: the third row of tiles
@@ -209,7 +209,7 @@ def test_an_overflow_names_the_tile_where_it_is(monkeypatch: pytest.MonkeyPatch)
         crossbar.cells(0)
 
 
-def test_what_is_read_is_finite_or_an_error() -> None:
+def test_reads_are_finite_or_an_error() -> None:
     with pytest.raises(InputError, match=r"layer 'fc', tile 0, device\.read: got an overflow.*device\.read"):
         cells_of(beyond(CELL, read=beyond(Read(sigma=0.1), sigma=1e200)))
     x = torch.zeros(3, 8)
@@ -222,7 +222,7 @@ def test_what_is_read_is_finite_or_an_error() -> None:
         assert bool(torch.isfinite(crossbar.mvm(x / 1e10)).all())
 
 
-def test_wires_that_overflow_name_themselves(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_overflow_of_wires_names_them(monkeypatch: pytest.MonkeyPatch) -> None:
     chip = load_chip("rram_hfo2_1t1r").replace("wires", {"kind": "nodal", "r_row_ohm": 1.0, "r_col_ohm": 1.0})
     crossbar = Crossbar.program(torch.ones(2, 8), chip, layer="fc")
     broken = torch.full(crossbar.cells(0).shape, np.nan, dtype=torch.float64)

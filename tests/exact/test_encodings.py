@@ -1,4 +1,4 @@
-"""Every shipped encoding keeps the contract; multi-bit weights, and pairs that do not fit."""
+"""Every shipped encoding fulfils the contract; multi-bit weights, and combinations that are refused."""
 
 import pytest
 import torch
@@ -80,7 +80,7 @@ class TestUnipolar(EncodingContract):
         return (super().weights(*shape, seed=seed) + 1) / 2
 
 
-def test_unipolar_takes_one_cell_a_weight_and_none_below_zero() -> None:
+def test_unipolar_uses_one_cell_per_weight_and_no_negative_weights() -> None:
     keys = torch.tensor([[0.0, 1.0, 1.0], [1.0, 0.0, 0.0]])
     bar = Crossbar.program(keys, Chip(device=Device(g_lrs_S=1e-4, g_hrs_S=1e-5), encoding=Unipolar()))
     assert bar.placement.cells == keys.numel()
@@ -127,7 +127,7 @@ def test_sliced_integers_are_exact(bits: int, levels: int) -> None:
     assert bar.plan.targets.levels.shape[1] == -(-7 // bits)
 
 
-def test_float_weights_are_rounded_to_the_bits_asked_for() -> None:
+def test_float_weights_are_rounded_to_the_set_bits() -> None:
     w = torch.tensor([[1.0, -0.5, 0.3, 0.0, 0.1]], dtype=torch.float64)
     for bits, expected in ((4, [7, -4, 2, 0, 1]), (8, [127, -64, 38, 0, 13])):
         chip = Chip(device=Device(g_lrs_S=1e-4, g_hrs_S=0.0), encoding=Sliced(weight_bits=bits))
@@ -138,13 +138,15 @@ def test_float_weights_are_rounded_to_the_bits_asked_for() -> None:
         torch.testing.assert_close(found, torch.tensor(expected, dtype=torch.float64) / top, rtol=1e-12, atol=1e-12)
 
 
-def test_copies_take_so_many_cells_and_average_their_errors() -> None:
+def test_copies_use_more_cells_and_average_their_errors() -> None:
     """The error of a product of 64 weights held four times is half that of single ones (2,000 products each)."""
     w = torch.ones(1000, 64)
     errors = []
     for copies in (1, 4):
-        spread = RelativeVariation(sigma=0.2, sigma_hrs=0.0)
-        chip = Chip(device=Device(g_lrs_S=1e-4, g_hrs_S=1e-6, programming=spread), encoding=Differential(copies=copies))
+        variation = RelativeVariation(sigma=0.2, sigma_hrs=0.0)
+        chip = Chip(
+            device=Device(g_lrs_S=1e-4, g_hrs_S=1e-6, programming=variation), encoding=Differential(copies=copies)
+        )
         bar = Crossbar.program(w, chip, chips=2, seed=3)
         assert bar.placement.cells == w.numel() * 2 * copies
         errors.append(float((bar.mvm(torch.ones(1, 64)) - 64).std()))
@@ -159,7 +161,7 @@ def test_differential_places_magnitudes_on_the_levels() -> None:
 
 
 @pytest.mark.parametrize("kind", ["bnn_i", "bnn_v", "bnn_vi"])
-def test_bipolar_encodings_refuse_what_they_cannot_hold(kind: str) -> None:
+def test_bipolar_encodings_refuse_weights_that_they_cannot_hold(kind: str) -> None:
     chip = load_chip("ideal").replace("encoding", {"kind": kind})
     with pytest.raises(InputError, match="weights of -1 and \\+1"):
         Crossbar.program(torch.tensor([[1.0, 0.0]]), chip)
@@ -171,7 +173,7 @@ def test_bipolar_encodings_refuse_what_they_cannot_hold(kind: str) -> None:
 @pytest.mark.parametrize(
     ("kind", "wrong"), [("bnn_i", "pos"), ("bnn_vi", "pos"), ("differential", "pos"), ("bnn_v", "sym")]
 )
-def test_a_converter_of_the_wrong_sign_is_refused(kind: str, wrong: str) -> None:
+def test_an_adc_of_the_wrong_sign_is_refused(kind: str, wrong: str) -> None:
     chip = load_chip("ideal").replace("encoding", {"kind": kind}).replace("converter.kind", wrong)
     with pytest.raises(InputError, match="converter.kind.*or .ideal."):
         Crossbar.program(torch.ones(2, 2), chip)

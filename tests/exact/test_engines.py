@@ -1,4 +1,4 @@
-"""Engines: how a study names one, what MemTorch's refuses by name, and that the native one is left as it was.
+"""Backends: how a study names one, what the MemTorch adapter refuses, and that the native one is unchanged.
 
 All but one of these do without MemTorch.
 """
@@ -40,7 +40,7 @@ def chip(**changes: Any) -> Chip:
     return found
 
 
-def test_an_engine_is_named_by_its_kind_or_in_full() -> None:
+def test_a_backend_is_named_by_its_kind_or_in_full() -> None:
     assert as_engine("memtorch") == as_engine({"kind": "memtorch"}) == MEMTORCH
     assert as_engine({"kind": "memtorch", "adc_overflow_rate": 0.1}).adc_overflow_rate == 0.1
     assert NATIVE.native
@@ -75,7 +75,7 @@ def test_an_engine_is_named_by_its_kind_or_in_full() -> None:
         ("encoding", {"kind": "sliced"}, "encoding.kind"),
     ],
 )
-def test_what_memtorch_cannot_simulate_is_refused_by_name(path: str, value: Any, named: str) -> None:
+def test_effects_that_memtorch_cannot_simulate_are_refused_by_name(path: str, value: Any, named: str) -> None:
     changed = chip(**{path.replace(".", "__"): value})
     with pytest.raises(InputError) as caught:
         translate(changed, changed.encoding, MEMTORCH, "layer 'a'")
@@ -95,14 +95,14 @@ def test_what_memtorch_cannot_simulate_is_refused_by_name(path: str, value: Any,
         ({"device__read__nonlinearity_per_V": 1.0, "device__faults__stuck_hrs": 0.1}, "nonlinearity_per_V without"),
     ],
 )
-def test_what_memtorch_cannot_simulate_together_is_refused(changes: dict[str, Any], allowed: str) -> None:
+def test_combinations_that_memtorch_cannot_simulate_are_refused(changes: dict[str, Any], allowed: str) -> None:
     changed = chip(**changes)
     with pytest.raises(InputError, match="effects that exclude each other") as caught:
         translate(changed, changed.encoding, MEMTORCH)
     assert allowed in caught.value.allowed
 
 
-def test_a_chip_in_the_terms_of_memtorch() -> None:
+def test_a_chip_is_translated_to_settings_of_memtorch() -> None:
     programming = {"kind": "relative", "sigma": 0.1, "sigma_hrs": 0.3, "law": "gaussian", "law_hrs": "log_normal"}
     full = chip(
         device__programming=programming, device__faults={"stuck_lrs": 0.01, "stuck_hrs": 0.02},
@@ -137,19 +137,19 @@ def test_weights_are_rounded_as_the_encodings_round_them() -> None:
             torch.testing.assert_close(rounded, wanted.float())
 
 
-def test_weights_between_the_levels_have_no_spread() -> None:
-    spread = chip(device__programming__sigma=0.1)
-    settings = translate(spread, spread.encoding, MEMTORCH)
+def test_weights_between_the_levels_have_no_variation() -> None:
+    varied = chip(device__programming__sigma=0.1)
+    settings = translate(varied, varied.encoding, MEMTORCH)
     check_spread(torch.tensor([[1.0, 0.0, -1.0]]), settings, "here")
     with pytest.raises(InputError, match="weights between the levels"):
         check_spread(torch.tensor([[1.0, 0.5]]), settings, "here")
 
 
-def test_a_study_names_its_engine_and_its_points_know_it() -> None:
+def test_a_study_names_its_backend_and_its_points_state_it() -> None:
     points = points_of(load_study(STUDY))
     assert [p.engine.kind for p in points] == ["native"] * 2 + ["memtorch"] * 2
     assert len({p.id for p in points}) == 4
-    assert len({p.baseline().id for p in points}) == 1  # no engine computes the digital network
+    assert len({p.baseline().id for p in points}) == 1  # no backend computes the digital network
     alone = points_of(load_study({k: v for k, v in STUDY.items() if k != "cases"}))
     assert [p.id for p in alone] == [p.id for p in points[:2]]
     one = {k: v for k, v in STUDY.items() if k != "cases"}
@@ -165,11 +165,11 @@ def test_a_study_names_its_engine_and_its_points_know_it() -> None:
 
 
 def stand_in(model: str, chip: Any, task: Any, chips: Any, seed: int, **more: Any) -> list[ChipResult]:
-    """Hits that say which engine was asked for."""
+    """Return hits that tell which backend was requested."""
     return [ChipResult(n, 3 if more else 2, 10, 0.0) for n in chips]
 
 
-def test_the_runner_hands_the_engine_to_the_evaluation(tmp_path: Any) -> None:
+def test_the_runner_passes_the_backend_to_the_evaluation(tmp_path: Any) -> None:
     results = run(STUDY, out=tmp_path / "a", evaluator=stand_in)
     assert results.table["mean"].tolist() == [0.2, 0.2, 0.3, 0.3]
     assert results.table["digital"].tolist() == [0.2] * 4
@@ -177,7 +177,7 @@ def test_the_runner_hands_the_engine_to_the_evaluation(tmp_path: Any) -> None:
     assert again.table.equals(results.table)
 
 
-def test_what_an_engine_refuses_is_refused_before_a_folder_is_made(tmp_path: Any) -> None:
+def test_refusals_of_a_backend_precede_the_results_folder(tmp_path: Any) -> None:
     if why_not():
         pytest.skip(f"{why_not()}: `make memtorch` builds it")
     wrong = STUDY | {"axes": [{"path": "chip.device.read.sigma", "values": [0, 0.1]}]}
@@ -185,7 +185,7 @@ def test_what_an_engine_refuses_is_refused_before_a_folder_is_made(tmp_path: Any
         run(wrong, out=tmp_path / "b")
 
 
-def test_the_document_names_tests_that_exist_and_the_numbers_of_its_figure(repository: Path) -> None:
+def test_the_page_names_tests_that_exist_and_the_numbers_of_its_figure(repository: Path) -> None:
     text = (repository / "docs" / "memtorch.md").read_text(encoding="utf-8")
     tests = "".join(
         (repository / "tests" / "oracle" / f"test_memtorch{part}.py").read_text() for part in ("", "_faults")
@@ -203,7 +203,7 @@ def test_the_document_names_tests_that_exist_and_the_numbers_of_its_figure(repos
         assert f"{float(b['median']):.1f} ({float(b['p05']):.1f}-{float(b['p95']):.1f})" in text or a["x"] == "0.0"
 
 
-def test_a_chip_may_name_its_engine() -> None:
+def test_a_chip_may_name_its_backend() -> None:
     named = chip(engine="memtorch").to_dict()
     assert named["engine"]["kind"] == "memtorch"
     points = points_of(load_study(STUDY | {"chip": named, "cases": [{"name": "a"}]}))
@@ -215,6 +215,6 @@ def test_a_chip_may_name_its_engine() -> None:
     assert imc.AssociativeMemory(named, dim=8).engine == MEMTORCH
 
 
-def test_a_native_model_takes_no_notice_of_engines() -> None:
+def test_a_native_model_ignores_other_backends() -> None:
     model, x = imc.load_model("batmann_small_xnor"), torch.zeros(2, 1, 32, 32)
     assert torch.equal(imc.map_model(model, chip())(x), imc.map_model(model, chip(), engine="native")(x))

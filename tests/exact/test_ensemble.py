@@ -1,4 +1,4 @@
-"""Votes against their definitions, and ensembles as networks: on chips, in files, in part."""
+"""Votes compared with their definitions, and ensembles as networks: on chips, in files, in part."""
 
 import math
 from pathlib import Path
@@ -15,7 +15,7 @@ from imc_sim.nn.networks import VOTES, BinaryNin, Ensemble, vote
 from imc_sim.nn.store import ModelCard, load_model, save_model
 
 ARGS = {"kind": "ab", "width": 0.05, "size": 8}
-#: [members, images, classes]: in the first image two members lean to class 2, one is sure of class 0
+#: [members, images, classes]: in the first image two members prefer class 2, one is sure of class 0
 LOGITS = torch.tensor([[[5.0, 0.0, 0.5], [1, 2, 3]], [[0.0, 0.0, 1.0], [3, 2, 1]], [[0.0, 0.5, 1.0], [0, 9, 0]]])
 
 
@@ -34,7 +34,7 @@ def images(count: int = 5) -> Tensor:
 
 
 @pytest.mark.parametrize("kind", VOTES)
-def test_votes_are_their_definitions(kind: str) -> None:
+def test_votes_equal_their_definitions(kind: str) -> None:
     weights = [0.5, 2.0, -0.25]
     scores = vote(LOGITS, torch.tensor(weights), kind)  # type: ignore[arg-type]
     for image in range(2):
@@ -51,7 +51,7 @@ def test_votes_are_their_definitions(kind: str) -> None:
         assert scores[image].tolist() == pytest.approx(expected, abs=1e-6)
 
 
-def test_the_sure_member_wins_by_logits_and_loses_by_heads() -> None:
+def test_the_sure_member_wins_by_logits_and_loses_by_majority() -> None:
     decisions = {kind: vote(LOGITS, torch.ones(3), kind)[0].argmax().item() for kind in VOTES}
     assert decisions["hard"] == 2
     assert decisions["logits"] == 0
@@ -60,7 +60,7 @@ def test_the_sure_member_wins_by_logits_and_loses_by_heads() -> None:
     assert torch.equal(vote(louder, torch.ones(3), "hard"), vote(LOGITS, torch.ones(3), "hard"))
 
 
-def test_ties_go_to_the_lowest_class() -> None:
+def test_ties_are_broken_by_the_lowest_class() -> None:
     each = torch.tensor([[[0.0, 0.0, 0.0]], [[0.0, 1.0, 1.0]], [[1.0, 0.0, 2.0]]])
     scores = vote(each, torch.ones(3), "hard")
     assert scores.tolist() == [[1.0, 1.0, 1.0]]
@@ -77,7 +77,7 @@ def test_weights_decide_and_a_negative_one_votes_against() -> None:
         assert vote(two, torch.zeros(2), kind).isfinite().all()
 
 
-def test_means_of_one_opinion_are_that_opinion() -> None:
+def test_the_mean_of_equal_votes_is_that_vote() -> None:
     weights = torch.tensor([3.0, 0.5])
     for kind, opinion in (("softmax", LOGITS[0].softmax(-1)), ("log_softmax", LOGITS[0].log_softmax(-1))):
         assert torch.allclose(vote(LOGITS[:1].repeat(2, 1, 1), weights, kind), opinion)  # type: ignore[arg-type]
@@ -102,7 +102,7 @@ def test_an_ensemble_is_the_vote_of_its_members(kind: str) -> None:
         assert torch.equal(made(x), vote(each, made.votes, kind))  # type: ignore[arg-type]
 
 
-def test_the_first_members_alone() -> None:
+def test_the_first_members_can_vote_alone() -> None:
     made, x = ensemble(vote="hard"), images()
     with torch.no_grad():
         whole = made(x)
@@ -114,7 +114,7 @@ def test_the_first_members_alone() -> None:
         assert torch.equal(made.reduced(vote="logits")(x), ensemble(vote="logits")(x))
 
 
-def test_bagging_is_the_start_and_votes_are_no_parameters() -> None:
+def test_bagging_is_the_initial_vote_and_votes_are_not_parameters() -> None:
     made = ensemble()
     assert made.votes.tolist() == [1, 1, 1]
     one = sum(p.numel() for p in BinaryNin(**ARGS).parameters())
@@ -139,7 +139,7 @@ def test_an_ideal_chip_votes_the_same_to_the_bit(kind: str) -> None:
         assert torch.equal(map_model(made, load_chip("ideal"), chips=2)(x), made(x).expand(2, -1, -1))
 
 
-def test_members_have_errors_of_their_own() -> None:
+def test_members_have_independent_errors() -> None:
     made = ensemble()
     for member in list(made.members)[1:]:
         member.load_state_dict(made.members[0].state_dict())
@@ -150,7 +150,7 @@ def test_members_have_errors_of_their_own() -> None:
     assert not torch.equal(*cells)
 
 
-def test_bad_use_is_named() -> None:
+def test_bad_use_is_refused() -> None:
     with pytest.raises(InputError, match="Did you mean 'benn'"):
         Ensemble("ben", ARGS)
     with pytest.raises(InputError, match="logits, hard, softmax, log_softmax"):

@@ -1,4 +1,4 @@
-"""Ensembles are trained member after member: what each draws, starts from and counts; resume to the same bits."""
+"""Ensembles are trained member after member: samples, initial weights and votes of each; resume to the same bits."""
 
 from pathlib import Path
 
@@ -60,7 +60,7 @@ def test_every_setting_acts(tmp_path: Path, change: dict):
 
 
 def test_sequential_members_start_from_the_one_before(tmp_path: Path):
-    """After one step of a vanishing rate a member is its start."""
+    """After one step of a tiny rate a member equals its initial weights."""
     made, _ = trained(tmp_path / "s", epochs=1, learning_rate=1e-9)
     first, second = (member.state_dict()["fc.weight"] for member in list(made.members)[:2])
     torch.testing.assert_close(first, second, rtol=0, atol=1e-6)
@@ -69,7 +69,7 @@ def test_sequential_members_start_from_the_one_before(tmp_path: Path):
     assert float((first - second).abs().max()) > 0.01
 
 
-def test_stopped_and_resumed_is_the_same_to_the_bit(tmp_path: Path):
+def test_a_stopped_and_resumed_run_is_the_same_to_the_bit(tmp_path: Path):
     whole, log = trained(tmp_path / "whole", rule="D")
     recipe = RECIPE.model_copy(update={"rule": "D"})
 
@@ -85,7 +85,7 @@ def test_stopped_and_resumed_is_the_same_to_the_bit(tmp_path: Path):
     assert all(torch.equal(a, b) for a, b in pairs)
 
 
-def test_a_task_says_how_many_vote_and_how(tmp_path: Path):
+def test_a_task_sets_how_many_vote_and_how(tmp_path: Path):
     made, _ = trained(tmp_path / "run", rule="D", epochs=6)
     save_model(tmp_path / "m", made, ModelCard(name="m", summary="t", arch=Arch(name="ensemble", args=ARGS)))
     task = {"kind": "classification", "dataset": "digits", "batch": 64}
@@ -99,12 +99,12 @@ def test_a_task_says_how_many_vote_and_how(tmp_path: Path):
         digital_accuracy(str(tmp_path / "m"), {**task, "members": 4})
     chip = imc.load_chip("ideal").replace("policy.float", "crossbar").replace("device.levels", 257)
     chip = chip.replace("encoding_multibit", {"kind": "differential"})
-    spread = chip.replace("device.programming", {"kind": "relative", "sigma": 0.3, "sigma_hrs": 0.3}).to_dict()
-    few = evaluate_chips(str(tmp_path / "m"), spread, {**task, "members": 1, "images": 60}, range(2), 0)
-    all_of_them = evaluate_chips(str(tmp_path / "m"), spread, {**task, "images": 60}, range(2), 0)
+    varied = chip.replace("device.programming", {"kind": "relative", "sigma": 0.3, "sigma_hrs": 0.3}).to_dict()
+    few = evaluate_chips(str(tmp_path / "m"), varied, {**task, "members": 1, "images": 60}, range(2), 0)
+    all_of_them = evaluate_chips(str(tmp_path / "m"), varied, {**task, "images": 60}, range(2), 0)
     assert [r.correct for r in few] != [r.correct for r in all_of_them]
 
 
-def test_an_ensemble_recipe_wants_an_ensemble(tmp_path: Path):
+def test_an_ensemble_recipe_needs_an_ensemble(tmp_path: Path):
     with pytest.raises(imc.InputError, match="ensemble"):
         EnsembleTrainer(ensemble().members[0], RECIPE, tmp_path)

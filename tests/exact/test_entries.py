@@ -1,4 +1,4 @@
-"""What every entry of the package does with inputs that are no numbers, none at all, or of another type."""
+"""Every entry of the package refuses inputs that are not finite, empty or of an unsupported type."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class Overflowing(torch.nn.Module):
         return torch.exp(1000 + x.flatten(1)[:, :10])
 
 
-def test_outputs_that_are_not_finite_are_no_answers() -> None:
+def test_outputs_that_are_not_finite_are_errors() -> None:
     with pytest.raises(InputError, match="features: got .* NaN or infinite"):
         few_shot_accuracy(Overflowing(), FewShotTask(**TASK, size=32))
     with pytest.raises(InputError, match="outputs of the network: got .* NaN or infinite"):
@@ -69,7 +69,7 @@ def test_outputs_that_are_not_finite_are_no_answers() -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
-def test_the_sign_of_the_smallest_numbers(dtype: torch.dtype) -> None:
+def test_the_sign_of_subnormal_numbers_is_kept(dtype: torch.dtype) -> None:
     """Subnormal numbers above 0 are above 0."""
     least = torch.tensor([torch.finfo(dtype).tiny], dtype=torch.float64).to(dtype)
     below = torch.nextafter(torch.zeros(1, dtype=torch.float32), torch.ones(1)) if dtype == torch.float32 else least / 2
@@ -87,7 +87,7 @@ def unusual(x: Tensor) -> dict[str, Tensor]:
 
 
 @pytest.mark.parametrize("kind", list(unusual(torch.ones(1, 1))))
-def test_tensors_that_no_product_takes_are_named(kind: str) -> None:
+def test_unsupported_tensors_are_named(kind: str) -> None:
     x = unusual(torch.ones(3, 8))[kind]
     for entry in (Crossbar.program(torch.ones(4, 8), CHIP).mvm, memory().search, lambda x: Crossbar.program(x, CHIP)):
         with pytest.raises(InputError, match=kind):
@@ -99,7 +99,7 @@ def test_tensors_that_no_product_takes_are_named(kind: str) -> None:
 
 
 @pytest.mark.parametrize("other", [np.ones((3, 8), np.float32), [[1.0] * 8] * 3], ids=["array", "list"])
-def test_what_is_no_tensor_is_named(other: Any) -> None:
+def test_other_objects_than_tensors_are_named(other: Any) -> None:
     kind = type(other).__name__
     entries = (
         Crossbar.program(torch.ones(4, 8), CHIP).mvm, memory().search, lambda x: Crossbar.program(x, CHIP),
@@ -118,7 +118,7 @@ def test_chips_are_counted_in_whole_numbers(chips: Any) -> None:
             entry()
 
 
-def test_a_memory_has_components_and_a_possible_number_of_classes() -> None:
+def test_a_memory_needs_components_and_a_possible_number_of_classes() -> None:
     with pytest.raises(InputError, match="memory, dim: got 0"):
         AssociativeMemory(CHIP, 0)
     with pytest.raises(InputError, match="a label of 1099511627776; allowed: below 1000000"):
@@ -126,7 +126,7 @@ def test_a_memory_has_components_and_a_possible_number_of_classes() -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.int64, torch.uint8, torch.bool, torch.float16, torch.float64])
-def test_other_real_types_give_what_float32_gives(dtype: torch.dtype) -> None:
+def test_other_real_types_give_the_results_of_float32(dtype: torch.dtype) -> None:
     images, x = (torch.rand(2, 1, 32, 32) > 0.5).to(dtype), (torch.rand(3, 8) > 0.5).to(dtype)
     with torch.no_grad():
         for network in (load_model(MODEL), map_model(load_model(MODEL), CHIP, chips=2)):
@@ -165,7 +165,7 @@ def test_the_default_type_of_torch_changes_no_result(request: pytest.FixtureRequ
     assert torch.get_default_dtype() == torch.float64
 
 
-def test_no_entry_touches_global_random_generators() -> None:
+def test_no_entry_uses_global_random_generators() -> None:
     def states() -> list[object]:
         kind, words, *rest = np.random.get_state()  # noqa: NPY002 the global state itself
         return [torch.get_rng_state().tolist(), random.getstate(), kind, np.asarray(words).tolist(), *rest]
@@ -177,14 +177,14 @@ def test_no_entry_touches_global_random_generators() -> None:
     analog.calibrate(IMAGES + torch.linspace(0, 1, 32))
     analog(IMAGES)
     memory(chip=NOISY)
-    # The helper draws its keys: what it took is put back.
+    # The helper samples its keys: the state that it took is restored.
     torch.set_rng_state(torch.tensor(before[0], dtype=torch.uint8))
     evaluate_chips(MODEL, NOISY.to_dict(), TASK | {"attack": {"kind": "fgsm", "epsilon": 0.1}}, [0], 0)
     assert states() == before
 
 
 @pytest.mark.parametrize("chip", [CHIP, NOISY, load_chip("ideal")])
-def test_no_images_give_no_answers(chip: imc.Chip) -> None:
+def test_empty_batches_are_refused(chip: imc.Chip) -> None:
     model, empty = load_model(MODEL), IMAGES[:0]
     assert map_model(model, chip, chips=2)(empty).shape == (2, 0, 64)
     assert memory(chip=chip).search(torch.zeros(0, 8)).shape == (2, 0, 3)
@@ -214,19 +214,19 @@ def test_no_images_give_no_answers(chip: imc.Chip) -> None:
         (lambda: tsne(np.arange(20.0)[:, None], 3.0, 0), "1 numbers an image"),
     ],
 )
-def test_empty_and_odd_sizes_are_refused(entry: Callable[[], object], match: str) -> None:
+def test_empty_and_invalid_sizes_are_refused(entry: Callable[[], object], match: str) -> None:
     with pytest.raises(InputError, match=match):
         entry()
 
 
-def test_whole_labels_of_any_type_are_labels() -> None:
+def test_whole_numbers_of_any_type_are_labels() -> None:
     held = AssociativeMemory(load_chip("ideal"), dim=8)
     held.write(torch.eye(8)[:2] * 2 - 1, torch.tensor([1.0, 0.0]))
     assert held.search(torch.eye(8)[:1] * 2 - 1).argmax(-1).tolist() == [[1]]
 
 
 class WithNorm(torch.nn.Module):
-    """Statistics of the batch in training, kept ones in evaluation; the second norm is frozen by its owner."""
+    """Batch statistics in training, stored ones in evaluation; the second norm is frozen by its owner."""
 
     size = 32
 
@@ -238,7 +238,7 @@ class WithNorm(torch.nn.Module):
         return self.frozen(self.norm(torch.nn.functional.avg_pool2d(x, 8).flatten(1)))
 
 
-def test_evaluation_is_in_eval_mode_and_leaves_the_mode() -> None:
+def test_evaluation_is_in_eval_mode_and_restores_the_mode() -> None:
     model, task = WithNorm(), FewShotTask(**TASK, size=32)
     wanted = few_shot_accuracy(model.eval(), task).values.tolist()
     model.train()

@@ -40,7 +40,7 @@ TASK = {
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A small untrained controller in a folder; its accuracy is above chance all the same."""
+    """Return a small untrained controller in a folder; its accuracy is above chance."""
     folder = tmp_path_factory.mktemp("models") / "small"
     args = {"kind": "xnor", "width": 12, "dim": 64, "bias_init": 0.0}
     with torch.random.fork_rng(devices=[]):
@@ -70,7 +70,7 @@ def test_ideal_chip_scores_as_the_digital_network(model: str, policy: dict[str, 
     assert [r.correct for r in results] == [baseline[0].correct] * 2
 
 
-def test_a_chip_scores_the_same_in_any_company(model: str) -> None:
+def test_a_chip_scores_the_same_with_any_other_chips(model: str) -> None:
     spec = chip(device__programming__sigma=0.5, device__read__sigma=0.1)
     together = evaluate_chips(model, spec, TASK, range(4), 3)
     apart = evaluate_chips(model, spec, TASK, [3, 0], 3) + evaluate_chips(model, spec, TASK, [1, 2], 3)
@@ -78,8 +78,8 @@ def test_a_chip_scores_the_same_in_any_company(model: str) -> None:
     assert len({r.correct for r in together}) > 1
 
 
-def test_each_place_of_the_policy_feels_the_cells_and_no_other(model: str) -> None:
-    """A large spread moves exactly what is on crossbars; the glob * takes every layer and leaves the memory."""
+def test_each_part_of_the_policy_depends_on_its_own_cells_only(model: str) -> None:
+    """A large device variation changes exactly what is on crossbars; the glob * maps every layer and no memory."""
     digital = evaluate_chips(model, None, TASK, [], 0)[0].correct
 
     def scores(**policy: object) -> list[int]:
@@ -92,20 +92,22 @@ def test_each_place_of_the_policy_feels_the_cells_and_no_other(model: str) -> No
     assert scores(layers={"*": "digital"}, memory="digital") == [digital] * 6
 
 
-def test_what_travels_of_the_digital_accuracy_gives_its_interval_over_episodes(model: str) -> None:
-    """Queries of one episode share their keys, so they are no draws of their own: 6 episodes, not 60 queries."""
+def test_stored_digital_results_give_the_interval_over_episodes(model: str) -> None:
+    """Queries of one episode share their keys, so they are not independent: 6 episodes, not 60 queries."""
     (result,), accuracy = evaluate_chips(model, None, TASK, [], 0), digital_accuracy(model, TASK)
     assert result.sample is not None
     assert (result.sample.of, result.sample.count) == ("episodes", 6)
     low, high = accuracy.interval()
     assert result.sample.interval(result.accuracy) == pytest.approx((low, high))
     assert low < result.sample.interval(result.accuracy, 0.5)[0] < result.accuracy
-    assert evaluate_chips(model, None, TASK | {"episodes": 1}, [], 0)[0].sample is None, "one draw has no spread"
+    assert evaluate_chips(model, None, TASK | {"episodes": 1}, [], 0)[0].sample is None, (
+        "one episode has no standard deviation"
+    )
     assert evaluate_chips(model, chip(), TASK, [0], 0)[0].sample is None
 
 
 def test_settings_that_share_their_weights_share_their_features(model: str, tmp_path: Path) -> None:
-    """Once computed for all; other weights, and the same ones in another architecture, are another network."""
+    """They are computed once for all; other weights, or the same in another architecture, are another network."""
     twin, other = (tmp_path / name for name in ("twin", "other"))
     shutil.copytree(model, twin)
     card = read_yaml(twin / "model.yaml")
@@ -125,8 +127,8 @@ def test_batch_size_changes_no_score(model: str) -> None:
     assert scores[0] == scores[1]
 
 
-def test_read_out_is_one_episode_at_a_time(model: str) -> None:
-    """The vectorised score equals a plain loop over episodes, keys and queries."""
+def test_the_read_out_is_one_episode_at_a_time(model: str) -> None:
+    """The vectorised score equals a loop over episodes, keys and queries."""
     from imc_sim.nn.store import load_model
 
     task = build(FewShotTask, TASK | {"keys": "bipolar", "shot": 2}, "t")
@@ -149,7 +151,7 @@ def test_episodes_of_one_task_share_their_images() -> None:
     assert len(data.images) <= 8 * 20
 
 
-def test_card_is_measured_again(model: str) -> None:
+def test_the_result_of_a_card_is_measured_again(model: str) -> None:
     rows = evaluate_card(model, chip="ideal", chips=2)
     digital = digital_accuracy(model, build(FewShotTask, TASK, "t").to_dict())
     assert rows[0].accuracy == digital.mean
@@ -176,7 +178,7 @@ def test_chips_vary_by_cells_reads_and_neurons(name: str, setting: dict[str, Any
     assert chips_vary(name, chip) is vary
 
 
-def test_settings_change_the_tasks_of_the_card_and_the_rows_say_so(model: str) -> None:
+def test_settings_change_the_tasks_of_the_card_and_rows_state_them(model: str) -> None:
     task = build(FewShotTask, TASK | {"scaling": "unit"}, "t").to_dict()
     (row,) = evaluate_card(model, changes={"scaling": "unit"})
     assert row.accuracy == digital_accuracy(model, task).mean
@@ -187,21 +189,21 @@ def test_settings_change_the_tasks_of_the_card_and_the_rows_say_so(model: str) -
         evaluate_card(model, changes={"scalin": "unit"})
 
 
-def test_memory_bound_sets_the_chips_at_once(model: str) -> None:
+def test_the_memory_limit_sets_the_chips_per_batch(model: str) -> None:
     per_chip = bytes_per_chip(load_model(model), load_chip(chip()))
-    assert per_chip >= 4 * (12 * 12 * (25 + 9 + 9))  # the contrasts alone
+    assert per_chip >= 4 * (12 * 12 * (25 + 9 + 9))  # differential conductances alone
     assert batch_chips(model, chip(), 10 * per_chip) == 10
     assert batch_chips(model, chip(), 10 * per_chip - 1) == 9
     assert batch_chips(model, chip(), 1) == 1
 
 
-def test_digest_is_the_one_of_the_file(model: str) -> None:
+def test_the_digest_is_that_of_the_file(model: str) -> None:
     import hashlib
 
     assert weights_digest(model) == hashlib.sha256((Path(model) / "weights.safetensors").read_bytes()).hexdigest()
 
 
-def test_bad_tasks_are_named() -> None:
+def test_bad_tasks_are_refused() -> None:
     with pytest.raises(InputError, match="Did you mean 'episodes'"):
         build(FewShotTask, {"episode": 3}, "task")
     with pytest.raises(InputError, match=r"shot \+ query_pool <= instances"):

@@ -1,4 +1,4 @@
-"""Details of evaluations: what a cache knows data by, whose draws an image meets, what calibration must not see."""
+"""Details of evaluations: what caches identify data by, which samples an image gets, what calibration may not see."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def noise(*shape: int, seed: int = 0) -> Tensor:
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
 
 
-# -- what caches know data by ------------------------------------------------------------------------------
+# -- what caches identify data by --------------------------------------------------------------------------
 
 #: settings of a few-shot task that decide its images and episodes, each with another value
 IMAGES = {
@@ -73,7 +73,7 @@ def few_shot(**changes: Any) -> FewShotTask:
     return build(FewShotTask, changes, "task")
 
 
-def test_episodes_are_kept_by_every_setting_that_decides_them() -> None:
+def test_cached_episodes_are_identified_by_every_setting_that_decides_them() -> None:
     known = [episodes_key(few_shot())]
     assert {*IMAGES, *READ_OUT, "batch", "kind"} == set(FewShotTask.model_fields)
     for name, value in READ_OUT.items():
@@ -85,7 +85,7 @@ def test_episodes_are_kept_by_every_setting_that_decides_them() -> None:
     assert features_key(few_shot(batch=10)) != features_key(few_shot())
 
 
-def test_images_of_a_classifier_are_kept_by_every_setting_that_decides_them() -> None:
+def test_cached_images_are_identified_by_every_setting_that_decides_them() -> None:
     images = {
         "dataset": "mnist", "split": "train", "images": 7, "seed": 1, "scaling": "unit", "size": 20,
         "permutation": 3, "pad": 36, "features": "f", "classes": (0, 1), "offset": 2,
@@ -140,10 +140,10 @@ def test_a_session_gives_what_a_fresh_one_gives(tmp_path: Path) -> None:
     assert len({str(each[0].tolist()) for each in once[:5]}) == 5
 
 
-# -- draws -------------------------------------------------------------------------------------------------
+# -- samples -----------------------------------------------------------------------------------------------
 
 
-def test_images_meet_their_own_neurons_in_any_batch() -> None:
+def test_an_image_has_the_same_neurons_in_any_batch() -> None:
     network = nn.Sequential(nn.Flatten(), BinaryActivation(stochastic=True)).eval()
     images = torch.zeros(7, 1, 5, 5)
     whole = features_of(network, images, 7)
@@ -151,7 +151,7 @@ def test_images_meet_their_own_neurons_in_any_batch() -> None:
     assert len(torch.unique(whole, dim=0)) == 7
 
 
-def test_neurons_on_chips_draw_by_the_seed_of_the_chips() -> None:
+def test_neurons_on_chips_sample_by_the_seed_of_the_chips() -> None:
     network = nn.Sequential(Linear(8, 40, "float"), BinaryActivation(stochastic=True)).eval()
     found = [map_model(network, chip(), chips=2, seed=seed)(torch.zeros(1, 8)) for seed in (0, 0, 1)]
     assert torch.equal(found[0], found[1])
@@ -159,7 +159,7 @@ def test_neurons_on_chips_draw_by_the_seed_of_the_chips() -> None:
     assert not torch.equal(found[0][0], found[0][1])
 
 
-def test_an_attack_is_carried_over_from_another_chip(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_attack_is_transferred_from_another_chip(monkeypatch: pytest.MonkeyPatch) -> None:
     numbers: list[int] = []
     make = _sampled_chips.map_model
 
@@ -176,8 +176,8 @@ def test_an_attack_is_carried_over_from_another_chip(monkeypatch: pytest.MonkeyP
         chips = _sampled_chips.SampledChips(load_chip("rram_hfo2_1t1r"), range(3, 4), 0)
         _few_shot.on_chips(Session.on("cpu"), "batmann_small_xnor", task, chips)
         assert len(set(numbers)) == count
-        assert numbers[-1] == 3  # the chip that is evaluated
-        assert all(n == 3 or n >= 2**32 for n in numbers)  # no chip of a study makes the attacks on another
+        assert numbers[-1] == 3  # the evaluated chip
+        assert all(n == 3 or n >= 2**32 for n in numbers)  # no chip of a study is used to attack another
 
 
 # -- calibration -------------------------------------------------------------------------------------------
@@ -197,7 +197,7 @@ def test_limits_of_layers_are_those_of_cells_without_effects(bits: int) -> None:
 
 
 @pytest.mark.parametrize("scales", [(1.0, 0.1), (0.1, 1.0)])
-def test_a_layer_used_again_takes_the_largest_of_its_inputs(scales: tuple[float, float]) -> None:
+def test_a_layer_used_again_has_the_limits_of_its_largest_input(scales: tuple[float, float]) -> None:
     class Twice(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -221,7 +221,7 @@ def test_queries_are_limited_by_their_magnitude() -> None:
 
 
 @pytest.mark.parametrize("levels", [2, 16])
-def test_what_converters_see_is_in_amperes(levels: int) -> None:
+def test_adc_inputs_are_in_ampere(levels: int) -> None:
     spec = chip(converter={"kind": "auto", "bits": 6, "range": "max"}).replace("device.levels", levels)
     bar, x = Crossbar.program(noise(4, 12), spec), noise(6, 12, seed=1).sign()
     probe = _Probe(bar, 6, 0, ideal=False)

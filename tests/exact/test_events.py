@@ -1,4 +1,4 @@
-"""Event-driven products against dense ones: to the bit where sums are exact, and cheaper in what they touch."""
+"""Event-driven products compared with dense ones: equal to the bit where sums are exact, and with less work."""
 
 import pytest
 import torch
@@ -17,7 +17,7 @@ def spikes(*shape: int, density: float = 0.2) -> Tensor:
 
 @torch.no_grad()
 def exact(layer: ProductLayer) -> ProductLayer:
-    """Weights and biases on a grid of 1/64: no sum of theirs rounds."""
+    """Return the network with weights and biases on a grid of 1/64: no sum is rounded."""
     for values in layer.parameters():
         values.copy_((values * 256).round() / 64)
     return layer
@@ -52,7 +52,7 @@ def test_linear_layers_are_equal_to_the_bit(density: float, bias: bool) -> None:
         assert torch.equal(EventProduct(layer)(x), layer(x))
 
 
-def test_float_weights_agree_up_to_rounding_whatever_the_batch() -> None:
+def test_float_weights_agree_up_to_rounding_for_any_batch() -> None:
     layer, x = Conv2d(32, 24, 3, padding=1).eval(), spikes(6, 32, 10, 10)
     ours = EventProduct(layer)
     with torch.no_grad():
@@ -76,8 +76,8 @@ def test_entries_are_the_positions_of_the_ones_in_every_patch() -> None:
         assert entries[start:stop].tolist() == patch.nonzero()[:, 0].tolist()
 
 
-def test_the_work_is_that_of_the_events() -> None:
-    """What is added up is one row for each active input of each patch, and nothing where nothing fires."""
+def test_the_work_is_proportional_to_the_events() -> None:
+    """One row is added for each active input of each patch, and nothing where no unit fires."""
     few, many = (len(active_entries(spikes(4, 16, 16, 8, density=d), 3, 1, 1)[0]) for d in (0.01, 0.1))
     assert 7 * few < many < 14 * few
     assert len(active_entries(torch.zeros(4, 16, 16, 8), 3, 1, 1)[0]) == 0
@@ -89,7 +89,7 @@ def test_layers_that_change_their_inputs_are_refused(layer: ProductLayer) -> Non
         EventProduct(layer)
 
 
-def test_a_network_of_events_fires_as_the_dense_one(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_network_of_events_fires_like_the_dense_one(monkeypatch: pytest.MonkeyPatch) -> None:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(2)
         dense = BitNet(1 / 8, size=12, channels_in=1, steps=9, tie_break="residual").eval()
@@ -107,7 +107,7 @@ def test_a_network_of_events_fires_as_the_dense_one(monkeypatch: pytest.MonkeyPa
         assert torch.equal(events(x), dense(x))
         assert len(calls) == 9 * 5
         assert len(events(x).unique()) > 5
-    # Where a gradient is wanted the dense product gives it.
+    # Where a gradient is needed the dense product is used.
     images = x.clone().requires_grad_()
     events(images).sum().backward()
     assert images.grad is not None

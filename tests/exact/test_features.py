@@ -1,4 +1,4 @@
-"""Features in place of images: the network's own to the bit, normalised by hand, kept once, known by their content."""
+"""Features instead of images: those of the network to the bit, normalised, computed once, identified by content."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -48,7 +48,7 @@ COLOURED = {**ARGS, "channels_in": 3}
 
 
 def extractor(folder: Path, seed: int = 0, args: dict[str, Any] = ARGS, **recipe: Any) -> str:
-    """A saved network with weights and running statistics of that seed."""
+    """Return a saved network with weights and running statistics of that seed."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         network = ConvNet(**args)
@@ -63,7 +63,7 @@ def extractor(folder: Path, seed: int = 0, args: dict[str, Any] = ARGS, **recipe
 
 @pytest.fixture(autouse=True)
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A cache of its own, and nothing kept in memory."""
+    """Use a separate cache, and an empty memory."""
     monkeypatch.setenv("IMC_SIM_CACHE", str(tmp_path / "cache"))
     return tmp_path / "cache"
 
@@ -74,7 +74,7 @@ def model(tmp_path: Path) -> str:
 
 
 def by_hand(vector: Tensor) -> list[float]:
-    """(x - mean) / variance, number after number."""
+    """Return (x - mean) / variance, number after number."""
     numbers = [float(x) for x in vector]
     mean = sum(numbers) / len(numbers)
     variance = sum((x - mean) ** 2 for x in numbers) / len(numbers)
@@ -85,7 +85,7 @@ def by_hand(vector: Tensor) -> list[float]:
 
 
 def test_the_network_is_blocks_a_mean_and_a_layer() -> None:
-    """Against the literal formula, with max-pooling between stages alone and features of 0 or more."""
+    """Compared with the literal formula, with max-pooling between stages only and features of 0 or more."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(1)
         network = ConvNet([[4, 5], [6]], 7, 3, 2, 6).eval()
@@ -119,7 +119,7 @@ def test_impossible_networks_are_refused(args: dict[str, Any], match: str) -> No
 # -- the vectors -------------------------------------------------------------------------------------------
 
 
-def test_vectors_are_what_reaches_the_last_layer_over_their_variance(model: str) -> None:
+def test_vectors_are_the_inputs_of_the_last_layer_over_their_variance(model: str) -> None:
     data, found = load_classes("digits", "test"), feature_vectors(model, "digits", "test")
     network: Any = load_model(model)
     images = torch.from_numpy(gather_labelled(data, slice(250)))
@@ -177,12 +177,12 @@ def test_tasks_choose_and_relabel_vectors(model: str) -> None:
         task_images(load_classes("digits", "test"), task)
 
 
-# -- what they are known by --------------------------------------------------------------------------------
+# -- identity ----------------------------------------------------------------------------------------------
 
 
-def test_tasks_and_recipes_know_the_network_by_its_content(model: str, tmp_path: Path) -> None:
-    """A name is nothing, weights and architecture are; without features digests are those of before the key."""
-    said = {"kind": "classification", "dataset": "digits", "split": "test"}
+def test_tasks_and_recipes_identify_the_network_by_its_content(model: str, tmp_path: Path) -> None:
+    """The name does not count, weights and architecture do; without features digests are those before the key."""
+    settings = {"kind": "classification", "dataset": "digits", "split": "test"}
     twin = extractor(tmp_path / "twin")
 
     def known(name: str) -> tuple[str, ...]:
@@ -191,7 +191,7 @@ def test_tasks_and_recipes_know_the_network_by_its_content(model: str, tmp_path:
             ContinualRecipe(tasks=tasks, scaling="standard"), ContinualRecipe(tasks=other, features=name),
             ClassificationRecipe(features=name),
         )  # fmt: skip
-        task = task_identity(build_task(said | {"features": name}, "task").to_dict())
+        task = task_identity(build_task(settings | {"features": name}, "task").to_dict())
         return (*(recipe.training_digest() for recipe in recipes), str(task["features"]))
 
     first = known(model)
@@ -200,8 +200,8 @@ def test_tasks_and_recipes_know_the_network_by_its_content(model: str, tmp_path:
     assert all(one != other for one, other in zip(known(model), first, strict=True))
     extractor(Path(model), args={**ARGS, "classes": 4})
     assert all(one != other for one, other in zip(known(model), first, strict=True))
-    assert "features" not in task_identity(build_task(said, "task").to_dict())
-    assert "features net" in describe(build_task(said | {"features": "net"}, "task").to_dict())
+    assert "features" not in task_identity(build_task(settings, "task").to_dict())
+    assert "features net" in describe(build_task(settings | {"features": "net"}, "task").to_dict())
     assert ContinualRecipe(tasks=(ContinualTask(permutation=1),)).training_digest()[:12] == "2c4bd59b86fe"
 
 
@@ -219,18 +219,18 @@ def test_a_worker_with_another_network_is_refused(model: str, tmp_path: Path) ->
         evaluate_batch(replace(batch, features="0" * 64))
 
 
-# -- networks that learn them ------------------------------------------------------------------------------
+# -- networks that are trained on them ----------------------------------------------------------------------
 
 
 def carded(folder: Path, arch: Arch, recipe: dict[str, Any]) -> str:
-    """An untrained card in a folder."""
+    """Return an untrained card in a folder."""
     folder.mkdir()
     card = ModelCard(name=folder.name, summary="test", arch=arch, recipe=recipe)
     (folder / "model.yaml").write_text(write_yaml(card.to_dict()))
     return str(folder)
 
 
-def test_two_tasks_of_features_are_learned_and_asked_again_on_chips(tmp_path: Path) -> None:
+def test_two_tasks_of_features_are_learned_and_evaluated_on_chips(tmp_path: Path) -> None:
     whole = {"kind": "classification", "dataset": "digits", "validation": 60, "epochs": 8, "learning_rate": 0.01}
     args = {"stages": [[16], [24]], "features": 48, "channels_in": 1, "size": 8}
     model = str(train_model(carded(tmp_path / "net", Arch(name="convnet", args=args), whole), tmp_path / "trained"))
@@ -241,10 +241,10 @@ def test_two_tasks_of_features_are_learned_and_asked_again_on_chips(tmp_path: Pa
     made = train_model(carded(tmp_path / "card", Arch(name="bnn_mlp", args=args), recipe), tmp_path / "made")
     curve = load_card(made)[0].curve
     assert min(curve["task1"][0], curve["task2"][1]) > 0.7
-    asked = {"kind": "classification", "dataset": "digits", "split": "test", "features": model, **tasks[1]}
-    digital = digital_accuracy(str(made), asked)
+    second_task = {"kind": "classification", "dataset": "digits", "split": "test", "features": model, **tasks[1]}
+    digital = digital_accuracy(str(made), second_task)
     assert digital.mean == pytest.approx(curve["task2"][1], abs=0.1)
-    found = evaluate_chips(str(made), imc.load_chip("ideal").to_dict(), asked, [0], seed=0)
+    found = evaluate_chips(str(made), imc.load_chip("ideal").to_dict(), second_task, [0], seed=0)
     assert found[0].correct == digital.correct
 
 
@@ -257,16 +257,16 @@ def test_a_classifier_trains_on_features(model: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("said", "match"),
+    ("settings", "match"),
     [({"pad": 9}, "no permutation"), ({"permutation": 0}, "no permutation"), ({"augment": "flip_crop"}, "augment"),
      ({"memory": "channels"}, "memory")],
 )  # fmt: skip
-def test_what_is_done_to_pixels_is_refused(said: dict[str, Any], match: str) -> None:
+def test_changes_of_pixels_are_refused(settings: dict[str, Any], match: str) -> None:
     with pytest.raises(InputError, match=match):
-        build(ClassificationRecipe, {"features": "net", **said}, "recipe")
-    tasks = [{key: said.pop(key) for key in ("pad", "permutation") if key in said}]
+        build(ClassificationRecipe, {"features": "net", **settings}, "recipe")
+    tasks = [{key: settings.pop(key) for key in ("pad", "permutation") if key in settings}]
     with pytest.raises(InputError, match=match):
-        build(ContinualRecipe, {"features": "net", "tasks": tasks, **said}, "recipe")
+        build(ContinualRecipe, {"features": "net", "tasks": tasks, **settings}, "recipe")
 
 
 def test_images_that_the_network_was_not_trained_on_are_refused(model: str, tmp_path: Path) -> None:
@@ -286,7 +286,7 @@ def test_images_that_the_network_was_not_trained_on_are_refused(model: str, tmp_
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Six classes of 20 images of 9 x 8 pixels to train and 8 to test, each class a colour and noise."""
+    """Return a folder of six classes with 20 training and 8 test images of 9 x 8 pixels, each a colour and noise."""
     monkeypatch.setenv("IMC_SIM_DATA", str(tmp_path))
     rng = np.random.default_rng(0)
     for number in range(6):
@@ -301,7 +301,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_the_published_groups_of_a_folder(folder: Path, tmp_path: Path) -> None:
-    """The recipe for CIFAR-100 on six classes in two groups, with features of a network of one's own."""
+    """The recipe for CIFAR-100 on six classes in two groups, with features of a user's network."""
     own = extractor(tmp_path / "own", args=COLOURED)
     settings = [
         "recipe.dataset=folder:things", f"recipe.features={own}", "recipe.validation=6", "recipe.test_batch=24",
@@ -355,7 +355,7 @@ def test_animals_are_relabelled_as_published() -> None:
 
 
 def test_consolidation_keeps_the_vehicles() -> None:
-    """Forty points more on the mean of both tasks than without, and nothing lost on the second."""
+    """The mean of both tasks is forty points higher than without, and nothing is lost on the second."""
     none, best = (load_card(f"metaplastic_small_cifar10_features_m{m}")[0].curve for m in (0, 25))
     assert best["mean"][-1] > none["mean"][-1] + 0.40
     assert best["task2"][-1] > none["task2"][-1] - 0.01

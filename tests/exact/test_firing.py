@@ -1,4 +1,4 @@
-"""What a spiking network says after each step, what it fires, and what that costs."""
+"""Spiking networks: answers after each step, spikes, and the cost in reads."""
 
 import json
 from collections.abc import Callable
@@ -38,7 +38,7 @@ def test_answers_after_each_step_are_those_of_networks_with_so_many() -> None:
     assert not torch.equal(found.lowest[1:], found.later[1:])
 
 
-def test_a_dense_read_drives_every_word_line_that_is_there() -> None:
+def test_a_dense_read_drives_every_existing_word_line() -> None:
     """Patches of ones, unrolled; padding drives nothing. 12 pixels, pooled after layers 2, 3 and 5."""
     found = dense_word_lines(network(steps=3))
     shapes = {"conv1": (1, 12), "conv2": (8, 12), "conv3": (8, 6), "conv4": (16, 3), "conv5": (32, 3)}
@@ -62,7 +62,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., str]:
     return save
 
 
-def test_a_report_is_of_all_images_whatever_the_batch(folder: Callable[..., str]) -> None:
+def test_a_report_covers_all_images_for_any_batch(folder: Callable[..., str]) -> None:
     model, seen = folder(), []
     found = measure_firing(model, TASK | {"steps": 9}, lambda done, total: seen.append((done, total)))
     assert seen == [(16, 60), (32, 60), (48, 60), (60, 60)]
@@ -96,10 +96,10 @@ def test_the_command_prints_tables_or_json(
     from imc_sim.cli import main
 
     model = folder()
-    asked = ["show", "spikes", model, "--images", "40", "--steps", "3", "--set", "dataset=digits", "--quiet"]
-    assert main([*asked, "--json"]) == 0
+    command = ["show", "spikes", model, "--images", "40", "--steps", "3", "--set", "dataset=digits", "--quiet"]
+    assert main([*command, "--json"]) == 0
     task = ClassificationTask(dataset="digits", images=40, steps=3).to_dict()
     assert json.loads(capsys.readouterr().out) == json.loads(json.dumps(measure_firing(model, task).to_dict()))
-    assert main(asked) == 0
+    assert main(command) == 0
     text = capsys.readouterr().out
     assert all(name in text for name in (*BITNET_LAYERS, "word_lines", "residual", "ties"))

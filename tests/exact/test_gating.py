@@ -1,4 +1,4 @@
-"""Driven rows: measured per row of tiles and pass, used by the stand-in for switched rows, stored and reported."""
+"""Driven rows: measured per row of tiles and pass, used in the approximation of switched rows, stored and reported."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def test_zeros_of_ternary_inputs_switch_rows_off() -> None:
     ]  # fmt: skip
 
 
-def test_patterns_are_kept_evenly_over_the_vectors_or_cover_all_densities() -> None:
+def test_patterns_are_sampled_evenly_over_the_vectors_or_cover_all_densities() -> None:
     x = inputs((0.3, 0.6))
     found = Crossbar.program(signs(3, 64), chip()).measure_rows(lambda part: x[:, part])
     assert found is not None
@@ -96,14 +96,14 @@ def test_patterns_are_kept_evenly_over_the_vectors_or_cover_all_densities() -> N
         assert torch.allclose(shares, torch.linspace(0.1, 0.9, PATTERNS).double(), atol=0.03)
 
 
-def test_what_is_used_is_set_or_measured_or_assumed() -> None:
+def test_the_density_in_use_is_set_measured_or_assumed() -> None:
     x = inputs((0.0, 0.3))
     shares = lambda made, measure: density(  # noqa: E731
         made.plan, made.measure_rows(lambda part: x[:, part]) if measure else None
     )
     measured = shares(Crossbar.program(signs(3, 64), chip()), True)
     assert measured.source == "measured"
-    assert measured.shares[0, 0] == 1 / 32, "one row at least"
+    assert measured.shares[0, 0] == 1 / 32, "at least one row"
     assert abs(float(measured.shares[1, 0]) - 0.3) < 0.05
     assert shares(Crossbar.program(signs(3, 64), chip()), False).source == "assumed"
     assert shares(Crossbar.program(signs(3, 64), chip()), False).shares.tolist() == [[0.5], [0.5]]
@@ -127,7 +127,7 @@ def test_nothing_is_measured_where_no_result_depends_on_it(kind: str, wires: dic
 
 
 @pytest.mark.parametrize("kind", [k for k, e in encodings().items() if e.operands != "real"])
-def test_measured_rows_bring_the_stand_in_to_the_exact_circuit(kind: str) -> None:
+def test_measured_rows_bring_the_approximation_close_to_the_exact_circuit(kind: str) -> None:
     """Two rows of tiles, with few and with many inputs at +1: half the error of 0.5 for both, or less."""
     rows = encodings()[kind].rows
     made = chip(kind, 32 * rows)
@@ -174,7 +174,7 @@ def test_calibration_sets_the_rows_of_every_layer() -> None:
     fresh = analog()
     fresh.calibrate(x)
     assert torch.equal(analog(density=0.5)(x), assumed), "0.5 where nothing was measured"
-    assert torch.equal(fresh(x), made(x)), "the same cells, whether they were read before"
+    assert torch.equal(fresh(x), made(x)), "the same cells, read before or not"
 
 
 class Twice(nn.Module):
@@ -197,8 +197,8 @@ def test_all_uses_of_a_layer_in_one_pass_count() -> None:
     assert made.rows_on == {"layer": [[0.5]]}
 
 
-def test_wires_that_are_computed_again_leave_nothing_behind() -> None:
-    """As much as the compiled product takes, if it is there."""
+def test_wires_computed_again_leave_no_memory_allocated() -> None:
+    """The limit is the memory of the compiled product, if that is used."""
     x = inputs((0.2,) * 4, vectors=400).float()
     spec = chip(tile_cols=128).replace("converter", {"kind": "auto", "bits": 8})
     bar = Crossbar.program(signs(60, 128).float(), spec)
@@ -208,7 +208,7 @@ def test_wires_that_are_computed_again_leave_nothing_behind() -> None:
     assert torch.equal(bar.mvm(x), Crossbar.program(signs(60, 128).float(), spec, driven=bar.driven_rows).mvm(x))
 
 
-def test_read_noise_takes_the_mean_of_the_passes() -> None:
+def test_read_noise_uses_the_mean_of_the_passes() -> None:
     """BNN III with all inputs at +1: its first pass drives every cell, its second none."""
     made, x = chip("bnn_iii").replace("device.read.sigma", 0.1), inputs((0.2,))
     bar = Crossbar.program(signs(12, 32), made)
@@ -224,7 +224,7 @@ def test_read_noise_takes_the_mean_of_the_passes() -> None:
     assert torch.allclose(found[1::2], torch.zeros(12).double(), atol=1e-12)
 
 
-def test_blocks_batches_and_company_change_nothing() -> None:
+def test_blocks_batches_and_other_chips_change_nothing() -> None:
     x = images()
     whole = analog(3)
     whole.calibrate(x)
@@ -239,7 +239,7 @@ def test_blocks_batches_and_company_change_nothing() -> None:
     assert torch.equal(torch.cat([alone(part) for part in x.split(5)], 1)[0], expected[2])
 
 
-def test_a_memory_takes_its_queries_rows() -> None:
+def test_a_memory_uses_the_rows_of_its_queries() -> None:
     keys, queries = signs(6, 64).float(), inputs((0.2, 0.3)).float()
     memory = AssociativeMemory(chip(), dim=64, seed=1)
     memory.write(keys, torch.arange(6), epoch=0)
@@ -253,7 +253,7 @@ def test_a_memory_takes_its_queries_rows() -> None:
     assert torch.equal(again.similarity(queries), measured)
 
 
-def test_trials_store_the_rows_and_ranges_only_where_there_are_some() -> None:
+def test_trials_store_rows_and_ranges_only_where_they_are_measured() -> None:
     task = {"dataset": "glyphs", "split": "test", "episodes": 2, "queries": 1, "classes": 40}
     made = Chip(device=DEVICE).replace("encoding", {"kind": "bnn_i"}).replace("wires", NODAL)
     (found,) = evaluate_chips("batmann_small_xnor", made.to_dict(), task, [1], 0)
@@ -270,7 +270,7 @@ def test_trials_store_the_rows_and_ranges_only_where_there_are_some() -> None:
     assert set(found.ranges) == {"features.conv2", "features.conv3", "features.conv4", "memory"}
 
 
-# -- what is said of it ----------------------------------------------------------------------------------
+# -- what is reported of it ------------------------------------------------------------------------------
 
 
 def test_the_report_states_rows_and_error() -> None:
@@ -295,7 +295,7 @@ def test_the_report_states_rows_and_error() -> None:
 
 @pytest.mark.parametrize("share", [0.3, 0.6])  # the largest deviation is above 0 with 0.3, below with 0.6
 def test_the_estimated_error_is_that_of_the_circuit(share: float) -> None:
-    """One tile, in use as a whole: what `gating_error` says of the same inputs."""
+    """One tile, fully used: the error that `gating_error` returns for the same inputs."""
     x, made = inputs((share,), vectors=5), chip()
     bar = Crossbar.program(signs(12, 32), made)
     bar.set_driven_rows(bar.measure_rows(lambda part: x[:, part]))
@@ -309,11 +309,11 @@ def test_the_estimated_error_is_that_of_the_circuit(share: float) -> None:
     assert found.error.max == pytest.approx(error.max, rel=1e-9)
 
 
-# -- what stays ------------------------------------------------------------------------------------------
+# -- identities ------------------------------------------------------------------------------------------
 
 
-def test_only_chips_that_depend_on_it_have_another_identity() -> None:
-    """Stored results say 0.5 where nothing depends on the share of rows."""
+def test_only_chips_that_depend_on_the_density_have_another_identity() -> None:
+    """Stored results have 0.5 where nothing depends on the share of rows."""
     shown = lambda *kind, **wires: as_stored(chip(*kind, **wires).to_dict())["wires"]["density"]  # noqa: E731
     assert shown("differential") == shown("bnn_v") == 0.5
     assert shown(**IDEAL) == shown(cells="passive") == shown(gating="all_on") == 0.5

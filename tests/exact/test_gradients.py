@@ -1,4 +1,4 @@
-"""Gradients through chips: the value is the chip's to the bit, the gradient that of the digital layers."""
+"""Gradients through chips: the value is that of the chip to the bit, the gradient that of the digital layers."""
 
 import pytest
 import torch
@@ -38,16 +38,16 @@ def gradient(features: Tensor, x: Tensor) -> Tensor:
 
 
 @pytest.mark.parametrize("limit", [2 * 10**9, 1])
-def test_the_value_is_the_chips_own_read_by_read(limit: int) -> None:
+def test_the_value_is_that_of_the_chip_read_by_read(limit: int) -> None:
     plain, through, x = mapped(chip()), mapped(chip(), limit), images()
     first, second = plain(x), plain(x)
     assert not torch.equal(first, second), "read noise"
     for position in (2, 0):
         again = mapped(chip(), limit)
         assert torch.equal(straight_through(again, x.requires_grad_(), position), first[position])
-        assert torch.equal(straight_through(again, x, position), second[position]), "every call reads anew"
+        assert torch.equal(straight_through(again, x, position), second[position]), "every call reads again"
     straight_through(through, x)
-    assert torch.equal(through(x), second), "and leaves nothing behind"
+    assert torch.equal(through(x), second), "no read is stored"
     assert not through(x).requires_grad
 
 
@@ -57,8 +57,8 @@ def test_on_an_ideal_chip_the_gradient_is_the_digital_one() -> None:
     assert torch.equal(gradient(straight_through(analog, x), x), gradient(model(x), x))
 
 
-def test_on_other_chips_it_follows_their_activations() -> None:
-    """Neither the digital network's gradient nor another chip's, and the same again without noise."""
+def test_on_other_chips_the_gradient_follows_their_activations() -> None:
+    """It is neither that of the digital network nor of another chip, and is repeatable without noise."""
     analog, model, x = mapped(chip(**{"device.read.sigma": 0.0})), network(), images().requires_grad_()
     found = [gradient(straight_through(analog, x, position), x) for position in (0, 1, 0)]
     assert torch.equal(found[0], found[2])
@@ -68,7 +68,7 @@ def test_on_other_chips_it_follows_their_activations() -> None:
         assert 0.5 < float(agree) < 0.999
 
 
-def test_skipped_reads_are_those_of_others() -> None:
+def test_skipped_reads_belong_to_other_images() -> None:
     keys, queries = (torch.randn(n, 32, generator=torch.Generator().manual_seed(n)) for n in (5, 6))
     one, other = (AssociativeMemory(chip(), 32, chips=2, seed=1) for _ in range(2))
     for memory in (one, other):

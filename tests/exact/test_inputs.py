@@ -1,4 +1,4 @@
-"""Drives and converters: DAC levels, bit-serial and two-pass inputs, ranges of used rows, whole-number accumulators."""
+"""Word-line inputs and ADCs: DAC levels, bit-serial and two-pass inputs, ranges of used rows, integer accumulators."""
 
 import pytest
 import torch
@@ -8,14 +8,14 @@ from imc_sim.array import Chip, Converter, Crossbar, Inputs, Offset, Tile
 from imc_sim.device import Device, Read, RelativeVariation
 
 IDEAL = Device(g_lrs_S=1e-4, g_hrs_S=1e-5, levels=16)
-SPREAD = IDEAL.model_copy(update={"programming": RelativeVariation(sigma=0.2)})
+VARIED = IDEAL.model_copy(update={"programming": RelativeVariation(sigma=0.2)})
 GENERATOR = torch.Generator().manual_seed(0)
 W = torch.randn(7, 60, generator=GENERATOR, dtype=torch.float64)
 X = torch.randn(5, 60, generator=GENERATOR, dtype=torch.float64)
 FINE = Converter(kind="auto", bits=16)
 
 
-def bar(device: Device = SPREAD, limit: float | None = 3.0, **changes: object) -> Crossbar:
+def bar(device: Device = VARIED, limit: float | None = 3.0, **changes: object) -> Crossbar:
     chip = Chip(device=device, tile=Tile(rows=32, cols=32)).model_copy(update=changes)
     made = Crossbar.program(W, chip)
     if limit is not None:
@@ -35,7 +35,7 @@ def test_levels_round_to_the_codes_of_the_dac(bits: int) -> None:
 @pytest.mark.parametrize("bits", [3, 8])
 @pytest.mark.parametrize("passes", [1, 2])
 @pytest.mark.parametrize("converter", [Converter(), FINE])
-def test_bit_serial_adds_up_to_the_levels(bits: int, passes: int, converter: Converter) -> None:
+def test_bit_serial_passes_sum_to_the_levels(bits: int, passes: int, converter: Converter) -> None:
     serial, whole = (
         bar(
             converter=converter,
@@ -47,7 +47,7 @@ def test_bit_serial_adds_up_to_the_levels(bits: int, passes: int, converter: Con
     assert torch.allclose(serial.mvm(X), whole.mvm(X), rtol=0, atol=atol)
 
 
-def test_two_passes_convert_each_sign_apart() -> None:
+def test_two_passes_convert_each_sign_separately() -> None:
     one, two = (bar(limit=None, inputs=Inputs.model_validate({"passes": n})).mvm(X) for n in (1, 2))
     assert torch.allclose(one, two, rtol=1e-12, atol=1e-12)
     coarse = Converter(kind="auto", bits=6)
@@ -60,11 +60,11 @@ def test_two_passes_convert_each_sign_apart() -> None:
     assert not torch.allclose(one, two)
 
 
-def test_every_pass_is_a_read_of_its_own() -> None:
-    noisy = SPREAD.model_copy(update={"read": Read(sigma=0.1)})
+def test_every_pass_is_a_separate_read() -> None:
+    noisy = VARIED.model_copy(update={"read": Read(sigma=0.1)})
     quiet, one, two = (
         bar(d, limit=None, inputs=Inputs.model_validate({"passes": n})).mvm(X)
-        for d, n in ((SPREAD, 1), (noisy, 1), (noisy, 2))
+        for d, n in ((VARIED, 1), (noisy, 1), (noisy, 2))
     )
     assert not torch.equal(one, two)
     assert float((one - quiet).std()) == pytest.approx(float((two - quiet).std()), rel=0.5)
@@ -78,12 +78,12 @@ def test_a_dac_without_a_limit_is_refused() -> None:
 
 
 def test_plus_minus_one_needs_no_limit() -> None:
-    chip = Chip(device=SPREAD, inputs=Inputs(kind="levels", bits=2))
-    made, free = (Crossbar.program(W.sign(), c, unit_inputs=True) for c in (chip, Chip(device=SPREAD)))
+    chip = Chip(device=VARIED, inputs=Inputs(kind="levels", bits=2))
+    made, free = (Crossbar.program(W.sign(), c, unit_inputs=True) for c in (chip, Chip(device=VARIED)))
     assert torch.equal(made.mvm(X.sign()), free.mvm(X.sign()))
 
 
-def test_range_of_used_rows_has_finer_steps() -> None:
+def test_the_range_of_used_rows_has_finer_steps() -> None:
     """60 inputs on tiles of 32 rows: the last tile uses 28, and its step is 28/32 of the others'."""
     made = bar(IDEAL, converter=Converter(kind="auto", bits=4, rows="used"))
     steps = [q.step for q in made.tiled.quantisers()]
@@ -97,7 +97,7 @@ def test_range_of_used_rows_has_finer_steps() -> None:
 
 
 def test_integer_accumulators_hold_whole_numbers() -> None:
-    device = SPREAD.model_copy(update={"levels": 2})
+    device = VARIED.model_copy(update={"levels": 2})
     chip = Chip(device=device, tile=Tile(rows=32, cols=32), converter=Converter(kind="auto", bits=6))
     whole = chip.model_copy(update={"converter": Converter(kind="auto", bits=6, accumulator="integer")})
     real, integer = (Crossbar.program(W.sign(), c).mvm(X.sign()) for c in (chip, whole))
@@ -119,9 +119,9 @@ def test_offset_weights_are_relative_to_the_reference(levels: int) -> None:
     assert torch.allclose(references, torch.full_like(references, 5.5e-5), rtol=1e-12, atol=0)
 
 
-def test_one_reference_moves_all_columns_of_its_tile() -> None:
-    """With a spread in the references alone, columns of a tile err together and other tiles apart."""
-    made = Crossbar.program(W, Chip(device=SPREAD, encoding=Offset(), tile=Tile(rows=64, cols=4)))
+def test_one_reference_shifts_all_columns_of_its_tile() -> None:
+    """With variation in the references alone, columns of a tile have a common error and other tiles another one."""
+    made = Crossbar.program(W, Chip(device=VARIED, encoding=Offset(), tile=Tile(rows=64, cols=4)))
     g = made.cells(0)
     assert len(g) == 7 + 3
     x = torch.ones(1, 60, dtype=torch.float64)

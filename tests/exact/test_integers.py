@@ -1,4 +1,4 @@
-"""Products of whole numbers: equal to the bit to the path tile by tile, and to the formula written out."""
+"""Products of integers: equal to the bit to the tile-by-tile path, and to the formula written out."""
 
 import copy
 from collections.abc import Callable
@@ -35,7 +35,7 @@ from imc_sim.study import load_study, points_of
 
 needs_kernel = pytest.mark.skipif(_product.why_not() is not None, reason=str(_product.why_not()))
 
-CONVERTERS = {
+ADCS = {
     "ideal": {"kind": "ideal"},
     "8 bits": {"kind": "auto", "bits": 8},
     "3 bits of the rows in use": {"kind": "auto", "bits": 3, "rows": "used"},
@@ -45,7 +45,7 @@ COMPUTE = ("float32", "int16", "int8")
 
 @pytest.fixture
 def both(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], Tensor]], tuple[Tensor, Tensor]]:
-    """What some work gives by the compiled kernel, which must have been used, and without it."""
+    """Return the results of some work with the compiled kernel, which must have been used, and without it."""
     monkeypatch.setattr(_readout, "_SMALL", 1)
     monkeypatch.setattr(_readout, "_SMALL_MERGED", 1)
     monkeypatch.setattr(_readout, "_NARROW", 1)
@@ -62,7 +62,7 @@ def both(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], Tensor]], tu
 
     def run(work: Callable[[], Tensor]) -> tuple[Tensor, Tensor]:
         calls.clear()
-        at_once = work()
+        in_one_call = work()
         assert calls
         assert all(calls)
         with monkeypatch.context() as without:
@@ -70,7 +70,7 @@ def both(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], Tensor]], tu
             count = len(calls)
             plain = work()
             assert len(calls) == count
-        return at_once, plain
+        return in_one_call, plain
 
     return run
 
@@ -78,11 +78,11 @@ def both(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], Tensor]], tu
 def chip_of(encoding: Encoding, compute: str, converter: str, tile: Tile, sigma: float = 0.3) -> Chip:
     device = Device(g_lrs_S=1e-4, g_hrs_S=1e-5, programming=RelativeVariation(sigma=sigma))
     chip = Chip(device=device, encoding=encoding, tile=tile, compute=compute)  # type: ignore[arg-type]
-    return chip.replace("converter", CONVERTERS[converter])
+    return chip.replace("converter", ADCS[converter])
 
 
-def operands(encoding: Encoding, out: int, inputs: int, batch: int) -> tuple[Tensor, Tensor]:
-    """Weights and inputs among the encoding's own values."""
+def weights_and_inputs(encoding: Encoding, out: int, inputs: int, batch: int) -> tuple[Tensor, Tensor]:
+    """Return weights and inputs among the values of the encoding."""
     generator = torch.Generator().manual_seed(out + inputs)
     among = torch.tensor(encoding.values or ((0.0, 1.0) if encoding.name == "unipolar" else (-1.0, 1.0)))
     shapes = ((out, inputs), (batch, inputs))
@@ -91,35 +91,35 @@ def operands(encoding: Encoding, out: int, inputs: int, batch: int) -> tuple[Ten
 
 
 def compiled(kind: str, converter: str, compute: str) -> bool:
-    """The kernel takes it: not one matrix product of float32, and no sums that it has no place for."""
+    """The kernel computes it: no matrix product of float32, and no sums beyond its range."""
     if converter == "ideal" and (not kind.startswith("tnn") or kind == "tnn_v"):  # else x^2 has its own coefficient
         return True
     return kind not in ("bnn_iii", "bnn_iv", "tnn_v")
 
 
-CASES = [(k, v, c) for k in encodings() for v in CONVERTERS for c in COMPUTE if compiled(k, v, c)]
+CASES = [(k, v, c) for k in encodings() for v in ADCS for c in COMPUTE if compiled(k, v, c)]
 
 
 @needs_kernel
 @pytest.mark.parametrize("shape", [(7, 50, 5), (70, 200, 13), (1, 1, 1)])
 @pytest.mark.parametrize(("kind", "converter", "compute"), CASES)
-def test_equal_to_the_path_tile_by_tile(both, kind: str, converter: str, compute: str, shape: tuple) -> None:
+def test_results_equal_the_tile_by_tile_path(both, kind: str, converter: str, compute: str, shape: tuple) -> None:
     encoding = encodings()[kind]()
-    w, x = operands(encoding, *shape)
+    w, x = weights_and_inputs(encoding, *shape)
     for tile in (Tile(rows=30, cols=20), Tile(rows=128, cols=128)):
         bar = Crossbar.program(w, chip_of(encoding, compute, converter, tile), chips=2, seed=3)
-        at_once, plain = both(lambda bar=bar: bar.mvm(x))
-        assert torch.equal(at_once, plain)
+        in_one_call, plain = both(lambda bar=bar: bar.mvm(x))
+        assert torch.equal(in_one_call, plain)
 
 
 @needs_kernel
 @pytest.mark.parametrize("shape", [(7, 50, 5), (70, 200, 13), (33, 140, 101), (1, 1, 1)])
 @pytest.mark.parametrize("compute", COMPUTE)
-@pytest.mark.parametrize("converter", CONVERTERS)
-def test_read_noise_has_the_numbers_of_the_path_tile_by_tile(both, converter: str, compute: str, shape: tuple) -> None:
-    """Each vector is a read, counted on from those before; imbalanced cells give a constant of their own."""
+@pytest.mark.parametrize("converter", ADCS)
+def test_read_noise_has_the_samples_of_the_tile_by_tile_path(both, converter: str, compute: str, shape: tuple) -> None:
+    """Each vector is a read with the next number; imbalanced cells add a constant."""
     encoding = encodings()["differential"]()
-    w, x = operands(encoding, *shape)
+    w, x = weights_and_inputs(encoding, *shape)
     chip = chip_of(encoding, compute, converter, Tile(rows=30, cols=20), sigma=0.2)
 
     def work(chip: Chip) -> Tensor:
@@ -137,14 +137,14 @@ def test_read_noise_has_the_numbers_of_the_path_tile_by_tile(both, converter: st
 @needs_kernel
 @pytest.mark.parametrize("rows", [20, 128])
 @pytest.mark.parametrize("range_", ["max", "calibrated"])
-def test_read_noise_of_convolutions(both, rows: int, range_: str) -> None:
-    """All pixels of an image are one read; parts of a batch and threads read what the whole does."""
+def test_read_noise_of_convolutions_is_that_of_one_read_per_image(both, rows: int, range_: str) -> None:
+    """Parts of a batch and threads read the same as the whole."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(1)
         layer = Conv2d(3, 10, 3, "xnor", bias=False, stride=2)
         model = nn.Sequential(layer, nn.Flatten(), Linear(200, 6, "xnor", bias=False)).eval()
         images = torch.randn(7, 3, 9, 11)
-    chip = load_chip("rram_hfo2_1t1r").replace("converter", CONVERTERS["8 bits"] | {"range": range_})
+    chip = load_chip("rram_hfo2_1t1r").replace("converter", ADCS["8 bits"] | {"range": range_})
     chip = chip.replace("tile.rows", rows).replace("device.read.sigma", 0.1)
 
     def work(parts: int = 7, threads: int = 1) -> Tensor:
@@ -159,20 +159,20 @@ def test_read_noise_of_convolutions(both, rows: int, range_: str) -> None:
         finally:
             torch.set_num_threads(before)
 
-    at_once, plain = both(work)
-    assert torch.equal(at_once, plain)
-    assert torch.equal(at_once, work(parts=2))
-    assert torch.equal(at_once, work(threads=3))
+    in_one_call, plain = both(work)
+    assert torch.equal(in_one_call, plain)
+    assert torch.equal(in_one_call, work(parts=2))
+    assert torch.equal(in_one_call, work(threads=3))
 
 
 @pytest.mark.parametrize(("kind", "converter"), [("tnn_i", "ideal"), ("bnn_i", "8 bits")])
-def test_what_wires_add_to_conversions_is_the_same_everywhere(
+def test_the_wire_term_of_conversions_is_the_same_everywhere(
     kind: str, converter: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Rows that the input switches: an affine function stands for the wires, its constant part in float64."""
+    """With rows that the input switches, an affine function replaces the wires; its constant part is float64."""
     monkeypatch.setattr(_readout, "_SMALL", 1)
     encoding = encodings()[kind]()
-    w, x = operands(encoding, 50, 200, 1000)
+    w, x = weights_and_inputs(encoding, 50, 200, 1000)
     chip = chip_of(encoding, "float32", converter, Tile(), sigma=0.1)
     bar = Crossbar.program(w, chip.replace("wires", {"kind": "nodal", "r_row_ohm": 3.0, "r_col_ohm": 3.0}))
     first = bar.mvm(x)
@@ -181,11 +181,11 @@ def test_what_wires_add_to_conversions_is_the_same_everywhere(
 
 
 @needs_kernel
-def test_noise_that_depends_on_the_inputs_goes_tile_by_tile(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of inputs that may be 0 the kernel does not know the variance: it must not be asked."""
+def test_noise_that_depends_on_the_inputs_uses_the_tile_by_tile_path(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For inputs that may be 0 the kernel does not know the variance and must not be used."""
     monkeypatch.setattr(_readout, "_SMALL", 1)
     monkeypatch.setattr(_product, "multiply", lambda *_: pytest.fail("the kernel was used"))
-    w, x = operands(encodings()["differential"](), 20, 90, 8)
+    w, x = weights_and_inputs(encodings()["differential"](), 20, 90, 8)
     chip = load_chip("rram_hfo2_1t1r").replace("device.read.sigma", 0.1)
     x[:, ::2] = 0.0
     quiet, loud = (Crossbar.program(w, chip.replace("device.read.sigma", s)).mvm(x) for s in (1e-9, 0.1))
@@ -198,7 +198,7 @@ def test_noise_that_depends_on_the_inputs_goes_tile_by_tile(monkeypatch: pytest.
     ("channels", "kernel", "stride", "padding", "rows"),
     [(2, 5, 1, 0, 128), (3, 3, 2, 1, 20), (12, 3, 1, 1, 50), (16, 2, 2, 0, 16), (6, 1, 1, 0, 128)],
 )
-def test_convolutions_read_their_patches_where_they_lie(
+def test_convolutions_read_their_patches_in_place(
     both, compute: str, channels: int, kernel: int, stride: int, padding: int, rows: int
 ) -> None:
     with torch.random.fork_rng(devices=[]):
@@ -206,12 +206,12 @@ def test_convolutions_read_their_patches_where_they_lie(
         layer = Conv2d(channels, 10, kernel, "sign", bias=False, stride=stride, padding=padding)
         model = nn.Sequential(layer).eval()
         images = torch.randn(3, channels, 9, 11).sign()
-    chip = load_chip("rram_hfo2_1t1r").replace("compute", compute).replace("converter", CONVERTERS["8 bits"])
+    chip = load_chip("rram_hfo2_1t1r").replace("compute", compute).replace("converter", ADCS["8 bits"])
     analog = map_model(model, chip.replace("tile.rows", rows), chips=2)
-    at_once, plain = both(lambda: analog(images))
-    assert torch.equal(at_once, plain)
+    in_one_call, plain = both(lambda: analog(images))
+    assert torch.equal(in_one_call, plain)
     with torch.no_grad():
-        assert torch.corrcoef(torch.stack([at_once[0].flatten(), model(images).flatten()]))[0, 1] > 0.9
+        assert torch.corrcoef(torch.stack([in_one_call[0].flatten(), model(images).flatten()]))[0, 1] > 0.9
 
 
 @needs_kernel
@@ -220,7 +220,7 @@ def test_threads_and_batches_change_no_bit(both) -> None:
         torch.manual_seed(3)
         model = BatmannController("xnor_binary_fc", width=20, dim=70).eval()
     images = torch.randn(5, 1, 32, 32, generator=torch.Generator().manual_seed(0))
-    chip = load_chip("rram_hfo2_1t1r").replace("compute", "int8").replace("converter", CONVERTERS["8 bits"])
+    chip = load_chip("rram_hfo2_1t1r").replace("compute", "int8").replace("converter", ADCS["8 bits"])
     analog = map_model(model, chip, chips=2)
     whole, plain = both(lambda: analog(images))
     assert torch.equal(whole, plain)
@@ -237,48 +237,48 @@ def test_threads_and_batches_change_no_bit(both) -> None:
 
 @needs_kernel
 @pytest.mark.parametrize("top", [1, 7, 127])
-def test_inputs_of_few_bits(both, top: int) -> None:
+def test_inputs_of_few_bits_are_exact(both, top: int) -> None:
     generator = torch.Generator().manual_seed(top)
     w = torch.randn(20, 90, generator=generator)
     x = torch.randint(-top, top + 1, (6, 90), generator=generator).float()
     chip = load_chip("ideal").replace("device.levels", 16).replace("compute", "int8")
     bar = Crossbar.program(w, chip.replace("device.programming.sigma", 0.1))
-    at_once, plain = both(lambda: bar.mvm(x))
-    assert torch.equal(at_once, plain)
+    in_one_call, plain = both(lambda: bar.mvm(x))
+    assert torch.equal(in_one_call, plain)
 
 
 @pytest.mark.parametrize("compute", ["int16", "int8"])
 @pytest.mark.parametrize("kind", encodings())
-def test_exact_where_the_device_has_so_many_levels(kind: str, compute: str) -> None:
+def test_results_are_exact_where_the_device_has_enough_levels(kind: str, compute: str) -> None:
     encoding = encodings()[kind]()
-    w, x = operands(encoding, 40, 130, 9)
+    w, x = weights_and_inputs(encoding, 40, 130, 9)
     chip = chip_of(encoding, compute, "ideal", Tile(), sigma=0.0)
     y = Crossbar.program(w, chip).mvm(x)[0]
-    if (kind, compute) == ("tnn_v", "int8"):  # the current of HRS cells is in what it converts, and is no level
+    if (kind, compute) == ("tnn_v", "int8"):  # it converts the current of HRS cells too, which is no level
         assert 0.0 < float((y - x @ w.T).abs().max()) < 1.0
     else:
         assert torch.equal(y, x @ w.T)
 
 
-def test_sixteen_bits_are_float32() -> None:
-    """Of binary cells no contrast reaches 8 windows: 16 bits hold all of float32's grid."""
-    w, x = operands(encodings()["differential"](), 30, 200, 9)
-    chip = load_chip("rram_hfo2_1t1r").replace("converter", CONVERTERS["8 bits"])
+def test_sixteen_bits_equal_float32() -> None:
+    """No conductance difference of binary cells reaches 8 windows: 16 bits hold all of float32's grid."""
+    w, x = weights_and_inputs(encodings()["differential"](), 30, 200, 9)
+    chip = load_chip("rram_hfo2_1t1r").replace("converter", ADCS["8 bits"])
     single, sixteen, eight = (Crossbar.program(w, chip.replace("compute", c), 2).mvm(x) for c in COMPUTE)
     assert torch.equal(single, sixteen)
     assert not torch.equal(single, eight)
 
 
-def test_eight_bits_written_out() -> None:
-    """Conductances, whole numbers of them, sums of a tile, codes of its converter: each line by itself."""
-    w, x = operands(encodings()["differential"](), 9, 70, 6)
+def test_eight_bits_equal_the_formula() -> None:
+    """Conductances, their integers, sums of a tile, ADC codes: one line each."""
+    w, x = weights_and_inputs(encodings()["differential"](), 9, 70, 6)
     chip = load_chip("rram_hfo2_1t1r").replace("tile", {"rows": 32, "cols": 128}).replace("compute", "int8")
-    bar = Crossbar.program(w, chip.replace("converter", CONVERTERS["8 bits"]), seed=4)
+    bar = Crossbar.program(w, chip.replace("converter", ADCS["8 bits"]), seed=4)
     cells = bar.cells(0).numpy()[:, 0, :, :, 0]
     cells = np.round(cells * 4096) / 4096
-    contrast = cells[:, 0] - cells[:, 1]
-    unit = 2.0 ** np.ceil(np.log2(np.abs(contrast).max() / 127))
-    whole = np.round(contrast / unit)
+    difference = cells[:, 0] - cells[:, 1]
+    unit = 2.0 ** np.ceil(np.log2(np.abs(difference).max() / 127))
+    whole = np.round(difference / unit)
     assert np.abs(whole).max() <= 127 < np.abs(whole).max() * 2
     y = np.zeros((6, 9))
     for begin in (0, 32, 64):
@@ -291,10 +291,10 @@ def test_eight_bits_written_out() -> None:
 
 @pytest.mark.parametrize(("compute", "levels"), [("int8", 2), ("int16", 2), ("float32", 2), ("int8", 16)])
 @pytest.mark.parametrize("converter", ["ideal", "8 bits"])
-def test_reported_rounding_is_what_a_product_shows(compute: str, levels: int, converter: str) -> None:
+def test_reported_rounding_is_that_of_a_product(compute: str, levels: int, converter: str) -> None:
     chip = load_chip("rram_hfo2_1t1r").replace("compute", compute).replace("device.levels", levels)
     w = torch.randn(30, 50, generator=torch.Generator().manual_seed(0))
-    bar = Crossbar.program(w, chip.replace("converter", CONVERTERS[converter]), chips=range(3, 5))
+    bar = Crossbar.program(w, chip.replace("converter", ADCS[converter]), chips=range(3, 5))
     rounding = bar.rounding(1)
     used = (bar.ideal.matrix(1) if converter == "ideal" else torch.cat(bar.readout.weights[1].linear, 1)).double()
     if converter == "ideal":
@@ -308,7 +308,7 @@ def test_reported_rounding_is_what_a_product_shows(compute: str, levels: int, co
     assert 0.3 * rounding.step * 0.5 < rounding.largest <= rounding.step * 1.01
 
 
-def test_the_mapping_report_says_it() -> None:
+def test_the_mapping_report_states_the_rounding() -> None:
     model = nn.Sequential(Linear(40, 8, "sign", bias=False), Linear(8, 4, "int8", bias=False)).eval()
     chip = load_chip("rram_hfo2_1t1r")
     report = map_model(model, chip.replace("compute", "int8")).report
@@ -321,7 +321,7 @@ def test_the_mapping_report_says_it() -> None:
     assert [row["rounding"]["compute"] for row in both] == ["float32", "float64"]
 
 
-def test_real_inputs_meet_the_same_whole_numbers() -> None:
+def test_real_inputs_use_the_same_integers() -> None:
     generator = torch.Generator().manual_seed(2)
     w, x = torch.randn(20, 64, generator=generator), torch.randn(5, 64, generator=generator)
     bar = Crossbar.program(w, load_chip("rram_hfo2_1t1r").replace("compute", "int8"))
@@ -332,11 +332,11 @@ def test_real_inputs_meet_the_same_whole_numbers() -> None:
 @needs_kernel
 @pytest.mark.parametrize("compute", ["float32", "int8"])
 @pytest.mark.parametrize("kind", ["differential", "bnn_v", "tnn_iii"])
-def test_memory_of_a_chip_counts_the_copy_for_the_kernel(both, kind: str, compute: str) -> None:
+def test_memory_of_a_chip_includes_the_copy_for_the_kernel(both, kind: str, compute: str) -> None:
     model = nn.Sequential(Linear(96, 60, "xnor", bias=False), Linear(60, 70, "xnor", bias=False)).eval()
     chip = chip_of(encodings()[kind](), compute, "8 bits", Tile()).replace("device.read.sigma", 0.1)
     x = torch.randn(4, 96, generator=torch.Generator().manual_seed(0))
-    if kind != "differential":  # noise that depends on the inputs does not go through the kernel
+    if kind != "differential":  # noise that depends on the inputs does not use the kernel
         chip = chip.replace("device.read.sigma", 0.0)
     analog = map_model(model, chip)
     both(lambda: analog(x))
@@ -362,7 +362,7 @@ def test_everything_is_compiled_before_it_is_used() -> None:
     functions = _warm_up._functions()
     before = [tuple(f.signatures) for f in functions]
     assert all(len(signatures) == 1 for signatures in before)
-    chip = load_chip("rram_hfo2_1t1r").replace("converter", CONVERTERS["8 bits"]).replace("device.read.sigma", 0.1)
+    chip = load_chip("rram_hfo2_1t1r").replace("converter", ADCS["8 bits"]).replace("device.read.sigma", 0.1)
     model = nn.Sequential(Conv2d(64, 64, 5, "xnor", bias=False)).eval()
     for stuck in (0.0, 0.1):
         map_model(model, chip.replace("device.faults.stuck_lrs", stuck))(torch.randn(2, 64, 12, 12))
@@ -370,7 +370,7 @@ def test_everything_is_compiled_before_it_is_used() -> None:
     assert [tuple(f.signatures) for f in functions] == before
 
 
-def test_results_that_are_stored_keep_their_names() -> None:
+def test_stored_results_keep_their_names() -> None:
     study = load_study("quickstart")
     point = points_of(study)[0]
     assert "compute" not in point.content["chip"]
@@ -382,8 +382,8 @@ def test_results_that_are_stored_keep_their_names() -> None:
 
 @needs_kernel
 @pytest.mark.parametrize("shape", [(7, 5), (70, 24), (1, 1), (330, 1030)])
-def test_compiled_draws_are_numpys(shape: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
-    """The same columns in the same order, whatever the width of a line; and the differences of pairs are theirs."""
+def test_compiled_samples_equal_those_of_numpy(shape: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same columns in the same order for any width of a line; the differences of pairs are equal too."""
     table = np.random.default_rng(0).random((4, WIDTH)).astype(np.float32)
     rows = np.random.default_rng(1).integers(0, 4, shape[0] * shape[1]).astype(np.int32)
     stream = Stream(7, "layer", "programming")
@@ -392,7 +392,8 @@ def test_compiled_draws_are_numpys(shape: tuple[int, int], monkeypatch: pytest.M
     monkeypatch.setattr(_rng, "compiled", lambda: False)
     assert np.array_equal(compiled, stream.entries(table, rows, chip=3, epoch=2))
     assert np.array_equal(compiled, table[rows, stream.columns(len(rows), 3, 2)])
-    assert (stream.columns(len(rows), 3, 2) >= PARTS).any() == (len(rows) > 10_000)  # draws of the tails are among them
+    tails = stream.columns(len(rows), 3, 2) >= PARTS
+    assert tails.any() == (len(rows) > 10_000)
     normal = _rng.normal_quantiles()[stream.columns(len(rows), 3, 2, block=9)]
     assert np.array_equal(normal, stream.normal(len(rows), 3, 2, block=9))
     with monkeypatch.context() as again:
@@ -412,8 +413,8 @@ def test_compiled_draws_are_numpys(shape: tuple[int, int], monkeypatch: pytest.M
 @needs_kernel
 @pytest.mark.parametrize(("compute", "top", "unit"), [("int8", 127, 2.0**-7), ("int16", 32639, 2.0**-12)])
 @pytest.mark.parametrize("beyond", [0, 1])
-def test_compiled_rounding_is_torchs(compute: str, top: int, unit: float, beyond: int) -> None:
-    """To the bit, signs of zeros too; halves go to even numbers. One step above what fits doubles the unit."""
+def test_compiled_rounding_equals_that_of_torch(compute: str, top: int, unit: float, beyond: int) -> None:
+    """To the bit, also signs of zeros; halves are rounded to even. One step above the range doubles the unit."""
     plan = Plan.of(torch.ones(1, 1), encodings()["differential"](), load_chip("ideal").replace("compute", compute), "")
     eighths = torch.arange(-8 * 50, 8 * 50 + 1) / 8
     x = torch.cat([eighths, torch.tensor([-0.0, float(top + beyond)])])[None, None] * unit
@@ -428,8 +429,8 @@ def test_compiled_rounding_is_torchs(compute: str, top: int, unit: float, beyond
 
 @needs_kernel
 @pytest.mark.parametrize("other", [0, 1000])
-def test_words_are_as_many_as_the_largest_contrast_needs(other: int) -> None:
-    """Whatever tile it is on; none where it needs more than two, or is no whole number."""
+def test_the_number_of_words_is_that_of_the_largest_conductance_difference(other: int) -> None:
+    """On any tile; none where it needs more than two, or is not an integer."""
     for largest, words in ((127, 1), (-127, 1), (128, 2), (-32639, 2), (32640, None), (-(2.0**31), None), (0.5, None)):
         tiles = torch.full((70, 6), float(other)), torch.zeros(70, 5)
         tiles[1][69, 4] = largest

@@ -1,4 +1,4 @@
-"""Compiled code without a place to be kept: the same results, said once."""
+"""Compiled code that cannot be cached gives the same results, with one warning."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ with warnings.catch_warnings(record=True) as caught:
     numbers = Stream(3, "l", "s").normal(2**17, 0)
     from imc_sim import _philox
     assert _philox.pairs_in_pool.stats.cache_path is None
-    said = [str(w.message) for w in caught if "Compiled code cannot be kept" in str(w.message)]
-print(len(said), numbers.sum())
+    warned = [str(w.message) for w in caught if "Compiled code cannot be kept" in str(w.message)]
+print(len(warned), numbers.sum())
 """
 
 
-def test_a_read_only_installation_computes_the_same_and_says_so_once(repository: Path) -> None:
+def test_a_read_only_installation_computes_the_same_and_warns_once(repository: Path) -> None:
     from imc_sim._rng import Stream
 
     argv = [sys.executable, "-c", PROGRAM]

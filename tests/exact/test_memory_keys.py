@@ -1,4 +1,4 @@
-"""What a key memory is given: centring, averaging, projection, sizes; each acts, and none when left out."""
+"""Keys of a memory: centring, averaging, projection, sizes; each acts, and is off by default."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def task(**keys: object) -> FewShotTask:
 
 @pytest.fixture(scope="module")
 def data() -> FewShotData:
-    """Episodes over 60 images; what the images show does not matter."""
+    """Return episodes over 60 images; the content of the images does not matter."""
     index = np.random.default_rng(1).permuted(np.tile(np.arange(60), (EPISODES, 1)), axis=1)
     index = index[:, : WAY * (SHOT + QUERIES)].reshape(EPISODES, WAY, SHOT + QUERIES)
     return FewShotData(torch.zeros(60, 1, 1, 1), index[..., :SHOT], index[..., SHOT:])
@@ -41,7 +41,7 @@ def data() -> FewShotData:
 
 @pytest.fixture(scope="module")
 def features() -> Tensor:
-    """Off centre by as much as they vary: what a sign at zero handles badly."""
+    """Return features whose mean is as large as their variation, for which a sign at zero is a poor key."""
     return torch.randn(60, DIM, generator=torch.Generator().manual_seed(2)) + 1.0
 
 
@@ -50,7 +50,7 @@ def scores(features: Tensor, spec: FewShotTask, data: FewShotData) -> list[float
 
 
 def brute(features: Tensor, spec: FewShotTask, data: FewShotData) -> list[float]:
-    """Signs of features less the support's mean, averaged or not, one query and one key at a time."""
+    """Return signs of features less the support's mean, averaged or not, one query and one key at a time."""
     found = []
     for support, query in zip(data.support, data.query, strict=True):
         mean = features[torch.from_numpy(support.ravel())].double().mean(0).float()
@@ -76,7 +76,7 @@ def brute(features: Tensor, spec: FewShotTask, data: FewShotData) -> list[float]
 
 @pytest.mark.parametrize("prototypes", ["none", "mean", "majority"])
 @pytest.mark.parametrize("keys", ["bipolar", "binary"])
-def test_centred_and_averaged_keys_are_those_of_a_plain_loop(
+def test_centred_and_averaged_keys_equal_those_of_a_loop(
     features: Tensor, data: FewShotData, keys: str, prototypes: str
 ) -> None:
     spec = task(threshold="support_mean", prototypes=prototypes, keys=keys)
@@ -120,7 +120,7 @@ def test_squared_distance_finds_the_nearest_and_weighs_as_matching_networks_do(d
 
 
 def test_projections_are_nested_seeded_and_keep_angles() -> None:
-    """Share of unequal signs estimates the angle over pi; 5 standard errors of 20,000 independent signs."""
+    """The share of unequal signs estimates the angle over pi; 5 standard errors of 20,000 independent signs."""
     x = torch.eye(3)[:2] @ torch.tensor([[1.0, 0, 0], [0.6, 0.8, 0], [0, 0, 1]])
     codes = projected(x, 20_000, seed=5) > 0
     angle = math.acos(0.6) / math.pi
@@ -131,8 +131,8 @@ def test_projections_are_nested_seeded_and_keep_angles() -> None:
     assert projected(x, None, seed=5) is x
 
 
-def test_defaults_are_no_part_of_a_trial() -> None:
-    """What was stored before these keys were there keeps its identity; each of them gives another."""
+def test_defaults_are_not_part_of_a_trial() -> None:
+    """Results stored before these settings keep their identity; each setting changes it."""
     later = {"threshold": "support_mean", "prototypes": "mean", "dim": 8, "size": 28, "scaling": "unit"}
     later |= {"passes": "episodes"}
     plain = task().to_dict()
@@ -146,7 +146,7 @@ def test_majority_of_float_keys_is_refused() -> None:
         task(prototypes="majority", keys="float")
 
 
-def test_size_is_the_model_s_own_and_units_are_zero_to_one(tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_size_defaults_to_that_of_the_model_and_units_are_zero_to_one(tmp_path_factory: pytest.TempPathFactory) -> None:
     folder = tmp_path_factory.mktemp("models") / "small"
     args = {"kind": "xnor", "width": 4, "dim": 16, "size": 28}
     save_model(
@@ -167,13 +167,13 @@ def test_size_is_the_model_s_own_and_units_are_zero_to_one(tmp_path_factory: pyt
     assert paper == 1.0
 
 
-def test_keys_are_signs_at_zero_where_nothing_else_is_asked(features: Tensor, data: FewShotData) -> None:
+def test_keys_are_signs_at_zero_by_default(features: Tensor, data: FewShotData) -> None:
     keys, queries = KeyMaker(features, task(), data.support, data.query).one(3)
     assert torch.equal(keys, key_form(features[torch.from_numpy(data.support[3].ravel())], "bipolar"))
     assert torch.equal(queries, key_form(features[torch.from_numpy(data.query[3].ravel())], "bipolar"))
 
 
-class Beside(torch.nn.Module):
+class BatchMean(torch.nn.Module):
     """Every feature is the mean over the images of its batch."""
 
     def forward(self, x: Tensor) -> Tensor:
@@ -188,7 +188,7 @@ def test_batches_of_one_episode_hold_its_images_and_no_others() -> None:
         here, there = (d.images[torch.from_numpy(getattr(d, index))] for d in (whole, apart))
         assert torch.equal(here, there)
     assert sorted(np.concatenate([apart.support[1].ravel(), apart.query[1].ravel()])) == list(range(12, 24))
-    found = features_of(Beside(), apart.images, 12)
+    found = features_of(BatchMean(), apart.images, 12)
     assert [float(f) for f in found[::12, 0]] == [float(apart.images[i : i + 12].mean()) for i in range(0, 48, 12)]
     with pytest.raises(InputError, match="batch 12, the images of an episode"):
         build(FewShotTask, spec | {"passes": "episodes"}, "task")

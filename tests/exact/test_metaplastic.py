@@ -1,4 +1,4 @@
-"""Metaplastic updates against a slow loop; hidden weights' layers, their networks, norms and probes."""
+"""Metaplastic updates compared with a slow loop; layers with hidden weights, networks, norms and probes."""
 
 import copy
 import math
@@ -23,7 +23,7 @@ def generator(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def drawn(*shape: int, seed: int = 0) -> Tensor:
+def sampled(*shape: int, seed: int = 0) -> Tensor:
     return torch.randn(*shape, generator=generator(seed))
 
 
@@ -37,7 +37,7 @@ def seeded(net: type[nn.Module], *args: object, **more: object) -> nn.Module:
 
 
 def literal(w: list[float], grads: list[list[float]], lr: float, m: float, decay: float) -> list[list[float]]:
-    """The published rule, one number after the other; every step's weights."""
+    """The published rule, one number after the other; return the weights of every step."""
     b1, b2, eps = 0.9, 0.999, 1e-8
     mean, square, steps = [0.0] * len(w), [0.0] * len(w), []
     for t, gradient in enumerate(grads, 1):
@@ -54,18 +54,18 @@ def literal(w: list[float], grads: list[list[float]], lr: float, m: float, decay
 
 
 def parameters() -> list[nn.Parameter]:
-    """A matrix, a kernel and a vector, in double precision."""
+    """Return a matrix, a kernel and a vector, in double precision."""
     shapes = ((5, 7), (3, 2, 2, 2), (6,))
-    return [nn.Parameter(0.2 * drawn(*shape, seed=n).double()) for n, shape in enumerate(shapes)]
+    return [nn.Parameter(0.2 * sampled(*shape, seed=n).double()) for n, shape in enumerate(shapes)]
 
 
 @pytest.mark.parametrize("decay", [0.0, 0.3])
-def test_every_step_is_that_of_the_published_rule(decay: float) -> None:
-    """m of its own for each group; vectors never damped; gradients of all sizes, some nearly as small as epsilon."""
+def test_every_step_follows_the_published_rule(decay: float) -> None:
+    """m is separate for each group; vectors are never damped; gradients have all sizes, some as small as epsilon."""
     params, strengths, steps = parameters(), (1.5, 8.0, 25.0), 12
     groups = [{"params": [p], "m": m} for p, m in zip(params, strengths, strict=True)]
     optimizer = MetaplasticAdam(groups, lr=0.05, weight_decay=decay)
-    grads = [[drawn(*p.shape, seed=100 * n + t).double() * 10.0 ** -(3 * n) for t in range(steps)]
+    grads = [[sampled(*p.shape, seed=100 * n + t).double() * 10.0 ** -(3 * n) for t in range(steps)]
              for n, p in enumerate(params)]  # fmt: skip
     wanted = [
         literal(
@@ -82,8 +82,8 @@ def test_every_step_is_that_of_the_published_rule(decay: float) -> None:
             torch.testing.assert_close(p.detach(), expected, rtol=1e-11, atol=1e-13)
 
 
-def test_epsilon_comes_before_the_bias_correction() -> None:
-    """Where gradients are as small as epsilon the first step is not torch's."""
+def test_epsilon_is_added_before_the_bias_correction() -> None:
+    """Where gradients are as small as epsilon the first step differs from that of torch."""
     ours, other = (nn.Parameter(torch.ones(4, 4)) for _ in range(2))
     for p, kind in ((ours, MetaplasticAdam), (other, torch.optim.Adam)):
         p.grad = torch.full((4, 4), 1e-8)
@@ -94,26 +94,26 @@ def test_epsilon_comes_before_the_bias_correction() -> None:
 
 
 def test_without_metaplasticity_it_is_adam() -> None:
-    ours, other = (nn.Parameter(drawn(40, 30)) for _ in range(2))
+    ours, other = (nn.Parameter(sampled(40, 30)) for _ in range(2))
     optimizers = (
-        # So small an epsilon that it makes no difference where it stands.
+        # Epsilon is so small that its position makes no difference.
         MetaplasticAdam([ours], lr=1e-2, weight_decay=0.1, eps=1e-20),
         torch.optim.Adam([other], lr=1e-2, weight_decay=0.1, eps=1e-20),
     )
     for t in range(20):
         for p, optimizer in zip((ours, other), optimizers, strict=True):
-            p.grad = drawn(40, 30, seed=t)
+            p.grad = sampled(40, 30, seed=t)
             optimizer.step()
     torch.testing.assert_close(ours, other, rtol=1e-5, atol=1e-6)
 
 
 @hypothesis.given(m=st.floats(0.01, 200.0), scale=st.floats(1e-3, 30.0), seed=st.integers(0, 1000))
 @hypothesis.settings(max_examples=30)
-def test_growth_is_never_damped_and_nothing_turns_round(m: float, scale: float, seed: int) -> None:
-    damped, plain = (nn.Parameter(scale * drawn(8, 9, seed=seed)) for _ in range(2))
+def test_growth_is_never_damped_and_no_step_is_reversed(m: float, scale: float, seed: int) -> None:
+    damped, plain = (nn.Parameter(scale * sampled(8, 9, seed=seed)) for _ in range(2))
     start = damped.detach().clone()
     for p, strength in ((damped, m), (plain, 0.0)):
-        p.grad = drawn(8, 9, seed=seed + 1)
+        p.grad = sampled(8, 9, seed=seed + 1)
         MetaplasticAdam([p], lr=1e-3, m=strength).step()
     moves = [(p.detach() - start) * start.sign() for p in (damped, plain)]
     outwards = moves[1] > 0
@@ -129,26 +129,26 @@ def test_f_meta_is_one_at_zero_and_falls_on_both_sides() -> None:
     assert bool((f_meta(w[20:], 1.0).diff() < 0).all())
 
 
-def test_large_tensors_in_pieces_and_strided_ones_whole_are_the_same() -> None:
-    whole = nn.Parameter(0.1 * drawn(3, _CHUNK // 2 + 7))
+def test_large_tensors_in_parts_and_strided_ones_in_one_are_the_same() -> None:
+    whole = nn.Parameter(0.1 * sampled(3, _CHUNK // 2 + 7))
     turned = nn.Parameter(whole.detach().mT.contiguous().mT)
     assert not turned.is_contiguous()
     for t in range(3):
         for p in (whole, turned):
-            p.grad = drawn(*p.shape, seed=t)
+            p.grad = sampled(*p.shape, seed=t)
     optimizers = [MetaplasticAdam([p], m=3.0, weight_decay=0.01) for p in (whole, turned)]
     for optimizer in optimizers * 3:
         optimizer.step()
     torch.testing.assert_close(whole.detach(), turned.detach(), rtol=1e-6, atol=1e-8)
 
 
-def test_a_stored_state_goes_on_to_the_same_bits(tmp_path: Path) -> None:
+def test_a_stored_state_continues_to_the_same_bits(tmp_path: Path) -> None:
     def steps(p: nn.Parameter, optimizer: MetaplasticAdam, some: range) -> None:
         for t in some:
-            p.grad = drawn(6, 5, seed=t)
+            p.grad = sampled(6, 5, seed=t)
             optimizer.step()
 
-    whole, parts = (nn.Parameter(0.1 * drawn(6, 5)) for _ in range(2))
+    whole, parts = (nn.Parameter(0.1 * sampled(6, 5)) for _ in range(2))
     steps(whole, MetaplasticAdam([whole], m=2.0), range(9))
     first = MetaplasticAdam([parts], m=2.0)
     steps(parts, first, range(4))
@@ -182,12 +182,12 @@ def test_groups_give_each_layer_its_own_strength() -> None:
 
 
 def test_hidden_weights_count_by_their_signs_and_get_their_gradient() -> None:
-    for layer, x in ((Linear(5, 4, "latent", bias=False), drawn(3, 5)),
-                     (Conv2d(2, 4, 3, "latent", bias=False, padding=1), drawn(3, 2, 5, 5))):  # fmt: skip
+    for layer, x in ((Linear(5, 4, "latent", bias=False), sampled(3, 5)),
+                     (Conv2d(2, 4, 3, "latent", bias=False, padding=1), sampled(3, 2, 5, 5))):  # fmt: skip
         with torch.no_grad():
-            layer.weight.mul_(50)  # beyond 1, where other policies let no gradient through
+            layer.weight.mul_(50)  # beyond 1, where other policies pass no gradient
         signs = layer.weight.detach().sign().requires_grad_()
-        upstream = 100 * drawn(*layer(x).shape, seed=7)
+        upstream = 100 * sampled(*layer(x).shape, seed=7)
         y = layer(x)
         torch.testing.assert_close(y, layer.product(x, signs))
         y.backward(upstream)
@@ -231,7 +231,7 @@ def test_published_sizes_of_the_convolutional_network(channels: tuple[int, ...],
 
 
 def by_hand(model: BnnMlp, x: Tensor) -> Tensor:
-    """The network in training as the paper says it, on its weights."""
+    """Run the network in training as the paper describes it, on its weights."""
     layers = product_layers(model)
     for n, layer in enumerate(layers):
         x = x @ layer.weight.detach().sign().T
@@ -240,8 +240,8 @@ def by_hand(model: BnnMlp, x: Tensor) -> Tensor:
     return x
 
 
-def test_the_mlp_is_the_published_one() -> None:
-    model, x = seeded(BnnMlp, 12, (9, 8), 4), drawn(50, 12)
+def test_the_mlp_equals_the_published_one() -> None:
+    model, x = seeded(BnnMlp, 12, (9, 8), 4), sampled(50, 12)
     assert isinstance(model, BnnMlp)
     torch.testing.assert_close(model(x), by_hand(model, x), rtol=1e-4, atol=1e-4)
     assert model(x.reshape(50, 1, 3, 4)).shape == (50, 4)
@@ -252,7 +252,7 @@ def test_the_mlp_is_the_published_one() -> None:
 
 
 def test_statistics_scale_and_kind_of_norm_act() -> None:
-    x = drawn(20, 12)
+    x = sampled(20, 12)
     running, batch = (seeded(BnnMlp, 12, (9,), 4, statistics=s).eval() for s in ("running", "batch"))
     assert not torch.allclose(running(x), batch(x))
     assert torch.equal(batch(x), batch.train()(x))
@@ -293,17 +293,17 @@ def test_convolutions_see_bits_of_grey_levels_and_small_images_on_black() -> Non
     grey = seeded(BnnConv, (1, 4, 6), (4, 4), size=12, binary_inputs=False)
     assert not torch.allclose(grey(x), model(x))
     with pytest.raises(InputError, match="12 x 12"):
-        model(drawn(1, 1, 13, 13))
+        model(sampled(1, 1, 13, 13))
 
 
-def test_norms_are_kept_and_brought_back() -> None:
-    model, x = seeded(BnnMlp, 12, (9,), 4), drawn(30, 12)
+def test_norms_are_stored_and_restored() -> None:
+    model, x = seeded(BnnMlp, 12, (9,), 4), sampled(30, 12)
     with torch.no_grad():
         model(x)
         first, before = norm_state(model), model.eval()(x)
         model.train()
         for n in range(5):
-            model(3 * drawn(30, 12, seed=n) + 1)
+            model(3 * sampled(30, 12, seed=n) + 1)
         model.norm[0].weight.mul_(-2)  # type: ignore[index]
         assert not torch.equal(model.eval()(x), before)
         load_norm_state(model, first)
@@ -314,7 +314,7 @@ def test_norms_are_kept_and_brought_back() -> None:
 
 
 @pytest.mark.parametrize("kind", ["mlp", "conv"])
-def test_calibrated_norms_are_those_of_all_images_whatever_the_batches(kind: str) -> None:
+def test_calibrated_norms_are_those_of_all_images_for_any_batches(kind: str) -> None:
     x = torch.rand(90, 1, 12, 12, generator=generator()) - 0.2
     made = seeded(BnnMlp, 144, (20, 10), 5) if kind == "mlp" else seeded(BnnConv, (1, 4, 6), (4, 4), size=12)
     whole, parts = made, copy.deepcopy(made)
@@ -334,9 +334,9 @@ def test_calibrated_norms_are_those_of_all_images_whatever_the_batches(kind: str
 
 def test_batch_statistics_become_running_ones() -> None:
     model = seeded(BnnMlp, 12, (9,), 4, statistics="batch")
-    calibrate_norms(model, [drawn(40, 12)])
+    calibrate_norms(model, [sampled(40, 12)])
     assert {m.statistics for m in model.modules() if isinstance(m, Norm)} == {"running"}
-    one = drawn(1, 12, seed=3)
+    one = sampled(1, 12, seed=3)
     assert bool(model.eval()(one).isfinite().all())
 
 
@@ -350,7 +350,7 @@ NETS: dict[str, tuple[str, dict]] = {
 
 
 def ready(name: str) -> tuple[nn.Module, Tensor]:
-    """A network with norms of its own images."""
+    """Return a network with norms of these images."""
     arch, args = NETS[name]
     x = torch.rand(40, 1, 12, 12, generator=generator())
     x[x < 0.4] = 0
@@ -375,7 +375,7 @@ def test_an_ideal_chip_gives_the_digital_logits_to_the_bit(name: str, encoding: 
     assert kinds == ["differential" if n in special else encoding for n in range(3)]
 
 
-def test_inputs_other_than_promised_are_refused() -> None:
+def test_inputs_other_than_specified_are_refused() -> None:
     chip = load_chip("ideal")
     for promised, good, bad in (("bits", [0.0, 1.0], [-1.0, 1.0]), ("signs", [-1.0, 1.0], [0.0, 1.0])):
         layer = Linear(2, 3, "latent", bias=False).eval()
@@ -401,8 +401,8 @@ def test_a_stored_network_is_bits_and_computes_the_same(name: str, tmp_path: Pat
 # -- probes ------------------------------------------------------------------------------------------------
 
 
-def test_the_published_quadratic_task() -> None:
-    """The coordinate whose optimum lies outside of the cube goes away at a steady pace, the other swings about 0."""
+def test_the_published_quadratic_task_converges_as_published() -> None:
+    """The coordinate whose optimum is outside of the cube moves away steadily, the other oscillates about 0."""
     h = torch.tensor([[2.4047, 0.2158], [0.2158, 0.7733]], dtype=torch.float64)
     assert torch.linalg.eigvalsh(h).tolist() == pytest.approx([0.7452, 2.4328], abs=1e-4)
     task = QuadraticTask(h, torch.tensor([1.5, 0.5], dtype=torch.float64))
@@ -435,7 +435,7 @@ def test_the_cost_of_flips_is_that_of_the_loss_and_grows_with_the_weight() -> No
     assert not torch.equal(task.optimum, QuadraticTask.random([0.5 + n / 50 for n in range(50)], seed=4).optimum)
 
 
-def test_flipped_signs_of_a_layer_cost_what_the_loss_says() -> None:
+def test_flipped_signs_of_a_layer_cost_the_increase_of_the_loss() -> None:
     model, x = ready("real")
     labels = torch.arange(40) % 5
     layer = product_layers(model)[1]

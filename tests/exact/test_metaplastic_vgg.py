@@ -1,4 +1,4 @@
-"""The deep binary network of the CIFAR-10 stream against its layout, on a chip, and what dropout leaves."""
+"""The deep binary network of the CIFAR-10 stream compared with its layout; on a chip; dropout."""
 
 import pytest
 import torch
@@ -22,7 +22,7 @@ def norms_of(model: BnnVgg) -> list[Norm]:
 
 
 def literal(model: BnnVgg, x: Tensor) -> Tensor:
-    """The published layers, one after the other; signs of 0 do not occur."""
+    """Return the published layers, one after the other; signs of 0 do not occur."""
     w = [layer.weight.detach().sign() for layer in product_layers(model)]
     norms = iter(norms_of(model))
 
@@ -44,7 +44,7 @@ def literal(model: BnnVgg, x: Tensor) -> Tensor:
     return normed(x @ w[8].T)
 
 
-def test_the_layers_are_the_published_ones() -> None:
+def test_layers_equal_the_published_ones() -> None:
     model = seeded(width=0.06).eval()
     generator = torch.Generator().manual_seed(1)
     x = torch.rand(9, 3, 32, 32, generator=generator)
@@ -56,14 +56,14 @@ def test_the_layers_are_the_published_ones() -> None:
         torch.testing.assert_close(model(x), literal(model, x), rtol=1e-4, atol=1e-4)
 
 
-def test_published_counts() -> None:
+def test_counts_are_the_published_ones() -> None:
     with torch.device("meta"):
         model = BnnVgg()
     assert sum(layer.weight.numel() for layer in product_layers(model)) == 18_226_560
     assert sum(p.numel() for p in model.parameters()) == 18_238_356
 
 
-def test_dropout_sets_signs_to_zero_in_training_alone() -> None:
+def test_dropout_sets_signs_to_zero_in_training_only() -> None:
     model = seeded(width=0.06, dropout=0.4)
     seen: list[Tensor] = []
     model.fc[1].register_forward_pre_hook(lambda module, args: seen.append(args[0].detach()))
@@ -77,7 +77,7 @@ def test_dropout_sets_signs_to_zero_in_training_alone() -> None:
     assert set(seen[1].unique().tolist()) == {-1.0, 1.0}
 
 
-def test_a_chip_without_effects_is_the_network_to_the_bit() -> None:
+def test_a_chip_without_effects_equals_the_network_to_the_bit() -> None:
     model = seeded(width=0.05).eval()
     x = torch.rand(5, 3, 32, 32, generator=torch.Generator().manual_seed(1))
     with torch.no_grad():

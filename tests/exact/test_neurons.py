@@ -1,4 +1,4 @@
-"""Binary activations: what fires, what gradient passes, and the comparator that they become."""
+"""Binary activations: what fires, which gradient passes, and the comparator that they fold into."""
 
 import itertools
 
@@ -28,7 +28,7 @@ def test_a_deterministic_neuron_fires_above_zero_and_passes_half_the_slope_insid
 
 
 @pytest.mark.parametrize("estimator", ["reinforce", "frozen"])
-def test_no_gradient_passes_a_neuron_whose_estimator_is_not_straight_through(estimator):
+def test_only_straight_through_estimators_pass_a_gradient(estimator):
     below, neuron = Linear(4, 3), BinaryActivation(estimator, stochastic=True).train()
     out = nn.Linear(3, 2)
     out(neuron(below(torch.ones(5, 4)))).sum().backward()
@@ -36,7 +36,7 @@ def test_no_gradient_passes_a_neuron_whose_estimator_is_not_straight_through(est
     assert out.weight.grad is not None
 
 
-def test_the_slope_belongs_to_training():
+def test_the_slope_acts_in_training_only():
     z, neuron = torch.full((1, 20_000), 0.5), BinaryActivation(stochastic=True)
     network = nn.Sequential(neuron)
     set_slope(network, 4.0)
@@ -44,7 +44,7 @@ def test_the_slope_belongs_to_training():
     assert 0.7 < float(neuron.eval()(z).mean()) < 0.8  # p = 0.75
 
 
-def test_draws_are_addressed_by_seed_chip_layer_and_image():
+def test_samples_are_addressed_by_seed_chip_layer_and_image():
     z, neuron = torch.zeros(6, 3, 5), BinaryActivation(stochastic=True).eval()
 
     def fired(part: torch.Tensor, name: str = "a", seed: int = 0, chip: int = -1, first: int = 0) -> torch.Tensor:
@@ -59,7 +59,7 @@ def test_draws_are_addressed_by_seed_chip_layer_and_image():
     assert not torch.equal(fired(z, chip=0), fired(z, chip=1))
 
 
-def test_the_score_function_is_unbiased_over_every_pattern_that_can_fire():
+def test_the_score_function_is_unbiased_over_all_patterns():
     """Summed with their probabilities over all 8 patterns, the estimates are the gradient of the expected loss."""
     torch.manual_seed(0)
     z0 = torch.tensor([[-0.6, 0.1, 0.7]], dtype=torch.float64)
@@ -100,7 +100,7 @@ def test_the_baseline_is_a_running_mean_of_the_loss():
     assert gradient.tolist() == [3.0, 5.0]
 
 
-def test_a_reinforce_neuron_draws_in_training_and_decides_at_inference():
+def test_a_reinforce_neuron_samples_in_training_and_thresholds_at_inference():
     z, neuron = torch.full((1, 1000), 0.2), BinaryActivation("reinforce")
     assert 0.5 < float(neuron.train()(z).mean()) < 0.7
     assert neuron.eval()(z).mean() == 1.0
@@ -109,7 +109,7 @@ def test_a_reinforce_neuron_draws_in_training_and_decides_at_inference():
 
 
 def _rough_norm(channels: int) -> Norm:
-    """With scales of both signs, tiny, huge and zero."""
+    """Return a norm with scales of both signs, tiny, huge and zero."""
     generator = torch.Generator().manual_seed(5)
     norm = Norm(channels).eval()
     with torch.no_grad():
@@ -124,7 +124,7 @@ def _rough_norm(channels: int) -> Norm:
     return norm
 
 
-def test_a_comparator_fires_for_exactly_the_numbers_that_the_norm_makes_positive():
+def test_a_comparator_fires_exactly_where_the_norm_is_positive():
     """At its limit, and at each of the 50 float32 numbers on either side of it."""
     norm = _rough_norm(400)
     comparator = comparator_of(norm)
@@ -150,12 +150,12 @@ def test_a_folded_network_is_equal_to_the_bit(down):
     assert torch.equal(folded(x), network(x))
 
 
-def test_a_network_that_draws_is_not_folded():
+def test_a_network_that_samples_is_not_folded():
     network = fold_comparators(BinaryActivationNet("1a", binary=(1, 2), stochastic=True))
     assert len(neurons_of(network)) == 2
 
 
-def test_binary_blocks_make_keys_of_bits():
+def test_binary_blocks_give_keys_of_bits():
     features = Conv4(binary=[4]).eval()(torch.randn(10, 1, 28, 28))
     assert features.shape == (10, 64)
     assert set(features.unique().tolist()) == {0.0, 1.0}
@@ -191,6 +191,6 @@ def test_published_networks_have_the_published_number_of_parameters(args, parame
         ({"size": 3}, "halvings"),
     ],
 )
-def test_what_is_not_there_is_refused_with_what_is(args, told):
+def test_unknown_settings_are_refused_with_the_known_ones(args, told):
     with pytest.raises(imc.InputError, match=told):
         BinaryActivationNet(**args)

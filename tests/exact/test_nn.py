@@ -1,4 +1,4 @@
-"""The controller against the facts of its publication: sizes, initial values, gradients, similarities."""
+"""The controller compared with its publication: sizes, initial values, gradients, similarities."""
 
 import importlib
 import math
@@ -41,13 +41,13 @@ def test_parameter_counts_are_the_published_ones(kind: str, size: int, count: in
     assert model.features.conv2.weight.shape == (128, 128, 5, 5)
 
 
-def test_mnist_size_gives_1152_inputs_to_the_last_layer() -> None:
+def test_mnist_images_give_1152_inputs_to_the_last_layer() -> None:
     model = BatmannController("xnor", size=28)
     assert model.fc1.weight.shape == (512, 1152)
     assert model(torch.zeros(2, 1, 28, 28)).shape == (2, 512)
 
 
-def test_alpha_starts_from_the_framework_weights() -> None:
+def test_alpha_starts_from_the_weights_of_torch() -> None:
     model = BatmannController("xnor_binary_fc")
     for layer, expected in ((model.features.conv2, 0.00884), (model.features.conv3, 0.01473), (model.fc1, 0.01105)):
         assert float(layer.alpha.detach().mean()) == pytest.approx(expected, rel=0.02)
@@ -70,7 +70,7 @@ def test_binary_activation_passes_its_gradient_inside_one() -> None:
     assert a.grad.tolist() == [0.0, 3.0, 3.0, 0.0]
 
 
-def test_two_values_and_no_third() -> None:
+def test_binary_values_have_no_zero() -> None:
     x = torch.tensor([-1e-30, 0.0, 1e-30, -0.0, 5.0])
     assert two_valued(x).tolist() == [-1.0, -1.0, 1.0, -1.0, 1.0]
 
@@ -148,18 +148,18 @@ def test_training_logits_are_z_scored_over_the_episode() -> None:
     assert torch.allclose(training_logits(cosine(q, k[:3]), torch.eye(3), "softabs_exp"), expected, atol=1e-6)
 
 
-def test_key_forms() -> None:
+def test_key_forms_are_as_published() -> None:
     f = torch.tensor([-0.3, 0.0, 2.0])
     assert key_form(f, "bipolar").tolist() == [-1.0, -1.0, 1.0]
     assert key_form(f, "binary").tolist() == [0.0, 0.0, 1.0]
     assert key_form(f, "float") is f
 
 
-def test_names_that_moved_to_a_room_still_resolve() -> None:
+def test_names_that_moved_to_a_subpackage_still_resolve() -> None:
     from imc_sim import nn as digital
 
-    for room, names in digital._MOVED.items():
-        module = importlib.import_module(f"imc_sim.nn.{room}")
+    for subpackage, names in digital._MOVED.items():
+        module = importlib.import_module(f"imc_sim.nn.{subpackage}")
         for name in names.split():
             assert name in module.__all__, name
             assert getattr(digital, name) is getattr(module, name)

@@ -1,4 +1,4 @@
-"""Column pairs drawn as differences of their cells: the law of two cells, and only where nobody asks for them."""
+"""Column pairs sampled as differences of their cells: the law of two cells, and refused where single cells matter."""
 
 import numpy as np
 import pytest
@@ -28,14 +28,14 @@ def by_cells(chip: Chip) -> Chip:
 
 
 def weights(levels: int, *shape: int) -> torch.Tensor:
-    """Every unit of that many levels, and the largest among them."""
+    """Return every unit of that many levels, and the largest of them."""
     w = torch.randint(1 - levels, levels, shape, generator=torch.Generator().manual_seed(5)).float()
     w[0, 0] = levels - 1
     return w
 
 
 @pytest.mark.parametrize("law", LAWS)
-def test_the_table_is_the_law_of_all_differences(law: str) -> None:
+def test_the_table_has_the_law_of_all_differences(law: str) -> None:
     """Counted over all 65,536 x 65,536 of them, at thresholds from tail to tail."""
     device = chip_of(LAWS[law], levels=3).device
     table, both = device.table(2).numpy()[:, :PARTS], device.pair_table(2).numpy()[:, :PARTS]
@@ -49,17 +49,19 @@ def test_the_table_is_the_law_of_all_differences(law: str) -> None:
 
 
 @pytest.mark.parametrize("law", LAWS)
-def test_means_and_spreads_are_those_of_two_cells(law: str) -> None:
+def test_means_and_standard_deviations_are_those_of_two_cells(law: str) -> None:
     """Exactly those of independent cells: the mean is the difference, the variance the sum."""
     device = chip_of(LAWS[law], levels=3).device
     table, both = device.table(2)[:, :PARTS], device.pair_table(2)[:, :PARTS]
     assert torch.allclose(both.mean(1), table.mean(1) - table[0].mean(), atol=1e-5)
-    spread = table.var(1, correction=0) + table[0].var(correction=0)
-    assert torch.allclose(both.var(1, correction=0), spread, rtol=5e-3, atol=0)
+    variance = table.var(1, correction=0) + table[0].var(correction=0)
+    assert torch.allclose(both.var(1, correction=0), variance, rtol=5e-3, atol=0)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_compiled_and_not_are_equal_and_addressed(dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_compiled_and_uncompiled_samples_are_equal_and_addressed(
+    dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
     chip, w = chip_of(LAWS["normal"], levels=4), weights(4, 33, 1030).to(dtype)
     monkeypatch.setattr(_rng, "_LARGE", 1)
     whole = Crossbar.program(w, chip, 3, seed=4)
@@ -77,7 +79,7 @@ def test_compiled_and_not_are_equal_and_addressed(dtype: torch.dtype, monkeypatc
         assert float((whole.ideal.matrix(0) == other.ideal.matrix(0)).double().mean()) < 0.01
 
 
-def test_without_spread_pairs_are_cells() -> None:
+def test_without_variation_pairs_equal_cells() -> None:
     chip, w = chip_of(RelativeVariation(), levels=4), weights(4, 20, 30)
     bar = Crossbar.program(w, chip)
     assert torch.equal(bar.ideal.matrix(0), w)
@@ -86,8 +88,8 @@ def test_without_spread_pairs_are_cells() -> None:
 
 @pytest.mark.parametrize("compute", ["float32", "int16", "int8"])
 @pytest.mark.parametrize("bits", [None, 6])
-def test_products_are_those_of_the_contrasts(compute: str, bits: int | None) -> None:
-    """Through tiles, converters and rounding like any other: the report says how far from the law's own numbers."""
+def test_products_use_the_sampled_differences(compute: str, bits: int | None) -> None:
+    """Through tiles, ADCs and rounding as for cells: the report gives the distance from the sampled numbers."""
     chip = chip_of(LAWS["normal"]).replace("compute", compute)
     if bits is not None:
         chip = chip.replace("converter", {"kind": "auto", "bits": bits})
@@ -99,10 +101,10 @@ def test_products_are_those_of_the_contrasts(compute: str, bits: int | None) -> 
     else:
         assert torch.allclose(bar.mvm(x)[0], sums, atol=2 * 128 / 2**bits)
     found = bar.rounding()
-    assert 0 < found.largest <= found.step / 2 + 2.0**-13  # tables lie on a grid of 2^-12 before
+    assert 0 < found.largest <= found.step / 2 + 2.0**-13  # tables are rounded to a grid of 2^-12 before
 
 
-def test_a_memory_of_pairs_finds_its_keys_in_cells_of_its_own() -> None:
+def test_a_memory_of_pairs_finds_its_keys_in_separate_cells() -> None:
     keys = torch.randn(40, 256, generator=torch.Generator().manual_seed(2))
     found = []
     for draws in ("pairs", "cells"):
@@ -136,7 +138,7 @@ def test_effects_on_single_cells_are_refused_by_name(path: str, value: object, n
         chip.replace(path, value)
 
 
-def test_other_encodings_draw_their_cells() -> None:
+def test_other_encodings_sample_their_cells() -> None:
     chip, w = chip_of(LAWS["normal"]), weights(2, 30, 40).sign()
     for kind in ("bnn_i", "offset", "sliced"):
         other = chip.replace("encoding", {"kind": kind})

@@ -1,4 +1,4 @@
-"""The probes as verbs: hidden weights of a finished training, and the files of both figures."""
+"""Probe commands: hidden weights of a finished training run, and the files of both figures."""
 
 from pathlib import Path
 
@@ -28,7 +28,7 @@ def folder(tmp_path: Path) -> Path:
     return train_model(str(tmp_path), tmp_path / "run")
 
 
-def test_hidden_weights_come_back_with_their_signs(folder: Path) -> None:
+def test_hidden_weights_are_restored_with_their_signs(folder: Path) -> None:
     network, recipe = hidden_network(folder)
     assert recipe.m == 2.0
     for layer in product_layers(network):
@@ -42,7 +42,7 @@ def test_hidden_weights_come_back_with_their_signs(folder: Path) -> None:
     assert any(each.mean != 0 for each in wanted)
 
 
-def test_verbs_write_their_figures(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_commands_write_their_figures(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = str(tmp_path / "out")
     words = ["show", "sign-flips", str(folder), "--flips", "30", "--flips", "5", "--draws", "2", "--images", "60"]
     assert main([*words, "--out", out]) == 0
@@ -56,7 +56,7 @@ def test_verbs_write_their_figures(folder: Path, tmp_path: Path, capsys: pytest.
     assert np.corrcoef(large["w"].abs(), large["increase"])[0, 1] > 0.9
 
 
-def test_what_has_no_hidden_weights_is_refused(folder: Path, tmp_path: Path) -> None:
+def test_models_without_hidden_weights_are_refused(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="checkpoint"):
         hidden_network(tmp_path)
     with pytest.raises(InputError, match="one per layer"):

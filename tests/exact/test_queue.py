@@ -1,4 +1,4 @@
-"""Checkpoints by time and the training queue: stopped anywhere, the weights are those of an undisturbed run."""
+"""Checkpoints by time and the training queue: a run stopped anywhere gives the weights of an uninterrupted one."""
 
 import json
 import signal
@@ -44,7 +44,7 @@ CARD = {
         "measure": [{"task": {"kind": "classification", "dataset": "digits", "images": 50}}],
     },
 }  # fmt: skip
-#: the second and what starts from it fail when they are trained, not before
+#: the second, and the one that starts from it, fail when they are trained, not before
 QUEUE = {
     "name": "some",
     "entries": [
@@ -70,7 +70,7 @@ def equal(a: nn.Module, b: nn.Module) -> bool:
 
 
 @pytest.mark.parametrize("kind", ["classes", "episodes"])
-def test_stopped_within_an_epoch_and_resumed_is_the_same_to_the_bit(
+def test_a_run_stopped_within_an_epoch_and_resumed_is_the_same_to_the_bit(
     kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = trainer(kind, tmp_path / "whole")
@@ -84,7 +84,7 @@ def test_stopped_within_an_epoch_and_resumed_is_the_same_to_the_bit(
         again: list[int] = []
         resumed = trainer(kind, folder)
         assert resumed.run(resume=True, progress=lambda done, total, row, again=again: again.append(done)) == log
-        assert again[0] == stops[-1] + 1, "steps that were done are done again"
+        assert again[0] == stops[-1] + 1, "finished steps are repeated"
         assert equal(whole.model, resumed.model)
 
 
@@ -117,7 +117,7 @@ def queue(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Queue:
     return load_queue("some")
 
 
-def test_a_failed_entry_stops_only_what_needs_it(queue: Queue, tmp_path: Path) -> None:
+def test_a_failed_entry_stops_only_those_that_need_it(queue: Queue, tmp_path: Path) -> None:
     rows = list(run_queue(queue, tmp_path / "out"))
     assert [(row.entry, row.state) for row in rows] == [
         ("first", "done"), ("broken", "failed"), ("lost", "waiting"), ("second", "done"),
@@ -129,29 +129,29 @@ def test_a_failed_entry_stops_only_what_needs_it(queue: Queue, tmp_path: Path) -
     alone = queue.model_copy(update={"entries": (QueueEntry(name="second", model="tiny", set={"recipe.seed": 1}),)})
     list(run_queue(alone, tmp_path / "alone"))
     assert not equal(second, load_model(tmp_path / "alone" / "second"))
-    asked: list[str] = []
+    requested: list[str] = []
 
     def progress(number: int, entry: QueueEntry, folder: Path) -> Any:
-        asked.append(entry.name)
+        requested.append(entry.name)
         raise KeyboardInterrupt
 
-    with pytest.raises(KeyboardInterrupt):  # what is done is not trained again, what failed is
+    with pytest.raises(KeyboardInterrupt):  # finished entries are not trained again, failed ones are
         list(run_queue(queue, tmp_path / "out", progress=progress))
-    assert asked == ["broken"]
+    assert requested == ["broken"]
     changed = QueueEntry(name="first", model="tiny", set={"recipe.epochs": 1})
     (row,) = run_queue(queue.model_copy(update={"entries": (changed,)}), tmp_path / "out")
     assert row.state == "failed"
     assert "move this one away" in row.error
 
 
-def test_the_verb_continues_after_kill_9(queue: Queue, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_continues_after_kill_9(queue: Queue, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["train", "--queue", "some", "--out", "whole", "--quiet"]) == 1
-    said = capsys.readouterr()
-    assert said.out.split() == ["whole/first", "whole/second"]
+    printed = capsys.readouterr()
+    assert printed.out.split() == ["whole/first", "whole/second"]
     curve = (tmp_path / "whole" / "first" / "training.csv").read_text().splitlines()
     assert len(curve) == 1 + 3, "a curve without the last epoch"
-    assert "some, broken: failed: recipe.validation" in said.err
-    assert "2 of 4 entries are not trained" in said.err
+    assert "some, broken: failed: recipe.validation" in printed.err
+    assert "2 of 4 entries are not trained" in printed.err
     slow = (
         "import sys, time\nfrom imc_sim.train import _classification as c\nfrom imc_sim.cli import main\n"
         "step = c.ClassificationTrainer._step\n"
@@ -201,6 +201,8 @@ def test_a_wrong_setting_is_found_before_anything_is_trained(
 
 
 @pytest.mark.parametrize("words", [["tiny", "--queue", "some"], [], ["--queue", "some", "--set", "recipe.epochs=1"]])
-def test_a_model_or_a_queue_is_trained(queue: Queue, words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+def test_either_a_model_or_a_queue_is_trained(
+    queue: Queue, words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(["train", *words]) == 2
     assert "imc-sim train" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""Read-outs that few-shot encoders are trained with, and what binary blocks add to an episodic recipe."""
+"""Read-outs that few-shot encoders are trained with, and options of recipes with binary blocks."""
 
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ RECIPE = EpisodicRecipe(
 
 
 def episode() -> tuple[Tensor, Tensor, Tensor]:
-    """Features [keys + 4, 5], labels, and squared distances [4, keys] in float64."""
+    """Return features [keys + 4, 5], labels, and squared distances [4, keys] in float64."""
     generator = torch.Generator().manual_seed(1)
     features = torch.randn(WAY * SHOT + 4, 5, generator=generator).double()
     labels = torch.cat([torch.arange(WAY).repeat_interleave(SHOT), torch.tensor([0, 1, 2, 1])])

@@ -1,4 +1,4 @@
-"""Cells written anew at intervals: how often, how old they are, what is drawn anew, and what it costs."""
+"""Cells rewritten at intervals: how often, how old they are, what is sampled again, and the cost in pulses."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def drifting(t_s: float, refresh_s: float | None = None, **more: object) -> Chip
     [(10.0, None, 0, 10.0), (0.0, 5.0, 0, 0.0), (5.0, 5.0, 0, 5.0), (7.0, 5.0, 1, 2.0), (10.0, 5.0, 1, 5.0),
      (86400.0, 3600.0, 23, 3600.0), (0.3, 0.1, 2, 0.1)],
 )  # fmt: skip
-def test_reads_come_just_before_a_rewriting(t_s: float, refresh_s: float | None, refreshes: int, age_s: float) -> None:
+def test_reads_are_just_before_a_rewriting(t_s: float, refresh_s: float | None, refreshes: int, age_s: float) -> None:
     time = Time(t_s=t_s, refresh_s=refresh_s)
     assert (time.refreshes, time.age_s) == (refreshes, pytest.approx(age_s))
 
@@ -32,8 +32,8 @@ def weights() -> torch.Tensor:
     return torch.randn(8, 50, generator=torch.Generator().manual_seed(1)).sign()
 
 
-def test_refreshed_cells_are_as_young_cells_of_another_draw() -> None:
-    """Ages of an hour, programmed once or 24 times: the same law, other cells; without refresh a day older."""
+def test_refreshed_cells_equal_young_cells_of_another_sample() -> None:
+    """Age of an hour, programmed once or 24 times: the same law, other cells; without refresh a day older."""
     w = weights()
     hour, day, refreshed = (
         Crossbar.program(w.double(), c) for c in (drifting(3600), drifting(86400), drifting(86400, 3600))
@@ -41,13 +41,13 @@ def test_refreshed_cells_are_as_young_cells_of_another_draw() -> None:
     lrs = hour.plan.cells.bool()
     means = [float(x.cells(0)[lrs].mean()) for x in (hour, day, refreshed)]
     assert means[1] < 0.8 * means[0]
-    assert means[2] == pytest.approx(means[0], rel=0.03)  # 800 cells of a spread of 20 %, five standard errors
+    assert means[2] == pytest.approx(means[0], rel=0.03)  # 800 cells with a variation of 20 %, five standard errors
     assert not bool((refreshed.cells(0)[lrs] == hour.cells(0)[lrs]).any())
     again = Crossbar.program(w.double(), drifting(86400, 3600))
     assert torch.equal(again.cells(0), refreshed.cells(0))
 
 
-def test_failures_of_programming_are_drawn_anew_and_stuck_cells_stay() -> None:
+def test_failures_of_programming_are_sampled_again_and_stuck_cells_stay() -> None:
     def zero(faults: Faults, t_s: float) -> torch.Tensor:
         chip = drifting(t_s, 10.0, faults=faults, programming=RelativeVariation())
         return Crossbar.program(weights().double(), chip).cells(0) < 0.5
@@ -108,8 +108,8 @@ def test_refreshes_and_verify_cost_pulses() -> None:
         AssociativeMemory(drifting(5.0), 50).write_pulses()
 
 
-def test_refresh_is_no_part_of_a_trial_while_it_is_off() -> None:
-    """The content of a trial is what it was before refresh was there."""
+def test_refresh_is_not_part_of_a_trial_while_it_is_off() -> None:
+    """The content of a trial is that of versions before refresh."""
     chip, task = load_chip("pcm_hermes").to_dict(), {"way": 5, "dataset": "glyphs", "split": "test"}
     point = Point("case", (), "m", "w", chip, task, 0)
     assert "refresh_s" not in point.content["chip"]["device"]["time"]

@@ -1,4 +1,4 @@
-"""Rotated binary layers against the facts of their publication: sizes, rotations, gradients, schedule, packing."""
+"""Rotated binary layers compared with their publication: sizes, rotations, gradients, schedule, packing."""
 
 import itertools
 import math
@@ -39,13 +39,13 @@ def test_weights_split_into_the_published_sides(n: int, sides: tuple[int, int]) 
     assert halves(n) == sides
 
 
-def test_two_rotations_are_one_by_their_kronecker_product() -> None:
+def test_two_rotations_equal_one_by_their_kronecker_product() -> None:
     w, a, b = torch.randn(3, 12).double(), random_rotation(3).double(), random_rotation(4).double()
     assert torch.allclose(rotated(w, a, b), w @ torch.kron(a, b), atol=1e-12)
     assert torch.allclose(a @ a.mT, torch.eye(3).double(), atol=1e-6)
 
 
-def test_an_update_brings_weights_nearer_to_their_signs_and_stays_a_rotation() -> None:
+def test_an_update_moves_weights_closer_to_their_signs_and_stays_a_rotation() -> None:
     w, a, b = standardise(torch.randn(20, 48)), random_rotation(6), random_rotation(8)
     before, steps = alignment(w, a, b), []
     for _ in range(5):
@@ -78,7 +78,7 @@ def test_the_gradient_is_that_of_the_published_primitive(t: float, k: float) -> 
     assert torch.allclose(got, expected, atol=1e-9)
 
 
-def test_theta_mixes_plain_and_rotated_weights() -> None:
+def test_theta_mixes_original_and_rotated_weights() -> None:
     w, a, b = torch.randn(2, 12), random_rotation(3), random_rotation(4)
     theta = torch.tensor([[0.0], [math.pi / 2]])
     mixed = adjusted(w, theta, a, b, "frozen")
@@ -101,7 +101,7 @@ def test_frozen_rotations_train_no_weight_at_the_start_and_updated_ones_do() -> 
 
 
 @pytest.mark.parametrize(("rotation", "moves"), [("updated", True), ("frozen", False)])
-def test_rotations_move_only_where_they_are_updated(rotation: str, moves: bool) -> None:
+def test_rotations_change_only_where_they_are_updated(rotation: str, moves: bool) -> None:
     model = small(rotation=rotation)
     before = model.features.conv2.R1.clone()
     improve_rotations(model)
@@ -130,7 +130,7 @@ def test_a_stored_controller_computes_the_same_to_the_bit(kind: str, tmp_path: P
 
 @pytest.mark.parametrize("encoding", ["differential", "bnn_iii"])
 def test_an_ideal_chip_gives_the_digital_features(encoding: str) -> None:
-    """Real activations on +-1 weights: one differential pair each, whatever the chip does with +-1 activations."""
+    """Real activations on +-1 weights: one differential pair each, for any encoding of +-1 activations."""
     model, x = small("rbnn_binary_fc").eval(), torch.randn(3, 1, 20, 20)
     chip = imc.load_chip("ideal").replace("policy.float", "digital").replace("encoding", {"kind": encoding})
     analog = imc.map_model(model, chip)
@@ -139,7 +139,7 @@ def test_an_ideal_chip_gives_the_digital_features(encoding: str) -> None:
         assert torch.equal(analog(x)[0], model(x))
 
 
-def test_only_real_weights_carry_rotations() -> None:
+def test_only_real_weights_have_rotations() -> None:
     assert not [name for name, _ in small("xnor").named_buffers()]
     parts = {name for name, _ in nn.Module.named_buffers(small())}
     assert {"features.conv2.R1", "features.conv4.R2"} <= parts

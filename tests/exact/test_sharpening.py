@@ -1,4 +1,4 @@
-"""Every pair of similarity and sharpening that is accepted keeps the nearest key first; the others are refused."""
+"""Every accepted pair of similarity and sharpening keeps the nearest key first; others are refused."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def test_the_default_sharpening_is_refused_with_distances() -> None:
 
 
 @pytest.mark.parametrize("kind", ["softabs", "softabs_exp"])
-def test_the_functions_refuse_what_is_outside_their_range(kind: Any) -> None:
+def test_functions_refuse_values_outside_their_range(kind: Any) -> None:
     distances = torch.tensor([[0.0, -3.0]])
     for weigh in (
         sharpen,

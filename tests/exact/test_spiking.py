@@ -1,4 +1,4 @@
-"""Integrate-and-fire units: their steps, the floor of their sums, and the gradients that stand in for bddi's."""
+"""Integrate-and-fire units: their steps, the floor of their sums, and the published gradients."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ from imc_sim.nn.spiking import integrate_and_fire, project, rate_loss
 
 
 def spikes_of(currents: list[float]) -> tuple[list[float], list[float]]:
-    """Spikes and states of one unit, step by step."""
+    """Return spikes and states of one unit, step by step."""
     u, spikes, states = torch.zeros(1), [], []
     for p in currents:
         s, u = integrate_and_fire(torch.tensor([p]), u)
@@ -23,7 +23,7 @@ def spikes_of(currents: list[float]) -> tuple[list[float], list[float]]:
 
 
 def dyadic(steps: int, units: int = 500) -> Tensor:
-    """Currents [steps, units] in [0, 1] whose sums are exact: multiples of 1/64, with many zeros and ones."""
+    """Return currents [steps, units] in [0, 1] with exact sums: multiples of 1/64, with many zeros and ones."""
     generator = torch.Generator().manual_seed(steps)
     return (torch.randint(-20, 85, (steps, units), generator=generator) / 64).clamp(0, 1)
 
@@ -39,7 +39,7 @@ def dyadic(steps: int, units: int = 500) -> Tensor:
         ([0.875, 0.875, 0.25, 1.0], [0, 1, 1, 1], [0.875, 0.75, 0, 0]),
     ],
 )
-def test_steps_of_one_unit(currents: list[float], spikes: list[float], states: list[float]) -> None:
+def test_steps_of_one_unit_equal_the_table(currents: list[float], spikes: list[float], states: list[float]) -> None:
     assert spikes_of(currents) == (spikes, states)
 
 
@@ -49,14 +49,14 @@ def test_a_unit_clamps_before_it_integrates() -> None:
     for z in (-3.0, 0.5, -3.0, 0.25, 5.0, 0.25):
         s, u = unit(torch.tensor([z]), u)
         fired.append(float(s))
-    # A negative current takes nothing away, and one above the threshold counts as one.
+    # A negative current subtracts nothing, and one above the threshold counts as one.
     assert fired == [0, 0, 0, 0, 1, 1]
     assert u is not None
     assert float(u) == 0.0
 
 
 @pytest.mark.parametrize("steps", [1, 7, 64])
-def test_spikes_add_to_the_floor_of_the_currents(steps: int) -> None:
+def test_spikes_sum_to_the_floor_of_the_currents(steps: int) -> None:
     currents = dyadic(steps)
     u, total = torch.zeros(500), torch.zeros(500)
     for t, p in enumerate(currents):
@@ -81,7 +81,7 @@ def test_the_projection_gates_its_gradient() -> None:
 
 @pytest.mark.parametrize("leak", [0.0, 0.1])
 def test_the_gradient_of_summed_spikes_is_that_of_summed_currents(leak: float) -> None:
-    """Accumulator: z of a step depends on a weight and on the spikes of nothing but that step."""
+    """Accumulator: z of a step depends on a weight and on the spikes of that step only."""
     generator = torch.Generator().manual_seed(1)
     x, upstream = torch.randn(12, 40, generator=generator), torch.randn(40, generator=generator)
     w = torch.randn(40, generator=generator).requires_grad_()
@@ -118,12 +118,12 @@ def test_the_window_lets_a_gradient_pass_near_the_threshold() -> None:
 
 
 @pytest.mark.parametrize("kind", [torch.bfloat16, torch.float16])
-def test_states_are_kept_in_float32(kind: torch.dtype) -> None:
+def test_states_are_stored_in_float32(kind: torch.dtype) -> None:
     z, u, unit, count = torch.full((1,), 1 / 512, dtype=kind), None, IfUnit(), 0.0
     for _ in range(1024):
         s, u = unit(z, u)
         count += float(s)
-    # In half precision the state would stick where 1/512 rounds away.
+    # In half precision the state would stop changing where 1/512 is rounded away.
     assert count == 2.0
     assert u is not None
     assert u.dtype == torch.float32
@@ -139,6 +139,6 @@ def test_the_loss_is_the_mean_square_against_one_hot() -> None:
 @pytest.mark.parametrize(
     ("args", "told"), [({"gradient": "acumulator"}, "Did you mean 'accumulator'"), ({"leak": 1.5}, "0 to 1")]
 )
-def test_what_is_not_there_is_refused(args: dict[str, Any], told: str) -> None:
+def test_unknown_settings_are_refused(args: dict[str, Any], told: str) -> None:
     with pytest.raises(InputError, match=told):
         IfUnit(**args)

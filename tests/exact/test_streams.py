@@ -26,7 +26,7 @@ from imc_sim.train._augment import flip_crop
 from imc_sim.train._boosting import bagged_rows, shuffled
 from imc_sim.train._cells import CellArray, Cells
 
-#: seed, layer, stage, chip, page, block -> the first words, and the first uniform and normal number
+#: seed, layer, stage, chip, epoch, block -> the first words, and the first uniform and normal number
 WORDS = [
     ((0, "crossbar", "programming", 0, 0, 0), [59776, 48318, 44117, 57388], 0.7372881174087524, 1.35392),
     ((1, "crossbar", "programming", 0, 0, 0), [52341, 48713, 54941, 285], 0.7433135509490967, 0.83688),
@@ -58,27 +58,27 @@ def test_uniform_numbers_are_above_0_and_below_1(monkeypatch: pytest.MonkeyPatch
         assert Stream(0, "", "").uniform(2, 0).tolist() == [wanted] * 2
 
 
-# -- what the package draws from them ------------------------------------------------------------------------
+# -- what the package samples with them ----------------------------------------------------------------------
 
 LAW = {"kind": "relative", "sigma": 0.3}
 AT = {"seed": 11, "layer": "conv", "epoch": 2}
 
 
 def cells(**device: Any) -> Crossbar:
-    """Chip 4 of chips 3 and 4: 2 x 3 weights in differential pairs, on tiles of 2 x 2 cells."""
+    """Program chip 4 of chips 3 and 4: 2 x 3 weights in differential pairs, on tiles of 2 x 2 cells."""
     device = {"g_lrs_S": 1e-4, "g_hrs_S": 1e-5, **device}
     spec = build(Chip, {"device": device, "tile": {"rows": 2, "cols": 2}}, "chip")
     return Crossbar.program(torch.tensor([[1.0, -1, 1], [-1, -1, 1]]), spec, chips=range(3, 5), **AT)
 
 
 def conductances(**device: Any) -> list[float]:
-    """Of the six cells of the second output, in uS."""
+    """Return those of the six cells of the second output, in uS."""
     device = {"g_lrs_S": 1e-4, "g_hrs_S": 1e-5, **device}
     return (cells(**device).plan.siemens(cells(**device).cells(1))[1].flatten() * 1e6).tolist()
 
 
 def noise(**read: Any) -> list[float]:
-    """Two outputs of the third read of chip 4, less what they are without noise."""
+    """Return two outputs of the third read of chip 4, less those without noise."""
     x = torch.ones(4, 3)
     return (cells(read=read).mvm(x) - cells().mvm(x))[1, 2].tolist()
 
@@ -110,7 +110,7 @@ DEVICES: list[tuple[str, dict[str, Any], Sequence[float]]] = [
 
 
 @pytest.mark.parametrize(("device", "wanted"), [case[1:] for case in DEVICES], ids=[case[0] for case in DEVICES])
-def test_cells_of_every_effect(device: dict[str, Any], wanted: Sequence[float]) -> None:
+def test_cells_of_every_effect_have_their_golden_values(device: dict[str, Any], wanted: Sequence[float]) -> None:
     assert conductances(**device) == pytest.approx(wanted, rel=1e-4)
 
 
@@ -139,7 +139,7 @@ DRAWS: list[tuple[str, Callable[[], Sequence[float]], Sequence[float]]] = [
 
 
 @pytest.mark.parametrize(("draw", "wanted"), [case[1:] for case in DRAWS], ids=[case[0] for case in DRAWS])
-def test_draws_by_everything_else(draw: Callable[[], Sequence[float]], wanted: Sequence[float]) -> None:
+def test_other_samples_have_their_golden_values(draw: Callable[[], Sequence[float]], wanted: Sequence[float]) -> None:
     assert draw() == pytest.approx(wanted, rel=1e-4)
 
 
@@ -155,14 +155,14 @@ def _pairs() -> list[float]:
 
 
 def _neurons(chip: int) -> list[float]:
-    """Which of 8 neurons with probability 1/2 fire for image 6."""
+    """Tell which of 8 neurons with probability 1/2 fire for image 6."""
     neuron = BinaryActivation(stochastic=True).eval()
     draw_neurons([("act", neuron)], Draws(11, chip, first=6))
     return neuron(torch.zeros(1, 8))[0].tolist()
 
 
 def _trained(**effects: Any) -> list[float]:
-    """Four weights after a second step of 0.013, in the third phase."""
+    """Return four weights after a second step of 0.013, in the third phase."""
     from imc_sim.nn import Linear
 
     layer = Linear(4, 1, "latent", bias=False)
@@ -184,7 +184,7 @@ def _episodes() -> list[int]:
 
 @pytest.mark.parametrize(("traps", "per_read", "occupancy"), [(1, 1, 0.5), (5, 3, 0.1), (32, 7, 0.9), (13, 1, 1.0)])
 def test_compiled_traps_have_the_bits_of_the_other_path(traps: int, per_read: int, occupancy: float) -> None:
-    """Several reads and terms; neither the number of traps nor that of sums need fill a Philox block."""
+    """Several reads and terms; neither the number of traps nor that of sums has to fill a Philox block."""
     pytest.importorskip("numba")
     generator = torch.Generator().manual_seed(traps)
     places = torch.randint(0, 9, (11, 2, traps), generator=generator)

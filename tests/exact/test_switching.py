@@ -1,4 +1,4 @@
-"""Switching models against closed forms; every parameter acts; pulses and programming do what they say."""
+"""Switching models compared with closed forms; every parameter acts; pulses and programming."""
 
 import math
 
@@ -18,7 +18,7 @@ from imc_sim.device._vteam import VTEAM
 
 NAMES = ["data_driven", "linear_ion_drift", "stanford_pku", "vteam"]
 
-#: a value other than the default for every parameter; where it acts only beside another one, that one too
+#: a value other than the default for every parameter; where it acts only with another one, that one too
 OTHERS: dict[str, dict[str, object]] = {
     "vteam": {
         "r_on_ohm": 60.0, "r_off_ohm": 900.0, "k_on_m_per_s": -9.0, "k_off_m_per_s": 4e-4, "alpha_on": 2.0,
@@ -49,7 +49,7 @@ def tensor(*values: float) -> torch.Tensor:
 
 
 def behaviour(model: Switching) -> torch.Tensor:
-    """Currents of a sweep that visits both ends, and conductances of the middle states that a sweep may skip."""
+    """Return currents of a sweep to both ends, and conductances of the middle states that a sweep may skip."""
     drive = model.typical
     trace = sweep(model, drive.sweep_V, drive.period_s, cycles=1, samples=400).trace
     low, high = model.bounds
@@ -80,7 +80,7 @@ def test_every_parameter_acts(name: str, key: str) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_fresh_cells_start_as_the_spec_says(name: str) -> None:
+def test_fresh_cells_start_in_the_specified_state(name: str) -> None:
     model = switching_model(name)
     assert torch.equal(model.initial((2, 3)), torch.full((2, 3), model.start, dtype=torch.float64))
     assert model.simulate(tensor(0.0, 0.0), 1e-9).state == model.start
@@ -115,7 +115,7 @@ def test_a_conductance_out_of_range_is_refused(name: str) -> None:
 # -- closed forms ----------------------------------------------------------------------------------------------
 
 
-def test_vteam_moves_linearly_and_only_beyond_its_thresholds() -> None:
+def test_vteam_changes_linearly_and_only_beyond_its_thresholds() -> None:
     model = VTEAM()
     w = tensor(1e-9)
     for v in (-0.2, -0.1, 0.0, 0.01, 0.02):
@@ -134,7 +134,7 @@ def test_vteam_resistance_is_linear_or_exponential_in_the_boundary() -> None:
 
 @pytest.mark.parametrize("steps", [20, 400])
 def test_linear_ion_drift_follows_the_flux(steps: int) -> None:
-    """R^2 falls in proportion to the flux, however many time steps there are."""
+    """R^2 falls in proportion to the flux, for any number of time steps."""
     model = LinearIonDrift()
     period = 1.0
     t = (torch.arange(steps, dtype=torch.float64) + 0.5) * period / steps
@@ -157,7 +157,7 @@ def test_linear_ion_drift_opposite_flux_undoes_a_pulse() -> None:
 
 
 @pytest.mark.parametrize(("kind", "p"), [("joglekar", 1.0), ("joglekar", 3.0), ("biolek", 1.0), ("biolek", 2.0)])
-def test_windows(kind: str, p: float) -> None:
+def test_windows_equal_their_formulas(kind: str, p: float) -> None:
     x = torch.linspace(0, 1, 11, dtype=torch.float64)
     up, down = (torch.as_tensor(window(kind, p, x, torch.tensor(r))) for r in (True, False))  # type: ignore[arg-type]
     if kind == "joglekar":
@@ -209,7 +209,7 @@ SOLVED = {
 
 
 def integrated(model: Switching, g_S: float, v: float, t: float, limit_A: float = math.inf) -> float:
-    """Conductance after a pulse by scipy, in units of the range of states, up to the end of the range."""
+    """Return the conductance after a pulse by scipy, in units of the range of states, up to the end of the range."""
     low, high = model.bounds
 
     def slope(_: float, x: np.ndarray) -> np.ndarray:
@@ -261,10 +261,10 @@ def test_pulses_of_any_amplitude_and_width_are_solved_to_the_tolerance(name: str
     ],
     ids=["stanford_pku", "stanford_pku both", "vteam", "vteam window", "linear_ion_drift", "data_driven"],
 )
-def test_a_compliance_current_limits_the_cell_itself(
+def test_a_compliance_current_limits_the_cell(
     model: Switching, limit: float, volts: tuple[float, ...], widths: tuple[float, ...]
 ) -> None:
-    """Against an integration whose voltage is that of the limit; resets have ten times the current."""
+    """Compared with an integration whose voltage is that of the limit; resets have ten times the current."""
     low, high = model.range_S
     cases = [(low * (high / low) ** s, v, t) for s in (0.01, 0.1, 0.3) for v in volts for t in widths]
     state, v, t = (torch.tensor(column, dtype=torch.float64) for column in zip(*cases, strict=True))
@@ -294,14 +294,14 @@ def test_a_reset_may_draw_ten_times_the_compliance_current(name: str) -> None:
 
 
 def test_a_pulse_of_stanford_pku_stops_at_its_threshold_field() -> None:
-    """-1.2 V: gamma falls to F_min t_ox / V = 14 at a gap of (2 / 0.8)^(1/3) nm, where the cell stays for good."""
+    """-1.2 V: gamma falls to F_min t_ox / V = 14 at a gap of (2 / 0.8)^(1/3) nm, where the cell stays."""
     model, stop = StanfordPKU(), 2.5 ** (1 / 3) * 1e-9
     gap = model.step(tensor(0.6e-9, stop + 1e-13), -1.2, 1e9)
     assert float(gap[0]) == pytest.approx(stop, rel=1e-6)
     assert float(gap[1]) == stop + 1e-13
 
 
-def test_one_long_pulse_is_many_short_ones() -> None:
+def test_one_long_pulse_equals_many_short_ones() -> None:
     model, start = StanfordPKU(), StanfordPKU().from_conductance(tensor(1e-4, 3e-5))
     one, many = model.pulses(start, -1.5, 1e-9, 1), model.pulses(start, -1.5, 1e-11, 100)
     assert torch.allclose(one[-1], many[-1], rtol=1e-9, atol=0)
@@ -313,14 +313,14 @@ def test_data_driven_steps_of_any_length_agree() -> None:
     assert torch.allclose(one[-1], many[-1], rtol=1e-12, atol=0)
 
 
-def test_data_driven_cells_beyond_the_reach_of_a_voltage_stay() -> None:
+def test_data_driven_cells_beyond_the_range_of_a_voltage_are_unchanged() -> None:
     model = DataDriven()
     beyond = tensor(5000.0, 3000.0)  # r_n(-1 V) is 5612 ohm
     assert torch.equal(model.step(beyond, -1.0, 1.0), beyond)
     assert torch.equal(model.step(tensor(16800.0), 1.0, 1.0), tensor(16800.0))
 
 
-def test_stanford_pku_rate_is_its_formula() -> None:
+def test_stanford_pku_rate_equals_its_formula() -> None:
     model = StanfordPKU()
     gap, v = 0.6e-9, -1.3
     current = 1e-3 * math.exp(-0.6 / 0.25) * math.sinh(v / 0.25)
@@ -379,7 +379,7 @@ def test_every_parameter_of_a_scheme_acts(key: str) -> None:
     assert float((ours.state / theirs.state - 1).abs().max()) > 1e-6
 
 
-def test_programming_counts_pulses_and_leaves_finished_cells_alone() -> None:
+def test_programming_counts_pulses_and_leaves_finished_cells_unchanged() -> None:
     model = VTEAM()
     start = model.from_conductance(tensor(5e-3, 5e-3, 5e-3))
     done = program_and_verify(model, tensor(5e-3, 4e-3, 10e-3), 0.02, VTEAM_SCHEME, start)
@@ -391,14 +391,14 @@ def test_programming_counts_pulses_and_leaves_finished_cells_alone() -> None:
     assert (alone.state, alone.pulses) == (done.state[1], done.pulses[1])
 
 
-def test_programming_gives_up_and_says_so() -> None:
+def test_programming_reports_cells_that_it_gave_up() -> None:
     model = VTEAM()
     done = program_and_verify(model, tensor(1.1e-3, 20e-3), 0.001, VTEAM_SCHEME.replace("max_pulses", 2))
     assert done.converged.tolist() == [False, True]
     assert done.pulses.tolist() == [2, 0]
 
 
-def test_growing_pulses_reach_what_equal_ones_cannot() -> None:
+def test_growing_pulses_reach_targets_that_equal_ones_cannot() -> None:
     model = VTEAM()
     weak = PulseScheme(set_V=-0.19, reset_V=0.01, width_s=1e-9)
     target, start = tensor(10e-3), model.from_conductance(tensor(2e-3))

@@ -21,7 +21,7 @@ from imc_sim._thread_pool import in_thread_pool
 
 @njit(nogil=True)
 def mark(seen, ends, begin, end) -> None:
-    """One more visit of every place, and where each part ends."""
+    """Count one more visit of every place, and where each part ends."""
     ends[begin] = end
     for i in range(begin, end):
         seen[i] += 1

@@ -1,4 +1,4 @@
-"""Training by recipe: resumes to the same bits, and learns."""
+"""Training by recipe: it resumes to the same bits, and learns."""
 
 from pathlib import Path
 
@@ -23,7 +23,7 @@ def controller() -> nn.Module:
         return BatmannController("xnor", width=8, dim=32)
 
 
-def test_stopped_and_resumed_is_the_same_to_the_bit(tmp_path: Path) -> None:
+def test_a_stopped_and_resumed_run_is_the_same_to_the_bit(tmp_path: Path) -> None:
     whole, parts = controller(), controller()
     log = EpisodicTrainer(whole, RECIPE, tmp_path / "whole").run()
 
@@ -53,7 +53,7 @@ def test_it_learns(tmp_path: Path) -> None:
     assert log[-1]["loss"] < log[0]["loss"] - 0.05
 
 
-def test_rate_warms_up_and_ends_at_zero() -> None:
+def test_the_rate_warms_up_and_ends_at_zero() -> None:
     recipe = EpisodicRecipe(episodes=100, warm_up=10, learning_rate=1.0)
     assert recipe.rate_at(0, recipe.episodes) == pytest.approx(0.1)
     assert recipe.rate_at(50, recipe.episodes) == pytest.approx(0.5)

@@ -1,4 +1,4 @@
-"""What a recipe may vary: each option acts, and at its default leaves earlier trainings as they were."""
+"""Options of recipes: each one acts, and at its default earlier training runs are unchanged."""
 
 from pathlib import Path
 from typing import Any
@@ -45,17 +45,17 @@ def test_every_option_changes_what_is_trained(kind: str, changes: dict[str, Any]
     assert not torch.equal(trained(tmp_path / "a", kind), trained(tmp_path / "b", kind, **changes))
 
 
-def test_momentum_belongs_to_sgd(tmp_path: Path) -> None:
+def test_momentum_needs_sgd(tmp_path: Path) -> None:
     slow, fast = (trained(tmp_path / str(m), optimizer="sgd", momentum=m) for m in (0.0, 0.9))
     assert not torch.equal(slow, fast)
 
 
-def test_the_digest_of_an_earlier_training_stays() -> None:
-    """As it was before similarity, optimizer, … were there: checkpoints of then can still be resumed."""
+def test_the_digest_of_an_earlier_training_run_is_unchanged() -> None:
+    """It equals that before similarity, optimizer, … existed: old checkpoints can still be resumed."""
     assert EpisodicRecipe().training_digest()[:12] == "de59214e2f4e"
 
 
-def test_a_training_that_diverges_says_so(tmp_path: Path) -> None:
+def test_a_diverging_training_run_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="smaller learning rate"):
         trained(tmp_path, "rbnn", episodes=40, optimizer="sgd", learning_rate=1e30, similarity="dot", sharpening="none")
 
@@ -98,7 +98,7 @@ def test_training_computes_what_that_chip_computes_and_inference_does_not() -> N
     assert all(layer.disturb is None for layer in product_layers(model))
 
 
-def test_the_gradient_of_a_disturbed_weight_is_its_own() -> None:
+def test_the_gradient_of_a_disturbed_weight_is_unchanged() -> None:
     model = controller().train()
     ChipNoise(model, Variation(chip="rram_hfo2_1t1r"), seed=1).draw(0)
     model(torch.randn(2, 1, 32, 32)).sum().backward()

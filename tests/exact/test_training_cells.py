@@ -1,4 +1,4 @@
-"""Hidden weights held by cells: each effect on a step by hand, what is left without effects, resume."""
+"""Hidden weights stored in cells: each effect on a step by hand, equality without effects, resume."""
 
 import math
 from pathlib import Path
@@ -37,7 +37,7 @@ def equal(one: nn.Module, other: nn.Module) -> bool:
 
 
 def stepped(cells: Cells, w: Tensor, step: Tensor, steps: int = 1, seed: int = 0) -> Tensor:
-    """Weights [out, in] after steps that an optimizer asks for, all alike."""
+    """Return weights [out, in] after equal steps of an optimizer."""
     layer = Linear(w.shape[1], w.shape[0], "latent", bias=False)
     layer.weight.data = w.clone()
     model, optimizer = nn.Sequential(layer), torch.optim.SGD(layer.parameters(), 1.0)
@@ -82,7 +82,7 @@ def test_nonlinear_cells_follow_the_pulse_model(n: float) -> None:
     assert abs(float(stepped(cells, torch.full((1, 1), -2.0), pulse, 500)) - 0.0) > 0.05
 
 
-def test_asymmetric_and_metaplastic_steps() -> None:
+def test_asymmetric_and_metaplastic_steps_equal_their_formulas() -> None:
     w, step = some(2, 30, 40) * 0.9, some(3, 30, 40) * 0.01
     skewed = stepped(Cells(asymmetry=-0.4), w, step)
     torch.testing.assert_close(skewed - w, step * torch.where(step > 0, 0.6, 1.4), rtol=0, atol=2e-7)
@@ -92,8 +92,8 @@ def test_asymmetric_and_metaplastic_steps() -> None:
     torch.testing.assert_close((meta - w)[inward], (step * f_meta(w, 2.5))[inward], rtol=0, atol=2e-7)
 
 
-def test_the_cell_s_own_rule_is_that_of_the_metaplastic_optimizer(tmp_path: Path) -> None:
-    """One step from equal states, by Adam with m and by plain Adam on cells with m."""
+def test_the_rule_of_a_cell_equals_the_metaplastic_optimizer(tmp_path: Path) -> None:
+    """One step from equal states, by Adam with m and by Adam without it on cells with m."""
     found = []
     for m, own in ((4.0, 0.0), (0.0, 4.0)):
         layer = Linear(30, 20, "latent", bias=False)
@@ -135,7 +135,7 @@ def test_noise_is_normal_new_in_every_step_and_proportional() -> None:
     assert not torch.equal(first, stepped(cells, w, step, seed=1))
 
 
-def test_spread_is_log_normal_constant_and_of_each_direction() -> None:
+def test_variation_is_log_normal_constant_and_separate_for_each_direction() -> None:
     w, step = torch.zeros(150, 200), torch.full((150, 200), 0.01)
     cells = Cells(window=9.0, spread=0.5)
     up, twice, down = stepped(cells, w, step), stepped(cells, w, step, 2), stepped(cells, w, -step)
@@ -162,7 +162,7 @@ def test_every_property_of_cells_changes_what_is_learned(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("fresh", [True, False])
-def test_stopped_and_resumed_draws_the_same(tmp_path: Path, fresh: bool) -> None:
+def test_a_stopped_and_resumed_run_samples_the_same(tmp_path: Path, fresh: bool) -> None:
     changes = {"cells": Cells(noise=0.5, levels=41, spread=0.3), "fresh_optimizer": fresh, "method": "si"}
     recipe = RECIPE.model_copy(update=changes)
     whole = trained(tmp_path / "whole", **changes)
@@ -178,7 +178,7 @@ def test_stopped_and_resumed_draws_the_same(tmp_path: Path, fresh: bool) -> None
     assert equal(whole, resumed)
 
 
-def test_no_cells_leave_the_digest_of_trainings_as_it_was() -> None:
+def test_without_cells_the_digest_of_training_is_unchanged() -> None:
     assert "cells" not in RECIPE.model_copy(update={"cells": None}).training_digest()
     assert RECIPE.training_digest() != RECIPE.model_copy(update={"cells": Cells()}).training_digest()
 

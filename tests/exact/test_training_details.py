@@ -1,4 +1,4 @@
-"""Details of trainings that change weights little and unseen: what is drawn where, what is kept, what starts again."""
+"""Details of training that change weights slightly: where numbers are sampled, what is kept, what starts again."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def mlp() -> BnnMlp:
         return BnnMlp(64, (10,), 10)
 
 
-def test_no_two_images_of_a_training_share_the_draws_of_their_neurons(
+def test_no_two_images_of_a_training_run_share_samples_of_their_neurons(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first: list[int] = []
@@ -50,13 +50,13 @@ def test_no_two_images_of_a_training_share_the_draws_of_their_neurons(
     trainer = ClassificationTrainer(nn.Sequential(nn.Flatten(), nn.Linear(64, 10)), IMAGES, tmp_path)
     monkeypatch.setattr(trainer, "_validate", lambda *_: None)
     trainer.run()
-    # three batches of 40, 40 and 20 images an epoch
+    # three batches of 40, 40 and 20 images per epoch
     assert np.diff(first).min() >= 40
     assert len(first) == 6
 
 
 def test_the_loss_of_an_epoch_is_the_mean_over_its_images(tmp_path: Path) -> None:
-    """The last batch is smaller; at a vanishing learning rate every epoch has the loss of the network itself."""
+    """The last batch is smaller; at a tiny learning rate every epoch has the loss of the initial network."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         model = nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
@@ -133,7 +133,7 @@ def test_an_optimizer_starts_again_with_a_task_not_with_a_part_of_one(
 
 @pytest.mark.parametrize("p", [0.002, 0.01, 0.5, 0.99, 0.998])
 def test_the_score_is_that_of_the_probability(p: float) -> None:
-    """Only probabilities within 1e-3 of 0 or 1 are held there."""
+    """Only probabilities within 1e-3 of 0 or 1 are clamped there."""
     given = torch.tensor([[p, p]], requires_grad=True)
     score = _log_probability(given, torch.tensor([[1.0, 0.0]]))
     score.backward()
@@ -143,8 +143,8 @@ def test_the_score_is_that_of_the_probability(p: float) -> None:
     assert float(_log_probability(torch.tensor([[1e-5]]), torch.ones(1, 1))) == pytest.approx(np.log(1e-3), rel=1e-5)
 
 
-def test_each_rotation_follows_the_other_as_it_is_now() -> None:
-    """Against the alternation in numpy, with rotations that are far from identity."""
+def test_each_rotation_follows_the_present_other_one() -> None:
+    """Compared with the alternation in numpy, with rotations that are far from identity."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(4)
         w, r1, r2 = torch.randn(5, 12), random_rotation(3), random_rotation(4)
@@ -163,8 +163,8 @@ def test_each_rotation_follows_the_other_as_it_is_now() -> None:
     assert np.abs(found[1].numpy() - b).max() < 1e-6
 
 
-def test_neurons_draw_by_seed_chip_layer_and_image() -> None:
-    """Each part of the address matters, and an image's draws do not depend on the batch that it is in."""
+def test_neurons_sample_by_seed_chip_layer_and_image() -> None:
+    """Each part of the address matters, and an image's samples do not depend on the batch that it is in."""
     neuron = BinaryActivation(stochastic=True).eval()
 
     def fired(name: str = "a", count: int = 4, **where: Any) -> list[list[float]]:

@@ -1,4 +1,4 @@
-"""Converters whose full scale is [0, 1] of a layer's output: the clamp of integrate-and-fire units, for nothing."""
+"""ADCs whose full scale is [0, 1] of a layer's output clamp it as integrate-and-fire units do."""
 
 from typing import Any
 
@@ -16,7 +16,7 @@ from tests.exact.test_bitnet import chip, exact, images, network
 
 
 def unit(bits: int = 16, **settings: object) -> Chip:
-    """Column pairs of 128 levels, which hold the weights of `exact`; a layer's inputs all on one tile."""
+    """Return a chip of column pairs with 128 levels, which hold the weights of `exact`, one tile per layer."""
     made = chip(encoding_multibit={"kind": "differential"}, device__levels=128, tile__rows=1024)
     made = made.replace("converter", {"kind": "auto", "bits": bits, "range": "unit"})
     for path, value in settings.items():
@@ -26,7 +26,7 @@ def unit(bits: int = 16, **settings: object) -> Chip:
 
 @torch.no_grad()
 def counted(model: BitNet, x: Tensor, bits: int) -> tuple[Tensor, list[Tensor], list[Tensor]]:
-    """Rates of the network whose currents are whole multiples of 2^-bits, and per layer spikes and currents summed."""
+    """Rates of the network with currents of whole multiples of 2^-bits, and per layer spikes and currents summed."""
     layers = [model.get_submodule(name) for name in BITNET_LAYERS]
     states, spikes, currents = ([torch.zeros(())] * 6 for _ in range(3))
     for _ in range(model.steps):
@@ -45,25 +45,25 @@ def counted(model: BitNet, x: Tensor, bits: int) -> tuple[Tensor, list[Tensor], 
 
 
 @pytest.mark.parametrize("bits", [2, 3, 6])
-def test_spikes_follow_currents_of_so_many_bits_and_add_to_their_floor(bits: int) -> None:
+def test_spikes_follow_quantised_currents_and_sum_to_their_floor(bits: int) -> None:
     model, x = exact(network(steps=20)), images()
     rates, spikes, currents = counted(model, x, bits)
     found = map_model(model, unit(bits), chips=2)(x)
     assert torch.equal(found, rates.expand(2, -1, -1))
     for s, p in zip(spikes, currents, strict=True):
         assert torch.equal(s, p.floor())
-    assert not torch.equal(found[0], model(x))  # so few bits are seen
+    assert not torch.equal(found[0], model(x))  # so few bits are visible
     assert len(rates.unique()) > 3
 
 
-def test_many_bits_are_the_digital_network() -> None:
-    """16 bits hold every sum of these weights that lies in [0, 1]."""
+def test_many_bits_equal_the_digital_network() -> None:
+    """16 bits hold every sum of these weights that is in [0, 1]."""
     model, x = exact(network()), images()
     with torch.no_grad():
         assert torch.equal(map_model(model, unit(16))(x)[0], model(x))
 
 
-def test_outputs_are_clipped_and_whole_behind_noise() -> None:
+def test_outputs_are_clipped_and_quantised_after_noise() -> None:
     z = torch.tensor([-0.3, 0.1249, 0.125, 0.374, 0.99, 7.0])
     assert Converter(kind="auto", bits=2, range="unit").unit(z).tolist() == [0, 0, 0.25, 0.25, 1, 1]
     layer = map_model(exact(network()), unit(3, device__read__sigma=0.3)).analog_layers["conv2"]
@@ -81,7 +81,7 @@ def test_outputs_are_clipped_and_whole_behind_noise() -> None:
         ({"inputs": {"kind": "levels", "passes": 2}}, "2 conversions an output"),
     ],
 )
-def test_outputs_that_no_single_converter_sees_are_refused(settings: dict[str, Any], told: str) -> None:
+def test_outputs_converted_by_several_adcs_are_refused(settings: dict[str, Any], told: str) -> None:
     with pytest.raises(InputError, match=told):
         map_model(exact(network()), unit(**settings))
 

@@ -1,4 +1,4 @@
-"""Whitened images against the formula written out, and where they may be asked for."""
+"""Whitened images compared with the formula written out, and where they are allowed."""
 
 from __future__ import annotations
 
@@ -39,12 +39,12 @@ def test_images_are_whitened_by_the_training_images_of_their_set() -> None:
     assert found.shape == (len(test.labels), 1, 8, 8)
     # The smallest variances, 0.1 with what is added, magnify float32 roundings of numbers up to 20 three times.
     np.testing.assert_allclose(found.reshape(len(found), -1), expected, atol=2e-3)
-    spread = np.cov(gather_labelled(train, slice(None), "whitened").reshape(-1, 64), rowvar=False)
-    assert np.abs(spread - np.diag(np.diag(spread))).max() < 0.35
+    covariance = np.cov(gather_labelled(train, slice(None), "whitened").reshape(-1, 64), rowvar=False)
+    assert np.abs(covariance - np.diag(np.diag(covariance))).max() < 0.35
     assert np.abs(np.cov(known, rowvar=False)).max() > 3
 
 
-def test_an_image_of_one_grey_level_has_no_contrast() -> None:
+def test_images_of_one_grey_level_are_equal() -> None:
     flat = whitened(np.stack([np.full((8, 8), level, np.uint8) for level in (0, 200)]), "digits")
     assert np.isfinite(flat).all()
     assert np.array_equal(flat[0], flat[1])
@@ -58,7 +58,7 @@ def test_a_task_sees_whitened_images() -> None:
 
 
 @pytest.mark.parametrize("other", [{"permutation": 3}, {"pad": 12}])
-def test_images_that_are_moved_about_are_not_whitened(other: dict[str, int]) -> None:
+def test_images_that_are_moved_are_not_whitened(other: dict[str, int]) -> None:
     with pytest.raises(ValueError, match="whitened"):
         ClassificationTask(dataset="digits", scaling="whitened", **other)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="whitened"):

@@ -1,4 +1,4 @@
-"""Crossbars on wires: the exact circuit for inputs that drive every row, a bounded approximation for the others."""
+"""Crossbars with wires: the exact circuit for inputs that drive every row, a bounded approximation for the others."""
 
 import numpy as np
 import pytest
@@ -24,7 +24,7 @@ def chip(kind: str = "differential", wires: Wires = NODAL, **changes: object) ->
 
 
 def circuit(bar: Crossbar, x: torch.Tensor, wires: Wires) -> torch.Tensor:
-    """Results from the exact circuit of every tile, one per gate pattern: [batch, out]."""
+    """Return results from the exact circuit of every tile, one per gate pattern: [batch, out]."""
     plan, encoding, device = bar.plan, bar.encoding, bar.chip.device
     p, tiles, total = plan.placement, bar.conductance[0], torch.zeros(len(x), plan.outputs, dtype=torch.float64)
     unit = device.window_S / plan.targets.steps
@@ -57,7 +57,7 @@ def circuit(bar: Crossbar, x: torch.Tensor, wires: Wires) -> torch.Tensor:
 @pytest.mark.parametrize("kind", ["differential", "offset"])
 @pytest.mark.parametrize(("converter", "outputs"), [(Converter(), 30), (Converter(kind="auto", bits=16), 30),
                                                     (Converter(), 3)])  # fmt: skip
-def test_rows_that_are_always_on_see_the_exact_circuit(
+def test_rows_that_are_always_on_have_the_exact_circuit(
     kind: str, wires: Wires, converter: Converter, outputs: int
 ) -> None:
     """Three outputs leave most of a tile's columns open."""
@@ -71,8 +71,8 @@ def test_rows_that_are_always_on_see_the_exact_circuit(
 
 
 @pytest.mark.parametrize("kind", [k for k, e in encodings().items() if e.operands != "real"])
-def test_switched_rows_are_near_the_exact_circuit(kind: str) -> None:
-    """The error of the tangent is a small part of what the wires do; sensing tile by tile gives the same."""
+def test_switched_rows_are_close_to_the_exact_circuit(kind: str) -> None:
+    """The error of the tangent is a small part of the IR drop; readout tile by tile gives the same."""
     w, x = values(kind, 30, 50, seed=1), values(kind, 24, 50, seed=2)
     bar = Crossbar.program(w, chip(kind))
     bar.set_driven_rows(bar.measure_rows(lambda rows: x[:, rows]))
@@ -81,9 +81,9 @@ def test_switched_rows_are_near_the_exact_circuit(kind: str) -> None:
     moved = float((free - expected).square().mean().sqrt())
     assert float((seen - expected).square().mean().sqrt()) < 0.2 * moved
     tiled = chip(kind, converter=Converter(kind="auto", bits=16))
-    sensed = Crossbar.program(w, tiled, driven=bar.driven_rows).mvm(x)[0]
-    if bar.encoding.signed:  # elsewhere an analog correction may leave the converter's range
-        assert torch.allclose(sensed, seen, atol=1e-2)
+    by_tiles = Crossbar.program(w, tiled, driven=bar.driven_rows).mvm(x)[0]
+    if bar.encoding.signed:  # elsewhere an analog correction may leave the range of the ADC
+        assert torch.allclose(by_tiles, seen, atol=1e-2)
 
 
 def test_passive_rows_are_all_driven() -> None:

@@ -1,4 +1,4 @@
-"""YAML that is not a plain document is one error with its line; merges and aliases that end are read."""
+"""YAML that is not a simple document is one error with its line; finite merges and aliases are read."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ BOMB = "b0: &b0 [x, x, x, x, x, x, x, x, x]\n" + "".join(
         ("t: &t {x: 1}\nb:\n  <<: *t\n  y: 1\n  y: 2", "f.yaml, line 5: got a second 'y'"),
     ],
 )  # fmt: skip
-def test_what_is_no_plain_document_is_one_error(text: str, message: str) -> None:
+def test_invalid_documents_are_one_error(text: str, message: str) -> None:
     with pytest.raises(InputError) as error:
         parse_yaml(text, "f.yaml")
     assert message in str(error.value)
@@ -78,7 +78,7 @@ def test_another_kind_drops_keys_where_kinds_have_their_own(part: str, kind: str
         ({"read": 5}, "read: got 5; allowed: a mapping of keys to values. Write `key: value` lines."),
     ],
 )
-def test_errors_name_the_key_as_it_is_written_and_the_kinds_that_there_are(part: dict[str, Any], error: str) -> None:
+def test_errors_name_the_key_as_written_and_the_known_kinds(part: dict[str, Any], error: str) -> None:
     with pytest.raises(InputError) as caught:
         load_chip({"device": {"g_lrs_S": 1e-4, "g_hrs_S": 1e-5, **part}})
     assert error in str(caught.value)

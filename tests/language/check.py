@@ -8,9 +8,15 @@ from pathlib import Path
 
 from tests.language.docstrings import silent, undocumented
 from tests.language.exports import ROOT, short
-from tests.language.texts import READERS, Finding, banned_words
+from tests.language.texts import READERS, Finding, banned_names, banned_words
 
-FOLDERS = ("imc_sim", "tests", "benchmarks", "docs", "models", "studies", "device_configs")
+#: rule -> folders; public names of the package keep resolving, so that its names are not checked
+FOLDERS = {
+    "words": ("imc_sim", "tests", "benchmarks", "docs", "models", "studies", "device_configs"),
+    "names": ("tests", "benchmarks"),
+    "public": ("imc_sim",),
+    "private": ("imc_sim",),
+}
 #: files that have to quote the words to avoid
 QUOTING = ("tests/test_language.py", "tests/language/words.py")
 #: files that do not follow the rules yet, and which rules; lines may only be removed
@@ -18,6 +24,7 @@ TABLE = ROOT / "tests" / "language_pending.txt"
 
 RULES: dict[str, Callable[[str, str], Iterator[Finding]]] = {
     "words": banned_words,
+    "names": banned_names,
     "public": undocumented,
     "private": silent,
 }
@@ -25,12 +32,11 @@ RULES: dict[str, Callable[[str, str], Iterator[Finding]]] = {
 
 def files(rule: str) -> Iterator[Path]:
     """Yield the files that a rule is about."""
-    if rule != "words":
-        yield from sorted((ROOT / "imc_sim").rglob("*.py"))
-        return
-    for folder in FOLDERS:
-        yield from (path for path in sorted((ROOT / folder).rglob("*")) if path.suffix in READERS)
-    yield from sorted(ROOT.glob("*.md"))
+    if rule == "words":
+        yield from sorted(ROOT.glob("*.md"))
+    for folder in FOLDERS[rule]:
+        suffixes = READERS if rule == "words" else (".py",)
+        yield from (path for path in sorted((ROOT / folder).rglob("*")) if path.suffix in suffixes)
 
 
 @cache

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import yaml
 
-from tests.language.words import BANNED, LEGITIMATE, NO_PAGES, RIDDLES, SENSES
+from tests.language.words import ALLOWED_IN, BANNED, LEGITIMATE, NO_PAGES, RIDDLES, YAML_KEYS
 
 #: line of a file, and what is wrong there
 Finding = tuple[int, str]
@@ -32,7 +32,7 @@ _BANNED = _any_of(BANNED, r"(?![\w-])")
 _LEGITIMATE = _any_of(LEGITIMATE)
 #: code in a text: between backticks, documented parameters, paths, names with underscores or dots, options
 _CODE = re.compile(
-    r"(?m:^ {4,}\*{0,2}\w+(?:, \*{0,2}\w+)*:(?= ))|``.*?``|`[^`\n]*`|\S*\w[/_]\w\S*|\b\w+\.\w[\w.]*|--[\w-]+|https?://\S+"
+    r"(?m:^ {4,}\*{0,2}\w+(?:, \*{0,2}\w+)*:(?= ))|``.*?``|`[^`\n]*`|\S*\w[/_]\w\S*|\b\w+\\?\.\w[\w.\\]*|--[\w-]+|https?://\S+"
 )
 
 
@@ -49,13 +49,29 @@ def banned_words(text: str, name: str = "x.py") -> Iterator[Finding]:
                     yield getattr(node, "lineno", 1), f"a docstring that begins with {begin[0].strip()!r}"
 
 
+def banned_names(text: str, name: str = "x.py") -> Iterator[Finding]:
+    """Yield the words to avoid in names of functions, classes, arguments and variables that a file defines."""
+    for node in ast.walk(parsed(text)):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            defined = node.name
+        elif isinstance(node, ast.arg):
+            defined = node.arg
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            defined = node.id
+        else:
+            continue
+        for _, found, instead in words_of(defined.replace("_", " "), name):
+            if defined not in YAML_KEYS:
+                yield node.lineno, f"{found!r} in the name {defined}: write {instead}"
+
+
 def words_of(text: str, name: str = "") -> Iterator[tuple[int, str, str]]:
     """Yield (line within the text, words, what to write instead) of every banned phrase, code left out."""
     pages = re.match(NO_PAGES, name)
     if not _BANNED.search(text) and not pages:
         return
     text = _LEGITIMATE.sub("", _CODE.sub("`", text))
-    allowed = " ".join(words for path, words in SENSES.items() if re.match(path, name)).split()
+    allowed = " ".join(words for path, words in ALLOWED_IN.items() if re.match(path, name)).split()
     for match in _BANNED.finditer(text):
         if match[0].lower() not in allowed:
             found = " ".join(match[0].split())

@@ -66,13 +66,15 @@ LEGITIMATE = {
     r"(?:large|huge) pages|page after page": "memory of the operating system",
 }
 #: files in which curves, pages and characters are drawn -> words that are right there
-SENSES = {
+ALLOWED_IN = {
     r"tests/cli/test_old_names": "firing trainings",
     r"imc_sim/(?:plotting|report)/|imc_sim/cli/_(?:plot|train|show)|docs/figures\.md|tests/plotting/": "drawn drew",
     r"imc_sim/data/_glyph": "drawn drew",
 }
 #: programming epochs were called pages; in these folders no text is about pages of documentation
 NO_PAGES = r"imc_sim/(?:array|device|analog|backends|mapping)/"
+#: keys of YAML files, which arguments may be named after
+YAML_KEYS = {"converter", "engine"}
 #: beginnings of docstrings that only readers of other docstrings understand
 RIDDLES = re.compile(r"\s*(?:The same (?:of|as|for)|What|Whether)\b")
 

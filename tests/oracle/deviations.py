@@ -1,6 +1,6 @@
-"""How far each mapping is from the reference vectors, as a table: `python -m tests.oracle.deviations`.
+"""Print the distance of each mapping from the reference vectors, as a table: `python -m tests.oracle.deviations`.
 
-Needs IMC_SIM_REFERENCE. The tests beside this file hold the limits (1e-9, and equal integers); this prints the sizes.
+Needs IMC_SIM_REFERENCE. The tests in this folder check the limits (1e-9, and equal integers); this prints the sizes.
 """
 
 from __future__ import annotations
@@ -11,16 +11,16 @@ from pathlib import Path
 import numpy as np
 
 from imc_sim.array import Crossbar, Wires
-from tests.oracle.test_reference_mappings import BNN, TNN, WINDOWS, chip_of, operands, passes, vectors_of
+from tests.oracle.test_reference_mappings import BNN, TNN, WINDOWS, chip_of, passes, vectors_of, weights_and_inputs
 from tests.oracle.test_reference_wires import exact_currents
 
 Found = dict[str, float]
 
 
 def deviations(reference: Path, encoding: str) -> Found:
-    """Largest over devices, crossbar sizes, bits and resistances: results, currents (relative), unequal integers."""
+    """Return the largest over devices, sizes, bits and resistances: results, currents (relative), unequal integers."""
     found: Found = {"results": 0.0, "currents": 0.0, "columns": 0.0, "nodal": 0.0, "integers": 0, "unequal": 0}
-    w, x = operands(reference, encoding)
+    w, x = weights_and_inputs(reference, encoding)
     for device in WINDOWS:
         for crossbar in ("tight", "loose"):
             vectors = vectors_of(reference, encoding, device, crossbar)
@@ -54,7 +54,7 @@ def _count(found: Found, seen: np.ndarray, vectors: dict[str, np.ndarray], key: 
 def main() -> None:
     """Print the table in Markdown."""
     reference = Path(os.environ["IMC_SIM_REFERENCE"])
-    print("| mapping | results | currents | column wires | rows and columns | converter codes off |")
+    print("| mapping | results | currents | column wires | rows and columns | ADC codes off |")
     print("|---|---|---|---|---|---|")
     for encoding in BNN + TNN:
         f = deviations(reference, encoding)

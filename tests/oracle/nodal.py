@@ -1,4 +1,4 @@
-"""The slow oracle: crossbars as sparse nodal equations, node by node, with scipy."""
+"""Slow oracle: crossbars as sparse nodal equations, node by node, with scipy."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Circuit:
         return connected_components(graph, directed=False)[1]
 
     def laplacian(self, G: np.ndarray) -> sparse.csc_matrix:
-        """Nodal matrix over merged nodes, drivers and grounds included."""
+        """Return the nodal matrix over merged nodes, drivers and grounds included."""
         parts = [(a, b, np.full(a.size, 1.0 / r)) for a, b, r in self.wires if r > 0.0]
         parts.append((self.word.ravel(), self.bit.ravel(), G.ravel()))
         a, b, g = (np.concatenate([part[k] for part in parts]) for k in range(3))
@@ -52,19 +52,19 @@ class Circuit:
         return sparse.csc_matrix((values, (rows, cols)), shape=(n, n))
 
     def held(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Merged nodes of the drivers, of the grounds, and all others."""
+        """Return the merged nodes of the drivers, of the grounds, and all others."""
         drivers, grounds = self.merged[self.driver], self.merged[self.ground]
         free = np.setdiff1d(self.merged, np.concatenate([drivers, grounds]))
         return drivers, grounds, free
 
 
 def exact_conductance(G: np.ndarray, wires: Wires) -> np.ndarray:
-    """M [rows, cols]: the current into each virtual ground for 1 V at one driver after the other."""
+    """Return M [rows, cols]: the current into each virtual ground for 1 V at one driver after the other."""
     return exact_currents(G, np.eye(G.shape[0]), wires)
 
 
 def exact_currents(G: np.ndarray, v: np.ndarray, wires: Wires) -> np.ndarray:
-    """Currents [vectors, cols] into the virtual grounds for drivers at v [vectors, rows]."""
+    """Return currents [vectors, cols] into the virtual grounds for drivers at v [vectors, rows]."""
     circuit = Circuit(G.shape[0], G.shape[1], wires)
     matrix = circuit.laplacian(G)
     drivers, grounds, free = circuit.held()
@@ -77,7 +77,7 @@ def exact_currents(G: np.ndarray, v: np.ndarray, wires: Wires) -> np.ndarray:
 
 
 def gated_currents(G: np.ndarray, v: np.ndarray, gates: np.ndarray, wires: Wires) -> np.ndarray:
-    """Currents [cols] for drivers at v [rows], the cells of rows whose gate is off left out of the circuit."""
+    """Return currents [cols] for drivers at v [rows] in the circuit without the cells of rows whose gate is off."""
     return exact_currents(G * gates[:, None], v[None], wires)[0]
 
 
@@ -94,7 +94,7 @@ def nonlinear_currents(G: np.ndarray, v: np.ndarray, wires: Wires, a_per_V: floa
     ends = circuit.merged[circuit.word.ravel()], circuit.merged[circuit.bit.ravel()]
 
     def leaving(at: np.ndarray) -> np.ndarray:
-        """Current [node] that leaves each node."""
+        """Return the current [node] that leaves each node."""
         cell = G.ravel() * np.sinh(a_per_V * (at[ends[0]] - at[ends[1]])) / a_per_V
         out = lines @ at
         np.add.at(out, ends[0], cell)

@@ -1,4 +1,4 @@
-"""FGSM and PGD against the Adversarial Robustness Toolbox, where it is installed (extra `attacks`)."""
+"""FGSM and PGD compared with the Adversarial Robustness Toolbox, where it is installed (extra `attacks`)."""
 
 import warnings
 from typing import Any
@@ -35,7 +35,7 @@ def estimator(network: nn.Module) -> Any:
     return PyTorchClassifier(network, loss, (1, 6, 6), 5, clip_values=(0.0, 1.0), device_type="cpu")
 
 
-def drawn() -> tuple[Tensor, Tensor]:
+def sampled() -> tuple[Tensor, Tensor]:
     generator = torch.Generator().manual_seed(1)
     pixels = torch.randint(0, 256, (20, 1, 6, 6), generator=generator).double() / 255
     return pixels, torch.randint(0, 5, (20,), generator=generator)
@@ -43,8 +43,8 @@ def drawn() -> tuple[Tensor, Tensor]:
 
 @pytest.mark.parametrize("epsilon", [0.01, 0.1, 0.3])
 @pytest.mark.parametrize("steps", [1, 7])
-def test_attacks_are_those_of_the_toolbox(toolbox: Any, network: nn.Module, epsilon: float, steps: int) -> None:
-    pixels, labels = drawn()
+def test_attacks_equal_those_of_the_toolbox(toolbox: Any, network: nn.Module, epsilon: float, steps: int) -> None:
+    pixels, labels = sampled()
     gradient = gradient_of(lambda x: F.cross_entropy(network(x.float()), labels, reduction="sum"))
     if steps == 1:
         ours = fgsm(pixels, gradient(pixels).sign(), epsilon)

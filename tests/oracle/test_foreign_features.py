@@ -1,4 +1,4 @@
-"""Features of a published run (30 digits, 512 numbers each) through our memories, against what was measured of them."""
+"""Features of a published run (30 digits, 512 numbers each) in our memories, compared with its results."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from imc_sim.nn.similarity import KeyForm, cosine, dot, key_form
 
 @pytest.fixture(scope="module")
 def found(checkpoints: Path) -> tuple[Tensor, Tensor]:
-    """Features [30, 512] and labels [30], three a digit."""
+    """Return features [30, 512] and labels [30], three per digit."""
     features, labels = (np.load(checkpoints / f"batmann_mnist_a2_{what}.npy") for what in ("features", "labels"))
     return torch.from_numpy(features), torch.from_numpy(labels).long()
 
 
 def left_out(similarity: Tensor, labels: Tensor) -> int:
-    """Right answers of 30, each image against the class means of the similarities [30, 30] with all others."""
+    """Count right answers of 30: each image against the class means of the similarities [30, 30] with all others."""
     others = 1 - torch.eye(len(labels))
     members = torch.nn.functional.one_hot(labels).float()
     mean = (similarity * others) @ members / (others @ members)
@@ -37,7 +37,7 @@ def on_chip(features: Tensor, labels: Tensor, form: KeyForm, chip: Chip, seed: i
     return left_out(memory.similarity(features)[0], labels)
 
 
-def test_digital_read_outs(found: tuple[Tensor, Tensor]) -> None:
+def test_digital_read_outs_reach_the_published_numbers(found: tuple[Tensor, Tensor]) -> None:
     features, labels = found
     assert left_out(cosine(features, features), labels) == 29
     for form in ("bipolar", "binary"):
@@ -48,8 +48,10 @@ def test_digital_read_outs(found: tuple[Tensor, Tensor]) -> None:
 @pytest.mark.parametrize(
     ("form", "encoding"), [("bipolar", "differential"), ("bipolar", "bnn_iii"), ("binary", "unipolar")]
 )
-def test_key_memories_on_cells(found: tuple[Tensor, Tensor], form: KeyForm, encoding: str) -> None:
-    """Ideal cells give the digital answers; phase-change cells and 8-bit converters at most one fewer or more."""
+def test_key_memories_on_cells_reach_the_digital_numbers(
+    found: tuple[Tensor, Tensor], form: KeyForm, encoding: str
+) -> None:
+    """Ideal cells give the digital answers; phase-change cells and 8-bit ADCs at most one fewer or more."""
     features, labels = found
     chips = [load_chip(name).replace("encoding", {"kind": encoding}) for name in ("ideal", "pcm_hermes")]
     assert on_chip(features, labels, form, chips[0]) == 28

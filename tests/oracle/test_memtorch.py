@@ -1,4 +1,4 @@
-"""MemTorch as a second engine: the adapter against stored outputs of MemTorch, and both engines against each other.
+"""MemTorch as a second backend: the adapter compared with stored outputs of MemTorch, and both backends compared.
 
 False-alarm rates are those of fixed seeds: a test that passes once passes always, unless the code changes.
 """
@@ -54,7 +54,7 @@ def chip(**changes: Any) -> Chip:
 
 
 def real(out: int = 24, inputs: int = 50, seed: int = 0) -> Tensor:
-    """Asymmetric weights: a shifted normal law, so that a lost sign or a swapped column shows."""
+    """Return asymmetric weights: a shifted normal law, so that a lost sign or a swapped column shows."""
     return torch.randn(out, inputs, generator=torch.Generator().manual_seed(seed)) + 0.4
 
 
@@ -63,7 +63,7 @@ def signs(out: int, inputs: int, seed: int = 0) -> Tensor:
 
 
 def difference(a: Tensor, b: Tensor) -> float:
-    """Largest difference, relative to the largest entry."""
+    """Return the largest difference, relative to the largest entry."""
     return float((a.double() - b.double()).abs().max() / b.double().abs().max())
 
 
@@ -72,7 +72,7 @@ def pvalue(result: Any) -> float:
 
 
 def both(weights: Tensor, spec: Chip, x: Tensor, chips: int = 1) -> tuple[Tensor, Tensor]:
-    """Products of this package, in float64, and of MemTorch."""
+    """Return products of this package, in float64, and of MemTorch."""
     ours = Crossbar.program(weights.double(), spec, chips).mvm(x.double())
     return ours, MemTorchCrossbar.program(weights, spec, chips).mvm(x)
 
@@ -84,7 +84,7 @@ def both(weights: Tensor, spec: Chip, x: Tensor, chips: int = 1) -> tuple[Tensor
     ("name", "tile"),
     [("notile_noadc", {}), ("tile16_adc8", {"tile_rows": 16, "tile_cols": 16, "adc_bits": 8})],
 )
-def test_patched_layer_gives_the_stored_outputs(reference: Path, name: str, tile: dict[str, int]) -> None:
+def test_a_patched_layer_gives_the_stored_outputs(reference: Path, name: str, tile: dict[str, int]) -> None:
     stored = np.load(reference / "memtorch" / f"mt_layer_DoubleColumn_{name}.npz")
     settings = MemTorchSettings.model_validate({"g_lrs_S": 1e-4, "g_hrs_S": 1e-6, **tile})
     patched = Patched(torch.from_numpy(stored["W"]), settings, seed=0)
@@ -152,7 +152,7 @@ def test_non_linear_cells_agree() -> None:
     assert difference(ours, Crossbar.program(weights, chip(device__levels=6)).mvm(x)) > 0.02
 
 
-def test_cells_with_a_spread_may_be_non_linear() -> None:
+def test_cells_with_variation_may_be_non_linear() -> None:
     law = {"kind": "relative", "sigma": 0.2}
     spec = chip(device__read__nonlinearity_per_V=4.0, device__read__v_read_V=0.3, device__programming=law)
     crossbar = MemTorchCrossbar.program(signs(6, 10), spec)
@@ -163,11 +163,11 @@ def test_cells_with_a_spread_may_be_non_linear() -> None:
     assert float(plus.std() / plus.mean()) > 0.5
 
 
-# -- converters ------------------------------------------------------------------------------------------------
+# -- ADCs --------------------------------------------------------------------------------------------------------
 
 
 def converted(weights: Tensor, x: Tensor, rows: int, cols: int, bits: int, overflow: float) -> Tensor:
-    """An independent model of MemTorch's converter on weights that the cells hold exactly: [batch, out].
+    """An independent model of MemTorch's ADC on weights that the cells hold exactly: [batch, out].
 
     Every tile and input vector: the step is a power of two, the largest code lets all but the fraction `overflow`
     of the tile's outputs (columns not in use included) through.
@@ -190,7 +190,7 @@ def converted(weights: Tensor, x: Tensor, rows: int, cols: int, bits: int, overf
 
 
 @pytest.mark.parametrize(("bits", "overflow"), [(4, 0.0), (6, 0.0), (6, 0.25), (8, 0.125)])
-def test_converters_of_tiles_are_those_of_memtorch(bits: int, overflow: float) -> None:
+def test_adcs_of_tiles_equal_those_of_memtorch(bits: int, overflow: float) -> None:
     spec = chip(converter={"kind": "auto", "bits": bits, "range": "calibrated", "limits": "minmax"})
     weights, x = signs(20, 70), torch.randn(6, 70, generator=torch.Generator().manual_seed(6))
     engine = Engine(kind="memtorch", adc_overflow_rate=overflow)
@@ -203,7 +203,7 @@ def test_converters_of_tiles_are_those_of_memtorch(bits: int, overflow: float) -
     assert step > 3e-3 * float(wanted.abs().max())  # it does convert
 
 
-def test_converters_of_both_engines_differ_by_their_steps() -> None:
+def test_adcs_of_both_backends_differ_by_their_steps() -> None:
     weights, x = signs(20, 70), torch.randn(40, 70, generator=torch.Generator().manual_seed(7))
     found = []
     for bits in (5, 8, 11):
@@ -212,7 +212,7 @@ def test_converters_of_both_engines_differ_by_their_steps() -> None:
         ours.set_limits(*Crossbar.program(weights, spec).tiled.profile(lambda rows: x[:, rows]))
         y, z = ours.mvm(x), MemTorchCrossbar.program(weights, spec).mvm(x)
         found.append(difference(z, y))
-    # three tile rows, each within half a step of either engine, the larger of which is 2 / 2^bits of the range
+    # three tile rows, each within half a step of either backend, the larger of which is 2 / 2^bits of the range
     assert all(value < 3 * 2 * 2.0 ** (1 - bits) for value, bits in zip(found, (5, 8, 11), strict=True))
     assert found[0] > 4 * found[1] > 16 * found[2]
 
@@ -224,24 +224,24 @@ def test_converters_of_both_engines_differ_by_their_steps() -> None:
     ("law", "law_hrs", "sigma", "sigma_hrs"),
     [("gaussian", "log_normal", 0.15, 0.4), ("log_normal", "gaussian", 0.3, 0.1), ("gaussian", "gaussian", 0.05, 0.2)],
 )
-def test_conductances_have_one_law_in_both_engines(law: str, law_hrs: str, sigma: float, sigma_hrs: float) -> None:
+def test_conductances_have_one_law_in_both_backends(law: str, law_hrs: str, sigma: float, sigma_hrs: float) -> None:
     programming = {"kind": "relative", "sigma": sigma, "sigma_hrs": sigma_hrs, "law": law, "law_hrs": law_hrs}
     spec = chip(device__programming=programming, tile={"rows": 60, "cols": 128})
     weights = signs(50, 60)
     theirs = MemTorchCrossbar.program(weights, spec).conductance
     ours = Crossbar.program(weights, spec).conductance[0, 0, :, :100].unflatten(1, (50, 2)).unbind(2)
     for g, h, held in zip(ours, theirs, (weights.T > 0, weights.T < 0), strict=True):
-        for state, target, spread, kind in ((held, 1e-4, sigma, law), (~held, 2e-6, sigma_hrs, law_hrs)):
+        for state, target, sigma_, kind in ((held, 1e-4, sigma, law), (~held, 2e-6, sigma_hrs, law_hrs)):
             a, b = g[state].double().numpy(), h[0][state].double().numpy()
             assert pvalue(stats.ks_2samp(a, b)) > ALARM
-            exact = stats.norm(target, spread * target) if kind == "gaussian" else stats.lognorm(spread, scale=target)
+            exact = stats.norm(target, sigma_ * target) if kind == "gaussian" else stats.lognorm(sigma_, scale=target)
             assert pvalue(stats.kstest(b, exact.cdf)) > ALARM
             assert pvalue(stats.kstest(b * 1.05, exact.cdf)) < ALARM  # 1,200 cells and more: 5 % would show
 
 
 @pytest.mark.parametrize("bits", [None, 8])
 def test_wide_laws_of_states_that_overlap_agree(bits: int | None) -> None:
-    """HfO2 cells at 100 %: a fifth of them are drawn with an HRS above their LRS."""
+    """HfO2 cells at 100 %: a fifth of them are sampled with an HRS above their LRS."""
     spec = imc.load_chip("rram_hfo2_1t1r").replace("device.programming.sigma", 1.0).replace("tile.rows", 60)
     spec = spec.replace("device.programming.sigma_hrs", None)
     if bits:
@@ -251,7 +251,7 @@ def test_wide_laws_of_states_that_overlap_agree(bits: int | None) -> None:
     ours = Crossbar.program(weights, spec).conductance[0, 0, :, :100].unflatten(1, (50, 2)).unbind(2)
     for g, h, held in zip(ours, theirs, (weights.T > 0, weights.T < 0), strict=True):
         for state in (held, ~held):
-            # Cells held at 0 S by the one are next to nothing in the other.
+            # Cells held at 0 S by one backend are close to 0 S in the other.
             a, b = (np.maximum(m[state].double().numpy(), 1e-9) for m in (g, h))
             assert pvalue(stats.ks_2samp(a, b)) > ALARM
             assert pvalue(stats.ks_2samp(a, 1.3 * b)) < ALARM
@@ -271,7 +271,7 @@ def test_cells_are_independent_and_addressed() -> None:
         assert not torch.equal(other[0].double(), g[0])
 
 
-def test_stuck_cells_are_as_many_and_of_the_same_states() -> None:
+def test_stuck_cells_are_equally_many_and_in_the_same_states() -> None:
     spec = chip(device__faults={"stuck_lrs": 0.05, "stuck_hrs": 0.2}, tile={"rows": 60, "cols": 128})
     weights = signs(50, 60)
     theirs = MemTorchCrossbar.program(weights, spec).conductance
@@ -279,23 +279,23 @@ def test_stuck_cells_are_as_many_and_of_the_same_states() -> None:
     for g, h, held in zip(ours, theirs, (weights.T > 0, weights.T < 0), strict=True):
         for state, value, share in ((held, 2e-6, 0.2), (~held, 1e-4, 0.05)):
             count = [int(np.isclose(m[state].numpy(), value, rtol=1e-5, atol=0).sum()) for m in (g, h[0])]
-            # MemTorch writes HRS first and lets LRS overwrite, which takes away at most 5 % of the 20 %.
+            # MemTorch writes HRS first and lets LRS overwrite, which removes at most 5 % of the 20 %.
             expected = share * int(state.sum())
             assert all(abs(c - expected) < 4 * np.sqrt(expected) + 0.05 * expected for c in count)
 
 
-# -- what it refuses, and what it leaves alone ------------------------------------------------------------------
+# -- what it refuses, and what it leaves unchanged --------------------------------------------------------------
 
 
-def test_weights_between_the_levels_are_refused_where_cells_have_a_spread() -> None:
-    spread = {"kind": "relative", "sigma": 0.1}
+def test_weights_between_the_levels_are_refused_where_cells_have_variation() -> None:
+    variation = {"kind": "relative", "sigma": 0.1}
     with pytest.raises(InputError, match="levels with backend memtorch.*got 5; allowed: 2 with device variation"):
-        MemTorchCrossbar.program(real(), chip(device__levels=5, device__programming=spread))
+        MemTorchCrossbar.program(real(), chip(device__levels=5, device__programming=variation))
     ternary = torch.tensor([[1.0, 0.0, -1.0]])
-    assert MemTorchCrossbar.program(ternary, chip(device__programming=spread)).shape == (1, 1, 3)
+    assert MemTorchCrossbar.program(ternary, chip(device__programming=variation)).shape == (1, 1, 3)
 
 
-def test_the_process_is_left_as_it_was() -> None:
+def test_the_state_of_the_process_is_restored() -> None:
     torch.manual_seed(11)
     np.random.seed(12)  # noqa: NPY002 - what must not change
     states = torch.get_rng_state(), json.dumps(np.random.get_state()[1].tolist()), np.geterr()  # type: ignore[union-attr] # noqa: NPY002
@@ -324,11 +324,11 @@ def test_a_memory_agrees_without_noise_and_varies_with_it() -> None:
             found.append(memory.search(queries))
     assert difference(found[2], found[0]) < FLOAT32
     assert all(difference(found[i + 1], found[i]) > 0.02 for i in (0, 2))
-    assert difference(found[3], found[1]) > 0.02  # each draws for itself
+    assert difference(found[3], found[1]) > 0.02  # each samples independently
 
 
-def test_ideal_chips_score_alike(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Hits differ at most by the queries at a tie: MemTorch rounds its sums, which moves a sign that is near 0.
+def test_ideal_chips_have_equal_scores(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hits differ at most by the queries at a tie: MemTorch rounds its sums, which flips a sign that is near 0.
 
     One sign of a query or of one of the five keys moves a similarity by 2 / 512, and a difference of two by twice that.
     """
@@ -362,12 +362,12 @@ def test_accuracy_curves_agree_within_the_bands_of_the_chips() -> None:
         assert low <= np.median(theirs) <= high
         assert pvalue(stats.ttest_ind(ours, theirs, equal_var=False)) > ALARM
         curve.append((ours, theirs))
-    # The effect is large: an engine that left the spread out at 0.6 would be found at once.
+    # The effect is large: a backend that left out the variation at 0.6 would fail clearly.
     assert pvalue(stats.ttest_ind(curve[1][0], curve[0][1], equal_var=False)) < ALARM
     assert pvalue(stats.ttest_ind(curve[0][0], curve[1][1], equal_var=False)) < ALARM
 
 
-def test_a_study_runs_through_both_engines(tmp_path: Path) -> None:
+def test_a_study_runs_on_both_backends(tmp_path: Path) -> None:
     settings = ["chips.min=2", "task.episodes=4", "task.classes=8", "chip.policy.memory=digital"]
     study = with_settings(load_study("memtorch_agreement"), settings)
     axis = study.axes[0].model_copy(update={"values": (0.0, 0.8)})
@@ -377,4 +377,4 @@ def test_a_study_runs_through_both_engines(tmp_path: Path) -> None:
     ours, theirs = means.loc["imc_sim"], means.loc["MemTorch 1.1.6"]
     assert ours[0.0] == results.table["digital"][0]
     assert theirs[0.0] == pytest.approx(ours[0.0], abs=0.03)  # of 80 queries, two at a tie
-    assert ours[0.8] != theirs[0.8]  # cells of its own, drawn by itself
+    assert ours[0.8] != theirs[0.8]  # different cells, sampled independently

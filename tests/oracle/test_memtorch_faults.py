@@ -1,6 +1,6 @@
-"""What is wrong in MemTorch 1.1.6, each shown on MemTorch itself. docs/memtorch.md says what the adapter does instead.
+"""Faults of MemTorch 1.1.6, each shown on MemTorch. docs/memtorch.md says what the adapter does instead.
 
-A test here that fails has found a MemTorch that was mended: then the adapter's way around it can go.
+Where a test fails, MemTorch has fixed the fault, and the workaround of the adapter can be removed.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def _memtorch() -> Iterator[None]:
 
 
 def patch(layer: nn.Module, r_on: Any = ON, r_off: Any = OFF, **options: Any) -> Any:
-    """The layer as MemTorch patches it by its own defaults: VTEAM cells, its own mapping, one transistor a cell."""
+    """Return the layer as MemTorch patches it by default: VTEAM cells, its own mapping, one transistor per cell."""
     given: dict[str, Any] = {"tile_shape": None, "max_input_voltage": None} | options
     model = part("mn.Module").patch_model(
         nn.Sequential(layer),
@@ -59,8 +59,8 @@ def stochastic(median: float, sigma: float) -> Any:
     return make(distribution=torch.distributions.LogNormal, loc=math.log(median), scale=sigma)
 
 
-def test_half_of_the_cells_have_no_spread() -> None:
-    """Cells are clipped to their own range from one side only: those that could do more stay at the nominal level."""
+def test_half_of_the_cells_have_no_variation() -> None:
+    """Cells are clipped to their own range from one side only: those beyond it stay at the nominal level."""
     weights = signs()
     g = patch(layer(weights), stochastic(ON, 0.2), stochastic(OFF, 0.2)).crossbars[0].conductance_matrix
     lrs = g[weights.T > 0]
@@ -69,7 +69,7 @@ def test_half_of_the_cells_have_no_spread() -> None:
     assert len(lrs.unique()) == len(lrs) - same + 1
 
 
-def test_a_cell_drawn_with_crossed_states_conducts_its_hrs_in_either() -> None:
+def test_a_cell_sampled_with_crossed_states_has_its_hrs_in_either() -> None:
     """A range is clipped from above, then from below, whichever is the larger."""
     module = patch(layer(torch.ones(30, 30)), stochastic(ON, 0.8), stochastic(2 * ON, 0.8),
                    mapping_routine=lambda w, *_, **__: (w * 1e6, w * 0.0))  # fmt: skip
@@ -80,8 +80,8 @@ def test_a_cell_drawn_with_crossed_states_conducts_its_hrs_in_either() -> None:
     np.testing.assert_allclose(crossbar.conductance_matrix.numpy(), np.where(crossed, off, on), rtol=1e-5)
 
 
-def test_the_nominal_levels_of_a_layer_are_one_random_draw() -> None:
-    """`reference` lands in **kwargs, where it is not looked for: the mapping gets a draw in place of the mean."""
+def test_the_nominal_levels_of_a_layer_are_one_random_sample() -> None:
+    """`reference` is passed in **kwargs, where it is not read: the mapping gets a sample instead of the mean."""
     tops = []
     for seed in range(3):
         with contained(seed):
@@ -91,15 +91,15 @@ def test_the_nominal_levels_of_a_layer_are_one_random_draw() -> None:
     assert max(tops) / min(tops) > 1.1
 
 
-def test_the_resistances_given_are_not_those_of_the_crossbar() -> None:
+def test_given_resistances_are_not_those_of_the_crossbar() -> None:
     """`hasattr` on a dictionary finds no key: a crossbar's means are always the defaults of the class."""
     crossbar = patch(layer(signs())).crossbars[0]
     assert (crossbar.r_on_mean, crossbar.r_off_mean) == (50, 1000)
     assert float(crossbar.conductance_matrix.max()) == pytest.approx(1 / ON)
 
 
-def test_finite_conductance_states_do_nothing() -> None:
-    """A TypeError is swallowed by a bare `except`."""
+def test_finite_conductance_states_have_no_effect() -> None:
+    """A TypeError is caught by a bare `except`."""
     module = patch(layer(torch.randn(12, 20)))
     before = module.crossbars[0].conductance_matrix.clone()
     part("bh.nonideality.FiniteConductanceStates").apply_finite_conductance_states(module, 4)
@@ -118,7 +118,7 @@ def test_linear_ion_drift_reads_back_another_conductance() -> None:
 
 
 def test_a_single_column_loses_negative_weights() -> None:
-    """They are clamped to 0, and the middle of the window is subtracted all the same."""
+    """They are clamped to 0, and the middle of the window is subtracted nevertheless."""
     scheme = part("bh.crossbar.Crossbar").Scheme.SingleColumn
     module = patch(layer(torch.tensor([[-1.0, -0.4, 0.0, 1.0]])), scheme=scheme)
     seen = module(torch.eye(4))[:, 0] / (1 / ON - 1 / OFF)
@@ -129,7 +129,7 @@ def test_a_single_column_loses_negative_weights() -> None:
 
 
 def test_padding_of_a_tile_counts_as_cells() -> None:
-    """Faults are drawn among all cells of the tiles, so that the cells in use get fewer or more than asked for."""
+    """Faults are sampled among all cells of the tiles, so that the cells in use get fewer or more than requested."""
     found: dict[bool, set[int]] = {True: set(), False: set()}
     for seed in range(4):
         for tiled, stuck in found.items():
@@ -143,7 +143,7 @@ def test_padding_of_a_tile_counts_as_cells() -> None:
     assert len(found[True]) > 1
 
 
-def test_the_logarithmic_converter_kills_currents() -> None:
+def test_the_logarithmic_adc_sets_currents_to_zero() -> None:
     """A current in ampere has a negative logarithm, which its linear quantiser then clips."""
     currents = torch.linspace(-1e-4, 1e-4, 41)
     quantize = part("bh.Quantize").quantize
@@ -153,8 +153,8 @@ def test_the_logarithmic_converter_kills_currents() -> None:
     assert float((log - currents).abs().max()) > 5e-5
 
 
-def test_a_converter_without_tiles_ranges_over_the_whole_batch() -> None:
-    """So that the result of one input depends on its neighbours; with tiles each input has its own range."""
+def test_an_adc_without_tiles_has_the_range_of_the_whole_batch() -> None:
+    """The result of one input depends on the others; with tiles each input has its own range."""
     x = torch.randn(6, 40)
     x[1] *= 50
     changed = []
@@ -167,7 +167,7 @@ def test_a_converter_without_tiles_ranges_over_the_whole_batch() -> None:
 
 
 def test_inputs_are_scaled_by_the_largest_of_the_batch() -> None:
-    """With max_input_voltage, and the factor is not undone: outputs depend on the neighbours."""
+    """With max_input_voltage the factor is not undone: outputs depend on the other inputs."""
     module, x = patch(layer(signs()), max_input_voltage=0.3), torch.randn(5, 40)
     x[1] *= 10
     alone, together = module(x[:1]), module(x)[:1]
@@ -175,7 +175,7 @@ def test_inputs_are_scaled_by_the_largest_of_the_batch() -> None:
 
 
 def test_tuning_by_regression_leaves_an_intercept() -> None:
-    """Outputs are fitted to a random batch where one exact factor is known; with a converter it shows."""
+    """Outputs are fitted to a random batch although one exact factor is known; with an ADC the error is visible."""
     weights = torch.randn(24, 40, generator=torch.Generator().manual_seed(1))
     module = patch(layer(weights), tile_shape=(16, 16), ADC_resolution=5, quant_method="linear")
     module.tune(input_shape=2000)
@@ -197,8 +197,8 @@ def test_a_convolution_without_a_bias_gets_a_random_one() -> None:
     assert not torch.equal(*found)
 
 
-def test_a_read_changes_how_numpy_treats_errors_everywhere() -> None:
-    """`np.seterr(all="raise")` at every simulated read; the adapter puts the state of the process back."""
+def test_a_read_changes_the_error_handling_of_numpy_everywhere() -> None:
+    """`np.seterr(all="raise")` at every simulated read; the adapter restores the state of the process."""
     before = np.geterr()
     with contained(0):
         part("bh.memristor").VTEAM().simulate(torch.tensor([0.01]))

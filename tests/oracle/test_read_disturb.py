@@ -1,4 +1,4 @@
-"""Read disturb and drift against vectors of independent models (IMC_SIM_REFERENCE), and counters against counting."""
+"""Read disturb and drift compared with vectors of independent models (IMC_SIM_REFERENCE); counters with counting."""
 
 import math
 from pathlib import Path
@@ -25,7 +25,7 @@ def siemens(d: Device, g: torch.Tensor) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("volt", ["0.2", "0.3", "0.4"])
-def test_vectors(reference: Path, volt: str) -> None:
+def test_read_disturb_equals_the_reference_vectors(reference: Path, volt: str) -> None:
     with np.load(reference / "mappings" / "read_disturb.npz") as archive:
         vectors = {key.removeprefix(f"V-{volt}_t1e-05_"): archive[key] for key in archive.files if f"V-{volt}_" in key}
     spec = ReadDisturb(t_read_s=1e-5)
@@ -39,7 +39,7 @@ def test_vectors(reference: Path, volt: str) -> None:
         assert float(lrs[0]) == pytest.approx(1e-4 * factor, rel=1e-12)
 
 
-def test_transition_times_of_the_specification() -> None:
+def test_transition_times_equal_the_specification() -> None:
     law = [ReadDisturb().law(np.array([0]), v, 300.0) for v in (0.2, 0.3, 0.4)]
     assert [float(f"{one.t_star_s[0]:.2g}") for one in law] == [1e2, 0.04, 2.4e-4]
     assert [round(one.p, 4) for one in law] == [0.0159, 0.0244, 0.0373]
@@ -47,7 +47,7 @@ def test_transition_times_of_the_specification() -> None:
 
 @pytest.mark.parametrize("nu", ["0.01", "0.1"])
 @pytest.mark.parametrize("t", ["1", "100", "10000", "1e+06"])
-def test_drift_of_memtorch(reference: Path, t: str, nu: str) -> None:
+def test_drift_equals_that_of_memtorch(reference: Path, t: str, nu: str) -> None:
     with np.load(reference / "memtorch" / "mt_retention_endurance.npz") as archive:
         before, after = (archive[f"drift_t{t}_nu{nu}_{when}0"].astype(float) for when in ("before", "after"))
     d = Device(g_lrs_S=5e-5, g_hrs_S=1e-6, time=Time(t_s=float(t), drift=Drift(nu=float(nu), t0_s=1e-3)))
@@ -86,7 +86,7 @@ def test_worn_cells_are_refused_where_the_model_ends() -> None:
 
 
 def counted(spec: ReadDisturb, v: float, T: float) -> tuple[int, int, int]:
-    """Refreshes, cycles and reads since, one read after the other."""
+    """Count refreshes, cycles and reads since, one read after the other."""
     refreshes = since = 0
     for _ in range(spec.reads):
         since += 1
@@ -110,7 +110,7 @@ def counted(spec: ReadDisturb, v: float, T: float) -> tuple[int, int, int]:
     st.one_of(st.builds(ArrayRefresh, f=st.floats(1, 4)), st.builds(CellRefresh, tolerance=st.floats(0, 0.2))),
 )
 @settings(max_examples=120, deadline=None)
-def test_counters_are_those_of_counting(reads: int, cycles: int, t_read_s: float, v: float, refresh: Any) -> None:
+def test_counters_equal_those_of_counting(reads: int, cycles: int, t_read_s: float, v: float, refresh: Any) -> None:
     spec = ReadDisturb(reads=reads, cycles=cycles, t_read_s=t_read_s, refresh=refresh)
     wear = spec.wear(v, 300.0)
     assert wear[:3] == counted(spec, v, 300.0)

@@ -1,4 +1,4 @@
-"""Encodings and converters against vectors of an independent float64 model (IMC_SIM_REFERENCE)."""
+"""Encodings and ADCs compared with vectors of an independent float64 model (IMC_SIM_REFERENCE)."""
 
 from pathlib import Path
 
@@ -26,8 +26,8 @@ def chip_of(encoding: str, device: str, rows: int, **converter: object) -> Chip:
     )
 
 
-def operands(reference: Path, encoding: str) -> tuple[torch.Tensor, torch.Tensor]:
-    """Weights [out, in] and inputs [batch, in]."""
+def weights_and_inputs(reference: Path, encoding: str) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return weights [out, in] and inputs [batch, in]."""
     inputs = np.load(reference / "mappings" / "inputs.npz")
     keys = ("WA", "XA") if encoding in BNN else ("TWA", "TXA")
     w, x = (torch.from_numpy(inputs[k]).double() for k in keys)
@@ -47,20 +47,20 @@ def passes(currents: torch.Tensor, count: int) -> np.ndarray:
 
 
 def rounding(bar: Crossbar) -> float:
-    """Largest error of a float64 sum over the rows of all terms: n^2 u for n numbers."""
+    """Return the largest error of a float64 sum over the rows of all terms: n^2 u for n numbers."""
     count = bar.placement.inputs * bar.encoding.rows * bar.encoding.columns * len(bar.encoding.terms)
     largest = (1.0 + 3.0 * bar.chip.device.floor) * max(abs(f) for f in bar.plan.factors)
     return count**2 * largest * 2.0**-53
 
 
 @pytest.mark.parametrize(("encoding", "device", "crossbar"), CASES)
-def test_vectors(reference: Path, encoding: str, device: str, crossbar: str) -> None:
-    w, x = operands(reference, encoding)
+def test_mappings_equal_the_reference_vectors(reference: Path, encoding: str, device: str, crossbar: str) -> None:
+    w, x = weights_and_inputs(reference, encoding)
     vectors = vectors_of(reference, encoding, device, crossbar)
     rows = int(vectors["N"])
     ideal = Crossbar.program(w, chip_of(encoding, device, rows))
     assert np.abs(ideal.mvm(x)[0].numpy() - vectors["y_inf"]).max() < 1e-9
-    # Contrasts in float32 lie on a grid, on which every sum is exact; in float64 the HRS currents are rounded.
+    # Differences in float32 are on a grid, where every sum is exact; in float64 the HRS currents are rounded.
     assert np.array_equal(Crossbar.program(w.float(), ideal.chip).mvm(x.float())[0].numpy(), vectors["true"])
     assert np.abs(ideal.mvm(x)[0].numpy() - vectors["true"]).max() <= rounding(ideal)
     if "I" in vectors:
@@ -78,8 +78,8 @@ def test_vectors(reference: Path, encoding: str, device: str, crossbar: str) -> 
 
 
 @pytest.mark.parametrize(("encoding", "device", "crossbar"), CASES)
-def test_calibrated_range(reference: Path, encoding: str, device: str, crossbar: str) -> None:
-    w, x = operands(reference, encoding)
+def test_calibrated_range_equals_the_reference(reference: Path, encoding: str, device: str, crossbar: str) -> None:
+    w, x = weights_and_inputs(reference, encoding)
     vectors = vectors_of(reference, encoding, device, crossbar)
     chip = chip_of(
         encoding,
@@ -103,8 +103,8 @@ def test_calibrated_range(reference: Path, encoding: str, device: str, crossbar:
 
 @pytest.mark.parametrize("kind", ["sym", "pos"])
 @pytest.mark.parametrize("bits", [4, 6, 8])
-def test_static_converter(reference: Path, kind: str, bits: int) -> None:
-    """Every current of the sweep to its code, outside of ties."""
+def test_static_adc_equals_the_reference(reference: Path, kind: str, bits: int) -> None:
+    """Every current of the sweep has its code, except at ties."""
     with np.load(reference / "mappings" / "adc.npz") as archive:
         key = f"{kind.upper()}_{bits}"
         current, quantised, (low, high, step) = (archive[f"{key}_{k}"] for k in ("I", "Iq", "lo_hi_step"))

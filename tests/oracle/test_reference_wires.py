@@ -1,4 +1,4 @@
-"""Mappings on wires against vectors of an independent nodal analysis: currents of every pass, and results."""
+"""Mappings with wires compared with vectors of an independent nodal analysis: currents of every pass, and results."""
 
 from pathlib import Path
 
@@ -8,13 +8,13 @@ import torch
 
 from imc_sim.array import Crossbar, Wires
 from imc_sim.array.circuit.conductance import gated_conductance
-from tests.oracle.test_reference_mappings import BNN, TNN, chip_of, operands, vectors_of
+from tests.oracle.test_reference_mappings import BNN, TNN, chip_of, vectors_of, weights_and_inputs
 
 CASES = [(e, d) for e in BNN + TNN for d in ("d0", "d1")]
 
 
 def exact_currents(bar: Crossbar, x: torch.Tensor, wires: Wires) -> np.ndarray:
-    """[term, batch, out] in uA of the cells as they are laid out, one exact circuit per gate pattern."""
+    """Return [term, batch, out] in uA of the cells in their layout, one exact circuit per gate pattern."""
     plan, encoding = bar.plan, bar.encoding
     G = bar.conductance[0, 0]
     found = []
@@ -31,8 +31,10 @@ def exact_currents(bar: Crossbar, x: torch.Tensor, wires: Wires) -> np.ndarray:
 
 @pytest.mark.parametrize(("encoding", "device"), CASES)
 @pytest.mark.parametrize("resistance", [0.5, 2.0])
-def test_currents_on_wires(reference: Path, encoding: str, device: str, resistance: float) -> None:
-    w, x = operands(reference, encoding)
+def test_currents_with_wires_equal_the_reference(
+    reference: Path, encoding: str, device: str, resistance: float
+) -> None:
+    w, x = weights_and_inputs(reference, encoding)
     vectors = vectors_of(reference, encoding, device, "tight")
     bar = Crossbar.program(w, chip_of(encoding, device, int(vectors["N"])))
     columns = exact_currents(bar, x, Wires(kind="columns", r_col_ohm=resistance))

@@ -1,4 +1,4 @@
-"""Switching models against vectors of MemTorch 1.1.6 (IMC_SIM_REFERENCE).
+"""Switching models compared with vectors of MemTorch 1.1.6 (IMC_SIM_REFERENCE).
 
 VTEAM and Stanford-PKU agree to 1e-12 of the largest current (measured: 2.4e-16, the rounding of float64) where their
 rates are stepped explicitly, as MemTorch does; `step` itself is tested against integrations in exact/. The vectors of
@@ -71,7 +71,7 @@ def test_default_parameters_are_those_of_the_vectors(reference: Path, name: str)
 
 @pytest.mark.parametrize(("wave", "start"), RUNS)
 @pytest.mark.parametrize("name", MODELS)
-def test_currents(reference: Path, name: str, wave: str, start: str) -> None:
+def test_currents_equal_the_vectors(reference: Path, name: str, wave: str, start: str) -> None:
     vectors, model = load(reference, name)
     v = torch.from_numpy(vectors[f"{wave}_{start}_v"])
     low, high = model.range_S

@@ -1,4 +1,4 @@
-"""Circuits of cells and wires against the sparse nodal solve and against reference vectors."""
+"""Circuits of cells and wires compared with the sparse nodal solve and with reference vectors."""
 
 from pathlib import Path
 from typing import Any
@@ -54,7 +54,7 @@ def cells(rows: int, cols: int, kind: str = "random", seed: int = 0) -> np.ndarr
 
 
 def gap(found: torch.Tensor, expected: np.ndarray) -> float:
-    """Largest deviation, relative to the largest entry."""
+    """Return the largest deviation, relative to the largest entry."""
     assert tuple(found.shape) == expected.shape
     return float(np.abs(found.double().numpy() - expected).max() / np.abs(expected).max())
 
@@ -87,7 +87,7 @@ def test_effective_conductance_of_every_circuit(size: tuple[int, int], circuit: 
 
 
 @pytest.mark.parametrize("size", NARROW)
-def test_single_rows_and_columns_and_aspect_of_100(size: tuple[int, int]) -> None:
+def test_single_rows_and_columns_and_aspect_of_100_are_exact(size: tuple[int, int]) -> None:
     G, values = cells(*size), CIRCUITS["all four"]
     assert gap(effective_conductance(G, **values), exact_conductance(G, wires(**values))) < 1e-9
 
@@ -119,7 +119,7 @@ def test_float32_is_within_its_stated_accuracy(size: tuple[int, int], circuit: s
 
 
 @pytest.mark.parametrize("size", [(6, 5), (40, 1), (1, 40), (64, 64)])
-def test_columns_are_the_whole_circuit_without_word_line_resistance(size: tuple[int, int]) -> None:
+def test_columns_equal_the_whole_circuit_without_word_line_resistance(size: tuple[int, int]) -> None:
     G = cells(*size)
     expected = exact_conductance(G, wires(r_col_ohm=2.0, r_sense_ohm=15.0))
     assert gap(column_conductance(G, 2.0, r_sense_ohm=15.0), expected) < 1e-12
@@ -143,7 +143,7 @@ def test_columns_leave_out_the_word_lines(size: int, r_ohm: float, stated: float
 
 
 @pytest.mark.parametrize("name", ["ir_binary_64_r1", "ir_binary_64_rw0.5_rb5", "ir_rect_48x80_r1"])
-def test_reference_circuits(reference: Path, name: str) -> None:
+def test_circuits_equal_the_reference_vectors(reference: Path, name: str) -> None:
     case = np.load(reference / "wires" / f"{name}.npz")
     G, v = 1 / case["R"], case["V"].T
     values: dict[str, Any] = {"r_row_ohm": float(case["r_word"]), "r_col_ohm": float(case["r_bit"])}
@@ -222,7 +222,7 @@ def test_stated_errors_by_the_share_of_rows_that_are_on() -> None:
 
 @pytest.mark.parametrize("circuit", CIRCUITS)
 @pytest.mark.parametrize("size", [(30, 24), (1, 40), (40, 1)])
-def test_currents_without_the_matrix(size: tuple[int, int], circuit: str) -> None:
+def test_currents_without_the_matrix_are_the_same(size: tuple[int, int], circuit: str) -> None:
     """Rows at 0 V are open, unless the array is passive or their gates say otherwise."""
     G, values = cells(*size), CIRCUITS[circuit]
     draw = np.random.default_rng(5)
@@ -240,7 +240,7 @@ def test_currents_without_the_matrix(size: tuple[int, int], circuit: str) -> Non
         assert float(found.residual.max()) <= 1e-8
 
 
-def test_currents_report_how_they_were_found() -> None:
+def test_currents_report_how_they_were_computed() -> None:
     G = np.stack([cells(40, 50), cells(40, 50, "all LRS"), np.zeros((40, 50))]) * 10
     v = np.random.default_rng(1).random((3, 2, 40)) + 0.1
     circuit = wires(**ONE_OHM)
@@ -296,7 +296,7 @@ def test_newton_takes_arrays_vectors_gates_and_a_number_per_array() -> None:
     assert solve_nonlinear(G, v, circuit, steepness, gates=np.ones_like(v)).currents.equal(passive.currents)
 
 
-def test_newton_without_steepness_or_wires_is_what_it_must_be() -> None:
+def test_newton_without_steepness_or_wires_equals_the_linear_solution() -> None:
     G, v = cells(12, 9), np.random.default_rng(3).uniform(-0.5, 0.5, (4, 12))
     linear = solve_nonlinear(G, v, wires(**ONE_OHM), 0.0)
     assert linear.iterations.tolist() == [0] * 4
@@ -307,10 +307,10 @@ def test_newton_without_steepness_or_wires_is_what_it_must_be() -> None:
     assert gap(close.currents, np.sinh(4 * v) / 4 @ G) < 1e-7
 
 
-def test_newton_says_where_it_has_not_converged() -> None:
+def test_newton_reports_where_it_has_not_converged() -> None:
     G, v = cells(30, 30) * 10, np.stack([np.full(30, 0.4), np.full(30, 1e-6)])
     found = solve_nonlinear(G, v, wires(**CIRCUITS["all four"]), 15.0, max_iterations=2)
-    assert found.converged.tolist() == [False, True]  # the second is too small to be bent
+    assert found.converged.tolist() == [False, True]  # the second is too small to be nonlinear
     assert found.residual[0] > 1e-9 >= found.residual[1]
     assert found.iterations.tolist()[0] == 2
     hard = solve_nonlinear(G, np.full((1, 30), 2.0), wires(**CIRCUITS["large"]), 15.0)
@@ -326,7 +326,7 @@ def test_newton_says_where_it_has_not_converged() -> None:
 
 @pytest.mark.gpu
 @pytest.mark.parametrize("circuit", CIRCUITS)
-def test_all_of_it_on_a_gpu(circuit: str) -> None:
+def test_every_solver_runs_on_a_gpu(circuit: str) -> None:
     G = np.stack([cells(64, 48, seed=s) for s in range(3)])
     values, device = CIRCUITS[circuit], torch.device("cuda")
     there = torch.from_numpy(G).to(device)

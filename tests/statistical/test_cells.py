@@ -1,4 +1,4 @@
-"""Distributions of cells against their laws. Fixed keys; each test fails by chance less than once in 10^4."""
+"""Distributions of cells compared with their laws. Fixed keys; each test fails by chance less than once in 10^4."""
 
 import math
 from typing import Any
@@ -34,19 +34,19 @@ def device(**changes: Any) -> Device:
 
 
 def programmed(d: Device, target: float, seed: int = 7) -> np.ndarray:
-    """Conductances in S of N cells with that target."""
+    """Return conductances in S of N cells with that target."""
     g = d.program(torch.full((N,), target, dtype=torch.float64), seed=seed)
     return g.numpy() * d.window_S + d.g_hrs_S
 
 
-def settled(d: Device, target: float, layer: str = "l") -> np.ndarray:
-    """Conductances in S of N ideal cells with that target when they are read."""
+def aged(d: Device, target: float, layer: str = "l") -> np.ndarray:
+    """Return conductances in S of N ideal cells with that target when they are read."""
     g = d.age(torch.full((N,), target, dtype=torch.float64), 1, 11, layer, 0)
     return g.numpy() * d.window_S + d.g_hrs_S
 
 
 def same_law(a: np.ndarray, b: np.ndarray) -> float:
-    """p-value of two samples being of one law."""
+    """Return the p-value of two samples having the same law."""
     p: Any = stats.ks_2samp(a, b)[1]
     return float(p)
 
@@ -55,8 +55,8 @@ def same_law(a: np.ndarray, b: np.ndarray) -> float:
 
 
 @pytest.mark.parametrize(("target", "sigma", "tolerance"), [(1.0, 0.1, 0.05), (0.0, 0.4, 0.02), (1.0, 0.3, 0.004)])
-def test_write_verify_is_the_loop_itself(target: float, sigma: float, tolerance: float) -> None:
-    """Against pulses drawn one after the other until a cell is within tolerance: conductances and pulse counts."""
+def test_write_verify_equals_the_loop_of_pulses(target: float, sigma: float, tolerance: float) -> None:
+    """Compare with pulses one after the other until a cell is within tolerance: conductances and pulse counts."""
     pulses, G0 = 6, G_HRS + (G_LRS - G_HRS) * target
     verify = WriteVerify(tolerance=tolerance, max_pulses=pulses)
     d = device(programming=RelativeVariation(sigma=sigma), verify=verify)
@@ -77,8 +77,8 @@ def test_write_verify_is_the_loop_itself(target: float, sigma: float, tolerance:
 
 
 def test_write_verify_narrows_a_log_normal_state_too() -> None:
-    spread = RelativeVariation(sigma=0.5, law="log_normal")
-    d = device(programming=spread, verify=WriteVerify(tolerance=0.1, max_pulses=1000))
+    log_normal = RelativeVariation(sigma=0.5, law="log_normal")
+    d = device(programming=log_normal, verify=WriteVerify(tolerance=0.1, max_pulses=1000))
     cells = programmed(d, 0.0)
     assert np.abs(cells / G_HRS - 1).max() <= 0.1 + 1e-9
     low, high = math.log(0.9) / 0.5, math.log(1.1) / 0.5
@@ -88,8 +88,8 @@ def test_write_verify_narrows_a_log_normal_state_too() -> None:
 # -- faults ------------------------------------------------------------------------------------------------
 
 
-def test_faults_come_at_their_rates_side_by_side() -> None:
-    """Stuck, dead and failed cells: each at its own rate, whatever else is on."""
+def test_faults_occur_at_their_rates_side_by_side() -> None:
+    """Stuck, dead and failed cells each have their own rate, whatever else is on."""
     faults = Faults(stuck_lrs=0.02, stuck_hrs=0.03, cell_yield=0.9, dead_S=7e-6, failure=0.2)
     d = device(faults=faults)
     for target in (0.0, 1.0):
@@ -108,7 +108,7 @@ def test_undefined_cells_are_anywhere_in_the_window() -> None:
     assert stats.kstest(failed, "uniform", args=(G_HRS, G_LRS - G_HRS)).pvalue > FALSE_ALARM
 
 
-# -- correlated spread -------------------------------------------------------------------------------------
+# -- correlated variation -----------------------------------------------------------------------------------
 
 
 def test_chips_differ_by_their_common_factor() -> None:
@@ -118,7 +118,7 @@ def test_chips_differ_by_their_common_factor() -> None:
     assert stats.kstest(factors, "norm", args=(1.0, 0.1)).pvalue > FALSE_ALARM
 
 
-def test_gradients_point_anywhere_and_spread_a_tile_by_their_share() -> None:
+def test_gradients_have_random_directions_and_vary_a_tile_by_their_amplitude() -> None:
     d = device(correlated=Correlated(gradient=0.2))
     tiles = torch.arange(4000)
     ends = []
@@ -130,8 +130,8 @@ def test_gradients_point_anywhere_and_spread_a_tile_by_their_share() -> None:
     assert stats.kstest(angle, "uniform", args=(-0.5, 1.0)).pvalue > FALSE_ALARM
     y, x = torch.meshgrid(*[(torch.arange(201).double() - 100) / 201] * 2, indexing="ij")
     g = d.age(torch.ones(201, 201, dtype=torch.float64), 1, 3, "l", 0, rows=y, cols=x)
-    spread = ((g + d.floor) / (1 + d.floor)).std(correction=0)
-    assert float(spread) == pytest.approx(0.2 / math.sqrt(12), rel=1e-4)
+    deviation = ((g + d.floor) / (1 + d.floor)).std(correction=0)
+    assert float(deviation) == pytest.approx(0.2 / math.sqrt(12), rel=1e-4)
 
 
 # -- time --------------------------------------------------------------------------------------------------
@@ -139,28 +139,33 @@ def test_gradients_point_anywhere_and_spread_a_tile_by_their_share() -> None:
 
 def test_drift_exponents_are_normal_from_cell_to_cell() -> None:
     d = device(time=Time(t_s=1e6, drift=Drift(nu=0.06, nu_std=0.012, t0_s=10.0)))
-    nu = -np.log(settled(d, 1.0) / G_LRS) / math.log(1e5)
+    nu = -np.log(aged(d, 1.0) / G_LRS) / math.log(1e5)
     assert stats.kstest(nu, "norm", args=(0.06, 0.012)).pvalue > FALSE_ALARM
 
 
 def test_relaxation_is_normal_around_its_shift() -> None:
     law = LogRelaxation(sigma_S=4e-7, growth_S=5e-8, shift_S=-9e-8)
-    moved = settled(device(time=Time(t_s=math.e**5, relaxation=law)), 1.0) - G_LRS
+    moved = aged(device(time=Time(t_s=math.e**5, relaxation=law)), 1.0) - G_LRS
     assert stats.kstest(moved, "norm", args=(-4.5e-7, 6.5e-7)).pvalue > FALSE_ALARM
 
 
-def test_the_stages_of_a_cells_life_are_independent() -> None:
-    spread = programmed(device(programming=RelativeVariation(sigma=0.1)), 1.0, seed=11)
-    drifted = settled(device(time=Time(t_s=100.0, drift=Drift(nu=0.1, nu_std=0.01))), 1.0, "cells")
-    relaxed = settled(device(time=Time(t_s=1.0, relaxation=LogRelaxation(sigma_S=1e-6))), 1.0, "cells")
-    for a, b in ((spread, drifted), (spread, relaxed), (drifted, relaxed), (drifted[1:], drifted[:-1])):
+def test_the_stages_of_ageing_are_independent() -> None:
+    programmed_cells = programmed(device(programming=RelativeVariation(sigma=0.1)), 1.0, seed=11)
+    drifted = aged(device(time=Time(t_s=100.0, drift=Drift(nu=0.1, nu_std=0.01))), 1.0, "cells")
+    relaxed = aged(device(time=Time(t_s=1.0, relaxation=LogRelaxation(sigma_S=1e-6))), 1.0, "cells")
+    for a, b in (
+        (programmed_cells, drifted),
+        (programmed_cells, relaxed),
+        (drifted, relaxed),
+        (drifted[1:], drifted[:-1]),
+    ):
         assert abs(np.corrcoef(a, b)[0, 1]) < 4 / math.sqrt(N)
 
 
 # -- reading -----------------------------------------------------------------------------------------------
 
 
-def test_traps_are_log_normal_where_they_are() -> None:
+def test_traps_are_log_normal_where_cells_have_one() -> None:
     telegraph = Telegraph(probability=0.15, amplitude=0.02, spread=0.8)
     amplitude = device(read=Read(telegraph=telegraph)).traps((10, N // 10), 3, "l", 0).numpy()
     assert amplitude.shape == (10, N // 10)
@@ -170,7 +175,7 @@ def test_traps_are_log_normal_where_they_are() -> None:
 
 
 def test_the_variance_of_a_trap_is_that_of_its_telegraph_signal() -> None:
-    """Two levels drawn read by read: the mean stays the conductance, the variance is what `variance` says."""
+    """With two levels sampled read by read, the mean stays the conductance and the variance is that of `variance`."""
     G, trap, occupancy = 5e-5, 0.3, 0.2
     low = np.random.Generator(np.random.Philox(3)).random(N) < occupancy
     reads = G + trap * G * (occupancy - low)
@@ -185,7 +190,7 @@ def test_the_variance_of_a_trap_is_that_of_its_telegraph_signal() -> None:
 
 
 def of_preset(name: str, t_s: float | None = None) -> np.ndarray:
-    """Conductances in uS of N cells of a preset in LRS, programmed and aged."""
+    """Return conductances in uS of N cells of a preset in LRS, programmed and aged."""
     d = load_chip(name).device
     d = d if t_s is None else d.replace("time.t_s", t_s)
     g = d.program(torch.ones(N, dtype=torch.float64), seed=2)
@@ -206,13 +211,13 @@ def of_preset(name: str, t_s: float | None = None) -> np.ndarray:
         ("stt_mram", None, 245.4, 0.0667 * 245.4),
     ],
 )
-def test_presets_have_the_spread_of_their_source(name: str, t_s: float | None, mean: float, std: float) -> None:
+def test_presets_have_the_variation_of_their_source(name: str, t_s: float | None, mean: float, std: float) -> None:
     cells = of_preset(name, t_s)
     assert stats.kstest(cells, "norm", args=(mean, std)).pvalue > FALSE_ALARM
 
 
-def test_neurram_has_the_measured_error_of_every_time() -> None:
-    """Relaxation goes by the target of a cell: programming and relaxation add up to the measured error."""
+def test_neurram_has_the_measured_error_at_every_time() -> None:
+    """Relaxation depends on the target of a cell: programming and relaxation add up to the measured error."""
     for t_s, coefficients in (
         (86400.0, (0.701, 22.086, -50.773, 47.095, -16.458)),
         (172800.0, (0.782, 20.274, -43.507, 37.062, -11.934)),
@@ -222,7 +227,7 @@ def test_neurram_has_the_measured_error_of_every_time() -> None:
 
 
 def clipped_once(cells: np.ndarray, mean: float, std: float) -> None:
-    """Check that cells are one normal law clipped at 0: the share at 0, and the law of the others."""
+    """Check that cells follow one normal law clipped at 0: the share at 0, and the law of the others."""
     assert cells.min() == 0.0
     assert stats.binomtest(int((cells == 0).sum()), cells.size, float(stats.norm.cdf(-mean / std))).pvalue > FALSE_ALARM
     law = stats.truncnorm(-mean / std, np.inf, mean, std)
@@ -239,7 +244,7 @@ def test_neurram_hrs_is_clipped_once_after_an_hour() -> None:
 
 
 def test_programming_and_relaxation_are_clipped_once_together() -> None:
-    """Also in a crossbar, after faults and with a tolerance; what reads 0 S before relaxation is 0 S elsewhere."""
+    """Also in a crossbar, after faults and with a tolerance; a cell at 0 S before relaxation may conduct after it."""
     late = Time(t_s=1.0, relaxation=LogRelaxation(sigma_S=2e-5))
     d = Device(g_lrs_S=G_LRS, g_hrs_S=G_HRS, programming=RelativeVariation(sigma=0.1, sigma_hrs=2.0), time=late)
     std = math.hypot(2.0 * G_HRS, 2e-5)
@@ -267,7 +272,7 @@ def test_nandakumar_drifts_as_published() -> None:
 
 
 @pytest.mark.parametrize("law", ["gaussian", "log_normal"])
-def test_a_fit_finds_the_device_that_made_the_cells(law: str) -> None:
+def test_a_fit_finds_the_device_that_generated_the_cells(law: str) -> None:
     n = 2000
     truth = device(programming=RelativeVariation(sigma=0.05, sigma_hrs=0.4, law_hrs=law))  # type: ignore[arg-type]
     cells = {name: np.sort(programmed(truth, k)[:n]) for k, name in ((0.0, "HRS"), (1.0, "LRS"))}

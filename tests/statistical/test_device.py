@@ -1,4 +1,4 @@
-"""Distributions of cells against their laws. Fixed keys; each test fails by chance less than once in 10^4."""
+"""Distributions of cells compared with their laws. Fixed keys; each test fails by chance less than once in 10^4."""
 
 from typing import Any
 
@@ -16,13 +16,13 @@ FALSE_ALARM = 1e-4
 
 
 def programmed(target: float, **device: Any) -> np.ndarray:
-    """Conductances in S of N cells with that target."""
+    """Return conductances in S of N cells with that target."""
     d = Device(g_lrs_S=1e-4, g_hrs_S=2e-5, **device)
     g = d.program(torch.full((N,), target, dtype=torch.float64), seed=7)
     return g.numpy() * d.window_S + d.g_hrs_S
 
 
-def test_draws_are_standard_normal_and_independent() -> None:
+def test_samples_are_standard_normal_and_independent() -> None:
     z = Stream(3, "layer", "programming").normal(N, chip=5)
     assert stats.kstest(z, "norm").pvalue > FALSE_ALARM
     other = Stream(3, "layer", "programming").normal(N, chip=6)
@@ -42,7 +42,7 @@ def test_streams_are_seekable() -> None:
 
 
 @pytest.mark.parametrize(("target", "mean", "sigma"), [(1.0, 1e-4, 0.1), (0.0, 2e-5, 0.25)])
-def test_gaussian_states_have_their_own_spread(target: float, mean: float, sigma: float) -> None:
+def test_gaussian_states_have_their_own_standard_deviation(target: float, mean: float, sigma: float) -> None:
     g = programmed(target, programming=RelativeVariation(sigma=0.1, sigma_hrs=0.25))
     assert stats.kstest(g, "norm", args=(mean, sigma * mean)).pvalue > FALSE_ALARM
 
@@ -52,19 +52,19 @@ def test_log_normal_hrs_has_its_target_as_median() -> None:
     assert stats.kstest(np.log(g), "norm", args=(np.log(2e-5), 0.6)).pvalue > FALSE_ALARM
 
 
-def test_middle_level_mixes_both_spreads() -> None:
+def test_middle_level_mixes_the_variation_of_both_states() -> None:
     g = programmed(0.5, levels=3, programming=RelativeVariation(sigma=0.1, sigma_hrs=0.3))
     assert stats.kstest(g, "norm", args=(6e-5, 0.2 * 6e-5)).pvalue > FALSE_ALARM
 
 
-def test_polynomial_spread_is_its_polynomial() -> None:
+def test_polynomial_variation_follows_its_polynomial() -> None:
     law = PolynomialVariation(coefficients_S=(1e-6, 4e-6, -2e-6), g_max_S=2e-4, scale=0.5)
     g = programmed(1.0, programming=law)
     std = 0.5 * (1e-6 + 4e-6 * 0.5 - 2e-6 * 0.25)
     assert stats.kstest(g, "norm", args=(1e-4, std)).pvalue > FALSE_ALARM
 
 
-def test_stuck_cells_come_at_their_rates() -> None:
+def test_stuck_cells_occur_at_their_rates() -> None:
     d = Device(g_lrs_S=1e-4, g_hrs_S=2e-5, faults=Faults(stuck_lrs=0.013, stuck_hrs=0.04))
     for target, rate in ((0.0, 0.013), (1.0, 0.04)):
         changed = int((d.program(torch.full((N,), target), seed=3) != target).sum())
@@ -74,13 +74,13 @@ def test_stuck_cells_come_at_their_rates() -> None:
 @pytest.mark.parametrize("kind", [kind for kind in encodings() if kind != "sliced"])
 @pytest.mark.parametrize("bits", [None, 12])
 def test_read_noise_adds_up_over_the_driven_cells(kind: str, bits: int | None) -> None:
-    """The column's noise equals that of a fresh draw in every cell, for every encoding and with converters."""
+    """The noise of a column equals that of new samples in every cell, for every encoding and with ADCs."""
     sigma, n = 0.08, 48
     device = Device(g_lrs_S=1e-4, g_hrs_S=2e-5, read=Read(sigma=sigma), programming=RelativeVariation(sigma=0.3))
     chip = Chip(device=device, tile=Tile(rows=128, cols=32)).replace("encoding", {"kind": kind})
     if bits:
         chip = chip.replace("converter", {"kind": "auto", "bits": bits})
-    real = (0.0, 1.0) if kind == "unipolar" else (-1.0, 1.0)  # which holds nothing below zero
+    real = (0.0, 1.0) if kind == "unipolar" else (-1.0, 1.0)  # unipolar has no negative weights
     values = torch.tensor(encodings()[kind]().values or real, dtype=torch.float64)
     generator = torch.Generator().manual_seed(1)
     w, x = (values[torch.randint(0, len(values), (1, n), generator=generator)] for _ in range(2))
@@ -93,9 +93,9 @@ def test_read_noise_adds_up_over_the_driven_cells(kind: str, bits: int | None) -
 
 
 def expected_variance(bar: Crossbar, x: torch.Tensor, sigma: float) -> torch.Tensor:
-    """Variance of one result: every cell's noise at its drive, every conversion a read of its own."""
+    """Return the variance of one result: the noise of every cell at its drive, with a separate read per conversion."""
     plan, encoding = bar.plan, bar.encoding
-    g = bar.cells(0) + bar.chip.device.floor  # [outputs, 1, columns, in, rows]; a reference column comes last
+    g = bar.cells(0) + bar.chip.device.floor  # [outputs, 1, columns, in, rows]; a reference column is last
     total = torch.zeros((), dtype=torch.float64)
     for term in encoding.terms:
         drives = torch.tensor(encoding.drives[term.drive], dtype=torch.float64)
@@ -106,7 +106,7 @@ def expected_variance(bar: Crossbar, x: torch.Tensor, sigma: float) -> torch.Ten
 
 
 @pytest.mark.parametrize("unit", [1.0, 0.0, -1.0])
-def test_pairs_drawn_at_once_have_the_law_of_two_cells(unit: float) -> None:
+def test_sampled_pairs_have_the_law_of_two_cells(unit: float) -> None:
     law = RelativeVariation(sigma=0.1, sigma_hrs=0.4, law_hrs="log_normal")
     device = Device(g_lrs_S=1e-4, g_hrs_S=2e-5, programming=law)
     w = torch.full((400, 500), unit)
@@ -120,8 +120,8 @@ def test_pairs_drawn_at_once_have_the_law_of_two_cells(unit: float) -> None:
     assert abs(np.corrcoef(a, b)[0, 1]) < 4 / np.sqrt(N)
 
 
-def test_sigma_of_and_target_are_what_they_say() -> None:
-    """Moments of a log-normal HRS at sigma 1 (KS-exact law); and of a normal one that is clipped at 0 S."""
+def test_sigma_of_and_target_is_have_their_stated_moments() -> None:
+    """Moments of a log-normal HRS at sigma 1 (KS-exact law), and of a normal one that is clipped at 0 S."""
     law = RelativeVariation(sigma=1.0, law_hrs="log_normal")
     G = 2e-5
     s = np.sqrt(np.log(2.0))
@@ -141,7 +141,7 @@ def test_sigma_of_and_target_are_what_they_say() -> None:
     assert abs(clipped.std() / clipped.mean() - 0.80) < 0.01
 
 
-def test_read_disturb_goes_by_the_state_of_a_cell() -> None:
+def test_read_disturb_depends_on_the_programmed_state() -> None:
     """Device variation neither spares cells in LRS nor disturbs those in HRS."""
     disturb = ReadDisturb(reads=10**9)
     law = RelativeVariation(sigma=0.5, sigma_hrs=0.8, law_hrs="log_normal")

@@ -15,7 +15,7 @@ RUNS = 1000
 
 
 def at_least(covered: int, level: float) -> bool:
-    """Whether so many of RUNS intervals covered the truth as intervals of that level do."""
+    """Tell if as many of RUNS intervals cover the true value as intervals of that level do."""
     return float(stats.binom.cdf(covered, RUNS, level)) > FALSE_ALARM
 
 
@@ -30,7 +30,7 @@ def test_interval_of_images_is_wilsons(right: int, count: int) -> None:
 
 @pytest.mark.parametrize(("count", "truth"), [(20, 0.97), (100, 0.99), (1000, 0.9), (10_000, 0.999)])
 def test_interval_of_images_covers(count: int, truth: float) -> None:
-    """Exactly, by the binomial law: Student's t covers 45 % at the first and 63 % at the second of these."""
+    """By the exact binomial law: Student's t covers 45 % at the first and 63 % at the second of these."""
     right = np.arange(count + 1)
     ends = np.array([wilson(k / count, np.sqrt(k / count * (1 - k / count) / count), count, None) for k in right])
     covered = (ends[:, 0] <= truth) & (truth <= ends[:, 1])
@@ -42,12 +42,12 @@ def test_interval_of_images_covers(count: int, truth: float) -> None:
 def episodes(
     rng: np.random.Generator, difficulty: NDArray[np.float64], count: int, way: int = 5, queries: int = 20
 ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """Accuracies of episodes whose classes differ: [count], and their classes [count, way]."""
+    """Return accuracies [count] of episodes whose classes differ, and their classes [count, way]."""
     classes = np.argsort(rng.random((count, len(difficulty))), axis=1)[:, :way]
     return rng.binomial(queries // way, difficulty[classes]).sum(1) / (queries // way * way), classes
 
 
-def test_interval_over_episodes_covers_what_the_same_classes_give() -> None:
+def test_interval_over_episodes_covers_results_on_the_same_classes() -> None:
     rng = np.random.default_rng(1)
     difficulty = rng.beta(19.4, 0.6, 60)
     covered = 0
@@ -77,8 +77,8 @@ def test_interval_for_new_classes_covers_and_that_over_episodes_does_not(pool: i
     assert not at_least(episode_covered, 0.93)
 
 
-def test_error_over_classes_is_that_of_redrawing_them() -> None:
-    """Neither too wide: the mean of the estimated variances is the variance over new pools, within 10 %."""
+def test_error_over_classes_equals_that_of_resampling_classes() -> None:
+    """The mean of the estimated variances is the variance over new pools, within 10 %."""
     rng, means, errors = np.random.default_rng(3), [], []
     for _ in range(2000):
         values, classes = episodes(rng, rng.beta(18, 2, 60), 200)
@@ -96,10 +96,10 @@ def test_without_a_difference_between_classes_both_intervals_agree() -> None:
     assert sample.class_error == pytest.approx(sample.sd / np.sqrt(400), rel=0.12)
     few = Sample.over("episodes", *episodes(rng, np.full(29, 0.9), 50))
     assert few is not None
-    assert few.class_interval(0.9) is None, "29 classes are not six episodes' worth"
+    assert few.class_interval(0.9) is None, "29 classes need more than six episodes"
 
 
-def test_all_right_is_no_certainty() -> None:
+def test_all_correct_still_has_an_interval() -> None:
     sample = Sample.over("episodes", np.ones(50))
     assert sample is not None
     low, high = sample.interval(1.0)
@@ -116,8 +116,8 @@ def test_interval_of_the_mean_over_chips_covers() -> None:
 
 
 @pytest.mark.parametrize(("chips", "content"), [(30, 0.9), (19, 0.9), (100, 0.9), (5, 4 / 6)])
-def test_band_holds_the_share_of_chips_that_is_stated(chips: int, content: float) -> None:
-    """Of uniform numbers the content of a band is its width. The usual percentile holds 84 % of 30, 60 % of 5."""
+def test_band_holds_the_stated_share_of_chips(chips: int, content: float) -> None:
+    """For uniform numbers the content of a band is its width. The usual percentile holds 84 % of 30, 60 % of 5."""
     draws = np.random.default_rng(6).random((20_000, chips))
     widths = np.array([high - low for low, high in map(band, draws[:4000])])
     error = widths.std() / np.sqrt(len(widths))
@@ -126,7 +126,7 @@ def test_band_holds_the_share_of_chips_that_is_stated(chips: int, content: float
     assert (band(draws[0]) == (ordered[0], ordered[-1])) is (chips <= FULL_BAND)
 
 
-def test_label_says_what_the_band_is() -> None:
+def test_label_describes_the_band() -> None:
     assert band_label([30, 30]) == "5-95 % of 30 chips"
     assert band_label([5]) == "lowest to highest of 5 chips"
     assert band_label([5, 200]) == "5-95 % of 5-200 chips (under 19: lowest to highest)"
@@ -134,7 +134,7 @@ def test_label_says_what_the_band_is() -> None:
 
 
 def test_resampled_chips_have_the_law_of_resampling() -> None:
-    """Two of three chips are right: the median of three draws is right with probability 20 / 27."""
+    """Two of three chips are right: the median of three samples is right with probability 20 / 27."""
     medians = resampled_medians(((0.9, 0.9, 0.1), (0.9, 0.9, 0.1), (0.3,), (0.2, 0.6)), 4000)
     right = int((medians[:, 0] > 50).sum())
     assert stats.binomtest(right, 4000, 20 / 27).pvalue > FALSE_ALARM

@@ -1,4 +1,4 @@
-"""Stochastic neurons fire as often as they should; keys are fixed, false-alarm rates stated."""
+"""Stochastic neurons fire with their probabilities. Fixed keys; false-alarm rates are stated."""
 
 import pytest
 import torch
@@ -12,7 +12,7 @@ COUNT = 100_000
 
 @pytest.mark.parametrize("z", [-0.9, -0.3, 0.0, 0.45, 0.99])
 def test_a_stochastic_neuron_fires_with_its_probability(z):
-    """Binomial test of 100,000 neurons each; false-alarm rate 1e-4 a value, fixed key."""
+    """Binomial test of 100,000 neurons each; false-alarm rate 1e-4 per value, fixed key."""
     neuron = BinaryActivation(stochastic=True).eval()
     draw_neurons([("layer", neuron)], Draws(seed=11))
     fired = int(neuron(torch.full((10, COUNT // 10), z)).sum())

@@ -17,14 +17,14 @@ LRS, HRS = 1e-4, 2e-5
 
 
 def results(read: Read, w: torch.Tensor, x: torch.Tensor, count: int = N, kind: str = "differential") -> np.ndarray:
-    """Results [count] of the first output for equal drives."""
+    """Return results [count] of the first output for equal drives."""
     chip = Chip(device=Device(g_lrs_S=LRS, g_hrs_S=HRS, read=read)).replace("encoding", {"kind": kind})
     return Crossbar.program(w.double(), chip, seed=4).mvm(x.double().expand(count, -1))[0, :, 0].numpy()
 
 
 @pytest.mark.parametrize("drive", [0.0, 0.5, 1.0])
 @pytest.mark.parametrize("kind", ["differential", "offset", "tnn_i"])
-def test_thermal_noise_is_there_at_any_drive(drive: float, kind: str) -> None:
+def test_thermal_noise_is_present_at_any_drive(drive: float, kind: str) -> None:
     """4 k T G B of every cell of a column, whatever its word line does; TNN I converts both columns twice."""
     drive = float(round(drive)) if kind == "tnn_i" else drive
     read, n = Read(bandwidth_Hz=1e11, v_read_V=0.2), 24
@@ -39,12 +39,12 @@ def moments(y: np.ndarray) -> tuple[float, float]:
     return float(stats.skew(y)), float(stats.kurtosis(y))
 
 
-def trapped(occupancy: float, spread: float = 0.0) -> Read:
-    return Read(telegraph=Telegraph(probability=1.0, amplitude=0.2, spread=spread, occupancy=occupancy))
+def trapped(occupancy: float, sigma: float = 0.0) -> Read:
+    return Read(telegraph=Telegraph(probability=1.0, amplitude=0.2, spread=sigma, occupancy=occupancy))
 
 
 def test_one_trap_has_two_states() -> None:
-    """A cell at HRS = 0 S has no trap to speak of: the column pair has one, whose low state is the rarer."""
+    """A cell at HRS = 0 S has no trap: the column pair has one, whose low state is the rarer."""
     device = Device(g_lrs_S=LRS, g_hrs_S=0.0, read=trapped(0.1))
     y = Crossbar.program(torch.ones(1, 1).double(), Chip(device=device)).mvm(torch.ones(N, 1).double())[0, :, 0]
     assert torch.allclose(y.unique(), torch.tensor([0.82, 1.02], dtype=torch.float64), atol=1e-6)
@@ -76,7 +76,7 @@ def test_sums_of_traps_have_the_moments_of_two_state_processes(occupancy: float,
 
 @pytest.mark.parametrize("kind", [kind for kind in encodings() if kind != "sliced"])
 def test_many_traps_keep_their_variance_in_every_encoding(kind: str) -> None:
-    """Sampled traps and those taken as normal together; a trap of 20 % has a tenth of G as standard deviation."""
+    """Traps are sampled or approximated as normal; a trap of 20 % has a standard deviation of a tenth of G."""
     n, count = 60, 6000
     real = (0.0, 1.0) if kind == "unipolar" else (-1.0, 1.0)
     values = torch.tensor(encodings()[kind]().values or real, dtype=torch.float64)
@@ -127,7 +127,7 @@ NOISE = {
 
 @pytest.mark.parametrize("name", NOISE)
 def test_outputs_share_the_read_noise_of_their_reference_column(name: str) -> None:
-    """Correlation var_ref / (var_col + var_ref) within a tile, 0 between columns of tiles, chips and reads."""
+    """The correlation is var_ref / (var_col + var_ref) within a tile, and 0 between columns of tiles, chips, reads."""
     read, column, reference = NOISE[name]
     y, share = shared_noise(read), reference / (column + reference)
     assert share == (pytest.approx(0.5) if name == "thermal" else pytest.approx(9 / 19))
@@ -154,7 +154,7 @@ def test_outputs_without_a_common_column_share_no_noise(kind: str) -> None:
     assert max(fisher(y[:, 0], y[:, k]) for k in range(1, 6)) < 4.5
 
 
-def test_reads_of_reference_columns_do_not_depend_on_batch_or_company() -> None:
+def test_reads_of_reference_columns_do_not_depend_on_batch_or_other_outputs() -> None:
     chip = Chip(device=Device(g_lrs_S=LRS, g_hrs_S=HRS, read=Read(sigma=0.1, bandwidth_Hz=1e9)))
     chip = chip.replace("encoding", {"kind": "offset"}).replace("tile", {"rows": 16, "cols": 3})
     w, x = torch.linspace(-1, 1, 200).reshape(5, 40), torch.linspace(-1, 1, 40).expand(7, 40)

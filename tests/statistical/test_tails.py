@@ -1,4 +1,4 @@
-"""Bit error rates of 1e-5 to 1e-7 against the normal tail. Fixed keys; each test fails by chance below once in 10^4."""
+"""Bit error rates of 1e-5 to 1e-7 compared with the normal tail. Fixed keys; false alarms below 1e-4 per test."""
 
 import numpy as np
 import pytest
@@ -32,7 +32,7 @@ def test_normal_numbers_have_the_tails_of_the_normal_law() -> None:
             hits[rate] += int((far > -ndtri(rate)).sum())
             hits[-rate] += int((far < ndtri(rate)).sum())
     assert all(accept(n, chunk * chunks, abs(rate), len(hits)) for rate, n in hits.items())
-    assert largest > 5.3  # 3.4e8 normal numbers have none beyond it once in 10^17
+    assert largest > 5.3  # of 3.4e8 normal numbers the largest is below it once in 10^17
 
 
 def test_the_tables_reach_six_standard_deviations() -> None:
@@ -43,7 +43,7 @@ def test_the_tables_reach_six_standard_deviations() -> None:
 
 
 @pytest.mark.parametrize("draws", ["cells", "pairs"])
-def test_cells_fall_below_a_threshold_as_often_as_the_normal_law(draws: str) -> None:
+def test_cells_fall_below_a_threshold_as_often_as_normal_numbers(draws: str) -> None:
     """Differential pairs of cells in LRS and at 0 S: the difference has the law of the LRS cell."""
     device = Device(g_lrs_S=1e-4, g_hrs_S=0.0, programming=RelativeVariation(sigma=0.1))
     bar = Crossbar.program(torch.ones(2048, 4096), Chip(device=device).replace("draws", draws), chips=2, seed=3)
@@ -56,7 +56,7 @@ def test_cells_fall_below_a_threshold_as_often_as_the_normal_law(draws: str) -> 
 
 
 def test_log_normal_tails_and_pairs_follow_their_law() -> None:
-    """Exactly, in the tables: single cells to 0.1 % of the probability, differences of normal cells to 3 %."""
+    """Exact, in the tables: single cells to 0.1 % of the probability, differences of normal cells to 3 %."""
     law = RelativeVariation(sigma=0.1, sigma_hrs=0.6, law_hrs="log_normal")
     device = Device(g_lrs_S=1e-4, g_hrs_S=2e-5, programming=law)
     tail = np.log((device.table(1)[0, PARTS:].numpy() + device.floor) / device.floor) / 0.6
@@ -68,7 +68,7 @@ def test_log_normal_tails_and_pairs_follow_their_law() -> None:
     assert np.allclose(ndtr(-np.abs(z))[beyond], p[beyond], rtol=0.03, atol=0)
 
 
-def test_only_outermost_words_take_a_second_number() -> None:
+def test_only_outermost_words_need_a_second_number() -> None:
     stream, n = Stream(5, "l", "s"), 2_000_000
     words, columns = stream.words(n, 1), stream.columns(n, 1)
     outer = (words == 0) | (words == PARTS - 1)

@@ -1,4 +1,4 @@
-"""An import asks for every argument that changes what a network computes, but no key and no shape."""
+"""An import asks for every argument that changes what a network computes and that no key or shape shows."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ SMALL: dict[str, tuple[dict[str, Any], tuple[int, ...]]] = {
     "convnet": ({"stages": [[4], [4, 4]], "features": 8}, (3, 32, 32)),
     "ensemble": ({"arch": "bnn_mlp", "args": {"inputs": 20, "hidden": [8]}}, (20,)),
 }
-#: arguments that training alone sees, that are read-outs of one trained network, or that hold another architecture's
+#: arguments used in training only, read-outs of one trained network, or arguments of another architecture
 EXEMPT = {
     "estimator", "init_width", "bias_init", "rotation", "dropout", "gradient", "leak", "memory", "training_steps",
     "steps", "select_first", "tie_break", "events", "reread", "vote", "arch", "args",
@@ -68,7 +68,7 @@ def variant(arch: str, args: dict[str, Any]) -> nn.Module | None:
 
 
 @pytest.mark.parametrize("arch", sorted(ARCHS))
-def test_every_argument_that_only_results_tell_is_asked_for(arch: str) -> None:
+def test_every_argument_that_only_changes_results_is_asked_for(arch: str) -> None:
     """Load the same tensors into networks that differ in one argument, and compare what they compute."""
     args, shape = SMALL[arch]
     torch.manual_seed(3)
@@ -94,7 +94,7 @@ def test_every_argument_that_only_results_tell_is_asked_for(arch: str) -> None:
 
 
 @pytest.mark.parametrize("arch", ["continual", "ensemble"])
-def test_networks_within_networks_are_asked_for_as_well(arch: str, tmp_path: Path) -> None:
+def test_arguments_of_nested_networks_are_asked_for_as_well(arch: str, tmp_path: Path) -> None:
     inner = {"inputs": 20, "hidden": [8], "kind": "float"}
     torch.save(build_arch(arch, {"arch": "bnn_mlp", "args": inner}, Path()).state_dict(), tmp_path / "c.pt")
     given = {"arch": "bnn_mlp"} | ({"statistics": "running"} if arch == "continual" else {})

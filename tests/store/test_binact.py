@@ -1,4 +1,4 @@
-"""Classifiers with binary activations of the project that published them: names, shapes, and the published accuracy."""
+"""Classifiers with binary activations as first published: names, shapes, and the published accuracy."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from imc_sim.nn.store import load_model
 
 
 class Theirs(nn.Module):
-    """Net 1A as that project builds it, with random weights and statistics."""
+    """Net 1A as its authors build it, with random weights and statistics."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -34,7 +34,7 @@ class Theirs(nn.Module):
         return self.fc(x.flatten(1))
 
 
-def test_their_names_become_ours_and_their_numbers_come_out(tmp_path: Path) -> None:
+def test_published_names_are_translated_and_outputs_are_equal(tmp_path: Path) -> None:
     theirs = Theirs().eval()
     torch.save(theirs.state_dict(), tmp_path / "c.pt")
     with pytest.raises(
@@ -66,10 +66,10 @@ PUBLISHED = [
 
 
 @pytest.mark.parametrize(("file", "args", "accuracy", "loss"), PUBLISHED, ids=[row[0] for row in PUBLISHED])
-def test_published_weights_measure_what_was_published(
+def test_published_weights_reach_the_published_accuracy(
     tmp_path: Path, data_root: Path, checkpoints: Path, file: str, args: dict, accuracy: float, loss: float
 ) -> None:
-    """All 10,000 test images, to the last printed digit."""
+    """On all 10,000 test images, to the last printed digit."""
     path = checkpoints / f"binary_activations_mnist_{file}.pt"
     import_checkpoint(path, "binact", tmp_path / "m", args)
     found = digital_accuracy(str(tmp_path / "m"), {"kind": "classification", "dataset": "mnist", "batch": 500})
@@ -77,7 +77,7 @@ def test_published_weights_measure_what_was_published(
     assert found.loss == pytest.approx(loss, abs=6e-5)
 
 
-def test_published_stochastic_weights_measure_within_what_was_measured_over_repeats(
+def test_published_stochastic_weights_reach_the_accuracy_measured_over_repeats(
     tmp_path: Path, data_root: Path, checkpoints: Path
 ) -> None:
     """98.30 to 98.45 % over repeats, widened by 3 binomial standard deviations of 0.125 points; loss 0.051 to 0.054."""

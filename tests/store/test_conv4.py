@@ -1,4 +1,4 @@
-"""The four-block encoder of other projects: names, shapes, statistics, and the same numbers as their own layers."""
+"""The four-block encoder of other projects: names, shapes, statistics, and outputs equal to those of their layers."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ WIDTH = 6
 
 
 def theirs(paddings: tuple[int, ...], pools: tuple[int, ...], form: str) -> nn.Module:
-    """The network as the other projects build it, with random weights and statistics."""
+    """Return the network as the other projects build it, with random weights and statistics."""
     torch.manual_seed(4)
     blocks, inputs = [], 1
     for padding, pool in zip(paddings, pools, strict=True):
@@ -43,7 +43,7 @@ def saved(net: nn.Module, path: Path, prefix: str, kept: bool = True) -> Path:
 
 
 @pytest.mark.parametrize("prefix", ["", "encoder."])
-def test_matching_and_prototypical_networks(tmp_path: Path, prefix: str) -> None:
+def test_matching_and_prototypical_networks_are_imported(tmp_path: Path, prefix: str) -> None:
     net = theirs((1, 1, 1, 1), (2, 2, 2, 2), "flat").eval()
     report = import_checkpoint(saved(net, tmp_path / "c.pth", prefix), "conv4", tmp_path / "mine")
     assert report.card.arch.args == {
@@ -58,7 +58,7 @@ def test_matching_and_prototypical_networks(tmp_path: Path, prefix: str) -> None
 
 
 def relation(tmp_path: Path) -> nn.Module:
-    """A relation encoder and its file, whose names count from 1 and whose norms have no counters."""
+    """Return a relation encoder and its file, whose names count from 1 and whose norms have no counters."""
     net = theirs((0, 0, 1, 1), (2, 2, 1, 1), "nested")
     named = {f"layer{int(k[0]) + 1}{k[1:]}": v for k, v in net.state_dict().items() if "num_batches" not in k}
     torch.save(named, tmp_path / "c.pkl")
@@ -89,14 +89,14 @@ def test_relation_networks_run_with_the_statistics_of_the_batch(tmp_path: Path) 
     ],
 )  # fmt: skip
 def test_names_of_two_layouts_are_not_guessed(tmp_path: Path, args: dict[str, object], missing: str) -> None:
-    """Relation encoders and encoders with binary blocks have the same keys; the wrong one is 30 points off."""
+    """Relation encoders and encoders with binary blocks have the same keys; the wrong one loses 30 points."""
     relation(tmp_path)
     with pytest.raises(CheckpointError, match=f"do not tell {missing};"):
         import_checkpoint(tmp_path / "c.pkl", "conv4", tmp_path / "mine", args)
     assert not (tmp_path / "mine").exists()
 
 
-def test_blocks_nested_in_an_encoder(tmp_path: Path) -> None:
+def test_blocks_nested_in_an_encoder_are_found(tmp_path: Path) -> None:
     net, x = theirs((1, 1, 1, 1), (2, 2, 2, 2), "encoder").eval(), torch.randn(3, 1, 28, 28)
     import_checkpoint(saved(net, tmp_path / "c.pth", ""), "conv4", tmp_path / "mine")
     with torch.no_grad():
@@ -142,8 +142,8 @@ def test_images_of_another_size_are_refused() -> None:
         Conv4(width=2)(torch.zeros(1, 1, 32, 32))
 
 
-def test_convolutions_map_onto_crossbars_and_norms_stay_digital() -> None:
-    """Column pairs with many levels come close to the float network; two levels do not."""
+def test_convolutions_map_to_crossbars_and_norms_stay_digital() -> None:
+    """Column pairs with many levels approximate the float network; two levels do not."""
     torch.manual_seed(1)
     net, x = Conv4(width=8).eval(), torch.rand(3, 1, 28, 28)
 
@@ -170,7 +170,7 @@ def test_convolutions_map_onto_crossbars_and_norms_stay_digital() -> None:
         ("relation_encoder_5w1s.pkl", {"way": 5, "shot": 1, "similarity": "cosine", "scaling": "standard"}, 0.977),
     ],
 )
-def test_real_checkpoints_reach_what_was_measured_of_them(
+def test_real_checkpoints_reach_their_measured_accuracy(
     checkpoints: Path, data_root: Path, tmp_path: Path, file: str, task: dict[str, object], stated: float
 ) -> None:
     """Stated from 25 to 100 episodes, hence to 2 points; 40 and 15 episodes here add their own half width."""
@@ -182,9 +182,9 @@ def test_real_checkpoints_reach_what_was_measured_of_them(
         "dataset": "omniglot", "split": "background", "episodes": 40, "queries": 5, "keys": "float",
         "similarity": "l2", "scaling": "unit", "passes": "episodes",
     }  # fmt: skip
-    asked = plain | ({"threshold": "support_mean", "similarity": "dot"} if "keys" in task else {}) | task
-    asked["episodes"] = 40 if task["way"] == 5 else 15
-    asked["batch"] = int(str(asked["way"])) * (int(str(asked["shot"])) + 5)
-    found = digital_accuracy(str(tmp_path / "mine"), asked)
+    task_settings = plain | ({"threshold": "support_mean", "similarity": "dot"} if "keys" in task else {}) | task
+    task_settings["episodes"] = 40 if task["way"] == 5 else 15
+    task_settings["batch"] = int(str(task_settings["way"])) * (int(str(task_settings["shot"])) + 5)
+    found = digital_accuracy(str(tmp_path / "mine"), task_settings)
     low, high = found.interval()
     assert abs(found.mean - stated) < 0.02 + (high - low) / 2

@@ -32,7 +32,7 @@ MODELS: dict[str, dict[str, Any]] = {
 
 
 def family(folder: Path, measured: Any = None, **changes: Any) -> Path:
-    """Write a family with a network of its own into a folder; returns its file."""
+    """Write a family with its own network into a folder; return its file."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "net.py").write_text(NET)
     (folder / "results.json").write_text(json.dumps({} if measured is None else measured))
@@ -43,7 +43,7 @@ def family(folder: Path, measured: Any = None, **changes: Any) -> Path:
 
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A working folder with a family of the user's own."""
+    """Return a working folder with a family of the user."""
     family(tmp_path / "models" / "own")
     monkeypatch.chdir(tmp_path)
     return tmp_path
@@ -56,7 +56,7 @@ def save(folder: Path, **changes: Any) -> ModelCard:
     return save_model(folder, build_model(card, folder.parent), card.model_copy(update=changes), extra=files)
 
 
-def test_shipped_cards_are_those_on_record() -> None:
+def test_shipped_cards_have_their_recorded_digests() -> None:
     with (Path(__file__).parent / "cards.csv").open(encoding="utf-8") as file:
         record = {row["name"]: row["digest"] for row in csv.DictReader(file)}
     found = {
@@ -64,13 +64,11 @@ def test_shipped_cards_are_those_on_record() -> None:
         for name in content_names("model")
     }
     changed = {name: found.get(name) for name in found | record if found.get(name) != record.get(name)}
-    assert not changed, "where the change is meant, write these digests into cards.csv"
+    assert not changed, "if the change is intended, write these digests into cards.csv"
 
 
 @pytest.mark.parametrize("name", ["batmann_small_xnor", "batmann_s1", "bnn_cifar10_vgg", "cifar10_features"])
-def test_paths_of_models_resolve_from_before_and_now(
-    name: str, repository: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_old_and_new_paths_of_models_resolve(name: str, repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(repository)
     whole = find_card(name)
     families = [name] if name == "cifar10_features" else [name, f"{name.partition('_')[0]}/{name}"]
@@ -80,7 +78,7 @@ def test_paths_of_models_resolve_from_before_and_now(
     assert find_card(repository / "models" / name).data == whole.data
 
 
-def test_a_row_is_laid_on_its_bases(home: Path) -> None:
+def test_a_row_overrides_its_bases(home: Path) -> None:
     plain, slow = find_card("own_plain").data, find_card("own_slow").data
     assert plain == {"name": "own_plain"} | BASES["whole"]
     measure = [{"task": {"dataset": "a"}, "note": "x"}, {"task": {"dataset": "b", "batch": 5}}]
@@ -92,7 +90,7 @@ def test_a_row_is_laid_on_its_bases(home: Path) -> None:
     assert find_card("own_slow").data["recipe"] == RECIPE | {"epochs": 20, "classes": [3], "measure": measure}
 
 
-def test_results_add_to_what_is_measured(home: Path) -> None:
+def test_results_are_added_to_measured_values(home: Path) -> None:
     rows = [{"accuracy": 0.5, "interval": [0.4, 0.6]}, {"accuracy": 0.7, "interval": [0.6, 0.8], "task": {"c": 1}}]
     family(home / "models" / "own", {"own_plain": {"epochs": 3, "measured": rows}})
     card, _ = load_card("own_plain")
@@ -110,7 +108,7 @@ def test_a_family_that_changes_is_read_again(home: Path) -> None:
     assert "own_slow" not in content_names("model")
 
 
-def test_a_network_beside_its_family_is_built_without_a_folder_of_the_model(home: Path) -> None:
+def test_a_network_next_to_its_family_is_built_without_a_folder_of_the_model(home: Path) -> None:
     card, folder = load_card("own_plain")
     assert not folder.exists()
     assert type(build_model(card, folder)).__name__ == "Net"
@@ -127,7 +125,7 @@ def test_a_whole_card_replaces_the_row(home: Path) -> None:
     assert content_names("model").count("own_plain") == 1
 
 
-def test_copies_of_a_family_model_are_whole(home: Path) -> None:
+def test_copies_of_a_family_model_are_complete(home: Path) -> None:
     torch.manual_seed(0)
     card = save(home / "models" / "own" / "own_first")
     path = home / "models" / "own" / "own_first"
@@ -172,7 +170,7 @@ def many(**row: Any) -> dict[str, Any]:
         (many(), [1], r"results\.json: got other values"),
     ],
 )
-def test_what_is_wrong_in_a_family_is_refused(changes: dict[str, Any], results: Any, error: str, home: Path) -> None:
+def test_errors_in_a_family_are_refused(changes: dict[str, Any], results: Any, error: str, home: Path) -> None:
     family(home / "models" / "own", results, **changes)
     with pytest.raises(InputError, match=error):
         find_card("own_bad")
@@ -198,7 +196,7 @@ def test_two_families_with_one_name_are_refused(home: Path) -> None:
         find_card("own_plain_2")
 
 
-def test_a_family_is_no_model(home: Path) -> None:
+def test_a_family_is_not_a_model(home: Path) -> None:
     with pytest.raises(InputError, match=r"a family; allowed: own_plain, own_slow"):
         find_card("models/own/family.yaml")
     with pytest.raises(InputError, match=r"got 'models/own'"):

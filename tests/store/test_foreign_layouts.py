@@ -1,4 +1,4 @@
-"""State dicts in the layouts of the projects that published them give what those projects' networks give.
+"""State dicts in published layouts give the outputs of the networks that they were published with.
 
 Their networks are written here in plain torch, in float64, by their keys alone.
 """
@@ -35,7 +35,7 @@ def fires(x: Tensor) -> Tensor:
 
 
 def random_state(shapes: dict[str, tuple[int, ...]]) -> State:
-    """Random tensors; variances positive, scales of both signs, a counter as torch has it."""
+    """Return random tensors; variances are positive, scales have both signs, a counter is as in torch."""
     generator = torch.Generator().manual_seed(sum(map(len, shapes)))
     state = {key: torch.randn(shape, generator=generator) for key, shape in shapes.items()}
     state |= {key: value.abs() + 0.5 for key, value in state.items() if key.endswith("running_var")}
@@ -64,7 +64,7 @@ def norm(x: Tensor, s: State, name: str, eps: float = 1e-5) -> Tensor:
 
 
 def check(state: State, arch: str, given: dict[str, Any], theirs: Tensor, x: Tensor, folder: Path) -> dict[str, Any]:
-    """Import the state from a file and compare outputs; returns the arguments of the card."""
+    """Import the state from a file and compare outputs; return the arguments of the card."""
     torch.save(state, folder / "c.pt")
     report = import_checkpoint(folder / "c.pt", arch, folder / "mine", given)
     with torch.no_grad():
@@ -105,7 +105,9 @@ NET_1B = [
 
 
 @pytest.mark.parametrize(("down", "given", "acts"), NET_1B)
-def test_net_1b(tmp_path: Path, down: str, given: dict[str, Any], acts: list[Act]) -> None:
+def test_net_1b_is_imported_with_either_activation(
+    tmp_path: Path, down: str, given: dict[str, Any], acts: list[Act]
+) -> None:
     """layer1.weight, batchnorm1.weight, …: the same keys for hard sigmoids (April 2020) and ReLU (from May 2020)."""
     names = names_of(2)
     state = random_state(shapes_of(names, [1, 10, 20]) | linear_keys("fc", 10, 980))
@@ -117,7 +119,7 @@ def test_net_1b(tmp_path: Path, down: str, given: dict[str, Any], acts: list[Act
 
 
 @pytest.mark.parametrize("bn", ["batchnorm", "batchNorm"])
-def test_two_branches_are_told_by_their_names(tmp_path: Path, bn: str) -> None:
+def test_two_branches_are_recognised_by_their_names(tmp_path: Path, bn: str) -> None:
     binary, other = names_of(2, bn, "_binary"), names_of(2, bn, "_no_binary")
     shapes = shapes_of(other, [1, 5, 10]) | shapes_of(binary, [1, 5, 10]) | linear_keys("fc", 10, 980)
     state = random_state(shapes)
@@ -130,8 +132,8 @@ def test_two_branches_are_told_by_their_names(tmp_path: Path, bn: str) -> None:
 
 
 @pytest.mark.parametrize(("down", "side"), [("stride", 7), ("pool", 6)])
-def test_net_2a_tells_by_its_width_how_maps_are_halved(tmp_path: Path, down: str, side: int) -> None:
-    """batchNorm1 with a capital N; images of 105 pixels a side."""
+def test_net_2a_shows_by_its_width_how_maps_are_halved(tmp_path: Path, down: str, side: int) -> None:
+    """batchNorm1 has a capital N; images have 105 pixels a side."""
     names = names_of(4, "batchNorm")
     state = random_state(shapes_of(names, [1, 64, 64, 64, 64]) | linear_keys("fc", 30, 64 * side**2))
     x, s = images(2, 1, 105, 105), {key: value.double() for key, value in state.items()}
@@ -143,7 +145,7 @@ def test_net_2a_tells_by_its_width_how_maps_are_halved(tmp_path: Path, down: str
 
 @pytest.mark.parametrize("mixt", [False, True])
 def test_net_2b_has_a_hidden_layer(mixt: bool) -> None:
-    """fc1 and fc2; smaller images, since fc1 has 33 million weights for published ones."""
+    """fc1 and fc2; images are smaller, since fc1 has 33 million weights for published ones."""
     size, side, tails = 33, 2, ("_binary", "_no_binary") if mixt else ("",)
     maps = [64, 128, 256, 512, 512]
     each = [names_of(5, "batchNorm", tail) for tail in tails]
@@ -166,7 +168,7 @@ def test_net_2b_has_a_hidden_layer(mixt: bool) -> None:
     assert (found["layout"], found["down"]) == ("2b", "stride")
 
 
-ASKED = [
+AMBIGUOUS = [
     ({}, "binary, stochastic, otherwise, down"),
     ({"binary": []}, "otherwise, down"),
     ({"binary": [1], "down": "pool"}, "stochastic, otherwise"),
@@ -174,8 +176,8 @@ ASKED = [
 ]
 
 
-@pytest.mark.parametrize(("given", "missing"), ASKED)
-def test_what_keys_do_not_tell_is_asked_for(tmp_path: Path, given: dict[str, Any], missing: str) -> None:
+@pytest.mark.parametrize(("given", "missing"), AMBIGUOUS)
+def test_arguments_that_keys_do_not_show_are_asked_for(tmp_path: Path, given: dict[str, Any], missing: str) -> None:
     torch.save(random_state(shapes_of(names_of(2), [1, 10, 20]) | linear_keys("fc", 10, 980)), tmp_path / "c.pt")
     step = " and ".join(f"--arg {key}=…" for key in missing.split(", "))
     with pytest.raises(CheckpointError, match=f"do not tell {missing};.*{step}"):
@@ -215,13 +217,13 @@ def benn(kind: str, scale: float = 0.1) -> State:
 
 
 def centred(state: State) -> State:
-    """As the original saves it: binary weights centred and bounded."""
+    """Return binary weights centred and bounded, as the original stores them."""
     named = {key: v for key, v in state.items() if key.endswith("conv.weight")}
     return state | {key: (v - v.mean(1, keepdim=True)).clamp(-1, 1) for key, v in named.items()}
 
 
 def benn_forward(x: Tensor, s: State, kind: str) -> Tensor:
-    """Their Sequential, module by module; weights are centred, bounded and binarized before the pass."""
+    """Run their Sequential module by module; weights are centred, bounded and binarized before the pass."""
     blocks = [number for number, *_ in (_SB if kind == "sb" else _AB)]
     for number in range(12 if kind == "sb" else 9):
         if number in _POOLS[kind]:
@@ -242,7 +244,7 @@ def benn_forward(x: Tensor, s: State, kind: str) -> Tensor:
 
 
 @pytest.mark.parametrize("kind", ["sb", "ab"])
-def test_benn(tmp_path: Path, kind: str) -> None:
+def test_benn_gives_the_outputs_of_the_original(tmp_path: Path, kind: str) -> None:
     state = centred(benn(kind))
     x, s = images(IMAGES, 3, 32, 32), {key: value.double() for key, value in state.items()}
     saved = {f"module.{key}": value for key, value in state.items()}
@@ -252,7 +254,7 @@ def test_benn(tmp_path: Path, kind: str) -> None:
     assert args == {"kind": kind, "width": 24 / 192, "classes": 10, "channels_in": 3}
 
 
-def test_the_float_twin_of_benn_is_no_guess(tmp_path: Path) -> None:
+def test_the_float_twin_of_benn_has_to_be_named(tmp_path: Path) -> None:
     state = benn("sb", 0.5)  # some are bounded
     torch.save(state, tmp_path / "c.pt")
     with pytest.raises(CheckpointError, match=r"not centred.*RealNet.*--arg kind=sb"):
@@ -299,7 +301,9 @@ MLPS = [
 
 
 @pytest.mark.parametrize(("sizes", "form", "given"), MLPS)
-def test_metaplastic_mlps(tmp_path: Path, sizes: list[int], form: str, given: dict[str, Any]) -> None:
+def test_metaplastic_mlps_give_the_outputs_of_the_original(
+    tmp_path: Path, sizes: list[int], form: str, given: dict[str, Any]
+) -> None:
     state = mlp(sizes, form)
     x, s = images(IMAGES, sizes[0]), {key: value.double() for key, value in state.items()}
     wanted = mlp_forward(x.double(), s, len(sizes) - 1, form, given.get("kind", "binary"))
@@ -307,7 +311,7 @@ def test_metaplastic_mlps(tmp_path: Path, sizes: list[int], form: str, given: di
     assert (args["inputs"], args["hidden"], args["classes"]) == (sizes[0], sizes[1:-1], sizes[-1])
 
 
-def test_a_float_network_is_no_guess_and_signs_are_binary(tmp_path: Path) -> None:
+def test_a_float_network_has_to_be_named_and_signs_are_binary(tmp_path: Path) -> None:
     state = mlp([784, 40, 10], "both")
     torch.save(state, tmp_path / "c.pt")
     with pytest.raises(CheckpointError, match=r"do not tell kind; .*BNN.*DNN.*--arg kind=…"):
@@ -338,8 +342,8 @@ def conv_net(form: str, outputs: int = 7) -> State:
 
 
 @pytest.mark.parametrize("form", ["both", "instance"])
-def test_metaplastic_convolutions(tmp_path: Path, form: str) -> None:
-    """Without keys of norms: batch norms that keep nothing, which must be said."""
+def test_metaplastic_convolutions_give_the_outputs_of_the_original(tmp_path: Path, form: str) -> None:
+    """Without keys of norms they have batch norms that store nothing, which the user has to state."""
     state = conv_net(form)
     x = images(11, 1, 28, 28).relu()
     y, s = x.double(), {key: value.double() for key, value in state.items()}
@@ -356,7 +360,7 @@ def test_metaplastic_convolutions(tmp_path: Path, form: str) -> None:
     check(state, "bnn_conv", {"statistics": "batch"} if form == "instance" else {}, wanted, x, tmp_path)
 
 
-def test_metaplastic_vgg(tmp_path: Path) -> None:
+def test_metaplastic_vgg_gives_the_outputs_of_the_original(tmp_path: Path) -> None:
     maps, units = [3, 8, 8, 16, 16, 32, 32], [32 * 9, 128, 128, 5]
     shapes: dict[str, tuple[int, ...]] = {}
     convs, after = (0, 3, 7, 10, 14, 17), (1, 5, 8, 12, 15, 19)
@@ -395,7 +399,7 @@ def test_other_layouts_are_refused(tmp_path: Path, arch: str, shapes: dict[str, 
         import_checkpoint(tmp_path / "c.pt", arch, tmp_path / "mine")
 
 
-def test_weights_of_exactly_zero_have_no_sign(tmp_path: Path) -> None:
+def test_weights_of_exactly_zero_are_refused(tmp_path: Path) -> None:
     state = mlp([784, 40, 10], "batch")
     state["layers.fc2.weight"][3, 4] = 0.0
     torch.save(state, tmp_path / "c.pt")

@@ -1,4 +1,4 @@
-"""Foreign checkpoints: what is read, what is refused, and that nothing in them ever runs."""
+"""Foreign checkpoints: what is read, what is refused, and that no code in them is run."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ SMALL: dict[str, Any] = {"width": 4, "dim": 8, "size": 28, "channels_in": 1}
 
 
 def original(kind: str) -> BatmannController:
-    """A controller as the original code computes it: with the signed maximum as scale."""
+    """Return a controller as the original code computes it: with the signed maximum as scale."""
     torch.manual_seed(11)
     model = BatmannController(kind, **SMALL).eval()
     for layer in model.modules():
@@ -47,7 +47,7 @@ def test_the_original_layout_is_recognised(kind: str, tmp_path: Path) -> None:
         assert torch.equal(load_model(tmp_path / "models" / "mine")(x), model(x))
 
 
-def test_integers_beyond_eight_bits_are_kept_and_said(tmp_path: Path) -> None:
+def test_integers_beyond_eight_bits_are_kept_and_reported(tmp_path: Path) -> None:
     model = original("xnor")
     with torch.no_grad():
         model.fc1.weight[2, 3] = -5 * model.fc1.weight.max()
@@ -62,7 +62,7 @@ def test_integers_beyond_eight_bits_are_kept_and_said(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("wrapper", ["state_dict", "model", "model_state_dict", "net"])
-def test_wrapped_state_dicts(wrapper: str, tmp_path: Path) -> None:
+def test_wrapped_state_dicts_are_unwrapped(wrapper: str, tmp_path: Path) -> None:
     content = {"epoch": 3, "best": 0.9, wrapper: original("xnor").state_dict()}
     torch.save(content, tmp_path / "c.pt")
     report = import_checkpoint(tmp_path / "c.pt", "batmann", tmp_path / "mine")
@@ -85,7 +85,7 @@ def test_wrappers_are_removed_twice_at_most(keys: tuple[str, ...], read: bool, t
         import_checkpoint(tmp_path / "c.pt", "batmann", tmp_path / "mine")
 
 
-def test_safetensors_and_double_precision(tmp_path: Path) -> None:
+def test_safetensors_and_double_precision_are_read(tmp_path: Path) -> None:
     state = {key: value.double() for key, value in original("float").state_dict().items()}
     save_file(state, tmp_path / "c.safetensors")
     report = import_checkpoint(tmp_path / "c.safetensors", "batmann", tmp_path / "mine")
@@ -93,7 +93,7 @@ def test_safetensors_and_double_precision(tmp_path: Path) -> None:
     assert load_model(tmp_path / "mine").get_submodule("fc1").weight.dtype == torch.float32
 
 
-def test_scales_of_another_shape(tmp_path: Path) -> None:
+def test_scales_of_another_shape_are_read(tmp_path: Path) -> None:
     model = original("xnor_binary_fc")
     state = {key: value.flatten() if key.endswith("alpha") else value for key, value in model.state_dict().items()}
     torch.save(state, tmp_path / "c.pt")
@@ -104,7 +104,7 @@ def test_scales_of_another_shape(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("prefix", ["module._orig_mod.", "_orig_mod.module.", "_orig_mod.", "module.module."])
-def test_prefixes_in_any_order(prefix: str, tmp_path: Path) -> None:
+def test_prefixes_in_any_order_are_removed(prefix: str, tmp_path: Path) -> None:
     state = {f"{prefix}{key}": value for key, value in original("xnor").state_dict().items()}
     torch.save(state, tmp_path / "c.pt")
     assert import_checkpoint(tmp_path / "c.pt", "batmann", tmp_path / "mine").card.arch.args["kind"] == "xnor"
@@ -112,7 +112,7 @@ def test_prefixes_in_any_order(prefix: str, tmp_path: Path) -> None:
 
 @pytest.mark.filterwarnings("ignore:torch.quantize_per_tensor:UserWarning")
 @pytest.mark.parametrize("kind", ["complex", "sparse", "quantised", "meta", "float8_e4m3fn"])
-def test_tensors_that_are_no_dense_real_numbers_are_named(kind: str, tmp_path: Path) -> None:
+def test_tensors_other_than_dense_real_numbers_are_refused(kind: str, tmp_path: Path) -> None:
     state: dict[str, Tensor] = dict(original("float").state_dict())
     w = state["fc1.weight"]
     if kind == "quantised":
@@ -145,7 +145,7 @@ def test_torchscript_is_refused_before_torch_reads_it(tmp_path: Path, monkeypatc
         import_checkpoint(tmp_path / "c.pt", "batmann", tmp_path / "mine")
 
 
-def test_importing_leaves_the_random_generator(tmp_path: Path) -> None:
+def test_importing_leaves_the_random_generator_unchanged(tmp_path: Path) -> None:
     torch.save(original("rbnn").state_dict(), tmp_path / "c.pt")
     before = torch.get_rng_state()
     import_checkpoint(tmp_path / "c.pt", "batmann", tmp_path / "mine")
@@ -162,7 +162,7 @@ def test_an_own_architecture_may_hold_dataclasses(tmp_path: Path, monkeypatch: p
     load_model("models/mine")
 
 
-def test_arguments_given_win(tmp_path: Path) -> None:
+def test_given_arguments_override_recognised_ones(tmp_path: Path) -> None:
     torch.save(original("float").state_dict(), tmp_path / "c.pt")
     report = import_checkpoint(tmp_path / "c.pt", "batmann", tmp_path / "mine", {"size": 30})
     assert report.card.arch.args["size"] == 30
@@ -177,7 +177,7 @@ class Net(torch.nn.Sequential):
 """
 
 
-def test_an_own_architecture_travels_with_its_card(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_own_architecture_is_copied_with_its_card(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "nets").mkdir()
     (tmp_path / "nets" / "my_net.py").write_text(OWN)
@@ -189,7 +189,7 @@ def test_an_own_architecture_travels_with_its_card(tmp_path: Path, monkeypatch: 
 
 
 class Bomb:
-    """A pickle that leaves a mark where it is run."""
+    """A pickle that writes a file when it is run."""
 
     def __init__(self, mark: Path) -> None:
         self.mark = mark
@@ -213,13 +213,13 @@ def test_a_pickle_with_code_is_refused_and_not_run(how: str, protocol: int, tmp_
     assert not (tmp_path / "models").exists()
 
 
-def test_a_whole_pickled_module_is_refused_with_the_remedy(tmp_path: Path) -> None:
+def test_a_whole_pickled_module_is_refused_with_the_next_step(tmp_path: Path) -> None:
     torch.save(nn.Linear(2, 2), tmp_path / "c.pt")
     with pytest.raises(CheckpointError, match=r"torch\.nn\.modules\.linear\.Linear.*state_dict"):
         import_checkpoint(tmp_path / "c.pt", "batmann", tmp_path / "mine")
 
 
-def test_the_bomb_would_have_worked(tmp_path: Path) -> None:
+def test_the_bomb_writes_its_file_when_loaded_unsafely(tmp_path: Path) -> None:
     pickle.loads(pickle.dumps(Bomb(tmp_path / "mark")))
     assert (tmp_path / "mark").exists()
 
@@ -315,14 +315,14 @@ def broken(kind: str, path: Path) -> Path:
         ("text", "no checkpoint in it"),
     ],
 )
-def test_damaged_and_foreign_files(kind: str, match: str, tmp_path: Path) -> None:
+def test_damaged_and_foreign_files_are_refused(kind: str, match: str, tmp_path: Path) -> None:
     path = broken(kind, tmp_path / "c.pth")
     with pytest.raises(CheckpointError, match=match):
         import_checkpoint(path, "batmann", tmp_path / "models" / "mine")
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_truncated_safetensors(tmp_path: Path) -> None:
+def test_truncated_safetensors_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "c.safetensors"
     save_file(original("xnor").state_dict(), path)
     path.write_bytes(path.read_bytes()[:-40])
@@ -331,7 +331,7 @@ def test_truncated_safetensors(tmp_path: Path) -> None:
     assert not (tmp_path / "mine").exists()
 
 
-def test_no_file_and_a_taken_folder(tmp_path: Path) -> None:
+def test_a_missing_file_and_an_existing_folder_are_refused(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="no such file"):
         import_checkpoint(tmp_path / "absent.pth", "batmann", tmp_path / "mine")
     (tmp_path / "mine").mkdir()

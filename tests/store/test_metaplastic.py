@@ -1,4 +1,4 @@
-"""The cards of metaplastic networks: each builds and has a recipe; what those that were trained show."""
+"""Cards of metaplastic networks: each can be built and has a recipe; trained ones have their results."""
 
 import pytest
 import torch
@@ -25,7 +25,7 @@ def test_every_card_builds_and_can_be_trained(name: str) -> None:
     assert len(card.curve.get("task1", ())) in (0, len(recipe.phases))
 
 
-def test_published_sizes() -> None:
+def test_networks_have_their_published_sizes() -> None:
     for name, count in {"metaplastic_pmnist": 20_029_440, "metaplastic_pmnist10_width512": 668_672}.items():
         card, base = load_card(name)
         with torch.device("meta"):
@@ -33,13 +33,13 @@ def test_published_sizes() -> None:
         assert sum(layer.weight.numel() for layer in product_layers(network)) == count
 
 
-def test_the_best_strength_remembers_thirty_points_more() -> None:
+def test_the_best_strength_retains_thirty_points_more() -> None:
     mean = {m: load_card(f"metaplastic_small_m{m}")[0].curve["mean"][-1] for m in (0, 10)}
     assert mean[10] > mean[0] + 0.30
 
 
 @pytest.mark.parametrize("m", [0, 10, 25])
-def test_stages_are_there_with_the_weights_that_the_card_vouches_for(m: int) -> None:
+def test_stages_ship_with_the_weights_of_the_card(m: int) -> None:
     network = load_model(f"metaplastic_small_m{m}")
     assert isinstance(network, ContinualNet)
     first, last = ([layer.weight for layer in product_layers(network.at(stage))] for stage in (1, 4))
@@ -48,7 +48,7 @@ def test_stages_are_there_with_the_weights_that_the_card_vouches_for(m: int) -> 
     assert all(0.01 < share < 0.5 for share in flipped)
 
 
-def test_trainings_that_ship_have_their_points() -> None:
+def test_training_sweeps_that_ship_have_their_points() -> None:
     for name in content_names("training"):
         points = list(points_of(load_trainings(name)))
         assert len({point.id for point in points}) > 1

@@ -34,7 +34,7 @@ def card(**changes: Any) -> ModelCard:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A saved model."""
+    """Return the folder of a saved model."""
     torch.manual_seed(3)
     save_model(tmp_path / "models" / "tiny", BatmannController(**ARGS), card())
     return tmp_path / "models" / "tiny"
@@ -46,14 +46,14 @@ def rewrite(folder: Path, **changes: Any) -> None:
 
 
 def vouch(folder: Path) -> None:
-    """Make the card's hash that of the weights as they now are."""
+    """Set the hash of the card to that of the present weights."""
     content = (folder / "weights.safetensors").read_bytes()
     weights = read_yaml(folder / "model.yaml")["weights"]
     weights |= {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}
     rewrite(folder, weights=weights)
 
 
-def test_round_trip_by_path_and_by_name(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_model_is_stored_and_loaded_by_path_and_by_name(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("IMC_SIM_PATH", str(folder.parents[1]))
     x = torch.randn(2, 1, 28, 28)
     with torch.no_grad():
@@ -72,7 +72,7 @@ def test_loaded_model_is_in_eval_mode_with_its_card(folder: Path) -> None:
     assert card_of(nn.ReLU()) is None
 
 
-def test_a_card_without_words_is_read_again(tmp_path: Path) -> None:
+def test_a_card_that_was_read_is_not_read_twice(tmp_path: Path) -> None:
     saved = save_model(tmp_path / "m", BatmannController(**ARGS), card(summary=""))
     assert load_card(tmp_path / "m")[0] == saved
 
@@ -109,13 +109,13 @@ def test_a_full_card_survives_writing(tmp_path: Path) -> None:
         ({"measured": [{"task": {}, "accuracy": 0.9, "interval": [0.95, 0.99]}]}, "interval"),
     ],
 )
-def test_wrong_cards(changes: dict[str, Any], match: str, folder: Path) -> None:
+def test_wrong_cards_are_refused(changes: dict[str, Any], match: str, folder: Path) -> None:
     rewrite(folder, **changes)
     with pytest.raises(InputError, match=match):
         load_model(folder)
 
 
-def test_truncated_weights(folder: Path) -> None:
+def test_truncated_weights_are_refused(folder: Path) -> None:
     path = folder / "weights.safetensors"
     path.write_bytes(path.read_bytes()[:-100])
     with pytest.raises(CheckpointError, match="bytes, as its card says"):
@@ -125,7 +125,7 @@ def test_truncated_weights(folder: Path) -> None:
         load_model(folder)
 
 
-def test_one_flipped_bit(folder: Path) -> None:
+def test_one_flipped_bit_is_noticed(folder: Path) -> None:
     path = folder / "weights.safetensors"
     content = bytearray(path.read_bytes())
     content[-1] ^= 1
@@ -134,13 +134,13 @@ def test_one_flipped_bit(folder: Path) -> None:
         load_model(folder)
 
 
-def test_weights_gone(folder: Path) -> None:
+def test_missing_weights_are_named(folder: Path) -> None:
     (folder / "weights.safetensors").unlink()
     with pytest.raises(CheckpointError, match="no such file"):
         load_model(folder)
 
 
-def test_nan_in_stored_weights(folder: Path) -> None:
+def test_nan_in_stored_weights_is_refused(folder: Path) -> None:
     from safetensors.torch import save_file
 
     from imc_sim.nn.store import read_tensors
@@ -154,7 +154,7 @@ def test_nan_in_stored_weights(folder: Path) -> None:
         load_model(folder)
 
 
-def test_weights_of_another_architecture(folder: Path) -> None:
+def test_weights_of_another_architecture_are_refused(folder: Path) -> None:
     rewrite(folder, arch={"name": "batmann", "args": ARGS | {"kind": "float"}})
     with pytest.raises(CheckpointError, match=r"missing features.conv1.bias.*unexpected features.conv2.alpha"):
         load_model(folder)
@@ -163,7 +163,7 @@ def test_weights_of_another_architecture(folder: Path) -> None:
         load_model(folder)
 
 
-def test_long_lists_of_keys_are_cut(folder: Path) -> None:
+def test_long_lists_of_keys_are_shortened(folder: Path) -> None:
     rewrite(folder, arch={"name": "./other.py:Other"})
     (folder / "other.py").write_text("import torch\nclass Other(torch.nn.Linear):\n    def __init__(self):\n"
                                      "        super().__init__(2, 2)\n")  # fmt: skip
@@ -185,7 +185,7 @@ class Net(torch.nn.Module):
 """
 
 
-def test_an_own_architecture_by_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_own_architecture_is_found_by_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "my_net.py").write_text(OWN)
     own = Arch(name="./my_net.py:Net", args={"wide": 5})
     module = build_arch(own.name, own.args, tmp_path)
@@ -200,7 +200,7 @@ def test_an_own_architecture_by_path(tmp_path: Path, monkeypatch: pytest.MonkeyP
     ("arch", "match"),
     [("./my_net.py:Nett", "Did you mean 'Net'"), ("./my_net.py", "FILE.py:NAME"), ("./bad.py:Net", "SyntaxError")],
 )
-def test_wrong_own_architectures(arch: str, match: str, tmp_path: Path) -> None:
+def test_wrong_own_architectures_are_refused(arch: str, match: str, tmp_path: Path) -> None:
     (tmp_path / "my_net.py").write_text(OWN)
     (tmp_path / "bad.py").write_text("def def")
     with pytest.raises(InputError, match=match):
@@ -211,7 +211,7 @@ def full(*_: object) -> None:
     raise OSError(errno.ENOSPC, "No space left on device")
 
 
-def test_a_full_disk_leaves_nothing_and_names_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_leaves_no_file_and_names_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("imc_sim._files.os.fsync", full)
     with pytest.raises(OSError, match=r"weights\.safetensors") as caught:
         save_model(tmp_path / "deep" / "er" / "m", BatmannController(**ARGS), card())
@@ -247,7 +247,7 @@ def test_a_diverged_model_writes_nothing(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", content_names("model"))
-def test_shipped_models_are_whole(name: str) -> None:
+def test_shipped_models_are_complete(name: str) -> None:
     found, folder = load_card(name)
     assert found.name == name
     assert found.summary

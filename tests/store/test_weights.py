@@ -1,4 +1,4 @@
-"""Packing: a loaded model stores and computes what the saved one did, to the bit."""
+"""Packing: a loaded model stores and computes the same as the saved one, to the bit."""
 
 from __future__ import annotations
 
@@ -40,19 +40,19 @@ def linear(weight: Tensor, policy: str, scale: str = "absmax") -> Linear:
     return layer
 
 
-def operands(module: nn.Module) -> list[Tensor]:
+def weights_of(module: nn.Module) -> list[Tensor]:
     return [layer.weight_operand() for layer in module.modules() if isinstance(layer, ProductLayer)]
 
 
 @pytest.mark.parametrize("kind", ["float", "xnor", "xnor_binary_fc"])
-def test_controller_comes_back_to_the_bit(kind: str, tmp_path: Path) -> None:
+def test_a_controller_is_loaded_unchanged_to_the_bit(kind: str, tmp_path: Path) -> None:
     torch.manual_seed(5)
     model = BatmannController(kind, width=16, dim=32).eval()
     twin = reloaded(model, BatmannController(kind, width=16, dim=32), tmp_path)
     x = torch.randn(3, 1, 32, 32)
     with torch.no_grad():
         assert torch.equal(twin(x), model(x))
-    assert all(torch.equal(a, b) for a, b in zip(operands(twin), operands(model), strict=True))
+    assert all(torch.equal(a, b) for a, b in zip(weights_of(twin), weights_of(model), strict=True))
 
 
 def test_size_of_a_full_xnor_controller(tmp_path: Path) -> None:
@@ -69,7 +69,7 @@ def test_equal_models_give_equal_bytes() -> None:
     assert pack(model) == pack(model)
 
 
-def test_packing_leaves_the_module_alone() -> None:
+def test_packing_leaves_the_module_unchanged() -> None:
     model = linear(torch.randn(4, 9), "xnor")
     before = model.weight.clone()
     pack(model)
@@ -89,7 +89,7 @@ def test_half_stores_only_the_rest_as_float16(tmp_path: Path) -> None:
 
 @settings(max_examples=60, deadline=None)
 @given(seed=st.integers(0, 2**32), outputs=st.integers(1, 5), inputs=st.integers(2, 19), scale=st.floats(1e-6, 1e6))
-def test_any_integers_and_their_step_come_back(
+def test_any_integers_and_their_step_are_restored(
     seed: int, outputs: int, inputs: int, scale: float, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     folder = tmp_path_factory.mktemp("int8")
@@ -99,16 +99,16 @@ def test_any_integers_and_their_step_come_back(
         twin = reloaded(model, linear(torch.zeros_like(weight), "int8"), folder)
         x = torch.eye(inputs)
         assert torch.equal(twin(x), model(x))
-        assert torch.equal(operands(twin)[0], operands(model)[0])
+        assert torch.equal(weights_of(twin)[0], weights_of(model)[0])
 
 
 @settings(max_examples=40, deadline=None)
 @given(seed=st.integers(0, 2**32), outputs=st.integers(1, 5), inputs=st.integers(2, 19))
-def test_any_signs_come_back(seed: int, outputs: int, inputs: int, tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_any_signs_are_restored(seed: int, outputs: int, inputs: int, tmp_path_factory: pytest.TempPathFactory) -> None:
     weight = torch.randn(outputs, inputs, generator=torch.Generator().manual_seed(seed))
     model = linear(weight, "xnor")
     twin = reloaded(model, linear(torch.zeros_like(weight), "xnor"), tmp_path_factory.mktemp("xnor"))
-    assert torch.equal(operands(twin)[0], operands(model)[0])
+    assert torch.equal(weights_of(twin)[0], weights_of(model)[0])
 
 
 @pytest.mark.parametrize(
@@ -116,22 +116,22 @@ def test_any_signs_come_back(seed: int, outputs: int, inputs: int, tmp_path_fact
     [[0.1] * 7, [-0.1] * 7, [0.0] * 7, [1.0] * 6 + [-1.0], [-1.0] * 6 + [1.0], [0.3] * 6 + [0.3000001]],
     ids=["constant", "negative constant", "zero", "one minus", "one plus", "nearly constant"],
 )
-def test_filters_of_one_sign_come_back(row: list[float], tmp_path: Path) -> None:
+def test_filters_of_one_sign_are_restored(row: list[float], tmp_path: Path) -> None:
     model = linear(torch.tensor([row, [1.0, -2.0, 3.0, -4.0, 5.0, -6.0, 0.5]]), "xnor")
     twin = reloaded(model, linear(torch.ones(2, 7), "xnor"), tmp_path)
-    assert torch.equal(operands(twin)[0], operands(model)[0])
+    assert torch.equal(weights_of(twin)[0], weights_of(model)[0])
 
 
-def test_what_bits_cannot_give_is_stored_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_weights_that_bits_cannot_hold_are_stored_in_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("imc_sim.nn.store._weights._bits", lambda layer: wrong_bits(layer))
     model = linear(torch.randn(3, 9), "xnor")
     twin = reloaded(model, linear(torch.zeros(3, 9), "xnor"), tmp_path)
     assert forms(tmp_path) == {"": "plain"}
-    assert torch.equal(operands(twin)[0], operands(model)[0])
+    assert torch.equal(weights_of(twin)[0], weights_of(model)[0])
 
 
 def wrong_bits(layer: ProductLayer) -> tuple[dict[str, object], dict[str, Tensor]]:
-    """As if the signs did not survive the standardisation on loading."""
+    """Simulate signs that do not survive the standardisation on loading."""
     return {"form": "bits", "shape": list(layer.weight.shape)}, {"#bits": torch.zeros(4, dtype=torch.uint8)}
 
 
@@ -144,7 +144,7 @@ def wrong_bits(layer: ProductLayer) -> tuple[dict[str, object], dict[str, Tensor
         ([1e-6, -9.0, -0.1], "plain"),  # integers near -10^9
     ],
 )
-def test_form_of_integers_beyond_eight_bits(weight: list[float], form: str, tmp_path: Path) -> None:
+def test_integers_beyond_eight_bits_are_stored_in_full(weight: list[float], form: str, tmp_path: Path) -> None:
     model = linear(torch.tensor([weight]), "int8", "signed_max")
     twin = reloaded(model, linear(torch.ones(1, 3), "int8"), tmp_path)
     assert forms(tmp_path) == {"": form}
@@ -153,7 +153,7 @@ def test_form_of_integers_beyond_eight_bits(weight: list[float], form: str, tmp_
     assert twin.int8_scale == "signed_max"
 
 
-def test_double_precision_and_buffers(tmp_path: Path) -> None:
+def test_double_precision_and_buffers_are_stored(tmp_path: Path) -> None:
     class Net(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -184,7 +184,7 @@ def test_overflow_of_float16_is_refused() -> None:
         pack(linear(torch.full((2, 2), 1e6), "float"), half=True)
 
 
-def test_newer_format_is_refused(tmp_path: Path) -> None:
+def test_a_newer_format_is_refused(tmp_path: Path) -> None:
     from safetensors.torch import save_file
 
     path = tmp_path / "w.safetensors"

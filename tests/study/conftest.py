@@ -1,4 +1,4 @@
-"""A study that costs nothing, and what a run of it found."""
+"""A small study that is quick to run, and its results."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from imc_sim.testing import stand_in_evaluator
 
 @pytest.fixture(scope="session")
 def small() -> dict[str, Any]:
-    """2 cases x 3 values x 6 chips, and 2 digital baselines."""
+    """Return 2 cases x 3 values x 6 chips, and 2 digital baselines."""
     return {
         "name": "small",
         "model": "batmann_5w1s_xnor",
@@ -28,13 +28,13 @@ def small() -> dict[str, Any]:
 
 @pytest.fixture(scope="session")
 def trials_in_all() -> int:
-    """Of `small`."""
+    """Return the number of trials of `small`."""
     return 2 + 2 * 3 * 6
 
 
 @pytest.fixture(scope="session")
 def go(small: dict[str, Any]) -> Callable[..., Results]:
-    """Run a study (default: `small`) into a folder with the stand-in evaluator."""
+    """Return a function that runs a study (default: `small`) into a folder with the evaluator without a network."""
 
     def call(folder: Path, study: dict[str, Any] = small, **options: Any) -> Results:
         return run(study, folder, evaluator=stand_in_evaluator, **options)
@@ -44,5 +44,5 @@ def go(small: dict[str, Any]) -> Callable[..., Results]:
 
 @pytest.fixture(scope="session")
 def complete(go: Callable[..., Results], tmp_path_factory: pytest.TempPathFactory) -> Results:
-    """`small`, run inline; not to be written into."""
+    """Return `small`, run inline; not to be written to."""
     return go(tmp_path_factory.mktemp("complete"))

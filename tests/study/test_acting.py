@@ -1,4 +1,4 @@
-"""A swept setting acts or the study is refused; what counts as switched off changes no bit."""
+"""A swept setting changes results or the study is refused; settings that count as switched off change no bit."""
 
 from __future__ import annotations
 
@@ -73,11 +73,11 @@ def swept(path: str, values: list[Any], *cases: Mapping[str, Any]) -> list[Any]:
 
 
 @pytest.mark.parametrize(("path", "values", "on"), CASES)
-def test_a_sweep_of_what_is_switched_off_is_refused(path: str, values: list[Any], on: dict[str, Any]) -> None:
+def test_a_sweep_of_a_switched_off_effect_is_refused(path: str, values: list[Any], on: dict[str, Any]) -> None:
     with pytest.raises(InputError, match=rf"axes\.0\.path: got {path}, which changes no result"):
         swept(path, values, {})
     assert len(swept(path, values, on)) == len(values)
-    assert len(swept(path, values, {}, on)) == 2 * len(values), "a case without the effect may stand next to it"
+    assert len(swept(path, values, {}, on)) == 2 * len(values), "a case without the effect is allowed next to it"
 
 
 @pytest.mark.parametrize(
@@ -154,7 +154,7 @@ def test_the_batch_acts_on_statistics_of_the_batch_and_the_seed_on_a_sample() ->
         assert found == [1, 2], path
 
 
-def test_cases_that_differ_in_nothing_that_acts_are_refused() -> None:
+def test_cases_that_differ_in_no_acting_setting_are_refused() -> None:
     axis = {"path": "chip.device.programming.sigma", "values": [0.1, 0.2]}
     cases = [{"name": "8 bits"}, {"name": "4 bits", "set": {"chip.converter.bits": 4}}]
     on = {"chip.converter.kind": "auto"}
@@ -172,7 +172,7 @@ def test_zipped_axes_count_as_one() -> None:
 
 
 def leaves(full: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Paths and values of all settings."""
+    """Return paths and values of all settings."""
     for key, value in full.items():
         if isinstance(value, Mapping):
             yield from leaves(value, f"{prefix}{key}.")
@@ -181,7 +181,7 @@ def leaves(full: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any
 
 
 def variants(chip: Chip, path: str, value: Any) -> Iterator[Chip]:
-    """Chips with another value of one setting, as far as they are allowed, that count as the same."""
+    """Return chips with another allowed value of one setting that count as the same."""
     numbers = (
         []
         if isinstance(value, bool | str | list)
@@ -240,7 +240,7 @@ CHIPS: dict[str, tuple[str, dict[str, Any]]] = {
 
 
 @pytest.mark.parametrize("name", CHIPS)
-def test_what_counts_as_switched_off_changes_no_bit(name: str) -> None:
+def test_switched_off_settings_change_no_bit(name: str) -> None:
     base, settings = CHIPS[name]
     chip = load_chip(base)
     for path, value in settings.items():

@@ -1,4 +1,4 @@
-"""What a study file can say beyond lists: short forms, zipped and derived axes, whole values, conditions, a base."""
+"""Study files beyond lists: short forms, zipped and derived axes, whole values, conditions, a base."""
 
 from __future__ import annotations
 
@@ -59,12 +59,12 @@ def values(form: Any) -> tuple[Any, ...]:
         ({"log": (1, 1000, 3)}, (1.0, 31.6227766017, 1000.0)),
     ],
 )
-def test_short_forms_are_the_values_a_person_would_write(form: Any, expected: tuple[float, ...]) -> None:
-    assert repr(values(form)) == repr(expected)  # repr: 16 is no 16.0, and 0.3 no 0.30000000000000004
+def test_short_forms_expand_to_the_values_a_person_would_write(form: Any, expected: tuple[float, ...]) -> None:
+    assert repr(values(form)) == repr(expected)  # repr: 16 is not 16.0, and 0.3 is not 0.30000000000000004
 
 
 @given(st.floats(1e-9, 1e9), st.floats(1.001, 1e6), st.integers(2, 40))
-def test_log_ranges_rise_by_one_factor_and_keep_their_ends(start: float, factor: float, count: int) -> None:
+def test_log_ranges_have_a_constant_factor_and_keep_their_ends(start: float, factor: float, count: int) -> None:
     found = values({"log": (start, start * factor, count)})
     assert (found[0], found[-1], len(found)) == (start, start * factor, count)
     steps = [math.log(b / a) for a, b in itertools.pairwise(found)]
@@ -116,18 +116,18 @@ def test_zipped_axes_advance_together_and_cross_the_others() -> None:
         points(axes=[axes[0], axes[2] | {"values": [1, 2, 3]}])
 
 
-def test_derived_paths_follow_at_every_point() -> None:
+def test_derived_paths_are_set_at_every_point() -> None:
     derived = {COLS: ROWS, "task.way": {"path": ROWS, "times": 0.125, "plus": 1}}
     found = points(axes=[{"path": ROWS, "values": [32, 64]}], derived=derived)
     assert [(chip_at(p, ROWS), chip_at(p, COLS), p.task["way"]) for p in found] == [(32, 32, 5), (64, 64, 9)]
     assert all(type(p.task["way"]) is int for p in found)
 
 
-def test_derived_paths_may_come_from_defaults_names_and_each_other() -> None:
+def test_derived_paths_use_defaults_names_and_each_other() -> None:
     lrs, hrs = "chip.device.g_lrs_S", "chip.device.g_hrs_S"
     derived = {hrs: {"path": lrs, "times": 0.1}, "task.queries": "task.shot", "chip.device.faults.dead_S": hrs}
     (point,) = points(axes=[{"path": lrs, "values": [1e-6]}], derived=derived)
-    assert (chip_at(point, hrs), point.task["queries"]) == (1e-7, 1)  # beneath the preset's own g_hrs_S half-way
+    assert (chip_at(point, hrs), point.task["queries"]) == (1e-7, 1)  # below the preset's own g_hrs_S half-way
     assert chip_at(point, "chip.device.faults.dead_S") == 1e-7
 
 
@@ -152,7 +152,7 @@ def test_bad_derived_paths_are_named(derived: dict[str, Any], message: str) -> N
         points(derived=derived)
 
 
-def test_several_chips_models_tasks_and_seeds() -> None:
+def test_several_chips_models_tasks_and_seeds_can_be_swept() -> None:
     axes = [
         {"path": ROWS, "values": [32, 64]},
         {"path": "chip", "values": ["rram_hfo2_1t1r", "ideal"]},
@@ -168,13 +168,13 @@ def test_several_chips_models_tasks_and_seeds() -> None:
     assert len(found) == len({p.id for p in found}) == 2**5
     last = found[-1]
     assert last.chip is not None
-    # The whole chip is set before its tile, although the axis over tiles stands first.
+    # The whole chip is set before its tile, although the axis over tiles is first.
     assert (last.chip["name"], chip_at(last, ROWS), last.model, last.seed) == ("ideal", 64, "batmann_small_xnor", 7)
     assert (last.task["way"], last.coordinates[-1]) == (3, ("task", "3 ways"))
     assert {chip_at(p, ROWS) for p in found if p.chip and p.chip["name"] == "ideal"} == {32, 64}
 
 
-def test_labels_reach_the_table_and_whole_values_the_trials(tmp_path: Path) -> None:
+def test_labels_are_in_the_table_and_whole_values_in_the_trials(tmp_path: Path) -> None:
     chips = [{"device": {"g_lrs_S": "9 uS", "g_hrs_S": g}} for g in ("1 uS", "2 uS")]
     axis = {"path": "chip", "values": chips, "labels": ["wide", "narrow"]}
     study = load_study(STUDY | {"axes": [axis, STUDY["axes"][0]]})
@@ -250,7 +250,7 @@ def test_conditions_skip_points(skip: list[Any], kept: list[Any]) -> None:
     assert [tuple(v for _, v in p.coordinates) for p in found] == kept
 
 
-def test_a_skipped_point_need_not_be_possible_but_any_other_must() -> None:
+def test_only_skipped_points_may_be_impossible() -> None:
     """LRS at or below HRS is refused, unless a condition leaves such points out."""
     axes = [
         {"path": "chip.device.g_lrs_S", "values": [1e-6, 1e-4]},
@@ -262,7 +262,7 @@ def test_a_skipped_point_need_not_be_possible_but_any_other_must() -> None:
         points(axes=axes)
 
 
-def test_a_path_of_one_kind_only_holds_no_condition_elsewhere() -> None:
+def test_a_condition_on_a_path_of_one_kind_is_false_for_other_kinds() -> None:
     found = points(axes=[{"path": "chip", "values": ["rram_hfo2_1t1r", "pcm_joshi"]}], skip=[{SIGMA: "> 0"}])
     assert [p.coordinates[0][1] for p in found] == ["pcm_joshi"]
 
@@ -287,7 +287,7 @@ def test_bad_conditions_are_named(skip: list[Any], message: str) -> None:
         points(skip=skip)
 
 
-def test_everything_survives_the_resolved_file(tmp_path: Path) -> None:
+def test_the_resolved_file_keeps_everything(tmp_path: Path) -> None:
     rich = {
         "axes": [
             {"path": ROWS, "values": {"log": [16, 64, 3]}, "zip": "z"},
@@ -321,13 +321,13 @@ def derived_from(folder: Path, **own: Any) -> Study:
     return load_study(write(folder, "child", **{"base": "parent.yaml"} | own))
 
 
-def test_a_study_takes_over_its_base(tmp_path: Path) -> None:
+def test_a_study_inherits_from_its_base(tmp_path: Path) -> None:
     study = derived_from(tmp_path)
     parent = load_study(tmp_path / "parent.yaml")
     assert (study.name, study.model_copy(update={"name": "parent"})) == ("child", parent)
 
 
-def test_what_a_study_says_is_on_top_of_its_base(tmp_path: Path) -> None:
+def test_a_study_overrides_its_base(tmp_path: Path) -> None:
     study = derived_from(
         tmp_path, task={"episodes": 9}, chips={"max": 50}, set={"chip.tile.rows": 16, "chip.wires.kind": "nodal"},
         axes={SIGMA: {"values": [0.5]}, "seed": {"values": [1, 2]}}, cases={"a": {"set": {COLS: 8}}, "b": None},
@@ -345,17 +345,17 @@ def test_lists_replace_those_of_the_base(tmp_path: Path) -> None:
     assert ([axis.path for axis in study.axes], [case.name for case in study.cases]) == ([COLS], ["c"])
 
 
-def test_another_kind_takes_nothing_of_the_old_one_over(tmp_path: Path) -> None:
+def test_another_kind_inherits_nothing_of_the_old_one(tmp_path: Path) -> None:
     chip = {"device": {"g_lrs_S": "9 uS", "g_hrs_S": "1 uS", "programming": {"kind": "relative", "sigma": 0.1}}}
     write(tmp_path, "parent", **{k: v for k, v in STUDY.items() if k != "name"} | {"chip": chip})
-    spread = {"kind": "polynomial", "coefficients_S": ["1 uS"], "g_max_S": "9 uS"}
-    own = {"chip": {"device": {"programming": spread}}, "axes": [{"path": ROWS, "values": [64]}]}
+    polynomial = {"kind": "polynomial", "coefficients_S": ["1 uS"], "g_max_S": "9 uS"}
+    own = {"chip": {"device": {"programming": polynomial}}, "axes": [{"path": ROWS, "values": [64]}]}
     (point,) = points_of(load_study(write(tmp_path, "child", base="parent.yaml", **own)))
     assert chip_at(point, "chip.device.programming.kind") == "polynomial"
     assert chip_at(point, "chip.device.g_lrs_S") == 9e-6
 
 
-def test_bases_have_bases_and_shipped_ones_are_found_by_name(tmp_path: Path) -> None:
+def test_bases_may_have_bases_and_shipped_ones_are_found_by_name(tmp_path: Path) -> None:
     (tmp_path / "inner").mkdir()
     write(tmp_path, "first", base="quickstart", seed=3)
     write(tmp_path / "inner", "second", base="../first.yaml", set={"task.episodes": 7})
@@ -364,7 +364,7 @@ def test_bases_have_bases_and_shipped_ones_are_found_by_name(tmp_path: Path) -> 
     assert study.axes == load_study("quickstart").axes
 
 
-def test_circles_of_bases_are_refused(tmp_path: Path) -> None:
+def test_cycles_of_bases_are_refused(tmp_path: Path) -> None:
     write(tmp_path, "one", base="two.yaml")
     write(tmp_path, "two", base="one.yaml")
     with pytest.raises(InputError, match=r"one -> two -> one; allowed: bases without a cycle"):
@@ -391,7 +391,7 @@ def test_bad_overrides_are_named(own: dict[str, Any], message: str, tmp_path: Pa
         derived_from(tmp_path, **own)
 
 
-def test_a_derived_study_has_a_name_of_its_own_and_patches_need_a_base() -> None:
+def test_a_derived_study_needs_its_own_name_and_patches_need_a_base() -> None:
     with pytest.raises(InputError, match=r"name: got nothing; allowed: a name that differs from the base"):
         load_study({"base": "quickstart"})
     with pytest.raises(InputError, match=r"axes: got a mapping; allowed: a list in a study without a base"):

@@ -1,4 +1,4 @@
-"""A digital network that is asked more than its chips: two digital trials a model, counted wherever trials are."""
+"""A digital network evaluated on more episodes than its chips has two digital trials, counted wherever trials are."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ def test_both_digital_trials_are_run_and_counted(
     points = results.study["points"]
     own = [done[point["baseline"], -1] for point in points]
     np.testing.assert_array_equal(results.table["digital"], own)
-    assert all(done[p["reference"], -1] != done[p["baseline"], -1] for p in points), "another task, another score"
+    assert all(done[p["reference"], -1] != done[p["baseline"], -1] for p in points), "another task has another score"
     table = trials_table(tmp_path / "out")
     assert (table["chip"] == -1).tolist() == [True] * 4 + [False] * 36
     assert dry_run(study, evaluator=stand_in_evaluator).baselines == 4
     assert dry_run(small, evaluator=stand_in_evaluator).baselines == 2
 
 
-def test_results_of_another_digital_task_are_another_study(
+def test_results_of_another_digital_task_belong_to_another_study(
     small: dict[str, Any], go: Callable[..., Results], tmp_path: Path
 ) -> None:
-    """The chips' trials would be the same; what the table says of the digital network would not."""
+    """The trials of the chips would be the same; the digital accuracy in the table would not."""
     one, other = (
         go(
             tmp_path / str(episodes),

@@ -1,4 +1,4 @@
-"""The data of a study: in the ids of its trials, in its folder, and compared before a run goes on."""
+"""The data of a study are in the ids of its trials, in its folder, and compared before a run continues."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Net(torch.nn.Module):
     def forward(self, x):
         return self.fc(x[:, :2].mean((2, 3)))
 """
-SAID = {"name": "net", "summary": "red or green", "arch": {"name": "./net.py:Net"}}
+CARD = {"name": "net", "summary": "red or green", "arch": {"name": "./net.py:Net"}}
 CHIP = {"device": {"g_lrs_S": 1e-4, "g_hrs_S": 1e-6}, "policy": {"float": "digital"}}
 RED, GREEN = (220, 30, 10), (30, 220, 10)
 
@@ -58,12 +58,12 @@ def fill(folder: Path, red: tuple[int, int, int] = RED, green: tuple[int, int, i
 
 @pytest.fixture
 def study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """A study on a folder of images, on which its model is right throughout."""
+    """Return a study on a folder of images, all of which its model classifies correctly."""
     monkeypatch.setenv("IMC_SIM_CACHE", str(tmp_path / "cache"))
     fill(tmp_path / "colours")
     (tmp_path / "net").mkdir()
     (tmp_path / "net" / "net.py").write_text(CODE)
-    save_model(tmp_path / "net", build_arch("./net.py:Net", {}, tmp_path / "net"), ModelCard.model_validate(SAID))
+    save_model(tmp_path / "net", build_arch("./net.py:Net", {}, tmp_path / "net"), ModelCard.model_validate(CARD))
     task = {"kind": "classification", "dataset": f"folder:{tmp_path / 'colours'}", "scaling": "unit"}
     return {
         "name": "colours", "model": str(tmp_path / "net"), "chip": "rram_hfo2_1t1r", "task": task, "chips": {"min": 2},
@@ -75,7 +75,7 @@ def accuracies(results: Results) -> set[tuple[int, int]]:
     return {(row["correct"], row["total"]) for row in results.rows.values()}
 
 
-def test_replaced_images_are_other_trials_and_are_not_mixed_with_the_stored_ones(
+def test_replaced_images_give_other_trials_that_are_not_mixed_with_the_stored_ones(
     study: dict[str, Any], tmp_path: Path
 ) -> None:
     first = run(study, tmp_path / "out")
@@ -87,7 +87,7 @@ def test_replaced_images_are_other_trials_and_are_not_mixed_with_the_stored_ones
     assert "Restore those files" in str(no.value)
     assert (tmp_path / "out" / "trials.jsonl").read_bytes() == before
     second = run(study, tmp_path / "second")
-    assert accuracies(second) == {(0, 6)}  # not what the process had in memory
+    assert accuracies(second) == {(0, 6)}  # not the images that the process had in memory
     assert not first.rows.keys() & second.rows.keys()
     fill(tmp_path / "colours")
     again = run(study | {"chips": {"min": 3}}, tmp_path / "out")
@@ -95,7 +95,7 @@ def test_replaced_images_are_other_trials_and_are_not_mixed_with_the_stored_ones
     assert accuracies(again) == {(6, 6)}
 
 
-def test_a_folder_that_does_not_say_which_images_is_not_continued(study: dict[str, Any], tmp_path: Path) -> None:
+def test_a_folder_without_digests_of_its_images_is_not_continued(study: dict[str, Any], tmp_path: Path) -> None:
     run(study, tmp_path / "out")
     file = tmp_path / "out" / "study.resolved.yaml"
     file.write_text(write_yaml({key: value for key, value in read_yaml(file).items() if key != "data"}))
@@ -103,8 +103,8 @@ def test_a_folder_that_does_not_say_which_images_is_not_continued(study: dict[st
         run(study, tmp_path / "out")
 
 
-def test_what_the_digest_of_a_folder_covers(study: dict[str, Any], tmp_path: Path) -> None:
-    """Names and bytes of the images of the split; neither their times nor what is no image."""
+def test_the_digest_of_a_folder_covers_its_images(study: dict[str, Any], tmp_path: Path) -> None:
+    """Names and bytes of the images of the split count; their times and other files do not."""
     part = f"{study['task']['dataset']} test"
     folder = tmp_path / "colours" / "val"
     image = folder / "a_red" / "0.png"
@@ -123,10 +123,10 @@ def test_what_the_digest_of_a_folder_covers(study: dict[str, Any], tmp_path: Pat
     assert data_digest(part) != known
 
 
-def test_a_digest_is_kept_until_a_file_changes(
+def test_a_digest_is_cached_until_a_file_changes(
     study: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Also where the change leaves size and time as they were; and none is kept of files that just changed."""
+    """Also where the change leaves size and time unchanged; no digest of files that just changed is cached."""
     part, made = f"{study['task']['dataset']} test", []
     real = _fingerprint._of_folder
     monkeypatch.setattr(_fingerprint, "_of_folder", lambda images: (made.append(1), real(images))[1])
@@ -154,19 +154,19 @@ def test_a_worker_with_other_data_is_refused(study: dict[str, Any]) -> None:
             evaluate_batch(dataclasses.replace(batch, data={part: "0" * 64}))
 
 
-def test_status_tells_whether_the_data_are_still_there(
+def test_status_tells_if_the_data_are_unchanged(
     study: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run(study, tmp_path / "out")
     check = ["status", str(tmp_path / "out"), "--check"]
     assert main(check) == 0
     fill(tmp_path / "colours", GREEN, RED)
-    assert status(tmp_path / "out").other_data == ()  # nothing but the folder is read unless that is asked for
+    assert status(tmp_path / "out").other_data == ()  # only the folder is read unless the check is requested
     capsys.readouterr()
     assert main(check) == 1
     assert "other files of 'folder:" in capsys.readouterr().out
     shutil.rmtree(tmp_path / "colours")
-    assert main(check) == 0  # results can be looked at anywhere
+    assert main(check) == 0  # results can be read anywhere
     assert "not here" in capsys.readouterr().out
 
 
@@ -177,7 +177,7 @@ def test_the_code_of_a_users_network_is_in_its_trials(study: dict[str, Any], tmp
 
 
 def test_images_and_models_that_change_between_two_calls_are_read_again(study: dict[str, Any], tmp_path: Path) -> None:
-    """In one process: images, code, weights, the working directory, and images that are replaced and put back."""
+    """In one process: images, code, weights, the working directory, and images that are replaced and restored."""
     model, task = study["model"], study["task"]
 
     def right() -> int:
@@ -197,7 +197,7 @@ def test_images_and_models_that_change_between_two_calls_are_read_again(study: d
     network = load_model(model)
     with torch.no_grad():
         next(network.parameters()).neg_()
-    save_model(model, network, ModelCard.model_validate(SAID))
+    save_model(model, network, ModelCard.model_validate(CARD))
     assert right() == 6
     assert accuracies(run(study, tmp_path / "third")) == {(6, 6)}
 
@@ -217,7 +217,7 @@ def test_images_that_change_while_a_study_runs_fail_its_trials(study: dict[str, 
         evaluate_batch(batch)
 
 
-def test_parts_of_the_data(study: dict[str, Any]) -> None:
+def test_parts_of_the_data_are_listed(study: dict[str, Any]) -> None:
     from imc_sim.data import data_parts
     from imc_sim.evaluate import data_of_task
 
@@ -232,7 +232,7 @@ def test_parts_of_the_data(study: dict[str, Any]) -> None:
 
 
 def test_a_published_set_in_another_packing_is_the_same_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Other images under its name are others, and are in the ids; of a set that is not there the name says it."""
+    """Other images under its name change the ids; a set that is missing is identified by its name."""
     monkeypatch.setenv("IMC_SIM_CACHE", str(tmp_path / "cache"))
     folder = tmp_path / "MNIST" / "raw"
     folder.mkdir(parents=True)
@@ -255,8 +255,8 @@ def test_a_published_set_in_another_packing_is_the_same_set(tmp_path: Path, monk
     assert digests_of(["mnist test"], tmp_path / "elsewhere") == {}
 
 
-def test_a_training_on_other_images_is_another_training(study: dict[str, Any], tmp_path: Path) -> None:
-    """So it is not resumed on them, and a sweep does not take its row."""
+def test_training_on_other_images_is_another_training_run(study: dict[str, Any], tmp_path: Path) -> None:
+    """So it is not resumed on them, and a sweep does not use its row."""
     recipes = (
         ClassificationRecipe(dataset=study["task"]["dataset"], validation=2),
         ContinualRecipe(tasks=(ContinualTask(dataset=study["task"]["dataset"]),), validation=2),
@@ -269,13 +269,13 @@ def test_a_training_on_other_images_is_another_training(study: dict[str, Any], t
     assert not {recipe.training_digest() for recipe in recipes} & set(before)
 
 
-def test_features_are_not_drawn_of_other_data_than_the_results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_features_come_from_the_data_of_the_results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     few_shot = {"dataset": "glyphs", "split": "test", "episodes": 2}
-    said = {"name": "t", "model": "batmann_small_xnor", "chip": "ideal", "task": few_shot, "chips": {"min": 1}}
+    study_data = {"name": "t", "model": "batmann_small_xnor", "chip": "ideal", "task": few_shot, "chips": {"min": 1}}
     found = {"glyphs test": "1" * 64}
     monkeypatch.setattr(_point, "data_of_task", lambda *_: tuple(found))
     monkeypatch.setattr(_points, "digests_of", lambda parts: {part: found[part] for part in parts})
-    results = run(said, tmp_path / "out", evaluator=stand_in_evaluator)
+    results = run(study_data, tmp_path / "out", evaluator=stand_in_evaluator)
     assert results.study["data"] == found
     found["glyphs test"] = "2" * 64
     with pytest.raises(ResultsError, match="other files of 'glyphs test'"):
@@ -283,17 +283,17 @@ def test_features_are_not_drawn_of_other_data_than_the_results(tmp_path: Path, m
 
 
 def test_a_point_reads_the_training_data_where_its_chip_is_calibrated(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The digital network does not; and each task has its own."""
+    """The digital network does not; and each task has its own data."""
     monkeypatch.setattr(_points, "digests_of", lambda parts: dict.fromkeys(parts, "1" * 64))
     few_shot = {"dataset": "omniglot", "split": "evaluation", "episodes": 2}
     calibrated = {"chip.converter": {"kind": "auto", "bits": 4, "range": "calibrated"}}
-    said = {"name": "t", "model": "batmann_small_xnor", "chip": "ideal", "task": few_shot, "chips": {"min": 1}}
-    said |= {"cases": [{"name": "a"}, {"name": "b", "set": calibrated}], "chip_task": {"split": "background"}}
-    plain, ranged = points_of(load_study(said))
+    study_data = {"name": "t", "model": "batmann_small_xnor", "chip": "ideal", "task": few_shot, "chips": {"min": 1}}
+    study_data |= {"cases": [{"name": "a"}, {"name": "b", "set": calibrated}], "chip_task": {"split": "background"}}
+    plain, ranged = points_of(load_study(study_data))
     one, both = {"omniglot background"}, {"omniglot background", "omniglot evaluation"}
     assert [set(point.own_data) for point in (plain, *plain.digital())] == [one, one, {"omniglot evaluation"}]
     assert set(ranged.own_data) == one  # split background is training data itself
-    assert set(points_of(load_study(said | {"chip_task": {}}))[1].own_data) == both
-    assert set(points_of(load_study(said | {"chip_task": {}}))[0].own_data) == {"omniglot evaluation"}
+    assert set(points_of(load_study(study_data | {"chip_task": {}}))[1].own_data) == both
+    assert set(points_of(load_study(study_data | {"chip_task": {}}))[0].own_data) == {"omniglot evaluation"}
     assert set(plain.data) == both
     assert plain.content["data"] == dict.fromkeys(one, "1" * 64)

@@ -1,4 +1,4 @@
-"""Details of results on disk and of what is computed from them: synced, counted whole, known by all that acts."""
+"""Results on disk and numbers computed from them: synced, counted in full, identified by all that acts."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from imc_sim.testing import stand_in_evaluator
 
 @pytest.fixture
 def synced(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Inodes that were synced, in order."""
+    """Return the inodes that were synced, in order."""
     inodes: list[int] = []
     sync = os.fsync
     monkeypatch.setattr(os, "fsync", lambda file: (inodes.append(os.fstat(file).st_ino), sync(file))[1])
@@ -40,7 +40,7 @@ def synced(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 # -- on disk -----------------------------------------------------------------------------------------------
 
 
-def test_a_file_is_synced_before_it_takes_its_name(
+def test_a_file_is_synced_before_it_is_renamed(
     synced: list[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before: list[list[int]] = []
@@ -72,10 +72,10 @@ def stored(*correct: int) -> Callable[[int], dict[str, Any] | None]:
     ("correct", "count"),
     [
         ((50, 50), 2),  # two chips that agree are enough for a rule of two
-        ((50, 90), None),  # too far apart, and the third is not there
-        ((50, -1), None),  # one chip that finished says nothing
+        ((50, 90), None),  # they differ too much, and the third is missing
+        ((50, -1), None),  # one finished chip is not enough
         ((50, 90, 50), None),
-        ((50, 90, 50, 90, 50), 5),  # the most that the rule draws
+        ((50, 90, 50, 90, 50), 5),  # the most that the rule allows
     ],
 )
 def test_a_point_stops_where_its_mean_is_known(correct: tuple[int, ...], count: int | None) -> None:
@@ -85,14 +85,14 @@ def test_a_point_stops_where_its_mean_is_known(correct: tuple[int, ...], count: 
 @pytest.mark.parametrize(
     ("correct", "chips", "open_"),
     [
-        ((), 2, True),  # the first chips that the rule draws, not the most
+        ((), 2, True),  # the first chips of the rule, not the most
         ((50,), 2, True),
         ((50, 90), 3, True),
-        ((50, 50, 90), 2, False),  # of another run of more chips; two were enough
+        ((50, 50, 90), 2, False),  # of an earlier run of more chips; two were enough
         ((50, 90, 50, 90, 50), 5, False),
     ],
 )
-def test_wanted_trials_are_those_to_the_next_stop_of_the_rule(
+def test_wanted_trials_are_those_up_to_the_next_checkpoint_of_the_rule(
     correct: tuple[int, ...], chips: int, open_: bool
 ) -> None:
     study = {
@@ -122,18 +122,18 @@ def test_the_rate_counts_trials_from_the_start_of_the_run() -> None:
     many = [{"meta": {"run": "new", "elapsed": 0.25 * n}} for n in range(1, 501)]
     assert rate_of(many) == pytest.approx(4.0)
     latest = [{"meta": {"run": "new", "elapsed": n + 100.0 * (n > 100)}} for n in range(1, 301)]
-    assert rate_of(latest) == pytest.approx(200 / 300), "200 rows, from the end of the one before them"
+    assert rate_of(latest) == pytest.approx(200 / 300), "200 rows, from the end of the previous one"
     assert rate_of([]) is None
 
 
-def test_seconds_are_those_of_all_trials() -> None:
+def test_seconds_are_the_sum_over_all_trials() -> None:
     rows = [{"meta": {"seconds": s, "time": f"t{s}", "versions": {}}} for s in (1.0, 5.0, 2.0)]
     found = _environment(rows)
     assert found["seconds"] == pytest.approx(8.0)
     assert found["finished"] == "t2.0"
 
 
-def test_a_merged_folder_says_the_most_chips_that_any_had(
+def test_a_merged_folder_states_the_most_chips_of_any(
     complete: Results, small: dict[str, Any], go: Callable[..., Results], tmp_path: Path
 ) -> None:
     go(tmp_path / "few", small | {"chips": {"min": 2}})
@@ -154,7 +154,7 @@ def test_folders_that_differ_in_a_count_are_not_merged(complete: Results, tmp_pa
     assert not (tmp_path / "out").exists()
 
 
-def test_nobody_writes_so_no_end_is_foreseen(complete: Results, tmp_path: Path) -> None:
+def test_without_a_writer_no_end_is_estimated(complete: Results, tmp_path: Path) -> None:
     shutil.copy(complete.folder / STUDY, tmp_path)
     (tmp_path / TRIALS).write_bytes(lines_of(list(complete.rows.values())[:20]))
     found = status(tmp_path)
@@ -167,7 +167,7 @@ def test_nobody_writes_so_no_end_is_foreseen(complete: Results, tmp_path: Path) 
     lock.release()
 
 
-def test_the_most_chips_are_those_that_a_rule_may_draw(
+def test_the_most_chips_are_those_that_a_rule_allows(
     small: dict[str, Any], go: Callable[..., Results], tmp_path: Path
 ) -> None:
     rules = ({"min": 2, "max": 4}, {"min": 3})
@@ -184,8 +184,8 @@ def test_every_trial_of_a_table_has_its_digital_baseline(complete: Results) -> N
     assert table["digital"].tolist() == [baselines[case] for case in table["case"]]
 
 
-def test_a_later_row_of_a_trial_that_had_failed_counts(complete: Results, tmp_path: Path) -> None:
-    """And of two that failed, the last; a finished one stays, whatever comes after it."""
+def test_a_later_row_replaces_that_of_a_failed_trial(complete: Results, tmp_path: Path) -> None:
+    """Of two failed rows the last counts; a finished one stays, whatever follows it."""
     done = next(row for row in complete.rows.values() if row["chip"] == 0)
     failed = {**{k: v for k, v in done.items() if k not in ("correct", "total")}, "state": "failed", "error": "first"}
     for rows, kept in (
@@ -201,7 +201,7 @@ def test_a_later_row_of_a_trial_that_had_failed_counts(complete: Results, tmp_pa
 
 
 def test_accuracies_are_in_the_order_of_the_chips(complete: Results, tmp_path: Path) -> None:
-    """However they finished: the sum of a mean, and what `--json` shows, must not depend on it."""
+    """The mean and the output of `--json` do not depend on the order in which chips finish."""
     rows = sorted(complete.rows.values(), key=lambda row: -row["chip"])
     shutil.copy(complete.folder / STUDY, tmp_path)
     (tmp_path / TRIALS).write_bytes(lines_of(rows))
@@ -234,20 +234,20 @@ def test_the_digest_of_results_covers_every_row_and_every_count(complete: Result
         ({}, "word", "word"),
     ],
 )
-def test_derived_values_are_the_numbers_one_would_write(rule: dict[str, float], value: Any, wanted: Any) -> None:
+def test_derived_values_are_rounded_to_readable_numbers(rule: dict[str, float], value: Any, wanted: Any) -> None:
     found = Derived(path="chip.tile.cols", **rule).of(value, "here")
     assert found == wanted
     assert type(found) is type(wanted)
 
 
-def test_trials_compute_on_the_device_that_was_named(small: dict[str, Any]) -> None:
+def test_trials_compute_on_the_named_device(small: dict[str, Any]) -> None:
     point = points_of(load_study(small))[0]
     for device, options in (("cpu", {}), ("cuda", {"device": "cuda"})):
         assert Batch.of([point.trial(0)], stand_in_evaluator, device).options == options
         assert Batch.of([point.baseline().trial(-1)], stand_in_evaluator, device).options == options
 
 
-def test_points_without_a_chip_are_known_by_the_architecture_too(small: dict[str, Any]) -> None:
+def test_points_without_a_chip_are_identified_by_the_architecture_too(small: dict[str, Any]) -> None:
     point = dataclasses.replace(points_of(load_study(small))[0], arch={"name": "x"})
     other = dataclasses.replace(point, arch={"name": "y"})
     for one, two in zip(point.digital(), other.digital(), strict=True):
@@ -255,25 +255,25 @@ def test_points_without_a_chip_are_known_by_the_architecture_too(small: dict[str
         assert one.id != two.id
 
 
-def test_a_batch_is_what_memory_and_the_caller_allow(small: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_batch_fits_into_memory_and_the_given_limit(small: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     study = load_study(small | {"memory_limit": 1234})
     point = points_of(study)[0]
-    asked: list[tuple[Any, ...]] = []
+    calls: list[tuple[Any, ...]] = []
 
     def fits(chips: int) -> None:
-        monkeypatch.setattr(_work.evaluate, "batch_chips", lambda *a: (asked.append(a), chips)[1])
+        monkeypatch.setattr(_work.evaluate, "batch_chips", lambda *a: (calls.append(a), chips)[1])
 
     def size(evaluator: Any, batch: int, at: Any = point) -> int:
         return batch_size(at, evaluator, batch, study.memory_limit)
 
     fits(3)
     assert (size(evaluate_chips, 8), size(evaluate_chips, 2)) == (3, 2)
-    assert asked[0] == (point.model, point.chip, 1234, point.task)
+    assert calls[0] == (point.model, point.chip, 1234, point.task)
     assert size(stand_in_evaluator, 8) == size(evaluate_chips, 8, point.baseline()) == 8
 
 
-def test_who_only_looks_does_not_write(tmp_path: Path) -> None:
-    """Two that ask at once whether a run goes on do not take each other for one."""
+def test_readers_do_not_lock_the_folder(tmp_path: Path) -> None:
+    """Two processes that ask at the same time for the status of a run do not take each other for the runner."""
     with (tmp_path / LOCK).open("w", encoding="utf-8") as other:
         fcntl.flock(other, fcntl.LOCK_SH)
         assert not is_locked(tmp_path)

@@ -1,4 +1,4 @@
-"""Dry runs: what they count, measure and estimate, against costs that are known."""
+"""Dry runs: what they count, measure and estimate, compared with known costs."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ STUDY: dict[str, Any] = {
 
 @dataclass
 class Clock:
-    """An evaluator whose chips take as long as it says, on a clock of its own."""
+    """An evaluator whose chips take a given time on its own clock."""
 
     now: float = 0.0
     calls: list[tuple[dict[str, Any] | None, tuple[int, ...]]] = field(default_factory=list)
@@ -48,7 +48,7 @@ class Clock:
 
 
 def cost(chip: dict[str, Any] | None, task: dict[str, Any]) -> float:
-    """Seconds of a chip: spread costs one, bits one each, and all of it grows with the task."""
+    """Return seconds per chip: variation costs one, each bit one, and the sum grows with the task."""
     if chip is None:
         return 0.5
     return (1 + (chip["device"]["programming"]["sigma"] > 0) + chip["converter"]["bits"]) * task["episodes"] / 100
@@ -62,7 +62,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     return made
 
 
-def test_every_kind_of_point_is_measured_once_and_counted_as_often_as_it_is_there(clock: Clock) -> None:
+def test_every_kind_of_point_is_measured_once_and_counted_as_often_as_it_occurs(clock: Clock) -> None:
     cases = [{"name": "a"}, {"name": "b", "set": {"task.episodes": 50}}]
     found = dry_run(STUDY | {"cases": cases}, evaluator=clock.evaluate)
     assert (found.points, found.chips, found.kinds, found.probed) == (6, (60, 60), 4, 4)
@@ -72,11 +72,11 @@ def test_every_kind_of_point_is_measured_once_and_counted_as_often_as_it_is_ther
     assert b.seconds == pytest.approx([10 * (9 + 10 + 10) * 0.5] * 2)
     assert found.baseline_seconds == pytest.approx(2 * 0.5)
     assert found.seconds == pytest.approx([a.seconds[0] + b.seconds[0] + 1.0] * 2)
-    # The cheap ones in a whole batch, those of 5 s a chip alone: 4 kinds and 2 baselines.
+    # The fast ones in a whole batch, those of 5 s a chip alone: 4 kinds and 2 baselines.
     assert sorted(len(chips) for _, chips in clock.calls) == [1] * 6 + [4] * 2
 
 
-def test_the_ends_of_a_sweep_stand_for_what_lies_between(clock: Clock) -> None:
+def test_the_ends_of_a_sweep_represent_the_points_between(clock: Clock) -> None:
     axes = [{"path": BITS, "values": [2, 3, 4, 5, 6, 7, 8]}]
     study = STUDY | {"axes": axes, "cases": [{"name": "a", "set": {"chip.converter.kind": "auto"}}]}
     found = dry_run(study, evaluator=clock.evaluate, probes=2)
@@ -96,7 +96,7 @@ def test_of_several_that_are_as_similar_the_mean_time_and_the_largest_memory_cou
     assert four not in (two, eight)
 
 
-def test_never_more_probes_than_allowed_and_none_after_the_budget(clock: Clock) -> None:
+def test_probes_are_limited_in_number_and_time(clock: Clock) -> None:
     axes = [{"path": f"chip.{name}", "values": [4, 5, 6]} for name in ("tile.cols", "tile.rows", "device.levels")]
     seen: list[tuple[int, int]] = []
     study = STUDY | {"axes": axes, "set": {"chip.device.correlated.gradient": 0.1}}  # so that the size of tiles acts
@@ -114,8 +114,9 @@ def test_the_stopping_rule_gives_a_range(clock: Clock) -> None:
     assert found.rows()[0]["trials"] == "30 to 120"
 
 
-def test_what_two_cases_share_is_counted_once_as_it_is_run_once(clock: Clock, tmp_path: Path) -> None:
-    stuck = {"name": "b", "set": {SIGMA: 0.0}, "sweep": ["chip.device.faults.stuck_lrs"]}  # at 0 the chips of case a
+def test_points_shared_by_two_cases_are_counted_once(clock: Clock, tmp_path: Path) -> None:
+    # at 0 equal to the chips of case a
+    stuck = {"name": "b", "set": {SIGMA: 0.0}, "sweep": ["chip.device.faults.stuck_lrs"]}
     study = STUDY | {"cases": [{"name": "a"}, stuck], "chips": {"min": 2}}
     found = dry_run(study, evaluator=clock.evaluate)
     assert (found.points, found.chips) == (6, (10, 10))
@@ -125,7 +126,7 @@ def test_what_two_cases_share_is_counted_once_as_it_is_run_once(clock: Clock, tm
     assert len(rows) == found.chips[0] + found.baselines
 
 
-def test_conditions_count(clock: Clock) -> None:
+def test_conditions_reduce_the_count(clock: Clock) -> None:
     found = dry_run(STUDY | {"skip": [{SIGMA: 0.2}]}, evaluator=clock.evaluate)
     assert (found.points, found.skipped, found.chips) == (2, 1, (20, 20))
     assert "1 point skipped" in found.note
@@ -201,6 +202,6 @@ def test_a_real_dry_run_writes_nothing(tmp_path: Path, monkeypatch: pytest.Monke
         ({"axes": [{"path": "chip.encoding_multibit.kind", "values": ["sliced", "offset"]}]}, "changes no result"),
     ],
 )
-def test_what_a_run_refuses_a_dry_run_refuses(change: dict[str, Any], message: str) -> None:
+def test_a_dry_run_refuses_what_a_run_refuses(change: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=message):
         dry_run(STUDY | change)

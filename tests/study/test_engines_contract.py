@@ -1,4 +1,4 @@
-"""Every engine, against the contract of engines."""
+"""Every executor fulfils the contract of executors."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def test_items_of_a_failed_batch_are_run_one_by_one_in_their_order() -> None:
     ]  # fmt: skip
 
 
-def test_a_deadly_call_takes_as_many_workers_as_its_error_says(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_call_that_kills_its_workers_takes_as_many_as_its_error_states(monkeypatch: pytest.MonkeyPatch) -> None:
     lost: list[bytes] = []
 
     def lose(_: object, data: bytes) -> bytes:
@@ -74,8 +74,8 @@ def test_a_deadly_call_takes_as_many_workers_as_its_error_says(monkeypatch: pyte
         raise EOFError
 
     monkeypatch.setattr(_processes._Worker, "_ask", lose)
-    with closing(make_executor("process", 1)) as engine:
-        error = engine.submit(len, "call").exception(60)
+    with closing(make_executor("process", 1)) as executor:
+        error = executor.submit(len, "call").exception(60)
     assert f"{len(lost)} workers lost" in str(error)
 
 
@@ -89,14 +89,14 @@ def test_a_deadly_call_takes_as_many_workers_as_its_error_says(monkeypatch: pyte
         (("dask", 2, "tcp://host:1"), "the cluster has its own"),
     ],
 )
-def test_what_does_not_fit_is_refused(arguments: tuple, text: str) -> None:
+def test_invalid_combinations_are_refused(arguments: tuple, text: str) -> None:
     with pytest.raises(InputError, match=text):
         make_executor(*arguments)
     assert list(EXECUTORS) == ["inline", "process", "dask"]
 
 
 @needs_dask
-def test_a_scheduler_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unreachable_scheduler_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     from imc_sim.runs import _dask
 
     monkeypatch.setattr(_dask, "_PATIENCE_S", 0.5)
@@ -104,7 +104,7 @@ def test_a_scheduler_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch)
         make_executor("dask", None, "tcp://127.0.0.1:9")
 
 
-def test_without_dask_the_step_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_dask_the_error_names_the_next_step(monkeypatch: pytest.MonkeyPatch) -> None:
     import sys
 
     monkeypatch.setitem(sys.modules, "distributed", None)

@@ -1,4 +1,4 @@
-"""The same results from every engine, any number of workers, any batch size, whoever dies on the way."""
+"""Every executor, number of workers and batch size gives the same results, also when workers die."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ needs_dask = pytest.mark.skipif(importlib.util.find_spec("distributed") is None,
     ],
     ids=str,
 )
-def test_engine_workers_and_batch_change_nothing(
+def test_executor_workers_and_batch_change_no_result(
     options: dict[str, Any], complete: Results, go: Callable[..., Results], tmp_path: Path
 ) -> None:
     results = go(tmp_path / "x", **options)
@@ -44,7 +44,7 @@ def test_engine_workers_and_batch_change_nothing(
     assert results.table.equals(complete.table)
 
 
-def test_the_digest_is_of_the_results(
+def test_the_digest_is_that_of_the_results(
     complete: Results, go: Callable[..., Results], small: dict, tmp_path: Path
 ) -> None:
     assert go(tmp_path / "more", small | {"chips": {"min": 7}}).digest != complete.digest
@@ -52,7 +52,7 @@ def test_the_digest_is_of_the_results(
 
 
 def test_real_chips_do_not_depend_on_the_batch_or_the_worker(tmp_path: Path) -> None:
-    """Spread, read noise and calibrated converters: what draws or measures anything."""
+    """With device variation, read noise and calibrated ADCs: every effect that samples or measures."""
     study = {
         "name": "real",
         "model": "batmann_small_xnor",
@@ -69,7 +69,7 @@ def test_real_chips_do_not_depend_on_the_batch_or_the_worker(tmp_path: Path) -> 
     assert one.table["half_width"].iloc[1] > 0
 
 
-def test_a_worker_that_dies_costs_nothing(
+def test_a_worker_that_dies_loses_no_result(
     complete: Results, go: Callable[..., Results], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     flag = tmp_path / "flag"
@@ -91,7 +91,7 @@ def test_a_chip_that_kills_its_workers_fails_alone(
     assert results.table["chips"].tolist() == [5]
 
 
-def test_weights_that_are_not_the_study_s_are_refused_by_the_worker(small: dict) -> None:
+def test_weights_other_than_those_of_the_study_are_refused_by_the_worker(small: dict) -> None:
     from imc_sim.evaluate import evaluate_chips
 
     trial = points_of(load_study(small))[0].trial(0)
@@ -106,7 +106,7 @@ def test_weights_that_are_not_the_study_s_are_refused_by_the_worker(small: dict)
 
 @contextlib.contextmanager
 def program(*arguments: str, until: str) -> Iterator[tuple[subprocess.Popen, str]]:
-    """A program that runs in the background from the moment that it has written what `until` matches."""
+    """Return a program that runs in the background, once it has written what `until` matches."""
     env = os.environ | {"PYTHONUNBUFFERED": "1", "DASK_DISTRIBUTED__WORKER__DAEMON": "False"}
     process = subprocess.Popen([sys.executable, "-m", *arguments], stderr=subprocess.PIPE, text=True, env=env)
     try:
@@ -148,7 +148,7 @@ def test_a_worker_of_a_real_cluster_is_killed_in_mid_run(
 
 
 @needs_dask
-def test_a_cluster_that_is_starting_a_worker_again_is_closed_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_cluster_that_is_restarting_a_worker_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
     """The first attempt fails and leaves `closing` behind, in which a second one would wait for ever."""
     states = pytest.importorskip("distributed").core.Status
     monkeypatch.setattr(_dask, "_START_S", 0.0)
@@ -167,7 +167,7 @@ def test_a_cluster_that_is_starting_a_worker_again_is_closed_all_the_same(monkey
     assert seen == [states.running, states.failed]
 
 
-def test_a_scheduler_that_goes_away_ends_the_run_and_fails_no_trial(
+def test_a_lost_scheduler_ends_the_run_and_fails_no_trial(
     go: Callable[..., Results], complete: Results, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import distributed

@@ -1,4 +1,4 @@
-"""Images that a model does not take are found before anything runs, whatever the kind of task."""
+"""Images that a model does not take are found before anything runs, for every kind of task."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Shipped studies of the key memory say of their cells what they have."""
+"""Shipped studies of the key memory state the cells that they have."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ KEYS = 500
 
 
 def cells(point: Point) -> int:
-    """Cells of 500 keys on the point's chip."""
+    """Return the number of cells of 500 keys on the point's chip."""
     assert point.chip is not None
     chip = load_chip(point.chip)
     dim = point.task["dim"] or 512
     return Placement.of(chip.tile, chip.encoding, dim, KEYS, point.case).cells
 
 
-def test_one_device_a_component_is_256_000_devices() -> None:
+def test_one_device_per_component_makes_256_000_devices() -> None:
     for name in ("natcomm_variation", "natcomm_chips"):
         found = {p.case: cells(p) for p in points_of(load_study(name)) if "digital" not in p.case}
         assert found == {case: 512_000 if "two devices" in case else 256_000 for case in found}
@@ -36,7 +36,7 @@ def test_encodings_are_compared_on_equal_cells_and_on_equal_keys() -> None:
     "name", ["natcomm_variation", "natcomm_dimension", "natcomm_stuck", "memory_refinements", "memory_refresh"]
 )
 def test_the_controller_is_digital_and_the_memory_is_not(name: str) -> None:
-    """A case that puts another chip in place must say so again: a whole replaces its parts."""
+    """A case with another chip has to set this again: a whole value replaces its parts."""
     for point in points_of(load_study(name)):
         policy = (point.chip or {})["policy"]
         assert (policy["layers"], policy["memory"]) == ({"*": "digital"}, "crossbar")

@@ -1,4 +1,4 @@
-"""Trials are known by all that affects them: also by what an architecture says and its weights do not."""
+"""Trials are identified by all that affects them, also by what an architecture states and its weights do not."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from imc_sim.study._points import points_of
 
 
 def put(folder: Path, **args: object) -> str:
-    """The same weights under these arguments."""
+    """Save the same weights with these arguments."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         network = BinaryActivationNet("1a", size=8, binary=[1])
@@ -31,7 +31,7 @@ def ids(model: str) -> tuple[str, str]:
     return point.trial(0).id, point.reference().trial(-1).id
 
 
-def test_equal_weights_that_fire_otherwise_are_other_trials(tmp_path: Path) -> None:
+def test_equal_weights_with_other_neurons_are_other_trials(tmp_path: Path) -> None:
     one, same = put(tmp_path / "one", stochastic=False), put(tmp_path / "same", stochastic=False)
     other = put(tmp_path / "other", stochastic=True)
     assert ids(one) == ids(same)

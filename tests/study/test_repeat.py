@@ -1,4 +1,4 @@
-"""What a results folder says is enough to repeat its study, to the bit, from anywhere."""
+"""The content of a results folder is enough to repeat its study, to the bit, from anywhere."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def save(folder: Path, maps: int, code: str = "./net.py") -> None:
 
 @pytest.fixture
 def home(tmp_path: Path) -> Path:
-    """A working folder with models, a chip and a study of its own; one model is called like a shipped one."""
+    """Return a working folder with its own models, chip and study; one model is called like a shipped one."""
     home = tmp_path / "home"
     save(home / "models" / "mine", 2)
     save(home / "models" / "other", 3, code="../shared.py")
@@ -85,13 +85,13 @@ def command(line: str, folder: Path) -> None:
     assert done.returncode == 0, done.stderr
 
 
-def test_moved_results_repeat_to_the_bit_by_the_printed_command(home: Path, tmp_path: Path) -> None:
+def test_moved_results_are_repeated_to_the_bit_by_the_printed_command(home: Path, tmp_path: Path) -> None:
     command("imc-sim run own.yaml --out results/own", home)
     moved = tmp_path / "moved" / "results"
     moved.parent.mkdir()
     shutil.move(home / "results" / "own", moved)
     shutil.rmtree(home)
-    save(moved / "models" / SHIPPED, 6)  # another model, that the working folder has by a shipped one's name
+    save(moved / "models" / SHIPPED, 6)  # another model, which has a shipped one's name in the working folder
     page = html.unescape((moved / "report.html").read_text())
     own = ("device_configs/mychip.yaml", "models/batmann_5w1s_xnor", "models/mine", "models/mine-2", "models/other")
     assert ", ".join(own) in page
@@ -121,7 +121,7 @@ def small(model: Path) -> dict[str, Any]:
     return {"name": "s", "model": str(model), "chip": "ideal", "task": task, "chips": {"min": 1}}
 
 
-def test_ids_follow_from_the_code_of_a_network_and_not_from_its_place(home: Path, tmp_path: Path) -> None:
+def test_ids_follow_from_the_code_of_a_network_and_not_from_its_path(home: Path, tmp_path: Path) -> None:
     found = {}
     for name, code in (("here", "./net.py"), ("there", "../other.py"), ("changed", "./net.py")):
         folder = tmp_path / name / "m"
@@ -142,7 +142,7 @@ def test_a_missing_copy_is_named_before_anything_runs(home: Path, tmp_path: Path
 
 
 def test_a_folder_whose_content_lies_outside_is_not_copied(tmp_path: Path) -> None:
-    """The file names it, and could come from anyone."""
+    """The file names that folder, and could be from anyone."""
     source, out = tmp_path / "a" / "source", tmp_path / "b" / "out"
     source.mkdir(parents=True)
     (tmp_path / "a" / "chip.yaml").write_text("name: x")
@@ -161,7 +161,7 @@ def test_combined_folders_keep_the_copies(home: Path, tmp_path: Path) -> None:
     assert found[0].model == str(tmp_path / "both" / "models" / "mine")
 
 
-def test_models_whose_features_are_learned_are_kept_too(home: Path, tmp_path: Path) -> None:
+def test_models_whose_features_are_trained_are_kept_too(home: Path, tmp_path: Path) -> None:
     task = {"kind": "classification", "features": str(home / "models" / "mine")}
     cases = [{"name": "a"}, {"name": "b", "set": {"task.features": str(home / "models" / "other")}}]
     first = stub(tmp_path / "results", small(home / "elsewhere" / "mine") | {"task": task, "cases": cases})

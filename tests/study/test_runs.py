@@ -1,4 +1,4 @@
-"""Runs survive what happens to runs: a kill at any moment, failures, other engines, wrong folders."""
+"""Runs survive a kill at any moment, failures, other executors and wrong folders."""
 
 import contextlib
 import json
@@ -29,7 +29,7 @@ from imc_sim.testing._stand_in import FAIL
 
 
 def payload(folder: Path) -> dict[str, tuple[Any, ...]]:
-    """What a run found, without when and where."""
+    """Return the results of a run without times and hosts."""
     return {k: (r["state"], r["correct"], r["total"]) for k, r in sound_rows(folder / TRIALS, rules_of()).items()}
 
 
@@ -38,7 +38,7 @@ def whole(complete: Results) -> Path:
     return complete.folder
 
 
-def test_table_is_over_chips(whole: Path) -> None:
+def test_the_table_is_over_chips(whole: Path) -> None:
     table = Results.load(whole).table
     assert table["case"].tolist() == ["a"] * 3 + ["b"] * 3
     rows = [r for r in sound_rows(whole / TRIALS, rules_of()).values() if r["case"] == "a" and r["values"] == [0.2]]
@@ -75,7 +75,7 @@ def test_equal_scores_of_chips_that_differ_have_an_interval(small: dict[str, Any
     assert (compared["on_chip_low"], compared["on_chip_high"]) == (66.1491, 100.0)
 
 
-def test_running_again_does_no_new_work(
+def test_running_again_computes_nothing(
     whole: Path, tmp_path: Path, trials_in_all: int, go: Callable[..., Results]
 ) -> None:
     shutil.copytree(whole, tmp_path / "x")
@@ -100,7 +100,7 @@ def test_a_file_cut_anywhere_loses_its_last_line_at_most(whole: Path, tmp_path: 
     assert len(sound_rows(path, rules_of())) == kept.count(b"\n") >= data[:cut].count(b"\n")
 
 
-def test_killed_and_resumed_is_the_same(
+def test_a_killed_and_resumed_run_has_the_same_results(
     whole: Path, tmp_path: Path, small: dict[str, Any], trials_in_all: int, go: Callable[..., Results]
 ) -> None:
     folder, flag = tmp_path / "killed", tmp_path / "kill"
@@ -126,7 +126,7 @@ def test_killed_and_resumed_is_the_same(
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_every_engine_finds_the_same(whole: Path, tmp_path: Path, workers: int, go: Callable[..., Results]) -> None:
+def test_every_executor_gives_the_same(whole: Path, tmp_path: Path, workers: int, go: Callable[..., Results]) -> None:
     go(tmp_path / "x", executor="process", workers=workers)
     assert payload(tmp_path / "x") == payload(whole)
 
@@ -151,10 +151,10 @@ def test_failed_trials_are_rows_kept_until_they_are_retried(
     assert payload(tmp_path / "x") == payload(whole)
 
 
-def test_a_trial_that_fails_again_is_tried_once_a_run(
+def test_a_trial_that_fails_again_is_tried_once_per_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, small: dict[str, Any], go: Callable[..., Results]
 ) -> None:
-    """Under a stopping rule too, which asks for the early chips again at every checkpoint."""
+    """Also under a stopping rule, which requests the early chips again at every checkpoint."""
     flag = tmp_path / "fail"
     flag.touch()
     monkeypatch.setenv(FAIL, str(flag))
@@ -179,27 +179,29 @@ def test_points_in_common_are_run_once_and_every_model_has_its_baseline(
     assert table["digital"].notna().to_list() == [True] * 8
 
 
-def test_stopping_rule_stops_each_point_by_itself(
+def test_the_stopping_rule_stops_each_point_alone(
     tmp_path: Path, small: dict[str, Any], go: Callable[..., Results]
 ) -> None:
-    rule = {"min": 6, "max": 40, "half_width": 0.013}  # reached with 21 or 32 chips of that spread
+    rule = {"min": 6, "max": 40, "half_width": 0.013}  # reached with 21 or 32 chips of that variation
     table = go(tmp_path / "x", small | {"chips": rule}).table
     assert set(table["chips"]) <= {6, 9, 14, 21, 32, 40}
     assert len(set(table["chips"])) > 1
-    settled = table[table["chips"] < 40]
-    assert max(settled["half_width"]) <= 0.013
+    converged = table[table["chips"] < 40]
+    assert max(converged["half_width"]) <= 0.013
     again = go(tmp_path / "y", small | {"chips": rule}, executor="process", workers=2).table
     assert again.equals(table)
 
 
-def test_more_chips_go_into_the_same_folder(tmp_path: Path, small: dict[str, Any], go: Callable[..., Results]) -> None:
+def test_more_chips_are_stored_in_the_same_folder(
+    tmp_path: Path, small: dict[str, Any], go: Callable[..., Results]
+) -> None:
     go(tmp_path / "x")
     table = go(tmp_path / "x", small | {"chips": {"min": 8}}).table
     assert set(table["chips"]) == {8}
     assert (tmp_path / "x" / TRIALS).read_bytes().count(b"\n") == 2 + 2 * 3 * 8
 
 
-def test_folders_of_others_are_refused_untouched(
+def test_folders_of_other_studies_are_refused_and_unchanged(
     whole: Path, tmp_path: Path, small: dict[str, Any], go: Callable[..., Results]
 ) -> None:
     shutil.copytree(whole, tmp_path / "x")
@@ -268,7 +270,7 @@ def test_a_full_disk_names_the_file_and_keeps_it_whole(whole: Path, tmp_path: Pa
     assert (tmp_path / "x" / TRIALS).read_bytes() == before
 
 
-def test_unknown_engines_are_named(tmp_path: Path, go: Callable[..., Results]) -> None:
+def test_unknown_executors_are_named(tmp_path: Path, go: Callable[..., Results]) -> None:
     with pytest.raises(InputError, match="inline, process, dask"):
         go(tmp_path / "x", executor="proces")
     assert not (tmp_path / "x").exists()

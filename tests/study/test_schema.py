@@ -1,4 +1,4 @@
-"""JSON schemas: what ships passes, misspellings fail, and they say what the specifications say."""
+"""JSON schemas: shipped files pass, misspellings fail, and the schemas agree with the specifications."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def mappings(node: Any) -> Iterator[dict[str, Any]]:
 
 
 @pytest.mark.parametrize(("kind", "name"), SHIPPED)
-def test_what_ships_passes(kind: Kind, name: str) -> None:
+def test_shipped_files_pass(kind: Kind, name: str) -> None:
     assert [error.message for error in CHECKS[kind].iter_errors(data_of(kind, name))] == []
 
 
@@ -73,11 +73,11 @@ def test_a_misspelt_key_anywhere_fails(kind: Kind, name: str) -> None:
 
 
 def closed_places(node: Any, place: tuple[Any, ...]) -> Iterator[tuple[Any, ...]]:
-    """Where the mappings of a file are whose keys are fixed, or fixed paths."""
+    """Return where the mappings of a file are whose keys are fixed, or fixed paths."""
     if OPEN.intersection(map(str, place)) or any("layers" in str(part) for part in place):
         return
     if isinstance(node, list) and place[-1:] == ("values",):
-        return  # single values of an axis: what they may be is for its path to say
+        return  # the path decides which values of an axis are allowed
     if isinstance(node, dict) and node:
         yield place
     for key, value in node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ():
@@ -174,13 +174,13 @@ set: {task.way: 3, chips.min: 10, axes.3.values: [0, 1, 2]}
 """
 
 
-def test_a_study_that_uses_everything_passes_both() -> None:
+def test_a_study_with_every_feature_passes_both() -> None:
     data = parse_yaml(RICH)
     assert [error.message for error in CHECKS["study"].iter_errors(data)] == []
     assert len(points_of(load_study(data))) == 2 * (2 * 3 * 2 * 3 - 2)
 
 
-#: changes of the study above, of which none may pass either
+#: changes of the study above, none of which may pass
 WRONG: list[dict[str, Any]] = [
     {"chip": {"device": {"g_lrs_S": "9 uS"}}},
     {"chip": {"device": {"g_lrs_S": "9 uA", "g_hrs_S": "1 uS"}}},
@@ -234,7 +234,7 @@ def test_the_schema_of_studies_refuses_what_loading_refuses(change: dict[str, An
         points_of(load_study(data | change))
 
 
-def test_with_a_base_only_changes_need_be_said() -> None:
+def test_with_a_base_only_changes_are_required() -> None:
     change = {"name": "x", "base": "quickstart", "axes": {SIGMA: {"values": [0]}}, "cases": {"a": None}}
     assert accepts("study", change)
     assert not accepts("study", {key: value for key, value in change.items() if key != "base"})

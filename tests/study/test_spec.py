@@ -1,4 +1,4 @@
-"""Study files: what they resolve to, and what they are refused for before anything runs."""
+"""Study files: what they resolve to, and what is refused before anything runs."""
 
 from pathlib import Path
 from typing import Any
@@ -45,25 +45,25 @@ def test_without_axes_a_case_is_a_point() -> None:
     ]
 
 
-def test_chips_may_be_asked_less_than_the_digital_network() -> None:
+def test_chips_may_have_a_smaller_task_than_the_digital_network() -> None:
     cases = [{"name": "a"}, {"name": "b", "set": {"task.keys": "float", "chip_task.keys": "binary"}}]
     plain = points_of(load_study(STUDY | {"cases": cases[:1]}))
     study = STUDY | {"cases": cases, "chip_task": {"episodes": 2}}
     points = points_of(load_study(study))
-    asked = [(p.task["episodes"], p.task["keys"], p.reference().task["episodes"], p.reference().task["keys"])
+    tasks = [(p.task["episodes"], p.task["keys"], p.reference().task["episodes"], p.reference().task["keys"])
              for p in points]  # fmt: skip
-    assert asked == [(2, "bipolar", 5, "bipolar")] * 4 + [(2, "binary", 5, "float")] * 4
+    assert tasks == [(2, "bipolar", 5, "bipolar")] * 4 + [(2, "binary", 5, "float")] * 4
     assert all(p.baseline().task == p.task for p in points)
-    assert points[0].reference().id == plain[0].baseline().id, "the whole task is the one of a study without chip_task"
+    assert points[0].reference().id == plain[0].baseline().id, "the whole task equals that of a study without chip_task"
     assert points[0].id != plain[0].id
     assert all(p.reference().id == p.baseline().id for p in plain)
     file = {key: value for key, value in resolved(load_study(study), points).items() if key not in DERIVED}
     assert [p.id for p in points_of(load_study(file))] == [p.id for p in points]
 
 
-def test_what_was_published_changes_no_id() -> None:
-    said = STUDY | {"cases": [{"name": "a", "published": [0.9, None], "note": "as printed"}, STUDY["cases"][1]]}
-    one, other = (load_study(study) for study in (said, STUDY))
+def test_published_values_change_no_id() -> None:
+    published = STUDY | {"cases": [{"name": "a", "published": [0.9, None], "note": "as printed"}, STUDY["cases"][1]]}
+    one, other = (load_study(study) for study in (published, STUDY))
     assert resolved(one, points_of(one))["digest"] == resolved(other, points_of(other))["digest"]
 
 
@@ -79,11 +79,11 @@ def test_an_axis_sets_all_of_its_paths() -> None:
         load_study(study | {"axes": [axis | {"also": [axis["path"]]}]})
 
 
-def test_a_case_may_sweep_paths_of_its_own() -> None:
+def test_a_case_may_sweep_its_own_paths() -> None:
     cases = [{"name": "a"}, {"name": "b", "sweep": ["chip.device.programming.sigma_hrs"]}]
     points = points_of(load_study(STUDY | {"cases": cases, "axes": STUDY["axes"][:1]}))
-    spreads = [p.chip["device"]["programming"] for p in points if p.chip]
-    assert [(s["sigma"], s["sigma_hrs"]) for s in spreads] == [
+    programming = [p.chip["device"]["programming"] for p in points if p.chip]
+    assert [(s["sigma"], s["sigma_hrs"]) for s in programming] == [
         (0, 0.08653),
         (0.2, 0.08653),
         (0.01214, 0),
@@ -94,7 +94,7 @@ def test_a_case_may_sweep_paths_of_its_own() -> None:
         load_study(STUDY | {"cases": [{"name": "a", "sweep": ["device.levels"]}]})
 
 
-def test_values_that_go_together_are_set_in_any_order() -> None:
+def test_values_that_depend_on_each_other_are_set_in_any_order() -> None:
     """Each alone would leave LRS below HRS."""
     for order in (["g_lrs_S", "g_hrs_S"], ["g_hrs_S", "g_lrs_S"]):
         values = {"g_lrs_S": "2 uS", "g_hrs_S": "1 uS"}
@@ -110,7 +110,7 @@ def test_key_order_changes_no_id() -> None:
 
 
 def test_the_order_of_layer_globs_changes_the_id() -> None:
-    """The first that matches wins: the two orders place the first layer differently."""
+    """The first match wins: the two orders place the first layer differently."""
     globs = {"features.conv2": "crossbar", "*": "digital"}
     ids = []
     for each in (globs, dict(reversed(globs.items()))):
@@ -140,15 +140,15 @@ def test_prose_and_names_change_no_id() -> None:
     assert points_of(load_study(renamed))[0].trial(2).id == points_of(load_study(STUDY))[0].trial(2).id
 
 
-def test_settings_reach_everything() -> None:
+def test_settings_reach_every_part() -> None:
     spec = with_settings(load_study(STUDY), ["chips.min=9", "task.episodes=7", "chip.tile.cols=32", "seed=3"])
     points = points_of(spec)
     assert (spec.chips.min, spec.seed) == (9, 3)
     assert all(p.task["episodes"] == 7 for p in points)
-    assert [p.chip["tile"]["cols"] for p in points if p.chip] == [32] * 4 + [128] * 4  # case b takes another chip
+    assert [p.chip["tile"]["cols"] for p in points if p.chip] == [32] * 4 + [128] * 4  # case b has another chip
 
 
-def test_settings_reach_into_lists_and_engines() -> None:
+def test_settings_reach_into_lists_and_backends() -> None:
     study = load_study(STUDY | {"cases": [{"name": "a", "set": {"chip.tile.cols": 64}}]})
     lines = ["axes.0.values=[0.3, 0.5]", "cases.0.set.chip.tile.cols=16", "engine.kind=memtorch"]
     points = points_of(with_settings(study, lines))
@@ -169,7 +169,7 @@ def test_settings_reach_into_lists_and_engines() -> None:
         ("chips.min", "path=value"),
     ],
 )
-def test_bad_settings_say_what_there_is(setting: str, message: str) -> None:
+def test_bad_settings_list_the_allowed_ones(setting: str, message: str) -> None:
     with pytest.raises(InputError, match=message):
         with_settings(load_study(STUDY), [setting])
 
@@ -203,8 +203,8 @@ SHIPPED = {
 
 
 @pytest.mark.parametrize("name", SHIPPED)
-def test_ids_stay_what_they_were(name: str) -> None:
-    """Else no results folder could be taken up any more. They change with `SCHEMA`, the version of the results."""
+def test_ids_are_unchanged_since_the_first_release(name: str) -> None:
+    """Otherwise no results folder could be continued. Ids change with `SCHEMA`, the version of the results."""
     study = load_study(name)
     points = points_of(study)
     found = (points[0].id, points[0].trial(0).id, points[-1].id, resolved(study, points)["digest"])
@@ -216,14 +216,14 @@ def test_shipped_studies_resolve(name: str) -> None:
     study = load_study(name)
     assert study.name == name
     if str(study.model).startswith("runs/") and not Path(str(study.model)).exists():
-        with pytest.raises(InputError, match="imc-sim train binact_omniglot"):  # weights too large to come along
+        with pytest.raises(InputError, match="imc-sim train binact_omniglot"):  # weights too large to ship
             points_of(study)
         return
     points = points_of(study)
     chips = [p.chip for p in points if p.chip is not None]
     digital = all(chip["policy"]["layers"] == {"*": "digital"} for chip in chips)  # each is the network itself
-    assert study.chips.min >= (1 if digital else 5), "an interval over chips needs some"
-    assert all(len(axis.values) >= 2 for axis in study.axes[:1] if not axis.labels), "something swept"
+    assert study.chips.min >= (1 if digital else 5), "an interval over chips needs chips"
+    assert all(len(axis.values) >= 2 for axis in study.axes[:1] if not axis.labels), "a path is swept"
     assert resolved(study, points)["digest"]
 
 
@@ -278,7 +278,7 @@ def test_an_unmappable_layer_is_found_before_anything_runs(tmp_path: Path) -> No
         ({"query_form": "float"}, "task.query_form"),
     ],
 )
-def test_a_task_that_cannot_be_drawn_is_found_before_anything_runs(
+def test_a_task_that_cannot_be_sampled_is_found_before_anything_runs(
     task: dict[str, Any], message: str, tmp_path: Path
 ) -> None:
     with pytest.raises(InputError, match=message):
@@ -299,7 +299,7 @@ def test_duplicate_keys_and_yaml_types() -> None:
     assert parse_yaml("a: 5e-5\nb: no\nc: 0.5\n") == {"a": 5e-5, "b": "no", "c": 0.5}
 
 
-def test_settings_of_an_engine_are_on_top_of_the_chips_own() -> None:
+def test_settings_of_a_backend_override_those_of_the_chip() -> None:
     own = load_chip("rram_hfo2_1t1r").replace("engine", {"kind": "memtorch"}).to_dict()
     study = with_settings(load_study(STUDY | {"chip": own}), ["engine.adc_overflow_rate=0.1"])
     assert study.engine == Engine(kind="memtorch", adc_overflow_rate=0.1)
@@ -310,7 +310,7 @@ def test_memory_limit_takes_units() -> None:
     assert isinstance(load_study(STUDY), Study)
 
 
-def test_a_setting_may_open_a_part_of_the_task_that_was_not_there() -> None:
+def test_a_setting_may_add_a_part_of_the_task() -> None:
     study = with_settings(load_study("quickstart"), ["task.attack.kind=fgsm", "task.attack.epsilon=0.2"])
     assert points_of(study)[0].task["attack"]["epsilon"] == 0.2
     with pytest.raises(InputError, match="atack"):

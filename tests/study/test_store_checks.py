@@ -1,4 +1,4 @@
-"""What a results folder says is checked: every row, the files while a run goes on, and what was asked for."""
+"""Results folders are checked: every row, the files while a run continues, and what was requested."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ FALSE = {
 
 
 @pytest.mark.parametrize("change", FALSE.values(), ids=FALSE.keys())
-def test_a_row_that_cannot_be_is_named_set_aside_and_run_again(
+def test_an_impossible_row_is_named_set_aside_and_run_again(
     change: dict[str, Any], copy: Path, complete: Results, go: Go
 ) -> None:
     line = sealed(row_of(copy, 4) | change).encode().rstrip()
@@ -67,7 +67,7 @@ def test_a_row_that_cannot_be_is_named_set_aside_and_run_again(
     assert status(copy).complete
 
 
-def test_of_two_results_of_one_trial_neither_is_taken(copy: Path, complete: Results, go: Go) -> None:
+def test_two_results_of_one_trial_are_both_rejected(copy: Path, complete: Results, go: Go) -> None:
     row = row_of(copy, 5)
     with (copy / TRIALS).open("ab") as file:
         file.write(sealed(row | {"correct": row["correct"] - 1}).encode())
@@ -79,7 +79,7 @@ def test_of_two_results_of_one_trial_neither_is_taken(copy: Path, complete: Resu
 
 
 def test_single_flipped_bits_are_noticed(copy: Path, complete: Results) -> None:
-    """`benchmarks/bit_flips.py` does 10,000; of these 300 (fixed key) none may change the table without a word."""
+    """`benchmarks/bit_flips.py` does 10,000; none of these 300 (fixed key) may change the table without an error."""
     data = (copy / TRIALS).read_bytes()
     random = np.random.Generator(np.random.Philox(1))
     newlines = [8 * i + b for i in (data.index(b"\n"), len(data) - 1) for b in range(8)]
@@ -94,7 +94,7 @@ def test_single_flipped_bits_are_noticed(copy: Path, complete: Results) -> None:
         assert found.table.equals(complete.table), f"bit {bit}"
 
 
-# -- files touched while a run goes on ---------------------------------------------------------------------------
+# -- files changed while a run continues -------------------------------------------------------------------------
 
 
 TOUCHES: dict[str, tuple[Callable[[Path], object], str]] = {
@@ -107,9 +107,9 @@ TOUCHES: dict[str, tuple[Callable[[Path], object], str]] = {
 
 
 @pytest.mark.parametrize("when", [12, 38], ids=["in between", "after the last row"])
-@pytest.mark.parametrize(("touch", "said"), TOUCHES.values(), ids=TOUCHES.keys())
-def test_a_run_whose_files_are_touched_stops_and_loses_nothing(
-    touch: Callable[[Path], object], said: str, when: int, complete: Results, go: Go, tmp_path: Path
+@pytest.mark.parametrize(("touch", "message"), TOUCHES.values(), ids=TOUCHES.keys())
+def test_a_run_whose_files_change_stops_and_loses_nothing(
+    touch: Callable[[Path], object], message: str, when: int, complete: Results, go: Go, tmp_path: Path
 ) -> None:
     folder, known = tmp_path / "x", []
 
@@ -118,14 +118,14 @@ def test_a_run_whose_files_are_touched_stops_and_loses_nothing(
             known.append(progress.done)
             touch(folder)
 
-    with pytest.raises(ResultsError, match=rf"{said}.*safe in .*give the same command again"):
+    with pytest.raises(ResultsError, match=rf"{message}.*safe in .*give the same command again"):
         go(folder, progress=watch)
     totals: list[int] = []
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ResultsWarning)
         results = go(folder, progress=lambda p: totals.append(p.total))
     assert results.digest == complete.digest
-    assert totals[-1] <= 38 - known[0], "what was finished is not run again"
+    assert totals[-1] <= 38 - known[0], "finished trials are not run again"
     assert not (folder / RESCUED).exists()
 
 
@@ -138,7 +138,7 @@ def test_a_folder_without_its_study_is_restored_for_that_study_alone(copy: Path,
     assert (copy / STUDY).is_file()
 
 
-# -- what is asked for -------------------------------------------------------------------------------------------
+# -- what is requested -------------------------------------------------------------------------------------------
 
 
 def test_of_several_rows_of_one_trial_the_first_finished_or_the_last_failed_counts_in_the_order_of_those(
@@ -152,7 +152,7 @@ def test_of_several_rows_of_one_trial_the_first_finished_or_the_last_failed_coun
     assert [(row["id"], row["n"]) for row in found.rows.values()] == [("b", 2), ("a", 4), ("c", 5)]
 
 
-def test_fewer_chips_in_a_folder_of_more_are_as_in_one_of_their_own(small: dict, go: Go, tmp_path: Path) -> None:
+def test_fewer_chips_in_a_folder_of_more_equal_a_study_of_fewer(small: dict, go: Go, tmp_path: Path) -> None:
     go(tmp_path / "x")
     again, alone = (go(tmp_path / name, small | {"chips": {"min": 2}}) for name in "xy")
     assert set(again.table["chips"]) == {again.study["chips"]["min"]} == {2}
@@ -161,7 +161,7 @@ def test_fewer_chips_in_a_folder_of_more_are_as_in_one_of_their_own(small: dict,
 
 
 @pytest.mark.parametrize("name", ["..", ".", ".hidden", "-x"])
-def test_a_study_cannot_be_named_as_a_folder_elsewhere(name: str, small: dict, go: Go, tmp_path: Path) -> None:
+def test_a_study_name_cannot_lead_to_another_folder(name: str, small: dict, go: Go, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="name"):
         go(tmp_path / "x", small | {"name": name})
 
@@ -169,7 +169,7 @@ def test_a_study_cannot_be_named_as_a_folder_elsewhere(name: str, small: dict, g
 def test_every_rename_is_synced_with_its_folder(
     small: dict, go: Go, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A file before it gets its name, and the folder after."""
+    """A file is synced before it gets its name, and the folder after."""
     events: list[tuple[str, str]] = []
     sync, rename = os.fsync, Path.replace
 
@@ -189,5 +189,5 @@ def test_every_rename_is_synced_with_its_folder(
     for n in renames:
         assert events[n - 1] == ("sync", events[n][1].split(" to ")[0])
         assert events[n + 1] == ("sync", "x")
-    assert sum(event == ("sync", TRIALS) for event in events) >= 8, "one for every batch"
-    assert ("sync", tmp_path.name) in events, "the name of the folder itself"
+    assert sum(event == ("sync", TRIALS) for event in events) >= 8, "one for each batch"
+    assert ("sync", tmp_path.name) in events, "the folder is renamed too"

@@ -1,4 +1,4 @@
-"""All trials as CSV and Parquet, several folders as one, and how far a run is."""
+"""All trials as CSV and Parquet, several folders as one, and the progress of a run."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_values_of_several_types_become_text(small: dict, go: Callable[..., Resu
 def test_folders_of_one_study_are_merged(
     complete: Results, small: dict, go: Callable[..., Results], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One that has fewer chips, one whose chip 3 failed: together all that was found, and a folder like any other."""
+    """One has fewer chips, one a failed chip 3: together they hold all results, in an ordinary folder."""
     flag = tmp_path / "flag"
     flag.touch()
     monkeypatch.setenv(FAIL, str(flag))
@@ -77,7 +77,7 @@ def test_folders_of_one_study_are_merged(
     assert (tmp_path / "both" / TRIALS).read_bytes() == before
 
 
-def test_what_does_not_belong_together_is_not_merged(
+def test_folders_of_different_studies_are_not_merged(
     complete: Results, small: dict, go: Callable[..., Results], tmp_path: Path
 ) -> None:
     go(tmp_path / "seed", small | {"seed": 1, "chips": {"min": 1}})
@@ -143,7 +143,7 @@ def test_status_of_failures_and_of_a_stopping_rule(
     assert after.done + after.failed == len(sound_rows(tmp_path / "x" / TRIALS, rules_of())) > 2 + 2 * 3 * 6
 
 
-def test_a_torn_line_is_passed_over(complete: Results, trials_in_all: int, tmp_path: Path) -> None:
+def test_a_torn_line_is_ignored(complete: Results, trials_in_all: int, tmp_path: Path) -> None:
     folder = shutil.copytree(complete.folder, tmp_path / "x")
     data = (folder / TRIALS).read_bytes()
     (folder / TRIALS).write_bytes(data[:-7])

@@ -40,13 +40,13 @@ RUNNER = (
 
 @pytest.fixture
 def copy(complete: Results, tmp_path: Path) -> Path:
-    """The folder of a complete run."""
+    """Return a copy of the folder of a complete run."""
     return shutil.copytree(complete.folder, tmp_path / "copy")
 
 
 @contextlib.contextmanager
 def runner(study: dict, folder: Path, executor: str = "inline", workers: int = 1) -> Iterator[subprocess.Popen]:
-    """A slow run in a process of its own, past its first rows."""
+    """Return a slow run in a separate process, past its first rows."""
     script = folder.parent / "runner.py"
     script.write_text(RUNNER)
     env = os.environ | {SLOW: "0.2"}
@@ -62,7 +62,7 @@ def runner(study: dict, folder: Path, executor: str = "inline", workers: int = 1
 def wait_for(condition: Callable[[], bool], seconds: float = 30.0) -> None:
     end = time.monotonic() + seconds
     while not condition():
-        assert time.monotonic() < end, "waited in vain"
+        assert time.monotonic() < end, "the condition was not met in time"
         time.sleep(0.02)
 
 
@@ -76,12 +76,12 @@ def test_a_file_cut_at_every_byte_keeps_its_whole_lines(complete: Results, tmp_p
         path.write_bytes(data[:cut])
         heal(path)
         kept = path.read_bytes()
-        whole = data[:cut].count(b"\n") + (data[cut : cut + 1] == b"\n")  # a line that lacks its end alone is whole
+        whole = data[:cut].count(b"\n") + (data[cut : cut + 1] == b"\n")  # a line that lacks only its end is complete
         assert kept == b"".join(data.splitlines(keepends=True)[:whole])
         assert len(sound_rows(path, rules_of())) == whole
 
 
-def test_a_run_goes_on_from_any_cut_to_the_same_results(
+def test_a_run_continues_from_any_cut_to_the_same_results(
     small: dict, go: Callable[..., Results], tmp_path: Path
 ) -> None:
     study = small | {"cases": [{"name": "a"}], "chips": {"min": 2}}
@@ -94,7 +94,7 @@ def test_a_run_goes_on_from_any_cut_to_the_same_results(
 
 
 @pytest.mark.parametrize("left", [(), (LOCK,), (LOCK, TRIALS), (LOCK, TRIALS, STUDY + ".part")])
-def test_a_kill_while_the_folder_is_made(
+def test_a_kill_while_the_folder_is_created_is_recovered(
     left: tuple[str, ...], complete: Results, go: Callable[..., Results], tmp_path: Path
 ) -> None:
     (tmp_path / "x").mkdir()
@@ -104,7 +104,7 @@ def test_a_kill_while_the_folder_is_made(
 
 
 def test_zeros_at_the_end_are_a_torn_line(copy: Path, complete: Results) -> None:
-    """What some file systems leave after a power cut."""
+    """Some file systems leave zeros after a power cut."""
     with (copy / TRIALS).open("ab") as file:
         file.write(b"\0" * 100)
     heal(copy / TRIALS)
@@ -117,7 +117,7 @@ def test_zeros_at_the_end_are_a_torn_line(copy: Path, complete: Results) -> None
 def test_a_second_runner_is_refused_until_the_first_is_killed(
     small: dict, complete: Results, go: Callable[..., Results], tmp_path: Path
 ) -> None:
-    """The workers of the killed one neither keep the folder locked nor stay behind."""
+    """The workers of the killed one neither keep the folder locked nor stay alive."""
     folder = tmp_path / "x"
     with runner(small, folder, "process", 2) as first:
         with pytest.raises(ResultsError, match=rf"another run that is writing here \(process {first.pid} on"):
@@ -142,7 +142,7 @@ def running(pid: int) -> bool:
         return False
 
 
-def test_asking_for_the_status_does_not_turn_a_runner_away(copy: Path) -> None:
+def test_reading_the_status_does_not_turn_a_runner_away(copy: Path) -> None:
     with (copy / LOCK).open() as file:
         fcntl.flock(file, fcntl.LOCK_SH)
         threading.Timer(0.08, lambda: fcntl.flock(file, fcntl.LOCK_UN)).start()
@@ -167,7 +167,7 @@ def test_a_disk_without_locks_is_named(copy: Path, monkeypatch: pytest.MonkeyPat
 
 @pytest.fixture
 def read_only(complete: Results) -> Iterator[Path]:
-    """A copy of a complete run, read by somebody who may not write there."""
+    """Return a copy of a complete run, read by a user who may not write there."""
     with tempfile.TemporaryDirectory() as parent:
         Path(parent).chmod(0o755)
         folder = shutil.copytree(complete.folder, Path(parent, "x"))
@@ -194,7 +194,7 @@ def test_a_read_only_folder_is_read_and_not_written(read_only: Path, go: Callabl
         go(read_only / "new")
 
 
-def test_a_disk_that_fills_up_stops_the_run_and_keeps_what_is_stored(
+def test_a_full_disk_stops_the_run_and_keeps_what_is_stored(
     complete: Results, go: Callable[..., Results], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from imc_sim.runs import _row_store
@@ -218,7 +218,7 @@ def test_a_disk_that_fills_up_stops_the_run_and_keeps_what_is_stored(
     assert go(tmp_path / "x").digest == complete.digest
 
 
-def test_a_clock_that_jumps_changes_dates_alone(
+def test_a_clock_that_jumps_changes_only_dates(
     small: dict, complete: Results, go: Callable[..., Results], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     years = iter(range(2100, 1900, -1))
@@ -253,7 +253,7 @@ def test_a_newer_schema_is_refused_with_the_reason(copy: Path, go: Callable[...,
 def test_a_folder_of_version_1_is_read_and_checked_but_not_continued(
     tmp_path: Path, go: Callable[..., Results]
 ) -> None:
-    """Its numbers and those of this version must not meet in one table; it has no checksums."""
+    """Its numbers and those of this version must not be in one table; it has no checksums."""
     folder = shutil.copytree(Path(__file__).parent / "version_1", tmp_path / "old")
     results = Results.load(folder)
     assert results.digest == "ce90f3f0f4eadffa5ded7e297176bc40c163243b44444804a16bd46195c7c5d8"
@@ -287,17 +287,17 @@ def test_a_folder_of_version_1_is_read_and_checked_but_not_continued(
 
 
 @pytest.mark.parametrize("options", [{}, {"executor": "process", "workers": 2}], ids=["inline", "process"])
-def test_asked_to_stop_a_run_finishes_what_is_in_hand(
+def test_an_interrupted_run_finishes_its_running_trials(
     options: dict, small: dict, complete: Results, go: Callable[..., Results], tmp_path: Path
 ) -> None:
-    asked: list[int] = []
+    counts: list[int] = []
     with pytest.raises(KeyboardInterrupt):
         run(
-            small, tmp_path / "x", evaluator=stand_in_evaluator, progress=lambda p: asked.append(p.done),
-            stop=lambda: bool(asked) and asked[-1] >= 5, **options,
+            small, tmp_path / "x", evaluator=stand_in_evaluator, progress=lambda p: counts.append(p.done),
+            stop=lambda: bool(counts) and counts[-1] >= 5, **options,
         )  # fmt: skip
     stored = len(sound_rows(tmp_path / "x" / TRIALS, rules_of()))
-    assert 5 <= asked[-1] == stored <= 5 + 4 * 4
+    assert 5 <= counts[-1] == stored <= 5 + 4 * 4
     with ResultStore(tmp_path / "x", read_study(tmp_path / "x")):
-        pass  # nobody holds the folder any more
+        pass  # the folder is no longer locked
     assert go(tmp_path / "x").digest == complete.digest

@@ -56,13 +56,13 @@ def test_examples_pass_the_schema_and_run(name: str, page: str, tmp_path: Path) 
 
 
 def evaluator(model: str, chip: dict[str, Any] | None, task: dict[str, Any], *rest: Any, **options: Any) -> Any:
-    """The stand-in, which knows one kind of programming alone."""
+    """Return the evaluator without a network, which knows one kind of programming only."""
     if chip is not None and "sigma" not in chip["device"]["programming"]:
         chip = {**chip, "device": {**chip["device"], "programming": {"sigma": 0.1}}}
     return stand_in_evaluator(model, chip, task, *rest, **options)
 
 
-def test_what_the_examples_are_said_to_do(page: str) -> None:
+def test_examples_do_what_the_page_says(page: str) -> None:
     wires = [p.chip for p in points_of(load_study(example(page, "my_wires"))) if p.chip]
     assert all(chip["tile"]["rows"] == chip["tile"]["cols"] for chip in wires)
     assert all(chip["wires"]["r_row_ohm"] == chip["wires"]["r_col_ohm"] / 2 for chip in wires)

@@ -1,8 +1,8 @@
-"""Engines: time of MemTorch's engine over this package's own for the same work, pairs in the same run.
+"""Backends: time of the MemTorch backend over this package's own for the same work, pairs in the same run.
 
-    python benchmarks/engines.py [--rounds 5]
+    python benchmarks/backends.py [--rounds 5]
 
-Needs MemTorch (`make memtorch`). Ratios only: absolute times say more about the machine than about the code.
+Needs MemTorch (`make memtorch`). Ratios only: absolute times depend on the machine.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ TASK = {
 
 
 def programming(rounds: int) -> Iterator[Row]:
-    """All cells of the controller drawn anew."""
+    """Sample all cells of the controller again."""
     both = [imc.map_model(imc.load_model(CONTROLLER), CHIP, engine=e) for e in ("memtorch", "native")]
     numbers = iter(range(1, 10**6))
 
@@ -41,15 +41,15 @@ def programming(rounds: int) -> Iterator[Row]:
 
 
 def forward(rounds: int) -> Iterator[Row]:
-    """A programmed controller on 50 images."""
+    """Run a programmed controller on 50 images."""
     images = torch.randn(50, 1, 32, 32, generator=torch.Generator().manual_seed(0))
     model = imc.load_model(CONTROLLER)
     theirs, ours = (imc.map_model(model, CHIP, engine=e) for e in ("memtorch", "native"))
     yield "forward of 50 images", ratio(lambda: theirs(images), lambda: ours(images), rounds)
 
 
-def converted(rounds: int) -> Iterator[Row]:
-    """A programmed linear layer on tiles with converters."""
+def with_adcs(rounds: int) -> Iterator[Row]:
+    """Run a programmed linear layer on tiles with ADCs."""
     chip = imc.load_chip("ideal").replace("tile", {"rows": 64, "cols": 64})
     chip = chip.replace("converter", {"kind": "auto", "bits": 8, "range": "calibrated"})
     weights = imc.nn.two_valued(torch.randn(128, 256, generator=torch.Generator().manual_seed(1)))
@@ -63,7 +63,7 @@ def converted(rounds: int) -> Iterator[Row]:
 
 
 def trial(rounds: int) -> Iterator[Row]:
-    """One chip of the agreement study: controller and memory, written anew in each of 50 episodes."""
+    """Evaluate one chip of the agreement study: the controller, and the memory rewritten in each of 50 episodes."""
     numbers = iter(range(10**6))
 
     def one(engine: str) -> None:
@@ -82,7 +82,7 @@ def main() -> int:
         return 0
     print(f"threads {torch.get_num_threads()}, torch {torch.__version__}")
     print(f"{'work, MemTorch 1.1.6 over imc_sim':<56}{'median':>8}{'least':>8}{'most':>8}")
-    for part in (programming, forward, converted, trial):
+    for part in (programming, forward, with_adcs, trial):
         for label, (median, least, most) in part(rounds):
             print(f"{label:<56}{median:8.1f}{least:8.1f}{most:8.1f}", flush=True)
     return 0
