@@ -31,9 +31,10 @@ def as_stored(chip: dict[str, Any]) -> dict[str, Any]:
 
     Globs of the policy become a list, because the first matching one applies and JSON objects have no order.
     """
-    globs = chip["policy"]["layers"]
-    if len(globs) > 1:
-        chip = {**chip, "policy": {**chip["policy"], "layers": [list(pair) for pair in globs.items()]}}
+    policy = {key: value for key, value in chip["policy"].items() if key != "allow_rounding"}  # it changes no result
+    if len(policy["layers"]) > 1:
+        policy["layers"] = [list(pair) for pair in policy["layers"].items()]
+    chip = {**chip, "policy": policy}
     acts = {key for key, value in chip.items() if key not in _LATER_OF_CHIPS or value != _LATER_OF_CHIPS[key]}
     wires = chip["wires"]
     if wires["density"] is None and not _measures_rows(chip):  # the value before density could be measured
