@@ -1,0 +1,81 @@
+"""The command-line part of docs/your_network.md can be followed, from a repository to three curves."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import re
+import shlex
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from imc_sim.data import gather_images, gather_labelled, load_classes, load_pool
+
+
+def train(network: nn.Module, images: Tensor, labels: Tensor, epochs: int) -> None:
+    """Train as the author of the repository would."""
+    optimizer = torch.optim.Adam(network.parameters(), 3e-3)
+    for _ in range(epochs):
+        for rows in torch.randperm(len(labels)).split(64):
+            optimizer.zero_grad()
+            nn.functional.cross_entropy(network(images[rows]), labels[rows]).backward()
+            optimizer.step()
+
+
+def write_checkpoints(nets: ModuleType) -> None:
+    """Write the checkpoints and inputs of the repository."""
+    data = load_classes("digits", "train")
+    digits, labels = torch.from_numpy(gather_labelled(data, slice(None))), torch.from_numpy(data.labels.copy())
+    np.save("digits.npy", digits[:20].numpy())
+    torch.manual_seed(0)
+    for name in ("cnn", "bnn"):
+        network = getattr(nets, name)()
+        train(network, digits, labels, epochs=3)
+        torch.save({"epoch": 3, "state_dict": network.state_dict()}, f"{name}.pth")
+    places = np.array([(label, instance, 0) for label in range(20) for instance in range(20)])
+    characters = torch.from_numpy(gather_images(load_pool("glyphs", "train", 32), places))
+    np.save("characters.npy", characters[:20].numpy())
+    encoder = nets.encoder(64)
+    head = nn.Linear(64, 20)
+    train(nn.Sequential(encoder, head), characters, torch.from_numpy(places[:, 0].copy()), epochs=2)
+    state = {f"model.{key}": value for key, value in encoder.state_dict().items()}
+    torch.save({"state_dict": state | {"head.weight": head.weight}}, "encoder.ckpt")
+
+
+@pytest.mark.slow
+def test_the_commands_of_the_page_give_three_curves(
+    repository: Path, run: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    page = (repository / "docs" / "your_network.md").read_text(encoding="utf-8")
+    for name, text in re.findall(r"^```(?:py|yaml)\n# file: (\S+)\n(.*?)^```", page, re.MULTILINE | re.DOTALL):
+        Path(name).parent.mkdir(exist_ok=True)
+        Path(name).write_text(text)
+    monkeypatch.syspath_prepend(tmp_path)
+    write_checkpoints(importlib.import_module("nets"))
+    for name in ("nets", "layers"):
+        monkeypatch.delitem(sys.modules, name)
+    shell = "".join(re.findall(r"^```sh\n(.*?)^```", page, re.MULTILINE | re.DOTALL))
+    commands = re.findall(r"^imc-sim (.*)$", shell, re.MULTILINE)
+    assert [command.split()[0] for command in commands] == ["map", "evaluate"] + 3 * ["import"] + 3 * ["run"]
+    printed = []
+    for command in commands:
+        ran = run(*shlex.split(command))
+        assert ran.code == 0, f"{command}: {ran.err}"
+        printed.append(ran.out)
+    assert re.search(r"^2 +binary +4,608 +crossbar", printed[0], re.MULTILINE)
+    assert float(re.search(r"all images +(0\.\d+)", printed[1])[1]) > 0.7  # type: ignore[index]
+    for folder in ("my_variation", "my_cnn", "my_encoder"):
+        rows = [json.loads(line) for line in Path("results", folder, "trials.jsonl").read_text().splitlines()]
+        ideal = {row["correct"] for row in rows if row["values"] in ([], [0], [0.0])}
+        assert len(rows) == 31
+        assert max(ideal) - min(ideal) <= (0 if folder == "my_variation" else 5), ideal
+        assert {row["correct"] for row in rows} > ideal
+        assert Path("results", folder, "report.html").is_file()
