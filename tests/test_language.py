@@ -3,7 +3,6 @@
 The words and the rules are in `tests/language/`. From the root of the repository:
 
     python -m tests.language imc_sim/array docs/wires.md   # findings in these files and folders
-    python -m tests.language --prune                       # remove from `language_pending.txt` what passes now
 """
 
 from __future__ import annotations
@@ -12,7 +11,7 @@ import re
 
 import pytest
 
-from tests.language.check import RULES, findings, pending
+from tests.language.check import RULES, files, findings
 from tests.language.docstrings import LONG, silent, undocumented
 from tests.language.exports import exported
 from tests.language.texts import banned_names, banned_words, words_of
@@ -21,20 +20,9 @@ from tests.language.words import BANNED
 
 @pytest.mark.parametrize("rule", RULES)
 def test_text_follows_the_style(rule: str) -> None:
-    waits = {name for name, rules in pending().items() if rule in rules}
-    new = [line for name, lines in findings(rule).items() if name not in waits for line in lines]
-    assert not new, "\n" + "\n".join(new)
-
-
-@pytest.mark.parametrize("rule", RULES)
-def test_files_that_follow_the_style_are_not_pending(rule: str) -> None:
-    done = {name for name, rules in pending().items() if rule in rules} - set(findings(rule))
-    assert not done, f"Run python -m tests.language --prune: {sorted(done)}"
-
-
-def test_pending_is_sorted_and_has_no_unknown_rule() -> None:
-    assert list(pending()) == sorted(pending())
-    assert set().union(*pending().values()) <= set(RULES)
+    assert len(list(files(rule))) > 100
+    found = [line for lines in findings(rule).values() for line in lines]
+    assert not found, "\n" + "\n".join(found)
 
 
 SAMPLES = """Cells drawn anew beside others at once. Chips are asked, it is said. Tiles bear 2 ohm and lie on cells.

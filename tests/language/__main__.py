@@ -1,10 +1,7 @@
-"""Print findings, or remove from the table of pending files what passes (--prune)."""
+"""Print findings in files and folders: `python -m tests.language imc_sim/array docs/wires.md`."""
 
 import sys
 
-from tests.language.check import prune, report
+from tests.language.check import report
 
-if sys.argv[1:] == ["--prune"]:
-    prune()
-else:
-    print("\n".join(report(sys.argv[1:])))
+print("\n".join(report(sys.argv[1:])))

@@ -19,8 +19,6 @@ FOLDERS = {
 }
 #: files that have to quote the words to avoid
 QUOTING = ("tests/test_language.py", "tests/language/words.py")
-#: files that do not follow the rules yet, and which rules; lines may only be removed
-TABLE = ROOT / "tests" / "language_pending.txt"
 
 RULES: dict[str, Callable[[str, str], Iterator[Finding]]] = {
     "words": banned_words,
@@ -49,25 +47,6 @@ def findings(rule: str) -> dict[str, list[str]]:
             text = path.read_text(encoding="utf-8")
             found[name] = [f"{name}:{line}: {what}" for line, what in sorted(RULES[rule](text, name))]
     return {name: lines for name, lines in found.items() if lines}
-
-
-def pending() -> dict[str, set[str]]:
-    """Return the rules that each file of the table does not follow yet."""
-    lines = [line for line in TABLE.read_text(encoding="utf-8").splitlines() if line and not line.startswith("#")]
-    return {name: set(rules.split()) for name, _, rules in (line.partition(": ") for line in lines)}
-
-
-def prune() -> None:
-    """Remove from the table what passes; a comment between folders lets changes in two of them merge."""
-    lines = ["# Files that do not follow tests/test_language.py yet: which rules. Lines may only be removed."]
-    before = ""
-    for name, rules in sorted(pending().items()):
-        left = [rule for rule in RULES if rule in rules and name in findings(rule)]
-        folder = "/".join(name.split("/")[: 2 if name.startswith(("imc_sim/", "tests/")) else 1])
-        lines += [f"# -- {folder}"] * bool(left and folder != before)
-        lines += [f"{name}: {' '.join(left)}"] * bool(left)
-        before = folder if left else before
-    TABLE.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 def report(wanted: Iterable[str]) -> Iterator[str]:
