@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable
 from typing import Any, Self, TypeVar, get_args
 
@@ -13,6 +14,8 @@ from imc_sim._errors import InputError, nearest
 from imc_sim.config._synonyms import stored_path
 
 S = TypeVar("S", bound="Spec")
+#: characters that terminals obey or that no file holds: controls but tab and line feed, surrogates, noncharacters
+_HIDDEN = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
 #: mappings whose `kind` says which keys they have
 _KINDS_DIFFER = ("encoding", "encoding_multibit", "programming")
 
@@ -168,16 +171,19 @@ def build(kind: type[S], data: Any, where: str) -> S:
     if not isinstance(data, dict):
         raise InputError(where, type(data).__name__, "a mapping of keys to values", "Write `key: value` lines.")
     try:
-        return kind.model_validate(_tuples(data))
+        return kind.model_validate(_plain(data, where))
     except pydantic.ValidationError as error:
         raise _explain(kind, error, where) from None
 
 
-def _tuples(data: Any) -> Any:
-    """Turn lists of YAML into tuples, which frozen specifications hold."""
+def _plain(data: Any, where: str) -> Any:
+    """Turn lists of YAML into tuples, which frozen specifications hold, and refuse text that cannot be shown."""
     if isinstance(data, dict):
-        return {key: _tuples(value) for key, value in data.items()}
-    return tuple(_tuples(v) for v in data) if isinstance(data, list | tuple) else data
+        return {_plain(key, where): _plain(value, where) for key, value in data.items()}
+    if isinstance(data, str) and _HIDDEN.search(data):
+        step = "Remove the control characters."
+        raise InputError(where, ascii(data), "text without control characters, lines and tabs excepted", step)
+    return tuple(_plain(v, where) for v in data) if isinstance(data, list | tuple) else data
 
 
 def _explain(kind: type[Spec], error: pydantic.ValidationError, where: str) -> InputError:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any, TypeVar
 
 from imc_sim._errors import InputError, nearest
-from imc_sim.config import Spec, build
+from imc_sim.config import Spec, build, set_path
+from imc_sim.study._conditions import look_up
 
 S = TypeVar("S", bound=Spec)
 #: mappings whose keys are paths: the rest of a path below them is one key
@@ -16,10 +17,16 @@ def with_value(study: S, path: str, value: Any, where: str) -> S:
     """Return the study with the value at `path`; a path `chip.…` also enters a chip that is given by name."""
     data = study.to_dict()
     root, _, rest = path.partition(".")
-    if rest and root in ("chip", "engine"):
-        data[root] = _chip(data["chip"]) if root == "chip" else data[root] or _chip(data["chip"])["engine"]
+    if rest and root == "engine":
+        data[root] = data[root] or _chip(data["chip"])["engine"]
+    # Chips and tasks are checked at every point, after cases and axes set further values.
+    if rest and root == "chip":
+        if not isinstance(look_up(data, path.rpartition(".")[0])[1], dict):
+            data[root] = _chip(data[root])
+        set_path(data, path, value, where)
+        return study.model_copy(update={root: data[root]})
     _put(data, path, value, where)
-    if rest and root in ("chip", "task"):  # checked at every point, after cases and axes set further values
+    if rest and root == "task":
         return study.model_copy(update={root: data[root]})
     return build(type(study), data, f"{where} {path}")
 

@@ -10,7 +10,8 @@ import pytest
 
 from imc_sim import InputError
 from imc_sim.array import load_chip
-from imc_sim.config import find_content, parse_yaml, set_path
+from imc_sim.config import find_content, parse_yaml, set_path, write_yaml
+from imc_sim.study import load_study
 
 BOMB = "b0: &b0 [x, x, x, x, x, x, x, x, x]\n" + "".join(
     f"b{n}: &b{n} [{', '.join([f'*b{n - 1}'] * 9)}]\n" for n in range(1, 9)
@@ -42,6 +43,24 @@ def test_invalid_documents_are_one_error(text: str, message: str) -> None:
     with pytest.raises(InputError) as error:
         parse_yaml(text, "f.yaml")
     assert message in str(error.value)
+
+
+@pytest.mark.parametrize("text", ["a\x1b[31mb", "a\x00", "a\rb", "a\x85b", "a\ud800", "a\uffff"])
+@pytest.mark.parametrize("place", ["question", "name", "label", "case"])
+def test_text_that_cannot_be_shown_is_refused(text: str, place: str) -> None:
+    study: dict[str, Any] = {
+        "name": "x", "model": "batmann_small_xnor", "chip": "ideal", "task": {"dataset": "glyphs", "split": "test"},
+    }  # fmt: skip
+    axis = {"path": "chip.device.programming.sigma", "values": [0, 0.1]}
+    added = {"label": {"axes": [axis | {"label": text}]}, "case": {"cases": [{"name": text}]}}
+    with pytest.raises(InputError, match="text without control characters"):
+        load_study(study | added.get(place, {place: text}))
+
+
+@pytest.mark.parametrize("text", ["a\nb", "a\tb", "a\u2028b", "\U0001f600", "\u202ea"])
+def test_other_text_is_read_back_as_written(text: str) -> None:
+    question = load_study({"name": "x", "model": "m", "chip": "ideal", "task": {}, "question": text}).question
+    assert parse_yaml(write_yaml({"text": question}), "here") == {"text": text}
 
 
 def test_merges_and_aliases_are_read() -> None:
