@@ -46,6 +46,9 @@ class Policy(Spec):
     layers: dict[str, Place] = Field(default_factory=dict)
     allow_rounding: bool = False
 
+    def idle(self) -> frozenset[str]:
+        return frozenset({"allow_rounding"})
+
     def place(self, layer: str, kind: str) -> Place:
         """Return where a layer runs.
 

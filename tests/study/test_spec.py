@@ -182,6 +182,18 @@ def test_a_resolved_study_is_the_study_again(tmp_path: Path) -> None:
     assert len({p.id for p in points_of(again)}) == 8
 
 
+def test_a_kind_that_is_set_drops_the_keys_of_the_kind_before() -> None:
+    lines = ["chip.encoding_multibit.kind=differential", "chip.device.programming.kind=polynomial",
+             "chip.device.programming.coefficients_S=[1e-6]", "chip.device.programming.g_max_S=1e-4"]  # fmt: skip
+    for study in (with_settings(load_study("quickstart"), lines), load_study(STUDY | {"set": {
+        key: parse_yaml(f"x: {value}", "x")["x"] for key, value in (line.split("=") for line in lines)
+    }, "axes": [], "cases": []})):  # fmt: skip
+        chip = study.chip
+        assert isinstance(chip, dict)
+        assert chip["encoding_multibit"] == {"kind": "differential"}
+        assert set(chip["device"]["programming"]) == {"kind", "coefficients_S", "g_max_S"}
+
+
 def test_checkpoints_grow_by_half() -> None:
     assert Chips(min=30).checkpoints() == [30]
     assert Chips(min=30, max=100).checkpoints() == [100]
