@@ -18,7 +18,7 @@ from imc_sim.array.circuit.wires import Wires
 from imc_sim.array.encoding.kinds import AnyEncoding
 from imc_sim.array.encoding.multibit import Differential, Sliced
 from imc_sim.config import NATIVE, Engine, Spec, build, find_content, read_yaml, stored_names
-from imc_sim.device import Device
+from imc_sim.device import CONTINUOUS, Device
 
 Place = Literal["crossbar", "digital", "error"]
 Neurons = Literal["bernoulli", "comparator"]
@@ -117,6 +117,7 @@ class Chip(Spec):
                 "faults, verify or pulses": not device.one_draw,
                 "what happens after programming": device.ages,
                 "read noise": device.read.noisy,
+                "continuous levels": device.levels == CONTINUOUS,
                 "wires": not self.wires.is_ideal,
                 "engine": not self.engine.native,
             }

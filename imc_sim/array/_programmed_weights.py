@@ -342,8 +342,9 @@ def on_grid(g: Tensor, dtype: torch.dtype) -> Tensor:
 
 @functools.lru_cache(maxsize=16)
 def units_table(device: Device, steps: int, dtype: torch.dtype) -> Tensor:
-    """Return the device's quantile table in units of window / steps, on the grid."""
-    return on_grid(device.table(steps) * steps, dtype)
+    """Return the device's quantile table in units of window / steps, on the grid; float64 where levels are between."""
+    table = device.table(steps) * steps
+    return on_grid(table, dtype) if device.highest_row(steps) == steps else table
 
 
 @functools.lru_cache(maxsize=16)

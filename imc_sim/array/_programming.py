@@ -93,7 +93,7 @@ def age(plan: Plan, cells: Tensor, address: Address, device: Device | None = Non
         return cells
     rows, cols, tile = plan.coordinates()
     steps = plan.targets.steps
-    state = device.states(cells, device.draw(plan.cells, steps, *address), steps) if device.by_state else None
+    state = device.states(cells, device.held(plan.cells, steps, *address), steps) if device.by_state else None
     return device.age(cells, steps, *address, rows=rows, cols=cols, tile=tile, state=state)
 
 

@@ -10,6 +10,7 @@ from imc_sim.device._drift import Drift
 from imc_sim.device._faults import Faults
 from imc_sim.device._finite import check_finite
 from imc_sim.device._fit import DeviceFit, fit_device
+from imc_sim.device._levels import CONTINUOUS
 from imc_sim.device._linear_ion_drift import LinearIonDrift
 from imc_sim.device._measurements import read_measurements
 from imc_sim.device._programming import PolynomialVariation, Programming, RelativeVariation
@@ -27,6 +28,7 @@ from imc_sim.device._vteam import VTEAM
 from imc_sim.device._write_verify import Verification, WriteVerify
 
 __all__ = [
+    "CONTINUOUS",
     "VTEAM",
     "ArrayRefresh",
     "CellRefresh",

@@ -81,6 +81,8 @@ class Device(Levels):
         rows follow: dead and undefined cells. Values are clipped at 0 S, except where relaxation acts: `age` clips
         these.
 
+        Continuous levels have no row each: `highest_row(steps)` + 1 equally spaced ones do.
+
         Args:
             steps: number of the highest level.
         """
@@ -97,7 +99,7 @@ class Device(Levels):
 
     def _law(self, steps: int) -> tuple[Any, tuple[float, ...], float, float]:
         """Return the programming law, g of its levels, floor and window: what its tables depend on."""
-        return self.programming, tuple(self.positions(steps).tolist()), self.floor, self.window_S
+        return self.programming, tuple(self.positions(self.highest_row(steps)).tolist()), self.floor, self.window_S
 
     def draw(self, levels: Tensor, steps: int, seed: int, layer: str, chip: int, epoch: int = 0) -> Tensor:
         """Return indices (int32, shaped as `levels`) into the flattened `table(steps)` for one chip's cells.
@@ -125,12 +127,39 @@ class Device(Levels):
             steps: number of the highest level.
             seed, layer, chip, epoch: address of the random numbers, as in `draw`.
         """
+        if self.highest_row(steps) < steps:
+            return self._between(table, levels, steps, (seed, layer, chip, self.time.last_epoch(epoch)))
         if table.dtype != torch.float32 or (self.programming.is_ideal and not self.faults.undefined):
             return look_up(table, self.draw(levels, steps, seed, layer, chip, epoch))
-        epoch = self.time.last_epoch(epoch)
-        rows = self.faults.levels(levels, steps, seed, layer, chip, epoch).reshape(-1).numpy()
-        found = Stream(seed, layer, "programming").entries(table.numpy(), rows, chip, epoch)
+        rows = self.held(levels, steps, seed, layer, chip, epoch).reshape(-1).numpy()
+        found = Stream(seed, layer, "programming").entries(table.numpy(), rows, chip, self.time.last_epoch(epoch))
         return torch.from_numpy(found).reshape(levels.shape)
+
+    def _between(self, table: Tensor, levels: Tensor, steps: int, address: tuple[int, str, int, int]) -> Tensor:
+        """Return samples of levels between two rows of a table: at equal quantiles, linear in the level."""
+        seed, layer, chip, epoch = address
+        last, held = self.highest_row(steps), self.faults.levels(levels, steps, *address).reshape(-1).long()
+        place = held.clamp_max(steps).double() * (last / steps)
+        row = place.long().clamp_max(last - 1)
+        columns = 0
+        if not self.programming.is_ideal or self.faults.undefined:
+            columns = torch.from_numpy(Stream(seed, layer, "programming").columns(len(held), chip, epoch)).long()
+        flat = table.reshape(-1)
+        low, high = flat[row * WIDTH + columns], flat[(row + 1) * WIDTH + columns]
+        found = torch.addcmul(low, high - low, (place - row).to(table.dtype))
+        if bool((extra := held > steps).any()):  # dead and undefined cells have rows of their own
+            found = torch.where(extra, flat[(held - steps + last).clamp_min(0) * WIDTH + columns], found)
+        return found.reshape(levels.shape)
+
+    def held(self, levels: Tensor, steps: int, seed: int, layer: str, chip: int, epoch: int = 0) -> Tensor:
+        """Return the levels (int32) that cells have after faults: steps + 1 for dead cells, steps + 2 for undefined.
+
+        Args:
+            levels: target levels 0 … steps (int32), any shape.
+            steps: number of the highest level.
+            seed, layer, chip, epoch: address of the random numbers, as in `draw`.
+        """
+        return self.faults.levels(levels, steps, seed, layer, chip, self.time.last_epoch(epoch))
 
     def differences(
         self, table: Tensor, units: Tensor, seed: int, layer: str, chip: int, epoch: int = 0
@@ -180,8 +209,8 @@ class Device(Levels):
             seed, layer, chip, epoch: address of the random numbers, as in `draw`.
         """
         steps = self.levels - 1
-        indices = self.draw(self.codes(target).to(torch.int32), steps, seed, layer, chip, epoch)
-        return look_up(self.table(steps), indices).to(target.dtype)
+        levels = self.codes(target).to(torch.int32)
+        return self.sample(self.table(steps), levels, steps, seed, layer, chip, epoch).to(target.dtype)
 
     def verification(self, steps: int) -> Verification:
         """Return acceptance, convergence and mean pulses of write-verify for each of the steps + 1 levels.
@@ -192,7 +221,7 @@ class Device(Levels):
             steps: number of the highest level.
         """
         law = functools.partial(self.programming.apply, floor=self.floor, window_S=self.window_S)
-        return self.verify.statistics(law, self.positions(steps), self.floor, self.window_S)
+        return self.verify.statistics(law, self.positions(self.highest_row(steps)), self.floor, self.window_S)
 
     def pulses(self, levels: Tensor, steps: int, seed: int, layer: str, chip: int, epoch: int = 0) -> Tensor:
         """Return the pulses (int64, shaped as `levels`) that this programming took: 1 for each cell without verify.
@@ -204,19 +233,22 @@ class Device(Levels):
             steps: number of the highest level.
             seed, layer, chip, epoch: address of the random numbers, as in `draw`.
         """
+        address = (seed, layer, chip, epoch)
+        row = (levels.double() * (self.highest_row(steps) / steps)).round().to(torch.int32)
         if isinstance(self.programming, PulsedProgramming):
-            found = self.draw(levels, steps, seed, layer, chip, epoch)
-            counts = look_up(pulse_counts(*self._law(steps)), levels.to(torch.int32) * WIDTH + found % WIDTH)
-            return torch.where(found // WIDTH == levels, counts, self.programming.most)
+            columns = Stream(seed, layer, "programming").columns(levels.numel(), chip, self.time.last_epoch(epoch))
+            places = row * WIDTH + torch.from_numpy(columns).reshape(levels.shape).to(torch.int32)
+            counts = look_up(pulse_counts(*self._law(steps)), places)
+            return torch.where(self.held(levels, steps, *address) == levels, counts, self.programming.most)
         if self.verify.is_ideal:
             return torch.ones_like(levels, dtype=torch.int64)
-        g = self.clipped(look_up(self.table(steps), self.draw(levels, steps, seed, layer, chip, epoch)))
-        target = self.positions(steps)[levels.long()]
+        g = self.clipped(self.sample(self.table(steps), levels, steps, *address))
+        target = self.places(levels, steps)
         within = (g - target).abs() <= self.verify.width(target, self.floor, self.window_S) + 1e-12
         uniform = torch.from_numpy(
             Stream(seed, layer, "pulses").uniform(levels.numel(), chip, self.time.last_epoch(epoch))
         )
-        accepted = self.verification(steps).accepted[levels.long()]
+        accepted = self.verification(steps).accepted[row.long()]
         return self.verify.counts(accepted, uniform.reshape(levels.shape), within)
 
     # -- from programming to reading -------------------------------------------------------------------
@@ -302,17 +334,15 @@ class Device(Levels):
         }
         return frozenset(path for path, there in acts.items() if not there)
 
-    def states(self, g: Tensor, sampled: Tensor, steps: int) -> Tensor:
+    def states(self, g: Tensor, held: Tensor, steps: int) -> Tensor:
         """Return g of the level each cell was programmed to [*], for `age`; g itself for dead and undefined cells.
 
         Args:
             g: programmed g [*] in units of window / steps.
-            sampled: indices [*] as `draw` returns them.
+            held: levels [*] as `held` returns them.
             steps: number of the highest level.
         """
-        row = (sampled // WIDTH).long()
-        targets = self.positions(steps)[row.clamp_max(steps)] * steps
-        return torch.where(row <= steps, targets, g)
+        return torch.where(held <= steps, self.places(held.clamp_max(steps), steps) * steps, g)
 
     @property
     def at_start(self) -> Device:

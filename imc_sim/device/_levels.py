@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal, Self
 
 import torch
-from pydantic import Field, model_validator
+from pydantic import (
+    Field,
+    PlainSerializer,
+    ValidatorFunctionWrapHandler,
+    WithJsonSchema,
+    WrapValidator,
+    model_validator,
+)
 from torch import Tensor
 
 from imc_sim.config import Siemens, Spec
@@ -17,12 +25,34 @@ Spacing = Literal["conductance", "resistance"]
 _EQUAL = 1e-9
 
 
+#: number that stands for `levels: continuous`: targets are finer than float32 rounds
+CONTINUOUS = 2**23 + 1
+#: most steps of which every level has a row in tables; targets of more lie between `_KNOTS` + 1 rows
+_TABLED, _KNOTS = 2**12, 2**6
+
+
+def _count(value: Any, handler: ValidatorFunctionWrapHandler) -> int:
+    return CONTINUOUS if value in ("continuous", CONTINUOUS) else handler(value)
+
+
+LevelCount = Annotated[
+    int,
+    Field(ge=2, le=1024),
+    WrapValidator(_count),
+    PlainSerializer(lambda count: "continuous" if count == CONTINUOUS else count),
+    WithJsonSchema({"anyOf": [{"type": "integer", "minimum": 2, "maximum": 1024}, {"const": "continuous"}]}),
+]
+
+
 class Levels(Spec):
-    """States of a cell from HRS to LRS. Where table_S is given, the other fields follow from it and may be left out."""
+    """States of a cell from HRS to LRS. Where table_S is given, the other fields follow from it and may be left out.
+
+    `levels: continuous` is for cells that are programmed to any conductance in their window.
+    """
 
     g_lrs_S: Siemens = Field(ge=1e-15, le=1.0, description="conductance of the low-resistance state")
     g_hrs_S: Siemens = Field(ge=0.0, le=1.0, description="conductance of the high-resistance state")
-    levels: int = Field(default=2, ge=2, le=1024, description="states; every one has a table of 73,728 quantiles")
+    levels: LevelCount = Field(default=2, description="states, each with a table of 73,728 quantiles; or continuous")
     spacing: Spacing = Field(default="conductance", description="in what the states are equally spaced")
     table_S: tuple[Annotated[Siemens, Field(ge=0.0, le=1.0)], ...] | None = Field(
         default=None, description="measured states, ascending"
@@ -42,6 +72,8 @@ class Levels(Spec):
         if self.g_lrs_S <= self.g_hrs_S:
             raise ValueError(f"g_lrs_S above g_hrs_S (here {self.g_lrs_S:g} S is not above {self.g_hrs_S:g} S)")
         table = self.table_S
+        if self.levels == CONTINUOUS and (table is not None or self.spacing != "conductance"):
+            raise ValueError("spacing: conductance and no table_S where levels are continuous")
         if table is not None:
             if (table[0], table[-1], len(table)) != (self.g_hrs_S, self.g_lrs_S, self.levels):
                 raise ValueError("a table_S from g_hrs_S to g_lrs_S with `levels` entries; these may be left out")
@@ -64,7 +96,8 @@ class Levels(Spec):
     @property
     def linear(self) -> bool:
         """Tell whether levels are equally spaced in conductance, as encodings that add them up assume."""
-        return bool(torch.equal(self._all(), _even(self.levels - 1)))
+        even = self.table_S is None and self.spacing == "conductance"
+        return even or bool(torch.equal(self._all(), _even(self.levels - 1)))
 
     def positions(self, steps: int) -> Tensor:
         """Return g [steps + 1] of the levels of steps + 1 codes in windows: 0 for HRS … 1 for LRS, float64.
@@ -78,6 +111,32 @@ class Levels(Spec):
             return _even(steps)
         g = self._all()
         return g if steps == self.levels - 1 else g[_nearest(g, _even(steps))]
+
+    def highest_row(self, steps: int) -> int:
+        """Return the number of the highest level that has a row in tables; rows are equally spaced where not all have.
+
+        Args:
+            steps: number of the highest code.
+        """
+        return steps if steps <= _TABLED else _KNOTS
+
+    def places(self, codes: Tensor, steps: int) -> Tensor:
+        """Return g [*] of levels in windows, float64.
+
+        Args:
+            codes: numbers 0 … steps [*].
+            steps: number of the highest code.
+        """
+        return codes.double() / steps if steps > _TABLED else self.positions(steps)[codes.long()]
+
+    def targets_S(self, levels: Sequence[int]) -> list[float]:
+        """Return the target conductances in S of some levels.
+
+        Args:
+            levels: their numbers.
+        """
+        g = self.places(torch.tensor(levels), self.levels - 1)
+        return ((g + self.floor) * self.window_S).tolist()
 
     def codes(self, target: Tensor) -> Tensor:
         """Return the number [*] of the level nearest to each target.

@@ -9,7 +9,6 @@ import torch
 from numpy.typing import NDArray
 
 from imc_sim._rng import Stream
-from imc_sim.device._tables import look_up
 
 if TYPE_CHECKING:
     from imc_sim.device._device import Device
@@ -29,9 +28,8 @@ def sample_cells(device: Device, level: int, count: int, seed: int = 0, chip: in
     """
     steps, layer = device.levels - 1, f"level {level}"
     levels = torch.full((count,), level, dtype=torch.int32)
-    drawn = device.draw(levels, steps, seed, layer, chip)
-    programmed = look_up(device.table(steps), drawn) * steps
-    state = device.states(programmed, drawn, steps)
+    programmed = device.sample(device.table(steps), levels, steps, seed, layer, chip) * steps
+    state = device.states(programmed, device.held(levels, steps, seed, layer, chip), steps)
     place = torch.linspace(-0.5, 0.5, count, dtype=torch.float64)
     tile = torch.zeros(count, dtype=torch.int64)
     aged = device.age(programmed, steps, seed, layer, chip, rows=place, cols=place, tile=tile, state=state)

@@ -31,11 +31,11 @@ def cells_data(device: Device) -> DataFrame:
     from imc_sim.device import sample_cells
 
     steps = device.levels - 1
-    targets = (device.positions(steps).numpy() + device.floor) * device.window_S
+    shown = sorted({round(k) for k in np.linspace(0, steps, min(_SHOWN, steps + 1))})
     parts = []
-    for level in sorted({round(k) for k in np.linspace(0, steps, min(_SHOWN, steps + 1))}):
+    for level, target_S in zip(shown, device.targets_S(shown), strict=True):
         G = np.sort(sample_cells(device, level, CELLS))
-        columns = {"level": level, "target_S": targets[level], "conductance_S": G}
+        columns = {"level": level, "target_S": target_S, "conductance_S": G}
         parts.append(DataFrame(columns | {"share": (np.arange(CELLS) + 0.5) / CELLS}))
     return concat(parts, ignore_index=True)
 
