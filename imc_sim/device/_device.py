@@ -147,7 +147,7 @@ class Device(Levels):
         flat = table.reshape(-1)
         low, high = flat[row * WIDTH + columns], flat[(row + 1) * WIDTH + columns]
         found = torch.addcmul(low, high - low, (place - row).to(table.dtype))
-        if bool((extra := held > steps).any()):  # dead and undefined cells have rows of their own
+        if bool((extra := held > steps).any()):  # of dead and undefined cells, with separate rows
             found = torch.where(extra, flat[(held - steps + last).clamp_min(0) * WIDTH + columns], found)
         return found.reshape(levels.shape)
 

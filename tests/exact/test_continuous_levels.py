@@ -62,7 +62,7 @@ def test_signs_are_exact_and_drawn_as_on_two_levels() -> None:
 
 @pytest.mark.parametrize("effect", EFFECTS)
 def test_every_effect_is_that_of_levels_where_a_target_is_one(effect: str) -> None:
-    """65 levels lie on the rows of the table, so that both cells are sampled from the same laws."""
+    """65 levels are the rows of the table, so that both cells are sampled from the same laws."""
     levels = torch.arange(65, dtype=torch.int32).repeat(200)
     one, other = device("continuous", **EFFECTS[effect]), device(65, **EFFECTS[effect])
     found = []
