@@ -48,7 +48,7 @@ def test_ideal_cells_hold_real_weights_as_float32_does(kind: str) -> None:
     assert float((found - x @ weights.mT).norm() / (x @ weights.mT).norm()) < 5e-7
 
 
-def test_signs_are_exact_and_drawn_as_on_two_levels() -> None:
+def test_signs_are_exact_and_sampled_as_on_two_levels() -> None:
     torch.manual_seed(0)
     weights, x = torch.randn(20, 64).sign(), torch.randn(5, 64).sign()
     for sigma, encoding in ((0.0, "differential"), (0.0, "bnn_i"), (0.1, "bnn_i")):
