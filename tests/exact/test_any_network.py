@@ -17,6 +17,7 @@ from torch import Tensor, nn
 import imc_sim as imc
 from imc_sim import InputError
 from imc_sim.analog import straight_through
+from imc_sim.analog._site_products import patches
 from imc_sim.array import Chip
 from imc_sim.device import Device
 from imc_sim.sites import find_products, inputs_of, weights_of
@@ -169,7 +170,8 @@ def test_signs_without_a_scale_are_equal_to_the_bit() -> None:
 @pytest.mark.parametrize(
     ("rows", "kind", "top"),
     [([[1, 1, 1], [-2, 2, -2]], "binary", 1), ([[0, 3, 3], [1, 1, 1]], "bits", 1),
-     ([[0, 3, -3], [1, 1, 1]], "ternary", 1), ([[0.1, -0.3, 0.7]], "levels", 7), ([[0.3, -0.7, 0.0]], "levels", 7),
+     ([[0, 3, -3], [1, 1, 1]], "ternary", 1), ([[1, 1, 1], [0, 3, -3]], "ternary", 1),
+     ([[0.1, -0.3, 0.7]], "levels", 7), ([[0.3, -0.7, 0.0]], "levels", 7),
      ([[0, 0], [1, -1]], "binary", 1), ([[0.1, 0.312345678, -0.7234]], "real", 0)],
 )  # fmt: skip
 def test_weights_have_the_smallest_class_that_holds_them(rows: list[list[float]], kind: str, top: int) -> None:
@@ -210,6 +212,26 @@ def test_a_product_belongs_to_the_module_that_makes_it_after_another_has_failed(
 
     (site,) = find_products(nn.Sequential(Careful()), torch.randn(2, 4)).sites
     assert site.path == "0"
+
+
+@pytest.mark.filterwarnings("ignore:Using padding='same':UserWarning")
+@pytest.mark.parametrize(
+    ("kernel", "settings"),
+    [
+        ((3,), {"padding": 1}), ((4,), {"padding": "same"}), ((4,), {"padding": "same", "dilation": 3}),
+        ((2,), {"padding": "valid", "stride": 3}), ((5,), {"padding": 2, "stride": 2, "dilation": 2}),
+        ((3, 2), {"padding": (0, 2), "stride": (2, 1)}), ((4, 2), {"padding": "same", "dilation": (1, 3)}),
+        ((2, 3), {"padding": 1, "dilation": (2, 1), "stride": 2}), ((2, 1, 3), {"padding": (1, 0, 2)}),
+    ],
+)  # fmt: skip
+def test_patches_are_those_of_a_convolution(kernel: tuple[int, ...], settings: dict[str, Any]) -> None:
+    """Whole numbers, so that the sums are exact in any order."""
+    n = len(kernel)
+    x, w = (torch.randint(-9, 10, shape).double() for shape in ((2, 3, 11, 9, 7)[: 2 + n], (4, 3, *kernel))[:2])
+    vectors, sizes = patches(x, kernel, {"stride": 1, "dilation": 1, **settings})
+    found = (vectors @ w.flatten(1).mT).mT.unflatten(2, sizes)
+    convolution: Any = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}[n]
+    assert torch.equal(found, convolution(x, w, **settings))
 
 
 A, Q = torch.ones(2, 5, 4), torch.ones(2, 3, 5, 4)

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from imc_sim import InputError, load_chip, map_model
-from imc_sim.nn import Conv2d, Linear, Norm, product_layers
+from imc_sim.nn import Conv2d, Linear, Norm, product_layers, two_valued
 from imc_sim.nn.networks import BnnConv, BnnMlp, GatedSign, calibrate_norms, load_norm_state, norm_state
 from imc_sim.nn.store import ModelCard, load_model, save_model, unpack
 from imc_sim.train import MetaplasticAdam, QuadraticTask, f_meta, metaplastic_groups, sign_switch
@@ -441,6 +441,7 @@ def test_flipped_signs_of_a_layer_cost_the_increase_of_the_loss() -> None:
     layer = product_layers(model)[1]
     with torch.no_grad():
         layer.weight.flatten()[::50] *= 10
+        layer.weight.flatten()[7::50] = 0  # counts as -1, and flips to +1
     before = layer.weight.detach().clone()
     batches = [(x[:15], labels[:15]), (x[15:], labels[15:])]
     found = sign_switch(model, "fc.1", batches, flips=600, bins=1, draws=2)
@@ -449,7 +450,7 @@ def test_flipped_signs_of_a_layer_cost_the_increase_of_the_loss() -> None:
     assert every.candidates == 600
     turned = copy.deepcopy(model)
     with torch.no_grad():
-        product_layers(turned)[1].weight.neg_()
+        product_layers(turned)[1].weight.copy_(-two_valued(before))
         losses = [float(F.cross_entropy(net(x).double(), labels)) for net in (model, turned)]
     assert every.increases.tolist() == pytest.approx([(losses[1] - losses[0]) / 600] * 2, rel=1e-9)
     assert every.deviation == pytest.approx(0)

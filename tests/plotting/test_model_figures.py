@@ -17,6 +17,7 @@ from pandas import DataFrame
 from imc_sim import InputError, ResultsError
 from imc_sim.array import Chip, Crossbar, load_chip
 from imc_sim.cli import main
+from imc_sim.cli._show_model import _show, _stem
 from imc_sim.evaluate import (
     ConverterInputs,
     confusion,
@@ -526,12 +527,29 @@ def test_command_refuses_bad_arguments_in_one_line(
 
 
 def test_figures_of_different_chips_and_settings_have_different_names() -> None:
-    from imc_sim.cli._show_model import _stem
-
     usual = {"settings": [], "seed": 0, "chips": 16}
     assert _stem("models/net", "a b", "confusion", usual) == "net_a-b_confusion"
     changed = [("a", usual), ("b", usual), ("a", usual | {"seed": 1}), ("a", usual | {"settings": ["task.way=4"]})]
     assert len({_stem("net", chip, "tsne", settings) for chip, settings in changed}) == 4
+
+
+def test_every_option_of_a_figure_reaches_it_and_its_name(tmp_path: Path) -> None:
+    """A figure with another option under the name of the first would overwrite it."""
+    drawn: dict[tuple[Any, ...], Path] = {}
+
+    def draw(model: str, chip: dict[str, Any], task: dict[str, Any], chips: int, seed: int, stem: Path) -> list[Path]:
+        drawn[model, chip["converter"]["bits"], task["episodes"], chips, seed] = stem
+        return []
+
+    usual = {"model": "net", "bits": 4, "episodes": 2, "chips": 16, "seed": 0}
+    other = [{}, {"model": "web"}, {"bits": 5}, {"episodes": 3}, {"chips": 3}, {"seed": 2}]
+    for changed in other:
+        now = usual | changed
+        settings = [f"chip.converter={{kind: auto, bits: {now['bits']}}}", f"task.episodes={now['episodes']}"]
+        _show("tsne", draw, now["model"], "ideal", tmp_path, now["chips"], now["seed"], settings)
+    assert list(drawn) == [tuple((usual | changed).values()) for changed in other]
+    assert {stem.parent for stem in drawn.values()} == {tmp_path}
+    assert len(set(drawn.values())) == len(other)
 
 
 @pytest.mark.slow

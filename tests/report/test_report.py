@@ -12,7 +12,9 @@ import pytest
 from imc_sim.array import Chip, load_chip
 from imc_sim.cli import main
 from imc_sim.config import read_yaml
+from imc_sim.plotting._metric import Metric
 from imc_sim.report import conclusion, page, write_report
+from imc_sim.report._report import _row
 from imc_sim.report._settings import differences, study_settings, variants
 from imc_sim.report._task import task_line
 from imc_sim.study import Results, load_study
@@ -160,3 +162,11 @@ def test_the_command_prints_path_and_answer(results: Results, capsys: pytest.Cap
 def test_equal_results_give_equal_pages(results: Results, text: str) -> None:
     render: Callable[[Results], str] = page
     assert render(Results.load(results.folder)) == text
+
+
+def test_rows_of_the_table_show_an_interval_from_two_chips_on() -> None:
+    record = {"case": "a", "mean": 0.9, "median": 0.92, "p05": 0.8, "p95": 0.99, "digital": 0.95}
+    for chips, text in ((1, "90.00"), (2, "90.00 (85.00 to 94.00)")):
+        cells = _row(record | {"chips": chips}, [], Metric(), (0.85, 0.94))
+        assert cells[1] == (str(chips), chips)
+        assert cells[2] == (text, pytest.approx(90.0))

@@ -169,6 +169,10 @@ def test_zipped_axes_count_as_one() -> None:
     assert len(points_of(load_study(STUDY | {"axes": [sigma, bits]}))) == 2
     with pytest.raises(InputError, match=r"axes\.1\.path"):
         points_of(load_study(STUDY | {"axes": [sigma | {"zip": None}, bits | {"zip": None}]}))
+    rows = {"path": "chip.converter.rows", "values": ["physical", "used"], "zip": "a"}
+    with pytest.raises(InputError, match=r"axes\.0\.path"):  # neither acts with ideal ADCs
+        points_of(load_study(STUDY | {"axes": [rows, bits]}))
+    assert len(points_of(load_study(STUDY | {"axes": [rows, bits], "set": {"chip.converter.kind": "auto"}}))) == 2
 
 
 def leaves(full: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -318,7 +318,8 @@ def test_settings_of_a_backend_override_those_of_the_chip() -> None:
 
 
 def test_memory_limit_takes_units() -> None:
-    assert load_study(STUDY | {"memory_limit": "1.5 GB"}).memory_limit == 1_500_000_000
+    for text, size in (("1.5 GB", 1_500_000_000), ("2 MB", 2_000_000), ("0.5 MB", 500_000), ("30 KB", 30_000)):
+        assert load_study(STUDY | {"memory_limit": text}).memory_limit == size
     assert isinstance(load_study(STUDY), Study)
 
 
