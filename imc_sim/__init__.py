@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from imc_sim.evaluate import FewShotTask
     from imc_sim.mapping import import_checkpoint, map_model
     from imc_sim.nn.store import load_model
-    from imc_sim.study import Study, load_study, run
+    from imc_sim.study import Study, load_study, run, sweep
 
 _HOME = {
     "AnalogConv2d": "analog",
@@ -42,6 +42,7 @@ _HOME = {
     "load_study": "study",
     "map_model": "mapping",
     "run": "study",
+    "sweep": "study",
 }
 _MODULES = (
     "analog", "array", "config", "data", "device", "evaluate", "mapping", "nn", "plotting", "report", "study", "train"
@@ -82,6 +83,7 @@ __all__ = [
     "report",
     "run",
     "study",
+    "sweep",
     "train",
 ]
 

@@ -46,6 +46,7 @@ INNER = {
     "imc_sim.study._schema": "_encoding _chip _model _study",
     "imc_sim.study._settings": "_chip",
     "imc_sim.study._stored_chip": "_measures_rows",
+    "imc_sim.study._sweep": "sweep",
     # slow or optional packages of others
     "imc_sim.data._readers": "read_digits",
     "imc_sim.evaluate._embedding": "tsne",

@@ -17,6 +17,7 @@ from imc_sim.config._content import (
     working_folder,
 )
 from imc_sim.config._engine import NATIVE, Engine, as_engine
+from imc_sim.config._held import Held, held, held_name, holding_objects, is_held
 from imc_sim.config._installation import REINSTALL, is_shipped, missing_files, package_file
 from imc_sim.config._spec import Spec, build, canonical_json, digest, drop_paths, set_path
 from imc_sim.config._synonyms import SYNONYMS, stored_names
@@ -44,6 +45,7 @@ __all__ = [
     "ElectronVolt",
     "Engine",
     "FoundCard",
+    "Held",
     "Hertz",
     "Kelvin",
     "Kind",
@@ -65,7 +67,11 @@ __all__ = [
     "find_card",
     "find_content",
     "function_code",
+    "held",
+    "held_name",
+    "holding_objects",
     "is_code",
+    "is_held",
     "is_shipped",
     "load_function",
     "missing_files",

@@ -15,6 +15,7 @@ from typing import Any, Literal, NamedTuple
 
 from imc_sim._errors import InputError, nearest
 from imc_sim.config._families import FAMILY, family_card, family_files, read_family
+from imc_sim.config._held import held, is_held
 from imc_sim.config._installation import incomplete, missing_files, shipped
 from imc_sim.config._yaml import held_yaml
 
@@ -187,6 +188,9 @@ def find_card(name: str | os.PathLike[str]) -> FoundCard:
     Raises:
         InputError: there is none, or its file cannot be read.
     """
+    if is_held(str(name)):
+        data = {"name": name, "weights": {"sha256": held(str(name)).sha256}, "arch": {"name": name, "args": {}}}
+        return FoundCard(data, Path(str(name)) / CARD, f"network {name}")
     path = user_path(name, "model")
     found = _card_at(path)
     for folder in search_folders("model") if found is None else ():

@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from imc_sim.evaluate._labelled import ClassificationData, drawn_rows
     from imc_sim.evaluate._mapped_card import calibrate_for_card, map_for_card
     from imc_sim.evaluate._memory_keys import SIMILARITIES
+    from imc_sim.evaluate._object_digests import object_digest
     from imc_sim.evaluate._session import Session, features_key
 
 #: names that need torch, and the module that has them
@@ -82,6 +83,7 @@ _NEED_TORCH = {
     "last_hidden": "_features",
     "map_for_card": "_mapped_card",
     "normalised": "_features",
+    "object_digest": "_object_digests",
     "output_count": "_classification",
     "viewed_images": "_features",
 }
@@ -147,6 +149,7 @@ __all__ = [
     "measure_firing",
     "network_key",
     "normalised",
+    "object_digest",
     "output_count",
     "task_identity",
     "viewed_images",

@@ -10,7 +10,7 @@ from typing import Any, Literal, final
 from pydantic import Field, field_validator
 
 from imc_sim._errors import InputError
-from imc_sim.config import FUNCTION, Spec, function_code, split_code, user_path
+from imc_sim.config import FUNCTION, Spec, function_code, held, is_held, split_code, user_path
 
 
 @final
@@ -58,8 +58,8 @@ class FunctionTask(Spec):
     @classmethod
     def _named(cls, value: str | None) -> str | None:
         """Return the name of a function with the absolute path of its file."""
-        if value is None:
-            return None
+        if value is None or is_held(value):
+            return value
         file, name = split_code(value, "", FUNCTION)
         return f"{user_path(file, 'task').absolute()}:{name}"
 
@@ -81,7 +81,9 @@ class FunctionTask(Spec):
         """
         known: dict[str, Any] = {"kind": self.kind, "metric": self.metric, "seed": self.seed}
         for key, value in (("call", self.call), ("inputs", self.inputs)):
-            if value is not None:
+            if value is not None and is_held(value):
+                known[key] = [held(value).sha256]
+            elif value is not None:
                 code = function_code(value, f"task.{key}")
                 known[key] = [code.name, code.sha256]
         return known | ({"files": [_content(Path(file)) for file in self.files]} if self.files else {})

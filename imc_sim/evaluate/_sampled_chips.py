@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, final
 
-from torch import Tensor, nn
+from torch import nn
 
 from imc_sim.analog import AnalogModel, AssociativeMemory
 from imc_sim.array import Chip
@@ -61,14 +62,14 @@ class SampledChips:
         """Return chip `number` of the same description and seed."""
         return replace(self, numbers=range(number, number + 1))
 
-    def program(
-        self, network: nn.Module, images: Tensor | None = None, inputs: Any = None
-    ) -> tuple[AnalogModel, Calibration]:
+    def program(self, network: nn.Module, images: Any = None, inputs: Any = None) -> tuple[AnalogModel, Calibration]:
         """Map the network onto the chips, and calibrate it with the images where the chip needs that.
 
-        inputs: of a network of any modules.
+        images: a tensor, or of a network of several inputs a tuple or a dict. inputs: of a network of any modules.
         """
         analog = map_model(network, self.chip, self.numbers, self.seed, engine=self.engine, inputs=inputs)
         if images is None or not (self.chip.calibrates and analog.analog_layers):
             return analog, Calibration()
-        return analog, Calibration(analog.calibrate(images), analog.rows_on)
+        several = images if isinstance(images, tuple | list) else [] if isinstance(images, Mapping) else [images]
+        ranges = analog.calibrate(*several, **(images if isinstance(images, Mapping) else {}))
+        return analog, Calibration(ranges, analog.rows_on)

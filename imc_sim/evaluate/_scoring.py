@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from imc_sim._errors import ImcSimError, InputError, nearest
 from imc_sim.analog import AnalogModel
 from imc_sim.array import Chip
-from imc_sim.config import FUNCTION, Engine, digest, load_function, place_of_error
+from imc_sim.config import FUNCTION, Engine, digest, held, is_held, load_function, place_of_error
 from imc_sim.evaluate._function_task import FunctionTask
 from imc_sim.evaluate._global_random import seeded
 from imc_sim.evaluate._results import ChipResult
@@ -103,7 +103,7 @@ def score_chips(
     return results
 
 
-def calibration_inputs(session: Session, task: FunctionTask, chip: Chip) -> Tensor | None:
+def calibration_inputs(session: Session, task: FunctionTask, chip: Chip) -> Any:
     """Return the inputs [batch, …] that the task states for calibration; None where it states none.
 
     Args:
@@ -120,8 +120,8 @@ def calibration_inputs(session: Session, task: FunctionTask, chip: Chip) -> Tens
     return stated_inputs(session, task)
 
 
-def stated_inputs(session: Session, task: FunctionTask) -> Tensor | None:
-    """Return the inputs [batch, …] that the task states; None where it states none.
+def stated_inputs(session: Session, task: FunctionTask) -> Any:
+    """Return the inputs [batch, …] that the task states, of a sweep also several of them; None where it states none.
 
     Args:
         session: of the device.
@@ -132,11 +132,13 @@ def stated_inputs(session: Session, task: FunctionTask) -> Tensor | None:
     """
     if task.inputs is None:
         return None
+    if is_held(task.inputs):
+        return held(task.inputs).value
     make = functools.partial(_inputs, task.inputs)
     return session.once("inputs", _key(task), make).to(session.device)
 
 
-def probe_of(session: Session, model: str, images: Tensor | None) -> Any:
+def probe_of(session: Session, model: str, images: Any) -> Any:
     """Return inputs on which a network of any modules is mapped; None for a network of `imc_sim.nn` layers.
 
     Args:
@@ -154,7 +156,9 @@ def probe_of(session: Session, model: str, images: Tensor | None) -> Any:
     if inputs is None and images is None:
         step = f"Write `inputs: {FUNCTION}`, a function that returns inputs [batch, …]."
         raise InputError("task.inputs", "nothing", f"inputs for the network of any modules {model!r}", step)
-    return images[:_PROBED] if inputs is None and images is not None else inputs
+    if inputs is not None:
+        return inputs
+    return images[:_PROBED] if isinstance(images, Tensor) else images
 
 
 def _inputs(call: str) -> Tensor:
@@ -190,7 +194,12 @@ def check_function(session: Session, model: str, task: FunctionTask) -> None:
 
 def _scored(session: Session, task: FunctionTask, network: nn.Module, chip: int | None, started: float) -> ChipResult:
     """Call the function and return its scores as the result of a chip."""
-    function, file = session.once("function", _key(task), functools.partial(load_function, task.call, "task.call"))
+    if is_held(task.call):
+        function = held(task.call).value
+        file = getattr(getattr(function, "__code__", None), "co_filename", "")
+    else:
+        make = functools.partial(load_function, task.call, "task.call")
+        function, file = session.once("function", _key(task), make)
     with seeded(task.seed, chip), torch.no_grad(), _user_errors(file, "task.call"):
         found = function(network, chip)
     return as_result(found, task.metric, f"task.call, {task.call!r}", chip, time.perf_counter() - started)

@@ -10,6 +10,7 @@ from typing import Any, TypeVar, final
 
 from torch import Tensor, nn
 
+from imc_sim.config import held, is_held
 from imc_sim.evaluate._episodes import FewShotData, features_of
 from imc_sim.evaluate._held_data import forget_with, refresh_data
 from imc_sim.evaluate._identity import data_of_task, features_digest, network_key
@@ -122,6 +123,8 @@ class Session:
         return self.once("model", network_key(name), lambda: self._loaded(name))
 
     def _loaded(self, name: str) -> nn.Module:
+        if is_held(name) and self.device == "cpu":
+            return held(name).value
         if self.device != "cpu":
             return copy.deepcopy(Session.on("cpu").model(name)).to(self.device)
         return load_model(name)

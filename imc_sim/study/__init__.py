@@ -14,6 +14,7 @@ from imc_sim.study._schema import json_schema
 from imc_sim.study._spec import DERIVED, Case, Chips, Study, load_study, with_settings
 from imc_sim.study._status import status
 from imc_sim.study._store import ResultStore
+from imc_sim.study._sweep import sweep
 from imc_sim.study._trials_file import measure
 
 __all__ = [
@@ -47,6 +48,7 @@ __all__ = [
     "run",
     "status",
     "study_embeddings",
+    "sweep",
     "trials_table",
     "with_settings",
 ]

@@ -9,7 +9,7 @@ from typing import Any
 
 from imc_sim._errors import InputError, ResultsError
 from imc_sim._files import make_folder, write_file
-from imc_sim.config import FoundCard, beside, code_of, find_card, is_code, shipped_content, write_yaml
+from imc_sim.config import FoundCard, beside, code_of, find_card, is_code, is_held, shipped_content, write_yaml
 from imc_sim.study._places import FOLDERS, SHIPPED, Content, Kind, place_of
 from imc_sim.study._spec import Study
 
@@ -19,7 +19,7 @@ def content_of(study: Study) -> Content:
     found: dict[Kind, dict[str, str]] = {"model": {}, "chip": {}}
     taken: dict[str, Path] = {}
     for kind, name in named(study):
-        path = _source(study, kind, name)
+        path = None if is_held(name) else _source(study, kind, name)
         if path is None or name in found[kind]:
             continue
         shipped = path.parent.name if kind == "model" else path.stem

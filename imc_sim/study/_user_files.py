@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-from imc_sim.config import Spec
+from imc_sim.config import Spec, is_held
 from imc_sim.data import own_kind
 
 S = TypeVar("S", bound=Spec)
@@ -53,4 +53,5 @@ def _placed(path: str, value: Any, folder: Path) -> Any:
 
 def _absolute(value: Any, folder: Path) -> Any:
     """Return a path relative to the folder as an absolute one; `~` and what is no text stay for the task to check."""
-    return str((folder / value).absolute()) if isinstance(value, str) and not value.startswith("~") else value
+    fixed = not isinstance(value, str) or value.startswith("~") or is_held(value)
+    return value if fixed else str((folder / value).absolute())

@@ -439,7 +439,10 @@ def test_products_that_cannot_be_watched_have_to_be_named_as_digital() -> None:
     assert torch.allclose(analog(x)[0], network(x), rtol=1e-5, atol=1e-6)
 
 
-def test_the_page_can_be_followed(repository: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_page_can_be_followed(
+    repository: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
     blocks = (repository / "docs" / "your_network.md").read_text().split("```python\n")[1:]
     code = "\n".join(block.split("```")[0] for block in blocks)
     names: dict[str, Any] = {}
@@ -449,3 +452,6 @@ def test_the_page_can_be_followed(repository: Path, capsys: pytest.CaptureFixtur
     printed = capsys.readouterr().out
     assert "88.3 % of the multiply-adds" in printed
     assert "  0 %: 100.0 % of the images" in printed
+    table = names["table"]
+    assert table["median"].tolist() == sorted(table["median"])
+    assert (tmp_path / "results" / "regression" / "trials.jsonl").is_file()

@@ -151,6 +151,19 @@ def task_at(home: Path, **changes: Any) -> dict[str, Any]:
     return {"task": study(home)["task"] | {"call": f"{home / 'eval.py'}:score"} | changes}
 
 
+def test_the_study_of_the_page_runs(
+    repository: Path, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = (repository / "docs" / "your_network.md").read_text(encoding="utf-8")
+    for name, text in re.findall(r"^```\w+\n# file: (\S+)\n(.*?)^```", page, re.MULTILINE | re.DOTALL):
+        (tmp_path / name).write_text(text)
+    (tmp_path / "models").mkdir()
+    (home / "net").rename(tmp_path / "models" / "mine")
+    monkeypatch.chdir(tmp_path)
+    found = run(with_settings(load_study("study.yaml"), ["chips.min=1", "axes.0.values=[0.2]"]), tmp_path / "out")
+    assert set(next(iter(found.rows.values()))["scores"]) == {"rms", "largest"}
+
+
 # -- identity ----------------------------------------------------------------------------------------------
 
 
