@@ -15,8 +15,12 @@ from imc_sim.config import Engine
 from imc_sim.nn import Conv2d, Linear, ProductLayer
 
 
-class _MemTorchLayer(AnalogLayer):
-    """Run a product layer on MemTorch's crossbars, whose ADCs take their range from their own inputs."""
+@final
+class MemTorchLayer(AnalogLayer):
+    """Run a product layer on MemTorch's crossbars, whose ADCs take their range from their own inputs.
+
+    Word lines of a convolution are in the order channel, kernel row, kernel column.
+    """
 
     def program(self, chips: range) -> None:
         layer = self.digital
@@ -26,9 +30,6 @@ class _MemTorchLayer(AnalogLayer):
             **shape,
         )  # fmt: skip
         self.crossbar = cast("Any", programmed)
-
-    def matrix(self) -> Tensor:
-        return self.digital.weight_operand()
 
     def on_chip(self, index: int, a: Tensor, first_read: int) -> Tensor:
         return self.crossbar.product(index, a, first_read)
@@ -41,23 +42,7 @@ class _MemTorchLayer(AnalogLayer):
         raise InputError(f"layer {self.name!r}, profile", "engine: memtorch", "ADCs that keep limits", step)
 
 
-@final
-class MemTorchLinear(_MemTorchLayer):
-    """Run a fully connected layer on MemTorch's crossbars."""
-
-    def _input_dims(self) -> int:
-        return 2
-
-
-@final
-class MemTorchConv2d(_MemTorchLayer):
-    """Run a convolution on MemTorch's crossbars, word lines in the order channel, kernel row, kernel column."""
-
-    def _input_dims(self) -> int:
-        return 4
-
-
-_MEMTORCH_LAYERS: dict[type[ProductLayer], type[AnalogLayer]] = {Conv2d: MemTorchConv2d, Linear: MemTorchLinear}
+_MEMTORCH_LAYERS: dict[type[ProductLayer], type[AnalogLayer]] = {Conv2d: MemTorchLayer, Linear: MemTorchLayer}
 
 
 def layer_kinds(backend: Engine) -> Mapping[type[ProductLayer], type[AnalogLayer]]:

@@ -123,11 +123,10 @@ class AnalogLayer(nn.Module, abc.ABC):
         if self._converter is not None:
             _check_single(self.crossbar, chip, name)
 
-    @abc.abstractmethod
     def matrix(self) -> Tensor:
         """Return the digital layer's weights as [out, in]."""
+        return self.digital.weight_operand()
 
-    @abc.abstractmethod
     def on_chip(self, index: int, a: Tensor, first_read: int) -> Tensor:
         """Return the product on one chip.
 
@@ -136,6 +135,7 @@ class AnalogLayer(nn.Module, abc.ABC):
             a: inputs of the product [batch, …].
             first_read: number of the first read.
         """
+        return self.crossbar.read(index, self.tile_inputs(a), first_read)
 
     @abc.abstractmethod
     def tile_inputs(self, a: Tensor) -> InputVectors:
@@ -228,9 +228,9 @@ class AnalogLayer(nn.Module, abc.ABC):
         z = self.digital.rescale(y.to(x.dtype))
         return z if self._converter is None else self._converter.unit(z)
 
-    @abc.abstractmethod
     def _input_dims(self) -> int:
         """Return the number of dimensions of an input without a chip axis."""
+        return self.digital.weight.ndim
 
     def _check(self) -> None:  # optional in subclasses
         """Refuse settings that this layer cannot map."""
@@ -239,17 +239,8 @@ class AnalogLayer(nn.Module, abc.ABC):
 class AnalogLinear(AnalogLayer):
     """Run a fully connected layer on crossbars."""
 
-    def matrix(self) -> Tensor:
-        return self.digital.weight_operand()
-
-    def on_chip(self, index: int, a: Tensor, first_read: int) -> Tensor:
-        return self.crossbar.read(index, self.tile_inputs(a), first_read)
-
     def tile_inputs(self, a: Tensor) -> InputVectors:
         return Rows(a)
-
-    def _input_dims(self) -> int:
-        return 2
 
 
 @final
@@ -262,13 +253,10 @@ class AnalogConv2d(AnalogLayer):
         return self.digital.weight_operand().permute(0, 2, 3, 1).flatten(1)
 
     def on_chip(self, index: int, a: Tensor, first_read: int) -> Tensor:
-        return self.crossbar.read(index, self.tile_inputs(a), first_read).permute(0, 3, 1, 2)
+        return super().on_chip(index, a, first_read).permute(0, 3, 1, 2)
 
     def tile_inputs(self, a: Tensor) -> InputVectors:
         return Patches(a, self.digital.kernel, self.digital.stride, self.digital.padding)
-
-    def _input_dims(self) -> int:
-        return 4
 
     def _check(self) -> None:
         if self.digital.padding and self.encoding.operands == "bipolar":

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import final
 
-import torch
 from pydantic import Field
 from torch import Tensor
 
@@ -106,11 +105,9 @@ class Placement:
         Args:
             matrix: cells [*, word lines, bit lines].
         """
-        r, c = self.row_group, self.column_group
         out = matrix.new_zeros(*matrix.shape[:-2], self.tiles, self.tile.rows, self.tile.cols)
-        pairs = [(i, j) for i in self.row_slices for j in self.column_slices]
-        for t, (i, j) in enumerate(pairs):
-            part = matrix[..., i.start * r : i.stop * r, j.start * c : j.stop * c]
+        for t, (lines, columns) in enumerate(self._parts()):
+            part = matrix[..., lines, columns]
             out[..., t, : part.shape[-2], : part.shape[-1]] = part
         return out
 
@@ -120,11 +117,14 @@ class Placement:
         Args:
             tiles: [*, tile, tile.rows, tile.cols].
         """
-        r, c = self.row_group, self.column_group
-        shape = (*tiles.shape[:-3], self.inputs * r, self.outputs * c)
-        out = torch.empty(shape, dtype=tiles.dtype, device=tiles.device)
-        pairs = [(i, j) for i in self.row_slices for j in self.column_slices]
-        for t, (i, j) in enumerate(pairs):
-            rows, cols = (i.stop - i.start) * r, (j.stop - j.start) * c
-            out[..., i.start * r : i.stop * r, j.start * c : j.stop * c] = tiles[..., t, :rows, :cols]
+        out = tiles.new_empty(*tiles.shape[:-3], self.inputs * self.row_group, self.outputs * self.column_group)
+        for t, (lines, columns) in enumerate(self._parts()):
+            part = out[..., lines, columns]
+            part.copy_(tiles[..., t, : part.shape[-2], : part.shape[-1]])
         return out
+
+    def _parts(self) -> list[tuple[slice, slice]]:
+        """Return the word lines and the bit lines of each tile."""
+        r, c = self.row_group, self.column_group
+        rows = [slice(i.start * r, i.stop * r) for i in self.row_slices]
+        return [(i, slice(j.start * c, j.stop * c)) for i in rows for j in self.column_slices]

@@ -40,9 +40,9 @@ class Readout(abc.ABC):
         self.layer = addresses[0].layer
 
     @property
-    @abc.abstractmethod
     def reference(self) -> Readout:
         """Return the readout that defines the results: self, except for a faster one."""
+        return self
 
     @abc.abstractmethod
     def read(self, index: int, inputs: InputVectors, first_read: int) -> Tensor:
@@ -83,10 +83,6 @@ class Readout(abc.ABC):
 @final
 class IdealReadout(Readout):
     """Read all tiles by one matrix product: ideal ADCs, no read noise."""
-
-    @property
-    def reference(self) -> IdealReadout:
-        return self
 
     def read(self, index: int, inputs: InputVectors, first_read: int) -> Tensor:
         return self.finish(inputs.product(self.matrix(index)), index)

@@ -26,10 +26,6 @@ NOISY = "Reduce the noise of device.read, or raise device.read.v_read_V."
 class TiledReadout(Readout):
     """Read tile by tile: partial sums, read noise, ADC, digital addition."""
 
-    @property
-    def reference(self) -> TiledReadout:
-        return self
-
     def read(self, index: int, inputs: InputVectors, first_read: int) -> Tensor:
         parts, done = inputs.parts(self.plan.outputs), 0
         if len(parts) == 1 and parts[0] is inputs:

@@ -19,7 +19,7 @@ from imc_sim.config._content import (
 from imc_sim.config._engine import NATIVE, Engine, as_engine
 from imc_sim.config._held import Held, held, held_name, holding_objects, is_held
 from imc_sim.config._installation import REINSTALL, is_shipped, missing_files, package_file
-from imc_sim.config._spec import Spec, build, canonical_json, digest, drop_paths, set_path
+from imc_sim.config._spec import Effect, Spec, build, canonical_json, digest, drop_paths, set_path
 from imc_sim.config._synonyms import SYNONYMS, stored_names
 from imc_sim.config._trust import check_trusted, trust_all, trusting
 from imc_sim.config._units import Ampere, ElectronVolt, Hertz, Kelvin, Seconds, Siemens, Volt
@@ -42,6 +42,7 @@ __all__ = [
     "SYNONYMS",
     "Ampere",
     "Code",
+    "Effect",
     "ElectronVolt",
     "Engine",
     "FoundCard",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 import hashlib
 import json
 import re
@@ -83,6 +84,18 @@ class Spec(pydantic.BaseModel):
         data = self.to_dict()
         set_path(data, path, value, where=type(self).__name__)
         return build(type(self), data, where=f"{type(self).__name__}.replace({path!r})")
+
+
+class Effect(Spec, abc.ABC):
+    """A specification of an effect that can be off, so that none of its settings changes a result."""
+
+    @property
+    @abc.abstractmethod
+    def is_ideal(self) -> bool:
+        """Tell whether the effect is off."""
+
+    def idle(self) -> frozenset[str]:
+        return self.all_but("kind") if self.is_ideal else frozenset()
 
 
 def set_path(data: dict[str, Any], path: str, value: Any, where: str) -> None:

@@ -37,6 +37,10 @@ _MNIST = "https://ossci-datasets.s3.amazonaws.com/mnist/"
 _FASHION = "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/"
 _USPS = "https://www.csie.ntu.edu.tw/~cjlin/libsvmtools/datasets/multiclass/"
 _CIFAR = "https://www.cs.toronto.edu/~kriz/"
+_OMNIGLOT_MD5 = {
+    "images_background": "68d2efa1b9178cc56df9314c21c6e718",
+    "images_evaluation": "6b91aef0f799c5bb55b94e3f2daec811",
+}
 _IDX_FILES = (
     "train-images-idx3-ubyte.gz",
     "train-labels-idx1-ubyte.gz",
@@ -64,21 +68,8 @@ def _idx(base: str, md5s: tuple[str, ...], folder: str) -> tuple[Archive, ...]:
 #: The archives of each set that is not embedded.
 ARCHIVES: Mapping[str, tuple[Archive, ...]] = MappingProxyType(
     {
-        "omniglot": (
-            Archive(
-                "images_background.zip",
-                _OMNIGLOT,
-                "68d2efa1b9178cc56df9314c21c6e718",
-                "omniglot-py",
-                "images_background",
-            ),
-            Archive(
-                "images_evaluation.zip",
-                _OMNIGLOT,
-                "6b91aef0f799c5bb55b94e3f2daec811",
-                "omniglot-py",
-                "images_evaluation",
-            ),
+        "omniglot": tuple(
+            Archive(f"{part}.zip", _OMNIGLOT, md5, "omniglot-py", part) for part, md5 in _OMNIGLOT_MD5.items()
         ),
         "mnist": _idx(_MNIST, _MNIST_MD5, "MNIST"),
         "fashion_mnist": _idx(_FASHION, _FASHION_MD5, "FashionMNIST"),
@@ -87,13 +78,7 @@ ARCHIVES: Mapping[str, tuple[Archive, ...]] = MappingProxyType(
             Archive("usps.t.bz2", _USPS, "8ea070ee2aca1ac39742fdd1ef5ed118", "USPS"),
         ),
         "cifar10": (
-            Archive(
-                "cifar-10-binary.tar.gz",
-                _CIFAR,
-                "c32a1d4ab5d03f1284b67883e8d87530",
-                "",
-                "cifar-10-batches-bin",
-            ),
+            Archive("cifar-10-binary.tar.gz", _CIFAR, "c32a1d4ab5d03f1284b67883e8d87530", "", "cifar-10-batches-bin"),
         ),
     }
 )

@@ -55,7 +55,7 @@ def stat_facts(stat: os.stat_result) -> Facts:
     return stat.st_size, stat.st_ino, stat.st_mtime_ns, stat.st_ctime_ns
 
 
-def cached_array(key: str, source: str, make: Callable[[], NDArray[Kind]]) -> NDArray[Kind]:
+def cached_array(key: str, source: str, make: Callable[[], NDArray[Kind]], cached: bool = True) -> NDArray[Kind]:
     """Return an array from the cache, or compute and store it.
 
     A cached file ends in the SHA-256 of its content, which is checked whenever the file is opened. A damaged file is
@@ -65,10 +65,13 @@ def cached_array(key: str, source: str, make: Callable[[], NDArray[Kind]]) -> ND
         key: first part of the name of the cached file.
         source: fingerprint of what the array is computed from; the array is computed again if it differs.
         make: function that computes the array.
+        cached: False: compute the array, and neither read nor write the cache.
 
     Returns:
-        The array, read-only and usually memory-mapped.
+        The array; from the cache read-only and usually memory-mapped.
     """
+    if not cached:
+        return make()
     path = cache_folder() / f"{key}-{source}.npy"
     kept = _mapped(path)
     if kept is None:

@@ -74,15 +74,12 @@ def check(name: str, root: Path | None = None) -> CheckReport:
     Raises:
         InputError: the data set is unknown, or it is a folder of images, which has no published values.
     """
-    info = published_set(name)
+    check_images = _check_pool if published_set(name).kind == "pool" else _check_labelled
     folder = data_root(root)
     facts: dict[str, str] = {}
     problems: list[str] = []
     try:
-        if info.kind == "pool":
-            _check_pool(name, folder, facts, problems)
-        else:
-            _check_labelled(name, folder, facts, problems)
+        check_images(name, folder, facts, problems)
     except InputError as error:
         problems.append(str(error))
     for archive in ARCHIVES.get(name, ()):

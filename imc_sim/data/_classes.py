@@ -6,12 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
-from imc_sim._errors import InputError
 from imc_sim._rng import Stream
-from imc_sim.data._glyphs import SPLITS as GLYPH_SPLITS
 from imc_sim.data._image_folder import image_classes, load_image_folder
-from imc_sim.data._load import load_labelled, load_pool
-from imc_sim.data._omniglot import SPLITS as OMNIGLOT_SPLITS
+from imc_sim.data._load import POOL_SPLITS, check_own_size, load_labelled, load_pool
 from imc_sim.data._own import load_own
 from imc_sim.data._registry import choose_split, dataset_info
 from imc_sim.data._sets import LabelledImages
@@ -50,13 +47,13 @@ def load_classes(name: str, split: str, size: int | None = None, root: Path | No
     if kind in ("labelled", "arrays"):
         data = load_own(name, split) if kind == "arrays" else load_labelled(name, split, root)
         own = data.images.shape[-1] if data.images.dtype == np.float32 else data.images.shape[1]
-        if size not in (None, own) and data.images.ndim > 2:
-            raise InputError("size", size, f"{own} pixels, those of {name}", "Leave the size out.")
+        if data.images.ndim > 2:
+            check_own_size(name, size, own)
         return data
     whole, part = _split(name, split)
     pool = load_pool(name, whole, size, root)
     classes, instances = pool.shape
-    order = np.argsort(Stream(0, f"{name} {whole}", "test").words(4 * classes * instances, 0).view(np.uint64))
+    order = Stream(0, f"{name} {whole}", "test").order(classes * instances)
     kept = round(_TEST * len(order))
     rows = np.sort(order[:kept] if part == "test" else order[kept:])
     images = pool.images.reshape(-1, *pool.images.shape[2:])[rows]
@@ -93,6 +90,5 @@ def class_count(name: str, split: str) -> int:
 
 def _split(name: str, split: str) -> tuple[str, str]:
     whole, _, part = split.rpartition("_")
-    known = OMNIGLOT_SPLITS if name == "omniglot" else tuple(GLYPH_SPLITS)
-    choose_split(name, split, tuple(f"{w}_{p}" for w in known for p in _PARTS))
+    choose_split(name, split, tuple(f"{w}_{p}" for w in POOL_SPLITS[name] for p in _PARTS))
     return whole, part

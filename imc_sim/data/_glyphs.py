@@ -39,7 +39,5 @@ def glyphs(split: str, size: int, *, cached: bool = True) -> tuple[Bytes, tuple[
     """Return images and names of the characters of a split; only these characters are drawn."""
     indices = SPLITS[split]
     names = tuple(f"Alphabet{i // ALPHABET:02d}/character{i % ALPHABET + 1:02d}" for i in indices)
-    if not cached:
-        return make_glyphs(indices, size), names
     source = fingerprint(["glyphs", VERSION, SEED])
-    return cached_array(f"glyphs-{split}-{size}", source, lambda: make_glyphs(indices, size)), names
+    return cached_array(f"glyphs-{split}-{size}", source, lambda: make_glyphs(indices, size), cached), names

@@ -21,6 +21,8 @@ from imc_sim.data._readers import read_cifar10, read_digits, read_idx, read_usps
 from imc_sim.data._registry import choose_split, dataset_info
 from imc_sim.data._sets import CharacterPool, LabelledImages, as_pool
 
+#: splits of each set of characters
+POOL_SPLITS = {"omniglot": OMNIGLOT_SPLITS, "glyphs": tuple(GLYPH_SPLITS)}
 _DIGITS = tuple("0123456789")
 
 
@@ -98,10 +100,7 @@ def load_labelled(name: str, split: str = "train", root: Path | None = None, *, 
     if name == "digits":
         return _labelled(name, split, read_digits(split), (8, 8), _DIGITS)
     layout, files = LAYOUTS[name], labelled_files(name, split, root)
-    if cached:
-        rows = cached_array(f"{name}-{split}", fingerprint(file_facts(files)), lambda: layout.read(files))
-    else:
-        rows = layout.read(files)
+    rows = cached_array(f"{name}-{split}", fingerprint(file_facts(files)), lambda: layout.read(files), cached)
     return _labelled(name, split, rows, layout.shape, layout.class_names)
 
 
@@ -149,13 +148,13 @@ def load_pool(
     """
     kind = dataset_info(name).kind
     if kind == "labelled":
-        return _labelled_pool(name, split, size, root, cached)
+        return _sized(as_pool(load_labelled(name, split, root, cached=cached)), size)
     if kind == "folder":
         return as_pool(load_image_folder(name, split, size, root))
     if kind == "arrays":
         return _sized(as_pool(load_own(name, split)), size)
     info, size = dataset_info(name, "pool"), 32 if size is None else size
-    choose_split(name, split, OMNIGLOT_SPLITS if name == "omniglot" else tuple(GLYPH_SPLITS))
+    choose_split(name, split, POOL_SPLITS[name])
     if not 4 <= size <= 512:
         raise InputError("size", size, "4 to 512 pixels", "Choose the side that the network takes, such as 32.")
     if name == "omniglot":
@@ -166,13 +165,14 @@ def load_pool(
     return CharacterPool(name, split, images, names, info.mean[0], info.std[0])
 
 
-def _labelled_pool(name: str, split: str, size: int | None, root: Path | None, cached: bool) -> CharacterPool:
-    return _sized(as_pool(load_labelled(name, split, root, cached=cached)), size)
-
-
 def _sized(pool: CharacterPool, size: int | None) -> CharacterPool:
     """Return the pool, whose images must have this size."""
     own = pool.images.shape[-1 if pool.images.dtype == np.float32 else 3] if pool.images.ndim > 3 else size
-    if size not in (None, own):
-        raise InputError("size", size, f"{own} pixels, those of {pool.name}", "Leave the size out.")
+    check_own_size(pool.name, size, own)
     return pool
+
+
+def check_own_size(name: str, size: int | None, own: int | None) -> None:
+    """Raise InputError for a size of the images of a labelled set other than theirs."""
+    if size not in (None, own):
+        raise InputError("size", size, f"{own} pixels, those of {name}", "Leave the size out.")

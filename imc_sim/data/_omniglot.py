@@ -138,7 +138,5 @@ def _part(root: Path, part: str, size: int, cached: bool) -> tuple[Bytes, tuple[
     if len(listing.names) != PARTS[part]:
         step = "Remove the folder and fetch the set again, or see `imc-sim data check omniglot`."
         raise InputError(str(listing.folder), f"{len(listing.names)} characters", f"{PARTS[part]} characters", step)
-    if not cached:
-        return read_part(listing, size), listing.names
     key = f"omniglot-{part}-{size}"
-    return cached_array(key, listing.source, lambda: read_part(listing, size)), listing.names
+    return cached_array(key, listing.source, lambda: read_part(listing, size), cached), listing.names

@@ -175,13 +175,12 @@ def _own_info(name: str, kind: Literal["folder", "arrays"]) -> DatasetInfo:
     return DatasetInfo(name, kind, summary, licence, licence, embedded=False, mean=mean, std=std)
 
 
-def choose_split(name: str, split: str, known: tuple[str, ...]) -> str:
-    """Return `split` if the data set has it; raise InputError otherwise."""
+def choose_split(name: str, split: str, known: tuple[str, ...]) -> None:
+    """Raise InputError unless the data set has the split."""
     if split not in known:
         raise InputError(
             f"split of {name}", repr(split), ", ".join(known), f"{nearest(split, known)}Choose one of them."
         )
-    return split
 
 
 def published_set(name: str) -> DatasetInfo:

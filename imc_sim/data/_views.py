@@ -167,7 +167,7 @@ def pixel_order(count: int, seed: int) -> NDArray[np.int64]:
     Returns:
         The order, int64 [count]: pixel i of the permuted image is pixel order[i] of the image.
     """
-    return np.argsort(Stream(seed, "pixels", "permutation").words(4 * count, chip=0).view(np.uint64), kind="stable")
+    return Stream(seed, "pixels", "permutation").order(count)
 
 
 def _padded(images: NDArray[np.uint8], side: int, where: str) -> NDArray[np.uint8]:

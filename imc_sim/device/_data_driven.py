@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal, Self, final
+from typing import ClassVar, Literal, final
 
 import torch
-from pydantic import Field, model_validator
+from pydantic import Field
 from torch import Tensor
 
 from imc_sim.device._switching import Drive, Switching
@@ -25,6 +25,7 @@ class DataDriven(Switching):
     """
 
     typical: ClassVar[Drive] = Drive(sweep_V=1.2, period_s=1e-1, set_V=-1.2, reset_V=1.0, width_s=1e-4)
+    states = ("r_on_ohm", "r_initial_ohm", "r_off_ohm")
 
     kind: Literal["data_driven"] = "data_driven"
     r_on_ohm: float = Field(default=1280.0, ge=1e-3, le=1e15, description="lowest resistance")
@@ -52,20 +53,6 @@ class DataDriven(Switching):
     a_n_V: float = Field(default=0.24, ge=1e-9, le=1e3, description="scale of the current, negative")
     b_p_per_V: float = Field(default=3.0, ge=1e-3, le=50.0, description="voltage exponent of the current, positive")
     b_n_per_V: float = Field(default=3.0, ge=1e-3, le=50.0, description="voltage exponent of the current, negative")
-
-    @model_validator(mode="after")
-    def _ordered(self) -> Self:
-        if not self.r_on_ohm <= self.r_initial_ohm <= self.r_off_ohm or self.r_on_ohm == self.r_off_ohm:
-            raise ValueError("r_on_ohm <= r_initial_ohm <= r_off_ohm, and r_on_ohm below r_off_ohm")
-        return self
-
-    @property
-    def bounds(self) -> tuple[float, float]:
-        return self.r_on_ohm, self.r_off_ohm
-
-    @property
-    def start(self) -> float:
-        return self.r_initial_ohm
 
     def conductance(self, state: Tensor) -> Tensor:
         return 1.0 / state

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from imc_sim._errors import InputError
-from imc_sim.config import Seconds, Spec
+from imc_sim.config import Effect, Seconds, Spec
 
 #: Boltzmann's constant in eV / K as CODATA gave it in 2014, with which the model's constants were evaluated.
 _BOLTZMANN_EV = 1.38064852e-23 / 1.602176634e-19
@@ -118,7 +118,7 @@ class Wear(NamedTuple):
 
 
 @final
-class ReadDisturb(Spec):
+class ReadDisturb(Effect):
     """Loss of LRS under reads: G = L (t / t*)^-p for t = reads x t_read >= t*; G = L before t*. Off at 0 reads.
 
     p = c1 exp(a |V| / kT) and t* = t0 (base (1 - k N^m))^(1/p), where N is the number of programming cycles of the
@@ -145,9 +145,6 @@ class ReadDisturb(Spec):
     def is_ideal(self) -> bool:
         """Tell whether no reads are counted."""
         return self.reads == 0
-
-    def idle(self) -> frozenset[str]:
-        return self.all_but() if self.is_ideal else frozenset()
 
     def law(self, cycles: NDArray[np.int64], v_read_V: float, temperature_K: float) -> Law:
         """Return t* [*] in s and p of cells after these numbers of programming cycles.

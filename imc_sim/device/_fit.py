@@ -171,7 +171,7 @@ def _judge(name: str, values: NDArray[np.float64], device: Device, level: int) -
     """Compare the law of one state, as the device has it, with its data."""
     center = (device.table_S or (device.g_hrs_S, device.g_lrs_S))[level]
     law, sigma = _law_of(device, level, center)
-    distance = _distance(ndtr(_standard(values, law, center, sigma)))
+    distance = float(_distance(ndtr(_standard(values, law, center, sigma))))
     evidence = _evidence(values) if law == "gaussian" else -_evidence(values)
     return StateFit(name, values, law, center, sigma, distance, _p_value(distance, len(values)), evidence)
 
@@ -196,11 +196,10 @@ def _standard(G: NDArray[np.float64], law: Law, center: float, sigma: float) -> 
         return (np.log(relative) if law == "log_normal" else relative - 1.0) / max(sigma, 1e-300)
 
 
-def _distance(phi: NDArray[np.float64]) -> float:
-    """Return the Kolmogorov-Smirnov distance of sorted values with probabilities phi under the law."""
-    n = len(phi)
-    steps = np.arange(n + 1) / n
-    return float(max((steps[1:] - phi).max(), (phi - steps[:-1]).max()))
+def _distance(phi: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the Kolmogorov-Smirnov distance [*] of sorted values with probabilities phi [*, n] under the law."""
+    steps = np.arange(phi.shape[-1] + 1) / phi.shape[-1]
+    return np.maximum((steps[1:] - phi).max(-1), (phi - steps[:-1]).max(-1))
 
 
 def _p_value(distance: float, count: int) -> float:
@@ -210,9 +209,7 @@ def _p_value(distance: float, count: int) -> float:
         Stream(0, f"{size}", "lilliefors").normal(_SAMPLES * size, 0).reshape(_SAMPLES, size).astype(float), 1
     )
     scores = ndtr((normals - normals.mean(1, keepdims=True)) / normals.std(1, ddof=1, keepdims=True))
-    steps = np.arange(size + 1) / size
-    distances = np.maximum((steps[1:] - scores).max(1), (scores - steps[:-1]).max(1))
-    further = int((distances * math.sqrt(size) >= distance * math.sqrt(count)).sum())
+    further = int((_distance(scores) * math.sqrt(size) >= distance * math.sqrt(count)).sum())
     return (1 + further) / (1 + _SAMPLES)
 
 

@@ -13,7 +13,8 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor
 
-from imc_sim.config import Siemens, Spec
+from imc_sim.config import Effect, Siemens
+from imc_sim.device._state_law import polynomial
 
 Law = Literal["gaussian", "log_normal"]
 
@@ -29,13 +30,8 @@ def check_std(coefficients_S: tuple[float, ...], g_max_S: float) -> None:
 _MOST_SIGMA = 3.0
 
 
-class Programming(Spec, abc.ABC):
+class Programming(Effect, abc.ABC):
     """A law of programmed conductances, with one normal number per cell. Without variation, targets are exact."""
-
-    @property
-    @abc.abstractmethod
-    def is_ideal(self) -> bool:
-        """Tell whether every cell is programmed exactly to its target."""
 
     @abc.abstractmethod
     def unclipped(self, target: Tensor, normal: Tensor, floor: float, window_S: float) -> Tensor:
@@ -143,12 +139,7 @@ class PolynomialVariation(Programming):
     def is_ideal(self) -> bool:
         return self.scale == 0.0 or not any(self.coefficients_S)
 
-    def idle(self) -> frozenset[str]:
-        return self.all_but("kind") if self.is_ideal else frozenset()
-
     def unclipped(self, target: Tensor, normal: Tensor, floor: float, window_S: float) -> Tensor:
         x = (target + floor) * (window_S / self.g_max_S)
-        std = torch.zeros_like(x)
-        for c in reversed(self.coefficients_S):
-            std = std * x + c
-        return torch.addcmul(target, std.clamp_min(0.0) * (self.scale / window_S), normal)
+        std = polynomial(self.coefficients_S, x).clamp_min(0.0)
+        return torch.addcmul(target, std * (self.scale / window_S), normal)

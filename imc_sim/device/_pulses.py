@@ -18,12 +18,14 @@ from imc_sim.device._vteam import VTEAM
 
 AnySwitching = Annotated[VTEAM | StanfordPKU | LinearIonDrift | DataDriven, Field(discriminator="kind")]
 
-_MODELS: tuple[type[Switching], ...] = (VTEAM, StanfordPKU, LinearIonDrift, DataDriven)
+_MODELS: dict[str, type[Switching]] = {
+    model.model_fields["kind"].default: model for model in (VTEAM, StanfordPKU, LinearIonDrift, DataDriven)
+}
 
 
 def switching_names() -> list[str]:
     """Return the `kind` of every switching model, sorted."""
-    return sorted(model.model_fields["kind"].default for model in _MODELS)
+    return sorted(_MODELS)
 
 
 def switching_model(name: str) -> Switching:
@@ -35,9 +37,8 @@ def switching_model(name: str) -> Switching:
     Raises:
         InputError: no model has this name.
     """
-    for model in _MODELS:
-        if model.model_fields["kind"].default == name:
-            return model()
+    if name in _MODELS:
+        return _MODELS[name]()
     known = switching_names()
     raise InputError("switching model", repr(name), ", ".join(known), f"{nearest(name, known)}Name one of these.")
 

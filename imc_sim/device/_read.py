@@ -11,7 +11,7 @@ from torch import Tensor
 
 from imc_sim._errors import InputError
 from imc_sim._rng import Stream
-from imc_sim.config import Hertz, Seconds, Siemens, Spec, Volt
+from imc_sim.config import Effect, Hertz, Seconds, Siemens, Spec, Volt
 from imc_sim.device._state_law import StateLaw, check_pieces, evaluate, is_zero
 
 #: Boltzmann's constant in J / K (exact, CODATA 2018).
@@ -19,7 +19,7 @@ BOLTZMANN_J = 1.380649e-23
 
 
 @final
-class Flicker(Spec):
+class Flicker(Effect):
     """1/f noise: standard deviation G Q sqrt(ln((t + t_read) / (2 t_read))) at time t after programming.
 
     Q: a number, or a law of x = G / g_max, G as programmed. The variance is that of all frequencies from 1 / t up
@@ -42,9 +42,6 @@ class Flicker(Spec):
     def is_ideal(self) -> bool:
         """Tell whether there is no 1/f noise."""
         return is_zero(self.q)
-
-    def idle(self) -> frozenset[str]:
-        return self.all_but() if self.is_ideal else frozenset()
 
     def acts(self, t_s: float) -> bool:
         """Tell whether reads at a time have this noise.
@@ -70,7 +67,7 @@ class Flicker(Spec):
 
 
 @final
-class Telegraph(Spec):
+class Telegraph(Effect):
     """Random telegraph noise: a trap switches a cell between G + o dG and G - (1 - o) dG.
 
     The cell is in the low state for a share o of the time, the occupancy. A cell has a trap with the given probability,
@@ -92,9 +89,6 @@ class Telegraph(Spec):
     def is_ideal(self) -> bool:
         """Tell whether no cell has a trap."""
         return self.probability == 0.0 or self.amplitude == 0.0
-
-    def idle(self) -> frozenset[str]:
-        return self.all_but() if self.is_ideal else frozenset()
 
     def traps(self, shape: tuple[int, ...], seed: int, layer: str, chip: int) -> Tensor:
         """Return dG / G of one chip's cells: float64, at most 1, and 0 for cells without a trap.

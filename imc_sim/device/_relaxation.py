@@ -14,6 +14,7 @@ from torch import Tensor
 
 from imc_sim.config import Seconds, Siemens, Spec
 from imc_sim.device._programming import check_std
+from imc_sim.device._state_law import polynomial
 
 
 class Relaxation(Spec, abc.ABC):
@@ -106,7 +107,7 @@ class MeasuredRelaxation(Relaxation):
 
     def apply(self, G: Tensor, t_s: float, normal: Tensor, target_S: Tensor) -> Tensor:
         x = target_S / self.g_max_S
-        gained = self.std(x, t_s).square() - _polynomial(self.coefficients_S[0], x).square()
+        gained = self.std(x, t_s).square() - polynomial(self.coefficients_S[0], x).clamp_min(0.0).square()
         return G + self.scale * gained.clamp_min(0.0).sqrt() * normal
 
     def std(self, x: Tensor, t_s: float) -> Tensor:
@@ -119,15 +120,8 @@ class MeasuredRelaxation(Relaxation):
         k = min(max(bisect.bisect_right(self.times_s, t_s), 1), len(self.times_s) - 1)
         early, late = self.times_s[k - 1], self.times_s[k]
         share = min(max(math.log(t_s / early) / math.log(late / early), 0.0), 1.0)
-        before, after = (_polynomial(self.coefficients_S[i], x) for i in (k - 1, k))
+        before, after = (polynomial(self.coefficients_S[i], x).clamp_min(0.0) for i in (k - 1, k))
         return torch.lerp(before, after, share).clamp_min(0.0)
-
-
-def _polynomial(coefficients: tuple[float, ...], x: Tensor) -> Tensor:
-    value = torch.zeros_like(x)
-    for c in reversed(coefficients):
-        value = value * x + c
-    return value.clamp_min(0.0)
 
 
 AnyRelaxation = Annotated[LogRelaxation | MeasuredRelaxation, Field(discriminator="kind")]

@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from imc_sim._rng import Stream
+from imc_sim.device._read import Telegraph
 
 if TYPE_CHECKING:
     from imc_sim.device._device import Device
@@ -36,10 +37,9 @@ def sample_cells(device: Device, level: int, count: int, seed: int = 0, chip: in
     G, before = ((g / steps + device.floor) * device.window_S for g in (aged, device.clipped(programmed, steps)))
     if device.read.noisy:
         read = device.read
-        driven = read.driven_variance(G, device.time.age_s, before)
-        parts = [p for p in (driven, read.thermal_variance(G, device.temperature_K)) if p is not None]
+        calm = read.model_copy(update={"telegraph": Telegraph()})
         normal = torch.from_numpy(Stream(seed, layer, "read").normal(count, chip)).double()
-        noise = sum(parts, torch.zeros_like(G)).sqrt() * normal
+        noise = calm.variance(G, None, device.time.age_s, device.temperature_K, before).sqrt() * normal
         if not read.telegraph.is_ideal:
             o = read.telegraph.occupancy
             low = torch.from_numpy(Stream(seed, layer, "telegraph").uniform(count, chip)) < o

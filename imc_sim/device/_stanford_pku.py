@@ -33,6 +33,7 @@ class StanfordPKU(Switching):
 
     #: 100 uA would keep the field of every gap below the threshold
     typical: ClassVar[Drive] = Drive(1.6, period_s=1e-5, set_V=1.6, reset_V=-1.5, width_s=1e-9, compliance_A=1e-3)
+    states = ("gap_min_m", "gap_initial_m", "gap_max_m")
 
     kind: Literal["stanford_pku"] = "stanford_pku"
     i_0_A: float = Field(default=1e-3, ge=1e-12, le=10.0, description="scale of the current")
@@ -53,20 +54,10 @@ class StanfordPKU(Switching):
     v_read_V: Volt = Field(default=0.1, ge=1e-3, le=10.0, description="voltage at which the conductance is defined")
 
     @model_validator(mode="after")
-    def _ordered(self) -> Self:
-        if not self.gap_min_m <= self.gap_initial_m <= self.gap_max_m or self.gap_min_m == self.gap_max_m:
-            raise ValueError("gap_min_m <= gap_initial_m <= gap_max_m, and gap_min_m below gap_max_m")
+    def _current_does_not_vanish(self) -> Self:
         if self.gap_max_m > 100.0 * self.g_0_m:
             raise ValueError("gap_max_m of at most 100 g_0_m, where the current has fallen by e^100")
         return self
-
-    @property
-    def bounds(self) -> tuple[float, float]:
-        return self.gap_min_m, self.gap_max_m
-
-    @property
-    def start(self) -> float:
-        return self.gap_initial_m
 
     @property
     def _unit_S(self) -> float:

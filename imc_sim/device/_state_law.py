@@ -54,15 +54,20 @@ class StatePiece(Spec):
         if self.law == "power":
             value = self.coefficients[0] * x.pow(self.coefficients[1])
         else:
-            u = x.log() if self.law == "logarithm" else x
-            value = torch.zeros_like(x)
-            for c in reversed(self.coefficients):
-                value = value * u + c
+            value = polynomial(self.coefficients, x.log() if self.law == "logarithm" else x)
         return value if self.low is None and self.high is None else value.clamp(self.low, self.high)
 
 
 #: A number for every state, or pieces from low to high conductance.
 StateLaw = float | tuple[StatePiece, ...]
+
+
+def polynomial(coefficients: tuple[float, ...], x: Tensor) -> Tensor:
+    """Return c0 + c1 x + c2 x^2 + …, shaped as x."""
+    value = torch.zeros_like(x)
+    for c in reversed(coefficients):
+        value = value * x + c
+    return value
 
 
 def is_zero(law: StateLaw) -> bool:

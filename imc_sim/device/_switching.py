@@ -9,9 +9,10 @@ step is. The state is moved first; current and conductance are those of the move
 from __future__ import annotations
 
 import abc
-from typing import ClassVar, Literal, NamedTuple
+from typing import ClassVar, Literal, NamedTuple, Self
 
 import torch
+from pydantic import model_validator
 from torch import Tensor
 
 from imc_sim._errors import InputError
@@ -64,16 +65,25 @@ class Switching(Spec, abc.ABC):
 
     #: what suits the default parameters
     typical: ClassVar[Drive]
+    #: fields of the lowest state, of the state of a fresh cell, and of the highest state
+    states: ClassVar[tuple[str, str, str]]
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        (low, high), (first, fresh, last) = self.bounds, self.states
+        if not low <= self.start <= high or low == high:
+            raise ValueError(f"{first} <= {fresh} <= {last}, and {first} below {last}")
+        return self
 
     @property
-    @abc.abstractmethod
     def bounds(self) -> tuple[float, float]:
         """Return the lowest and highest state; no step leaves them."""
+        return getattr(self, self.states[0]), getattr(self, self.states[2])
 
     @property
-    @abc.abstractmethod
     def start(self) -> float:
         """Return the state of a fresh cell."""
+        return getattr(self, self.states[1])
 
     @abc.abstractmethod
     def conductance(self, state: Tensor) -> Tensor:
@@ -213,11 +223,8 @@ class Switching(Spec, abc.ABC):
             count: number of pulses, at least 1.
             compliance_A: limit of the source's current in A, see `Limited`; None: no limit.
         """
-        after = []
-        for _ in range(count):
-            state = self.step(state, amplitude_V, width_s, compliance_A)
-            after.append(self.conductance(state))
-        return torch.stack(after)
+        v = torch.as_tensor(amplitude_V, dtype=state.dtype).expand(count, *state.shape)
+        return self.simulate(v, width_s, state, compliance_A).conductance_S
 
 
 class Limited(NamedTuple):

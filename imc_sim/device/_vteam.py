@@ -28,6 +28,7 @@ class VTEAM(Switching):
     typical: ClassVar[Drive] = Drive(
         sweep_V=1.0, period_s=400e-9, set_V=-0.25, reset_V=1.0, width_s=2e-9, compliance_A=1e-3
     )
+    states = ("w_on_m", "w_initial_m", "w_off_m")
 
     kind: Literal["vteam"] = "vteam"
     r_on_ohm: float = Field(default=50.0, ge=1e-3, le=1e15, description="resistance at w_on")
@@ -46,20 +47,10 @@ class VTEAM(Switching):
     window_p: float = Field(default=1.0, ge=0.01, le=100.0, description="exponent of the window")
 
     @model_validator(mode="after")
-    def _ordered(self) -> Self:
-        if not self.w_on_m <= self.w_initial_m <= self.w_off_m or self.w_on_m == self.w_off_m:
-            raise ValueError("w_on_m <= w_initial_m <= w_off_m, and w_on_m below w_off_m")
+    def _resistances_differ(self) -> Self:
         if self.r_on_ohm >= self.r_off_ohm:
             raise ValueError("r_off_ohm above r_on_ohm")
         return self
-
-    @property
-    def bounds(self) -> tuple[float, float]:
-        return self.w_on_m, self.w_off_m
-
-    @property
-    def start(self) -> float:
-        return self.w_initial_m
 
     def conductance(self, state: Tensor) -> Tensor:
         x = (state - self.w_on_m) / (self.w_off_m - self.w_on_m)

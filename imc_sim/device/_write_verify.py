@@ -15,7 +15,7 @@ from pydantic import Field
 from torch import Tensor
 
 from imc_sim._quantiles import probabilities
-from imc_sim.config import Siemens, Spec
+from imc_sim.config import Effect, Siemens
 
 #: Standard normal numbers beyond this do not occur (probability 1e-19).
 _END = 9.0
@@ -47,7 +47,7 @@ class _Window(NamedTuple):
 
 
 @final
-class WriteVerify(Spec):
+class WriteVerify(Effect):
     """Closed-loop programming. Off while max_pulses is 1, or while both tolerances are 0.
 
     A read within tolerance_S + tolerance * G of the target G ends it; after max_pulses the cell stays where it is. The
@@ -62,9 +62,6 @@ class WriteVerify(Spec):
     def is_ideal(self) -> bool:
         """Tell whether every cell gets a single pulse."""
         return self.max_pulses == 1 or self.tolerance == self.tolerance_S == 0.0
-
-    def idle(self) -> frozenset[str]:
-        return self.all_but() if self.is_ideal else frozenset()
 
     def width(self, target: Tensor, floor: float, window_S: float) -> Tensor:
         """Return the accepted distance from each target, in windows.

@@ -12,7 +12,7 @@ from matplotlib.ticker import EngFormatter
 from pandas import DataFrame, concat
 from scipy.special import ndtri
 
-from imc_sim.plotting._figure import LogLabels, legend_label, probability_axis, with_axes, write_figure
+from imc_sim.plotting._figure import LogLabels, legend_below, legend_label, probability_axis, with_axes, write_figure
 
 if TYPE_CHECKING:
     from imc_sim.device import DeviceFit
@@ -56,9 +56,7 @@ def plot_cdf(ax: Axes, data: DataFrame) -> None:
     probability_axis(ax, -limit)
     ax.set_xlabel("conductance")
     handles = [*ax.get_legend_handles_labels()[0], Line2D([], [], color="0.15", linewidth=0.9, marker="", label="fit")]
-    figure = ax.get_figure(root=True)
-    if figure is not None:
-        figure.legend(handles=handles, loc="outside lower center")
+    legend_below(ax, handles)
 
 
 def draw_cdf(fit: DeviceFit, stem: Path) -> list[Path]:

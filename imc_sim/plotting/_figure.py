@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import math
 import textwrap
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Literal, cast, final
+from typing import Any, Literal, cast, final
 
 import matplotlib as mpl
 import numpy as np
 from matplotlib import style as mpl_style
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colorbar import Colorbar
@@ -143,6 +144,13 @@ def with_axes(
         return figure
 
     return make
+
+
+def legend_below(ax: Axes, handles: Sequence[Artist], **options: Any) -> None:
+    """Draw the legend of a figure below its axes, one of which is `ax`."""
+    figure = ax.get_figure(root=True)
+    if figure is not None:
+        figure.legend(handles=handles, loc="outside lower center", **options)
 
 
 def lower_limit(values: ArrayLike) -> float:

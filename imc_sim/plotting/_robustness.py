@@ -18,7 +18,7 @@ from pandas import DataFrame
 
 from imc_sim._errors import ResultsError
 from imc_sim._stats import band_label
-from imc_sim.plotting._figure import LogLabels, legend_label, lower_limit, with_axes
+from imc_sim.plotting._figure import LogLabels, legend_below, legend_label, lower_limit, with_axes
 from imc_sim.plotting._labels import further, heading, is_number, place, shown
 from imc_sim.plotting._metric import Metric
 from imc_sim.plotting._tables import chip_count, distinct, numbers
@@ -55,21 +55,9 @@ def robustness_data(results: Results) -> DataFrame:
     table = results.table
     if table.empty:
         raise ResultsError(str(results.folder), "no finished trial", "one at least", "Run the study again.")
-    if not results.study["axes"]:
-        return _by_case(results)
-    first = results.study["axes"][0]
-    others, metric = further(results.study, first), Metric.of(results.study)
-    numbers = all(is_number(value) for value in table[first["path"]].tolist())
-    unnamed = bool(others) and set(table["case"]) == {UNNAMED}  # the axes alone tell the series apart
-    rows = [
-        {"series": ", ".join([*named, *(place(row[a["path"]], a) for a in others)])}
-        | {"x": row[first["path"]] * first["scale"] if numbers else shown(row[first["path"]], first)}
-        | {"chips": int(row["chips"])}
-        | {name: metric.factor * row[name] for name in _STATISTICS[1:]}
-        for row in table.to_dict("records")
-        for named in [[] if unnamed else [str(row["case"])]]
-    ]
-    data = DataFrame(rows, columns=["series", "x", *_STATISTICS])
+    axes, metric = results.study["axes"], Metric.of(results.study)
+    first = axes[0] if axes else {"label": "setting", "unit": ""}
+    data = _by_axis(results, first, metric) if axes else _by_case(table, metric)
     data.attrs = {
         "x_label": heading(first),
         "x_name": first["label"] or first["path"],
@@ -81,14 +69,27 @@ def robustness_data(results: Results) -> DataFrame:
     return data
 
 
-def _by_case(results: Results) -> DataFrame:
-    """Return the table of a study without axes."""
-    table, metric = results.table, Metric.of(results.study)
+def _by_axis(results: Results, first: dict[str, Any], metric: Metric) -> DataFrame:
+    """Return the rows of a study over its first axis."""
+    table = results.table
+    others = further(results.study, first)
+    numbers = all(is_number(value) for value in table[first["path"]].tolist())
+    unnamed = bool(others) and set(table["case"]) == {UNNAMED}  # the axes alone tell the series apart
+    rows = [
+        {"series": ", ".join([*named, *(place(row[a["path"]], a) for a in others)])}
+        | {"x": row[first["path"]] * first["scale"] if numbers else shown(row[first["path"]], first)}
+        | {"chips": int(row["chips"])}
+        | {name: metric.factor * row[name] for name in _STATISTICS[1:]}
+        for row in table.to_dict("records")
+        for named in [[] if unnamed else [str(row["case"])]]
+    ]
+    return DataFrame(rows, columns=["series", "x", *_STATISTICS])
+
+
+def _by_case(table: DataFrame, metric: Metric) -> DataFrame:
+    """Return the rows of a study without axes."""
     columns = {"series": UNNAMED, "x": table["case"], "chips": table["chips"].astype(int)}
-    data = DataFrame(columns | {name: metric.factor * table[name] for name in _STATISTICS[1:]})
-    data.attrs = {"x_label": "setting", "x_name": "setting", "x_unit": "", "spaced": "linear", "metric": metric}
-    data.attrs["chance"] = _chances(results)
-    return data
+    return DataFrame(columns | {name: metric.factor * table[name] for name in _STATISTICS[1:]})
 
 
 def _chances(results: Results) -> float | list[float]:
@@ -205,9 +206,7 @@ def _legend(ax: Axes, data: DataFrame, band: bool | None, baseline: bool) -> Non
         handles.append(Line2D([], [], linestyle="", marker="", label=f"medians of {chip_count(data)} chips"))
     if baseline:
         handles.append(Line2D([], [], color="0.4", linestyle="--", linewidth=0.8, marker="", label="digital"))
-    figure = ax.get_figure(root=True)
-    if figure is not None:
-        figure.legend(handles=handles, loc="outside lower center", handlelength=3.5 if band is False else 1.8)
+    legend_below(ax, handles, handlelength=3.5 if band is False else 1.8)
 
 
 def figure_height(data: DataFrame, axes: float = 2.2) -> float:

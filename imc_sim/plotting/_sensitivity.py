@@ -12,7 +12,7 @@ from matplotlib.lines import Line2D
 from pandas import DataFrame
 
 from imc_sim._stats import band_label
-from imc_sim.plotting._figure import with_axes, write_figure
+from imc_sim.plotting._figure import legend_below, with_axes, write_figure
 from imc_sim.plotting._tables import chip_count
 
 if TYPE_CHECKING:
@@ -46,13 +46,9 @@ def plot_sensitivity(ax: Axes, data: DataFrame) -> None:
     ax.set_yticks(y, [str(layer) for layer in data["layer"]])
     ax.set_xlabel(f"accuracy against digital, {data['digital'].iloc[0]:.1f} % (points)")
     ax.grid(visible=False, axis="y")
-    figure = ax.get_figure(root=True)
-    if figure is not None:
-        bar = Line2D(
-            [], [], color="C0", linewidth=4, alpha=0.85, marker="", label=f"median of {chip_count(data)} chips"
-        )
-        band = Line2D([], [], color="C1", linewidth=1.1, marker="", label=band_label(data["chips"], named=False))
-        figure.legend(handles=[bar, band], loc="outside lower center", ncols=2)
+    bar = Line2D([], [], color="C0", linewidth=4, alpha=0.85, marker="", label=f"median of {chip_count(data)} chips")
+    band = Line2D([], [], color="C1", linewidth=1.1, marker="", label=band_label(data["chips"], named=False))
+    legend_below(ax, [bar, band], ncols=2)
 
 
 def draw_sensitivity(rows: Sequence[LayerAccuracy], stem: Path) -> list[Path]:

@@ -119,11 +119,10 @@ def _wrapped(name: str, dense: bool) -> str:
 
 def stored_tsne(results: Results) -> DataFrame:
     """Read the points that `imc-sim plot --kind tsne` stored in the results folder."""
-    path = results.folder / TABLE
-    if not path.is_file():
+    if not has_tsne(results):
         step = f"Compute it: imc-sim plot {shlex.quote(str(results.folder))} --kind tsne"
         raise ResultsError(str(results.folder), f"no {TABLE}", "the points of a t-SNE", step)
-    return read_csv(path)
+    return read_csv(results.folder / TABLE)
 
 
 def has_tsne(results: Results) -> bool:

@@ -66,8 +66,8 @@ def save_checkpoint(folder: Path, digest: str, log: Log, state: dict[str, Any]) 
     write_folder(folder, {LOG: rows.encode(), FILE: buffer.getvalue()})
 
 
-def begin(folder: Path, digest: str, resume: bool) -> tuple[dict[str, Any], Log] | None:
-    """Return the state and the log to continue from, or None if the folder has no checkpoint.
+def begin(folder: Path, digest: str, resume: bool, log: Log) -> dict[str, Any] | None:
+    """Return the state to continue from, and add its rows to the log; None if the folder has no checkpoint.
 
     Raises:
         CheckpointError: another recipe wrote the checkpoint.
@@ -83,7 +83,8 @@ def begin(folder: Path, digest: str, resume: bool) -> tuple[dict[str, Any], Log]
     if state["recipe"] != digest:
         step = "Train into another folder, or move this one away."
         raise CheckpointError(str(path), f"recipe {state['recipe'][:12]}", f"recipe {digest[:12]}", step)
-    return state, json.loads(state["log"])
+    log += json.loads(state["log"])
+    return state
 
 
 def share(progress: Progress | None, part: int, parts: int, log: Log) -> Progress | None:
@@ -102,9 +103,3 @@ def share(progress: Progress | None, part: int, parts: int, log: Log) -> Progres
         progress(part * total + done, parts * total, log[-1] if log else {})
 
     return shown
-
-
-def diverged(where: str, loss: float) -> CheckpointError:
-    """Return the error for a loss that is not finite."""
-    step = "Use a smaller learning rate or, in few-shot training, a bounded similarity (cosine)."
-    return CheckpointError(where, f"a loss of {loss:g}", "a finite loss", step)

@@ -29,12 +29,11 @@ from imc_sim.train._checkpoint import (
     Progress,
     SaveTimer,
     begin,
-    diverged,
     random_states,
     save_checkpoint,
     set_random_states,
 )
-from imc_sim.train._optimizer import optimizer_of, set_rate
+from imc_sim.train._optimizer import optimizer_of, set_rate, update
 from imc_sim.train._recipe import ClassifierTraining, ViewTraining
 from imc_sim.train._score import ScoreFunction
 
@@ -263,11 +262,7 @@ class ClassificationTrainer:
             logits = self.model(images)
         losses = self._losses(logits.float(), labels)
         loss = self._score.added(losses, take_score(self._neurons))
-        if not torch.isfinite(loss):
-            raise diverged(f"step {step + 1}", float(loss.detach()))
-        self._optimizer.zero_grad()
-        loss.backward()
-        self._optimizer.step()
+        update(self._optimizer, loss, f"step {step + 1}")
         return float(losses.detach().mean())
 
     def _losses(self, outputs: Tensor, labels: Tensor) -> Tensor:
@@ -320,10 +315,9 @@ class ClassificationTrainer:
 
     def _begin(self, resume: bool) -> None:
         """Restore the state from the checkpoint, if there is one."""
-        found = begin(self.folder, self._digest, resume)
-        if found is None:
+        state = begin(self.folder, self._digest, resume, self._log)
+        if state is None:
             return
-        state, self._log = found
         self.model.load_state_dict(state["model"])
         self._optimizer.load_state_dict(state["optimizer"])
         self._best, self._score.mean, self._start = state["best"], state["baseline"], int(state["epoch"])

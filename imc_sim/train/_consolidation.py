@@ -8,6 +8,7 @@ code.
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Iterable, Iterator
 from typing import Any, final
 
@@ -17,7 +18,7 @@ from torch import Tensor, nn
 
 from imc_sim._rng import Stream
 from imc_sim.evaluate import drawn_rows
-from imc_sim.nn import Conv2d, Norm, ProductLayer
+from imc_sim.nn import Conv2d, Norm, ProductLayer, evaluating
 from imc_sim.train._classification import TrainingSet
 from imc_sim.train._continual_recipe import Method
 from imc_sim.train._layers import latent_layers, named_layers
@@ -144,7 +145,7 @@ def fisher(model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]]) -> dict[s
     count = 0
     with _at_inference(model), contextlib.ExitStack() as hooks, torch.enable_grad():
         for name, layer in layers.items():
-            hooks.callback(layer.register_forward_hook(_noting(seen, name)).remove)
+            hooks.callback(layer.register_forward_hook(functools.partial(_note, seen, name)).remove)
         for images, labels in batches:
             losses = F.cross_entropy(model(images).float(), labels, reduction="sum")
             names = list(seen)
@@ -155,13 +156,9 @@ def fisher(model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]]) -> dict[s
     return {name: total / count for name, total in found.items()}
 
 
-def _noting(seen: dict[str, tuple[Tensor, Tensor]], name: str) -> Any:
-    """Return a forward hook that keeps the input and output of a layer in `seen`."""
-
-    def note(layer: nn.Module, args: tuple[Tensor], y: Tensor) -> None:
-        seen[name] = args[0].detach(), y
-
-    return note
+def _note(seen: dict[str, tuple[Tensor, Tensor]], name: str, _: nn.Module, args: tuple[Tensor], y: Tensor) -> None:
+    """Keep the input and output of a layer in `seen`, as a forward hook."""
+    seen[name] = args[0].detach(), y
 
 
 def _squares(layer: ProductLayer, x: Tensor, gradient: Tensor) -> Tensor:
@@ -175,17 +172,15 @@ def _squares(layer: ProductLayer, x: Tensor, gradient: Tensor) -> Tensor:
 @contextlib.contextmanager
 def _at_inference(model: nn.Module) -> Iterator[None]:
     """Put a model in inference mode, with running statistics in all norms; restore it afterwards."""
-    was = model.training
     changed = [norm for norm in model.modules() if isinstance(norm, Norm) and norm.statistics == "batch"]
-    model.eval()
-    try:
-        for norm in changed:
-            norm.statistics = "running"
-        yield
-    finally:
-        for norm in changed:
-            norm.statistics = "batch"
-        model.train(was)
+    with evaluating(model):
+        try:
+            for norm in changed:
+                norm.statistics = "running"
+            yield
+        finally:
+            for norm in changed:
+                norm.statistics = "batch"
 
 
 def _shuffled(importance: Tensor, seed: int, name: str, task: int) -> Tensor:

@@ -7,7 +7,7 @@ import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast, final
+from typing import final
 
 import numpy as np
 import safetensors.torch
@@ -167,10 +167,9 @@ class ContinualTrainer:
 
     def _begin(self, resume: bool) -> None:
         """Restore the state from the checkpoint, if there is one."""
-        found = begin(self.folder, self.recipe.training_digest(), resume)
-        if found is None:
+        state = begin(self.folder, self.recipe.training_digest(), resume, self._log)
+        if state is None:
             return
-        state, self._log = cast("tuple[dict[str, Any], Log]", found)
         self.model.to(self.device).load_state_dict(state["model"])
         self._optimizer.load_state_dict(state["optimizer"])
         self.norms, self._start = list(state["norms"]), int(state["done"])

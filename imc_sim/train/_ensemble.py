@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast, final
+from typing import final
 
 import numpy as np
 import torch
@@ -121,10 +121,9 @@ class EnsembleTrainer:
         save_checkpoint(self.folder, self.recipe.training_digest(), self._log, state)
 
     def _begin(self, resume: bool) -> None:
-        found = begin(self.folder, self.recipe.training_digest(), resume)
-        if found is None:
+        state = begin(self.folder, self.recipe.training_digest(), resume, self._log)
+        if state is None:
             return
-        state, self._log = cast("tuple[dict[str, Any], Log]", found)
         self._ensemble.load_state_dict(state["model"])
         self._weights = np.asarray(state["weights"].numpy())
         self._logits, self._start = list(state["told"]), int(state["done"])

@@ -15,8 +15,8 @@ from imc_sim.evaluate import SIMILARITIES, FewShotTask, few_shot_accuracy
 from imc_sim.nn import anneal, improve_rotations
 from imc_sim.nn.neurons import Draws, draw_neurons, neurons_of, set_slope, take_score
 from imc_sim.nn.similarity import key_form, training_logits
-from imc_sim.train._checkpoint import Log, Progress, SaveTimer, begin, diverged, save_checkpoint
-from imc_sim.train._optimizer import optimizer_of, set_rate
+from imc_sim.train._checkpoint import Log, Progress, SaveTimer, begin, save_checkpoint
+from imc_sim.train._optimizer import optimizer_of, set_rate, update
 from imc_sim.train._recipe import EpisodicRecipe
 from imc_sim.train._score import ScoreFunction
 from imc_sim.train._variation import ChipNoise
@@ -97,11 +97,7 @@ class EpisodicTrainer:
             features = self.model(images.to(self.device))
         loss = episode_loss(features.float(), labels.to(self.device), self.recipe)
         loss = self._score.added(loss, take_score(self._neurons))
-        if not torch.isfinite(loss):
-            raise diverged(f"episode {episode + 1}", float(loss.detach()))
-        self._optimizer.zero_grad()
-        loss.backward()
-        self._optimizer.step()
+        update(self._optimizer, loss, f"episode {episode + 1}")
         return float(loss.detach())
 
     def _validate(self, done: int) -> None:
@@ -126,10 +122,9 @@ class EpisodicTrainer:
 
     def _begin(self, resume: bool) -> None:
         """Restore the state from the checkpoint, if there is one."""
-        found = begin(self.folder, self.recipe.training_digest(), resume)
-        if found is None:
+        state = begin(self.folder, self.recipe.training_digest(), resume, self._log)
+        if state is None:
             return
-        state, self._log = found
         self.model.load_state_dict(state["model"])
         self._optimizer.load_state_dict(state["optimizer"])
         self._start, self._score.mean = int(state["episode"]), state.get("baseline")

@@ -7,8 +7,9 @@ from typing import Literal
 
 import torch
 from pydantic import Field
-from torch import nn
+from torch import Tensor, nn
 
+from imc_sim._errors import CheckpointError
 from imc_sim.config import Spec
 
 
@@ -41,6 +42,16 @@ def optimizer_of(model: nn.Module, settings: OptimizerSettings) -> torch.optim.O
     if settings.optimizer == "adam":
         return torch.optim.Adam(model.parameters(), lr=rate, weight_decay=decay)
     return torch.optim.SGD(model.parameters(), lr=rate, momentum=settings.momentum, weight_decay=decay)
+
+
+def update(optimizer: torch.optim.Optimizer, loss: Tensor, where: str) -> None:
+    """Take a step of the optimizer; raise CheckpointError for a loss that is not finite."""
+    if not torch.isfinite(loss):
+        step = "Use a smaller learning rate or, in few-shot training, a bounded similarity (cosine)."
+        raise CheckpointError(where, f"a loss of {float(loss.detach()):g}", "a finite loss", step)
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
 
 
 def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from imc_sim._errors import InputError
 from imc_sim._rng import Stream
-from imc_sim.nn import ProductLayer, two_valued
+from imc_sim.nn import ProductLayer, evaluating, two_valued
 
 #: largest magnitude of the optima of the published high-dimensional tasks
 _LARGEST = 4.0
@@ -78,21 +78,20 @@ def sign_switch(
     if not isinstance(flipped, ProductLayer) or not (flipped.binary and flipped.kind.plain_gradient):
         step = "Name a binary layer of a network such as bnn_mlp."
         raise InputError("layer", repr(layer), "a product layer of policy latent", step)
-    was = model.training
-    model.eval()
     weight = flipped.weight.detach()
     size = weight.abs().flatten()
     places = (size / size.max() * bins).long().clamp_max(bins - 1)
-    start, found = _loss(model, batches), []
-    for each in range(bins):
-        members = torch.nonzero(places == each).flatten()
-        if len(members) < flips:
-            continue
-        picks = [_sampled(members, flips, Stream(seed, layer, "flips"), each, draw) for draw in range(draws)]
-        costs = [(_flipped_loss(model, weight, pick, batches) - start) / flips for pick in picks]
-        magnitude = float(torch.stack([size[pick].mean() for pick in picks]).mean() / size.max())
-        found.append(FlippedBin(magnitude, len(members), np.array(costs)))
-    model.train(was)
+    found = []
+    with evaluating(model):
+        start = _loss(model, batches)
+        for each in range(bins):
+            members = torch.nonzero(places == each).flatten()
+            if len(members) < flips:
+                continue
+            picks = [_sampled(members, flips, Stream(seed, layer, "flips"), each, draw) for draw in range(draws)]
+            costs = [(_flipped_loss(model, weight, pick, batches) - start) / flips for pick in picks]
+            magnitude = float(torch.stack([size[pick].mean() for pick in picks]).mean() / size.max())
+            found.append(FlippedBin(magnitude, len(members), np.array(costs)))
     return found
 
 

@@ -70,7 +70,8 @@ def train_model(
     model = initialised(card, recipe, base)
     log, length = trained_log(model, recipe, folder, device, resume, progress)
     done = {"recipe": recipe.to_dict(), **length, "measured": (), "weights": None}
-    done |= {"command": shlex.join(["imc-sim", "train", card.name, *_options(settings)]), "curve": curve_of(log)}
+    options = [word for setting in settings for word in ("--set", setting)]
+    done |= {"command": shlex.join(["imc-sim", "train", card.name, *options]), "curve": curve_of(log)}
     files = {}
     if is_code(card.arch.name):
         code = code_of(card.arch.name, base)
@@ -133,12 +134,8 @@ def initialised(card: ModelCard, recipe: Recipe, base: Path) -> nn.Module:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)
         model = build_model(card, base)
-    return model if recipe.start_from is None else started_from(model, recipe.start_from)
-
-
-def started_from(model: nn.Module, name: str) -> nn.Module:
-    """Load the weights of the trained model `name`, whose tensors must have the same names and shapes."""
-    load_state(model, load_model(name).state_dict(), {}, f"recipe.start_from {name!r}")
+    if recipe.start_from is not None:  # tensors must have the same names and shapes
+        load_state(model, load_model(recipe.start_from).state_dict(), {}, f"recipe.start_from {recipe.start_from!r}")
     return model
 
 
@@ -151,10 +148,6 @@ def changed_card(card: ModelCard, settings: Iterable[tuple[str, Any]], where: st
             raise InputError(where, repr(path), "recipe.… or arch.args.…", step)
         set_path(data, path, value, where)
     return build(ModelCard, data, where)
-
-
-def _options(settings: Sequence[str]) -> list[str]:
-    return [word for setting in settings for word in ("--set", setting)]
 
 
 def curve_of(log: Sequence[Mapping[str, float]]) -> dict[str, tuple[int | float, ...]]:

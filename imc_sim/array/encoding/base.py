@@ -189,12 +189,8 @@ class Encoding(Spec, abc.ABC):
     @property
     def cancels_squares(self) -> bool:
         """Tell whether x^2 cancels in the sum of all conversions, whatever the cells, if all passes see the same."""
-        sums: dict[tuple[int, int], float] = {}
-        for term in self.terms:
-            for c, sign in enumerate(term.columns):
-                for r, drive in enumerate(_folded(type(self))[term.drive]):
-                    sums[c, r] = sums.get((c, r), 0.0) + term.gain * sign * drive[2]
-        return not any(sums.values())
+        gains = torch.tensor([term.gain for term in self.terms])
+        return not bool(torch.einsum("tcr,t->cr", torch.tensor(self.factors()[2]), gains).any())
 
     def coefficients(self, g: Tensor | Sequence[Tensor], floor: float, reference: float | None = None) -> Coefficients:
         """Return D, Q and S of cells.

@@ -8,11 +8,8 @@ from __future__ import annotations
 import abc
 from typing import Literal, final
 
-import torch
-from torch import Tensor
-
 from imc_sim.array.encoding.base import MINUS, PLUS, Correction, Term
-from imc_sim.array.encoding.signs import Signs, block, column_pair
+from imc_sim.array.encoding.signs import Signs
 
 
 class _Bipolar(Signs, abc.ABC):
@@ -26,14 +23,11 @@ class BnnI(_Bipolar):
     """Column pair p, m; v = (x + 1) / 2: u = sum (p - m) v, y = 2 q - sum w."""
 
     kind: Literal["bnn_i"] = "bnn_i"
-    columns = 2
+    bits = ("p", "m")
     signed = True
     drives = ((PLUS,),)
     terms = (Term(0, (1.0, -1.0), gain=2.0),)
     correction = Correction(sum_w=1.0)
-
-    def _cells(self, p: Tensor, m: Tensor) -> Tensor:
-        return column_pair(p, m)
 
 
 @final
@@ -41,14 +35,11 @@ class BnnII(_Bipolar):
     """Column pair m, p; v = (1 - x) / 2: u = sum (m - p) v, y = 2 q + sum w."""
 
     kind: Literal["bnn_ii"] = "bnn_ii"
-    columns = 2
+    bits = ("m", "p")
     signed = True
     drives = ((MINUS,),)
     terms = (Term(0, (1.0, -1.0), gain=2.0),)
     correction = Correction(sum_w=-1.0)
-
-    def _cells(self, p: Tensor, m: Tensor) -> Tensor:
-        return column_pair(m, p)
 
 
 @final
@@ -56,13 +47,11 @@ class BnnIII(_Bipolar):
     """One cell p, passes v+ and v-: A, B = sum p v+-; y = 2 q(A - H sum x) / d - 2 q(B) / d - sum x."""
 
     kind: Literal["bnn_iii"] = "bnn_iii"
+    bits = ("p",)
     signed = False
     drives = ((PLUS,), (MINUS,))
     terms = (Term(0, (1.0,), gain=2.0, sum_x=-1.0), Term(1, (1.0,), gain=-2.0))
     correction = Correction(sum_x=1.0)
-
-    def _cells(self, p: Tensor, m: Tensor) -> Tensor:
-        return p[:, None, :, None]
 
 
 @final
@@ -70,13 +59,11 @@ class BnnIV(_Bipolar):
     """One cell m, passes v+ and v-: A, B = sum m v+-; y = 2 q(B) / d - 2 q(A - H sum x) / d + sum x."""
 
     kind: Literal["bnn_iv"] = "bnn_iv"
+    bits = ("m",)
     signed = False
     drives = ((PLUS,), (MINUS,))
     terms = (Term(0, (1.0,), gain=-2.0, sum_x=-1.0), Term(1, (1.0,), gain=2.0))
     correction = Correction(sum_x=-1.0)
-
-    def _cells(self, p: Tensor, m: Tensor) -> Tensor:
-        return m[:, None, :, None]
 
 
 @final
@@ -84,14 +71,11 @@ class BnnV(_Bipolar):
     """XNOR row pair in one column: v+ drives p, v- drives m; y = 2 q(I - n H) / d - n."""
 
     kind: Literal["bnn_v"] = "bnn_v"
-    rows = 2
+    bits = ("pm",)
     signed = False
     drives = ((PLUS, MINUS),)
     terms = (Term(0, (1.0,), gain=2.0, count=-1.0),)
     correction = Correction(count=1.0)
-
-    def _cells(self, p: Tensor, m: Tensor) -> Tensor:
-        return torch.stack([p, m], dim=-1)[:, None]
 
 
 @final
@@ -99,11 +83,7 @@ class BnnVI(_Bipolar):
     """2 x 2 block p m / m p, rows driven by v+ and v-, column pair: u = sum (p - m)(v+ - v-), y = q / d."""
 
     kind: Literal["bnn_vi"] = "bnn_vi"
-    rows = 2
-    columns = 2
+    bits = ("pm", "mp")
     signed = True
     drives = ((PLUS, MINUS),)
     terms = (Term(0, (1.0, -1.0), gain=1.0),)
-
-    def _cells(self, p: Tensor, m: Tensor) -> Tensor:
-        return block(p, m)

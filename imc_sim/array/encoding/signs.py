@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -11,36 +12,20 @@ from imc_sim.array.encoding.base import Encoding, Targets
 
 
 class Signs(Encoding, abc.ABC):
-    """Hold p = [w = +1] and m = [w = -1] in cells, or sums of them that are 0 or 1."""
+    """Hold one bit of a weight in each cell. `rows` and `columns` follow from `bits`."""
+
+    #: bit of every cell, a string of rows for each column: p = [w = +1], m = [w = -1], n = [w != 0], z = [w = 0]
+    bits: ClassVar[tuple[str, ...]] = ("p",)
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        cls.rows, cls.columns = len(cls.bits[0]), len(cls.bits)
 
     def encode(self, weights: Tensor, levels: int, where: str) -> Targets:
         self.check_weights(weights, where)
-        p, m = (weights > 0).to(torch.int32), (weights < 0).to(torch.int32)
-        return Targets(self._cells(p, m)[:, None], 1, 1.0, (1.0,), weights)
+        bits = {"p": weights > 0, "m": weights < 0, "n": weights != 0, "z": weights == 0}
+        cells = torch.stack([torch.stack([bits[bit] for bit in column], dim=-1) for column in self.bits], dim=1)
+        return Targets(cells[:, None].to(torch.int32), 1, 1.0, (1.0,), weights)
 
     def uses_levels(self, linear: bool, signs: bool) -> bool:
         return False
-
-    @abc.abstractmethod
-    def _cells(self, p: Tensor, m: Tensor) -> Tensor:
-        """Return the cells [out, columns, in, rows] of p and m, both [out, in]."""
-
-
-def column_pair(first: Tensor, second: Tensor) -> Tensor:
-    """Return two cells per weight on one word line, [out, 2, in, 1].
-
-    Args:
-        first: cells of the first column [out, in].
-        second: cells of the second column [out, in].
-    """
-    return torch.stack([first, second], dim=1)[..., None]
-
-
-def block(p: Tensor, m: Tensor) -> Tensor:
-    """Return 2 x 2 cells per weight, p m in the first row and m p in the second: [out, 2, in, 2].
-
-    Args:
-        p: [out, in], 1 for a weight of +1.
-        m: [out, in], 1 for a weight of -1.
-    """
-    return torch.stack([torch.stack([p, m], dim=1), torch.stack([m, p], dim=1)], dim=-1)

@@ -8,10 +8,8 @@ from __future__ import annotations
 import abc
 from typing import Literal, final
 
-from torch import Tensor
-
 from imc_sim.array.encoding.base import MINUS, NONZERO, PLUS, ZERO, Correction, Term
-from imc_sim.array.encoding.signs import Signs, block, column_pair
+from imc_sim.array.encoding.signs import Signs
 
 _PAIR = (1.0, -1.0)
 
@@ -27,24 +25,17 @@ class TnnI(_Ternary):
     """The 2 x 2 block of BNN VI; w = 0: all cells HRS, x = 0: both rows off. y = q / d."""
 
     kind: Literal["tnn_i"] = "tnn_i"
-    rows = 2
-    columns = 2
+    bits = ("pm", "mp")
     signed = True
     drives = ((PLUS, MINUS),)
     terms = (Term(0, _PAIR, gain=1.0),)
-
-    def _cells(self, p: Tensor, m: Tensor) -> Tensor:
-        return block(p, m)
 
 
 class _ColumnPair(_Ternary, abc.ABC):
     """Hold p and m in a column pair."""
 
-    columns = 2
+    bits = ("p", "m")
     signed = True
-
-    def _cells(self, p: Tensor, m: Tensor) -> Tensor:
-        return column_pair(p, m)
 
 
 @final
@@ -69,7 +60,6 @@ class TnnIII(_ColumnPair):
 class _Bits(_Ternary, abc.ABC):
     """Hold the low and the high bit of a code of w in two columns; passes v+ and v-."""
 
-    columns = 2
     signed = False
     drives = ((PLUS,), (MINUS,))
 
@@ -82,6 +72,7 @@ class TnnIV(_Bits):
     """
 
     kind: Literal["tnn_iv"] = "tnn_iv"
+    bits = ("n", "m")
     terms = (
         Term(0, (1.0, 0.0), gain=1.0, sum_x=0.5),
         Term(1, (1.0, 0.0), gain=-1.0, sum_x=-0.5),
@@ -89,15 +80,13 @@ class TnnIV(_Bits):
         Term(1, (0.0, 1.0), gain=2.0),
     )
 
-    def _cells(self, p: Tensor, m: Tensor) -> Tensor:
-        return column_pair(p + m, m)
-
 
 @final
 class TnnV(_Bits):
     """Bits of w + 1: y = (q(l+) - q(l- + 3 H sum x) + 2 q(m+) - 2 q(m-)) / d - sum x."""
 
     kind: Literal["tnn_v"] = "tnn_v"
+    bits = ("z", "p")
     terms = (
         Term(0, (1.0, 0.0), gain=1.0),
         Term(1, (1.0, 0.0), gain=-1.0, sum_x=3.0),
@@ -105,6 +94,3 @@ class TnnV(_Bits):
         Term(1, (0.0, 1.0), gain=-2.0),
     )
     correction = Correction(sum_x=1.0)
-
-    def _cells(self, p: Tensor, m: Tensor) -> Tensor:
-        return column_pair(1 - p - m, p)

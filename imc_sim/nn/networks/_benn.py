@@ -36,24 +36,24 @@ class SignActivation(nn.Module):
         return binary_activation(x)
 
 
-class _BinaryBlock(nn.Module):
+class BinaryBlock(nn.Module):
     """Batch norm, sign, dropout, binary convolution with bias and ReLU; the next batch norm centres the output."""
 
-    def __init__(self, channels: tuple[int, int], kernel: int, dropout: float = 0.0) -> None:
+    def __init__(self, channels: tuple[int, int], kernel: int, dropout: float = 0.0, stride: int = 1) -> None:
         super().__init__()
         self.norm, self.sign, self.dropout = Norm(channels[0], eps=_EPS), SignActivation(), nn.Dropout(dropout)
-        self.conv = Conv2d(*channels, kernel, "sign", padding=kernel // 2)
+        self.conv = Conv2d(*channels, kernel, "sign", stride=stride, padding=kernel // 2)
 
     def forward(self, x: Tensor) -> Tensor:
         return F.relu(self.conv(self.dropout(self.sign(self.norm(x)))))
 
 
-class _FirstBlock(nn.Module):
+class FirstBlock(nn.Module):
     """Float convolution, batch norm without scale and shift, ReLU."""
 
-    def __init__(self, channels: tuple[int, int], kernel: int) -> None:
+    def __init__(self, channels: tuple[int, int], kernel: int, stride: int = 1) -> None:
         super().__init__()
-        self.conv = Conv2d(*channels, kernel, padding=kernel // 2)
+        self.conv = Conv2d(*channels, kernel, stride=stride, padding=kernel // 2)
         self.norm = Norm(channels[1], eps=_EPS, affine=False)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -101,13 +101,13 @@ class BinaryNin(nn.Module):
         wide, narrow = scaled((_WIDE, _NARROW), width, least=2)
         ends = ((channels_in, wide), (wide, classes))
         binary = kind == "ab"
-        self.block1 = _BinaryBlock(ends[0], 5) if binary else _FirstBlock(ends[0], 5)
-        self.block2 = _BinaryBlock((wide, narrow), 1)
-        self.block3 = _BinaryBlock((narrow, wide), 5, dropout)
-        self.block4 = _BinaryBlock((wide, wide), 1)
-        self.block5 = _BinaryBlock((wide, wide), 3, dropout)
-        self.block6 = _BinaryBlock((wide, wide), 1)
-        self.block7 = _BinaryBlock(ends[1], 1) if binary else _LastBlock(ends[1])
+        self.block1 = BinaryBlock(ends[0], 5) if binary else FirstBlock(ends[0], 5)
+        self.block2 = BinaryBlock((wide, narrow), 1)
+        self.block3 = BinaryBlock((narrow, wide), 5, dropout)
+        self.block4 = BinaryBlock((wide, wide), 1)
+        self.block5 = BinaryBlock((wide, wide), 3, dropout)
+        self.block6 = BinaryBlock((wide, wide), 1)
+        self.block7 = BinaryBlock(ends[1], 1) if binary else _LastBlock(ends[1])
         self.redraw()
 
     def redraw(self) -> None:

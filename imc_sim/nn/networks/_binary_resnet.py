@@ -13,9 +13,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from imc_sim.nn._checks import check_choice, check_counts, check_size, scaled
-from imc_sim.nn._layers import Conv2d, Linear, product_layers
+from imc_sim.nn._layers import Linear, product_layers
 from imc_sim.nn._norm import Norm
-from imc_sim.nn.networks._benn import SignActivation
+from imc_sim.nn.networks._benn import BinaryBlock, FirstBlock
 
 ResnetStem = Literal["imagenet", "cifar"]
 #: stem -> (kernel, stride) of the first convolution, and whether a max-pooling 3 x 3 of stride 2 follows
@@ -25,44 +25,18 @@ _CHANNELS = (64, 128, 256, 512)
 _EPS, _INITIAL_STD = 1e-4, 0.05
 
 
-class _BinaryConv(nn.Module):
-    """Batch norm, sign, binary convolution with bias, ReLU."""
-
-    def __init__(self, channels: tuple[int, int], kernel: int, stride: int) -> None:
-        super().__init__()
-        self.norm, self.sign = Norm(channels[0], eps=_EPS), SignActivation()
-        self.conv = Conv2d(*channels, kernel, "sign", stride=stride, padding=kernel // 2)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return F.relu(self.conv(self.sign(self.norm(x))))
-
-
 class _Residual(nn.Module):
     """Two binary 3 x 3 convolutions, added to their input, or to a binary 1 x 1 convolution of it."""
 
     def __init__(self, channels: tuple[int, int], stride: int) -> None:
         super().__init__()
-        self.first = _BinaryConv(channels, 3, stride)
-        self.second = _BinaryConv((channels[1], channels[1]), 3, 1)
+        self.first = BinaryBlock(channels, 3, stride=stride)
+        self.second = BinaryBlock((channels[1], channels[1]), 3)
         same = stride == 1 and channels[0] == channels[1]
-        self.shortcut = nn.Identity() if same else _BinaryConv(channels, 1, stride)
+        self.shortcut = nn.Identity() if same else BinaryBlock(channels, 1, stride=stride)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.shortcut(x) + self.second(self.first(x))
-
-
-class _Stem(nn.Module):
-    """Float convolution, batch norm without scale and shift, ReLU, and the max-pooling of that stem."""
-
-    def __init__(self, channels: tuple[int, int], stem: ResnetStem) -> None:
-        super().__init__()
-        kernel, stride, self.pooled = RESNET_STEMS[stem]
-        self.conv = Conv2d(*channels, kernel, stride=stride, padding=kernel // 2)
-        self.norm = Norm(channels[1], eps=_EPS, affine=False)
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = F.relu(self.norm(self.conv(x)))
-        return F.max_pool2d(x, 3, stride=2, padding=1) if self.pooled else x
 
 
 @final
@@ -94,7 +68,8 @@ class BinaryResNet18(nn.Module):
         check_counts(classes=classes, channels_in=channels_in, size=size)
         self.size, self.channels_in, self.classes = size, channels_in, classes
         channels = scaled(_CHANNELS, width, least=2)  # binary weights have no mean over the channels
-        self.stem = _Stem((channels_in, channels[0]), stem)
+        kernel, stride, self.pooled = RESNET_STEMS[stem]
+        self.stem = FirstBlock((channels_in, channels[0]), kernel, stride)
         self.stage1 = _stage((channels[0], channels[0]), 1)
         self.stage2, self.stage3, self.stage4 = (_stage(pair, 2) for pair in itertools.pairwise(channels))
         self.norm = Norm(channels[3], eps=_EPS, affine=False)
@@ -105,7 +80,9 @@ class BinaryResNet18(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         check_size(x, self.channels_in, self.size)
-        x = self.stage4(self.stage3(self.stage2(self.stage1(self.stem(x)))))
+        x = self.stem(x)
+        x = F.max_pool2d(x, 3, stride=2, padding=1) if self.pooled else x
+        x = self.stage4(self.stage3(self.stage2(self.stage1(x))))
         return self.fc(F.avg_pool2d(self.norm(x), x.shape[-1]).flatten(1))
 
 

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from imc_sim._errors import InputError
 from imc_sim.nn._binarize import signs
 from imc_sim.nn._checks import check_choice
+from imc_sim.nn._images import evaluating
 from imc_sim.nn._layers import Conv2d, Linear, product_layers
 from imc_sim.nn._norm import Norm, Statistics
 
@@ -203,15 +204,13 @@ def calibrate_norms(model: nn.Module, batches: Iterable[Tensor]) -> None:
         batches: Images in batches, iterated once per norm, such as a list.
     """
     norms = [norm for norm in model.modules() if isinstance(norm, Norm)]
-    was = model.training
-    model.eval()
     for norm in norms:
         norm.statistics = "running"
-    for norm in norms:
-        mean, variance = _moments(model, norm, batches)
-        norm.running_mean.copy_(mean)
-        norm.running_var.copy_(variance)
-    model.train(was)
+    with evaluating(model):
+        for norm in norms:
+            mean, variance = _moments(model, norm, batches)
+            norm.running_mean.copy_(mean)
+            norm.running_var.copy_(variance)
 
 
 def _moments(model: nn.Module, norm: Norm, batches: Iterable[Tensor]) -> tuple[Tensor, Tensor]:
