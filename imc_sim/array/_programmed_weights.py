@@ -232,19 +232,20 @@ def _separable(plan: Plan, found: Coefficients, same: bool) -> bool:
     """
     if found.square is None or (same and plan.encoding.cancels_squares):
         return True
-    return plan.chip.cells_are_ideal and not bool(_combined(plan, found.square).any())  # type: ignore[union-attr]
+    return plan.chip.cells_are_ideal and not bool(_combined(plan, found.square).any())
 
 
 def _merged(plan: Plan, found: Coefficients, factor: float, offset: Tensor | None, unit: float) -> ProgrammedWeights:
     """Return programmed weights whose conversions are combined in one matrix."""
-    linear, constant = (_combined(plan, c) for c in (found.linear, found.constant))
-    sums = None if constant is None else _tile_sums(plan, constant[:, None])
+    linear, minus = _combined(plan, found.linear), plan.encoding.correction.sum_x
+    matrix = (linear - minus if minus else linear).contiguous()
+    sums = None if found.constant is None else _tile_sums(plan, _combined(plan, found.constant)[:, None])
     if offset is not None:
         gains = plan.gains.to(offset.dtype) * plan.encoding.gain_in
         sums = _plus(sums, (offset.unflatten(1, (-1, len(gains))) * gains).sum(-1).to(plan.dtype))
     least = min(1.0, min(abs(f) for f in plan.factors) * plan.encoding.gain_in)
     unit *= 2.0 ** math.floor(math.log2(least))
-    return ProgrammedWeights((_whole(plan, linear),), None, sums, ReadPower(), factor=factor, merged=True, unit=unit)
+    return ProgrammedWeights((matrix,), None, sums, ReadPower(), factor=factor, merged=True, unit=unit)
 
 
 def _floor(plan: Plan, factor: float = 1.0) -> float:
@@ -258,23 +259,13 @@ def _floor(plan: Plan, factor: float = 1.0) -> float:
     return floor if plan.dtype == torch.float64 else round(floor / RESOLUTION) * RESOLUTION
 
 
-def _combined(plan: Plan, x: Tensor | None) -> Tensor | None:
+def _combined(plan: Plan, x: Tensor) -> Tensor:
     """Return the sum of all conversions of [out, slices x terms, in], each with its gain: [out, in]."""
-    if x is None:
-        return None
     if len(plan.factors) == 1:
         y = x[:, 0]
         gain = plan.factors[0] * plan.encoding.gain_in
         return y if gain == 1.0 else y * gain
     return torch.einsum("osi,s->oi", x, plan.gains.to(x.dtype) * plan.encoding.gain_in)
-
-
-def _whole(plan: Plan, linear: Tensor | None) -> Tensor:
-    """Return the matrix of a single product, with the correction per sum of inputs."""
-    if linear is None:
-        linear = torch.zeros(plan.outputs, plan.placement.inputs, dtype=plan.dtype)
-    minus = plan.encoding.correction.sum_x
-    return (linear - minus if minus else linear).contiguous()
 
 
 def _tiles(plan: Plan, x: Tensor) -> tuple[Tensor, ...]:

@@ -61,8 +61,7 @@ def read_idx(files: tuple[Path, ...]) -> Rows:
 
 def read_cifar10(files: tuple[Path, ...]) -> Rows:
     """CIFAR-10, binary version: records of a label byte and the planes R, G, B of 1,024 bytes."""
-    parts = [_cifar_file(path) for path in files]
-    return np.concatenate(parts)
+    return np.concatenate([_cifar_file(path) for path in files])
 
 
 def _cifar_file(path: Path) -> Rows:

@@ -143,15 +143,11 @@ def _number(value: Any) -> Cell:
 
 def _table(results: Results) -> str:
     axes, metric = results.study["axes"], Metric.of(results.study)
-    shown = ("mean, 95 % interval", "median", _band(results), "digital")
+    shown = ("mean, 95 % interval", "median", band_label(results.table["chips"], named=False), "digital")
     heads = ["case", *map(heading, axes), "chips", *(f"{name}{metric.in_brackets}" for name in shown)]
     each = zip(results.table.to_dict("records"), results.intervals, strict=True)
     rows = (_row(record, axes, metric, ends) for record, ends in each)
     return f'{table(heads, rows, "results")}<p class="note">{escaped(_statistics(results))}</p>'
-
-
-def _band(results: Results) -> str:
-    return band_label(results.table["chips"], named=False)
 
 
 def _statistics(results: Results) -> str:

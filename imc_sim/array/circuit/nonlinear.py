@@ -30,14 +30,11 @@ class _Cells:
 
     def current(self, volts: Tensor) -> Tensor:
         x = self.a * volts
-        return self.g * torch.where(x.abs() < 1e-4, volts * (1.0 + x * x / 6.0), torch.sinh(x) / self._a_or_1)
+        steep = torch.sinh(x) / torch.where(self.a == 0.0, 1.0, self.a)
+        return self.g * torch.where(x.abs() < 1e-4, volts * (1.0 + x * x / 6.0), steep)
 
     def slope(self, volts: Tensor) -> Tensor:
         return self.g * torch.cosh(self.a * volts)
-
-    @property
-    def _a_or_1(self) -> Tensor:
-        return torch.where(self.a == 0.0, 1.0, self.a)
 
 
 @torch.no_grad()
