@@ -74,9 +74,8 @@ def new_figure(width: float = 3.4, height: float = 2.5) -> tuple[Figure, Axes]:
     Returns:
         The figure and its axes.
     """
-    figure = Figure(figsize=(width, height))
-    FigureCanvasAgg(figure)
-    return figure, figure.subplots()
+    figure, axes = new_panels(1, 1, width, height)
+    return figure, axes[0]
 
 
 def new_panels(rows: int, cols: int, width: float, height: float) -> tuple[Figure, list[Axes]]:

@@ -88,7 +88,8 @@ class ChipNoise:
     ) -> tuple[Tensor, Tensor]:
         """Return the effective weights in the shape of w, and the offset of every output [out]."""
         unit = layer.exact_operands and not layer.zero_operands
-        matrix = _word_lines(w.detach()).flatten(1).cpu()
+        lines = w.permute(0, 2, 3, 1) if w.ndim == 4 else w  # as an analog layer: kernel row, kernel column, channel
+        matrix = lines.detach().flatten(1).cpu()
         crossbar = Crossbar.program(
             matrix, self._chip, range(episode, episode + 1), self._seed, name, encoding=encoding, unit_inputs=unit
         )
@@ -97,8 +98,3 @@ class ChipNoise:
         linear = (readout.finish(readout.matrix(0).mT.to(matrix), 0) - offset).mT.to(w)
         seen = linear if w.ndim == 2 else linear.unflatten(1, (*w.shape[2:], -1)).permute(0, 3, 1, 2)
         return w + (seen - w).detach(), offset.to(w)
-
-
-def _word_lines(w: Tensor) -> Tensor:
-    """Return weights in the order of an analog layer's word lines: kernel row, kernel column, channel."""
-    return w.permute(0, 2, 3, 1) if w.ndim == 4 else w

@@ -10,6 +10,9 @@ from torch import Tensor
 
 from imc_sim.array.encoding.base import Encoding, Targets
 
+#: bit of a weight -> comparison of the weight with 0
+_BITS = {"p": torch.gt, "m": torch.lt, "n": torch.ne, "z": torch.eq}
+
 
 class Signs(Encoding, abc.ABC):
     """Hold one bit of a weight in each cell. `rows` and `columns` follow from `bits`."""
@@ -23,8 +26,8 @@ class Signs(Encoding, abc.ABC):
 
     def encode(self, weights: Tensor, levels: int, where: str) -> Targets:
         self.check_weights(weights, where)
-        bits = {"p": weights > 0, "m": weights < 0, "n": weights != 0, "z": weights == 0}
-        cells = torch.stack([torch.stack([bits[bit] for bit in column], dim=-1) for column in self.bits], dim=1)
+        columns = [torch.stack([_BITS[bit](weights, 0) for bit in column], dim=-1) for column in self.bits]
+        cells = torch.stack(columns, dim=1)
         return Targets(cells[:, None].to(torch.int32), 1, 1.0, (1.0,), weights)
 
     def uses_levels(self, linear: bool, signs: bool) -> bool:
