@@ -153,11 +153,16 @@ def _local(distributed: ModuleType, workers: int | None) -> Any:
     """
     from dask import config
 
-    with config.set({"distributed.scheduler.allowed-failures": LOSSES - 1}):
-        return distributed.LocalCluster(
-            n_workers=workers or len(os.sched_getaffinity(0)), threads_per_worker=1, processes=True, memory_limit=0,
-            dashboard_address=":0", silence_logs="ERROR", preload=["imc_sim.runs._dask_preload"],
-        )  # fmt: skip
+    try:
+        with config.set({"distributed.scheduler.allowed-failures": LOSSES - 1}):
+            return distributed.LocalCluster(
+                n_workers=workers or len(os.sched_getaffinity(0)), threads_per_worker=1, processes=True,
+                memory_limit=0, dashboard_address=":0", silence_logs="ERROR", preload=["imc_sim.runs._dask_preload"],
+            )  # fmt: skip
+    except RuntimeError as error:
+        step = 'Put the code that starts the run under `if __name__ == "__main__":`, or choose executor inline.'
+        allowed = "a main program that workers can import"
+        raise LostExecutorError("executor dask", "workers that do not start", allowed, step) from error
 
 
 def _client(distributed: ModuleType, cluster: Any) -> Any:

@@ -6,14 +6,15 @@ EXECUTORS; `imc_sim.testing.ExecutorContract` tests it.
 
 from __future__ import annotations
 
-import multiprocessing
 import sys
 from collections.abc import Callable
 from concurrent.futures import Future
+from multiprocessing import process
+from pathlib import Path
 from typing import Any, Protocol, final
 
 from imc_sim._errors import InputError, nearest
-from imc_sim.runs._lost_workers import UNGUARDED_EXIT, WORKER_NAME, UnguardedMainError
+from imc_sim.runs._lost_workers import DASK_WORKER_NAME, UNGUARDED_EXIT, WORKER_NAME, UnguardedMainError
 
 
 class Executor(Protocol):
@@ -102,6 +103,8 @@ def make_executor(name: str, workers: int | None = None, scheduler: str | None =
         raise InputError("workers", workers, "1 or more", "Leave it out for one worker a core.")
     _check_guard()
     if scheduler is None:
+        if name != "inline":
+            _check_main()
         return EXECUTORS[name](workers)
     if name != "dask":
         raise InputError("scheduler", f"{scheduler!r} with executor {name}", "executor dask", "Leave one of them out.")
@@ -111,11 +114,20 @@ def make_executor(name: str, workers: int | None = None, scheduler: str | None =
     return _dask(None, scheduler)
 
 
+def _check_main() -> None:
+    """Refuse worker processes for a main program that they cannot import, such as one read from standard input."""
+    main = sys.modules["__main__"]
+    file = getattr(main, "__file__", None)
+    if file is not None and main.__spec__ is None and not Path(file).exists():
+        step = "Save the program as a file, or choose executor inline."
+        raise InputError("executor", f"the main program {file!r}, which is no file", "a file", step)
+
+
 def _check_guard() -> None:
     """Refuse to start workers from a worker that still imports the main program: it would never end."""
-    process = multiprocessing.current_process()
-    if not getattr(process, "_inheriting", False):
+    current = process.current_process()
+    if not getattr(current, "_inheriting", False):
         return
-    if process.name == WORKER_NAME:
+    if current.name.startswith((WORKER_NAME, DASK_WORKER_NAME)):
         sys.exit(UNGUARDED_EXIT)  # without a word: the main process reports it, once
     raise UnguardedMainError.found()

@@ -28,7 +28,7 @@ class LostExecutorError(ResultsError):
 
 
 #: name and exit code of worker processes by which an unguarded main program is recognized
-WORKER_NAME, UNGUARDED_EXIT = "imc_sim worker", 78
+WORKER_NAME, DASK_WORKER_NAME, UNGUARDED_EXIT = "imc_sim worker", "Dask Worker", 78
 
 
 class UnguardedMainError(LostExecutorError):

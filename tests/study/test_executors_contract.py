@@ -112,6 +112,27 @@ def test_without_dask_the_error_names_the_next_step(monkeypatch: pytest.MonkeyPa
         make_executor("dask", 2)
 
 
+@pytest.mark.parametrize(("name", "made"), [("process", False), ("dask", False), ("inline", True)])
+def test_a_main_program_from_standard_input_starts_no_workers(tmp_path: Path, name: str, made: bool) -> None:
+    program = f"from imc_sim.study import make_executor\nmake_executor({name!r})\nprint('made')"
+    done = subprocess.run(
+        [sys.executable, "-"], input=program, cwd=tmp_path, capture_output=True, text=True, timeout=60
+    )
+    assert (done.returncode, done.stdout) == ((0, "made\n") if made else (1, ""))
+    assert done.stderr.count("the main program '<stdin>', which is no file") == (not made)
+
+
+@pytest.mark.slow
+def test_a_main_program_without_a_guard_ends_in_one_error_on_dask(tmp_path: Path) -> None:
+    pytest.importorskip("distributed")
+    script = tmp_path / "main.py"
+    script.write_text("from imc_sim.study import make_executor\nmake_executor('dask', 1)")
+    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=100)
+    assert done.returncode == 1
+    assert "workers that do not start" in done.stderr.splitlines()[-1]
+    assert done.stderr.count("if __name__ ==") == 1
+
+
 @pytest.mark.parametrize("guarded", [False, True])
 def test_a_main_program_without_a_guard_ends_in_one_error(tmp_path: Path, guarded: bool) -> None:
     lines = ["executor = make_executor('process', 2)", "print(executor.submit(abs, -7).result())", "executor.close()"]
