@@ -37,12 +37,17 @@ def batch_chips(model: str, chip: dict[str, Any], memory_limit_bytes: int, task:
         memory_limit_bytes: for the conductances.
         task: task as plain data, for a network of any modules without inputs on its card.
     """
-    network, inputs = _probed(model, task)
+    network, inputs = probed(model, task)
     return max(1, memory_limit_bytes // max(1, mapping.bytes_per_chip(network, load_chip(chip), inputs)))
 
 
-def _probed(model: str, task: dict[str, Any] | None) -> tuple[nn.Module, Any]:
-    """Return the network of a model, and inputs to map it with if it is one of any modules."""
+def probed(model: str, task: dict[str, Any] | None) -> tuple[nn.Module, Any]:
+    """Return the network of a model, and inputs to map it with if it is one of any modules.
+
+    Args:
+        model: name or path of a model.
+        task: task as plain data, whose images are taken if the card has no inputs; None: those of the card.
+    """
     session = Session.on("cpu")
     spec = None if task is None else build_task(task, "task")
     if isinstance(spec, FunctionTask):
@@ -65,7 +70,7 @@ def check_mapping(
         task: task as plain data, for a network of any modules without inputs on its card.
     """
     spec = load_chip(chip)
-    network, inputs = _probed(model, task)
+    network, inputs = probed(model, task)
     ideal = mapping.map_model(network, spec.without_effects(), engine="native", inputs=inputs)
     check_backend(spec.engine if engine is None else as_engine(engine), spec, ideal.analog_layers.values())
 
@@ -80,7 +85,7 @@ def acting_settings(model: str, chip: dict[str, Any], task: dict[str, Any]) -> d
     """
     spec = build_task(task, "task")
     keys = spec.read_out.keys if isinstance(spec, FewShotTask) else None
-    network, inputs = _probed(model, task)
+    network, inputs = probed(model, task)
     return mapping.acting_settings(network, load_chip(chip), keys, inputs)
 
 

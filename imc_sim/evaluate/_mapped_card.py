@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from imc_sim._errors import InputError
 from imc_sim.analog import AnalogModel
 from imc_sim.array import Chip
 from imc_sim.evaluate._calibration import calibration_images, probe_inputs
@@ -27,6 +28,10 @@ def map_for_card(name: str, chip: Chip) -> AnalogModel:
     network = session.model(name)
     inputs = inputs_of(network)
     if inputs is None and not product_layers(network):
+        card, _ = load_card(name)
+        if not (card.measured or card.recipe.get("measure")):
+            step = "Add --inputs FILE, also to imc-sim import."
+            raise InputError(f"model {card.name!r}", "no inputs", "some, to find the products of the network", step)
         inputs = probe_inputs(session, name, _first_task(session, name))
     return map_model(network, chip, chips=1, seed=0, inputs=inputs)
 

@@ -69,7 +69,7 @@ def layer_sensitivity(
     from imc_sim.array import load_chip
 
     spec = load_chip(chip).to_dict()
-    variants = _variants(model, spec)
+    variants = _variants(model, spec, task)
     digital = evaluate_chips(model, None, task, [], 0)[0].accuracy
     rows = []
     for done, (name, variant) in enumerate(variants.items(), 1):
@@ -80,14 +80,15 @@ def layer_sensitivity(
     return rows
 
 
-def _variants(model: str, chip: dict[str, Any]) -> dict[str, dict[str, Any]]:
+def _variants(model: str, chip: dict[str, Any], task: dict[str, Any]) -> dict[str, dict[str, Any]]:
     """Return, by name of the row, the chip with only that part on crossbars."""
     from imc_sim.array import load_chip
-    from imc_sim.evaluate._session import Session
+    from imc_sim.evaluate._checks import probed
     from imc_sim.mapping import map_model
 
-    report = map_model(Session.on("cpu").model(model), load_chip(chip).without_effects(), engine="native").report
-    analog = [row.layer for row in report.layers if row.place == "crossbar"]
+    network, inputs = probed(model, task)
+    report = map_model(network, load_chip(chip).without_effects(), engine="native", inputs=inputs).report
+    analog = list(report.placed) or [row.layer for row in report.layers if row.place == "crossbar"]
     memory = chip["policy"]["memory"] == "crossbar"
     if not analog and not memory:
         raise InputError("chip.policy", "nothing on crossbars", "one layer at least, or the memory", "Map one.")

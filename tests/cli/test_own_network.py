@@ -123,6 +123,14 @@ def test_a_study_maps_a_network_by_its_products(name: str, home: Path, run: Call
     assert again.code == 0, again.err
 
 
+def test_the_sensitivity_of_each_site_is_measured(home: Path, run: Callable) -> None:
+    imported(run, "Encoder")
+    ran = run("show", "sensitivity", "Encoder", "mine", "--chips", "1", "--set", "task.episodes=2", "--out", "figures")
+    assert ran.code == 0, ran.err
+    table = next(Path("figures").glob("*.csv")).read_text()
+    assert [line.split(",")[0] for line in table.splitlines()[1:]] == ["1", "memory", "all together"], table
+
+
 def test_evaluate_needs_a_task_and_takes_one(home: Path, run: Callable) -> None:
     imported(run, "Net")
     ran = run("evaluate", "models/Net")
@@ -147,6 +155,7 @@ def test_a_network_without_inputs_is_mapped_with_images_of_its_task(home: Path, 
     assert ran.code == 0, ran.err
     ran = run("map", "Net", "ideal")
     assert (ran.code, ran.err.count("\n")) == (2, 1)
+    assert "no inputs; allowed: some, to find the products of the network. Add --inputs FILE" in ran.err
 
 
 def point_ids(home: Path, model: str) -> list[str]:
