@@ -47,6 +47,9 @@ def probed(model: str, task: dict[str, Any] | None) -> tuple[nn.Module, Any]:
     Args:
         model: name or path of a model.
         task: task as plain data, whose images are taken if the card has no inputs; None: those of the card.
+
+    Returns:
+        The network, and the inputs; None for a network of `imc_sim.nn` layers.
     """
     session = Session.on("cpu")
     spec = None if task is None else build_task(task, "task")
