@@ -23,6 +23,9 @@ def map_for_card(name: str, chip: Chip) -> AnalogModel:
 
     Returns:
         The mapped model.
+
+    Raises:
+        InputError: a network of any modules without inputs, and without a task whose images are taken.
     """
     session = Session.on("cpu")
     network = session.model(name)
