@@ -1,4 +1,4 @@
-"""Accuracies together with the sample that they are a mean over."""
+"""Accuracies with the sample that they are a mean over."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from imc_sim._stats import Sample
 @final
 @dataclass(frozen=True)
 class Accuracy:
-    """Fraction of right answers per independent draw: per episode or per image.
+    """Fraction of right answers per independent sample: per episode or per image.
 
-    The interval is over these draws, since the queries of one episode are not independent.
+    The interval is over these samples, since the queries of one episode are not independent.
 
     Args:
-        values: fraction of right answers of each draw, float64 [draws].
+        values: fraction of right answers of each sample, float64 [samples].
         total: number of answers.
-        of: unit of a draw, `episodes` or `images`.
+        of: unit of a sample, `episodes` or `images`.
         loss: mean negative log-likelihood (natural logarithm), where outputs are classes.
         classes: classes of each episode, [draws, way].
     """
@@ -48,7 +48,7 @@ class Accuracy:
         return Sample.over(self.of, self.values, self.classes)
 
     def interval(self, level: float = 0.95) -> tuple[float, float]:
-        """Return the interval of the mean over draws, within [0, 1]; (0, 1) for a single draw. See `Sample`.
+        """Return the interval of the mean over samples, within [0, 1]; (0, 1) for a single sample. See `Sample`.
 
         Args:
             level: confidence of the interval.

@@ -1,6 +1,6 @@
 """Few-shot episodes with attacked queries, through a digital network or through one on a chip.
 
-Every query is attacked against the clean keys of its episode. Queries do not affect one another, so that those of
+Every query is attacked against the clean keys of its episode. Queries do not affect one another, so that queries of
 several episodes go through the network together. The session keeps queries that were attacked through a digital
 network.
 """
@@ -63,7 +63,7 @@ class _Part(NamedTuple):
 
 
 def attacked_episodes(session: Session, model: str, task: FewShotTask) -> FewShotData:
-    """Return the task's episodes with queries attacked through the digital network, also where the attack says chips.
+    """Return the task's episodes with queries attacked through the digital network, even for attacks on chips.
 
     Without an attack, or with one that changes nothing, these are the clean episodes.
     """
@@ -118,7 +118,7 @@ def _through_digital(task: FewShotTask) -> FewShotTask:
 
 
 def pixel_space(task: FewShotTask) -> PixelSpace:
-    """Return the map between the task's images and pixels from 0 to 1; images of scaling `unit` are such pixels."""
+    """Return the map between the task's images and pixels from 0 to 1; with scaling `unit` images are pixels."""
     if task.scaling == "unit":
         return PixelSpace(0.0, 1.0, levels=0)
     info = DATASETS[task.dataset]
@@ -179,7 +179,7 @@ def _search(keys: Tensor, data: FewShotData, task: FewShotTask, chip: SampledChi
     def search(episode: int, queries: Tensor) -> Tensor:
         if episode not in held:
             if len(held) == _together(task):
-                held.clear()  # these were the episodes of the part before
+                held.clear()  # remove the episodes of the previous part
             memory = held[episode] = copy.copy(first)
             memory.write(maker.one(episode).keys, maker.labels, epoch=episode)
             memory.skip_reads(task.way * task.queries)
@@ -189,7 +189,7 @@ def _search(keys: Tensor, data: FewShotData, task: FewShotTask, chip: SampledChi
 
 
 def _each(data: FewShotData, task: FewShotTask, of: Callable[[_Part, Tensor], Tensor]) -> Tensor:
-    """Return the results of `of` for every part of the queries, joined in their order."""
+    """Apply `of` to every part of the queries, and join the results in their order."""
     query = torch.from_numpy(data.query).flatten(1)
     return torch.cat([of(p, data.images[query[p.first : p.last, p.start : p.stop].flatten()]) for p in _parts(task)])
 
@@ -251,7 +251,7 @@ def _presented(
 
 def _pgd(part: _Part, images: Tensor, data: FewShotData, task: FewShotTask, target: Target) -> Tensor:
     spec, space = task.attack, pixel_space(task)
-    if not isinstance(spec, Pgd):  # pragma: no cover - the caller has looked
+    if not isinstance(spec, Pgd):  # pragma: no cover - the caller has checked
         return images
     loss = _loss(part, data, task, target)
     gradient: Gradient = gradient_of(lambda pixels: loss(space.images(pixels)))
@@ -260,7 +260,7 @@ def _pgd(part: _Part, images: Tensor, data: FewShotData, task: FewShotTask, targ
 
 
 def _start(part: _Part, images: Tensor, seed: int) -> Tensor:
-    """Return uniform numbers in [-1, 1] per pixel; those of an episode depend on its number alone."""
+    """Return uniform numbers in [-1, 1] per pixel; those of an episode depend only on its number."""
     stream, pixels = Stream(seed, "attack", "start"), images[0].numel()
     drawn = [stream.uniform(part.stop * pixels, chip=k)[part.start * pixels :] for k in range(part.first, part.last)]
     uniform = torch.from_numpy(np.concatenate(drawn)).double().reshape(images.shape)

@@ -27,7 +27,7 @@ from imc_sim.nn.store import inputs_of
 _IMAGES, _KEYS, _KEY_IMAGES, _EPISODES = 100, 2000, 1000, 20
 #: images on which a network of any modules is mapped
 _PROBED = 16
-#: added to the seed of a task, so that a task on the training split itself is calibrated on other draws
+#: added to the seed of a task, so that a task on the training split is calibrated on other episodes
 _OTHER = 1_000_003
 
 
@@ -46,7 +46,7 @@ def calibration_task(task: AnyTask) -> AnyTask:
 def calibration_images(session: Session, task: FewShotTask | ClassificationTask) -> Tensor:
     """Return the images [b, channels, H, W] that layers are calibrated on.
 
-    Networks with statistics of the batch (passes: episodes) see as many as one of their batches has.
+    Networks with statistics of the batch (passes: episodes) get as many as one of their batches has.
     """
     training = calibration_task(task)
     if isinstance(training, ClassificationTask):
@@ -60,10 +60,10 @@ def calibration_images(session: Session, task: FewShotTask | ClassificationTask)
 def probe_inputs(session: Session, model: str, task: FewShotTask | ClassificationTask) -> Any:
     """Return inputs on which a network of any modules is mapped: those of its card, or images of calibration data.
 
-    None for a network of `imc_sim.nn` layers, which is mapped by its layers.
+    Return None for a network of `imc_sim.nn` layers, which is mapped by its layers.
 
     Args:
-        session: of the device.
+        session: session of the device.
         model: name or path of the model.
         task: task whose data the images are of.
     """
@@ -83,7 +83,7 @@ def programmed(
     """Map the network of a model onto chips, calibrated on images of the task's training data where they need that.
 
     Args:
-        session: of the device.
+        session: session of the device.
         model: name or path of the model.
         network: its network, as the task uses it.
         task: the task.
@@ -96,7 +96,7 @@ def programmed(
 def calibration_keys(session: Session, model: str, chip: Chip, task: FewShotTask) -> Keys | None:
     """Return keys [n, dim] and queries [m, dim] of the digital network for the ranges of a key memory.
 
-    None where the chip's memory needs no calibration.
+    Return None where the memory of the chip needs no calibration.
     """
     if not (chip.calibrates and chip.engine.native and chip.policy.place("memory", "memory") == "crossbar"):
         return None

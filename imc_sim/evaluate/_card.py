@@ -39,11 +39,11 @@ class CardRow:
         accuracy: as a fraction.
         low: lower end of the interval, for other episodes of the same classes.
         high: upper end of the interval.
-        over: number and unit of the draws that the interval is over: episodes, images or chips.
+        over: number and unit of the samples of the interval: episodes, images or chips.
         stated: accuracy on the card.
         published: accuracy that was published.
-        loss: mean negative log-likelihood, of classifiers.
-        classes: number of classes sampled, of few-shot tasks.
+        loss: mean negative log-likelihood of a classifier.
+        classes: number of classes sampled by a few-shot task.
         classes_low: lower end of the 95 % interval for new classes.
         classes_high: upper end of that interval.
     """
@@ -61,7 +61,7 @@ class CardRow:
     classes_high: float | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the row as plain data, without what its kind of task does not have."""
+        """Return the row as plain data, without fields that its kind of task does not have."""
         some = ("loss", "classes", "classes_low", "classes_high")
         return {key: value for key, value in asdict(self).items() if key not in some or value is not None}
 
@@ -79,7 +79,7 @@ def evaluate_card(
         name: name or path of a model.
         chip: a chip; None: digital only.
         chips: number of chips to sample.
-        seed: of the chips.
+        seed: seed of the chips.
         episodes: number of episodes (of classifiers, images) instead of the card's; stated accuracies are then left
             out.
         progress: called with (tasks done, total).

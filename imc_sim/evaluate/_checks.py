@@ -34,7 +34,7 @@ def batch_chips(model: str, chip: dict[str, Any], memory_limit_bytes: int, task:
     Args:
         model: name or path of a model.
         chip: chip description.
-        memory_limit_bytes: for the conductances.
+        memory_limit_bytes: limit of the conductances.
         task: task as plain data, for a network of any modules without inputs on its card.
     """
     network, inputs = probed(model, task)

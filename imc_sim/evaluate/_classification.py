@@ -124,8 +124,8 @@ def competing(outputs: Tensor, task: ClassificationTask, data: ClassificationDat
     """Return the outputs [..., classes], those that do not compete as minus infinity.
 
     Raises:
-        InputError: labels that the network does not have.
-        NumericsError: outputs that are not finite.
+        InputError: the network has no output for a label.
+        NumericsError: outputs are not finite.
     """
     count = len(data.source.class_names)
     check_labels(task, count, outputs.shape[-1])
@@ -138,5 +138,5 @@ def competing(outputs: Tensor, task: ClassificationTask, data: ClassificationDat
 
 
 def _accuracy(answers: Tensor, labels: Tensor, loss: float | None = None) -> Accuracy:
-    """Return the accuracy; ties go to the class that comes first."""
+    """Return the accuracy; ties are broken by the first class."""
     return Accuracy((answers == labels).double().numpy(), len(labels), "images", loss)

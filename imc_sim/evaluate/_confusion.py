@@ -36,7 +36,7 @@ class Confusion:
     Args:
         counts: [true, answered].
         offered: [true, answered], queries of the true class in episodes with the other class.
-        what: meaning of the rows: classes of the data set or, if those are too many, places of a class in its episode.
+        what: meaning of the rows: classes of the data set or, if there are too many, positions in the episode.
         chips: number of chips; 0: digital.
     """
 
@@ -62,7 +62,7 @@ def confusion(
         chip: chip description; None: the digital network.
         task: few-shot task as plain data.
         chips: number of chips.
-        seed: of the chips.
+        seed: seed of the chips.
         progress: called with (chips done, total).
 
     Returns:

@@ -25,7 +25,7 @@ from imc_sim.evaluate._tasks import FewShotTask, build_task, few_shot
 if TYPE_CHECKING:
     from imc_sim.analog import AnalogLayer, AnalogModel
 
-#: the ADC that takes the place of ideal ones, which have inputs but no levels
+#: the ADC that replaces ideal ones, which have inputs but no levels
 _PROBE = {"kind": "auto", "bits": 16, "range": "max"}
 _BINS = 80
 
@@ -50,10 +50,10 @@ class ConverterInputs:
     """Histogram of the ADC inputs of one layer over images, tiles, columns and passes, on one chip.
 
     Args:
-        layer: its name.
+        layer: name of the layer.
         edges_A: [bins + 1]; the first and the last are the extremes.
         counts: [bins].
-        levels: of the first row of tiles; None for ideal ADCs.
+        levels: levels of the first row of tiles; None for ideal ADCs.
         clipped: fraction of inputs more than half a step beyond the levels of their ADC.
     """
 
@@ -76,14 +76,14 @@ def converter_inputs(
         model: name or path of a model.
         chip: chip description.
         task: few-shot task as plain data.
-        number: of the chip.
-        seed: of the chip.
+        number: number of the chip.
+        seed: seed of the chip.
 
     Returns:
         A histogram per layer.
 
     Raises:
-        InputError: nothing runs on crossbars, or not on the native backend.
+        InputError: no layer runs on crossbars, or the backend is not the native one.
     """
     session, spec = Session.on("cpu"), load_chip(chip)
     few = session.sized(few_shot(build_task(task, "task"), "the inputs of ADCs"), model)
@@ -118,7 +118,7 @@ def _of_layers(analog: AnalogModel, images: Tensor, chip: Chip) -> list[Converte
     found: list[ConverterInputs] = []
 
     def record(layer: AnalogLayer, inputs: tuple[Tensor, ...]) -> None:
-        """Count the ADC inputs of a layer that is about to compute."""
+        """Count the ADC inputs of a layer before it computes."""
         crossbar = layer.crossbar
         if chip.converter.is_ideal:  # sums of tiles may be merged without ADCs: program the same cells tile by tile
             crossbar = layer._programmed(_probing(chip), layer.crossbar.chips)

@@ -16,7 +16,7 @@ def check_device(device: str, engine: Engine) -> None:
         engine: backend that computes products.
 
     Raises:
-        InputError: they do not have it.
+        InputError: the device is missing.
     """
     if device == "cpu":
         return

@@ -35,14 +35,14 @@ class Embedding:
     """One panel of a grid: points in the plane with their classes, and how often neighbours share a class.
 
     Args:
-        row: name of its row.
-        column: name of its column.
+        row: name of the row.
+        column: name of the column.
         points: [n, 2].
         classes: [n].
         nearest: fraction of images whose nearest other image, in the space of the features, is of the same class;
             distances in the plane are not reliable.
-        nearest_clean: that fraction with the other image among the clean ones, as in a memory; attacked classes can
-            move as a whole.
+        nearest_clean: the same fraction with the other image among the clean ones, as in a memory; attacked classes
+            can move as a whole.
     """
 
     row: str
@@ -58,8 +58,8 @@ class EmbeddingPanel(NamedTuple):
     """A panel of `embedding_grid`: digital features of a model on a task.
 
     Args:
-        row: name of its row.
-        column: name of its column.
+        row: name of the row.
+        column: name of the column.
         model: name or path of a model.
         task: few-shot task as plain data, with an attack or without.
     """
@@ -98,9 +98,9 @@ def embedding(
         task: few-shot task as plain data.
         classes: number of classes.
         instances: images per class.
-        number: of the chip.
-        seed: of the chip and of t-SNE.
-        perplexity: of t-SNE.
+        number: number of the chip.
+        seed: seed of the chip and of t-SNE.
+        perplexity: perplexity of t-SNE.
 
     Returns:
         The panels.
@@ -139,8 +139,8 @@ def embedding_grid(
         panels: contents of the panels.
         classes: number of classes.
         instances: images per class.
-        seed: of t-SNE.
-        perplexity: of t-SNE.
+        seed: seed of t-SNE.
+        perplexity: perplexity of t-SNE.
         progress: called with (panels done, total).
 
     Returns:
@@ -176,7 +176,7 @@ def tsne(features: Floats, perplexity: float, seed: int, start: Floats | None = 
 
 
 def turned(points: Floats, onto: Floats) -> Floats:
-    """Rotate or mirror points to be as near as possible to others; t-SNE fixes only distances.
+    """Rotate or mirror points to be as close as possible to others; t-SNE determines only distances.
 
     Reference: Schoenemann, Psychometrika 31 (1966).
     """

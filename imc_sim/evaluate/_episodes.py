@@ -30,7 +30,7 @@ class FewShotData:
         images: normalised images [u, 1, H, W].
         support: rows of the images, [e, way, shot].
         query: rows of the images, [e, way, queries].
-        classes: of the pool, [e, way]; None if not known.
+        classes: classes of the pool, [e, way]; None if not known.
     """
 
     images: Tensor

@@ -46,7 +46,7 @@ def viewed_images(
         split: its split.
         size: pixels per side of the images, before they become features.
         view: transformations.
-        scaling: of the grey levels of these images.
+        scaling: scaling of the grey levels of these images.
         where: names the source of the settings in errors.
     """
     if view.features is None:
@@ -68,7 +68,7 @@ def feature_vectors(
         dataset: name of a data set.
         split: its split.
         size: pixels per side; None: the size that the model takes.
-        scaling: of grey levels, as in the training of the model.
+        scaling: scaling of grey levels, as in the training of the model.
         where: names the source of the settings in errors.
 
     Raises:

@@ -23,7 +23,7 @@ class LayerFiring:
     """Spike statistics of one layer, means over images and steps.
 
     Args:
-        layer: its name.
+        layer: name of the layer.
         rate: spikes per neuron and step.
         zeros: fraction of outputs that are 0, before pooling.
         inputs: fraction of inputs that are not 0.
@@ -48,7 +48,7 @@ class StepAccuracy:
 
     Args:
         steps: number of steps.
-        accuracy: of the rule `lowest`.
+        accuracy: accuracy of the rule `lowest`.
         low: lower end of its 95 % interval over images.
         high: upper end of the interval.
         residual: accuracy of the rule `residual`.

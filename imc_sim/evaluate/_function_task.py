@@ -30,14 +30,14 @@ class FunctionTask(Spec):
         call: the function, `FILE.py:FUNCTION`; in a study file relative to its folder, else to the working directory.
         metric: name of the score in tables and figures; of several scores, the one that is shown and that stopping
             rules use.
-        unit: of the score.
+        unit: unit of the score.
         better: whether higher or lower scores are better.
         tolerance: difference from the digital score that counts as close, in the unit of the score; None: 5 % of the
             digital score.
         inputs: function without arguments that returns real inputs [batch, …], on which chips are calibrated and the
             products of networks of any modules are found, `FILE.py:FUNCTION`.
         files: files that the functions read, such as their data.
-        seed: of the random numbers in the functions.
+        seed: seed of the random numbers in the functions.
     """
 
     kind: Literal["function"] = "function"

@@ -1,4 +1,4 @@
-"""Global random numbers of Python, NumPy and torch, seeded while a function of the user runs."""
+"""Global random numbers of Python, NumPy and torch, seeded while a user's function runs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def seeded(seed: int, chip: int | None) -> Iterator[None]:
     """Seed the global random numbers of Python, NumPy and torch for a chip, and restore them at the end.
 
     Args:
-        seed: of the task.
+        seed: seed of the task.
         chip: number of the chip; None: the digital network.
 
     Yields:

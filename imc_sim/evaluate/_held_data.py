@@ -13,9 +13,9 @@ from imc_sim.data import data_digest, data_state
 _READ: dict[str, str] = {}
 #: state and digest of parts whose content was checked
 _CHECKED: dict[str, tuple[str, str]] = {}
-#: called when images that were read are of other files than those of today
+#: called when files changed after their images were read
 _FORGET: list[Callable[[], None]] = []
-#: the files were looked at by the caller
+#: the caller has checked the files
 _HELD = ContextVar("held", default=False)
 
 
@@ -51,12 +51,12 @@ def holding(expected: Mapping[str, str]) -> Iterator[None]:
 
 
 def forget_with(forget: Callable[[], None]) -> None:
-    """Have `forget` called whenever files of data in memory have changed."""
+    """Register `forget`, which is called whenever files of data in memory have changed."""
     _FORGET.append(forget)
 
 
 def refresh_data(parts: Iterable[str]) -> None:
-    """Forget every image, and all that was computed of images, if a file of these parts has changed since."""
+    """Forget all images and everything computed from them, if a file of these parts has changed."""
     if _HELD.get():
         return
     states = {part: data_state(part) for part in parts}

@@ -22,7 +22,7 @@ _TRAINING = {
 
 
 def training_split(split: str) -> str:
-    """Return the split that a network evaluated on `split` is calibrated on; of `whole_test` that is `whole_train`."""
+    """Return the split that a network evaluated on `split` is calibrated on; `whole_train` for `whole_test`."""
     whole, joined, part = split.rpartition("_")
     return _TRAINING.get(split) or (f"{whole}{joined}{_TRAINING[part]}" if part in _TRAINING else split)
 
@@ -63,7 +63,7 @@ def features_digest(model: str) -> str:
 def network_key(model: str) -> tuple[str, str]:
     """Return the path of a model, and the digest of its card and of the code of a user's own network.
 
-    The card states the SHA-256 of the weights, so two calls with one key mean one network.
+    The card states the SHA-256 of the weights, so that equal keys identify one network.
 
     Args:
         model: name or path of a model.
@@ -110,7 +110,7 @@ def arch_identity(arch: Mapping[str, Any], folder: Path) -> dict[str, Any]:
 
     Args:
         arch: architecture on a card.
-        folder: of the card.
+        folder: folder of the card.
 
     Raises:
         InputError: the file of the code is missing.

@@ -25,8 +25,8 @@ class ClassificationData:
     Args:
         source: labelled set.
         rows: rows of the source, ascending.
-        scaling: of grey levels.
-        device: of the tensors.
+        scaling: scaling of grey levels.
+        device: device of the tensors.
     """
 
     source: LabelledImages
@@ -53,7 +53,7 @@ class ClassificationData:
         return torch.from_numpy(self.source.labels[self.rows])
 
     def images(self, start: int, stop: int) -> Tensor:
-        """Return images `start` to `stop` of these, [b, channels, H, W].
+        """Return images `start` to `stop`, [b, channels, H, W].
 
         Args:
             start: index of the first image.
@@ -76,8 +76,8 @@ def drawn_rows(count: int, wanted: int | None, seed: int) -> np.ndarray:
 
     Args:
         count: number of rows.
-        wanted: how many to sample; None: all.
-        seed: of the sample.
+        wanted: number of rows to sample; None: all.
+        seed: seed of the sample.
 
     Returns:
         The rows, ascending.

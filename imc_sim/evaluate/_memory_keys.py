@@ -85,7 +85,7 @@ def projected(features: Tensor, dim: int | None, seed: int) -> Tensor:
     projection.
 
     A smaller dim uses the first rows of a larger one's matrix. Computed in double precision, so that no sign depends on
-    how many features are projected together.
+    the number of features in one call.
     """
     if dim is None:
         return features

@@ -38,8 +38,8 @@ def digital_answers(features: Tensor, task: FewShotTask, data: FewShotData) -> T
 def crossbar_answers(
     features: Tensor, task: FewShotTask, data: FewShotData, chips: SampledChips, calibration: Keys | None = None
 ) -> tuple[Tensor, Calibration]:
-    """Return the answers [chip, e, way x queries] of memories on crossbars, as places in the episode, and what was
-    measured for these memories.
+    """Return the answers [chip, e, way x queries] of memories on crossbars, as places in the episode, and the
+    measurements of these memories.
 
     Each episode writes its keys again, which samples device variation again.
 
@@ -73,8 +73,8 @@ def memory_of(maker: KeyMaker, chips: SampledChips, calibration: Keys | None) ->
 def chip_answers(
     features: Tensor, task: FewShotTask, data: FewShotData, chips: SampledChips, calibration: Keys | None = None
 ) -> tuple[Tensor, Calibration]:
-    """Return the answers [chip, e, way x queries] with the memory where the chip's policy places it, and what was
-    measured for it.
+    """Return the answers [chip, e, way x queries] with the memory where the policy of the chip places it, and its
+    measurements.
 
     features: [u, dim] of a network that is the same on every chip, or [chip, u, dim].
     """
@@ -85,7 +85,7 @@ def chip_answers(
 
 
 def check_read_out(task: FewShotTask, chip: Chip) -> None:
-    """Refuse queries in a form that word lines cannot be driven in."""
+    """Refuse queries in a form that cannot drive word lines."""
     on_crossbar = chip.policy.place("memory", "memory") == "crossbar"
     # Cells that hold magnitudes can be driven by any form; cells that hold signs only in their own.
     if on_crossbar and task.query_form not in (None, task.keys) and task.keys != "float":
@@ -100,8 +100,8 @@ def accuracy_of(answers: Tensor, task: FewShotTask, data: FewShotData) -> Accura
 
 
 def _chosen(logits: Tensor) -> Tensor:
-    """Return the answers [*, way x queries] of logits [*, way x queries, way]; ties go to the class that comes
-    first.
+    """Return the answers [*, way x queries] of logits [*, way x queries, way]; ties are broken by the
+    first class.
     """
     check_finite(logits, "answers of the key memory")
     return logits.argmax(-1).cpu()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 #: functions of the magnitude alone: the largest weight goes to the similarity farthest from 0
 _EVEN = ("softabs", "softabs_exp", "abs")
-#: those of them that are flat or overflow outside [-1, 1]
+#: sharpenings that are flat or overflow outside [-1, 1]
 _BOUNDED = ("softabs", "softabs_exp")
 
 
@@ -17,7 +17,7 @@ def check_order(similarity: str, sharpening: str, *, float_forms: bool) -> None:
         float_forms: keys or queries are real numbers, so that their dot product is not within [-1, 1].
 
     Raises:
-        ValueError: it does not.
+        ValueError: the order is not kept.
     """
     if similarity == "l2" and sharpening in _EVEN:
         raise ValueError(

@@ -19,12 +19,12 @@ class ChipResult:
         total: number of answers; 0: the task counts none.
         seconds: time per chip.
         ranges: per layer, and of the key `memory`, the limits of the ADCs' inputs in windows, where calibrated.
-        sample: of the digital network, what its accuracy is a mean over; chips are compared with one another.
+        sample: sample that the accuracy of the digital network is a mean over; None for chips.
         loss: mean negative log-likelihood of the digital network, where outputs are classes.
         rows_on: per layer, and of the key `memory`, the fraction of rows that inputs switch on, for every row of tiles
             and pass, where wires depend on it.
-        scores: numbers by name that a function of the user returned; empty where answers are counted.
-        score: the one of them that is shown.
+        scores: numbers by name, as returned by a function of the user; empty where answers are counted.
+        score: the score that tables and figures show.
     """
 
     chip: int

@@ -1,4 +1,4 @@
-"""Evaluation by name, as called by a study's worker: specifications travel, models do not."""
+"""Evaluation by name, as called by a study's worker: it receives specifications, not models."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def evaluate_chips(
         chip: chip description; None: the digital baseline.
         task: task as plain data.
         chips: numbers of the chips.
-        seed: of the chips.
+        seed: seed of the chips.
         engine: backend that computes the products of crossbars; None: that of the chip.
         device: `cpu` or `cuda`; cells and noise are equal on both.
     """
@@ -94,7 +94,7 @@ def evaluate_chips(
 
 @_with_gradients
 def digital_accuracy(model: str, task: dict[str, Any], device: str = "cpu") -> Accuracy:
-    """Return the accuracy of the digital network, of few-shot tasks with a digital memory, per episode.
+    """Return the accuracy of the digital network; few-shot tasks use a digital memory.
 
     Args:
         model: name or path of a model.
@@ -148,7 +148,7 @@ def _check_numbers(numbers: list[int]) -> None:
 
 @contextlib.contextmanager
 def _images_named(model: str, task: dict[str, Any]) -> Iterator[None]:
-    """Let an error of torch that comes from images which the network does not take name their size instead."""
+    """Replace an error of torch about images that the network does not take by one that names their size."""
     try:
         yield
     except RuntimeError:
@@ -180,5 +180,5 @@ def _runs(numbers: list[int], longest: int) -> list[range]:
 
 
 def _attacks_chips(task: Counted) -> bool:
-    """Tell whether every chip has separate attacked images."""
+    """Tell whether each chip has its own attacked images."""
     return isinstance(task, FewShotTask) and task.attack is not None and task.attack.made_on_chips

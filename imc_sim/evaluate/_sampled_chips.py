@@ -30,12 +30,12 @@ class Calibration:
 
     @classmethod
     def of_memory(cls, memory: AssociativeMemory) -> Calibration:
-        """Return what was measured for a key memory."""
+        """Return the calibration of a key memory."""
         ranges = {} if memory.limits is None else {memory.layer: memory.limits}
         return cls(ranges, {} if memory.driven_rows is None else {memory.layer: memory.driven_rows.shares.tolist()})
 
     def with_memory(self, other: Calibration) -> Calibration:
-        """Return this calibration of layers and that of a key memory."""
+        """Return the calibration of these layers and of a key memory."""
         return Calibration(self.ranges | other.ranges, self.rows_on | other.rows_on)
 
 
@@ -46,7 +46,7 @@ Evaluated = tuple[list[Accuracy], Calibration]
 @final
 @dataclass(frozen=True)
 class SampledChips:
-    """Chips `numbers` of a description, sampled by `seed`. engine: computes the products; None: the chip's own."""
+    """Chips `numbers` of a description, sampled by `seed`; `engine` computes the products (None: that of the chip)."""
 
     chip: Chip
     numbers: range
@@ -65,7 +65,7 @@ class SampledChips:
     def program(self, network: nn.Module, images: Any = None, inputs: Any = None) -> tuple[AnalogModel, Calibration]:
         """Map the network onto the chips, and calibrate it with the images where the chip needs that.
 
-        images: a tensor, or of a network of several inputs a tuple or a dict. inputs: of a network of any modules.
+        images: a tensor, or a tuple or dict for a network of several inputs. inputs: inputs of a network of any modules.
         """
         analog = map_model(network, self.chip, self.numbers, self.seed, engine=self.engine, inputs=inputs)
         if images is None or not (self.chip.calibrates and analog.analog_layers):

@@ -62,7 +62,7 @@ def score_network(session: Session, model: str, task: FunctionTask) -> ChipResul
     """Return the scores of the digital network.
 
     Args:
-        session: of the device.
+        session: session of the device.
         model: name or path of a model.
         task: the task.
 
@@ -81,12 +81,12 @@ def score_chips(
     """Return the scores of each chip. Every chip is mapped and read alone, so that its scores depend on no other.
 
     Args:
-        session: of the device.
+        session: session of the device.
         model: name or path of a model.
         task: the task.
         chip: chip description.
-        numbers: of the chips.
-        seed: of the chips.
+        numbers: numbers of the chips.
+        seed: seed of the chips.
         engine: backend that computes products; None: that of the chip.
 
     Raises:
@@ -107,12 +107,12 @@ def calibration_inputs(session: Session, task: FunctionTask, chip: Chip) -> Any:
     """Return the inputs [batch, …] that the task states for calibration; None where it states none.
 
     Args:
-        session: of the device.
+        session: session of the device.
         task: the task.
         chip: chip description.
 
     Raises:
-        InputError: the chip needs calibration and the task has no inputs, or they are no real numbers.
+        InputError: the chip needs calibration and the task has no inputs, or the inputs are not real numbers.
     """
     if task.inputs is None and chip.calibrates:
         step = f"Write `inputs: {FUNCTION}`, a function that returns training inputs [batch, …]."
@@ -124,11 +124,11 @@ def stated_inputs(session: Session, task: FunctionTask) -> Any:
     """Return the inputs [batch, …] that the task states, of a sweep also several of them; None where it states none.
 
     Args:
-        session: of the device.
+        session: session of the device.
         task: the task.
 
     Raises:
-        InputError: they are no real numbers.
+        InputError: the inputs are not real numbers.
     """
     if task.inputs is None:
         return None
@@ -142,7 +142,7 @@ def probe_of(session: Session, model: str, images: Any) -> Any:
     """Return inputs on which a network of any modules is mapped; None for a network of `imc_sim.nn` layers.
 
     Args:
-        session: of the device.
+        session: session of the device.
         model: name or path of a model.
         images: inputs that the task states.
 
@@ -174,15 +174,15 @@ def _inputs(call: str) -> Tensor:
 
 
 def check_function(session: Session, model: str, task: FunctionTask) -> None:
-    """Score the digital network twice.
+    """Score the digital network twice, and check that the scores are equal.
 
     Args:
-        session: of the device.
+        session: session of the device.
         model: name or path of a model.
         task: the task.
 
     Raises:
-        InputError: as `score_network`, or the function returns different scores.
+        InputError: see `score_network`; also if two calls return different scores.
     """
     first, second = (dict(score_network(session, model, task).scores) for _ in range(2))
     if first != second:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 #: called with (parts done, parts in all)
 Progress = Callable[[int, int], None]
 
-#: the name of the row in which everything is analog that the chip's policy puts on crossbars
+#: name of the row with everything on crossbars that the policy of the chip maps
 TOGETHER = "all together"
 
 
@@ -28,8 +28,8 @@ class LayerAccuracy:
     """Accuracy with only one layer on crossbars.
 
     Args:
-        layer: its name.
-        accuracies: of each chip, as fractions.
+        layer: name of the layer.
+        accuracies: accuracies of each chip, as fractions.
         digital: accuracy of the digital network.
     """
 
@@ -60,7 +60,7 @@ def layer_sensitivity(
         chip: chip description.
         task: task as plain data.
         chips: number of chips.
-        seed: of the chips.
+        seed: seed of the chips.
         progress: called with (parts done, total).
 
     Returns:
@@ -92,7 +92,7 @@ def _variants(model: str, chip: dict[str, Any], task: dict[str, Any]) -> dict[st
     memory = chip["policy"]["memory"] == "crossbar"
     if not analog and not memory:
         raise InputError("chip.policy", "nothing on crossbars", "one layer at least, or the memory", "Map one.")
-    if "memory" in analog:  # pragma: no cover - the name would stand for two rows
+    if "memory" in analog:  # pragma: no cover - two rows would have this name
         raise InputError("model", "a layer called memory", "another name", "Rename the layer.")
     variants = {name: _alone(chip, name, analog, "digital") for name in analog}
     if memory:

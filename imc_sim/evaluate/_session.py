@@ -68,8 +68,8 @@ class Session:
         """Return the object that is kept under a kind and key, or None.
 
         Args:
-            kind: what the object is.
-            key: all that it depends on.
+            kind: kind of the object.
+            key: everything that the object depends on.
         """
         kept = self._kept.setdefault(kind, OrderedDict())
         if key not in kept:
@@ -78,11 +78,11 @@ class Session:
         return kept[key]
 
     def keep(self, kind: str, key: object, made: T) -> T:
-        """Keep an object; of each kind the latest used are kept.
+        """Keep an object; for each kind only the most recently used objects are kept.
 
         Args:
-            kind: what the object is.
-            key: all that it depends on.
+            kind: kind of the object.
+            key: everything that the object depends on.
             made: the object.
 
         Returns:
@@ -95,11 +95,11 @@ class Session:
         return made
 
     def once(self, kind: str, key: object, make: Callable[[], T]) -> T:
-        """Return the object that is kept, made and kept if there is none.
+        """Return the kept object; make and keep it if there is none.
 
         Args:
-            kind: what the object is.
-            key: all that it depends on.
+            kind: kind of the object.
+            key: everything that the object depends on.
             make: returns the object.
         """
         held: T | None = self.kept(kind, key)
@@ -130,9 +130,9 @@ class Session:
         return load_model(name)
 
     def sized(self, task: AnyTask, model: str) -> AnyTask:
-        """Return the task with the image size of the model, where it names none, after a check for changed files.
+        """Return the task with the image size of the model if it states none, after a check for changed files.
 
-        What was read from files that have changed since is forgotten.
+        Data of files that have changed are forgotten.
 
         Args:
             task: any task.

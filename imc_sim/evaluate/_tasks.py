@@ -40,14 +40,14 @@ class FewShotTask(Spec):
         shot: support images per class and episode.
         queries: query images per class and episode.
         episodes: number of episodes.
-        classes: classes used, the first of the split; None: all.
-        instances: images used per class, the first; None: all.
-        seed: of the episodes and of the projection.
+        classes: number of classes used, the first ones of the split; None: all.
+        instances: number of images used per class, the first ones; None: all.
+        seed: seed of the episodes and of the projection.
         rotations: sample one quarter turn per episode, as in the original.
         keys: form of the keys.
         query_form: form of the queries; None: that of the keys.
-        similarity: of a digital memory; a crossbar always computes the dot product.
-        sharpening: of a digital memory.
+        similarity: similarity of a digital memory; a crossbar always computes the dot product.
+        sharpening: sharpening of a digital memory.
         batch: images that go through the network together.
         threshold: subtracted from features: zero, or the mean of the episode's support features.
         prototypes: one key per class, the mean of its features or of their signs (majority; a tie is -1, or 0 in binary
@@ -58,7 +58,7 @@ class FewShotTask(Spec):
         passes: batches of the distinct images of all episodes, or of one episode after the other (support, then
             queries), for networks whose features depend on the other images of a batch; batch then counts whole
             episodes.
-        attack: on the queries, each in its episode; the keys stay clean (see docs/attacks.md).
+        attack: attack on the queries, each in its episode; the keys stay clean (see docs/attacks.md).
     """
 
     kind: Literal["few_shot"] = "few_shot"
@@ -133,13 +133,13 @@ class ClassificationTask(View):
         dataset: name of a data set.
         split: its split.
         images: number of images sampled from the split without replacement; None: all.
-        seed: of the sample of images and of stochastic neurons.
+        seed: seed of the sample of images and of stochastic neurons.
         size: pixels per side; None: the size that the model takes.
         scaling: `standard` uses mean and deviation of the data set, `unit` maps grey levels to [0, 1], `whitened` is
             that of networks in networks (normalised image contrast, then ZCA of the training images).
         batch: images that go through the network together.
         vote: how the members of an ensemble vote; None: as on its card.
-        members: how many members, the first; None: all.
+        members: number of members that vote, the first ones; None: all.
         steps: time steps of a spiking network at inference; None: as on its card.
         stage: task, from 1, after which a `ContinualNet` is evaluated; None: the last.
         head: task, from 1, whose norms it uses; None: the last that the stage has learned.
@@ -186,7 +186,7 @@ class ClassificationTask(View):
 
 #: tasks whose result is a share of right answers
 Counted = FewShotTask | ClassificationTask
-#: every kind of task; a study holds one
+#: every kind of task; a study has one
 Task = Counted | FunctionTask
 AnyTask = TypeVar("AnyTask", FewShotTask, ClassificationTask, Counted)
 _KINDS: dict[str, type[Task]] = {
@@ -232,7 +232,7 @@ def build_task(data: dict[str, Any], where: str) -> Task:
 
 
 def with_size(task: AnyTask, size: object) -> AnyTask:
-    """Return the task with this image size, where it names none and the network states one.
+    """Return the task with this image size, if the task states none and the network states one.
 
     Args:
         task: any task.
@@ -242,7 +242,7 @@ def with_size(task: AnyTask, size: object) -> AnyTask:
 
 
 def counted(task: Task, what: str) -> Counted:
-    """Return the task, whose result must be a share of right answers: `what` does not exist for functions."""
+    """Return a task whose result is a share of right answers; raise for functions, for which `what` does not exist."""
     if isinstance(task, FunctionTask):
         step = "Name the task in a study: imc-sim run."
         raise InputError("task.kind", repr(task.kind), f"few_shot or classification, for {what}", step)
@@ -250,7 +250,7 @@ def counted(task: Task, what: str) -> Counted:
 
 
 def few_shot(task: Task, what: str) -> FewShotTask:
-    """Return the task, which must be a few-shot one: `what` does not exist for others."""
+    """Return a few-shot task; raise for other tasks, for which `what` does not exist."""
     if isinstance(task, FewShotTask):
         return task
     step = "Compute the accuracy instead: imc-sim evaluate or imc-sim run."

@@ -1,4 +1,4 @@
-"""Arguments that change what a network computes, but no key and no shape of its state dict: an import has to ask."""
+"""Arguments that change what a network computes, but no key and no shape of its state dict: imports require them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _STATISTICS = "running (kept from training) or batch (of the images of a call)"
 _BINARY = "numbers of the blocks that end in a binary activation, [] for none"
 _STOCHASTIC = "true or false, whether binary activations are sampled"
 _REAL = "true or false, whether the first layer sees bits or signs of its inputs"
-#: architecture -> ambiguous argument -> what it can be
+#: architecture -> ambiguous argument -> allowed values
 AMBIGUOUS: dict[str, dict[str, str]] = {
     "binact": {
         "binary": _BINARY,
@@ -47,7 +47,7 @@ _IDLE: dict[str, Callable[[Args], bool]] = {
 
 
 def refuse_a_guess(arch: str, args: Args, where: str, keys: Sequence[str]) -> None:
-    """Raise unless `args` hold every argument of `arch` that the keys and shapes of a checkpoint do not tell."""
+    """Raise unless `args` hold every argument of `arch` that keys and shapes of a checkpoint do not determine."""
     missing = _missing(arch, args)
     if missing:
         got = f"keys {', '.join(keys[:2])}, … and shapes that do not tell {', '.join(missing)}"
@@ -57,7 +57,7 @@ def refuse_a_guess(arch: str, args: Args, where: str, keys: Sequence[str]) -> No
 
 
 def _missing(arch: str, args: Args) -> dict[str, str]:
-    """Return the ambiguous arguments that are not given, with what they can be."""
+    """Return the ambiguous arguments that are not given, with the allowed values."""
     idle = {key for key, test in _IDLE.items() if test(args)}
     found = {key: text for key, text in AMBIGUOUS.get(arch, {}).items() if key not in args and key not in idle}
     if arch in ("continual", "ensemble"):

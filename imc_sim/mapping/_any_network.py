@@ -18,7 +18,7 @@ from imc_sim.mapping._report import LayerRow, MappingReport
 from imc_sim.mapping._rounding import refuse_rounding, weight_error
 from imc_sim.sites import Arguments, Products, Site, find_products
 
-#: most matrices of a batch of weights
+#: largest number of matrices in a batch of weights
 _MATRICES = 256
 
 
@@ -31,10 +31,10 @@ def map_products(
         model: any torch module.
         inputs: some real inputs: one tensor, a tuple of positional arguments or a dict of keyword arguments.
         chip: the chip.
-        numbers: of the chips.
-        seed: of all random numbers.
+        numbers: numbers of the chips.
+        seed: seed of all random numbers.
         limit: bytes of programmed weights above which chips are programmed in blocks.
-        backend: who computes the products; native only.
+        backend: backend that computes the products; native only.
 
     Returns:
         The analog network.

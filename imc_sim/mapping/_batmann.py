@@ -7,7 +7,7 @@ from imc_sim.mapping._foreign import OWN_ARCH, Args, Found, State
 
 
 def batmann_state(state: State, where: str, _notes: list[str], _given: Args) -> Found:
-    """Return the state unchanged, and the arguments of `BatmannController` that its keys and shapes tell.
+    """Return the state unchanged, and the arguments of `BatmannController` that its keys and shapes determine.
 
     Names: `features.conv1.weight`, `features.conv2.alpha`, `fc1.bias`, …. A scale `alpha` of conv2 means kind xnor, or
     rbnn where there are angles `rotate` as well; one of fc1 means a binary last layer. size: the smallest image whose

@@ -21,7 +21,7 @@ _WIDE = 192
 
 
 def benn_state(state: State, where: str, notes: list[str], given: Args) -> Found:
-    """Return the state under the names of `BinaryNin`, and its arguments as far as keys and shapes tell them.
+    """Return the state under the names of `BinaryNin`, and the arguments that its keys and shapes determine.
 
     Names: `xnor.0.weight`, `xnor.1.running_mean`, `xnor.3.bn.weight`, `xnor.3.conv.weight`, … (Net, kind sb) or
     `xnor.0.bn.weight`, `xnor.0.conv.weight`, … (AllBinNet, kind ab). The float network RealNet has the names of kind

@@ -15,7 +15,7 @@ _HEADS = {"fc1": "hidden", "fc2": "fc"}
 
 
 def binact_state(state: State, where: str, notes: list[str], given: Args) -> Found:
-    """Return the state under the names of `BinaryActivationNet`, and its arguments as far as keys and shapes tell them.
+    """Return the state under the names of `BinaryActivationNet`, and the arguments that its keys and shapes determine.
 
     Names: `layer1.0.weight` (convolution), `layer1.1.running_mean` (batch norm), …, `fc.weight`; or `layer1.weight`,
     `batchnorm1.running_mean` (or `batchNorm1`), …, and `fc1`, `fc2` for a hidden layer; `layer1_binary.weight`,
@@ -57,7 +57,7 @@ def _ours(key: str) -> str:
 
 
 def _down(layout: str, state: State, maps: int, where: str, given: Args) -> dict[str, Any]:
-    """Return how maps are halved where the width of the first fully connected layer tells it."""
+    """Return how maps are halved where the width of the first fully connected layer determines it."""
     form = BINACT_LAYOUTS[layout]
     if "down" in given:
         return {}

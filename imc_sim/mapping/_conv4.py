@@ -21,12 +21,12 @@ _MATCHING = {"layout": "padded", "statistics": "running", **_FLOAT}
 
 
 def conv4_state(state: State, where: str, notes: list[str], given: Args) -> Found:
-    """Return the state under the names of `Conv4`, and its arguments as far as keys and shapes tell them.
+    """Return the state under the names of `Conv4`, and the arguments that its keys and shapes determine.
 
     Names: `encoder.0`, `encoder.1`, `encoder.4`, … or `0`, `1`, `4`, … or `encoder.0.0`, `encoder.0.1`, …
     (matching and prototypical networks: layout `padded`, running statistics, no binary block). Relation networks
     (`relation`, statistics of the batch) and encoders with binary blocks (`padded`, running) both have the names
-    `layer1.0`, `layer1.1`, `layer2.0`, …, which tell none of these.
+    `layer1.0`, `layer1.1`, `layer2.0`, …, which determine none of these.
     """
     for scheme in _SCHEMES:
         names = _names(*scheme)
@@ -52,7 +52,7 @@ def _names(conv: str, norm: str, distance: int, first: int) -> dict[str, str]:
 
 
 def _told(conv: str, given: Args) -> dict[str, Any]:
-    """Return the arguments that the names of a scheme tell, by its name of a convolution."""
+    """Return the arguments that a naming scheme determines, by its name of a convolution."""
     if conv.startswith("block"):
         return {}
     if conv.startswith("layer"):  # a relation network has no binary blocks
@@ -61,7 +61,7 @@ def _told(conv: str, given: Args) -> dict[str, Any]:
 
 
 def _sizes(state: State, given: Args, where: str, notes: list[str]) -> dict[str, Any]:
-    """Return the arguments that shapes tell; colour images have no usual size."""
+    """Return the arguments that shapes determine; colour images have no usual size."""
     width, channels = state["block1.conv.weight"].shape[:2]
     if channels != 1 and "size" not in given:
         step = "Add the side of the images it was trained on, for example --arg size=84."

@@ -1,4 +1,4 @@
-"""Tell from the first bytes of a file what it is, so that an error can name it and say how to import it."""
+"""Recognise a file by its first bytes, so that an error can name its kind and say how to import it."""
 
 from __future__ import annotations
 

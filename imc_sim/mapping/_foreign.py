@@ -24,19 +24,19 @@ from imc_sim.nn.store import read_tensors, refuse_not_finite
 
 State = Mapping[str, Tensor]
 Args = Mapping[str, Any]
-#: a state dict under our names, and the arguments of the architecture that it tells
+#: a state dict under our names, and the arguments of the architecture that it determines
 Found = tuple[dict[str, Tensor], dict[str, Any]]
 #: tensors of a batch norm
 NORM = ("weight", "bias", "running_mean", "running_var")
 OWN_ARCH = "Name the architecture that made it, `--arch ./my_net.py:Net`."
 #: keys under which training scripts nest the state dict
 _WRAPPERS = ("state_dict", "model_state_dict", "model", "net", "network", "controller", "params", "weights")
-#: how often they may nest
+#: largest depth of nesting
 _LEVELS = 2
 _PREFIXES = ("module.", "_orig_mod.")
 _ALLOWED = "a .safetensors file, or a torch file that holds only tensors and plain containers"
 _SAVE_AGAIN = "Save it again where it was made: torch.save(model.state_dict(), path), and import that."
-#: names that no error is about
+#: names that are ignored
 _UNNAMED = ("torch.", "collections.OrderedDict", "argparse.Namespace", "numpy.dtype", "numpy.core.multiarray.scalar",
             "numpy._core.multiarray.scalar", "_codecs.encode")  # fmt: skip
 _SCALAR: Any = np.float64(0).__reduce__()[0]
@@ -67,7 +67,7 @@ def read_state(path: Path) -> tuple[dict[str, Tensor], list[str]]:
 
 
 def _load(path: Path, found: FileKind) -> Any:
-    """Return the content of a torch file; `weights_only=True` refuses whatever would call a function.
+    """Return the content of a torch file; `weights_only=True` refuses files that call functions.
 
     Older versions of torch run the code of TorchScript archives nevertheless, so these are refused before.
     """
@@ -147,7 +147,7 @@ def _unwrapped(content: Any, path: Path, notes: list[str]) -> dict[str, Tensor]:
 
 
 def _without_prefixes(state: dict[str, Tensor], notes: list[str]) -> dict[str, Tensor]:
-    """Return the state without the prefixes of wrappers, in whatever order they are nested."""
+    """Return the state without prefixes of wrappers, nested in any order."""
     while prefix := next((p for p in _PREFIXES if state and all(key.startswith(p) for key in state)), None):
         state = {key.removeprefix(prefix): value for key, value in state.items()}
         notes.append(f"prefix {prefix!r} stripped")

@@ -25,7 +25,7 @@ from imc_sim.nn import ProductLayer
 from imc_sim.nn.networks import build_arch
 from imc_sim.nn.store import Arch, ModelCard, load_state, read_inputs, save_model
 
-#: architecture -> start of the keys that need renaming, and what renames them and finds arguments
+#: architecture -> start of the keys that need renaming, and function that renames them and finds arguments
 _ADAPTERS: dict[str, tuple[str, Callable[[State, str, list[str], Args], Found]]] = {
     "batmann": ("", batmann_state),
     "benn": ("xnor.", benn_state),
@@ -45,7 +45,7 @@ class ImportReport(NamedTuple):
         folder: The model folder.
         tensors: Number of tensors read.
         parameters: Number of values in them.
-        notes: What was changed or assumed, one sentence each.
+        notes: Changes and assumptions, one sentence each.
     """
 
     card: ModelCard
@@ -78,7 +78,7 @@ def import_checkpoint(
     """Read a checkpoint as an architecture and write a model folder.
 
     State dicts in the layouts of the projects that published an architecture are renamed, and arguments that keys and
-    shapes tell are found: `batmann`, `benn`, `binact`, `bnn_conv`, `bnn_mlp`, `bnn_vgg` and `conv4`. Layers of 8 bits
+    shapes determine are found: `batmann`, `benn`, `binact`, `bnn_conv`, `bnn_mlp`, `bnn_vgg` and `conv4`. 8-bit layers
     of `batmann` get the scale of the original code, the signed maximum.
 
     Args:
@@ -87,14 +87,14 @@ def import_checkpoint(
         arch: A name of `imc-sim list archs`, or `./my_net.py:Net`, a class or function that returns a network. Its file
             and the files next to it that it imports are copied into the model folder.
         out: The model folder to write; it must not exist, or be empty.
-        args: Arguments of the architecture; they take precedence over what keys and shapes tell.
+        args: Arguments of the architecture; they take precedence over those that keys and shapes determine.
         inputs: File with some inputs of a network of any modules; see `read_inputs`. It is mapped by the products that
             it makes on them.
         renames: (old, new) names of tensors, or of the parts of names before a dot.
         prefix: Only tensors whose names begin with it are read, without it.
 
     Returns:
-        The report of what was read, changed and written.
+        The report of the import.
 
     Raises:
         CheckpointError: The file cannot be read safely, does not fit the architecture, or keys and shapes leave open
@@ -130,7 +130,7 @@ def _loaded(
         state, found = adapter(state, source, notes, own)
         given |= found | own
     refuse_a_guess(arch, given, source, keys)
-    with torch.random.fork_rng(devices=[]):  # the fresh module is initialised at random
+    with torch.random.fork_rng(devices=[]):  # the new module is initialised at random
         module = build_arch(arch, given, working_folder())
     state = _reshape_scales(fitted(state, module, notes) if is_code(arch) else state, module, notes)
     load_state(module, state, {}, source)
@@ -140,7 +140,7 @@ def _loaded(
 
 
 def _complete_network(arch: str, args: dict[str, Any]) -> nn.Module:
-    """Return the network of a user's file with the weights that its code gives it, which must not be random."""
+    """Return the network of a user's file with the weights that its code sets, which must not be random."""
     made = []
     for seed in (0, 1):
         with torch.random.fork_rng(devices=[]):

@@ -1,4 +1,4 @@
-"""Rename the tensors of a checkpoint to the names of a network, by what the user says or where only one way fits."""
+"""Rename the tensors of a checkpoint to the names of a network, as the user states, or where only one prefix fits."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _TRACKED = "num_batches_tracked"
 def renamed(
     state: dict[str, Tensor], renames: Sequence[tuple[str, str]], prefix: str | None, where: str, notes: list[str]
 ) -> dict[str, Tensor]:
-    """Return a state under other names; notes say what was left out.
+    """Return a state under other names; notes list the tensors left out.
 
     Args:
         state: The state.
@@ -57,7 +57,7 @@ def _with(key: str, stem: str, new: str) -> str:
 
 
 def fitted(state: dict[str, Tensor], module: nn.Module, notes: list[str]) -> dict[str, Tensor]:
-    """Return a state under the names of a network where one prefix gives all of them; counters of batches may miss.
+    """Return a state under the names of a network where one prefix gives all; counters of batches may be missing.
 
     Args:
         state: The state.

@@ -38,7 +38,7 @@ def map_model(
         chips: Number of chips to sample, or a range of chip numbers.
         seed: Seed of all random numbers.
         memory_limit_bytes: Memory of programmed weights above which chips are programmed in blocks.
-        engine: Backend that computes the products of crossbars, `native` or `memtorch`; None for the chip's own.
+        engine: Backend that computes the products of crossbars, `native` or `memtorch`; None for that of the chip.
         inputs: Some real inputs of a network of any modules: one tensor [batch, ...], a tuple of positional arguments
             or a dict of keyword arguments. The products that it makes on them are mapped instead of layers of
             `imc_sim.nn`.

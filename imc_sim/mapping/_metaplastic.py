@@ -28,7 +28,7 @@ _FORMS = {
 
 
 def mlp_state(state: State, where: str, notes: list[str], given: Args) -> Found:
-    """Return the state under the names of `BnnMlp`, and its arguments as far as keys and shapes tell them.
+    """Return the state under the names of `BnnMlp`, and the arguments that its keys and shapes determine.
 
     Names: `layers.fc1.weight`, `layers.bn1.weight`, `layers.bn1.running_mean`, …; without keys of norms these are
     instance norms. Weights that are not all +-1, next to running statistics with scale and shift, can be those of a
@@ -53,7 +53,7 @@ def mlp_state(state: State, where: str, notes: list[str], given: Args) -> Found:
 
 
 def conv_state(state: State, where: str, notes: list[str], given: Args) -> Found:
-    """Return the state under the names of `BnnConv`, and its arguments as far as keys and shapes tell them.
+    """Return the state under the names of `BnnConv`, and the arguments that its keys and shapes determine.
 
     Names: `layers.cv1.weight`, …, `layers.fc4.weight`, `layers.bn1.weight`, …. Without keys of norms these are batch
     norms without scale and running statistics, or instance norms, which are not supported: `given` must state
@@ -86,7 +86,7 @@ def conv_state(state: State, where: str, notes: list[str], given: Args) -> Found
 
 
 def vgg_state(state: State, where: str, notes: list[str], given: Args) -> Found:
-    """Return the state under the names of `BnnVgg`, and its arguments as far as keys and shapes tell them.
+    """Return the state under the names of `BnnVgg`, and the arguments that its keys and shapes determine.
 
     Names: `features.0.weight`, `features.1.running_mean`, …, `classifier.0.weight`, ….
     """

@@ -33,7 +33,7 @@ def bytes_of(name: str, layer: ProductLayer, chip: Chip) -> int:
     """Return an upper estimate of the memory of one chip's programmed weights of a layer.
 
     Args:
-        name: Of the layer.
+        name: Name of the layer.
         layer: The digital layer.
         chip: The chip.
     """
@@ -48,9 +48,9 @@ def chips_together(chips: int, limit: int, layer_bytes: list[int]) -> int:
     """Return how many chips are held together; with fewer than all, a layer is programmed again next to its cells.
 
     Args:
-        chips: Their number.
-        limit: Bytes of programmed weights.
-        layer_bytes: Of one chip's layers on crossbars.
+        chips: Number of chips.
+        limit: Largest number of bytes of programmed weights.
+        layer_bytes: Bytes of each layer on crossbars of one chip.
     """
     if chips * sum(layer_bytes) <= limit:
         return chips

@@ -19,7 +19,7 @@ class LayerRow:
 
     Attributes:
         layer: Name of the layer in the network.
-        policy: Its kind of weights.
+        policy: Kind of its weights.
         weights: Number of weights.
         place: `crossbar` or `digital`.
         encoding: Encoding of the weights, `-` for a digital layer.
@@ -68,7 +68,7 @@ class LayerRow:
         """Return the row of a layer.
 
         Args:
-            name: Its name in the network.
+            name: Name of the layer in the network.
             layer: The digital layer.
             analog: The layer on crossbars, None where it stays digital.
         """
@@ -88,7 +88,7 @@ class MappingReport:
     Attributes:
         chip: The chip.
         layers: One row per product layer, in the order of the network.
-        products: What the probe of a network of any modules found; None for one of `imc_sim.nn` layers.
+        products: Products that the probe of a network of any modules found; None for one of `imc_sim.nn` layers.
         placed: Names of the sites on crossbars.
     """
 

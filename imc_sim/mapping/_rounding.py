@@ -1,4 +1,4 @@
-"""How far cells round the weights of a site, and what would hold them."""
+"""Rounding of the weights of a site by cells, and settings that would hold the weights."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def weight_error(layer: AnalogLayer) -> float:
     """
     own, plan = layer.matrix().double(), layer.crossbar.plan
     held, device, steps = plan.targets.weights.double(), plan.chip.device, plan.targets.steps
-    if plan.encoding.operands == "real" and not device.linear:  # levels that are not where their numbers say
+    if plan.encoding.operands == "real" and not device.linear:  # levels that are not equally spaced
         g = plan.against_reference(device.positions(steps)[plan.cells.long()] * steps)
         linear = plan.encoding.coefficients(g, 0.0).linear
         held = torch.einsum("osi,s->oi", linear, plan.gains.double() * plan.encoding.gain_in)
@@ -35,7 +35,7 @@ def refuse_rounding(errors: Mapping[str, tuple[AnalogLayer, float]]) -> None:
     """Raise one InputError that names every site whose cells hold other weights than the network's own.
 
     Args:
-        errors: layer and error of every site by name.
+        errors: site -> its layer and its error.
 
     Raises:
         InputError: an error is above 1 %.

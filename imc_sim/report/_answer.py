@@ -49,7 +49,7 @@ def answers(data: DataFrame, tolerance: float | None = None, chips: ChipSample |
 
     Args:
         data: table of `robustness_data`.
-        tolerance: as of `answer`.
+        tolerance: see `answer`.
         chips: accuracies behind the rows; with them, other outcomes of resampling and equal rows are named.
 
     Returns:

@@ -27,7 +27,7 @@ class ChipSample:
 
     Args:
         accuracies: per row, in the order of chip numbers.
-        medians: of chips resampled with replacement, as figures show them, [resamplings, rows]; the same in every run.
+        medians: medians over resampled chips as figures show them, [resamplings, rows]; the same in every run.
     """
 
     accuracies: tuple[tuple[float, ...], ...]

@@ -181,10 +181,10 @@ def read_comparison(path: Path) -> DataFrame:
     """Read a comparison.csv.
 
     Args:
-        path: of the file.
+        path: path of the file.
 
     Returns:
-        A table as of `imc_sim.plotting.comparison_data`.
+        A table like that of `imc_sim.plotting.comparison_data`.
     """
     from pandas import read_csv
 

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 
 from imc_sim.config import package_file
 
-#: a cell: what is shown, or (what is shown, what it is sorted by)
+#: a cell: the text shown, or (the text shown, the sort key)
 Cell = str | tuple[str, float | str]
 
 

@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 
     from imc_sim.study import Results
 
-#: a block: `<!-- table NAME -->`, what is replaced, `<!-- end of table -->`
+#: a block: `<!-- table NAME -->`, the replaced text, `<!-- end of table -->`
 _BLOCK = re.compile(r"^<!-- table ([\w.-]+) -->(\r?\n)(.*?)^<!-- end of table -->(?=\r?$)", re.MULTILINE | re.DOTALL)
 _MARK = "<!-- table NAME --> and, on a later line, <!-- end of table -->"
 
 
-#: a block of any other table: `<!-- made NAME -->`, what is replaced, `<!-- end -->`
+#: a block of any other table: `<!-- made NAME -->`, the replaced text, `<!-- end -->`
 _MADE = re.compile(r"^<!-- made ([\w.-]+) -->(\r?\n)(.*?)^<!-- end -->(?=\r?$)", re.MULTILINE | re.DOTALL)
 
 
@@ -30,7 +30,7 @@ def tables_of(text: str) -> list[str]:
     """Return the names of the tables that a page has marks for.
 
     Args:
-        text: of the page.
+        text: text of the page.
     """
     return [match[1] for match in _BLOCK.finditer(text)]
 
@@ -39,8 +39,8 @@ def filled(text: str, folder: Path) -> str:
     """Return the page with every table whose NAME.csv is in `folder`; other tables stay unchanged.
 
     Args:
-        text: of the page.
-        folder: of the tables.
+        text: text of the page.
+        folder: folder of the tables.
     """
 
     def block(match: re.Match[str]) -> str:
@@ -61,7 +61,7 @@ def fill_pages(pages: Sequence[Path], results: Sequence[Results]) -> list[Path]:
 
     Args:
         pages: Markdown files.
-        results: of the studies.
+        results: results of the studies.
 
     Returns:
         The paths of the files written.
@@ -94,8 +94,8 @@ def fill_made(page: Path, name: str, table: DataFrame) -> None:
 
     Args:
         page: Markdown file.
-        name: in the mark.
-        table: what is written.
+        name: name in the marks.
+        table: the table to write.
 
     Raises:
         InputError: the page is missing or has no such marks.

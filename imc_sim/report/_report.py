@@ -49,7 +49,7 @@ def write_report(results: Results) -> Path:
     For a study with published accuracies, or of cases alone, comparison.csv and comparison.md are written too.
 
     Args:
-        results: of the study.
+        results: results of the study.
 
     Returns:
         The path of the page.
@@ -64,7 +64,7 @@ def conclusion(results: Results) -> str:
     """Return the answer to the question of the study, and whether published accuracies were reached.
 
     Args:
-        results: of the study.
+        results: results of the study.
     """
     published = against_published(comparison_data(results)) if compares(results) else ""
     data = robustness_data(results)
@@ -76,7 +76,7 @@ def page(results: Results) -> str:
     """Return the whole page as text.
 
     Args:
-        results: of the study.
+        results: results of the study.
     """
     study, data = results.study, robustness_data(results)
     body = [

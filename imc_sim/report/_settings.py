@@ -12,7 +12,7 @@ from imc_sim.config import Spec
 if TYPE_CHECKING:
     from imc_sim.study import Study
 
-#: prose, and what is elsewhere on the page
+#: prose, and settings shown elsewhere on the page
 _PROSE = {"name", "source", "validity", "kind"}
 _STUDY = ("chips", "seed", "engine", "derived", "skip")
 

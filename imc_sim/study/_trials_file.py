@@ -75,7 +75,7 @@ class _Check:
         return _types(row) or self._identity(row) or _counts(row) or _meta(row.get("meta", {}))
 
     def _identity(self, row: Row) -> str | None:
-        """Return what contradicts the study in the point, chip, id, case or values of a row, or None."""
+        """Return the contradiction to the study in point, chip, id, case or values of a row, or None."""
         if self.places is None:
             return None
         point, chip = row["point"], row["chip"]
@@ -104,7 +104,7 @@ def measure(row: Mapping[str, Any]) -> float:
     """Return the result of a finished trial: the fraction of right answers, or the score of a function.
 
     Args:
-        row: of trials.jsonl.
+        row: a row of trials.jsonl.
     """
     return row["score"] if "score" in row else row["correct"] / row["total"]
 

@@ -52,6 +52,6 @@ def _placed(path: str, value: Any, folder: Path) -> Any:
 
 
 def _absolute(value: Any, folder: Path) -> Any:
-    """Return a path relative to the folder as an absolute one; `~` and what is no text stay for the task to check."""
+    """Return a path relative to the folder as an absolute one; the task checks `~` and values other than text."""
     fixed = not isinstance(value, str) or value.startswith("~") or is_held(value)
     return value if fixed else str((folder / value).absolute())

@@ -79,7 +79,7 @@ class Pgd(AttackSpec):
         steps: number of steps.
         step: change of a pixel per step; None: 2.5 epsilon / steps.
         random_start: start anywhere within epsilon.
-        seed: of the random start.
+        seed: seed of the random start.
 
     Reference: Madry et al., ICLR 2018.
     """

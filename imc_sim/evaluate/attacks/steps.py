@@ -23,8 +23,8 @@ class PixelSpace:
     """The map between normalised images and pixels from 0 (ink) to 1 (paper).
 
     Args:
-        mean: of the normalisation.
-        std: of the normalisation.
+        mean: mean of the normalisation.
+        std: standard deviation of the normalisation.
         levels: steps from 0 to 1 that the pixels of images are multiples of; 0 for none.
     """
 
@@ -33,7 +33,7 @@ class PixelSpace:
     levels: int = 255
 
     def pixels(self, images: Tensor) -> Tensor:
-        """Return float64 pixels of normalised images; with levels, exactly the multiples that they were.
+        """Return float64 pixels of normalised images; with levels, exact multiples of a level.
 
         Args:
             images: [n, …].
@@ -42,7 +42,7 @@ class PixelSpace:
         return (pixels * self.levels).round() / self.levels if self.levels else pixels
 
     def images(self, pixels: Tensor) -> Tensor:
-        """Return normalised float32 images; of `pixels(images)` those images to the bit.
+        """Return normalised float32 images; `images(pixels(x))` equals x to the bit.
 
         Args:
             pixels: [n, …].
@@ -74,7 +74,7 @@ def pgd(
         epsilon: largest change of a pixel.
         steps: number of steps.
         step: change of a pixel per step.
-        start: where to start, in units of epsilon from the pixels; None: at the pixels.
+        start: first point, in units of epsilon from the pixels; None: the pixels.
 
     Returns:
         The attacked pixels.
