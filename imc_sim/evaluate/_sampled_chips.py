@@ -65,7 +65,7 @@ class SampledChips:
     def program(self, network: nn.Module, images: Any = None, inputs: Any = None) -> tuple[AnalogModel, Calibration]:
         """Map the network onto the chips, and calibrate it with the images where the chip needs that.
 
-        images: a tensor, or a tuple or dict for a network of several inputs. inputs: inputs of a network of any modules.
+        images: a tensor, or a tuple or dict for several inputs. inputs: inputs of a network of any modules.
         """
         analog = map_model(network, self.chip, self.numbers, self.seed, engine=self.engine, inputs=inputs)
         if images is None or not (self.chip.calibrates and analog.analog_layers):
