@@ -22,7 +22,7 @@ from imc_sim.data._folders import data_root
 from imc_sim.data._image_folder import FolderImages, load_image_folder
 from imc_sim.data._load import LAYOUTS, labelled_files, load_labelled
 from imc_sim.data._omniglot import NATIVE, PARTS, Listing, list_part, read_part
-from imc_sim.data._own import load_own, own_digest, own_state
+from imc_sim.data._own import load_own, own_state
 from imc_sim.data._registry import dataset_info, own_kind
 from imc_sim.data._sets import LabelledImages
 
@@ -95,9 +95,11 @@ def data_digest(part: str, root: Path | None = None) -> str:
         characters = list_part(folder, split)
         return _kept(part, characters.source, characters.changed_ns, lambda: _of_characters(characters))
     if name in LAYOUTS:
-        return _of_labelled(load_labelled(name, split, root))
+        data = load_labelled(name, split, root)
+        return _of_labelled(data, data.images.shape)
     if own_kind(name) == "arrays":
-        return own_digest(load_own(name, split))
+        data = load_own(name, split)
+        return _of_labelled(data, (data.images.dtype.str, data.images.shape))
     images = cast("FolderImages", load_image_folder(name, split, None, root).images)
     source = fingerprint([images.folder, *images.files, images.facts.tobytes()])
     return _kept(part, source, int(images.facts[:, -1].max()), lambda: _of_folder(images))
@@ -164,8 +166,8 @@ def foreign_digests(digests: Mapping[str, str]) -> dict[str, str]:
     return {part: digest for part, digest in digests.items() if digest != OFFICIAL.get(part)}
 
 
-def _of_labelled(data: LabelledImages) -> str:
-    digest = hashlib.sha256(repr(data.images.shape).encode())
+def _of_labelled(data: LabelledImages, head: object) -> str:
+    digest = hashlib.sha256(repr(head).encode())
     for array in (data.images, data.labels.astype("<i8")):
         digest.update(np.ascontiguousarray(array).data)
     return digest.hexdigest()

@@ -7,7 +7,6 @@ stands for the name of the split. Paths are relative to the working directory.
 from __future__ import annotations
 
 import functools
-import hashlib
 import re
 import zipfile
 from collections.abc import Iterator, Mapping
@@ -101,18 +100,6 @@ def _loaded(name: str, split: str, _state: object) -> LabelledImages:
         array.setflags(write=False)
     classes = tuple(map(str, range(int(labels.max()) + 1)))
     return LabelledImages(name, split, cast("NDArray[np.uint8]", images), labels, classes)
-
-
-def own_digest(data: LabelledImages) -> str:
-    """Return the SHA-256 of type, shape and content of images and labels.
-
-    Args:
-        data: of `load_own`.
-    """
-    digest = hashlib.sha256(repr((data.images.dtype.str, data.images.shape)).encode())
-    for array in (data.images, data.labels.astype("<i8")):
-        digest.update(np.ascontiguousarray(array).data)
-    return digest.hexdigest()
 
 
 @contextmanager
