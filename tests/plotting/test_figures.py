@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from imc_sim.plotting import (
+    Metric,
     draw,
     draw_training,
     new_figure,
@@ -49,7 +50,7 @@ def test_the_table_of_the_figure_is_that_of_the_study(results: Results) -> None:
     np.testing.assert_allclose(data["median"], 100 * results.table["median"])
     assert data.attrs == {
         "x_label": "variation (%)", "x_name": "variation", "x_unit": "%", "chance": [20.0] * 3 + [25.0] * 3,
-        "spaced": "linear"
+        "spaced": "linear", "metric": Metric()
     }  # fmt: skip
 
 

@@ -280,7 +280,7 @@ def test_a_layer_is_alone_whatever_globs_the_policy_has(layers: dict[str, str]) 
     chip = load_chip("rram_hfo2_1t1r").replace("policy.layers", layers)
     report = map_model(load_model(MODEL), chip.without_effects()).report
     names = [row.layer for row in report.layers if row.place == "crossbar"]
-    variants = _variants(MODEL, chip.to_dict())
+    variants = _variants(MODEL, chip.to_dict(), TASK)
     assert list(variants) == [*names, "memory", "all together"]
     for name in (*names, "memory"):
         rows = map_model(load_model(MODEL), load_chip(variants[name]).without_effects()).report.layers

@@ -190,7 +190,7 @@ WRONG: list[dict[str, Any]] = [
     {"engine": "memtroch"},
     {"seed": -1},
     {"chips": {"mn": 3}},
-    {"chips": {"half_width": 2}},
+    {"chips": {"half_width": 0}},
     {"name": "no spaces"},
     {"chip_task": {"epsodes": 5}},
     {"cases": [{"name": "a", "published": 1.5}]},
