@@ -6,7 +6,7 @@ import abc
 import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import final
+from typing import Any, final
 
 import torch
 from torch import Tensor, nn
@@ -29,12 +29,14 @@ class Pass:
         index: position of the chip that computes; None: the digital network computes, and layers calibrate.
         first_read: number of the first image.
         folded: chips from this position on that compute together, each its part of the batch.
+        batch: number of samples of a chip; None where every read is one.
         uses: number of uses of each layer in this pass, by its id.
     """
 
     index: int | None
     first_read: int = 0
     folded: int = 1
+    batch: int | None = None
     uses: dict[int, int] = field(default_factory=dict)
 
     def use(self, layer: object) -> int:
@@ -243,11 +245,10 @@ class AnalogLinear(AnalogLayer):
         return Rows(a)
 
 
-@final
 class AnalogConv2d(AnalogLayer):
     """Run a convolution on crossbars, word lines in the order kernel row, kernel column, channel (see `Patches`)."""
 
-    digital: Conv2d
+    digital: Any  # with kernel, stride and padding
 
     def matrix(self) -> Tensor:
         return self.digital.weight_operand().permute(0, 2, 3, 1).flatten(1)

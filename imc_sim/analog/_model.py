@@ -16,9 +16,6 @@ from imc_sim.nn import ProductLayer, checked_images
 from imc_sim.nn.neurons import Draws, draw_neurons, neurons_of
 from imc_sim.sites import Arguments, Samples, joined
 
-#: samples of all chips that run in one pass
-_SAMPLES = 128
-
 
 @final
 class SharedDigital(nn.Module):
@@ -138,7 +135,9 @@ class AnalogModel(nn.Module):
         return super().train(False)
 
     def _take_reads(self, count: int) -> int:
-        """Return the number of the first of `count` reads, and count them."""
+        """Return the number of the first of `count` reads, and count them, for a pass that compares weights again."""
+        if self.sites is not None:
+            self.sites.compared.clear()
         first, self._reads = self._reads, self._reads + count
         return first
 
@@ -148,17 +147,12 @@ class AnalogModel(nn.Module):
             chips, done = self.chips[start : start + self.block], 0
             self.program(chips)
             for part in parts:
-                together = self._together(part.batch)
+                together = 1 if self.sites is None or self._neurons else self.sites.together(part.batch)
                 for index in range(0, len(chips), together):
                     outputs = self._outputs(index, chips[index : index + together], part, first_read + done)
                     for position, y in enumerate(outputs, start + index):
                         yield position, done, y
                 done += part.batch
-
-    def _together(self, batch: int) -> int:
-        """Return how many chips run in one pass, each with its copy of the batch: several where batches are small."""
-        alone = self.sites is None or not self.sites.apart or self._neurons
-        return 1 if alone else max(1, _SAMPLES // batch)
 
     def _outputs(self, index: int, chips: range, given: Arguments, first_read: int) -> Iterator[Any]:
         """Yield the output on each of these chips, the first at position `index` of the programmed ones."""
@@ -166,16 +160,16 @@ class AnalogModel(nn.Module):
             yield self._run(index, chips[0], given, first_read)
             return
         copies = given.batched(lambda x: torch.cat([x] * len(chips)))
-        with self.context.during(Pass(index, first_read, len(chips))):
-            y = copies.run(self.network)
+        with self.context.during(Pass(index, first_read, len(chips), given.batch)):
+            y = self.sites.run(copies)
         for number in range(len(chips)):
             yield self.sites.part(y, number, len(chips), given.batch)
 
     def _run(self, index: int, chip: int, given: Arguments, first_read: int) -> Any:
         """Return the output on chip number `chip`, at position `index` of the programmed ones."""
         draw_neurons(self._neurons, Draws(self._seed, chip, first_read))
-        with self.context.during(Pass(index, first_read)):
-            return given.run(self.network)
+        with self.context.during(Pass(index, first_read, batch=given.batch)):
+            return given.run(self.network) if self.sites is None else self.sites.run(given)
 
     def program(self, chips: range) -> None:
         """Program chips whose cells are not programmed yet.

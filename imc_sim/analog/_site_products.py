@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from imc_sim.analog._site_layers import AnalogSiteConv2d
 from imc_sim.sites import Call, Samples, Site
 
 
@@ -75,10 +76,15 @@ def _multiplied(x: Tensor, site: Site, layers: Sequence[nn.Module], batch: int) 
 
 def _convolved(call: Call, x: Tensor, site: Site, layers: Sequence[nn.Module], batch: int) -> Tensor:
     """Return the convolution of images, one layer per group."""
-    vectors, pixels = patches(x, call.factors[1].shape[2:], call.settings)
-    groups = vectors.chunk(len(layers), dim=-1)
-    each = [_by_samples(layer, part, site.samples, batch) for layer, part in zip(layers, groups, strict=True)]
-    return torch.cat(each, dim=-1).transpose(1, 2).unflatten(2, pixels)
+    if isinstance(layers[0], AnalogSiteConv2d):
+        place = Samples() if site.samples is None else site.samples
+        images = place.first(x, batch).flatten(0, 1) if place.inner else x
+        each = [layer(part) for layer, part in zip(layers, images.chunk(len(layers), dim=1), strict=True)]
+        y = each[0] if len(each) == 1 else torch.cat(each, dim=1)
+        return place.back(y.unflatten(0, (batch, -1))) if place.inner else y
+    parts = [patches(part, call.factors[1].shape[2:], call.settings) for part in x.chunk(len(layers), dim=1)]
+    each = [_by_samples(layer, v, site.samples, batch) for layer, (v, _) in zip(layers, parts, strict=True)]
+    return torch.cat(each, dim=-1).transpose(1, 2).unflatten(2, parts[0][1])
 
 
 def _transposed(call: Call, x: Tensor, site: Site, layers: Sequence[nn.Module], batch: int) -> Tensor:
@@ -102,8 +108,9 @@ def _by_samples(layer: nn.Module, x: Tensor, place: Samples | None, batch: int) 
 
     A site that mixes samples makes a single read, whose noise then depends on the batch.
     """
-    if place is None or x.shape[place.dim] % batch:
-        return layer(x.reshape(1, -1, x.shape[-1])).reshape(*x.shape[:-1], -1)
+    if place is None or place == Samples() or x.shape[place.dim] % batch:
+        reads = 1 if place is None or x.shape[place.dim] % batch else batch
+        return layer(x.reshape(reads, -1, x.shape[-1])).reshape(*x.shape[:-1], -1)
     rows = place.first(x, batch)
     return place.back(layer(rows.reshape(batch, -1, x.shape[-1])).reshape(*rows.shape[:-1], -1))
 
@@ -117,7 +124,7 @@ def patches(x: Tensor, kernel: Sequence[int], settings: Any) -> tuple[Tensor, tu
         settings: stride, padding and dilation, as torch takes them.
 
     Returns:
-        Vectors [batch, pixels, channels x kernel], and the sizes of the output.
+        Vectors [batch, pixels, kernel x channels], and the sizes of the output.
     """
     n = len(kernel)
     stride, dilation = (_each(settings[name], n) for name in ("stride", "dilation"))
@@ -125,7 +132,7 @@ def patches(x: Tensor, kernel: Sequence[int], settings: Any) -> tuple[Tensor, tu
     for d in range(n):
         x = x.unfold(2 + d, dilation[d] * (kernel[d] - 1) + 1, stride[d])[..., :: dilation[d]]
     pixels = tuple(x.shape[2 : 2 + n])
-    x = x.movedim(1, 1 + n)  # [batch, *pixels, channels, *kernel]
+    x = x.movedim(1, -1)  # [batch, *pixels, *kernel, channels]
     return x.reshape(len(x), math.prod(pixels), -1), pixels
 
 

@@ -7,15 +7,16 @@ import math
 from dataclasses import replace
 from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 
 from imc_sim._errors import InputError
-from imc_sim.analog import AnalogLayer, AnalogModel, AnalogSite, Context, SiteCall, SiteLinear, SiteNetwork
+from imc_sim.analog import SITE_LAYERS, AnalogLayer, AnalogModel, Context, SiteCall, SiteLayer, SiteNetwork
 from imc_sim.array import Chip
 from imc_sim.config import Engine
 from imc_sim.mapping._placing import bytes_of, chips_together, encoding_of
 from imc_sim.mapping._report import LayerRow, MappingReport
 from imc_sim.mapping._rounding import refuse_rounding, weight_error
+from imc_sim.mapping._site_layers import layers_of
 from imc_sim.sites import Arguments, Products, Site, find_products
 
 #: largest number of matrices in a batch of weights
@@ -48,7 +49,7 @@ def map_products(
     given, network = Arguments.given(inputs), copy.deepcopy(model).eval()
     products = find_products(network, *given.args, **given.kwargs)
     placed = _places(products, chip)
-    digital = {site.name: _layers(site) for site in placed}
+    digital = {site.name: layers_of(site) for site in placed}
     sizes = [bytes_of(name, layer, chip) for layers in digital.values() for name, layer in layers]
     block, context = chips_together(len(numbers), limit, sizes), Context(backend=backend)
     analog: dict[str, AnalogLayer] = {}
@@ -57,7 +58,8 @@ def map_products(
     errors: dict[str, tuple[AnalogLayer, float]] = {}
     for site in products.sites:
         for name, layer in digital.get(site.name, ()):
-            analog[name] = AnalogSite(layer, chip, encoding_of(layer, chip), numbers[:block], seed, name, context)
+            kind, encoding = SITE_LAYERS[type(layer)], encoding_of(layer, chip)
+            analog[name] = kind(layer, chip, encoding, numbers[:block], seed, name, context)
             errors[name] = analog[name], weight_error(analog[name])
             rows.append(replace(LayerRow.of(name, layer, analog[name]), weight_error=errors[name][1]))
         if site.name not in digital:
@@ -71,7 +73,7 @@ def map_products(
     return AnalogModel(found, analog, numbers, context, report, block, seed)
 
 
-def site_layers(model: nn.Module, inputs: Any) -> list[tuple[str, str, SiteLinear]]:
+def site_layers(model: nn.Module, inputs: Any) -> list[tuple[str, str, SiteLayer]]:
     """Return the layers of the sites that a network shows on these inputs, with the names of site and layer.
 
     Args:
@@ -81,7 +83,7 @@ def site_layers(model: nn.Module, inputs: Any) -> list[tuple[str, str, SiteLinea
     given = Arguments.given(inputs)
     sites = find_products(copy.deepcopy(model).eval(), *given.args, **given.kwargs).sites
     able = [site for site in sites if site.weight is not None and _unfit(site) is None]
-    return [(site.name, name, layer) for site in able for name, layer in _layers(site)]
+    return [(site.name, name, layer) for site in able for name, layer in layers_of(site)]
 
 
 def _places(products: Products, chip: Chip) -> list[Site]:
@@ -129,32 +131,3 @@ def _kind(site: Site) -> str:
 
 def _count(site: Site) -> int:
     return 0 if site.weight is None else site.weight.numel()
-
-
-def _layers(site: Site) -> list[tuple[str, SiteLinear]]:
-    """Return the layers of a site with their names: one per group of a convolution, or per matrix of a batch."""
-    if site.weight is None or site.weights is None:
-        return []
-    padding = site.settings.get("padding", 0)
-    padded = site.kind.startswith("conv") and padding not in (0, "valid") and any(_sizes(padding))
-    padded = padded and "transpose" not in site.kind
-    parts = _matrices(site, site.weight, site.weights.scale)
-    names = [site.name] if len(parts) == 1 else [f"{site.name}[{number}]" for number in range(len(parts))]
-    return [(name, SiteLinear(site, m, scale, padded)) for name, (m, scale) in zip(names, parts, strict=True)]
-
-
-def _sizes(padding: Any) -> tuple[Any, ...]:
-    return (padding,) if isinstance(padding, int | str) else tuple(padding)
-
-
-def _matrices(site: Site, w: Tensor, scale: Tensor) -> list[tuple[Tensor, Tensor]]:
-    """Return the matrices [out, in] of a site, each with the scale of its outputs."""
-    if not site.kind.startswith("conv"):
-        matrix = w[None] if w.ndim == 1 else w if site.place == 0 or site.kind == "linear" else w.mT
-        found = matrix.reshape(1, -1, matrix.shape[-1]) if site.stack else matrix.flatten(0, -3)
-    elif "transpose" in site.kind:  # a pixel drives all outputs of its kernel
-        found = w.unflatten(0, (site.settings["groups"], -1)).flatten(2).mT
-        scale = scale.repeat_interleave(math.prod(w.shape[2:]))
-    else:
-        found = w.flatten(1).unflatten(0, (site.settings["groups"], -1))
-    return list(zip(found, scale.chunk(len(found)), strict=True))

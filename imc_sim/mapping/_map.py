@@ -144,7 +144,11 @@ def _place(
 ) -> AnalogLayer | SharedDigital:
     if chip.policy.place(name, layer.kind.chip_kind) == "digital":
         return SharedDigital(layer, context)
-    return layer_kinds(context.backend)[type(layer)](layer, chip, encoding_of(layer, chip), chips, seed, name, context)
+    kinds = layer_kinds(context.backend)
+    if type(layer) not in kinds:
+        step = "Give inputs, so that the products of the network are mapped, or keep the layer digital."
+        raise InputError(f"layer {name!r}", type(layer).__name__, "a layer of imc_sim.nn, no subclass", step)
+    return kinds[type(layer)](layer, chip, encoding_of(layer, chip), chips, seed, name, context)
 
 
 def _refuse_unmappable(network: nn.Module, chip: Chip) -> None:

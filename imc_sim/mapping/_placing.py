@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from imc_sim.analog import SiteLinear
+from imc_sim.analog import SiteLayer
 from imc_sim.array import Chip, Differential, Encoding, Sliced, operand_bytes
 from imc_sim.nn import ProductLayer
 
@@ -20,7 +20,7 @@ def encoding_of(layer: ProductLayer, chip: Chip) -> Encoding:
     """
     if not layer.binary:
         encoding = chip.encoding_multibit
-        whole = isinstance(layer, SiteLinear) and layer.whole and isinstance(encoding, Sliced)
+        whole = isinstance(layer, SiteLayer) and layer.whole and isinstance(encoding, Sliced)
         return encoding.model_copy(update={"weight_bits": None}) if whole else encoding
     if not layer.exact_operands:
         return chip.encoding if chip.encoding.operands == "real" else Differential()

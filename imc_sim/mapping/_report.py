@@ -170,7 +170,8 @@ def _share(products: Products, placed: set[str]) -> str:
     dynamic = sum(site.dynamic for site in products.sites)
     line += f"; {dynamic} products of two activations stay digital" if dynamic else ""
     unseen = max(0, products.counted - products.seen)
-    return line + (f"; {_of(unseen, total)} are in functions that were not seen, and digital" if unseen else "")
+    where = " of " + ", ".join(map(repr, products.unseen)) if products.unseen else ""
+    return line + (f"; {_of(unseen, total)} are in functions{where} that were not seen, and digital" if unseen else "")
 
 
 def _of(part: int, whole: int) -> str:

@@ -48,12 +48,12 @@ def refuse_rounding(errors: Mapping[str, tuple[AnalogLayer, float]]) -> None:
     got = f"weights that {' and '.join(sorted(names))} rounds: {found} (relative root mean square)"
     bits = [_bits(layer.matrix().detach().double()) for layer, _ in rounded.values()]
     most = max((b for b in bits if b is not None), default=None)
-    fits = None in bits or most is None
-    hold = f"at most {_BITS[-1]} bits do not hold them, device.levels: continuous does. Set it" if fits else (
-        f"{most} bits hold them: set encoding_multibit {{kind: sliced, weight_bits: {most}}}, "
-        f"or {{kind: differential}} with device.levels {2 ** (most - 1)} or continuous"
-    )  # fmt: skip
-    step = f"{hold[0].upper()}{hold[1:]}, keep the sites digital, or accept it by policy.allow_rounding: true."
+    if most is None or None in bits:
+        hold = f"{_BITS[-1]} bits do not hold them: set device.levels: continuous"
+    else:
+        levels = f"{{kind: differential}} with device.levels {2 ** (most - 1)} or continuous"
+        hold = f"{most} bits hold them: set encoding_multibit {{kind: sliced, weight_bits: {most}}}, or {levels}"
+    step = f"{hold}, keep the sites digital, or accept it by policy.allow_rounding: true."
     raise InputError("map_model", got, f"{100 * _MOST:g} % or less", step)
 
 

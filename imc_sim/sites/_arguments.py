@@ -60,6 +60,8 @@ def joined(join: Callable[..., Any], first: Any, *others: Any) -> Any:
 
 def _parts(value: Any) -> Mapping[Any, Any] | None:
     """Return the members of a container by key, or None for a leaf."""
+    if value is None or isinstance(value, Tensor | str | int | float):
+        return None
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {field.name: getattr(value, field.name) for field in dataclasses.fields(value) if field.init}
     if isinstance(value, Mapping):

@@ -116,6 +116,8 @@ _MATMULS: dict[Callable[..., Any], tuple[str, ...]] = {
     getattr(where, name): names for name, names in _PAIRS.items() for where in (torch, torch.Tensor)
 } | {torch.Tensor.__matmul__: _PAIRS["matmul"], torch.linalg.matmul: _PAIRS["matmul"],
      torch.Tensor.__rmatmul__: ("other", "input")}  # fmt: skip
+#: functions that `product_of` knows
+PRODUCTS = frozenset([F.linear, F.scaled_dot_product_attention, *_CONVOLUTIONS, *_MATMULS])
 _NAMES = ("input", "weight", "bias", "stride", "padding", "dilation", "groups")
 _TRANSPOSED = ("input", "weight", "bias", "stride", "padding", "output_padding", "groups", "dilation")
 _DEFAULTS = {"stride": 1, "padding": 0, "dilation": 1, "groups": 1, "output_padding": 0}

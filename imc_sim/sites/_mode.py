@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
-from imc_sim.sites._calls import OPAQUE, Call, product_of
+from imc_sim.sites._calls import OPAQUE, PRODUCTS, Call, product_of
 from imc_sim.sites._replaced import REPLACED, attention
 
 
@@ -51,11 +51,11 @@ class ProductMode(TorchFunctionMode, abc.ABC):
         """
 
     @contextlib.contextmanager
-    def watching(self, network: nn.Module) -> Iterator[None]:
+    def watching(self, network: nn.Module | None) -> Iterator[None]:
         """Hand the product calls of a network inside the block to `product`.
 
         Args:
-            network: runs inside the block.
+            network: runs inside the block; None where `path` is not needed.
 
         Yields:
             Nothing.
@@ -65,7 +65,7 @@ class ProductMode(TorchFunctionMode, abc.ABC):
             self._paths.pop()
 
         hooks = []
-        for name, module in network.named_modules():
+        for name, module in () if network is None else network.named_modules():
             enter: Callable[..., None] = lambda *_, name=name: self._paths.append(name)  # noqa: E731
             hooks.append(module.register_forward_pre_hook(enter))
             hooks.append(module.register_forward_hook(leave, always_call=True))
@@ -83,6 +83,8 @@ class ProductMode(TorchFunctionMode, abc.ABC):
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
         kwargs = kwargs or {}
+        if func not in PRODUCTS and func not in REPLACED and func not in OPAQUE:
+            return func(*args, **kwargs)
         replaced = (
             attention if func is F.scaled_dot_product_attention and self.path in self.split else REPLACED.get(func)
         )

@@ -41,6 +41,7 @@ class Site:
         settings: stride, padding, dilation and groups of a convolution.
         constant: whether the product is the same for all inputs.
         samples: where the driven factor holds the samples; None where it mixes them.
+        elements: of the driven factor, per sample.
     """
 
     name: str
@@ -56,6 +57,7 @@ class Site:
     settings: Mapping[str, Any]
     constant: bool = False
     samples: Samples | None = None
+    elements: int = 0
 
     @property
     def dynamic(self) -> bool:
@@ -81,6 +83,7 @@ class Products:
         outputs: where every leaf of the output holds the samples; None where a pass of two batches is not each of them
             alone.
         split: paths of modules whose attention is two products, because a factor of it is a weight.
+        unseen: paths of modules with multiply-adds that torch counts, but no site makes.
     """
 
     sites: tuple[Site, ...]
@@ -89,6 +92,7 @@ class Products:
     counted: int
     outputs: tuple[Samples, ...] | None = None
     split: frozenset[str] = frozenset()
+    unseen: tuple[str, ...] = ()
 
     @property
     def seen(self) -> int:
@@ -135,8 +139,9 @@ def find_products(network: nn.Module, *args: Any, **kwargs: Any) -> Products:
     finally:
         for module in training:
             module.training = True
-    sites, order = _sites(first.records, other.records, samples)
-    return Products(sites, order, tuple(dict.fromkeys(first.opaque)), counted, outputs, split)
+    sites, order = _sites(first.records, other.records, samples, given.batch)
+    unseen = _unseen(counted, first.records)
+    return Products(sites, order, tuple(dict.fromkeys(first.opaque)), counted[""], outputs, split, unseen)
 
 
 @final
@@ -159,15 +164,26 @@ class _Pass:
 
 def _two_passes(
     network: nn.Module, given: Arguments, changed: Arguments, split: frozenset[str]
-) -> tuple[_Pass, _Pass, int]:
-    """Return the passes of two inputs, which must make the same calls, and the multiply-adds that torch counts."""
+) -> tuple[_Pass, _Pass, dict[str, int]]:
+    """Return the passes of two inputs, which must make the same calls, and the multiply-adds of modules for torch."""
     with FlopCounterMode(display=False) as counter:
         first = _Pass.of(network, given, split)
     other = _Pass.of(network, changed, split)
     if [record.key for record in first.records] != [record.key for record in other.records]:
         step = "Use a network whose calls do not depend on the values of its input."
         raise InputError("network", "other products for other inputs", "the same products in every pass", step)
-    return first, other, counter.get_total_flops() // 2
+    counts = {path.partition(".")[2]: sum(each.values()) // 2 for path, each in counter.get_flop_counts().items()}
+    return first, other, counts | {"": counter.get_total_flops() // 2}
+
+
+def _unseen(counted: Mapping[str, int], records: Sequence[Record]) -> tuple[str, ...]:
+    """Return the innermost modules in which torch counts more multiply-adds than were recorded."""
+
+    def recorded(path: str) -> int:
+        return sum(r.multiply_adds for r in records if not path or r.path == path or r.path.startswith(f"{path}."))
+
+    missing = [path for path, count in counted.items() if count > recorded(path)]
+    return tuple(p for p in missing if not any(q != p and (not p or q.startswith(f"{p}.")) for q in missing))
 
 
 def _weighted_attention(first: _Pass, other: _Pass) -> frozenset[str]:
@@ -223,7 +239,7 @@ def _output_samples(batch: int, first: Any, second: Any, both: Any) -> Samples |
 
 
 def _sites(
-    first: Sequence[Record], other: Sequence[Record], samples: Sequence[Places]
+    first: Sequence[Record], other: Sequence[Record], samples: Sequence[Places], batch: int
 ) -> tuple[tuple[Site, ...], tuple[int, ...]]:
     """Join the calls with one weight at one place, and classify what they compute with."""
     static = [[k for k in (1, 0) if a.digests[k] == b.digests[k]] for a, b in zip(first, other, strict=True)]
@@ -247,10 +263,12 @@ def _sites(
         call = record.call if weight is None else record.call.collapsed(weight)
         factor = call.factors[place].detach()
         found.append(Site(
-            name=name, path=record.path, kind=record.call.kind, weight=None if weight is None else factor, place=place,
+            name=name, path=record.path, kind=record.call.kind, place=place,
+            weight=None if weight is None else factor.clone(),  # the network could change its own in place
             shape=tuple(factor.shape), weights=None if weight is None else weights_of(call.matrix(weight)),
             inputs=classified([each[n].values[driven_by] for n in calls for each in (first, other)]), uses=len(calls),
             multiply_adds=sum(first[n].multiply_adds for n in calls), settings=record.call.settings, constant=constant,
+            elements=max(record.call.factors[driven_by].numel() // batch, 1),
             samples=next(iter(kept)) if len(kept := {samples[n][driven_by] for n in calls}) == 1 else None,
         ))  # fmt: skip
     places = {key: number for number, key in enumerate(groups)}

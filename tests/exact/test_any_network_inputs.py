@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 import imc_sim as imc
 from imc_sim import InputError
-from imc_sim.analog import straight_through
+from imc_sim.analog import SiteNetwork, straight_through
 from imc_sim.array import Chip
 from imc_sim.device import Device
 from imc_sim.sites import Samples, find_products
@@ -142,23 +142,23 @@ def test_chips_in_one_pass_are_those_one_after_the_other(kind: str, monkeypatch:
     inputs = (torch.randn(4, 5), torch.randn(4, 2, 8)) if kind == "several" else (torch.randn(4, 3, 8),)
     chip = FLOAT.replace("device.programming.sigma", 0.05).replace("device.read.sigma", 0.02)
 
-    def outputs(samples: int, limit: int = 10**9) -> Tensor:
-        monkeypatch.setattr("imc_sim.analog._model._SAMPLES", samples)
+    largest = 4 * (16 if kind == "several" else 48)  # elements of the largest input of a site, of one chip
+    runs: list[int] = []
+    run = SiteNetwork.run
+    monkeypatch.setattr(SiteNetwork, "run", lambda self, given: (runs.append(given.batch // 4), run(self, given))[1])
+
+    def outputs(together: int, chips_of_each_run: list[int], limit: int = 10**9) -> Tensor:
+        monkeypatch.setattr("imc_sim.analog._sites._ELEMENTS", together * largest)
         analog = imc.map_model(grid(network), chip, chips=5, inputs=inputs, memory_limit_bytes=limit)
         assert "chips run in one pass" in analog.report.to_text()
-        runs = []
-        monkeypatch.setattr(
-            analog.network,
-            "forward",
-            lambda *args: runs.append(args) or type(analog.network).forward(analog.network, *args),
-        )
+        runs.clear()
         found = analog(*inputs)
-        assert len(runs) == (5 if samples == 1 else 3 if samples == 8 else 1 if limit == 10**9 else 5)
+        assert runs == chips_of_each_run
         return found["sum"] if isinstance(found, dict) else found
 
-    alone = outputs(1)
+    alone = outputs(1, [1] * 5)
     assert not torch.allclose(alone[0], alone[1], atol=1e-3)
-    for found in (outputs(100), outputs(8), outputs(100, limit=1)):
+    for found in (outputs(100, [5]), outputs(2, [2, 2, 1]), outputs(100, [1] * 5, limit=1)):
         assert torch.allclose(found, alone, rtol=1e-4, atol=1e-5)
 
 

@@ -1,0 +1,166 @@
+"""Modules as people write them: norms of weights, hooks, views, subclasses, memory formats, train mode, gradients."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.utils import parametrizations
+
+import imc_sim as imc
+from imc_sim import InputError
+from imc_sim.analog import straight_through
+from imc_sim.array import Chip
+from imc_sim.config import build
+
+CHIP = build(
+    Chip, {"device": {"g_lrs_S": 1e-4, "g_hrs_S": 0.0, "levels": "continuous"},
+           "policy": {"int8": "crossbar", "float": "crossbar"}, "encoding_multibit": {"kind": "differential"}}, "chip",
+)  # fmt: skip
+
+
+class Viewed(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.out = nn.Conv2d(2, 3, 3), nn.Linear(3 * 16, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.out(self.conv(x).view(len(x), -1))
+
+
+class OwnLinear(imc.nn.Linear):  # type: ignore[misc]  # final, which nothing enforces
+    """A layer of the package with another forward pass."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return 2 * F.linear(x, self.weight)
+
+
+def hooked() -> nn.Module:
+    network = nn.Sequential(nn.Linear(6, 5), nn.Linear(5, 4))
+    network[0].register_forward_hook(lambda _module, _inputs, y: y.relu())
+    network[1].register_forward_pre_hook(lambda _module, inputs: (inputs[0] + 1.0,))
+    return network
+
+
+def normed() -> nn.Module:
+    network = nn.Sequential(parametrizations.weight_norm(nn.Linear(6, 5)), nn.ReLU(),
+                            parametrizations.spectral_norm(nn.Linear(5, 4)))  # fmt: skip
+    network(torch.randn(3, 6))  # spectral norm iterates in training
+    return network
+
+
+MODULES: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
+    "view": (Viewed, (3, 2, 6, 6)),
+    "subclass of a layer of the package": (lambda: nn.Sequential(OwnLinear(6, 4)), (3, 6)),
+    "layer of the package": (lambda: nn.Sequential(imc.nn.Conv2d(2, 3, 3, "int8"), nn.Flatten()), (3, 2, 5, 5)),
+    "hooks": (hooked, (3, 6)),
+    "norms of weights": (normed, (3, 6)),
+    "instance norm": (lambda: nn.Sequential(nn.Conv2d(2, 3, 3), nn.InstanceNorm2d(3)), (3, 2, 6, 6)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_modules_map_as_they_are(name: str) -> None:
+    torch.manual_seed(0)
+    build_network, shape = MODULES[name]
+    network, x = build_network(), torch.randn(shape)
+    state = copy.deepcopy(network.state_dict())
+    analog = imc.map_model(network, CHIP, inputs=x)
+    assert all(torch.equal(network.state_dict()[key], value) for key, value in state.items())
+    assert network.training
+    assert len(analog.report.placed) >= 1
+    assert torch.allclose(analog(x)[0], network.eval()(x), rtol=2e-6, atol=2e-6)
+
+
+def test_a_subclass_of_a_layer_is_refused_without_inputs() -> None:
+    with pytest.raises(InputError, match=r"layer '0': got OwnLinear.*Give inputs"):
+        imc.map_model(nn.Sequential(OwnLinear(6, 4)), CHIP)
+
+
+@pytest.mark.parametrize("padding", [0, 1])
+def test_a_site_with_the_products_of_a_layer_gives_the_same_bits(padding: int) -> None:
+    """Same name, same cells: with device variation, read noise and converters."""
+
+    class Signs(nn.Module):
+        def __init__(self, weight: Tensor) -> None:
+            super().__init__()
+            self.weight = nn.Parameter(weight)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return F.conv2d(x, self.weight, padding=padding)
+
+    torch.manual_seed(0)
+    layer, x = imc.nn.Conv2d(8, 6, 3, "latent", bias=False, padding=padding), torch.randn(4, 8, 6, 6).sign()
+    layer.weight.data.sign_()
+    chip = CHIP.replace("device.programming.sigma", 0.2).replace("device.read.sigma", 0.1)
+    chip = chip.replace("converter", {"kind": "auto", "bits": 6})
+    sites = imc.map_model(nn.Sequential(Signs(layer.weight.data)), chip, chips=2, inputs=x)
+    layers = imc.map_model(nn.Sequential(layer), chip, chips=2)
+    assert torch.equal(sites(x), layers(x))
+    assert torch.equal(sites(x), layers(x))  # another read
+
+
+@pytest.mark.parametrize("kind", ["conv", "batch norm"])
+def test_a_memory_format_is_kept(kind: str) -> None:
+    torch.manual_seed(0)
+    layers = [nn.Conv2d(4, 8, 3, padding=1)] + ([nn.BatchNorm2d(8)] if kind == "batch norm" else [])
+    network = nn.Sequential(*layers).eval()
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    x = torch.randn(2, 4, 6, 6).contiguous(memory_format=torch.channels_last)
+    analog = imc.map_model(network, CHIP, inputs=x)
+    y = analog.on_chip(0, x)
+    assert y.is_contiguous(memory_format=torch.channels_last)
+    assert torch.allclose(y, network(x), rtol=2e-6, atol=2e-6)
+
+
+def test_products_that_were_not_seen_are_named() -> None:
+    class Hidden(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return torch.mm(x, x.mT, out=x.new_empty(len(x), len(x)))
+
+    network, x = nn.Sequential(nn.Linear(6, 5), nn.Sequential(Hidden())), torch.randn(4, 6)
+    analog = imc.map_model(network, CHIP.replace("policy.layers", {"1.0": "digital"}), inputs=x)
+    products = analog.report.products
+    assert products is not None
+    assert products.unseen == ("1.0",)
+    assert "% are in functions of '1.0' that were not seen, and digital" in analog.report.to_text().splitlines()[-1]
+
+
+def test_a_step_of_fgsm_is_that_of_the_network_on_an_ideal_chip() -> None:
+    torch.manual_seed(0)
+    network = nn.Sequential(
+        nn.Conv2d(2, 4, 3, padding=1, groups=2), nn.BatchNorm2d(4), nn.ReLU(), nn.ConvTranspose2d(4, 3, 2, stride=2),
+        nn.Flatten(), nn.Linear(3 * 64, 3),
+    ).eval()  # fmt: skip
+    x, labels = torch.randn(4, 2, 4, 4), torch.tensor([0, 1, 2, 0])
+    noisy = CHIP.replace("device.programming.sigma", 0.1)
+
+    def gradient(forward: Callable[[Tensor], Tensor]) -> Tensor:
+        image = x.clone().requires_grad_()
+        return torch.autograd.grad(F.cross_entropy(forward(image), labels), image)[0]
+
+    own = gradient(network)
+    analog, varied = imc.map_model(network, CHIP, inputs=x), imc.map_model(network, noisy, inputs=x)
+    assert torch.allclose(gradient(lambda image: straight_through(analog, image)), own, rtol=1e-4, atol=1e-6)
+    assert not torch.allclose(gradient(lambda image: straight_through(varied, image)), own, rtol=1e-2)
+
+
+def test_weights_train_through_the_products_of_a_chip() -> None:
+    """The mapped weights stay in the cells; their gradient is that of the network at the inputs on the chip."""
+    torch.manual_seed(0)
+    network, x = nn.Sequential(nn.Linear(6, 5), nn.Tanh(), nn.Linear(5, 2)).eval(), torch.randn(4, 6)
+    analog = imc.map_model(network, CHIP, inputs=x)
+    analog.on_chip(0, x).square().sum().backward()
+    network(x).square().sum().backward()
+    assert analog.sites is not None
+    for mapped, own in zip(analog.sites.network.parameters(), network.parameters(), strict=True):
+        assert own.grad is not None
+        assert mapped.grad is not None
+        assert torch.allclose(mapped.grad, own.grad, rtol=1e-4, atol=1e-6)
+    analog.sites.network[0].weight.data.add_(0.1)  # type: ignore[index,union-attr,operator]
+    with pytest.raises(InputError, match="other weights than were mapped"):
+        analog(x)
