@@ -142,6 +142,7 @@ def _layer_bytes(model: nn.Module, chip: Chip) -> list[int]:
 def _place(
     name: str, layer: ProductLayer, chip: Chip, chips: range, seed: int, context: Context
 ) -> AnalogLayer | SharedDigital:
+    """Return the layer that takes the place of a product layer: on crossbars, or digital and shared by all chips."""
     if chip.policy.place(name, layer.kind.chip_kind) == "digital":
         return SharedDigital(layer, context)
     kinds = layer_kinds(context.backend)

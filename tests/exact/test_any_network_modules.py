@@ -83,7 +83,7 @@ def test_a_subclass_of_a_layer_is_refused_without_inputs() -> None:
 
 @pytest.mark.parametrize("padding", [0, 1])
 def test_a_site_with_the_products_of_a_layer_gives_the_same_bits(padding: int) -> None:
-    """Same name, same cells: with device variation, read noise and converters."""
+    """Same name, same cells: with device variation, read noise and ADCs."""
 
     class Signs(nn.Module):
         def __init__(self, weight: Tensor) -> None:
