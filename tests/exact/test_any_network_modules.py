@@ -64,7 +64,7 @@ MODULES: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
 
 
 @pytest.mark.parametrize("name", MODULES)
-def test_modules_map_as_they_are(name: str) -> None:
+def test_modules_map_unchanged(name: str) -> None:
     torch.manual_seed(0)
     build_network, shape = MODULES[name]
     network, x = build_network(), torch.randn(shape)
