@@ -13,6 +13,8 @@ from PIL import Image
 from imc_sim import InputError, MissingDataError
 from imc_sim.config import write_yaml
 from imc_sim.data import data_digest, data_state, gather_images, gather_labelled, load_classes, load_pool
+from imc_sim.data._own import own_digest
+from imc_sim.data._sets import LabelledImages
 from imc_sim.evaluate import build_task
 from imc_sim.evaluate._episodes import FewShotData
 from imc_sim.evaluate._labelled import ClassificationData
@@ -141,6 +143,20 @@ def test_content_and_not_the_place_identifies_arrays(tmp_path: Path) -> None:
         (tmp_path / folder / "study.yaml").write_text(write_yaml(study))
         ids.append(points_of(load_study(tmp_path / folder / "study.yaml"))[0].id)
     assert ids[0] == ids[1] != ids[2]
+
+
+def test_a_digest_covers_all_that_a_set_holds() -> None:
+    images, labels = np.arange(24, dtype=np.uint8).reshape(4, 2, 3), np.array([0, 1, 1, 2])
+    other, relabelled = images.copy(), labels.copy()
+    other[3, 1, 2], relabelled[3] = 0, 1
+    sets = [
+        (images, labels), (other, labels), (images, relabelled), (images[::-1], labels), (images, labels[::-1]),
+        (images.reshape(4, 3, 2), labels), (images.view(np.int8), labels),
+    ]  # fmt: skip
+    found = [own_digest(LabelledImages("n", "test", x, y.astype(np.int64), ("0", "1", "2"))) for x, y in sets]
+    assert len(set(found)) == len(sets)
+    again = LabelledImages("m", "train", images.copy(), labels.astype(">i8"), ("a",))
+    assert own_digest(again) == found[0]
 
 
 def test_a_changed_file_is_read_again(tmp_path: Path) -> None:

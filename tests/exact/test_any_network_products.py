@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -15,6 +16,7 @@ from imc_sim import InputError
 from imc_sim.array import Chip, Policy, Sliced
 from imc_sim.device import Device
 from imc_sim.sites import find_products
+from imc_sim.sites._einsum import einsum
 
 FLOAT = Chip(
     device=Device(g_lrs_S=1e-4, g_hrs_S=0.0),
@@ -126,6 +128,27 @@ FORMS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...], int]] = {
                                       enable_nested_tensor=False), (3, 4, 8), 8,
     ),
 }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("equation", "shapes"),
+    [
+        ("...ti,...io->...to", [(2, 3, 4, 5), (3, 5, 6)]), ("...i,...oi->...o", [(2, 2, 5), (2, 6, 5)]),
+        ("...i,io", [(2, 3, 5), (5, 6)]), ("i...,oi->...o", [(5, 2, 3), (6, 5)]),
+        ("...i,...i", [(2, 3, 5), (3, 5)]), ("...,...->...", [(2, 3), (2, 2, 3)]),
+        ("a...b,b...->...a", [(4, 2, 3, 5), (5, 3)]),
+        ("...i,...j,...k->...kij", [(3, 2), (2, 3, 4), (5,)]), ("ii,ij->j", [(4, 4), (4, 3)]),
+        ("bij,bjk->kb", [(2, 3, 4), (2, 4, 5)]),
+        ("ba,ac", [(3, 4), (4, 2)]), ("iij,j->i", [(3, 3, 2), (2,)]), ("ij,kl->", [(2, 3), (4, 5)]),
+        ("ab,ab->ab", [(1, 3), (2, 3)]),
+    ],
+)  # fmt: skip
+def test_sums_of_products_are_those_of_torch(equation: str, shapes: list[tuple[int, ...]]) -> None:
+    """Whole numbers, so that the sums are exact in any order."""
+    given = [torch.arange(math.prod(shape)).reshape(shape).remainder(7).double() - 3 for shape in shapes]
+    found = einsum(equation, *given)
+    assert found is not None
+    assert torch.equal(found, torch.einsum(equation, *given))
 
 
 @pytest.mark.filterwarnings("ignore:LSTM with projections")

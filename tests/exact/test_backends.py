@@ -15,6 +15,7 @@ import torch
 
 import imc_sim as imc
 from imc_sim import InputError
+from imc_sim.analog import check_backend
 from imc_sim.array import Chip
 from imc_sim.backends.memtorch import check_spread, on_levels, prepare, translate, why_not
 from imc_sim.config import NATIVE, Engine, as_engine, build
@@ -183,6 +184,18 @@ def test_refusals_of_a_backend_precede_the_results_folder(tmp_path: Any) -> None
     wrong = STUDY | {"axes": [{"path": "chip.device.read.sigma", "values": [0, 0.1]}]}
     with pytest.raises(InputError, match=r"device.read.sigma with backend memtorch"):
         run(wrong, out=tmp_path / "b")
+
+
+def test_a_chip_is_checked_where_it_is_used() -> None:
+    """By the key memory alone, by no product, or by the native backend, which has every setting."""
+    if why_not():
+        pytest.skip(f"{why_not()}: `make memtorch` builds it")
+    noisy = chip(device__read__sigma=0.1)
+    check_backend(MEMTORCH, noisy.replace("policy.memory", "digital"), ())
+    check_backend(MEMTORCH, chip(policy__memory="crossbar"), ())
+    check_backend(NATIVE, noisy.replace("policy.memory", "crossbar"), ())
+    with pytest.raises(InputError, match=r"layer 'memory': device.read.sigma with backend memtorch"):
+        check_backend(MEMTORCH, noisy.replace("policy.memory", "crossbar"), ())
 
 
 def test_the_page_names_tests_that_exist_and_the_numbers_of_its_figure(repository: Path) -> None:

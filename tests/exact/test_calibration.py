@@ -1,5 +1,6 @@
 """Calibrated ranges: what each rule sets, on which data, and that each chip has the same range with any others."""
 
+import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -8,7 +9,7 @@ import torch
 
 from imc_sim.array import Converter, Crossbar, load_chip
 from imc_sim.array._limits import calibrated
-from imc_sim.evaluate import Session, build_task, evaluate_chips
+from imc_sim.evaluate import ClassificationTask, FewShotTask, Session, build_task, evaluate_chips
 from imc_sim.evaluate._calibration import calibration_images, calibration_task, training_split
 
 MODEL = "batmann_small_xnor"
@@ -93,6 +94,26 @@ def test_calibration_sees_no_image_of_the_evaluation() -> None:
         wanted = calibration_task(build_task(task, "task"))
         assert wanted.split == "train"
         assert len(calibration_images(Session.on("cpu"), build_task(task, "task"))) == 100
+
+
+@pytest.mark.parametrize("kind", ["few_shot", "classification"])
+def test_a_task_on_the_training_split_is_calibrated_on_other_draws(kind: str) -> None:
+    """At the seed of the task they would be the very images that are evaluated."""
+    plain = {"kind": kind, "dataset": "glyphs" if kind == "few_shot" else "digits", "split": "train"}
+    more = {"episodes": 40, "queries": 2} if kind == "few_shot" else {"images": 100}
+    found = {}
+    for seed in (0, 1):
+        session, task = Session.on("cpu"), build_task(plain | more | {"seed": seed}, "task")
+        assert isinstance(task, FewShotTask | ClassificationTask)
+        found["drawn", seed] = (
+            session.images(task).images(0, 100)
+            if isinstance(task, ClassificationTask)
+            else session.episodes(task).images[:100]
+        )
+        found["calibrated", seed] = calibration_images(session, task)
+    assert all(len(images) == 100 for images in found.values())
+    for one, other in itertools.combinations(found.values(), 2):
+        assert not torch.equal(one, other)
 
 
 @pytest.mark.parametrize("changes", [{"batch": 10}, {"batch": 200}, {"classes": 6, "instances": 6}])

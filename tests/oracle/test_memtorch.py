@@ -287,6 +287,14 @@ def test_stuck_cells_are_equally_many_and_in_the_same_states() -> None:
 # -- what it refuses, and what it leaves unchanged --------------------------------------------------------------
 
 
+def test_the_shape_is_that_of_the_native_crossbar() -> None:
+    """The weights of a convolution have an input for each place of the kernel."""
+    for weights in (torch.ones(3, 5), torch.ones(3, 2, 2, 2)):
+        assert (
+            MemTorchCrossbar.program(weights, chip(), 2).shape == Crossbar.program(weights.flatten(1), chip(), 2).shape
+        )
+
+
 def test_weights_between_the_levels_are_refused_where_cells_have_variation() -> None:
     variation = {"kind": "relative", "sigma": 0.1}
     with pytest.raises(InputError, match="levels with backend memtorch.*got 5; allowed: 2 with device variation"):

@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from imc_sim import InputError
 from imc_sim.array import load_chip
-from imc_sim.cli._show_device import device
+from imc_sim.cli._show_device import _drawn, device
 from imc_sim.config import write_yaml
 from imc_sim.device._pulses import switching_model, switching_names
 from imc_sim.plotting import new_figure, style
@@ -154,3 +154,17 @@ def test_command_draws_chips_and_refuses_what_they_lack(tmp_path, monkeypatch: p
     refused = CliRunner().invoke(app, ["ideal", "--out", str(tmp_path / "no"), "--amplitude", "1"])
     assert isinstance(refused.exception, InputError)
     assert not (tmp_path / "no").exists()
+
+
+def test_an_option_takes_precedence_over_the_scheme_of_the_chip(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
+    scheme = {"set_V": 1.6, "reset_V": -1.5, "width_s": 1e-9, "compliance_A": 3e-4}
+    own = load_chip("rram_stanford_pku").replace("device.programming.scheme", scheme).to_dict()
+    (tmp_path / "own.yaml").write_text(write_yaml(own))
+    found: list[tuple[object, ...]] = []
+    monkeypatch.setattr("imc_sim.plotting.draw_cells", lambda *_: [])
+    monkeypatch.setattr("imc_sim.plotting.draw_device", lambda *args: found.append(args[2:]) or [])
+    for given in ((None, None, None), (1.5, None, None), (None, 1e-7, None), (None, None, 2e-4), (1.5, 1e-7, 2e-4)):
+        _drawn(str(tmp_path / "own.yaml"), tmp_path, *given)
+        assert found.pop() == (*given[:2], given[2] or 3e-4)
+        _drawn("vteam", tmp_path, *given)
+        assert found.pop() == given

@@ -107,6 +107,20 @@ def test_resampled_chips_give_the_certainty_of_the_answer() -> None:
     assert sentence.endswith(f"gives the same in {found[1]} % of cases or more (least: a).")
 
 
+def test_the_order_of_rows_changes_no_certainty() -> None:
+    """Each row has its own chips: 25 % is the uncertain one in every order."""
+    rows = [(90, 0, (90, 90, 90)), (90, 25, (90, 90, 80)), (60, 50, (60, 60, 60)), (50, 75, (50, 50, 50))]
+    found = []
+    for order in ((0, 1, 2, 3), (3, 2, 1, 0), (1, 3, 0, 2)):
+        medians, x, chips = zip(*(rows[row] for row in order), strict=True)
+        for names in ({"all": medians}, {"a": medians, "b": medians}):
+            data = table(names, list(x))
+            found.append(answer(data, chips=sampled(*chips * len(names))))
+    assert len(set(found)) == 2
+    assert len(set(found[::2])) == 1
+    assert "up to variation 0 % in" in found[0]
+
+
 def test_certainty_is_stated_only_where_resampling_changes_the_answer() -> None:
     data = table({"all": [90, 60]}, [0, 1])
     assert answer(data, chips=sampled((90, 90), (60, 61))).endswith(" Resampling the chips gives the same.")

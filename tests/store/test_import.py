@@ -16,8 +16,8 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from imc_sim._errors import CheckpointError, InputError
-from imc_sim.mapping._import import import_checkpoint
-from imc_sim.nn import ProductLayer
+from imc_sim.mapping._import import _use_signed_maximum, import_checkpoint
+from imc_sim.nn import Linear, ProductLayer
 from imc_sim.nn.networks import CONTROLLER_KINDS, BatmannController
 from imc_sim.nn.store import load_model
 
@@ -32,6 +32,16 @@ def original(kind: str) -> BatmannController:
         if isinstance(layer, ProductLayer):
             layer.int8_scale = "signed_max"
     return model
+
+
+@pytest.mark.parametrize(("low", "noted"), [(-127, False), (-128, False), (-129, True)])
+def test_integers_are_noted_where_eight_bits_do_not_hold_them(low: int, noted: bool) -> None:
+    layer, notes = Linear(3, 1, "int8"), list[str]()
+    with torch.no_grad():
+        layer.weight.copy_(torch.tensor([[127.0, float(low), 1.0]]))
+    _use_signed_maximum(nn.Sequential(layer), notes)
+    assert int(layer.weight_operand().min()) == low
+    assert [f"integers down to {low}," in note for note in notes] == [True] * noted
 
 
 @pytest.mark.parametrize("kind", list(CONTROLLER_KINDS))
