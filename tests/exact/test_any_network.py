@@ -229,7 +229,7 @@ def test_patches_are_those_of_a_convolution(kernel: tuple[int, ...], settings: d
     n = len(kernel)
     x, w = (torch.randint(-9, 10, shape).double() for shape in ((2, 3, 11, 9, 7)[: 2 + n], (4, 3, *kernel))[:2])
     vectors, sizes = patches(x, kernel, {"stride": 1, "dilation": 1, **settings})
-    found = (vectors @ w.flatten(1).mT).mT.unflatten(2, sizes)
+    found = (vectors @ w.movedim(1, -1).flatten(1).mT).mT.unflatten(2, sizes)  # channels change fastest
     convolution: Any = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}[n]
     assert torch.equal(found, convolution(x, w, **settings))
 
