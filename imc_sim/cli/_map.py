@@ -44,12 +44,14 @@ def map_(
 
     from imc_sim.cli._console import working
 
-    with working(f"mapping {model}"), model_of(model, weights, inputs, arg, rename, prefix) as name:
+    with working(f"mapping {model}"):
         from imc_sim.cli._chips import chip_with
         from imc_sim.evaluate import calibrate_for_card, map_for_card
 
-        analog = map_for_card(name, chip_with(chip, settings))
-        if calibrate:
-            calibrate_for_card(analog, name)
-        report = analog.report
+        spec = chip_with(chip, settings)  # finds a misspelt chip before the work starts
+        with model_of(model, weights, inputs, arg, rename, prefix) as name:
+            analog = map_for_card(name, spec)
+            if calibrate:
+                calibrate_for_card(analog, name)
+    report = analog.report
     print(json.dumps(report.to_dict(), indent=2) if as_json else report.to_text())

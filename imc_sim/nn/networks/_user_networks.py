@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.nn.parameter import is_lazy
 
 from imc_sim._errors import InputError, nearest
 from imc_sim.config import Code, code_errors, run_code
@@ -29,7 +30,8 @@ def maker_in(code: Code, where: str) -> Any:
     found = getattr(module, code.name, None)
     if callable(found):
         return found
-    known = [key for key, value in vars(module).items() if _makes_networks(value) and not key.startswith("_")]
+    own = {key: value for key, value in vars(module).items() if not key.startswith("_")}
+    known = [key for key, value in own.items() if _makes_networks(value, module.__name__)]
     step = f"{nearest(code.name, known)}Name a class or function of that file."
     got = f"{code.name!r} in {str(code.root / code.entry)!r}"
     raise InputError(where, got, ", ".join(known) or "a torch.nn.Module", step)
@@ -56,6 +58,10 @@ def made_network(make: Any, args: Mapping[str, Any], where: str) -> nn.Module:
     if not isinstance(made, nn.Module):
         step = "Name a class of networks, or a function that returns one."
         raise InputError(where, f"{name!r}, which returns a {type(made).__name__}", "a torch.nn.Module", step)
+    lazy = next((key for key, value in made.named_parameters() if is_lazy(value)), None)
+    if lazy is not None:
+        step = "Call the network on some inputs in the function that returns it, or give its layers their sizes."
+        raise InputError(where, f"{name!r} with {lazy!r}, which has no size yet", "a network with all sizes", step)
     return made.module if isinstance(made, nn.DataParallel) else made
 
 
@@ -77,8 +83,10 @@ def _check_args(make: Any, name: str, args: Mapping[str, Any], where: str) -> No
         raise InputError(f"{where}.args", dict(args), f"arguments of {name}{signature} ({error})", step) from error
 
 
-def _makes_networks(value: Any) -> bool:
-    return isinstance(value, nn.Module) or (isinstance(value, type) and issubclass(value, nn.Module))
+def _makes_networks(value: Any, module: str) -> bool:
+    """Tell whether a network can be made of a value: a network, a class of networks, or a function of the file."""
+    kind = isinstance(value, nn.Module) or (isinstance(value, type) and issubclass(value, nn.Module))
+    return kind or (inspect.isfunction(value) and value.__module__ == module)
 
 
 @contextlib.contextmanager
