@@ -13,7 +13,7 @@ from PIL import Image
 from imc_sim import InputError, MissingDataError
 from imc_sim.config import write_yaml
 from imc_sim.data import data_digest, data_state, gather_images, gather_labelled, load_classes, load_pool
-from imc_sim.data._own import own_digest
+from imc_sim.data._fingerprint import _of_labelled
 from imc_sim.data._sets import LabelledImages
 from imc_sim.evaluate import build_task
 from imc_sim.evaluate._episodes import FewShotData
@@ -153,10 +153,11 @@ def test_a_digest_covers_all_that_a_set_holds() -> None:
         (images, labels), (other, labels), (images, relabelled), (images[::-1], labels), (images, labels[::-1]),
         (images.reshape(4, 3, 2), labels), (images.view(np.int8), labels),
     ]  # fmt: skip
-    found = [own_digest(LabelledImages("n", "test", x, y.astype(np.int64), ("0", "1", "2"))) for x, y in sets]
+    held = [LabelledImages("n", "test", x, y.astype(np.int64), ("0", "1", "2")) for x, y in sets]
+    found = [_of_labelled(data, (data.images.dtype.str, data.images.shape)) for data in held]
     assert len(set(found)) == len(sets)
     again = LabelledImages("m", "train", images.copy(), labels.astype(">i8"), ("a",))
-    assert own_digest(again) == found[0]
+    assert _of_labelled(again, (images.dtype.str, images.shape)) == found[0]
 
 
 def test_a_changed_file_is_read_again(tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 import itertools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
@@ -91,9 +91,9 @@ def test_calibration_sees_no_image_of_the_evaluation() -> None:
     }  # fmt: skip
     assert {split: training_split(split) for split in known} == known
     for task in (TASK, {"kind": "classification", "dataset": "digits", "split": "test"}):
-        wanted = calibration_task(build_task(task, "task"))
-        assert wanted.split == "train"
-        assert len(calibration_images(Session.on("cpu"), build_task(task, "task"))) == 100
+        built = cast("FewShotTask | ClassificationTask", build_task(task, "task"))
+        assert calibration_task(built).split == "train"
+        assert len(calibration_images(Session.on("cpu"), built)) == 100
 
 
 @pytest.mark.parametrize("kind", ["few_shot", "classification"])
@@ -179,6 +179,7 @@ def test_a_chip_without_a_stuck_cell_is_computed_as_the_others_of_its_call(kind:
 
 @pytest.mark.parametrize("kind", ["few_shot", "classification"])
 def test_a_task_on_training_data_is_calibrated_on_other_episodes(kind: str) -> None:
-    task = build_task({"kind": kind, "dataset": "glyphs" if kind == "few_shot" else "digits", "split": "train"}, "task")
+    data = {"kind": kind, "dataset": "glyphs" if kind == "few_shot" else "digits", "split": "train"}
+    task = cast("FewShotTask | ClassificationTask", build_task(data, "task"))
     training = calibration_task(task)
     assert (training.split, training.seed == task.seed) == ("train", False)
