@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from imc_sim._errors import InputError
-from imc_sim.sites._arguments import Arguments, leaves
+from imc_sim.sites._arguments import Arguments, joined, leaves
 from imc_sim.sites._records import Record, Watch, classified
 from imc_sim.sites._samples import Samples, place_of, projected
 from imc_sim.sites._values import Values, weights_of
@@ -122,13 +122,15 @@ def find_products(network: nn.Module, *args: Any, **kwargs: Any) -> Products:
     if isinstance(network, _CLASSES) or type(network).__name__ == "OptimizedModule":
         step = "Give the module that it was made from."
         raise InputError("network", f"a {type(network).__name__}", "a module that runs eagerly", step)
-    given = Arguments.of(args, kwargs).checked()
+    detached = joined(lambda leaf: leaf.detach() if isinstance(leaf, Tensor) else leaf, (args, kwargs))
+    given = Arguments.of(*detached).checked()
     changed = given.reversed()
     if given.equals(changed):
         step = "Give two or more different samples."
         raise InputError("inputs", "the same values in reverse order", "inputs that differ", step)
     training = [module for module in network.modules() if module.training]
-    network.eval()
+    trained = [weight for weight in network.parameters() if weight.requires_grad]
+    network.eval().requires_grad_(False)  # torch cannot count a module that gets a trained parameter as its input
     try:
         _run(network, given)
         first, other, counted = _two_passes(network, given, changed, frozenset())
@@ -139,6 +141,8 @@ def find_products(network: nn.Module, *args: Any, **kwargs: Any) -> Products:
     finally:
         for module in training:
             module.training = True
+        for weight in trained:
+            weight.requires_grad = True
     sites, order = _sites(first.records, other.records, samples, given.batch)
     unseen = _unseen(counted, first.records)
     return Products(sites, order, tuple(dict.fromkeys(first.opaque)), counted[""], outputs, split, unseen)

@@ -130,6 +130,25 @@ def test_products_that_were_not_seen_are_named() -> None:
     assert "% are in functions of '1.0' that were not seen, and digital" in analog.report.to_text().splitlines()[-1]
 
 
+def test_parameters_and_inputs_that_need_a_gradient_are_inputs_of_modules() -> None:
+    class Tokens(nn.Module):
+        """A learned token that goes through a layer before it meets the input."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.token, self.norm, self.inner = nn.Parameter(torch.randn(1, 6)), nn.LayerNorm(6), nn.Linear(6, 4)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.inner(x + self.norm(self.token))
+
+    torch.manual_seed(0)
+    network, x = Tokens().eval(), torch.randn(3, 6, requires_grad=True)
+    analog = imc.map_model(network, CHIP, inputs=x)
+    assert torch.allclose(analog(x)[0], network(x), rtol=2e-6, atol=2e-6)
+    assert analog.sites is not None
+    assert all(weight.requires_grad for weight in [*network.parameters(), *analog.sites.network.parameters()])
+
+
 def test_a_step_of_fgsm_is_that_of_the_network_on_an_ideal_chip() -> None:
     torch.manual_seed(0)
     network = nn.Sequential(
