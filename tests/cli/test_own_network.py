@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from imc_sim._errors import CheckpointError
+from imc_sim._errors import CheckpointError, InputError
 from imc_sim.array import load_chip
 from imc_sim.evaluate import arch_of
 from imc_sim.mapping import map_model
@@ -199,6 +200,17 @@ def test_options_of_a_network_with_the_name_of_a_model_are_refused(run: Callable
     ran = run("map", "batmann_small_xnor", "ideal", "--weights", "w.pth")
     assert ran.code == 2
     assert "--weights" in ran.err
+
+
+def test_inputs_in_an_archive_of_code_are_refused_before_torch_reads_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.save({"x": torch.ones(2, 3)}, tmp_path / "x.pt")
+    with zipfile.ZipFile(tmp_path / "x.pt", "a") as archive:
+        archive.writestr("x/constants.pkl", b"")
+    monkeypatch.setattr(torch, "load", lambda *_, **__: pytest.fail("torch read the archive"))
+    with pytest.raises(InputError, match=r"--inputs: got .*a TorchScript archive, which holds code; nothing of it was"):
+        read_inputs(tmp_path / "x.pt")
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from imc_sim.nn.store._card import (
     verify_weights,
 )
 from imc_sim.nn.store._inputs import read_inputs
+from imc_sim.nn.store._torch_file import read_checkpoint
 from imc_sim.nn.store._weights import pack, read_tensors, refuse_not_finite, unpack
 
 __all__ = [
@@ -27,6 +28,7 @@ __all__ = [
     "load_model",
     "load_state",
     "pack",
+    "read_checkpoint",
     "read_inputs",
     "read_tensors",
     "refuse_not_finite",

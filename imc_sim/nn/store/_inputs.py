@@ -11,8 +11,9 @@ import torch
 from safetensors.torch import save
 from torch import Tensor
 
-from imc_sim._errors import InputError
+from imc_sim._errors import CheckpointError, InputError
 from imc_sim._tensors import check_finite, check_usual
+from imc_sim.nn.store._torch_file import read_checkpoint
 from imc_sim.nn.store._weights import read_tensors
 
 #: samples that are kept
@@ -34,6 +35,9 @@ def read_inputs(path: Path) -> Any:
         raise InputError("--inputs", f"no file {str(path)!r}", _ALLOWED, "Check the path.")
     try:
         found = _read(path)
+    except CheckpointError as error:
+        step = "Save the inputs again, such as with numpy.save."
+        raise InputError("--inputs", f"{str(path)!r}, {error.got}", _ALLOWED, step) from error
     except InputError:
         raise
     except Exception as error:
@@ -83,7 +87,7 @@ def _read(path: Path) -> Any:
     if path.suffix == ".safetensors":
         return read_tensors(path)[0]
     if path.suffix in (".pt", ".pth"):
-        return torch.load(path, map_location="cpu", weights_only=True)
+        return read_checkpoint(path)
     raise InputError("--inputs", repr(str(path)), _ALLOWED, "Save the inputs with numpy.save.")
 
 
