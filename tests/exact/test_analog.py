@@ -12,12 +12,11 @@ from imc_sim.mapping._placing import chips_together
 from imc_sim.nn import Conv2d, Linear, two_valued
 from imc_sim.nn._product_layer import LatentInputs, Policy
 from imc_sim.nn.networks import BatmannController
+from tests.exact.networks import seeded
 
 
 def network(kind: str = "xnor") -> nn.Module:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(3)
-        return BatmannController(kind, width=12, dim=40).eval()
+    return seeded(BatmannController, kind, width=12, dim=40, seed=3).eval()
 
 
 def images(count: int = 6) -> Tensor:

@@ -22,6 +22,7 @@ from imc_sim.array import Chip
 from imc_sim.device import Device
 from imc_sim.sites import find_products, inputs_of, weights_of
 from imc_sim.sites._calls import product_of
+from tests.exact.networks import on_grid
 
 IDEAL = Chip(device=Device(g_lrs_S=1e-4, g_hrs_S=0.0)).replace("policy", {"int8": "crossbar", "float": "crossbar"})
 FLOAT = IDEAL.replace("encoding_multibit", {"kind": "sliced", "weight_bits": 16})
@@ -96,14 +97,6 @@ class Single(nn.Module):
         return torch.stack([self.inner(image) for image in x])
 
 
-def grid(module: nn.Module) -> nn.Module:
-    """Return the module with weights that are multiples of 1/8, so that 16 bits hold them exactly."""
-    with torch.no_grad():
-        for weight in module.parameters():
-            weight.copy_((8 * weight).round() / 8)
-    return module
-
-
 #: network, input shape, (name, kind of weights, of inputs, uses) of its sites; "" of weights: two activations
 ZOO: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...], list[tuple[str, str, str, int]]]] = {
     "linear of tokens": (lambda: nn.Sequential(nn.Linear(6, 5)), (4, 3, 6), [("0", "levels", "real", 1)]),
@@ -129,7 +122,7 @@ def made(name: str) -> tuple[nn.Module, Tensor]:
     torch.manual_seed(1)
     build, shape, _ = ZOO[name]
     module = build()
-    return (module if "binary" in name or name == "bare" else grid(module)).eval(), torch.randn(*shape)
+    return (module if "binary" in name or name == "bare" else on_grid(module)).eval(), torch.randn(*shape)
 
 
 @pytest.mark.parametrize("name", ZOO)
@@ -268,7 +261,7 @@ def test_the_share_on_crossbars_is_of_all_that_torch_counts() -> None:
         def forward(self, x: Tensor) -> Tensor:
             return self.head(self.out(torch.mm(x, self.hidden.mT, out=x.new_empty(len(x), 16))))
 
-    network, x = grid(Hidden()).eval(), torch.randn(3, 4)
+    network, x = on_grid(Hidden()).eval(), torch.randn(3, 4)
     analog = imc.map_model(network, FLOAT.replace("policy.layers", {"": "digital", "head": "digital"}), inputs=x)
     last = analog.report.to_text().splitlines()[-1]
     assert f"{100 * 64 / 72:.3g} % of the weights in products, {100 * 64 / 136:.3g} % of the multiply-adds" in last
@@ -331,7 +324,7 @@ def test_another_path_through_the_network_is_refused() -> None:
         def forward(self, x: Tensor) -> Tensor:
             return self.b(self.a(x)) if x.shape[0] > 2 else self.b(x)
 
-    network, x = grid(Branch()), torch.randn(4, 4)
+    network, x = on_grid(Branch()), torch.randn(4, 4)
     analog = imc.map_model(network, FLOAT, inputs=x)
     with pytest.raises(InputError, match="site 'a': got other weights"):
         analog(x[:2])
@@ -429,7 +422,7 @@ def test_products_that_cannot_be_watched_have_to_be_named_as_digital() -> None:
         def forward(self, x: Tensor) -> Tensor:
             return torch.cdist(self.inner(x), self.places)
 
-    network, x = grid(Distances()), torch.randn(3, 4)
+    network, x = on_grid(Distances()), torch.randn(3, 4)
     with pytest.raises(InputError, match=r"'' \(cdist, whose products cannot be on crossbars\)"):
         imc.map_model(network, FLOAT, inputs=x)
     analog = imc.map_model(network, FLOAT.replace("policy.layers", {"": "digital"}), inputs=x)

@@ -16,6 +16,7 @@ from imc_sim.analog import SiteNetwork, straight_through
 from imc_sim.array import Chip
 from imc_sim.device import Device
 from imc_sim.sites import Samples, find_products
+from tests.exact.networks import on_grid
 
 IDEAL = Chip(device=Device(g_lrs_S=1e-4, g_hrs_S=0.0)).replace("policy", {"int8": "crossbar", "float": "crossbar"})
 FLOAT = IDEAL.replace("encoding_multibit", {"kind": "sliced", "weight_bits": 16})
@@ -60,21 +61,13 @@ class Two(nn.Module):
         return {"sum": a + b, "each": [a, {"b": b}], "pair": Pair(a, b), "name": "two"}
 
 
-def grid(module: nn.Module) -> nn.Module:
-    """Return the module with weights that are multiples of 1/8, so that 16 bits hold them exactly."""
-    with torch.no_grad():
-        for weight in module.parameters():
-            weight.copy_((8 * weight).round() / 8)
-    return module.eval()
-
-
 def close(found: Tensor, expected: Tensor) -> bool:
     return torch.allclose(found, expected.expand_as(found), rtol=2e-6, atol=1e-6)
 
 
 def test_keyword_arguments_token_ids_and_dataclasses_pass_through() -> None:
     torch.manual_seed(0)
-    network = grid(Tokens())
+    network = on_grid(Tokens())
     inputs = {"ids": torch.randint(0, 20, (4, 7)), "mask": torch.rand(4, 7).round(), "scale": 0.5}
     analog = imc.map_model(network, FLOAT, chips=3, inputs=inputs)
     assert analog.report.placed == ("mix", "out")  # the embedding multiplies nothing
@@ -89,7 +82,7 @@ def test_keyword_arguments_token_ids_and_dataclasses_pass_through() -> None:
 
 def test_positional_arguments_and_nested_outputs_pass_through() -> None:
     torch.manual_seed(0)
-    network, inputs = grid(Two()), (torch.randn(4, 5), torch.randn(4, 2, 8))
+    network, inputs = on_grid(Two()), (torch.randn(4, 5), torch.randn(4, 2, 8))
     analog = imc.map_model(network, FLOAT, chips=2, inputs=inputs)
     found, expected = analog(*inputs), network(*inputs)
     assert isinstance(found["pair"], Pair)
@@ -101,7 +94,7 @@ def test_positional_arguments_and_nested_outputs_pass_through() -> None:
 
 def test_a_batch_in_parts_equals_the_whole() -> None:
     torch.manual_seed(0)
-    network, inputs = grid(Two()), (torch.randn(5, 5), torch.randn(5, 2, 8))
+    network, inputs = on_grid(Two()), (torch.randn(5, 5), torch.randn(5, 2, 8))
     noisy = FLOAT.replace("device.read.sigma", 0.1)
     whole = imc.map_model(network, noisy, chips=2, inputs=inputs)(*inputs)
     parts = imc.map_model(network, noisy, chips=2, inputs=inputs)
@@ -112,7 +105,7 @@ def test_a_batch_in_parts_equals_the_whole() -> None:
 def test_reads_are_counted_by_samples_in_any_dimension() -> None:
     """Attention has samples in the second dimension, or in the first one after the steps; noise follows them."""
     torch.manual_seed(0)
-    network, x = grid(nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)), torch.randn(4, 3, 8)
+    network, x = on_grid(nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)), torch.randn(4, 3, 8)
     assert [site.samples for site in find_products(network, x).sites] == [
         Samples(1), Samples(0), Samples(0, inner=True), Samples(0), Samples(0),
     ]  # fmt: skip
@@ -149,7 +142,7 @@ def test_chips_in_one_pass_are_those_one_after_the_other(kind: str, monkeypatch:
 
     def outputs(together: int, chips_of_each_run: list[int], limit: int = 10**9) -> Tensor:
         monkeypatch.setattr("imc_sim.analog._sites._ELEMENTS", together * largest)
-        analog = imc.map_model(grid(network), chip, chips=5, inputs=inputs, memory_limit_bytes=limit)
+        analog = imc.map_model(on_grid(network), chip, chips=5, inputs=inputs, memory_limit_bytes=limit)
         assert "chips run in one pass" in analog.report.to_text()
         runs.clear()
         found = analog(*inputs)
@@ -164,7 +157,7 @@ def test_chips_in_one_pass_are_those_one_after_the_other(kind: str, monkeypatch:
 
 def test_a_network_that_mixes_samples_runs_chip_after_chip() -> None:
     torch.manual_seed(0)
-    network, x = grid(StepsFirst()), torch.randn(6, 3, 5)
+    network, x = on_grid(StepsFirst()), torch.randn(6, 3, 5)
     analog = imc.map_model(network, FLOAT, chips=2, inputs=x)
     assert (
         "chips run one after the other: site 'inner:1', site 'inner:2', site 'out', the output"
@@ -179,7 +172,7 @@ def test_a_network_that_mixes_samples_runs_chip_after_chip() -> None:
 def test_half_precision_stays_half_precision() -> None:
     torch.manual_seed(0)
     for dtype in (torch.bfloat16, torch.float16):
-        network = grid(nn.Sequential(nn.Linear(6, 5), nn.ReLU(), nn.Linear(5, 2))).to(dtype)
+        network = on_grid(nn.Sequential(nn.Linear(6, 5), nn.ReLU(), nn.Linear(5, 2))).to(dtype)
         x = torch.randn(4, 6, dtype=dtype)
         found = imc.map_model(network, FLOAT, inputs=x)(x)[0]
         assert found.dtype == dtype
@@ -189,7 +182,7 @@ def test_half_precision_stays_half_precision() -> None:
 def test_gradients_reach_every_input_and_weight() -> None:
     """On an ideal chip gradients equal those of the network."""
     torch.manual_seed(0)
-    network, inputs = grid(Two()), (torch.randn(4, 5, requires_grad=True), torch.randn(4, 2, 8, requires_grad=True))
+    network, inputs = on_grid(Two()), (torch.randn(4, 5, requires_grad=True), torch.randn(4, 2, 8, requires_grad=True))
     analog = imc.map_model(network, FLOAT, inputs=tuple(x.detach() for x in inputs))
     found = torch.autograd.grad(straight_through(analog, inputs)["sum"].square().sum(), inputs)
     own = torch.autograd.grad(network(*inputs)["sum"].square().sum(), inputs)

@@ -17,6 +17,7 @@ from imc_sim.array import Chip, Policy, Sliced
 from imc_sim.device import Device
 from imc_sim.sites import find_products
 from imc_sim.sites._einsum import einsum
+from tests.exact.networks import on_grid
 
 FLOAT = Chip(
     device=Device(g_lrs_S=1e-4, g_hrs_S=0.0),
@@ -75,14 +76,6 @@ class Keys(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return F.scaled_dot_product_attention(x, self.keys, self.values)
-
-
-def grid(module: nn.Module) -> nn.Module:
-    """Return the module with weights that are multiples of 1/8, so that 16 bits hold them exactly."""
-    with torch.no_grad():
-        for weight in module.parameters():
-            weight.copy_((8 * weight).round() / 8)
-    return module.eval()
 
 
 #: network, input shape, matrices on crossbars
@@ -156,7 +149,7 @@ def test_sums_of_products_are_those_of_torch(equation: str, shapes: list[tuple[i
 def test_every_form_is_on_crossbars_and_equals_the_network(form: str) -> None:
     torch.manual_seed(1)
     build, shape, matrices = FORMS[form]
-    network, x = grid(build()), torch.randn(shape)
+    network, x = on_grid(build()), torch.randn(shape)
     analog = imc.map_model(network, FLOAT, chips=2, inputs=x)
     assert len(analog.analog_layers) == matrices
     products = analog.report.products
@@ -177,7 +170,7 @@ def test_every_form_is_on_crossbars_and_equals_the_network(form: str) -> None:
 def test_a_product_of_two_weights_stays_digital_and_is_reported() -> None:
     """Low-rank weights are multiplied by the network; only their product meets the input."""
     torch.manual_seed(0)
-    network, x = grid(Function(lambda x, a, b: x @ (a @ b), (6, 2), (2, 5))), torch.randn(3, 6)
+    network, x = on_grid(Function(lambda x, a, b: x @ (a @ b), (6, 2), (2, 5))), torch.randn(3, 6)
     sites = find_products(network, x).sites
     assert [(site.constant, site.dynamic) for site in sites] == [(True, False), (False, False)]
     analog = imc.map_model(network, FLOAT, inputs=x)
@@ -193,7 +186,7 @@ def test_attention_of_two_activations_runs_unchanged() -> None:
         def forward(self, x: Tensor) -> Tensor:
             return F.scaled_dot_product_attention(x, x, x, is_causal=True)
 
-    network, x = nn.Sequential(grid(nn.Linear(8, 8)), Scores()), torch.randn(3, 4, 8)
+    network, x = nn.Sequential(on_grid(nn.Linear(8, 8)), Scores()), torch.randn(3, 4, 8)
     analog = imc.map_model(network, FLOAT, inputs=x)
     assert [(row.layer, row.policy, row.place) for row in analog.report.layers] == [
         ("0", "levels", "crossbar"), ("1", "dynamic", "digital"),
@@ -217,4 +210,4 @@ def test_packed_sequences_are_refused() -> None:
 def test_products_that_cannot_be_watched_need_a_digital_place() -> None:
     network, x = Function(lambda x, w: F.linear(x, w).addmm_(x, w.mT), (5, 5)), torch.randn(3, 5)
     with pytest.raises(InputError, match=r"'' \(addmm_, whose products cannot be on crossbars\)"):
-        imc.map_model(grid(network), FLOAT, inputs=x)
+        imc.map_model(on_grid(network), FLOAT, inputs=x)

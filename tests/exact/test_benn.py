@@ -17,6 +17,7 @@ from imc_sim.mapping import bytes_per_chip, map_model
 from imc_sim.nn import Conv2d, Linear, ProductLayer, constrain_weights, product_layers
 from imc_sim.nn.networks import BinaryNin, SignActivation
 from imc_sim.nn.store import ModelCard, load_model, pack, save_model, unpack
+from tests.exact.networks import as_if_trained
 
 KINDS = ["sb", "ab"]
 
@@ -26,22 +27,8 @@ def _seeded() -> None:
     torch.manual_seed(9)
 
 
-def lived_in(model: BinaryNin) -> BinaryNin:
-    """Return the model with scales, biases, constrained weights and batch statistics as after training."""
-    with torch.no_grad():
-        for name, value in model.named_parameters():
-            if name.endswith("norm.weight"):
-                value.uniform_(0.5, 2.0)
-            elif name.endswith("bias"):
-                value.normal_(0.0, 0.2)
-        constrain_weights(model)
-        for _ in range(20):
-            model(torch.randn(8, model.channels_in, model.size, model.size).to(model.block2.conv.weight))
-    return model.eval()
-
-
 def small(kind: str = "ab", size: int = 12, width: float = 0.05) -> BinaryNin:
-    return lived_in(BinaryNin(kind, width=width, size=size))  # type: ignore[arg-type]
+    return as_if_trained(BinaryNin(kind, width=width, size=size))  # type: ignore[arg-type]
 
 
 def images(count: int = 4, size: int = 12) -> Tensor:
@@ -94,7 +81,7 @@ def test_weights_start_from_the_published_law_and_without_the_norms_are_sampled_
     weight = product_layers(model)[2].weight.detach().clone()
     assert float(weight.std()) == pytest.approx(0.05, rel=0.01)
     assert float(weight.mean()) == pytest.approx(0, abs=5e-4)
-    lived_in(model)
+    as_if_trained(model)
     kept = {k: v.clone() for k, v in model.state_dict().items()}
     model.redraw()
     for name, value in model.state_dict().items():
@@ -142,7 +129,7 @@ def literal(model: BinaryNin, x: Tensor) -> Tensor:
 @pytest.mark.parametrize("size", [32, 13])
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_network_equals_the_published_table(kind: str, size: int) -> None:
-    model = lived_in(BinaryNin(kind, width=0.1, size=size).double())  # type: ignore[arg-type]
+    model = as_if_trained(BinaryNin(kind, width=0.1, size=size).double())  # type: ignore[arg-type]
     x = images(5, size).double()
     with torch.no_grad():
         y = model(x)

@@ -16,6 +16,7 @@ from imc_sim.nn import ProductLayer, constrain_weights, product_layers
 from imc_sim.nn.networks import BinaryResNet18, Ensemble
 from imc_sim.nn.store import ModelCard, load_card, load_model, save_model
 from imc_sim.train import EnsembleRecipe, EnsembleTrainer, build_recipe
+from tests.exact.networks import as_if_trained
 
 #: 3, 6, 13 and 26 channels
 SMALL: dict[str, Any] = {"width": 0.05, "classes": 3, "size": 16, "stem": "cifar"}
@@ -25,20 +26,6 @@ STEMS = ["imagenet", "cifar"]
 @pytest.fixture(autouse=True)
 def _seeded() -> None:
     torch.manual_seed(9)
-
-
-def as_if_trained(model: BinaryResNet18) -> BinaryResNet18:
-    """Return the model with scales, biases, constrained weights and batch statistics as after training."""
-    with torch.no_grad():
-        for name, value in model.named_parameters():
-            if name.endswith("norm.weight"):
-                value.uniform_(0.5, 2.0)
-            elif name.endswith("bias"):
-                value.normal_(0.0, 0.2)
-        constrain_weights(model)
-        for _ in range(20):
-            model(torch.randn(8, model.channels_in, model.size, model.size).to(model.fc.weight))
-    return model.eval()
 
 
 def binary(model: nn.Module) -> dict[str, ProductLayer]:

@@ -8,24 +8,14 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from imc_sim import InputError, load_chip, map_model
-from imc_sim.nn import constrain_weights, product_layers
+from imc_sim.nn import product_layers
 from imc_sim.nn.networks import BinaryResNet
+from tests.exact.networks import as_if_trained
 
 
-def as_if_trained(**args: Any) -> BinaryResNet:
-    """Return a network with batch statistics and scales other than 1, as after training."""
+def network(**args: Any) -> BinaryResNet:
     torch.manual_seed(7)
-    model = BinaryResNet(**args)
-    with torch.no_grad():
-        for name, value in model.named_parameters():
-            if name.endswith("norm.weight"):
-                value.uniform_(0.5, 2.0)
-            elif name.endswith("norm.bias"):
-                value.normal_(0.0, 0.2)
-        constrain_weights(model)
-        for _ in range(20):
-            model(torch.randn(8, model.channels_in, model.size, model.size))
-    return model.eval()
+    return as_if_trained(BinaryResNet(**args))
 
 
 def test_weights_are_those_of_resnet_20() -> None:
@@ -56,7 +46,7 @@ def literal(model: BinaryResNet, x: Tensor) -> Tensor:
 
 
 def test_the_network_equals_its_layout_and_a_chip_without_effects_equals_the_network() -> None:
-    model = as_if_trained(depth=8, size=16)
+    model = network(depth=8, size=16)
     x = torch.randn(4, 3, 16, 16)
     with torch.no_grad():
         assert torch.allclose(model(x), literal(model, x), atol=1e-4)

@@ -16,6 +16,7 @@ from imc_sim.nn.networks import BinaryActivationNet
 from imc_sim.nn.neurons import neurons_of
 from imc_sim.nn.store import Arch, ModelCard, card_of, save_model
 from imc_sim.train import ClassificationRecipe, ClassificationTrainer, train_model
+from tests.exact.networks import seeded
 
 TASK = {"kind": "classification", "dataset": "digits", "split": "test", "images": 60, "batch": 16}
 RECIPE = ClassificationRecipe(
@@ -27,9 +28,7 @@ ARGS = {"layout": "1a", "binary": [1, 2], "size": 8}
 
 
 def network(**more: object) -> nn.Module:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(3)
-        return BinaryActivationNet(**{**ARGS, **more})
+    return seeded(BinaryActivationNet, seed=3, **{**ARGS, **more})
 
 
 @torch.no_grad()

@@ -27,6 +27,7 @@ from imc_sim.train import (
     load_norms,
 )
 from imc_sim.train._continual import _training_set
+from tests.exact.networks import equal, seeded
 
 PERMUTED = tuple(ContinualTask(permutation=seed) for seed in range(3))
 RECIPE = ContinualRecipe(
@@ -35,19 +36,12 @@ RECIPE = ContinualRecipe(
 
 
 def network(hidden: tuple[int, ...] = (20,), seed: int = 0, **more: object) -> BnnMlp:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        return BnnMlp(64, hidden, 10, **more)  # type: ignore[arg-type]
+    return seeded(BnnMlp, 64, hidden, 10, seed=seed, **more)
 
 
 def trained(folder: Path, model: nn.Module | None = None, **changes: Any) -> tuple[nn.Module, list[dict]]:
     model = network() if model is None else model
     return model, ContinualTrainer(model, RECIPE.model_copy(update=changes), folder).run()
-
-
-def equal(one: nn.Module, other: nn.Module) -> bool:
-    pairs = zip(one.state_dict().values(), other.state_dict().values(), strict=True)
-    return all(torch.equal(a, b) for a, b in pairs)
 
 
 # -- tasks -------------------------------------------------------------------------------------------------

@@ -18,6 +18,7 @@ from imc_sim.nn import product_layers
 from imc_sim.nn.networks import BnnMlp, ContinualNet, norm_state
 from imc_sim.nn.store import Arch, ModelCard, load_model, save_model
 from imc_sim.train import ContinualRecipe, ContinualTask, ContinualTrainer, load_norms
+from tests.exact.networks import seeded
 
 TASKS = tuple(ContinualTask(permutation=seed) for seed in range(3))
 RECIPE = ContinualRecipe(dataset="digits", tasks=TASKS, epochs=2, batch=50, validation=47, m=8.0, seed=1)
@@ -32,9 +33,7 @@ def with_past(tasks: int = 3, **more: Any) -> ContinualNet:
 
 
 def without_stages() -> BnnMlp:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        return BnnMlp(**ARGS)
+    return seeded(BnnMlp, **ARGS)
 
 
 @pytest.fixture(scope="module")

@@ -11,6 +11,7 @@ from imc_sim.evaluate import ClassificationTask, class_accuracy, digital_accurac
 from imc_sim.nn.networks import Ensemble
 from imc_sim.nn.store import Arch, ModelCard, save_model
 from imc_sim.train import EnsembleRecipe, EnsembleTrainer, boost
+from tests.exact.networks import seeded
 
 RECIPE = EnsembleRecipe(
     dataset="digits", validation=200, images=300, epochs=2, batch=50, learning_rate=0.02, optimizer="adam", warm_up=0,
@@ -20,9 +21,7 @@ ARGS = {"arch": "binact", "args": {"layout": "1a", "size": 8, "binary": [1, 2]},
 
 
 def ensemble() -> Ensemble:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(4)
-        return Ensemble(**ARGS)
+    return seeded(Ensemble, seed=4, **ARGS)
 
 
 def trained(folder: Path, **changes: object) -> tuple[Ensemble, list[dict[str, float]]]:

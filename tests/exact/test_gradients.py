@@ -8,14 +8,13 @@ from imc_sim.analog import AnalogModel, AssociativeMemory, straight_through
 from imc_sim.array import Chip, load_chip
 from imc_sim.mapping import map_model
 from imc_sim.nn.networks import BatmannController
+from tests.exact.networks import seeded
 
 NOISY = {"device.programming.sigma": 0.3, "device.read.sigma": 0.1}
 
 
 def network() -> nn.Module:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(3)
-        return BatmannController("xnor", width=12, dim=40).eval()
+    return seeded(BatmannController, "xnor", width=12, dim=40, seed=3).eval()
 
 
 def images(count: int = 4) -> Tensor:

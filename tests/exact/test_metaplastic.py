@@ -2,6 +2,7 @@
 
 import copy
 import math
+from functools import partial
 from pathlib import Path
 
 import hypothesis
@@ -17,6 +18,9 @@ from imc_sim.nn.networks import BnnConv, BnnMlp, GatedSign, calibrate_norms, loa
 from imc_sim.nn.store import ModelCard, load_model, save_model, unpack
 from imc_sim.train import MetaplasticAdam, QuadraticTask, f_meta, metaplastic_groups, sign_switch
 from imc_sim.train._metaplastic import _CHUNK
+from tests.exact import networks
+
+seeded = partial(networks.seeded, seed=1)
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -25,12 +29,6 @@ def generator(seed: int = 0) -> torch.Generator:
 
 def sampled(*shape: int, seed: int = 0) -> Tensor:
     return torch.randn(*shape, generator=generator(seed))
-
-
-def seeded(net: type[nn.Module], *args: object, **more: object) -> nn.Module:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(1)
-        return net(*args, **more)
 
 
 # -- the optimizer -----------------------------------------------------------------------------------------
@@ -262,7 +260,7 @@ def test_statistics_scale_and_kind_of_norm_act() -> None:
     assert float(alone(x).detach().mean(1).abs().max()) < 1e-5
     other = seeded(BnnMlp, 12, (9,), 4, kind="float")
     assert [layer.policy for layer in product_layers(other)] == ["float", "float"]
-    assert float(other.act[0](x).detach().min()) == 0  # type: ignore[index]
+    assert float(other.act[0](x).detach().min()) == 0
 
 
 @pytest.mark.parametrize(

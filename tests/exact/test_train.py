@@ -10,6 +10,7 @@ from imc_sim import CheckpointError
 from imc_sim.data import load_pool
 from imc_sim.nn.networks import BatmannController
 from imc_sim.train import EpisodicRecipe, EpisodicTrainer, training_episode
+from tests.exact.networks import seeded
 
 RECIPE = EpisodicRecipe(
     dataset="glyphs", split="train", validation_split="test", way=5, episodes=6, warm_up=0, learning_rate=2e-3,
@@ -18,9 +19,7 @@ RECIPE = EpisodicRecipe(
 
 
 def controller() -> nn.Module:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        return BatmannController("xnor", width=8, dim=32)
+    return seeded(BatmannController, "xnor", width=8, dim=32)
 
 
 def test_a_stopped_and_resumed_run_is_the_same_to_the_bit(tmp_path: Path) -> None:

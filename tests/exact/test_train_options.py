@@ -13,13 +13,12 @@ from imc_sim.data import load_pool
 from imc_sim.nn import product_layers
 from imc_sim.nn.networks import BatmannController
 from imc_sim.train import ChipNoise, EpisodicRecipe, EpisodicTrainer, Variation, training_episode
+from tests.exact.networks import seeded
 from tests.exact.test_train import RECIPE
 
 
 def controller(kind: str = "xnor") -> nn.Module:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        return BatmannController(kind, width=8, dim=32)
+    return seeded(BatmannController, kind, width=8, dim=32)
 
 
 def trained(folder: Path, kind: str = "xnor", **changes: Any) -> torch.Tensor:

@@ -14,26 +14,20 @@ from imc_sim import InputError
 from imc_sim.nn import Linear, product_layers
 from imc_sim.nn.networks import BnnMlp
 from imc_sim.train import CellArray, Cells, ContinualRecipe, ContinualTask, ContinualTrainer, MetaplasticAdam, f_meta
+from tests.exact.networks import equal, seeded
 
 TASKS = tuple(ContinualTask(permutation=seed) for seed in range(2))
 RECIPE = ContinualRecipe(dataset="digits", tasks=TASKS, epochs=2, batch=50, validation=47, images=300, seed=1)
 
 
 def network() -> BnnMlp:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        return BnnMlp(64, (20,), 10)
+    return seeded(BnnMlp, 64, (20,), 10)
 
 
 def trained(folder: Path, **changes: Any) -> BnnMlp:
     model = network()
     ContinualTrainer(model, RECIPE.model_copy(update=changes), folder).run()
     return model
-
-
-def equal(one: nn.Module, other: nn.Module) -> bool:
-    pairs = zip(one.state_dict().values(), other.state_dict().values(), strict=True)
-    return all(torch.equal(a, b) for a, b in pairs)
 
 
 def stepped(cells: Cells, w: Tensor, step: Tensor, steps: int = 1, seed: int = 0) -> Tensor:

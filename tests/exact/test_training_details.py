@@ -28,6 +28,7 @@ from imc_sim.train import (
     _train,
 )
 from imc_sim.train._recipe import Measurement
+from tests.exact.networks import seeded
 from tests.exact.test_train import RECIPE, controller
 
 IMAGES = ClassificationRecipe(
@@ -37,9 +38,7 @@ IMAGES = ClassificationRecipe(
 
 
 def mlp() -> BnnMlp:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        return BnnMlp(64, (10,), 10)
+    return seeded(BnnMlp, 64, (10,), 10)
 
 
 def test_no_two_images_of_a_training_run_share_samples_of_their_neurons(
