@@ -1,6 +1,7 @@
 """Torch modules that hold crossbars."""
 
 from imc_sim.analog._backends import check_backend, layer_kinds
+from imc_sim.analog._conductances import check_names, deviations, read_conductances
 from imc_sim.analog._gradient import straight_through
 from imc_sim.analog._instead import instead
 from imc_sim.analog._layers import LAYERS, AnalogConv2d, AnalogLayer, AnalogLinear, Context
@@ -25,7 +26,10 @@ __all__ = [
     "SiteLinear",
     "SiteNetwork",
     "check_backend",
+    "check_names",
+    "deviations",
     "instead",
     "layer_kinds",
+    "read_conductances",
     "straight_through",
 ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import abc
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, final
 
@@ -58,11 +58,13 @@ class Context:
         backend: backend that computes the products.
         running: the pass that runs; None: a layer is called without its model.
         shared: input and output of digital layers, by their id.
+        measured: measured conductances in S of every layer by name; None: cells are simulated.
     """
 
     backend: Engine = NATIVE
     running: Pass | None = None
     shared: dict[int, tuple[Tensor, Tensor]] = field(default_factory=dict)
+    measured: Mapping[str, Any] | None = None
 
     @contextlib.contextmanager
     def during(self, one: Pass) -> Iterator[None]:
@@ -192,12 +194,21 @@ class AnalogLayer(nn.Module, abc.ABC):
             self.crossbar.set_input_limit(0.0)
 
     def _programmed(self, chip: Chip, chips: range) -> Crossbar:
+        """Return the crossbar of a chip's cells, simulated or measured."""
         weights = self.matrix().detach()
         weights = weights if self._single else weights.double()
-        return Crossbar.program(
-            weights, chip, chips, self.seed, self.name, encoding=self.encoding, unit_inputs=self._unit_inputs,
-            driven=self.driven_rows,
-        )  # fmt: skip
+        options: dict[str, Any] = {
+            "encoding": self.encoding,
+            "unit_inputs": self._unit_inputs,
+            "driven": self.driven_rows,
+        }
+        measured = self.context.measured
+        if measured is None or chip is not self.chip:  # ranges are calibrated with ideal cells
+            return Crossbar.program(weights, chip, chips, self.seed, self.name, **options)
+        if self.name not in measured:
+            step = "Add its conductances, or set policy.layers: {NAME: digital}."
+            raise InputError(f"layer {self.name!r}, conductances", "none", ", ".join(measured) or "some", step)
+        return Crossbar.from_conductance(measured[self.name], weights, chip, chips, self.seed, self.name, **options)
 
     def operand(self, x: Tensor) -> Tensor:
         """Return the inputs of the product, as the digital layer computes them.

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, final
 
 import torch
 from torch import Tensor, nn
 
 from imc_sim._errors import InputError
+from imc_sim.analog._conductances import write_conductances
 from imc_sim.analog._layers import AnalogLayer, Context, Pass
 from imc_sim.analog._outputs import ChipOutputs
 from imc_sim.analog._sites import SiteNetwork
@@ -180,6 +183,25 @@ class AnalogModel(nn.Module):
         for layer in self.analog_layers.values():
             if layer.crossbar.chips != chips:
                 layer.program(chips)
+
+    def to_npz(self, path: str | os.PathLike[str]) -> Path:
+        """Write the target and programmed conductances of all chips to an .npz file, which `map_model` reads again.
+
+        Arrays `LAYER/target_S` [tile, tile.rows, tile.cols] and `LAYER/conductance_S` [chip, tile, tile.rows,
+        tile.cols] are in S, after programming and before ageing; cells not in use are 0. `metadata` is JSON with the
+        chip, the numbers of the chips, and shape and encoding of the weights of each layer.
+
+        Args:
+            path: of the file.
+
+        Returns:
+            The path.
+
+        Raises:
+            InputError: pairs of cells are sampled as differences (`draws: pairs`), or another backend computes.
+        """
+        blocks = [self.chips[start : start + self.block] for start in range(0, len(self.chips), self.block)]
+        return write_conductances(path, self.analog_layers, self.report.chip, blocks, self.program)
 
     @property
     def rows_on(self) -> dict[str, list[list[float]]]:

@@ -12,7 +12,7 @@ import dataclasses
 import functools
 import os
 from collections.abc import Mapping
-from typing import final
+from typing import Any, final
 
 import torch
 from torch import Tensor
@@ -22,6 +22,7 @@ from imc_sim._rng import Address, check_seed, chip_numbers
 from imc_sim._tensors import real_values
 from imc_sim.array._chip import Chip, load_chip
 from imc_sim.array._compiled._readout import CompiledReadout
+from imc_sim.array._measured import measured_cells
 from imc_sim.array._plan import Plan
 from imc_sim.array._programmed_weights import ProgrammedWeights, Rounding
 from imc_sim.array._programming import age, apply_wires, program_cells, program_chip, program_chips
@@ -99,6 +100,42 @@ class Crossbar:
         address = Address(seed, layer, numbers[0], epoch)
         return cls(plan, numbers, address, unit_inputs, weights.device, driven)
 
+    @classmethod
+    def from_conductance(
+        cls, conductance: Any, weights: Tensor, chip: Chip | str | os.PathLike[str] | Mapping[str, object],
+        chips: int | range | None = None, seed: int = 0, layer: str = "crossbar", encoding: Encoding | None = None,
+        unit_inputs: bool = False, driven: DrivenRows | None = None,
+    ) -> Crossbar:  # fmt: skip
+        """Hold weights in cells whose conductances were measured after programming.
+
+        Programming is that of the measurement. What follows is simulated: ageing, wires, read noise, ADCs.
+
+        Args:
+            conductance: in S, an array or tensor [chip, tile, tile.rows, tile.cols] as `conductance` returns them.
+                Cells not in use are ignored.
+            weights: [out, in] that were programmed.
+            chip: the chip, or its name, path or mapping.
+            chips: numbers of the chips, which index the measured ones; None: all.
+            seed: as of `program`.
+            layer: as of `program`.
+            encoding: as of `program`.
+            unit_inputs: as of `program`.
+            driven: as of `program`.
+
+        Returns:
+            The crossbar.
+
+        Raises:
+            InputError: conductances of another shape, that are not finite, negative, or not in S; and as `program`.
+        """
+        chip, where = load_chip(chip), f"layer {layer!r}"
+        check_seed(seed, where)
+        weights = real_values(weights, f"{where}, weights")
+        plan = Plan.of(weights.cpu(), encoding or chip.encoding, chip, where)
+        measured = measured_cells(conductance, plan, chips, where)
+        numbers, plan = range(min(measured), max(measured) + 1), dataclasses.replace(plan, measured=measured)
+        return cls(plan, numbers, Address(seed, layer, numbers[0], 0), unit_inputs, weights.device, driven)
+
     @functools.cached_property
     def readout(self) -> Readout:
         """Program the cells of every chip and choose their readout, once, when it is first needed."""
@@ -171,9 +208,32 @@ class Crossbar:
     @property
     def conductance(self) -> Tensor:
         """Return the conductances in S [chip, tile, tile.rows, tile.cols]; cells not in use are 0 S."""
+        if self.plan.measured is not None and not self.chip.device.ages:
+            return self.programmed
         steps = self.plan.targets.steps
         matrices = [self.plan.physical(self.plan.siemens(self.cells(c) * steps)) for c in range(len(self.chips))]
         return self.placement.split(torch.stack(matrices))
+
+    @property
+    def programmed(self) -> Tensor:
+        """Return the conductances after programming, before ageing, in S [chip, tile, tile.rows, tile.cols].
+
+        Cells not in use are 0 S.
+        """
+        plan = self.plan
+        if plan.measured is None:
+            _ = self.cells(0)  # raises where there are no single cells
+            cells = [plan.siemens(program_cells(plan, address)) for address in self.addresses]
+        else:
+            cells = [plan.measured[number] for number in self.chips]
+        return plan.placement.split(torch.stack([plan.physical(g) for g in cells]))
+
+    @property
+    def targets(self) -> Tensor:
+        """Return the conductances that programming aims at, in S [tile, tile.rows, tile.cols]."""
+        ideal = dataclasses.replace(self.plan, chip=self.chip.without_effects(), measured=None)
+        cells = ideal.siemens(program_cells(ideal, self.addresses[0]))
+        return ideal.placement.split(ideal.physical(cells))
 
     def rounding(self, index: int = 0) -> Rounding:
         """Return how far the programmed weights of one chip are from its conductances.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import final
 
@@ -27,6 +28,7 @@ class Plan:
         placement: places of the cells on tiles.
         order: the output at each position along the columns of tiles.
         reference: for every output the one that holds its reference; None without reference columns.
+        measured: measured conductances of programmed cells in S, by chip number, shaped as `cells`; None: simulated.
     """
 
     chip: Chip
@@ -35,6 +37,7 @@ class Plan:
     placement: Placement
     order: Tensor
     reference: Tensor | None
+    measured: Mapping[int, Tensor] | None = None
 
     @classmethod
     def of(cls, weights: Tensor, encoding: Encoding, chip: Chip, where: str) -> Plan:
@@ -93,7 +96,13 @@ class Plan:
     @property
     def by_pairs(self) -> bool:
         """Tell whether column pairs are sampled as differences of their cells, without single cells."""
-        return self.chip.draws == "pairs" and self.targets.held is None and not self.chip.device.cells_are_ideal
+        simulated = self.measured is None and not self.chip.device.cells_are_ideal
+        return self.chip.draws == "pairs" and self.targets.held is None and simulated
+
+    @property
+    def cells_are_ideal(self) -> bool:
+        """Tell whether cells conduct their targets until they are read, the same on all chips."""
+        return self.measured is None and self.chip.cells_are_ideal
 
     @property
     def readout_is_ideal(self) -> bool:

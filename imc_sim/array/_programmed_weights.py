@@ -232,7 +232,7 @@ def _separable(plan: Plan, found: Coefficients, same: bool) -> bool:
     """
     if found.square is None or (same and plan.encoding.cancels_squares):
         return True
-    return plan.chip.cells_are_ideal and not bool(_combined(plan, found.square).any())
+    return plan.cells_are_ideal and not bool(_combined(plan, found.square).any())
 
 
 def _merged(plan: Plan, found: Coefficients, factor: float, offset: Tensor | None, unit: float) -> ProgrammedWeights:

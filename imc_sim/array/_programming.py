@@ -16,6 +16,7 @@ from imc_sim.array._programmed_weights import (
     CellNoise,
     ProgrammedWeights,
     of_coefficients,
+    on_grid,
     packed,
     pair_units_table,
     programmed_weights,
@@ -51,7 +52,7 @@ def program_chips(
     """Return the programmed weights of each chip on a torch device; chips without effects share one object."""
     one = functools.partial(program_chip, plan, driven=driven, unit_inputs=unit_inputs)
     first = one(addresses[0]).to(device)
-    equal = plan.chip.cells_are_ideal and plan.chip.device.read.telegraph.is_ideal  # traps differ from chip to chip
+    equal = plan.cells_are_ideal and plan.chip.device.read.telegraph.is_ideal  # traps differ from chip to chip
     if equal or len(addresses) == 1:
         return [first] * len(addresses)
     rest = (one(address).to(device) for address in addresses[1:])
@@ -68,7 +69,7 @@ def program_chips(
 def program_pairs(plan: Plan, address: Address) -> Coefficients | None:
     """Sample the differential conductance of column pairs in one pass; None where single cells are needed."""
     device, steps, chip = plan.chip.device, plan.targets.steps, plan.chip
-    if chip.changes_cells or plan.targets.held is not None or device.read.noisy:
+    if plan.measured is not None or chip.changes_cells or plan.targets.held is not None or device.read.noisy:
         return None
     if plan.by_pairs:
         law = pair_units_table(device, steps, plan.dtype)  # type: ignore[arg-type]  # hashable
@@ -79,7 +80,12 @@ def program_pairs(plan: Plan, address: Address) -> Coefficients | None:
 
 
 def program_cells(plan: Plan, address: Address, dtype: torch.dtype = torch.float64) -> Tensor:
-    """Sample the programmed cells: [outputs, slices, columns, in, rows], in units of window / steps."""
+    """Sample the programmed cells: [outputs, slices, columns, in, rows], in units of window / steps.
+
+    Measured cells are returned instead where there are some.
+    """
+    if plan.measured is not None:
+        return on_grid(plan.units(plan.measured[address.chip]), dtype)
     return plan.chip.device.sample(_table(plan, dtype), plan.cells, plan.targets.steps, *address)
 
 

@@ -121,7 +121,7 @@ class IdealReadout(Readout):
 
     def _bias(self, index: int) -> Tensor | None:
         """Return the constants of the cells and the digital correction, [out]; None where exactly zero."""
-        if self.plan.chip.cells_are_ideal:
+        if self.plan.cells_are_ideal:
             return None
         constant, correction, factor = self.weights[index].constant, self.correction(), self.weights[index].factor
         if correction is not None:  # it is digital: undo the drift compensation that follows

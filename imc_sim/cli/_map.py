@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -22,6 +23,10 @@ def map_(
         bool,
         typer.Option("--calibrate", help="Measure the share of driven rows on training data of the card's first task."),
     ] = False,
+    conductances: Annotated[
+        Path | None,
+        typer.Option(help=".npz with measured conductances LAYER/conductance_S [chip, tile, row, column], in S."),
+    ] = None,
     weights: Weights = None,
     inputs: Inputs = None,
     arg: Arguments = None,
@@ -33,11 +38,13 @@ def map_(
 ) -> None:
     """Show how a model is mapped to a chip.
 
-    Prints the mapping report: layers, encodings, tiles, cells, utilisation.
+    Prints the mapping report: layers, encodings, tiles, cells, utilisation. With --conductances, cells are those of a
+    measured array, and the report states how far they are from their targets.
 
     Examples:
       imc-sim map batmann_small_xnor rram_hfo2_1t1r
       imc-sim map batmann_small_xnor rram_hfo2_1t1r --set chip.tile.rows=64 --json
+      imc-sim map batmann_small_xnor rram_hfo2_1t1r --conductances measured.npz
       imc-sim map ./my_net.py:make rram_hfo2_1t1r --weights w.pth --inputs images.npy
     """
     import json
@@ -45,13 +52,20 @@ def map_(
     from imc_sim.cli._console import working
 
     with working(f"mapping {model}"):
+        from imc_sim.analog import deviations
         from imc_sim.cli._chips import chip_with
         from imc_sim.evaluate import calibrate_for_card, map_for_card
 
         spec = chip_with(chip, settings)  # finds a misspelt chip before the work starts
         with model_of(model, weights, inputs, arg, rename, prefix) as name:
-            analog = map_for_card(name, spec)
+            analog = map_for_card(name, spec, conductances)
             if calibrate:
                 calibrate_for_card(analog, name)
-    report = analog.report
-    print(json.dumps(report.to_dict(), indent=2) if as_json else report.to_text())
+        report, off = analog.report, {} if conductances is None else deviations(analog.analog_layers)
+    if as_json:
+        print(json.dumps(report.to_dict() | ({"measured": off} if off else {}), indent=2))
+        return
+    print(report.to_text())
+    for layer, deviation in off.items():
+        chips = f"{len(analog.chips)} measured chip{'s' if len(analog.chips) > 1 else ''}"
+        print(f"{layer}: cells of {chips} are {100 * deviation:.1f} % of the window off their targets (rms)")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from imc_sim._errors import InputError
-from imc_sim.analog import AnalogModel
+from imc_sim.analog import AnalogModel, read_conductances
 from imc_sim.array import Chip
 from imc_sim.evaluate._calibration import calibration_images, probe_inputs
 from imc_sim.evaluate._card import stated_tasks
@@ -14,12 +16,13 @@ from imc_sim.nn import product_layers
 from imc_sim.nn.store import inputs_of, load_card
 
 
-def map_for_card(name: str, chip: Chip) -> AnalogModel:
+def map_for_card(name: str, chip: Chip, conductances: Path | None = None) -> AnalogModel:
     """Map a model onto one chip: a network of any modules with the inputs of its card or images of its first task.
 
     Args:
         name: name or path of the model.
         chip: the chip.
+        conductances: .npz file of measured conductances, whose chips are all mapped; None: one simulated chip.
 
     Returns:
         The mapped model.
@@ -36,7 +39,9 @@ def map_for_card(name: str, chip: Chip) -> AnalogModel:
             step = "Add --inputs FILE, also to imc-sim import."
             raise InputError(f"model {card.name!r}", "no inputs", "some, to find the products of the network", step)
         inputs = probe_inputs(session, name, _first_task(session, name))
-    return map_model(network, chip, chips=1, seed=0, inputs=inputs)
+    measured = None if conductances is None else read_conductances(conductances)
+    chips = 1 if measured is None else min(len(each) for each in measured.values())
+    return map_model(network, chip, chips, seed=0, inputs=inputs, conductances=measured)
 
 
 def calibrate_for_card(analog: AnalogModel, name: str) -> None:

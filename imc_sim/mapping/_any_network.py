@@ -12,7 +12,6 @@ from torch import nn
 from imc_sim._errors import InputError
 from imc_sim.analog import SITE_LAYERS, AnalogLayer, AnalogModel, Context, SiteCall, SiteLayer, SiteNetwork
 from imc_sim.array import Chip
-from imc_sim.config import Engine
 from imc_sim.mapping._placing import bytes_of, chips_together, encoding_of
 from imc_sim.mapping._report import LayerRow, MappingReport
 from imc_sim.mapping._rounding import refuse_rounding, weight_error
@@ -24,7 +23,7 @@ _MATRICES = 256
 
 
 def map_products(
-    model: nn.Module, inputs: Any, chip: Chip, numbers: range, seed: int, limit: int, backend: Engine
+    model: nn.Module, inputs: Any, chip: Chip, numbers: range, seed: int, limit: int, context: Context
 ) -> AnalogModel:
     """Map the product sites that a network shows on these inputs.
 
@@ -35,7 +34,7 @@ def map_products(
         numbers: numbers of the chips.
         seed: seed of all random numbers.
         limit: bytes of programmed weights above which chips are programmed in blocks.
-        backend: backend that computes the products; native only.
+        context: what the layers share; its backend must be the native one.
 
     Returns:
         The analog network.
@@ -43,15 +42,15 @@ def map_products(
     Raises:
         InputError: sites without a place, sites that cannot be on crossbars, weights that cells round too much.
     """
-    if not backend.native:
+    if not context.backend.native:
         step = "Build the network from imc_sim.nn layers for this backend."
-        raise InputError("map_model, backend", str(backend.kind), "native for networks of any modules", step)
+        raise InputError("map_model, backend", str(context.backend.kind), "native for networks of any modules", step)
     given, network = Arguments.given(inputs), copy.deepcopy(model).eval()
     products = find_products(network, *given.args, **given.kwargs)
     placed = _places(products, chip)
     digital = {site.name: layers_of(site) for site in placed}
     sizes = [bytes_of(name, layer, chip) for layers in digital.values() for name, layer in layers]
-    block, context = chips_together(len(numbers), limit, sizes), Context(backend=backend)
+    block = chips_together(len(numbers), limit, sizes)
     analog: dict[str, AnalogLayer] = {}
     rows: list[LayerRow] = []
     calls: list[SiteCall] = []

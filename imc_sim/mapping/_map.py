@@ -12,7 +12,15 @@ from torch import nn
 
 from imc_sim._errors import InputError
 from imc_sim._rng import check_seed, chip_numbers
-from imc_sim.analog import AnalogLayer, AnalogModel, Context, SharedDigital, layer_kinds
+from imc_sim.analog import (
+    AnalogLayer,
+    AnalogModel,
+    Context,
+    SharedDigital,
+    check_names,
+    layer_kinds,
+    read_conductances,
+)
 from imc_sim.array import Chip, load_chip
 from imc_sim.config import Engine, as_engine, drop_paths
 from imc_sim.mapping._any_network import map_products, site_layers
@@ -29,6 +37,7 @@ _WEIGHTED = (nn.Linear, nn.modules.conv._ConvNd, nn.modules.rnn.RNNBase, nn.Embe
 def map_model(
     model: nn.Module, chip: Chip | str | os.PathLike[str] | Mapping[str, object], chips: int | range = 1,
     seed: int = 0, memory_limit_bytes: int = 2 * 10**9, engine: Engine | str | None = None, inputs: Any = None,
+    conductances: str | os.PathLike[str] | Mapping[str, Any] | None = None,
 ) -> AnalogModel:  # fmt: skip
     """Map a copy of a network onto a chip: product layers to crossbars, or digital, as the chip's policy states.
 
@@ -42,6 +51,8 @@ def map_model(
         inputs: Some real inputs of a network of any modules: one tensor [batch, ...], a tuple of positional arguments
             or a dict of keyword arguments. The products that it makes on them are mapped instead of layers of
             `imc_sim.nn`.
+        conductances: Measured conductances of programmed cells in S of every layer on crossbars, as arrays by layer or
+            an .npz file; see `AnalogModel.to_npz` and `Crossbar.from_conductance`. None: cells are simulated.
 
     Returns:
         The analog network, whose output has a leading chip axis and whose `report` lists the place of each layer.
@@ -53,9 +64,24 @@ def map_model(
     check_seed(seed, "map_model")
     numbers = chip_numbers(chips, "map_model")
     backend = chip.engine if engine is None else as_engine(engine)
+    measured = read_conductances(conductances) if isinstance(conductances, str | os.PathLike) else conductances
+    if measured is not None and not backend.native:
+        step = "Set engine: native."
+        raise InputError("map_model, conductances", f"with {backend.kind}", "the native backend", step)
+    context = Context(backend=backend, measured=measured)
+    mapped = _mapped_on(model, inputs, chip, numbers, seed, memory_limit_bytes, context)
+    if measured is not None:
+        check_names(measured, mapped.analog_layers)
+    return mapped
+
+
+def _mapped_on(
+    model: nn.Module, inputs: Any, chip: Chip, numbers: range, seed: int, memory_limit_bytes: int, context: Context
+) -> AnalogModel:
+    """Map a network by its products where inputs are given, else by its layers."""
     if inputs is not None:
-        return map_products(model, inputs, chip, numbers, seed, memory_limit_bytes, backend)
-    network, context = copy.deepcopy(model).eval(), Context(backend=backend)
+        return map_products(model, inputs, chip, numbers, seed, memory_limit_bytes, context)
+    network = copy.deepcopy(model).eval()
     for _, neuron in neurons_of(network):
         neuron.comparator = chip.neurons == "comparator"
     fold_in_place(network)

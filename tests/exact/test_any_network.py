@@ -445,6 +445,7 @@ def test_the_page_can_be_followed(
     printed = capsys.readouterr().out
     assert "88.3 % of the multiply-adds" in printed
     assert "  0 %: 100.0 % of the images" in printed
+    assert torch.allclose(names["measured"](names["images"]), names["analog"](names["images"]), rtol=1e-5, atol=1e-6)
     table = names["table"]
     assert table["median"].tolist() == sorted(table["median"])
     assert (tmp_path / "results" / "regression" / "trials.jsonl").is_file()
