@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -25,6 +26,7 @@ from imc_sim.plotting._cells import plot_levels_iv, plot_variation
 from imc_sim.plotting._convergence import plot_means, plot_widths
 from imc_sim.plotting._device import plot_iv, plot_pulses
 from imc_sim.plotting._heatmap import plot_heatmap
+from imc_sim.plotting._trainings import trainings_figure
 
 CELLS = {"state": "LRS", "level": 1, "target_S": 3e-6, "conductance_S": [1e-6, 2e-6, 4e-6]}
 CHIPS = {"point": "a", "chips": [1, 2, 3], "mean": [50.0, 60.0, 61.0], "half_width": [np.nan, 9.0, 5.0]}
@@ -113,3 +115,22 @@ def test_a_heat_map_has_its_first_axis_along_x() -> None:
     assert [text.get_fontweight() for text in ax.texts] == ["normal", "normal", "normal", "bold"]
     assert [text.get_text() for text in ax.get_xticklabels()] == ["2", "3"]
     assert [text.get_text() for text in ax.get_yticklabels()] == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    ("means", "halves", "ends"),
+    [
+        ((81, 88), (0.5, 1), (80, 90)), ((81, 88), (2, 1), (70, 90)), ((81, 88), (0.5, 4), (80, 100)),
+        ((2, 97), (5, 9), (0, 100)),
+        ((80, 90), (math.nan, math.nan), (80, 90)), ((40, 61), (math.nan, 1), (40, 70)),
+    ],
+)  # fmt: skip
+def test_the_intervals_of_a_training_sweep_are_in_view(
+    means: tuple[float, ...], halves: tuple[float, ...], ends: tuple[float, float]
+) -> None:
+    rows = [
+        {"setting": "m", "value": str(n), "case": "a", "mean": mean, "half_width": half, "seeds": 3}
+        for n, (mean, half) in enumerate(zip(means, halves, strict=True))
+    ]
+    with style():
+        assert trainings_figure(DataFrame(rows)).axes[0].get_ylim() == ends

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from imc_sim import ResultsError, ResultsWarning
-from imc_sim.runs import RowRules, lines_of, read_rows, sealed
+from imc_sim.runs import RowRules, lines_of, read_rows, sealed, sound_rows
 from imc_sim.study import Progress, Results, status
 from imc_sim.study._trials_file import DAMAGED, RESCUED, STUDY, TRIALS
 
@@ -150,6 +150,20 @@ def test_of_several_rows_of_one_trial_the_first_finished_or_the_last_failed_coun
     found = read_rows(tmp_path / "rows", RowRules(("n",)))
     assert not found.damaged
     assert [(row["id"], row["n"]) for row in found.rows.values()] == [("b", 2), ("a", 4), ("c", 5)]
+
+
+def test_damage_is_listed_in_the_order_of_the_lines(tmp_path: Path) -> None:
+    """Rows that contradict each other are found last, and listed by their line."""
+    lines = lines_of([{"id": i, "state": "done", "n": n} for i, n in (("a", 1), ("b", 2), ("c", 3), ("a", 4))]).split(
+        b"\n"
+    )
+    lines[1] = b"{}"
+    (tmp_path / "rows").write_bytes(b"\n".join([*lines[:3], b"text", *lines[3:]]))
+    found = read_rows(tmp_path / "rows", RowRules(("n",)))
+    assert [damage.line for damage in found.damaged] == [1, 2, 4, 5]
+    assert [damage.content for damage in found.damaged] == [lines[0], b"{}", b"text", lines[3]]
+    with pytest.raises(ResultsError, match=r"rows, line 1: got one of several results .*damage in line 2, 4, 5\)"):
+        sound_rows(tmp_path / "rows", RowRules(("n",)))
 
 
 def test_fewer_chips_in_a_folder_of_more_equal_a_study_of_fewer(small: dict, go: Go, tmp_path: Path) -> None:

@@ -92,8 +92,11 @@ def test_folders_of_different_studies_are_not_merged(
         combine([complete.folder, other], tmp_path / "x")
     with pytest.raises(InputError, match="--out with several folders"):
         combine([complete.folder, other])
-    with pytest.raises(ResultsError, match=r"no study\.resolved\.yaml"):
+    with pytest.raises(ResultsError, match="no such folder"):
         combine([tmp_path / "nothing"])
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ResultsError, match=r"no study\.resolved\.yaml"):
+        combine([tmp_path / "empty"])
     with pytest.raises(InputError, match="csv, parquet"):
         combine([complete.folder], tmp_path / "x", ["xlsx"])
     assert not (tmp_path / "x").exists()
