@@ -90,7 +90,8 @@ def write_folder(folder: Path, files: Mapping[str, bytes]) -> None:
         for name, content in files.items():
             (draft / name).parent.mkdir(parents=True, exist_ok=True)
             _write(draft / name, content, folder / name)
-        sync_folder(draft)
+        for part in {each for name in files for each in _folders(draft, name)}:
+            sync_folder(part)
         if not folder.exists():
             draft.rename(folder)
             for each in (folder, *missing):
@@ -99,13 +100,19 @@ def write_folder(folder: Path, files: Mapping[str, bytes]) -> None:
         for name in files:
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             (draft / name).replace(folder / name)
-            sync_folder(folder)  # one by one: what vouches for the others must not reach the disk before them
+            for part in _folders(folder, name):  # file by file: what vouches for the others must be on disk last
+                sync_folder(part)
     except BaseException:
         shutil.rmtree(draft, ignore_errors=True)
         for parent in missing:
             _remove_empty(parent)
         raise
     shutil.rmtree(draft, ignore_errors=True)
+
+
+def _folders(folder: Path, name: str) -> list[Path]:
+    """Return the folders from that of a file up to `folder`."""
+    return [each for each in (folder / name).parents if each.is_relative_to(folder)]
 
 
 def _write(path: Path, content: bytes, named: Path) -> None:

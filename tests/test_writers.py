@@ -255,6 +255,7 @@ def _stored(folder: Path) -> None:
         lambda folder: _files.write_file(folder / "a", "new"),
         lambda folder: _files.write_folder(folder / "b" / "c" / "d", {"x": b"1", "y": b"2"}),
         lambda folder: _files.write_folder(folder, {"x": b"1", "y": b"2"}),
+        lambda folder: _files.write_folder(folder, {"s/x": b"1", "t/u/y": b"2"}),
         lambda folder: ((folder / "part").write_text("x"), _files.publish(folder / "part", folder / "whole")),
         lambda folder: _files.make_folder(folder / "b" / "c" / "d"),
         _stored,
