@@ -149,6 +149,26 @@ def test_parameters_and_inputs_that_need_a_gradient_are_inputs_of_modules() -> N
     assert all(weight.requires_grad for weight in [*network.parameters(), *analog.sites.network.parameters()])
 
 
+def test_a_learned_query_may_be_computed_for_every_sample() -> None:
+    """Its rounding depends on the batch, which chips in one pass enlarge."""
+
+    class Pool(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.query, self.project = nn.Parameter(torch.randn(1, 2, 96)), nn.Linear(96, 96)
+
+        def forward(self, x: Tensor) -> Tensor:
+            q = self.project(self.query.expand(len(x), -1, -1))
+            return F.scaled_dot_product_attention(q, x, x)
+
+    torch.manual_seed(0)
+    network, x = Pool().eval(), torch.randn(3, 5, 96)
+    analog = imc.map_model(network, CHIP, chips=7, inputs=x)
+    assert analog.report.placed
+    for batch in (x, x[:1], torch.randn(40, 5, 96)):
+        assert torch.allclose(analog(batch), network(batch).expand(7, *network(batch).shape), rtol=1e-4, atol=1e-5)
+
+
 def test_a_step_of_fgsm_is_that_of_the_network_on_an_ideal_chip() -> None:
     torch.manual_seed(0)
     network = nn.Sequential(
