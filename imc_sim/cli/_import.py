@@ -9,7 +9,7 @@ import typer
 
 from imc_sim._errors import InputError
 from imc_sim.cli._console import Quiet
-from imc_sim.cli._own_network import Arguments, Inputs, Prefix, Rename, Weights, arguments, renames
+from imc_sim.cli._own_network import Arguments, Inputs, Prefix, Rename, Weights, arguments, renamed_pairs
 
 #: file name endings of checkpoints
 _CHECKPOINTS = {".bin", ".ckpt", ".pkl", ".pt", ".pth", ".safetensors", ".tar"}
@@ -101,6 +101,6 @@ def _import_checkpoint(
 
         given = arguments(named["--arg"])
         given |= {key: named[f"--{key}"] for key in ("layout", "statistics") if named[f"--{key}"] is not None}
-        names = renames(named["--rename"])
+        names = renamed_pairs(named["--rename"])
         report = import_checkpoint(checkpoint, arch, out, given, inputs=inputs, renames=names, prefix=named["--prefix"])
     print(report.to_text())

@@ -48,7 +48,7 @@ def arguments(pairs: Sequence[str] | None) -> dict[str, Any]:
     return dict(parse_setting(pair, "--arg", "key=value") for pair in pairs or ())
 
 
-def renames(pairs: Sequence[str] | None) -> list[tuple[str, str]]:
+def renamed_pairs(pairs: Sequence[str] | None) -> list[tuple[str, str]]:
     """Return (old, new) names of tensors from `old=new` texts."""
     found = [pair.partition("=") for pair in pairs or ()]
     wrong = next((old for old, equals, _ in found if not equals or not old), None)
@@ -92,5 +92,7 @@ def model_of(
 
     with tempfile.TemporaryDirectory(prefix="imc-sim-") as folder, trusting():
         out = Path(folder) / model.rpartition(":")[2]
-        import_checkpoint(weights, model, out, arguments(pairs), inputs=inputs, renames=renames(rename), prefix=prefix)
+        import_checkpoint(
+            weights, model, out, arguments(pairs), inputs=inputs, renames=renamed_pairs(rename), prefix=prefix
+        )
         yield str(out)
