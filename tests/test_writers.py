@@ -93,6 +93,8 @@ def returns_text(node: ast.Call, name: str) -> bool:
         return ast.unparse(node.func) == "yaml.dump" and "Dumper=_Dumper" in ast.unparse(node) and len(node.args) == 1
     if ast.unparse(node.func) == "safetensors.torch.save":
         return True
+    if name == "rename" and [k.arg for k in node.keywords] == ["columns"]:  # of a DataFrame
+        return True
     return name.startswith("to_") and not node.args and all(k.arg != "path_or_buf" for k in node.keywords)
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from imc_sim._errors import InputError, ResultsWarning
+from imc_sim._files import write_file
 from imc_sim.config import Held, held_name, holding_objects
 from imc_sim.study._runner import Progress, run
 
@@ -116,7 +117,7 @@ def _held(objects: Mapping[str, Held], workers: bool) -> Iterator[None]:
         return
     with tempfile.TemporaryDirectory(prefix="imc_sim_") as folder:
         for name, each in objects.items():
-            (Path(folder) / f"{name}.pkl").write_bytes(_pickled(each, name))
+            write_file(Path(folder) / f"{name}.pkl", _pickled(each, name))
         with holding_objects(objects, Path(folder)):
             yield
 

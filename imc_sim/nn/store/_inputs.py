@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import safetensors.torch
 import torch
-from safetensors.torch import save
 from torch import Tensor
 
 from imc_sim._errors import CheckpointError, InputError
@@ -58,7 +58,7 @@ def pack_inputs(inputs: Any) -> bytes:
     """
     kind = "tensor" if isinstance(inputs, Tensor) else "dict" if isinstance(inputs, Mapping) else "tuple"
     tensors = {name or "x": value.contiguous() for name, value in _named(inputs).items()}
-    return save(tensors, metadata={"kind": kind})
+    return safetensors.torch.save(tensors, metadata={"kind": kind})
 
 
 def unpack_inputs(path: Path) -> Any:
