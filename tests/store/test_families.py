@@ -177,7 +177,8 @@ def test_errors_in_a_family_are_refused(changes: dict[str, Any], results: Any, e
 
 
 def test_the_family_of_the_docs_is_valid(home: Path, repository: Path) -> None:
-    text = (repository / "docs" / "models.md").read_text(encoding="utf-8").split("```yaml\n")[1].split("```")[0]
+    page = (repository / "docs" / "models.md").read_text(encoding="utf-8")
+    text = page.partition("## A family")[2].split("```yaml\n")[1].split("```")[0]
     (home / "models" / "mine").mkdir()
     (home / "models" / "mine" / "family.yaml").write_text(text)
     (home / "models" / "mine" / "results.json").write_text("{}")
