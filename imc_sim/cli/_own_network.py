@@ -20,7 +20,8 @@ def _trust(wanted: bool) -> bool:
 
 
 Trust = Annotated[
-    bool, typer.Option("--trust", callback=_trust, help="Run the code that a card names, wherever its folder is.")
+    bool,
+    typer.Option("--trust", callback=_trust, help="Run the code that a card or study names, wherever it is."),
 ]
 Weights = Annotated[
     Path | None, typer.Option(help="Checkpoint of the network in FILE.py:NAME; read without running code in it.")

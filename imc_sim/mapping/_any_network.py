@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 from dataclasses import replace
 from typing import Any
@@ -16,7 +15,7 @@ from imc_sim.mapping._placing import bytes_of, chips_together, encoding_of
 from imc_sim.mapping._report import LayerRow, MappingReport
 from imc_sim.mapping._rounding import refuse_rounding, weight_error
 from imc_sim.mapping._site_layers import layers_of
-from imc_sim.sites import Arguments, Products, Site, find_products
+from imc_sim.sites import Arguments, Products, Site, find_products, own_copy
 
 #: largest number of matrices in a batch of weights
 _MATRICES = 256
@@ -45,7 +44,7 @@ def map_products(
     if not context.backend.native:
         step = "Build the network from imc_sim.nn layers for this backend."
         raise InputError("map_model, backend", str(context.backend.kind), "native for networks of any modules", step)
-    given, network = Arguments.given(inputs), copy.deepcopy(model).eval()
+    given, network = Arguments.given(inputs), own_copy(model).eval()
     products = find_products(network, *given.args, **given.kwargs)
     placed = _places(products, chip)
     digital = {site.name: layers_of(site) for site in placed}
@@ -80,7 +79,7 @@ def site_layers(model: nn.Module, inputs: Any) -> list[tuple[str, str, SiteLayer
         inputs: some real inputs.
     """
     given = Arguments.given(inputs)
-    sites = find_products(copy.deepcopy(model).eval(), *given.args, **given.kwargs).sites
+    sites = find_products(own_copy(model).eval(), *given.args, **given.kwargs).sites
     able = [site for site in sites if site.weight is not None and _unfit(site) is None]
     return [(site.name, name, layer) for site in able for name, layer in layers_of(site)]
 

@@ -2,6 +2,7 @@
 
 from imc_sim.sites._arguments import Arguments, joined, leaves
 from imc_sim.sites._calls import Call
+from imc_sim.sites._copy import own_copy
 from imc_sim.sites._mode import ProductMode
 from imc_sim.sites._probe import Products, Site, find_products
 from imc_sim.sites._samples import Samples
@@ -19,5 +20,6 @@ __all__ = [
     "inputs_of",
     "joined",
     "leaves",
+    "own_copy",
     "weights_of",
 ]

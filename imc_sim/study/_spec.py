@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Self, final
@@ -10,7 +11,7 @@ from typing import Annotated, Any, Self, final
 from pydantic import Field, field_validator, model_validator
 
 from imc_sim._errors import InputError
-from imc_sim.config import Engine, Spec, build, find_content, parse_setting, read_yaml, stored_names
+from imc_sim.config import Engine, Spec, build, check_trusted, find_content, parse_setting, read_yaml, stored_names
 from imc_sim.study._axes import Axis, unequal_zip
 from imc_sim.study._base import base_file, derive, follow, refuse_patches
 from imc_sim.study._conditions import Condition, Derived
@@ -23,6 +24,7 @@ DERIVED = ("schema", "digest", "weights", "trained", "data", "metric", "points")
 #: first parts of the paths that cases and axes may set
 ROOTS = ("model", "chip", "task", "chip_task", "engine", "seed")
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
+_CODE = re.compile(r"\.py:\w+$")
 _SIZES = {"KB": 10**3, "MB": 10**6, "GB": 10**9}
 
 
@@ -216,7 +218,16 @@ def load_study(study: str | os.PathLike[str] | Mapping[str, Any] | Study) -> Stu
 def _from_file(path: Path, chain: tuple[Path, ...]) -> Study:
     chain = follow(path, chain)
     data = {key: value for key, value in read_yaml(path).items() if key not in DERIVED}
+    if _names_code(data):
+        check_trusted(path.parent, str(path), "study")
     return _complete(data, str(path), path.parent, chain)
+
+
+def _names_code(data: Any) -> bool:
+    """Return whether some text is the path of Python code, such as ./eval.py:score."""
+    if isinstance(data, dict | list):
+        return any(map(_names_code, data.values() if isinstance(data, dict) else data))
+    return isinstance(data, str) and _CODE.search(data) is not None
 
 
 def _complete(data: Mapping[str, Any], where: str, folder: Path, chain: tuple[Path, ...]) -> Study:

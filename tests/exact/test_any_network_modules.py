@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import warnings
 from collections.abc import Callable
 
 import pytest
@@ -53,12 +54,37 @@ def normed() -> nn.Module:
     return network
 
 
+class Keeping(nn.Module):
+    """Keeps a tensor that a pass has computed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight, self.kept = nn.Parameter(torch.randn(4, 6)), {}
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.kept["last"] = [self.weight * 2]
+        return nn.functional.linear(x, self.kept["last"][0])
+
+
+def passed(network: nn.Module) -> nn.Module:
+    network(torch.randn(3, 6)).sum().backward()
+    return network
+
+
+def hooked_norm() -> nn.Module:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)
+        return passed(nn.Sequential(nn.utils.weight_norm(nn.Linear(6, 5)), nn.ReLU()))
+
+
 MODULES: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
     "view": (Viewed, (3, 2, 6, 6)),
     "subclass of a layer of the package": (lambda: nn.Sequential(OwnLinear(6, 4)), (3, 6)),
     "layer of the package": (lambda: nn.Sequential(imc.nn.Conv2d(2, 3, 3, "int8"), nn.Flatten()), (3, 2, 5, 5)),
     "hooks": (hooked, (3, 6)),
     "norms of weights": (normed, (3, 6)),
+    "weight norm by a hook": (hooked_norm, (3, 6)),
+    "a tensor kept from a pass": (lambda: passed(Keeping()), (3, 6)),
     "instance norm": (lambda: nn.Sequential(nn.Conv2d(2, 3, 3), nn.InstanceNorm2d(3)), (3, 2, 6, 6)),
 }  # fmt: skip
 

@@ -12,11 +12,12 @@ from torch import nn
 
 from imc_sim._errors import CheckpointError, InputError
 from imc_sim.cli import main
-from imc_sim.config import code_of, find_card
+from imc_sim.config import code_of, find_card, trusting
 from imc_sim.evaluate import arch_of, network_key
 from imc_sim.mapping import import_checkpoint
 from imc_sim.nn.networks import build_arch
 from imc_sim.nn.store import load_model
+from imc_sim.study import load_study
 
 LAYER = "import torch\nclass Sign(torch.nn.Linear):\n    factor = {factor}\n"
 LAYER += "    def forward(self, x):\n        return self.factor * torch.nn.functional.linear(x, self.weight.sign())\n"
@@ -213,3 +214,26 @@ def test_random_weights_are_refused_and_complete_networks_taken(tmp_path: Path) 
         import_checkpoint(None, f"{tmp_path}/net.py:make", tmp_path / "mine")
     import_checkpoint(None, f"{tmp_path}/net.py:done", tmp_path / "mine")
     assert load_model(tmp_path / "mine").state_dict()["0.bias"].tolist() == [2.0] * 3
+
+
+def test_studies_run_code_only_in_trusted_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = "name: s\nmodel: m\nchip: ideal\ntask: {kind: function, call: ./eval.py:score}\n"
+    for folder in ("here", "here/studies", "here/results/x", "other"):
+        (tmp_path / folder).mkdir(parents=True)
+        (tmp_path / folder / "s.yaml").write_text(text)
+    monkeypatch.delenv("IMC_SIM_TRUST")
+    monkeypatch.chdir(tmp_path / "here")
+    for path in ("s", "s.yaml", "./s.yaml", "studies/s.yaml"):
+        assert load_study(path).name == "s"
+    for path in ("results/x/s.yaml", "../other/s.yaml"):
+        with pytest.raises(InputError, match="a study in .* that names code, which was not run"):
+            load_study(path)
+        with trusting():
+            assert load_study(path).name == "s"
+    monkeypatch.setenv("IMC_SIM_TRUST", str(tmp_path / "other"))
+    assert load_study("../other/s.yaml").name == "s"
+    (tmp_path / "other" / "s.yaml").write_text(
+        text.replace("task: {kind: function, call: ./eval.py:score}", "task: {}")
+    )
+    monkeypatch.setenv("IMC_SIM_TRUST", "")
+    assert load_study("../other/s.yaml").name == "s"
