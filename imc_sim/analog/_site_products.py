@@ -19,12 +19,23 @@ def finished(call: Call, y: Tensor) -> Tensor:
     y = y if call.alpha == 1.0 else y * call.alpha
     if call.added is not None:
         y = y + (call.added.reshape(-1, *[1] * (call.factors[1].ndim - 2)) if call.convolution else call.added)
-    last = (
-        call.convolution
-        and call.factors[0].ndim == 4
-        and call.factors[0].is_contiguous(memory_format=torch.channels_last)
-    )
+    last = call.convolution and any(map(_channels_last, call.factors))
     return y.contiguous(memory_format=torch.channels_last if last else torch.contiguous_format)
+
+
+def _channels_last(x: Tensor) -> bool:
+    """Return whether torch takes images or filters [n, channels, height, width] as channels last.
+
+    Of one channel or one pixel both formats may hold; torch decides by the strides (`is_channels_last_strides_2d`).
+    """
+    if x.ndim != 4 or x.stride(1) == 0:
+        return False
+    least = 0
+    for d in (1, 3, 2, 0):
+        if x.shape[d] == 0 or x.stride(d) < least or (d == 0 and least == x.stride(1)):
+            return False
+        least = x.stride(d) * max(1, x.shape[d])
+    return True
 
 
 def equal_weights(found: Tensor, weight: Tensor) -> bool:

@@ -121,7 +121,7 @@ def _finish(results: Results, folder: Path) -> None:
         print(answer)
     if results.failed:
         step = "To run them again, add --retry-failed to the command."
-        say(f"{results.failed} trials failed; their errors are in {folder / 'trials.jsonl'}. {step}")
+        say(f"{results.failure} {step}")
         raise typer.Exit(1)
 
 

@@ -114,11 +114,13 @@ def set_path(data: dict[str, Any], path: str, value: Any, where: str) -> None:
     """
     *parents, leaf = stored_path(path).split(".")
     node: Any = data
-    for depth, part in enumerate(parents):
-        node = node.get(part) if isinstance(node, dict) else None
+    for part in parents:
+        held, node = node, node.get(part)
         if not isinstance(node, dict):
-            known = ", ".join(sorted(data)) if depth == 0 else "a key that exists there"
-            raise InputError(f"{where}, path {path!r}", f"no mapping {part!r}", known, "Check the path's spelling.")
+            known = sorted(key for key, each in held.items() if isinstance(each, dict))
+            step = f"{nearest(part, known)}Check the path's spelling."
+            allowed = ", ".join(known) or "a path that ends before it"
+            raise InputError(f"{where}, path {path!r}", f"no mapping {part!r}", allowed, step)
     if leaf == "kind" and parents and parents[-1] in _KINDS_DIFFER and node.get(leaf) != value:
         node.clear()
     node[leaf] = value

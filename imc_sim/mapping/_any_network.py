@@ -86,7 +86,7 @@ def site_layers(model: nn.Module, inputs: Any) -> list[tuple[str, str, SiteLayer
 
 def _places(products: Products, chip: Chip) -> list[Site]:
     """Return the sites on crossbars; raise one InputError that names every site without a place."""
-    placed, errors = [], []
+    placed, errors, keys = [], [], set()
     for site in products.sites:
         if site.weight is None:
             continue
@@ -95,6 +95,7 @@ def _places(products: Products, chip: Chip) -> list[Site]:
             place = chip.policy.place(site.name, kind)
         except InputError:
             errors.append(f"{site.name!r} ({_kind(site)} weights)")
+            keys.add(f"policy.{kind}")
             continue
         if place == "crossbar" and (reason := _unfit(site)) is not None:
             errors.append(f"{site.name!r} ({reason})")
@@ -107,7 +108,8 @@ def _places(products: Products, chip: Chip) -> list[Site]:
             fits = False
         errors += [] if fits else [f"{path!r} ({function}, whose products cannot be on crossbars)"]
     if errors:
-        step = "Set policy.layers: {NAME: digital} or crossbar for each, or policy.int8 and policy.float."
+        all_of = f"{' and '.join(sorted(keys))} to digital or crossbar, or " if keys else ""
+        step = f"Set {all_of}policy.layers: {{NAME: digital}} for single sites."
         raise InputError(
             "map_model", f"no place for {len(errors)} sites: {', '.join(errors)}", "a place for each", step
         )

@@ -185,7 +185,7 @@ def _refuse_unmappable(network: nn.Module, chip: Chip) -> None:
         raise InputError("map_model", "a single layer", "a network that holds layers", step)
     for name, module in network.named_modules():
         if isinstance(module, _WEIGHTED) and chip.policy.layers.get(name) != "digital":
-            step = f"Use imc_sim.nn.Conv2d or Linear, or set policy.layers: {{{name!r}: digital}}."
+            step = f"Give inputs= (some real ones) to map all products, or set policy.layers: {{{name!r}: digital}}."
             raise InputError(f"layer {name!r}", type(module).__name__, "imc_sim.nn product layers", step)
     if not _named_layers(network):
         step = "Build the network from imc_sim.nn.Conv2d and Linear."

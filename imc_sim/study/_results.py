@@ -55,6 +55,13 @@ class Results:
     intervals: tuple[tuple[float, float], ...] = ()
     rows: Mapping[str, Row] = field(default_factory=dict, repr=False)
 
+    @property
+    def failure(self) -> str:
+        """Return how many trials failed and the first of their errors, as one line."""
+        errors = (str(row["error"]) for row in self.rows.values() if row["state"] == "failed")
+        first = next(errors, "").partition("\n")[0]
+        return f"{self.failed} trials failed; the first: {first} All errors are in {self.folder / TRIALS}."
+
     @classmethod
     def load(cls, folder: Path | str) -> Results:
         """Read a results folder, also of a run that has not ended.

@@ -93,8 +93,7 @@ def sweep(
     with _held(dict(zip(names, parts, strict=True)), executor == "process"), _shown(progress) as show:
         results = run(study, folder, executor, workers if executor == "process" else None, show)
     if results.failed:
-        text = f"{results.failed} trials failed; their errors are in {folder / 'trials.jsonl'}"
-        warnings.warn(text, ResultsWarning, stacklevel=2)
+        warnings.warn(results.failure, ResultsWarning, stacklevel=2)
     columns = {f"chip.{path}": path for path in (each if isinstance(each, str) else each[0] for each in axes)}
     table = results.table.drop(columns=_HIDDEN).rename(columns=columns)
     table.attrs = {"folder": str(folder), "digest": results.digest, "failed": results.failed}

@@ -449,3 +449,19 @@ def test_the_page_can_be_followed(
     table = names["table"]
     assert table["median"].tolist() == sorted(table["median"])
     assert (tmp_path / "results" / "regression" / "trials.jsonl").is_file()
+
+
+def test_errors_name_the_way_to_map_any_network() -> None:
+    """The first mistakes of a newcomer: no inputs, no place, cells for integers alone, a misspelt path."""
+    network, x = nn.Sequential(nn.Linear(4, 3)).eval(), torch.randn(3, 4)
+    chip = imc.load_chip("rram_hfo2_1t1r")
+    cases: list[tuple[Callable[[], object], str]] = [
+        (lambda: imc.map_model(network, chip), r"Give inputs="),
+        (lambda: imc.map_model(network, chip, inputs=x), r"Set policy\.float to digital or crossbar, or"),
+        (lambda: imc.map_model(network, chip.replace("policy.float", "crossbar"), inputs=x), "sliced, weight_bits: 8"),
+        (lambda: chip.replace("device.programing.sigma", 0.1), "Did you mean 'programming'"),
+        (lambda: chip.replace("name.x", 1), "allowed: .*device"),
+    ]
+    for call, text in cases:
+        with pytest.raises(InputError, match=text):
+            call()

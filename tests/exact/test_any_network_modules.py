@@ -25,9 +25,9 @@ CHIP = build(
 
 
 class Viewed(nn.Module):
-    def __init__(self) -> None:
+    def __init__(self, channels: int = 2) -> None:
         super().__init__()
-        self.conv, self.out = nn.Conv2d(2, 3, 3), nn.Linear(3 * 16, 2)
+        self.conv, self.out = nn.Conv2d(channels, 3, 3), nn.Linear(3 * 16, 2)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.out(self.conv(x).view(len(x), -1))
@@ -79,6 +79,7 @@ def hooked_norm() -> nn.Module:
 
 MODULES: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
     "view": (Viewed, (3, 2, 6, 6)),
+    "view after images of one channel": (lambda: Viewed(1), (3, 1, 6, 6)),
     "subclass of a layer of the package": (lambda: nn.Sequential(OwnLinear(6, 4)), (3, 6)),
     "layer of the package": (lambda: nn.Sequential(imc.nn.Conv2d(2, 3, 3, "int8"), nn.Flatten()), (3, 2, 5, 5)),
     "hooks": (hooked, (3, 6)),
@@ -229,3 +230,26 @@ def test_weights_train_through_the_products_of_a_chip() -> None:
     analog.sites.network[0].weight.data.add_(0.1)  # type: ignore[index,union-attr,operator]
     with pytest.raises(InputError, match="other weights than were mapped"):
         analog(x)
+
+
+@pytest.mark.parametrize("last", [(False, False), (True, False), (False, True)], ids=["plain", "images", "filters"])
+@pytest.mark.parametrize(("channels", "kernel", "size"), [(1, 3, 6), (2, 3, 6), (2, 1, 1), (1, 1, 6), (3, 3, 3)])
+def test_a_convolution_has_the_strides_that_torch_gives_it(
+    channels: int, kernel: int, size: int, last: tuple[bool, bool]
+) -> None:
+    """Networks reshape what a convolution returns with `view`, which looks at the strides."""
+    formats = [torch.channels_last if each else torch.contiguous_format for each in last]
+    x = torch.randn(4, channels, size, size).contiguous(memory_format=formats[0])
+    strides: list[tuple[int, ...]] = []
+
+    class Noting(nn.Conv2d):
+        def forward(self, input: Tensor) -> Tensor:  # noqa: A002  named as in torch
+            y = super().forward(input)
+            strides.append(y.stride())
+            return y
+
+    network = nn.Sequential(Noting(channels, 4, kernel)).to(memory_format=formats[1]).eval()  # type: ignore[call-overload]
+    analog = imc.map_model(network, CHIP, inputs=x)
+    strides.clear()
+    torch.testing.assert_close(analog(x)[0], network(x))
+    assert strides[0] == strides[1] or size == kernel  # of one pixel, every stride is right

@@ -93,7 +93,7 @@ class Sliced(Encoding):
         unit = 1.0 if self.weight_bits is None else _largest(weights) / (2 ** (self.weight_bits - 1) - 1)
         weights = weights if self.weight_bits is None else torch.round(weights / unit)
         if not bool((weights == weights.round()).all()):
-            step = "Set weight_bits, train the layer with policy int8, or use `differential`."
+            step = "Set encoding_multibit: {kind: sliced, weight_bits: 8}, or train the layer with policy int8."
             raise InputError(f"{where}, encoding sliced", "weights that are not integers", "integer weights", step)
         count = max(1, -(-int(weights.abs().max()).bit_length() // self.bits_per_slice))
         digits, rest = [], weights.abs().to(torch.int32)
