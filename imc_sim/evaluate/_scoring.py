@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import copy
 import functools
 import math
 import time
@@ -28,6 +27,7 @@ from imc_sim.evaluate._session import Session
 from imc_sim.nn import product_layers
 from imc_sim.nn.neurons import Draws, draw_neurons, neurons_of
 from imc_sim.nn.store import inputs_of
+from imc_sim.sites import own_copy
 
 #: inputs on which a network of any modules is mapped
 _PROBED = 16
@@ -69,7 +69,7 @@ def score_network(session: Session, model: str, task: FunctionTask) -> ChipResul
     Raises:
         InputError: the function cannot be loaded, raises an error, or returns no finite numbers.
     """
-    network = copy.deepcopy(session.model(model)).eval()  # a function may change its argument
+    network = own_copy(session.model(model)).eval()  # a function may change its argument
     draw_neurons(neurons_of(network), Draws(task.seed))
     return _scored(session, task, network, None, time.perf_counter())
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 from collections import OrderedDict
 from collections.abc import Callable
@@ -17,6 +16,7 @@ from imc_sim.evaluate._identity import data_of_task, features_digest, network_ke
 from imc_sim.evaluate._labelled import ClassificationData
 from imc_sim.evaluate._tasks import AnyTask, ClassificationTask, FewShotTask, with_size
 from imc_sim.nn.store import load_model
+from imc_sim.sites import own_copy
 
 T = TypeVar("T")
 #: settings of a few-shot task that change neither its images nor its episodes
@@ -126,7 +126,7 @@ class Session:
         if is_held(name) and self.device == "cpu":
             return held(name).value
         if self.device != "cpu":
-            return copy.deepcopy(Session.on("cpu").model(name)).to(self.device)
+            return own_copy(Session.on("cpu").model(name)).to(self.device)
         return load_model(name)
 
     def sized(self, task: AnyTask, model: str) -> AnyTask:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import os
 from collections.abc import Mapping
 from typing import Any
@@ -29,6 +28,7 @@ from imc_sim.mapping._report import LayerRow, MappingReport
 from imc_sim.nn import ProductLayer, fold_in_place
 from imc_sim.nn.networks import ContinualNet
 from imc_sim.nn.neurons import neurons_of
+from imc_sim.sites import own_copy
 
 _WEIGHTED = (nn.Linear, nn.modules.conv._ConvNd, nn.modules.rnn.RNNBase, nn.Embedding)
 
@@ -81,7 +81,7 @@ def _mapped_on(
     """Map a network by its products where inputs are given, else by its layers."""
     if inputs is not None:
         return map_products(model, inputs, chip, numbers, seed, memory_limit_bytes, context)
-    network = copy.deepcopy(model).eval()
+    network = own_copy(model).eval()
     for _, neuron in neurons_of(network):
         neuron.comparator = chip.neurons == "comparator"
     fold_in_place(network)

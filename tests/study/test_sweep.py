@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import subprocess
 import sys
@@ -262,3 +263,22 @@ def test_content_that_cannot_be_read_needs_a_version() -> None:
         object_digest(score, "sweep, score")
     one, two = (object_digest(score, "sweep, score", version) for version in ("1", "2"))
     assert one != two
+
+
+def test_a_network_that_keeps_a_tensor_of_its_training_is_swept(tmp_path: Path) -> None:
+    """Torch does not copy a tensor that has a gradient, such as one that a module has kept."""
+
+    class Keeping(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.network = network_of()
+            self.kept = next(self.network.parameters()) * 2
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.network(x)
+
+    kept = Keeping()
+    with pytest.raises(RuntimeError, match="deepcopy"):
+        copy.deepcopy(kept)
+    found = go(tmp_path / "kept", network=kept)
+    assert found["digital"].equals(go(tmp_path / "plain")["digital"])
