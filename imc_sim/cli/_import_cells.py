@@ -43,11 +43,11 @@ def _fitted(table: Path, name: str, path: Path) -> tuple[DeviceFit, list[Path]]:
     from imc_sim._files import make_folder, write_file
     from imc_sim.array import load_chip
     from imc_sim.config import write_yaml
-    from imc_sim.device import fit_device, read_measurements
+    from imc_sim.device import fit
     from imc_sim.plotting import draw_cdf
 
-    fitted = fit_device(read_measurements(table))
-    chip = fitted.chip(name, table.name)
+    fitted = fit(table, "levels")
+    chip = fitted.chip(name)
     load_chip(chip)
     make_folder(path.parent)
     write_file(path, write_yaml(chip))

@@ -9,10 +9,8 @@ from imc_sim.device._disturb import ArrayRefresh, CellRefresh, NoRefresh, ReadDi
 from imc_sim.device._drift import Drift
 from imc_sim.device._faults import Faults
 from imc_sim.device._finite import check_finite
-from imc_sim.device._fit import DeviceFit, fit_device
 from imc_sim.device._levels import CONTINUOUS
 from imc_sim.device._linear_ion_drift import LinearIonDrift
-from imc_sim.device._measurements import read_measurements
 from imc_sim.device._programming import PolynomialVariation, Programming, RelativeVariation
 from imc_sim.device._pulsed import PulsedProgramming
 from imc_sim.device._pulses import PulseScheme, program_and_verify, sweep, switching_model, switching_names
@@ -26,6 +24,9 @@ from imc_sim.device._tables import look_up
 from imc_sim.device._time import Retention, Time
 from imc_sim.device._vteam import VTEAM
 from imc_sim.device._write_verify import Verification, WriteVerify
+
+# The function replaces the package of the same name as attribute; `from imc_sim.device.fit import …` still works.
+from imc_sim.device.fit import DeviceFit, PartFit, Table, fit, fit_device, read_measurements, read_table
 
 __all__ = [
     "CONTINUOUS",
@@ -43,6 +44,7 @@ __all__ = [
     "LogRelaxation",
     "MeasuredRelaxation",
     "NoRefresh",
+    "PartFit",
     "PolynomialVariation",
     "Programming",
     "PulseScheme",
@@ -55,17 +57,20 @@ __all__ = [
     "StanfordPKU",
     "StatePiece",
     "Switching",
+    "Table",
     "Telegraph",
     "Time",
     "Verification",
     "Wear",
     "WriteVerify",
     "check_finite",
+    "fit",
     "fit_device",
     "look_up",
     "program_and_verify",
     "read_currents",
     "read_measurements",
+    "read_table",
     "sample_cells",
     "sweep",
     "switching_model",

@@ -24,9 +24,10 @@ from imc_sim.device import (
     Time,
     program_and_verify,
 )
-from imc_sim.device._fit import _p_value, fit_device
 from imc_sim.device._relaxation import LogRelaxation, MeasuredRelaxation
 from imc_sim.device._time import Retention
+from imc_sim.device.fit import fit_device
+from imc_sim.device.fit._levels import _p_value
 
 # -- time --------------------------------------------------------------------------------------------------
 

@@ -22,7 +22,7 @@ from imc_sim.device import (
     WriteVerify,
     sample_cells,
 )
-from imc_sim.device._fit import fit_device
+from imc_sim.device.fit import fit_device
 
 N = 100_000
 FALSE_ALARM = 1e-4

@@ -1,9 +1,9 @@
-"""Fits of device specifications to measured cells: levels, device variation, and the quality of the fit."""
+"""Fits of levels and of the device variation of each, and the quality of the fit."""
 
 from __future__ import annotations
 
+import itertools
 import math
-import shlex
 from dataclasses import dataclass
 from typing import Any, final
 
@@ -11,11 +11,18 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtr
 
+from imc_sim._errors import InputError
 from imc_sim._rng import Stream
-from imc_sim.config import build
 from imc_sim.device._device import Device
-from imc_sim.device._measurements import Samples
 from imc_sim.device._programming import Law, PolynomialVariation, RelativeVariation
+from imc_sim.device.fit._part import Options, PartFit
+from imc_sim.device.fit._reader import Table
+
+#: Conductances in S by state: `HRS` and `LRS`, or `0` … `n - 1`; from the lowest to the highest.
+Samples = dict[str, NDArray[np.float64]]
+
+#: Fewest values of a state for a fit.
+LEAST = 5
 
 #: Number of samples of the fitted law that judge its distance from the data, and their largest size.
 _SAMPLES, _LARGEST = 999, 1000
@@ -67,60 +74,55 @@ class StateFit:
         }  # fmt: skip
 
 
-@final
-@dataclass(frozen=True)
-class DeviceFit:
-    """Device fitted to measured cells.
-
-    Attributes:
-        device: the fitted specification.
-        data: the same specification as a YAML mapping, with units.
-        states: fit of each state, from the lowest to the highest conductance.
-    """
-
-    device: Device
-    data: dict[str, Any]
-    states: tuple[StateFit, ...]
-
-    def chip(self, name: str, source: str) -> dict[str, Any]:
-        """Return a chip with this device, as in a file of device_configs/.
-
-        Args:
-            name: name of the chip.
-            source: path of the table of measurements, which the chip's `source` quotes.
-        """
-        low, high = self.states[0].conductance_S[0] * 1e6, self.states[-1].conductance_S[-1] * 1e6
-        validity = (
-            f"Measured conductances of {low:.4g} to {high:.4g} uS. {'; '.join(s.summary for s in self.states)}. "
-            "Levels and variation as measured, and nothing else: faults, time, read noise and wires are those of an "
-            "ideal cell until they are set."
-        )
-        return {
-            "name": name,
-            "source": f"imc-sim import {shlex.quote(source)}",
-            "validity": validity,
-            "device": self.data,
-        }
-
-
-def fit_device(samples: Samples) -> DeviceFit:
-    """Fit levels and device variation to measured conductances.
-
-    Two states: each is fitted by the likelier of a normal and a log-normal law. More states: a table of mean
-    conductances, and normal laws whose standard deviation is a polynomial (up to the second degree) of the conductance.
+def fit_levels(table: Table, options: Options) -> PartFit:
+    """Fit levels and device variation to conductances by state.
 
     Args:
-        samples: sorted conductances in S of each state, from the lowest to the highest, as `read_measurements` returns
-            them.
-
-    Returns:
-        The device, its YAML mapping, and the quality of the fit of each state.
+        table: measurements with a state or a target, and G.
+        options: the chip to which the fit is added.
     """
-    data = _two_states(samples) if len(samples) == 2 else _levels(samples)
-    device = build(Device, data, where="fit")
-    return DeviceFit(
-        device, data, tuple(_judge(name, values, device, k) for k, (name, values) in enumerate(samples.items()))
-    )
+    samples = samples_of(table)
+    part = _two_states(samples) if len(samples) == 2 else _levels(samples)
+    device = options.finished(part)
+    states = tuple(_judge(name, values, device, k) for k, (name, values) in enumerate(samples.items()))
+    low, high = states[0].conductance_S[0] * 1e6, states[-1].conductance_S[-1] * 1e6
+    summary = f"Measured conductances of {low:.4g} to {high:.4g} uS. {'; '.join(s.summary for s in states)}."
+    return PartFit("levels", part, [state.row() for state in states], [], summary, details=states)
+
+
+def samples_of(table: Table) -> Samples:
+    """Return sorted conductances by state from low to high.
+
+    Args:
+        table: measurements with a state or a target, and G.
+
+    Raises:
+        InputError: states are missing, have fewer than 5 values, or their medians do not rise.
+    """
+    where = table.name
+    if "G" not in table or not ("state" in table or "target" in table):
+        got = f"columns {', '.join(table.columns)}"
+        raise InputError(where, got, "a state or a target, and a conductance or resistance", "Use --columns.")
+    key = table["state"] if "state" in table else table["target"]
+    found, index = np.unique(key, return_inverse=True)
+    order = np.argsort(index, kind="stable")
+    parts = np.split(table["G"][order], np.cumsum(np.bincount(index))[:-1])
+    values = dict(zip(map(str, found) if "state" in table else map(str, range(len(found))), parts, strict=True))
+    names = sorted(values, key=lambda name: ("HRS", "LRS").index(name) if name in ("HRS", "LRS") else int(name))
+    if names != ["HRS", "LRS"] and (len(names) < 2 or names != [str(k) for k in range(len(names))]):
+        got = f"states {', '.join(names)}"
+        raise InputError(where, got, "HRS and LRS, or levels 0, 1, … without a gap", "Add what is missing.")
+    samples = {name: np.sort(values[name]) for name in names}
+    for name, data in samples.items():
+        if len(data) < LEAST:
+            allowed = f"{LEAST} or more, for a standard deviation"
+            raise InputError(f"{where}, state {name}", f"{len(data)} values", allowed, "Measure more cells.")
+    medians = [float(np.median(data)) for data in samples.values()]
+    if any(b <= a for a, b in itertools.pairwise(medians)):
+        got = ", ".join(f"{name}: {m:g} S" for name, m in zip(names, medians, strict=True))
+        step = "Check which column is which, and the unit."
+        raise InputError(f"{where}, medians", got, "conductances that rise from HRS (level 0) to LRS", step)
+    return samples
 
 
 def _two_states(samples: Samples) -> dict[str, Any]:

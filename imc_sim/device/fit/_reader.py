@@ -1,0 +1,344 @@
+"""A laboratory's tables: files, data frames or arrays become named columns in SI units."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import io
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from imc_sim._errors import InputError
+from imc_sim.device.fit._columns import NAMES, Column, named_columns, parse_headings, shown, state_name
+from imc_sim.device.fit._text import EXAMPLE, Layout, find_layout
+
+#: instruments write 9.9E37 where a value overflows
+_OVERFLOW = 1e30
+#: units that columns without one are taken to be in, which is reported
+_ASSUMED = {"time": "s", "width": "s", "voltage": "V", "v_read": "V", "current": "A", "temperature": "K"}
+_VALUES = ("G", "R", "current")
+
+
+@final
+@dataclass(frozen=True)
+class Table:
+    """Measurements in rows, one a row.
+
+    Attributes:
+        columns: role -> values [rows] in SI units. Roles: state (LRS, HRS or numbers of levels, as text), target, G,
+            time, temperature, cycle, cell, row, column, device, pulse, voltage, current, width, sweep, v_read. Cells
+            and devices are numbered from 0, R is turned into G, and columns for each state into rows with a `state`.
+        source: (name, SHA-256) of each file.
+        dropped: reason -> number of values left out: overflow, NaN, not positive, unread.
+        notes: what was found out about the files.
+    """
+
+    columns: dict[str, NDArray[Any]]
+    source: tuple[tuple[str, str], ...] = ()
+    dropped: dict[str, int] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+    def __contains__(self, role: str) -> bool:
+        return role in self.columns
+
+    def __getitem__(self, role: str) -> NDArray[Any]:
+        return self.columns[role]
+
+    def __len__(self) -> int:
+        return len(next(iter(self.columns.values()), ()))
+
+    @property
+    def name(self) -> str:
+        """Return the names of the files, for errors and the chip."""
+        return shown([name for name, _ in self.source], 3).replace("'", "") or "data"
+
+    def select(self, rows: NDArray[Any]) -> Table:
+        """Return the table with some of its rows.
+
+        Args:
+            rows: a mask or indices.
+        """
+        return replace(self, columns={role: values[rows] for role, values in self.columns.items()})
+
+
+def read_table(
+    data: Any, columns: Mapping[str, str] | str | None = None, skip_lines: int = 0, levels: bool = False
+) -> Table:
+    """Read measurements from files, a data frame, or arrays.
+
+    Separators, decimal commas, lines of an instrument above the headings and compression are recognised and reported.
+    Headings name what a column is and its unit: `state`, `conductance (uS)`, `LRS [kohm]`, `time_s`.
+
+    Args:
+        data: a path or several (text, gz, xlsx, npy, npz, mat), a pandas DataFrame, or a mapping of arrays.
+        columns: meaning of columns by heading, `{"R_on": "LRS ohm"}` or `"R_on=LRS ohm,…"`.
+        skip_lines: lines to leave out at the beginning of each file.
+        levels: whether each file holds one level; they are numbered by their medians.
+
+    Returns:
+        The measurements in SI units.
+
+    Raises:
+        InputError: a file cannot be read, or no column is understood.
+    """
+    chosen = named_columns(columns)
+    if isinstance(data, str | Path):
+        data = [data]
+    if not isinstance(data, list | tuple):
+        return _from_frame(_frame(data), chosen, "data", (), ())
+    tables = [_read_file(Path(path), chosen, skip_lines) for path in data]
+    if levels:
+        tables = _numbered(tables)
+    return _joined(tables)
+
+
+def _frame(data: Any) -> Any:
+    """Return a data frame of arrays, a mapping of them, or a data frame."""
+    import pandas as pd
+
+    if isinstance(data, np.ndarray):
+        data = np.atleast_2d(data).T if data.ndim < 2 else data
+        return pd.DataFrame(data, columns=[str(i + 1) for i in range(data.shape[1])])
+    return data if isinstance(data, pd.DataFrame) else pd.DataFrame({str(k): np.ravel(v) for k, v in data.items()})
+
+
+def _read_file(path: Path, chosen: dict[str, str], skip: int) -> Table:
+    """Return the measurements of one file."""
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        raise InputError(str(path), "no such file", "a file of measurements", "Check the path.") from None
+    except OSError as error:
+        raise InputError(str(path), error.strerror, "a readable file", "Check the path and its rights.") from error
+    source = ((path.name, hashlib.sha256(content).hexdigest()),)
+    if content[:2] == b"\x1f\x8b":
+        content = gzip.decompress(content)
+    frame = _binary(content, path)
+    if frame is not None and not isinstance(frame, str):
+        return _from_frame(frame, chosen, path.name, source, ())
+    text = frame if isinstance(frame, str) else _decoded(content, path)
+    layout = find_layout(text, chosen, skip, path.name)
+    return _from_frame(_parsed(text, layout, path.name), chosen, path.name, source, layout.notes, layout.columns)
+
+
+def _binary(content: bytes, path: Path) -> Any:
+    """Return the frame of an npy, npz or mat file, the text of a sheet of xlsx, or None for text."""
+    if content.startswith((b"\x93NUMPY", b"PK")) and path.suffix.lower() not in (".xlsx", ".xlsm", ".ods"):
+        found = np.load(io.BytesIO(content), allow_pickle=False)
+        return _frame(found if isinstance(found, np.ndarray) else dict(found))
+    if content.startswith(b"MATLAB 5.0"):
+        from scipy.io import loadmat
+
+        return _frame({name: v for name, v in loadmat(io.BytesIO(content)).items() if not name.startswith("__")})
+    if content.startswith((b"PK", b"\xd0\xcf\x11\xe0")):
+        return _sheet(content, path)
+    if content.startswith(b"\x89HDF"):
+        step = "Export the columns as CSV."
+        raise InputError(str(path), "an HDF5 file", "text, gz, xlsx, npy, npz or mat (version 5)", step)
+    return None
+
+
+def _sheet(content: bytes, path: Path) -> str:
+    """Return the first sheet of a workbook as text with tabs."""
+    import pandas as pd
+
+    try:
+        return pd.read_excel(io.BytesIO(content), header=None, dtype=object).to_csv(sep="\t", header=False, index=False)
+    except ImportError:
+        step = "pip install imc-sim[xlsx], or save the sheet as CSV."
+        raise InputError(str(path), "a workbook", "a workbook where openpyxl is installed", step) from None
+    except (ValueError, zipfile.BadZipFile) as error:
+        raise InputError(str(path), str(error), "a workbook of a spreadsheet", "Save the sheet as CSV.") from error
+
+
+def _decoded(content: bytes, path: Path) -> str:
+    """Return the text of UTF-8, UTF-16 (with its mark), or the western encoding of instruments."""
+    if content[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        return content.decode("utf-16")
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        text = content.decode("cp1252", errors="replace")
+    if "\x00" in text:
+        step = "Export the columns as CSV."
+        raise InputError(str(path), "a binary file", "text, gz, xlsx, npy, npz or mat (version 5)", step)
+    return text
+
+
+def _parsed(text: str, layout: Layout, where: str) -> Any:
+    """Return the columns of a text as a data frame with numbers of columns as names."""
+    import pandas as pd
+
+    width: Any = range(layout.width + 1)
+    wanted = [column.index for column in layout.columns]
+    names: Any = {c.index: "category" for c in layout.columns if c.role in NAMES}
+    blank = layout.separator == " "
+    try:
+        frame = pd.read_csv(
+            io.StringIO(text), sep=r"\s+" if blank else layout.separator, decimal=layout.decimal, header=None,
+            names=width, index_col=False, skiprows=layout.above, comment="#", dtype=names,
+            skipinitialspace=True, low_memory=False,
+        )  # fmt: skip
+    except (pd.errors.ParserError, pd.errors.EmptyDataError) as error:
+        step = "Give every line as many cells as there are headings."
+        raise InputError(where, str(error).strip(), "a table", step) from error
+    if layout.decimal == ",":  # columns with text in them are still text
+        for index in {c.index for c in layout.columns if c.role not in NAMES and frame[c.index].dtype == object}:
+            frame[index] = frame[index].str.replace(",", ".", regex=False)
+    extra = frame.pop(layout.width).notna().to_numpy()
+    if extra.any():
+        got = f"{int(extra.sum())} lines with more cells than the {layout.width} headings"
+        step = "Name every column; with decimal commas, separate columns by semicolons or tabs."
+        raise InputError(where, got, "a cell for each heading", step)
+    return frame[wanted]
+
+
+def _from_frame(
+    frame: Any, chosen: dict[str, str], where: str, source: tuple[tuple[str, str], ...], notes: tuple[str, ...],
+    columns: list[Column] | None = None,
+) -> Table:  # fmt: skip
+    """Return the measurements in a data frame, whose columns have headings, or numbers where `columns` are given."""
+    if columns is None:
+        heads = [str(name) for name in frame.columns]
+        columns = parse_headings(heads, chosen, where)
+        frame = frame.set_axis(range(len(heads)), axis=1)
+        if not columns:
+            raise InputError(f"{where}, headings", shown(heads), f"columns with a unit: {EXAMPLE}", "Use --columns.")
+    groups, shared = _groups(columns, where)
+    dropped: dict[str, int] = {}
+    found = list(notes)
+    parts = []
+    for number, group in enumerate(groups):
+        part = {c.role: _values(frame[c.index], c, found) for c in (*shared, *group)}
+        state = next((c.state for c in group if c.state is not None), None)
+        if state is not None:
+            part["state"] = np.full(len(frame), state)
+        elif len(groups) > 1:
+            part["sweep" if any(c.role == "current" for c in group) else "device"] = np.full(len(frame), float(number))
+        parts.append(_kept(part, dropped, where))
+    return Table(_concatenated(parts), source, dropped, tuple(dict.fromkeys(found)))
+
+
+def _groups(columns: list[Column], where: str) -> tuple[list[list[Column]], list[Column]]:
+    """Return columns that repeat, by repetition (a state, a sweep, a device), and those that all of these share."""
+    by_state = [column for column in columns if column.state is not None]
+    roles = [column.role for column in columns]
+    if by_state:
+        others = [c for c in columns if c.state is None]
+        if any(c.role in ("state", *_VALUES) for c in others):
+            got = f"columns of values with and without a state: {shown([c.heading for c in columns])}"
+            raise InputError(f"{where}, headings", got, f"{EXAMPLE}", "Leave one kind out, with --columns.")
+        return [[column] for column in by_state], others
+    count = max(map(roles.count, roles))
+    repeated = {role for role in roles if roles.count(role) == count > 1}
+    odd = [role for role in roles if roles.count(role) > 1 and role not in repeated]
+    if odd or (repeated and not repeated & {*_VALUES}):
+        got = f"several columns for {', '.join(sorted(repeated | set(odd)))}"
+        raise InputError(f"{where}, headings", got, "one for each, or as many of values", "Name them with --columns.")
+    same = {role: [c for c in columns if c.role == role] for role in repeated}
+    groups = [[same[role][k] for role in same] for k in range(count)] if repeated else [[]]
+    return groups, [c for c in columns if c.role not in repeated]
+
+
+def _values(raw: Any, column: Column, notes: list[str]) -> NDArray[Any]:
+    """Return the values of a column in SI; NaN for text that is no number."""
+    import pandas as pd
+
+    if column.role == "state":
+        return _states(raw.astype("category").cat, column.heading)
+    if column.role in NAMES:
+        return pd.factorize(raw)[0].astype(np.float64)
+    if not pd.api.types.is_numeric_dtype(raw):
+        raw = pd.to_numeric(raw.astype(str).str.strip().replace({"": None}).fillna("nan"), errors="coerce")
+    values = raw.to_numpy(np.float64)
+    if column.unit is None:
+        if column.role in ("G", "R", "target"):
+            step = "Say in its name what the column is in: S, uS, nS, ohm, kohm, … or use --columns."
+            raise InputError(f"heading {column.heading!r}", "no unit", f"columns with a unit: {EXAMPLE}", step)
+        if column.role in _ASSUMED:
+            notes.append(f"{column.heading!r} taken to be in {_ASSUMED[column.role]}")
+        return values
+    large = np.abs(values) >= _OVERFLOW
+    return np.where(large, np.copysign(np.inf, values), column.unit.to_si(values))
+
+
+def _states(names: Any, heading: str) -> NDArray[Any]:
+    """Return LRS, HRS or numbers of levels [rows] of a categorical column; empty text where a row names none."""
+    known = {name: _state(str(name)) for name in names.categories}
+    strange = [name for name, state in known.items() if state is None]
+    if strange:
+        step = "Name states so; a target conductance needs a unit in its heading."
+        got = f"state {shown(strange, 3)}"
+        raise InputError(f"column {heading!r}", got, "LRS, HRS (ON, OFF, SET, RESET), or level numbers from 0", step)
+    return np.array([*known.values(), ""])[names.codes.to_numpy()]
+
+
+def _state(text: str) -> str | None:
+    return state_name(text.removesuffix(".0"))
+
+
+def _kept(part: dict[str, NDArray[Any]], dropped: dict[str, int], where: str) -> dict[str, NDArray[Any]]:
+    """Return rows whose values can be used, with R turned into G; count the others by reason."""
+    if "R" in part:
+        R = part.pop("R")
+        with np.errstate(divide="ignore"):
+            G = np.where(R > 0.0, 1.0 / R, np.where(np.isnan(R), np.nan, -1.0))
+        G[np.isinf(R)] = np.inf
+        if "G" in part and not np.nanmedian(np.abs(part["G"] * R - 1.0)) < 0.05:
+            got = "2 columns of values, G and R, that disagree"
+            raise InputError(f"{where}, headings", got, "one of them", "Leave the other out, or correct its unit.")
+        part.setdefault("G", G)
+    numbers = {role: values for role, values in part.items() if values.dtype.kind == "f"}
+    bad = {
+        "overflow": np.logical_or.reduce([np.isinf(v) for v in numbers.values()]),
+        "NaN or unread": np.logical_or.reduce([np.isnan(v) for v in numbers.values()]),
+        "not positive": part["G"] < 0.0 if "G" in part else np.False_,
+        "no state": part["state"] == "" if "state" in part else np.False_,
+    }
+    keep = np.ones(len(next(iter(part.values()))), bool)
+    for reason, rows in bad.items():
+        count = int((rows & keep).sum())
+        keep &= ~rows
+        if count:
+            dropped[reason] = dropped.get(reason, 0) + count
+    return {role: values[keep] for role, values in part.items()} if dropped else part
+
+
+def _concatenated(parts: list[dict[str, NDArray[Any]]]) -> dict[str, NDArray[Any]]:
+    return parts[0] if len(parts) == 1 else {role: np.concatenate([p[role] for p in parts]) for role in parts[0]}
+
+
+def _numbered(tables: list[Table]) -> list[Table]:
+    """Return tables of one level each with numbers of levels, in the order of their medians."""
+    for table in tables:
+        if "G" not in table or "state" in table or not len(table):
+            got = f"columns {', '.join(table.columns) or 'none'} with {len(table)} values"
+            raise InputError(
+                f"--levels, {table.name}", got, "one column of conductances or resistances", "Use --columns."
+            )
+    medians = [float(np.median(table["G"])) for table in tables]
+    return [
+        replace(table, columns=table.columns | {"state": np.full(len(table), str(sorted(medians).index(median)))})
+        for table, median in zip(tables, medians, strict=True)
+    ]
+
+
+def _joined(tables: list[Table]) -> Table:
+    """Return the rows of all tables."""
+    roles = [set(table.columns) for table in tables]
+    if any(r != roles[0] for r in roles):
+        got = " and ".join(f"{table.name}: {', '.join(sorted(table.columns))}" for table in tables[:2])
+        raise InputError("the files", got, "the same columns in each", "Read them one after the other.")
+    dropped: dict[str, int] = {}
+    for table in tables:
+        for reason, count in table.dropped.items():
+            dropped[reason] = dropped.get(reason, 0) + count
+    notes = tuple(dict.fromkeys(note for table in tables for note in table.notes))
+    columns = _concatenated([table.columns for table in tables])
+    return Table(columns, tuple(source for table in tables for source in table.source), dropped, notes)

@@ -1,0 +1,158 @@
+"""Tables of laboratories: separators, units, headings and names of states as instruments write them."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from imc_sim import InputError
+from imc_sim.device.fit import Table, guess_kind, read_table
+from imc_sim.device.fit._columns import parse_unit
+
+
+def read(folder: Path, content: str | bytes, name: str = "cells.csv", **options: Any) -> Table:
+    path = folder / name
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    return read_table(path, **options)
+
+
+PAIRS = "61.037,4.123\n59.5,3.9\n"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "LRS (uS),HRS (uS)\n" + PAIRS,
+        "LRS (uS);HRS (uS)\n" + PAIRS.replace(",", ";").replace(".", ","),
+        "LRS (uS)\tHRS (uS)\n" + PAIRS.replace(",", "\t").replace(".", ","),
+        "# LRS_uS HRS_uS\n" + PAIRS.replace(",", " "),
+        "# LRS (uS), HRS (uS)\n" + PAIRS.replace(",", " "),
+        "Operator: me\nDate;1.2.2025\n\nLRS;HRS\nuS;uS\n" + PAIRS.replace(",", ";"),
+        "SetupTitle, levels\nDimension1, 2, 2\nDataName, G_on (uS), G_off (uS)\n"
+        + "".join(f"DataValue, {line}\n" for line in PAIRS.splitlines()),
+        "state,G (uS)\nSET,61.037\nSET,59.5\nRESET,4.123\nreset,3.9\n",
+        gzip.compress(b"LRS (uS),HRS (uS)\n" + PAIRS.encode()),
+        ("LRS (\u00b5S),HRS (\u00b5S)\n" + PAIRS).encode("cp1252"),
+        ("LRS (\u00b5S),HRS (\u00b5S)\n" + PAIRS).encode("utf-16"),
+    ],
+)
+def test_every_layout_gives_the_same_cells(tmp_path: Path, content: str | bytes) -> None:
+    table = read(tmp_path, content)
+    assert sorted(table["G"][table["state"] == "LRS"]) == pytest.approx([59.5e-6, 61.037e-6], rel=1e-12)
+    assert sorted(table["G"][table["state"] == "HRS"]) == pytest.approx([3.9e-6, 4.123e-6], rel=1e-12)
+    data = content if isinstance(content, bytes) else content.encode()
+    assert table.source == (("cells.csv", hashlib.sha256(data).hexdigest()),)
+    assert guess_kind(table)[0] == "levels"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("state,conductance (uS)\nLRS,61,037\nHRS,4,123\n", "3 cells .* below 2 headings"),
+        ("LRS (uS),HRS (uS)\n1,2\n1,2\n1,2,3\n", "1 lines with more cells than the 2 headings"),
+        ("0 (uS),1 (uS),2 (uS),3 (us)\n1,2,3,4\n1,2,3,4\n", "'us', in '3 \\(us\\)'"),
+        ("LRS (uS),HRS (uF)\n1,2\n1,2\n", "'uF'"),
+        ("time (uS),G (uS)\n1,2\n1,2\n", "'uS', in 'time"),
+        ("state,G (uS)\nLRS,1\nopen,2\n", "state 'open'"),
+        ("state,conductance\nLRS,1\nHRS,2\n", "no unit"),
+        ("LRS,HRS\n1,2\n3,4\n", "columns with a unit"),
+        ("state,G (uS),R (ohm)\nLRS,1,1\nHRS,1,1\n", "that disagree"),
+        ("LRS (uS)\n", "no measurement"),
+    ],
+)
+def test_tables_that_would_be_misread_are_refused(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        read(tmp_path, text)
+
+
+def test_errors_quote_only_some_of_many_headings(tmp_path: Path) -> None:
+    row = ",".join(["1"] * 601)
+    with pytest.raises(InputError) as error:
+        read(tmp_path, ",".join(f"c{i}" for i in range(601)) + f"\n{row}\n{row}\n")
+    assert "601 in all" in str(error.value)
+    assert len(str(error.value)) < 700
+
+
+@pytest.mark.parametrize("content", [b"PK\x03\x04 no workbook", b"\x89HDF\r\n", bytes(range(256))])
+def test_files_that_are_not_tables_are_named_as_such(tmp_path: Path, content: bytes) -> None:
+    with pytest.raises(InputError, match="workbook|HDF5|binary"):
+        read(tmp_path, content, "cells.xlsx")
+
+
+def test_values_left_out_are_counted_by_reason(tmp_path: Path) -> None:
+    values = ["16", "9.9E37", "inf", "x", "-3", "0", "", "200"]
+    table = read(tmp_path, "state,R (kohm)\n" + "".join(f"LRS,{v}\n" for v in values))
+    assert table["G"] == pytest.approx([1 / 16e3, 1 / 200e3])
+    assert table.dropped == {"overflow": 2, "NaN or unread": 2, "not positive": 2}
+    kept = read(tmp_path, "state,G (uS)\nLRS,0\nLRS,5\nLRS,-1\n")
+    assert kept["G"].tolist() == [0.0, 5e-6]  # 0 S can be measured
+
+
+@pytest.mark.parametrize(
+    ("unit", "quantity", "scale"),
+    [("pS", "S", 1e-12), ("TS", "S", 1e12), ("siemens", "S", 1.0), ("ohm", "ohm", 1.0), ("Ohm", "ohm", 1.0),
+     ("kOhm", "ohm", 1e3), ("M\u03a9", "ohm", 1e6), ("us", "s", 1e-6), ("h", "s", 3600.0), ("mA", "A", 1e-3)],
+)  # fmt: skip
+def test_units_have_all_prefixes(unit: str, quantity: str, scale: float) -> None:
+    found = parse_unit(unit)
+    assert found is not None
+    assert (found.quantity, found.scale) == (quantity, scale)
+
+
+@pytest.mark.parametrize(
+    ("text", "kind", "roles"),
+    [
+        ("cell,time (h),G (uS),T (\u00b0C)\n1,1,50,85\n2,1,49,85\n", "retention", "cell time G temperature"),
+        ("cycle,cell,R_on (kohm),R_off (kohm)\n1,A,10,200\n2,A,11,190\n", "endurance", "cycle cell G state"),
+        ("Pulse number,dev 1 (uS),dev 2 (uS)\n1,5,6\n2,6,7\n", "pulses", "pulse device G"),
+        ("AV\tAI\tTime\n0.1\t1e-6\t0\n0.2\t2e-6\t1\n0.3\t3e-6\t2\n", "iv", "voltage current time"),
+        ("V1 (V),I1 (A),V2 (V),I2 (A)\n.1,1,.1,2\n.2,1,.2,2\n.3,1,.3,2\n", "iv", "voltage current sweep"),
+        ("time (ms),I (nA)\n" + "".join(f"{i},5\n" for i in range(99)), "noise", "time current"),
+        ("target (uS),G (uS)\n5,5.1\n10,10.2\n", "levels", "target G"),
+    ],
+)
+def test_the_kind_follows_from_the_columns(tmp_path: Path, text: str, kind: str, roles: str) -> None:
+    table = read(tmp_path, text)
+    assert guess_kind(table)[0] == kind
+    assert set(table.columns) == set(roles.split())
+    assert all(len(values) == len(table) for values in table.columns.values())
+
+
+def test_columns_can_be_named_by_hand(tmp_path: Path) -> None:
+    table = read(tmp_path, "a;b\n1,5;2\n3;4\n", columns="a=LRS kohm,b=HRS Mohm")
+    assert sorted(table["G"]) == pytest.approx([1 / 4e6, 1 / 2e6, 1 / 3e3, 1 / 1500])
+    assert read(tmp_path, "61.0 4.0\n61.0 4.0\n", columns="1=LRS uS,2=HRS uS")["G"].tolist() == [61e-6] * 2 + [4e-6] * 2
+    with pytest.raises(InputError, match="'c'"):
+        read(tmp_path, "a;b\n1;2\n3;4\n", columns={"c": "LRS uS"})
+    with pytest.raises(InputError, match="with a unit"):
+        read(tmp_path, "a;b\n1;2\n3;4\n", columns={"a": "G"})
+
+
+def test_arrays_and_frames_are_read_as_files_are(tmp_path: Path) -> None:
+    columns = {"LRS (uS)": [61.0, 60.0], "HRS (uS)": [4.0, 4.1]}
+    archive, array = io.BytesIO(), io.BytesIO()
+    np.savez(archive, **{name: np.array(values) for name, values in columns.items()})  # type: ignore[arg-type]
+    np.save(array, np.array(list(columns.values())).T)
+    wanted = [61e-6, 60e-6, 4e-6, 4.1e-6]
+    for table in (
+        read_table(pd.DataFrame(columns)), read_table(columns), read(tmp_path, archive.getvalue(), "cells.npz"),
+        read(tmp_path, array.getvalue(), "cells.npy", columns="1=LRS uS,2=HRS uS"),
+    ):  # fmt: skip
+        assert table["G"].tolist() == wanted
+
+
+def test_files_of_one_level_each_are_numbered_by_their_medians(tmp_path: Path) -> None:
+    paths = []
+    for name, value in (("g1.csv", 20), ("g0.csv", 50), ("g2.csv", 5)):
+        paths.append(tmp_path / name)
+        paths[-1].write_text(f"G (uS)\n{value}\n{value}\n")
+    table = read_table(paths, levels=True)
+    assert {s: float(np.median(table["G"][table["state"] == s])) for s in "012"} == {"0": 5e-6, "1": 20e-6, "2": 50e-6}
+    assert [name for name, _ in table.source] == ["g1.csv", "g0.csv", "g2.csv"]
