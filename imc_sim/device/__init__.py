@@ -15,7 +15,7 @@ from imc_sim.device._programming import PolynomialVariation, Programming, Relati
 from imc_sim.device._pulsed import PulsedProgramming
 from imc_sim.device._pulses import PulseScheme, program_and_verify, sweep, switching_model, switching_names
 from imc_sim.device._read import Flicker, Read, Telegraph
-from imc_sim.device._relaxation import LogRelaxation, MeasuredRelaxation, Relaxation
+from imc_sim.device._relaxation import LogRelaxation, MeasuredRelaxation, Relaxation, StateRelaxation
 from imc_sim.device._sample import read_currents, sample_cells
 from imc_sim.device._stanford_pku import StanfordPKU
 from imc_sim.device._state_law import StatePiece
@@ -56,6 +56,7 @@ __all__ = [
     "Retention",
     "StanfordPKU",
     "StatePiece",
+    "StateRelaxation",
     "Switching",
     "Table",
     "Telegraph",

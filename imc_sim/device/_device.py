@@ -265,7 +265,7 @@ class Device(Levels):
     @property
     def by_state(self) -> bool:
         """Tell whether ageing depends on the level that a cell was programmed to: `age` takes their `state`."""
-        return not self.disturb.is_ideal or self.time.relaxes
+        return not self.disturb.is_ideal or self.time.by_state
 
     @property
     def ages(self) -> bool:

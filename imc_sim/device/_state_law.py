@@ -6,13 +6,14 @@ one law below a certain x and another above it. All of them are lists of `StateP
 
 from __future__ import annotations
 
+import itertools
 from typing import Annotated, Literal, Self, final
 
 import torch
 from pydantic import Field, model_validator
 from torch import Tensor
 
-from imc_sim.config import Spec
+from imc_sim.config import Siemens, Spec
 
 #: x is taken to be at least this: logarithms and negative powers of a cell at 0 S.
 _LEAST = 1e-7
@@ -106,3 +107,28 @@ def check_pieces(law: StateLaw, g_max_S: float | None, name: str, most: float) -
     values = torch.as_tensor(evaluate(law, torch.linspace(0.01, 1.0, 34, dtype=torch.float64)))
     if float(values.abs().max()) > most:
         raise ValueError(f"{name} from {-most:g} to {most:g} (got {float(values.abs().max()):.3g} within its pieces)")
+
+
+#: conductances of the states that values are given for
+States = tuple[Annotated[Siemens, Field(ge=0.0, le=1.0)], ...]
+
+
+def between_states(values: float | tuple[float, ...], states_S: States, G: Tensor) -> Tensor | float:
+    """Return one number for all states, or values given per state: linear in G between states, constant outside."""
+    if isinstance(values, float | int):
+        return float(values)
+    if len(values) == 1:
+        return float(values[0])
+    x, y = (torch.tensor(numbers, dtype=G.dtype, device=G.device) for numbers in (states_S, values))
+    k = torch.searchsorted(x, G.contiguous()).clamp(1, len(values) - 1)
+    share = ((G - x[k - 1]) / (x[k] - x[k - 1])).clamp(0.0, 1.0)
+    return torch.lerp(y[k - 1], y[k], share)
+
+
+def check_states(states_S: States, **values: float | tuple[float, ...] | None) -> None:
+    """Raise ValueError unless the states rise and every list of values has one number for each of them."""
+    if any(b <= a for a, b in itertools.pairwise(states_S)):
+        raise ValueError("states_S that rise")
+    for name, each in values.items():
+        if isinstance(each, tuple) and len(each) != len(states_S):
+            raise ValueError(f"{name}: a number, or one for each of the {len(states_S)} states_S (got {len(each)})")

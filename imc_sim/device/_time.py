@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import Self, final
+from typing import Annotated, Self, final
 
 import torch
 from pydantic import Field, model_validator
@@ -14,11 +14,13 @@ from imc_sim._rng import Stream
 from imc_sim.config import ElectronVolt, Hertz, Kelvin, Seconds, Siemens, Spec
 from imc_sim.device._drift import Drift
 from imc_sim.device._relaxation import AnyRelaxation, LogRelaxation
+from imc_sim.device._state_law import States, between_states, check_states
 
 #: Boltzmann's constant in eV / K (exact, CODATA 2018).
 BOLTZMANN_EV = 8.617333262145179e-5
 #: rewritings that can be told apart
 _MOST = 2**31
+_End = Annotated[Siemens, Field(ge=0.0, le=1.0)]
 
 
 @final
@@ -26,7 +28,8 @@ class Retention(Spec):
     """Thermally activated loss: G(t) = G_end + (G - G_end) exp(-(r(T) t)^beta), off while rate_Hz is 0.
 
     r(T) = rate_Hz exp(-(E_a / k) (1 / T - 1 / T_ref)), the law of Arrhenius: rate_Hz is the rate at T_ref. G_end is
-    end_S, or HRS. beta below 1 stretches the decay over decades, as cells with unequal barriers do together.
+    end_S, or HRS; with states_S, end_S lists the end of each of these target conductances, and that of a target in
+    between is interpolated. beta below 1 stretches the decay over decades, as cells with unequal barriers do together.
 
     Source: stretched exponential, Kohlrausch 1854 (Phillips, Rep. Prog. Phys. 59, 1996); thermal activation of the
     loss of LRS in HfO2 cells, as in 10.1016/j.mee.2017.04.032. No preset claims figures for it.
@@ -38,7 +41,17 @@ class Retention(Spec):
         default=300.0, ge=1.0, le=1000.0, description="temperature at which the rate is rate_Hz"
     )
     beta: float = Field(default=1.0, gt=0.0, le=1.0, description="stretching exponent")
-    end_S: Siemens | None = Field(default=None, ge=0.0, le=1.0, description="conductance in the end; None: HRS")
+    end_S: _End | tuple[_End, ...] | None = Field(
+        default=None, description="conductance in the end, for all states or for each of states_S; None: HRS"
+    )
+    states_S: States | None = Field(default=None, min_length=1, description="targets that end_S is given for")
+
+    @model_validator(mode="after")
+    def _ends(self) -> Self:
+        if isinstance(self.end_S, tuple) != (self.states_S is not None):
+            raise ValueError("states_S together with an end_S that lists the end of each state")
+        check_states(self.states_S or (), end_S=self.end_S)
+        return self
 
     def idle(self) -> frozenset[str]:
         return self.all_but() if self.rate_Hz == 0.0 else frozenset()
@@ -52,7 +65,9 @@ class Retention(Spec):
         barrier = self.activation_eV / BOLTZMANN_EV
         return self.rate_Hz * math.exp(min(-barrier * (1.0 / temperature_K - 1.0 / self.reference_K), 600.0))
 
-    def apply(self, G: Tensor, t_s: float, temperature_K: float, g_hrs_S: float) -> Tensor:
+    def apply(
+        self, G: Tensor, t_s: float, temperature_K: float, g_hrs_S: float, target_S: Tensor | None = None
+    ) -> Tensor:
         """Return conductances [*] in S after t_s at a constant temperature.
 
         Args:
@@ -60,9 +75,11 @@ class Retention(Spec):
             t_s: time since programming in s.
             temperature_K: temperature of the cells in K.
             g_hrs_S: conductance of HRS in S, the end of the decay where end_S is None.
+            target_S: target conductances [*] in S, for an end_S of each state; None: G.
         """
         kept = math.exp(-((self.rate(temperature_K) * t_s) ** self.beta))
-        end = g_hrs_S if self.end_S is None else self.end_S
+        ends = g_hrs_S if self.end_S is None else self.end_S
+        end = between_states(ends, self.states_S or (), G if target_S is None else target_S)
         return end + (G - end) * kept
 
 
@@ -136,6 +153,12 @@ class Time(Spec):
         return t <= 0.0 or not (self.relaxation.acts(t) or self.drift.acts(t) or self.retention.rate_Hz > 0.0)
 
     @property
+    def by_state(self) -> bool:
+        """Tell whether ageing depends on the level that a cell was programmed to."""
+        lost = "retention" not in self.idle() and isinstance(self.retention.end_S, tuple)
+        return self.relaxes or lost
+
+    @property
     def relaxes(self) -> bool:
         """Tell whether relaxation acts: programmed values are clipped at 0 S after it."""
         return self.age_s > 0.0 and self.relaxation.acts(self.age_s)
@@ -157,13 +180,16 @@ class Time(Spec):
         t = self.age_s
         if self.relaxes:
             normal = _normal(G, Stream(seed, layer, "relaxation"), chip, epoch)
+            if self.relaxation.has_tails:
+                tails = _normal(G, Stream(seed, layer, "relaxation tails"), chip, epoch)
+                normal = normal * self.relaxation.widths(tails, target_S)
             G = self.relaxation.apply(G, t, normal, target_S).clamp_min(0.0)
             yield "relaxation", G
         if self.drift.acts(t):
             G = self.drift.apply(G, t, _normal(G, Stream(seed, layer, "drift"), chip, epoch))
             yield "drift", G
         if self.retention.rate_Hz > 0.0:
-            yield "retention", self.retention.apply(G, t, temperature_K, g_hrs_S)
+            yield "retention", self.retention.apply(G, t, temperature_K, g_hrs_S, target_S)
 
 
 def _normal(like: Tensor, stream: Stream, chip: int, epoch: int) -> Tensor:

@@ -43,10 +43,9 @@ def as_stored(chip: dict[str, Any]) -> dict[str, Any]:
     law = chip["device"]["programming"]
     law = {key: value for key, value in law.items() if _LATER_OF_LAWS.get(key) != value}
     device = {**chip["device"], "programming": law}
-    if device["time"].get("refresh_s") is not None:
-        return {**chip, "device": device}
-    time = {key: value for key, value in device["time"].items() if key != "refresh_s"}
-    return {**chip, "device": {**device, "time": time}}
+    time = {key: value for key, value in device["time"].items() if key != "refresh_s" or value is not None}
+    lost = {key: value for key, value in time["retention"].items() if key != "states_S" or value is not None}
+    return {**chip, "device": {**device, "time": {**time, "retention": lost}}}
 
 
 def _measures_rows(chip: dict[str, Any]) -> bool:

@@ -21,8 +21,23 @@ EFFECTS: dict[str, dict[str, Any]] = {
     "chip to chip": {"device.correlated.chip": 0.1},
     "gradient": {"device.correlated.gradient": 0.2},
     "relaxation": {"device.time.t_s": 10.0, "device.time.relaxation": {"kind": "logarithmic", "sigma_S": "2 uS"}},
+    "relaxation by state": {
+        "device.time.t_s": 10.0,
+        "device.time.relaxation": {
+            "kind": "by_state",
+            "states_S": ["5 uS", "50 uS"],
+            "sigma_S": ["1 uS", "3 uS"],
+            "shift_S": ["0.1 uS", "-0.4 uS"],
+            "growth_S": "0.1 uS",
+            "tail": [0.0, 0.5],
+        },
+    },
     "drift": {"device.time.t_s": 10.0, "device.time.drift": {"nu": 0.05, "nu_std": 0.01, "t0_s": 1.0}},
     "retention": {"device.time.t_s": 10.0, "device.time.retention": {"rate_Hz": 0.02}},
+    "ends of states": {
+        "device.time.t_s": 10.0,
+        "device.time.retention": {"rate_Hz": 0.02, "states_S": ["5 uS", "50 uS"], "end_S": ["8 uS", "20 uS"]},
+    },
     "read disturb": {"device.disturb.reads": 10**11},
     "read noise": {"device.read.sigma": 0.05},
     "thermal noise": {"device.read.bandwidth_Hz": 1e9},
@@ -38,7 +53,7 @@ EFFECTS: dict[str, dict[str, Any]] = {
 }
 #: the second of these replaces the first
 EXCLUSIVE = [
-    {"wires", "column wires"}, {"DAC", "bit-serial inputs"}, {"spread", "write-verify"}, {"converters", "two passes"},
+    {"relaxation", "relaxation by state"}, {"retention", "ends of states"}, {"wires", "column wires"}, {"DAC", "bit-serial inputs"}, {"spread", "write-verify"}, {"converters", "two passes"},
 ]  # fmt: skip
 #: bit-serial word lines are at 0 or full drive, where every I-V curve is the same
 BLIND = [{"I-V curve", "bit-serial inputs"}]
@@ -85,7 +100,9 @@ def test_each_pair_shows_both_effects(first: str, second: str) -> None:
 def test_all_effects_act_together() -> None:
     """With fine ADCs, so that no effect is rounded away."""
     fine = {"converter": {"kind": "auto", "bits": 16}}
-    everything = [e for e in EFFECTS if e not in {"column wires", "DAC", "spread", "converters"}]
+    everything = [
+        e for e in EFFECTS if e not in {"column wires", "DAC", "spread", "converters", "relaxation", "retention"}
+    ]
     whole = results(*everything, **fine)
     assert torch.isfinite(whole).all()
     for effect in everything:

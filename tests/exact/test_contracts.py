@@ -15,6 +15,24 @@ EFFECTS: dict[str, tuple[dict[str, Any], bool]] = {
     "drift": ({"time.t_s": 1e4, "time.drift.nu": 0.05, "time.drift.nu_std": 0.02}, True),
     "equal drift": ({"time.t_s": 1e4, "time.drift.nu": 0.05}, False),
     "relaxation": ({"time.t_s": 10.0, "time.relaxation": {"kind": "logarithmic", "sigma_S": 2e-6}}, True),
+    "relaxation by state": (
+        {
+            "time.t_s": 10.0,
+            "time.relaxation": {
+                "kind": "by_state",
+                "states_S": [1e-5, 1e-4],
+                "sigma_S": [1e-6, 4e-6],
+                "growth_S": 2e-7,
+                "shift_S": [3e-7, -2e-7],
+                "tail": 0.4,
+            },
+        },
+        True,
+    ),
+    "ends of states": (
+        {"time.t_s": 1e4, "time.retention": {"rate_Hz": 1e-5, "states_S": [1e-5, 1e-4], "end_S": [2e-5, 3e-5]}},
+        False,
+    ),
     "retention": ({"time.t_s": 1e4, "time.retention.rate_Hz": 1e-5}, False),
     "chip to chip": ({"correlated.chip": 0.1}, True),
     "read noise": ({"read.sigma": 0.1}, True),

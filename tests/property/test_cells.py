@@ -28,6 +28,7 @@ from imc_sim.device import (
     RelativeVariation,
     Retention,
     StatePiece,
+    StateRelaxation,
     Switching,
     Telegraph,
     Time,
@@ -63,6 +64,8 @@ def siemens(d: Device, g: torch.Tensor, steps: int) -> torch.Tensor:
 
 POLY = StatePiece(coefficients=(0.02, 0.1))
 MEASURED = MeasuredRelaxation(times_s=(1.0, 50.0), coefficients_S=((1e-6,), (3e-6, 1e-6)), g_max_S=1e-4)
+BY_STATE = StateRelaxation(states_S=(2e-5, 1e-4), sigma_S=(1e-6, 2e-6), tail=(0.2, 0.5))
+ENDS = Retention(rate_Hz=0.1, states_S=(2e-5, 1e-4), end_S=(1e-6, 5e-6))
 CONSTANT = PolynomialVariation(coefficients_S=(1e-6,), g_max_S=1e-4)
 READ_HARD = Read(v_read_V=0.4)
 PULSES = PulsedProgramming(cell=VTEAM(r_on_ohm=5e3, r_off_ohm=1e5), tolerance=0.05)
@@ -106,6 +109,8 @@ PARAMETERS: dict[str, tuple[Any, dict[str, Any]]] = {
     "time.relaxation.coefficients_S": (((1e-6,), (4e-6,)), {"time": Time(t_s=9.0, relaxation=MEASURED)}),
     "time.relaxation.g_max_S": (2e-4, {"time": Time(t_s=9.0, relaxation=MEASURED)}),
     "time.relaxation.scale": (2.0, {"time": Time(t_s=9.0, relaxation=MEASURED)}),
+    "time.relaxation.states_S": ((1e-5, 2e-4), {"time": Time(t_s=9.0, relaxation=BY_STATE)}),
+    "time.relaxation.tail": (0.9, {"time": Time(t_s=9.0, relaxation=BY_STATE)}),
     "time.drift.nu": (0.1, {"time": Time(t_s=9.0)}),
     "time.drift.nu_std": (0.1, {"time": Time(t_s=9.0)}),
     "time.drift.t0_s": (2.0, {"time": Time(t_s=9.0, drift=Drift(nu=0.1))}),
@@ -115,6 +120,7 @@ PARAMETERS: dict[str, tuple[Any, dict[str, Any]]] = {
     "time.retention.reference_K": (350.0, {"time": Time(t_s=9.0, retention=Retention(rate_Hz=0.1, activation_eV=0.1))}),
     "time.retention.beta": (0.5, {"time": Time(t_s=9.0, retention=Retention(rate_Hz=0.1))}),
     "time.retention.end_S": (1e-6, {"time": Time(t_s=9.0, retention=Retention(rate_Hz=0.1))}),
+    "time.retention.states_S": ((1e-5, 2e-4), {"time": Time(t_s=9.0, retention=ENDS)}),
     "time.refresh_s": (2.5, {"time": Time(t_s=9.0, drift=Drift(nu=0.1))}),
     "time.compensation": (True, {"time": Time(t_s=9.0, drift=Drift(nu=0.1))}),
     "disturb.reads": (10**8, {"read": READ_HARD}),
@@ -213,6 +219,14 @@ FAULTS = st.builds(
 RELAXATIONS = st.one_of(
     st.builds(LogRelaxation, sigma_S=st.floats(0, 1e-4), growth_S=st.floats(0, 1e-5), shift_S=st.floats(-1e-5, 1e-5)),
     st.just(MEASURED),
+    st.builds(
+        StateRelaxation,
+        states_S=st.just((1e-5, 9e-5)),
+        sigma_S=st.floats(0, 1e-4),
+        tail=st.floats(0, 2),
+        growth_S=st.tuples(st.floats(0, 1e-5), st.floats(0, 1e-5)),
+        shift_S=st.floats(-1e-5, 1e-5),
+    ),
 )
 REFRESHES = st.one_of(
     st.builds(ArrayRefresh, f=st.floats(1, 9)), st.builds(CellRefresh, tolerance=st.floats(0.01, 0.5))

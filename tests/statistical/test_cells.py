@@ -17,6 +17,7 @@ from imc_sim.device import (
     LogRelaxation,
     Read,
     RelativeVariation,
+    StateRelaxation,
     Telegraph,
     Time,
     WriteVerify,
@@ -141,6 +142,22 @@ def test_drift_exponents_are_normal_from_cell_to_cell() -> None:
     d = device(time=Time(t_s=1e6, drift=Drift(nu=0.06, nu_std=0.012, t0_s=10.0)))
     nu = -np.log(aged(d, 1.0) / G_LRS) / math.log(1e5)
     assert stats.kstest(nu, "norm", args=(0.06, 0.012)).pvalue > FALSE_ALARM
+
+
+@pytest.mark.parametrize(("target", "tail"), [(0.0, 0.0), (0.5, 0.3), (1.0, 0.6)])
+def test_relaxation_by_state_is_a_normal_law_whose_variance_is_log_normal(target: float, tail: float) -> None:
+    """Compared with the mixture of its normal laws, integrated over the variances; sigma is that of all cells."""
+    law = StateRelaxation(
+        states_S=(G_HRS, G_LRS), sigma_S=(2e-7, 6e-7), growth_S=5e-8, shift_S=(9e-8, -9e-8), tail=(0.0, 0.6)
+    )  # fmt: skip
+    cells = aged(device(levels=3, time=Time(t_s=math.e**4, relaxation=law)), target)
+    shift, sigma = 4 * (9e-8 - 18e-8 * target), 2e-7 + 4e-7 * target + 2e-7
+    moved = (cells - G_HRS - (G_LRS - G_HRS) * target - shift) / sigma
+    z = stats.norm.ppf((np.arange(400) + 0.5) / 400)
+    at = np.linspace(-9, 9, 2001)
+    mixed = stats.norm.cdf(at[:, None] / np.exp(tail * z - tail**2)).mean(1)
+    assert stats.kstest(moved, lambda x: np.interp(x, at, mixed)).pvalue > FALSE_ALARM
+    assert moved.std() == pytest.approx(1.0, rel=5 * math.sqrt(3 * math.exp(4 * tail**2) / N))
 
 
 def test_relaxation_is_normal_around_its_shift() -> None:

@@ -81,6 +81,23 @@ def test_a_sweep_of_a_switched_off_effect_is_refused(path: str, values: list[Any
 
 
 @pytest.mark.parametrize(
+    ("path", "values", "off", "on"),
+    [
+        ("tail", [0.2, 0.5], {"shift_S": 1e-7}, {"sigma_S": 1e-7}),
+        ("t0_s", [1.0, 10.0], {"sigma_S": 1e-7}, {"growth_S": 1e-7}),
+    ],
+)  # fmt: skip
+def test_settings_of_relaxation_by_state_act_through_its_other_settings(
+    path: str, values: list[Any], off: dict[str, Any], on: dict[str, Any]
+) -> None:
+    law, key = {"kind": "by_state", "states_S": [1e-5, 1e-4]}, "chip.device.time.relaxation"
+    settings = [{"chip.device.time.t_s": 1e3, key: law | each} for each in (off, on)]
+    with pytest.raises(InputError, match=rf"{path}, which changes no result"):
+        swept(f"{key}.{path}", values, settings[0])
+    assert len(swept(f"{key}.{path}", values, settings[1])) == len(values)
+
+
+@pytest.mark.parametrize(
     ("path", "values", "also"),
     [
         ("chip.encoding_multibit.kind", ["sliced", "differential"], {}),  # its 8-bit layers are digital
