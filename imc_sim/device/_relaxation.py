@@ -26,7 +26,7 @@ class Relaxation(Spec, abc.ABC):
 
     @property
     def has_tails(self) -> bool:
-        """Tell whether displacements have heavier tails than a normal law: `widths` then scales their normal numbers."""
+        """Tell whether displacements have heavier tails than a normal law; `widths` then scales their numbers."""
         return False
 
     def widths(self, normal: Tensor, target_S: Tensor) -> Tensor:
@@ -149,8 +149,8 @@ class StateRelaxation(Relaxation):
     The mean is shift_S ln(t / t0), the standard deviation sigma_S + growth_S ln(t / t0), and before t0 both are those
     at t0. The displacement is normal with a variance that is log-normal from cell to cell: `tail` is the standard
     deviation of ln of a cell's own standard deviation, and sigma_S stays that of all cells. Its kurtosis is
-    3 exp(4 tail^2): 3 for a normal law (tail 0), 5.7 for 0.4. Each of them is a number for all states, or one number for
-    each of the states_S, linear in the target conductance between states and constant outside.
+    3 exp(4 tail^2): 3 for a normal law (tail 0), 5.7 for 0.4. Each of them is a number for all states, or one number
+    for each of the states_S, linear in the target conductance between states and constant outside.
 
     Source: relaxation that depends on the state and grows with time, Wan et al., Nature 608, 2022. The scale mixture of
     normal laws for heavy tails is a fit, not a claim of that work.

@@ -53,7 +53,8 @@ EFFECTS: dict[str, dict[str, Any]] = {
 }
 #: the second of these replaces the first
 EXCLUSIVE = [
-    {"relaxation", "relaxation by state"}, {"retention", "ends of states"}, {"wires", "column wires"}, {"DAC", "bit-serial inputs"}, {"spread", "write-verify"}, {"converters", "two passes"},
+    {"relaxation", "relaxation by state"}, {"retention", "ends of states"}, {"wires", "column wires"},
+    {"DAC", "bit-serial inputs"}, {"spread", "write-verify"}, {"converters", "two passes"},
 ]  # fmt: skip
 #: bit-serial word lines are at 0 or full drive, where every I-V curve is the same
 BLIND = [{"I-V curve", "bit-serial inputs"}]
