@@ -19,8 +19,9 @@ def finished(call: Call, y: Tensor) -> Tensor:
     y = y if call.alpha == 1.0 else y * call.alpha
     if call.added is not None:
         y = y + (call.added.reshape(-1, *[1] * (call.factors[1].ndim - 2)) if call.convolution else call.added)
-    last = call.convolution and any(map(_channels_last, call.factors))
-    return y.contiguous(memory_format=torch.channels_last if last else torch.contiguous_format)
+    if call.convolution and (_channels_last(call.factors[0]) or _channels_last(call.factors[1])):
+        return y.contiguous(memory_format=torch.channels_last)
+    return y.contiguous()
 
 
 def _channels_last(x: Tensor) -> bool:
@@ -43,11 +44,10 @@ def equal_weights(found: Tensor, weight: Tensor) -> bool:
 
     A network that computes a weight may round it otherwise in a batch of another size.
     """
-    fits = found.ndim == weight.ndim and all(n in (1, m) for n, m in zip(weight.shape, found.shape, strict=True))
-    if not fits:
-        return False
     if found.shape == weight.shape and torch.equal(found, weight):
         return True
+    if found.ndim != weight.ndim or any(n not in (1, m) for n, m in zip(weight.shape, found.shape, strict=True)):
+        return False
     return float((found - weight).abs().max()) <= 16 * torch.finfo(weight.dtype).eps * float(weight.abs().max())
 
 
@@ -124,6 +124,8 @@ def _by_samples(layer: nn.Module, x: Tensor, place: Samples | None, batch: int) 
 
     A site that mixes samples makes a single read, whose noise then depends on the batch.
     """
+    if place == Samples() and x.ndim < 4 and len(x) == batch:
+        return layer(x)
     if place is None or place == Samples() or x.shape[place.dim] % batch:
         reads = 1 if place is None or x.shape[place.dim] % batch else batch
         return layer(x.reshape(reads, -1, x.shape[-1])).reshape(*x.shape[:-1], -1)

@@ -14,7 +14,7 @@ from imc_sim.analog._site_products import equal_weights, finished, product
 from imc_sim.sites import Arguments, Call, ProductMode, Products, Site, joined
 
 #: elements of the largest input of a site, of all chips that run in one pass: more do not fit the cache
-_ELEMENTS = 2**18
+_ELEMENTS = 2**17
 #: a call of a pass: its site, and the layers of its groups, none for a product that stays digital
 SiteCall = tuple[Site, Sequence[nn.Module]]
 
@@ -46,7 +46,7 @@ class SiteNetwork(nn.Module):
             given: arguments of the network.
         """
         run = _Run(self._calls, given.batch, self._split, self.compared)
-        with run.watching(self.network if self._split else None):
+        with run.watching(self.network) if self._split else run:
             output = given.run(self.network)
         run.finish()
         return output

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Self, final
@@ -13,6 +14,8 @@ from torch import Tensor, nn
 from imc_sim._errors import InputError
 from imc_sim._tensors import check_usual
 
+#: what holds no tensors but itself; a tuple, which is checked faster than a union
+_LEAVES = (Tensor, str, int, float)
 _ALLOWED = "one tensor, a tuple of positional arguments or a dict of keyword arguments"
 
 
@@ -60,8 +63,10 @@ def joined(join: Callable[..., Any], first: Any, *others: Any) -> Any:
 
 def _parts(value: Any) -> Mapping[Any, Any] | None:
     """Return the members of a container by key, or None for a leaf."""
-    if value is None or isinstance(value, Tensor | str | int | float):
+    if value is None or isinstance(value, _LEAVES):
         return None
+    if type(value) in (tuple, list):
+        return dict(enumerate(value))
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {field.name: getattr(value, field.name) for field in dataclasses.fields(value) if field.init}
     if isinstance(value, Mapping):
@@ -128,7 +133,7 @@ class Arguments:
         for leaf in leaves((self.args, self.kwargs)):
             if isinstance(leaf, Tensor):
                 check_usual(leaf, "inputs")
-                if leaf.is_floating_point() and bool(leaf.isnan().any()):
+                if not math.isfinite(float(leaf.detach().sum())) and bool(leaf.isnan().any()):  # a sum is fast
                     raise InputError("inputs", "NaN", "numbers", "Check what these values were computed from.")
         return self
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
-from typing import Any, final
+from functools import partial
+from typing import Any, NamedTuple, final
 
 import torch
 import torch.nn.functional as F
@@ -13,8 +13,7 @@ from torch import Tensor
 
 
 @final
-@dataclass(frozen=True)
-class Call:
+class Call(NamedTuple):
     """One product call.
 
     Attributes:
@@ -69,7 +68,7 @@ class Call:
         for dim in range(w.ndim - 2):
             one = w.narrow(dim, 0, 1)
             w = one if torch.equal(one.expand_as(w), w) else w
-        return replace(self, factors=(w, self.factors[1]) if which == 0 else (self.factors[0], w))
+        return self._replace(factors=(w, self.factors[1]) if which == 0 else (self.factors[0], w))
 
     def driven(self, which: int) -> Tensor:
         """Return the other factor with samples in its first dimension, as the weight is driven with it.
@@ -98,59 +97,59 @@ class Call:
         return output.numel() * a.shape[-1]
 
 
-_CONVOLUTIONS = {
-    getattr(F, f"conv{kind}{n}d"): f"conv{kind}{n}d" for kind in ("", "_transpose") for n in (1, 2, 3)
-}  # fmt: skip
-#: functions that make products which nobody can watch, unless they are replaced
-OPAQUE = frozenset(
-    [getattr(torch, name) for name in ("einsum", "tensordot", "cdist", "conv_tbc", "convolution", "cov", "corrcoef")]
-    + [getattr(torch.Tensor, name) for name in ("addmm_", "addmv_", "addbmm_", "baddbmm_")]
-)
+def _linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Call:  # noqa: A002  named as in torch
+    return Call("linear", (input, weight), 1, {}, bias)
+
+
+def _convolution(
+    kind: str, input: Tensor, weight: Tensor, bias: Tensor | None = None, stride: Any = 1, padding: Any = 0,  # noqa: A002
+    dilation: Any = 1, groups: int = 1,
+) -> Call:  # fmt: skip
+    settings = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
+    return Call(kind, (input, weight), 1, settings, bias)
+
+
+def _transposed(
+    kind: str, input: Tensor, weight: Tensor, bias: Tensor | None = None, stride: Any = 1, padding: Any = 0,  # noqa: A002
+    output_padding: Any = 0, groups: int = 1, dilation: Any = 1,
+) -> Call:  # fmt: skip
+    call = _convolution(kind, input, weight, bias, stride, padding, dilation, groups)
+    return call._replace(settings={**call.settings, "output_padding": output_padding})
+
+
+def _attention(query: Tensor, key: Tensor, value: Tensor, *_: Any, **__: Any) -> Call:
+    return Call("attention", (query, key), None, {}, values=value)
+
+
+def _matmul(names: tuple[str, ...], *args: Any, **kwargs: Any) -> Call:
+    given = dict(zip(names, args, strict=False)) | kwargs
+    a, b = (given[name] for name in names[-2:])
+    settings = {"stack": min(a.ndim, b.ndim) < 3}
+    if len(names) == 2:
+        return Call("matmul", (a, b), None, settings)
+    return Call("matmul", (a, b), None, settings, given.get("beta", 1) * given["input"], float(given.get("alpha", 1)))
+
+
 #: names of the two factors of functions of two matrices; their places are those before them
 _PAIRS = {
     "matmul": ("input", "other"), "mm": ("input", "mat2"), "bmm": ("input", "mat2"), "mv": ("input", "vec"),
     "dot": ("input", "tensor"), "vdot": ("input", "other"),
     "addmm": ("input", "mat1", "mat2"), "baddbmm": ("input", "batch1", "batch2"), "addmv": ("input", "mat", "vec"),
 }  # fmt: skip
-_MATMULS: dict[Callable[..., Any], tuple[str, ...]] = {
-    getattr(where, name): names for name, names in _PAIRS.items() for where in (torch, torch.Tensor)
-} | {torch.Tensor.__matmul__: _PAIRS["matmul"], torch.linalg.matmul: _PAIRS["matmul"],
-     torch.Tensor.__rmatmul__: ("other", "input")}  # fmt: skip
-#: functions that `product_of` knows
-PRODUCTS = frozenset([F.linear, F.scaled_dot_product_attention, *_CONVOLUTIONS, *_MATMULS])
-_NAMES = ("input", "weight", "bias", "stride", "padding", "dilation", "groups")
-_TRANSPOSED = ("input", "weight", "bias", "stride", "padding", "output_padding", "groups", "dilation")
-_DEFAULTS = {"stride": 1, "padding": 0, "dilation": 1, "groups": 1, "output_padding": 0}
-
-
-def product_of(function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Call | None:
-    """Return the product that a torch call makes, or None.
-
-    Args:
-        function: what is called.
-        args: its arguments.
-        kwargs: its named arguments.
-    """
-    if function is F.linear:
-        given = dict(zip(_NAMES, args, strict=False)) | dict(kwargs)
-        return Call("linear", (given["input"], given["weight"]), 1, {}, given.get("bias"))
-    if function in _CONVOLUTIONS:
-        kind = _CONVOLUTIONS[function]
-        names = _TRANSPOSED if "transpose" in kind else _NAMES
-        given = dict(zip(names, args, strict=False)) | dict(kwargs)
-        settings = {name: given.get(name, _DEFAULTS[name]) for name in names[3:]}
-        return Call(kind, (given["input"], given["weight"]), 1, settings, given.get("bias"))
-    if function is F.scaled_dot_product_attention:
-        given = dict(zip(("query", "key", "value"), args, strict=False)) | dict(kwargs)
-        return Call("attention", (given["query"], given["key"]), None, {}, values=given["value"])
-    if function in _MATMULS:
-        names = _MATMULS[function]
-        given = dict(zip(names, args, strict=False)) | dict(kwargs)
-        a, b = (given["other"], given["input"]) if names[0] == "other" else (given[name] for name in names[-2:])
-        settings = {"stack": min(a.ndim, b.ndim) < 3}
-        if len(names) == 2:
-            return Call("matmul", (a, b), None, settings)
-        return Call(
-            "matmul", (a, b), None, settings, given.get("beta", 1) * given["input"], float(given.get("alpha", 1))
-        )
-    return None
+#: torch function -> its product, from the same arguments
+PRODUCTS: dict[Callable[..., Any], Callable[..., Call]] = {
+    F.linear: _linear, F.scaled_dot_product_attention: _attention,
+    torch.Tensor.__matmul__: partial(_matmul, _PAIRS["matmul"]),
+    torch.linalg.matmul: partial(_matmul, _PAIRS["matmul"]),
+    torch.Tensor.__rmatmul__: lambda right, left: _matmul(_PAIRS["matmul"], left, right),
+} | {
+    getattr(where, name): partial(_matmul, names) for name, names in _PAIRS.items() for where in (torch, torch.Tensor)
+} | {
+    getattr(F, f"conv{kind}{n}d"): partial(bind, f"conv{kind}{n}d")
+    for kind, bind in (("", _convolution), ("_transpose", _transposed)) for n in (1, 2, 3)
+}  # fmt: skip
+#: functions that make products which nobody can watch, unless they are replaced
+OPAQUE = frozenset(
+    [getattr(torch, name) for name in ("einsum", "tensordot", "cdist", "conv_tbc", "convolution", "cov", "corrcoef")]
+    + [getattr(torch.Tensor, name) for name in ("addmm_", "addmv_", "addbmm_", "baddbmm_")]
+)

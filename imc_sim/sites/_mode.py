@@ -6,15 +6,18 @@ import abc
 import contextlib
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import Any
+from typing import Any, Self
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
-from imc_sim.sites._calls import OPAQUE, PRODUCTS, Call, product_of
+from imc_sim.sites._calls import OPAQUE, PRODUCTS, Call
 from imc_sim.sites._replaced import REPLACED, attention
+
+#: functions that are looked at; all others run unchanged, after one look-up
+_WATCHED = frozenset([*PRODUCTS, *REPLACED, *OPAQUE])
 
 
 class ProductMode(TorchFunctionMode, abc.ABC):
@@ -28,6 +31,7 @@ class ProductMode(TorchFunctionMode, abc.ABC):
         super().__init__()
         self.split = split
         self._paths: list[str] = []
+        self._fused: list[bool] = []
 
     @property
     def path(self) -> str:
@@ -51,11 +55,13 @@ class ProductMode(TorchFunctionMode, abc.ABC):
         """
 
     @contextlib.contextmanager
-    def watching(self, network: nn.Module | None) -> Iterator[None]:
-        """Hand the product calls of a network inside the block to `product`.
+    def watching(self, network: nn.Module) -> Iterator[None]:
+        """Hand the product calls of a network inside the block to `product`, and keep `path`.
+
+        Without `path`, enter the mode alone.
 
         Args:
-            network: runs inside the block; None where `path` is not needed.
+            network: runs inside the block.
 
         Yields:
             Nothing.
@@ -65,36 +71,42 @@ class ProductMode(TorchFunctionMode, abc.ABC):
             self._paths.pop()
 
         hooks = []
-        for name, module in () if network is None else network.named_modules():
+        for name, module in network.named_modules():
             enter: Callable[..., None] = lambda *_, name=name: self._paths.append(name)  # noqa: E731
             hooks.append(module.register_forward_pre_hook(enter))
             hooks.append(module.register_forward_hook(leave, always_call=True))
-        fused = torch.backends.mha.get_fastpath_enabled()
-        torch.backends.mha.set_fastpath_enabled(False)  # one kernel for a whole layer, in which nothing is seen
         try:
             with self:
                 yield
         finally:
-            torch.backends.mha.set_fastpath_enabled(fused)
             for hook in hooks:
                 hook.remove()
+
+    def __enter__(self) -> Self:
+        self._fused.append(torch.backends.mha.get_fastpath_enabled())
+        torch.backends.mha.set_fastpath_enabled(False)  # one kernel for a whole layer, in which nothing is seen
+        return super().__enter__()
+
+    def __exit__(self, *error: object) -> None:
+        torch.backends.mha.set_fastpath_enabled(self._fused.pop())
+        super().__exit__(*error)
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
+        if func not in _WATCHED:
+            return func(*args, **kwargs) if kwargs else func(*args)
         kwargs = kwargs or {}
-        if func not in PRODUCTS and func not in REPLACED and func not in OPAQUE:
-            return func(*args, **kwargs)
-        replaced = (
-            attention if func is F.scaled_dot_product_attention and self.path in self.split else REPLACED.get(func)
-        )
+        replaced = REPLACED.get(func)
+        if func is F.scaled_dot_product_attention and self.path in self.split:
+            replaced = attention
         if replaced is not None:
             with self:
                 found = replaced(*args, **kwargs)
             if found is not None:
                 return found
-        call = product_of(func, args, kwargs)
-        if func in OPAQUE or (call is not None and kwargs.get("out") is not None):
+        if func in PRODUCTS and kwargs.get("out") is None:
+            return self.product(PRODUCTS[func](*args, **kwargs), partial(func, *args, **kwargs))
+        if func in PRODUCTS or func in OPAQUE:
             self.hidden(getattr(func, "__name__", str(func)))
-            return func(*args, **kwargs)
-        return func(*args, **kwargs) if call is None else self.product(call, partial(func, *args, **kwargs))
+        return func(*args, **kwargs)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import final
+from typing import NamedTuple, final
 
 import numpy as np
 import torch
@@ -17,8 +16,7 @@ _PROJECTIONS = 4
 
 
 @final
-@dataclass(frozen=True)
-class Samples:
+class Samples(NamedTuple):
     """A dimension along which a tensor holds the samples of a batch.
 
     Attributes:

@@ -87,6 +87,7 @@ FORMS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...], int]] = {
     "conv_transpose3d": (lambda: nn.ConvTranspose3d(2, 3, 2, bias=False), (2, 2, 3, 3, 3), 1),
     "matmul, one matrix per head": (lambda: Function(lambda x, w: x @ w, (2, 6, 5)), (3, 2, 4, 6), 2),
     "matmul, weights on the left": (lambda: Function(lambda x, w: w @ x, (2, 5, 6)), (3, 2, 6, 4), 2),
+    "matmul, reflected": (lambda: Function(lambda x, w: w.__rmatmul__(x), (6, 5)), (3, 6), 1),
     "matmul, more dimensions": (lambda: Function(lambda x, w: x[:, 0, 0] @ w, (2, 6, 5)), (3, 2, 4, 6), 1),
     "matmul, a vector of weights": (lambda: Function(lambda x, w: x @ w, (6,)), (3, 4, 6), 1),
     "bmm, equal matrices": (
