@@ -11,6 +11,7 @@ from imc_sim.device._faults import Faults
 from imc_sim.device._finite import check_finite
 from imc_sim.device._levels import CONTINUOUS
 from imc_sim.device._linear_ion_drift import LinearIonDrift
+from imc_sim.device._measured import MeasuredVariation
 from imc_sim.device._programming import PolynomialVariation, Programming, RelativeVariation
 from imc_sim.device._pulsed import PulsedProgramming
 from imc_sim.device._pulses import PulseScheme, program_and_verify, sweep, switching_model, switching_names
@@ -43,6 +44,7 @@ __all__ = [
     "LinearIonDrift",
     "LogRelaxation",
     "MeasuredRelaxation",
+    "MeasuredVariation",
     "NoRefresh",
     "PartFit",
     "PolynomialVariation",

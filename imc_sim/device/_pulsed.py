@@ -9,6 +9,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from imc_sim.device._measured import MeasuredVariation
 from imc_sim.device._programming import PolynomialVariation, Programming, RelativeVariation
 from imc_sim.device._pulses import AnySwitching, Programmed, PulseScheme, program_and_verify
 
@@ -72,4 +73,6 @@ class PulsedProgramming(Programming):
         return (self.scheme or PulseScheme.of(self.cell.typical)).max_pulses
 
 
-AnyProgramming = Annotated[RelativeVariation | PolynomialVariation | PulsedProgramming, Field(discriminator="kind")]
+AnyProgramming = Annotated[
+    RelativeVariation | PolynomialVariation | MeasuredVariation | PulsedProgramming, Field(discriminator="kind")
+]

@@ -7,18 +7,23 @@ import torch
 from imc_sim import AssociativeMemory, InputError, _rng
 from imc_sim._quantiles import PARTS
 from imc_sim.array import Chip, Crossbar, load_chip
-from imc_sim.device import Device, PolynomialVariation, RelativeVariation
+from imc_sim.device import Device, MeasuredVariation, PolynomialVariation, RelativeVariation
 
-LAWS = {
+LAWS: dict[str, RelativeVariation | PolynomialVariation | MeasuredVariation] = {
     "normal": RelativeVariation(sigma=0.1, sigma_hrs=0.25),
     "log-normal HRS": RelativeVariation(sigma=0.05, sigma_hrs=0.6, law_hrs="log_normal"),
     "wide log-normal": RelativeVariation(sigma=1.0, law="log_normal"),
     "one exact state": RelativeVariation(sigma=0.3, sigma_hrs=0.0),
+    "measured": MeasuredVariation(
+        targets_S=(2e-5, 1e-4),
+        probabilities=(1e-9, 0.2, 0.5, 0.9, 1 - 1e-9),
+        quantiles_S=((1.1e-5, 1.4e-5, 2e-5, 3e-5, 5e-5), (8e-5, 9e-5, 1e-4, 1.1e-4, 1.15e-4)),
+    ),
     "polynomial": PolynomialVariation(coefficients_S=(2e-6, 8e-6), g_max_S=1e-4),
 }
 
 
-def chip_of(programming: RelativeVariation | PolynomialVariation, levels: int = 2) -> Chip:
+def chip_of(programming: RelativeVariation | PolynomialVariation | MeasuredVariation, levels: int = 2) -> Chip:
     device = Device(g_lrs_S=1e-4, g_hrs_S=2e-5, levels=levels, programming=programming)
     return Chip(device=device, draws="pairs")
 

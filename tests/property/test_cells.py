@@ -20,6 +20,7 @@ from imc_sim.device import (
     Flicker,
     LogRelaxation,
     MeasuredRelaxation,
+    MeasuredVariation,
     PolynomialVariation,
     PulsedProgramming,
     PulseScheme,
@@ -66,6 +67,9 @@ POLY = StatePiece(coefficients=(0.02, 0.1))
 MEASURED = MeasuredRelaxation(times_s=(1.0, 50.0), coefficients_S=((1e-6,), (3e-6, 1e-6)), g_max_S=1e-4)
 BY_STATE = StateRelaxation(states_S=(2e-5, 1e-4), sigma_S=(1e-6, 2e-6), tail=(0.2, 0.5))
 ENDS = Retention(rate_Hz=0.1, states_S=(2e-5, 1e-4), end_S=(1e-6, 5e-6))
+QUANTILES = MeasuredVariation(
+    targets_S=(2e-5, 1e-4), probabilities=(0.1, 0.5, 0.9), quantiles_S=((1e-5, 2e-5, 4e-5), (9e-5, 1e-4, 1.2e-4))
+)
 CONSTANT = PolynomialVariation(coefficients_S=(1e-6,), g_max_S=1e-4)
 READ_HARD = Read(v_read_V=0.4)
 PULSES = PulsedProgramming(cell=VTEAM(r_on_ohm=5e3, r_off_ohm=1e5), tolerance=0.05)
@@ -84,6 +88,9 @@ PARAMETERS: dict[str, tuple[Any, dict[str, Any]]] = {
     "programming.target_is": ("mean", {"programming": RelativeVariation(sigma=0.2, law="log_normal")}),
     "programming.coefficients_S": ((1e-6, 2e-6), {"programming": CONSTANT}),
     "programming.g_max_S": (2e-4, {"programming": PolynomialVariation(coefficients_S=(0.0, 1e-6), g_max_S=1e-4)}),
+    "programming.targets_S": ((3e-5, 1e-4), {"programming": QUANTILES}),
+    "programming.probabilities": ((0.2, 0.5, 0.9), {"programming": QUANTILES}),
+    "programming.quantiles_S": (((1e-5, 3e-5, 4e-5), (9e-5, 1e-4, 1.2e-4)), {"programming": QUANTILES}),
     "programming.scale": (2.0, {"programming": CONSTANT}),
     "programming.cell": (VTEAM(r_on_ohm=9e3, r_off_ohm=9e4), {"programming": PULSES}),
     "programming.scheme": (PulseScheme(set_V=-0.3, reset_V=1.1, width_s=2e-9), {"programming": PULSES}),
@@ -211,6 +218,7 @@ VARIATIONS = st.one_of(
     st.builds(
         PolynomialVariation, coefficients_S=st.just((1e-6, 5e-6, -3e-6)), g_max_S=st.just(1e-4), scale=st.floats(0, 9)
     ),
+    st.builds(QUANTILES.replace, st.just("scale"), st.floats(0, 9)),
 )
 FAULTS = st.builds(
     Faults, stuck_lrs=st.floats(0, 0.3), stuck_hrs=st.floats(0, 0.3), cell_yield=st.floats(0.7, 1),
