@@ -38,6 +38,7 @@ class MeasuredVariation(Programming):
 
     @model_validator(mode="after")
     def _ascending(self) -> Self:
+        """Check that there are quantiles for each target, and that all numbers ascend."""
         if any(b <= a for values in (self.targets_S, self.probabilities) for a, b in itertools.pairwise(values)):
             raise ValueError("targets_S and probabilities that rise")
         if {len(row) for row in self.quantiles_S} != {len(self.probabilities)}:
