@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
+import hashlib
 import os
 import shutil
 import uuid
@@ -51,6 +53,22 @@ def write_new(path: Path, content: str | bytes | Callable[[IO[bytes]], object]) 
             file.write(content.encode() if isinstance(content, str) else content)
         file.flush()
         os.fsync(file.fileno())
+
+
+def file_sha256(path: Path) -> str:
+    """Return the SHA-256 of a file, computed again only when its size or times have changed.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+    found = path.stat()
+    return _sha256(path, (found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino))
+
+
+@functools.lru_cache(maxsize=256)
+def _sha256(path: Path, _state: tuple[int, ...]) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def publish(part: Path, target: Path) -> None:

@@ -30,9 +30,10 @@ INNER = {
     "imc_sim.array._telegraph": "_compiled_changes",
     # torch, and packages of this one that load it
     "imc_sim._threads": "one_thread _openmp",
-    "imc_sim.evaluate._card": "evaluate_card _on_chips",
+    "imc_sim.evaluate._card": "evaluate_card",
     "imc_sim.evaluate._device": "check_device prepare_device",
     "imc_sim.evaluate._firing": "measure_firing _layers",
+    "imc_sim.evaluate._measured_cells": "_read measured_chips",
     "imc_sim.evaluate._run": "_images_named _on_chips _scored _session run",
     "imc_sim.evaluate._sensitivity": "layer_sensitivity _variants",
     "imc_sim.evaluate._tasks": "chance",

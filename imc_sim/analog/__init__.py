@@ -1,7 +1,7 @@
 """Torch modules that hold crossbars."""
 
 from imc_sim.analog._backends import check_backend, layer_kinds
-from imc_sim.analog._conductances import check_names, deviations, read_conductances
+from imc_sim.analog._conductances import check_names, chip_count, deviations, read_conductances
 from imc_sim.analog._gradient import straight_through
 from imc_sim.analog._instead import instead
 from imc_sim.analog._layers import LAYERS, AnalogConv2d, AnalogLayer, AnalogLinear, Context
@@ -27,6 +27,7 @@ __all__ = [
     "SiteNetwork",
     "check_backend",
     "check_names",
+    "chip_count",
     "deviations",
     "instead",
     "layer_kinds",

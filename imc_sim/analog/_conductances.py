@@ -90,6 +90,15 @@ def read_conductances(path: str | os.PathLike[str]) -> dict[str, NDArray[Any]]:
     return found
 
 
+def chip_count(measured: Mapping[str, Any]) -> int:
+    """Return the number of chips whose cells were all measured; arrays without a chip axis are of one.
+
+    Args:
+        measured: conductances by the name of the layer.
+    """
+    return min(len(each) if each.ndim > 3 else 1 for each in measured.values())
+
+
 def check_names(measured: Mapping[str, Any], analog: Mapping[str, AnalogLayer]) -> None:
     """Check that conductances are of layers on crossbars.
 
@@ -103,7 +112,8 @@ def check_names(measured: Mapping[str, Any], analog: Mapping[str, AnalogLayer]) 
     wrong = next((name for name in measured if name not in analog), None)
     if wrong is not None:
         step = "Leave it out, or set policy.layers: {NAME: crossbar}."
-        raise InputError("conductances", f"layer {wrong!r}", f"{', '.join(analog)}, the layers on crossbars", step)
+        allowed = f"{', '.join(analog) or 'none'}, the layers on crossbars"
+        raise InputError("conductances", f"layer {wrong!r}", allowed, step)
 
 
 def deviations(analog: Mapping[str, AnalogLayer]) -> dict[str, float]:

@@ -226,7 +226,7 @@ class Crossbar:
             cells = [plan.siemens(program_cells(plan, address)) for address in self.addresses]
         else:
             cells = [plan.measured[number] for number in self.chips]
-        return plan.placement.split(torch.stack([plan.physical(g) for g in cells]))
+        return plan.placement.split(torch.stack([plan.physical(g.clamp_min(0.0)) for g in cells]))
 
     @property
     def targets(self) -> Tensor:

@@ -6,10 +6,11 @@ from typing import Annotated
 
 import typer
 
+from imc_sim._errors import InputError
 from imc_sim.cli._chips import chip_with
 from imc_sim.cli._console import Quiet
 from imc_sim.cli._help import ModelName, complete_chip
-from imc_sim.cli._own_network import Arguments, Inputs, Prefix, Rename, Trust, Weights, model_of
+from imc_sim.cli._own_network import Arguments, Conductances, Inputs, Prefix, Rename, Trust, Weights, model_of
 
 
 def evaluate(
@@ -21,7 +22,9 @@ def evaluate(
             autocompletion=complete_chip,
         ),
     ] = None,
-    chips: Annotated[int, typer.Option(min=1, help="Number of chips.")] = 16,
+    chips: Annotated[
+        int | None, typer.Option(min=1, help="Number of chips; default: 16, or all that were measured.")
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the chips.")] = 0,
     settings: Annotated[
         list[str] | None,
@@ -33,6 +36,7 @@ def evaluate(
     episodes: Annotated[
         int | None, typer.Option(min=1, help="Episodes (images for classifiers); default: as on the card.")
     ] = None,
+    conductances: Conductances = None,
     weights: Weights = None,
     inputs: Inputs = None,
     arg: Arguments = None,
@@ -44,15 +48,19 @@ def evaluate(
     """Measure a model's accuracy.
 
     Evaluates every task on the card of the model, or the one that --set names, digitally and with --chip on simulated
-    chips, next to the accuracy that the card states.
+    chips, next to the accuracy that the card states. With --conductances, the chips are arrays that were measured.
 
     Examples:
       imc-sim evaluate batmann_small_xnor
       imc-sim evaluate batmann_small_xnor --chip rram_hfo2_1t1r --chips 4 --episodes 100
+      imc-sim evaluate batmann_small_xnor --chip rram_hfo2_1t1r --conductances measured.npz
       imc-sim evaluate ./my_net.py:make --weights w.pth --inputs x.npy --set kind=classification --set dataset=mnist
     """
     from imc_sim.cli._console import print_rows, progress_bar
 
+    if conductances is not None and chip is None:
+        step = "Add --chip CHIP, the description of the array."
+        raise InputError("--conductances", "no --chip", "a chip whose encoding and tiles the array has", step)
     with progress_bar(f"evaluating {model}") as update, model_of(model, weights, inputs, arg, rename, prefix) as name:
         from imc_sim.config import parse_setting
         from imc_sim.evaluate import evaluate_card
@@ -62,5 +70,6 @@ def evaluate(
         # Find a misspelt chip before the work starts.
         spec = None if chip is None else chip_with(chip, of_chip)
         changes = dict(map(parse_setting, own))
-        rows = evaluate_card(name, spec, chips, seed, episodes, update, changes)
+        cells = None if conductances is None else str(conductances)
+        rows = evaluate_card(name, spec, chips, seed, episodes, update, changes, cells)
     print_rows([row.to_dict() for row in rows])

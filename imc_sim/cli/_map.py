@@ -9,7 +9,7 @@ import typer
 
 from imc_sim.cli._console import Quiet
 from imc_sim.cli._help import ChipName, ModelName
-from imc_sim.cli._own_network import Arguments, Inputs, Prefix, Rename, Trust, Weights, model_of
+from imc_sim.cli._own_network import Arguments, Conductances, Inputs, Prefix, Rename, Trust, Weights, model_of
 
 
 def map_(
@@ -23,10 +23,11 @@ def map_(
         bool,
         typer.Option("--calibrate", help="Measure the share of driven rows on training data of the card's first task."),
     ] = False,
-    conductances: Annotated[
-        Path | None,
-        typer.Option(help=".npz with measured conductances LAYER/conductance_S [chip, tile, row, column], in S."),
+    conductances: Conductances = None,
+    export: Annotated[
+        Path | None, typer.Option(help="Write target and programmed conductances of all layers to this .npz.")
     ] = None,
+    chips: Annotated[int | None, typer.Option(min=1, help="Number of chips to export; default: 1.")] = None,
     weights: Weights = None,
     inputs: Inputs = None,
     arg: Arguments = None,
@@ -39,11 +40,12 @@ def map_(
     """Show how a model is mapped to a chip.
 
     Prints the mapping report: layers, encodings, tiles, cells, utilisation. With --conductances, cells are those of a
-    measured array, and the report states how far they are from their targets.
+    measured array, and the report states how far they are from their targets; --export writes such a file.
 
     Examples:
       imc-sim map batmann_small_xnor rram_hfo2_1t1r
       imc-sim map batmann_small_xnor rram_hfo2_1t1r --set chip.tile.rows=64 --json
+      imc-sim map batmann_small_xnor rram_hfo2_1t1r --chips 4 --export cells.npz
       imc-sim map batmann_small_xnor rram_hfo2_1t1r --conductances measured.npz
       imc-sim map ./my_net.py:make rram_hfo2_1t1r --weights w.pth --inputs images.npy
     """
@@ -58,9 +60,11 @@ def map_(
 
         spec = chip_with(chip, settings)  # finds a misspelt chip before the work starts
         with model_of(model, weights, inputs, arg, rename, prefix) as name:
-            analog = map_for_card(name, spec, conductances)
+            analog = map_for_card(name, spec, conductances, chips)
             if calibrate:
                 calibrate_for_card(analog, name)
+            if export is not None:
+                analog.to_npz(export)
         report, off = analog.report, {} if conductances is None else deviations(analog.analog_layers)
     if as_json:
         print(json.dumps(report.to_dict() | ({"measured": off} if off else {}), indent=2))

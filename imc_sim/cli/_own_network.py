@@ -30,6 +30,10 @@ Inputs = Annotated[
     Path | None,
     typer.Option(help="Some real inputs of the network (.npy, .npz, .pt, .safetensors), two or more, batch first."),
 ]
+Conductances = Annotated[
+    Path | None,
+    typer.Option(help=".npz with measured conductances LAYER/conductance_S [chip, tile, row, column], in S."),
+]
 Rename = Annotated[
     list[str] | None,
     typer.Option(help="old=new, names of tensors or the part before a dot; old= leaves it out. Repeat it for more."),

@@ -19,6 +19,7 @@ from imc_sim.evaluate._identity import (
     network_key,
     weights_digest,
 )
+from imc_sim.evaluate._measured_cells import check_measured_chips, conductances_digest, measured_chips
 from imc_sim.evaluate._read_outs import check_order
 from imc_sim.evaluate._results import ChipResult
 from imc_sim.evaluate._run import digital_accuracy, evaluate_chips
@@ -120,11 +121,13 @@ __all__ = [
     "check_device",
     "check_images",
     "check_mapping",
+    "check_measured_chips",
     "check_order",
     "check_task",
     "chip_class_accuracy",
     "chips_vary",
     "class_accuracy",
+    "conductances_digest",
     "configured",
     "confusion",
     "converter_inputs",
@@ -147,6 +150,7 @@ __all__ = [
     "layer_sensitivity",
     "map_for_card",
     "measure_firing",
+    "measured_chips",
     "network_key",
     "normalised",
     "object_digest",

@@ -11,6 +11,7 @@ from imc_sim._stats import chip_interval
 from imc_sim.config import canonical_json
 from imc_sim.data import AS_THEY_ARE
 from imc_sim.evaluate._identity import chips_vary
+from imc_sim.evaluate._measured_cells import check_measured_chips, measured_chips
 from imc_sim.evaluate._run import digital_accuracy, evaluate_chips
 from imc_sim.evaluate._tasks import ClassificationTask, build_task, counted
 
@@ -23,6 +24,8 @@ EMBEDDED = {"dataset": "glyphs", "split": "test", "rotations": False}
 
 #: architectures whose features are keys of characters
 _ENCODERS = ("batmann", "binact", "conv4")
+#: chips that are sampled where no number is given
+_CHIPS = 16
 #: called after every task with (tasks done, tasks in all)
 Progress = Callable[[int, int], None]
 #: a task, the accuracy that the card states, and the published one
@@ -67,8 +70,8 @@ class CardRow:
 
 
 def evaluate_card(
-    name: str, chip: Chip | str | None = None, chips: int = 16, seed: int = 0, episodes: int | None = None,
-    progress: Progress | None = None, changes: dict[str, Any] | None = None,
+    name: str, chip: Chip | str | None = None, chips: int | None = None, seed: int = 0, episodes: int | None = None,
+    progress: Progress | None = None, changes: dict[str, Any] | None = None, conductances: str | None = None,
 ) -> list[CardRow]:  # fmt: skip
     """Evaluate every task on the card of model `name`, digitally and, with `chip`, on chips as well.
 
@@ -78,18 +81,20 @@ def evaluate_card(
     Args:
         name: name or path of a model.
         chip: a chip; None: digital only.
-        chips: number of chips to sample.
+        chips: number of chips to sample; None: 16, or all that were measured.
         seed: seed of the chips.
         episodes: number of episodes (of classifiers, images) instead of the card's; stated accuracies are then left
             out.
         progress: called with (tasks done, total).
         changes: keys of the card's tasks with other values; tasks that become equal are evaluated once, and stated
             accuracies are left out.
+        conductances: .npz file of measured conductances of the layers; None: cells are simulated.
 
     Returns:
         A row per task, followed by its row on chips.
     """
-    from imc_sim.evaluate._checks import check_images
+    from imc_sim.array import load_chip
+    from imc_sim.evaluate._checks import check_images, check_mapping
     from imc_sim.nn.store import load_card, verify_weights
 
     card, folder = load_card(name)
@@ -99,6 +104,11 @@ def evaluate_card(
     for what, *_ in wanted:
         counted(build_task(what, "task"), "the tasks of a card")
         check_images(name, what)
+        if chip is not None:
+            check_mapping(name, load_chip(chip).to_dict(), None, what, conductances)
+    if conductances is not None:
+        chips = measured_chips(conductances) if chips is None else chips
+        check_measured_chips(conductances, chips, "Evaluate fewer chips: --chips.")
     rows: list[CardRow] = []
     for done, (what, stated, published) in enumerate(wanted, 1):
         if episodes is not None:
@@ -106,7 +116,7 @@ def evaluate_card(
             what, stated = {**what, length: episodes}, None
         rows.append(_digital(name, what, stated, published))
         if chip is not None:
-            rows.append(_on_chips(name, what, chip, chips, seed))
+            rows.append(_on_chips(name, what, load_chip(chip), chips or _CHIPS, seed, conductances))
         if progress is not None:
             progress(done, len(wanted))
     return rows
@@ -174,12 +184,13 @@ def _digital(name: str, task: dict[str, Any], stated: float | None, published: f
     return replace(row, classes=sample.classes, classes_low=ends[0], classes_high=ends[1])
 
 
-def _on_chips(name: str, task: dict[str, Any], chip: Chip | str, chips: int, seed: int) -> CardRow:
+def _on_chips(
+    name: str, task: dict[str, Any], chip: Chip, chips: int, seed: int, conductances: str | None
+) -> CardRow:  # fmt: skip
     """Evaluate one task on chips; the interval is over chips."""
-    from imc_sim.array import load_chip
-
-    spec = load_chip(chip)
-    results = evaluate_chips(name, spec.to_dict(), task, range(chips), seed)
-    mean, low, high = chip_interval([r.accuracy for r in results], chips_vary(name, spec))
+    results = evaluate_chips(name, chip.to_dict(), task, range(chips), seed, conductances=conductances)
+    vary = conductances is not None or chips_vary(name, chip)
+    mean, low, high = chip_interval([r.accuracy for r in results], vary)
     equal = ", all equal" if chips > 1 and len({r.correct for r in results}) == 1 else ""
-    return CardRow(f"  on {spec.name}", mean, low, high, f"{chips} chips{equal}", None, None)
+    measured = "" if conductances is None else "measured "
+    return CardRow(f"  on {chip.name}", mean, low, high, f"{chips} {measured}chips{equal}", None, None)

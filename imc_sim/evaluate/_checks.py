@@ -18,6 +18,7 @@ from imc_sim.evaluate._classification import configured
 from imc_sim.evaluate._episodes import FewShotData
 from imc_sim.evaluate._function_task import FunctionTask
 from imc_sim.evaluate._labelled import ClassificationData
+from imc_sim.evaluate._measured_cells import measured_cells
 from imc_sim.evaluate._read_out import check_read_out
 from imc_sim.evaluate._scoring import calibration_inputs, check_function, probe_of, stated_inputs
 from imc_sim.evaluate._session import Session
@@ -62,7 +63,7 @@ def probed(model: str, task: dict[str, Any] | None) -> tuple[nn.Module, Any]:
 
 def check_mapping(
     model: str, chip: dict[str, Any], engine: Engine | str | dict[str, Any] | None = None,
-    task: dict[str, Any] | None = None,
+    task: dict[str, Any] | None = None, conductances: str | None = None,
 ) -> None:  # fmt: skip
     """Raise the errors that mapping this model onto this chip would raise.
 
@@ -71,11 +72,21 @@ def check_mapping(
         chip: chip description.
         engine: backend that computes products; None: that of the chip.
         task: task as plain data, for a network of any modules without inputs on its card.
+        conductances: file of measured conductances; None: cells are simulated.
+
+    Raises:
+        InputError: the model cannot be mapped, or measured cells do not fit.
     """
-    spec = load_chip(chip)
+    spec, measured = load_chip(chip), measured_cells(conductances)
     network, inputs = probed(model, task)
-    ideal = mapping.map_model(network, spec.without_effects(), engine="native", inputs=inputs)
-    check_backend(spec.engine if engine is None else as_engine(engine), spec, ideal.analog_layers.values())
+    backend = spec.engine if engine is None else as_engine(engine)
+    if measured is not None and not backend.native:
+        step = "Set engine: native."
+        raise InputError("conductances", f"the backend {backend.kind}", "the native backend", step)
+    ideal = mapping.map_model(
+        network, spec.without_effects(), engine="native", inputs=inputs, conductances=measured
+    )  # fmt: skip
+    check_backend(backend, spec, ideal.analog_layers.values())
 
 
 def acting_settings(model: str, chip: dict[str, Any], task: dict[str, Any]) -> dict[str, Any]:

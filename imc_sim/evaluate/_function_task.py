@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import functools
-import hashlib
 from pathlib import Path
 from typing import Any, Literal, final
 
 from pydantic import Field, field_validator
 
 from imc_sim._errors import InputError
+from imc_sim._files import file_sha256
 from imc_sim.config import FUNCTION, Spec, function_code, held, is_held, split_code, user_path
 
 
@@ -90,16 +89,8 @@ class FunctionTask(Spec):
 
 
 def _content(path: Path) -> str:
-    """Return the SHA-256 of a file, computed again only when its size or times have changed."""
     try:
-        found = path.stat()
-        return _digest(path, (found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino))
+        return file_sha256(path)
     except OSError as error:
         step = "Put the file there, or fix the path."
         raise InputError("task.files", f"{str(path)!r} ({error.strerror})", "a file that can be read", step) from error
-
-
-@functools.lru_cache(maxsize=256)
-def _digest(path: Path, _state: tuple[int, ...]) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

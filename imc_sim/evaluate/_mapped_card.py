@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from imc_sim._errors import InputError
-from imc_sim.analog import AnalogModel, read_conductances
+from imc_sim.analog import AnalogModel, chip_count, read_conductances
 from imc_sim.array import Chip
 from imc_sim.evaluate._calibration import calibration_images, probe_inputs
 from imc_sim.evaluate._card import stated_tasks
@@ -16,13 +16,14 @@ from imc_sim.nn import product_layers
 from imc_sim.nn.store import inputs_of, load_card
 
 
-def map_for_card(name: str, chip: Chip, conductances: Path | None = None) -> AnalogModel:
+def map_for_card(name: str, chip: Chip, conductances: Path | None = None, chips: int | None = None) -> AnalogModel:
     """Map a model onto one chip: a network of any modules with the inputs of its card or images of its first task.
 
     Args:
         name: name or path of the model.
         chip: the chip.
-        conductances: .npz file of measured conductances, whose chips are all mapped; None: one simulated chip.
+        conductances: .npz file of measured conductances; None: cells are simulated.
+        chips: number of chips; None: all that were measured, or one simulated chip.
 
     Returns:
         The mapped model.
@@ -40,7 +41,7 @@ def map_for_card(name: str, chip: Chip, conductances: Path | None = None) -> Ana
             raise InputError(f"model {card.name!r}", "no inputs", "some, to find the products of the network", step)
         inputs = probe_inputs(session, name, _first_task(session, name))
     measured = None if conductances is None else read_conductances(conductances)
-    chips = 1 if measured is None else min(len(each) for each in measured.values())
+    chips = chips or (1 if measured is None else chip_count(measured))
     return map_model(network, chip, chips, seed=0, inputs=inputs, conductances=measured)
 
 

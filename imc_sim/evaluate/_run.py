@@ -60,7 +60,7 @@ def _with_gradients(evaluate: Callable[P, R]) -> Callable[P, R]:
 @_with_gradients
 def evaluate_chips(
     model: str, chip: dict[str, Any] | None, task: dict[str, Any], chips: Sequence[int], seed: int,
-    engine: EngineLike | None = None, device: str = "cpu",
+    engine: EngineLike | None = None, device: str = "cpu", conductances: str | None = None,
 ) -> list[ChipResult]:  # fmt: skip
     """Return the result of a model on each of these chips, in their order: right answers, or scores of a function.
 
@@ -74,17 +74,18 @@ def evaluate_chips(
         seed: seed of the chips.
         engine: backend that computes the products of crossbars; None: that of the chip.
         device: `cpu` or `cuda`; cells and noise are equal on both.
+        conductances: .npz file of measured conductances, indexed by the numbers of the chips; None: simulated cells.
     """
     started = time.perf_counter()
     check_seed(seed, "evaluate")
     prepare_device(device)
     what = build_task(task, "task")
     if isinstance(what, FunctionTask):
-        return _scored(model, chip, what, list(chips), seed, engine, device)
+        return _scored(model, chip, what, list(chips), seed, engine, device, conductances)
     if chip is None:
         a, seconds = digital_accuracy(model, task, device), time.perf_counter() - started
         return [ChipResult(-1, a.correct, a.total, seconds, {}, a.sample, a.loss)]
-    accuracies, found = _on_chips(model, chip, task, list(chips), seed, engine, device)
+    accuracies, found = _on_chips(model, chip, task, list(chips), seed, engine, device, conductances)
     seconds = (time.perf_counter() - started) / len(accuracies)
     return [
         ChipResult(number, a.correct, a.total, seconds, found.ranges, None, a.loss, found.rows_on)
@@ -109,7 +110,7 @@ def digital_accuracy(model: str, task: dict[str, Any], device: str = "cpu") -> A
 
 def _on_chips(
     model: str, chip: dict[str, Any], task: dict[str, Any], numbers: list[int], seed: int, engine: EngineLike | None,
-    device: str,
+    device: str, conductances: str | None,
 ) -> Evaluated:  # fmt: skip
     """Return the accuracies of these chips, evaluated in runs of successive numbers, and their calibration."""
     from imc_sim.array import load_chip
@@ -120,25 +121,28 @@ def _on_chips(
     what = session.sized(counted(build_task(task, "task"), "an accuracy"), model)
     used, accuracies, calibration = None if engine is None else as_engine(engine), [], Calibration()
     for run in _runs(numbers, 1 if _attacks_chips(what) else _CHIPS):
+        sampled = SampledChips(spec, run, seed, used, conductances)
         with _images_named(model, task):
-            found, calibration = _evaluation(what).on_chips(session, model, what, SampledChips(spec, run, seed, used))
+            found, calibration = _evaluation(what).on_chips(session, model, what, sampled)
         accuracies += found
     return accuracies, calibration
 
 
 def _scored(
     model: str, chip: dict[str, Any] | None, task: FunctionTask, numbers: list[int], seed: int,
-    engine: EngineLike | None, device: str,
+    engine: EngineLike | None, device: str, conductances: str | None,
 ) -> list[ChipResult]:  # fmt: skip
     """Return the scores of the digital network, or of each of these chips, by a function of the user."""
     from imc_sim.array import load_chip
+    from imc_sim.evaluate._sampled_chips import SampledChips
     from imc_sim.evaluate._scoring import score_chips, score_network
 
     if chip is None:
         return [score_network(_session(device), model, task)]
     _check_numbers(numbers)
     used = None if engine is None else as_engine(engine)
-    return score_chips(_session(device), model, task, load_chip(chip), numbers, seed, used)
+    sampled = SampledChips(load_chip(chip), range(numbers[0], numbers[0] + 1), seed, used, conductances)
+    return score_chips(_session(device), model, task, sampled, numbers)
 
 
 def _check_numbers(numbers: list[int]) -> None:

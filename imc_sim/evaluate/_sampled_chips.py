@@ -12,6 +12,7 @@ from imc_sim.analog import AnalogModel, AssociativeMemory
 from imc_sim.array import Chip
 from imc_sim.config import Engine
 from imc_sim.evaluate._accuracy import Accuracy
+from imc_sim.evaluate._measured_cells import measured_cells
 from imc_sim.mapping import map_model
 
 
@@ -46,12 +47,16 @@ Evaluated = tuple[list[Accuracy], Calibration]
 @final
 @dataclass(frozen=True)
 class SampledChips:
-    """Chips `numbers` of a description, sampled by `seed`; `engine` computes the products (None: that of the chip)."""
+    """Chips `numbers` of a description, sampled by `seed`; `engine` computes the products (None: that of the chip).
+
+    conductances: file of measured conductances of layers, whose chips these are; None: cells are simulated.
+    """
 
     chip: Chip
     numbers: range
     seed: int
     engine: Engine | str | None = None
+    conductances: str | None = None
 
     @property
     def searches(self) -> bool:
@@ -67,7 +72,10 @@ class SampledChips:
 
         images: a tensor, or a tuple or dict for several inputs. inputs: inputs of a network of any modules.
         """
-        analog = map_model(network, self.chip, self.numbers, self.seed, engine=self.engine, inputs=inputs)
+        analog = map_model(
+            network, self.chip, self.numbers, self.seed, engine=self.engine, inputs=inputs,
+            conductances=measured_cells(self.conductances),
+        )  # fmt: skip
         if images is None or not (self.chip.calibrates and analog.analog_layers):
             return analog, Calibration()
         several = images if isinstance(images, tuple | list) else [] if isinstance(images, Mapping) else [images]

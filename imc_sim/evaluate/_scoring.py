@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from imc_sim._errors import ImcSimError, InputError, nearest
 from imc_sim.analog import AnalogModel
 from imc_sim.array import Chip
-from imc_sim.config import FUNCTION, Engine, digest, held, is_held, load_function, place_of_error
+from imc_sim.config import FUNCTION, digest, held, is_held, load_function, place_of_error
 from imc_sim.evaluate._function_task import FunctionTask
 from imc_sim.evaluate._global_random import seeded
 from imc_sim.evaluate._results import ChipResult
@@ -75,29 +75,25 @@ def score_network(session: Session, model: str, task: FunctionTask) -> ChipResul
 
 
 def score_chips(
-    session: Session, model: str, task: FunctionTask, chip: Chip, numbers: Sequence[int], seed: int,
-    engine: Engine | str | None,
-) -> list[ChipResult]:  # fmt: skip
+    session: Session, model: str, task: FunctionTask, chips: SampledChips, numbers: Sequence[int]
+) -> list[ChipResult]:
     """Return the scores of each chip. Every chip is mapped and read alone, so that its scores depend on no other.
 
     Args:
         session: session of the device.
         model: name or path of a model.
         task: the task.
-        chip: chip description.
-        numbers: numbers of the chips.
-        seed: seed of the chips.
-        engine: backend that computes products; None: that of the chip.
+        chips: one of the chips.
+        numbers: numbers of all of them.
 
     Raises:
         InputError: as `score_network`, or the chip needs calibration and the task has no inputs.
     """
-    images, results = calibration_inputs(session, task, chip), []
+    images, results = calibration_inputs(session, task, chips.chip), []
     inputs = probe_of(session, model, images)
     for number in numbers:
         started = time.perf_counter()
-        chips = SampledChips(chip, range(number, number + 1), seed, engine)
-        analog, calibration = chips.program(session.model(model), images, inputs)
+        analog, calibration = chips.alone(number).program(session.model(model), images, inputs)
         found = _scored(session, task, OneChip(analog), number, started)
         results.append(replace(found, ranges=calibration.ranges, rows_on=calibration.rows_on))
     return results

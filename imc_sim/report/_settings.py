@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 #: prose, and settings shown elsewhere on the page
 _PROSE = {"name", "source", "validity", "kind"}
-_STUDY = ("chips", "seed", "engine", "derived", "skip")
+_STUDY = ("chips", "seed", "engine", "conductances", "derived", "skip")
 
 
 class Setting(NamedTuple):

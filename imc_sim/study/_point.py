@@ -9,7 +9,7 @@ from typing import Any, final
 
 from imc_sim.config import NATIVE, Engine, digest
 from imc_sim.data import foreign_digests, stored_name
-from imc_sim.evaluate import data_of_task, task_identity
+from imc_sim.evaluate import conductances_digest, data_of_task, task_identity
 from imc_sim.study._stored_chip import as_stored
 
 #: Version of the results, part of every id and of study.resolved.yaml. Raise it whenever the same study gives other
@@ -39,6 +39,7 @@ class Point:
         arch: properties of the architecture that the weights do not determine, such as which activations are binary.
         data: digests of the data that the study reads, by part; see `imc_sim.data.data_digest`.
         evaluator: digest of a function that evaluates chips instead of the package's own.
+        conductances: file of measured conductances of layers; None: cells are simulated.
     """
 
     case: str
@@ -53,12 +54,14 @@ class Point:
     arch: dict[str, Any] | None = None
     data: Mapping[str, str] = field(default_factory=dict)
     evaluator: str | None = None
+    conductances: str | None = None
 
     @functools.cached_property
     def content(self) -> dict[str, Any]:
         """Return everything that affects a result, except the number of the chip.
 
-        A backend other than native is included, as are digests of data that are not published sets.
+        A backend other than native is included, as are digests of measured conductances, and of data that are not
+        published sets.
         """
         chip = None if self.chip is None else {k: v for k, v in as_stored(self.chip).items() if k not in PROSE}
         task = task_identity(self.task)
@@ -68,6 +71,7 @@ class Point:
         foreign = foreign_digests(self.own_data)
         named = {f"{stored_name(part.rpartition(' ')[0])} {part.rpartition(' ')[2]}": d for part, d in foreign.items()}
         data |= {"data": named} if named else {}
+        data |= {} if self.conductances is None else {"conductances": conductances_digest(self.conductances)}
         return data if self.engine.native else data | {"engine": self.engine.to_dict()}
 
     @functools.cached_property

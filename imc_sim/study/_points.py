@@ -9,13 +9,14 @@ from dataclasses import replace
 from typing import Any
 
 from imc_sim._errors import InputError, nearest
-from imc_sim.config import as_engine, canonical_json, digest, find_card, set_path
+from imc_sim.config import as_engine, canonical_json, digest, find_card, set_path, user_path
 from imc_sim.data import digests_of
 from imc_sim.evaluate import arch_of, weights_digest
 from imc_sim.study._acting import check_acting, of_any_model
 from imc_sim.study._axes import grid
 from imc_sim.study._conditions import Derived, look_up, matches, paths_in, unknown_path
 from imc_sim.study._content import content_of
+from imc_sim.study._measured import check_measured
 from imc_sim.study._point import SCHEMA, Point, data_parts_of
 from imc_sim.study._spec import ROOTS, Case, Study
 
@@ -46,6 +47,7 @@ def points_of(study: Study, evaluator: str | None = None) -> list[Point]:
     if not points:
         raise InputError(where, f"conditions that hold at all {len(places)} points", "1 or more points", "Relax one.")
     _check_metric(study, points)
+    check_measured(study, points)
     check_acting(study, points, of_any_model)
     return points
 
@@ -109,7 +111,7 @@ def _point(
         case.name, tuple((a.path, a.shown(k)) for a, k in zip(study.axes, place, strict=True)), model,
         weights_digest(model), facts["chip"], _located(study, facts["chip_task"]), facts["seed"],
         as_engine(facts["engine"]), _located(study, facts["task"]), arch_of(model),
-        data,
+        data, conductances=facts["conductances"],
     )  # fmt: skip
 
 
@@ -147,7 +149,7 @@ def _settings(study: Study, case: Case, place: tuple[int, ...], where: str) -> d
     swept = [(p, axis.values[k]) for axis, k, group in zip(study.axes, place, groups, strict=True) for p in group]
     settings: dict[str, Any] = {"model": study.model, "task": study.task, "seed": study.seed}
     settings["chip"] = _located_chip(study, study.chip)
-    settings["chip_task"] = study.chip_task
+    settings["chip_task"], settings["conductances"] = study.chip_task, study.conductances
     settings["engine"] = None if study.engine is None else study.engine.to_dict()
     # Short paths first: an axis over whole chips must not overwrite what an axis over their tiles has set.
     for path, value in sorted([*case.set.items(), *swept], key=lambda item: item[0].count(".")):
@@ -185,7 +187,12 @@ def _completed(settings: dict[str, Any], where: str) -> dict[str, Any]:
     key = "engine"
     engine = as_engine(chip[key] if settings[key] is None else settings[key], f"{where}, {key}").to_dict()
     tasks = _tasks(settings["task"], settings["chip_task"], where)
-    return {"model": model, "chip": chip, **tasks, "engine": engine, "seed": seed}
+    cells = settings["conductances"]
+    if not isinstance(cells, str | None):
+        step = "Write the path of a file, or null for simulated cells."
+        raise InputError(f"{where}, conductances", repr(cells), "the path of an .npz file, or null", step)
+    cells = None if cells is None else str(user_path(cells, "conductances").absolute())
+    return {"model": model, "chip": chip, **tasks, "engine": engine, "seed": seed, "conductances": cells}
 
 
 def _apply(settings: dict[str, Any], path: str, value: Any, where: str) -> None:
@@ -286,7 +293,8 @@ def _described(point: Point, names: Mapping[str, str]) -> dict[str, Any]:
     stated = _stated(point.model, task)
     known = {"model": names.get(point.model, point.model), "chip": point.chip and point.chip["name"]}
     known |= {} if chance is None else {"chance": chance}
-    known |= {} if point.chip is None else {"vary": chips_vary(point.model, load_chip(point.chip))}
+    measured = point.conductances is not None
+    known |= {} if point.chip is None else {"vary": measured or chips_vary(point.model, load_chip(point.chip))}
     return known | ({} if stated is None else {"stated": stated}) | ({"chip_task": differs} if differs else {})
 
 

@@ -161,6 +161,9 @@ def run(
 
 def check_study(study: Study, points: list[Point], device: str) -> None:
     """Reject points whose trials would fail, and axes and cases that change no result with their models."""
+    most, step = study.chips.checkpoints()[-1], "Set chips.min and chips.max to the number of measured chips."
+    for path in {point.conductances: None for point in points if point.conductances is not None}:
+        evaluate.check_measured_chips(path, most, step)
     with evaluate.holding(points[0].data):
         _check(points, device)
     check_acting(study, points, of_its_model)
@@ -181,8 +184,8 @@ def _check(points: list[Point], device: str) -> None:
             (f"{point.model} {point.digital_task}", lambda p=point: evaluate.check_images(p.model, p.reference().task)),
             (f"{point.model} {point.task}", lambda p=point: evaluate.check_images(p.model, p.task)),
             (
-                f"{point.model} {structure}",
-                lambda p=point: p.chip and evaluate.check_mapping(p.model, p.chip, p.engine, p.task),
+                f"{point.model} {structure} {point.conductances}",
+                lambda p=point: p.chip and evaluate.check_mapping(p.model, p.chip, p.engine, p.task, p.conductances),
             ),
         ):
             if key not in seen:

@@ -22,7 +22,7 @@ from imc_sim.study._user_files import with_places
 #: keys that study.resolved.yaml has in addition to those of a study
 DERIVED = ("schema", "digest", "weights", "trained", "data", "metric", "points")
 #: first parts of the paths that cases and axes may set
-ROOTS = ("model", "chip", "task", "chip_task", "engine", "seed")
+ROOTS = ("model", "chip", "task", "chip_task", "engine", "seed", "conductances")
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 _CODE = re.compile(r"\.py:\w+$")
 _SIZES = {"KB": 10**3, "MB": 10**6, "GB": 10**9}
@@ -89,8 +89,8 @@ class Chips(Spec):
 class Study(Spec):
     """The content of a study file: every case at every combination of axis values is a point with sampled chips.
 
-    Paths in cases and axes start with `model`, `chip`, `task`, `chip_task`, `engine` or `seed`. A file may also have
-    `base`, a study whose settings it extends, and `set`, paths and values as with --set.
+    Paths in cases and axes start with `model`, `chip`, `task`, `chip_task`, `engine`, `seed` or `conductances`. A file
+    may also have `base`, a study whose settings it extends, and `set`, paths and values as with --set.
     """
 
     name: str = Field(
@@ -108,6 +108,11 @@ class Study(Spec):
     )
     engine: Engine | None = Field(
         default=None, description="backend that computes the crossbar products; null: that of the chip"
+    )
+    conductances: str | None = Field(
+        default=None,
+        description="file of measured conductances, whose cells take the place of those that the chip would program in "
+        "layers; null: cells are simulated",
     )
     cases: tuple[Case, ...] = Field(default=(Case(name="all"),), description="named variants of the study")
     axes: tuple[Axis, ...] = Field(

@@ -34,7 +34,7 @@ def sweep(
     axes: Mapping[str | tuple[str, ...], Sequence[Any]], score: Callable[[Any, int | None], Any], *,
     inputs: Any = None, chips: int = 30, out: str | os.PathLike[str] | None = None, workers: int | None = None,
     seed: int = 0, metric: str = "score", unit: str = "", better: str = "higher", version: str = "",
-    progress: bool = True,
+    conductances: str | os.PathLike[str] | None = None, progress: bool = True,
 ) -> DataFrame:  # fmt: skip
     """Score a network on sampled chips at every combination of settings, and return a table.
 
@@ -59,6 +59,8 @@ def sweep(
         unit: of the score.
         better: `higher` or `lower`, for the report.
         version: text that identifies objects used by `score` whose content cannot be read, such as open files.
+        conductances: .npz file of measured conductances of the layers, whose chips are evaluated; None: cells are
+            simulated. See `AnalogModel.to_npz`.
         progress: whether to show progress on stderr.
 
     Returns:
@@ -87,6 +89,7 @@ def sweep(
         "name": "sweep", "model": names[0], "chip": load_chip(chip).to_dict(), "seed": seed,
         "task": task | ({} if inputs is None else {"inputs": names[2]}), "chips": {"min": chips},
         "axes": [_axis(path, values) for path, values in axes.items()],
+        "conductances": None if conductances is None else str(conductances),
     }  # fmt: skip
     folder = Path("results") / names[0] if out is None else Path(out)
     executor = "process" if workers is not None and workers > 1 else "inline"

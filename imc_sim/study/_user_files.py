@@ -1,4 +1,4 @@
-"""Files of the user that a study file names relative to its own folder: functions of tasks, and arrays of images."""
+"""Files of the user that a study names relative to its folder: functions of tasks, images, measured conductances."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ def with_places(study: S, folder: Path) -> S:
         axis.model_copy(update={"values": tuple(_placed(axis.path, value, folder) for value in axis.values)})
         for axis in data.axes
     )
-    tasks = {key: _placed(key, getattr(data, key), folder) for key in ("task", "chip_task")}
-    return study.model_copy(update={"cases": cases, "axes": axes, **tasks})
+    whole = {key: _placed(key, getattr(data, key), folder) for key in ("task", "chip_task", "conductances")}
+    return study.model_copy(update={"cases": cases, "axes": axes, **whole})
 
 
 def _settings(settings: Mapping[str, Any], folder: Path) -> dict[str, Any]:
@@ -38,6 +38,8 @@ def _settings(settings: Mapping[str, Any], folder: Path) -> dict[str, Any]:
 def _placed(path: str, value: Any, folder: Path) -> Any:
     """Return the value of a path with the files that it names made absolute."""
     root, _, key = path.partition(".")
+    if path == "conductances":
+        return _absolute(value, folder)
     if root not in ("task", "chip_task"):
         return value
     if not key and isinstance(value, Mapping):

@@ -15,6 +15,7 @@ from imc_sim.config import as_engine, digest, trusting
 from imc_sim.evaluate import (
     ChipResult,
     arch_of,
+    conductances_digest,
     evaluate_chips,
     features_digest,
     holding,
@@ -23,7 +24,8 @@ from imc_sim.evaluate import (
 )
 from imc_sim.study._point import Point, Trial
 
-#: called with (model, chip, task, chip numbers, seed), and with `engine` and `device` if they are not the default
+#: called with (model, chip, task, chip numbers, seed), and with `engine`, `device` and `conductances` if they are not
+#: the default
 Evaluator = Callable[..., list[ChipResult]]
 #: largest number of chips per call: small enough to show progress, and to lose little if a worker is lost
 BATCH = 4
@@ -47,6 +49,7 @@ class Batch:
         features: digest of the model whose features the task uses; None for a task of images.
         data: digests of the data that the task reads.
         code: digest of the functions and files of a function task; None for other tasks.
+        cells: SHA-256 of the file of measured conductances; None where cells are simulated.
     """
 
     evaluator: Evaluator
@@ -61,6 +64,7 @@ class Batch:
     features: str | None = None
     data: Mapping[str, str] = field(default_factory=dict)
     code: str | None = None
+    cells: str | None = None
 
     @classmethod
     def of(cls, trials: list[Trial], evaluator: Evaluator, device: str) -> Batch:
@@ -69,10 +73,12 @@ class Batch:
         options: dict[str, Any] = {} if device == "cpu" else {"device": device}
         if p.chip is not None and p.engine != as_engine(p.chip["engine"]):
             options["engine"] = p.engine
+        if p.conductances is not None:
+            options["conductances"] = p.conductances
         chips, features = tuple(t.chip for t in trials), p.content["task"].get("features")
         code = digest(p.content["task"]) if p.task["kind"] == "function" else None
         arguments = (evaluator, p.model, p.weights, p.chip, p.task, chips, p.seed, options, p.arch, features)
-        return cls(*arguments, p.own_data, code)
+        return cls(*arguments, p.own_data, code, p.content.get("conductances"))
 
 
 def evaluate_batch(batch: Batch) -> list[ChipResult]:
@@ -82,6 +88,8 @@ def evaluate_batch(batch: Batch) -> list[ChipResult]:
         _check_model(batch.model, "architecture", digest(arch_of(batch.model)), digest(batch.arch))
         if batch.code is not None:
             _check_code(batch.task, batch.code)
+        if batch.cells is not None:
+            _check_cells(batch.options["conductances"], batch.cells)
         if batch.features is not None:
             features = batch.task["features"]
             _check_model(features, "weights and architecture", features_digest(features), batch.features)
@@ -106,6 +114,14 @@ def _check_code(task: dict[str, Any], expected: str) -> None:
     if digest(task_identity(task)) != expected:
         step = "Do not change them while a study runs, and give every worker the same files; then run the study again."
         raise InputError(f"task.call, {task['call']!r}", "other content", "the functions and files of the study", step)
+
+
+def _check_cells(path: str, expected: str) -> None:
+    """Reject measured conductances that differ from those of the study."""
+    found = conductances_digest(path)
+    if found != expected:
+        step = "Do not change the file while a study runs, and give every worker the same; then run the study again."
+        raise InputError(f"conductances, {path!r}", f"content {found[:12]}", expected[:12], step)
 
 
 def evaluator_digest(evaluator: Evaluator) -> str | None:

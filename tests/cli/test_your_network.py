@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from imc_sim.data import gather_images, gather_labelled, load_classes, load_pool
+from imc_sim.study import Results
 
 
 def train(network: nn.Module, images: Tensor, labels: Tensor, epochs: int) -> None:
@@ -64,7 +65,9 @@ def test_the_commands_of_the_page_give_three_curves(
         monkeypatch.delitem(sys.modules, name)
     shell = "".join(re.findall(r"^```sh\n(.*?)^```", page, re.MULTILINE | re.DOTALL))
     commands = re.findall(r"^imc-sim (.*)$", shell, re.MULTILINE)
-    assert [command.split()[0] for command in commands] == ["map", "evaluate"] + 3 * ["import"] + 3 * ["run"]
+    assert [command.split()[0] for command in commands] == ["map", "evaluate"] + 3 * ["import"] + 3 * ["run"] + [
+        "map", "map", "evaluate", "run",
+    ]  # fmt: skip
     printed = []
     for command in commands:
         ran = run(*shlex.split(command))
@@ -79,3 +82,8 @@ def test_the_commands_of_the_page_give_three_curves(
         assert max(ideal) - min(ideal) <= (0 if folder == "my_variation" else 5), ideal
         assert {row["correct"] for row in rows} > ideal
         assert Path("results", folder, "report.html").is_file()
+    assert "cells of 4 measured chips are" in printed[-3]
+    (row,) = re.findall(r"on rram_hfo2_1t1r +(0\.\d+) .* 4 measured chips", printed[-2])
+    results = Results.load("results/my_array")
+    assert abs(results.table["mean"].to_list()[0] - float(row)) < 1e-3  # the same cells, without read noise
+    assert results.table["chips"].tolist() == [4, 4, 4]

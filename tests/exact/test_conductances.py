@@ -98,6 +98,15 @@ def test_a_network_on_its_exported_conductances_is_the_same(network: nn.Module, 
     assert g.max() < 1e-2
 
 
+def test_cells_that_are_clipped_at_zero_are_exported_as_zero() -> None:
+    """Rounding must not make them negative, which the import refuses."""
+    made = imc.Crossbar.program(BINARY, CHIP.replace("device.programming.sigma", 0.9), 4)
+    assert float(made.programmed.min()) == 0.0
+    assert bool((made.programmed[:, made.targets > 0] == 0).any())
+    again = imc.Crossbar.from_conductance(made.programmed, BINARY, made.chip)
+    assert torch.equal(again.mvm(SIGNS), made.mvm(SIGNS))
+
+
 def test_a_network_of_any_modules_runs_on_measured_cells(tmp_path: Path) -> None:
     class Sign(nn.Linear):
         def forward(self, input: Tensor) -> Tensor:  # noqa: A002
