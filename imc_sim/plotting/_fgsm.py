@@ -166,12 +166,16 @@ def _cross(ax: Axes, rows: DataFrame, number: int) -> None:
 
 def _accuracy_axis(ax: Axes, data: DataFrame) -> None:
     """Set the limits of the accuracy axis and mark chance."""
-    columns = [name for name in ("accuracy", "low", "published") if name in data]
-    low = lower_limit(data[columns])
+    low = data.attrs.get("lowest", _lowest(data))
     ax.set_ylim(low, 101)
     chance = float(data.attrs.get("chance", math.nan))
     if chance >= low:
         mark_level(ax, chance, "chance")
+
+
+def _lowest(data: DataFrame) -> float:
+    """Return the start of an accuracy axis that holds all rows."""
+    return lower_limit(data[[name for name in ("accuracy", "low", "published") if name in data]])
 
 
 def fgsm_figure(data: DataFrame) -> Figure:
@@ -187,14 +191,12 @@ def fgsm_figure(data: DataFrame) -> Figure:
     figure, axes = new_panels(1, len(panels), 3.4 if len(panels) == 1 else 7.0, 2.3 + 0.13 * (lines + 1))
     for ax, panel in zip(axes, panels, strict=True):
         part = data if panel is None else where(data, "panel", panel)
-        part.attrs = dict(data.attrs)
+        part.attrs = data.attrs | {"lowest": _lowest(data)}
         plot_fgsm(ax, part, names)
-        ax.set_ylim(min(a.get_ylim()[0] for a in axes[: axes.index(ax) + 1]), 101)
         if len(panels) > 1:
             ax.set_title(str(panel))
     for ax in axes[1:]:
         ax.set_ylabel("")
-        ax.set_ylim(axes[0].get_ylim())
     figure.legend(handles=_handles(axes, data), loc="outside lower center", handlelength=2.6, ncols=columns)
     return figure
 
