@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 EMBEDDED = {"dataset": "glyphs", "split": "test", "rotations": False}
 
 #: architectures whose features are keys of characters
-_ENCODERS = ("batmann", "binact", "conv4")
+ENCODERS = ("batmann", "binact", "conv4")
 #: chips that are sampled where no number is given
 _CHIPS = 16
 #: called after every task with (tasks done, tasks in all)
@@ -141,7 +141,7 @@ def stated_tasks(card: ModelCard) -> list[_Wanted]:
     wanted = card.recipe.get("measure")
     if wanted:
         return [(dict(each["task"]), None, None) for each in wanted]
-    if card.arch.name not in _ENCODERS:
+    if card.arch.name not in ENCODERS:
         step = "Name one, such as --set kind=classification --set dataset=mnist, or list it in recipe.measure."
         raise InputError(f"model {card.name!r}", "a card that states no task", "a task", step)
     return [(build_task(EMBEDDED, "task").to_dict(), None, None)]

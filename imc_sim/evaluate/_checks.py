@@ -87,6 +87,9 @@ def check_mapping(
         network, spec.without_effects(), engine="native", inputs=inputs, conductances=measured
     )  # fmt: skip
     check_backend(backend, spec, ideal.analog_layers.values())
+    if task is not None:
+        of_task = isinstance(build_task(task, "task"), FewShotTask)
+        mapping.check_on_chip(ideal.report, of_task and spec.policy.memory == "crossbar")
 
 
 def acting_settings(model: str, chip: dict[str, Any], task: dict[str, Any]) -> dict[str, Any]:

@@ -8,10 +8,10 @@ from imc_sim._errors import InputError
 from imc_sim.analog import AnalogModel, chip_count, read_conductances
 from imc_sim.array import Chip
 from imc_sim.evaluate._calibration import calibration_images, probe_inputs
-from imc_sim.evaluate._card import stated_tasks
+from imc_sim.evaluate._card import ENCODERS, stated_tasks
 from imc_sim.evaluate._session import Session
-from imc_sim.evaluate._tasks import Counted, build_task, counted
-from imc_sim.mapping import map_model
+from imc_sim.evaluate._tasks import Counted, FewShotTask, build_task, counted
+from imc_sim.mapping import check_on_chip, map_model
 from imc_sim.nn import product_layers
 from imc_sim.nn.store import inputs_of, load_card
 
@@ -33,16 +33,19 @@ def map_for_card(name: str, chip: Chip, conductances: Path | None = None, chips:
     """
     session = Session.on("cpu")
     network = session.model(name)
-    inputs = inputs_of(network)
+    inputs, (card, _) = inputs_of(network), load_card(name)
+    states = bool(card.measured or card.recipe.get("measure") or card.arch.name in ENCODERS)
     if inputs is None and not product_layers(network):
-        card, _ = load_card(name)
-        if not (card.measured or card.recipe.get("measure")):
+        if not states:
             step = "Add --inputs FILE, also to imc-sim import."
             raise InputError(f"model {card.name!r}", "no inputs", "some, to find the products of the network", step)
         inputs = probe_inputs(session, name, _first_task(session, name))
     measured = None if conductances is None else read_conductances(conductances)
     chips = chips or (1 if measured is None else chip_count(measured))
-    return map_model(network, chip, chips, seed=0, inputs=inputs, conductances=measured)
+    mapped = map_model(network, chip, chips, seed=0, inputs=inputs, conductances=measured)
+    few_shot = states and isinstance(_first_task(session, name), FewShotTask)
+    check_on_chip(mapped.report, few_shot and chip.policy.memory == "crossbar")
+    return mapped
 
 
 def calibrate_for_card(analog: AnalogModel, name: str) -> None:

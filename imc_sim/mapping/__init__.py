@@ -2,6 +2,7 @@
 
 from imc_sim.mapping._import import ImportReport, import_checkpoint
 from imc_sim.mapping._map import acting_settings, bytes_per_chip, map_model
+from imc_sim.mapping._on_chip import check_on_chip
 from imc_sim.mapping._report import LayerRow, MappingReport
 
 __all__ = [
@@ -10,6 +11,7 @@ __all__ = [
     "MappingReport",
     "acting_settings",
     "bytes_per_chip",
+    "check_on_chip",
     "import_checkpoint",
     "map_model",
 ]

@@ -11,6 +11,7 @@ from torch import nn
 from imc_sim._errors import InputError
 from imc_sim.analog import SITE_LAYERS, AnalogLayer, AnalogModel, Context, SiteCall, SiteLayer, SiteNetwork
 from imc_sim.array import Chip
+from imc_sim.mapping._on_chip import check_on_chip
 from imc_sim.mapping._placing import bytes_of, chips_together, encoding_of
 from imc_sim.mapping._report import LayerRow, MappingReport
 from imc_sim.mapping._rounding import refuse_rounding, weight_error
@@ -67,6 +68,7 @@ def map_products(
         refuse_rounding(errors)
     rows += [LayerRow(path, function, 0, "digital", "-", 0, 0, 0.0) for path, function in products.opaque]
     report = MappingReport(chip, tuple(rows), products=products, placed=tuple(digital))
+    check_on_chip(report, memory=chip.policy.memory == "crossbar")
     found = SiteNetwork(network, [calls[place] for place in products.order], products)
     return AnalogModel(found, analog, numbers, context, report, block, seed)
 
@@ -113,9 +115,6 @@ def _places(products: Products, chip: Chip) -> list[Site]:
         raise InputError(
             "map_model", f"no place for {len(errors)} sites: {', '.join(errors)}", "a place for each", step
         )
-    if not placed and chip.policy.memory == "digital":
-        step = "Set policy.layers: {NAME: crossbar}, or policy.binary, int8, float or memory."
-        raise InputError("map_model", "no product on crossbars", "one site at least, or the key memory", step)
     return placed
 
 

@@ -159,6 +159,38 @@ def test_a_network_without_inputs_is_mapped_with_images_of_its_task(home: Path, 
     assert "no inputs; allowed: some, to find the products of the network. Add --inputs FILE" in ran.err
 
 
+ALL_DIGITAL = "--set", "chip.policy={binary: digital, float: digital}"
+
+
+def test_a_network_that_stays_digital_is_an_error_without_a_key_memory(home: Path, run: Callable) -> None:
+    """In map, evaluate and studies; a key memory on the chip, or a policy that says so, is enough."""
+    imported(run, "Net")
+    imported(run, "Encoder")
+    task = [word for key, value in TASKS["Net"].items() for word in ("--set", f"{key}={value}")]
+    for words in (["map", "Net", "ideal"], ["evaluate", "Net", "--chip", "ideal", *task]):
+        ran = run(*words, *ALL_DIGITAL)
+        assert ran.code == 2
+        assert "chip.policy: got all products with weights digital (3); allowed: one product on crossbars" in ran.err
+        assert "Set policy.float and policy.binary to crossbar (real weights also need encoding_multibit" in ran.err
+        assert run(*words, *ALL_DIGITAL, "--set", 'chip.policy.layers={"*": digital}').code == 0
+    study = {"name": "s", "model": "Net", "chip": "mine", "task": TASKS["Net"], "chips": {"min": 1}}
+    (home / "s.yaml").write_text(json.dumps(study))
+    ran = run("run", "s.yaml", *ALL_DIGITAL)
+    assert (ran.code, Path("results").exists()) == (2, False)
+    assert "all products with weights digital (3)" in ran.err
+    few_shot = ["--set", "model=Encoder", "--set", f"task={json.dumps(TASKS['Encoder'])}"]
+    assert run("run", "s.yaml", *ALL_DIGITAL, *few_shot).code == 0
+    ran = run("run", "s.yaml", *ALL_DIGITAL, *few_shot, "--set", "chip.policy.memory=digital", "--out", "results/no")
+    assert ran.code == 2
+    assert "all products with weights digital (2)" in ran.err
+
+
+def test_a_network_without_products_is_an_error(home: Path, run: Callable) -> None:
+    (home / "pool.py").write_text("from torch import nn\n\ndef make():\n    return nn.AvgPool2d(2)\n")
+    ran = run("map", "./pool.py:make", "ideal", "--inputs", "Net.npy")
+    assert (ran.code, "a network without a product with weights" in ran.err) == (2, True), ran.err
+
+
 def point_ids(home: Path, model: str) -> list[str]:
     study = {
         "name": "s", "question": "Which?", "model": model, "chip": "mine", "task": TASKS["Net"], "chips": {"min": 2},

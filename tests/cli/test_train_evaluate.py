@@ -75,7 +75,7 @@ def test_an_unknown_name_is_answered_in_one_short_line(run: Callable, workplace:
     untrained = run("map", "tiny", "ideal")
     assert "a card without weights; allowed: a trained model." in untrained.err
     cells = run("import", "cells.csv", "--quiet")
-    assert "cells.csv: got no such file; allowed: a readable CSV" in cells.err
+    assert "cells.csv: got no such file; allowed: a file of measurements" in cells.err
     for ran in (model, study, untrained, cells):
         assert (ran.code, ran.out, ran.err.count("\n")) == (2, "", 1)
         assert len(ran.err) < 300

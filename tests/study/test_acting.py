@@ -21,7 +21,7 @@ STUDY: dict[str, Any] = {
     "task": {"dataset": "glyphs", "split": "test"},
 }  # fmt: skip
 DRIFT = {"chip.device.time.drift.nu": 0.05}
-DIGITAL = {"chip.policy.binary": "digital", "chip.policy.memory": "digital"}
+DIGITAL = {"chip.policy.layers": {"*": "digital"}, "chip.policy.memory": "digital"}
 #: path, values, settings that switch it on
 CASES: list[tuple[str, list[Any], dict[str, Any]]] = [
     ("chip.converter.bits", [4, 8], {"chip.converter.kind": "auto"}),
