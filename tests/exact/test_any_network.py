@@ -373,7 +373,10 @@ def test_a_network_without_products_on_chip_needs_the_key_memory_there() -> None
     analog = imc.map_model(network, chip, chips=2, inputs=x)
     assert torch.equal(analog(x), network(x).expand(2, 4, 4))
     assert "on crossbars: 0 % of the weights" in analog.report.to_text()
-    with pytest.raises(InputError, match=r"all products with weights digital \(1\); allowed: one product on crossbars, or a few-shot task"):
+    with pytest.raises(
+        InputError,
+        match=r"all products with weights digital \(1\); allowed: one product on crossbars, or a few-shot task",
+    ):
         imc.map_model(network, chip.replace("policy.memory", "digital"), inputs=x)
 
 
