@@ -238,7 +238,14 @@ class AnalogLayer(nn.Module, abc.ABC):
     def _one(self, index: int, x: Tensor, first_read: int) -> Tensor:
         """Return the layer's output on one chip."""
         y = self.on_chip(index, self.operand(x), first_read)
-        z = self.digital.rescale(y.to(x.dtype))
+        return self.converted(self.digital.rescale(y.to(x.dtype)))
+
+    def converted(self, z: Tensor) -> Tensor:
+        """Return rescaled outputs through the ADC of the layer, if it has one for outputs.
+
+        Args:
+            z: outputs.
+        """
         return z if self._converter is None else self._converter.unit(z)
 
     def _input_dims(self) -> int:

@@ -13,6 +13,9 @@ from imc_sim.analog._layers import AnalogConv2d, AnalogLayer, AnalogLinear
 from imc_sim.nn import ProductLayer, WeightKind
 from imc_sim.sites import Site
 
+#: half precision, which crossbars compute in float32
+HALF = (torch.float16, torch.bfloat16)
+
 
 class _SiteWeights(WeightKind):
     """Weights that a network of someone else made: whole numbers with a scale per output, or real ones."""
@@ -70,9 +73,14 @@ class SiteLayer(ProductLayer, abc.ABC):
         self.exact = binary and exact_inputs
         self.input_scale = float(site.inputs.scale) if self.exact else 1.0
         self.inputs = "bits" if site.inputs.kind == "bits" else "signs"
-        self.plain = self.input_scale == 1.0 and bool((self.scale == 1.0).all())
+        self.plain = bool((self.unit == 1.0).all())
 
     scale: Tensor
+
+    @property
+    def unit(self) -> Tensor:
+        """Return the weight x input that one stored step times one step of the inputs stands for, of each output."""
+        return self.scale * self.input_scale
 
     @property
     def kind(self) -> WeightKind:
@@ -84,7 +92,7 @@ class SiteLayer(ProductLayer, abc.ABC):
     def rescale(self, y: Tensor) -> Tensor:
         if self.plain:
             return y
-        return y * self.per_output(self.scale * self.input_scale).to(y.dtype)
+        return y * self.per_output(self.unit).to(y.dtype)
 
 
 @final
@@ -127,7 +135,7 @@ class _OnSite(AnalogLayer, abc.ABC):
     def _one(self, index: int, x: Tensor, first_read: int) -> Tensor:
         running = self.context.running
         folded, batch = (1, len(x)) if running is None else (running.folded, running.batch or len(x))
-        single = x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
+        single = x.float() if x.dtype in HALF else x
         each = max(1, len(x) // (folded * batch))  # reads of a sample
         if folded == 1:
             return super()._one(index, single, first_read * each).to(x.dtype)

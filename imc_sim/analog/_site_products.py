@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple, Self, final
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from imc_sim.analog._layers import AnalogLayer
+from imc_sim.analog._site_groups import Groups
 from imc_sim.analog._site_layers import AnalogSiteConv2d
 from imc_sim.sites import Call, Samples, Site
 
@@ -51,15 +53,39 @@ def equal_weights(found: Tensor, weight: Tensor) -> bool:
     return float((found - weight).abs().max()) <= 16 * torch.finfo(weight.dtype).eps * float(weight.abs().max())
 
 
-def product(call: Call, site: Site, layers: Sequence[nn.Module], batch: int) -> Tensor:
+@final
+class SiteCall(NamedTuple):
+    """A call of a pass.
+
+    Attributes:
+        site: what the call multiplies.
+        layers: those that make the product: one, or one per group or matrix; none for a product that stays digital.
+        groups: reads the layers of a grouped convolution together.
+    """
+
+    site: Site
+    layers: Sequence[AnalogLayer]
+    groups: Groups | None = None
+
+    @classmethod
+    def of(cls, site: Site, layers: Sequence[AnalogLayer]) -> Self:
+        """Return the calls of a site.
+
+        Args:
+            site: what the probe found.
+            layers: of the site.
+        """
+        grouped = len(layers) > 1 and site.kind in ("conv1d", "conv2d", "conv3d")
+        return cls(site, layers, Groups(layers) if grouped else None)
+
+
+def product(call: Call, to: SiteCall, batch: int) -> Tensor:
     """Return the product of the call from its layers; batch: samples of the pass."""
+    site, layers, _ = to
     x = call.driven(1 - site.place)
     if call.convolution:
-        y = (
-            _transposed(call, x, site, layers, batch)
-            if "transpose" in call.kind
-            else _convolved(call, x, site, layers, batch)
-        )
+        transposed = "transpose" in call.kind
+        y = _transposed(call, x, site, layers, batch) if transposed else _convolved(call, x, to, batch)
         return y[0] if call.factors[0].ndim < call.factors[1].ndim else y
     y = _multiplied(x, site, layers, batch)
     single, vector = call.factors[1 - site.place].ndim == 1, call.factors[site.place].ndim == 1
@@ -68,7 +94,7 @@ def product(call: Call, site: Site, layers: Sequence[nn.Module], batch: int) -> 
     return y.squeeze(dim) if single else y
 
 
-def _multiplied(x: Tensor, site: Site, layers: Sequence[nn.Module], batch: int) -> Tensor:
+def _multiplied(x: Tensor, site: Site, layers: Sequence[AnalogLayer], batch: int) -> Tensor:
     """Return the products of vectors [*, in] with one matrix, or with one of several by leading dimensions."""
     lead = () if site.weight is None else tuple(site.weight.shape[:-2])
     if site.stack:
@@ -90,20 +116,23 @@ def _multiplied(x: Tensor, site: Site, layers: Sequence[nn.Module], batch: int) 
     return y.unflatten(0, [x.shape[d] for d in dims]).movedim(list(range(len(dims))), dims)
 
 
-def _convolved(call: Call, x: Tensor, site: Site, layers: Sequence[nn.Module], batch: int) -> Tensor:
-    """Return the convolution of images, one layer per group."""
-    if isinstance(layers[0], AnalogSiteConv2d):
-        place = Samples() if site.samples is None else site.samples
-        images = place.first(x, batch).flatten(0, 1) if place.inner else x
+def _convolved(call: Call, x: Tensor, to: SiteCall, batch: int) -> Tensor:
+    """Return the convolution of images, group by group where one product cannot read all."""
+    site, layers, groups = to
+    place = Samples() if site.samples is None else site.samples
+    images = place.first(x, batch).flatten(0, 1) if place.inner else x
+    y = None if groups is None else groups.product(call, images)
+    if y is None and isinstance(layers[0], AnalogSiteConv2d):
         each = [layer(part) for layer, part in zip(layers, images.chunk(len(layers), dim=1), strict=True)]
         y = each[0] if len(each) == 1 else torch.cat(each, dim=1)
+    if y is not None:
         return place.back(y.unflatten(0, (batch, -1))) if place.inner else y
     parts = [patches(part, call.factors[1].shape[2:], call.settings) for part in x.chunk(len(layers), dim=1)]
-    each = [_by_samples(layer, v, site.samples, batch) for layer, (v, _) in zip(layers, parts, strict=True)]
-    return torch.cat(each, dim=-1).transpose(1, 2).unflatten(2, parts[0][1])
+    vectors = [_by_samples(layer, v, site.samples, batch) for layer, (v, _) in zip(layers, parts, strict=True)]
+    return torch.cat(vectors, dim=-1).transpose(1, 2).unflatten(2, parts[0][1])
 
 
-def _transposed(call: Call, x: Tensor, site: Site, layers: Sequence[nn.Module], batch: int) -> Tensor:
+def _transposed(call: Call, x: Tensor, site: Site, layers: Sequence[AnalogLayer], batch: int) -> Tensor:
     """Return the transposed convolution of images: every pixel drives a matrix, and overlapping outputs are added."""
     groups = x.flatten(2).mT.chunk(len(layers), dim=-1)
     each = [_by_samples(layer, part, site.samples, batch) for layer, part in zip(layers, groups, strict=True)]

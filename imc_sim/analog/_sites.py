@@ -10,13 +10,11 @@ from torch import Tensor, nn
 
 from imc_sim._errors import InputError
 from imc_sim.analog._instead import instead
-from imc_sim.analog._site_products import equal_weights, finished, product
-from imc_sim.sites import Arguments, Call, ProductMode, Products, Site, joined
+from imc_sim.analog._site_products import SiteCall, equal_weights, finished, product
+from imc_sim.sites import Arguments, Call, ProductMode, Products, joined
 
 #: elements of the largest input of a site, of all chips that run in one pass: more do not fit the cache
 _ELEMENTS = 2**17
-#: a call of a pass: its site, and the layers of its groups, none for a product that stays digital
-SiteCall = tuple[Site, Sequence[nn.Module]]
 
 
 @final
@@ -32,7 +30,7 @@ class SiteNetwork(nn.Module):
     def __init__(self, network: nn.Module, calls: Sequence[SiteCall], products: Products) -> None:
         super().__init__()
         self.network, self._calls, self.outputs, self._split = network, list(calls), products.outputs, products.split
-        self.layers = nn.ModuleList(layer for _, layers in calls for layer in layers)
+        self.layers = nn.ModuleList(layer for call in calls for layer in call.layers)
         #: number of a call -> address and version of a parameter that was compared with the mapped weight
         self.compared: dict[int, tuple[int, int]] = {}
 
@@ -57,7 +55,7 @@ class SiteNetwork(nn.Module):
         Args:
             batch: number of samples of each.
         """
-        mapped = [site for site, layers in self._calls if layers]
+        mapped = [call.site for call in self._calls if call.layers]
         if self.outputs is None or any(site.samples is None for site in mapped):
             return 1
         return max(1, _ELEMENTS // (batch * max((site.elements for site in mapped), default=1)))
@@ -94,14 +92,15 @@ class _Run(ProductMode):
         self.calls, self.batch, self.compared, self.done = calls, batch, compared, 0
 
     def product(self, call: Call, run: Callable[[], Any]) -> Any:
-        site, layers = self._expected(call)
-        if not layers or site.weight is None:
+        to = self._expected(call)
+        site = to.site
+        if not to.layers or site.weight is None:
             return run()
         self._compare(call.factors[site.place], site.weight, site.name)
         if not torch.is_grad_enabled():
-            return finished(call, product(call, site, layers, self.batch))
+            return finished(call, product(call, to, self.batch))
         with torch.no_grad():
-            y = finished(call, product(call, site, layers, self.batch))
+            y = finished(call, product(call, to, self.batch))
         return instead(run(), y)  # the gradient is that of the network's own call, to its inputs and its weights
 
     def _compare(self, found: Tensor, weight: Tensor, name: str) -> None:
@@ -120,7 +119,7 @@ class _Run(ProductMode):
         """Return the next call of the probe, which must be this one."""
         if self.done < len(self.calls):
             found = self.calls[self.done]
-            if found[0].kind == call.kind:
+            if found.site.kind == call.kind:
                 self.done += 1
                 return found
         raise _other_way("network", f"{call.kind} as product {self.done}")
@@ -128,7 +127,7 @@ class _Run(ProductMode):
     def finish(self) -> None:
         """Raise InputError if the pass made fewer products than the probe."""
         if self.done < len(self.calls):
-            raise _other_way("network", f"a pass without site {self.calls[self.done][0].name!r}")
+            raise _other_way("network", f"a pass without site {self.calls[self.done].site.name!r}")
 
 
 def _other_way(where: str, got: str) -> InputError:

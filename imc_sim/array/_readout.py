@@ -116,11 +116,23 @@ class IdealReadout(Readout):
             index: position of the chip.
         """
         check_finite(y, "currents", LARGE, self.layer)
-        bias = self._bias(index)
-        return self.scaled(y if bias is None else y + bias, self.weights[index].factor)
+        bias = self.bias(index)
+        return times(y if bias is None else y + bias, self.gain(index))
 
-    def _bias(self, index: int) -> Tensor | None:
-        """Return the constants of the cells and the digital correction, [out]; None where exactly zero."""
+    def gain(self, index: int) -> float:
+        """Return the factor from analog sums of one chip to weight x input.
+
+        Args:
+            index: position of the chip.
+        """
+        return self.plan.targets.scale * self.weights[index].factor * self.lines.scale
+
+    def bias(self, index: int) -> Tensor | None:
+        """Return the constants of the cells and the digital correction, [out]; None where exactly zero.
+
+        Args:
+            index: position of the chip.
+        """
         if self.plan.cells_are_ideal:
             return None
         constant, correction, factor = self.weights[index].constant, self.correction(), self.weights[index].factor

@@ -63,7 +63,7 @@ def map_products(
             rows.append(replace(LayerRow.of(name, layer, analog[name]), weight_error=errors[name][1]))
         if site.name not in digital:
             rows.append(LayerRow(site.name, _kind(site), _count(site), "digital", "-", 0, 0, 0.0))
-        calls.append((site, [analog[name] for name, _ in digital.get(site.name, ())]))
+        calls.append(SiteCall.of(site, [analog[name] for name, _ in digital.get(site.name, ())]))
     if not chip.policy.allow_rounding:
         refuse_rounding(errors)
     rows += [LayerRow(path, function, 0, "digital", "-", 0, 0, 0.0) for path, function in products.opaque]

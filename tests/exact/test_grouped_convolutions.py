@@ -1,0 +1,117 @@
+"""Grouped convolutions: every group has its own cells, and one product reads all of them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import imc_sim as imc
+from imc_sim.analog._site_groups import Groups
+from imc_sim.array import Chip, Crossbar
+from imc_sim.config import build
+
+#: binary and integer weights in cells with device variation and a conductance of HRS
+VARIED = build(
+    Chip, {"device": {"g_lrs_S": 1e-4, "g_hrs_S": 2e-5, "programming": {"kind": "relative", "sigma": 0.1}},
+           "policy": {"int8": "crossbar", "float": "crossbar"}, "tile": {"rows": 16}}, "chip",
+)  # fmt: skip
+#: layer, shape of the inputs
+LAYERS: dict[str, tuple[Any, tuple[int, ...]]] = {
+    "depthwise": (lambda: nn.Conv2d(4, 4, 3, padding=1, groups=4, bias=False), (4, 7, 7)),
+    "two filters a channel": (lambda: nn.Conv2d(3, 6, 3, stride=2, groups=3), (3, 7, 7)),
+    "two groups": (lambda: nn.Conv2d(4, 6, 1, groups=2), (4, 5, 5)),
+    "rectangles": (lambda: nn.Conv2d(4, 4, (3, 1), (2, 1), (1, 0), (1, 2), groups=4), (4, 7, 5)),
+    "same": (lambda: nn.Conv2d(4, 4, 4, padding="same", dilation=2, groups=2), (4, 7, 7)),
+    "sequences": (lambda: nn.Conv1d(4, 4, 3, padding=1, groups=4), (4, 9)),
+    "volumes": (lambda: nn.Conv3d(2, 4, 2, groups=2), (2, 4, 4, 4)),
+}
+
+
+def network(layer: nn.Module, weights: str) -> nn.Module:
+    """Return a network of one layer with weights that are exact in any order of sums."""
+    for p in layer.parameters():
+        p.data = torch.randint(-3, 4, p.shape).float() if weights == "integers" else torch.randn(p.shape).sign()
+    return nn.Sequential(layer).eval()
+
+
+def alone(analog: imc.analog.AnalogModel, x: Tensor, monkeypatch: pytest.MonkeyPatch) -> Tensor:
+    """Return the output with every group read alone."""
+    with monkeypatch.context() as patch:
+        patch.setattr(Groups, "product", lambda *_: None)
+        return analog(x)
+
+
+@pytest.mark.parametrize("weights", ["signs", "integers"])
+@pytest.mark.parametrize("name", LAYERS)
+def test_all_groups_in_one_product_are_each_group_alone(
+    name: str, weights: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Inputs of -1 and +1: to the bit for binary weights, whose sums are exact; float64 rounding does not show."""
+    torch.manual_seed(0)
+    make, shape = LAYERS[name]
+    for batch in (3, 400):  # chips together, and one after the other
+        x = torch.randn(batch, *shape).sign()
+        analog = imc.map_model(network(make(), weights), VARIED, chips=3, inputs=x[:3])
+        expected = alone(analog, x, monkeypatch)
+        with monkeypatch.context() as patch:
+            patch.setattr(Crossbar, "read", None)  # no group is read alone
+            found = analog(x)
+        assert torch.equal(found, expected) if weights == "signs" else torch.allclose(found, expected, atol=1e-5)
+        assert not torch.equal(found[0], found[1])
+
+
+def test_groups_are_programmed_by_the_names_of_their_rows() -> None:
+    torch.manual_seed(0)
+    layer = nn.Conv2d(4, 4, 3, groups=4, bias=False)
+    analog = imc.map_model(network(layer, "signs"), VARIED, chips=2, seed=5, inputs=torch.randn(3, 4, 6, 6).sign())
+    names = [f"0[{group}]" for group in range(4)]
+    assert [row.layer for row in analog.report.layers] == names
+    assert {(row.tiles, row.weights) for row in analog.report.layers} == {(analog.report.tiles // 4, 9)}
+    for group, name in enumerate(names):
+        weights = layer.weight.detach()[group].permute(1, 2, 0).reshape(1, -1)  # kernel row, kernel column, channel
+        own, held = Crossbar.program(weights, VARIED, 2, 5, name), analog.analog_layers[name].crossbar
+        assert torch.equal(own.conductance, held.conductance)
+
+
+def test_groups_are_read_from_the_chips_that_are_programmed() -> None:
+    torch.manual_seed(0)
+    x, net = torch.randn(3, 4, 7, 7).sign(), network(LAYERS["depthwise"][0](), "signs")
+    together = imc.map_model(net, VARIED, chips=3, inputs=x)
+    blocks = imc.map_model(net, VARIED, chips=3, inputs=x, memory_limit_bytes=1)
+    assert blocks.block == 1
+    assert torch.equal(together(x), blocks(x))
+
+
+@pytest.mark.parametrize("change", [
+    {"converter": {"kind": "auto", "bits": 4}}, {"device.read.sigma": 0.05},
+    {"inputs": {"kind": "levels", "bits": 4}},
+], ids=["ADC", "read noise", "DAC"])  # fmt: skip
+def test_groups_with_their_own_ranges_or_noise_are_read_one_after_the_other(
+    change: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.manual_seed(0)
+    chip = VARIED
+    for path, value in change.items():
+        chip = chip.replace(path, value)
+    x = torch.randn(3, 4, 7, 7)
+    net = network(LAYERS["depthwise"][0](), "integers")
+    outputs = []
+    for read in (lambda a: a(x), lambda a: alone(a, x, monkeypatch)):
+        analog = imc.map_model(net, chip, chips=2, inputs=x)
+        analog.calibrate(x)
+        outputs.append(read(analog))
+    assert torch.equal(*outputs)
+    ideal = imc.map_model(net, VARIED, chips=2, inputs=x)(x)
+    assert not torch.allclose(outputs[0], ideal, rtol=1e-3)
+
+
+def test_half_precision_is_computed_in_single(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    x = torch.randn(3, 4, 7, 7).sign().half()
+    analog = imc.map_model(network(LAYERS["two groups"][0](), "integers").half(), VARIED, chips=2, inputs=x)
+    found = analog(x)
+    assert found.dtype == torch.float16
+    assert torch.equal(found, alone(analog, x, monkeypatch))
