@@ -23,7 +23,7 @@ _LARGE = "Scale the inputs down."
 @final
 @dataclass(frozen=True)
 class _Weights:
-    """What one chip computes with: filters of all groups, a bias and a gain of each output; None: 0 and 1."""
+    """Hold filters of all groups, a bias and a gain of each output; None: 0 and 1."""
 
     filters: Tensor
     bias: Tensor | None
@@ -80,7 +80,7 @@ class Groups:
         return y if held.gain is None else y * _lifted(held.gain, y)
 
     def _of_chip(self, index: int, kernel: Sequence[int]) -> _Weights:
-        """Return what a chip computes with; word lines are in the order of the kernel, then of the channels."""
+        """Return the weights of a chip; word lines are in the order of the kernel, then of the channels."""
         readouts = [cast("IdealReadout", readout.reference) for readout in self._readouts]
         matrices = [readout.matrix(index) for readout in readouts]
         outputs = len(matrices[0])
