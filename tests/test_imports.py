@@ -50,6 +50,7 @@ INNER = {
     "imc_sim.study._sweep": "sweep",
     # slow or optional packages of others
     "imc_sim.data._readers": "read_digits",
+    "imc_sim.device.fit._level_data": "cdf_data sigma_data",
     "imc_sim.device.fit._reader": "_frame _binary _sheet _parsed _values",
     "imc_sim.evaluate._embedding": "tsne",
     "imc_sim.plotting._backend": "import_matplotlib",

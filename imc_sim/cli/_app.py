@@ -15,6 +15,7 @@ import typer
 
 from imc_sim._errors import ImcSimError
 from imc_sim.cli._data import data_app
+from imc_sim.cli._device import device_app
 from imc_sim.cli._doctor import doctor
 from imc_sim.cli._evaluate import evaluate
 from imc_sim.cli._help import GroupedCommands, add_command, usage_error
@@ -66,6 +67,7 @@ for _name, _command in {"run": run, "status": status, "plot": plot, "report": re
     add_command(app, _name, _command, _STUDIES)
 for _name, _command in {"train": train, "evaluate": evaluate, "map": map_, "import": import_}.items():
     add_command(app, _name, _command, _MODELS)
+app.add_typer(device_app, name="device", rich_help_panel=_MODELS)
 add_command(app, "list", list_, _ABOUT)
 app.add_typer(show_app, name="show", rich_help_panel=_ABOUT)
 app.add_typer(data_app, name="data", rich_help_panel=_ABOUT)

@@ -51,9 +51,7 @@ def import_(
 
     With --arch: imports a checkpoint as a model folder. No code in the checkpoint is run.
 
-    A CSV: fits levels and device variation to a table of conductances. Columns are `LRS (uS),HRS (uS)` (any unit of S
-    or ohm), or `state,conductance (uS)` with states LRS and HRS or level numbers. Prints the fit of each state with its
-    goodness, writes a chip for use in other commands, and draws the CDFs.
+    A table of conductances (CSV): fits levels and device variation, as `imc-sim device fit` does.
 
     Examples:
       imc-sim import ./my_net.py:make --weights w.pth --inputs images.npy --out models/mine
@@ -76,9 +74,12 @@ def import_(
     _refuse(source, named | {"--inputs": inputs}, "measured cells", f"To import a checkpoint: {step}")
     if Path(source).suffix.lower() in _CHECKPOINTS:
         raise InputError(source, "a checkpoint without --arch", "a checkpoint with --arch, or a CSV", step)
-    from imc_sim.cli._import_cells import import_cells
+    from imc_sim.cli._device import fit_chip
 
-    import_cells(Path(source), out, name)
+    if out is not None and out.exists():
+        step = f"Remove it, name another with --out, or use `imc-sim device fit {source} --into {out}`."
+        raise InputError(str(out), "a file that exists", "a new file", step)
+    fit_chip([Path(source)], "levels", out, name)
 
 
 def _refuse(source: str, options: dict[str, Any], kind: str, step: str) -> None:

@@ -9,8 +9,6 @@ from imc_sim.cli._console import say
 #: old beginning of a command line -> the new one; two words before one
 OLD_NAMES = {
     "combine": "report --trials",
-    "device": "import",
-    "device fit": "import",
     "figure": "show",
     "firing": "show spikes",
     "forgetting": "show forgetting",

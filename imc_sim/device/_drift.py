@@ -32,6 +32,8 @@ class Drift(Spec):
 
     @model_validator(mode="after")
     def _laws(self) -> Self:
+        if isinstance(self.nu, float) and self.nu < 0.0:
+            raise ValueError(f"nu of at least 0 (got {self.nu:g}): exponents below 0 count as 0")
         check_pieces(self.nu, self.g_max_S, "nu", 2.0)
         check_pieces(self.nu_std, self.g_max_S, "nu_std", 2.0)
         return self

@@ -10,6 +10,7 @@ from imc_sim.plotting._converter import converter_data, draw_converters, levels_
 from imc_sim.plotting._device import draw_device
 from imc_sim.plotting._fgsm import attack_data, draw_fgsm, fgsm_data, fgsm_figure, plot_fgsm
 from imc_sim.plotting._figure import new_figure, save_figure, save_table, style
+from imc_sim.plotting._fits import FIT_FIGURES, draw_fit
 from imc_sim.plotting._forgetting import curves_of, draw_forgetting, forgetting_data, forgetting_table
 from imc_sim.plotting._heatmap import heatmap_data, heatmap_figure, plot_heatmap
 from imc_sim.plotting._labels import heading, is_number, shown
@@ -24,6 +25,7 @@ from imc_sim.plotting._trainings import draw_trainings, trainings_data, training
 from imc_sim.plotting._tsne import draw_tsne, plot_tsne, tsne_data, tsne_figure, tsne_shares
 
 __all__ = [
+    "FIT_FIGURES",
     "STUDY_FIGURES",
     "Metric",
     "attack_data",
@@ -44,6 +46,7 @@ __all__ = [
     "draw_converters",
     "draw_device",
     "draw_fgsm",
+    "draw_fit",
     "draw_flips",
     "draw_forgetting",
     "draw_quadratic",

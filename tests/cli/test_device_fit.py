@@ -1,7 +1,8 @@
-"""`imc-sim import CSV`: from a table of measurements to a chip that can be simulated, with the goodness of the fit."""
+"""`imc-sim device fit` and `imc-sim import CSV`: from measurements of levels to a chip, with the quality of the fit."""
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,11 @@ from typer.testing import CliRunner
 from imc_sim import InputError
 from imc_sim.array import load_chip
 from imc_sim.cli import app
-from imc_sim.device import PolynomialVariation, RelativeVariation
-from imc_sim.device.fit import fit_device, read_measurements
+from imc_sim.config import read_yaml, write_yaml
+from imc_sim.device import RelativeVariation
+from imc_sim.device.fit import fit, fit_device, read_measurements
 from imc_sim.plotting import new_figure, style
-from imc_sim.plotting._cdf import cdf_data, plot_cdf
+from imc_sim.plotting._cdf import plot_cdf, plot_sigma
 
 N = 400
 HRS_uS = 4.0 * np.exp(0.3 * ndtri((np.arange(N) + 0.5) / N))
@@ -48,14 +50,18 @@ def test_a_table_becomes_a_chip_with_figures(here: Path) -> None:
     ran = invoke(str(wide(here)))
     assert ran.exit_code == 0, ran.output
     lines = ran.stdout.splitlines()
-    assert lines[0].split("  ")[0] == "state"
-    assert [line.split()[0] for line in lines[1:3]] == ["HRS", "LRS"]
-    assert lines[3:] == [f"device_configs/my_cells{end}" for end in (".yaml", "_cdf.png", "_cdf.svg", "_cdf.csv")]
-    assert all((here / path).stat().st_size > 500 for path in lines[3:])
+    assert lines[0].split("  ")[0] == "quantity"
+    assert [line.split("  ")[0] for line in lines[1:5]] == [
+        "HRS median", "HRS standard deviation of ln G", "LRS mean", "LRS standard deviation",
+    ]  # fmt: skip
+    figures = [f"_{name}.{end}" for name in ("cdf", "sigma") for end in ("png", "svg", "csv")]
+    assert lines[5:] == [f"device_configs/my_cells{end}" for end in (".yaml", *figures)]
+    assert all((here / path).stat().st_size > 100 for path in lines[5:])
     chip = load_chip("my_cells")
     assert chip.name == "my_cells"
     assert "my cells.csv" in chip.source
     assert "KS 0.0" in chip.validity
+    assert hashlib.sha256((here / "my cells.csv").read_bytes()).hexdigest()[:16] in chip.source
     programming = chip.device.programming
     assert isinstance(programming, RelativeVariation)
     assert (programming.law, programming.law_hrs) == ("gaussian", "log_normal")
@@ -97,22 +103,6 @@ def test_units_and_layouts_give_the_same_chip(here: Path, head: str, columns: tu
     np.testing.assert_allclose(lrs, LRS_uS / 1e6, rtol=1e-12)
 
 
-def test_more_levels_become_a_table_and_a_polynomial(here: Path) -> None:
-    levels = np.array([1.0, 5.0, 12.0, 20.0])
-    std = 0.1 + 0.4 * (levels / 20) - 0.2 * (levels / 20) ** 2
-    z = ndtri((np.arange(100) + 0.5) / 100)
-    z /= z.std(ddof=1)
-    cells = np.concatenate([g + s * z for g, s in zip(levels, std, strict=True)])
-    path = write(here / "t.csv", "level,G (uS)", np.repeat(np.arange(4), 100), cells)
-    fit = fit_device(read_measurements(path))
-    assert fit.device.table_S == pytest.approx(levels * 1e-6, rel=1e-4)
-    assert fit.device.levels == 4
-    assert isinstance(fit.device.programming, PolynomialVariation)
-    assert fit.device.programming.coefficients_S == pytest.approx([1e-7, 4e-7, -2e-7], rel=1e-3)
-    assert [s.sigma * s.center_S for s in fit.states] == pytest.approx(std * 1e-6, rel=1e-3)
-    assert all(s.distance < 0.02 for s in fit.states)
-
-
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -143,19 +133,20 @@ def test_invalid_names_are_refused(here: Path) -> None:
     assert isinstance(invoke("absent.csv").exception, InputError)
 
 
-def test_a_bad_fit_is_reported(here: Path) -> None:
+def test_the_largest_deviations_are_reported(here: Path) -> None:
     bimodal = np.concatenate([HRS_uS[:200] * 0.1, HRS_uS[200:]])
     ran = invoke(str(write(here / "t.csv", "LRS (uS),HRS (uS)", LRS_uS, bimodal)))
     assert ran.exit_code == 0
-    assert "HRS: a" in ran.stderr
-    assert "does not fit (p = 0.001)" in ran.stderr
+    first = [line for line in ran.stderr.splitlines() if line.startswith(("HRS,", "LRS,"))]
+    assert len(first) == 3
+    assert any("uS measured" in line and "uS in the chip" in line for line in first)
+    assert load_chip("t").device.programming.kind == "measured"
 
 
-def test_the_figure_shows_every_cell_and_the_fitted_law(here: Path) -> None:
-    fit = fit_device(read_measurements(wide(here)))
-    data = cdf_data(fit)
+def test_the_figure_shows_the_cells_and_the_finished_chip(here: Path) -> None:
+    found = fit(wide(here))
+    data = found.part.figures["cdf"]
     assert list(data) == ["state", "conductance_S", "measured", "fitted"]
-    assert len(data) == 2 * N
     assert set(data["state"]) == {"HRS", "LRS"}
     assert data["measured"].tolist() == [*((np.arange(N) + 0.5) / N)] * 2
     assert np.abs(data["measured"].to_numpy(float) - data["fitted"].to_numpy(float)).max() < 0.01
@@ -169,7 +160,39 @@ def test_the_figure_shows_every_cell_and_the_fitted_law(here: Path) -> None:
     assert ax.get_xscale() == "log"
     named = [str(text.get_text()) for text in figure.legends[0].get_texts()]
     assert named[0].startswith("HRS: log-normal, KS 0.0")
-    assert named[1:] == [data.attrs["LRS"], "fit"]
+    assert named[1:] == [data.attrs["LRS"], "chip"]
+    with style():
+        _, ax = new_figure()
+        plot_sigma(ax, found.part.figures["sigma"])
+    sigma = found.part.figures["sigma"]
+    assert np.asarray(ax.lines[1].get_ydata()).tolist() == sigma["sigma_S"].tolist()
+    assert np.asarray(ax.lines[0].get_ydata()) == pytest.approx(sigma["sigma_S"].to_numpy(float), rel=0.03)
+
+
+def test_a_second_fit_extends_the_chip_and_an_error_leaves_it(here: Path) -> None:
+    path, chip = wide(here), here / "chip.yaml"
+    command = ["device", "fit", str(path), "--into", str(chip)]
+    assert CliRunner().invoke(app, command).exit_code == 0
+    data = read_yaml(chip)
+    data["device"]["read"] = {"sigma": 0.01}
+    data["validity"] += "\nread: a note."
+    chip.write_text(write_yaml(data), encoding="utf-8")
+    levels = write(
+        here / "levels.csv", "level,G (uS)", np.repeat([0, 1, 2], N), np.concatenate([HRS_uS, HRS_uS * 3, LRS_uS])
+    )
+    ran = CliRunner().invoke(app, ["device", "fit", str(levels), "--into", str(chip)])
+    assert ran.exit_code == 0, ran.output
+    assert "levels: conductances by state" in ran.stderr
+    both = load_chip(str(chip))
+    assert both.device.levels == 3
+    assert both.device.read.sigma == 0.01
+    assert [line.split(": ")[0] for line in both.source.splitlines()] == ["levels"]
+    assert "levels.csv" in both.source
+    assert "read: a note." in both.validity
+    before = {each.name: each.read_bytes() for each in here.iterdir() if each.is_file()}
+    bad = write(here / "bad.csv", "LRS (uS),HRS (uS)", HRS_uS, LRS_uS)
+    assert isinstance(CliRunner().invoke(app, ["device", "fit", str(bad), "--into", str(chip)]).exception, InputError)
+    assert {name: (here / name).read_bytes() for name in before} == before
 
 
 def test_equal_tables_give_equal_files(here: Path) -> None:
@@ -179,4 +202,4 @@ def test_equal_tables_give_equal_files(here: Path) -> None:
         assert invoke(str(path), "--out", f"{folder}/chip.yaml").exit_code == 0
         contents.append({p.name: p.read_bytes() for p in sorted((here / folder).iterdir())})
     assert contents[0] == contents[1]
-    assert len(read_csv(here / "a" / "chip_cdf.csv")) == 2 * N
+    assert len(read_csv(here / "a" / "chip_cdf.csv")) == 2 * N  # all cells, as there are fewer than 500

@@ -23,7 +23,7 @@ from imc_sim.study import Results
 
 VERBS = {
     "Studies": ["run", "status", "plot", "report"],
-    "Models": ["train", "evaluate", "map", "import"],
+    "Models": ["train", "evaluate", "map", "import", "device"],
     "Content and installation": ["list", "doctor", "show", "data"],
 }
 SHOWN = (
@@ -32,7 +32,7 @@ SHOWN = (
 )  # fmt: skip
 EVERY = [
     *([verb] for verbs in VERBS.values() for verb in verbs), *(["show", kind] for kind in SHOWN),
-    ["data", "fetch"], ["data", "check"],
+    ["data", "fetch"], ["data", "check"], ["device", "fit"],
 ]  # fmt: skip
 
 

@@ -19,8 +19,6 @@ OLD = [
     ("probe signs f --flips 3", "show sign-flips f --flips 3", "show sign-flips"),
     ("probe quadratic --seed 1", "show quadratic --seed 1", "show"),
     ("plot-device vteam --amplitude 1", "show device vteam --amplitude 1", "show device"),
-    ("device fit cells.csv --name mine", "import cells.csv --name mine", "import"),
-    ("device --help", "import --help", "import"),
     ("schema study", "show schema study", "show schema"),
     ("trainings some --device cpu", "train --sweep some --device cpu", "train --sweep"),
     ("trainings --device cpu --out x some --quiet", "train --device cpu --out x --sweep some --quiet", "train --sweep"),

@@ -27,7 +27,7 @@ from imc_sim.device import (
 from imc_sim.device._relaxation import LogRelaxation, MeasuredRelaxation
 from imc_sim.device._time import Retention
 from imc_sim.device.fit import fit_device
-from imc_sim.device.fit._levels import _p_value
+from imc_sim.device.fit._laws import _p_value
 
 # -- time --------------------------------------------------------------------------------------------------
 
@@ -141,21 +141,6 @@ def test_a_fitted_standard_deviation_is_the_unbiased_one() -> None:
     law = cast("Any", fit_device({"HRS": hrs, "LRS": lrs}).device.programming)
     assert law.law == "gaussian"
     assert law.sigma == pytest.approx(math.sqrt(62.5) / 100, rel=1e-4)
-
-
-def test_levels_with_more_cells_weigh_more() -> None:
-    rng = np.random.Generator(np.random.Philox(5))
-    samples = {
-        f"{k}": np.sort(rng.normal(20e-6 * (k + 1), 1e-6 * (1 + k % 2), size))
-        for k, size in enumerate((5, 400, 8, 400, 6))
-    }
-    law = cast("Any", fit_device(samples).device.programming)
-    means, stds = (np.array([f(v) for v in samples.values()]) for f in (np.mean, lambda v: np.std(v, ddof=1)))
-    design = np.stack([(means / means[-1]) ** i for i in range(3)], axis=1)
-    counts = np.array([len(v) for v in samples.values()])
-    normal = design.T @ (counts[:, None] * design)  # weighted least squares, each variance as 1 / count
-    wanted = np.linalg.solve(normal, design.T @ (counts * stds))
-    assert law.coefficients_S == pytest.approx(wanted.tolist(), rel=1e-3)
 
 
 @pytest.mark.parametrize(("count", "critical"), [(20, 0.192), (100, 0.0882)])

@@ -254,7 +254,7 @@ DEVICES = st.builds(
     correlated=st.builds(Correlated, chip=st.floats(0, 0.5), gradient=st.floats(0, 2)),
     time=st.builds(
         Time, t_s=st.floats(0, 1e9), relaxation=RELAXATIONS, compensation=st.booleans(),
-        drift=st.builds(Drift, nu=st.floats(-0.5, 0.5), nu_std=st.just((POLY,)), g_max_S=st.just(1e-4)),
+        drift=st.builds(Drift, nu=st.floats(0, 0.5), nu_std=st.just((POLY,)), g_max_S=st.just(1e-4)),
         retention=st.builds(Retention, rate_Hz=st.floats(0, 1), activation_eV=st.floats(0, 2), beta=st.floats(0.1, 1)),
     ),
     disturb=st.builds(ReadDisturb, reads=st.integers(0, 10**6), t_read_s=st.floats(1e-9, 1e-3), refresh=REFRESHES),

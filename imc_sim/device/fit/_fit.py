@@ -13,7 +13,8 @@ from imc_sim._errors import InputError
 from imc_sim.config import read_yaml
 from imc_sim.device._device import Device
 from imc_sim.device.fit._kinds import fit_part, guess_kind
-from imc_sim.device.fit._levels import Samples, StateFit, samples_of
+from imc_sim.device.fit._level_data import StateFit
+from imc_sim.device.fit._levels import Samples, samples_of
 from imc_sim.device.fit._part import Options, PartFit, merged
 from imc_sim.device.fit._reader import Table, read_table
 

@@ -1,93 +1,69 @@
-"""Fits of levels and of the device variation of each, and the quality of the fit."""
+"""Fits of levels and of the device variation of each: a law where one describes the cells, else their quantiles."""
 
 from __future__ import annotations
 
 import itertools
 import math
-from dataclasses import dataclass
-from typing import Any, final
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import ndtr
 
 from imc_sim._errors import InputError
-from imc_sim._rng import Stream
 from imc_sim.device._device import Device
-from imc_sim.device._programming import Law, PolynomialVariation, RelativeVariation
+from imc_sim.device._sample import sample_cells
+from imc_sim.device.fit import _quality as quality
+from imc_sim.device.fit._defects import Defects, find_defects
+from imc_sim.device.fit._laws import FittedLaw, likelier_law
+from imc_sim.device.fit._level_data import StateFit, cdf_data, largest_distance, sigma_data
+from imc_sim.device.fit._level_quantiles import measured_quantiles
 from imc_sim.device.fit._part import Options, PartFit
 from imc_sim.device.fit._reader import Table
 
 #: Conductances in S by state: `HRS` and `LRS`, or `0` … `n - 1`; from the lowest to the highest.
 Samples = dict[str, NDArray[np.float64]]
+_Floats = NDArray[np.float64]
 
 #: Fewest values of a state for a fit.
 LEAST = 5
-
-#: Number of samples of the fitted law that judge its distance from the data, and their largest size.
-_SAMPLES, _LARGEST = 999, 1000
-
-
-@final
-@dataclass(frozen=True)
-class StateFit:
-    """Fitted law of one state, and its distance from the measurements.
-
-    Attributes:
-        name: name of the state: HRS, LRS, or a level number.
-        conductance_S: measured conductances in S, ascending.
-        law: gaussian or log_normal.
-        center_S: mean (gaussian) or median (log_normal) in S.
-        sigma: standard deviation over the mean (gaussian), or of ln G (log_normal).
-        distance: Kolmogorov-Smirnov distance between the law and the measured distribution.
-        p_value: share of samples of the law, fitted in the same way, with a larger distance (Lilliefors, J. Am. Stat.
-            Assoc. 62, 1967); below 0.05 the law does not describe the data.
-        evidence: ln of the likelihood of the law over that of the other law.
-    """
-
-    name: str
-    conductance_S: NDArray[np.float64]
-    law: Law
-    center_S: float
-    sigma: float
-    distance: float
-    p_value: float
-    evidence: float
-
-    def cdf(self, G: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return the law's probability of a conductance up to G."""
-        return ndtr(_standard(G, self.law, self.center_S, self.sigma))
-
-    @property
-    def summary(self) -> str:
-        """Describe the fit in words."""
-        law = self.law.replace("_", "-")
-        return (
-            f"{self.name} {law} over {len(self.conductance_S)} cells, KS {self.distance:.3f} (p = {self.p_value:.2g})"
-        )
-
-    def row(self) -> dict[str, Any]:
-        """Return the fit as a line of a table."""
-        return {
-            "state": self.name, "cells": len(self.conductance_S), "law": self.law, "center (uS)": self.center_S * 1e6,
-            "sigma (%)": 100 * self.sigma, "KS distance": self.distance, "p": self.p_value,
-        }  # fmt: skip
+#: Cells of a level sampled from the finished chip.
+_CELLS = 100_000
 
 
 def fit_levels(table: Table, options: Options) -> PartFit:
     """Fit levels and device variation to conductances by state.
+
+    Two states get a normal or log-normal law each where both describe their cells; all others get their quantiles.
+    Stuck and dead cells are taken out first.
 
     Args:
         table: measurements with a state or a target, and G.
         options: the chip to which the fit is added.
     """
     samples = samples_of(table)
-    part = _two_states(samples) if len(samples) == 2 else _levels(samples)
-    device = options.finished(part)
-    states = tuple(_judge(name, values, device, k) for k, (name, values) in enumerate(samples.items()))
-    low, high = states[0].conductance_S[0] * 1e6, states[-1].conductance_S[-1] * 1e6
-    summary = f"Measured conductances of {low:.4g} to {high:.4g} uS. {'; '.join(s.summary for s in states)}."
-    return PartFit("levels", part, [state.row() for state in states], [], summary, details=states)
+    defects = find_defects(list(samples.values()))
+    working = [
+        G[mask] if mask.sum() >= LEAST else G for G, mask in zip(samples.values(), defects.working, strict=True)
+    ]  # fmt: skip
+    laws = [likelier_law(G, judged=len(working) == 2) for G in working]
+    parametric = len(laws) == 2 and all(law.fits for law in laws)
+    part = _relative(laws) if parametric else _measured(working, table.name)
+    part |= _reset(options, defects, part)
+    device = options.finished(part).at_start
+    states = []
+    for k, ((name, G), own, law) in enumerate(zip(samples.items(), working, laws, strict=True)):
+        center, sigma = (law.center_S, law.sigma) if parametric else _moments(own)
+        kind, distance = law.law if parametric else "measured", largest_distance(device, k, G)
+        states.append(StateFit(name, G, kind, center, sigma, distance, law.p_value, law.evidence, len(own)))
+    rows = [line for state, own in zip(states, working, strict=True) for line in _rows(state, own)]
+    found = [each for k, state in enumerate(states) for each in _deviations(state, device, k)]
+    figures = {"cdf": cdf_data(states, device), "sigma": sigma_data(states, working, device)}
+    low, high = (extreme * 1e6 for extreme in (states[0].conductance_S[0], states[-1].conductance_S[-1]))
+    summary = f"{low:.4g} to {high:.4g} uS. {'; '.join(s.summary for s in states)}."
+    summary += "".join(f" {100 * count / n:.2g} % {name}." for name, (count, n) in defects.found.items())
+    return PartFit(
+        "levels", part, rows + _defect_rows(defects), quality.in_words(found), summary, figures, tuple(states)
+    )
 
 
 def samples_of(table: Table) -> Samples:
@@ -125,94 +101,82 @@ def samples_of(table: Table) -> Samples:
     return samples
 
 
-def _two_states(samples: Samples) -> dict[str, Any]:
-    """Return both states with the likelier law of each."""
-    (law_hrs, hrs, sigma_hrs), (law, lrs, sigma) = (_likelier(values) for values in samples.values())
+def _relative(laws: list[FittedLaw]) -> dict[str, Any]:
+    """Return the settings of two states with a law each."""
+    hrs, lrs = laws
     variation = {
-        "kind": "relative",
-        "sigma": _round(sigma),
-        "sigma_hrs": _round(sigma_hrs),
-        "law": law,
-        "law_hrs": law_hrs,
-    }
-    return {"g_lrs_S": _text(lrs), "g_hrs_S": _text(hrs), "programming": variation}
+        "kind": "relative", "sigma": _round(lrs.sigma), "sigma_hrs": _round(hrs.sigma), "law": lrs.law,
+        "law_hrs": hrs.law,
+    }  # fmt: skip
+    return {"g_lrs_S": _text(lrs.center_S), "g_hrs_S": _text(hrs.center_S), "programming": variation}
 
 
-def _levels(samples: Samples) -> dict[str, Any]:
-    """Return means, and the standard deviations as a polynomial of G over the highest mean, weighted by their
-    certainty.
-    """
-    means, stds = (np.array([f(v) for v in samples.values()]) for f in (np.mean, lambda v: np.std(v, ddof=1)))
-    weights = np.sqrt([len(v) for v in samples.values()])
-    fitted = np.polynomial.polynomial.polyfit(means / means[-1], stds, 2, w=weights)
-    variation = {"kind": "polynomial", "coefficients_S": [_text(c) for c in fitted], "g_max_S": _text(means[-1])}
-    return {"table_S": [_text(g) for g in means], "programming": variation}
+def _measured(working: list[_Floats], where: str) -> dict[str, Any]:
+    """Return the settings of levels with their quantiles."""
+    targets = [float(G.mean()) for G in working]
+    if any(b <= a for a, b in itertools.pairwise(targets)):
+        targets = [float(np.median(G)) for G in working]
+    targets = [_round(g) for g in targets]
+    if any(b <= a for a, b in itertools.pairwise(targets)):
+        got = ", ".join(f"{g:g} S" for g in targets)
+        raise InputError(f"{where}, levels", got, "levels that differ", "Merge levels that are equal.")
+    probabilities, quantiles = measured_quantiles(working)
+    law = {"kind": "measured", "targets_S": targets, "probabilities": probabilities, "quantiles_S": quantiles}
+    if len(working) == 2:
+        return {"g_lrs_S": targets[1], "g_hrs_S": targets[0], "programming": law}
+    return {"table_S": targets, "programming": law}
 
 
-def _likelier(values: NDArray[np.float64]) -> tuple[Law, float, float]:
-    """Return (law, center, sigma) of the law with the larger likelihood."""
-    law: Law = "gaussian" if _evidence(values) >= 0.0 else "log_normal"
-    if law == "gaussian":
-        mean = float(values.mean())
-        return law, mean, float(values.std(ddof=1) / mean) if mean > 0.0 else 0.0
-    logs = np.log(values)
-    return law, math.exp(logs.mean()), float(logs.std(ddof=1))
+def _reset(options: Options, defects: Defects, part: dict[str, Any]) -> dict[str, Any]:
+    """Return faults, and empty settings instead of those of the chip that the levels replace."""
+    replaced = ("table_S", "levels", "spacing", "g_lrs_S", "g_hrs_S", "verify")
+    found: dict[str, Any] = {key: None for key in replaced if key in options.device and key not in part}
+    faults = defects.settings()
+    if faults or "faults" in options.device:
+        old = dict.fromkeys(("stuck_lrs", "stuck_hrs", "cell_yield", "dead_S"))
+        found["faults"] = old | faults if "faults" in options.device else faults
+    return found
 
 
-def _evidence(values: NDArray[np.float64]) -> float:
-    """Return ln of the likelihood of the normal over that of the log-normal law, both fitted."""
-    if bool((values <= 0.0).any()):
-        return math.inf
-    logs, n = np.log(values), len(values)
-    if values.std() == 0.0:
-        return 0.0
-    return float(n * (np.log(logs.std()) - np.log(values.std()) + logs.mean()))
+def _moments(values: _Floats) -> tuple[float, float]:
+    """Return mean and relative standard deviation."""
+    mean = float(values.mean())
+    return mean, float(values.std(ddof=1)) / mean if mean > 0.0 else 0.0
 
 
-def _judge(name: str, values: NDArray[np.float64], device: Device, level: int) -> StateFit:
-    """Compare the law of one state, as the device has it, with its data."""
-    center = (device.table_S or (device.g_hrs_S, device.g_lrs_S))[level]
-    law, sigma = _law_of(device, level, center)
-    distance = float(_distance(ndtr(_standard(values, law, center, sigma))))
-    evidence = _evidence(values) if law == "gaussian" else -_evidence(values)
-    return StateFit(name, values, law, center, sigma, distance, _p_value(distance, len(values)), evidence)
+def _rows(state: StateFit, own: _Floats) -> list[dict[str, Any]]:
+    """Return lines of the table: centre and standard deviation of working cells with their intervals."""
+    if state.law == "log_normal":
+        logs = np.log(own)
+        low, high = (math.exp(x) * 1e6 for x in quality.mean_interval(logs))
+        interval = quality.std_interval(logs)
+        return [
+            quality.row(f"{state.name} median", len(own), state.center_S * 1e6, (low, high), "uS"),
+            quality.row(f"{state.name} standard deviation of ln G", len(own), state.sigma, interval, ""),
+        ]
+    uS = own * 1e6
+    interval = quality.std_interval(uS, normal=state.law == "gaussian")
+    return [
+        quality.row(f"{state.name} mean", len(own), float(uS.mean()), quality.mean_interval(uS), "uS"),
+        quality.row(f"{state.name} standard deviation", len(own), float(uS.std(ddof=1)), interval, "uS"),
+    ]
 
 
-def _law_of(device: Device, level: int, center: float) -> tuple[Law, float]:
-    """Return (law, sigma) that the device has for a level at that conductance."""
-    law = device.programming
-    if isinstance(law, RelativeVariation):
-        if level == 0:
-            return law.law_hrs or law.law, float(law.sigma_hrs or 0.0)
-        return law.law, law.sigma
-    if not isinstance(law, PolynomialVariation):  # pragma: no cover - a fit makes one of the two
-        raise TypeError(type(law).__name__)
-    x = center / law.g_max_S
-    return "gaussian", max(sum(c * x**i for i, c in enumerate(law.coefficients_S)), 0.0) / center
+def _defect_rows(defects: Defects) -> list[dict[str, Any]]:
+    """Return lines of the table for stuck and dead cells."""
+    lines = []
+    for name, (count, n) in defects.found.items():
+        low, high = quality.share_interval(count, n)
+        lines.append(quality.row(f"cells {name}", n, 100 * count / n, (100 * low, 100 * high), "%"))
+    return lines
 
 
-def _standard(G: NDArray[np.float64], law: Law, center: float, sigma: float) -> NDArray[np.float64]:
-    """Return conductances as standard normal numbers under the law."""
-    with np.errstate(divide="ignore", invalid="ignore"):  # a law without variation is a step
-        relative = G / max(center, 1e-300)
-        return (np.log(relative) if law == "log_normal" else relative - 1.0) / max(sigma, 1e-300)
-
-
-def _distance(phi: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the Kolmogorov-Smirnov distance [*] of sorted values with probabilities phi [*, n] under the law."""
-    steps = np.arange(phi.shape[-1] + 1) / phi.shape[-1]
-    return np.maximum((steps[1:] - phi).max(-1), (phi - steps[:-1]).max(-1))
-
-
-def _p_value(distance: float, count: int) -> float:
-    """Return the share of fitted normal samples with a larger distance; sqrt(n) D hardly depends on n."""
-    size = min(count, _LARGEST)
-    normals = np.sort(
-        Stream(0, f"{size}", "lilliefors").normal(_SAMPLES * size, 0).reshape(_SAMPLES, size).astype(float), 1
-    )
-    scores = ndtr((normals - normals.mean(1, keepdims=True)) / normals.std(1, ddof=1, keepdims=True))
-    further = int((_distance(scores) * math.sqrt(size) >= distance * math.sqrt(count)).sum())
-    return (1 + further) / (1 + _SAMPLES)
+def _deviations(state: StateFit, device: Device, level: int) -> list[tuple[float, str]]:
+    """Return the deviations of cells sampled from the finished chip."""
+    cells = sample_cells(device, level, _CELLS)
+    distance = f"{state.name}, largest distance of the distributions (KS): {state.distance:.3f}"
+    found = quality.deviations(state.name, state.conductance_S, cells)
+    return [*found, (state.distance / quality.DISTANCE, distance)]
 
 
 def _text(g: float) -> str:
@@ -220,4 +184,4 @@ def _text(g: float) -> str:
 
 
 def _round(x: float) -> float:
-    return float(f"{x:.5g}")
+    return float(f"{x:.6g}")

@@ -63,7 +63,9 @@ class PartFit:
 
 
 def merged(base: Mapping[str, Any], part: Mapping[str, Any]) -> dict[str, Any]:
-    """Return nested settings with those of a part; a mapping with a `kind` replaces one of another kind.
+    """Return nested settings with those of a part.
+
+    A mapping with a `kind` replaces one of another kind. None removes a setting.
 
     Args:
         base: settings of a chip file.
@@ -71,6 +73,9 @@ def merged(base: Mapping[str, Any], part: Mapping[str, Any]) -> dict[str, Any]:
     """
     found = dict(base)
     for key, value in part.items():
+        if value is None:
+            found.pop(key, None)
+            continue
         held = found.get(key)
         nested = isinstance(value, Mapping) and isinstance(held, Mapping) and value.get("kind") == held.get("kind")
         found[key] = merged(held, value) if nested and isinstance(held, Mapping) else value

@@ -1,0 +1,114 @@
+"""Confidence intervals of estimates, and data against cells sampled from the finished chip."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+
+_Floats = NDArray[np.float64]
+#: probability outside an interval
+_ALPHA = 0.05
+#: relative deviations that a fit may have: of the standard deviation (below 200 cells), of quantiles; and of the
+#: distribution in the sense of Kolmogorov and Smirnov
+STD, STD_FEW, QUANTILE, DISTANCE = 0.05, 0.10, 0.10, 0.03
+_FEW = 200
+
+
+def row(quantity: str, n: int, estimate: float, interval: tuple[float, float], unit: str) -> dict[str, Any]:
+    """Return a line of the table of estimates.
+
+    Args:
+        quantity: name of the estimate.
+        n: number of values that it is from.
+        estimate: its value.
+        interval: its 95 % interval.
+        unit: unit of all three.
+    """
+    low, high = interval
+    return {"quantity": quantity, "n": n, "estimate": estimate, "95 % low": low, "95 % high": high, "unit": unit}
+
+
+def mean_interval(values: _Floats) -> tuple[float, float]:
+    """Return the 95 % interval of the mean, after Student.
+
+    Args:
+        values: independent values.
+    """
+    mean, error = float(values.mean()), float(values.std(ddof=1)) / math.sqrt(len(values))
+    width = float(stats.t.ppf(1 - _ALPHA / 2, len(values) - 1)) * error
+    return mean - width, mean + width
+
+
+def std_interval(values: _Floats, normal: bool = True) -> tuple[float, float]:
+    """Return the 95 % interval of the standard deviation: exact for normal values, else after Bonett.
+
+    Args:
+        values: independent values.
+        normal: whether they are normal.
+
+    Reference: Bonett, Comput. Stat. Data Anal. 50:775 (2006).
+    """
+    n, std = len(values), float(values.std(ddof=1))
+    if std == 0.0:
+        return 0.0, 0.0
+    if normal:
+        low, high = (std * math.sqrt((n - 1) / float(stats.chi2.ppf(q, n - 1))) for q in (1 - _ALPHA / 2, _ALPHA / 2))
+        return low, high
+    trimmed = float(stats.trim_mean(values, 1 / (2 * math.sqrt(max(n - 4, 1)))))
+    kurtosis = n * float(((values - trimmed) ** 4).sum()) / float(((values - values.mean()) ** 2).sum()) ** 2
+    z = float(stats.norm.ppf(1 - _ALPHA / 2))
+    c = n / max(n - z, 1.0)
+    width = z * c * math.sqrt(max(kurtosis - (n - 3) / n, 0.0) / (n - 1)) / 2
+    return std * math.sqrt(c) * math.exp(-width), std * math.sqrt(c) * math.exp(width)
+
+
+def share_interval(count: int, n: int) -> tuple[float, float]:
+    """Return the 95 % interval of a share, after Wilson.
+
+    Args:
+        count: cells of the share.
+        n: all cells.
+    """
+    found = stats.binomtest(count, n).proportion_ci(1 - _ALPHA, "wilson")
+    return float(found.low), float(found.high)
+
+
+def deviations(name: str, data: _Floats, cells: _Floats) -> list[tuple[float, str]]:
+    """Return how cells of the finished chip deviate from the data: size relative to the goal, and words.
+
+    Args:
+        name: name of the state or condition.
+        data: measured conductances in S, sorted.
+        cells: conductances in S of sampled cells.
+    """
+    found = []
+    std_goal = STD_FEW if len(data) < _FEW else STD
+    pairs = [("standard deviation", data.std(ddof=1), cells.std(), std_goal)]
+    levels = (0.01, 0.5, 0.99)
+    quantiles = zip(levels, np.quantile(data, levels), np.quantile(cells, levels), strict=True)
+    pairs += [(f"{100 * q:g} % quantile", a, b, QUANTILE) for q, a, b in quantiles]
+    for quantity, measured, simulated, goal in pairs:
+        scale = abs(measured) or float(np.abs(data).mean()) or 1.0
+        off = float(simulated - measured) / scale
+        words = (
+            f"{name}, {quantity}: {measured * 1e6:.4g} uS measured, {simulated * 1e6:.4g} uS in the chip ({off:+.1%})"
+        )
+        found.append((abs(off) / goal, words))
+    zeros = [float((G <= 0.0).mean()) for G in (data, cells)]
+    if any(zeros):
+        words = f"{name}, cells at 0 S: {zeros[0]:.3%} measured, {zeros[1]:.3%} in the chip"
+        found.append((abs(zeros[1] - zeros[0]) / max(0.01, 3 * math.sqrt(zeros[0] / len(data))), words))
+    return found
+
+
+def in_words(found: list[tuple[float, str]]) -> list[str]:
+    """Return deviations in words, the largest first.
+
+    Args:
+        found: size relative to the goal, and words; as `deviations` returns them.
+    """
+    return [words for _, words in sorted(found, key=lambda each: -each[0])]
