@@ -17,13 +17,14 @@ from typing import TYPE_CHECKING, Any
 from imc_sim._errors import CheckpointError, ImcSimError, InputError, MissingDataError, ResultsError, ResultsWarning
 
 if TYPE_CHECKING:
-    from imc_sim import analog, array, config, data, device, evaluate, mapping, nn, plotting, report, study, train
+    from imc_sim import analog, array, config, data, device, evaluate, mapping, nn, onnx, plotting, report, study, train
     from imc_sim.analog import AnalogConv2d, AnalogLinear, AnalogModel, AssociativeMemory
     from imc_sim.array import Chip, Crossbar, load_chip
     from imc_sim.device import Device
     from imc_sim.evaluate import FewShotTask
     from imc_sim.mapping import import_checkpoint, map_model
     from imc_sim.nn.store import load_model
+    from imc_sim.onnx import load_onnx
     from imc_sim.study import Study, load_study, run, sweep
 
 _HOME = {
@@ -39,13 +40,15 @@ _HOME = {
     "import_checkpoint": "mapping",
     "load_chip": "array",
     "load_model": "nn.store",
+    "load_onnx": "onnx",
     "load_study": "study",
     "map_model": "mapping",
     "run": "study",
     "sweep": "study",
 }
 _MODULES = (
-    "analog", "array", "config", "data", "device", "evaluate", "mapping", "nn", "plotting", "report", "study", "train"
+    "analog", "array", "config", "data", "device", "evaluate", "mapping", "nn", "onnx", "plotting", "report", "study",
+    "train",
 )  # fmt: skip
 
 __version__ = "0.2.0"
@@ -75,10 +78,12 @@ __all__ = [
     "import_checkpoint",
     "load_chip",
     "load_model",
+    "load_onnx",
     "load_study",
     "map_model",
     "mapping",
     "nn",
+    "onnx",
     "plotting",
     "report",
     "run",

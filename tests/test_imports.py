@@ -54,6 +54,7 @@ INNER = {
     "imc_sim.device.fit._reader": "_frame _binary _sheet _parsed _values",
     "imc_sim.evaluate._embedding": "tsne",
     "imc_sim.plotting._backend": "import_matplotlib",
+    "imc_sim.onnx._file": "onnx_package read_file",
     "imc_sim.report._comparison": "read_comparison",
     "imc_sim.report._pages": "plain_table",
     "imc_sim.study._combine": "trials_table",

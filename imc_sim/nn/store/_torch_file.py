@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from imc_sim._errors import CheckpointError
-from imc_sim.nn.store._file_kinds import kind_of_file
+from imc_sim._file_kinds import kind_of_file
 from imc_sim.nn.store._weights import read_tensors
 
 _ALLOWED = "a .safetensors file, or a torch file that holds only tensors and plain containers"

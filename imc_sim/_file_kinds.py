@@ -24,6 +24,7 @@ class FileKind(NamedTuple):
 _AGAIN = "Download it again; the address of the raw file is needed."
 _KERAS = "Convert it to a torch state dict, and name the network with ./my_net.py:NAME."
 _NETWORK = "Give the network it was made from: ./my_net.py:NAME with --weights of a state dict."
+_ONNX = "Import it as a network: imc-sim import FILE.onnx --out models/NAME."
 _ARRAYS = "Save its arrays as a state dict: torch.save({name: torch.from_numpy(array), …}, path)."
 #: first bytes -> kind
 _BEGINNINGS = {
@@ -60,7 +61,7 @@ def kind_of_file(path: Path) -> FileKind:
     if head.startswith(b"PK"):
         return _kind_of_archive(path)
     if path.suffix == ".onnx" or (head[:1] == b"\x08" and any(maker in head for maker in (b"onnx", b"pytorch"))):
-        return FileKind("onnx", "an ONNX network", _NETWORK)
+        return FileKind("onnx", "an ONNX network", _ONNX)
     if head[4:8] == b"TFL3":
         return FileKind("tflite", "a TensorFlow Lite network", _KERAS)
     return FileKind("unknown")
