@@ -17,7 +17,8 @@ import imc_sim as imc
 from imc_sim import InputError
 from imc_sim.analog import check_backend
 from imc_sim.array import Chip
-from imc_sim.backends.memtorch import check_spread, on_levels, prepare, translate, why_not
+from imc_sim.backends.memtorch import MemTorchSettings, check_spread, on_levels, prepare, translate, why_not
+from imc_sim.backends.memtorch._adapter import entropy
 from imc_sim.config import NATIVE, Engine, as_engine, build
 from imc_sim.evaluate import ChipResult
 from imc_sim.study import load_study, points_of, run, with_settings
@@ -124,6 +125,103 @@ def test_a_chip_is_translated_to_settings_of_memtorch() -> None:
     assert (column.single_column, column.tile_cols) == (True, 19)  # one column of a tile is the reference
     with pytest.raises(InputError, match=r"engine.adc_overflow_rate.*0 with converter.kind ideal"):
         translate(chip(), chip().encoding, Engine(kind="memtorch", adc_overflow_rate=0.1))
+
+
+@pytest.mark.parametrize(
+    ("programming", "lrs", "hrs"),
+    [
+        ({"sigma": 0.1}, ("gaussian", 0.1), ("gaussian", 0.1)),
+        ({"sigma": 0.1, "law": "log_normal"}, ("log_normal", 0.1), ("log_normal", 0.1)),
+        ({"sigma": 0.1, "sigma_hrs": 0.0, "law_hrs": "log_normal"}, ("gaussian", 0.1), ("log_normal", 0.0)),
+        ({"sigma": 0.0, "sigma_hrs": 0.2}, ("gaussian", 0.0), ("gaussian", 0.2)),
+        ({"sigma": 0.0, "law": "log_normal"}, ("gaussian", 0.0), ("gaussian", 0.0)),
+    ],
+)
+def test_hrs_varies_as_lrs_where_nothing_else_is_set(
+    programming: dict[str, Any], lrs: tuple[str, float], hrs: tuple[str, float]
+) -> None:
+    spec = chip(device__programming={"kind": "relative", **programming})
+    found = translate(spec, spec.encoding, MEMTORCH)
+    assert ((found.lrs.law, found.lrs.sigma), (found.hrs.law, found.hrs.sigma)) == (lrs, hrs)
+    assert found.varies == any(sigma for _, sigma in (lrs, hrs))
+
+
+ADC = {"kind": "auto", "bits": 4, "range": "calibrated"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"device__programming__sigma": 0.1, "device__levels": 3}, "device.levels"),
+        ({"device__programming": {"kind": "relative", "sigma": 0.1, "sigma_of": "cv"}}, "programming.sigma_of"),
+        ({"device__programming": {"kind": "relative", "sigma": 0.1, "target_is": "mean"}}, "programming.target_is"),
+        ({"converter": ADC | {"limits": "percentile"}}, "converter.limits"),
+        ({"converter": ADC | {"limits": "sigma"}}, "converter.limits"),
+        ({"converter": ADC | {"limits": "mse"}}, "converter.limits"),
+        ({"converter": ADC, "tile__cols": 1}, "tile.cols"),
+        ({"converter": ADC, "tile__cols": 1, "encoding": {"kind": "offset"}}, "tile.cols"),
+        ({"converter": ADC | {"kind": "pos"}}, "converter.kind"),
+        ({"draws": "pairs", "device__programming__sigma": 0.1}, "draws"),
+        ({"compute": "int8"}, "compute"),
+    ],
+)
+def test_settings_with_another_meaning_there_are_refused(changes: dict[str, Any], named: str) -> None:
+    spec = chip(**changes)
+    with pytest.raises(InputError) as caught:
+        translate(spec, spec.encoding, MEMTORCH, "here")
+    assert named in caught.value.where
+
+
+def test_default_limits_of_an_adc_are_those_of_memtorch() -> None:
+    for limits in ("auto", "minmax"):
+        spec = chip(converter=ADC | {"limits": limits})
+        assert translate(spec, spec.encoding, MEMTORCH).adc_bits == 4
+
+
+SETTINGS: dict[str, Any] = {"g_lrs_S": 1e-4, "g_hrs_S": 1e-6}
+DRIFT = {"drift_nu": 0.1, "drift_t_s": 2.0}
+
+
+@pytest.mark.parametrize(
+    ("changes", "allowed"),
+    [
+        ({"g_hrs_S": 1e-4}, "g_lrs_S above g_hrs_S"),
+        ({"tile_rows": 4}, "tile_rows and tile_cols"),
+        ({"tile_cols": 4}, "tile_rows and tile_cols"),
+        ({"adc_overflow_rate": 0.1}, "without an ADC"),
+        ({"nonlinearity_per_V": 1.0, **DRIFT}, "without faults, drift and ADCs"),
+        ({"nonlinearity_per_V": 1.0, "stuck_lrs": 0.1}, "without faults, drift and ADCs"),
+        ({"nonlinearity_per_V": 1.0, "adc_bits": 4}, "without faults, drift and ADCs"),
+        ({"single_column": True, "nonlinearity_per_V": 1.0}, "linear cells"),
+        ({"single_column": True, **DRIFT}, "linear cells"),
+        ({"single_column": True, "stuck_hrs": 0.1}, "linear cells"),
+        ({"single_column": True, "hrs": {"sigma": 0.1}}, "linear cells"),
+    ],
+)
+def test_settings_that_exclude_each_other_are_refused(changes: dict[str, Any], allowed: str) -> None:
+    assert build(MemTorchSettings, SETTINGS, "settings").g_lrs_S == 1e-4
+    with pytest.raises(InputError, match=allowed):
+        build(MemTorchSettings, SETTINGS | changes, "settings")
+
+
+def test_drift_acts_after_the_time_that_conductances_refer_to() -> None:
+    for time, acts in ((0.5, False), (1.0, False), (1.1, True)):
+        found = build(MemTorchSettings, SETTINGS | {"drift_nu": 0.1, "drift_t_s": time}, "settings")
+        assert found.drifts == acts
+
+
+def test_weights_are_checked_before_a_cell_is_made() -> None:
+    varied = chip(device__programming__sigma=0.1)
+    for weights, match in ((torch.tensor([[1.0, torch.nan]]), "NaN"), (torch.tensor([[1.0, torch.inf]]), "infinity")):
+        with pytest.raises(InputError, match=match):
+            prepare(weights, varied, varied.encoding, MEMTORCH, "here")
+
+
+def test_every_part_of_an_address_seeds_other_cells() -> None:
+    first = (3, "conv", 1, 2)
+    others = [(4, "conv", 1, 2), (3, "conw", 1, 2), (3, "conv", 2, 2), (3, "conv", 1, 3), (3, "conv", 2, 1)]
+    assert entropy(*first) == 4022551395224240682
+    assert len({entropy(*each) for each in (first, *others)}) == 6
 
 
 def test_weights_are_rounded_as_the_encodings_round_them() -> None:

@@ -295,6 +295,18 @@ def test_the_shape_is_that_of_the_native_crossbar() -> None:
         )
 
 
+def test_every_chip_may_have_its_own_inputs_of_any_type() -> None:
+    spec, weights = chip(device__programming={"kind": "relative", "sigma": 0.2}), signs(6, 10)
+    crossbar = MemTorchCrossbar.program(weights, spec, 2)
+    x = torch.randn(2, 5, 10, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
+    found = crossbar.mvm(x)
+    assert found.dtype == torch.float64
+    for number in range(2):
+        assert torch.equal(found[number], crossbar.mvm(x[number])[number])
+        assert not torch.equal(found[number], crossbar.mvm(x[number])[1 - number])
+    assert crossbar.take_reads(3) == 0
+
+
 def test_weights_between_the_levels_are_refused_where_cells_have_variation() -> None:
     variation = {"kind": "relative", "sigma": 0.1}
     with pytest.raises(InputError, match="levels with backend memtorch.*got 5; allowed: 2 with device variation"):
