@@ -104,6 +104,16 @@ def test_levels_have_a_row_each_up_to_4096_steps() -> None:
     assert [device().highest_row(steps) for steps in (1, 4095, 4096, 4097, CONTINUOUS - 1)] == [1, 4095, 4096, 64, 64]
 
 
+def test_undefined_cells_are_anywhere_between_continuous_levels() -> None:
+    d = Device(g_lrs_S=1e-4, g_hrs_S=0.0, levels=CONTINUOUS, faults=Faults(failure=0.5, failure_state="undefined"))
+    steps, levels = CONTINUOUS - 1, torch.full((400,), 2**21, dtype=torch.int32)
+    found = d.sample(d.table(steps), levels, steps, 0, "l", 0)
+    kept = (found - 2**21 / steps).abs() < 1e-6
+    assert 150 < int(kept.sum()) < 250
+    assert found[~kept].unique().numel() == int((~kept).sum())
+    assert 0.4 < float(found[~kept].mean()) < 0.6
+
+
 # -- laws of programming -----------------------------------------------------------------------------------------
 
 
