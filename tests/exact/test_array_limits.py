@@ -260,7 +260,7 @@ VALUES = torch.cat([torch.linspace(-1.0, 1.0, 999), torch.tensor([-8.0])])
     ],
 )
 def test_limits_of_values_with_one_far_off(rule: dict[str, Any], signed: bool, wanted: tuple[float, float]) -> None:
-    """999 values spread evenly from -1 to 1 and one at -8; bins are 9 / 4096 wide."""
+    """999 evenly spaced values from -1 to 1 and one at -8; bins are 9 / 4096 wide."""
     found = calibrated(lambda: [VALUES[:500], VALUES[500:]], Converter(kind="auto", **rule), signed)
     assert found == pytest.approx(wanted, abs=5e-3)
 

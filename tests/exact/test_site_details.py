@@ -17,7 +17,7 @@ from imc_sim import InputError
 from imc_sim.array import Chip
 from imc_sim.device import Device
 from imc_sim.sites import Arguments, find_products, joined
-from imc_sim.sites._calls import product_of
+from imc_sim.sites._calls import PRODUCTS
 from imc_sim.sites._einsum import bilinear, contracted, einsum, inner, tensordot
 from imc_sim.sites._recurrent import RECURRENT
 from imc_sim.sites._replaced import REPLACED, attention
@@ -382,8 +382,7 @@ X, W = torch.randn(2, 4, 5, 5), torch.randn(4, 3, 2, 2)
 def test_settings_of_convolutions_have_the_places_of_torch(
     function: Any, args: Any, more: dict[str, Any], wanted: dict[str, Any]
 ) -> None:
-    call = product_of(function, args, more)
-    assert call is not None
+    call = PRODUCTS[function](*args, **more)
     assert dict(call.settings) == wanted
 
 
@@ -402,7 +401,6 @@ A, B, C = whole(3, 4), whole(4, 5), whole(3, 5)
     ],
 )  # fmt: skip
 def test_factors_of_products_are_those_of_torch(function: Any, args: Any, more: dict[str, Any]) -> None:
-    call = product_of(function, args, more)
-    assert call is not None
+    call = PRODUCTS[function](*args, **more)
     found = call.alpha * torch.matmul(*call.factors) + (0 if call.added is None else call.added)
     assert torch.equal(found, function(*args, **more))
