@@ -40,10 +40,10 @@ from imc_sim.device import (
     sample_cells,
     switching_model,
 )
-from imc_sim.device.fit._laws import _distance, _p_value
 from imc_sim.device._levels import CONTINUOUS
 from imc_sim.device._state_law import is_zero
 from imc_sim.device._switching import Switching
+from imc_sim.device.fit._laws import _distance, _p_value
 
 G_HRS, G_LRS = 2e-5, 1e-4
 
