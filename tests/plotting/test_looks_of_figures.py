@@ -114,7 +114,7 @@ def test_cells_are_on_an_axis_that_holds_them(top: float, scale: str) -> None:
     low, high = ax.get_ylim()
     assert low < min(y_of(ax.lines[0])) < max(y_of(ax.lines[0])) < high
     assert ax.get_xscale() == scale
-    assert legend_of(ax.figure)[-1] == "fit"
+    assert legend_of(ax.figure)[-1] == "chip"
 
 
 @pytest.mark.parametrize("size", [10, 11])

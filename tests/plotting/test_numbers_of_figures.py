@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 from pandas import DataFrame
-from scipy.stats import norm
 from scipy.stats import t as student
 
 from imc_sim import ResultsError
@@ -41,7 +39,6 @@ from imc_sim.plotting import (
     tsne_data,
     tsne_shares,
 )
-from imc_sim.plotting._cdf import cdf_data
 from imc_sim.plotting._cells import CELLS, cells_data, iv_of_levels
 from imc_sim.plotting._convergence import slowest
 from imc_sim.plotting._device import iv_data, pulse_data
@@ -227,16 +224,6 @@ def test_a_training_is_counted_in_its_own_steps(step: str) -> None:
     rows = [{step: 1, "loss": 2.0, "accuracy": 0.5, "ensemble": 0.6, "alpha": 9.0}]
     assert list(training_data(rows).columns) == [step, "loss", "accuracy", "ensemble"]
     assert list(training_data([]).columns) == ["episode", "loss", "accuracy"]
-
-
-def test_measured_cells_are_at_the_middle_of_their_ranks() -> None:
-    state = SimpleNamespace(name="LRS", law="gaussian", distance=0.125, p_value=0.0123, conductance_S=np.arange(1.0, 5))
-    state.cdf = lambda G: norm.cdf(G - 2)
-    fit: Any = SimpleNamespace(states=[state])
-    data = cdf_data(fit)
-    assert data["measured"].tolist() == [0.125, 0.375, 0.625, 0.875]
-    np.testing.assert_allclose(data["fitted"], norm.cdf([-1, 0, 1, 2]))
-    assert data.attrs == {"LRS": "LRS: normal, KS 0.125, p = 0.012"}
 
 
 def test_confusions_are_shares_of_what_was_offered() -> None:
