@@ -259,7 +259,9 @@ def test_the_state_of_data_is_where_and_which_files(tmp_path: Path) -> None:
     assert len(found) == 2
 
 
-def test_digests_are_kept_only_of_files_that_did_not_change_just_now(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_digests_are_kept_only_of_files_that_did_not_change_just_now(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setenv("IMC_SIM_CACHE", str(tmp_path))
     made: list[int] = []
 
