@@ -9,10 +9,15 @@ import typer
 
 from imc_sim._errors import InputError
 from imc_sim.cli._console import Quiet
+from imc_sim.cli._help import complete_chip
 from imc_sim.cli._own_network import Arguments, Inputs, Prefix, Rename, Weights, arguments, renamed_pairs
 
 #: file name endings of checkpoints
 _CHECKPOINTS = {".bin", ".ckpt", ".pkl", ".pt", ".pth", ".safetensors", ".tar"}
+
+
+#: chip for which the mapping is shown
+_CHIP = "rram_hfo2_1t1r"
 
 
 def import_(
@@ -34,6 +39,12 @@ def import_(
             help="Model folder to write, such as models/mine; or YAML file of a chip, default device_configs/NAME.yaml."
         ),
     ] = None,
+    chip: Annotated[
+        str | None,
+        typer.Option(
+            help=f"Chip for which import says how the model maps; default: {_CHIP}.", autocompletion=complete_chip
+        ),
+    ] = None,
     arg: Arguments = None,
     rename: Rename = None,
     prefix: Prefix = None,
@@ -47,7 +58,7 @@ def import_(
     """Import a network, a checkpoint, or measured cells.
 
     A network FILE.py:NAME, a class or a function that returns a torch module, becomes a model folder with its code, its
-    --weights and some --inputs, on which mapping watches its matrix products.
+    --weights and some --inputs, on which mapping watches its matrix products. Prints which of them a chip holds.
 
     With --arch: imports a checkpoint as a model folder. No code in the checkpoint is run.
 
@@ -63,15 +74,15 @@ def import_(
     named = {"--arg": arg, "--layout": layout, "--statistics": statistics, "--rename": rename, "--prefix": prefix}
     if is_code(source):
         _refuse(source, {"--arch": arch, "--name": name}, "a network", "Leave it out; --out names the model.")
-        _import_checkpoint(weights, source, out, named, inputs)
+        _import_checkpoint(weights, source, out, named, inputs, chip)
         return
     _refuse(source, {"--weights": weights}, "a file", "Name the network first: imc-sim import FILE.py:NAME --weights …")
     if arch is not None:
         _refuse(source, {"--name": name}, "a checkpoint", "Leave it out; --out names the model.")
-        _import_checkpoint(Path(source), arch, out, named, inputs)
+        _import_checkpoint(Path(source), arch, out, named, inputs, chip)
         return
     step = "Add --arch ARCH (see `imc-sim list archs`)."
-    _refuse(source, named | {"--inputs": inputs}, "measured cells", f"To import a checkpoint: {step}")
+    _refuse(source, named | {"--inputs": inputs, "--chip": chip}, "measured cells", f"To import a checkpoint: {step}")
     if Path(source).suffix.lower() in _CHECKPOINTS:
         raise InputError(source, "a checkpoint without --arch", "a checkpoint with --arch, or a CSV", step)
     from imc_sim.cli._device import fit_chip
@@ -90,18 +101,23 @@ def _refuse(source: str, options: dict[str, Any], kind: str, step: str) -> None:
 
 
 def _import_checkpoint(
-    checkpoint: Path | None, arch: str, out: Path | None, named: dict[str, Any], inputs: Path | None
+    checkpoint: Path | None, arch: str, out: Path | None, named: dict[str, Any], inputs: Path | None, chip: str | None
 ) -> None:
-    """Import a checkpoint into the model folder `out`, and print the report."""
+    """Import a checkpoint into the model folder `out`; print the report, and how the model maps onto a chip."""
     from imc_sim.cli._console import working
 
     if out is None:
         raise InputError(str(checkpoint or arch), "no --out", "the model folder to write", "Add --out models/NAME.")
     with working(f"importing {checkpoint or arch}"):
-        from imc_sim.mapping import import_checkpoint
+        from imc_sim.array import load_chip
+        from imc_sim.mapping import import_checkpoint, preview
+        from imc_sim.nn.store import inputs_of, load_model
 
+        spec = load_chip(chip or _CHIP)
         given = arguments(named["--arg"])
         given |= {key: named[f"--{key}"] for key in ("layout", "statistics") if named[f"--{key}"] is not None}
         names = renamed_pairs(named["--rename"])
         report = import_checkpoint(checkpoint, arch, out, given, inputs=inputs, renames=names, prefix=named["--prefix"])
-    print(report.to_text())
+        network = load_model(out, trust=True)
+        mapped = preview(network, spec, inputs_of(network))
+    print(report.to_text(), mapped, sep="\n")

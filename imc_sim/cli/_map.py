@@ -71,5 +71,5 @@ def map_(
         return
     print(report.to_text())
     for layer, deviation in off.items():
-        chips = f"{len(analog.chips)} measured chip{'s' if len(analog.chips) > 1 else ''}"
-        print(f"{layer}: cells of {chips} are {100 * deviation:.1f} % of the window off their targets (rms)")
+        count = f"{len(analog.chips)} measured chip{'s' if len(analog.chips) > 1 else ''}"
+        print(f"{layer}: cells of {count} are {100 * deviation:.1f} % of the window off their targets (rms)")

@@ -3,6 +3,7 @@
 from imc_sim.mapping._import import ImportReport, import_checkpoint
 from imc_sim.mapping._map import acting_settings, bytes_per_chip, map_model
 from imc_sim.mapping._on_chip import check_on_chip
+from imc_sim.mapping._preview import preview
 from imc_sim.mapping._report import LayerRow, MappingReport
 
 __all__ = [
@@ -14,4 +15,5 @@ __all__ = [
     "check_on_chip",
     "import_checkpoint",
     "map_model",
+    "preview",
 ]

@@ -12,7 +12,7 @@ from imc_sim._errors import InputError
 from imc_sim.analog import SITE_LAYERS, AnalogLayer, AnalogModel, Context, SiteCall, SiteLayer, SiteNetwork
 from imc_sim.array import Chip
 from imc_sim.mapping._on_chip import check_on_chip
-from imc_sim.mapping._placing import bytes_of, chips_together, encoding_of
+from imc_sim.mapping._placing import bytes_of, chips_together, encoding_of, needed_by_real_weights
 from imc_sim.mapping._report import LayerRow, MappingReport
 from imc_sim.mapping._rounding import refuse_rounding, weight_error
 from imc_sim.mapping._site_layers import layers_of
@@ -62,7 +62,7 @@ def map_products(
             errors[name] = analog[name], weight_error(analog[name])
             rows.append(replace(LayerRow.of(name, layer, analog[name]), weight_error=errors[name][1]))
         if site.name not in digital:
-            rows.append(LayerRow(site.name, _kind(site), _count(site), "digital", "-", 0, 0, 0.0))
+            rows.append(LayerRow(site.name, kind_of(site), count_of(site), "digital", "-", 0, 0, 0.0))
         calls.append(SiteCall.of(site, [analog[name] for name, _ in digital.get(site.name, ())]))
     if not chip.policy.allow_rounding:
         refuse_rounding(errors)
@@ -90,32 +90,56 @@ def _places(products: Products, chip: Chip) -> list[Site]:
     """Return the sites on crossbars; raise one InputError that names every site without a place."""
     placed, errors, keys = [], [], set()
     for site in products.sites:
-        if site.weight is None:
-            continue
-        kind = {"binary": "binary", "real": "float"}.get(_kind(site), "int8")
-        try:
-            place = chip.policy.place(site.name, kind)
-        except InputError:
-            errors.append(f"{site.name!r} ({_kind(site)} weights)")
-            keys.add(f"policy.{kind}")
-            continue
-        if place == "crossbar" and (reason := _unfit(site)) is not None:
+        place, reason = place_of(site, chip)
+        if place == "refused":
             errors.append(f"{site.name!r} ({reason})")
+            keys |= set() if _unfit(site) else {f"policy.{_key(site)}"}
         elif place == "crossbar":
             placed.append(site)
     for path, function in products.opaque:
-        try:
-            fits = chip.policy.place(path, "float") == "digital"
-        except InputError:
-            fits = False
+        fits = policy_place(path, "float", chip) == "digital"
         errors += [] if fits else [f"{path!r} ({function}, whose products cannot be on crossbars)"]
     if errors:
-        all_of = f"{' and '.join(sorted(keys))} to digital or crossbar, or " if keys else ""
+        real = needed_by_real_weights(chip) if "policy.float" in keys else ""
+        all_of = f"{' and '.join(sorted(keys))} to digital or crossbar{real}, or " if keys else ""
         step = f"Set {all_of}policy.layers: {{NAME: digital}} for single sites."
         raise InputError(
             "map_model", f"no place for {len(errors)} sites: {', '.join(errors)}", "a place for each", step
         )
     return placed
+
+
+def place_of(site: Site, chip: Chip) -> tuple[str, str]:
+    """Return the place of a site, `crossbar` or `digital`; or `refused`, and why.
+
+    Args:
+        site: what the probe found.
+        chip: the chip.
+    """
+    if site.weight is None:
+        return "digital", ""
+    place = policy_place(site.name, _key(site), chip)
+    reason = {"refused": f"{kind_of(site)} weights", "crossbar": _unfit(site)}.get(place)
+    return (place, "") if reason is None else ("refused", reason)
+
+
+def policy_place(name: str, key: str, chip: Chip) -> str:
+    """Return the place that a chip's policy gives a product, `crossbar` or `digital`; `refused` where it gives none.
+
+    Args:
+        name: name of the site or layer.
+        key: kind of its weights, a key of the policy.
+        chip: the chip.
+    """
+    try:
+        return chip.policy.place(name, key)
+    except InputError:
+        return "refused"
+
+
+def _key(site: Site) -> str:
+    """Return the key of the policy that places a site."""
+    return {"binary": "binary", "real": "float"}.get(kind_of(site), "int8")
 
 
 def _unfit(site: Site) -> str | None:
@@ -124,9 +148,19 @@ def _unfit(site: Site) -> str | None:
     return f"a batch of {count} weights, which must stay digital" if count > _MATRICES else None
 
 
-def _kind(site: Site) -> str:
+def kind_of(site: Site) -> str:
+    """Return the kind of the weights of a site, or what it is instead of a product with weights.
+
+    Args:
+        site: what the probe found.
+    """
     return site.weights.kind if site.weights is not None else "constant" if site.constant else "dynamic"
 
 
-def _count(site: Site) -> int:
+def count_of(site: Site) -> int:
+    """Return the number of weights of a site.
+
+    Args:
+        site: what the probe found.
+    """
     return 0 if site.weight is None else site.weight.numel()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from imc_sim._errors import InputError
+from imc_sim.mapping._placing import needed_by_real_weights
 from imc_sim.mapping._report import LayerRow, MappingReport
 from imc_sim.nn import WEIGHT_KINDS
 
@@ -29,7 +30,7 @@ def check_on_chip(report: MappingReport, memory: bool) -> None:
         step = "Map a network that multiplies its inputs with weights."
         raise InputError("chip.policy", "a network without a product with weights", allowed, step)
     kinds = " and ".join(f"policy.{key}" for key in dict.fromkeys(keys))
-    real = " (real weights also need encoding_multibit: {kind: sliced, weight_bits: 8})" if "float" in keys else ""
+    real = needed_by_real_weights(report.chip) if "float" in keys else ""
     step = f"Set {kinds} to crossbar{real}, or policy.layers: {{NAME: crossbar}} for single products; "
     step += 'policy.layers: {"*": digital} states that nothing runs on the chip.'
     raise InputError("chip.policy", f"all products with weights digital ({len(keys)})", allowed, step)

@@ -29,6 +29,18 @@ def encoding_of(layer: ProductLayer, chip: Chip) -> Encoding:
     return Differential() if zeros else chip.encoding
 
 
+def needed_by_real_weights(chip: Chip) -> str:
+    """Return what errors add where real weights are to be on crossbars, and the chip's encoding does not take them.
+
+    Args:
+        chip: The chip.
+    """
+    encoding = chip.encoding_multibit
+    if isinstance(encoding, Sliced) and encoding.weight_bits is None:
+        return " (on crossbars, real weights also need encoding_multibit: {kind: sliced, weight_bits: 8})"
+    return ""
+
+
 def bytes_of(name: str, layer: ProductLayer, chip: Chip) -> int:
     """Return an upper estimate of the memory of one chip's programmed weights of a layer.
 

@@ -171,7 +171,10 @@ def test_a_network_that_stays_digital_is_an_error_without_a_key_memory(home: Pat
         ran = run(*words, *ALL_DIGITAL)
         assert ran.code == 2
         assert "chip.policy: got all products with weights digital (3); allowed: one product on crossbars" in ran.err
-        assert "Set policy.float and policy.binary to crossbar (real weights also need encoding_multibit" in ran.err
+        assert (
+            "Set policy.float and policy.binary to crossbar (on crossbars, real weights also need encoding_multibit"
+            in ran.err
+        )
         assert run(*words, *ALL_DIGITAL, "--set", 'chip.policy.layers={"*": digital}').code == 0
     study = {"name": "s", "model": "Net", "chip": "mine", "task": TASKS["Net"], "chips": {"min": 1}}
     (home / "s.yaml").write_text(json.dumps(study))
@@ -183,6 +186,33 @@ def test_a_network_that_stays_digital_is_an_error_without_a_key_memory(home: Pat
     ran = run("run", "s.yaml", *ALL_DIGITAL, *few_shot, "--set", "chip.policy.memory=digital", "--out", "results/no")
     assert ran.code == 2
     assert "all products with weights digital (2)" in ran.err
+
+
+def test_import_says_whether_the_network_maps(home: Path, run: Callable) -> None:
+    """In short, as `map` says it in full: sites, their places, what is refused and why."""
+    lines = run("import", *words("Net", "--out", "models/a")).out.splitlines()
+    assert [line.split() for line in lines[-4:-1]] == [
+        ["stem", "real", "72", "refused:", "real", "weights"],
+        ["body", "binary", "576", "crossbar"],
+        ["head", "real", "2,880", "refused:", "real", "weights"],
+    ]
+    assert lines[-1].startswith("not ready for rram_hfo2_1t1r: 2 of 3 products have no place. Set policy.float to ")
+    ran = run("import", *words("Net", "--out", "models/b", "--chip", "mine"))
+    mapped = run("map", "models/b", "mine").out.splitlines()[-1]
+    assert ran.out.splitlines()[-1] == f"ready for mine; {mapped}"
+    chip = load_chip("mine").replace("policy.float", "crossbar").replace("policy.int8", "crossbar")
+    chip = chip.replace("encoding_multibit", {"kind": "differential"})
+    (home / "few.yaml").write_text(json.dumps(chip.replace("name", "few").to_dict()))
+    rounded = run("import", *words("Net", "--out", "models/c", "--chip", "few.yaml")).out.splitlines()[-1]
+    assert re.search("not ready for few: map_model: got weights that differential rounds", rounded)
+    ran = run("import", "./net.py:Net", "--weights", "Net.pth", "--out", "models/d")
+    assert ran.out.splitlines()[-1].startswith("products: not known without inputs. With --inputs FILE")
+    ran = run("import", "./net.py:Net", "--weights", "Net.pth", "--inputs", "Encoder.npy", "--out", "models/e")
+    assert ran.code == 0
+    assert "the network cannot be mapped: network Net: got RuntimeError" in ran.out.splitlines()[-1]
+    ran = run("import", *words("Net", "--out", "models/f", "--chip", "rram_hfo2"))
+    assert (ran.code, Path("models/f").exists()) == (2, False)
+    assert "Did you mean 'rram_hfo2_1t1r'" in ran.err
 
 
 def test_a_network_without_products_is_an_error(home: Path, run: Callable) -> None:

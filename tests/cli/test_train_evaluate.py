@@ -72,7 +72,7 @@ def test_an_unknown_name_is_answered_in_one_short_line(run: Callable, workplace:
     assert "allowed: one of " in model.err
     assert "Did you mean 'batmann_small_xnor'" in model.err
     assert "Did you mean 'quickstart'" in study.err
-    untrained = run("map", "tiny", "ideal")
+    untrained = run("map", "tiny", "ideal", "--quiet")
     assert "a card without weights; allowed: a trained model." in untrained.err
     cells = run("import", "cells.csv", "--quiet")
     assert "cells.csv: got no such file; allowed: a file of measurements" in cells.err

@@ -458,7 +458,10 @@ def test_errors_name_the_way_to_map_any_network() -> None:
     chip = imc.load_chip("rram_hfo2_1t1r")
     cases: list[tuple[Callable[[], object], str]] = [
         (lambda: imc.map_model(network, chip), r"Give inputs="),
-        (lambda: imc.map_model(network, chip, inputs=x), r"Set policy\.float to digital or crossbar, or"),
+        (
+            lambda: imc.map_model(network, chip, inputs=x),
+            r"Set policy\.float to digital or crossbar \(on crossbars, real weights also need .*\), or",
+        ),
         (lambda: imc.map_model(network, chip.replace("policy.float", "crossbar"), inputs=x), "sliced, weight_bits: 8"),
         (lambda: chip.replace("device.programing.sigma", 0.1), "Did you mean 'programming'"),
         (lambda: chip.replace("name.x", 1), "allowed: .*device"),
