@@ -20,6 +20,7 @@ from imc_sim.evaluate._memory_keys import KeyMaker, Keys
 from imc_sim.evaluate._sampled_chips import Calibration, SampledChips
 from imc_sim.evaluate._session import Session
 from imc_sim.evaluate._tasks import AnyTask, ClassificationTask, FewShotTask
+from imc_sim.mapping import Probe
 from imc_sim.nn import product_layers
 from imc_sim.nn.store import inputs_of
 
@@ -57,24 +58,27 @@ def calibration_images(session: Session, task: FewShotTask | ClassificationTask)
     return images[: training.batch if training.passes == "episodes" else _IMAGES]
 
 
-def probe_inputs(session: Session, model: str, task: FewShotTask | ClassificationTask) -> Any:
-    """Return inputs on which a network of any modules is mapped: those of its card, or images of calibration data.
+def probe_for(
+    session: Session, model: str, network: nn.Module, task: FewShotTask | ClassificationTask
+) -> Probe | None:  # fmt: skip
+    """Return the products of a network of any modules on inputs of its card, or on images of calibration data.
 
     Return None for a network of `imc_sim.nn` layers, which is mapped by its layers.
 
     Args:
         session: session of the device.
         model: name or path of the model.
+        network: its network, as the task uses it.
         task: task whose data the images are of.
     """
-    network = session.model(model)
-    inputs = inputs_of(network)
-    if inputs is None and product_layers(network):
+    inputs = inputs_of(session.model(model))
+    if inputs is None and product_layers(session.model(model)):
         return None
     if session.device != "cpu":
         step = "Leave --device out."
         raise InputError("device", f"{session.device} for a network of any modules", "cpu", step)
-    return calibration_images(session, task)[:_PROBED] if inputs is None else inputs
+    inputs = calibration_images(session, task)[:_PROBED] if inputs is None else inputs
+    return session.probe(model, network, inputs)
 
 
 def programmed(
@@ -90,7 +94,7 @@ def programmed(
         chips: the chips.
     """
     images = calibration_images(session, task) if chips.chip.calibrates else None
-    return chips.program(network, images, probe_inputs(session, model, task))
+    return chips.program(network, images, probe_for(session, model, network, task))
 
 
 def calibration_keys(session: Session, model: str, chip: Chip, task: FewShotTask) -> Keys | None:

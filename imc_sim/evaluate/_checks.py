@@ -13,7 +13,7 @@ from imc_sim.analog import check_backend
 from imc_sim.array import load_chip
 from imc_sim.config import Engine, as_engine
 from imc_sim.data import check_labels
-from imc_sim.evaluate._calibration import calibration_task, probe_inputs
+from imc_sim.evaluate._calibration import calibration_task, probe_for
 from imc_sim.evaluate._classification import configured
 from imc_sim.evaluate._episodes import FewShotData
 from imc_sim.evaluate._function_task import FunctionTask
@@ -24,6 +24,7 @@ from imc_sim.evaluate._scoring import calibration_inputs, check_function, probe_
 from imc_sim.evaluate._session import Session
 from imc_sim.evaluate._tasks import ClassificationTask, FewShotTask, build_task
 from imc_sim.evaluate.attacks import Pgd
+from imc_sim.mapping import Probe
 from imc_sim.nn import Norm
 from imc_sim.nn.neurons import Draws, draw_neurons, neurons_of
 from imc_sim.nn.store import inputs_of
@@ -42,23 +43,23 @@ def batch_chips(model: str, chip: dict[str, Any], memory_limit_bytes: int, task:
     return max(1, memory_limit_bytes // max(1, mapping.bytes_per_chip(network, load_chip(chip), inputs)))
 
 
-def probed(model: str, task: dict[str, Any] | None) -> tuple[nn.Module, Any]:
-    """Return the network of a model, and inputs to map it with if it is one of any modules.
+def probed(model: str, task: dict[str, Any] | None) -> tuple[nn.Module, Probe | None]:
+    """Return the network of a model, and its products if it is one of any modules.
 
     Args:
         model: name or path of a model.
         task: task as plain data, whose images are taken if the card has no inputs; None: those of the card.
 
     Returns:
-        The network, and the inputs; None for a network of `imc_sim.nn` layers.
+        The network, and the products; None for a network of `imc_sim.nn` layers.
     """
     session = Session.on("cpu")
-    spec = None if task is None else build_task(task, "task")
+    network, spec = session.model(model), None if task is None else build_task(task, "task")
     if isinstance(spec, FunctionTask):
-        return session.model(model), probe_of(session, model, stated_inputs(session, spec))
+        return network, probe_of(session, model, stated_inputs(session, spec))
     if isinstance(spec, FewShotTask | ClassificationTask):
-        return session.model(model), probe_inputs(session, model, session.sized(spec, model))
-    return session.model(model), inputs_of(session.model(model))
+        return network, probe_for(session, model, network, session.sized(spec, model))
+    return network, session.probe(model, network, inputs_of(network))
 
 
 def check_mapping(

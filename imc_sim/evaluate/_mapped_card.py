@@ -7,7 +7,7 @@ from pathlib import Path
 from imc_sim._errors import InputError
 from imc_sim.analog import AnalogModel, chip_count, read_conductances
 from imc_sim.array import Chip
-from imc_sim.evaluate._calibration import calibration_images, probe_inputs
+from imc_sim.evaluate._calibration import calibration_images, probe_for
 from imc_sim.evaluate._card import ENCODERS, stated_tasks
 from imc_sim.evaluate._session import Session
 from imc_sim.evaluate._tasks import Counted, FewShotTask, build_task, counted
@@ -39,7 +39,7 @@ def map_for_card(name: str, chip: Chip, conductances: Path | None = None, chips:
         if not states:
             step = "Add --inputs FILE, also to imc-sim import."
             raise InputError(f"model {card.name!r}", "no inputs", "some, to find the products of the network", step)
-        inputs = probe_inputs(session, name, _first_task(session, name))
+        inputs = probe_for(session, name, network, _first_task(session, name))
     measured = None if conductances is None else read_conductances(conductances)
     chips = chips or (1 if measured is None else chip_count(measured))
     mapped = map_model(network, chip, chips, seed=0, inputs=inputs, conductances=measured)

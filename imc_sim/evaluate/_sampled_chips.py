@@ -13,7 +13,7 @@ from imc_sim.array import Chip
 from imc_sim.config import Engine
 from imc_sim.evaluate._accuracy import Accuracy
 from imc_sim.evaluate._measured_cells import measured_cells
-from imc_sim.mapping import map_model
+from imc_sim.mapping import Probe, map_model
 
 
 @final
@@ -67,13 +67,15 @@ class SampledChips:
         """Return chip `number` of the same description and seed."""
         return replace(self, numbers=range(number, number + 1))
 
-    def program(self, network: nn.Module, images: Any = None, inputs: Any = None) -> tuple[AnalogModel, Calibration]:
+    def program(
+        self, network: nn.Module, images: Any = None, probe: Probe | None = None
+    ) -> tuple[AnalogModel, Calibration]:  # fmt: skip
         """Map the network onto the chips, and calibrate it with the images where the chip needs that.
 
-        images: a tensor, or a tuple or dict for several inputs. inputs: inputs of a network of any modules.
+        images: a tensor, or a tuple or dict for several inputs. probe: products of a network of any modules.
         """
         analog = map_model(
-            network, self.chip, self.numbers, self.seed, engine=self.engine, inputs=inputs,
+            network, self.chip, self.numbers, self.seed, engine=self.engine, inputs=probe,
             conductances=measured_cells(self.conductances),
         )  # fmt: skip
         if images is None or not (self.chip.calibrates and analog.analog_layers):

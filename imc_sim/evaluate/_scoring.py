@@ -24,6 +24,7 @@ from imc_sim.evaluate._global_random import seeded
 from imc_sim.evaluate._results import ChipResult
 from imc_sim.evaluate._sampled_chips import SampledChips
 from imc_sim.evaluate._session import Session
+from imc_sim.mapping import Probe
 from imc_sim.nn import product_layers
 from imc_sim.nn.neurons import Draws, draw_neurons, neurons_of
 from imc_sim.nn.store import inputs_of
@@ -90,10 +91,10 @@ def score_chips(
         InputError: as `score_network`, or the chip needs calibration and the task has no inputs.
     """
     images, results = calibration_inputs(session, task, chips.chip), []
-    inputs = probe_of(session, model, images)
+    probe = probe_of(session, model, images)
     for number in numbers:
         started = time.perf_counter()
-        analog, calibration = chips.alone(number).program(session.model(model), images, inputs)
+        analog, calibration = chips.alone(number).program(session.model(model), images, probe)
         found = _scored(session, task, OneChip(analog), number, started)
         results.append(replace(found, ranges=calibration.ranges, rows_on=calibration.rows_on))
     return results
@@ -134,8 +135,8 @@ def stated_inputs(session: Session, task: FunctionTask) -> Any:
     return session.once("inputs", _key(task), make).to(session.device)
 
 
-def probe_of(session: Session, model: str, images: Any) -> Any:
-    """Return inputs on which a network of any modules is mapped; None for a network of `imc_sim.nn` layers.
+def probe_of(session: Session, model: str, images: Any) -> Probe | None:
+    """Return the products of a network of any modules; None for a network of `imc_sim.nn` layers.
 
     Args:
         session: session of the device.
@@ -152,9 +153,9 @@ def probe_of(session: Session, model: str, images: Any) -> Any:
     if inputs is None and images is None:
         step = f"Write `inputs: {FUNCTION}`, a function that returns inputs [batch, …]."
         raise InputError("task.inputs", "nothing", f"inputs for the network of any modules {model!r}", step)
-    if inputs is not None:
-        return inputs
-    return images[:_PROBED] if isinstance(images, Tensor) else images
+    if inputs is None:
+        inputs = images[:_PROBED] if isinstance(images, Tensor) else images
+    return session.probe(model, network, inputs)
 
 
 def _inputs(call: str) -> Tensor:

@@ -14,7 +14,9 @@ from imc_sim.evaluate._episodes import FewShotData, features_of
 from imc_sim.evaluate._held_data import forget_with, refresh_data
 from imc_sim.evaluate._identity import data_of_task, features_digest, network_key
 from imc_sim.evaluate._labelled import ClassificationData
+from imc_sim.evaluate._object_digests import object_digest
 from imc_sim.evaluate._tasks import AnyTask, ClassificationTask, FewShotTask, with_size
+from imc_sim.mapping import Probe
 from imc_sim.nn.store import load_model
 from imc_sim.sites import own_copy
 
@@ -27,7 +29,7 @@ _READ_OUT = {
 #: settings of a classification task that do not change its images
 _OF_THE_NETWORK = {**dict.fromkeys(("vote", "members", "stage", "head", "statistics", "steps")), "outputs": "all"}
 #: objects kept of each kind
-_KEPT = {"model": 8, "directions": 16, "features": 8}
+_KEPT = {"model": 8, "directions": 16, "features": 8, "probe": 2}
 _KEPT_OTHERWISE = 4
 
 
@@ -128,6 +130,25 @@ class Session:
         if self.device != "cpu":
             return own_copy(Session.on("cpu").model(name)).to(self.device)
         return load_model(name)
+
+    def probe(self, model: str, network: nn.Module, inputs: Any) -> Probe | None:
+        """Return the products that a network of any modules makes, found once for all chips and points.
+
+        Args:
+            model: name or path of the model.
+            network: its network, as a task uses it.
+            inputs: inputs to find them on; None for a network of `imc_sim.nn` layers.
+
+        Returns:
+            The products; None without inputs.
+        """
+        if inputs is None:
+            return None
+        key = network_key(model), object_digest(inputs, f"model {model!r}, inputs")
+        found: tuple[nn.Module, Probe] | None = self.kept("probe", key)
+        if found is None or found[0] is not network:
+            found = self.keep("probe", key, (network, Probe(network, inputs)))
+        return found[1]
 
     def sized(self, task: AnyTask, model: str) -> AnyTask:
         """Return the task with the image size of the model if it states none, after a check for changed files.

@@ -1,5 +1,6 @@
 """Map a network and a chip to an analog network, and import foreign checkpoints as models."""
 
+from imc_sim.mapping._any_network import Probe
 from imc_sim.mapping._import import ImportReport, import_checkpoint
 from imc_sim.mapping._map import acting_settings, bytes_per_chip, map_model
 from imc_sim.mapping._on_chip import check_on_chip
@@ -10,6 +11,7 @@ __all__ = [
     "ImportReport",
     "LayerRow",
     "MappingReport",
+    "Probe",
     "acting_settings",
     "bytes_per_chip",
     "check_on_chip",

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from dataclasses import replace
-from typing import Any
+from typing import Any, final
 
 from torch import nn
 
@@ -16,20 +17,61 @@ from imc_sim.mapping._placing import bytes_of, chips_together, encoding_of, need
 from imc_sim.mapping._report import LayerRow, MappingReport
 from imc_sim.mapping._rounding import refuse_rounding, weight_error
 from imc_sim.mapping._site_layers import layers_of
-from imc_sim.sites import Arguments, Products, Site, find_products, own_copy
+from imc_sim.sites import Arguments, Products, Site, content_of, find_products, own_copy
 
 #: largest number of matrices in a batch of weights
 _MATRICES = 256
 
 
-def map_products(
-    model: nn.Module, inputs: Any, chip: Chip, numbers: range, seed: int, limit: int, context: Context
-) -> AnalogModel:
-    """Map the product sites that a network shows on these inputs.
+@final
+class Probe:
+    """Hold the products that a network of any modules makes on some inputs, for any number of mappings.
 
     Args:
-        model: any torch module.
-        inputs: some real inputs: one tensor, a tuple of positional arguments or a dict of keyword arguments.
+        model: Any torch module. It must not change between the probe and a mapping.
+        inputs: Some real inputs: one tensor, a tuple of positional arguments or a dict of keyword arguments.
+
+    Attributes:
+        network: Copy of the network as the passes of the probe left it.
+        products: The products.
+    """
+
+    def __init__(self, model: nn.Module, inputs: Any) -> None:
+        given = Arguments.given(inputs)
+        self._model, self._content = model, content_of(model)
+        self.network = own_copy(model).eval()
+        self.products = find_products(self.network, *given.args, **given.kwargs)
+
+    @classmethod
+    def of(cls, model: nn.Module, inputs: Any) -> Probe:
+        """Return the probe of a network.
+
+        Args:
+            model: Any torch module.
+            inputs: Some real inputs, or a probe.
+
+        Raises:
+            InputError: The probe is of another network, or the network has changed.
+        """
+        if not isinstance(inputs, Probe):
+            return cls(model, inputs)
+        if inputs._model is not model or inputs._content != content_of(model):
+            step = "Probe the network again: Probe(model, inputs)."
+            raise InputError("map_model, inputs", "a probe of another network", "of this one, unchanged", step)
+        return inputs
+
+    @functools.cached_property
+    def layers(self) -> list[tuple[str, str, SiteLayer]]:
+        """Return the layers that can be on crossbars, with the names of site and layer."""
+        able = [site for site in self.products.sites if site.weight is not None and _unfit(site) is None]
+        return [(site.name, name, layer) for site in able for name, layer in layers_of(site)]
+
+
+def map_products(probe: Probe, chip: Chip, numbers: range, seed: int, limit: int, context: Context) -> AnalogModel:
+    """Map the product sites that a network showed.
+
+    Args:
+        probe: Products of the network.
         chip: the chip.
         numbers: numbers of the chips.
         seed: seed of all random numbers.
@@ -42,11 +84,7 @@ def map_products(
     Raises:
         InputError: sites without a place, sites that cannot be on crossbars, weights that cells round too much.
     """
-    if not context.backend.native:
-        step = "Build the network from imc_sim.nn layers for this backend."
-        raise InputError("map_model, backend", str(context.backend.kind), "native for networks of any modules", step)
-    given, network = Arguments.given(inputs), own_copy(model).eval()
-    products = find_products(network, *given.args, **given.kwargs)
+    products = probe.products
     placed = _places(products, chip)
     digital = {site.name: layers_of(site) for site in placed}
     sizes = [bytes_of(name, layer, chip) for layers in digital.values() for name, layer in layers]
@@ -69,21 +107,8 @@ def map_products(
     rows += [LayerRow(path, function, 0, "digital", "-", 0, 0, 0.0) for path, function in products.opaque]
     report = MappingReport(chip, tuple(rows), products=products, placed=tuple(digital))
     check_on_chip(report, memory=chip.policy.memory == "crossbar")
-    found = SiteNetwork(network, [calls[place] for place in products.order], products)
+    found = SiteNetwork(own_copy(probe.network), [calls[place] for place in products.order], products)
     return AnalogModel(found, analog, numbers, context, report, block, seed)
-
-
-def site_layers(model: nn.Module, inputs: Any) -> list[tuple[str, str, SiteLayer]]:
-    """Return the layers of the sites that a network shows on these inputs, with the names of site and layer.
-
-    Args:
-        model: any torch module.
-        inputs: some real inputs.
-    """
-    given = Arguments.given(inputs)
-    sites = find_products(own_copy(model).eval(), *given.args, **given.kwargs).sites
-    able = [site for site in sites if site.weight is not None and _unfit(site) is None]
-    return [(site.name, name, layer) for site in able for name, layer in layers_of(site)]
 
 
 def _places(products: Products, chip: Chip) -> list[Site]:

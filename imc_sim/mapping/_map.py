@@ -22,7 +22,7 @@ from imc_sim.analog import (
 )
 from imc_sim.array import Chip, load_chip
 from imc_sim.config import Engine, as_engine, drop_paths
-from imc_sim.mapping._any_network import map_products, site_layers
+from imc_sim.mapping._any_network import Probe, map_products
 from imc_sim.mapping._placing import bytes_of, chips_together, encoding_of
 from imc_sim.mapping._report import LayerRow, MappingReport
 from imc_sim.nn import ProductLayer, fold_in_place
@@ -50,7 +50,7 @@ def map_model(
         engine: Backend that computes the products of crossbars, `native` or `memtorch`; None for that of the chip.
         inputs: Some real inputs of a network of any modules: one tensor [batch, ...], a tuple of positional arguments
             or a dict of keyword arguments. The products that it makes on them are mapped instead of layers of
-            `imc_sim.nn`.
+            `imc_sim.nn`. A `Probe` finds them once for several mappings.
         conductances: Measured conductances of programmed cells in S of every layer on crossbars, as arrays by layer or
             an .npz file; see `AnalogModel.to_npz` and `Crossbar.from_conductance`. None: cells are simulated.
 
@@ -80,7 +80,10 @@ def _mapped_on(
 ) -> AnalogModel:
     """Map a network by its products where inputs are given, else by its layers."""
     if inputs is not None:
-        return map_products(model, inputs, chip, numbers, seed, memory_limit_bytes, context)
+        if not context.backend.native:
+            step = "Build the network from imc_sim.nn layers for this backend."
+            raise InputError("map_model, backend", context.backend.kind, "native for networks of any modules", step)
+        return map_products(Probe.of(model, inputs), chip, numbers, seed, memory_limit_bytes, context)
     network = own_copy(model).eval()
     for _, neuron in neurons_of(network):
         neuron.comparator = chip.neurons == "comparator"
@@ -153,7 +156,7 @@ def _named_layers(network: nn.Module) -> list[tuple[str, ProductLayer]]:
 def _layers_of(model: nn.Module, inputs: Any) -> list[tuple[str, str, ProductLayer]]:
     """Return the layers that can be on crossbars, with the names that the policy and the cells know them by."""
     if inputs is not None:
-        return [(site, name, layer) for site, name, layer in site_layers(model, inputs)]
+        return [*Probe.of(model, inputs).layers]
     return [(name, name, layer) for name, layer in _named_layers(model)]
 
 

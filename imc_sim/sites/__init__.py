@@ -2,7 +2,7 @@
 
 from imc_sim.sites._arguments import Arguments, joined, leaves
 from imc_sim.sites._calls import Call
-from imc_sim.sites._copy import own_copy
+from imc_sim.sites._copy import content_of, own_copy
 from imc_sim.sites._mode import ProductMode
 from imc_sim.sites._probe import Products, Site, find_products
 from imc_sim.sites._samples import Samples
@@ -16,6 +16,7 @@ __all__ = [
     "Samples",
     "Site",
     "Values",
+    "content_of",
     "find_products",
     "inputs_of",
     "joined",

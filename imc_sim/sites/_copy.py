@@ -1,12 +1,14 @@
-"""Copy a network without what it keeps of past passes."""
+"""Copy a network without what it keeps of past passes, and tell whether it has changed."""
 
 from __future__ import annotations
 
 import copy
 
+import torch
 from torch import Tensor, nn
 
 from imc_sim.sites._arguments import leaves
+from imc_sim.sites._records import digest
 
 
 def own_copy(network: nn.Module) -> nn.Module:
@@ -22,3 +24,14 @@ def own_copy(network: nn.Module) -> nn.Module:
     """
     kept = [x for module in network.modules() for x in leaves(vars(module)) if isinstance(x, Tensor) and not x.is_leaf]
     return copy.deepcopy(network, {id(x): x.detach().clone() for x in kept})
+
+
+def content_of(network: nn.Module) -> dict[str, bytes]:
+    """Return a digest of every parameter and buffer of a network by name.
+
+    Args:
+        network: any torch module.
+    """
+    held = [*network.named_parameters(), *network.named_buffers()]
+    known = {name: x for name, x in held if not (x.is_meta or x.is_quantized or nn.parameter.is_lazy(x))}
+    return {name: digest(x if x.layout is torch.strided else x.to_dense()) for name, x in known.items()}

@@ -86,7 +86,7 @@ def digest(x: Tensor) -> bytes:
     Args:
         x: any tensor.
     """
-    data = x.detach().contiguous().view(-1).view(torch.uint8).numpy().tobytes()
+    data = x.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data
     return hashlib.blake2b(data, digest_size=16).digest()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -15,6 +16,7 @@ from imc_sim import InputError
 from imc_sim.analog import SiteNetwork, straight_through
 from imc_sim.array import Chip
 from imc_sim.device import Device
+from imc_sim.mapping import Probe, bytes_per_chip
 from imc_sim.sites import Samples, find_products
 from tests.exact.networks import on_grid
 
@@ -224,3 +226,23 @@ def test_a_tensor_of_another_shape_on_every_chip_is_refused() -> None:
     x = torch.randn(64, 8)
     with pytest.raises(InputError, match="as on the first chip"):
         imc.map_model(Found(), chip, chips=8, inputs=x)(x)
+
+
+def test_one_probe_serves_every_mapping_of_an_unchanged_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    network, x = (
+        on_grid(nn.Sequential(nn.Linear(6, 5), nn.ReLU(), nn.BatchNorm1d(5), nn.Linear(5, 2))),
+        torch.randn(4, 6),
+    )
+    varied = FLOAT.replace("device.programming.sigma", 0.1)
+    each = [imc.map_model(network, chip, chips=2, inputs=x)(x) for chip in (FLOAT, varied)]
+    probe = Probe(network, x)
+    monkeypatch.setattr("imc_sim.mapping._any_network.find_products", None)  # nothing is probed again
+    assert all(torch.equal(imc.map_model(network, chip, chips=2, inputs=probe)(x), y)
+               for chip, y in zip((FLOAT, varied), each, strict=True))  # fmt: skip
+    assert bytes_per_chip(network, FLOAT, probe) > 0
+    with pytest.raises(InputError, match="a probe of another network"):
+        imc.map_model(copy.deepcopy(network), FLOAT, inputs=probe)
+    network[2].running_mean.data[1] += 1  # type: ignore[union-attr,operator,index]
+    with pytest.raises(InputError, match="a probe of another network"):
+        imc.map_model(network, FLOAT, inputs=probe)

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 import imc_sim as imc
 from imc_sim import InputError, ResultsError, ResultsWarning
 from imc_sim.evaluate import object_digest
+from imc_sim.mapping import _any_network
 from imc_sim.report import write_report
 from imc_sim.study import Results, load_study
 
@@ -102,6 +103,22 @@ def test_a_second_call_computes_nothing_and_other_content_is_refused(tmp_path: P
     for changes in ({"network": network_of(1)}, {"inputs": BATCH + 1}, {"score": level, "metric": "level"}):
         with pytest.raises(ResultsError, match="another folder"):
             go(tmp_path / "out", **({"score": counted, "metric": "score"} | changes))
+
+
+def test_a_network_is_probed_once_for_all_points_and_chips(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A network that has changed is probed again."""
+    probed: list[nn.Module] = []
+    find = _any_network.find_products
+    monkeypatch.setattr(_any_network, "find_products", lambda *args: (probed.append(args[0]), find(*args))[1])
+    network = network_of(2)
+    first = go(tmp_path / "first", network=network)
+    assert len(probed) == 1
+    with torch.no_grad():
+        network[0].weight.mul_(-1.0)  # type: ignore[operator,union-attr]
+    second = go(tmp_path / "second", network=network)
+    assert len(probed) == 2
+    assert not first["digital"].equals(second["digital"])
+    assert not first["mean"].equals(second["mean"])
 
 
 def _count(file: Path, chip: int) -> None:
