@@ -79,7 +79,8 @@ complete_model, complete_chip, complete_study = map(_names_of, ("model", "chip",
 ModelName = Annotated[
     str,
     typer.Argument(
-        help="A model of `imc-sim list models`, its folder, or a network FILE.py:NAME.", autocompletion=complete_model
+        help="A model of `imc-sim list models`, its folder, or a network FILE.py:NAME or FILE.onnx.",
+        autocompletion=complete_model,
     ),
 ]
 ChipName = Annotated[

@@ -24,7 +24,7 @@ def import_(
     source: Annotated[
         str,
         typer.Argument(
-            help="A network FILE.py:NAME, a checkpoint (.safetensors or torch file), or a CSV of measured cells."
+            help="A network FILE.py:NAME or FILE.onnx, a checkpoint (.safetensors or torch file), or a CSV of cells."
         ),
     ],
     arch: Annotated[
@@ -60,21 +60,29 @@ def import_(
     A network FILE.py:NAME, a class or a function that returns a torch module, becomes a model folder with its code, its
     --weights and some --inputs, on which mapping watches its matrix products. Prints which of them a chip holds.
 
+    An ONNX or QONNX file becomes a model folder with its graph and weights. No code in it is run.
+
     With --arch: imports a checkpoint as a model folder. No code in the checkpoint is run.
 
     A table of conductances (CSV): fits levels and device variation, as `imc-sim device fit` does.
 
     Examples:
       imc-sim import ./my_net.py:make --weights w.pth --inputs images.npy --out models/mine
+      imc-sim import bnn.onnx --inputs images.npy --out models/mine
       imc-sim import my_controller.pth --arch batmann --out models/mine
       imc-sim import my_cells.csv
     """
-    from imc_sim.config import is_code
+    from imc_sim.config import is_code, is_onnx
 
     named = {"--arg": arg, "--layout": layout, "--statistics": statistics, "--rename": rename, "--prefix": prefix}
     if is_code(source):
         _refuse(source, {"--arch": arch, "--name": name}, "a network", "Leave it out; --out names the model.")
         _import_checkpoint(weights, source, out, named, inputs, chip)
+        return
+    if is_onnx(source):
+        others = named | {"--arch": arch, "--name": name, "--weights": weights}
+        _refuse(source, others, "an ONNX file", "Leave it out; the file has its weights.")
+        _import_checkpoint(None, source, out, named, inputs)
         return
     _refuse(source, {"--weights": weights}, "a file", "Name the network first: imc-sim import FILE.py:NAME --weights …")
     if arch is not None:

@@ -128,8 +128,9 @@ def _datasets() -> list[dict[str, str]]:
 def _archs() -> list[dict[str, str]]:
     from imc_sim.config import ARCHS
 
-    own = {"name": "./FILE.py:NAME", "summary": "your own torch module, by path"}
-    return [*({"name": name, "summary": entry.summary} for name, entry in ARCHS.items()), own]
+    own = {"./FILE.py:NAME": "your own torch module, by path", "./FILE.onnx": "an ONNX or QONNX network, by path"}
+    summaries = {name: entry.summary for name, entry in ARCHS.items()} | own
+    return [{"name": name, "summary": summary} for name, summary in summaries.items()]
 
 
 _ROWS = {

@@ -67,10 +67,10 @@ def model_of(
     model: str, weights: Path | None, inputs: Path | None, pairs: Sequence[str] | None = None,
     rename: Sequence[str] | None = None, prefix: str | None = None,
 ) -> Iterator[str]:  # fmt: skip
-    """Yield the name of a model: the one that was given, or a folder of a network that was given as FILE.py:NAME.
+    """Yield the name of a model: the one that was given, or a folder of a network, FILE.py:NAME or FILE.onnx.
 
     Args:
-        model: name or path of a model, or FILE.py:NAME.
+        model: name or path of a model, or a network, FILE.py:NAME or FILE.onnx.
         weights: checkpoint of the network.
         inputs: file of some inputs.
         pairs: `key=value` arguments of the network.
@@ -83,20 +83,22 @@ def model_of(
     Raises:
         InputError: options of a network with the name of a model, or a network that cannot be imported.
     """
-    from imc_sim.config import is_code, trusting
+    from imc_sim.config import is_code, is_onnx, trusting
 
     if not is_code(model):
-        given = {"--weights": weights, "--inputs": inputs, "--arg": pairs, "--rename": rename, "--prefix": prefix}
+        given = {"--weights": weights, "--arg": pairs, "--rename": rename, "--prefix": prefix}
+        given |= {} if is_onnx(model) else {"--inputs": inputs}
         for option, value in given.items():
             if value:
                 step = "Leave it out, or name a network: ./my_net.py:NAME."
                 raise InputError(option, f"model {model!r}", "a network FILE.py:NAME", step)
-        yield model
-        return
+        if not is_onnx(model):
+            yield model
+            return
     from imc_sim.mapping import import_checkpoint
 
     with tempfile.TemporaryDirectory(prefix="imc-sim-") as folder, trusting():
-        out = Path(folder) / model.rpartition(":")[2]
+        out = Path(folder) / (Path(model).stem if is_onnx(model) else model.rpartition(":")[2])
         import_checkpoint(
             weights, model, out, arguments(pairs), inputs=inputs, renames=renamed_pairs(rename), prefix=prefix
         )

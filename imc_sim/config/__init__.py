@@ -1,7 +1,7 @@
 """Specifications, strict YAML, canonical hashes and the look-up of shipped content."""
 
 from imc_sim.config._archs import ARCHS
-from imc_sim.config._code import Code, code_of, is_code
+from imc_sim.config._code import Code, code_of, is_code, is_onnx
 from imc_sim.config._content import (
     FoundCard,
     Kind,
@@ -73,6 +73,7 @@ __all__ = [
     "holding_objects",
     "is_code",
     "is_held",
+    "is_onnx",
     "is_shipped",
     "load_function",
     "missing_files",

@@ -68,6 +68,18 @@ def is_code(arch: str) -> bool:
     return arch not in ARCHS and bool(colon) and path.endswith(".py")
 
 
+def is_onnx(arch: str) -> bool:
+    """Tell whether an architecture is an ONNX file, such as `./network.onnx`.
+
+    Args:
+        arch: the architecture.
+
+    Returns:
+        Whether it is.
+    """
+    return arch.lower().endswith(".onnx")
+
+
 def code_of(arch: str, folder: Path, where: str = "arch") -> Code:
     """Return the files of a user's network.
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from imc_sim._errors import InputError
-from imc_sim.config import FoundCard, code_of, digest, find_card, is_code
+from imc_sim.config import FoundCard, beside, code_of, digest, find_card, is_code, is_onnx
 from imc_sim.data import data_parts
 
 if TYPE_CHECKING:
@@ -106,16 +106,22 @@ def _arch_of(card: FoundCard) -> dict[str, Any]:
 
 
 def arch_identity(arch: Mapping[str, Any], folder: Path) -> dict[str, Any]:
-    """Return name and arguments of an architecture, and the SHA-256 of the code of a user's own, but not its path.
+    """Return name and arguments of an architecture, and the SHA-256 of its code or ONNX file, but not its path.
 
     Args:
         arch: architecture on a card.
         folder: folder of the card.
 
     Raises:
-        InputError: the file of the code is missing.
+        InputError: the file is missing.
     """
     name, args = str(arch.get("name")), arch.get("args", {})
+    if is_onnx(name):
+        path = beside(folder, name)
+        if not path.is_file():
+            step = "Put the file next to the card, or fix the path."
+            raise InputError(f"{folder / 'model.yaml'}, arch", f"no file {str(path)!r}", "an ONNX file", step)
+        return {"name": "onnx", "args": args, "code": hashlib.sha256(path.read_bytes()).hexdigest()}
     if not is_code(name):
         return {"name": arch.get("name"), "args": args}
     code = code_of(name, folder, f"{folder / 'model.yaml'}, arch")

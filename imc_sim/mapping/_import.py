@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from imc_sim._errors import CheckpointError, InputError
 from imc_sim._typing import PathLike
-from imc_sim.config import ARCHS, code_of, is_code, user_path, working_folder
+from imc_sim.config import ARCHS, code_of, is_code, is_onnx, user_path, working_folder
 from imc_sim.mapping._ambiguous import refuse_a_guess
 from imc_sim.mapping._batmann import batmann_state
 from imc_sim.mapping._benn import benn_state
@@ -23,7 +23,8 @@ from imc_sim.mapping._key_names import fitted, renamed
 from imc_sim.mapping._metaplastic import conv_state, mlp_state, vgg_state
 from imc_sim.nn import ProductLayer
 from imc_sim.nn.networks import build_arch
-from imc_sim.nn.store import Arch, ModelCard, load_state, read_inputs, save_model
+from imc_sim.nn.store import WEIGHTS, Arch, ModelCard, load_state, pack, read_inputs, save_model
+from imc_sim.onnx import GRAPH, OnnxNetwork, graph_beside, load_onnx
 
 #: architecture -> start of the keys that need renaming, and function that renames them and finds arguments
 _ADAPTERS: dict[str, tuple[str, Callable[[State, str, list[str], Args], Found]]] = {
@@ -85,7 +86,7 @@ def import_checkpoint(
         path: A .safetensors file, or a torch file, which is read with `weights_only=True`. Prefixes such as `module.`
             and wrappers such as {"state_dict": …} are removed. None: the network of a file has its weights already.
         arch: A name of `imc-sim list archs`, or `./my_net.py:Net`, a class or function that returns a network. Its file
-            and the files next to it that it imports are copied into the model folder.
+            and the files next to it that it imports are copied into the model folder. Or an ONNX file.
         out: The model folder to write; it must not exist, or be empty.
         args: Arguments of the architecture; they take precedence over those that keys and shapes determine.
         inputs: File with some inputs of a network of any modules; see `read_inputs`. It is mapped by the products that
@@ -105,7 +106,14 @@ def import_checkpoint(
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise InputError("out", repr(str(folder)), "a folder that does not exist yet", "Choose another, or remove it.")
     probe = None if inputs is None else read_inputs(user_path(inputs, "inputs"))
-    if path is None:
+    if is_onnx(arch):
+        if path is not None or given:
+            got, step = ("a checkpoint" if given == {} else "arguments"), "Leave it out."
+            raise InputError(arch, f"{got} for an ONNX file", "an ONNX file alone, with its weights", step)
+        source = user_path(arch, "arch")
+        module = load_onnx(source)
+        state, notes = module.state_dict(), [f"{len(module.nodes)} nodes, computed in float32"]
+    elif path is None:
         module, state, notes = _complete_network(arch, given), {}, ["weights as the code of the network sets them"]
         source = Path(arch.rpartition(":")[0])
         state = module.state_dict()
@@ -180,13 +188,19 @@ def _use_signed_maximum(module: nn.Module, notes: list[str]) -> None:
 
 
 def _write(source: Path, folder: Path, arch: str, args: dict[str, Any], module: nn.Module, inputs: Any) -> ModelCard:
-    """Write the model folder, with the files of a user's own architecture in it, and return its card."""
-    code = code_of(arch, working_folder()) if is_code(arch) else None
+    """Write the model folder, with the files of a user's own network in it, and return its card."""
+    name, files, named = arch, {}, ["--arch", arch]
+    if isinstance(module, OnnxNetwork):
+        name, named = f"./{GRAPH}", []
+        files = {GRAPH: graph_beside(source, module.keys, pack(module), WEIGHTS)}
+    elif is_code(arch):
+        code = code_of(arch, working_folder())
+        name, files = code.arch, code.files
     card = ModelCard(
         name=folder.resolve().name,
         summary=f"imported from {source.name}",
-        arch=Arch(name=arch if code is None else code.arch, args=args),
-        command=shlex.join(["imc-sim", "import", source.name, "--arch", arch, "--out", str(folder)]),
+        arch=Arch(name=name, args=args),
+        command=shlex.join(["imc-sim", "import", source.name, *named, "--out", str(folder)]),
         source=source.name,
     )
-    return save_model(folder, module, card, extra=None if code is None else code.files, inputs=inputs)
+    return save_model(folder, module, card, extra=files, inputs=inputs)

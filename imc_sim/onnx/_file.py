@@ -69,12 +69,13 @@ def read_file(path: Path) -> ModelProto:
     return model
 
 
-def stored_tensors(model: ModelProto, path: Path) -> Iterator[tuple[str, int, Tensor]]:
+def stored_tensors(model: ModelProto, path: Path, external: bool = True) -> Iterator[tuple[str, int, Tensor]]:
     """Yield name, ONNX element type and value of each tensor that a model stores; floats are float32.
 
     Args:
         model: The model.
         path: Its file, next to which further files of weights are.
+        external: False: tensors in further files are zero.
 
     Yields:
         One tensor after the other.
@@ -88,6 +89,9 @@ def stored_tensors(model: ModelProto, path: Path) -> Iterator[tuple[str, int, Te
         if stored.data_type not in TYPES:
             kind = onnx.TensorProto.DataType.Name(stored.data_type)
             raise CheckpointError(where, kind, "floats, integers and bools", "Export the network in float32.")
+        if not external and stored.data_location == onnx.TensorProto.EXTERNAL:
+            yield stored.name, stored.data_type, torch.zeros(tuple(stored.dims), dtype=TYPES[stored.data_type])
+            continue
         try:
             array = onnx.numpy_helper.to_array(stored, base_dir=str(path.parent))
         except Exception as error:

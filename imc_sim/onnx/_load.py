@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from onnx import ModelProto, ValueInfoProto
 
 
-def load_onnx(path: PathLike) -> OnnxNetwork:
+def load_onnx(path: PathLike, weights: bool = True) -> OnnxNetwork:
     """Load a network from an ONNX or QONNX file, as a torch module in eval mode.
 
     No code of the file is run: each node becomes calls of torch functions, in float32. The network takes any number of
@@ -26,6 +26,7 @@ def load_onnx(path: PathLike) -> OnnxNetwork:
 
     Args:
         path: The file. Weights in further files next to it are read too.
+        weights: False: leave those in further files zero, to be loaded as a state dict.
 
     Returns:
         The network, for `map_model(network, chip, inputs=…)`.
@@ -37,7 +38,7 @@ def load_onnx(path: PathLike) -> OnnxNetwork:
     """
     file = Path(path).expanduser()
     model = read_file(file)
-    stored = list(stored_tensors(model, file))
+    stored = list(stored_tensors(model, file, weights))
     tensors = {name: value for name, _, value in stored}
     inputs = [_input(each, str(file)) for each in model.graph.input if each.name not in tensors]
     batch = _fixed_batch(inputs)

@@ -94,6 +94,7 @@ class OnnxNetwork(nn.Module):
             else:
                 scope.register_buffer(leaf, tensor)
             self._held[name] = scope, leaf
+        self.nodes = tuple(nodes)
         self._steps = tuple(self._added(node) for node in nodes)
         self._freed = _last_uses(nodes, outputs)
 

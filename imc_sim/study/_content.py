@@ -9,7 +9,17 @@ from typing import Any
 
 from imc_sim._errors import InputError, ResultsError
 from imc_sim._files import make_folder, write_file
-from imc_sim.config import FoundCard, beside, code_of, find_card, is_code, is_held, shipped_content, write_yaml
+from imc_sim.config import (
+    FoundCard,
+    beside,
+    code_of,
+    find_card,
+    is_code,
+    is_held,
+    is_onnx,
+    shipped_content,
+    write_yaml,
+)
 from imc_sim.study._places import FOLDERS, SHIPPED, Content, Kind, place_of
 from imc_sim.study._spec import Study
 
@@ -80,7 +90,7 @@ def named(study: Study) -> Iterator[tuple[Kind, str]]:
 
 
 def _keep_model(card: FoundCard, folder: Path) -> None:
-    """Copy a card, its weights and the code of its architecture into one folder, and adapt the paths in the card."""
+    """Copy a card, its weights and the code of its network into one folder, and adapt the paths in the card."""
     kept, files = dict(card.data), {}
     weights = kept.get("weights") or {}
     if "file" in weights or "sha256" in weights:
@@ -95,6 +105,10 @@ def _keep_model(card: FoundCard, folder: Path) -> None:
         code = code_of(arch, card.folder)
         files |= code.files
         kept["arch"] = kept["arch"] | {"name": code.arch}
+    if is_onnx(arch):
+        path = beside(card.folder, arch)
+        files[path.name] = path.read_bytes()
+        kept["arch"] = kept["arch"] | {"name": f"./{path.name}"}
     same = card.place.is_file() and kept == card.data
     files["model.yaml"] = card.place.read_bytes() if same else write_yaml(kept).encode()
     for name, content in files.items():

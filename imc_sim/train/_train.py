@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from imc_sim._errors import InputError
-from imc_sim.config import build, code_of, is_code, parse_setting, set_path, trusting, user_path
+from imc_sim.config import build, code_of, is_code, is_onnx, parse_setting, set_path, trusting, user_path
 from imc_sim.evaluate import (
     Accuracy,
     ClassificationTask,
@@ -130,7 +130,13 @@ def initialised(card: ModelCard, recipe: Recipe, base: Path) -> nn.Module:
 
     Returns:
         The network.
+
+    Raises:
+        InputError: the network is one of an ONNX file.
     """
+    if is_onnx(card.arch.name):
+        step = "Train the torch network that it was exported from, ./my_net.py:NAME."
+        raise InputError(f"model {card.name!r}, arch", "an ONNX file", "an architecture that can be trained", step)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)
         model = build_model(card, base)

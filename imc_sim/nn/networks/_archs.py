@@ -10,8 +10,9 @@ from typing import Any
 from torch import nn
 
 from imc_sim._errors import InputError, nearest
-from imc_sim.config import ARCHS, code_of, is_code
+from imc_sim.config import ARCHS, beside, code_of, is_code, is_onnx
 from imc_sim.nn.networks._user_networks import default_float32, made_network, maker_in
+from imc_sim.onnx import load_onnx
 
 
 def arch_class(arch: str, folder: Path, where: str = "arch") -> Any:
@@ -38,7 +39,7 @@ def build_arch(arch: str, args: Mapping[str, Any], folder: Path, where: str = "a
     """Return a new, untrained network, in float32 whatever torch's default is.
 
     Args:
-        arch: The architecture, see `arch_class`.
+        arch: The architecture, see `arch_class`, or an ONNX file, whose weights are in the weights file of its model.
         args: Its keyword arguments.
         folder: Folder that the path of a file is relative to.
         where: Name of the argument in errors.
@@ -46,6 +47,10 @@ def build_arch(arch: str, args: Mapping[str, Any], folder: Path, where: str = "a
     Raises:
         InputError: There is no such architecture, or it does not take these arguments.
     """
+    if is_onnx(arch):
+        if args:
+            raise InputError(f"{where}.args", dict(args), "no arguments of an ONNX file", "Remove them.")
+        return load_onnx(beside(folder, arch, where), weights=False)
     with default_float32():
         kind = arch_class(arch, folder, where)
         if is_code(arch):

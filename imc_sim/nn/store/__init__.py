@@ -1,6 +1,7 @@
 """The model store: cards (`model.yaml`) and weights (`weights.safetensors`)."""
 
 from imc_sim.nn.store._card import (
+    WEIGHTS,
     Arch,
     Measured,
     ModelCard,
@@ -18,6 +19,7 @@ from imc_sim.nn.store._torch_file import read_checkpoint
 from imc_sim.nn.store._weights import pack, read_tensors, refuse_not_finite, unpack
 
 __all__ = [
+    "WEIGHTS",
     "Arch",
     "Measured",
     "ModelCard",
