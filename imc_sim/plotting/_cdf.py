@@ -7,12 +7,10 @@ from typing import TYPE_CHECKING
 
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
-from matplotlib.ticker import EngFormatter
 from pandas import DataFrame
 from scipy.special import ndtri
 
 from imc_sim.plotting._figure import (
-    LogLabels,
     legend_below,
     legend_label,
     log_if_wide,
@@ -38,10 +36,7 @@ def plot_cdf(ax: Axes, data: DataFrame) -> None:
         ax.plot(x, measured, linestyle="", marker="o", markersize=2.4, color=f"C{number}", alpha=0.6, label=label)
         ax.plot(x, fitted, marker="", color="0.15", linewidth=0.9)
     G = data["conductance_S"].to_numpy(float)
-    if G.min() > 0.0 and G.max() / G.min() > 5.0:
-        ax.set_xscale("log")
-        ax.xaxis.set_minor_formatter(LogLabels(EngFormatter("S")))
-    ax.xaxis.set_major_formatter(EngFormatter("S"))
+    log_if_wide(ax, "x", G if G.min() > 0.0 else [1.0], "S")
     ax.set_ylim(limit, -limit)
     probability_axis(ax, -limit)
     ax.set_xlabel("conductance")

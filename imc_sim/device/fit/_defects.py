@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 #: Distances in robust standard deviations of ln G: of dead cells from HRS, between a level and cells stuck at another,
-#: and from either end of the region between them.
+#: and from either end of the region between them, of which the half next to the stuck cells is sparse.
 _DEAD, _APART, _EDGE = 8.0, 6.0, 4.0
 #: Fewest cells that count as stuck, and the largest density between two groups of cells, relative to the stuck group.
 _FEWEST, _VALLEY = 3, 0.3
@@ -88,11 +88,12 @@ def find_defects(levels: list[NDArray[np.float64]]) -> Defects:
 
 def _stuck(x: NDArray[np.float64], own: float, scale: float, far: float, far_scale: float) -> NDArray[np.bool_] | None:
     """Return the cells above `own` that are in the group at `far`; None where the groups overlap."""
-    edge, start = far - _EDGE * far_scale, own + _EDGE * scale
+    edge = far - max(_EDGE * far_scale, (far - own) / 4)
     if own + _APART * scale > edge:
         return None
-    group, between = x >= edge, (x > start) & (x < edge)
-    sparse = between.sum() / (edge - start) <= _VALLEY * group.sum() / (2 * _EDGE * far_scale)
+    middle = (own + _EDGE * scale + edge) / 2
+    group, before = x >= edge, (x > middle) & (x < edge)
+    sparse = before.sum() / (edge - middle) <= _VALLEY * group.sum() / (2 * (far - edge))
     return group if group.sum() >= _FEWEST and sparse else np.zeros(len(x), bool)
 
 

@@ -85,9 +85,11 @@ def samples_of(table: Table) -> Samples:
     parts = np.split(table["G"][order], np.cumsum(np.bincount(index))[:-1])
     values = dict(zip(map(str, found) if "state" in table else map(str, range(len(found))), parts, strict=True))
     names = sorted(values, key=lambda name: ("HRS", "LRS").index(name) if name in ("HRS", "LRS") else int(name))
-    if names != ["HRS", "LRS"] and (len(names) < 2 or names != [str(k) for k in range(len(names))]):
-        got = f"states {', '.join(names)}"
-        raise InputError(where, got, "HRS and LRS, or levels 0, 1, … without a gap", "Add what is missing.")
+    numbers = [int(name) for name in names if name.isdigit()]
+    counted = len(numbers) > 1 and numbers[0] <= 1 and numbers == list(range(numbers[0], numbers[0] + len(names)))
+    if names != ["HRS", "LRS"] and not counted:
+        got = f"states {', '.join(names[:20])}"
+        raise InputError(where, got, "HRS and LRS, or levels from 0 or 1 without a gap", "Add what is missing.")
     samples = {name: np.sort(values[name]) for name in names}
     for name, data in samples.items():
         if len(data) < LEAST:

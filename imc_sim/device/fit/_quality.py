@@ -85,19 +85,19 @@ def deviations(name: str, data: _Floats, cells: _Floats) -> list[tuple[float, st
         data: measured conductances in S, sorted.
         cells: conductances in S of sampled cells.
     """
-    found = []
-    std_goal = STD_FEW if len(data) < _FEW else STD
-    pairs = [("standard deviation", data.std(ddof=1), cells.std(), std_goal)]
+    n, found = len(data), []
+    pairs = [("standard deviation", data.std(ddof=1), cells.std(), STD_FEW if n < _FEW else STD)]
     levels = (0.01, 0.5, 0.99)
     quantiles = zip(levels, np.quantile(data, levels), np.quantile(cells, levels), strict=True)
     pairs += [(f"{100 * q:g} % quantile", a, b, QUANTILE) for q, a, b in quantiles]
-    for quantity, measured, simulated, goal in pairs:
-        scale = abs(measured) or float(np.abs(data).mean()) or 1.0
-        off = float(simulated - measured) / scale
-        words = (
-            f"{name}, {quantity}: {measured * 1e6:.4g} uS measured, {simulated * 1e6:.4g} uS in the chip ({off:+.1%})"
-        )
-        found.append((abs(off) / goal, words))
+    for (quantity, measured, simulated, goal), q in zip(pairs, (None, *levels), strict=True):
+        off = float(simulated - measured) / (abs(measured) or float(np.abs(data).mean()) or 1.0)
+        size = abs(off) / goal
+        if q is not None:  # within a gap of the data, a quantile may be anywhere: errors of its probability count
+            below = np.searchsorted(data, simulated) / n
+            size = min(size, abs(below - q) / (2 * math.sqrt(q * (1 - q) / n)))
+        both = f"{measured * 1e6:.4g} uS measured, {simulated * 1e6:.4g} uS in the chip"
+        found.append((size, f"{name}, {quantity}: {both} ({off:+.1%})"))
     zeros = [float((G <= 0.0).mean()) for G in (data, cells)]
     if any(zeros):
         words = f"{name}, cells at 0 S: {zeros[0]:.3%} measured, {zeros[1]:.3%} in the chip"
