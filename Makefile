@@ -114,7 +114,7 @@ floors: $(STAMP)
 	@test -x $(FLOORS)/bin/python || $(BIN)/python -m venv $(FLOORS)
 	$(BIN)/python .ci/floors.py $(TORCH) > $(FLOORS)/constraints.txt
 	$(FLOORS)/bin/python -m pip install --disable-pip-version-check -c $(FLOORS)/constraints.txt \
-	  -e '.[dask,parquet,fast]' pytest pytest-xdist hypothesis beartype jsonschema hatchling import-linter
+	  -e '.[dask,parquet,fast,onnx,xlsx]' pytest pytest-xdist hypothesis beartype jsonschema hatchling import-linter
 	PATH="$(CURDIR)/$(FLOORS)/bin:$$PATH" $(FLOORS)/bin/python -m pytest -n $(WORKERS) --dist worksteal \
 	  -m "not slow" -o filterwarnings=ignore
 	@$(BIN)/python .ci/floors.py --record

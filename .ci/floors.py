@@ -17,7 +17,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 #: the extras that `make floors` installs
-EXTRAS = ("dask", "parquet", "fast")
+EXTRAS = ("dask", "parquet", "fast", "onnx", "xlsx")
 RECORD = ".ci/floors.tested"
 
 
