@@ -110,7 +110,7 @@ def test_units_and_layouts_give_the_same_chip(here: Path, head: str, columns: tu
         ("state,conductance\nLRS,2\n", "with a unit"),
         ("LRS (uS),HRS (uS)\n", "no measurement"),
         ("LRS (uS),HRS (uS)\n" + "9,1\n" * 4, "4 values"),
-        ("LRS (uS),HRS (uS)\n" + "9,x\n" * 9, "states LRS"),
+        ("LRS (uS),HRS (uS)\n" + "9,x\n" * 9, "such as 'x'"),
         ("LRS (ohm),HRS (ohm)\n" + "9,0\n" * 9, "states LRS"),
         ("LRS (uS),HRS (uS)\n" + "1,9\n" * 9, "which column is which"),
         ("LRS (uS)\n" + "9\n" * 9, "states LRS"),

@@ -38,6 +38,9 @@ PAIRS = "61.037,4.123\n59.5,3.9\n"
         "SetupTitle, levels\nDimension1, 2, 2\nDataName, G_on (uS), G_off (uS)\n"
         + "".join(f"DataValue, {line}\n" for line in PAIRS.splitlines()),
         "state,G (uS)\nSET,61.037\nSET,59.5\nRESET,4.123\nreset,3.9\n",
+        "LRS (uS),HRS (uS),\n61.037,4.123,\n59.5,3.9,\n",
+        "LRS (uS),HRS (uS)\n61.037,4.123  # checked\n59.5,3.9\n",
+        'no;"LRS (nS)";"HRS (nS)"\r\n1;"61.037,0";"4.123,0"\r\n2;"59.500,0";"3.900,0"\r\n',
         gzip.compress(b"LRS (uS),HRS (uS)\n" + PAIRS.encode()),
         ("LRS (\u00b5S),HRS (\u00b5S)\n" + PAIRS).encode("cp1252"),
         ("LRS (\u00b5S),HRS (\u00b5S)\n" + PAIRS).encode("utf-16"),
@@ -65,6 +68,7 @@ def test_every_layout_gives_the_same_cells(tmp_path: Path, content: str | bytes)
         ("LRS,HRS\n1,2\n3,4\n", "columns with a unit"),
         ("state,G (uS),R (ohm)\nLRS,1,1\nHRS,1,1\n", "that disagree"),
         ("LRS (uS)\n", "no measurement"),
+        ("time (s),G (uS)\n1.2. 10:00,1\n1.2. 11:00,2\n", "such as '1.2. 10:00'"),
     ],
 )
 def test_tables_that_would_be_misread_are_refused(tmp_path: Path, text: str, message: str) -> None:
@@ -87,7 +91,7 @@ def test_files_that_are_not_tables_are_named_as_such(tmp_path: Path, content: by
 
 
 def test_values_left_out_are_counted_by_reason(tmp_path: Path) -> None:
-    values = ["16", "9.9E37", "inf", "x", "-3", "0", "", "200"]
+    values = ["16", "9.9E37", "inf", "#DIV/0!", "-3", "0", "", "200"]
     table = read(tmp_path, "state,R (kohm)\n" + "".join(f"LRS,{v}\n" for v in values))
     assert table["G"] == pytest.approx([1 / 16e3, 1 / 200e3])
     assert table.dropped == {"overflow": 2, "NaN or unread": 2, "not positive": 2}
@@ -123,6 +127,12 @@ def test_the_kind_follows_from_the_columns(tmp_path: Path, text: str, kind: str,
     assert guess_kind(table)[0] == kind
     assert set(table.columns) == set(roles.split())
     assert all(len(values) == len(table) for values in table.columns.values())
+
+
+def test_numbers_of_cells_with_a_sharp_are_no_comments(tmp_path: Path) -> None:
+    table = read(tmp_path, "DUT,LRS (uS),HRS (uS)\n#1,61,4\n#2,62,5\n# retested\n#3,63,6\n")
+    assert table["G"].tolist() == pytest.approx([61e-6, 62e-6, 63e-6, 4e-6, 5e-6, 6e-6])
+    assert table["cell"].tolist() == [0.0, 1.0, 2.0] * 2
 
 
 def test_columns_can_be_named_by_hand(tmp_path: Path) -> None:

@@ -150,6 +150,8 @@ def parse_heading(index: int, heading: str, where: str) -> Column | None:
     """
     match = _HEADING.match(heading)
     name, text = (match["name"], match["round"] or match["square"] or "") if match else (heading, "")
+    if re.search(r"[(\[].*[,;|\t]", name):
+        return None  # headings of several columns, at another separator
     unit = parse_unit(text)
     if not text:
         for separator in ("_", "/", " "):

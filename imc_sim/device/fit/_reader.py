@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import io
+import re
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -16,8 +17,9 @@ from numpy.typing import NDArray
 
 from imc_sim._errors import InputError
 from imc_sim.device.fit._columns import NAMES, Column, named_columns, parse_headings, shown, state_name
-from imc_sim.device.fit._text import EXAMPLE, Layout, find_layout
+from imc_sim.device.fit._text import COMMENT, EXAMPLE, Layout, find_layout
 
+_SPREADSHEET_ERROR = re.compile(r"#(?:DIV/0!|N/A|VALUE!|REF!|NUM!|NAME\?|NULL!)")
 #: instruments write 9.9E37 where a value overflows
 _OVERFLOW = 1e30
 #: units that columns without one are taken to be in, which is reported
@@ -177,13 +179,15 @@ def _parsed(text: str, layout: Layout, where: str) -> Any:
 
     width: Any = range(layout.width + 1)
     wanted = [column.index for column in layout.columns]
+    if "#" in text:
+        text = COMMENT.sub("", _SPREADSHEET_ERROR.sub("error", text))
     names: Any = {c.index: "category" for c in layout.columns if c.role in NAMES}
     blank = layout.separator == " "
     try:
         frame = pd.read_csv(
             io.StringIO(text), sep=r"\s+" if blank else layout.separator, decimal=layout.decimal, header=None,
-            names=width, index_col=False, skiprows=layout.above, comment="#", dtype=names,
-            skipinitialspace=True, low_memory=False,
+            names=width, index_col=False, skiprows=layout.above, dtype=names,
+            skipinitialspace=True, low_memory=False, thousands=layout.thousands,
         )  # fmt: skip
     except (pd.errors.ParserError, pd.errors.EmptyDataError) as error:
         step = "Give every line as many cells as there are headings."
@@ -255,7 +259,7 @@ def _values(raw: Any, column: Column, notes: list[str]) -> NDArray[Any]:
     if column.role in NAMES:
         return pd.factorize(raw)[0].astype(np.float64)
     if not pd.api.types.is_numeric_dtype(raw):
-        raw = pd.to_numeric(raw.astype(str).str.strip().replace({"": None}).fillna("nan"), errors="coerce")
+        raw = _numbers(raw, column.heading)
     values = raw.to_numpy(np.float64)
     if column.unit is None:
         if column.role in ("G", "R", "target"):
@@ -266,6 +270,18 @@ def _values(raw: Any, column: Column, notes: list[str]) -> NDArray[Any]:
         return values
     large = np.abs(values) >= _OVERFLOW
     return np.where(large, np.copysign(np.inf, values), column.unit.to_si(values))
+
+
+def _numbers(raw: Any, heading: str) -> Any:
+    """Return text as numbers, NaN for other text, which may be half of the column at most."""
+    import pandas as pd
+
+    numbers: Any = pd.to_numeric(raw, errors="coerce")
+    unread = numbers.isna() & raw.notna() & (raw.astype(str).str.strip() != "")
+    if 2 * unread.sum() > raw.notna().sum():
+        got = f"{unread.sum()} cells that are no numbers, such as {str(raw[unread].iloc[0])[:40]!r}"
+        raise InputError(f"column {heading!r}", got, "numbers", "Write numbers, or rename the column.")
+    return numbers
 
 
 def _states(names: Any, heading: str) -> NDArray[Any]:

@@ -14,16 +14,21 @@ from imc_sim.device.fit._columns import Column, parse_headings, parse_unit, show
 _HEAD, _BULK = 400, 60
 _NUMBER = re.compile(r"[-+]?(?:\d+(?:[.,]\d*)?|[.,]\d+)(?:[eE][-+]?\d+)?")
 _COMMA = re.compile(r"[-+]?\d*,\d+(?:[eE][-+]?\d+)?")
+#: numbers with both signs, of which one groups thousands
+_GROUPED = re.compile(r"[-+]?\d{1,3}(?:(?:\.\d{3})+,\d+|(?:,\d{3})+\.\d+)")
+#: a line that begins with #, except for a number such as #12, and the end of a line after a # between blanks
+COMMENT = re.compile(r"^[ \t]*#(?!\d).*$|[ \t]#[ \t].*$", re.MULTILINE)
 _SEPARATORS = {"\t": "tabs", ";": "semicolons", ",": "commas", "|": "bars", " ": "blanks"}
 EXAMPLE = "`state,conductance (uS)` with LRS and HRS in the first column, or `LRS (uS),HRS (uS)`"
 
 
 @dataclass(frozen=True)
 class Layout:
-    """How a text is read: separator, decimal sign, number of lines above the data, cells in a line, and columns."""
+    """How a text is read: separator, decimal sign, groups of thousands, lines above the data, cells, and columns."""
 
     separator: str
     decimal: str
+    thousands: str | None
     above: int
     width: int
     columns: list[Column]
@@ -52,7 +57,7 @@ def find_layout(text: str, chosen: Mapping[str, str], skip: int, where: str) -> 
     """
     lines = text[: 2**20].splitlines()[:_HEAD]
     lines = [line if i >= skip else "" for i, line in enumerate(lines)]
-    data = [line for line in lines if line.strip() and not line.lstrip().startswith("#")][-_BULK:]
+    data = [line for line in lines if COMMENT.sub("", line).strip()][-_BULK:]
     if len(data) < 2:
         raise InputError(where, "no measurement", f"headings, {EXAMPLE}, and lines of numbers", "Add the values.")
     layouts = [layout for separator in _SEPARATORS if (layout := _layout(lines, data, separator, chosen, where))]
@@ -77,7 +82,7 @@ def cells_of(line: str, separator: str) -> list[str]:
 
 
 def _is_number(cell: str) -> bool:
-    return _NUMBER.fullmatch(cell) is not None
+    return _NUMBER.fullmatch(cell) is not None or _GROUPED.fullmatch(cell) is not None
 
 
 def _share_of_numbers(data: list[str], layout: Layout) -> tuple[float, int]:
@@ -91,7 +96,7 @@ def _layout(
     lines: list[str], data: list[str], separator: str, chosen: Mapping[str, str], where: str
 ) -> Layout | InputError | None:
     """Return the layout with a separator; the error that its headings give; or None where there are no headings."""
-    rows = [cells_of(line, separator) for line in data]
+    rows = [_filled(cells_of(COMMENT.sub("", line), separator)) for line in data]
     width = Counter(map(len, rows)).most_common(1)[0][0]
     numeric = [i for i in range(width) if sum(_is_number(r[i]) for r in rows if i < len(r)) * 2 > len(rows) // 2]
     if not numeric:
@@ -129,9 +134,14 @@ def _heads(line: str, separator: str, width: int) -> list[str]:
     heads = cells_of(line, separator)
     if line.lstrip().startswith("#"):
         heads = next((h for s in _SEPARATORS if len(h := cells_of(line, s)) == width), heads)
-    while heads and not heads[-1]:
-        heads.pop()
-    return heads
+    return _filled(heads)
+
+
+def _filled(cells: list[str]) -> list[str]:
+    """Return cells without empty ones at the end."""
+    while cells and not cells[-1]:
+        cells = cells[:-1]
+    return cells
 
 
 def _with_units(
@@ -158,11 +168,15 @@ def _finished(
 ) -> Layout:
     """Return the layout, with its decimal sign and what was found out."""
     cells = [row[c.index] for row in rows for c in columns if c.index < len(row)]
+    grouped = [c for c in cells if _GROUPED.fullmatch(c)]
     comma = separator != "," and any(map(_COMMA.fullmatch, cells)) and not any("." in c for c in cells if _is_number(c))
+    comma = grouped[0].rfind(",") > grouped[0].rfind(".") if grouped else comma
     found = [f"separated by {_SEPARATORS[separator]}"] if separator != "," else []
     found += ["decimal commas"] if comma else []
+    found += [f"thousands grouped as in {grouped[0]}"] if grouped else []
     found += [f"{number} lines above the headings left out"] if number else []
-    return Layout(separator, "," if comma else ".", above, width, columns, (*found, *notes))
+    decimal, group = (",", ".") if comma else (".", ",")
+    return Layout(separator, decimal, group if grouped else None, above, width, columns, (*found, *notes))
 
 
 def _too_many(number: int, heads: int, width: int, separator: str, rows: list[list[str]], where: str) -> InputError:
