@@ -148,6 +148,27 @@ def test_noise_of_frames_follows_their_video(together: int, monkeypatch: pytest.
     assert not torch.allclose(again[0], again[1], atol=1e-3)
 
 
+ONE_BY_ONE: dict[str, tuple[Callable[[Tensor, Tensor], Tensor], tuple[int, ...], tuple[int, ...]]] = {
+    "a dimension of one": (lambda x, w: x @ w, (3, 2, 4, 6), (1, 2, 6, 5)),
+    "two dimensions of one": (lambda x, w: x @ w, (3, 4, 6), (1, 1, 6, 5)),
+    "vector and matrix": (lambda x, w: torch.stack([each @ w for each in x]), (3, 6), (6, 5)),
+    "matrix and vector": (lambda x, w: torch.stack([w @ each for each in x]), (3, 6), (5, 6)),
+    "vector and matrices": (lambda x, w: torch.stack([each @ w for each in x]), (3, 6), (2, 6, 5)),
+    "matrices and vector": (lambda x, w: torch.stack([w @ each for each in x]), (3, 6), (2, 5, 6)),
+    "vectors": (lambda x, w: torch.stack([each @ w for each in x]), (3, 6), (6,)),
+}
+
+
+@pytest.mark.parametrize("form", ONE_BY_ONE)
+def test_products_of_vectors_and_single_matrices(form: str) -> None:
+    call, shape, weight = ONE_BY_ONE[form]
+    generator = torch.Generator().manual_seed(2)
+    network = on_grid(Function(call, torch.randn(weight, generator=generator)))
+    x = torch.randn(shape, generator=generator)
+    found = imc.map_model(network, FLOAT, chips=2, inputs=x)(x)
+    assert torch.allclose(found, network(x).expand_as(found), rtol=5e-6, atol=3e-6)
+
+
 def test_a_second_use_of_a_layer_reads_again() -> None:
     network = on_grid(Function(lambda x, w: (F.linear(x, w), F.linear(x, w)), torch.randn(4, 6)))
     x = torch.randn(3, 6)
