@@ -57,13 +57,13 @@ class Context:
     Attributes:
         backend: backend that computes the products.
         running: the pass that runs; None: a layer is called without its model.
-        shared: input and output of digital layers, by their id.
+        shared: input and output of digital layers by their id, and of digital products by the number of the call.
         measured: measured conductances in S of every layer by name; None: cells are simulated.
     """
 
     backend: Engine = NATIVE
     running: Pass | None = None
-    shared: dict[int, tuple[Tensor, Tensor]] = field(default_factory=dict)
+    shared: dict[int, Any] = field(default_factory=dict)
     measured: Mapping[str, Any] | None = None
 
     @contextlib.contextmanager

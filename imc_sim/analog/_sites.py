@@ -25,10 +25,14 @@ class SiteNetwork(nn.Module):
         network: the network, in eval mode.
         calls: of one pass.
         products: what the probe found.
+        shared: holds digital products of one chip for the next ones; None for one chip.
     """
 
-    def __init__(self, network: nn.Module, calls: Sequence[SiteCall], products: Products) -> None:
+    def __init__(
+        self, network: nn.Module, calls: Sequence[SiteCall], products: Products, shared: dict[int, Any] | None
+    ) -> None:
         super().__init__()
+        self._shared = shared
         self.network, self._calls, self.outputs, self._split = network, list(calls), products.outputs, products.split
         self.layers = nn.ModuleList(layer for call in calls for layer in call.layers)
         #: number of a call -> address and version of a parameter that was compared with the mapped weight
@@ -43,7 +47,7 @@ class SiteNetwork(nn.Module):
         Args:
             given: arguments of the network.
         """
-        run = _Run(self._calls, given.batch, self._split, self.compared)
+        run = _Run(self._calls, given.batch, self._split, self.compared, self._shared)
         with run.watching(self.network) if self._split else run:
             output = given.run(self.network)
         run.finish()
@@ -86,22 +90,40 @@ class _Run(ProductMode):
     """One pass: sends the product calls to their layers."""
 
     def __init__(
-        self, calls: Sequence[SiteCall], batch: int, split: frozenset[str], compared: dict[int, tuple[int, int]]
-    ) -> None:
+        self, calls: Sequence[SiteCall], batch: int, split: frozenset[str], compared: dict[int, tuple[int, int]],
+        shared: dict[int, Any] | None,
+    ) -> None:  # fmt: skip
         super().__init__(split)
-        self.calls, self.batch, self.compared, self.done = calls, batch, compared, 0
+        self.calls, self.batch, self.compared, self.shared, self.done = calls, batch, compared, shared, 0
+        self.mapped = False
 
     def product(self, call: Call, run: Callable[[], Any]) -> Any:
         to = self._expected(call)
         site = to.site
         if not to.layers or site.weight is None:
-            return run()
+            return self._digital(call, run)
+        self.mapped = True
         self._compare(call.factors[site.place], site.weight, site.name)
         if not torch.is_grad_enabled():
             return finished(call, product(call, to, self.batch))
         with torch.no_grad():
             y = finished(call, product(call, to, self.batch))
         return instead(run(), y)  # the gradient is that of the network's own call, to its inputs and its weights
+
+    def _digital(self, call: Call, run: Callable[[], Any]) -> Any:
+        """Return a digital product; before the first crossbar, that of the chip before if its tensors are equal."""
+        if self.shared is None or self.mapped or call.values is not None or torch.is_grad_enabled():
+            return run()
+        used = [x for x in (*call.factors, call.added) if x is not None]
+        if any(x.is_inference() for x in used):  # such tensors count no changes
+            return run()
+        before, y, mark = self.shared.get(self.done, ((), None, None))
+        # The network may have changed what it got, also through `data`, which counts no version.
+        same = y is not None and (y._version, float(y.sum())) == mark and all(map(torch.equal, before, used))
+        if not same:
+            y = run()
+            self.shared[self.done] = [x.clone() for x in used], y, (y._version, float(y.sum()))
+        return y
 
     def _compare(self, found: Tensor, weight: Tensor, name: str) -> None:
         """Raise InputError for another weight than was mapped; parameters are compared once for all chips."""

@@ -107,7 +107,8 @@ def map_products(probe: Probe, chip: Chip, numbers: range, seed: int, limit: int
     rows += [LayerRow(path, function, 0, "digital", "-", 0, 0, 0.0) for path, function in products.opaque]
     report = MappingReport(chip, tuple(rows), products=products, placed=tuple(digital))
     check_on_chip(report, memory=chip.policy.memory == "crossbar")
-    found = SiteNetwork(own_copy(probe.network), [calls[place] for place in products.order], products)
+    shared = context.shared if len(numbers) > 1 else None
+    found = SiteNetwork(own_copy(probe.network), [calls[place] for place in products.order], products, shared)
     return AnalogModel(found, analog, numbers, context, report, block, seed)
 
 

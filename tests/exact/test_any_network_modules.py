@@ -5,12 +5,14 @@ from __future__ import annotations
 import copy
 import warnings
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations
+from torch.utils._python_dispatch import TorchDispatchMode
 
 import imc_sim as imc
 from imc_sim import InputError
@@ -253,3 +255,45 @@ def test_a_convolution_has_the_strides_that_torch_gives_it(
     strides.clear()
     torch.testing.assert_close(analog(x)[0], network(x))
     assert strides[0] == strides[1] or size == kernel  # of one pixel, every stride is right
+
+
+class Stem(nn.Module):
+    """A digital convolution whose output the network may change, before a crossbar."""
+
+    def __init__(self, change: Callable[[Tensor], object]) -> None:
+        super().__init__()
+        self.conv, self.out, self.change = nn.Conv2d(1, 4, 3, padding=1), nn.Linear(1024, 3), change
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.conv(x)
+        self.change(y)
+        return self.out(y.flatten(1))
+
+
+class Convolutions(TorchDispatchMode):
+    """Count convolutions."""
+
+    count = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.count += func is torch.ops.aten.convolution.default
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize(
+    ("change", "count"), [(Tensor.sum, 1), (Tensor.relu_, 3), (lambda y: y.data.clamp_(-0.1, 0.1), 3)],
+    ids=["kept", "changed", "changed as data"],
+)  # fmt: skip
+def test_digital_products_before_the_first_crossbar_are_computed_once_for_all_chips(
+    change: Callable[[Tensor], object], count: int
+) -> None:
+    torch.manual_seed(0)
+    network, x = Stem(change).eval(), torch.randn(130, 1, 16, 16)
+    chip = CHIP.replace("policy.layers", {"conv": "digital"}).replace("device.programming.sigma", 0.1)
+    analog = imc.map_model(network, chip, chips=3, inputs=x[:4])
+    with Convolutions() as made:
+        together = analog(x)
+    assert made.count == count
+    assert torch.equal(together, torch.stack([analog.on_chip(k, x) for k in range(3)]))
+    other = torch.randn(130, 1, 16, 16)
+    assert torch.equal(analog(other)[1], analog.on_chip(1, other))  # nothing is held from call to call
