@@ -52,6 +52,7 @@ INNER = {
     "imc_sim.data._readers": "read_digits",
     "imc_sim.device.fit._level_data": "cdf_data sigma_data",
     "imc_sim.device.fit._reader": "_frame _binary _sheet _parsed _values _numbers",
+    "imc_sim.device.fit._estimates": "frame least_squares",
     "imc_sim.evaluate._embedding": "tsne",
     "imc_sim.plotting._backend": "import_matplotlib",
     "imc_sim.onnx._file": "onnx_package read_file",

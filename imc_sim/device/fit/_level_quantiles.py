@@ -49,7 +49,10 @@ def measured_quantiles(levels: list[_Floats]) -> tuple[list[float], list[list[fl
     p = ndtr(z)
     quantiles = [_quantiles(G, p) for G in levels]
     chosen = sorted(
-        {*np.linspace(0, _GRID - 1, _FIXED).astype(int).tolist(), *np.searchsorted(p, [0.01, 0.99]).tolist()}
+        {
+            *np.linspace(0, _GRID - 1, _FIXED).astype(int).tolist(),
+            *np.searchsorted(p, [0.01, 0.99]).clip(max=_GRID - 1).tolist(),
+        }
     )
     while len(chosen) < _KNOTS:
         error = np.max([_error(z, p, Q, chosen) for Q in quantiles], axis=0)

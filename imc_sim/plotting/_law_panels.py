@@ -1,0 +1,95 @@
+"""Figures of measurements next to cells of the chip that was fitted to them."""
+
+from __future__ import annotations
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+from matplotlib.ticker import EngFormatter
+from pandas import DataFrame
+
+from imc_sim.plotting._figure import LogLabels, legend_below
+
+
+def plot_retention(ax: Axes, data: DataFrame) -> None:
+    """Draw measured quantiles over time as bars (10 % to 90 %) with their median, and those of the chip as a fan."""
+    handles: list[Line2D | Patch] = []
+    for k, (_, part) in enumerate(data.groupby(["state", "temperature_K"], sort=False, dropna=False)):
+        state, T = part["state"].iloc[0], float(part["temperature_K"].to_numpy(float)[0])
+        t, color = part["time_s"].to_numpy(float), f"C{k}"
+        t = np.where(t > 0.0, t, np.min(t[t > 0.0]) / 10.0)  # readings just after programming
+        quantiles = {name: part[f"{name}_S"].to_numpy(float) for name in (
+            "chip_10", "chip_50", "chip_90", "measured_10", "measured_50", "measured_90",
+        )}  # fmt: skip
+        ax.fill_between(t, quantiles["chip_10"], quantiles["chip_90"], color=color, alpha=0.22, linewidth=0)
+        ax.plot(t, quantiles["chip_50"], color=color, marker="", linewidth=1.0)
+        middle = quantiles["measured_50"]
+        reach = np.abs([quantiles["measured_10"] - middle, quantiles["measured_90"] - middle])
+        ax.errorbar(t, middle, reach, color=color, marker="o", markersize=2.6, linestyle="", linewidth=0.7)
+        name = " ".join([str(state), *([] if np.isnan(T) else [f"{T:.4g} K"])]).strip() or "cells"
+        handles.append(Line2D([], [], color=color, marker="o", linestyle="", label=name))
+    ax.set_xscale("log")
+    ax.xaxis.set_major_formatter(EngFormatter("s"))
+    _log_siemens(ax, data[["measured_10_S", "measured_90_S"]].to_numpy(float))
+    ax.set_xlabel("time after programming")
+    ax.set_ylabel("conductance")
+    shown = [
+        Line2D([], [], color="0.3", marker="", label="chip, median"),
+        Patch(color="0.3", alpha=0.22, label="chip, 10-90 %"),
+    ]
+    legend_below(ax, [*handles, *shown], ncols=2)
+
+
+def _log_siemens(ax: Axes, values: np.ndarray) -> None:
+    """Label the y axis in siemens, on a logarithmic scale where values span a factor of 5."""
+    if values.min() > 0.0 and values.max() / values.min() > 5.0:
+        ax.set_yscale("log")
+        ax.yaxis.set_minor_formatter(LogLabels(EngFormatter("S")))
+    ax.yaxis.set_major_formatter(EngFormatter("S"))
+
+
+def plot_iv_fit(ax: Axes, data: DataFrame) -> None:
+    """Draw the size of measured currents against voltage, the chip's curve of each state, and the compliance."""
+    number = 0
+    for name, part in data.groupby("curve", sort=False):
+        v, i = part["v_V"].to_numpy(float), part["current_A"].to_numpy(float)
+        if str(name).startswith("measured"):
+            ax.plot(v, i, color="0.45", alpha=0.45, marker="", linewidth=0.6)
+        else:
+            for k, side in enumerate((v < 0.0, v > 0.0)):
+                label = str(name) if k else None
+                ax.plot(v[side], i[side], color=f"C{number}", marker="", linewidth=1.6, label=label)
+            number += 1
+    ax.set_yscale("log")
+    limit = data.attrs.get("compliance_A")
+    if limit:
+        ax.axhline(limit, color="0.3", linestyle=":", linewidth=0.9, marker="")
+    ax.yaxis.set_major_formatter(EngFormatter("A"))
+    ax.set_xlabel("voltage (V)")
+    ax.set_ylabel("size of the current")
+    handles = [
+        Line2D([], [], color="0.45", marker="", linewidth=0.9, label="measured"),
+        *ax.get_legend_handles_labels()[0],
+    ]
+    if limit:
+        handles.append(Line2D([], [], color="0.3", linestyle=":", marker="", label="compliance"))
+    legend_below(ax, handles, ncols=2)
+
+
+def plot_noise(ax: Axes, data: DataFrame) -> None:
+    """Draw the measured spectrum of relative conductance as points, and that of the chip as a line."""
+    f = data["frequency_Hz"].to_numpy(float)
+    measured, chip = (data[f"{name}_per_Hz"].to_numpy(float) for name in ("measured", "chip"))
+    octave = np.unique(np.floor(12.0 * np.log2(f / f[0])).astype(int), return_inverse=True)[1]
+    count = np.bincount(octave)
+    ax.plot(np.bincount(octave, f) / count, np.bincount(octave, measured) / count, linestyle="", marker="o",
+            markersize=2.6, color="C0", label="measured, traps removed")  # fmt: skip
+    ax.plot(f, chip, color="0.15", marker="", linewidth=1.0, label="chip: white + 1/f")
+    ax.set_xscale("log")
+    ax.set_yscale("log")
+    ax.yaxis.set_major_formatter(LogLabels("{:.0e}".format))
+    ax.xaxis.set_major_formatter(EngFormatter("Hz"))
+    ax.set_xlabel("frequency")
+    ax.set_ylabel("relative power (1/Hz)")
+    legend_below(ax, ax.get_legend_handles_labels()[0])
