@@ -279,3 +279,53 @@ def test_the_name_of_a_new_log_is_on_disk(
     monkeypatch.setattr(os, "fsync", lambda file: (fsync(file), synced.append(os.fstat(file).st_ino))[0])
     write(tmp_path / "log")
     assert synced[-1] == tmp_path.stat().st_ino
+
+
+def test_names_of_new_files_and_folders_are_synced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A name that was not synced may be gone after a power cut, with all that it holds."""
+    synced: list[str] = []
+    monkeypatch.setattr(_files, "sync_folder", lambda folder: synced.append(folder.relative_to(tmp_path).as_posix()))
+    _files.make_folder(tmp_path / "a" / "b" / "c")
+    assert synced == [".", "a", "a/b"]
+    for content, wanted in ((b"one\n", ["a"]), (b"two\n", [])):
+        synced.clear()
+        _files.append(tmp_path / "a" / "log", content)
+        assert synced == wanted
+    synced.clear()
+    (tmp_path / "part").write_text("x")
+    _files.publish(tmp_path / "part", tmp_path / "a" / "b" / "whole")
+    assert synced == ["a/b"]
+    synced.clear()
+    _files.write_folder(tmp_path / "new" / "model", {"code/net.py": b"1", "card": b"2"})
+    assert synced[-2:] == ["new", "."]
+    assert "code" in {name.rpartition("/")[2] for name in synced[:-2]}
+    synced.clear()
+    _files.write_folder(tmp_path / "new" / "model", {"code/net.py": b"3"})
+    assert {"new/model", "new/model/code"} <= set(synced)
+    assert (tmp_path / "new" / "model" / "code" / "net.py").read_bytes() == b"3"
+    assert (tmp_path / "new" / "model" / "card").read_bytes() == b"2"
+
+
+@pytest.mark.parametrize(("number", "refused"), [(22, False), (95, False), (13, False), (5, True), (28, True)])
+def test_only_file_systems_that_cannot_sync_a_folder_are_excused(
+    number: int, refused: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for function in ("fsync", "open"):
+        with monkeypatch.context() as patch:
+            patch.setattr(os, function, lambda *_: (_ for _ in ()).throw(OSError(number, "no")))
+            if not refused:
+                _files.sync_folder(tmp_path)
+                continue
+            with pytest.raises(OSError, match="no"):
+                _files.sync_folder(tmp_path)
+
+
+def test_a_new_log_without_space_is_empty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(file: IO[bytes], content: bytes) -> None:
+        file.write(content[:3])
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(_files, "write_all", full)
+    with pytest.raises(OSError, match="No space left"):
+        _files.append(tmp_path / "log", b"first\n")
+    assert (tmp_path / "log").read_bytes() == b""

@@ -78,6 +78,43 @@ def test_the_physics_of_a_chip_is_all_but_its_texts() -> None:
     assert set(CHIP.to_dict()) - set(CHIP.physics()) == {"name", "source", "validity"}
 
 
+PATHS = ("tile.rows", "tile.cols", "device.g_lrs_S", "device.levels", "inputs.passes", "device.read.v_read_V")
+
+
+@pytest.mark.parametrize(
+    ("changes", "acting"),
+    [
+        ({}, set()),
+        ({"wires": {"kind": "columns", "r_col_ohm": 1.0}}, {"tile.rows", "device.g_lrs_S"}),
+        ({"wires": {"kind": "nodal", "r_row_ohm": 1.0}}, {"tile.rows", "tile.cols", "device.g_lrs_S"}),
+        ({"device.programming.sigma": 0.1}, {"device.g_lrs_S"}),
+        ({"device.read.sigma": 0.1}, {"tile.rows", "device.g_lrs_S", "inputs.passes"}),
+        ({"device.disturb.reads": 5}, {"device.g_lrs_S", "device.read.v_read_V"}),
+        ({"device.read.bandwidth_Hz": 1.0}, {"tile.rows", "device.g_lrs_S", "inputs.passes", "device.read.v_read_V"}),
+        ({"engine": "memtorch"}, set(PATHS)),
+    ],
+)
+def test_settings_of_products_act_by_other_settings(changes: dict[str, Any], acting: set[str]) -> None:
+    """Of binary weights with inputs of -1 and +1 in column pairs."""
+    found = CHIP
+    for path, value in changes.items():
+        found = found.replace(path, value)
+    assert set(PATHS) - found.idle_in([(Differential(), True, True)]) == acting
+
+
+def test_settings_of_wires_and_of_adcs_that_do_not_act() -> None:
+    wires = Wires(kind="nodal", r_row_ohm=1.0)
+    assert wires.idle() == frozenset()
+    assert wires.model_copy(update={"gating": "all_on"}).idle() == {"density"}
+    assert wires.model_copy(update={"cells": "passive"}).idle() == {"gating", "density"}
+    assert Wires(kind="columns", r_col_ohm=1.0).idle() == {"kind", "drive"}
+    limits = {"limits", "percentile", "sigmas"}
+    assert Converter(kind="auto").idle() == limits
+    assert Converter(kind="auto", range="unit").idle() == limits | {"rows"}
+    assert Converter(kind="auto", range="calibrated", limits="mse").idle() == {"rows", "percentile", "sigmas"}
+    assert Converter(kind="auto", range="calibrated", limits="percentile").idle() == {"rows", "sigmas"}
+
+
 def test_names_of_layers_do_not_place_the_key_memory() -> None:
     policy = Policy(layers={"*": "digital", "last": "crossbar"}, memory="crossbar")
     assert policy.place("memory", "memory") == "crossbar"
@@ -241,6 +278,10 @@ def test_rounding_is_in_windows() -> None:
     assert rounding.step == pytest.approx(2.0**-12 / 3)
     assert 0.49 < rounding.largest / rounding.step <= 0.5
     assert rounding.rms / rounding.step == pytest.approx((varied / 12) ** 0.5, rel=0.1)
+    two = Crossbar.program(weights, spec, chips=2, encoding=Differential())
+    assert two.rounding(0) == rounding
+    assert two.rounding(1) != rounding
+    assert two.rounding(1).largest <= 0.5 * rounding.step
     double = Crossbar.program(weights.double(), spec, encoding=Differential()).rounding()
     assert (double.compute, double.step, double.largest) == ("float64", 0.0, 0.0)
 
@@ -321,6 +362,24 @@ def test_encodings_of_nothing_but_zeros() -> None:
         targets = encoding.encode(zeros, 2 if encoding.name != "offset" else 3, "here")
         assert np.isfinite(targets.scale)
         assert not bool(targets.weights.any())
+
+
+@pytest.mark.parametrize(("bits", "levels"), [(1, 2), (2, 4), (3, 8)])
+def test_digits_need_a_level_each(bits: int, levels: int) -> None:
+    weights = torch.tensor([[1.0, -3.0, 5.0]])
+    assert torch.equal(Sliced(bits_per_slice=bits).encode(weights, levels, "here").weights, weights)
+    with pytest.raises(InputError, match=f"{levels} levels or more"):
+        Sliced(bits_per_slice=bits).encode(weights, levels - 1, "here")
+
+
+@pytest.mark.parametrize("value", [0.5, 0.0, 2.0])
+def test_bipolar_inputs_are_one_in_magnitude(value: float) -> None:
+    x = torch.tensor([[1.0, -1.0, value]])
+    with pytest.raises(InputError, match=r"-1, \+1"):
+        encodings()["bnn_i"]().check_inputs(x, "here")
+    if value:
+        with pytest.raises(InputError, match=r"-1, 0, \+1"):
+            encodings()["tnn_i"]().check_inputs(x, "here")
 
 
 def test_offset_rounds_to_the_nearest_level() -> None:

@@ -14,6 +14,8 @@ from torch import Tensor
 from imc_sim import InputError
 from imc_sim._quantiles import PARTS
 from imc_sim._rng import Stream
+from imc_sim.array import Chip, Crossbar
+from imc_sim.array._programming import age, program_cells
 from imc_sim.config import build
 from imc_sim.device import (
     VTEAM,
@@ -36,6 +38,7 @@ from imc_sim.device import (
     Time,
     WriteVerify,
     fit_device,
+    read_currents,
     read_measurements,
     sample_cells,
     switching_model,
@@ -114,6 +117,30 @@ def test_undefined_cells_are_anywhere_between_continuous_levels() -> None:
     assert 0.4 < float(found[~kept].mean()) < 0.6
 
 
+@pytest.mark.parametrize("name", ["vteam", "stanford_pku", "linear_ion_drift", "data_driven"])
+def test_states_at_the_ends_of_a_model_may_be_rounded(name: str) -> None:
+    low, high = switching_model(name).range_S
+    cell = {"kind": "pulses", "cell": {"kind": name}}
+    ends = {"g_lrs_S": high * (1 + 5e-10), "g_hrs_S": low * (1 - 5e-10)}
+    assert build(Device, ends | {"programming": cell}, "device").g_hrs_S < low
+    for wrong in ({"g_lrs_S": high * (1 + 2e-9)}, {"g_hrs_S": low * (1 - 2e-9)}):
+        with pytest.raises(InputError, match="which the switching model can be"):
+            build(Device, ends | wrong | {"programming": cell}, "device")
+
+
+def test_pulses_of_hrs_follow_its_own_tolerance() -> None:
+    """10 % of 20 uS, of a deviation of 30 %: some cells take one pulse, and some all."""
+    law, verify = RelativeVariation(sigma=0.01, sigma_hrs=0.3), WriteVerify(tolerance=0.1, max_pulses=6)
+    d = device(programming=law, verify=verify)
+    levels = torch.zeros(3000, dtype=torch.int32)
+    pulses = d.pulses(levels, 1, 3, "l", 0)
+    G = (d.sample(d.table(1), levels, 1, 3, "l", 0) + d.floor) * d.window_S
+    outside = (G / G_HRS - 1).abs() > 0.1
+    assert torch.equal(pulses[outside], torch.full_like(pulses[outside], 6))
+    assert set(pulses[~outside].tolist()) == {1, 2, 3, 4, 5, 6}
+    assert float(pulses.double().mean()) == pytest.approx(float(d.verification(1).pulses[0]), rel=0.03)
+
+
 # -- laws of programming -----------------------------------------------------------------------------------------
 
 
@@ -170,6 +197,29 @@ def test_measured_relaxation_is_interpolated_in_the_logarithm_of_time() -> None:
     x = doubles(0.5)
     for t, wanted in ((0.1, 0.0), (1.0, 0.0), (10.0, 1e-6), (100.0, 2e-6), (1e3, 4e-6), (1e4, 6e-6), (1e9, 6e-6)):
         assert float(law.std(x, t)) == pytest.approx(wanted, rel=1e-12, abs=1e-18)
+
+
+def test_cells_relax_by_their_age() -> None:
+    """Cells that are written every 10 s never reach the second measurement, at 1,000 s."""
+    law = MeasuredRelaxation(times_s=(100.0, 1e3), coefficients_S=((0.0,), (2e-6,)), g_max_S=1e-4)
+    assert Time(t_s=1e6, relaxation=law).relaxes
+    refreshed = Time(t_s=1e6, refresh_s=10.0, relaxation=law)
+    assert not refreshed.relaxes
+    assert refreshed.is_ideal
+    assert "relaxation" in refreshed.idle()
+
+
+def test_compensation_compares_cells_above_0_S() -> None:
+    """Half of the cells aimed at 0 S are sampled below it, which relaxation clips and compensation must not count."""
+    law = PolynomialVariation(coefficients_S=(2e-5,), g_max_S=1e-4)
+    time = Time(t_s=10.0, relaxation=LogRelaxation(sigma_S=1e-6), compensation=True)
+    chip = Chip(device=Device(g_lrs_S=1e-4, g_hrs_S=0.0, programming=law, time=time))
+    bar = Crossbar.program(torch.ones(4, 50, dtype=torch.float64), chip)
+    plan, address = bar.plan, bar.addresses[0]
+    cells = program_cells(plan, address)
+    assert float(cells.min()) < 0.0
+    wanted = float(cells.clamp_min(0.0).sum() / age(plan, cells, address).sum())
+    assert bar.readout.weights[0].factor == pytest.approx(wanted, rel=1e-12)
 
 
 def test_relaxation_before_its_time_has_the_deviation_of_that_time() -> None:
@@ -250,6 +300,20 @@ def test_noise_of_sampled_cells_follows_the_programmed_conductance() -> None:
     z = Stream(3, "level 1", "read").normal(5, 2)
     wanted = 0.1 * G_LRS * (1.0 + 0.01 * math.sqrt(math.log(10.0)) * z)
     np.testing.assert_allclose(sample_cells(d, 1, 5, seed=3, chip=2), wanted, rtol=1e-6)
+
+
+def test_sampled_cells_lie_across_a_tile() -> None:
+    """From the corner of the lowest row and column to the highest: a gradient is a line through its middle."""
+    found = sample_cells(device(correlated=Correlated(gradient=0.2)), 1, 5) / G_LRS - 1.0
+    assert found == pytest.approx(found[-1] * np.array([-1.0, -0.5, 0.0, 0.5, 1.0]), abs=1e-12)
+    assert abs(found[-1]) > 1e-3
+
+
+def test_currents_at_the_read_voltage_are_linear_in_the_conductance() -> None:
+    d = device(read=Read(v_read_V=0.25, nonlinearity_per_V=2.0))
+    found = read_currents(d, np.array([1e-4, 2e-5]), np.array([0.25, -0.25, 0.125]))
+    half = 0.25 * math.sinh(0.25) / math.sinh(0.5)
+    assert found == pytest.approx(np.outer([1e-4, 2e-5], [0.25, -0.25, half]), rel=1e-12)
 
 
 def test_a_law_of_pieces_is_zero_only_without_limits() -> None:

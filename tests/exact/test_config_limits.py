@@ -190,6 +190,21 @@ def test_documents_are_read_as_a_person_means_them(text: str, wanted: Any) -> No
     assert parse_yaml(text)["x"] == wanted
 
 
+def test_a_second_key_names_the_line_of_the_first() -> None:
+    with pytest.raises(InputError, match=r"line 4: got a second 'y' \(first in line 3\)"):
+        parse_yaml("a:\n  x: 1\n  y: 1\n  y: 2", "f.yaml")
+
+
+@pytest.mark.parametrize("end", [".yaml", ".yml"])
+def test_files_of_either_ending_are_found_by_path(end: str, tmp_path: Path) -> None:
+    path = tmp_path / f"mine{end}"
+    path.write_text(CHIP.format(name="mine"))
+    assert find_content("chip", str(path)) == path
+    assert load_chip(str(path)).name == "mine"
+    with pytest.raises(InputError, match="mine.txt"):
+        find_content("chip", str(tmp_path / "mine.txt"))
+
+
 def test_written_lists_of_numbers_are_one_line_and_others_are_not() -> None:
     text = write_yaml({"numbers": [1, 2.5], "flags": [True, False], "name": "\u00e9"})
     assert text == "numbers: [1, 2.5]\nflags:\n- true\n- false\nname: \u00e9\n"

@@ -293,10 +293,11 @@ def test_the_report_states_rows_and_error() -> None:
     assert "gating" not in plain.to_dict()["layers"][0]
 
 
+@pytest.mark.parametrize("rows", [32, 40])  # all rows of the tile in use, or the first of them
 @pytest.mark.parametrize("share", [0.3, 0.6])  # the largest deviation is above 0 with 0.3, below with 0.6
-def test_the_estimated_error_is_that_of_the_circuit(share: float) -> None:
-    """One tile, fully used: the error that `gating_error` returns for the same inputs."""
-    x, made = inputs((share,), vectors=5), chip()
+def test_the_estimated_error_is_that_of_the_circuit(share: float, rows: int) -> None:
+    """One tile: the error that `gating_error` returns for the same inputs."""
+    x, made = inputs((share,), vectors=5), chip(rows=rows)
     bar = Crossbar.program(signs(12, 32), made)
     bar.set_driven_rows(bar.measure_rows(lambda part: x[:, part]))
     found = bar.gating()
@@ -304,7 +305,8 @@ def test_the_estimated_error_is_that_of_the_circuit(share: float) -> None:
     G = bar.conductance[0, 0]
     pairs = torch.kron(torch.eye(12), torch.tensor([[1.0], [-1.0]])).double()
     approximation = approximate_gating(G, made.wires, "tangent", found.low)
-    error = gating_error(approximation, G, x > 0, made.wires, combine=pairs)
+    gates = torch.nn.functional.pad(x > 0, (0, rows - 32))
+    error = gating_error(approximation, G, gates, made.wires, combine=pairs)
     assert found.error.rms == pytest.approx(error.rms, rel=1e-9)
     assert found.error.max == pytest.approx(error.max, rel=1e-9)
 

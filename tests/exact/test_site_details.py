@@ -267,6 +267,8 @@ def test_attention_is_split_only_where_a_factor_is_a_weight() -> None:
 
     keys = Function(F.scaled_dot_product_attention, torch.randn(5, 8), torch.randn(5, 8))
     sites = find_products(nn.Sequential(keys, Plain()), torch.randn(3, 4, 8)).sites
+    values = Function(lambda x, w: F.scaled_dot_product_attention(x, x, w.expand(len(x), -1, -1)), torch.randn(4, 6))
+    assert [site.dynamic for site in find_products(values, torch.randn(3, 4, 8)).sites] == [True, False]
     assert [(site.path, site.kind, site.dynamic) for site in sites] == [
         ("0", "matmul", False), ("0", "matmul", False), ("1", "attention", True),
     ]  # fmt: skip
