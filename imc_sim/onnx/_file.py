@@ -59,7 +59,9 @@ def read_file(path: Path) -> ModelProto:
     for domain in sorted({node.domain for node in model.graph.node} - known):
         if domain in DOMAINS:  # tools of QONNX do not always state them
             model.opset_import.add(domain=domain, version=1)
+    _refuse_unknown(model, str(path))
     _check(onnx, model, str(path))
+    model = _recent(onnx, model, str(path))
     if model.functions:
         import onnx.inliner
 
@@ -112,7 +114,7 @@ def tensor_of(array: Any, kind: int, where: str) -> Tensor:
     if kind == 13 and array.size and array.max() > np.iinfo(np.int64).max:
         raise CheckpointError(where, "integers above 2^63", "smaller ones", "Export the network with int64.")
     wanted = torch.empty(0, dtype=TYPES[kind]).numpy().dtype
-    return torch.from_numpy(np.array(array.astype(wanted)))  # a copy that can be written
+    return torch.from_numpy(np.array(array.astype(wanted))).clone(memory_format=torch.contiguous_format)
 
 
 def attribute_value(onnx: ModuleType, attribute: AttributeProto, where: str) -> Any:
@@ -216,19 +218,33 @@ def versions_of(model: ModelProto) -> dict[str, int]:
 def _refuse_unknown(model: ModelProto, where: str) -> None:
     """Raise one error that names all operators that are not known, before anything runs."""
     unknown: dict[str, list[str]] = {}
+    own = {key_of(each.domain, each.name) for each in model.functions} | {"Constant"}
     for number, node in enumerate(model.graph.node):
-        if (key := key_of(node.domain, node.op_type)) not in OPERATORS:
+        if (key := key_of(node.domain, node.op_type)) not in OPERATORS and key not in own:
             unknown.setdefault(key, []).append(node.name or f"number {number}")
     if unknown:
         got = "; ".join(f"{key} in {', '.join(map(repr, names))}" for key, names in unknown.items())
         close = nearest(next(iter(unknown)).rpartition(":")[2], OPERATORS)
         step = f"{close}Export the network without them; imc_sim.onnx.operators() lists those that are known."
         raise InputError(where, f"unknown operators: {got}", f"{len(OPERATORS)} operators of ONNX and QONNX", step)
+
+
+def _recent(onnx: ModuleType, model: ModelProto, where: str) -> ModelProto:
+    """Return a model in an operator set that is known, converted by the package `onnx` from an older one."""
     version = versions_of(model).get("", _VERSIONS[-1])
-    if version not in _VERSIONS:
-        step = "Export the network again with opset_version=17."
-        allowed = f"{_VERSIONS[0]} to {_VERSIONS[-1]}"
-        raise InputError(where, f"operator set {version} of ONNX", allowed, step)
+    if version in _VERSIONS:
+        return model
+    try:
+        if version < _VERSIONS[0]:
+            import onnx.version_converter
+
+            return onnx.version_converter.convert_version(model, _VERSIONS[0])
+    except Exception as error:
+        reason = f", which cannot be converted ({_first_line(error)})"
+    else:
+        reason = ""
+    step, allowed = "Export the network again with opset_version=17.", f"{_VERSIONS[0]} to {_VERSIONS[-1]}"
+    raise InputError(where, f"operator set {version} of ONNX{reason}", allowed, step)
 
 
 def _first_line(error: Exception) -> str:

@@ -85,6 +85,7 @@ class OnnxNetwork(nn.Module):
         super().__init__()
         self.inputs, self.outputs, self.batch, self.where = tuple(inputs), tuple(outputs), batch, where
         self.batches_are_apart = batch is None
+        self.nodes, self._steps, self._freed = tuple(nodes), (), _last_uses(nodes, outputs)
         self.keys: dict[str, str] = {}
         self._held: dict[str, tuple[nn.Module, str]] = {}
         for name, tensor in tensors.items():
@@ -94,9 +95,7 @@ class OnnxNetwork(nn.Module):
             else:
                 scope.register_buffer(leaf, tensor)
             self._held[name] = scope, leaf
-        self.nodes = tuple(nodes)
         self._steps = tuple(self._added(node) for node in nodes)
-        self._freed = _last_uses(nodes, outputs)
 
     def _added(self, node: Node) -> Scope:
         """Return the scope of a node, which is added."""

@@ -86,7 +86,9 @@ def digest(x: Tensor) -> bytes:
     Args:
         x: any tensor.
     """
-    data = x.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data
+    flat = x.detach().cpu().contiguous()
+    flat = flat.as_strided((x.numel(),), (1,))  # a single element may have a stride of 0, which torch does not view
+    data = flat.view(torch.uint8).numpy().data
     return hashlib.blake2b(data, digest_size=16).digest()
 
 

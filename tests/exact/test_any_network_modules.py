@@ -105,6 +105,14 @@ def test_modules_map_unchanged(name: str) -> None:
     assert torch.allclose(analog(x)[0], network.eval()(x), rtol=2e-6, atol=2e-6)
 
 
+def test_a_buffer_of_one_element_may_have_no_stride() -> None:
+    """As numpy makes some of them; torch does not view such a tensor as bytes."""
+    network = nn.Sequential(nn.Linear(6, 5))
+    network.register_buffer("gain", torch.tensor([3.0]).as_strided((1,), (0,)))
+    x = torch.randn(4, 6)
+    torch.testing.assert_close(imc.map_model(network, CHIP, inputs=x)(x)[0], network(x), rtol=1e-5, atol=1e-6)
+
+
 def test_a_subclass_of_a_layer_is_refused_without_inputs() -> None:
     with pytest.raises(InputError, match=r"layer '0': got OwnLinear.*Give inputs"):
         imc.map_model(nn.Sequential(OwnLinear(6, 4)), CHIP)
