@@ -114,7 +114,7 @@ class Chip(Spec):
         if self.draws == "pairs":
             device = self.device
             needed = {
-                "faults, verify or pulses": not device.one_draw,
+                "faults, verify, pulses or cycle-to-cycle variation": not device.one_draw,
                 "what happens after programming": device.ages,
                 "read noise": device.read.noisy,
                 "continuous levels": device.levels == CONTINUOUS,

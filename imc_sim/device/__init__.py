@@ -3,6 +3,7 @@
 from typing import Any
 
 from imc_sim.device._correlated import Correlated
+from imc_sim.device._cycles import CycleToCycle, Endurance
 from imc_sim.device._data_driven import DataDriven
 from imc_sim.device._device import Device
 from imc_sim.device._disturb import ArrayRefresh, CellRefresh, NoRefresh, ReadDisturb, Wear
@@ -35,10 +36,12 @@ __all__ = [
     "ArrayRefresh",
     "CellRefresh",
     "Correlated",
+    "CycleToCycle",
     "DataDriven",
     "Device",
     "DeviceFit",
     "Drift",
+    "Endurance",
     "Faults",
     "Flicker",
     "LinearIonDrift",

@@ -8,6 +8,7 @@ from typing import Any, Self, final
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from pydantic import Field, model_validator
 from torch import Tensor
 
@@ -15,6 +16,7 @@ from imc_sim._quantiles import WIDTH
 from imc_sim._rng import Stream
 from imc_sim.config import Kelvin
 from imc_sim.device._correlated import Correlated
+from imc_sim.device._cycles import CycleToCycle, Endurance
 from imc_sim.device._disturb import ReadDisturb, Wear
 from imc_sim.device._faults import Faults
 from imc_sim.device._finite import check_finite
@@ -22,7 +24,7 @@ from imc_sim.device._levels import Levels
 from imc_sim.device._programming import RelativeVariation
 from imc_sim.device._pulsed import AnyProgramming, PulsedProgramming
 from imc_sim.device._read import Read
-from imc_sim.device._tables import look_up, pair_differences, programmed, pulse_counts
+from imc_sim.device._tables import between_rows, look_up, pair_differences, programmed, pulse_counts
 from imc_sim.device._time import Time
 from imc_sim.device._write_verify import Verification, WriteVerify
 
@@ -38,6 +40,8 @@ class Device(Levels):
         programming: law of programmed conductances around their targets.
         verify: closed loop of programming and reading.
         faults: stuck and dead cells, failed programming.
+        cycle_to_cycle: part of the variation that each programming renews, and its correlation.
+        endurance: wear by the programming cycles that the cells have seen.
         correlated: device variation from chip to chip and as a gradient across a tile.
         time: time of the reads, and relaxation, drift and retention until then.
         disturb: loss of LRS under reads, and refreshes.
@@ -47,6 +51,8 @@ class Device(Levels):
     programming: AnyProgramming = RelativeVariation()
     verify: WriteVerify = WriteVerify()
     faults: Faults = Faults()
+    cycle_to_cycle: CycleToCycle = CycleToCycle()
+    endurance: Endurance = Endurance()
     correlated: Correlated = Correlated()
     time: Time = Time()
     disturb: ReadDisturb = ReadDisturb()
@@ -65,12 +71,10 @@ class Device(Levels):
             raise ValueError("verify left out where programming.kind is 'pulses', which has another tolerance")
         return self
 
-    # -- programming -----------------------------------------------------------------------------------
-
     @property
     def cells_are_ideal(self) -> bool:
         """Tell whether every cell is programmed to its target."""
-        return self.programming.is_ideal and self.faults.is_ideal
+        return self.programming.is_ideal and self.faults.is_ideal and self.endurance.failed == 0.0
 
     def table(self, steps: int) -> Tensor:
         """Return programmed g of every level k / steps (row k) for every sample: [steps + 1, WIDTH], float64.
@@ -109,11 +113,10 @@ class Device(Levels):
             steps: number of the highest level.
             seed, layer, chip, epoch: address of the random numbers; epoch distinguishes programmings of the same cells.
         """
-        epoch = self.time.last_epoch(epoch)
-        base = self.faults.levels(levels, steps, seed, layer, chip, epoch) * WIDTH
+        base = self.held(levels, steps, seed, layer, chip, epoch) * WIDTH
         if self.programming.is_ideal and not self.faults.undefined:
             return base
-        columns = Stream(seed, layer, "programming").columns(levels.numel(), chip, epoch)
+        columns = self._columns(levels.numel(), seed, layer, chip, self.time.last_epoch(epoch))
         return torch.from_numpy(np.add(base.numpy().reshape(-1), columns, dtype=np.int32)).reshape(levels.shape)
 
     def sample(
@@ -128,28 +131,16 @@ class Device(Levels):
             seed, layer, chip, epoch: address of the random numbers, as in `draw`.
         """
         if self.highest_row(steps) < steps:
-            return self._between(table, levels, steps, (seed, layer, chip, self.time.last_epoch(epoch)))
-        if table.dtype != torch.float32 or (self.programming.is_ideal and not self.faults.undefined):
+            held = self.held(levels, steps, seed, layer, chip, epoch).reshape(-1).long()
+            one = self.programming.is_ideal and not self.faults.undefined
+            columns = None if one else self._columns(len(held), seed, layer, chip, self.time.last_epoch(epoch))
+            return between_rows(table, held, columns, steps, self.highest_row(steps)).reshape(levels.shape)
+        plain = self.cycle_to_cycle.is_ideal
+        if table.dtype != torch.float32 or not plain or (self.programming.is_ideal and not self.faults.undefined):
             return look_up(table, self.draw(levels, steps, seed, layer, chip, epoch))
         rows = self.held(levels, steps, seed, layer, chip, epoch).reshape(-1).numpy()
         found = Stream(seed, layer, "programming").entries(table.numpy(), rows, chip, self.time.last_epoch(epoch))
         return torch.from_numpy(found).reshape(levels.shape)
-
-    def _between(self, table: Tensor, levels: Tensor, steps: int, address: tuple[int, str, int, int]) -> Tensor:
-        """Return samples of levels between two rows of a table: at equal quantiles, linear in the level."""
-        seed, layer, chip, epoch = address
-        last, held = self.highest_row(steps), self.faults.levels(levels, steps, *address).reshape(-1).long()
-        place = held.clamp_max(steps).double() * (last / steps)
-        row = place.long().clamp_max(last - 1)
-        columns = 0
-        if not self.programming.is_ideal or self.faults.undefined:
-            columns = torch.from_numpy(Stream(seed, layer, "programming").columns(len(held), chip, epoch)).long()
-        flat = table.reshape(-1)
-        low, high = flat[row * WIDTH + columns], flat[(row + 1) * WIDTH + columns]
-        found = torch.addcmul(low, high - low, (place - row).to(table.dtype))
-        if bool((extra := held > steps).any()):  # of dead and undefined cells, with separate rows
-            found = torch.where(extra, flat[(held - steps + last).clamp_min(0) * WIDTH + columns], found)
-        return found.reshape(levels.shape)
 
     def held(self, levels: Tensor, steps: int, seed: int, layer: str, chip: int, epoch: int = 0) -> Tensor:
         """Return the levels (int32) that cells have after faults: steps + 1 for dead cells, steps + 2 for undefined.
@@ -159,7 +150,14 @@ class Device(Levels):
             steps: number of the highest level.
             seed, layer, chip, epoch: address of the random numbers, as in `draw`.
         """
-        return self.faults.levels(levels, steps, seed, layer, chip, self.time.last_epoch(epoch))
+        levels = self.faults.levels(levels, steps, seed, layer, chip, self.time.last_epoch(epoch))
+        return self.endurance.levels(levels, steps, seed, layer, chip)
+
+    def _columns(self, count: int, seed: int, layer: str, chip: int, epoch: int) -> NDArray[np.int32]:
+        """Return the column of the table for each cell; epoch is that of the last refresh."""
+        if self.cycle_to_cycle.is_ideal:
+            return Stream(seed, layer, "programming").columns(count, chip, epoch)
+        return self.cycle_to_cycle.columns(count, seed, layer, chip, epoch)
 
     def differences(
         self, table: Tensor, units: Tensor, seed: int, layer: str, chip: int, epoch: int = 0
@@ -173,17 +171,22 @@ class Device(Levels):
             units: signed levels [n, m], float32; random numbers are those of cells [n, 2, m].
             seed, layer, chip, epoch: address of the random numbers, as in `draw`.
         """
-        if table.dtype != torch.float32 or self.programming.is_ideal or not self.faults.is_ideal:
+        if table.dtype != torch.float32 or self.programming.is_ideal or not self._plain:
             return None
         stream = Stream(seed, layer, "programming")
         found = stream.differences(table.numpy(), units.contiguous().numpy(), chip, self.time.last_epoch(epoch))
         return None if found is None else (torch.from_numpy(found[0]), found[1])
 
     @property
+    def _plain(self) -> bool:
+        """Tell whether cells have no faults, and each programming is sampled again."""
+        return self.faults.is_ideal and self.endurance.failed == 0.0 and self.cycle_to_cycle.is_ideal
+
+    @property
     def one_draw(self) -> bool:
         """Tell whether a cell is one sample of one law: nothing is stuck, and pulses are not counted."""
         pulsed = isinstance(self.programming, PulsedProgramming)
-        return self.faults.is_ideal and self.verify.is_ideal and not pulsed
+        return self._plain and self.verify.is_ideal and not pulsed
 
     def pairs(
         self, table: Tensor, units: Tensor, seed: int, layer: str, chip: int, epoch: int = 0
@@ -236,7 +239,7 @@ class Device(Levels):
         address = (seed, layer, chip, epoch)
         row = (levels.double() * (self.highest_row(steps) / steps)).round().to(torch.int32)
         if isinstance(self.programming, PulsedProgramming):
-            columns = Stream(seed, layer, "programming").columns(levels.numel(), chip, self.time.last_epoch(epoch))
+            columns = self._columns(levels.numel(), seed, layer, chip, self.time.last_epoch(epoch))
             places = row * WIDTH + torch.from_numpy(columns).reshape(levels.shape).to(torch.int32)
             counts = look_up(pulse_counts(*self._law(steps)), places)
             return torch.where(self.held(levels, steps, *address) == levels, counts, self.programming.most)
@@ -251,8 +254,6 @@ class Device(Levels):
         accepted = self.verification(steps).accepted[row.long()]
         return self.verify.counts(accepted, uniform.reshape(levels.shape), within)
 
-    # -- from programming to reading -------------------------------------------------------------------
-
     def clipped(self, g: Tensor, steps: int = 1) -> Tensor:
         """Return programmed g [*] clipped at 0 S; the same object if `table` has clipped it already.
 
@@ -265,12 +266,13 @@ class Device(Levels):
     @property
     def by_state(self) -> bool:
         """Tell whether ageing depends on the level that a cell was programmed to: `age` takes their `state`."""
-        return not self.disturb.is_ideal or self.time.by_state
+        return not self.disturb.is_ideal or self.time.by_state or self.endurance.closes
 
     @property
     def ages(self) -> bool:
         """Tell whether cells that are read differ from those that were programmed."""
-        return not (self.correlated.is_ideal and self.time.is_ideal and self.disturb.is_ideal)
+        fresh = self.correlated.is_ideal and self.time.is_ideal and self.disturb.is_ideal
+        return self.endurance.closes or not fresh
 
     def age(
         self, g: Tensor, steps: int, seed: int, layer: str, chip: int, epoch: int = 0, rows: Tensor | None = None,
@@ -308,6 +310,9 @@ class Device(Levels):
         """Yield the name of each effect that `age` applies, and the conductances [*] in S after it."""
         G = (g / steps + self.floor) * self.window_S
         yield "programming", G
+        if self.endurance.closes:
+            G = G * self.endurance.factor(state / steps)
+            yield "endurance", G
         if not self.correlated.is_ideal:
             G = G * self.correlated.factor(*address[:3], rows, cols, tile)
             yield "correlated", G
@@ -331,6 +336,7 @@ class Device(Levels):
             "time.compensation": wears or not time.is_ideal,
             "temperature_K": self.read.bandwidth_Hz > 0.0 or wears or lost,
             "read.flicker": flickers,
+            "cycle_to_cycle": not self.programming.is_ideal or self.faults.undefined,
         }
         return frozenset(path for path, there in acts.items() if not there)
 
@@ -368,8 +374,6 @@ class Device(Levels):
             return 1.0
         lost, kept = (float((g / steps + self.floor).sum()) for g in (before, after))
         return lost / kept if kept > 0.0 else 1.0
-
-    # -- reading ---------------------------------------------------------------------------------------
 
     def traps(self, shape: tuple[int, ...], seed: int, layer: str, chip: int) -> Tensor:
         """Return the relative amplitude (float64) of the trap in each of one chip's cells; 0 for cells without one.

@@ -9,6 +9,7 @@ import functools
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from imc_sim._quantiles import WIDTH, normal_quantiles
@@ -28,6 +29,27 @@ def look_up(table: Tensor, indices: Tensor) -> Tensor:
         indices: positions in the flattened table (int32), any shape.
     """
     return torch.index_select(table.reshape(-1), 0, indices.reshape(-1)).reshape(indices.shape)
+
+
+def between_rows(table: Tensor, held: Tensor, columns: NDArray[np.int32] | None, steps: int, last: int) -> Tensor:
+    """Return samples of levels between two rows of a table: at equal quantiles, linear in the level.
+
+    Args:
+        table: rows of `last` + 1 equally spaced levels, then of dead and undefined cells.
+        held: levels [n] (int64), above `steps` for dead and undefined cells.
+        columns: column of each cell [n]; None: the first.
+        steps: number of the highest level.
+        last: number of its row.
+    """
+    place = held.clamp_max(steps).double() * (last / steps)
+    row = place.long().clamp_max(last - 1)
+    column = 0 if columns is None else torch.from_numpy(columns).long()
+    flat = table.reshape(-1)
+    low, high = flat[row * WIDTH + column], flat[(row + 1) * WIDTH + column]
+    found = torch.addcmul(low, high - low, (place - row).to(table.dtype))
+    if bool((extra := held > steps).any()):  # of dead and undefined cells, with separate rows
+        found = torch.where(extra, flat[(held - steps + last).clamp_min(0) * WIDTH + column], found)
+    return found
 
 
 @functools.lru_cache(maxsize=8)

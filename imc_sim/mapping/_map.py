@@ -139,7 +139,9 @@ def acting_settings(model: nn.Module, chip: Chip, keys: str | None, inputs: Any 
     used = [encoding for encoding, _, _ in products]
     idle = {key for key in ("encoding", "encoding_multibit") if not any(e is getattr(chip, key) for e in used)}
     idle |= {"neurons"} if next(iter(neurons_of(model)), None) is None else set()
-    settings = drop_paths(chip.acting(), chip.idle_in(products))
+    again = memory or chip.device.time.refreshes > 0  # cells are programmed more than once
+    once = frozenset() if again else frozenset({"device.cycle_to_cycle.correlation"})
+    settings = drop_paths(chip.acting(), chip.idle_in(products) | once)
     acting = {key: value for key, value in settings.items() if key not in idle and (used or key == "neurons")}
     return acting | {"policy": {"layers": places, "memory": memory}}
 

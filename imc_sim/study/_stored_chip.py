@@ -26,6 +26,17 @@ _LATER_OF_CHIPS = {"neurons": "bernoulli", "compute": "float32", "draws": "cells
 _LATER_OF_LAWS = {"sigma_of": "ln_g", "target_is": "median"}
 
 
+#: later effects of devices, and settings that switch them off
+_OFF_OF_DEVICES: dict[str, dict[str, Any]] = {
+    "cycle_to_cycle": {"share": 1.0, "correlation": 0.0}, "endurance": {"cycles": 0.0},
+}  # fmt: skip
+
+
+def _has(settings: dict[str, Any], some: dict[str, Any]) -> bool:
+    """Tell whether settings have some values."""
+    return all(settings.get(key) == value for key, value in some.items())
+
+
 def as_stored(chip: dict[str, Any]) -> dict[str, Any]:
     """Return the settings of a chip without later keys that have no effect.
 
@@ -42,7 +53,9 @@ def as_stored(chip: dict[str, Any]) -> dict[str, Any]:
     chip = {key: _part(key, value) for key, value in chip.items() if key in acts} | {"wires": wires}
     law = chip["device"]["programming"]
     law = {key: value for key, value in law.items() if _LATER_OF_LAWS.get(key) != value}
-    device = {**chip["device"], "programming": law}
+    off = _OFF_OF_DEVICES
+    device = {key: value for key, value in chip["device"].items() if key not in off or not _has(value, off[key])}
+    device |= {"programming": law}
     time = {key: value for key, value in device["time"].items() if key != "refresh_s" or value is not None}
     lost = {key: value for key, value in time["retention"].items() if key != "states_S" or value is not None}
     return {**chip, "device": {**device, "time": {**time, "retention": lost}}}

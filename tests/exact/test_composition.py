@@ -18,6 +18,16 @@ EFFECTS: dict[str, dict[str, Any]] = {
         "device.verify": {"tolerance": 0.1, "max_pulses": 4},
     },
     "stuck cells": {"device.faults.stuck_lrs": 0.05, "device.faults.stuck_hrs": 0.05},
+    "cycle to cycle": {
+        "device.programming": {"kind": "relative", "sigma": 0.1, "law_hrs": "log_normal"},
+        "device.cycle_to_cycle": {"share": 0.5, "correlation": 0.3},
+    },
+    "worn-out cells": {"device.endurance.cycles": 1e6, "device.endurance.life_cycles": 1e7},
+    "closed window": {
+        "device.endurance.cycles": 1e6,
+        "device.endurance.lrs_exponent": -0.02,
+        "device.endurance.hrs_exponent": 0.05,
+    },
     "chip to chip": {"device.correlated.chip": 0.1},
     "gradient": {"device.correlated.gradient": 0.2},
     "relaxation": {"device.time.t_s": 10.0, "device.time.relaxation": {"kind": "logarithmic", "sigma_S": "2 uS"}},
@@ -53,6 +63,7 @@ EFFECTS: dict[str, dict[str, Any]] = {
 }
 #: the second of these replaces the first
 EXCLUSIVE = [
+    {"spread", "cycle to cycle"}, {"write-verify", "cycle to cycle"},
     {"relaxation", "relaxation by state"}, {"retention", "ends of states"}, {"wires", "column wires"},
     {"DAC", "bit-serial inputs"}, {"spread", "write-verify"}, {"converters", "two passes"},
 ]  # fmt: skip
@@ -102,7 +113,9 @@ def test_all_effects_act_together() -> None:
     """With fine ADCs, so that no effect is rounded away."""
     fine = {"converter": {"kind": "auto", "bits": 16}}
     everything = [
-        e for e in EFFECTS if e not in {"column wires", "DAC", "spread", "converters", "relaxation", "retention"}
+        e
+        for e in EFFECTS
+        if e not in {"column wires", "DAC", "spread", "cycle to cycle", "converters", "relaxation", "retention"}
     ]
     whole = results(*everything, **fine)
     assert torch.isfinite(whole).all()

@@ -34,6 +34,15 @@ EFFECTS: dict[str, tuple[dict[str, Any], bool]] = {
         False,
     ),
     "retention": ({"time.t_s": 1e4, "time.retention.rate_Hz": 1e-5}, False),
+    "cycle to cycle": (
+        {"programming.sigma": 0.3, "cycle_to_cycle.share": 0.5, "cycle_to_cycle.correlation": 0.3},
+        True,
+    ),
+    "worn-out cells": ({"endurance.cycles": 1e6, "endurance.life_cycles": 2e6, "endurance.life_shape": 2.0}, True),
+    "closed window": (
+        {"endurance.cycles": 1e6, "endurance.lrs_exponent": -0.02, "endurance.hrs_exponent": 0.05},
+        False,
+    ),
     "chip to chip": ({"correlated.chip": 0.1}, True),
     "read noise": ({"read.sigma": 0.1}, True),
     "disturb": ({"disturb.reads": 10**14}, False),

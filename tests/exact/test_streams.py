@@ -120,6 +120,25 @@ DEVICES: list[tuple[str, dict[str, Any], Sequence[float]]] = [
         {"time": {"t_s": 1e3, "drift": {"nu": 0.05, "nu_std": 0.02}}},
         [7.75369, 7.4195, 69.7553, 69.802, 74.9588, 8.38959],
     ),
+    (
+        "cycle to cycle",
+        {
+            "programming": LAW,
+            "cycle_to_cycle": {"share": 0.5, "correlation": 0.3},
+            "time": {"t_s": 25.0, "refresh_s": 10.0},
+        },
+        [8.10791, 9.63264, 94.4615, 141.294, 153.829, 11.669],
+    ),
+    (
+        "worn out",
+        {"endurance": {"cycles": 1e6, "life_cycles": 1e6, "failed_at": "lrs"}},
+        [10.0, 10.0, 100.0, 100.0, 100.0, 100.0],
+    ),
+    (
+        "closed window",
+        {"endurance": {"cycles": 1e6, "lrs_exponent": -0.02, "hrs_exponent": 0.05}},
+        [19.9526, 19.9526, 75.8578, 75.8578, 75.8578, 19.9526],
+    ),
     ("chip to chip", {"correlated": {"chip": 0.2}}, [9.69347, 9.69347, 96.9347, 96.9347, 96.9347, 9.69347]),
     ("gradient", {"correlated": {"gradient": 0.2}}, [10.7034, 9.92739, 104.142, 100.726, 92.9663, 9.42688]),
 ]

@@ -14,8 +14,10 @@ from imc_sim.device import (
     ArrayRefresh,
     CellRefresh,
     Correlated,
+    CycleToCycle,
     Device,
     Drift,
+    Endurance,
     Faults,
     Flicker,
     LogRelaxation,
@@ -70,6 +72,8 @@ ENDS = Retention(rate_Hz=0.1, states_S=(2e-5, 1e-4), end_S=(1e-6, 5e-6))
 QUANTILES = MeasuredVariation(
     targets_S=(2e-5, 1e-4), probabilities=(0.1, 0.5, 0.9), quantiles_S=((1e-5, 2e-5, 4e-5), (9e-5, 1e-4, 1.2e-4))
 )
+WORN = Endurance(cycles=1e6, lrs_exponent=-0.02, hrs_exponent=0.05, life_cycles=3e6)
+AGAIN = Time(t_s=9.0, refresh_s=2.5)
 CONSTANT = PolynomialVariation(coefficients_S=(1e-6,), g_max_S=1e-4)
 READ_HARD = Read(v_read_V=0.4)
 PULSES = PulsedProgramming(cell=VTEAM(r_on_ohm=5e3, r_off_ohm=1e5), tolerance=0.05)
@@ -105,6 +109,15 @@ PARAMETERS: dict[str, tuple[Any, dict[str, Any]]] = {
     "faults.dead_S": (1e-6, {"faults": Faults(cell_yield=0.5)}),
     "faults.failure": (0.2, {}),
     "faults.failure_state": ("undefined", {"faults": Faults(failure=0.2)}),
+    "cycle_to_cycle.share": (0.5, {"programming": RelativeVariation(sigma=0.2)}),
+    "cycle_to_cycle.correlation": (0.5, {"programming": RelativeVariation(sigma=0.2), "time": AGAIN}),
+    "endurance.cycles": (2e6, {"endurance": WORN}),
+    "endurance.onset_cycles": (10.0, {"endurance": WORN}),
+    "endurance.lrs_exponent": (-0.03, {"endurance": WORN}),
+    "endurance.hrs_exponent": (0.02, {"endurance": WORN}),
+    "endurance.life_cycles": (2e6, {"endurance": WORN}),
+    "endurance.life_shape": (2.0, {"endurance": WORN}),
+    "endurance.failed_at": ("lrs", {"endurance": WORN}),
     "correlated.chip": (0.1, {}),
     "correlated.gradient": (0.1, {}),
     "time.t_s": (99.0, {"time": AGEING}),
@@ -251,6 +264,12 @@ DEVICES = st.builds(
     programming=VARIATIONS,
     verify=VERIFIES,
     faults=FAULTS,
+    cycle_to_cycle=st.builds(CycleToCycle, share=st.floats(0, 1), correlation=st.floats(0, 0.9)),
+    endurance=st.builds(
+        Endurance, cycles=st.floats(0, 1e9), lrs_exponent=st.floats(-0.1, 0.1), hrs_exponent=st.floats(-0.1, 0.1),
+        life_cycles=st.one_of(st.none(), st.floats(1e3, 1e12)), life_shape=st.floats(0.5, 4),
+        failed_at=st.sampled_from(["hrs", "lrs"]),
+    ),
     correlated=st.builds(Correlated, chip=st.floats(0, 0.5), gradient=st.floats(0, 2)),
     time=st.builds(
         Time, t_s=st.floats(0, 1e9), relaxation=RELAXATIONS, compensation=st.booleans(),

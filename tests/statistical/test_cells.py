@@ -11,8 +11,10 @@ from scipy import stats
 from imc_sim.array import Chip, Crossbar, load_chip
 from imc_sim.device import (
     Correlated,
+    CycleToCycle,
     Device,
     Drift,
+    Endurance,
     Faults,
     LogRelaxation,
     Read,
@@ -107,6 +109,44 @@ def test_undefined_cells_are_anywhere_in_the_window() -> None:
     failed = cells[~np.isclose(cells, G_LRS, rtol=1e-9, atol=0)]
     assert stats.binomtest(len(failed), N, 0.25).pvalue > FALSE_ALARM
     assert stats.kstest(failed, "uniform", args=(G_HRS, G_LRS - G_HRS)).pvalue > FALSE_ALARM
+
+
+# -- programming cycles --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("cycles", "shape", "state"), [(1e5, 2.0, "hrs"), (1e6, 1.0, "lrs"), (3e6, 0.5, "hrs")])
+def test_cells_fail_after_lifetimes_of_weibull_and_stay_failed(cycles: float, shape: float, state: Any) -> None:
+    wear = Endurance(cycles=cycles, life_cycles=1e6, life_shape=shape, failed_at=state)
+    target, stuck = (0.0, G_LRS) if state == "lrs" else (1.0, G_HRS)
+    failed = np.isclose(programmed(device(endurance=wear), target), stuck, rtol=1e-9)
+    assert stats.binomtest(int(failed.sum()), N, -math.expm1(-((cycles / 1e6) ** shape))).pvalue > FALSE_ALARM
+    later = wear.model_copy(update={"cycles": 2 * cycles})
+    assert bool(np.isclose(programmed(device(endurance=later), target), stuck, rtol=1e-9)[failed].all())
+
+
+def test_the_window_closes_as_a_power_of_the_cycles() -> None:
+    wear = Endurance(cycles=1e6, onset_cycles=1e2, lrs_exponent=-0.02, hrs_exponent=0.05)
+    variation = RelativeVariation(sigma=0.1)
+    for target, exponent in ((0.0, 0.05), (0.5, 0.015), (1.0, -0.02)):
+        d, worn = (device(levels=3, programming=variation, endurance=e) for e in (Endurance(), wear))
+        g = d.program(torch.full((100,), target, dtype=torch.float64), seed=3) * 2
+        state = torch.full_like(g, 2 * target)
+        kept = (worn.age(g, 2, 3, "l", 0, state=state) / 2 + d.floor) / (g / 2 + d.floor)
+        assert kept.numpy() == pytest.approx(10.0 ** (4 * exponent), rel=1e-9)
+
+
+@pytest.mark.parametrize(("share", "correlation"), [(0.3, 0.0), (1.0, 0.6), (0.5, 0.8)])
+def test_programmings_of_a_cell_share_a_part_of_their_variation(share: float, correlation: float) -> None:
+    """Each alone has the law of programming; k programmings apart the correlation is 1 - share + share c^k."""
+    law = CycleToCycle(share=share, correlation=correlation)
+    d = device(programming=RelativeVariation(sigma=0.1), cycle_to_cycle=law)
+    target = torch.ones(N, dtype=torch.float64)
+    z = [(d.program(target, 7, epoch=epoch).numpy() * d.window_S + G_HRS) / G_LRS / 0.1 - 10.0 for epoch in range(4)]
+    for each in z:
+        assert stats.kstest(each, "norm").pvalue > FALSE_ALARM
+    for apart in (1, 2, 3):
+        true = 1 - share + share * correlation**apart
+        assert np.corrcoef(z[0], z[apart])[0, 1] == pytest.approx(true, abs=4 / math.sqrt(N))
 
 
 # -- correlated variation -----------------------------------------------------------------------------------

@@ -54,6 +54,11 @@ CASES: list[tuple[str, list[Any], dict[str, Any]]] = [
     ("chip.device.time.compensation", [False, True], DRIFT | {"chip.device.time.t_s": 1e3}),
     ("chip.device.time.retention.beta", [0.5, 1.0], {"chip.device.time.retention.rate_Hz": 1e-3,
                                                     "chip.device.time.t_s": 1e3}),
+    ("chip.device.cycle_to_cycle.share", [0.2, 0.5], {"chip.device.programming.sigma": 0.1}),
+    ("chip.device.endurance.cycles", [1e3, 1e6], {"chip.device.endurance.lrs_exponent": -0.02}),
+    ("chip.device.endurance.lrs_exponent", [-0.01, -0.02], {"chip.device.endurance.cycles": 1e6}),
+    ("chip.device.endurance.life_shape", [1.0, 2.0], {"chip.device.endurance.cycles": 1e6,
+                                                    "chip.device.endurance.life_cycles": 1e6}),
     ("chip.device.programming.law", ["gaussian", "log_normal"], {"chip.device.programming.sigma": 0.1}),
     ("chip.device.verify.max_pulses", [5, 10], {"chip.device.verify.tolerance": 0.1}),
     ("chip.device.faults.dead_S", [0.0, 1e-6], {"chip.device.faults.cell_yield": 0.9}),
@@ -104,6 +109,9 @@ def test_settings_of_relaxation_by_state_act_through_its_other_settings(
         ("chip.neurons", ["bernoulli", "comparator"], {}),  # none of its neurons fires at random
         ("chip.device.programming.sigma", [0.1, 0.2], DIGITAL),
         ("chip.encoding.kind", ["differential", "bnn_vi"], DIGITAL),
+        # Only the key memory is programmed again.
+        ("chip.device.cycle_to_cycle.correlation", [0.1, 0.5], {"chip.policy.memory": "digital",
+                                                                "chip.device.programming.sigma": 0.1}),
         # Weights, inputs and keys on this chip are -1 and +1.
         ("chip.device.levels", [2, 4], {"chip.device.programming.sigma": 0.1}),
         ("chip.device.spacing", ["conductance", "resistance"], {"chip.device.levels": 4, "chip.device.g_hrs_S": 1e-6}),
@@ -141,6 +149,7 @@ MULTIBIT = {"chip.policy.int8": "crossbar", "chip.encoding_multibit.kind": "diff
 @pytest.mark.parametrize(
     ("path", "values", "also"),
     [
+        ("chip.device.cycle_to_cycle.correlation", [0.1, 0.5], {"chip.device.programming.sigma": 0.1}),
         ("chip.device.levels", [2, 4], FLOAT_KEYS),
         ("chip.device.levels", [2, 4], MULTIBIT),
         ("chip.device.levels", [4, 8], {"chip.encoding.kind": "offset", "chip.device.spacing": "resistance",
