@@ -104,7 +104,7 @@ def _written(found: DeviceFit, name: str, path: Path) -> list[Path]:
     """Write the chip to `path` and the figures next to it, all or nothing; return the figures."""
     import tempfile
 
-    from imc_sim._files import make_folder, write_file
+    from imc_sim._files import make_folder, publish, write_file
     from imc_sim.array import load_chip
     from imc_sim.config import write_yaml
     from imc_sim.plotting import draw_fit
@@ -115,4 +115,6 @@ def _written(found: DeviceFit, name: str, path: Path) -> list[Path]:
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=".fit_") as draft:
         drawn = draw_fit(found.part.figures, Path(draft) / path.stem)
         write_file(path, write_yaml(chip))
-        return [each.replace(path.with_name(each.name)) for each in drawn]
+        for each in drawn:
+            publish(each, path.with_name(each.name))
+    return [path.with_name(each.name) for each in drawn]
