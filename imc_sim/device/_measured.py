@@ -71,15 +71,27 @@ class MeasuredVariation(Programming):
         knots = torch.from_numpy(ndtri(np.array(self.probabilities)))
         values = torch.tensor(self.quantiles_S, dtype=torch.float64)
         values = values - torch.tensor(self.targets_S, dtype=torch.float64)[:, None]
-        slopes = _slopes(knots, values)
-        z = normal.double().clamp(float(knots[0]), float(knots[-1]))
-        k = (torch.bucketize(z, knots, right=True) - 1).clamp(0, len(knots) - 2)
-        width = (knots[1:] - knots[:-1])[k]
-        t = (z - knots[k]) / width
-        flat = row * len(knots) + k
-        y0, y1 = values.reshape(-1)[flat], values.reshape(-1)[flat + 1]
-        d0, d1 = slopes.reshape(-1)[flat] * width, slopes.reshape(-1)[flat + 1] * width
-        return y0 + t * (d0 + t * (3 * (y1 - y0) - 2 * d0 - d1 + t * (d0 + d1 - 2 * (y1 - y0))))
+        return monotone_cubic(knots, values, row, normal.double())
+
+
+def monotone_cubic(knots: Tensor, values: Tensor, row: Tensor, z: Tensor) -> Tensor:
+    """Return monotone cubics at z, constant outside of the knots; row and z broadcast against each other.
+
+    Args:
+        knots: places of the values [knots], ascending.
+        values: values at the knots [rows, knots].
+        row: row of values that each result is from (int64).
+        z: where the cubics are evaluated.
+    """
+    slopes = _slopes(knots, values)
+    z = z.clamp(float(knots[0]), float(knots[-1]))
+    k = (torch.bucketize(z, knots, right=True) - 1).clamp(0, len(knots) - 2)
+    width = (knots[1:] - knots[:-1])[k]
+    t = (z - knots[k]) / width
+    flat = row * len(knots) + k
+    y0, y1 = values.reshape(-1)[flat], values.reshape(-1)[flat + 1]
+    d0, d1 = slopes.reshape(-1)[flat] * width, slopes.reshape(-1)[flat + 1] * width
+    return y0 + t * (d0 + t * (3 * (y1 - y0) - 2 * d0 - d1 + t * (d0 + d1 - 2 * (y1 - y0))))
 
 
 def _slopes(x: Tensor, y: Tensor) -> Tensor:

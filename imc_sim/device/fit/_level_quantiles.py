@@ -5,8 +5,11 @@ from __future__ import annotations
 import math
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from scipy.special import ndtr, ndtri
+
+from imc_sim.device._measured import monotone_cubic
 
 _Floats = NDArray[np.float64]
 #: Probabilities of a law, those that are always among them, and points of which they are chosen.
@@ -17,6 +20,8 @@ _PROBABILITY, _QUANTILE = 0.01, 0.03
 _RELATIVE, _OUTER = 0.05, 0.004
 #: Largest change of the mean, in standard deviations, and of the standard deviation after interpolation.
 _STRETCH = 0.03
+#: Quantiles this close to 0 and 1 are those at (n - 1) p, the others the less biased ones at n p - 1/2.
+_CONVENTION = 0.015
 #: Data with fewer distinct values than this share of the cells are steps of an ADC.
 _STEPPED = 0.1
 
@@ -38,8 +43,8 @@ def steps_of(values: _Floats) -> tuple[_Floats, _Floats] | None:
 def measured_quantiles(levels: list[_Floats]) -> tuple[list[float], list[list[float]]]:
     """Return probabilities, and the quantiles of each level at them.
 
-    The probabilities reach from the lowest to the highest cell. Those between are added one by one where linear
-    interpolation in the normal score is worst, in any level.
+    The probabilities reach from the lowest to the highest cell. Those between are added one by one where interpolation
+    in the normal score is worst, in any level.
 
     Args:
         levels: sorted conductances in S of each level.
@@ -47,57 +52,70 @@ def measured_quantiles(levels: list[_Floats]) -> tuple[list[float], list[list[fl
     end = float(ndtri(1 - 0.5 / max(map(len, levels))))
     z = np.linspace(-end, end, _GRID)
     p = ndtr(z)
-    quantiles = [_quantiles(G, p) for G in levels]
-    chosen = sorted(
-        {
-            *np.linspace(0, _GRID - 1, _FIXED).astype(int).tolist(),
-            *np.searchsorted(p, [0.01, 0.99]).clip(max=_GRID - 1).tolist(),
-        }
-    )
+    quantiles = np.stack([_quantiles(G, p) for G in levels])
+    outer = np.searchsorted(p, [0.01, 0.99]).clip(max=_GRID - 1)
+    chosen = sorted({*np.linspace(0, _GRID - 1, _FIXED).astype(int).tolist(), *outer.tolist()})
     while len(chosen) < _KNOTS:
-        error = np.max([_error(z, p, Q, chosen) for Q in quantiles], axis=0)
+        error = _error(p, quantiles, _interpolated(z, quantiles, chosen, z))
+        error[chosen] = 0.0
         if error.max() <= 0.0:
             break
         chosen = sorted({*chosen, int(error.argmax())})
-    return [float(f"{x:.9g}") for x in p[chosen]], [
-        _matched(G, z, Q, chosen) for G, Q in zip(levels, quantiles, strict=True)
-    ]
+    return [float(f"{x:.9g}") for x in p[chosen]], _matched(levels, z, quantiles, chosen)
+
+
+def _interpolated(z: _Floats, quantiles: _Floats, chosen: list[int], where: _Floats) -> _Floats:
+    """Return the law of each level [levels, where] between chosen quantiles, as programming interpolates."""
+    rows = torch.arange(len(quantiles))[:, None]
+    values = torch.from_numpy(quantiles[:, chosen].copy())
+    return monotone_cubic(torch.from_numpy(z[chosen]), values, rows, torch.from_numpy(where)[None]).numpy()
 
 
 def _quantiles(values: _Floats, p: _Floats) -> _Floats:
-    """Return quantiles of sorted values, without the steps of an ADC."""
+    """Return quantiles of sorted values from the lowest to the highest, without the steps of an ADC."""
     steps = steps_of(values)
     if steps is None:
-        return np.quantile(values, p, method="hazen")
-    places, below = steps
-    ends = 0.5 / len(values)
-    return np.interp(p, [ends, *below, 1 - ends], [values[0], *places, values[-1]])
+        outer = np.minimum(p, 1 - p) <= _CONVENTION  # there, those that numpy and spreadsheets report
+        found = np.where(outer, np.quantile(values, p), np.quantile(values, p, method="hazen"))
+        found = np.maximum.accumulate(found)
+    else:
+        ends = 0.5 / len(values)
+        found = np.interp(p, [ends, *steps[1], 1 - ends], [values[0], *steps[0], values[-1]])
+    found[[0, -1]] = values[[0, -1]]
+    return found
 
 
-def _error(z: _Floats, p: _Floats, Q: _Floats, chosen: list[int]) -> _Floats:
-    """Return how wrong interpolation between chosen points is at each point, relative to the two goals."""
-    linear = np.interp(z, z[chosen], Q[chosen])
-    std = float(Q.std()) or 1.0
-    quantile = np.abs(linear - Q) / std * np.sqrt(np.minimum(p, 1 - p))
-    rising = np.concatenate([[True], np.diff(linear) > 0.0])
-    probability = np.abs(np.interp(Q, linear[rising], p[rising]) - p) if Q[0] < Q[-1] else np.zeros(len(p))
-    relative = np.abs(linear - Q) / np.maximum(Q, 1e-3 * std) * ((p > _OUTER) & (p < 1 - _OUTER))
-    error = np.max([probability / _PROBABILITY, quantile / _QUANTILE, relative / _RELATIVE], axis=0)
-    error[chosen] = 0.0
-    return error
+def _error(p: _Floats, quantiles: _Floats, law: _Floats) -> _Floats:
+    """Return how wrong the law of any level is at each point, relative to what counts as much."""
+    worst = np.zeros(len(p))
+    for Q, found in zip(quantiles, law, strict=True):
+        std = float(Q.std())
+        if std == 0.0:
+            continue
+        rising = np.concatenate([[True], np.diff(found) > 0.0])
+        probability = np.abs(np.interp(Q, found[rising], p[rising]) - p)
+        off = np.abs(found - Q)
+        inner = (p > _OUTER) & (p < 1 - _OUTER)
+        relative = off / np.maximum(Q, 1e-3 * std) * inner
+        quantile = off / std * np.sqrt(np.minimum(p, 1 - p))
+        worst = np.max([worst, probability / _PROBABILITY, quantile / _QUANTILE, relative / _RELATIVE], axis=0)
+    return worst
 
 
-def _matched(values: _Floats, z: _Floats, Q: _Floats, chosen: list[int]) -> list[float]:
-    """Return chosen quantiles, moved and stretched slightly to the mean and standard deviation of the values.
+def _matched(levels: list[_Floats], z: _Floats, quantiles: _Floats, chosen: list[int]) -> list[list[float]]:
+    """Return chosen quantiles, moved and stretched slightly to the mean and standard deviation of each level.
 
-    Both change little, so that a few outliers do not move all quantiles; none is below the lowest value.
+    Both change little, so that a few outliers do not move all quantiles, none of which leaves the measured range.
     """
     fine = np.sort(np.concatenate([ndtri((np.arange(4096) + 0.5) / 4096), z]))
     weights = np.diff(ndtr(np.concatenate([[-9.0], (fine[1:] + fine[:-1]) / 2, [9.0]])))
-    law = np.interp(fine, z[chosen], Q[chosen])
-    mean = float((weights * law).sum())
-    std = math.sqrt(float((weights * (law - mean) ** 2).sum()))
-    most = _STRETCH + 1.0 / len(values)
-    factor = float(np.clip(values.std(ddof=1) / std, 1 - most, 1 + most)) if std > 0.0 else 1.0
-    center = mean + float(np.clip(values.mean() - mean, -_STRETCH * std, _STRETCH * std))
-    return [float(f"{q:.6g}") for q in np.maximum(center + (Q[chosen] - mean) * factor, values[0])]
+    matched = []
+    for values, Q, law in zip(levels, quantiles, _interpolated(z, quantiles, chosen, fine), strict=True):
+        mean = float((weights * law).sum())
+        std = math.sqrt(float((weights * (law - mean) ** 2).sum()))
+        most = _STRETCH + 2.0 / len(values)
+        factor = float(np.clip(values.std(ddof=1) / std, 1 - most, 1 + most)) if std > 0.0 else 1.0
+        center = mean + float(np.clip(values.mean() - mean, -_STRETCH * std, _STRETCH * std))
+        stretched = (center + (Q[chosen] - mean) * factor).clip(values[0], values[-1])
+        matched.append([float(f"{q:.6g}") for q in stretched])
+    return matched
