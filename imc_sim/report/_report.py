@@ -247,13 +247,17 @@ def _needed(study: dict[str, Any], data: str) -> tuple[str, str]:
     """Return the step that provides the data, or the file of the function that computes the metric."""
     if "metric" in study:
         files = ", ".join([study["task"].get("call", "that each point names"), *study["task"].get("files", ())])
-        return f"Provide the function that computes {study['metric']['name']} and its files: {files}.", ""
+        kept = study.get("content", {}).get("files")
+        start = "In the folder of this page is" if kept else "Provide"
+        return f"{start} the function that computes {study['metric']['name']} and its files: {files}.", ""
     return f"Provide the data: {data} (`imc-sim doctor` shows where they are expected).", ""
 
 
 def _own_content(study: dict[str, Any]) -> str:
-    """Return the copies of the user's models and chips that a run needs, as in the folder."""
-    places = [place for kind in study.get("content", {}).values() for place in kind.values()]
+    """Return the copies of the user's models, chips and files that a run needs, as in the folder."""
+    content = study.get("content", {})
+    places = {place for kind in ("model", "chip") for place in content.get(kind, {}).values()}
+    places |= {place for place in content.get("files", {}) if not place.startswith("./models/")}
     return ", ".join(sorted(place.removeprefix("./") for place in places if not place.startswith("shipped:")))
 
 

@@ -17,6 +17,10 @@ _PROSE = {"name", "source", "validity", "kind"}
 _STUDY = ("chips", "seed", "engine", "conductances", "derived", "skip")
 
 
+#: keys of tasks that name files, which the page shows as in the folder
+_FILES = ("call", "inputs", "files")
+
+
 class Setting(NamedTuple):
     """A setting as text; `default` is empty where a value is required."""
 
@@ -60,9 +64,12 @@ def study_settings(study: dict[str, Any]) -> list[Setting]:
         whole = [s._replace(path=s.path[1:]) for s in differences(_study(study), "") if s.path.split(".")[1] in _STUDY]
     except ImcSimError:
         return [Setting(p, text(v), "", "") for part in ("chip", "task") for p, v in _flat(study[part], part)]
+    whole = [s._replace(value=text(study["conductances"])) if s.path == "conductances" else s for s in whole]
+    named = {f"task.{key}": text(value) for key, value in study["task"].items() if key in _FILES}
+    of_task = [s._replace(value=named.get(s.path, s.value)) for s in differences(task, "task")]
     own = study["engine"] is None or study["engine"] == study["chip"].get("engine")
     whole = [s for s in whole if not (own and s.path.startswith("engine"))]  # the chip states it already
-    return [*differences(chip, "chip"), *differences(task, "task"), *whole]
+    return [*differences(chip, "chip"), *of_task, *whole]
 
 
 def variants(study: dict[str, Any]) -> list[tuple[str, str]]:

@@ -1,4 +1,4 @@
-"""Find the models and chips that a study names, and copy those of the user into the results folder."""
+"""Find the models and chips that a study names, and copy those of the user and their files into the results folder."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from imc_sim.config import (
     shipped_content,
     write_yaml,
 )
+from imc_sim.study._kept_files import KeptFiles
 from imc_sim.study._places import FOLDERS, SHIPPED, Content, Kind, place_of
 from imc_sim.study._spec import Study
 
@@ -41,6 +42,19 @@ def content_of(study: Study) -> Content:
     return Content(**found)
 
 
+def code_digests(study: Study, content: Content) -> dict[str, str]:
+    """Return the SHA-256 of the code of the kept models, by its place in the results folder."""
+    found = {}
+    for name, place in content.model.items():
+        source = _source(study, "model", name)
+        card = None if place.startswith(SHIPPED) or source is None else find_card(source)
+        arch = "" if card is None else card.data.get("arch", {}).get("name", "")
+        if card is not None and is_code(arch):
+            files = code_of(arch, card.folder).files
+            found |= {f"{place}/{file}": hashlib.sha256(text).hexdigest() for file, text in files.items()}
+    return found
+
+
 def keep_content(folder: Path, study: Study, content: Content) -> None:
     """Copy models and chips that are not shipped into the results folder, including the code of networks."""
     for kind in FOLDERS:
@@ -53,6 +67,13 @@ def keep_content(folder: Path, study: Study, content: Content) -> None:
                 _write(target, source.read_bytes())
             elif source.parent.resolve() != target.resolve():
                 _keep_model(find_card(source), target)
+    KeptFiles.of(study).write(folder)
+
+
+def kept_places(study: Mapping[str, Any]) -> set[str]:
+    """Return the places of all content that a resolved study names."""
+    content = study.get("content", {})
+    return {*content.get("model", {}).values(), *content.get("chip", {}).values(), *content.get("files", {})}
 
 
 def keep_copies(source: Path, folder: Path, study: Mapping[str, Any]) -> None:
@@ -61,8 +82,7 @@ def keep_copies(source: Path, folder: Path, study: Mapping[str, Any]) -> None:
     Raises:
         ResultsError: the study names a place outside `source`; runs never write such a place.
     """
-    places = {place for kind in study.get("content", {}).values() for place in kind.values()}
-    for place in sorted(place for place in places if not place.startswith(SHIPPED)):
+    for place in sorted(place for place in kept_places(study) if not place.startswith(SHIPPED)):
         path = source / place
         if not path.resolve().is_relative_to(source.resolve()):
             step = "Use an undamaged copy of the folder: a run keeps models and chips inside it."

@@ -8,17 +8,20 @@ from typing import Literal, final
 from pydantic import Field
 
 from imc_sim._errors import InputError
+from imc_sim._files import file_sha256
 from imc_sim.config import Spec, find_card, find_content, shipped_content
 
 Kind = Literal["model", "chip"]
 SHIPPED = "shipped:"
 FOLDERS: dict[Kind, str] = {"model": "models", "chip": "device_configs"}
-_COPY = "Copy the results folder as a whole, with its models/ and device_configs/."
+_COPY = "Copy the results folder as a whole, with its models/, device_configs/ and files/."
 
 
 @final
 class Content(Spec):
     """Places of the models and chips that a study names: `shipped:NAME`, or a path relative to the study file.
+
+    `files` are copies of the user's files, whose content must not change.
 
     A run writes the places to study.resolved.yaml, so that the results folder can be run again from any working
     directory. Names that are not listed are looked up as usual.
@@ -26,11 +29,26 @@ class Content(Spec):
 
     model: dict[str, str] = Field(default_factory=dict, description="name in the study -> place of the model")
     chip: dict[str, str] = Field(default_factory=dict, description="name in the study -> place of the chip")
+    files: dict[str, str] = Field(default_factory=dict, description="place of a copied file -> its SHA-256")
 
     def relative_to(self, folder: Path) -> Content:
         """Return the places with absolute paths, given the folder that they are relative to."""
         places = {kind: {n: _absolute(p, folder) for n, p in getattr(self, kind).items()} for kind in FOLDERS}
-        return Content(**places)
+        return Content(**places, files={_absolute(place, folder): sha for place, sha in self.files.items()})
+
+    def check_files(self) -> None:
+        """Check that the copied files are those of the run; where one is missing, what needs it says so.
+
+        Raises:
+            InputError: a file has another content.
+        """
+        for place, expected in self.files.items():
+            path = Path(place)
+            if path.is_file() and (found := file_sha256(path)) != expected:
+                step = f"{_COPY} To run other code or data, write a study file that names them."
+                raise InputError(
+                    f"content.files, {place!r}", f"content {found[:12]}", f"that of the run, {expected[:12]}", step
+                )
 
     def locate(self, kind: Kind, name: str) -> str:
         """Return the name or path that finds a model or chip of the study on this machine."""

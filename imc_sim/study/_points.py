@@ -15,7 +15,8 @@ from imc_sim.evaluate import arch_of, weights_digest
 from imc_sim.study._acting import check_acting, of_any_model
 from imc_sim.study._axes import grid
 from imc_sim.study._conditions import Derived, look_up, matches, paths_in, unknown_path
-from imc_sim.study._content import content_of
+from imc_sim.study._content import code_digests, content_of
+from imc_sim.study._kept_files import KeptFiles
 from imc_sim.study._measured import check_measured
 from imc_sim.study._point import SCHEMA, Point, data_parts_of
 from imc_sim.study._spec import ROOTS, Case, Study
@@ -35,6 +36,7 @@ def points_of(study: Study, evaluator: str | None = None) -> list[Point]:
         InputError: names the first point that is not valid, a condition whose path exists nowhere, an axis or case
             that changes no result, or points of different metrics.
     """
+    study.content.check_files()
     seen: set[str] = set()
     data: dict[str, str] = {}
     places = [(number, place) for number in range(len(study.cases)) for place in grid(study.axes)]
@@ -256,13 +258,17 @@ def resolved(study: Study, points: list[Point]) -> dict[str, Any]:
         points: its points.
     """
     where = f"study {study.name!r}"
-    data = study.to_dict()
-    data["chip"], data["task"] = _chip(_located_chip(study, study.chip), where), _task(study.task, f"{where}, task")
-    data["content"] = content_of(study.model_copy(update={"chip": data["chip"]})).to_dict()
+    chip, task = _chip(_located_chip(study, study.chip), where), _task(study.task, f"{where}, task")
+    complete = study.model_copy(update={"chip": chip, "task": task})
+    kept = KeptFiles.of(complete)
+    data = kept.renamed(complete).to_dict()
+    content = content_of(complete)
+    files = kept.digests() | code_digests(study, content)
+    data["content"] = content.to_dict() | ({"files": files} if files else {})
     names = study.content.names("model")
     data["weights"] = {names.get(p.model, p.model): p.weights for p in points}
     data["trained"] = {names.get(p.model, p.model): trained(p.model) for p in points}
-    data["data"] = dict(sorted(points[0].data.items()))
+    data["data"] = dict(sorted((kept.part(name), each) for name, each in points[0].data.items()))
     metric = _metric(points[0].task)
     data |= {} if metric is None else {"metric": metric}
     places = [_place(p) for p in points]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -15,45 +15,51 @@ _KEYS = ("call", "inputs", "files")
 
 
 def with_places(study: S, folder: Path) -> S:
-    """Return the study with absolute paths of the functions and arrays that its tasks name; other paths are unchanged.
+    """Return the study with absolute paths of the functions and arrays that it names; other paths are unchanged.
+
+    An axis over files shows their names as written.
 
     Args:
         study: a `Study`.
         folder: folder that its relative paths are relative to.
     """
+    # The task checks `~`.
+    return with_files(study, lambda n: n if n.startswith("~") or is_held(n) else str((folder / n).absolute()))
+
+
+def with_files(study: S, change: Callable[[str], str]) -> S:
+    """Return the study with other names of the functions and arrays of the user that it names.
+
+    Args:
+        study: a `Study`.
+        change: name -> other name.
+    """
     data: Any = study
-    cases = tuple(case.model_copy(update={"set": _settings(case.set, folder)}) for case in data.cases)
-    axes = tuple(
-        axis.model_copy(update={"values": tuple(_placed(axis.path, value, folder) for value in axis.values)})
-        for axis in data.axes
+    cases = tuple(
+        case.model_copy(update={"set": {path: _changed(path, value, change) for path, value in case.set.items()}})
+        for case in data.cases
     )
-    whole = {key: _placed(key, getattr(data, key), folder) for key in ("task", "chip_task", "conductances")}
+    axes = tuple(_axis(axis, change) for axis in data.axes)
+    whole = {key: _changed(key, getattr(data, key), change) for key in ("task", "chip_task", "conductances")}
     return study.model_copy(update={"cases": cases, "axes": axes, **whole})
 
 
-def _settings(settings: Mapping[str, Any], folder: Path) -> dict[str, Any]:
-    return {path: _placed(path, value, folder) for path, value in settings.items()}
+def _axis(axis: Any, change: Callable[[str], str]) -> Any:
+    """Return an axis with other names of files, and labels with those that it had."""
+    values = tuple(_changed(axis.path, value, change) for value in axis.values)
+    labels = axis.labels or (tuple(map(str, axis.values)) if values != axis.values else ())
+    return axis.model_copy(update={"values": values, "labels": labels})
 
 
-def _placed(path: str, value: Any, folder: Path) -> Any:
-    """Return the value of a path with the files that it names made absolute."""
+def _changed(path: str, value: Any, change: Callable[[str], str]) -> Any:
+    """Return the value of a path with other names of the files that it names."""
     root, _, key = path.partition(".")
-    if path == "conductances":
-        return _absolute(value, folder)
-    if root not in ("task", "chip_task"):
-        return value
     if not key and isinstance(value, Mapping):
-        return {k: _placed(f"{path}.{k}", v, folder) for k, v in value.items()}
-    if key == "dataset" and isinstance(value, str) and own_kind(value) == "arrays":
-        return ",".join(_absolute(each.strip(), folder) for each in value.split(","))
-    if key not in _KEYS:
+        return {k: _changed(f"{path}.{k}", v, change) for k, v in value.items()}
+    if path != "conductances" and (root not in ("task", "chip_task") or key not in (*_KEYS, "dataset")):
         return value
     if isinstance(value, list | tuple):
-        return [_absolute(each, folder) for each in value]
-    return _absolute(value, folder)
-
-
-def _absolute(value: Any, folder: Path) -> Any:
-    """Return a path relative to the folder as an absolute one; the task checks `~` and values other than text."""
-    fixed = not isinstance(value, str) or value.startswith("~") or is_held(value)
-    return value if fixed else str((folder / value).absolute())
+        return [_changed(path, each, change) for each in value]
+    if not isinstance(value, str) or (key == "dataset" and own_kind(value) != "arrays"):
+        return value  # the task checks what is no text
+    return ",".join(change(each.strip()) for each in value.split(",")) if key == "dataset" else change(value)

@@ -67,7 +67,7 @@ def study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     task = {"kind": "classification", "dataset": f"folder:{tmp_path / 'colours'}", "scaling": "unit"}
     return {
         "name": "colours", "model": str(tmp_path / "net"), "chip": "rram_hfo2_1t1r", "task": task, "chips": {"min": 2},
-        "cases": [{"name": "digital", "set": {"chip.policy.float": "digital"}}],
+        "cases": [{"name": "digital", "set": {"chip.policy.layers": {"*": "digital"}}}],
     }  # fmt: skip
 
 

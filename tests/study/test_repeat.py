@@ -169,3 +169,91 @@ def test_models_whose_features_are_trained_are_kept_too(home: Path, tmp_path: Pa
     again = stub(tmp_path / "again", load_study(tmp_path / "results" / "study.resolved.yaml").to_dict())
     assert again == first
     assert sorted(p.name for p in (tmp_path / "again" / "models").iterdir()) == ["mine", "mine-2", "other"]
+
+
+SCORE = """
+from pathlib import Path
+
+import torch
+
+from helper import factor
+
+def inputs():
+    return torch.rand(6, 1, 16, 16, generator=torch.Generator().manual_seed(0))
+
+def score(model, chip_index):
+    offset = float((Path(__file__).parent / "offset.txt").read_text())
+    return factor() * float(model(inputs()).square().mean()) + offset
+"""
+DATA = """
+import numpy as np
+
+def make(split):
+    generator = np.random.default_rng(len(split))
+    return generator.integers(0, 255, (20, 16, 16)).astype("uint8"), np.arange(20) % 8
+"""
+
+
+def with_functions(home: Path) -> None:
+    """Write two studies of the user's functions: a metric with its helper and data, and a data set."""
+    (home / "eval.py").write_text(SCORE)
+    (home / "helper.py").write_text("def factor():\n    return 1000.0\n")
+    (home / "offset.txt").write_text("7")
+    (home / "data.py").write_text(DATA)
+    axes = [{"path": "chip.device.programming.sigma", "values": [0.1, 0.5]}]
+    metric = {"kind": "function", "call": "./eval.py:score", "inputs": "eval.py:inputs", "files": ["offset.txt"]}
+    labelled = {"kind": "classification", "dataset": "./data.py:make", "split": "test"}
+    chip = read_yaml(home / "device_configs" / "mychip.yaml")
+    chip["policy"] = {"float": "digital", "binary": "crossbar"}
+    for name, task in (("metric", metric), ("labelled", labelled)):
+        study = {"name": name, "model": "mine", "chip": chip, "task": task, "axes": axes, "chips": {"min": 2}}
+        (home / f"{name}.yaml").write_text(write_yaml(study))
+
+
+@pytest.mark.parametrize("name", ["metric", "labelled"])
+def test_functions_of_the_user_are_kept_and_repeated_from_an_empty_folder(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    with_functions(home)
+    monkeypatch.chdir(home)
+    first = run(home / f"{name}.yaml", home / "results" / name)
+    moved = tmp_path / "moved"
+    shutil.move(home / "results" / name, moved)
+    shutil.rmtree(home)
+    kept = {str(path.relative_to(moved)) for path in (moved / "files").rglob("*.*")}
+    own = {"metric": {"files/eval/eval.py", "files/eval/helper.py", "files/eval/offset.txt"}}
+    assert kept == own.get(name, {"files/data/data.py"})
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    monkeypatch.chdir(empty)
+    again = run(moved / "study.resolved.yaml", "again")
+    assert again.digest == first.digest
+    assert read_yaml(Path("again/study.resolved.yaml")) == read_yaml(moved / "study.resolved.yaml")
+    assert {str(path.relative_to("again")) for path in Path("again/files").rglob("*.*")} == kept
+    assert str(tmp_path) not in (moved / "study.resolved.yaml").read_text()
+    file = moved / min(kept)
+    file.write_text(file.read_text() + "\n# changed\n")
+    with pytest.raises(InputError, match=rf"content\.files, .*{file.name}': got content .*allowed: that of the run"):
+        run(moved / "study.resolved.yaml", "changed")
+
+
+def test_changed_code_of_a_kept_network_is_named(home: Path, tmp_path: Path) -> None:
+    stub(tmp_path / "results", small(home / "models" / "other"))
+    path = tmp_path / "results" / "models" / "other" / "shared.py"
+    path.write_text(path.read_text() + "# changed\n")
+    with pytest.raises(InputError, match=r"content\.files, .*shared\.py"):
+        run(tmp_path / "results" / "study.resolved.yaml", tmp_path / "again", evaluator=stand_in_evaluator)
+
+
+def test_a_results_folder_with_functions_runs_only_where_it_is_trusted(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with_functions(home)
+    monkeypatch.chdir(home)
+    run(home / "metric.yaml", tmp_path / "moved")
+    monkeypatch.setenv("IMC_SIM_TRUST", "")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match="a study in .* that names code, which was not run"):
+        load_study(tmp_path / "moved" / "study.resolved.yaml")
+    monkeypatch.chdir(tmp_path / "moved")
+    assert load_study("study.resolved.yaml").content.files
