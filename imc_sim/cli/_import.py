@@ -82,7 +82,7 @@ def import_(
     if is_onnx(source):
         others = named | {"--arch": arch, "--name": name, "--weights": weights}
         _refuse(source, others, "an ONNX file", "Leave it out; the file has its weights.")
-        _import_checkpoint(None, source, out, named, inputs)
+        _import_checkpoint(None, source, out, named, inputs, chip)
         return
     _refuse(source, {"--weights": weights}, "a file", "Name the network first: imc-sim import FILE.py:NAME --weights …")
     if arch is not None:
