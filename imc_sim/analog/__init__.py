@@ -7,13 +7,12 @@ from imc_sim.analog._instead import instead
 from imc_sim.analog._layers import LAYERS, AnalogConv2d, AnalogLayer, AnalogLinear, Context
 from imc_sim.analog._memory import AssociativeMemory
 from imc_sim.analog._model import AnalogModel, SharedDigital
-from imc_sim.analog._site_layers import SITE_LAYERS, SiteConv2d, SiteLayer, SiteLinear
+from imc_sim.analog._site_layers import SiteConv2d, SiteLayer, SiteLinear
 from imc_sim.analog._site_products import SiteCall
 from imc_sim.analog._sites import SiteNetwork
 
 __all__ = [
     "LAYERS",
-    "SITE_LAYERS",
     "AnalogConv2d",
     "AnalogLayer",
     "AnalogLinear",

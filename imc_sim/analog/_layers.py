@@ -12,10 +12,13 @@ import torch
 from torch import Tensor, nn
 
 from imc_sim._errors import InputError
+from imc_sim.analog._site_layers import SiteConv2d, SiteLinear
 from imc_sim.array import Chip, Converter, Crossbar, DrivenRows, Encoding, InputVectors, Patches, Rows
 from imc_sim.config import NATIVE, Engine
 from imc_sim.nn import Conv2d, LatentInputs, Linear, ProductLayer
 
+#: half precision, which crossbars compute in float32
+HALF = (torch.float16, torch.bfloat16)
 #: reads between two uses of a layer in the same pass: more than there are images, so that no read is used twice
 _PASS = 2**32
 
@@ -29,7 +32,7 @@ class Pass:
         index: position of the chip that computes; None: the digital network computes, and layers calibrate.
         first_read: number of the first image.
         folded: chips from this position on that compute together, each its part of the batch.
-        batch: number of samples of a chip; None where every read is one.
+        batch: number of samples of a chip; None where every input of a layer is a sample.
         uses: number of uses of each layer in this pass, by its id.
     """
 
@@ -231,12 +234,23 @@ class AnalogLayer(nn.Module, abc.ABC):
             self.calibrate(x, before == 0)
             return self.digital(x)
         chips = self.crossbar.shape[0]
-        shared = x.ndim == self._input_dims()
+        shared = x.ndim == self.digital.weight.ndim
         first = self.crossbar.take_reads(x.shape[0 if shared else 1])
         return torch.stack([self._one(c, x if shared else x[c], first) for c in range(chips)])
 
     def _one(self, index: int, x: Tensor, first_read: int) -> Tensor:
-        """Return the layer's output on one chip."""
+        """Return the layer's output on one chip, or on several that each have a part of x."""
+        running = self.context.running
+        folded, batch = (1, None) if running is None else (running.folded, running.batch)
+        if batch is not None:
+            first_read *= max(1, len(x) // (folded * batch))  # reads of a sample
+        single = x.float() if x.dtype in HALF else x
+        if folded == 1:
+            return self._on(index, single, first_read).to(x.dtype)
+        parts = enumerate(single.chunk(folded), index)
+        return torch.cat([self._on(number, part, first_read) for number, part in parts]).to(x.dtype)
+
+    def _on(self, index: int, x: Tensor, first_read: int) -> Tensor:
         y = self.on_chip(index, self.operand(x), first_read)
         return self.converted(self.digital.rescale(y.to(x.dtype)))
 
@@ -247,10 +261,6 @@ class AnalogLayer(nn.Module, abc.ABC):
             z: outputs.
         """
         return z if self._converter is None else self._converter.unit(z)
-
-    def _input_dims(self) -> int:
-        """Return the number of dimensions of an input without a chip axis."""
-        return self.digital.weight.ndim
 
     def _check(self) -> None:  # optional in subclasses
         """Refuse settings that this layer cannot map."""
@@ -315,4 +325,7 @@ def _check_exact(a: Tensor, inputs: LatentInputs, name: str) -> None:
         raise InputError(f"layer {name!r}, inputs", got, "0 and 1" if inputs == "bits" else "-1 and +1", step)
 
 
-LAYERS: dict[type[ProductLayer], type[AnalogLayer]] = {Conv2d: AnalogConv2d, Linear: AnalogLinear}
+#: product layer -> the layer that runs it on crossbars
+LAYERS: dict[type[ProductLayer], type[AnalogLayer]] = {
+    Conv2d: AnalogConv2d, SiteConv2d: AnalogConv2d, Linear: AnalogLinear, SiteLinear: AnalogLinear,
+}  # fmt: skip

@@ -72,9 +72,9 @@ class AnalogModel(nn.Module):
         block: int, seed: int = 0,
     ) -> None:  # fmt: skip
         super().__init__()
-        self._seed, self._neurons = seed, neurons_of(network)
         self.network, self.chips, self.context, self.report = network, chips, context, report
         self.sites = network if isinstance(network, SiteNetwork) else None
+        self._seed, self._neurons = seed, neurons_of(network if self.sites is None else self.sites.network)
         self.analog_layers = layers
         self.block = block
         self._reads = 0
@@ -171,7 +171,8 @@ class AnalogModel(nn.Module):
     def _run(self, index: int, chip: int, given: Arguments, first_read: int) -> Any:
         """Return the output on chip number `chip`, at position `index` of the programmed ones."""
         draw_neurons(self._neurons, Draws(self._seed, chip, first_read))
-        with self.context.during(Pass(index, first_read, batch=given.batch)):
+        batch = None if self.sites is None else given.batch
+        with self.context.during(Pass(index, first_read, batch=batch)):
             return given.run(self.network) if self.sites is None else self.sites.run(given)
 
     def program(self, chips: range) -> None:

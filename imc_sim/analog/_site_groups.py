@@ -10,8 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from imc_sim.analog._layers import AnalogLayer
-from imc_sim.analog._site_layers import HALF, SiteLayer
+from imc_sim.analog._layers import HALF, AnalogLayer
+from imc_sim.analog._site_layers import SiteLayer
 from imc_sim.array import IdealReadout, Readout
 from imc_sim.device import check_finite
 from imc_sim.sites import Call

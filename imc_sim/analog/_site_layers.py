@@ -1,4 +1,4 @@
-"""Product layers that stand for the sites of a network of any modules, and the same on crossbars."""
+"""Product layers that stand for the sites of a network of any modules."""
 
 from __future__ import annotations
 
@@ -9,12 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from imc_sim.analog._layers import AnalogConv2d, AnalogLayer, AnalogLinear
 from imc_sim.nn import ProductLayer, WeightKind
 from imc_sim.sites import Site
-
-#: half precision, which crossbars compute in float32
-HALF = (torch.float16, torch.bfloat16)
 
 
 class _SiteWeights(WeightKind):
@@ -127,36 +123,3 @@ class SiteConv2d(SiteLayer):
 
     def per_output(self, values: Tensor) -> Tensor:
         return values.reshape(-1, 1, 1)
-
-
-class _OnSite(AnalogLayer, abc.ABC):
-    """Reads of a site: of several chips in one pass, several reads of a sample, half precision."""
-
-    def _one(self, index: int, x: Tensor, first_read: int) -> Tensor:
-        running = self.context.running
-        folded, batch = (1, len(x)) if running is None else (running.folded, running.batch or len(x))
-        single = x.float() if x.dtype in HALF else x
-        each = max(1, len(x) // (folded * batch))  # reads of a sample
-        if folded == 1:
-            return super()._one(index, single, first_read * each).to(x.dtype)
-        parts = enumerate(single.chunk(folded))
-        return torch.cat([super(_OnSite, self)._one(index + k, part, first_read * each) for k, part in parts]).to(
-            x.dtype
-        )
-
-
-@final
-class AnalogSite(_OnSite, AnalogLinear):
-    """The product of one site on crossbars: several vectors of each read."""
-
-    def _input_dims(self) -> int:
-        return 3
-
-
-@final
-class AnalogSiteConv2d(_OnSite, AnalogConv2d):
-    """The convolution of one site on crossbars, with the word lines of `AnalogConv2d`."""
-
-
-#: digital layer of a site -> its layer on crossbars
-SITE_LAYERS: dict[type[SiteLayer], type[AnalogLayer]] = {SiteLinear: AnalogSite, SiteConv2d: AnalogSiteConv2d}

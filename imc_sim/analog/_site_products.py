@@ -10,9 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from imc_sim.analog._layers import AnalogLayer
+from imc_sim.analog._layers import AnalogConv2d, AnalogLayer
 from imc_sim.analog._site_groups import Groups
-from imc_sim.analog._site_layers import AnalogSiteConv2d
 from imc_sim.sites import Call, Samples, Site
 
 
@@ -122,7 +121,7 @@ def _convolved(call: Call, x: Tensor, to: SiteCall, batch: int) -> Tensor:
     place = Samples() if site.samples is None else site.samples
     images = place.first(x, batch).flatten(0, 1) if place.inner else x
     y = None if groups is None else groups.product(call, images)
-    if y is None and isinstance(layers[0], AnalogSiteConv2d):
+    if y is None and isinstance(layers[0], AnalogConv2d):
         each = [layer(part) for layer, part in zip(layers, images.chunk(len(layers), dim=1), strict=True)]
         y = each[0] if len(each) == 1 else torch.cat(each, dim=1)
     if y is not None:

@@ -10,13 +10,14 @@ from typing import Any, final
 from torch import nn
 
 from imc_sim._errors import InputError
-from imc_sim.analog import SITE_LAYERS, AnalogLayer, AnalogModel, Context, SiteCall, SiteLayer, SiteNetwork
+from imc_sim.analog import AnalogLayer, AnalogModel, Context, SiteCall, SiteLayer, SiteNetwork
 from imc_sim.array import Chip
 from imc_sim.mapping._on_chip import check_on_chip
-from imc_sim.mapping._placing import bytes_of, chips_together, encoding_of, needed_by_real_weights
+from imc_sim.mapping._placing import bytes_of, chips_together, needed_by_real_weights, on_chip_of, on_crossbars
 from imc_sim.mapping._report import LayerRow, MappingReport
 from imc_sim.mapping._rounding import refuse_rounding, weight_error
 from imc_sim.mapping._site_layers import layers_of
+from imc_sim.nn.neurons import neurons_of
 from imc_sim.sites import Arguments, Products, Site, content_of, find_products, own_copy
 
 #: largest number of matrices in a batch of weights
@@ -40,6 +41,8 @@ class Probe:
         given = Arguments.given(inputs)
         self._model, self._content = model, content_of(model)
         self.network = own_copy(model).eval()
+        for _, neuron in neurons_of(self.network):
+            neuron.comparator = True  # samples would differ from pass to pass
         self.products = find_products(self.network, *given.args, **given.kwargs)
 
     @classmethod
@@ -95,8 +98,7 @@ def map_products(probe: Probe, chip: Chip, numbers: range, seed: int, limit: int
     errors: dict[str, tuple[AnalogLayer, float]] = {}
     for site in products.sites:
         for name, layer in digital.get(site.name, ()):
-            kind, encoding = SITE_LAYERS[type(layer)], encoding_of(layer, chip)
-            analog[name] = kind(layer, chip, encoding, numbers[:block], seed, name, context)
+            analog[name] = on_crossbars(name, layer, chip, numbers[:block], seed, context)
             errors[name] = analog[name], weight_error(analog[name])
             rows.append(replace(LayerRow.of(name, layer, analog[name]), weight_error=errors[name][1]))
         if site.name not in digital:
@@ -108,7 +110,8 @@ def map_products(probe: Probe, chip: Chip, numbers: range, seed: int, limit: int
     report = MappingReport(chip, tuple(rows), products=products, placed=tuple(digital))
     check_on_chip(report, memory=chip.policy.memory == "crossbar")
     shared = context.shared if len(numbers) > 1 else None
-    found = SiteNetwork(own_copy(probe.network), [calls[place] for place in products.order], products, shared)
+    network = on_chip_of(own_copy(probe.network), chip)
+    found = SiteNetwork(network, [calls[place] for place in products.order], products, shared)
     return AnalogModel(found, analog, numbers, context, report, block, seed)
 
 

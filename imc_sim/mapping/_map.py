@@ -17,15 +17,14 @@ from imc_sim.analog import (
     Context,
     SharedDigital,
     check_names,
-    layer_kinds,
     read_conductances,
 )
 from imc_sim.array import Chip, load_chip
 from imc_sim.config import Engine, as_engine, drop_paths
 from imc_sim.mapping._any_network import Probe, map_products
-from imc_sim.mapping._placing import bytes_of, chips_together, encoding_of
+from imc_sim.mapping._placing import bytes_of, chips_together, encoding_of, on_chip_of, on_crossbars
 from imc_sim.mapping._report import LayerRow, MappingReport
-from imc_sim.nn import ProductLayer, fold_in_place
+from imc_sim.nn import ProductLayer
 from imc_sim.nn.networks import ContinualNet
 from imc_sim.nn.neurons import neurons_of
 from imc_sim.sites import own_copy
@@ -84,10 +83,7 @@ def _mapped_on(
             step = "Build the network from imc_sim.nn layers for this backend."
             raise InputError("map_model, backend", context.backend.kind, "native for networks of any modules", step)
         return map_products(Probe.of(model, inputs), chip, numbers, seed, memory_limit_bytes, context)
-    network = own_copy(model).eval()
-    for _, neuron in neurons_of(network):
-        neuron.comparator = chip.neurons == "comparator"
-    fold_in_place(network)
+    network = on_chip_of(own_copy(model).eval(), chip)
     _refuse_unmappable(network, chip)
     block = chips_together(len(numbers), memory_limit_bytes, _layer_bytes(model, chip))
     analog: dict[str, AnalogLayer] = {}
@@ -176,11 +172,7 @@ def _place(
     """Return the layer that takes the place of a product layer: on crossbars, or digital and shared by all chips."""
     if chip.policy.place(name, layer.kind.chip_kind) == "digital":
         return SharedDigital(layer, context)
-    kinds = layer_kinds(context.backend)
-    if type(layer) not in kinds:
-        step = "Give inputs, so that the products of the network are mapped, or keep the layer digital."
-        raise InputError(f"layer {name!r}", type(layer).__name__, "a layer of imc_sim.nn, no subclass", step)
-    return kinds[type(layer)](layer, chip, encoding_of(layer, chip), chips, seed, name, context)
+    return on_crossbars(name, layer, chip, chips, seed, context)
 
 
 def _refuse_unmappable(network: nn.Module, chip: Chip) -> None:

@@ -2,9 +2,26 @@
 
 from __future__ import annotations
 
-from imc_sim.analog import SiteLayer
+from torch import nn
+
+from imc_sim._errors import InputError
+from imc_sim.analog import AnalogLayer, Context, SiteLayer, layer_kinds
 from imc_sim.array import Chip, Differential, Encoding, Sliced, operand_bytes
-from imc_sim.nn import ProductLayer
+from imc_sim.nn import ProductLayer, fold_in_place
+from imc_sim.nn.neurons import neurons_of
+
+
+def on_chip_of(network: nn.Module, chip: Chip) -> nn.Module:
+    """Return a network with the neurons of a chip, and with norms before binary activations as comparators.
+
+    Args:
+        network: The network, which is changed.
+        chip: The chip.
+    """
+    for _, neuron in neurons_of(network):
+        neuron.comparator = chip.neurons == "comparator"
+    fold_in_place(network)
+    return network
 
 
 def encoding_of(layer: ProductLayer, chip: Chip) -> Encoding:
@@ -67,3 +84,21 @@ def chips_together(chips: int, limit: int, layer_bytes: list[int]) -> int:
     if chips * sum(layer_bytes) <= limit:
         return chips
     return max(1, limit // (sum(layer_bytes) + max(layer_bytes)))
+
+
+def on_crossbars(name: str, layer: ProductLayer, chip: Chip, chips: range, seed: int, context: Context) -> AnalogLayer:
+    """Return the layer on crossbars that takes the place of a product layer.
+
+    Args:
+        name: Name of the layer.
+        layer: The digital layer.
+        chip: The chip.
+        chips: Numbers of the chips.
+        seed: Seed of all random numbers.
+        context: What the layers share.
+    """
+    kinds = layer_kinds(context.backend)
+    if type(layer) not in kinds:
+        step = "Give inputs, so that the products of the network are mapped, or keep the layer digital."
+        raise InputError(f"layer {name!r}", type(layer).__name__, "a layer of imc_sim.nn, no subclass", step)
+    return kinds[type(layer)](layer, chip, encoding_of(layer, chip), chips, seed, name, context)

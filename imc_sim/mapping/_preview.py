@@ -9,10 +9,9 @@ from torch import nn
 
 from imc_sim._errors import InputError
 from imc_sim.array import Chip
-from imc_sim.mapping._any_network import count_of, kind_of, place_of, policy_place
+from imc_sim.mapping._any_network import Probe, count_of, kind_of, place_of, policy_place
 from imc_sim.mapping._map import map_model
 from imc_sim.nn import ProductLayer, product_layers
-from imc_sim.sites import Arguments, find_products, own_copy
 
 #: products that are listed
 _MOST = 30
@@ -34,6 +33,7 @@ def preview(model: nn.Module, chip: Chip, inputs: Any = None) -> str:
     if inputs is None and not product_layers(model):
         return "products: not known without inputs. With --inputs FILE, import and map show where each of them runs"
     try:
+        inputs = None if inputs is None else Probe(model, inputs)
         rows = _rows(model, chip, inputs)
     except InputError as error:
         return f"the network cannot be mapped: {error}"
@@ -59,18 +59,16 @@ def _table(found: Sequence[_Row], chip: Chip) -> list[str]:
     return lines + ([f"… and {more} more"] if more > 0 else [])
 
 
-def _rows(model: nn.Module, chip: Chip, inputs: Any) -> list[_Row]:
+def _rows(model: nn.Module, chip: Chip, probe: Probe | None) -> list[_Row]:
     """Return the rows of all products."""
-    if inputs is None:
+    if probe is None:
         return [
             (name, layer.policy, f"{layer.weight.numel():,}", policy_place(name, layer.kind.chip_kind, chip))
             for name, layer in model.named_modules()
             if isinstance(layer, ProductLayer)
         ]
-    given = Arguments.given(inputs)
-    products = find_products(own_copy(model).eval(), *given.args, **given.kwargs)
     rows = []
-    for site in products.sites:
+    for site in probe.products.sites:
         place, reason = place_of(site, chip)
         rows.append((site.name, kind_of(site), f"{count_of(site):,}", f"{place}: {reason}" if reason else place))
-    return rows + [(path, function, "-", "cannot be watched") for path, function in products.opaque]
+    return rows + [(path, function, "-", "cannot be watched") for path, function in probe.products.opaque]
