@@ -541,7 +541,7 @@ def test_scores_are_finite_numbers_by_name(returned: Any, scores: dict[str, floa
 
 
 def test_inputs_of_a_function_map_and_calibrate(monkeypatch: pytest.MonkeyPatch) -> None:
-    session: Any = SimpleNamespace(model=lambda _: nn.Linear(2, 2), device="cpu")
+    session: Any = SimpleNamespace(model=lambda _: nn.Linear(2, 2), probe=lambda _, __, inputs: inputs, device="cpu")
     assert len(_scoring.probe_of(session, "m", torch.zeros(40, 2))) == 16
     assert _scoring.probe_of(session, "m", (1, 2)) == (1, 2)
     session.model = lambda _: nn.Sequential(Linear(2, 2, "float"))

@@ -107,7 +107,7 @@ def test_training_of_an_ensemble_shows_the_vote() -> None:
     assert (ax.get_xlabel(), ax.figure.axes[1].get_ylim()[0]) == ("members", 0)
 
 
-@pytest.mark.parametrize(("top", "scale"), [(4.9e-6, "linear"), (5.1e-6, "log")])
+@pytest.mark.parametrize(("top", "scale"), [(9.9e-6, "linear"), (10.1e-6, "log")])
 def test_cells_are_on_an_axis_that_holds_them(top: float, scale: str) -> None:
     columns = {"state": "LRS", "conductance_S": [1e-6, 2e-6, top], "measured": [1 / 6, 0.5, 5 / 6], "fitted": 0.5}
     ax = drawn(plot_cdf, table(columns))
