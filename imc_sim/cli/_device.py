@@ -94,7 +94,8 @@ def fit_chip(files: list[Path], kind: str | None, into: Path | None, name: str |
     say(f"{found.part.kind}: {found.reason}")
     for remark in (*found.table.notes, *(f"left out: {n} values ({why})" for why, n in found.table.dropped.items())):
         say(remark)
-    print_rows(found.part.rows)
+    ends = {"low": "95 % low", "high": "95 % high"}
+    print_rows([{ends.get(key, key): value for key, value in row.items()} for row in found.part.rows])
     for deviation in found.part.deviations[:_SHOWN]:
         say(deviation)
     print_paths([path, *figures])

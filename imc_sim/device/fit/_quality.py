@@ -29,7 +29,7 @@ def row(quantity: str, n: int, estimate: float, interval: tuple[float, float], u
         unit: unit of all three.
     """
     low, high = interval
-    return {"quantity": quantity, "n": n, "estimate": estimate, "95 % low": low, "95 % high": high, "unit": unit}
+    return {"quantity": quantity, "n": n, "estimate": estimate, "low": low, "high": high, "unit": unit}
 
 
 def mean_interval(values: _Floats) -> tuple[float, float]:
