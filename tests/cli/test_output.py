@@ -23,6 +23,7 @@ from imc_sim.cli import _app, _list, _train, main
 from imc_sim.cli._app import _expanded, _explained
 from imc_sim.cli._chips import apply_settings
 from imc_sim.cli._console import Pace, gentle_stop, print_rows, progress_bar, remarks
+from imc_sim.cli._help import complete_chip
 from imc_sim.cli._old_names import with_new_names
 from imc_sim.cli._own_network import renamed_pairs
 from imc_sim.cli._run import _finish, comparison_rows, table_rows
@@ -174,6 +175,13 @@ def test_names_of_tensors_are_pairs() -> None:
 )
 def test_old_names_keep_their_options(old: str, new: str) -> None:
     assert with_new_names(old.split()) == new.split()
+
+
+def test_names_are_completed_from_their_beginning() -> None:
+    found = complete_chip("rram_hfo2")
+    assert "rram_hfo2_1t1r" in found
+    assert all(name.startswith("rram_hfo2") for name in found)
+    assert complete_chip("hfo2_1t1r") == []
 
 
 # -- lists --------------------------------------------------------------------------------------------------

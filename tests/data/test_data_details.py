@@ -191,6 +191,7 @@ def test_a_download_counts_its_bytes_and_leaves_no_parts(tmp_path: Path, monkeyp
     fetching.fetch_archive("s", archive, tmp_path / "root", lambda *now: seen.append(now))
     assert seen == [(4, 10), (8, 10), (10, 10)]
     assert [p.name for p in (tmp_path / "root" / "in").iterdir()] == ["f.bin"]
+    assert fetching._url(archive, "https://h/x/") == fetching._url(archive, "https://h/x") == "https://h/x/f.bin"
     with pytest.raises(InputError, match="https, http or file"):
         fetching.fetch_archive("s", archive, tmp_path / "r", mirror="ftp://host/x")
 

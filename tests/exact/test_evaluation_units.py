@@ -550,6 +550,12 @@ def test_inputs_of_a_function_map_and_calibrate(monkeypatch: pytest.MonkeyPatch)
     with pytest.raises(InputError, match=r"task\.inputs"):
         _scoring.calibration_inputs(session, FunctionTask(call="/f.py:g"), calibrated)
     assert _scoring.calibration_inputs(session, FunctionTask(call="/f.py:g"), load_chip("ideal")) is None
+    keys: list[Any] = []
+    session.once = lambda kind, key, make: (keys.append((kind, key)), torch.zeros(3))[1]
+    monkeypatch.setattr(FunctionTask, "identity", lambda self: {"seed": self.seed})
+    for seed in (0, 1):
+        _scoring.stated_inputs(session, FunctionTask(call="/f.py:g", inputs="/f.py:h", seed=seed))
+    assert len(set(keys)) == 2, "inputs are kept for the content that they were made by"
     for wrong in (torch.zeros(2, 2, dtype=torch.int64), torch.zeros(0, 2), "x"):
         monkeypatch.setattr(_scoring, "load_function", lambda *_, w=wrong: (lambda: w, "f.py"))
         with pytest.raises(InputError, match="floating-point numbers"):

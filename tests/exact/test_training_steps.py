@@ -6,6 +6,7 @@ Expected values are formulas of the publications, or golden values of integer ra
 from __future__ import annotations
 
 import copy
+import dataclasses
 import math
 from pathlib import Path
 from types import SimpleNamespace
@@ -300,7 +301,10 @@ def test_each_episode_is_on_the_chip_of_its_number(tmp_path: Path, monkeypatch: 
 def test_settings_of_a_disturbing_chip_are_its_own() -> None:
     from imc_sim.train._variation import Variation
 
-    chip = Variation(chip="rram_hfo2_1t1r", set={"device.programming.sigma": 0.25, "converter.kind": "auto"}).resolved()
+    chip = Variation(
+        chip="rram_hfo2_1t1r",
+        set={"device.programming.sigma": 0.25, "converter.kind": "auto", "inputs": {"kind": "levels", "bits": 4}},
+    ).resolved()
     assert chip.device.programming.sigma == 0.25  # type: ignore[attr-defined]
     assert (chip.converter.is_ideal, chip.inputs.kind) == (True, "ideal")
 
@@ -487,6 +491,18 @@ def test_tasks_can_have_their_own_images_and_tests() -> None:
     assert (together.source.labels[together.validation[:10]] == first.source.labels[first.validation]).all()
     mixed = recipe.model_copy(update={"tasks": (ContinualTask(dataset="digits"), ContinualTask(dataset="digits"))})
     assert len(_continual._joined(mixed.model_copy(update={"scaling": "standard"})).train) == 200
+
+
+def test_sets_of_several_names_are_joined_in_unit_scaling_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    images = _continual._images
+
+    def named(recipe: ContinualRecipe, task: ContinualTask, split: str) -> Any:
+        return dataclasses.replace(images(recipe, task, split), name=f"digits{task.permutation}")
+
+    monkeypatch.setattr(_continual, "_images", named)
+    assert len(_continual._joined(CONTINUAL).train) == 200
+    with pytest.raises(InputError, match="Set scaling: unit"):
+        _continual._joined(CONTINUAL.model_copy(update={"scaling": "standard"}))
 
 
 def test_accuracies_are_measured_with_the_norms_of_each_task(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
