@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -17,6 +17,7 @@ from imc_sim.array import (
     Converter,
     Crossbar,
     Differential,
+    Inputs,
     Offset,
     Placement,
     Policy,
@@ -218,6 +219,19 @@ def test_wires_in_double_precision_do_not_pass_through_the_compiled_readout(kind
     assert bar.readout.weights[0].constant is not None
     x = signs(400, 128, seed=1) * (signs(400, 128, seed=2) > 0 if kind.startswith("tnn") else 1)
     assert torch.equal(bar.readout.read(0, Rows(x), 0), bar.readout.reference.read(0, Rows(x), 0))
+
+
+@pytest.mark.parametrize("bits", [3, 8, 12])
+@pytest.mark.parametrize("passes", [1, 2])
+def test_bits_of_every_code_add_up_to_it(bits: int, passes: Literal[1, 2]) -> None:
+    """A code over the largest one, times the largest one, may be a little below the code."""
+    dac = Inputs(kind="bit_serial", bits=bits, passes=passes)
+    codes = torch.arange(-dac.top, dac.top + 1.0)
+    x = dac.quantise(0.3 * codes / dac.top, 0.3)
+    planes = [dac.plane(x, number) for number in range(len(dac.factors))]
+    total = sum((factor * dac.top * plane.double() for factor, plane in zip(dac.factors, planes, strict=True)))
+    assert torch.equal(torch.as_tensor(total).round(), codes.double())
+    assert len(planes) == passes * (bits - 1)
 
 
 # -- places ------------------------------------------------------------------------------------------------------

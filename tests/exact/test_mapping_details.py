@@ -25,7 +25,7 @@ from imc_sim.mapping._placing import bytes_of, encoding_of
 from imc_sim.mapping._report import LayerRow, MappingReport, _of
 from imc_sim.mapping._rounding import _bits, weight_error
 from imc_sim.nn import Conv2d, Linear
-from imc_sim.nn.networks import BatmannController, SignActivation
+from imc_sim.nn.networks import BatmannController, SignActivation, build_arch
 from tests.exact.networks import on_grid
 
 CELL = Device(g_lrs_S=1e-4, g_hrs_S=2e-5)
@@ -454,6 +454,67 @@ def test_tensors_keep_their_numbers_under_other_names(
     state = imc.load_model("mine").state_dict()
     assert torch.equal(state["0.weight"], made["weight"])
     assert (state["steps"].tolist(), state["steps"].dtype) == ([70001], torch.int64)
+
+
+@pytest.mark.parametrize("others", [{"loss": torch.tensor(0.5)}, {"epoch": 3}, {"loss": torch.zeros(2), "name": "a"}])
+def test_tensors_next_to_a_state_dict_are_left_out(others: dict[str, Any], tmp_path: Path) -> None:
+    own = BatmannController("float", width=2, dim=3, size=20)
+    torch.save({"model": own.state_dict(), **others}, tmp_path / "w.pth")
+    report = import_checkpoint(tmp_path / "w.pth", "batmann", tmp_path / "out")
+    assert report.tensors == len(own.state_dict())
+    assert f"left out: {', '.join(sorted(others))}" in report.notes[0] or len(others) > 1
+
+
+@pytest.mark.parametrize(
+    ("arch", "args"),
+    [
+        ("bnn_mlp", {"inputs": 6, "hidden": [4], "classes": 2, "kind": "binary", "binary_inputs": True}),
+        ("bnn_conv", {"channels": [1, 3, 3], "kernels": [4, 4], "classes": 2, "size": 28, "binary_inputs": True}),
+        ("bnn_vgg", {"width": 0.03, "classes": 2, "channels_in": 3, "size": 16}),
+        ("benn", {"kind": "ab", "width": 0.05, "size": 16}),
+    ],
+)
+def test_states_under_the_names_of_this_package_are_read_unchanged(
+    arch: str, args: dict[str, Any], tmp_path: Path
+) -> None:
+    given = args if arch == "benn" else args | {"statistics": "running"}
+    own = build_arch(arch, given, tmp_path).eval()
+    torch.save(own.state_dict(), tmp_path / "w.pth")
+    report = import_checkpoint(tmp_path / "w.pth", arch, tmp_path / "out", given)
+    assert report.notes == ()
+    found = imc.load_model(tmp_path / "out").state_dict()
+    assert all(torch.equal(value.sign(), own.state_dict()[key].sign()) for key, value in found.items())
+
+
+def test_a_prefix_is_the_beginning_of_a_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "net.py").write_text(NET)
+    one = {"a.0.weight": images(2, 3), "a.0.bias": images(2), "a.steps": torch.tensor([1])}
+    torch.save(one | {"b.a.0.weight": images(2, 3, seed=1)}, tmp_path / "w.pth")
+    report = import_checkpoint(tmp_path / "w.pth", "./net.py:make", "models/mine", prefix="a.")
+    assert report.tensors == 3
+    assert "left out: b.a.0.weight" in report.notes
+    assert torch.equal(imc.load_model("mine").state_dict()["0.weight"], one["a.0.weight"])
+
+
+@pytest.mark.parametrize(
+    ("kind", "fits"), [("differential", True), ("bnn_vi", True), ("bnn_i", False), ("bnn_v", False)]
+)
+def test_one_conversion_of_a_whole_output_has_no_correction(kind: str, fits: bool) -> None:
+    chip = Chip(device=CELL, tile=Tile(rows=64, cols=64)).replace("encoding", {"kind": kind})
+    chip = chip.replace("converter", {"kind": "auto", "range": "unit"})
+    if fits:
+        assert map_model(signed(6, 4), chip)(images(3, 6)).shape == (1, 3, 4)
+        return
+    with pytest.raises(InputError, match="one conversion per output, without a correction"):
+        map_model(signed(6, 4), chip)
+
+
+@pytest.mark.parametrize("label", [-1, -5])
+def test_classes_are_counted_from_0(label: int) -> None:
+    memory = AssociativeMemory(CHIP, 8)
+    with pytest.raises(InputError, match=f"a label of {label}; allowed: 0 or more"):
+        memory.write(images(2, 8), torch.tensor([0, label]))
 
 
 def test_two_prefixes_that_fit_are_not_guessed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,16 +17,27 @@ import imc_sim.nn as own
 from imc_sim import InputError
 from imc_sim._errors import CheckpointError
 from imc_sim.analog import instead
+from imc_sim.config import parse_yaml
 from imc_sim.nn import Conv2d, Linear, Norm, comparator_of, evaluating, fold_comparators
 from imc_sim.nn._binarize import clipped_signs, sample_mean
 from imc_sim.nn._checks import check_counts, scaled
 from imc_sim.nn.events import active_entries
-from imc_sim.nn.networks import BatmannController, BnnMlp, ContinualNet, Conv4, GatedSign, build_arch, with_statistics
+from imc_sim.nn.networks import (
+    BatmannController,
+    BitNet,
+    BnnMlp,
+    ContinualNet,
+    Conv4,
+    GatedSign,
+    build_arch,
+    with_statistics,
+)
 from imc_sim.nn.neurons import BinaryActivation, check_blocks
 from imc_sim.nn.rotation import alignment, improved_rotation, random_rotation
 from imc_sim.nn.similarity import cosine
 from imc_sim.nn.spiking import project
-from imc_sim.nn.store import load_state, pack, unpack
+from imc_sim.nn.store import Arch, ModelCard, load_model, load_state, pack, save_model, unpack, verify_weights
+from imc_sim.nn.store._card import card_text
 from imc_sim.nn.store._inputs import pack_inputs, read_inputs, unpack_inputs
 from imc_sim.nn.store._weights import _unpack_layer
 
@@ -383,3 +394,21 @@ def test_tensors_of_another_shape_or_name_are_refused() -> None:
     for wrong, match in cases:
         with pytest.raises(CheckpointError, match=match):
             load_state(module, wrong, {}, "here")
+
+
+def test_every_digit_of_a_digest_counts_and_empty_keys_are_left_out(tmp_path: Path) -> None:
+    card = ModelCard(name="m", summary="s", arch=Arch(name="bnn_mlp", args={"inputs": 3, "hidden": [2]}))
+    assert set(parse_yaml(card_text(card))) == {"name", "summary", "arch"}
+    stored = save_model(tmp_path / "m", BnnMlp(3, (2,)), card)
+    assert stored.weights is not None
+    file, digest = tmp_path / "m" / "model.yaml", stored.weights.sha256
+    assert verify_weights(stored, tmp_path / "m").is_file()
+    last = "0" if digest[-1] != "0" else "1"
+    file.write_text(file.read_text().replace(digest, digest[:-1] + last))
+    with pytest.raises(CheckpointError, match="SHA-256"):
+        load_model(tmp_path / "m")
+
+
+@pytest.mark.parametrize(("size", "pooled"), [(32, (2, 3, 5)), (64, (1, 2, 3, 5)), (72, (2, 3, 5))])
+def test_images_of_64_pixels_are_pooled_once_more(size: int, pooled: tuple[int, ...]) -> None:
+    assert BitNet(scale=1 / 64, size=size, classes=2).pooled == pooled
