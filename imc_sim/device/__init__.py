@@ -14,6 +14,7 @@ from imc_sim.device._levels import CONTINUOUS
 from imc_sim.device._linear_ion_drift import LinearIonDrift
 from imc_sim.device._measured import MeasuredVariation
 from imc_sim.device._programming import PolynomialVariation, Programming, RelativeVariation
+from imc_sim.device._pulse_response import PulseResponse
 from imc_sim.device._pulsed import PulsedProgramming
 from imc_sim.device._pulses import PulseScheme, program_and_verify, sweep, switching_model, switching_names
 from imc_sim.device._read import Flicker, Read, Telegraph
@@ -52,6 +53,7 @@ __all__ = [
     "PartFit",
     "PolynomialVariation",
     "Programming",
+    "PulseResponse",
     "PulseScheme",
     "PulsedProgramming",
     "Read",

@@ -12,14 +12,16 @@ from imc_sim._errors import InputError, nearest
 from imc_sim.config import Ampere, Seconds, Spec, Volt
 from imc_sim.device._data_driven import DataDriven
 from imc_sim.device._linear_ion_drift import LinearIonDrift
+from imc_sim.device._pulse_response import PulseResponse
 from imc_sim.device._stanford_pku import StanfordPKU
 from imc_sim.device._switching import Drive, Switching, Trace
 from imc_sim.device._vteam import VTEAM
 
-AnySwitching = Annotated[VTEAM | StanfordPKU | LinearIonDrift | DataDriven, Field(discriminator="kind")]
+AnySwitching = Annotated[VTEAM | StanfordPKU | LinearIonDrift | DataDriven | PulseResponse, Field(discriminator="kind")]
 
 _MODELS: dict[str, type[Switching]] = {
-    model.model_fields["kind"].default: model for model in (VTEAM, StanfordPKU, LinearIonDrift, DataDriven)
+    model.model_fields["kind"].default: model
+    for model in (VTEAM, StanfordPKU, LinearIonDrift, DataDriven, PulseResponse)
 }
 
 

@@ -19,14 +19,7 @@ def plot_retention(ax: Axes, data: DataFrame) -> None:
         state, T = part["state"].iloc[0], float(part["temperature_K"].to_numpy(float)[0])
         t, color = part["time_s"].to_numpy(float), f"C{k}"
         t = np.where(t > 0.0, t, np.min(t[t > 0.0]) / 10.0)  # readings just after programming
-        quantiles = {name: part[f"{name}_S"].to_numpy(float) for name in (
-            "chip_10", "chip_50", "chip_90", "measured_10", "measured_50", "measured_90",
-        )}  # fmt: skip
-        ax.fill_between(t, quantiles["chip_10"], quantiles["chip_90"], color=color, alpha=0.22, linewidth=0)
-        ax.plot(t, quantiles["chip_50"], color=color, marker="", linewidth=1.0)
-        middle = quantiles["measured_50"]
-        reach = np.abs([quantiles["measured_10"] - middle, quantiles["measured_90"] - middle])
-        ax.errorbar(t, middle, reach, color=color, marker="o", markersize=2.6, linestyle="", linewidth=0.7)
+        _fan(ax, t, part, color)
         name = " ".join([str(state), *([] if np.isnan(T) else [f"{T:.4g} K"])]).strip() or "cells"
         handles.append(Line2D([], [], color=color, marker="o", linestyle="", label=name))
     ax.set_xscale("log")
@@ -39,6 +32,63 @@ def plot_retention(ax: Axes, data: DataFrame) -> None:
         Patch(color="0.3", alpha=0.22, label="chip, 10-90 %"),
     ]
     legend_below(ax, [*handles, *shown], ncols=2)
+
+
+def plot_endurance(ax: Axes, data: DataFrame) -> None:
+    """Draw measured quantiles over cycles as bars, those of the chip as a fan, and the share of failed cells."""
+    handles: list[Line2D | Patch] = []
+    for k, (state, part) in enumerate(data.groupby("state", sort=False)):
+        _fan(ax, part["cycle"].to_numpy(float).clip(1.0), part, f"C{k}")
+        handles.append(Line2D([], [], color=f"C{k}", marker="o", linestyle="", label=str(state)))
+    ax.set_xscale("log")
+    ax.xaxis.set_major_formatter(EngFormatter())
+    _log_siemens(ax, data[["measured_10_S", "measured_90_S"]].to_numpy(float))
+    ax.set_xlabel("cycles")
+    ax.set_ylabel("conductance of working cells")
+    shown = [
+        Line2D([], [], color="0.3", marker="", label="chip, median"),
+        Patch(color="0.3", alpha=0.22, label="chip, 10-90 %"),
+    ]
+    if data["measured_failed"].to_numpy(float).max() > 0.0:
+        right = ax.twinx()
+        part = data.drop_duplicates("cycle").sort_values("cycle")
+        cycles = part["cycle"].to_numpy(float).clip(1.0)
+        right.plot(cycles, 100 * part["measured_failed"].to_numpy(float), color="0.15", marker="x", linestyle="")
+        right.plot(cycles, 100 * part["chip_failed"].to_numpy(float), color="0.15", marker="", linestyle="--")
+        right.set_ylabel("failed cells (%)")
+        right.set_ylim(0.0, None)
+        right.grid(visible=False)
+        right.spines["right"].set_visible(True)
+        shown.append(Line2D([], [], color="0.15", marker="x", linestyle="--", label="failed: measured, chip"))
+    legend_below(ax, [*handles, *shown], ncols=2)
+
+
+def plot_pulse_trains(ax: Axes, data: DataFrame) -> None:
+    """Draw measured trains of set pulses, then of reset pulses, pale, and those of the chip's median device."""
+    first = float(data.loc[data["train"] == "set", "pulse"].to_numpy(float).max())
+    for _, part in data.groupby(["train", "curve"], sort=False):
+        train, chip = str(part["train"].iloc[0]), part["curve"].iloc[0] == "chip"
+        x = part["pulse"].to_numpy(float) + (first if train == "reset" else 0.0)
+        color = ("C1" if train == "set" else "C0") if chip else "0.45"
+        label = f"chip, {train}" if chip else None
+        ax.plot(x, part["G_S"].to_numpy(float), color=color, marker="", linewidth=1.6 if chip else 0.6,
+                alpha=1.0 if chip else 0.5, label=label)  # fmt: skip
+    ax.yaxis.set_major_formatter(EngFormatter("S"))
+    ax.set_xlabel("pulses")
+    ax.set_ylabel("conductance")
+    measured = Line2D([], [], color="0.45", marker="", linewidth=0.9, label="measured")
+    legend_below(ax, [measured, *ax.get_legend_handles_labels()[0]], ncols=3)
+
+
+def _fan(ax: Axes, x: np.ndarray, part: DataFrame, color: str) -> None:
+    """Draw measured quantiles as bars with their median, and those of the chip as a fan."""
+    low, chip, high, least, middle, most = (
+        part[f"{name}_{q}_S"].to_numpy(float) for name in ("chip", "measured") for q in (10, 50, 90)
+    )
+    ax.fill_between(x, low, high, color=color, alpha=0.22, linewidth=0)
+    ax.plot(x, chip, color=color, marker="", linewidth=1.0)
+    reach = np.abs([least - middle, most - middle])
+    ax.errorbar(x, middle, reach, color=color, marker="o", markersize=2.6, linestyle="", linewidth=0.7)
 
 
 def _log_siemens(ax: Axes, values: np.ndarray) -> None:

@@ -11,12 +11,13 @@ from scipy.optimize import brentq
 from imc_sim._errors import InputError
 from imc_sim.device._data_driven import DataDriven
 from imc_sim.device._linear_ion_drift import LinearIonDrift
+from imc_sim.device._pulse_response import PulseResponse
 from imc_sim.device._pulses import PulseScheme, program_and_verify, sweep, switching_model, switching_names
 from imc_sim.device._stanford_pku import StanfordPKU
 from imc_sim.device._switching import Switching, window
 from imc_sim.device._vteam import VTEAM
 
-NAMES = ["data_driven", "linear_ion_drift", "stanford_pku", "vteam"]
+NAMES = ["data_driven", "linear_ion_drift", "pulse_response", "stanford_pku", "vteam"]
 
 #: a value other than the default for every parameter; where it acts only with another one, that one too
 OTHERS: dict[str, dict[str, object]] = {
@@ -40,6 +41,10 @@ OTHERS: dict[str, dict[str, object]] = {
         "r_p0_ohm": 16000.0, "r_p1_ohm_per_V": 500.0, "r_n0_ohm": 28000.0, "r_n1_ohm_per_V": 23000.0,
         "a_p_V": 0.3, "a_n_V": 0.3, "b_p_per_V": 2.5, "b_n_per_V": 2.5,
     },
+}  # fmt: skip
+OTHERS["pulse_response"] = {
+    "g_min_S": 5e-7, "g_max_S": 4e-5, "g_initial_S": 3e-6, "set_pulses": 30.0, "set_reach_S": 7e-5,
+    "reset_pulses": 30.0, "reset_reach_S": 7e-5, "width_s": 2e-6, "v_set_V": 0.8, "v_reset_V": -0.8,
 }  # fmt: skip
 PARAMETERS = [(name, key) for name, values in OTHERS.items() for key in values]
 
@@ -204,6 +209,7 @@ SOLVED = {
     "linear_ion_drift": (LinearIonDrift(v_set_V=0.2), (1.0, 0.3, -1.0), (1e-3, 0.015, 0.3)),
     "ion drift joglekar": (LinearIonDrift(window="joglekar"), (1.0, 0.3, -1.0), (1e-3, 0.015, 0.3)),
     "ion drift biolek": (LinearIonDrift(window="biolek", window_p=3.0), (1.0, 0.3, -1.0), (1e-3, 0.015, 0.3)),
+    "pulse_response": (PulseResponse(), (1.0, -1.0), (1e-7, 1e-6, 3e-5)),
     "data_driven": (DataDriven(), (1.0, 0.6, -1.2, -0.8), (1e-7, 1e-4, 1e-2)),
 }
 

@@ -7,16 +7,19 @@ from collections.abc import Callable
 import numpy as np
 
 from imc_sim._errors import InputError
+from imc_sim.device.fit._endurance import fit_endurance
 from imc_sim.device.fit._iv import fit_iv
 from imc_sim.device.fit._levels import fit_levels
 from imc_sim.device.fit._noise import fit_noise
 from imc_sim.device.fit._part import Options, PartFit
+from imc_sim.device.fit._pulses import fit_pulses
 from imc_sim.device.fit._reader import Table
 from imc_sim.device.fit._retention import fit_retention
 
 #: kind -> its fit
 FITS: dict[str, Callable[[Table, Options], PartFit]] = {
-    "levels": fit_levels, "retention": fit_retention, "iv": fit_iv, "noise": fit_noise,
+    "levels": fit_levels, "retention": fit_retention, "endurance": fit_endurance,
+    "pulses": fit_pulses, "iv": fit_iv, "noise": fit_noise,
 }  # fmt: skip
 
 
