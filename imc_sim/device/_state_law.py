@@ -125,7 +125,7 @@ def between_states(values: float | tuple[float, ...], states_S: States, G: Tenso
     return torch.lerp(y[k - 1], y[k], share)
 
 
-def check_states(states_S: States, **values: float | tuple[float, ...] | None) -> None:
+def check_states(states_S: States, **values: float | tuple[float | None, ...] | None) -> None:
     """Raise ValueError unless the states rise and every list of values has one number for each of them."""
     if any(b <= a for a, b in itertools.pairwise(states_S)):
         raise ValueError("states_S that rise")

@@ -29,7 +29,8 @@ class Retention(Spec):
 
     r(T) = rate_Hz exp(-(E_a / k) (1 / T - 1 / T_ref)), the law of Arrhenius: rate_Hz is the rate at T_ref. G_end is
     end_S, or HRS; with states_S, end_S lists the end of each of these target conductances, and that of a target in
-    between is interpolated. beta below 1 stretches the decay over decades, as cells with unequal barriers do together.
+    between is interpolated, and a state with null loses nothing. beta below 1 stretches the decay over decades, as
+    cells with unequal barriers do together.
 
     Source: stretched exponential, Kohlrausch 1854 (Phillips, Rep. Prog. Phys. 59, 1996); thermal activation of the
     loss of LRS in HfO2 cells, as in 10.1016/j.mee.2017.04.032. No preset claims figures for it.
@@ -41,8 +42,8 @@ class Retention(Spec):
         default=300.0, ge=1.0, le=1000.0, description="temperature at which the rate is rate_Hz"
     )
     beta: float = Field(default=1.0, gt=0.0, le=1.0, description="stretching exponent")
-    end_S: _End | tuple[_End, ...] | None = Field(
-        default=None, description="conductance in the end, for all states or for each of states_S; None: HRS"
+    end_S: _End | tuple[_End | None, ...] | None = Field(
+        default=None, description="conductance in the end, for all or each of states_S; None: HRS, in a list: no loss"
     )
     states_S: States | None = Field(default=None, min_length=1, description="targets that end_S is given for")
 
@@ -52,6 +53,13 @@ class Retention(Spec):
             raise ValueError("states_S together with an end_S that lists the end of each state")
         check_states(self.states_S or (), end_S=self.end_S)
         return self
+
+    def _by_state(self, target_S: Tensor) -> tuple[Tensor | float, Tensor | float]:
+        """Return the end in S and the part of the loss that acts, from 0 to 1, for each target."""
+        states, listed = self.states_S or (), self.end_S if isinstance(self.end_S, tuple) else ()
+        ends = tuple(s if e is None else e for s, e in zip(states, listed, strict=True))
+        loses = tuple(float(e is not None) for e in listed)
+        return between_states(ends, states, target_S), between_states(loses, states, target_S)
 
     def idle(self) -> frozenset[str]:
         return self.all_but() if self.rate_Hz == 0.0 else frozenset()
@@ -78,8 +86,10 @@ class Retention(Spec):
             target_S: target conductances [*] in S, for an end_S of each state; None: G.
         """
         kept = math.exp(-((self.rate(temperature_K) * t_s) ** self.beta))
-        ends = g_hrs_S if self.end_S is None else self.end_S
-        end = between_states(ends, self.states_S or (), G if target_S is None else target_S)
+        if isinstance(self.end_S, tuple):
+            end, loses = self._by_state(G if target_S is None else target_S)
+            return G + (end - G) * ((1.0 - kept) * loses)
+        end = g_hrs_S if self.end_S is None else self.end_S
         return end + (G - end) * kept
 
 

@@ -119,6 +119,19 @@ def test_bakes_at_three_temperatures_give_the_activation_energy() -> None:
         assert rows[name]["high"] - rows[name]["low"] < 0.3 * true
 
 
+def test_a_state_that_loses_nothing_keeps_its_variation() -> None:
+    """LRS decays, HRS stays: a common end would draw all cells of HRS together."""
+    law = {"retention": {"rate_Hz": 1e-4, "beta": 0.6, "states_S": [2e-5, 6e-5], "end_S": [None, 3e-5]}}
+    found = fit(table_of(followed(law, 200, 4, 0.002)))
+    ends: Any = found.device.time.retention.end_S
+    assert ends[0] is None
+    assert ends[1] == pytest.approx(3e-5, rel=0.03)
+    hrs, lrs = followed(found.device.time.to_dict(), 1000, 8)
+    assert np.array_equal(hrs.G[:, -1], hrs.G[:, 0])
+    assert float(lrs.G[:, -1].std()) < 0.2 * float(lrs.G[:, 0].std())
+    assert any("HRS: nothing is lost" in words for words in found.part.deviations)
+
+
 def test_cells_that_cannot_be_followed_are_refused() -> None:
     table = table_of(followed(AGEING["drift"][0], 6, 0))
     without = Table({name: values for name, values in table.columns.items() if name != "cell"})

@@ -35,6 +35,7 @@ from imc_sim.device.fit._time_laws import (
     first_time,
     possible,
     several_temperatures,
+    stable_states,
 )
 
 _FOLDS = 5
@@ -114,9 +115,9 @@ def _predicted(settings: dict[str, Any], each: Series, t_s: float, center_S: flo
     T = each.temperature_K or 300.0
     G = np.repeat(each.G[:, 0], repeats)
     if time.retention.rate_Hz > 0.0 and each.at[0] > 0.0:  # the first reading has lost a part already
-        kept = math.exp(-((time.retention.rate(T) * each.at[0]) ** time.retention.beta))
-        end = float(time.retention.apply(torch.tensor([center_S]).double(), 1e30, T, 0.0)[0])
-        G = np.maximum(end + (G - end) / max(kept, 1e-6), 0.0)
+        at = torch.full((2,), center_S, dtype=torch.float64)
+        zero, one = time.retention.apply(torch.tensor([0.0, 1.0]).double(), float(each.at[0]), T, 0.0, at).tolist()
+        G = np.maximum((G - zero) / max(one - zero, 1e-6), 0.0)
     aged = torch.from_numpy(G)
     target = torch.full_like(aged, center_S)
     stages = list(time.stages(aged, target, T, 0.0, 0, f"fit {each.state}", 0, 0))
@@ -182,6 +183,8 @@ def _in_words(compared: list[dict[str, Any]], law: Law, series: Sequence[Series]
     words = [text for size, text in sorted(found, reverse=True)[:5] if size > 0.005]
     if law is DRIFT and bool((drift_estimates(series)[::2] < 0.0).any()):
         words.insert(0, "some states rise with time, which drift cannot describe: their exponent is 0")
+    stable = sorted(stable_states(series)) if law is STRETCHED else []
+    words += [f"{state}: nothing is lost, so that its end is not used" for state in stable]
     if law is STRETCHED and not several_temperatures(series):
         words.append("one temperature: the activation energy is not known, and the chip loses at this rate at any")
     return words

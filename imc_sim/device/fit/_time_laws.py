@@ -15,6 +15,8 @@ from imc_sim.device.fit._estimates import Floats, Series, least_squares, number,
 
 #: means of the size of a standard normal number, and of its root
 _MEAN_SIZE, _MEAN_ROOT = math.sqrt(2.0 / math.pi), 2.0**0.25 * math.gamma(0.75) / math.sqrt(math.pi)
+#: slope of last over first readings, and mean over first mean, from which on a state is stable
+_STABLE = 0.9
 #: settings that switch a law of time off
 _OFF: dict[str, Any] = {
     "relaxation": {"kind": "logarithmic", "sigma_S": 0.0},
@@ -258,8 +260,25 @@ def _stretched_settings(series: Sequence[Series], found: Floats) -> dict[str, An
     for each in series:
         states.setdefault(each.state, []).append(each.center_S)
     law["states_S"] = [quantity(float(np.mean(centers)), "S") for centers in states.values()]
-    law["end_S"] = [quantity(float(end), "S") for end in found[-len(states) :]]
-    return {"retention": law}
+    stable = stable_states(series)
+    ends = [None if name in stable else quantity(float(end), "S") for name, end in zip(
+        states, found[-len(states) :], strict=True)]  # fmt: skip
+    return {"retention": law | {"end_S": ends}}
+
+
+def stable_states(series: Sequence[Series]) -> set[str]:
+    """Return the states that lose nothing: at the end of every series, their cells are where they began.
+
+    A cell that has lost a part is nearer to the end, so that the slope of its last over its first reading is below 1.
+    """
+    moved = set()
+    for each in series:
+        first, last = each.G[:, 0], each.G[:, -1]
+        variance = float(first.var())
+        slope = float(np.cov(first, last, bias=True)[0, 1]) / variance if len(first) > 4 and variance > 0.0 else 1.0
+        if slope < _STABLE or abs(float(last.mean() / first.mean()) - 1.0) > 1.0 - _STABLE:
+            moved.add(each.state)
+    return {each.state for each in series} - moved if moved else set()
 
 
 STRETCHED = Law("stretched exponential", _stretched, _stretched_lines, _stretched_settings)
