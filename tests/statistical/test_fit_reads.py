@@ -75,7 +75,8 @@ def covered(fits: list[list[dict[str, object]]], truth: dict[str, float]) -> np.
 
 
 def test_a_chip_reads_with_the_noise_of_the_traces() -> None:
-    found = fit(traces(1, 60, 2048), "noise", CHIP)
+    found = fit(traces(1, 60, 2048), into=CHIP)
+    assert found.part.kind == "noise"
     read = found.device.read
     assert read.sigma == pytest.approx(SIGMA, rel=0.03)
     assert read.flicker.q == pytest.approx(Q, rel=0.05)

@@ -43,7 +43,7 @@ def guess_kind(table: Table) -> tuple[str, str]:
     if "time" in has and value:
         cells = len(np.unique(table["cell"])) if "cell" in has else 1
         most = len(table) / max(cells, 1)
-        if "state" not in has and cells <= 2 and most >= 64 and _even(table["time"]):
+        if "state" not in has and most >= 64 and _even(table["time"]):
             return "noise", f"{most:.0f} evenly spaced times"
         return "retention", "a column of times"
     if ("state" in has or "target" in has) and value:
