@@ -14,6 +14,7 @@ import pytest
 import torch
 from torch import nn
 
+import imc_sim
 from imc_sim import load_onnx, sweep
 from imc_sim._errors import InputError
 from imc_sim.array import load_chip
@@ -172,3 +173,11 @@ def test_an_onnx_file_cannot_be_trained(home: Path, run: Callable) -> None:
     ran = run("train", "mine", "--out", "runs/mine")
     assert (ran.code, ran.err.count("\n")) == (2, 1), ran.err
     assert "an ONNX file; allowed: an architecture that can be trained" in ran.err
+
+
+def test_the_lines_of_the_page_map_the_file(home: Path, repository: Path) -> None:
+    page = (repository / "docs" / "your_network.md").read_text(encoding="utf-8")
+    code = page.split("## From ONNX")[1].split("```py\n")[1].split("```")[0]
+    names = {"imc": imc_sim, "chip": load_chip("mine"), "images": torch.randn(4, 1, 8, 8)}
+    exec(code, names)
+    assert [row.layer for row in names["analog"].report.layers] == ["0/Conv", "2/Conv", "4/Gemm"]

@@ -7,6 +7,7 @@ import json
 import re
 import shlex
 import sys
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -40,6 +41,8 @@ def write_checkpoints(nets: ModuleType) -> None:
         network = getattr(nets, name)()
         train(network, digits, labels, epochs=3)
         torch.save({"epoch": 3, "state_dict": network.state_dict()}, f"{name}.pth")
+        with warnings.catch_warnings(action="ignore"):  # of the exporter
+            torch.onnx.export(network.eval(), (digits[:1],), f"{name}.onnx", dynamo=False)
     places = np.array([(label, instance, 0) for label in range(20) for instance in range(20)])
     characters = torch.from_numpy(gather_images(load_pool("glyphs", "train", 32), places))
     np.save("characters.npy", characters[:20].numpy())
@@ -66,7 +69,7 @@ def test_the_commands_of_the_page_give_three_curves(
     shell = "".join(re.findall(r"^```sh\n(.*?)^```", page, re.MULTILINE | re.DOTALL))
     commands = re.findall(r"^imc-sim (.*)$", shell, re.MULTILINE)
     assert [command.split()[0] for command in commands] == ["map", "evaluate"] + 3 * ["import"] + 3 * ["run"] + [
-        "map", "map", "evaluate", "run",
+        "map", "import", "evaluate", "map", "map", "evaluate", "run",
     ]  # fmt: skip
     printed = []
     for command in commands:
@@ -75,6 +78,8 @@ def test_the_commands_of_the_page_give_three_curves(
         printed.append(ran.out)
     assert re.search(r"^2 +binary +4,608 +crossbar", printed[0], re.MULTILINE)
     assert float(re.search(r"all images +(0\.\d+)", printed[1])[1]) > 0.7  # type: ignore[index]
+    assert re.search(r"^2/Conv +binary +4,608 +crossbar", printed[8], re.MULTILINE), printed[8]
+    assert re.findall(r"all images.*", printed[10]) == re.findall(r"all images.*", printed[1])
     for folder in ("my_variation", "my_cnn", "my_encoder"):
         rows = [json.loads(line) for line in Path("results", folder, "trials.jsonl").read_text().splitlines()]
         ideal = {row["correct"] for row in rows if row["values"] in ([], [0], [0.0])}
