@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -60,3 +61,8 @@ def check_finite(x: Tensor, where: str) -> None:
     if bad:  # otherwise only the sum was too large
         got = f"{bad} of {x.numel()} values NaN or infinite"
         raise InputError(where, got, "finite numbers", "Check what these values were computed from.")
+
+
+def comparable(x: Tensor) -> Any:
+    """`x` as a NumPy array of the same memory where that is possible: NumPy compares four to ten times as fast."""
+    return x.detach().numpy() if x.device.type == "cpu" and x.dtype in _COMPUTED else x

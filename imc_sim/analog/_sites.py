@@ -13,8 +13,9 @@ from imc_sim.analog._instead import instead
 from imc_sim.analog._site_products import SiteCall, equal_weights, finished, product
 from imc_sim.sites import Arguments, Call, ProductMode, Products, joined
 
-#: elements of the largest input of a site, of all chips that run in one pass: more do not fit the cache
-_ELEMENTS = 2**17
+#: elements of the largest input of a site, of all chips that run in one pass and of one of them: joining larger inputs
+#: takes longer than the pass that it saves
+_ELEMENTS, _EACH = 2**17, 2**14
 
 
 @final
@@ -62,7 +63,8 @@ class SiteNetwork(nn.Module):
         mapped = [call.site for call in self._calls if call.layers]
         if self.outputs is None or any(site.samples is None for site in mapped):
             return 1
-        return max(1, _ELEMENTS // (batch * max((site.elements for site in mapped), default=1)))
+        each = batch * max((site.elements for site in mapped), default=1)
+        return max(1, _ELEMENTS // each) if each <= _EACH else 1
 
     def part(self, output: Any, number: int, parts: int, batch: int) -> Any:
         """Return the output of one of several batches that ran as one.
