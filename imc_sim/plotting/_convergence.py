@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from pandas import DataFrame
 from scipy.stats import t as student
 
@@ -89,8 +90,11 @@ def plot_means(ax: Axes, data: DataFrame, points: list[str]) -> None:
     shown = np.isin(data["point"], points) & (chips >= min(5, chips.max()))  # the first intervals would fill the axis
     low, high = float(np.nanmin((mean - half)[shown])), float(np.nanmax((mean + half)[shown]))
     metric = Metric.shown_in(data)
+    margin = 1.0 if metric.is_share else 0.05 * (high - low)
     if metric.is_share:
-        ax.set_ylim(max(low - 1, -1), min(high + 1, 101))
+        low, high = max(low, 0.0), min(high, 100.0)
+    if margin > 0:
+        ax.set_ylim(low - margin, high + margin)
     ax.set_ylabel(f"mean {metric.label}")
 
 
@@ -126,5 +130,6 @@ def convergence_figure(data: DataFrame) -> Figure:
     plot_widths(below, data, points)
     for ax in (above, below):
         ax.set_xlim(1, numbers(data, "chips").max())
+        ax.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10], integer=True))  # no tick at 2.5 chips
     figure.legend(handles=above.get_legend_handles_labels()[0], loc="outside lower center")
     return figure

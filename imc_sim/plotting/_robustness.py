@@ -102,6 +102,10 @@ def _chances(results: Results) -> float | list[float]:
     return found[0] if len(set(found)) == 1 else found
 
 
+#: opacity of a band
+_BAND = 0.18
+
+
 def named(data: DataFrame) -> list[str] | None:
     """Return the values of x in their order where they are names, None where they are numbers."""
     values = distinct(data, "x")
@@ -153,7 +157,7 @@ def _limit(ax: Axes, data: DataFrame, drawn: Values, names: list[str] | None, cr
 def _draw_band(ax: Axes, x: NDArray[Any], part: DataFrame, colour: Any, between: bool) -> None:
     """Draw the band over chips; as bars where x has no values in between."""
     if between:
-        ax.fill_between(x, part["p05"], part["p95"], color=colour, alpha=0.18, linewidth=0)
+        ax.fill_between(x, part["p05"], part["p95"], color=colour, alpha=_BAND, linewidth=0)
     else:
         ax.vlines(x, part["p05"], part["p95"], color=colour, alpha=0.5, linewidth=2.2)
 
@@ -201,7 +205,8 @@ def _legend(ax: Axes, data: DataFrame, band: bool | None, baseline: bool) -> Non
     """Draw the legend: the series, then the meaning of band (None: of single chips) and dashes."""
     handles: list[Artist] = [*ax.get_legend_handles_labels()[0]]
     if band:
-        handles.append(Patch(facecolor="0.4", alpha=0.3, linewidth=0, label=band_label(data["chips"])))
+        colour, alpha = (handles[0].get_color(), _BAND) if len(handles) == 1 else ("0.4", 0.3)  # type: ignore[attr-defined]
+        handles.append(Patch(facecolor=colour, alpha=alpha, linewidth=0, label=band_label(data["chips"])))
     elif band is not None:
         handles.append(Line2D([], [], linestyle="", marker="", label=f"medians of {chip_count(data)} chips"))
     if baseline:

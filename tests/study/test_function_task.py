@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from matplotlib.colors import to_hex
 
 import imc_sim as imc
 from imc_sim import InputError, ResultsError
@@ -101,13 +102,27 @@ def test_table_figures_report_and_answer_name_the_metric_in_its_range(home: Path
         (axes,) = robustness_figure(robustness_data(results)).axes
     assert axes.get_ylabel() == "rms (mV)"
     assert axes.get_ylim()[1] > float(results.table["p95"].to_numpy().max())
+    (legend,) = axes.get_figure().legends  # type: ignore[union-attr]
+    (patch,), (band,) = legend.get_patches(), axes.collections
+    assert to_hex(patch.get_facecolor(), keep_alpha=True) == to_hex(
+        np.asarray(band.get_facecolor())[0].tolist(), keep_alpha=True
+    )
     assert convergence_data(results)["score"].tolist() == [score for each in results.accuracies for score in each]
     names = {path.name for path in draw(results)}
     assert {"robustness.png", "convergence.csv"} <= names
     text = write_report(results).read_text(encoding="utf-8")
     assert "median (mV)" in text
     with style():
-        assert convergence_figure(convergence_data(results)).axes[0].get_ylabel() == "mean rms (mV)"
+        above, below = convergence_figure(convergence_data(results)).axes
+    assert above.get_ylabel() == "mean rms (mV)"
+    last = convergence_data(results).groupby("point").tail(1)
+    mean, half = last["mean"].to_numpy(), last["half_width"].to_numpy()
+    high, low = float(np.max(mean + half)), float(np.min(mean - half))
+    assert above.get_ylim()[1] - above.get_ylim()[0] == pytest.approx(
+        1.1 * (high - low)
+    )  # the intervals of the last chips
+    for ax in (above, below):
+        assert all(tick == round(tick) for tick in ax.get_xticks())
     assert "accuracy" not in re.sub(r"<(svg|pre|details)\b.*?</\1>", "", text, flags=re.DOTALL)
     assert conclusion(results).startswith("The median rms of 3 chips stays within 5 % of digital (")
     table = trials_table(results.folder)
