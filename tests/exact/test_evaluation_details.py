@@ -273,8 +273,8 @@ def test_an_accuracy_is_exact_where_no_chip_and_no_read_differs(
     spec = load_chip("ideal")
     for path, value in settings.items():
         spec = spec.replace(path, value)
-    monkeypatch.setattr(_card, "evaluate_chips", lambda *_: [ChipResult(n, 9, 10, 0.0) for n in range(4)])
-    row = _card._on_chips("batmann_small_xnor", {}, spec, 4, 0)
+    monkeypatch.setattr(_card, "evaluate_chips", lambda *_, **__: [ChipResult(n, 9, 10, 0.0) for n in range(4)])
+    row = _card._on_chips("batmann_small_xnor", {}, spec, 4, 0, None)
     assert row.accuracy == 0.9
     assert (row.low < 0.9 < row.high) is varies
     assert (row.low == 0.9 == row.high) is not varies

@@ -88,8 +88,14 @@ def test_another_kind_drops_keys_where_kinds_have_their_own(part: str, kind: str
 @pytest.mark.parametrize(
     ("part", "error"),
     [
-        ({"programming": {"sigma": 0.1}}, "programming.kind: got no kind; allowed: relative, polynomial, pulses."),
-        ({"programming": {"kind": "relativ"}}, "allowed: relative, polynomial, pulses. Did you mean 'relative'?"),
+        (
+            {"programming": {"sigma": 0.1}},
+            "programming.kind: got no kind; allowed: relative, polynomial, measured, pulses.",
+        ),
+        (
+            {"programming": {"kind": "relativ"}},
+            "allowed: relative, polynomial, measured, pulses. Did you mean 'relative'?",
+        ),
         ({"programming": "relative"}, "got 'relative'; allowed: a mapping of keys to values. Write {kind: relative}."),
         ({"programming": {"kind": "relative", "sigma": -1.0}}, "device.programming.sigma: got -1.0"),
         ({"programming": {"kind": "pulses", "cell": {"kind": "vteam", "k": 1}}}, "device.programming.cell.k: got"),
