@@ -57,12 +57,13 @@ def weights_of(w: Tensor) -> Values:
     kind = _simple(ratio, rows_of_zeros=top == 0)
     if kind is not None:
         return Values(kind, top)
-    step = _step(ratio)
-    whole = (ratio / step[:, None]).round()
-    highest = float(whole.abs().max())
-    if highest <= _TOP and bool((ratio - whole * step[:, None]).abs().max() <= _ROUNDING):
-        return Values("levels", top * step, int(highest))
-    return Values("real", torch.ones(len(w), dtype=torch.float64), 0)
+    for rows in (slice(0, 1), slice(None)):  # a single real row decides, and the search of its step is slow for all
+        step = _step(ratio[rows])
+        whole = (ratio[rows] / step[:, None]).round()
+        highest = float(whole.abs().max())
+        if highest > _TOP or not bool((ratio[rows] - whole * step[:, None]).abs().max() <= _ROUNDING):
+            return Values("real", torch.ones(len(w), dtype=torch.float64), 0)
+    return Values("levels", top * step, int(highest))
 
 
 def inputs_of(values: Tensor) -> Values:

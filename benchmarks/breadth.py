@@ -1,0 +1,291 @@
+"""How many networks of timm and transformers are mapped as they are, on an ideal chip.
+
+    python benchmarks/breadth.py timm|transformers [NAME ...] [--out breadth.jsonl] [--limit 180]
+
+Neither package is a dependency of the project: `pip install timm transformers`. torchvision is replaced by empty
+modules where it is not installed. Of timm the smallest member of each family is taken, of transformers a small
+configuration of each type, both with random weights.
+
+Every network is mapped in a process of its own, with all weights on cells of any conductance, and compared with itself
+in float64. A network passes if its error is at most 4 times that of its own float32 pass, if all multiply-adds that
+torch counts are in products that were seen, and if all weights are on crossbars. One line of JSON is written per
+network; a second call computes what is missing in the file.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import importlib.machinery
+import importlib.util
+import inspect
+import json
+import multiprocessing
+import resource
+import sys
+import time
+import types
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+import imc_sim as imc
+from imc_sim.array import Chip
+from imc_sim.device import Device
+from imc_sim.sites import leaves
+
+#: cells of any conductance, all weights on crossbars
+CHIP = (
+    Chip(device=Device(g_lrs_S=1e-4, g_hrs_S=0.0, levels="continuous"))
+    .replace("policy", {"binary": "crossbar", "int8": "crossbar", "float": "crossbar"})
+    .replace("encoding_multibit", {"kind": "differential"})
+)
+#: error of a mapped network against that of its own float32 pass, and the least that counts
+TIMES, LEAST = 4.0, 1e-6
+#: sides of images that are tried, smallest first
+SIZES = (32, 64, 96, 128, 160, 192, 224, 256, 288, 384)
+#: a small member of each family of timm
+FAMILIES = """
+    beit_base_patch16_224 lambda_resnet26t mobileone_s0 cait_xxs24_224 coat_lite_tiny convit_tiny
+    convmixer_1024_20_ks9_p14 convnext_zepto_rms cpubone_nano crossvit_tiny_240 csatv2 cs3darknet_focus_s
+    cspnext_tiny davit_tiny deepseek_vit_412m_enc deit_tiny_patch16_224 densenet121 dla46x_c dpn48b
+    edgenext_xx_small efficientformer_l1 efficientformerv2_s0 tinynet_e efficientvim_m1 efficientvit_b0
+    efficientvit_m0 eva02_tiny_patch14_224 fasternet_t0 fastvit_t8 focalnet_tiny_srf gcvit_xxtiny gemma4_vit_167m
+    ghostnet_050 hardcorenas_a hgnetv2_b0 hiera_tiny_224 sam2_hiera_tiny hrnet_w18_small iformer_t
+    inception_next_atto inception_resnet_v2 inception_v3 inception_v4 lcnetv2_small levit_128s lowformer_b0
+    mambaout_femto maxvit_pico_rw_256 poolformer_s12 gmlp_ti16_224 lcnet_035 mobilenetv5_base mobilevit_xxs
+    mvitv2_tiny naflexvit_base_patch16_gap nasnetalarge nest_tiny nextvit_small nf_regnet_b0 pit_ti_224
+    pnasnet5large pvt_v2_b0 qwen3_vit_88m rdnet_tiny regnetx_002 repghostnet_050 repvit_m0_9 res2net50_14w_8s
+    resnest14d resnet10t resnetv2_18 rexnetr_100 selecsls42 legacy_seresnet18 sequencer2d_s shvit_s1 skresnet18
+    starnet_s050 swiftformer_xs swin_tiny_patch4_window7_224 swinv2_tiny_window8_256 swinv2_cr_tiny_224
+    tiny_vit_5m_224 tnt_s_patch16_224 tresnet_m twins_svt_small vgg11 visformer_tiny vit_tiny_patch16_224
+    vit_tiny_r_s16_p8_224 vit_relpos_small_patch16_224 samvit_base_patch16_224 vitamin_small_224 volo_d1_224
+    ese_vovnet19b_slim_dw legacy_xception xception41 xcit_nano_12_p16_224
+""".split()
+TYPES = (
+    "albert", "bart", "beit", "bert", "big_bird", "blip", "bloom", "canine", "clap", "clip", "codegen", "convbert",
+    "convnextv2", "cvt", "data2vec-audio", "deberta-v2", "deit", "detr", "dinov2", "distilbert", "dpt", "electra",
+    "falcon", "fnet", "gemma", "glpn", "gpt2", "gpt_neox", "gptj", "hubert", "levit", "llama", "longformer", "luke",
+    "mamba", "mamba2", "marian", "mistral", "mixtral", "mobilevit", "mpnet", "mpt", "opt", "phi", "pvt", "qwen2",
+    "reformer", "resnet", "roberta", "rwkv", "segformer", "siglip", "squeezebert", "swin", "t5", "vit", "wav2vec2",
+    "whisper",
+)  # fmt: skip
+#: settings of small configurations, by the names that the types have for them
+SMALL = {
+    32: "hidden_size d_model n_embd dim embedding_size word_embed_proj_dim projection_dim conv_dim_last rotary_emb_dim",
+    64: "vocab_size intermediate_size n_inner ffn_dim encoder_ffn_dim decoder_ffn_dim d_ff hidden_dim "
+    "max_position_embeddings n_positions max_seq_len feed_forward_size",
+    2: "num_hidden_layers n_layer n_layers num_layers encoder_layers decoder_layers num_decoder_layers "
+    "num_attention_heads n_head n_heads num_heads encoder_attention_heads decoder_attention_heads num_key_value_heads "
+    "num_local_experts num_kv_heads",
+    16: "head_dim d_kv attention_head_size num_conv_pos_embeddings num_buckets",
+}
+#: settings of single networks: fewer blocks or features of the largest ones
+OWN: dict[str, dict[str, Any]] = {
+    "beit_base_patch16_224": {"depth": 2}, "deepseek_vit_412m_enc": {"depth": 2}, "gemma4_vit_167m": {"depth": 2},
+    "qwen3_vit_88m": {"depth": 2}, "samvit_base_patch16_224": {"depth": 4}, "vgg11": {"num_features": 256},
+}  # fmt: skip
+
+
+class _Named(type):
+    """A class whose every attribute is another such class."""
+
+    def __getattr__(cls, name: str) -> type:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return _Named(name, (), {"__module__": cls.__module__})
+
+
+class _Empty:
+    """Finds `torchvision` and all below it as modules whose every name is an empty class."""
+
+    @staticmethod
+    def find_spec(name: str, *_: object) -> importlib.machinery.ModuleSpec | None:
+        return importlib.machinery.ModuleSpec(name, _Empty, is_package=True) if name.startswith("torchvision") else None  # type: ignore[arg-type]
+
+    @staticmethod
+    def create_module(spec: importlib.machinery.ModuleSpec) -> types.ModuleType:
+        module = types.ModuleType(spec.name)
+        names = _Named(spec.name, (), {})
+        module.__getattr__ = lambda name: _Named.__getattr__(names, name)  # type: ignore[method-assign]
+        return module
+
+    @staticmethod
+    def exec_module(module: types.ModuleType) -> None:
+        pass
+
+
+def timm_network(name: str) -> tuple[nn.Module, dict[str, Any]]:
+    """Return a network of timm and the smallest images that it takes."""
+    import timm
+
+    for options, size in [({"img_size": size}, size) for size in SIZES] + [({}, size) for size in SIZES]:
+        try:
+            network = timm.create_model(name, **options, **OWN.get(name, {})).eval()
+            x = torch.randn(2, network.pretrained_cfg["input_size"][0], size, size)
+            network(x)
+        except Exception:  # noqa: BLE001, S112  the next size
+            continue
+        return network, {"x": x}
+    raise RuntimeError("no size of images works")
+
+
+def small(kind: str) -> Any:
+    """Return a small configuration of a type of transformers."""
+    from transformers import AutoConfig
+
+    given = AutoConfig.for_model(kind)
+    return type(given)(**_settings(given, kind))
+
+
+def _settings(given: Any, kind: str) -> dict[str, Any]:
+    changed = {
+        name: value for value, names in SMALL.items() for name in names.split() if isinstance(getattr(given, name, None), int)
+    }  # fmt: skip
+    for name in type(given).sub_configs:
+        if getattr(given, name, None) is not None:
+            changed[name] = _settings(getattr(given, name), "")
+    return changed | OWN.get(kind, {})
+
+
+def transformers_network(name: str) -> tuple[nn.Module, dict[str, Any]]:
+    """Return a small network of a type of transformers and its inputs."""
+    from transformers import AutoModel
+
+    config = small(name)
+    network = AutoModel.from_config(config).eval()
+    names = list(inspect.signature(network.forward).parameters)
+    text = getattr(config, "text_config", config)
+    vision = getattr(config, "vision_config", config)
+    ids = torch.randint(3, getattr(text, "vocab_size", 4), (2, 16))
+    inputs: dict[str, Any] = {}
+    if "input_ids" in names:
+        inputs["input_ids"] = ids
+        if "attention_mask" in names:
+            inputs["attention_mask"] = torch.ones_like(ids)
+    if getattr(config, "is_encoder_decoder", False):
+        inputs["decoder_input_ids"] = ids[:, :8]
+    if "pixel_values" in names:
+        size = getattr(vision, "image_size", 64)
+        size = size if isinstance(size, int) else size[0]
+        inputs["pixel_values"] = torch.randn(2, getattr(vision, "num_channels", 3), size, size)
+    if "input_values" in names:
+        inputs["input_values"] = torch.randn(2, 4000)
+    if "input_features" in names:
+        audio = getattr(config, "audio_config", config)
+        inputs["input_features"] = torch.randn(2, audio.num_mel_bins, 2 * getattr(audio, "max_source_positions", 32))
+        inputs.pop("attention_mask", None)
+    return network, inputs
+
+
+def vary(network: nn.Module) -> None:
+    """Move weights that a fresh network has all equal, such as zeros of the last layer, so that nothing vanishes."""
+    for weight in network.parameters():
+        if weight.is_floating_point() and weight.numel() > 1 and bool((weight == weight.flatten()[0]).all()):
+            weight += 0.1 * torch.randn_like(weight)
+
+
+def measure(suite: str, name: str) -> dict[str, Any]:
+    """Map one network and compare it with itself."""
+    torch.manual_seed(0)
+    torch.set_num_threads(1)
+    network, inputs = (timm_network if suite == "timm" else transformers_network)(name)
+    vary(network.requires_grad_(False))
+    row: dict[str, Any] = {"weights": sum(w.numel() for w in network.parameters())}
+    row["inputs"] = {key: list(x.shape) for key, x in inputs.items()}
+    with FlopCounterMode(display=False) as counter:
+        own = network(**copy.deepcopy(inputs))
+    started = time.perf_counter()
+    analog = imc.map_model(network, CHIP, chips=2, inputs=inputs)
+    row["map_s"], started = round(time.perf_counter() - started, 1), time.perf_counter()
+    found = analog(**inputs)
+    row["pass_s"] = round(time.perf_counter() - started, 1)
+    row |= errors(network, inputs, own, found)
+    products = analog.report.products
+    sites = [site for site in products.sites if site.weight is not None]
+    row |= {
+        "sites": len(sites), "kinds": sorted({site.weights.kind for site in sites}),
+        "digital": len(sites) - len(analog.report.placed), "dynamic": sum(site.dynamic for site in products.sites),
+        "counted": max(counter.get_total_flops() // 2, products.counted), "seen": products.seen, "unseen": list(products.unseen),
+        "opaque": [f"{path}: {function}" for path, function in products.opaque],
+        "together": analog.sites.together(2) > 1, "report": analog.report.to_text().splitlines()[-2:],
+    }  # fmt: skip
+    attention = sum(site.multiply_adds for site in products.sites if site.kind == "attention")
+    row["counted_all"] = row["seen"] - row["counted"] in (0, attention)  # torch counts no attention on some CPUs
+    equal = row["error"] <= max(TIMES * row["own_error"], LEAST)
+    return row | {"equal": equal, "ok": equal and not row["digital"] and row["counted_all"]}
+
+
+@torch.no_grad()
+def errors(network: nn.Module, inputs: dict[str, Any], own: Any, found: Any) -> dict[str, float]:
+    """Return the largest error of an output of the chips, and of the network itself in float32.
+
+    Errors are those to a pass in float64, relative to the variation of the output over the samples.
+    """
+    double = copy.deepcopy(network).double()
+    exact = double(**{key: x.double() if x.is_floating_point() else x for key, x in inputs.items()})
+    triples = zip(leaves(own), leaves(exact), leaves(found), strict=True)
+    pairs = []
+    for a, b, chips in (each for each in triples if isinstance(each[0], Tensor) and each[0].is_floating_point()):
+        varied = float((b - b.mean(0)).norm())
+        if varied > LEAST * float(b.norm()):
+            pairs.append([float((x.double() - b).norm()) / varied for x in (a, *chips)])
+    own_errors, *chip_errors = zip(*pairs, strict=True)
+    return {"own_error": max(own_errors), "error": max(map(max, chip_errors)), "outputs": len(pairs)}
+
+
+def _child(pipe: Any, suite: str, name: str, limit: int) -> None:
+    resource.setrlimit(resource.RLIMIT_CPU, (limit, limit))
+    try:
+        row = measure(suite, name)
+    except Exception as error:  # noqa: BLE001  one line per network, whatever it raises
+        row = {"ok": False, "failed": f"{type(error).__name__}: {error}"[:2000]}
+    row["peak_GB"] = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, 2)
+    pipe.send(row)
+
+
+def limited(suite: str, name: str, limit: int) -> dict[str, Any]:
+    """Return the row of one network, measured in a process of at most so many processor seconds."""
+    context = multiprocessing.get_context("fork")
+    ours, theirs = context.Pipe()
+    started = time.perf_counter()
+    process = context.Process(target=_child, args=(theirs, suite, name, limit))
+    process.start()
+    theirs.close()
+    try:
+        row = ours.recv()
+    except EOFError:
+        row = {"ok": False, "failed": f"ended after {limit} s of processor time, or by lack of memory"}
+    process.join()
+    return {"suite": suite, "name": name, "seconds": round(time.perf_counter() - started, 1)} | row
+
+
+def main() -> None:
+    """Measure the networks that the file lacks, and print a line for each."""
+    parser = argparse.ArgumentParser(description="Map networks of timm and transformers.")
+    parser.add_argument("suite", choices=("timm", "transformers"))
+    parser.add_argument("names", nargs="*")
+    parser.add_argument("--out", type=Path, default=Path("breadth.jsonl"))
+    parser.add_argument("--limit", type=int, default=180)
+    args = parser.parse_args()
+    if args.suite == "timm" and importlib.util.find_spec("torchvision") is None:
+        sys.meta_path.append(_Empty)  # type: ignore[arg-type]
+    importlib.import_module(args.suite)
+    names = args.names or (FAMILIES if args.suite == "timm" else TYPES)
+    rows = [json.loads(line) for line in args.out.read_text().splitlines()] if args.out.exists() else []
+    done = {(row["suite"], row["name"]) for row in rows}
+    for name in names:
+        if (args.suite, name) in done and not args.names:
+            continue
+        row = limited(args.suite, name, args.limit)
+        with args.out.open("a") as file:
+            file.write(json.dumps(row) + "\n")
+        numbers = " ".join(f"{key}={row[key]:.2g}" for key in ("error", "own_error", "map_s", "pass_s") if key in row)
+        print("ok  " if row["ok"] else "FAIL", name, numbers, row.get("failed", "")[:300], flush=True)
+
+
+if __name__ == "__main__":
+    main()
