@@ -65,28 +65,43 @@ FAMILIES = """
     vit_tiny_r_s16_p8_224 vit_relpos_small_patch16_224 samvit_base_patch16_224 vitamin_small_224 volo_d1_224
     ese_vovnet19b_slim_dw legacy_xception xception41 xcit_nano_12_p16_224
 """.split()
-TYPES = (
-    "albert", "bart", "beit", "bert", "big_bird", "blip", "bloom", "canine", "clap", "clip", "codegen", "convbert",
-    "convnextv2", "cvt", "data2vec-audio", "deberta-v2", "deit", "detr", "dinov2", "distilbert", "dpt", "electra",
-    "falcon", "fnet", "gemma", "glpn", "gpt2", "gpt_neox", "gptj", "hubert", "levit", "llama", "longformer", "luke",
-    "mamba", "mamba2", "marian", "mistral", "mixtral", "mobilevit", "mpnet", "mpt", "opt", "phi", "pvt", "qwen2",
-    "reformer", "resnet", "roberta", "rwkv", "segformer", "siglip", "squeezebert", "swin", "t5", "vit", "wav2vec2",
-    "whisper",
-)  # fmt: skip
+#: types of transformers
+TYPES = """
+    albert bart beit bert big_bird bloom camembert codegen convbert convnext convnextv2 deberta deberta-v2 deit distilbert
+    electra ernie falcon fnet funnel gemma gpt2 gpt_neo gpt_neox gptj layoutlm llama longformer mamba marian mbart
+    megatron-bert mistral mixtral mobilebert mobilevit mpnet nystromformer opt pegasus phi poolformer qwen2 rembert resnet
+    roberta roformer rwkv segformer squeezebert stablelm swin swinv2 t5 vit xglm xlm-roberta yoso clip hubert wav2vec2
+    whisper
+""".split()
 #: settings of small configurations, by the names that the types have for them
 SMALL = {
-    32: "hidden_size d_model n_embd dim embedding_size word_embed_proj_dim projection_dim conv_dim_last rotary_emb_dim",
-    64: "vocab_size intermediate_size n_inner ffn_dim encoder_ffn_dim decoder_ffn_dim d_ff hidden_dim "
-    "max_position_embeddings n_positions max_seq_len feed_forward_size",
-    2: "num_hidden_layers n_layer n_layers num_layers encoder_layers decoder_layers num_decoder_layers "
-    "num_attention_heads n_head n_heads num_heads encoder_attention_heads decoder_attention_heads num_key_value_heads "
-    "num_local_experts num_kv_heads",
-    16: "head_dim d_kv attention_head_size num_conv_pos_embeddings num_buckets",
+    name: value
+    for value, names in {
+        32: "hidden_size d_model n_embd dim embedding_size attention_hidden_size projection_dim image_size",
+        64: "intermediate_size d_ff ffn_dim encoder_ffn_dim decoder_ffn_dim hidden_dim n_positions ffn_hidden_size "
+        "max_position_embeddings",
+        2: "num_hidden_layers n_layer n_layers num_layers encoder_layers decoder_layers num_key_value_heads",
+        4: "num_attention_heads n_head n_heads num_heads encoder_attention_heads decoder_attention_heads "
+        "attention_window state_size",
+        8: "d_kv head_dim rotary_dim",
+        100: "vocab_size",
+        0: "pad_token_id",
+    }.items()
+    for name in names.split()
 }
-#: settings of single networks: fewer blocks or features of the largest ones
+_STAGES = {"hidden_sizes": [8, 16, 16, 32], "depths": [1, 1, 1, 1]}
+_WINDOWS = {"embed_dim": 16, "depths": [1, 1], "num_heads": [1, 2], "window_size": 4}
+_SPEECH = {"conv_dim": [16] * 7, "num_conv_pos_embeddings": 16, "num_conv_pos_embedding_groups": 2}
+#: settings of single networks: fewer blocks or features of the largest ones, and lists of settings
 OWN: dict[str, dict[str, Any]] = {
     "beit_base_patch16_224": {"depth": 2}, "deepseek_vit_412m_enc": {"depth": 2}, "gemma4_vit_167m": {"depth": 2},
     "qwen3_vit_88m": {"depth": 2}, "samvit_base_patch16_224": {"depth": 4}, "vgg11": {"num_features": 256},
+    "convnext": _STAGES, "convnextv2": _STAGES, "poolformer": _STAGES, "resnet": {"embedding_size": 8} | _STAGES,
+    "segformer": {"num_attention_heads": [1, 1, 2, 2], "decoder_hidden_size": 16} | _STAGES,
+    "mobilevit": {"hidden_sizes": [16, 16, 16], "neck_hidden_sizes": [8, 8, 16, 16, 16, 16, 32]},
+    "swin": _WINDOWS, "swinv2": _WINDOWS, "gpt_neo": {"attention_types": [[["global", "local"], 1]]},
+    "funnel": {"architectures": ["FunnelModel"], "block_sizes": [1, 1], "num_decoder_layers": 1, "d_head": 8, "d_inner": 64, "d_model": 32, "n_head": 4},
+    "hubert": _SPEECH, "wav2vec2": _SPEECH,
 }  # fmt: skip
 
 
@@ -133,52 +148,29 @@ def timm_network(name: str) -> tuple[nn.Module, dict[str, Any]]:
     raise RuntimeError("no size of images works")
 
 
-def small(kind: str) -> Any:
-    """Return a small configuration of a type of transformers."""
-    from transformers import AutoConfig
-
-    given = AutoConfig.for_model(kind)
-    return type(given)(**_settings(given, kind))
-
-
 def _settings(given: Any, kind: str) -> dict[str, Any]:
-    changed = {
-        name: value for value, names in SMALL.items() for name in names.split() if isinstance(getattr(given, name, None), int)
-    }  # fmt: skip
-    for name in type(given).sub_configs:
-        if getattr(given, name, None) is not None:
-            changed[name] = _settings(getattr(given, name), "")
-    return changed | OWN.get(kind, {})
+    """Return small settings by those of the configuration that are numbers, also of the configurations inside."""
+    numbers = {} if kind in OWN and kind not in ("gpt_neo", "hubert", "wav2vec2") else SMALL
+    changed: dict[str, Any] = {n: v for n, v in numbers.items() if isinstance(getattr(given, n, None), int)}
+    inside = [name for name in type(given).sub_configs if getattr(given, name, None) is not None]
+    return changed | {name: _settings(getattr(given, name), "") for name in inside} | OWN.get(kind, {})
 
 
 def transformers_network(name: str) -> tuple[nn.Module, dict[str, Any]]:
     """Return a small network of a type of transformers and its inputs."""
-    from transformers import AutoModel
+    from transformers import AutoConfig, AutoModel
 
-    config = small(name)
-    network = AutoModel.from_config(config).eval()
-    names = list(inspect.signature(network.forward).parameters)
-    text = getattr(config, "text_config", config)
-    vision = getattr(config, "vision_config", config)
-    ids = torch.randint(3, getattr(text, "vocab_size", 4), (2, 16))
-    inputs: dict[str, Any] = {}
-    if "input_ids" in names:
-        inputs["input_ids"] = ids
-        if "attention_mask" in names:
-            inputs["attention_mask"] = torch.ones_like(ids)
-    if getattr(config, "is_encoder_decoder", False):
-        inputs["decoder_input_ids"] = ids[:, :8]
-    if "pixel_values" in names:
-        size = getattr(vision, "image_size", 64)
-        size = size if isinstance(size, int) else size[0]
-        inputs["pixel_values"] = torch.randn(2, getattr(vision, "num_channels", 3), size, size)
-    if "input_values" in names:
-        inputs["input_values"] = torch.randn(2, 4000)
-    if "input_features" in names:
-        audio = getattr(config, "audio_config", config)
-        inputs["input_features"] = torch.randn(2, audio.num_mel_bins, 2 * getattr(audio, "max_source_positions", 32))
-        inputs.pop("attention_mask", None)
-    return network, inputs
+    given = AutoConfig.for_model(name)
+    network = AutoModel.from_config(type(given)(**_settings(given, name))).eval()
+    names, ids = inspect.signature(network.forward).parameters, torch.randint(3, 99, (2, 16))
+    images = getattr(network.config, "vision_config", network.config)
+    size = min(getattr(images, "image_size", 64), 64)
+    shaped = {
+        "input_ids": ids, "pixel_values": torch.randn(2, 3, size, size), "input_values": torch.randn(2, 3200),
+        "input_features": torch.randn(2, getattr(network.config, "num_mel_bins", 1), 3000),
+    }  # fmt: skip
+    inputs = {key: x for key, x in shaped.items() if key in names}
+    return network, inputs | ({"decoder_input_ids": ids[:, :8]} if network.config.is_encoder_decoder else {})
 
 
 def vary(network: nn.Module) -> None:
@@ -227,14 +219,17 @@ def errors(network: nn.Module, inputs: dict[str, Any], own: Any, found: Any) -> 
     """
     double = copy.deepcopy(network).double()
     exact = double(**{key: x.double() if x.is_floating_point() else x for key, x in inputs.items()})
-    triples = zip(leaves(own), leaves(exact), leaves(found), strict=True)
     pairs = []
-    for a, b, chips in (each for each in triples if isinstance(each[0], Tensor) and each[0].is_floating_point()):
+    for a, b, chips in zip(*map(_numbers, (own, exact, found)), strict=True):
         varied = float((b - b.mean(0)).norm())
         if varied > LEAST * float(b.norm()):
             pairs.append([float((x.double() - b).norm()) / varied for x in (a, *chips)])
     own_errors, *chip_errors = zip(*pairs, strict=True)
     return {"own_error": max(own_errors), "error": max(map(max, chip_errors)), "outputs": len(pairs)}
+
+
+def _numbers(output: Any) -> list[Tensor]:
+    return [x for x in leaves(output) if isinstance(x, Tensor) and x.is_floating_point()]
 
 
 def _child(pipe: Any, suite: str, name: str, limit: int) -> None:
