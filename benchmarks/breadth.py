@@ -1,10 +1,10 @@
 """How many networks of timm and transformers are mapped as they are, on an ideal chip.
 
-    python benchmarks/breadth.py timm|transformers [NAME ...] [--out breadth.jsonl] [--limit 180]
+    python benchmarks/breadth.py [timm|transformers [NAME ...]] [--out breadth.jsonl] [--limit 180]
 
-Neither package is a dependency of the project: `pip install timm transformers`. torchvision is replaced by empty
-modules where it is not installed. Of timm the smallest member of each family is taken, of transformers a small
-configuration of each type, both with random weights.
+Neither package is a dependency of the project (`pip install timm transformers`); what is not installed is left out.
+torchvision is replaced by empty modules where it is not installed. Of timm a small member of each family is taken, of
+transformers a small configuration of each type, both with random weights.
 
 Every network is mapped in a process of its own, with all weights on cells of any conductance, and compared with itself
 in float64. A network passes if its error is at most 4 times that of its own float32 pass, if all multiply-adds that
@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 import copy
+import importlib.abc
 import importlib.machinery
 import importlib.util
 import inspect
@@ -25,6 +26,7 @@ import resource
 import sys
 import time
 import types
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,13 +35,12 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 import imc_sim as imc
-from imc_sim.array import Chip
-from imc_sim.device import Device
 from imc_sim.sites import leaves
 
 #: cells of any conductance, all weights on crossbars
 CHIP = (
-    Chip(device=Device(g_lrs_S=1e-4, g_hrs_S=0.0, levels="continuous"))
+    imc.load_chip("ideal")
+    .replace("device.levels", "continuous")
     .replace("policy", {"binary": "crossbar", "int8": "crossbar", "float": "crossbar"})
     .replace("encoding_multibit", {"kind": "differential"})
 )
@@ -64,15 +65,15 @@ FAMILIES = """
     tiny_vit_5m_224 tnt_s_patch16_224 tresnet_m twins_svt_small vgg11 visformer_tiny vit_tiny_patch16_224
     vit_tiny_r_s16_p8_224 vit_relpos_small_patch16_224 samvit_base_patch16_224 vitamin_small_224 volo_d1_224
     ese_vovnet19b_slim_dw legacy_xception xception41 xcit_nano_12_p16_224
-""".split()
+""".split()  # noqa: SIM905  a list literal would take a line for each
 #: types of transformers
 TYPES = """
-    albert bart beit bert big_bird bloom camembert codegen convbert convnext convnextv2 deberta deberta-v2 deit distilbert
-    electra ernie falcon fnet funnel gemma gpt2 gpt_neo gpt_neox gptj layoutlm llama longformer mamba marian mbart
-    megatron-bert mistral mixtral mobilebert mobilevit mpnet nystromformer opt pegasus phi poolformer qwen2 rembert resnet
-    roberta roformer rwkv segformer squeezebert stablelm swin swinv2 t5 vit xglm xlm-roberta yoso clip hubert wav2vec2
-    whisper
-""".split()
+    albert bart beit bert big_bird bloom camembert codegen convbert convnext convnextv2 deberta deberta-v2 deit
+    distilbert electra ernie falcon fnet funnel gemma gpt2 gpt_neo gpt_neox gptj layoutlm llama longformer mamba
+    marian mbart megatron-bert mistral mixtral mobilebert mobilevit mpnet nystromformer opt pegasus phi poolformer
+    qwen2 rembert resnet roberta roformer rwkv segformer squeezebert stablelm swin swinv2 t5 vit xglm xlm-roberta
+    yoso clip hubert wav2vec2 whisper
+""".split()  # noqa: SIM905  a list literal would take a line for each
 #: settings of small configurations, by the names that the types have for them
 SMALL = {
     name: value
@@ -100,7 +101,10 @@ OWN: dict[str, dict[str, Any]] = {
     "segformer": {"num_attention_heads": [1, 1, 2, 2], "decoder_hidden_size": 16} | _STAGES,
     "mobilevit": {"hidden_sizes": [16, 16, 16], "neck_hidden_sizes": [8, 8, 16, 16, 16, 16, 32]},
     "swin": _WINDOWS, "swinv2": _WINDOWS, "gpt_neo": {"attention_types": [[["global", "local"], 1]]},
-    "funnel": {"architectures": ["FunnelModel"], "block_sizes": [1, 1], "num_decoder_layers": 1, "d_head": 8, "d_inner": 64, "d_model": 32, "n_head": 4},
+    "funnel": {
+        "architectures": ["FunnelModel"], "block_sizes": [1, 1], "num_decoder_layers": 1, "d_head": 8, "d_inner": 64,
+        "d_model": 32, "n_head": 4,
+    },
     "hubert": _SPEECH, "wav2vec2": _SPEECH,
 }  # fmt: skip
 
@@ -114,35 +118,32 @@ class _Named(type):
         return _Named(name, (), {"__module__": cls.__module__})
 
 
-class _Empty:
+class _Empty(importlib.abc.MetaPathFinder, importlib.abc.Loader):
     """Finds `torchvision` and all below it as modules whose every name is an empty class."""
 
-    @staticmethod
-    def find_spec(name: str, *_: object) -> importlib.machinery.ModuleSpec | None:
-        return importlib.machinery.ModuleSpec(name, _Empty, is_package=True) if name.startswith("torchvision") else None  # type: ignore[arg-type]
+    def find_spec(self, fullname: str, *_: Any) -> importlib.machinery.ModuleSpec | None:
+        if not fullname.startswith("torchvision"):
+            return None
+        return importlib.machinery.ModuleSpec(fullname, self, is_package=True)
 
-    @staticmethod
-    def create_module(spec: importlib.machinery.ModuleSpec) -> types.ModuleType:
-        module = types.ModuleType(spec.name)
-        names = _Named(spec.name, (), {})
-        module.__getattr__ = lambda name: _Named.__getattr__(names, name)  # type: ignore[method-assign]
+    def create_module(self, spec: importlib.machinery.ModuleSpec) -> types.ModuleType:
+        module, names = types.ModuleType(spec.name), _Named(spec.name, (), {})
+        vars(module)["__getattr__"] = lambda name: _Named.__getattr__(names, name)
         return module
 
-    @staticmethod
-    def exec_module(module: types.ModuleType) -> None:
-        pass
+    def exec_module(self, module: types.ModuleType) -> None:
+        """Leave the module empty."""
 
 
 def timm_network(name: str) -> tuple[nn.Module, dict[str, Any]]:
     """Return a network of timm and the smallest images that it takes."""
-    import timm
-
+    timm = importlib.import_module("timm")
     for options, size in [({"img_size": size}, size) for size in SIZES] + [({}, size) for size in SIZES]:
         try:
             network = timm.create_model(name, **options, **OWN.get(name, {})).eval()
             x = torch.randn(2, network.pretrained_cfg["input_size"][0], size, size)
             network(x)
-        except Exception:  # noqa: BLE001, S112  the next size
+        except Exception:  # noqa: S112  the next size
             continue
         return network, {"x": x}
     raise RuntimeError("no size of images works")
@@ -158,10 +159,9 @@ def _settings(given: Any, kind: str) -> dict[str, Any]:
 
 def transformers_network(name: str) -> tuple[nn.Module, dict[str, Any]]:
     """Return a small network of a type of transformers and its inputs."""
-    from transformers import AutoConfig, AutoModel
-
-    given = AutoConfig.for_model(name)
-    network = AutoModel.from_config(type(given)(**_settings(given, name))).eval()
+    transformers = importlib.import_module("transformers")
+    given = transformers.AutoConfig.for_model(name)
+    network = transformers.AutoModel.from_config(type(given)(**_settings(given, name))).eval()
     names, ids = inspect.signature(network.forward).parameters, torch.randint(3, 99, (2, 16))
     images = getattr(network.config, "vision_config", network.config)
     size = min(getattr(images, "image_size", 64), 64)
@@ -201,9 +201,11 @@ def measure(suite: str, name: str) -> dict[str, Any]:
     row |= {
         "sites": len(sites), "kinds": sorted({site.weights.kind for site in sites}),
         "digital": len(sites) - len(analog.report.placed), "dynamic": sum(site.dynamic for site in products.sites),
-        "counted": max(counter.get_total_flops() // 2, products.counted), "seen": products.seen, "unseen": list(products.unseen),
+        "counted": max(counter.get_total_flops() // 2, products.counted), "seen": products.seen,
+        "unseen": list(products.unseen),
         "opaque": [f"{path}: {function}" for path, function in products.opaque],
-        "together": analog.sites.together(2) > 1, "report": analog.report.to_text().splitlines()[-2:],
+        "together": analog.sites is not None and analog.sites.together(2) > 1,
+        "report": analog.report.to_text().splitlines()[-2:],
     }  # fmt: skip
     attention = sum(site.multiply_adds for site in products.sites if site.kind == "attention")
     row["counted_all"] = row["seen"] - row["counted"] in (0, attention)  # torch counts no attention on some CPUs
@@ -236,7 +238,7 @@ def _child(pipe: Any, suite: str, name: str, limit: int) -> None:
     resource.setrlimit(resource.RLIMIT_CPU, (limit, limit))
     try:
         row = measure(suite, name)
-    except Exception as error:  # noqa: BLE001  one line per network, whatever it raises
+    except Exception as error:  # one line per network, whatever it raises
         row = {"ok": False, "failed": f"{type(error).__name__}: {error}"[:2000]}
     row["peak_GB"] = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, 2)
     pipe.send(row)
@@ -258,28 +260,34 @@ def limited(suite: str, name: str, limit: int) -> dict[str, Any]:
     return {"suite": suite, "name": name, "seconds": round(time.perf_counter() - started, 1)} | row
 
 
-def main() -> None:
-    """Measure the networks that the file lacks, and print a line for each."""
-    parser = argparse.ArgumentParser(description="Map networks of timm and transformers.")
-    parser.add_argument("suite", choices=("timm", "transformers"))
-    parser.add_argument("names", nargs="*")
-    parser.add_argument("--out", type=Path, default=Path("breadth.jsonl"))
-    parser.add_argument("--limit", type=int, default=180)
-    args = parser.parse_args()
-    if args.suite == "timm" and importlib.util.find_spec("torchvision") is None:
-        sys.meta_path.append(_Empty)  # type: ignore[arg-type]
-    importlib.import_module(args.suite)
-    names = args.names or (FAMILIES if args.suite == "timm" else TYPES)
-    rows = [json.loads(line) for line in args.out.read_text().splitlines()] if args.out.exists() else []
-    done = {(row["suite"], row["name"]) for row in rows}
-    for name in names:
-        if (args.suite, name) in done and not args.names:
-            continue
-        row = limited(args.suite, name, args.limit)
-        with args.out.open("a") as file:
+def run(suite: str, names: Sequence[str], out: Path, limit: int) -> None:
+    """Measure networks of one package and print a line for each; those in the file only if they are named."""
+    if importlib.util.find_spec(suite) is None:
+        print(f"{suite} is not installed: pip install {suite}")
+        return
+    if suite == "timm" and importlib.util.find_spec("torchvision") is None:
+        sys.meta_path.append(_Empty())
+    importlib.import_module(suite)
+    rows = [json.loads(line) for line in out.read_text().splitlines()] if out.exists() else []
+    done = {row["name"] for row in rows if row["suite"] == suite}
+    for name in names or [each for each in (FAMILIES if suite == "timm" else TYPES) if each not in done]:
+        row = limited(suite, name, limit)
+        with out.open("a") as file:
             file.write(json.dumps(row) + "\n")
         numbers = " ".join(f"{key}={row[key]:.2g}" for key in ("error", "own_error", "map_s", "pass_s") if key in row)
         print("ok  " if row["ok"] else "FAIL", name, numbers, row.get("failed", "")[:300], flush=True)
+
+
+def main() -> None:
+    """Measure the networks that the file lacks."""
+    parser = argparse.ArgumentParser(description="Map networks of timm and transformers.")
+    parser.add_argument("suite", choices=("timm", "transformers"), nargs="?")
+    parser.add_argument("names", nargs="*")
+    parser.add_argument("--out", type=Path, default=Path("breadth.jsonl"))
+    parser.add_argument("--limit", type=int, default=180, help="processor seconds of a network")
+    args = parser.parse_args()
+    for suite in (args.suite,) if args.suite else ("timm", "transformers"):
+        run(suite, args.names, args.out, args.limit)
 
 
 if __name__ == "__main__":
