@@ -15,7 +15,7 @@ from imc_sim._errors import InputError
 from imc_sim._tensors import check_usual
 
 #: what holds no tensors but itself; a tuple, which is checked faster than a union
-_LEAVES = (Tensor, str, int, float)
+_LEAVES = (Tensor, str, int, float, type)
 _ALLOWED = "one tensor, a tuple of positional arguments or a dict of keyword arguments"
 
 
@@ -67,7 +67,7 @@ def _parts(value: Any) -> Mapping[Any, Any] | None:
         return None
     if type(value) in (tuple, list):
         return dict(enumerate(value))
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+    if dataclasses.is_dataclass(value):
         return {field.name: getattr(value, field.name) for field in dataclasses.fields(value) if field.init}
     if isinstance(value, Mapping):
         return value

@@ -79,6 +79,21 @@ def hooked_norm() -> nn.Module:
         return passed(nn.Sequential(nn.utils.weight_norm(nn.Linear(6, 5)), nn.ReLU()))
 
 
+class Resolving(type):
+    """A class of a dependency injector: it raises an error of its own for names that it does not have."""
+
+    def __getattr__(cls, name: str) -> None:
+        raise LookupError(name)
+
+
+class Injected(nn.Linear):
+    """A layer that keeps such a class, as quantised layers of Brevitas do."""
+
+    def __init__(self) -> None:
+        super().__init__(6, 4)
+        self.quantiser = Resolving("Quantiser", (), {})
+
+
 MODULES: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
     "view": (Viewed, (3, 2, 6, 6)),
     "view after images of one channel": (lambda: Viewed(1), (3, 1, 6, 6)),
@@ -88,6 +103,7 @@ MODULES: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
     "norms of weights": (normed, (3, 6)),
     "weight norm by a hook": (hooked_norm, (3, 6)),
     "a tensor kept from a pass": (lambda: passed(Keeping()), (3, 6)),
+    "a class that resolves its names": (Injected, (3, 6)),
     "instance norm": (lambda: nn.Sequential(nn.Conv2d(2, 3, 3), nn.InstanceNorm2d(3)), (3, 2, 6, 6)),
 }  # fmt: skip
 
