@@ -169,6 +169,8 @@ def _share(products: Products, placed: set[str]) -> str:
     line = f"on crossbars: {_of(*weights)} of the weights in products, {_of(done, total)} of the multiply-adds"
     dynamic = sum(site.dynamic for site in products.sites)
     line += f"; {dynamic} products of two activations stay digital" if dynamic else ""
+    constant = sum(site.constant for site in products.sites)
+    line += f"; {constant} products that are the same for all inputs stay digital" if constant else ""
     unseen = max(0, products.counted - products.seen)
     where = " of " + ", ".join(map(repr, products.unseen)) if products.unseen else ""
     return line + (f"; {_of(unseen, total)} are in functions{where} that were not seen, and digital" if unseen else "")

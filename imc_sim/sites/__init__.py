@@ -6,7 +6,7 @@ from imc_sim.sites._copy import content_of, own_copy
 from imc_sim.sites._mode import ProductMode
 from imc_sim.sites._probe import Products, Site, find_products
 from imc_sim.sites._samples import Samples
-from imc_sim.sites._values import Values, inputs_of, weights_of
+from imc_sim.sites._values import Values, inputs_of, nearly_equal, weights_of
 
 __all__ = [
     "Arguments",
@@ -21,6 +21,7 @@ __all__ = [
     "inputs_of",
     "joined",
     "leaves",
+    "nearly_equal",
     "own_copy",
     "weights_of",
 ]

@@ -97,6 +97,11 @@ class ProductMode(TorchFunctionMode, abc.ABC):
         if func not in _WATCHED:
             return func(*args, **kwargs) if kwargs else func(*args)
         kwargs = kwargs or {}
+        for kind in types:  # tensors of another class, such as quantised ones, make the call again with torch's own
+            with self:
+                found = kind.__torch_function__(func, types, args, kwargs)
+            if found is not NotImplemented:
+                return found
         replaced = REPLACED.get(func)
         if func is F.scaled_dot_product_attention and self.path in self.split:
             replaced = attention

@@ -193,7 +193,7 @@ def _unseen(counted: Mapping[str, int], records: Sequence[Record]) -> tuple[str,
 def _weighted_attention(first: _Pass, other: _Pass) -> frozenset[str]:
     """Return the paths of modules with attention of which a factor is a weight, such as learned keys."""
     pairs = [(a, b) for a, b in zip(first.records, other.records, strict=True) if a.call.kind == "attention"]
-    return frozenset(a.path for a, b in pairs if any(x == y for x, y in zip(a.digests, b.digests, strict=True)))
+    return frozenset(a.path for a, b in pairs if a.same(b))
 
 
 def _run(network: nn.Module, given: Arguments, watch: Watch | None = None) -> Any:
@@ -246,7 +246,7 @@ def _sites(
     first: Sequence[Record], other: Sequence[Record], samples: Sequence[Places], batch: int
 ) -> tuple[tuple[Site, ...], tuple[int, ...]]:
     """Join the calls with one weight at one place, and classify what they compute with."""
-    static = [[k for k in (1, 0) if a.digests[k] == b.digests[k]] for a, b in zip(first, other, strict=True)]
+    static = [sorted({0, 1}.intersection(a.same(b)), reverse=True) for a, b in zip(first, other, strict=True)]
     weights = [next((k for k in s if r.call.weight in (None, k)), None) for r, s in zip(first, static, strict=True)]
     shared = [None if k is None else (r.path, r.call.kind, r.digests[k]) for r, k in zip(first, weights, strict=True)]
     driven = {key for key, found in zip(shared, static, strict=True) if key is not None and len(found) == 1}

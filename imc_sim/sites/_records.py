@@ -13,7 +13,7 @@ from torch import Tensor
 from imc_sim.sites._calls import Call
 from imc_sim.sites._mode import ProductMode
 from imc_sim.sites._samples import Projections, projected
-from imc_sim.sites._values import Values, inputs_of
+from imc_sim.sites._values import Values, inputs_of, nearly_equal
 
 #: distinct values of an input that are kept; more are real
 _DISTINCT = 2**10
@@ -44,6 +44,24 @@ class Record:
     def key(self) -> tuple[Any, ...]:
         """Return what must be equal in every pass of as many samples."""
         return *self.place, *(tuple(each.shape) for each in self.call.factors)
+
+    def same(self, other: Record) -> tuple[int, ...]:
+        """Return which tensors are equal in another pass: 0 and 1 for the factors, 2 for the values of attention.
+
+        A network may compute a weight again in every pass, as after centring it in place, and round it differently.
+
+        Args:
+            other: the same call of another pass.
+        """
+        pairs = zip(self.tensors, other.tensors, self.digests, other.digests, strict=True)
+        return tuple(
+            k for k, (a, b, x, y) in enumerate(pairs) if x == y or (a.data_ptr() != b.data_ptr() and nearly_equal(a, b))
+        )
+
+    @property
+    def tensors(self) -> list[Tensor]:
+        """Return the factors, and of attention also its values."""
+        return [x for x in (*self.call.factors, self.call.values) if x is not None]
 
     @property
     def place(self) -> tuple[str, str]:

@@ -66,6 +66,18 @@ def weights_of(w: Tensor) -> Values:
     return Values("levels", top * step, int(highest))
 
 
+def nearly_equal(a: Tensor, b: Tensor) -> bool:
+    """Return whether weights of one shape are equal up to the rounding of a network that computes them again.
+
+    Args:
+        a: weights.
+        b: weights.
+    """
+    if torch.equal(a, b):
+        return True
+    return float((a - b).abs().max()) <= 16 * torch.finfo(torch.float32).eps * float(b.abs().max())
+
+
 def inputs_of(values: Tensor) -> Values:
     """Classify inputs by their distinct values, up to one scale for all.
 

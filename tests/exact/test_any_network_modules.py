@@ -79,6 +79,38 @@ def hooked_norm() -> nn.Module:
         return passed(nn.Sequential(nn.utils.weight_norm(nn.Linear(6, 5)), nn.ReLU()))
 
 
+class Centred(nn.Module):
+    """Centres its weights in place in every pass, which rounds their scale otherwise every time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(5, 6))
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.weight.data += 1e-7 * torch.randn(5, 1)
+        return F.linear(x, self.weight.sign() * self.weight.abs().mean(1, keepdim=True))
+
+
+class Quantised:
+    """Values with a scale, no tensor of torch, as in libraries for quantisation."""
+
+    def __init__(self, whole: Tensor, scale: float) -> None:
+        self.whole, self.scale = whole, scale
+
+    @classmethod
+    def __torch_function__(
+        cls, func: Callable[..., Tensor], types: object, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Tensor:
+        return func(*[x.whole * x.scale if isinstance(x, Quantised) else x for x in args], **(kwargs or {}))
+
+
+class OfQuantised(nn.Linear):
+    """A layer whose weight is no tensor of torch."""
+
+    def forward(self, input: Tensor) -> Tensor:  # noqa: A002  named as in the base class
+        return F.linear(input, Quantised((self.weight * 10).round(), 0.1), self.bias)  # type: ignore[arg-type]
+
+
 class Resolving(type):
     """A class of a dependency injector: it raises an error of its own for names that it does not have."""
 
@@ -104,6 +136,8 @@ MODULES: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
     "weight norm by a hook": (hooked_norm, (3, 6)),
     "a tensor kept from a pass": (lambda: passed(Keeping()), (3, 6)),
     "a class that resolves its names": (Injected, (3, 6)),
+    "weights centred in every pass": (Centred, (3, 6)),
+    "weights of another class": (lambda: OfQuantised(6, 4), (3, 6)),
     "instance norm": (lambda: nn.Sequential(nn.Conv2d(2, 3, 3), nn.InstanceNorm2d(3)), (3, 2, 6, 6)),
 }  # fmt: skip
 
@@ -181,6 +215,16 @@ def test_products_that_were_not_seen_are_named() -> None:
     assert products is not None
     assert products.unseen == ("1.0",)
     assert "% are in functions of '1.0' that were not seen, and digital" in analog.report.to_text().splitlines()[-1]
+
+
+def test_products_of_weights_alone_are_named() -> None:
+    class Regularised(nn.Linear):
+        def forward(self, input: Tensor) -> Tensor:  # noqa: A002  named as in the base class
+            return F.linear(input, self.weight) + (self.weight @ self.weight.mT).sum()
+
+    analog = imc.map_model(Regularised(6, 5), CHIP, inputs=torch.randn(4, 6))
+    last = analog.report.to_text().splitlines()[-1]
+    assert last.endswith("; 1 products that are the same for all inputs stay digital")
 
 
 def test_parameters_and_inputs_that_need_a_gradient_are_inputs_of_modules() -> None:
