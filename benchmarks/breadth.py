@@ -1,4 +1,4 @@
-"""How many networks of timm and transformers are mapped as they are, on an ideal chip.
+"""How many networks of timm and transformers are mapped unchanged, on an ideal chip.
 
     python benchmarks/breadth.py [timm|transformers [NAME ...]] [--out breadth.jsonl] [--limit 180]
 
@@ -6,8 +6,8 @@ Neither package is a dependency of the project (`pip install timm transformers`)
 torchvision is replaced by empty modules where it is not installed. Of timm a small member of each family is taken, of
 transformers a small configuration of each type, both with random weights.
 
-Every network is mapped in a process of its own, with all weights on cells of any conductance, and compared with itself
-in float64. A network passes if its error is at most 4 times that of its own float32 pass, if all multiply-adds that
+Every network is mapped in a separate process, with all weights on cells of any conductance, and compared with itself
+in float64. A network passes if its error is at most 4 times that of the float32 pass of the network, if all multiply-adds that
 torch counts are in products that were seen, and if all weights are on crossbars. One line of JSON is written per
 network; a second call computes what is missing in the file.
 """
@@ -44,7 +44,7 @@ CHIP = (
     .replace("policy", {"binary": "crossbar", "int8": "crossbar", "float": "crossbar"})
     .replace("encoding_multibit", {"kind": "differential"})
 )
-#: error of a mapped network against that of its own float32 pass, and the least that counts
+#: error of a mapped network against that of the float32 pass of the network, and the least that counts
 TIMES, LEAST = 4.0, 1e-6
 #: sides of images that are tried, smallest first
 SIZES = (32, 64, 96, 128, 160, 192, 224, 256, 288, 384)

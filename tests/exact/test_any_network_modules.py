@@ -112,7 +112,7 @@ class OfQuantised(nn.Linear):
 
 
 class Resolving(type):
-    """A class of a dependency injector: it raises an error of its own for names that it does not have."""
+    """A class of a dependency injector: it raises another error for names that it does not have."""
 
     def __getattr__(cls, name: str) -> None:
         raise LookupError(name)
