@@ -6,9 +6,9 @@ Neither package is a dependency of the project (`pip install timm transformers`)
 torchvision is replaced by empty modules where it is not installed. Of timm a small member of each family is taken, of
 transformers a small configuration of each type, both with random weights.
 
-Every network is mapped in a separate process, with all weights on cells of any conductance, and compared with itself
-in float64. A network passes if its error is at most 4 times that of the float32 pass of the network, if all multiply-adds that
-torch counts are in products that were seen, and if all weights are on crossbars. One line of JSON is written per
+Every network is mapped in a separate process, with all weights on cells of any conductance, and compared with itself in
+float64. A network passes if its error is at most 4 times that of the float32 pass of the network, if all multiply-adds
+that torch counts are in products that were seen, and if all weights are on crossbars. One line of JSON is written per
 network; a second call computes what is missing in the file.
 """
 
