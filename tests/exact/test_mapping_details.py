@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,15 @@ from imc_sim.mapping._rounding import _bits, weight_error
 from imc_sim.nn import Conv2d, Linear
 from imc_sim.nn.networks import BatmannController, SignActivation, build_arch
 from tests.exact.networks import on_grid
+
+
+@pytest.fixture(autouse=True)
+def _seeded() -> Iterator[None]:
+    """Sample the same weights and inputs in any order of the tests."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        yield
+
 
 CELL = Device(g_lrs_S=1e-4, g_hrs_S=2e-5)
 CHIP = Chip(device=CELL, tile=Tile(rows=8, cols=8), policy=Policy(int8="crossbar", float="crossbar"))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import collections
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -22,6 +22,15 @@ from imc_sim.sites._einsum import bilinear, contracted, einsum, inner, tensordot
 from imc_sim.sites._recurrent import RECURRENT
 from imc_sim.sites._replaced import REPLACED, attention
 from tests.exact.networks import on_grid
+
+
+@pytest.fixture(autouse=True)
+def _seeded() -> Iterator[None]:
+    """Sample the same weights and inputs in any order of the tests."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        yield
+
 
 IDEAL = Chip(device=Device(g_lrs_S=1e-4, g_hrs_S=0.0)).replace("policy", {"int8": "crossbar", "float": "crossbar"})
 FLOAT = IDEAL.replace("encoding_multibit", {"kind": "sliced", "weight_bits": 16})
