@@ -90,6 +90,16 @@ def test_files_that_are_not_tables_are_named_as_such(tmp_path: Path, content: by
         read(tmp_path, content, "cells.xlsx")
 
 
+def test_a_workbook_is_read_as_its_text(tmp_path: Path) -> None:
+    path = tmp_path / "cells.xlsx"
+    rows = [["Operator", "me"], ["LRS (uS)", "HRS (uS)"], [61.037, 4.123], [59.5, 3.9], [None, "#DIV/0!"]]
+    pd.DataFrame(rows).to_excel(path, header=False, index=False)
+    table = read_table(path)
+    assert sorted(table["G"][table["state"] == "LRS"]) == pytest.approx([59.5e-6, 61.037e-6], rel=1e-12)
+    assert sorted(table["G"][table["state"] == "HRS"]) == pytest.approx([3.9e-6, 4.123e-6], rel=1e-12)
+    assert table.dropped == {"NaN or unread": 2}  # the empty cell and #DIV/0!
+
+
 def test_values_left_out_are_counted_by_reason(tmp_path: Path) -> None:
     values = ["16", "9.9E37", "inf", "#DIV/0!", "-3", "0", "", "200"]
     table = read(tmp_path, "state,R (kohm)\n" + "".join(f"LRS,{v}\n" for v in values))

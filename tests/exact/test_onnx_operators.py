@@ -17,6 +17,9 @@ from onnx.reference import ReferenceEvaluator  # noqa: E402
 from imc_sim.onnx import load_onnx, operators  # noqa: E402
 from tests.exact.onnx_cases import BY_TORCH, CASES, Case  # noqa: E402
 
+#: operator set of the first release (1.23) whose reference evaluator computes every case as the standard says
+RIGHT = 28
+
 
 def model_of(case: Case) -> Any:
     """Return the model of one node, with some of its inputs stored in the file."""
@@ -49,6 +52,7 @@ def computed(case: Case, folder: Path) -> list[torch.Tensor]:
     return list(found) if isinstance(found, tuple) else [found]
 
 
+@pytest.mark.skipif(onnx.defs.onnx_opset_version() < RIGHT, reason="compares with the reference evaluator of onnx 1.23")
 @pytest.mark.parametrize("case", CASES, ids=[f"{k}-{case.operator}-{case.version}" for k, case in enumerate(CASES)])
 def test_an_operator_computes_what_the_reference_does(case: Case, tmp_path: Path) -> None:
     """To rounding for floats; exactly for whole numbers."""
