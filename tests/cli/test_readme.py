@@ -88,7 +88,7 @@ def test_python_examples_run(
 
 
 def test_commands_named_in_the_text_exist(readme: str, run: Callable) -> None:
-    verbs = set(re.findall(r"`imc-sim ([a-z][a-z-]*)", readme))
+    verbs = set(re.findall(r"\bimc-sim ([a-z][a-z-]*)", readme))
     assert {"run", "data", "list", "doctor"} <= verbs
     assert all(run(verb, "--help").code == 0 for verb in verbs)
 
