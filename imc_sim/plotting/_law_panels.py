@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Literal
+
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
-from matplotlib.ticker import EngFormatter
+from matplotlib.ticker import EngFormatter, FuncFormatter
 from pandas import DataFrame
 
-from imc_sim.plotting._figure import LogLabels, legend_below
+from imc_sim.plotting._figure import LogLabels, legend_below, log_if_wide
 
 
 def plot_retention(ax: Axes, data: DataFrame) -> None:
@@ -22,8 +25,7 @@ def plot_retention(ax: Axes, data: DataFrame) -> None:
         _fan(ax, t, part, color)
         name = " ".join([str(state), *([] if np.isnan(T) else [f"{T:.4g} K"])]).strip() or "cells"
         handles.append(Line2D([], [], color=color, marker="o", linestyle="", label=name))
-    ax.set_xscale("log")
-    ax.xaxis.set_major_formatter(EngFormatter("s"))
+    _log(ax, "x", EngFormatter("s"))
     _log_siemens(ax, data[["measured_10_S", "measured_90_S"]].to_numpy(float))
     ax.set_xlabel("time after programming")
     ax.set_ylabel("conductance")
@@ -40,8 +42,7 @@ def plot_endurance(ax: Axes, data: DataFrame) -> None:
     for k, (state, part) in enumerate(data.groupby("state", sort=False)):
         _fan(ax, part["cycle"].to_numpy(float).clip(1.0), part, f"C{k}")
         handles.append(Line2D([], [], color=f"C{k}", marker="o", linestyle="", label=str(state)))
-    ax.set_xscale("log")
-    ax.xaxis.set_major_formatter(EngFormatter())
+    _log(ax, "x", EngFormatter())
     _log_siemens(ax, data[["measured_10_S", "measured_90_S"]].to_numpy(float))
     ax.set_xlabel("cycles")
     ax.set_ylabel("conductance of working cells")
@@ -94,9 +95,17 @@ def _fan(ax: Axes, x: np.ndarray, part: DataFrame, color: str) -> None:
 def _log_siemens(ax: Axes, values: np.ndarray) -> None:
     """Label the y axis in siemens, on a logarithmic scale where values span a factor of 5."""
     if values.min() > 0.0 and values.max() / values.min() > 5.0:
-        ax.set_yscale("log")
-        ax.yaxis.set_minor_formatter(LogLabels(EngFormatter("S")))
-    ax.yaxis.set_major_formatter(EngFormatter("S"))
+        _log(ax, "y", EngFormatter("S"))
+    else:
+        ax.yaxis.set_major_formatter(EngFormatter("S"))
+
+
+def _log(ax: Axes, which: Literal["x", "y"], shown: Callable[[float], str]) -> None:
+    """Make an axis logarithmic; minor ticks have labels where there are few others."""
+    (ax.set_xscale if which == "x" else ax.set_yscale)("log")
+    axis = ax.xaxis if which == "x" else ax.yaxis
+    axis.set_major_formatter(FuncFormatter(lambda value, _: shown(value)))
+    axis.set_minor_formatter(LogLabels(shown))
 
 
 def plot_iv_fit(ax: Axes, data: DataFrame) -> None:
@@ -111,11 +120,10 @@ def plot_iv_fit(ax: Axes, data: DataFrame) -> None:
                 label = str(name) if k else None
                 ax.plot(v[side], i[side], color=f"C{number}", marker="", linewidth=1.6, label=label)
             number += 1
-    ax.set_yscale("log")
+    _log(ax, "y", EngFormatter("A"))
     limit = data.attrs.get("compliance_A")
     if limit:
         ax.axhline(limit, color="0.3", linestyle=":", linewidth=0.9, marker="")
-    ax.yaxis.set_major_formatter(EngFormatter("A"))
     ax.set_xlabel("voltage (V)")
     ax.set_ylabel("size of the current")
     handles = [
@@ -136,10 +144,8 @@ def plot_noise(ax: Axes, data: DataFrame) -> None:
     ax.plot(np.bincount(octave, f) / count, np.bincount(octave, measured) / count, linestyle="", marker="o",
             markersize=2.6, color="C0", label="measured, traps removed")  # fmt: skip
     ax.plot(f, chip, color="0.15", marker="", linewidth=1.0, label="chip: white + 1/f")
-    ax.set_xscale("log")
-    ax.set_yscale("log")
-    ax.yaxis.set_major_formatter(LogLabels("{:.0e}".format))
-    ax.xaxis.set_major_formatter(EngFormatter("Hz"))
+    log_if_wide(ax, "x", f, "Hz")
+    _log(ax, "y", "{:.0e}".format)
     ax.set_xlabel("frequency")
     ax.set_ylabel("relative power (1/Hz)")
     legend_below(ax, ax.get_legend_handles_labels()[0])

@@ -227,7 +227,7 @@ def _in_words(compared: Sequence[dict[str, Any]]) -> list[str]:
     """Return how far cells of the chip are from the data, the largest deviation first."""
     found = []
     for row in compared:
-        for q, name in ((50, "median"), (10, "10 %"), (90, "90 %")):
+        for q, name in ((50, "median"), (10, "10 % quantile"), (90, "90 % quantile")):
             off = row[f"chip_{q}_S"] / row[f"measured_{q}_S"] - 1.0
             words = f"{100 * abs(off):.2g} % {'above' if off > 0 else 'below'} the data"
             if q == 50 or row["n"] >= 20:

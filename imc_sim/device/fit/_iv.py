@@ -89,7 +89,8 @@ def fit_iv(table: Table, options: Options) -> PartFit:
     series = [Series(s, None, np.zeros(1), np.array([[f.G_S] for f in own])) for s, own in states.items()]
     part = levels_part(series, options) | {"read": read}
     words = _in_words(states, a, calm, v_read)
-    summary = f"{len(branches)} branches of {len({b.device for b in branches})} devices, a = {a:.3g} / V"
+    devices = len({b.device for b in branches})
+    summary = f"{len(branches)} branches of {devices} device{'s' * (devices > 1)}, a = {a:.3g} / V"
     data = _curves(branches, states, a, v_read, _CALM * lowest, limit_A)
     return PartFit("iv", part, rows, words, summary + ".", {"iv": data})
 

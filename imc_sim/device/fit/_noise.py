@@ -215,7 +215,7 @@ def _telegraph(traces: Sequence[_Trace]) -> tuple[dict[str, Any], list[dict[str,
         return {"probability": 0.0}, rows
     steps = np.log([trap.step for trap in traps])
     middle_of, spread = normal_intervals(steps)
-    middle, least, most = (math.exp(min(x, 50.0)) for x in middle_of)
+    middle, least, most = (math.exp(x) for x in middle_of)
     rows.append(line("median step dG / G", count, middle, least, most))
     rows.append(line("standard deviation of ln(dG / G)", count, *spread))
     occupancy = float(np.mean([trap.low_share for trap in traps]))
