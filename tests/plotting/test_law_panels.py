@@ -52,7 +52,7 @@ def test_figures_of_fits_are_labelled_and_written(name: str, tmp_path: Path) -> 
     FIT_FIGURES[name][0](ax, TABLES[name])
     assert (ax.get_xlabel(), ax.get_ylabel()) == LABELS[name]
     labels = [tick.get_text() for axis in (ax.xaxis, ax.yaxis) for tick in axis.get_ticklabels(which="both")]
-    assert not any("$" in label for label in labels), labels  # figures show text as it is, not as mathematics
+    assert not any("$" in label for label in labels), labels  # text is never read as mathematics
     drawn = [line.get_ydata() for line in ax.get_lines()]
     column = {"pulses": "G_S", "iv": "current_A", "noise": "chip_per_Hz"}.get(name, "chip_50_S")
     for value in TABLES[name][column]:
