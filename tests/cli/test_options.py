@@ -110,7 +110,7 @@ def test_options_reach_their_function(
     monkeypatch.setattr(owner, name, reached)
     ran = run(*words.split(), *(["--quiet"] if not words.startswith("x") else []))
     assert ran.code == 0, ran.err
-    chip = found.get("chip")
+    chip: Any = found.get("chip")
     for key, value in expected.items():
         given = chip.tile.rows if key == "chip.tile.rows" else found[key]
         assert given == value, key

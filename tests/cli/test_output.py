@@ -316,7 +316,7 @@ def test_a_run_ends_with_figure_report_and_answer(
     _finish(results_of(), Path("f"))
     assert capsys.readouterr().out.splitlines()[-2:] == ["figure f/a.png, report f/report.html", "It holds."]
     empty = results_of(rows={"i": {"state": "failed", "error": "odd\nmore"}})
-    empty = Results(Path("f"), empty.study, DataFrame(TABLE)[:0], {}, 3, "", rows=empty.rows)
+    empty = Results(Path("f"), empty.study, DataFrame(TABLE).iloc[:0], {}, 3, "", rows=empty.rows)
     with pytest.raises(typer.Exit) as stopped:
         _finish(empty, Path("f"))
     printed = capsys.readouterr()

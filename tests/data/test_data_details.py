@@ -120,7 +120,7 @@ def test_counts_of_each_class_and_levels_are_checked(
 ) -> None:
     pad = (0,) * 8
     calls: list[bool] = []
-    monkeypatch.setitem(checks.CLASS_COUNTS, "digits", ((2, 1, *pad), (1, 1, *pad)))  # type: ignore[arg-type]
+    monkeypatch.setitem(checks.CLASS_COUNTS, "digits", ((2, 1, *pad), (1, 1, *pad)))
     sets = {"train": images_of((*train, *pad)), "test": images_of((1, 1, *pad))}
     monkeypatch.setattr(checks, "load_labelled", lambda _, s, __, cached: (calls.append(cached), sets[s])[1])
     info = SimpleNamespace(mean=(moments[0],), std=(moments[1],))
@@ -420,7 +420,8 @@ def test_characters_are_turned_counter_clockwise_and_stretched_one_by_one() -> N
     gather_images(wide, np.array([[0, 0, 0]]))
     with pytest.raises(InputError, match="square images"):
         gather_images(wide, np.array([[0, 0, 1]]))
-    exact = CharacterPool("own", "test", images[:, :, None].astype(np.float32), ("a",), (0.0,), (1.0,))
+    floats: Any = images[:, :, None].astype(np.float32)
+    exact = CharacterPool("own", "test", floats, ("a",), (0.0,), (1.0,))
     np.testing.assert_array_equal(gather_images(exact, np.array([[0, 0, 1]]))[0, 0], [[10, 40], [0, 20]])
 
 
@@ -485,7 +486,12 @@ def test_labels_are_part_of_an_identity_where_they_differ() -> None:
     assert "labels" not in said_labels({"classes": [1, 2], "labels": "renumbered"})
     assert "labels" not in said_labels({"classes": None, "labels": "own"})
     assert "labels" not in said_labels({"classes": [1, 2]}), "as earlier versions"
-    for view in ({"labels": "renumbered"}, {"features": "n", "pad": 4}, {"features": "n", "permutation": 1}):
+    wrong: list[dict[str, Any]] = [
+        {"labels": "renumbered"},
+        {"features": "n", "pad": 4},
+        {"features": "n", "permutation": 1},
+    ]
+    for view in wrong:
         with pytest.raises(ValueError, match="classes with labels|no permutation"):
             View(**view)
     assert (View(pad=4).moves_pixels, View(permutation=0).moves_pixels, View().moves_pixels) == (True, True, False)
@@ -500,7 +506,8 @@ def test_digits_are_divided_between_writers_and_stretched() -> None:
     assert set(np.unique(train[:, 1:])) <= {round(k * 255 / 16) for k in range(17)}
     from sklearn.datasets import load_digits
 
-    assert test[0, 0] == load_digits().target[1347]
+    _, labels = load_digits(return_X_y=True)
+    assert test[0, 0] == np.asarray(labels)[1347]
 
 
 @pytest.mark.parametrize("labels", [[0, 10], [-1, 3]])

@@ -241,15 +241,19 @@ def test_changed_training_data_are_noticed_before_a_task(monkeypatch: pytest.Mon
 # -- samples ------------------------------------------------------------------------------------------------
 
 
+def global_states() -> tuple[Any, ...]:
+    numpy: Any = np.random.get_state()  # noqa: NPY002
+    return random.getstate(), numpy[1].tolist(), torch.get_rng_state().tolist()
+
+
 def test_random_numbers_of_a_function_belong_to_seed_and_chip() -> None:
-    before = random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state().tolist()  # noqa: NPY002
+    before = global_states()
     found = []
     for at in ((0, None), (0, 0), (0, 1), (1, 0)):
         with seeded(*at):
             found.append((random.random(), np.random.random(), float(torch.rand(1))))  # noqa: NPY002
     assert all(len({each[k] for each in found}) == 4 for k in range(3))
-    after = random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state().tolist()  # noqa: NPY002
-    assert after == before
+    assert global_states() == before
 
 
 def test_images_are_sampled_up_to_all_of_them() -> None:
@@ -448,7 +452,7 @@ def test_vectors_are_centred_and_divided_by_their_variance() -> None:
     found = _features.normalised(torch.tensor([[1.0, 3.0], [5.0, 5.0], [0.0, 4.0]]))
     assert found.tolist() == [[-1, 1], [0, 0], [-0.5, 0.5]]
     layer = Linear(4, 2, "float", bias=False)
-    network = nn.Sequential(nn.Flatten(), nn.ReLU(), layer)
+    network: Any = nn.Sequential(nn.Flatten(), nn.ReLU(), layer)
     x = torch.tensor([[[[1.0, -2], [3, -4]]]])
     assert _features.last_hidden(network, x).tolist() == [[1, 0, 3, 0]]
     with pytest.raises(InputError, match="passed 2 times"):
@@ -463,8 +467,8 @@ def test_vectors_are_centred_and_divided_by_their_variance() -> None:
 def test_spike_statistics_are_means_over_images() -> None:
     """Two batches of three images and one: the share of each is that of its images."""
     network: Any = SimpleNamespace()
-    rates = [(0.75, [SimpleNamespace(rate=1.0, zeros=0.5, active_inputs=0.25)]),
-             (0.25, [SimpleNamespace(rate=5.0, zeros=0.9, active_inputs=0.65)])]  # fmt: skip
+    rates: list[Any] = [(0.75, [SimpleNamespace(rate=1.0, zeros=0.5, active_inputs=0.25)]),
+                        (0.25, [SimpleNamespace(rate=5.0, zeros=0.9, active_inputs=0.65)])]  # fmt: skip
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("imc_sim.nn.networks.dense_word_lines", lambda _: {"a": 100.0})
         patch.setattr("imc_sim.nn.networks.products_per_step", lambda _: {"a": 7})
@@ -542,7 +546,8 @@ def test_scores_are_finite_numbers_by_name(returned: Any, scores: dict[str, floa
 
 def test_inputs_of_a_function_map_and_calibrate(monkeypatch: pytest.MonkeyPatch) -> None:
     session: Any = SimpleNamespace(model=lambda _: nn.Linear(2, 2), probe=lambda _, __, inputs: inputs, device="cpu")
-    assert len(_scoring.probe_of(session, "m", torch.zeros(40, 2))) == 16
+    probe: Any = _scoring.probe_of(session, "m", torch.zeros(40, 2))
+    assert len(probe) == 16
     assert _scoring.probe_of(session, "m", (1, 2)) == (1, 2)
     session.model = lambda _: nn.Sequential(Linear(2, 2, "float"))
     assert _scoring.probe_of(session, "m", torch.zeros(40, 2)) is None

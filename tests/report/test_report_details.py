@@ -44,7 +44,7 @@ def curve(
     rows = [(s, at, 30, m) for s, values in medians.items() for at, m in zip(x, values, strict=True)]
     data = DataFrame(rows, columns=["series", "x", "chips", "median"])
     data["digital"] = digital
-    data.attrs = {"x_name": "variation", "x_unit": "%", "x_label": "variation (%)"} | attrs
+    data.attrs.update({"x_name": "variation", "x_unit": "%", "x_label": "variation (%)"} | attrs)
     return data
 
 
@@ -144,7 +144,7 @@ def test_the_worst_of_several_guessing_networks_is_named() -> None:
     data = DataFrame({"digital": [25.0, 22.0, 99.0]})
     data.attrs = {"chance": [20.0, 20.0, 10.0]}
     assert _at_chance(data).endswith("in 2 of 3 rows (22.0 %; guessing gives 20.0 %): being close to it shows nothing.")
-    data = data[:2]
+    data = data.iloc[:2]
     data.attrs = {"chance": 20.0}
     assert "chance (22.0 %;" in _at_chance(data)
 

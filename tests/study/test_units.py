@@ -470,7 +470,8 @@ def test_functions_that_evaluate_are_identified_by_name_and_file() -> None:
     assert _work.evaluator_digest(_work.evaluate_chips) is None
     found = {_work.evaluator_digest(getattr(module, name)) for name in ("stand_in_evaluator", "_doomed")}
     assert len(found) == 2
-    for wrong in (lambda: None, type("X", (), {"__call__": lambda self: None})()):
+    unnamed: list[Any] = [lambda: None, type("X", (), {"__call__": lambda self: None})()]
+    for wrong in unnamed:
         with pytest.raises(InputError, match="top level of a Python file"):
             _work.evaluator_digest(wrong)
     assert _work.BATCH == 4
@@ -530,7 +531,7 @@ def test_a_batch_is_measured_where_it_is_quick(
     seconds: float, calls: list[Any], memory: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ran: list[Any] = []
-    prober = _probe.Prober(list, "cpu", 4, 10)  # type: ignore[arg-type, return-value]
+    prober = _probe.Prober(list, "cpu", 4, 10)
     monkeypatch.setattr(
         _probe, "batch_size", lambda point, evaluator, most, limit: min(most, 4) if limit == 10 else most >> 10
     )
