@@ -35,7 +35,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 import imc_sim as imc
-from imc_sim.sites import leaves
+from imc_sim.sites import leaves, own_copy
 
 #: cells of any conductance, all weights on crossbars
 CHIP = (
@@ -152,7 +152,11 @@ def timm_network(name: str) -> tuple[nn.Module, dict[str, Any]]:
 def _settings(given: Any, kind: str) -> dict[str, Any]:
     """Return small settings by those of the configuration that are numbers, also of the configurations inside."""
     numbers = {} if kind in OWN and kind not in ("gpt_neo", "hubert", "wav2vec2") else SMALL
-    changed: dict[str, Any] = {n: v for n, v in numbers.items() if isinstance(getattr(given, n, None), int)}
+    changed: dict[str, Any] = {
+        n: v
+        for n, v in numbers.items()
+        if isinstance(getattr(given, n, None), int) and not isinstance(getattr(type(given), n, None), property)
+    }
     inside = [name for name in type(given).sub_configs if getattr(given, name, None) is not None]
     return changed | {name: _settings(getattr(given, name), "") for name in inside} | OWN.get(kind, {})
 
@@ -188,6 +192,7 @@ def measure(suite: str, name: str) -> dict[str, Any]:
     vary(network.requires_grad_(False))
     row: dict[str, Any] = {"weights": sum(w.numel() for w in network.parameters())}
     row["inputs"] = {key: list(x.shape) for key, x in inputs.items()}
+    double = own_copy(network).double()  # without tensors that some networks keep from a pass
     with FlopCounterMode(display=False) as counter:
         own = network(**copy.deepcopy(inputs))
     started = time.perf_counter()
@@ -195,7 +200,7 @@ def measure(suite: str, name: str) -> dict[str, Any]:
     row["map_s"], started = round(time.perf_counter() - started, 1), time.perf_counter()
     found = analog(**inputs)
     row["pass_s"] = round(time.perf_counter() - started, 1)
-    row |= errors(network, inputs, own, found)
+    row |= errors(double, inputs, own, found)
     products = analog.report.products
     sites = [site for site in products.sites if site.weight is not None]
     row |= {
@@ -214,18 +219,22 @@ def measure(suite: str, name: str) -> dict[str, Any]:
 
 
 @torch.no_grad()
-def errors(network: nn.Module, inputs: dict[str, Any], own: Any, found: Any) -> dict[str, float]:
+def errors(double: nn.Module, inputs: dict[str, Any], own: Any, found: Any) -> dict[str, float]:
     """Return the largest error of an output of the chips, and of the network itself in float32.
 
-    Errors are those to a pass in float64, relative to the variation of the output over the samples.
+    Errors are those to a pass in float64, relative to the variation of the output over the samples, or to the output
+    where random weights make it the same for all samples.
     """
-    double = copy.deepcopy(network).double()
-    exact = double(**{key: x.double() if x.is_floating_point() else x for key, x in inputs.items()})
+    try:
+        exact = double(**{key: x.double() if x.is_floating_point() else x for key, x in inputs.items()})
+    except RuntimeError:  # networks that cannot compute in float64
+        exact = own
     pairs = []
     for a, b, chips in zip(*map(_numbers, (own, exact, found)), strict=True):
-        varied = float((b - b.mean(0)).norm())
-        if varied > LEAST * float(b.norm()):
-            pairs.append([float((x.double() - b).norm()) / varied for x in (a, *chips)])
+        varied, size = float((b - b.mean(0)).norm()), float(b.norm())
+        scale = varied if varied > LEAST * size else size
+        if scale > 0.0:
+            pairs.append([float((x.double() - b).norm()) / scale for x in (a, *chips)])
     own_errors, *chip_errors = zip(*pairs, strict=True)
     return {"own_error": max(own_errors), "error": max(map(max, chip_errors)), "outputs": len(pairs)}
 
