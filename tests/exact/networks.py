@@ -46,3 +46,14 @@ def equal(one: nn.Module, other: nn.Module) -> bool:
     """Tell if two networks have the same tensors to the bit."""
     pairs = zip(one.state_dict().values(), other.state_dict().values(), strict=True)
     return all(torch.equal(a, b) for a, b in pairs)
+
+
+class Distances(nn.Module):
+    """A linear layer, and distances between its outputs and learned places: a product that cannot be watched."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner, self.places = nn.Linear(4, 3), nn.Parameter(torch.randn(5, 3))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.cdist(self.inner(x), self.places)

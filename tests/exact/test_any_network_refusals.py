@@ -16,7 +16,7 @@ from imc_sim import InputError
 from imc_sim.array import Chip
 from imc_sim.device import Device
 from imc_sim.sites import find_products
-from tests.exact.networks import on_grid
+from tests.exact.networks import Distances, on_grid
 
 IDEAL = Chip(device=Device(g_lrs_S=1e-4, g_hrs_S=0.0)).replace("policy", {"int8": "crossbar", "float": "crossbar"})
 FLOAT = IDEAL.replace("encoding_multibit", {"kind": "sliced", "weight_bits": 16})
@@ -142,14 +142,6 @@ def test_the_mode_of_every_module_is_restored() -> None:
 
 
 def test_products_that_cannot_be_watched_have_to_be_named_as_digital() -> None:
-    class Distances(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.inner, self.places = nn.Linear(4, 3), nn.Parameter(torch.randn(5, 3))
-
-        def forward(self, x: Tensor) -> Tensor:
-            return torch.cdist(self.inner(x), self.places)
-
     network, x = on_grid(Distances()), torch.randn(3, 4)
     with pytest.raises(InputError, match=r"'' \(cdist, whose products cannot be on crossbars\)"):
         imc.map_model(network, FLOAT, inputs=x)

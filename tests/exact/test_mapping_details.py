@@ -27,7 +27,7 @@ from imc_sim.mapping._report import LayerRow, MappingReport, _of
 from imc_sim.mapping._rounding import _bits, weight_error
 from imc_sim.nn import Conv2d, Linear
 from imc_sim.nn.networks import BatmannController, SignActivation, build_arch
-from tests.exact.networks import on_grid
+from tests.exact.networks import Distances, on_grid
 
 
 @pytest.fixture(autouse=True)
@@ -267,14 +267,6 @@ def test_at_most_256_matrices_of_a_batch_are_on_crossbars(monkeypatch: pytest.Mo
 
 
 def test_a_product_that_cannot_be_watched_cannot_be_on_a_crossbar() -> None:
-    class Distances(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.inner, self.places = nn.Linear(4, 3), nn.Parameter(torch.randn(5, 3))
-
-        def forward(self, x: Tensor) -> Tensor:
-            return torch.cdist(self.inner(x), self.places)
-
     for place in ("crossbar", "error"):
         with pytest.raises(InputError, match="cdist, whose products cannot be on crossbars"):
             map_model(on_grid(Distances()), FLOAT.replace("policy.layers", {"": place}), inputs=images(3, 4))

@@ -15,7 +15,6 @@ from imc_sim.config import build, write_yaml
 from imc_sim.evaluate import Accuracy
 from imc_sim.nn.store import load_card
 from imc_sim.train import (
-    ClassificationRecipe,
     ContinualRecipe,
     ContinualTask,
     EnsembleRecipe,
@@ -29,14 +28,7 @@ from imc_sim.train._checkpoint import SaveTimer, begin, save_checkpoint, share
 from imc_sim.train._recipes import build_recipe
 from imc_sim.train._sweep import points_of
 from imc_sim.train._train import changed_card, curve_of
-
-DIGITS = ClassificationRecipe(
-    dataset="digits", validation=10, images=100, epochs=2, batch=40, optimizer="sgd", warm_up=0, schedule="constant",
-    learning_rate=1e-3, seed=5,
-)  # fmt: skip
-TASKS = tuple(ContinualTask(permutation=n) for n in range(2))
-CONTINUAL = ContinualRecipe(dataset="digits", tasks=TASKS, epochs=1, batch=50, validation=10, images=100, seed=5)
-
+from tests.exact.test_training_steps import CONTINUAL, DIGITS
 
 ENSEMBLE = EnsembleRecipe(
     dataset="digits", validation=50, images=60, epochs=1, batch=30, learning_rate=1e-3, warm_up=0, seed=5, rule="A"

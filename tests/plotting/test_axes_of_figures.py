@@ -33,7 +33,7 @@ CHIPS = {"point": "a", "chips": [1, 2, 3], "mean": [50.0, 60.0, 61.0], "half_wid
 SWEEP = {"cycle": 1, "v_V": [0.0, 0.5, 1.0], "current_A": [1e-9, 2e-6, 5e-5]}
 
 
-def table(columns: dict[str, Any], **attrs: Any) -> DataFrame:
+def table(columns: Any, **attrs: Any) -> DataFrame:
     data = DataFrame(columns)
     data.attrs.update(attrs)
     return data

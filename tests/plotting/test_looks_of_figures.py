@@ -56,22 +56,9 @@ from imc_sim.plotting._forgetting import forgetting_figure
 from imc_sim.plotting._probes import draw_flips, draw_quadratic, plot_flips, quadratic_data
 from imc_sim.plotting._tsne import _share
 from imc_sim.train import FlippedBin
+from tests.plotting.test_axes_of_figures import drawn, table
 
 NAN = math.nan
-
-
-def table(columns: Any, **attrs: Any) -> DataFrame:
-    data = DataFrame(columns)
-    data.attrs.update(attrs)
-    return data
-
-
-def drawn(draw: Callable[..., None], *arguments: Any) -> Axes:
-    with style():
-        figure, ax = new_figure()
-        draw(ax, *arguments)
-        figure.canvas.draw()
-    return ax
 
 
 def made(make: Callable[..., Figure], *arguments: Any) -> Figure:

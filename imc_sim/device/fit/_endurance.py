@@ -17,11 +17,11 @@ from imc_sim.device.fit._estimates import (
     frame,
     jackknife,
     levels_part,
-    line,
     number,
     series_of,
 )
 from imc_sim.device.fit._part import Options, PartFit
+from imc_sim.device.fit._quality import line
 from imc_sim.device.fit._reader import Table
 
 #: most correlation that a chip takes

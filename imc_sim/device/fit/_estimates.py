@@ -9,11 +9,12 @@ from typing import Any, final
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import chdtri, stdtrit
+from scipy.special import stdtrit
 
 from imc_sim._errors import InputError
 from imc_sim.device.fit._levels import LEAST, fit_levels
 from imc_sim.device.fit._part import Options
+from imc_sim.device.fit._quality import mean_interval, std_interval
 from imc_sim.device.fit._reader import Table
 
 Floats = NDArray[np.float64]
@@ -47,18 +48,15 @@ def jackknife(
 
 
 def normal_intervals(values: Floats) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
-    """Return mean and standard deviation of normal values, each with its 95 % interval (Student's and chi squared).
+    """Return mean and standard deviation of normal values, each with its 95 % interval.
 
     Args:
-        values: independent values.
+        values: independent values; the intervals of a single one are not bounded.
     """
-    n, mean = len(values), float(values.mean())
-    if n < 2:
+    mean = float(values.mean())
+    if len(values) < 2:
         return (mean, -math.inf, math.inf), (0.0, 0.0, math.inf)
-    std = float(values.std(ddof=1))
-    half = float(stdtrit(n - 1, 0.975)) * std / math.sqrt(n)
-    low, high = (std * math.sqrt((n - 1) / float(chdtri(n - 1, p))) for p in (0.025, 0.975))
-    return (mean, mean - half, mean + half), (std, low, high)
+    return (mean, *mean_interval(values)), (float(values.std(ddof=1)), *std_interval(values))
 
 
 def least_squares(
@@ -82,22 +80,6 @@ def frame(rows: list[dict[str, Any]]) -> Any:
     import pandas as pd
 
     return pd.DataFrame(rows)
-
-
-def line(
-    quantity: str, n: int, estimate: float, low: float, high: float, unit: str = "", scale: float = 1.0
-) -> dict[str, Any]:
-    """Return a line of the table of a fit; ends of an interval that is not known are None.
-
-    Args:
-        quantity: what was estimated.
-        n: number of cells.
-        estimate, low, high: estimate and its 95 % interval in SI units.
-        unit: unit of the line.
-        scale: factor from SI to this unit.
-    """
-    ends = [x * scale if math.isfinite(x) else None for x in (low, high)]
-    return {"quantity": quantity, "n": n, "estimate": estimate * scale, "low": ends[0], "high": ends[1], "unit": unit}
 
 
 def quantity(value: float, unit: str) -> str:

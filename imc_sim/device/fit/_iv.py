@@ -17,12 +17,12 @@ from imc_sim.device.fit._estimates import (
     frame,
     jackknife,
     levels_part,
-    line,
     normal_intervals,
     number,
     quantity,
 )
 from imc_sim.device.fit._part import Options, PartFit
+from imc_sim.device.fit._quality import line
 from imc_sim.device.fit._reader import Table
 
 #: change of the conductance on one branch that counts as switching

@@ -153,14 +153,14 @@ def _rows(state: StateFit, own: _Floats) -> list[dict[str, Any]]:
         low, high = (math.exp(x) * 1e6 for x in quality.mean_interval(logs))
         interval = quality.std_interval(logs)
         return [
-            quality.row(f"{state.name} median", len(own), state.center_S * 1e6, (low, high), "uS"),
-            quality.row(f"{state.name} standard deviation of ln G", len(own), state.sigma, interval, ""),
+            quality.line(f"{state.name} median", len(own), state.center_S * 1e6, low, high, "uS"),
+            quality.line(f"{state.name} standard deviation of ln G", len(own), state.sigma, *interval),
         ]
     uS = own * 1e6
     interval = quality.std_interval(uS, normal=state.law == "gaussian")
     return [
-        quality.row(f"{state.name} mean", len(own), float(uS.mean()), quality.mean_interval(uS), "uS"),
-        quality.row(f"{state.name} standard deviation", len(own), float(uS.std(ddof=1)), interval, "uS"),
+        quality.line(f"{state.name} mean", len(own), float(uS.mean()), *quality.mean_interval(uS), "uS"),
+        quality.line(f"{state.name} standard deviation", len(own), float(uS.std(ddof=1)), *interval, "uS"),
     ]
 
 
@@ -169,7 +169,7 @@ def _defect_rows(defects: Defects) -> list[dict[str, Any]]:
     lines = []
     for name, (count, n) in defects.found.items():
         low, high = quality.share_interval(count, n)
-        lines.append(quality.row(f"cells {name}", n, 100 * count / n, (100 * low, 100 * high), "%"))
+        lines.append(quality.line(f"cells {name}", n, count / n, low, high, "%", 100))
     return lines
 
 

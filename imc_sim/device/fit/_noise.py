@@ -20,12 +20,12 @@ from imc_sim.device.fit._estimates import (
     frame,
     jackknife,
     levels_part,
-    line,
     normal_intervals,
     number,
     quantity,
 )
 from imc_sim.device.fit._part import Options, PartFit
+from imc_sim.device.fit._quality import line, share_interval
 from imc_sim.device.fit._reader import Table
 
 #: fewest readings of a trace, and parts of all traces together whose spectra are averaged
@@ -206,11 +206,8 @@ def _telegraph(traces: Sequence[_Trace]) -> tuple[dict[str, Any], list[dict[str,
     """Return the settings of telegraph noise, and their lines."""
     traps = [trace.trap for trace in traces if trace.trap is not None]
     n, count = len(traces), len(traps)
-    # Interval of a share after Wilson.
-    z, share = 1.96, count / n
-    center, half = (share + z * z / (2 * n)), z * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
-    ends = ((center - half) / (1 + z * z / n), (center + half) / (1 + z * z / n))
-    rows = [line("share of cells with a trap", n, share, *ends)]
+    share = count / n
+    rows = [line("share of cells with a trap", n, share, *share_interval(count, n))]
     if not traps:
         return {"probability": 0.0}, rows
     steps = np.log([trap.step for trap in traps])

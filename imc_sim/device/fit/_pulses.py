@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from imc_sim._errors import InputError
-from imc_sim.device.fit._estimates import Floats, cell_numbers, frame, line, normal_intervals, number, quantity
+from imc_sim.device.fit._estimates import Floats, cell_numbers, frame, normal_intervals, number, quantity
 from imc_sim.device.fit._part import Options, PartFit
+from imc_sim.device.fit._quality import line
 from imc_sim.device.fit._reader import Table
 
 #: pulses over the length of a train that A is searched between

@@ -18,18 +18,20 @@ STD, STD_FEW, QUANTILE, DISTANCE = 0.05, 0.10, 0.10, 0.03
 _FEW = 200
 
 
-def row(quantity: str, n: int, estimate: float, interval: tuple[float, float], unit: str) -> dict[str, Any]:
-    """Return a line of the table of estimates.
+def line(
+    quantity: str, n: int, estimate: float, low: float, high: float, unit: str = "", scale: float = 1.0
+) -> dict[str, Any]:
+    """Return a line of the table of a fit; ends of an interval that is not known are None.
 
     Args:
-        quantity: name of the estimate.
-        n: number of values that it is from.
-        estimate: its value.
-        interval: its 95 % interval.
-        unit: unit of all three.
+        quantity: what was estimated.
+        n: number of cells.
+        estimate, low, high: estimate and its 95 % interval in SI units.
+        unit: unit of the line.
+        scale: factor from SI to this unit.
     """
-    low, high = interval
-    return {"quantity": quantity, "n": n, "estimate": estimate, "low": low, "high": high, "unit": unit}
+    ends = [x * scale if math.isfinite(x) else None for x in (low, high)]
+    return {"quantity": quantity, "n": n, "estimate": estimate * scale, "low": ends[0], "high": ends[1], "unit": unit}
 
 
 def mean_interval(values: _Floats) -> tuple[float, float]:

@@ -19,11 +19,11 @@ from imc_sim.device.fit._estimates import (
     frame,
     jackknife,
     levels_part,
-    line,
     quantity,
     series_of,
 )
 from imc_sim.device.fit._part import Options, PartFit
+from imc_sim.device.fit._quality import line
 from imc_sim.device.fit._reader import Table
 from imc_sim.device.fit._time_laws import (
     DRIFT,
