@@ -13,6 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from imc_sim._errors import InputError
 from imc_sim.sites._arguments import Arguments, joined, leaves
+from imc_sim.sites._dependence import Dependence
 from imc_sim.sites._records import Record, Watch, classified
 from imc_sim.sites._samples import Samples, place_of, projected
 from imc_sim.sites._values import Values, weights_of
@@ -160,8 +161,10 @@ class _Pass:
     split: frozenset[str]
 
     @classmethod
-    def of(cls, network: nn.Module, given: Arguments, split: frozenset[str]) -> _Pass:
-        watch = Watch(given.batch, split)
+    def of(
+        cls, network: nn.Module, given: Arguments, split: frozenset[str], dependence: Dependence | None = None
+    ) -> _Pass:
+        watch = Watch(given.batch, split, dependence)
         output = _run(network, given, watch)
         return cls(given, watch.records, watch.opaque, output, split)
 
@@ -170,8 +173,8 @@ def _two_passes(
     network: nn.Module, given: Arguments, changed: Arguments, split: frozenset[str]
 ) -> tuple[_Pass, _Pass, dict[str, int]]:
     """Return the passes of two inputs, which must make the same calls, and the multiply-adds of modules for torch."""
-    with FlopCounterMode(display=False) as counter:
-        first = _Pass.of(network, given, split)
+    with FlopCounterMode(display=False) as counter, Dependence((given.args, given.kwargs)) as dependence:
+        first = _Pass.of(network, given, split, dependence)
     other = _Pass.of(network, changed, split)
     if [record.key for record in first.records] != [record.key for record in other.records]:
         step = "Use a network whose calls do not depend on the values of its input."
@@ -193,7 +196,7 @@ def _unseen(counted: Mapping[str, int], records: Sequence[Record]) -> tuple[str,
 def _weighted_attention(first: _Pass, other: _Pass) -> frozenset[str]:
     """Return the paths of modules with attention of which a factor is a weight, such as learned keys."""
     pairs = [(a, b) for a, b in zip(first.records, other.records, strict=True) if a.call.kind == "attention"]
-    return frozenset(a.path for a, b in pairs if a.same(b))
+    return frozenset(a.path for a, b in pairs if a.weights(b))
 
 
 def _run(network: nn.Module, given: Arguments, watch: Watch | None = None) -> Any:
@@ -246,7 +249,7 @@ def _sites(
     first: Sequence[Record], other: Sequence[Record], samples: Sequence[Places], batch: int
 ) -> tuple[tuple[Site, ...], tuple[int, ...]]:
     """Join the calls with one weight at one place, and classify what they compute with."""
-    static = [sorted({0, 1}.intersection(a.same(b)), reverse=True) for a, b in zip(first, other, strict=True)]
+    static = [sorted({0, 1}.intersection(a.weights(b)), reverse=True) for a, b in zip(first, other, strict=True)]
     weights = [next((k for k in s if r.call.weight in (None, k)), None) for r, s in zip(first, static, strict=True)]
     shared = [None if k is None else (r.path, r.call.kind, r.digests[k]) for r, k in zip(first, weights, strict=True)]
     driven = {key for key, found in zip(shared, static, strict=True) if key is not None and len(found) == 1}

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from imc_sim.sites._calls import Call
+from imc_sim.sites._dependence import Dependence
 from imc_sim.sites._mode import ProductMode
 from imc_sim.sites._samples import Projections, projected
 from imc_sim.sites._values import Values, inputs_of, nearly_equal
@@ -31,6 +32,7 @@ class Record:
         values: distinct values of both factors; None where there are many.
         samples: projections of the samples of both factors.
         multiply_adds: of the call.
+        computed: which tensors are computed from the inputs: 0 and 1 for the factors, 2 for the values of attention.
     """
 
     path: str
@@ -39,14 +41,15 @@ class Record:
     values: tuple[Tensor | None, Tensor | None]
     samples: tuple[Projections, Projections]
     multiply_adds: int
+    computed: frozenset[int]
 
     @property
     def key(self) -> tuple[Any, ...]:
         """Return what must be equal in every pass of as many samples."""
         return *self.place, *(tuple(each.shape) for each in self.call.factors)
 
-    def same(self, other: Record) -> tuple[int, ...]:
-        """Return which tensors are equal in another pass: 0 and 1 for the factors, 2 for the values of attention.
+    def weights(self, other: Record) -> tuple[int, ...]:
+        """Return which tensors are equal in another pass and not computed from the inputs, numbered as in `computed`.
 
         A network may compute a weight again in every pass, as after centring it in place, and round it differently.
 
@@ -54,9 +57,8 @@ class Record:
             other: the same call of another pass.
         """
         pairs = zip(self.tensors, other.tensors, self.digests, other.digests, strict=True)
-        return tuple(
-            k for k, (a, b, x, y) in enumerate(pairs) if x == y or (a.data_ptr() != b.data_ptr() and nearly_equal(a, b))
-        )
+        equal = (x == y or (a.data_ptr() != b.data_ptr() and nearly_equal(a, b)) for a, b, x, y in pairs)
+        return tuple(k for k, same in enumerate(equal) if same and k not in self.computed)
 
     @property
     def tensors(self) -> list[Tensor]:
@@ -76,22 +78,27 @@ class Watch(ProductMode):
     Args:
         batch: number of samples of the pass.
         split: as of `ProductMode`.
+        dependence: follows what is computed from the inputs; None: nothing is known to be.
     """
 
-    def __init__(self, batch: int, split: frozenset[str] = frozenset()) -> None:
+    def __init__(self, batch: int, split: frozenset[str] = frozenset(), dependence: Dependence | None = None) -> None:
         super().__init__(split)
-        self.batch = batch
+        self.batch, self.dependence = batch, dependence
         self.records: list[Record] = []
         self.opaque: list[tuple[str, str]] = []
 
     def product(self, call: Call, run: Callable[[], Any]) -> Any:
         a, b = call.factors
-        digests = tuple(digest(x) for x in (a, b, call.values) if x is not None)
+        used = [x for x in (a, b, call.values) if x is not None]
+        digests = tuple(digest(x) for x in used)
         values = _distinct(a), _distinct(b)
         driven = call.driven(0), call.driven(1)
         samples = tuple(projected(x, self.batch, 1 if call.convolution else x.ndim - 1) for x in driven)
+        follows = self.dependence
+        computed = frozenset(k for k, x in enumerate(used) if follows is not None and follows.on(x))
         result = run()
-        self.records.append(Record(self.path, call, digests, values, samples, call.multiply_adds(result)))  # type: ignore[arg-type]
+        count = call.multiply_adds(result)
+        self.records.append(Record(self.path, call, digests, values, samples, count, computed))  # type: ignore[arg-type]
         return result
 
     def hidden(self, name: str) -> None:

@@ -182,6 +182,33 @@ def test_a_product_of_two_weights_stays_digital_and_is_reported() -> None:
     assert torch.allclose(analog(x)[0], network(x), rtol=1e-3, atol=1e-3)  # of 16 bits
 
 
+@pytest.mark.parametrize(
+    "computed",
+    [
+        lambda x: F.pad(1e-9 * x, (0, 1), value=1.0),  # nearly equal for all inputs, as in linear attention
+        lambda x: (x > 4.0).double(),  # equal for all inputs of the probe
+    ],
+)
+def test_a_factor_computed_from_the_input_is_no_weight(computed: Callable[[Tensor], Tensor]) -> None:
+    network = Function(lambda x, w: F.linear(x, w).mT @ computed(x), (4, 4))
+    x = torch.randn(2, 3, 4, dtype=torch.float64)
+    sites = find_products(network.double(), x).sites
+    assert [(site.kind, site.dynamic) for site in sites] == [("linear", False), ("matmul", True)]
+    analog = imc.map_model(network, FLOAT.replace("policy.allow_rounding", True), inputs=x)
+    assert analog(10 * x).shape == (1, 2, 4, computed(x).shape[-1])
+
+
+def test_weights_with_constant_inputs_are_on_crossbars() -> None:
+    """The class token meets weights before it meets an activation; a factor in the shape of the input is a weight."""
+    network = Function(
+        lambda x, a, b, c: (torch.cat([a, x]) @ b)[:1] @ (c * torch.ones_like(x[:4])), (1, 4), (4, 4), (4, 4)
+    )
+    x = torch.randn(5, 4)
+    sites = find_products(network, x).sites
+    assert [(site.constant, site.dynamic) for site in sites] == [(False, False), (False, False)]
+    assert len(imc.map_model(on_grid(network), FLOAT, inputs=x).analog_layers) == 2
+
+
 def test_attention_of_two_activations_runs_unchanged() -> None:
     class Scores(nn.Module):
         def forward(self, x: Tensor) -> Tensor:
