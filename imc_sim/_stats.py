@@ -9,7 +9,7 @@ from typing import Any, final
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats
+from scipy.special import ndtri, stdtrit
 
 #: chips from which the 5 % and 95 % quantiles lie within the sample
 FULL_BAND = 19
@@ -77,7 +77,7 @@ def wilson(mean: float, error: float, draws: int, freedom: int | None, level: fl
     Methodology 24:193 (1998).
     """
     upper = 0.5 + level / 2
-    q = float(stats.norm.ppf(upper) if freedom is None else stats.t.ppf(upper, freedom))
+    q = float(ndtri(upper) if freedom is None else stdtrit(freedom, upper))
     variance = max(0.0, mean * (1.0 - mean))
     trials = variance / error**2 if variance > 0.0 and error > 0.0 else float(draws)
     share = q * q / trials
@@ -120,7 +120,7 @@ def mean_interval(values: ArrayLike, level: float = 0.95) -> tuple[float, float,
     mean = float(data.mean())
     if data.size < 2:
         return mean, -math.inf, math.inf
-    half = float(stats.t.ppf(0.5 + level / 2, data.size - 1) * data.std(ddof=1) / math.sqrt(data.size))
+    half = float(stdtrit(data.size - 1, 0.5 + level / 2) * data.std(ddof=1) / math.sqrt(data.size))
     return mean, mean - half, mean + half
 
 

@@ -29,6 +29,15 @@ def test_figures_and_reports_load_no_torch(package: str, repository: Path) -> No
     assert subprocess.run([sys.executable, "-c", program], cwd=repository).returncode == 0
 
 
+def test_fits_load_no_slow_part_of_scipy(repository: Path) -> None:
+    """scipy.stats and numba take 100 MB, a quarter of what a fit of a million cells may take."""
+    program = (
+        "import sys, numpy as np, imc_sim as imc, imc_sim.array, imc_sim.plotting; x = np.arange(9.0) + 1;"
+        "imc.device.fit({'LRS (uS)': x + 60, 'HRS (uS)': x}); sys.exit(bool({'scipy.stats', 'numba'} & {*sys.modules}))"
+    )
+    assert subprocess.run([sys.executable, "-c", program], cwd=repository).returncode == 0
+
+
 def test_only_one_file_names_modules_of_memtorch(repository: Path) -> None:
     """The adapter imports MemTorch by name, which import-linter does not see."""
     pattern = re.compile(

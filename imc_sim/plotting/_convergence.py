@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from pandas import DataFrame
-from scipy.stats import t as student
+from scipy.special import stdtrit
 
 from imc_sim._errors import ResultsError
 from imc_sim.plotting._figure import LogLabels, legend_label, mark_level, new_panels
@@ -68,7 +68,7 @@ def _running(point: str, accuracies: list[float]) -> list[tuple[object, ...]]:
     centred = values - values.mean()  # the squares of numbers that differ little would cancel
     mean = centred.cumsum() / n
     variance = ((centred**2).cumsum() - n * mean**2)[1:].clip(0.0) / (n[1:] - 1)
-    half = student.ppf(0.975, n[1:] - 1) * np.sqrt(variance / n[1:])
+    half = stdtrit(n[1:] - 1, 0.975) * np.sqrt(variance / n[1:])
     columns = (n.tolist(), accuracies, (mean + values.mean()).tolist(), [float("nan"), *half.tolist()])
     return [(point, *row) for row in zip(*columns, strict=True)]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import io
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -176,3 +177,19 @@ def test_files_of_one_level_each_are_numbered_by_their_medians(tmp_path: Path) -
     table = read_table(paths, levels=True)
     assert {s: float(np.median(table["G"][table["state"] == s])) for s in "012"} == {"0": 5e-6, "1": 20e-6, "2": 50e-6}
     assert [name for name, _ in table.source] == ["g1.csv", "g0.csv", "g2.csv"]
+
+
+def test_a_table_in_pieces_is_the_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """States and cells that are not in every piece, and text among decimal commas, are read as in one piece."""
+    states = ["LRS", "LRS", "LRS", "HRS", "HRS", "LRS", "SET"]
+    rows = [f"d{(5 * k) % 3};{s};{60 + k},25" for k, s in enumerate(states)]
+    content = "\n".join(["device;state;G (uS)", *rows, "d9;HRS;open"])
+    whole = read(tmp_path, content)
+    monkeypatch.setattr(import_module("imc_sim.device.fit._reader"), "_ROWS", 3)
+    parts = read(tmp_path, content)
+    assert whole["G"].tolist() == [(60.25 + k) / 1e6 for k in range(7)]
+    assert whole["state"].tolist() == [*states[:6], "LRS"]
+    assert whole["device"].tolist() == [0, 1, 2, 0, 1, 2, 0] and whole.dropped == {"NaN or unread": 1}
+    assert {role: values.tolist() for role, values in parts.columns.items()} == {
+        role: values.tolist() for role, values in whole.columns.items()
+    }

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtr
 
+from imc_sim._quantiles import normal_quantiles
 from imc_sim._rng import Stream
 from imc_sim.device._programming import Law
 from imc_sim.device.fit import _quality as quality
@@ -91,7 +92,8 @@ def _distance(phi: NDArray[np.float64]) -> NDArray[np.float64]:
 @functools.lru_cache(maxsize=8)
 def _reference_distances(size: int) -> _Floats:
     """Return the distances of normal samples of a size from the normal laws fitted to them."""
-    normals = Stream(0, f"{size}", "lilliefors").normal(_SAMPLES * size, 0).reshape(_SAMPLES, size).astype(float)
+    columns = Stream(0, f"{size}", "lilliefors").columns(_SAMPLES * size, 0)  # once: no compiled code to load
+    normals = normal_quantiles().take(columns).reshape(_SAMPLES, size).astype(float)
     normals.sort(axis=1)
     return _distance(ndtr((normals - normals.mean(1, keepdims=True)) / normals.std(1, ddof=1, keepdims=True)))
 

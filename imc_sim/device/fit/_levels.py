@@ -80,17 +80,16 @@ def samples_of(table: Table) -> Samples:
         got = f"columns {', '.join(table.columns)}"
         raise InputError(where, got, "a state or a target, and a conductance or resistance", "Use --columns.")
     key = table["state"] if "state" in table else table["target"]
-    found, index = np.unique(key, return_inverse=True)
-    order = np.argsort(index, kind="stable")
-    parts = np.split(table["G"][order], np.cumsum(np.bincount(index))[:-1])
-    values = dict(zip(map(str, found) if "state" in table else map(str, range(len(found))), parts, strict=True))
-    names = sorted(values, key=lambda name: ("HRS", "LRS").index(name) if name in ("HRS", "LRS") else int(name))
+    found = np.unique(key)
+    index = np.searchsorted(found, key)
+    numbered = {str(key) if "state" in table else str(k): k for k, key in enumerate(found)}
+    names = sorted(numbered, key=lambda name: ("HRS", "LRS").index(name) if name in ("HRS", "LRS") else int(name))
     numbers = [int(name) for name in names if name.isdigit()]
     counted = len(numbers) > 1 and numbers[0] <= 1 and numbers == list(range(numbers[0], numbers[0] + len(names)))
     if names != ["HRS", "LRS"] and not counted:
         got = f"states {', '.join(names[:20])}"
         raise InputError(where, got, "HRS and LRS, or levels from 0 or 1 without a gap", "Add what is missing.")
-    samples = {name: np.sort(values[name]) for name in names}
+    samples = {name: np.sort(table["G"][index == numbered[name]]) for name in names}
     for name, data in samples.items():
         if len(data) < LEAST:
             allowed = f"{LEAST} or more, for a standard deviation"

@@ -7,7 +7,10 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
+from scipy.special import chdtri, ndtri
+
+from imc_sim._stats import mean_interval as interval_of_mean
+from imc_sim._stats import wilson
 
 _Floats = NDArray[np.float64]
 #: probability outside an interval
@@ -40,9 +43,7 @@ def mean_interval(values: _Floats) -> tuple[float, float]:
     Args:
         values: independent values.
     """
-    mean, error = float(values.mean()), float(values.std(ddof=1)) / math.sqrt(len(values))
-    width = float(stats.t.ppf(1 - _ALPHA / 2, len(values) - 1)) * error
-    return mean - width, mean + width
+    return interval_of_mean(values)[1:]
 
 
 def std_interval(values: _Floats, normal: bool = True) -> tuple[float, float]:
@@ -58,11 +59,12 @@ def std_interval(values: _Floats, normal: bool = True) -> tuple[float, float]:
     if std == 0.0:
         return 0.0, 0.0
     if normal:
-        low, high = (std * math.sqrt((n - 1) / float(stats.chi2.ppf(q, n - 1))) for q in (1 - _ALPHA / 2, _ALPHA / 2))
+        low, high = (std * math.sqrt((n - 1) / float(chdtri(n - 1, tail))) for tail in (_ALPHA / 2, 1 - _ALPHA / 2))
         return low, high
-    trimmed = float(stats.trim_mean(values, 1 / (2 * math.sqrt(max(n - 4, 1)))))
+    cut = int(n / (2 * math.sqrt(max(n - 4, 1))))
+    trimmed = float(np.sort(values)[cut : n - cut].mean())
     kurtosis = n * float(((values - trimmed) ** 4).sum()) / float(((values - values.mean()) ** 2).sum()) ** 2
-    z = float(stats.norm.ppf(1 - _ALPHA / 2))
+    z = float(ndtri(1 - _ALPHA / 2))
     c = n / max(n - z, 1.0)
     width = z * c * math.sqrt(max(kurtosis - (n - 3) / n, 0.0) / (n - 1)) / 2
     return std * math.sqrt(c) * math.exp(-width), std * math.sqrt(c) * math.exp(width)
@@ -75,8 +77,7 @@ def share_interval(count: int, n: int) -> tuple[float, float]:
         count: cells of the share.
         n: all cells.
     """
-    found = stats.binomtest(count, n).proportion_ci(1 - _ALPHA, "wilson")
-    return float(found.low), float(found.high)
+    return wilson(count / n, 0.0, n, None)
 
 
 def deviations(name: str, data: _Floats, cells: _Floats) -> list[tuple[float, str]]:

@@ -25,6 +25,8 @@ _OVERFLOW = 1e30
 #: units that columns without one are taken to be in, which is reported
 _ASSUMED = {"time": "s", "width": "s", "voltage": "V", "v_read": "V", "current": "A", "temperature": "K"}
 _VALUES = ("G", "R", "current")
+#: lines of a text that are parsed together
+_ROWS = 2**15
 
 
 @final
@@ -125,6 +127,7 @@ def _read_file(path: Path, chosen: dict[str, str], skip: int) -> Table:
     if frame is not None and not isinstance(frame, str):
         return _from_frame(frame, chosen, path.name, source, ())
     text = frame if isinstance(frame, str) else _decoded(content, path)
+    del content
     layout = find_layout(text, chosen, skip, path.name)
     return _from_frame(_parsed(text, layout, path.name), chosen, path.name, source, layout.notes, layout.columns)
 
@@ -178,29 +181,46 @@ def _parsed(text: str, layout: Layout, where: str) -> Any:
     import pandas as pd
 
     width: Any = range(layout.width + 1)
-    wanted = [column.index for column in layout.columns]
     if "#" in text:
         text = COMMENT.sub("", _SPREADSHEET_ERROR.sub("error", text))
     names: Any = {c.index: "category" for c in layout.columns if c.role in NAMES}
     blank = layout.separator == " "
+    parts: list[Any] = []
+    extra = 0
     try:
-        frame = pd.read_csv(
-            io.StringIO(text), sep=r"\s+" if blank else layout.separator, decimal=layout.decimal, header=None,
-            names=width, index_col=False, skiprows=layout.above, dtype=names,
+        with pd.read_csv(
+            io.BytesIO(text.encode()), sep=r"\s+" if blank else layout.separator, decimal=layout.decimal, header=None,
+            names=width, index_col=False, skiprows=layout.above, dtype=names, chunksize=_ROWS,
             skipinitialspace=True, low_memory=False, thousands=layout.thousands,
-        )  # fmt: skip
+        ) as chunks:  # fmt: skip
+            for chunk in chunks:
+                extra += int(chunk[layout.width].notna().sum())
+                parts.append(_wanted(chunk, layout))
     except (pd.errors.ParserError, pd.errors.EmptyDataError) as error:
         step = "Give every line as many cells as there are headings."
         raise InputError(where, str(error).strip(), "a table", step) from error
-    if layout.decimal == ",":  # columns with text in them are still text
-        for index in {c.index for c in layout.columns if c.role not in NAMES and frame[c.index].dtype == object}:
-            frame[index] = frame[index].str.replace(",", ".", regex=False)
-    extra = frame.pop(layout.width).notna().to_numpy()
-    if extra.any():
-        got = f"{int(extra.sum())} lines with more cells than the {layout.width} headings"
+    if extra:
+        got = f"{extra} lines with more cells than the {layout.width} headings"
         step = "Name every column; with decimal commas, separate columns by semicolons or tabs."
         raise InputError(where, got, "a cell for each heading", step)
-    return frame[wanted]
+    joined: dict[int, Any] = {}
+    for column in layout.columns:
+        pieces = [part.pop(column.index) for part in parts]
+        named = column.role in NAMES
+        joined[column.index] = pd.api.types.union_categoricals(pieces) if named else pd.concat(pieces, ignore_index=True)
+    return pd.DataFrame(joined)
+
+
+def _wanted(chunk: Any, layout: Layout) -> Any:
+    """Return a copy of the columns that are used; text in columns of numbers has decimal points."""
+    import pandas as pd
+
+    kept = chunk[[column.index for column in layout.columns]].copy()
+    for column in layout.columns if layout.decimal == "," else []:
+        values = kept[column.index]
+        if column.role not in NAMES and not pd.api.types.is_numeric_dtype(values):
+            kept[column.index] = values.str.replace(",", ".", regex=False)
+    return kept
 
 
 def _from_frame(
@@ -268,8 +288,10 @@ def _values(raw: Any, column: Column, notes: list[str]) -> NDArray[Any]:
         if column.role in _ASSUMED:
             notes.append(f"{column.heading!r} taken to be in {_ASSUMED[column.role]}")
         return values
-    large = np.abs(values) >= _OVERFLOW
-    return np.where(large, np.copysign(np.inf, values), column.unit.to_si(values))
+    found = column.unit.to_si(values)
+    found[values >= _OVERFLOW] = np.inf
+    found[values <= -_OVERFLOW] = -np.inf
+    return found
 
 
 def _numbers(raw: Any, heading: str) -> Any:
