@@ -189,7 +189,8 @@ def test_a_table_in_pieces_is_the_table(tmp_path: Path, monkeypatch: pytest.Monk
     parts = read(tmp_path, content)
     assert whole["G"].tolist() == [(60.25 + k) / 1e6 for k in range(7)]
     assert whole["state"].tolist() == [*states[:6], "LRS"]
-    assert whole["device"].tolist() == [0, 1, 2, 0, 1, 2, 0] and whole.dropped == {"NaN or unread": 1}
+    assert whole["device"].tolist() == [0, 1, 2, 0, 1, 2, 0]
+    assert whole.dropped == {"NaN or unread": 1}
     assert {role: values.tolist() for role, values in parts.columns.items()} == {
         role: values.tolist() for role, values in whole.columns.items()
     }

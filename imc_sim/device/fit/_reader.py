@@ -207,7 +207,9 @@ def _parsed(text: str, layout: Layout, where: str) -> Any:
     for column in layout.columns:
         pieces = [part.pop(column.index) for part in parts]
         named = column.role in NAMES
-        joined[column.index] = pd.api.types.union_categoricals(pieces) if named else pd.concat(pieces, ignore_index=True)
+        joined[column.index] = (
+            pd.api.types.union_categoricals(pieces) if named else pd.concat(pieces, ignore_index=True)
+        )
     return pd.DataFrame(joined)
 
 
