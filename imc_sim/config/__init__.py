@@ -20,6 +20,7 @@ from imc_sim.config._engine import NATIVE, Engine, as_engine
 from imc_sim.config._held import Held, held, held_name, holding_objects, is_held
 from imc_sim.config._installation import REINSTALL, is_shipped, missing_files, package_file
 from imc_sim.config._spec import Effect, Spec, build, canonical_json, digest, drop_paths, set_path
+from imc_sim.config._stored import SHUFFLED, read_stored, shuffled, stored_file
 from imc_sim.config._synonyms import SYNONYMS, stored_names
 from imc_sim.config._trust import check_trusted, trust_all, trusting
 from imc_sim.config._units import Ampere, ElectronVolt, Hertz, Kelvin, Seconds, Siemens, Volt
@@ -39,6 +40,7 @@ __all__ = [
     "FUNCTION",
     "NATIVE",
     "REINSTALL",
+    "SHUFFLED",
     "SYNONYMS",
     "Ampere",
     "Code",
@@ -81,12 +83,15 @@ __all__ = [
     "parse_setting",
     "parse_yaml",
     "place_of_error",
+    "read_stored",
     "read_yaml",
     "run_code",
     "search_folders",
     "set_path",
     "shipped_content",
+    "shuffled",
     "split_code",
+    "stored_file",
     "stored_names",
     "trust_all",
     "trusting",

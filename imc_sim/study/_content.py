@@ -17,7 +17,9 @@ from imc_sim.config import (
     is_code,
     is_held,
     is_onnx,
+    read_stored,
     shipped_content,
+    stored_file,
     write_yaml,
 )
 from imc_sim.study._kept_files import KeptFiles
@@ -115,8 +117,9 @@ def _keep_model(card: FoundCard, folder: Path) -> None:
     weights = kept.get("weights") or {}
     if "file" in weights or "sha256" in weights:
         path = beside(card.folder, weights.get("file", "weights.safetensors"))
-        files[path.name] = _verified(path, weights.get("sha256"))
         kept["weights"] = weights | ({"file": path.name} if "file" in weights else {})
+        path = stored_file(path)
+        files[path.name] = _verified(path, weights.get("sha256"))
     if "inputs" in kept:
         path = beside(card.folder, kept["inputs"].get("file", "inputs.safetensors"))
         files[path.name] = _verified(path, kept["inputs"].get("sha256"))
@@ -137,11 +140,10 @@ def _keep_model(card: FoundCard, folder: Path) -> None:
 
 def _verified(path: Path, sha256: str | None) -> bytes:
     """Return the bytes of a weights file; reject a file that does not have the SHA-256 of its card."""
-    content = path.read_bytes()
-    if sha256 is not None and hashlib.sha256(content).hexdigest() != sha256:
+    if sha256 is not None and hashlib.sha256(read_stored(path)).hexdigest() != sha256:
         step = "Use an undamaged copy, and do not change models while a study runs."
         raise ResultsError(str(path), "content that differs from its card", f"SHA-256 {sha256}", step)
-    return content
+    return path.read_bytes()
 
 
 def _write(path: Path, content: bytes) -> None:

@@ -16,6 +16,7 @@ from imc_sim._files import write_folder
 from imc_sim._typing import PathLike
 from imc_sim.config import (
     REINSTALL,
+    SHUFFLED,
     Spec,
     beside,
     build,
@@ -23,6 +24,9 @@ from imc_sim.config import (
     find_card,
     is_code,
     is_shipped,
+    read_stored,
+    shuffled,
+    stored_file,
     trusting,
     user_path,
     write_yaml,
@@ -214,19 +218,24 @@ def save_model(
         folder: The folder.
         module: The trained network.
         card: Its card.
-        half: Store tensors that are not packed as float16 (float controllers).
+        half: Store tensors that are not packed as float16, and compress the file (float controllers).
         extra: Further files, name -> content.
         inputs: Some inputs of a network of any modules: a tensor, or a tuple or dict of tensors.
 
     Returns:
         The card with its entries of weights and inputs.
     """
-    files = {**(extra or {}), WEIGHTS: pack(module, half)}
+    weights, compressed = pack(module, half), f"{WEIGHTS}{SHUFFLED}"
+    files = {**(extra or {}), **({compressed: shuffled(weights)} if half else {WEIGHTS: weights})}
     files |= {} if inputs is None else {INPUTS: pack_inputs(inputs)}
-    entries: dict[str, Any] = {"weights": WeightsFile(**_facts(files[WEIGHTS]))}
+    entries: dict[str, Any] = {"weights": WeightsFile(**_facts(weights))}
     entries |= {} if inputs is None else {"inputs": InputsFile(**_facts(files[INPUTS]))}
     card = card.model_copy(update=entries)
-    write_folder(user_path(folder, "folder"), {**files, CARD: card_text(card).encode()})
+    place = user_path(folder, "folder")
+    write_folder(place, {**files, CARD: card_text(card).encode()})
+    (place / (WEIGHTS if half else compressed)).unlink(
+        missing_ok=True
+    )  # weights that stood here before, in the other form
     return card
 
 
@@ -259,15 +268,16 @@ def verify_weights(card: ModelCard, folder: Path) -> Path:
 
 def _verified(folder: Path, entry: WeightsFile | InputsFile) -> Path:
     """Return the path of a file that a card names, after comparing its size and SHA-256 with the card."""
-    path = beside(folder, entry.file)
+    path = stored_file(beside(folder, entry.file))
     step = "Use an undamaged copy, or write the card again if the change was intended."
     if not path.is_file():
         step = REINSTALL if is_shipped(path) else step
         raise CheckpointError(str(path), "no such file", "the file that the card names", step)
-    if path.stat().st_size != entry.bytes:
-        got = f"{path.stat().st_size} bytes"
+    content = read_stored(path, entry.bytes + 1)
+    if len(content) != entry.bytes:
+        got = f"{len(content)} bytes{' or more' * (len(content) > entry.bytes and path.name.endswith(SHUFFLED))}"
         raise CheckpointError(str(path), got, f"{entry.bytes} bytes, as its card says", step)
-    sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+    sha256 = hashlib.sha256(content).hexdigest()
     if sha256 != entry.sha256:
         raise CheckpointError(str(path), f"SHA-256 {sha256}", f"{entry.sha256}, as its card says", step)
     return path

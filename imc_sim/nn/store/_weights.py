@@ -21,11 +21,11 @@ from typing import Any
 import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
+from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from imc_sim._errors import CheckpointError
-from imc_sim.config import canonical_json
+from imc_sim.config import SHUFFLED, canonical_json, read_stored
 from imc_sim.nn._product_layer import ProductLayer
 from imc_sim.nn.rotation import fold_rotation
 
@@ -91,12 +91,16 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     """Return tensors and metadata of a safetensors file, unchanged.
 
     Args:
-        path: The file.
+        path: The file, or its compressed form.
 
     Raises:
         CheckpointError: The file cannot be read or is damaged.
     """
     try:
+        if path.name.endswith(SHUFFLED):
+            content = read_stored(path)
+            length = int.from_bytes(content[:8], "little")
+            return load(content), json.loads(content[8 : 8 + length]).get("__metadata__", {})
         with safe_open(path, framework="pt") as file:
             return {key: file.get_tensor(key) for key in file.keys()}, file.metadata() or {}  # noqa: SIM118 no dict
     except SafetensorError as error:
