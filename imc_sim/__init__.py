@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from imc_sim import analog, array, config, data, device, evaluate, mapping, nn, onnx, plotting, report, study, train
     from imc_sim.analog import AnalogConv2d, AnalogLinear, AnalogModel, AssociativeMemory
     from imc_sim.array import Chip, Crossbar, load_chip
+    from imc_sim.cost import CostReport, cost
     from imc_sim.device import Device
     from imc_sim.evaluate import FewShotTask
     from imc_sim.mapping import import_checkpoint, map_model
@@ -33,6 +34,7 @@ _HOME = {
     "AnalogModel": "analog",
     "AssociativeMemory": "analog",
     "Chip": "array",
+    "CostReport": "cost",
     "Crossbar": "array",
     "Device": "device",
     "FewShotTask": "evaluate",
@@ -47,8 +49,8 @@ _HOME = {
     "sweep": "study",
 }
 _MODULES = (
-    "analog", "array", "config", "data", "device", "evaluate", "mapping", "nn", "onnx", "plotting", "report", "study",
-    "train",
+    "analog", "array", "config", "cost", "data", "device", "evaluate", "mapping", "nn", "onnx", "plotting", "report",
+    "study", "train",
 )  # fmt: skip
 
 __version__ = "0.2.0"
@@ -60,6 +62,7 @@ __all__ = [
     "AssociativeMemory",
     "CheckpointError",
     "Chip",
+    "CostReport",
     "Crossbar",
     "Device",
     "FewShotTask",
@@ -72,6 +75,7 @@ __all__ = [
     "analog",
     "array",
     "config",
+    "cost",
     "data",
     "device",
     "evaluate",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import abc
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, final
 
@@ -63,12 +63,14 @@ class Context:
         running: the pass that runs; None: a layer is called without its model.
         shared: input and output of digital layers by their id, and of digital products by the number of the call.
         measured: measured conductances in S of every layer by name; None: cells are simulated.
+        observer: called with every layer, the position of the chip and the inputs of the product, before it is read.
     """
 
     backend: Engine = NATIVE
     running: Pass | None = None
     shared: dict[int, Any] = field(default_factory=dict)
     measured: Mapping[str, Any] | None = None
+    observer: Callable[[AnalogLayer, int, Tensor], None] | None = None
 
     @contextlib.contextmanager
     def during(self, one: Pass) -> Iterator[None]:
@@ -252,7 +254,10 @@ class AnalogLayer(nn.Module, abc.ABC):
         return torch.cat([self._on(number, part, first_read) for number, part in parts]).to(x.dtype)
 
     def _on(self, index: int, x: Tensor, first_read: int) -> Tensor:
-        y = self.on_chip(index, self.operand(x), first_read)
+        a = self.operand(x)
+        if self.context.observer is not None:
+            self.context.observer(self, index, a)
+        y = self.on_chip(index, a, first_read)
         return self.converted(self.digital.rescale(y.to(x.dtype)))
 
     def converted(self, z: Tensor) -> Tensor:

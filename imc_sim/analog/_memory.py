@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, cast, final
 
 import torch
@@ -153,6 +153,11 @@ class AssociativeMemory:
         """
         for crossbar in self._crossbars if self.engine.native else ():
             crossbar.take_reads(count)
+
+    @property
+    def crossbars(self) -> Sequence[Crossbar]:
+        """Return the crossbars of the stored keys: one for all chips, or one per chip where each has other keys."""
+        return tuple(self._crossbars)
 
     def write_pulses(self) -> Tensor:
         """Return the programming pulses [chip] of the stored keys until they are read, refreshes included.

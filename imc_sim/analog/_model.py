@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, final
 
@@ -203,6 +204,23 @@ class AnalogModel(nn.Module):
         """
         blocks = [self.chips[start : start + self.block] for start in range(0, len(self.chips), self.block)]
         return write_conductances(path, self.analog_layers, self.report.chip, blocks, self.program)
+
+    @contextlib.contextmanager
+    def observed(self, observer: Callable[[AnalogLayer, int, Tensor], None]) -> Iterator[None]:
+        """Call an observer before every product on a crossbar; reads in the block do not count as reads of the model.
+
+        Args:
+            observer: called with the layer, the position of the chip among the programmed ones, and the inputs of the
+                product.
+
+        Yields:
+            Nothing.
+        """
+        reads, self.context.observer = self._reads, observer
+        try:
+            yield
+        finally:
+            self._reads, self.context.observer = reads, None
 
     @property
     def rows_on(self) -> dict[str, list[list[float]]]:

@@ -54,8 +54,8 @@ class Groups:
             x: images, those of each chip together.
         """
         running = self._layers[0].context.running
-        if running is None or running.index is None:  # layers are calibrated
-            return None
+        if running is None or running.index is None or self._layers[0].context.observer is not None:
+            return None  # each layer is calibrated, or its inputs are observed
         readouts = [layer.crossbar.readout for layer in self._layers]
         if readouts != self._readouts:  # programmed again
             self._readouts, self._weights = readouts, {}

@@ -6,8 +6,10 @@ from imc_sim.array._compiled._product import why_not as why_not_compiled
 from imc_sim.array._compiled._readout import CompiledReadout
 from imc_sim.array._compiled._warm_up import Compilation, compile_kernels
 from imc_sim.array._converter import Converter, Quantiser
+from imc_sim.array._cost import STEPS, Circuit, Conversion, Cost, Lines, MultiplyAdds, Write
 from imc_sim.array._crossbar import Crossbar
 from imc_sim.array._inputs import Inputs
+from imc_sim.array._line_conductance import line_conductance
 from imc_sim.array._placement import Placement, Tile
 from imc_sim.array._programmed_weights import RESOLUTION, Rounding, operand_bytes
 from imc_sim.array._readout import IdealReadout, Readout
@@ -32,6 +34,7 @@ Drives = InputBytes
 
 __all__ = [
     "RESOLUTION",
+    "STEPS",
     "BnnI",
     "BnnII",
     "BnnIII",
@@ -39,11 +42,14 @@ __all__ = [
     "BnnV",
     "BnnVI",
     "Chip",
+    "Circuit",
     "Coefficients",
     "Compilation",
     "CompiledReadout",
+    "Conversion",
     "Converter",
     "Correction",
+    "Cost",
     "Crossbar",
     "Differential",
     "DrivenRows",
@@ -56,6 +62,8 @@ __all__ = [
     "InputBytes",
     "InputVectors",
     "Inputs",
+    "Lines",
+    "MultiplyAdds",
     "Offset",
     "Patches",
     "Placement",
@@ -78,6 +86,7 @@ __all__ = [
     "TnnV",
     "Unipolar",
     "Wires",
+    "Write",
     "approximate_gating",
     "column_conductance",
     "compile_kernels",
@@ -85,6 +94,7 @@ __all__ = [
     "encodings",
     "gated_conductance",
     "gating_error",
+    "line_conductance",
     "load_chip",
     "needs_density",
     "operand_bytes",

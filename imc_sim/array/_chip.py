@@ -11,6 +11,7 @@ from pydantic import Field, model_validator
 
 from imc_sim._errors import InputError
 from imc_sim.array._converter import Converter
+from imc_sim.array._cost import Cost
 from imc_sim.array._inputs import Inputs
 from imc_sim.array._placement import Tile
 from imc_sim.array.circuit.driven_rows import needs_density
@@ -90,6 +91,7 @@ class Chip(Spec):
             pair of `differential`, one number with the same distribution. It needs a chip on which nothing depends on
             single cells, and its chips differ from those of `cells`.
         engine: backend that computes the products, this package or MemTorch; `backend` in files and paths too.
+        cost: energy, time and area of the circuits, which change no result; None: not stated.
     """
 
     name: str = "chip"
@@ -107,6 +109,7 @@ class Chip(Spec):
     compute: Compute = Field(default="float32", description="what products of the crossbars are computed with")
     draws: Draws = Field(default="cells", description="what programming samples: every cell, or differences of pairs")
     engine: Engine = Field(default=NATIVE, description="backend that computes the products: native or memtorch")
+    cost: Cost | None = Field(default=None, description="energy, time and area of the circuits; null: not stated")
 
     @model_validator(mode="after")
     def _pairs_are_enough(self) -> Self:
@@ -151,7 +154,8 @@ class Chip(Spec):
     def idle(self) -> frozenset[str]:
         # Binary layers whose inputs an encoding does not take are held by `Differential`.
         fallback = (Differential(), True, False)
-        return self.idle_in([(self.encoding, False, False), (self.encoding_multibit, False, False), fallback])
+        products = [(self.encoding, False, False), (self.encoding_multibit, False, False), fallback]
+        return self.idle_in(products) | {"cost"}
 
     def idle_in(self, products: Iterable[tuple[AnyEncoding, bool, bool]]) -> frozenset[str]:
         """Return the paths of settings that change no result of some products but by rounding.
@@ -191,8 +195,12 @@ class Chip(Spec):
         return self.model_copy(update={"device": self.device.without_effects(), "wires": Wires()})
 
     def physics(self) -> dict[str, Any]:
-        """Return everything that affects a result: all settings but name, source and validity."""
-        return {k: v for k, v in self.to_dict().items() if k not in {"name", "source", "validity"}}
+        """Return everything that affects a result: all settings but name, source, validity and cost."""
+        return {k: v for k, v in self.to_dict().items() if k not in {"name", "source", "validity", "cost"}}
+
+    def to_dict(self) -> dict[str, Any]:
+        data = super().to_dict()
+        return data if self.cost is not None else {key: value for key, value in data.items() if key != "cost"}
 
 
 def load_chip(chip: str | os.PathLike[str] | Mapping[str, Any] | Chip) -> Chip:

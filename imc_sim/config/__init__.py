@@ -23,7 +23,19 @@ from imc_sim.config._spec import Effect, Spec, build, canonical_json, digest, dr
 from imc_sim.config._stored import SHUFFLED, read_stored, shuffled, stored_file
 from imc_sim.config._synonyms import SYNONYMS, stored_names
 from imc_sim.config._trust import check_trusted, trust_all, trusting
-from imc_sim.config._units import Ampere, ElectronVolt, Hertz, Kelvin, Seconds, Siemens, Volt
+from imc_sim.config._units import (
+    Ampere,
+    ElectronVolt,
+    Farad,
+    Hertz,
+    Joule,
+    Kelvin,
+    Meter,
+    Seconds,
+    Siemens,
+    SquareMeter,
+    Volt,
+)
 from imc_sim.config._user_code import (
     FUNCTION,
     code_errors,
@@ -47,14 +59,18 @@ __all__ = [
     "Effect",
     "ElectronVolt",
     "Engine",
+    "Farad",
     "FoundCard",
     "Held",
     "Hertz",
+    "Joule",
     "Kelvin",
     "Kind",
+    "Meter",
     "Seconds",
     "Siemens",
     "Spec",
+    "SquareMeter",
     "Volt",
     "as_engine",
     "beside",

@@ -9,7 +9,7 @@ from imc_sim._errors import InputError
 
 #: second name -> the name that specifications, ids of trials and results folders use
 SYNONYMS = {"adc": "converter", "backend": "engine"}
-_PATH = re.compile(rf"^((?:chip\.)?)({'|'.join(SYNONYMS)})(?=\.|$)")
+_PATH = re.compile(rf"^((?:chip\.)?(?:cost\.)?)({'|'.join(SYNONYMS)})(?=\.|$)")
 
 
 def stored_path(path: str) -> str:

@@ -12,6 +12,7 @@ from pydantic import BeforeValidator
 
 _PREFIXES = {
     "": 1.0,
+    "a": 1e-18,
     "f": 1e-15,
     "p": 1e-12,
     "n": 1e-9,
@@ -24,12 +25,12 @@ _PREFIXES = {
     "G": 1e9,
 }
 _TEXT = re.compile(
-    r"^\s*([-+]?[0-9.]+(?:[eE][-+]?[0-9]+)?)\s*([a-zA-Z\u00b5\u03bc%]*)\s*$"
+    r"^\s*([-+]?[0-9.]+(?:[eE][-+]?[0-9]+)?)\s*([a-zA-Z\u00b5\u03bc%]*2?)\s*$"
 )  # the micro sign and the Greek letter
 
 
-def _converter(unit: str, example: str = "") -> BeforeValidator:
-    """Return the validator that reads numbers with this unit."""
+def _converter(unit: str, example: str = "", power: int = 1) -> BeforeValidator:
+    """Return the validator that reads numbers with this unit; power: 2 where the prefix is of a length, as in um2."""
 
     def convert(value: Any) -> Any:
         """Convert text with a unit to SI; leave anything else for pydantic."""
@@ -42,7 +43,7 @@ def _converter(unit: str, example: str = "") -> BeforeValidator:
         # Divided, not multiplied, below one: '250 uS' is then exactly the double nearest 250e-6.
         scale = _PREFIXES[prefix]
         number = float(match.group(1))
-        return number * scale if scale >= 1 else number / round(1 / scale)
+        return number * scale**power if scale >= 1 else number / round(1 / scale) ** power
 
     return BeforeValidator(convert)
 
@@ -54,3 +55,7 @@ Volt = Annotated[float, _converter("V")]
 Kelvin = Annotated[float, _converter("K", "300 K")]
 ElectronVolt = Annotated[float, _converter("eV", "1.2 eV")]
 Hertz = Annotated[float, _converter("Hz", "1 MHz")]
+Joule = Annotated[float, _converter("J", "1.2 pJ")]
+Farad = Annotated[float, _converter("F", "0.2 fF")]
+Meter = Annotated[float, _converter("m", "90 nm")]
+SquareMeter = Annotated[float, _converter("m2", "1200 um2", power=2)]

@@ -85,6 +85,7 @@ class Products:
             alone.
         split: paths of modules whose attention is two products, because a factor of it is a weight.
         unseen: paths of modules with multiply-adds that torch counts, but no site makes.
+        batch: number of samples of the pass.
     """
 
     sites: tuple[Site, ...]
@@ -94,6 +95,7 @@ class Products:
     outputs: tuple[Samples, ...] | None = None
     split: frozenset[str] = frozenset()
     unseen: tuple[str, ...] = ()
+    batch: int = 1
 
     @property
     def seen(self) -> int:
@@ -146,7 +148,7 @@ def find_products(network: nn.Module, *args: Any, **kwargs: Any) -> Products:
             weight.requires_grad = True
     sites, order = _sites(first.records, other.records, samples, given.batch)
     unseen = _unseen(counted, first.records)
-    return Products(sites, order, tuple(dict.fromkeys(first.opaque)), counted[""], outputs, split, unseen)
+    return Products(sites, order, tuple(dict.fromkeys(first.opaque)), counted[""], outputs, split, unseen, given.batch)
 
 
 @final

@@ -18,7 +18,7 @@ from imc_sim.study._stored_chip import as_stored
 #: thermal noise, reference columns read once; rows with checksums, and trial ids computed from point and chip.
 SCHEMA = 2
 #: settings of a chip that affect no result; the backend is part of the point
-PROSE = ("name", "source", "validity", "engine")
+PROSE = ("name", "source", "validity", "engine", "cost")
 
 
 @final

@@ -12,13 +12,30 @@ from pydantic import TypeAdapter
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core import core_schema
 
-from imc_sim.config import SYNONYMS, Ampere, ElectronVolt, Hertz, Kelvin, Seconds, Siemens, Volt, content_names
+from imc_sim.config import (
+    SYNONYMS,
+    Ampere,
+    ElectronVolt,
+    Farad,
+    Hertz,
+    Joule,
+    Kelvin,
+    Meter,
+    Seconds,
+    Siemens,
+    SquareMeter,
+    Volt,
+    content_names,
+)
 from imc_sim.study._axes import short_forms
 from imc_sim.study._paths import paths_of
 
 Kind = Literal["study", "chip", "model"]
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"
-_UNITS = {Ampere: "A", Siemens: "S", Seconds: "s", Volt: "V", Kelvin: "K", ElectronVolt: "eV", Hertz: "Hz"}
+_UNITS = {
+    Ampere: "A", Siemens: "S", Seconds: "s", Volt: "V", Kelvin: "K", ElectronVolt: "eV", Hertz: "Hz",
+    Joule: "J", Farad: "F", Meter: "m", SquareMeter: "m2",
+}  # fmt: skip
 #: validator that converts a number with a unit -> unit
 _PARSERS = {get_args(kind)[1].func: unit for kind, unit in _UNITS.items()}
 
@@ -31,7 +48,7 @@ class _Generator(GenerateJsonSchema):
         unit = _PARSERS.get(schema["function"]["function"])
         inner = schema["schema"]
         if unit is not None:
-            pattern = rf"^\s*[-+]?[0-9.]+([eE][-+]?[0-9]+)?\s*[fpnuµmkMG]?{unit}\s*$"
+            pattern = rf"^\s*[-+]?[0-9.]+([eE][-+]?[0-9]+)?\s*[afpnuµmkMG]?{unit}\s*$"
             text = {"type": "string", "pattern": pattern, "description": f"a number with its unit, such as 1 {unit}"}
             return {"anyOf": [self.generate_inner(inner), text]}
         return self.generate_inner(inner)

@@ -20,7 +20,7 @@ _FOLLOWED = (
     "device.g_lrs_S", "device.g_hrs_S", "device.levels", "device.temperature_K", "device.programming",
     "device.faults.stuck_lrs", "device.faults.stuck_hrs", "device.read.v_read_V", "device.read.nonlinearity_per_V",
     "device.time.t_s", "device.time.drift.nu", "device.time.drift.t0_s", "device.time.drift.g_max_S",
-    "converter.kind", "converter.bits", "converter.range", "converter.rows", "converter.limits",
+    "converter.kind", "converter.bits", "converter.range", "converter.rows", "converter.limits", "cost",
 )  # fmt: skip
 _ENCODINGS = ("differential", "offset")
 

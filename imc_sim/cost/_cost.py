@@ -1,0 +1,93 @@
+"""Cost of a network, of a key memory, and of one full tile."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from imc_sim.analog import AnalogModel, AssociativeMemory
+from imc_sim.array import Chip, Crossbar, Placement, Rows, load_chip
+from imc_sim.cost._components import Components
+from imc_sim.cost._observe import Observer, count_actions, count_search
+from imc_sim.cost._price import price
+from imc_sim.cost._report import CostReport
+
+
+def cost(analog: AnalogModel, inputs: Any, programming: bool = True) -> CostReport:
+    """Return energy, latency and area of an inference of a network on its chips.
+
+    Cells take V^2 G t with the conductances of each chip and the inputs that reach them. What the chip does not state
+    is listed as not counted.
+
+    Args:
+        analog: mapped network, calibrated where its chip needs it.
+        inputs: some inputs, such as 16 images [batch, ...], or the arguments of a network of any modules.
+        programming: count what programs the cells as well.
+
+    Returns:
+        The report, per inference.
+
+    Raises:
+        InputError: the chip states no cost, another backend computes, or there are no inputs.
+    """
+    chip = analog.report.chip
+    Components.of(chip)  # raises before anything runs
+    report = price(chip, count_actions(analog, inputs, programming))
+    return dataclasses.replace(report, peak=macro_cost(chip))
+
+
+def memory_cost(memory: AssociativeMemory, queries: Tensor, programming: bool = True) -> CostReport:
+    """Return energy, latency and area of a search in a key memory, and what writing its keys takes.
+
+    Args:
+        memory: memory with keys.
+        queries: [batch, dim], or [chip, batch, dim].
+        programming: count what writes the keys as well.
+
+    Returns:
+        The report, per query; `programming_J` is that of writing all keys.
+
+    Raises:
+        InputError: the chip states no cost, another backend computes, or no keys are stored.
+    """
+    Components.of(memory.chip)
+    return price(memory.chip, [count_search(memory, queries, programming)])
+
+
+def macro_cost(
+    chip: Chip | str | os.PathLike[str] | Mapping[str, Any], inputs: Literal["signs", "real"] = "signs",
+    vectors: int = 32, seed: int = 0,
+) -> CostReport:  # fmt: skip
+    """Return energy, latency and area of one full tile: random signs as weights, in all rows and columns.
+
+    Args:
+        chip: the chip, or its name, path or mapping.
+        inputs: -1 and +1 for encodings that take signs, or real numbers of equal probability between.
+        vectors: number of input vectors; the report is per vector.
+        seed: seed of weights, inputs and cells.
+
+    Returns:
+        The report, per vector.
+
+    Raises:
+        InputError: the chip states no cost.
+    """
+    chip = load_chip(chip)
+    Components.of(chip)
+    place = Placement.of(chip.tile, chip.encoding, 1, 1, "macro")
+    outputs = place.outputs_per_tile - chip.encoding.referenced
+    random = torch.Generator().manual_seed(seed)
+    slices = len(chip.encoding.encode(torch.ones(1, 1), chip.device.levels, "macro").places)
+    weights = torch.randn(max(1, outputs // slices), place.inputs_per_tile, generator=random).sign()
+    x = torch.rand(vectors, place.inputs_per_tile, generator=random) * 2 - 1
+    exact = inputs == "signs"
+    x = torch.where(x < 0, -1.0, 1.0) if exact else x
+    crossbar = Crossbar.program(weights, chip, seed=seed, layer="macro")
+    observer = Observer(chip, programming=False)
+    observer.add("macro", crossbar, 0, Rows(x), exact)
+    return price(chip, [observer.counted("macro", vectors)])
