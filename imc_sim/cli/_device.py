@@ -41,6 +41,9 @@ def fit(
     ] = None,
     skip_lines: Annotated[int, typer.Option("--skip-lines", help="Lines to leave out at the beginning.", min=0)] = 0,
     levels: Annotated[bool, typer.Option("--levels", help="Each file holds one level, in any order.")] = False,
+    model: Annotated[
+        str | None, typer.Option(help="Switching model of pulse trains: pulse_response (default) or vteam.")
+    ] = None,
     name: Annotated[str | None, typer.Option(help="Name of a new chip; default: that of its file.")] = None,
     quiet: Quiet = False,
 ) -> None:
@@ -54,7 +57,8 @@ def fit(
       imc-sim device fit my_bake.csv --into device_configs/my_cells.yaml
       imc-sim device fit --levels g0.csv g1.csv g2.csv --into my_chip.yaml
     """
-    fit_chip(files, kind, into, name, v_read=v_read, columns=columns, skip_lines=skip_lines, levels=levels)
+    options = {"v_read": v_read, "columns": columns, "skip_lines": skip_lines, "levels": levels, "model": model}
+    fit_chip(files, kind, into, name, **options)
 
 
 add_command(device_app, "fit", fit)

@@ -74,6 +74,7 @@ def _with_line(text: str, kind: str, line: str) -> str:
 def fit(
     data: Any, kind: str | None = None, into: str | Path | Mapping[str, Any] | None = None, v_read: float | None = None,
     columns: Mapping[str, str] | str | None = None, skip_lines: int = 0, levels: bool = False,
+    model: str | None = None,
 ) -> DeviceFit:  # fmt: skip
     """Fit a device to measurements of cells.
 
@@ -85,6 +86,7 @@ def fit(
         columns: meaning of columns by heading, such as `{"R_on": "LRS ohm"}`.
         skip_lines: lines to leave out at the beginning of each file.
         levels: whether each file holds one level.
+        model: switching model of pulse trains, pulse_response or vteam; None: pulse_response.
 
     Returns:
         The fit, whose `chip(name)` is the content of a chip file.
@@ -100,7 +102,7 @@ def fit(
     found, reason = (kind, "as requested") if kind is not None else guess_kind(table)
     table = table if found == "iv" else with_conductance(table, v_read)
     held = dict(base.get("device", {}))
-    part = fit_part(table, found, Options(held, v_read))
+    part = fit_part(table, found, Options(held, v_read, model))
     data = merged(held, part.part)
     return DeviceFit(Options(held).finished(part.part), data, part, table, reason, base)
 

@@ -21,10 +21,12 @@ class Options:
     Attributes:
         device: settings under `device:` of the chip to which the part is added; empty for a new chip.
         v_read_V: read voltage in V, where it is given.
+        model: switching model of pulse trains; None: pulse_response.
     """
 
     device: Mapping[str, Any] = field(default_factory=dict)
     v_read_V: float | None = None
+    model: str | None = None
 
     def finished(self, part: Mapping[str, Any]) -> Device:
         """Return the device of the finished chip: that of the options with a part merged in.
