@@ -137,7 +137,10 @@ def test_failed_trials_are_rows_kept_until_they_are_retried(
     flag = tmp_path / "fail"
     flag.touch()
     monkeypatch.setenv(FAIL, str(flag))
-    assert go(tmp_path / "x").failed == 2 * 3  # chip 3 alone, not its batch, at every point
+    counts: list[tuple[int, int, int]] = []
+    found = go(tmp_path / "x", progress=lambda now: counts.append((now.done, now.total, now.failed)))
+    assert found.failed == 2 * 3  # chip 3 alone, not its batch, at every point
+    assert (counts[0], counts[-1]) == ((0, 38, 0), (38, 38, 6))
     failed = [r for r in sound_rows(tmp_path / "x" / TRIALS, rules_of()).values() if r["state"] == "failed"]
     assert {r["chip"] for r in failed} == {3}
     assert all(r["error"] == "chip 3 is out of order" for r in failed)

@@ -220,6 +220,7 @@ WRONG: list[dict[str, Any]] = [
     {"set": {"chip.tile.rwos": 3}},
     {"set": {"chip.tile.rows": "many"}},
     {"set": {"chps.min": 3}},
+    *({"set": {f"{root}.odd": 3}} for root in ("model", "chip", "task", "chip_task", "engine")),
 ]
 
 

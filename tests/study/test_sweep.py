@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import functools
+import io
 import subprocess
 import sys
 import threading
@@ -13,16 +14,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from torch import Tensor, nn
 
 import imc_sim as imc
 from imc_sim import InputError, ResultsError, ResultsWarning
+from imc_sim.array import load_chip
 from imc_sim.evaluate import object_digest
 from imc_sim.mapping import _any_network
 from imc_sim.report import write_report
-from imc_sim.study import Results, load_study
+from imc_sim.study import Progress, Results, _sweep, load_study
 
 SIGMA, HRS = "device.programming.sigma", "device.programming.sigma_hrs"
 
@@ -182,6 +185,67 @@ def test_wrong_arguments_are_refused_before_anything_runs(changes: Any, match: s
     with pytest.raises(InputError, match=match):
         go(tmp_path / "out", **changes)
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(("workers", "runs_on"), [(None, ("inline", None)), (1, ("inline", None)), (3, ("process", 3))])
+def test_a_sweep_is_a_study_of_its_arguments(
+    workers: int | None, runs_on: tuple[str, int | None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ran, digested = [], []
+    table = pd.DataFrame(columns=["case", "chip.tile.rows", "chip.device.levels", "mean"])
+    monkeypatch.setattr(
+        _sweep, "run", lambda *a: (ran.append(a), types.SimpleNamespace(failed=0, table=table, digest="d"))[1]
+    )
+    monkeypatch.setattr(
+        "imc_sim.evaluate.object_digest", lambda value, *at: (digested.append((value, *at)), f"{len(digested):064x}")[1]
+    )
+    axes = {"tile.rows": np.array([8, 16]), ("device.levels", "tile.cols"): [torch.tensor(4), 2]}
+    found = go(
+        tmp_path, axes=axes, workers=workers, chips=4, out=None, seed=9, unit="u", better="lower", version="v",
+        conductances=tmp_path / "c.npz",
+    )  # fmt: skip
+    what = ("network", NETWORK), ("score", level), ("inputs", BATCH)
+    assert digested == [(value, f"sweep, {name}", "v") for name, value in what]
+    (study, folder, *executor, shown), names = ran[0], [f"{s}@{0:016x}" for s in ("Sequential", "level", "inputs")]
+    task = {"kind": "function", "call": names[1], "metric": "level", "unit": "u", "better": "lower", "seed": 9}
+    assert study == {
+        "name": "sweep", "model": names[0], "chip": load_chip("rram_hfo2_1t1r").to_dict(), "seed": 9,
+        "task": task | {"inputs": names[2]}, "chips": {"min": 4}, "conductances": str(tmp_path / "c.npz"),
+        "axes": [{"path": "chip.tile.rows", "also": [], "values": [8, 16]},
+                 {"path": "chip.device.levels", "also": ["chip.tile.cols"], "values": [4, 2]}],
+    }  # fmt: skip
+    assert (folder, tuple(executor), callable(shown)) == (Path("results") / names[0], runs_on, True)
+    assert list(found.columns) == ["tile.rows", "device.levels", "mean"]
+    assert found.attrs == {"folder": str(folder), "digest": "d", "failed": 0}
+
+
+@pytest.mark.parametrize(
+    ("terminal", "wanted", "text"),
+    [
+        (True, True, "\rsweep: 0 of 20 trials\rsweep: 1 of 20 trials\rsweep: 20 of 20 trials, 2 failed\n"),
+        (False, True, "sweep: 0 of 20 trials\nsweep: 20 of 20 trials, 2 failed\n"),
+        (True, False, ""),
+        (False, False, ""),
+    ],
+)
+def test_progress_is_one_line_of_a_terminal_or_a_line_for_every_tenth(
+    terminal: bool, wanted: bool, text: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    screen = io.StringIO()
+    screen.isatty = lambda: terminal  # type: ignore[method-assign]
+    monkeypatch.setattr(sys, "stderr", screen)
+    with _sweep._shown(wanted) as show:
+        for done, failed in ((0, 0), (1, 0), (20, 2)):
+            show(Progress(done, 20, failed))
+    assert screen.getvalue() == text
+    screen.truncate(0)
+    with _sweep._shown(wanted) as show:
+        pass
+    assert not screen.getvalue(), "nothing ends a line that was not begun"
+    screen.seek(0)
+    with _sweep._shown(wanted) as show:
+        show(Progress(0, 20))
+    assert screen.getvalue().endswith("\n") is wanted
 
 
 # -- identity ----------------------------------------------------------------------------------------------
