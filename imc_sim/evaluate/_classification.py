@@ -124,8 +124,7 @@ def competing(outputs: Tensor, task: ClassificationTask, data: ClassificationDat
     """Return the outputs [..., classes], those that do not compete as minus infinity.
 
     Raises:
-        InputError: the network has no output for a label.
-        NumericsError: outputs are not finite.
+        InputError: the network has no output for a label, or outputs are not finite.
     """
     count = len(data.source.class_names)
     check_labels(task, count, outputs.shape[-1])

@@ -196,7 +196,7 @@ def test_the_contract_of_networks(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
          "ideal_chip_equals_the_digital_network_to_the_bit", "an ideal chip changes"),
         (("chip", lambda: load_chip("ideal").replace("policy.layers", {"*": "digital"})),
          "device_variation_reaches_the_outputs", "variation changes no output"),
-        (("images", lambda: torch.zeros(4, 1, 8, 8).requires_grad_(False)), "gradients_reach_every_weight", 
+        (("images", lambda: torch.zeros(4, 1, 8, 8).requires_grad_(False)), "gradients_reach_every_weight",
          "no gradient reaches"),
     ):  # fmt: skip
         with monkeypatch.context() as patched:
