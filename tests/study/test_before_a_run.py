@@ -1,4 +1,4 @@
-"""What a study looks up, checks and measures before it runs: content, settings, distinct parts, costs, folders."""
+"""Content, settings, distinct parts, costs and folders, which a study looks up, checks and measures before it runs."""
 
 from __future__ import annotations
 
