@@ -129,10 +129,10 @@ def test_the_loss_is_the_sum_over_queries_against_the_keys_of_their_episodes(par
 
 def test_the_searched_logits_are_those_of_each_episode() -> None:
     data, features = few(torch.randn(16, 5, generator=torch.Generator().manual_seed(2)))
-    asked: list[Any] = []
+    requested: list[Any] = []
 
     def search(episode: int, queries: Tensor) -> Tensor:
-        asked.append((episode, queries.requires_grad, tuple(queries.shape)))
+        requested.append((episode, queries.requires_grad, tuple(queries.shape)))
         return torch.full((len(queries), 2), float(episode))
 
     keys = features.clone().requires_grad_()
@@ -140,7 +140,7 @@ def test_the_searched_logits_are_those_of_each_episode() -> None:
     of = task({"kind": "fgsm", "loss": "memory"}, episodes=2)
     queries = features[4:].clone().requires_grad_()
     logits = attacked._logits(part, queries, data, of, target)
-    assert asked == [(0, False, (6, 5)), (1, False, (6, 5))]
+    assert requested == [(0, False, (6, 5)), (1, False, (6, 5))]
     assert logits[0].eq(0).all()
     assert logits[1].eq(1).all()
     logits[:, :, 0].sum().backward()
@@ -148,9 +148,9 @@ def test_the_searched_logits_are_those_of_each_episode() -> None:
     assert float(queries.grad.abs().sum()) > 0
     assert keys.grad is None, "the keys stay clean"
     later = attacked._Part(1, 2, 0, 6)
-    asked.clear()
+    requested.clear()
     attacked._logits(later, features[10:], data, of, target)
-    assert asked[0][0] == 1
+    assert requested[0][0] == 1
 
 
 def test_the_memory_of_an_attack_is_written_for_each_episode_and_reads_after_the_evaluation(

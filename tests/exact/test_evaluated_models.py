@@ -180,31 +180,31 @@ def test_features_are_cached_for_all_that_they_depend_on(monkeypatch: pytest.Mon
 
 def test_features_sample_neurons_by_the_place_of_an_image(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_features, "_BATCH", 2)
-    drawn: list[Any] = []
-    monkeypatch.setattr(_features, "draw_neurons", lambda _, draws: drawn.append((draws.seed, draws.first)))
+    sampled: list[Any] = []
+    monkeypatch.setattr(_features, "draw_neurons", lambda _, draws: sampled.append((draws.seed, draws.first)))
     layer = Linear(4, 2, "float", bias=False)
     data = LabelledImages("mnist", "test", np.arange(20, dtype=np.uint8).reshape(5, 2, 2), np.zeros(5, int), ("0",))
     found = np.concatenate(list(_features._in_batches(nn.Sequential(nn.Flatten(), layer), data, "unit")))
-    assert (drawn, found.shape, found.dtype) == ([(0, 0), (0, 2), (0, 4)], (5, 4), np.float32)
+    assert (sampled, found.shape, found.dtype) == ([(0, 0), (0, 2), (0, 4)], (5, 4), np.float32)
 
 
 def test_classifiers_sample_neurons_by_seed_and_place(monkeypatch: pytest.MonkeyPatch) -> None:
-    drawn: list[Any] = []
+    sampled: list[Any] = []
     monkeypatch.setattr(
-        "imc_sim.evaluate._classification.draw_neurons", lambda _, draws: drawn.append((draws.seed, draws.first))
+        "imc_sim.evaluate._classification.draw_neurons", lambda _, draws: sampled.append((draws.seed, draws.first))
     )
     images = np.zeros((5, 2), np.float32)
     source = LabelledImages("own", "test", images, np.zeros(5, int), ("0", "1"))  # type: ignore[arg-type]
     task = ClassificationTask(dataset="digits", seed=4, batch=2)
     class_accuracy(nn.Linear(2, 2), task, ClassificationData(source, np.arange(5), "unit"))
-    assert drawn == [(4, 0), (4, 2), (4, 4)]
+    assert sampled == [(4, 0), (4, 2), (4, 4)]
 
 
 # -- functions of users -------------------------------------------------------------------------------------
 
 
 def test_a_function_scores_a_copy_in_eval_mode_without_gradients(monkeypatch: pytest.MonkeyPatch) -> None:
-    network, seen, drawn = nn.Sequential(nn.Linear(2, 2), nn.Dropout()).train(), [], []
+    network, seen, sampled = nn.Sequential(nn.Linear(2, 2), nn.Dropout()).train(), [], []
 
     def score(model: Any, chip: int | None) -> dict[str, float]:
         weight = model[0].weight
@@ -212,14 +212,14 @@ def test_a_function_scores_a_copy_in_eval_mode_without_gradients(monkeypatch: py
         weight.zero_()
         return {"score": float(len(seen)) if chip == 5 else 1.0}
 
-    monkeypatch.setattr(_scoring, "draw_neurons", lambda _, draws: drawn.append(draws.seed))
+    monkeypatch.setattr(_scoring, "draw_neurons", lambda _, draws: sampled.append(draws.seed))
     names = [f"{stem}@{'0' * 16}" for stem in ("net", "f")]
     with holding_objects(dict(zip(names, (Held(network, "0"), Held(score, "1")), strict=True))):
         session: Any = SimpleNamespace(model=lambda _: network, device="cpu")
         task = FunctionTask(call=names[1], seed=6)
         found = _scoring.score_network(session, names[0], task)
         assert seen == [(False, False, False, False, None)]
-        assert (found.chip, found.score, drawn) == (-1, 1.0, [6])
+        assert (found.chip, found.score, sampled) == (-1, 1.0, [6])
         assert float(network[0].weight.detach().abs().sum()) > 0  # type: ignore[arg-type]
         _scoring.check_function(session, names[0], task)
         assert len(seen) == 3, "scored twice"

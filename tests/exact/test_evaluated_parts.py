@@ -45,23 +45,23 @@ def task(**changes: Any) -> FewShotTask:
 
 def probe(*tiles: tuple[int, list[float]], ideal: bool = False) -> tuple[_Probe, list[Any]]:
     """Return a probe of tiles with these ADC inputs, in units of 0.1 A, and the reads that it asks for."""
-    asked: list[Any] = []
+    requested: list[Any] = []
     levels = [SimpleNamespace(base=0.0, step=1.0, lowest=-1, highest=2), SimpleNamespace(base=10.0, step=2.0, lowest=0,
                                                                                        highest=1)]  # fmt: skip
     readout = SimpleNamespace(
         quantisers=lambda: levels,
-        converter_inputs=lambda _, *reads: (asked.append(reads), ((k, torch.tensor(u)) for k, u in tiles))[1],
+        converter_inputs=lambda _, *reads: (requested.append(reads), ((k, torch.tensor(u)) for k, u in tiles))[1],
     )
     device = SimpleNamespace(read=SimpleNamespace(v_read_V=0.5), window_S=2.0)
     plan = SimpleNamespace(targets=SimpleNamespace(steps=10))
     bar: Any = SimpleNamespace(tiled=readout, plan=plan, chip=SimpleNamespace(device=device))
-    return _Probe(bar, 7, 3, ideal), asked
+    return _Probe(bar, 7, 3, ideal), requested
 
 
-def test_inputs_beyond_half_a_step_of_the_levels_of_their_own_tile_are_clipped() -> None:
-    made, asked = probe((0, [-1.5, -1.75, 2.5, 2.75]), (1, [9.0, 8.75, 13.0, 13.25]))
+def test_inputs_beyond_half_a_step_of_the_levels_of_a_tile_are_clipped() -> None:
+    made, requested = probe((0, [-1.5, -1.75, 2.5, 2.75]), (1, [9.0, 8.75, 13.0, 13.25]))
     assert made.profile(lambda rows: torch.zeros(1)) == (-1.75, 13.25)
-    assert asked == [(3, 7)] * 2
+    assert requested == [(3, 7)] * 2
     found = made.result("a")
     assert (found.layer, found.clipped, int(found.counts.sum())) == ("a", 0.5, 8)
     assert (found.edges_A[0], found.edges_A[-1], len(found.edges_A)) == (
@@ -170,12 +170,12 @@ def test_an_embedding_is_exact_and_of_its_seed(monkeypatch: pytest.MonkeyPatch) 
     np.testing.assert_allclose(_embedding.tsne(features[:, [0, 1]], 3.0, 7), features)
 
 
-def test_panels_compare_attacked_images_with_the_clean_ones_of_their_own_network(
+def test_panels_compare_attacked_images_with_the_clean_ones_of_the_same_network(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    asked = task(way=2, shot=2, keys="float", attack={"kind": "fgsm"})
+    requested = task(way=2, shot=2, keys="float", attack={"kind": "fgsm"})
     data = FewShotData(torch.arange(4.0).reshape(4, 1, 1, 1), np.zeros((1, 2, 2), int), np.zeros((1, 2, 2), int))
-    monkeypatch.setattr(_embedding, "_as_one_episode", lambda *a: (asked, data))
+    monkeypatch.setattr(_embedding, "_as_one_episode", lambda *a: (requested, data))
     session = SimpleNamespace(sized=lambda what, _: what, model=lambda _: lambda x: x.flatten(1))
     monkeypatch.setattr(_embedding.Session, "on", lambda _: session)
     seen: list[Any] = []
@@ -268,14 +268,14 @@ def test_each_episode_is_another_programming_of_the_memory(monkeypatch: pytest.M
 def test_layers_are_calibrated_on_a_sample_of_the_training_images() -> None:
     images = np.arange(300, dtype=np.float32)[:, None]
     source = LabelledImages("own", "train", images, np.zeros(300, int), ("0",))  # type: ignore[arg-type]
-    asked: list[Any] = []
+    requested: list[Any] = []
     session: Any = SimpleNamespace(
-        images=lambda of: (asked.append(of), ClassificationData(source, np.arange(300), "unit"))[1],
-        episodes=lambda of: (asked.append(of), SimpleNamespace(images=torch.arange(400)))[1],
+        images=lambda of: (requested.append(of), ClassificationData(source, np.arange(300), "unit"))[1],
+        episodes=lambda of: (requested.append(of), SimpleNamespace(images=torch.arange(400)))[1],
     )
     found = _calibration.calibration_images(session, ClassificationTask(dataset="digits", seed=4, images=9))
     assert found.flatten().tolist() == drawn_rows(300, 100, 4 + 1_000_003).tolist()
-    assert (asked[0].split, asked[0].images) == ("train", None)
+    assert (requested[0].split, requested[0].images) == ("train", None)
     assert len(_calibration.calibration_images(session, task())) == 100
     assert len(_calibration.calibration_images(session, task(passes="episodes", batch=150))) == 150
 
