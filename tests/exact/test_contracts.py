@@ -137,10 +137,8 @@ def test_the_contract_of_programming_laws() -> None:
 class Effect(DeviceEffectContract):
     """An effect whose products are given by a function of (is ideal, chips, seed)."""
 
-    on: ClassVar[dict[str, Any]] = {"programming.sigma": 0.3}
-
     def __init__(self, product: Callable[[bool, range, int], Tensor] | None = None, random: bool = True) -> None:
-        self.given, self.random = product, random
+        self.on, self.given, self.random = {"programming.sigma": 0.3}, product, random
 
     def product(self, device: Device, chips: int | range = 2, seed: int = 3) -> Tensor:
         numbers = range(chips) if isinstance(chips, int) else chips
@@ -182,7 +180,7 @@ def test_the_contract_of_effects(test: str, effect: Effect, message: str) -> Non
 
 def test_settings_that_a_device_reports_as_idle_break_the_contract() -> None:
     effect = Effect()
-    effect.on = {"time.drift.nu": 0.05}  # type: ignore[misc]
+    effect.on = {"time.drift.nu": 0.05}
     with pytest.raises(AssertionError, match=r"`idle` reports time\.drift\.nu"):
         effect.test_settings_are_reported_as_acting()
 
@@ -254,14 +252,15 @@ class Calls:
 )
 def test_the_contract_of_executors(test: str, told: dict[str, Any], message: str, tmp_path: Path) -> None:
     class Contract(ExecutorContract):
+        told: ClassVar[dict[str, Any]] = {}
+
         def make(self) -> Any:
             return Calls(**self.told)
 
     arguments = (tmp_path,) if test == "lost_workers" else ()
     contract = Contract()
-    contract.told = {}  # type: ignore[attr-defined]
     getattr(contract, f"test_{test}")(*arguments)
-    contract.told = told  # type: ignore[attr-defined]
+    Contract.told = told
     with pytest.raises(AssertionError, match=message):
         getattr(contract, f"test_{test}")(*arguments)
 

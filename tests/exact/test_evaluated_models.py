@@ -150,7 +150,7 @@ def test_features_are_cached_for_all_that_they_depend_on(monkeypatch: pytest.Mon
 
     def load(dataset: str, split: str, size: int | None) -> LabelledImages:
         state["sizes"].append(size)
-        return LabelledImages(dataset, split, state["images"], np.zeros(2, int), ("0",))  # type: ignore[arg-type]
+        return LabelledImages(dataset, split, state["images"], np.zeros(2, int), ("0",))
 
     monkeypatch.setattr(_features, "load_classes", load)
     keys: list[Any] = []
@@ -387,7 +387,7 @@ def test_a_card_is_mapped_on_the_inputs_that_it_states(
         return
     task = build(FewShotTask, SMALL, "t")
     if not layers and inputs is None:
-        task = "images"  # type: ignore[assignment]
+        task = "images"
     monkeypatch.setattr(_mapped_card, "_first_task", lambda *_: task)
     for file, chips, count in ((None, None, 1), (None, 4, 4), (Path("/c.npz"), None, 3), (Path("/c.npz"), 2, 2)):
         seen.clear()

@@ -189,7 +189,7 @@ def test_panels_compare_attacked_images_with_the_clean_ones_of_the_same_network(
     monkeypatch.setattr(_embedding, "attack_queries", lambda d, _, known: (seen.append(known), d.images + 100)[1])
     shown: list[Any] = []
     monkeypatch.setattr(_embedding, "_arranged", lambda panels, *at: (shown.extend(panels), at)[1])
-    assert _embedding.embedding("m", "ideal", SMALL, number=3, seed=8, perplexity=1.0) == (1.0, 8)  # type: ignore[comparison-overlap]
+    assert _embedding.embedding("m", "ideal", SMALL, number=3, seed=8, perplexity=1.0) == (1.0, 8)
     assert seen == [(range(3, 4), 8), "known"]
     clean = np.arange(4.0)
     wanted = [("clean", "digital", clean, clean), ("clean", "ideal, chip 3", 10 * clean, 10 * clean),

@@ -232,7 +232,7 @@ def test_progress_is_one_line_of_a_terminal_or_a_line_for_every_tenth(
     terminal: bool, wanted: bool, text: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     screen = io.StringIO()
-    screen.isatty = lambda: terminal  # type: ignore[method-assign]
+    screen.isatty = lambda: terminal
     monkeypatch.setattr(sys, "stderr", screen)
     with _sweep._shown(wanted) as show:
         for done, failed in ((0, 0), (1, 0), (20, 2)):
