@@ -50,7 +50,9 @@ def equal_weights(found: Tensor, weight: Tensor) -> bool:
         return True
     if found.ndim != weight.ndim or any(n not in (1, m) for n, m in zip(weight.shape, found.shape, strict=True)):
         return False
-    return float((found - weight).abs().max()) <= 16 * torch.finfo(weight.dtype).eps * float(weight.abs().max())
+    return float((found.detach() - weight).abs().max()) <= 16 * torch.finfo(weight.dtype).eps * float(
+        weight.abs().max()
+    )
 
 
 @final

@@ -44,18 +44,18 @@ class Traps:
     def of(cls, plan: Plan, step: Tensor, occupancy: float) -> tuple[tuple[Traps, ...], Tensor]:
         """Split the traps of all cells into sampled ones, by tile, and the steps of the others.
 
-        step: [out, slices, columns, in, rows], in units of window / steps, 0 without a trap.
+        step: [out, slices, columns, in, rows], in units of window / steps, 0 without a trap, never below 0.
         """
         rest, each = step.clone(), []
         factors = torch.tensor(plan.encoding.factors(), dtype=step.dtype)
         for rows in plan.placement.row_slices:
             here = rest[:, :, :, rows]
             flat = here.flatten(2)
-            count = min(LARGEST, int((flat != 0.0).sum(-1).max()))
-            size, cell = flat.abs().topk(count, -1)
+            count = min(LARGEST, int((flat > 0.0).sum(-1).max()))
+            size, cell = flat.topk(count, -1)
             columns, inputs, r = here.shape[2:]
             factor = factors[:, :, cell // (inputs * r), cell % r]  # [3, terms, out, slices, K]
-            steps = (factor * size.mul(flat.gather(-1, cell).sign())).permute(0, 2, 3, 1, 4)
+            steps = (factor * size).permute(0, 2, 3, 1, 4)
             each.append(cls(cell // r % inputs, steps.to(plan.dtype).contiguous(), occupancy, plan.reference))
             rest[:, :, :, rows] = flat.scatter(-1, cell, 0.0).unflatten(-1, (columns, inputs, r))
         return tuple(each), rest

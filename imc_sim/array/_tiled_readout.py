@@ -28,7 +28,7 @@ class TiledReadout(Readout):
 
     def read(self, index: int, inputs: InputVectors, first_read: int) -> Tensor:
         parts, done = inputs.parts(self.plan.outputs), 0
-        if len(parts) == 1 and parts[0] is inputs:
+        if len(parts) == 1:
             return self._sums(index, inputs, first_read).unflatten(0, inputs.shape)
         y = inputs.values.new_empty(*inputs.shape, self.plan.outputs)
         for part in parts:

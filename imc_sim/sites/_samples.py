@@ -83,7 +83,7 @@ def place_of(first: Projections, second: Projections, both: Projections) -> Samp
         both: of the pass of both.
     """
     for place, samples in first.items():
-        if place in second and _same([samples, second[place]], both.get(Samples(place.dim, place.inner))):
+        if place in second and _same([samples, second[place]], both.get(place)):
             return place
     # One sample is outermost and innermost; two of them show which.
     inner = (place for place in both if place.inner)

@@ -126,6 +126,9 @@ ALONE = {
     "relaxation": {"time": {"t_s": 1e3, "relaxation": {"kind": "logarithmic", "sigma_S": 1e-5}}},
     "faults": {"faults": {"stuck_hrs": 0.3}},
     "programming": {"programming": {"kind": "relative", "sigma": 0.2}},
+    "traps": {"read": {"telegraph": {"probability": 0.5, "amplitude": 0.3}}},
+    "1/f noise": {"time": {"t_s": 1e3}, "read": {"flicker": {"q": 0.1, "g_max_S": 1e-4}}},
+    "endurance": {"endurance": {"cycles": 1e6, "life_cycles": 1e6, "failed_at": "lrs"}},
 }
 
 

@@ -14,11 +14,11 @@ from imc_sim.evaluate import ClassificationTask, FewShotTask, build_task, class_
 from imc_sim.evaluate._card import describe
 from imc_sim.evaluate._classification import configured
 from imc_sim.evaluate._tasks import task_identity
-from imc_sim.nn import product_layers
+from imc_sim.nn import Norm, product_layers
 from imc_sim.nn.networks import BnnMlp, ContinualNet, norm_state
 from imc_sim.nn.store import Arch, ModelCard, load_model, save_model
 from imc_sim.train import ContinualRecipe, ContinualTask, ContinualTrainer, load_norms
-from tests.exact.networks import seeded
+from tests.exact.networks import equal, seeded
 
 TASKS = tuple(ContinualTask(permutation=seed) for seed in range(3))
 RECIPE = ContinualRecipe(dataset="digits", tasks=TASKS, epochs=2, batch=50, validation=47, m=8.0, seed=1)
@@ -174,3 +174,30 @@ def test_rows_of_a_card_state_their_task() -> None:
     assert describe(settings) == "mnist test, classes, all images"
     text = describe(settings | {"head": 2, "permutation": 1, "members": 3})
     assert text == "mnist test, classes, all images, 3 members, permutation 1, head 2"
+
+
+def test_a_stage_holds_the_norms_that_were_fitted_to_each_task() -> None:
+    """The network after training has the running statistics of training, not those of its last task."""
+    network, model = with_past(2), seeded(BnnMlp, seed=1, **ARGS)
+    fitted = [{key: torch.full_like(value, task + 0.5) for key, value in norm_state(model).items()} for task in (1, 2)]
+    network.keep(2, model, fitted)
+    for head, state in enumerate(fitted, 1):
+        found = norm_state(network.at(2, head))
+        assert all(torch.equal(found[key], value) for key, value in state.items())
+    assert all(torch.equal(a, b) for a, b in zip(signs(network.at(2)), signs(model), strict=True))
+    assert not any(torch.equal(a, b) for a, b in zip(signs(network.at(1)), signs(model), strict=True))
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_copies_of_stages_have_the_mode_and_the_statistics_of_the_network(training: bool) -> None:
+    network = with_past(2).train(training)
+    kinds = lambda made: {norm.statistics for norm in made.modules() if isinstance(norm, Norm)}  # noqa: E731
+    made, own = network.at(1), kinds(network.stages[0])
+    assert (made.training, kinds(made), own) == (training, {"running"}, {"batch"})
+    assert kinds(network.at(2, 1, "batch")) == {"batch"}
+    assert kinds(with_past(2, statistics="batch").at(1)) == {"batch"}
+    assert kinds(network.stages[0]) == own
+    first = network.first()
+    assert equal(first, network.stages[0])
+    next(first.parameters()).data += 1
+    assert not equal(first, network.stages[0])

@@ -166,3 +166,13 @@ def test_bad_use_is_refused() -> None:
         Ensemble("benn", {"kinds": "ab"})
     with pytest.raises(InputError, match=r"weights \(2,\) for logits \(3, 2, 3\)"):
         vote(LOGITS, torch.ones(2), "hard")
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_a_part_of_an_ensemble_has_the_mode_of_the_whole(training: bool) -> None:
+    made = ensemble().train(training)
+    part = made.reduced(2)
+    assert (part.training, [member.training for member in part.members]) == (training, [training] * 2)
+    assert part.members[0] is made.members[0]
+    assert part.votes.tolist() == [1.0, 1.0]
+    assert (made.size, part.size) == (8, 8)

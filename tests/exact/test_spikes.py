@@ -103,3 +103,19 @@ def test_the_command_prints_tables_or_json(
     assert main(command) == 0
     text = capsys.readouterr().out
     assert all(name in text for name in (*BITNET_LAYERS, "word_lines", "residual", "ties"))
+
+
+@pytest.mark.parametrize("activation", ["clamp", "relu", "spikes"])
+@torch.no_grad()
+def test_rates_are_means_over_the_steps_that_a_network_makes(activation: str) -> None:
+    """Networks without spikes make one step, whatever their number of steps."""
+    made = network(steps=3, activation=activation)
+    found = firing_rates(made, images(4))
+    passes = list(made.eval().responses(images(4)))
+    assert len(passes) == (3 if activation == "spikes" else 1)
+    for number, row in enumerate(found):
+        y = torch.stack([outputs[number] for outputs in passes]).double()
+        x = torch.stack([images(4) if number == 0 else made.drive(number + 1, o[number - 1]) for o in passes])
+        assert row.layer == BITNET_LAYERS[number]
+        wanted = [float(y.mean()), float((y == 0).double().mean()), float((x != 0).double().mean())]
+        assert [row.rate, row.zeros, row.active_inputs] == pytest.approx(wanted, rel=1e-12)

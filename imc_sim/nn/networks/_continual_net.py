@@ -69,7 +69,7 @@ class ContinualNet(nn.Module):
             statistics: Of norms; None for those of this network.
         """
         number = self._within("stage", stage)
-        task = min(self._within("head", number if head is None else head), number)
+        task = self._within("head", number if head is None else head)
         network = with_statistics(self.stages[number - 1], statistics or self.statistics)
         if task < number:
             kept = self.heads[number - 1].get_submodule(str(task - 1))
