@@ -223,12 +223,13 @@ RESISTANCES = ("r_row_ohm", "r_col_ohm", "r_source_ohm", "r_sense_ohm")
 )
 def test_no_resistance_is_ignored(kind: Any, refused: tuple[str, ...]) -> None:
     for name in RESISTANCES:
+        settings: dict[str, Any] = {"kind": kind, name: 1.0}
         if name in refused:
             with pytest.raises(ValueError, match=f"{name} of 0 with kind '{kind}'"):
-                Wires(kind=kind, **{name: 1.0})
+                Wires(**settings)
             continue
-        assert not Wires(kind=kind, **{name: 1.0}).is_ideal
-        assert Wires(kind=kind, **{name: 1.0}).joins_columns == (name in ("r_row_ohm", "r_source_ohm"))
+        assert not Wires(**settings).is_ideal
+        assert Wires(**settings).joins_columns == (name in ("r_row_ohm", "r_source_ohm"))
     for drive in ("single", "double"):
         if drive == "double" and kind != "nodal":
             with pytest.raises(ValueError, match=f"drive 'single' with kind '{kind}'"):

@@ -126,7 +126,7 @@ def test_a_weight_that_changes_between_chips_is_refused() -> None:
     network = on_grid(Products(sampled(5, 3, seed=1), lambda x, w: x @ w))
     x = sampled(4, 5)
     analog = imc.map_model(network, FLOAT, chips=2, inputs=x)
-    own = analog.network.network  # type: ignore[union-attr]
+    own: Any = analog.sites.network  # type: ignore[union-attr]
     passes: list[int] = []
 
     def grown(x: Tensor, w: Tensor) -> Tensor:
@@ -147,9 +147,10 @@ def test_a_weight_that_changes_between_chips_is_refused() -> None:
 
 
 def test_a_probe_leaves_modes_and_trained_weights_of_a_network() -> None:
-    network = nn.Sequential(nn.Linear(4, 4), nn.Dropout(), nn.Linear(4, 2)).train()
-    network[1].eval()
-    network[0].weight.requires_grad = False
+    first, middle = nn.Linear(4, 4), nn.Dropout()
+    network = nn.Sequential(first, middle, nn.Linear(4, 2)).train()
+    middle.eval()
+    first.weight.requires_grad_(False)
     before = [p.requires_grad for p in network.parameters()], [m.training for m in network.modules()]
     find_products(network, sampled(3, 4))
     assert ([p.requires_grad for p in network.parameters()], [m.training for m in network.modules()]) == before

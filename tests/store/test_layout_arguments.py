@@ -215,7 +215,8 @@ def test_branches_are_told_by_their_names() -> None:
 )  # fmt: skip
 def test_kinds_of_a_controller_and_its_sizes(keys: tuple[str, ...], kind: str) -> None:
     """Four channels with 3 x 3 pixels are 36 inputs: images of 4 x 3 + 16 pixels a side."""
-    shapes = {"features.conv1.weight": (4, 3, 5, 5), "fc1.weight": (7, 36)} | dict.fromkeys(keys, (1,))
+    shapes: dict[str, tuple[int, ...]] = {"features.conv1.weight": (4, 3, 5, 5), "fc1.weight": (7, 36)}
+    shapes |= dict.fromkeys(keys, (1,))
     found = batmann_state(values(shapes), "f", [], {})[1]
     assert found == {"kind": kind, "channels_in": 3, "width": 4, "dim": 7, "size": 28}
 
