@@ -12,10 +12,13 @@ import functools
 import hashlib
 import os
 import shutil
+import stat
 import uuid
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import IO
+
+from imc_sim._errors import InputError
 
 #: what file systems answer that cannot sync a folder, and what a folder that may not be listed answers
 _NO_FOLDER_SYNC = {errno.EINVAL, errno.ENOTSUP, errno.EBADF, errno.EACCES, errno.EPERM}
@@ -25,13 +28,14 @@ def write_file(path: Path, content: str | bytes | Callable[[IO[bytes]], object])
     """Replace the file at `path`, so that a reader finds the old content or the new one and never a part.
 
     Args:
-        path: the file, or a link to it; its folder must exist.
+        path: the file; its folder must exist.
         content: text (written as UTF-8), bytes, or a function that writes into the open file.
 
     Raises:
+        InputError: `path` is a symbolic link, which may lead out of the folder.
         OSError: names `path`, also where the system does not (a full disk).
     """
-    path = path.resolve() if path.is_symlink() else path
+    refuse_link(path)
     part = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.part")
     try:
         write_new(part, content)
@@ -45,14 +49,84 @@ def write_file(path: Path, content: str | bytes | Callable[[IO[bytes]], object])
 
 
 def write_new(path: Path, content: str | bytes | Callable[[IO[bytes]], object]) -> None:
-    """Write and sync a file; its name is not synced yet."""
-    with path.open("wb") as file:
+    """Write and sync a file that does not exist yet; its name is not synced yet."""
+    with path.open("xb") as file:
         if callable(content):
             content(file)
         else:
             file.write(content.encode() if isinstance(content, str) else content)
         file.flush()
         os.fsync(file.fileno())
+
+
+def write_inside(folder: Path, name: str, content: bytes) -> None:
+    """Write a file below `folder` unless it already has this content; make the folders in between.
+
+    Args:
+        folder: the outer folder.
+        name: path of the file in it.
+        content: content of the file.
+
+    Raises:
+        InputError: a part of `name` is a symbolic link.
+    """
+    refuse_links(folder, name)
+    path = folder / name
+    if path.is_file() and path.read_bytes() == content:
+        return
+    make_folder(path.parent)
+    write_file(path, content)
+
+
+def refuse_link(path: Path) -> None:
+    """Raise InputError if `path` is a symbolic link: what is written to it would change a file elsewhere."""
+    if path.is_symlink():
+        step = "Remove the link, or write elsewhere (--out)."
+        raise InputError(str(path), f"a symbolic link to {str(path.readlink())!r}", "a file or folder of its own", step)
+
+
+def refuse_links(folder: Path, name: str) -> None:
+    """Raise InputError if a part of the path `name` below `folder` is a symbolic link."""
+    for each in (folder / name, *_folders(folder, name)[:-1]):
+        refuse_link(each)
+
+
+def read_file(path: Path) -> bytes:
+    """Return the content of a file.
+
+    Raises:
+        OSError: it cannot be read, or is no regular file; reading a named pipe might never end.
+    """
+    with open_regular(path) as file:
+        return file.read()
+
+
+def open_regular(path: Path) -> IO[bytes]:
+    """Open a file to read it; raise OSError if it is no regular file."""
+    return os.fdopen(_regular(path, os.O_RDONLY | os.O_NONBLOCK), "rb")
+
+
+def open_log(path: Path) -> IO[bytes]:
+    """Open a file, which need not exist, to read it and to add to its end, without a buffer.
+
+    Raises:
+        InputError: it is a symbolic link.
+        OSError: it cannot be opened, or is no regular file.
+    """
+    refuse_link(path)
+    return os.fdopen(_regular(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW), "a+b", buffering=0)
+
+
+def _regular(path: Path, flags: int) -> int:
+    """Open a regular file; return its descriptor."""
+    handle = os.open(path, flags, 0o666)
+    mode = os.fstat(handle).st_mode
+    if not stat.S_ISREG(mode):
+        os.close(handle)
+        if stat.S_ISDIR(mode):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+        raise OSError(errno.EINVAL, "not a regular file", str(path))
+    return handle
 
 
 def file_sha256(path: Path) -> str:
@@ -81,6 +155,7 @@ def publish(part: Path, target: Path) -> None:
     else:
         with part.open("rb") as file:
             os.fsync(file.fileno())
+    refuse_link(target)
     part.replace(target)
     sync_folder(target.parent)
 
@@ -99,7 +174,12 @@ def write_folder(folder: Path, files: Mapping[str, bytes]) -> None:
     A folder that does not exist appears in one step. In one that does, the files are replaced one by one in
     the order given, so what vouches for the others comes last. On an error nothing is left behind.
     An OSError without a file name (a full disk) gets the one that was being written.
+
+    Raises:
+        InputError: a file of the folder, or a folder in it, is a symbolic link.
     """
+    for name in files:
+        refuse_links(folder, name)
     missing = [p for p in (folder.parent, *folder.parent.parents) if not p.exists()]
     folder.parent.mkdir(parents=True, exist_ok=True)
     draft = folder.parent / f".{folder.name}.{uuid.uuid4().hex[:8]}"
@@ -153,15 +233,25 @@ def append(path: Path, content: bytes) -> None:
     Raises:
         OSError: names `path`; no part of the lines is left in it.
     """
-    size = path.stat().st_size if path.exists() else None
+    is_new = not path.exists()
+    with open_log(path) as file:
+        extend(file, content, path)
+    if is_new:
+        sync_folder(path.parent)
+
+
+def extend(file: IO[bytes], content: bytes, path: Path) -> None:
+    """Add whole lines to the end of a log that is open, and sync it.
+
+    Raises:
+        OSError: names `path`; no part of the lines is left in it.
+    """
+    size = os.fstat(file.fileno()).st_size
     try:
-        with path.open("ab", buffering=0) as file:
-            write_all(file, content)
-        if size is None:
-            sync_folder(path.parent)
+        write_all(file, content)
     except OSError as error:
         with contextlib.suppress(OSError):
-            os.truncate(path, size or 0)
+            file.truncate(size)
         raise OSError(error.errno, error.strerror or str(error), str(path)) from error
 
 

@@ -98,8 +98,9 @@ def train(
 def _train_one(model: str, out: Path | None, device: str, resume: bool, settings: list[str]) -> None:
     """Train one model, and print its folder; on Ctrl-C name the command that continues."""
     from imc_sim.cli._console import progress_bar, say
+    from imc_sim.config import run_folder
 
-    folder = out or Path("runs") / Path(model).name
+    folder = out or run_folder(model)
     try:
         with progress_bar(f"training {model}") as update:
             from imc_sim.train import train_model

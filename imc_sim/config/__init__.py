@@ -10,6 +10,7 @@ from imc_sim.config._content import (
     family_summaries,
     find_card,
     find_content,
+    run_folder,
     search_folders,
     shipped_content,
     unreadable_families,
@@ -19,7 +20,7 @@ from imc_sim.config._content import (
 from imc_sim.config._engine import NATIVE, Engine, as_engine
 from imc_sim.config._held import Held, held, held_name, holding_objects, is_held
 from imc_sim.config._installation import REINSTALL, is_shipped, missing_files, package_file
-from imc_sim.config._spec import Effect, Spec, build, canonical_json, digest, drop_paths, set_path
+from imc_sim.config._spec import Effect, FolderName, Spec, build, canonical_json, digest, drop_paths, set_path
 from imc_sim.config._stored import SHUFFLED, read_stored, shuffled, stored_file
 from imc_sim.config._synonyms import SYNONYMS, stored_names
 from imc_sim.config._trust import check_trusted, trust_all, trusting
@@ -60,6 +61,7 @@ __all__ = [
     "ElectronVolt",
     "Engine",
     "Farad",
+    "FolderName",
     "FoundCard",
     "Held",
     "Hertz",
@@ -102,6 +104,7 @@ __all__ = [
     "read_stored",
     "read_yaml",
     "run_code",
+    "run_folder",
     "search_folders",
     "set_path",
     "shipped_content",

@@ -115,6 +115,15 @@ def working_folder() -> Path:
         raise InputError("working directory", "a folder that was deleted", "a folder that exists", step) from error
 
 
+def run_folder(model: str) -> Path:
+    """Return the folder below ./runs where a model is trained that is given by name or path.
+
+    Args:
+        model: name or path; of a path, the last part counts, so that the folder is never elsewhere.
+    """
+    return Path("runs") / Path(os.path.normpath(Path(model).absolute())).name
+
+
 def content_names(kind: Kind) -> list[str]:
     """List every name that `find_card` or `find_content` resolves.
 

@@ -7,7 +7,7 @@ import hashlib
 import json
 import re
 from collections.abc import Iterable
-from typing import Any, Self, TypeVar, get_args
+from typing import Annotated, Any, Self, TypeVar, get_args
 
 import pydantic
 
@@ -15,6 +15,8 @@ from imc_sim._errors import InputError, nearest
 from imc_sim.config._synonyms import stored_path
 
 S = TypeVar("S", bound="Spec")
+#: the name of a study and the like, which is also that of a folder: never `..`, and no path
+FolderName = Annotated[str, pydantic.Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$")]
 #: characters that terminals obey or that no file holds: controls but tab and line feed, surrogates, noncharacters
 _HIDDEN = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
 #: mappings whose `kind` says which keys they have

@@ -7,6 +7,7 @@ silence. Here `5e-5` is a number, `no` a string, and a duplicate key an error wi
 from __future__ import annotations
 
 import functools
+import io
 import re
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from typing import Any
 import yaml
 
 from imc_sim._errors import InputError
+from imc_sim._files import open_regular
 from imc_sim.config._synonyms import stored_path
 
 _PREFIX = "tag:yaml.org,2002:"
@@ -177,7 +179,8 @@ def read_text(path: Path) -> str:
         InputError: it cannot be read as UTF-8.
     """
     try:
-        return path.read_text(encoding="utf-8")
+        with io.TextIOWrapper(open_regular(path), encoding="utf-8") as file:
+            return file.read()
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(str(path), str(error), "a readable UTF-8 file", "Check the path and its rights.") from error
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import IO, final
 
 from imc_sim._errors import ResultsError
+from imc_sim._files import open_log, open_regular, read_file, write_all
 
 LOCK = ".lock"
 #: `is_locked` of another process holds the lock for a moment
@@ -28,15 +29,16 @@ class FolderLock:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._file: IO[str] | None = None
+        self._file: IO[bytes] | None = None
 
     def take(self) -> None:
         """Take the lock.
 
         Raises:
+            InputError: the lock file is a symbolic link.
             ResultsError: another process holds it, or the file system has no locks.
         """
-        self._file = (self.folder / LOCK).open("a+", encoding="utf-8")
+        self._file = open_log(self.folder / LOCK)
         try:
             taken = _taken(self._file, fcntl.LOCK_EX, self.folder, _TRIES)
         except ResultsError:
@@ -50,8 +52,7 @@ class FolderLock:
                 str(self.folder), got, "one writer", "Wait for it to end, or write elsewhere with --out."
             )
         self._file.truncate(0)
-        self._file.write(json.dumps({"process": os.getpid(), "host": platform.node()}) + "\n")
-        self._file.flush()
+        write_all(self._file, json.dumps({"process": os.getpid(), "host": platform.node()}).encode() + b"\n")
 
     def release(self) -> None:
         """Release the lock."""
@@ -70,7 +71,7 @@ def is_locked(folder: Path) -> bool:
         Whether the lock is held.
     """
     try:
-        with (folder / LOCK).open(encoding="utf-8") as file:
+        with open_regular(folder / LOCK) as file:
             return not _taken(file, fcntl.LOCK_SH, folder, 1)
     except OSError:
         return False
@@ -83,13 +84,13 @@ def holder(folder: Path) -> str:
         folder: a results folder.
     """
     try:
-        found = json.loads((folder / LOCK).read_text(encoding="utf-8"))
+        found = json.loads(read_file(folder / LOCK))
         return f"process {found['process']} on {found['host']}"
     except (OSError, ValueError, KeyError, TypeError):
         return ""
 
 
-def _taken(file: IO[str], kind: int, folder: Path, tries: int) -> bool:
+def _taken(file: IO[bytes], kind: int, folder: Path, tries: int) -> bool:
     """Try to lock the file a few times; returns whether that succeeded."""
     for attempt in range(tries):
         try:

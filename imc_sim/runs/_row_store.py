@@ -6,9 +6,7 @@ when the folder is opened again. Damaged rows are moved to a separate file.
 
 from __future__ import annotations
 
-import contextlib
 import errno
-import os
 import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -16,7 +14,7 @@ from pathlib import Path
 from typing import IO, Self, final
 
 from imc_sim._errors import ResultsError, ResultsWarning
-from imc_sim._files import append, make_folder, sync_folder, write_all, write_file
+from imc_sim._files import append, extend, make_folder, open_log, sync_folder, write_file
 from imc_sim.runs._lock import FolderLock
 from imc_sim.runs._rows_file import Row, RowRules, RowsFile, lines_of, read_rows, sound_rows
 
@@ -100,7 +98,7 @@ class RowStore:
         write_file(heading, self.kind.description)
         if restored:
             _warn(f"{heading} was missing and was written again: all rows of {path.name} are of this run.")
-        self._file = path.open("ab", buffering=0)
+        self._file = open_log(path)
         self._marks = {file.name: _mark(file) for file in (path, heading)}
         self._take_back()
 
@@ -155,15 +153,9 @@ class RowStore:
             return
         self._check_untouched(fresh)
         data, path = lines_of(fresh), self.folder / self.kind.rows
+        extend(self._file, data, path)
         mark = self._marks[path.name]
-        size = 0 if mark is None else mark[2]
-        try:
-            write_all(self._file, data)
-        except OSError as error:
-            with contextlib.suppress(OSError):
-                os.truncate(path, size)
-            raise OSError(error.errno, error.strerror, str(path)) from error
-        self._marks[path.name] = None if mark is None else (*mark[:2], size + len(data))
+        self._marks[path.name] = None if mark is None else (*mark[:2], mark[2] + len(data))
         self.rows.update({row["id"]: row for row in fresh})
 
     def _is_new(self, row: Row) -> bool:
@@ -228,18 +220,17 @@ def heal(path: Path) -> None:
     Args:
         path: file of rows; created if it does not exist.
     """
-    if not path.exists():
-        path.touch()
-        sync_folder(path.parent)
-        return
-    data = path.read_bytes()
-    whole = data.rfind(b"\n") + 1
-    if whole == len(data):
-        return
-    if read_rows(path, RowRules(payload=(), sealed=False)).torn:
-        os.truncate(path, whole)
-        return
-    append(path, b"\n")
+    is_new = not path.exists()
+    with open_log(path) as file:
+        file.seek(0)
+        data = file.read()
+        whole = data.rfind(b"\n") + 1
+        if is_new:
+            sync_folder(path.parent)
+        elif whole < len(data) and read_rows(path, RowRules(payload=(), sealed=False)).torn:
+            file.truncate(whole)
+        elif whole < len(data):
+            extend(file, b"\n", path)
 
 
 def _mark(path: Path) -> Mark:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, final
 
 from imc_sim._errors import ResultsError
+from imc_sim._files import read_file
 from imc_sim.config import canonical_json, digest
 
 _SUM, _SUM_DIGITS = "checksum", 16
@@ -105,7 +106,7 @@ def read_rows(path: Path, rules: RowRules) -> RowsFile:
     Returns:
         The rows, and the lines that are not accepted.
     """
-    lines = path.read_bytes().split(b"\n") if path.exists() else [b""]
+    lines = read_file(path).split(b"\n") if path.exists() else [b""]
     torn = _is_torn(lines[-1])
     parsed: dict[int, Row] = {}
     damaged: dict[int, str] = {}

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from imc_sim._errors import InputError, ResultsError
-from imc_sim._files import make_folder, write_file
+from imc_sim._files import write_inside
 from imc_sim.config import (
     FoundCard,
     beside,
@@ -35,7 +36,7 @@ def content_of(study: Study) -> Content:
         path = None if is_held(name) else _source(study, kind, name)
         if path is None or name in found[kind]:
             continue
-        shipped = path.parent.name if kind == "model" else path.stem
+        shipped = Path(os.path.normpath(path.absolute())).parent.name if kind == "model" else path.stem
         original = shipped_content(kind, shipped)
         if original is not None and path.resolve() == original.resolve():
             found[kind][name] = f"{SHIPPED}{shipped}"
@@ -66,9 +67,9 @@ def keep_content(folder: Path, study: Study, content: Content) -> None:
                 continue
             target = folder / place
             if kind == "chip":
-                _write(target, source.read_bytes())
+                write_inside(folder, place, source.read_bytes())
             elif source.parent.resolve() != target.resolve():
-                _keep_model(find_card(source), target)
+                _keep_model(find_card(source), folder, place)
     KeptFiles.of(study).write(folder)
 
 
@@ -92,7 +93,7 @@ def keep_copies(source: Path, folder: Path, study: Mapping[str, Any]) -> None:
         if path.resolve() == (folder / place).resolve():
             continue
         for file in filter(Path.is_file, path.rglob("*")) if path.is_dir() else [path]:
-            _write(folder / file.relative_to(source), file.read_bytes())
+            write_inside(folder, str(file.relative_to(source)), file.read_bytes())
 
 
 def named(study: Study) -> Iterator[tuple[Kind, str]]:
@@ -111,8 +112,8 @@ def named(study: Study) -> Iterator[tuple[Kind, str]]:
             yield "chip", value
 
 
-def _keep_model(card: FoundCard, folder: Path) -> None:
-    """Copy a card, its weights and the code of its network into one folder, and adapt the paths in the card."""
+def _keep_model(card: FoundCard, folder: Path, place: str) -> None:
+    """Copy a card, its weights and the code of its network into `place` of a results folder, with paths as there."""
     kept, files = dict(card.data), {}
     weights = kept.get("weights") or {}
     if "file" in weights or "sha256" in weights:
@@ -135,7 +136,7 @@ def _keep_model(card: FoundCard, folder: Path) -> None:
     same = card.place.is_file() and kept == card.data
     files["model.yaml"] = card.place.read_bytes() if same else write_yaml(kept).encode()
     for name, content in files.items():
-        _write(folder / name, content)
+        write_inside(folder, f"{place}/{name}", content)
 
 
 def _verified(path: Path, sha256: str | None) -> bytes:
@@ -144,14 +145,6 @@ def _verified(path: Path, sha256: str | None) -> bytes:
         step = "Use an undamaged copy, and do not change models while a study runs."
         raise ResultsError(str(path), "content that differs from its card", f"SHA-256 {sha256}", step)
     return path.read_bytes()
-
-
-def _write(path: Path, content: bytes) -> None:
-    """Write a file unless it already has this content."""
-    if path.is_file() and path.read_bytes() == content:
-        return
-    make_folder(path.parent)
-    write_file(path, content)
 
 
 def _source(study: Study, kind: Kind, name: str) -> Path | None:

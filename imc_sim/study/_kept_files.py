@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import final
 
 from imc_sim._errors import InputError
-from imc_sim._files import file_sha256, make_folder, write_file
+from imc_sim._files import file_sha256, write_inside
 from imc_sim.config import function_code, is_code, is_held, user_path
 from imc_sim.study._spec import Study
 from imc_sim.study._user_files import with_files
@@ -74,10 +74,7 @@ class KeptFiles:
             folder: the results folder.
         """
         for place, source in self.sources.items():
-            target = folder / place
-            if not (target.is_file() and file_sha256(target) == file_sha256(source)):
-                make_folder(target.parent)
-                write_file(target, source.read_bytes())
+            write_inside(folder, place, source.read_bytes())
 
     def _add(self, name: str) -> None:
         """Add the file of a name, or the files of a function."""

@@ -11,7 +11,17 @@ from typing import Annotated, Any, Self, final
 from pydantic import Field, field_validator, model_validator
 
 from imc_sim._errors import InputError
-from imc_sim.config import Engine, Spec, build, check_trusted, find_content, parse_setting, read_yaml, stored_names
+from imc_sim.config import (
+    Engine,
+    FolderName,
+    Spec,
+    build,
+    check_trusted,
+    find_content,
+    parse_setting,
+    read_yaml,
+    stored_names,
+)
 from imc_sim.study._axes import Axis, unequal_zip
 from imc_sim.study._base import base_file, derive, follow, refuse_patches
 from imc_sim.study._conditions import Condition, Derived
@@ -93,9 +103,7 @@ class Study(Spec):
     may also have `base`, a study whose settings it extends, and `set`, paths and values as with --set.
     """
 
-    name: str = Field(
-        pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$", description="name of the study and of its default results folder"
-    )
+    name: FolderName = Field(description="name of the study and of its default results folder")
     summary: str = Field(default="", description="one line for lists of studies")
     question: str = Field(default="", description="question that the study answers, shown at the top of its report")
     model: str = Field(description="name or path of a trained model")

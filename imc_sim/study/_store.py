@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, final
 
 from imc_sim._errors import ResultsError
+from imc_sim._files import refuse_link
 from imc_sim.config import digest, read_yaml, write_yaml
 from imc_sim.data import foreign_digests
 from imc_sim.runs import FolderKind, Row, RowStore, read_rows
@@ -89,6 +90,7 @@ def check_folder(folder: Path, resolved: dict[str, Any]) -> bool:
     """
     if folder.exists() and not folder.is_dir():
         raise ResultsError(str(folder), "a file", "a folder", "Name a folder with --out.")
+    refuse_link(folder / STUDY)
     if not (folder / STUDY).is_file():
         return _can_be_restored(folder, resolved)
     held = read_study(folder)

@@ -13,8 +13,9 @@ from typing import Any, Literal, Self, final
 from pydantic import Field, model_validator
 
 from imc_sim._errors import ImcSimError
+from imc_sim._files import refuse_link
 from imc_sim._typing import PathLike
-from imc_sim.config import Spec, build, digest, find_content, read_yaml, write_yaml
+from imc_sim.config import FolderName, Spec, build, digest, find_content, read_yaml, write_yaml
 from imc_sim.nn.store import load_card, verify_weights
 from imc_sim.runs import FolderKind, Row, RowRules, RowStore, RunClock, failure
 from imc_sim.train._checkpoint import Progress
@@ -22,7 +23,6 @@ from imc_sim.train._sweep import training_id
 from imc_sim.train._train import changed_card, recipe_of, train_model
 
 QUEUE, LOG = "queue.yaml", "queue.jsonl"
-_NAME = r"^[A-Za-z0-9_.-]+$"
 _START = "recipe.start_from"
 
 
@@ -30,7 +30,7 @@ _START = "recipe.start_from"
 class QueueEntry(Spec):
     """A training run of a queue: a card with some settings changed."""
 
-    name: str = Field(pattern=_NAME, description="name of the entry and of its folder")
+    name: FolderName = Field(description="name of the entry and of its folder")
     model: str = Field(description="name or path of a card")
     set: dict[str, Any] = Field(default_factory=dict, description="recipe.… or arch.args.… -> value")
     start_from: str | None = Field(
@@ -48,7 +48,7 @@ class Queue(Spec):
         entries: training runs in order.
     """
 
-    name: str = Field(pattern=_NAME)
+    name: FolderName
     summary: str = ""
     entries: tuple[QueueEntry, ...] = Field(min_length=1)
 
@@ -140,6 +140,7 @@ def run_queue(
     done: set[str] = set()
     with RowStore(out, kind) as store:
         for number, entry in enumerate(queue.entries, 1):
+            refuse_link(out / entry.name)
             if entry.start_from is not None and entry.start_from not in done:
                 yield QueueRow(entry.name, "waiting", error=f"not started: {entry.start_from!r} is not trained")
                 continue

@@ -14,8 +14,9 @@ from typing import Any, Self, final
 from pydantic import Field, model_validator
 
 from imc_sim._errors import InputError
+from imc_sim._files import refuse_link
 from imc_sim._typing import PathLike
-from imc_sim.config import Spec, build, digest, find_content, read_yaml, write_yaml
+from imc_sim.config import FolderName, Spec, build, digest, find_content, read_yaml, write_yaml
 from imc_sim.nn.store import ModelCard, load_card
 from imc_sim.runs import (
     Executor,
@@ -84,7 +85,7 @@ class Trainings(Spec):
         measure: accuracy whose last value in the training log is compared; empty: that of the recipe's kind.
     """
 
-    name: str = Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$")
+    name: FolderName
     summary: str = ""
     question: str = ""
     model: str = Field(description="name or path of a card")
@@ -199,6 +200,7 @@ def run_trainings(
     kind = FolderKind("training runs", SWEEP, ROWS, write_yaml(sweep.to_dict()), RULES, lambda _: False)
     try:
         with RowStore(out, kind) as store:
+            refuse_link(out / _WORK)
             missing = [point for key, point in unique.items() if store.is_missing(key, retry_failed)]
             _Run(out, device, progress, runner, len(missing)).complete(missing, store)
             shutil.rmtree(out / _WORK, ignore_errors=True)

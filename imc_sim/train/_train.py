@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from imc_sim._errors import InputError
-from imc_sim.config import build, code_of, is_code, is_onnx, parse_setting, set_path, trusting, user_path
+from imc_sim.config import build, code_of, is_code, is_onnx, parse_setting, run_folder, set_path, trusting, user_path
 from imc_sim.evaluate import (
     Accuracy,
     ClassificationTask,
@@ -66,7 +66,7 @@ def train_model(
     card, base = load_card(name)
     card = changed_card(card, map(parse_setting, settings), "--set")
     recipe = recipe_of(card, str(base))
-    folder = Path("runs") / card.name if out is None else user_path(out, "out")
+    folder = run_folder(card.name) if out is None else user_path(out, "out")
     model = initialised(card, recipe, base)
     log, length = trained_log(model, recipe, folder, device, resume, progress)
     done = {"recipe": recipe.to_dict(), **length, "measured": (), "weights": None}

@@ -197,10 +197,10 @@ def test_a_read_only_folder_is_read_and_not_written(read_only: Path, go: Callabl
 def test_a_full_disk_stops_the_run_and_keeps_what_is_stored(
     complete: Results, go: Callable[..., Results], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from imc_sim.runs import _row_store
+    from imc_sim import _files
 
     written: list[int] = []
-    write = _row_store.write_all
+    write = _files.write_all
 
     def some(file, data: bytes) -> None:
         written.append(len(data))
@@ -209,7 +209,7 @@ def test_a_full_disk_stops_the_run_and_keeps_what_is_stored(
             raise OSError(errno.ENOSPC, "No space left on device")
         write(file, data)
 
-    monkeypatch.setattr(_row_store, "write_all", some)
+    monkeypatch.setattr(_files, "write_all", some)
     with pytest.raises(OSError, match="No space left") as caught:
         go(tmp_path / "x")
     assert caught.value.filename == str(tmp_path / "x" / TRIALS)
