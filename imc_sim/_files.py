@@ -82,7 +82,7 @@ def refuse_link(path: Path) -> None:
     """Raise InputError if `path` is a symbolic link: what is written to it would change a file elsewhere."""
     if path.is_symlink():
         step = "Remove the link, or write elsewhere (--out)."
-        raise InputError(str(path), f"a symbolic link to {str(path.readlink())!r}", "a file or folder of its own", step)
+        raise InputError(str(path), f"a symbolic link to {str(path.readlink())!r}", "a file or folder", step)
 
 
 def refuse_links(folder: Path, name: str) -> None:

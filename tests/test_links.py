@@ -49,7 +49,7 @@ def _damage() -> None:
 
 
 def _link(name: str, target: str = "outside/file") -> None:
-    """Put a link in the place of a file of the results folder."""
+    """Replace a file of the results folder by a link."""
     path = Path("out", name)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.unlink(missing_ok=True)
