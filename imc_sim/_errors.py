@@ -46,6 +46,11 @@ class CheckpointError(InputError):
     """A weights file is damaged, unsafe, or of another architecture."""
 
 
+def reason_of(error: BaseException) -> str:
+    """Return the first line of the message of an error, or its type where it has none."""
+    return next(iter(str(error).strip().splitlines()), "") or type(error).__name__
+
+
 def nearest(name: str, known: Iterable[str], count: int = 3) -> str:
     """Return the known names closest to `name`, as a phrase for an error; empty if none is close."""
     close = difflib.get_close_matches(name, list(known), n=count, cutoff=0.5)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from imc_sim._errors import InputError
+from imc_sim._errors import InputError, reason_of
 from imc_sim._files import write_file
 from imc_sim.analog._layers import AnalogLayer
 from imc_sim.array import Chip, Crossbar
@@ -81,9 +81,8 @@ def read_conductances(path: str | os.PathLike[str]) -> dict[str, NDArray[Any]]:
             found = {key.removesuffix(PROGRAMMED): held[key] for key in held if key.endswith(PROGRAMMED)}
             names = ", ".join(held)
     except (OSError, ValueError, EOFError, zipfile.BadZipFile, AttributeError, TypeError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         step = "Write the file with AnalogModel.to_npz, and replace its conductances by those measured."
-        raise InputError(f"conductances, {file}", reason, allowed, step) from error
+        raise InputError(f"conductances, {file}", reason_of(error), allowed, step) from error
     if not found:
         step = "Write a file with AnalogModel.to_npz to see the names."
         raise InputError(f"conductances, {file}", f"the arrays {names or 'of an empty file'}", allowed, step)

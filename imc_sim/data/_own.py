@@ -17,7 +17,7 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from imc_sim._errors import InputError, MissingDataError, nearest
+from imc_sim._errors import InputError, MissingDataError, nearest, reason_of
 from imc_sim.config import FUNCTION, load_function, place_of_error, split_code, user_path
 from imc_sim.data._cache import stat_facts
 from imc_sim.data._registry import choose_split
@@ -108,8 +108,7 @@ def _readable(path: Path) -> Iterator[None]:
         yield
     except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
         step = "Write it with numpy.save or numpy.savez, without objects."
-        reason = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
-        raise InputError(str(path), reason, "arrays of numbers", step) from error
+        raise InputError(str(path), reason_of(error)[:120], "arrays of numbers", step) from error
 
 
 def _read(path: Path) -> NDArray[Any]:

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from imc_sim import mapping
-from imc_sim._errors import InputError
+from imc_sim._errors import InputError, reason_of
 from imc_sim.analog import check_backend
 from imc_sim.array import load_chip
 from imc_sim.config import Engine, as_engine
@@ -186,7 +186,7 @@ def check_images(model: str, task: dict[str, Any]) -> None:
         with torch.no_grad():
             outputs = network(images)
     except (RuntimeError, InputError) as error:
-        got = f"images of {' x '.join(map(str, images.shape[1:]))} for model {model!r} ({str(error).splitlines()[0]})"
+        got = f"images of {' x '.join(map(str, images.shape[1:]))} for model {model!r} ({reason_of(error)})"
         size = getattr(session.model(model), "size", None)
         allowed = f"{size} pixels a side" if isinstance(size, int) else "the size and channels that the model takes"
         step = "Leave task.size out for the size of the model's card, or choose another data set or model."

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from imc_sim._errors import CheckpointError, InputError, nearest
+from imc_sim._errors import CheckpointError, InputError, nearest, reason_of
 from imc_sim._file_kinds import kind_of_file
 from imc_sim.onnx._node import TYPES
 from imc_sim.onnx._quantized import DOMAINS
@@ -97,9 +97,7 @@ def stored_tensors(model: ModelProto, path: Path, external: bool = True) -> Iter
         try:
             array = onnx.numpy_helper.to_array(stored, base_dir=str(path.parent))
         except Exception as error:
-            raise CheckpointError(
-                where, f"no value ({_first_line(error)})", "a whole file of weights", _AGAIN
-            ) from error
+            raise CheckpointError(where, f"no value ({reason_of(error)})", "a whole file of weights", _AGAIN) from error
         yield stored.name, stored.data_type, tensor_of(array, stored.data_type, where)
 
 
@@ -148,7 +146,7 @@ def _decoded(onnx: ModuleType, path: Path) -> ModelProto:
     try:
         return onnx.load(str(path), format="protobuf", load_external_data=False)
     except Exception as error:
-        got = f"{path.stat().st_size} bytes that do not decode ({_first_line(error)})"
+        got = f"{path.stat().st_size} bytes that do not decode ({reason_of(error)})"
         raise CheckpointError(str(path), got, "a whole ONNX file", _AGAIN) from error
 
 
@@ -164,7 +162,7 @@ def _check(onnx: ModuleType, model: ModelProto, where: str) -> None:
     try:
         onnx.checker.check_model(model)
     except Exception as error:  # its own errors, and those of protobuf
-        got = f"a graph that breaks the rules of ONNX ({_first_line(error)})"
+        got = f"a graph that breaks the rules of ONNX ({reason_of(error)})"
         raise CheckpointError(where, got, "a valid ONNX model", "Export the network again.") from error
     for each, whole in zip(external, kept, strict=True):
         each.CopyFrom(whole)
@@ -240,12 +238,8 @@ def _recent(onnx: ModuleType, model: ModelProto, where: str) -> ModelProto:
 
             return onnx.version_converter.convert_version(model, _VERSIONS[0])
     except Exception as error:
-        reason = f", which cannot be converted ({_first_line(error)})"
+        reason = f", which cannot be converted ({reason_of(error)})"
     else:
         reason = ""
     step, allowed = "Export the network again with opset_version=17.", f"{_VERSIONS[0]} to {_VERSIONS[-1]}"
     raise InputError(where, f"operator set {version} of ONNX{reason}", allowed, step)
-
-
-def _first_line(error: Exception) -> str:
-    return next(iter(str(error).strip().splitlines()), "") or type(error).__name__

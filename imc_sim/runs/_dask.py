@@ -10,7 +10,7 @@ from functools import partial
 from types import ModuleType
 from typing import Any, final
 
-from imc_sim._errors import InputError
+from imc_sim._errors import InputError, reason_of
 from imc_sim.runs._lost_workers import LOSSES, LostExecutorError, LostWorkerError
 
 #: how long the number of a cluster's threads is taken as known
@@ -170,6 +170,5 @@ def _client(distributed: ModuleType, cluster: Any) -> Any:
         return distributed.Client(cluster, set_as_default=False, timeout=_PATIENCE_S)
     except (OSError, ValueError) as error:  # TimeoutError is an OSError
         step = "Start one (`dask scheduler`, then `dask worker ADDRESS` on each machine) or check the address."
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         allowed = "the address of a dask scheduler that runs, such as tcp://host:8786"
-        raise InputError("scheduler", f"{cluster!r} ({reason})", allowed, step) from error
+        raise InputError("scheduler", f"{cluster!r} ({reason_of(error)})", allowed, step) from error

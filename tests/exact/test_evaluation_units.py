@@ -521,6 +521,24 @@ def test_at_least_one_chip_is_evaluated_at_a_time(limit: int, chips: int, monkey
     assert _checks.batch_chips("m", load_chip("ideal").to_dict(), limit) == chips
 
 
+@pytest.mark.parametrize(("message", "reason"), [("", "RuntimeError"), ("mat1\nand mat2", "mat1"), ("\n x\n", "x")])
+def test_images_that_a_network_does_not_take_are_named_with_the_reason(
+    message: str, reason: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where torch gives no reason: an error of its own, with an empty message."""
+
+    class Broken(nn.Module):
+        size = 20
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            raise RuntimeError(message)
+
+    monkeypatch.setattr(Session, "model", lambda *_: Broken())
+    task = {"kind": "classification", "dataset": "digits"}
+    with pytest.raises(InputError, match=rf"images of 1 x 8 x 8 for model 'm' \({reason}\); allowed: 20 pixels a side"):
+        _checks.check_images("m", build_task(task | {"size": 8}, "task").to_dict())
+
+
 # -- functions of users -------------------------------------------------------------------------------------
 
 

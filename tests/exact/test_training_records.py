@@ -22,6 +22,7 @@ from imc_sim.train import (
     Queue,
     Trainings,
     _checkpoint,
+    _recipe,
     train_model,
 )
 from imc_sim.train._checkpoint import SaveTimer, begin, save_checkpoint, share
@@ -158,6 +159,66 @@ def test_the_digest_of_a_recipe_is_of_what_determines_weights(recipe: Any, same:
 def test_recipes_that_contradict_themselves_are_refused(changes: dict[str, Any], match: str) -> None:
     with pytest.raises(InputError, match=match):
         build(ContinualRecipe, CONTINUAL.to_dict() | changes, "recipe")
+
+
+@pytest.mark.parametrize(
+    ("recipe", "data"),
+    [
+        (EpisodicRecipe(dataset="a", split="b", validation_split="c"), {("a", "b"), ("a", "c")}),
+        (DIGITS, {("digits", "train")}),
+        (
+            CONTINUAL.model_copy(update={"tasks": (ContinualTask(dataset="a"), ContinualTask(split="b"))}),
+            {("a", "train"), ("digits", "b")},
+        ),
+    ],
+)
+def test_weights_follow_from_every_split_that_training_reads(
+    recipe: Any, data: set[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The best weights are kept by the validation split, so that its content is part of the digest too."""
+    assert recipe._data() == data
+    read: list[str] = []
+    found: dict[str, str] = {}
+    monkeypatch.setattr(_recipe, "data_parts", lambda name, split: (f"{name} {split}",))
+    monkeypatch.setattr(_recipe, "digests_of", lambda parts: (read.extend(parts), {})[1])
+    monkeypatch.setattr(_recipe, "foreign_digests", lambda _: found)
+    plain = recipe.training_digest()
+    assert sorted(read) == sorted(f"{name} {split}" for name, split in data)
+    found["a b"] = "1"
+    first = recipe.training_digest()
+    found["a b"] = "2"
+    assert len({plain, first, recipe.training_digest()}) == 3
+
+
+LATER = {
+    "optimizer": "sgd", "momentum": 0.5, "weight_decay": 0.1, "schedule": "constant", "size": 20, "scaling": "unit",
+    "slope_growth": 2.0, "baseline": 0.5, "rotations": False, "similarity": "l2", "rotate_every": 3,
+    "read_out": "prototypes", "slope_every": 7, "keys": "binary", "way": 9, "shot": 2, "queries": 3,
+    "rotations_as_classes": False, "episodes": 5, "precision": "float32", "validate_every": 4, "loss": "rate",
+    "augment": "flip_crop", "memory": "channels", "keep": "last", "epochs": 3, "images": 50, "validation": 7,
+    "pad": 12, "permutation": 2, "offset": 4, "classes": (1, 2), "seed": 4, "learning_rate": 0.1, "warm_up": 3,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("recipe", [EpisodicRecipe(read_out="attention"), DIGITS], ids=["episodic", "classification"])
+def test_every_setting_of_a_recipe_is_part_of_its_digest(recipe: Any) -> None:
+    known = [recipe.training_digest()]
+    for key, value in LATER.items():
+        if key in type(recipe).model_fields and getattr(recipe, key) != value:
+            known.append(recipe.model_copy(update={key: value}).training_digest())
+    assert len(set(known)) == len(known) > 20
+
+
+def test_models_that_training_starts_from_are_identified_by_content(monkeypatch: pytest.MonkeyPatch) -> None:
+    contents = {"m": "1", "n": "1"}
+    monkeypatch.setattr(_recipe, "weights_digest", contents.__getitem__)
+    monkeypatch.setattr(_recipe, "features_digest", contents.__getitem__)
+    for change in ("start_from", "features"):
+        made = [DIGITS.model_copy(update={change: name}).training_digest() for name in ("m", "n")]
+        contents["m"] = "2"
+        made.append(DIGITS.model_copy(update={change: "m"}).training_digest())
+        assert made[0] == made[1] != made[2]
+        contents["m"] = "1"
 
 
 def test_models_of_features_are_those_of_the_task_first() -> None:

@@ -66,6 +66,18 @@ def test_lines_of_a_file_are_accepted_or_named(tmp_path: Path) -> None:
     assert rows_file.sealed(row("a", checksum="old")) == rows_file.sealed(row("a"))
 
 
+def test_one_result_has_one_row_id(tmp_path: Path) -> None:
+    """Rows of one identity contradict each other if they differ in their id or in any key of the payload."""
+    path, rules = tmp_path / "r.jsonl", dataclasses.replace(PLAIN, payload=("x", "y"), identity=lambda row: row["of"])
+    first = row("a", of="p", x=1, y=2)
+    for other, damaged in (
+        (first, []), (row("b", of="p", x=1, y=2), [1, 2]), (row("a", of="p", x=1, y=3), [1, 2]),
+        (row("a", of="p", x=1), [1, 2]), (row("b", of="q", x=5, y=2), []), (row("b", "failed", of="p", x=5), []),
+    ):  # fmt: skip
+        path.write_bytes(rows_file.lines_of([first, other]))
+        assert [d.line for d in read_rows(path, rules).damaged] == damaged
+
+
 def test_many_damaged_lines_are_counted(tmp_path: Path) -> None:
     path = tmp_path / "r.jsonl"
     for count, text in ((2, r"no JSON \(and damage in line 2\)"), (9, r"in line 2, 3, 4, 5, 6 and 3 more\)")):

@@ -11,7 +11,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from imc_sim._errors import CheckpointError, InputError
+from imc_sim._errors import CheckpointError, InputError, reason_of
 from imc_sim._tensors import check_finite, check_usual
 from imc_sim.nn.store._torch_file import read_checkpoint
 from imc_sim.nn.store._weights import read_tensors
@@ -41,7 +41,7 @@ def read_inputs(path: Path) -> Any:
     except InputError:
         raise
     except Exception as error:
-        got = f"{str(path)!r}, which does not decode ({str(error).splitlines()[0]})"
+        got = f"{str(path)!r}, which does not decode ({reason_of(error)})"
         raise InputError("--inputs", got, _ALLOWED, "Save the inputs again, such as with numpy.save.") from error
     checked = {name: _checked(value, f"--inputs {name}".strip()) for name, value in _named(found).items()}
     if len({len(value) for value in checked.values()}) != 1:
