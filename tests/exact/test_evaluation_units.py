@@ -525,7 +525,7 @@ def test_at_least_one_chip_is_evaluated_at_a_time(limit: int, chips: int, monkey
 def test_images_that_a_network_does_not_take_are_named_with_the_reason(
     message: str, reason: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Also where torch gives no reason: an error of its own, with an empty message."""
+    """Also where torch gives no reason: an error with an empty message."""
 
     class Broken(nn.Module):
         size = 20

@@ -1,0 +1,365 @@
+"""Lines of doctor, lists, runs, sweeps, maps and checks, with the functions that do the work replaced."""
+
+from __future__ import annotations
+
+import errno
+import io
+import json
+import os
+import platform
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+
+from imc_sim import InputError
+from imc_sim.cli import _console, _doctor, _list
+from imc_sim.cli._app import _expanded, _explained
+from imc_sim.cli._console import progress_bar
+from imc_sim.cli._own_network import model_of
+from imc_sim.cli._show_signs import _large, _small
+from imc_sim.data import ARCHIVES, DATASETS
+from imc_sim.data._check import CheckReport
+from imc_sim.study import Progress
+
+
+def stopped(*_: Any, **__: Any) -> None:
+    raise KeyboardInterrupt
+
+
+# -- doctor -------------------------------------------------------------------------------------------------
+
+
+def test_doctor_states_versions_and_how_to_get_extras(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        "imc_sim.cli._versions.version", lambda name: "not installed" if name in ("numba", "scipy") else "1.2"
+    )
+    python, *rest = _doctor._versions()
+    assert python == f"python {platform.python_version()}"
+    lines = dict(line.split(" ", 1) for line in rest)
+    assert len(rest) == len(lines) == len(_doctor._PACKAGES) + len(_doctor._EXTRAS)
+    assert lines.pop("numba") == "not installed (optional: pip install 'imc-sim[fast]')"
+    assert lines.pop("scipy") == "not installed", "no extra"
+    assert set(lines.values()) == {"1.2"}
+
+
+@pytest.mark.parametrize("cuda", [False, True])
+def test_doctor_states_the_machine(cuda: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "cpu_count", lambda: 7)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 5)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda number: f"card {number}")
+    system, threads, device = _doctor._machine()
+    assert system == f"{platform.system()} {platform.machine()}, 7 processors"
+    assert (threads, device) == ("torch threads 5", f"CUDA device: {'card 0' if cuda else 'none'}")
+
+
+@pytest.mark.parametrize(
+    ("memtorch", "left", "compiled", "lines"),
+    [
+        ("", "", None, ["memtorch: works", "products of whole numbers: compiled by numba (AVX-512 VNNI)"]),
+        ("not here", "no numba", None, ["memtorch: not here", "products of whole numbers: torch, as no numba"]),
+        ("", "x", (4.6, True, "/k"), ["memtorch: works", "products of whole numbers: torch, as x",
+                                      "compiled code: compiled now, in 5 s, and kept in /k"]),
+        ("", "x", (4.6, False, "/k"), ["memtorch: works", "products of whole numbers: torch, as x",
+                                       "compiled code: kept in /k"]),
+        ("", "x", (4.6, True, None), ["memtorch: works", "products of whole numbers: torch, as x",
+                                      "compiled code: cannot be kept; set NUMBA_CACHE_DIR to a writable folder"]),
+    ],
+)  # fmt: skip
+def test_doctor_states_the_backends(
+    memtorch: str, left: str, compiled: Any, lines: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = None if compiled is None else SimpleNamespace(seconds=compiled[0], fresh=compiled[1], folder=compiled[2])
+    monkeypatch.setattr("imc_sim.backends.memtorch.why_not", lambda: memtorch)
+    monkeypatch.setattr("imc_sim.array.why_not_compiled", lambda: left)
+    monkeypatch.setattr("imc_sim.array.compile_kernels", lambda: found)
+    assert list(_doctor._backends()) == ["native: works", *lines]
+
+
+def test_doctor_finds_a_data_set_with_all_of_its_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("IMC_SIM_DATA", str(tmp_path))
+    monkeypatch.setenv("IMC_SIM_CACHE", str(tmp_path / "cache"))
+    targets = [tmp_path / archive.target for archive in ARCHIVES["usps"]]
+    assert len(targets) > 1
+
+    def stated() -> dict[str, str]:
+        root, decoded, *lines = _doctor._data()
+        assert root == f"data root {tmp_path} ($IMC_SIM_DATA)"
+        assert decoded.startswith(f"decoded copies {tmp_path / 'cache'}")
+        return dict(line.split(": ", 1) for line in lines)
+
+    assert list(stated()) == list(DATASETS)
+    assert stated()["glyphs"] == "embedded"
+    for target in targets:
+        assert stated()["usps"] == "missing: imc-sim data fetch usps"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.touch()
+    assert stated()["usps"] == "there"
+    assert stated()["mnist"] == "missing: imc-sim data fetch mnist"
+    monkeypatch.delenv("IMC_SIM_DATA")
+    assert not next(_doctor._data()).endswith(")")
+
+
+def test_doctor_lists_what_is_wrong(run: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
+    def verify(card: Any, _: Path) -> None:
+        raise InputError("weights", card.name, "others", "Train.")
+
+    for part in ("_versions", "_machine", "_backends", "_data"):
+        monkeypatch.setattr(_doctor, part, lambda: ["line"])
+    monkeypatch.setattr("imc_sim.config.content_names", lambda _: ["batmann_small_xnor", "absent"])
+    monkeypatch.setattr("imc_sim.nn.store.verify_weights", verify)
+    monkeypatch.setattr("imc_sim.config.missing_files", lambda: [Path("a"), Path("b")])
+    ran = run("doctor", "--quiet")
+    checks = ran.out.partition("checks\n")[2].splitlines()
+    assert ran.code == 1
+    assert checks[:2] == [f"  missing in this installation: {name}" for name in "ab"]
+    assert "pip install --force-reinstall" in checks[2]
+    assert checks[3].startswith("  model 'batmann_small_xnor': weights: got ")
+    assert checks[4].startswith("  model 'absent': ")
+    assert ran.out.startswith(
+        "versions\n  line\nmachine\n  line\nbackends\n  line\ndata\n  line\ncontent\n  2 models in "
+    )
+    monkeypatch.setattr("imc_sim.config.content_names", lambda _: [])
+    monkeypatch.setattr("imc_sim.config.missing_files", list)
+    assert run("doctor", "--quiet").code == 0
+
+
+# -- lists --------------------------------------------------------------------------------------------------
+
+
+def test_a_list_counts_what_an_installation_lacks(run: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
+    for lost, stated in ((["a"], "lacks a. "), (["a", "b", "c"], "lacks a and 2 more. ")):
+        monkeypatch.setattr("imc_sim.config.missing_files", lambda lost=lost: lost)
+        assert f"this installation {stated}" in run("list", "chips").err
+        assert run("list", "archs").err == ""
+    monkeypatch.setattr("imc_sim.config.missing_files", list)
+    monkeypatch.setitem(_list._ROWS, _list.What.queues, list)
+    for part in ([], ["x"]):
+        ran = run("list", "queues", *part)
+        assert (ran.code, ran.out) == (0, "")
+        assert ran.err == "no queues found; see `imc-sim doctor` for the folders searched\n"
+
+
+def test_a_summary_is_that_of_the_file_or_its_source() -> None:
+    long = "word " * 40
+    cases = [
+        ({"summary": "a", "source": "b"}, "a"), ({"source": "b"}, "b"), ({"summary": "", "source": "b"}, "b"), ({}, ""),
+        ({"arch": 1, "weights": 1, "summary": "a"}, "a"), ({"arch": 1, "summary": "a"}, "a (not trained yet)"),
+        ({"arch": 1, "curve": 1, "summary": "a"}, "a (curve alone, no weights)"), ({"summary": "a\n  b"}, "a b"),
+    ]  # fmt: skip
+    for data, text in cases:
+        assert _list._summary(lambda _, data=data: data, "n") == text
+    short = _list._summary(lambda _: {"summary": long}, "n")
+    assert short.endswith("word …")
+    assert len(short) in range(104, 111)
+
+
+# -- runs ---------------------------------------------------------------------------------------------------
+
+
+def test_a_stopped_run_names_the_command_that_was_typed(
+    run: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("imc_sim.study.run", stopped)
+    typed = "results/quickstart. To go on: imc-sim run quickstart --set 'a b=1'\n"
+    for words, end in ((["run", "quickstart", "--set", "a b=1"], typed),
+                       ([], "results/quickstart. To go on: imc-sim run quickstart\n")):  # fmt: skip
+        monkeypatch.setattr(sys, "argv", ["imc-sim", *words])
+        ran = run("run", "quickstart", "--quiet")
+        assert (ran.code, ran.err) == (2, f"stopped; finished trials are kept in {end}")
+    monkeypatch.setattr(sys, "argv", ["imc-sim", "train", "--sweep", "x y"])
+    monkeypatch.setattr("imc_sim.train.run_trainings", stopped)
+    ran = run("train", "--sweep", "metaplastic_cells", "--out", "o", "--quiet")
+    assert (ran.code, ran.err) == (
+        2, "stopped; finished points are kept in o. To go on: imc-sim train --sweep 'x y'\n",
+    )  # fmt: skip
+
+
+def test_the_progress_of_a_run_names_failed_trials(
+    run: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def work(*_: Any, progress: Callable, **__: Any) -> None:
+        progress(Progress(done=1, total=4))
+        progress(Progress(done=4, total=4, failed=3))
+        raise KeyboardInterrupt
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("imc_sim.study.run", work)
+    first, last = [line for line in run("run", "quickstart").err.splitlines() if line.startswith("running ")]
+    assert first.startswith("running quickstart: 1/4")
+    assert "failed" not in first
+    assert last.startswith("running quickstart: 4/4")
+    assert last.endswith("  failed 3")
+
+
+def test_a_dry_run_prints_its_table_and_remark(run: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = SimpleNamespace(rows=lambda: [{"a": 1, "b": 2.5}], note="roughly")
+    monkeypatch.setattr("imc_sim.study.dry_run", lambda *_, **__: found)
+    ran = run("run", "quickstart", "--dry-run", "--quiet")
+    assert (ran.code, ran.out, ran.err) == (0, "a  b\n1  2.5\n", "roughly\n")
+
+
+def test_failed_points_of_a_sweep_are_counted(run: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def work(sweep: Any, folder: Path, device: str, told: Callable, **_: Any) -> list[Any]:
+        told("first")(1, 3, {"loss": 2.0})
+        return [{"row": 1}, {"row": None}, {"row": None}]
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("imc_sim.train.run_trainings", work)
+    monkeypatch.setattr("imc_sim.plotting.draw_trainings", lambda spec, rows, folder: [folder / spec["name"]])
+    ran = run("train", "--sweep", "metaplastic_cells", "--out", "o")
+    assert (ran.code, ran.out) == (1, "o/metaplastic_cells\n")
+    assert "metaplastic_cells: 1/3" in ran.err
+    assert "loss" not in ran.err, "rows of points of several processes are mixed"
+    assert ran.err.splitlines()[-1].startswith("2 of 3 points failed; their errors are in o/trainings.jsonl. To train")
+
+
+def test_a_check_of_data_lists_facts_and_problems(run: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
+    for problems, code in (((), 0), (("p", "q"), 1)):
+        report = CheckReport("mnist", Path("d"), not problems, {"images": "7"}, problems)
+        monkeypatch.setattr("imc_sim.data.check", lambda *_, report=report, **__: report)
+        ran = run("data", "check", "mnist", "--quiet")
+        assert ran.code == code
+        assert ran.out.splitlines() == ["mnist  d", "  images: 7", *(f"  problem: {text}" for text in problems)]
+        end = "incomplete or changed; remove it and run `imc-sim data fetch mnist`" if problems else "complete"
+        assert ran.err == f"{end}\n"
+
+
+# -- maps and figures ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("chips", [1, 3])
+@pytest.mark.parametrize("words", [[], ["--calibrate"], ["--export", "e.npz"], ["--conductances", "c.npz"]])
+def test_a_map_prints_the_report_and_does_no_more_than_requested(
+    words: list[str], chips: int, run: Callable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done: list[Any] = []
+    report = SimpleNamespace(to_text=lambda: "text", to_dict=lambda: {"layers": []})
+    analog = SimpleNamespace(
+        report=report, chips=tuple(range(chips)), analog_layers={}, to_npz=lambda path: done.append(str(path))
+    )
+    monkeypatch.setattr("imc_sim.evaluate.map_for_card", lambda *_: analog)
+    monkeypatch.setattr("imc_sim.evaluate.calibrate_for_card", lambda _, name: done.append(f"calibrated {name}"))
+    monkeypatch.setattr("imc_sim.analog.deviations", lambda _: {"fc": 0.12345})
+    ran = run("map", "m", "ideal", *words, "--quiet")
+    measured = "--conductances" in words
+    line = (
+        f"fc: cells of {chips} measured chip{'s' if chips > 1 else ''} are 12.3 % of the window off their targets (rms)"
+    )
+    assert ran.out.splitlines() == ["text", *([line] if measured else [])]
+    assert done == {"--calibrate": ["calibrated m"], "--export": ["e.npz"]}.get(words[0] if words else "", [])
+    printed = json.loads(run("map", "m", "ideal", *words, "--json", "--quiet").out)
+    assert printed == {"layers": []} | ({"measured": {"fc": 0.12345}} if measured else {})
+
+
+def test_a_grid_of_features_is_stored_and_its_shares_are_printed(
+    run: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from pandas import DataFrame
+
+    kinds: list[Any] = []
+    monkeypatch.setattr("imc_sim.study.Results.load", lambda folder: folder)
+    monkeypatch.setattr("imc_sim.plotting.draw", lambda folder, kind: kinds.append(kind) or [folder / "f.png"])
+    monkeypatch.setattr("imc_sim.study.study_embeddings", lambda *_, **__: "points")
+    monkeypatch.setattr("imc_sim.plotting.tsne_data", lambda points: DataFrame({"x": [points]}))
+    monkeypatch.setattr("imc_sim.plotting.tsne_shares", lambda data: data.rename(columns={"x": "share"}))
+    assert run("plot", tmp_path, "--quiet").out == f"{tmp_path}/f.png\n"
+    assert run("plot", tmp_path, "--kind", "fgsm", "--quiet").out == f"{tmp_path}/f.png\n"
+    assert not (tmp_path / "tsne.csv").exists()
+    assert run("plot", tmp_path, "--kind", "tsne", "--quiet").out == f"share\npoints\n{tmp_path}/f.png\n"
+    assert (tmp_path / "tsne.csv").read_text() == "x\npoints\n"
+    assert kinds == [None, ["fgsm"], ["tsne"]]
+
+
+def test_the_tasks_without_a_network_are_the_published_ones() -> None:
+    path, optimum = _small()
+    assert optimum == [1.5, 0.5]
+    assert len(path) in (500, 501)  # type: ignore[arg-type]
+    np_path: Any = path
+    step = np_path[1] - np_path[0]
+    signs = torch.tensor([1.0, 1.0], dtype=torch.float64) - torch.tensor(optimum, dtype=torch.float64)
+    hessian = torch.tensor([[2.4047, 0.2158], [0.2158, 0.7733]], dtype=torch.float64)
+    assert step == pytest.approx((-0.35 * hessian @ signs).numpy())
+    assert np_path[0] == pytest.approx([0.01, 0.02])
+    (first, again, other) = (_large(seed) for seed in (0, 0, 1))
+    assert first == again
+    assert first != other
+    assert [len(column) for column in first.values()] == [200, 200]
+
+
+# -- the console and errors ---------------------------------------------------------------------------------
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize(("unit", "counted"), [("", True), ("bytes", False)])
+def test_a_terminal_shows_notes_and_counts_what_can_be_counted(
+    unit: str, counted: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    monkeypatch.setenv("COLUMNS", "150")
+    monkeypatch.setenv("TERM", "xterm")
+    with progress_bar("loading [x]", unit) as update:
+        update(0, 8)
+        update(4, 8, {"failed": 3})
+    text = terminal.getvalue()
+    assert "loading [x]" in text
+    assert "50%" in text
+    assert "failed 3" in text
+    assert ("4/8" in text) is counted
+
+
+def test_a_slow_step_states_the_time_since_its_begin(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The first line comes after two seconds, the next ones once a minute; the time counts from the beginning."""
+    waited: list[float] = []
+    now = iter([100.0, 160.0, 220.0])
+    monkeypatch.setattr(_console.time, "monotonic", lambda: next(now))
+
+    class Ended:
+        def wait(self, seconds: float) -> bool:
+            waited.append(seconds)
+            return len(waited) == 4
+
+    _console._report_until("slow", Ended())  # type: ignore[arg-type]
+    assert waited == [2.0, 60.0, 60.0, 60.0]
+    assert capsys.readouterr().err.splitlines() == ["slow ...", "slow: 0:01:02", "slow: 0:02:02"]
+
+
+def test_errors_of_files_name_the_file_or_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    text, code = _explained(OSError(errno.EIO, "Input/output error"))
+    assert code == 2
+    assert text == (
+        f"an output of this command (started in {str(tmp_path)!r}): Input/output error. "
+        "Check the path, its rights and its disk."
+    )
+    assert _explained(ValueError("x"))[1] == 1
+    assert _explained(InputError("a", 1, "2", "Do."))[1] == 2
+
+
+def test_words_are_expanded_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/h")
+    assert _expanded("--set=~/a=~/b") == "--set=/h/a=~/b"
+
+
+@pytest.mark.parametrize("option", ["weights", "inputs", "pairs", "rename", "prefix"])
+def test_each_option_of_a_network_is_refused_with_the_name_of_a_model(option: str) -> None:
+    given: dict[str, Any] = {"weights": None, "inputs": None}
+    given[option] = ["a=b"] if option in ("pairs", "rename") else "x"
+    name = {"pairs": "--arg"}.get(option, f"--{option}")
+    with pytest.raises(InputError, match=rf"^{name}: got model 'batmann'"), model_of("batmann", **given):
+        pass
+    with model_of("batmann", None, None, [], [], "") as found:
+        assert found == "batmann"
