@@ -9,7 +9,7 @@ from typing import final
 import torch
 from torch import Tensor
 
-from imc_sim.array import Crossbar, InputVectors
+from imc_sim.array import Crossbar, InputVectors, Patches
 from imc_sim.cost._actions import Actions, Layout
 
 
@@ -52,33 +52,29 @@ class Tally:
             inputs: the vectors, before DACs.
             exact: whether inputs are -1, 0 and +1.
         """
-        applied, felt = _voltages(crossbar, inputs, exact)
+        v, w = _voltages(crossbar, inputs.values, exact)
         self.vectors += inputs.count
-        for rows in self.layout.placement.row_slices:
-            v = applied(rows)
-            self._add_rows(rows, v, v if felt is applied else felt(rows))
-
-    def _add_rows(self, rows: slice, v: Tensor, w: Tensor) -> None:
-        """Add the drives of the inputs of one row of tiles: voltages v and current-equivalent ones w."""
-        encoding, inputs = self.layout.encoding, self.layout.chip.inputs
-        real = encoding.operands == "real"
-        planes = range(len(inputs.factors)) if real else range(1)
+        dac, encoding = self.layout.chip.inputs, self.layout.encoding
+        real, width = encoding.operands == "real", self.layout.placement.inputs
+        planes = range(len(dac.factors)) if real else range(1)
+        times = self.layout.planes // len(planes)  # phases
         held = not self.layout.scheme.returns and max(self.layout.groups) == 1 and self.layout.charges == 1
-        phases = self.layout.planes // len(planes)
         for r in range(encoding.rows):
             volts: list[Tensor] = []
             for number in planes:
-                a = inputs.plane(v, number) if real else v
-                b = a if w is v else inputs.plane(w, number)
+                a = dac.plane(v, number) if real else v
+                b = a if w is v else dac.plane(w, number)
                 for k, drives in enumerate(encoding.drives):
-                    volts.append(_driven(a, drives[r]))
-                    power = volts[-1] * _driven(b, drives[r])
-                    if self.layout.pulses > 1:  # as many pulses of the read voltage as the input is large
-                        power = volts[-1].abs()
-                    self.drive[k, rows, r] += power.sum(0, dtype=torch.float64) * (self.layout.pulses * phases)
-            on = sum(int((u != 0).sum()) for u in volts) * phases
-            self.driven += on
-            self.charged += _changes(volts) if held else on * self.layout.charges
+                    u = _driven(a, drives[r])
+                    volts += [inputs.replaced(u - drives[r][0])(slice(0, width)) + drives[r][0]] if held else []
+                    # As many pulses of the read voltage as the input is large, or one of its voltage.
+                    power = u.abs() if self.layout.pulses > 1 else u * _driven(b, drives[r])
+                    off = float(drives[r][0])  # a padded input is 0
+                    self.drive[k, :, r] += _summed(inputs, power, off * off, width) * (self.layout.pulses * times)
+                    on = int(_summed(inputs, u != 0, float(off != 0), width).sum()) * times
+                    self.driven += on
+                    self.charged += 0 if held else on * self.layout.charges
+            self.charged += _changes(volts) if held else 0
 
     def actions(self, samples: int) -> Actions:
         """Return the actions per sample.
@@ -90,24 +86,33 @@ class Tally:
         return self.layout.actions(self.vectors / samples, self.driven / samples, self.charged / samples, squared)
 
 
-def _voltages(crossbar: Crossbar, inputs: InputVectors, exact: bool) -> tuple[InputVectors, InputVectors]:
+def _voltages(crossbar: Crossbar, x: Tensor, exact: bool) -> tuple[Tensor, Tensor]:
     """Return the voltages of word lines over the read voltage, and those that give the same current by Ohm's law.
 
     Without a DAC, the largest real input gets the read voltage.
     """
-    plan, x = crossbar.plan, inputs.values
+    plan = crossbar.plan
     real, dac = plan.encoding.operands == "real", plan.chip.inputs
     if exact or not real:
         v = x
     else:
         limit = crossbar.ranges.input_limit or float(x.abs().max()) or 1.0
         v = x / limit if dac.is_ideal else dac.quantise(x, limit)
-    applied = inputs.replaced(v)
     read = plan.chip.device.read
-    bends = (
-        plan.encoding.operands == "real" and read.nonlinearity_per_V != 0.0 and plan.chip.inputs.kind != "bit_serial"
-    )
-    return applied, inputs.replaced(read.drive(v)) if bends else applied
+    bends = real and read.nonlinearity_per_V != 0.0 and dac.kind != "bit_serial"
+    return v, read.drive(v) if bends else v
+
+
+def _summed(inputs: InputVectors, values: Tensor, off: float, width: int) -> Tensor:
+    """Return the sum over all vectors of a number for each of their entries, [in].
+
+    Values are added over the batch before patches are taken of them. off: the number of an entry that is padding.
+    width: entries of a vector.
+    """
+    if not isinstance(inputs, Patches):
+        return values.flatten(0, -2).sum(0, dtype=torch.float64)
+    image = values.sum(0, keepdim=True, dtype=torch.float64) - off * len(values)
+    return inputs.replaced(image)(slice(0, width)).sum(0) + off * inputs.count
 
 
 def _driven(x: Tensor, drive: tuple[float, float, float]) -> Tensor:

@@ -205,6 +205,19 @@ def test_a_convolution_counts_positions_and_padding_drives_nothing(net: Net) -> 
     assert analog._reads == 0  # counting is no read of the model
 
 
+@pytest.mark.parametrize("returns", [True, False])
+def test_padding_is_an_input_of_zero(net: Net, returns: bool) -> None:
+    """TNN III drives a line where x = 0 in its first pass, so that padding drives it too."""
+    lines = {"capacitance_F": 1e-15, "swing_V": 1.0, "returns": returns}
+    spec = chip(encoding={"kind": "tnn_iii"}, tile={"rows": 64, "cols": 8}, cost={"lines": lines}, **DIGITAL)
+    conv = count_actions(imc.map_model(net, spec), torch.randn(3, 1, 6, 6))[1].actions[0]
+    inside = 2 * (2 * 2 + 2 * 3 * 2 + 3 * 3)
+    positive = conv.lines_driven - (4 * 18 - inside)
+    assert 0 < positive < inside
+    assert conv.squared_drive == conv.lines_driven
+    assert (conv.lines_charged == conv.lines_driven) == returns
+
+
 def test_copies_of_tiles_share_the_positions(net: Net) -> None:
     spec = chip(tile={"rows": 64, "cols": 8}, cost={"replicas": {"conv": 3}}, **DIGITAL)
     conv = count_actions(imc.map_model(net, spec), torch.randn(2, 1, 6, 6))[1].actions[0]
