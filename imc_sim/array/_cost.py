@@ -153,14 +153,16 @@ class Cost(Spec):
         source: where the values are from.
         technology_m: technology node.
         supply_V: supply voltage.
-        read_pulse_s: time for which cells conduct in a read, or in each pulse with coding `pulses`.
+        read_pulse_s: duration of a read, or of each pulse with coding `pulses`.
+        conduct_s: part of a read or pulse during which cells conduct; None: all of it.
         rows_per_read: word lines that are read together; None: all of a tile. Sums of several reads are added
             digitally. The simulated ADC converts the sum of all rows of a tile.
-        coding: how a DAC codes an input. `amplitude`: by the voltage of one pulse. `pulses`: by 2^(b - 1) - 1 pulses
-            for b bits, sign included, which are integrated before one conversion.
+        coding: how a DAC codes an input. `amplitude`: by the voltage of a pulse. `width`: by the duration of a pulse at
+            the read voltage. `pulses`: by 2^(b - 1) - 1 pulses for b bits, sign included, which are integrated before
+            one conversion; each phase begins with one more pulse, and a line is charged once per bit and once more.
         bits_per_phase: bits that `pulses` codes in one phase; inputs of more bits take several, each converted.
         access: `hold`: all bit lines are read together, and ADCs convert the held sums one after the other. `select`:
-            only the bit lines that the ADCs convert are read, then the next ones.
+            only the bit lines that the ADCs convert are read, then the next ones; a conversion runs during its read.
         word_bits: bits of a digital number where nothing else states them, as of real inputs without a DAC.
         replicas: glob of a layer's name -> copies of its tiles, which share its vectors; the first match counts.
         lines: word lines.
@@ -180,9 +182,10 @@ class Cost(Spec):
     source: str = Field(default="", description="where the values are from")
     technology_m: Meter | None = Field(default=None, ge=1e-9, le=1e-4, description="technology node")
     supply_V: Volt | None = Field(default=None, gt=0.0, le=100.0, description="supply voltage")
-    read_pulse_s: Seconds | None = Field(default=None, gt=0.0, le=_MOST_S, description="time that cells conduct")
+    read_pulse_s: Seconds | None = Field(default=None, gt=0.0, le=_MOST_S, description="duration of a read or pulse")
+    conduct_s: Seconds | None = Field(default=None, ge=0.0, le=_MOST_S, description="time that cells conduct in it")
     rows_per_read: int | None = Field(default=None, ge=1, le=2**20, description="word lines read together; null: all")
-    coding: Literal["amplitude", "pulses"] = Field(default="amplitude", description="how a DAC codes an input")
+    coding: Literal["amplitude", "width", "pulses"] = Field(default="amplitude", description="how a DAC codes an input")
     bits_per_phase: int = Field(default=16, ge=1, le=16, description="bits that pulses code in one phase")
     access: Literal["hold", "select"] = Field(default="hold", description="which bit lines a read connects")
     word_bits: int = Field(default=8, ge=1, le=64, description="bits of a digital number where nothing states them")

@@ -23,7 +23,7 @@ class Actions:
         lines_driven: word lines with a voltage other than 0, over all reads.
         lines_charged: word lines that are charged, over all reads.
         pulses: pulses of driven word lines.
-        squared_drive: sum of the squares of word-line voltages over the read voltage, times the pulses.
+        squared_drive: sum of the squares of word-line voltages over the read voltage, times pulses or relative widths.
         integrations: pulses that circuits behind the bit lines integrate, over all conversions.
         conversions: conversions of ADCs.
         shift_adds: conversions that are shifted and added to another one of the same output and tile.
@@ -107,7 +107,7 @@ class Scheme:
     """
 
     rows_per_read: int | None = None
-    coding: Literal["amplitude", "pulses"] = "amplitude"
+    coding: Literal["amplitude", "width", "pulses"] = "amplitude"
     bits_per_phase: int = 16
     returns: bool = True
     columns: int = 1
@@ -138,7 +138,7 @@ class Scheme:
         Args:
             bits: bits of the input, sign included.
         """
-        if self.coding == "amplitude":
+        if self.coding != "pulses":
             return 1, bits, 1
         phases = -(-bits // self.bits_per_phase)
         each = -(-bits // phases)
@@ -238,7 +238,7 @@ class Layout:
             reads=passes * reads * across,
             lines_driven=lines_driven * across,
             lines_charged=lines_charged * across,
-            pulses=lines_driven * across * self.pulses,
+            pulses=lines_driven * across * (self.pulses + (self.scheme.coding == "pulses")),
             squared_drive=squared_drive * across,
             integrations=conversions * self.pulses,
             conversions=conversions,

@@ -94,7 +94,8 @@ def _cells(chip: Chip, cost: Cost) -> Component:
     if cost.lines is not None and time is not None:
         resistance = chip.wires.r_source_ohm + chip.tile.cols * chip.wires.r_row_ohm
         time = max(time, resistance * chip.tile.cols * cost.lines.capacitance_F)
-    return Component(_times(time, chip.device.read.v_read_V**2), time, area)
+    conducting = time if cost.conduct_s is None else cost.conduct_s
+    return Component(_times(conducting, chip.device.read.v_read_V**2), time, area)
 
 
 def _lines(cost: Cost, columns: int) -> Component:
@@ -124,7 +125,7 @@ def _surveyed(cost: Cost, adc: Conversion, bits: int | None) -> Component:
     """Return the mean of published ADCs at the rate of the chip."""
     time = adc.time_s
     if time is None:
-        time = (cost.read_pulse_s or 0.0) / adc.columns
+        time = (cost.read_pulse_s or 0.0) / (adc.columns if cost.access == "hold" else 1)
     if bits is None:
         return Component(None, time, adc.area_m2)
     energy = survey_energy_J(bits, 1 / time)

@@ -63,11 +63,11 @@ def macro_cost(
     chip: Chip | str | os.PathLike[str] | Mapping[str, Any], inputs: Literal["signs", "real"] = "signs",
     vectors: int = 32, seed: int = 0,
 ) -> CostReport:  # fmt: skip
-    """Return energy, latency and area of one full tile: random signs as weights, in all rows and columns.
+    """Return energy, latency and area of one full tile: random signs as weights in all rows and columns.
 
     Args:
         chip: the chip, or its name, path or mapping.
-        inputs: -1 and +1 for encodings that take signs, or real numbers of equal probability between.
+        inputs: `signs`, -1 and +1, for `unipolar` 0 and 1 as the weights; or `real`, numbers between -1 and +1.
         vectors: number of input vectors; the report is per vector.
         seed: seed of weights, inputs and cells.
 
@@ -86,7 +86,9 @@ def macro_cost(
     weights = torch.randn(max(1, outputs // slices), place.inputs_per_tile, generator=random).sign()
     x = torch.rand(vectors, place.inputs_per_tile, generator=random) * 2 - 1
     exact = inputs == "signs"
-    x = torch.where(x < 0, -1.0, 1.0) if exact else x
+    low = 0.0 if chip.encoding.name == "unipolar" else -1.0
+    weights = weights.clamp_min(low)
+    x = torch.where(x < 0, low, 1.0) if exact else x
     crossbar = Crossbar.program(weights, chip, seed=seed, layer="macro")
     observer = Observer(chip, programming=False)
     observer.add("macro", crossbar, 0, Rows(x), exact)

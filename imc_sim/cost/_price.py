@@ -59,13 +59,14 @@ def _writing(done: Programming, pulse_J: float, components: Components) -> float
 def _latency(chip: Chip, counted: Counted, components: Components) -> dict[str, float]:
     """Return the time of the actions that follow one another, by component."""
     actions, cost, layout = counted.mean, chip.cost, counted.layout
-    parts = {"cells": actions.pulses_in_sequence, "adc": actions.conversions_in_sequence}
-    if cost is not None and cost.access == "select" and layout is not None:
-        parts["cells"] = actions.conversions_in_sequence * layout.pulses
     units = 1 if cost is None or cost.multiply_add is None else cost.multiply_add.units
-    parts["multiply_add"] = actions.multiply_adds / units
-    times = {name: components.each[name].time_s for name in parts}
-    return {name: count * time for name, count in parts.items() if count and (time := times[name]) is not None}
+    read, convert, digital = (components.each[name].time_s for name in ("cells", "adc", "multiply_add"))
+    reads, turns = actions.pulses_in_sequence, actions.conversions_in_sequence
+    if cost is not None and cost.access == "select" and layout is not None and read is not None:
+        reads = turns * layout.pulses
+        convert = None if convert is None else max(0.0, convert - read * layout.pulses)
+    times = {"cells": (reads, read), "adc": (turns, convert), "multiply_add": (actions.multiply_adds / units, digital)}
+    return {name: count * time for name, (count, time) in times.items() if count and time is not None}
 
 
 def _area(layout: Layout, components: Components) -> dict[str, float]:

@@ -67,8 +67,8 @@ class Tally:
                 for k, drives in enumerate(encoding.drives):
                     u = _driven(a, drives[r])
                     volts += [inputs.replaced(u - drives[r][0])(slice(0, width)) + drives[r][0]] if held else []
-                    # As many pulses of the read voltage as the input is large, or one of its voltage.
-                    power = u.abs() if self.layout.pulses > 1 else u * _driven(b, drives[r])
+                    # As long or as many pulses of the read voltage as the input is large, or one of its voltage.
+                    power = u.abs() if self.layout.scheme.coding != "amplitude" else u * _driven(b, drives[r])
                     off = float(drives[r][0])  # a padded input is 0
                     self.drive[k, :, r] += _summed(inputs, power, off * off, width) * (self.layout.pulses * times)
                     on = int(_summed(inputs, u != 0, float(off != 0), width).sum()) * times

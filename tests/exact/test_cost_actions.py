@@ -129,16 +129,23 @@ def test_a_dac_drives_a_line_with_the_square_of_its_level() -> None:
 
 
 def test_pulses_code_an_input_in_phases() -> None:
-    """8 bits in phases of 4: 7 pulses each; a line is charged once per bit, and once more per phase."""
+    """8 bits in phases of 4: 7 pulses each and one at the start; a line is charged once per bit, and once more."""
     cost = {"coding": "pulses", "bits_per_phase": 4}
     spec = chip(inputs={"kind": "levels", "bits": 8}, cost=cost)
     (actions,) = count(torch.ones(2, 3), torch.tensor([[1.0, -0.5, 0.0]]), spec, exact=False).actions
     assert (actions.passes, actions.lines_driven, actions.lines_charged) == (2, 4, 2 * 2 * 5)
-    assert (actions.pulses, actions.pulses_in_sequence, actions.conversions) == (4 * 7, 14, 4)
+    assert (actions.pulses, actions.pulses_in_sequence, actions.conversions) == (4 * 8, 14, 4)
     assert actions.integrations == 4 * 7
     assert actions.squared_drive == pytest.approx(14 * (1 + 64 / 127), rel=1e-6)
     signs = count(torch.ones(2, 3), torch.ones(1, 3), spec).actions[0]
-    assert (signs.pulses, signs.lines_charged, signs.pulses_in_sequence) == (3, 6, 1)
+    assert (signs.pulses, signs.lines_charged, signs.pulses_in_sequence) == (6, 6, 1)
+
+
+def test_a_width_codes_an_input_in_one_pulse() -> None:
+    spec = chip(inputs={"kind": "levels", "bits": 4}, cost={"coding": "width"})
+    (actions,) = count(torch.ones(2, 3), torch.tensor([[7.0, -3.0, 0.0]]) / 7, spec, exact=False).actions
+    assert actions.squared_drive == pytest.approx(1 + 3 / 7)
+    assert (actions.pulses, actions.lines_charged, actions.pulses_in_sequence) == (2, 2, 1)
 
 
 def test_tiles_that_are_not_full_and_rows_that_are_read_in_turn() -> None:

@@ -77,8 +77,17 @@ def test_every_joule_of_a_small_network() -> None:
 
 
 def test_selected_bit_lines_are_read_for_each_conversion() -> None:
-    spec = chip(access="select", adc={**COST["adc"], "columns": 4})
-    assert report(spec).layers[0].latency_s == pytest.approx({"cells": 20e-9, "adc": 8e-9})
+    """2 conversions on one ADC, each during a read of 10 ns; where it takes longer, it lengthens the read."""
+    adc = COST["adc"] | {"columns": 4}
+    assert report(chip(access="select", adc=adc)).layers[0].latency_s == pytest.approx({"cells": 20e-9, "adc": 0.0})
+    slow = chip(access="select", adc=adc | {"time_s": "8 ns"})  # and 4 steps of 1 ns
+    assert report(slow).layers[0].latency_s == pytest.approx({"cells": 20e-9, "adc": 4e-9})
+
+
+def test_cells_may_conduct_for_a_part_of_the_read() -> None:
+    found = report(chip(conduct_s="1 ns")).layers[0]
+    assert found.energy_J["cells"] == (pytest.approx(0.5**2 * 3 * 220e-6 * 1e-9),)
+    assert found.latency_s["cells"] == pytest.approx(10e-9)
 
 
 def test_a_slow_word_line_lengthens_the_read() -> None:
