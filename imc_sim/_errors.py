@@ -3,7 +3,18 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable
+
+#: controls but tab and line feed, surrogates, noncharacters: terminals obey them, XML and files cannot hold them
+HIDDEN = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
+_REORDERING = re.compile(r"[\u202a-\u202e\u2066-\u2069]")
+
+
+def printable(text: object) -> str:
+    """Return text with its control characters, and those that reorder a line, as escapes such as \\x1b."""
+    escape = lambda match: ascii(match[0])[1:-1]  # noqa: E731
+    return _REORDERING.sub(escape, HIDDEN.sub(escape, str(text)))
 
 
 class ImcSimError(Exception):
@@ -24,7 +35,7 @@ class InputError(ImcSimError, ValueError):
 
     def __init__(self, where: str, got: object, allowed: str, next_step: str) -> None:
         self.where, self.got, self.allowed, self.next_step = where, got, allowed, next_step
-        super().__init__(f"{where}: got {got}; allowed: {allowed}. {next_step}")
+        super().__init__(printable(f"{where}: got {got}; allowed: {allowed}. {next_step}"))
 
     def __reduce__(self) -> tuple[type, tuple[str, object, str, str]]:
         return type(self), (self.where, self.got, self.allowed, self.next_step)
@@ -38,8 +49,20 @@ class ResultsError(InputError):
     """A results folder cannot be used: another study's, a newer version's, or damaged."""
 
 
-class ResultsWarning(UserWarning):
+class ImcSimWarning(UserWarning):
+    """Base of the warnings that the command line prints as remarks."""
+
+
+class ShadowedNameWarning(ImcSimWarning):
+    """Content of the user has the name of shipped content, and is used in its place."""
+
+
+class ResultsWarning(ImcSimWarning):
     """Damaged rows were moved out of a results folder, or it was restored otherwise."""
+
+
+class InsecureWarning(ImcSimWarning):
+    """Others may run code as the user, such as through a scheduler without TLS."""
 
 
 class CheckpointError(InputError):

@@ -11,17 +11,20 @@ import errno
 import functools
 import hashlib
 import os
+import re
 import shutil
 import stat
 import uuid
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from imc_sim._errors import InputError
 
 #: what file systems answer that cannot sync a folder, and what a folder that may not be listed answers
 _NO_FOLDER_SYNC = {errno.EINVAL, errno.ENOTSUP, errno.EBADF, errno.EACCES, errno.EPERM}
+#: text that spreadsheets compute, and numbers, which begin with the same characters
+_FORMULA, _NUMBER = re.compile(r"[=+\-@\t\r]."), re.compile(r"[-+]?(?:[0-9.]+(?:[eE][-+]?[0-9]+)?|inf|nan)")
 
 
 def write_file(path: Path, content: str | bytes | Callable[[IO[bytes]], object]) -> None:
@@ -46,6 +49,25 @@ def write_file(path: Path, content: str | bytes | Callable[[IO[bytes]], object])
     finally:
         with contextlib.suppress(OSError):
             part.unlink(missing_ok=True)
+
+
+def csv_text(table: Any) -> str:
+    """Return a data frame as CSV; text that a spreadsheet would take for a formula gets an apostrophe in front."""
+    text = table.rename(columns=as_text)
+    for name, column in text.items():
+        if not hasattr(column.dtype, "kind") or column.dtype.kind not in "biufcmM":
+            text[name] = column.map(as_text, na_action="ignore")
+    return text.to_csv(index=False, lineterminator="\n")
+
+
+def as_text(cell: Any) -> Any:
+    """Return a cell, with an apostrophe in front of text that a spreadsheet would take for a formula."""
+    return f"'{cell}" if isinstance(cell, str) and _FORMULA.match(cell) and not _NUMBER.fullmatch(cell) else cell
+
+
+def without_mark(cell: Any) -> Any:
+    """Return a cell of a CSV file without the apostrophe of `as_text`."""
+    return cell[1:] if isinstance(cell, str) and cell[:1] == "'" and as_text(cell[1:]) != cell[1:] else cell
 
 
 def write_new(path: Path, content: str | bytes | Callable[[IO[bytes]], object]) -> None:

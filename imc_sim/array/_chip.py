@@ -18,7 +18,7 @@ from imc_sim.array.circuit.driven_rows import needs_density
 from imc_sim.array.circuit.wires import Wires
 from imc_sim.array.encoding.kinds import AnyEncoding
 from imc_sim.array.encoding.multibit import Differential, Sliced
-from imc_sim.config import NATIVE, Engine, Spec, build, find_content, read_yaml, stored_names
+from imc_sim.config import NATIVE, Engine, Spec, build, find_content, read_yaml, stored_names, warn_if_shadowed
 from imc_sim.device import CONTINUOUS, Device
 
 Place = Literal["crossbar", "digital", "error"]
@@ -218,5 +218,6 @@ def load_chip(chip: str | os.PathLike[str] | Mapping[str, Any] | Chip) -> Chip:
         data, where = dict(chip), f"chip {chip.get('name', '<mapping>')!r}"
     else:
         path = find_content("chip", chip)
+        warn_if_shadowed("chip", chip, path)
         data, where = read_yaml(path), str(path)
     return build(Chip, stored_names(data, where), where=where)

@@ -13,7 +13,8 @@ from typing import Annotated
 
 import typer
 
-from imc_sim._errors import ImcSimError
+from imc_sim._errors import ImcSimError, printable
+from imc_sim.cli._console import remarks
 from imc_sim.cli._data import data_app
 from imc_sim.cli._device import device_app
 from imc_sim.cli._doctor import doctor
@@ -89,7 +90,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         words = with_new_names(sys.argv[1:] if argv is None else argv)
         # `--quiet` must not outlast this call: run in a copy of the context.
         run = contextvars.copy_context().run
-        code = run(app, args=list(map(_expanded, words)), prog_name="imc-sim", standalone_mode=False)
+        with remarks():
+            code = run(app, args=list(map(_expanded, words)), prog_name="imc-sim", standalone_mode=False)
         return _interrupted() if code == 130 else code or 0
     except SystemExit as stop:
         return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
@@ -102,7 +104,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if os.environ.get("IMC_SIM_DEBUG", "") not in ("", "0"):
             raise
         text, code = _explained(error)
-        print(f"imc-sim: {text}", file=sys.stderr)
+        print(f"imc-sim: {printable(text)}", file=sys.stderr)
         return code
 
 

@@ -17,7 +17,7 @@ from typing import Annotated, Any, final
 
 import typer
 
-from imc_sim._errors import ResultsWarning
+from imc_sim._errors import ImcSimWarning, printable
 
 Update = Callable[..., None]
 _QUIET: ContextVar[bool] = ContextVar("quiet", default=False)
@@ -40,21 +40,22 @@ _WINDOW = 50
 
 def say(text: str) -> None:
     """Print a remark for the user to stderr."""
-    print(text, file=sys.stderr, flush=True)
+    print(printable(text), file=sys.stderr, flush=True)
 
 
 @contextmanager
 def remarks() -> Iterator[None]:
-    """Print warnings about results folders as one-line remarks."""
+    """Print the warnings of the package as one-line remarks, each once."""
     with warnings.catch_warnings():
-        warnings.simplefilter("always", ResultsWarning)
-        shown = warnings.showwarning
+        warnings.simplefilter("always", ImcSimWarning)
+        shown, told = warnings.showwarning, set[str]()
 
         def show(message: Warning | str, category: type[Warning], *rest: Any) -> None:
-            if issubclass(category, ResultsWarning):
-                say(f"imc-sim: {message}")
-            else:
+            if not issubclass(category, ImcSimWarning):
                 shown(message, category, *rest)
+            elif str(message) not in told:
+                told.add(str(message))
+                say(f"imc-sim: {message}")
 
         warnings.showwarning = show
         yield
@@ -72,7 +73,7 @@ def print_rows(rows: Sequence[Mapping[str, Any]], headings: Mapping[int, str] | 
         if headings and number in headings:
             say(headings[number])
         print(
-            "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip(),
+            printable("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()),
             flush=bool(headings),
         )
 
@@ -80,7 +81,7 @@ def print_rows(rows: Sequence[Mapping[str, Any]], headings: Mapping[int, str] | 
 def print_paths(paths: Iterable[Path]) -> None:
     """Print the files that a command has written, one per line."""
     for path in paths:
-        print(path)
+        print(printable(path))
 
 
 def _cell(value: Any) -> str:
@@ -143,6 +144,7 @@ def progress_bar(what: str, unit: str = "") -> Iterator[Update]:
     if _QUIET.get():
         yield lambda *_: None
         return
+    what = printable(what)
     with working(what) as begun:
         yield from _lines(what, unit, begun) if not sys.stderr.isatty() else _bar(what, unit, begun)
 
@@ -199,7 +201,7 @@ def working(what: str) -> Iterator[Callable[[], None]]:
     import slow modules inside. Yields a function that ends the report early.
     """
     ended = threading.Event()
-    reporter = threading.Thread(target=_report_until, args=(what, ended), daemon=True)
+    reporter = threading.Thread(target=_report_until, args=(printable(what), ended), daemon=True)
     if not _QUIET.get():
         reporter.start()
 

@@ -80,10 +80,10 @@ def run(
 def _run(spec: Study, folder: Path, options: dict[str, Any], name: str) -> Results:
     """Run the trials with progress; on a second Ctrl-C name the command that continues."""
     from imc_sim import study
-    from imc_sim.cli._console import gentle_stop, progress_bar, remarks, say
+    from imc_sim.cli._console import gentle_stop, progress_bar, say
 
     try:
-        with remarks(), gentle_stop("the running trials") as stop, progress_bar(f"running {spec.name}") as update:
+        with gentle_stop("the running trials") as stop, progress_bar(f"running {spec.name}") as update:
 
             def show(progress: Progress) -> None:
                 note = {"failed": progress.failed} if progress.failed else {}

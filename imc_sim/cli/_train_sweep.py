@@ -14,7 +14,7 @@ def train_sweep(name: str, out: Path | None, device: str, workers: int | None, r
 
     Exit code 1 if a point failed.
     """
-    from imc_sim.cli._console import Update, print_paths, progress_bar, remarks, say
+    from imc_sim.cli._console import Update, print_paths, progress_bar, say
     from imc_sim.plotting import draw_trainings
     from imc_sim.train import load_trainings, run_trainings
 
@@ -22,7 +22,7 @@ def train_sweep(name: str, out: Path | None, device: str, workers: int | None, r
     folder = out or Path("results") / sweep.name
     executor = "process" if workers and workers > 1 else "inline"
     try:
-        with remarks(), progress_bar(sweep.name) as update:
+        with progress_bar(sweep.name) as update:
 
             def told(which: str) -> Update:
                 return lambda done, total, row: update(done, total, {})

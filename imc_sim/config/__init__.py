@@ -15,6 +15,7 @@ from imc_sim.config._content import (
     shipped_content,
     unreadable_families,
     user_path,
+    warn_if_shadowed,
     working_folder,
 )
 from imc_sim.config._engine import NATIVE, Engine, as_engine
@@ -116,6 +117,7 @@ __all__ = [
     "trusting",
     "unreadable_families",
     "user_path",
+    "warn_if_shadowed",
     "working_folder",
     "write_yaml",
 ]

@@ -9,14 +9,15 @@ from __future__ import annotations
 import copy
 import os
 import shlex
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from imc_sim._errors import InputError, nearest
+from imc_sim._errors import InputError, ShadowedNameWarning, nearest
 from imc_sim.config._families import FAMILY, family_card, family_files, read_family
 from imc_sim.config._held import held, is_held
-from imc_sim.config._installation import incomplete, missing_files, shipped
+from imc_sim.config._installation import incomplete, is_shipped, missing_files, shipped
 from imc_sim.config._yaml import held_yaml
 
 FileKind = Literal["chip", "study", "training", "queue"]
@@ -77,6 +78,21 @@ def shipped_content(kind: Kind, name: str) -> Path | None:
         found = _card_in(home, name)
         return None if found is None else found.place
     return _named(home, name)
+
+
+def warn_if_shadowed(kind: Kind, name: str | os.PathLike[str], place: Path) -> None:
+    """Warn if a name means shipped content elsewhere, but the user's content here.
+
+    Args:
+        kind: kind of content.
+        name: name or path by which it was found.
+        place: its file.
+    """
+    if Path(name).name != str(name) or is_shipped(place):
+        return
+    if shipped_content(kind, str(name)) is not None:
+        text = f"{kind} {str(name)!r} is {place}, not the shipped {kind} of that name"
+        warnings.warn(text, ShadowedNameWarning, stacklevel=3)
 
 
 def user_path(text: str | os.PathLike[str], where: str) -> Path:

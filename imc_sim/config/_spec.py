@@ -5,20 +5,17 @@ from __future__ import annotations
 import abc
 import hashlib
 import json
-import re
 from collections.abc import Iterable
 from typing import Annotated, Any, Self, TypeVar, get_args
 
 import pydantic
 
-from imc_sim._errors import InputError, nearest
+from imc_sim._errors import HIDDEN, InputError, nearest
 from imc_sim.config._synonyms import stored_path
 
 S = TypeVar("S", bound="Spec")
 #: the name of a study and the like, which is also that of a folder: never `..`, and no path
 FolderName = Annotated[str, pydantic.Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$")]
-#: characters that terminals obey or that no file holds: controls but tab and line feed, surrogates, noncharacters
-_HIDDEN = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
 #: mappings whose `kind` says which keys they have
 _KINDS_DIFFER = ("encoding", "encoding_multibit", "programming")
 
@@ -197,7 +194,7 @@ def _plain(data: Any, where: str) -> Any:
     """Turn lists of YAML into tuples, which frozen specifications hold, and refuse text that cannot be shown."""
     if isinstance(data, dict):
         return {_plain(key, where): _plain(value, where) for key, value in data.items()}
-    if isinstance(data, str) and _HIDDEN.search(data):
+    if isinstance(data, str) and HIDDEN.search(data):
         step = "Remove the control characters."
         raise InputError(where, ascii(data), "text without control characters, lines and tabs excepted", step)
     return tuple(_plain(v, where) for v in data) if isinstance(data, list | tuple) else data

@@ -14,7 +14,7 @@ from typing import Any
 
 import yaml
 
-from imc_sim._errors import InputError
+from imc_sim._errors import HIDDEN, InputError
 from imc_sim._files import open_regular
 from imc_sim.config._synonyms import stored_path
 
@@ -58,6 +58,9 @@ class _StrictLoader(yaml.SafeLoader):
                 "Remove the tag, or put the text in quotes.",
             )
         children: list[yaml.Node] = []
+        if isinstance(node, yaml.ScalarNode) and HIDDEN.search(node.value):
+            step = "Remove the control characters."
+            raise self._error(node, ascii(node.value), "text without control characters", step)
         if isinstance(node, yaml.MappingNode):
             self._check_keys(node)
             children = [value for _, value in node.value]

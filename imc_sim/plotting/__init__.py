@@ -9,7 +9,7 @@ from imc_sim.plotting._convergence import convergence_data, convergence_figure
 from imc_sim.plotting._converter import converter_data, draw_converters, levels_data, plot_converter
 from imc_sim.plotting._device import draw_device
 from imc_sim.plotting._fgsm import attack_data, draw_fgsm, fgsm_data, fgsm_figure, plot_fgsm
-from imc_sim.plotting._figure import new_figure, save_figure, save_table, style
+from imc_sim.plotting._figure import new_figure, save_figure, save_table, style, svg_text
 from imc_sim.plotting._fits import FIT_FIGURES, draw_fit
 from imc_sim.plotting._forgetting import curves_of, draw_forgetting, forgetting_data, forgetting_table
 from imc_sim.plotting._heatmap import heatmap_data, heatmap_figure, plot_heatmap
@@ -85,6 +85,7 @@ __all__ = [
     "sensitivity_data",
     "shown",
     "style",
+    "svg_text",
     "training_data",
     "trainings_data",
     "trainings_figure",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 import textwrap
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -23,7 +24,8 @@ from numpy.typing import ArrayLike
 from pandas import DataFrame
 from scipy.special import ndtri
 
-from imc_sim._files import make_folder, write_file
+from imc_sim._errors import printable
+from imc_sim._files import csv_text, make_folder, write_file
 from imc_sim.config import package_file
 
 #: panels in a row
@@ -105,8 +107,19 @@ def save_figure(figure: Figure, stem: Path) -> list[Path]:
     """
     png, svg = (stem.with_name(f"{stem.name}.{end}") for end in ("png", "svg"))
     write_file(png, lambda file: figure.savefig(file, format="png", metadata={"Software": None}))
-    write_file(svg, lambda file: figure.savefig(file, format="svg", metadata={"Date": None, "Creator": "imc_sim"}))
+    write_file(svg, svg_text(figure))
     return [png, svg]
+
+
+def svg_text(figure: Figure) -> str:
+    """Return a figure as SVG, in whose comments the control characters of labels are escapes: XML must not hold them.
+
+    Args:
+        figure: what is drawn.
+    """
+    text = io.StringIO()
+    figure.savefig(text, format="svg", metadata={"Date": None, "Creator": "imc_sim"})
+    return printable(text.getvalue())
 
 
 def save_table(data: DataFrame, stem: Path) -> Path:
@@ -121,7 +134,7 @@ def save_table(data: DataFrame, stem: Path) -> Path:
     """
     make_folder(stem.parent)
     path = stem.with_name(f"{stem.name}.csv")
-    write_file(path, data.to_csv(index=False, lineterminator="\n"))
+    write_file(path, csv_text(data))
     return path
 
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import base64
 import hashlib
 import html
-import io
 import re
 from collections.abc import Iterable, Sequence
 
 from matplotlib.figure import Figure
 
+from imc_sim._errors import printable
 from imc_sim.config import package_file
+from imc_sim.plotting import svg_text
 
 #: a cell: the text shown, or (the text shown, the sort key)
 Cell = str | tuple[str, float | str]
@@ -19,7 +20,7 @@ Cell = str | tuple[str, float | str]
 
 def escaped(text: object) -> str:
     """Escape text for content and attributes."""
-    return html.escape(str(text))
+    return html.escape(printable(text))
 
 
 def document(title: str, body: Iterable[str]) -> str:
@@ -60,9 +61,7 @@ def _cell(cell: Cell) -> str:
 
 def svg(figure: Figure, name: str, label: str) -> str:
     """Return a figure as inline SVG; `name` becomes a prefix of its ids, which are then unique on the page."""
-    text = io.StringIO()
-    figure.savefig(text, format="svg", metadata={"Date": None, "Creator": "imc_sim"})
-    drawn = text.getvalue()
+    drawn = svg_text(figure)
     drawn = re.sub(r"<!--.*?-->|<metadata>.*?</metadata>", "", drawn[drawn.index("<svg") :], flags=re.DOTALL)
     drawn = re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{name}-", drawn)
     return drawn.replace("<svg ", f'<svg role="img" aria-label="{escaped(label)}" ', 1)

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
+import shutil
+import subprocess
+import tempfile
 import time
+import warnings
 from collections.abc import Callable
 from concurrent.futures import Future
 from functools import partial
+from pathlib import Path
 from types import ModuleType
 from typing import Any, final
 
-from imc_sim._errors import InputError, reason_of
+from imc_sim._errors import InputError, InsecureWarning, reason_of
 from imc_sim.runs._lost_workers import LOSSES, LostExecutorError, LostWorkerError
 
 #: how long the number of a cluster's threads is taken as known
@@ -19,6 +25,9 @@ _WIDTH_S = 2.0
 _PATIENCE_S = 10.0
 #: how long a process of this machine takes to get its number
 _START_S = 1.0
+_ROLES = ("client", "scheduler", "worker")
+#: no dashboard and no other pages of dask, which every user of the machine could read
+_NO_PAGES = {"distributed.scheduler.http.routes": [], "distributed.worker.http.routes": []}
 
 
 @final
@@ -28,9 +37,12 @@ class DaskExecutor:
 
     Workers may come and go while calls run: the scheduler gives the call of a lost worker to another one.
 
+    The local cluster is reached from this machine alone, and with the certificate of this run alone: whoever reaches a
+    scheduler runs code as its user.
+
     Args:
         workers: number of local worker processes.
-        scheduler: address such as tcp://host:8786.
+        scheduler: address such as tls://host:8786.
     """
 
     def __init__(self, workers: int | None = None, scheduler: str | None = None) -> None:
@@ -38,6 +50,11 @@ class DaskExecutor:
         self._where = scheduler or "local cluster"
         self._cluster: Any = None if scheduler else _local(distributed, workers)
         self._client = _client(distributed, scheduler or self._cluster)
+        if scheduler is not None and not scheduler.startswith(("tls://", "inproc://")):
+            text = (
+                f"scheduler {scheduler}: without TLS, whoever reaches this address can run code as you and read results"
+            )
+            warnings.warn(f"{text}; docs/running.md shows how to use TLS.", InsecureWarning, stacklevel=4)
         self._running: dict[Future[Any], Any] = {}
         self._width, self._known_until = 0, 0.0
 
@@ -153,16 +170,38 @@ def _local(distributed: ModuleType, workers: int | None) -> Any:
     """
     from dask import config
 
+    options: dict[str, Any] = {"distributed.scheduler.allowed-failures": LOSSES - 1, **_NO_PAGES}
     try:
-        with config.set({"distributed.scheduler.allowed-failures": LOSSES - 1}):
+        with config.set(options):
             return distributed.LocalCluster(
                 n_workers=workers or len(os.sched_getaffinity(0)), threads_per_worker=1, processes=True,
-                memory_limit=0, dashboard_address=":0", silence_logs="ERROR", preload=["imc_sim.runs._dask_preload"],
+                memory_limit=0, host="127.0.0.1", dashboard_address="127.0.0.1:0",
+                scheduler_kwargs={"dashboard": False}, security=_security(distributed), silence_logs="ERROR",
+                preload=["imc_sim.runs._dask_preload"],
             )  # fmt: skip
     except RuntimeError as error:
         step = 'Put the code that starts the run under `if __name__ == "__main__":`, or choose executor inline.'
         allowed = "a main program that workers can import"
         raise LostExecutorError("executor dask", "workers that do not start", allowed, step) from error
+
+
+def _security(distributed: ModuleType) -> Any:
+    """Return TLS settings with a key and a certificate for one run, which are kept in memory alone."""
+    if importlib.util.find_spec("cryptography") is not None:
+        return distributed.Security.temporary()
+    command = shutil.which("openssl")
+    if command is None:
+        step = "Install one of them (pip install cryptography), or choose executor process."
+        raise InputError("executor", "'dask' without a way to make a certificate", "openssl or cryptography", step)
+    with tempfile.TemporaryDirectory(prefix="imc_sim_") as folder:
+        key, certificate = Path(folder) / "key.pem", Path(folder) / "certificate.pem"
+        made = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "365"]
+        files = ["-keyout", str(key), "-out", str(certificate)]
+        words = [command, "req", "-x509", *made, "-subj", "/CN=imc_sim", *files]
+        subprocess.run(words, check=True, capture_output=True, timeout=60)
+        pair = {"key": key.read_text(encoding="ascii"), "cert": certificate.read_text(encoding="ascii")}
+    settings = {f"tls_{role}_{part}": text for role in _ROLES for part, text in pair.items()}
+    return distributed.Security(require_encryption=True, tls_ca_file=pair["cert"], **settings)
 
 
 def _client(distributed: ModuleType, cluster: Any) -> Any:

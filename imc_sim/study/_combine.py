@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from imc_sim._errors import InputError, ResultsError
-from imc_sim._files import make_folder, write_file
+from imc_sim._files import csv_text, make_folder, write_file
 from imc_sim.config import user_path
 from imc_sim.runs import Row, sound_rows
 from imc_sim.study._content import keep_copies
@@ -135,7 +135,7 @@ def merge(folders: Sequence[Path], out: Path) -> Results:
         for rows in each:
             store.add(rows.values())
     results = Results.load(out)
-    write_file(out / "table.csv", results.table.to_csv(index=False, lineterminator="\n"))
+    write_file(out / "table.csv", csv_text(results.table))
     return results
 
 
@@ -193,7 +193,7 @@ def _of_one_type(column: Any) -> Any:
 
 def _write(table: DataFrame, path: Path) -> Path:
     if path.suffix == ".csv":
-        write_file(path, table.to_csv(index=False, lineterminator="\n"))
+        write_file(path, csv_text(table))
         return path
     write_file(path, lambda file: table.to_parquet(file, index=False))
     return path

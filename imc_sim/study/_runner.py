@@ -12,7 +12,7 @@ from typing import Any, final
 
 from imc_sim import evaluate
 from imc_sim._errors import InputError
-from imc_sim._files import write_file
+from imc_sim._files import csv_text, write_file
 from imc_sim.config import user_path
 from imc_sim.evaluate import check_device, evaluate_chips
 from imc_sim.runs import Executor, Row, RunClock, finished_rows, make_executor
@@ -155,7 +155,7 @@ def run(
     finally:
         runner.close()
     results = Results.load(folder)
-    write_file(folder / "table.csv", results.table.to_csv(index=False, lineterminator="\n"))
+    write_file(folder / "table.csv", csv_text(results.table))
     return results
 
 

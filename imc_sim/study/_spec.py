@@ -21,6 +21,7 @@ from imc_sim.config import (
     parse_setting,
     read_yaml,
     stored_names,
+    warn_if_shadowed,
 )
 from imc_sim.study._axes import Axis, unequal_zip
 from imc_sim.study._base import base_file, derive, follow, refuse_patches
@@ -225,7 +226,9 @@ def load_study(study: str | os.PathLike[str] | Mapping[str, Any] | Study) -> Stu
         return study
     if isinstance(study, Mapping):
         return _complete(study, f"study {study.get('name', '<mapping>')!r}", Path(), ())
-    return _from_file(find_content("study", study), ())
+    path = find_content("study", study)
+    warn_if_shadowed("study", study, path)
+    return _from_file(path, ())
 
 
 def _from_file(path: Path, chain: tuple[Path, ...]) -> Study:

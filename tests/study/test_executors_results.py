@@ -16,7 +16,8 @@ from typing import Any
 
 import pytest
 
-from imc_sim import CheckpointError
+from imc_sim import CheckpointError, InputError
+from imc_sim._errors import InsecureWarning
 from imc_sim.runs import _dask, sound_rows
 from imc_sim.study import Progress, Results, load_study, points_of, run
 from imc_sim.study._trials_file import TRIALS, rules_of
@@ -138,13 +139,46 @@ def test_a_worker_of_a_real_cluster_is_killed_in_mid_run(
                 workers[0].send_signal(signal.SIGKILL)
                 killed.append(progress.done)
 
-        results = go(tmp_path / "x", executor="dask", scheduler=address, batch=1, progress=watch)
+        with pytest.warns(InsecureWarning, match=r"scheduler tcp://.*without TLS"):
+            results = go(tmp_path / "x", executor="dask", scheduler=address, batch=1, progress=watch)
         assert killed
         assert killed[0] < 38
         assert workers[0].wait(10) == -signal.SIGKILL
         assert workers[1].poll() is None
     assert results.failed == 0
     assert results.digest == complete.digest
+
+
+@needs_dask
+def test_only_this_run_reaches_the_cluster_that_it_starts() -> None:
+    """Whoever may connect to a scheduler runs code as its user; other users of the machine must not."""
+    import distributed
+    import psutil
+
+    executor = _dask.DaskExecutor(1)
+    try:
+        assert executor.submit(os.getppid).result(60) > 0
+        address = executor._cluster.scheduler_address
+        assert address.startswith("tls://127.0.0.1:")
+        this = psutil.Process()
+        sockets = [each for p in (this, *this.children(recursive=True)) for each in p.net_connections()]
+        listening = [each.laddr for each in sockets if each.status == psutil.CONN_LISTEN]
+        assert len(listening) >= 3
+        assert {each.ip for each in listening} == {"127.0.0.1"}
+        other = _dask._security(distributed)
+        for reached, security in ((address.replace("tls", "tcp"), None), (address, other)):
+            with pytest.raises(OSError, match=r"closed|certificate"):
+                distributed.Client(reached, security=security, timeout=2, set_as_default=False)
+    finally:
+        executor.close()
+
+
+@needs_dask
+def test_without_a_certificate_no_cluster_is_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_dask.shutil, "which", lambda _: None)
+    monkeypatch.setattr(_dask.importlib.util, "find_spec", lambda _: None)
+    with pytest.raises(InputError, match="without a way to make a certificate; allowed: openssl or cryptography"):
+        _dask._security(None)  # type: ignore[arg-type]
 
 
 @needs_dask

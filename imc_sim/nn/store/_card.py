@@ -29,6 +29,7 @@ from imc_sim.config import (
     stored_file,
     trusting,
     user_path,
+    warn_if_shadowed,
     write_yaml,
 )
 from imc_sim.nn._images import checked_images
@@ -141,6 +142,7 @@ def load_card(name: PathLike) -> tuple[ModelCard, Path]:
         name: Name or path of the model.
     """
     found = find_card(name)
+    warn_if_shadowed("model", name, found.place)
     return build(ModelCard, found.data, found.where), found.folder
 
 
