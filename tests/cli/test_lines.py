@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import errno
-import io
 import json
 import os
 import platform
@@ -13,14 +11,13 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 from imc_sim import InputError
-from imc_sim.cli import _console, _doctor, _list
-from imc_sim.cli._app import _expanded, _explained
-from imc_sim.cli._console import progress_bar
-from imc_sim.cli._own_network import model_of
+from imc_sim.cli import _doctor, _list
+from imc_sim.cli._show_model import TASK, _show
 from imc_sim.cli._show_signs import _large, _small
 from imc_sim.data import ARCHIVES, DATASETS
 from imc_sim.data._check import CheckReport
@@ -129,6 +126,15 @@ def test_doctor_lists_what_is_wrong(run: Callable, monkeypatch: pytest.MonkeyPat
     assert run("doctor", "--quiet").code == 0
 
 
+def test_doctor_counts_content_and_names_the_folders_that_exist(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folders = {"model": [tmp_path, tmp_path / "absent", tmp_path], "chip": [tmp_path / "absent"], "study": [tmp_path]}
+    monkeypatch.setattr("imc_sim.config.search_folders", lambda kind: folders[kind])
+    monkeypatch.setattr("imc_sim.config.content_names", lambda kind: ["x"] * len(kind))
+    assert list(_doctor._content()) == [f"5 models in {tmp_path}", "4 chips in no folder", f"5 studies in {tmp_path}"]
+
+
 # -- lists --------------------------------------------------------------------------------------------------
 
 
@@ -136,7 +142,7 @@ def test_a_list_counts_what_an_installation_lacks(run: Callable, monkeypatch: py
     for lost, stated in ((["a"], "lacks a. "), (["a", "b", "c"], "lacks a and 2 more. ")):
         monkeypatch.setattr("imc_sim.config.missing_files", lambda lost=lost: lost)
         assert f"this installation {stated}" in run("list", "chips").err
-        assert run("list", "archs").err == ""
+        assert [run("list", what).err for what in ("archs", "datasets")] == ["", ""]
     monkeypatch.setattr("imc_sim.config.missing_files", list)
     monkeypatch.setitem(_list._ROWS, _list.What.queues, list)
     for part in ([], ["x"]):
@@ -277,7 +283,7 @@ def test_a_grid_of_features_is_stored_and_its_shares_are_printed(
     assert kinds == [None, ["fgsm"], ["tsne"]]
 
 
-def test_the_tasks_without_a_network_are_the_published_ones() -> None:
+def test_the_tasks_without_a_network_are_the_published_ones(monkeypatch: pytest.MonkeyPatch) -> None:
     path, optimum = _small()
     assert optimum == [1.5, 0.5]
     assert len(path) in (500, 501)  # type: ignore[arg-type]
@@ -291,75 +297,43 @@ def test_the_tasks_without_a_network_are_the_published_ones() -> None:
     assert first == again
     assert first != other
     assert [len(column) for column in first.values()] == [200, 200]
+    given: list[Any] = []
+
+    def path(*args: Any) -> Any:
+        given.extend(args)
+        return [torch.zeros(1), torch.ones(1)]
+
+    task = SimpleNamespace(path=path, flip_increases=lambda w: 3 * w)
+    monkeypatch.setattr("imc_sim.train.QuadraticTask.random", lambda *args: (given.extend(args), task)[1])
+    assert _large(7) == {"w": [1.0], "increase": [3.0]}, "after the last step"
+    eigenvalues, seed, start, rate, steps = given
+    assert eigenvalues == pytest.approx(np.linspace(0.5, 2.5, 200))
+    assert start.tolist() == torch.full((200,), 0.01).tolist()
+    assert (seed, rate, steps) == (7, 0.1, 500)
 
 
-# -- the console and errors ---------------------------------------------------------------------------------
-
-
-class Terminal(io.StringIO):
-    def isatty(self) -> bool:
-        return True
-
-
-@pytest.mark.parametrize(("unit", "counted"), [("", True), ("bytes", False)])
-def test_a_terminal_shows_notes_and_counts_what_can_be_counted(
-    unit: str, counted: bool, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("stated", [(), ({"kind": "classification", "dataset": "digits", "images": 9, "way": 2},)])
+def test_spikes_are_counted_on_the_first_task_of_the_card(
+    stated: tuple[dict[str, Any], ...], run: Callable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    terminal = Terminal()
-    monkeypatch.setattr(sys, "stderr", terminal)
-    monkeypatch.setenv("COLUMNS", "150")
-    monkeypatch.setenv("TERM", "xterm")
-    with progress_bar("loading [x]", unit) as update:
-        update(0, 8)
-        update(4, 8, {"failed": 3})
-    text = terminal.getvalue()
-    assert "loading [x]" in text
-    assert "50%" in text
-    assert "failed 3" in text
-    assert ("4/8" in text) is counted
+    seen: list[Any] = []
+    found = SimpleNamespace(to_dict=lambda: {"layers": [{"a": 1}], "accuracy": [{"b": 2}]})
+    measured = [SimpleNamespace(task=task) for task in (*stated, *stated)]
+    monkeypatch.setattr("imc_sim.nn.store.load_card", lambda _: (SimpleNamespace(measured=measured), Path()))
+    monkeypatch.setattr("imc_sim.evaluate.measure_firing", lambda *args: (seen.append(args[:2]), found)[1])
+    ran = run("show", "spikes", "m", "--quiet")
+    assert ran.out == "a\n1\n\nb\n2\n"
+    first = dict(stated[0]) if stated else {"kind": "classification"}
+    assert seen.pop() == ("m", first | {"images": 1000, "steps": None})
+    assert json.loads(run("show", "spikes", "m", "--json", "--quiet").out) == found.to_dict()
+    assert run("show", "spikes", "m", "--steps", "3", "--images", "4", "--set", "way=5", "--quiet").code == 0
+    assert seen.pop() == ("m", first | {"images": 4, "steps": 3, "way": 5})
+    assert measured[0].task == stated[0] if stated else True, "the card is unchanged"
 
 
-def test_a_slow_step_states_the_time_since_its_begin(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """The first line comes after two seconds, the next ones once a minute; the time counts from the beginning."""
-    waited: list[float] = []
-    now = iter([100.0, 160.0, 220.0])
-    monkeypatch.setattr(_console.time, "monotonic", lambda: next(now))
-
-    class Ended:
-        def wait(self, seconds: float) -> bool:
-            waited.append(seconds)
-            return len(waited) == 4
-
-    _console._report_until("slow", Ended())  # type: ignore[arg-type]
-    assert waited == [2.0, 60.0, 60.0, 60.0]
-    assert capsys.readouterr().err.splitlines() == ["slow ...", "slow: 0:01:02", "slow: 0:02:02"]
-
-
-def test_errors_of_files_name_the_file_or_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    text, code = _explained(OSError(errno.EIO, "Input/output error"))
-    assert code == 2
-    assert text == (
-        f"an output of this command (started in {str(tmp_path)!r}): Input/output error. "
-        "Check the path, its rights and its disk."
-    )
-    assert _explained(ValueError("x"))[1] == 1
-    assert _explained(InputError("a", 1, "2", "Do."))[1] == 2
-
-
-def test_words_are_expanded_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HOME", "/h")
-    assert _expanded("--set=~/a=~/b") == "--set=/h/a=~/b"
-
-
-@pytest.mark.parametrize("option", ["weights", "inputs", "pairs", "rename", "prefix"])
-def test_each_option_of_a_network_is_refused_with_the_name_of_a_model(option: str) -> None:
-    given: dict[str, Any] = {"weights": None, "inputs": None}
-    given[option] = ["a=b"] if option in ("pairs", "rename") else "x"
-    name = {"pairs": "--arg"}.get(option, f"--{option}")
-    with pytest.raises(InputError, match=rf"^{name}: got model 'batmann'"), model_of("batmann", **given):
-        pass
-    with model_of("batmann", None, None, [], [], "") as found:
-        assert found == "batmann"
+def test_settings_of_a_figure_end_with_it(tmp_path: Path) -> None:
+    usual, tasks = dict(TASK), []
+    for settings in (["task.way=4"], None):
+        _show("x", lambda *args: tasks.append(args[2]) or [], "m", "ideal", tmp_path, 16, 0, settings)
+    assert tasks == [usual | {"way": 4}, usual]
+    assert usual == TASK

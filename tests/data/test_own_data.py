@@ -12,7 +12,7 @@ from PIL import Image
 
 from imc_sim import InputError, MissingDataError
 from imc_sim.config import write_yaml
-from imc_sim.data import data_digest, data_state, gather_images, gather_labelled, load_classes, load_pool
+from imc_sim.data import _fingerprint, data_digest, data_state, gather_images, gather_labelled, load_classes, load_pool
 from imc_sim.data._fingerprint import _of_labelled
 from imc_sim.data._sets import LabelledImages
 from imc_sim.evaluate import build_task
@@ -145,7 +145,7 @@ def test_content_and_not_the_place_identifies_arrays(tmp_path: Path) -> None:
     assert ids[0] == ids[1] != ids[2]
 
 
-def test_a_digest_covers_all_that_a_set_holds() -> None:
+def test_a_digest_covers_all_that_a_set_holds(monkeypatch: pytest.MonkeyPatch) -> None:
     images, labels = np.arange(24, dtype=np.uint8).reshape(4, 2, 3), np.array([0, 1, 1, 2])
     other, relabelled = images.copy(), labels.copy()
     other[3, 1, 2], relabelled[3] = 0, 1
@@ -158,6 +158,12 @@ def test_a_digest_covers_all_that_a_set_holds() -> None:
     assert len(set(found)) == len(sets)
     again = LabelledImages("m", "train", images.copy(), labels.astype(">i8"), ("a",))
     assert _of_labelled(again, (images.dtype.str, images.shape)) == found[0]
+    monkeypatch.setattr(_fingerprint, "own_kind", lambda _: "arrays")
+    own = []
+    for data in held:
+        monkeypatch.setattr(_fingerprint, "load_own", lambda *_, data=data: data)
+        own.append(data_digest("n test"))
+    assert own == found
 
 
 def test_a_changed_file_is_read_again(tmp_path: Path) -> None:

@@ -219,14 +219,14 @@ def test_the_fisher_information_of_some_images_and_in_the_trainer(tmp_path: Path
 
 
 def test_si_adds_the_gradient_of_its_penalty() -> None:
-    """Compared with a literal sum over the path of every hidden weight, two tasks of three steps."""
+    """Compared with a literal sum over the path of every hidden weight, three tasks of three steps."""
     model, strength = small(), 0.7
     hold, optimizer = Hold(model, "si", strength, seed=0), torch.optim.SGD(model.parameters(), 0.4)
     hold.attach(optimizer)
     layers = product_layers(model)
     omega = [torch.zeros_like(layer.weight) for layer in layers]
     anchor = penalised(model)
-    for task in range(2):
+    for task in range(3):
         start = [layer.weight.detach().clone() for layer in layers]
         path = [torch.zeros_like(w) for w in start]
         for step in range(3):

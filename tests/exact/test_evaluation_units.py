@@ -658,6 +658,11 @@ def test_one_episode_has_every_image_as_support_and_query(monkeypatch: pytest.Mo
         else:
             with pytest.raises(InputError, match="three times the perplexity"):
                 _embedding._as_one_episode("m", task, 10, 20, count)
+    monkeypatch.setattr(_embedding, "_MOST", 15)
+    _embedding._as_one_episode("m", task, 10, 20, 4.0)
+    monkeypatch.setattr(_embedding, "_MOST", 14)
+    with pytest.raises(InputError, match=r"got 15; .*more than 12 .* at most 14"):
+        _embedding._as_one_episode("m", task, 10, 20, 4.0)
 
 
 def test_points_without_differences_are_refused_and_others_rotated() -> None:
@@ -736,6 +741,7 @@ def test_rows_of_a_card_hold_what_was_measured(monkeypatch: pytest.MonkeyPatch) 
          "omniglot pooled_test, 5-way 1-shot, float keys, bipolar queries, cosine softmax, 1000 episodes, dim 9"),
         ({"kind": "classification", "dataset": "digits", "images": 50, "steps": 4, "vote": "hard", "offset": 1},
          "digits test, classes, 50 images, vote hard, 4 steps, offset 1"),
+        ({"keys": "float", "query_form": "float"}, "omniglot pooled_test, 5-way 1-shot, float, dot, 1000 episodes"),
         ({"kind": "classification", "dataset": "digits"}, "digits test, classes, all images"),
     ],
 )  # fmt: skip

@@ -10,6 +10,8 @@ import pytest
 import torch
 from torch import nn
 
+from imc_sim.config import write_yaml
+from imc_sim.config._trust import check_trusted
 from imc_sim.evaluate import Accuracy
 from imc_sim.nn import BinaryActivation
 from imc_sim.nn.networks import BnnMlp
@@ -23,6 +25,7 @@ from imc_sim.train import (
     ContinualTrainer,
     EpisodicTrainer,
     ScoreFunction,
+    _boosting,
     _classification,
     _episodic,
     _train,
@@ -175,3 +178,36 @@ def test_neurons_sample_by_seed_chip_layer_and_image() -> None:
     assert len({str(row) for row in base}) == 4
     for other in (fired(seed=1, chip=0), fired(seed=0, chip=1), fired("b", seed=0, chip=0), fired(seed=0, chip=-1)):
         assert other[0] != base[0]
+
+
+def test_a_random_number_at_the_end_of_a_weight_is_of_the_next_sample(monkeypatch: pytest.MonkeyPatch) -> None:
+    uniform = np.array([0.0, 0.24, 0.25, 0.49, 0.5, 0.999])
+    monkeypatch.setattr(_boosting, "_uniform", lambda *_: uniform)
+    assert _boosting.draw_rows(np.array([0.0, 1.0, 1.0, 2.0]), 6, 0, 0, 0).tolist() == [1, 1, 2, 2, 3, 3]
+
+
+def test_own_code_that_was_trained_is_measured_wherever_it_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = {"kind": "classification", "dataset": "digits", "epochs": 1, "images": 60, "validation": 10, "warm_up": 0}
+    card = {"name": "tiny", "summary": "s", "arch": {"name": "./net.py:Net"}, "recipe": recipe}
+    code = "from torch import nn\n\n\nclass Net(nn.Sequential):\n"
+    code += "    def __init__(self):\n        super().__init__(nn.Flatten(), nn.Linear(64, 10))\n"
+    home = tmp_path / "home" / "models" / "tiny"
+    home.mkdir(parents=True)
+    (home / "model.yaml").write_text(write_yaml(card))
+    (home / "net.py").write_text(code)
+    monkeypatch.chdir(tmp_path / "home")
+    monkeypatch.delenv("IMC_SIM_TRUST", raising=False)
+    measured: list[Path] = []
+
+    def measure(folder: Path) -> Path:
+        check_trusted(folder, "model")
+        measured.append(folder)
+        return folder
+
+    monkeypatch.setattr(_train, "measure_model", measure)
+    assert _train.train_model("tiny", tmp_path / "away") == tmp_path / "away"
+    assert measured == [tmp_path / "away"]
+    with pytest.raises(ValueError, match="was not run"):
+        check_trusted(tmp_path / "away", "model")

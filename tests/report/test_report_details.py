@@ -129,6 +129,16 @@ def test_resampled_medians_are_those_of_every_run() -> None:
 GOLDEN = [100.0, 400.0, 400.0, 200.0, 200.0, 200.0]
 
 
+def test_resampled_medians_are_in_the_unit_of_the_figures() -> None:
+    metric = {"name": "MAE", "unit": "K", "better": "lower", "tolerance": None}
+    for study, scale in (({}, 100.0), ({"metric": metric}, 1.0)):
+        results: Any = SimpleNamespace(study=study, accuracies=((0.5, 0.5), (0.25,)))
+        found = ChipSample.of(results)
+        assert found.accuracies == results.accuracies
+        assert found.medians.tolist() == [[0.5 * scale, 0.25 * scale]] * 2000
+        assert [found.alone(rows) for rows in ([0], [1], [0, 1])] == [False, True, True]
+
+
 def test_blocks_of_resamplings_are_independent(monkeypatch: pytest.MonkeyPatch) -> None:
     assert _certainty._BLOCK == 2_000_000, "part of the address of the random numbers"
     rows = (tuple(float(k) for k in range(9)),)

@@ -245,3 +245,8 @@ def test_loading_needs_no_torch():
     code = "import sys, imc_sim.data; print({'torch', 'sklearn'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
+
+
+def test_characters_of_a_pool_are_read_only(monkeypatch):
+    monkeypatch.setattr("imc_sim.data._load.glyphs", lambda *_, **__: (np.zeros((2, 3, 8, 8), np.uint8), ("a", "b")))
+    assert not load_pool("glyphs", "test", 8).images.flags.writeable
