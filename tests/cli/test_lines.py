@@ -299,11 +299,11 @@ def test_the_tasks_without_a_network_are_the_published_ones(monkeypatch: pytest.
     assert [len(column) for column in first.values()] == [200, 200]
     given: list[Any] = []
 
-    def path(*args: Any) -> Any:
+    def moved(*args: Any) -> Any:
         given.extend(args)
         return [torch.zeros(1), torch.ones(1)]
 
-    task = SimpleNamespace(path=path, flip_increases=lambda w: 3 * w)
+    task = SimpleNamespace(path=moved, flip_increases=lambda w: 3 * w)
     monkeypatch.setattr("imc_sim.train.QuadraticTask.random", lambda *args: (given.extend(args), task)[1])
     assert _large(7) == {"w": [1.0], "increase": [3.0]}, "after the last step"
     eigenvalues, seed, start, rate, steps = given
@@ -337,3 +337,6 @@ def test_settings_of_a_figure_end_with_it(tmp_path: Path) -> None:
         _show("x", lambda *args: tasks.append(args[2]) or [], "m", "ideal", tmp_path, 16, 0, settings)
     assert tasks == [usual | {"way": 4}, usual]
     assert usual == TASK
+    for wrong in ("task.way=0", "chip.converter.bits=99"):
+        with pytest.raises(InputError):
+            _show("x", lambda *_: pytest.fail("work before the check"), "m", "ideal", tmp_path, 16, 0, [wrong])
