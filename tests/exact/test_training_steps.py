@@ -19,7 +19,7 @@ from torch import nn
 
 from imc_sim import CheckpointError, InputError
 from imc_sim._rng import Stream
-from imc_sim.data import CharacterPool
+from imc_sim.data import CharacterPool, EpisodeShape, sample_episodes
 from imc_sim.nn import Linear
 from imc_sim.nn.networks import BnnMlp, Ensemble
 from imc_sim.train import (
@@ -338,9 +338,13 @@ def test_an_episode_has_one_turn_and_one_character_per_class() -> None:
     assert [4 * character + turn for turn, character in kinds[:4]] == GOLDEN["episode"]
     plain, _ = training_episode(pool, recipe.model_copy(update={"rotations": False, "way": 3}), 4)
     assert (plain[:, 0, 0, 0] == 255).all(), "nothing is turned"
-    one, _ = training_episode(pool, recipe.model_copy(update={"rotations_as_classes": False, "way": 3}), 1)
-    corners = {int(image.flatten().argmax()) for image in one[:, 0]}
-    assert len(corners) == 1, "one turn for all"
+    alike, shape = recipe.model_copy(update={"rotations_as_classes": False, "way": 3}), EpisodeShape(3, 2, 3)
+    turns = sample_episodes((3, 9), shape, 9, alike.seed, rotations=True).rotation.tolist()
+    assert set(turns) == {0, 1, 2, 3}
+    for episode, turn in enumerate(turns):
+        one, _ = training_episode(pool, alike, episode)
+        corners = {int(image.flatten().argmax()) for image in one[:, 0]}
+        assert corners == {[0, 2, 3, 1][turn]}, "one turn for all, counter-clockwise"
 
 
 def _instance(image: torch.Tensor, turn: int) -> float:
