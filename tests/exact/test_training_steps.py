@@ -338,11 +338,11 @@ def test_an_episode_has_one_turn_and_one_character_per_class() -> None:
     assert [4 * character + turn for turn, character in kinds[:4]] == GOLDEN["episode"]
     plain, _ = training_episode(pool, recipe.model_copy(update={"rotations": False, "way": 3}), 4)
     assert (plain[:, 0, 0, 0] == 255).all(), "nothing is turned"
-    alike, shape = recipe.model_copy(update={"rotations_as_classes": False, "way": 3}), EpisodeShape(3, 2, 3)
-    turns = sample_episodes((3, 9), shape, 9, alike.seed, rotations=True).rotation.tolist()
+    turned, shape = recipe.model_copy(update={"rotations_as_classes": False, "way": 3}), EpisodeShape(3, 2, 3)
+    turns = sample_episodes((3, 9), shape, 9, turned.seed, rotations=True).rotation.tolist()
     assert set(turns) == {0, 1, 2, 3}
     for episode, turn in enumerate(turns):
-        one, _ = training_episode(pool, alike, episode)
+        one, _ = training_episode(pool, turned, episode)
         corners = {int(image.flatten().argmax()) for image in one[:, 0]}
         assert corners == {[0, 2, 3, 1][turn]}, "one turn for all, counter-clockwise"
 

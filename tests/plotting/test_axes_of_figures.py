@@ -17,6 +17,7 @@ from imc_sim.plotting import (
     new_figure,
     plot_confusion,
     plot_fgsm,
+    plot_robustness,
     plot_training,
     style,
     training_data,
@@ -134,3 +135,25 @@ def test_the_intervals_of_a_training_sweep_are_in_view(
     ]
     with style():
         assert trainings_figure(DataFrame(rows)).axes[0].get_ylim() == ends
+
+
+@pytest.mark.parametrize(
+    ("x", "whole"), [([4, 5, 6], True), ([4, 5, 5.5], False), ([0.5, 1, 1.5], False), ([0, 1, 2], True)]
+)
+def test_ticks_are_whole_where_all_values_are(x: list[float], whole: bool) -> None:
+    rows = {"series": "a", "x": x, "chips": 9, "median": 90.0, "p05": 80.0, "p95": 95.0, "digital": 99.0}
+    ax = drawn(plot_robustness, table(rows, x_label="bits", chance=20.0, spaced="linear"))
+    low, high = ax.get_xlim()
+    ticks = [tick for tick in ax.get_xticks() if low <= tick <= high]
+    assert len(ticks) >= 3
+    assert all(tick % 1 == 0 for tick in ticks) is whole
+
+
+@pytest.mark.parametrize(("length", "angle"), [(8, 0), (9, 45)])
+def test_long_names_along_an_axis_are_turned(length: int, angle: float) -> None:
+    names = [letter * (length - (letter > "a")) for letter in "abcde"]
+    rows = {"series": "a", "x": names, "chips": 9, "median": 90.0, "p05": 80.0, "p95": 95.0, "digital": 99.0}
+    ax = drawn(plot_robustness, table(rows, x_label="case", chance=20.0, spaced="linear"))
+    assert [(label.get_text(), label.get_rotation()) for label in ax.get_xticklabels()] == [(n, angle) for n in names]
+    low, high = ax.get_xlim()
+    assert low < 0 < 4 < high
