@@ -205,7 +205,7 @@ def test_channels_last_is_another_order_in_memory_and_the_same_training(tmp_path
     ClassificationTrainer(first, recipe, tmp_path / "first").run()
     ClassificationTrainer(last, recipe.model_copy(update={"memory": "channels"}), tmp_path / "last").run()
     assert set(seen) == {1}
-    assert [model[1].weight.stride(1) for model in (first, last)] == [9, 1]
+    assert [weight.stride(1) for weight in (first[1].weight, last[1].weight)] == [9, 1]  # type: ignore[operator]
     for a, b in zip(first.parameters(), last.parameters(), strict=True):
         torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-5)
 

@@ -15,7 +15,7 @@ from jsonschema import Draft202012Validator
 from imc_sim import InputError, ResultsError
 from imc_sim._errors import MissingDataError
 from imc_sim.array import load_chip
-from imc_sim.config import Engine, read_yaml, write_yaml
+from imc_sim.config import Engine, read_yaml, shipped_content, write_yaml
 from imc_sim.study import _acting, _probe, _runner, _schema, _status, json_schema, load_study, run, study_embeddings
 from imc_sim.study._places import Content
 from imc_sim.study._point import Point
@@ -68,6 +68,20 @@ def test_places_of_content_are_absolute_from_the_folder_of_their_study(tmp_path:
     (tmp_path / "files" / "a.py").write_text("x")
     with pytest.raises(InputError, match="content 2d711642b726; allowed: that of the run, 0"):
         placed.check_files()
+
+
+def test_shipped_content_is_found_where_the_user_has_some_of_that_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    names: dict[Any, str] = {"chip": "ideal", "model": "batmann_small_xnor"}
+    content = Content(chip={"x": "shipped:ideal"}, model={"x": "shipped:batmann_small_xnor"})
+    own = {"chip": Path("device_configs/ideal.yaml"), "model": Path("models/batmann_small_xnor/model.yaml")}
+    for kind, name in names.items():
+        assert content.locate(kind, "x") == name
+        own[kind].parent.mkdir(parents=True)
+        own[kind].write_text(f"name: {name}\narch: {{name: batmann}}\n")
+        assert content.locate(kind, "x") == str(shipped_content(kind, name))
 
 
 def test_a_path_below_derived_is_one_key() -> None:
