@@ -34,7 +34,7 @@ INNER = {
     "imc_sim.evaluate._device": "check_device prepare_device",
     "imc_sim.evaluate._firing": "measure_firing _layers",
     "imc_sim.evaluate._measured_cells": "_read measured_chips",
-    "imc_sim.evaluate._run": "_images_named _on_chips _scored _session run",
+    "imc_sim.evaluate._run": "_images_named _on_chips _scored _session chip_costs run",
     "imc_sim.evaluate._sensitivity": "layer_sensitivity _variants",
     "imc_sim.evaluate._tasks": "chance",
     "imc_sim.plotting._cells": "cells_data iv_of_levels",

@@ -21,8 +21,8 @@ from imc_sim.evaluate._identity import (
 )
 from imc_sim.evaluate._measured_cells import check_measured_chips, conductances_digest, measured_chips
 from imc_sim.evaluate._read_outs import check_order
-from imc_sim.evaluate._results import ChipResult
-from imc_sim.evaluate._run import digital_accuracy, evaluate_chips
+from imc_sim.evaluate._results import ChipCost, ChipResult
+from imc_sim.evaluate._run import chip_costs, digital_accuracy, evaluate_chips
 from imc_sim.evaluate._sensitivity import LayerAccuracy, layer_sensitivity
 from imc_sim.evaluate._tasks import ClassificationTask, FewShotTask, Task, build_task, task_identity, with_size
 from imc_sim.evaluate.attacks import Attack, Fgsm, Pgd
@@ -94,6 +94,7 @@ __all__ = [
     "Accuracy",
     "Attack",
     "CardRow",
+    "ChipCost",
     "ChipResult",
     "ClassificationData",
     "ClassificationTask",
@@ -125,6 +126,7 @@ __all__ = [
     "check_order",
     "check_task",
     "chip_class_accuracy",
+    "chip_costs",
     "chips_vary",
     "class_accuracy",
     "conductances_digest",

@@ -12,6 +12,7 @@ from imc_sim.analog import AnalogModel
 from imc_sim.data import check_labels
 from imc_sim.evaluate._accuracy import Accuracy
 from imc_sim.evaluate._calibration import programmed
+from imc_sim.evaluate._costs import SAMPLE, Costs
 from imc_sim.evaluate._labelled import ClassificationData
 from imc_sim.evaluate._sampled_chips import Calibration, Evaluated, SampledChips
 from imc_sim.evaluate._session import Session
@@ -27,15 +28,17 @@ def digital(session: Session, model: str, task: ClassificationTask) -> Accuracy:
 
 
 def on_chips(session: Session, model: str, task: ClassificationTask, chips: SampledChips) -> Evaluated:
-    """Return the accuracy of `model` on each chip, and the calibration of its layers.
+    """Return the accuracy of `model` on each chip, the calibration of its layers, and the cost of an inference.
 
     A network with no layer on a crossbar is the same on every chip.
     """
     data, network = session.images(task), configured(session.model(model), task)
     analog, calibration = programmed(session, model, network, task, chips)
+    costs = Costs(chips)
+    costs.network(analog, data.some(SAMPLE, task.seed))
     if not analog.analog_layers:
-        return [class_accuracy(network, task, data)] * len(chips.numbers), Calibration()
-    return chip_class_accuracy(analog, task, data), calibration
+        return [class_accuracy(network, task, data)] * len(chips.numbers), Calibration(), costs.each()
+    return chip_class_accuracy(analog, task, data), calibration, costs.each()
 
 
 def configured(network: nn.Module, task: ClassificationTask) -> nn.Module:

@@ -62,6 +62,16 @@ class FewShotData:
         """Return the rows of the images that are supports, ascending."""
         return np.unique(self.support)
 
+    def some(self, most: int) -> Tensor:
+        """Return at most `most` images of the first episode, supports and queries, evenly spaced.
+
+        Args:
+            most: largest number of images.
+        """
+        rows = np.concatenate([self.support[0].ravel(), self.query[0].ravel()])
+        places = np.linspace(0, len(rows) - 1, min(len(rows), most)).astype(int)
+        return self.images[torch.from_numpy(rows[places])]
+
     def with_queries(self, queries: Tensor) -> FewShotData:
         """Return the same episodes with other queries.
 

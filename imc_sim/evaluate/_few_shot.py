@@ -14,6 +14,7 @@ from imc_sim.evaluate._attacked_queries import (
     chip_target,
 )
 from imc_sim.evaluate._calibration import calibration_keys, programmed
+from imc_sim.evaluate._costs import SAMPLE, Costs
 from imc_sim.evaluate._episodes import FewShotData, features_of
 from imc_sim.evaluate._read_out import accuracy_of, chip_answers, digital_answers
 from imc_sim.evaluate._sampled_chips import Calibration, Evaluated, SampledChips
@@ -32,7 +33,7 @@ def digital(session: Session, model: str, task: FewShotTask) -> Accuracy:
 
 
 def on_chips(session: Session, model: str, task: FewShotTask, chips: SampledChips) -> Evaluated:
-    """Return the accuracy of `model` on each chip, and the calibration of its layers.
+    """Return the accuracy of `model` on each chip, the calibration of its layers, and the cost of an inference.
 
     Of an attack that is computed through chips there must be one chip.
     """
@@ -40,13 +41,14 @@ def on_chips(session: Session, model: str, task: FewShotTask, chips: SampledChip
         return _under_attack_through_chips(session, model, task, chips)
     data = attacked_episodes(session, model, task)
     analog, calibration = programmed(session, model, session.model(model), task, chips)
-    known = calibration_keys(session, model, chips.chip, task)
+    known, costs = calibration_keys(session, model, chips.chip, task), Costs(chips)
+    costs.network(analog, data.some(SAMPLE))
     if analog.analog_layers:
         features = features_of(analog, data.images, task.batch)
     else:
         features = attacked_features(session, model, task)
-    answers, of_memory = chip_answers(features, task.read_out, data, chips, known)
-    return [accuracy_of(each, task, data) for each in answers], calibration.with_memory(of_memory)
+    answers, of_memory = chip_answers(features, task.read_out, data, chips, known, costs)
+    return [accuracy_of(each, task, data) for each in answers], calibration.with_memory(of_memory), costs.each()
 
 
 def few_shot_accuracy(model: nn.Module, task: FewShotTask, data: FewShotData | None = None) -> Accuracy:
@@ -82,19 +84,23 @@ def _under_attack_through_chips(session: Session, model: str, task: FewShotTask,
     """Evaluate one chip under an attack computed through a chip, itself or another as the attack says."""
     clean, network = session.episodes(task), session.model(model)
     transfer, number = task.attack.transfer if task.attack else "none", chips.numbers[0]
-    known = calibration_keys(session, model, chips.chip, task)
+    known, costs = calibration_keys(session, model, chips.chip, task), Costs(chips)
     alone = chips.alone(number + _STRANGER if transfer == "chip" else number)
     attacker, calibration = programmed(session, model, network, task, alone)
     target = chip_target(attacker, clean, task, chips, known)
     data = clean.with_queries(attack_queries(clean, task, target))
     if transfer == "digital":
-        return [digital_accuracy_of(features_of(network, data.images, task.batch), task, data)], Calibration()
+        costs.not_counted.append("network and search (digital)")
+        found = digital_accuracy_of(features_of(network, data.images, task.batch), task, data)
+        return [found], Calibration(), costs.each()
     if transfer == "chip":
         analog, calibration = programmed(session, model, network, task, chips)
+        costs.network(analog, data.some(SAMPLE))
         features = features_of(analog, data.images, task.batch)
     else:  # the supports have gone through this chip already
         supports = clean.supports
+        costs.network(attacker, data.some(SAMPLE))
         queries = features_of(attacker, data.images[len(supports) :], task.batch)
         features = torch.cat([target.keys[torch.from_numpy(supports)][None], queries], dim=1)
-    answers, of_memory = chip_answers(features, task.read_out, data, chips, known)
-    return [accuracy_of(each, task, data) for each in answers], calibration.with_memory(of_memory)
+    answers, of_memory = chip_answers(features, task.read_out, data, chips, known, costs)
+    return [accuracy_of(each, task, data) for each in answers], calibration.with_memory(of_memory), costs.each()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import final
@@ -60,6 +61,16 @@ class ClassificationData:
             stop: index after the last one.
         """
         return torch.from_numpy(gather_labelled(self.source, self.rows[start:stop], self.scaling)).to(self.device)
+
+    def some(self, most: int, seed: int) -> Tensor:
+        """Return a sample of at most `most` images, the same for every number of images that `seed` has sampled.
+
+        Args:
+            most: largest number of images.
+            seed: seed of the task.
+        """
+        rows = drawn_rows(len(self.source.labels), min(most, len(self.rows)), seed)
+        return dataclasses.replace(self, rows=rows).images(0, most)
 
     def batches(self, size: int) -> Iterator[tuple[int, Tensor]]:
         """Yield (index of the first image, images) batch by batch.

@@ -11,6 +11,7 @@ from imc_sim._tensors import check_finite
 from imc_sim.analog import AssociativeMemory
 from imc_sim.array import Chip
 from imc_sim.evaluate._accuracy import Accuracy
+from imc_sim.evaluate._costs import Costs
 from imc_sim.evaluate._episodes import FewShotData
 from imc_sim.evaluate._memory_keys import SIMILARITIES, KeyMaker, Keys
 from imc_sim.evaluate._sampled_chips import Calibration, SampledChips
@@ -36,8 +37,9 @@ def digital_answers(features: Tensor, task: FewShotTask, data: FewShotData) -> T
 
 @torch.no_grad()
 def crossbar_answers(
-    features: Tensor, task: FewShotTask, data: FewShotData, chips: SampledChips, calibration: Keys | None = None
-) -> tuple[Tensor, Calibration]:
+    features: Tensor, task: FewShotTask, data: FewShotData, chips: SampledChips, calibration: Keys | None = None,
+    costs: Costs | None = None,
+) -> tuple[Tensor, Calibration]:  # fmt: skip
     """Return the answers [chip, e, way x queries] of memories on crossbars, as places in the episode, and the
     measurements of these memories.
 
@@ -49,6 +51,7 @@ def crossbar_answers(
         data: its episodes.
         chips: chips of the memories.
         calibration: keys and queries that set the ranges of DACs and ADCs, if there are any.
+        costs: receives what a search of the first episode takes.
     """
     check_read_out(task, chips.chip)
     maker = KeyMaker(features, task, data.support, data.query)
@@ -57,6 +60,8 @@ def crossbar_answers(
     for episode in range(len(data.support)):
         keys, queries = maker.one(episode)
         memory.write(keys, maker.labels, epoch=episode)
+        if costs is not None and episode == 0:
+            costs.search(memory, queries)
         answers.append(_chosen(memory.search(queries)))
     return torch.stack(answers, dim=1), Calibration.of_memory(memory)
 
@@ -71,15 +76,18 @@ def memory_of(maker: KeyMaker, chips: SampledChips, calibration: Keys | None) ->
 
 
 def chip_answers(
-    features: Tensor, task: FewShotTask, data: FewShotData, chips: SampledChips, calibration: Keys | None = None
-) -> tuple[Tensor, Calibration]:
+    features: Tensor, task: FewShotTask, data: FewShotData, chips: SampledChips, calibration: Keys | None = None,
+    costs: Costs | None = None,
+) -> tuple[Tensor, Calibration]:  # fmt: skip
     """Return the answers [chip, e, way x queries] with the memory where the policy of the chip places it, and its
     measurements.
 
     features: [u, dim] of a network that is the same on every chip, or [chip, u, dim].
     """
     if chips.searches:
-        return crossbar_answers(features, task, data, chips, calibration)
+        return crossbar_answers(features, task, data, chips, calibration, costs)
+    if costs is not None:
+        costs.not_counted.append("search (digital)")
     each = features if features.ndim == 3 else features.expand(len(chips.numbers), -1, -1)
     return torch.stack([digital_answers(f, task, data) for f in each]), Calibration()
 

@@ -10,6 +10,32 @@ from imc_sim._stats import Sample
 
 @final
 @dataclass(frozen=True)
+class ChipCost:
+    """Energy, latency and area of an inference on one chip; None where the chip does not state them.
+
+    Args:
+        energy_J: energy of an inference; of a few-shot task, of one query through network and key memory.
+        latency_s: time of an inference, layer after layer.
+        area_m2: area of tiles and circuits.
+        programming_J: energy that programs all cells, the keys of one episode included.
+        layers: these four by layer, the key memory as `memory`, where they are stated.
+        components: energy of an inference by component.
+        not_counted: what is missing in these numbers.
+        scaled: components whose values are scaled from another node or supply.
+    """
+
+    energy_J: float | None = None
+    latency_s: float | None = None
+    area_m2: float | None = None
+    programming_J: float | None = None
+    layers: dict[str, dict[str, float]] = field(default_factory=dict)
+    components: dict[str, float] = field(default_factory=dict)
+    not_counted: tuple[str, ...] = ()
+    scaled: tuple[str, ...] = ()
+
+
+@final
+@dataclass(frozen=True)
 class ChipResult:
     """Result of one chip, or of the digital baseline.
 
@@ -25,6 +51,7 @@ class ChipResult:
             and pass, where wires depend on it.
         scores: numbers by name, as returned by a function of the user; empty where answers are counted.
         score: the score that tables and figures show.
+        cost: what an inference takes; None for chips without a cost, other backends and the digital network.
     """
 
     chip: int
@@ -37,6 +64,7 @@ class ChipResult:
     rows_on: dict[str, list[list[float]]] = field(default_factory=dict)
     scores: dict[str, float] = field(default_factory=dict)
     score: float | None = None
+    cost: ChipCost | None = None
 
     @property
     def accuracy(self) -> float:

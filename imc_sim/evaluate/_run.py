@@ -14,7 +14,7 @@ from imc_sim._rng import check_seed
 from imc_sim.config import Engine, as_engine
 from imc_sim.evaluate._device import prepare_device
 from imc_sim.evaluate._function_task import FunctionTask
-from imc_sim.evaluate._results import ChipResult
+from imc_sim.evaluate._results import ChipCost, ChipResult
 from imc_sim.evaluate._tasks import Counted, FewShotTask, build_task, counted
 
 if TYPE_CHECKING:
@@ -85,12 +85,45 @@ def evaluate_chips(
     if chip is None:
         a, seconds = digital_accuracy(model, task, device), time.perf_counter() - started
         return [ChipResult(-1, a.correct, a.total, seconds, {}, a.sample, a.loss)]
-    accuracies, found = _on_chips(model, chip, task, list(chips), seed, engine, device, conductances)
+    accuracies, found, costs = _on_chips(model, chip, task, list(chips), seed, engine, device, conductances)
     seconds = (time.perf_counter() - started) / len(accuracies)
     return [
-        ChipResult(number, a.correct, a.total, seconds, found.ranges, None, a.loss, found.rows_on)
-        for number, a in zip(chips, accuracies, strict=True)
+        ChipResult(number, a.correct, a.total, seconds, found.ranges, None, a.loss, found.rows_on, cost=cost)
+        for number, a, cost in zip(chips, accuracies, costs or [None] * len(accuracies), strict=True)
     ]
+
+
+def chip_costs(
+    model: str, chip: dict[str, Any], task: dict[str, Any], chips: Sequence[int], seed: int,
+    engine: EngineLike | None = None, device: str = "cpu", conductances: str | None = None,
+) -> list[ChipCost]:  # fmt: skip
+    """Return what an inference takes on each of these chips, without measuring their accuracy.
+
+    Only the images and the episode that costs are counted on are evaluated; a user's function is not called.
+
+    Args:
+        model: name or path of a model.
+        chip: chip description, with a cost.
+        task: task as plain data.
+        chips: numbers of the chips.
+        seed: seed of the chips.
+        engine: backend that computes the products of crossbars; None: that of the chip.
+        device: `cpu` or `cuda`.
+        conductances: .npz file of measured conductances, indexed by the numbers of the chips; None: simulated cells.
+    """
+    from imc_sim.array import load_chip
+    from imc_sim.evaluate._costs import sampled_task
+    from imc_sim.evaluate._sampled_chips import SampledChips
+    from imc_sim.evaluate._scoring import cost_chips
+
+    what = build_task(task, "task")
+    if not isinstance(what, FunctionTask):
+        found = evaluate_chips(model, chip, sampled_task(what), chips, seed, engine, device, conductances)
+        return [result.cost for result in found if result.cost is not None]
+    prepare_device(device)
+    used = None if engine is None else as_engine(engine)
+    sampled = SampledChips(load_chip(chip), range(chips[0], chips[0] + 1), seed, used, conductances)
+    return cost_chips(_session(device), model, what, sampled, chips)
 
 
 @_with_gradients
@@ -112,7 +145,7 @@ def _on_chips(
     model: str, chip: dict[str, Any], task: dict[str, Any], numbers: list[int], seed: int, engine: EngineLike | None,
     device: str, conductances: str | None,
 ) -> Evaluated:  # fmt: skip
-    """Return the accuracies of these chips, evaluated in runs of successive numbers, and their calibration."""
+    """Return the accuracies of these chips, evaluated in runs of successive numbers, their calibration and costs."""
     from imc_sim.array import load_chip
     from imc_sim.evaluate._sampled_chips import Calibration, SampledChips
 
@@ -120,12 +153,14 @@ def _on_chips(
     session, spec = _session(device), load_chip(chip)
     what = session.sized(counted(build_task(task, "task"), "an accuracy"), model)
     used, accuracies, calibration = None if engine is None else as_engine(engine), [], Calibration()
+    costs: list[ChipCost] = []
     for run in _runs(numbers, 1 if _attacks_chips(what) else _CHIPS):
         sampled = SampledChips(spec, run, seed, used, conductances)
         with _images_named(model, task):
-            found, calibration = _evaluation(what).on_chips(session, model, what, sampled)
+            found, calibration, priced = _evaluation(what).on_chips(session, model, what, sampled)
         accuracies += found
-    return accuracies, calibration
+        costs += priced or []
+    return accuracies, calibration, costs or None
 
 
 def _scored(

@@ -10,9 +10,10 @@ from torch import nn
 
 from imc_sim.analog import AnalogModel, AssociativeMemory
 from imc_sim.array import Chip
-from imc_sim.config import Engine
+from imc_sim.config import Engine, as_engine
 from imc_sim.evaluate._accuracy import Accuracy
 from imc_sim.evaluate._measured_cells import measured_cells
+from imc_sim.evaluate._results import ChipCost
 from imc_sim.mapping import Probe, map_model
 
 
@@ -40,8 +41,8 @@ class Calibration:
         return Calibration(self.ranges | other.ranges, self.rows_on | other.rows_on)
 
 
-#: accuracy of each chip, and the calibration of their layers
-Evaluated = tuple[list[Accuracy], Calibration]
+#: accuracy of each chip, the calibration of their layers, and the cost of each chip (None: the chip states none)
+Evaluated = tuple[list[Accuracy], Calibration, list[ChipCost] | None]
 
 
 @final
@@ -62,6 +63,17 @@ class SampledChips:
     def searches(self) -> bool:
         """Tell whether the key memory is on crossbars."""
         return self.chip.policy.place("memory", "memory") == "crossbar"
+
+    @property
+    def priced(self) -> bool:
+        """Tell whether the chips state what circuits take, and this package computes them."""
+        native = (self.chip.engine if self.engine is None else as_engine(self.engine)).native
+        return self.chip.cost is not None and native
+
+    @property
+    def writes(self) -> bool:
+        """Tell whether the chips state what a programming pulse takes."""
+        return self.chip.cost is not None and self.chip.cost.write is not None
 
     def alone(self, number: int) -> SampledChips:
         """Return chip `number` of the same description and seed."""

@@ -19,9 +19,10 @@ from imc_sim._errors import ImcSimError, InputError, nearest
 from imc_sim.analog import AnalogModel
 from imc_sim.array import Chip
 from imc_sim.config import FUNCTION, digest, held, is_held, load_function, place_of_error
+from imc_sim.evaluate._costs import SAMPLE, Costs
 from imc_sim.evaluate._function_task import FunctionTask
 from imc_sim.evaluate._global_random import seeded
-from imc_sim.evaluate._results import ChipResult
+from imc_sim.evaluate._results import ChipCost, ChipResult
 from imc_sim.evaluate._sampled_chips import SampledChips
 from imc_sim.evaluate._session import Session
 from imc_sim.mapping import Probe
@@ -78,7 +79,9 @@ def score_network(session: Session, model: str, task: FunctionTask) -> ChipResul
 def score_chips(
     session: Session, model: str, task: FunctionTask, chips: SampledChips, numbers: Sequence[int]
 ) -> list[ChipResult]:
-    """Return the scores of each chip. Every chip is mapped and read alone, so that its scores depend on no other.
+    """Return the scores and the cost of each chip.
+
+    Every chip is mapped and read alone, so that its scores depend on no other.
 
     Args:
         session: session of the device.
@@ -95,9 +98,40 @@ def score_chips(
     for number in numbers:
         started = time.perf_counter()
         analog, calibration = chips.alone(number).program(session.model(model), images, probe)
+        (cost,) = _priced(session, model, analog, images, chips.alone(number)) or (None,)
         found = _scored(session, task, OneChip(analog), number, started)
-        results.append(replace(found, ranges=calibration.ranges, rows_on=calibration.rows_on))
+        results.append(replace(found, ranges=calibration.ranges, rows_on=calibration.rows_on, cost=cost))
     return results
+
+
+def cost_chips(
+    session: Session, model: str, task: FunctionTask, chips: SampledChips, numbers: Sequence[int]
+) -> list[ChipCost]:
+    """Return the cost of an inference on each chip, without calling the function.
+
+    Args:
+        session: session of the device.
+        model: name or path of a model.
+        task: the task.
+        chips: one of the chips.
+        numbers: numbers of all of them.
+    """
+    images, found = calibration_inputs(session, task, chips.chip), []
+    probe = probe_of(session, model, images)
+    for number in numbers:
+        one = chips.alone(number)
+        analog, _ = one.program(session.model(model), images, probe)
+        found += _priced(session, model, analog, images, one) or []
+    return found
+
+
+def _priced(
+    session: Session, model: str, analog: AnalogModel, images: Any, chips: SampledChips
+) -> list[ChipCost] | None:
+    """Return the cost of an inference, on inputs that the task or the card of the network states."""
+    costs, inputs = Costs(chips), inputs_of(session.model(model)) if images is None else images
+    costs.network(analog, inputs[:SAMPLE] if isinstance(inputs, Tensor) else inputs)
+    return costs.each()
 
 
 def calibration_inputs(session: Session, task: FunctionTask, chip: Chip) -> Any:

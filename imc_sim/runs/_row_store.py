@@ -30,7 +30,7 @@ class FolderKind:
 
     Attributes:
         noun: what a row is the result of, in the plural, for messages.
-        heading: file that describes the run.
+        heading: file that describes the run; None: that of another store of the same folder, which holds its lock.
         rows: file of the rows, with the suffix .jsonl.
         description: content of the heading.
         rules: what rows must agree with.
@@ -38,7 +38,7 @@ class FolderKind:
     """
 
     noun: str
-    heading: str
+    heading: str | None
     rows: str
     description: str
     rules: RowRules
@@ -87,19 +87,22 @@ class RowStore:
     def _open(self) -> None:
         """Take the lock, repair and read the rows, and open the file for appending."""
         make_folder(self.folder)
-        self._lock.take()
+        if self.kind.heading is not None:
+            self._lock.take()
         restored = self.kind.admit(self.folder)  # another run may have begun here since
-        path, heading = self.folder / self.kind.rows, self.folder / self.kind.heading
+        path = self.folder / self.kind.rows
+        heading = None if self.kind.heading is None else self.folder / self.kind.heading
         heal(path)
         found = read_rows(path, self.kind.rules)
         if found.damaged:
             self._set_aside(found)
         self.rows = found.rows
-        write_file(heading, self.kind.description)
+        if heading is not None:
+            write_file(heading, self.kind.description)
         if restored:
             _warn(f"{heading} was missing and was written again: all rows of {path.name} are of this run.")
         self._file = open_log(path)
-        self._marks = {file.name: _mark(file) for file in (path, heading)}
+        self._marks = {file.name: _mark(file) for file in (path, heading) if file is not None}
         self._take_back()
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:

@@ -53,6 +53,26 @@ def check_acting(study: Study, points: Sequence[Point], settings: Settings) -> N
             raise _idle(f"study {study.name!r}, case {case.name!r}", what, step)
 
 
+def check_prices(study: Study, points: Sequence[Point]) -> None:
+    """Reject points that differ only in what circuits take: they would have the same id.
+
+    Args:
+        study: the study.
+        points: all points of the study.
+
+    Raises:
+        InputError: names two such points.
+    """
+    known: dict[str, Point] = {}
+    for point in points:
+        other = known.setdefault(point.id, point)
+        if other.cost != point.cost:
+            where = [", ".join(f"{path} {value}" for path, value in p.coordinates) for p in (other, point)]
+            got = f"points that differ only in chip.cost, which changes no accuracy: {where[0]}; {where[1]}"
+            step = "Run the study once for each cost, with --set: it keeps accuracies and computes only costs again."
+            raise InputError(f"study {study.name!r}", got, "one cost of equal chips", step)
+
+
 def _idle(where: str, what: str, step: str) -> InputError:
     got = f"{what}, which changes no result: its effect is switched off, overridden or not part of this model"
     return InputError(where, got, "a setting that acts at one or more points", step)

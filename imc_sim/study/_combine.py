@@ -12,6 +12,7 @@ from imc_sim._files import csv_text, make_folder, write_file
 from imc_sim.config import user_path
 from imc_sim.runs import Row, sound_rows
 from imc_sim.study._content import keep_copies
+from imc_sim.study._costs_file import NUMBERS, costs_of, has_costs
 from imc_sim.study._results import Results
 from imc_sim.study._store import ResultStore, read_study
 from imc_sim.study._trials_file import PAYLOAD, TRIALS, measure, rules_of
@@ -50,25 +51,28 @@ def trials_table(folder: Path | str) -> DataFrame:
     folder = user_path(folder, "folder")
     study = read_study(folder)
     rows = sound_rows(folder / TRIALS, rules_of(study))
-    keys = ("baseline", "reference", "id")
+    keys, costs = ("baseline", "reference", "id"), costs_of(folder, study, rows)
     order = {p: n for n, p in enumerate(dict.fromkeys(p[k] for k in keys for p in study["points"] if k in p))}
     digital = {r["point"]: _measured(r) for r in rows.values() if r["chip"] == -1}
     baseline = {p["id"]: p["baseline"] for p in study["points"]}
     paths = [axis["path"] for axis in study["axes"]]
     lines = [
-        _line(row, paths) | {"digital": digital.get(baseline.get(row["point"], row["point"]))}
+        _line(row, paths)
+        | {"digital": digital.get(baseline.get(row["point"], row["point"]))}
+        | {name: costs[row["id"]][name] for name in NUMBERS if row["id"] in costs}
         for row in sorted(rows.values(), key=lambda r: (order.get(r["point"], len(order)), r["chip"]))
     ]
     number = ("chip_number",) if "chip" in paths else ()
     names = sorted({f"scores.{name}" for row in rows.values() for name in row.get("scores", ())})
     after = [key for key in _AFTER if key not in _COUNTS] if "metric" in study else _AFTER
     after = [*after[:2], *(("score", *names) if "metric" in study else ()), *after[2:]]
-    columns = list(dict.fromkeys([*_BEFORE, *paths, *number, *after, *_IDS]))
+    priced = NUMBERS if has_costs(study) else ()
+    columns = list(dict.fromkeys([*_BEFORE, *paths, *number, *after, *priced, *_IDS]))
     table = DataFrame(lines, columns=columns)
     for path in paths:
         table[path] = _of_one_type(table[path])
     types = dict.fromkeys(("correct", "total"), "Int64") | dict.fromkeys(
-        ("accuracy", "digital", "score", *names), "float64"
+        ("accuracy", "digital", "score", *names, *priced), "float64"
     )
     return table.astype({column: kind for column, kind in types.items() if column in table})
 
@@ -132,8 +136,10 @@ def merge(folders: Sequence[Path], out: Path) -> Results:
     _agree(folders, each)
     with ResultStore(out, most) as store:
         keep_copies(folders[studies.index(most)], out, most)
-        for rows in each:
+        for folder, rows in zip(folders, each, strict=True):
             store.add(rows.values())
+            if store.costs is not None:
+                store.costs.add(costs_of(folder, most, rows).values())
     results = Results.load(out)
     write_file(out / "table.csv", csv_text(results.table))
     return results

@@ -19,6 +19,8 @@ from imc_sim.study._stored_chip import as_stored
 SCHEMA = 2
 #: settings of a chip that affect no result; the backend is part of the point
 PROSE = ("name", "source", "validity", "engine", "cost")
+#: Version of costs, part of the ids of their rows. Raise it whenever the same chip gets other energies, times or areas.
+COSTS = 1
 
 
 @final
@@ -84,6 +86,13 @@ class Point:
         """Return the known digests of the data that this point reads."""
         return {part: self.data[part] for part in data_parts_of(self.task, self.chip) if part in self.data}
 
+    @functools.cached_property
+    def cost(self) -> str | None:
+        """Return the SHA-256 of what the circuits of the chip take; None where trials of this point have no cost."""
+        stated = None if self.chip is None else self.chip.get("cost")
+        priced = stated is not None and self.engine.native and self.evaluator is None
+        return digest({"costs": COSTS, "cost": stated}) if priced else None
+
     def trial(self, chip: int) -> Trial:
         """Return the trial of one chip.
 
@@ -125,6 +134,11 @@ class Trial:
 def trial_id(point: str, chip: int) -> str:
     """Return the SHA-256 of the chip number and the id of its point, which together determine the result."""
     return digest({"point": point, "chip": chip})
+
+
+def cost_id(trial: str, cost: str) -> str:
+    """Return the SHA-256 of the id of a trial and the digest of the cost of its chip, which determine its energy."""
+    return digest({"trial": trial, "cost": cost})
 
 
 def data_parts_of(task: dict[str, Any], chip: dict[str, Any] | None) -> tuple[str, ...]:

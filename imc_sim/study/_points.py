@@ -12,7 +12,7 @@ from imc_sim._errors import InputError, nearest
 from imc_sim.config import as_engine, canonical_json, digest, find_card, set_path, user_path
 from imc_sim.data import digests_of
 from imc_sim.evaluate import arch_of, weights_digest
-from imc_sim.study._acting import check_acting, of_any_model
+from imc_sim.study._acting import check_acting, check_prices, of_any_model
 from imc_sim.study._axes import grid
 from imc_sim.study._conditions import Derived, look_up, matches, paths_in, unknown_path
 from imc_sim.study._content import code_digests, content_of
@@ -50,6 +50,7 @@ def points_of(study: Study, evaluator: str | None = None) -> list[Point]:
         raise InputError(where, f"conditions that hold at all {len(places)} points", "1 or more points", "Relax one.")
     _check_metric(study, points)
     check_measured(study, points)
+    check_prices(study, points)
     check_acting(study, points, of_any_model)
     return points
 
@@ -285,7 +286,8 @@ def _described(point: Point, names: Mapping[str, str]) -> dict[str, Any]:
 
     Returns:
         Names of the model and the chip, the accuracy of guessing (`chance`), whether two chips can differ (`vary`),
-        the accuracy that the card of the model states, and the keys in which the reduced task differs.
+        the digest of what circuits of the chip take (`cost`), the accuracy that the card of the model states, and the
+        keys in which the reduced task differs.
     """
     from imc_sim.array import load_chip
     from imc_sim.evaluate import build_task, chips_vary
@@ -301,6 +303,7 @@ def _described(point: Point, names: Mapping[str, str]) -> dict[str, Any]:
     known |= {} if chance is None else {"chance": chance}
     measured = point.conductances is not None
     known |= {} if point.chip is None else {"vary": measured or chips_vary(point.model, load_chip(point.chip))}
+    known |= {} if point.cost is None else {"cost": point.cost}
     return known | ({} if stated is None else {"stated": stated}) | ({"chip_task": differs} if differs else {})
 
 

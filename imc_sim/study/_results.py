@@ -12,6 +12,7 @@ import numpy as np
 from imc_sim._stats import band, chip_interval, mean_interval
 from imc_sim.config import user_path
 from imc_sim.runs import Row, sound_rows
+from imc_sim.study._costs_file import NUMBERS, costs_of, has_costs
 from imc_sim.study._stopping import wanted_trials
 from imc_sim.study._store import read_study, results_digest
 from imc_sim.study._trials_file import STUDY, TRIALS, measure, rules_of
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
 _STATISTICS = ("chips", "mean", "half_width", "median", "p05", "p95")
+COST_COLUMNS = ("energy_J", "energy_J_p05", "energy_J_p95", "latency_s", "area_m2", "programming_J")
 
 
 @final
@@ -35,7 +37,8 @@ class Results:
         table: one row per point with the columns `case`, one per axis path, `chips`, `mean`, `half_width` (half width
             of the 95 % t interval of the mean over chips), `median`, `p05`, `p95` (5th and 95th percentile over chips,
             see `imc_sim._stats.band`) and `digital` (digital baseline). Accuracies are fractions of 1, scores of a
-            function are in their unit.
+            function are in their unit. Where a chip states a cost, also the means over chips `energy_J`, `latency_s`,
+            `area_m2` of an inference and `programming_J`, and the band `energy_J_p05`, `energy_J_p95`.
         environment: versions, time and command of the run.
         failed: number of failed trials.
         digest: SHA-256 of the results of all rows.
@@ -43,6 +46,7 @@ class Results:
         intervals: 95 % interval of the mean over chips, for every row of the table: Student's t, of accuracies within
             [0, 1], and Wilson's where chips can differ and all score the same.
         rows: stored rows by trial id.
+        costs: rows of costs.jsonl at the prices of the study, by trial id.
     """
 
     folder: Path
@@ -54,6 +58,7 @@ class Results:
     accuracies: tuple[tuple[float, ...], ...] = ()
     intervals: tuple[tuple[float, float], ...] = ()
     rows: Mapping[str, Row] = field(default_factory=dict, repr=False)
+    costs: Mapping[str, Row] = field(default_factory=dict, repr=False)
 
     @property
     def failure(self) -> str:
@@ -89,8 +94,9 @@ class Results:
         ends = tuple(
             _interval(p, values) if shares else mean_interval(values)[1:] for p, values in zip(known, each, strict=True)
         )
-        table, digest = _table(study, found), results_digest(by_id)
-        return cls(folder, study, table, _environment(rows), failed, digest, each, ends, by_id)
+        costs = costs_of(folder, study, by_id)
+        table, digest = _table(study, found, costs), results_digest(by_id)
+        return cls(folder, study, table, _environment(rows), failed, digest, each, ends, by_id, costs)
 
 
 def _interval(point: Mapping[str, Any], accuracies: Sequence[float]) -> tuple[float, float]:
@@ -110,18 +116,40 @@ def _accuracies(rows: list[Row]) -> dict[str, list[float]]:
     return found
 
 
-def _table(study: dict[str, Any], accuracies: dict[str, list[float]]) -> DataFrame:
-    """Return the table of `Results` from the accuracies of each point."""
+def _table(study: dict[str, Any], accuracies: dict[str, list[float]], costs: Mapping[str, Row]) -> DataFrame:
+    """Return the table of `Results` from the accuracies of each point and the costs of trials."""
     from pandas import DataFrame
 
     paths = [axis["path"] for axis in study["axes"]]
+    prices = {point: _prices(rows) for point, rows in by_point(costs).items()}
+    columns = COST_COLUMNS if has_costs(study) else ()
     lines = [
         {"case": p["case"], **dict(zip(paths, p["values"], strict=True)), **_bands(accuracies[p["id"]])}
-        | {"digital": accuracies.get(p["baseline"], [np.nan])[0]}
+        | {"digital": accuracies.get(p["baseline"], [np.nan])[0], **prices.get(p["id"], {})}
         for p in study["points"]
         if p["id"] in accuracies
     ]
-    return DataFrame(lines, columns=["case", *paths, *_STATISTICS, "digital"])
+    return DataFrame(lines, columns=["case", *paths, *_STATISTICS, "digital", *columns])
+
+
+def by_point(costs: Mapping[str, Row]) -> dict[str, list[Row]]:
+    """Return the costs of each point, in the order of chip numbers.
+
+    Args:
+        costs: as in `Results`.
+    """
+    found: dict[str, list[Row]] = {}
+    for row in sorted(costs.values(), key=lambda row: row["chip"]):
+        found.setdefault(row["point"], []).append(row)
+    return found
+
+
+def _prices(rows: Sequence[Row]) -> dict[str, float]:
+    """Return means over chips of the costs of a point, and the band of its energies; NaN where nothing is stated."""
+    stated = {name: [row[name] for row in rows if row[name] is not None] for name in NUMBERS}
+    means = {name: float(np.mean(values)) if values else np.nan for name, values in stated.items()}
+    low, high = band(stated["energy_J"]) if stated["energy_J"] else (np.nan, np.nan)
+    return {**means, "energy_J_p05": low, "energy_J_p95": high}
 
 
 def _bands(values: list[float]) -> dict[str, float]:

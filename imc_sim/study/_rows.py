@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import final
 
-from imc_sim.evaluate import ChipResult
+from imc_sim.evaluate import ChipCost, ChipResult
 from imc_sim.runs import Row, RunClock, failure
-from imc_sim.study._point import Trial
+from imc_sim.study._point import Trial, cost_id
 
 
 @final
@@ -28,6 +28,20 @@ class Writer:
     def failed(self, trial: Trial, error: BaseException) -> Row:
         """Return the row of a trial that raised an error."""
         return self._row(trial, failure(error), 0.0)
+
+    def costs(self, trials: Sequence[Trial], costs: Sequence[ChipCost | None]) -> list[Row]:
+        """Return the rows of the costs of trials, of those that have one."""
+        each = zip(trials, costs, strict=True)
+        return [self._cost_row(t, {"state": "done", **asdict(cost)}) for t, cost in each if cost is not None]
+
+    def failed_cost(self, trial: Trial, error: BaseException) -> Row:
+        """Return the row of a cost that raised an error."""
+        return self._cost_row(trial, failure(error))
+
+    def _cost_row(self, trial: Trial, payload: Row) -> Row:
+        cost = str(trial.point.cost)
+        place = {"trial": trial.id, "cost": cost, "point": trial.point.id, "chip": trial.chip}
+        return {"id": cost_id(trial.id, cost), **place, **payload, "meta": self.clock.meta(0.0)}
 
     def _row(self, trial: Trial, payload: Row, seconds: float) -> Row:
         point = trial.point

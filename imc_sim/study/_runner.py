@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import warnings
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -11,15 +12,15 @@ from pathlib import Path
 from typing import Any, final
 
 from imc_sim import evaluate
-from imc_sim._errors import InputError
+from imc_sim._errors import InputError, ResultsWarning
 from imc_sim._files import csv_text, write_file
 from imc_sim.config import user_path
-from imc_sim.evaluate import check_device, evaluate_chips
+from imc_sim.evaluate import ChipResult, check_device, chip_costs, evaluate_chips
 from imc_sim.runs import Executor, Row, RunClock, finished_rows, make_executor
 from imc_sim.study._acting import check_acting, of_its_model
 from imc_sim.study._content import keep_content
 from imc_sim.study._places import Content
-from imc_sim.study._point import Point, Trial
+from imc_sim.study._point import Point, Trial, cost_id
 from imc_sim.study._points import points_of, resolved
 from imc_sim.study._results import Results
 from imc_sim.study._rows import Writer
@@ -89,18 +90,49 @@ class _Run:
             batches += [missing[i : i + size] for i in range(0, len(missing), size)]
         self.progress.total += sum(map(len, batches))
         self.report(self.progress)
-        writer = self.writer
-        for rows in finished_rows(batches, self.executor, self._start, writer.done, writer.failed, self.stop):
+        for rows in finished_rows(batches, self.executor, self._start, self._done, self.writer.failed, self.stop):
             self.store.add(rows)
             self.progress.done += len(rows)
             self.progress.failed += sum(row["state"] == "failed" for row in rows)
             self.report(self.progress)
 
+    def _done(self, trials: list[Trial], results: list[ChipResult]) -> list[Row]:
+        """Store the costs of finished trials, and return the rows of the trials."""
+        if self.store.costs is not None:
+            self.store.costs.add(self.writer.costs(trials, [result.cost for result in results]))
+        return self.writer.done(trials, results)
+
+    def costs(self, points: list[Point]) -> None:
+        """Compute the costs of stored trials that lack them, such as those of earlier prices; warn of failed ones."""
+        store = self.store.costs
+        if store is None:
+            return
+        most, batches = self.study.chips.checkpoints()[-1], deque[list[Trial]]()
+        for point in {point.id: point for point in points if point.cost is not None}.values():
+            done = [t for t in map(point.trial, range(most)) if self.store.done(t.id) is not None]
+            ids = [cost_id(t.id, str(point.cost)) for t in done]
+            missing = [t for t, i in zip(done, ids, strict=True) if store.is_missing(i, self.retry_failed)]
+            size = batch_size(point, self.evaluator, self.batch, self.study.memory_limit) if missing else 1
+            batches += [missing[i : i + size] for i in range(0, len(missing), size)]
+        self.progress.total += sum(map(len, batches))
+        start = lambda trials: self._submit(trials, chip_costs)  # noqa: E731
+        for rows in finished_rows(batches, self.executor, start, self.writer.costs, self.writer.failed_cost, self.stop):
+            store.add(rows)
+            self.progress.done += len(rows)
+            self.report(self.progress)
+        failed = [row["error"] for row in store.rows.values() if row["state"] == "failed"]
+        if failed:
+            text = f"{len(failed)} costs failed; the first: {failed[0].partition(chr(10))[0]}"
+            warnings.warn(text, ResultsWarning, stacklevel=3)
+
     def _is_missing(self, trial: Trial) -> bool:
         return trial.id not in self._tried and self.store.is_missing(trial.id, self.retry_failed)
 
     def _start(self, trials: list[Trial]) -> Future[Any]:
-        return self.executor.submit(evaluate_batch, Batch.of(trials, self.evaluator, self.writer.clock.device))
+        return self._submit(trials, self.evaluator)
+
+    def _submit(self, trials: list[Trial], evaluator: Callable[..., list[Any]]) -> Future[Any]:
+        return self.executor.submit(evaluate_batch, Batch.of(trials, evaluator, self.writer.clock.device))
 
 
 def run(
@@ -151,7 +183,9 @@ def run(
             keep_content(folder, spec, Content(**settings["content"]))
             writer, quiet = Writer(RunClock(device)), (lambda _: None)
             parts = (spec, store, runner, evaluator, writer, progress or quiet, stop or (lambda: False))
-            _Run(*parts, batch=batch, retry_failed=retry_failed).trials(points)
+            work = _Run(*parts, batch=batch, retry_failed=retry_failed)
+            work.trials(points)
+            work.costs(points)
     finally:
         runner.close()
     results = Results.load(folder)

@@ -7,13 +7,14 @@ import json
 import shlex
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, final
+from typing import Any, Self, final
 
 from imc_sim._errors import ResultsError
 from imc_sim._files import refuse_link
 from imc_sim.config import digest, read_yaml, write_yaml
 from imc_sim.data import foreign_digests
 from imc_sim.runs import FolderKind, Row, RowStore, read_rows
+from imc_sim.study._costs_file import cost_store_kind, has_costs
 from imc_sim.study._point import SCHEMA
 from imc_sim.study._points import place_keys
 from imc_sim.study._trials_file import PAYLOAD, STUDY, TRIALS, rules_of
@@ -32,6 +33,25 @@ class ResultStore(RowStore):
         admit = lambda folder: check_folder(folder, resolved)  # noqa: E731
         kind = FolderKind("trials", STUDY, TRIALS, write_yaml(resolved), rules_of(resolved), admit)
         super().__init__(folder, kind)
+        self.costs = RowStore(folder, cost_store_kind()) if has_costs(resolved) else None
+
+    def __enter__(self) -> Self:
+        super().__enter__()
+        if self.costs is not None:
+            self.costs.__enter__()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
+        try:
+            if self.costs is not None:
+                self.costs.__exit__(kind, *error)
+        finally:
+            super().__exit__(kind, *error)
+
+    def close(self) -> None:
+        if self.costs is not None:
+            self.costs.close()
+        super().close()
 
 
 def results_digest(rows: Mapping[str, Row]) -> str:

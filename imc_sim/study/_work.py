@@ -15,6 +15,7 @@ from imc_sim.config import as_engine, digest, trusting
 from imc_sim.evaluate import (
     ChipResult,
     arch_of,
+    chip_costs,
     conductances_digest,
     evaluate_chips,
     features_digest,
@@ -37,7 +38,7 @@ class Batch:
     """Some chips of one point, picklable.
 
     Attributes:
-        evaluator: function that evaluates the chips; see `Evaluator`.
+        evaluator: function that evaluates the chips, see `Evaluator`, or `chip_costs`.
         model: name or path of the model.
         weights: SHA-256 of its weights on the machine that runs the study.
         chip: all settings of the chip; None for a digital network.
@@ -52,7 +53,7 @@ class Batch:
         cells: SHA-256 of the file of measured conductances; None where cells are simulated.
     """
 
-    evaluator: Evaluator
+    evaluator: Callable[..., list[Any]]
     model: str
     weights: str
     chip: dict[str, Any] | None
@@ -67,7 +68,7 @@ class Batch:
     cells: str | None = None
 
     @classmethod
-    def of(cls, trials: list[Trial], evaluator: Evaluator, device: str) -> Batch:
+    def of(cls, trials: list[Trial], evaluator: Callable[..., list[Any]], device: str) -> Batch:
         """Return the batch of some trials of one point."""
         p = trials[0].point
         options: dict[str, Any] = {} if device == "cpu" else {"device": device}
@@ -81,9 +82,9 @@ class Batch:
         return cls(*arguments, p.own_data, code, p.content.get("conductances"))
 
 
-def evaluate_batch(batch: Batch) -> list[ChipResult]:
+def evaluate_batch(batch: Batch) -> list[Any]:
     """Evaluate a batch in a worker, after checking that the worker has the models and data of the study."""
-    if batch.evaluator is evaluate_chips:
+    if batch.evaluator in (evaluate_chips, chip_costs):
         _check_model(batch.model, "weights", weights_digest(batch.model), batch.weights)
         _check_model(batch.model, "architecture", digest(arch_of(batch.model)), digest(batch.arch))
         if batch.code is not None:
@@ -98,7 +99,7 @@ def evaluate_batch(batch: Batch) -> list[ChipResult]:
     return _evaluated(batch)
 
 
-def _evaluated(batch: Batch) -> list[ChipResult]:
+def _evaluated(batch: Batch) -> list[Any]:
     return batch.evaluator(batch.model, batch.chip, batch.task, batch.chips, batch.seed, **batch.options)
 
 

@@ -356,7 +356,7 @@ def test_results_of_chips_have_their_numbers_and_calibration(monkeypatch: pytest
     class Module:
         def on_chips(self, session: Any, model: str, task: Any, chips: Any) -> Any:
             calls.append((list(chips.numbers), chips.seed, chips.engine))
-            return [accuracy] * len(chips.numbers), Calibration({"a": (0, 1)}, {"a": [[0.5]]})
+            return [accuracy] * len(chips.numbers), Calibration({"a": (0, 1)}, {"a": [[0.5]]}), None
 
         def digital(self, *_: Any) -> Accuracy:
             return accuracy
