@@ -1,0 +1,305 @@
+"""Batches and worker processes that are replaced: what is repeated, reported, cancelled and killed."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import signal
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+
+from imc_sim import InputError
+from imc_sim.runs import _executors, _processes, finished_rows
+from imc_sim.runs._executors import _check_main
+from imc_sim.runs._lost_workers import (
+    LOSSES,
+    UNGUARDED_EXIT,
+    LostExecutorError,
+    LostWorkerError,
+    UnguardedMainError,
+)
+
+
+class OddError(Exception):
+    """An error that cannot be read again from its pickle."""
+
+    def __init__(self, first: int, second: int) -> None:
+        super().__init__(f"{first} and {second}")
+
+
+# -- batches ------------------------------------------------------------------------------------------------
+
+
+def batches_of(
+    count: int, width: int, stop: Callable[[], bool] = lambda: False
+) -> tuple[Iterator[Any], list[Future[Any]], list[int]]:
+    """Return rows of batches of one item, the futures that were started, and how many ran at each start."""
+    started: list[Future[Any]] = []
+    running: list[int] = []
+
+    def start(_: list[int]) -> Future[Any]:
+        running.append(sum(not future.done() for future in started))
+        started.append(Future())
+        if len(started) == min(width, count):
+            threading.Thread(target=answer).start()
+        elif len(started) > width:
+            started[-1].set_result(None)
+        return started[-1]
+
+    def answer() -> None:
+        for future in started[:width]:
+            future.set_running_or_notify_cancel()
+            future.set_result(None)
+
+    rows = finished_rows(
+        deque([n] for n in range(count)), SimpleNamespace(width=width), start,  # type: ignore[arg-type]
+        lambda items, _: [{"id": items[0]}], lambda *_: {}, stop,
+    )  # fmt: skip
+    return rows, started, running
+
+
+@pytest.mark.parametrize("width", [1, 2, 3])
+def test_no_more_batches_run_than_the_executor_is_wide(width: int) -> None:
+    rows, started, running = batches_of(7, width)
+    assert sorted(row["id"] for some in rows for row in some) == list(range(7))
+    assert len(started) == 7
+    assert max(running) == width - 1
+
+
+def test_a_stop_after_the_last_batch_is_no_interrupt() -> None:
+    wanted = iter([False, False, True, True, True])
+    rows, _, _ = batches_of(1, 1, lambda: next(wanted, True))
+    assert [row["id"] for some in rows for row in some] == [0]
+
+
+def test_a_stop_gives_back_what_has_not_begun() -> None:
+    """A call that runs is finished and gives its row; the one in the queue is cancelled."""
+    first, second = Future[Any](), Future[Any]()
+    first.set_running_or_notify_cancel()
+    futures, stopped = iter([first, second]), [False]
+
+    def start(_: list[int]) -> Future[Any]:
+        future = next(futures)
+        if future is second:
+            stopped[0] = True
+            threading.Timer(0.05, first.set_result, [None]).start()
+        return future
+
+    rows = finished_rows(
+        deque([[0], [1], [2]]), SimpleNamespace(width=2), start,  # type: ignore[arg-type]
+        lambda items, _: [{"id": items[0]}], lambda *_: {}, lambda: stopped[0],
+    )  # fmt: skip
+    assert [row["id"] for row in next(rows)] == [0]
+    with pytest.raises(KeyboardInterrupt):
+        next(rows)
+    assert second.cancelled()
+
+
+# -- processes ----------------------------------------------------------------------------------------------
+
+
+def test_a_worker_computes_on_one_thread_and_leaves_signals_to_its_parent(monkeypatch: pytest.MonkeyPatch) -> None:
+    names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+    handled: dict[Any, Any] = {}
+    threads: list[int] = []
+    for name in names:
+        monkeypatch.setenv(name, "8")
+    monkeypatch.setattr(_processes.signal, "signal", lambda number, how: handled.update({number: how}))
+    monkeypatch.setattr(torch, "set_num_threads", threads.append)
+    sent: list[Any] = []
+    calls = iter([pickle.dumps((abs, (-7,))), pickle.dumps((int, ("x",)))])
+
+    def receive() -> bytes:
+        try:
+            return next(calls)
+        except StopIteration:
+            raise EOFError from None
+
+    pipe: Any = SimpleNamespace(recv_bytes=receive, send_bytes=lambda data: sent.append(pickle.loads(data)))
+    _processes._work(pipe)
+    assert handled == {signal.SIGINT: signal.SIG_IGN, signal.SIGTERM: signal.SIG_DFL}
+    assert [os.environ[name] for name in names] == ["1"] * 3
+    assert threads == [1]
+    assert sent[0] == (True, 7, "")
+    done, error, text = sent[1]
+    assert (done, type(error)) == (False, ValueError)
+    assert "Traceback" in text
+    assert "invalid literal" in text
+
+
+def _odd() -> None:
+    raise OddError(1, 2)
+
+
+def _unreadable() -> object:
+    return threading.Lock()
+
+
+def test_errors_that_cannot_be_sent_are_named() -> None:
+    done, error, text = pickle.loads(_processes._made(pickle.dumps((_odd, ()))))
+    assert (done, type(error), str(error)) == (False, RuntimeError, "OddError: 1 and 2")
+    assert "_odd" in text
+    assert pickle.loads(_processes._made(pickle.dumps((_unreadable, ()))))[0] is False
+    assert pickle.loads(_processes._made(b"no pickle"))[0] is False
+
+
+def test_an_answer_becomes_the_result_or_the_error_with_its_traceback() -> None:
+    def outcome(answer: bytes) -> Future[Any]:
+        future: Future[Any] = Future()
+        _processes._pass_on(answer, future)
+        return future
+
+    assert outcome(pickle.dumps((True, [3], ""))).result(0) == [3]
+    error = outcome(pickle.dumps((False, ValueError("bad"), "the text"))).exception(0)
+    assert (type(error), str(error)) == (ValueError, "bad")
+    assert isinstance(error.__cause__, _processes.RemoteTracebackError)  # type: ignore[union-attr]
+    assert str(error.__cause__) == "\nthe text"  # type: ignore[union-attr]
+    assert isinstance(outcome(b"").exception(0), EOFError)
+
+
+class Process:
+    """A process that ends with its pipe, or only when it is killed."""
+
+    def __init__(self, code: int = 0, stays: bool = False) -> None:
+        self.exitcode, self.stays, self.acts = code, stays, list[Any]()
+
+    def join(self, seconds: float | None = None) -> None:
+        self.acts.append(("join", seconds))
+
+    def is_alive(self) -> bool:
+        return self.stays
+
+    def kill(self) -> None:
+        self.stays = False
+        self.acts.append("kill")
+
+    def close(self) -> None:
+        self.acts.append("close")
+
+
+@pytest.fixture
+def processes(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[Process]]:
+    """Replace the processes of workers; returns those that were started."""
+
+    def replace(receive: Callable[[], bytes], **options: Any) -> list[Process]:
+        started: list[Process] = []
+
+        def start() -> Any:
+            started.append(Process(**options))
+            close = lambda: started[-1].acts.append("pipe closed")  # noqa: E731
+            return started[-1], SimpleNamespace(send_bytes=lambda _: None, recv_bytes=receive, close=close)
+
+        monkeypatch.setattr(_processes, "_start", start)
+        return started
+
+    return replace
+
+
+def lost() -> bytes:
+    raise EOFError
+
+
+@pytest.mark.parametrize(
+    ("code", "count", "kind"), [(-9, LOSSES, LostWorkerError), (UNGUARDED_EXIT, 1, UnguardedMainError)]
+)
+def test_a_lost_call_is_repeated_as_often_as_its_error_states(
+    code: int, count: int, kind: type[Exception], processes: Callable[..., list[Process]]
+) -> None:
+    started = processes(lost, code=code)
+    executor = _processes.ProcessExecutor(1)
+    error = executor.submit(abs, 1).exception(60)
+    executor.close()
+    assert type(error) is kind
+    assert len(started) == count
+    assert kind is UnguardedMainError or f"{LOSSES} workers lost" in str(error)
+
+
+@pytest.mark.parametrize("stays", [False, True])
+def test_a_process_that_does_not_end_is_killed(stays: bool, processes: Callable[..., list[Process]]) -> None:
+    started = processes(lambda: pickle.dumps((True, 5, "")), stays=stays)
+    executor = _processes.ProcessExecutor(1)
+    assert [executor.submit(abs, n).result(60) for n in range(3)] == [5] * 3
+    executor.close()
+    (process,) = started
+    ended = ["kill", ("join", None)] if stays else []
+    assert process.acts == ["pipe closed", ("join", 2.0), *ended, "close"]
+
+
+def test_a_worker_that_computes_is_killed_at_the_end(processes: Callable[..., list[Process]]) -> None:
+    begun, ended = threading.Event(), threading.Event()
+
+    def receive() -> bytes:
+        begun.set()
+        ended.wait(60)
+        raise EOFError
+
+    started = processes(receive)
+    executor = _processes.ProcessExecutor(1)
+    running, waiting = executor.submit(abs, 1), executor.submit(abs, 2)
+    begun.wait(60)
+    threading.Timer(0.05, ended.set).start()
+    executor.close()
+    assert started[0].acts[0] == "kill"
+    assert len(started) == 1
+    error = running.exception(60)
+    assert isinstance(error, LostExecutorError)
+    assert "a run that ended" in str(error)
+    assert not waiting.done(), "abandoned"
+
+
+def test_a_cancelled_call_reaches_no_worker(processes: Callable[..., list[Process]]) -> None:
+    begun, ended, seen = threading.Event(), threading.Event(), list[int]()
+
+    def receive() -> bytes:
+        seen.append(len(seen))
+        begun.set()
+        ended.wait(60)
+        return pickle.dumps((True, None, ""))
+
+    processes(receive)
+    executor = _processes.ProcessExecutor(1)
+    first, second, third = (executor.submit(abs, n) for n in range(3))
+    begun.wait(60)
+    assert second.cancel()
+    ended.set()
+    third.result(60)
+    executor.close()
+    assert first.done()
+    assert seen == [0, 1]
+
+
+@pytest.mark.parametrize(("workers", "count"), [(3, 3), (None, 5)])
+def test_two_calls_wait_for_every_process(
+    workers: int | None, count: int, monkeypatch: pytest.MonkeyPatch, processes: Callable[..., list[Process]]
+) -> None:
+    started = processes(lost)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(5)))
+    executor = _processes.ProcessExecutor(workers)
+    assert (executor.width, len(executor._workers)) == (2 * count, count)
+    executor.close()
+    assert started == [], "a process starts with its first call"
+
+
+@pytest.mark.parametrize(
+    ("file", "spec", "refused"),
+    [("<stdin>", None, True), (None, None, False), ("here", None, False), ("<stdin>", "a module", False)],
+)
+def test_workers_need_a_main_program_that_they_can_import(
+    file: str | None, spec: Any, refused: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "here").touch()
+    place = {} if file is None else {"__file__": str(tmp_path / file)}
+    monkeypatch.setitem(_executors.sys.modules, "__main__", SimpleNamespace(__spec__=spec, **place))  # type: ignore[arg-type]
+    if refused:
+        with pytest.raises(InputError, match="which is no file"):
+            _check_main()
+    else:
+        _check_main()
