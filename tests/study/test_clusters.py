@@ -67,7 +67,7 @@ class Client:
 def executor_of(client: Client, monkeypatch: pytest.MonkeyPatch) -> _dask.DaskExecutor:
     monkeypatch.setattr(_dask, "_distributed", lambda: None)
     monkeypatch.setattr(_dask, "_client", lambda *_: client)
-    return _dask.DaskExecutor(None, "tcp://h:1")
+    return _dask.DaskExecutor(None, "tls://h:1")
 
 
 SOUND = Inner("finished", 7)
@@ -110,12 +110,12 @@ def test_the_width_follows_the_threads_of_the_cluster(monkeypatch: pytest.Monkey
     assert executor.width == 10
     client.threads = 0
     now[0] += 1.9
-    assert (executor.width, client.counted) == (10, 1), "not asked for again within two seconds"
+    assert (executor.width, client.counted) == (10, 1), "not named for again within two seconds"
     now[0] += 0.2
     assert (executor.width, client.counted) == (4, 2), "four at least, also without workers"
     monkeypatch.setattr(client, "nthreads", lambda: 1 / 0)
     now[0] += 3
-    with pytest.raises(LostExecutorError, match="scheduler tcp://h:1: got no connection"):
+    with pytest.raises(LostExecutorError, match="scheduler tls://h:1: got no connection"):
         _ = executor.width
 
 
@@ -127,19 +127,23 @@ def test_a_local_cluster_has_processes_of_one_thread_without_a_limit_of_memory(
     seen: dict[str, Any] = {}
 
     def local(**options: Any) -> Any:
-        seen.update(options, failures=config.get("distributed.scheduler.allowed-failures"))
+        named = ("distributed.scheduler.allowed-failures", "distributed.scheduler.http.routes",
+                 "distributed.worker.http.routes")  # fmt: skip
+        seen.update(options, settings=[config.get(name) for name in named])
         return SimpleNamespace(close=lambda: seen.update(closed=True))
 
     client = Client()
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(5)))
     monkeypatch.setattr(_dask, "_distributed", lambda: SimpleNamespace(LocalCluster=local))
     monkeypatch.setattr(_dask, "_client", lambda *_: client)
+    monkeypatch.setattr(_dask, "_security", lambda _: "certificate")
     executor = _dask.DaskExecutor(workers)
     executor.close()
     assert (seen["n_workers"], seen["threads_per_worker"], seen["processes"]) == (count, 1, True)
-    assert (seen["memory_limit"], seen["dashboard_address"]) == (0, ":0")
+    assert (seen["host"], seen["dashboard_address"], seen["security"]) == ("127.0.0.1", "127.0.0.1:0", "certificate")
+    assert (seen["memory_limit"], seen["scheduler_kwargs"]) == (0, {"dashboard": False})
     assert seen["preload"] == ["imc_sim.runs._dask_preload"]
-    assert seen["failures"] == LOSSES - 1
+    assert seen["settings"] == [LOSSES - 1, [], []]
     assert (seen["closed"], client.status) == (True, "closed")
 
 
