@@ -34,6 +34,9 @@ class OddError(Exception):
     def __init__(self, first: int, second: int) -> None:
         super().__init__(f"{first} and {second}")
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return OddError, (1,)
+
 
 # -- batches ------------------------------------------------------------------------------------------------
 
