@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Callable
 from concurrent.futures import Future
 from pathlib import Path
@@ -24,6 +25,8 @@ from imc_sim.testing import (
     ExecutorContract,
     NetworkContract,
     ProgrammingContract,
+    _stand_in,
+    stand_in_evaluator,
 )
 from imc_sim.testing._require import require
 
@@ -270,3 +273,62 @@ def test_what_is_required_is_true(condition: Any) -> None:
     require(bool(not condition), "x")
     with pytest.raises(AssertionError, match="what is wrong"):
         require(condition, "what is wrong")
+
+
+# -- the stand-in -------------------------------------------------------------------------------------------
+
+
+def test_counts_of_the_stand_in_follow_from_every_argument(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in (_stand_in.SLOW, _stand_in.FAIL, _stand_in.KILL, _stand_in.KILL_ONCE, _stand_in.FATAL):
+        monkeypatch.delenv(name, raising=False)
+    chip = {"device": {"programming": {"sigma": 0.2}}}
+
+    def counts(model: str, chip: dict[str, Any] | None, way: int, chips: range, seed: int) -> list[tuple[int, int]]:
+        found = stand_in_evaluator(model, chip, {"way": way}, chips, seed)
+        assert {(each.total, each.seconds) for each in found} == {(1000, 0.01)}
+        return [(each.chip, each.correct) for each in found]
+
+    first = counts("m", chip, 5, range(6), 0)
+    assert [number for number, _ in first] == list(range(6))
+    assert len({correct for _, correct in first}) > 1
+    assert all(750 <= correct <= 850 for _, correct in first)
+    assert counts("m", chip, 5, range(2, 4), 0) == first[2:4], "whatever is computed with it"
+    other = {"device": {"programming": {"sigma": 0.2, "x": 1}}}
+    for changed in (("n", chip, 5, 0), ("m", other, 5, 0), ("m", chip, 6, 0), ("m", chip, 5, 1)):
+        assert counts(*changed[:3], range(6), changed[3]) != first
+    ((number, correct),) = counts("m", None, 5, range(6), 0)
+    assert number == -1
+    assert 850 <= correct <= 950
+
+
+def test_the_stand_in_fails_and_is_killed_on_request(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    chip, flag = {"device": {"programming": {"sigma": 0}}}, tmp_path / "flag"
+    killed: list[Any] = []
+    slept: list[float] = []
+    monkeypatch.setattr(_stand_in.os, "kill", lambda *given: killed.append(given[1]))
+    monkeypatch.setattr(_stand_in.time, "sleep", slept.append)
+    ran = lambda chips: len(stand_in_evaluator("m", chip, {}, chips, 0))  # noqa: E731
+    monkeypatch.setenv(_stand_in.FAIL, str(flag))
+    assert ran([3]) == 1, "no file"
+    flag.touch()
+    assert ran([2, 4]) == 2
+    with pytest.raises(ArithmeticError, match="chip 3 is out of order"):
+        ran([2, 3])
+    monkeypatch.delenv(_stand_in.FAIL)
+    assert killed == []
+    monkeypatch.setenv(_stand_in.KILL, str(flag))
+    ran([0])
+    assert flag.exists()
+    monkeypatch.delenv(_stand_in.KILL)
+    monkeypatch.setenv(_stand_in.KILL_ONCE, str(flag))
+    ran([0])
+    ran([0])
+    assert not flag.exists()
+    monkeypatch.delenv(_stand_in.KILL_ONCE)
+    monkeypatch.setenv(_stand_in.FATAL, "3")
+    ran([2])
+    ran([2, 3])
+    assert killed == [signal.SIGKILL] * 3
+    monkeypatch.setenv(_stand_in.SLOW, "0.5")
+    ran([0])
+    assert slept[-2:] == [0.0, 0.5]

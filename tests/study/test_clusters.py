@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import pytest
 
 from imc_sim import InputError
-from imc_sim.runs import _dask
+from imc_sim.runs import _dask, _dask_preload
 from imc_sim.runs._lost_workers import LOSSES, LostExecutorError, LostWorkerError
 
 
@@ -155,3 +156,26 @@ def test_a_scheduler_that_cannot_be_reached_is_named_with_the_reason(error: Exce
 
     with pytest.raises(InputError, match=r"^scheduler: got 'tcp://h:1' \((refused|TimeoutError|no address)\)"):
         _dask._client(SimpleNamespace(Client=refuse), "tcp://h:1")  # type: ignore[arg-type]
+
+
+def test_the_error_of_a_call_has_the_traceback_of_its_worker(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ZeroDivisionError) as caught:
+        _ = 1 / 0
+    inner = Inner("error", ValueError("v"))
+    monkeypatch.setattr(inner, "traceback", lambda: caught.tb)
+    error: Any = executor_of(Client(inner), monkeypatch).submit(abs, -7).exception(0)
+    assert error is inner.value
+    assert error.__traceback__ is caught.tb
+
+
+def test_workers_of_a_local_cluster_leave_ctrl_c_to_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    handled: list[Any] = []
+    monkeypatch.setattr(_dask_preload.signal, "signal", lambda *given: handled.append(given))
+    _dask_preload.dask_setup(None)
+    assert handled == [(signal.SIGINT, signal.SIG_IGN)]
+
+    def elsewhere(*_: Any) -> None:
+        raise ValueError("signal only works in main thread of the main interpreter")
+
+    monkeypatch.setattr(_dask_preload.signal, "signal", elsewhere)
+    _dask_preload.dask_setup(None)

@@ -22,6 +22,7 @@ from imc_sim.runs._executors import _check_main
 from imc_sim.runs._lost_workers import (
     LOSSES,
     UNGUARDED_EXIT,
+    WORKER_NAME,
     LostExecutorError,
     LostWorkerError,
     UnguardedMainError,
@@ -279,6 +280,21 @@ def test_a_cancelled_call_reaches_no_worker(processes: Callable[..., list[Proces
     assert seen == [0, 1]
 
 
+def test_a_process_is_spawned_with_its_end_of_the_pipe_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    acts: list[Any] = []
+    theirs = SimpleNamespace(close=lambda: acts.append("closed"))
+
+    def spawned(**options: Any) -> Any:
+        return SimpleNamespace(start=lambda: acts.append(options))
+
+    context = SimpleNamespace(Pipe=lambda: ("ours", theirs), Process=spawned)
+    monkeypatch.setattr(_processes.multiprocessing, "get_context", {"spawn": context}.get)
+    _, ours = _processes._start()
+    assert ours == "ours"
+    options = {"target": _processes._work, "args": (theirs,), "name": WORKER_NAME, "daemon": True}
+    assert acts == [options, "closed"], "the end of the process is the end of the pipe"
+
+
 @pytest.mark.parametrize(("workers", "count"), [(3, 3), (None, 5)])
 def test_two_calls_wait_for_every_process(
     workers: int | None, count: int, monkeypatch: pytest.MonkeyPatch, processes: Callable[..., list[Process]]
@@ -300,7 +316,7 @@ def test_workers_need_a_main_program_that_they_can_import(
 ) -> None:
     (tmp_path / "here").touch()
     place = {} if file is None else {"__file__": str(tmp_path / file)}
-    monkeypatch.setitem(_executors.sys.modules, "__main__", SimpleNamespace(__spec__=spec, **place))  # type: ignore[arg-type]
+    monkeypatch.setitem(_executors.sys.modules, "__main__", SimpleNamespace(__spec__=spec, **place))
     if refused:
         with pytest.raises(InputError, match="which is no file"):
             _check_main()
