@@ -27,6 +27,10 @@ from imc_sim._errors import InputError
 from imc_sim.config import digest, function_code
 
 _PLAIN = (bool, int, float, complex, str, type(None), torch.dtype, torch.device, torch.Size, range, slice, Path)
+#: owners of methods of Python itself, such as `{1: 2}.get`, whose content counts
+_OWNERS = (str, bytes, bytearray, Mapping, set, frozenset, list, tuple, np.ndarray, Tensor)
+#: functions of numpy that other types of arrays can replace
+_DISPATCHED = type(np.mean)
 #: folders of installed code, which is identified by its names
 _INSTALLED = tuple({sysconfig.get_paths()[key] for key in ("stdlib", "platstdlib", "purelib", "platlib")})
 _OURS = str(Path(__file__).resolve().parents[1])
@@ -73,9 +77,10 @@ class _Reader:
     def _parts(self, value: Any) -> Any:
         """Return the content of data; of other objects that of their code."""
         if isinstance(value, Tensor):
-            value = value.detach().cpu()
-            value = value.view(torch.int16) if value.dtype == torch.bfloat16 else value
-            return self._array(value.contiguous().numpy())
+            value = value.detach().cpu().contiguous()
+            if value.dtype == torch.bfloat16:
+                return ["bfloat16", self._array(value.view(torch.int16).numpy())]
+            return self._array(value.numpy())
         if isinstance(value, np.ndarray | np.generic):
             return self._array(np.asarray(value))
         if isinstance(value, torch.Generator):
@@ -99,6 +104,10 @@ class _Reader:
         """Return the content of functions, classes, modules and other objects."""
         if isinstance(value, MethodType):
             return [self.content(value.__self__), self.content(value.__func__)]
+        if isinstance(value, BuiltinFunctionType) and isinstance(value.__self__, _OWNERS):
+            return [_name(value), self.content(value.__self__)]
+        if isinstance(value, _DISPATCHED):
+            return _name(value)
         if isinstance(value, functools.partial):
             return [self.content(part) for part in (value.func, value.args, value.keywords)]
         if isinstance(value, property):
@@ -132,7 +141,8 @@ class _Reader:
 
     def _object(self, value: Any) -> Any:
         """Return class and attributes of any other object."""
-        state = getattr(value, "__dict__", None)
+        made = isinstance(value, np.ufunc) and value.__name__.endswith(" (vectorized)")  # its function cannot be read
+        state = None if made else getattr(value, "__dict__", None)
         slots = {name: getattr(value, name) for name in _slots(type(value)) if hasattr(value, name)}
         if state is None and not slots:
             if self.version:
