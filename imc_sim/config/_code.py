@@ -17,7 +17,6 @@ from pathlib import Path, PurePosixPath
 from typing import final
 
 from imc_sim._errors import InputError
-from imc_sim.config._archs import ARCHS
 from imc_sim.config._content import beside
 from imc_sim.config._spec import digest
 
@@ -65,7 +64,7 @@ def is_code(arch: str) -> bool:
         Whether it is.
     """
     path, colon, _ = arch.rpartition(":")
-    return arch not in ARCHS and bool(colon) and path.endswith(".py")
+    return bool(colon) and path.endswith(".py")
 
 
 def is_onnx(arch: str) -> bool:

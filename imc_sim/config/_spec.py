@@ -202,8 +202,11 @@ def _plain(data: Any, where: str) -> Any:
 
 def _explain(kind: type[Spec], error: pydantic.ValidationError, where: str) -> InputError:
     """Return the error of pydantic as one that names the key, what was got and what is allowed."""
-    # A misspelt key also leaves the one that was meant missing: the misspelling is what to fix.
-    first = min(error.errors(include_url=False), key=lambda e: e["type"] != "extra_forbidden")
+    # A misspelt key also leaves the one that was meant missing: the misspelling is what to fix. That pieces are no
+    # number says less than what is wrong in them.
+    first = min(error.errors(include_url=False), key=lambda e: (
+        e["type"] != "extra_forbidden", e["type"] == "float_type" and isinstance(e["input"], tuple),
+    ))  # fmt: skip
     parts, specs = _place(kind, first["loc"])
     path = ".".join(map(str, parts))
     place = f"{where}: {path}" if path else where
@@ -231,13 +234,14 @@ def _explain(kind: type[Spec], error: pydantic.ValidationError, where: str) -> I
 
 
 def _place(kind: type[Spec], location: tuple[int | str, ...]) -> tuple[list[int | str], list[type[Spec]]]:
-    """Return the keys of a location, without the kinds that it names, and the specifications possible there."""
+    """Return the keys of a location, without kinds and types that it names, and the specifications possible there."""
     keys: list[int | str] = []
     candidates = [kind]
     for part in location:
         fields = [c.model_fields[str(part)].annotation for c in candidates if str(part) in c.model_fields]
         tagged = [c for c in candidates if part in _tags(c)]
-        keys += [] if tagged and not fields else [part]
+        typed = candidates and (part == "float" or str(part).startswith("tuple["))  # one type of several
+        keys += [] if (tagged or typed) and not fields else [part]
         candidates = [s for f in fields for s in _specs_in(f)] if fields else (tagged or candidates)
     return keys, candidates
 
