@@ -30,7 +30,7 @@ from imc_sim.nn.store._weights import _unpack_layer, refuse_not_finite
 from imc_sim.sites import Samples, find_products
 from imc_sim.sites._samples import place_of, projected
 
-CELL = {"g_lrs_S": 1e-4, "g_hrs_S": 1e-5}
+CELL: dict[str, Any] = {"g_lrs_S": 1e-4, "g_hrs_S": 1e-5}
 CHIP = Chip(device=Device(g_lrs_S=1e-4, g_hrs_S=0.0)).replace("policy", {"int8": "crossbar", "float": "crossbar"})
 FLOAT = CHIP.replace("encoding_multibit", {"kind": "sliced", "weight_bits": 16})
 
