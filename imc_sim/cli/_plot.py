@@ -16,20 +16,23 @@ def plot(
         list[str] | None,
         typer.Option(
             "--kind",
-            help="comparison, robustness, fgsm, heatmap, convergence or tsne; default: all that the results allow.",
+            help="comparison, robustness, fgsm, heatmap, pareto, programming, convergence or tsne; default: "
+            "all that the results allow.",
         ),
     ] = None,
     quiet: Quiet = False,
 ) -> None:
     """Draw the figures of a results folder.
 
-    Draws the accuracy against the first axis, a map where two axes are swept, and the convergence of the estimate with
-    the number of chips. --kind tsne computes the features again (a row for each value of the task's axes, a column for
-    each case) and stores them. Prints the files written: PNG, SVG and the data of each figure as CSV. For figures of
-    one model on one chip see `imc-sim show`.
+    Draws the accuracy against the first axis, a map where two axes are swept, the accuracy against the energy of an
+    inference where the chip states a cost, and the convergence of the estimate with the number of chips. --kind tsne
+    computes the features again (a row for each value of the task's axes, a column for each case) and stores them.
+    Prints the files written: PNG, SVG and the data of each figure as CSV. For figures of one model on one chip see
+    `imc-sim show`.
 
     Examples:
       imc-sim plot results/quickstart
+      imc-sim plot results/cost_encodings --kind pareto
       imc-sim plot results/batmann_tsne --kind tsne
     """
     from imc_sim.cli._console import print_paths, working

@@ -9,6 +9,7 @@ import sys
 import types
 from typing import Any, final
 
+from imc_sim._quantities import with_unit
 from imc_sim.cost._actions import Actions, Layout, Programming, Scheme
 from imc_sim.cost._components import ACTION, Component, Components
 from imc_sim.cost._cost import cost, macro_cost, memory_cost
@@ -16,7 +17,6 @@ from imc_sim.cost._observe import Counted, count_actions, count_search
 from imc_sim.cost._price import price
 from imc_sim.cost._report import CostReport, LayerCost
 from imc_sim.cost._survey import survey_area_m2, survey_energy_J
-from imc_sim.cost._text import with_unit
 
 __all__ = [
     "ACTION",

@@ -7,10 +7,11 @@ from typing import Any, Literal, final
 
 import numpy as np
 
+from imc_sim._quantities import with_unit
 from imc_sim.array import Chip
 from imc_sim.cost._actions import Actions, Programming
 from imc_sim.cost._components import ACTION
-from imc_sim.cost._text import table, with_unit
+from imc_sim.cost._text import table
 
 
 @final

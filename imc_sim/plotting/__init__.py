@@ -15,6 +15,7 @@ from imc_sim.plotting._forgetting import curves_of, draw_forgetting, forgetting_
 from imc_sim.plotting._heatmap import heatmap_data, heatmap_figure, plot_heatmap
 from imc_sim.plotting._labels import heading, is_number, shown
 from imc_sim.plotting._metric import Metric
+from imc_sim.plotting._pareto import has_costs, on_front, pareto_data, pareto_figure, plot_pareto, programming_data
 from imc_sim.plotting._probes import draw_flips, draw_quadratic, flips_data, quadratic_data
 from imc_sim.plotting._robustness import figure_height, plot_robustness, robustness_data, robustness_figure
 from imc_sim.plotting._sensitivity import draw_sensitivity, plot_sensitivity, sensitivity_data
@@ -61,6 +62,7 @@ __all__ = [
     "flips_data",
     "forgetting_data",
     "forgetting_table",
+    "has_costs",
     "heading",
     "heatmap_data",
     "heatmap_figure",
@@ -68,15 +70,20 @@ __all__ = [
     "levels_data",
     "new_figure",
     "numbers",
+    "on_front",
+    "pareto_data",
+    "pareto_figure",
     "plot_comparison",
     "plot_confusion",
     "plot_converter",
     "plot_fgsm",
     "plot_heatmap",
+    "plot_pareto",
     "plot_robustness",
     "plot_sensitivity",
     "plot_training",
     "plot_tsne",
+    "programming_data",
     "quadratic_data",
     "robustness_data",
     "robustness_figure",

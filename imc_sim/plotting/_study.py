@@ -15,6 +15,7 @@ from imc_sim.plotting._convergence import convergence_data, convergence_figure
 from imc_sim.plotting._fgsm import attack_data, attacks, fgsm_figure
 from imc_sim.plotting._figure import write_figure
 from imc_sim.plotting._heatmap import heatmap_data, heatmap_figure, two_axes
+from imc_sim.plotting._pareto import pareto_data, pareto_figure, programming_data, varies
 from imc_sim.plotting._robustness import robustness_data, robustness_figure
 from imc_sim.plotting._tables import numbers
 from imc_sim.plotting._tsne import has_tsne, stored_tsne, tsne_figure
@@ -69,6 +70,16 @@ STUDY_FIGURES = {
     "heatmap": StudyFigure(
         heatmap_data, heatmap_figure, lambda results: len(two_axes(results.study)) == 2,
         "Median over chips for every pair of values; framed: close to the digital network.",
+    ),
+    "pareto": StudyFigure(
+        pareto_data, pareto_figure, varies,
+        "Median over chips against the mean energy of an inference; lines at points: 5 to 95 % of chips (beyond 30 "
+        "points, of the front). Front, edged in black: points that no other one beats in both; dashed: digital.",
+    ),
+    "programming": StudyFigure(
+        programming_data, pareto_figure, lambda results: varies(results, "programming_J"),
+        "Median over chips against the energy that programs all cells, verifying pulses included; as in the figure of "
+        "energies of an inference.",
     ),
     "convergence": StudyFigure(
         convergence_data, convergence_figure, _chips,

@@ -17,13 +17,13 @@ from imc_sim.plotting import (
     is_number,
     robustness_data,
     robustness_figure,
-    shown,
     style,
 )
 from imc_sim.report._answer import answer, answers
 from imc_sim.report._baseline import baseline_warnings
 from imc_sim.report._certainty import ChipSample
 from imc_sim.report._comparison import against_published, caption, cells, write_comparison
+from imc_sim.report._costs import cost_section, place_cell
 from imc_sim.report._html import Cell, details, document, escaped, pairs, svg, table
 from imc_sim.report._settings import study_settings, variants
 from imc_sim.report._task import task_line
@@ -86,6 +86,7 @@ def page(results: Results) -> str:
         _comparison(results),
         *_figures(results),
         f"<h2>Table</h2>{_failed(results)}{_table(results)}",
+        cost_section(results),
         f"<h2>Settings that differ from defaults</h2>{_settings(study)}",
         f"<h2>Provenance</h2>{pairs(_provenance(results))}",
         f"<h2>How to reproduce</h2>{_reproduce(results)}",
@@ -176,17 +177,13 @@ def _row(
     ends = f" ({text(low)} to {text(high)})" if record["chips"] > 1 else ""
     return [
         str(record["case"]),
-        *(_place(record[axis["path"]], axis) for axis in axes),
+        *(place_cell(record[axis["path"]], axis) for axis in axes),
         (str(record["chips"]), record["chips"]),
         (f"{text(held['mean'])}{ends}", held["mean"]),
         (text(held["median"]), held["median"]),
         (f"{text(held['p05'])} to {text(held['p95'])}", held["p05"]),
         (text(held["digital"]) if held["digital"] == held["digital"] else "not yet", held["digital"]),
     ]
-
-
-def _place(value: Any, axis: dict[str, Any]) -> Cell:
-    return (shown(value, axis), value * axis["scale"]) if is_number(value) else shown(value, axis)
 
 
 def _failed(results: Results) -> str:

@@ -19,6 +19,7 @@ from imc_sim.report._answer import joined
 from imc_sim.report._baseline import _at_chance, _below_card
 from imc_sim.report._certainty import ChipSample, resampled_medians
 from imc_sim.report._comparison import cells, plain_text
+from imc_sim.report._costs import place_cell
 from imc_sim.report._html import details, document, pairs, table
 from imc_sim.report._pages import plain_table
 from imc_sim.report._report import (
@@ -27,7 +28,6 @@ from imc_sim.report._report import (
     _needed,
     _number,
     _own_content,
-    _place,
     _row,
     _statistics,
 )
@@ -302,7 +302,7 @@ def test_a_row_of_the_table_shows_and_sorts_each_number() -> None:
         "a", ("25", 25.0), ("3", 3), ("90.00 (85.00 to 94.00)", 90.0), ("92.00", 92.0), ("80.00 to 99.00", 80.0),
         ("not yet", pytest.approx(NAN, nan_ok=True)),
     ]  # fmt: skip
-    assert _place("word", AXIS) == "word"
+    assert place_cell("word", AXIS) == "word"
     assert (_number(0.1234567), _number(True)) == (("0.123457", 0.1234567), "True")
 
 

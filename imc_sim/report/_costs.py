@@ -1,0 +1,126 @@
+"""Energy, latency and area in the report of a study: lines to quote, a table per point, and what is not counted."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from imc_sim._quantities import with_unit
+from imc_sim.plotting import Metric, has_costs, heading, is_number, pareto_data, shown
+from imc_sim.report._html import Cell, details, escaped, table
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+    from imc_sim.study import Results
+
+#: lines that are shown without a click
+_SHOWN = 6
+
+
+def cost_section(results: Results) -> str:
+    """Return the section of the report on costs; empty for a study without energies.
+
+    Args:
+        results: results of the study.
+    """
+    if not has_costs(results):
+        return ""
+    data = pareto_data(results)
+    front = [row for row in data.sort_values("energy_J").to_dict("records") if row["front"]]
+    lines = [quoted(row, Metric.of(results.study)) for row in front]
+    best = (
+        f"Most {Metric.of(results.study).name} at its energy: no other point has both less energy and a better result."
+    )
+    listed = "".join(f"<li>{escaped(line)}</li>" for line in lines)
+    shown_lines = (
+        f"<ul>{listed}</ul>" if len(lines) <= _SHOWN else details(f"{len(lines)} points", f"<ul>{listed}</ul>")
+    )
+    return (
+        f"<h2>Energy, latency and area</h2><p>{escaped(best)}</p>{shown_lines}{_table(results, data)}"
+        f'<p class="note">{escaped(not_counted(results))}</p>'
+    )
+
+
+def quoted(row: dict[Any, Any], metric: Metric) -> str:
+    """Return the line of a point to quote: energy with its band, latency, and accuracy with its band.
+
+    Args:
+        row: of `pareto_data`.
+        metric: of the study.
+    """
+    chips = row["chips"]
+    energy, result = with_unit(row["energy_J"], "J"), metric.quantity(row["median"])
+    if chips > 1:
+        ends = " to ".join(with_unit(row[key], "J") for key in ("energy_p05_J", "energy_p95_J"))
+        energy = f"{energy} ({ends})"
+        result = f"{result} ({metric.number(row['p05'], 1)} to {metric.number(row['p95'], 1)})"
+    time = "" if row["latency_s"] != row["latency_s"] else f" and {with_unit(row['latency_s'], 's')}"
+    band = f" (5-95 % of {chips} chips)" if chips > 1 else " (1 chip)"
+    return f"{row['label']}: {energy}{time} per inference at {result}{band}".removeprefix(": ")
+
+
+def not_counted(results: Results) -> str:
+    """Return what the energies, times and areas of a study leave out, and where the numbers of its chips are from.
+
+    Args:
+        results: results of the study.
+    """
+    rows = results.costs.values()
+    missing = list(dict.fromkeys(text for row in rows for text in row["not_counted"]))
+    scaled = list(dict.fromkeys(text for row in rows for text in row["scaled"]))
+    lacking = sum(row["state"] == "done" and row["chip"] >= 0 for row in results.rows.values()) - len(results.costs)
+    source = ((results.study["chip"] or {}).get("cost") or {}).get("source", "")
+    parts = [
+        "Energies are means over chips, of an inference; in few-shot tasks, of a query through network and key memory.",
+        f"Not counted: {'; '.join(missing)}." if missing else "",
+        "Norms, activations and pooling in digital logic are never counted.",
+        f"Scaled from another node or supply: {', '.join(scaled)}." if scaled else "",
+        f"{lacking} trials have no cost." if lacking else "",
+        f"Numbers of circuits: {source}" if source else "",
+    ]
+    return " ".join(filter(None, parts))
+
+
+def _table(results: Results, data: DataFrame) -> str:
+    """Return the table of all points with an energy."""
+    axes, metric = results.study["axes"], Metric.of(results.study)
+    programs = bool(results.table["programming_J"].notna().any())
+    heads = [
+        "case",
+        *map(heading, axes),
+        "chips",
+        "energy",
+        "5-95 %",
+        "latency",
+        "area",
+        *(["programming"] if programs else []),
+    ]
+    heads += [f"median{metric.in_brackets}", "front"]
+    records = results.table.dropna(subset=["energy_J"]).to_dict("records")
+    rows: list[list[Cell]] = []
+    for row, front in zip(records, data["front"], strict=True):
+        low, high = (_text(row[f"energy_J_{end}"], "J") for end in ("p05", "p95"))
+        median = metric.factor * row["median"]
+        rows.append([
+            str(row["case"]), *(place_cell(row[axis["path"]], axis) for axis in axes),
+            (str(row["chips"]), row["chips"]),
+            (_text(row["energy_J"], "J"), row["energy_J"]), (f"{low} to {high}", row["energy_J_p05"]),
+            (_text(row["latency_s"], "s"), row["latency_s"]), (_text(row["area_m2"], "m2"), row["area_m2"]),
+            *([(_text(row["programming_J"], "J"), row["programming_J"])] if programs else []),
+            (metric.number(median), median), "yes" if front else "",
+        ])  # fmt: skip
+    return table(heads, rows, "costs")
+
+
+def _text(value: float, unit: str) -> str:
+    return with_unit(None if value != value else value, unit)
+
+
+def place_cell(value: Any, axis: dict[str, Any]) -> Cell:
+    """Return the cell of a value of an axis.
+
+    Args:
+        value: in SI units.
+        axis: as in the resolved study.
+    """
+    return (shown(value, axis), value * axis["scale"]) if is_number(value) else shown(value, axis)
