@@ -14,7 +14,7 @@ from imc_sim import InputError
 from imc_sim._rng import Stream
 from imc_sim.config import build
 from imc_sim.data import load_classes, pixel_order, task_images
-from imc_sim.nn import Linear, product_layers
+from imc_sim.nn import Conv2d, Linear, Norm, product_layers
 from imc_sim.nn.networks import BnnConv, BnnMlp, load_norm_state
 from imc_sim.train import (
     ContinualRecipe,
@@ -132,18 +132,29 @@ def one_by_one(model: nn.Module, images: Tensor, labels: Tensor) -> list[Tensor]
     return [sum_ / len(images) for sum_ in total]
 
 
-@pytest.mark.parametrize("kind", ["mlp", "conv", "float"])
+@pytest.mark.parametrize("kind", ["mlp", "conv", "float", "stride", "batch"])
 def test_the_fisher_information_is_that_of_single_images(kind: str) -> None:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(5)
         images, labels = torch.rand(23, 1, 8, 8), torch.randint(0, 10, (23,))
         model = BnnConv((1, 4, 5), (3, 4), size=8) if kind == "conv" else network()
         model = network(kind="float") if kind == "float" else model
+        model = network(statistics="batch") if kind == "batch" else model
+        if kind == "stride":
+            convolution = Conv2d(1, 4, 3, "float", stride=2, padding=1)
+            model = nn.Sequential(convolution, nn.Flatten(), Linear(64, 10, "float"))
         model(images)  # running statistics other than the initial ones
+    norms = [each for each in model.modules() if isinstance(each, Norm)]
+    for norm in norms:
+        norm.statistics = "running"
     wanted = one_by_one(model, images, labels)
+    usual = "batch" if kind == "batch" else "running"
+    for norm in norms:
+        norm.statistics = usual
     model.train()
     found = fisher(model, [(images[:9], labels[:9]), (images[9:], labels[9:])])
     assert model.training
+    assert {norm.statistics for norm in norms} <= {usual}
     for one, other in zip(found.values(), wanted, strict=True):
         assert float(other.max()) > 1e-4
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-9)
