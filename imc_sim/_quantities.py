@@ -5,18 +5,19 @@ from __future__ import annotations
 _PREFIXES = ((1e-15, "f"), (1e-12, "p"), (1e-9, "n"), (1e-6, "u"), (1e-3, "m"), (1.0, ""), (1e3, "k"), (1e6, "M"))
 
 
-def with_unit(value: float | None, unit: str) -> str:
-    """Return a number with three digits and its unit, such as 1.24 uJ; `-` for None.
+def with_unit(value: float | None, unit: str, digits: int = 3) -> str:
+    """Return a number with its unit, such as 1.24 uJ; `-` for None.
 
     Args:
         value: number in the unit.
         unit: such as J; for m2 the number is shown in mm2.
+        digits: significant digits.
     """
     if value is None:
         return "-"
     if unit == "m2":
-        return f"{value * 1e6:.3g} mm2"
+        return f"{value * 1e6:.{digits}g} mm2"
     scale, prefix = next(
         ((s, p) for s, p in reversed(_PREFIXES) if abs(value) >= s * 0.9995), _PREFIXES[0] if value else (1.0, "")
     )
-    return f"{value / scale:.3g} {prefix}{unit}"
+    return f"{value / scale:.{digits}g} {prefix}{unit}"

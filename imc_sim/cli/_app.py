@@ -15,6 +15,7 @@ import typer
 
 from imc_sim._errors import ImcSimError, printable
 from imc_sim.cli._console import remarks
+from imc_sim.cli._cost import cost
 from imc_sim.cli._data import data_app
 from imc_sim.cli._device import device_app
 from imc_sim.cli._doctor import doctor
@@ -66,7 +67,7 @@ def _options(
 _STUDIES, _MODELS, _ABOUT = "Studies", "Models", "Content and installation"
 for _name, _command in {"run": run, "status": status, "plot": plot, "report": report}.items():
     add_command(app, _name, _command, _STUDIES)
-for _name, _command in {"train": train, "evaluate": evaluate, "map": map_, "import": import_}.items():
+for _name, _command in {"train": train, "evaluate": evaluate, "map": map_, "cost": cost, "import": import_}.items():
     add_command(app, _name, _command, _MODELS)
 app.add_typer(device_app, name="device", rich_help_panel=_MODELS)
 add_command(app, "list", list_, _ABOUT)

@@ -179,7 +179,7 @@ class CostReport:
         """Return energy with its band over chips, latency and area in one line."""
         parts = [with_unit(self.energy_J, "J")]
         if len(self.energies_J) > 1:
-            low, high = (with_unit(float(q), "J") for q in np.quantile(self.energies_J, (0.05, 0.95)))
+            low, high = (with_unit(float(q), "J", 4) for q in np.quantile(self.energies_J, (0.05, 0.95)))
             parts[0] += f" ({low} to {high}, 5-95 % of {len(self.energies_J)} chips)"
         parts += [f"{with_unit(self.latency_s, 's')} per inference", with_unit(self.area_m2, "m2")]
         return f"chip {self.chip.name}: {', '.join(parts)}"
@@ -225,6 +225,8 @@ def _totals(report: CostReport) -> list[str]:
         cost = report.chip.cost
         node = "" if cost is None or cost.technology_m is None else f" to {cost.technology_m * 1e9:g} nm"
         lines.append(f"scaled{node} by node (energy, time) and node squared (area): {', '.join(report.scaled)}")
+    if report.chip.cost is not None and report.chip.cost.conduct_s == 0.0:
+        lines.append("cells: their energy is part of that of other components (conduct_s: 0)")
     if report.not_counted:
         lines.append(f"not counted: {'; '.join(report.not_counted)}")
     return lines

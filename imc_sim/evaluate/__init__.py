@@ -29,6 +29,7 @@ from imc_sim.evaluate.attacks import Attack, Fgsm, Pgd
 
 if TYPE_CHECKING:
     from imc_sim.evaluate._accuracy import Accuracy
+    from imc_sim.evaluate._card_cost import cost_for_card
     from imc_sim.evaluate._checks import (
         acting_settings,
         batch_chips,
@@ -72,6 +73,7 @@ _NEED_TORCH = {
     "configured": "_classification",
     "confusion": "_confusion",
     "converter_inputs": "_converter_inputs",
+    "cost_for_card": "_card_cost",
     "digital_accuracy_of": "_few_shot",
     "drawn_rows": "_labelled",
     "embedding": "_embedding",
@@ -133,6 +135,7 @@ __all__ = [
     "configured",
     "confusion",
     "converter_inputs",
+    "cost_for_card",
     "data_of_task",
     "digital_accuracy",
     "digital_accuracy_of",

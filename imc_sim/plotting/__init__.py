@@ -7,6 +7,7 @@ from imc_sim.plotting._comparison import compares, comparison_data, comparison_f
 from imc_sim.plotting._confusion import confusion_data, draw_confusion, plot_confusion
 from imc_sim.plotting._convergence import convergence_data, convergence_figure
 from imc_sim.plotting._converter import converter_data, draw_converters, levels_data, plot_converter
+from imc_sim.plotting._cost import cost_data, cost_figure, draw_cost, plot_cost
 from imc_sim.plotting._device import draw_device
 from imc_sim.plotting._fgsm import attack_data, draw_fgsm, fgsm_data, fgsm_figure, plot_fgsm
 from imc_sim.plotting._figure import new_figure, save_figure, save_table, style, svg_text
@@ -38,6 +39,8 @@ __all__ = [
     "convergence_data",
     "convergence_figure",
     "converter_data",
+    "cost_data",
+    "cost_figure",
     "curves_of",
     "distinct",
     "draw",
@@ -45,6 +48,7 @@ __all__ = [
     "draw_cells",
     "draw_confusion",
     "draw_converters",
+    "draw_cost",
     "draw_device",
     "draw_fgsm",
     "draw_fit",
@@ -76,6 +80,7 @@ __all__ = [
     "plot_comparison",
     "plot_confusion",
     "plot_converter",
+    "plot_cost",
     "plot_fgsm",
     "plot_heatmap",
     "plot_pareto",

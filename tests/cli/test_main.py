@@ -23,7 +23,7 @@ from imc_sim.study import Results
 
 VERBS = {
     "Studies": ["run", "status", "plot", "report"],
-    "Models": ["train", "evaluate", "map", "import", "device"],
+    "Models": ["train", "evaluate", "map", "cost", "import", "device"],
     "Content and installation": ["list", "doctor", "show", "data"],
 }
 SHOWN = (

@@ -299,3 +299,40 @@ def test_inputs_of_several_arguments(tmp_path: Path) -> None:
     assert isinstance(numbered, tuple)
     assert numbered[1].dtype == torch.int64
     assert all(len(x) == 16 for x in (*named.values(), *numbered))
+
+
+def test_the_cost_of_a_network_and_of_its_key_memory(home: Path, run: Callable) -> None:
+    """A network without a task runs on its inputs, an encoder on images of its task, with a search of its memory."""
+    more = ("rram_neurram_core", "--set", "chip.policy.float=digital", "--chips", "2", "--json", "--quiet")
+    ran = run("cost", *words("Net"), *more, "--out", "figure")
+    assert ran.code == 0, ran.err
+    found = json.loads(ran.out)
+    assert [layer["layer"] for layer in found["layers"]] == ["stem", "body", "head"]
+    body = found["layers"][1]["actions"]
+    assert (body["vectors"], body["operations"]) == (36, 2 * 36 * 72 * 8)
+    assert len(found["energies_J"]) == 2
+    rows = [row for row in found["rows"] if row["energy_J"]]
+    assert sum(row["energy_J"] for row in rows) == pytest.approx(found["totals"]["energy_J"])
+    assert found["not_counted"][0] == "multiply_add (energy, time, area)"
+    assert sorted(path.name for path in Path("figure").iterdir()) == ["cost.csv", "cost.png", "cost.svg"]
+    table = Path("figure/cost.csv").read_text().splitlines()
+    assert table[0] == "layer,component,action,count,energy_J,latency_s,area_m2"
+    assert len(table) == 1 + len(found["rows"])
+
+    imported(run, "Encoder")
+    card = Path("models/Encoder/model.yaml")
+    task = "{kind: few_shot, dataset: glyphs, split: test, rotations: false}"
+    task = f"measured: [{{accuracy: 0.5, interval: [0.4, 0.6], task: {task}}}]\n"
+    card.write_text(card.read_text().replace("measured: []\n", "") + task)
+    ran = run("cost", "models/Encoder", *more)
+    assert ran.code == 0, ran.err
+    memory = json.loads(ran.out)["layers"][-1]
+    assert (memory["layer"], memory["actions"]["conversions"], memory["actions"]["lines_driven"]) == ("memory", 5, 16)
+    assert [each["cells"] for each in memory["programming"]] == [2 * 5 * 16] * 2
+
+
+def test_the_cost_of_a_chip_that_states_none(home: Path, run: Callable) -> None:
+    ran = run("cost", *words("Net"), "ideal", "--quiet")
+    assert (ran.code, ran.out) == (2, "")
+    assert "chip 'ideal': got no cost given" in ran.err
+    assert "docs/cost.md" in ran.err
