@@ -41,6 +41,9 @@ def cost_figure(data: DataFrame) -> Figure:
 
     Args:
         data: table of `cost_data`.
+
+    Returns:
+        The figure.
     """
     panels = [name for name in _PANELS if np.nansum(numbers(data, name)) > 0.0] or ["energy_J"]
     names = [n for n in distinct(data, "component") if any(_bars(data, n, panel).any() for panel in panels)]
