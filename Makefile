@@ -31,7 +31,7 @@ FORGETTING_FEATURES_FULL := $(addprefix metaplastic_cifar10_features_,m0 m1_8)
 FORGETTING_STREAM := $(addprefix metaplastic_small_,stream_m0 stream_m10 stream_whole_m0 stream_whole_m10)
 
 .DEFAULT_GOAL := help
-.PHONY: help venv memtorch demo reproduce tables test isa check floors format benchmark bench-peers clean
+.PHONY: help venv memtorch demo reproduce tables test fuzz isa check floors format benchmark bench-peers clean
 
 help:
 	@echo "make demo       a shipped controller on simulated RRAM chips: table, figure, report (under 3 minutes)"
@@ -42,6 +42,7 @@ help:
 	@echo "make check      format, lint, types, layers and the fast tests (under 3 minutes)"
 	@echo "make floors     the fast tests with the lowest versions that pyproject.toml allows (about ten minutes)"
 	@echo "make memtorch   the second engine, compiled once (part of make test; docs/memtorch.md)"
+	@echo "make fuzz       bad files of every kind: errors without a place, tracebacks, hangs (an hour)"
 	@echo "make format     fix formatting and what ruff can fix"
 	@echo "make benchmark  speed against plain torch, as a table"
 	@echo "make bench-peers  this package beside other simulators, each installed in an environment under .peers/"
@@ -118,6 +119,10 @@ floors: $(STAMP)
 	PATH="$(CURDIR)/$(FLOORS)/bin:$$PATH" $(FLOORS)/bin/python -m pytest -n $(WORKERS) --dist worksteal \
 	  -m "not slow" -o filterwarnings=ignore
 	@$(BIN)/python .ci/floors.py --record
+
+fuzz: $(STAMP)
+	@echo "Reading twenty thousand bad files (about an hour on two cores) ..."
+	IMC_SIM_FUZZ=60 $(BIN)/python -m pytest -q tests/fuzz
 
 format: $(STAMP)
 	$(BIN)/ruff format .

@@ -93,7 +93,13 @@ def fit_chip(files: list[Path], kind: str | None, into: Path | None, name: str |
     if not re.fullmatch(r"[\w-]+", name):
         raise InputError("--name", repr(name), "letters, digits, _ and -", "Use another name.")
     with working(f"fitting {files[0].name}"):
-        found = fit_device(list(files), kind, path if extends else None, **options)
+        try:
+            found = fit_device(list(files), kind, path if extends else None, **options)
+        except InputError as error:
+            if any(file.name in error.where for file in files):
+                raise
+            where = f"{files[0]}{' and others' if len(files) > 1 else ''}, {error.where}"
+            raise InputError(where, error.got, error.allowed, error.next_step) from error
         figures = _written(found, name, path)
     say(f"{found.part.kind}: {found.reason}")
     for remark in (*found.table.notes, *(f"left out: {n} values ({why})" for why, n in found.table.dropped.items())):

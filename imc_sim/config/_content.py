@@ -24,6 +24,7 @@ FileKind = Literal["chip", "study", "training", "queue"]
 Kind = Literal["model"] | FileKind
 CARD = "model.yaml"
 _MOST_NAMES = 20  # that an error lists
+_LONGEST = 255  # bytes of the name of a file
 _FOLDERS: dict[Kind, str] = {
     "model": "models", "chip": "device_configs", "study": "studies", "training": "studies/trainings",
     "queue": "studies/queues",
@@ -106,8 +107,11 @@ def user_path(text: str | os.PathLike[str], where: str) -> Path:
         The path.
 
     Raises:
-        InputError: the home folder is unknown.
+        InputError: the home folder is unknown, or no file can have such a path.
     """
+    if any(len(part.encode(errors="replace")) > _LONGEST for part in str(text).split("/")) or "\0" in str(text):
+        step = "Check the path."
+        raise InputError(where, f"{str(text)[:40]!r}, of {len(str(text))} characters", "a path that can exist", step)
     try:
         return Path(text).expanduser()
     except RuntimeError as error:

@@ -23,6 +23,10 @@ _MERGE = f"{_PREFIX}merge"
 _TAGS = frozenset(f"{_PREFIX}{kind}" for kind in ("map", "seq", "str", "int", "float", "bool", "null", "merge"))
 #: most values that a document may hold once every alias is written out
 _VALUES = 1_000_000
+#: most digits of a whole number
+_DIGITS = 300
+#: most levels of values in values
+_LEVELS = 50
 
 
 def _integer(loader: yaml.SafeLoader, node: Any) -> int:
@@ -36,6 +40,7 @@ class _StrictLoader(yaml.SafeLoader):
         super().__init__(text)
         self.name = where
         self._sizes: dict[int, int] = {}
+        self._level = 0
 
     def get_single_node(self) -> Any:
         node = super().get_single_node()
@@ -50,17 +55,15 @@ class _StrictLoader(yaml.SafeLoader):
                 raise self._error(node, "a value that contains itself", "values that end", "Remove the alias (`*`).")
             return self._sizes[id(node)]
         self._sizes[id(node)] = 0  # in progress
+        self._level += 1
+        if self._level > _LEVELS:
+            step = "Write fewer levels."
+            raise self._error(node, "values that are nested too deeply", f"{_LEVELS} levels or fewer", step)
         if node.tag not in _TAGS:
-            raise self._error(
-                node,
-                f"the tag {node.tag.replace(_PREFIX, '!!')}",
-                "plain values",
-                "Remove the tag, or put the text in quotes.",
-            )
+            raise self._tag_error(node)
         children: list[yaml.Node] = []
-        if isinstance(node, yaml.ScalarNode) and HIDDEN.search(node.value):
-            step = "Remove the control characters."
-            raise self._error(node, ascii(node.value), "text without control characters", step)
+        if isinstance(node, yaml.ScalarNode):
+            self._check_scalar(node)
         if isinstance(node, yaml.MappingNode):
             self._check_keys(node)
             children = [value for _, value in node.value]
@@ -70,7 +73,19 @@ class _StrictLoader(yaml.SafeLoader):
         if size > _VALUES:
             raise self._error(node, "aliases that repeat each other", f"{_VALUES:,} values", "Remove aliases (`*`).")
         self._sizes[id(node)] = size
+        self._level -= 1
         return size
+
+    def _check_scalar(self, node: yaml.ScalarNode) -> None:
+        """Raise InputError unless a value is text that can be shown, or what its tag says."""
+        if HIDDEN.search(node.value):
+            step = "Remove the control characters."
+            raise self._error(node, ascii(node.value), "text without control characters", step)
+        if node.tag != f"{_PREFIX}str" and self.resolve(yaml.ScalarNode, node.value, (True, False)) != node.tag:
+            raise self._tag_error(node)
+        if node.tag == f"{_PREFIX}int" and len(node.value) > _DIGITS:
+            got = f"a number of {len(node.value)} digits"
+            raise self._error(node, got, f"{_DIGITS} digits or fewer", "Write text in quotes, numbers such as 1e9.")
 
     def _check_keys(self, node: yaml.MappingNode) -> None:
         """Raise InputError unless the keys of a mapping are text, and each occurs once."""
@@ -83,6 +98,10 @@ class _StrictLoader(yaml.SafeLoader):
                 got = f"a second {key.value!r} (first in line {seen[key.value]})"
                 raise self._error(key, got, "each key once", "Remove one of the two.")
             seen[key.value] = key.start_mark.line + 1
+
+    def _tag_error(self, node: yaml.Node) -> InputError:
+        tag = node.tag.replace(_PREFIX, "!!")
+        return self._error(node, f"the tag {tag}", "plain values", "Remove the tag, or put the text in quotes.")
 
     def _error(self, node: yaml.Node, got: str, allowed: str, step: str) -> InputError:
         return InputError(f"{self.name}, line {node.start_mark.line + 1}", got, allowed, step)
@@ -118,16 +137,21 @@ def parse_yaml(text: str, where: str = "<text>") -> dict[str, Any]:
     """
     try:
         loader = _StrictLoader(text, where)
-        try:
-            data = loader.get_single_data()
-        finally:
-            loader.dispose()
+    except yaml.reader.ReaderError as error:
+        line = text.count("\n", 0, error.position) + 1
+        got, step = f"the character {chr(error.character)!a}", "Remove the character."
+        raise InputError(f"{where}, line {line}", got, "text without control characters", step) from error
+    try:
+        data = loader.get_single_data()
     except InputError:
         raise
-    except (yaml.YAMLError, ValueError) as error:  # ValueError: such as `!!int x`, or a number of 5,000 digits
-        raise InputError(where, " ".join(str(error).split()), "YAML", "Fix the syntax at that place.") from error
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None) or loader.get_mark()
+        got = " ".join(str(error).split())
+        raise InputError(f"{where}, line {mark.line + 1}", got, "YAML", "Fix the syntax at that place.") from error
     except RecursionError:
-        raise InputError(where, "values that are nested too deeply", "YAML", "Write fewer levels.") from None
+        place, allowed = f"{where}, line {loader.line + 1}", f"{_LEVELS} levels or fewer"
+        raise InputError(place, "values that are nested too deeply", allowed, "Write fewer levels.") from None
     if not isinstance(data, dict):
         raise InputError(where, type(data).__name__, "a mapping of keys to values", "Start the file with `name: …`.")
     return data

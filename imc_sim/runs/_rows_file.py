@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -158,7 +159,7 @@ def _checked(line: bytes, rules: RowRules) -> Row | str:
     row = rules.complete(found)
     if "state" not in row:
         return "JSON that is no row"
-    return _seal_fault(found, rules.sealed) or rules.fault(row) or row
+    return _seal_fault(found, rules.sealed) or rules.fault(row) or _meta_fault(row.get("meta", {})) or row
 
 
 def _parse(line: bytes) -> Row | str:
@@ -180,6 +181,18 @@ def _seal_fault(row: Row, required: bool) -> str | None:
     except ValueError:  # NaN, or text that UTF-8 cannot hold
         fits = False
     return None if fits else "a row that does not fit its checksum"
+
+
+def _meta_fault(meta: Any) -> str | None:
+    """Return what is wrong with the metadata of a row, which no digest covers, or None."""
+    if meta == {}:
+        return None
+    if not isinstance(meta, dict) or not isinstance(meta.get("versions", {}), dict):
+        return "meta without its numbers"
+    numbers = [meta.get("seconds"), *([meta.get("elapsed")] if "run" in meta else [])]
+    sound = all(isinstance(n, int | float) and not isinstance(n, bool) and math.isfinite(n) for n in numbers)
+    texts = all(isinstance(meta.get(key, ""), str) for key in ("time", "host", "device", "run"))
+    return None if sound and texts else "meta without its numbers"
 
 
 def _contradictions(rows: Mapping[int, Row], rules: RowRules) -> dict[int, str]:

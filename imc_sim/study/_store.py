@@ -17,6 +17,7 @@ from imc_sim.runs import FolderKind, Row, RowStore, read_rows
 from imc_sim.study._costs_file import cost_store_kind, has_costs
 from imc_sim.study._point import SCHEMA
 from imc_sim.study._points import place_keys
+from imc_sim.study._stored_study import check_stored
 from imc_sim.study._trials_file import PAYLOAD, STUDY, TRIALS, rules_of
 
 
@@ -79,6 +80,7 @@ def read_study(folder: Path) -> dict[str, Any]:
     """Read the resolved study of a results folder.
 
     Raises:
+        InputError: a value has another type than those that runs write.
         ResultsError: the folder holds no results, results of a newer version, or points that do not fit their digest.
     """
     path = folder / STUDY
@@ -96,6 +98,7 @@ def read_study(folder: Path) -> dict[str, Any]:
     if not fits:
         step = "Remove the file and run the study again: this restores the file if all trials are of that study."
         raise ResultsError(str(path), "points that do not fit its digest", f"{STUDY} as a run wrote it", step)
+    check_stored(held, str(path))
     return held
 
 

@@ -72,7 +72,7 @@ class _Check:
 
     def fault(self, row: Row) -> str | None:
         """Return the first fault of a row, or None."""
-        return _types(row) or self._identity(row) or _counts(row) or _meta(row.get("meta", {}))
+        return _types(row) or self._identity(row) or _counts(row) or _more(row)
 
     def _identity(self, row: Row) -> str | None:
         """Return the contradiction to the study in point, chip, id, case or values of a row, or None."""
@@ -117,19 +117,20 @@ def _counts(row: Row) -> str | None:
         scores = row.get("scores")
         fits = isinstance(scores, dict) and all(map(_number, scores.values())) and row["score"] in scores.values()
         return None if fits and not {"correct", "total"} & row.keys() else f"score {row['score']!r} of {scores!r}"
+    if "scores" in row:
+        return "scores without a score"
     correct: Any = row.get("correct")
     total: Any = row.get("total")
     possible = _whole(correct) and _whole(total) and 0 <= correct <= total and total >= 1
     return None if possible else f"{correct!r} correct of {total!r}"
 
 
-def _meta(meta: Any) -> str | None:
-    """Return the fault of the metadata of a row, which no digest covers, or None."""
-    if meta == {}:
-        return None
-    numbers = ("seconds", *(("elapsed",) if isinstance(meta, dict) and "run" in meta else ()))
-    fits = isinstance(meta, dict) and all(_number(meta.get(key)) for key in numbers)
-    return None if fits and isinstance(meta.get("versions", {}), dict) else "meta without its numbers"
+def _more(row: Row) -> str | None:
+    """Return the fault of the measurements that only some rows have, or None."""
+    wrong = next(
+        (key for key in ("ranges", "rows_on", "sample", "scores") if not isinstance(row.get(key, {}), dict)), None
+    )
+    return None if wrong is None else f"{wrong} {row[wrong]!r}"
 
 
 def _whole(value: Any) -> bool:

@@ -31,7 +31,7 @@ def _by_kind(value: Any) -> Any:
     if isinstance(value, Encoding) or not isinstance(value, dict):
         return value
     known, kind = encodings(), value.get("kind")
-    if kind not in known:
+    if not isinstance(kind, str) or kind not in known:
         step = f"{nearest(str(kind), list(known))}Name one of these kinds."
         raise InputError("kind", "no kind" if kind is None else repr(kind), ", ".join(known), step)
     return build(known[kind], value, where="")

@@ -14,6 +14,7 @@ from typing import IO, Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from imc_sim._errors import CheckpointError
 from imc_sim._file_kinds import kind_of_file
@@ -21,6 +22,8 @@ from imc_sim.nn.store._weights import read_tensors
 
 _ALLOWED = "a .safetensors file, or a torch file that holds only tensors and plain containers"
 _SAVE_AGAIN = "Save it again where it was made: torch.save(model.state_dict(), path), and import that."
+#: most values of a tensor that repeats stored ones
+_REPEATED = 10**6
 #: names that are ignored
 _UNNAMED = ("torch.", "collections.OrderedDict", "argparse.Namespace", "numpy.dtype", "numpy.core.multiarray.scalar",
             "numpy._core.multiarray.scalar", "_codecs.encode")  # fmt: skip
@@ -53,7 +56,7 @@ def read_checkpoint(path: Path) -> Any:
     try:
         with warnings.catch_warnings(), torch.serialization.safe_globals(_HARMLESS):
             warnings.simplefilter("ignore")  # torch warns about old file formats
-            return torch.load(path, map_location="cpu", weights_only=True)
+            content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         refused = re.search(r"GLOBAL (\S+)", str(error))
         called = refused.group(1) if refused else _first_call(path)
@@ -65,6 +68,23 @@ def read_checkpoint(path: Path) -> Any:
     except (RuntimeError, EOFError, ValueError, KeyError, AttributeError, OSError, zipfile.BadZipFile) as error:
         reason = str(error).split(". ")[0].strip() or type(error).__name__
         raise _damaged(path, reason) from error
+    _refuse_repeated(content, path, set())
+    return content
+
+
+def _refuse_repeated(content: Any, path: Path, seen: set[int]) -> None:
+    """Reject tensors that are much larger than their file holds, because they repeat the values that it holds."""
+    if id(content) in seen:
+        return
+    seen.add(id(content))
+    if isinstance(content, dict | list | tuple):
+        for each in content.values() if isinstance(content, dict) else content:
+            _refuse_repeated(each, path, seen)
+    elif isinstance(content, Tensor) and content.layout == torch.strided and content.device.type == "cpu":
+        held = content.untyped_storage().nbytes() // content.element_size()
+        if content.numel() > max(held, _REPEATED):
+            got = f"a tensor of {content.numel():,} values that repeats {held:,}"
+            raise CheckpointError(str(path), got, f"{_REPEATED:,} values, or all of them stored", _SAVE_AGAIN)
 
 
 def _damaged(path: Path, reason: str) -> CheckpointError:

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import copy
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -81,7 +82,7 @@ def unpack(path: Path) -> tuple[dict[str, Tensor], Header]:
             tensors[key] = _unpack_layer(key, entry, tensors)
             if entry.get("rotated"):
                 fold_rotation(tensors, name, tensors[key])
-        except (KeyError, ValueError, RuntimeError) as error:
+        except (KeyError, ValueError, RuntimeError, TypeError, AttributeError) as error:
             raise CheckpointError(str(path), f"layer {name!r}: {error}", "the packed form", _RETRAIN) from error
     refuse_not_finite(tensors, str(path))
     return tensors, layers
@@ -166,10 +167,15 @@ def _integers(layer: ProductLayer) -> tuple[Header, dict[str, Tensor]]:
 def _unpack_layer(key: str, entry: Header, tensors: dict[str, Tensor]) -> Tensor:
     """Return the weight of a packed layer, and remove its parts from `tensors`."""
     form, shape = entry["form"], tuple(entry["shape"])
+    if not all(isinstance(size, int) and size >= 0 for size in shape):
+        raise ValueError(f"shape {list(shape)}")
     if form == "plain":
         return tensors.pop(key)
     if form == "bits":
-        bits = np.unpackbits(tensors.pop(f"{key}#bits").numpy(), count=int(np.prod(shape)))
+        stored, count = tensors.pop(f"{key}#bits").numpy(), math.prod(shape)
+        if 8 * stored.size < count:  # NumPy would add zeros
+            raise ValueError(f"{8 * stored.size} bits for shape {list(shape)}")
+        bits = np.unpackbits(stored, count=count)
         return torch.from_numpy(bits.astype(np.float32) * 2 - 1).reshape(shape)
     if form not in _WHOLE:
         raise ValueError(f"form {form!r}")
