@@ -215,6 +215,7 @@ class Cost(Spec):
             "supply_V or lines.swing_V": self.lines and self.lines.swing_V is None and self.supply_V is None,
             "technology_m with cell_area_F2": self.cell_area_F2 is not None and self.technology_m is None,
             "technology_m with kind 'survey'": self._surveyed and self.technology_m is None,
+            "conduct_s of at most read_pulse_s": (self.conduct_s or 0.0) > (self.read_pulse_s or 0.0),
             "read_pulse_s, or converter.time_s with kind 'survey'": self._surveyed and self._timeless,
         }
         for text, missing in needs.items():

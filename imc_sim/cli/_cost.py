@@ -21,7 +21,7 @@ def cost(
     ] = None,
     chips: Annotated[int, typer.Option(min=1, help="Number of chips to sample.")] = 4,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the sampled chips.")] = 0,
-    images: Annotated[int, typer.Option(min=1, help="Images that are averaged.")] = 16,
+    images: Annotated[int, typer.Option(min=1, help="Training images of the task that are averaged.")] = 16,
     out: Annotated[Path | None, typer.Option(help="Folder for a figure and its table.")] = None,
     weights: Weights = None,
     inputs: Inputs = None,

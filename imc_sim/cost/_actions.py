@@ -58,9 +58,6 @@ class Actions:
     def __add__(self, other: Actions) -> Actions:
         return Actions(*(a + b for a, b in zip(self.values(), other.values(), strict=True)))
 
-    def __mul__(self, factor: float) -> Actions:
-        return Actions(*(value * factor for value in self.values()))
-
     @property
     def bits(self) -> float:
         """Return the bits that are moved between buffer and tiles."""

@@ -44,7 +44,8 @@ class Counted:
     @property
     def mean(self) -> Actions:
         """Return the mean of the actions over the chips."""
-        return sum(self.actions, Actions()) * (1 / len(self.actions))
+        counts = zip(*(each.values() for each in self.actions), strict=True)
+        return Actions(*(sum(each) / len(each) for each in counts))
 
 
 @final

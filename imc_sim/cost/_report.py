@@ -209,7 +209,7 @@ def _over(count: float, value: float | None) -> float | None:
 
 def _totals(report: CostReport) -> list[str]:
     """Return the lines below the table."""
-    lines = [report.summary]
+    lines, cost = [report.summary], report.chip.cost
     if report.rate_Hz is not None:
         lines.append(f"layers on successive inputs: {report.rate_Hz:.3g} inferences per second")
     for name, each in (("as used", report), ("one full tile, signs at signs", report.peak)):
@@ -222,11 +222,12 @@ def _totals(report: CostReport) -> list[str]:
     if report.programming_J:
         lines.append(f"programming all cells: {with_unit(float(np.mean(report.programming_J)), 'J')}")
     if report.scaled:
-        cost = report.chip.cost
         node = "" if cost is None or cost.technology_m is None else f" to {cost.technology_m * 1e9:g} nm"
         lines.append(f"scaled{node} by node (energy, time) and node squared (area): {', '.join(report.scaled)}")
-    if report.chip.cost is not None and report.chip.cost.conduct_s == 0.0:
+    if cost is not None and cost.conduct_s == 0.0:
         lines.append("cells: their energy is part of that of other components (conduct_s: 0)")
+    if cost is not None and cost.rows_per_read is not None and cost.rows_per_read < report.chip.tile.rows:
+        lines.append("rows_per_read: accuracy is simulated with one conversion for all rows of a tile")
     if report.not_counted:
         lines.append(f"not counted: {'; '.join(report.not_counted)}")
     return lines

@@ -110,9 +110,9 @@ def _summed(inputs: InputVectors, values: Tensor, off: float, width: int) -> Ten
     width: entries of a vector.
     """
     if not isinstance(inputs, Patches):
-        return values.flatten(0, -2).sum(0, dtype=torch.float64)
+        return values.flatten(0, -2).sum(0, dtype=torch.float64).cpu()
     image = values.sum(0, keepdim=True, dtype=torch.float64) - off * len(values)
-    return inputs.replaced(image)(slice(0, width)).sum(0) + off * inputs.count
+    return inputs.replaced(image)(slice(0, width)).sum(0).cpu() + off * inputs.count
 
 
 def _driven(x: Tensor, drive: tuple[float, float, float]) -> Tensor:

@@ -308,6 +308,20 @@ def test_conductances_are_those_of_aged_cells_and_wires(change: Callable[[Chip],
     assert counted.siemens == (pytest.approx(siemens, rel=1e-3),)
 
 
+def test_counting_changes_no_result_and_depends_on_no_batch(net: Net) -> None:
+    noisy = CELLS["device"] | {"read": {"sigma": 0.1}, "programming": {"kind": "relative", "sigma": 0.1}}
+    spec = chip(device=noisy, tile={"rows": 64, "cols": 8}, **DIGITAL)
+    x = torch.randn(6, 1, 6, 6)
+    plain, counted = (imc.map_model(net, spec, chips=2, seed=3) for _ in range(2))
+    whole = count_actions(counted, x)[1]
+    assert torch.equal(plain(x), counted(x))
+    each = [count_actions(counted, part)[1] for part in x.split(2)]
+    for chip_number in range(2):
+        mean = sum((part.actions[chip_number] for part in each), Actions())
+        assert whole.actions[chip_number].lines_driven == pytest.approx(mean.lines_driven / 3)
+        assert whole.siemens[chip_number] == pytest.approx(sum(part.siemens[chip_number] for part in each) / 3)
+
+
 def test_counting_needs_inputs_and_the_native_backend(net: Net) -> None:
     analog = imc.map_model(net, chip(tile={"rows": 64, "cols": 8}, **DIGITAL))
     with pytest.raises(InputError, match="no samples"):
@@ -318,5 +332,6 @@ def test_counting_needs_inputs_and_the_native_backend(net: Net) -> None:
 
 def test_actions_add_up() -> None:
     one = Actions(**{each.name: 1.0 + n for n, each in enumerate(dataclasses.fields(Actions))})
-    assert (one + one).values() == (one * 2).values()
+    assert (one + one).values() == tuple(2 * value for value in one.values())
+    assert Counted("layer", (one,) * 7, (0.0,) * 7).mean == one
     assert one.bits == one.bits_in + one.bits_out

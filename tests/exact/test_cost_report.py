@@ -90,6 +90,12 @@ def test_cells_may_conduct_for_a_part_of_the_read() -> None:
     assert found.latency_s["cells"] == pytest.approx(10e-9)
 
 
+def test_a_report_states_what_its_values_leave_to_others() -> None:
+    assert "part of that of other components" in str(report(chip(conduct_s=0.0)))
+    assert "one conversion for all rows" in str(report(chip(rows_per_read=2)))
+    assert "one conversion" not in str(report(chip(rows_per_read=4)))
+
+
 def test_a_slow_word_line_lengthens_the_read() -> None:
     spec = chip(lines={"capacitance_F": "1 pF"}).replace("wires", {"kind": "nodal", "r_row_ohm": 1e3})
     found = report(spec).layers[0]
@@ -192,6 +198,7 @@ UNSCALED = {"technology_m": None, "cell_area_F2": None, "driver": {"scaled_from_
         ({"supply_V": None, "lines": {"capacitance_F": 1e-15}}, "supply_V or lines.swing_V"),
         ({"read_pulse_s": None, "adc": {"kind": "survey"}}, "read_pulse_s, or converter.time_s"),
         ({"adc": {"kind": "survey", "energy_J": 1e-12}}, "energy_J left out with kind 'survey'"),
+        ({"conduct_s": "11 ns"}, "conduct_s of at most read_pulse_s"),
         ({"write": {"voltage_V": 1.0}}, "energy_J, or voltage_V, current_A and time_s"),
         ({"write": {"energy_J": 1e-12, "voltage_V": 1.0}}, "energy_J without voltage_V"),
         ({"replicas": {"*": 0}}, "replicas of 1 or more"),
