@@ -9,14 +9,18 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from jsonschema import Draft202012Validator
 
 from imc_sim import InputError
 from imc_sim.array import load_chip
+from imc_sim.config import write_yaml
 from imc_sim.nn.networks import BinaryActivationNet
 from imc_sim.nn.store import Arch, ModelCard, save_model
-from imc_sim.study import _points, load_study
+from imc_sim.study import _points, json_schema, load_study
 from imc_sim.study._point import Point
 from imc_sim.study._points import points_of
+from imc_sim.study._work import evaluator_digest
+from imc_sim.testing import _stand_in, stand_in_evaluator
 
 
 def put(folder: Path, **args: object) -> str:
@@ -196,3 +200,52 @@ def test_data_of_the_user_are_identified_by_content_and_not_by_their_path(tmp_pa
         assert set(point.data) == set(point.own_data) == {f"{file} test"}
         found.append(point.id)
     assert found[0] == found[1] != found[2]
+
+
+def test_an_evaluator_is_what_its_name_finds(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A decorated or replaced function is another one: workers would import that one."""
+    known = evaluator_digest(stand_in_evaluator)
+    assert known is not None
+    monkeypatch.setattr(_stand_in, "stand_in_evaluator", lambda *_: [])
+    with pytest.raises(InputError, match="a function at the top level of a Python file"):
+        evaluator_digest(stand_in_evaluator)
+
+
+@pytest.mark.parametrize("key", ["chip_task", "task", "chip", "engine"])
+def test_a_misspelt_path_below_a_base_is_found_by_editors(key: str) -> None:
+    schema = Draft202012Validator(json_schema("study"))
+    right = {"task": "episodes", "chip_task": "episodes", "chip": "tile.rows", "engine": "kind"}[key]
+    value = "native" if key == "engine" else 4
+    for path, accepted in ((right, True), (right[:-1], False)):
+        study = {"name": "s", "base": "quickstart", "set": {f"{key}.{path}": value}}
+        assert schema.is_valid(study) is accepted, path
+    free = {"name": "s", "base": "quickstart", "set": {"chips.min": 4, "seed": 1, "axes.0.values": [1]}}
+    assert schema.is_valid(free)
+
+
+def test_a_chip_in_yaml_has_conductances_or_a_table() -> None:
+    schema = Draft202012Validator(json_schema("chip"))
+    both = {"g_lrs_S": 1e-4, "g_hrs_S": 1e-5}
+    for device, accepted in ((both, True), ({"g_lrs_S": 1e-4}, False), ({}, False)):
+        assert schema.is_valid({"name": "c", "device": device}) is accepted
+    encodings = ({"kind": "differential"}, True), ({"copies": 2}, False), ({"kind": "diferential"}, False)
+    for encoding, accepted in encodings:
+        assert schema.is_valid({"name": "c", "device": both, "encoding": encoding}) is accepted
+
+
+def test_content_is_next_to_the_file_of_the_study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder, elsewhere = tmp_path / "results", tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    folder.mkdir()
+    (folder / "own.yaml").write_text(write_yaml(load_chip("ideal").replace("tile.rows", 7).to_dict()))
+    study = {
+        "name": "s", "model": "batmann_small_xnor", "chip": "mine", "chips": {"min": 1},
+        "task": {"dataset": "glyphs", "split": "test"}, "content": {"chip": {"mine": "./own.yaml"}},
+    }  # fmt: skip
+    (folder / "study.yaml").write_text(write_yaml(study))
+    monkeypatch.chdir(elsewhere)
+    found = load_study("../results/study.yaml")
+    assert Path(found.content.chip["mine"]).is_absolute()
+    (point,) = points_of(found)
+    assert point.chip is not None
+    assert point.chip["tile"]["rows"] == 7
