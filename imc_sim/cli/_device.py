@@ -106,6 +106,8 @@ def fit_chip(files: list[Path], kind: str | None, into: Path | None, name: str |
         say(remark)
     ends = {"low": "95 % low", "high": "95 % high"}
     print_rows([{ends.get(key, key): value for key, value in row.items()} for row in found.part.rows])
+    if found.replaced:
+        say(f"programming of the chip: the fit of {found.part.kind} replaces that of {found.replaced}")
     for deviation in found.part.deviations[:_SHOWN]:
         say(deviation)
     print_paths([path, *figures])
@@ -117,7 +119,7 @@ def _written(found: DeviceFit, name: str, path: Path) -> list[Path]:
 
     from imc_sim._files import make_folder, publish, write_file
     from imc_sim.array import load_chip
-    from imc_sim.config import write_yaml
+    from imc_sim.config import edit_yaml, write_yaml
     from imc_sim.plotting import draw_fit
 
     chip = found.chip(name)
@@ -125,7 +127,7 @@ def _written(found: DeviceFit, name: str, path: Path) -> list[Path]:
     make_folder(path.parent)
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=".fit_") as draft:
         drawn = draw_fit(found.part.figures, Path(draft) / path.stem)
-        write_file(path, write_yaml(chip))
+        write_file(path, edit_yaml(path.read_text(encoding="utf-8"), chip) if path.exists() else write_yaml(chip))
         for each in drawn:
             publish(each, path.with_name(each.name))
     return [path.with_name(each.name) for each in drawn]

@@ -18,6 +18,7 @@ from imc_sim.config._content import (
     warn_if_shadowed,
     working_folder,
 )
+from imc_sim.config._edit import edit_yaml
 from imc_sim.config._engine import NATIVE, Engine, as_engine
 from imc_sim.config._held import Held, held, held_name, holding_objects, is_held
 from imc_sim.config._installation import REINSTALL, is_shipped, missing_files, package_file
@@ -85,6 +86,7 @@ __all__ = [
     "content_names",
     "digest",
     "drop_paths",
+    "edit_yaml",
     "family_summaries",
     "find_card",
     "find_content",

@@ -221,10 +221,10 @@ def write_yaml(data: dict[str, Any]) -> str:
     Returns:
         The text.
     """
-    return yaml.dump(data, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=110)
+    return yaml.dump(data, Dumper=Dumper, sort_keys=False, allow_unicode=True, width=110)
 
 
-class _Dumper(yaml.SafeDumper):
+class Dumper(yaml.SafeDumper):
     """SafeDumper whose plain scalars are read back by the strict loader as what they were; numbers stand in rows."""
 
     def represent_list(self, data: Any) -> yaml.SequenceNode:
@@ -232,6 +232,6 @@ class _Dumper(yaml.SafeDumper):
         return self.represent_sequence("tag:yaml.org,2002:seq", data, flow_style=numbers)
 
 
-_Dumper.yaml_implicit_resolvers = _StrictLoader.yaml_implicit_resolvers
+Dumper.yaml_implicit_resolvers = _StrictLoader.yaml_implicit_resolvers
 for _kind in (list, tuple):
-    _Dumper.add_representer(_kind, _Dumper.represent_list)
+    Dumper.add_representer(_kind, Dumper.represent_list)

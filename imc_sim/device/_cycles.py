@@ -15,6 +15,7 @@ from torch import Tensor
 from imc_sim._quantiles import PARTS, TAIL, WIDTH
 from imc_sim._rng import Stream
 from imc_sim.config import Effect
+from imc_sim.device._disturb import ReadDisturb
 
 #: weight below which an earlier programming is left out of a correlated series
 _LEAST = 1e-4
@@ -136,3 +137,17 @@ class Endurance(Effect):
             return levels
         u = torch.from_numpy(Stream(seed, layer, "endurance").uniform(levels.numel(), chip)).reshape(levels.shape)
         return levels.masked_fill((u < self.failed) & (levels != steps + 1), steps if self.failed_at == "lrs" else 0)
+
+
+def disturb_cycles(disturb: ReadDisturb, endurance: Endurance) -> int:
+    """Return the programming cycles of cells before the first read: those of endurance where `disturb` has none.
+
+    Raises:
+        ValueError: both act, and their cycles differ.
+    """
+    if disturb.is_ideal or not disturb.cycles:
+        return 0 if endurance.is_ideal else int(endurance.cycles)
+    worn = endurance.model_copy(update={"cycles": max(float(disturb.cycles), endurance.cycles)})
+    if disturb.cycles != int(endurance.cycles) and not worn.is_ideal:
+        raise ValueError("disturb.cycles left out, so that endurance.cycles counts for both, or both equal")
+    return disturb.cycles

@@ -16,7 +16,7 @@ from imc_sim._quantiles import WIDTH
 from imc_sim._rng import Stream
 from imc_sim.config import Kelvin
 from imc_sim.device._correlated import Correlated
-from imc_sim.device._cycles import CycleToCycle, Endurance
+from imc_sim.device._cycles import CycleToCycle, Endurance, disturb_cycles
 from imc_sim.device._disturb import ReadDisturb, Wear
 from imc_sim.device._faults import Faults
 from imc_sim.device._finite import check_finite
@@ -61,7 +61,8 @@ class Device(Levels):
 
     @model_validator(mode="after")
     def _reachable(self) -> Self:
-        """Check that pulses reach states of the switching model, and that verify is not requested twice."""
+        """Check that pulses reach states of the switching model, that verify is requested once, and cycles agree."""
+        disturb_cycles(self.disturb, self.endurance)
         if not isinstance(self.programming, PulsedProgramming):
             return self
         low, high = self.programming.cell.range_S
@@ -248,11 +249,9 @@ class Device(Levels):
         g = self.clipped(self.sample(self.table(steps), levels, steps, *address))
         target = self.places(levels, steps)
         within = (g - target).abs() <= self.verify.width(target, self.floor, self.window_S) + 1e-12
-        uniform = torch.from_numpy(
-            Stream(seed, layer, "pulses").uniform(levels.numel(), chip, self.time.last_epoch(epoch))
-        )
+        uniform = Stream(seed, layer, "pulses").uniform(levels.numel(), chip, self.time.last_epoch(epoch))
         accepted = self.verification(steps).accepted[row.long()]
-        return self.verify.counts(accepted, uniform.reshape(levels.shape), within)
+        return self.verify.counts(accepted, torch.from_numpy(uniform).reshape(levels.shape), within)
 
     def clipped(self, g: Tensor, steps: int = 1) -> Tensor:
         """Return programmed g [*] clipped at 0 S; the same object if `table` has clipped it already.
@@ -359,7 +358,7 @@ class Device(Levels):
     @property
     def wear(self) -> Wear:
         """Return the read disturb of a cell in LRS: refreshes, programming cycles, reads since, and the factor on G."""
-        return self.disturb.wear(self.read.v_read_V, self.temperature_K)
+        return self.disturb.wear(self.read.v_read_V, self.temperature_K, disturb_cycles(self.disturb, self.endurance))
 
     def compensation(self, before: Tensor, after: Tensor, steps: int) -> float:
         """Return the factor on analog results that undoes the common loss of one crossbar; 1 where compensation is off.

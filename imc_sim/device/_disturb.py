@@ -168,25 +168,26 @@ class ReadDisturb(Effect):
         with np.errstate(over="ignore"):  # a transition time beyond all numbers is never reached
             return Law(np.maximum(self.t0_s * (self.base * left) ** (1.0 / p), 1e-300), p)
 
-    def wear(self, v_read_V: float, temperature_K: float) -> Wear:
+    def wear(self, v_read_V: float, temperature_K: float, cycles: int | None = None) -> Wear:
         """Return the state of a cell in LRS after `reads` reads, including the refreshes of the policy.
 
         Args:
             v_read_V: read voltage in V; only its magnitude counts.
             temperature_K: temperature of the cells in K.
+            cycles: programming cycles before the first read; None: those of the settings.
 
         Raises:
             InputError: the law does not hold, see `law`.
         """
-        refreshes, since, first = 0, self.reads, self.cycles
+        refreshes, since, first = 0, self.reads, self.cycles if cycles is None else cycles
         while not isinstance(self.refresh, NoRefresh):
             # Intervals between refreshes follow from the cycles alone: compute thousands in one call.
-            cycles = self._next(first + refreshes)
-            intervals = self.refresh.reads(self.law(cycles, v_read_V, temperature_K), self.t_read_s)
+            ahead = self._next(first + refreshes)
+            intervals = self.refresh.reads(self.law(ahead, v_read_V, temperature_K), self.t_read_s)
             ends = np.cumsum(np.minimum(intervals, since + 1.0).astype(np.int64))
             done = int(np.searchsorted(ends, since, side="right"))
             refreshes, since = refreshes + done, since - (int(ends[done - 1]) if done else 0)
-            if done < len(cycles):
+            if done < len(ahead):
                 break
         last = self.law(np.array([first + refreshes]), v_read_V, temperature_K)
         return Wear(refreshes, first + refreshes, since, float(last.factor(since * self.t_read_s)[0]))

@@ -176,13 +176,15 @@ def test_a_second_fit_extends_the_chip_and_an_error_leaves_it(here: Path) -> Non
     data = read_yaml(chip)
     data["device"]["read"] = {"sigma": 0.01}
     data["validity"] += "\nread: a note."
-    chip.write_text(write_yaml(data), encoding="utf-8")
+    chip.write_text("# mine\n" + write_yaml(data).replace("sigma: 0.01", "sigma: 0.01  # by hand"), encoding="utf-8")
     levels = write(
         here / "levels.csv", "level,G (uS)", np.repeat([0, 1, 2], N), np.concatenate([HRS_uS, HRS_uS * 3, LRS_uS])
     )
     ran = CliRunner().invoke(app, ["device", "fit", str(levels), "--into", str(chip)])
     assert ran.exit_code == 0, ran.output
     assert "levels: conductances by state" in ran.stderr
+    assert "# mine\n" in chip.read_text(encoding="utf-8")
+    assert "    sigma: 0.01  # by hand\n" in chip.read_text(encoding="utf-8")
     both = load_chip(str(chip))
     assert both.device.levels == 3
     assert both.device.read.sigma == 0.01
@@ -203,3 +205,20 @@ def test_equal_tables_give_equal_files(here: Path) -> None:
         contents.append({p.name: p.read_bytes() for p in sorted((here / folder).iterdir())})
     assert contents[0] == contents[1]
     assert len(read_csv(here / "a" / "chip_cdf.csv")) == 2 * N  # all cells, as there are fewer than 500
+
+
+def test_a_fit_says_whose_programming_it_replaces(here: Path) -> None:
+    chip, P = here / "chip.yaml", np.arange(30)
+    levels = wide(here)
+    assert CliRunner().invoke(app, ["device", "fit", str(levels), "--into", str(chip)]).exit_code == 0
+    rise = 2 + 70 * (1 - np.exp(-P / 8))
+    G = np.concatenate([rise, rise[-1] - 70 * (1 - np.exp(-P / 8))])
+    pulses = write(here / "pulses.csv", "pulse,V,G (uS)", np.tile(P, 2), np.repeat([1, -1], 30), G)
+    ran = CliRunner().invoke(app, ["device", "fit", str(pulses), "--into", str(chip)])
+    assert "programming of the chip: the fit of pulses replaces that of levels" in ran.stderr
+    found = load_chip(str(chip))
+    assert "levels: device variation replaced by the fit of pulses." in found.validity
+    assert found.device.g_lrs_S == pytest.approx(60e-6, rel=0.05), "levels stay"
+    ran = CliRunner().invoke(app, ["device", "fit", str(levels), "--into", str(chip)])
+    assert "the fit of levels replaces that of pulses" in ran.stderr
+    assert "pulses: device variation replaced by the fit of levels." in load_chip(str(chip)).validity

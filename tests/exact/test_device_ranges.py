@@ -15,7 +15,7 @@ from pydantic.fields import FieldInfo
 
 from imc_sim import InputError
 from imc_sim.array import Chip, Crossbar, Differential, Tile, load_chip
-from imc_sim.config import Spec
+from imc_sim.config import Spec, build
 from imc_sim.device import (
     Correlated,
     Device,
@@ -230,3 +230,20 @@ def test_an_overflow_of_wires_names_them(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr("imc_sim.array._programming.wired", lambda *_: ((broken,), None))
     with pytest.raises(InputError, match="layer 'fc', tile 0, wires: got an overflow"):
         Crossbar.program(torch.ones(2, 8), chip, layer="fc")
+
+
+def test_read_disturb_and_endurance_have_one_number_of_cycles() -> None:
+    """disturb.cycles is that of endurance where it is left out; another number is refused, also the other way round."""
+    cell = {"g_lrs_S": 1e-4, "g_hrs_S": 1e-5}
+    reads, life = {"reads": 10**6}, {"life_cycles": 1e9}
+
+    def device(disturb: dict[str, Any], **endurance: float) -> Device:
+        return build(Device, cell | {"disturb": disturb, "endurance": endurance}, "device")
+
+    fresh, worn = device(reads).wear, device(reads | {"cycles": 10**5}).wear
+    assert device(reads, cycles=1e5, **life).wear == worn != fresh
+    assert device(reads, cycles=1e5).wear == fresh, "no law of endurance"
+    assert device(reads | {"cycles": 10**5}, cycles=1e5, **life).wear == worn
+    for cycles in (1e4, 0.0):
+        with pytest.raises(InputError, match=r"disturb\.cycles left out"):
+            device(reads | {"cycles": 10**5}, cycles=cycles, **life)

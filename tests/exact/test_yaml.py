@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from imc_sim import InputError
 from imc_sim.array import load_chip
-from imc_sim.config import find_content, parse_yaml, set_path, write_yaml
+from imc_sim.config import edit_yaml, find_content, parse_yaml, set_path, write_yaml
 from imc_sim.study import load_study
 
 BOMB = "b0: &b0 [x, x, x, x, x, x, x, x, x]\n" + "".join(
@@ -126,3 +128,81 @@ def test_content_is_found_first_where_one_works_then_in_own_folders_then_among_t
         (folder / "device_configs").mkdir(parents=True)
         (folder / "device_configs" / "ideal.yaml").write_text("name: mine\n")
         assert find_content("chip", "ideal") == folder / "device_configs" / "ideal.yaml"
+
+
+EDITED = """# my chip
+name: x   # the name
+source: |
+  line 1
+
+device:  # cells
+  # levels of the datasheet
+  g_lrs_S: 60 uS      # LRS
+  g_hrs_S: 4 uS
+  programming: {kind: relative, sigma: 0.05}  # measured
+  read:
+    sigma: 0.01       # white
+    # nothing else
+
+tile: {rows: 128, cols: 128}   # array
+"""
+
+
+def test_an_edit_changes_the_lines_of_changed_keys_alone() -> None:
+    data = parse_yaml(EDITED)
+    data["source"] = "line 2"
+    device = data["device"]
+    device |= {"g_lrs_S": "61 uS", "programming": {"kind": "measured", "targets_S": [1e-6]}, "time": {"t_s": 3.0}}
+    del device["g_hrs_S"]
+    device["read"]["v_read_V"] = 0.3
+    changes = {
+        "source: |\n  line 1": "source: line 2", "60 uS": "61 uS", "  g_hrs_S: 4 uS\n": "",
+        "{kind: relative, sigma: 0.05}": "{kind: measured, targets_S: [1.0e-06]}",
+        "    # nothing else\n": "    # nothing else\n    v_read_V: 0.3\n  time:\n    t_s: 3.0\n",
+    }  # fmt: skip
+    expected = EDITED
+    for old, new in changes.items():
+        expected = expected.replace(old, new)
+    assert edit_yaml(EDITED, data) == expected
+    assert edit_yaml(EDITED, parse_yaml(EDITED)) == EDITED
+
+
+TREES = st.recursive(
+    st.integers(0, 9), lambda inner: st.dictionaries(st.sampled_from("abcde"), inner, min_size=1, max_size=4)
+)
+
+
+def commented(data: dict[str, Any], path: str = "") -> list[str]:
+    """Return the lines of a text with the path of each key as a comment."""
+    lines = []
+    for key, value in data.items():
+        here = f"{path}.{key}"
+        inner = commented(value, here) if isinstance(value, dict) else []
+        lines += [f"{key}:{'' if inner else f' {value}'}  # {here}", *(f"  {line}" for line in inner)]
+    return lines
+
+
+def paths(data: dict[str, Any], path: str = "") -> dict[str, bool]:
+    """Return the path of each key, and whether it holds a mapping."""
+    found = {f"{path}.{key}": isinstance(value, dict) for key, value in data.items()}
+    for key, value in data.items():
+        found |= paths(value, f"{path}.{key}") if isinstance(value, dict) else {}
+    return found
+
+
+@given(*[st.dictionaries(st.sampled_from("abcde"), TREES, min_size=1, max_size=4)] * 2)
+def test_edits_hold_the_new_values_and_keep_comments_of_keys_that_stay(
+    old: dict[str, Any], new: dict[str, Any]
+) -> None:
+    text = "\n".join(commented(old)) + "\n"
+    found = edit_yaml(text, new)
+    assert parse_yaml(found) == new
+    before, after = paths(old), paths(new)
+    kept = {path for path, mapping in before.items() if after.get(path) == mapping}
+    kept = {path for path in kept if set(paths_above(path)) <= kept}
+    assert {line.split("# ")[1] for line in found.splitlines() if "# " in line} >= kept
+
+
+def paths_above(path: str) -> list[str]:
+    keys = path.split(".")[1:]
+    return ["." + ".".join(keys[:n]) for n in range(1, len(keys))]

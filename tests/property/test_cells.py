@@ -111,7 +111,7 @@ PARAMETERS: dict[str, tuple[Any, dict[str, Any]]] = {
     "faults.failure_state": ("undefined", {"faults": Faults(failure=0.2)}),
     "cycle_to_cycle.share": (0.5, {"programming": RelativeVariation(sigma=0.2)}),
     "cycle_to_cycle.correlation": (0.5, {"programming": RelativeVariation(sigma=0.2), "time": AGAIN}),
-    "endurance.cycles": (2e6, {"endurance": WORN}),
+    "endurance.cycles": (1.2e6, {"endurance": WORN}),
     "endurance.onset_cycles": (10.0, {"endurance": WORN}),
     "endurance.lrs_exponent": (-0.03, {"endurance": WORN}),
     "endurance.hrs_exponent": (0.02, {"endurance": WORN}),
@@ -266,7 +266,7 @@ DEVICES = st.builds(
     faults=FAULTS,
     cycle_to_cycle=st.builds(CycleToCycle, share=st.floats(0, 1), correlation=st.floats(0, 0.9)),
     endurance=st.builds(
-        Endurance, cycles=st.floats(0, 1e9), lrs_exponent=st.floats(-0.1, 0.1), hrs_exponent=st.floats(-0.1, 0.1),
+        Endurance, cycles=st.floats(0, 1e6), lrs_exponent=st.floats(-0.1, 0.1), hrs_exponent=st.floats(-0.1, 0.1),
         life_cycles=st.one_of(st.none(), st.floats(1e3, 1e12)), life_shape=st.floats(0.5, 4),
         failed_at=st.sampled_from(["hrs", "lrs"]),
     ),

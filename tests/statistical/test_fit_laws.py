@@ -129,7 +129,7 @@ def test_a_state_that_loses_nothing_keeps_its_variation() -> None:
     hrs, lrs = followed(found.device.time.to_dict(), 1000, 8)
     assert np.array_equal(hrs.G[:, -1], hrs.G[:, 0])
     assert float(lrs.G[:, -1].std()) < 0.2 * float(lrs.G[:, 0].std())
-    assert any("HRS: nothing is lost" in words for words in found.part.deviations)
+    assert any("HRS: does not decay" in words for words in found.part.deviations)
 
 
 def test_cells_that_cannot_be_followed_are_refused() -> None:
@@ -141,3 +141,24 @@ def test_cells_that_cannot_be_followed_are_refused() -> None:
         fit(table.select(table["time"] == 1.0), "retention")
     with pytest.raises(InputError, match="cells of one state and no chip"):
         fit(table.select(table["state"] == "LRS"))
+
+
+def test_states_that_do_not_decay_leave_the_law_to_the_others_or_give_none() -> None:
+    """Reads scatter as much as cells vary, which is no loss; HRS, LRS or both stay, at one or three temperatures."""
+    decay: dict[str, Any] = {"rate_Hz": 1e-4, "beta": 0.6, "states_S": [2e-5, 6e-5]}
+    for ends in ([None, 3e-5], [2.5e-5, None]):
+        series = followed({"retention": decay | {"end_S": ends}}, 200, 5, 0.05)
+        estimates = STRETCHED.estimate(series, None)
+        assert np.isnan(estimates[2:]).tolist() == [end is None for end in ends]
+        assert estimates[:2] == pytest.approx([np.log(1e-4), 0.6], rel=0.2)
+    still = followed({}, 60, 6, 0.05)
+    found = fit(table_of(still))
+    assert "error on cells left out, stretched exponential" not in {row["quantity"] for row in found.part.rows}
+    tables = [table_of(still, temperature=T) for T in (360.0, 380.0, 410.0)]
+    columns = {name: np.concatenate([t[name] for t in tables]) for name in tables[0].columns}
+    columns["cell"] = columns["cell"] + 1000 * columns["temperature"]
+    found = fit(Table(columns))
+    assert found.device.time.retention.rate_Hz == 0.0
+    assert found.device.time.is_ideal
+    assert found.part.details == "no loss"
+    assert found.part.deviations[:2] == [f"{s}: does not decay, so that the chip loses nothing" for s in ("HRS", "LRS")]

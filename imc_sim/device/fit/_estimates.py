@@ -43,7 +43,7 @@ def jackknife(
     error = np.sqrt((groups - 1) / groups * np.square(parts - parts.mean(0)).sum(0))
     half = float(stdtrit(groups - 1, 0.975)) * error
     factor = np.exp(np.minimum(half / np.where(whole > 0.0, whole, np.inf), 50.0))
-    scale = np.asarray(positive) & (whole > 0.0)
+    scale = np.asarray(positive, dtype=bool) & (whole > 0.0)
     return whole, np.where(scale, whole / factor, whole - half), np.where(scale, whole * factor, whole + half)
 
 

@@ -47,6 +47,15 @@ class DeviceFit:
         """Return the fit of each state, from the lowest to the highest conductance; empty for kinds without."""
         return self.part.details if self.part.kind == "levels" else ()
 
+    @property
+    def replaced(self) -> str:
+        """Return the kind whose device variation this one replaces: levels or pulses; empty where none is lost."""
+        kind, old = self.part.kind, dict(self.base).get("device", {}).get("programming")
+        if kind not in ("levels", "pulses") or old is None:
+            return ""
+        earlier = "pulses" if old.get("kind") == "pulses" else "levels"
+        return "" if earlier == kind else earlier
+
     def chip(self, name: str) -> dict[str, Any]:
         """Return the finished chip, as in a file of device_configs/.
 
@@ -57,10 +66,13 @@ class DeviceFit:
         """
         kind, base = self.part.kind, dict(self.base)
         files = ", ".join(f"{file} (sha256 {digest[:16]})" for file, digest in self.table.source) or "arrays"
+        validity = base.get("validity", _VALIDITY)
+        if self.replaced:
+            validity = _with_line(validity, self.replaced, f"device variation replaced by the fit of {kind}.")
         return base | {
             "name": name,
             "source": _with_line(base.get("source", ""), kind, f"imc-sim device fit {files}"),
-            "validity": _with_line(base.get("validity", _VALIDITY), kind, self.part.summary),
+            "validity": _with_line(validity, kind, self.part.summary),
             "device": self.data,
         }
 

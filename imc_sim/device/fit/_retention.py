@@ -29,6 +29,7 @@ from imc_sim.device.fit._time_laws import (
     DRIFT,
     RELAXATION,
     STRETCHED,
+    UNCHANGED,
     Law,
     cells_of,
     drift_estimates,
@@ -47,7 +48,7 @@ def fit_retention(table: Table, options: Options) -> PartFit:
     """Fit the law of time that predicts cells left out of the fit best.
 
     Tried are drift (a power of time), relaxation by state (in ln t), and the stretched exponential with an end for each
-    state, which is the only one where the table has several temperatures.
+    state, which is the only one where the table has several temperatures. Where no state decays then, nothing is lost.
 
     Args:
         table: measurements with cell, time and G, and a state or temperature.
@@ -60,11 +61,11 @@ def fit_retention(table: Table, options: Options) -> PartFit:
     if min(len(each.at) for each in series) < 2 or min(len(each.G) for each in series) < 1:
         got = "cells measured at one time only"
         raise InputError(table.name, got, "two times or more of each cell", "Check the columns time and cell.")
-    laws = (
-        [STRETCHED]
-        if several_temperatures(series)
-        else [law for law in (DRIFT, RELAXATION, STRETCHED) if possible(law, series)]
-    )
+    warm = several_temperatures(series)
+    stable = sorted(stable_states(series))
+    laws = [law for law in ([STRETCHED] if warm else [DRIFT, RELAXATION, STRETCHED]) if possible(law, series)]
+    if warm and len(stable) == len({each.state for each in series}):
+        laws = [UNCHANGED]
     whole = {law.name: law.estimate(series, None) for law in laws}
     errors = {law.name: _error_left_out(law, series, whole[law.name]) for law in laws}
     law = min(laws, key=lambda each: errors[each.name])
@@ -76,9 +77,10 @@ def fit_retention(table: Table, options: Options) -> PartFit:
     part = levels_part(series, options) | {"time": time}
     words = f"{law.name} over {cells_of(series)} cells, {100 * errors[law.name]:.2g} % off on cells left out"
     summary = f"{words}; acts where device.time.t_s is above {quantity(first_time(series), 's')}."
-    return PartFit(
-        "retention", part, rows, _in_words(compared, law, series), summary, {"retention": frame(compared)}, law.name
-    )
+    if law is UNCHANGED:
+        summary = f"none of {cells_of(series)} cells decays, and the chip loses nothing."
+    deviations = _in_words(compared, law, series, stable)
+    return PartFit("retention", part, rows, deviations, summary, {"retention": frame(compared)}, law.name)
 
 
 def _complete(series: Series) -> Series:
@@ -103,6 +105,7 @@ def _rows(law: Law, series: Sequence[Series], found: Floats) -> list[dict[str, A
     return [
         line(name, n, float(found[k]), float(low[k]), float(high[k]), unit, scale)
         for k, (name, n, unit, scale, _) in enumerate(lines)
+        if not math.isnan(found[k])
     ]
 
 
@@ -167,7 +170,7 @@ def _compared(settings: dict[str, Any], series: Sequence[Series]) -> list[dict[s
     return found
 
 
-def _in_words(compared: list[dict[str, Any]], law: Law, series: Sequence[Series]) -> list[str]:
+def _in_words(compared: list[dict[str, Any]], law: Law, series: Sequence[Series], stable: list[str]) -> list[str]:
     """Return how far cells of the chip are from the data, the largest deviation first."""
     found: list[tuple[float, str]] = []
     for row in compared:
@@ -183,8 +186,8 @@ def _in_words(compared: list[dict[str, Any]], law: Law, series: Sequence[Series]
     words = [text for size, text in sorted(found, reverse=True)[:5] if size > 0.005]
     if law is DRIFT and bool((drift_estimates(series)[::2] < 0.0).any()):
         words.insert(0, "some states rise with time, which drift cannot describe: their exponent is 0")
-    stable = sorted(stable_states(series)) if law is STRETCHED else []
-    words += [f"{state}: nothing is lost, so that its end is not used" for state in stable]
+    if law in (STRETCHED, UNCHANGED):
+        words = [f"{state or 'cells'}: does not decay, so that the chip loses nothing" for state in stable] + words
     if law is STRETCHED and not several_temperatures(series):
         words.append("one temperature: the activation energy is not known, and the chip loses at this rate at any")
     return words

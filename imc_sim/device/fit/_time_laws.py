@@ -15,8 +15,9 @@ from imc_sim.device.fit._estimates import Floats, Series, least_squares, number,
 
 #: means of the size of a standard normal number, and of its root
 _MEAN_SIZE, _MEAN_ROOT = math.sqrt(2.0 / math.pi), 2.0**0.25 * math.gamma(0.75) / math.sqrt(math.pi)
-#: slope of last over first readings, and mean over first mean, from which on a state is stable
-_STABLE = 0.9
+#: slope of last over first readings, and mean over first mean, from which on a state is stable; and Student's t beyond
+#: which the variance of the cells has fallen
+_STABLE, _FALLEN = 0.9, 3.0
 #: settings that switch a law of time off
 _OFF: dict[str, Any] = {
     "relaxation": {"kind": "logarithmic", "sigma_S": 0.0},
@@ -178,9 +179,15 @@ RELAXATION = Law(
 def _stretched(series: Sequence[Series], near: Floats | None = None) -> Floats:
     """Return ln(rate), beta, activation energy (where there are several temperatures), and the end of each state in S.
 
-    Means over cells obey the law that each cell obeys: G(t) - G_end is proportional to exp(-(r t)^beta).
+    Means over cells obey the law that each cell obeys: G(t) - G_end is proportional to exp(-(r t)^beta). States that
+    lose nothing (`stable_states`) say nothing about the rate: they are left out, and their end is NaN.
     """
-    states = list(dict.fromkeys(each.state for each in series))
+    known = list(dict.fromkeys(each.state for each in series))
+    lost = [i for i, name in enumerate(known) if name not in stable_states(series)]
+    if near is not None:
+        lost = [i for i in range(len(known)) if not math.isnan(near[len(near) - len(known) + i])]
+    states = [known[i] for i in lost]
+    series = [each for each in series if each.state in states]
     reference, warm = _reference(series), several_temperatures(series)
     means = [each.G.mean(0) for each in series]
     errors = [_standard_error(each) for each in series]
@@ -206,11 +213,19 @@ def _stretched(series: Sequence[Series], near: Floats | None = None) -> Floats:
     scale = np.ones(len(low))
     scale[-len(states) :] = top
     if near is not None:
-        return _newton(rest, near / scale, np.array(low), np.array(high)) * scale
-    starts = [
-        [-math.log(t), beta, *energies, *ends] for t in (longest, math.sqrt(longest * shortest)) for beta in (0.4, 0.9)
-    ]
-    return least_squares(rest, starts, low, high) * scale
+        found = _newton(rest, near[~np.isnan(near)] / scale, np.array(low), np.array(high)) * scale
+    else:
+        starts = [
+            [-math.log(t), beta, *energies, *ends]
+            for t in (longest, math.sqrt(longest * shortest))
+            for beta in (0.4, 0.9)
+        ]
+        found = least_squares(rest, starts, low, high) * scale
+    shared = len(found) - len(states)
+    whole = np.full(shared + len(known), np.nan)
+    whole[:shared] = found[:shared]
+    whole[[shared + i for i in lost]] = found[shared:]
+    return whole
 
 
 def _newton(rest: Callable[[Floats], Floats], theta: Floats, low: Floats, high: Floats, steps: int = 2) -> Floats:
@@ -260,27 +275,38 @@ def _stretched_settings(series: Sequence[Series], found: Floats) -> dict[str, An
     for each in series:
         states.setdefault(each.state, []).append(each.center_S)
     law["states_S"] = [quantity(float(np.mean(centers)), "S") for centers in states.values()]
-    stable = stable_states(series)
-    ends = [None if name in stable else quantity(float(end), "S") for name, end in zip(
-        states, found[-len(states) :], strict=True)]  # fmt: skip
+    ends = [None if math.isnan(end) else quantity(float(end), "S") for end in found[-len(states) :]]
     return {"retention": law | {"end_S": ends}}
 
 
 def stable_states(series: Sequence[Series]) -> set[str]:
     """Return the states that lose nothing: at the end of every series, their cells are where they began.
 
-    A cell that has lost a part is nearer to the end, so that the slope of its last over its first reading is below 1.
+    Cells that have lost a part are nearer to the end: their mean has moved, or the slope of their last over their first
+    readings and their variance have fallen. Scatter of the reads lowers the slope alone.
     """
     moved = set()
     for each in series:
         first, last = each.G[:, 0], each.G[:, -1]
-        variance = float(first.var())
-        slope = float(np.cov(first, last, bias=True)[0, 1]) / variance if len(first) > 4 and variance > 0.0 else 1.0
-        if slope < _STABLE or abs(float(last.mean() / first.mean()) - 1.0) > 1.0 - _STABLE:
+        if abs(float(last.mean() / first.mean()) - 1.0) > 1.0 - _STABLE or _gathered(first, last):
             moved.add(each.state)
-    return {each.state for each in series} - moved if moved else set()
+    return {each.state for each in series} - moved
 
 
+def _gathered(first: Floats, last: Floats) -> bool:
+    """Tell whether cells are nearer to each other than they were, by more than chance.
+
+    Reference: test of equal variances of pairs: Pitman, Biometrika 31:9 (1939); Morgan, Biometrika 31:13 (1939).
+    """
+    sum_, difference = first + last, first - last
+    if len(first) < 5 or first.var() == 0.0 or difference.var() == 0.0:
+        return False
+    r = float(np.corrcoef(sum_, difference)[0, 1])
+    slope = float(np.cov(first, last, bias=True)[0, 1] / first.var())
+    return slope < _STABLE and r * math.sqrt((len(first) - 2) / max(1.0 - r * r, 1e-12)) > _FALLEN
+
+
+UNCHANGED = Law("no loss", lambda _series, _near=None: np.empty(0), lambda _series: [], lambda _series, _found: {})
 STRETCHED = Law("stretched exponential", _stretched, _stretched_lines, _stretched_settings)
 
 
@@ -288,4 +314,7 @@ def possible(law: Law, series: Sequence[Series]) -> bool:
     """Tell whether the data determine the estimates of a law."""
     if law is DRIFT:
         return all(bool((each.G > 0.0).all()) and int((each.at > 0.0).sum()) > 1 for each in series)
-    return law is RELAXATION or min(len(each.at) for each in series) > 3
+    if law is STRETCHED:
+        lost = any(each.state not in stable_states(series) for each in series)
+        return lost and min(len(each.at) for each in series) > 3
+    return True
