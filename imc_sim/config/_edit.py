@@ -8,7 +8,7 @@ from typing import Any
 import yaml
 
 from imc_sim._errors import InputError
-from imc_sim.config._yaml import Dumper, parse_yaml, write_yaml
+from imc_sim.config._yaml import parse_yaml, write_yaml
 
 #: start, end and replacement of a part of a text
 _Edit = tuple[int, int, str]
@@ -62,10 +62,7 @@ def _edits(text: str, node: Any, old: Mapping[str, Any], new: Mapping[str, Any])
 def _written(name: str, value: Any, column: int, flow: bool = False) -> str:
     """Return a key with its value, to stand in a column; the first line is not indented."""
     if flow:
-        text = yaml.dump(
-            {name: value}, Dumper=Dumper, sort_keys=False, allow_unicode=True, width=1e9, default_flow_style=True
-        )
-        return text.strip().removeprefix("{").removesuffix("}")
+        return write_yaml({name: value}, one_line=True).strip().removeprefix("{").removesuffix("}")
     return write_yaml({name: value}).rstrip("\n").replace("\n", "\n" + " " * column)
 
 

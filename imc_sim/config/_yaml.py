@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import io
+import math
 import re
 from pathlib import Path
 from typing import Any
@@ -212,19 +213,21 @@ def read_text(path: Path) -> str:
         raise InputError(str(path), str(error), "a readable UTF-8 file", "Check the path and its rights.") from error
 
 
-def write_yaml(data: dict[str, Any]) -> str:
+def write_yaml(data: dict[str, Any], one_line: bool = False) -> str:
     """Write YAML in the order given; reading it back gives the same values.
 
     Args:
         data: plain data.
+        one_line: whether to write it in braces, on one line.
 
     Returns:
         The text.
     """
-    return yaml.dump(data, Dumper=Dumper, sort_keys=False, allow_unicode=True, width=110)
+    layout: dict[str, Any] = {"default_flow_style": True, "width": math.inf} if one_line else {"width": 110}
+    return yaml.dump(data, Dumper=_Dumper, sort_keys=False, allow_unicode=True, **layout)
 
 
-class Dumper(yaml.SafeDumper):
+class _Dumper(yaml.SafeDumper):
     """SafeDumper whose plain scalars are read back by the strict loader as what they were; numbers stand in rows."""
 
     def represent_list(self, data: Any) -> yaml.SequenceNode:
@@ -232,6 +235,6 @@ class Dumper(yaml.SafeDumper):
         return self.represent_sequence("tag:yaml.org,2002:seq", data, flow_style=numbers)
 
 
-Dumper.yaml_implicit_resolvers = _StrictLoader.yaml_implicit_resolvers
+_Dumper.yaml_implicit_resolvers = _StrictLoader.yaml_implicit_resolvers
 for _kind in (list, tuple):
-    Dumper.add_representer(_kind, Dumper.represent_list)
+    _Dumper.add_representer(_kind, _Dumper.represent_list)

@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 _DEAD, _APART, _EDGE = 8.0, 6.0, 4.0
 #: Fewest cells that count as stuck, and the largest density between two groups of cells, relative to the stuck group.
 _FEWEST, _VALLEY = 3, 0.3
+#: Fewest levels that have to show cells stuck at another one, where there are as many.
+_LEVELS = 2
 
 _Masks = list[NDArray[np.bool_]]
 
@@ -77,7 +79,7 @@ def find_defects(levels: list[NDArray[np.float64]]) -> Defects:
             if stuck is not None:
                 told.append(stuck & ~dead[k])
             masks.append(np.zeros(len(x), bool) if stuck is None else told[-1])
-        if not _common(told):
+        if not _common(told) or len(told) < min(_LEVELS, len(levels) - 1):
             masks, told = [np.zeros(len(x), bool) for x in logs], []
         found.append(masks)
         shares.append((sum(int(m.sum()) for m in told), sum(map(len, told))))

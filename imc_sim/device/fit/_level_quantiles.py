@@ -20,6 +20,8 @@ _PROBABILITY, _QUANTILE = 0.01, 0.03
 _RELATIVE, _OUTER = 0.05, 0.004
 #: Largest change of the mean, in standard deviations, and of the standard deviation after interpolation.
 _STRETCH = 0.03
+#: Normal score from which on quantiles may be moved out further: that of 99.3 %.
+_TAILS = 2.45
 #: Quantiles this close to 0 and 1 are those at (n - 1) p, the others the less biased ones at n p - 1/2.
 _CONVENTION = 0.015
 #: Data with fewer distinct values than this share of the cells are steps of an ADC.
@@ -117,5 +119,21 @@ def _matched(levels: list[_Floats], z: _Floats, quantiles: _Floats, chosen: list
         factor = float(np.clip(values.std(ddof=1) / std, 1 - most, 1 + most)) if std > 0.0 else 1.0
         center = mean + float(np.clip(values.mean() - mean, -_STRETCH * std, _STRETCH * std))
         stretched = (center + (Q[chosen] - mean) * factor).clip(values[0], values[-1])
-        matched.append([float(f"{q:.6g}") for q in stretched])
+        matched.append([float(f"{q:.6g}") for q in _with_tails(values, z[chosen], stretched, fine, weights)])
     return matched
+
+
+def _with_tails(values: _Floats, z: _Floats, Q: _Floats, fine: _Floats, weights: _Floats) -> _Floats:
+    """Return quantiles whose outermost ones are moved out where the standard deviation is that of a few cells far out.
+
+    Between such cells, interpolation loses variance.
+    """
+    goal, tails = (1.0 - _STRETCH) * float(values.std(ddof=1)), np.abs(z) > _TAILS
+    center = float(np.median(values))
+    moved = Q
+    for factor in np.linspace(1.0, 2.0, 41):
+        moved = np.where(tails, center + (Q - center) * factor, Q).clip(values[0], values[-1])
+        law = _interpolated(z, moved[None], list(range(len(z))), fine)[0]
+        if float(weights @ np.square(law - weights @ law)) >= goal**2:
+            break
+    return moved

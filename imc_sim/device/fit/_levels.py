@@ -26,8 +26,9 @@ _Floats = NDArray[np.float64]
 
 #: Fewest values of a state for a fit.
 LEAST = 5
-#: Cells of a level sampled from the finished chip.
-_CELLS = 100_000
+#: Cells of a level sampled from a finished chip; chips over all levels, and the most for one. A few cells far out make
+#: the standard deviation of measured levels, of which a single sample has too few.
+_CELLS, _CHIPS, _MOST_CHIPS = 100_000, 20, 8
 
 
 def fit_levels(table: Table, options: Options) -> PartFit:
@@ -82,7 +83,11 @@ def samples_of(table: Table) -> Samples:
     key = table["state"] if "state" in table else table["target"]
     found = np.unique(key)
     index = np.searchsorted(found, key)
-    numbered = {str(key) if "state" in table else str(k): k for k, key in enumerate(found)}
+    numbered = {str(key): k for k, key in enumerate(found)}
+    if "state" not in table:  # targets rise, or fall where they are resistances
+        ends = [float(np.median(table["G"][index == k])) for k in (0, len(found) - 1)]
+        order = range(len(found)) if ends[0] <= ends[1] else range(len(found) - 1, -1, -1)
+        numbered = {str(number): k for number, k in enumerate(order)}
     names = sorted(numbered, key=lambda name: ("HRS", "LRS").index(name) if name in ("HRS", "LRS") else int(name))
     numbers = [int(name) for name in names if name.isdigit()]
     counted = len(numbers) > 1 and numbers[0] <= 1 and numbers == list(range(numbers[0], numbers[0] + len(names)))
@@ -174,7 +179,8 @@ def _defect_rows(defects: Defects) -> list[dict[str, Any]]:
 
 def _deviations(state: StateFit, device: Device, level: int) -> list[tuple[float, str]]:
     """Return the deviations of cells sampled from the finished chip."""
-    cells = sample_cells(device, level, _CELLS)
+    chips = min(max(_CHIPS // device.levels, 1), _MOST_CHIPS)
+    cells = np.concatenate([sample_cells(device, level, _CELLS, chip=chip) for chip in range(chips)])
     distance = f"{state.name}, largest distance of the distributions (KS): {state.distance:.3f}"
     found = quality.deviations(state.name, state.conductance_S, cells)
     return [*found, (state.distance / quality.DISTANCE, distance)]
