@@ -161,10 +161,22 @@ def test_an_option_takes_precedence_over_the_scheme_of_the_chip(tmp_path, monkey
     own = load_chip("rram_stanford_pku").replace("device.programming.scheme", scheme).to_dict()
     (tmp_path / "own.yaml").write_text(write_yaml(own))
     found: list[tuple[object, ...]] = []
-    monkeypatch.setattr("imc_sim.plotting.draw_cells", lambda *_: [])
-    monkeypatch.setattr("imc_sim.plotting.draw_device", lambda *args: found.append(args[2:]) or [])
+    stems: list[object] = []
+    monkeypatch.setattr("imc_sim.plotting.draw_cells", lambda *args: stems.append(args[1]) or [])
+    monkeypatch.setattr(
+        "imc_sim.plotting.draw_device", lambda *args: (stems.append(args[1]), found.append(args[2:]))[2:] or []
+    )
     for given in ((None, None, None), (1.5, None, None), (None, 1e-7, None), (None, None, 2e-4), (1.5, 1e-7, 2e-4)):
         _drawn(str(tmp_path / "own.yaml"), tmp_path, *given)
         assert found.pop() == (*given[:2], given[2] or 3e-4)
         _drawn("vteam", tmp_path, *given)
         assert found.pop() == given
+    names = ("own_cells", "own_switching", "vteam_switching")
+    assert stems == [tmp_path / name for name in names] * 5
+
+
+@pytest.mark.parametrize("given", [(1.0, None, None), (None, 1e-7, None), (None, None, 1e-4)])
+def test_each_option_of_switching_is_refused_for_cells_that_do_not_switch(given: tuple, tmp_path) -> None:
+    with pytest.raises(InputError, match="chip 'ideal' without a switching model"):
+        _drawn("ideal", tmp_path, *given)
+    assert not list(tmp_path.iterdir())
