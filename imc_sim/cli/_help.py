@@ -22,14 +22,13 @@ class GroupedCommands(TyperGroup):
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:  # typer's own click, or click
         """Write one section per heading, in the order of the commands."""
-        shown = {name: command for name, command in self.commands.items() if not command.hidden}
-        width = max(map(len, shown))
-        headings = dict.fromkeys(_heading(command) for command in shown.values())
+        width = max(map(len, self.commands))
+        headings = dict.fromkeys(_heading(command) for command in self.commands.values())
         for heading in headings:
             with formatter.section(heading):
                 formatter.write_dl([
                     (name.ljust(width), command.get_short_help_str(formatter.width - 6 - width))
-                    for name, command in shown.items() if _heading(command) == heading
+                    for name, command in self.commands.items() if _heading(command) == heading
                 ])  # fmt: skip
 
 
