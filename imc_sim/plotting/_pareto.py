@@ -28,7 +28,7 @@ _MARKS = "osD^vPX*"
 #: points up to which every one has its band; beyond, those of the front
 _BANDED = 30
 #: front points that are labelled in the figure
-_LABELLED = 12
+_LABELLED = 16
 
 
 def has_costs(results: Results) -> bool:
@@ -95,12 +95,13 @@ def pareto_data(results: Results, of: Energy = "energy_J") -> DataFrame:
         if not axis.get("zip") or axis["zip"] not in {a.get("zip") for a in axes[:k]}
     ]
     first, rest = (None, swept) if several or not swept else (swept[0], swept[1:])
+    named = swept if several else rest or swept
     rows = [
         {
             "label": ", ".join([*([str(row["case"])] if several else []), *(place(row[a["path"]], a) for a in swept)]),
             "series": str(row["case"]) if first is None else place(row[first["path"]], first),
             "mark": place(row[rest[-1]["path"]], rest[-1]) if rest else "",
-            "name": ", ".join(_short(row[a["path"]], a) for a in (swept if several else rest or swept)),
+            "name": ", ".join(_short(row[a["path"]], a, len(named) == 1) for a in named),
             "chips": int(row["chips"]), "energy_J": row[of],
             "energy_p05_J": row.get(f"{of}_p05"), "energy_p95_J": row.get(f"{of}_p95"), "latency_s": row["latency_s"],
             **{key: metric.factor * row[key] for key in ("median", "p05", "p95", "digital")},
@@ -113,9 +114,9 @@ def pareto_data(results: Results, of: Energy = "energy_J") -> DataFrame:
     return data
 
 
-def _short(value: Any, axis: dict[str, Any]) -> str:
-    """Return a value with its unit, or after its name where it has none."""
-    return f"{shown(value, axis)} {axis['unit']}" if axis["unit"] else place(value, axis)
+def _short(value: Any, axis: dict[str, Any], alone: bool) -> str:
+    """Return a value with its unit, after the name of its axis where there are several axes and it has no unit."""
+    return f"{shown(value, axis)} {axis['unit']}".strip() if axis["unit"] or alone else place(value, axis)
 
 
 def on_front(energy: NDArray[np.float64], result: NDArray[np.float64], lower: bool = False) -> NDArray[np.bool_]:
@@ -157,14 +158,19 @@ def plot_pareto(ax: Axes, data: DataFrame) -> None:
                 )  # fmt: skip
                 if chosen or len(data) <= _BANDED:
                     _draw_bands(ax, some, f"C{number % 10}", alpha)
-    digital = numbers(data, "digital")
-    if np.isfinite(digital).all() and np.ptp(digital) == 0.0:
-        ax.axhline(digital[0], color="0.4", linestyle="--", linewidth=0.8, marker="", zorder=1)
+    if _one_digital(data):
+        ax.axhline(data["digital"].iloc[0], color="0.4", linestyle="--", linewidth=0.8, marker="", zorder=1)
     ax.set_xscale("log")
     ax.set_xlabel(data.attrs["energy"])
     ax.set_ylabel(metric.label)
     _limits(ax, data)
     _label_front(ax, front)
+
+
+def _one_digital(data: DataFrame) -> bool:
+    """Tell whether all points have the same digital network."""
+    digital = numbers(data, "digital")
+    return bool(np.isfinite(digital).all() and np.ptp(digital) == 0.0)
 
 
 def _draw_bands(ax: Axes, data: DataFrame, color: str, alpha: float) -> None:
@@ -191,7 +197,7 @@ def _label_front(ax: Axes, front: DataFrame) -> None:
     figure.canvas.draw()
     line, front = 8.5 * figure.dpi / 72.0, front.tail(_LABELLED)
     up = _heights(ax, front, line)
-    while up[-1] > ax.bbox.y1 - 0.6 * line:
+    while max(up) > ax.bbox.y1 - 0.6 * line:
         low, high = ax.get_ylim()
         ax.set_ylim(low, high + 0.05 * (high - low))
         up = _heights(ax, front, line)
@@ -206,11 +212,15 @@ def _label_front(ax: Axes, front: DataFrame) -> None:
 
 
 def _heights(ax: Axes, front: DataFrame, line: float) -> list[float]:
-    """Return the heights of labels in pixels: each at least a line above the one before."""
+    """Return the heights of labels in pixels: each at least a line above those before that it would overlap."""
     found: list[float] = []
-    for x, y in zip(front["energy_J"], front["median"], strict=True):
-        height = ax.transData.transform((x, y))[1] + 0.8 * line
-        found.append(max(height, found[-1] + line) if found else height)
+    places: list[float] = []
+    for at, name in zip(front[["energy_J", "median"]].to_numpy(), front["name"], strict=True):
+        x, y = ax.transData.transform(at)
+        left = x - 0.45 * line * (len(str(name)) + 2)
+        below = [height for place, height in zip(places, found, strict=True) if place > left]
+        found.append(max([y + 0.8 * line, *(height + line for height in below)]))
+        places.append(x)
     return found
 
 
@@ -227,12 +237,13 @@ def pareto_figure(data: DataFrame) -> Figure:
         style: dict[str, Any] = {"color": "0.4", "linestyle": "none"}
         entries += [Line2D([], [], marker=_MARKS[k % len(_MARKS)], label=legend_label(mark), **style)
                     for k, mark in enumerate(marks)]  # fmt: skip
-    entries += [Line2D([], [], color="0.35", linewidth=0.9, marker="", label="front"),
-                Line2D([], [], color="0.4", linestyle="--", linewidth=0.8, marker="", label="digital")]  # fmt: skip
+    entries.append(Line2D([], [], color="0.35", linewidth=0.9, marker="", label="front"))
+    if _one_digital(data):
+        entries.append(Line2D([], [], color="0.4", linestyle="--", linewidth=0.8, marker="", label="digital"))
     longest = max(len(str(each.get_label())) for each in entries)
     columns = 3 if longest <= 16 else 2 if longest <= 30 else 1
     lines = sum(len(textwrap.wrap(str(each.get_label()), 62)) for each in entries) / columns
     figure, ax = new_figure(4.4, 3.1 + 0.14 * lines)
+    figure.legend(handles=entries, loc="outside lower center", ncols=columns)  # first: its height moves labels
     plot_pareto(ax, data)
-    figure.legend(handles=entries, loc="outside lower center", ncols=columns)
     return figure
