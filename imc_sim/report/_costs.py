@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from imc_sim._quantities import with_unit
+from imc_sim._stats import FULL_BAND
 from imc_sim.plotting import Metric, has_costs, heading, is_number, pareto_data, shown
 from imc_sim.report._html import Cell, details, escaped, table
 
@@ -51,11 +52,12 @@ def quoted(row: dict[Any, Any], metric: Metric) -> str:
     chips = row["chips"]
     energy, result = with_unit(row["energy_J"], "J"), metric.quantity(row["median"])
     if chips > 1:
-        ends = " to ".join(with_unit(row[key], "J") for key in ("energy_p05_J", "energy_p95_J"))
-        energy = f"{energy} ({ends})"
+        low, high = (with_unit(row[key], "J") for key in ("energy_p05_J", "energy_p95_J"))
+        energy = f"{energy} ({low} to {high})"
         result = f"{result} ({metric.number(row['p05'], 1)} to {metric.number(row['p95'], 1)})"
     time = "" if row["latency_s"] != row["latency_s"] else f" and {with_unit(row['latency_s'], 's')}"
-    band = f" (5-95 % of {chips} chips)" if chips > 1 else " (1 chip)"
+    ends = "5-95 %" if chips >= FULL_BAND else "lowest to highest"
+    band = f" ({ends} of {chips} chips)" if chips > 1 else " (1 chip)"
     return f"{row['label']}: {energy}{time} per inference at {result}{band}".removeprefix(": ")
 
 

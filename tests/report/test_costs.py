@@ -59,8 +59,11 @@ def test_the_front_is_in_the_figure_and_its_table(priced: Results, tmp_path: Pat
 def test_a_line_to_quote_has_energy_latency_and_accuracy_with_their_bands(priced: Results) -> None:
     first, _, last = (quoted(row, Metric.of(STUDY)) for row in pareto_data(priced).to_dict("records"))
     assert first == (
-        "sigma 0 %: 3 nJ (2.9 nJ to 3.1 nJ) and 1.5 us per inference at 90.0 % (85.0 to 95.0) (5-95 % of 3 chips)"
+        "sigma 0 %: 3 nJ (2.9 nJ to 3.1 nJ) and 1.5 us per inference at 90.0 % (85.0 to 95.0) (lowest to highest of 3 "
+        "chips)"
     )
+    many = {**pareto_data(priced).to_dict("records")[0], "chips": 30}
+    assert quoted(many, Metric.of(STUDY)).endswith("(85.0 to 95.0) (5-95 % of 30 chips)")
     assert last.startswith("sigma 40 %: 2 nJ (1.9 nJ to 2.1 nJ) per inference at 70.0 %")  # no latency is stated
 
 
