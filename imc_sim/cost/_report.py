@@ -176,13 +176,19 @@ class CostReport:
 
     @property
     def summary(self) -> str:
-        """Return energy with its band over chips, latency and area in one line."""
-        parts = [with_unit(self.energy_J, "J")]
+        """Return energy with its band over chips, latency and area in one line; `at least` where parts are missing."""
+        parts = [self._least("energy") + with_unit(self.energy_J, "J")]
         if len(self.energies_J) > 1:
             low, high = (with_unit(float(q), "J", 4) for q in np.quantile(self.energies_J, (0.05, 0.95)))
             parts[0] += f" ({low} to {high}, 5-95 % of {len(self.energies_J)} chips)"
-        parts += [f"{with_unit(self.latency_s, 's')} per inference", with_unit(self.area_m2, "m2")]
+        parts.append(f"{self._least('time')}{with_unit(self.latency_s, 's')} per inference")
+        parts.append(self._least("area") + with_unit(self.area_m2, "m2"))
         return f"chip {self.chip.name}: {', '.join(parts)}"
+
+    def _least(self, quantity: str) -> str:
+        """Return `at least ` where a component that an inference uses is not counted."""
+        used = (text for text in self.not_counted if not text.startswith("programming"))
+        return "at least " if any(quantity in text for text in used) else ""
 
     def __str__(self) -> str:
         return "\n".join([*table(self.rows()), "", *_totals(self)])

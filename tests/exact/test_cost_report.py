@@ -109,6 +109,8 @@ def test_components_that_are_left_out_are_not_counted() -> None:
     )  # fmt: skip
     assert "driver" not in found.layers[0].energy_J
     assert "not counted: driver" in str(found)
+    assert found.summary.count("at least") == 3  # the energy of drivers, the times of ADCs and multipliers, their areas
+    assert "at least" not in report(chip()).summary
     assert found.layers[1].energy_J == {}
 
 
