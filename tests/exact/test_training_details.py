@@ -17,6 +17,7 @@ from imc_sim.nn import BinaryActivation
 from imc_sim.nn.networks import BnnMlp
 from imc_sim.nn.neurons import Draws, _log_probability, draw_neurons
 from imc_sim.nn.rotation import improved_rotation, random_rotation
+from imc_sim.nn.store import load_card
 from imc_sim.train import (
     ClassificationRecipe,
     ClassificationTrainer,
@@ -190,7 +191,8 @@ def test_own_code_that_was_trained_is_measured_wherever_it_is_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     recipe = {"kind": "classification", "dataset": "digits", "epochs": 1, "images": 60, "validation": 10, "warm_up": 0}
-    card = {"name": "tiny", "summary": "s", "arch": {"name": "./net.py:Net"}, "recipe": recipe}
+    stated = {"task": {"kind": "classification", "dataset": "digits"}, "accuracy": 0.5, "interval": [0.4, 0.6]}
+    card = {"name": "tiny", "summary": "s", "arch": {"name": "./net.py:Net"}, "recipe": recipe, "measured": [stated]}
     code = "from torch import nn\n\n\nclass Net(nn.Sequential):\n"
     code += "    def __init__(self):\n        super().__init__(nn.Flatten(), nn.Linear(64, 10))\n"
     home = tmp_path / "home" / "models" / "tiny"
@@ -203,6 +205,7 @@ def test_own_code_that_was_trained_is_measured_wherever_it_is_written(
 
     def measure(folder: Path) -> Path:
         check_trusted(folder, "model")
+        assert load_card(folder)[0].measured == (), "those of other weights"
         measured.append(folder)
         return folder
 
