@@ -226,12 +226,15 @@ def test_an_attack_through_a_chip_is_evaluated_where_it_is_transferred(
     monkeypatch.setattr(_few_shot, "features_of", features_of)
     monkeypatch.setattr(_few_shot, "digital_accuracy_of", lambda features, *_: ("digital", features.flatten().tolist()))
     monkeypatch.setattr(
-        _few_shot, "chip_answers", lambda features, _, __, chips, known: ([features.flatten().tolist()], Calibration())
+        _few_shot,
+        "chip_answers",
+        lambda features, _, __, chips, known, costs: ([features.flatten().tolist()], Calibration()),
     )
     monkeypatch.setattr(_few_shot, "accuracy_of", lambda answers, *_: answers)
-    found, calibration = _few_shot._under_attack_through_chips(
+    found, calibration, costs = _few_shot._under_attack_through_chips(
         session, "m", of, SampledChips(load_chip("ideal"), range(3, 4), 0)
     )
+    assert costs is None, "the chip states none"
     assert made[0] == range(attacker, attacker + 1)
     attacked_images = [0.0, 0.0, 5.0, 5.0]
     if transfer == "digital":

@@ -267,7 +267,7 @@ def test_a_function_task_reaches_its_chips_and_seconds_are_per_chip(monkeypatch:
     with pytest.raises(InputError, match="numbers of 0 or more"):
         _run.evaluate_chips("m", chip, task, [-1], 9)
     accuracy = SimpleNamespace(correct=1, total=2, loss=None, sample=None)
-    monkeypatch.setattr(_run, "_on_chips", lambda *_: ([accuracy] * 3, Calibration()))
+    monkeypatch.setattr(_run, "_on_chips", lambda *_: ([accuracy] * 3, Calibration(), None))
     now = iter([10.0, 16.0])
     monkeypatch.setattr(_run.time, "perf_counter", lambda: next(now))
     assert [r.seconds for r in _run.evaluate_chips("m", chip, SMALL, [0, 1, 2], 0)] == [2.0] * 3
@@ -285,7 +285,7 @@ def test_chips_share_a_call_unless_each_has_its_own_images(
 
     def on_chips(session: Any, model: str, task: Any, chips: SampledChips) -> Any:
         seen.append(chips)
-        return [accuracy] * len(chips.numbers), Calibration()
+        return [accuracy] * len(chips.numbers), Calibration(), None
 
     monkeypatch.setattr(_run, "_evaluation", lambda _: SimpleNamespace(on_chips=on_chips))
     task = build(FewShotTask, SMALL | {"attack": attack}, "t").to_dict()

@@ -19,7 +19,7 @@ from tests.study.test_rows import PLAIN, row, store
 
 
 def ended(i: str, seconds: float, state: str = "done") -> dict[str, Any]:
-    return row(i, state, meta={"run": "r", "elapsed": seconds})
+    return row(i, state, meta={"run": "r", "elapsed": seconds, "seconds": 1.0})
 
 
 def test_a_status_states_the_rest_of_a_run(tmp_path: Path) -> None:
