@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,20 +13,24 @@ from torch import Tensor, nn
 
 import imc_sim as imc
 from imc_sim import InputError
+from imc_sim._quantiles import masses
 from imc_sim.array import (
     Chip,
     CompiledReadout,
     Crossbar,
     GatingError,
     GatingEstimate,
+    Patches,
+    Rows,
     Wires,
     encodings,
     solve_currents,
 )
+from imc_sim.array._compiled import _product, _readout
 from imc_sim.config import build, family_summaries
-from imc_sim.device import ReadDisturb, Retention, check_finite
+from imc_sim.device import Device, ReadDisturb, Retention, check_finite
 from imc_sim.mapping._placing import chips_together, on_chip_of
-from imc_sim.mapping._report import _explained, _gating
+from imc_sim.mapping._report import _explained, _gating, _passes
 from imc_sim.nn import Conv2d, Linear
 from imc_sim.nn.networks import SignActivation
 from imc_sim.nn.neurons import BinaryActivation
@@ -324,3 +329,63 @@ def test_a_family_of_the_user_is_summarised_in_place_of_the_one_that_ships(
     text = "summary: mine\nmodels:\n  batmann_own:\n    summary: one\n    arch: {name: bnn_mlp}\n"
     (tmp_path / "models" / "batmann" / "family.yaml").write_text(text)
     assert family_summaries()["batmann"] == ("mine", ["batmann_own"])
+
+
+@pytest.mark.skipif(_product.why_not() is not None, reason=str(_product.why_not()))
+def test_vectors_of_rows_and_of_images_have_separate_layouts_of_weights(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In turn on one crossbar: 18 inputs in one run, or in three runs of 6."""
+    for name in ("_SMALL", "_SMALL_MERGED", "_NARROW"):
+        monkeypatch.setattr(_readout, name, 0)
+    bar = Crossbar.program(signs(5, 18), chip(converter={"kind": "auto", "bits": 5}))
+    rows, images = Rows(signs(7, 18, seed=1)), Patches(signs(3, 2, 5, 6, seed=2), 3, 1, 1)
+    for inputs in (rows, images, rows):
+        assert torch.equal(bar.readout.read(0, inputs, 0), bar.readout.reference.read(0, inputs, 0))
+    assert len(bar.readout._packed) == 2  # type: ignore[attr-defined]
+
+
+def test_verify_accepts_cells_that_are_clipped_into_the_tolerance() -> None:
+    """Half of the cells aimed at 0 S are sampled below it, read as 0 S, and need no second pulse."""
+    law = {"kind": "polynomial", "coefficients_S": [2e-5], "g_max_S": 1e-4}
+    verify = {"tolerance_S": 1e-6, "max_pulses": 2}
+    cells = build(Device, {"g_lrs_S": 1e-4, "g_hrs_S": 0.0, "programming": law, "verify": verify}, "device")
+    once = 0.5 + (torch.special.ndtr(torch.tensor(0.05)) - 0.5)
+    share = float(((cells.table(1)[0] <= 0.01 + 1e-9) * torch.from_numpy(masses())).sum())
+    assert share == pytest.approx(float(1 - (1 - once) ** 2), abs=1e-3)
+    assert float(cells.verification(1).converged[0]) == pytest.approx(share, abs=1e-3)
+
+
+@pytest.mark.parametrize("labels", [[0.0, 1.7], [0.5, 1.0], [0.0, -1.0]])
+def test_labels_of_keys_are_whole_numbers_from_0(labels: list[float]) -> None:
+    memory = imc.AssociativeMemory(chip(), 4)
+    with pytest.raises(InputError, match=r"memory\.write, labels"):
+        memory.write(signs(2, 4), torch.tensor(labels))
+    memory.write(signs(2, 4), torch.tensor([0.0, 2.0]))
+    assert memory.search(signs(3, 4)).shape == (1, 3, 3)
+
+
+def test_only_sites_on_crossbars_make_chips_run_one_after_the_other() -> None:
+    sites = [SimpleNamespace(name="mixed", samples=None), SimpleNamespace(name="apart", samples=Samples())]
+    products: Any = SimpleNamespace(sites=sites, outputs=(Samples(),))
+    assert _passes(products, {"apart"}) == "chips run in one pass where batches are small"
+    assert "site 'mixed' does" in _passes(products, {"apart", "mixed"})
+    assert "the output does" in _passes(SimpleNamespace(sites=sites, outputs=None), {"apart"})  # type: ignore[arg-type]
+
+
+def test_only_code_that_cannot_be_kept_is_compiled_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    jit = pytest.importorskip("imc_sim._jit")
+
+    def njit(text: str) -> Any:
+        def compiled(cache: bool = False, **_: Any) -> Any:
+            if cache:
+                raise RuntimeError(text)
+            return lambda function: function
+
+        return compiled
+
+    jit._say_once.cache_clear()
+    monkeypatch.setattr(jit, "njit", njit("cannot cache function 'f': no locator available"))
+    with pytest.warns(RuntimeWarning, match="Compiled code cannot be kept"):
+        assert jit.kept_njit(len) is len
+    monkeypatch.setattr(jit, "njit", njit("another fault"))
+    with pytest.raises(RuntimeError, match="another fault"):
+        jit.kept_njit(len)
