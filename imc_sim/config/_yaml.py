@@ -22,8 +22,8 @@ from imc_sim.config._synonyms import stored_path
 _PREFIX = "tag:yaml.org,2002:"
 _MERGE = f"{_PREFIX}merge"
 _TAGS = frozenset(f"{_PREFIX}{kind}" for kind in ("map", "seq", "str", "int", "float", "bool", "null", "merge"))
-#: most values that a document may hold once every alias is written out
-_VALUES = 1_000_000
+#: most values that a document may hold once every alias is written out, apart from those in its text
+_ALIASED = 100_000
 #: most digits of a whole number
 _DIGITS = 300
 #: most levels of values in values
@@ -41,11 +41,12 @@ class _StrictLoader(yaml.SafeLoader):
         super().__init__(text)
         self.name = where
         self._sizes: dict[int, int] = {}
-        self._level = 0
+        self._level, self._most = 0, _ALIASED
 
     def get_single_node(self) -> Any:
         node = super().get_single_node()
         if node is not None:
+            self._most = _ALIASED + len(self.buffer)  # no value takes less than a character
             self._size(node)
         return node
 
@@ -71,8 +72,8 @@ class _StrictLoader(yaml.SafeLoader):
         elif isinstance(node, yaml.SequenceNode):
             children = node.value
         size = 1 + sum(map(self._size, children))
-        if size > _VALUES:
-            raise self._error(node, "aliases that repeat each other", f"{_VALUES:,} values", "Remove aliases (`*`).")
+        if size > self._most:
+            raise self._error(node, "aliases that repeat each other", f"{self._most:,} values", "Remove aliases (`*`).")
         self._sizes[id(node)] = size
         self._level -= 1
         return size

@@ -7,8 +7,10 @@ import http.client
 import shutil
 import tarfile
 import tempfile
+import time
 import urllib.parse
 import urllib.request
+import uuid
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -23,6 +25,8 @@ from imc_sim.data._registry import published_set
 FetchProgress = Callable[[int, int | None], None]
 _CHUNK = 1 << 20
 _TIMEOUT_S = 60
+#: bytes per second below which a download is given up, and the size at which it is
+_SLOWEST, _LARGEST = 1_000, 2 * 10**9
 
 
 def fetch(
@@ -63,7 +67,7 @@ def fetch_archive(
         _keep(name, archive, target)
         return
     make_folder(target.parent)
-    part = target.parent / f"{archive.file}.part"
+    part = target.parent / f".{archive.file}.{uuid.uuid4().hex[:8]}.part"
     try:
         _download(_url(archive, mirror), part, name, target, progress)
         _verify(archive, part)
@@ -89,8 +93,13 @@ def _keep(name: str, archive: Archive, target: Path) -> None:
 
 
 def _url(archive: Archive, mirror: str | None) -> str:
+    """Return the address of an archive at its publisher or a mirror."""
     base = archive.base if mirror is None else mirror
-    if urllib.parse.urlsplit(base).scheme not in {"https", "http", "file"}:
+    try:
+        scheme = urllib.parse.urlsplit(base).scheme
+    except ValueError:  # such as http://[
+        scheme = ""
+    if scheme not in {"https", "http", "file"}:
         raise InputError("mirror", repr(base), "an https, http or file URL", "Give the URL of a folder.")
     return f"{base.rstrip('/')}/{archive.file}"
 
@@ -100,15 +109,25 @@ def _download(url: str, part: Path, name: str, target: Path, progress: FetchProg
     try:
         with urllib.request.urlopen(url, timeout=_TIMEOUT_S) as response, part.open("wb") as out:  # noqa: S310
             length = response.headers.get("Content-Length")
-            total, done = (int(length) if length else None), 0
-            while chunk := response.read(_CHUNK):
+            total, done = (int(length) if length and length.isdecimal() else None), 0
+            began = time.monotonic()
+            while chunk := response.read1(_CHUNK):
                 out.write(chunk)
                 done += len(chunk)
+                _check_pace(done, time.monotonic() - began)
                 if progress is not None:
                     progress(done, total)
-    except (OSError, http.client.HTTPException) as error:
+    except (OSError, ValueError, http.client.HTTPException) as error:
         step = f"Try again, give a mirror, or get the archive by hand and lay it out as {target}."
         raise InputError(f"fetch {name}", f"{error} from {url}", "an address that answers", step) from error
+
+
+def _check_pace(done: int, seconds: float) -> None:
+    """Raise OSError for a download that hardly goes on, or that does not end."""
+    if seconds > _TIMEOUT_S and done < seconds * _SLOWEST:
+        raise TimeoutError(f"{done} bytes in {seconds:.0f} s")
+    if done > _LARGEST:
+        raise OSError(f"more than {_LARGEST / 1e9:g} GB")
 
 
 def _verify(archive: Archive, part: Path) -> None:

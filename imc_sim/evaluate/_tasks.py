@@ -29,6 +29,10 @@ _LATER_OF: dict[str, dict[str, Any]] = {
 }
 
 
+#: most numbers in a comparison of an episode, 2 GB of float32
+_COMPARED = 500_000_000
+
+
 @final
 class FewShotTask(Spec):
     """m-way n-shot classification over seeded episodes; keys and queries pass through a key memory.
@@ -86,6 +90,12 @@ class FewShotTask(Spec):
     scaling: Literal["standard", "unit"] = Field(default="standard", description="of grey levels")
     passes: Literal["distinct", "episodes"] = Field(default="distinct", description="images that a batch is made of")
     attack: Attack | None = Field(default=None, description="on the queries; null: none")
+
+    @model_validator(mode="after")
+    def _compared_in_memory(self) -> Self:
+        if self.way**2 * (self.shot + self.queries) > _COMPARED:
+            raise ValueError(f"way x way x (shot + queries), the size of comparisons, of at most {_COMPARED:,}")
+        return self
 
     @model_validator(mode="after")
     def _averaged_signs_are_signs(self) -> Self:

@@ -173,6 +173,11 @@ def _groups(axes: tuple[Axis, ...]) -> dict[str | int, list[int]]:
     return groups
 
 
+def grid_size(axes: tuple[Axis, ...]) -> int:
+    """Return the number of points that `grid` yields."""
+    return math.prod(len(axes[group[0]].values) for group in _groups(axes).values())
+
+
 def grid(axes: tuple[Axis, ...]) -> Iterator[tuple[int, ...]]:
     """Yield the index of the value on every axis for each point; zip groups are crossed in order."""
     groups = list(_groups(axes).values())

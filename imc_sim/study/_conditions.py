@@ -14,7 +14,7 @@ from imc_sim.study._axes import Scalar
 
 #: a value, a comparison such as '>= 0.5', or several of these of which one must hold
 Condition = Scalar | None | tuple[Scalar | None, ...]
-_COMPARISON = re.compile(r"^\s*(>=|<=|==|!=|>|<)\s*(.*?)\s*$")
+_COMPARISON = re.compile(r"^\s*(>=|<=|==|!=|>|<)(.*)$")
 _MISSING = object()
 
 
@@ -105,7 +105,7 @@ def _meets(condition: Condition, value: Any, where: str | None) -> bool:
     match = _COMPARISON.match(condition) if isinstance(condition, str) else None
     if match is None:
         return _equal(condition, value, where)
-    sign, text = match.groups()
+    sign, text = match[1], match[2].strip()
     if sign in ("==", "!="):
         return _equal(_read(text), value, where) is (sign == "==")
     return _ordered(sign, _read(text), value, where)

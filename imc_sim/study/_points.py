@@ -13,7 +13,7 @@ from imc_sim.config import as_engine, canonical_json, digest, find_card, set_pat
 from imc_sim.data import digests_of
 from imc_sim.evaluate import arch_of, weights_digest
 from imc_sim.study._acting import check_acting, check_prices, of_any_model
-from imc_sim.study._axes import grid
+from imc_sim.study._axes import grid, grid_size
 from imc_sim.study._conditions import Derived, look_up, matches, paths_in, unknown_path
 from imc_sim.study._content import code_digests, content_of
 from imc_sim.study._kept_files import KeptFiles
@@ -21,6 +21,8 @@ from imc_sim.study._measured import check_measured
 from imc_sim.study._point import SCHEMA, Point, data_parts_of
 from imc_sim.study._spec import ROOTS, Case, Study
 
+#: most points of a study; each takes milliseconds to check
+_MOST = 100_000
 #: keys of a point in study.resolved.yaml that the digest of the study covers
 _PLACE = ("case", "values", "id", "baseline", "reference")
 
@@ -37,6 +39,10 @@ def points_of(study: Study, evaluator: str | None = None) -> list[Point]:
             that changes no result, or points of different metrics.
     """
     study.content.check_files()
+    count = len(study.cases) * grid_size(study.axes)
+    if count > _MOST:
+        step = "Use fewer values, zip axes, or split the study."
+        raise InputError(f"study {study.name!r}, axes", f"{count:,} points", f"{_MOST:,} or fewer", step)
     seen: set[str] = set()
     data: dict[str, str] = {}
     places = [(number, place) for number in range(len(study.cases)) for place in grid(study.axes)]

@@ -31,7 +31,7 @@ BOMB = "b0: &b0 [x, x, x, x, x, x, x, x, x]\n" + "".join(
         ("a: &a {b: [*a]}", "f.yaml, line 1: got a value that contains itself"),
         ("<<: *t", "undefined alias 't'"),
         ("<<: 5", "expected a mapping"),
-        (BOMB, "f.yaml, line 7: got aliases that repeat each other"),
+        (BOMB, "f.yaml, line 6: got aliases that repeat each other"),
         ("a: !!set {x}", "got the tag !!set"),
         ("a: !!timestamp x", "got the tag !!timestamp"),
         ("a: 1\nb: !!int x", "f.yaml, line 2: got the tag !!int; allowed: plain values"),

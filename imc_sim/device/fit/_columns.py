@@ -33,6 +33,8 @@ _TIMES = {
 }  # fmt: skip
 _CELSIUS = {"\u00b0c", "\u2103", "degc", "deg c", "celsius", "c"}
 
+#: characters of the longest heading or name of a state; patterns take long in longer text
+_LONG = 500
 _HEADING = re.compile(r"^\s*(?P<name>.*?)\s*(?:\(\s*(?P<round>[^()]*?)\s*\)|\[\s*(?P<square>[^\[\]]*?)\s*\])?\s*$")
 _STATE = re.compile(
     r"^(?:[gri]|conductance|resistance|current)?[ _-]*"
@@ -135,7 +137,7 @@ def parse_unit(text: str) -> Unit | None:
 
 def state_name(text: str) -> str | None:
     """Return LRS, HRS or the number of a level for any of its usual names; None for other text."""
-    match = _STATE.match(text.strip().lower())
+    match = _STATE.match(text.strip().lower()) if len(text) <= _LONG else None
     if match is None:
         return None
     found = match["state"]
@@ -148,6 +150,8 @@ def parse_heading(index: int, heading: str, where: str) -> Column | None:
     Raises:
         InputError: the unit is not understood, or is not one of the quantity that the name says.
     """
+    if len(heading) > _LONG:
+        return None
     match = _HEADING.match(heading)
     name, text = (match["name"], match["round"] or match["square"] or "") if match else (heading, "")
     if re.search(r"[(\[].*[,;|\t]", name):

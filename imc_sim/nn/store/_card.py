@@ -39,6 +39,8 @@ from imc_sim.nn.networks import build_arch
 from imc_sim.nn.store._inputs import pack_inputs, unpack_inputs
 from imc_sim.nn.store._weights import FORMAT, Header, pack, unpack
 
+#: widths above which the size of a network is compared with its weights before it is built
+_WIDE = 4_096
 CARD, WEIGHTS, INPUTS = "model.yaml", "weights.safetensors", "inputs.safetensors"
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 
@@ -184,6 +186,9 @@ def load_model(name: PathLike, trust: bool = False) -> nn.Module:
     path = verify_weights(card, folder)
     state, layers = unpack(path)
     with torch.random.fork_rng(devices=[]), trusting(trust):  # the fresh module is initialised at random
+        if _widest(card.arch.args) > _WIDE and not is_code(card.arch.name):
+            with torch.device("meta"):  # shapes without memory
+                _check_size(build_model(card, folder), state, str(path))
         module = build_model(card, folder)
     load_state(module, state, layers, str(path))
     module.register_forward_pre_hook(_checked_input)
@@ -191,6 +196,22 @@ def load_model(name: PathLike, trust: bool = False) -> nn.Module:
     if card.inputs is not None:
         object.__setattr__(module, "probe_inputs", unpack_inputs(_verified(folder, card.inputs)))
     return module.eval()
+
+
+def _widest(value: Any) -> int:
+    """Return the largest whole number in the arguments of an architecture."""
+    if isinstance(value, dict | list | tuple):
+        return max(map(_widest, value.values() if isinstance(value, dict) else value), default=0)
+    return value if isinstance(value, int) else 0
+
+
+def _check_size(module: nn.Module, state: Mapping[str, Tensor], where: str) -> None:
+    """Raise CheckpointError for a network with far more values than its file, before it takes memory."""
+    needed = sum(each.numel() for each in module.state_dict().values())
+    held = sum(each.numel() for each in state.values())
+    if needed > 2 * held + _WIDE:
+        step = "Fix arch.args, or use the weights of this card."
+        raise CheckpointError(where, f"{held:,} values for a network of {needed:,}", "all values", step)
 
 
 def inputs_of(module: nn.Module) -> Any:
