@@ -25,6 +25,7 @@ Kind = Literal["model"] | FileKind
 CARD = "model.yaml"
 _MOST_NAMES = 20  # that an error lists
 _LONGEST = 255  # bytes of the name of a file
+_MEASUREMENTS = {".npz", ".npy", ".mat", ".csv", ".txt", ".tsv", ".gz", ".xlsx"}  # what laboratories write
 _FOLDERS: dict[Kind, str] = {
     "model": "models", "chip": "device_configs", "study": "studies", "training": "studies/trainings",
     "queue": "studies/queues",
@@ -313,6 +314,10 @@ def _not_found(kind: Kind, name: str | os.PathLike[str], is_wanted: Callable[[Pa
     if kind == "model" and card != str(name) and card in known:
         step = f"Train it there: imc-sim train {shlex.quote(card)} --out {shlex.quote(str(name))}"
         return InputError(kind, repr(str(name)), "the folder of a trained model", step)
+    if kind == "chip" and Path(name).suffix in _MEASUREMENTS:
+        fit = f"imc-sim device fit {shlex.quote(str(name))} --into chip.yaml"
+        step = f"Sample chips like it: {fit}. Or run its own cells: the key conductances."
+        return InputError(kind, f"{str(name)!r}, a file of measurements", "a chip file (YAML)", step)
     listed = {"study": "studies", "training": "sweeps"}.get(kind, f"{kind}s")
     step = f"{nearest(card, known)}See `imc-sim list {listed}`, or give a path."
     return InputError(kind, repr(str(name)), _allowed_names(known, listed), step)

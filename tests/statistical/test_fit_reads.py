@@ -7,6 +7,7 @@ import pytest
 
 from imc_sim import InputError
 from imc_sim.device.fit import Table, fit
+from tests.statistical.coverage import check_coverage
 
 CHIP = {"device": {"g_lrs_S": 5e-5, "g_hrs_S": 5e-6}}
 STEP_S, SIGMA, Q, TRAPS, JUMP, LN_STD = 1e-3, 0.01, 0.004, 0.5, 0.15, 0.3
@@ -54,8 +55,7 @@ def test_intervals_of_noise_hold_the_truth_in_95_percent() -> None:
         "median step dG / G": JUMP, "standard deviation of ln(dG / G)": LN_STD,
     }  # fmt: skip
     share = covered([fit(traces(seed), "noise", CHIP).part.rows for seed in range(200)], truth)
-    assert 0.92 <= share.mean() <= 0.98
-    assert bool(((share >= 0.9) & (share <= 0.99)).all()), share
+    check_coverage(share)
 
 
 def test_intervals_of_i_v_curves_hold_the_truth_in_95_percent() -> None:
@@ -64,8 +64,7 @@ def test_intervals_of_i_v_curves_hold_the_truth_in_95_percent() -> None:
         "HRS a of sinh(a V)": 2.5, "LRS a of sinh(a V)": 2.5, "set voltage": 1.2, "reset voltage": -1.3,
     }  # fmt: skip
     share = covered([fit(curves(seed), "iv").part.rows for seed in range(200)], truth)
-    assert 0.92 <= share.mean() <= 0.98
-    assert bool(((share >= 0.9) & (share <= 0.99)).all()), share
+    check_coverage(share)
 
 
 def covered(fits: list[list[dict[str, object]]], truth: dict[str, float]) -> np.ndarray:

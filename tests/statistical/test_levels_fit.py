@@ -12,6 +12,7 @@ from scipy import stats
 from imc_sim.device import DeviceFit, RelativeVariation, fit, sample_cells
 from imc_sim.device.fit import _quality as quality
 from imc_sim.plotting import draw_fit
+from tests.statistical.coverage import check_coverage
 
 Cells = NDArray[np.float64]
 
@@ -137,7 +138,7 @@ def test_clean_states_have_the_true_parameters_within_their_intervals() -> None:
         ends = [np.exp(quality.mean_interval(logs)), quality.std_interval(logs),
                 quality.mean_interval(values[1]), quality.std_interval(values[1])]  # fmt: skip
         inside[k] = [low <= truth <= high for (low, high), truth in zip(ends, truths, strict=True)]
-    assert ((inside.mean(0) >= 0.92) & (inside.mean(0) <= 0.98)).all(), inside.mean(0)
+    check_coverage(inside.mean(0))
 
 
 def test_intervals_of_cells_without_a_law_cover_their_moments() -> None:
@@ -150,7 +151,7 @@ def test_intervals_of_cells_without_a_law_cover_their_moments() -> None:
             ((quality.mean_interval(G), np.exp(0.08)), (quality.std_interval(G, normal=False), std))
         ):
             inside[k, i] = low <= truth <= high
-    assert ((inside.mean(0) >= 0.92) & (inside.mean(0) <= 0.98)).all(), inside.mean(0)
+    check_coverage(inside.mean(0))
 
 
 def test_the_largest_deviation_comes_first() -> None:
