@@ -71,6 +71,17 @@ def test_calibrated_ranges_that_begin_above_0_in_every_tile(encoding: str) -> No
     assert float((bar.mvm(x)[0] - x @ w.T).abs().max()) <= bound
 
 
+def test_integer_accumulators_add_the_base_of_their_range() -> None:
+    """A range that begins above 0: codes alone would be off by its beginning in every conversion."""
+    converter = {"kind": "auto", "bits": 14, "range": "calibrated", "limits": "minmax", "accumulator": "integer"}
+    w, x = signs(6, 40), signs(9, 40, seed=1)
+    bar = Crossbar.program(w, chip({"g_hrs_S": 0.0}, encoding={"kind": "bnn_v"}, converter=converter))
+    low, high = bar.tiled.profile(lambda rows: x[:, rows])
+    assert low > 0.0
+    bar.set_limits(low, high)
+    assert torch.allclose(bar.mvm(x)[0], x @ w.T, rtol=0, atol=0.5)
+
+
 def test_integer_accumulators_round_halves_away_from_0() -> None:
     converter = {"kind": "auto", "bits": 6, "accumulator": "integer"}
     bar = Crossbar.program(signs(1, 4), chip(converter=converter))
@@ -170,10 +181,11 @@ def test_cells_written_again_are_those_that_products_use(shape: tuple[int, int])
 # -- effects together --------------------------------------------------------------------------------------
 
 
+TRAPS = {"probability": 0.6, "amplitude": 0.2}
 FLICKER = {"q": [{"coefficients": [0.0, 0.05]}], "g_max_S": 1e-4, "t_read_s": 1e-6}
 
 
-@pytest.mark.parametrize("read", [{"sigma": 0.1}, {"flicker": FLICKER}])
+@pytest.mark.parametrize("read", [{"sigma": 0.1}, {"flicker": FLICKER}, {"telegraph": TRAPS}])
 def test_noise_is_that_of_the_aged_cells(read: dict[str, Any]) -> None:
     """All cells have lost the same part: the same samples, scaled by it; q of 1/f noise is that of the programmed G."""
     w, x = signs(6, 20), signs(5, 20, seed=1)

@@ -141,6 +141,16 @@ def test_pulses_of_hrs_follow_its_own_tolerance() -> None:
     assert float(pulses.double().mean()) == pytest.approx(float(d.verification(1).pulses[0]), rel=0.03)
 
 
+def test_pulses_after_refreshes_are_those_of_the_last_one() -> None:
+    """Two refreshes until 25 s: the random numbers are those of that programming epoch."""
+    law, verify = RelativeVariation(sigma=0.3), WriteVerify(tolerance=0.1, max_pulses=9)
+    levels = torch.ones(500, dtype=torch.int32)
+    refreshed = device(programming=law, verify=verify, time=Time(t_s=25.0, refresh_s=10.0))
+    found = refreshed.pulses(levels, 1, 3, "l", 0, 5)
+    assert torch.equal(found, device(programming=law, verify=verify).pulses(levels, 1, 3, "l", 0, 5 + (2 << 32)))
+    assert not torch.equal(found, device(programming=law, verify=verify).pulses(levels, 1, 3, "l", 0, 5))
+
+
 # -- laws of programming -----------------------------------------------------------------------------------------
 
 

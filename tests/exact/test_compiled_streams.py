@@ -111,3 +111,21 @@ def test_squares_of_inputs_follow_their_tile(kind: str) -> None:
     from imc_sim.array import Rows
 
     assert torch.equal(readout.read(0, Rows(x), 0), readout.reference.read(0, Rows(x), 0))
+
+
+def test_halves_are_rounded_to_even_multiples() -> None:
+    from imc_sim.array._compiled._packing import to_multiples
+
+    x = np.array([0.25, 0.75, 1.25, -0.25, -0.75, 0.3], np.float32)
+    to_multiples(x, 0.5, 0, len(x))
+    assert x.tolist() == [0.0, 1.0, 1.0, 0.0, -1.0, 0.5]
+
+
+def test_large_matrices_of_noisy_cells_keep_their_noise(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The compiled pass that programs differences knows nothing of reads."""
+    monkeypatch.setattr(_rng, "_LARGE", 0)
+    device = Device(g_lrs_S=1e-4, g_hrs_S=1e-5, programming=RelativeVariation(sigma=0.2))
+    w = torch.randint(0, 2, (9, 21), generator=torch.Generator().manual_seed(0)).float() * 2 - 1
+    for noise in (0.0, 0.1):
+        bar = Crossbar.program(w, Chip(device=device.replace("read.sigma", noise)))
+        assert torch.equal(bar.mvm(w), bar.mvm(w)) == (noise == 0.0)

@@ -147,7 +147,12 @@ def two_layers() -> nn.Module:
 
 def test_the_estimate_of_each_row_of_tiles_is_for_its_share(monkeypatch: pytest.MonkeyPatch) -> None:
     used: list[float] = []
-    approximate = tiles.approximate_gating
+    seen: list[list[bool]] = []
+    approximate, deviate = tiles.approximate_gating, tiles.gating_deviation
+
+    def deviation(found: Any, G: Tensor, on: Tensor, *rest: Any) -> Any:
+        seen.append(on[0, :16].tolist())
+        return deviate(found, G, on, *rest)
 
     def watched(G: Tensor, wires: Any, method: Any, density: float) -> Any:
         used.append(density)
@@ -160,10 +165,12 @@ def test_the_estimate_of_each_row_of_tiles_is_for_its_share(monkeypatch: pytest.
     bar = Crossbar.program(signs(4, 32), spec)
     bar.set_driven_rows(bar.measure_rows(lambda rows: x[:, rows]))
     monkeypatch.setattr(tiles, "approximate_gating", watched)
+    monkeypatch.setattr(tiles, "gating_deviation", deviation)
     found = bar.gating()
     assert found is not None
     assert (found.low, found.high, found.source) == (0.25, 0.75, "measured")
     assert used == [0.25, 0.75]
+    assert seen == [[True] * 4 + [False] * 12, [True] * 12 + [False] * 4]
 
 
 def test_ranges_and_rows_of_a_calibration_stay_and_are_replaced_by_the_next() -> None:

@@ -275,6 +275,9 @@ def test_a_weight_used_along_two_dimensions_of_samples_keeps_none_apart() -> Non
     network = Products(sampled(3, 5, seed=1), lambda x, w: (F.linear(x, w), F.linear(x.transpose(0, 1), w)))
     (site,) = find_products(network, sampled(4, 6, 5)).sites
     assert (site.uses, site.samples) == (2, None)
+    analog = imc.map_model(network, FLOAT, chips=2, inputs=sampled(4, 6, 5))
+    assert analog.sites is not None
+    assert analog.sites.together(1) == 1
     once = Products(sampled(3, 5, seed=1), lambda x, w: (F.linear(x, w), F.linear(2 * x, w)))
     (site,) = find_products(once, sampled(4, 6, 5)).sites
     assert (site.uses, site.samples) == (2, Samples(0))

@@ -22,8 +22,9 @@ from imc_sim.array import Chip, Converter, Crossbar, solve_nonlinear
 from imc_sim.array._limits import Histogram, calibrated
 from imc_sim.array.circuit.wires import Wires
 from imc_sim.config import code_of
-from imc_sim.device import Device
-from imc_sim.nn import Conv2d, Linear
+from imc_sim.device import VTEAM, Device
+from imc_sim.nn import Conv2d, Linear, Norm
+from imc_sim.nn._block import ConvBlock
 from imc_sim.nn._weight_kinds import WEIGHT_KINDS
 from imc_sim.nn.networks import BatmannController
 from imc_sim.nn.networks._metaplastic_nets import _centred
@@ -355,3 +356,24 @@ def test_layers_keep_what_they_were_made_with() -> None:
     assert tuple(Linear(6, 3, "int8").weight.shape) == (3, 6)
     bar = Crossbar.program(torch.ones(2, 3), Chip(device=CELL), chips=range(2, 4))
     assert (bar.shape, list(bar.chips), bar.layer) == ((2, 2, 3), [2, 3], "crossbar")
+
+
+@pytest.mark.parametrize("iv", ["linear", "exponential"])
+def test_states_of_vteam_and_conductances_invert_each_other(iv: Any) -> None:
+    model = VTEAM(iv=iv)
+    G = torch.linspace(*model.range_S, 7, dtype=torch.float64)
+    states = model.from_conductance(G)
+    assert torch.allclose(model.conductance(states), G, rtol=1e-9, atol=0)
+    assert len(states.unique()) == 7
+
+
+@pytest.mark.parametrize(
+    ("stochastic", "comparator", "folds"), [(False, False, True), (True, True, True), (True, False, False)]
+)
+def test_sampled_activations_fold_only_where_the_chip_compares(stochastic: bool, comparator: bool, folds: bool) -> None:
+    act = BinaryActivation(stochastic=stochastic)
+    act.comparator = comparator
+    block = ConvBlock(Conv2d(2, 3, 3), Norm(3), 1, act).eval()
+    assert block.fold() == folds
+    assert isinstance(block.norm, Norm) != folds
+    assert (block.act is act) != folds
