@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 from imc_sim._quantities import with_unit
@@ -52,7 +53,7 @@ def quoted(row: dict[Any, Any], metric: Metric) -> str:
     chips = row["chips"]
     energy, result = with_unit(row["energy_J"], "J"), metric.quantity(row["median"])
     if chips > 1:
-        low, high = (with_unit(row[key], "J") for key in ("energy_p05_J", "energy_p95_J"))
+        low, high = (with_unit(row[key], "J", 4) for key in ("energy_p05_J", "energy_p95_J"))
         energy = f"{energy} ({low} to {high})"
         result = f"{result} ({metric.number(row['p05'], 1)} to {metric.number(row['p95'], 1)})"
     time = "" if row["latency_s"] != row["latency_s"] else f" and {with_unit(row['latency_s'], 's')}"
@@ -71,14 +72,17 @@ def not_counted(results: Results) -> str:
     missing = list(dict.fromkeys(text for row in rows for text in row["not_counted"]))
     scaled = list(dict.fromkeys(text for row in rows for text in row["scaled"]))
     lacking = sum(row["state"] == "done" and row["chip"] >= 0 for row in results.rows.values()) - len(results.costs)
-    source = ((results.study["chip"] or {}).get("cost") or {}).get("source", "")
+    chip = results.study["chip"] or {}
+    cost = chip.get("cost") or {}
+    split = (cost.get("rows_per_read") or math.inf) < chip.get("tile", {}).get("rows", 0)
     parts = [
         "Energies are means over chips, of an inference; in few-shot tasks, of a query through network and key memory.",
         f"Not counted: {'; '.join(missing)}." if missing else "",
         "Norms, activations and pooling in digital logic are never counted.",
         f"Scaled from another node or supply: {', '.join(scaled)}." if scaled else "",
         f"{lacking} trials have no cost." if lacking else "",
-        f"Numbers of circuits: {source}" if source else "",
+        "Accuracy is simulated with one conversion for all rows of a tile (rows_per_read)." if split else "",
+        f"Numbers of circuits: {cost['source']}" if cost.get("source") else "",
     ]
     return " ".join(filter(None, parts))
 
