@@ -17,6 +17,7 @@ from imc_sim import ResultsError
 from imc_sim._stats import Sample, mean_interval
 from imc_sim.evaluate import ChipResult
 from imc_sim.plotting import comparison_data, comparison_figure, figures_of, robustness_data, style
+from imc_sim.plotting._comparison import published_of
 from imc_sim.plotting._tables import numbers
 from imc_sim.study import Results, run
 from imc_sim.testing import stand_in_evaluator
@@ -150,3 +151,12 @@ def test_a_failed_digital_network_leaves_only_a_gap(results: Results) -> None:
         comparison_figure(data).canvas.draw()
     with pytest.raises(ResultsError, match="no finished trial"):
         comparison_data(dataclasses.replace(results, rows={}))
+
+
+@pytest.mark.parametrize(
+    ("published", "found"),
+    [(None, []), (0.0, [0.0]), (0.5, [0.5]), ([0.0, None, 0.5], [0.0, 0.5]), ((None,), []), ((0.0,), [0.0])],
+)
+def test_an_accuracy_of_zero_can_be_published(published: object, found: list[float]) -> None:
+    assert published_of({"published": published}) == found
+    assert published_of({}) == []
