@@ -226,7 +226,12 @@ def test_a_misspelt_path_below_a_base_is_found_by_editors(key: str) -> None:
 def test_a_chip_in_yaml_has_conductances_or_a_table() -> None:
     schema = Draft202012Validator(json_schema("chip"))
     both = {"g_lrs_S": 1e-4, "g_hrs_S": 1e-5}
-    for device, accepted in ((both, True), ({"g_lrs_S": 1e-4}, False), ({}, False)):
+    relaxed = {"kind": "logarithmic", "sigma_S": 2e-6}
+    for device, accepted in (
+        (both, True), ({"g_lrs_S": 1e-4}, False), ({}, False), ({"table_S": [1e-5, 1e-4]}, True),
+        (both | {"time": {"t_s": 10.0, "relaxation": relaxed}}, True),
+        (both | {"time": {"t_s": 10.0, "relaxation": {"sigma_S": 2e-6}}}, False),
+    ):  # fmt: skip
         assert schema.is_valid({"name": "c", "device": device}) is accepted
     encodings = ({"kind": "differential"}, True), ({"copies": 2}, False), ({"kind": "diferential"}, False)
     for encoding, accepted in encodings:
