@@ -18,6 +18,7 @@ from imc_sim._errors import InputError, ShadowedNameWarning, nearest
 from imc_sim.config._families import FAMILY, family_card, family_files, read_family
 from imc_sim.config._held import held, is_held
 from imc_sim.config._installation import incomplete, is_shipped, missing_files, shipped
+from imc_sim.config._not_a_model import not_a_model
 from imc_sim.config._yaml import held_yaml
 
 FileKind = Literal["chip", "study", "training", "queue"]
@@ -108,8 +109,10 @@ def user_path(text: str | os.PathLike[str], where: str) -> Path:
         The path.
 
     Raises:
-        InputError: the home folder is unknown, or no file can have such a path.
+        InputError: it is no text or path, the home folder is unknown, or no file can have such a path.
     """
+    if not isinstance(text, str | os.PathLike):
+        raise InputError(where, f"a {type(text).__name__}", "a name or a path", "Give its name or path.")
     if any(len(part.encode(errors="replace")) > _LONGEST for part in str(text).split("/")) or "\0" in str(text):
         step = "Check the path."
         raise InputError(where, f"{str(text)[:40]!r}, of {len(str(text))} characters", "a path that can exist", step)
@@ -318,6 +321,8 @@ def _not_found(kind: Kind, name: str | os.PathLike[str], is_wanted: Callable[[Pa
         fit = f"imc-sim device fit {shlex.quote(str(name))} --into chip.yaml"
         step = f"Sample chips like it: {fit}. Or run its own cells: the key conductances."
         return InputError(kind, f"{str(name)!r}, a file of measurements", "a chip file (YAML)", step)
+    if kind == "model" and (other := not_a_model(str(name))) is not None:
+        return other
     listed = {"study": "studies", "training": "sweeps"}.get(kind, f"{kind}s")
     step = f"{nearest(card, known)}See `imc-sim list {listed}`, or give a path."
     return InputError(kind, repr(str(name)), _allowed_names(known, listed), step)

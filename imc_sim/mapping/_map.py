@@ -144,6 +144,9 @@ def acting_settings(model: nn.Module, chip: Chip, keys: str | None, inputs: Any 
 
 def _mapped(model: nn.Module) -> nn.Module:
     """Return the network that is mapped: of a `ContinualNet` the last stage."""
+    if not isinstance(model, nn.Module):
+        step = "Use imc_sim.load_model(NAME), imc_sim.load_onnx(FILE), or build the network in Python."
+        raise InputError("map_model, model", f"a {type(model).__name__}", "a torch module", step)
     return model.at() if isinstance(model, ContinualNet) else model
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -13,6 +13,7 @@ from torch import Tensor
 
 from imc_sim._errors import CheckpointError, InputError, nearest, reason_of
 from imc_sim._file_kinds import kind_of_file
+from imc_sim.onnx._branches import without_branches
 from imc_sim.onnx._node import TYPES
 from imc_sim.onnx._quantized import DOMAINS
 from imc_sim.onnx._table import OPERATORS
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
 #: operator sets of ONNX whose meaning the operators have
 _VERSIONS = range(7, 29)
+#: operators that run other parts of a graph
+_CONTROL = {"If", "Loop", "Scan", "SequenceMap"}
 _AGAIN = "Use an undamaged copy, or export the network again."
 
 
@@ -67,7 +70,9 @@ def read_file(path: Path) -> ModelProto:
 
         model = onnx.inliner.inline_local_functions(model)
     _hoist_constants(onnx, model, str(path))
-    _refuse_unknown(model, str(path))
+    without_branches(onnx, model)
+    _hoist_constants(onnx, model, str(path))
+    _refuse_unknown(model, str(path), known=())
     return model
 
 
@@ -213,17 +218,21 @@ def versions_of(model: ModelProto) -> dict[str, int]:
     return {"" if each.domain == "ai.onnx" else each.domain: each.version for each in model.opset_import}
 
 
-def _refuse_unknown(model: ModelProto, where: str) -> None:
+def _refuse_unknown(model: ModelProto, where: str, known: Sequence[str] = ("Constant", "If")) -> None:
     """Raise one error that names all operators that are not known, before anything runs."""
     unknown: dict[str, list[str]] = {}
-    own = {key_of(each.domain, each.name) for each in model.functions} | {"Constant"}
+    own = {key_of(each.domain, each.name) for each in model.functions}.union(known)
     for number, node in enumerate(model.graph.node):
         if (key := key_of(node.domain, node.op_type)) not in OPERATORS and key not in own:
             unknown.setdefault(key, []).append(node.name or f"number {number}")
     if unknown:
         got = "; ".join(f"{key} in {', '.join(map(repr, names))}" for key, names in unknown.items())
-        close = nearest(next(iter(unknown)).rpartition(":")[2], OPERATORS)
-        step = f"{close}Export the network without them; imc_sim.onnx.operators() lists those that are known."
+        step = "Export the network without them; imc_sim.onnx.operators() lists those that are known."
+        if unknown.keys() <= _CONTROL:
+            got += ", whose course the values of the inputs determine"
+            step = "Export the traced network, not a scripted one, so that loops are unrolled and branches are taken."
+        else:
+            step = nearest(next(iter(unknown)).rpartition(":")[2], OPERATORS) + step
         raise InputError(where, f"unknown operators: {got}", f"{len(OPERATORS)} operators of ONNX and QONNX", step)
 
 

@@ -180,9 +180,28 @@ def _run_lstm(_node: Node) -> Callable[..., tuple[Tensor, ...]]:
 
 
 def _run_gru(node: Node) -> Callable[..., tuple[Tensor, ...]]:
-    if not node.get("linear_before_reset", 0):
-        raise node.refuse("linear_before_reset 0", "linear_before_reset 1, as torch has it")
-    return torch.gru
+    return torch.gru if node.get("linear_before_reset", 0) else _gru_reset_first
+
+
+def _gru_reset_first(
+    x: Tensor, first: Tensor, weights: Sequence[Tensor], biases: bool, *_: Any
+) -> tuple[Tensor, Tensor]:
+    """Return the output and the last states of a GRU that applies its reset gate to the state, not to its product."""
+    size, each, found = first.shape[-1], len(weights) // len(first), []
+    for direction, h in enumerate(first):
+        w, r, *b = weights[direction * each : (direction + 1) * each]
+        b_x, b_h = b if biases else (None, None)
+        gates, new = r.split([2 * size, size])
+        b_gates, b_new = (None, None) if b_h is None else b_h.split([2 * size, size])
+        steps, states = F.linear(x, w, b_x).unbind(1), []
+        for step in reversed(steps) if direction else steps:
+            (x_r, x_z, x_n), (h_r, h_z) = step.chunk(3, -1), F.linear(h, gates, b_gates).chunk(2, -1)
+            z, n = (x_z + h_z).sigmoid(), (x_n + F.linear((x_r + h_r).sigmoid() * h, new, b_new)).tanh()
+            h = n + z * (h - n)
+            states.append(h)
+        found.append((torch.stack(states[::-1] if direction else states, 1), h))
+    outputs, last = zip(*found, strict=True)
+    return torch.cat(outputs, -1), torch.stack(last)
 
 
 def _run_rnn(node: Node) -> Callable[..., tuple[Tensor, ...]]:

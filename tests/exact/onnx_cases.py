@@ -238,6 +238,7 @@ COMPUTED = [
     Case("LSTM", lstm, {"hidden_size": 4, "direction": "bidirectional"}, 14, 3, 0),
     Case("LSTM", tuple(v if k > 3 else v[:1] if k else v for k, v in enumerate(lstm[:4])), {"hidden_size": 4}, 14, 3),
     Case("GRU", gru, {"hidden_size": 4, "linear_before_reset": 1}, 14, 2),
+    Case("GRU", gru, {"hidden_size": 4}, 14, 2),
     Case("RNN", rnn, {"hidden_size": 4}, 14, 2),
     *[
         Case("Resize", (images, None, f32([1, 1, *scale])), {"mode": mode, **more}, 13)

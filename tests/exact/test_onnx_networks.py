@@ -311,3 +311,53 @@ def test_older_operator_sets_are_converted(tmp_path: Path) -> None:
     stored = {"w": np.eye(4, dtype=np.float32)[:, :3], "b": np.arange(3, dtype=np.float32)}
     found, x = load_onnx(saved(graph_of(nodes, stored, shape=(2, 4), version=6), tmp_path)), torch.randn(2, 4)
     assert torch.equal(found(x), x[:, :3] + torch.arange(3.0))
+
+
+def branch(node: str, value: str, stored: dict[str, Any] | None = None) -> Any:
+    """Return the graph of a branch with one node of x and a stored value."""
+    held = [numpy_helper.from_array(np.float32(v), k) for k, v in (stored or {}).items()]
+    made = helper.make_node(node, ["x", value], ["h"])
+    return helper.make_graph([made], "branch", [], [helper.make_tensor_value_info("h", 1, None)], held)
+
+
+def test_a_branch_that_the_file_determines_is_taken(tmp_path: Path) -> None:
+    """One condition is stored, one follows from a stated size; names inside of branches repeat."""
+    inner = {"then_branch": branch("Add", "s", {"s": 2.0}), "else_branch": branch("Mul", "s", {"s": 3.0})}
+    nodes = [
+        helper.make_node("If", ["no"], ["a"], **inner),
+        helper.make_node("Shape", ["x"], ["sizes"]), helper.make_node("Gather", ["sizes", "one"], ["size"]),
+        helper.make_node("Equal", ["size", "four"], ["yes"]), helper.make_node("If", ["yes"], ["b"], **inner),
+        helper.make_node("Add", ["a", "b"], ["y"]),
+    ]  # fmt: skip
+    stored = {"no": np.array(False), "one": np.array(1), "four": np.array(4)}
+    x = torch.randn(3, 4)
+    assert torch.equal(load_onnx(saved(graph_of(nodes, stored, shape=("n", 4)), tmp_path))(x), 3 * x + (x + 2))
+
+
+def test_a_branch_that_inputs_determine_is_refused_by_name(tmp_path: Path) -> None:
+    inner = {"then_branch": branch("Add", "w", {}), "else_branch": branch("Mul", "w", {})}
+    stored = {"w": np.ones(4, np.float32), "zero": np.array(0), "one": np.array(1)}
+    for nodes in (
+        [helper.make_node("ReduceSum", ["x"], ["s"], keepdims=0), helper.make_node("Cast", ["s"], ["c"], to=9)],
+        [  # of the open number of samples
+            helper.make_node("Shape", ["x"], ["s"]), helper.make_node("Gather", ["s", "zero"], ["n"]),
+            helper.make_node("Equal", ["n", "one"], ["c"]),
+        ],
+    ):  # fmt: skip
+        model = graph_of([*nodes, helper.make_node("If", ["c"], ["y"], "gate", **inner)], stored, shape=("n", 4))
+        with pytest.raises(InputError, match=r"If in 'gate', whose course .* Export the traced network"):
+            load_onnx(saved(model, tmp_path))
+
+
+def test_a_gru_of_two_directions_that_resets_first_is_one_in_each(tmp_path: Path) -> None:
+    w, r, b = (torch.randn(2, 12, 5), torch.randn(2, 12, 4), torch.randn(2, 24))
+
+    def run(x: Tensor, part: slice, direction: str) -> Tensor:
+        stored = {"w": w[part].numpy(), "r": r[part].numpy(), "b": b[part].numpy()}
+        node = helper.make_node("GRU", ["x", "w", "r", "b"], ["y"], hidden_size=4, direction=direction)
+        return load_onnx(saved(graph_of([node], stored, shape=(7, 3, 5)), tmp_path)).eval()(x)
+
+    x = torch.randn(7, 3, 5)
+    both, backward = run(x, slice(0, 2), "bidirectional"), run(x.flip(0), slice(1, 2), "forward").flip(0)
+    assert torch.equal(both, torch.cat([run(x, slice(0, 1), "forward"), backward], 1))
+    assert torch.equal(run(x, slice(1, 2), "reverse"), backward)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -14,7 +15,7 @@ from imc_sim._errors import CheckpointError, InputError
 from imc_sim.cli import main
 from imc_sim.config import code_of, find_card, trusting
 from imc_sim.evaluate import arch_of, network_key
-from imc_sim.mapping import import_checkpoint
+from imc_sim.mapping import import_checkpoint, map_model
 from imc_sim.nn.networks import build_arch
 from imc_sim.nn.store import load_model
 from imc_sim.study import load_study
@@ -237,3 +238,31 @@ def test_studies_run_code_only_in_trusted_folders(tmp_path: Path, monkeypatch: p
     )
     monkeypatch.setenv("IMC_SIM_TRUST", "")
     assert load_study("../other/s.yaml").name == "s"
+
+
+@pytest.mark.parametrize(
+    ("name", "match"),
+    [
+        ("bnn.onnx", "'bnn.onnx', an ONNX network; .*imc_sim.load_onnx.'bnn.onnx'.*imc-sim import bnn.onnx --out"),
+        ("w.pth", r"'w.pth', a file of weights; .*imc-sim import ./my_net.py:NAME --weights w.pth"),
+        ("page.html", "'page.html', an HTML document"),
+        ("./net.py:make", "code of a network; .*imc_sim.map_model, or .*imc-sim import ./net.py:make"),
+        ("folder", r"'folder', a folder without model.yaml; "),
+        ("lost.pth", "'lost.pth', no such file; "),
+        (nn.Linear(2, 2), "a Linear; allowed: a name or a path"),
+    ],
+)
+def test_what_is_no_model_is_named_with_what_to_do(
+    name: Any, match: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("folder").mkdir()
+    for file, content in (("bnn.onnx", "\x08pytorch"), ("w.pth", "weights"), ("page.html", "<html>")):
+        Path(file).write_text(content)
+    with pytest.raises(InputError, match=match):
+        load_model(name)
+
+
+def test_mapping_a_name_says_how_to_load_it() -> None:
+    with pytest.raises(InputError, match=r"got a str; .* imc_sim.load_model\(NAME\), imc_sim.load_onnx\(FILE\)"):
+        map_model("bnn.onnx", "ideal")  # type: ignore[arg-type]
