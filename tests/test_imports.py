@@ -55,6 +55,7 @@ INNER = {
     "imc_sim.device.fit._estimates": "frame least_squares",
     "imc_sim.evaluate._embedding": "tsne",
     "imc_sim.plotting._backend": "import_matplotlib",
+    "imc_sim.onnx._branches": "_shapes _value",
     "imc_sim.onnx._file": "onnx_package read_file _recent",
     "imc_sim.report._comparison": "read_comparison",
     "imc_sim.report._pages": "plain_table",

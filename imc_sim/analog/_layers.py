@@ -21,7 +21,7 @@ from imc_sim.nn import Conv2d, LatentInputs, Linear, ProductLayer
 #: half precision, which crossbars compute in float32
 HALF = (torch.float16, torch.bfloat16)
 #: reads between two uses of a layer in the same pass: more than there are images, so that no read is used twice
-_PASS = 2**32
+PASS = 2**32
 
 
 @final
@@ -233,7 +233,7 @@ class AnalogLayer(nn.Module, abc.ABC):
         if running is not None:
             before = running.use(self)
             if running.index is not None:
-                return self._one(running.index, x, running.first_read + _PASS * before)
+                return self._one(running.index, x, running.first_read + PASS * before)
             self.calibrate(x, before == 0)
             return self.digital(x)
         chips = self.crossbar.shape[0]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, NamedTuple, Self, final
+from typing import NamedTuple, Self, final
 
 import torch
 import torch.nn.functional as F
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from imc_sim._tensors import comparable
 from imc_sim.analog._layers import AnalogConv2d, AnalogLayer
+from imc_sim.analog._patches import patches
 from imc_sim.analog._site_groups import Groups
 from imc_sim.sites import Call, Samples, Site
 
@@ -123,7 +124,8 @@ def _convolved(call: Call, x: Tensor, to: SiteCall, batch: int) -> Tensor:
     site, layers, groups = to
     place = Samples() if site.samples is None else site.samples
     images = place.first(x, batch).flatten(0, 1) if place.inner else x
-    y = None if groups is None else groups.product(call, images)
+    reads = len(images) if isinstance(layers[0], AnalogConv2d) else batch if site.samples == Samples() else None
+    y = None if groups is None else groups.product(call, images, reads)
     if y is None and isinstance(layers[0], AnalogConv2d):
         each = [layer(part) for layer, part in zip(layers, images.chunk(len(layers), dim=1), strict=True)]
         y = each[0] if len(each) == 1 else torch.cat(each, dim=1)
@@ -162,40 +164,3 @@ def _by_samples(layer: nn.Module, x: Tensor, place: Samples | None, batch: int) 
         return layer(x.reshape(reads, -1, x.shape[-1])).reshape(*x.shape[:-1], -1)
     rows = place.first(x, batch)
     return place.back(layer(rows.reshape(batch, -1, x.shape[-1])).reshape(*rows.shape[:-1], -1))
-
-
-def patches(x: Tensor, kernel: Sequence[int], settings: Any) -> tuple[Tensor, tuple[int, ...]]:
-    """Return the vectors that a convolution multiplies its filters with.
-
-    Args:
-        x: images [batch, channels, *sizes].
-        kernel: sizes of the filters.
-        settings: stride, padding and dilation, as torch takes them.
-
-    Returns:
-        Vectors [batch, pixels, kernel x channels], and the sizes of the output.
-    """
-    n = len(kernel)
-    stride, dilation = (_each(settings[name], n) for name in ("stride", "dilation"))
-    x = F.pad(x, _padding(settings["padding"], kernel, dilation))
-    for d in range(n):
-        x = x.unfold(2 + d, dilation[d] * (kernel[d] - 1) + 1, stride[d])[..., :: dilation[d]]
-    pixels = tuple(x.shape[2 : 2 + n])
-    x = x.movedim(1, -1)  # [batch, *pixels, *kernel, channels]
-    return x.reshape(len(x), math.prod(pixels), -1), pixels
-
-
-def _each(value: Any, n: int) -> tuple[int, ...]:
-    return (value,) * n if isinstance(value, int) else tuple(value) if len(value) == n else tuple(value) * n
-
-
-def _padding(padding: Any, kernel: Sequence[int], dilation: Sequence[int]) -> list[int]:
-    """Return the padding of every side in the order of torch's `pad`: the last dimension first."""
-    if padding == "valid":
-        return []
-    if padding == "same":
-        totals = [d * (k - 1) for k, d in zip(kernel, dilation, strict=True)]
-        sides = [(total // 2, total - total // 2) for total in totals]
-    else:
-        sides = [(p, p) for p in _each(padding, len(kernel))]
-    return [side for pair in reversed(sides) for side in pair]

@@ -8,6 +8,7 @@ from imc_sim.array._compiled._warm_up import Compilation, compile_kernels
 from imc_sim.array._converter import Converter, Quantiser
 from imc_sim.array._cost import STEPS, Circuit, Conversion, Cost, Lines, MultiplyAdds, Write
 from imc_sim.array._crossbar import Crossbar
+from imc_sim.array._grouped_readout import GroupedReadout
 from imc_sim.array._inputs import Inputs
 from imc_sim.array._line_conductance import line_conductance
 from imc_sim.array._placement import Placement, Tile
@@ -58,6 +59,7 @@ __all__ = [
     "GatedApproximation",
     "GatingError",
     "GatingEstimate",
+    "GroupedReadout",
     "IdealReadout",
     "InputBytes",
     "InputVectors",

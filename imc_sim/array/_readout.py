@@ -70,7 +70,23 @@ class Readout(abc.ABC):
             y: sums in units of window / steps.
             factor: drift compensation.
         """
-        return times(y, self.plan.targets.scale * factor * self.lines.scale)
+        return times(y, self.scaling(factor))
+
+    def scaling(self, factor: float = 1.0) -> float:
+        """Return the factor from analog sums to weight x input.
+
+        Args:
+            factor: drift compensation.
+        """
+        return self.plan.targets.scale * factor * self.lines.scale
+
+    def is_compiled(self, vectors: int) -> bool:
+        """Tell whether a compiled kernel may read so many vectors.
+
+        Args:
+            vectors: number of input vectors.
+        """
+        return False
 
     def correction(self) -> Tensor | None:
         """Return the digital correction [out] that does not depend on the input; None for 0."""
@@ -125,7 +141,7 @@ class IdealReadout(Readout):
         Args:
             index: position of the chip.
         """
-        return self.plan.targets.scale * self.weights[index].factor * self.lines.scale
+        return self.scaling(self.weights[index].factor)
 
     def bias(self, index: int) -> Tensor | None:
         """Return the constants of the cells and the digital correction, [out]; None where exactly zero.

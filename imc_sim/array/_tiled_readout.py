@@ -42,13 +42,13 @@ class TiledReadout(Readout):
         result: Tensor | None = None
         sum_x: Tensor | None = None
         for number, factor in enumerate(self.factors):
-            at = _Pass(self.addresses[index], number, first_read, inputs.per_read)
+            at = TilePass(self.addresses[index], number, first_read, inputs.per_read)
             y, sums = self._one_pass(index, inputs, at)
             sum_x = sums if number == 0 else sum_x
             result = times(y, factor) if result is None else result + times(y, factor)
         return self.digital(cast("Tensor", result), sum_x, index)  # inputs have at least one pass
 
-    def _one_pass(self, index: int, inputs: InputVectors, at: _Pass) -> tuple[Tensor, Tensor | None]:
+    def _one_pass(self, index: int, inputs: InputVectors, at: TilePass) -> tuple[Tensor, Tensor | None]:
         """Return the conversions summed over tiles [vectors, out], and the sums of inputs where they are subtracted."""
         plan = self.plan
         quantisers = None if plan.chip.converter.is_ideal else self.quantisers()
@@ -59,12 +59,12 @@ class TiledReadout(Readout):
             x = inputs(rows)
             if plan.encoding.correction.sum_x and at.number == 0:
                 sum_x = x.sum(-1, keepdim=True) + (0.0 if sum_x is None else sum_x)
-            plane = self._plane(x, at.number)
-            u = self._partial(index, t, plane)
+            plane = self.plane(x, at.number)
+            u = self.partial(index, t, plane)
             check_finite(u, "currents", LARGE, self.layer, t)
-            self._add_noise(u, plane, index, t, rows, at)
+            self.add_noise(u, plane, index, t, rows, at)
             check_finite(u, "read noise", NOISY, self.layer, t)
-            part = self._converted(u, index, t, quantisers, same)
+            part = self.converted(u, index, t, quantisers, same)
             part = self._rounded(part) if self.integer and quantisers else part
             total = part if total is None else total.add_(part)
         return self.combined(cast("Tensor", total), quantisers if same else None), sum_x  # there is at least one tile
@@ -76,26 +76,54 @@ class TiledReadout(Readout):
         """Return the factor of every pass of the inputs; passes of +-1 and ternary inputs are terms of the encoding."""
         return self.plan.chip.inputs.factors if self.plan.encoding.operands == "real" else [1.0]
 
-    def _plane(self, x: Tensor, number: int) -> Tensor:
-        """Return the word-line voltages of pass `number`."""
+    def plane(self, x: Tensor, number: int) -> Tensor:
+        """Return the word-line voltages of one pass.
+
+        Args:
+            x: inputs of any shape.
+            number: number of the pass.
+        """
         return self.plan.chip.inputs.plane(x, number) if self.plan.encoding.operands == "real" else x
 
-    def _partial(self, index: int, tile: int, x: Tensor) -> Tensor:
-        """Return the noise-free sums of one row of tiles before the ADC, without gain_in and constant."""
+    def partial(self, index: int, tile: int, x: Tensor) -> Tensor:
+        """Return the noise-free sums of one row of tiles before the ADC, without gain_in and constant.
+
+        Args:
+            index: position of the chip.
+            tile: number of the row of tiles.
+            x: word-line voltages [vectors, inputs of the tile].
+        """
         o = self.weights[index]
         u = product(x, o.linear[tile])
         return u if o.square is None else u.add_(product(x.square(), o.square[tile]))
 
-    def _converted(self, u: Tensor, index: int, tile: int, quantisers: list[Quantiser] | None, same: bool) -> Tensor:
-        """Return u with gain_in and constant, converted: as codes, or as values where ADCs of tiles differ (`same`)."""
-        gain, constant = self.plan.encoding.gain_in, self.weights[index].constant
-        here = None if constant is None else constant[tile] * gain
+    def converted(self, u: Tensor, index: int, tile: int, quantisers: list[Quantiser] | None, same: bool) -> Tensor:
+        """Return u with gain_in and constant, converted in place: as codes, or as values where ADCs of tiles differ.
+
+        Args:
+            u: sums [vectors, columns].
+            index: position of the chip.
+            tile: number of the row of tiles.
+            quantisers: ADCs of the tiles; None without.
+            same: whether they are equal.
+        """
+        gain, here = self.plan.encoding.gain_in, self.offset(index, tile)
         if quantisers is not None:
             q = quantisers[tile]
             codes = q.codes_(u, gain, here)
             return codes if same else codes.mul_(q.step).add_(q.base)
         u = u if gain == 1.0 else u.mul_(gain)
         return u if here is None else u.add_(here)
+
+    def offset(self, index: int, tile: int) -> Tensor | None:
+        """Return the constants of the cells that are added to the sums of one row of tiles; None where zero.
+
+        Args:
+            index: position of the chip.
+            tile: number of the row of tiles.
+        """
+        constant = self.weights[index].constant
+        return None if constant is None else constant[tile] * self.plan.encoding.gain_in
 
     def combined(self, total: Tensor, quantisers: list[Quantiser] | None) -> Tensor:
         """Return the sum of all conversions of an output, each with its gain: [vectors, out].
@@ -141,10 +169,18 @@ class TiledReadout(Readout):
             y = y - self.plan.encoding.correction.sum_x * sum_x
         return self.scaled(y)
 
-    def _add_noise(self, u: Tensor, x: Tensor, index: int, tile: int, rows: slice, at: _Pass) -> None:
+    def add_noise(self, u: Tensor, x: Tensor, index: int, tile: int, rows: slice, at: TilePass) -> None:
         """Add read noise to u: states of traps, and a normal number per column with the variance of all its cells.
 
         A reference column is read once; its noise is subtracted from all outputs of its tile.
+
+        Args:
+            u: sums [vectors, columns], which are changed.
+            x: word-line voltages [vectors, inputs of the tile].
+            index: position of the chip.
+            tile: number of the row of tiles.
+            rows: its inputs.
+            at: the pass.
         """
         weights, reads = self.weights[index], (at.address.chip, at.address.epoch, at.first_read)
         if weights.traps is not None:
@@ -211,17 +247,24 @@ class TiledReadout(Readout):
         """
         for number in range(len(self.factors)):
             for tile, rows in enumerate(self.plan.placement.row_slices):
-                plane = self._plane(inputs(rows), number)
-                u = self._partial(0, tile, plane)
+                plane = self.plane(inputs(rows), number)
+                u = self.partial(0, tile, plane)
                 if first_read is not None:
-                    at = _Pass(self.addresses[0], number, first_read, max(1, len(plane) // reads))
-                    self._add_noise(u, plane, 0, tile, rows, at)
-                yield tile, self._converted(u, 0, tile, None, True)
+                    at = TilePass(self.addresses[0], number, first_read, max(1, len(plane) // reads))
+                    self.add_noise(u, plane, 0, tile, rows, at)
+                yield tile, self.converted(u, 0, tile, None, True)
 
 
 @dataclass(frozen=True)
-class _Pass:
-    """Hold the pass `number` of the inputs on one chip; per_read: vectors of one read."""
+class TilePass:
+    """Hold one pass of the inputs on one chip.
+
+    Attributes:
+        address: of the random numbers of the chip.
+        number: of the pass.
+        first_read: number of the first read.
+        per_read: vectors of one read.
+    """
 
     address: Address
     number: int
@@ -229,7 +272,12 @@ class _Pass:
     per_read: int
 
     def stream(self, tile: int, effect: str) -> Stream:
-        """Return the stream of an effect on one tile; every pass is a read with its own stream."""
+        """Return the stream of an effect on one tile; every pass is a read with its own stream.
+
+        Args:
+            tile: number of the row of tiles.
+            effect: name of the effect.
+        """
         return self.address.stream(tile, f"{effect}/{self.number}")
 
 

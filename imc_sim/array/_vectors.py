@@ -17,7 +17,7 @@ from imc_sim.array._product import convolution, product
 #: slice of the inputs -> their entries [vectors, inputs of the slice]
 TileInputs = Callable[[slice], Tensor]
 #: vectors x outputs that are read together, so that they fit a core's cache
-_CHUNK = 2**18
+CHUNK = 2**18
 
 
 class InputVectors(abc.ABC):
@@ -156,7 +156,7 @@ class Patches(InputVectors):
         return self if values is self.values else self._of(values)
 
     def parts(self, outputs: int) -> Sequence[Patches]:
-        chunk = max(1, _CHUNK // (self.per_read * outputs))
+        chunk = max(1, CHUNK // (self.per_read * outputs))
         return [self._of(images) for images in self.values.split(chunk)] if self.reads else []
 
     def product(self, matrix: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 import imc_sim as imc
 from imc_sim import InputError
 from imc_sim.analog import straight_through
-from imc_sim.analog._site_products import patches
+from imc_sim.analog._patches import patches
 from imc_sim.array import Chip
 from imc_sim.device import Device
 from imc_sim.sites import find_products, inputs_of, weights_of

@@ -37,11 +37,30 @@ def network(layer: nn.Module, weights: str) -> nn.Module:
     return nn.Sequential(layer).eval()
 
 
+class Twice(nn.Module):
+    """Use a layer twice, and let its second use see other inputs."""
+
+    def __init__(self, layer: nn.Module) -> None:
+        super().__init__()
+        self.layer = layer
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        return self.layer(x), self.layer(0.5 * x)
+
+
+def together(analog: imc.analog.AnalogModel, x: Tensor, monkeypatch: pytest.MonkeyPatch) -> Tensor:
+    """Return the output, in which no group is read alone."""
+    with monkeypatch.context() as patch:
+        patch.setattr(Crossbar, "read", None)
+        return torch.cat(analog(x), 2)
+
+
 def alone(analog: imc.analog.AnalogModel, x: Tensor, monkeypatch: pytest.MonkeyPatch) -> Tensor:
     """Return the output with every group read alone."""
     with monkeypatch.context() as patch:
         patch.setattr(Groups, "product", lambda *_: None)
-        return analog(x)
+        y = analog(x)
+        return torch.cat(y, 2) if isinstance(y, tuple) else y
 
 
 @pytest.mark.parametrize("weights", ["signs", "integers"])
@@ -85,27 +104,44 @@ def test_groups_are_read_from_the_chips_that_are_programmed() -> None:
     assert torch.equal(together(x), blocks(x))
 
 
-@pytest.mark.parametrize("change", [
-    {"converter": {"kind": "auto", "bits": 4}}, {"device.read.sigma": 0.05},
-    {"inputs": {"kind": "levels", "bits": 4}},
-], ids=["ADC", "read noise", "DAC"])  # fmt: skip
-def test_groups_with_their_own_ranges_or_noise_are_read_one_after_the_other(
-    change: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+ADC = {"kind": "auto", "bits": 4, "range": "calibrated"}
+#: changes of the chip after which sums of groups are converted, or noise is added
+CHANGES: dict[str, dict[str, Any]] = {
+    "ADC": {"converter": ADC},
+    "ADC of range max": {"converter": {"kind": "auto", "bits": 4, "rows": "used"}},
+    "read noise": {"device.read.sigma": 0.05},
+    "DAC": {"inputs": {"kind": "levels", "bits": 4}, "converter": ADC},
+    "bits in turn": {"inputs": {"kind": "bit_serial", "bits": 4, "passes": 2}, "converter": ADC},
+    "all": {"inputs": {"kind": "levels", "bits": 4}, "converter": ADC, "device.read.sigma": 0.05},
+    "sliced": {"encoding_multibit": {"kind": "sliced", "weight_bits": 4}, "converter": ADC, "device.read.sigma": 0.05},
+    "offset": {"encoding_multibit": {"kind": "offset"}, "policy.allow_rounding": True, "converter": ADC},
+    "drift": {"device.time": {"t_s": 1e3, "drift": {"nu": 0.05}, "compensation": True}, "converter": ADC},
+}
+
+
+@pytest.mark.parametrize(
+    ("change", "name"), [(change, "depthwise") for change in CHANGES] + [("all", name) for name in LAYERS]
+)
+def test_groups_with_their_own_ranges_or_noise_are_read_together_as_each_alone(
+    change: str, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """To the bit, with a layer that is used twice, chips in one pass and one after the other."""
     torch.manual_seed(0)
+    make, shape = LAYERS[name]
     chip = VARIED
-    for path, value in change.items():
+    for path, value in CHANGES[change].items():
         chip = chip.replace(path, value)
-    x = torch.randn(3, 4, 7, 7)
-    net = network(LAYERS["depthwise"][0](), "integers")
+    layer, x = network(make(), "integers"), torch.randn(3, *shape)
+    net = Twice(layer)
     outputs = []
-    for read in (lambda a: a(x), lambda a: alone(a, x, monkeypatch)):
+    for read in (lambda a: together(a, x, monkeypatch), lambda a: alone(a, x, monkeypatch)):
         analog = imc.map_model(net, chip, chips=2, inputs=x)
         analog.calibrate(x)
         outputs.append(read(analog))
     assert torch.equal(*outputs)
-    ideal = imc.map_model(net, VARIED, chips=2, inputs=x)(x)
-    assert not torch.allclose(outputs[0], ideal, rtol=1e-3)
+    if name == "depthwise":
+        ideal = torch.cat(imc.map_model(net, VARIED, chips=2, inputs=x)(x), 2)
+        assert not torch.allclose(outputs[0], ideal, rtol=1e-3)
 
 
 def test_half_precision_is_computed_in_single(monkeypatch: pytest.MonkeyPatch) -> None:

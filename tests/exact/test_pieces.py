@@ -72,7 +72,7 @@ def trained() -> Tensor:
         (traps, _telegraph, "_AT_ONCE"),
         (tangent, gates, "_CELLS_AT_ONCE"),
         (single_nodes, conductance, "_NUMBERS_AT_ONCE"),
-        (convolved, _vectors, "_CHUNK"),
+        (convolved, _vectors, "CHUNK"),
         (answers, _read_out, "_EPISODES"),
         (trained, _metaplastic, "_CHUNK"),
     ],

@@ -67,9 +67,10 @@ class CompiledReadout(Readout):
 
     def _bytes(self, inputs: InputVectors) -> InputBytes | None:
         """Return the inputs for the kernel; None where the reference reads them."""
-        if self._small(inputs.count) or _product.why_not() is not None:
-            return None
-        return inputs.as_bytes(self.weights[0].square is not None)
+        return inputs.as_bytes(self.weights[0].square is not None) if self.is_compiled(inputs.count) else None
+
+    def is_compiled(self, vectors: int) -> bool:
+        return not self._small(vectors) and _product.why_not() is None
 
     def _small(self, vectors: int) -> bool:
         """Tell whether the reference is faster."""
