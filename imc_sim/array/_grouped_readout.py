@@ -60,7 +60,7 @@ class GroupedReadout:
     """Read crossbars of one shape together, each with its inputs, ranges and random numbers: [group, vector, …].
 
     The products are those of each crossbar alone, so that results are equal to the bit. What follows, ADCs and digital
-    sums, is computed for all at once.
+    sums, is computed for all of them together.
 
     Args:
         readouts: one per crossbar.
