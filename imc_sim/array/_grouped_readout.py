@@ -90,7 +90,7 @@ class GroupedReadout:
         return [(found, cls([readouts[place] for place in found])) for found in places.values()]
 
     def serves(self, vectors: int) -> bool:
-        """Tell whether crossbars read so many vectors each in one part, and by no faster kernel.
+        """Return whether crossbars read so many vectors each in one part, and by no faster kernel.
 
         Args:
             vectors: number of input vectors.

@@ -81,7 +81,7 @@ class Readout(abc.ABC):
         return self.plan.targets.scale * factor * self.lines.scale
 
     def is_compiled(self, vectors: int) -> bool:
-        """Tell whether a compiled kernel may read so many vectors.
+        """Return whether a compiled kernel may read so many vectors.
 
         Args:
             vectors: number of input vectors.
