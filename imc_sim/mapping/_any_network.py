@@ -117,10 +117,11 @@ def map_products(probe: Probe, chip: Chip, numbers: range, seed: int, limit: int
 
 def _places(products: Products, chip: Chip) -> list[Site]:
     """Return the sites on crossbars; raise one InputError that names every site without a place."""
-    placed, errors, keys = [], [], set()
+    placed, refused, errors, keys = [], [], [], set()
     for site in products.sites:
         place, reason = place_of(site, chip)
         if place == "refused":
+            refused.append(site)
             errors.append(f"{site.name!r} ({reason})")
             keys |= set() if _unfit(site) else {f"policy.{_key(site)}"}
         elif place == "crossbar":
@@ -129,7 +130,7 @@ def _places(products: Products, chip: Chip) -> list[Site]:
         fits = policy_place(path, "float", chip) == "digital"
         errors += [] if fits else [f"{path!r} ({function}, whose products cannot be on crossbars)"]
     if errors:
-        real = needed_by_real_weights(chip) if "policy.float" in keys else ""
+        real = needed_by_real_weights(chip, refused) if "policy.float" in keys else ""
         all_of = f"{' and '.join(sorted(keys))} to digital or crossbar{real}, or " if keys else ""
         step = f"Set {all_of}policy.layers: {{NAME: digital}} for single sites."
         raise InputError(

@@ -30,7 +30,8 @@ def check_on_chip(report: MappingReport, memory: bool) -> None:
         step = "Map a network that multiplies its inputs with weights."
         raise InputError("chip.policy", "a network without a product with weights", allowed, step)
     kinds = " and ".join(f"policy.{key}" for key in dict.fromkeys(keys))
-    real = needed_by_real_weights(report.chip) if "float" in keys else ""
+    sites = () if report.products is None else report.products.sites
+    real = needed_by_real_weights(report.chip, sites) if "float" in keys else ""
     step = f"Set {kinds} to crossbar{real}, or policy.layers: {{NAME: crossbar}} for single products; "
     step += 'policy.layers: {"*": digital} states that nothing runs on the chip.'
     raise InputError("chip.policy", f"all products with weights digital ({len(keys)})", allowed, step)

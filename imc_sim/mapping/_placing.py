@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from torch import nn
 
 from imc_sim._errors import InputError
 from imc_sim.analog import AnalogLayer, Context, SiteLayer, layer_kinds
 from imc_sim.array import Chip, Differential, Encoding, Sliced, operand_bytes
+from imc_sim.mapping._rounding import bits_for
+from imc_sim.mapping._site_layers import layers_of
 from imc_sim.nn import ProductLayer, fold_in_place
 from imc_sim.nn.neurons import neurons_of
+from imc_sim.sites import Site
 
 
 def on_chip_of(network: nn.Module, chip: Chip) -> nn.Module:
@@ -46,16 +51,23 @@ def encoding_of(layer: ProductLayer, chip: Chip) -> Encoding:
     return Differential() if zeros else chip.encoding
 
 
-def needed_by_real_weights(chip: Chip) -> str:
+def needed_by_real_weights(chip: Chip, sites: Iterable[Site]) -> str:
     """Return what errors add where real weights are to be on crossbars, and the chip's encoding does not take them.
 
     Args:
         chip: The chip.
+        sites: Products without a place.
     """
     encoding = chip.encoding_multibit
-    if isinstance(encoding, Sliced) and encoding.weight_bits is None:
-        return " (on crossbars, real weights also need encoding_multibit: {kind: sliced, weight_bits: 8})"
-    return ""
+    if not isinstance(encoding, Sliced) or encoding.weight_bits is not None:
+        return ""
+    real = (site for site in sites if site.weights is not None and not site.weights.exact)
+    bits = [bits_for(layer.weight.detach().double()) for site in real for _, layer in layers_of(site)]
+    if None in bits:
+        needs = "device.levels: continuous with encoding_multibit: {kind: differential}"
+    else:
+        needs = f"encoding_multibit: {{kind: sliced, weight_bits: {max(b or 0 for b in bits)}}}"
+    return f" (on crossbars, these real weights also need {needs})" if bits else ""
 
 
 def bytes_of(name: str, layer: ProductLayer, chip: Chip) -> int:

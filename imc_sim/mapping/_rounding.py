@@ -46,7 +46,7 @@ def refuse_rounding(errors: Mapping[str, tuple[AnalogLayer, float]]) -> None:
     found = ", ".join(f"{name!r} by {100 * error:.1f} %" for name, (_, error) in rounded.items())
     names = {layer.encoding.name for layer, _ in rounded.values()}
     got = f"weights that {' and '.join(sorted(names))} rounds: {found} (relative root mean square)"
-    bits = [_bits(layer.matrix().detach().double()) for layer, _ in rounded.values()]
+    bits = [bits_for(layer.matrix().detach().double()) for layer, _ in rounded.values()]
     most = max((b for b in bits if b is not None), default=None)
     if most is None or None in bits:
         hold = f"{_BITS[-1]} bits do not hold them: set device.levels: continuous"
@@ -57,8 +57,12 @@ def refuse_rounding(errors: Mapping[str, tuple[AnalogLayer, float]]) -> None:
     raise InputError("map_model", got, f"{100 * _MOST:g} % or less", step)
 
 
-def _bits(weights: Tensor) -> int | None:
-    """Return the bits, sign included, that hold the weights, or None if none of `_BITS` do."""
+def bits_for(weights: Tensor) -> int | None:
+    """Return the bits, sign included, that hold weights to 1 %; None if 16 do not.
+
+    Args:
+        weights: a matrix of any shape.
+    """
     top = weights.abs().max()
     for bits in _BITS:
         step = top / (2 ** (bits - 1) - 1)

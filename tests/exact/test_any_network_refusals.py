@@ -160,7 +160,7 @@ def test_errors_name_the_way_to_map_any_network() -> None:
         (lambda: imc.map_model(network, chip), r"Give inputs="),
         (
             lambda: imc.map_model(network, chip, inputs=x),
-            r"Set policy\.float to digital or crossbar \(on crossbars, real weights also need .*\), or",
+            r"Set policy\.float to digital or crossbar \(on crossbars, these real weights also need .*\), or",
         ),
         (lambda: imc.map_model(network, chip.replace("policy.float", "crossbar"), inputs=x), "sliced, weight_bits: 8"),
         (lambda: chip.replace("device.programing.sigma", 0.1), "Did you mean 'programming'"),
@@ -169,3 +169,18 @@ def test_errors_name_the_way_to_map_any_network() -> None:
     for call, text in cases:
         with pytest.raises(InputError, match=text):
             call()
+
+
+def test_the_bits_that_an_error_proposes_hold_the_weights() -> None:
+    """Normally distributed weights with a value 6 standard deviations out need 9 bits."""
+    torch.manual_seed(0)
+    network, x = nn.Sequential(nn.Linear(400, 120), nn.Linear(120, 3)).eval(), torch.randn(3, 400)
+    with torch.no_grad():
+        network[0].weight.normal_()[0, 0] = 6.0  # type: ignore[operator]
+    chip = imc.load_chip("rram_hfo2_1t1r")
+    with pytest.raises(InputError, match=r"these real weights also need encoding_multibit: \{.*weight_bits: 9\}"):
+        imc.map_model(network, chip, inputs=x)
+    chip = chip.replace("policy.float", "crossbar")
+    imc.map_model(network, chip.replace("encoding_multibit", {"kind": "sliced", "weight_bits": 9}), inputs=x)
+    with pytest.raises(InputError, match=r"9 bits hold them"):
+        imc.map_model(network, chip.replace("encoding_multibit", {"kind": "sliced", "weight_bits": 8}), inputs=x)
