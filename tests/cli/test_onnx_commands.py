@@ -176,8 +176,8 @@ def test_an_onnx_file_cannot_be_trained(home: Path, run: Callable) -> None:
 
 
 def test_the_lines_of_the_page_map_the_file(home: Path, repository: Path) -> None:
-    page = (repository / "docs" / "your_network.md").read_text(encoding="utf-8")
-    code = page.split("## From ONNX")[1].split("```py\n")[1].split("```")[0]
+    page = (repository / "docs" / "onnx.md").read_text(encoding="utf-8")
+    code = page.split("```py\n")[1].split("```")[0]
     names = {"imc": imc_sim, "chip": load_chip("mine"), "images": torch.randn(4, 1, 8, 8)}
     exec(code, names)
     assert [row.layer for row in names["analog"].report.layers] == ["0/Conv", "2/Conv", "4/Gemm"]

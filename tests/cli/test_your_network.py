@@ -1,4 +1,4 @@
-"""The command-line part of docs/your_network.md can be followed, from a repository to three curves."""
+"""The commands of docs/your_network.md and of the pages that continue it can be followed, from a repository to three curves."""
 
 from __future__ import annotations
 
@@ -58,7 +58,8 @@ def test_the_commands_of_the_page_give_three_curves(
     repository: Path, run: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    page = (repository / "docs" / "your_network.md").read_text(encoding="utf-8")
+    pages = ("your_network", "onnx", "measured_arrays")
+    page = "".join((repository / "docs" / f"{name}.md").read_text(encoding="utf-8") for name in pages)
     for name, text in re.findall(r"^```(?:py|yaml)\n# file: (\S+)\n(.*?)^```", page, re.MULTILINE | re.DOTALL):
         Path(name).parent.mkdir(exist_ok=True)
         Path(name).write_text(text)

@@ -297,7 +297,8 @@ def test_the_page_can_be_followed(
     repository: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    blocks = (repository / "docs" / "your_network.md").read_text().split("```python\n")[1:]
+    pages = [(repository / "docs" / f"{name}.md").read_text() for name in ("your_network", "measured_arrays")]
+    blocks = "".join(pages).split("```python\n")[1:]
     code = "\n".join(block.split("```")[0] for block in blocks)
     names: dict[str, Any] = {}
     exec(compile(code, "your_network.md", "exec"), names)
