@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from imc_sim.cli._console import Quiet
+from imc_sim.cli._own_network import Trust
 
 
 def plot(
@@ -20,6 +21,7 @@ def plot(
             "all that the results allow.",
         ),
     ] = None,
+    trust: Trust = False,
     quiet: Quiet = False,
 ) -> None:
     """Draw the figures of a results folder.

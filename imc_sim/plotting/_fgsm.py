@@ -19,7 +19,7 @@ from pandas import DataFrame
 from imc_sim._errors import InputError, ResultsError
 from imc_sim._stats import band_label
 from imc_sim.plotting._comparison import published_at
-from imc_sim.plotting._figure import legend_label, lower_limit, mark_level, new_panels, write_figure
+from imc_sim.plotting._figure import legend_label, lower_limit, mark_level, named_median, new_panels, write_figure
 from imc_sim.plotting._labels import further, heading, place
 from imc_sim.plotting._tables import chip_count, distinct, numbers, where
 
@@ -210,6 +210,7 @@ def _handles(axes: list[Axes], data: DataFrame) -> list[Artist]:
             if not name.startswith("_") and (name not in lines or line.get_linestyle() == "-"):
                 lines.setdefault(name, line)
     handles = list(lines.values())
+    named_median(handles)
     analog = cast("DataFrame", data[numbers(data, "chips") > 0])
     if len(analog) and len(lines) <= _BANDS:
         handles.append(Patch(facecolor="0.4", alpha=0.3, linewidth=0, label=band_label(analog["chips"])))

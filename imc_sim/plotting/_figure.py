@@ -30,6 +30,8 @@ from imc_sim.config import package_file
 
 #: panels in a row
 _ACROSS = 3
+#: the case of a study that names none
+UNNAMED = "all"
 #: probabilities that an axis of normal quantiles names, in %
 _PROBABILITIES = (0.1, 1, 10, 50, 90, 99, 99.9)
 
@@ -43,6 +45,16 @@ def style() -> Iterator[None]:
     """
     with mpl.rc_context(), mpl_style.context(package_file("plotting/style.mplstyle"), after_reset=True):
         yield
+
+
+def named_median(handles: list[Artist]) -> None:
+    """Name the only series of a study without cases in its legend by what the line is.
+
+    Args:
+        handles: of the series.
+    """
+    if len(handles) == 1 and handles[0].get_label() == UNNAMED:
+        handles[0].set_label("median of the chips")
 
 
 def legend_label(text: object, width: int = 62) -> str:

@@ -111,7 +111,8 @@ def heatmap_figure(data: DataFrame) -> Figure:
             ax.set_title(textwrap.fill(str(name), 48), loc="left")
     bar = figure.colorbar(ScalarMappable(Normalize(*limits), _MAP), ax=axes, aspect=25, pad=0.02)
     metric = Metric.shown_in(data)
-    bar.set_label(f"median {metric.name} of {chip_count(data)} chips{metric.in_brackets}")
+    label = f"median {metric.name} of {chip_count(data)} chips{metric.in_brackets}"
+    bar.set_label(textwrap.fill(label, 18 if rows <= 4 and len(panels) == 1 else 60))
     plain_bar(bar)
     near = f"within {metric.near} of digital"
     note = f"framed: {near}" if any(_close(data)) else f"no value {near}"

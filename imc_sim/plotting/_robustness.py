@@ -18,7 +18,15 @@ from pandas import DataFrame
 
 from imc_sim._errors import ResultsError
 from imc_sim._stats import band_label
-from imc_sim.plotting._figure import LogLabels, legend_below, legend_label, lower_limit, with_axes
+from imc_sim.plotting._figure import (
+    UNNAMED,
+    LogLabels,
+    legend_below,
+    legend_label,
+    lower_limit,
+    named_median,
+    with_axes,
+)
 from imc_sim.plotting._labels import further, heading, is_number, place, shown
 from imc_sim.plotting._metric import Metric
 from imc_sim.plotting._tables import chip_count, distinct, numbers
@@ -27,8 +35,6 @@ if TYPE_CHECKING:
     from imc_sim.study import Results
 
 Values = NDArray[np.float64]
-#: the case of a study that names none
-UNNAMED = "all"
 _STATISTICS = ["chips", "median", "p05", "p95", "digital"]
 #: colours of the style; series beyond them differ in their dashes
 _COLOURS = 7
@@ -204,6 +210,7 @@ def _power_of_ten(value: float) -> str:
 def _legend(ax: Axes, data: DataFrame, band: bool | None, baseline: bool) -> None:
     """Draw the legend: the series, then the meaning of band (None: of single chips) and dashes."""
     handles: list[Artist] = [*ax.get_legend_handles_labels()[0]]
+    named_median(handles)
     if band:
         colour, alpha = (handles[0].get_color(), _BAND) if len(handles) == 1 else ("0.4", 0.3)  # type: ignore[attr-defined]
         handles.append(Patch(facecolor=colour, alpha=alpha, linewidth=0, label=band_label(data["chips"])))

@@ -102,9 +102,16 @@ def tsne_figure(data: DataFrame) -> Figure:
         ax.set_xlabel(_share(part, 0 if dense else 1), fontsize=6, labelpad=2)
     images = len(data) // len(tsne_shares(data))
     first = f"t-SNE of {images} images of {data['class'].nunique()} classes (colour and shape). Below:"
-    below = "images whose nearest other one is of their class; in brackets: sought among the clean ones"
+    below = "share of images whose nearest other image is of the same class"
+    below += "; in brackets: nearest among the clean images" if _has_two_shares(data) else ""
     figure.supxlabel(f"{first} {below}" if width == _PAGE else f"{first}\n{textwrap.fill(below, 60)}", fontsize=6)
     return figure
+
+
+def _has_two_shares(data: DataFrame) -> bool:
+    """Tell whether the share among the clean images is another one in some panel."""
+    own, clean = (data[name] for name in _SHARES)
+    return not bool((own == clean).all())
 
 
 def _share(panel: DataFrame, decimals: int) -> str:

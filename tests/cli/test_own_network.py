@@ -336,3 +336,8 @@ def test_the_cost_of_a_chip_that_states_none(home: Path, run: Callable) -> None:
     assert (ran.code, ran.out) == (2, "")
     assert "chip 'ideal': got no cost given" in ran.err
     assert "docs/cost.md" in ran.err
+
+
+@pytest.mark.parametrize("command", ["map", "evaluate", "run", "plot", "train"])
+def test_commands_that_run_code_of_cards_take_the_option_that_their_error_names(run: Callable, command: str) -> None:
+    assert "--trust" in run(command, "--help").out

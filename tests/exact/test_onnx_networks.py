@@ -315,7 +315,7 @@ def test_older_operator_sets_are_converted(tmp_path: Path) -> None:
 
 def branch(node: str, value: str, stored: dict[str, Any] | None = None) -> Any:
     """Return the graph of a branch with one node of x and a stored value."""
-    held = [numpy_helper.from_array(np.float32(v), k) for k, v in (stored or {}).items()]
+    held = [numpy_helper.from_array(np.array(v, np.float32), k) for k, v in (stored or {}).items()]
     made = helper.make_node(node, ["x", value], ["h"])
     return helper.make_graph([made], "branch", [], [helper.make_tensor_value_info("h", 1, None)], held)
 

@@ -224,7 +224,10 @@ def test_panels_of_a_tsne_are_in_their_row_and_column() -> None:
     assert [ax.axison for ax in figure.axes] == [True] * 4 + [False, True]
     assert [ax.get_ylabel() for ax in figure.axes] == ["r", "", "", "s", "", ""]
     assert [ax.get_title() for ax in figure.axes] == ["a", "b", "c", "", "", ""]
-    assert str(figure.get_supxlabel()).startswith("t-SNE of 2 images of 2 classes")
+    below = str(figure.get_supxlabel())
+    assert below.startswith("t-SNE of 2 images of 2 classes")
+    assert below.endswith("in brackets: nearest among the clean images")
+    assert "brackets" not in str(made(tsne_figure, embedded(["r"], ["a", "b"])).get_supxlabel())
     assert made(tsne_figure, embedded(["r"], ["a", "b"])).get_figwidth() == pytest.approx(3.4)
     assert _share(embedded(["r", "s"], ["a"]).iloc[2:], 0) == "51 % (50 %)"
     lower = embedded(["r"], ["a"]).assign(nearest_clean_percent=70.0)
@@ -346,7 +349,7 @@ def test_a_map_frames_what_is_close_and_says_so() -> None:
     assert str(figure.get_supxlabel()) == "framed: within 1 point of digital"
     mesh = next(c for c in figure.axes[0].collections if isinstance(c, QuadMesh))
     assert mesh.get_clim() == (93.9, 94.0)
-    assert figure.axes[-1].get_ylabel() == "median accuracy of 3 chips (%)"
+    assert figure.axes[-1].get_ylabel() == "median accuracy of\n3 chips (%)", "as tall as the map of few rows"
     assert mesh.colorbar is None or mesh.colorbar.solids is None
     none = table(rows | {"median": 60.0}, **attrs)
     figure = made(heatmap_figure, none)

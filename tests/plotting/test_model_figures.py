@@ -477,6 +477,9 @@ def test_the_axis_of_the_procedure_separates_the_panels(tmp_path: Path) -> None:
     data = attack_data(run(SWEPT | {"axes": axes, "cases": [{"name": "all"}]}, tmp_path, evaluator=stand_in_evaluator))
     assert len(distinct(data, "panel")) == 2
     assert distinct(data, "series") == ["all"]
+    with style():
+        legend = fgsm_figure(data).legends[0].get_texts()
+    assert legend[0].get_text() == "median of the chips", "a study without cases has no name for its series"
 
 
 # -- the command -----------------------------------------------------------------------------------------
