@@ -1,4 +1,4 @@
-"""The commands of docs/your_network.md and of the pages that continue it can be followed, from a repository to three curves."""
+"""The commands of docs/your_network.md and of the pages that continue it give three curves and a measured array."""
 
 from __future__ import annotations
 
