@@ -172,8 +172,7 @@ def test_a_network_that_stays_digital_is_an_error_without_a_key_memory(home: Pat
         assert ran.code == 2
         assert "chip.policy: got all products with weights digital (3); allowed: one product on crossbars" in ran.err
         assert (
-            "Set policy.float and policy.binary to crossbar (on crossbars, these real weights also need enc"
-            in ran.err
+            "Set policy.float and policy.binary to crossbar (on crossbars, these real weights also need enc" in ran.err
         )
         assert run(*words, *ALL_DIGITAL, "--set", 'chip.policy.layers={"*": digital}').code == 0
     study = {"name": "s", "model": "Net", "chip": "mine", "task": TASKS["Net"], "chips": {"min": 1}}
