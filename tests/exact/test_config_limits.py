@@ -11,7 +11,7 @@ import pytest
 from pydantic import Field
 
 from imc_sim import InputError
-from imc_sim._errors import nearest
+from imc_sim._errors import ShadowedNameWarning, nearest
 from imc_sim._rng import Stream, check_seed, chip_numbers
 from imc_sim.array import load_chip
 from imc_sim.config import (
@@ -233,7 +233,10 @@ def test_the_working_folder_comes_before_the_path_and_that_before_what_ships(
         folder = tmp_path / place / "device_configs"
         folder.mkdir(parents=True)
         (folder / "ideal.yaml").write_text(CHIP.format(name=f"of {place}"))
-        assert load_chip("ideal").name == f"of {place}"
+        with pytest.warns(
+            ShadowedNameWarning, match=f"'ideal' is .*{'' if place == '.' else place}/device_configs/ideal.yaml"
+        ):
+            assert load_chip("ideal").name == f"of {place}"
     shipped = shipped_content("chip", "ideal")
     assert shipped is not None
     assert find_content("chip", shipped) == shipped

@@ -138,7 +138,7 @@ def test_copies_of_a_family_model_are_complete(home: Path) -> None:
     }
     family(home / "models" / "own", results, models=MODELS | {"own_first": {"base": "whole"}})
     for name in ("own_first", "own_plain"):
-        _keep_model(find_card(name), home / "kept" / name)
+        _keep_model(find_card(name), home / "kept", name)
     wanted = {name: load_model(name).state_dict() for name in ("own_first", "own_plain")}
     shutil.rmtree(home / "models")
     for name, state in wanted.items():

@@ -15,6 +15,7 @@ import pytest
 from imc_sim import InputError, ResultsError
 from imc_sim.config import build
 from imc_sim.evaluate import ChipResult
+from imc_sim.runs._rows_file import _meta_fault
 from imc_sim.study import Axis, Chips, Study, _combine, _dry_run, _embeddings, _points, _probe, _work, load_study
 from imc_sim.study._axes import _groups, grid, unequal_zip
 from imc_sim.study._base import derive, follow
@@ -26,7 +27,7 @@ from imc_sim.study._rows import Writer
 from imc_sim.study._settings import with_value
 from imc_sim.study._store import check_data, other_files, results_digest
 from imc_sim.study._stored_chip import as_stored
-from imc_sim.study._trials_file import _counts, _meta, _types, rules_of
+from imc_sim.study._trials_file import _counts, _types, rules_of
 from imc_sim.study._user_files import with_places
 
 
@@ -72,9 +73,10 @@ def test_scores_types_and_metadata_of_a_trial_are_possible() -> None:
         ({"seconds": 1, "run": "r", "elapsed": 2}, True),
         ({"seconds": math.inf}, False),
         ([], False),
+        ({"seconds": 1, "time": 5}, False),
         ({"seconds": 1, "versions": 3}, False),
     ):
-        assert (_meta(meta) is None) is fits
+        assert (_meta_fault(meta) is None) is fits
 
 
 def test_rows_belong_to_the_points_of_their_study() -> None:
