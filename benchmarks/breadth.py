@@ -97,7 +97,7 @@ _SPEECH = {"conv_dim": [16] * 7, "num_conv_pos_embeddings": 16, "num_conv_pos_em
 #: settings of single networks: fewer blocks or features of the largest ones, and lists of settings
 OWN: dict[str, dict[str, Any]] = {
     "beit_base_patch16_224": {"depth": 2}, "deepseek_vit_412m_enc": {"depth": 2}, "gemma4_vit_167m": {"depth": 2},
-    "qwen3_vit_88m": {"depth": 2}, "samvit_base_patch16_224": {"depth": 4}, "vgg11": {"num_features": 256},
+    "qwen3_vit_88m": {"depth": 2}, "samvit_base_patch16_224": {"depth": 4}, "vgg11": {"mlp_ratio": 0.0625},
     "convnext": _STAGES, "convnextv2": _STAGES, "poolformer": _STAGES, "resnet": {"embedding_size": 8} | _STAGES,
     "segformer": {"num_attention_heads": [1, 1, 2, 2], "decoder_hidden_size": 16} | _STAGES,
     "mobilevit": {"hidden_sizes": [16, 16, 16], "neck_hidden_sizes": [8, 8, 16, 16, 16, 16, 32]},
