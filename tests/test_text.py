@@ -16,7 +16,7 @@ from imc_sim._files import csv_text, without_mark
 from imc_sim.array import load_chip
 from imc_sim.cli import main
 from imc_sim.cli._console import print_paths, print_rows, say
-from imc_sim.config import parse_yaml
+from imc_sim.config import find_content, parse_yaml
 from imc_sim.nn.store import save_model
 from imc_sim.plotting import draw, new_figure, style, svg_text
 from imc_sim.report import write_report
@@ -117,6 +117,8 @@ def test_content_with_the_name_of_shipped_content_is_reported(
     (tmp_path / "device_configs" / "ideal.yaml").write_text("name: mine\ndevice: {g_lrs_S: 100 uS, g_hrs_S: 10 uS}\n")
     with pytest.warns(ShadowedNameWarning, match="chip 'ideal'"):
         load_chip("ideal")
+    (tmp_path / "device_configs" / "sram.yaml").symlink_to(find_content("chip", "sram").resolve())
+    load_chip("sram")  # the shipped one by another path: a warning is an error here
 
 
 def test_the_report_reads_back_the_text_of_its_table(tmp_path: Path) -> None:

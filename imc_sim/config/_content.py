@@ -17,7 +17,7 @@ from typing import Any, Literal, NamedTuple
 from imc_sim._errors import InputError, ShadowedNameWarning, nearest
 from imc_sim.config._families import FAMILY, family_card, family_files, read_family
 from imc_sim.config._held import held, is_held
-from imc_sim.config._installation import incomplete, is_shipped, missing_files, shipped
+from imc_sim.config._installation import incomplete, missing_files, shipped
 from imc_sim.config._not_a_model import not_a_model
 from imc_sim.config._yaml import held_yaml
 
@@ -91,9 +91,8 @@ def warn_if_shadowed(kind: Kind, name: str | os.PathLike[str], place: Path) -> N
         name: name or path by which it was found.
         place: its file.
     """
-    if Path(name).name != str(name) or is_shipped(place):
-        return
-    if shipped_content(kind, str(name)) is not None:
+    home = shipped_content(kind, str(name)) if Path(name).name == str(name) else None
+    if home is not None and home.resolve() != place.resolve():
         text = f"{kind} {str(name)!r} is {place}, not the shipped {kind} of that name"
         warnings.warn(text, ShadowedNameWarning, stacklevel=3)
 

@@ -70,7 +70,7 @@ class CostReport:
         shared_area_m2: area by component of circuits that the chip has once.
         not_counted: components that the chip does not state, with what is missing.
         scaled: components whose values are scaled from another node or supply.
-        peak: the same for one full tile of signs at signs; None where it was not computed.
+        peak: the same for one full tile with signs as weights and inputs; None where it was not computed.
     """
 
     chip: Chip
@@ -218,7 +218,7 @@ def _totals(report: CostReport) -> list[str]:
     lines, cost = [report.summary], report.chip.cost
     if report.rate_Hz is not None:
         lines.append(f"layers on successive inputs: {report.rate_Hz:.3g} inferences per second")
-    for name, each in (("as used", report), ("one full tile, signs at signs", report.peak)):
+    for name, each in (("as used", report), ("one full tile, signs as weights and inputs", report.peak)):
         if each is not None and each.tops_per_W is not None:
             tops = "-" if each.tops is None else f"{each.tops:.3g}"
             per = "" if each.tops_per_mm2 is None else f", {each.tops_per_mm2:.3g} TOPS/mm2"
