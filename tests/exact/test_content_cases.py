@@ -79,9 +79,9 @@ def test_code_that_cannot_run_is_one_clear_error(text: str, match: str, tmp_path
 def test_values_are_counted_with_every_alias_written_out(
     most: int, fits: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A list of three numbers is 4 values, one of two such lists 9, and the document one more."""
-    monkeypatch.setattr("imc_sim.config._yaml._VALUES", most)
+    """A list of three numbers is 4 values, one of two such lists 9, and the document one more; characters are free."""
     text = "a: &a [1, 2, 3]\nb: [*a, *a]"
+    monkeypatch.setattr("imc_sim.config._yaml._ALIASED", most - len(text) - 1)
     if fits:
         assert parse_yaml(text) == {"a": [1, 2, 3], "b": [[1, 2, 3]] * 2}
         return

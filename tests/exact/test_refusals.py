@@ -91,7 +91,7 @@ TIMES = {"kind": "measured", "g_max_S": 1e-4}
         (lambda: build(Device, [1], "here"), "here: got list; allowed: a mapping"),
         (lambda: parse_yaml("- 1", "f.yaml"), "f.yaml: got list; allowed: a mapping"),
         (lambda: parse_yaml("", "f.yaml"), "f.yaml: got NoneType"),
-        (lambda: parse_yaml("[" * 5000, "f.yaml"), "f.yaml: got"),
+        (lambda: parse_yaml("[" * 5000, "f.yaml"), "nested too deeply"),
         (lambda: parse_setting("=3"), "--set: got '=3'"), (lambda: parse_setting("a"), "task.episodes=50"),
         (lambda: parse_setting("a", "--arg"), "--arg size=28"),
         # networks
