@@ -16,7 +16,8 @@ REPRODUCED := $(TABLED) batmann_fgsm batmann_tsne batmann_variation batmann_vari
   batmann_layers natcomm_chips natcomm_variation natcomm_stuck natcomm_dimension encodings encodings_bits \
   converter_limits memory_refinements memory_refresh binact_variation binact_levels binact_adc binact_neurons binact_fewshot_variation \
   bitnet_steps bitnet_variation bitnet_read_noise bitnet_converters metaplastic_stages metaplastic_variation benn_votes \
-  effect_adc effect_drift effect_read_noise effect_sigma effect_spread effect_stuck effect_wires ten_thousand_chips memtorch_agreement
+  effect_adc effect_drift effect_read_noise effect_sigma effect_spread effect_stuck effect_wires ten_thousand_chips memtorch_agreement \
+  cost_encodings cost_memory cost_spread
 PAGES := docs/batmann.md docs/binary_activations.md docs/bitnet.md docs/metaplastic.md docs/benn.md
 # Trained before their study runs, in runs/: weights too large to come along, about two hours on one core.
 CLASSIFIERS := $(addprefix binact_omniglot_,2a_nonbinary 2a_block2 2a_block3 2a_block4 2b_nonbinary 2b_block1)
