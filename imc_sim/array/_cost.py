@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self, final
+from typing import Annotated, Literal, Self, final
 
 from pydantic import Field, model_validator
 
@@ -189,7 +189,9 @@ class Cost(Spec):
     bits_per_phase: int = Field(default=16, ge=1, le=16, description="bits that pulses code in one phase")
     access: Literal["hold", "select"] = Field(default="hold", description="which bit lines a read connects")
     word_bits: int = Field(default=8, ge=1, le=64, description="bits of a digital number where nothing states them")
-    replicas: dict[str, int] = Field(default_factory=dict, description="glob of a layer's name -> copies of its tiles")
+    replicas: dict[str, Annotated[int, Field(ge=1, le=2**20)]] = Field(
+        default_factory=dict, description="glob of a layer's name -> copies of its tiles"
+    )
     lines: Lines | None = None
     driver: Circuit | None = Field(default=None, description="driver or DAC of a word line")
     hold: Circuit | None = Field(default=None, description="sample-and-hold or integrator")
@@ -205,9 +207,7 @@ class Cost(Spec):
 
     @model_validator(mode="after")
     def _complete(self) -> Self:
-        """Refuse values that need another one, and copies of nothing."""
-        if any(n < 1 for n in self.replicas.values()):
-            raise ValueError("replicas of 1 or more")
+        """Refuse values that need another one."""
         scaled = [c for c in self._stated if c.scaled_from_m is not None]
         needs = {
             "technology_m with scaled_from_m": scaled and self.technology_m is None,

@@ -36,7 +36,7 @@ from imc_sim.array import (
 )
 from imc_sim.array._limits import Histogram, _best, calibrated
 from imc_sim.array._plan import Plan
-from imc_sim.array._tiled_readout import _Pass, read_stream
+from imc_sim.array._tiled_readout import TilePass, read_stream
 from imc_sim.array.encoding.kinds import encodings
 from imc_sim.config import build
 from imc_sim.device import Device, Drift, Faults, ReadDisturb, RelativeVariation, Time
@@ -154,7 +154,7 @@ def test_streams_of_reads_are_named_by_tile_effect_and_pass() -> None:
         (5, "fc/3", "read"), (5, "fc/3", "read/2"),
     ]  # fmt: skip
     stages = [
-        _Pass(address, number, 0, 1).stream(1, effect).stage
+        TilePass(address, number, 0, 1).stream(1, effect).stage
         for effect in ("telegraph", "reference")
         for number in (0, 1)
     ]

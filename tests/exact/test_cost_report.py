@@ -203,7 +203,7 @@ UNSCALED = {"technology_m": None, "cell_area_F2": None, "driver": {"scaled_from_
         ({"conduct_s": "11 ns"}, "conduct_s of at most read_pulse_s"),
         ({"write": {"voltage_V": 1.0}}, "energy_J, or voltage_V, current_A and time_s"),
         ({"write": {"energy_J": 1e-12, "voltage_V": 1.0}}, "energy_J without voltage_V"),
-        ({"replicas": {"*": 0}}, "replicas of 1 or more"),
+        ({"replicas": {"*": 0}}, "replicas"),
         ({"drivr": {}}, "unknown key 'drivr'"),
     ],
 )  # fmt: skip

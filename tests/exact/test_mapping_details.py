@@ -24,7 +24,7 @@ from imc_sim.device import Device
 from imc_sim.mapping import acting_settings, bytes_per_chip, import_checkpoint, map_model
 from imc_sim.mapping._placing import bytes_of, encoding_of
 from imc_sim.mapping._report import LayerRow, MappingReport, _of
-from imc_sim.mapping._rounding import _bits, weight_error
+from imc_sim.mapping._rounding import bits_for, weight_error
 from imc_sim.nn import Conv2d, Linear
 from imc_sim.nn.networks import BatmannController, SignActivation, build_arch
 from tests.exact.networks import Distances, on_grid
@@ -214,7 +214,7 @@ def test_settings_that_act_are_those_of_the_layers_and_the_memory() -> None:
 )
 def test_bits_that_hold_weights_within_a_percent(weights: list[float], bits: int) -> None:
     """Seven bits hold 0.5 as 32 / 63, and 64 / 127 as 32 / 63, and leave out 1 / 127."""
-    assert _bits(torch.tensor([weights], dtype=torch.float64)) == bits
+    assert bits_for(torch.tensor([weights], dtype=torch.float64)) == bits
 
 
 def test_the_error_of_weights_is_relative_and_in_their_unit() -> None:

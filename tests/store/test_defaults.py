@@ -31,7 +31,7 @@ LIMITS = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<", "min_length": "length >=
 def specs(base: type[Spec] = Spec) -> Iterator[type[Spec]]:
     for each in base.__subclasses__():
         if each.__module__.startswith("imc_sim."):
-            yield each
+            yield from () if each.__name__.startswith("_") else (each,)
             yield from specs(each)
 
 
