@@ -127,6 +127,8 @@ def test_values_of_another_node_are_scaled_by_the_stated_rule() -> None:
     assert found.layers[0].area_m2["driver"] == pytest.approx(4 * 1e-12)
     assert found.scaled == ("driver",)
     assert "scaled to 100 nm by node (energy, time) and node squared (area): driver" in str(found)
+    slow = {"energy_J": "1 pJ", "time_s": "2 ns", "scaled_from_m": "200 nm"}  # 10 products
+    assert report(chip(multiply_add=slow)).layers[1].latency_s == {"multiply_add": pytest.approx(10e-9)}
     supply = report(chip(driver=old | {"scaled_from_V": 2.0})).layers[0]
     assert supply.energy_J["driver"] == (pytest.approx(3 * 0.5e-12),)
 

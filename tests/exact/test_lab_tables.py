@@ -15,7 +15,7 @@ import pytest
 
 from imc_sim import InputError
 from imc_sim.device.fit import Table, guess_kind, read_table
-from imc_sim.device.fit._columns import parse_unit
+from imc_sim.device.fit._columns import named_columns, parse_unit
 
 
 def read(folder: Path, content: str | bytes, name: str = "cells.csv", **options: Any) -> Table:
@@ -144,6 +144,10 @@ def test_numbers_of_cells_with_a_sharp_are_no_comments(tmp_path: Path) -> None:
     table = read(tmp_path, "DUT,LRS (uS),HRS (uS)\n#1,61,4\n#2,62,5\n# retested\n#3,63,6\n")
     assert table["G"].tolist() == pytest.approx([61e-6, 62e-6, 63e-6, 4e-6, 5e-6, 6e-6])
     assert table["cell"].tolist() == [0.0, 1.0, 2.0] * 2
+
+
+def test_headings_may_contain_equals_signs() -> None:
+    assert named_columns("R(V=1)=LRS ohm, t=time s") == {"R(V=1)": "LRS ohm", "t": "time s"}
 
 
 def test_columns_can_be_named_by_hand(tmp_path: Path) -> None:

@@ -102,7 +102,7 @@ def test_a_step_follows_the_gradient_of_the_present_loss() -> None:
     assert float(w.detach()) == 0.0
     for wrong in (math.inf, math.nan):
         with pytest.raises(CheckpointError, match="a finite loss"):
-            update(optimizer, (w * wrong).sum(), "here")
+            update(optimizer, (w + wrong).sum(), "here")
 
 
 def test_the_baseline_is_the_mean_of_the_past() -> None:

@@ -23,6 +23,7 @@ from imc_sim.array._limits import Histogram, calibrated
 from imc_sim.array.circuit.wires import Wires
 from imc_sim.config import code_of
 from imc_sim.device import VTEAM, Device
+from imc_sim.device._state_law import StatePiece, evaluate
 from imc_sim.nn import Conv2d, Linear, Norm
 from imc_sim.nn._block import ConvBlock
 from imc_sim.nn._weight_kinds import WEIGHT_KINDS
@@ -377,3 +378,18 @@ def test_sampled_activations_fold_only_where_the_chip_compares(stochastic: bool,
     assert block.fold() == folds
     assert isinstance(block.norm, Norm) != folds
     assert (block.act is act) != folds
+
+
+# -- laws of the state ---------------------------------------------------------------------------------------------
+
+
+def test_the_first_piece_that_covers_a_state_holds() -> None:
+    ends = (0.2, 0.5, None)
+    law = tuple(StatePiece(coefficients=(value,), below=end) for value, end in zip((1.0, 2.0, 3.0), ends, strict=True))
+    found = evaluate(law, torch.tensor([0.1, 0.2, 0.4, 0.5, 0.9]))
+    assert torch.as_tensor(found).tolist() == [1.0, 2.0, 2.0, 3.0, 3.0]
+
+
+def test_vteam_needs_two_different_ends() -> None:
+    with pytest.raises(ValueError, match="r_off_ohm above r_on_ohm"):
+        VTEAM(r_on_ohm=1e4, r_off_ohm=1e4)
