@@ -7,9 +7,11 @@ import torch
 from torch import nn
 
 from imc_sim import CheckpointError
+from imc_sim.config import SHUFFLED
 from imc_sim.data import load_pool
 from imc_sim.nn.networks import BatmannController
-from imc_sim.train import EpisodicRecipe, EpisodicTrainer, training_episode
+from imc_sim.nn.store import Arch, ModelCard, save_model
+from imc_sim.train import EpisodicRecipe, EpisodicTrainer, measure_model, training_episode
 from tests.exact.networks import seeded
 
 RECIPE = EpisodicRecipe(
@@ -68,3 +70,15 @@ def test_rotations_count_as_classes() -> None:
     assert labels[40:44].tolist() == [0, 0, 1, 1]
     upright = recipe.model_copy(update={"rotations_as_classes": False})
     assert not torch.equal(images, training_episode(pool, upright, 3)[0])
+
+
+@pytest.mark.parametrize(("kind", "suffix"), [("float", SHUFFLED), ("xnor", "")])
+def test_measuring_again_leaves_the_weights_unchanged(kind: str, suffix: str, tmp_path: Path) -> None:
+    args = {"kind": kind, "width": 4, "dim": 8}
+    card = ModelCard(name="m", summary="m", arch=Arch(name="batmann", args=args), recipe=RECIPE.to_dict())
+    save_model(tmp_path / "m", seeded(BatmannController, **args), card, half=kind == "float")
+    weights = tmp_path / "m" / f"weights.safetensors{suffix}"
+    before = weights.read_bytes()
+    measure_model(tmp_path / "m")
+    assert weights.read_bytes() == before
+    assert sorted(path.name for path in (tmp_path / "m").iterdir()) == ["model.yaml", weights.name]
