@@ -131,7 +131,7 @@ def test_a_pipe_is_no_file(here: Path) -> None:
         assert not is_locked(Path("out"))
 
 
-@pytest.mark.parametrize("name", ["..", ".", ".hidden", "a/b", "/tmp/x", "", "a\n"])
+@pytest.mark.parametrize("name", ["..", ".", ".hidden", "a/b", "/x", "", "a\n"])
 def test_names_are_no_paths(name: str) -> None:
     for kind, data in (
         (Study, STUDY), (Trainings, SWEEP), (Queue, {"entries": [{"name": "a", "model": "bnn_mnist"}]}),
@@ -142,7 +142,7 @@ def test_names_are_no_paths(name: str) -> None:
         build(Queue, {"name": "q", "entries": [{"name": name, "model": "bnn_mnist"}]}, "here")
 
 
-@pytest.mark.parametrize("name", ["..", "../../x", "/tmp/x", "a/..", "x"])
+@pytest.mark.parametrize("name", ["..", "../../x", "/x", "a/..", "x"])
 def test_a_model_is_trained_below_runs(name: str) -> None:
     folder = run_folder(name)
     assert folder.parent == Path("runs")

@@ -50,13 +50,7 @@ def output_sizes(x: Tensor, kernel: Sequence[int], settings: Any) -> tuple[int, 
         kernel: sizes of the filters.
         settings: stride, padding and dilation, as torch takes them.
     """
-    n = len(kernel)
-    stride, dilation = (_each(settings[name], n) for name in ("stride", "dilation"))
-    sides = _padding(settings["padding"], kernel, dilation)[::-1] or [0] * (2 * n)
-    spans = (dilation[d] * (kernel[d] - 1) + 1 for d in range(n))
-    return tuple(
-        (x.shape[2 + d] + sum(sides[2 * d : 2 * d + 2]) - span) // stride[d] + 1 for d, span in enumerate(spans)
-    )
+    return tuple(windows(x[:0, :1], kernel, settings).shape[1 : 1 + len(kernel)])
 
 
 def _each(value: Any, n: int) -> tuple[int, ...]:

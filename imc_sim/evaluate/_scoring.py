@@ -23,7 +23,7 @@ from imc_sim.evaluate._costs import SAMPLE, Costs
 from imc_sim.evaluate._function_task import FunctionTask
 from imc_sim.evaluate._global_random import seeded
 from imc_sim.evaluate._results import ChipCost, ChipResult
-from imc_sim.evaluate._sampled_chips import SampledChips
+from imc_sim.evaluate._sampled_chips import Calibration, SampledChips
 from imc_sim.evaluate._session import Session
 from imc_sim.mapping import Probe
 from imc_sim.nn import product_layers
@@ -93,13 +93,11 @@ def score_chips(
     Raises:
         InputError: as `score_network`, or the chip needs calibration and the task has no inputs.
     """
-    images, results = calibration_inputs(session, task, chips.chip), []
-    probe = probe_of(session, model, images)
-    for number in numbers:
-        started = time.perf_counter()
-        analog, calibration = chips.alone(number).program(session.model(model), images, probe)
-        (cost,) = _priced(session, model, analog, images, chips.alone(number)) or (None,)
+    results = []
+    for number, each in zip(numbers, _alone(session, model, task, chips, numbers), strict=True):
+        started, analog, calibration, costs = each
         found = _scored(session, task, OneChip(analog), number, started)
+        (cost,) = costs or (None,)
         results.append(replace(found, ranges=calibration.ranges, rows_on=calibration.rows_on, cost=cost))
     return results
 
@@ -116,13 +114,19 @@ def cost_chips(
         chips: one of the chips.
         numbers: numbers of all of them.
     """
-    images, found = calibration_inputs(session, task, chips.chip), []
+    return [cost for *_, costs in _alone(session, model, task, chips, numbers) for cost in costs or ()]
+
+
+def _alone(
+    session: Session, model: str, task: FunctionTask, chips: SampledChips, numbers: Sequence[int]
+) -> Iterator[tuple[float, AnalogModel, Calibration, list[ChipCost] | None]]:
+    """Yield the start of the work on each chip, the network on it alone, its calibration and its cost."""
+    images = calibration_inputs(session, task, chips.chip)
     probe = probe_of(session, model, images)
     for number in numbers:
-        one = chips.alone(number)
-        analog, _ = one.program(session.model(model), images, probe)
-        found += _priced(session, model, analog, images, one) or []
-    return found
+        started, one = time.perf_counter(), chips.alone(number)
+        analog, calibration = one.program(session.model(model), images, probe)
+        yield started, analog, calibration, _priced(session, model, analog, images, one)
 
 
 def _priced(

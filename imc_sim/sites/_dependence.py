@@ -70,5 +70,5 @@ def _memory(x: Tensor) -> StorageWeakRef | None:
     """Return a reference to the memory of a tensor; None without one, as of sparse tensors."""
     try:
         return StorageWeakRef(x.untyped_storage())
-    except (RuntimeError, NotImplementedError):
+    except RuntimeError:
         return None

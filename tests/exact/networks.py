@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from imc_sim.nn import constrain_weights
 
@@ -57,3 +57,14 @@ class Distances(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return torch.cdist(self.inner(x), self.places)
+
+
+class Products(nn.Module):
+    """Any function of the inputs and of one weight."""
+
+    def __init__(self, weight: Tensor, function: Callable[[Tensor, Tensor], Any]) -> None:
+        super().__init__()
+        self.weight, self.function = nn.Parameter(weight), function
+
+    def forward(self, x: Tensor) -> Any:
+        return self.function(x, self.weight)

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
 
 from imc_sim.array import Chip, Converter, Crossbar, InputBytes, Wires, effective_conductance
 from imc_sim.array._compiled import _product
 from imc_sim.config import build
+from tests.exact.samples import signs
 
 G = {"g_lrs_S": 1e-4, "g_hrs_S": 1e-5}
 
@@ -19,10 +19,6 @@ G = {"g_lrs_S": 1e-4, "g_hrs_S": 1e-5}
 def chip(device: dict[str, Any] | None = None, **more: Any) -> Chip:
     data = {"tile": {"rows": 16, "cols": 16}, **more, "device": {**G, **(device or {})}}
     return build(Chip, data, "chip")
-
-
-def signs(*shape: int, seed: int = 0) -> Tensor:
-    return torch.where(torch.rand(shape, generator=torch.Generator().manual_seed(seed)) < 0.5, 1.0, -1.0)
 
 
 # -- ADCs ------------------------------------------------------------------------------------------------------

@@ -15,7 +15,6 @@ import imc_sim as imc
 from imc_sim import InputError
 from imc_sim._quantiles import masses
 from imc_sim.array import (
-    Chip,
     CompiledReadout,
     Crossbar,
     GatingError,
@@ -37,18 +36,8 @@ from imc_sim.nn.neurons import BinaryActivation
 from imc_sim.nn.similarity import inference_logits, sharpen, training_logits
 from imc_sim.sites import Samples
 from imc_sim.sites._records import _DISTINCT, _distinct, classified
-
-G = {"g_lrs_S": 1e-4, "g_hrs_S": 1e-5}
-
-
-def chip(device: dict[str, Any] | None = None, **more: Any) -> Chip:
-    data = {"tile": {"rows": 16, "cols": 16}, **more, "device": {**G, **(device or {})}}
-    return build(Chip, data, "chip")
-
-
-def signs(*shape: int, seed: int = 0) -> Tensor:
-    return torch.where(torch.rand(shape, generator=torch.Generator().manual_seed(seed)) < 0.5, 1.0, -1.0)
-
+from tests.exact.samples import signs
+from tests.exact.test_array_details import chip
 
 # -- logits ------------------------------------------------------------------------------------------------------
 

@@ -22,6 +22,7 @@ from imc_sim.mapping._benn import benn_state
 from imc_sim.nn import Linear, Norm, comparator_of
 from imc_sim.nn.networks import SignActivation
 from imc_sim.nn.networks._user_networks import made_network
+from tests.exact.samples import signs
 
 G = {"g_lrs_S": 1e-4, "g_hrs_S": 1e-5}
 NODAL = {"kind": "nodal", "r_row_ohm": 1.0, "r_col_ohm": 2.0}
@@ -30,10 +31,6 @@ NODAL = {"kind": "nodal", "r_row_ohm": 1.0, "r_col_ohm": 2.0}
 def chip(device: dict[str, Any] | None = None, **more: Any) -> Chip:
     data = {"tile": {"rows": 16, "cols": 16}, **more, "device": {**G, **(device or {})}}
     return build(Chip, data, "chip")
-
-
-def signs(*shape: int, seed: int = 0) -> Tensor:
-    return torch.where(torch.rand(shape, generator=torch.Generator().manual_seed(seed)) < 0.5, 1.0, -1.0)
 
 
 # -- chips -------------------------------------------------------------------------------------------------------

@@ -29,6 +29,8 @@ from imc_sim.nn.store import pack, read_inputs, unpack
 from imc_sim.nn.store._weights import _unpack_layer, refuse_not_finite
 from imc_sim.sites import Samples, find_products
 from imc_sim.sites._samples import place_of, projected
+from tests.exact.networks import Products
+from tests.exact.samples import sampled
 
 CELL: dict[str, Any] = {"g_lrs_S": 1e-4, "g_hrs_S": 1e-5}
 CHIP = Chip(device=Device(g_lrs_S=1e-4, g_hrs_S=0.0)).replace("policy", {"int8": "crossbar", "float": "crossbar"})
@@ -246,19 +248,6 @@ def test_images_have_a_pixel_for_every_halving(stages: int, size: int) -> None:
 
 
 # -- sites -----------------------------------------------------------------------------------------------------------
-
-
-class Products(nn.Module):
-    def __init__(self, weight: Tensor, function: Any) -> None:
-        super().__init__()
-        self.weight, self.function = nn.Parameter(weight), function
-
-    def forward(self, x: Tensor) -> Any:
-        return self.function(x, self.weight)
-
-
-def sampled(*shape: int, seed: int = 0) -> Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
 
 @pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel lengths:UserWarning")

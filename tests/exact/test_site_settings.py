@@ -16,7 +16,8 @@ from imc_sim.array import Chip
 from imc_sim.device import Device
 from imc_sim.nn import BinaryActivation
 from imc_sim.sites import Samples, find_products
-from tests.exact.networks import on_grid
+from tests.exact.networks import Products, on_grid
+from tests.exact.samples import sampled
 
 IDEAL = Chip(device=Device(g_lrs_S=1e-4, g_hrs_S=0.0)).replace("policy", {"int8": "crossbar", "float": "crossbar"})
 FLOAT = IDEAL.replace("encoding_multibit", {"kind": "sliced", "weight_bits": 16})
@@ -24,21 +25,6 @@ FLOAT = IDEAL.replace("encoding_multibit", {"kind": "sliced", "weight_bits": 16}
 
 def close(found: Tensor, expected: Tensor) -> bool:
     return torch.allclose(found, expected.expand_as(found), rtol=5e-6, atol=3e-6)
-
-
-class Products(nn.Module):
-    """Any function of the inputs and of one weight."""
-
-    def __init__(self, weight: Tensor, function: Callable[[Tensor, Tensor], Any]) -> None:
-        super().__init__()
-        self.weight, self.function = nn.Parameter(weight), function
-
-    def forward(self, x: Tensor) -> Any:
-        return self.function(x, self.weight)
-
-
-def sampled(*shape: int, seed: int = 0) -> Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
 
 @pytest.mark.parametrize("kernel", [(3, 3), (3, 2)])

@@ -33,6 +33,7 @@ from imc_sim.nn.neurons import BinaryActivation, hard_sigmoid
 from imc_sim.nn.store._inputs import pack_inputs, read_inputs, unpack_inputs
 from imc_sim.sites import Samples, find_products
 from imc_sim.sites._einsum import einsum
+from tests.exact.networks import Products
 
 CELL = Device(g_lrs_S=1e-4, g_hrs_S=0.0)
 
@@ -263,15 +264,6 @@ def test_refused_rounding_names_the_most_bits_of_all_layers() -> None:
 
 
 # -- sites ---------------------------------------------------------------------------------------------------------
-
-
-class Products(nn.Module):
-    def __init__(self, weight: Tensor, function: Any) -> None:
-        super().__init__()
-        self.weight, self.function = nn.Parameter(weight), function
-
-    def forward(self, x: Tensor) -> Any:
-        return self.function(x, self.weight)
 
 
 @pytest.mark.parametrize("batch", [1, 2, 3])
