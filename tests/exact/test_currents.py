@@ -235,7 +235,7 @@ def test_no_resistance_is_ignored(kind: Any, refused: tuple[str, ...]) -> None:
             with pytest.raises(ValueError, match=f"drive 'single' with kind '{kind}'"):
                 Wires(kind=kind, drive="double")
             continue
-        assert Wires(kind=kind, drive=drive).is_ideal  # type: ignore[arg-type]
+        assert Wires(kind=kind, drive=drive).is_ideal
 
 
 def test_wires_of_a_share_of_rows_carry_a_share_of_the_current() -> None:

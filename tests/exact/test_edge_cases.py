@@ -48,13 +48,13 @@ VALUES = torch.tensor([[[1.0, 0.0], [0.0, 1.0], [0.0, 1.0]]])
 def test_training_normalises_what_is_sharpened_and_leaves_dot_products() -> None:
     for kind in ("abs", "none"):
         wanted = (SIMILAR.abs() if kind == "abs" else SIMILAR) @ VALUES
-        assert torch.equal(training_logits(SIMILAR, VALUES, kind), wanted)  # type: ignore[arg-type]
+        assert torch.equal(training_logits(SIMILAR, VALUES, kind), wanted)
     for kind in ("softabs", "softabs_exp", "softmax"):
-        w = sharpen(SIMILAR, kind)  # type: ignore[arg-type]
+        w = sharpen(SIMILAR, kind)
         w = w / w.sum(-1, keepdim=True)
         wanted = ((w - w.mean()) / w.std()) @ VALUES  # over all queries and keys of the episode
-        assert torch.allclose(training_logits(SIMILAR, VALUES, kind), wanted, atol=1e-6)  # type: ignore[arg-type]
-        assert torch.equal(inference_logits(SIMILAR, VALUES, kind), sharpen(SIMILAR, kind) @ VALUES)  # type: ignore[arg-type]
+        assert torch.allclose(training_logits(SIMILAR, VALUES, kind), wanted, atol=1e-6)
+        assert torch.equal(inference_logits(SIMILAR, VALUES, kind), sharpen(SIMILAR, kind) @ VALUES)
 
 
 def test_large_similarities_do_not_overflow_and_small_ones_are_exact() -> None:
@@ -63,9 +63,9 @@ def test_large_similarities_do_not_overflow_and_small_ones_are_exact() -> None:
     assert bool(large.isfinite().all())
     assert float(large[0, 0] / large[0, 1]) == pytest.approx(math.e, rel=1e-4)
     for kind in ("softabs", "softabs_exp"):
-        sharpen(torch.tensor([[1.0 + 1e-6, -1.0]]), kind)  # type: ignore[arg-type]
+        sharpen(torch.tensor([[1.0 + 1e-6, -1.0]]), kind)
         with pytest.raises(InputError, match="magnitudes up to 1"):
-            sharpen(torch.tensor([[0.0, -1.1]]), kind)  # type: ignore[arg-type]
+            sharpen(torch.tensor([[0.0, -1.1]]), kind)
     assert sharpen(torch.tensor([0.5, -0.5]), "softabs").tolist() == pytest.approx([0.5, 0.5], rel=1e-3)
 
 

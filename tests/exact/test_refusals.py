@@ -217,7 +217,7 @@ def test_any_angle_turns_weights_between_none_and_fully() -> None:
     turned = w @ r2
     wanted = torch.stack([turned[0], turned[1], 0.5 * (w[2] + turned[2])])
     for mode in ("updated", "frozen"):
-        assert torch.allclose(adjusted(w, theta, r1, r2, mode), wanted, atol=1e-6)  # type: ignore[arg-type]
+        assert torch.allclose(adjusted(w, theta, r1, r2, mode), wanted, atol=1e-6)
 
 
 def test_units_fire_at_1_and_their_window_ends_at_0_and_2() -> None:
@@ -240,7 +240,7 @@ def test_units_fire_at_1_and_their_window_ends_at_0_and_2() -> None:
 @pytest.mark.parametrize(("stages", "size"), [(1, 1), (2, 2), (3, 4), (4, 8)])
 def test_images_have_a_pixel_for_every_halving(stages: int, size: int) -> None:
     args = {"stages": [[2]] * stages, "features": 3, "channels_in": 1}
-    network = ConvNet(**args, size=size).eval()  # type: ignore[arg-type]
+    network = ConvNet(**args, size=size).eval()
     assert network(torch.zeros(1, 1, size, size)).shape == (1, 10)
     if size > 1:
         with pytest.raises(InputError, match=f"pixels enough for {stages - 1} halvings"):
