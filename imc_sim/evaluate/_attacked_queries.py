@@ -1,8 +1,8 @@
 """Few-shot episodes with attacked queries, through a digital network or through one on a chip.
 
 Every query is attacked against the clean keys of its episode. Queries do not affect one another, so that queries of
-several episodes go through the network together. The session keeps queries that were attacked through a digital
-network.
+several episodes go through the network together. Of attacks through a digital network the session keeps the directions
+of FGSM and the queries of PGD.
 """
 
 from __future__ import annotations
@@ -70,27 +70,16 @@ def attacked_episodes(session: Session, model: str, task: FewShotTask) -> FewSho
     if task.attack is None or task.attack.is_ideal:
         return session.episodes(task)
     made = _through_digital(task)
-    key = features_digest(model), made
-    held: FewShotData | None = session.kept("attacked episodes", key)
-    if held is not None:
-        return held
     data, target = session.episodes(made), Target(session.model(model), session.features(model, made))
     if isinstance(made.attack, Fgsm):
-        queries = stepped(data, made, _kept_directions(session, model, made, target))
+        # Its attacks of every strength share their directions.
+        unit = made.model_copy(update={"attack": made.attack.model_copy(update={"epsilon": 0.0, "space": "pixels"})})
+        key = features_digest(model), unit
+        queries = stepped(data, made, session.once("directions", key, lambda: directions(data, unit, target)))
     else:
-        queries = attack_queries(data, made, target)
-    return session.keep("attacked episodes", key, data.with_queries(queries))
-
-
-def _kept_directions(session: Session, model: str, task: FewShotTask, target: Target) -> Tensor:
-    """Return the directions of FGSM, which attacks of every strength share."""
-    attack = task.attack and task.attack.model_copy(update={"epsilon": 0.0, "space": "pixels"})
-    any_strength = task.model_copy(update={"attack": attack})
-    key = features_digest(model), any_strength
-    held: Tensor | None = session.kept("directions", key)
-    if held is not None:
-        return held
-    return session.keep("directions", key, directions(session.episodes(task), any_strength, target))
+        key = features_digest(model), made
+        queries = session.once("attacked queries", key, lambda: attack_queries(data, made, target))
+    return data.with_queries(queries)
 
 
 def attacked_features(session: Session, model: str, task: FewShotTask) -> Tensor:
@@ -98,15 +87,14 @@ def attacked_features(session: Session, model: str, task: FewShotTask) -> Tensor
     if task.attack is None or task.attack.is_ideal:
         return session.features(model, task)
     made = _through_digital(task)
-    key = features_digest(model), made
-    held: Tensor | None = session.kept("attacked features", key)
-    if held is not None:
-        return held
-    supports = session.episodes(made).supports
-    queries = attacked_episodes(session, model, made).images[len(supports) :]
-    clean = session.features(model, made)[torch.from_numpy(supports)]
-    found = torch.cat([clean, features_of(session.model(model), queries, made.batch)])
-    return session.keep("attacked features", key, found)
+
+    def found() -> Tensor:
+        supports = session.episodes(made).supports
+        queries = attacked_episodes(session, model, made).images[len(supports) :]
+        clean = session.features(model, made)[torch.from_numpy(supports)]
+        return torch.cat([clean, features_of(session.model(model), queries, made.batch)])
+
+    return session.once("attacked features", (features_digest(model), made), found)
 
 
 def _through_digital(task: FewShotTask) -> FewShotTask:

@@ -83,9 +83,9 @@ def evaluate_chips(
     if isinstance(what, FunctionTask):
         return _scored(model, chip, what, list(chips), seed, engine, device, conductances)
     if chip is None:
-        a, seconds = digital_accuracy(model, task, device), time.perf_counter() - started
+        a, seconds = _digital(_session(device), model, what), time.perf_counter() - started
         return [ChipResult(-1, a.correct, a.total, seconds, {}, a.sample, a.loss)]
-    accuracies, found, costs = _on_chips(model, chip, task, list(chips), seed, engine, device, conductances)
+    accuracies, found, costs = _on_chips(model, chip, what, list(chips), seed, engine, device, conductances)
     seconds = (time.perf_counter() - started) / len(accuracies)
     return [
         ChipResult(number, a.correct, a.total, seconds, found.ranges, None, a.loss, found.rows_on, cost=cost)
@@ -135,14 +135,18 @@ def digital_accuracy(model: str, task: dict[str, Any], device: str = "cpu") -> A
         task: task as plain data.
         device: `cpu` or `cuda`.
     """
-    session = _session(device)
-    spec = session.sized(counted(build_task(task, "task"), "an accuracy"), model)
+    return _digital(_session(device), model, counted(build_task(task, "task"), "an accuracy"))
+
+
+def _digital(session: Session, model: str, task: Counted) -> Accuracy:
+    """Return the accuracy of the digital network."""
+    task = session.sized(task, model)
     with _images_named(model, task):
-        return _evaluation(spec).digital(session, model, spec)
+        return _evaluation(task).digital(session, model, task)
 
 
 def _on_chips(
-    model: str, chip: dict[str, Any], task: dict[str, Any], numbers: list[int], seed: int, engine: EngineLike | None,
+    model: str, chip: dict[str, Any], task: Counted, numbers: list[int], seed: int, engine: EngineLike | None,
     device: str, conductances: str | None,
 ) -> Evaluated:  # fmt: skip
     """Return the accuracies of these chips, evaluated in runs of successive numbers, their calibration and costs."""
@@ -151,13 +155,13 @@ def _on_chips(
 
     _check_numbers(numbers)
     session, spec = _session(device), load_chip(chip)
-    what = session.sized(counted(build_task(task, "task"), "an accuracy"), model)
+    task = session.sized(task, model)
     used, accuracies, calibration = None if engine is None else as_engine(engine), [], Calibration()
     costs: list[ChipCost] = []
-    for run in _runs(numbers, 1 if _attacks_chips(what) else _CHIPS):
+    for run in _runs(numbers, 1 if _attacks_chips(task) else _CHIPS):
         sampled = SampledChips(spec, run, seed, used, conductances)
         with _images_named(model, task):
-            found, calibration, priced = _evaluation(what).on_chips(session, model, what, sampled)
+            found, calibration, priced = _evaluation(task).on_chips(session, model, task, sampled)
         accuracies += found
         costs += priced or []
     return accuracies, calibration, costs or None
@@ -186,14 +190,14 @@ def _check_numbers(numbers: list[int]) -> None:
 
 
 @contextlib.contextmanager
-def _images_named(model: str, task: dict[str, Any]) -> Iterator[None]:
+def _images_named(model: str, task: Counted) -> Iterator[None]:
     """Replace an error of torch about images that the network does not take by one that names their size."""
     try:
         yield
     except RuntimeError:
         from imc_sim.evaluate._checks import check_images
 
-        check_images(model, task)
+        check_images(model, task.to_dict())
         raise
 
 

@@ -70,21 +70,23 @@ def test_pixels_of_unit_images_are_not_rounded() -> None:
 
 def test_directions_are_kept_for_every_strength_of_one_loss(monkeypatch: pytest.MonkeyPatch) -> None:
     kept: dict[Any, Any] = {}
+    clean: Any = SimpleNamespace(with_queries=lambda queries: queries)
     session: Any = SimpleNamespace(
-        kept=lambda kind, key: kept.get((kind, key)), keep=lambda kind, key, made: kept.setdefault((kind, key), made),
-        episodes=lambda _: None,
+        once=lambda kind, key, make: kept[kind, key] if (kind, key) in kept else kept.setdefault((kind, key), make()),
+        episodes=lambda _: clean, model=lambda _: None, features=lambda *_: None,
     )  # fmt: skip
     calls: list[FewShotTask] = []
     monkeypatch.setattr(attacked, "features_digest", lambda model: f"digest of {model}")
     monkeypatch.setattr(attacked, "directions", lambda _, of, __: (calls.append(of), torch.ones(len(calls)))[1])
+    monkeypatch.setattr(attacked, "stepped", lambda _, of, direction: (of.attack.epsilon, len(direction)))
     found = [
-        len(attacked._kept_directions(session, model, task({"kind": "fgsm"} | attack, **changes), None))  # type: ignore[arg-type]
+        attacked.attacked_episodes(session, model, task({"kind": "fgsm"} | attack, **changes))
         for model, attack, changes in (
             ("m", {"epsilon": 0.1}, {}), ("m", {"epsilon": 0.2}, {}), ("m", {"space": "normalised"}, {}),
             ("m", {"loss": "memory"}, {}), ("n", {}, {}), ("m", {}, {"seed": 3}), ("m", {"epsilon": 0.3}, {}),
         )
     ]  # fmt: skip
-    assert found == [1, 1, 1, 2, 3, 4, 1]
+    assert found == [(0.1, 1), (0.2, 1), (0.1, 1), (0.1, 2), (0.1, 3), (0.1, 4), (0.3, 1)]
     assert [(of.attack.epsilon, of.attack.loss) for of in calls if of.attack] == [
         (0.0, loss) for loss in ("cosine", "memory", "cosine", "cosine")
     ]
