@@ -206,7 +206,7 @@ def record_renamed_tensors() -> dict[str, Any]:
 
 
 def record_imports() -> dict[str, Any]:
-    """What imports of checkpoints write and say."""
+    """Cards and remarks of imports of checkpoints."""
     found: dict[str, Any] = {}
     with folder() as at:
         (at / "net.py").write_text(NET)

@@ -73,7 +73,7 @@ def record_sites_on_crossbars() -> dict[str, Any]:
     half = SLICED.replace("policy.layers", {"a": "digital"}).replace("policy.allow_rounding", True)
     found["one layer digital"] = mapped_of(network, half, inputs, inputs)
     found["as a dict"] = map_model(network, half, inputs=inputs).report.to_dict()["layers"]
-    found["few at once"] = mapped_of(network, half, inputs, inputs, memory_limit_bytes=1)["outputs"]
+    found["few together"] = mapped_of(network, half, inputs, inputs, memory_limit_bytes=1)["outputs"]
     return found
 
 

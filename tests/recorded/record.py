@@ -1,4 +1,4 @@
-"""Results that are recorded with the code, so that no change of a result goes unnoticed.
+"""Results that are recorded with the code, so that each change of a result fails a test.
 
 A case is a function `record_…` in a file `cases_…py` here. It returns a dict of names to numbers, texts, arrays, or
 lists and dicts of these. `python -m tests.recorded.record` writes what the cases return to `cases_….json`;
