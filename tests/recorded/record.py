@@ -11,6 +11,7 @@ import importlib
 import inspect
 import json
 import math
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -91,4 +92,6 @@ def _close(got: Any, recorded: Any, rtol: float, scale: float = 0.0) -> bool:
 if __name__ == "__main__":
     for file in sys.argv[1:] or FILES:
         results = {name: plain(case()) for name, case in cases(file).items()}
-        (HERE / f"{file}.json").write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        text = json.dumps(results, indent=1, ensure_ascii=False)
+        text = re.sub(r"\{[^{}\[\]]*\}|\[[^{}\[\]]*\]", lambda leaf: re.sub(r"\n *", "", leaf[0]), text)
+        (HERE / f"{file}.json").write_text(text + "\n", encoding="utf-8")

@@ -77,6 +77,17 @@ def test_the_chip_wears_as_the_cells_did() -> None:
             assert float(np.log(cells).std()) == pytest.approx(np.hypot(own, cycle), rel=0.12)
 
 
+def test_readings_that_are_missing_pair_no_two_cells() -> None:
+    """A cell without its first reading in one state is left out in both."""
+    table = worn(5, 30)
+    first = table["cycle"] == table["cycle"].min()
+    holes = first & (
+        (table["cell"] == 3) & (table["state"] == "HRS") | (table["cell"] == 17) & (table["state"] == "LRS")
+    )
+    whole = fit(table.select(~np.isin(table["cell"], [3, 17])))
+    assert fit(table.select(~holes)).part.rows == whole.part.rows
+
+
 def test_one_state_and_few_cycles_are_refused() -> None:
     table = worn(1, 10)
     with pytest.raises(InputError, match="LRS: 10 cells, 28 cycles"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -14,6 +15,7 @@ from imc_sim.device._cycles import Endurance
 from imc_sim.device.fit._estimates import (
     Floats,
     Series,
+    cell_numbers,
     frame,
     jackknife,
     levels_part,
@@ -41,7 +43,7 @@ def fit_endurance(table: Table, options: Options) -> PartFit:
     Raises:
         InputError: there are not two states, or fewer than three cycles.
     """
-    low, high = _both(series_of(table, "cycle"), table.name)
+    low, high = _both(series_of(_of_both_states(table), "cycle"), table.name)
     failed_at = _failures(low, high)
     alive = failed_at[:, None] > low.at[None, :]
     states = [Series(s.state, None, s.at, np.where(alive & (s.G > 0.0), s.G, np.nan)) for s in (low, high)]
@@ -79,6 +81,16 @@ def fit_endurance(table: Table, options: Options) -> PartFit:
     failures = int(np.isfinite(failed_at).sum())
     summary = f"{len(failed_at)} cells over {low.at[-1]:.3g} cycles, {failures} failed; set device.endurance.cycles."
     return PartFit("endurance", part, rows, _in_words(compared), summary, {"endurance": frame(compared)})
+
+
+def _of_both_states(table: Table) -> Table:
+    """Return the rows of cells that were read in every state at the first cycle: rows of both states are the same."""
+    if not {"state", "cycle"} <= table.columns.keys():
+        return table
+    cells, first = cell_numbers(table), table["cycle"] == table["cycle"].min()
+    each = [cells[first & (table["state"] == state)] for state in np.unique(table["state"])]
+    kept = functools.reduce(np.intersect1d, each)
+    return table.select(np.isin(cells, kept)) if len(kept) else table
 
 
 def _both(series: Sequence[Series], where: str) -> tuple[Series, Series]:

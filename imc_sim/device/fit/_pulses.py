@@ -89,11 +89,13 @@ def fit_pulses(table: Table, options: Options) -> PartFit:
         "kind": "pulses", "cell": cell, "speed_spread": number(std),
         "scheme": {"set_V": quantity(set_V, "V"), "reset_V": quantity(reset_V, "V"), "width_s": quantity(width, "s")},
     }  # fmt: skip
+    finished = build(PulsedProgramming, programming, where="fit")
+    # Starts are means of the trains; the ends of the model may be nearer to each other.
+    low_S, high_S = np.clip((low_S, high_S), *finished.cell.range_S).tolist()
     levels = (
         {} if options.device else {"g_lrs_S": quantity(high_S * 0.9999, "S"), "g_hrs_S": quantity(low_S * 1.0001, "S")}
     )
     part = levels | {"programming": programming}
-    finished = build(PulsedProgramming, programming, where="fit")
     curves, off = _chip_curves(finished.cell, up, down, (low_S, high_S), (set_V, reset_V), width)
     summary = f"{len(up)} set and {len(down)} reset trains, {form}, {words}."
     figures = {"pulses": _curves(up, down, curves)}

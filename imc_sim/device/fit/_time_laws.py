@@ -146,6 +146,8 @@ def _rising_line(x: Floats, y: Floats) -> tuple[float, float]:
     """Return intercept and slope of the line through y, neither below 0."""
     if len(x) == 1 or x[-1] == x[0]:
         return (float(y[0]), 0.0) if x[0] == 0.0 else (0.0, float(y[0] / x[0]))
+    if not y.any():
+        return 0.0, 0.0
     slope, start = np.polyfit(x, y, 1, w=1.0 / np.maximum(y, 1e-3 * y.max() + 1e-300))
     if start < 1e-9 * y.max():
         return 0.0, float(x @ y / (x @ x))
