@@ -301,7 +301,7 @@ def record_correlated() -> dict[str, Any]:
 
 
 def _device(name: str) -> dict[str, Any]:
-    """Return what each stage makes of the cells of two chips, two epochs and three codes."""
+    """Return the cells of two chips and two epochs after each stage."""
     device, found = DEVICES[name], {}
     steps = 3 if device.levels == 2 or device.levels > 100 else device.levels - 1
     levels = (torch.arange(4 * 45, dtype=torch.int32) * 7 % (steps + 1)).reshape(4, 45)
