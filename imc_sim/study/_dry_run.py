@@ -133,7 +133,7 @@ def _span(ends: tuple[float, float], shown: Callable[[Any], str]) -> str:
 
 def shown_seconds(seconds: float) -> str:
     """Return a duration as text in s, min, h or days."""
-    for limit, unit, name in ((100, 1, "s"), (100 * 60, 60, "min"), (100 * 3600, 3600, "h")):
+    for limit, unit, name in ((99.5, 1, "s"), (99.5 * 60, 60, "min"), (99.5 * 3600, 3600, "h")):
         if seconds < limit:
             return f"{seconds / unit:.2g} {name}"
     return f"{seconds / 86400:.3g} days"
@@ -141,7 +141,9 @@ def shown_seconds(seconds: float) -> str:
 
 def shown_bytes(number: int) -> str:
     """Return a number of bytes as text in MB or GB."""
-    return f"{number / 1e9:.2g} GB" if number >= 1e9 else f"{number / 1e6:.0f} MB"
+    if number < 1e9:
+        return f"{number / 1e6:.0f} MB"
+    return f"{number / 1e9:.2g} GB" if number < 9.95e9 else f"{number / 1e9:.0f} GB"
 
 
 def dry_run(

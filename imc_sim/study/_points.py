@@ -135,7 +135,7 @@ def _with_lines(error: InputError, study: Study, case: Case) -> InputError:
     lines |= {f"axes.{k}.path ({path})": path for k, path in swept} | {
         f"derived ({path})": path for path in study.derived
     }
-    if key not in lines.values():
+    if not part or key not in lines.values():
         return error
     found = [line for line, path in lines.items() if path.startswith(f"{part}.")]
     places = dict.fromkeys(line.partition(" ")[0] for line in found)

@@ -57,7 +57,8 @@ def _key(node: Any, part: str, path: str, where: str) -> Any:
     if isinstance(node, list):
         if part.isdigit() and int(part) < len(node):
             return int(part)
-        raise InputError(f"{where} {path}", repr(part), f"a number from 0 to {len(node) - 1}", "Count entries from 0.")
+        allowed = f"a number from 0 to {len(node) - 1}" if node else "no number: the list is empty"
+        raise InputError(f"{where} {path}", repr(part), allowed, "Count entries from 0.")
     if isinstance(node, dict) and part in node:
         return part
     known = list(node) if isinstance(node, dict) else []

@@ -254,3 +254,15 @@ def test_content_is_next_to_the_file_of_the_study(tmp_path: Path, monkeypatch: p
     (point,) = points_of(found)
     assert point.chip is not None
     assert point.chip["tile"]["rows"] == 7
+
+
+@pytest.mark.parametrize(
+    ("change", "end"),
+    [
+        ({"axes": [{"path": "seed", "values": [-1]}]}, r"seed: got -1; allowed: .*\. Change the value\.$"),
+        ({"set": {"axes.3.values": [1]}}, "allowed: no number: the list is empty"),
+    ],
+)
+def test_errors_of_whole_parts_and_of_empty_lists_are_sentences(small: dict[str, Any], change: Any, end: str) -> None:
+    with pytest.raises(InputError, match=end):
+        points_of(load_study({key: value for key, value in small.items() if key != "axes"} | change))

@@ -509,12 +509,14 @@ def test_estimates_are_of_the_most_similar_points() -> None:
     assert [_dry_run.shown_seconds(s) for s in (99, 100, 5999, 6000, 359_999, 360_000)] == [
         "99 s",
         "1.7 min",
-        "1e+02 min",
         "1.7 h",
-        "1e+02 h",
+        "1.7 h",
+        "4.17 days",
         "4.17 days",
     ]
-    assert [_dry_run.shown_bytes(b) for b in (999_499_999, 10**9, 2_300_000_000)] == ["999 MB", "1 GB", "2.3 GB"]
+    assert [_dry_run.shown_bytes(b) for b in (999_499_999, 10**9, 2_300_000_000, 123 * 10**9)] == [
+        "999 MB", "1 GB", "2.3 GB", "123 GB",
+    ]  # fmt: skip
     cost = _probe.Cost
     assert _dry_run._blurred({"a": {"b": 0.5, "c": 0.0, "d": 3}}, "") == [(".a.b", "some"), (".a.c", 0.0), (".a.d", 3)]
     case = _dry_run.CaseEstimate("a", 2, (4, 8), (10.0, 20.0), 10**9)
