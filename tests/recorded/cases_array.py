@@ -48,12 +48,12 @@ def numbers(seed: int, *shape: int) -> torch.Tensor:
     return torch.from_numpy(np.random.Generator(np.random.Philox(seed)).standard_normal(shape)).float()
 
 
-def operands(kind: str, operands: str, out: int = 7, inputs: int = 23, batch: int = 5) -> Any:
+def example(kind: str, values: str, out: int = 7, inputs: int = 23, batch: int = 5) -> Any:
     """Return weights [out, in] and inputs [batch, in] that an encoding takes."""
     w, x = numbers(1, out, inputs), numbers(2, batch, inputs)
-    if operands == "bipolar":
+    if values == "bipolar":
         return torch.where(w > 0.1, 1.0, -1.0), torch.where(x > -0.3, 1.0, -1.0)
-    if operands == "ternary":
+    if values == "ternary":
         return (w * 1.3).round().clamp(-1, 1), (x * 1.1).round().clamp(-1, 1)
     if kind == "sliced":
         return (3 * w).round().clamp(-7, 7), x
@@ -101,7 +101,7 @@ def read(settings: Mapping[str, Any], kind: str, unit: bool = False, of: Any = N
     """Return all that a crossbar of one encoding holds, converts and reads."""
     encoding = of or encodings()[kind]()
     described = chip(**settings)
-    w, x = operands(kind, encoding.operands)
+    w, x = example(kind, encoding.operands)
     crossbar = Crossbar.program(w, described, range(1, 3), 4, "layer", 1, encoding=encoding, unit_inputs=unit)
     driven = crossbar.measure_rows(Rows(x))
     crossbar.set_driven_rows(driven)
@@ -188,15 +188,15 @@ def record_settings() -> dict[str, Any]:
 
 
 def record_limits() -> dict[str, Any]:
-    """Limits by each rule, of signed and of unsigned sums, and what ADCs of several bits make of values at ties."""
+    """Limits by each rule, of signed and of unsigned sums, and codes of ADCs of several bits for values at ties."""
     found: dict[str, Any] = {}
     for rule, parameters in _RULES.items():
         for kind, bits in (("differential", 3), ("bnn_iii", 2), ("unipolar", 6)):
             converter = {"kind": "auto", "bits": bits, "range": "calibrated", "limits": rule} | parameters
             crossbar = Crossbar.program(
-                operands(kind, encodings()[kind]().operands)[0], chip(converter=converter), encoding=encodings()[kind]()
+                example(kind, encodings()[kind]().operands)[0], chip(converter=converter), encoding=encodings()[kind]()
             )
-            x = operands(kind, encodings()[kind]().operands, batch=41)[1]
+            x = example(kind, encodings()[kind]().operands, batch=41)[1]
             found[f"{rule}, {kind}"] = list(crossbar.tiled.profile(Rows(x)))
             found[f"{rule}, {kind}, same"] = list(crossbar.tiled.profile(Rows(torch.ones_like(x[:1]))))
     u = torch.tensor([-9.0, -2.5, -1.5, -0.5, -0.2, 0.0, 0.49, 0.5, 1.5, 2.5, 3.1, 9.0])
@@ -227,20 +227,19 @@ def record_other_reads() -> dict[str, Any]:
                 crossbar.read(1, patches, crossbar.take_reads(3)), low, high, patches.count,
             ]  # fmt: skip
     each = [
-        Crossbar.program(operands("differential", "real")[0] + k, chip(**settings), 2, 9, f"group {k}")
-        for k in range(3)
+        Crossbar.program(example("differential", "real")[0] + k, chip(**settings), 2, 9, f"group {k}") for k in range(3)
     ]
     for k, one in enumerate(each):
         one.set_limits(-2.0 - k, 3.0 + k)
-    x = torch.stack([operands("differential", "real")[1] * (k + 1) for k in range(3)])
-    (places, at_once), *_ = GroupedReadout.by_shape([one.readout for one in each])
-    found["groups"] = [places, at_once.serves(5), at_once.read(1, slice(1, 3), x[1:], 2, 1)]
+    x = torch.stack([example("differential", "real")[1] * (k + 1) for k in range(3)])
+    (places, grouped), *_ = GroupedReadout.by_shape([one.readout for one in each])
+    found["groups"] = [places, grouped.serves(5), grouped.read(1, slice(1, 3), x[1:], 2, 1)]
     aged = chip(device=CELLS | {"time": AGED, "read": ALL_NOISE})
-    first = Crossbar.program(operands("offset", "real")[0], aged, 3, encoding=Offset())
+    first = Crossbar.program(example("offset", "real")[0], aged, 3, encoding=Offset())
     measured = Crossbar.from_conductance(
-        first.programmed * 1.02, operands("offset", "real")[0], aged, 2, 5, encoding=Offset()
+        first.programmed * 1.02, example("offset", "real")[0], aged, 2, 5, encoding=Offset()
     )
-    found["measured"] = programmed(measured) | {"read": measured.mvm(operands("offset", "real")[1])}
+    found["measured"] = programmed(measured) | {"read": measured.mvm(example("offset", "real")[1])}
     for kind in _KINDS:
         found[f"bytes, {kind}"] = [
             operand_bytes(7, 23, encodings()[kind](), chip(compute=c, device=CELLS | {"read": r}), unit, "here")
