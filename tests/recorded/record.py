@@ -11,7 +11,6 @@ import importlib
 import inspect
 import json
 import math
-import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -21,6 +20,8 @@ import numpy as np
 import torch
 
 HERE = Path(__file__).parent
+#: characters of a line of a file
+_WIDTH = 160
 FILES = sorted(path.stem for path in HERE.glob("cases_*.py"))
 
 
@@ -89,9 +90,23 @@ def _close(got: Any, recorded: Any, rtol: float, scale: float = 0.0) -> bool:
     return abs(got - recorded) <= rtol * max(abs(recorded), scale)
 
 
+def _text(value: Any, indent: int = 0) -> str:
+    """Return JSON in which what fits a line is on one."""
+    line = json.dumps(value, ensure_ascii=False)
+    if not isinstance(value, dict | list) or len(line) + indent <= _WIDTH:
+        return line
+    inside = ",\n".join(" " * (indent + 1) + part for part in _parts(value, indent + 1))
+    first, last = "{}" if isinstance(value, dict) else "[]"
+    return f"{first}\n{inside}\n{' ' * indent}{last}"
+
+
+def _parts(value: dict[str, Any] | list[Any], indent: int) -> list[str]:
+    if isinstance(value, list):
+        return [_text(part, indent) for part in value]
+    return [f"{json.dumps(name, ensure_ascii=False)}: {_text(part, indent)}" for name, part in value.items()]
+
+
 if __name__ == "__main__":
     for file in sys.argv[1:] or FILES:
         results = {name: plain(case()) for name, case in cases(file).items()}
-        text = json.dumps(results, indent=1, ensure_ascii=False)
-        text = re.sub(r"\{[^{}\[\]]*\}|\[[^{}\[\]]*\]", lambda leaf: re.sub(r"\n *", "", leaf[0]), text)
-        (HERE / f"{file}.json").write_text(text + "\n", encoding="utf-8")
+        (HERE / f"{file}.json").write_text(_text(results) + "\n", encoding="utf-8")

@@ -30,7 +30,7 @@ def short(value: Any) -> Any:
         return _number(np.array(value))
     if isinstance(value, list | tuple):
         return [short(part) for part in value]
-    return value
+    return float(f"{value:.7g}") if isinstance(value, float) and math.isfinite(value) else value
 
 
 def _number(value: np.ndarray) -> Any:
@@ -45,4 +45,4 @@ def _number(value: np.ndarray) -> Any:
     if not rms or not math.isfinite(rms):
         return [f"{flat.size} numbers", rms, int(np.isfinite(flat).sum())]
     places = np.random.default_rng(flat.size).uniform(-1.0, 1.0, flat.size)
-    return rms * (4.0 + float(flat @ places) / (rms * math.sqrt(flat.size)))
+    return float(f"{rms * (4.0 + float(flat @ places) / (rms * math.sqrt(flat.size))):.7g}")
