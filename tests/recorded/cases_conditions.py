@@ -119,7 +119,7 @@ def record_acting() -> dict[str, Any]:
 
 
 def record_schemas() -> dict[str, Any]:
-    """Keys and paths of the JSON schemas, without what pydantic writes of its own."""
+    """Keys and paths of the JSON schemas, without what pydantic adds."""
     schema: dict[str, Any] = json_schema("study")
     definitions = schema["$defs"]
     found: dict[str, Any] = {

@@ -155,7 +155,7 @@ FUNCTION = {
 
 
 def record_rows() -> dict[str, Any]:
-    """Rows as they are written, and what is wrong with damaged ones."""
+    """Rows of writers, and what is wrong with damaged ones."""
     point = points_of(load_study(SWEPT))[1]
     writer = Writer(RunClock("cuda", "run", 0.0))
     cost = ChipCost(1e-9, 2e-6, None, 3e-9)

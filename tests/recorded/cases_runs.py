@@ -31,7 +31,7 @@ from tests.recorded.made import folder, tried, warned, without
 
 
 def record_files_of_rows() -> dict[str, Any]:
-    """What is accepted of files of rows, what is repaired, and messages of stores."""
+    """Accepted rows of files, what is repaired, and messages of stores."""
     row = lambda i, state="done", **more: sealed({"id": i, "state": state, **more})  # noqa: E731
     a, b = row("a", x=1), row("b", "failed", x=2)
     files = {
@@ -140,7 +140,7 @@ def record_executors() -> dict[str, Any]:
         "one": meta("r", 4.0),
         "three": meta("r", 1.0, 2.0, 4.0),
         "of two runs": meta("q", 50.0) + meta("r", 2.0, 5.0),
-        "at once": meta("r", 0.0),
+        "instant": meta("r", 0.0),
         "many": meta("r", *[0.5 * n for n in range(1, 260)]),
     }
     found["rates"] = {name: rate_of(rows) for name, rows in runs.items()}

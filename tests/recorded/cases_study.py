@@ -191,9 +191,9 @@ def record_ids_of_settings() -> dict[str, Any]:
         for key, value in plain.items()
         if key in ("encoding", "encoding_multibit", "wires", "converter", "policy")
     }
-    wired = load_chip(STUDY["chip"] | {"wires": {"kind": "nodal", "r_col_ohm": 1.0}, "encoding": {"kind": "bnn_i"}})
+    resistive = load_chip(STUDY["chip"] | {"wires": {"kind": "nodal", "r_col_ohm": 1.0}, "encoding": {"kind": "bnn_i"}})
     found["density"] = [
-        as_stored(chip.to_dict())["wires"]["density"] for chip in (wired, wired.replace("encoding", {"kind": "bnn_v"}))
+        as_stored(chip.to_dict())["wires"]["density"] for chip in (resistive, resistive.replace("encoding", {"kind": "bnn_v"}))
     ]
     return found
 
