@@ -193,7 +193,8 @@ def record_ids_of_settings() -> dict[str, Any]:
     }
     resistive = load_chip(STUDY["chip"] | {"wires": {"kind": "nodal", "r_col_ohm": 1.0}, "encoding": {"kind": "bnn_i"}})
     found["density"] = [
-        as_stored(chip.to_dict())["wires"]["density"] for chip in (resistive, resistive.replace("encoding", {"kind": "bnn_v"}))
+        as_stored(chip.to_dict())["wires"]["density"]
+        for chip in (resistive, resistive.replace("encoding", {"kind": "bnn_v"}))
     ]
     return found
 
