@@ -87,7 +87,8 @@ def plot_means(ax: Axes, data: DataFrame, points: list[str]) -> None:
         low, high = part["mean"] - part["half_width"], part["mean"] + part["half_width"]
         ax.fill_between(part["chips"], low, high, color=f"C{number}", alpha=0.18, linewidth=0)
     mean, half, chips = (numbers(data, name) for name in ("mean", "half_width", "chips"))
-    shown = np.isin(data["point"], points) & (chips >= min(5, chips.max()))  # the first intervals would fill the axis
+    fewest = min(float(numbers(where(data, "point", point), "chips").max()) for point in points)
+    shown = np.isin(data["point"], points) & (chips >= min(5, fewest))  # the first intervals would fill the axis
     low, high = float(np.nanmin((mean - half)[shown])), float(np.nanmax((mean + half)[shown]))
     metric = Metric.shown_in(data)
     margin = 1.0 if metric.is_share else 0.05 * (high - low)

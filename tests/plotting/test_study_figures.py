@@ -220,6 +220,15 @@ def test_convergence_draws_the_slowest_point_and_the_target(tmp_path: Path) -> N
     assert [list(np.asarray(line.get_ydata())) for line in dotted] == [[1.0, 1.0]]
 
 
+def test_convergence_is_drawn_where_the_widest_points_have_the_fewest_chips() -> None:
+    rows = [(f"p{n}", k, 50.0, 50.0, float("nan") if k == 1 else 4.0) for n in range(4) for k in (1, 2, 3)]
+    rows += [("q", k, 50.0, 50.0, float("nan") if k == 1 else 1.0) for k in (1, 2, 3, 4)]
+    data = DataFrame(rows, columns=["point", "chips", "accuracy", "mean", "half_width"])
+    data.attrs = {"target": None}
+    with style():
+        assert convergence_figure(data).axes[0].get_ylim() == (45.0, 55.0)
+
+
 def test_command_draws_all_figures_or_the_requested_kinds(results: Results, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["plot", str(results.folder)]) == 0
     names = [Path(line).name for line in capsys.readouterr().out.splitlines()]
