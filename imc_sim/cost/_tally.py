@@ -67,11 +67,15 @@ class Tally:
                 for k, drives in enumerate(encoding.drives):
                     u = _driven(a, drives[r])
                     volts += [inputs.replaced(u - drives[r][0])(slice(0, width)) + drives[r][0]] if held else []
-                    # As long or as many pulses of the read voltage as the input is large, or one of its voltage.
-                    power = u.abs() if self.layout.scheme.coding != "amplitude" else u * _driven(b, drives[r])
                     off = float(drives[r][0])  # a padded input is 0
-                    self.drive[k, :, r] += _summed(inputs, power, off * off, width) * (self.layout.pulses * times)
-                    on = int(_summed(inputs, u != 0, float(off != 0), width).sum()) * times
+                    lines = _summed(inputs, u != 0, float(off != 0), width)
+                    power = lines
+                    if not (exact and _switches(drives[r])):
+                        # As long or as many pulses of the read voltage as the input is large, or one of its voltage.
+                        power = u.abs() if self.layout.scheme.coding != "amplitude" else u * _driven(b, drives[r])
+                        power = _summed(inputs, power, off * off, width)
+                    self.drive[k, :, r] += power * (self.layout.pulses * times)
+                    on = int(lines.sum()) * times
                     self.driven += on
                     self.charged += 0 if held else on * self.layout.charges
             self.charged += _changes(volts) if held else 0
@@ -120,7 +124,13 @@ def _driven(x: Tensor, drive: tuple[float, float, float]) -> Tensor:
     constant, linear, square = drive
     if drive == (0.0, 1.0, 0.0):
         return x
-    return constant + linear * x + square * x.square()
+    return constant + linear * x + square * x.square() if square else constant + linear * x
+
+
+def _switches(drive: tuple[float, float, float]) -> bool:
+    """Tell whether inputs of -1, 0 and +1 get the read voltage, its opposite, or none."""
+    constant, linear, square = drive
+    return all(constant + linear * x + square * x * x in (-1.0, 0.0, 1.0) for x in (-1.0, 0.0, 1.0))
 
 
 def _changes(volts: list[Tensor]) -> int:

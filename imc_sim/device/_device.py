@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Iterator
 from typing import Any, Self, final
 
@@ -24,7 +23,7 @@ from imc_sim.device._levels import Levels
 from imc_sim.device._programming import RelativeVariation
 from imc_sim.device._pulsed import AnyProgramming, PulsedProgramming
 from imc_sim.device._read import Read
-from imc_sim.device._tables import between_rows, look_up, pair_differences, programmed, pulse_counts
+from imc_sim.device._tables import between_rows, look_up, pair_differences, programmed, pulse_counts, verification
 from imc_sim.device._time import Time
 from imc_sim.device._write_verify import Verification, WriteVerify
 
@@ -224,8 +223,7 @@ class Device(Levels):
         Args:
             steps: number of the highest level.
         """
-        law = functools.partial(self.programming.apply, floor=self.floor, window_S=self.window_S)
-        return self.verify.statistics(law, self.positions(self.highest_row(steps)), self.floor, self.window_S)
+        return verification(*self._law(steps), self.verify)  # type: ignore[arg-type]  # hashable
 
     def pulses(self, levels: Tensor, steps: int, seed: int, layer: str, chip: int, epoch: int = 0) -> Tensor:
         """Return the pulses (int64, shaped as `levels`) that this programming took: 1 for each cell without verify.
@@ -250,8 +248,8 @@ class Device(Levels):
         target = self.places(levels, steps)
         within = (g - target).abs() <= self.verify.width(target, self.floor, self.window_S) + 1e-12
         uniform = Stream(seed, layer, "pulses").uniform(levels.numel(), chip, self.time.last_epoch(epoch))
-        accepted = self.verification(steps).accepted[row.long()]
-        return self.verify.counts(accepted, torch.from_numpy(uniform).reshape(levels.shape), within)
+        accepted = self.verification(steps).accepted
+        return self.verify.counts(accepted, row, torch.from_numpy(uniform).reshape(levels.shape), within)
 
     def clipped(self, g: Tensor, steps: int = 1) -> Tensor:
         """Return programmed g [*] clipped at 0 S; the same object if `table` has clipped it already.

@@ -18,7 +18,7 @@ from imc_sim.device._finite import check_finite
 from imc_sim.device._pair_law import differences
 from imc_sim.device._programming import Programming
 from imc_sim.device._pulsed import PulsedProgramming
-from imc_sim.device._write_verify import WriteVerify
+from imc_sim.device._write_verify import Verification, WriteVerify
 
 
 def look_up(table: Tensor, indices: Tensor) -> Tensor:
@@ -77,6 +77,15 @@ def pair_differences(
 ) -> Tensor:  # fmt: skip
     """Return the law of the difference of a cell at each level and one at HRS: [levels, WIDTH]."""
     return differences(programmed(programming, levels, floor, window_S, WriteVerify(), None, True))  # type: ignore[arg-type]  # hashable
+
+
+@functools.lru_cache(maxsize=8)
+def verification(
+    programming: Programming, levels: tuple[float, ...], floor: float, window_S: float, verify: WriteVerify
+) -> Verification:  # fmt: skip
+    """Return acceptance, convergence and mean pulses of write-verify for each level."""
+    pulse = functools.partial(programming.apply, floor=floor, window_S=window_S)
+    return verify.statistics(pulse, torch.tensor(levels, dtype=torch.float64), floor, window_S)
 
 
 @functools.lru_cache(maxsize=8)

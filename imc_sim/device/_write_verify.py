@@ -119,17 +119,19 @@ class WriteVerify(Effect):
         p = torch.special.ndtr(high)[:, 0] - a
         return _Window(a, p.clamp_min(0.0), c)
 
-    def counts(self, accepted: Tensor, uniform: Tensor, within: Tensor) -> Tensor:
+    def counts(self, accepted: Tensor, level: Tensor, uniform: Tensor, within: Tensor) -> Tensor:
         """Return the pulses (int64) of single cells: geometric up to n for those that ended within tolerance, else n.
 
         Args:
-            accepted: probability p of the level of each cell [*].
+            accepted: probability p of each level [levels].
+            level: level of each cell (int32) [*].
             uniform: one number in (0, 1) per cell [*].
             within: True for each cell that ended within tolerance [*].
         """
-        ended = _once(accepted, self.max_pulses) * uniform.double()
-        count = (torch.log1p(-ended) / torch.log1p(-accepted)).ceil().nan_to_num(1.0)
-        return torch.where(within, count.clamp(1, self.max_pulses).to(torch.int64), self.max_pulses)
+        level = level.long()
+        ended = _once(accepted, self.max_pulses)[level] * uniform.double()
+        count = ended.neg_().log1p_().div_(torch.log1p(-accepted)[level]).ceil_().nan_to_num_(1.0)
+        return torch.where(within, count.clamp_(1, self.max_pulses), self.max_pulses).to(torch.int64)
 
 
 def _once(p: Tensor, count: int) -> Tensor:

@@ -179,9 +179,12 @@ def test_write_verify_at_the_ends_of_its_acceptance() -> None:
     assert verify._mean_pulses(doubles(0.0, 1.0)).tolist() == [7.0, 1.0]
     assert not WriteVerify(tolerance_S=1e-6, max_pulses=2).is_ideal
     certain = WriteVerify(tolerance=0.1, max_pulses=7).counts(
-        doubles(0.0, 1.0, 0.5), doubles(0.5, 0.5, 0.6), torch.tensor([True, True, True])
+        doubles(0.0, 1.0, 0.5),
+        torch.tensor([0, 1, 2, 2]),
+        doubles(0.5, 0.5, 0.6, 0.6),
+        torch.tensor([True] * 3 + [False]),
     )
-    assert certain.tolist() == [1, 1, 2]  # 0.5 + 0.25 is above 0.6 (1 - 2^-7)
+    assert certain.tolist() == [1, 1, 2, 7]  # 0.5 + 0.25 is above 0.6 (1 - 2^-7)
 
 
 def test_common_factors_are_never_below_0() -> None:

@@ -169,6 +169,14 @@ def test_verify_is_off_with_one_pulse_or_no_tolerance() -> None:
     )
 
 
+def test_the_acceptance_of_a_law_is_solved_once() -> None:
+    """Every crossbar of a chip counts pulses by it; solving it again took most of the time of counting."""
+    laws = [RelativeVariation(sigma=sigma) for sigma in (0.3, 0.3, 0.2)]
+    one, equal, other = (device(programming=law, verify=WriteVerify(tolerance=0.1, max_pulses=9)) for law in laws)
+    assert equal.verification(1) is one.verification(1)
+    assert bool((other.verification(1).accepted > one.verification(1).accepted).all())
+
+
 def test_pulses_are_counted_for_the_cells_that_needed_them() -> None:
     faults, verify = Faults(stuck_hrs=0.2), WriteVerify(tolerance=0.05, max_pulses=6)
     d = device(programming=RelativeVariation(sigma=0.1), verify=verify, faults=faults)
