@@ -46,11 +46,14 @@ def cost(
 
     from imc_sim.cli._console import say, working
 
-    with working(f"counting the actions of {model}"):
+    with working(f"reading {chip}"):  # finds a misspelt chip, or one without costs, before the work starts
         from imc_sim.cli._chips import chip_with
+        from imc_sim.cost import Components
         from imc_sim.evaluate import cost_for_card
 
-        spec = chip_with(chip, settings)  # finds a misspelt chip before the work starts
+        spec = chip_with(chip, settings)
+        Components.of(spec)
+    with working(f"counting the actions of {model}"):
         with model_of(model, weights, inputs, arg, rename, prefix) as name:
             report = cost_for_card(name, spec, chips, seed, images)
         drawn: list[Path] = []

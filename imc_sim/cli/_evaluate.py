@@ -56,20 +56,20 @@ def evaluate(
       imc-sim evaluate batmann_small_xnor --chip rram_hfo2_1t1r --conductances measured.npz
       imc-sim evaluate ./my_net.py:make --weights w.pth --inputs x.npy --set kind=classification --set dataset=mnist
     """
-    from imc_sim.cli._console import print_rows, progress_bar
+    from imc_sim.cli._console import print_rows, progress_bar, working
 
     if conductances is not None and chip is None:
         step = "Add --chip CHIP, the description of the array."
         raise InputError("--conductances", "no --chip", "a chip whose encoding and tiles the array has", step)
-    with progress_bar(f"evaluating {model}") as update, model_of(model, weights, inputs, arg, rename, prefix) as name:
+    with working(f"reading {chip or model}"):  # finds a misspelt chip before the work starts
         from imc_sim.config import parse_setting
         from imc_sim.evaluate import evaluate_card
 
         of_chip = [s for s in settings or () if s.startswith("chip.") and chip is not None]
         own = [s for s in settings or () if s not in of_chip]
-        # Find a misspelt chip before the work starts.
         spec = None if chip is None else chip_with(chip, of_chip)
         changes = dict(map(parse_setting, own))
+    with progress_bar(f"evaluating {model}") as update, model_of(model, weights, inputs, arg, rename, prefix) as name:
         cells = None if conductances is None else str(conductances)
         rows = evaluate_card(name, spec, chips, seed, episodes, update, changes, cells)
     print_rows([row.to_dict() for row in rows])

@@ -53,12 +53,13 @@ def map_(
 
     from imc_sim.cli._console import working
 
-    with working(f"mapping {model}"):
+    with working(f"reading {chip}"):  # finds a misspelt chip before the work starts
         from imc_sim.analog import deviations
         from imc_sim.cli._chips import chip_with
         from imc_sim.evaluate import calibrate_for_card, map_for_card
 
-        spec = chip_with(chip, settings)  # finds a misspelt chip before the work starts
+        spec = chip_with(chip, settings)
+    with working(f"mapping {model}"):
         with model_of(model, weights, inputs, arg, rename, prefix) as name:
             analog = map_for_card(name, spec, conductances, chips)
             if calibrate:

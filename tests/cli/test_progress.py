@@ -86,6 +86,26 @@ def test_a_step_without_parts_is_shown_once_it_takes_long(
     assert capsys.readouterr().err == ""
 
 
+@pytest.mark.parametrize(
+    ("command", "error"),
+    [
+        ("cost batmann_small_xnor rram_xnr", "rram_xnr"),
+        ("cost batmann_small_xnor stt_mram", "no cost given"),
+        ("map batmann_small_xnor rram_xnr", "rram_xnr"),
+        ("evaluate batmann_small_xnor --chip rram_xnr", "rram_xnr"),
+    ],
+)
+def test_a_wrong_chip_is_reported_before_the_work_starts(
+    command: str, error: str, run: Callable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_console, "_SHORT_S", 0.0)
+    found = run(*command.split())
+    assert found.code == 2
+    assert error in found.err
+    shown = [line for line in found.err.splitlines() if line.endswith(" ...")]
+    assert [line.split()[0] for line in shown] == ["reading"]
+
+
 def test_work_before_the_first_step_is_shown_as_well(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
