@@ -129,16 +129,22 @@ def hermes(bits: int) -> CostReport:
 
 
 @pytest.mark.parametrize(
-    ("found", "tops", "per_watt", "bits", "factor"),
+    ("found", "tops", "per_watt", "bits", "factors"),
     [
-        (macro_cost(XNOR), 0.16, 24.1, 1, 1.004),  # fitted
-        (secure(), 0.0016, 8.48, 1, 1.0),
-        (deaville(), 0.1, 5.1, 1, 1.29),
-        (hermes(12), 32.26, 336.0, 32, 0.19),  # goal missed: the mean of published ADCs of 12 bits takes 253 pJ
-        (hermes(8), 32.26, 336.0, 32, 1.7),  # were 8 of the 12 bits effective
+        (macro_cost(XNOR), 0.16, 24.1, 1, (0.985, 1.004)),  # fitted
+        (secure(), 0.0016, 8.48, 1, (0.962, 0.996)),
+        (deaville(), 0.1, 5.1, 1, (1.038, 1.299)),
+        (hermes(12), 32.26, 336.0, 32, (1.0, 0.186)),  # goal missed: the mean of published ADCs of 12 bits takes 253 pJ
+        (hermes(10), 32.26, 336.0, 32, (1.0, 0.622)),  # were 10, 9 or 8 of the 12 bits effective
+        (hermes(9), 32.26, 336.0, 32, (1.0, 1.077)),
+        (hermes(8), 32.26, 336.0, 32, (1.0, 1.75)),
     ],
 )
-def test_published_macros(found: CostReport, tops: float, per_watt: float, bits: int, factor: float) -> None:
-    """Operations of `bits` 1-bit operations each, as the source normalises them. factor: simulated over published."""
-    assert (found.tops or 0.0) * bits == pytest.approx(tops, rel=0.05)
-    assert (found.tops_per_W or 0.0) * bits / per_watt == pytest.approx(factor, rel=0.03)
+def test_published_macros(
+    found: CostReport, tops: float, per_watt: float, bits: int, factors: tuple[float, float]
+) -> None:
+    """Operations of `bits` 1-bit operations each, as the source normalises them. factors: simulated over published,
+    which docs/cost.md states with two digits.
+    """
+    simulated = (found.tops or 0.0) * bits / tops, (found.tops_per_W or 0.0) * bits / per_watt
+    assert simulated == pytest.approx(factors, rel=2e-3)
