@@ -128,13 +128,23 @@ class AssociativeMemory:
         """
         if not self._crossbars:
             raise InputError("memory.search", "an empty memory", "a memory with keys", "Call write first.")
-        queries = self._checked(queries, "queries", empty=True)
-        q = key_form(queries, self.form)
+        q = self.query_vectors(queries)
         if len(self._crossbars) == 1:
             y = self._crossbars[0].mvm(q)
         else:
             y = torch.cat([x.mvm(q if q.ndim == 2 else q[c]) for c, x in enumerate(self._crossbars)])
         return y.div_(self.dim)
+
+    def query_vectors(self, queries: Tensor) -> Tensor:
+        """Return queries in the form of the stored keys, as the crossbars take them; shaped as the queries.
+
+        Args:
+            queries: [batch, dim], or [chip, batch, dim].
+
+        Raises:
+            InputError: for queries of another shape, or that are not finite.
+        """
+        return key_form(self._checked(queries, "queries", empty=True), self.form)
 
     def search(self, queries: Tensor) -> Tensor:
         """Return the similarities summed per class, [chip, batch, ways]; the class of a query has the largest sum.

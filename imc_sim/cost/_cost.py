@@ -10,6 +10,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from imc_sim._errors import InputError
 from imc_sim.analog import AnalogModel, AssociativeMemory
 from imc_sim.array import Chip, Crossbar, Placement, Rows, load_chip
 from imc_sim.cost._components import Components
@@ -33,12 +34,16 @@ def cost(analog: AnalogModel, inputs: Any, programming: bool = True) -> CostRepo
         The report, per inference.
 
     Raises:
-        InputError: the chip states no cost, another backend computes, or there are no inputs.
+        InputError: the chip states no cost, another backend computes, there are no inputs, or no products.
     """
+    _check(analog, AnalogModel, "a network on chips", "Map the network: imc.map_model(network, chip).")
     chip = analog.report.chip
     Components.of(chip)  # raises before anything runs
-    report = price(chip, count_actions(analog, inputs, programming))
-    return dataclasses.replace(report, peak=macro_cost(chip))
+    counted = count_actions(analog, inputs, programming)
+    if not counted:
+        allowed, step = "a convolution, linear layer or product", "Only products and programming are counted."
+        raise InputError("cost", "a network without products", allowed, step)
+    return dataclasses.replace(price(chip, counted), peak=macro_cost(chip))
 
 
 def memory_cost(memory: AssociativeMemory, queries: Tensor, programming: bool = True) -> CostReport:
@@ -53,8 +58,9 @@ def memory_cost(memory: AssociativeMemory, queries: Tensor, programming: bool = 
         The report, per query; `programming_J` is that of writing all keys.
 
     Raises:
-        InputError: the chip states no cost, another backend computes, or no keys are stored.
+        InputError: the chip states no cost, another backend computes, no keys are stored, or for other queries.
     """
+    _check(memory, AssociativeMemory, "a key memory", "Build it with imc.AssociativeMemory, and write keys.")
     Components.of(memory.chip)
     return price(memory.chip, [count_search(memory, queries, programming)])
 
@@ -75,10 +81,14 @@ def macro_cost(
         The report, per vector.
 
     Raises:
-        InputError: the chip states no cost.
+        InputError: the chip states no cost, or there are no such inputs.
     """
     chip = load_chip(chip)
     Components.of(chip)
+    if inputs not in ("signs", "real"):
+        raise InputError("macro_cost, inputs", repr(inputs), "signs or real", "Choose one of these.")
+    if vectors < 1:
+        raise InputError("macro_cost, vectors", vectors, "1 or more", "Leave it out for the usual number.")
     place = Placement.of(chip.tile, chip.encoding, 1, 1, "macro")
     outputs = place.outputs_per_tile - chip.encoding.referenced
     random = torch.Generator().manual_seed(seed)
@@ -93,3 +103,9 @@ def macro_cost(
     observer = Observer(chip, programming=False)
     observer.add("macro", crossbar, 0, Rows(x), exact)
     return price(chip, [observer.counted("macro", vectors)])
+
+
+def _check(value: object, kind: type, allowed: str, step: str) -> None:
+    """Raise InputError for a value of another type."""
+    if not isinstance(value, kind):
+        raise InputError("cost", f"a {type(value).__name__}", allowed, step)

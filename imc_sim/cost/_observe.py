@@ -17,7 +17,6 @@ from imc_sim.array import Chip, Crossbar, Rows, line_conductance
 from imc_sim.cost._actions import Actions, Layout, Programming
 from imc_sim.cost._tally import Tally
 from imc_sim.mapping import MappingReport
-from imc_sim.nn.similarity import key_form
 from imc_sim.sites import Arguments
 
 
@@ -210,12 +209,14 @@ def count_search(memory: AssociativeMemory, queries: Tensor, programming: bool =
         The actions of a search, and of writing all keys.
 
     Raises:
-        InputError: another backend computes, or no keys are stored.
+        InputError: another backend computes, no keys are stored, or for queries of another shape or none.
     """
     if not memory.engine.native or not memory.crossbars:
         allowed = "keys written on the native backend"
         raise InputError("cost, memory", "no keys to read", allowed, "Call write first.")
-    q, observer, position = key_form(queries, memory.form), Observer(memory.chip, programming), 0
+    q, observer, position = memory.query_vectors(queries), Observer(memory.chip, programming), 0
+    if not q.shape[-2]:
+        raise InputError("cost, memory", "no queries", "1 or more", "Give some queries of the memory.")
     for crossbar in memory.crossbars:
         for index in range(len(crossbar.chips)):
             observer.add("memory", crossbar, index, Rows(q if q.ndim == 2 else q[position]), memory.form != "float")

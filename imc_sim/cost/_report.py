@@ -7,6 +7,7 @@ from typing import Any, Literal, final
 
 import numpy as np
 
+from imc_sim._errors import InputError
 from imc_sim._quantities import with_unit
 from imc_sim.array import Chip
 from imc_sim.cost._actions import Actions, Programming
@@ -155,7 +156,13 @@ class CostReport:
 
         Args:
             other: report with as many chips.
+
+        Raises:
+            InputError: the reports have different numbers of chips.
         """
+        one, two = len(self.energies_J), len(other.energies_J)
+        if one and two and one != two:
+            raise InputError("cost, joined", f"{one} and {two} chips", "as many", "Use the same chips in both parts.")
         not_counted = tuple(dict.fromkeys((*self.not_counted, *other.not_counted)))
         shared = other.shared_area_m2 | self.shared_area_m2
         return CostReport(self.chip, self.layers + other.layers, shared, not_counted, self.scaled, self.peak)
@@ -177,18 +184,19 @@ class CostReport:
     @property
     def summary(self) -> str:
         """Return energy with its band over chips, latency and area in one line; `at least` where parts are missing."""
-        parts = [self._least("energy") + with_unit(self.energy_J, "J")]
+        parts = [self._total("energy", self.energy_J, "J")]
         if len(self.energies_J) > 1:
             low, high = (with_unit(float(q), "J", 4) for q in np.quantile(self.energies_J, (0.05, 0.95)))
             parts[0] += f" ({low} to {high}, 5-95 % of {len(self.energies_J)} chips)"
-        parts.append(f"{self._least('time')}{with_unit(self.latency_s, 's')} per inference")
-        parts.append(self._least("area") + with_unit(self.area_m2, "m2"))
+        parts += [f"{self._total('time', self.latency_s, 's')} per inference", self._total("area", self.area_m2, "m2")]
         return f"chip {self.chip.name}: {', '.join(parts)}"
 
-    def _least(self, quantity: str) -> str:
-        """Return `at least ` where a component that an inference uses is not counted."""
+    def _total(self, quantity: str, value: float | None, unit: str) -> str:
+        """Return a total with its unit, after `at least` where a component that an inference uses is not counted."""
+        if value is None:
+            return f"no {quantity} stated"
         used = (text for text in self.not_counted if not text.startswith("programming"))
-        return "at least " if any(quantity in text for text in used) else ""
+        return ("at least " if any(quantity in text for text in used) else "") + with_unit(value, unit)
 
     def __str__(self) -> str:
         return "\n".join([*table(self.rows()), "", *_totals(self)])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -118,6 +119,40 @@ def test_a_chip_without_a_cost_says_so() -> None:
     net = imc.map_model(Net().eval(), load_chip(CELLS | {"policy": {"float": "digital"}}))
     with pytest.raises(InputError, match=r"chip 'chip': got no cost given.*docs/cost.md"):
         imc.cost(net, torch.randn(4, 3))
+
+
+def written(spec: Chip, chips: int = 2) -> imc.AssociativeMemory:
+    memory = imc.AssociativeMemory(spec, dim=3, chips=chips)
+    memory.write(torch.ones(2, 3), torch.arange(2))
+    return memory
+
+
+@pytest.mark.parametrize(
+    ("call", "error"),
+    [
+        (lambda: imc.cost(Net().eval(), torch.ones(1, 3)), r"got a Net; .* imc.map_model"),
+        (
+            lambda: imc.cost(imc.map_model(nn.ReLU(), chip(), inputs=torch.randn(2, 3)), torch.ones(1, 3)),
+            "without prod",
+        ),
+        (lambda: memory_cost(chip(), torch.ones(1, 3)), "got a Chip; .* a key memory"),  # type: ignore[arg-type]
+        (lambda: memory_cost(written(chip()), torch.ones(4, 1)), r"shape \(4, 1\)"),  # would be broadcast
+        (lambda: memory_cost(written(chip()), torch.ones(3, 4, 3)), r"shape \(3, 4, 3\)"),  # of more chips
+        (lambda: memory_cost(written(chip()), torch.full((4, 3), torch.nan)), "NaN"),
+        (lambda: memory_cost(written(chip()), torch.ones(0, 3)), "no queries"),
+        (lambda: macro_cost(chip(), "sign"), "'sign'; allowed: signs or real"),  # type: ignore[arg-type]
+        (lambda: macro_cost(chip(), vectors=0), "1 or more"),
+        (lambda: report(chip()).joined(memory_cost(written(chip()), torch.ones(1, 3))), "1 and 2 chips"),
+    ],
+)
+def test_costs_of_something_else_are_refused(call: Callable[[], CostReport], error: str) -> None:
+    with pytest.raises(InputError, match=error):
+        call()
+
+
+def test_totals_that_no_component_states_are_none() -> None:
+    bare = load_chip(CELLS | {"converter": {"kind": "auto", "bits": 4}, "cost": {"source": "none"}})
+    assert report(bare).summary == "chip chip: no energy stated, no time stated per inference, no area stated"
 
 
 def test_values_of_another_node_are_scaled_by_the_stated_rule() -> None:
