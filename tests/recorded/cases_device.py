@@ -139,7 +139,7 @@ def record_write_verify() -> dict[str, Any]:
             "width": verify.width(target, 0.05, 1.9e-4).tolist(),
             "statistics": [part.tolist() for part in statistics],
             "normals": verify.normals(law, target, 0.05, 1.9e-4)[:, ::97],
-            "counts": verify.counts(statistics.accepted, uniform, within).tolist(),
+            "counts": verify.counts(statistics.accepted, torch.arange(3), uniform, within).tolist(),
         }
     return short(found)
 
