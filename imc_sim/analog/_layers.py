@@ -13,10 +13,10 @@ from torch import Tensor, nn
 
 from imc_sim._errors import InputError
 from imc_sim._tensors import comparable
-from imc_sim.analog._site_layers import SiteConv2d, SiteLinear
+from imc_sim.analog._site_layers import SiteConv2d, SiteLayer, SiteLinear
 from imc_sim.array import Chip, Converter, Crossbar, DrivenRows, Encoding, InputVectors, Patches, Rows
 from imc_sim.config import NATIVE, Engine
-from imc_sim.nn import Conv2d, LatentInputs, Linear, ProductLayer
+from imc_sim.nn import Conv2d, Linear, ProductLayer
 
 #: half precision, which crossbars compute in float32
 HALF = (torch.float16, torch.bfloat16)
@@ -224,7 +224,7 @@ class AnalogLayer(nn.Module, abc.ABC):
         """
         a = self.digital.operand(x)
         if self.exact_operands and not self.digital.kind.makes_inputs:
-            _check_exact(a, self.digital.inputs, self.name)
+            _check_exact(a, self.digital, self.name)
         return a if self._single else a.double()
 
     @torch.no_grad()
@@ -320,14 +320,18 @@ def _check_single(crossbar: Crossbar, chip: Chip, name: str) -> None:
         raise InputError(where, got, "one conversion per output, without a correction", step)
 
 
-def _check_exact(a: Tensor, inputs: LatentInputs, name: str) -> None:
+def _check_exact(a: Tensor, layer: ProductLayer, name: str) -> None:
     """Reject inputs outside the values that the layer promises."""
-    low = 0.0 if inputs == "bits" else -1.0
+    bits = layer.inputs == "bits"
     values = comparable(a)
-    if not bool(((values == low) | (values == 1)).all()):
-        step = "Put a SignActivation before the layer." if inputs == "signs" else "Fix the module before the layer."
-        got = f"other values, up to {float(a.abs().max()):g}"
-        raise InputError(f"layer {name!r}, inputs", got, "0 and 1" if inputs == "bits" else "-1 and +1", step)
+    if not bool(((values == (0.0 if bits else -1.0)) | (values == 1)).all()):
+        step = "Fix the module before the layer." if bits else "Put a SignActivation before the layer."
+        allowed, got = "0 and 1" if bits else "-1 and +1", f"other values, up to {float(a.abs().max()):g}"
+        if isinstance(layer, SiteLayer):
+            step = "Map it again with more inputs, in which the layer has such values as well."
+            allowed += f" times {layer.input_scale:g}, as in the inputs that it was mapped with"
+            got = f"other values, up to {float(a.abs().max()) * layer.input_scale:g}"
+        raise InputError(f"layer {name!r}, inputs", got, allowed, step)
 
 
 #: product layer -> the layer that runs it on crossbars

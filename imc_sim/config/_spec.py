@@ -18,6 +18,14 @@ S = TypeVar("S", bound="Spec")
 FolderName = Annotated[str, pydantic.Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$")]
 #: mappings whose `kind` says which keys they have
 _KINDS_DIFFER = ("encoding", "encoding_multibit", "programming")
+_MAPPING = "a mapping of keys to values"
+#: types of errors of pydantic -> what is allowed
+_ALLOWED: dict[str, str] = {
+    "float_type": "a number", "int_type": "a whole number", "int_from_float": "a whole number",
+    "bool_type": "true or false", "string_type": "text", "invalid_key": "keys that are text",
+    "tuple_type": "a list", "dict_type": _MAPPING,
+    "model_type": _MAPPING, "model_attributes_type": _MAPPING,
+}  # fmt: skip
 
 
 class Spec(pydantic.BaseModel):
@@ -183,11 +191,12 @@ def build(kind: type[S], data: Any, where: str) -> S:
         InputError: a key or a value is not valid.
     """
     if not isinstance(data, dict):
-        raise InputError(where, type(data).__name__, "a mapping of keys to values", "Write `key: value` lines.")
+        raise InputError(where, type(data).__name__, _MAPPING, "Write `key: value` lines.")
+    plain = _plain(data, where)
     try:
-        return kind.model_validate(_plain(data, where))
+        return kind.model_validate(plain)
     except pydantic.ValidationError as error:
-        raise _explain(kind, error, where) from None
+        raise _explain(kind, error, plain, where) from None
 
 
 def _plain(data: Any, where: str) -> Any:
@@ -200,49 +209,85 @@ def _plain(data: Any, where: str) -> Any:
     return tuple(_plain(v, where) for v in data) if isinstance(data, list | tuple) else data
 
 
-def _explain(kind: type[Spec], error: pydantic.ValidationError, where: str) -> InputError:
+def _explain(kind: type[Spec], error: pydantic.ValidationError, data: Any, where: str) -> InputError:
     """Return the error of pydantic as one that names the key, what was got and what is allowed."""
-    # A misspelt key also leaves the one that was meant missing: the misspelling is what to fix. That pieces are no
-    # number says less than what is wrong in them.
-    first = min(error.errors(include_url=False), key=lambda e: (
-        e["type"] != "extra_forbidden", e["type"] == "float_type" and isinstance(e["input"], tuple),
-    ))  # fmt: skip
-    parts, specs = _place(kind, first["loc"])
+    # A misspelt key also leaves the one that was meant missing: the misspelling is what to fix.
+    errors = sorted(error.errors(include_url=False), key=lambda e: e["type"] != "extra_forbidden")
+    places = [_place(kind, e["loc"], data) for e in errors]
+    # Where one of several types is allowed, each has an error: those in pieces of the value say more.
+    start = places[0][0]
+    inside = [n for n, (keys, _) in enumerate(places) if keys[: len(start)] == start]
+    number = 0 if errors[0]["type"] == "extra_forbidden" else max(inside, key=lambda n: (len(places[n][0]), -n))
+    first, (parts, specs) = errors[number], places[number]
     path = ".".join(map(str, parts))
     place = f"{where}: {path}" if path else where
     nested = first.get("ctx", {}).get("error")
     if isinstance(nested, InputError):
-        return InputError(f"{place}.{nested.where.lstrip(': ')}", nested.got, nested.allowed, nested.next_step)
-    got, text = first["input"], first["msg"].removeprefix("Value error, ")
+        within = f"{place}.{nested.where.lstrip(': ')}".rstrip(".")
+        return InputError(within, nested.got, nested.allowed, nested.next_step)
+    got = first["input"]
     if first["type"] == "extra_forbidden":
-        known = sorted({name for spec in _place(kind, first["loc"][:-1])[1] for name in spec.model_fields})
+        known = sorted({name for spec in _place(kind, first["loc"][:-1], data)[1] for name in spec.model_fields})
         key = str(first["loc"][-1])
         step = f"{nearest(key, known)}Remove or rename the key."
         return InputError(place, f"unknown key {key!r}", ", ".join(known) or "no key here", step)
     if first["type"] == "missing":
-        return InputError(place, "nothing", "a value (the key is required)", "Add the key.")
+        key = "" if isinstance(parts[-1], int) else " (the key is required)"
+        return InputError(place, "nothing", f"a value{key}", "Add the key." if key else "Add the value.")
     if first["type"] in {"union_tag_invalid", "union_tag_not_found"}:
         tags, tag = [tag for spec in specs for tag in _tags(spec)], first.get("ctx", {}).get("tag", "")
         step = f"{nearest(tag, tags)}Name one of these kinds."
         return InputError(f"{place}.kind", tag or "no kind", ", ".join(tags), step)
-    if first["type"] in {"model_type", "model_attributes_type"}:
+    same = [e for e, (keys, _) in zip(errors, places, strict=True) if keys == parts]
+    allowed = " or ".join(dict.fromkeys(map(_allowed, same)))
+    if first["type"] == "value_error" and isinstance(got, dict) and specs:
+        return InputError(place, "values that do not go together", allowed, "Change the value.")
+    step = "Write one value, not a mapping." if isinstance(got, dict) else "Change the value."
+    if allowed == _MAPPING:
         step = f"Write {{kind: {got}}}." if any(got in _tags(spec) for spec in specs) else "Write `key: value` lines."
-        return InputError(place, repr(got), "a mapping of keys to values", step)
-    allowed = text[0].lower() + text[1:]
-    shown = "values that do not go together" if isinstance(got, dict) else repr(got)
-    return InputError(place, shown, allowed.removeprefix("input should be "), "Change the value.")
+    return InputError(place, _shown(got), allowed, step)
 
 
-def _place(kind: type[Spec], location: tuple[int | str, ...]) -> tuple[list[int | str], list[type[Spec]]]:
-    """Return the keys of a location, without kinds and types that it names, and the specifications possible there."""
+def _allowed(error: Any) -> str:
+    """Return what an error of pydantic allows, in the words of YAML."""
+    if error["type"] == "too_short":
+        return f"a list of {error['ctx']['min_length']} or more"
+    if error["type"] in _ALLOWED:
+        return _ALLOWED[error["type"]]
+    text: str = error["msg"].removeprefix("Value error, ").replace("String should match", "text of the")
+    return (text[0].lower() + text[1:]).removeprefix("input should be ")
+
+
+def _shown(got: Any) -> str:
+    """Return a value as a user wrote it."""
+    if isinstance(got, dict):
+        return f"a mapping with the keys {', '.join(map(repr, got))}" if got else "an empty mapping"
+    return repr(_listed(got))
+
+
+def _listed(value: Any) -> Any:
+    return [_listed(each) for each in value] if isinstance(value, tuple) else value
+
+
+def _place(kind: type[Spec], location: tuple[int | str, ...], data: Any) -> tuple[list[int | str], list[type[Spec]]]:
+    """Return the keys of a location and the specifications possible there.
+
+    A location of pydantic also names kinds and types, of which several are allowed: those are no keys of the data.
+    """
     keys: list[int | str] = []
     candidates = [kind]
     for part in location:
         fields = [c.model_fields[str(part)].annotation for c in candidates if str(part) in c.model_fields]
         tagged = [c for c in candidates if part in _tags(c)]
-        typed = candidates and (part == "float" or str(part).startswith("tuple["))  # one type of several
-        keys += [] if (tagged or typed) and not fields else [part]
-        candidates = [s for f in fields for s in _specs_in(f)] if fields else (tagged or candidates)
+        inner: dict[Any, Any] = (
+            dict(enumerate(data)) if isinstance(data, tuple) else data if isinstance(data, dict) else {}
+        )
+        if fields or ((part in inner or isinstance(part, int)) and not tagged):
+            keys.append(part)
+            data = inner.get(part)
+            candidates = [s for f in fields for s in _specs_in(f)] if fields else candidates
+        elif tagged:
+            candidates = tagged
     return keys, candidates
 
 

@@ -13,6 +13,8 @@ Kind = Literal["binary", "bits", "ternary", "levels", "real"]
 _TOP = 2**15
 #: rounding of scale times integer in float32, relative to the largest value
 _ROUNDING = 4e-7
+#: the same of signs and bits: `sign * scale - weight + weight` rounds to the weight, which may be many scales large
+_LOOSE = 4e-6
 #: steps up to the largest value that are tried one after the other, and weights of a row that they are tried on
 _SMALL, _SAMPLE = 127, 256
 
@@ -38,7 +40,7 @@ class Values:
         return self.kind != "real"
 
 
-def weights_of(w: Tensor) -> Values:
+def weights_of(w: Tensor, rounding: float = _LOOSE) -> Values:
     """Classify a weight matrix by the smallest class that explains every row up to a scale of that row.
 
     A row of equal signs is binary in a matrix of signs, whichever values happen to occur; a row of zeros fits every
@@ -46,6 +48,7 @@ def weights_of(w: Tensor) -> Values:
 
     Args:
         w: weights [out, in].
+        rounding: largest distance to the values of signs and bits, relative to the largest of a row.
 
     Returns:
         The class, with a scale per row.
@@ -54,9 +57,10 @@ def weights_of(w: Tensor) -> Values:
     top = w.abs().amax(1)
     unit = torch.where(top > 0, top, torch.ones_like(top))[:, None]
     ratio = w / unit
-    kind = _simple(ratio, rows_of_zeros=top == 0)
+    kind = _simple(ratio, top == 0, rounding)
     if kind is not None:
-        return Values(kind, top)
+        least = torch.where(ratio == 0, torch.ones_like(ratio), ratio.abs()).amin(1)
+        return Values(kind, top * (1 + least) / 2)  # the middle of rounded values
     for rows in (slice(0, 1), slice(None)):  # a single real row decides, and the search of its step is slow for all
         step = _step(ratio[rows])
         whole = (ratio[rows] / step[:, None]).round()
@@ -85,18 +89,20 @@ def inputs_of(values: Tensor) -> Values:
         values: distinct values of an input [n].
 
     Returns:
-        The class, with a single scale.
+        The class, with a single scale; real where all are 0, which promises nothing.
     """
-    found = weights_of(values.reshape(1, -1))
+    if not bool(values.any()):
+        return Values("real", torch.ones(1, dtype=torch.float64), 0)
+    found = weights_of(values.reshape(1, -1), _ROUNDING)
     negative = bool((values < 0).any())
     if found.kind == "binary" and not negative:
         return Values("bits", found.scale)  # a constant drive is 0 or 1 as well as -1 or +1: the smaller promise
     return found
 
 
-def _simple(ratio: Tensor, rows_of_zeros: Tensor) -> Kind | None:
+def _simple(ratio: Tensor, rows_of_zeros: Tensor, rounding: float) -> Kind | None:
     """Return the class of values within -1, 0 and +1, or None if there are others."""
-    ones = (ratio.abs() - 1).abs() <= _ROUNDING
+    ones = (ratio.abs() - 1).abs() <= rounding
     zeros = ratio == 0
     if bool((ones | rows_of_zeros[:, None]).all()):
         return "binary"

@@ -20,7 +20,7 @@ from imc_sim.array import Chip
 from imc_sim.device import Device
 from imc_sim.sites import find_products, inputs_of, weights_of
 from imc_sim.sites._calls import PRODUCTS
-from tests.exact.networks import on_grid
+from tests.exact.networks import Products, on_grid
 
 IDEAL = Chip(device=Device(g_lrs_S=1e-4, g_hrs_S=0.0)).replace("policy", {"int8": "crossbar", "float": "crossbar"})
 FLOAT = IDEAL.replace("encoding_multibit", {"kind": "sliced", "weight_bits": 16})
@@ -264,9 +264,31 @@ def test_the_share_on_crossbars_is_of_all_that_torch_counts() -> None:
     assert f"{100 * 64 / 136:.3g} % are in functions of '' that were not seen" in last
 
 
-def test_a_constant_input_is_one_bit() -> None:
+def test_a_constant_input_is_one_bit_and_zeros_promise_nothing() -> None:
     assert inputs_of(torch.tensor([0.5])).kind == "bits"
     assert inputs_of(torch.tensor([-0.5, 0.5])).kind == "binary"
+    assert inputs_of(torch.tensor([0.0, -0.0])).kind == "real"
+
+
+@pytest.mark.parametrize("adc", ["ideal", "auto"])
+def test_a_layer_whose_inputs_were_all_zero_is_mapped(adc: str) -> None:
+    network = Products(torch.randn(4, 6), lambda x, w: F.linear((x - 3).relu(), w.sign()))
+    x, chip = torch.randn(5, 6).clamp(-2, 2), IDEAL.replace("converter.kind", adc)
+    analog = imc.map_model(network, chip, inputs=x)
+    assert torch.equal(analog(x)[0], network(x))
+    assert torch.allclose(imc.map_model(network, IDEAL, inputs=x)(4 * x)[0], network(4 * x), atol=1e-5)
+    assert bool(network(4 * x).any())
+
+
+@pytest.mark.parametrize("largest", [1.0, 60.0])
+def test_signs_that_a_network_rounds_to_its_weights_are_signs(largest: float) -> None:
+    """Of `sign * scale - weight + weight`, whose gradient is that of the weight."""
+    weight = 0.02 * torch.randn(8, 500).abs().clamp_min(0.01) * torch.randn(8, 500).sign()
+    weight[0, 0] = largest * weight[0].abs().mean()
+    scale = weight.abs().mean(1, keepdim=True)
+    found = weights_of(scale * weight.sign() - weight + weight)
+    assert found.kind == "binary"
+    torch.testing.assert_close(found.scale[:, None], scale.double(), rtol=2e-6, atol=0.0)
 
 
 def test_noise_follows_the_image_and_every_chip_differs() -> None:

@@ -94,10 +94,16 @@ class Outer(Spec):
     count: int = 1
     name: str = "\u00e9"
     inner: Inner = Inner()
+    published: float | tuple[float | None, ...] | None = None
+    either: Inner | Effect | None = None
+    pair: tuple[float, float] = (0.0, 1.0)
+    some: tuple[int, ...] = Field(default=(1,), min_length=1)
+    names: dict[str, str] = Field(default_factory=dict)
+    code: str = Field(default="a", pattern="^[a-z]$")
 
 
 def test_settings_that_act_are_found_at_any_depth() -> None:
-    assert Outer().acting() == {"count": 1, "name": "\u00e9", "inner": {"kind": "a"}}
+    assert Outer().acting() == Outer().to_dict() | {"inner": {"kind": "a"}}
     assert Outer(inner=Inner(size=1.0)).acting()["inner"] == {"size": 1.0, "kind": "a"}
 
 
@@ -118,6 +124,21 @@ def test_canonical_text_keeps_letters_and_sorts_keys() -> None:
         ({"inner": {"siz": 1.0}}, r"inner\.siz: got unknown key 'siz'.*Did you mean 'size'"),
         ({"inner": {"size": float("nan")}}, "inner.size: got nan"),
         ({"inner": 3}, "a mapping of keys to values"),
+        (
+            {"published": {"a": 1}},
+            "published: got a mapping with the keys 'a'; allowed: a number or a list. Write one value",
+        ),
+        ({"published": {}}, "published: got an empty mapping; allowed: a number or a list"),
+        ({"published": "a"}, "published: got 'a'; allowed: a number or a list"),
+        ({"published": [0.5, {"a": 1}]}, r"published\.1: got a mapping with the keys 'a'; allowed: a number\. "),
+        ({"published": [[1.0]]}, r"published\.0: got \[1.0\]; allowed: a number\."),
+        ({"either": 3}, "either: got 3; allowed: a mapping of keys to values. Write `key: value` lines"),
+        ({"pair": [1.0]}, r"pair\.1: got nothing; allowed: a value\. Add the value"),
+        ({"some": []}, r"some: got \[\]; allowed: a list of 1 or more"),
+        ({"some": {"a": 1}}, "some: got a mapping with the keys 'a'; allowed: a list"),
+        ({"names": 3}, "names: got 3; allowed: a mapping of keys to values. Write `key: value` lines"),
+        ({"names": {"a": {"b": 1}}}, r"names\.a: got a mapping with the keys 'b'; allowed: text\. "),
+        ({"code": "A"}, r"code: got 'A'; allowed: text of the pattern '\^\[a-z\]\$'"),
     ],
 )
 def test_values_are_not_converted(data: dict[str, Any], match: str) -> None:

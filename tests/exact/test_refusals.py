@@ -78,7 +78,7 @@ TIMES = {"kind": "measured", "g_max_S": 1e-4}
          "low of at most high"),
         (lambda: device(time={"drift": {"nu": [{"coeficients": [1.0]}], "g_max_S": 1e-4}}),
          r"time\.drift\.nu\.0\.coeficients: got unknown key.*Did you mean 'coefficients'"),
-        (lambda: device(time={"drift": {"nu": "fast"}}), r"time\.drift\.nu: got 'fast'; allowed: a valid number"),
+        (lambda: device(time={"drift": {"nu": "fast"}}), r"time\.drift\.nu: got 'fast'; allowed: a number or a list\."),
         (lambda: device(time={"relaxation": BY_STATE | {"states_S": [1e-4, 1e-5]}}), "states_S that rise"),
         (lambda: device(time={"relaxation": BY_STATE | {"states_S": [1e-5, 1e-5]}}), "states_S that rise"),
         (lambda: device(time={"relaxation": BY_STATE | {"sigma_S": [1e-6]}}), "one for each of the 2 states_S"),

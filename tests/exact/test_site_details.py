@@ -83,9 +83,9 @@ def test_scales_of_weights_and_inputs_are_undone(
 @pytest.mark.parametrize(
     ("seen", "later", "match"),
     [
-        ([1.0, 0.0], [1.0, -1.0], r"0 and 1"),
-        ([1.0, -1.0], [1.0, 0.0], r"-1 and \+1"),
-        ([2.0, 0.0], [2.0, 1.0], r"0 and 1"),
+        ([1.0, 0.0], [1.0, -1.0], r"up to 1; allowed: 0 and 1 times 1, as in .* Map it again with more inputs"),
+        ([1.0, -1.0], [1.0, 0.0], r"-1 and \+1 times 1, as"),
+        ([2.0, 0.0], [2.0, 3.0], r"up to 3; allowed: 0 and 1 times 2, as"),
     ],
 )
 def test_inputs_beyond_the_values_that_were_seen_are_refused(seen: list[float], later: list[float], match: str) -> None:

@@ -13,16 +13,19 @@ import inspect
 import io
 import json
 import pkgutil
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pytest
 import typer
 
 import imc_sim
+from imc_sim._errors import InputError
 from imc_sim.cli import app
-from imc_sim.config import Spec
+from imc_sim.config import Spec, build
 
 TABLE = Path(__file__).with_name("defaults.csv")
 LIMITS = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<", "min_length": "length >=", "max_length": "length <="}
@@ -111,6 +114,23 @@ def test_defaults_and_limits_are_unchanged() -> None:
     assert not changed, "what leaves these out has another meaning now; see the text of this module"
     new = found.keys() - known.keys()
     assert len(new) < 0.05 * len(found), f"add rows of {sorted(new)}"
+
+
+@pytest.mark.parametrize("wrong", [{"no_key": 1}, [{"no_key": 1}], [[[[]]]]], ids=str)
+def test_errors_name_keys_of_the_file_and_no_types(wrong: Any) -> None:
+    found: list[tuple[Any, InputError]] = []
+    for spec in set(specs()):
+        for name, field in () if inspect.isabstract(spec) else spec.model_fields.items():
+            try:
+                build(spec, {name: wrong}, "f")
+            except InputError as error:
+                found.append((field.annotation, error))
+    types = {"float", "int", "str", *(spec.__name__ for spec in specs())}
+    for annotation, error in found:
+        assert re.fullmatch(r"f: \w+(\.\w+)*", error.where), error
+        assert not types & set(error.where.split(".")), error
+        assert annotation not in (int, float, str, bool) or "together" not in str(error.got), error
+    assert len(found) > 500
 
 
 if __name__ == "__main__":
