@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from pandas import DataFrame, concat, read_csv
 
 from imc_sim._errors import ResultsError
-from imc_sim.plotting._figure import new_panels, write_figure
+from imc_sim.plotting._figure import UNNAMED, new_panels, write_figure
 from imc_sim.plotting._tables import distinct, where
 
 if TYPE_CHECKING:
@@ -25,8 +25,10 @@ if TYPE_CHECKING:
 TABLE = "tsne.csv"
 _SHARES = ("nearest_percent", "nearest_clean_percent")
 _SHAPES = "os^DvPX"
-#: inches: a column and two columns of a page
-_COLUMN, _PAGE = 3.4, 7.0
+#: inches: width of a column and of two columns of a page, and largest height
+_COLUMN, _PAGE, _TALL = 3.4, 7.0, 8.5
+#: panels in a row where they are a single row or column
+_ACROSS = 3
 
 
 def tsne_data(panels: Sequence[Embedding]) -> DataFrame:
@@ -81,30 +83,37 @@ def plot_tsne(ax: Axes, data: DataFrame, size: float = 7.0) -> None:
 def tsne_figure(data: DataFrame) -> Figure:
     """Return all panels with the shares of nearest images below each. Call it inside `style()`.
 
+    A single row or column of panels is continued in the next row after three.
+
     Args:
         data: table of `tsne_data`.
     """
     rows, columns = distinct(data, "row"), distinct(data, "column")
-    width = _COLUMN if len(columns) <= 2 else _PAGE
-    side, dense = width / len(columns), len(columns) > 4
-    figure, axes = new_panels(len(rows), len(columns), width, len(rows) * (side + 0.22) + 0.45)
-    for k, ax in enumerate(axes):
-        row, column = rows[k // len(columns)], columns[k % len(columns)]
+    places, grid = [(row, column) for row in rows for column in columns], len(rows) > 1 and len(columns) > 1
+    across = len(columns) if grid else -(-len(places) // -(-len(places) // _ACROSS))  # 4 panels: two by two
+    down = -(-len(places) // across)
+    side = min((_COLUMN if across <= 2 else _PAGE) / across, (_TALL - 0.45) / down - 0.22)
+    width, dense = side * across, across > 4
+    figure, axes = new_panels(down, across, width, down * (side + 0.22) + 0.45)
+    for ax in axes[len(places) :]:
+        ax.set_axis_off()
+    for k, (ax, (row, column)) in enumerate(zip(axes, places, strict=False)):
         part = where(where(data, "row", row), "column", column)
         if part.empty:
             ax.set_axis_off()
             continue
         plot_tsne(ax, part, 2.5 if dense else 7.0)
-        if k < len(columns):
-            ax.set_title(_wrapped(str(column), dense), fontsize=5.5 if dense else 6.5)
-        if k % len(columns) == 0 and len(rows) > 1:
+        if not grid or k < across:
+            named = [str(column)] * (column != UNNAMED) + [str(row)] * (len(rows) > 1 and not grid)
+            ax.set_title(_wrapped(", ".join(named), dense), fontsize=5.5 if dense else 6.5)
+        if grid and k % across == 0:
             ax.set_ylabel(str(row), fontsize=6.5)
         ax.set_xlabel(_share(part, 0 if dense else 1), fontsize=6, labelpad=2)
     images = len(data) // len(tsne_shares(data))
-    first = f"t-SNE of {images} images of {data['class'].nunique()} classes (colour and shape). Below:"
-    below = "share of images whose nearest other image is of the same class"
+    below = f"t-SNE of {images} images of {data['class'].nunique()} classes (colour and shape). Below: share of images"
+    below += " whose nearest other image is of the same class"
     below += "; in brackets: nearest among the clean images" if _has_two_shares(data) else ""
-    figure.supxlabel(f"{first} {below}" if width == _PAGE else f"{first}\n{textwrap.fill(below, 60)}", fontsize=6)
+    figure.supxlabel(textwrap.fill(below, int(17 * width)), fontsize=6)
     return figure
 
 

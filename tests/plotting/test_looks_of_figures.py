@@ -224,12 +224,37 @@ def test_panels_of_a_tsne_are_in_their_row_and_column() -> None:
     assert [ax.axison for ax in figure.axes] == [True] * 4 + [False, True]
     assert [ax.get_ylabel() for ax in figure.axes] == ["r", "", "", "s", "", ""]
     assert [ax.get_title() for ax in figure.axes] == ["a", "b", "c", "", "", ""]
-    below = str(figure.get_supxlabel())
+    below = str(figure.get_supxlabel()).replace("\n", " ")
     assert below.startswith("t-SNE of 2 images of 2 classes")
     assert below.endswith("in brackets: nearest among the clean images")
     assert "brackets" not in str(made(tsne_figure, embedded(["r"], ["a", "b"])).get_supxlabel())
     assert made(tsne_figure, embedded(["r"], ["a", "b"])).get_figwidth() == pytest.approx(3.4)
     assert _share(embedded(["r", "s"], ["a"]).iloc[2:], 0) == "51 % (50 %)"
+
+
+@pytest.mark.parametrize(
+    ("rows", "columns", "shape", "width"),
+    [(1, 1, (1, 1), 3.4), (2, 1, (1, 2), 3.4), (3, 1, (1, 3), 7.0), (4, 1, (2, 2), 3.4), (5, 1, (2, 3), 7.0),
+     (1, 7, (3, 3), 7.0),
+     (2, 2, (2, 2), 3.4), (2, 7, (2, 7), 7.0), (5, 2, (5, 2), 2.78), (3, 3, (3, 3), 7.0)],
+)  # fmt: skip
+def test_panels_of_a_tsne_fit_a_page(rows: int, columns: int, shape: tuple[int, int], width: float) -> None:
+    names = [["all"] if n == 1 else [f"{word} {k}" for k in range(n)] for word, n in (("row", rows), ("net", columns))]
+    figure = made(tsne_figure, embedded(names[0], names[1]))
+    grid = figure.axes[0].get_gridspec()
+    assert grid is not None
+    assert (grid.nrows, grid.ncols) == shape
+    assert (figure.get_figwidth(), figure.get_figheight() <= 8.51) == (pytest.approx(width, abs=0.01), True)
+    assert [ax.axison for ax in figure.axes] == [k < rows * columns for k in range(math.prod(shape))]
+    shown = [ax.get_title().split("\n")[0] for ax in figure.axes]
+    assert shown[: shape[1]] == [*(names[1] if columns > 1 else [""] if rows == 1 else names[0])][: shape[1]]
+    figure.draw_without_rendering()
+    caption, page = figure._supxlabel.get_window_extent(), figure.bbox  # type: ignore[attr-defined]
+    assert caption.x0 >= page.x0
+    assert caption.x1 <= page.x1
+
+
+def test_shares_of_images_name_both_where_they_differ() -> None:
     lower = embedded(["r"], ["a"]).assign(nearest_clean_percent=70.0)
     assert _share(lower, 0) == "50 % (70 %)"
 
