@@ -261,3 +261,31 @@ def record_chips() -> dict[str, Any]:
             *(" ".join(sorted(names)) for names in (own, these - own, own - these)),
         ]
     return found
+
+
+def record_large() -> dict[str, Any]:
+    """Products that the compiled kernel computes where the processor has it, else torch: to the same bits."""
+    found: dict[str, Any] = {}
+    tile = {"rows": 90, "cols": 64}
+    several: dict[str, tuple[str, dict[str, Any]]] = {
+        "one product": ("differential", {"device": {"g_lrs_S": 8e-5, "g_hrs_S": 6e-6}}),
+        "noise, ADC": ("bnn_v", {"device": CELLS | {"read": NOISE}, "converter": AUTO}),
+        "int8": ("bnn_vi", {"compute": "int8", "converter": AUTO | {"range": "calibrated"}}),
+        "int16": ("tnn_i", {"compute": "int16", "converter": AUTO | {"rows": "used"}}),
+    }
+    for name, (kind, settings) in several.items():
+        encoding = encodings()[kind]()
+        w, x = example("", "ternary" if kind == "tnn_i" else "bipolar", 150, 207, 61)
+        crossbar = Crossbar.program(
+            w, chip(tile=tile, **settings), 2, 4, encoding=encoding, unit_inputs=kind != "tnn_i"
+        )
+        if crossbar.chip.calibrates:
+            crossbar.set_limits(-11.0, 14.0)
+        images = x[:54, :200].reshape(3, 9, 20, 20)[:, :4]
+        found[name] = [crossbar.mvm(x), crossbar.mvm(x[:7])]
+        if kind != "tnn_i":
+            w, described = example("", "bipolar", 60, 36)[0], chip(tile=tile, **settings)
+            layer = Crossbar.program(w, described, 2, 4, "conv", encoding=encoding, unit_inputs=True)
+            layer.set_limits(-11.0, 14.0)
+            found[name].append(layer.read(1, Patches(images, 3, 1, 0), 2))
+    return short(found)
