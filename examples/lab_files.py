@@ -1,14 +1,16 @@
-"""Write five made-up files of measurements, shaped like exports of laboratories: python examples/lab_files.py [FOLDER].
+"""Write six made-up files of measurements, shaped like exports of laboratories: python examples/lab_files.py [FOLDER].
 
 levels.csv: a spreadsheet with decimal commas; two states of 2,000 cells, of which some are stuck or overflow.
 bake.txt: a tester's report; conductances of 200 LRS cells over a bake of 100 h at two temperatures.
 endurance.csv: a tester's log; LRS and HRS resistances of 40 cells over 10^6 cycles.
 iv.csv: a parameter analyser's export; double sweeps of 5 cells.
 noise.txt: read currents of one cell over a minute, from numpy.savetxt.
+map.npz: conductances of an array of 128 x 128 cells in HRS and in LRS, by position.
 """
 
 from __future__ import annotations
 
+import io
 import sys
 from pathlib import Path
 
@@ -88,8 +90,22 @@ def noise(rng: np.random.Generator) -> str:
     return f"# time_s current_A\n{rows}\n"
 
 
+def array_map(rng: np.random.Generator) -> bytes:
+    """Return an array in HRS and in LRS, [2, rows, columns]: LRS falls by 15 % along the rows, and a column is open."""
+    target = np.stack([np.full((128, 128), HRS_uS), np.full((128, 128), LRS_uS)])
+    measured = target * np.exp(np.array([0.3, 0.06])[:, None, None] * rng.normal(size=target.shape))
+    measured[1] *= 1.075 - 0.15 * np.linspace(0, 1, 128)[:, None]
+    measured[:, :, 17] = 0.0
+    file = io.BytesIO()
+    np.savez_compressed(file, conductance_uS=measured.round(3), target_uS=target)
+    return file.getvalue()
+
+
 #: name -> what is in the file
-FILES = {"levels.csv": levels, "bake.txt": bake, "endurance.csv": endurance, "iv.csv": iv, "noise.txt": noise}
+FILES = {
+    "levels.csv": levels, "bake.txt": bake, "endurance.csv": endurance, "iv.csv": iv, "noise.txt": noise,
+    "map.npz": array_map,
+}  # fmt: skip
 
 
 def main(folder: Path) -> None:
@@ -97,7 +113,8 @@ def main(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for number, (name, make) in enumerate(FILES.items()):
         path = folder / name
-        path.write_text(make(np.random.Generator(np.random.Philox(number))), encoding="utf-8")
+        content = make(np.random.Generator(np.random.Philox(number)))
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
         print(path)
 
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from imc_sim._errors import InputError
 from imc_sim._tensors import comparable
 from imc_sim.analog._site_layers import SiteConv2d, SiteLayer, SiteLinear
-from imc_sim.array import Chip, Converter, Crossbar, DrivenRows, Encoding, InputVectors, Patches, Rows
+from imc_sim.array import Chip, Converter, Crossbar, DrivenRows, Encoding, InputVectors, MapCells, Patches, Rows
 from imc_sim.config import NATIVE, Engine
 from imc_sim.nn import Conv2d, Linear, ProductLayer
 
@@ -63,6 +63,7 @@ class Context:
         running: the pass that runs; None: a layer is called without its model.
         shared: input and output of digital layers by their id, and of digital products by the number of the call.
         measured: measured conductances in S of every layer by name; None: cells are simulated.
+        cells: places of the layers on a measured map.
         observer: called with every layer, the position of the chip and the inputs of the product, before it is read.
     """
 
@@ -70,6 +71,7 @@ class Context:
     running: Pass | None = None
     shared: dict[int, Any] = field(default_factory=dict)
     measured: Mapping[str, Any] | None = None
+    cells: MapCells = field(default_factory=MapCells)
     observer: Callable[[AnalogLayer, int, Tensor], None] | None = None
 
     @contextlib.contextmanager
@@ -210,6 +212,7 @@ class AnalogLayer(nn.Module, abc.ABC):
         }
         measured = self.context.measured
         if measured is None or chip is not self.chip:  # ranges are calibrated with ideal cells
+            options["cells"] = self.context.cells
             return Crossbar.program(weights, chip, chips, self.seed, self.name, **options)
         if self.name not in measured:
             step = "Add its conductances, or set policy.layers: {NAME: digital}."

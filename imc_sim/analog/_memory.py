@@ -43,7 +43,7 @@ class AssociativeMemory:
         self, chip: Chip | str | os.PathLike[str] | Mapping[str, object], dim: int, chips: int | range = 1,
         seed: int = 0, form: KeyForm = "bipolar", layer: str = "memory", engine: Engine | str | None = None,
     ) -> None:  # fmt: skip
-        self.chip, self.dim, self.seed, self.layer = load_chip(chip), dim, seed, layer
+        self.chip, self.dim, self.seed, self.layer = load_chip(chip).resampled, dim, seed, layer
         self.engine = self.chip.engine if engine is None else as_engine(engine)
         self.form: KeyForm = form
         check_seed(seed, "memory")

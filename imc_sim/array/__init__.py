@@ -11,6 +11,7 @@ from imc_sim.array._crossbar import Crossbar
 from imc_sim.array._grouped_readout import GroupedReadout
 from imc_sim.array._inputs import Inputs
 from imc_sim.array._line_conductance import line_conductance
+from imc_sim.array._map_cells import MapCells
 from imc_sim.array._placement import Placement, Tile
 from imc_sim.array._programmed_weights import RESOLUTION, Rounding, operand_bytes
 from imc_sim.array._readout import IdealReadout, Readout
@@ -65,6 +66,7 @@ __all__ = [
     "InputVectors",
     "Inputs",
     "Lines",
+    "MapCells",
     "MultiplyAdds",
     "Offset",
     "Patches",

@@ -19,7 +19,7 @@ from imc_sim.array.circuit.wires import Wires
 from imc_sim.array.encoding.kinds import AnyEncoding
 from imc_sim.array.encoding.multibit import Differential, Sliced
 from imc_sim.config import NATIVE, Engine, Spec, build, find_content, read_yaml, stored_names, warn_if_shadowed
-from imc_sim.device import CONTINUOUS, Device
+from imc_sim.device import CONTINUOUS, Device, MapVariation, chip_of_map
 
 Place = Literal["crossbar", "digital", "error"]
 Neurons = Literal["bernoulli", "comparator"]
@@ -122,6 +122,7 @@ class Chip(Spec):
                 "read noise": device.read.noisy,
                 "continuous levels": device.levels == CONTINUOUS,
                 "wires": not self.wires.is_ideal,
+                "measured cells by position": device.by_position,
                 "engine": not self.engine.native,
             }
             if any(needed.values()):
@@ -194,6 +195,14 @@ class Chip(Spec):
         """Return this chip with ideal cells, noise-free reads and ideal wires."""
         return self.model_copy(update={"device": self.device.without_effects(), "wires": Wires()})
 
+    @property
+    def resampled(self) -> Chip:
+        """Return this chip with measured cells picked at random instead of by position."""
+        law = self.device.programming
+        if not isinstance(law, MapVariation):
+            return self
+        return self.replace("device.programming", law.model_copy(update={"use": "resample"}).to_dict())
+
     def physics(self) -> dict[str, Any]:
         """Return everything that affects a result: all settings but name, source, validity and cost."""
         return {k: v for k, v in self.to_dict().items() if k not in {"name", "source", "validity", "cost"}}
@@ -207,7 +216,7 @@ def load_chip(chip: str | os.PathLike[str] | Mapping[str, Any] | Chip) -> Chip:
     """Return a chip.
 
     Args:
-        chip: name of a file in device_configs/, path, mapping, or a chip.
+        chip: name of a file in device_configs/, path, mapping, or a chip. An .npz file is a measured map.
 
     Raises:
         InputError: for an unknown name, an unknown key, a missing unit, or a value out of range.
@@ -219,5 +228,5 @@ def load_chip(chip: str | os.PathLike[str] | Mapping[str, Any] | Chip) -> Chip:
     else:
         path = find_content("chip", chip)
         warn_if_shadowed("chip", chip, path)
-        data, where = read_yaml(path), str(path)
+        data, where = chip_of_map(path) if path.suffix == ".npz" else read_yaml(path), str(path)
     return build(Chip, stored_names(data, where), where=where)

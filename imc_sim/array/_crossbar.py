@@ -22,6 +22,7 @@ from imc_sim._rng import Address, check_seed, chip_numbers
 from imc_sim._tensors import real_values
 from imc_sim.array._chip import Chip, load_chip
 from imc_sim.array._compiled._readout import CompiledReadout
+from imc_sim.array._map_cells import MapCells
 from imc_sim.array._measured import measured_cells
 from imc_sim.array._plan import Plan
 from imc_sim.array._programmed_weights import ProgrammedWeights, Rounding
@@ -33,6 +34,7 @@ from imc_sim.array._vectors import InputVectors, Rows, TileInputs
 from imc_sim.array.circuit.driven_rows import DrivenRows, needs_density, switches_rows
 from imc_sim.array.circuit.tiles import GatingEstimate, gating_estimate
 from imc_sim.array.encoding.base import Encoding
+from imc_sim.device import MapVariation
 
 
 @final
@@ -66,7 +68,7 @@ class Crossbar:
     def program(
         cls, weights: Tensor, chip: Chip | str | os.PathLike[str] | Mapping[str, object], chips: int | range = 1,
         seed: int = 0, layer: str = "crossbar", epoch: int = 0, encoding: Encoding | None = None,
-        unit_inputs: bool = False, driven: DrivenRows | None = None,
+        unit_inputs: bool = False, driven: DrivenRows | None = None, cells: MapCells | None = None,
     ) -> Crossbar:  # fmt: skip
         """Program weights into the cells of one or more chips.
 
@@ -85,6 +87,7 @@ class Crossbar:
             unit_inputs: a promise that every input is -1 or +1, which makes the variance of read noise a constant.
             driven: rows that inputs switch on, as `measure_rows` counts them. Where wires need them and they are not
                 given, cells are programmed at the first read, for the rows measured by then.
+            cells: places of several layers on one measured map (`programming.use: cells`); None: this one alone.
 
         Returns:
             The crossbar, its cells programmed.
@@ -97,7 +100,9 @@ class Crossbar:
         numbers = chip_numbers(chips, where)
         weights = real_values(weights, f"{where}, weights")
         plan = Plan.of(weights.cpu(), encoding or chip.encoding, chip, where)  # encode -> place
-        address = Address(seed, layer, numbers[0], epoch)
+        address, law = Address(seed, layer, numbers[0], epoch), chip.device.programming
+        if isinstance(law, MapVariation) and chip.device.by_position:
+            plan = dataclasses.replace(plan, deviations=(cells or MapCells()).deviations(plan, law, address, numbers))
         return cls(plan, numbers, address, unit_inputs, weights.device, driven)
 
     @classmethod
@@ -231,7 +236,7 @@ class Crossbar:
     @property
     def targets(self) -> Tensor:
         """Return the conductances that programming aims at, in S [tile, tile.rows, tile.cols]."""
-        ideal = dataclasses.replace(self.plan, chip=self.chip.without_effects(), measured=None)
+        ideal = dataclasses.replace(self.plan, chip=self.chip.without_effects(), measured=None, deviations=None)
         cells = ideal.siemens(program_cells(ideal, self.addresses[0]))
         return ideal.placement.split(ideal.physical(cells))
 

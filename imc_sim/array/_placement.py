@@ -106,7 +106,7 @@ class Placement:
             matrix: cells [*, word lines, bit lines].
         """
         out = matrix.new_zeros(*matrix.shape[:-2], self.tiles, self.tile.rows, self.tile.cols)
-        for t, (lines, columns) in enumerate(self._parts()):
+        for t, (lines, columns) in enumerate(self.parts):
             part = matrix[..., lines, columns]
             out[..., t, : part.shape[-2], : part.shape[-1]] = part
         return out
@@ -118,12 +118,13 @@ class Placement:
             tiles: [*, tile, tile.rows, tile.cols].
         """
         out = tiles.new_empty(*tiles.shape[:-3], self.inputs * self.row_group, self.outputs * self.column_group)
-        for t, (lines, columns) in enumerate(self._parts()):
+        for t, (lines, columns) in enumerate(self.parts):
             part = out[..., lines, columns]
             part.copy_(tiles[..., t, : part.shape[-2], : part.shape[-1]])
         return out
 
-    def _parts(self) -> list[tuple[slice, slice]]:
+    @property
+    def parts(self) -> list[tuple[slice, slice]]:
         """Return the word lines and the bit lines of each tile."""
         r, c = self.row_group, self.column_group
         rows = [slice(i.start * r, i.stop * r) for i in self.row_slices]

@@ -29,6 +29,8 @@ class Plan:
         order: the output at each position along the columns of tiles.
         reference: for every output the one that holds its reference; None without reference columns.
         measured: measured conductances of programmed cells in S, by chip number, shaped as `cells`; None: simulated.
+        deviations: measured deviations of cells from their targets in window / steps, by chip number, shaped as
+            `cells`; None: sampled.
     """
 
     chip: Chip
@@ -38,6 +40,7 @@ class Plan:
     order: Tensor
     reference: Tensor | None
     measured: Mapping[int, Tensor] | None = None
+    deviations: Mapping[int, Tensor] | None = None
 
     @classmethod
     def of(cls, weights: Tensor, encoding: Encoding, chip: Chip, where: str) -> Plan:

@@ -69,7 +69,8 @@ def program_chips(
 def program_pairs(plan: Plan, address: Address) -> Coefficients | None:
     """Sample the differential conductance of column pairs in one pass; None where single cells are needed."""
     device, steps, chip = plan.chip.device, plan.targets.steps, plan.chip
-    if plan.measured is not None or chip.changes_cells or plan.targets.held is not None or device.read.noisy:
+    single = plan.measured is not None or plan.deviations is not None
+    if single or chip.changes_cells or plan.targets.held is not None or device.read.noisy:
         return None
     if plan.by_pairs:
         law = pair_units_table(device, steps, plan.dtype)  # type: ignore[arg-type]  # hashable
@@ -82,11 +83,15 @@ def program_pairs(plan: Plan, address: Address) -> Coefficients | None:
 def program_cells(plan: Plan, address: Address, dtype: torch.dtype = torch.float64) -> Tensor:
     """Sample the programmed cells: [outputs, slices, columns, in, rows], in units of window / steps.
 
-    Measured cells are returned instead where there are some.
+    Measured cells are returned instead where there are some, or targets with measured deviations.
     """
     if plan.measured is not None:
         return on_grid(plan.units(plan.measured[address.chip]), dtype)
-    return plan.chip.device.sample(_table(plan, dtype), plan.cells, plan.targets.steps, *address)
+    device, steps = plan.chip.device, plan.targets.steps
+    if plan.deviations is not None:
+        g = device.places(plan.cells, steps) * steps + plan.deviations[address.chip]
+        return on_grid(g if device.time.relaxes else g.clamp_min(-plan.floor), dtype)
+    return device.sample(_table(plan, dtype), plan.cells, steps, *address)
 
 
 def age(plan: Plan, cells: Tensor, address: Address, device: Device | None = None) -> Tensor:

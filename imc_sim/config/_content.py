@@ -185,7 +185,7 @@ def unreadable_families() -> list[tuple[str, InputError]]:
 
 
 def find_content(kind: FileKind, name: str | os.PathLike[str]) -> Path:
-    """Find the YAML file of a chip, study, training sweep or training queue.
+    """Find the YAML file of a study, training sweep or training queue, or the YAML or .npz file of a chip.
 
     Args:
         kind: kind of content.
@@ -198,7 +198,7 @@ def find_content(kind: FileKind, name: str | os.PathLike[str]) -> Path:
         InputError: there is none.
     """
     path = user_path(name, kind)
-    if path.suffix in {".yaml", ".yml"} and path.is_file():
+    if path.suffix in {".yaml", ".yml", *([".npz"] if kind == "chip" else [])} and path.is_file():
         return path
     for folder in search_folders(kind):
         found = _named(folder, str(name))
@@ -317,6 +317,9 @@ def _not_found(kind: Kind, name: str | os.PathLike[str], is_wanted: Callable[[Pa
         step = f"Train it there: imc-sim train {shlex.quote(card)} --out {shlex.quote(str(name))}"
         return InputError(kind, repr(str(name)), "the folder of a trained model", step)
     if kind == "chip" and Path(name).suffix in _MEASUREMENTS:
+        if not user_path(name, kind).is_file():
+            step = "Check the path."
+            return InputError(kind, f"no file {str(name)!r}", "a name, a YAML file, or an .npz file of a map", step)
         fit = f"imc-sim device fit {shlex.quote(str(name))} --into chip.yaml"
         step = f"Sample chips like it: {fit}. Or run its own cells: the key conductances."
         return InputError(kind, f"{str(name)!r}, a file of measurements", "a chip file (YAML)", step)

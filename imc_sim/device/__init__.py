@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from imc_sim.device._array_map import ArrayMap, MapVariation, chip_of_map, read_map
 from imc_sim.device._correlated import Correlated
 from imc_sim.device._cycles import CycleToCycle, Endurance
 from imc_sim.device._data_driven import DataDriven
@@ -34,6 +35,7 @@ from imc_sim.device.fit import DeviceFit, PartFit, Table, fit, fit_device, read_
 __all__ = [
     "CONTINUOUS",
     "VTEAM",
+    "ArrayMap",
     "ArrayRefresh",
     "CellRefresh",
     "Correlated",
@@ -47,6 +49,7 @@ __all__ = [
     "Flicker",
     "LinearIonDrift",
     "LogRelaxation",
+    "MapVariation",
     "MeasuredRelaxation",
     "MeasuredVariation",
     "NoRefresh",
@@ -72,11 +75,13 @@ __all__ = [
     "Wear",
     "WriteVerify",
     "check_finite",
+    "chip_of_map",
     "fit",
     "fit_device",
     "look_up",
     "program_and_verify",
     "read_currents",
+    "read_map",
     "read_measurements",
     "read_table",
     "sample_cells",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 from typing import Annotated, Literal, Self, final
 
 import numpy as np
@@ -58,13 +59,7 @@ class MeasuredVariation(Programming):
 
     def unclipped(self, target: Tensor, normal: Tensor, floor: float, window_S: float) -> Tensor:
         levels = torch.tensor(self.targets_S, dtype=torch.float64)
-        place = (target.double() + floor) * window_S
-        row = (torch.bucketize(place, levels, right=True) - 1).clamp(0, max(len(levels) - 2, 0))
-        above = (row + 1).clamp_max(len(levels) - 1)
-        share = ((place - levels[row]) / (levels[above] - levels[row])).nan_to_num(0.0).clamp(0.0, 1.0)
-        low = self._deviation(row, normal)
-        mixed = low if bool((share == 0.0).all()) else torch.lerp(low, self._deviation(above, normal), share)
-        return target + self.scale / window_S * mixed
+        return between_levels(levels, self._deviation, target, normal, floor, window_S, self.scale)
 
     def _deviation(self, row: Tensor, normal: Tensor) -> Tensor:
         """Return the deviation from the target in S of cells of the measured levels `row` with normal scores."""
@@ -72,6 +67,30 @@ class MeasuredVariation(Programming):
         values = torch.tensor(self.quantiles_S, dtype=torch.float64)
         values = values - torch.tensor(self.targets_S, dtype=torch.float64)[:, None]
         return monotone_cubic(knots, values, row, normal.double())
+
+
+def between_levels(
+    levels_S: Tensor, deviation: Callable[[Tensor, Tensor], Tensor], target: Tensor, normal: Tensor, floor: float,
+    window_S: float, scale: float,
+) -> Tensor:  # fmt: skip
+    """Return programmed g in windows, with the deviations of measured levels, mixed linearly between two of them.
+
+    Args:
+        levels_S: targets of the measured levels [levels], ascending.
+        deviation: number of a level (int64), normal numbers -> deviations from the target in S.
+        target: target g in [0, 1], broadcastable to normal.
+        normal: one standard normal number per cell [*].
+        floor: G_HRS over the window.
+        window_S: G_LRS - G_HRS in S.
+        scale: factor on the deviations.
+    """
+    place = (target.double() + floor) * window_S
+    row = (torch.bucketize(place, levels_S, right=True) - 1).clamp(0, max(len(levels_S) - 2, 0))
+    above = (row + 1).clamp_max(len(levels_S) - 1)
+    share = ((place - levels_S[row]) / (levels_S[above] - levels_S[row])).nan_to_num(0.0).clamp(0.0, 1.0)
+    low = deviation(row, normal)
+    mixed = low if bool((share == 0.0).all()) else torch.lerp(low, deviation(above, normal), share)
+    return target + scale / window_S * mixed
 
 
 def monotone_cubic(knots: Tensor, values: Tensor, row: Tensor, z: Tensor) -> Tensor:

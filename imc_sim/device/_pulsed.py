@@ -9,6 +9,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from imc_sim.device._array_map import MapVariation
 from imc_sim.device._measured import MeasuredVariation
 from imc_sim.device._programming import PolynomialVariation, Programming, RelativeVariation
 from imc_sim.device._pulses import AnySwitching, Programmed, PulseScheme, program_and_verify
@@ -74,5 +75,6 @@ class PulsedProgramming(Programming):
 
 
 AnyProgramming = Annotated[
-    RelativeVariation | PolynomialVariation | MeasuredVariation | PulsedProgramming, Field(discriminator="kind")
+    RelativeVariation | PolynomialVariation | MeasuredVariation | MapVariation | PulsedProgramming,
+    Field(discriminator="kind"),
 ]

@@ -84,8 +84,11 @@ def check_mapping(
     if measured is not None and not backend.native:
         step = "Set engine: native."
         raise InputError("conductances", f"the backend {backend.kind}", "the native backend", step)
+    chip_cells = spec.without_effects()
+    if spec.device.by_position:
+        chip_cells = chip_cells.replace("device.programming", spec.device.programming.to_dict())
     ideal = mapping.map_model(
-        network, spec.without_effects(), engine="native", inputs=inputs, conductances=measured
+        network, chip_cells, engine="native", inputs=inputs, conductances=measured
     )  # fmt: skip
     check_backend(backend, spec, ideal.analog_layers.values())
     if task is not None:

@@ -67,6 +67,9 @@ def map_model(
     if measured is not None and not backend.native:
         step = "Set engine: native."
         raise InputError("map_model, conductances", f"with {backend.kind}", "the native backend", step)
+    if not backend.native and chip.device.by_position:
+        step = "Set engine: native, or device.programming.use: resample."
+        raise InputError("map_model, device.programming.use", f"cells with {backend.kind}", "the native backend", step)
     context = Context(backend=backend, measured=measured)
     mapped = _mapped_on(model, inputs, chip, numbers, seed, memory_limit_bytes, context)
     if measured is not None:

@@ -41,7 +41,7 @@ def content_of(study: Study) -> Content:
         if original is not None and path.resolve() == original.resolve():
             found[kind][name] = f"{SHIPPED}{shipped}"
             continue
-        found[kind][name] = _free(f"./{FOLDERS[kind]}/{shipped}", ".yaml" if kind == "chip" else "", path, taken)
+        found[kind][name] = _free(f"./{FOLDERS[kind]}/{shipped}", (path.suffix if kind == "chip" else ""), path, taken)
     return Content(**found)
 
 

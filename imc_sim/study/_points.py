@@ -257,6 +257,17 @@ def trained(model: str) -> dict[str, int]:
     return {key: card[key] for key in ("episodes", "epochs") if isinstance(card.get(key), int)}
 
 
+def completed(study: Study) -> Study:
+    """Return the study with all settings of its chip and task, as study.resolved.yaml has them.
+
+    Args:
+        study: the study.
+    """
+    where = f"study {study.name!r}"
+    chip, task = _chip(_located_chip(study, study.chip), where), _task(study.task, f"{where}, task")
+    return study.model_copy(update={"chip": chip, "task": task})
+
+
 def resolved(study: Study, points: list[Point]) -> dict[str, Any]:
     """Return the content of study.resolved.yaml: the study with all defaults, places of its content, and points.
 
@@ -264,9 +275,7 @@ def resolved(study: Study, points: list[Point]) -> dict[str, Any]:
         study: the study.
         points: its points.
     """
-    where = f"study {study.name!r}"
-    chip, task = _chip(_located_chip(study, study.chip), where), _task(study.task, f"{where}, task")
-    complete = study.model_copy(update={"chip": chip, "task": task})
+    complete = completed(study)
     kept = KeptFiles.of(complete)
     data = kept.renamed(complete).to_dict()
     content = content_of(complete)

@@ -21,7 +21,7 @@ from imc_sim.study._acting import check_acting, of_its_model
 from imc_sim.study._content import keep_content
 from imc_sim.study._places import Content
 from imc_sim.study._point import Point, Trial, cost_id
-from imc_sim.study._points import points_of, resolved
+from imc_sim.study._points import completed, points_of, resolved
 from imc_sim.study._results import Results
 from imc_sim.study._rows import Writer
 from imc_sim.study._spec import Study, load_study
@@ -180,7 +180,7 @@ def run(
     runner = make_executor(executor, workers, scheduler)
     try:
         with ResultStore(folder, settings) as store:
-            keep_content(folder, spec, Content(**settings["content"]))
+            keep_content(folder, completed(spec), Content(**settings["content"]))
             writer, quiet = Writer(RunClock(device)), (lambda _: None)
             parts = (spec, store, runner, evaluator, writer, progress or quiet, stop or (lambda: False))
             work = _Run(*parts, batch=batch, retry_failed=retry_failed)
@@ -198,6 +198,10 @@ def check_study(study: Study, points: list[Point], device: str) -> None:
     most, step = study.chips.checkpoints()[-1], "Set chips.min and chips.max to the number of measured chips."
     for path in {point.conductances: None for point in points if point.conductances is not None}:
         evaluate.check_measured_chips(path, most, step)
+    for law in (point.chip["device"]["programming"] for point in points if point.chip is not None):
+        if most > 1 and law["kind"] == "map" and law["use"] == "cells" and not law["repeat"]:
+            step = "Set chips: {min: 1}, use: resample, or repeat: true."
+            raise InputError("chips", most, "1 where device.programming.use is cells: one array is one chip", step)
     with evaluate.holding(points[0].data):
         _check(points, device)
     check_acting(study, points, of_its_model)
@@ -208,7 +212,10 @@ def _check(points: list[Point], device: str) -> None:
     seen: set[str] = set()
     for point in points:
         chip = point.chip or {}
-        structure = {k: v for k, v in chip.items() if k != "device"} | {"levels": chip.get("device", {}).get("levels")}
+        device_of = chip.get("device", {})
+        structure = {k: v for k, v in chip.items() if k != "device"} | {"levels": device_of.get("levels")}
+        if (law := device_of.get("programming", {})).get("kind") == "map":
+            structure["map"] = law
         if not point.engine.native:
             structure = {"engine": point.engine, **chip}  # a foreign backend may reject any setting
         for key, check in (

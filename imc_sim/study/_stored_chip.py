@@ -52,7 +52,8 @@ def as_stored(chip: dict[str, Any]) -> dict[str, Any]:
         wires = {**wires, "density": 0.5}
     chip = {key: _part(key, value) for key, value in chip.items() if key in acts} | {"wires": wires}
     law = chip["device"]["programming"]
-    law = {key: value for key, value in law.items() if _LATER_OF_LAWS.get(key) != value}
+    own = {"file"} if law["kind"] == "map" else set()  # its content counts
+    law = {key: value for key, value in law.items() if _LATER_OF_LAWS.get(key) != value and key not in own}
     off = _OFF_OF_DEVICES
     device = {key: value for key, value in chip["device"].items() if key not in off or not _has(value, off[key])}
     device |= {"programming": law}

@@ -40,7 +40,7 @@ def with_files(study: S, change: Callable[[str], str]) -> S:
         for case in data.cases
     )
     axes = tuple(_axis(axis, change) for axis in data.axes)
-    whole = {key: _changed(key, getattr(data, key), change) for key in ("task", "chip_task", "conductances")}
+    whole = {key: _changed(key, getattr(data, key), change) for key in ("task", "chip_task", "chip", "conductances")}
     return study.model_copy(update={"cases": cases, "axes": axes, **whole})
 
 
@@ -54,9 +54,11 @@ def _axis(axis: Any, change: Callable[[str], str]) -> Any:
 def _changed(path: str, value: Any, change: Callable[[str], str]) -> Any:
     """Return the value of a path with other names of the files that it names."""
     root, _, key = path.partition(".")
-    if not key and isinstance(value, Mapping):
+    if isinstance(value, Mapping) and (not key or root == "chip"):
         return {k: _changed(f"{path}.{k}", v, change) for k, v in value.items()}
-    if path != "conductances" and (root not in ("task", "chip_task") or key not in (*_KEYS, "dataset")):
+    if path not in ("conductances", "chip.device.programming.file") and (
+        root not in ("task", "chip_task") or key not in (*_KEYS, "dataset")
+    ):
         return value
     if isinstance(value, list | tuple):
         return [_changed(path, each, change) for each in value]
