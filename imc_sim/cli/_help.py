@@ -83,5 +83,6 @@ ModelName = Annotated[
     ),
 ]
 ChipName = Annotated[
-    str, typer.Argument(help="A chip of `imc-sim list chips`, its YAML file, or an .npz map.", autocompletion=complete_chip)
+    str,
+    typer.Argument(help="A chip of `imc-sim list chips`, its YAML file, or an .npz map.", autocompletion=complete_chip),
 ]
