@@ -18,7 +18,8 @@ def evaluate(
     chip: Annotated[
         str | None,
         typer.Option(
-            help="A chip of `imc-sim list chips`, its YAML file, or an .npz map; without it, only the model is evaluated.",
+            help="A chip of `imc-sim list chips`, its YAML file, or an .npz map; without it, only the digital "
+            "model is evaluated.",
             autocompletion=complete_chip,
         ),
     ] = None,
