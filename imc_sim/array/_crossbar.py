@@ -34,7 +34,6 @@ from imc_sim.array._vectors import InputVectors, Rows, TileInputs
 from imc_sim.array.circuit.driven_rows import DrivenRows, needs_density, switches_rows
 from imc_sim.array.circuit.tiles import GatingEstimate, gating_estimate
 from imc_sim.array.encoding.base import Encoding
-from imc_sim.device import MapVariation
 
 
 @final
@@ -100,9 +99,8 @@ class Crossbar:
         numbers = chip_numbers(chips, where)
         weights = real_values(weights, f"{where}, weights")
         plan = Plan.of(weights.cpu(), encoding or chip.encoding, chip, where)  # encode -> place
-        address, law = Address(seed, layer, numbers[0], epoch), chip.device.programming
-        if isinstance(law, MapVariation) and chip.device.by_position:
-            plan = dataclasses.replace(plan, deviations=(cells or MapCells()).deviations(plan, law, address, numbers))
+        address = Address(seed, layer, numbers[0], epoch)
+        plan = (cells or MapCells()).applied(plan, address, numbers)
         return cls(plan, numbers, address, unit_inputs, weights.device, driven)
 
     @classmethod

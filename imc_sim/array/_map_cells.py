@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import final
 
 import torch
@@ -23,19 +24,21 @@ class MapCells:
         self._corners: dict[str, list[Corner]] = {}
         self._row = self._column = self._height = 0
 
-    def deviations(self, plan: Plan, law: MapVariation, address: Address, chips: range) -> dict[int, Tensor]:
-        """Return the deviations of cells from their targets by chip, shaped as `plan.cells`, in window / steps.
+    def applied(self, plan: Plan, address: Address, chips: range) -> Plan:
+        """Return the plan with the deviations of measured cells; the same plan where they are not taken by position.
 
         Args:
             plan: the weights, encoded and placed.
-            law: the device variation.
             address: address of the random numbers.
             chips: numbers of the chips.
 
         Raises:
             InputError: the map has too few cells, or is of one chip.
         """
-        where, found, device = f"layer {address.layer!r}, device.programming", law.map, plan.chip.device
+        device, law = plan.chip.device, plan.chip.device.programming
+        if not (isinstance(law, MapVariation) and law.by_position):
+            return plan
+        where, found = f"layer {address.layer!r}, device.programming", law.map
         if max(chips) > 0 and not law.repeat:
             step = "Set chips to 1 (in studies chips: {min: 1, max: 1}), use: resample, or repeat: true."
             raise InputError(where, f"chip {max(chips)}", "chip 0: the measured array is one chip", step)
@@ -52,7 +55,7 @@ class MapCells:
                     part.shape, (row, column), found.size, strict=True))  # fmt: skip
                 off[lines, columns] = found.at(part, rows, cols)
             by_chip[chip] = plan.logical(off * unit)
-        return by_chip
+        return dataclasses.replace(plan, deviations=by_chip)
 
     def _places(self, found: ArrayMap, sizes: list[Corner], address: Address, where: str) -> list[Corner]:
         """Return the first row and column of each tile of a layer on the map; the same for later programmings."""
