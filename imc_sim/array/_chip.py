@@ -122,12 +122,19 @@ class Chip(Spec):
                 "read noise": device.read.noisy,
                 "continuous levels": device.levels == CONTINUOUS,
                 "wires": not self.wires.is_ideal,
-                "measured cells by position": device.by_position,
+                "measured cells by position": device.programming.by_position,
                 "engine": not self.engine.native,
             }
             if any(needed.values()):
                 names = ", ".join(name for name, there in needed.items() if there)
                 raise ValueError(f"draws: cells where single cells are needed (here by {names})")
+        return self
+
+    @model_validator(mode="after")
+    def _measured_cells_are_programmed(self) -> Self:
+        """Refuse simulated programming of cells that were measured by position."""
+        if self.device.programming.by_position and not self.device.one_draw:
+            raise ValueError("no faults, verify, cycle_to_cycle or failed cells where device.programming.use is cells")
         return self
 
     @property

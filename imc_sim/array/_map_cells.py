@@ -6,7 +6,6 @@ import dataclasses
 from typing import final
 
 import torch
-from torch import Tensor
 
 from imc_sim._errors import InputError
 from imc_sim._rng import Address, Stream

@@ -14,7 +14,6 @@ from torch import Tensor
 from imc_sim._quantiles import WIDTH
 from imc_sim._rng import Stream
 from imc_sim.config import Kelvin
-from imc_sim.device._array_map import MapVariation
 from imc_sim.device._correlated import Correlated
 from imc_sim.device._cycles import CycleToCycle, Endurance, disturb_cycles
 from imc_sim.device._disturb import ReadDisturb, Wear
@@ -63,13 +62,6 @@ class Device(Levels):
     def _reachable(self) -> Self:
         """Check that pulses reach states of the switching model, that verify is requested once, and cycles agree."""
         disturb_cycles(self.disturb, self.endurance)
-        if self.by_position:
-            if not (self._plain and self.verify.is_ideal):
-                raise ValueError(
-                    "no faults, verify, cycle_to_cycle or failed cells where cells are measured by position "
-                    "(programming.use: cells)"
-                )
-            return self
         if not isinstance(self.programming, PulsedProgramming):
             return self
         low, high = self.programming.cell.range_S
@@ -195,11 +187,6 @@ class Device(Levels):
         """Tell whether a cell is one sample of one law: nothing is stuck, and pulses are not counted."""
         pulsed = isinstance(self.programming, PulsedProgramming)
         return self._plain and self.verify.is_ideal and not pulsed
-
-    @property
-    def by_position(self) -> bool:
-        """Tell whether cells have the deviations of measured cells at their positions."""
-        return isinstance(self.programming, MapVariation) and self.programming.by_position
 
     def pairs(
         self, table: Tensor, units: Tensor, seed: int, layer: str, chip: int, epoch: int = 0

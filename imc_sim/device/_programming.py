@@ -33,6 +33,11 @@ _MOST_SIGMA = 3.0
 class Programming(Effect, abc.ABC):
     """A law of programmed conductances, with one normal number per cell. Without variation, targets are exact."""
 
+    @property
+    def by_position(self) -> bool:
+        """Tell whether cells have the deviations of the measured ones at their positions."""
+        return False
+
     @abc.abstractmethod
     def unclipped(self, target: Tensor, normal: Tensor, floor: float, window_S: float) -> Tensor:
         """Return programmed g in windows before it is clipped at 0 S, which normal laws may pass.

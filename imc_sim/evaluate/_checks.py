@@ -85,7 +85,7 @@ def check_mapping(
         step = "Set engine: native."
         raise InputError("conductances", f"the backend {backend.kind}", "the native backend", step)
     chip_cells = spec.without_effects()
-    if spec.device.by_position:
+    if spec.device.programming.by_position:
         chip_cells = chip_cells.replace("device.programming", spec.device.programming.to_dict())
     ideal = mapping.map_model(
         network, chip_cells, engine="native", inputs=inputs, conductances=measured

@@ -67,7 +67,7 @@ def map_model(
     if measured is not None and not backend.native:
         step = "Set engine: native."
         raise InputError("map_model, conductances", f"with {backend.kind}", "the native backend", step)
-    if not backend.native and chip.device.by_position:
+    if not backend.native and chip.device.programming.by_position:
         step = "Set engine: native, or device.programming.use: resample."
         raise InputError("map_model, device.programming.use", f"cells with {backend.kind}", "the native backend", step)
     context = Context(backend=backend, measured=measured)
