@@ -42,7 +42,7 @@ class MapVariation(Programming):
     nearest. The tiles of the layers are placed on the map one after the other, each on other cells; with `repeat` each
     tile begins at a random cell instead, and the map continues at its other side.
 
-    Key memories and what does not lie on tiles are resampled in both cases.
+    Key memories are resampled in both cases.
     """
 
     kind: Literal["map"] = "map"
