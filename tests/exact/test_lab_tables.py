@@ -198,3 +198,70 @@ def test_a_table_in_pieces_is_the_table(tmp_path: Path, monkeypatch: pytest.Monk
     assert {role: values.tolist() for role, values in parts.columns.items()} == {
         role: values.tolist() for role, values in whole.columns.items()
     }
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "Smu1.V[1][1],Smu1.I[1][1],Smu1.V[1][2],Smu1.I[1][2]\n0.1,1e-6,0.3,3e-6\n0.2,2e-6,0.4,4e-6\n",
+        "Smu1.V[1][1] (mV);Smu1.I[1][1] (uA);Smu1.V[1][2] (mV);Smu1.I[1][2] (uA)\n100;1;300;3\n200;2;400;4\n",
+        "AV,AI,AV(1),AI(1)\n0.1,1e-6,0.3,3e-6\n0.2,2e-6,0.4,4e-6\n",
+        "CH1:V,CH1:I,CH1:V(2),CH1:I(2)\n0.1,1e-6,0.3,3e-6\n0.2,2e-6,0.4,4e-6\n",
+    ],
+)
+def test_runs_of_an_analyzer_are_sweeps(tmp_path: Path, content: str) -> None:
+    table = read(tmp_path, content)
+    assert table["voltage"] == pytest.approx([0.1, 0.2, 0.3, 0.4])
+    assert table["current"] == pytest.approx([1e-6, 2e-6, 3e-6, 4e-6])
+    assert table["sweep"].tolist() == [0, 0, 1, 1]
+
+
+def test_two_channels_are_refused_until_one_is_left_out(tmp_path: Path) -> None:
+    content = "Smu1.V[1][1],Smu1.I[1][1],Smu2.V[1][1],Smu2.I[1][1]\n1,1e-6,0,-1e-6\n2,2e-6,0,-2e-6\n"
+    with pytest.raises(InputError, match=r'columns of smu1 and smu2.*--columns "Smu2.V\[1\]\[1\]=skip'):
+        read(tmp_path, content)
+    table = read(tmp_path, content, columns="Smu2.V[1][1]=skip,Smu2.I[1][1]=skip")
+    assert table["current"].tolist() == [1e-6, 2e-6]
+
+
+WIDE = {
+    "cycle": ("cell,LRS cycle 1 (uS),LRS cycle 10 (uS)\nA7,60,61\nB2,62,63\n", [1, 1, 10, 10], "endurance"),
+    "cycles": ("LRS 1 cycles (uS);LRS 10 cycles (uS)\n60;61\n62;63\n", [1, 1, 10, 10], "endurance"),
+    "cycle_": ("G_on_cycle1_uS,G_on_cycle10_uS\n60,61\n62,63\n", [1, 1, 10, 10], "endurance"),
+    "units": ("dut,LRS cycle 1,LRS cycle 10\n,uS,uS\n0,60,61\n1,62,63\n", [1, 1, 10, 10], "endurance"),
+    "time": ("t=1 s (uS),t=10 min (uS)\n60,61\n62,63\n", [1, 1, 600, 600], "retention"),
+    "hours": ("state,2 h (uS),G after 1e2 h (uS)\nON,60,61\nON,62,63\n", [7200, 7200, 360e3, 360e3], "retention"),
+    "pulse": ("device,pulse_1_uS,pulse_2_uS\nx,60,61\ny,62,63\n", [1, 1, 2, 2], "pulses"),
+}
+
+
+@pytest.mark.parametrize(("content", "at", "kind"), WIDE.values(), ids=WIDE)
+def test_a_row_for_each_cell_with_a_column_for_each_reading(
+    tmp_path: Path, content: str, at: list[float], kind: str
+) -> None:
+    table = read(tmp_path, content)
+    assert table["G"] == pytest.approx([60e-6, 62e-6, 61e-6, 63e-6])
+    assert guess_kind(table)[0] == kind
+    role = {"endurance": "cycle", "retention": "time", "pulses": "pulse"}[kind]
+    who = "device" if kind == "pulses" else "cell"
+    assert table[role].tolist() == at
+    assert table[who].tolist() == [0, 1, 0, 1]
+    assert f"a row for each {who}, a column for each {role}" in table.notes
+
+
+def test_rows_of_each_state_number_the_same_cells(tmp_path: Path) -> None:
+    table = read(tmp_path, "state;1e3 cycles (kOhm)\nON;20\nON;25\nOFF;200\nOFF;250\n")
+    assert table["cell"].tolist() == [0, 1, 0, 1]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("t=1 (uS),t=10 (uS)\n60,61\n62,63\n", "a time without a unit in 't=1 .uS.'.*`t=10 s .uS.`"),
+        ("LRS (uS),cycle 10 (uS)\n60,61\n62,63\n", 'with and without a state, cycle or time.*"HEADING=skip'),
+        ("cycle 1 (uS),pulse 2 (uS)\n60,61\n62,63\n", "with and without a state, cycle or time"),
+    ],
+)
+def test_readings_that_do_not_go_together_are_refused(tmp_path: Path, content: str, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        read(tmp_path, content)

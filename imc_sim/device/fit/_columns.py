@@ -92,6 +92,17 @@ NAMES = ("state", "cell", "device")
 #: roles read in SI where they have no unit, which is reported
 _SI = {"time": "s", "width": "s", "voltage": "V", "v_read": "V", "current": "A", "temperature": "K"}
 
+#: the channel of an instrument before a name, and the numbers of a run behind it: `Smu1.V[1][1]`, `AV(2)`
+_CHANNEL = re.compile(r"^\s*(?P<channel>(?:\w*smu|wgfmu|ch|channel)\s*\d+)\s*[.:/]\s*(?=\w)", re.IGNORECASE)
+_RUN = re.compile(r"(?<=\w)\s*(?:(?:\[\d+\])+|\(\d+\)\s*$)")
+#: a cycle, a pulse or a time in the heading of a column of values, and the words that may stand next to it
+_AT = re.compile(
+    r"(?:(?P<role>cyc(?:les?)?|pulses?|time|t)\s*[=#:]?\s*)?(?P<number>\d+(?:\.\d+)?(?:e[+-]?\d+)?)\s*(?P<unit>[a-z\u00b5]+)?",
+    re.IGNORECASE,
+)
+_AT_STATE = re.compile(r"\b(?:lrs|hrs|on|off|set|reset)\b", re.IGNORECASE)
+_AT_WORDS = re.compile(r"\b(?:[gri]|conductance|resistance|current|at|after)\b|@", re.IGNORECASE)
+
 _EXAMPLE = "`state,conductance (uS)` with LRS and HRS in the first column, or `LRS (uS),HRS (uS)`"
 
 
@@ -111,13 +122,14 @@ class Unit:
 
 @dataclass(frozen=True)
 class Column:
-    """A column of a table: its place, heading, role, state (of a column for each state) and unit."""
+    """A column of a table: its place, heading, role and unit; state, cycle, pulse or time of a column for each."""
 
     index: int
     heading: str
     role: str
     state: str | None = None
     unit: Unit | None = None
+    at: tuple[str, float] | None = None
 
 
 def parse_unit(text: str) -> Unit | None:
@@ -152,7 +164,7 @@ def parse_heading(index: int, heading: str, where: str) -> Column | None:
     """
     if len(heading) > _LONG:
         return None
-    match = _HEADING.match(heading)
+    match = _HEADING.match(_RUN.sub("", _CHANNEL.sub("", heading)))
     name, text = (match["name"], match["round"] or match["square"] or "") if match else (heading, "")
     if re.search(r"[(\[].*[,;|\t]", name):
         return None  # headings of several columns, at another separator
@@ -170,6 +182,8 @@ def _column(index: int, heading: str, name: str, unit: Unit | None, text: str, w
     """Return the column of a name and a unit; `text` is what the brackets hold."""
     plain = re.sub(r"[\s_-]+", " ", name.strip().lower())
     state = state_name(name)
+    if state is None and unit is not None and unit.quantity in ("S", "ohm", "A") and (at := _at(name, heading, where)):
+        return _of_state(index, heading, at[2], unit, text, where, (at[0], at[1]))
     role = next((role for role, names in _ROLES.items() if re.fullmatch(names, plain)), None)
     quantity = None if unit is None else unit.quantity
     if plain == "t" and quantity == "K":
@@ -188,13 +202,48 @@ def _column(index: int, heading: str, name: str, unit: Unit | None, text: str, w
     return Column(index, heading, role, None, unit if allowed else None)
 
 
-def _of_state(index: int, heading: str, state: str, unit: Unit | None, text: str, where: str) -> Column | None:
-    """Return the column of one state's values."""
+def channel_of(heading: str) -> str:
+    """Return the channel of an instrument in a heading such as `Smu1.V[1][1]`, in lower case; empty for others."""
+    match = _CHANNEL.match(heading) if len(heading) <= _LONG else None
+    return "" if match is None else match["channel"].lower()
+
+
+def _at(name: str, heading: str, where: str) -> tuple[str, float, str | None] | None:
+    """Return role, number and state of `cycle 10`, `LRS 1000 cycles` or `t=10 s`; None for other names.
+
+    Raises:
+        InputError: a time has no unit.
+    """
+    words = re.sub(r"[\s_]+", " ", name)
+    state = _AT_STATE.search(words)
+    match = _AT.fullmatch(_AT_WORDS.sub(" ", _AT_STATE.sub(" ", words)).strip(" -,;"))
+    if match is None:
+        return None
+    number, kind, unit = float(match["number"]), (match["role"] or "").lower(), match["unit"] or ""
+    held = None if state is None else state_name(state[0])
+    counted = kind if kind not in ("", "t", "time") else unit.lower()
+    for role in ("cycle", "pulse"):
+        if counted.startswith(role[:3]):
+            return role, number, held
+    of_time = parse_unit(unit)
+    if of_time is not None and of_time.quantity == "s":
+        return "time", number * of_time.scale, held
+    if kind:
+        step = "Write the unit of the time, such as `t=10 s (uS)`."
+        raise InputError(f"{where}, headings", f"a time without a unit in {heading!r}", "s, min, h, days", step)
+    return None
+
+
+def _of_state(
+    index: int, heading: str, state: str | None, unit: Unit | None, text: str, where: str,
+    at: tuple[str, float] | None = None,
+) -> Column | None:  # fmt: skip
+    """Return the column of the values of one state, or of one cycle, pulse or time."""
     if unit is None and not text:
         return None
     if unit is None or unit.quantity not in ("S", "ohm", "A"):
         raise _unit_error(heading, text, "S, ohm or A", where)
-    return Column(index, heading, {"S": "G", "ohm": "R", "A": "current"}[unit.quantity], state, unit)
+    return Column(index, heading, {"S": "G", "ohm": "R", "A": "current"}[unit.quantity], state, unit, at)
 
 
 def _unit_error(heading: str, text: str, allowed: str, where: str) -> InputError:
@@ -215,8 +264,10 @@ def named_columns(text: str | Mapping[str, str] | None) -> dict[str, str]:
     return {head.strip(): tail.strip() for head, _, tail in pairs}
 
 
-def chosen_column(index: int, heading: str, meaning: str) -> Column:
-    """Return the column that `--columns` declares: a role or a state, with a unit where it needs one."""
+def chosen_column(index: int, heading: str, meaning: str) -> Column | None:
+    """Return the column that `--columns` declares: a role or a state, with a unit where it needs one; None for skip."""
+    if meaning.strip().lower() == "skip":
+        return None
     name, _, tail = meaning.partition(" ")
     unit = parse_unit(tail) if tail else None
     where = f"--columns, {heading!r}"
@@ -236,7 +287,7 @@ def chosen_column(index: int, heading: str, meaning: str) -> Column:
     state = state_name(name)
     column = None if state is None else _of_state(index, heading, state, unit, tail, where)
     if column is None:
-        allowed = f"a state (LRS, HRS, 0, 1, …) with a unit, or {', '.join(_ROLES)}"
+        allowed = f"a state (LRS, HRS, 0, 1, …) with a unit, {', '.join(_ROLES)}, or skip"
         raise InputError(where, repr(meaning), allowed, 'Write, for example, "R_on=LRS ohm" or "t=time s".')
     return column
 

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from imc_sim._errors import InputError
-from imc_sim.device.fit._columns import NAMES, Column, named_columns, parse_headings, shown, state_name
+from imc_sim.device.fit._columns import NAMES, Column, channel_of, named_columns, parse_headings, shown, state_name
 from imc_sim.device.fit._text import COMMENT, EXAMPLE, Layout, find_layout
 
 _SPREADSHEET_ERROR = re.compile(r"#(?:DIV/0!|N/A|VALUE!|REF!|NUM!|NAME\?|NULL!)")
@@ -242,32 +242,52 @@ def _from_frame(
     parts = []
     for number, group in enumerate(groups):
         part = {c.role: _values(frame[c.index], c, found) for c in (*shared, *group)}
-        state = next((c.state for c in group if c.state is not None), None)
+        state, at = next(((c.state, c.at) for c in group if c.state is not None or c.at is not None), (None, None))
+        if at is not None:
+            part[at[0]] = np.full(len(frame), at[1])
+            if not part.keys() & {"cell", "device"}:
+                part["device" if at[0] == "pulse" else "cell"] = _row_numbers(frame, part.get("state"))
+            found.append(f"a row for each {'device' if 'device' in part else 'cell'}, a column for each {at[0]}")
         if state is not None:
             part["state"] = np.full(len(frame), state)
-        elif len(groups) > 1:
+        elif at is None and len(groups) > 1:
             part["sweep" if any(c.role == "current" for c in group) else "device"] = np.full(len(frame), float(number))
         parts.append(_kept(part, dropped, where))
     return Table(_concatenated(parts), source, dropped, tuple(dict.fromkeys(found)))
 
 
+def _row_numbers(frame: Any, state: NDArray[Any] | None) -> NDArray[np.float64]:
+    """Return the number of each row, counted in each state where a column names states."""
+    numbers = np.arange(len(frame), dtype=np.float64)
+    for name in () if state is None else np.unique(state):
+        numbers[state == name] = np.arange((state == name).sum())
+    return numbers
+
+
 def _groups(columns: list[Column], where: str) -> tuple[list[list[Column]], list[Column]]:
     """Return columns that repeat, by repetition (a state, a sweep, a device), and those that all of these share."""
-    by_state = [column for column in columns if column.state is not None]
+    single = [column for column in columns if column.state is not None or column.at is not None]
     roles = [column.role for column in columns]
-    if by_state:
-        others = [c for c in columns if c.state is None]
-        if any(c.role in ("state", *_VALUES) for c in others):
-            got = f"columns of values with and without a state: {shown([c.heading for c in columns])}"
-            raise InputError(f"{where}, headings", got, f"{EXAMPLE}", "Leave one kind out, with --columns.")
-        return [[column] for column in by_state], others
+    if single:
+        others = [column for column in columns if column not in single]
+        kinds = {(c.state is None, None if c.at is None else c.at[0]) for c in single}
+        states = [] if all(c.state is None for c in single) else ["state"]
+        if len(kinds) > 1 or any(c.role in (*states, *_VALUES) for c in others):
+            got = f"columns of values with and without a state, cycle or time: {shown([c.heading for c in columns])}"
+            step = 'Leave one kind out: --columns "HEADING=skip,…".'
+            raise InputError(f"{where}, headings", got, f"{EXAMPLE}", step)
+        return [[column] for column in single], others
     count = max(map(roles.count, roles))
-    repeated = {role for role in roles if roles.count(role) == count > 1}
-    odd = [role for role in roles if roles.count(role) > 1 and role not in repeated]
-    if odd or (repeated and not repeated & {*_VALUES}):
-        got = f"several columns for {', '.join(sorted(repeated | set(odd)))}"
+    several = [role for role in dict.fromkeys(roles) if roles.count(role) > 1]
+    repeated = [role for role in several if roles.count(role) == count]
+    if len(several) > len(repeated) or (repeated and not any(role in _VALUES for role in repeated)):
+        got = f"several columns for {', '.join(sorted(several))}"
         raise InputError(f"{where}, headings", got, "one for each, or as many of values", "Name them with --columns.")
     same = {role: [c for c in columns if c.role == role] for role in repeated}
+    channels = sorted({channel_of(c.heading) for role in same for c in same[role]} - {""})
+    if len(channels) > 1:
+        step = f'Leave out the others: --columns "{same[next(iter(same))][-1].heading}=skip,…".'
+        raise InputError(f"{where}, headings", f"columns of {' and '.join(channels)}", "one channel of each role", step)
     groups = [[same[role][k] for role in same] for k in range(count)] if repeated else [[]]
     return groups, [c for c in columns if c.role not in repeated]
 
@@ -310,17 +330,13 @@ def _numbers(raw: Any, heading: str) -> Any:
 
 def _states(names: Any, heading: str) -> NDArray[Any]:
     """Return LRS, HRS or numbers of levels [rows] of a categorical column; empty text where a row names none."""
-    known = {name: _state(str(name)) for name in names.categories}
+    known = {name: state_name(str(name).removesuffix(".0")) for name in names.categories}
     strange = [name for name, state in known.items() if state is None]
     if strange:
         step = "Name states so; a target conductance needs a unit in its heading."
         got = f"state {shown(strange, 3)}"
         raise InputError(f"column {heading!r}", got, "LRS, HRS (ON, OFF, SET, RESET), or level numbers from 0", step)
     return np.array([*known.values(), ""])[names.codes.to_numpy()]
-
-
-def _state(text: str) -> str | None:
-    return state_name(text.removesuffix(".0"))
 
 
 def _kept(part: dict[str, NDArray[Any]], dropped: dict[str, int], where: str) -> dict[str, NDArray[Any]]:
