@@ -51,7 +51,9 @@ INNER = {
     # slow or optional packages of others
     "imc_sim.data._readers": "read_digits",
     "imc_sim.device.fit._level_data": "cdf_data sigma_data",
-    "imc_sim.device.fit._reader": "_frame _binary _sheet _parsed _wanted _values _numbers",
+    "imc_sim.device.fit._column_checks": "check_names check_distinct",
+    "imc_sim.device.fit._contents": "frame_of binary_content _sheet",
+    "imc_sim.device.fit._reader": "_parsed _wanted _values _numbers",
     "imc_sim.device.fit._estimates": "frame least_squares",
     "imc_sim.evaluate._embedding": "tsne",
     "imc_sim.plotting._backend": "import_matplotlib",

@@ -14,8 +14,9 @@ import pandas as pd
 import pytest
 
 from imc_sim import InputError
-from imc_sim.device.fit import Table, guess_kind, read_table
+from imc_sim.device.fit import Table, fit, guess_kind, read_table
 from imc_sim.device.fit._columns import named_columns, parse_unit
+from imc_sim.device.fit._fit import with_conductance
 
 
 def read(folder: Path, content: str | bytes, name: str = "cells.csv", **options: Any) -> Table:
@@ -265,3 +266,42 @@ def test_rows_of_each_state_number_the_same_cells(tmp_path: Path) -> None:
 def test_readings_that_do_not_go_together_are_refused(tmp_path: Path, content: str, message: str) -> None:
     with pytest.raises(InputError, match=message):
         read(tmp_path, content)
+
+
+def test_headings_in_two_lines_with_groups_above_names(tmp_path: Path) -> None:
+    content = "Cycle,SET#1,SET#1,SET#1\nIndex,LRS (uS),HRS (uS),VSET\n1,60,4,1.1\n2,61,5,1.2\n"
+    table = read(tmp_path, content)
+    assert table["G"][table["state"] == "LRS"] == pytest.approx([60e-6, 61e-6])
+    assert table["cycle"].tolist() == [1, 2, 1, 2]
+    assert "headings in two lines" in table.notes
+
+
+@pytest.mark.parametrize(
+    ("content", "message", "columns"),
+    [
+        ("V1,I1,ID\n0.1,1e-6,1.2e-8\n0.2,2e-6,3.4e-8\n",
+         "column 'ID': got numbers that are not whole, such as 1.2e-08.*\"ID=skip\"", "ID=skip"),
+        ("AV,AI,I\n0.1,-1e-6,1e-6\n0.2,-2e-6,2e-6\n",
+         "'AI' and 'I', which hold the same values.*\"I=skip\"", "I=skip"),
+        ("AV,AI,Time\n0.1,-1e-6,\n0.2,-2e-6,\n", "column 'Time': got no numbers.*\"Time=skip\"", "Time=skip"),
+        ("AV,AI,R\n0.1,-1e-6,5\n0.2,-2e-6,5\n", "heading 'R': got no unit.*\"…=skip\"", "R=skip"),
+    ],
+)  # fmt: skip
+def test_columns_that_are_not_what_they_are_called_can_be_left_out(
+    tmp_path: Path, content: str, message: str, columns: str
+) -> None:
+    """As exports of Keithley analyzers have them."""
+    with pytest.raises(InputError, match=message):
+        read(tmp_path, content)
+    table = read(tmp_path, content, columns=columns)
+    assert table["voltage"].tolist() == [0.1, 0.2]
+    assert np.abs(table["current"]).tolist() == [1e-6, 2e-6]
+
+
+def test_numbers_in_the_footer_of_an_instrument_are_no_cells(tmp_path: Path) -> None:
+    content = "no,LRS (A),HRS (A)\n1,6e-6,4e-7\n2,6.1e-6,5e-7\nTotal Cycles,1000,\n"
+    table = with_conductance(read(tmp_path, content), 0.1)
+    assert table["G"].max() == pytest.approx(61e-6)
+    assert table.dropped["above 1 S"] == 1
+    with pytest.raises(InputError, match="no measurement left .2 above 1 S"):
+        fit({"LRS (S)": [60.0], "HRS (S)": [4.0]})

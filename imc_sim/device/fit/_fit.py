@@ -16,7 +16,7 @@ from imc_sim.device.fit._kinds import fit_part, guess_kind
 from imc_sim.device.fit._level_data import StateFit
 from imc_sim.device.fit._levels import Samples, samples_of
 from imc_sim.device.fit._part import Options, PartFit, merged
-from imc_sim.device.fit._reader import Table, read_table
+from imc_sim.device.fit._reader import MOST_S, Table, read_table
 
 _VALIDITY = "Fitted to measured cells; effects that no line below names are off until they are set."
 
@@ -137,9 +137,11 @@ def with_conductance(table: Table, v_read: float | None) -> Table:
         step = "Add --v-read V."
         raise InputError(table.name, "currents without a read voltage", "conductances, or a read voltage", step)
     G = table["current"] / voltage
-    negative = int((G < 0.0).sum())
-    dropped = table.dropped | ({"not positive": negative} if negative else {})
-    return replace(table, columns=table.columns | {"G": G}, dropped=dropped).select(G >= 0.0)
+    dropped = dict(table.dropped)
+    for reason, count in (("not positive", int((G < 0.0).sum())), ("above 1 S", int((G > MOST_S).sum()))):
+        if count:
+            dropped[reason] = dropped.get(reason, 0) + count
+    return replace(table, columns=table.columns | {"G": G}, dropped=dropped).select((G >= 0.0) & (G <= MOST_S))
 
 
 def fit_device(samples: Samples) -> DeviceFit:

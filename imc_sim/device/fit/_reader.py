@@ -6,7 +6,6 @@ import gzip
 import hashlib
 import io
 import re
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -16,7 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from imc_sim._errors import InputError
+from imc_sim.device.fit._column_checks import check_distinct, check_names, check_values
 from imc_sim.device.fit._columns import NAMES, Column, channel_of, named_columns, parse_headings, shown, state_name
+from imc_sim.device.fit._contents import binary_content, decoded, frame_of
 from imc_sim.device.fit._text import COMMENT, EXAMPLE, Layout, find_layout
 
 _SPREADSHEET_ERROR = re.compile(r"#(?:DIV/0!|N/A|VALUE!|REF!|NUM!|NAME\?|NULL!)")
@@ -25,6 +26,8 @@ _OVERFLOW = 1e30
 #: units that columns without one are taken to be in, which is reported
 _ASSUMED = {"time": "s", "width": "s", "voltage": "V", "v_read": "V", "current": "A", "temperature": "K"}
 _VALUES = ("G", "R", "current")
+#: conductance above which a value is none of a cell, such as a number in the footer of an instrument
+MOST_S = 1.0
 #: lines of a text that are parsed together
 _ROWS = 2**15
 
@@ -95,21 +98,11 @@ def read_table(
     if isinstance(data, str | Path):
         data = [data]
     if not isinstance(data, list | tuple):
-        return _from_frame(_frame(data), chosen, "data", (), ())
+        return _from_frame(frame_of(data), chosen, "data", (), ())
     tables = [_read_file(Path(path), chosen, skip_lines) for path in data]
     if levels:
         tables = _numbered(tables)
     return _joined(tables)
-
-
-def _frame(data: Any) -> Any:
-    """Return a data frame of arrays, a mapping of them, or a data frame."""
-    import pandas as pd
-
-    if isinstance(data, np.ndarray):
-        data = np.atleast_2d(data).T if data.ndim < 2 else data
-        return pd.DataFrame(data, columns=[str(i + 1) for i in range(data.shape[1])])
-    return data if isinstance(data, pd.DataFrame) else pd.DataFrame({str(k): np.ravel(v) for k, v in data.items()})
 
 
 def _read_file(path: Path, chosen: dict[str, str], skip: int) -> Table:
@@ -123,57 +116,13 @@ def _read_file(path: Path, chosen: dict[str, str], skip: int) -> Table:
     source = ((path.name, hashlib.sha256(content).hexdigest()),)
     if content[:2] == b"\x1f\x8b":
         content = gzip.decompress(content)
-    frame = _binary(content, path)
+    frame = binary_content(content, path)
     if frame is not None and not isinstance(frame, str):
         return _from_frame(frame, chosen, path.name, source, ())
-    text = frame if isinstance(frame, str) else _decoded(content, path)
+    text = frame if isinstance(frame, str) else decoded(content, path)
     del content
     layout = find_layout(text, chosen, skip, path.name)
     return _from_frame(_parsed(text, layout, path.name), chosen, path.name, source, layout.notes, layout.columns)
-
-
-def _binary(content: bytes, path: Path) -> Any:
-    """Return the frame of an npy, npz or mat file, the text of a sheet of xlsx, or None for text."""
-    if content.startswith((b"\x93NUMPY", b"PK")) and path.suffix.lower() not in (".xlsx", ".xlsm", ".ods"):
-        found = np.load(io.BytesIO(content), allow_pickle=False)
-        return _frame(found if isinstance(found, np.ndarray) else dict(found))
-    if content.startswith(b"MATLAB 5.0"):
-        from scipy.io import loadmat
-
-        return _frame({name: v for name, v in loadmat(io.BytesIO(content)).items() if not name.startswith("__")})
-    if content.startswith((b"PK", b"\xd0\xcf\x11\xe0")):
-        return _sheet(content, path)
-    if content.startswith(b"\x89HDF"):
-        step = "Export the columns as CSV."
-        raise InputError(str(path), "an HDF5 file", "text, gz, xlsx, npy, npz or mat (version 5)", step)
-    return None
-
-
-def _sheet(content: bytes, path: Path) -> str:
-    """Return the first sheet of a workbook as text with tabs."""
-    import pandas as pd
-
-    try:
-        return pd.read_excel(io.BytesIO(content), header=None, dtype=object).to_csv(sep="\t", header=False, index=False)
-    except ImportError:
-        step = "pip install imc-sim[xlsx], or save the sheet as CSV."
-        raise InputError(str(path), "a workbook", "a workbook where openpyxl is installed", step) from None
-    except (ValueError, zipfile.BadZipFile) as error:
-        raise InputError(str(path), str(error), "a workbook of a spreadsheet", "Save the sheet as CSV.") from error
-
-
-def _decoded(content: bytes, path: Path) -> str:
-    """Return the text of UTF-8, UTF-16 (with its mark), or the western encoding of instruments."""
-    if content[:2] in (b"\xff\xfe", b"\xfe\xff"):
-        return content.decode("utf-16")
-    try:
-        text = content.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        text = content.decode("cp1252", errors="replace")
-    if "\x00" in text:
-        step = "Export the columns as CSV."
-        raise InputError(str(path), "a binary file", "text, gz, xlsx, npy, npz or mat (version 5)", step)
-    return text
 
 
 def _parsed(text: str, layout: Layout, where: str) -> Any:
@@ -237,11 +186,13 @@ def _from_frame(
         if not columns:
             raise InputError(f"{where}, headings", shown(heads), f"columns with a unit: {EXAMPLE}", "Use --columns.")
     groups, shared = _groups(columns, where)
+    check_distinct(frame, groups, where)
     dropped: dict[str, int] = {}
     found = list(notes)
     parts = []
     for number, group in enumerate(groups):
         part = {c.role: _values(frame[c.index], c, found) for c in (*shared, *group)}
+        check_values(part, shared)
         state, at = next(((c.state, c.at) for c in group if c.state is not None or c.at is not None), (None, None))
         if at is not None:
             part[at[0]] = np.full(len(frame), at[1])
@@ -299,13 +250,16 @@ def _values(raw: Any, column: Column, notes: list[str]) -> NDArray[Any]:
     if column.role == "state":
         return _states(raw.astype("category").cat, column.heading)
     if column.role in NAMES:
+        check_names(raw, column)
         return pd.factorize(raw)[0].astype(np.float64)
     if not pd.api.types.is_numeric_dtype(raw):
         raw = _numbers(raw, column.heading)
     values = raw.to_numpy(np.float64)
     if column.unit is None:
         if column.role in ("G", "R", "target"):
-            step = "Say in its name what the column is in: S, uS, nS, ohm, kohm, … or use --columns."
+            step = (
+                f'Write the unit in it, or --columns "{column.heading}={column.role} UNIT"; to leave it out, "…=skip".'
+            )
             raise InputError(f"heading {column.heading!r}", "no unit", f"columns with a unit: {EXAMPLE}", step)
         if column.role in _ASSUMED:
             notes.append(f"{column.heading!r} taken to be in {_ASSUMED[column.role]}")
@@ -355,6 +309,7 @@ def _kept(part: dict[str, NDArray[Any]], dropped: dict[str, int], where: str) ->
         "overflow": np.logical_or.reduce([np.isinf(v) for v in numbers.values()]),
         "NaN or unread": np.logical_or.reduce([np.isnan(v) for v in numbers.values()]),
         "not positive": part["G"] < 0.0 if "G" in part else np.False_,
+        "above 1 S": part["G"] > MOST_S if "G" in part else np.False_,
         "no state": part["state"] == "" if "state" in part else np.False_,
     }
     keep = np.ones(len(next(iter(part.values()))), bool)

@@ -116,6 +116,11 @@ def _layout(
                 error = _UnitError(found.where, found.got, found.allowed, found.next_step)
                 error.width = width
             continue
+        columns, above, units = _second_line(columns, heads, lines, above, separator, chosen, where) or (
+            columns,
+            above,
+            units,
+        )
         if columns and len(heads) < width:
             error = error or _too_many(number, len(heads), width, separator, rows, where)
         elif columns:
@@ -155,6 +160,24 @@ def _with_units(
         return heads, number + 1, ()
     joined = [f"{head} ({unit})" if unit else head for head, unit in zip(heads, units, strict=False)]
     return joined + heads[len(units) :], number + 2, ("units from the line below the headings",)
+
+
+def _second_line(
+    columns: list[Column], heads: list[str], lines: list[str], above: int, separator: str, chosen: Mapping[str, str],
+    where: str,
+) -> tuple[list[Column], int, tuple[str, ...]] | None:  # fmt: skip
+    """Return what headings in two lines name, groups above names; None where a second line names no more columns."""
+    below = cells_of(lines[above], separator) if above < len(lines) else []
+    if chosen or len(below) < 2 or any(map(_is_number, below)):
+        return None
+    try:
+        named = {column.index: column for column in parse_headings(below, {}, where)}
+    except InputError:
+        return None
+    both = {column.index: column for column in columns} | named
+    if len(both) <= len(columns):
+        return None
+    return [both[index] for index in sorted(both)], above + 1, ("headings in two lines",)
 
 
 def _finished(

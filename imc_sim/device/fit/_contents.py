@@ -1,0 +1,66 @@
+"""What is in the files of laboratories: tables of binary formats and spreadsheets, and text in its encoding."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from imc_sim._errors import InputError
+
+
+def frame_of(data: Any) -> Any:
+    """Return a data frame of arrays, a mapping of them, or a data frame."""
+    import pandas as pd
+
+    if isinstance(data, np.ndarray):
+        data = np.atleast_2d(data).T if data.ndim < 2 else data
+        return pd.DataFrame(data, columns=[str(i + 1) for i in range(data.shape[1])])
+    return data if isinstance(data, pd.DataFrame) else pd.DataFrame({str(k): np.ravel(v) for k, v in data.items()})
+
+
+def binary_content(content: bytes, path: Path) -> Any:
+    """Return the frame of an npy, npz or mat file, the text of a sheet of xlsx, or None for text."""
+    if content.startswith((b"\x93NUMPY", b"PK")) and path.suffix.lower() not in (".xlsx", ".xlsm", ".ods"):
+        found = np.load(io.BytesIO(content), allow_pickle=False)
+        return frame_of(found if isinstance(found, np.ndarray) else dict(found))
+    if content.startswith(b"MATLAB 5.0"):
+        from scipy.io import loadmat
+
+        return frame_of({name: v for name, v in loadmat(io.BytesIO(content)).items() if not name.startswith("__")})
+    if content.startswith((b"PK", b"\xd0\xcf\x11\xe0")):
+        return _sheet(content, path)
+    if content.startswith(b"\x89HDF"):
+        step = "Export the columns as CSV."
+        raise InputError(str(path), "an HDF5 file", "text, gz, xlsx, npy, npz or mat (version 5)", step)
+    return None
+
+
+def _sheet(content: bytes, path: Path) -> str:
+    """Return the first sheet of a workbook as text with tabs."""
+    import pandas as pd
+
+    try:
+        return pd.read_excel(io.BytesIO(content), header=None, dtype=object).to_csv(sep="\t", header=False, index=False)
+    except ImportError:
+        step = "pip install imc-sim[xlsx], or save the sheet as CSV."
+        raise InputError(str(path), "a workbook", "a workbook where openpyxl is installed", step) from None
+    except (ValueError, zipfile.BadZipFile) as error:
+        raise InputError(str(path), str(error), "a workbook of a spreadsheet", "Save the sheet as CSV.") from error
+
+
+def decoded(content: bytes, path: Path) -> str:
+    """Return the text of UTF-8, UTF-16 (with its mark), or the western encoding of instruments."""
+    if content[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        return content.decode("utf-16")
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        text = content.decode("cp1252", errors="replace")
+    if "\x00" in text:
+        step = "Export the columns as CSV."
+        raise InputError(str(path), "a binary file", "text, gz, xlsx, npy, npz or mat (version 5)", step)
+    return text
