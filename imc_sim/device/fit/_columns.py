@@ -95,7 +95,7 @@ _SI = {"time": "s", "width": "s", "voltage": "V", "v_read": "V", "current": "A",
 #: the channel of an instrument before a name, and the numbers of a run behind it: `Smu1.V[1][1]`, `AV(2)`
 _CHANNEL = re.compile(r"^\s*(?P<channel>(?:\w*smu|wgfmu|ch|channel)\s*\d+)\s*[.:/]\s*(?=\w)", re.IGNORECASE)
 _RUN = re.compile(r"(?<=\w)\s*(?:(?:\[\d+\])+|\(\d+\)\s*$)")
-#: a cycle, a pulse or a time in the heading of a column of values, and the words that may stand next to it
+#: a cycle, a pulse or a time in the heading of a column of values, and the words next to it
 _AT = re.compile(
     r"(?:(?P<role>cyc(?:les?)?|pulses?|time|t)\s*[=#:]?\s*)?(?P<number>\d+(?:\.\d+)?(?:e[+-]?\d+)?)\s*(?P<unit>[a-z\u00b5]+)?",
     re.IGNORECASE,

@@ -1,4 +1,4 @@
-"""What is in the files of laboratories: tables of binary formats and spreadsheets, and text in its encoding."""
+"""Read files of laboratories: tables of binary formats and spreadsheets, and text in its encoding."""
 
 from __future__ import annotations
 
