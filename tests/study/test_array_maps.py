@@ -34,8 +34,8 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Path:
     rng = np.random.Generator(np.random.Philox(0))
     target = np.stack([np.full((80, 64), 5.0), np.full((80, 64), 60.0)])
     for name in ("one", "two"):
-        spread = np.exp(0.6 * rng.standard_normal(target.shape))
-        np.savez(home / f"{name}.npz", conductance_uS=target * spread, target_uS=target)
+        factor = np.exp(0.6 * rng.standard_normal(target.shape))
+        np.savez(home / f"{name}.npz", conductance_uS=target * factor, target_uS=target)
     return home
 
 
