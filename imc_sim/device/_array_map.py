@@ -164,6 +164,9 @@ def read_map(path: str | os.PathLike[str]) -> ArrayMap:
     Args:
         path: .npz file.
 
+    Returns:
+        The map.
+
     Raises:
         InputError: the file is missing, or no valid map.
     """
@@ -182,6 +185,7 @@ def read_map(path: str | os.PathLike[str]) -> ArrayMap:
 
 @functools.lru_cache(maxsize=4)
 def _read(path: Path, sha256: str) -> ArrayMap:
+    """Return the checked map in a file of this digest."""
     with np.load(path, allow_pickle=False) as held:
         if not isinstance(held, np.lib.npyio.NpzFile):
             raise TypeError("a single array (.npy)")
@@ -235,6 +239,9 @@ def chip_of_map(path: str | os.PathLike[str]) -> dict[str, Any]:
 
     Args:
         path: .npz file.
+
+    Returns:
+        The content of a chip file.
 
     Raises:
         InputError: the file is missing, or no valid map.
