@@ -61,8 +61,9 @@ class Components:
         """
         cost = chip.cost
         if cost is None:
-            step = "Add a part `cost` to the chip; docs/cost.md lists its keys and the chips that have one."
-            raise InputError(f"chip {chip.name!r}", "no cost given", "a chip with energies of its circuits", step)
+            allowed = "a part `cost` with energies, times and areas of its circuits"
+            step = "Add one with its source; docs/cost.md lists its keys, and what sources of shipped chips lack."
+            raise InputError(f"chip {chip.name!r}", "no cost given", allowed, step)
         plain = {name: getattr(cost, name) for name in ("driver", "hold", "shift_add", "adder", "neuron")}
         plain |= {"buffer": cost.buffer, "bus": cost.bus, "multiply_add": cost.multiply_add}
         each = {name: _circuit(cost, circuit) for name, circuit in plain.items()}
