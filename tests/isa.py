@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parents[1]
-FOLDERS = ("tests/exact", "tests/property", "tests/statistical", "tests/oracle", "tests/store")
+FOLDERS = ("tests/exact", "tests/property", "tests/statistical", "tests/oracle", "tests/store", "tests/recorded")
 #: name -> what limits oneDNN, MKL, ATen and numba; `best` leaves them to the processor
 SETS = {
     "best": {},
