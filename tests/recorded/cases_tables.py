@@ -1,4 +1,4 @@
-"""Recorded tables of a laboratory as they are read: separators, units, columns for each state, and lines left out."""
+"""Recorded tables of a laboratory after reading: separators, units, columns for each state, and lines left out."""
 
 from __future__ import annotations
 
