@@ -69,7 +69,7 @@ def test_the_commands_of_the_page_give_three_curves(
         monkeypatch.delitem(sys.modules, name)
     shell = "".join(re.findall(r"^```sh\n(.*?)^```", page, re.MULTILINE | re.DOTALL))
     commands = re.findall(r"^imc-sim (.*)$", shell, re.MULTILINE)
-    assert [command.split()[0] for command in commands] == ["map", "evaluate"] + 3 * ["import"] + 3 * ["run"] + [
+    assert [command.split()[0] for command in commands] == ["map", "evaluate"] + 3 * ["import"] + 4 * ["run"] + [
         "map", "import", "evaluate", "map", "map", "evaluate", "run",
     ]  # fmt: skip
     printed = []
@@ -79,8 +79,8 @@ def test_the_commands_of_the_page_give_three_curves(
         printed.append(ran.out)
     assert re.search(r"^2 +binary +4,608 +crossbar", printed[0], re.MULTILINE)
     assert float(re.search(r"all images +(0\.\d+)", printed[1])[1]) > 0.7  # type: ignore[index]
-    assert re.search(r"^2/Conv +binary +4,608 +crossbar", printed[8], re.MULTILINE), printed[8]
-    assert re.findall(r"all images.*", printed[10]) == re.findall(r"all images.*", printed[1])
+    assert re.search(r"^2/Conv +binary +4,608 +crossbar", printed[9], re.MULTILINE), printed[9]
+    assert re.findall(r"all images.*", printed[11]) == re.findall(r"all images.*", printed[1])
     for folder in ("my_variation", "my_cnn", "my_encoder"):
         rows = [json.loads(line) for line in Path("results", folder, "trials.jsonl").read_text().splitlines()]
         ideal = {row["correct"] for row in rows if row["values"] in ([], [0], [0.0])}
@@ -88,6 +88,9 @@ def test_the_commands_of_the_page_give_three_curves(
         assert max(ideal) - min(ideal) <= (0 if folder == "my_variation" else 5), ideal
         assert {row["correct"] for row in rows} > ideal
         assert Path("results", folder, "report.html").is_file()
+    first = Results.load("results/first").table
+    assert first["chips"].tolist() == [5] * 7
+    assert first["median"].to_list()[0] > max(0.7, first["median"].to_list()[-1])
     assert "cells of 4 measured chips are" in printed[-3]
     (row,) = re.findall(r"on rram_hfo2_1t1r +(0\.\d+) .* 4 measured chips", printed[-2])
     results = Results.load("results/my_array")
