@@ -104,7 +104,8 @@ def _branches(table: Table) -> tuple[list[_Branch], float | None]:
     """Return the branches of all curves, and the current at which the instrument limits."""
     for role in ("voltage", "current"):
         if role not in table:
-            raise InputError(table.name, f"columns {', '.join(table.columns)}", "voltage and current", "Use --columns.")
+            step = 'Name them: --columns "V1=voltage V,I1=current A".'
+            raise InputError(table.name, f"columns {', '.join(table.columns)}", "voltage and current", step)
     devices = cell_numbers(table)
     sweeps = np.unique(table["sweep"], return_inverse=True)[1] if "sweep" in table else np.zeros(len(table), int)
     curve = devices * (int(sweeps.max()) + 1) + sweeps

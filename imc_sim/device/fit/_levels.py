@@ -79,7 +79,8 @@ def samples_of(table: Table) -> Samples:
     where = table.name
     if "G" not in table or not ("state" in table or "target" in table):
         got = f"columns {', '.join(table.columns)}"
-        raise InputError(where, got, "a state or a target, and a conductance or resistance", "Use --columns.")
+        step = 'Name them: --columns "S=state,G=G uS", or "R_on=LRS ohm,R_off=HRS ohm".'
+        raise InputError(where, got, "a state or a target, and a conductance or resistance", step)
     key = table["state"] if "state" in table else table["target"]
     found = np.unique(key)
     index = np.searchsorted(found, key)

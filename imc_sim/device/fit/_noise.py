@@ -98,9 +98,8 @@ def _traces(table: Table) -> tuple[list[_Trace], float]:
     """Return the traces of all cells and states, and the time between readings in s."""
     for role in ("time", "G"):
         if role not in table:
-            raise InputError(
-                table.name, f"columns {', '.join(table.columns)}", "time and conductance", "Use --columns."
-            )
+            step = 'Name them: --columns "T=time s,G=G uS".'
+            raise InputError(table.name, f"columns {', '.join(table.columns)}", "time and conductance", step)
     states = np.asarray(table["state"]).astype(str) if "state" in table else np.full(len(table), "")
     _, number_of = np.unique(
         np.char.add(np.char.add(states, "/"), cell_numbers(table).astype(str)), return_inverse=True

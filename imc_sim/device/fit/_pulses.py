@@ -69,7 +69,10 @@ def fit_pulses(table: Table, options: Options) -> PartFit:
     up, down = ([t for t in trains if t.rises == rises] for rises in (True, False))
     if not up or not down:
         got = f"{len(up)} trains of set pulses and {len(down)} of reset pulses with {_LEAST} readings or more"
-        step = "Add the other direction; a train has pulses of one voltage."
+        step = "Number equal pulses from 0 in each train; a train has pulses of one voltage."
+        if trains:
+            missing = "reset" if up else "set"
+            step = f"Measure {missing} trains too, and give all files in one command: device fit set.csv reset.csv."
         raise InputError(table.name, got, "one or more of each", step)
     form = options.model or "pulse_response"
     if form not in _MODELS:
@@ -191,7 +194,7 @@ def _trains(table: Table) -> list[_Train]:
     for role in ("pulse", "G"):
         if role not in table:
             got = f"columns {', '.join(table.columns)}"
-            raise InputError(table.name, got, "pulse and conductance", "Use --columns.")
+            raise InputError(table.name, got, "pulse and conductance", 'Name them: --columns "N=pulse,G=G uS".')
     devices, found = cell_numbers(table), []
     for device in np.unique(devices):
         rows = np.flatnonzero(devices == device)
