@@ -150,7 +150,9 @@ def series_of(table: Table, axis: str) -> list[Series]:
     for role in ("G", axis):
         if role not in table:
             got = f"columns {', '.join(table.columns)}"
-            raise InputError(table.name, got, f"columns {axis} and conductance", "Name them with --columns.")
+            raise InputError(
+                table.name, got, f"columns {axis} and conductance", f'Name them: --columns "X={axis},G=G uS".'
+            )
     names = table["state"] if "state" in table else table["target"] if "target" in table else np.full(len(table), "")
     names = np.asarray(names).astype(str)
     temperature = table["temperature"] if "temperature" in table else np.full(len(table), np.nan)
