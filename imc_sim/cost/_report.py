@@ -195,8 +195,16 @@ class CostReport:
         """Return a total with its unit, after `at least` where a component that an inference uses is not counted."""
         if value is None:
             return f"no {quantity} stated"
-        used = (text for text in self.not_counted if not text.startswith("programming"))
-        return ("at least " if any(quantity in text for text in used) else "") + with_unit(value, unit)
+        return ("at least " if self.lacks(quantity) else "") + with_unit(value, unit)
+
+    def lacks(self, *quantities: str) -> bool:
+        """Tell whether a component that an inference uses has no stated value.
+
+        Args:
+            quantities: of `energy`, `time` and `area`.
+        """
+        used = [text for text in self.not_counted if not text.startswith("programming")]
+        return any(quantity in text for text in used for quantity in quantities)
 
     def __str__(self) -> str:
         return "\n".join([*table(self.rows()), "", *_totals(self)])
@@ -221,18 +229,23 @@ def _over(count: float, value: float | None) -> float | None:
     return count / value if value and count else None
 
 
+def _most(report: CostReport, *quantities: str) -> str:
+    """Return `at most ` where values that a rate is divided by lack a component."""
+    return "at most " if report.lacks(*quantities) else ""
+
+
 def _totals(report: CostReport) -> list[str]:
     """Return the lines below the table."""
     lines, cost = [report.summary], report.chip.cost
     if report.rate_Hz is not None:
-        lines.append(f"layers on successive inputs: {report.rate_Hz:.3g} inferences per second")
+        rate = f"{_most(report, 'time')}{report.rate_Hz:.3g}"
+        lines.append(f"layers on successive inputs: {rate} inferences per second")
     for name, each in (("as used", report), ("one full tile, signs as weights and inputs", report.peak)):
         if each is not None and each.tops_per_W is not None:
-            tops = "-" if each.tops is None else f"{each.tops:.3g}"
-            per = "" if each.tops_per_mm2 is None else f", {each.tops_per_mm2:.3g} TOPS/mm2"
-            lines.append(
-                f"{name}: {tops} TOPS, {each.tops_per_W:.3g} TOPS/W{per}; an operation is a multiply or an add"
-            )
+            tops = "-" if each.tops is None else f"{_most(each, 'time')}{each.tops:.3g}"
+            watt = f"{_most(each, 'energy')}{each.tops_per_W:.3g}"
+            area = f", {_most(each, 'time', 'area')}{each.tops_per_mm2:.3g} TOPS/mm2" if each.tops_per_mm2 else ""
+            lines.append(f"{name}: {tops} TOPS, {watt} TOPS/W{area}; an operation is a multiply or an add")
     if report.programming_J:
         lines.append(f"programming all cells: {with_unit(float(np.mean(report.programming_J)), 'J')}")
     if report.scaled:

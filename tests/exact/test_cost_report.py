@@ -111,7 +111,10 @@ def test_components_that_are_left_out_are_not_counted() -> None:
     assert "driver" not in found.layers[0].energy_J
     assert "not counted: driver" in str(found)
     assert found.summary.count("at least") == 3  # the energy of drivers, the times of ADCs and multipliers, their areas
+    rates = [line for line in str(found).splitlines() if "per second" in line or "TOPS" in line]
+    assert [line.count("at most") for line in rates] == [1, 3, 3]  # per second; TOPS, TOPS/W and TOPS/mm2
     assert "at least" not in report(chip()).summary
+    assert "at most" not in str(report(chip()))
     assert found.layers[1].energy_J == {}
 
 
