@@ -202,6 +202,9 @@ class CostReport:
 
         Args:
             quantities: of `energy`, `time` and `area`.
+
+        Returns:
+            Whether one of these quantities lacks a component.
         """
         used = [text for text in self.not_counted if not text.startswith("programming")]
         return any(quantity in text for text in used for quantity in quantities)
