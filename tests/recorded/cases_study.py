@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 from typing import Any
 
+import numpy as np
+
 from imc_sim.array import load_chip
 from imc_sim.config import build, canonical_json
 from imc_sim.study import Axis, load_study, points_of, resolved, with_settings
@@ -146,6 +148,13 @@ def record_points() -> dict[str, Any]:
             kept["task"]["call"],
             kept["task"]["files"],
             sorted(kept["content"]["files"]),
+        ]
+        np.savez(at / "d.npz", test_images=np.zeros((4, 8, 8), np.uint8), test_labels=np.array([0, 1, 0, 1]))
+        arrays = {"dataset": "d.npz", "split": "test", "kind": "classification"}
+        (point,) = points_of(load_study(STUDY | {"task": arrays, "chip_task": {}, "model": "binact_mnist_nonbinary"}))
+        found["own data"] = [
+            sorted(point.content["data"].values()),
+            [key.rpartition(" ")[2] for key in point.content["data"]],
         ]
         for name, changes in {
             "published": {"cases": [{"name": "a", "published": 0.5}]},
