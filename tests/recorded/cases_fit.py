@@ -9,7 +9,9 @@ from unittest import mock
 import numpy as np
 
 from imc_sim.device.fit import DeviceFit, _levels, fit, fit_device
-from tests.recorded.measured import TIMES, curves, followed, joined, levels, traces, trains, vteam_trains, worn
+from imc_sim.device.fit._laws import likelier_law
+from imc_sim.device.fit._vteam import speed_law
+from tests.recorded.measured import TIMES, curves, followed, joined, levels, rng, traces, trains, vteam_trains, worn
 from tests.recorded.short import short
 
 _BASE: dict[str, Any] = {
@@ -75,6 +77,24 @@ _LEVELS: dict[str, Any] = {
 def record_levels() -> dict[str, Any]:
     found = {name: everything(fit(table, "levels")) for name, table in _LEVELS.items()}
     return found | {"into": everything(fit(_LEVELS["stuck"], None, _BASE))}
+
+
+def record_laws() -> dict[str, Any]:
+    """Laws of cells whose lowest, or highest, are nearer to the others than a log-normal law has them."""
+    z = rng(3).standard_normal(2000)
+    cells = {
+        "whole": np.exp(0.5 * z), "lowest": np.exp(0.5 * z.clip(-1.95)), "highest": np.exp(0.5 * z.clip(None, 2.05)),
+        "zeros": (1.0 + 0.5 * z).clip(0.0), "equal": np.full(9, 2.0),
+    }  # fmt: skip
+    found = {name: short(likelier_law(np.sort(1e-6 * values))) for name, values in cells.items()}
+    volts = np.array([0.8, 1.0, 1.2, 0.8, 1.0, 1.2, 0.9])
+    for name, devices in (("within devices", [0, 0, 0, 1, 1, 1, 1]), ("one reading of one", [0, 0, 0, 1, 1, 1, 2])):
+        speeds = 0.01 * (volts / 0.35 - 1.0) ** 2.2 * np.exp(0.1 * z[:7] + 0.3 * np.array(devices))
+        for count in (7, 5):
+            rows = slice(7 - count, 7)
+            found[f"{name}, {count}"] = short(speed_law(np.array(devices)[rows], volts[rows], speeds[rows], 3.0))
+    found["one voltage"] = short(speed_law(np.arange(4), np.ones(4), np.exp(z[:4]), 3.0))
+    return found
 
 
 def record_samples() -> dict[str, Any]:
