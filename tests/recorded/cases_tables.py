@@ -57,9 +57,10 @@ def record_files() -> dict[str, Any]:
 def record_headings() -> dict[str, Any]:
     units = ("uS", "kohm", "MΩ", "mV", "GHz", "min", "degC", "fA", "Xs", "ms", "k", "days")
     heads = ("G_LRS (uS)", "R off [kohm]", "level 3 nS", "Vread (V)", "level (uS)", "pulse (us)", "t (K)", "id", "note")
+    columns = [parse_heading(k, head, "here") for k, head in enumerate(heads)]
     return {
         "units": [None if (u := parse_unit(unit)) is None else short(u) for unit in units],
         "values": [u.to_si(np.array([0.25, 250.0, -3.0])).tolist() for unit in units if (u := parse_unit(unit))],
         "names": [state_name(text) for text in ("LRS", "g on", "Level_07", "l2", "off state", "12", "x1")],
-        "headings": [str(parse_heading(k, head, "here")) for k, head in enumerate(heads)],
+        "headings": [c and [c.role, c.state, c.unit and c.unit.quantity, c.at] for c in columns],
     }
