@@ -24,8 +24,8 @@ from imc_sim.mapping import Probe
 from imc_sim.nn import product_layers
 from imc_sim.nn.store import inputs_of
 
-#: images that layers see, keys that a memory holds, and images behind them, at most (one episode at least)
-_IMAGES, _KEYS, _KEY_IMAGES, _EPISODES = 100, 2000, 1000, 20
+#: images that layers see, and images and episodes (one at least) that give a memory its keys, at most
+_IMAGES, _KEY_IMAGES, _EPISODES = 100, 1000, 20
 #: images on which a network of any modules is mapped
 _PROBED = 16
 #: added to the seed of a task, so that a task on the training split is calibrated on other episodes
@@ -37,8 +37,7 @@ def calibration_task(task: AnyTask) -> AnyTask:
     changes: dict[str, Any] = {"split": training_split(task.split), "seed": task.seed + _OTHER}
     if isinstance(task, ClassificationTask):
         return task.model_copy(update=changes | {"images": None})
-    each = 1 if task.prototypes != "none" else task.shot
-    episodes = min(_EPISODES, _KEYS // (task.way * each), _KEY_IMAGES // (task.way * (task.shot + task.queries)))
+    episodes = min(_EPISODES, _KEY_IMAGES // (task.way * (task.shot + task.queries)))
     return task.model_copy(
         update=changes | {"episodes": max(1, episodes), "classes": None, "instances": None, "attack": None}
     )
