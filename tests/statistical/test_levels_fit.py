@@ -98,6 +98,16 @@ def test_dead_cells_of_all_levels_are_faults() -> None:
     assert found.states[0].sigma == pytest.approx(0.3, rel=0.05)
 
 
+def test_few_failed_cells_keep_their_conductance() -> None:
+    """1.3 % of LRS cells failed a thousandfold lower: the mean of the others moves no quantile of theirs."""
+    lrs = 1200.0 * np.exp(0.5 * rng(31).normal(size=1000))
+    lrs[:13] = 1.05 * np.exp(0.13 * rng(32).normal(size=13))
+    hrs = 15.0 * np.exp(0.8 * rng(33).normal(size=1000))
+    hrs[:14] = 1.13 * np.exp(0.06 * rng(34).normal(size=14))
+    levels = [hrs, lrs]
+    check_goals(fitted(levels), levels, tail=0.06)
+
+
 def test_a_level_of_zeros_is_a_level() -> None:
     levels = [np.zeros(300), 10 + rng(1).normal(size=300), 30 + rng(2).normal(size=300)]
     found = fitted(levels)

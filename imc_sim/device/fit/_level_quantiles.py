@@ -18,7 +18,8 @@ _KNOTS, _FIXED, _GRID = 33, 13, 481
 _PROBABILITY, _QUANTILE = 0.01, 0.03
 #: Relative error of a quantile that counts as much, at probabilities further than this from 0 and 1.
 _RELATIVE, _OUTER = 0.05, 0.004
-#: Largest change of the mean, in standard deviations, and of the standard deviation after interpolation.
+#: Largest change of the mean, in standard deviations, and of the standard deviation after interpolation; and relative
+#: one of a quantile, since the lowest cells of wide levels are small next to the standard deviation.
 _STRETCH = 0.03
 #: Normal score from which on quantiles may be moved out further: that of 99.3 %.
 _TAILS = 2.45
@@ -118,7 +119,8 @@ def _matched(levels: list[_Floats], z: _Floats, quantiles: _Floats, chosen: list
         most = _STRETCH + 2.0 / len(values)
         factor = float(np.clip(values.std(ddof=1) / std, 1 - most, 1 + most)) if std > 0.0 else 1.0
         center = mean + float(np.clip(values.mean() - mean, -_STRETCH * std, _STRETCH * std))
-        stretched = (center + (Q[chosen] - mean) * factor).clip(values[0], values[-1])
+        stretched = (center + (Q[chosen] - mean) * factor).clip((1 - most) * Q[chosen], (1 + most) * Q[chosen])
+        stretched = stretched.clip(values[0], values[-1])
         matched.append([float(f"{q:.6g}") for q in _with_tails(values, z[chosen], stretched, fine, weights)])
     return matched
 
