@@ -12,7 +12,7 @@ from torch import Tensor
 from imc_sim._errors import InputError
 from imc_sim._rng import check_seed, chip_numbers
 from imc_sim._tensors import check_usual, real_values
-from imc_sim.array import Chip, Crossbar, DrivenRows, Placement, Rows, load_chip
+from imc_sim.array import Chip, Crossbar, DrivenRows, Placement, Rows, count_pulses, load_chip
 from imc_sim.backends.memtorch import MemTorchCrossbar
 from imc_sim.config import Engine, as_engine
 from imc_sim.nn.similarity import KeyForm, key_form
@@ -172,7 +172,7 @@ class AssociativeMemory:
     def write_pulses(self) -> Tensor:
         """Return the programming pulses [chip] of the stored keys until they are read, refreshes included.
 
-        Every refresh counts as many pulses as the last one.
+        Every refresh counts as many pulses as the last programming; one of read disturb rewrites cells in LRS alone.
 
         Raises:
             InputError: where no keys are stored, or MemTorch computes.
@@ -180,8 +180,7 @@ class AssociativeMemory:
         if not self._crossbars or not self.engine.native:
             allowed = "keys written on the native backend"
             raise InputError("memory.write_pulses", "no pulses to count", allowed, "Call write first.")
-        each = [int(x.pulses(c).sum()) for x in self._crossbars for c in range(len(x.chips))]
-        return torch.tensor(each) * (1 + self.chip.device.time.refreshes)
+        return torch.tensor([count_pulses(x.plan, address) for x in self._crossbars for address in x.addresses])
 
     def _programmed(self, keys: Tensor, chips: range, epoch: int) -> Crossbar:
         if not self.engine.native:

@@ -14,6 +14,7 @@ from imc_sim.array._line_conductance import line_conductance
 from imc_sim.array._map_cells import MapCells
 from imc_sim.array._placement import Placement, Tile
 from imc_sim.array._programmed_weights import RESOLUTION, Rounding, operand_bytes
+from imc_sim.array._programming import count_pulses
 from imc_sim.array._readout import IdealReadout, Readout
 from imc_sim.array._tiled_readout import TiledReadout
 from imc_sim.array._vectors import InputVectors, Patches, Rows, TileInputs
@@ -94,6 +95,7 @@ __all__ = [
     "approximate_gating",
     "column_conductance",
     "compile_kernels",
+    "count_pulses",
     "effective_conductance",
     "encodings",
     "gated_conductance",

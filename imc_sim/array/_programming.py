@@ -108,6 +108,24 @@ def age(plan: Plan, cells: Tensor, address: Address, device: Device | None = Non
     return device.age(cells, steps, *address, rows=rows, cols=cols, tile=tile, state=state)
 
 
+def count_pulses(plan: Plan, address: Address) -> int:
+    """Return the programming pulses of all cells of one chip until they are read, those of every refresh included.
+
+    A refresh takes as many pulses of a cell as its last programming. One of read disturb rewrites the cells programmed
+    to LRS alone.
+
+    Args:
+        plan: the cells.
+        address: of the random numbers of the chip.
+    """
+    device, steps = plan.chip.device, plan.targets.steps
+    pulses = device.pulses(plan.cells, steps, *address)
+    count = int(pulses.sum()) * (1 + device.time.refreshes)
+    if device.disturb.is_ideal:
+        return count
+    return count + device.wear.rewritten(int(pulses[device.places(plan.cells, steps) >= 0.5].sum()))
+
+
 def drift_compensation(plan: Plan, cells: Tensor, aged: Tensor, address: Address) -> float:
     """Return the factor that compensates the mean drift of the crossbar; 1 without compensation."""
     device, steps = plan.chip.device, plan.targets.steps

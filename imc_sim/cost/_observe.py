@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from imc_sim._errors import InputError
 from imc_sim.analog import AnalogLayer, AnalogModel, AssociativeMemory, SharedDigital
-from imc_sim.array import Chip, Crossbar, Rows, line_conductance
+from imc_sim.array import Chip, Crossbar, Rows, count_pulses, line_conductance
 from imc_sim.cost._actions import Actions, Layout, Programming
 from imc_sim.cost._tally import Tally
 from imc_sim.mapping import MappingReport
@@ -125,9 +125,8 @@ def programming(crossbar: Crossbar, index: int) -> Programming:
     """
     device, cells = crossbar.chip.device, crossbar.plan.cells.numel()
     once = device.one_draw or (device.verify.is_ideal and device.programming.kind != "pulses")
-    pulses = cells if once else int(crossbar.pulses(index).sum())
-    times = 1 + device.time.refreshes
-    return Programming(cells, pulses * times, 0.0 if once else pulses * times)
+    pulses = count_pulses(crossbar.plan, crossbar.addresses[index])
+    return Programming(cells, pulses, 0.0 if once else pulses)
 
 
 @torch.no_grad()

@@ -20,7 +20,7 @@ SCHEMA = 2
 #: settings of a chip that affect no result; the backend is part of the point
 PROSE = ("name", "source", "validity", "engine", "cost")
 #: Version of costs, part of the ids of their rows. Raise it whenever the same chip gets other energies, times or areas.
-COSTS = 1
+COSTS = 2
 
 
 @final

@@ -286,6 +286,18 @@ def test_a_key_memory_counts_searches_and_writes(device: dict[str, Any]) -> None
     assert min(each.pulses for each in counted.programming) >= 3 * 60  # written, and two refreshes
 
 
+def test_refreshes_of_read_disturb_rewrite_the_cells_in_lrs() -> None:
+    """Every column pair has one cell in LRS, 30 of 60 cells."""
+    disturb = {"reads": 10**6, "refresh": {"kind": "cells", "tolerance": 0.05}}
+    spec = chip(device=CELLS["device"] | {"disturb": disturb, "time": {"t_s": 25.0, "refresh_s": 10.0}})
+    refreshes = spec.device.wear.refreshes
+    assert refreshes > 1
+    memory = imc.AssociativeMemory(spec, dim=6)
+    memory.write(torch.randn(5, 6).sign(), torch.arange(5))
+    pulses = 3 * 60 + refreshes * 30
+    assert count_search(memory, torch.ones(1, 6)).programming[0].pulses == pulses == int(memory.write_pulses())
+
+
 def test_keys_of_each_chip_are_its_own() -> None:
     memory = imc.AssociativeMemory(chip(encoding={"kind": "unipolar"}), dim=4, chips=2, form="binary")
     keys = torch.tensor([[[1.0, 1, 1, 1]], [[-1.0, -1, -1, 1]]])
