@@ -14,6 +14,7 @@ import os
 import re
 import shutil
 import stat
+import tempfile
 import uuid
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -23,6 +24,8 @@ from imc_sim._errors import InputError
 
 #: what file systems answer that cannot sync a folder, and what a folder that may not be listed answers
 _NO_FOLDER_SYNC = {errno.EINVAL, errno.ENOTSUP, errno.EBADF, errno.EACCES, errno.EPERM}
+#: bytes of a private copy that are kept in memory
+_MEMORY = 2**22
 #: text that spreadsheets compute, and numbers, which begin with the same characters
 _FORMULA, _NUMBER = re.compile(r"[=+\-@\t\r]."), re.compile(r"[-+]?(?:[0-9.]+(?:[eE][-+]?[0-9]+)?|inf|nan)")
 
@@ -137,6 +140,14 @@ def open_log(path: Path) -> IO[bytes]:
     """
     refuse_link(path)
     return os.fdopen(_regular(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW), "a+b", buffering=0)
+
+
+def private_copy(path: Path) -> IO[bytes]:
+    """Return a copy of a file that has no name, so that no other program changes it; in memory where it is small."""
+    copy = tempfile.SpooledTemporaryFile(_MEMORY, dir=path.parent)  # noqa: SIM115
+    with open_regular(path) as file:
+        shutil.copyfileobj(file, copy, 2**20)
+    return copy  # type: ignore[return-value]
 
 
 def _regular(path: Path, flags: int) -> int:

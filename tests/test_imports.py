@@ -61,7 +61,7 @@ INNER = {
     "imc_sim.onnx._file": "onnx_package read_file _recent",
     "imc_sim.report._comparison": "read_comparison",
     "imc_sim.report._pages": "plain_table",
-    "imc_sim.study._combine": "trials_table",
+    "imc_sim.study._table_parts": "table _distinct _places",
     "imc_sim.runs._dask": "_local _distributed",
     "imc_sim.runs._executors": "_process _dask",
     "imc_sim.study._results": "_table",

@@ -35,10 +35,14 @@ def status(
     from imc_sim.cli._console import working
 
     with working(f"reading {results}"):
-        from imc_sim import study, train
+        if (results / "trainings.yaml").is_file():
+            from imc_sim.train import sweep_status
 
-        sweep = (results / "trainings.yaml").is_file()
-        found = train.sweep_status(results) if sweep else study.status(results, check_data=check)
+            found = sweep_status(results)
+        else:
+            from imc_sim.study import status as study_status
+
+            found = study_status(results, check_data=check)
     print(json.dumps(found.to_dict(), indent=2) if as_json else _line(found))
     if check and not as_json:
         print("\n".join(found.damaged) or "all rows are sound")

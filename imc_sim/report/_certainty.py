@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, final
 
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 RESAMPLINGS = 2000
 #: numbers that are resampled in one pass
 _BLOCK = 2_000_000
+#: different results of chips up to which their numbers are counted
+_LEVELS = 128
 
 
 @final
@@ -37,7 +40,7 @@ class ChipSample:
     def of(cls, results: Results) -> ChipSample:
         """Resample the chips of a results folder."""
         factor = Metric.of(results.study).factor
-        return cls(results.accuracies, resampled_medians(results.accuracies, factor=factor))
+        return cls(results.accuracies, _once(results.accuracies, factor))
 
     def alone(self, rows: list[int]) -> bool:
         """Tell whether one of these rows has fewer than two chips, so that there is nothing to resample."""
@@ -49,6 +52,12 @@ class ChipSample:
         for place, row in enumerate(rows):
             groups.setdefault(self.accuracies[row], []).append(place)
         return [group for group in groups.values() if len(group) > 1]
+
+
+@functools.lru_cache(maxsize=1)
+def _once(accuracies: tuple[tuple[float, ...], ...], factor: float) -> NDArray[np.float64]:
+    """Return the resampled medians, computed once for all parts of a page."""
+    return resampled_medians(accuracies, factor=factor)
 
 
 def resampled_medians(
@@ -66,7 +75,41 @@ def resampled_medians(
         stop = min(count, start + size)
         uniform = Stream(0, "report", "resampling").uniform((stop - start) * most, 0, block).astype(np.float64)
         uniform = uniform.reshape(stop - start, most)
+        times: dict[int, NDArray[np.float32]] = {}
         for row, values in enumerate(accuracies):
-            chosen = (uniform[:, : len(values)] * len(values)).astype(np.intp)
-            found[start:stop, row] = factor * np.median(np.asarray(values)[chosen], axis=1)
+            levels, level = np.unique(np.asarray(values), return_inverse=True)
+            if len(levels) <= _LEVELS < len(values):
+                if len(values) not in times:
+                    times = {len(values): _times(_chosen(uniform, len(values)))}
+                found[start:stop, row] = factor * _medians(levels, level, times[len(values)])
+            else:
+                chosen = _chosen(uniform, len(values))
+                found[start:stop, row] = factor * np.median(np.asarray(values)[chosen], axis=1)
     return found
+
+
+def _chosen(uniform: NDArray[np.float64], count: int) -> NDArray[np.intp]:
+    """Return the chips of each resampling."""
+    return (uniform[:, :count] * count).astype(np.intp)
+
+
+def _times(chosen: NDArray[np.intp]) -> NDArray[np.float32]:
+    """Return how often each resampling contains each chip."""
+    count, chips = chosen.shape
+    places = chosen + chips * np.arange(count)[:, None]
+    return np.bincount(places.ravel(), minlength=count * chips).reshape(count, chips).astype(np.float32)
+
+
+def _medians(levels: NDArray[np.float64], level: NDArray[np.intp], times: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Return the medians of resamplings of chips that have few different results, from the number of each.
+
+    Args:
+        levels: the different results, sorted.
+        level: number of the result of each chip.
+        times: how often each resampling contains each chip; sums of whole numbers below 2^24 are exact.
+    """
+    is_level = (level[:, None] == np.arange(len(levels))).astype(np.float32)
+    below = (times @ is_level).cumsum(axis=1)
+    chips = len(level)
+    low, high = ((below <= place).sum(axis=1) for place in ((chips - 1) // 2, chips // 2))
+    return (levels[low] + levels[high]) / 2

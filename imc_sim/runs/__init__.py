@@ -9,23 +9,40 @@ from imc_sim.runs._lock import LOCK, FolderLock, holder, is_locked
 from imc_sim.runs._lost_workers import LOSSES, WORKER_NAME, LostExecutorError, LostWorkerError, UnguardedMainError
 from imc_sim.runs._row_meta import RunClock, failure, rate_of
 from imc_sim.runs._row_store import FolderKind, RowStore, heal
-from imc_sim.runs._rows_file import Damage, Row, RowRules, RowsFile, lines_of, read_rows, sealed, sound_rows
+from imc_sim.runs._row_table import MISSING, Array, Layout, Row, RowTable
+from imc_sim.runs._rows_file import (
+    Damage,
+    RowRules,
+    RowsFile,
+    is_number,
+    lines_of,
+    number_of,
+    ran,
+    read_rows,
+    sealed,
+    sound_rows,
+    table_of,
+)
 from imc_sim.runs._status import Status
 
 __all__ = [
     "EXECUTORS",
     "LOCK",
     "LOSSES",
+    "MISSING",
     "WORKER_NAME",
+    "Array",
     "Damage",
     "Executor",
     "FolderKind",
     "FolderLock",
+    "Layout",
     "LostExecutorError",
     "LostWorkerError",
     "Row",
     "RowRules",
     "RowStore",
+    "RowTable",
     "RowsFile",
     "RunClock",
     "Status",
@@ -35,10 +52,14 @@ __all__ = [
     "heal",
     "holder",
     "is_locked",
+    "is_number",
     "lines_of",
     "make_executor",
+    "number_of",
+    "ran",
     "rate_of",
     "read_rows",
     "sealed",
     "sound_rows",
+    "table_of",
 ]

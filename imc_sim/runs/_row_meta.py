@@ -9,11 +9,11 @@ import platform
 import time
 import traceback
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, final
 
-from imc_sim.runs._rows_file import Row
+from imc_sim.runs._row_table import Row, RowTable
 
 #: latest rows that the rate is taken over
 _WINDOW = 200
@@ -57,16 +57,22 @@ def failure(error: BaseException) -> Row:
     return {"state": "failed"} | {key: text.encode("utf-8", "replace").decode() for key, text in texts.items()}
 
 
-def rate_of(rows: Sequence[Row]) -> float | None:
+def rate_of(rows: Iterable[Row] | RowTable) -> float | None:
     """Return rows per second over the latest rows of the latest run, on that run's own monotonic clock.
 
     Args:
         rows: in the order of their file.
     """
-    if not rows or "run" not in rows[-1].get("meta", {}):
+    if isinstance(rows, RowTable):
+        known = rows.texts("run")
+        runs = [known[number] for number in rows.column("run").tolist()]
+        ended: list[Any] = rows.column("elapsed").tolist()
+    else:
+        metas = [row.get("meta", {}) for row in rows]
+        runs, ended = ([meta.get(key) for meta in metas] for key in ("run", "elapsed"))
+    if not runs or runs[-1] is None:
         return None
-    run = rows[-1]["meta"]["run"]
-    ends = [row["meta"]["elapsed"] for row in rows if row.get("meta", {}).get("run") == run]
+    ends = [end for run, end in zip(runs, ended, strict=True) if run == runs[-1]]
     ends = [0.0, *ends][-_WINDOW - 1 :]
     span = ends[-1] - ends[0]
     return (len(ends) - 1) / span if span > 0 else None

@@ -7,6 +7,8 @@ when the folder is opened again. Damaged rows are moved to a separate file.
 from __future__ import annotations
 
 import errno
+import itertools
+import os
 import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -14,11 +16,19 @@ from pathlib import Path
 from typing import IO, Self, final
 
 from imc_sim._errors import ResultsError, ResultsWarning
-from imc_sim._files import append, extend, make_folder, open_log, sync_folder, write_file
+from imc_sim._files import append, extend, make_folder, open_log, open_regular, private_copy, sync_folder, write_file
 from imc_sim.runs._lock import FolderLock
-from imc_sim.runs._rows_file import Row, RowRules, RowsFile, lines_of, read_rows, sound_rows
+from imc_sim.runs._row_index import is_worth_it, save_index
+from imc_sim.runs._row_table import FileReader, Row, RowTable
+from imc_sim.runs._rows_file import RowRules, RowsFile, is_torn, lines_of, read_rows, sound_rows
 
 _NOT_WRITABLE = {errno.EROFS, errno.EACCES, errno.EPERM}
+#: rows that a run adds before they are sorted among the others
+_FRESH = 2**17
+#: bytes in which the last end of line is sought at first
+_TAIL = 2**16
+#: rows that are added in one write
+_ADDED = 2**13
 #: device, inode and length of a file; None: it is not there
 Mark = tuple[int, int, int] | None
 
@@ -58,7 +68,8 @@ class RowStore:
 
     Before every append, and at the end, the files of the folder must be those that were opened, with the length that
     they had after the last write. If they are not, the rows of this run are written to a file of rescued rows, which
-    the next run reads, and ResultsError is raised.
+    the next run reads, and ResultsError is raised. Rows are held as columns; before any is added, a private copy of the
+    file is made, from which their lines are read.
 
     Args:
         folder: created if it does not exist.
@@ -67,10 +78,24 @@ class RowStore:
 
     def __init__(self, folder: Path, kind: FolderKind) -> None:
         self.folder, self.kind = folder, kind
-        self.rows: dict[str, Row] = {}
         self._lock = FolderLock(folder)
         self._file: IO[bytes] | None = None
+        self._copy: IO[bytes] | None = None
         self._marks: dict[str, Mark] = {}
+        self._hold(read_rows(folder / f".{kind.rows}.none", kind.rules))
+
+    def _hold(self, found: RowsFile) -> None:
+        """Hold the rows of a file."""
+        self._table, self._columns, self._read, found.rows.read = found.rows, found.columns, found.rows.read, self._line
+        self._size, self._indexed, self._sha256 = found.size, found.indexed, found.sha256
+        self._fresh: dict[str, tuple[int, int]] = {}
+
+    @property
+    def rows(self) -> RowTable:
+        """Return the rows by id, in the order of the file."""
+        if self._fresh:
+            self._table, self._fresh = RowTable(self._columns, self._line, self.kind.rules.parse), {}
+        return self._table
 
     def __enter__(self) -> Self:
         self.kind.admit(self.folder)
@@ -96,7 +121,8 @@ class RowStore:
         found = read_rows(path, self.kind.rules)
         if found.damaged:
             self._set_aside(found)
-        self.rows = found.rows
+            found = read_rows(path, self.kind.rules)
+        self._hold(found)
         if heading is not None:
             write_file(heading, self.kind.description)
         if restored:
@@ -113,10 +139,16 @@ class RowStore:
             self.close()
 
     def close(self) -> None:
-        """Release the folder."""
+        """Release the folder, and write the index of its rows if it is worth it."""
         if self._file is not None:
+            self._read = FileReader(self._file)
             self._file.close()
-        self._file = None
+            if self.kind.rules.key and is_worth_it(self._size, self._indexed):
+                path = self.folder / self.kind.rows
+                save_index(path, self._columns, self._size, self._sha256.hexdigest(), self.kind.rules.key)
+        if self._copy is not None:
+            self._copy.close()
+        self._file = self._copy = None
         self._lock.release()
 
     def done(self, row_id: str) -> Row | None:
@@ -125,7 +157,7 @@ class RowStore:
         Args:
             row_id: of the row.
         """
-        row = self.rows.get(row_id)
+        row = self._row(row_id)
         return row if row is not None and row["state"] == "done" else None
 
     def is_missing(self, row_id: str, retry_failed: bool) -> bool:
@@ -138,8 +170,12 @@ class RowStore:
         Returns:
             Whether the row is not stored, or is a failed one to compute again.
         """
-        row = self.rows.get(row_id)
+        row = self._row(row_id)
         return row is None or (retry_failed and row["state"] == "failed")
+
+    def _row(self, row_id: str) -> Row | None:
+        place = self._fresh.get(row_id)
+        return self._table.get(row_id) if place is None else self.kind.rules.parse(self._line(*place), row_id)
 
     def add(self, rows: Iterable[Row]) -> None:
         """Append rows and flush them to disk; finished rows that are stored already are left out.
@@ -151,19 +187,47 @@ class RowStore:
             ResultsError: a result differs from the stored one, or the files were changed.
             OSError: the disk is full; the file then ends with the row before.
         """
-        fresh = [row for row in rows if self._is_new(row)]
+        rest = iter(rows)
+        while some := list(itertools.islice(rest, _ADDED)):
+            self._add([row for row in some if self._is_new(row)])
+
+    def _add(self, fresh: list[Row]) -> None:
+        """Append rows that are new."""
         if not fresh or self._file is None:
             return
         self._check_untouched(fresh)
-        data, path = lines_of(fresh), self.folder / self.kind.rows
+        path, lines = self.folder / self.kind.rows, [lines_of([row]) for row in fresh]
+        data = b"".join(lines)
+        self.protect()
+        if self._copy is not None:
+            self._copy.seek(self._size)
+            self._copy.write(data)
         extend(self._file, data, path)
         mark = self._marks[path.name]
         self._marks[path.name] = None if mark is None else (*mark[:2], mark[2] + len(data))
-        self.rows.update({row["id"]: row for row in fresh})
+        for row, line in zip(fresh, lines, strict=True):
+            self._columns.append(row, self._size, len(line) - 1)
+            self._fresh[row["id"]] = self._size, len(line) - 1
+            self._size += len(line)
+        self._sha256.update(data)
+        if len(self._fresh) > _FRESH:
+            _ = self.rows
+
+    def protect(self) -> None:
+        """Read rows from a private copy of their file from now on, so that they can be rescued if others change it."""
+        path = self.folder / self.kind.rows
+        if self._copy is None and self._file is not None and _mark(path) == self._marks[path.name]:
+            self._copy = private_copy(path)
+
+    def _line(self, start: int, length: int) -> bytes:
+        if self._copy is None:
+            return self._read(start, length)
+        self._copy.seek(start)
+        return self._copy.read(length)
 
     def _is_new(self, row: Row) -> bool:
         """Tell whether the row is not stored as finished; raise if its result differs from the stored one."""
-        known, payload = self.rows.get(row["id"]), self.kind.rules.payload
+        known, payload = self._row(row["id"]), self.kind.rules.payload
         if known is None or known["state"] != "done":
             return True
         if row["state"] == "done" and (differ := [k for k in payload if known.get(k) != row.get(k)]):
@@ -189,14 +253,26 @@ class RowStore:
         go_on = "Keep editors, sync clients and clean-ups out of the folder, and give the same command again: it "
         if name == self.kind.heading and not pending:
             return f"All finished {noun} are safe in {self.kind.rows}. {go_on}writes the file again and goes on."
-        rows = [*self.rows.values(), *pending]
-        path = self.folder / self.kind.beside("rescued")
+        path, table, lost = self.folder / self.kind.beside("rescued"), self.rows, []
+
+        def write(file: IO[bytes]) -> None:
+            for number, row_id in enumerate(table):
+                line = table.line(number)
+                try:
+                    self.kind.rules.parse(line, row_id)
+                except ResultsError:  # another program changed it before there was a private copy
+                    lost.append(row_id)
+                else:
+                    file.write(line + b"\n")
+            file.write(lines_of(pending))
+
         try:
             make_folder(self.folder)
-            write_file(path, lines_of(rows))
+            write_file(path, write)
         except OSError as error:
             return f"The {len(pending)} latest {noun} are lost ({error}). {go_on}runs again what is missing."
-        return f"All {len(rows)} {noun} that this run knows are safe in {path}. {go_on}takes them back and goes on."
+        known = len(table) - len(lost) + len(pending)
+        return f"All {known} {noun} that this run knows are safe in {path}. {go_on}takes them back and goes on."
 
     def _take_back(self) -> None:
         """Store the rows that a run rescued when its files were touched."""
@@ -211,7 +287,13 @@ class RowStore:
         """Move damaged lines to a separate file, where they are on disk first; warn with each."""
         path, damaged = self.folder / self.kind.rows, self.kind.beside("damaged")
         append(self.folder / damaged, b"".join(each.content + b"\n" for each in found.damaged))
-        write_file(path, b"".join(line + b"\n" for line in found.sound))
+        numbers = {each.line for each in found.damaged}
+
+        def write(file: IO[bytes]) -> None:
+            with open_regular(path) as lines:
+                file.writelines(line for number, line in enumerate(lines, 1) if number not in numbers)
+
+        write_file(path, write)
         lines = "; ".join(map(str, found.damaged[:10])) + ("; …" if len(found.damaged) > 10 else "")
         count = "1 damaged line was" if len(found.damaged) == 1 else f"{len(found.damaged)} damaged lines were"
         _warn(f"{path}: {count} moved to {damaged}, and their {self.kind.noun} are run again: {lines}")
@@ -225,15 +307,22 @@ def heal(path: Path) -> None:
     """
     is_new = not path.exists()
     with open_log(path) as file:
-        file.seek(0)
-        data = file.read()
-        whole = data.rfind(b"\n") + 1
         if is_new:
             sync_folder(path.parent)
-        elif whole < len(data) and read_rows(path, RowRules(payload=(), sealed=False)).torn:
-            file.truncate(whole)
-        elif whole < len(data):
+        elif (last := _last_line(file)) and is_torn(last):
+            file.truncate(file.seek(0, os.SEEK_END) - len(last))
+        elif last:
             extend(file, b"\n", path)
+
+
+def _last_line(file: IO[bytes]) -> bytes:
+    """Return what follows the last end of line of a file."""
+    found, place = b"", file.seek(0, os.SEEK_END)
+    while place and b"\n" not in found:
+        place = max(0, place - max(_TAIL, len(found)))
+        file.seek(place)
+        found = file.read()
+    return found[found.rfind(b"\n") + 1 :]
 
 
 def _mark(path: Path) -> Mark:

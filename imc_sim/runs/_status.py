@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -45,8 +46,8 @@ class Status:
 
     @classmethod
     def of(
-        cls, study: str, folder: Path, writing: bool, found: RowsFile, wanted: Sequence[str], at_least: bool = False,
-        other_data: tuple[str, ...] = (), absent_data: tuple[str, ...] = (),
+        cls, study: str, folder: Path, writing: bool, found: RowsFile, wanted: Sequence[str] | Counter[str],
+        at_least: bool = False, other_data: tuple[str, ...] = (), absent_data: tuple[str, ...] = (),
     ) -> Status:  # fmt: skip
         """Return the status of a results folder from its rows.
 
@@ -55,14 +56,16 @@ class Status:
             folder: results folder.
             writing: whether a process writes to the folder, determined before the rows were read.
             found: rows of the folder.
-            wanted: ids of the requested rows; ids that are not stored count as left.
+            wanted: ids of the requested rows, of which those that are not stored are left; or the numbers of requested
+                rows that are done, failed and left.
             at_least: whether the stopping rule may request more rows.
             other_data: data that changed.
             absent_data: data that are missing.
         """
-        states = [found.rows[key]["state"] if key in found.rows else "left" for key in wanted]
-        done, failed, left = (states.count(state) for state in ("done", "failed", "left"))
-        rate = rate_of(list(found.rows.values()))
+        if not isinstance(wanted, Counter):
+            wanted = Counter(found.rows[key]["state"] if key in found.rows else "left" for key in wanted)
+        done, failed, left = (wanted[state] for state in ("done", "failed", "left"))
+        rate = rate_of(found.rows)
         eta = left / rate if writing and rate else None
         writer = (holder(folder) or "another process") if writing else None
         damaged = tuple(map(str, found.damaged))

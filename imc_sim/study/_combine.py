@@ -5,26 +5,25 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+import numpy as np
 
 from imc_sim._errors import InputError, ResultsError
 from imc_sim._files import csv_text, make_folder, write_file
 from imc_sim.config import user_path
-from imc_sim.runs import Row, sound_rows
+from imc_sim.runs import Row, RowTable, sound_rows
 from imc_sim.study._content import keep_copies
-from imc_sim.study._costs_file import NUMBERS, costs_of, has_costs
+from imc_sim.study._costs_file import costs_of
 from imc_sim.study._results import Results
 from imc_sim.study._store import ResultStore, read_study
-from imc_sim.study._trials_file import PAYLOAD, TRIALS, measure, rules_of
+from imc_sim.study._table_parts import TableParts
+from imc_sim.study._trials_file import TRIALS, rules_of
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
 FORMATS = ("csv", "parquet")
-_BEFORE = ("case",)
-_AFTER = ("chip", "state", "correct", "total", "accuracy", "digital", "error", "seconds", "time", "host", "device")
-_COUNTS = ("correct", "total", "accuracy")
-_IDS = ("point", "id")
 
 
 def has_parquet() -> bool:
@@ -46,35 +45,7 @@ def trials_table(folder: Path | str) -> DataFrame:
     Raises:
         ResultsError: the folder holds no results, or damaged rows.
     """
-    from pandas import DataFrame
-
-    folder = user_path(folder, "folder")
-    study = read_study(folder)
-    rows = sound_rows(folder / TRIALS, rules_of(study))
-    keys, costs = ("baseline", "reference", "id"), costs_of(folder, study, rows)
-    order = {p: n for n, p in enumerate(dict.fromkeys(p[k] for k in keys for p in study["points"] if k in p))}
-    digital = {r["point"]: _measured(r) for r in rows.values() if r["chip"] == -1}
-    baseline = {p["id"]: p["baseline"] for p in study["points"]}
-    paths = [axis["path"] for axis in study["axes"]]
-    lines = [
-        _line(row, paths)
-        | {"digital": digital.get(baseline.get(row["point"], row["point"]))}
-        | {name: costs[row["id"]][name] for name in NUMBERS if row["id"] in costs}
-        for row in sorted(rows.values(), key=lambda r: (order.get(r["point"], len(order)), r["chip"]))
-    ]
-    number = ("chip_number",) if "chip" in paths else ()
-    names = sorted({f"scores.{name}" for row in rows.values() for name in row.get("scores", ())})
-    after = [key for key in _AFTER if key not in _COUNTS] if "metric" in study else _AFTER
-    after = [*after[:2], *(("score", *names) if "metric" in study else ()), *after[2:]]
-    priced = NUMBERS if has_costs(study) else ()
-    columns = list(dict.fromkeys([*_BEFORE, *paths, *number, *after, *priced, *_IDS]))
-    table = DataFrame(lines, columns=columns)
-    for path in paths:
-        table[path] = _of_one_type(table[path])
-    types = dict.fromkeys(("correct", "total"), "Int64") | dict.fromkeys(
-        ("accuracy", "digital", "score", *names, *priced), "float64"
-    )
-    return table.astype({column: kind for column, kind in types.items() if column in table})
+    return TableParts.of(user_path(folder, "folder")).table()
 
 
 def combine(
@@ -103,9 +74,9 @@ def combine(
     target = sources[0] if out is None else user_path(out, "out")
     if len(sources) > 1:
         merge(sources, target)
-    table = trials_table(target if len(sources) > 1 else sources[0])
+    parts = TableParts.of(target if len(sources) > 1 else sources[0])
     make_folder(target)
-    return [_write(table, target / f"trials.{name}") for name in wanted]
+    return [_write(parts, target / f"trials.{name}") for name in wanted]
 
 
 def merge(folders: Sequence[Path], out: Path) -> Results:
@@ -145,18 +116,25 @@ def merge(folders: Sequence[Path], out: Path) -> Results:
     return results
 
 
-def _agree(folders: Sequence[Path], each: Sequence[dict[str, Row]]) -> None:
+def _agree(folders: Sequence[Path], each: Sequence[RowTable]) -> None:
     """Reject folders that hold different results for one trial."""
-    seen: dict[str, tuple[Row, Path]] = {}
-    for folder, rows in zip(folders, each, strict=True):
-        for i, row in rows.items():
-            if row["state"] != "done":
-                continue
-            known, other = seen.setdefault(i, (row, folder))
-            if any(known.get(key) != row.get(key) for key in PAYLOAD):
-                got = f"{_said(known)} in {other}, {_said(row)} in {folder}"
-                step = "Two machines or devices computed different results: keep the folders separate, or report it."
-                raise ResultsError(f"trial {i[:12]}", got, "one result per trial", step)
+    for number, (folder, table) in enumerate(zip(folders, each, strict=True)):
+        for other, known in zip(folders[:number], each, strict=False):
+            _check_same(known, other, table, folder)
+
+
+def _check_same(known: RowTable, other: Path, table: RowTable, folder: Path) -> None:
+    """Raise ResultsError if a trial that finished in both folders has different results there."""
+    known, table = (each.select(each.has("state", "done")) for each in (known, table))
+    _, ours, theirs = np.intersect1d(known.column("id"), table.column("id"), assume_unique=True, return_indices=True)
+    columns = ("correct", "total", "scores")
+    differ = np.any([known.column(name)[ours] != table.column(name)[theirs] for name in columns], axis=0)
+    if differ.any():
+        first = np.flatnonzero(differ)[np.argmin(theirs[differ])]
+        row, before = table.at(int(theirs[first])), known.at(int(ours[first]))
+        got = f"{_said(before)} in {other}, {_said(row)} in {folder}"
+        step = "Two machines or devices computed different results: keep the folders separate, or report it."
+        raise ResultsError(f"trial {row['id'][:12]}", got, "one result per trial", step)
 
 
 def _said(row: Row) -> str:
@@ -175,31 +153,10 @@ def _formats(formats: Sequence[str] | None) -> Sequence[str]:
     return formats
 
 
-def _measured(row: Row) -> float | None:
-    return measure(row) if row["state"] == "done" else None
-
-
-def _line(row: Row, paths: Sequence[str]) -> dict[str, Any]:
-    """Return the columns of a stored row, without the accuracy of its baseline."""
-    place = dict(zip(paths, row["values"], strict=True)) if row["values"] else {}
-    own = {key: row.get(key) for key in ("case", "chip", "state", "correct", "total", "error", "point", "id")}
-    meta = {key: row.get("meta", {}).get(key) for key in ("seconds", "time", "host", "device")}
-    scores = {f"scores.{name}": value for name, value in row.get("scores", {}).items()}
-    both = dict.fromkeys(("accuracy", "score"), _measured(row))
-    return {**own, "chip_number": row["chip"], **place, **meta, **both, **scores} | (
-        {"chip": None} if "chip" in paths and not place else {}
-    )
-
-
-def _of_one_type(column: Any) -> Any:
-    """Return the values of an axis unchanged if all have one type, else as text: a Parquet column has one type."""
-    kinds = {"number" if isinstance(v, int | float) and not isinstance(v, bool) else type(v) for v in column.dropna()}
-    return column if len(kinds) <= 1 and not kinds & {dict, list} else column.map(str, na_action="ignore")
-
-
-def _write(table: DataFrame, path: Path) -> Path:
+def _write(parts: TableParts, path: Path) -> Path:
+    """Write a table, as CSV in parts so that the memory it takes does not grow with the rows."""
     if path.suffix == ".csv":
-        write_file(path, csv_text(table))
-        return path
-    write_file(path, lambda file: table.to_parquet(file, index=False))
+        write_file(path, lambda file: file.writelines(text.encode() for text in parts.csv()))
+    else:
+        write_file(path, lambda file: parts.table().to_parquet(file, index=False))
     return path

@@ -6,12 +6,14 @@ those of earlier prices are ignored; accuracies do not depend on them.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Mapping
+import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from imc_sim.runs import FolderKind, Row, RowRules, sound_rows
+import numpy as np
+
+from imc_sim.runs import FolderKind, Layout, Row, RowRules, RowTable, is_number, ran, sound_rows, table_of
 from imc_sim.study._point import cost_id, trial_id
 
 COSTS_FILE = "costs.jsonl"
@@ -29,23 +31,23 @@ def cost_store_kind() -> FolderKind:
     return FolderKind("costs", None, COSTS_FILE, "", _RULES, lambda _: False)
 
 
-def costs_of(folder: Path, study: Mapping[str, Any], trials: Iterable[str]) -> dict[str, Row]:
+def costs_of(folder: Path, study: Mapping[str, Any], trials: RowTable) -> RowTable:
     """Return the finished costs of some trials at the prices of a study, by the id of the trial.
 
     Args:
         folder: results folder.
         study: content of study.resolved.yaml.
-        trials: ids of the trials.
+        trials: rows of the trials.
     """
     if not has_costs(study):
-        return {}
-    wanted, now = set(trials), {(point["id"], point["cost"]) for point in study["points"] if "cost" in point}
-    rows = sound_rows(folder / COSTS_FILE, _RULES).values()
-    return {
-        row["trial"]: row
-        for row in rows
-        if row["state"] == "done" and row["trial"] in wanted and (row["point"], row["cost"]) in now
-    }
+        return table_of((), _RULES)
+    rows = sound_rows(folder / COSTS_FILE, _RULES)
+    points, costs = ({text: n for n, text in enumerate(rows.texts(name))} for name in ("point", "cost"))
+    pairs = ((points.get(point["id"]), costs.get(point["cost"])) for point in study["points"] if "cost" in point)
+    now = [point * len(costs) + cost for point, cost in pairs if point is not None and cost is not None]
+    priced = np.isin(rows.column("point").astype(np.int64) * len(costs) + rows.column("cost"), now)
+    wanted = rows.has("state", "done") & np.isin(rows.column("trial"), trials.column("id"))
+    return rows.select(wanted & priced, key="trial")
 
 
 def _fault(row: Row) -> str | None:
@@ -65,7 +67,22 @@ def _fault(row: Row) -> str | None:
 
 
 def _number(value: Any) -> bool:
-    return value is None or (isinstance(value, int | float) and math.isfinite(value) and value >= 0)
+    return value is None or (is_number(value) and value >= 0)
 
 
-_RULES = RowRules(("state",), _fault)
+def _values(row: Row) -> tuple[Any, ...]:
+    """Return the values of a row in the columns of `LAYOUT`."""
+    texts = (json.dumps(row[key]) if key in row else None for key in ("not_counted", "scaled"))
+    run, elapsed = ran(row)
+    return (
+        row["id"], row["trial"], row["state"], row["point"], row["cost"], *texts, run, row["chip"],
+        *map(row.get, NUMBERS), elapsed,
+    )  # fmt: skip
+
+
+#: `not_counted` and `scaled` are JSON
+LAYOUT = Layout(
+    _values, ids=("id", "trial"), texts=("state", "point", "cost", "not_counted", "scaled", "run"), ints=("chip",),
+    floats=(*NUMBERS, "elapsed"), identity=("id",), result=(),
+)  # fmt: skip
+_RULES = RowRules(("state",), _fault, layout=LAYOUT, key="costs")

@@ -11,11 +11,11 @@ import numpy as np
 
 from imc_sim._stats import band, chip_interval, mean_interval
 from imc_sim.config import user_path
-from imc_sim.runs import Row, sound_rows
+from imc_sim.runs import Array, Row, RowTable, sound_rows, table_of
 from imc_sim.study._costs_file import NUMBERS, costs_of, has_costs
-from imc_sim.study._stopping import wanted_trials
+from imc_sim.study._stopping import are_wanted, by_point, wanted_chips
 from imc_sim.study._store import read_study, results_digest
-from imc_sim.study._trials_file import STUDY, TRIALS, measure, rules_of
+from imc_sim.study._trials_file import STUDY, TRIALS, measures, rules_of
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -63,9 +63,14 @@ class Results:
     @property
     def failure(self) -> str:
         """Return how many trials failed and the first of their errors, as one line."""
-        errors = (str(row["error"]) for row in self.rows.values() if row["state"] == "failed")
+        errors = (str(row["error"]) for row in self.trials.where("state", "failed"))
         first = next(errors, "").partition("\n")[0]
         return f"{self.failed} trials failed; the first: {first} All errors are in {self.folder / TRIALS}."
+
+    @property
+    def trials(self) -> RowTable:
+        """Return the stored rows with their columns."""
+        return self.rows if isinstance(self.rows, RowTable) else table_of(self.rows.values(), rules_of())
 
     @classmethod
     def load(cls, folder: Path | str) -> Results:
@@ -83,20 +88,18 @@ class Results:
         folder = user_path(folder, "folder")
         study = read_study(folder)
         stored = sound_rows(folder / TRIALS, rules_of(study))
-        wanted, _ = wanted_trials(study, stored)
-        by_id = {i: row for i, row in stored.items() if (row["point"], row["chip"]) in wanted}
-        rows = list(by_id.values())
-        failed = sum(row["state"] == "failed" for row in rows)
-        found = _accuracies(rows)
+        rows = stored.select(are_wanted(stored, wanted_chips(study, stored)[0]))
+        found = accuracies_of(rows)
         known = [p for p in study["points"] if p["id"] in found]
-        each = tuple(tuple(found[p["id"]]) for p in known)
+        each = tuple(tuple(found[p["id"]].tolist()) for p in known)
         shares = "metric" not in study
         ends = tuple(
             _interval(p, values) if shares else mean_interval(values)[1:] for p, values in zip(known, each, strict=True)
         )
-        costs = costs_of(folder, study, by_id)
-        table, digest = _table(study, found, costs), results_digest(by_id)
-        return cls(folder, study, table, _environment(rows), failed, digest, each, ends, by_id, costs)
+        costs = costs_of(folder, study, rows)
+        table, digest = _table(study, found, costs), results_digest(rows)
+        failed = int(rows.has("state", "failed").sum())
+        return cls(folder, study, table, _environment(rows), failed, digest, each, ends, rows, costs)
 
 
 def _interval(point: Mapping[str, Any], accuracies: Sequence[float]) -> tuple[float, float]:
@@ -107,64 +110,53 @@ def _interval(point: Mapping[str, Any], accuracies: Sequence[float]) -> tuple[fl
     return chip_interval(accuracies, point.get("vary", len(accuracies) < 2))[1:]
 
 
-def _accuracies(rows: list[Row]) -> dict[str, list[float]]:
-    """Return point -> accuracies in the order of chip numbers, so that means do not depend on which finished first."""
-    found: dict[str, list[float]] = {}
-    for row in sorted(rows, key=lambda r: r["chip"]):
-        if row["state"] == "done":
-            found.setdefault(row["point"], []).append(measure(row))
-    return found
+def accuracies_of(rows: RowTable) -> dict[str, Array]:
+    """Return point -> results in the order of chip numbers, so that means do not depend on which finished first."""
+    found = measures(rows)
+    each = {point: found[numbers] for point, numbers in by_point(rows).items()}
+    finished = {point: values[~np.isnan(values)] for point, values in each.items()}
+    return {point: values for point, values in finished.items() if len(values)}
 
 
-def _table(study: dict[str, Any], accuracies: dict[str, list[float]], costs: Mapping[str, Row]) -> DataFrame:
+def _table(study: dict[str, Any], accuracies: Mapping[str, Array], costs: RowTable) -> DataFrame:
     """Return the table of `Results` from the accuracies of each point and the costs of trials."""
     from pandas import DataFrame
 
     paths = [axis["path"] for axis in study["axes"]]
-    prices = {point: _prices(rows) for point, rows in by_point(costs).items()}
+    prices = {point: _prices(costs, numbers) for point, numbers in by_point(costs).items()}
     columns = COST_COLUMNS if has_costs(study) else ()
     lines = [
         {"case": p["case"], **dict(zip(paths, p["values"], strict=True)), **_bands(accuracies[p["id"]])}
-        | {"digital": accuracies.get(p["baseline"], [np.nan])[0], **prices.get(p["id"], {})}
+        | {"digital": float(accuracies.get(p["baseline"], [np.nan])[0]), **prices.get(p["id"], {})}
         for p in study["points"]
         if p["id"] in accuracies
     ]
     return DataFrame(lines, columns=["case", *paths, *_STATISTICS, "digital", *columns])
 
 
-def by_point(costs: Mapping[str, Row]) -> dict[str, list[Row]]:
-    """Return the costs of each point, in the order of chip numbers.
-
-    Args:
-        costs: as in `Results`.
-    """
-    found: dict[str, list[Row]] = {}
-    for row in sorted(costs.values(), key=lambda row: row["chip"]):
-        found.setdefault(row["point"], []).append(row)
-    return found
-
-
-def _prices(rows: Sequence[Row]) -> dict[str, float]:
+def _prices(costs: RowTable, numbers: Array) -> dict[str, float]:
     """Return means over chips of the costs of a point, and the band of its energies; NaN where nothing is stated."""
-    stated = {name: [row[name] for row in rows if row[name] is not None] for name in NUMBERS}
-    means = {name: float(np.mean(values)) if values else np.nan for name, values in stated.items()}
-    low, high = band(stated["energy_J"]) if stated["energy_J"] else (np.nan, np.nan)
+    columns = {name: costs.column(name)[numbers] for name in NUMBERS}
+    stated = {name: values[~np.isnan(values)] for name, values in columns.items()}
+    means = {name: float(np.mean(values)) if len(values) else np.nan for name, values in stated.items()}
+    low, high = band(stated["energy_J"]) if len(stated["energy_J"]) else (np.nan, np.nan)
     return {**means, "energy_J_p05": low, "energy_J_p95": high}
 
 
-def _bands(values: list[float]) -> dict[str, float]:
+def _bands(values: Array) -> dict[str, float]:
     mean, low, _ = mean_interval(values)
     ends = band(values)
     return dict(zip(_STATISTICS, (len(values), mean, mean - low, np.median(values), *ends), strict=True))
 
 
-def _environment(rows: list[Row]) -> dict[str, Any]:
+def _environment(rows: RowTable) -> dict[str, Any]:
     """Return versions, computing time, end and command of a run from the metadata of its rows."""
-    meta = [row["meta"] for row in rows if "meta" in row]
-    last = meta[-1] if meta else {}  # in the order of the file, since clocks may be set back
+    seconds = rows.column("seconds")
+    timed = np.flatnonzero(~np.isnan(seconds))
+    last = rows.at(int(timed[-1]))["meta"] if len(timed) else {}  # in the order of the file: clocks may be set back
     return {
         "versions": last.get("versions", {}),
-        "seconds": sum(m["seconds"] for m in meta),
+        "seconds": sum(seconds[timed].tolist()),
         "finished": last.get("time", ""),
         "command": f"imc-sim run {STUDY} --out again  (in this folder)",
     }

@@ -11,22 +11,25 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, final
 
+import numpy as np
+
 from imc_sim import evaluate
 from imc_sim._errors import InputError, ResultsWarning
 from imc_sim._files import csv_text, write_file
 from imc_sim.config import user_path
 from imc_sim.evaluate import ChipResult, check_device, chip_costs, evaluate_chips
-from imc_sim.runs import Executor, Row, RunClock, finished_rows, make_executor
+from imc_sim.runs import Array, Executor, Row, RunClock, finished_rows, make_executor
 from imc_sim.study._acting import check_acting, of_its_model
 from imc_sim.study._content import keep_content
 from imc_sim.study._places import Content
-from imc_sim.study._point import Point, Trial, cost_id
+from imc_sim.study._point import Point, Trial
 from imc_sim.study._points import completed, points_of, resolved
 from imc_sim.study._results import Results
 from imc_sim.study._rows import Writer
 from imc_sim.study._spec import Study, load_study
-from imc_sim.study._stopping import stopping_count
+from imc_sim.study._stopping import by_point, stopping_count, without_gap
 from imc_sim.study._store import ResultStore, check_folder
+from imc_sim.study._trials_file import measures
 from imc_sim.study._work import BATCH, Batch, Evaluator, batch_size, evaluate_batch, evaluator_digest
 
 
@@ -64,30 +67,41 @@ class _Run:
     retry_failed: bool
     progress: Progress = field(default_factory=Progress)
     _tried: set[str] = field(default_factory=set)
+    _stored: dict[str, tuple[Array, Array]] = field(default_factory=dict)
 
     def trials(self, points: list[Point]) -> None:
         """Run the digital baselines, then chips of every point until its stopping rule is satisfied."""
         baselines = {d.id: d for p in points for d in p.digital()}
         wanted = [(p, [-1]) for p in baselines.values()]
         for count in self.study.chips.checkpoints():
+            self._read()
             self._complete(wanted + [(p, list(range(count))) for p in points if not self._has_enough_chips(p)])
             wanted = []
 
     def _has_enough_chips(self, point: Point) -> bool:
-        return stopping_count(self.study.chips, lambda chip: self._row(point.trial(chip))) is not None
+        chips, results = self._stored.get(point.id, (np.arange(0), np.arange(0)))
+        return stopping_count(self.study.chips, without_gap(chips, results)) is not None
 
-    def _row(self, trial: Trial) -> Row | None:
-        """Return the stored row of a trial; None if the trial has to be run."""
-        return None if self._is_missing(trial) else self.store.rows.get(trial.id)
+    def _read(self) -> None:
+        """Find the stored chips of all points, and their results; failed ones to be run again are left out."""
+        rows = self.store.rows
+        if self.retry_failed:
+            tried = np.isin(rows.column("id"), [i.encode() for i in self._tried]) if self._tried else False
+            rows = rows.select(rows.has("state", "done") | tried)
+        chips, results = rows.column("chip"), measures(rows)
+        self._stored = {point: (chips[each], results[each]) for point, each in by_point(rows).items()}
 
     def _complete(self, wanted: list[tuple[Point, list[int]]]) -> None:
         """Run the missing trials of these chips of each point."""
         batches: deque[list[Trial]] = deque()
         for point, chips in wanted:
-            missing = [t for t in map(point.trial, chips) if self._is_missing(t)]
+            stored = self._stored.get(point.id, (np.arange(0),))[0]
+            missing = [t for t in map(point.trial, np.setdiff1d(chips, stored).tolist()) if t.id not in self._tried]
             self._tried.update(t.id for t in missing)  # two cases may have a point in common
             size = batch_size(point, self.evaluator, self.batch, self.study.memory_limit) if missing else 1
             batches += [missing[i : i + size] for i in range(0, len(missing), size)]
+        if batches:
+            self.store.protect()
         self.progress.total += sum(map(len, batches))
         self.report(self.progress)
         for rows in finished_rows(batches, self.executor, self._start, self._done, self.writer.failed, self.stop):
@@ -107,11 +121,22 @@ class _Run:
         store = self.store.costs
         if store is None:
             return
-        most, batches = self.study.chips.checkpoints()[-1], deque[list[Trial]]()
+        most, batches, trials, rows = (
+            self.study.chips.checkpoints()[-1],
+            deque[list[Trial]](),
+            self.store.rows,
+            store.rows,
+        )
+        trials = trials.select(trials.has("state", "done") & (trials.column("chip") < most))
+        done = {point: trials.column("chip")[numbers] for point, numbers in by_point(trials).items()}
+        rows = rows.select(rows.has("state", "done")) if self.retry_failed else rows
+        priced, chips, costs = by_point(rows), rows.column("chip"), rows.column("cost")
+        names = rows.texts("cost")
         for point in {point.id: point for point in points if point.cost is not None}.values():
-            done = [t for t in map(point.trial, range(most)) if self.store.done(t.id) is not None]
-            ids = [cost_id(t.id, str(point.cost)) for t in done]
-            missing = [t for t, i in zip(done, ids, strict=True) if store.is_missing(i, self.retry_failed)]
+            mine = priced.get(point.id, np.arange(0))
+            stored = chips[mine[costs[mine] == (names.index(point.cost) if point.cost in names else -1)]]
+            wanted = done.get(point.id, np.arange(0))
+            missing = [point.trial(chip) for chip in np.setdiff1d(wanted, stored).tolist()]
             size = batch_size(point, self.evaluator, self.batch, self.study.memory_limit) if missing else 1
             batches += [missing[i : i + size] for i in range(0, len(missing), size)]
         self.progress.total += sum(map(len, batches))
@@ -120,13 +145,10 @@ class _Run:
             store.add(rows)
             self.progress.done += len(rows)
             self.report(self.progress)
-        failed = [row["error"] for row in store.rows.values() if row["state"] == "failed"]
-        if failed:
-            text = f"{len(failed)} costs failed; the first: {failed[0].partition(chr(10))[0]}"
+        if failed := int(store.rows.has("state", "failed").sum()):
+            error = next(store.rows.where("state", "failed"))["error"].partition("\n")[0]
+            text = f"{failed} costs failed; the first: {error}"
             warnings.warn(text, ResultsWarning, stacklevel=3)
-
-    def _is_missing(self, trial: Trial) -> bool:
-        return trial.id not in self._tried and self.store.is_missing(trial.id, self.retry_failed)
 
     def _start(self, trials: list[Trial]) -> Future[Any]:
         return self._submit(trials, self.evaluator)

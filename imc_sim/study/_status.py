@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
+
+import numpy as np
 
 from imc_sim._errors import InputError, MissingDataError
 from imc_sim.config import user_path
 from imc_sim.data import data_digest
-from imc_sim.runs import Row, Status, is_locked, read_rows
-from imc_sim.study._stopping import wanted_trials
+from imc_sim.runs import RowTable, Status, is_locked, read_rows
+from imc_sim.study._stopping import are_wanted, wanted_chips
 from imc_sim.study._store import other_files, read_study
 from imc_sim.study._trials_file import TRIALS, rules_of
 
@@ -19,7 +22,8 @@ def status(folder: Path | str, check_data: bool = False) -> Status:
 
     Args:
         folder: results folder.
-        check_data: whether to compare the data on this machine with those that the trials used.
+        check_data: whether to read all rows without the index, and to compare the data on this machine with those that
+            the trials used.
 
     Raises:
         ResultsError: the folder holds no results.
@@ -27,11 +31,11 @@ def status(folder: Path | str, check_data: bool = False) -> Status:
     folder = user_path(folder, "folder")
     study = read_study(folder)
     writing = is_locked(folder)  # before the rows are read: a run that ends in between has then written them all
-    found = read_rows(folder / TRIALS, rules_of(study))
-    wanted, is_open = wanted_trials(study, found.rows)
+    found = read_rows(folder / TRIALS, rules_of(study), index=not check_data)
+    wanted, is_open = wanted_chips(study, found.rows)
     at_least = is_open and study["chips"]["half_width"] is not None
     data = _data(study.get("data", {})) if check_data else ((), ())
-    return Status.of(str(study["name"]), folder, writing, found, _identities(found.rows, wanted), at_least, *data)
+    return Status.of(str(study["name"]), folder, writing, found, _counted(found.rows, wanted), at_least, *data)
 
 
 def _data(stored: Mapping[str, str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -50,7 +54,13 @@ def _data(stored: Mapping[str, str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
     return tuple(other), tuple(absent)
 
 
-def _identities(rows: Mapping[str, Row], wanted: set[tuple[str, int]]) -> list[str]:
-    """Return the ids of requested trials, with an empty text for each that is not stored."""
-    known = {(row["point"], row["chip"]): i for i, row in rows.items()}
-    return [known.get(place, "") for place in wanted]
+def _counted(rows: RowTable, wanted: Mapping[str, range]) -> Counter[str]:
+    """Return how many requested trials are done, failed and left."""
+    places = rows.select(are_wanted(rows, wanted))
+    columns = [places.column("chip"), places.column("point")]
+    order = np.lexsort(columns)
+    differ = np.any([np.diff(each[order]) != 0 for each in columns], axis=0)
+    ends = np.concatenate([differ, np.ones(len(order[:1]), bool)])  # the last of several rows of a trial counts
+    states = places.column("state")[order][ends]
+    found = Counter({str(state): int((states == number).sum()) for number, state in enumerate(rows.texts("state"))})
+    return found + Counter(left=sum(map(len, wanted.values())) - len(states))

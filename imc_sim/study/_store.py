@@ -9,16 +9,21 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self, final
 
+import numpy as np
+
 from imc_sim._errors import ResultsError
 from imc_sim._files import refuse_link
 from imc_sim.config import digest, read_yaml, write_yaml
 from imc_sim.data import foreign_digests
-from imc_sim.runs import FolderKind, Row, RowStore, read_rows
+from imc_sim.runs import MISSING, FolderKind, Row, RowStore, RowTable, read_rows, table_of
 from imc_sim.study._costs_file import cost_store_kind, has_costs
 from imc_sim.study._point import SCHEMA
 from imc_sim.study._points import place_keys
 from imc_sim.study._stored_study import check_stored
 from imc_sim.study._trials_file import PAYLOAD, STUDY, TRIALS, rules_of
+
+#: rows whose results are hashed at a time
+_BLOCK = 2**14
 
 
 @final
@@ -49,6 +54,11 @@ class ResultStore(RowStore):
         finally:
             super().__exit__(kind, *error)
 
+    def protect(self) -> None:
+        if self.costs is not None:
+            self.costs.protect()
+        super().protect()
+
     def close(self) -> None:
         if self.costs is not None:
             self.costs.close()
@@ -57,8 +67,27 @@ class ResultStore(RowStore):
 
 def results_digest(rows: Mapping[str, Row]) -> str:
     """Return the SHA-256 of the results of all finished trials, independent of their order, time and machine."""
-    found = sorted((i, *(row[k] for k in PAYLOAD if k in row)) for i, row in rows.items() if row["state"] == "done")
-    return hashlib.sha256(json.dumps(found, sort_keys=True).encode()).hexdigest()
+    table = rows if isinstance(rows, RowTable) else table_of(rows.values(), rules_of())
+    table = table.select(table.has("state", "done"))
+    ids, correct, total = (table.column(name) for name in ("id", "correct", "total"))
+    order, found, before = np.argsort(ids, kind="stable"), hashlib.sha256(b"["), b""
+    for start in range(0, len(order), _BLOCK):
+        some = order[start : start + _BLOCK]
+        texts = [
+            f'["{i.decode()}", "done", {right}, {count}]' if right != MISSING else _scores(table.at(number))
+            for number, i, right, count in zip(
+                some.tolist(), ids[some].tolist(), correct[some].tolist(), total[some].tolist(), strict=True
+            )
+        ]
+        found.update(before + ", ".join(texts).encode())
+        before = b", "
+    found.update(b"]")
+    return found.hexdigest()
+
+
+def _scores(row: Row) -> str:
+    """Return the result of a trial of a function as JSON."""
+    return json.dumps([row["id"], *(row[key] for key in PAYLOAD if key in row)], sort_keys=True)
 
 
 def _no_results(folder: Path) -> ResultsError:

@@ -8,13 +8,15 @@ folder; all other rules apply to them as well.
 from __future__ import annotations
 
 import json
-import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, final
 
-from imc_sim.runs import Row, RowRules
+import numpy as np
+
+from imc_sim.config import digest
+from imc_sim.runs import MISSING, Array, Layout, Row, RowRules, RowTable, is_number, number_of, ran
 from imc_sim.study._point import SCHEMA, trial_id
 
 STUDY, TRIALS, DAMAGED, RESCUED = (
@@ -38,7 +40,29 @@ def rules_of(study: Mapping[str, Any] | None = None) -> RowRules:
     if schema is not None and schema < SCHEMA:
         step = "Remove the line to read the others; results of an earlier version cannot be completed."
     place = lambda row: (row.get("point"), row.get("chip"))  # noqa: E731
-    return RowRules(PAYLOAD, _Check.of(study).fault, place, sealed=schema is not None and schema >= 2, step=step)
+    check, is_sealed = _Check.of(study), schema is not None and schema >= 2
+    key = None if study is None else check.key(is_sealed)
+    return RowRules(PAYLOAD, check.fault, place, sealed=is_sealed, step=step, layout=LAYOUT, key=key)
+
+
+def _values(row: Row) -> tuple[Any, ...]:
+    """Return the values of a row in the columns of `LAYOUT`."""
+    meta, (run, elapsed), score = row.get("meta", {}), ran(row), row.get("score")
+    scores = None if score is None else number_of([score, row.get("scores")])
+    counts = (row.get("correct"), row.get("total")) if row["state"] == "done" else (None, None)
+    return (
+        row["id"], row["state"], row.get("point"), json.dumps([row.get("case"), row.get("values")]), run,
+        *map(meta.get, ("time", "host", "device")), row.get("chip"), *counts, scores,
+        score, meta.get("seconds"), elapsed,
+    )  # fmt: skip
+
+
+#: `place` is case and values as JSON, `scores` a hash of the scores of a function
+LAYOUT = Layout(
+    _values, ids=("id",), texts=("state", "point", "place", "run", "time", "host", "device"),
+    ints=("chip", "correct", "total", "scores"), floats=("score", "seconds", "elapsed"), identity=("point", "chip"),
+    result=("correct", "total", "scores"),
+)  # fmt: skip
 
 
 @final
@@ -69,6 +93,11 @@ class _Check:
                 digital.add(point[key])
                 places.setdefault(point[key], set()).add(json.dumps([point["case"], []]))
         return cls(places, frozenset(digital), study.get("schema", 0))
+
+    def key(self, is_sealed: bool) -> str:
+        """Return the digest of these checks."""
+        places = {} if self.places is None else {point: sorted(each) for point, each in self.places.items()}
+        return digest([is_sealed, self.schema, sorted(self.digital), places])
 
     def fault(self, row: Row) -> str | None:
         """Return the first fault of a row, or None."""
@@ -109,13 +138,21 @@ def measure(row: Mapping[str, Any]) -> float:
     return row["score"] if "score" in row else row["correct"] / row["total"]
 
 
+def measures(rows: RowTable) -> Array:
+    """Return the result of every row, as `measure` does; NaN for failed trials."""
+    with np.errstate(invalid="ignore"):
+        shares = rows.column("correct") / rows.column("total")
+    found = np.where(rows.column("correct") == MISSING, rows.column("score"), shares)
+    return np.where(rows.has("state", "done"), found, np.nan)
+
+
 def _counts(row: Row) -> str | None:
     """Return the fault of the result of a row, or None."""
     if row["state"] == "failed":
         return None if isinstance(row.get("error"), str) else "a failed trial without its error"
     if "score" in row:
         scores = row.get("scores")
-        fits = isinstance(scores, dict) and all(map(_number, scores.values())) and row["score"] in scores.values()
+        fits = isinstance(scores, dict) and all(map(is_number, scores.values())) and row["score"] in scores.values()
         return None if fits and not {"correct", "total"} & row.keys() else f"score {row['score']!r} of {scores!r}"
     if "scores" in row:
         return "scores without a score"
@@ -134,8 +171,4 @@ def _more(row: Row) -> str | None:
 
 
 def _whole(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
-def _number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    return isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**63

@@ -15,13 +15,13 @@ import pytest
 from imc_sim._errors import ResultsError
 from imc_sim._files import write_file
 from imc_sim.evaluate import evaluate_chips
-from imc_sim.runs import LOCK, FolderLock, is_locked, lines_of, rate_of, sound_rows
+from imc_sim.runs import LOCK, FolderLock, is_locked, lines_of, rate_of, sound_rows, table_of
 from imc_sim.study import Results, Status, _work, combine, load_study, status, trials_table
 from imc_sim.study._conditions import Derived
 from imc_sim.study._points import points_of, resolved
 from imc_sim.study._results import _environment
 from imc_sim.study._spec import Chips
-from imc_sim.study._stopping import stopping_count, wanted_trials
+from imc_sim.study._stopping import stopping_count, wanted_chips
 from imc_sim.study._store import ResultStore, read_study, results_digest
 from imc_sim.study._trials_file import STUDY, TRIALS, rules_of
 from imc_sim.study._work import Batch, batch_size
@@ -63,9 +63,8 @@ def test_rows_are_synced_before_they_count(synced: list[int], small: dict[str, A
 # -- counts ------------------------------------------------------------------------------------------------
 
 
-def stored(*correct: int) -> Callable[[int], dict[str, Any] | None]:
-    rows = [{"state": "done", "correct": c, "total": 100} if c >= 0 else {"state": "failed"} for c in correct]
-    return lambda chip: rows[chip] if chip < len(rows) else None
+def stored(*correct: int) -> list[float]:
+    return [c / 100 if c >= 0 else float("nan") for c in correct]
 
 
 @pytest.mark.parametrize(
@@ -99,11 +98,12 @@ def test_wanted_trials_are_those_up_to_the_next_checkpoint_of_the_rule(
         "chips": {"min": 2, "max": 5, "half_width": 0.01},
         "points": [{"id": "p", "baseline": "b", "reference": "r"}],
     }
-    rows = {
-        str(n): {"point": "p", "chip": n, "state": "done", "correct": c, "total": 100} for n, c in enumerate(correct)
-    }
-    expected = {("b", -1), ("r", -1), *(("p", chip) for chip in range(chips))}
-    assert wanted_trials(study, rows) == (expected, open_)
+    rows = [
+        {"id": str(n), "point": "p", "chip": n, "state": "done", "correct": c, "total": 100}
+        for n, c in enumerate(correct)
+    ]
+    expected = {"b": range(-1, 0), "r": range(-1, 0), "p": range(chips)}
+    assert wanted_chips(study, table_of(rows, rules_of())) == (expected, open_)
 
 
 def test_failed_trials_are_not_complete() -> None:
@@ -127,8 +127,11 @@ def test_the_rate_counts_trials_from_the_start_of_the_run() -> None:
 
 
 def test_seconds_are_the_sum_over_all_trials() -> None:
-    rows = [{"meta": {"seconds": s, "time": f"t{s}", "versions": {}}} for s in (1.0, 5.0, 2.0)]
-    found = _environment(rows)
+    rows = [
+        {"id": str(s), "state": "done", "meta": {"seconds": s, "time": f"t{s}", "versions": {}}}
+        for s in (1.0, 5.0, 2.0)
+    ]
+    found = _environment(table_of(rows, rules_of()))
     assert found["seconds"] == pytest.approx(8.0)
     assert found["finished"] == "t2.0"
 
@@ -214,7 +217,7 @@ def test_the_digest_of_results_covers_every_row_and_every_count(complete: Result
     digests = {results_digest(rows)}
     assert digests == {complete.digest}
     for identity, row in rows.items():
-        changed = rows | {identity: row | {"correct": row["correct"] - 1}}
+        changed = dict(rows) | {identity: row | {"correct": row["correct"] - 1}}
         digests.add(results_digest(changed))
     assert len(digests) == len(rows) + 1
     assert results_digest(dict(reversed(list(rows.items())))) == complete.digest

@@ -50,7 +50,7 @@ def test_lines_of_a_file_are_accepted_or_named(tmp_path: Path) -> None:
     assert found.torn
     assert list(found.rows) == ["b", "a"], "in the order of the rows that count"
     assert (found.rows["a"]["x"], "t" in found.rows["b"]) == (3, False), "the last failed one, the first finished one"
-    assert len(found.sound) == 4
+    assert len(found.columns) == 4
     path.write_bytes(good + b'{"id": "b", "state": "done", "x": 5}\n')
     assert [d.line for d in read_rows(path, PLAIN).damaged] == [2, 4, 5], "none of the contradicting rows is accepted"
     assert [d.reason for d in read_rows(path, dataclasses.replace(PLAIN, sealed=True)).damaged] == [

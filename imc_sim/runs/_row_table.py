@@ -1,0 +1,315 @@
+"""Rows of a file as columns, with a row parsed from its line where it is needed: 10^6 rows take about 160 MB."""
+
+from __future__ import annotations
+
+import os
+import weakref
+from array import array
+from collections.abc import Callable, ItemsView, Iterator, Mapping, Sequence, ValuesView
+from dataclasses import dataclass, field
+from typing import IO, Any, final
+
+import numpy as np
+
+Row = dict[str, Any]
+Array = np.ndarray[Any, np.dtype[Any]]
+
+#: whole number of a row that has none
+MISSING = -(2**63)
+#: rows that are gathered before they become part of the arrays
+_BLOCK = 2**15
+
+
+@final
+@dataclass(frozen=True)
+class Layout:
+    """Columns that are held of every row.
+
+    Attributes:
+        values: returns the values of a row in the order `ids`, `texts`, `ints`, `floats`; None where it has none.
+        ids: texts that differ from row to row; the first is the id of the row.
+        texts: texts that repeat, stored as numbers; among them `state` and `run`.
+        ints: whole numbers within 64 bits.
+        floats: numbers; among them `elapsed`.
+        identity: columns that say what a row is the result of.
+        result: columns in which finished rows of one identity must agree, apart from their ids.
+    """
+
+    values: Callable[[Row], Sequence[Any]]
+    ids: tuple[str, ...]
+    texts: tuple[str, ...]
+    ints: tuple[str, ...]
+    floats: tuple[str, ...]
+    identity: tuple[str, ...]
+    result: tuple[str, ...]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Return the names of all columns."""
+        return (*self.ids, *self.texts, *self.ints, *self.floats)
+
+
+@final
+@dataclass
+class Columns:
+    """Columns of the lines of a file, in their order; lines are added at the end.
+
+    Attributes:
+        layout: the columns.
+        texts: distinct texts of each column of texts, by number.
+        kinds: names of the types of the numbers in each column of floats.
+    """
+
+    layout: Layout
+    texts: dict[str, dict[str | None, int]] = field(default_factory=dict)
+    kinds: dict[str, set[str]] = field(default_factory=dict)
+    _parts: dict[str, list[Array]] = field(default_factory=dict)
+    _pending: list[Sequence[Any]] = field(default_factory=list)
+    _starts: array[int] = field(default_factory=lambda: array("q"))
+    _lengths: array[int] = field(default_factory=lambda: array("i"))
+    _count: int = 0
+
+    @classmethod
+    def of(
+        cls, layout: Layout, arrays: Mapping[str, Array], texts: Mapping[str, Sequence[str | None]],
+        kinds: Mapping[str, Sequence[str]],
+    ) -> Columns:  # fmt: skip
+        """Return columns from their arrays, which `arrays` returned."""
+        numbers = {name: {text: n for n, text in enumerate(each)} for name, each in texts.items()}
+        parts = {name: [each] for name, each in arrays.items()}
+        return cls(layout, numbers, {k: set(v) for k, v in kinds.items()}, parts, _count=len(arrays["start"]))
+
+    def __len__(self) -> int:
+        return self._count
+
+    def append(self, row: Row, start: int, length: int) -> None:
+        """Add a row.
+
+        Args:
+            row: the row.
+            start: first byte of its line.
+            length: bytes of its line, without the end of line.
+        """
+        self._pending.append(self.layout.values(row))
+        self._starts.append(start)
+        self._lengths.append(length)
+        self._count += 1
+        if len(self._pending) >= _BLOCK:
+            self._gather()
+
+    def arrays(self) -> dict[str, Array]:
+        """Return all columns, and `start` and `length` of the lines."""
+        self._gather()
+        for parts in self._parts.values():
+            if len(parts) > 1:
+                parts[:] = [np.concatenate(parts)]
+        return {name: parts[0] for name, parts in self._parts.items()}
+
+    def _gather(self) -> None:
+        """Add the rows that were appended since to the arrays."""
+        if not self._pending and self._parts:
+            return
+        layout, columns = self.layout, zip(*self._pending, strict=True)
+        found = dict(zip(layout.names, columns, strict=True)) if self._pending else dict.fromkeys(layout.names, ())
+        for name in layout.ids:
+            self._add(name, np.array([text.encode() for text in found[name]], dtype=None if self._pending else "S1"))
+        for name in layout.texts:
+            numbers = self.texts.setdefault(name, {})
+            self._add(name, np.array([numbers.setdefault(text, len(numbers)) for text in found[name]], np.int32))
+        for name in layout.ints:
+            self._add(name, np.array([MISSING if n is None else n for n in found[name]], np.int64))
+        for name in layout.floats:
+            self.kinds.setdefault(name, set()).update(type(n).__name__ for n in found[name])
+            self._add(name, np.array(found[name], np.float64))
+        self._add("start", np.array(self._starts, np.int64))
+        self._add("length", np.array(self._lengths, np.int32))
+        self._pending, self._starts, self._lengths = [], array("q"), array("i")
+
+    def _add(self, name: str, part: Array) -> None:
+        self._parts.setdefault(name, []).append(part)
+
+
+#: returns the bytes from a place, of a number
+Read = Callable[[int, int], bytes]
+
+
+@final
+class FileReader:
+    """Reads a file that was opened, also when its name is removed or given to another file.
+
+    Args:
+        file: the open file; it may be closed afterwards.
+    """
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._handle = os.dup(file.fileno())
+        weakref.finalize(self, os.close, self._handle)
+
+    def __call__(self, start: int, length: int) -> bytes:
+        """Return the bytes from `start`."""
+        return os.pread(self._handle, length, start)
+
+
+@final
+class RowTable(Mapping[str, Row]):
+    """Rows by id, in the order of their file. A row is parsed from its line each time that it is looked up.
+
+    Args:
+        columns: of the lines.
+        read: reads the bytes of a line.
+        parse: returns the row of a line; raises ResultsError if the line has changed.
+        positions: numbers of the lines whose rows are part of the table, in order; None: those that count.
+        key: column of ids by which rows are looked up; None: the id of the row.
+    """
+
+    def __init__(
+        self, columns: Columns, read: Read, parse: Callable[[bytes, str], Row], positions: Array | None = None,
+        key: str | None = None,
+    ) -> None:  # fmt: skip
+        self.columns, self.read, self._parse = columns, read, parse
+        self.key = key or columns.layout.ids[0]
+        self._arrays = columns.arrays()
+        self.positions = counting(columns) if positions is None else positions
+        self._order: Array | None = None
+
+    def __len__(self) -> int:
+        return len(self.positions)
+
+    def __iter__(self) -> Iterator[str]:
+        return (text.decode() for text in self.column(self.key).tolist())
+
+    def __getitem__(self, key: str) -> Row:
+        number = self.number(key)
+        if number is None:
+            raise KeyError(key)
+        return self.at(number)
+
+    def __contains__(self, key: object) -> bool:
+        return isinstance(key, str) and self.number(key) is not None
+
+    def values(self) -> ValuesView[Row]:
+        """Return a view of the rows, parsed one after the other."""
+        return _Values(self)
+
+    def items(self) -> ItemsView[str, Row]:
+        """Return a view of keys and rows, parsed one after the other."""
+        return _Items(self)
+
+    def number(self, key: str) -> int | None:
+        """Return the number of the row with a key, or None."""
+        if self._order is None:
+            self._sorted = self.column(self.key)
+            self._order = np.argsort(self._sorted, kind="stable")
+        text = key.encode("utf-8", "replace")
+        if not len(self) or len(text) > self._sorted.dtype.itemsize:
+            return None
+        found = np.searchsorted(self._sorted, np.array(text, self._sorted.dtype), sorter=self._order)
+        number = int(self._order[min(int(found), len(self) - 1)])
+        return number if self._sorted[number] == text else None
+
+    def at(self, number: int) -> Row:
+        """Return the row of this number in the order of the table."""
+        row_id = self._arrays[self.columns.layout.ids[0]].item(self.positions[number])
+        return self._parse(self.line(number), row_id.decode())
+
+    def line(self, number: int) -> bytes:
+        """Return the line of the row of this number, without its end."""
+        position = self.positions[number]
+        return self.read(int(self._arrays["start"][position]), int(self._arrays["length"][position]))
+
+    def column(self, name: str) -> Array:
+        """Return a column; texts are numbers in `texts`."""
+        whole = self._arrays[name]
+        return whole if len(self.positions) == len(whole) else whole[self.positions]
+
+    def texts(self, name: str) -> list[str | None]:
+        """Return the distinct texts of a column, by number."""
+        return list(self.columns.texts.get(name, ()))
+
+    def has(self, name: str, text: str | None) -> Array:
+        """Return for every row whether a column has this text."""
+        return self.column(name) == self.columns.texts.get(name, {}).get(text, -1)
+
+    def where(self, name: str, text: str | None) -> Iterator[Row]:
+        """Yield the rows of which a column has this text."""
+        return map(self.at, np.flatnonzero(self.has(name, text)).tolist())
+
+    def select(self, mask: Array, key: str | None = None) -> RowTable:
+        """Return the rows for which `mask` is true, looked up by another column of ids if `key` names one."""
+        return RowTable(self.columns, self.read, self._parse, self.positions[mask], key or self.key)
+
+
+@final
+class _Values(ValuesView[Row]):
+    _mapping: RowTable
+
+    def __iter__(self) -> Iterator[Row]:
+        return map(self._mapping.at, range(len(self._mapping)))
+
+
+@final
+class _Items(ItemsView[str, Row]):
+    _mapping: RowTable
+
+    def __iter__(self) -> Iterator[tuple[str, Row]]:
+        return zip(self._mapping, self._mapping.values(), strict=True)
+
+
+def counting(columns: Columns, accepted: Array | None = None) -> Array:
+    """Return the positions of the lines that count, in order: of each id the first finished row, else the last one.
+
+    Args:
+        columns: of all lines.
+        accepted: positions of the lines to choose from; None: all.
+    """
+    arrays = columns.arrays()
+    positions = np.arange(len(columns)) if accepted is None else accepted
+    ids = arrays[columns.layout.ids[0]]
+    ids = ids if accepted is None else ids[positions]
+    if _all_differ(ids):
+        return positions
+    order = np.argsort(ids, kind="stable")
+    ids = ids[order]
+    first = np.flatnonzero(np.concatenate([[True], ids[1:] != ids[:-1]])) if len(ids) else np.arange(0)
+    if len(first) == len(ids):
+        return positions
+    group = np.zeros(len(ids), np.int64)
+    group[first[1:]] = 1
+    group = group.cumsum()
+    chosen = np.append(first[1:], len(ids)) - 1
+    done = np.flatnonzero((arrays["state"][positions] == columns.texts["state"].get("done", -1))[order])
+    finished, earliest = np.unique(group[done], return_index=True)
+    chosen[finished] = done[earliest]
+    return np.sort(positions[order[chosen]])
+
+
+def _all_differ(ids: Array) -> bool:
+    """Tell whether it is certain, from 16 of their characters, that all ids differ; a sort of all takes more memory."""
+    if ids.dtype.itemsize % 8 or ids.dtype.itemsize < 16:
+        return False
+    words = np.ascontiguousarray(ids).view(np.uint64).reshape(len(ids), -1)
+    mixed = np.sort((words[:, 0] * np.uint64(0x9E3779B97F4A7C15)) ^ words[:, 1])
+    return bool((mixed[1:] != mixed[:-1]).all())
+
+
+def contradictions(columns: Columns) -> list[Array]:
+    """Return groups of positions of finished rows that differ in the result of one identity."""
+    arrays, layout = columns.arrays(), columns.layout
+    done = np.flatnonzero(arrays["state"] == columns.texts.get("state", {}).get("done", -1))
+    order = done[np.lexsort([arrays[name][done] for name in reversed(layout.identity)])] if len(done) else done
+    starts = np.zeros(len(order), bool)
+    for name in layout.identity:
+        each = arrays[name][order]
+        starts[1:] |= each[1:] != each[:-1]
+    differs = np.zeros(len(order), bool)
+    for name in (layout.ids[0], *layout.result):
+        each = arrays[name][order]
+        differs[1:] |= each[1:] != each[:-1]
+    wrong = np.flatnonzero(differs & ~starts)
+    if not len(wrong):
+        return []
+    starts[:1] = True
+    bounds = np.append(np.flatnonzero(starts), len(order))
+    groups = np.unique(np.searchsorted(bounds, wrong, side="right") - 1)
+    found = [np.sort(order[bounds[g] : bounds[g + 1]]) for g in groups.tolist()]
+    return sorted(found, key=lambda group: int(group[0]))
