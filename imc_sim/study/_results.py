@@ -70,7 +70,9 @@ class Results:
     @property
     def trials(self) -> RowTable:
         """Return the stored rows with their columns."""
-        return self.rows if isinstance(self.rows, RowTable) else table_of(self.rows.values(), rules_of())
+        if isinstance(self.rows, RowTable):
+            return self.rows
+        return table_of(({"id": i, **row} for i, row in self.rows.items()), rules_of())
 
     @classmethod
     def load(cls, folder: Path | str) -> Results:
