@@ -26,7 +26,7 @@ _WORTH, _SHARE = 2**20, 16
 
 
 class Index(NamedTuple):
-    """What an index holds.
+    """Columns that an index holds, and the bytes that it covers.
 
     Attributes:
         columns: of the covered lines.
@@ -105,7 +105,7 @@ def save_index(rows: Path, columns: Columns, size: int, sha256: str, rules: str)
         write_file(place_of_index(rows), write)
 
 
-def is_worth_it(size: int, covered: int) -> bool:
+def is_due(size: int, covered: int) -> bool:
     """Tell whether a file of `size` bytes, of which an index covers some, should get a new index."""
     return size - covered >= max(_WORTH, size // _SHARE)
 

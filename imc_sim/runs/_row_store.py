@@ -18,7 +18,7 @@ from typing import IO, Self, final
 from imc_sim._errors import ResultsError, ResultsWarning
 from imc_sim._files import append, extend, make_folder, open_log, open_regular, private_copy, sync_folder, write_file
 from imc_sim.runs._lock import FolderLock
-from imc_sim.runs._row_index import is_worth_it, save_index
+from imc_sim.runs._row_index import is_due, save_index
 from imc_sim.runs._row_table import FileReader, Row, RowTable
 from imc_sim.runs._rows_file import RowRules, RowsFile, is_torn, lines_of, read_rows, sound_rows
 
@@ -139,11 +139,11 @@ class RowStore:
             self.close()
 
     def close(self) -> None:
-        """Release the folder, and write the index of its rows if it is worth it."""
+        """Release the folder, and write the index of its rows if there are enough new rows."""
         if self._file is not None:
             self._read = FileReader(self._file)
             self._file.close()
-            if self.kind.rules.key and is_worth_it(self._size, self._indexed):
+            if self.kind.rules.key and is_due(self._size, self._indexed):
                 path = self.folder / self.kind.rows
                 save_index(path, self._columns, self._size, self._sha256.hexdigest(), self.kind.rules.key)
         if self._copy is not None:

@@ -18,7 +18,7 @@ import numpy as np
 from imc_sim._errors import ResultsError
 from imc_sim._files import open_regular
 from imc_sim.config import canonical_json, digest
-from imc_sim.runs._row_index import is_worth_it, load_index, save_index
+from imc_sim.runs._row_index import is_due, load_index, save_index
 from imc_sim.runs._row_table import Array, Columns, FileReader, Layout, Read, Row, RowTable, contradictions, counting
 
 _SUM, _SUM_DIGITS = "checksum", 16
@@ -155,7 +155,7 @@ def number_of(data: Any) -> int:
 
 
 def read_rows(path: Path, rules: RowRules, index: bool = True) -> RowsFile:
-    """Read a file of rows and check every line that its index does not cover; write the index if it is worth it.
+    """Read a file of rows and check every line that its index does not cover; write the index if there are enough new rows.
 
     Args:
         path: the file; one that does not exist has no lines.
@@ -170,7 +170,7 @@ def read_rows(path: Path, rules: RowRules, index: bool = True) -> RowsFile:
         return RowsFile(RowTable(columns, _in(b""), rules.parse), (), False, columns, 0, 0, nothing)
     with open_regular(path) as file:
         found = _read(path, file, rules, index)
-    if rules.key and index and not found.damaged and is_worth_it(found.size, found.indexed):
+    if rules.key and index and not found.damaged and is_due(found.size, found.indexed):
         save_index(path, found.columns, found.size, found.sha256.hexdigest(), rules.key)
         return replace(found, indexed=found.size)
     return found
