@@ -155,7 +155,7 @@ def number_of(data: Any) -> int:
 
 
 def read_rows(path: Path, rules: RowRules, index: bool = True) -> RowsFile:
-    """Read a file of rows and check every line that its index does not cover; write the index if there are enough new rows.
+    """Read a file of rows and check lines that its index does not cover; write the index if there are enough.
 
     Args:
         path: the file; one that does not exist has no lines.

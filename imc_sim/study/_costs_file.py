@@ -28,7 +28,7 @@ def has_costs(study: Mapping[str, Any]) -> bool:
 
 def cost_store_kind() -> FolderKind:
     """Return the names and rules of costs.jsonl."""
-    return FolderKind("costs", None, COSTS_FILE, "", _RULES, lambda _: False)
+    return FolderKind("costs", None, COSTS_FILE, "", RULES, lambda _: False)
 
 
 def costs_of(folder: Path, study: Mapping[str, Any], trials: RowTable) -> RowTable:
@@ -40,8 +40,8 @@ def costs_of(folder: Path, study: Mapping[str, Any], trials: RowTable) -> RowTab
         trials: rows of the trials.
     """
     if not has_costs(study):
-        return table_of((), _RULES)
-    rows = sound_rows(folder / COSTS_FILE, _RULES)
+        return table_of((), RULES)
+    rows = sound_rows(folder / COSTS_FILE, RULES)
     points, costs = ({text: n for n, text in enumerate(rows.texts(name))} for name in ("point", "cost"))
     pairs = ((points.get(point["id"]), costs.get(point["cost"])) for point in study["points"] if "cost" in point)
     now = [point * len(costs) + cost for point, cost in pairs if point is not None and cost is not None]
@@ -85,4 +85,4 @@ LAYOUT = Layout(
     _values, ids=("id", "trial"), texts=("state", "point", "cost", "not_counted", "scaled", "run"), ints=("chip",),
     floats=(*NUMBERS, "elapsed"), identity=("id",), result=(),
 )  # fmt: skip
-_RULES = RowRules(("state",), _fault, layout=LAYOUT, key="costs")
+RULES = RowRules(("state",), _fault, layout=LAYOUT, key="costs")

@@ -11,11 +11,11 @@ import numpy as np
 
 from imc_sim._stats import band, chip_interval, mean_interval
 from imc_sim.config import user_path
-from imc_sim.runs import Array, Row, RowTable, sound_rows, table_of
+from imc_sim.runs import Array, Row, RowTable, sound_rows
 from imc_sim.study._costs_file import NUMBERS, costs_of, has_costs
 from imc_sim.study._stopping import are_wanted, by_point, wanted_chips
 from imc_sim.study._store import read_study, results_digest
-from imc_sim.study._trials_file import STUDY, TRIALS, measures, rules_of
+from imc_sim.study._trials_file import STUDY, TRIALS, as_table, measures, rules_of
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -70,9 +70,7 @@ class Results:
     @property
     def trials(self) -> RowTable:
         """Return the stored rows with their columns."""
-        if isinstance(self.rows, RowTable):
-            return self.rows
-        return table_of(({"id": i, **row} for i, row in self.rows.items()), rules_of())
+        return as_table(self.rows)
 
     @classmethod
     def load(cls, folder: Path | str) -> Results:

@@ -15,12 +15,12 @@ from imc_sim._errors import ResultsError
 from imc_sim._files import refuse_link
 from imc_sim.config import digest, read_yaml, write_yaml
 from imc_sim.data import foreign_digests
-from imc_sim.runs import MISSING, FolderKind, Row, RowStore, RowTable, read_rows, table_of
+from imc_sim.runs import MISSING, FolderKind, Row, RowStore, read_rows
 from imc_sim.study._costs_file import cost_store_kind, has_costs
 from imc_sim.study._point import SCHEMA
 from imc_sim.study._points import place_keys
 from imc_sim.study._stored_study import check_stored
-from imc_sim.study._trials_file import PAYLOAD, STUDY, TRIALS, rules_of
+from imc_sim.study._trials_file import PAYLOAD, STUDY, TRIALS, as_table, rules_of
 
 #: rows whose results are hashed at a time
 _BLOCK = 2**14
@@ -67,7 +67,7 @@ class ResultStore(RowStore):
 
 def results_digest(rows: Mapping[str, Row]) -> str:
     """Return the SHA-256 of the results of all finished trials, independent of their order, time and machine."""
-    table = rows if isinstance(rows, RowTable) else table_of(rows.values(), rules_of())
+    table = as_table(rows)
     table = table.select(table.has("state", "done"))
     ids, correct, total = (table.column(name) for name in ("id", "correct", "total"))
     order, found, before = np.argsort(ids, kind="stable"), hashlib.sha256(b"["), b""

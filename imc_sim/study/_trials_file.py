@@ -16,7 +16,7 @@ from typing import Any, final
 import numpy as np
 
 from imc_sim.config import digest
-from imc_sim.runs import MISSING, Array, Layout, Row, RowRules, RowTable, is_number, number_of, ran
+from imc_sim.runs import MISSING, Array, Layout, Row, RowRules, RowTable, is_number, number_of, ran, table_of
 from imc_sim.study._point import SCHEMA, trial_id
 
 STUDY, TRIALS, DAMAGED, RESCUED = (
@@ -136,6 +136,13 @@ def measure(row: Mapping[str, Any]) -> float:
         row: a row of trials.jsonl.
     """
     return row["score"] if "score" in row else row["correct"] / row["total"]
+
+
+def as_table(rows: Mapping[str, Row]) -> RowTable:
+    """Return rows by trial id with their columns."""
+    if isinstance(rows, RowTable):
+        return rows
+    return table_of(({"id": i, **row} for i, row in rows.items()), rules_of())
 
 
 def measures(rows: RowTable) -> Array:

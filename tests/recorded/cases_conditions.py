@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
+from imc_sim.runs import table_of
 from imc_sim.study import Chips, Derived, load_study, points_of
 from imc_sim.study._acting import of_any_model, of_its_model
 from imc_sim.study._conditions import look_up, matches, paths_in
 from imc_sim.study._paths import paths_of
 from imc_sim.study._runner import check_study
 from imc_sim.study._schema import _PARSERS, json_schema
-from imc_sim.study._stopping import stopping_count, wanted_trials
+from imc_sim.study._stopping import stopping_count, wanted_chips
+from imc_sim.study._trials_file import measure, rules_of
 from tests.recorded.cases_study import SIGMA, STUDY, short
 from tests.recorded.made import tried
 
@@ -78,19 +80,19 @@ def record_stopping() -> dict[str, Any]:
         found[name] = [
             chips.checkpoints(),
             {
-                kind: stopping_count(chips, lambda n, e=each: e[n] if n < len(e) else None)
+                kind: stopping_count(chips, [measure(r) if r["state"] == "done" else float("nan") for r in each])
                 for kind, each in kinds.items()
             },
         ]
     points = [{"id": "p", "baseline": "b"}, {"id": "q", "baseline": "b", "reference": "r"}]
-    stored = {
-        f"{p}{n}": {**row, "point": p, "chip": n}
+    stored = [
+        {**row, "id": f"{p}{n}", "point": p, "chip": n}
         for p, count in (("p", 7), ("q", 2))
         for n, row in enumerate(rows[:count])
-    }
+    ]
     for name, rule in rules.items():
-        wanted, is_open = wanted_trials({"chips": rule, "points": points}, stored)
-        found[f"wanted, {name}"] = [sorted(f"{p} {n}" for p, n in wanted), is_open]
+        wanted, is_open = wanted_chips({"chips": rule, "points": points}, table_of(stored, rules_of()))
+        found[f"wanted, {name}"] = [sorted(f"{p} {n}" for p, chips in wanted.items() for n in chips), is_open]
     return found
 
 

@@ -17,18 +17,22 @@ from imc_sim.runs import (
     RunClock,
     lines_of,
     sealed,
+    table_of,
 )  # fmt: skip
 from imc_sim.study import Results, combine, dry_run, load_study, merge, points_of, run, status, trials_table
 from imc_sim.study import _dry_run as estimates
 from imc_sim.study import _probe as probe
-from imc_sim.study._combine import _formats, _of_one_type
+from imc_sim.study._combine import _formats
+from imc_sim.study._costs_file import RULES as COST_RULES
 from imc_sim.study._costs_file import _fault as cost_fault
 from imc_sim.study._costs_file import costs_of, has_costs
 from imc_sim.study._dry_run import shown_bytes, shown_seconds
 from imc_sim.study._point import cost_id, trial_id
-from imc_sim.study._results import _bands, _interval, _prices, by_point
+from imc_sim.study._results import _bands, _interval, _prices
 from imc_sim.study._rows import Writer
+from imc_sim.study._stopping import by_point
 from imc_sim.study._store import _no_results, results_digest
+from imc_sim.study._table_parts import _of_one_type
 from imc_sim.study._trials_file import rules_of
 from tests.recorded.cases_study import SWEPT, short
 from tests.recorded.made import folder, parts, tried, warned, without
@@ -232,8 +236,11 @@ def record_summaries() -> dict[str, Any]:
         }
         for p, c, e in (("p", 1, 3.0), ("q", 0, 1.0), ("p", 0, 2.0), ("p", 2, 7.0))
     ]
-    found["prices"] = {p: _prices(each) for p, each in by_point({str(n): row for n, row in enumerate(rows)}).items()}
-    found["unpriced"] = _prices([{"energy_J": None, "latency_s": None, "area_m2": 1.0, "programming_J": None}])
+    rest = {"state": "done", "trial": "t", "cost": "c"}
+    priced = table_of(({"id": str(n), **rest, **row} for n, row in enumerate(rows)), COST_RULES)
+    found["prices"] = {p: _prices(priced, each) for p, each in by_point(priced).items()}
+    unpriced = table_of([{"id": "0", **rest, "point": "p", "chip": 0, "area_m2": 1.0}], COST_RULES)
+    found["unpriced"] = _prices(unpriced, by_point(unpriced)["p"])
     columns: list[list[Any]] = [[1, 2.5, None], [1, "a", None], [True, 1], ["a", "b"], [[1], [2]], [True, False, None]]
     found["of one type"] = [[repr(v) for v in _of_one_type(Series(each, dtype=object)).tolist()] for each in columns]
     found["formats"] = [tried(_formats, each) for each in (["csv"], ["csv", "x"], [])]
@@ -266,9 +273,12 @@ def record_summaries() -> dict[str, Any]:
                 ]
             )
         )
-        found["costs"] = [row["chip"] for row in costs_of(at, study, [trial_id("p", n) for n in (0, 2)]).values()] + [
+        trials = table_of(
+            ({"id": trial_id("p", n), "state": "done", "point": "p", "chip": n} for n in (0, 2)), rules_of()
+        )
+        found["costs"] = [row["chip"] for row in costs_of(at, study, trials).values()] + [
             has_costs(study),
-            costs_of(at, {"points": []}, []),
+            dict(costs_of(at, {"points": []}, trials)),
         ]
     return found
 

@@ -55,7 +55,7 @@ def record_files_of_rows() -> dict[str, Any]:
             found[name] = [
                 " ".join(f"{i}:{r['state']}:{r.get('x')}" for i, r in read.rows.items()),
                 [str(d) for d in read.damaged],
-                len(read.sound),
+                len(read.columns) - sum("contradict" in each.reason for each in read.damaged),
                 read.torn,
             ]
             heal(path)
