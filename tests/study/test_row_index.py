@@ -35,11 +35,11 @@ def simple(path: Path, rules: RowRules) -> Read:
     checked = {number: fault_of(line, rules) for number, line in enumerate(whole, 1)}
     parsed = {number: row for number, row in checked.items() if isinstance(row, dict)}
     damaged = {number: fault for number, fault in checked.items() if isinstance(fault, str)}
-    alike: dict[Any, list[int]] = {}
+    groups: dict[Any, list[int]] = {}
     for number, row in parsed.items():
         if row["state"] == "done":
-            alike.setdefault(rules.identity(row), []).append(number)
-    for numbers in alike.values():
+            groups.setdefault(rules.identity(row), []).append(number)
+    for numbers in groups.values():
         if len({canonical_json([parsed[n]["id"], *map(parsed[n].get, rules.payload)]) for n in numbers}) > 1:
             text = f"one of several results that contradict each other (lines {', '.join(map(str, numbers))})"
             damaged |= dict.fromkeys(numbers, text)

@@ -16,7 +16,7 @@ from imc_sim import InputError, ResultsError
 from imc_sim.config import build
 from imc_sim.evaluate import ChipResult
 from imc_sim.runs._rows_file import _meta_fault
-from imc_sim.study import Axis, Chips, Study, _combine, _dry_run, _embeddings, _points, _probe, _work, load_study
+from imc_sim.study import Axis, Chips, Study, _dry_run, _embeddings, _points, _probe, _table_parts, _work, load_study
 from imc_sim.study._axes import _groups, grid, unequal_zip
 from imc_sim.study._base import derive, follow
 from imc_sim.study._conditions import Derived, matches
@@ -559,7 +559,7 @@ def test_columns_of_one_type_are_unchanged_and_others_are_text() -> None:
         ([True, 2], ["True", "2"]),
         ([{"a": 1}], ["{'a': 1}"]),
     ):
-        found = _combine._of_one_type(Series(values, dtype=object)).tolist()
+        found = _table_parts._of_one_type(Series(values, dtype=object)).tolist()
         assert found == wanted
     with pytest.raises(InputError, match="--out with several folders"):
         _combine.combine(["a", "b"])
