@@ -285,7 +285,7 @@ def counting(columns: Columns, accepted: Array | None = None) -> Array:
 
 def _all_differ(ids: Array) -> bool:
     """Tell whether it is certain, from 16 of their characters, that all ids differ; a sort of all takes more memory."""
-    if ids.dtype.itemsize % 8 or ids.dtype.itemsize < 16:
+    if not len(ids) or ids.dtype.itemsize % 8 or ids.dtype.itemsize < 16:
         return False
     words = np.ascontiguousarray(ids).view(np.uint64).reshape(len(ids), -1)
     mixed = np.sort((words[:, 0] * np.uint64(0x9E3779B97F4A7C15)) ^ words[:, 1])

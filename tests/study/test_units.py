@@ -15,8 +15,21 @@ import pytest
 from imc_sim import InputError, ResultsError
 from imc_sim.config import build
 from imc_sim.evaluate import ChipResult
+from imc_sim.runs import table_of
 from imc_sim.runs._rows_file import _meta_fault
-from imc_sim.study import Axis, Chips, Study, _dry_run, _embeddings, _points, _probe, _table_parts, _work, load_study
+from imc_sim.study import (
+    Axis,
+    Chips,
+    Study,
+    _dry_run,
+    _embeddings,
+    _points,
+    _probe,
+    _table_parts,
+    _work,
+    combine,
+    load_study,
+)
 from imc_sim.study._axes import _groups, grid, unequal_zip
 from imc_sim.study._base import derive, follow
 from imc_sim.study._conditions import Derived, matches
@@ -562,13 +575,14 @@ def test_columns_of_one_type_are_unchanged_and_others_are_text() -> None:
         found = _table_parts._of_one_type(Series(values, dtype=object)).tolist()
         assert found == wanted
     with pytest.raises(InputError, match="--out with several folders"):
-        _combine.combine(["a", "b"])
+        combine(["a", "b"])
     with pytest.raises(InputError, match="no folder"):
-        _combine.combine([])
+        combine([])
     with pytest.raises(InputError, match="csv, parquet"):
-        _combine.combine(["a"], formats=["xls"])
-    made = _combine._line({"values": [], "chip": -1, "state": "done", "correct": 1, "total": 4}, ["chip"])
-    assert (made["chip"], made["chip_number"], made["accuracy"]) == (None, -1, 0.25)
+        combine(["a"], formats=["xls"])
+    row = {"id": "a", "values": [], "case": "c", "chip": -1, "state": "done", "correct": 1, "total": 4}
+    values, numbers = _table_parts._places(table_of([row], rules_of()), ["chip"])["chip"]
+    assert (values.tolist(), numbers.tolist()) == ([None], [0]), "no chip number in a column of an axis"
 
 
 def test_rows_of_a_grid_are_named_by_their_values() -> None:
