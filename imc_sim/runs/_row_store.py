@@ -256,6 +256,7 @@ class RowStore:
         path, table, lost = self.folder / self.kind.beside("rescued"), self.rows, []
 
         def write(file: IO[bytes]) -> None:
+            """Write all lines that are still as they were."""
             for number, row_id in enumerate(table):
                 line = table.line(number)
                 try:

@@ -196,7 +196,11 @@ class RowTable(Mapping[str, Row]):
         return _Items(self)
 
     def number(self, key: str) -> int | None:
-        """Return the number of the row with a key, or None."""
+        """Return the number of the row with a key, or None.
+
+        Args:
+            key: of a row.
+        """
         if self._order is None:
             self._sorted = self.column(self.key)
             self._order = np.argsort(self._sorted, kind="stable")
@@ -208,34 +212,65 @@ class RowTable(Mapping[str, Row]):
         return number if self._sorted[number] == text else None
 
     def at(self, number: int) -> Row:
-        """Return the row of this number in the order of the table."""
+        """Return the row of this number in the order of the table.
+
+        Args:
+            number: of the row.
+        """
         row_id = self._arrays[self.columns.layout.ids[0]].item(self.positions[number])
         return self._parse(self.line(number), row_id.decode())
 
     def line(self, number: int) -> bytes:
-        """Return the line of the row of this number, without its end."""
+        """Return the line of the row of this number, without its end.
+
+        Args:
+            number: of the row.
+        """
         position = self.positions[number]
         return self.read(int(self._arrays["start"][position]), int(self._arrays["length"][position]))
 
     def column(self, name: str) -> Array:
-        """Return a column; texts are numbers in `texts`."""
+        """Return a column; texts are numbers in `texts`.
+
+        Args:
+            name: of the column.
+        """
         whole = self._arrays[name]
         return whole if len(self.positions) == len(whole) else whole[self.positions]
 
     def texts(self, name: str) -> list[str | None]:
-        """Return the distinct texts of a column, by number."""
+        """Return the distinct texts of a column, by number.
+
+        Args:
+            name: of the column.
+        """
         return list(self.columns.texts.get(name, ()))
 
     def has(self, name: str, text: str | None) -> Array:
-        """Return for every row whether a column has this text."""
+        """Return for every row whether a column has this text.
+
+        Args:
+            name: of a column of texts.
+            text: the text; None: no text.
+        """
         return self.column(name) == self.columns.texts.get(name, {}).get(text, -1)
 
     def where(self, name: str, text: str | None) -> Iterator[Row]:
-        """Yield the rows of which a column has this text."""
+        """Yield the rows of which a column has this text.
+
+        Args:
+            name: of a column of texts.
+            text: the text; None: no text.
+        """
         return map(self.at, np.flatnonzero(self.has(name, text)).tolist())
 
     def select(self, mask: Array, key: str | None = None) -> RowTable:
-        """Return the rows for which `mask` is true, looked up by another column of ids if `key` names one."""
+        """Return the rows for which `mask` is true, looked up by another column of ids if `key` names one.
+
+        Args:
+            mask: one truth value per row.
+            key: name of a column of ids.
+        """
         return RowTable(self.columns, self.read, self._parse, self.positions[mask], key or self.key)
 
 

@@ -72,7 +72,15 @@ class RowRules:
         return row["id"], row["state"], run, identity, result, elapsed
 
     def parse(self, line: bytes, row_id: str) -> Row:
-        """Return the row of a line that was checked; raise ResultsError if it is no longer that of `row_id`."""
+        """Return the row of a line that was checked.
+
+        Args:
+            line: the line.
+            row_id: id of the row that was there.
+
+        Raises:
+            ResultsError: the line was changed since.
+        """
         found = _parse(line)
         if isinstance(found, str) or found["id"] != row_id or _seal_fault(line, found, self.sealed):
             step = "Keep other programs out of the folder, and give the command again."
@@ -143,13 +151,21 @@ def lines_of(rows: Iterable[Row]) -> bytes:
 
 
 def ran(row: Row) -> tuple[str | None, float | None]:
-    """Return the run that computed a row, and the time from its start to the row in s; None where unknown."""
+    """Return the run that computed a row, and the time from its start to the row in s; None where unknown.
+
+    Args:
+        row: a row of any file.
+    """
     meta = row.get("meta", {})
     return (meta["run"], meta["elapsed"]) if "run" in meta else (None, None)
 
 
 def number_of(data: Any) -> int:
-    """Return a hash of plain data within 64 bits, other than `MISSING`."""
+    """Return a hash of plain data within 64 bits, other than `MISSING`.
+
+    Args:
+        data: what JSON can hold.
+    """
     hashed = hashlib.blake2b(json.dumps(data, sort_keys=True).encode(), digest_size=8).digest()
     return int.from_bytes(hashed, "big", signed=True) | 1
 
@@ -341,7 +357,11 @@ def _meta_fault(meta: Any) -> str | None:
 
 
 def is_number(value: Any) -> bool:
-    """Return whether a value is a number that a float can hold, and no NaN."""
+    """Return whether a value is a number that a float can hold, and no NaN.
+
+    Args:
+        value: any value of a row.
+    """
     return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
 
 
