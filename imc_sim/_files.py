@@ -144,10 +144,10 @@ def open_log(path: Path) -> IO[bytes]:
 
 def private_copy(path: Path) -> IO[bytes]:
     """Return a copy of a file that has no name, so that no other program changes it; in memory where it is small."""
-    copy = tempfile.SpooledTemporaryFile(_MEMORY, dir=path.parent)  # noqa: SIM115
+    copy = tempfile.SpooledTemporaryFile(_MEMORY, dir=str(path.parent))  # noqa: SIM115
     with open_regular(path) as file:
         shutil.copyfileobj(file, copy, 2**20)
-    return copy  # type: ignore[return-value]
+    return copy
 
 
 def _regular(path: Path, flags: int) -> int:

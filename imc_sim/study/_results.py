@@ -143,7 +143,7 @@ def _prices(costs: RowTable, numbers: Array) -> dict[str, float]:
     return {**means, "energy_J_p05": low, "energy_J_p95": high}
 
 
-def _bands(values: Array) -> dict[str, float]:
+def _bands(values: Sequence[float] | Array) -> dict[str, float]:
     mean, low, _ = mean_interval(values)
     ends = band(values)
     return dict(zip(_STATISTICS, (len(values), mean, mean - low, np.median(values), *ends), strict=True))

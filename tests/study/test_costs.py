@@ -18,7 +18,6 @@ from imc_sim.evaluate import FewShotTask, Session, build_task, chip_costs, evalu
 from imc_sim.nn.networks import BinaryActivationNet
 from imc_sim.nn.store import Arch, ModelCard, save_model
 from imc_sim.study import Results, load_study, merge, points_of, run, trials_table
-from imc_sim.study._stopping import by_point
 
 COST = {
     "technology_m": "90 nm", "supply_V": 1.2, "read_pulse_s": "6.5 ns", "lines": {"capacitance_F": "34 fF"},
@@ -72,7 +71,7 @@ def test_energy_is_that_of_network_and_memory_on_the_same_chips(priced: Results)
     memory = imc.AssociativeMemory(chip, keys.shape[-1], 3)
     memory.write(keys, torch.arange(5), epoch=0)
     both = network.joined(memory_cost(memory, queries))
-    rows = [priced.costs.at(number) for number in by_point(priced.costs)[point.id].tolist()]
+    rows = sorted((row for row in priced.costs.values() if row["point"] == point.id), key=lambda row: row["chip"])
     assert [row["energy_J"] for row in rows] == pytest.approx(both.energies_J, rel=1e-12)
     assert [row["programming_J"] for row in rows] == pytest.approx(both.programming_J, rel=1e-12)
     assert (rows[0]["latency_s"], rows[0]["area_m2"]) == pytest.approx((both.latency_s, both.area_m2))
