@@ -10,11 +10,13 @@ def with_unit(value: float | None, unit: str, digits: int = 3) -> str:
 
     Args:
         value: number in the unit.
-        unit: such as J; for m2 the number is shown in mm2.
+        unit: such as J; for m2 the number is shown in mm2, below 0.001 mm2 in um2.
         digits: significant digits.
     """
     if value is None:
         return "-"
+    if unit == "m2" and 0.0 < abs(value) < 0.9995e-9:
+        return f"{value * 1e12:.{digits}g} um2"
     if unit == "m2":
         return f"{value * 1e6:.{digits}g} mm2"
     scale, prefix = next(

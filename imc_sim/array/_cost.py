@@ -94,6 +94,11 @@ class Conversion(_Stated):
                     raise ValueError(f"{name} left out with kind 'survey', whose energy is that of published ADCs")
         return self
 
+    @property
+    def any_bits(self) -> bool:
+        """Tell whether the energy of a conversion is the same for all numbers of bits that the chip's ADC may have."""
+        return self.energy_J is not None and not self.step_energy_J and self.bits is None
+
 
 @final
 class MultiplyAdds(_Stated):

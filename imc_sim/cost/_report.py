@@ -254,6 +254,8 @@ def _totals(report: CostReport) -> list[str]:
     if report.scaled:
         node = "" if cost is None or cost.technology_m is None else f" to {cost.technology_m * 1e9:g} nm"
         lines.append(f"scaled{node} by node (energy, time) and node squared (area): {', '.join(report.scaled)}")
+    if cost is not None and cost.converter is not None and cost.converter.any_bits:
+        lines.append("adc: the stated energy_J is taken for any number of bits; step_energy_J follows them")
     if cost is not None and cost.conduct_s == 0.0:
         lines.append("cells: their energy is part of that of other components (conduct_s: 0)")
     if cost is not None and cost.rows_per_read is not None and cost.rows_per_read < report.chip.tile.rows:

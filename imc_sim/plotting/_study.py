@@ -15,7 +15,7 @@ from imc_sim.plotting._convergence import convergence_data, convergence_figure
 from imc_sim.plotting._fgsm import attack_data, attacks, fgsm_figure
 from imc_sim.plotting._figure import write_figure
 from imc_sim.plotting._heatmap import heatmap_data, heatmap_figure, two_axes
-from imc_sim.plotting._pareto import pareto_data, pareto_figure, programming_data, varies
+from imc_sim.plotting._pareto import has_costs, pareto_data, pareto_figure, programming_data, varies
 from imc_sim.plotting._robustness import robustness_data, robustness_figure
 from imc_sim.plotting._tables import numbers
 from imc_sim.plotting._tsne import has_tsne, stored_tsne, tsne_figure
@@ -52,6 +52,11 @@ def _compares_cases(results: Results) -> bool:
     return not results.study["axes"] and compares(results)
 
 
+def _in_folder(results: Results, kind: str) -> bool:
+    """Tell whether a folder with costs has such a figure, which may show earlier prices."""
+    return has_costs(results) and (results.folder / f"{kind}.csv").is_file()
+
+
 STUDY_FIGURES = {
     "comparison": StudyFigure(
         comparison_data, comparison_figure, compares,
@@ -72,12 +77,14 @@ STUDY_FIGURES = {
         "Median over chips for every pair of values; framed: close to the digital network.",
     ),
     "pareto": StudyFigure(
-        pareto_data, pareto_figure, varies,
-        "Median over chips against the mean energy of an inference; lines at points: 5 to 95 % of chips (beyond 30 "
-        "points, of the front). Front, edged in black: points that no other one beats in both; dashed: digital.",
+        pareto_data, pareto_figure, lambda results: varies(results) or _in_folder(results, "pareto"),
+        "Median over chips against the mean energy of an inference; lines at points: 5 to 95 % of chips, of fewer than "
+        "19 the lowest to the highest (beyond 30 points, of the front). Front, edged in black: points that no other "
+        "one beats in both; dashed: digital.",
     ),
     "programming": StudyFigure(
-        programming_data, pareto_figure, lambda results: varies(results, "programming_J"),
+        programming_data, pareto_figure,
+        lambda results: varies(results, "programming_J") or _in_folder(results, "programming"),
         "Median over chips against the energy that programs all cells, verifying pulses included; as in the figure of "
         "energies of an inference.",
     ),

@@ -6,7 +6,7 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from imc_sim._quantities import with_unit
-from imc_sim._stats import FULL_BAND
+from imc_sim._stats import FULL_BAND, band_label
 from imc_sim.plotting import Metric, has_costs, heading, is_number, pareto_data, shown
 from imc_sim.report._html import Cell, details, escaped, table
 
@@ -31,7 +31,8 @@ def cost_section(results: Results) -> str:
     front = [row for row in data.sort_values("energy_J").to_dict("records") if row["front"]]
     lines = [quoted(row, Metric.of(results.study)) for row in front]
     best = (
-        f"Most {Metric.of(results.study).name} at its energy: no other point has both less energy and a better result."
+        f"The front of energy and {Metric.of(results.study).name}: no other point has both less energy and a better "
+        "result."
     )
     listed = "".join(f"<li>{escaped(line)}</li>" for line in lines)
     shown_lines = (
@@ -75,6 +76,10 @@ def not_counted(results: Results) -> str:
     chip = results.study["chip"] or {}
     cost = chip.get("cost") or {}
     split = (cost.get("rows_per_read") or math.inf) < chip.get("tile", {}).get("rows", 0)
+    adc = cost.get("converter") or {}
+    swept = {path for axis in results.study["axes"] for path in (axis["path"], *axis.get("also", ()))}
+    swept |= {path for case in results.study["cases"] for path in case.get("set", ())}
+    flat = "chip.converter.bits" in swept and adc.get("energy_J") and not (adc.get("step_energy_J") or adc.get("bits"))
     parts = [
         "Energies are means over chips, of an inference; in few-shot tasks, of a query through network and key memory.",
         f"Not counted: {'; '.join(missing)}." if missing else "",
@@ -82,6 +87,7 @@ def not_counted(results: Results) -> str:
         f"Scaled from another node or supply: {', '.join(scaled)}." if scaled else "",
         f"{lacking} trials have no cost." if lacking else "",
         "Accuracy is simulated with one conversion for all rows of a tile (rows_per_read)." if split else "",
+        "ADCs of all resolutions take the same energy: energy_J is stated without step_energy_J." if flat else "",
         f"Numbers of circuits: {cost['source']}" if cost.get("source") else "",
     ]
     return " ".join(filter(None, parts))
@@ -96,7 +102,7 @@ def _table(results: Results, data: DataFrame) -> str:
         *map(heading, axes),
         "chips",
         "energy",
-        "5-95 %",
+        band_label(results.table["chips"], named=False),
         "latency",
         "area",
         *(["programming"] if programs else []),
@@ -105,7 +111,7 @@ def _table(results: Results, data: DataFrame) -> str:
     records = results.table.dropna(subset=["energy_J"]).to_dict("records")
     rows: list[list[Cell]] = []
     for row, front in zip(records, data["front"], strict=True):
-        low, high = (_text(row[f"energy_J_{end}"], "J") for end in ("p05", "p95"))
+        low, high = (_text(row[f"energy_J_{end}"], "J", 4) for end in ("p05", "p95"))
         median = metric.factor * row["median"]
         rows.append([
             str(row["case"]), *(place_cell(row[axis["path"]], axis) for axis in axes),
@@ -118,8 +124,8 @@ def _table(results: Results, data: DataFrame) -> str:
     return table(heads, rows, "costs")
 
 
-def _text(value: float, unit: str) -> str:
-    return with_unit(None if value != value else value, unit)
+def _text(value: float, unit: str, digits: int = 3) -> str:
+    return with_unit(None if value != value else value, unit, digits)
 
 
 def place_cell(value: Any, axis: dict[str, Any]) -> Cell:

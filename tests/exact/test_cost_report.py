@@ -15,7 +15,7 @@ import imc_sim as imc
 from imc_sim import InputError
 from imc_sim.array import Chip, load_chip
 from imc_sim.config import content_names
-from imc_sim.cost import CostReport, macro_cost, memory_cost, survey_area_m2, survey_energy_J
+from imc_sim.cost import CostReport, macro_cost, memory_cost, survey_area_m2, survey_energy_J, with_unit
 from imc_sim.evaluate import build_task
 from imc_sim.nn import Linear, SignActivation
 from imc_sim.study import Point
@@ -95,6 +95,19 @@ def test_a_report_states_what_its_values_leave_to_others() -> None:
     assert "part of that of other components" in str(report(chip(conduct_s=0.0)))
     assert "one conversion for all rows" in str(report(chip(rows_per_read=2)))
     assert "one conversion" not in str(report(chip(rows_per_read=4)))
+
+
+def test_a_stated_energy_of_adcs_is_reported_to_hold_for_any_bits() -> None:
+    line = "the stated energy_J is taken for any number of bits"
+    assert line in str(report(chip(adc={"kind": "sar", "energy_J": 1e-12})))
+    for more in ({"step_energy_J": 1e-13}, {"bits": 5}):
+        assert line not in str(report(chip(adc={"kind": "sar", "energy_J": 1e-12, **more})))
+
+
+def test_areas_below_a_thousandth_of_a_square_millimetre_are_in_square_micrometres() -> None:
+    assert [with_unit(area, "m2") for area in (6.912e-12, 9.99e-10, 9.999e-10, 0.0)] == [
+        "6.91 um2", "999 um2", "0.001 mm2", "0 mm2",
+    ]  # fmt: skip
 
 
 def test_a_slow_word_line_lengthens_the_read() -> None:

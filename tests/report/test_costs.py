@@ -82,6 +82,37 @@ def test_the_report_has_costs_and_says_what_is_not_counted(plain: Results, price
     assert "Energy, latency and area" not in write_report(dataclasses.replace(plain, folder=tmp_path)).read_text()
 
 
+def test_energies_that_do_not_follow_the_bits_of_adcs_are_reported(priced: Results) -> None:
+    def text(adc: dict[str, Any], path: str = "chip.converter.bits") -> str:
+        axis, chip = {**priced.study["axes"][0], "path": path}, {"cost": {"converter": adc}}
+        return not_counted(dataclasses.replace(priced, study={**priced.study, "chip": chip, "axes": [axis]}))
+
+    same = "ADCs of all resolutions take the same energy"
+    assert same in text({"energy_J": 1e-12})
+    assert same in text({"energy_J": 1e-12, "step_energy_J": 0.0})
+    assert same not in text({"energy_J": 1e-12, "step_energy_J": 1e-13})
+    assert same not in text({"energy_J": 1e-12, "bits": 8})  # stated for these
+    assert same not in text({"energy_J": 1e-12}, "chip.tile.rows")
+
+
+def test_the_table_of_costs_names_its_band_and_shows_its_width(priced: Results, tmp_path: Path) -> None:
+    narrow = priced.table.assign(energy_J_p05=6.419e-9, energy_J_p95=6.421e-9)
+    page = write_report(dataclasses.replace(priced, table=narrow, folder=tmp_path)).read_text()
+    costs = page[page.index("<h2>Energy, latency and area</h2>") :]
+    assert "6.419 nJ to 6.421 nJ" in costs
+    assert "lowest to highest of chips" in costs
+    assert ">5-95 %<" not in costs
+
+
+def test_a_figure_of_earlier_prices_is_replaced(priced: Results, tmp_path: Path) -> None:
+    """Equal energies have no such figure by default; one of earlier prices must not stay."""
+    same = dataclasses.replace(priced, table=priced.table.assign(energy_J=2e-9), folder=tmp_path)
+    assert "pareto" not in figures_of(same)
+    draw(same, ["pareto"])
+    assert "pareto" in figures_of(same)
+    assert "programming" not in figures_of(same)
+
+
 def test_a_study_without_costs_has_no_such_figure(plain: Results) -> None:
     assert not has_costs(plain)
     assert "pareto" not in figures_of(plain)
