@@ -1,4 +1,4 @@
-"""Numbers with units as text."""
+"""Numbers with units, counts and types as text."""
 
 from __future__ import annotations
 
@@ -23,3 +23,20 @@ def with_unit(value: float | None, unit: str, digits: int = 3) -> str:
         ((s, p) for s, p in reversed(_PREFIXES) if abs(value) >= s * 0.9995), _PREFIXES[0] if value else (1.0, "")
     )
     return f"{value / scale:.{digits}g} {prefix}{unit}"
+
+
+def number_of(count: int, noun: str) -> str:
+    """Return a count with its noun, such as 1 site or 2,000 sites.
+
+    Args:
+        count: number of things.
+        noun: one of them; the plural has an s at its end, or before ` of `.
+    """
+    first, of, rest = noun.partition(" of ")
+    return f"{count:,} {first}{'' if count == 1 else 's'}{of}{rest}"
+
+
+def type_of(value: object) -> str:
+    """Return the type of a value with its article, such as an int."""
+    name = type(value).__name__
+    return f"{'an' if name[0] in 'aeiouAEIO' else 'a'} {name}"

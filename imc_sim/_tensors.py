@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from imc_sim._errors import InputError
+from imc_sim._quantities import type_of
 
 #: types that products are computed in; other real types are cast to float32
 _COMPUTED = (torch.float32, torch.float64)
@@ -46,7 +47,7 @@ def real_values(x: Tensor, where: str) -> Tensor:
 def check_usual(x: object, where: str) -> None:
     """Raise InputError unless `x` is a dense tensor of real numbers."""
     if not isinstance(x, Tensor):
-        raise InputError(where, f"a {type(x).__name__}", "a torch tensor", "Convert it with torch.as_tensor.")
+        raise InputError(where, type_of(x), "a torch tensor", "Convert it with torch.as_tensor.")
     found = unusual(x)
     if found is not None:
         raise InputError(where, found, _CAST, "Convert it to a dense float32 tensor.")

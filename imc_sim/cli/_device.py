@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from imc_sim._quantities import number_of
 from imc_sim.cli._console import Quiet
 from imc_sim.cli._help import GroupedCommands, add_command
 
@@ -102,7 +103,10 @@ def fit_chip(files: list[Path], kind: str | None, into: Path | None, name: str |
             raise InputError(where, error.got, error.allowed, error.next_step) from error
         figures = _written(found, name, path)
     say(f"{found.part.kind}: {found.reason}")
-    for remark in (*found.table.notes, *(f"left out: {n} values ({why})" for why, n in found.table.dropped.items())):
+    for remark in (
+        *found.table.notes,
+        *(f"left out: {number_of(n, 'value')} ({why})" for why, n in found.table.dropped.items()),
+    ):
         say(remark)
     ends = {"low": "95 % low", "high": "95 % high"}
     print_rows([{ends.get(key, key): value for key, value in row.items()} for row in found.part.rows])

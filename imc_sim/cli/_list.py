@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from imc_sim._errors import InputError, nearest
+from imc_sim._quantities import number_of
 from imc_sim.cli._console import Quiet
 
 #: ends of the summaries of models without weights
@@ -98,7 +99,7 @@ def _headings(rows: list[dict[str, str]]) -> dict[int, str]:
     names = [row["name"] for row in rows]
     families = family_summaries()
     listed = {family: (summary, [m for m in models if m in names]) for family, (summary, models) in families.items()}
-    return {min(map(names.index, models)): f"{family}: {summary} ({len(models)} model{'s'[: len(models) > 1]})"
+    return {min(map(names.index, models)): f"{family}: {summary} ({number_of(len(models), 'model')})"
             for family, (summary, models) in listed.items() if models}  # fmt: skip
 
 

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from imc_sim._quantities import number_of
 from imc_sim.cli._console import Quiet
 from imc_sim.cli._help import ChipName, ModelName
 from imc_sim.cli._own_network import Arguments, Conductances, Inputs, Prefix, Rename, Trust, Weights, model_of
@@ -72,5 +73,5 @@ def map_(
         return
     print(report.to_text())
     for layer, deviation in off.items():
-        count = f"{len(analog.chips)} measured chip{'s' if len(analog.chips) > 1 else ''}"
+        count = number_of(len(analog.chips), "measured chip")
         print(f"{layer}: cells of {count} are {100 * deviation:.1f} % of the window off their targets (rms)")

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from imc_sim._errors import InputError, ShadowedNameWarning, nearest
+from imc_sim._quantities import type_of
 from imc_sim.config._families import FAMILY, family_card, family_files, read_family
 from imc_sim.config._held import held, is_held
 from imc_sim.config._installation import incomplete, missing_files, shipped
@@ -111,7 +112,7 @@ def user_path(text: str | os.PathLike[str], where: str) -> Path:
         InputError: it is no text or path, the home folder is unknown, or no file can have such a path.
     """
     if not isinstance(text, str | os.PathLike):
-        raise InputError(where, f"a {type(text).__name__}", "a name or a path", "Give its name or path.")
+        raise InputError(where, type_of(text), "a name or a path", "Give its name or path.")
     if any(len(part.encode(errors="replace")) > _LONGEST for part in str(text).split("/")) or "\0" in str(text):
         step = "Check the path."
         raise InputError(where, f"{str(text)[:40]!r}, of {len(str(text))} characters", "a path that can exist", step)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from imc_sim._errors import InputError
+from imc_sim._quantities import type_of
 from imc_sim.analog import AnalogModel, AssociativeMemory
 from imc_sim.array import Chip, Crossbar, Placement, Rows, load_chip
 from imc_sim.cost._components import Components
@@ -108,4 +109,4 @@ def macro_cost(
 def _check(value: object, kind: type, allowed: str, step: str) -> None:
     """Raise InputError for a value of another type."""
     if not isinstance(value, kind):
-        raise InputError("cost", f"a {type(value).__name__}", allowed, step)
+        raise InputError("cost", type_of(value), allowed, step)

@@ -10,6 +10,7 @@ from typing import Any, final
 from torch import nn
 
 from imc_sim._errors import InputError
+from imc_sim._quantities import number_of
 from imc_sim.analog import AnalogLayer, AnalogModel, Context, SiteCall, SiteLayer, SiteNetwork
 from imc_sim.array import Chip
 from imc_sim.mapping._on_chip import check_on_chip
@@ -134,7 +135,7 @@ def _places(products: Products, chip: Chip) -> list[Site]:
         all_of = f"{' and '.join(sorted(keys))} to digital or crossbar{real}, or " if keys else ""
         step = f"Set {all_of}policy.layers: {{NAME: digital}} for single sites."
         raise InputError(
-            "map_model", f"no place for {len(errors)} sites: {', '.join(errors)}", "a place for each", step
+            "map_model", f"no place for {number_of(len(errors), 'site')}: {', '.join(errors)}", "a place for each", step
         )
     return placed
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from imc_sim._errors import CheckpointError
+from imc_sim._quantities import type_of
 from imc_sim._tensors import unusual
 from imc_sim.nn.store import read_checkpoint, refuse_not_finite
 
@@ -54,7 +55,7 @@ def _unwrapped(content: Any, path: Path, notes: list[str]) -> dict[str, Tensor]:
         others = ", ".join(map(str, content.keys() - {key})) or "nothing"
         notes.append(f"taken from the key {key!r}; left out: {others}")
         content = content[key]
-    got = f"a {type(content).__name__}"
+    got = type_of(content)
     if isinstance(content, dict):
         got = f"a mapping with the keys {', '.join(map(str, list(content)[:6]))}"
     raise CheckpointError(str(path), got, f"a state dict, plain or under {', '.join(_WRAPPERS)}", _SAVE_AGAIN)

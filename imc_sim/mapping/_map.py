@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from imc_sim._errors import InputError
+from imc_sim._quantities import type_of
 from imc_sim._rng import check_seed, chip_numbers
 from imc_sim.analog import (
     AnalogLayer,
@@ -149,7 +150,7 @@ def _mapped(model: nn.Module) -> nn.Module:
     """Return the network that is mapped: of a `ContinualNet` the last stage."""
     if not isinstance(model, nn.Module):
         step = "Use imc_sim.load_model(NAME), imc_sim.load_onnx(FILE), or build the network in Python."
-        raise InputError("map_model, model", f"a {type(model).__name__}", "a torch module", step)
+        raise InputError("map_model, model", type_of(model), "a torch module", step)
     return model.at() if isinstance(model, ContinualNet) else model
 
 

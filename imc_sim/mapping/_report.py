@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, final
 
+from imc_sim._quantities import number_of
 from imc_sim.analog import AnalogLayer
 from imc_sim.array import Chip, Crossbar, GatingEstimate, Rounding
 from imc_sim.nn import ProductLayer
@@ -168,9 +169,11 @@ def _share(products: Products, placed: set[str]) -> str:
     done, total = sum(site.multiply_adds for site in on), max(products.counted, products.seen)
     line = f"on crossbars: {_of(*weights)} of the weights in products, {_of(done, total)} of the multiply-adds"
     dynamic = sum(site.dynamic for site in products.sites)
-    line += f"; {dynamic} products of two activations stay digital" if dynamic else ""
+    stay = "stays" if dynamic == 1 else "stay"
+    line += f"; {number_of(dynamic, 'product of two activations')} {stay} digital" if dynamic else ""
     constant = sum(site.constant for site in products.sites)
-    line += f"; {constant} products that are the same for all inputs stay digital" if constant else ""
+    verbs = "that is the same for all inputs stays" if constant == 1 else "that are the same for all inputs stay"
+    line += f"; {number_of(constant, 'product')} {verbs} digital" if constant else ""
     unseen = max(0, products.counted - products.seen)
     where = " of " + ", ".join(map(repr, products.unseen)) if products.unseen else ""
     return line + (f"; {_of(unseen, total)} are in functions{where} that were not seen, and digital" if unseen else "")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-from imc_sim._quantities import with_unit
+from imc_sim._quantities import number_of, with_unit
 from imc_sim._stats import FULL_BAND, band_label
 from imc_sim.plotting import Metric, has_costs, heading, is_number, pareto_data, shown
 from imc_sim.report._html import Cell, details, escaped, table
@@ -36,7 +36,7 @@ def cost_section(results: Results) -> str:
     )
     listed = "".join(f"<li>{escaped(line)}</li>" for line in lines)
     shown_lines = (
-        f"<ul>{listed}</ul>" if len(lines) <= _SHOWN else details(f"{len(lines)} points", f"<ul>{listed}</ul>")
+        f"<ul>{listed}</ul>" if len(lines) <= _SHOWN else details(number_of(len(lines), "point"), f"<ul>{listed}</ul>")
     )
     return (
         f"<h2>Energy, latency and area</h2><p>{escaped(best)}</p>{shown_lines}{_table(results, data)}"
@@ -85,7 +85,7 @@ def not_counted(results: Results) -> str:
         f"Not counted: {'; '.join(missing)}." if missing else "",
         "Norms, activations and pooling in digital logic are never counted.",
         f"Scaled from another node or supply: {', '.join(scaled)}." if scaled else "",
-        f"{lacking} trials have no cost." if lacking else "",
+        f"{number_of(lacking, 'trial')} {'has' if lacking == 1 else 'have'} no cost." if lacking else "",
         "Accuracy is simulated with one conversion for all rows of a tile (rows_per_read)." if split else "",
         "ADCs of all resolutions take the same energy: energy_J is stated without step_energy_J." if flat else "",
         f"Numbers of circuits: {cost['source']}" if cost.get("source") else "",

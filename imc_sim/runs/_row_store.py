@@ -17,6 +17,7 @@ from typing import IO, Self, final
 
 from imc_sim._errors import ResultsError, ResultsWarning
 from imc_sim._files import append, extend, make_folder, open_log, open_regular, private_copy, sync_folder, write_file
+from imc_sim._quantities import number_of
 from imc_sim.runs._lock import FolderLock
 from imc_sim.runs._row_index import is_due, save_index
 from imc_sim.runs._row_table import FileReader, Row, RowTable
@@ -296,8 +297,10 @@ class RowStore:
 
         write_file(path, write)
         lines = "; ".join(map(str, found.damaged[:10])) + ("; …" if len(found.damaged) > 10 else "")
-        count = "1 damaged line was" if len(found.damaged) == 1 else f"{len(found.damaged)} damaged lines were"
-        _warn(f"{path}: {count} moved to {damaged}, and their {self.kind.noun} are run again: {lines}")
+        one = len(found.damaged) == 1
+        again = f"its {self.kind.noun[:-1]} is" if one else f"their {self.kind.noun} are"
+        count = f"{number_of(len(found.damaged), 'damaged line')} {'was' if one else 'were'} moved to {damaged}"
+        _warn(f"{path}: {count}; {again} run again: {lines}")
 
 
 def heal(path: Path) -> None:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from imc_sim._errors import InputError
+from imc_sim._quantities import type_of
 from imc_sim._tensors import check_usual
 
 #: what holds no tensors but itself; a tuple, which is checked faster than a union
@@ -122,7 +123,7 @@ class Arguments:
             return cls.of((), dict(inputs))
         if isinstance(inputs, Tensor | tuple):
             return cls.of((inputs,) if isinstance(inputs, Tensor) else inputs, {})
-        raise InputError("inputs", f"a {type(inputs).__name__}", _ALLOWED, "Give some real inputs of the network.")
+        raise InputError("inputs", type_of(inputs), _ALLOWED, "Give some real inputs of the network.")
 
     def checked(self) -> Self:
         """Return the arguments if their tensors hold real numbers.

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from imc_sim._errors import InputError
+from imc_sim._quantities import type_of
 from imc_sim.sites._arguments import Arguments, joined, leaves
 from imc_sim.sites._dependence import Dependence
 from imc_sim.sites._records import Record, Watch, classified
@@ -124,7 +125,7 @@ def find_products(network: nn.Module, *args: Any, **kwargs: Any) -> Products:
     """
     if isinstance(network, _CLASSES) or type(network).__name__ == "OptimizedModule":
         step = "Give the module that it was made from."
-        raise InputError("network", f"a {type(network).__name__}", "a module that runs eagerly", step)
+        raise InputError("network", type_of(network), "a module that runs eagerly", step)
     detached = joined(lambda leaf: leaf.detach() if isinstance(leaf, Tensor) else leaf, (args, kwargs))
     given = Arguments.of(*detached).checked()
     changed = given.reversed()

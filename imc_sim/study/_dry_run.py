@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from time import perf_counter
 from typing import Any, final
 
+from imc_sim._quantities import number_of
 from imc_sim._threads import one_thread
 from imc_sim.config import canonical_json
 from imc_sim.evaluate import evaluate_chips
@@ -102,8 +103,8 @@ class DryRun:
         """Return a sentence on how the estimate was made."""
         parts = [f"measured on {self.probed} of {self.kinds} kinds of points"]
         parts += ["the others estimated from the most similar ones"] if self.probed < self.kinds else []
-        parts += [f"{self.skipped} point{'s' if self.skipped > 1 else ''} skipped"] if self.skipped else []
-        return "; ".join([*parts, f"{self.workers} worker{'s' if self.workers > 1 else ''}, nothing stored yet"])
+        parts += [f"{number_of(self.skipped, 'point')} skipped"] if self.skipped else []
+        return "; ".join([*parts, f"{number_of(self.workers, 'worker')}, nothing stored yet"])
 
     def rows(self) -> list[dict[str, str]]:
         """Return the lines of a printed table: one per case, the digital baselines, and the total of all workers."""

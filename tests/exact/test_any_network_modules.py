@@ -224,7 +224,7 @@ def test_products_of_weights_alone_are_named() -> None:
 
     analog = imc.map_model(Regularised(6, 5), CHIP, inputs=torch.randn(4, 6))
     last = analog.report.to_text().splitlines()[-1]
-    assert last.endswith("; 1 products that are the same for all inputs stay digital")
+    assert last.endswith("; 1 product that is the same for all inputs stays digital")
 
 
 def test_parameters_and_inputs_that_need_a_gradient_are_inputs_of_modules() -> None:

@@ -209,7 +209,7 @@ def test_networks_of_users_are_copied_and_unwrapped() -> None:
     assert torch.equal(copied.weight, inner.weight)  # type: ignore[arg-type]
     with pytest.raises(InputError, match="which has no size yet"):
         made_network(lambda: nn.LazyLinear(2), {}, "arch")
-    with pytest.raises(InputError, match="which returns a int"):
+    with pytest.raises(InputError, match="which returns an int"):
         made_network(lambda: 3, {}, "arch")
     made = made_network(lambda wide, deep=1: nn.Linear(wide, deep), {"wide": 4}, "arch")
     assert isinstance(made, nn.Linear)

@@ -99,7 +99,7 @@ def test_the_digest_of_a_single_file_is_that_of_its_content(tmp_path: Path) -> N
     [
         ("def make(a, b=1): ...", {}, r"got no a; allowed: arguments of make\(a, b=1\)\. Add --arg a=…"),
         ("def make(a): ...", {"a": 1, "c": 2}, "unexpected keyword argument 'c'"),
-        ("def make(): return 3", {}, "returns a int"),
+        ("def make(): return 3", {}, "returns an int"),
         ("def mak(): return 3", {}, "allowed: mak. Did you mean 'mak'"),
         ("import torch\ndef make(): return torch.nn.LazyLinear(3)", {}, "'weight', which has no size yet"),
         ("import argparse; p = argparse.ArgumentParser(); p.add_argument('x'); p.parse_args()", {}, "__main__"),

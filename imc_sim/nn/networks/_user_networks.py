@@ -13,6 +13,7 @@ from torch import nn
 from torch.nn.parameter import is_lazy
 
 from imc_sim._errors import InputError, nearest
+from imc_sim._quantities import type_of
 from imc_sim.config import Code, code_errors, run_code
 
 
@@ -57,7 +58,7 @@ def made_network(make: Any, args: Mapping[str, Any], where: str) -> nn.Module:
         made = make(**args)
     if not isinstance(made, nn.Module):
         step = "Name a class of networks, or a function that returns one."
-        raise InputError(where, f"{name!r}, which returns a {type(made).__name__}", "a torch.nn.Module", step)
+        raise InputError(where, f"{name!r}, which returns {type_of(made)}", "a torch.nn.Module", step)
     lazy = next((key for key, value in made.named_parameters() if is_lazy(value)), None)
     if lazy is not None:
         step = "Call the network on some inputs in the function that returns it, or give its layers their sizes."
