@@ -84,8 +84,15 @@ class SiteCall(NamedTuple):
 
 def product(call: Call, to: SiteCall, batch: int) -> Tensor:
     """Return the product of the call from its layers; batch: samples of the pass."""
+    x = call.driven(1 - to.site.place)
+    if x.is_floating_point():
+        return _product(call, x, to, batch)
+    return _product(call, x.double(), to, batch).round().to(x.dtype)  # a product of whole numbers is one
+
+
+def _product(call: Call, x: Tensor, to: SiteCall, batch: int) -> Tensor:
+    """Return the product of the call for inputs of floating point."""
     site, layers, _ = to
-    x = call.driven(1 - site.place)
     if call.convolution:
         transposed = "transpose" in call.kind
         y = _transposed(call, x, site, layers, batch) if transposed else _convolved(call, x, to, batch)

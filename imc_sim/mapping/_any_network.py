@@ -19,7 +19,7 @@ from imc_sim.mapping._report import LayerRow, MappingReport
 from imc_sim.mapping._rounding import refuse_rounding, weight_error
 from imc_sim.mapping._site_layers import layers_of
 from imc_sim.nn.neurons import neurons_of
-from imc_sim.sites import Arguments, Products, Site, content_of, find_products, own_copy
+from imc_sim.sites import Arguments, Products, Site, check_watchable, content_of, find_products, own_copy
 
 #: largest number of matrices in a batch of weights
 _MATRICES = 256
@@ -41,6 +41,7 @@ class Probe:
     def __init__(self, model: nn.Module, inputs: Any) -> None:
         given = Arguments.given(inputs)
         self._model, self._content = model, content_of(model)
+        check_watchable(model)
         self.network = own_copy(model).eval()
         for _, neuron in neurons_of(self.network):
             neuron.comparator = True  # samples would differ from pass to pass
@@ -127,7 +128,8 @@ def _places(products: Products, chip: Chip) -> list[Site]:
             keys |= set() if _unfit(site) else {f"policy.{_key(site)}"}
         elif place == "crossbar":
             placed.append(site)
-    for path, function in products.opaque:
+    unseen = dict.fromkeys(products.unseen, "a function that was not seen") | dict(products.opaque)
+    for path, function in unseen.items():
         fits = policy_place(path, "float", chip) == "digital"
         errors += [] if fits else [f"{path!r} ({function}, whose products cannot be on crossbars)"]
     if errors:

@@ -5,6 +5,7 @@ from imc_sim.sites._calls import Call
 from imc_sim.sites._copy import content_of, own_copy
 from imc_sim.sites._mode import ProductMode
 from imc_sim.sites._probe import Products, Site, find_products
+from imc_sim.sites._repeatable import check_watchable
 from imc_sim.sites._samples import Samples
 from imc_sim.sites._values import Values, inputs_of, nearly_equal, weights_of
 
@@ -16,6 +17,7 @@ __all__ = [
     "Samples",
     "Site",
     "Values",
+    "check_watchable",
     "content_of",
     "find_products",
     "inputs_of",

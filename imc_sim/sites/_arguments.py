@@ -138,6 +138,10 @@ class Arguments:
                     raise InputError("inputs", "NaN", "numbers", "Check what these values were computed from.")
         return self
 
+    def copied(self) -> Arguments:
+        """Return the arguments with copies of all tensors."""
+        return self._joined(lambda leaf: leaf.clone() if isinstance(leaf, Tensor) else leaf)
+
     def split(self, size: int) -> list[Arguments]:
         """Return arguments of at most `size` samples each.
 

@@ -19,6 +19,14 @@ _SHAPES = frozenset(
         new_empty new_empty_strided new_zeros new_ones new_full _shape_as_tensor
     """.split()  # noqa: SIM905  a list literal would take a line for each
 )
+#: functions with products that torch does not count
+_UNCOUNTED = frozenset(
+    f"aten::{name}"
+    for name in """
+        _sparse_addmm _sparse_mm _sparse_sparse_matmul hspmm sspaddmm _int_mm _linalg_solve_ex linalg_solve_triangular
+        triangular_solve linalg_lstsq linalg_lu_solve cholesky_solve mkldnn_linear mkldnn_convolution
+    """.split()  # noqa: SIM905
+)
 
 
 @final
@@ -30,10 +38,15 @@ class Dependence(TorchDispatchMode):
 
     Args:
         inputs: nested value with tensors.
+
+    Attributes:
+        hidden: is called with the name of a function of the inputs that may make products which torch does not count:
+            sparse products, solvers, and functions of other libraries, such as quantised layers.
     """
 
     def __init__(self, inputs: Any) -> None:
         super().__init__()
+        self.hidden: Callable[[str], None] = lambda _: None
         self._marked: dict[int, StorageWeakRef] = {}  # a weak reference keeps the number of freed memory in use
         self._mark(inputs)
 
@@ -51,7 +64,10 @@ class Dependence(TorchDispatchMode):
     ) -> Any:
         result = func(*args, **(kwargs or {}))
         used = any(self.on(leaf) for leaf in _tensors((args, kwargs)))
-        if used and func._schema.name not in _SHAPES:  # type: ignore[attr-defined]
+        name = func._schema.name  # type: ignore[attr-defined]
+        if used and (name in _UNCOUNTED or not name.startswith(("aten::", "prim"))):
+            self.hidden(name)
+        if used and name not in _SHAPES:
             self._mark(result)
         return result
 

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
+from imc_sim._tensors import unusual
 from imc_sim.sites._calls import OPAQUE, PRODUCTS, Call
 from imc_sim.sites._replaced import REPLACED, attention
 
@@ -111,7 +112,11 @@ class ProductMode(TorchFunctionMode, abc.ABC):
             if found is not None:
                 return found
         if func in PRODUCTS and kwargs.get("out") is None:
-            return self.product(PRODUCTS[func](*args, **kwargs), partial(func, *args, **kwargs))
-        if func in PRODUCTS or func in OPAQUE:
+            call = PRODUCTS[func](*args, **kwargs)
+            other = next(filter(None, map(unusual, call.factors)), None)
+            if other is None:
+                return self.product(call, partial(func, *args, **kwargs))
+            self.hidden(f"{call.kind} of {other}")
+        elif func in PRODUCTS or func in OPAQUE:
             self.hidden(getattr(func, "__name__", str(func)))
         return func(*args, **kwargs)

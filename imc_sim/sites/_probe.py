@@ -12,14 +12,13 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from imc_sim._errors import InputError
-from imc_sim._quantities import type_of
 from imc_sim.sites._arguments import Arguments, joined, leaves
 from imc_sim.sites._dependence import Dependence
 from imc_sim.sites._records import Record, Watch, classified
+from imc_sim.sites._repeatable import check_output, check_repeated, check_watchable, has_nan
 from imc_sim.sites._samples import Samples, place_of, projected
 from imc_sim.sites._values import Values, weights_of
 
-_CLASSES = (torch.jit.ScriptModule,)
 #: where each factor of a call holds the samples
 Places = tuple[Samples | None, Samples | None]
 
@@ -110,7 +109,8 @@ def find_products(network: nn.Module, *args: Any, **kwargs: Any) -> Products:
 
     The network runs unchanged in eval mode, four times: twice on these inputs (a network may change its weights in its
     first pass), once on other ones, to tell weights from activations, and once on both, to see whether samples stay
-    apart. A weight that still changes from pass to pass counts as an activation.
+    apart. It runs twice more if its first two outputs differ, to see whether it repeats them. A weight that still
+    changes from pass to pass counts as an activation.
 
     Args:
         network: any torch module that runs eagerly on the CPU.
@@ -121,12 +121,11 @@ def find_products(network: nn.Module, *args: Any, **kwargs: Any) -> Products:
         The sites and the multiply-adds that torch counts.
 
     Raises:
-        InputError: the network is scripted or compiled, fails on the inputs, or makes other products for other inputs.
+        InputError: a module is scripted or compiled; the network fails on the inputs, changes them, returns NaN or
+            other values in every pass, or makes other products for other inputs.
     """
-    if isinstance(network, _CLASSES) or type(network).__name__ == "OptimizedModule":
-        step = "Give the module that it was made from."
-        raise InputError("network", type_of(network), "a module that runs eagerly", step)
-    detached = joined(lambda leaf: leaf.detach() if isinstance(leaf, Tensor) else leaf, (args, kwargs))
+    check_watchable(network)
+    detached = joined(lambda leaf: leaf.detach().clone() if isinstance(leaf, Tensor) else leaf, (args, kwargs))
     given = Arguments.of(*detached).checked()
     changed = given.reversed()
     if given.equals(changed):
@@ -136,11 +135,14 @@ def find_products(network: nn.Module, *args: Any, **kwargs: Any) -> Products:
     trained = [weight for weight in network.parameters() if weight.requires_grad]
     network.eval().requires_grad_(False)  # torch cannot count a module that gets a trained parameter as its input
     try:
-        _run(network, given)
+        unchanged = given.copied()
+        once = _run(network, given)
+        check_output(network, once, given.equals(unchanged))
         first, other, counted = _two_passes(network, given, changed, frozenset())
         split = _weighted_attention(first, other)
         if split:
             first, other, counted = _two_passes(network, given, changed, split)
+        check_repeated(network, once, first.output, lambda: _Pass.of(network, given, split).output)
         outputs, samples = _samples(network, first, other)
     finally:
         for module in training:
@@ -211,6 +213,10 @@ def _run(network: nn.Module, given: Arguments, watch: Watch | None = None) -> An
         raise
     except Exception as error:
         step = "Run network(inputs) alone first; it must work on the CPU in eval mode."
+        if watch is not None:
+            step = (
+                "It runs alone, but not while its products are watched: use no torch.func and no gradients in forward."
+            )
         got = f"{type(error).__name__}: {error}"
         raise InputError(f"network {type(network).__name__}", got, "a forward pass without an error", step) from error
 
@@ -269,6 +275,9 @@ def _sites(
         constant = len(static[calls[0]]) == 2 and key[2] == calls[0]
         weight = None if constant else weights[calls[0]]
         driven_by = 0 if weight is None else 1 - weight
+        if weight is not None and any(has_nan(first[n].call.factors[driven_by]) for n in calls):
+            step = "Run network(inputs) alone, and check what the inputs of this module are computed from."
+            raise InputError(f"network, site {name!r}", "NaN in its inputs", "numbers", step)
         place = 1 if weight is None else weight
         call = record.call if weight is None else record.call.collapsed(weight)
         factor = call.factors[place].detach()

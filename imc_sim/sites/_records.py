@@ -86,6 +86,8 @@ class Watch(ProductMode):
         self.batch, self.dependence = batch, dependence
         self.records: list[Record] = []
         self.opaque: list[tuple[str, str]] = []
+        if dependence is not None:
+            dependence.hidden = self.hidden
 
     def product(self, call: Call, run: Callable[[], Any]) -> Any:
         a, b = call.factors
