@@ -90,7 +90,7 @@ def test_random_numbers_of_an_own_generator_and_weights_of_the_first_pass_are_re
 @pytest.mark.parametrize("make", [scripted, lambda layer: torch.compile(layer, backend="eager")])
 def test_a_scripted_or_compiled_module_of_a_network_is_named(make: Callable[[nn.Module], nn.Module]) -> None:
     module = make(nn.Linear(6, 6))
-    with pytest.raises(InputError, match="network, module '1': got a .*Give the module that it was made from"):
+    with pytest.raises(InputError, match="network, module '1': got an? .*Give the module that it was made from"):
         imc.map_model(nn.Sequential(nn.ReLU(), module), FLOAT, inputs=X)
 
 
