@@ -322,7 +322,7 @@ def _not_found(kind: Kind, name: str | os.PathLike[str], is_wanted: Callable[[Pa
             step = "Check the path."
             return InputError(kind, f"no file {str(name)!r}", "a name, a YAML file, or an .npz file of a map", step)
         fit = f"imc-sim device fit {shlex.quote(str(name))} --into chip.yaml"
-        step = f"Sample chips like it: {fit}. Or run its own cells: the key conductances."
+        step = f"Fit a chip: {fit}. Or save the cells with conductance_S and target_S to an .npz file, which is a chip."
         return InputError(kind, f"{str(name)!r}, a file of measurements", "a chip file (YAML)", step)
     if kind == "model" and (other := not_a_model(str(name))) is not None:
         return other

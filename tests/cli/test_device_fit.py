@@ -224,9 +224,7 @@ def test_a_fit_says_whose_programming_it_replaces(here: Path) -> None:
     assert "pulses: device variation replaced by the fit of levels." in load_chip(str(chip)).validity
 
 
-def test_a_map_of_cells_as_chip_names_both_ways_to_use_it(here: Path) -> None:
-    np.savez(here / "map.npz", target_uS=np.ones((4, 4)), conductance_uS=np.ones((4, 4)))
-    with pytest.raises(
-        InputError, match=r"a file of measurements.*device fit ./map.npz --into chip.yaml.*conductances"
-    ):
-        load_chip("./map.npz")
+def test_measurements_as_chip_name_both_ways_to_use_them(here: Path) -> None:
+    np.save(here / "cells.npy", np.ones((4, 4)))
+    with pytest.raises(InputError, match=r"a file of measurements.*device fit ./cells.npy --into chip.yaml.*target_S"):
+        load_chip("./cells.npy")

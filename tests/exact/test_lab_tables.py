@@ -147,6 +147,63 @@ def test_numbers_of_cells_with_a_sharp_are_no_comments(tmp_path: Path) -> None:
     assert table["cell"].tolist() == [0.0, 1.0, 2.0] * 2
 
 
+@pytest.mark.parametrize(
+    ("rows", "footer", "names"),
+    [
+        ("1;61,5;4,5\n2;62,5;5,5\n", ";;\nMittelwert;62,0;5,0\nStdAbw;0,7;0,7\n", "'Mittelwert', 'StdAbw'"),
+        ("a1;61,5;4,5\na2;62,5;5,5\n", "Mean;62,0;5,0\nSt. Dev. (n=2);0,7;0,7\n", "'Mean', 'St. Dev. (n=2)'"),
+        ("".join(f"{k};61,5;4,5\n{k};62,5;5,5\n" for k in range(9)), "all;62,0;5,0\n", "'all'"),
+    ],
+)
+@pytest.mark.parametrize("heading", ["cell", "whatever"])
+def test_statistics_below_the_cells_are_no_cells(
+    tmp_path: Path, rows: str, footer: str, names: str, heading: str
+) -> None:
+    table = read(tmp_path, f"{heading};LRS (uS);HRS (uS)\n{rows}{footer}")
+    assert sorted(set(table["G"])) == [4.5e-6, 5.5e-6, 61.5e-6, 62.5e-6]
+    assert any(f"rows that are no cells: {names}" in note for note in table.notes)
+
+
+def test_statistics_of_states_are_no_state(tmp_path: Path) -> None:
+    table = read(tmp_path, "state,G (uS)\nLRS,61\nHRS,4\nMean,32\n")
+    assert table["G"].tolist() == [61e-6, 4e-6]
+    with pytest.raises(InputError, match="no measurement left .left out: 2 rows that are no cells: 'mean', 'std'"):
+        fit(read(tmp_path, "value,LRS (uS),HRS (uS)\nmean,61,4\nstd,3,1\n"))
+
+
+def test_remarks_and_names_of_cells_leave_no_cell_out(tmp_path: Path) -> None:
+    table = read(tmp_path, "cell,LRS (uS),HRS (uS),remark\nminA,61,4,\nref,62,5,bad probe\nC,63,6,\n")
+    assert len(table) == 6
+
+
+def test_a_matrix_without_headings_is_read_by_numbers(tmp_path: Path) -> None:
+    """Two cells: their names, three cycles of LRS, three of HRS."""
+    text = "made by me today in the lab with a tester\n7 61 62 63 4 5 6\n8 71 72 73 14 15 16\n"
+    table = read(tmp_path, text, columns="1=cell,2-4=LRS cycle uS,*=HRS cycle uS")
+    rows = sorted(zip(*(table[role].tolist() for role in ("state", "cycle", "cell", "G")), strict=True))
+    high = [("HRS", cycle, cell, (3 + cycle + 10 * cell) * 1e-6) for cycle in (1, 2, 3) for cell in (0, 1)]
+    low = [("LRS", cycle, cell, (60 + cycle + 10 * cell) * 1e-6) for cycle in (1, 2, 3) for cell in (0, 1)]
+    assert [row[:3] for row in rows] == [row[:3] for row in high + low]
+    assert [row[3] for row in rows] == pytest.approx([row[3] for row in high + low])
+    assert guess_kind(table)[0] == "endurance"
+    text = "5 6 7\n15 16 17\n"
+    assert read(tmp_path, text, columns="*=LRS kohm")["G"] == pytest.approx(
+        [1 / (1000 * r) for r in (5, 15, 6, 16, 7, 17)]
+    )
+    assert guess_kind(read(tmp_path, text, columns="*=pulse uS"))[0] == "pulses"
+
+
+@pytest.mark.parametrize("columns", ["1-2=LRS uS,2-3=HRS uS", "2-4=LRS uS", "0-1=LRS uS", "3-2=LRS uS"])
+def test_ranges_of_columns_that_overlap_or_end_outside_are_refused(tmp_path: Path, columns: str) -> None:
+    with pytest.raises(InputError, match="numbers from 1 to 3, ascending, each once"):
+        read(tmp_path, "5 6 7\n15 16 17\n", columns=columns)
+
+
+def test_arrays_of_different_lengths_are_refused() -> None:
+    with pytest.raises(InputError, match=r"'LRS \(uS\)' with 3, 'HRS \(uS\)' with 2 values.*NaN"):
+        read_table({"LRS (uS)": [60.0, 61.0, 62.0], "HRS (uS)": [4.0, 5.0]})
+
+
 def test_headings_may_contain_equals_signs() -> None:
     assert named_columns("R(V=1)=LRS ohm, t=time s") == {"R(V=1)": "LRS ohm", "t": "time s"}
 
@@ -299,7 +356,7 @@ def test_columns_that_are_not_what_they_are_called_can_be_left_out(
 
 
 def test_numbers_in_the_footer_of_an_instrument_are_no_cells(tmp_path: Path) -> None:
-    content = "no,LRS (A),HRS (A)\n1,6e-6,4e-7\n2,6.1e-6,5e-7\nTotal Cycles,1000,\n"
+    content = "no,LRS (A),HRS (A)\na1,6e-6,4e-7\na2,6.1e-6,5e-7\nCycles,1000,\n"
     table = with_conductance(read(tmp_path, content), 0.1)
     assert table["G"].max() == pytest.approx(61e-6)
     assert table.dropped["above 1 S"] == 1

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+import re
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,43 @@ from imc_sim.device.fit._columns import NAMES, Column
 
 #: relative difference below which two columns hold the same values
 _SAME = 1e-3
+#: names of rows that spreadsheets and testers add below or above the cells
+_STATISTIC = re.compile(
+    r"(?:mean|average|avg|median|std|stdev|stddev|st\.? ?dev|standard dev\w*|sigma|variance|var|cv|rsd|min|max|minimum|"
+    r"maximum|sum|total|count|mittel\w*|stdabw|stabw\w*|standardabw\w*|varianz|summe|anzahl|moyenne|[e\u00e9]cart\W?type|"
+    r"media|promedio|desv\w*|\u5e73\u5747\w*|\u6807\u51c6\w*)(?![a-z0-9])",
+    re.IGNORECASE,
+)
+
+
+def statistics_rows(frame: Any, columns: Sequence[Column]) -> tuple[NDArray[np.bool_], list[str]]:
+    """Return which rows of a table are no cells, such as `Mean` and `Std` below them, and the names of these rows.
+
+    Such a row has the name of a statistic, or text without a digit where the other rows are numbered.
+    """
+    import pandas as pd
+
+    found, names = np.zeros(len(frame), bool), []
+    values = {c.index for c in columns if c.role not in NAMES}
+    for place in (place for place in frame.columns if place not in values):
+        if pd.api.types.is_numeric_dtype(frame[place]):
+            continue
+        codes, labels = pd.factorize(frame[place])
+        numbered = _numbered(labels, codes)
+        bad = [
+            bool(_STATISTIC.match(text := str(x).strip()) or (numbered and not re.search(r"\d", text))) for x in labels
+        ]
+        found |= np.array([*bad, False])[codes]
+        names += [str(label) for label, out in zip(labels, bad, strict=True) if out]
+    return found, names
+
+
+def _numbered(labels: Collection[Any], codes: NDArray[np.int64]) -> bool:
+    """Tell whether nine of ten rows have a number as their name."""
+    import pandas as pd
+
+    numbers: Any = pd.to_numeric(pd.Series([str(x).replace(",", ".") for x in labels]), errors="coerce")
+    return bool(np.append(numbers.notna(), False)[codes].sum() >= 0.9 * len(codes))
 
 
 def check_names(raw: Any, column: Column) -> None:

@@ -103,6 +103,11 @@ _AT = re.compile(
 _AT_STATE = re.compile(r"\b(?:lrs|hrs|on|off|set|reset)\b", re.IGNORECASE)
 _AT_WORDS = re.compile(r"\b(?:[gri]|conductance|resistance|current|at|after)\b|@", re.IGNORECASE)
 
+#: what `--columns` may call many columns: all others, or those from one number to another
+_MANY = re.compile(r"\*|(\d+)-(\d+)")
+#: values of one cycle or pulse a column, in `--columns`
+_EACH = re.compile(r"(?:(?P<state>.+?)\s+)?(?P<role>cycle|pulse)\s+(?P<unit>\S+)", re.IGNORECASE)
+
 _EXAMPLE = "`state,conductance (uS)` with LRS and HRS in the first column, or `LRS (uS),HRS (uS)`"
 
 
@@ -264,10 +269,49 @@ def named_columns(text: str | Mapping[str, str] | None) -> dict[str, str]:
     return {head.strip(): tail.strip() for head, _, tail in pairs}
 
 
-def chosen_column(index: int, heading: str, meaning: str) -> Column | None:
-    """Return the column that `--columns` declares: a role or a state, with a unit where it needs one; None for skip."""
+def names_numbers(key: str) -> bool:
+    """Tell whether a key of `--columns` names columns by number: `3`, `2-50`, or `*` for all others."""
+    return key.isdigit() or _MANY.fullmatch(key) is not None
+
+
+def _one_by_one(chosen: Mapping[str, str], heads: list[str]) -> dict[int, tuple[str, int]]:
+    """Return column -> (meaning, place among the columns of its key), for keys of one column or of many.
+
+    Raises:
+        InputError: a key names no column.
+    """
+    found: dict[int, tuple[str, int]] = {}
+    many = [key for key in chosen if key not in heads and _MANY.fullmatch(key)]
+    for key in (k for k in chosen if k not in many):
+        place = heads.index(key) if key in heads else int(key) - 1 if key.isdigit() else -1
+        if not 0 <= place < len(heads):
+            raise InputError("--columns", repr(key), f"a heading: {shown(heads)}", "Correct the name.")
+        found[place] = chosen[key], 1
+    single = set(found)
+    for key in sorted(many, reverse=True):  # `*` last
+        first, _, last = key.replace("*", f"1-{len(heads)}").partition("-")
+        within = range(int(first) - 1, int(last))
+        if not 1 <= int(first) <= int(last) <= len(heads) or (key != "*" and not found.keys() & within <= single):
+            allowed = f"numbers from 1 to {len(heads)}, ascending, each once"
+            raise InputError("--columns", repr(key), allowed, "Correct them.")
+        others = [i for i in within if i not in found]
+        found |= {i: (chosen[key], place) for place, i in enumerate(others, 1)}
+    return found
+
+
+def chosen_column(index: int, heading: str, meaning: str, place: int = 1) -> Column | None:
+    """Return the column that `--columns` declares: a role or a state, with a unit where it needs one; None for skip.
+
+    `LRS cycle uS` is the LRS of one cycle; its number is the place of the column among those of the same key.
+    """
     if meaning.strip().lower() == "skip":
         return None
+    each = _EACH.fullmatch(meaning.strip())
+    if each is not None:
+        state = None if each["state"] is None else state_name(each["state"])
+        if each["state"] is None or state is not None:
+            at, unit = (each["role"].lower(), float(place)), parse_unit(each["unit"])
+            return _of_state(index, heading, state, unit, each["unit"], "--columns", at)
     name, _, tail = meaning.partition(" ")
     unit = parse_unit(tail) if tail else None
     where = f"--columns, {heading!r}"
@@ -298,14 +342,9 @@ def parse_headings(heads: list[str], chosen: Mapping[str, str], where: str) -> l
     Raises:
         InputError: a chosen column is absent, or a unit is not understood.
     """
-    keys = {heading: i for i, heading in reversed(list(enumerate(heads)))}
-    numbers = {str(i + 1): i for i in range(len(heads))}
-    places = {keys.get(key, numbers.get(key, -1)): key for key in chosen}
-    absent = [key for key in chosen if key not in keys and key not in numbers]
-    if absent:
-        raise InputError("--columns", repr(absent[0]), f"a heading of {where}: {shown(heads)}", "Correct the name.")
+    meanings = _one_by_one(chosen, heads)
     found = (
-        chosen_column(i, head, chosen[places[i]]) if i in places else parse_heading(i, head, where)
+        chosen_column(i, head, *meanings[i]) if i in meanings else parse_heading(i, head, where)
         for i, head in enumerate(heads)
     )  # fmt: skip
     return [column for column in found if column is not None]

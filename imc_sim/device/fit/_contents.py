@@ -19,7 +19,15 @@ def frame_of(data: Any) -> Any:
     if isinstance(data, np.ndarray):
         data = np.atleast_2d(data).T if data.ndim < 2 else data
         return pd.DataFrame(data, columns=[str(i + 1) for i in range(data.shape[1])])
-    return data if isinstance(data, pd.DataFrame) else pd.DataFrame({str(k): np.ravel(v) for k, v in data.items()})
+    if isinstance(data, pd.DataFrame):
+        return data
+    columns = {str(name): np.ravel(values) for name, values in data.items()}
+    sizes = {name: len(values) for name, values in columns.items()}
+    if len(set(sizes.values())) > 1:
+        got = ", ".join(f"{name!r} with {size}" for name, size in list(sizes.items())[:4])
+        step = "Fill up short columns with NaN; or give a column of states and one of all values, state and G (uS)."
+        raise InputError("data", f"arrays {got} values", "equally many values in each", step)
+    return pd.DataFrame(columns)
 
 
 def binary_content(content: bytes, path: Path) -> Any:

@@ -109,7 +109,8 @@ def fit(
     table = data if isinstance(data, Table) else read_table(data, columns, skip_lines, levels)
     base = into if isinstance(into, Mapping) else {} if into is None else read_yaml(Path(into))
     if not len(table):
-        got = ", ".join(f"{count} {reason}" for reason, count in table.dropped.items()) or "no rows"
+        left_out = [note for note in table.notes if note.startswith("left out")]
+        got = ", ".join([*(f"{count} {reason}" for reason, count in table.dropped.items()), *left_out]) or "no rows"
         raise InputError(table.name, f"no measurement left ({got})", "rows of numbers", "Check the file.")
     found, reason = (kind, "as requested") if kind is not None else guess_kind(table)
     table = table if found == "iv" else with_conductance(table, v_read)

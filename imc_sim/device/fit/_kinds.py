@@ -52,7 +52,8 @@ def guess_kind(table: Table) -> tuple[str, str]:
     allowed = (
         "levels (state, G), retention (time, G), endurance (cycle, G), pulses (pulse, G), iv (V, I), noise (time, G)"
     )
-    raise InputError(table.name, got, allowed, "State the kind with --kind, or the columns with --columns.")
+    step = 'Name what is missing, --columns "HEADING=state,…"; or state the kind, --kind levels.'
+    raise InputError(table.name, got, allowed, step)
 
 
 def fit_part(table: Table, kind: str, options: Options) -> PartFit:

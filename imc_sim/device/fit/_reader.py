@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from imc_sim._errors import InputError
-from imc_sim.device.fit._column_checks import check_distinct, check_names, check_values
+from imc_sim.device.fit._column_checks import check_distinct, check_names, check_values, statistics_rows
 from imc_sim.device.fit._columns import NAMES, Column, channel_of, named_columns, parse_headings, shown, state_name
 from imc_sim.device.fit._contents import binary_content, decoded, frame_of
 from imc_sim.device.fit._text import COMMENT, EXAMPLE, Layout, find_layout
@@ -122,11 +122,12 @@ def _read_file(path: Path, chosen: dict[str, str], skip: int) -> Table:
     text = frame if isinstance(frame, str) else decoded(content, path)
     del content
     layout = find_layout(text, chosen, skip, path.name)
-    return _from_frame(_parsed(text, layout, path.name), chosen, path.name, source, layout.notes, layout.columns)
+    frame, notes = _parsed(text, layout, path.name)
+    return _from_frame(frame, chosen, path.name, source, (*layout.notes, *notes), layout.columns)
 
 
-def _parsed(text: str, layout: Layout, where: str) -> Any:
-    """Return the columns of a text as a data frame with numbers of columns as names."""
+def _parsed(text: str, layout: Layout, where: str) -> tuple[Any, list[str]]:
+    """Return the columns of a text as a data frame with numbers of columns as names, and which rows are left out."""
     import pandas as pd
 
     width: Any = range(layout.width + 1)
@@ -135,7 +136,7 @@ def _parsed(text: str, layout: Layout, where: str) -> Any:
     names: Any = {c.index: "category" for c in layout.columns if c.role in NAMES}
     blank = layout.separator == " "
     parts: list[Any] = []
-    extra = 0
+    extra, out, labels = 0, 0, []
     try:
         with pd.read_csv(
             io.BytesIO(text.encode()), sep=r"\s+" if blank else layout.separator, decimal=layout.decimal, header=None,
@@ -144,7 +145,9 @@ def _parsed(text: str, layout: Layout, where: str) -> Any:
         ) as chunks:  # fmt: skip
             for chunk in chunks:
                 extra += int(chunk[layout.width].notna().sum())
-                parts.append(_wanted(chunk, layout))
+                no_cells, found = statistics_rows(chunk, layout.columns)
+                out, labels = out + int(no_cells.sum()), labels + found
+                parts.append(_wanted(chunk[~no_cells] if out else chunk, layout))
     except (pd.errors.ParserError, pd.errors.EmptyDataError) as error:
         step = "Give every line as many cells as there are headings."
         raise InputError(where, str(error).strip(), "a table", step) from error
@@ -159,7 +162,8 @@ def _parsed(text: str, layout: Layout, where: str) -> Any:
         joined[column.index] = (
             pd.api.types.union_categoricals(pieces) if named else pd.concat(pieces, ignore_index=True)
         )
-    return pd.DataFrame(joined)
+    notes = [f"left out: {out} rows that are no cells: {shown(list(dict.fromkeys(labels)), 5)}"] if out else []
+    return pd.DataFrame(joined), notes
 
 
 def _wanted(chunk: Any, layout: Layout) -> Any:
@@ -184,7 +188,8 @@ def _from_frame(
         columns = parse_headings(heads, chosen, where)
         frame = frame.set_axis(range(len(heads)), axis=1)
         if not columns:
-            raise InputError(f"{where}, headings", shown(heads), f"columns with a unit: {EXAMPLE}", "Use --columns.")
+            step = f'Name what they are: --columns "{heads[0] if heads else 1}=LRS uS,…"; if all are alike, "*=LRS uS".'
+            raise InputError(f"{where}, headings", shown(heads), f"columns with a unit: {EXAMPLE}", step)
     groups, shared = _groups(columns, where)
     check_distinct(frame, groups, where)
     dropped: dict[str, int] = {}
@@ -232,8 +237,11 @@ def _groups(columns: list[Column], where: str) -> tuple[list[list[Column]], list
     several = [role for role in dict.fromkeys(roles) if roles.count(role) > 1]
     repeated = [role for role in several if roles.count(role) == count]
     if len(several) > len(repeated) or (repeated and not any(role in _VALUES for role in repeated)):
-        got = f"several columns for {', '.join(sorted(several))}"
-        raise InputError(f"{where}, headings", got, "one for each, or as many of values", "Name them with --columns.")
+        heads = shown([c.heading for c in columns if c.role in several])
+        got = f"several columns for {', '.join(sorted(several))}: {heads}"
+        others = [next(c for c in reversed(columns) if c.role == role).heading for role in several]
+        step = f'Leave out what no fit needs: --columns "{"=skip,".join(others)}=skip".'
+        raise InputError(f"{where}, headings", got, "one for each, or as many of values", step)
     same = {role: [c for c in columns if c.role == role] for role in repeated}
     channels = sorted({channel_of(c.heading) for role in same for c in same[role]} - {""})
     if len(channels) > 1:
@@ -248,7 +256,7 @@ def _values(raw: Any, column: Column, notes: list[str]) -> NDArray[Any]:
     import pandas as pd
 
     if column.role == "state":
-        return _states(raw.astype("category").cat, column.heading)
+        return _states(raw.astype("category").cat.remove_unused_categories().cat, column.heading)
     if column.role in NAMES:
         check_names(raw, column)
         return pd.factorize(raw)[0].astype(np.float64)
@@ -278,7 +286,8 @@ def _numbers(raw: Any, heading: str) -> Any:
     unread = numbers.isna() & raw.notna() & (raw.astype(str).str.strip() != "")
     if 2 * unread.sum() > raw.notna().sum():
         got = f"{unread.sum()} cells that are no numbers, such as {str(raw[unread].iloc[0])[:40]!r}"
-        raise InputError(f"column {heading!r}", got, "numbers", "Write numbers, or rename the column.")
+        step = f'Write numbers; or leave the column out, --columns "{heading}=skip".'
+        raise InputError(f"column {heading!r}", got, "numbers", step)
     return numbers
 
 
@@ -330,9 +339,8 @@ def _numbered(tables: list[Table]) -> list[Table]:
     for table in tables:
         if "G" not in table or "state" in table or not len(table):
             got = f"columns {', '.join(table.columns) or 'none'} with {len(table)} values"
-            raise InputError(
-                f"--levels, {table.name}", got, "one column of conductances or resistances", "Use --columns."
-            )
+            step = 'Leave out the others: --columns "HEADING=skip,…"; or name what all are: --columns "*=G uS".'
+            raise InputError(f"--levels, {table.name}", got, "one column of conductances or resistances", step)
     medians = [float(np.median(table["G"])) for table in tables]
     return [
         replace(table, columns=table.columns | {"state": np.full(len(table), str(sorted(medians).index(median)))})

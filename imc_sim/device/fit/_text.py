@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from imc_sim._errors import InputError
-from imc_sim.device.fit._columns import Column, parse_headings, parse_unit, shown
+from imc_sim.device.fit._columns import Column, names_numbers, parse_headings, parse_unit, shown
 
 #: lines that are searched for headings, and lines of data that decide on the separator
 _HEAD, _BULK = 400, 60
@@ -70,7 +70,7 @@ def find_layout(text: str, chosen: Mapping[str, str], skip: int, where: str) -> 
     if layouts:
         raise next(error for error in layouts if isinstance(error, InputError))
     first = next(line for line in lines if line.strip())
-    step = "Name what each column is and its unit in a first line, or with --columns; --skip-lines leaves lines out."
+    step = 'Name each column and its unit in a first line, or by --columns "1=LRS uS,2=HRS uS"; if all are alike, "*=LRS uS".'
     raise InputError(f"{where}, headings", shown(cells_of(first, ",")), f"columns with a unit: {EXAMPLE}", step)
 
 
@@ -102,8 +102,11 @@ def _layout(
     if not numeric:
         return None
     error = None
+    by_number = bool(chosen) and all(map(names_numbers, chosen))
     for number, line in enumerate(lines):
         heads = _heads(line, separator, width)
+        if by_number and len(heads) != width:
+            continue
         if not line.strip() or any(i < len(heads) and _is_number(heads[i]) for i in numeric if not chosen):
             continue
         if any(map(_is_number, heads)) and chosen:
@@ -125,10 +128,12 @@ def _layout(
             error = error or _too_many(number, len(heads), width, separator, rows, where)
         elif columns:
             return _finished(separator, above, len(heads), columns, rows, number, units)
-    if chosen and error is None and all(key.isdigit() for key in chosen):
+    if by_number and error is None:
         columns = parse_headings([str(i + 1) for i in range(width)], chosen, where)
         start = next(
-            i for i, line in enumerate(lines) if line.strip() and _is_number(cells_of(line, separator)[numeric[0]])
+            i
+            for i, line in enumerate(lines)
+            if any(map(_is_number, cells_of(line, separator)[numeric[0] : numeric[0] + 1]))
         )
         return _finished(separator, start, width, columns, rows, 0, ("no headings: columns by number",))
     return error
