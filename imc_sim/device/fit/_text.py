@@ -70,7 +70,7 @@ def find_layout(text: str, chosen: Mapping[str, str], skip: int, where: str) -> 
     if layouts:
         raise next(error for error in layouts if isinstance(error, InputError))
     first = next(line for line in lines if line.strip())
-    step = 'Name each column and its unit in a first line, or by --columns "1=LRS uS,2=HRS uS"; if all are alike, "*=LRS uS".'
+    step = 'Name columns and units in a first line, or by --columns "1=LRS uS,2=HRS uS"; if all are alike, "*=LRS uS".'
     raise InputError(f"{where}, headings", shown(cells_of(first, ",")), f"columns with a unit: {EXAMPLE}", step)
 
 
@@ -105,11 +105,8 @@ def _layout(
     by_number = bool(chosen) and all(map(names_numbers, chosen))
     for number, line in enumerate(lines):
         heads = _heads(line, separator, width)
-        if by_number and len(heads) != width:
-            continue
-        if not line.strip() or any(i < len(heads) and _is_number(heads[i]) for i in numeric if not chosen):
-            continue
-        if any(map(_is_number, heads)) and chosen:
+        words = heads if chosen else [heads[i] for i in numeric if i < len(heads)]
+        if not line.strip() or any(map(_is_number, words)) or (by_number and len(heads) != width):
             continue
         heads, above, units = _with_units(heads, lines, number, separator)
         try:
@@ -129,14 +126,18 @@ def _layout(
         elif columns:
             return _finished(separator, above, len(heads), columns, rows, number, units)
     if by_number and error is None:
-        columns = parse_headings([str(i + 1) for i in range(width)], chosen, where)
-        start = next(
-            i
-            for i, line in enumerate(lines)
-            if any(map(_is_number, cells_of(line, separator)[numeric[0] : numeric[0] + 1]))
-        )
-        return _finished(separator, start, width, columns, rows, 0, ("no headings: columns by number",))
+        return _without_headings(lines, rows, width, numeric[0], separator, chosen, where)
     return error
+
+
+def _without_headings(
+    lines: list[str], rows: list[list[str]], width: int, number: int, separator: str, chosen: Mapping[str, str],
+    where: str,
+) -> Layout:  # fmt: skip
+    """Return the layout of columns by number, from the first line with a number in a column of numbers on."""
+    columns = parse_headings([str(i + 1) for i in range(width)], chosen, where)
+    start = next(i for i, line in enumerate(lines) if any(map(_is_number, cells_of(line, separator)[number:][:1])))
+    return _finished(separator, start, width, columns, rows, 0, ("no headings: columns by number",))
 
 
 def _heads(line: str, separator: str, width: int) -> list[str]:
