@@ -13,6 +13,8 @@ from imc_sim.array._plan import Plan
 from imc_sim.device import ArrayMap, MapVariation
 
 Corner = tuple[int, int]
+#: largest distance of the target of a measured cell from that of the cell that takes its deviation, in windows
+_NEAR = 0.501
 
 
 @final
@@ -32,7 +34,7 @@ class MapCells:
             chips: numbers of the chips.
 
         Raises:
-            InputError: the map has too few cells, or is of one chip.
+            InputError: the map has too few cells, is of one chip, or has no similar target at a position.
         """
         device, law = plan.chip.device, plan.chip.device.programming
         if not (isinstance(law, MapVariation) and law.by_position):
@@ -48,11 +50,18 @@ class MapCells:
         by_chip = {}
         for chip in chips:
             corners = _random(found, sizes, address, chip) if law.repeat else self._places(found, sizes, address, where)
-            off = torch.empty_like(target_S)
+            off, others = torch.empty_like(target_S), 0
             for (row, column), (part, lines, columns) in zip(corners, parts, strict=True):
                 rows, cols = ((torch.arange(n) + first) % most for n, first, most in zip(
                     part.shape, (row, column), found.size, strict=True))  # fmt: skip
-                off[lines, columns] = found.at(part, rows, cols)
+                off[lines, columns], apart = found.at(part, rows, cols)
+                others += int((apart > _NEAR * device.window_S).sum())
+            if others:
+                got = f"{others} of {target_S.numel()} cells at positions that were measured in another state only"
+                step = (
+                    "Set use: resample; or measure the array in each state, and stack the maps: [maps, rows, columns]."
+                )
+                raise InputError(where, got, "a target within half of the window", step)
             by_chip[chip] = plan.logical(off * unit)
         return dataclasses.replace(plan, deviations=by_chip)
 

@@ -27,6 +27,8 @@ _UNITS = {"_S": 1.0, "_mS": 1e3, "_uS": 1e6, "_nS": 1e9, "_pS": 1e12}
 _LEVELS = 64
 #: cells of similar targets that are resampled together where levels are continuous, and most such groups
 _GROUP, _GROUPS = 200, 32
+#: least slope of the conductances over the targets, and the inverse of the largest; another unit or order is outside
+_LEAST_SLOPE = 0.1
 _ALLOWED = "arrays conductance_S and target_S (or _mS, _uS, _nS, _pS) [rows, columns], or [maps, rows, columns]"
 
 
@@ -137,8 +139,8 @@ class ArrayMap:
         rank = (share * counts[group]).long().minimum(counts[group] - 1)
         return deviations[first[group] + rank]
 
-    def at(self, target_S: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
-        """Return the deviations in S of the measured cells at some positions, [lines, cells].
+    def at(self, target_S: Tensor, rows: Tensor, columns: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the deviations in S of the measured cells at some positions, and how far their targets are, in S.
 
         Of several maps, each cell takes the one whose target is nearest.
 
@@ -149,8 +151,8 @@ class ArrayMap:
         """
         place = (slice(None), rows.numpy()[:, None], columns.numpy())
         targets, measured = torch.from_numpy(self.target_S[place]), torch.from_numpy(self.conductance_S[place])
-        nearest = (targets - target_S).abs().argmin(0, keepdim=True)
-        return (measured - targets).gather(0, nearest)[0]
+        apart, nearest = (targets - target_S).abs().min(0)
+        return (measured - targets).gather(0, nearest[None])[0], apart
 
     @property
     def size(self) -> tuple[int, int]:
@@ -205,6 +207,12 @@ def _read(path: Path, sha256: str) -> ArrayMap:
     if len(np.unique(target)) < 2:
         step = "Measure the array in each state, and stack the maps: [maps, rows, columns]."
         raise InputError("map", f"one target, {target.flat[0]:.4g} S", "targets of LRS and of HRS", step)
+    centered = target - target.mean()
+    slope = float((centered * conductance).sum() / (centered * target).sum())
+    if not _LEAST_SLOPE <= slope <= 1 / _LEAST_SLOPE:
+        got = f"conductances that rise by {slope:.3g} of their targets"
+        step = "Check the units in both names, and that rows and columns of both arrays are in the same order."
+        raise InputError("map", got, f"{_LEAST_SLOPE:g} to {1 / _LEAST_SLOPE:g}: cells that follow their targets", step)
     shape = (-1, *target.shape[-2:])
     return ArrayMap(sha256, conductance.reshape(shape), target.reshape(shape))
 

@@ -147,6 +147,7 @@ def test_targets_that_differ_for_every_cell(tmp_path: Path) -> None:
     """The relative variation falls with the target, as in the file, by groups of similar targets."""
     rng = np.random.Generator(np.random.Philox(1))
     target = rng.uniform(5, 60, (100, 100))
+    target[:2, :2] = [[60, 5], [5, 60]]  # the states of the cells of +1 and -1
     off = 4 * np.exp(-target / 20) * rng.standard_normal(target.shape)
     path = saved(tmp_path / "map.npz", np.maximum(target + off, 0.1), target)
     found = imc.load_chip(path)
@@ -186,6 +187,19 @@ def test_a_network_that_does_not_fit_is_refused_and_resamples_on_request(tmp_pat
         imc.map_model(network, chip(path, **more), chips=2)(x)
 
 
+def test_positions_that_were_measured_in_another_state_are_refused(tmp_path: Path) -> None:
+    """One map of a chequerboard: half of the cells would have the deviation of the other state."""
+    board = np.where(np.indices((40, 30)).sum(0) % 2 == 0, LRS, HRS)
+    path = saved(tmp_path / "map.npz", board * 1.1, board)
+    weights = torch.ones(4, 10)
+    for more in ({}, {"repeat": True}):
+        with pytest.raises(InputError, match=r"40 of 80 cells at positions .* another state only.*use: resample"):
+            Crossbar.program(weights, chip(path, **more))
+    weights[:, 1::2] = -1.0  # the board
+    bar = Crossbar.program(weights, chip(path))
+    assert torch.allclose(bar.conductance[0], bar.targets * 1.1, rtol=1e-5)
+
+
 BAD: dict[str, tuple[Callable[[], dict[str, Any]], str]] = {
     "NaN": (lambda: {"conductance_uS": np.where(TARGET > HRS, np.nan, TARGET), "target_uS": TARGET},
             r"1200 conductances that are NaN or infinite, the first at \(1, 0, 0\)"),
@@ -197,6 +211,10 @@ BAD: dict[str, tuple[Callable[[], dict[str, Any]], str]] = {
     "no cells": (lambda: {"target_uS": TARGET}, "no conductances"),
     "one target": (lambda: {"conductance_uS": TARGET[1], "target_uS": TARGET[1]}, "one target, 6e-05 S"),
     "two units": (lambda: {"conductance_uS": TARGET, "conductance_S": TARGET}, "conductance_S and conductance_uS"),
+    "unit of one": (lambda: {"conductance_uS": TARGET / 1e6, "target_uS": TARGET}, "rise by 1e-06 of .*units"),
+    "unit of the other": (lambda: {"conductance_uS": TARGET, "target_nS": TARGET}, "rise by 1e\\+03 of their targets"),
+    "other order": (lambda: {"conductance_uS": TARGET[::-1], "target_uS": TARGET}, "rise by -1 of their targets"),
+    "not measured": (lambda: {"conductance_uS": TARGET * 0, "target_uS": TARGET}, "rise by 0 of their targets"),
     "text": (lambda: {"conductance_uS": TARGET.astype(str), "target_uS": TARGET}, "conductance_uS of type <U"),
     "layers": (lambda: {"fc/conductance_S": TARGET, "fc/target_S": TARGET}, "with the key conductances"),
 }  # fmt: skip

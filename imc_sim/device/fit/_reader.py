@@ -188,7 +188,7 @@ def _from_frame(
         columns = parse_headings(heads, chosen, where)
         frame = frame.set_axis(range(len(heads)), axis=1)
         if not columns:
-            step = f'Name what they are: --columns "{heads[0] if heads else 1}=LRS uS,…"; if all are alike, "*=LRS uS".'
+            step = f'Name what they are: --columns "{heads[0] if heads else 1}=LRS uS,…"; "*=LRS uS" names all.'
             raise InputError(f"{where}, headings", shown(heads), f"columns with a unit: {EXAMPLE}", step)
     groups, shared = _groups(columns, where)
     check_distinct(frame, groups, where)

@@ -70,7 +70,7 @@ def find_layout(text: str, chosen: Mapping[str, str], skip: int, where: str) -> 
     if layouts:
         raise next(error for error in layouts if isinstance(error, InputError))
     first = next(line for line in lines if line.strip())
-    step = 'Name columns and units in a first line, or by --columns "1=LRS uS,2=HRS uS"; if all are alike, "*=LRS uS".'
+    step = 'Name columns and units in a first line, or by --columns "1=LRS uS,2=HRS uS"; "*=LRS uS" names all.'
     raise InputError(f"{where}, headings", shown(cells_of(first, ",")), f"columns with a unit: {EXAMPLE}", step)
 
 
