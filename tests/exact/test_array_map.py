@@ -192,7 +192,8 @@ def test_positions_that_were_measured_in_another_state_are_refused(tmp_path: Pat
     board = np.where(np.indices((40, 30)).sum(0) % 2 == 0, LRS, HRS)
     path = saved(tmp_path / "map.npz", board * 1.1, board)
     weights = torch.ones(4, 10)
-    for more in ({}, {"repeat": True}):
+    settings: list[dict[str, Any]] = [{}, {"repeat": True}]
+    for more in settings:
         with pytest.raises(InputError, match=r"40 of 80 cells at positions .* another state only.*use: resample"):
             Crossbar.program(weights, chip(path, **more))
     weights[:, 1::2] = -1.0  # the board

@@ -70,6 +70,12 @@ def test_every_layout_gives_the_same_cells(tmp_path: Path, content: str | bytes)
         ("LRS,HRS\n1,2\n3,4\n", "columns with a unit"),
         ("state,G (uS),R (ohm)\nLRS,1,1\nHRS,1,1\n", "that disagree"),
         ("LRS (uS)\n", "no measurement"),
+        ("LRS (uS),HRS (uS)\n60,4\n60,4\nHRS (uS),LRS (uS)\n4,60\n", "a second table, with 'HRS .uS.'"),
+        ("LRS (uS),HRS (uS)\n60,4\n60,4\nLRS (nS),HRS (nS)\n6e4,4e3\n", "a second table, with 'LRS .nS.'"),
+        ("state,log(R) (ohm)\nLRS,4.1\nHRS,5.2\n", "a logarithm, an error or a limit, in 'log.R. .ohm.'"),
+        ("LRS log10 R (ohm),HRS log10 R (ohm)\n4.1,5.2\n4.1,5.2\n", "a logarithm, .*'LRS log10 R .ohm.'"),
+        ("state,G (uS),G std (uS)\nLRS,60,2\nHRS,4,1\n", "a logarithm, an error or a limit, in 'G std .uS.'"),
+        ("state,R (ohm)\nLRS,16.3k\nHRS,203k\n", "no numbers, such as 'HRS,203k'"),
         ("time (s),G (uS)\n1.2. 10:00,1\n1.2. 11:00,2\n", "such as '1.2. 10:00'"),
     ],
 )
@@ -197,6 +203,19 @@ def test_a_matrix_without_headings_is_read_by_numbers(tmp_path: Path) -> None:
 def test_ranges_of_columns_that_overlap_or_end_outside_are_refused(tmp_path: Path, columns: str) -> None:
     with pytest.raises(InputError, match="numbers from 1 to 3, ascending, each once"):
         read(tmp_path, "5 6 7\n15 16 17\n", columns=columns)
+
+
+def test_headings_may_be_repeated_between_values(tmp_path: Path) -> None:
+    table = read(tmp_path, "LRS (uS),HRS (uS)\n60,4\nLRS (uS),HRS (uS)\n61,5\n")
+    assert sorted(table["G"]) == [4e-6, 5e-6, 60e-6, 61e-6]
+    assert "G" in read(tmp_path, "state,10 min bake (uS)\nLRS,60\nHRS,4\n")
+    assert "G" in read(tmp_path, "state,G max (uS)\nLRS,60\nHRS,4\n", columns="G max (uS)=G uS")
+
+
+@pytest.mark.parametrize("v_read", [-0.1, 0.0, float("nan")])
+def test_read_voltages_that_leave_no_cell_are_refused(v_read: float) -> None:
+    with pytest.raises(InputError, match="no measurement left .4 not positive|without a read voltage"):
+        fit({"LRS (uA)": [6.0, 6.1], "HRS (uA)": [0.4, 0.5]}, v_read=v_read)
 
 
 def test_arrays_of_different_lengths_are_refused() -> None:

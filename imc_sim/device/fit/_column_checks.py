@@ -11,10 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from imc_sim._errors import InputError
-from imc_sim.device.fit._columns import NAMES, Column
+from imc_sim.device.fit._columns import NAMES, Column, parse_heading
 
 #: relative difference below which two columns hold the same values
 _SAME = 1e-3
+#: most texts in a column of numbers that are looked at
+_MOST = 1000
 #: names of rows that spreadsheets and testers add below or above the cells
 _STATISTIC = re.compile(
     r"(?:mean|average|avg|median|std|stdev|stddev|st\.? ?dev|standard dev\w*|sigma|variance|var|cv|rsd|min|max|minimum|"
@@ -44,6 +46,22 @@ def statistics_rows(frame: Any, columns: Sequence[Column]) -> tuple[NDArray[np.b
         found |= np.array([*bad, False])[codes]
         names += [str(label) for label, out in zip(labels, bad, strict=True) if out]
     return found, names
+
+
+def check_headings(frame: Any, columns: Sequence[Column], where: str) -> None:
+    """Raise InputError for headings of another quantity, state or unit between the values: a second table."""
+    import pandas as pd
+
+    for column in (c for c in columns if c.unit is not None and not pd.api.types.is_numeric_dtype(frame[c.index])):
+        words = [str(x) for x in frame[column.index].dropna().unique()[:_MOST]]
+        for word in (x for x in words if re.match(r"\W*[^\W\d].*[(\[_]", x)):
+            found = parse_heading(column.index, word, where)
+            known = (column.role, column.state, column.unit)
+            if found is not None and found.unit is not None and (found.role, found.state, found.unit) != known:
+                got = f"a second table, with {word!r} below {column.heading!r}"
+                raise InputError(
+                    where, got, "one table", "Save each table as a file, or convert them to equal columns."
+                )
 
 
 def _numbered(labels: Collection[Any], codes: NDArray[np.int64]) -> bool:

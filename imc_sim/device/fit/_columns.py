@@ -103,6 +103,12 @@ _AT = re.compile(
 _AT_STATE = re.compile(r"\b(?:lrs|hrs|on|off|set|reset)\b", re.IGNORECASE)
 _AT_WORDS = re.compile(r"\b(?:[gri]|conductance|resistance|current|at|after)\b|@", re.IGNORECASE)
 
+#: names of columns whose values are no measurements of cells, though they have a unit of them
+_NO_VALUE = re.compile(
+    r"(?<![a-z])(?:(?:log(?:[ _]?10)?|ln|lg)[ _(]*[rgi](?![a-z])|(?:std|stdev|stddev|sigma|deviation|variance|error|"
+    r"sem|uncertainty|(?<!\d)(?<!\d )min|max|minimum|maximum|compliance|icc|limit)(?![a-z]))",
+    re.IGNORECASE,
+)
 #: what `--columns` may call many columns: all others, or those from one number to another
 _MANY = re.compile(r"\*|(\d+)-(\d+)")
 #: values of one cycle or pulse a column, in `--columns`
@@ -197,6 +203,10 @@ def _column(index: int, heading: str, name: str, unit: Unit | None, text: str, w
         role = _WITH_UNIT.get((role, quantity), _OF_UNIT[quantity])
     elif role is None and state is None:
         role = _OF_UNIT.get(quantity)
+    if unit is not None and unit.quantity in ("S", "ohm", "A") and _NO_VALUE.search(name):
+        step = f'Convert it to values of cells, or leave it out: --columns "{heading}=skip".'
+        got = f"no values of cells, but a logarithm, an error or a limit, in {heading!r}"
+        raise InputError(f"{where}, headings", got, "conductances, resistances or currents", step)
     if state is not None and (role is None or (role in ("G", "R") and (text or unit))):
         return _of_state(index, heading, state, unit, text, where)
     if role is None:

@@ -108,16 +108,22 @@ def fit(
     """
     table = data if isinstance(data, Table) else read_table(data, columns, skip_lines, levels)
     base = into if isinstance(into, Mapping) else {} if into is None else read_yaml(Path(into))
-    if not len(table):
-        left_out = [note for note in table.notes if note.startswith("left out")]
-        got = ", ".join([*(f"{count} {reason}" for reason, count in table.dropped.items()), *left_out]) or "no rows"
-        raise InputError(table.name, f"no measurement left ({got})", "rows of numbers", "Check the file.")
+    _check_rows(table)
     found, reason = (kind, "as requested") if kind is not None else guess_kind(table)
     table = table if found == "iv" else with_conductance(table, v_read)
+    _check_rows(table)
     held = dict(base.get("device", {}))
     part = fit_part(table, found, Options(held, v_read, model))
     data = merged(held, part.part)
     return DeviceFit(Options(held).finished(part.part), data, part, table, reason, base)
+
+
+def _check_rows(table: Table) -> None:
+    """Raise InputError for a table without rows, with what was left out."""
+    if not len(table):
+        left_out = [note for note in table.notes if note.startswith("left out")]
+        got = ", ".join([*(f"{count} {reason}" for reason, count in table.dropped.items()), *left_out]) or "no rows"
+        raise InputError(table.name, f"no measurement left ({got})", "rows of numbers", "Check the file.")
 
 
 def with_conductance(table: Table, v_read: float | None) -> Table:
@@ -134,7 +140,7 @@ def with_conductance(table: Table, v_read: float | None) -> Table:
         return table
     column = next((role for role in ("v_read", "voltage") if role in table), None)
     voltage = v_read if v_read is not None or column is None else table[column]
-    if voltage is None or not np.all(voltage):
+    if voltage is None or not np.all(voltage) or not np.all(np.isfinite(voltage)):
         step = "Add --v-read V."
         raise InputError(table.name, "currents without a read voltage", "conductances, or a read voltage", step)
     G = table["current"] / voltage

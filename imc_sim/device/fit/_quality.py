@@ -19,6 +19,8 @@ _ALPHA = 0.05
 #: distribution in the sense of Kolmogorov and Smirnov
 STD, STD_FEW, QUANTILE, DISTANCE = 0.05, 0.10, 0.10, 0.03
 _FEW = 200
+#: what is below this share of the mean conductance is rounding
+_ROUNDING = 1e-9
 
 
 def line(
@@ -94,7 +96,8 @@ def deviations(name: str, data: _Floats, cells: _Floats) -> list[tuple[float, st
     quantiles = zip(levels, np.quantile(data, levels), np.quantile(cells, levels), strict=True)
     pairs += [(f"{100 * q:g} % quantile", a, b, QUANTILE) for q, a, b in quantiles]
     for (quantity, measured, simulated, goal), q in zip(pairs, (None, *levels), strict=True):
-        off = float(simulated - measured) / (abs(measured) or float(np.abs(data).mean()) or 1.0)
+        mean = float(np.abs(data).mean()) or 1.0
+        off = float(simulated - measured) / (abs(measured) if abs(measured) > _ROUNDING * mean else mean)
         size = abs(off) / goal
         if q is not None:  # within a gap of the data, a quantile may be anywhere: errors of its probability count
             below = np.searchsorted(data, simulated) / n

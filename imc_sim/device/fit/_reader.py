@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from imc_sim._errors import InputError
-from imc_sim.device.fit._column_checks import check_distinct, check_names, check_values, statistics_rows
+from imc_sim.device.fit._column_checks import check_distinct, check_headings, check_names, check_values, statistics_rows
 from imc_sim.device.fit._columns import NAMES, Column, channel_of, named_columns, parse_headings, shown, state_name
 from imc_sim.device.fit._contents import binary_content, decoded, frame_of
 from imc_sim.device.fit._text import COMMENT, EXAMPLE, Layout, find_layout
@@ -145,6 +145,7 @@ def _parsed(text: str, layout: Layout, where: str) -> tuple[Any, list[str]]:
         ) as chunks:  # fmt: skip
             for chunk in chunks:
                 extra += int(chunk[layout.width].notna().sum())
+                check_headings(chunk, layout.columns, where)
                 no_cells, found = statistics_rows(chunk, layout.columns)
                 out, labels = out + int(no_cells.sum()), labels + found
                 parts.append(_wanted(chunk[~no_cells] if out else chunk, layout))

@@ -70,6 +70,9 @@ def find_layout(text: str, chosen: Mapping[str, str], skip: int, where: str) -> 
     if layouts:
         raise next(error for error in layouts if isinstance(error, InputError))
     first = next(line for line in lines if line.strip())
+    if not any(_is_number(cell) for s in _SEPARATORS for line in data for cell in cells_of(COMMENT.sub("", line), s)):
+        step = "Write the unit in the heading, and numbers without letters."
+        raise InputError(where, f"no numbers, such as {data[-1].strip()[:60]!r}", "numbers such as 6.1e-05", step)
     step = 'Name columns and units in a first line, or by --columns "1=LRS uS,2=HRS uS"; "*=LRS uS" names all.'
     raise InputError(f"{where}, headings", shown(cells_of(first, ",")), f"columns with a unit: {EXAMPLE}", step)
 
