@@ -6,6 +6,7 @@ import functools
 import hashlib
 import sys
 import sysconfig
+import weakref
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import (
@@ -89,6 +90,8 @@ class _Reader:
             return self.content(dict(value.bit_generator.state))
         if isinstance(value, Mapping):
             return [[self.content(key), self.content(item)] for key, item in value.items()]
+        if isinstance(value, weakref.ReferenceType):
+            return self.content(value())
         if isinstance(value, set | frozenset):
             return sorted(digest(_Reader(self.where, self.version).content(item)) for item in value)
         if isinstance(value, list | tuple):
@@ -151,7 +154,7 @@ class _Reader:
             got = f"an object of type {_name(type(value))}, whose content cannot be read"
             raise InputError(self.where, got, "objects whose content identifies results", step)
         own = [] if _is_installed(type(value)) else [self.content(type(value))]
-        kept = {key: item for key, item in (state or {}).items() if not (isinstance(value, nn.Module) and key in _LIVE)}
+        kept = _in_eval_mode(state or {}) if isinstance(value, nn.Module) else state or {}
         return [*own, self.content(kept | slots)]
 
 
@@ -161,7 +164,16 @@ _HIDDEN = {
     "_abc_impl",
 }  # fmt: skip
 #: attributes of modules that change no result in eval mode
+_HOOKS = ("_hooks", "_hooks_with_kwargs", "_hooks_always_called")
 _LIVE = ("training", "_is_full_backward_hook", "_non_persistent_buffers_set")
+
+
+def _in_eval_mode(state: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the attributes of a module that count, with its hooks by their order instead of numbers of the process."""
+    hooks = {key: held for key, held in state.items() if key.endswith(_HOOKS) and isinstance(held, dict) and held}
+    places = {number: place for place, number in enumerate(sorted(set().union(*hooks.values())))}
+    ordered = {key: {places[number]: hook for number, hook in held.items()} for key, held in hooks.items()}
+    return {key: ordered.get(key, item) for key, item in state.items() if key not in _LIVE}
 
 
 def _slots(kind: type) -> Iterator[str]:

@@ -288,7 +288,7 @@ class OptimizedModule(nn.Linear):
 
 
 def test_compiled_networks_are_refused() -> None:
-    with pytest.raises(InputError, match="a OptimizedModule.*runs eagerly"):
+    with pytest.raises(InputError, match="an OptimizedModule.*runs eagerly"):
         find_products(OptimizedModule(3, 2), torch.randn(2, 3))
 
 

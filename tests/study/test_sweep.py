@@ -266,6 +266,16 @@ def with_helper(model: Any, chip_index: int | None) -> float:
     return helper(1.0)
 
 
+def doubled(module: nn.Module, inputs: Any, output: Tensor) -> Tensor:
+    return 2 * output
+
+
+def hooked(layer: nn.Module, hook: Callable[..., Tensor] = doubled) -> nn.Module:
+    """Return a layer with a hook."""
+    layer.register_forward_hook(hook)
+    return layer
+
+
 class Data:
     """A data set of the user."""
 
@@ -288,6 +298,7 @@ DIFFERENT: dict[str, tuple[Any, Any]] = {
     "default": (functools.partial(helper, 1.0), functools.partial(helper, 2.0)),
     "weights": (network_of(0), network_of(1)),
     "attribute": (network_of(), changed(network_of(), "bits", 4)),
+    "hook": (hooked(nn.Identity()), hooked(nn.Identity(), lambda layer, inputs, output: output)),
     "layer": (nn.Sequential(nn.Conv1d(1, 1, 3)), nn.Sequential(nn.Conv1d(1, 1, 3, padding=1))),
 }
 
@@ -327,6 +338,25 @@ def test_equal_content_has_one_digest_in_every_process(tmp_path: Path) -> None:
     finally:
         del sys.modules["made"]
     assert here["found"] == ran.stdout.strip()
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        nn.LSTM,
+        lambda *sizes: nn.utils.parametrizations.weight_norm(nn.Linear(*sizes)),
+        lambda *sizes: hooked(nn.Linear(*sizes)),
+    ],
+    ids=["weak references", "weight norm", "hooks"],
+)
+def test_equal_networks_have_one_digest_whatever_was_made_before(made: Callable[..., nn.Module]) -> None:
+    found = []
+    for seed in (0, 0, 1):
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            found.append(object_digest(made(3, 2), "x"))
+        hooked(nn.Identity())  # takes numbers of hooks
+    assert found[0] == found[1] != found[2]
 
 
 def test_code_that_no_module_holds_counts_with_its_content() -> None:
