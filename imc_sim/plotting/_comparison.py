@@ -16,6 +16,7 @@ from imc_sim._stats import Sample, chip_interval, mean_interval
 from imc_sim.plotting._figure import lower_limit, new_figure
 from imc_sim.plotting._labels import place, shown
 from imc_sim.plotting._tables import chip_count, distinct, numbers
+from imc_sim.study import finished_trials
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -68,12 +69,13 @@ def comparison_data(results: Results) -> DataFrame:
     Raises:
         ResultsError: there is no finished trial.
     """
-    study, trials = results.study, {}
-    for row in sorted(results.rows.values(), key=lambda r: r["chip"]):
-        if row["state"] == "done":
-            trials.setdefault(row["point"], []).append(row)
+    study, (table, numbers) = results.study, finished_trials(results.rows)
+    digital = {p[key] for p in study["points"] for key in ("baseline", "reference") if key in p}
+    trials = {point: [table.at(n) for n in each.tolist()] for point, each in numbers.items() if point in digital}
+    correct, total = table.column("correct"), table.column("total")
+    counts = {point: (100 * correct[each] / total[each]).tolist() for point, each in numbers.items()}
     cases = {case["name"]: case for case in study["cases"]}
-    rows = [_row(study, cases[point["case"]], point, trials) for point in study["points"]]
+    rows = [_row(study, cases[point["case"]], point, trials, counts.get(point["id"], [])) for point in study["points"]]
     if not any(row["chips"] or row["digital"] == row["digital"] for row in rows):
         raise ResultsError(str(results.folder), "no finished trial", "one at least", "Run the study again.")
     data = DataFrame(rows, columns=COLUMNS)
@@ -88,13 +90,13 @@ def _chance(study: dict[str, Any]) -> float:
 
 
 def _row(
-    study: dict[str, Any], case: dict[str, Any], point: dict[str, Any], trials: dict[str, list[dict[str, Any]]]
-) -> dict[str, Any]:
-    """Return the row of one point of the study."""
+    study: dict[str, Any], case: dict[str, Any], point: dict[str, Any], trials: dict[str, list[dict[str, Any]]],
+    found: list[float],
+) -> dict[str, Any]:  # fmt: skip
+    """Return the row of one point of the study, from the digital trials and the accuracies of its chips in %."""
     whole = trials.get(point.get("reference", point["baseline"]), [])
     digital = _digital(whole)
     same = _digital(trials.get(point["baseline"], [])) if "reference" in point else {}
-    found = [100 * row["correct"] / row["total"] for row in trials.get(point["id"], [])]
     mean, low, high = mean_interval(found) if found else (math.nan, math.nan, math.nan)
     if point.get("vary") and len(set(found)) == 1 < len(found):
         low, high = (100 * end for end in chip_interval([x / 100 for x in found])[1:])

@@ -17,7 +17,8 @@ from imc_sim.plotting._figure import LogLabels, legend_label, mark_level, new_pa
 from imc_sim.plotting._labels import place
 from imc_sim.plotting._metric import Metric
 from imc_sim.plotting._tables import numbers, where
-from imc_sim.study import measure
+from imc_sim.runs import Array
+from imc_sim.study import finished_trials, measures
 
 if TYPE_CHECKING:
     from imc_sim.study import Results
@@ -42,35 +43,32 @@ def convergence_data(results: Results) -> DataFrame:
     Raises:
         ResultsError: no point has two chips.
     """
-    accuracies: dict[str, list[float]] = {}
-    metric = Metric.of(results.study)
-    for row in sorted(results.rows.values(), key=lambda r: r["chip"]):
-        if row["state"] == "done":
-            accuracies.setdefault(row["point"], []).append(metric.factor * measure(row))
-    axes, rows = results.study["axes"], []
+    metric, (table, numbers) = Metric.of(results.study), finished_trials(results.rows)
+    found = metric.factor * measures(table)
+    axes, names, rows = results.study["axes"], list[str](), []
     for point in results.study["points"]:
         where = [place(v, axis) for v, axis in zip(point["values"], axes, strict=True)]
-        rows += _running(", ".join([point["case"], *where]), accuracies.get(point["id"], []))
+        values = found[numbers.get(point["id"], [])]
+        if len(values) > 1:
+            names += [", ".join([point["case"], *where])] * len(values)
+            rows.append(_running(values))
     if not rows:
         raise ResultsError(str(results.folder), "no point of two chips", "one at least", "Run it with more chips.")
     columns = _COLUMNS if metric.is_share else ["score" if name == "accuracy" else name for name in _COLUMNS]
-    data = DataFrame(rows, columns=columns)
+    data = DataFrame(dict(zip(columns, (names, *map(np.concatenate, zip(*rows, strict=True))), strict=True)))
     target = results.study["chips"]["half_width"]
     data.attrs = {"target": None if target is None else metric.factor * target, "metric": metric}
     return data
 
 
-def _running(point: str, accuracies: list[float]) -> list[tuple[object, ...]]:
-    """Return the rows of a point: `mean_interval` of the first 1, 2, … accuracies."""
-    if len(accuracies) < 2:
-        return []
-    values, n = np.array(accuracies), np.arange(1, len(accuracies) + 1)
+def _running(values: Array) -> tuple[Array, ...]:
+    """Return the columns of a point: `mean_interval` of the first 1, 2, … accuracies."""
+    n = np.arange(1, len(values) + 1)
     centred = values - values.mean()  # the squares of numbers that differ little would cancel
     mean = centred.cumsum() / n
     variance = ((centred**2).cumsum() - n * mean**2)[1:].clip(0.0) / (n[1:] - 1)
     half = stdtrit(n[1:] - 1, 0.975) * np.sqrt(variance / n[1:])
-    columns = (n.tolist(), accuracies, (mean + values.mean()).tolist(), [float("nan"), *half.tolist()])
-    return [(point, *row) for row in zip(*columns, strict=True)]
+    return n, values, mean + values.mean(), np.concatenate([[np.nan], half])
 
 
 def slowest(data: DataFrame, count: int = _SHOWN) -> list[str]:

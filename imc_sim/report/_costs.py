@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from imc_sim._quantities import number_of, with_unit
 from imc_sim._stats import FULL_BAND, band_label
 from imc_sim.plotting import Metric, has_costs, heading, is_number, pareto_data, shown
 from imc_sim.report._html import Cell, details, escaped, table
+from imc_sim.runs import Row, RowTable
+from imc_sim.study import finished_trials
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -69,10 +74,11 @@ def not_counted(results: Results) -> str:
     Args:
         results: results of the study.
     """
-    rows = results.costs.values()
+    rows = _distinct(results.costs)
     missing = list(dict.fromkeys(text for row in rows for text in row["not_counted"]))
     scaled = list(dict.fromkeys(text for row in rows for text in row["scaled"]))
-    lacking = sum(row["state"] == "done" and row["chip"] >= 0 for row in results.rows.values()) - len(results.costs)
+    finished, _ = finished_trials(results.rows)
+    lacking = int((finished.column("chip") >= 0).sum()) - len(results.costs)
     chip = results.study["chip"] or {}
     cost = chip.get("cost") or {}
     split = (cost.get("rows_per_read") or math.inf) < chip.get("tile", {}).get("rows", 0)
@@ -91,6 +97,14 @@ def not_counted(results: Results) -> str:
         f"Numbers of circuits: {cost['source']}" if cost.get("source") else "",
     ]
     return " ".join(filter(None, parts))
+
+
+def _distinct(costs: Mapping[str, Row]) -> list[Row]:
+    """Return the first of the rows that leave out and scale the same."""
+    if not isinstance(costs, RowTable):
+        return list(costs.values())
+    texts = np.stack([costs.column("not_counted"), costs.column("scaled")])
+    return [costs.at(number) for number in sorted(np.unique(texts, axis=1, return_index=True)[1].tolist())]
 
 
 def _table(results: Results, data: DataFrame) -> str:

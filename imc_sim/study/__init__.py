@@ -13,9 +13,10 @@ from imc_sim.study._runner import Progress, run
 from imc_sim.study._schema import json_schema
 from imc_sim.study._spec import DERIVED, Case, Chips, Study, load_study, with_settings
 from imc_sim.study._status import status
+from imc_sim.study._stopping import finished_trials
 from imc_sim.study._store import ResultStore
 from imc_sim.study._sweep import sweep
-from imc_sim.study._trials_file import measure
+from imc_sim.study._trials_file import measure, measures
 
 __all__ = [
     "DERIVED",
@@ -37,11 +38,13 @@ __all__ = [
     "Trial",
     "combine",
     "dry_run",
+    "finished_trials",
     "has_parquet",
     "json_schema",
     "load_study",
     "make_executor",
     "measure",
+    "measures",
     "merge",
     "points_of",
     "resolved",

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from imc_sim._stats import mean_interval
-from imc_sim.runs import Array, RowTable
+from imc_sim.runs import Array, Row, RowTable
 from imc_sim.study._spec import Chips
-from imc_sim.study._trials_file import measures
+from imc_sim.study._trials_file import as_table, measures
 
 
 def stopping_count(chips: Chips, results: Sequence[float] | Array) -> int | None:
@@ -70,6 +70,17 @@ def by_point(rows: RowTable) -> dict[str, Array]:
     names = rows.texts("point")
     parts = np.split(order, bounds[1:])
     return {str(names[points[each[0]]]): each for each in parts if len(each)}
+
+
+def finished_trials(rows: Mapping[str, Row]) -> tuple[RowTable, dict[str, Array]]:
+    """Return the finished trials, and for each point the numbers of its trials in the order of chips.
+
+    Args:
+        rows: by trial id, as `Results.rows`.
+    """
+    table = as_table(rows)
+    table = table.select(table.has("state", "done"))
+    return table, by_point(table)
 
 
 def without_gap(chips: Array, results: Array) -> Array:

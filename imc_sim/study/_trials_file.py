@@ -146,7 +146,11 @@ def as_table(rows: Mapping[str, Row]) -> RowTable:
 
 
 def measures(rows: RowTable) -> Array:
-    """Return the result of every row, as `measure` does; NaN for failed trials."""
+    """Return the result of every row, as `measure` does; NaN for failed trials.
+
+    Args:
+        rows: of trials.jsonl.
+    """
     with np.errstate(invalid="ignore"):
         shares = rows.column("correct") / rows.column("total")
     found = np.where(rows.column("correct") == MISSING, rows.column("score"), shares)
