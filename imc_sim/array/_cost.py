@@ -20,7 +20,7 @@ STEPS = {
 
 
 class _Stated(Spec):
-    """A circuit whose energy and area a source states, maybe for another technology node.
+    """A circuit whose energy and area a source states, possibly for another technology node.
 
     Attributes:
         energy_J: energy of one action; None: not counted.

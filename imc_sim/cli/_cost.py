@@ -32,7 +32,7 @@ def cost(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
     quiet: Quiet = False,
 ) -> None:
-    """Estimate what an inference takes on a chip.
+    """Estimate energy, latency and area of an inference.
 
     Prints energy, latency and area of every layer and component, with a search in the key memory of a few-shot task.
     The chip states what its circuits take; docs/cost.md has the formulas. What it leaves out is listed as not counted.

@@ -1,4 +1,4 @@
-"""Multiply actions with components: energy, time and area of every layer."""
+"""Multiply numbers of actions by what components take: energy, time and area of every layer."""
 
 from __future__ import annotations
 

@@ -162,7 +162,9 @@ class CostReport:
         """
         one, two = len(self.energies_J), len(other.energies_J)
         if one and two and one != two:
-            raise InputError("cost, joined", f"{one} and {two} chips", "as many", "Use the same chips in both parts.")
+            raise InputError(
+                "cost, joined", f"{one} and {two} chips", "equal numbers", "Use the same chips in both parts."
+            )
         not_counted = tuple(dict.fromkeys((*self.not_counted, *other.not_counted)))
         shared = other.shared_area_m2 | self.shared_area_m2
         return CostReport(self.chip, self.layers + other.layers, shared, not_counted, self.scaled, self.peak)

@@ -72,8 +72,8 @@ class Costs:
             queries: [batch, dim], or [chip, batch, dim].
         """
         if self.chips.priced:
-            asked = queries[..., some(queries.shape[-2], QUERIES).to(queries.device), :]
-            self._join(price(self.chips.chip, [count_search(memory, asked, self.chips.writes)]))
+            sample = queries[..., some(queries.shape[-2], QUERIES).to(queries.device), :]
+            self._join(price(self.chips.chip, [count_search(memory, sample, self.chips.writes)]))
 
     def each(self) -> list[ChipCost] | None:
         """Return the cost of each chip; None for chips without a cost."""

@@ -69,7 +69,7 @@ def quoted(row: dict[Any, Any], metric: Metric) -> str:
 
 
 def not_counted(results: Results) -> str:
-    """Return what the energies, times and areas of a study leave out, and where the numbers of its chips are from.
+    """Return what the energies, times and areas of a study leave out, and the source of what circuits take.
 
     Args:
         results: results of the study.
@@ -94,7 +94,7 @@ def not_counted(results: Results) -> str:
         f"{number_of(lacking, 'trial')} {'has' if lacking == 1 else 'have'} no cost." if lacking else "",
         "Accuracy is simulated with one conversion for all rows of a tile (rows_per_read)." if split else "",
         "ADCs of all resolutions take the same energy: energy_J is stated without step_energy_J." if flat else "",
-        f"Numbers of circuits: {cost['source']}" if cost.get("source") else "",
+        f"Costs of circuits: {cost['source']}" if cost.get("source") else "",
     ]
     return " ".join(filter(None, parts))
 

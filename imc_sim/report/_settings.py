@@ -43,7 +43,7 @@ def differences(spec: Spec, path: str, reference: Spec | None = None) -> Iterato
         here = f"{path}.{name}"
         if isinstance(value, Spec):
             same = type(value) is type(default)
-            if not same and not field.is_required():
+            if not same and not field.is_required() and "kind" in type(value).model_fields:
                 yield Setting(f"{here}.kind", _kind(value), _kind(default), field.description or "")
             yield from differences(value, here, default if same and isinstance(default, Spec) else None)
         elif field.is_required() or value != default:
@@ -104,7 +104,7 @@ def _study(study: dict[str, Any]) -> Study:
 
 
 def _kind(spec: Any) -> str:
-    return str(getattr(spec, "kind", "")) or ("none" if spec is None else type(spec).__name__)
+    return "none" if spec is None else str(spec.kind)
 
 
 def _flat(data: Any, path: str) -> Iterator[tuple[str, Any]]:

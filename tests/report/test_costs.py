@@ -76,7 +76,7 @@ def test_the_report_has_costs_and_says_what_is_not_counted(plain: Results, price
     chip = {"tile": {"rows": 128}, "cost": {"rows_per_read": 9, "source": "a paper"}}
     split = not_counted(dataclasses.replace(priced, study={**priced.study, "chip": chip}))
     assert "one conversion for all rows of a tile (rows_per_read)" in split
-    assert split.endswith("Numbers of circuits: a paper")
+    assert split.endswith("Costs of circuits: a paper")
     assert "rows_per_read" not in not_counted(priced)
     assert "9 trials have no cost." in not_counted(dataclasses.replace(priced, costs={}))
     assert "Energy, latency and area" not in write_report(dataclasses.replace(plain, folder=tmp_path)).read_text()

@@ -112,6 +112,15 @@ def test_settings_of_the_same_kind_are_compared_with_those_of_the_default() -> N
     assert required == {"chip.device.g_lrs_S", "chip.device.g_hrs_S"}, "required ones are always listed"
 
 
+def test_settings_are_keys_of_the_file() -> None:
+    """Parts of a cost have no key `kind`, but ADCs."""
+    from imc_sim.array import load_chip
+
+    kinds = [s.path for s in differences(load_chip("rram_xnor"), "chip") if s.path.endswith(".kind")]
+    assert "chip.cost.converter.kind" in kinds
+    assert not {"chip.cost.kind", "chip.cost.lines.kind"} & set(kinds)
+
+
 def test_a_table_is_sorted_by_its_heads() -> None:
     made = table(["a", "b"], [["x", ("1", 1.0)]], "l")
     heads = "".join(f'<th scope="col"><button type="button">{name}</button></th>' for name in "ab")
