@@ -100,7 +100,7 @@ def data_digest(part: str, root: Path | None = None) -> str:
     if own_kind(name) == "arrays":
         data = load_own(name, split)
         return _of_labelled(data, (data.images.dtype.str, data.images.shape))
-    images = cast("FolderImages", load_image_folder(name, split, None, root).images)
+    images = cast("FolderImages", load_image_folder(name, split, None, root, same_classes=False).images)
     source = fingerprint([images.folder, *images.files, images.facts.tobytes()])
     return _kept(part, source, int(images.facts[:, -1].max()), lambda: _of_folder(images))
 
@@ -127,7 +127,7 @@ def data_state(part: str, root: Path | None = None) -> str:
         elif own_kind(name) == "arrays":
             found = own_state(name, split)
         else:
-            images = cast("FolderImages", load_image_folder(name, split, None, root).images)
+            images = cast("FolderImages", load_image_folder(name, split, None, root, same_classes=False).images)
             found = (images.folder, images.files, images.facts.tobytes())
     except (InputError, MissingDataError, KeyError):
         return ""  # reading the data reports what is wrong

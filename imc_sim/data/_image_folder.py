@@ -96,7 +96,9 @@ class FolderImages:
         return out.reshape(*chosen.shape, *self.shape[1:])
 
 
-def load_image_folder(name: str, split: str, size: int | None = None, root: Path | None = None) -> LabelledImages:
+def load_image_folder(
+    name: str, split: str, size: int | None = None, root: Path | None = None, *, same_classes: bool = True
+) -> LabelledImages:
     """Load the images and labels of a folder of images.
 
     Args:
@@ -105,6 +107,8 @@ def load_image_folder(name: str, split: str, size: int | None = None, root: Path
         split: "train" or "test"; the folder of "test" is `val` or, if that does not exist, `test`.
         size: pixels per side, 4 to 512; None: 224.
         root: folder that holds the data sets; None: see `data_root`.
+        same_classes: whether both splits must have the same classes, as for classification; those of few-shot tasks
+            usually differ.
 
     Returns:
         The images and labels; labels follow the sorted names of the class folders. Images are decoded when they are
@@ -117,8 +121,9 @@ def load_image_folder(name: str, split: str, size: int | None = None, root: Path
     side = _SIZE if size is None else size
     if not 4 <= side <= 512:
         raise InputError("size", side, "4 to 512 pixels", "Choose the side that the network takes, such as 224.")
-    classes = image_classes(name, split, root)
+    choose_split(name, split, tuple(SPLITS))
     folder = _split_folder(name, split, root)
+    classes = image_classes(name, split, root) if same_classes else _class_folders(folder)
     files = [_images(folder / each) for each in classes]
     paths = tuple(f"{each}/{file}" for each, found in zip(classes, files, strict=True) for file in found)
     facts = np.array([stat_facts((folder / path).stat()) for path in paths], np.int64)

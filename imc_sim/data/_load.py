@@ -150,7 +150,7 @@ def load_pool(
     if kind == "labelled":
         return _sized(as_pool(load_labelled(name, split, root, cached=cached)), size)
     if kind == "folder":
-        return as_pool(load_image_folder(name, split, size, root))
+        return as_pool(load_image_folder(name, split, size, root, same_classes=False))
     if kind == "arrays":
         return _sized(as_pool(load_own(name, split)), size)
     info, size = dataset_info(name, "pool"), 32 if size is None else size

@@ -163,8 +163,9 @@ _HIDDEN = {
     "__dict__", "__weakref__", "__doc__", "__module__", "__annotations__", "__firstlineno__", "__static_attributes__",
     "_abc_impl",
 }  # fmt: skip
-#: attributes of modules that change no result in eval mode
+#: ends of the names of attributes of modules that hold hooks by number
 _HOOKS = ("_hooks", "_hooks_with_kwargs", "_hooks_always_called")
+#: attributes of modules that change no result in eval mode
 _LIVE = ("training", "_is_full_backward_hook", "_non_persistent_buffers_set")
 
 

@@ -11,7 +11,7 @@ from PIL import Image
 
 from imc_sim import InputError
 from imc_sim._errors import MissingDataError
-from imc_sim.data import check, class_count, fetch, gather_labelled, load_classes, load_labelled
+from imc_sim.data import check, class_count, fetch, gather_labelled, load_classes, load_labelled, load_pool
 from imc_sim.data._registry import dataset_info
 
 #: file of the training set -> its colour; labels are those of the sorted class folders
@@ -306,6 +306,12 @@ def test_training_images_are_refused_where_the_test_set_has_other_classes(root: 
         load_classes("folder:fruit", "train", 8, root)
     shutil.rmtree(root / "fruit/val")
     assert len(load_classes("folder:fruit", "train", 8, root).labels) == 6
+
+
+def test_splits_of_a_pool_for_episodes_may_have_other_classes(root: Path) -> None:
+    (root / "fruit/val/apple").rename(root / "fruit/val/pear")
+    assert "pear" in load_pool("folder:fruit", "test", 8, root).class_names
+    assert "pear" not in load_pool("folder:fruit", "train", 8, root).class_names
 
 
 def test_names_splits_and_sizes_are_checked(root: Path) -> None:
