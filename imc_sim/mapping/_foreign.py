@@ -47,7 +47,7 @@ def _unwrapped(content: Any, path: Path, notes: list[str]) -> dict[str, Tensor]:
     for level in range(_LEVELS + 1):
         if not isinstance(content, dict):
             break
-        if content and all(isinstance(v, Tensor) for v in content.values()):
+        if _is_state(content):
             return dict(content)
         key = next((k for k in _WRAPPERS if isinstance(content.get(k), dict)), None)
         if key is None or level == _LEVELS:
@@ -55,10 +55,16 @@ def _unwrapped(content: Any, path: Path, notes: list[str]) -> dict[str, Tensor]:
         others = ", ".join(map(str, content.keys() - {key})) or "nothing"
         notes.append(f"taken from the key {key!r}; left out: {others}")
         content = content[key]
-    got = type_of(content)
+    got, step = type_of(content), _SAVE_AGAIN
     if isinstance(content, dict):
         got = f"a mapping with the keys {', '.join(map(str, list(content)[:6]))}"
-    raise CheckpointError(str(path), got, f"a state dict, plain or under {', '.join(_WRAPPERS)}", _SAVE_AGAIN)
+        found = [key for key, part in content.items() if key not in _WRAPPERS and _is_state(part)]
+        step = f"Save one part and import that: torch.load({path.name!r})[{found[0]!r}]." if found else step
+    raise CheckpointError(str(path), got, f"a state dict, plain or under {', '.join(_WRAPPERS)}", step)
+
+
+def _is_state(content: Any) -> bool:
+    return isinstance(content, dict) and bool(content) and all(isinstance(v, Tensor) for v in content.values())
 
 
 def _without_prefixes(state: dict[str, Tensor], notes: list[str]) -> dict[str, Tensor]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Any
 
@@ -388,7 +387,7 @@ def test_tensors_next_to_a_state_dict_are_not_a_part_of_it(wrapper: str, tmp_pat
     assert {key: value.dtype for key, value in state.items()} == {"a": torch.float32, "n": torch.int64}
     assert notes == [f"taken from the key {wrapper!r}; left out: step"]
     torch.save({"step": torch.tensor(3), "a": {"b": torch.ones(2)}, "epoch": 4}, tmp_path / "d.pt")
-    with pytest.raises(CheckpointError, match=re.escape("a mapping with the keys step, a, epoch")):
+    with pytest.raises(CheckpointError, match=r"keys step, a, epoch.*load\('d\.pt'\)\['a'\]"):
         read_state(tmp_path / "d.pt")
 
 
