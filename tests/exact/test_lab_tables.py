@@ -167,13 +167,13 @@ def test_statistics_below_the_cells_are_no_cells(
 ) -> None:
     table = read(tmp_path, f"{heading};LRS (uS);HRS (uS)\n{rows}{footer}")
     assert sorted(set(table["G"])) == [4.5e-6, 5.5e-6, 61.5e-6, 62.5e-6]
-    assert any(f"rows that are no cells: {names}" in note for note in table.notes)
+    assert any(f"not of cells: {names}" in note for note in table.notes)
 
 
 def test_statistics_of_states_are_no_state(tmp_path: Path) -> None:
     table = read(tmp_path, "state,G (uS)\nLRS,61\nHRS,4\nMean,32\n")
     assert table["G"].tolist() == [61e-6, 4e-6]
-    with pytest.raises(InputError, match="no measurement left .left out: 2 rows that are no cells: 'mean', 'std'"):
+    with pytest.raises(InputError, match="no measurement left .left out: 2 rows not of cells: 'mean', 'std'"):
         fit(read(tmp_path, "value,LRS (uS),HRS (uS)\nmean,61,4\nstd,3,1\n"))
 
 

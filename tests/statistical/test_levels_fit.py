@@ -197,6 +197,14 @@ def test_a_few_cells_far_out_keep_their_share_of_the_variance() -> None:
         assert cells.std() == pytest.approx(G.std(ddof=1), rel=0.05), k
 
 
+@pytest.mark.parametrize(("readings", "found"), [(1, False), (50, True)])
+def test_readings_of_the_same_cells_are_not_taken_for_cells(readings: int, found: bool) -> None:
+    cells = np.repeat(np.arange(20), readings)
+    G = 1.0 + 0.05 * rng(40).normal(size=20)[cells]
+    fitted = fit({"cell": cells, "LRS (uS)": 60 * G, "HRS (uS)": 4 * G + 0.01 * rng(41).normal(size=len(G))})
+    assert ("50 values of each cell and state" in fitted.part.deviations[0]) is found
+
+
 def test_targets_in_ohm_are_levels_of_falling_resistance() -> None:
     targets = np.repeat([5e3, 2e4, 1e5], 300)
     ohm = targets * (1.0 + 0.02 * rng(60).standard_normal(900))

@@ -15,7 +15,6 @@ from imc_sim.device._cycles import Endurance
 from imc_sim.device.fit._estimates import (
     Floats,
     Series,
-    cell_numbers,
     frame,
     jackknife,
     levels_part,
@@ -24,7 +23,7 @@ from imc_sim.device.fit._estimates import (
 )
 from imc_sim.device.fit._part import Options, PartFit
 from imc_sim.device.fit._quality import line
-from imc_sim.device.fit._reader import Table
+from imc_sim.device.fit._reader import Table, cell_numbers
 
 #: most correlation that a chip takes
 _MOST = 0.95

@@ -15,7 +15,7 @@ from imc_sim._errors import InputError
 from imc_sim.device.fit._levels import LEAST, fit_levels
 from imc_sim.device.fit._part import Options
 from imc_sim.device.fit._quality import mean_interval, std_interval
-from imc_sim.device.fit._reader import Table
+from imc_sim.device.fit._reader import Table, cell_numbers
 
 Floats = NDArray[np.float64]
 #: groups of cells, each left out once
@@ -125,16 +125,6 @@ class Series:
             cells: a mask or indices.
         """
         return Series(self.state, self.temperature_K, self.at, self.G[cells])
-
-
-def cell_numbers(table: Table) -> NDArray[np.int64]:
-    """Return a number for every row that tells cells apart: columns `device`, `cell`, `row` and `column` together."""
-    known = [table[role] for role in ("device", "cell", "row", "column") if role in table]
-    number = np.zeros(len(table), dtype=np.int64)
-    for column in known:
-        each = np.unique(column, return_inverse=True)[1]
-        number = np.unique(number * (int(each.max()) + 1) + each, return_inverse=True)[1]
-    return number
 
 
 def series_of(table: Table, axis: str) -> list[Series]:

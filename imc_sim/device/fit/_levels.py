@@ -18,12 +18,14 @@ from imc_sim.device.fit._laws import FittedLaw, likelier_law
 from imc_sim.device.fit._level_data import StateFit, cdf_data, largest_distance, sigma_data
 from imc_sim.device.fit._level_quantiles import measured_quantiles
 from imc_sim.device.fit._part import Options, PartFit
-from imc_sim.device.fit._reader import Table
+from imc_sim.device.fit._reader import Table, cell_numbers
 
 #: Conductances in S by state: `HRS` and `LRS`, or `0` … `n - 1`; from the lowest to the highest.
 Samples = dict[str, NDArray[np.float64]]
 _Floats = NDArray[np.float64]
 
+#: Values of each cell and state from which on the intervals are said to be too narrow.
+_REPEATED = 1.5
 #: Fewest values of a state for a fit.
 LEAST = 5
 #: Cells of a level sampled from a finished chip; chips over all levels, and the most for one. A few cells far out make
@@ -63,8 +65,20 @@ def fit_levels(table: Table, options: Options) -> PartFit:
     summary = f"{low:.4g} to {high:.4g} uS. {'; '.join(s.summary for s in states)}."
     summary += "".join(f" {100 * count / n:.2g} % {name}." for name, (count, n) in defects.found.items())
     return PartFit(
-        "levels", part, rows + _defect_rows(defects), quality.in_words(found), summary, figures, tuple(states)
-    )
+        "levels", part, rows + _defect_rows(defects), _repeated(table) + quality.in_words(found), summary, figures,
+        tuple(states),
+    )  # fmt: skip
+
+
+def _repeated(table: Table) -> list[str]:
+    """Return a line on intervals where most cells were measured several times in a state; empty where they were not."""
+    if "cell" not in table and not {"row", "column"} <= table.columns.keys():
+        return []
+    cells = cell_numbers(table)
+    state = np.unique(table["state" if "state" in table else "target"], return_inverse=True)[1]
+    values = len(table) / len(np.unique(state * (int(cells.max()) + 1) + cells))
+    words = "the intervals are those of independent values, and too narrow where cells differ"
+    return [f"{values:.3g} values of each cell and state: {words}"] if values >= _REPEATED else []
 
 
 def samples_of(table: Table) -> Samples:

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from imc_sim._errors import InputError
+from imc_sim._quantities import number_of
 from imc_sim.device.fit._column_checks import check_distinct, check_headings, check_names, check_values, statistics_rows
 from imc_sim.device.fit._columns import NAMES, Column, channel_of, named_columns, parse_headings, shown, state_name
 from imc_sim.device.fit._contents import binary_content, decoded, frame_of
@@ -72,6 +73,16 @@ class Table:
             rows: a mask or indices.
         """
         return replace(self, columns={role: values[rows] for role, values in self.columns.items()})
+
+
+def cell_numbers(table: Table) -> NDArray[np.int64]:
+    """Return a number for every row that tells cells apart: columns `device`, `cell`, `row` and `column` together."""
+    known = [table[role] for role in ("device", "cell", "row", "column") if role in table]
+    number = np.zeros(len(table), dtype=np.int64)
+    for column in known:
+        each = np.unique(column, return_inverse=True)[1]
+        number = np.unique(number * (int(each.max()) + 1) + each, return_inverse=True)[1]
+    return number
 
 
 def read_table(
@@ -163,7 +174,7 @@ def _parsed(text: str, layout: Layout, where: str) -> tuple[Any, list[str]]:
         joined[column.index] = (
             pd.api.types.union_categoricals(pieces) if named else pd.concat(pieces, ignore_index=True)
         )
-    notes = [f"left out: {out} rows that are no cells: {shown(list(dict.fromkeys(labels)), 5)}"] if out else []
+    notes = [f"left out: {number_of(out, 'row')} not of cells: {shown(list(dict.fromkeys(labels)), 5)}"] if out else []
     return pd.DataFrame(joined), notes
 
 
