@@ -24,7 +24,7 @@ from imc_sim.device.fit._reader import Table, cell_numbers
 Samples = dict[str, NDArray[np.float64]]
 _Floats = NDArray[np.float64]
 
-#: Values of each cell and state from which on the intervals are said to be too narrow.
+#: Values of each cell and state from which on the intervals are reported as too narrow.
 _REPEATED = 1.5
 #: Fewest values of a state for a fit.
 LEAST = 5
