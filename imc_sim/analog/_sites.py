@@ -134,7 +134,7 @@ class _Run(ProductMode):
         if version is not None and self.compared.get(self.done) == version:
             return
         if not equal_weights(found, weight):
-            step = "Map the network as it infers, with inputs that take the same way through it."
+            step = "Map the network as it infers, with inputs that follow the same path through it."
             raise InputError(f"site {name!r}", "other weights than were mapped", "the same in every call", step)
         if version is not None:
             self.compared[self.done] = version
@@ -155,5 +155,5 @@ class _Run(ProductMode):
 
 
 def _other_way(where: str, got: str) -> InputError:
-    step = "Probe the network with inputs that take the same way through it."
+    step = "Probe the network with inputs that follow the same path through it."
     return InputError(where, got, "the calls of the probe", step)
