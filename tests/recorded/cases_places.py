@@ -84,6 +84,7 @@ def record_kept_content() -> dict[str, Any]:
         "no place": {"int8": "error"},
         "a glob": {"layers": {"features.*": "error"}},
         "memory": {"memory": "digital"},
+        "nothing": {"binary": "digital", "memory": "digital"},
     }.items():
         study = {
             "name": "s",
