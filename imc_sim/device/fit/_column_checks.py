@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,8 @@ from imc_sim.device.fit._columns import NAMES, Column, parse_heading
 _SAME = 1e-3
 #: most texts in a column of numbers that are looked at
 _MOST = 1000
+#: least share of rows that are numbered where text without a digit is no name of a cell
+_NUMBERED = 0.9
 #: names of rows that spreadsheets and testers add below or above the cells
 _STATISTIC = re.compile(
     r"(?:mean|average|avg|median|std|stdev|stddev|st\.? ?dev|standard dev\w*|sigma|variance|var|cv|rsd|min|max|minimum|"
@@ -39,12 +41,14 @@ def statistics_rows(frame: Any, columns: Sequence[Column]) -> tuple[NDArray[np.b
         if pd.api.types.is_numeric_dtype(frame[place]):
             continue
         codes, labels = pd.factorize(frame[place])
-        numbered = _numbered(labels, codes)
-        bad = [
-            bool(_STATISTIC.match(text := str(x).strip()) or (numbered and not re.search(r"\d", text))) for x in labels
-        ]
-        found |= np.array([*bad, False])[codes]
-        names += [str(label) for label, out in zip(labels, bad, strict=True) if out]
+        texts = pd.Series([str(x).strip() for x in labels], dtype=object)
+        numbers: Any = pd.to_numeric(texts.str.replace(",", "."), errors="coerce").notna().to_numpy()
+        numbered = np.append(numbers, False)[codes].sum() >= _NUMBERED * len(codes)
+        bad = np.zeros(len(texts) + 1, bool)  # the last one for empty cells
+        for k in np.flatnonzero(~numbers):
+            bad[k] = bool(_STATISTIC.match(texts[k])) or (numbered and not re.search(r"\d", texts[k]))
+        found |= bad[codes]
+        names += texts[bad[:-1]].tolist()
     return found, names
 
 
@@ -62,14 +66,6 @@ def check_headings(frame: Any, columns: Sequence[Column], where: str) -> None:
                 raise InputError(
                     where, got, "one table", "Save each table as a file, or convert them to equal columns."
                 )
-
-
-def _numbered(labels: Collection[Any], codes: NDArray[np.int64]) -> bool:
-    """Tell whether nine of ten rows have a number as their name."""
-    import pandas as pd
-
-    numbers: Any = pd.to_numeric(pd.Series([str(x).replace(",", ".") for x in labels]), errors="coerce")
-    return bool(np.append(numbers.notna(), False)[codes].sum() >= 0.9 * len(codes))
 
 
 def check_names(raw: Any, column: Column) -> None:
