@@ -41,8 +41,9 @@ def statistics_rows(frame: Any, columns: Sequence[Column]) -> tuple[NDArray[np.b
         if pd.api.types.is_numeric_dtype(frame[place]):
             continue
         codes, labels = pd.factorize(frame[place])
-        texts = pd.Series([str(x).strip() for x in labels], dtype=object)
-        numbers: Any = pd.to_numeric(texts.str.replace(",", "."), errors="coerce").notna().to_numpy()
+        texts: Any = pd.Series([str(x).strip() for x in labels], dtype=object)
+        read: Any = pd.to_numeric(texts.str.replace(",", "."), errors="coerce")
+        numbers = read.notna().to_numpy()
         numbered = np.append(numbers, False)[codes].sum() >= _NUMBERED * len(codes)
         bad = np.zeros(len(texts) + 1, bool)  # the last one for empty cells
         for k in np.flatnonzero(~numbers):
