@@ -29,6 +29,7 @@ from imc_sim.evaluate import (
     _sampled_chips,
     _scoring,
     _session,
+    build_task,
 )
 from imc_sim.evaluate._classification import class_accuracy
 from imc_sim.evaluate._labelled import ClassificationData
@@ -308,7 +309,7 @@ def test_images_that_a_network_does_not_take_are_named_and_other_errors_are_kept
     for call in ((None, []), (load_chip("ideal").to_dict(), [0])):
         with pytest.raises(RuntimeError, match="mat1 and mat2"):
             _run.evaluate_chips("m", call[0], SMALL, call[1], 0)
-    assert checked == [("m", SMALL)] * 2
+    assert checked == [("m", build_task(SMALL, "task").to_dict())] * 2
 
 
 # -- mapping ------------------------------------------------------------------------------------------------

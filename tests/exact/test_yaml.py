@@ -97,11 +97,11 @@ def test_another_kind_drops_keys_where_kinds_have_their_own(part: str, kind: str
     [
         (
             {"programming": {"sigma": 0.1}},
-            "programming.kind: got no kind; allowed: relative, polynomial, measured, pulses.",
+            "programming.kind: got no kind; allowed: relative, polynomial, measured, map, pulses.",
         ),
         (
             {"programming": {"kind": "relativ"}},
-            "allowed: relative, polynomial, measured, pulses. Did you mean 'relative'?",
+            "allowed: relative, polynomial, measured, map, pulses. Did you mean 'relative'?",
         ),
         ({"programming": "relative"}, "got 'relative'; allowed: a mapping of keys to values. Write {kind: relative}."),
         ({"programming": {"kind": "relative", "sigma": -1.0}}, "device.programming.sigma: got -1.0"),

@@ -86,7 +86,7 @@ def test_log_ranges_have_a_constant_factor_and_keep_their_ends(start: float, fac
         ({"log": [1, 10, 2.5]}, "a whole number of 2"),
         ({"linspace": [0, 1, 1]}, "a whole number of 2"),
         ({}, "an empty mapping"),
-        ([], "at least 1 item"),
+        ([], "a list of 1 or more"),
         ([0, 0], "values that differ"),
     ],
 )
