@@ -44,6 +44,7 @@ from imc_sim.data import _check as checks
 from imc_sim.data import _fetch as fetching
 from imc_sim.data import _fingerprint as prints
 from imc_sim.data import _folders as folders
+from imc_sim.data import _load as loading
 from imc_sim.data import _omniglot as omniglot
 from imc_sim.data import _readers as readers
 from imc_sim.data import _whitening as whitening
@@ -527,3 +528,15 @@ def test_cifar_files_are_whole_records_with_channels_last(tmp_path: Path) -> Non
     found = readers.read_cifar10((path, path))
     assert found.shape == (4, 3073)
     assert found[0, :7].tolist() == [7, 1, 2, 3, 1, 2, 3]
+
+
+@pytest.mark.parametrize("cached", [True, False])
+@pytest.mark.parametrize(("name", "split"), [("omniglot", "evaluation"), ("glyphs", "test")])
+def test_pools_are_decoded_again_where_the_caller_says_so(
+    name: str, split: str, cached: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[Any] = []
+    made = np.zeros((2, 3, 32, 32), np.uint8), ("a", "b")
+    monkeypatch.setattr(loading, name, lambda *_, cached: (seen.append(cached), made)[1])
+    loading.load_pool(name, split, cached=cached)
+    assert seen == [cached]

@@ -155,6 +155,16 @@ def test_the_searched_logits_are_those_of_each_episode() -> None:
     assert requested[0][0] == 1
 
 
+def test_the_loss_of_the_memory_compares_queries_in_their_own_form() -> None:
+    data, features = few(torch.randn(16, 5, generator=torch.Generator().manual_seed(3)))
+    target, part, keys = Target(lambda x: x, features), attacked._Part(0, 2, 0, 6), features[:4].sign().reshape(2, 2, 5)
+    for form in ("float", "bipolar"):
+        of = task({"kind": "fgsm", "loss": "memory"}, episodes=2, keys="bipolar", query_form=form)
+        queries = features[4:].reshape(2, 6, 5)
+        wanted = (queries if form == "float" else queries.sign()) @ keys.mT / 5  # the width
+        torch.testing.assert_close(attacked._logits(part, features[4:], data, of, target), wanted, rtol=1e-6, atol=1e-6)
+
+
 def test_the_memory_of_an_attack_is_written_for_each_episode_and_reads_after_the_evaluation(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
