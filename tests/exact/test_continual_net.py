@@ -156,7 +156,7 @@ def test_recipes_that_store_no_stages_are_refused(tmp_path: Path, changes: dict[
 
 def test_impossible_settings_are_refused(trained: Any) -> None:
     network, _, _ = trained
-    for bad in ({"stage": 4}, {"head": 4}):
+    for bad in ({"stage": 4}, {"head": 4}, {"stage": 0}, {"head": 0}):
         with pytest.raises(InputError, match="1 to 3"):
             network.at(**bad)
     task = ClassificationTask(stage=1)
