@@ -257,8 +257,15 @@ def test_the_state_of_data_is_where_and_which_files(tmp_path: Path) -> None:
         for split in ("train", "val"):
             (tmp_path / root / "own" / split / "c").mkdir(parents=True)
             (tmp_path / root / "own" / split / "c" / "1.png").write_bytes(b"x")
-    found = {data_state("folder:own train", tmp_path / root) for root in ("a", "b")}
-    assert len(found) == 2
+        raw = tmp_path / root / "MNIST" / "raw"
+        raw.mkdir(parents=True)
+        for kind in ("images-idx3", "labels-idx1"):
+            (raw / f"train-{kind}-ubyte.gz").write_bytes(b"x")
+            os.utime(raw / f"train-{kind}-ubyte.gz", (1, 1))
+    for part in ("folder:own train", "mnist train"):
+        found = {data_state(part, tmp_path / root) for root in ("a", "b")}
+        assert len(found) == 2
+        assert "" not in found
 
 
 def test_digests_are_kept_only_of_files_that_did_not_change_just_now(

@@ -39,7 +39,7 @@ from imc_sim.array._plan import Plan
 from imc_sim.array._tiled_readout import TilePass, read_stream
 from imc_sim.array.encoding.kinds import encodings
 from imc_sim.config import build
-from imc_sim.device import Device, Drift, Faults, ReadDisturb, RelativeVariation, Time
+from imc_sim.device import Device, Drift, Faults, ReadDisturb, RelativeVariation, StateRelaxation, Time
 
 CELL = Device(g_lrs_S=1e-4, g_hrs_S=1e-5)
 CHIP = Chip(device=CELL, tile=Tile(rows=8, cols=6))
@@ -101,6 +101,14 @@ def test_settings_of_products_act_by_other_settings(changes: dict[str, Any], act
     for path, value in changes.items():
         found = found.replace(path, value)
     assert set(PATHS) - found.idle_in([(Differential(), True, True)]) == acting
+
+
+def test_settings_of_relaxation_by_state_that_do_not_act() -> None:
+    states = (1e-5, 1e-4)
+    assert StateRelaxation(states_S=states, shift_S=1e-6).idle() == {"tail", "states_S"}
+    assert StateRelaxation(states_S=states, sigma_S=1e-6).idle() == {"t0_s", "states_S"}
+    assert StateRelaxation(states_S=states, growth_S=(1e-6, 2e-6)).idle() == frozenset()
+    assert StateRelaxation(states_S=states).idle() == {"states_S", "tail", "t0_s"}
 
 
 def test_settings_of_wires_and_of_adcs_that_do_not_act() -> None:
