@@ -58,6 +58,8 @@ CASES: list[tuple[str, str, dict[str, Any]]] = [
         {"folder": Path("f"), "flips": [3, 4], "images": 5, "draws": 6},
     ),
     ("show sign-flips f --flips 3", "imc_sim.train.probe_folder", {"images": 1000, "draws": 20, "seed": 0}),
+    ("show spikes bitnet_digits_spikes --images 7 --steps 3 --set images=9", "imc_sim.evaluate.measure_firing",
+     {"task.images": 9, "task.steps": 3}),
     ("show quadratic --seed 9 --out x", "imc_sim.train.QuadraticTask.random", {"seed": 9}),
     ("data fetch mnist --root r --mirror file:///m", "imc_sim.data.fetch",
      {"name": "mnist", "root": Path("r"), "mirror": "file:///m"}),
@@ -122,5 +124,6 @@ def test_options_reach_their_function(
     assert ran.code == 0, ran.err
     chip: Any = found.get("chip")
     for key, value in expected.items():
-        given = chip.tile.rows if key == "chip.tile.rows" else found[key]
+        of_task = key.startswith("task.")
+        given = found["task"][key[5:]] if of_task else chip.tile.rows if key == "chip.tile.rows" else found[key]
         assert given == value, key
