@@ -147,7 +147,7 @@ def record_sets() -> dict[str, Any]:
     found["wrong"] = [
         tried(load_labelled, "digits", "tests"),
         tried(load_classes, "glyphs", "test", 16),
-        tried(load_pool, "mnist", "train"),
+        tried(load_pool, "glyphs", "trains"),
         tried(load_labelled, "digit", "test"),
     ]
     return found
