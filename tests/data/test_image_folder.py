@@ -318,6 +318,8 @@ def test_names_splits_and_sizes_are_checked(root: Path) -> None:
     for size in (3, 513):
         with pytest.raises(InputError, match="4 to 512 pixels"):
             load_classes("folder:fruit", "train", size, root)
+    for size in (4, 512):
+        assert load_classes("folder:fruit", "train", size, root).images.shape[1] == size
     with pytest.raises(InputError, match="split of folder:fruit: got 'val'; allowed: train, test"):
         load_classes("folder:fruit", "val", 8, root)
     with pytest.raises(InputError, match="got 'valid'; allowed: train, test"):

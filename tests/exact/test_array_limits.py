@@ -103,6 +103,18 @@ def test_settings_of_products_act_by_other_settings(changes: dict[str, Any], act
     assert set(PATHS) - found.idle_in([(Differential(), True, True)]) == acting
 
 
+def test_an_adc_of_one_sign_does_not_convert_sums_of_the_other() -> None:
+    for kind, signed in (("sym", True), ("pos", False)):
+        adc = build(Converter, {"kind": kind, "bits": 4}, "adc")
+        adc.check(signed, "bnn_i", "here")
+        with pytest.raises(
+            InputError, match=f"got '{kind}' with encoding bnn_i; allowed: '{'pos' if signed else 'sym'}'"
+        ):
+            adc.check(not signed, "bnn_i", "here")
+    for signed in (True, False):
+        Converter(kind="auto").check(signed, "bnn_i", "here")
+
+
 def test_settings_of_relaxation_by_state_that_do_not_act() -> None:
     states = (1e-5, 1e-4)
     assert StateRelaxation(states_S=states, shift_S=1e-6).idle() == {"tail", "states_S"}
