@@ -67,8 +67,8 @@ class RowRules:
     def _values(self, row: Row) -> Sequence[Any]:
         run, elapsed = ran(row)
         done = row["state"] == "done"
-        identity = number_of(self.identity(row)) if done else None
-        result = number_of([row.get(key) for key in self.payload]) if done else None
+        identity = hash_of(self.identity(row)) if done else None
+        result = hash_of([row.get(key) for key in self.payload]) if done else None
         return row["id"], row["state"], run, identity, result, elapsed
 
     def parse(self, line: bytes, row_id: str) -> Row:
@@ -160,7 +160,7 @@ def ran(row: Row) -> tuple[str | None, float | None]:
     return (meta["run"], meta["elapsed"]) if "run" in meta else (None, None)
 
 
-def number_of(data: Any) -> int:
+def hash_of(data: Any) -> int:
     """Return a hash of plain data within 64 bits, other than `MISSING`.
 
     Args:
@@ -351,12 +351,12 @@ def _meta_fault(meta: Any) -> str | None:
         return None
     if not isinstance(meta, dict) or not isinstance(meta.get("versions", {}), dict):
         return "meta without its numbers"
-    sound = is_number(meta.get("seconds")) and ("run" not in meta or is_number(meta.get("elapsed")))
+    sound = is_finite_number(meta.get("seconds")) and ("run" not in meta or is_finite_number(meta.get("elapsed")))
     texts = all(isinstance(meta.get(key, ""), str) for key in ("time", "host", "device", "run"))
     return None if sound and texts else "meta without its numbers"
 
 
-def is_number(value: Any) -> bool:
+def is_finite_number(value: Any) -> bool:
     """Return whether a value is a number that a float can hold, and no NaN.
 
     Args:

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from imc_sim.runs import FolderKind, Layout, Row, RowRules, RowTable, is_number, ran, sound_rows, table_of
+from imc_sim.runs import FolderKind, Layout, Row, RowRules, RowTable, is_finite_number, ran, sound_rows, table_of
 from imc_sim.study._point import cost_id, trial_id
 
 COSTS_FILE = "costs.jsonl"
@@ -67,7 +67,7 @@ def _fault(row: Row) -> str | None:
 
 
 def _number(value: Any) -> bool:
-    return value is None or (is_number(value) and value >= 0)
+    return value is None or (is_finite_number(value) and value >= 0)
 
 
 def _values(row: Row) -> tuple[Any, ...]:

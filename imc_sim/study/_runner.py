@@ -121,12 +121,8 @@ class _Run:
         store = self.store.costs
         if store is None:
             return
-        most, batches, trials, rows = (
-            self.study.chips.checkpoints()[-1],
-            deque[list[Trial]](),
-            self.store.rows,
-            store.rows,
-        )
+        most, batches = self.study.chips.checkpoints()[-1], deque[list[Trial]]()
+        trials, rows = self.store.rows, store.rows
         trials = trials.select(trials.has("state", "done") & (trials.column("chip") < most))
         done = {point: trials.column("chip")[numbers] for point, numbers in by_point(trials).items()}
         rows = rows.select(rows.has("state", "done")) if self.retry_failed else rows

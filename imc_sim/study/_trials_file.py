@@ -16,7 +16,7 @@ from typing import Any, final
 import numpy as np
 
 from imc_sim.config import digest
-from imc_sim.runs import MISSING, Array, Layout, Row, RowRules, RowTable, is_number, number_of, ran, table_of
+from imc_sim.runs import MISSING, Array, Layout, Row, RowRules, RowTable, hash_of, is_finite_number, ran, table_of
 from imc_sim.study._point import SCHEMA, trial_id
 
 STUDY, TRIALS, DAMAGED, RESCUED = (
@@ -48,7 +48,7 @@ def rules_of(study: Mapping[str, Any] | None = None) -> RowRules:
 def _values(row: Row) -> tuple[Any, ...]:
     """Return the values of a row in the columns of `LAYOUT`."""
     meta, (run, elapsed), score = row.get("meta", {}), ran(row), row.get("score")
-    scores = None if score is None else number_of([score, row.get("scores")])
+    scores = None if score is None else hash_of([score, row.get("scores")])
     counts = (row.get("correct"), row.get("total")) if row["state"] == "done" else (None, None)
     return (
         row["id"], row["state"], row.get("point"), json.dumps([row.get("case"), row.get("values")]), run,
@@ -163,7 +163,9 @@ def _counts(row: Row) -> str | None:
         return None if isinstance(row.get("error"), str) else "a failed trial without its error"
     if "score" in row:
         scores = row.get("scores")
-        fits = isinstance(scores, dict) and all(map(is_number, scores.values())) and row["score"] in scores.values()
+        fits = (
+            isinstance(scores, dict) and all(map(is_finite_number, scores.values())) and row["score"] in scores.values()
+        )
         return None if fits and not {"correct", "total"} & row.keys() else f"score {row['score']!r} of {scores!r}"
     if "scores" in row:
         return "scores without a score"

@@ -68,3 +68,15 @@ class Products(nn.Module):
 
     def forward(self, x: Tensor) -> Any:
         return self.function(x, self.weight)
+
+
+class Function(nn.Module):
+    """A function of the inputs and of weights."""
+
+    def __init__(self, function: Callable[..., Any], *weights: Tensor) -> None:
+        super().__init__()
+        self.function = function
+        self.weights = nn.ParameterList([nn.Parameter(weight) for weight in weights])
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        return self.function(*args, *self.weights, **kwargs)

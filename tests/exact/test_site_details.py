@@ -21,7 +21,7 @@ from imc_sim.sites._calls import PRODUCTS
 from imc_sim.sites._einsum import bilinear, contracted, einsum, inner, tensordot
 from imc_sim.sites._recurrent import RECURRENT
 from imc_sim.sites._replaced import REPLACED, attention
-from tests.exact.networks import on_grid
+from tests.exact.networks import Function, on_grid
 
 
 @pytest.fixture(autouse=True)
@@ -34,18 +34,6 @@ def _seeded() -> Iterator[None]:
 
 IDEAL = Chip(device=Device(g_lrs_S=1e-4, g_hrs_S=0.0)).replace("policy", {"int8": "crossbar", "float": "crossbar"})
 FLOAT = IDEAL.replace("encoding_multibit", {"kind": "sliced", "weight_bits": 16})
-
-
-class Function(nn.Module):
-    """A function of the inputs and of weights."""
-
-    def __init__(self, function: Callable[..., Any], *weights: Tensor) -> None:
-        super().__init__()
-        self.function = function
-        self.weights = nn.ParameterList([nn.Parameter(weight) for weight in weights])
-
-    def forward(self, *args: Any, **kwargs: Any) -> Any:
-        return self.function(*args, *self.weights, **kwargs)
 
 
 def signs(*shape: int, seed: int = 0) -> Tensor:

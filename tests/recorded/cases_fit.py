@@ -11,7 +11,7 @@ import numpy as np
 from imc_sim.device.fit import DeviceFit, _levels, fit, fit_device
 from imc_sim.device.fit._laws import likelier_law
 from imc_sim.device.fit._vteam import speed_law
-from tests.recorded.measured import TIMES, curves, followed, joined, levels, rng, traces, trains, vteam_trains, worn
+from tests.recorded.measured import TIMES, curves, followed, joined, levels, rng, traces, trains, vteam, worn
 from tests.recorded.short import short
 
 _BASE: dict[str, Any] = {
@@ -135,9 +135,9 @@ def record_endurance() -> dict[str, Any]:
 def record_pulses() -> dict[str, Any]:
     tables: dict[str, Any] = {
         "neurosim": (trains(51), None), "one train": (trains(52, 1, 17, volts=False), None),
-        "vteam": (vteam_trains(53, (1.0,), 2, 9), "vteam"),
-        "two voltages": (vteam_trains(54, (0.8, 1.1), 5, 8), "vteam"),
-        "three voltages": (vteam_trains(55, (0.7, 0.85, 1.0), 2, 8, "exponential"), "vteam"),
+        "vteam": (vteam(53, (1.0,), 2, 9), "vteam"),
+        "two voltages": (vteam(54, (0.8, 1.1), 5, 8), "vteam"),
+        "three voltages": (vteam(55, (0.7, 0.85, 1.0), 2, 8, "exponential"), "vteam"),
     }  # fmt: skip
     found = {name: everything(fit(table, model=model)) for name, (table, model) in tables.items()}
     inner = _BASE | {"device": {"g_lrs_S": 5e-5, "g_hrs_S": 9e-6, "programming": {"kind": "relative", "sigma": 0.1}}}

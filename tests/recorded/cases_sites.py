@@ -30,6 +30,7 @@ from imc_sim.sites._probe import _names
 from imc_sim.sites._recurrent import RECURRENT
 from imc_sim.sites._replaced import REPLACED, attention
 from imc_sim.sites._samples import place_of, projected
+from tests.exact.networks import Function
 from tests.recorded.made import parts, real, signs, tried, whole
 
 EPS = torch.finfo(torch.float32).eps
@@ -38,18 +39,6 @@ EPS = torch.finfo(torch.float32).eps
 class Pair(NamedTuple):
     first: Any
     second: Any
-
-
-class Function(nn.Module):
-    """A function of the inputs and of weights."""
-
-    def __init__(self, function: Callable[..., Any], *weights: Tensor) -> None:
-        super().__init__()
-        self.function = function
-        self.weights = nn.ParameterList([nn.Parameter(weight) for weight in weights])
-
-    def forward(self, *args: Any, **kwargs: Any) -> Any:
-        return self.function(*args, *self.weights, **kwargs)
 
 
 class OptimizedModule(nn.Module):

@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from imc_sim.device import VTEAM
 from imc_sim.device.fit import Table
+from tests.statistical.trains import vteam_trains
 
 Floats = NDArray[np.float64]
 
@@ -127,30 +127,13 @@ def trains(seed: int, devices: int = 6, pulses: int = 21, volts: bool = True) ->
     return Table(columns | ({"voltage": np.tile(np.repeat([1.2, -0.9], len(P)), devices)} if volts else {}))
 
 
-def vteam_trains(seed: int, volts: tuple[float, ...], devices: int = 3, pulses: int = 14, iv: Any = "linear") -> Table:
-    """Return trains of cells of VTEAM, whose speeds differ from device to device."""
-    draw, P, found, signs = rng(seed), np.arange(pulses + 1), [], []
+def vteam(seed: int, volts: tuple[float, ...], devices: int = 3, pulses: int = 14, iv: Any = "linear") -> Table:
+    """Return trains of cells of VTEAM."""
     cell = VTEAM(
         r_on_ohm=1.4e4, r_off_ohm=5e5, iv=iv, window="biolek", window_p=1.5, w_initial_m=3e-9, v_on_V=-0.4,
         alpha_on=3.0, k_on_m_per_s=-9e-5, v_off_V=0.35, alpha_off=1.4, k_off_m_per_s=2e-4,
     )  # fmt: skip
-    speed = torch.from_numpy(np.exp(0.2 * draw.standard_normal((2, devices))))
-    for v in volts:
-        state = torch.full((devices,), 2.6e-9, dtype=torch.float64)
-        for sign, faster in ((-1.0, speed[0]), (1.0, speed[1])):
-            each = [cell.conductance(state)]
-            for _ in range(pulses):
-                state = cell.step(state, sign * v, 1e-6 * faster)
-                each.append(cell.conductance(state))
-            found.append(torch.stack(each, 1).numpy())
-            signs.append(-sign * v)
-    clean = np.stack(found, 1)
-    order = np.broadcast_to(np.array(signs)[None, :, None], clean.shape)
-    return Table({
-        "device": np.repeat(np.arange(devices), len(signs) * len(P)), "pulse": np.tile(P, devices * len(signs)),
-        "voltage": order.ravel().copy(), "width": np.full(clean.size, 1e-6),
-        "G": (clean + 2e-7 * draw.standard_normal(clean.shape)).ravel(),
-    })  # fmt: skip
+    return vteam_trains(cell, rng(seed), volts, devices, pulses)
 
 
 def curves(seed: int, devices: int = 6, limit_A: float = 1e-3, sweeps: int = 1, switches: bool = True) -> Table:

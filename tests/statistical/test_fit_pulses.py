@@ -10,6 +10,7 @@ from imc_sim import InputError
 from imc_sim.device import VTEAM, PulsedProgramming, PulseResponse
 from imc_sim.device.fit import Table, fit
 from tests.statistical.coverage import check_coverage
+from tests.statistical.trains import vteam_trains
 
 TRUTH = {"set A, median": 18.0, "reset A, median": 9.0, "set A, standard deviation of ln": 0.2,
          "set B, median": 60.0, "reset B, median": 55.0, "set start, median": 2.0}  # fmt: skip
@@ -65,27 +66,8 @@ def test_one_direction_is_refused() -> None:
         fit(table.select(table["voltage"] > 0.0))
 
 
-def vteam_trains(volts: tuple[float, ...], pulses: int = 40, devices: int = 15) -> Table:
-    """Return trains of cells of VTEAM, whose speeds differ from device to device, read with noise of 0.2 uS."""
-    rng = np.random.Generator(np.random.Philox(7))
-    speed = torch.from_numpy(np.exp(0.2 * rng.standard_normal((2, devices))))
-    P, G, signs = np.arange(pulses + 1), [], []
-    for v in volts:
-        state = torch.full((devices,), 2.6e-9, dtype=torch.float64)
-        for sign, faster in ((-1.0, speed[0]), (1.0, speed[1])):
-            found = [CELL.conductance(state)]
-            for _ in range(pulses):
-                state = CELL.step(state, sign * v, 1e-6 * faster)
-                found.append(CELL.conductance(state))
-            G.append(torch.stack(found, 1).numpy())
-            signs.append(-sign * v)
-    clean = np.stack(G, 1)
-    order = np.broadcast_to(np.array(signs)[None, :, None], clean.shape)
-    return Table({
-        "device": np.repeat(np.arange(devices), len(signs) * len(P)), "pulse": np.tile(P, devices * len(signs)),
-        "voltage": order.ravel().copy(), "width": np.full(clean.size, 1e-6),
-        "G": (clean + 2e-7 * rng.standard_normal(clean.shape)).ravel(),
-    })  # fmt: skip
+def cells_of_vteam(volts: tuple[float, ...], pulses: int = 40, devices: int = 15) -> Table:
+    return vteam_trains(CELL, np.random.Generator(np.random.Philox(7)), volts, devices, pulses)
 
 
 CELL = VTEAM(
@@ -96,7 +78,7 @@ CELL = VTEAM(
 
 def test_vteam_is_recovered_from_trains_of_one_voltage() -> None:
     """Speed at that voltage, ends and window; the interval of each line, twice as wide, holds the truth."""
-    found = fit(vteam_trains((1.0,)), model="vteam")
+    found = fit(cells_of_vteam((1.0,)), model="vteam")
     rows = {row["quantity"]: row for row in found.part.rows}
     speeds = [k * (1 / 0.4 - 1) ** alpha * 1e-6 / 3e-9 for k, alpha in ((2.7e-5, 3.0), (8e-5, 1.0))]
     truth = {"G_on": 70.0, "G_off": 1.5, "exponent of the window": 1.5, "set speed, median": 100 * speeds[0],
@@ -119,7 +101,7 @@ def test_vteam_is_recovered_from_trains_of_one_voltage() -> None:
 
 
 def test_several_voltages_determine_exponents_and_thresholds_of_vteam() -> None:
-    table = vteam_trains((0.8, 0.9, 1.0, 1.1), 30)
+    table = cells_of_vteam((0.8, 0.9, 1.0, 1.1), 30)
     cell = fit(table, model="vteam").device.programming.cell  # type: ignore[union-attr]
     assert isinstance(cell, VTEAM)
     assert [cell.alpha_on, cell.v_on_V, cell.alpha_off, cell.v_off_V] == pytest.approx([3.0, -0.4, 1.0, 0.4], rel=0.15)

@@ -119,7 +119,7 @@ def _layout(
                 error = _UnitError(found.where, found.got, found.allowed, found.next_step)
                 error.width = width
             continue
-        columns, above, units = _second_line(columns, heads, lines, above, separator, chosen, where) or (
+        columns, above, units = _second_line(columns, lines, above, separator, chosen, where) or (
             columns,
             above,
             units,
@@ -172,7 +172,7 @@ def _with_units(
 
 
 def _second_line(
-    columns: list[Column], heads: list[str], lines: list[str], above: int, separator: str, chosen: Mapping[str, str],
+    columns: list[Column], lines: list[str], above: int, separator: str, chosen: Mapping[str, str],
     where: str,
 ) -> tuple[list[Column], int, tuple[str, ...]] | None:  # fmt: skip
     """Return what headings in two lines name, groups above names; None where a second line names no more columns."""
