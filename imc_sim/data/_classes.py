@@ -46,9 +46,7 @@ def load_classes(name: str, split: str, size: int | None = None, root: Path | No
         return load_image_folder(name, split, size, root)
     if kind in ("labelled", "arrays"):
         data = load_own(name, split) if kind == "arrays" else load_labelled(name, split, root)
-        own = data.images.shape[-1] if data.images.dtype == np.float32 else data.images.shape[1]
-        if data.images.ndim > 2:
-            check_own_size(name, size, own)
+        check_own_size(name, size, data.images[0])
         return data
     whole, part = _split(name, split)
     pool = load_pool(name, whole, size, root)

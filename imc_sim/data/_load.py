@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from imc_sim._errors import InputError, MissingDataError
 from imc_sim.data._cache import Bytes, cached_array, file_facts, fingerprint
@@ -167,12 +169,12 @@ def load_pool(
 
 def _sized(pool: CharacterPool, size: int | None) -> CharacterPool:
     """Return the pool, whose images must have this size."""
-    own = pool.images.shape[-1 if pool.images.dtype == np.float32 else 3] if pool.images.ndim > 3 else size
-    check_own_size(pool.name, size, own)
+    check_own_size(pool.name, size, pool.images[0, 0])
     return pool
 
 
-def check_own_size(name: str, size: int | None, own: int | None) -> None:
-    """Raise InputError for a size of the images of a labelled set other than theirs."""
+def check_own_size(name: str, size: int | None, image: NDArray[Any]) -> None:
+    """Raise InputError for a size of the images of a labelled set other than theirs; vectors have none."""
+    own = size if image.ndim == 1 else image.shape[-1 if image.dtype == np.float32 else 1]
     if size not in (None, own):
         raise InputError("size", size, f"{own} pixels, those of {name}", "Leave the size out.")

@@ -96,6 +96,29 @@ def test_numbers_reach_the_network_unchanged(tmp_path: Path) -> None:
             assert any(np.array_equal(image, each) for each in expected)
 
 
+@pytest.mark.parametrize(
+    ("shape", "kind", "side"),
+    [
+        ((6, 9, 5), np.uint8, 5),
+        ((6, 9, 5, 3), np.uint8, 5),
+        ((6, 2, 9, 5), np.float32, 5),
+        ((6, 9, 5), np.float32, 5),
+        ((6, 7), np.float32, None),
+    ],
+)
+def test_images_of_arrays_have_their_own_size_only(shape: Any, kind: Any, side: int | None, tmp_path: Path) -> None:
+    """In any layout, with or without channels; vectors have no size."""
+    np.savez(tmp_path / "a.npz", test_images=np.zeros(shape, kind), test_labels=np.arange(6) % 2)
+    name = f"{tmp_path / 'a.npz'}"
+    for load in (load_pool, load_classes):
+        for size in (None, 2, 3, 5, 7, 9):
+            if side is None or size in (None, side):
+                load(name, "test", size)
+                continue
+            with pytest.raises(InputError, match=f"allowed: {side} pixels"):
+                load(name, "test", size)
+
+
 def test_classes_without_images_are_left_out_of_episodes(tmp_path: Path) -> None:
     labels = np.repeat([3, 64, 65, 90], [6, 5, 7, 6])
     pool = load_pool(written(tmp_path, GREY, labels)["npz"], "test")
@@ -143,6 +166,25 @@ def test_content_and_not_the_place_identifies_arrays(tmp_path: Path) -> None:
         (tmp_path / folder / "study.yaml").write_text(write_yaml(study))
         ids.append(points_of(load_study(tmp_path / folder / "study.yaml"))[0].id)
     assert ids[0] == ids[1] != ids[2]
+
+
+def test_trials_are_identified_by_the_data_of_chips_and_of_the_digital_network(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    task = {"kind": "classification", "dataset": "task.npz", "images": 4}
+    study = {"name": "s", "model": "bitnet_digits_clamp", "chip": "ideal", "task": task}
+    ids = []
+    for own, reduced in ((GREY, GREY), (255 - GREY, GREY), (GREY, 255 - GREY)):
+        for name, images in (("task", own), ("chips", reduced)):
+            np.savez(tmp_path / f"{name}.npz", test_images=images, test_labels=LABELS)
+        (point,) = points_of(load_study(study | {"chip_task": {"dataset": "chips.npz"}}))
+        assert sorted(point.data.values()) == sorted(data_digest(f"{name}.npz test") for name in ("task", "chips"))
+        ids.append((point.reference().id, point.baseline().id, point.id))
+    references, baselines, points = zip(*ids, strict=True)
+    assert references[0] == references[2] != references[1]
+    assert baselines[0] == baselines[1] != baselines[2]
+    assert points[0] == points[1] != points[2]
 
 
 def test_a_digest_covers_all_that_a_set_holds(monkeypatch: pytest.MonkeyPatch) -> None:

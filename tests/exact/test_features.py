@@ -41,6 +41,7 @@ from imc_sim.train import (
     recipe_of,
     train_model,
 )
+from imc_sim.train._continual import training_images
 
 WIDTH = 12
 ARGS: dict[str, Any] = {"stages": [[5], [8]], "features": WIDTH, "channels_in": 1, "size": 8}
@@ -178,6 +179,17 @@ def test_tasks_choose_and_relabel_vectors(model: str) -> None:
 
 
 # -- identity ----------------------------------------------------------------------------------------------
+
+
+def test_a_network_that_is_trained_again_gives_a_recipe_other_vectors(tmp_path: Path) -> None:
+    task = ContinualTask(features=extractor(tmp_path / "net"))
+    recipe = ContinualRecipe(dataset="digits", tasks=(task,), scaling="standard", validation=10)
+    before = training_images(recipe, 0).source.images
+    extractor(tmp_path / "net", seed=1)
+    np.testing.assert_array_equal(
+        training_images(recipe, 0).source.images, feature_vectors(str(tmp_path / "net"), "digits", "train").images
+    )
+    assert not np.array_equal(training_images(recipe, 0).source.images, before)
 
 
 def test_tasks_and_recipes_identify_the_network_by_its_content(model: str, tmp_path: Path) -> None:

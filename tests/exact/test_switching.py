@@ -117,6 +117,16 @@ def test_a_conductance_out_of_range_is_refused(name: str) -> None:
         program_and_verify(model, tensor(0.5 * model.range_S[0]), 0.01)
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_targets_are_out_of_range_by_the_tolerance_at_most(name: str) -> None:
+    model = switching_model(name)
+    (low, high), none = model.range_S, PulseScheme.of(model.typical).replace("max_pulses", 0)
+    for inside, outside in ((0.96 * low, 0.94 * low), (1.04 * high, 1.06 * high)):
+        program_and_verify(model, tensor(inside), 0.05, none)
+        with pytest.raises(InputError, match="targets from"):
+            program_and_verify(model, tensor(high, outside, low), 0.05, none)
+
+
 # -- closed forms ----------------------------------------------------------------------------------------------
 
 

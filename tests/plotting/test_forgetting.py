@@ -68,6 +68,8 @@ def test_the_command_fills_a_page(cards: None, tmp_path: Path, capsys: pytest.Ca
     page.write_text("# Page\n\n<!-- made here -->\nold\n<!-- end -->\n\n<!-- made there -->\nkept\n<!-- end -->\n")
     words = ["show", "forgetting", "some_net_a", "some_net_b", "--out", "out/here", "--page", "page.md"]
     assert main(words) == 0
+    files = ["table.csv", "forgetting.png", "forgetting.svg", "forgetting.csv"]
+    assert capsys.readouterr().out.splitlines()[-5:] == [*(f"out/here/{name}" for name in files), "page.md"]
     first = page.read_text()
     assert "| a | 25.00 | 80.00 | 52.50 | 85.00 |" in first
     assert "| --- | ---: | ---: | ---: | ---: |" in first
@@ -75,9 +77,7 @@ def test_the_command_fills_a_page(cards: None, tmp_path: Path, capsys: pytest.Ca
     assert "kept" in first
     assert main(words) == 0
     assert page.read_text() == first
-    assert {path.name for path in (tmp_path / "out" / "here").iterdir()} == {
-        "table.csv", "forgetting.csv", "forgetting.png", "forgetting.svg",
-    }  # fmt: skip
+    assert {path.name for path in (tmp_path / "out" / "here").iterdir()} == set(files)
     with pytest.raises(InputError, match="nowhere"):
         fill_made(page, "nowhere", DataFrame({"a": [1.0]}))
 
