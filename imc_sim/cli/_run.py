@@ -54,7 +54,7 @@ def run(
 
     Prints a table of accuracies and writes figures and report.html to the results folder. Trials that the folder
     already holds are not run again: after a stop, the same command continues. Ctrl-C finishes the running trials first.
-    Exit code 1 if trials failed.
+    Exit code 1 if trials failed or were left open.
 
     Examples:
       imc-sim run quickstart
@@ -74,22 +74,31 @@ def run(
     folder = out or Path("results") / spec.name
     executor = executor or ("dask" if scheduler else "process" if (workers or 1) > 1 else "inline")
     options = {"executor": executor, "workers": workers, "scheduler": scheduler, "device": device, "batch": batch}
-    _finish(_run(spec, folder, options | {"retry_failed": retry_failed}, study), folder)
+    results, left_open = _run(spec, folder, options | {"retry_failed": retry_failed}, study)
+    _finish(results, folder)
+    if left_open:
+        raise typer.Exit(1)
 
 
-def _run(spec: Study, folder: Path, options: dict[str, Any], name: str) -> Results:
-    """Run the trials with progress; on a second Ctrl-C name the command that continues."""
+def _run(spec: Study, folder: Path, options: dict[str, Any], name: str) -> tuple[Results, int]:
+    """Run the trials with progress; return the results and the number of trials that were left open.
+
+    On a second Ctrl-C, name the command that continues.
+    """
     from imc_sim import study
     from imc_sim.cli._console import gentle_stop, progress_bar, say
 
+    left_open = 0
     try:
         with gentle_stop("the running trials") as stop, progress_bar(f"running {spec.name}") as update:
 
             def show(progress: Progress) -> None:
-                note = {"failed": progress.failed} if progress.failed else {}
-                update(progress.done, progress.total, note)
+                nonlocal left_open
+                left_open = progress.left_open
+                notes = {"failed": progress.failed, "left open": left_open, "running": progress.waiting}
+                update(progress.done, progress.total, {key: value for key, value in notes.items() if value})
 
-            return study.run(spec, folder, progress=show, stop=stop, **options)
+            return study.run(spec, folder, progress=show, stop=stop, **options), left_open
     except KeyboardInterrupt:
         again = shlex.join(["imc-sim", *(sys.argv[1:] or ["run", name])])
         say(f"stopped; finished trials are kept in {folder}. To go on: {again}")

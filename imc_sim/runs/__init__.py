@@ -6,7 +6,14 @@ Studies and training sweeps are built on it: they say what a row is computed fro
 from imc_sim.runs._batches import finished_rows
 from imc_sim.runs._executors import EXECUTORS, Executor, make_executor
 from imc_sim.runs._lock import LOCK, FolderLock, holder, is_locked
-from imc_sim.runs._lost_workers import LOSSES, WORKER_NAME, LostExecutorError, LostWorkerError, UnguardedMainError
+from imc_sim.runs._lost_workers import (
+    LOSSES,
+    WORKER_NAME,
+    CrashedWorkerError,
+    LostExecutorError,
+    LostWorkerError,
+    UnguardedMainError,
+)
 from imc_sim.runs._row_meta import RunClock, failure, rate_of
 from imc_sim.runs._row_store import FolderKind, RowStore, heal
 from imc_sim.runs._row_table import MISSING, Array, Layout, Row, RowTable
@@ -32,6 +39,7 @@ __all__ = [
     "MISSING",
     "WORKER_NAME",
     "Array",
+    "CrashedWorkerError",
     "Damage",
     "Executor",
     "FolderKind",

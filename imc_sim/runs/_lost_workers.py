@@ -9,7 +9,10 @@ LOSSES = 3
 
 
 class LostWorkerError(InputError):
-    """A call that lost its worker several times: an error of that call."""
+    """A call that lost its worker several times.
+
+    Memory that runs out, a time limit of a batch system or another user may be the reason: it is no error of the call.
+    """
 
     @classmethod
     def after(cls, losses: int) -> LostWorkerError:
@@ -21,6 +24,10 @@ class LostWorkerError(InputError):
         got = f"{losses} workers lost, one after the other"
         step = "It may need more memory than there is: lower memory_limit in the study, or take fewer workers."
         return cls("a batch of trials", got, "a worker that lives to the end of it", step)
+
+
+class CrashedWorkerError(LostWorkerError):
+    """A call that crashed its workers, such as by a segmentation fault: an error of that call."""
 
 
 class LostExecutorError(ResultsError):

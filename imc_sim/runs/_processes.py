@@ -22,6 +22,7 @@ from imc_sim.runs._lost_workers import (
     LOSSES,
     UNGUARDED_EXIT,
     WORKER_NAME,
+    CrashedWorkerError,
     LostExecutorError,
     LostWorkerError,
     UnguardedMainError,
@@ -29,6 +30,8 @@ from imc_sim.runs._lost_workers import (
 
 #: seconds that an idle worker has to exit
 _PATIENCE_S = 2.0
+#: exit codes of a process that fails; SIGKILL, for example, is sent by a kernel that is out of memory
+_CRASHES = {-signal.SIGSEGV, -signal.SIGILL, -signal.SIGFPE}
 
 
 @final
@@ -94,21 +97,24 @@ class _Worker:
 
     def _settle(self, call: _Call) -> None:
         """Give the call's future what the call gives."""
+        kind = LostWorkerError
         for _ in range(LOSSES):
             try:
                 answer = self._ask(call.data)
             except (EOFError, OSError):
-                if self._leave() == UNGUARDED_EXIT:
+                code = self._leave()
+                if code == UNGUARDED_EXIT:
                     call.future.set_exception(UnguardedMainError.found())
                     return
                 if self._closing:
                     break
+                kind = CrashedWorkerError if code in _CRASHES else LostWorkerError
                 continue
             _pass_on(answer, call.future)
             return
         step = "Run it again to go on."
         ended = LostExecutorError("executor process", "a run that ended", "a run", step)
-        call.future.set_exception(ended if self._closing else LostWorkerError.after(LOSSES))
+        call.future.set_exception(ended if self._closing else kind.after(LOSSES))
 
     def _ask(self, data: bytes) -> bytes:
         """Have the process make the call; EOFError or OSError if it is lost."""
@@ -169,12 +175,13 @@ def _made(data: bytes) -> bytes:
     try:
         fn, args = pickle.loads(data)  # noqa: S301 - from the parent, through a pipe of its own
         return pickle.dumps((True, fn(*args), ""))
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         text = traceback.format_exc()
-        with contextlib.suppress(Exception):
-            answer = pickle.dumps((False, error, text))
-            pickle.loads(answer)  # noqa: S301 - an error whose __init__ takes other arguments fails only here
-            return answer
+        if isinstance(error, Exception):
+            with contextlib.suppress(Exception):
+                answer = pickle.dumps((False, error, text))
+                pickle.loads(answer)  # noqa: S301 - an error whose __init__ takes other arguments fails only here
+                return answer
         return pickle.dumps((False, RuntimeError(f"{type(error).__name__}: {error}"), text))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, final
 
@@ -129,6 +129,14 @@ class Trial:
     id: str
     point: Point
     chip: int
+
+
+def described(trials: Sequence[Trial]) -> str:
+    """Return trials of one point as text, such as `all, sigma 0.2, chips 0 to 3`."""
+    point, first, last = trials[0].point, trials[0].chip, trials[-1].chip
+    values = [f"{path.rpartition('.')[2]} {value}" for path, value in point.coordinates]
+    chips = "digital" if first < 0 else f"chip {first}" if first == last else f"chips {first} to {last}"
+    return ", ".join([point.case, *values, chips])
 
 
 def trial_id(point: str, chip: int) -> str:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import time
 import warnings
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,15 +15,17 @@ from typing import Any, final
 import numpy as np
 
 from imc_sim import evaluate
-from imc_sim._errors import InputError, ResultsWarning
+from imc_sim._errors import InputError, ResultsWarning, reason_of
 from imc_sim._files import csv_text, write_file
+from imc_sim._memory import within_memory
+from imc_sim._quantities import number_of
 from imc_sim.config import user_path
 from imc_sim.evaluate import ChipResult, check_device, chip_costs, evaluate_chips
 from imc_sim.runs import Array, Executor, Row, RunClock, finished_rows, make_executor
 from imc_sim.study._acting import check_acting, of_its_model
 from imc_sim.study._content import keep_content
 from imc_sim.study._places import Content
-from imc_sim.study._point import Point, Trial
+from imc_sim.study._point import Point, Trial, described
 from imc_sim.study._points import completed, points_of, resolved
 from imc_sim.study._results import Results
 from imc_sim.study._rows import Writer
@@ -31,6 +34,9 @@ from imc_sim.study._stopping import by_point, stopping_count, without_gap
 from imc_sim.study._store import ResultStore, check_folder
 from imc_sim.study._trials_file import measures
 from imc_sim.study._work import BATCH, Batch, Evaluator, batch_size, evaluate_batch, evaluator_digest
+
+#: seconds after which a running batch is reported
+_LONG_S = 60.0
 
 
 @final
@@ -42,12 +48,16 @@ class Progress:
         done: number of trials run, including failed ones.
         total: number of trials that the stopping rule has requested so far.
         failed: number of failed trials.
+        left_open: number of trials without a row, since memory did not suffice; the next run tries them again.
+        waiting: trials that have run for long while no other finished, and since when; empty once one finishes.
         started: start of the run on a monotonic clock, in s.
     """
 
     done: int = 0
     total: int = 0
     failed: int = 0
+    left_open: int = 0
+    waiting: str = ""
     started: float = field(default_factory=time.monotonic)
 
 
@@ -66,6 +76,7 @@ class _Run:
     batch: int
     retry_failed: bool
     progress: Progress = field(default_factory=Progress)
+    reason: str = ""
     _tried: set[str] = field(default_factory=set)
     _stored: dict[str, tuple[Array, Array]] = field(default_factory=dict)
 
@@ -104,10 +115,42 @@ class _Run:
             self.store.protect()
         self.progress.total += sum(map(len, batches))
         self.report(self.progress)
-        for rows in finished_rows(batches, self.executor, self._start, self._done, self.writer.failed, self.stop):
+        for rows in self._rows(batches, self._start, self._done, self.writer.failed):
             self.store.add(rows)
-            self.progress.done += len(rows)
             self.progress.failed += sum(row["state"] == "failed" for row in rows)
+            self._count(rows)
+
+    def _rows(
+        self, batches: deque[list[Trial]], start: Callable[[list[Trial]], Future[Any]],
+        done: Callable[[list[Trial], Any], list[Row]], failed: Callable[[Trial, BaseException], Row],
+    ) -> Iterator[list[Row]]:  # fmt: skip
+        """Yield the rows of batches as they finish, and report what runs long or is left open."""
+        return finished_rows(batches, self.executor, start, done, failed, self.stop, self._left_open, self._waiting)
+
+    def _count(self, rows: list[Row]) -> None:
+        """Report rows that were stored."""
+        self.progress.done += len(rows)
+        self.progress.waiting = ""
+        self.report(self.progress)
+
+    def _left_open(self, trial: Trial, error: BaseException) -> None:
+        self.progress.left_open += 1
+        got = error.got if isinstance(error, InputError) else reason_of(error)
+        self.reason = self.reason or f"{described([trial])}: {got}"
+        self.report(self.progress)
+
+    def warn(self) -> None:
+        """Warn of trials that were left open."""
+        if count := self.progress.left_open:
+            step = "Run it again with fewer workers, with more memory, or with smaller tasks or chips."
+            text = f"{number_of(count, 'trial')} left open without a result; the first: {self.reason}. {step}"
+            warnings.warn(text, ResultsWarning, stacklevel=3)
+
+    def _waiting(self, trials: list[Trial], seconds: float) -> None:
+        """Report trials that have run for more than a minute while no other finished."""
+        if seconds >= _LONG_S:
+            began = dt.datetime.now().astimezone() - dt.timedelta(seconds=seconds)
+            self.progress.waiting = f"{described(trials)} since {began:%H:%M:%S}"
             self.report(self.progress)
 
     def _done(self, trials: list[Trial], results: list[ChipResult]) -> list[Row]:
@@ -137,10 +180,9 @@ class _Run:
             batches += [missing[i : i + size] for i in range(0, len(missing), size)]
         self.progress.total += sum(map(len, batches))
         start = lambda trials: self._submit(trials, chip_costs)  # noqa: E731
-        for rows in finished_rows(batches, self.executor, start, self.writer.costs, self.writer.failed_cost, self.stop):
+        for rows in self._rows(batches, start, self.writer.costs, self.writer.failed_cost):
             store.add(rows)
-            self.progress.done += len(rows)
-            self.report(self.progress)
+            self._count(rows)
         if failed := int(store.rows.has("state", "failed").sum()):
             error = next(store.rows.where("state", "failed"))["error"].partition("\n")[0]
             text = f"{failed} costs failed; the first: {error}"
@@ -150,7 +192,9 @@ class _Run:
         return self._submit(trials, self.evaluator)
 
     def _submit(self, trials: list[Trial], evaluator: Callable[..., list[Any]]) -> Future[Any]:
-        return self.executor.submit(evaluate_batch, Batch.of(trials, evaluator, self.writer.clock.device))
+        return self.executor.submit(
+            within_memory, evaluate_batch, Batch.of(trials, evaluator, self.writer.clock.device)
+        )
 
 
 def run(
@@ -162,7 +206,8 @@ def run(
     """Run a study, reusing the trials that its results folder holds.
 
     Everything is validated before the folder is created. A trial that fails is stored with its error, and the run goes
-    on.
+    on. Trials that run out of memory are run again with fewer chips at a time; one that still does has no row, and a
+    warning names it.
 
     Args:
         study: name, path, mapping or `Study`.
@@ -208,6 +253,7 @@ def run(
         runner.close()
     results = Results.load(folder)
     write_file(folder / "table.csv", csv_text(results.table))
+    work.warn()
     return results
 
 

@@ -17,6 +17,7 @@ from imc_sim.evaluate import ChipResult
 #: environment variables that make the stand-in misbehave
 SLOW, FAIL, KILL = "IMC_SIM_TEST_SLOW", "IMC_SIM_TEST_FAIL", "IMC_SIM_TEST_KILL"
 KILL_ONCE, FATAL = "IMC_SIM_TEST_KILL_ONCE", "IMC_SIM_TEST_FATAL"
+MEMORY, HUGE = "IMC_SIM_TEST_MEMORY", "IMC_SIM_TEST_HUGE"
 
 
 def stand_in_evaluator(
@@ -27,6 +28,7 @@ def stand_in_evaluator(
     Environment variables change it. `IMC_SIM_TEST_SLOW`: seconds per call. `IMC_SIM_TEST_FAIL`: a file; while it
     exists, chip 3 fails. `IMC_SIM_TEST_KILL`: a file; once it exists, the process is killed as by `kill -9`.
     `IMC_SIM_TEST_KILL_ONCE`: the same, and the file is removed. `IMC_SIM_TEST_FATAL`: a chip that kills the process.
+    `IMC_SIM_TEST_MEMORY`: number of chips that memory suffices for. `IMC_SIM_TEST_HUGE`: a chip that no memory holds.
 
     Args:
         model: name of a model.
@@ -41,6 +43,8 @@ def stand_in_evaluator(
     time.sleep(float(os.environ.get(SLOW, "0")))
     if _doomed(chips):
         os.kill(os.getpid(), signal.SIGKILL)
+    if len(chips) > int(os.environ.get(MEMORY, len(chips))) or int(os.environ.get(HUGE, "-2")) in chips:
+        bytearray(2**62)
     if FAIL in os.environ and Path(os.environ[FAIL]).exists() and 3 in chips:
         raise ArithmeticError("chip 3 is out of order")
     stream = Stream(seed, digest([model, chip, task]), "stand-in")

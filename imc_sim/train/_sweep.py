@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
+import warnings
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
@@ -13,8 +14,9 @@ from typing import Any, Self, final
 
 from pydantic import Field, model_validator
 
-from imc_sim._errors import InputError
+from imc_sim._errors import InputError, ResultsWarning
 from imc_sim._files import refuse_link
+from imc_sim._memory import within_memory
 from imc_sim._typing import PathLike
 from imc_sim.config import FolderName, Spec, build, digest, find_content, read_yaml, write_yaml
 from imc_sim.nn.store import ModelCard, load_card
@@ -188,7 +190,8 @@ def run_trainings(
         retry_failed: whether training runs that failed in an earlier call are run again.
 
     Returns:
-        A mapping per point: panel, value, case, seed, and row, the last row of its log (None if it failed).
+        A mapping per point: panel, value, case, seed, and row, the last row of its log (None if it failed, or ran out
+        of memory; a warning names the latter, and the next call continues it).
 
     Raises:
         InputError: a card or setting is not valid; nothing has been written then.
@@ -203,12 +206,13 @@ def run_trainings(
             refuse_link(out / _WORK)
             missing = [point for key, point in unique.items() if store.is_missing(key, retry_failed)]
             _Run(out, device, progress, runner, len(missing)).complete(missing, store)
-            shutil.rmtree(out / _WORK, ignore_errors=True)
             rows = store.rows
+            if all(key in rows for key in unique):
+                shutil.rmtree(out / _WORK, ignore_errors=True)
     finally:
         runner.close()
     return [
-        {"panel": p.panel, "value": p.value, "case": p.case, "seed": p.seed, "row": rows[p.id].get("row")}
+        {"panel": p.panel, "value": p.value, "case": p.case, "seed": p.seed, "row": rows.get(p.id, {}).get("row")}
         for p in points
     ]
 
@@ -236,8 +240,13 @@ class _Run:
         def failed(point: Point, error: BaseException) -> Row:
             return {"id": point.id, **failure(error), "meta": clock.meta(0.0)}
 
+        def left_open(point: Point, error: BaseException) -> None:
+            text = f"a training run of case {point.case}, seed {point.seed} is left open: {error}"
+            warnings.warn(text, ResultsWarning, stacklevel=2)
+
         batches = deque([point] for point in missing)
-        for number, rows in enumerate(finished_rows(batches, self.executor, self._start, done, failed), 1):
+        found = finished_rows(batches, self.executor, self._start, done, failed, left_open=left_open)
+        for number, rows in enumerate(found, 1):
             store.add(rows)
             shutil.rmtree(self._folder(rows[0]["id"]), ignore_errors=True)
             if told is not None:
@@ -247,7 +256,7 @@ class _Run:
         self.begun += 1
         inline = self.executor.width == 1 and self.progress is not None
         told = self.progress(f"training run {self.begun} of {self.count}") if inline and self.progress else None
-        return self.executor.submit(_train, points[0], self._folder(points[0].id), self.device, told)
+        return self.executor.submit(within_memory, _train, points[0], self._folder(points[0].id), self.device, told)
 
     def _folder(self, key: str) -> Path:
         return self.out / _WORK / key[:16]

@@ -15,14 +15,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from imc_sim import CheckpointError, InputError
-from imc_sim._errors import InsecureWarning
+from imc_sim._errors import InsecureWarning, ResultsWarning
+from imc_sim.array import Crossbar
 from imc_sim.runs import _dask, sound_rows
 from imc_sim.study import Progress, Results, load_study, points_of, run
 from imc_sim.study._trials_file import TRIALS, rules_of
 from imc_sim.study._work import Batch, evaluate_batch
-from imc_sim.testing._stand_in import FATAL, KILL_ONCE, SLOW
+from imc_sim.testing._stand_in import FATAL, HUGE, KILL_ONCE, MEMORY, SLOW
 
 needs_dask = pytest.mark.skipif(importlib.util.find_spec("distributed") is None, reason="needs the extra dask")
 
@@ -80,16 +82,66 @@ def test_a_worker_that_dies_loses_no_result(
     assert not flag.exists()
 
 
-def test_a_chip_that_kills_its_workers_fails_alone(
+def short_study(small: dict) -> dict[str, Any]:
+    """Return a study of one point with six chips."""
+    return small | {"cases": [{"name": "a"}], "axes": [{"path": small["axes"][0]["path"], "values": [0.2]}]}
+
+
+def states(folder: Path) -> dict[int, str]:
+    return {row["chip"]: row["state"] for row in sound_rows(folder / TRIALS, rules_of()).values()}
+
+
+def test_a_chip_whose_workers_are_killed_is_left_open_alone(
     small: dict, go: Callable[..., Results], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """A kernel without memory kills a worker so: nothing is stored for the chip, and the next run computes it."""
     monkeypatch.setenv(FATAL, "3")
-    study = small | {"cases": [{"name": "a"}], "axes": [{"path": small["axes"][0]["path"], "values": [0.2]}]}
-    results = go(tmp_path / "x", study, executor="process", workers=2)
-    failed = [r for r in sound_rows(tmp_path / "x" / TRIALS, rules_of()).values() if r["state"] == "failed"]
-    assert [r["chip"] for r in failed] == [3]
-    assert "3 workers lost" in failed[0]["error"]
+    with pytest.warns(ResultsWarning, match=r"1 trial left open.*a, sigma 0.2, chip 3: 3 workers lost"):
+        results = go(tmp_path / "x", short_study(small), executor="process", workers=1, batch=2)
+    assert states(tmp_path / "x") == dict.fromkeys([-1, 0, 1, 2, 4, 5], "done")
     assert results.table["chips"].tolist() == [5]
+    monkeypatch.delenv(FATAL)
+    again = go(tmp_path / "x", short_study(small))
+    assert again.digest == go(tmp_path / "y", short_study(small)).digest
+
+
+@pytest.mark.parametrize("options", [{}, {"executor": "process", "workers": 2}], ids=str)
+def test_trials_that_run_out_of_memory_run_again_with_fewer_chips(
+    options: dict[str, Any], complete: Results, go: Callable[..., Results], tmp_path: Path, monkeypatch: Any
+) -> None:
+    monkeypatch.setenv(MEMORY, "1")
+    assert go(tmp_path / "x", batch=4, **options).digest == complete.digest
+
+
+def test_a_trial_that_no_memory_holds_is_left_open(
+    small: dict, go: Callable[..., Results], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(HUGE, "5")
+    seen: list[Progress] = []
+    with pytest.warns(ResultsWarning, match=r"1 trial left open without a result; .*chip 5: no memory \(MemoryError\)"):
+        go(tmp_path / "x", short_study(small), progress=seen.append)
+    assert (seen[-1].left_open, seen[-1].failed) == (1, 0)
+    assert states(tmp_path / "x") == dict.fromkeys(range(-1, 5), "done")
+
+
+def test_real_chips_that_run_out_of_memory_give_the_same_results(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study = {
+        "name": "real", "model": "batmann_small_xnor", "chip": "rram_hfo2_1t1r",
+        "task": {"dataset": "glyphs", "split": "test", "episodes": 2, "classes": 6, "queries": 2, "rotations": False},
+        "chips": {"min": 4},
+    }  # fmt: skip
+    undisturbed, calls, program = run(study, tmp_path / "one"), list[int](), Crossbar.program
+
+    def short(weights: Any, chip: Any, chips: Any, *args: Any, **options: Any) -> Any:
+        calls.append(len(chips))
+        return torch.empty(2**55) if len(chips) > 2 else program(weights, chip, chips, *args, **options)
+
+    monkeypatch.setattr(Crossbar, "program", short)
+    assert run(study, tmp_path / "two").digest == undisturbed.digest
+    assert 4 in calls
+    assert 2 in calls
 
 
 def test_weights_other_than_those_of_the_study_are_refused_by_the_worker(small: dict) -> None:
