@@ -90,7 +90,7 @@ def record_continual() -> dict[str, Any]:
         found[name] = [log, state_of(network), kept, [state_of_norms(each) for each in fitted], steps[-1], files]
     with folder() as at:
         past = made(ContinualNet("bnn_mlp", SHAPE, 2))
-        ContinualTrainer(past, recipe_with(SLOW), at).run()  # type: ignore[arg-type]
+        ContinualTrainer(past, recipe_with(SLOW), at).run()
         images = real(30, 1, 8, 8)
         with torch.no_grad():
             found["stages"] = [
@@ -220,8 +220,8 @@ def record_flipped_signs() -> dict[str, Any]:
     return short(found)
 
 
-def record_sweeps() -> dict[str, Any]:
-    """Rows of a training sweep, one of whose trainings fails, and sweeps that are refused."""
+def record_training_sweeps() -> dict[str, Any]:
+    """Rows of a training sweep, and sweeps that are refused."""
     sweep: dict[str, Any] = {
         "name": "swept", "model": "m", "set": {"recipe.epochs": 1}, "seeds": [4],
         "panels": [{"path": "recipe.learning_rate", "values": [0.1, 0.3], "label": "rate"},
