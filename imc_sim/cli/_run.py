@@ -62,22 +62,34 @@ def run(
       imc-sim run quickstart --set chips.min=100 --workers 2 --out results/hundred
       imc-sim run quickstart --scheduler tcp://head:8786
     """
+    from imc_sim.cli._repeated import keeping_output, kept_output
+
+    options = {"executor": executor, "workers": workers, "scheduler": scheduler, "device": device, "batch": batch}
+    request = [study, out, *(settings or []), *options.items()]
+    if dry_run:
+        _show(_read(study, settings), workers or 1, device, batch)
+    elif (text := kept_output(request)) is not None:
+        print(text, end="")
+    else:
+        with keeping_output(request) as keep:
+            spec = _read(study, settings)
+            folder = out or Path("results") / spec.name
+            options["executor"] = executor or ("dask" if scheduler else "process" if (workers or 1) > 1 else "inline")
+            results, left_open = _run(spec, folder, options | {"retry_failed": retry_failed}, study)
+            _finish(results, folder)
+            if left_open:
+                raise typer.Exit(1)
+            keep(folder)
+
+
+def _read(study: str, settings: list[str] | None) -> Study:
+    """Return the study with the changes of the command line."""
     from imc_sim.cli._console import working
 
     with working(f"reading {study}"):
         from imc_sim.study import load_study, with_settings
 
-        spec = with_settings(load_study(study), settings or [])
-    if dry_run:
-        _show(spec, workers or 1, device, batch)
-        return
-    folder = out or Path("results") / spec.name
-    executor = executor or ("dask" if scheduler else "process" if (workers or 1) > 1 else "inline")
-    options = {"executor": executor, "workers": workers, "scheduler": scheduler, "device": device, "batch": batch}
-    results, left_open = _run(spec, folder, options | {"retry_failed": retry_failed}, study)
-    _finish(results, folder)
-    if left_open:
-        raise typer.Exit(1)
+        return with_settings(load_study(study), settings or [])
 
 
 def _run(spec: Study, folder: Path, options: dict[str, Any], name: str) -> tuple[Results, int]:

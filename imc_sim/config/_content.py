@@ -28,6 +28,8 @@ CARD = "model.yaml"
 _MOST_NAMES = 20  # that an error lists
 _LONGEST = 255  # bytes of the name of a file
 _MEASUREMENTS = {".npz", ".npy", ".mat", ".csv", ".txt", ".tsv", ".gz", ".xlsx"}  # what laboratories write
+#: home folder of a user who has none, by the convention of Debian: it holds no files and cannot be created
+_NO_HOME = Path("/nonexistent")
 _FOLDERS: dict[Kind, str] = {
     "model": "models", "chip": "device_configs", "study": "studies", "training": "studies/trainings",
     "queue": "studies/queues",
@@ -121,6 +123,19 @@ def user_path(text: str | os.PathLike[str], where: str) -> Path:
     except RuntimeError as error:
         step = "Write the path in full, or set HOME."
         raise InputError(where, f"{str(text)!r} ({error})", "a path whose home folder is known", step) from error
+
+
+def user_cache() -> Path:
+    """Return the user's cache folder of imc_sim, below `$XDG_CACHE_HOME` or `~/.cache`; it need not exist."""
+    xdg = os.environ.get("XDG_CACHE_HOME")
+    return (user_path(xdg, "XDG_CACHE_HOME") if xdg else _home() / ".cache") / "imc_sim"
+
+
+def _home() -> Path:
+    try:
+        return Path.home()
+    except RuntimeError:  # no HOME, and a user without an entry, as in a container that was started with --user
+        return _NO_HOME
 
 
 def working_folder() -> Path:

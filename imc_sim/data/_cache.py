@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import io
-import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -13,7 +12,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from imc_sim._files import make_folder, write_file
+from imc_sim._files import Facts, file_facts, make_folder, write_file
 from imc_sim.data._folders import cache_folder
 
 #: version of the decoded arrays; increase it when their meaning changes
@@ -22,7 +21,6 @@ SCHEMA = 2
 _SUM = 32
 
 Bytes = NDArray[np.uint8]
-Facts = tuple[int, int, int, int]
 Kind = TypeVar("Kind", bound=np.generic)
 
 
@@ -42,17 +40,9 @@ def fingerprint(facts: Iterable[object]) -> str:
     return digest.hexdigest()[:16]
 
 
-def file_facts(files: Iterable[Path]) -> list[tuple[str, Facts]]:
-    """Return the name and the `stat_facts` of each file; they change when its content changes."""
-    return [(f.name, stat_facts(f.stat())) for f in files]
-
-
-def stat_facts(stat: os.stat_result) -> Facts:
-    """Return size in bytes, inode, and times (ns) of the last change of content and of inode.
-
-    Copying or unpacking a file cannot set the time of the last change of its inode.
-    """
-    return stat.st_size, stat.st_ino, stat.st_mtime_ns, stat.st_ctime_ns
+def named_facts(files: Iterable[Path]) -> list[tuple[str, Facts]]:
+    """Return the name and the `file_facts` of each file."""
+    return [(f.name, file_facts(f)) for f in files]
 
 
 def cached_array(key: str, source: str, make: Callable[[], NDArray[Kind]], cached: bool = True) -> NDArray[Kind]:

@@ -17,7 +17,7 @@ from typing import cast
 import numpy as np
 
 from imc_sim._errors import InputError, MissingDataError
-from imc_sim.data._cache import cached_array, file_facts, fingerprint
+from imc_sim.data._cache import cached_array, fingerprint, named_facts
 from imc_sim.data._folders import data_root
 from imc_sim.data._image_folder import FolderImages, load_image_folder
 from imc_sim.data._load import LAYOUTS, labelled_files, load_labelled
@@ -123,7 +123,7 @@ def data_state(part: str, root: Path | None = None) -> str:
         if name == "omniglot":
             found: object = list_part(folder, split).source
         elif name in LAYOUTS:
-            found = file_facts(labelled_files(name, split, root))
+            found = named_facts(labelled_files(name, split, root))
         elif own_kind(name) == "arrays":
             found = own_state(name, split)
         else:

@@ -5,22 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from imc_sim.config import user_path
-
-#: home folder of a user who has none, by the convention of Debian: it holds no files and cannot be created
-_NO_HOME = Path("/nonexistent")
-
-
-def _user_cache() -> Path:
-    xdg = os.environ.get("XDG_CACHE_HOME")
-    return (user_path(xdg, "XDG_CACHE_HOME") if xdg else _home() / ".cache") / "imc_sim"
-
-
-def _home() -> Path:
-    try:
-        return Path.home()
-    except RuntimeError:  # no HOME, and a user without an entry, as in a container that was started with --user
-        return _NO_HOME
+from imc_sim.config import user_cache, user_path
 
 
 def data_root(root: Path | None = None) -> Path:
@@ -39,7 +24,7 @@ def data_root(root: Path | None = None) -> Path:
         InputError: the path begins with `~` and the home folder is unknown.
     """
     named = root or os.environ.get("IMC_SIM_DATA")
-    return user_path(named, "IMC_SIM_DATA") if named else _user_cache() / "data"
+    return user_path(named, "IMC_SIM_DATA") if named else user_cache() / "data"
 
 
 def cache_folder() -> Path:
@@ -54,4 +39,4 @@ def cache_folder() -> Path:
         InputError: the path begins with `~` and the home folder is unknown.
     """
     named = os.environ.get("IMC_SIM_CACHE")
-    return user_path(named, "IMC_SIM_CACHE") if named else _user_cache() / "decoded"
+    return user_path(named, "IMC_SIM_CACHE") if named else user_cache() / "decoded"

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from imc_sim._errors import InputError, MissingDataError
+from imc_sim._files import file_facts
 from imc_sim.config import user_path
-from imc_sim.data._cache import stat_facts
 from imc_sim.data._folders import data_root
 from imc_sim.data._registry import FOLDER, GREY, choose_split
 from imc_sim.data._sets import LabelledImages
@@ -126,7 +126,7 @@ def load_image_folder(
     classes = image_classes(name, split, root) if same_classes else _class_folders(folder)
     files = [_images(folder / each) for each in classes]
     paths = tuple(f"{each}/{file}" for each, found in zip(classes, files, strict=True) for file in found)
-    facts = np.array([stat_facts((folder / path).stat()) for path in paths], np.int64)
+    facts = np.array([file_facts(folder / path) for path in paths], np.int64)
     labels = np.repeat(np.arange(len(classes), dtype=np.int64), [len(each) for each in files])
     labels.setflags(write=False)
     # FolderImages is no array, but users of LabelledImages.images only index rows and read shape, ndim and dtype.
@@ -154,7 +154,7 @@ def image_classes(name: str, split: str, root: Path | None = None) -> tuple[str,
 
 def _check_unchanged(file: Path, listed: NDArray[np.int64]) -> None:
     try:
-        same = stat_facts(file.stat()) == tuple(listed.tolist())
+        same = file_facts(file) == tuple(listed.tolist())
     except FileNotFoundError:
         same = False
     if not same:

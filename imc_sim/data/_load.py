@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from imc_sim._errors import InputError, MissingDataError
-from imc_sim.data._cache import Bytes, cached_array, file_facts, fingerprint
+from imc_sim.data._cache import Bytes, cached_array, fingerprint, named_facts
 from imc_sim.data._folders import data_root
 from imc_sim.data._glyphs import SPLITS as GLYPH_SPLITS
 from imc_sim.data._glyphs import glyphs
@@ -102,7 +102,7 @@ def load_labelled(name: str, split: str = "train", root: Path | None = None, *, 
     if name == "digits":
         return _labelled(name, split, read_digits(split), (8, 8), _DIGITS)
     layout, files = LAYOUTS[name], labelled_files(name, split, root)
-    rows = cached_array(f"{name}-{split}", fingerprint(file_facts(files)), lambda: layout.read(files), cached)
+    rows = cached_array(f"{name}-{split}", fingerprint(named_facts(files)), lambda: layout.read(files), cached)
     return _labelled(name, split, rows, layout.shape, layout.class_names)
 
 

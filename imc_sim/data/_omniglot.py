@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from imc_sim._errors import InputError, MissingDataError
-from imc_sim.data._cache import Bytes, Facts, cached_array, fingerprint, stat_facts
+from imc_sim._files import Facts, file_facts
+from imc_sim.data._cache import Bytes, cached_array, fingerprint
 from imc_sim.data._readers import damaged
 
 DRAWERS = 20
@@ -57,7 +58,7 @@ def _folders(path: str | Path) -> list[os.DirEntry[str]]:
 def _facts(character: os.DirEntry[str]) -> Iterator[tuple[str, Facts]]:
     with os.scandir(character.path) as files:
         for file in files:
-            yield file.name, stat_facts(file.stat())
+            yield file.name, file_facts(file)
 
 
 def list_part(root: Path, part: str) -> Listing:

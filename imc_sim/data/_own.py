@@ -18,8 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from imc_sim._errors import InputError, MissingDataError, nearest, reason_of
+from imc_sim._files import file_facts
 from imc_sim.config import FUNCTION, load_function, place_of_error, split_code, user_path
-from imc_sim.data._cache import stat_facts
 from imc_sim.data._registry import choose_split
 from imc_sim.data._sets import LabelledImages
 
@@ -59,7 +59,7 @@ def own_state(name: str, split: str) -> tuple[object, ...]:
         name: of the data set.
         split: "train" or "test".
     """
-    return tuple((str(path), *stat_facts(path.stat())) for path in own_files(name, split))
+    return tuple((str(path), *file_facts(path)) for path in own_files(name, split))
 
 
 def load_own(name: str, split: str) -> LabelledImages:

@@ -273,11 +273,21 @@ def with_settings(study: Study, settings: list[str]) -> Study:
         study: the study.
         settings: texts `path=value` with the value in YAML. Paths are those of the study file and of its axes:
             `chips.min=100`, `chip.tile.rows=64` (also if the chip is given by name), `task.episodes=50`, `seed=1`,
-            `axes.0.values=[0, 0.5]` (the first axis).
+            `axes.0.values=[0, 0.5]` (the first axis). They are applied in this order; one that does not go with the
+            present values waits for the others.
 
     Raises:
         InputError: a path does not exist, or a value is not valid.
     """
-    for path, value in map(parse_setting, settings):
-        study = with_value(study, path, value, "--set")
+    waiting = [parse_setting(setting) for setting in settings]
+    while waiting:
+        failed: list[tuple[tuple[str, Any], InputError]] = []
+        for path, value in waiting:
+            try:
+                study = with_value(study, path, value, "--set")
+            except InputError as error:
+                failed.append(((path, value), error))
+        if len(failed) == len(waiting):
+            raise failed[0][1]
+        waiting = [setting for setting, _ in failed]  # chips.max=2 is allowed only after chips.min=2
     return study

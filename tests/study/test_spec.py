@@ -140,6 +140,17 @@ def test_prose_and_names_change_no_id() -> None:
     assert points_of(load_study(renamed))[0].trial(2).id == points_of(load_study(STUDY))[0].trial(2).id
 
 
+def test_settings_of_one_command_are_checked_together() -> None:
+    study = load_study("quickstart")
+    first, last = ["chips.max=2", "chips.min=2"], ["chips.min=900", "chips.max=1000"]
+    for wanted in (first, first[::-1], last, last[::-1]):
+        chips = with_settings(study, wanted).chips
+        assert {f"chips.min={chips.min}", f"chips.max={chips.max}"} == set(wanted)
+    assert with_settings(study, ["seed=1", "seed=2"]).seed == 2, "the later one of two counts"
+    with pytest.raises(InputError, match=r"chips.*max of at least min \(9\)"):
+        with_settings(study, ["chips.min=9", "seed=4", "chips.max=2"])
+
+
 def test_settings_reach_every_part() -> None:
     spec = with_settings(load_study(STUDY), ["chips.min=9", "task.episodes=7", "chip.tile.cols=32", "seed=3"])
     points = points_of(spec)

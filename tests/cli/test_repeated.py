@@ -1,0 +1,151 @@
+"""A finished command is answered from its note, and only while nothing that it read or wrote has changed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from imc_sim.cli import _repeated
+from imc_sim.config import find_content
+
+_STUDY = """\
+name: own
+model: batmann_small_xnor
+chip: own_chip
+task: {dataset: glyphs, split: test, episodes: 1, way: 2, shot: 1}
+chips: {min: 1}
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return a working folder with a chip and a cache folder; files of any age count as old enough."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(_repeated, "_OLD_NS", -(10**15))
+    (tmp_path / "device_configs").mkdir()
+    chip = find_content("chip", "rram_hfo2_1t1r").read_text()
+    (tmp_path / "device_configs" / "own_chip.yaml").write_text(chip.replace("rram_hfo2_1t1r", "own_chip"))
+    (tmp_path / "own.yaml").write_text(_STUDY)
+    return tmp_path
+
+
+@pytest.fixture
+def full_runs(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """Return the results folders of the runs that were not answered from a note."""
+    from imc_sim.cli import _run
+
+    found: list[Path] = []
+    finish = _run._finish
+    monkeypatch.setattr(_run, "_finish", lambda results, out: (found.append(out), finish(results, out)))
+    return found
+
+
+def _append(path: Path) -> None:
+    path.write_bytes(path.read_bytes() + b"\n")
+
+
+def _touch_back(path: Path) -> None:
+    """Write the same bytes again, and set the time of the change back."""
+    before = path.stat()
+    path.write_bytes(path.read_bytes())
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+CHANGES: dict[str, Callable[[Path], object]] = {
+    "study": lambda at: _append(at / "own.yaml"),
+    "chip": lambda at: _append(at / "device_configs" / "own_chip.yaml"),
+    "chip with the old time": lambda at: _touch_back(at / "device_configs" / "own_chip.yaml"),
+    "rows": lambda at: _touch_back(at / "results" / "own" / "trials.jsonl"),
+    "no rows": lambda at: (at / "results" / "own" / "trials.jsonl").unlink(),
+    "no report": lambda at: (at / "results" / "own" / "report.html").unlink(),
+    "other figure": lambda at: _append(at / "results" / "own" / "comparison.png"),
+    "shadowing model": lambda at: (at / "models" / "batmann").mkdir(parents=True),
+    "shadowing chip": lambda at: (at / "device_configs" / "other.yaml").write_text("{}"),
+    "note": lambda at: _append(next((at / "cache" / "imc_sim" / "finished").iterdir())),
+}
+
+
+def _renew(note: Path) -> None:
+    """Take the facts of a note again, as a run would that finds the same results."""
+    found = json.loads(note.read_bytes().partition(b"\n")[2])
+    found["files"] = {path: _repeated._facts(path) for path in found["files"]}
+    content = json.dumps(found | {"searched": _repeated._searched()}).encode()
+    note.write_bytes(hashlib.sha256(content).hexdigest().encode() + b"\n" + content)
+
+
+def test_any_change_runs_the_study_again(folder: Path, run: Callable, full_runs: list[Path]) -> None:
+    first = run("run", "own.yaml")
+    note = next((folder / "cache" / "imc_sim" / "finished").iterdir())
+    for name, change in CHANGES.items():
+        _renew(note)
+        assert run("run", "own.yaml") == (0, first.out, ""), name
+        assert len(full_runs) == 1, f"{name}: nothing has changed yet"
+        change(folder)
+        request = ["own.yaml", None, *{"executor": None, "workers": None, "scheduler": None}.items()]
+        assert _repeated.kept_output([*request, ("device", "cpu"), ("batch", 4)]) is None, name
+    again = run("run", "own.yaml")
+    assert (again.code, again.out, len(full_runs)) == (0, first.out, 2)
+
+
+def test_other_requests_are_not_answered(folder: Path, run: Callable, full_runs: list[Path], monkeypatch) -> None:
+    assert run("run", "own.yaml").code == 0
+    for options in (["--set", "seed=1", "--out", "b"], ["--out", "c"], ["--batch", "2"]):
+        count = len(full_runs)
+        assert run("run", "own.yaml", *options).code == 0
+        assert len(full_runs) == count + 1, options
+    assert "nonsense" in run("run", "own.yaml", "--executor", "nonsense").err
+    monkeypatch.setenv("IMC_SIM_PATH", str(folder / "elsewhere"))
+    assert run("run", "own.yaml").code == 0
+    assert len(full_runs) == 5, "another environment"
+
+
+def test_what_a_repetition_could_change_is_not_noted(
+    folder: Path, run: Callable, full_runs: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_repeated, "_OLD_NS", 2 * 10**9)
+    assert [run("run", "own.yaml").code for _ in range(2)] == [0, 0]
+    assert len(full_runs) == 2, "files of this second can change again within it"
+    monkeypatch.setattr(_repeated, "_OLD_NS", -(10**15))
+    (folder / "score.py").write_text("def score(network, chip):\n    return 0.5\n")
+    text = "name: coded\nmodel: batmann_small_xnor\nchip: own_chip\nchips: {min: 1}\n"
+    (folder / "coded.yaml").write_text(f"{text}task: {{kind: function, call: './score.py:score', metric: rms}}\n")
+    assert [run("run", "coded.yaml", "--trust").code for _ in range(2)] == [0, 0]
+    assert len(full_runs) == 4, "code of the user runs each time"
+
+
+def test_data_and_folders_are_noted_without_being_opened(folder: Path) -> None:
+    from imc_sim.data._cache import named_facts
+
+    file = folder / "raw.bin"
+    file.write_bytes(b"12")
+    for change in (lambda: _append(file), file.unlink):
+        with _repeated.keeping_output(["a"]) as keep:
+            print("text")
+            named_facts([file])
+            list((folder / "device_configs").iterdir())
+            keep(folder / "results")
+        assert _repeated.kept_output(["a"]) == "text\n"
+        assert _repeated.kept_output(["b"]) is None
+        change()
+        assert _repeated.kept_output(["a"]) is None
+
+
+def test_a_finished_study_needs_no_simulator(folder: Path, run: Callable, python: Callable) -> None:
+    program = """\
+import sys
+from imc_sim.cli import main, _repeated
+_repeated._OLD_NS = -(10**15)
+code = main(["run", "own.yaml"])
+print(sorted({"torch", "matplotlib", "numpy", "pandas"} & set(sys.modules)), file=sys.stderr)
+sys.exit(code)
+"""
+    first, second = (python("-c", program, cwd=folder) for _ in range(2))
+    assert (first.code, second.code) == (0, 0), first.err
+    assert second.out == first.out != ""
+    assert second.err.strip() == "[]", "the second run imports no simulator, and shows no progress"
