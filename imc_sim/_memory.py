@@ -1,16 +1,22 @@
-"""Errors of allocations that failed."""
+"""Memory of this machine, and errors of allocations that failed."""
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import os
 import re
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
 
 from imc_sim._errors import InputError, reason_of
 
 #: messages of torch, its backends, the C++ library and the loader of libraries
 _TEXTS = re.compile(r"can't allocate memory|out of memory|not enough memory|std::bad_alloc|Cannot allocate memory")
+
+#: limit and use of a control group of version 1
+_VERSION_1 = ("memory.limit_in_bytes", "memory.usage_in_bytes")
 
 
 class OutOfMemoryError(InputError):
@@ -56,3 +62,56 @@ def within_memory(fn: Callable[..., Any], *args: Any) -> Any:
             raise
         reason = reason_of(error)
     raise OutOfMemoryError.of(reason)
+
+
+class Memory(NamedTuple):
+    """Bytes of memory of this machine, or of the control group that limits this process: in all, and not in use."""
+
+    total: int
+    available: int
+
+
+def memory_of_machine(root: Path = Path("/")) -> Memory:
+    """Return the memory that processes of this user can take.
+
+    Args:
+        root: folder of the system's files.
+    """
+    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    known = _numbers(root / "proc/meminfo", 1024)
+    found = Memory(known.get("MemTotal:", total), known.get("MemAvailable:", total))
+    for limit in _group_limits(root):
+        found = Memory(min(found.total, limit.total), min(found.available, limit.available))
+    return found
+
+
+def resident_bytes() -> int:
+    """Return the memory that this process holds now, in bytes; 0 where the system does not tell."""
+    return _numbers(Path("/proc/self/status"), 1024).get("VmRSS:", 0)
+
+
+def _group_limits(root: Path) -> Iterator[Memory]:
+    """Yield the limits of the control groups that this process is in, of both versions."""
+    with contextlib.suppress(OSError):
+        for line in (root / "proc/self/cgroup").read_text(encoding="utf-8").splitlines():
+            _, kinds, path = line.split(":", 2)
+            if kinds not in ("", "memory"):
+                continue
+            mount = root / "sys/fs/cgroup" / kinds
+            names = ("memory.max", "memory.current") if not kinds else _VERSION_1
+            inner = mount / path.lstrip("/")
+            for folder in (inner, *inner.parents):
+                if not folder.is_relative_to(mount):
+                    break
+                with contextlib.suppress(OSError, ValueError):
+                    limit, used = (int((folder / name).read_text(encoding="ascii")) for name in names)
+                    files = _numbers(folder / "memory.stat", 1).get("inactive_file", 0)  # given back when needed
+                    yield Memory(limit, max(0, limit - used + files))
+
+
+def _numbers(path: Path, unit: int) -> dict[str, int]:
+    """Return the numbers of a file of lines such as `MemTotal: 16 kB`, by their first word; empty if there is none."""
+    with contextlib.suppress(OSError):
+        lines = (line.split() for line in path.read_text(encoding="ascii").splitlines())
+        return {words[0]: int(words[1]) * unit for words in lines if len(words) > 1 and words[1].isdecimal()}
+    return {}

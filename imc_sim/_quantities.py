@@ -40,3 +40,14 @@ def type_of(value: object) -> str:
     """Return the type of a value with its article, such as an int."""
     name = type(value).__name__
     return f"{'an' if name[0] in 'aeiouAEIO' else 'a'} {name}"
+
+
+def shown_bytes(number: int) -> str:
+    """Return a number of bytes as text in MB or GB.
+
+    Args:
+        number: of bytes.
+    """
+    if number < 1e9:
+        return f"{number / 1e6:.0f} MB"
+    return f"{number / 1e9:.2g} GB" if number < 9.95e9 else f"{number / 1e9:.0f} GB"

@@ -98,6 +98,7 @@ def _run(spec: Study, folder: Path, options: dict[str, Any], name: str) -> tuple
     On a second Ctrl-C, name the command that continues.
     """
     from imc_sim import study
+    from imc_sim._quantities import shown_bytes
     from imc_sim.cli._console import gentle_stop, progress_bar, say
 
     left_open = 0
@@ -108,6 +109,8 @@ def _run(spec: Study, folder: Path, options: dict[str, Any], name: str) -> tuple
                 nonlocal left_open
                 left_open = progress.left_open
                 notes = {"failed": progress.failed, "left open": left_open, "running": progress.waiting}
+                if progress.done == 0 and progress.memory_bytes is not None:
+                    notes["memory"] = f"up to {shown_bytes(progress.memory_bytes)} a worker"
                 update(progress.done, progress.total, {key: value for key, value in notes.items() if value})
 
             return study.run(spec, folder, progress=show, stop=stop, **options), left_open

@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from imc_sim.evaluate._labelled import ClassificationData, drawn_rows
     from imc_sim.evaluate._mapped_card import calibrate_for_card, map_for_card
     from imc_sim.evaluate._memory_keys import SIMILARITIES
+    from imc_sim.evaluate._memory_use import memory_use
     from imc_sim.evaluate._object_digests import object_digest
     from imc_sim.evaluate._session import Session, features_key
 
@@ -85,6 +86,7 @@ _NEED_TORCH = {
     "idle_in_task": "_checks",
     "last_hidden": "_features",
     "map_for_card": "_mapped_card",
+    "memory_use": "_memory_use",
     "normalised": "_features",
     "object_digest": "_object_digests",
     "output_count": "_classification",
@@ -156,6 +158,7 @@ __all__ = [
     "map_for_card",
     "measure_firing",
     "measured_chips",
+    "memory_use",
     "network_key",
     "normalised",
     "object_digest",

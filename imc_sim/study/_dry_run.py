@@ -14,11 +14,13 @@ from dataclasses import dataclass
 from time import perf_counter
 from typing import Any, final
 
-from imc_sim._quantities import number_of
+from imc_sim._memory import memory_of_machine
+from imc_sim._quantities import number_of, shown_bytes
 from imc_sim._threads import one_thread
 from imc_sim.config import canonical_json
 from imc_sim.evaluate import evaluate_chips
 from imc_sim.study._axes import grid
+from imc_sim.study._memory_use import MemoryEstimate, estimated_memory, traits_of
 from imc_sim.study._point import Point
 from imc_sim.study._points import points_of
 from imc_sim.study._probe import Cost, Prober
@@ -66,6 +68,7 @@ class DryRun:
         kinds: number of kinds of points.
         probed: number of kinds that were measured.
         workers: number of workers that share the trials.
+        upper: upper estimate of the memory from the sizes of the study; None for another evaluator.
     """
 
     study: str
@@ -76,6 +79,7 @@ class DryRun:
     kinds: int
     probed: int
     workers: int
+    upper: MemoryEstimate | None = None
 
     @property
     def points(self) -> int:
@@ -104,7 +108,9 @@ class DryRun:
         parts = [f"measured on {self.probed} of {self.kinds} kinds of points"]
         parts += ["the others estimated from the most similar ones"] if self.probed < self.kinds else []
         parts += [f"{number_of(self.skipped, 'point')} skipped"] if self.skipped else []
-        return "; ".join([*parts, f"{number_of(self.workers, 'worker')}, nothing stored yet"])
+        parts += [f"{number_of(self.workers, 'worker')}, nothing stored yet"]
+        parts += [] if self.upper is None else [f"at most {shown_bytes(self.upper.worker_bytes)} a worker by its sizes"]
+        return "; ".join(parts)
 
     def rows(self) -> list[dict[str, str]]:
         """Return the lines of a printed table: one per case, the digital baselines, and the total of all workers."""
@@ -140,13 +146,6 @@ def shown_seconds(seconds: float) -> str:
     return f"{seconds / 86400:.3g} days"
 
 
-def shown_bytes(number: int) -> str:
-    """Return a number of bytes as text in MB or GB."""
-    if number < 1e9:
-        return f"{number / 1e6:.0f} MB"
-    return f"{number / 1e9:.2g} GB" if number < 9.95e9 else f"{number / 1e9:.0f} GB"
-
-
 def dry_run(
     study: str | Mapping[str, Any] | Study, *, workers: int = 1, device: str = "cpu", probes: int = 8,
     budget_s: float = 60.0, batch: int = BATCH, evaluator: Evaluator = evaluate_chips,
@@ -175,9 +174,12 @@ def dry_run(
     points = points_of(spec)
     if evaluator is evaluate_chips:
         check_study(spec, points, device)
+    upper = estimated_memory(points, evaluator, batch, spec.memory_limit, spec.chips.checkpoints()[-1], workers)
+    if upper is not None:
+        upper.check(memory_of_machine())
     kinds: dict[str, list[Point]] = {}
     for point in points:
-        kinds.setdefault(canonical_json(_traits(point)), []).append(point)
+        kinds.setdefault(canonical_json(traits_of(point)), []).append(point)
     wanted = _chosen([group[-1] for group in kinds.values()], probes)
     prober = Prober(evaluator, device, batch, spec.memory_limit)
     with one_thread() if workers > 1 else contextlib.nullcontext():
@@ -188,7 +190,7 @@ def dry_run(
     return DryRun(
         spec.name, _cases(spec, points, costs), len(spec.cases) * sum(1 for _ in grid(spec.axes)) - len(points),
         sum(map(len, digital)), sum(len(d) * _mean(b) for d, b in zip(digital, baselines, strict=True)),
-        len(kinds), len(found), workers,
+        len(kinds), len(found), workers, upper,
     )  # fmt: skip
 
 
@@ -207,7 +209,7 @@ def _measure(
         for digital, known in zip(point.digital(), baselines, strict=True):
             if digital.id not in baselines[0] | known:
                 known[digital.id] = prober.digital(digital).seconds
-        found.append((_traits(point), prober.chips(point, most)))
+        found.append((traits_of(point), prober.chips(point, most)))
         if progress is not None:
             progress(number + 1, len(wanted))
     return found, (list(baselines[0].values()), list(baselines[1].values()))
@@ -217,22 +219,9 @@ def _mean(seconds: list[float]) -> float:
     return sum(seconds) / max(1, len(seconds))
 
 
-def _traits(point: Point) -> dict[str, Any]:
-    """Return path -> value of all settings that may affect the cost of a chip, with nonzero real numbers replaced."""
-    content = {key: point.content.get(key) for key in ("chip", "task")}
-    return dict(_blurred({"model": point.model, "engine": point.engine.to_dict(), **content}, ""))
-
-
-def _blurred(node: Any, path: str) -> list[tuple[str, Any]]:
-    """Flatten nested settings to (path, value) pairs, with every nonzero real number replaced by one word."""
-    if isinstance(node, Mapping):
-        return [pair for key, value in node.items() for pair in _blurred(value, f"{path}.{key}")]
-    return [(path, "some" if isinstance(node, float) and node != 0 else node)]
-
-
 def _family(point: Point) -> str:
     """Return the traits of a point with counts replaced as well: points of one sweep have the same."""
-    traits = _traits(point)
+    traits = traits_of(point)
     return canonical_json({k: "some" if type(v) is int and v != 0 else v for k, v in traits.items()})
 
 
@@ -251,7 +240,7 @@ def _chosen(firsts: list[Point], most: int) -> list[Point]:
 
 def _estimated(point: Point, found: list[_Measured]) -> Cost:
     """Estimate the cost of a point: mean time and largest memory of the most similar measured points."""
-    traits = _traits(point)
+    traits = traits_of(point)
     scores = [_difference(traits, measured) for measured, _ in found]
     similar = [cost for (_, cost), score in zip(found, scores, strict=True) if score == min(scores)]
     return Cost(sum(c.seconds for c in similar) / len(similar), max(c.memory_bytes for c in similar))
@@ -273,8 +262,8 @@ def _cases(study: Study, points: list[Point], costs: dict[str, Cost]) -> tuple[C
         own = [point for point in points if point.case == name]
         fresh = list({p.id: p for p in own if p.id not in seen}.values())
         seen |= {point.id for point in fresh}
-        each = [costs[canonical_json(_traits(point))] for point in own]
-        once = sum(costs[canonical_json(_traits(point))].seconds for point in fresh)
+        each = [costs[canonical_json(traits_of(point))] for point in own]
+        once = sum(costs[canonical_json(traits_of(point))].seconds for point in fresh)
         chips = (len(fresh) * counts[0], len(fresh) * counts[-1])
         seconds = (once * counts[0], once * counts[-1])
         cases.append(CaseEstimate(name, len(own), chips, seconds, max(c.memory_bytes for c in each)))

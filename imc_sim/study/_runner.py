@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import os
 import time
 import warnings
 from collections import deque
@@ -17,13 +18,14 @@ import numpy as np
 from imc_sim import evaluate
 from imc_sim._errors import InputError, ResultsWarning, reason_of
 from imc_sim._files import csv_text, write_file
-from imc_sim._memory import within_memory
+from imc_sim._memory import memory_of_machine, within_memory
 from imc_sim._quantities import number_of
 from imc_sim.config import user_path
 from imc_sim.evaluate import ChipResult, check_device, chip_costs, evaluate_chips
 from imc_sim.runs import Array, Executor, Row, RunClock, finished_rows, make_executor
 from imc_sim.study._acting import check_acting, of_its_model
 from imc_sim.study._content import keep_content
+from imc_sim.study._memory_use import estimated_memory
 from imc_sim.study._places import Content
 from imc_sim.study._point import Point, Trial, described
 from imc_sim.study._points import completed, points_of, resolved
@@ -49,6 +51,7 @@ class Progress:
         total: number of trials that the stopping rule has requested so far.
         failed: number of failed trials.
         left_open: number of trials without a row, since memory did not suffice; the next run tries them again.
+        memory_bytes: upper estimate of the memory of a worker; None where it is not known.
         waiting: trials that have run for long while no other finished, and since when; empty once one finishes.
         started: start of the run on a monotonic clock, in s.
     """
@@ -57,6 +60,7 @@ class Progress:
     total: int = 0
     failed: int = 0
     left_open: int = 0
+    memory_bytes: int | None = None
     waiting: str = ""
     started: float = field(default_factory=time.monotonic)
 
@@ -240,6 +244,10 @@ def run(
     check_folder(folder, settings)
     if evaluator is evaluate_chips:
         check_study(spec, points, device)
+    count = 1 if executor == "inline" else workers or len(os.sched_getaffinity(0))
+    memory = estimated_memory(points, evaluator, batch, spec.memory_limit, spec.chips.checkpoints()[-1], count)
+    if memory is not None and scheduler is None:
+        memory.check(memory_of_machine())
     runner = make_executor(executor, workers, scheduler)
     try:
         with ResultStore(folder, settings) as store:
@@ -247,6 +255,7 @@ def run(
             writer, quiet = Writer(RunClock(device)), (lambda _: None)
             parts = (spec, store, runner, evaluator, writer, progress or quiet, stop or (lambda: False))
             work = _Run(*parts, batch=batch, retry_failed=retry_failed)
+            work.progress.memory_bytes = None if memory is None else memory.worker_bytes
             work.trials(points)
             work.costs(points)
     finally:

@@ -89,7 +89,7 @@ def test_the_ends_of_a_sweep_represent_the_points_between(clock: Clock) -> None:
 def test_of_several_that_are_as_similar_the_mean_time_and_the_largest_memory_count() -> None:
     axes = [{"path": BITS, "values": [2, 4, 8]}]
     study = STUDY | {"axes": axes, "cases": [{"name": "a", "set": {"chip.converter.kind": "auto"}}]}
-    two, four, eight = (_dry_run._traits(point) for point in points_of(load_study(study)))
+    two, four, eight = (_dry_run.traits_of(point) for point in points_of(load_study(study)))
     far = two | {".model": "another"}
     measured = [(two, Cost(1.0, 300)), (eight, Cost(3.0, 100)), (far, Cost(50.0, 900))]
     assert _dry_run._estimated(points_of(load_study(study))[1], measured) == Cost(2.0, 300)
