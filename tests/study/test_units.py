@@ -23,6 +23,7 @@ from imc_sim.study import (
     Study,
     _dry_run,
     _embeddings,
+    _memory_use,
     _points,
     _probe,
     _table_parts,
@@ -531,7 +532,11 @@ def test_estimates_are_of_the_most_similar_points() -> None:
         "999 MB", "1 GB", "2.3 GB", "123 GB",
     ]  # fmt: skip
     cost = _probe.Cost
-    assert _dry_run._blurred({"a": {"b": 0.5, "c": 0.0, "d": 3}}, "") == [(".a.b", "some"), (".a.c", 0.0), (".a.d", 3)]
+    assert _memory_use._blurred({"a": {"b": 0.5, "c": 0.0, "d": 3}}, "") == [
+        (".a.b", "some"),
+        (".a.c", 0.0),
+        (".a.d", 3),
+    ]
     case = _dry_run.CaseEstimate("a", 2, (4, 8), (10.0, 20.0), 10**9)
     run = _dry_run.DryRun("s", (case, dataclasses.replace(case, memory_bytes=3 * 10**9)), 1, 2, 5.0, 3, 2, 4)
     assert (run.points, run.chips, run.seconds, run.memory_bytes) == (4, (8, 16), (6.25, 11.25), 12 * 10**9)
