@@ -61,7 +61,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { \
 	  echo "'$(PYTHON) -m venv' failed; on Debian and Ubuntu: apt install python3-venv" >&2; rm -rf $(VENV); exit 1; }
 	$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt -e '.[dev,dask,parquet,memtorch,fast]'
-	@echo "Compiling the products of whole numbers (ten seconds), so that no first run has to ..."
+	@echo "Compiling the products of whole numbers (15 seconds), so that no first run has to ..."
 	@$(BIN)/python -c 'from imc_sim.array import compile_kernels; compile_kernels()'
 	@touch $(STAMP)
 

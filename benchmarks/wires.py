@@ -3,9 +3,10 @@
     python benchmarks/wires.py [--rounds 7]
 
 The yardstick is what one would write with scipy: nodal equations assembled from arrays, factored once by SuperLU
-(MMD_AT_PLUS_A, symmetric mode) and solved for all right-hand sides. Each figure is the ratio of the shortest of
-several runs, the two in turn, in processor time, which other programs on the machine disturb little. The whole
-controller is timed on its own, on two threads, by the clock on the wall.
+(MMD_AT_PLUS_A, symmetric mode) and solved for all right-hand sides. For the tiles of a chip it is the path in torch,
+which is used without numba, and the time is also given over one plain float32 product of torch. Each figure is the
+ratio of the shortest of several runs, the two in turn, in processor time, which other programs on the machine disturb
+little. The whole controller is timed on its own, on two threads, by the clock on the wall.
 """
 
 from __future__ import annotations
@@ -21,9 +22,12 @@ from scipy.sparse.linalg import splu
 from threadpoolctl import threadpool_limits
 
 import imc_sim as imc
+from imc_sim import _rng
 
 R_OHM = 1.0
 LRS_S, HRS_S = 1e-4, 1e-6
+#: 128 x 128 tiles of `batmann_5w1s_xnor` in column pairs
+TILES = 86
 WIRES = imc.array.Wires(kind="nodal", r_row_ohm=R_OHM, r_col_ohm=R_OHM)
 Row = tuple[str, float, float, float]
 
@@ -89,6 +93,28 @@ def matrices(rounds: int) -> Iterator[Row]:
         yield f"M of one {size} x {size} tile, float64", *compared(ours, lambda: direct(G, V), rounds), 4.0  # noqa: B023
 
 
+def tiles(rounds: int) -> Iterator[Row]:
+    """M of the 86 tiles of a controller, compiled, over the same in torch."""
+    chip = torch.from_numpy(np.stack([cells(128)] * TILES))
+
+    def ours() -> torch.Tensor:
+        return imc.array.effective_conductance(chip, R_OHM, R_OHM)
+
+    def in_torch() -> torch.Tensor:
+        compiled, _rng.compiled = _rng.compiled, lambda: False
+        try:
+            return ours()
+        finally:
+            _rng.compiled = compiled
+
+    if _rng.compiled():
+        assert (ours() / in_torch() - 1).abs().max() < 1e-12
+        yield f"M of {TILES} tiles of 128 x 128, over torch", *compared(ours, in_torch, rounds), 5.0
+    x, w = torch.rand(2048, 1152), torch.rand(1152, 512)
+    share, _ = compared(lambda: torch.mm(x, w), ours, rounds)
+    print(f"M of {TILES} tiles takes {share:.1f} plain products of 2048 x 1152 x 512 in float32")
+
+
 def vectors(rounds: int) -> Iterator[Row]:
     """A few inputs on a large array, to 1e-8 of the largest current."""
     G = cells(512)
@@ -129,7 +155,7 @@ def main() -> int:
     failed = False
     torch.set_num_threads(1)
     with threadpool_limits(1):
-        for part in (matrices, vectors):
+        for part in (matrices, tiles, vectors):
             for label, times, best, limit in part(rounds):
                 print(f"{label:<44}{best * 1e3:9.2f}{times:14.1f}{limit:10.0f}", flush=True)
                 failed |= times < limit

@@ -25,6 +25,6 @@ def kept_njit(function: Callable[..., Any]) -> Any:
 def _say_once() -> None:
     text = (
         "Compiled code cannot be kept: neither the installation of imc_sim nor the user's cache folder is writable. It "
-        "is compiled in every process, in about ten seconds. Set NUMBA_CACHE_DIR to a writable folder to keep it."
+        "is compiled in every process, in about 15 seconds. Set NUMBA_CACHE_DIR to a writable folder to keep it."
     )
     warnings.warn(text, RuntimeWarning, stacklevel=3)

@@ -28,6 +28,7 @@ INNER = {
     "imc_sim.array._compiled._warm_up": "_functions",
     "imc_sim.array._programmed_weights": "rounded",
     "imc_sim.array._telegraph": "_compiled_changes",
+    "imc_sim.array.circuit.merge": "_compiled",
     # torch, and packages of this one that load it
     "imc_sim._threads": "one_thread _openmp",
     "imc_sim.evaluate._card": "evaluate_card",

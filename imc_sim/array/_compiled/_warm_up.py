@@ -12,6 +12,7 @@ from imc_sim import _rng
 from imc_sim.array._chip import load_chip
 from imc_sim.array._compiled import _product
 from imc_sim.array._crossbar import Crossbar
+from imc_sim.array.circuit.conductance import effective_conductance
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,7 @@ class Compilation:
 def compile_kernels() -> Compilation | None:
     """Compile all kernels with numba, or load them from disk.
 
-    It takes about ten seconds of one core once per installation; small crossbars are programmed and read.
+    It takes about 15 seconds of one core once per installation; small crossbars are programmed and read.
 
     Returns:
         A report; None without numba.
@@ -54,6 +55,7 @@ def _work() -> None:
     Crossbar.program(torch.ones(512, 256), chip.replace("draws", "pairs"))
     Crossbar.program(w, chip.replace("device.read.telegraph", {"probability": 0.1, "amplitude": 0.1})).mvm(w[:16])
     _rng.Stream(0, "", "").normal(2**17, 0)
+    effective_conductance(w[:5, :5], 1.0, 1.0)
 
 
 def _misses(functions: list[Any]) -> int:
@@ -64,10 +66,11 @@ def _misses(functions: list[Any]) -> int:
 def _functions() -> list[Any]:
     """Return the functions that numba keeps on disk."""
     from imc_sim import _philox
-    from imc_sim.array._compiled import _packing, _traps
+    from imc_sim.array._compiled import _dissection, _packing, _traps
 
     found: list[Any] = [_philox.pairs_in_pool, _philox.entries_in_pool, _philox.quantiles_in_pool]
     found += [_philox.signed_in_pool, _packing.to_multiples_in_pool, _traps.changes_in_pool]
+    found.append(_dissection.conductances_in_pool)
     if _product.why_not() is None:
         from imc_sim.array._compiled import _kernel
 

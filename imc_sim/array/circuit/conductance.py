@@ -88,7 +88,6 @@ def column_conductance(
 
 
 @torch.no_grad()
-@one_thread()
 def wired_conductance(G: Tensor, wires: Wires) -> Tensor:
     """Return M [*, rows, cols] in S with every row driven; G itself for ideal wires.
 
@@ -124,6 +123,7 @@ def gated_conductance(G: Array, gates: Array, wires: Wires) -> Tensor:
 # -- one direction without resistance --------------------------------------------------------------------
 
 
+@one_thread()
 def _without_one_resistance(g: Tensor, wires: Wires) -> Tensor:
     """Return M [rows, cols, batch, 1] of cells g of this shape where r_row_ohm, r_col_ohm or both are zero."""
     turned = g.transpose(0, 1)

@@ -68,7 +68,6 @@ class GatingError:
 
 
 @torch.no_grad()
-@one_thread()
 def approximate_gating(G: Array, wires: Wires, method: Gating = "tangent", density: float = 0.5) -> GatedApproximation:
     """Approximate the currents of a 1T1R array by an affine function of the rows that are on.
 
@@ -105,8 +104,9 @@ def approximate_gating(G: Array, wires: Wires, method: Gating = "tangent", densi
     none = matrix.new_zeros(*matrix.shape[:-2], matrix.shape[-1])
     if method != "tangent":
         return GatedApproximation(matrix, none, method, density)
-    tangent = matrix * _driven_share(g, mean)
-    return GatedApproximation(tangent, density * (matrix - tangent).sum(-2), method, density)
+    with one_thread():
+        tangent = matrix * _driven_share(g, mean)
+        return GatedApproximation(tangent, density * (matrix - tangent).sum(-2), method, density)
 
 
 @torch.no_grad()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import final
 
@@ -61,28 +62,32 @@ _Node = tuple[str, int, int]
 
 @final
 @dataclass(frozen=True)
-class _Program:
-    """Hold the elimination of the inner nodes of a leaf, as operations on a list of conductances of all leaves.
+class Elimination:
+    """Hold the elimination of the inner nodes of a leaf, as operations on a list of conductances.
 
-    slots: length of the list, which begins with the wires in the order of `_wires_of_cell` and ends with 0 S.
-    steps: for each node, the slots of its arms and, for each pair of arms, the slot between their ends.
-    kept: slots between ports. vv, vh, hh: for each entry of the network, its place among these.
+    Attributes:
+        slots: length of the list, which begins with the wires in the order of `_wires_of_cell` and ends with 0 S.
+        steps: for each node, the slots of its arms and, for each pair of arms, the slot between their ends.
+        mesh: slots between ports: bit lines at the upper end, word lines left and right, bit lines at the lower end.
     """
 
     slots: int
     steps: tuple[tuple[tuple[int, ...], tuple[int, ...]], ...]
-    kept: tuple[int, ...]
-    vv: tuple[int, ...]
-    vh: tuple[int, ...]
-    hh: tuple[int, ...]
+    mesh: tuple[tuple[int, ...], ...]
 
 
 @functools.cache
-def _program(rows: int, cols: int) -> _Program:
+def elimination(rows: int, cols: int, upper: bool, right: bool) -> Elimination:
     """Return the elimination of a leaf, nodes with the fewest neighbours first.
 
     Nodes: ("w", row, col) on word lines, column -1 the left end; ("b", row, col) on bit lines, row `rows` the lower
-    end. The right and upper ends are nodes of cells: R = ("w", row, cols - 1), T = ("b", 0, col).
+    end. The right and upper ends are nodes of cells: ("w", row, cols - 1), ("b", 0, col).
+
+    Args:
+        rows: word lines.
+        cols: bit lines.
+        upper: whether the upper ends of bit lines are ports; otherwise they are open.
+        right: whether the right ends of word lines are ports; otherwise they are open.
     """
     cells = itertools.product(range(rows), range(cols))
     wires = [frozenset(ends) for i, j in cells for ends in _wires_of_cell(i, j)]
@@ -91,9 +96,9 @@ def _program(rows: int, cols: int) -> _Program:
     for a, b in map(tuple, wires):
         near[a].add(b)
         near[b].add(a)
-    vertical = [("b", i, j) for i in (0, rows) for j in range(cols)]
-    horizontal = [("w", i, j) for j in (-1, cols - 1) for i in range(rows)]
-    inner = set(near) - set(vertical) - set(horizontal)
+    ports: list[_Node] = [("b", 0, j) for j in range(cols) if upper] + [("w", i, -1) for i in range(rows)]
+    ports += [("w", i, cols - 1) for i in range(rows) if right] + [("b", rows, j) for j in range(cols)]
+    inner = set(near) - set(ports)
     steps = []
     while inner:
         node = min(inner, key=lambda n: (len(near[n]), n))
@@ -104,12 +109,8 @@ def _program(rows: int, cols: int) -> _Program:
         arms = tuple(slot[frozenset((node, a))] for a in around)
         pairs = itertools.combinations(around, 2)
         steps.append((arms, tuple(slot.setdefault(frozenset(pair), len(slot)) for pair in pairs)))
-    parts = ((vertical, vertical), (vertical, horizontal), (horizontal, horizontal))
-    slots = [[slot.get(frozenset((x, y)), len(slot)) for x in a for y in b] for a, b in parts]
-    kept = sorted(set(itertools.chain(*slots)))
-    place = {k: n for n, k in enumerate(kept)}
-    vv, vh, hh = (tuple(place[k] for k in part) for part in slots)
-    return _Program(len(slot) + 1, tuple(steps), tuple(kept), vv, vh, hh)
+    mesh = tuple(tuple(slot.get(frozenset((x, y)), len(slot)) for y in ports) for x in ports)
+    return Elimination(len(slot) + 1, tuple(steps), mesh)
 
 
 def _wires_of_cell(i: int, j: int) -> tuple[tuple[_Node, _Node], ...]:
@@ -133,23 +134,22 @@ def leaves(G: Tensor, along_row: Tensor, along_col: Tensor, leaf: tuple[int, int
     cells = G.view(batch, R, r, C, c).permute(2, 4, 0, 1, 3).reshape(r, c, -1)
     left = along_row.view(C, c).T[:, None, None].expand(c, *grid).reshape(c, -1)
     below = along_col.view(R, r).T[:, None, :, None].expand(r, *grid).reshape(r, -1)
-    program = _program(r, c)
+    found = elimination(r, c, upper=True, right=True)
     values = [x for i in range(r) for j in range(c) for x in (cells[i, j], left[j], below[i])]
-    values += [torch.zeros_like(values[0])] * (program.slots - len(values))
-    _star_to_mesh(values, program, 3 * r * c)
-    mesh = torch.stack([values[k] for k in program.kept])
+    values += [torch.zeros_like(values[0])] * (found.slots - len(values))
+    _star_to_mesh(values, found, 3 * r * c)
+    v, h = [*range(c), *range(c + 2 * r, 2 * c + 2 * r)], range(c, c + 2 * r)
 
-    def part(places: tuple[int, ...], *shape: int) -> Tensor:
-        picked = mesh.index_select(0, torch.tensor(places, device=mesh.device))
-        return picked.T.contiguous().view(*grid, *shape)
+    def part(ends: Iterable[int], others: Iterable[int], *shape: int) -> Tensor:
+        return torch.stack([values[found.mesh[x][y]] for x in ends for y in others], -1).view(*grid, *shape)
 
-    return Network(part(program.vv, 2, c, 2, c), part(program.vh, 2, c, 2, r), part(program.hh, 2, r, 2, r))
+    return Network(part(v, v, 2, c, 2, c), part(v, h, 2, c, 2, r), part(h, h, 2, r, 2, r))
 
 
-def _star_to_mesh(values: list[Tensor], program: _Program, wires: int) -> None:
+def _star_to_mesh(values: list[Tensor], found: Elimination, wires: int) -> None:
     """Eliminate inner nodes one by one: g_ab += g_a g_b / sum(g) between all neighbours of each."""
     known = set(range(wires))
-    for arms, between in program.steps:
+    for arms, between in found.steps:
         g = [values[k] for k in arms]
         total = g[0]
         for arm in g[1:]:

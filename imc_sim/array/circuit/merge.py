@@ -16,14 +16,20 @@ from __future__ import annotations
 
 import functools
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from imc_sim import _rng
+from imc_sim._threads import one_thread, parallel_for
+from imc_sim.array.circuit.dissection import dissection
 from imc_sim.array.circuit.leaves import Network, leaves
 from imc_sim.array.circuit.wires import Wires
 
 #: cells that are merged together, so that the networks of a level fit a CPU's cache, or a part of a GPU's memory
 _CELLS_AT_ONCE, _CELLS_AT_ONCE_GPU = 2**14, 2**21
+#: approximate seconds that a cell takes in compiled code
+_CELL_S = 1e-7
 
 
 def transfer_conductance(G: Tensor, wires: Wires) -> Tensor:
@@ -33,9 +39,29 @@ def transfer_conductance(G: Tensor, wires: Wires) -> Tensor:
         G: cells [batch, rows, cols] in S.
         wires: resistances.
     """
+    if G.device.type == "cpu" and _rng.compiled():
+        return _compiled(G, wires)
     limit = _CELLS_AT_ONCE if G.device.type == "cpu" else _CELLS_AT_ONCE_GPU
-    parts = [_merge_all(part, wires) for part in G.split(max(1, limit // (G.shape[1] * G.shape[2])))]
+    with one_thread():
+        parts = [_merge_all(part, wires) for part in G.split(max(1, limit // (G.shape[1] * G.shape[2])))]
     return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+
+def _compiled(G: Tensor, wires: Wires) -> Tensor:
+    """Return M from one compiled pass per array, in float64."""
+    from imc_sim.array._compiled._dissection import conductances, conductances_in_pool
+
+    (count, rows, cols), double = G.shape, wires.drive == "double"
+    # With two drivers, their segments at the far end are those of a column without cells.
+    along_row = np.full(cols + double, 1.0 / wires.r_row_ohm)
+    along_row[[0, -1] if double else 0] = 1.0 / (wires.r_row_ohm + wires.r_source_ohm)
+    along_col = np.full(rows, 1.0 / wires.r_col_ohm)
+    along_col[-1] = 1.0 / (wires.r_col_ohm + wires.r_sense_ohm)
+    plan, out = dissection(rows, cols + double, double), torch.empty(G.shape, dtype=torch.float64)
+    cells = torch.nn.functional.pad(G, (0, int(double))).double().contiguous()
+    arguments = cells.numpy(), along_row, along_col, out.numpy(), plan.sizes, plan.last, plan.tables
+    parallel_for(conductances, conductances_in_pool, arguments, count, G.numel() * _CELL_S)
+    return out.to(G.dtype)
 
 
 def nodal_inverse(between: Tensor, outwards: Tensor) -> Tensor:
