@@ -25,6 +25,8 @@ _WIDTH_S = 2.0
 _PATIENCE_S = 10.0
 #: how long a process of this machine takes to get its number
 _START_S = 1.0
+#: how long a local worker may give no sign of life before its calls run again in another
+_SILENT_S = 300.0
 _ROLES = ("client", "scheduler", "worker")
 #: no dashboard and no other pages of dask, which every user of the machine could read
 _NO_PAGES = {"distributed.scheduler.http.routes": [], "distributed.worker.http.routes": []}
@@ -171,6 +173,7 @@ def _local(distributed: ModuleType, workers: int | None) -> Any:
     from dask import config
 
     options: dict[str, Any] = {"distributed.scheduler.allowed-failures": LOSSES - 1, **_NO_PAGES}
+    options["distributed.scheduler.worker-ttl"] = f"{_SILENT_S} s"
     try:
         with config.set(options):
             return distributed.LocalCluster(

@@ -10,14 +10,18 @@ import queue
 import signal
 import sys
 import threading
+import time
 import traceback
+import warnings
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
+from pathlib import Path
 from typing import Any, final
 
+from imc_sim._errors import ResultsWarning
 from imc_sim.runs._lost_workers import (
     LOSSES,
     UNGUARDED_EXIT,
@@ -30,6 +34,8 @@ from imc_sim.runs._lost_workers import (
 
 #: seconds that an idle worker has to exit
 _PATIENCE_S = 2.0
+#: seconds after which a stopped worker is killed (SIGSTOP, Ctrl-Z in its terminal), and between two looks at workers
+STOPPED_S, _LOOK_S = 60.0, 5.0
 #: exit codes of a process that fails; SIGKILL, for example, is sent by a kernel that is out of memory
 _CRASHES = {-signal.SIGSEGV, -signal.SIGILL, -signal.SIGFPE}
 
@@ -56,13 +62,25 @@ class ProcessExecutor:
         self.width = 2 * count
         self._calls: queue.SimpleQueue[_Call | None] = queue.SimpleQueue()
         self._workers = [_Worker(self._calls) for _ in range(count)]
+        self._closed = threading.Event()
+        threading.Thread(target=self._watch, daemon=True).start()
 
     def submit(self, fn: Callable[..., Any], /, *args: Any) -> Future[Any]:
         future: Future[Any] = Future()
         self._calls.put(_Call(pickle.dumps((fn, args)), future))
         return future
 
+    def _watch(self) -> None:
+        """Kill workers that are stopped for long: their calls run again in others."""
+        seen = time.monotonic()
+        while not self._closed.wait(_LOOK_S):
+            now = time.monotonic()
+            for worker in self._workers:
+                worker.look(min(now - seen, 2 * _LOOK_S))  # this process may have been stopped as well
+            seen = now
+
     def close(self) -> None:
+        self._closed.set()
         for worker in self._workers:
             worker.close()
         for _ in self._workers:
@@ -79,6 +97,7 @@ class _Worker:
         self._calls = calls
         self._held: tuple[BaseProcess, Connection] | None = None
         self._closing, self._busy, self._lock = False, False, threading.Lock()
+        self._stopped_s = 0.0
         self.thread = threading.Thread(target=self._serve, daemon=True)
         self.thread.start()
 
@@ -88,6 +107,22 @@ class _Worker:
             self._closing = True
             if self._busy and self._held is not None:
                 self._held[0].kill()
+
+    def look(self, seconds: float) -> None:
+        """Kill the process if it computes and has been stopped for too long.
+
+        seconds: time since the last look.
+        """
+        with self._lock:
+            stopped = self._busy and self._held is not None and _is_stopped(self._held[0].pid)
+            self._stopped_s = self._stopped_s + seconds if stopped else 0.0
+            if self._stopped_s < STOPPED_S or self._held is None:
+                return
+            self._stopped_s = 0.0
+            self._held[0].kill()
+            name = self._held[0].pid
+        text = f"worker process {name} was stopped for {STOPPED_S:g} s (SIGSTOP) and is killed; its trials run again"
+        warnings.warn(text, ResultsWarning, stacklevel=2)
 
     def _serve(self) -> None:
         while (call := self._calls.get()) is not None and not self._closing:
@@ -147,6 +182,14 @@ class _Worker:
         code = process.exitcode
         process.close()
         return code
+
+
+def _is_stopped(pid: int | None) -> bool:
+    """Tell whether a process is stopped by a signal; False where the system does not tell."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[0] == b"T"
+    except OSError:
+        return False
 
 
 def _start() -> tuple[BaseProcess, Connection]:

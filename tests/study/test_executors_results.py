@@ -20,8 +20,8 @@ import torch
 from imc_sim import CheckpointError, InputError
 from imc_sim._errors import InsecureWarning, ResultsWarning
 from imc_sim.array import Crossbar
-from imc_sim.runs import _dask, sound_rows
-from imc_sim.study import Progress, Results, load_study, points_of, run
+from imc_sim.runs import _batches, _dask, sound_rows
+from imc_sim.study import Progress, Results, _runner, load_study, points_of, run
 from imc_sim.study._trials_file import TRIALS, rules_of
 from imc_sim.study._work import Batch, evaluate_batch
 from imc_sim.testing._stand_in import FATAL, HUGE, KILL_ONCE, MEMORY, SLOW
@@ -142,6 +142,28 @@ def test_real_chips_that_run_out_of_memory_give_the_same_results(
     assert run(study, tmp_path / "two").digest == undisturbed.digest
     assert 4 in calls
     assert 2 in calls
+
+
+def test_the_progress_names_a_trial_that_runs_long(
+    small: dict, go: Callable[..., Results], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(SLOW, "0.3")
+    monkeypatch.setattr(_batches, "_REPORT_S", 0.05)
+    monkeypatch.setattr(_runner, "_LONG_S", 0.1)
+    told: list[str] = []
+    go(tmp_path / "x", short_study(small), executor="process", workers=1, progress=lambda p: told.append(p.waiting))
+    assert {re.sub(r" since \d\d:\d\d:\d\d$", "", text) for text in told} >= {"a, sigma 0.2, chips 0 to 3", ""}
+    assert told[-1] == ""
+
+
+@needs_dask
+@pytest.mark.slow
+def test_a_stopped_worker_of_a_local_cluster_gives_its_call_to_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_dask, "_SILENT_S", 2.0)
+    with contextlib.closing(_dask.DaskExecutor(1)) as executor:
+        first = executor.submit(os.getpid).result(60)
+        os.kill(first, signal.SIGSTOP)
+        assert executor.submit(os.getpid).result(60) != first
 
 
 def test_weights_other_than_those_of_the_study_are_refused_by_the_worker(small: dict) -> None:

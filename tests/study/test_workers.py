@@ -17,7 +17,8 @@ import pytest
 import torch
 
 from imc_sim import InputError
-from imc_sim.runs import _executors, _processes, finished_rows
+from imc_sim._errors import ResultsWarning
+from imc_sim.runs import _batches, _executors, _processes, finished_rows
 from imc_sim.runs._executors import _check_main
 from imc_sim.runs._lost_workers import (
     LOSSES,
@@ -105,6 +106,24 @@ def test_a_stop_gives_back_what_has_not_begun() -> None:
     with pytest.raises(KeyboardInterrupt):
         next(rows)
     assert second.cancelled()
+
+
+def test_what_runs_long_is_reported_while_nothing_finishes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_batches, "_REPORT_S", 0.01)
+    future, told = Future[Any](), list[Any]()
+
+    def waiting(items: list[int], seconds: float) -> None:
+        told.append((items, seconds))
+        if len(told) == 3:
+            future.set_result(None)
+
+    rows = finished_rows(
+        deque([[1, 2]]), SimpleNamespace(width=1), lambda _: future,  # type: ignore[arg-type]
+        lambda items, _: [{"id": items[0]}], lambda *_: {}, waiting=waiting,
+    )  # fmt: skip
+    assert list(rows) == [[{"id": 1}]]
+    assert [items for items, _ in told] == [[1, 2]] * 3
+    assert 0.01 <= told[0][1] < told[1][1] < told[2][1]
 
 
 # -- processes ----------------------------------------------------------------------------------------------
@@ -224,6 +243,38 @@ def test_a_lost_call_is_repeated_as_often_as_its_error_states(
     assert type(error) is kind
     assert len(started) == count
     assert kind is UnguardedMainError or f"{LOSSES} workers lost" in str(error)
+
+
+def test_a_stopped_worker_is_killed_and_its_call_runs_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_processes, "STOPPED_S", 0.3)
+    monkeypatch.setattr(_processes, "_LOOK_S", 0.05)
+    executor = _processes.ProcessExecutor(1)
+    first = executor.submit(os.getpid).result(60)
+    os.kill(first, signal.SIGSTOP)
+    with pytest.warns(ResultsWarning, match=rf"worker process {first} was stopped for 0.3 s \(SIGSTOP\) and is killed"):
+        assert executor.submit(os.getpid).result(60) != first
+    executor.close()
+    with pytest.raises(ProcessLookupError):
+        os.kill(first, 0)
+
+
+def test_a_worker_is_killed_only_if_it_stays_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
+    worker: Any = SimpleNamespace(_lock=threading.Lock(), _busy=True, _stopped_s=0.0)
+    killed: list[int] = []
+    worker._held = (SimpleNamespace(pid=7, kill=lambda: killed.append(7)), None)
+    stopped = [True]
+    monkeypatch.setattr(_processes, "_is_stopped", lambda pid: stopped[0])
+    for seconds in (10, 40):
+        _processes._Worker.look(worker, seconds)
+    stopped[0] = False
+    _processes._Worker.look(worker, 10)
+    stopped[0] = True
+    for seconds in (10, 40, 9):
+        _processes._Worker.look(worker, seconds)
+    assert killed == [], "59 s since it went on"
+    with pytest.warns(ResultsWarning, match="worker process 7 was stopped for 60 s"):
+        _processes._Worker.look(worker, 1)
+    assert killed == [7]
 
 
 @pytest.mark.parametrize("stays", [False, True])
