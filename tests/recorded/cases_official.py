@@ -60,17 +60,17 @@ def save(path: Path, content: bytes) -> Path:
     return path
 
 
-def said(value: Any, at: Path) -> Any:
-    """Return a result with one name for the folder, and for what compression makes of a file."""
+def named(value: Any, at: Path) -> Any:
+    """Return a result with one name for the folder, and for numbers that hang on the compression of a file."""
     if isinstance(value, str):
         return re.sub(r"\b[0-9a-f]{32}\b|[0-9]+ bytes \(.*\)", "SOME", without(value, at))
     if isinstance(value, dict):
-        return {key: said(part, at) for key, part in value.items()}
-    return [said(part, at) for part in value] if isinstance(value, list | tuple) else value
+        return {key: named(part, at) for key, part in value.items()}
+    return [named(part, at) for part in value] if isinstance(value, list | tuple) else value
 
 
 def record_official_files() -> dict[str, Any]:
-    """Images, labels, digests and reports of official files, and what is said of damaged ones."""
+    """Images, labels, digests and reports of official files, and errors of damaged ones."""
     found: dict[str, Any] = {}
     with folder() as whole:
         at = whole / "data"
@@ -78,7 +78,7 @@ def record_official_files() -> dict[str, Any]:
         kept, os.environ["IMC_SIM_DATA"] = os.environ.get("IMC_SIM_DATA"), str(at)
         cache, os.environ["IMC_SIM_CACHE"] = os.environ.get("IMC_SIM_CACHE"), str(at / "cache")
         try:
-            found["absent"] = said([tried(check, name) for name in ("mnist", "omniglot", "folder:x", "nothing")], at)
+            found["absent"] = named([tried(check, name) for name in ("mnist", "omniglot", "folder:x", "nothing")], at)
             written(at)
             for name in ("mnist", "usps", "cifar10"):
                 for split in ("train", "test"):
@@ -89,7 +89,7 @@ def record_official_files() -> dict[str, Any]:
                         data.images, data.labels, data.class_names, pool, data_digest(f"{name} {split}"),
                         len(data_state(f"{name} {split}")), load_classes(name, split).images,
                     ])  # fmt: skip
-                found[f"{name} checked"] = said(parts(check(name)), at)
+                found[f"{name} checked"] = named(parts(check(name)), at)
             found["kept"] = sorted(re.sub(r"-[0-9a-f]{16}\.", ".", path.name) for path in (at / "cache").rglob("*.*"))
             found["sized"] = [tried(load_pool, "mnist", "test", 27), list(load_pool("cifar10", "train", 32).shape)]
         finally:
@@ -104,10 +104,10 @@ def record_official_files() -> dict[str, Any]:
         }  # fmt: skip
         for name, pair in files.items():
             paths = tuple(save(at / f"{k}.gz", gzip.compress(each, mtime=0)) for k, each in enumerate(pair))
-            found[f"idx, {name}"] = said(tried(read_idx, paths), at)
-        found["idx, not packed"] = said(tried(read_idx, (save(at / "0.gz", b"x"), at / "1.gz")), at)
+            found[f"idx, {name}"] = named(tried(read_idx, paths), at)
+        found["idx, not packed"] = named(tried(read_idx, (save(at / "0.gz", b"x"), at / "1.gz")), at)
         for size in (0, 3073, 3074):
-            found[f"cifar, {size} bytes"] = said(tried(read_cifar10, (save(at / "c.bin", bytes(size)),)), at)
+            found[f"cifar, {size} bytes"] = named(tried(read_cifar10, (save(at / "c.bin", bytes(size)),)), at)
         values = np.zeros((2, 256))
         texts = {
             "whole": usps(labels[1:], values), "label 0": usps(labels[:2], values), "empty": b"", "words": b"1 a:b\n",
@@ -116,16 +116,16 @@ def record_official_files() -> dict[str, Any]:
         }  # fmt: skip
         for name, text in texts.items():
             result = tried(read_usps, (save(at / "u.bz2", bz2.compress(text)),))
-            found[f"usps, {name}"] = said(result, at) if isinstance(result, str) else short(result)
+            found[f"usps, {name}"] = named(result, at) if isinstance(result, str) else short(result)
     return found
 
 
 def record_characters() -> dict[str, Any]:
-    """Drawn characters, characters in files, the order of pooled splits, and pools of labelled images."""
-    found: dict[str, Any] = {"drawn": short([draw_glyph(seed, index) for seed, index in ((1, 0), (1, 41), (7, 300))])}
-    found["order"] = short(np.array(_pooled_order([f"a/{(37 * k) % 101}" for k in range(101)])))
+    """Glyphs, characters in files, the order of pooled splits, and pools of labelled images."""
+    found: dict[str, Any] = {"glyphs": short([draw_glyph(seed, index) for seed, index in ((1, 0), (1, 41), (7, 300))])}
+    found["order"] = short(np.array(_pooled_order(tuple(f"a/{(37 * k) % 101}" for k in range(101)))))
     with folder() as at:
-        found["no folder"] = said(tried(list_part, at, "background"), at)
+        found["no folder"] = named(tried(list_part, at, "background"), at)
         for name in ("b/2", "a/1"):
             for k in range(20):
                 file = at / "omniglot-py" / "images_background" / name / f"{k:02}.png"
@@ -139,11 +139,11 @@ def record_characters() -> dict[str, Any]:
         blank = images.copy()
         blank[1, 3], blank[0, 5] = 128, 127
         found["blank"] = [_blank("p", pool), _blank("p", CharacterPool("o", "b", blank, listing.names, 0.0, 1.0))]
-        found["few"] = said(tried(load_pool, "omniglot", "background", 32, at), at)
+        found["few"] = named(tried(load_pool, "omniglot", "background", 32, at), at)
         (at / "omniglot-py" / "images_background" / "a" / "1" / "03.png").write_bytes(b"x")
-        found["damaged"] = said(tried(read_part, listing, 20), at)
+        found["damaged"] = named(tried(read_part, listing, 20), at)
         (at / "omniglot-py" / "images_background" / "a" / "1" / "03.png").unlink()
-        found["absent"] = said(tried(read_part, listing, 20), at)
+        found["absent"] = named(tried(read_part, listing, 20), at)
     data = load_labelled("digits", "test")
     found["pools"] = [short(parts(as_pool(data, n))) if n != 42 else tried(as_pool, data, n) for n in (None, 3, 42)]
     return found
@@ -166,7 +166,7 @@ def packed(kind: str, names: dict[str, bytes]) -> bytes:
 
 
 def record_fetched_archives() -> dict[str, Any]:
-    """What fetching from a folder leaves, reports and refuses."""
+    """Files, progress and errors of fetching from a folder."""
     found: dict[str, Any] = {"archives": {name: [[a.file, a.base, a.md5, a.target] for a in each]
                                          for name, each in ARCHIVES.items()}}  # fmt: skip
     with folder() as at:
@@ -180,16 +180,16 @@ def record_fetched_archives() -> dict[str, Any]:
             steps: list[Any] = []
             unpacks = None if name == "c.gz" else "inner"
             archive = Archive(name, mirror, hashlib.md5(content).hexdigest(), f"into-{name[0]}", unpacks)
-            told = lambda done, total, to=steps, n=len(content): to.append([done == n, total == n])  # noqa: E731
-            for _ in range(2):
-                steps.append(said(tried(fetch_archive, "set", archive, root, told), at))
+            told = lambda done, total, to=steps: to.append([done, total])  # noqa: E731
+            twice = [named(tried(fetch_archive, "set", archive, root, told), at) for _ in range(2)]
+            steps = [[len(steps), steps[-1] == [len(content)] * 2], *twice]
             wrong = Archive(name, mirror, "0" * 32, f"wrong-{name[0]}", unpacks)
-            steps.append(said(tried(fetch_archive, "set", wrong, root, None, mirror.rstrip("/")), at))
+            steps.append(named(tried(fetch_archive, "set", wrong, root, None, mirror.rstrip("/")), at))
             found[name] = steps
         (root / "into-c" / "c.gz").write_bytes(b"changed")
-        found["changed"] = said(tried(fetch_archive, "set", Archive("c.gz", mirror, "0" * 32, "into-c"), root), at)
+        found["changed"] = named(tried(fetch_archive, "set", Archive("c.gz", mirror, "0" * 32, "into-c"), root), at)
         absent = tried(fetch_archive, "set", Archive("n.gz", mirror, "0" * 32, "n"), root)
-        found["absent"] = re.sub(r"got .*? from", "got ERROR from", said(absent, at))
+        found["absent"] = re.sub(r"got .*? from", "got ERROR from", named(absent, at))
         found["files"] = sorted(str(path.relative_to(root)) for path in root.rglob("*"))
         found["embedded"] = [path.name for path in (fetch("digits", root), fetch("glyphs", root))]
         found["refused"] = [tried(fetch, "digit", root), tried(fetch, "folder:x", root)]
