@@ -18,7 +18,7 @@ from imc_sim.array.circuit.driven_rows import needs_density
 from imc_sim.array.circuit.wires import Wires
 from imc_sim.array.encoding.kinds import AnyEncoding
 from imc_sim.array.encoding.multibit import Differential, Sliced
-from imc_sim.config import NATIVE, Engine, Spec, build, find_content, read_yaml, stored_names, warn_if_shadowed
+from imc_sim.config import NATIVE, Engine, Origin, Spec, build, find_content, read_yaml, stored_names, warn_if_shadowed
 from imc_sim.device import CONTINUOUS, Device, MapVariation, chip_of_map
 
 Place = Literal["crossbar", "digital", "error"]
@@ -231,9 +231,10 @@ def load_chip(chip: str | os.PathLike[str] | Mapping[str, Any] | Chip) -> Chip:
     if isinstance(chip, Chip):
         return chip
     if isinstance(chip, Mapping):
-        data, where = dict(chip), f"chip {chip.get('name', '<mapping>')!r}"
-    else:
-        path = find_content("chip", chip)
-        warn_if_shadowed("chip", chip, path)
-        data, where = chip_of_map(path) if path.suffix == ".npz" else read_yaml(path), str(path)
-    return build(Chip, stored_names(data, where), where=where)
+        where = f"chip {chip.get('name', '<mapping>')!r}"
+        return build(Chip, stored_names(dict(chip), where), where)
+    path = find_content("chip", chip)
+    warn_if_shadowed("chip", chip, path)
+    with Origin.of(path).naming():
+        data = chip_of_map(path) if path.suffix == ".npz" else read_yaml(path)
+        return build(Chip, stored_names(data, str(path)), str(path))

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from imc_sim._errors import InputError
-from imc_sim.cli._chips import chip_with
+from imc_sim.cli._chips import chip_with, origin_of
 from imc_sim.cli._console import Quiet
 from imc_sim.cli._help import ModelName, complete_chip
 from imc_sim.cli._own_network import Arguments, Conductances, Inputs, Prefix, Rename, Trust, Weights, model_of
@@ -72,5 +72,6 @@ def evaluate(
         changes = dict(map(parse_setting, own))
     with progress_bar(f"evaluating {model}") as update, model_of(model, weights, inputs, arg, rename, prefix) as name:
         cells = None if conductances is None else str(conductances)
-        rows = evaluate_card(name, spec, chips, seed, episodes, update, changes, cells)
+        with origin_of(own).naming("--set", "task"):
+            rows = evaluate_card(name, spec, chips, seed, episodes, update, changes, cells)
     print_rows([row.to_dict() for row in rows])

@@ -100,14 +100,15 @@ def _show(
 
     with working(f"reading {chip}"):
         from imc_sim.array import load_chip
-        from imc_sim.cli._chips import apply_settings
+        from imc_sim.cli._chips import apply_settings, checked, origin_of
         from imc_sim.evaluate import build_task
 
         spec, task = load_chip(chip).to_dict(), dict(TASK)
         apply_settings(settings, chip=spec, task=task)
         # Find a wrong setting before the work starts.
-        build_task(task, "--set, task")
-        load_chip(spec)
+        with origin_of(settings).naming("--set"):
+            build_task(task, "--set, task")
+        checked(chip, spec, settings)
     stem = _stem(model, str(spec["name"]), kind, {"settings": settings or [], "seed": seed, "chips": chips})
     print_paths(draw(model, spec, task, chips, seed, out / stem))
 

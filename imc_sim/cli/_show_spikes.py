@@ -37,6 +37,7 @@ def spikes(
     from imc_sim.cli._console import print_rows, progress_bar
 
     with progress_bar(f"counting spikes of {model}") as update:
+        from imc_sim.cli._chips import origin_of
         from imc_sim.config import parse_setting
         from imc_sim.evaluate import measure_firing
         from imc_sim.nn.store import load_card
@@ -44,7 +45,8 @@ def spikes(
         stated = load_card(model)[0].measured
         task = dict(stated[0].task) if stated else {"kind": "classification"}
         task |= {"images": images, "steps": steps} | dict(map(parse_setting, settings or ()))
-        found = measure_firing(model, task, update)
+        with origin_of(settings).naming("task"):
+            found = measure_firing(model, task, update)
     data = found.to_dict()
     if as_json:
         print(json.dumps(data, indent=2))

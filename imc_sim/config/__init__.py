@@ -23,6 +23,7 @@ from imc_sim.config._edit import edit_yaml
 from imc_sim.config._engine import NATIVE, Engine, as_engine
 from imc_sim.config._held import Held, held, held_name, holding_objects, is_held
 from imc_sim.config._installation import REINSTALL, is_shipped, missing_files, package_file
+from imc_sim.config._origin import FileSpec, Origin, Place
 from imc_sim.config._spec import Effect, FolderName, Spec, build, canonical_json, digest, drop_paths, set_path
 from imc_sim.config._stored import SHUFFLED, read_stored, shuffled, stored_file
 from imc_sim.config._synonyms import SYNONYMS, stored_names
@@ -64,6 +65,7 @@ __all__ = [
     "ElectronVolt",
     "Engine",
     "Farad",
+    "FileSpec",
     "FolderName",
     "FoundCard",
     "Held",
@@ -72,6 +74,8 @@ __all__ = [
     "Kelvin",
     "Kind",
     "Meter",
+    "Origin",
+    "Place",
     "Seconds",
     "Siemens",
     "Spec",

@@ -16,10 +16,11 @@ from typing import Any, Literal, NamedTuple
 
 from imc_sim._errors import InputError, ShadowedNameWarning, nearest
 from imc_sim._quantities import type_of
-from imc_sim.config._families import FAMILY, family_card, family_files, read_family
+from imc_sim.config._families import FAMILY, family_card, family_files, family_origin, read_family
 from imc_sim.config._held import held, is_held
 from imc_sim.config._installation import incomplete, missing_files, shipped
 from imc_sim.config._not_a_model import not_a_model
+from imc_sim.config._origin import Origin
 from imc_sim.config._yaml import held_yaml
 
 FileKind = Literal["chip", "study", "training", "queue"]
@@ -43,11 +44,13 @@ class FoundCard(NamedTuple):
         data: the content of the card.
         place: its file; for a model of a family FAMILY/NAME/model.yaml, which need not exist.
         where: the source that errors name.
+        origin: the places of its values.
     """
 
     data: dict[str, Any]
     place: Path
     where: str
+    origin: Origin = Origin()
 
     @property
     def folder(self) -> Path:
@@ -285,7 +288,7 @@ def _card_at(path: Path) -> FoundCard | None:
 
 
 def _own(file: Path) -> FoundCard:
-    return FoundCard(copy.deepcopy(held_yaml(file)), file, str(file))
+    return FoundCard(copy.deepcopy(held_yaml(file)), file, str(file), Origin.of(file))
 
 
 def _card_in(folder: Path, name: str) -> FoundCard | None:
@@ -307,7 +310,7 @@ def _listed(file: Path, name: str) -> FoundCard | None:
     place = file.parent / name / CARD
     if place.is_file():
         return _own(place)
-    return FoundCard(family_card(file, name), place, f"{file}, models.{name}")
+    return FoundCard(family_card(file, name), place, f"{file}, models.{name}", family_origin(file, name))
 
 
 def _families() -> list[Path]:

@@ -16,6 +16,7 @@ from typing import Any
 
 from imc_sim._errors import InputError, nearest
 from imc_sim.config._installation import incomplete, is_shipped
+from imc_sim.config._origin import Origin, Place
 from imc_sim.config._yaml import parse_yaml, read_text
 
 FAMILY = "family.yaml"
@@ -36,6 +37,18 @@ def family_card(file: Path, name: str) -> dict[str, Any]:
     family = read_family(file)
     card = {"name": name} | _derived(family, family["models"][name], (), f"{file}, models.{name}")
     return _with_results(card, _results(file).get(name, {}), f"{file.parent}, results of {name}")
+
+
+def family_origin(file: Path, name: str) -> Origin:
+    """Return the places of the values of a card: its row in the family, then the bases of it."""
+    family, places = read_family(file), []
+    row = family["models"][name]
+    under = f"models.{name}"
+    while isinstance(row, dict):
+        places.append(Place(str(file), under))
+        base = row.get("base")
+        row, under = family["bases"].get(base) if isinstance(base, str) else None, f"bases.{base}"
+    return Origin(tuple(places))
 
 
 def read_family(file: Path) -> dict[str, Any]:

@@ -18,6 +18,8 @@ S = TypeVar("S", bound="Spec")
 FolderName = Annotated[str, pydantic.Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$")]
 #: mappings whose `kind` says which keys they have
 _KINDS_DIFFER = ("encoding", "encoding_multibit", "programming")
+#: what was got where single values are allowed, but not with others
+TOGETHER = "values that do not go together"
 _MAPPING = "a mapping of keys to values"
 #: types of errors of pydantic -> what is allowed
 _ALLOWED: dict[str, str] = {
@@ -241,7 +243,7 @@ def _explain(kind: type[Spec], error: pydantic.ValidationError, data: Any, where
     same = [e for e, (keys, _) in zip(errors, places, strict=True) if keys == parts]
     allowed = " or ".join(dict.fromkeys(map(_allowed, same)))
     if first["type"] == "value_error" and isinstance(got, dict) and specs:
-        return InputError(place, "values that do not go together", allowed, "Change the value.")
+        return InputError(place, TOGETHER, allowed, "Change the value.")
     step = "Write one value, not a mapping." if isinstance(got, dict) else "Change the value."
     if allowed == _MAPPING:
         step = f"Write {{kind: {got}}}." if any(got in _tags(spec) for spec in specs) else "Write `key: value` lines."

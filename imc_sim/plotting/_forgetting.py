@@ -39,11 +39,12 @@ def curves_of(models: Sequence[str]) -> dict[str, Curve]:
     """
     found: dict[str, Curve] = {}
     for name in models:
-        card, _, source = find_card(name)
+        read = find_card(name)
+        card = read.data
         curve = card.get("curve", {})
         if "task1" not in curve:
             step = f"Train it: imc-sim train {shlex.quote(name)}"
-            raise InputError(source, "a card without the curve of a continual training", "task1, task2, …", step)
+            raise InputError(read.where, "a card without the curve of a continual training", "task1, task2, …", step)
         found[str(card["name"])] = curve
     words = [name.split("_") for name in found]
     shared = 0

@@ -18,6 +18,7 @@ from imc_sim.study._conditions import Derived, look_up, matches, paths_in, unkno
 from imc_sim.study._content import code_digests, content_of
 from imc_sim.study._kept_files import KeptFiles
 from imc_sim.study._measured import check_measured
+from imc_sim.study._origin import origin_of
 from imc_sim.study._point import SCHEMA, Point, data_parts_of
 from imc_sim.study._spec import ROOTS, Case, Study
 
@@ -38,6 +39,12 @@ def points_of(study: Study, evaluator: str | None = None) -> list[Point]:
         InputError: names the first point that is not valid, a condition whose path exists nowhere, an axis or case
             that changes no result, or points of different metrics.
     """
+    with study.origin.naming(f"study {study.name!r}"):
+        return _points_of(study, evaluator)
+
+
+def _points_of(study: Study, evaluator: str | None) -> list[Point]:
+    """Return the points of `points_of`, whose errors name no file."""
     study.content.check_files()
     count = len(study.cases) * grid_size(study.axes)
     if count > _MOST:
@@ -46,7 +53,7 @@ def points_of(study: Study, evaluator: str | None = None) -> list[Point]:
     seen: set[str] = set()
     data: dict[str, str] = {}
     places = [(number, place) for number in range(len(study.cases)) for place in grid(study.axes)]
-    tried = (_point(study, study.cases[number], place, seen, data) for number, place in places)
+    tried = (_located_point(study, study.cases[number], place, seen, data) for number, place in places)
     points = [replace(point, evaluator=evaluator) for point in tried if point is not None]
     where = f"study {study.name!r}, skip"
     unknown = next((path for rule in study.skip for path in rule if path not in seen), None)
@@ -59,6 +66,16 @@ def points_of(study: Study, evaluator: str | None = None) -> list[Point]:
     check_prices(study, points)
     check_acting(study, points, of_any_model)
     return points
+
+
+def _located_point(
+    study: Study, case: Case, place: tuple[int, ...], seen: set[str], data: dict[str, str]
+) -> Point | None:  # fmt: skip
+    """Return a point as `_point` does; its errors name the lines of its settings."""
+    try:
+        return _point(study, case, place, seen, data)
+    except InputError as error:
+        raise origin_of(study, case, place).located(error, f"study {study.name!r}") from error
 
 
 def _check_metric(study: Study, points: list[Point]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Self, final
 
@@ -13,7 +13,9 @@ from pydantic import Field, field_validator, model_validator
 from imc_sim._errors import InputError
 from imc_sim.config import (
     Engine,
+    FileSpec,
     FolderName,
+    Origin,
     Spec,
     build,
     check_trusted,
@@ -97,7 +99,7 @@ class Chips(Spec):
 
 
 @final
-class Study(Spec):
+class Study(FileSpec):
     """The content of a study file: every case at every combination of axis values is a point with sampled chips.
 
     Paths in cases and axes start with `model`, `chip`, `task`, `chip_task`, `engine`, `seed` or `conductances`. A file
@@ -225,45 +227,55 @@ def load_study(study: str | os.PathLike[str] | Mapping[str, Any] | Study) -> Stu
     if isinstance(study, Study):
         return study
     if isinstance(study, Mapping):
-        return _complete(study, f"study {study.get('name', '<mapping>')!r}", Path(), ())
+        return _complete(study, f"study {study.get('name', '<mapping>')!r}", Path(), (), Origin())
     path = find_content("study", study)
     warn_if_shadowed("study", study, path)
     return _from_file(path, ())
 
 
 def _from_file(path: Path, chain: tuple[Path, ...]) -> Study:
-    chain = follow(path, chain)
+    """Read a study and its bases; `chain` holds the files that derive from it."""
+    origin = Origin.of(path)
+    with origin.naming():
+        chain = follow(path, chain)
     data = {key: value for key, value in read_yaml(path).items() if key not in DERIVED}
-    if _names_code(data):
-        check_trusted(path.parent, str(path), "study")
-    return _complete(data, str(path), path.parent, chain)
+    for key in _names_of_code(data):
+        with origin.naming():
+            check_trusted(path.parent, f"{path}: {key}", "study")
+    return _complete(data, str(path), path.parent, chain, origin)
 
 
-def _names_code(data: Any) -> bool:
-    """Return whether some text is the path of Python code, such as ./eval.py:score."""
+def _names_of_code(data: Any, path: str = "") -> Iterator[str]:
+    """Yield the key paths of texts that are paths of Python code, such as ./eval.py:score."""
     if isinstance(data, dict | list):
-        return any(map(_names_code, data.values() if isinstance(data, dict) else data))
-    return isinstance(data, str) and _CODE.search(data) is not None
+        for key, value in data.items() if isinstance(data, dict) else enumerate(data):
+            yield from _names_of_code(value, f"{path}.{key}" if path else str(key))
+    elif isinstance(data, str) and _CODE.search(data):
+        yield path
 
 
-def _complete(data: Mapping[str, Any], where: str, folder: Path, chain: tuple[Path, ...]) -> Study:
+def _complete(
+    data: Mapping[str, Any], where: str, folder: Path, chain: tuple[Path, ...], origin: Origin
+) -> Study:  # fmt: skip
     """Build a study from the content of its file, on top of its base; `chain` holds the files that derive from it."""
-    data = stored_names(dict(data), where)
-    own = {key: value for key, value in data.items() if key not in ("base", "set")}
-    if "base" in data:
-        base = _from_file(base_file(data["base"], folder, where), chain)
-        own = derive(base.to_dict(), own, where)
-    else:
-        refuse_patches(own, where)
-    study, settings = build(Study, own, where), data.get("set", {})
-    study = study.model_copy(update={"content": study.content.relative_to(folder)})
-    if not isinstance(settings, Mapping):
-        raise InputError(
-            f"{where}: set", type(settings).__name__, "a mapping of paths to values", "Write `path: value`."
-        )
-    for path, value in settings.items():
-        study = with_value(study, str(path), value, f"{where}: set")
-    return with_places(study, folder)
+    with origin.naming():
+        data = stored_names(dict(data), where)
+        own = {key: value for key, value in data.items() if key not in ("base", "set")}
+        if "base" in data:
+            base = _from_file(base_file(data["base"], folder, where), chain)
+            own = derive(base.to_dict(), own, where)
+            origin = Origin((*origin.places, *base.origin.places))
+        else:
+            refuse_patches(own, where)
+    with origin.naming():
+        study, settings = build(Study, own, where), data.get("set", {})
+        study = study.model_copy(update={"content": study.content.relative_to(folder)})
+        if not isinstance(settings, Mapping):
+            got, allowed = type(settings).__name__, "a mapping of paths to values"
+            raise InputError(f"{where}: set", got, allowed, "Write `path: value`.")
+        for path, value in settings.items():
+            study = with_value(study, str(path), value, f"{where}: set")
+        return with_places(study, folder).with_origin(origin)
 
 
 def with_settings(study: Study, settings: list[str]) -> Study:
@@ -280,6 +292,7 @@ def with_settings(study: Study, settings: list[str]) -> Study:
         InputError: a path does not exist, or a value is not valid.
     """
     waiting = [parse_setting(setting) for setting in settings]
+    origin = study.origin.with_settings(path for path, _ in waiting) if waiting else study.origin
     while waiting:
         failed: list[tuple[tuple[str, Any], InputError]] = []
         for path, value in waiting:
@@ -290,4 +303,4 @@ def with_settings(study: Study, settings: list[str]) -> Study:
         if len(failed) == len(waiting):
             raise failed[0][1]
         waiting = [setting for setting, _ in failed]  # chips.max=2 is allowed only after chips.min=2
-    return study
+    return study.with_origin(origin)

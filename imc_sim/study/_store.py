@@ -13,7 +13,7 @@ import numpy as np
 
 from imc_sim._errors import ResultsError
 from imc_sim._files import refuse_link
-from imc_sim.config import digest, read_yaml, write_yaml
+from imc_sim.config import Origin, digest, read_yaml, write_yaml
 from imc_sim.data import foreign_digests
 from imc_sim.runs import MISSING, FolderKind, Row, RowStore, read_rows
 from imc_sim.study._costs_file import cost_store_kind, has_costs
@@ -115,8 +115,13 @@ def read_study(folder: Path) -> dict[str, Any]:
     path = folder / STUDY
     if not path.is_file():
         raise _no_results(folder)
-    held = read_yaml(path)
-    schema = held.get("schema", 0)
+    with Origin.of(path).naming():
+        return _checked(folder, read_yaml(path))
+
+
+def _checked(folder: Path, held: dict[str, Any]) -> dict[str, Any]:
+    """Return the content of study.resolved.yaml if it is valid."""
+    path, schema = folder / STUDY, held.get("schema", 0)
     if not isinstance(schema, int) or schema > SCHEMA:
         got, step = f"results of schema {schema}", "Use a newer imc_sim: the version that wrote them, or a later one."
         raise ResultsError(str(folder), got, f"schema {SCHEMA} or older", step)

@@ -15,7 +15,7 @@ from pydantic import Field, model_validator
 from imc_sim._errors import ImcSimError
 from imc_sim._files import refuse_link
 from imc_sim._typing import PathLike
-from imc_sim.config import FolderName, Spec, build, digest, find_content, read_yaml, write_yaml
+from imc_sim.config import FileSpec, FolderName, Origin, Place, Spec, build, digest, find_content, read_yaml, write_yaml
 from imc_sim.nn.store import load_card, verify_weights
 from imc_sim.runs import FolderKind, Row, RowRules, RowStore, RunClock, failure
 from imc_sim.train._checkpoint import Progress
@@ -39,7 +39,7 @@ class QueueEntry(Spec):
 
 
 @final
-class Queue(Spec):
+class Queue(FileSpec):
     """Training runs, one after the other.
 
     Attributes:
@@ -108,7 +108,9 @@ def load_queue(name: PathLike) -> Queue:
         InputError: the queue is not found or not valid.
     """
     path = find_content("queue", name)
-    return build(Queue, read_yaml(path), str(path))
+    origin = Origin.of(path)
+    with origin.naming():
+        return build(Queue, read_yaml(path), str(path)).with_origin(origin)
 
 
 def run_queue(
@@ -157,7 +159,13 @@ def run_queue(
 def _checked(entry: QueueEntry, queue: Queue) -> None:
     """Reject an entry without a valid recipe; the weights that it starts from need not exist yet."""
     where = f"{queue.name}, entry {entry.name!r}"
-    recipe_of(changed_card(load_card(entry.model)[0], entry.set.items(), where), where)
+    with queue.origin.naming(queue.name):
+        card = load_card(entry.model)[0]
+        number = queue.entries.index(entry)
+        own = [Place(place.file, f"entries.{number}.set") for place in queue.origin.places]
+        card = changed_card(card, entry.set.items(), where, card.origin.first(*own))
+    with card.origin.naming(queue.name):
+        recipe_of(card, where)
 
 
 def _trained(entry: QueueEntry, out: Path, device: str, context: AbstractContextManager[Progress | None]) -> Row:

@@ -34,9 +34,15 @@ class Measurement(Spec):
         note: remark on the comparison.
     """
 
-    task: FewShotTask | ClassificationTask
+    task: FewShotTask | ClassificationTask = Field(discriminator="kind")
     published: float | None = None
     note: str = ""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _few_shot_without_kind(cls, data: Any) -> Any:
+        task = data.get("task") if isinstance(data, dict) else None
+        return {**data, "task": {"kind": "few_shot", **task}} if isinstance(task, dict) else data
 
 
 #: keys added to recipes later: at their defaults they are left out of digests, so that earlier digests stay valid

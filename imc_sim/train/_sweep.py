@@ -18,7 +18,7 @@ from imc_sim._errors import InputError, ResultsWarning
 from imc_sim._files import refuse_link
 from imc_sim._memory import within_memory
 from imc_sim._typing import PathLike
-from imc_sim.config import FolderName, Spec, build, digest, find_content, read_yaml, write_yaml
+from imc_sim.config import FileSpec, FolderName, Origin, Place, Spec, build, digest, find_content, read_yaml, write_yaml
 from imc_sim.nn.store import ModelCard, load_card
 from imc_sim.runs import (
     Executor,
@@ -71,7 +71,7 @@ class SweptCase(Spec):
 
 
 @final
-class Trainings(Spec):
+class Trainings(FileSpec):
     """A training sweep: a card is trained for every value of every panel, in every case, with every seed.
 
     Panels are swept one at a time, not crossed.
@@ -142,22 +142,38 @@ def load_trainings(name: PathLike) -> Trainings:
     Raises:
         InputError: the sweep is not found or not valid.
     """
-    path = find_content("training", name)
-    return build(Trainings, read_yaml(path), str(path))
+    return _from_file(find_content("training", name))
+
+
+def _from_file(path: Path) -> Trainings:
+    origin = Origin.of(path)
+    with origin.naming():
+        return build(Trainings, read_yaml(path), str(path)).with_origin(origin)
 
 
 def points_of(sweep: Trainings) -> Iterator[Point]:
     """Yield every training run, panel by panel."""
-    card, base = load_card(sweep.model)
+    with sweep.origin.naming():
+        card, base = load_card(sweep.model)
     for number, panel in enumerate(sweep.panels):
         for place, value in enumerate(panel.values):
             for case in sweep.cases:
+                origin = card.origin.first(*_places(sweep, case, number, place))
                 for seed in sweep.seeds:
                     settings = {**sweep.set, **case.set, panel.path: value, "recipe.seed": seed}
-                    made = changed_card(card, settings.items(), sweep.name)
+                    made = changed_card(card, settings.items(), sweep.name, origin)
                     recipe = recipe_of(made, sweep.name)
-                    _check_measure(sweep, recipe)
+                    with sweep.origin.naming(sweep.name):
+                        _check_measure(sweep, recipe)
                     yield Point(number, place, case.name, seed, made, recipe, base)
+
+
+def _places(sweep: Trainings, case: SweptCase, panel: int, value: int) -> Iterator[Place]:
+    """Yield where the settings of a training run are written, those that are set last first."""
+    for file in (place.file for place in sweep.origin.places):
+        yield Place(file, f"panels.{panel}.values.{value}", sweep.panels[panel].path)
+        yield Place(file, f"cases.{sweep.cases.index(case)}.set")
+        yield Place(file, "set")
 
 
 def _check_measure(sweep: Trainings, recipe: Recipe) -> None:
@@ -279,7 +295,7 @@ def sweep_status(folder: Path) -> Status:
     Raises:
         InputError: the folder holds no training sweep.
     """
-    sweep = build(Trainings, read_yaml(folder / SWEEP), str(folder / SWEEP))
+    sweep = _from_file(folder / SWEEP)
     writing = is_locked(folder)
     wanted = {point.id: point for point in points_of(sweep)}
     return Status.of(sweep.name, folder, writing, read_rows(folder / ROWS, RULES), list(wanted))

@@ -11,7 +11,18 @@ import torch
 from torch import Tensor, nn
 
 from imc_sim._errors import InputError
-from imc_sim.config import build, code_of, is_code, is_onnx, parse_setting, run_folder, set_path, trusting, user_path
+from imc_sim.config import (
+    Origin,
+    build,
+    code_of,
+    is_code,
+    is_onnx,
+    parse_setting,
+    run_folder,
+    set_path,
+    trusting,
+    user_path,
+)
 from imc_sim.evaluate import (
     Accuracy,
     ClassificationTask,
@@ -64,7 +75,9 @@ def train_model(
             false.
     """
     card, base = load_card(name)
-    card = changed_card(card, map(parse_setting, settings), "--set")
+    changes = list(map(parse_setting, settings))
+    origin = card.origin.with_settings(path for path, _ in changes)
+    card = changed_card(card, changes, "--set", origin)
     recipe = recipe_of(card, str(base))
     folder = run_folder(card.name) if out is None else user_path(out, "out")
     model = initialised(card, recipe, base)
@@ -115,9 +128,10 @@ def recipe_of(card: ModelCard, where: str) -> Recipe:
     Raises:
         InputError: the card has no recipe, or one that is not valid.
     """
-    if not card.recipe:
-        raise InputError(f"{where}, recipe", "a card without a recipe", "a `recipe:` block", "Add a recipe.")
-    return build_recipe(card.recipe, f"{where}, recipe")
+    with card.origin.naming(where):
+        if not card.recipe:
+            raise InputError(f"{where}, recipe", "a card without a recipe", "a `recipe:` block", "Add a recipe.")
+        return build_recipe(card.recipe, f"{where}, recipe")
 
 
 def initialised(card: ModelCard, recipe: Recipe, base: Path) -> nn.Module:
@@ -145,15 +159,25 @@ def initialised(card: ModelCard, recipe: Recipe, base: Path) -> nn.Module:
     return model
 
 
-def changed_card(card: ModelCard, settings: Iterable[tuple[str, Any]], where: str) -> ModelCard:
-    """Return the card with some settings (path, value) of its recipe and of its architecture replaced."""
-    data = card.to_dict()
-    for path, value in settings:
-        if not path.startswith(("recipe.", "arch.args.")):
-            step = "Write for example recipe.episodes=100 or arch.args.rotation=frozen."
-            raise InputError(where, repr(path), "recipe.… or arch.args.…", step)
-        set_path(data, path, value, where)
-    return build(ModelCard, data, where)
+def changed_card(
+    card: ModelCard, settings: Iterable[tuple[str, Any]], where: str, origin: Origin | None = None
+) -> ModelCard:  # fmt: skip
+    """Return the card with some settings (path, value) of its recipe and of its architecture replaced.
+
+    Args:
+        card: card of a model.
+        settings: paths and values.
+        where: place of the settings, for errors.
+        origin: places of the values of the new card; None: those of the card.
+    """
+    data, origin = card.to_dict(), origin or card.origin
+    with origin.naming(where):
+        for path, value in settings:
+            if not path.startswith(("recipe.", "arch.args.")):
+                step = "Write for example recipe.episodes=100 or arch.args.rotation=frozen."
+                raise InputError(where, repr(path), "recipe.… or arch.args.…", step)
+            set_path(data, path, value, where)
+        return build(ModelCard, data, where).with_origin(origin)
 
 
 def curve_of(log: Sequence[Mapping[str, float]]) -> dict[str, tuple[int | float, ...]]:

@@ -17,6 +17,8 @@ from imc_sim._typing import PathLike
 from imc_sim.config import (
     REINSTALL,
     SHUFFLED,
+    FileSpec,
+    Place,
     Spec,
     beside,
     build,
@@ -103,7 +105,7 @@ class InputsFile(Spec):
 
 
 @final
-class ModelCard(Spec):
+class ModelCard(FileSpec):
     """Describe a model, as `model.yaml` does.
 
     Attributes:
@@ -145,7 +147,8 @@ def load_card(name: PathLike) -> tuple[ModelCard, Path]:
     """
     found = find_card(name)
     warn_if_shadowed("model", name, found.place)
-    return build(ModelCard, found.data, found.where), found.folder
+    with found.origin.naming(found.where):
+        return build(ModelCard, found.data, found.where).with_origin(found.origin), found.folder
 
 
 def build_model(card: ModelCard, folder: Path) -> nn.Module:
@@ -158,10 +161,12 @@ def build_model(card: ModelCard, folder: Path) -> nn.Module:
     Raises:
         InputError: The card names code in a folder that is not trusted, or an architecture that cannot be built.
     """
-    where = f"model {card.name!r}, arch"
-    if is_code(card.arch.name) or is_code(str(card.arch.args.get("arch"))):
-        check_trusted(folder, where)
-    return build_arch(card.arch.name, card.arch.args, folder, where=where)
+    where = f"model {card.name!r}"
+    places = [Place(file, "arch.args", "arch") for file in dict.fromkeys(each.file for each in card.origin.places)]
+    with card.origin.first(*places).naming(where):
+        if is_code(card.arch.name) or is_code(str(card.arch.args.get("arch"))):
+            check_trusted(folder, f"{where}, arch")
+        return build_arch(card.arch.name, card.arch.args, folder, where=f"{where}, arch")
 
 
 @torch.inference_mode(False)  # what is loaded in inference mode could not be attacked later
