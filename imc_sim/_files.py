@@ -17,7 +17,7 @@ import stat
 import sys
 import tempfile
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
 
@@ -31,6 +31,8 @@ DEPENDS = "imc_sim.depends"
 _NO_FOLDER_SYNC = {errno.EINVAL, errno.ENOTSUP, errno.EBADF, errno.EACCES, errno.EPERM}
 #: bytes of a private copy that are kept in memory
 _MEMORY = 2**22
+#: rows of a table that become text at a time
+_ROWS = 2**15
 #: text that spreadsheets compute, and numbers, which begin with the same characters
 _FORMULA, _NUMBER = re.compile(r"[=+\-@\t\r]."), re.compile(r"[-+]?(?:[0-9.]+(?:[eE][-+]?[0-9]+)?|inf|nan)")
 
@@ -71,11 +73,17 @@ def file_facts(path: str | os.PathLike[str]) -> Facts:
 
 def csv_text(table: Any) -> str:
     """Return a data frame as CSV; text that a spreadsheet would take for a formula gets an apostrophe in front."""
-    text = table.rename(columns=as_text)
-    for name, column in text.items():
-        if not hasattr(column.dtype, "kind") or column.dtype.kind not in "biufcmM":
-            text[name] = column.map(as_text, na_action="ignore")
-    return text.to_csv(index=False, lineterminator="\n")
+    return "".join(csv_parts(table))
+
+
+def csv_parts(table: Any) -> Iterator[str]:
+    """Yield the text of `csv_text` in parts, which take less memory than the whole."""
+    for start in range(0, max(1, len(table)), _ROWS):
+        text = table.iloc[start : start + _ROWS].rename(columns=as_text)
+        for name, column in text.items():
+            if not hasattr(column.dtype, "kind") or column.dtype.kind not in "biufcmM":
+                text[name] = column.map(as_text, na_action="ignore")
+        yield text.to_csv(index=False, header=start == 0, lineterminator="\n")
 
 
 def as_text(cell: Any) -> Any:

@@ -10,9 +10,9 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from imc_sim import InputError, load_model
+from imc_sim import InputError, _files, load_model
 from imc_sim._errors import ShadowedNameWarning, printable
-from imc_sim._files import csv_text, without_mark
+from imc_sim._files import csv_parts, csv_text, without_mark
 from imc_sim.array import load_chip
 from imc_sim.cli import main
 from imc_sim.cli._console import print_paths, print_rows, say
@@ -27,7 +27,7 @@ FORMULAS = ["=1+1", "+cmd|' /C calc'!A0", "-2+3", "@SUM(A1)", "\t=1", "=-1"]
 NUMBERS = ["-1", "+1.5e-3", "-inf", "-.5", "1"]
 
 
-def test_formulas_are_text_and_numbers_stay_numbers_in_csv() -> None:
+def test_formulas_are_text_and_numbers_stay_numbers_in_csv(monkeypatch: pytest.MonkeyPatch) -> None:
     data = pd.DataFrame({"=head": FORMULAS + NUMBERS, "x": [-1.5] * 11, "mixed": [-1, "-1+1", None] * 3 + [True, "a"]})
     text = csv_text(data)
     lines = text.splitlines()
@@ -37,6 +37,10 @@ def test_formulas_are_text_and_numbers_stay_numbers_in_csv() -> None:
     assert list(back) == FORMULAS + NUMBERS
     plain = pd.DataFrame({"a": ["b", "c'"], "n": [0.1, -1e-9]})
     assert csv_text(plain) == plain.to_csv(index=False, lineterminator="\n")
+    monkeypatch.setattr(_files, "_ROWS", 3)
+    parts = list(csv_parts(data))
+    assert len(parts) == 4
+    assert ("".join(parts), csv_text(data.iloc[:0])) == (text, "'=head,x,mixed\n")
     assert [without_mark(each) for each in ("'a", "'", "a", 5)] == ["'a", "'", "a", 5]
 
 

@@ -18,7 +18,7 @@ from imc_sim.array.circuit.driven_rows import needs_density
 from imc_sim.array.circuit.wires import Wires
 from imc_sim.array.encoding.kinds import AnyEncoding
 from imc_sim.array.encoding.multibit import Differential, Sliced
-from imc_sim.config import NATIVE, Engine, Origin, Spec, build, find_content, read_yaml, stored_names, warn_if_shadowed
+from imc_sim.config import NATIVE, Engine, Origin, Spec, build, find_content, held_yaml, stored_names, warn_if_shadowed
 from imc_sim.device import CONTINUOUS, Device, MapVariation, chip_of_map
 
 Place = Literal["crossbar", "digital", "error"]
@@ -236,5 +236,5 @@ def load_chip(chip: str | os.PathLike[str] | Mapping[str, Any] | Chip) -> Chip:
     path = find_content("chip", chip)
     warn_if_shadowed("chip", chip, path)
     with Origin.of(path).naming():
-        data = chip_of_map(path) if path.suffix == ".npz" else read_yaml(path)
+        data = chip_of_map(path) if path.suffix == ".npz" else held_yaml(path)
         return build(Chip, stored_names(data, str(path)), str(path))

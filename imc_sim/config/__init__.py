@@ -50,7 +50,7 @@ from imc_sim.config._user_code import (
     run_code,
     split_code,
 )
-from imc_sim.config._yaml import parse_setting, parse_yaml, read_yaml, write_yaml
+from imc_sim.config._yaml import held_yaml, parse_setting, parse_yaml, read_yaml, write_yaml
 
 __all__ = [
     "ARCHS",
@@ -98,6 +98,7 @@ __all__ = [
     "function_code",
     "held",
     "held_name",
+    "held_yaml",
     "holding_objects",
     "is_code",
     "is_held",

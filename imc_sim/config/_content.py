@@ -6,7 +6,6 @@ folder with a card, or a row of a family's file (see docs/models.md).
 
 from __future__ import annotations
 
-import copy
 import os
 import shlex
 import warnings
@@ -16,7 +15,7 @@ from typing import Any, Literal, NamedTuple
 
 from imc_sim._errors import InputError, ShadowedNameWarning, nearest
 from imc_sim._quantities import type_of
-from imc_sim.config._families import FAMILY, family_card, family_files, family_origin, read_family
+from imc_sim.config._families import FAMILY, copied, family_card, family_files, family_origin, read_family
 from imc_sim.config._held import held, is_held
 from imc_sim.config._installation import incomplete, missing_files, shipped
 from imc_sim.config._not_a_model import not_a_model
@@ -288,7 +287,7 @@ def _card_at(path: Path) -> FoundCard | None:
 
 
 def _own(file: Path) -> FoundCard:
-    return FoundCard(copy.deepcopy(held_yaml(file)), file, str(file), Origin.of(file))
+    return FoundCard(copied(held_yaml(file)), file, str(file), Origin.of(file))
 
 
 def _card_in(folder: Path, name: str) -> FoundCard | None:

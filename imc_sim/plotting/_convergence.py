@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
-from pandas import DataFrame
+from pandas import Categorical, DataFrame
 from scipy.special import stdtrit
 
 from imc_sim._errors import ResultsError
@@ -45,17 +45,20 @@ def convergence_data(results: Results) -> DataFrame:
     """
     metric, (table, numbers) = Metric.of(results.study), finished_trials(results.rows)
     found = metric.factor * measures(table)
-    axes, names, rows = results.study["axes"], list[str](), []
-    for point in results.study["points"]:
-        where = [place(v, axis) for v, axis in zip(point["values"], axes, strict=True)]
-        values = found[numbers.get(point["id"], [])]
-        if len(values) > 1:
-            names += [", ".join([point["case"], *where])] * len(values)
-            rows.append(_running(values))
-    if not rows:
+    axes, names = results.study["axes"], dict[str, int]()
+    each = [(point, numbers[point["id"]]) for point in results.study["points"] if len(numbers.get(point["id"], ())) > 1]
+    if not each:
         raise ResultsError(str(results.folder), "no point of two chips", "one at least", "Run it with more chips.")
+    ends = np.cumsum([len(rows) for _, rows in each])
+    of_row, chips, values = np.empty(ends[-1], np.int32), np.empty(ends[-1], np.int64), np.empty((3, ends[-1]))
+    for (point, rows), end in zip(each, ends.tolist(), strict=True):
+        where = [place(v, axis) for v, axis in zip(point["values"], axes, strict=True)]
+        some = slice(end - len(rows), end)
+        of_row[some] = names.setdefault(", ".join([point["case"], *where]), len(names))
+        chips[some], *values[:, some] = _running(found[rows])
+    points = Categorical.from_codes(of_row, list(names))  # names alone would take 60 bytes a row
     columns = _COLUMNS if metric.is_share else ["score" if name == "accuracy" else name for name in _COLUMNS]
-    data = DataFrame(dict(zip(columns, (names, *map(np.concatenate, zip(*rows, strict=True))), strict=True)))
+    data = DataFrame(dict(zip(columns, (points, chips, *values), strict=True)))
     target = results.study["chips"]["half_width"]
     data.attrs = {"target": None if target is None else metric.factor * target, "metric": metric}
     return data
@@ -73,7 +76,7 @@ def _running(values: Array) -> tuple[Array, ...]:
 
 def slowest(data: DataFrame, count: int = _SHOWN) -> list[str]:
     """Return the points with the widest final intervals, widest first."""
-    last = data.groupby("point", sort=False).tail(1)
+    last = data.groupby("point", sort=False, observed=True).tail(1)
     return [str(p) for p in last.sort_values("half_width", ascending=False, kind="stable")["point"].head(count)]
 
 
@@ -86,7 +89,7 @@ def plot_means(ax: Axes, data: DataFrame, points: list[str]) -> None:
         ax.fill_between(part["chips"], low, high, color=f"C{number}", alpha=0.18, linewidth=0)
     mean, half, chips = (numbers(data, name) for name in ("mean", "half_width", "chips"))
     fewest = min(float(numbers(where(data, "point", point), "chips").max()) for point in points)
-    shown = np.isin(data["point"], points) & (chips >= min(5, fewest))  # the first intervals would fill the axis
+    shown = data["point"].isin(points).to_numpy() & (chips >= min(5, fewest))  # the first intervals would fill the axis
     low, high = float(np.nanmin((mean - half)[shown])), float(np.nanmax((mean + half)[shown]))
     metric = Metric.shown_in(data)
     margin = 1.0 if metric.is_share else 0.05 * (high - low)
@@ -101,7 +104,7 @@ def plot_widths(ax: Axes, data: DataFrame, points: list[str]) -> None:
     """Draw the half width of every interval, in grey except for the chosen points, and the target of the study."""
     metric = Metric.shown_in(data)
     least = _ROUNDING if metric.is_share else _ROUNDING * 1e-6 * float(np.abs(numbers(data, "mean")).max())
-    for point, part in data.groupby("point", sort=False):
+    for point, part in data.groupby("point", sort=False, observed=True):
         part = part[part["half_width"] > least]
         chosen = points.index(str(point)) if point in points else None
         colour, width = ("0.75", 0.6) if chosen is None else (f"C{chosen}", 1.2)

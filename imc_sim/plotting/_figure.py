@@ -25,7 +25,7 @@ from pandas import DataFrame
 from scipy.special import ndtri
 
 from imc_sim._errors import printable
-from imc_sim._files import csv_text, make_folder, write_file
+from imc_sim._files import csv_parts, make_folder, write_file
 from imc_sim.config import package_file
 
 #: panels in a row
@@ -146,7 +146,7 @@ def save_table(data: DataFrame, stem: Path) -> Path:
     """
     make_folder(stem.parent)
     path = stem.with_name(f"{stem.name}.csv")
-    write_file(path, csv_text(data))
+    write_file(path, lambda file: file.writelines(text.encode() for text in csv_parts(data)))
     return path
 
 

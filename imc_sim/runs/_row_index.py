@@ -1,7 +1,9 @@
 """An index next to a file of rows: columns of the rows that were checked, so that only later lines are parsed.
 
 The index is a cache and never the record. It holds the SHA-256 of the bytes that it covers, of the rules by which they
-were checked, and of itself; if one of them does not fit, the index is ignored and the file is read and checked.
+were checked, and of itself; if one of them does not fit, the index is ignored and the file is read and checked. Its
+columns come first, then a description of them, then the length and hash of the description. Columns are read when they
+are needed, and checked again.
 """
 
 from __future__ import annotations
@@ -9,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import os
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
@@ -16,11 +19,14 @@ import numpy as np
 
 from imc_sim._errors import InputError
 from imc_sim._files import open_regular, write_file
-from imc_sim.runs._row_table import Array, Columns, Layout
+from imc_sim.runs._row_table import Array, Columns, FileReader, Layout, StoredColumn
 
 #: raise it whenever rows are checked or columns are stored in another way
-_VERSION = 1
-_SUM_BYTES = 32
+_VERSION = 2
+#: bytes at the end of an index: length and hash of its description
+_LENGTH_BYTES, _SUM_BYTES = 8, 32
+#: bytes that are hashed at a time
+_BLOCK = 2**20
 #: bytes that an index must add to be written, and their share of the file
 _WORTH, _SHARE = 2**20, 16
 
@@ -58,21 +64,26 @@ def load_index(rows: Path, file: IO[bytes], layout: Layout, rules: str) -> Index
         if path.is_symlink():
             return None
         with open_regular(path) as index:
-            data = index.read()
-        found = _decoded(data, layout, rules)
+            found = _opened(index, str(path), layout, rules)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
     if found is None:
         return None
     columns, size, expected = found
-    sha256, left = hashlib.sha256(), size
-    while left and (block := file.read(min(left, 2**20))):
-        sha256.update(block)
-        left -= len(block)
-    if left or sha256.hexdigest() != expected:
+    sha256 = _hashed(file, size)
+    if sha256.hexdigest() != expected:
         file.seek(0)
         return None
     return Index(columns, size, sha256)
+
+
+def _hashed(file: IO[bytes], size: int) -> Any:
+    """Return the hash of the next `size` bytes of a file, or of those that are left."""
+    sha256 = hashlib.sha256()
+    while size and (block := file.read(min(size, _BLOCK))):
+        sha256.update(block)
+        size -= len(block)
+    return sha256
 
 
 def save_index(rows: Path, columns: Columns, size: int, sha256: str, rules: str) -> None:
@@ -85,21 +96,21 @@ def save_index(rows: Path, columns: Columns, size: int, sha256: str, rules: str)
         sha256: hash of these bytes.
         rules: digest of the rules that rows must follow.
     """
-    arrays = columns.arrays()
-    header = {
-        "version": _VERSION, "rules": rules, "size": size, "sha256": sha256,
-        "columns": [[name, each.dtype.str, len(each)] for name, each in arrays.items()],
-        "texts": {name: list(each) for name, each in columns.texts.items()},
-        "kinds": {name: sorted(each) for name, each in columns.kinds.items()},
-    }  # fmt: skip
 
     def write(file: IO[bytes]) -> None:
-        own = hashlib.sha256()
-        parts = (np.ascontiguousarray(each).data.cast("B") for each in arrays.values() if len(each))
-        for part in (json.dumps(header).encode() + b"\n", *parts):
-            own.update(part)
-            file.write(part)
-        file.write(own.digest())
+        parts = []
+        for name in columns.names:
+            part = _short(columns.array(name))
+            data = np.ascontiguousarray(part).view(np.uint8).data
+            file.write(data)
+            parts.append([name, part.dtype.str, len(part), hashlib.sha256(data).hexdigest()])
+        about = {
+            "version": _VERSION, "rules": rules, "size": size, "sha256": sha256, "rows": len(columns), "columns": parts,
+            "texts": {name: list(each) for name, each in columns.texts.items()},
+            "kinds": {name: sorted(each) for name, each in columns.kinds.items()},
+        }  # fmt: skip
+        text = json.dumps(about).encode()
+        file.write(text + len(text).to_bytes(_LENGTH_BYTES, "big") + hashlib.sha256(text).digest())
 
     with contextlib.suppress(OSError, InputError):
         write_file(place_of_index(rows), write)
@@ -110,20 +121,33 @@ def is_due(size: int, covered: int) -> bool:
     return size - covered >= max(_WORTH, size // _SHARE)
 
 
-def _decoded(data: bytes, layout: Layout, rules: str) -> tuple[Columns, int, str] | None:
+def _short(column: Array) -> Array:
+    """Return the first value of a column in which all are equal to the bit, else the column."""
+    words = column.view(f"V{column.dtype.itemsize}")
+    return column[:1] if len(column) and (words == words[0]).all() else column
+
+
+def _opened(index: IO[bytes], where: str, layout: Layout, rules: str) -> tuple[Columns, int, str] | None:
     """Return columns, size and hash of an index; None if it is damaged, or of another version or study."""
-    view = memoryview(data)[:-_SUM_BYTES]
-    if hashlib.sha256(view).digest() != data[-_SUM_BYTES:]:
+    index.seek(-_LENGTH_BYTES - _SUM_BYTES, os.SEEK_END)
+    end, tail = index.tell(), index.read()
+    start = end - int.from_bytes(tail[:_LENGTH_BYTES], "big")
+    index.seek(start)
+    text = index.read(end - start)
+    if hashlib.sha256(text).digest() != tail[_LENGTH_BYTES:]:
         return None
-    end = data.index(b"\n") + 1
-    header = json.loads(data[:end])
-    if (header["version"], header["rules"]) != (_VERSION, rules):
+    about = json.loads(text)
+    if (about["version"], about["rules"]) != (_VERSION, rules):
         return None
-    arrays: dict[str, Array] = {}
-    for name, kind, count in header["columns"]:
-        arrays[name] = np.frombuffer(view, np.dtype(kind), count, end)
-        end += arrays[name].nbytes
-    texts = header["texts"]
-    fits = (*layout.names, "start", "length") == tuple(arrays) and set(texts) == set(layout.texts) and end == len(view)
-    fits = fits and len({len(each) for each in arrays.values()}) == 1
-    return (Columns.of(layout, arrays, texts, header["kinds"]), header["size"], header["sha256"]) if fits else None
+    index.seek(0)
+    read, place, rows, arrays = FileReader(index), 0, about["rows"], dict[str, Array | StoredColumn]()
+    for name, kind, count, sha256 in about["columns"]:
+        column = StoredColumn(read, place, np.dtype(kind), count, sha256, where)
+        if _hashed(index, count * column.dtype.itemsize).hexdigest() != sha256:
+            return None
+        arrays[name] = column if count == rows else np.broadcast_to(column.whole(), rows)
+        place += count * column.dtype.itemsize
+    fits = (*layout.names, "start", "length") == tuple(arrays) and set(about["texts"]) == set(layout.texts)
+    if not fits or place != start or rows > about["size"]:
+        return None
+    return Columns.of(layout, arrays, about["texts"], about["kinds"]), about["size"], about["sha256"]

@@ -1,7 +1,12 @@
-"""Rows of a file as columns, with a row parsed from its line where it is needed: 10^6 rows take about 160 MB."""
+"""Rows of a file as columns, with a row parsed from its line where it is needed.
+
+Columns of an index stay in its file until they are needed, and ids are read again each time: of 10^6 rows they take
+64 MB, other columns 4 or 8 MB each.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import os
 import weakref
 from array import array
@@ -11,6 +16,8 @@ from typing import IO, Any, final
 
 import numpy as np
 
+from imc_sim._errors import ResultsError
+
 Row = dict[str, Any]
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -18,6 +25,29 @@ Array = np.ndarray[Any, np.dtype[Any]]
 MISSING = -(2**63)
 #: rows that are gathered before they become part of the arrays
 _BLOCK = 2**15
+#: bytes of a column that are read at a time
+_BYTES = 2**18
+
+
+#: returns the bytes from a place, of a number
+Read = Callable[[int, int], bytes]
+
+
+@final
+class FileReader:
+    """Reads a file that was opened, also when its name is removed or given to another file.
+
+    Args:
+        file: the open file; it may be closed afterwards.
+    """
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._handle = os.dup(file.fileno())
+        weakref.finalize(self, os.close, self._handle)
+
+    def __call__(self, start: int, length: int) -> bytes:
+        """Return the bytes from `start`."""
+        return os.pread(self._handle, length, start)
 
 
 @final
@@ -50,6 +80,53 @@ class Layout:
 
 
 @final
+@dataclass(frozen=True)
+class StoredColumn:
+    """A column in a file, which is read when it is needed.
+
+    Attributes:
+        read: reads the file.
+        start: its first byte.
+        dtype: of its values.
+        count: number of its values.
+        sha256: hash of its bytes.
+        where: name of the file.
+    """
+
+    read: Read
+    start: int
+    dtype: np.dtype[Any]
+    count: int
+    sha256: str
+    where: str
+
+    def __len__(self) -> int:
+        return self.count
+
+    def item(self, number: int) -> Any:
+        """Return one value, which may have changed since the file was opened."""
+        size = self.dtype.itemsize
+        return np.frombuffer(self.read(self.start + number * size, size), self.dtype).item()
+
+    def whole(self) -> Array:
+        """Return all values.
+
+        Raises:
+            ResultsError: the file has changed since it was opened.
+        """
+        found, sha256 = np.empty(self.count, self.dtype), hashlib.sha256()
+        view = found.view(np.uint8).data
+        for place in range(0, len(view), _BYTES):
+            part = self.read(self.start + place, min(_BYTES, len(view) - place))
+            view[place : place + len(part)] = part
+            sha256.update(part)
+        if sha256.hexdigest() != self.sha256:
+            step = "Keep other programs out of the folder, and give the command again."
+            raise ResultsError(self.where, "an index that was changed", "the index as it was opened", step)
+        return found
+
+
+@final
 @dataclass
 class Columns:
     """Columns of the lines of a file, in their order; lines are added at the end.
@@ -63,7 +140,7 @@ class Columns:
     layout: Layout
     texts: dict[str, dict[str | None, int]] = field(default_factory=dict)
     kinds: dict[str, set[str]] = field(default_factory=dict)
-    _parts: dict[str, list[Array]] = field(default_factory=dict)
+    _parts: dict[str, list[Array | StoredColumn]] = field(default_factory=dict)
     _pending: list[Sequence[Any]] = field(default_factory=list)
     _starts: array[int] = field(default_factory=lambda: array("q"))
     _lengths: array[int] = field(default_factory=lambda: array("i"))
@@ -71,12 +148,12 @@ class Columns:
 
     @classmethod
     def of(
-        cls, layout: Layout, arrays: Mapping[str, Array], texts: Mapping[str, Sequence[str | None]],
+        cls, layout: Layout, arrays: Mapping[str, Array | StoredColumn], texts: Mapping[str, Sequence[str | None]],
         kinds: Mapping[str, Sequence[str]],
     ) -> Columns:  # fmt: skip
-        """Return columns from their arrays, which `arrays` returned."""
+        """Return columns from their arrays, which `array` returned."""
         numbers = {name: {text: n for n, text in enumerate(each)} for name, each in texts.items()}
-        parts = {name: [each] for name, each in arrays.items()}
+        parts: dict[str, list[Array | StoredColumn]] = {name: [each] for name, each in arrays.items()}
         return cls(layout, numbers, {k: set(v) for k, v in kinds.items()}, parts, _count=len(arrays["start"]))
 
     def __len__(self) -> int:
@@ -97,13 +174,37 @@ class Columns:
         if len(self._pending) >= _BLOCK:
             self._gather()
 
-    def arrays(self) -> dict[str, Array]:
-        """Return all columns, and `start` and `length` of the lines."""
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Return the names of all columns, `start` and `length` of the lines among them."""
+        return (*self.layout.names, "start", "length")
+
+    def array(self, name: str) -> Array:
+        """Return a column.
+
+        Args:
+            name: of the column.
+        """
         self._gather()
-        for parts in self._parts.values():
-            if len(parts) > 1:
-                parts[:] = [np.concatenate(parts)]
-        return {name: parts[0] for name, parts in self._parts.items()}
+        parts = self._parts[name]
+        if len(parts) == 1 and isinstance(parts[0], np.ndarray):
+            return parts[0]
+        stored = any(isinstance(part, StoredColumn) for part in parts)
+        arrays = [part.whole() if isinstance(part, StoredColumn) else part for part in parts]
+        whole = arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
+        if not stored or name not in self.layout.ids:
+            parts[:] = [whole]
+        return whole
+
+    def item(self, name: str, number: int) -> Any:
+        """Return one value of a column.
+
+        Args:
+            name: of the column.
+            number: of the line.
+        """
+        first = self._parts[name][0] if self._parts else ()
+        return first.item(number) if number < len(first) else self.array(name).item(number)
 
     def _gather(self) -> None:
         """Add the rows that were appended since to the arrays."""
@@ -129,27 +230,6 @@ class Columns:
         self._parts.setdefault(name, []).append(part)
 
 
-#: returns the bytes from a place, of a number
-Read = Callable[[int, int], bytes]
-
-
-@final
-class FileReader:
-    """Reads a file that was opened, also when its name is removed or given to another file.
-
-    Args:
-        file: the open file; it may be closed afterwards.
-    """
-
-    def __init__(self, file: IO[bytes]) -> None:
-        self._handle = os.dup(file.fileno())
-        weakref.finalize(self, os.close, self._handle)
-
-    def __call__(self, start: int, length: int) -> bytes:
-        """Return the bytes from `start`."""
-        return os.pread(self._handle, length, start)
-
-
 @final
 class RowTable(Mapping[str, Row]):
     """Rows by id, in the order of their file. A row is parsed from its line each time that it is looked up.
@@ -168,7 +248,6 @@ class RowTable(Mapping[str, Row]):
     ) -> None:  # fmt: skip
         self.columns, self.read, self._parse = columns, read, parse
         self.key = key or columns.layout.ids[0]
-        self._arrays = columns.arrays()
         self.positions = counting(columns) if positions is None else positions
         self._order: Array | None = None
 
@@ -217,7 +296,7 @@ class RowTable(Mapping[str, Row]):
         Args:
             number: of the row.
         """
-        row_id = self._arrays[self.columns.layout.ids[0]].item(self.positions[number])
+        row_id = self.columns.item(self.columns.layout.ids[0], int(self.positions[number]))
         return self._parse(self.line(number), row_id.decode())
 
     def line(self, number: int) -> bytes:
@@ -226,8 +305,8 @@ class RowTable(Mapping[str, Row]):
         Args:
             number: of the row.
         """
-        position = self.positions[number]
-        return self.read(int(self._arrays["start"][position]), int(self._arrays["length"][position]))
+        position = int(self.positions[number])
+        return self.read(self.columns.item("start", position), self.columns.item("length", position))
 
     def column(self, name: str) -> Array:
         """Return a column; texts are numbers in `texts`.
@@ -235,7 +314,7 @@ class RowTable(Mapping[str, Row]):
         Args:
             name: of the column.
         """
-        whole = self._arrays[name]
+        whole = self.columns.array(name)
         return whole if len(self.positions) == len(whole) else whole[self.positions]
 
     def texts(self, name: str) -> list[str | None]:
@@ -271,6 +350,8 @@ class RowTable(Mapping[str, Row]):
             mask: one truth value per row.
             key: name of a column of ids.
         """
+        if key in (None, self.key) and mask.all():
+            return self
         return RowTable(self.columns, self.read, self._parse, self.positions[mask], key or self.key)
 
 
@@ -297,9 +378,8 @@ def counting(columns: Columns, accepted: Array | None = None) -> Array:
         columns: of all lines.
         accepted: positions of the lines to choose from; None: all.
     """
-    arrays = columns.arrays()
     positions = np.arange(len(columns)) if accepted is None else accepted
-    ids = arrays[columns.layout.ids[0]]
+    ids = columns.array(columns.layout.ids[0])
     ids = ids if accepted is None else ids[positions]
     if _all_differ(ids):
         return positions
@@ -312,7 +392,7 @@ def counting(columns: Columns, accepted: Array | None = None) -> Array:
     group[first[1:]] = 1
     group = group.cumsum()
     chosen = np.append(first[1:], len(ids)) - 1
-    done = np.flatnonzero((arrays["state"][positions] == columns.texts["state"].get("done", -1))[order])
+    done = np.flatnonzero((columns.array("state")[positions] == columns.texts["state"].get("done", -1))[order])
     finished, earliest = np.unique(group[done], return_index=True)
     chosen[finished] = done[earliest]
     return np.sort(positions[order[chosen]])
@@ -329,22 +409,28 @@ def _all_differ(ids: Array) -> bool:
 
 def contradictions(columns: Columns) -> list[Array]:
     """Return groups of positions of finished rows that differ in the result of one identity."""
-    arrays, layout = columns.arrays(), columns.layout
-    done = np.flatnonzero(arrays["state"] == columns.texts.get("state", {}).get("done", -1))
-    order = done[np.lexsort([arrays[name][done] for name in reversed(layout.identity)])] if len(done) else done
-    starts = np.zeros(len(order), bool)
-    for name in layout.identity:
-        each = arrays[name][order]
-        starts[1:] |= each[1:] != each[:-1]
+    layout = columns.layout
+    done = np.flatnonzero(columns.array("state") == columns.texts.get("state", {}).get("done", -1))
+    order = done[np.lexsort([columns.array(name)[done] for name in reversed(layout.identity)])] if len(done) else done
+    repeated = np.zeros(len(order) + 1, bool)
+    repeated[1:-1] = ~_differs(columns, layout.identity, order)
+    some = np.flatnonzero(repeated[:-1] | repeated[1:])
+    order, starts = order[some], ~repeated[some]
     differs = np.zeros(len(order), bool)
-    for name in (layout.ids[0], *layout.result):
-        each = arrays[name][order]
-        differs[1:] |= each[1:] != each[:-1]
+    differs[1:] = _differs(columns, (layout.ids[0], *layout.result), order)
     wrong = np.flatnonzero(differs & ~starts)
     if not len(wrong):
         return []
-    starts[:1] = True
     bounds = np.append(np.flatnonzero(starts), len(order))
     groups = np.unique(np.searchsorted(bounds, wrong, side="right") - 1)
     found = [np.sort(order[bounds[g] : bounds[g + 1]]) for g in groups.tolist()]
     return sorted(found, key=lambda group: int(group[0]))
+
+
+def _differs(columns: Columns, names: Sequence[str], order: Array) -> Array:
+    """Return whether each line of an order, from the second on, differs in one of some columns from that before it."""
+    found = np.zeros(max(0, len(order) - 1), bool)
+    for name in names if len(order) > 1 else ():
+        each = columns.array(name)[order]
+        found |= each[1:] != each[:-1]
+    return found

@@ -234,12 +234,12 @@ def _contradictions(
 ) -> dict[int, Damage]:
     """Return the damage of rows that contradict each other, by the numbers of their lines."""
     numbers = np.setdiff1d(np.arange(1, len(columns) + len(faults) + 1), np.array(list(faults), np.int64))
-    places, found = columns.arrays(), dict[int, Damage]()
+    found = dict[int, Damage]()
     for group in groups:
         lines = ", ".join(map(str, numbers[group]))
         reason = f"one of several results that contradict each other (lines {lines})"
         for position in group.tolist():
-            content = read(int(places["start"][position]), int(places["length"][position]))
+            content = read(columns.item("start", position), columns.item("length", position))
             found[int(numbers[position])] = Damage(int(numbers[position]), reason, content)
     return found
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +21,8 @@ from imc_sim.study._trials_file import STUDY, TRIALS, as_table, measures, rules_
 if TYPE_CHECKING:
     from pandas import DataFrame
 
+#: numbers that are Python objects at a time
+_PART = 2**14
 _STATISTICS = ("chips", "mean", "half_width", "median", "p05", "p95")
 COST_COLUMNS = ("energy_J", "energy_J_p05", "energy_J_p95", "latency_s", "area_m2", "programming_J")
 
@@ -89,17 +92,18 @@ class Results:
         study = read_study(folder)
         stored = sound_rows(folder / TRIALS, rules_of(study))
         rows = stored.select(are_wanted(stored, wanted_chips(study, stored)[0]))
-        found = accuracies_of(rows)
+        results = results_digest(rows)  # it holds all ids, so first
+        found, shares, objects = accuracies_of(rows), "metric" not in study, dict[float, float]()
         known = [p for p in study["points"] if p["id"] in found]
-        each = tuple(tuple(found[p["id"]].tolist()) for p in known)
-        shares = "metric" not in study
+        lists = (found[p["id"]].tolist() for p in known)  # of 10^6 chips, few accuracies differ
+        each = tuple(tuple(map(objects.setdefault, v, v) if shares else v) for v in lists)
         ends = tuple(
             _interval(p, values) if shares else mean_interval(values)[1:] for p, values in zip(known, each, strict=True)
         )
         costs = costs_of(folder, study, rows)
-        table, digest = _table(study, found, costs), results_digest(rows)
+        table = _table(study, found, costs)
         failed = int(rows.has("state", "failed").sum())
-        return cls(folder, study, table, _environment(rows), failed, digest, each, ends, rows, costs)
+        return cls(folder, study, table, _environment(rows), failed, results, each, ends, rows, costs)
 
 
 def _interval(point: Mapping[str, Any], accuracies: Sequence[float]) -> tuple[float, float]:
@@ -153,10 +157,11 @@ def _environment(rows: RowTable) -> dict[str, Any]:
     """Return versions, computing time, end and command of a run from the metadata of its rows."""
     seconds = rows.column("seconds")
     timed = np.flatnonzero(~np.isnan(seconds))
+    parts = np.array_split(seconds[timed], len(timed) // _PART + 1)  # as one list they would take 32 bytes each
     last = rows.at(int(timed[-1]))["meta"] if len(timed) else {}  # in the order of the file: clocks may be set back
     return {
         "versions": last.get("versions", {}),
-        "seconds": sum(seconds[timed].tolist()),
+        "seconds": sum(itertools.chain.from_iterable(part.tolist() for part in parts)),
         "finished": last.get("time", ""),
         "command": f"imc-sim run {STUDY} --out again  (in this folder)",
     }

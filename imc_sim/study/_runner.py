@@ -248,8 +248,9 @@ def run(
     memory = estimated_memory(points, evaluator, batch, spec.memory_limit, spec.chips.checkpoints()[-1], count)
     if memory is not None and scheduler is None:
         memory.check(memory_of_machine())
-    runner = make_executor(executor, workers, scheduler)
-    try:
+
+    def compute() -> None:
+        """Run what is missing; the rows that the store holds are released at the end."""
         with ResultStore(folder, settings) as store:
             keep_content(folder, completed(spec), Content(**settings["content"]))
             writer, quiet = Writer(RunClock(device)), (lambda _: None)
@@ -258,6 +259,10 @@ def run(
             work.progress.memory_bytes = None if memory is None else memory.worker_bytes
             work.trials(points)
             work.costs(points)
+
+    runner = make_executor(executor, workers, scheduler)
+    try:
+        compute()
     finally:
         runner.close()
     results = Results.load(folder)

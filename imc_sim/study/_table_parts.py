@@ -32,14 +32,12 @@ class TableParts:
 
     Attributes:
         names: of the columns, in their order.
-        rows: stored rows.
         order: numbers of the rows in the order of the table.
         repeated: columns of values that repeat: the distinct values, and for each row the number of its value.
-        single: columns of numbers.
+        single: columns of numbers, and the ids.
     """
 
     names: list[str]
-    rows: RowTable
     order: Array
     repeated: Mapping[str, tuple[Any, Array]]
     single: Mapping[str, Array]
@@ -53,7 +51,8 @@ class TableParts:
         repeated = {name: _distinct(name, rows.texts(name), rows.column(name)) for name in texts}
         repeated |= _places(rows, paths) | _errors(rows)
         single = _numbers(study, rows) | scores | _costs(costs_of(folder, study, rows), rows)
-        return cls(_names(study, paths, list(scores)), rows, _order(study, rows), repeated, single)
+        single |= {"id": rows.column("id")}
+        return cls(_names(study, paths, list(scores)), _order(study, rows), repeated, single)
 
     def table(self, start: int = 0, count: int | None = None) -> DataFrame:
         """Return `count` rows of the table from `start` on; None: all that follow."""
@@ -61,7 +60,7 @@ class TableParts:
         from pandas.arrays import IntegerArray
 
         some = self.order[start : None if count is None else start + count]
-        found: dict[str, Any] = {"id": [i.decode() for i in self.rows.column("id")[some].tolist()]}
+        found: dict[str, Any] = {"id": [i.decode() for i in self.single["id"][some].tolist()]}
         for name in self.names:
             if name in self.repeated:
                 values, numbers = self.repeated[name]

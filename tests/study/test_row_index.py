@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,10 +15,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from imc_sim._errors import ResultsError
 from imc_sim.config import canonical_json, digest
-from imc_sim.runs import Row, RowRules, _row_index, lines_of, read_rows, sealed
+from imc_sim.runs import Row, RowRules, _row_index, _row_table, lines_of, read_rows, sealed
 from imc_sim.study import Results, status, trials_table
 from imc_sim.study._point import trial_id
+from imc_sim.study._store import results_digest
 from imc_sim.study._trials_file import TRIALS, rules_of
 
 BASE = digest("base")
@@ -208,6 +211,38 @@ def spoilt(path: Path) -> Iterator[str]:
     index_of(path).unlink()
 
 
+def test_an_index_that_changes_after_it_was_opened_is_an_error(path: Path) -> None:
+    path.write_bytes(b"".join(LINES))
+    read_rows(path, RULES)
+    found, data = read_rows(path, RULES).rows, bytearray(index_of(path).read_bytes())
+    data[70] ^= 1
+    with index_of(path).open("r+b") as file:
+        file.write(data)
+    with pytest.raises(ResultsError, match=r"trials\.index: got an index that was changed"):
+        found.column("id")
+    with pytest.raises(ResultsError, match="a line that was changed"):
+        list(found.values())
+
+
+def test_rows_of_an_index_take_little_memory(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_row_index, "_BLOCK", 2**12)
+    monkeypatch.setattr(_row_table, "_BYTES", 2**12)
+    sizes = {}
+    for count in (2000, 22000):
+        path.write_bytes(lines_of(row(0, chip, correct=chip % 40, total=50) for chip in range(count)))
+        read_rows(path, RULES)
+        tracemalloc.start()
+        rows = read_rows(path, RULES).rows
+        read = tracemalloc.get_traced_memory()[1]
+        results_digest(rows)
+        assert len(rows.column("id")) == count
+        sizes[count] = read, tracemalloc.get_traced_memory()[0]
+        tracemalloc.stop()
+    most, kept = ((large - small) / 20000 for small, large in zip(*sizes.values(), strict=True))
+    assert most < 190, "bytes a row while reading; with all columns it would be 260"
+    assert kept < 50, "bytes a row that are kept: without ids, and without columns that nothing needs"
+
+
 def test_a_damaged_index_is_ignored(path: Path) -> None:
     path.write_bytes(b"".join(LINES))
     expected = found_in(path)
@@ -233,7 +268,7 @@ def test_an_index_of_other_rows_rules_or_versions_is_ignored(path: Path, monkeyp
     assert found_in(path, less) == simple(path, less)
     assert len(read_rows(path, less).damaged) > 100
     index_of(path).write_bytes(index)
-    monkeypatch.setattr(_row_index, "_VERSION", 2)
+    monkeypatch.setattr(_row_index, "_VERSION", _row_index._VERSION + 1)
     with path.open("rb") as file:
         assert _row_index.load_index(path, file, RULES.columns, str(RULES.key)) is None
 

@@ -1,6 +1,7 @@
 """Runs survive a kill at any moment, failures, other executors and wrong folders."""
 
 import contextlib
+import gc
 import json
 import os
 import shutil
@@ -22,7 +23,7 @@ from imc_sim.cli._run import table_rows
 from imc_sim.evaluate import ChipResult
 from imc_sim.plotting import comparison_data
 from imc_sim.report import page
-from imc_sim.runs import heal, sound_rows
+from imc_sim.runs import RowStore, heal, sound_rows
 from imc_sim.study import Results, run
 from imc_sim.study._trials_file import TRIALS, rules_of
 from imc_sim.testing._stand_in import FAIL
@@ -85,6 +86,22 @@ def test_running_again_computes_nothing(
     assert (tmp_path / "x" / TRIALS).read_bytes() == before
     assert seen[-1] == 0
     assert len(payload(whole)) == trials_in_all
+
+
+def test_rows_of_the_store_are_released_before_results_are_read(
+    whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, go: Callable[..., Results]
+) -> None:
+    folder, load = shutil.copytree(whole, tmp_path / "x"), Results.load
+    held: list[object] = []
+
+    def loaded(path: Path) -> Results:
+        stores = (each for each in gc.get_objects() if issubclass(type(each), RowStore))
+        held.extend(each for each in stores if each.folder == folder)
+        return load(path)
+
+    monkeypatch.setattr(Results, "load", loaded)
+    go(folder)
+    assert not held
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
