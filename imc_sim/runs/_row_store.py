@@ -11,7 +11,7 @@ import itertools
 import os
 import warnings
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Self, final
 
@@ -20,7 +20,7 @@ from imc_sim._files import append, extend, make_folder, open_log, open_regular, 
 from imc_sim._quantities import number_of
 from imc_sim.runs._lock import FolderLock
 from imc_sim.runs._row_index import is_due, save_index
-from imc_sim.runs._row_table import FileReader, Row, RowTable
+from imc_sim.runs._row_table import FileReader, Read, Row, RowTable
 from imc_sim.runs._rows_file import RowRules, RowsFile, is_torn, lines_of, read_rows, sound_rows
 
 _NOT_WRITABLE = {errno.EROFS, errno.EACCES, errno.EPERM}
@@ -64,6 +64,21 @@ class FolderKind:
         return self.rows.replace(".jsonl", f".{what}.jsonl")
 
 
+@final
+@dataclass
+class _Lines:
+    """Reads lines from the private copy of a file, or from the file; holds no store, which would hold it in turn."""
+
+    read: Read = field(default=lambda start, length: b"")
+    copy: IO[bytes] | None = None
+
+    def __call__(self, start: int, length: int) -> bytes:
+        if self.copy is None:
+            return self.read(start, length)
+        self.copy.seek(start)
+        return self.copy.read(length)
+
+
 class RowStore:
     """The rows of one run, open for writing. Use as a context manager.
 
@@ -81,13 +96,14 @@ class RowStore:
         self.folder, self.kind = folder, kind
         self._lock = FolderLock(folder)
         self._file: IO[bytes] | None = None
-        self._copy: IO[bytes] | None = None
+        self._lines = _Lines()
         self._marks: dict[str, Mark] = {}
         self._hold(read_rows(folder / f".{kind.rows}.none", kind.rules))
 
     def _hold(self, found: RowsFile) -> None:
         """Hold the rows of a file."""
-        self._table, self._columns, self._read, found.rows.read = found.rows, found.columns, found.rows.read, self._line
+        self._table, self._columns, self._lines.read = found.rows, found.columns, found.rows.read
+        self._table.read = self._lines
         self._size, self._indexed, self._sha256 = found.size, found.indexed, found.sha256
         self._fresh: dict[str, tuple[int, int]] = {}
 
@@ -95,7 +111,7 @@ class RowStore:
     def rows(self) -> RowTable:
         """Return the rows by id, in the order of the file."""
         if self._fresh:
-            self._table, self._fresh = RowTable(self._columns, self._line, self.kind.rules.parse), {}
+            self._table, self._fresh = RowTable(self._columns, self._lines, self.kind.rules.parse), {}
         return self._table
 
     def __enter__(self) -> Self:
@@ -142,14 +158,14 @@ class RowStore:
     def close(self) -> None:
         """Release the folder, and write the index of its rows if there are enough new rows."""
         if self._file is not None:
-            self._read = FileReader(self._file)
+            self._lines.read = FileReader(self._file)
             self._file.close()
             if self.kind.rules.key and is_due(self._size, self._indexed):
                 path = self.folder / self.kind.rows
                 save_index(path, self._columns, self._size, self._sha256.hexdigest(), self.kind.rules.key)
-        if self._copy is not None:
-            self._copy.close()
-        self._file = self._copy = None
+        if self._lines.copy is not None:
+            self._lines.copy.close()
+        self._file = self._lines.copy = None
         self._lock.release()
 
     def done(self, row_id: str) -> Row | None:
@@ -176,7 +192,7 @@ class RowStore:
 
     def _row(self, row_id: str) -> Row | None:
         place = self._fresh.get(row_id)
-        return self._table.get(row_id) if place is None else self.kind.rules.parse(self._line(*place), row_id)
+        return self._table.get(row_id) if place is None else self.kind.rules.parse(self._lines(*place), row_id)
 
     def add(self, rows: Iterable[Row]) -> None:
         """Append rows and flush them to disk; finished rows that are stored already are left out.
@@ -200,9 +216,9 @@ class RowStore:
         path, lines = self.folder / self.kind.rows, [lines_of([row]) for row in fresh]
         data = b"".join(lines)
         self.protect()
-        if self._copy is not None:
-            self._copy.seek(self._size)
-            self._copy.write(data)
+        if self._lines.copy is not None:
+            self._lines.copy.seek(self._size)
+            self._lines.copy.write(data)
         extend(self._file, data, path)
         mark = self._marks[path.name]
         self._marks[path.name] = None if mark is None else (*mark[:2], mark[2] + len(data))
@@ -217,14 +233,8 @@ class RowStore:
     def protect(self) -> None:
         """Read rows from a private copy of their file from now on, so that they can be rescued if others change it."""
         path = self.folder / self.kind.rows
-        if self._copy is None and self._file is not None and _mark(path) == self._marks[path.name]:
-            self._copy = private_copy(path)
-
-    def _line(self, start: int, length: int) -> bytes:
-        if self._copy is None:
-            return self._read(start, length)
-        self._copy.seek(start)
-        return self._copy.read(length)
+        if self._lines.copy is None and self._file is not None and _mark(path) == self._marks[path.name]:
+            self._lines.copy = private_copy(path)
 
     def _is_new(self, row: Row) -> bool:
         """Tell whether the row is not stored as finished; raise if its result differs from the stored one."""
