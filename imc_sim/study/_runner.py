@@ -143,12 +143,11 @@ class _Run:
         self.reason = self.reason or f"{described([trial])}: {got}"
         self.report(self.progress)
 
-    def warn(self) -> None:
-        """Warn of trials that were left open."""
-        if count := self.progress.left_open:
-            step = "Run it again with fewer workers, with more memory, or with smaller tasks or chips."
-            text = f"{number_of(count, 'trial')} left open without a result; the first: {self.reason}. {step}"
-            warnings.warn(text, ResultsWarning, stacklevel=3)
+    def left_open(self) -> str:
+        """Describe the trials that were left open; empty if there are none."""
+        step = "Run it again with fewer workers, with more memory, or with smaller tasks or chips."
+        count = self.progress.left_open
+        return f"{number_of(count, 'trial')} left open without a result; the first: {self.reason}. {step}" * bool(count)
 
     def _waiting(self, trials: list[Trial], seconds: float) -> None:
         """Report trials that have run for more than a minute while no other finished."""
@@ -190,7 +189,7 @@ class _Run:
         if failed := int(store.rows.has("state", "failed").sum()):
             error = next(store.rows.where("state", "failed"))["error"].partition("\n")[0]
             text = f"{failed} costs failed; the first: {error}"
-            warnings.warn(text, ResultsWarning, stacklevel=3)
+            warnings.warn(text, ResultsWarning, stacklevel=4)
 
     def _start(self, trials: list[Trial]) -> Future[Any]:
         return self._submit(trials, self.evaluator)
@@ -249,8 +248,8 @@ def run(
     if memory is not None and scheduler is None:
         memory.check(memory_of_machine())
 
-    def compute() -> None:
-        """Run what is missing; the rows that the store holds are released at the end."""
+    def compute() -> str:
+        """Run what is missing, describe what was left open, and release the rows that the store holds."""
         with ResultStore(folder, settings) as store:
             keep_content(folder, completed(spec), Content(**settings["content"]))
             writer, quiet = Writer(RunClock(device)), (lambda _: None)
@@ -259,15 +258,17 @@ def run(
             work.progress.memory_bytes = None if memory is None else memory.worker_bytes
             work.trials(points)
             work.costs(points)
+            return work.left_open()
 
     runner = make_executor(executor, workers, scheduler)
     try:
-        compute()
+        left_open = compute()
     finally:
         runner.close()
     results = Results.load(folder)
     write_file(folder / "table.csv", csv_text(results.table))
-    work.warn()
+    if left_open:
+        warnings.warn(left_open, ResultsWarning, stacklevel=2)
     return results
 
 
