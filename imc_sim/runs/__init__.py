@@ -16,7 +16,7 @@ from imc_sim.runs._lost_workers import (
 )
 from imc_sim.runs._row_meta import RunClock, failure, rate_of
 from imc_sim.runs._row_store import FolderKind, RowStore, heal
-from imc_sim.runs._row_table import MISSING, Array, Layout, Row, RowTable
+from imc_sim.runs._row_table import MISSING, Layout, Row, RowTable
 from imc_sim.runs._rows_file import (
     Damage,
     RowRules,
@@ -31,6 +31,7 @@ from imc_sim.runs._rows_file import (
     table_of,
 )
 from imc_sim.runs._status import Status
+from imc_sim.runs._stored_column import Array
 
 __all__ = [
     "EXECUTORS",

@@ -19,7 +19,8 @@ import numpy as np
 
 from imc_sim._errors import InputError
 from imc_sim._files import open_regular, write_file
-from imc_sim.runs._row_table import Array, Columns, FileReader, Layout, StoredColumn
+from imc_sim.runs._row_table import Columns, Layout
+from imc_sim.runs._stored_column import Array, FileReader, StoredColumn
 
 #: raise it whenever rows are checked or columns are stored in another way
 _VERSION = 2

@@ -20,8 +20,9 @@ from imc_sim._files import append, extend, make_folder, open_log, open_regular, 
 from imc_sim._quantities import number_of
 from imc_sim.runs._lock import FolderLock
 from imc_sim.runs._row_index import is_due, save_index
-from imc_sim.runs._row_table import FileReader, Read, Row, RowTable
+from imc_sim.runs._row_table import Row, RowTable
 from imc_sim.runs._rows_file import RowRules, RowsFile, is_torn, lines_of, read_rows, sound_rows
+from imc_sim.runs._stored_column import FileReader, Read
 
 _NOT_WRITABLE = {errno.EROFS, errno.EACCES, errno.EPERM}
 #: rows that a run adds before they are sorted among the others

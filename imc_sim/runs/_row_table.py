@@ -6,48 +6,21 @@ Columns of an index stay in its file until they are needed, and ids are read aga
 
 from __future__ import annotations
 
-import hashlib
-import os
-import weakref
 from array import array
 from collections.abc import Callable, ItemsView, Iterator, Mapping, Sequence, ValuesView
 from dataclasses import dataclass, field
-from typing import IO, Any, final
+from typing import Any, final
 
 import numpy as np
 
-from imc_sim._errors import ResultsError
+from imc_sim.runs._stored_column import Array, Read, StoredColumn
 
 Row = dict[str, Any]
-Array = np.ndarray[Any, np.dtype[Any]]
 
 #: whole number of a row that has none
 MISSING = -(2**63)
 #: rows that are gathered before they become part of the arrays
 _BLOCK = 2**15
-#: bytes of a column that are read at a time
-_BYTES = 2**18
-
-
-#: returns the bytes from a place, of a number
-Read = Callable[[int, int], bytes]
-
-
-@final
-class FileReader:
-    """Reads a file that was opened, also when its name is removed or given to another file.
-
-    Args:
-        file: the open file; it may be closed afterwards.
-    """
-
-    def __init__(self, file: IO[bytes]) -> None:
-        self._handle = os.dup(file.fileno())
-        weakref.finalize(self, os.close, self._handle)
-
-    def __call__(self, start: int, length: int) -> bytes:
-        """Return the bytes from `start`."""
-        return os.pread(self._handle, length, start)
 
 
 @final
@@ -77,53 +50,6 @@ class Layout:
     def names(self) -> tuple[str, ...]:
         """Return the names of all columns."""
         return (*self.ids, *self.texts, *self.ints, *self.floats)
-
-
-@final
-@dataclass(frozen=True)
-class StoredColumn:
-    """A column in a file, which is read when it is needed.
-
-    Attributes:
-        read: reads the file.
-        start: its first byte.
-        dtype: of its values.
-        count: number of its values.
-        sha256: hash of its bytes.
-        where: name of the file.
-    """
-
-    read: Read
-    start: int
-    dtype: np.dtype[Any]
-    count: int
-    sha256: str
-    where: str
-
-    def __len__(self) -> int:
-        return self.count
-
-    def item(self, number: int) -> Any:
-        """Return one value, which may have changed since the file was opened."""
-        size = self.dtype.itemsize
-        return np.frombuffer(self.read(self.start + number * size, size), self.dtype).item()
-
-    def whole(self) -> Array:
-        """Return all values.
-
-        Raises:
-            ResultsError: the file has changed since it was opened.
-        """
-        found, sha256 = np.empty(self.count, self.dtype), hashlib.sha256()
-        view = found.view(np.uint8).data
-        for place in range(0, len(view), _BYTES):
-            part = self.read(self.start + place, min(_BYTES, len(view) - place))
-            view[place : place + len(part)] = part
-            sha256.update(part)
-        if sha256.hexdigest() != self.sha256:
-            step = "Keep other programs out of the folder, and give the command again."
-            raise ResultsError(self.where, "an index that was changed", "the index as it was opened", step)
-        return found
 
 
 @final
@@ -203,7 +129,7 @@ class Columns:
             name: of the column.
             number: of the line.
         """
-        first = self._parts[name][0] if self._parts else ()
+        first = self._parts[name][0] if self._parts else self.array(name)
         return first.item(number) if number < len(first) else self.array(name).item(number)
 
     def _gather(self) -> None:

@@ -19,7 +19,8 @@ from imc_sim._errors import ResultsError
 from imc_sim._files import open_regular
 from imc_sim.config import canonical_json, digest
 from imc_sim.runs._row_index import is_due, load_index, save_index
-from imc_sim.runs._row_table import Array, Columns, FileReader, Layout, Read, Row, RowTable, contradictions, counting
+from imc_sim.runs._row_table import Columns, Layout, Row, RowTable, contradictions, counting
+from imc_sim.runs._stored_column import Array, FileReader, Read
 
 _SUM, _SUM_DIGITS = "checksum", 16
 _SEAL = b'"checksum":"'

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from imc_sim._errors import ResultsError
 from imc_sim.config import canonical_json, digest
-from imc_sim.runs import Row, RowRules, _row_index, _row_table, lines_of, read_rows, sealed
+from imc_sim.runs import Row, RowRules, _row_index, _stored_column, lines_of, read_rows, sealed
 from imc_sim.study import Results, status, trials_table
 from imc_sim.study._point import trial_id
 from imc_sim.study._store import results_digest
@@ -226,7 +226,7 @@ def test_an_index_that_changes_after_it_was_opened_is_an_error(path: Path) -> No
 
 def test_rows_of_an_index_take_little_memory(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_row_index, "_BLOCK", 2**12)
-    monkeypatch.setattr(_row_table, "_BYTES", 2**12)
+    monkeypatch.setattr(_stored_column, "_BYTES", 2**12)
     sizes = {}
     for count in (2000, 22000):
         path.write_bytes(lines_of(row(0, chip, correct=chip % 40, total=50) for chip in range(count)))
