@@ -194,7 +194,14 @@ def read_yaml(path: Path) -> dict[str, Any]:
 
 
 def held_yaml(path: Path) -> dict[str, Any]:
-    """Return the mapping that the file at `path` holds, parsed again once it changes; do not change it in place."""
+    """Read a YAML file that is parsed again only once it changes.
+
+    Args:
+        path: the file.
+
+    Returns:
+        The mapping that it holds; do not change it in place.
+    """
     return _parsed(read_text(path), str(path))
 
 
