@@ -99,6 +99,7 @@ def save_index(rows: Path, columns: Columns, size: int, sha256: str, rules: str)
     """
 
     def write(file: IO[bytes]) -> None:
+        """Write the columns one by one, then their description."""
         parts = []
         for name in columns.names:
             part = _short(columns.array(name))
