@@ -37,6 +37,8 @@ from imc_sim.array.circuit.dissection import LANES, VECTOR
 _BYTES, _SLOT = 8, 8 * LANES
 #: nodes that are eliminated together, and numbers of scratch for them: an inverse, two matrices side by side, two rows
 _PANEL = VECTOR
+#: nodes whose rows stay in a cache while they update others
+_BAND = 64
 _SCRATCH = 3 * _PANEL * _PANEL + 2 * _PANEL
 
 _fast = njit(error_model="numpy")
@@ -96,14 +98,27 @@ def _factor(u: int, pitch: int, count: int, columns: int, x: int) -> None:
 
 
 @_fast
+def _add_products(c: int, c_pitch: int, q: int, pitch: int, depth: int, rows: int, columns: int) -> None:
+    """Add q^T q to c [rows, columns], the first `rows` columns of q being those of the left factor."""
+    for start in range(0, depth, _BAND):
+        line, some = _at(q, start, pitch, 0), min(_BAND, depth - start)
+        for column in range(0, columns, 3 * ROWS):
+            for row in range(0, rows, ROWS):
+                a, b, width = line + _BYTES * row, line + _BYTES * column, min(3 * ROWS, columns - column)
+                _multiply(_at(c, row, c_pitch, column), c_pitch, a, pitch, b, pitch, some, width, True)
+
+
+@_fast
 def _eliminate(u: int, pitch: int, count: int, columns: int, x: int) -> None:
     """Replace the conductances U [count, columns] of nodes by rows Q, so that Q^T Q is what their elimination adds."""
     for first in range(0, count, _PANEL):
         panel, behind = _at(u, first, pitch, first), columns - first
-        if first > 0:
-            for i in range(0, _PANEL, ROWS):
-                a, b = _at(u, 0, pitch, first + i), _at(u, 0, pitch, first)
-                _multiply(_at(panel, i, pitch, 0), pitch, a, pitch, b, pitch, first, behind, True)
+        band = first // _BAND * _BAND
+        if first == band:
+            rows = min(_BAND, -(-(count - first) // _PANEL) * _PANEL)
+            _add_products(panel, pitch, _at(u, 0, pitch, first), pitch, first, rows, behind)
+        else:
+            _add_products(panel, pitch, _at(u, band, pitch, first), pitch, first - band, _PANEL, behind)
         _factor(panel, pitch, min(_PANEL, count - first), behind - _PANEL, x)
         rest = panel + _BYTES * _PANEL
         for i in range(_PANEL - ROWS, -1, -ROWS):  # the last rows first, as X is lower triangular
@@ -185,21 +200,25 @@ def _reduce(
     along_row: NDArray[np.float64], along_col: NDArray[np.float64], work: int, values: int,
 ) -> None:  # fmt: skip
     """Reduce leaves of one shape, one in each lane, to the conductances between their ports."""
+    rows, columns = program.rows, program.columns
     for k in range(program.slots * LANES):
         store(values, k, 0.0)
     for lane in range(LANES):
         leaf = leaves[min(lane, len(leaves) - 1)]
-        for i in range(program.rows):
-            for j in range(program.columns):
-                slot = 3 * (i * program.columns + j) * LANES + lane
-                store(values, slot, G[leaf.row + i, leaf.column + j])
-                store(values, slot + LANES, along_row[leaf.column + j])
-                store(values, slot + 2 * LANES, along_col[leaf.row + i])
+        row, column = leaf.row, leaf.column
+        for i in range(rows):
+            below = along_col[row + i]
+            for j in range(columns):
+                slot = 3 * (i * columns + j) * LANES + lane
+                store(values, slot, G[row + i, column + j])
+                store(values, slot + LANES, along_row[column + j])
+                store(values, slot + 2 * LANES, below)
     _star_to_mesh(program, steps, values)
+    entries, first = program.ports * program.ports, program.last
     for lane in range(len(leaves)):
         out = work + _BYTES * leaves[lane].out
-        for k in range(program.ports * program.ports):
-            store(out, k, read(values, steps[program.last + k] * LANES + lane))
+        for k in range(entries):
+            store(out, k, read(values + _BYTES * lane, LANES * steps[first + k]))
 
 
 @_fast
@@ -233,7 +252,7 @@ def conductances(
     """
     operations, joins, copies, moves, leaves, programs, steps = tables
     buffer, slots = _BYTES * sizes[1], _BYTES * sizes[2]
-    scratch = np.zeros(sizes[0] + _SCRATCH)
+    scratch = np.empty(sizes[0] + _SCRATCH)  # entries that are never set only reach entries that are never read
     for array in range(begin, end):
         work = scratch.ctypes.data
         for k in range(len(operations)):
