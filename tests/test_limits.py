@@ -112,15 +112,20 @@ def test_a_checkpoint_that_repeats_a_value_is_refused(tmp_path: Path) -> None:
 
 
 class _Drip(http.server.BaseHTTPRequestHandler):
-    """Sends a byte every 50 ms, with a length that is no number."""
+    """Sends a byte every 50 ms: of the headers where the path names them, of the length of a chunk, or of the body."""
 
     def do_GET(self) -> None:
-        self.send_response(200)
-        self.send_header("Content-Length", "many")
-        self.end_headers()
+        head = b"HTTP/1.1 200 OK\r\n"
+        if "headers" in self.path:
+            parts = head + b"X-Padding: ", b"x"
+        elif "chunk" in self.path:
+            parts = head + b"Transfer-Encoding: chunked\r\n\r\n", b"0"
+        else:
+            parts = head + b"Content-Length: many\r\n\r\n", b"x"
         try:
-            for _ in range(400):
-                self.wfile.write(b"x")
+            self.wfile.write(parts[0])
+            for _ in range(60):
+                self.wfile.write(parts[1])
                 time.sleep(0.05)
         except OSError:
             return
@@ -139,16 +144,33 @@ def mirror() -> Iterator[str]:
         server.shutdown()
 
 
-def test_a_download_that_drips_is_given_up(mirror: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("part", "text"),
+    [
+        ("", "[0-9]+ bytes in 0 s, less than 1,000 bytes a second"),
+        ("headers", r"nothing for 0\.3 s"),
+        ("chunk", r"nothing for 0\.3 s"),
+    ],
+)
+def test_a_download_that_drips_is_given_up(
+    part: str, text: str, mirror: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(_fetch, "_TIMEOUT_S", 0.3)
-    with pytest.raises(InputError, match=r"fetch usps: got [0-9]+ bytes in 0 s from http"):
-        fetch("usps", tmp_path, mirror=mirror)
+    began = time.monotonic()
+    with pytest.raises(InputError, match=f"fetch usps: got {text} from http"):
+        fetch("usps", tmp_path, mirror=mirror + part)
+    assert time.monotonic() - began < 2.0, "the server drips for three seconds"
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
 
 
-def test_a_download_without_an_end_is_given_up(mirror: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_fetch, "_LARGEST", 3)
-    with pytest.raises(InputError, match="more than 3e-09 GB"):
+@pytest.mark.parametrize(
+    ("name", "limit", "text"), [("_LARGEST", 3, "more than 3e-09 GB"), ("_LONGEST_S", 0.2, r"no end within 0\.2 s")]
+)
+def test_a_download_without_an_end_is_given_up(
+    name: str, limit: float, text: str, mirror: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_fetch, name, limit)
+    with pytest.raises(InputError, match=text):
         fetch("usps", tmp_path, mirror=mirror)
 
 

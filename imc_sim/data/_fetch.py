@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import http.client
+import queue
 import shutil
 import tarfile
 import tempfile
+import threading
 import time
 import urllib.parse
 import urllib.request
 import uuid
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from pathlib import Path
+from typing import Any
 
 from imc_sim._errors import InputError
 from imc_sim._files import make_folder, publish
@@ -24,7 +28,10 @@ from imc_sim.data._registry import published_set
 #: Called with (bytes done, total bytes or None if unknown); starts at 0 for each archive.
 FetchProgress = Callable[[int, int | None], None]
 _CHUNK = 1 << 20
-_TIMEOUT_S = 60
+#: pieces that wait to be written
+_WAITING = 8
+#: seconds without a byte, or since the beginning, after which a download is given up
+_TIMEOUT_S, _LONGEST_S = 60, 6 * 3600
 #: bytes per second below which a download is given up, and the size at which it is
 _SLOWEST, _LARGEST = 1_000, 2 * 10**9
 
@@ -107,13 +114,11 @@ def _url(archive: Archive, mirror: str | None) -> str:
 def _download(url: str, part: Path, name: str, target: Path, progress: FetchProgress | None) -> None:
     """Download a URL to the file `part`; `name` and `target` are for the error message."""
     try:
-        with urllib.request.urlopen(url, timeout=_TIMEOUT_S) as response, part.open("wb") as out:  # noqa: S310
-            length = response.headers.get("Content-Length")
-            total, done = (int(length) if length and length.isdecimal() else None), 0
-            began = time.monotonic()
-            while chunk := response.read1(_CHUNK):
-                out.write(chunk)
-                done += len(chunk)
+        with contextlib.closing(_received(url)) as pieces, part.open("wb") as out:
+            total, done, began = next(pieces), 0, time.monotonic()
+            for piece in pieces:
+                out.write(piece)
+                done += len(piece)
                 _check_pace(done, time.monotonic() - began)
                 if progress is not None:
                     progress(done, total)
@@ -122,10 +127,49 @@ def _download(url: str, part: Path, name: str, target: Path, progress: FetchProg
         raise InputError(f"fetch {name}", f"{error} from {url}", "an address that answers", step) from error
 
 
+def _received(url: str) -> Generator[Any, None, None]:
+    """Yield the length of a URL's content, None if it is unknown, then its pieces.
+
+    A thread receives them: `http.client` waits without an end for headers that arrive byte by byte.
+
+    Raises:
+        TimeoutError: nothing arrived for long.
+    """
+    pieces: queue.Queue[Any] = queue.Queue(_WAITING)
+    given_up = threading.Event()
+
+    def receive() -> None:
+        try:
+            with urllib.request.urlopen(url, timeout=_TIMEOUT_S) as response:  # noqa: S310
+                length = response.headers.get("Content-Length")
+                pieces.put(int(length) if length and length.isdecimal() else None)
+                while not given_up.is_set() and (piece := response.read1(_CHUNK)):
+                    pieces.put(piece)
+            pieces.put(b"")
+        except Exception as error:
+            pieces.put(error)
+
+    threading.Thread(target=receive, daemon=True).start()
+    try:
+        while (piece := pieces.get(timeout=_TIMEOUT_S)) != b"":
+            if isinstance(piece, Exception):
+                raise piece
+            yield piece
+    except queue.Empty:
+        raise TimeoutError(f"nothing for {_TIMEOUT_S:g} s") from None
+    finally:
+        given_up.set()
+        with contextlib.suppress(queue.Empty):
+            while True:  # so that the thread does not wait for free places
+                pieces.get_nowait()
+
+
 def _check_pace(done: int, seconds: float) -> None:
     """Raise OSError for a download that hardly goes on, or that does not end."""
     if seconds > _TIMEOUT_S and done < seconds * _SLOWEST:
-        raise TimeoutError(f"{done} bytes in {seconds:.0f} s")
+        raise TimeoutError(f"{done} bytes in {seconds:.0f} s, less than {_SLOWEST:,} bytes a second")
+    if seconds > _LONGEST_S:
+        raise TimeoutError(f"no end within {_LONGEST_S:g} s")
     if done > _LARGEST:
         raise OSError(f"more than {_LARGEST / 1e9:g} GB")
 
