@@ -6,6 +6,8 @@ import zipfile
 from pathlib import Path
 from typing import NamedTuple
 
+from imc_sim._files import open_regular, regular
+
 
 class FileKind(NamedTuple):
     """A kind of file.
@@ -46,7 +48,7 @@ def kind_of_file(path: Path) -> FileKind:
     Args:
         path: The file.
     """
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         head = file.read(4096)
     if not head:
         return FileKind("empty", "an empty file", _AGAIN)
@@ -75,7 +77,7 @@ def _is_safetensors(head: bytes) -> bool:
 def _kind_of_archive(path: Path) -> FileKind:
     """Return the kind of a zip file: torch files, TorchScript and npz are zip files too."""
     try:
-        with zipfile.ZipFile(path) as archive:
+        with zipfile.ZipFile(regular(path)) as archive:
             names = archive.namelist()
     except (zipfile.BadZipFile, OSError, ValueError):
         return FileKind("unknown")

@@ -18,6 +18,7 @@ import sys
 import tempfile
 import uuid
 from collections.abc import Callable, Iterator, Mapping
+from io import BufferedReader
 from pathlib import Path
 from typing import IO, Any
 
@@ -149,7 +150,18 @@ def read_file(path: Path) -> bytes:
         return file.read()
 
 
-def open_regular(path: Path) -> IO[bytes]:
+def regular(path: Path) -> Path:
+    """Return the path of a file for a library that opens it.
+
+    Raises:
+        OSError: something else is there, such as a folder or a named pipe, which might never end.
+    """
+    with contextlib.suppress(FileNotFoundError):
+        _check_kind(path.stat().st_mode, path)
+    return path
+
+
+def open_regular(path: Path) -> BufferedReader:
     """Open a file to read it; raise OSError if it is no regular file."""
     return os.fdopen(_regular(path, os.O_RDONLY | os.O_NONBLOCK), "rb")
 
@@ -176,13 +188,20 @@ def private_copy(path: Path) -> IO[bytes]:
 def _regular(path: Path, flags: int) -> int:
     """Open a regular file; return its descriptor."""
     handle = os.open(path, flags, 0o666)
-    mode = os.fstat(handle).st_mode
-    if not stat.S_ISREG(mode):
+    try:
+        _check_kind(os.fstat(handle).st_mode, path)
+    except OSError:
         os.close(handle)
-        if stat.S_ISDIR(mode):
-            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
-        raise OSError(errno.EINVAL, "not a regular file", str(path))
+        raise
     return handle
+
+
+def _check_kind(mode: int, path: Path) -> None:
+    """Raise OSError for the mode of something that is no regular file."""
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    if not stat.S_ISREG(mode):
+        raise OSError(errno.EINVAL, "not a regular file", str(path))
 
 
 def file_sha256(path: Path) -> str:
@@ -197,7 +216,7 @@ def file_sha256(path: Path) -> str:
 
 @functools.lru_cache(maxsize=256)
 def _sha256(path: Path, _state: tuple[int, ...]) -> str:
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 

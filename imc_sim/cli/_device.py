@@ -121,7 +121,7 @@ def _written(found: DeviceFit, name: str, path: Path) -> list[Path]:
     """Write the chip to `path` and the figures next to it, all or nothing; return the figures."""
     import tempfile
 
-    from imc_sim._files import make_folder, publish, write_file
+    from imc_sim._files import make_folder, publish, read_file, write_file
     from imc_sim.array import load_chip
     from imc_sim.config import edit_yaml, write_yaml
     from imc_sim.plotting import draw_fit
@@ -131,7 +131,7 @@ def _written(found: DeviceFit, name: str, path: Path) -> list[Path]:
     make_folder(path.parent)
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=".fit_") as draft:
         drawn = draw_fit(found.part.figures, Path(draft) / path.stem)
-        write_file(path, edit_yaml(path.read_text(encoding="utf-8"), chip) if path.exists() else write_yaml(chip))
+        write_file(path, edit_yaml(read_file(path).decode(), chip) if path.exists() else write_yaml(chip))
         for each in drawn:
             publish(each, path.with_name(each.name))
     return [path.with_name(each.name) for each in drawn]

@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TextIO, final
 
-from imc_sim._files import DEPENDS, make_folder, write_file
+from imc_sim._files import DEPENDS, make_folder, read_file, write_file
 from imc_sim.config import search_folders, user_cache
 
 #: size, inode, and times (ns) of the last change of content and of inode; None: there is no such file
@@ -50,7 +50,7 @@ def kept_output(request: Sequence[object]) -> str | None:
         request: the options of the command that its result depends on.
     """
     try:
-        first, _, content = _note_of(request).read_bytes().partition(b"\n")
+        first, _, content = read_file(_note_of(request)).partition(b"\n")
         note = json.loads(content) if hashlib.sha256(content).hexdigest().encode() == first else None
     except (OSError, ValueError):
         return None

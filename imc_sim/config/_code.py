@@ -17,6 +17,7 @@ from pathlib import Path, PurePosixPath
 from typing import final
 
 from imc_sim._errors import InputError
+from imc_sim._files import read_file
 from imc_sim.config._content import beside
 from imc_sim.config._spec import digest
 
@@ -104,7 +105,7 @@ def code_of(arch: str, folder: Path, where: str = "arch") -> Code:
     while open_files:
         each = open_files.pop()
         if each not in found:
-            found[each] = each.read_bytes()
+            found[each] = read_file(each)
             for base, files in _imported(each, found[each], _above(each, folder)):
                 bases |= {base, *(file.parent for file in files)}
                 open_files += files

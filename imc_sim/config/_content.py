@@ -329,13 +329,17 @@ def _not_found(kind: Kind, name: str | os.PathLike[str], is_wanted: Callable[[Pa
     lost = next(filter(is_wanted, missing_files()), None)
     if lost is not None:
         return incomplete(lost)
+    path = user_path(name, kind)
+    if path.exists() and not path.is_file() and not path.is_dir():
+        step = "Save what it gives to a file."
+        return InputError(kind, f"{str(name)!r}, a pipe, socket or device", "a regular file", step)
     known = content_names(kind)
     card = Path(name).name
     if kind == "model" and card != str(name) and card in known:
         step = f"Train it there: imc-sim train {shlex.quote(card)} --out {shlex.quote(str(name))}"
         return InputError(kind, repr(str(name)), "the folder of a trained model", step)
     if kind == "chip" and Path(name).suffix in _MEASUREMENTS:
-        if not user_path(name, kind).is_file():
+        if not path.is_file():
             step = "Check the path."
             return InputError(kind, f"no file {str(name)!r}", "a name, a YAML file, or an .npz file of a map", step)
         fit = f"imc-sim device fit {shlex.quote(str(name))} --into chip.yaml"

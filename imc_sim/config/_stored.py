@@ -11,6 +11,7 @@ import lzma
 from pathlib import Path
 
 from imc_sim._errors import CheckpointError
+from imc_sim._files import read_file
 
 SHUFFLED = ".shuffled.xz"
 
@@ -35,7 +36,7 @@ def read_stored(path: Path, most: int = -1) -> bytes:
     Raises:
         CheckpointError: The compressed form is damaged.
     """
-    content = path.read_bytes()
+    content = read_file(path)
     if not path.name.endswith(SHUFFLED):
         return content
     decompressor = lzma.LZMADecompressor(lzma.FORMAT_XZ)

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from imc_sim._files import Facts, file_facts, make_folder, write_file
+from imc_sim._files import Facts, file_facts, make_folder, regular, write_file
 from imc_sim.data._folders import cache_folder
 
 #: version of the decoded arrays; increase it when their meaning changes
@@ -77,7 +77,7 @@ def cached_array(key: str, source: str, make: Callable[[], NDArray[Kind]], cache
 def _mapped(path: Path) -> NDArray[Any] | None:
     """Return the array of a cached file, or None if the file is missing or damaged."""
     try:
-        array = np.load(path, mmap_mode="r")
+        array = np.load(regular(path), mmap_mode="r")
         content = np.memmap(path, np.uint8, mode="r")
     except (OSError, ValueError, EOFError):
         return None

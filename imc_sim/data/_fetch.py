@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from imc_sim._errors import InputError
-from imc_sim._files import make_folder, publish
+from imc_sim._files import make_folder, open_regular, publish, regular
 from imc_sim.data._archives import ARCHIVES, Archive
 from imc_sim.data._folders import data_root
 from imc_sim.data._registry import published_set
@@ -88,7 +88,7 @@ def fetch_archive(
 
 def md5_of(path: Path) -> str:
     """Return the MD5 of a file as 32 hexadecimal digits."""
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
 
 
@@ -139,6 +139,7 @@ def _received(url: str) -> Generator[Any, None, None]:
     given_up = threading.Event()
 
     def receive() -> None:
+        """Put the length, the pieces and an empty one into the queue, or the error."""
         try:
             with urllib.request.urlopen(url, timeout=_TIMEOUT_S) as response:  # noqa: S310
                 length = response.headers.get("Content-Length")
@@ -186,10 +187,10 @@ def _unpack(folder: str, archive: Path, name: str, target: Path) -> None:
     aside = Path(tempfile.mkdtemp(dir=target.parent, prefix=".unpack-"))
     try:
         if name.endswith(".zip"):
-            with zipfile.ZipFile(archive) as packed:
+            with zipfile.ZipFile(regular(archive)) as packed:
                 packed.extractall(aside)
         else:
-            with tarfile.open(archive) as packed:
+            with tarfile.open(regular(archive)) as packed:
                 packed.extractall(aside, filter="data")
         if not (aside / folder).is_dir():
             raise InputError(name, "no such folder inside", folder, "The archive is another one: check the mirror.")

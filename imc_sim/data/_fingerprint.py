@@ -17,6 +17,7 @@ from typing import cast
 import numpy as np
 
 from imc_sim._errors import InputError, MissingDataError
+from imc_sim._files import open_regular
 from imc_sim.data._cache import cached_array, fingerprint, named_facts
 from imc_sim.data._folders import data_root
 from imc_sim.data._image_folder import FolderImages, load_image_folder
@@ -184,7 +185,7 @@ def _of_characters(part: Listing) -> str:
 def _of_folder(images: FolderImages) -> str:
     digest = hashlib.sha256()
     for name in images.files:
-        with (images.folder / name).open("rb") as file:
+        with open_regular(images.folder / name) as file:
             content = hashlib.file_digest(file, "sha256").hexdigest()
         digest.update(f"{name}\n{content}\n".encode())
     return digest.hexdigest()

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from imc_sim._errors import InputError, MissingDataError
-from imc_sim._files import file_facts
+from imc_sim._files import file_facts, regular
 from imc_sim.config import user_path
 from imc_sim.data._folders import data_root
 from imc_sim.data._registry import FOLDER, GREY, choose_split
@@ -169,7 +169,7 @@ def decoded(file: Path, size: int, grey: bool = False) -> NDArray[np.uint8]:
     spaces of 8 bits become red, green and blue.
     """
     try:
-        with Image.open(file) as opened:
+        with Image.open(regular(file)) as opened:
             opened.load()
             mode, image = opened.mode, _as_shown(opened)
     except (OSError, SyntaxError, ValueError, struct.error, Image.DecompressionBombError) as error:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from imc_sim._errors import InputError, MissingDataError
-from imc_sim._files import Facts, file_facts
+from imc_sim._files import Facts, file_facts, regular
 from imc_sim.data._cache import Bytes, cached_array, fingerprint
 from imc_sim.data._readers import damaged
 
@@ -98,7 +98,7 @@ def read_part(listing: Listing, size: int) -> Bytes:
 def _decode(file: Path, size: int) -> NDArray[np.uint8]:
     """Decode a PNG file to grey levels [size, size]; raise InputError if it is damaged or not 105 x 105."""
     try:
-        with Image.open(file) as opened:
+        with Image.open(regular(file)) as opened:
             image = opened.convert("L")
     except (OSError, SyntaxError, ValueError) as error:
         raise damaged(file, f"{file.stat().st_size} bytes ({error})", "a whole PNG") from error

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from imc_sim._errors import InputError, MissingDataError, nearest, reason_of
-from imc_sim._files import file_facts
+from imc_sim._files import file_facts, regular
 from imc_sim.config import FUNCTION, load_function, place_of_error, split_code, user_path
 from imc_sim.data._registry import choose_split
 from imc_sim.data._sets import LabelledImages
@@ -113,12 +113,12 @@ def _readable(path: Path) -> Iterator[None]:
 
 def _read(path: Path) -> NDArray[Any]:
     with _readable(path):
-        return np.load(path, allow_pickle=False)
+        return np.load(regular(path), allow_pickle=False)
 
 
 def _of_npz(path: Path, split: str, of_split: bool) -> tuple[NDArray[Any], NDArray[Any]]:
     """Return the arrays of a split: train_images and train_labels, or images and labels of a file of one split."""
-    with _readable(path), np.load(path, allow_pickle=False) as file:
+    with _readable(path), np.load(regular(path), allow_pickle=False) as file:
         known: Mapping[str, Any] = file
         keys = [f"{split}_images", f"{split}_labels"]
         if keys[0] not in known and (split == "test" or of_split):

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from imc_sim._errors import InputError
+from imc_sim._files import regular
 
 Rows = NDArray[np.uint8]
 _CIFAR_RECORD = 3073
@@ -28,7 +29,7 @@ def _inflate(path: Path) -> bytes:
     """The content of a .gz or .bz2 file."""
     opener = gzip.open if path.suffix == ".gz" else bz2.open
     try:
-        with opener(path, "rb") as file:
+        with opener(regular(path), "rb") as file:
             return file.read()
     except (OSError, EOFError, zlib.error) as error:
         raise damaged(path, f"{path.stat().st_size} bytes ({error})", f"a whole {path.suffix[1:]} file") from error
@@ -68,7 +69,7 @@ def _cifar_file(path: Path) -> Rows:
     size = path.stat().st_size
     if size == 0 or size % _CIFAR_RECORD:
         raise damaged(path, f"{size} bytes", f"30730000 bytes: 10,000 records of {_CIFAR_RECORD} bytes")
-    records = np.fromfile(path, dtype=np.uint8).reshape(-1, _CIFAR_RECORD)
+    records = np.fromfile(regular(path), dtype=np.uint8).reshape(-1, _CIFAR_RECORD)
     planes = records[:, 1:].reshape(-1, 3, 1024)
     return _rows(path, records[:, 0], planes.transpose(0, 2, 1).reshape(-1, 3072))
 

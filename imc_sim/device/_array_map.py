@@ -17,7 +17,7 @@ from scipy.special import ndtr
 from torch import Tensor
 
 from imc_sim._errors import InputError, reason_of
-from imc_sim._files import file_sha256
+from imc_sim._files import file_sha256, regular
 from imc_sim.device._measured import between_levels
 from imc_sim.device._programming import Programming
 
@@ -188,7 +188,7 @@ def read_map(path: str | os.PathLike[str]) -> ArrayMap:
 @functools.lru_cache(maxsize=4)
 def _read(path: Path, sha256: str) -> ArrayMap:
     """Return the checked map in a file of this digest."""
-    with np.load(path, allow_pickle=False) as held:
+    with np.load(regular(path), allow_pickle=False) as held:
         if not isinstance(held, np.lib.npyio.NpzFile):
             raise TypeError("a single array (.npy)")
         found, names = {kind: _siemens(held, kind) for kind in ("conductance", "target")}, list(held)

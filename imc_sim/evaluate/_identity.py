@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from imc_sim._errors import InputError
+from imc_sim._files import read_file
 from imc_sim.config import FoundCard, beside, code_of, digest, find_card, is_code, is_onnx
 from imc_sim.data import data_parts
 
@@ -121,7 +122,7 @@ def arch_identity(arch: Mapping[str, Any], folder: Path) -> dict[str, Any]:
         if not path.is_file():
             step = "Put the file next to the card, or fix the path."
             raise InputError(f"{folder / 'model.yaml'}, arch", f"no file {str(path)!r}", "an ONNX file", step)
-        return {"name": "onnx", "args": args, "code": hashlib.sha256(path.read_bytes()).hexdigest()}
+        return {"name": "onnx", "args": args, "code": hashlib.sha256(read_file(path)).hexdigest()}
     if not is_code(name):
         return {"name": arch.get("name"), "args": args}
     code = code_of(name, folder, f"{folder / 'model.yaml'}, arch")

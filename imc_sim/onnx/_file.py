@@ -13,6 +13,7 @@ from torch import Tensor
 
 from imc_sim._errors import CheckpointError, InputError, nearest, reason_of
 from imc_sim._file_kinds import kind_of_file
+from imc_sim._files import regular
 from imc_sim.onnx._branches import without_branches
 from imc_sim.onnx._node import TYPES
 from imc_sim.onnx._quantized import DOMAINS
@@ -149,7 +150,7 @@ def _decoded(onnx: ModuleType, path: Path) -> ModelProto:
     if found.kind not in ("onnx", "unknown"):
         raise CheckpointError(str(path), found.text or found.kind, "an ONNX file", found.step or _AGAIN)
     try:
-        return onnx.load(str(path), format="protobuf", load_external_data=False)
+        return onnx.load(str(regular(path)), format="protobuf", load_external_data=False)
     except Exception as error:
         got = f"{path.stat().st_size} bytes that do not decode ({reason_of(error)})"
         raise CheckpointError(str(path), got, "a whole ONNX file", _AGAIN) from error

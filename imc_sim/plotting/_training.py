@@ -10,6 +10,7 @@ from typing import Any
 from matplotlib.axes import Axes
 from pandas import DataFrame
 
+from imc_sim._files import read_file
 from imc_sim.plotting._figure import with_axes, write_figure
 from imc_sim.plotting._forgetting import curve_of_log, draw_forgetting
 
@@ -64,7 +65,7 @@ def draw_training(folder: Path) -> list[Path]:
     Returns:
         The paths of the files.
     """
-    rows = [json.loads(line) for line in (folder / "training.jsonl").read_text(encoding="utf-8").splitlines()]
+    rows = [json.loads(line) for line in read_file(folder / "training.jsonl").decode().splitlines()]
     if rows and "task1" in rows[0]:
         return draw_forgetting({folder.name: curve_of_log(rows)}, folder / "training")
     return write_figure(training_data(rows), folder / "training", with_axes(plot_training))

@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from pandas import DataFrame, concat, read_csv
 
 from imc_sim._errors import ResultsError
+from imc_sim._files import regular
 from imc_sim.plotting._figure import UNNAMED, new_panels, write_figure
 from imc_sim.plotting._tables import distinct, where
 
@@ -138,7 +139,7 @@ def stored_tsne(results: Results) -> DataFrame:
     if not has_tsne(results):
         step = f"Compute it: imc-sim plot {shlex.quote(str(results.folder))} --kind tsne"
         raise ResultsError(str(results.folder), f"no {TABLE}", "the points of a t-SNE", step)
-    return read_csv(results.folder / TABLE)
+    return read_csv(regular(results.folder / TABLE))
 
 
 def has_tsne(results: Results) -> bool:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pandas import DataFrame
 
-from imc_sim._files import without_mark, write_file
+from imc_sim._files import regular, without_mark, write_file
 from imc_sim.plotting import compares, comparison_data, distinct, numbers, save_table
 from imc_sim.report._answer import joined
 from imc_sim.report._html import Cell
@@ -188,7 +188,7 @@ def read_comparison(path: Path) -> DataFrame:
     """
     from pandas import read_csv
 
-    data = read_csv(path, keep_default_na=False, na_values=[""], dtype=dict.fromkeys(_TEXT, str))
+    data = read_csv(regular(path), keep_default_na=False, na_values=[""], dtype=dict.fromkeys(_TEXT, str))
     texts = [name for name in _TEXT if name in data]
     data[texts] = data[texts].fillna("").map(without_mark)
     return data

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from imc_sim._errors import InputError, nearest
-from imc_sim._files import write_file
+from imc_sim._files import read_file, write_file
 from imc_sim.plotting import comparison_data, save_table
 from imc_sim.report._comparison import markdown, read_comparison, table_line
 
@@ -123,4 +123,4 @@ def _read(page: Path) -> str:
     """Read a page without changing the ends of its lines."""
     if not page.is_file():
         raise InputError(str(page), "no such file", "a page of Markdown", "Check the path.")
-    return page.read_bytes().decode()
+    return read_file(page).decode()

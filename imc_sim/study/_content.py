@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from imc_sim._errors import InputError, ResultsError
-from imc_sim._files import write_inside
+from imc_sim._files import read_file, write_inside
 from imc_sim.config import (
     FoundCard,
     beside,
@@ -67,7 +67,7 @@ def keep_content(folder: Path, study: Study, content: Content) -> None:
                 continue
             target = folder / place
             if kind == "chip":
-                write_inside(folder, place, source.read_bytes())
+                write_inside(folder, place, read_file(source))
             elif source.parent.resolve() != target.resolve():
                 _keep_model(find_card(source), folder, place)
     KeptFiles.of(study).write(folder)
@@ -93,7 +93,7 @@ def keep_copies(source: Path, folder: Path, study: Mapping[str, Any]) -> None:
         if path.resolve() == (folder / place).resolve():
             continue
         for file in filter(Path.is_file, path.rglob("*")) if path.is_dir() else [path]:
-            write_inside(folder, str(file.relative_to(source)), file.read_bytes())
+            write_inside(folder, str(file.relative_to(source)), read_file(file))
 
 
 def named(study: Study) -> Iterator[tuple[Kind, str]]:
@@ -131,10 +131,10 @@ def _keep_model(card: FoundCard, folder: Path, place: str) -> None:
         kept["arch"] = kept["arch"] | {"name": code.arch}
     if is_onnx(arch):
         path = beside(card.folder, arch)
-        files[path.name] = path.read_bytes()
+        files[path.name] = read_file(path)
         kept["arch"] = kept["arch"] | {"name": f"./{path.name}"}
     same = card.place.is_file() and kept == card.data
-    files["model.yaml"] = card.place.read_bytes() if same else write_yaml(kept).encode()
+    files["model.yaml"] = read_file(card.place) if same else write_yaml(kept).encode()
     for name, content in files.items():
         write_inside(folder, f"{place}/{name}", content)
 
@@ -144,7 +144,7 @@ def _verified(path: Path, sha256: str | None) -> bytes:
     if sha256 is not None and hashlib.sha256(read_stored(path)).hexdigest() != sha256:
         step = "Use an undamaged copy, and do not change models while a study runs."
         raise ResultsError(str(path), "content that differs from its card", f"SHA-256 {sha256}", step)
-    return path.read_bytes()
+    return read_file(path)
 
 
 def _source(study: Study, kind: Kind, name: str) -> Path | None:

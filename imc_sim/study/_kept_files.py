@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import final
 
 from imc_sim._errors import InputError
-from imc_sim._files import file_sha256, write_inside
+from imc_sim._files import file_sha256, read_file, write_inside
 from imc_sim.config import function_code, is_code, is_held, user_path
 from imc_sim.study._spec import Study
 from imc_sim.study._user_files import with_files
@@ -74,7 +74,7 @@ class KeptFiles:
             folder: the results folder.
         """
         for place, source in self.sources.items():
-            write_inside(folder, place, source.read_bytes())
+            write_inside(folder, place, read_file(source))
 
     def _add(self, name: str) -> None:
         """Add the file of a name, or the files of a function."""

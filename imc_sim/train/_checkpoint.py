@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from imc_sim._errors import CheckpointError, InputError
-from imc_sim._files import write_folder
+from imc_sim._files import regular, write_folder
 
 #: called with (steps done, total steps, last row of the log) as training proceeds
 Progress = Callable[[int, int, dict[str, float]], None]
@@ -79,7 +79,7 @@ def begin(folder: Path, digest: str, resume: bool, log: Log) -> dict[str, Any] |
     if not resume:
         step = "Continue it with --resume, or train into another folder with --out."
         raise InputError(str(folder), "an earlier training run", f"a folder without {FILE}", step)
-    state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    state: dict[str, Any] = torch.load(regular(path), map_location="cpu", weights_only=True)
     if state["recipe"] != digest:
         step = "Train into another folder, or move this one away."
         raise CheckpointError(str(path), f"recipe {state['recipe'][:12]}", f"recipe {digest[:12]}", step)

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from imc_sim._errors import InputError, MissingDataError
-from imc_sim._files import write_folder
+from imc_sim._files import regular, write_folder
 from imc_sim._rng import Stream
 from imc_sim.config import digest
 from imc_sim.data import LabelledImages, LabelledScaling, data_parts, data_state
@@ -241,7 +241,7 @@ def load_norms(folder: Path) -> list[NormState]:
     if not (folder / NORMS).is_file():
         step = "Train with scenario: task, which stores the norms of each task."
         raise MissingDataError(str(folder), f"no {NORMS}", "a folder of continual training", step)
-    named = safetensors.torch.load_file(folder / NORMS)
+    named = safetensors.torch.load_file(regular(folder / NORMS))
     count = max(int(key.partition(".")[0]) for key in named)
     parts = [key.partition(".") for key in named]
     return [{key: named[f"{n}.{key}"] for n, _, key in parts if int(n) == task} for task in range(1, count + 1)]

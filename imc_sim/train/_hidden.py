@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from imc_sim._errors import InputError
+from imc_sim._files import regular
 from imc_sim.nn.store import build_model, load_card
 from imc_sim.train._checkpoint import FILE
 from imc_sim.train._continual import training_images
@@ -42,7 +43,7 @@ def hidden_network(folder: Path) -> tuple[nn.Module, ContinualRecipe]:
         got, step = f"a {recipe.kind} recipe, {card.arch.name}", "Use a training run such as metaplastic_small_probe."
         raise InputError(str(folder), got, "a continual training run of a single network", step)
     network = build_model(card, base)
-    network.load_state_dict(torch.load(folder / FILE, map_location="cpu", weights_only=True)["model"])
+    network.load_state_dict(torch.load(regular(folder / FILE), map_location="cpu", weights_only=True)["model"])
     return network.eval(), recipe
 
 

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from imc_sim._errors import InputError
+from imc_sim._files import read_file
 from imc_sim._quantities import number_of
 from imc_sim.device.fit._column_checks import check_distinct, check_headings, check_names, check_values, statistics_rows
 from imc_sim.device.fit._columns import NAMES, Column, channel_of, named_columns, parse_headings, shown, state_name
@@ -119,7 +120,7 @@ def read_table(
 def _read_file(path: Path, chosen: dict[str, str], skip: int) -> Table:
     """Return the measurements of one file."""
     try:
-        content = path.read_bytes()
+        content = read_file(path)
     except FileNotFoundError:
         raise InputError(str(path), "no such file", "a file of measurements", "Check the path.") from None
     except OSError as error:

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from imc_sim._errors import CheckpointError
 from imc_sim._file_kinds import kind_of_file
+from imc_sim._files import open_regular, read_file, regular
 from imc_sim.nn.store._weights import read_tensors
 
 _ALLOWED = "a .safetensors file, or a torch file that holds only tensors and plain containers"
@@ -56,13 +57,13 @@ def read_checkpoint(path: Path) -> Any:
     try:
         with warnings.catch_warnings(), torch.serialization.safe_globals(_HARMLESS):
             warnings.simplefilter("ignore")  # torch warns about old file formats
-            content = torch.load(path, map_location="cpu", weights_only=True)
+            content = torch.load(regular(path), map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         refused = re.search(r"GLOBAL (\S+)", str(error))
         called = refused.group(1) if refused else _first_call(path)
         if called is None:
             raise _damaged(path, "no checkpoint in it") from error
-        what = "a whole pickled module" if b"_modules" in path.read_bytes() else "a pickle"
+        what = "a whole pickled module" if b"_modules" in read_file(path) else "a pickle"
         got = f"{what} that would execute code on loading ({called}); nothing of it was run"
         raise CheckpointError(str(path), got, _ALLOWED, _SAVE_AGAIN) from error
     except (RuntimeError, EOFError, ValueError, KeyError, AttributeError, OSError, zipfile.BadZipFile) as error:
@@ -96,7 +97,7 @@ def _damaged(path: Path, reason: str) -> CheckpointError:
 def _first_call(path: Path) -> str | None:
     """Return the first function outside torch that a file names, found by reading opcodes, not by running them."""
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             if not zipfile.is_zipfile(file):
                 file.seek(0)
                 return _first_name(file, pickles=6)  # torch's old format is several pickles in one file

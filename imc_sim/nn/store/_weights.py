@@ -26,6 +26,7 @@ from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from imc_sim._errors import CheckpointError
+from imc_sim._files import regular
 from imc_sim.config import SHUFFLED, canonical_json, read_stored
 from imc_sim.nn._product_layer import ProductLayer
 from imc_sim.nn.rotation import fold_rotation
@@ -102,7 +103,7 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
             content = read_stored(path)
             length = int.from_bytes(content[:8], "little")
             return load(content), json.loads(content[8 : 8 + length]).get("__metadata__", {})
-        with safe_open(path, framework="pt") as file:
+        with safe_open(regular(path), framework="pt") as file:
             return {key: file.get_tensor(key) for key in file.keys()}, file.metadata() or {}  # noqa: SIM118 no dict
     except SafetensorError as error:
         got = f"{path.stat().st_size} bytes that do not decode ({error})"
