@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import io
 import math
+import os
 import signal
 import sys
 import warnings
@@ -139,6 +140,17 @@ def test_characters_that_an_encoding_lacks_are_escaped(monkeypatch: pytest.Monke
     _app._make_streams_safe()
     print("\u00b5", flush=True)
     assert raw.getvalue() == b"\\xb5\n"
+
+
+@pytest.mark.parametrize(("free", "closed"), [(1, 3), (2, 3), (3, 3), (5, 5)])
+def test_standard_streams_that_were_closed_are_opened(free: int, closed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The handles 1 and 2 stay open, and the one after them is closed again."""
+    handles, ended = iter(range(free, 9)), list[int]()
+    monkeypatch.setattr(os, "open", lambda *_: next(handles))
+    monkeypatch.setattr(os, "dup", lambda _: next(handles))
+    monkeypatch.setattr(os, "close", ended.append)
+    _app._make_streams_safe()
+    assert ended == [closed]
 
 
 @pytest.mark.parametrize("words", [[], ["show"], ["data"]])

@@ -13,7 +13,7 @@ from torch import nn
 
 from imc_sim import InputError
 from imc_sim.analog._outputs import ChipOutputs
-from imc_sim.config import load_function, parse_yaml
+from imc_sim.config import load_function, parse_yaml, user_path
 from imc_sim.config._installation import _PACKAGE, missing_files
 from imc_sim.nn.networks._archs import size_of
 
@@ -131,3 +131,12 @@ def test_other_outputs_are_one_where_all_chips_agree(leaves: tuple[Any, Any], wa
     for position, leaf in enumerate(leaves):
         found.put(position, 0, leaf)
     assert found.result() == wanted
+
+
+@pytest.mark.parametrize("part", ["a" * 256, "\u00e4" * 128, "a\0b"])
+def test_names_that_no_file_can_have_are_refused(part: str) -> None:
+    """Names of files have 255 bytes at most, not characters."""
+    for text in (part, f"x/{part}/y"):
+        with pytest.raises(InputError, match="allowed: a path that can exist"):
+            user_path(text, "here")
+    assert user_path("a" * 255 + "/" + "\u00e4" * 127, "here").name == "\u00e4" * 127

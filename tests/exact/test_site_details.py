@@ -16,7 +16,7 @@ import imc_sim as imc
 from imc_sim import InputError
 from imc_sim.array import Chip
 from imc_sim.device import Device
-from imc_sim.sites import Arguments, find_products, joined
+from imc_sim.sites import Arguments, find_products, joined, own_copy
 from imc_sim.sites._calls import PRODUCTS
 from imc_sim.sites._einsum import bilinear, contracted, einsum, inner, tensordot
 from imc_sim.sites._recurrent import RECURRENT
@@ -424,3 +424,30 @@ def test_factors_of_products_are_those_of_torch(function: Any, args: Any, more: 
     call = PRODUCTS[function](*args, **more)
     found = call.alpha * torch.matmul(*call.factors) + (0 if call.added is None else call.added)
     assert torch.equal(found, function(*args, **more))
+
+
+# -- what a probe leaves as it was -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("fused", [True, False])
+def test_fused_attention_is_set_as_before_after_a_probe(fused: bool) -> None:
+    before = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(fused)
+    try:
+        find_products(nn.Linear(3, 2), torch.randn(4, 3))
+        assert torch.backends.mha.get_fastpath_enabled() == fused
+    finally:
+        torch.backends.mha.set_fastpath_enabled(before)
+
+
+def test_a_copy_shares_no_tensor_with_its_network() -> None:
+    network = nn.Linear(3, 2)
+    computed: Any = 2 * network.weight
+    network.__dict__["computed"] = computed
+    copied: Any = own_copy(network)
+    assert torch.equal(copied.computed, computed)
+    with torch.no_grad():
+        copied.computed.zero_()
+        copied.weight.zero_()
+    assert computed.abs().min() > 0
+    assert network.weight.abs().min() > 0

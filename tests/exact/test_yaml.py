@@ -165,6 +165,7 @@ def test_an_edit_changes_the_lines_of_changed_keys_alone() -> None:
         expected = expected.replace(old, new)
     assert edit_yaml(EDITED, data) == expected
     assert edit_yaml(EDITED, parse_yaml(EDITED)) == EDITED
+    assert edit_yaml("b: 1\n", {"b": 1, "z": 2, "a": 3}) == "b: 1\nz: 2\na: 3\n", "new keys in their order"
 
 
 TREES = st.recursive(

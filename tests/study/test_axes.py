@@ -369,6 +369,8 @@ def test_cycles_of_bases_are_refused(tmp_path: Path) -> None:
     write(tmp_path, "two", base="one.yaml")
     with pytest.raises(InputError, match=r"one -> two -> one; allowed: bases without a cycle"):
         load_study(tmp_path / "one.yaml")
+    with pytest.raises(InputError, match=r"got one -> two -> one; allowed"):
+        load_study(write(tmp_path, "before", base="one.yaml"))
     with pytest.raises(InputError, match=r"own -> own"):
         load_study(write(tmp_path, "own", base="own.yaml"))
 

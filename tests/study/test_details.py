@@ -157,6 +157,14 @@ def test_folders_that_differ_in_a_count_are_not_merged(complete: Results, tmp_pa
     assert not (tmp_path / "out").exists()
 
 
+def test_the_first_of_several_trials_that_differ_is_named(complete: Results, tmp_path: Path) -> None:
+    other = shutil.copytree(complete.folder, tmp_path / "other")
+    rows = sorted(complete.rows.values(), key=lambda row: row["id"], reverse=True)
+    (other / TRIALS).write_bytes(lines_of([row | {"total": row["total"] + 1} for row in rows]))
+    with pytest.raises(ResultsError, match=f"trial {rows[0]['id'][:12]}"):
+        combine([complete.folder, other], tmp_path / "out", ["csv"])
+
+
 def test_without_a_writer_no_end_is_estimated(complete: Results, tmp_path: Path) -> None:
     shutil.copy(complete.folder / STUDY, tmp_path)
     (tmp_path / TRIALS).write_bytes(lines_of(list(complete.rows.values())[:20]))

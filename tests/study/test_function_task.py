@@ -327,6 +327,7 @@ def test_an_error_on_one_chip_is_its_row_with_the_line_of_the_user(home: Path, t
         (lambda home: task_at(home, files=["none.npz"]), "No such file"),
         (lambda home: {"chips": {"min": 1, "max": 2, "half_width": 2.0}, "task": {"dataset": "glyphs"}}, "below 1"),
         (lambda home: task_at(home) | {"cases": [{"name": "a", "published": 0.5}]}, "published with a function task"),
+        (lambda home: task_at(home) | {"cases": [{"name": "a", "published": 0.0}]}, "published with a function task"),
         (lambda home: task_at(home) | {"cases": [
             {"name": "a"}, {"name": "b", "set": {"task": {"dataset": "glyphs", "split": "test"}}}]}, "2 different"),
         (lambda home: task_at(home) | {"chip": "pcm_hermes", "axes": []}, "inputs, on which chip"),

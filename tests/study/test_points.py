@@ -148,6 +148,10 @@ def test_an_error_names_the_lines_of_the_study_that_set_its_key() -> None:
     assert step("device.spacing").startswith("The study sets it in cases.1.set")
     assert step("device.temperature_K") == "Old step.", "a key that the study does not set"
     assert step("tile.rows") == "Old step."
+    study = load_study(STUDY | {"cases": [{"name": "a"}, {"name": "b"}], "derived": {"chip.device.g_hrs_S": "seed"}})
+    assert step("device.g_hrs_S") == (
+        "The study sets it in derived (chip.device.g_hrs_S). Take a chip whose chip.device has it, or change that."
+    )
 
 
 def test_metrics_of_functions_are_compared_in_full() -> None:

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from imc_sim._errors import ResultsError
 from imc_sim.config import canonical_json, digest
 from imc_sim.runs import Row, RowRules, _row_index, _stored_column, lines_of, read_rows, sealed
+from imc_sim.runs._row_table import _all_differ
 from imc_sim.study import Results, status, trials_table
 from imc_sim.study._point import trial_id
 from imc_sim.study._store import results_digest
@@ -320,3 +321,13 @@ def test_a_reader_that_may_not_write_reads(complete: Results, tmp_path: Path, mo
     monkeypatch.setattr(_row_index, "write_file", refuse)
     assert Results.load(folder).digest == complete.digest
     assert not index_of(folder / TRIALS).exists()
+
+
+def test_files_of_one_folder_have_their_own_indexes() -> None:
+    places = {_row_index.place_of_index(Path("a") / name) for name in ("trials.jsonl", "costs.jsonl")}
+    assert places == {Path("a/trials.index"), Path("a/costs.index")}
+
+
+@pytest.mark.parametrize(("ids", "differ"), [("ab", True), ("abb", False), ("aba", False), ("a", True), ("", False)])
+def test_ids_differ_only_where_no_two_are_equal(ids: str, differ: bool) -> None:
+    assert _all_differ(np.array([each * 16 for each in ids], "S16")) is differ
