@@ -293,6 +293,10 @@ def test_inputs_of_several_arguments(tmp_path: Path) -> None:
     a, b = np.ones((20, 3), np.float32), np.arange(40).reshape(20, 2)
     np.savez(tmp_path / "named.npz", image=a, label=b)
     np.savez(tmp_path / "numbered.npz", a, b)
+    np.savez(tmp_path / "some_named.npz", a, label=b)
+    torch.save({0: torch.from_numpy(a), "label": torch.from_numpy(b)}, tmp_path / "keys.pt")
+    assert [*read_inputs(tmp_path / "some_named.npz")] == ["label", "arr_0"]
+    assert [*read_inputs(tmp_path / "keys.pt")] == ["0", "label"]
     named, numbered = read_inputs(tmp_path / "named.npz"), read_inputs(tmp_path / "numbered.npz")
     assert list(named) == ["image", "label"]
     assert isinstance(numbered, tuple)

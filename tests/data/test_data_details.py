@@ -293,7 +293,11 @@ def test_folders_follow_argument_variable_and_home(monkeypatch: pytest.MonkeyPat
     for name in ("IMC_SIM_DATA", "IMC_SIM_CACHE"):
         monkeypatch.delenv(name)
     monkeypatch.setenv("XDG_CACHE_HOME", "/xdg")
-    assert (folders.data_root(), folders.cache_folder()) == (Path("/xdg/imc_sim/data"), Path("/xdg/imc_sim/decoded"))
+    both = Path("/xdg/imc_sim/data"), Path("/xdg/imc_sim/decoded")
+    assert (folders.data_root(), folders.cache_folder()) == both
+    for name in ("IMC_SIM_DATA", "IMC_SIM_CACHE"):
+        monkeypatch.setenv(name, "")
+    assert (folders.data_root(), folders.cache_folder()) == both, "an empty variable is none"
     monkeypatch.delenv("XDG_CACHE_HOME")
 
     def nobody() -> Path:

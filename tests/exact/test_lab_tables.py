@@ -159,6 +159,7 @@ def test_numbers_of_cells_with_a_sharp_are_no_comments(tmp_path: Path) -> None:
         ("1;61,5;4,5\n2;62,5;5,5\n", ";;\nMittelwert;62,0;5,0\nStdAbw;0,7;0,7\n", "'Mittelwert', 'StdAbw'"),
         ("a1;61,5;4,5\na2;62,5;5,5\n", "Mean;62,0;5,0\nSt. Dev. (n=2);0,7;0,7\n", "'Mean', 'St. Dev. (n=2)'"),
         ("".join(f"{k};61,5;4,5\n{k};62,5;5,5\n" for k in range(9)), "all;62,0;5,0\n", "'all'"),
+        ("1;61,5;4,5\n2;62,5;5,5\n", "mean;62,0;5,0\nmean;62,0;5,0\nstd;1,0;1,0\n", "'mean', 'std'"),
     ],
 )
 @pytest.mark.parametrize("heading", ["cell", "whatever"])
@@ -197,6 +198,8 @@ def test_a_matrix_without_headings_is_read_by_numbers(tmp_path: Path) -> None:
         [1 / (1000 * r) for r in (5, 15, 6, 16, 7, 17)]
     )
     assert guess_kind(read(tmp_path, text, columns="*=pulse uS"))[0] == "pulses"
+    table = read(tmp_path, text, columns="1-1=HRS uS,2-3=LRS uS")
+    assert table["G"][table["state"] == "HRS"].tolist() == pytest.approx([5e-6, 15e-6])
 
 
 @pytest.mark.parametrize("columns", ["1-2=LRS uS,2-3=HRS uS", "2-4=LRS uS", "0-1=LRS uS", "3-2=LRS uS"])

@@ -45,6 +45,14 @@ def test_two_rotations_equal_one_by_their_kronecker_product() -> None:
     assert torch.allclose(a @ a.mT, torch.eye(3).double(), atol=1e-6)
 
 
+def test_both_rotations_of_a_new_layer_are_random() -> None:
+    layers = [Linear(24, 2, "rbnn"), Linear(24, 2, "rbnn")]
+    for name in ("R1", "R2"):
+        one, other = (layer.get_buffer(name) for layer in layers)
+        assert not torch.equal(one, other)
+        assert torch.allclose(one @ one.mT, torch.eye(len(one)), atol=1e-5)
+
+
 def test_an_update_moves_weights_closer_to_their_signs_and_stays_a_rotation() -> None:
     w, a, b = standardise(torch.randn(20, 48)), random_rotation(6), random_rotation(8)
     before, steps = alignment(w, a, b), []
