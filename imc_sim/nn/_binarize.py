@@ -14,17 +14,18 @@ from torch import Tensor
 _TINY = 1e-12
 
 
-def two_valued(x: Tensor) -> Tensor:
-    """Return the sign as a cell can store it: +1 where x > 0, else -1.
+def two_valued(x: Tensor, above: Tensor | float = 0.0) -> Tensor:
+    """Return the sign as a cell can store it: +1 where x > above, else -1.
 
     torch.sign gives 0 at exactly 0. NaN gives -1; inputs of the package are checked to be finite.
 
     Args:
         x: Real numbers of any shape.
+        above: A number, or numbers of a shape that broadcasts to that of x.
     """
     x = x.detach()
     # A comparison that writes numbers, not bools, is several times faster than `where`.
-    return torch.gt(x, 0, out=torch.empty_like(x)).mul_(2).sub_(1)
+    return torch.gt(x, above, out=torch.empty_like(x)).mul_(2).sub_(1)
 
 
 class _BinaryWeight(torch.autograd.Function):

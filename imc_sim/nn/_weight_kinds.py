@@ -67,7 +67,7 @@ class XnorWeights(WeightKind):
         # The standard deviation does not change a sign: inference compares with the mean alone.
         mean = sample_mean(x)
         check_finite(mean, "input of a binarized layer")  # a sample with NaN or infinity has such a mean
-        return two_valued(x - mean)
+        return two_valued(x, above=mean)
 
     def rescale(self, layer: ProductLayer, y: Tensor) -> Tensor:
         return layer.biased(y) * layer.alpha

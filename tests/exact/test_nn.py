@@ -75,6 +75,17 @@ def test_binary_values_have_no_zero() -> None:
     assert two_valued(x).tolist() == [-1.0, -1.0, 1.0, -1.0, 1.0]
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float32, torch.float64])
+def test_a_comparison_with_the_mean_gives_the_signs_of_the_differences(dtype: torch.dtype) -> None:
+    """To the bit: also for equal numbers, neighbours, and differences of the smallest number that there is."""
+    mean = torch.tensor([[0.1], [0.0], [-3.0], [2 * torch.finfo(dtype).smallest_normal]], dtype=torch.float64).to(dtype)
+    bits = mean.view({2: torch.int16, 4: torch.int32, 8: torch.int64}[mean.element_size()])
+    x = torch.cat([mean, (bits + 1).view(dtype), (bits - 1).abs().view(dtype), -mean, 1.5 * mean, mean + 1], 1)
+    assert two_valued(x, above=mean).equal(two_valued(x - mean))
+    assert two_valued(x, above=mean)[:, 0].tolist() == [-1.0] * 4
+    assert not two_valued(x, above=mean).equal(two_valued(x))
+
+
 def test_standardise_uses_the_unbiased_deviation_per_slice() -> None:
     x = torch.randn(3, 4, 5, 6, generator=torch.Generator().manual_seed(0)) * 3 + 2
     std, mean = torch.std_mean(x, dim=(1, 2, 3), keepdim=True)
