@@ -44,7 +44,7 @@ def effective_conductance(
         r_source_ohm: resistance of the driver at each driven end of a word line.
         r_sense_ohm: resistance of the sense node at the lower end of a bit line.
         drive: `single` or `double`, ends of a word line that are driven.
-        dtype: float32 or float64 to compute in; None: that of G.
+        dtype: float32 or float64, of the result; None: that of G. Compiled code computes in float64.
 
     Returns:
         M [*, rows, cols].
