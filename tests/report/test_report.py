@@ -106,6 +106,16 @@ def test_the_answer_is_at_the_top_of_the_page(results: Results, text: str) -> No
     assert text.index("</header>") < text.index(answer_html) < text.index("<figure>")
 
 
+def test_warnings_about_the_digital_network_are_between_the_answer_and_published_figures(
+    results: Results, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("answer", "baseline_warnings", "against_published"):
+        monkeypatch.setattr(f"imc_sim.report._report.{name}", lambda *_, name=name, **__: name)
+    monkeypatch.setattr("imc_sim.report._report.compares", lambda _: True)
+    monkeypatch.setattr("imc_sim.report._report.comparison_data", lambda _: None)
+    assert conclusion(results) == "answer baseline_warnings against_published"
+
+
 def test_listed_settings_are_exactly_those_that_differ() -> None:
     chip = load_chip("rram_hfo2_1t1r").replace("converter.bits", 5).replace("tile.rows", 64)
     found = {s.path: (s.value, s.default) for s in differences(chip, "chip")}
