@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 
+import numpy as np
 import pytest
 
 from tests.recorded.record import FILES, HERE, cases, differences, plain
@@ -25,6 +27,13 @@ def test_the_result_is_as_recorded(file: str, name: str) -> None:
 def test_no_record_is_left_without_its_case() -> None:
     for file in FILES:
         assert set(json.loads((HERE / f"{file}.json").read_text(encoding="utf-8"))) == set(cases(file))
+
+
+def test_no_case_depends_on_those_before_it() -> None:
+    """Random numbers of a generator that cases share would follow the selection and the order of tests."""
+    for file in FILES:
+        shared = vars(importlib.import_module(f"tests.recorded.{file}")).values()
+        assert not any(isinstance(each, np.random.Generator) for each in shared), file
 
 
 def test_a_change_of_a_result_is_noticed() -> None:
