@@ -5,6 +5,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 MEMTORCH := $(VENV)/.memtorch
+SUPPLY := .supply
+# Extras whose packages are locked, all but `attacks`.
+LOCKED := dev dask parquet memtorch fast onnx xlsx
 FLOORS := .floors
 TORCH ?=
 WORKERS ?= 2
@@ -32,7 +35,7 @@ FORGETTING_FEATURES_FULL := $(addprefix metaplastic_cifar10_features_,m0 m1_8)
 FORGETTING_STREAM := $(addprefix metaplastic_small_,stream_m0 stream_m10 stream_whole_m0 stream_whole_m10)
 
 .DEFAULT_GOAL := help
-.PHONY: help venv memtorch demo reproduce tables test fuzz isa check floors format benchmark bench-peers clean
+.PHONY: help venv memtorch demo reproduce tables test fuzz isa check floors format benchmark bench-peers lock lock-check audit sbom clean
 
 help:
 	@echo "make demo       a shipped controller on simulated RRAM chips: table, figure, report (under 3 minutes)"
@@ -47,6 +50,9 @@ help:
 	@echo "make format     fix formatting and what ruff can fix"
 	@echo "make benchmark  speed against plain torch, as a table"
 	@echo "make bench-peers  this package beside other simulators, each installed in an environment under .peers/"
+	@echo "make lock       the hashes of the versions of constraints.txt (requirements.lock); make lock-check compares both"
+	@echo "make audit      known vulnerabilities of these versions; fails where the database cannot be reached"
+	@echo "make sbom       the components of a release in CycloneDX (dist/sbom.cdx.json)"
 	@echo "make clean      remove caches and build outputs (.venv, results/ and runs/ stay)"
 	@echo "Each builds .venv first, once. Another Python: make PYTHON=python3.12 demo"
 
@@ -136,6 +142,33 @@ benchmark: $(STAMP)
 bench-peers: $(STAMP)
 	@echo "Installing the peers under .peers/ and timing them (half an hour; leave the machine alone meanwhile) ..."
 	$(BIN)/python benchmarks/peers/run.py
+
+# Tools that look at the pinned versions, in an environment without the project: they run none of its code.
+$(SUPPLY)/bin/uv:
+	@$(PYTHON) -m venv $(SUPPLY)
+	$(SUPPLY)/bin/python -m pip install --disable-pip-version-check -q uv cyclonedx-bom pip-audit
+
+lock: $(SUPPLY)/bin/uv
+	@printf '%s\n' '# The versions of constraints.txt with the SHA-256 of their files on PyPI, for Linux, macOS and Windows, by `make lock`.' \
+	  '# pip install --require-hashes -r requirements.lock; torch is the build of PyPI (CUDA on Linux), not a CPU build.' \
+	  > requirements.lock.new
+	echo editables | $(SUPPLY)/bin/uv pip compile pyproject.toml - $(LOCKED:%=--extra %) -c constraints.txt \
+	  --universal --python-version 3.11 --generate-hashes --no-annotate --no-header -q \
+	  >> requirements.lock.new
+	@mv requirements.lock.new requirements.lock
+	@$(MAKE) --no-print-directory lock-check
+
+lock-check:
+	@$(PYTHON) .ci/supply.py --lock
+
+audit: $(SUPPLY)/bin/uv
+	@$(SUPPLY)/bin/pip-audit -r requirements.lock --require-hashes --disable-pip --progress-spinner off -f json \
+	  | $(PYTHON) .ci/supply.py --audit
+
+sbom: $(SUPPLY)/bin/uv
+	@mkdir -p dist
+	PYTHONWARNINGS=ignore $(SUPPLY)/bin/cyclonedx-py requirements requirements.lock --pyproject pyproject.toml --output-reproducible --of JSON \
+	  -o dist/sbom.cdx.json
 
 clean:
 	rm -rf build dist .pytest_cache .ruff_cache .hypothesis .benchmarks .import_linter_cache *.egg-info
