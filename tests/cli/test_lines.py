@@ -340,3 +340,10 @@ def test_settings_of_a_figure_end_with_it(tmp_path: Path) -> None:
     for wrong in ("task.way=0", "chip.converter.bits=99"):
         with pytest.raises(InputError):
             _show("x", lambda *_: pytest.fail("work before the check"), "m", "ideal", tmp_path, 16, 0, [wrong])
+
+
+def test_a_distribution_that_is_absent_is_not_installed() -> None:
+    from imc_sim.cli._versions import version
+
+    assert version("no-such-distribution") == "not installed"
+    assert version("numpy")[0].isdigit()
