@@ -14,7 +14,7 @@ import pytest
 import torch
 import yaml
 
-from imc_sim import CheckpointError, InputError, load_model
+from imc_sim import AssociativeMemory, CheckpointError, InputError, load_model
 from imc_sim.config import _yaml, parse_yaml
 from imc_sim.data import _fetch, fetch
 from imc_sim.device.fit._columns import parse_heading, state_name
@@ -84,6 +84,14 @@ def test_a_task_that_no_memory_holds_is_refused(task: dict[str, int]) -> None:
     with pytest.raises(InputError, match=r"500,000,000|1000000"):
         build_task({**STUDY["task"], **task}, "task")
     assert isinstance(build_task({**STUDY["task"], "way": 9_000}, "task"), FewShotTask)
+
+
+def test_one_hot_codes_that_no_memory_holds_are_refused() -> None:
+    labels = torch.zeros(10_000, dtype=torch.long)
+    labels[-1] = 999_999
+    memory = AssociativeMemory("ideal", dim=8)
+    with pytest.raises(InputError, match=r"10,000 keys and 1,000,000 classes, 10,000,000,000 values; .*2,000,000,000"):
+        memory.write(torch.ones(10_000, 8), labels)
 
 
 def test_too_many_chips_are_refused() -> None:

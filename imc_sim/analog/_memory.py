@@ -17,8 +17,8 @@ from imc_sim.backends.memtorch import MemTorchCrossbar
 from imc_sim.config import Engine, as_engine
 from imc_sim.nn.similarity import KeyForm, key_form
 
-#: largest number of classes
-_CLASSES = 1_000_000
+#: largest number of classes, and of values of their one-hot codes (8 GB)
+_CLASSES, _CODES = 1_000_000, 2 * 10**9
 
 
 @final
@@ -218,4 +218,8 @@ def _one_hot(labels: Tensor, like: Tensor) -> Tensor:
         raise InputError("memory.write, labels", f"a label of {low}", "0 or more", "Count the classes from 0.")
     if high >= _CLASSES:
         raise InputError("memory.write, labels", f"a label of {high}", f"below {_CLASSES}", "Number classes from 0.")
+    if (count := len(labels) * (high + 1)) > _CODES:
+        got = f"{len(labels):,} keys and {high + 1:,} classes, {count:,} values"
+        step = "Number the classes without gaps, or write fewer keys at a time."
+        raise InputError("memory.write, labels", got, f"{_CODES:,} values of one-hot codes", step)
     return like.new_zeros(len(labels), high + 1).scatter_(1, labels[:, None].to(like.device), 1.0)
