@@ -35,7 +35,7 @@ FORGETTING_FEATURES_FULL := $(addprefix metaplastic_cifar10_features_,m0 m1_8)
 FORGETTING_STREAM := $(addprefix metaplastic_small_,stream_m0 stream_m10 stream_whole_m0 stream_whole_m10)
 
 .DEFAULT_GOAL := help
-.PHONY: help venv memtorch demo reproduce tables test fuzz isa check floors format benchmark bench-peers lock lock-check audit sbom clean
+.PHONY: help venv memtorch demo reproduce tables test fuzz torture isa check floors format benchmark bench-peers lock lock-check audit sbom clean
 
 help:
 	@echo "make demo       a shipped controller on simulated RRAM chips: table, figure, report (under 3 minutes)"
@@ -47,6 +47,7 @@ help:
 	@echo "make floors     the fast tests with the lowest versions that pyproject.toml allows (about ten minutes)"
 	@echo "make memtorch   the second engine, compiled once (part of make test; docs/memtorch.md)"
 	@echo "make fuzz       bad files of every kind: errors without a place, tracebacks, hangs (an hour)"
+	@echo "make torture    kills, power cuts, full disks, several runs of one folder (about ten minutes)"
 	@echo "make format     fix formatting and what ruff can fix"
 	@echo "make benchmark  speed against plain torch, as a table"
 	@echo "make bench-peers  this package beside other simulators, each installed in an environment under .peers/"
@@ -130,6 +131,10 @@ floors: $(STAMP)
 fuzz: $(STAMP)
 	@echo "Reading twenty thousand bad files (about an hour on two cores) ..."
 	IMC_SIM_FUZZ=60 $(BIN)/python -m pytest -q tests/fuzz
+
+torture: $(STAMP)
+	@echo "Killing runs, cutting the power, filling the disk (about ten minutes; needs Linux and a C compiler) ..."
+	$(BIN)/python -m tests.torture.driver
 
 format: $(STAMP)
 	$(BIN)/ruff format .
