@@ -1,7 +1,7 @@
 """Kill runs, cut the power, fill the disk and run several at once; print what was lost. Exit code 1 if anything was.
 
 `python -m tests.torture.driver` takes about ten minutes; `--short` tries a part of the first three experiments.
-It needs Linux and a C compiler: calls that write are counted by `hook.c`, which every process of the experiment has loaded.
+It needs Linux and a C compiler: calls that write are counted by `hook.c`, which every process has loaded.
 """
 
 from __future__ import annotations
