@@ -1,4 +1,4 @@
-"""Kill runs, cut the power, fill the disk and run several at once; print what was lost. Exit code 1 if anything was.
+"""Kill runs, cut the power, fill the disk and run several together; print what was lost. Exit code 1 if anything was.
 
 `python -m tests.torture.driver` takes about ten minutes; `--short` tries a part of the first three experiments.
 It needs Linux and a C compiler: calls that write are counted by `hook.c`, which every process has loaded.
@@ -179,7 +179,7 @@ class Torture:
         return self._experiment("power cut", [cut(*each) for each in states[:: self.step]])
 
     def runners(self) -> Row:
-        """Start four runs of one folder at once and kill them at random, until one ends."""
+        """Start four runs of one folder together and kill them at random, until one ends."""
 
         def fight(folder: Path) -> int:
             runners: list[int] = []
@@ -193,7 +193,7 @@ class Torture:
                 os.waitpid(runner, 0)
             return 0
 
-        return self._experiment("four runners at once, killed", [fight] * 20)
+        return self._experiment("four runners, killed", [fight] * 20)
 
     def _runner(self, folder: Path) -> int:
         """Fork a slow run that waits for the folder to be free; return its process."""
