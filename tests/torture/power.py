@@ -1,7 +1,7 @@
 """States that a file system may leave after a power cut, from a recorded log of writes, renames and syncs.
 
 Until a file is synced, what was written to it may be on disk, or not, or a part of it, or zeros may stand for it. Until
-a folder is synced, its names may be as they were at its last sync, or the present ones. So a rename may be on disk while
+a folder is synced, its names may be those of its last sync, or the present ones. So a rename may be on disk while
 the content of the file is not. Contents and names are chosen independently of each other.
 """
 
