@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, final
 
@@ -12,8 +12,8 @@ from imc_sim.config import canonical_json
 from imc_sim.data import AS_THEY_ARE
 from imc_sim.evaluate._identity import chips_vary
 from imc_sim.evaluate._measured_cells import check_measured_chips, measured_chips
-from imc_sim.evaluate._run import digital_accuracy, evaluate_chips
-from imc_sim.evaluate._tasks import ClassificationTask, build_task, counted
+from imc_sim.evaluate._run import digital_accuracy, evaluate_chips, with_gradients
+from imc_sim.evaluate._tasks import ClassificationTask, FewShotTask, build_task, counted
 
 if TYPE_CHECKING:
     from imc_sim.array import Chip
@@ -26,7 +26,7 @@ EMBEDDED = {"dataset": "glyphs", "split": "test", "rotations": False}
 ENCODERS = ("batmann", "binact", "conv4")
 #: chips that are sampled where no number is given
 _CHIPS = 16
-#: called after every task with (tasks done, tasks in all)
+#: called before the first task and after every row with (images done, images in all)
 Progress = Callable[[int, int], None]
 #: a task, the accuracy that the card states, and the published one
 _Wanted = tuple[dict[str, Any], float | None, float | None]
@@ -85,7 +85,7 @@ def evaluate_card(
         seed: seed of the chips.
         episodes: number of episodes (of classifiers, images) instead of the card's; stated accuracies are then left
             out.
-        progress: called with (tasks done, total).
+        progress: called with (images done, total), counted for the network and for each chip.
         changes: keys of the card's tasks with other values; tasks that become equal are evaluated once, and stated
             accuracies are left out.
         conductances: .npz file of measured conductances of the layers; None: cells are simulated.
@@ -109,17 +109,45 @@ def evaluate_card(
     if conductances is not None:
         chips = measured_chips(conductances) if chips is None else chips
         check_measured_chips(conductances, chips, "Evaluate fewer chips: --chips.")
+    if episodes is not None:
+        wanted = [(_with_length(what, episodes), None, published) for what, _, published in wanted]
+    sampled = 0 if chip is None else chips or _CHIPS
     rows: list[CardRow] = []
-    for done, (what, stated, published) in enumerate(wanted, 1):
-        if episodes is not None:
-            length = "images" if what.get("kind") == "classification" else "episodes"
-            what, stated = {**what, length: episodes}, None
+    report = (lambda _: None) if progress is None else _reporter(progress, _work(name, wanted, sampled))
+    report(0)
+    for what, stated, published in wanted:
         rows.append(_digital(name, what, stated, published))
+        report(len(rows))
         if chip is not None:
-            rows.append(_on_chips(name, what, load_chip(chip), chips or _CHIPS, seed, conductances))
-        if progress is not None:
-            progress(done, len(wanted))
+            rows.append(_on_chips(name, what, load_chip(chip), sampled, seed, conductances))
+            report(len(rows))
     return rows
+
+
+def _with_length(task: dict[str, Any], length: int) -> dict[str, Any]:
+    return {**task, "images" if task.get("kind") == "classification" else "episodes": length}
+
+
+def _reporter(progress: Progress, work: list[int]) -> Callable[[int], None]:
+    """Return the function that reports a number of rows as the work that they take."""
+    return lambda rows: progress(sum(work[:rows]), sum(work))
+
+
+@with_gradients
+def _work(name: str, tasks: Sequence[_Wanted], chips: int) -> list[int]:
+    """Return the number of images that pass a network for each row; the digital network sees equal images once."""
+    from imc_sim.evaluate._session import Session, features_key
+
+    session, seen, work = Session.on("cpu"), set[object](), list[int]()
+    for what, *_ in tasks:
+        task = session.sized(counted(build_task(what, "task"), "the tasks of a card"), name)
+        if isinstance(task, FewShotTask):
+            images, key = len(session.episodes(task).images), features_key(task) if task.attack is None else task
+        else:
+            images, key = len(session.images(task).rows), task
+        work += [0 if key in seen else images, images * chips] if chips else [0 if key in seen else images]
+        seen.add(key)
+    return work
 
 
 def _changed(stated: list[_Wanted], changes: dict[str, Any]) -> list[_Wanted]:

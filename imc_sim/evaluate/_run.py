@@ -44,7 +44,7 @@ class Evaluation(Protocol):
         ...
 
 
-def _with_gradients(evaluate: Callable[P, R]) -> Callable[P, R]:
+def with_gradients(evaluate: Callable[P, R]) -> Callable[P, R]:
     """Run `evaluate` outside torch's inference mode: attacks need gradients."""
 
     @functools.wraps(evaluate)
@@ -57,7 +57,7 @@ def _with_gradients(evaluate: Callable[P, R]) -> Callable[P, R]:
     return run
 
 
-@_with_gradients
+@with_gradients
 def evaluate_chips(
     model: str, chip: dict[str, Any] | None, task: dict[str, Any], chips: Sequence[int], seed: int,
     engine: EngineLike | None = None, device: str = "cpu", conductances: str | None = None,
@@ -126,7 +126,7 @@ def chip_costs(
     return cost_chips(_session(device), model, what, sampled, chips)
 
 
-@_with_gradients
+@with_gradients
 def digital_accuracy(model: str, task: dict[str, Any], device: str = "cpu") -> Accuracy:
     """Return the accuracy of the digital network; few-shot tasks use a digital memory.
 

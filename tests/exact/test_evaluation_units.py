@@ -714,7 +714,8 @@ def test_rows_of_a_card_hold_what_was_measured(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(_card, "chips_vary", lambda *_, **__: True)
     monkeypatch.setattr(_checks, "check_images", lambda *_: None)
     monkeypatch.setattr("imc_sim.nn.store.verify_weights", lambda *_: None)
-    seen: list[Any] = []
+    work, seen = [7, 3, 0, 3], list[Any]()
+    monkeypatch.setattr(_card, "_work", lambda _, tasks, chips: work[: (1 + (chips > 0)) * len(tasks)])
     rows = _card.evaluate_card("batmann_small_xnor", "ideal", 2, 7, progress=lambda *now: seen.append(now))
     digital, analog = rows[:2]
     assert (digital.accuracy, digital.over) == (0.625, "24 episodes")
@@ -724,13 +725,43 @@ def test_rows_of_a_card_hold_what_was_measured(monkeypatch: pytest.MonkeyPatch) 
     assert (digital.classes_low, digital.classes_high) == accuracy.sample.class_interval(0.625)
     assert (analog.task, analog.over, analog.stated) == ("  on ideal", "2 chips", None)
     assert calls[0] == (range(2), 7)
-    assert seen[-1] == (len(evaluated), len(evaluated))
+    assert seen == [(sum(work[:n]), sum(work)) for n in range(len(rows) + 1)]
     assert {"loss", "classes"} & set(digital.to_dict()) == {"classes"}
     assert "published" in digital.to_dict(), "empty, but of every row"
     few = _card.evaluate_card("batmann_small_xnor", episodes=5)
     assert (evaluated[-1]["episodes"], few[0].stated) == (5, None)
     changed = _card.evaluate_card("batmann_small_xnor", changes={"way": 4})
     assert (evaluated[-1]["way"], changed[0].stated) == (4, None)
+
+
+def test_work_of_a_card_is_the_images_that_pass_a_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    passed: list[int] = []
+    digital = {"keys": "float", "similarity": "cosine"}
+    tasks: list[Any] = [
+        (
+            {"dataset": "glyphs", "split": "test", "rotations": False, "classes": 6, "instances": 10, "episodes": 3}
+            | more,
+            None,
+            None,
+        )
+        for more in ({}, digital, {"episodes": 2}, {"passes": "episodes", "batch": 25})
+    ]
+    name, session = "batmann_small_xnor", Session("cpu")
+    monkeypatch.setattr(Session, "on", lambda _: session)
+    hook = session.model(name).register_forward_pre_hook(lambda _, args: passed.append(len(args[0])))
+    work = _card._work(name, tasks, 0)
+    assert not passed
+    for (task, *_), images in zip(tasks, work, strict=True):
+        passed.clear()
+        _card._digital(name, task, None, None)
+        assert sum(passed) == images
+    hook.remove()
+    assert work[1] == 0 < work[2] < work[0] < 75 == work[3]
+    chips = _card._work(name, tasks[:3], 2)
+    assert chips == [work[0], 2 * work[0], 0, 2 * work[0], work[2], 2 * work[2]]
+    classes: Any = {"kind": "classification", "dataset": "glyphs", "split": "test", "images": 9}
+    monkeypatch.setattr(session, "images", lambda task: SimpleNamespace(rows=range(task.images)))
+    assert _card._work(name, [(classes, None, None)], 3) == [9, 27]
 
 
 @pytest.mark.parametrize(
