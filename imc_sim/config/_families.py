@@ -39,7 +39,8 @@ def family_card(file: Path, name: str) -> dict[str, Any]:
     key = (str(file), name)
     known = _CARDS.get(key)
     if known is None or known[0] is not family or known[1] is not results:
-        card = {"name": name} | _derived(family, family["models"][name], (), f"{file}, models.{name}")
+        with Origin.of(file).naming():
+            card = {"name": name} | _derived(family, family["models"][name], (), f"{file}, models.{name}")
         card = _with_results(card, results.get(name, {}), f"{file.parent}, results of {name}")
         known = _CARDS[key] = (family, results, card)
     return copied(known[2])
@@ -70,7 +71,8 @@ def read_family(file: Path) -> dict[str, Any]:
     Raises:
         InputError: the file is no valid family.
     """
-    return _family(file, read_text(file))
+    with Origin.of(file).naming():
+        return _family(file, read_text(file))
 
 
 @functools.lru_cache(maxsize=64)
@@ -80,7 +82,7 @@ def _family(file: Path, text: str) -> dict[str, Any]:
     for key in data:
         if key not in _KEYS:
             step = f"{nearest(key, _KEYS)}Remove or rename the key."
-            raise InputError(str(file), f"unknown key {key!r}", ", ".join(_KEYS), step)
+            raise InputError(f"{file}: {key}", f"unknown key {key!r}", ", ".join(_KEYS), step)
     prefix = f"{file.parent.name}_"
     for part in ("bases", "models"):
         if not isinstance(data[part], dict):
@@ -118,8 +120,9 @@ def _json(path: Path, text: str) -> dict[str, Any]:
     """Parse and check the results of a family."""
     try:
         found = json.loads(text)
-    except ValueError as error:
-        raise InputError(str(path), str(error), "a JSON object", "Fix the file.") from error
+    except (ValueError, RecursionError) as error:
+        where = f"{path}, line {error.lineno}" if isinstance(error, json.JSONDecodeError) else str(path)
+        raise InputError(where, str(error), "a JSON object", "Fix the file.") from error
     if not isinstance(found, dict) or not all(isinstance(row, dict) for row in found.values()):
         raise InputError(str(path), "other values", "a JSON object of objects, by name", "Fix the file.")
     return found
@@ -134,11 +137,11 @@ def _derived(family: Mapping[str, Any], row: Mapping[str, Any], chain: tuple[str
     elif base in chain:
         names = " -> ".join((*chain[chain.index(base) :], base))
         raise InputError(f"{where}: base", names, "a chain of bases that ends", "Remove one of these bases.")
-    elif base not in family["bases"]:
+    elif not isinstance(base, str) or base not in family["bases"]:
         step = f"{nearest(str(base), family['bases'])}Name one of these."
         raise InputError(f"{where}: base", repr(base), ", ".join(family["bases"]) or "no base in this family", step)
     else:
-        card = _derived(family, family["bases"][base], (*chain, base), where)
+        card = _derived(family, family["bases"][base], (*chain, base), f"{where.rpartition(', ')[0]}, bases.{base}")
     for path, value in own.items():
         _put(card, path.split("."), value, f"{where}: {path}")
     return card

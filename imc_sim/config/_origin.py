@@ -127,11 +127,11 @@ class Origin:
         """
         head = next((head for head in (*heads, *(p.file for p in self.places)) if _begins(error.where, head)), None)
         rest = None if head is None else _after(error.where, head)
-        if rest is None and re.search(r", line \d+", error.where):
+        if re.match(r"line \d", rest) if rest is not None else re.search(r", line \d", error.where):
             return error
         keys = _keys(error.where if rest is None else rest)
         place = self._place(keys, error, rest is not None)
-        if place is None or (rest or "").startswith("line "):
+        if place is None:
             return error
         rest = _after(error.where, (head or "").partition(", ")[0])  # the head may go on, such as with an entry
         told = not rest or f"{place}.".endswith((f" {'.'.join(keys)}.", f".{rest}."))  # a setting names its key

@@ -17,6 +17,7 @@ import yaml
 
 from imc_sim._errors import HIDDEN, InputError
 from imc_sim._files import open_regular
+from imc_sim._quantities import type_of
 from imc_sim.config._synonyms import stored_path
 
 _PREFIX = "tag:yaml.org,2002:"
@@ -155,7 +156,8 @@ def parse_yaml(text: str, where: str = "<text>") -> dict[str, Any]:
         place, allowed = f"{where}, line {loader.line + 1}", f"{_LEVELS} levels or fewer"
         raise InputError(place, "values that are nested too deeply", allowed, "Write fewer levels.") from None
     if not isinstance(data, dict):
-        raise InputError(where, type(data).__name__, "a mapping of keys to values", "Start the file with `name: …`.")
+        got, step = "nothing" if data is None else type_of(data), "Start the file with `name: …`."
+        raise InputError(f"{where}, line 1", got, "a mapping of keys to values", step)
     return data
 
 
@@ -217,7 +219,10 @@ def read_text(path: Path) -> str:
     try:
         with io.TextIOWrapper(open_regular(path), encoding="utf-8") as file:
             return file.read()
-    except (OSError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
+        line = error.object[: error.start].count(b"\n") + 1
+        raise InputError(f"{path}, line {line}", str(error), "text in UTF-8", "Save the file as UTF-8.") from error
+    except OSError as error:
         raise InputError(str(path), str(error), "a readable UTF-8 file", "Check the path and its rights.") from error
 
 

@@ -235,7 +235,7 @@ def build_task(data: dict[str, Any], where: str) -> Task:
         InputError: names the key that is not valid.
     """
     kind = data.get("kind", "few_shot")
-    if kind not in _KINDS:
+    if not isinstance(kind, str) or kind not in _KINDS:
         step = f"{nearest(str(kind), _KINDS)}Name a kind of task."
         raise InputError(f"{where}.kind", repr(kind), ", ".join(_KINDS), step)
     return build(_KINDS[kind], data, where)

@@ -12,6 +12,8 @@ from imc_sim.config import find_content, user_path
 
 #: lists whose single entries a derived study can change with a mapping -> key that identifies an entry
 KEYED = {"axes": "path", "cases": "name"}
+#: most files that a study derives from
+_MOST = 20
 
 
 def base_file(base: Any, folder: Path, where: str) -> Path:
@@ -24,7 +26,9 @@ def base_file(base: Any, folder: Path, where: str) -> Path:
 
 
 def follow(path: Path, chain: tuple[Path, ...]) -> tuple[Path, ...]:
-    """Append `path` to the chain of study files that derive from each other; reject cycles."""
+    """Append `path` to the chain of study files that derive from each other; reject cycles and long chains."""
+    if len(chain) > _MOST:
+        raise InputError(f"{path}: base", f"more than {_MOST} bases", f"{_MOST} bases or fewer", "Remove some.")
     here = Path(os.path.realpath(path))
     if here in chain:
         names = " -> ".join(p.stem for p in (*chain[chain.index(here) :], here))

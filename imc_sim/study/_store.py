@@ -124,7 +124,7 @@ def _checked(folder: Path, held: dict[str, Any]) -> dict[str, Any]:
     path, schema = folder / STUDY, held.get("schema", 0)
     if not isinstance(schema, int) or schema > SCHEMA:
         got, step = f"results of schema {schema}", "Use a newer imc_sim: the version that wrote them, or a later one."
-        raise ResultsError(str(folder), got, f"schema {SCHEMA} or older", step)
+        raise ResultsError(f"{path}: schema", got, f"schema {SCHEMA} or older", step)
     try:
         fits = held["digest"] == digest({"name": held["name"], "points": place_keys(held["points"])})
     except (KeyError, TypeError, AttributeError, ValueError):

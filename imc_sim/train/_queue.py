@@ -163,7 +163,8 @@ def _checked(entry: QueueEntry, queue: Queue) -> None:
         card = load_card(entry.model)[0]
         number = queue.entries.index(entry)
         own = [Place(place.file, f"entries.{number}.set") for place in queue.origin.places]
-        card = changed_card(card, entry.set.items(), where, card.origin.first(*own))
+        origin = card.origin.first(*own) if own else Origin()  # settings of Python are in no file
+        card = changed_card(card, entry.set.items(), where, origin)
     with card.origin.naming(queue.name):
         recipe_of(card, where)
 

@@ -158,7 +158,8 @@ def points_of(sweep: Trainings) -> Iterator[Point]:
     for number, panel in enumerate(sweep.panels):
         for place, value in enumerate(panel.values):
             for case in sweep.cases:
-                origin = card.origin.first(*_places(sweep, case, number, place))
+                places = list(_places(sweep, case, number, place))
+                origin = card.origin.first(*places) if places else Origin()  # settings of Python are in no file
                 for seed in sweep.seeds:
                     settings = {**sweep.set, **case.set, panel.path: value, "recipe.seed": seed}
                     made = changed_card(card, settings.items(), sweep.name, origin)

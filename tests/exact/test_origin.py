@@ -89,6 +89,7 @@ def test_an_error_of_a_chip_names_the_line(tmp_path: Path, change: tuple[str, st
         (("glyphs", "glyps"), "4: data set"),
         (("chip.tile.cols: chip.tile.rows", "chip.tile.cols: {path: chip.tile.rows, plus: 0.5}"),
          "16: case 'a', chip: tile.cols"),
+        (("task: {", "chip_task: {kind: {}}\ntask: {"), "4: case 'a', chip_task.kind"),
         (("    set:\n", "    set: 3\n    published: {}\n    note:\n"), "8: cases.1.set"),
         (("  - name: b", "  - name: a"), "1"),
         (("      - 0.2", "      - 0.1"), "11: axes.0"),
@@ -220,6 +221,15 @@ def test_an_error_of_stored_results_names_the_line(tmp_path: Path) -> None:
     with pytest.raises(InputError) as error:
         read_study(tmp_path)
     assert error.value.where == f"{tmp_path}/study.resolved.yaml, line 1"
+
+
+def test_files_that_are_no_mapping_of_text_name_the_line(tmp_path: Path) -> None:
+    path = tmp_path / "c.yaml"
+    for content, where in [(b"", 1), (b"- a\n", 1), (b"name: c\nsource: \xff\n", 2)]:
+        path.write_bytes(content)
+        with pytest.raises(InputError) as error:
+            load_chip(path)
+        assert error.value.where == f"{path}, line {where}"
 
 
 def test_errors_of_other_files_are_unchanged(tmp_path: Path) -> None:

@@ -158,6 +158,7 @@ def many(**row: Any) -> dict[str, Any]:
     [
         (many(base="slwo"), {}, r"own_bad: base: got 'slwo'; allowed: whole, slow.*Did you mean 'slow'"),
         ({"bases": BASES | {"whole": {"base": "slow"}}} | many(base="slow"), {}, "slow -> whole -> slow"),
+        (many(base={"a": 1}), {}, r"line \d+: models\.own_bad: base: got \{'a': 1\}; allowed: whole, slow"),
         (many(**{"base": "whole", "recipe.measure.2.note": "y"}), {}, r"measure\.2\.note: got '2' in a list of 2"),
         (many(**{"base": "whole", "summary.x": "y"}), {}, r"summary\.x: got 'x' in 's'"),
         (many(base="whole", name="x"), {}, r"models\.own_bad: .*without `name`"),

@@ -285,6 +285,10 @@ def test_numbers_and_options_next_to_the_weights_do_not_hinder(tmp_path: Path) -
     import_checkpoint(tmp_path / "w.pth", "batmann", tmp_path / "mine")
 
 
+def _opcodes(raw: bytes) -> bytes:
+    return b"b\xc5\xba\t" + raw[4:]
+
+
 def broken(kind: str, path: Path) -> Path:
     state: dict[str, Tensor] = dict(original("xnor").state_dict())
     if kind == "nan":
@@ -302,10 +306,9 @@ def broken(kind: str, path: Path) -> Path:
     elif kind == "negative":
         state["fc1.weight"] = -state["fc1.weight"].abs()
     torch.save([1, 2] if kind == "list" else {"epoch": 3} if kind == "no state" else state, path)
-    if kind == "truncated":
-        path.write_bytes(path.read_bytes()[:2000])
-    if kind == "text":
-        path.write_text("not a checkpoint")
+    damaged = {"truncated": lambda raw: raw[:2000], "text": lambda _: b"not a checkpoint", "opcodes": _opcodes}
+    if kind in damaged:
+        path.write_bytes(damaged[kind](path.read_bytes()))
     return path
 
 
@@ -323,6 +326,7 @@ def broken(kind: str, path: Path) -> Path:
         ("no state", "keys epoch"),
         ("truncated", "cannot read"),
         ("text", "no checkpoint in it"),
+        ("opcodes", "cannot read"),
     ],
 )
 def test_damaged_and_foreign_files_are_refused(kind: str, match: str, tmp_path: Path) -> None:

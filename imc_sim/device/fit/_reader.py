@@ -20,7 +20,7 @@ from imc_sim._quantities import number_of
 from imc_sim.device.fit._column_checks import check_distinct, check_headings, check_names, check_values, statistics_rows
 from imc_sim.device.fit._columns import NAMES, Column, channel_of, named_columns, parse_headings, shown, state_name
 from imc_sim.device.fit._contents import binary_content, decoded, frame_of
-from imc_sim.device.fit._text import COMMENT, EXAMPLE, Layout, find_layout
+from imc_sim.device.fit._text import COMMENT, EXAMPLE, Layout, at_line, find_layout
 
 _SPREADSHEET_ERROR = re.compile(r"#(?:DIV/0!|N/A|VALUE!|REF!|NUM!|NAME\?|NULL!)")
 #: instruments write 9.9E37 where a value overflows
@@ -135,7 +135,10 @@ def _read_file(path: Path, chosen: dict[str, str], skip: int) -> Table:
     del content
     layout = find_layout(text, chosen, skip, path.name)
     frame, notes = _parsed(text, layout, path.name)
-    return _from_frame(frame, chosen, path.name, source, (*layout.notes, *notes), layout.columns)
+    try:
+        return _from_frame(frame, chosen, path.name, source, (*layout.notes, *notes), layout.columns)
+    except InputError as error:
+        raise at_line(error, text, layout) from error
 
 
 def _parsed(text: str, layout: Layout, where: str) -> tuple[Any, list[str]]:
@@ -155,7 +158,8 @@ def _parsed(text: str, layout: Layout, where: str) -> tuple[Any, list[str]]:
             names=width, index_col=False, skiprows=layout.above, dtype=names, chunksize=_ROWS,
             skipinitialspace=True, low_memory=False, thousands=layout.thousands,
         ) as chunks:  # fmt: skip
-            for chunk in chunks:
+            for part in chunks:
+                chunk = _without_long_integers(part)
                 extra += int(chunk[layout.width].notna().sum())
                 check_headings(chunk, layout.columns, where)
                 no_cells, found = statistics_rows(chunk, layout.columns)
@@ -177,6 +181,14 @@ def _parsed(text: str, layout: Layout, where: str) -> tuple[Any, list[str]]:
         )
     notes = [f"left out: {number_of(out, 'row')} not of cells: {shown(list(dict.fromkeys(labels)), 5)}"] if out else []
     return pd.DataFrame(joined), notes
+
+
+def _without_long_integers(chunk: Any) -> Any:
+    """Return a chunk with integers that no column of numbers can hold as text."""
+    for name in chunk.columns:
+        if chunk[name].dtype == object:
+            chunk[name] = chunk[name].map(lambda cell: str(cell) if isinstance(cell, int) else cell)
+    return chunk
 
 
 def _wanted(chunk: Any, layout: Layout) -> Any:

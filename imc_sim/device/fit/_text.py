@@ -77,6 +77,18 @@ def find_layout(text: str, chosen: Mapping[str, str], skip: int, where: str) -> 
     raise InputError(f"{where}, headings", shown(cells_of(first, ",")), f"columns with a unit: {EXAMPLE}", step)
 
 
+def at_line(error: InputError, text: str, layout: Layout) -> InputError:
+    """Return the error of a cell with its line, which is the first one of the column with that content."""
+    cell = next(iter(re.findall(r"'([^']*)'", str(error.got))), None)
+    index = next((c.index for c in layout.columns if error.where.endswith(f"column {c.heading!r}")), None)
+    if cell is None or index is None:
+        return error
+    for number, line in enumerate(text.splitlines()[layout.above :], layout.above + 1):
+        if cells_of(line, layout.separator)[index : index + 1] == [cell]:
+            return InputError(f"{error.where}, line {number}", error.got, error.allowed, error.next_step)
+    return error
+
+
 def cells_of(line: str, separator: str) -> list[str]:
     """Return the cells of a line; at blanks, a unit in brackets belongs to the name before it."""
     line = line.lstrip().removeprefix("#").strip(" \r\n" if separator == "\t" else None)

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from imc_sim._errors import CheckpointError
+from imc_sim._errors import CheckpointError, reason_of
 from imc_sim._file_kinds import kind_of_file
 from imc_sim._files import open_regular, read_file, regular
 from imc_sim.nn.store._weights import read_tensors
@@ -66,8 +66,8 @@ def read_checkpoint(path: Path) -> Any:
         what = "a whole pickled module" if b"_modules" in read_file(path) else "a pickle"
         got = f"{what} that would execute code on loading ({called}); nothing of it was run"
         raise CheckpointError(str(path), got, _ALLOWED, _SAVE_AGAIN) from error
-    except (RuntimeError, EOFError, ValueError, KeyError, AttributeError, OSError, zipfile.BadZipFile) as error:
-        reason = str(error).split(". ")[0].strip() or type(error).__name__
+    except Exception as error:  # damaged opcodes of a pickle raise errors of any type
+        reason = reason_of(error).split(". ")[0]
         raise _damaged(path, reason) from error
     _refuse_repeated(content, path, set())
     return content

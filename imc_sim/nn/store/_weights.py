@@ -25,7 +25,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
-from imc_sim._errors import CheckpointError
+from imc_sim._errors import CheckpointError, reason_of
 from imc_sim._files import regular
 from imc_sim.config import SHUFFLED, canonical_json, read_stored
 from imc_sim.nn._product_layer import ProductLayer
@@ -84,7 +84,9 @@ def unpack(path: Path) -> tuple[dict[str, Tensor], Header]:
             if entry.get("rotated"):
                 fold_rotation(tensors, name, tensors[key])
         except (KeyError, ValueError, RuntimeError, TypeError, AttributeError) as error:
-            raise CheckpointError(str(path), f"layer {name!r}: {error}", "the packed form", _RETRAIN) from error
+            raise CheckpointError(
+                str(path), f"layer {name!r}: {reason_of(error)}", "the packed form", _RETRAIN
+            ) from error
     refuse_not_finite(tensors, str(path))
     return tensors, layers
 
