@@ -64,6 +64,17 @@ class _StoredTask(Spec):
 
 
 @final
+class _StoredChip(Spec):
+    """The keys of a chip that pages read as text."""
+
+    model_config = _LENIENT
+
+    name: str
+    source: str
+    validity: str
+
+
+@final
 class _StoredStudy(Spec):
     """A resolved study."""
 
@@ -73,7 +84,7 @@ class _StoredStudy(Spec):
     summary: str = ""
     question: str = ""
     model: str
-    chip: str | dict[str, Any]
+    chip: str | _StoredChip
     task: _StoredTask
     chip_task: dict[str, Any] = Field(default_factory=dict)
     cases: tuple[Case, ...] = Field(min_length=1)
