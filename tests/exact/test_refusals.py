@@ -91,8 +91,8 @@ TIMES = {"kind": "measured", "g_max_S": 1e-4}
         (lambda: device(time={"retention": {"states_S": [1e-5, 1e-4], "end_S": 1e-6}}), "states_S together with"),
         # specifications and YAML
         (lambda: build(Device, [1], "here"), "here: got list; allowed: a mapping"),
-        (lambda: parse_yaml("- 1", "f.yaml"), "f.yaml: got list; allowed: a mapping"),
-        (lambda: parse_yaml("", "f.yaml"), "f.yaml: got NoneType"),
+        (lambda: parse_yaml("- 1", "f.yaml"), "f.yaml, line 1: got a list; allowed: a mapping"),
+        (lambda: parse_yaml("", "f.yaml"), "f.yaml, line 1: got nothing; allowed: a mapping"),
         (lambda: parse_yaml("[" * 5000, "f.yaml"), "nested too deeply"),
         (lambda: parse_setting("=3"), "--set: got '=3'"), (lambda: parse_setting("a"), "task.episodes=50"),
         (lambda: parse_setting("a", "--arg"), "--arg size=28"),

@@ -153,7 +153,7 @@ def test_a_classifier_is_compared_by_its_accuracy(sweep: Trainings, capsys: pyte
     one = {"name": "one", "model": "one", "panels": panels, "seeds": [0]}
     Path("sweep.yaml").write_text(write_yaml({**one, "measure": "mean"}))
     assert main(["train", "--sweep", "sweep.yaml", "--quiet"]) == 2
-    assert "one, measure: got 'mean'; allowed: accuracy." in capsys.readouterr().err
+    assert "line 7: measure: got 'mean'; allowed: accuracy." in capsys.readouterr().err
     assert not Path("results/one").exists()
     Path("sweep.yaml").write_text(write_yaml(one))
     assert main(["train", "--sweep", "sweep.yaml", "--quiet"]) == 0
