@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import re
 from collections.abc import Iterable, Iterator, Sequence
@@ -19,6 +20,8 @@ from imc_sim.config._yaml import read_text
 
 _TOKEN = re.compile(r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"|[^\s,:]+""")
 _QUOTED = re.compile(r"'([^']*)'")
+#: what errors say they got for a key that is not known
+_UNKNOWN = re.compile(r"""unknown key ('(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")""")
 #: errors show this many characters of long text
 _LONG = 40
 
@@ -129,7 +132,8 @@ class Origin:
         rest = None if head is None else _after(error.where, head)
         if re.match(r"line \d", rest) if rest is not None else re.search(r", line \d", error.where):
             return error
-        keys = _keys(error.where if rest is None else rest)
+        unknown = _UNKNOWN.fullmatch(str(error.got))
+        keys = _keys(error.where if rest is None else rest, ast.literal_eval(unknown[1]) if unknown else "")
         place = self._place(keys, error, rest is not None)
         if place is None:
             return error
@@ -207,8 +211,15 @@ def _split(path: str) -> list[str]:
     return path.split(".") if path else []
 
 
-def _keys(place: str) -> list[str]:
-    """Return the key path in `where` of an error: `case 'a', task: keys` -> task, keys."""
+def _keys(place: str, unknown: str = "") -> list[str]:
+    """Return the key path in `where` of an error: `case 'a', task: keys` -> task, keys.
+
+    Args:
+        place: where the error is.
+        unknown: the last key where it is not known, and so may hold any characters.
+    """
+    if unknown and place.endswith(unknown):
+        return [*_keys(place[: -len(unknown)]), unknown]
     tokens = _TOKEN.findall(place)
     found: list[str] = []
     for token, after in zip(tokens, [*tokens[1:], ""], strict=False):
@@ -218,7 +229,7 @@ def _keys(place: str) -> list[str]:
             found.append(token[1:-1])
         elif not quoted and not (names and token in ("case", "entry")):
             found.append(token)
-    return _split(".".join(found))
+    return [key for key in _split(".".join(found)) if key]
 
 
 def _root(file: str) -> yaml.Node | None:

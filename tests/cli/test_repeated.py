@@ -29,6 +29,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setattr(_repeated, "_OLD_NS", -(10**15))
     (tmp_path / "device_configs").mkdir()
+    (tmp_path / "images").mkdir()
     chip = find_content("chip", "rram_hfo2_1t1r").read_text()
     (tmp_path / "device_configs" / "own_chip.yaml").write_text(chip.replace("rram_hfo2_1t1r", "own_chip"))
     (tmp_path / "own.yaml").write_text(_STUDY)
@@ -37,12 +38,14 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def full_runs(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
-    """Return the results folders of the runs that were not answered from a note."""
+    """Return the results folders of the runs that were not answered from a note; each lists the folder `images`."""
     from imc_sim.cli import _run
 
     found: list[Path] = []
     finish = _run._finish
-    monkeypatch.setattr(_run, "_finish", lambda results, out: (found.append(out), finish(results, out)))
+    monkeypatch.setattr(
+        _run, "_finish", lambda results, out: (found.append(out), list(Path("images").iterdir()), finish(results, out))
+    )
     return found
 
 
@@ -67,6 +70,7 @@ CHANGES: dict[str, Callable[[Path], object]] = {
     "other figure": lambda at: _append(at / "results" / "own" / "comparison.png"),
     "shadowing model": lambda at: (at / "models" / "batmann").mkdir(parents=True),
     "shadowing chip": lambda at: (at / "device_configs" / "other.yaml").write_text("{}"),
+    "new file in a listed folder": lambda at: (at / "images" / "c.png").touch(),
     "note": lambda at: _append(next((at / "cache" / "imc_sim" / "finished").iterdir())),
 }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +77,21 @@ def test_an_error_of_a_chip_names_the_line(tmp_path: Path, change: tuple[str, st
     with pytest.raises(InputError) as error:
         load_chip(path)
     assert error.value.where == f"{path}, line {place}"
+
+
+@pytest.mark.parametrize("key", ["a b", "task: x", "x, axes", "a.b", "0", "'", "'\"\\", "é", ".", "#"])
+def test_unknown_keys_of_any_text_are_found(tmp_path: Path, key: str) -> None:
+    written = json.dumps(key)
+    path = at(tmp_path / "c.yaml", CHIP, ("adc: {", f"adc: {{{written}: 1, "))
+    with pytest.raises(InputError) as error:
+        load_chip(path)
+    assert error.value.where == f"{path}, line 5: converter.{key}"
+    path = at(
+        tmp_path / "s.yaml", STUDY, ("axes:", f"{written}: 1\naxes:"), ("    set:", f"    {written}: 1\n    set:")
+    )
+    with pytest.raises(InputError) as error:
+        load_study(path)
+    assert error.value.where == f"{path}, line 8: cases.1.{key}"
 
 
 @pytest.mark.parametrize(

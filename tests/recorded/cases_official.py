@@ -170,7 +170,7 @@ def record_fetched_archives() -> dict[str, Any]:
     found: dict[str, Any] = {"archives": {name: [[a.file, a.base, a.md5, a.target] for a in each]
                                          for name, each in ARCHIVES.items()}}  # fmt: skip
     with folder() as at:
-        mirror, root = f"file://{at}/m/", at / "root"
+        mirror, root = f"file://{at}/m/", at / "sets"
         contents = {
             "a.zip": packed("zip", {"inner/x": b"x" * 9, "other": b"y"}), "c.gz": b"z" * 5,
             "b.tar.gz": packed("tar", {"inner/deep/x": b"x"}), "d.zip": packed("zip", {"outer/x": b"x"}),

@@ -20,11 +20,13 @@ from scipy import stats
 from imc_sim import InputError, ResultsError
 from imc_sim._stats import chip_interval
 from imc_sim.cli._run import table_rows
+from imc_sim.config import find_content, read_yaml, write_yaml
 from imc_sim.evaluate import ChipResult
 from imc_sim.plotting import comparison_data
 from imc_sim.report import page
 from imc_sim.runs import RowStore, heal, sound_rows
 from imc_sim.study import Results, run
+from imc_sim.study._store import read_study
 from imc_sim.study._trials_file import TRIALS, rules_of
 from imc_sim.testing._stand_in import FAIL
 
@@ -50,6 +52,21 @@ def test_the_table_is_over_chips(whole: Path) -> None:
     assert (line["p05"], line["p95"]) == tuple(np.quantile(values, [0.05, 0.95], method="weibull"))
     assert line["half_width"] == pytest.approx(stats.sem(values) * stats.t.ppf(0.975, 5))
     assert (whole / "table.csv").read_text().count("\n") == 7
+
+
+def test_a_stored_chip_without_the_texts_of_the_report_is_refused(whole: Path, tmp_path: Path) -> None:
+    study = read_yaml(whole / "study.resolved.yaml")
+    study["chip"] = read_yaml(find_content("chip", "rram_hfo2_1t1r"))
+    for missing in ("", "name", "source", "validity"):
+        chip = {key: value for key, value in study["chip"].items() if key != missing}
+        (tmp_path / "study.resolved.yaml").write_text(write_yaml(study | {"chip": chip}))
+        if missing:
+            with pytest.raises(
+                InputError, match=rf"^{tmp_path}/study.resolved.yaml, line \d+: chip.{missing}: got nothing"
+            ):
+                read_study(tmp_path)
+        else:
+            assert read_study(tmp_path)["chip"] == chip
 
 
 def equal_scores(
@@ -239,7 +256,6 @@ def test_folders_of_other_studies_are_refused_and_unchanged(
 
 
 def test_a_second_writer_is_refused(whole: Path, tmp_path: Path) -> None:
-    from imc_sim.config import read_yaml
     from imc_sim.study import ResultStore
 
     shutil.copytree(whole, tmp_path / "x")
@@ -253,7 +269,6 @@ def test_a_second_writer_is_refused(whole: Path, tmp_path: Path) -> None:
 
 
 def test_a_differing_result_of_one_trial_is_an_error(whole: Path, tmp_path: Path) -> None:
-    from imc_sim.config import read_yaml
     from imc_sim.study import ResultStore
 
     shutil.copytree(whole, tmp_path / "x")
@@ -274,7 +289,6 @@ def test_damage_in_the_middle_names_its_line(whole: Path, tmp_path: Path) -> Non
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
 def test_a_full_disk_names_the_file_and_keeps_it_whole(whole: Path, tmp_path: Path) -> None:
-    from imc_sim.config import read_yaml
     from imc_sim.study import ResultStore
 
     shutil.copytree(whole, tmp_path / "x")
