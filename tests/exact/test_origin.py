@@ -13,6 +13,7 @@ from imc_sim import InputError, load_chip, load_study
 from imc_sim.cli._chips import chip_with
 from imc_sim.config import Origin, Place, find_card
 from imc_sim.config import _origin as module
+from imc_sim.config._synonyms import stored_path
 from imc_sim.nn.store import build_model, load_card
 from imc_sim.study import points_of, with_settings
 from imc_sim.study._store import read_study
@@ -85,7 +86,7 @@ def test_unknown_keys_of_any_text_are_found(tmp_path: Path, key: str) -> None:
     path = at(tmp_path / "c.yaml", CHIP, ("adc: {", f"adc: {{{written}: 1, "))
     with pytest.raises(InputError) as error:
         load_chip(path)
-    assert error.value.where == f"{path}, line 5: converter.{key}"
+    assert error.value.where == f"{path}, line 5: {stored_path('adc')}.{key}"
     path = at(
         tmp_path / "s.yaml", STUDY, ("axes:", f"{written}: 1\naxes:"), ("    set:", f"    {written}: 1\n    set:")
     )
