@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping
 from typing import Any
+from unittest import mock
 
 import torch
 from torch import Tensor, nn
@@ -24,20 +25,23 @@ from imc_sim.nn.networks import (
     word_line_activations,
 )
 from imc_sim.nn.store import Arch, ModelCard, save_model
+from imc_sim.runs import read_rows
 from imc_sim.train import (
     ContinualTrainer,
     EnsembleTrainer,
     Trainings,
+    _sweep,
     build_recipe,
     load_norms,
     run_trainings,
     sign_switch,
+    sweep_status,
 )  # fmt: skip
 from imc_sim.train._continual import calibrated_norms
 from tests.recorded.cases_array import CELLS, chip
 from tests.recorded.cases_cli import content_left_out
 from tests.recorded.cases_sites import made
-from tests.recorded.made import folder, parts, real, tried, without
+from tests.recorded.made import folder, parts, real, tried, warned, without
 from tests.recorded.short import short
 
 SHAPE: dict[str, Any] = {"inputs": 64, "hidden": [6], "classes": 10}
@@ -245,3 +249,50 @@ def record_training_sweeps() -> dict[str, Any]:
             text = tried(lambda s=made_of: len(run_trainings(build(Trainings, s, "s"), at / "o")))
             found[str(change)] = content_left_out(without(str(text), at))
     return short(found)
+
+
+def record_rows_of_training_sweeps() -> dict[str, Any]:
+    """Stored rows, messages and what is trained again where runs of a sweep fail or run out of memory."""
+    found: dict[str, Any] = {}
+    rates = [0.1, 0.2, 0.3, 0.4]
+    sweep = {"name": "swept", "seeds": [4, 5], "panels": [{"path": "recipe.learning_rate", "values": rates}]}
+    ran: list[Any] = []
+    told: list[str] = []
+
+    def describe(text: str) -> Any:
+        told.append(text)
+
+    def trained(point: Any, folder: Any, device: str, progress: Any) -> Any:
+        rate, seed = point.recipe.learning_rate, point.recipe.seed
+        ran.append([rate, seed, len(folder.name), device, progress is None])
+        if rate == 0.2 and seed == 4:
+            raise ValueError("a bad rate")
+        if rate == 0.3 and seed == 5:
+            raise MemoryError("too little")
+        folder.mkdir(parents=True)
+        return {"epoch": 1.0, "mean": rate + seed}, 2.5
+
+    with folder() as at, mock.patch.object(_sweep, "_train", trained), warned() as texts:
+        (at / "m").mkdir()
+        recipe = RECIPE | SLOW | {"tasks": [{}], "images": 20}
+        (at / "m" / "model.yaml").write_text(write_yaml(card("bnn_mlp", SHAPE, recipe=recipe).to_dict()))
+        swept = build(Trainings, sweep | {"model": "./m"}, "s")
+        calls: dict[str, dict[str, Any]] = {"first": {}, "second": {}, "again": {"retry_failed": True}}
+        for name, options in calls.items():
+            ran.clear()
+            rows = run_trainings(swept, at / "out", progress=describe, **options)
+            stored = read_rows(at / "out" / _sweep.ROWS, _sweep.RULES).rows
+            found[name] = [[list(row.values()) for row in rows], copy.deepcopy(ran), [
+                [row["state"], row.get("row"), row.get("error"), row["meta"]["seconds"], len(row["meta"])]
+                for row in stored.values()
+            ], sorted(path.name for path in (at / "out").iterdir()), list(told)]  # fmt: skip
+            told.clear()
+            status = sweep_status(at / "out").to_dict()
+            found[f"{name}, status"] = {k: v for k, v in status.items() if k not in ("folder", "rate_per_s", "eta_s")}
+    found["warned"] = texts
+    rows = [{"state": "failed"}, {"state": "failed", "error": "e"}, {"state": "done"}, {"state": "done", "row": {}},
+            {"state": "done", "row": {"a": "b"}}, {"state": "x", "row": {"a": 1}},
+            {"state": "done", "row": {"a": 1.5}}]  # fmt: skip
+    found["faults"] = [_sweep._fault(row) for row in rows]
+    found["complete"] = _sweep.RULES.complete({"row": {}})
+    return found
