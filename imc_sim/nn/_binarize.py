@@ -10,8 +10,11 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 _TINY = 1e-12
+#: numbers that are processed together, such that they stay in the cache of a core
+_CACHED = 2**18
 
 
 def two_valued(x: Tensor, above: Tensor | float = 0.0) -> Tensor:
@@ -77,6 +80,51 @@ def binary_activation(a: Tensor) -> Tensor:
         a: Activations of any shape.
     """
     return signs(a, a.detach().abs() < 1.0)
+
+
+class _StandardisedSigns(torch.autograd.Function):
+    """binary_activation(standardise(x)) in another type, with a gradient that is computed from x in few passes."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, dtype: torch.dtype) -> Tensor:
+        ctx.save_for_backward(x)
+        found = torch.empty_like(x, dtype=dtype)
+        for part in _parts(x):
+            real = x[part].float()
+            found[part] = torch.gt(real, sample_mean(real), out=torch.empty_like(real)).mul_(2).sub_(1)
+        return found
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *grad: Tensor) -> Any:  # type: ignore[override]  # the decorator's own signature
+        """With z = (x - mean) / std and g the gradient where |z| < 1: (g - mean g - z sum(g z) / (n - 1)) / std."""
+        (x,) = ctx.saved_tensors
+        found, dims, count = torch.empty_like(x), tuple(range(1, x.ndim)), x[0].numel()
+        for part in _parts(x):
+            real = x[part].float()
+            z = real - sample_mean(real)
+            std = torch.linalg.vector_norm(z, dim=dims, keepdim=True) / max(count - 1, 1) ** 0.5
+            z /= std.clamp_min_(_TINY)
+            g = grad[0][part].float() * (z.abs() < 1)
+            slope = (g * z).sum(dims, keepdim=True) / max(count - 1, 1)
+            found[part] = (g - g.mean(dims, keepdim=True)).addcmul_(z, slope, value=-1).div_(std)
+        return found, None
+
+
+def _parts(x: Tensor) -> list[slice]:
+    """Return slices of whole samples that are small enough to stay in the cache of a core."""
+    samples = max(1, _CACHED // x[0].numel())
+    return [slice(at, at + samples) for at in range(0, len(x), samples)]
+
+
+def standardised_signs(x: Tensor, dtype: torch.dtype) -> Tensor:
+    """Return binary_activation(standardise(x)), whose gradient has other rounding errors and takes half of the time.
+
+    Args:
+        x: Activations [batch, …].
+        dtype: Type of the signs, such as that of mixed precision.
+    """
+    return _StandardisedSigns.apply(x, dtype)
 
 
 def sample_mean(x: Tensor) -> Tensor:

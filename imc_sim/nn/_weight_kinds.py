@@ -17,6 +17,7 @@ from imc_sim.nn._binarize import (
     sample_mean,
     signs,
     standardise,
+    standardised_signs,
     two_valued,
 )
 from imc_sim.nn._product_layer import Policy, ProductLayer, WeightKind
@@ -63,6 +64,8 @@ class XnorWeights(WeightKind):
 
     def operand(self, x: Tensor) -> Tensor:
         if torch.is_grad_enabled():
+            if torch.is_autocast_enabled(x.device.type):  # rounds gradients anyway
+                return standardised_signs(x, torch.get_autocast_dtype(x.device.type))
             return binary_activation(standardise(x.float()))
         # The standard deviation does not change a sign: inference compares with the mean alone.
         mean = sample_mean(x)

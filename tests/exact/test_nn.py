@@ -15,12 +15,14 @@ from imc_sim.nn import (
     Conv2d,
     Linear,
     Policy,
+    _binarize,
     binary_activation,
     binary_weight,
     integer_levels,
     standardise,
     two_valued,
 )
+from imc_sim.nn._binarize import standardised_signs
 from imc_sim.nn.networks import BatmannController
 from imc_sim.nn.similarity import cosine, key_form, sharpen, training_logits
 
@@ -68,6 +70,35 @@ def test_binary_activation_passes_its_gradient_inside_one() -> None:
     (binary_activation(a) * 3).sum().backward()
     assert a.grad is not None
     assert a.grad.tolist() == [0.0, 3.0, 3.0, 0.0]
+
+
+@pytest.mark.parametrize(("shape", "dtype"), [((7, 3, 5, 5), torch.float32), ((3, 90), torch.float64)])
+def test_signs_of_mixed_precision_have_the_gradient_of_float32(
+    shape: tuple[int, ...], dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_binarize, "_CACHED", 200)  # two samples of 75 together, and one alone
+    x = torch.randn(shape, generator=torch.Generator().manual_seed(1)).add(0.3).relu().requires_grad_()
+    up = torch.randn(shape, generator=torch.Generator().manual_seed(2)).to(dtype)
+    plain, fused = binary_activation(standardise(x)), standardised_signs(x, dtype)
+    assert fused.dtype == dtype
+    assert torch.equal(fused.float(), plain)
+    (wanted,) = torch.autograd.grad(plain, x, up.float())
+    (found,) = torch.autograd.grad(fused, x, kept := up.clone())
+    assert (found - wanted).norm() <= 1e-6 * wanted.norm()
+    assert torch.equal(kept, up), "the gradient of others is unchanged"
+    (found,) = torch.autograd.grad(
+        standardised_signs(constant := torch.ones(2, 3).requires_grad_(), dtype).sum(), constant
+    )
+    assert not found.any()
+
+
+def test_an_xnor_layer_has_signs_of_mixed_precision_only_there() -> None:
+    layer, x = Linear(5, 2, "xnor"), torch.randn(3, 5)
+    assert layer.operand(x).dtype == torch.float32
+    with torch.autocast("cpu", torch.bfloat16):
+        assert layer.operand(x).dtype == torch.bfloat16
+        with torch.no_grad():
+            assert torch.equal(layer.operand(x), layer.operand(x.double()).float())
 
 
 def test_binary_values_have_no_zero() -> None:
