@@ -24,7 +24,7 @@ from torch import Tensor
 
 import imc_sim as imc
 from imc_sim.analog import AnalogModel
-from imc_sim.array import Chip, Crossbar, why_not_compiled
+from imc_sim.array import Chip, Crossbar, kernel_name, why_not_compiled
 from imc_sim.array._compiled import _product
 
 Compute = Literal["float32", "int16", "int8"]
@@ -225,7 +225,7 @@ def arguments() -> argparse.Namespace:
 
 def machine() -> str:
     """Return the machine and versions that the numbers belong to."""
-    kernel = why_not_compiled() or "compiled"
+    kernel = why_not_compiled() or kernel_name()
     return f"{platform.machine()}, torch {torch.__version__}, {torch.get_num_threads()} threads, kernel: {kernel}"
 
 

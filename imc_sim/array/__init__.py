@@ -1,7 +1,7 @@
 """Crossbars: encodings, placement on tiles, wires, DACs, ADCs, and the chip that describes them."""
 
 from imc_sim.array._chip import Chip, Policy, load_chip
-from imc_sim.array._compiled._product import InputBytes
+from imc_sim.array._compiled._product import InputBytes, kernel_name
 from imc_sim.array._compiled._product import why_not as why_not_compiled
 from imc_sim.array._compiled._readout import CompiledReadout
 from imc_sim.array._compiled._warm_up import Compilation, compile_kernels
@@ -100,6 +100,7 @@ __all__ = [
     "encodings",
     "gated_conductance",
     "gating_error",
+    "kernel_name",
     "line_conductance",
     "load_chip",
     "needs_density",

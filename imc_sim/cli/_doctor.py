@@ -74,13 +74,13 @@ def _machine() -> Iterator[str]:
 
 def _backends() -> Iterator[str]:
     """Yield a line for each backend, and for compiled code."""
-    from imc_sim.array import compile_kernels, why_not_compiled
+    from imc_sim.array import compile_kernels, kernel_name, why_not_compiled
     from imc_sim.backends.memtorch import why_not
 
     yield "native: works"
     yield f"memtorch: {why_not() or 'works'}"
     left = why_not_compiled()
-    yield f"products of whole numbers: {f'torch, as {left}' if left else 'compiled by numba (AVX-512 VNNI)'}"
+    yield f"products of whole numbers: {f'torch, as {left}' if left else f'compiled by numba ({kernel_name()})'}"
     found = compile_kernels()
     if found is not None:
         when = f"compiled now, in {found.seconds:.0f} s, and kept" if found.fresh else "kept"

@@ -58,7 +58,7 @@ def test_doctor_states_the_machine(cuda: bool, monkeypatch: pytest.MonkeyPatch) 
 @pytest.mark.parametrize(
     ("memtorch", "left", "compiled", "lines"),
     [
-        ("", "", None, ["memtorch: works", "products of whole numbers: compiled by numba (AVX-512 VNNI)"]),
+        ("", "", None, ["memtorch: works", "products of whole numbers: compiled by numba (AMX)"]),
         ("not here", "no numba", None, ["memtorch: not here", "products of whole numbers: torch, as no numba"]),
         ("", "x", (4.6, True, "/k"), ["memtorch: works", "products of whole numbers: torch, as x",
                                       "compiled code: compiled now, in 5 s, and kept in /k"]),
@@ -74,6 +74,7 @@ def test_doctor_states_the_backends(
     found = None if compiled is None else SimpleNamespace(seconds=compiled[0], fresh=compiled[1], folder=compiled[2])
     monkeypatch.setattr("imc_sim.backends.memtorch.why_not", lambda: memtorch)
     monkeypatch.setattr("imc_sim.array.why_not_compiled", lambda: left)
+    monkeypatch.setattr("imc_sim.array.kernel_name", lambda: "AMX")
     monkeypatch.setattr("imc_sim.array.compile_kernels", lambda: found)
     assert list(_doctor._backends()) == ["native: works", *lines]
 

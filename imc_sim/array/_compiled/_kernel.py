@@ -1,9 +1,10 @@
 """The compiled product: bytes of inputs times 8-bit words of weights, with read noise and ADC in the same pass.
 
 Numba compiles it at the first use and keeps it on disk. The innermost block is written in LLVM instructions, because
-compilers do not choose VPDPBUSD, which multiplies 64 bytes and adds them into 16 integers, for a loop in Python. Only
-`_product` imports this module, where numba is installed and the processor has the instruction. Numba checks only the
-date of this file: delete the compiled code after a change of `_philox` or `_thread_pool`.
+compilers do not choose VPDPBUSD, which multiplies 64 bytes and adds them into 16 integers, for a loop in Python. Where
+the processor has a matrix unit (AMX), the same sums come from there (`_tiles`). Only `_product` imports this module,
+where numba is installed and the processor has the instructions. Numba checks only the date of this file: delete the
+compiled code after a change of `_philox`, `_thread_pool` or `_tiles`.
 
 Reference for the blocking: Goto and van de Geijn, Anatomy of high-performance matrix multiplication, ACM TOMS 34, 2008.
 """
@@ -17,19 +18,21 @@ import llvmlite.binding
 import numpy as np
 from llvmlite import ir
 from numba import njit, types
-from numba.core import cgutils, config
+from numba.core import cgutils
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
 from imc_sim._jit import kept_njit
 from imc_sim._philox import WORDS, fill, outermost, tail
 from imc_sim._thread_pool import in_thread_pool
-from imc_sim.array._compiled import COLUMNS
+from imc_sim.array._compiled import COLUMNS, _tiles
 
 #: vectors of one block of COLUMNS columns, whose sums use 24 of 32 registers; inputs and weights use the rest
 ROWS = 6
 #: vectors that are multiplied with one tile before the next: their results fit a first-level cache
 _BAND = 8 * ROWS
+#: bytes of a tile's inputs up to which the matrix unit's copies of a band fit a second-level cache
+WIDEST = 2**14
 #: modes of a block: add sums, ADC codes or converted values
 SUM, CODES, VALUES = 0, 1, 2
 
@@ -44,18 +47,13 @@ _OPERANDS = _BYTES if llvmlite.binding.llvm_version_info >= (22, 0, 0) else _INT
 #: arguments of a block, in their order
 _ARGUMENTS = (
     "out", "pitch", "x", "rows", "offsets", "groups", "weights", "words", "sums", "shift", "scale", "low", "high",
-    "step", "base", "mode", "normal", "std",
+    "step", "base", "mode", "normal", "std", "whole",
 )  # fmt: skip
 
 
 def supported() -> bool:
     """Check that the processor has the instructions of the block and that numba compiles for them."""
-    features = llvmlite.binding.get_host_cpu_features()
-    # NUMBA_CPU_NAME=generic and NUMBA_CPU_FEATURES restrict numba; LLVM aborts the process at any other instruction.
-    restricted = getattr(config, "CPU_FEATURES", None)
-    allowed = None if restricted is None else restricted.split(",")
-    wanted = ("avx512f", "avx512bw", "avx512vl", "avx512vnni")
-    return all(features.get(name, False) and (allowed is None or f"+{name}" in allowed) for name in wanted)
+    return _tiles.has_features(("avx512f", "avx512bw", "avx512vl", "avx512vnni"))
 
 
 class _Block:
@@ -83,9 +81,22 @@ class _Block:
         return self.builder.shuffle_vector(first, nothing, ir.Constant(_INTS, [0] * _LANES))
 
     def sums(self) -> dict[tuple[int, int], Any]:
-        """Compute the whole-number sums of the block, by word and group of four inputs."""
+        """Return the whole-number sums of the block: those of the matrix unit, or computed here."""
         b = self.builder
         held = {place: cgutils.alloca_once_value(b, ir.Constant(_INTS, [0] * _LANES)) for place in self.places}
+        with b.if_else(b.icmp_signed("!=", self.of["whole"], _LONG(0))) as (there, here):
+            with there, cgutils.for_range(b, self.of["words"]) as word:
+                first = b.add(self.of["whole"], b.mul(word.index, _LONG(4 * _BAND * COLUMNS)))
+                for r, v in self.places:
+                    upper = b.shl(b.load(held[r, v]), ir.Constant(_INTS, [8] * _LANES))
+                    b.store(b.add(upper, self.load(first, _INTS, _LONG(r * _VECTORS + v), 4)), held[r, v])
+            with here:
+                self.compute(held)
+        return {place: b.load(held[place]) for place in self.places}
+
+    def compute(self, held: dict[tuple[int, int], Any]) -> None:
+        """Compute the whole-number sums of the block, by word and group of four inputs."""
+        b = self.builder
         starts = [b.add(self.of["x"], self.load(self.of["rows"], _LONG, _LONG(r), 8)) for r in range(ROWS)]
         with cgutils.for_range(b, self.of["words"]) as word:
             for place in self.places:
@@ -93,7 +104,6 @@ class _Block:
             first = b.mul(word.index, self.of["groups"])
             with cgutils.for_range(b, self.of["groups"]) as group:
                 self.multiply(held, starts, group.index, b.add(first, group.index))
-        return {place: b.load(held[place]) for place in self.places}
 
     def multiply(self, held: dict[tuple[int, int], Any], starts: list[Any], group: Any, line: Any) -> None:
         """Add the products of four inputs of every vector with their weights in every column."""
@@ -164,16 +174,17 @@ class _Block:
 def _block(
     typing: Any, out: Any, pitch: Any, x: Any, rows: Any, offsets: Any, groups: Any, weights: Any, words: Any,
     sums: Any, shift: Any, scale: Any, low: Any, high: Any, step: Any, base: Any, mode: Any, normal: Any, std: Any,
+    whole: Any,
 ) -> tuple[Any, Callable[..., Any]]:  # fmt: skip
     """Emit one block; addresses and counts are int64, the rest float32. See `run`."""
-    whole, real = (types.int64,) * 10, (types.float32,) * 5
+    addresses, real = (types.int64,) * 10, (types.float32,) * 5
 
     def write(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         block = _Block(builder, arguments)
         block.finish(block.sums())
         return context.get_dummy_value()
 
-    return types.void(*whole, *real, *(types.int64,) * 3), write
+    return types.void(*addresses, *real, *(types.int64,) * 4), write
 
 
 @njit
@@ -229,7 +240,7 @@ def run(
     starts: NDArray[np.int64], sums: NDArray[np.int32], shift: NDArray[np.float32], scale: NDArray[np.float32],
     quantiser: NDArray[np.float32], last: NDArray[np.float32], pixels: tuple[int, int], pitches: tuple[int, int, int],
     mode: int, words: int, std: NDArray[np.float32], table: NDArray[np.float32], counter: NDArray[np.uint64],
-    keys: NDArray[np.uint64], reads: tuple[int, int], size: tuple[int, int], begin: int, end: int,
+    keys: NDArray[np.uint64], reads: tuple[int, int], size: tuple[int, int], width: int, begin: int, end: int,
 ) -> None:  # fmt: skip
     """Compute vectors `begin` (a multiple of ROWS) to `end` of `out`.
 
@@ -239,7 +250,9 @@ def run(
     tile's first group. sums [tiles, columns] int32: added to the whole-number sums. shift, float32: added to the scaled
     ones. scale [tiles] float32. quantiser [tiles, 4] float32: lowest and highest code, step, base. last [2] float32:
     with equal ADCs the result is out * last[0] + last[1]. pixels: vectors of an image and of one of its lines. pitches:
-    bytes from image to image, line to line, vector to vector. size: vectors and columns without padding.
+    bytes from image to image, line to line, vector to vector. size: vectors and columns without padding. width: bytes
+    of a tile's inputs in whole registers of the matrix unit, which reads as many groups behind the weights; 0 where it
+    is not used.
 
     Read noise: std [tiles, columns] in units of the whole numbers; empty without noise. table [73,728] float32:
     quantiles of the normal law. counter [4], keys [tiles, 2] uint64: the streams, see `imc_sim._rng`. reads: vectors of
@@ -250,12 +263,15 @@ def run(
     normal = np.zeros((_BAND, COLUMNS), np.float32)
     drawn = np.empty(WORDS * (2 + _BAND * (size[1] + 16) // (4 * WORDS)) if noisy else 1, np.uint64)
     each, state = drawn.view(np.uint16), np.empty((4, WORDS // 4), np.uint64)
+    gathered, whole = np.zeros((_BAND, width), np.uint8), np.empty((words, _BAND, COLUMNS), np.int32)
+    _tiles.begin(width)
     for top in range(begin, end, _BAND):
         bottom = min(top + _BAND, end)
         _addresses(rows, top, bottom, size[0], pixels, pitches)
         out[top:bottom] = np.float32(0.0)
         for t in range(starts.shape[0] - 1):
             groups = starts[t + 1] - starts[t]
+            _tiles.gather(x.ctypes.data, rows[: bottom - top], offsets[starts[t] : starts[t + 1]], gathered)
             if noisy:
                 _draw(drawn, state, (top, bottom), size[1], reads, counter, keys[t])
             for p in range(panels):
@@ -264,6 +280,7 @@ def run(
                 if noisy:
                     here = p * COLUMNS, min(COLUMNS, size[1] - p * COLUMNS), size[1]
                     _look_up(table, each, (top, bottom), here, reads, normal, counter, keys[t])
+                _tiles.sums(gathered, weights.ctypes.data + place, groups, bottom - top, whole)
                 for r in range(top, bottom, ROWS):
                     _block(  # type: ignore[call-arg]  # numba passes the first one
                         out.ctypes.data + 4 * (r * out.shape[1] + p * COLUMNS), out.shape[1], x.ctypes.data,
@@ -272,11 +289,13 @@ def run(
                         shift.ctypes.data + 4 * column, scale[t], quantiser[t, 0], quantiser[t, 1], quantiser[t, 2],
                         quantiser[t, 3], mode, normal.ctypes.data + 4 * (r - top) * COLUMNS if noisy else 0,
                         std.ctypes.data + 4 * column,
+                        whole.ctypes.data + 4 * COLUMNS * (r - top) if width else 0,
                     )  # fmt: skip
         if mode == CODES:
             for r in range(top, bottom):
                 for c in range(out.shape[1]):
                     out[r, c] = out[r, c] * last[0] + last[1]
+    _tiles.end(width)
 
 
 @kept_njit

@@ -31,8 +31,8 @@ _LARGEST = {1: 127, 2: 32639}
 #: approximate seconds for converting one input into a byte, and for packing one weight
 _BYTE_S, _PACKED_S = 1e-10, 4e-10
 _NOTHING = np.empty(0, np.float32)
-#: bytes behind the last input that a group of four may reach
-_SLACK = 64
+#: bytes behind the last input that a group of four may reach, and bytes behind the weights that the matrix unit reads
+_SLACK, _BEHIND = 64, 64 * COLUMNS
 
 
 @functools.cache
@@ -43,6 +43,18 @@ def why_not() -> str | None:
     from imc_sim.array._compiled import _kernel
 
     return None if _kernel.supported() else "the processor has no AVX-512 VNNI, or numba may not use it"
+
+
+def has_matrix_unit() -> bool:
+    """Tell whether the kernel, which must be usable, multiplies on the processor's matrix unit (AMX)."""
+    from imc_sim.array._compiled import _tiles
+
+    return _tiles.usable()
+
+
+def kernel_name() -> str:
+    """Return the name of the compiled kernel, which must be usable: that of its instructions."""
+    return "AMX" if has_matrix_unit() else "AVX-512 VNNI"
 
 
 # -- inputs --------------------------------------------------------------------------------------------
@@ -184,7 +196,8 @@ class Packed:
 
         columns, starts = tiles[0].shape[0], layout.starts
         padded = -(-columns // COLUMNS) * COLUMNS
-        weights = torch.zeros(4 * int(starts[-1]) * words * padded, dtype=torch.int8)
+        size = 4 * int(starts[-1]) * words * padded
+        weights = torch.zeros(size + _BEHIND, dtype=torch.int8)[:size]
         sums, bound, place = np.zeros((len(tiles), padded), np.int32), 0, 4 * words * padded
         for t, (tile, slots) in enumerate(zip(tiles, layout.slots, strict=True)):
             part, groups = weights.numpy()[starts[t] * place : starts[t + 1] * place], int(starts[t + 1] - starts[t])
@@ -302,10 +315,19 @@ def multiply(
     arguments = (
         inputs.data.numpy(), out.numpy(), packed.weights.numpy(), inputs.places(packed.firsts), packed.starts, sums,
         to.shift, to.scale, to.codes, to.last, inputs.pixels, inputs.pitches, to.mode, packed.words,
-        *_noise(packed, noise), (inputs.count, packed.columns),
+        *_noise(packed, noise), (inputs.count, packed.columns), _width(packed),
     )  # fmt: skip
     parallel_for(kernel.run, kernel.run_in_pool, arguments, count, _seconds(packed, count, noise), kernel.ROWS)
     return out[: inputs.count, : packed.columns]
+
+
+def _width(packed: Packed) -> int:
+    """Return the bytes of a tile's inputs in whole registers of the matrix unit; 0 where it does not multiply."""
+    from imc_sim.array._compiled import _kernel as kernel
+    from imc_sim.array._compiled import _tiles
+
+    width = -(-4 * int(np.diff(packed.starts).max()) // _tiles.INPUTS) * _tiles.INPUTS
+    return width if width <= kernel.WIDEST and has_matrix_unit() else 0
 
 
 def _seconds(packed: Packed, vectors: int, noise: Noise | None) -> float:
