@@ -225,7 +225,7 @@ SOLVED = {
 
 
 def integrated(model: Switching, g_S: float, v: float, t: float, limit_A: float = math.inf) -> float:
-    """Return the conductance after a pulse by scipy, in units of the range of states, up to the end of the range."""
+    """Return the conductance after a pulse by scipy, up to the end of the range, where the slope stays the same."""
     low, high = model.bounds
 
     def slope(_: float, x: np.ndarray) -> np.ndarray:
@@ -239,12 +239,8 @@ def integrated(model: Switching, g_S: float, v: float, t: float, limit_A: float 
             volts = math.copysign(brentq(excess, 0.0, abs(v), xtol=1e-15), v)  # type: ignore[arg-type]
         return model.rate(state, volts).numpy() / (high - low)
 
-    def end(_: float, x: np.ndarray) -> float:
-        return min(x[0], 1 - x[0])
-
-    end.terminal, end.direction = True, -1  # type: ignore[attr-defined]
     x = (float(model.from_conductance(tensor(g_S))) - low) / (high - low)
-    done = solve_ivp(slope, (0, t), [x], rtol=1e-10, atol=1e-13, events=end).y[0, -1]
+    done = solve_ivp(slope, (0, t), [x], rtol=1e-10, atol=1e-13).y[0, -1]
     return float(model.conductance(tensor(low + (high - low) * min(max(done, 0.0), 1.0))))
 
 

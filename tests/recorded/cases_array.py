@@ -93,8 +93,15 @@ def programmed(crossbar: Crossbar) -> dict[str, Any]:
     found["pulses"] = crossbar.pulses(1)
     found["rounding"] = list(vars(crossbar.rounding(1)).values())
     gating = crossbar.gating(1)
-    found["gating"] = None if gating is None else short(list(vars(gating).values()))
+    # A difference that is 0 but for rounding is another one on each processor.
+    found["gating"] = None if gating is None else _rounded(short(list(vars(gating).values())))
     return found
+
+
+def _rounded(value: Any) -> Any:
+    if isinstance(value, float):
+        return round(value, 12)
+    return [_rounded(part) for part in value] if isinstance(value, list | tuple) else value
 
 
 def read(settings: Mapping[str, Any], kind: str, unit: bool = False, of: Any = None) -> dict[str, Any]:
