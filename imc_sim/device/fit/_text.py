@@ -68,7 +68,8 @@ def find_layout(text: str, chosen: Mapping[str, str], skip: int, where: str) -> 
     if fits:
         return max(fits, key=lambda layout: _share_of_numbers(lines[layout.above :][-_BULK:], layout))
     if layouts:
-        raise next(error for error in layouts if isinstance(error, InputError))
+        errors = [error for error in layouts if isinstance(error, InputError)]
+        raise max(errors, key=lambda error: error.width if isinstance(error, _UnitError) else 0)
     first = next(line for line in lines if line.strip())
     if not any(_is_number(cell) for s in _SEPARATORS for line in data for cell in cells_of(COMMENT.sub("", line), s)):
         step = "Write the unit in the heading, and numbers without letters."
