@@ -5,9 +5,12 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Iterable
+from numbers import Integral, Real
+from typing import Any
 
 #: controls but tab and line feed, surrogates, noncharacters: terminals obey them, XML and files cannot hold them
 HIDDEN = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
+_BREAK = re.compile(r"\s*[\r\n]\s*")
 _REORDERING = re.compile(r"[\u202a-\u202e\u2066-\u2069]")
 
 
@@ -35,7 +38,8 @@ class InputError(ImcSimError, ValueError):
 
     def __init__(self, where: str, got: object, allowed: str, next_step: str) -> None:
         self.where, self.got, self.allowed, self.next_step = where, got, allowed, next_step
-        super().__init__(printable(f"{where}: got {got}; allowed: {allowed}. {next_step}"))
+        text = f"{where}: got {got}; allowed: {allowed}. {next_step}"
+        super().__init__(printable(_BREAK.sub(" ", text)))  # one line, also of other libraries' messages
 
     def __reduce__(self) -> tuple[type, tuple[str, object, str, str]]:
         return type(self), (self.where, self.got, self.allowed, self.next_step)
@@ -72,6 +76,38 @@ class CheckpointError(InputError):
 def reason_of(error: BaseException) -> str:
     """Return the first line of the message of an error, or its type where it has none."""
     return next(iter(str(error).strip().splitlines()), "") or type(error).__name__
+
+
+def check_whole(
+    value: Any, where: str, least: int = 0, most: int | None = None, step: str = "Set such a number."
+) -> None:
+    """Raise InputError unless a value is a whole number from `least` to `most`.
+
+    Args:
+        value: what a user gave.
+        where: the parameter.
+        least: the smallest number that is allowed.
+        most: the largest one; None: no limit.
+        step: what the user can do.
+    """
+    whole = isinstance(value, Integral) and not isinstance(value, bool)
+    if not whole or int(value) < least or (most is not None and int(value) > most):
+        span = f"of {least} or more" if most is None or most >= 2**60 else f"from {least} to {most}"
+        raise InputError(where, shown_value(value), f"a whole number {span}", step)
+
+
+def check_positive(value: Any, where: str) -> None:
+    """Raise InputError unless a value is a finite number above 0."""
+    if isinstance(value, bool) or not isinstance(value, Real) or not 0 < float(value) < float("inf"):
+        raise InputError(where, shown_value(value), "a number above 0", "Set such a number.")
+
+
+def shown_value(value: object) -> str:
+    """Return a value as text for an error: at most 80 characters, and not the digits of a huge number."""
+    if isinstance(value, int) and abs(value) > 10**40:
+        return f"a number of {value.bit_length()} bits"
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:79]}…"
 
 
 def nearest(name: str, known: Iterable[str], count: int = 3) -> str:

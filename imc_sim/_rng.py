@@ -14,12 +14,13 @@ import functools
 import hashlib
 import importlib.util
 from dataclasses import dataclass
+from operator import index
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from imc_sim._errors import InputError
+from imc_sim._errors import InputError, check_whole, shown_value
 from imc_sim._quantiles import PARTS, TAIL, WIDTH, normal_quantiles
 from imc_sim._threads import parallel_for
 
@@ -40,6 +41,7 @@ def compiled() -> bool:
 
 @functools.lru_cache(maxsize=4096)
 def _key(seed: int, layer: str, stage: str) -> tuple[int, int]:
+    check_seed(seed, "random numbers")
     name = hashlib.sha256(f"{layer}\0{stage}".encode()).digest()[:16]
     entropy = [seed, *np.frombuffer(name, dtype=np.uint32).tolist()]
     low, high = np.random.SeedSequence(entropy).generate_state(2, np.uint64)
@@ -125,8 +127,14 @@ class Stream:
 
     def start(self, chip: int, epoch: int = 0, block: int = 0) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
         """Return counter [4] and key [2] of Philox before block `block` of the stream."""
+        if not isinstance(self.seed, int):
+            check_seed(self.seed, "random numbers")  # others need not be hashable
         key = np.array(_key(self.seed, self.layer, self.stage), dtype=np.uint64)
-        return np.array([block, epoch, chip, 0], dtype=np.uint64), key
+        try:
+            return np.array([*map(index, (block, epoch, chip)), 0], dtype=np.uint64), key
+        except (TypeError, OverflowError) as error:
+            got, step = f"chip {shown_value(chip)}, epoch {shown_value(epoch)}", "Set another chip or epoch."
+            raise InputError("random numbers", got, "whole numbers from 0 to 2^64 - 1", step) from error
 
     def order(self, count: int, chip: int = 0, epoch: int = 0) -> NDArray[np.int64]:
         """Return a random permutation of 0 to count - 1, [count]: the order of 64-bit numbers of the stream."""
@@ -173,7 +181,8 @@ def chip_numbers(chips: int | range, where: str) -> range:
         InputError: where there is no chip, or a number below 0.
     """
     if not isinstance(chips, (int, np.integer, range)) or isinstance(chips, bool):
-        raise InputError(f"{where}, chips", repr(chips), "a whole number, or a range of numbers", "Set the chips.")
+        got = shown_value(chips)
+        raise InputError(f"{where}, chips", got, "a whole number, or a range of numbers", "Set the chips.")
     numbers = chips if isinstance(chips, range) else range(chips)
     if len(numbers) < 1:
         raise InputError(f"{where}, chips", chips, "1 chip or more", "Set the number of chips.")
@@ -184,8 +193,13 @@ def chip_numbers(chips: int | range, where: str) -> range:
 
 def check_seed(seed: int, where: str) -> None:
     """Raise InputError unless `seed` is a whole number of 0 or more."""
-    if not isinstance(seed, (int, np.integer)) or isinstance(seed, bool) or seed < 0:
-        raise InputError(f"{where}, seed", repr(seed), "a whole number of 0 or more", "Set another seed.")
+    check_whole(seed, f"{where}, seed", step="Set another seed.")
+
+
+def check_address(seed: int, epoch: int, where: str) -> None:
+    """Raise InputError unless seed and programming epoch are whole numbers of 0 or more."""
+    check_seed(seed, where)
+    check_whole(epoch, f"{where}, epoch")
 
 
 def blocks(count: int) -> int:

@@ -14,6 +14,8 @@ from imc_sim._quantities import type_of
 #: types that products are computed in; other real types are cast to float32
 _COMPUTED = (torch.float32, torch.float64)
 _CAST = "float32 or float64, or a type that is cast to float32: bool, integers, float16, bfloat16"
+#: how far a share may be out of its range
+_ROUNDING = 1e-5
 _CASTABLE = (
     torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64, torch.float16, torch.bfloat16
 )  # fmt: skip
@@ -42,6 +44,15 @@ def real_values(x: Tensor, where: str) -> Tensor:
     x = x if x.dtype in _COMPUTED else x.float()
     check_finite(x, where)
     return x
+
+
+def unit_values(x: Tensor, where: str) -> Tensor:
+    """`x` as `real_values` returns it, checked to be from 0 to 1 to rounding."""
+    found = real_values(x, where)
+    if found.numel() and not -_ROUNDING <= float(found.min()) <= float(found.max()) <= 1 + _ROUNDING:
+        got = f"{float(found.min()):g} … {float(found.max()):g}"
+        raise InputError(where, got, "numbers from 0 to 1", "Divide by the window, or clamp them.")
+    return found
 
 
 def check_usual(x: object, where: str) -> None:

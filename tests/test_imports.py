@@ -32,7 +32,7 @@ INNER = {
     # torch, and packages of this one that load it
     "imc_sim._threads": "one_thread _openmp",
     "imc_sim.evaluate._card": "_work evaluate_card",
-    "imc_sim.evaluate._device": "check_device prepare_device",
+    "imc_sim.evaluate._device": "check_there prepare_device",
     "imc_sim.evaluate._firing": "measure_firing _layers",
     "imc_sim.evaluate._measured_cells": "_read measured_chips",
     "imc_sim.evaluate._run": "_images_named _on_chips _scored _session chip_costs run",

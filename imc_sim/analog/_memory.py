@@ -9,7 +9,7 @@ from typing import Any, cast, final
 import torch
 from torch import Tensor
 
-from imc_sim._errors import InputError
+from imc_sim._errors import InputError, check_whole
 from imc_sim._rng import check_seed, chip_numbers
 from imc_sim._tensors import check_usual, real_values
 from imc_sim.array import Chip, Crossbar, DrivenRows, Placement, Rows, count_pulses, load_chip
@@ -47,8 +47,7 @@ class AssociativeMemory:
         self.engine = self.chip.engine if engine is None else as_engine(engine)
         self.form: KeyForm = form
         check_seed(seed, "memory")
-        if dim < 1:
-            raise InputError("memory, dim", dim, "1 or more", "Set the number of components of a key.")
+        check_whole(dim, "memory, dim", 1)
         self.chips = chip_numbers(chips, "memory")
         self._epoch = 0
         self.limits: tuple[float, float] | None = None
@@ -75,6 +74,7 @@ class AssociativeMemory:
             raise InputError("memory.write, labels", f"shape {tuple(labels.shape)}", allowed, "Reshape the labels.")
         values = _one_hot(_classes(labels), keys)
         epoch = self._epoch if epoch is None else epoch
+        check_whole(epoch, "memory.write, epoch")
         self._epoch = epoch + 1
         self._crossbars = []  # frees their memory for the new ones, while it is in cache
         formed = key_form(keys, self.form)

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from imc_sim._errors import InputError
-from imc_sim._rng import Address, check_seed, chip_numbers
+from imc_sim._rng import Address, check_address, check_seed, chip_numbers
 from imc_sim._tensors import real_values
 from imc_sim.array._chip import Chip, load_chip
 from imc_sim.array._compiled._readout import CompiledReadout
@@ -95,7 +95,7 @@ class Crossbar:
             InputError: for weights, chips or a seed that cannot be used, or cells that overflow.
         """
         chip, where = load_chip(chip), f"layer {layer!r}"
-        check_seed(seed, where)
+        check_address(seed, epoch, where)
         numbers = chip_numbers(chips, where)
         weights = real_values(weights, f"{where}, weights")
         plan = Plan.of(weights.cpu(), encoding or chip.encoding, chip, where)  # encode -> place

@@ -110,15 +110,16 @@ def _content() -> Iterator[str]:
 
 
 def _problems() -> Iterator[str]:
-    """Yield missing files, and models whose weights are not those of their cards."""
+    """Yield missing files, families that cannot be read, and models whose weights are not those of their cards."""
     from imc_sim._errors import ImcSimError
-    from imc_sim.config import REINSTALL, content_names, missing_files
+    from imc_sim.config import REINSTALL, content_names, missing_files, unreadable_families
     from imc_sim.nn.store import load_card, verify_weights
 
     missing = missing_files()
     yield from (f"missing in this installation: {path}" for path in missing)
     if missing:
         yield REINSTALL
+    yield from (f"family {name!r}: {error}" for name, error in unreadable_families())
     for name in content_names("model"):
         try:
             card, folder = load_card(name)

@@ -177,7 +177,7 @@ def content_names(kind: Kind) -> list[str]:
     folders = search_folders(kind)
     if kind != "model":
         return sorted({p.stem for f in folders for p in f.glob("*.yaml")})
-    own = {p.parent.name for f in folders for p in f.glob(f"*/{CARD}")}
+    own = {p.name for f in folders for p in f.glob("*") if os.path.lexists(p / CARD)}
     return sorted(own.union(*map(_models_of, _families())))
 
 
@@ -329,17 +329,15 @@ def _not_found(kind: Kind, name: str | os.PathLike[str], is_wanted: Callable[[Pa
     lost = next(filter(is_wanted, missing_files()), None)
     if lost is not None:
         return incomplete(lost)
-    path = user_path(name, kind)
-    if path.exists() and not path.is_file() and not path.is_dir():
-        step = "Save what it gives to a file."
-        return InputError(kind, f"{str(name)!r}, a pipe, socket or device", "a regular file", step)
+    if (other := _no_file(kind, name)) is not None:
+        return other
     known = content_names(kind)
     card = Path(name).name
     if kind == "model" and card != str(name) and card in known:
         step = f"Train it there: imc-sim train {shlex.quote(card)} --out {shlex.quote(str(name))}"
         return InputError(kind, repr(str(name)), "the folder of a trained model", step)
     if kind == "chip" and Path(name).suffix in _MEASUREMENTS:
-        if not path.is_file():
+        if not user_path(name, kind).is_file():
             step = "Check the path."
             return InputError(kind, f"no file {str(name)!r}", "a name, a YAML file, or an .npz file of a map", step)
         fit = f"imc-sim device fit {shlex.quote(str(name))} --into chip.yaml"
@@ -350,6 +348,23 @@ def _not_found(kind: Kind, name: str | os.PathLike[str], is_wanted: Callable[[Pa
     listed = {"study": "studies", "training": "sweeps"}.get(kind, f"{kind}s")
     step = f"{nearest(card, known)}See `imc-sim list {listed}`, or give a path."
     return InputError(kind, repr(str(name)), _allowed_names(known, listed), step)
+
+
+def _no_file(kind: Kind, name: str | os.PathLike[str]) -> InputError | None:
+    """Return the error for something that has the name of the file but is none, such as a folder; None for no such."""
+    path, folders = user_path(name, kind), search_folders(kind)
+    if kind == "model":
+        places = [path / CARD, *(folder / name / CARD for folder in folders)]
+    else:
+        places = [folder / f"{name}.yaml" for folder in folders]
+    if path.suffix in {".yaml", ".yml"} or not path.is_dir():
+        places.insert(0, path)
+    place = next((each for each in places if os.path.lexists(each) and not each.is_file()), None)
+    if place is None:
+        return None
+    other = "a pipe, socket or device" if place.exists() else "a link that leads nowhere"
+    got = "a folder" if place.is_dir() else other
+    return InputError(str(place), got, f"the file of a {kind}", "Rename or remove it, or give another name or path.")
 
 
 def _allowed_names(known: list[str], listed: str) -> str:

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from imc_sim._errors import InputError
+from imc_sim._errors import InputError, check_whole
 from imc_sim._quantities import type_of
 from imc_sim.analog import AnalogModel, AssociativeMemory
 from imc_sim.array import Chip, Crossbar, Placement, Rows, load_chip
@@ -88,8 +88,8 @@ def macro_cost(
     Components.of(chip)
     if inputs not in ("signs", "real"):
         raise InputError("macro_cost, inputs", repr(inputs), "signs or real", "Choose one of these.")
-    if vectors < 1:
-        raise InputError("macro_cost, vectors", vectors, "1 or more", "Leave it out for the usual number.")
+    check_whole(vectors, "macro_cost, vectors", 1)
+    check_whole(seed, "macro_cost, seed", most=2**63 - 1)
     place = Placement.of(chip.tile, chip.encoding, 1, 1, "macro")
     outputs = place.outputs_per_tile - chip.encoding.referenced
     random = torch.Generator().manual_seed(seed)

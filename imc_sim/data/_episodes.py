@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from imc_sim._errors import InputError
-from imc_sim._rng import Stream
+from imc_sim._errors import InputError, shown_value
+from imc_sim._rng import Stream, check_seed
 
 Ints = NDArray[np.int64]
 
@@ -111,12 +111,11 @@ def sample_episodes(
         InputError: the pool is too small for the shape, there are no episodes, or a number or the seed is negative.
     """
     shape.check_fits(*pool_shape)
-    wanted = range(episodes) if isinstance(episodes, int) else episodes
-    if len(wanted) == 0 or min(wanted) < 0 or seed < 0:
-        got = f"episodes {wanted}, seed {seed}"
-        raise InputError(
-            "sample_episodes", got, "one episode or more, none of them and no seed negative", "Ask for some."
-        )
+    check_seed(seed, "sample_episodes")
+    wanted = episodes if isinstance(episodes, range) else range(episodes) if isinstance(episodes, int) else ()
+    if len(wanted) == 0 or min(wanted) < 0:
+        allowed = "the number of episodes, 1 or more, or the range of their numbers"
+        raise InputError("sample_episodes, episodes", shown_value(episodes), allowed, "Set such a number.")
     stream = Stream(seed, "episodes", "draw")
     parts = [_block(stream, pool_shape, shape, wanted[i : i + 1024]) for i in range(0, len(wanted), 1024)]
     classes, order, turns = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))

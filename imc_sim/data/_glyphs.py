@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image
 
+from imc_sim._errors import InputError, check_whole, shown_value
+from imc_sim._rng import check_seed
 from imc_sim.data._cache import Bytes, cached_array, fingerprint
 from imc_sim.data._glyph_drawing import CANVAS, DRAWERS, draw_glyph
 from imc_sim.data._glyph_shapes import ALPHABET
@@ -13,6 +15,8 @@ from imc_sim.data._omniglot import resized
 #: version of the drawing; increase it when the images change
 VERSION = 1
 SEED = 2024
+#: most pixels per side
+_LARGEST = 4096
 #: Characters of each split; train and test share no alphabet.
 SPLITS = {"train": range(800), "test": range(800, 1200), "all": range(1200)}
 
@@ -27,7 +31,15 @@ def make_glyphs(indices: range, size: int, seed: int = SEED) -> Bytes:
 
     Returns:
         The images, uint8 [characters, 20 drawers, size, size]; ink is 0 and paper 255.
+
+    Raises:
+        InputError: numbers, size or seed are no whole numbers, or too small.
     """
+    check_whole(size, "make_glyphs, size", 1, _LARGEST)
+    check_seed(seed, "make_glyphs")
+    if not isinstance(indices, range) or (len(indices) and min(indices) < 0):
+        step = "Set the numbers of the characters, such as range(20)."
+        raise InputError("make_glyphs, indices", shown_value(indices), "a range of numbers of 0 or more", step)
     out = np.empty((len(indices), DRAWERS, size, size), np.uint8)
     for row, index in zip(out, indices, strict=True):
         drawn = draw_glyph(seed, index)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
-from imc_sim._errors import InputError
+from imc_sim._errors import InputError, check_whole
 from imc_sim._rng import Stream
 from imc_sim.config import Spec
 from imc_sim.data._sets import LabelledImages
@@ -167,6 +167,7 @@ def pixel_order(count: int, seed: int) -> NDArray[np.int64]:
     Returns:
         The order, int64 [count]: pixel i of the permuted image is pixel order[i] of the image.
     """
+    check_whole(count, "pixel_order, count")
     return Stream(seed, "pixels", "permutation").order(count)
 
 

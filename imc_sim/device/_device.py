@@ -12,7 +12,8 @@ from pydantic import Field, model_validator
 from torch import Tensor
 
 from imc_sim._quantiles import WIDTH
-from imc_sim._rng import Stream
+from imc_sim._rng import Stream, check_address
+from imc_sim._tensors import unit_values
 from imc_sim.config import Kelvin
 from imc_sim.device._correlated import Correlated
 from imc_sim.device._cycles import CycleToCycle, Endurance, disturb_cycles
@@ -211,8 +212,9 @@ class Device(Levels):
             target: target g in [0, 1], any shape, moved to the nearest level.
             seed, layer, chip, epoch: address of the random numbers, as in `draw`.
         """
+        check_address(seed, epoch, "Device.program")
         steps = self.levels - 1
-        levels = self.codes(target).to(torch.int32)
+        levels = self.codes(unit_values(target, "Device.program, target")).to(torch.int32)
         return self.sample(self.table(steps), levels, steps, seed, layer, chip, epoch).to(target.dtype)
 
     def verification(self, steps: int) -> Verification:

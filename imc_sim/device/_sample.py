@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from imc_sim._errors import check_whole
 from imc_sim._rng import Stream
 from imc_sim.device._read import Telegraph
 
@@ -27,6 +28,8 @@ def sample_cells(device: Device, level: int, count: int, seed: int = 0, chip: in
         seed: seed of the random numbers.
         chip: number of the chip.
     """
+    check_whole(level, "sample_cells, level", most=device.levels - 1)
+    check_whole(count, "sample_cells, count", 1)
     steps, layer = device.levels - 1, f"level {level}"
     levels = torch.full((count,), level, dtype=torch.int32)
     programmed = device.sample(device.table(steps), levels, steps, seed, layer, chip) * steps

@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, final
 
-from imc_sim._errors import InputError
+from imc_sim._errors import InputError, check_whole
+from imc_sim._rng import check_seed
 from imc_sim._stats import chip_interval
 from imc_sim.config import canonical_json
 from imc_sim.data import AS_THEY_ARE
@@ -97,6 +98,11 @@ def evaluate_card(
     from imc_sim.evaluate._checks import check_images, check_mapping
     from imc_sim.nn.store import load_card, verify_weights
 
+    check_seed(seed, "evaluate_card")
+    if chips is not None:
+        check_whole(chips, "evaluate_card, chips", 1)
+    if episodes is not None:
+        check_whole(episodes, "evaluate_card, episodes", 1)
     card, folder = load_card(name)
     verify_weights(card, folder)
     tasks: list[_Wanted] = [({}, None, None)] if changes and not card.measured else stated_tasks(card)
@@ -111,7 +117,7 @@ def evaluate_card(
         check_measured_chips(conductances, chips, "Evaluate fewer chips: --chips.")
     if episodes is not None:
         wanted = [(_with_length(what, episodes), None, published) for what, _, published in wanted]
-    sampled = 0 if chip is None else chips or _CHIPS
+    sampled = 0 if chip is None else _CHIPS if chips is None else chips
     rows: list[CardRow] = []
     report = (lambda _: None) if progress is None else _reporter(progress, _work(name, wanted, sampled))
     report(0)

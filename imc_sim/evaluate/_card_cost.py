@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from imc_sim._errors import InputError
+from imc_sim._errors import InputError, check_whole
+from imc_sim._rng import chip_numbers
 from imc_sim.array import Chip
 from imc_sim.cost import Components, CostReport, cost, memory_cost
 from imc_sim.evaluate._calibration import calibration_images, calibration_keys, calibration_task, programmed
@@ -36,7 +37,8 @@ def cost_for_card(name: str, chip: Chip, chips: int = 4, seed: int = 0, images: 
     """
     Components.of(chip)
     session, (card, _) = Session.on("cpu"), load_card(name)
-    sampled = SampledChips(chip, range(chips), seed)
+    check_whole(images, "cost_for_card, images", 1)
+    sampled = SampledChips(chip, chip_numbers(chips, "cost_for_card"), seed)
     if card.measured or card.recipe.get("measure") or card.arch.name in ENCODERS:
         task = session.sized(counted(build_task(stated_tasks(card)[0][0], "task"), "the tasks of a card"), name)
         return _of_task(session, name, task, sampled, images)

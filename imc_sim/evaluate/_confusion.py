@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from imc_sim._errors import InputError
+from imc_sim._rng import chip_numbers
 from imc_sim.array import Chip, load_chip
 from imc_sim.data import EpisodeShape, load_pool, sample_episodes
 from imc_sim.evaluate._attacked_queries import attacked_episodes, attacked_features
@@ -69,7 +70,8 @@ def confusion(
         The counts of answers.
     """
     spec = few_shot(build_task(task, "task"), "a confusion matrix")
-    answers = answers_of(model, None if chip is None else load_chip(chip), spec, range(chips), seed, progress)
+    numbers = chip_numbers(chips, "confusion")
+    answers = answers_of(model, None if chip is None else load_chip(chip), spec, numbers, seed, progress)
     classes = _classes(spec)
     what, size = "class", int(classes.max()) + 1
     if size > _READABLE:
@@ -80,7 +82,7 @@ def confusion(
     for chosen in answers:
         np.add.at(counts, (true, np.take_along_axis(classes, chosen, axis=1)), 1)
         np.add.at(offered, (true[:, :, None], classes[:, None, :]), 1)
-    return Confusion(counts, offered, what, 0 if chip is None else chips)
+    return Confusion(counts, offered, what, 0 if chip is None else len(numbers))
 
 
 def answers_of(

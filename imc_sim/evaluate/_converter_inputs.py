@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from imc_sim._errors import InputError
+from imc_sim._errors import InputError, check_whole
 from imc_sim.array import Chip, Crossbar, load_chip
 from imc_sim.evaluate._calibration import calibration_keys, programmed
 from imc_sim.evaluate._episodes import FewShotData, features_of
@@ -85,6 +85,7 @@ def converter_inputs(
     Raises:
         InputError: no layer runs on crossbars, or the backend is not the native one.
     """
+    check_whole(number, "converter_inputs, number")
     session, spec = Session.on("cpu"), load_chip(chip)
     few = session.sized(few_shot(build_task(task, "task"), "the inputs of ADCs"), model)
     if not spec.engine.native:

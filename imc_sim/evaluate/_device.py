@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from imc_sim._errors import InputError
+from imc_sim._errors import InputError, shown_value
 from imc_sim.config import Engine
 
 
@@ -20,11 +20,30 @@ def check_device(device: str, engine: Engine) -> None:
     """
     if device == "cpu":
         return
-    if not re.fullmatch(r"cuda(:\d+)?", device):
-        raise InputError("device", repr(device), "cpu, cuda, cuda:0, cuda:1, …", "Choose one of these.")
+    _check_name(device)
     if not engine.native:
         step = "Leave device out, or use the native backend."
         raise InputError("device", f"{device} with backend {engine.kind}", "cpu with a foreign backend", step)
+    check_there(device)
+
+
+def _check_name(device: str) -> None:
+    if not isinstance(device, str) or not re.fullmatch(r"cpu|cuda(:[0-9]{1,4})?", device):
+        raise InputError("device", shown_value(device), "cpu, cuda, cuda:0, cuda:1, …", "Choose one of these.")
+
+
+def check_there(device: str) -> None:
+    """Check that this machine has a device.
+
+    Args:
+        device: `cpu`, `cuda` or `cuda:N`.
+
+    Raises:
+        InputError: the device is missing.
+    """
+    _check_name(device)
+    if device == "cpu":
+        return
     import torch
 
     there = torch.cuda.device_count() if torch.cuda.is_available() else 0

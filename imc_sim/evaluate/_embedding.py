@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from imc_sim._errors import InputError
+from imc_sim._errors import InputError, check_positive, check_whole
 from imc_sim.analog import AnalogModel
 from imc_sim.array import Chip, load_chip
 from imc_sim.data import gather_images, load_pool
@@ -107,6 +107,8 @@ def embedding(
 
     Reference: van der Maaten and Hinton, JMLR 9 (2008), computed exactly, with a fixed seed.
     """
+    _check_settings(classes, instances, seed, perplexity)
+    check_whole(number, "embedding, number")
     session, spec = Session.on("cpu"), load_chip(chip)
     asked, data = _as_one_episode(model, task, classes, instances, perplexity)
     stated = session.sized(few_shot(build_task(task, "task"), "a view of features"), model)
@@ -146,6 +148,7 @@ def embedding_grid(
     Returns:
         The panels, row by row.
     """
+    _check_settings(classes, instances, seed, perplexity)
     found: list[Embedding] = []
     for column in dict.fromkeys(panel.column for panel in panels):
         group = []
@@ -155,6 +158,13 @@ def embedding_grid(
                 progress(len(found) + len(group), len(panels))
         found += _arranged(group, perplexity, seed)
     return sorted(found, key=lambda e: [p.row for p in panels].index(e.row))
+
+
+def _check_settings(classes: int, instances: int, seed: int, perplexity: float) -> None:
+    check_whole(classes, "t-SNE, classes", 1)
+    check_whole(instances, "t-SNE, instances", 1)
+    check_whole(seed, "t-SNE, seed", most=2**32 - 1)
+    check_positive(perplexity, "t-SNE, perplexity")
 
 
 def tsne(features: Floats, perplexity: float, seed: int, start: Floats | None = None) -> Floats:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+from imc_sim._errors import InputError
+from imc_sim._quantities import type_of
 from imc_sim.evaluate._accuracy import Accuracy
 from imc_sim.evaluate._attacked_queries import (
     Target,
@@ -58,7 +60,13 @@ def few_shot_accuracy(model: nn.Module, task: FewShotTask, data: FewShotData | N
         model: digital network.
         task: few-shot task.
         data: its images; None: loaded here.
+
+    Raises:
+        InputError: `task` is no few-shot task.
     """
+    if not isinstance(task, FewShotTask):
+        step = "Build it: FewShotTask(dataset='glyphs', split='test')."
+        raise InputError("few_shot_accuracy, task", type_of(task), "a FewShotTask", step)
     with torch.inference_mode(False):  # attacks need gradients
         data = data or FewShotData.load(task)
         features = features_of(model, data.images, task.batch)

@@ -41,7 +41,8 @@ def map_for_card(name: str, chip: Chip, conductances: Path | None = None, chips:
             raise InputError(f"model {card.name!r}", "no inputs", "some, to find the products of the network", step)
         inputs = probe_for(session, name, network, _first_task(session, name))
     measured = None if conductances is None else read_conductances(conductances)
-    chips = chips or (1 if measured is None else chip_count(measured))
+    if chips is None:
+        chips = 1 if measured is None else chip_count(measured)
     mapped = map_model(network, chip, chips, seed=0, inputs=inputs, conductances=measured)
     few_shot = states and isinstance(_first_task(session, name), FewShotTask)
     check_on_chip(mapped.report, few_shot and chip.policy.memory == "crossbar")

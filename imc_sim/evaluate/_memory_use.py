@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from imc_sim import mapping
+from imc_sim._errors import check_whole
 from imc_sim.array import Chip, load_chip
 from imc_sim.data import load_pool
 from imc_sim.evaluate._checks import probed
@@ -45,6 +46,7 @@ def memory_use(model: str, chip: dict[str, Any] | None, task: dict[str, Any], ch
         task: task as plain data.
         chips: number of chips that are evaluated together.
     """
+    check_whole(chips, "memory_use, chips")
     spec, on_chip = build_task(task, "task"), None if chip is None else load_chip(chip)
     cells = 0 if on_chip is None else _cells(*probed(model, task), on_chip, chips)
     if not isinstance(spec, FewShotTask | ClassificationTask):

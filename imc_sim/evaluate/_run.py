@@ -6,10 +6,10 @@ import contextlib
 import functools
 import importlib
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeVar
 
-from imc_sim._errors import InputError
+from imc_sim._errors import InputError, check_whole, shown_value
 from imc_sim._rng import check_seed
 from imc_sim.config import Engine, as_engine
 from imc_sim.evaluate._device import prepare_device
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 #: chips whose features are in memory together
 _CHIPS = 8
+#: largest number of a chip
+_MOST_CHIPS = 2**62
 #: kind of task -> module that evaluates it, which needs torch
 _EVALUATIONS = {"few_shot": "_few_shot", "classification": "_classification"}
 
@@ -81,11 +83,11 @@ def evaluate_chips(
     prepare_device(device)
     what = build_task(task, "task")
     if isinstance(what, FunctionTask):
-        return _scored(model, chip, what, list(chips), seed, engine, device, conductances)
+        return _scored(model, chip, what, _listed(chips), seed, engine, device, conductances)
     if chip is None:
         a, seconds = _digital(_session(device), model, what), time.perf_counter() - started
         return [ChipResult(-1, a.correct, a.total, seconds, {}, a.sample, a.loss)]
-    accuracies, found, costs = _on_chips(model, chip, what, list(chips), seed, engine, device, conductances)
+    accuracies, found, costs = _on_chips(model, chip, what, _listed(chips), seed, engine, device, conductances)
     seconds = (time.perf_counter() - started) / len(accuracies)
     return [
         ChipResult(number, a.correct, a.total, seconds, found.ranges, None, a.loss, found.rows_on, cost=cost)
@@ -120,10 +122,13 @@ def chip_costs(
     if not isinstance(what, FunctionTask):
         found = evaluate_chips(model, chip, sampled_task(what), chips, seed, engine, device, conductances)
         return [result.cost for result in found if result.cost is not None]
+    numbers = _listed(chips)
+    _check_numbers(numbers)
+    check_seed(seed, "evaluate")
     prepare_device(device)
     used = None if engine is None else as_engine(engine)
-    sampled = SampledChips(load_chip(chip), range(chips[0], chips[0] + 1), seed, used, conductances)
-    return cost_chips(_session(device), model, what, sampled, chips)
+    sampled = SampledChips(load_chip(chip), range(numbers[0], numbers[0] + 1), seed, used, conductances)
+    return cost_chips(_session(device), model, what, sampled, numbers)
 
 
 @with_gradients
@@ -184,9 +189,19 @@ def _scored(
     return score_chips(_session(device), model, task, sampled, numbers)
 
 
+def _listed(chips: Sequence[int]) -> list[int]:
+    """Return the numbers of chips."""
+    if isinstance(chips, str) or not isinstance(chips, Iterable):
+        raise InputError("evaluate, chips", shown_value(chips), "numbers of chips, such as [0, 1]", "Set the chips.")
+    return list(chips)
+
+
 def _check_numbers(numbers: list[int]) -> None:
-    if not numbers or min(numbers) < 0:
+    """Raise InputError unless there are numbers of chips."""
+    if not numbers:
         raise InputError("evaluate, chips", numbers, "1 or more numbers of 0 or more", "Set the chips.")
+    for number in numbers:
+        check_whole(number, "evaluate, chips", most=_MOST_CHIPS)
 
 
 @contextlib.contextmanager

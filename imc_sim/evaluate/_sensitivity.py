@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, final
 import numpy as np
 
 from imc_sim._errors import InputError
+from imc_sim._rng import chip_numbers
 from imc_sim._stats import band
 from imc_sim.evaluate._run import evaluate_chips
 
@@ -69,11 +70,12 @@ def layer_sensitivity(
     from imc_sim.array import load_chip
 
     spec = load_chip(chip).to_dict()
+    numbers = chip_numbers(chips, "layer_sensitivity")
     variants = _variants(model, spec, task)
     digital = evaluate_chips(model, None, task, [], 0)[0].accuracy
     rows = []
     for done, (name, variant) in enumerate(variants.items(), 1):
-        found = evaluate_chips(model, variant, task, range(chips), seed)
+        found = evaluate_chips(model, variant, task, numbers, seed)
         rows.append(LayerAccuracy(name, tuple(r.accuracy for r in found), digital))
         if progress is not None:
             progress(done, len(variants))

@@ -10,6 +10,7 @@ from typing import Any, TypeVar, final
 from torch import Tensor, nn
 
 from imc_sim.config import held, is_held
+from imc_sim.evaluate._device import check_there
 from imc_sim.evaluate._episodes import FewShotData, features_of
 from imc_sim.evaluate._held_data import forget_with, refresh_data
 from imc_sim.evaluate._identity import data_of_task, features_digest, network_key
@@ -58,7 +59,10 @@ class Session:
         Args:
             device: `cpu` or `cuda`.
         """
-        return _SESSIONS.setdefault(device, Session(device))
+        if device not in _SESSIONS:
+            check_there(device)
+            _SESSIONS[device] = Session(device)
+        return _SESSIONS[device]
 
     @staticmethod
     def forget_all() -> None:

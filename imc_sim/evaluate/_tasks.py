@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Literal, Self, TypeVar, final
 
 from pydantic import Field, model_validator
 
 from imc_sim._errors import InputError, nearest
+from imc_sim._quantities import type_of
 from imc_sim.config import Spec, build
 from imc_sim.data import AS_THEY_ARE, View, said_labels, stored_name
 from imc_sim.evaluate._function_task import FunctionTask
@@ -234,6 +236,8 @@ def build_task(data: dict[str, Any], where: str) -> Task:
     Raises:
         InputError: names the key that is not valid.
     """
+    if not isinstance(data, Mapping):
+        raise InputError(where, type_of(data), "settings of a task, such as {dataset: glyphs}", "Set the task.")
     kind = data.get("kind", "few_shot")
     if not isinstance(kind, str) or kind not in _KINDS:
         step = f"{nearest(str(kind), _KINDS)}Name a kind of task."

@@ -4,7 +4,7 @@ Studies and training sweeps are built on it: they say what a row is computed fro
 """
 
 from imc_sim.runs._batches import finished_rows
-from imc_sim.runs._executors import EXECUTORS, Executor, make_executor
+from imc_sim.runs._executors import EXECUTORS, Executor, check_executor, make_executor
 from imc_sim.runs._lock import LOCK, FolderLock, holder, is_locked
 from imc_sim.runs._lost_workers import (
     LOSSES,
@@ -56,6 +56,7 @@ __all__ = [
     "RunClock",
     "Status",
     "UnguardedMainError",
+    "check_executor",
     "failure",
     "finished_rows",
     "hash_of",

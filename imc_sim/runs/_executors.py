@@ -13,7 +13,7 @@ from multiprocessing import process
 from pathlib import Path
 from typing import Any, Protocol, final
 
-from imc_sim._errors import InputError, nearest
+from imc_sim._errors import InputError, check_whole, nearest
 from imc_sim.runs._lost_workers import DASK_WORKER_NAME, UNGUARDED_EXIT, WORKER_NAME, UnguardedMainError
 
 
@@ -82,6 +82,23 @@ EXECUTORS: dict[str, Callable[[int | None], Executor]] = {
 }  # fmt: skip
 
 
+def check_executor(name: str, workers: int | None) -> None:
+    """Check the name of an executor and the number of its workers.
+
+    Args:
+        name: name of an executor.
+        workers: number of worker processes; None: one per core.
+
+    Raises:
+        InputError: there is no such executor, or the workers are no whole number of 1 or more.
+    """
+    if not isinstance(name, str) or name not in EXECUTORS:
+        step = f"{nearest(str(name), EXECUTORS)}Choose one of these."
+        raise InputError("executor", repr(name), ", ".join(EXECUTORS), step)
+    if workers is not None:
+        check_whole(workers, "workers", 1, step="Leave it out for one worker a core.")
+
+
 def make_executor(name: str, workers: int | None = None, scheduler: str | None = None) -> Executor:
     """Create the executor of that name.
 
@@ -96,11 +113,7 @@ def make_executor(name: str, workers: int | None = None, scheduler: str | None =
     Raises:
         InputError: unknown name, or options that do not fit together.
     """
-    if name not in EXECUTORS:
-        step = f"{nearest(name, EXECUTORS)}Choose one of these."
-        raise InputError("executor", repr(name), ", ".join(EXECUTORS), step)
-    if workers is not None and workers < 1:
-        raise InputError("workers", workers, "1 or more", "Leave it out for one worker a core.")
+    check_executor(name, workers)
     _check_guard()
     if scheduler is None:
         if name != "inline":

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from time import perf_counter
 from typing import Any, final
 
+from imc_sim._errors import check_positive, check_whole
 from imc_sim._memory import memory_of_machine
 from imc_sim._quantities import number_of, shown_bytes
 from imc_sim._threads import one_thread
@@ -170,6 +171,10 @@ def dry_run(
     Raises:
         InputError: the study is not valid, as for `run`.
     """
+    for count, name in ((workers, "workers"), (batch, "batch"), (probes, "probes")):
+        check_whole(count, name, 1)
+    if budget_s != 0:
+        check_positive(budget_s, "budget_s")
     spec = load_study(study)
     points = points_of(spec)
     if evaluator is evaluate_chips:

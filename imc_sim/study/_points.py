@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from imc_sim._errors import InputError, nearest
+from imc_sim._errors import InputError, check_whole, nearest
 from imc_sim.config import as_engine, canonical_json, digest, find_card, set_path, user_path
 from imc_sim.data import digests_of
 from imc_sim.evaluate import arch_of, weights_digest
@@ -208,8 +208,7 @@ def _completed(settings: dict[str, Any], where: str) -> dict[str, Any]:
     model, seed = settings["model"], settings["seed"]
     if not isinstance(model, str):
         raise InputError(f"{where}, model", repr(model), "the name or path of a model", "Use `imc-sim list models`.")
-    if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
-        raise InputError(f"{where}, seed", repr(seed), "a whole number of 0 or more", "Change the value.")
+    check_whole(seed, f"{where}, seed")
     key = "engine"
     engine = as_engine(chip[key] if settings[key] is None else settings[key], f"{where}, {key}").to_dict()
     tasks = _tasks(settings["task"], settings["chip_task"], where)

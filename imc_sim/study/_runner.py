@@ -16,13 +16,13 @@ from typing import Any, final
 import numpy as np
 
 from imc_sim import evaluate
-from imc_sim._errors import InputError, ResultsWarning, reason_of
+from imc_sim._errors import InputError, ResultsWarning, check_whole, reason_of
 from imc_sim._files import csv_text, write_file
 from imc_sim._memory import memory_of_machine, within_memory
 from imc_sim._quantities import number_of
 from imc_sim.config import user_path
 from imc_sim.evaluate import ChipResult, check_device, chip_costs, evaluate_chips
-from imc_sim.runs import Array, Executor, Row, RunClock, finished_rows, make_executor
+from imc_sim.runs import Array, Executor, Row, RunClock, check_executor, finished_rows, make_executor
 from imc_sim.study._acting import check_acting, of_its_model
 from imc_sim.study._content import keep_content
 from imc_sim.study._memory_use import estimated_memory
@@ -236,8 +236,8 @@ def run(
     """
     spec = load_study(study)
     folder = user_path(out, "out") if out is not None else Path("results") / spec.name
-    if batch < 1:
-        raise InputError("batch", batch, "1 or more", "Leave it out for the usual size.")
+    check_whole(batch, "batch", 1, step="Leave it out for the usual size.")
+    check_executor(executor, workers)
     points = points_of(spec, evaluator_digest(evaluator))
     settings = resolved(spec, points)
     check_folder(folder, settings)

@@ -8,11 +8,11 @@ import pickle
 import sys
 import tempfile
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from imc_sim._errors import InputError, ResultsWarning
+from imc_sim._errors import InputError, ResultsWarning, check_whole, shown_value
 from imc_sim._files import write_file
 from imc_sim.config import Held, held_name, holding_objects
 from imc_sim.study._runner import Progress, run
@@ -78,6 +78,8 @@ def sweep(
     if not callable(score) or not isinstance(axes, Mapping):
         got = f"score of type {type(score).__name__}, axes of type {type(axes).__name__}"
         raise InputError("sweep", got, "a function, and a mapping of paths to values", "Fix the arguments.")
+    if workers is not None:
+        check_whole(workers, "workers", 1)
     model = Held(network, object_digest(network, "sweep, network", version))
     function = Held(score, object_digest(score, "sweep, score", version))
     given = Held(inputs, object_digest(inputs, "sweep, inputs", version))
@@ -105,7 +107,13 @@ def sweep(
 
 def _axis(path: str | tuple[str, ...], values: Sequence[Any]) -> dict[str, Any]:
     """Return the axis of a study for a path of the chip, or paths that are set together."""
-    first, *also = (path,) if isinstance(path, str) else path
+    paths = (path,) if isinstance(path, str) else path
+    if not isinstance(paths, tuple | list) or not paths or not all(isinstance(each, str) for each in paths):
+        step = "Name a setting such as device.programming.sigma, or several in a tuple."
+        raise InputError("sweep, axes", shown_value(path), "paths of the chip's settings", step)
+    if isinstance(values, str) or not isinstance(values, Iterable):
+        raise InputError(f"sweep, axes, {paths[0]}", shown_value(values), "a list of values", "Give a list.")
+    first, *also = paths
     plain = [value.item() if hasattr(value, "item") else value for value in values]  # numbers of NumPy and torch
     return {"path": f"chip.{first}", "also": [f"chip.{each}" for each in also], "values": plain}
 

@@ -13,7 +13,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from imc_sim._errors import InputError, nearest
+from imc_sim._errors import InputError, check_whole, nearest
 from imc_sim._rng import Stream
 
 Rule = Literal["bagging", "A", "B", "C", "D"]
@@ -192,6 +192,5 @@ def _checked(weights: Floats) -> Floats:
 
 
 def _at_least_one(count: int) -> int:
-    if count < 1:
-        raise InputError("boosting, count", count, "1 or more", "Give 1 or more samples.")
+    check_whole(count, "boosting, count", 1)
     return count

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from imc_sim._errors import InputError
+from imc_sim._errors import InputError, shown_value
 from imc_sim._rng import Stream
 from imc_sim.nn import ProductLayer, evaluating, two_valued
 
@@ -118,13 +118,20 @@ class QuadraticTask:
         Args:
             eigenvalues: eigenvalues of H [d], above 0.
             seed: seed of basis and optimum.
+
+        Raises:
+            InputError: eigenvalues that are not above 0.
         """
-        count = len(eigenvalues)
+        values = torch.as_tensor([] if eigenvalues is None else eigenvalues, dtype=torch.float64)
+        if values.ndim != 1 or not len(values) or not bool((values.isfinite() & (values > 0)).all()):
+            step = "Give the eigenvalues of the Hessian."
+            raise InputError("QuadraticTask.random, eigenvalues", shown_value(eigenvalues), "numbers above 0", step)
+        count = len(values)
         drawn = Stream(seed, "quadratic", "basis").normal(count * count, chip=0).reshape(count, count)
         q, r = torch.linalg.qr(torch.from_numpy(drawn).double())
         basis = q * r.diagonal().sign()
         uniform = torch.from_numpy(Stream(seed, "quadratic", "optimum").uniform(count, chip=0)).double()
-        hessian = basis @ torch.diag(torch.tensor(eigenvalues, dtype=torch.float64)) @ basis.mT
+        hessian = basis @ torch.diag(values) @ basis.mT
         return cls((hessian + hessian.mT) / 2, (2 * uniform - 1) * _LARGEST)
 
     def loss(self, w: Tensor) -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -45,6 +46,36 @@ def test_list_survives_a_broken_file(run: Callable, checkpoint: Path) -> None:
     ran = run("list", "chips")
     assert ran.code == 0
     assert "a second 'a'" in next(line for line in ran.out.splitlines() if line.startswith("odd "))
+
+
+@pytest.mark.parametrize("what", ["a folder", "a link that leads nowhere", "a pipe, socket or device"])
+@pytest.mark.parametrize(
+    ("listed", "file", "command"),
+    [
+        ("studies", "studies/odd.yaml", ["run", "odd", "--dry-run"]),
+        ("chips", "device_configs/odd.yaml", ["show", "device", "odd"]),
+        ("models", "models/odd/model.yaml", ["evaluate", "odd"]),
+        ("queues", "studies/queues/odd.yaml", ["train", "--queue", "odd"]),
+    ],
+)
+def test_what_is_no_file_is_named_and_hides_no_others(
+    what: str, listed: str, file: str, command: list[str], run: Callable, checkpoint: Path
+) -> None:
+    before = run("list", listed).out.splitlines()
+    path = checkpoint.parent / file
+    path.parent.mkdir(parents=True)
+    made = {"a folder": path.mkdir, "a pipe, socket or device": lambda: os.mkfifo(path)}
+    made.get(what, lambda: path.symlink_to("nowhere"))()
+    ran = run("list", listed)
+    assert ran.code == 0
+    assert {line.split()[0] for line in ran.out.splitlines()} == {"odd"} | {line.split()[0] for line in before}
+    row = next((line for line in ran.out.splitlines() if line.startswith("odd ")), "")
+    place = f"{path}: got {what}; allowed: the file of a "
+    assert "cannot be read" in row
+    assert place in row
+    ran = run(*command)
+    assert (ran.code, ran.out) == (2, "")
+    assert place in ran.err
 
 
 def test_list_names_families_and_those_that_cannot_be_read(run: Callable, checkpoint: Path) -> None:

@@ -1,0 +1,199 @@
+"""Bad arguments of functions in Python: one error that names the parameter, before anything is computed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import imc_sim as imc
+from imc_sim import InputError, data, device, evaluate, study, train
+from imc_sim.cost import macro_cost
+from tests.fuzz.harness import examine_all
+
+SEEDS: list[Any] = [-1, 1.5, "1", None, True, float("nan"), float("inf"), -(10**30), np.int64(-3), [0], torch.ones(2)]
+COUNTS: list[Any] = [0, -1, 1.5, "2", None, True, [], [0], float("nan"), -(10**400)]
+CHIPS: list[Any] = [*COUNTS, range(0), range(-2, 2), range(3, 1)]
+NUMBERS: list[Any] = [[], [-1], [0, -1], [1.5], ["a"], "ab", 0, None, range(0), [10**30], [None]]
+CHANCES: list[Any] = [-1, 1.5, None, "a", -(10**400)]
+MODEL = "batmann_small_xnor"
+TASK = {"dataset": "glyphs", "split": "test", "episodes": 2}
+STUDY = {"name": "s", "model": MODEL, "chip": "ideal", "chips": {"min": 2}, "task": TASK}
+WEIGHTS = torch.ones(4, 4)
+
+
+def _memory(keys: Any = None, labels: Any = None, queries: Any = None, **settings: Any) -> object:
+    """Write keys to a key memory and search it."""
+    memory = imc.AssociativeMemory(CHIP, **{"dim": 4, **settings})
+    memory.write(torch.ones(2, 4) if keys is None else keys, torch.arange(2) if labels is None else labels)
+    return memory.similarity(torch.ones(1, 4) if queries is None else queries)
+
+
+CHIP = imc.load_chip("rram_hfo2_1t1r")
+CELLS = CHIP.device
+NAN = torch.full((2, 4), float("nan"))
+#: function -> a call of it, and bad values by parameter
+CALLS: dict[str, tuple[Callable[..., object], dict[str, list[Any]]]] = {
+    "Crossbar.program": (
+        lambda **bad: imc.Crossbar.program(WEIGHTS, CHIP, **bad).mvm(torch.ones(1, 4)),
+        {"seed": SEEDS, "chips": CHIPS, "epoch": CHANCES},
+    ),
+    "Crossbar.from_conductance": (
+        lambda **bad: imc.Crossbar.from_conductance(torch.ones(1, 1, 128, 128) * 1e-5, WEIGHTS, CHIP, **bad),
+        {"seed": SEEDS, "chips": [chips for chips in CHIPS if chips is not None]},
+    ),
+    "AssociativeMemory": (_memory, {"seed": SEEDS, "chips": CHIPS, "dim": COUNTS}),
+    "AssociativeMemory.write": (
+        _memory,
+        {
+            "keys": [torch.ones(0, 4), torch.ones(2, 0), torch.ones(4), torch.ones(3, 2, 4), NAN, [[1]]],
+            "labels": [torch.ones(0), torch.tensor([0, -1]), torch.tensor([0.5, 1]), torch.tensor([0, 10**9]), [0, 1]],
+            "queries": [torch.ones(1, 3), torch.ones(4), NAN, [1]],
+        },
+    ),
+    "map_model": (
+        lambda **bad: imc.map_model(torch.nn.Linear(4, 3), CHIP, inputs=torch.randn(9, 4), **bad),
+        {"seed": SEEDS, "chips": CHIPS},
+    ),
+    "macro_cost": (
+        lambda **bad: macro_cost("rram_neurram_core", **bad),
+        {"seed": [*SEEDS, 10**30], "vectors": COUNTS, "inputs": ["x", None]},
+    ),
+    "make_glyphs": (
+        lambda **bad: data.make_glyphs(**{"indices": range(1), "size": 20, **bad}),
+        {"seed": SEEDS, "size": [*COUNTS, 10**6], "indices": [range(-1, 1), None, 1]},
+    ),
+    "sample_episodes": (
+        lambda **bad: data.sample_episodes(
+            **{"pool_shape": (10, 5), "shape": data.EpisodeShape(2, 1, 1), "episodes": 2, "seed": 0, **bad}
+        ),
+        {"seed": SEEDS, "episodes": [0, -1, 1.5, None, range(0), range(-1, 2)]},
+    ),
+    "sample_cells": (
+        lambda **bad: device.sample_cells(**{"device": CELLS, "level": 1, "count": 3, **bad}),
+        {"seed": SEEDS, "level": [-1, 10**6, 1.5, None, CELLS.levels], "count": COUNTS, "chip": CHANCES},
+    ),
+    "Device.program": (
+        lambda **bad: CELLS.program(**{"target": torch.ones(3), "seed": 0, **bad}),
+        {"seed": SEEDS, "chip": CHANCES, "epoch": CHANCES, "target": [None, -torch.ones(1), NAN, torch.tensor([2.0])]},
+    ),
+    "evaluate_chips": (
+        lambda **bad: evaluate.evaluate_chips(
+            **{"model": MODEL, "chip": CHIP.to_dict(), "task": TASK, "chips": [0], "seed": 0, **bad}
+        ),
+        {
+            "seed": SEEDS, "chips": NUMBERS, "device": ["x", None, "cuda:9", "cuda:x"], "engine": ["x", 5],
+            "task": [None, [], "x", {**TASK, "seed": -1}, {**TASK, "episodes": 0}, {**TASK, "way": 10**6}],
+            "model": ["x", None], "chip": [5, "x", {"encoding": 5}],
+        },
+    ),
+    "chip_costs": (
+        lambda **bad: evaluate.chip_costs(
+            **{"model": MODEL, "chip": COSTED.to_dict(), "task": TASK, "chips": [0], "seed": 0, **bad}
+        ),
+        {"seed": SEEDS, "chips": NUMBERS},
+    ),
+    "confusion": (lambda **bad: evaluate.confusion(MODEL, CHIP, TASK, **bad), {"seed": SEEDS, "chips": CHIPS}),
+    "converter_inputs": (
+        lambda **bad: evaluate.converter_inputs(MODEL, CHIP, TASK, **bad),
+        {"seed": SEEDS, "number": [-1, None, 1.5]},
+    ),
+    "cost_for_card": (
+        lambda **bad: evaluate.cost_for_card(MODEL, COSTED, **bad),
+        {"seed": SEEDS, "chips": CHIPS, "images": [0, -1, 1.5, "a"]},
+    ),
+    "embedding": (
+        lambda **bad: evaluate.embedding(MODEL, CHIP, TASK, **{"classes": 2, "instances": 4, "perplexity": 2.0, **bad}),
+        {"seed": SEEDS, "classes": COUNTS, "instances": COUNTS, "number": [-1, None],
+         "perplexity": [0, -1, float("nan"), 1e9, None]},
+    ),
+    "embedding_grid": (
+        lambda **bad: evaluate.embedding_grid(
+            [evaluate.EmbeddingPanel("a", "b", MODEL, TASK)], 2, 4, **{"perplexity": 2.0, **bad}
+        ),
+        {"seed": [*SEEDS, 10**30], "perplexity": [0, -1]},
+    ),
+    "evaluate_card": (
+        lambda **bad: evaluate.evaluate_card(MODEL, CHIP, **bad),
+        {"seed": SEEDS, "chips": [0, -1, 1.5, "2", True], "episodes": [0, -1, 1.5, "a"]},
+    ),
+    "layer_sensitivity": (
+        lambda **bad: evaluate.layer_sensitivity(MODEL, CHIP, TASK, **bad),
+        {"seed": SEEDS, "chips": CHIPS},
+    ),
+    "map_for_card": (lambda **bad: evaluate.map_for_card(MODEL, CHIP, **bad), {"chips": [0, -1, 1.5, "a"]}),
+    "memory_use": (
+        lambda **bad: evaluate.memory_use(MODEL, CHIP.to_dict(), TASK, **bad), {"chips": [-1, None, 1.5]},
+    ),
+    "few_shot_accuracy": (
+        lambda **bad: evaluate.few_shot_accuracy(**{"model": torch.nn.Flatten(), "task": TASK, **bad}),
+        {"task": [None, {}, TASK, 5]},
+    ),
+    "digital_accuracy": (
+        lambda **bad: evaluate.digital_accuracy(**{"model": MODEL, "task": TASK, **bad}),
+        {"device": ["x", "cuda:9"], "task": [None, 5]},
+    ),
+    "run": (
+        lambda **bad: study.run(**{"study": STUDY, "out": FOLDER / "run", **bad}),
+        {"workers": [0, -1, 1.5, "a"], "batch": COUNTS, "executor": ["x", None], "device": ["x", None],
+         "scheduler": ["x", "http://["], "study": [None, 5, [], {}, "x"]},
+    ),
+    "run with processes": (
+        lambda **bad: study.run(STUDY, FOLDER / "run", "process", **bad), {"workers": [0, -1, 1.5, "a"]},
+    ),
+    "dry_run": (
+        lambda **bad: study.dry_run(STUDY, **bad),
+        {"workers": COUNTS, "batch": COUNTS, "probes": COUNTS, "budget_s": [-1, float("nan"), None], "device": ["x"]},
+    ),
+    "sweep": (
+        lambda **bad: study.sweep(
+            **{"network": torch.nn.Linear(4, 3), "chip": CHIP, "axes": {}, "score": lambda n, chip: 1.0,
+               "inputs": torch.randn(6, 4), "out": FOLDER / "sweep", "progress": False, "chips": 2, **bad}
+        ),
+        {"seed": SEEDS, "chips": COUNTS, "workers": [0, -1, 1.5, "a", True], "metric": [None, 5], "better": ["x"],
+         "axes": [None, {"x": [1]}, {"device.programming.sigma": []}, {"device.programming.sigma": 5}, {5: [1]}],
+         "score": [None, 5]},
+    ),
+    "study_embeddings": (
+        lambda **bad: study.study_embeddings("quickstart", **bad), {"seed": SEEDS, "classes": [0, -1, None]},
+    ),
+    "make_executor": (lambda **bad: study.make_executor("process", **bad), {"workers": [0, -1, 1.5, "a", True]}),
+    "pixel_order": (
+        lambda **bad: data.pixel_order(**{"count": 3, "seed": 0, **bad}), {"seed": SEEDS, "count": [-1, None, 1.5]},
+    ),
+    "QuadraticTask.random": (
+        lambda **bad: train.QuadraticTask.random(**{"eigenvalues": [1.0, 2.0], "seed": 0, **bad}),
+        {"seed": SEEDS, "eigenvalues": [[], [-1.0], [0.0], [float("nan")], None]},
+    ),
+    "draw_rows": (
+        lambda **bad: train.draw_rows(**{"weights": np.ones(3), "count": 3, "seed": 0, "epoch": 0, "member": 0, **bad}),
+        {"seed": SEEDS, "count": COUNTS, "weights": [np.zeros(0), np.zeros(3), -np.ones(3)]},
+    ),
+    "bagged_rows": (
+        lambda **bad: train.bagged_rows(**{"count": 3, "seed": 0, "member": 0, **bad}),
+        {"seed": SEEDS, "count": COUNTS},
+    ),
+}  # fmt: skip
+COSTED = imc.load_chip("rram_neurram_core")
+FOLDER = Path()
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_every_bad_argument_is_one_error(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(globals(), "FOLDER", tmp_path)
+    call, bad = CALLS[name]
+
+    def broken(argument: tuple[str, Any]) -> str | None:
+        try:
+            call(**dict([argument]))
+        except InputError as error:
+            return f"more than one line: {error}" if "\n" in str(error) else None
+        except Exception as error:
+            return f"{type(error).__name__}: {error}"[:300]
+        return "taken"
+
+    examine_all(f"arguments of {name}", [(key, value) for key, values in bad.items() for value in values], broken)
