@@ -258,7 +258,9 @@ class _Run:
             return {"id": point.id, **failure(error), "meta": clock.meta(0.0)}
 
         def left_open(point: Point, error: BaseException) -> None:
-            text = f"a training run of case {point.case}, seed {point.seed} is left open: {error}"
+            got = error.got if isinstance(error, InputError) else error
+            text = f"a training run of case {point.case}, seed {point.seed} is left open: {got}. "
+            text += "Take fewer workers, or set a smaller recipe.batch."
             warnings.warn(text, ResultsWarning, stacklevel=2)
 
         batches = deque([point] for point in missing)

@@ -26,6 +26,7 @@ from imc_sim.nn.networks import (
 )
 from imc_sim.nn.store import Arch, ModelCard, save_model
 from imc_sim.runs import read_rows
+from imc_sim.runs._executors import InlineExecutor
 from imc_sim.train import (
     ContinualTrainer,
     EnsembleTrainer,
@@ -251,6 +252,12 @@ def record_training_sweeps() -> dict[str, Any]:
     return short(found)
 
 
+class Wide(InlineExecutor):  # type: ignore[misc]  # final, which nothing enforces
+    """An executor that says that it runs two calls at a time."""
+
+    width = 2
+
+
 def record_rows_of_training_sweeps() -> dict[str, Any]:
     """Stored rows, messages and what is trained again where runs of a sweep fail or run out of memory."""
     found: dict[str, Any] = {}
@@ -289,6 +296,10 @@ def record_rows_of_training_sweeps() -> dict[str, Any]:
             told.clear()
             status = sweep_status(at / "out").to_dict()
             found[f"{name}, status"] = {k: v for k, v in status.items() if k not in ("folder", "rate_per_s", "eta_s")}
+        steps: list[Any] = []
+        with mock.patch.object(_sweep, "make_executor", return_value=Wide()):
+            rows = run_trainings(swept, at / "wide", progress=lambda text: lambda *each: steps.append((text, *each)))
+        found["wide"] = [sorted(str(row["row"]) for row in rows), steps]
     found["warned"] = texts
     rows = [{"state": "failed"}, {"state": "failed", "error": "e"}, {"state": "done"}, {"state": "done", "row": {}},
             {"state": "done", "row": {"a": "b"}}, {"state": "x", "row": {"a": 1}},
