@@ -42,6 +42,7 @@ class Point:
         data: digests of the data that the study reads, by part; see `imc_sim.data.data_digest`.
         evaluator: digest of a function that evaluates chips instead of the package's own.
         conductances: file of measured conductances of layers; None: cells are simulated.
+        place: number of the value on every axis, by which errors find the lines of its settings.
     """
 
     case: str
@@ -57,6 +58,7 @@ class Point:
     data: Mapping[str, str] = field(default_factory=dict)
     evaluator: str | None = None
     conductances: str | None = None
+    place: tuple[int, ...] = field(default=(), compare=False)
 
     @functools.cached_property
     def content(self) -> dict[str, Any]:

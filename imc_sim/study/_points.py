@@ -137,7 +137,7 @@ def _point(
         case.name, tuple((a.path, a.shown(k)) for a, k in zip(study.axes, place, strict=True)), model,
         weights_digest(model), facts["chip"], _located(study, facts["chip_task"]), facts["seed"],
         as_engine(facts["engine"]), _located(study, facts["task"]), arch_of(model),
-        data, conductances=facts["conductances"],
+        data, conductances=facts["conductances"], place=place,
     )  # fmt: skip
 
 

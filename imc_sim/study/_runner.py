@@ -26,6 +26,7 @@ from imc_sim.runs import Array, Executor, Row, RunClock, check_executor, finishe
 from imc_sim.study._acting import check_acting, of_its_model
 from imc_sim.study._content import keep_content
 from imc_sim.study._memory_use import estimated_memory
+from imc_sim.study._origin import named
 from imc_sim.study._places import Content
 from imc_sim.study._point import Point, Trial, described
 from imc_sim.study._points import completed, points_of, resolved
@@ -282,13 +283,15 @@ def check_study(study: Study, points: list[Point], device: str) -> None:
             step = "Set chips: {min: 1}, use: resample, or repeat: true."
             raise InputError("chips", most, "1 where device.programming.use is cells: one array is one chip", step)
     with evaluate.holding(points[0].data):
-        _check(points, device)
-    check_acting(study, points, of_its_model)
+        _check(study, points, device)
+    with study.origin.naming(f"study {study.name!r}"):
+        check_acting(study, points, of_its_model)
 
 
-def _check(points: list[Point], device: str) -> None:
+def _check(study: Study, points: list[Point], device: str) -> None:
     """Load every distinct task, map every distinct chip without its effects, and pass images through every model."""
     seen: set[str] = set()
+    reduced = "task" if study.chip_task is None else "chip_task"
     for point in points:
         chip = point.chip or {}
         device_of = chip.get("device", {})
@@ -297,17 +300,23 @@ def _check(points: list[Point], device: str) -> None:
             structure["map"] = law
         if not point.engine.native:
             structure = {"engine": point.engine, **chip}  # a foreign backend may reject any setting
-        for key, check in (
-            (f"{point.engine}", lambda p=point: check_device(device, p.engine)),
-            (f"{point.digital_task}", lambda p=point: evaluate.check_task(p.reference().task)),
-            (f"{point.task} {chip.get('policy')}", lambda p=point: evaluate.check_task(p.task, p.chip)),
-            (f"{point.model} {point.digital_task}", lambda p=point: evaluate.check_images(p.model, p.reference().task)),
-            (f"{point.model} {point.task}", lambda p=point: evaluate.check_images(p.model, p.task)),
+        for key, part, check in (
+            (f"{point.engine}", "engine", lambda p=point: check_device(device, p.engine)),
+            (f"{point.digital_task}", "task", lambda p=point: evaluate.check_task(p.reference().task)),
+            (f"{point.task} {chip.get('policy')}", reduced, lambda p=point: evaluate.check_task(p.task, p.chip)),
             (
-                f"{point.model} {structure} {point.conductances}",
+                f"{point.model} {point.digital_task}", "model",
+                lambda p=point: evaluate.check_images(p.model, p.reference().task),
+            ),
+            (f"{point.model} {point.task}", "model", lambda p=point: evaluate.check_images(p.model, p.task)),
+            (
+                f"{point.model} {structure} {point.conductances}", "chip",
                 lambda p=point: p.chip and evaluate.check_mapping(p.model, p.chip, p.engine, p.task, p.conductances),
             ),
-        ):
+        ):  # fmt: skip
             if key not in seen:
                 seen.add(key)
-                check()
+                try:
+                    check()
+                except InputError as error:
+                    raise named(study, error, part, point) from error

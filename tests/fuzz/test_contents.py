@@ -22,7 +22,7 @@ from imc_sim.runs import lines_of
 from imc_sim.study import run
 from imc_sim.study._points import place_keys
 from imc_sim.testing import stand_in_evaluator
-from tests.fuzz.harness import NASTY, check, command, edited, edits, examine, places, with_hole, write
+from tests.fuzz.harness import NASTY, check, command, edited, edits, examine, examine_all, places, with_hole, write
 
 #: what the command line tells of a small study
 SMALL = {
@@ -176,6 +176,8 @@ def test_a_bad_card_of_weights_is_one_error(model: Path, folder: Path) -> None:
         text = with_hole(card, change[0], "HOLE").replace("HOLE", change[1], 1)
         return check(load_model, _model_with(model, folder, raw, text), False)
 
+    spots = [("arch", "args", "bias_init"), ("arch", "args", "width"), ("weights", "sha256")]
+    examine_all("weights, card, known faults", [(spot, bad) for spot in spots for bad in NASTY], broken)
     examine("weights, card", 10, st.tuples(st.sampled_from(list(places(card))), st.sampled_from(NASTY)), broken)
 
 
@@ -201,6 +203,8 @@ def test_a_bad_checkpoint_is_one_error(model: Path, folder: Path) -> None:
         return command(["import", str(folder / "f.pth"), "--arch", "batmann", "--out", str(folder / "mine")])
 
     values = st.tuples(st.sampled_from([*state, "x", 1, ""]), st.sampled_from(CHECKPOINTS), st.booleans())
+    huge = {"fc1.weight": torch.full_like(state["fc1.weight"], 1e36).index_fill_(1, torch.tensor([0]), -1e36)}
+    examine_all("checkpoints, known faults", [("x", {**state, **huge}, True)], broken)
     examine("checkpoints", 10, st.one_of(values, flips), broken)
 
 

@@ -4,19 +4,32 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import re
 import shutil
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import yaml
 from jsonschema import Draft202012Validator
 
 from imc_sim import InputError, ResultsError
 from imc_sim._errors import MissingDataError
 from imc_sim.array import load_chip
 from imc_sim.config import Engine, read_yaml, shipped_content, write_yaml
-from imc_sim.study import _acting, _probe, _runner, _schema, _status, json_schema, load_study, run, study_embeddings
+from imc_sim.study import (
+    _acting,
+    _probe,
+    _runner,
+    _schema,
+    _status,
+    dry_run,
+    json_schema,
+    load_study,
+    run,
+    study_embeddings,
+)  # fmt: skip
 from imc_sim.study._places import Content
 from imc_sim.study._point import Point
 from imc_sim.study._settings import with_value
@@ -93,7 +106,7 @@ def test_a_path_below_derived_is_one_key() -> None:
 
 @pytest.mark.parametrize("batch", [0, -1])
 def test_a_batch_has_one_chip_or_more(batch: int, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=rf"batch: got {batch}; allowed: 1 or more"):
+    with pytest.raises(InputError, match=rf"batch: got {batch}; allowed: a whole number of 1 or more"):
         run(STUDY, tmp_path / "x", batch=batch, evaluator=stand_in_evaluator)
     assert not (tmp_path / "x").exists()
 
@@ -218,7 +231,7 @@ def test_each_distinct_part_of_a_study_is_checked_once(
     others: list[dict[str, Any]], wanted: tuple[int, int, int], checked: list[tuple[str, Any]]
 ) -> None:
     first = point(CHIP.to_dict())
-    _runner._check([first, first, *(dataclasses.replace(first, **each) for each in others)], "cpu")
+    _runner._check(load_study(STUDY), [first, first, *(dataclasses.replace(first, **each) for each in others)], "cpu")
     assert tuple(counts(checked).values()) == wanted
     assert [call for call in checked if call[0] == "cpu"] == [
         ("cpu", kind)
@@ -229,14 +242,14 @@ def test_each_distinct_part_of_a_study_is_checked_once(
 def test_checks_are_of_the_point_itself(checked: list[tuple[str, Any]]) -> None:
     whole, reduced = TASK, TASK | {"way": 2}
     only = point(CHIP.to_dict(), task=reduced, digital_task=whole, conductances="/c.npz")
-    _runner._check([only], "cuda")
+    _runner._check(load_study(STUDY), [only], "cuda")
     assert checked == [
         ("cuda", "native"), ("check_task", (whole,)), ("check_task", (reduced, only.chip)),
         ("check_images", ("m", whole)), ("check_images", ("m", reduced)),
         ("check_mapping", ("m", only.chip, only.engine, reduced, "/c.npz")),
     ]  # fmt: skip
     checked.clear()
-    _runner._check([point().baseline()], "cpu")
+    _runner._check(load_study(STUDY), [point().baseline()], "cpu")
     assert counts(checked) == {"check_task": 2, "check_images": 2, "check_mapping": 0}, "nothing is mapped"
 
 
@@ -345,3 +358,31 @@ def test_a_folder_without_results_is_named_by_what_it_holds(tmp_path: Path, monk
     for name, got in (("none", "no such folder"), ("", r"no study\.resolved\.yaml")):
         with pytest.raises(ResultsError, match=f"got {got}; .*Name the folder that `imc-sim run` wrote"):
             read_study(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    ("changes", "line", "text"),
+    [
+        ({"task": {"way": 500}}, "way: 500", "task.way: got 500"),
+        ({"task": {"queries": 25}}, "task:", "task.query_pool: got 25"),
+        ({"task": {"classes": 3000}}, "classes: 3000", "task.classes: got 3000"),
+        ({"task": {"split": "tset"}}, "split: tset", "task.split (split of glyphs): got 'tset'"),
+        ({"task": {"dataset": "mnist", "size": 32}}, "size: 32", "task.size: got 32"),
+        ({"task": {"size": 7}}, "size: 7", "task.size: got images of 1 x 7 x 7"),
+        ({"cases": [{"name": "a"}, {"name": "b", "set": {"task.way": 600}}]}, "task.way: 600", "task.way: got 600"),
+        ({"axes": [{"path": "task.way", "values": [5, 700]}]}, "- 700", "task.way: got 700"),
+        ({"chip_task": {"way": 800}}, "way: 800", "chip_task.way: got 800"),
+        ({"set": {"chip.encoding": {"kind": "unipolar"}}}, "chip.encoding:", "layer 'features.conv2', encoding"),
+    ],
+)
+def test_what_only_an_evaluation_would_find_names_the_line(changes: dict, line: str, text: str, tmp_path: Path) -> None:
+    task = {"dataset": "glyphs", "split": "test", "episodes": 2}
+    study: dict = {"name": "s", "model": "batmann_small_xnor", "chip": "rram_hfo2_1t1r", "chips": {"min": 2}}
+    study |= {"cases": [{"name": "a"}], **changes, "task": task | changes.get("task", {})}
+    path = tmp_path / "mine.yaml"
+    path.write_text(yaml.safe_dump(study, sort_keys=False), encoding="utf-8")
+    number = next(k for k, each in enumerate(path.read_text(encoding="utf-8").splitlines(), 1) if line in each)
+    for start in (lambda: run(path, tmp_path / "out"), lambda: dry_run(str(path))):
+        with pytest.raises(InputError, match=f"^{re.escape(f'{path}, line {number}: {text}')}"):
+            start()
+    assert not (tmp_path / "out").exists()

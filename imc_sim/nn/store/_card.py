@@ -43,6 +43,8 @@ from imc_sim.nn.store._weights import FORMAT, Header, pack, unpack
 
 #: widths above which the size of a network is compared with its weights before it is built
 _WIDE = 4_096
+#: weights above this may overflow when they are squared
+_HUGE = 1e15
 CARD, WEIGHTS, INPUTS = "model.yaml", "weights.safetensors", "inputs.safetensors"
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 
@@ -340,6 +342,18 @@ def load_state(module: nn.Module, state: dict[str, Tensor], layers: Header, wher
         layer = module.get_submodule(name)
         if isinstance(layer, ProductLayer) and "scale" in entry:
             layer.int8_scale = entry["scale"]
+    _refuse_overflow(module, where)
+
+
+@torch.no_grad()
+def _refuse_overflow(module: nn.Module, where: str) -> None:
+    """Reject finite weights that are too large to be normalised or scaled."""
+    for name, layer in module.named_modules():
+        if isinstance(layer, ProductLayer) and layer.weight.numel() and not layer.weight.is_meta:
+            top = max(abs(float(end)) for end in layer.weight.aminmax())
+            if top > _HUGE and not bool(layer.weight_operand().isfinite().all()):
+                got = f"weights of {name!r} up to {top:.3g}, which overflow"
+                raise CheckpointError(where, got, "weights of usual size", "Use an undamaged copy.")
 
 
 def _renaming(missing: list[str], extra: list[str]) -> str:
