@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import copy
+import hashlib
 import itertools
+import threading
 from collections import deque
 from typing import Any
 from unittest import mock
@@ -14,7 +17,7 @@ from imc_sim.analog import AssociativeMemory, _memory
 from imc_sim.analog._memory import _one_hot
 from imc_sim.analog._site_groups import _joined, _lifted
 from imc_sim.array._plan import Plan
-from imc_sim.config import trusting
+from imc_sim.config import digest, trusting
 from imc_sim.cost import count_search
 from imc_sim.cost._tally import _changes, _driven, _switches
 from imc_sim.device.fit import _reader
@@ -26,10 +29,16 @@ from imc_sim.nn.store import Arch, ModelCard, save_model
 from imc_sim.onnx._load import _fixed_batch, _following_the_batch
 from imc_sim.onnx._network import Input
 from imc_sim.onnx._node import Node
+from imc_sim.runs import _processes, _stored_column
 from imc_sim.runs._batches import _Call, _Queue
+from imc_sim.runs._stored_column import StoredColumn
+from imc_sim.study import _work
+from imc_sim.study._conditions import look_up
+from imc_sim.study._points import _apply
 from tests.recorded.cases_array import CELLS, chip, numbers
+from tests.recorded.cases_cli import content_left_out
 from tests.recorded.cases_cost import COST
-from tests.recorded.made import folder, tried, without
+from tests.recorded.made import folder, tried, warned, without
 from tests.recorded.short import short
 from tests.recorded.stored import made
 
@@ -171,4 +180,79 @@ def record_sizes() -> dict[str, Any]:
             for function in (check_images, lambda m, t: batch_chips(m, chip().to_dict(), 10**6, t)):
                 text = tried(function, str(at / "m"), task)
                 found.setdefault(name, []).append(without(text, at) if isinstance(text, str) else text)
+    return found
+
+
+def record_settings_of_points() -> dict[str, Any]:
+    """Settings of a point after one of them is set; the chip is completed only where that is needed."""
+    found: dict[str, Any] = {}
+    short_chip = {"name": "own", "device": {"g_lrs_S": 1e-4, "g_hrs_S": 1e-6}}
+    changes: list[tuple[Any, str, Any]] = [
+        ("no such chip", "chip", "ideal"), (short_chip, "chip", "ideal"), (short_chip, "chip.device.g_lrs_S", 2e-4),
+        (short_chip, "chip.device.read.sigma", 0.1), ("ideal", "chip.tile.rows", 7), ("ideal", "engine", "memtorch"),
+        ("ideal", "engine.adc_overflow_rate", 0.5), ("no such chip", "engine.kind", "native"), ("ideal", "task.way", 3),
+        ("no such chip", "task.way", 3), ("ideal", "seed", 4), ("ideal", "chipp.tile", 1), ("ideal", "x", 1),
+    ]  # fmt: skip
+    for chip_of, path, value in changes:
+        task = {"way": 5}
+        settings = {"model": "m", "chip": copy.deepcopy(chip_of), "task": task, "engine": None, "seed": 0}
+        text = tried(_apply, settings, path, value, "here")
+        chip_now, engine = settings["chip"], settings["engine"]
+        whole = [len(chip_now), len(chip_now["device"])] if isinstance(chip_now, dict) else chip_now
+        place = [look_up(settings, path), settings["task"], task]
+        engine = engine if not isinstance(engine, dict) else [engine["kind"], engine["adc_overflow_rate"], len(engine)]
+        found[f"{chip_of if isinstance(chip_of, str) else 'short'}, {path}"] = content_left_out(text) if text else [
+            whole, engine, *(place if "engine" not in path else place[1:])
+        ]  # fmt: skip
+    return found
+
+
+def record_stopped_workers() -> dict[str, Any]:
+    """Times after which a worker that is stopped is killed."""
+    found: dict[str, Any] = {}
+    process = mock.Mock(pid=7)
+    courses = {
+        "computes": [(True, 40.0, True)] * 2, "stopped": [(True, 29.9, True), (True, 0.2, True), (True, 30.0, True)],
+        "goes on": [(True, 20.0, True), (True, 1.0, False), (True, 20.0, True)], "idle": [(False, 40.0, True)] * 2,
+        "just long enough": [(True, _processes.STOPPED_S, True)],
+    }  # fmt: skip
+    for name, looks in courses.items():
+        worker: Any = mock.Mock(_held=(process, None), _stopped_s=0.0, _lock=threading.Lock())
+        process.reset_mock()
+        told: list[Any] = []
+        for busy, seconds, is_stopped in looks:
+            worker._busy = busy
+            stopped = name != "computes" and is_stopped
+            with warned() as texts, mock.patch.object(_processes, "_is_stopped", return_value=stopped):
+                _processes._Worker.look(worker, seconds)
+            told.append([process.kill.call_count, worker._stopped_s, *texts])
+        found[name] = told
+    return found
+
+
+def record_columns_in_files() -> dict[str, Any]:
+    """Columns that are read from a file in parts, one value of them, and a file that was changed."""
+    values = np.arange(37, dtype=np.int64) ** 3
+    data = b"head" + values.tobytes() + b"tail"
+    for_reader = lambda content: lambda start, length: content[start : start + length]  # noqa: E731
+    sha256 = hashlib.sha256(values.tobytes()).hexdigest()
+    column = StoredColumn(for_reader(data), 4, values.dtype, 37, sha256, "file")
+    changed = StoredColumn(for_reader(data[:50] + b"x" + data[51:]), 4, values.dtype, 37, sha256, "file")
+    found: dict[str, Any] = {"length": len(column), "items": [column.item(n) for n in (0, 5, 36)]}
+    for size in (16, 100, 2**18):
+        with mock.patch.object(_stored_column, "_BYTES", size):
+            found[f"{size} bytes"] = [bool((column.whole() == values).all()), tried(changed.whole)]
+    return found
+
+
+def record_checks_of_workers() -> dict[str, Any]:
+    """Errors of workers whose models, functions or measured cells are not those of the study."""
+    task = {"kind": "function", "call": "./f.py:score"}
+    found: dict[str, Any] = {
+        "model": [tried(_work._check_model, "m", "weights", "a" * 64, sha) for sha in ("a" * 64, "b" * 64)]
+    }
+    with mock.patch.object(_work, "task_identity", return_value={"a": 1}):
+        found["code"] = [tried(_work._check_code, task, sha) for sha in (digest({"a": 1}), "b" * 64)]
+    with mock.patch.object(_work, "conductances_digest", return_value="a" * 64):
+        found["cells"] = [tried(_work._check_cells, "c.npz", sha) for sha in ("a" * 64, "b" * 64)]
     return found

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from pandas import DataFrame
 
-from imc_sim.plotting import Metric, comparison_data, robustness_data
+from imc_sim.plotting import Metric, comparison_data, comparison_figure, robustness_data
 from imc_sim.report import (
     against_published,
     answer,
@@ -156,6 +156,9 @@ def record_comparisons() -> dict[str, Any]:
         ["a|b", "", "$x$"] * 2,
     )
     found["mixed"] = [cells(data)[0], markdown(data).splitlines(), caption(data)]
+    data.attrs["chance"] = 20.0
+    for name, part in (("chips", data), ("one chip", data[data["chip"] == "chip"]), ("above chance", data.iloc[:1])):
+        found[f"figure, {name}"] = made_figure(comparison_figure, part)
     found["warnings"] = [
         baseline_warnings(robustness_data(STUDIES[name]), STUDIES[name]) for name in ("one axis", "scores", "cases")
     ]

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from imc_sim.device.fit import Table, read_table
-from imc_sim.device.fit._columns import parse_heading, parse_unit, state_name
+from imc_sim.device.fit._columns import named_columns, parse_heading, parse_unit, state_name
 from imc_sim.device.fit._kinds import guess_kind
 from imc_sim.device.fit._reader import cell_numbers
 from tests.recorded.made import folder, tried, without
@@ -63,7 +63,10 @@ def record_headings() -> dict[str, Any]:
     units = ("uS", "kohm", "MΩ", "mV", "GHz", "min", "degC", "fA", "Xs", "ms", "k", "days")
     heads = ("G_LRS (uS)", "R off [kohm]", "level 3 nS", "Vread (V)", "level (uS)", "pulse (us)", "t (K)", "id", "note")
     columns = [parse_heading(k, head, "here") for k, head in enumerate(heads)]
+    texts = ("a=LRS uS", " a b = LRS uS , c=skip,", "R(V=1)=LRS ohm, t=time s", "a", "=b", "a=", "", " , ")
     return {
+        "chosen": [tried(named_columns, text) for text in texts]
+        + [tried(named_columns, {"a": "b"}), named_columns(None)],
         "units": [None if (u := parse_unit(unit)) is None else short(u) for unit in units],
         "values": [u.to_si(np.array([0.25, 250.0, -3.0])).tolist() for unit in units if (u := parse_unit(unit))],
         "names": [state_name(text) for text in ("LRS", "g on", "Level_07", "l2", "off state", "12", "x1")],
