@@ -43,7 +43,7 @@ INNER = {
     "imc_sim.report._settings": "study_settings _study",
     "imc_sim.study._acting": "of_its_model _of_chip _of_model _idle_in_task",
     "imc_sim.study._embeddings": "study_embeddings",
-    "imc_sim.study._point": "data_parts_of",
+    "imc_sim.study._point": "is_calibrated",
     "imc_sim.study._points": "_chip _task _described",
     "imc_sim.study._schema": "_encoding _chip _model _study",
     "imc_sim.study._settings": "_chip",

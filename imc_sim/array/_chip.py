@@ -18,7 +18,18 @@ from imc_sim.array.circuit.driven_rows import needs_density
 from imc_sim.array.circuit.wires import Wires
 from imc_sim.array.encoding.kinds import AnyEncoding
 from imc_sim.array.encoding.multibit import Differential, Sliced
-from imc_sim.config import NATIVE, Engine, Origin, Spec, build, find_content, held_yaml, stored_names, warn_if_shadowed
+from imc_sim.config import (
+    NATIVE,
+    Engine,
+    Origin,
+    Spec,
+    build,
+    find_content,
+    held_yaml,
+    once,
+    stored_names,
+    warn_if_shadowed,
+)
 from imc_sim.device import CONTINUOUS, Device, MapVariation, chip_of_map
 
 Place = Literal["crossbar", "digital", "error"]
@@ -232,7 +243,7 @@ def load_chip(chip: str | os.PathLike[str] | Mapping[str, Any] | Chip) -> Chip:
         return chip
     if isinstance(chip, Mapping):
         where = f"chip {chip.get('name', '<mapping>')!r}"
-        return build(Chip, stored_names(dict(chip), where), where)
+        return once("chip", repr(chip), lambda: build(Chip, stored_names(dict(chip), where), where))
     path = find_content("chip", chip)
     warn_if_shadowed("chip", chip, path)
     with Origin.of(path).naming():

@@ -21,8 +21,10 @@ from imc_sim.config._content import (
 )
 from imc_sim.config._edit import edit_yaml
 from imc_sim.config._engine import NATIVE, Engine, as_engine
+from imc_sim.config._families import copied
 from imc_sim.config._held import Held, held, held_name, holding_objects, is_held
 from imc_sim.config._installation import REINSTALL, is_shipped, missing_files, package_file
+from imc_sim.config._once import once, reading_once
 from imc_sim.config._origin import FileSpec, Origin, Place
 from imc_sim.config._spec import Effect, FolderName, Spec, build, canonical_json, digest, drop_paths, set_path
 from imc_sim.config._stored import SHUFFLED, read_stored, shuffled, stored_file
@@ -50,7 +52,15 @@ from imc_sim.config._user_code import (
     run_code,
     split_code,
 )
-from imc_sim.config._yaml import held_yaml, parse_setting, parse_yaml, read_yaml, write_yaml
+from imc_sim.config._yaml import (
+    held_yaml,
+    parse_setting,
+    parse_written_yaml,
+    parse_yaml,
+    read_text,
+    read_yaml,
+    write_yaml,
+)
 
 __all__ = [
     "ARCHS",
@@ -89,6 +99,7 @@ __all__ = [
     "code_errors",
     "code_of",
     "content_names",
+    "copied",
     "digest",
     "drop_paths",
     "edit_yaml",
@@ -106,12 +117,16 @@ __all__ = [
     "is_shipped",
     "load_function",
     "missing_files",
+    "once",
     "package_file",
     "parse_setting",
+    "parse_written_yaml",
     "parse_yaml",
     "place_of_error",
     "read_stored",
+    "read_text",
     "read_yaml",
+    "reading_once",
     "run_code",
     "run_folder",
     "search_folders",

@@ -19,6 +19,7 @@ from imc_sim.config._families import FAMILY, copied, family_card, family_files, 
 from imc_sim.config._held import held, is_held
 from imc_sim.config._installation import incomplete, missing_files, shipped
 from imc_sim.config._not_a_model import not_a_model
+from imc_sim.config._once import once
 from imc_sim.config._origin import Origin
 from imc_sim.config._yaml import held_yaml
 
@@ -241,6 +242,12 @@ def find_card(name: str | os.PathLike[str]) -> FoundCard:
     if is_held(str(name)):
         data = {"name": name, "weights": {"sha256": held(str(name)).sha256}, "arch": {"name": name, "args": {}}}
         return FoundCard(data, Path(str(name)) / CARD, f"network {name}")
+    found = once("card", str(name), lambda: _found_card(name))
+    return found._replace(data=copied(found.data))
+
+
+def _found_card(name: str | os.PathLike[str]) -> FoundCard:
+    """Return the card that `find_card` copies."""
     path = user_path(name, "model")
     found = _card_at(path)
     for folder in search_folders("model") if found is None else ():

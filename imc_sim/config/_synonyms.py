@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from typing import Any
 
@@ -12,6 +13,7 @@ SYNONYMS = {"adc": "converter", "backend": "engine"}
 _PATH = re.compile(rf"^((?:chip\.)?(?:cost\.)?)({'|'.join(SYNONYMS)})(?=\.|$)")
 
 
+@functools.lru_cache(maxsize=4096)
 def stored_path(path: str) -> str:
     """Return a dotted path with stored names.
 

@@ -110,7 +110,7 @@ def acting_settings(model: str, chip: dict[str, Any], task: dict[str, Any]) -> d
     return mapping.acting_settings(network, load_chip(chip), keys, inputs)
 
 
-def idle_in_task(model: str, chip: dict[str, Any] | None, task: dict[str, Any]) -> frozenset[str]:
+def idle_in_task(model: str, calibrates: bool, task: dict[str, Any]) -> frozenset[str]:
     """Return the paths of settings of the task that change no answer of this model.
 
     The batch acts on norms with statistics of the batch. The seed of a whole split acts on stochastic neurons and on
@@ -118,13 +118,13 @@ def idle_in_task(model: str, chip: dict[str, Any] | None, task: dict[str, Any]) 
 
     Args:
         model: name or path of a model.
-        chip: chip description; None: digital only.
+        calibrates: whether chips are calibrated on training data.
         task: task as plain data.
     """
     spec, network = build_task(task, "task"), Session.on("cpu").model(model)
     if isinstance(spec, FunctionTask):
         return frozenset()
-    calibrates, seeded, attack = chip is not None and load_chip(chip).calibrates, True, None
+    seeded, attack = True, None
     if isinstance(spec, ClassificationTask):
         network, joined = configured(network, spec), False
         seeded = spec.images is not None or calibrates or next(iter(neurons_of(network)), None) is not None

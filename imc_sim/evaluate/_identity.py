@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from imc_sim._errors import InputError
 from imc_sim._files import read_file
-from imc_sim.config import FoundCard, beside, code_of, digest, find_card, is_code, is_onnx
+from imc_sim.config import FoundCard, beside, code_of, digest, find_card, is_code, is_onnx, once
 from imc_sim.data import data_parts
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def weights_digest(model: str) -> str:
     Args:
         model: name or path of a model.
     """
-    return _stated(find_card(model), model)
+    return once("weights", model, lambda: _stated(find_card(model), model))
 
 
 def features_digest(model: str) -> str:
@@ -69,7 +69,10 @@ def network_key(model: str) -> tuple[str, str]:
     Args:
         model: name or path of a model.
     """
-    found = find_card(model)
+    return once("network", model, lambda: _network_key(find_card(model)))
+
+
+def _network_key(found: FoundCard) -> tuple[str, str]:
     return str(found.place), hashlib.sha256(repr([found.data, _arch_of(found)]).encode()).hexdigest()
 
 
@@ -81,7 +84,7 @@ def arch_of(model: str) -> dict[str, Any] | None:
     Args:
         model: name or path of a model.
     """
-    arch = _arch_of(find_card(model))
+    arch = _architecture(model)
     return None if arch["name"] == "batmann" else arch
 
 
@@ -92,7 +95,12 @@ def chips_vary(model: str, chip: Chip) -> bool:
         model: name or path of a model.
         chip: chip description.
     """
-    return chip.varies or _samples_neurons(_arch_of(find_card(model)))
+    return chip.varies or _samples_neurons(_architecture(model))
+
+
+def _architecture(model: str) -> dict[str, Any]:
+    """Return what determines the architecture of a model."""
+    return once("architecture", model, lambda: _arch_of(find_card(model)))
 
 
 def _samples_neurons(arch: Mapping[str, Any]) -> bool:

@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 
 from imc_sim._errors import InputError, nearest
 from imc_sim._quantities import type_of
-from imc_sim.config import Spec, build
+from imc_sim.config import Spec, build, once
 from imc_sim.data import AS_THEY_ARE, View, said_labels, stored_name
 from imc_sim.evaluate._function_task import FunctionTask
 from imc_sim.evaluate._identity import features_digest
@@ -242,7 +242,7 @@ def build_task(data: dict[str, Any], where: str) -> Task:
     if not isinstance(kind, str) or kind not in _KINDS:
         step = f"{nearest(str(kind), _KINDS)}Name a kind of task."
         raise InputError(f"{where}.kind", repr(kind), ", ".join(_KINDS), step)
-    return build(_KINDS[kind], data, where)
+    return once("task", repr(data), lambda: build(_KINDS[kind], data, where))
 
 
 def with_size(task: AnyTask, size: object) -> AnyTask:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import copy
 import functools
 import json
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from imc_sim._errors import InputError
-from imc_sim.config import canonical_json, drop_paths
+from imc_sim.config import canonical_json, copied, drop_paths
 from imc_sim.study._point import PROSE, Point
 from imc_sim.study._spec import Study
 
@@ -107,16 +106,15 @@ def _chip_of(point: Point) -> str:
 
 
 def _of_task(point: Point, network: object) -> dict[str, Any]:
-    idle = _idle_in_task(point.model, _chip_of(point), json.dumps(point.task), network)
-    return drop_paths(copy.deepcopy(point.content["task"]), idle)
+    idle = _idle_in_task(point.model, point.calibrates, json.dumps(point.task), network)
+    return drop_paths(copied(point.content["task"]), idle)
 
 
 @functools.lru_cache(maxsize=1024)
 def _of_chip(chip: str) -> dict[str, Any]:
-    from imc_sim.array import Chip
-    from imc_sim.config import build
+    from imc_sim.array import load_chip
 
-    return build(Chip, json.loads(chip), "chip").acting()
+    return load_chip(json.loads(chip)).acting()
 
 
 @functools.lru_cache(maxsize=1024)
@@ -127,7 +125,7 @@ def _of_model(model: str, chip: str, task: str, _network: object) -> dict[str, A
 
 
 @functools.lru_cache(maxsize=1024)
-def _idle_in_task(model: str, chip: str, task: str, _network: object) -> frozenset[str]:
+def _idle_in_task(model: str, calibrates: bool, task: str, _network: object) -> frozenset[str]:
     from imc_sim.evaluate import idle_in_task
 
-    return idle_in_task(model, json.loads(chip), json.loads(task))
+    return idle_in_task(model, calibrates, json.loads(task))

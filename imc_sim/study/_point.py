@@ -83,10 +83,15 @@ class Point:
         """Return the SHA-256 of `content`."""
         return digest(self.content)
 
+    @functools.cached_property
+    def calibrates(self) -> bool:
+        """Tell whether chips of this point are calibrated on training data."""
+        return is_calibrated(self.chip)
+
     @property
     def own_data(self) -> dict[str, str]:
         """Return the known digests of the data that this point reads."""
-        return {part: self.data[part] for part in data_parts_of(self.task, self.chip) if part in self.data}
+        return {part: self.data[part] for part in data_of_task(self.task, self.calibrates) if part in self.data}
 
     @functools.cached_property
     def cost(self) -> str | None:
@@ -151,8 +156,8 @@ def cost_id(trial: str, cost: str) -> str:
     return digest({"trial": trial, "cost": cost})
 
 
-def data_parts_of(task: dict[str, Any], chip: dict[str, Any] | None) -> tuple[str, ...]:
-    """Return the parts of data sets that a task reads, including the training split if the chip is calibrated."""
+def is_calibrated(chip: dict[str, Any] | None) -> bool:
+    """Return whether a chip is calibrated on training data; the digital network is not."""
     from imc_sim.array import load_chip
 
-    return data_of_task(task, chip is not None and load_chip(chip).calibrates)
+    return chip is not None and load_chip(chip).calibrates

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import copy
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
 from imc_sim._errors import InputError, check_whole, nearest
-from imc_sim.config import as_engine, canonical_json, digest, find_card, set_path, user_path
+from imc_sim.config import as_engine, canonical_json, copied, digest, find_card, once, reading_once, set_path, user_path
 from imc_sim.data import digests_of
-from imc_sim.evaluate import arch_of, weights_digest
+from imc_sim.evaluate import arch_of, data_of_task, weights_digest
 from imc_sim.study._acting import check_acting, check_prices, of_any_model
 from imc_sim.study._axes import grid, grid_size
 from imc_sim.study._conditions import Derived, look_up, matches, paths_in, unknown_path
@@ -19,7 +18,7 @@ from imc_sim.study._content import code_digests, content_of
 from imc_sim.study._kept_files import KeptFiles
 from imc_sim.study._measured import check_measured
 from imc_sim.study._origin import origin_of
-from imc_sim.study._point import SCHEMA, Point, data_parts_of
+from imc_sim.study._point import SCHEMA, Point, is_calibrated
 from imc_sim.study._spec import ROOTS, Case, Study
 
 #: most points of a study; each takes milliseconds to check
@@ -39,7 +38,7 @@ def points_of(study: Study, evaluator: str | None = None) -> list[Point]:
         InputError: names the first point that is not valid, a condition whose path exists nowhere, an axis or case
             that changes no result, or points of different metrics.
     """
-    with study.origin.naming(f"study {study.name!r}"):
+    with reading_once(), study.origin.naming(f"study {study.name!r}"):
         return _points_of(study, evaluator)
 
 
@@ -130,7 +129,8 @@ def _point(
         return None
     if broken is not None:
         raise _with_lines(broken, study, case) from broken
-    parts = [*data_parts_of(facts["task"], facts["chip"]), *data_parts_of(facts["chip_task"], facts["chip"])]
+    calibrates = is_calibrated(facts["chip"])
+    parts = [part for task in ("task", "chip_task") for part in data_of_task(facts[task], calibrates)]
     data |= digests_of(part for part in parts if part not in data)
     model = study.content.locate("model", facts["model"])
     return Point(
@@ -234,7 +234,7 @@ def _apply(settings: dict[str, Any], path: str, value: Any, where: str) -> None:
         own = _chip(settings["chip"], where)["engine"]
         settings["engine"] = as_engine(settings["engine"] or own, f"{where}, {root}").to_dict()
     if path != root and isinstance(settings[root], dict):
-        settings[root] = copy.deepcopy(settings[root])  # it may belong to the study
+        settings[root] = copied(settings[root])  # it may belong to the study
     set_path(settings, path, value, where)
 
 
@@ -247,7 +247,7 @@ def _chip(chip: Any, where: str) -> dict[str, Any]:
         return build(Chip, chip, where=f"{where}, chip").to_dict()
     if not isinstance(chip, str):
         raise InputError(f"{where}, chip", repr(chip), "a name, a path or a mapping", "Use `imc-sim list chips`.")
-    return load_chip(chip).to_dict()
+    return once("named chip", chip, lambda: load_chip(chip).to_dict())
 
 
 def _tasks(task: Any, on_chips: Any, where: str) -> dict[str, dict[str, Any]]:

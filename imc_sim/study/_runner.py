@@ -20,7 +20,7 @@ from imc_sim._errors import InputError, ResultsWarning, check_whole, reason_of
 from imc_sim._files import csv_text, write_file
 from imc_sim._memory import memory_of_machine, within_memory
 from imc_sim._quantities import number_of
-from imc_sim.config import user_path
+from imc_sim.config import reading_once, user_path
 from imc_sim.evaluate import ChipResult, check_device, chip_costs, evaluate_chips
 from imc_sim.runs import Array, Executor, Row, RunClock, check_executor, finished_rows, make_executor
 from imc_sim.study._acting import check_acting, of_its_model
@@ -239,11 +239,12 @@ def run(
     folder = user_path(out, "out") if out is not None else Path("results") / spec.name
     check_whole(batch, "batch", 1, step="Leave it out for the usual size.")
     check_executor(executor, workers)
-    points = points_of(spec, evaluator_digest(evaluator))
-    settings = resolved(spec, points)
-    check_folder(folder, settings)
-    if evaluator is evaluate_chips:
-        check_study(spec, points, device)
+    with reading_once():
+        points = points_of(spec, evaluator_digest(evaluator))
+        settings = resolved(spec, points)
+        check_folder(folder, settings)
+        if evaluator is evaluate_chips:
+            check_study(spec, points, device)
     count = 1 if executor == "inline" else workers or len(os.sched_getaffinity(0))
     memory = estimated_memory(points, evaluator, batch, spec.memory_limit, spec.chips.checkpoints()[-1], count)
     if memory is not None and scheduler is None:
@@ -284,8 +285,8 @@ def check_study(study: Study, points: list[Point], device: str) -> None:
             raise InputError("chips", most, "1 where device.programming.use is cells: one array is one chip", step)
     with evaluate.holding(points[0].data):
         _check(study, points, device)
-    with study.origin.naming(f"study {study.name!r}"):
-        check_acting(study, points, of_its_model)
+        with study.origin.naming(f"study {study.name!r}"):
+            check_acting(study, points, of_its_model)
 
 
 def _check(study: Study, points: list[Point], device: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import shlex
@@ -13,7 +14,7 @@ import numpy as np
 
 from imc_sim._errors import ResultsError
 from imc_sim._files import refuse_link
-from imc_sim.config import Origin, digest, read_yaml, write_yaml
+from imc_sim.config import Origin, copied, digest, parse_written_yaml, read_text, write_yaml
 from imc_sim.data import foreign_digests
 from imc_sim.runs import MISSING, FolderKind, Row, RowStore, read_rows
 from imc_sim.study._costs_file import cost_store_kind, has_costs
@@ -116,12 +117,14 @@ def read_study(folder: Path) -> dict[str, Any]:
     if not path.is_file():
         raise _no_results(folder)
     with Origin.of(path).naming():
-        return _checked(folder, read_yaml(path))
+        return copied(_checked(path, read_text(path)))
 
 
-def _checked(folder: Path, held: dict[str, Any]) -> dict[str, Any]:
+@functools.lru_cache(maxsize=1)  # a run reads its own four times
+def _checked(path: Path, text: str) -> dict[str, Any]:
     """Return the content of study.resolved.yaml if it is valid."""
-    path, schema = folder / STUDY, held.get("schema", 0)
+    held = parse_written_yaml(text, str(path))
+    schema = held.get("schema", 0)
     if not isinstance(schema, int) or schema > SCHEMA:
         got, step = f"results of schema {schema}", "Use a newer imc_sim: the version that wrote them, or a later one."
         raise ResultsError(f"{path}: schema", got, f"schema {SCHEMA} or older", step)

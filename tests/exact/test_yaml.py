@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 
 from imc_sim import InputError
 from imc_sim.array import load_chip
-from imc_sim.config import edit_yaml, find_content, parse_yaml, set_path, write_yaml
+from imc_sim.config import edit_yaml, find_content, parse_written_yaml, parse_yaml, set_path, write_yaml
 from imc_sim.study import load_study
 
 BOMB = "b0: &b0 [x, x, x, x, x, x, x, x, x]\n" + "".join(
@@ -41,14 +42,16 @@ BOMB = "b0: &b0 [x, x, x, x, x, x, x, x, x]\n" + "".join(
         ("a: 1\nb: \x01", "f.yaml, line 2: got the character '\\x01'"),
         (f"a: 1\nb: {'[' * 50}{']' * 50}", "f.yaml, line 2: got values that are nested too deeply; allowed: 50 levels"),
         ("[" * 3000, "f.yaml, line 1: got values that are nested too deeply"),
+        (f"a: {'[' * 30_000}", "f.yaml, line 1: got values that are nested too deeply"),
         ("a: 1\nb: [", "f.yaml, line 2: got while parsing a flow"),
         (f"a: 1\nb: {'[' * 40}{']' * 40}\nc", "f.yaml, line 3: got while scanning a simple key"),
         ("t: &t {x: 1}\nb:\n  <<: *t\n  y: 1\n  y: 2", "f.yaml, line 5: got a second 'y'"),
     ],
 )  # fmt: skip
-def test_invalid_documents_are_one_error(text: str, message: str) -> None:
+@pytest.mark.parametrize("parse", [parse_yaml, parse_written_yaml])
+def test_invalid_documents_are_one_error(text: str, message: str, parse: Callable[[str, str], object]) -> None:
     with pytest.raises(InputError) as error:
-        parse_yaml(text, "f.yaml")
+        parse(text, "f.yaml")
     assert message in str(error.value)
 
 
@@ -67,7 +70,8 @@ def test_text_that_cannot_be_shown_is_refused(text: str, place: str) -> None:
 @pytest.mark.parametrize("text", ["a\nb", "a\tb", "a\u2028b", "\U0001f600", "\u202ea"])
 def test_other_text_is_read_back_as_written(text: str) -> None:
     question = load_study({"name": "x", "model": "m", "chip": "ideal", "task": {}, "question": text}).question
-    assert parse_yaml(write_yaml({"text": question}), "here") == {"text": text}
+    for parse in (parse_yaml, parse_written_yaml):
+        assert parse(write_yaml({"text": question}), "here") == {"text": text}
 
 
 def test_merges_and_aliases_are_read() -> None:
@@ -189,6 +193,12 @@ def paths(data: dict[str, Any], path: str = "") -> dict[str, bool]:
     for key, value in data.items():
         found |= paths(value, f"{path}.{key}") if isinstance(value, dict) else {}
     return found
+
+
+@given(st.dictionaries(st.text("ab:-#,{[&*!|>'\"% \n\u2028é~0.e", min_size=1), TREES, max_size=4))
+def test_both_parsers_read_back_what_was_written(data: dict[str, Any]) -> None:
+    text = write_yaml(data)
+    assert repr(parse_yaml(text)) == repr(parse_written_yaml(text, "here")) == repr(data)
 
 
 @given(*[st.dictionaries(st.sampled_from("abcde"), TREES, min_size=1, max_size=4)] * 2)

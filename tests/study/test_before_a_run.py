@@ -258,15 +258,16 @@ def test_settings_that_act_are_those_of_the_chip_its_backend_and_both_tasks(monk
     monkeypatch.setattr("imc_sim.evaluate.network_key", lambda model: ("key", model))
     monkeypatch.setattr(
         "imc_sim.evaluate.idle_in_task",
-        lambda model, chip, task: (calls.append((model, chip and chip["engine"]["kind"], task["way"])), {"seed"})[1],
+        lambda model, calibrates, task: (calls.append((model, calibrates, task["way"])), {"seed"})[1],
     )
     monkeypatch.setattr(
         "imc_sim.evaluate.acting_settings", lambda model, chip, task: {"of": [chip["engine"]["kind"], task["way"]]}
     )
     task = TASK | {"way": 71, "seed": 3}
-    known = point(CHIP.to_dict(), task=task, digital_task=task | {"way": 72}, engine=FOREIGN)
+    chip = CHIP.replace("converter", {"kind": "auto", "range": "calibrated"}).to_dict()
+    known = point(chip, task=task, digital_task=task | {"way": 72}, engine=FOREIGN)
     found = _acting.of_its_model(known)
-    assert calls == [("m", "memtorch", 71), ("m", None, 72)]
+    assert calls == [("m", True, 71), ("m", False, 72)]
     assert found["chip"] == {"of": ["memtorch", 71]}
     assert ("seed" in found["task"], found["task"]["way"], found["digital"]["way"]) == (False, 71, 72)
     assert _acting.of_its_model(known.baseline())["chip"] is None
