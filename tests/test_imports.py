@@ -41,7 +41,7 @@ INNER = {
     "imc_sim.plotting._cells": "cells_data iv_of_levels",
     "imc_sim.plotting._device": "iv_data",
     "imc_sim.report._settings": "study_settings _study",
-    "imc_sim.study._acting": "of_its_model _of_chip _of_model _idle_in_task",
+    "imc_sim.study._acting": "of_its_model _of_chip _of_model _of_task",
     "imc_sim.study._embeddings": "study_embeddings",
     "imc_sim.study._point": "is_calibrated",
     "imc_sim.study._points": "_chip _task _described",

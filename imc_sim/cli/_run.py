@@ -158,11 +158,11 @@ def _rows(results: Results) -> list[dict[str, str]]:
 
 def _pages(results: Results) -> tuple[Path, Path, str]:
     """Write figures and report; return the first figure, the report and the answer."""
-    from imc_sim.plotting import draw
+    from imc_sim.plotting import figures_of
     from imc_sim.report import conclusion, write_report
 
-    figure = next((path for path in draw(results) if path.suffix == ".png"), results.folder)
-    return figure, write_report(results), conclusion(results)
+    figure = next((results.folder / f"{kind}.png" for kind in figures_of(results)), results.folder)
+    return figure, write_report(results, figures=True), conclusion(results)
 
 
 def comparison_rows(results: Results) -> list[dict[str, str]]:

@@ -10,7 +10,7 @@ from imc_sim.plotting._converter import converter_data, draw_converters, levels_
 from imc_sim.plotting._cost import cost_data, cost_figure, draw_cost, plot_cost
 from imc_sim.plotting._device import draw_device
 from imc_sim.plotting._fgsm import attack_data, draw_fgsm, fgsm_data, fgsm_figure, plot_fgsm
-from imc_sim.plotting._figure import new_figure, save_figure, save_table, style, svg_text
+from imc_sim.plotting._figure import new_figure, save_figure, save_table, style, svg_text, write_drawn
 from imc_sim.plotting._fits import FIT_FIGURES, draw_fit
 from imc_sim.plotting._forgetting import curves_of, draw_forgetting, forgetting_data, forgetting_table
 from imc_sim.plotting._heatmap import heatmap_data, heatmap_figure, plot_heatmap
@@ -104,4 +104,5 @@ __all__ = [
     "tsne_data",
     "tsne_figure",
     "tsne_shares",
+    "write_drawn",
 ]

@@ -104,11 +104,13 @@ def plot_widths(ax: Axes, data: DataFrame, points: list[str]) -> None:
     """Draw the half width of every interval, in grey except for the chosen points, and the target of the study."""
     metric = Metric.shown_in(data)
     least = _ROUNDING if metric.is_share else _ROUNDING * 1e-6 * float(np.abs(numbers(data, "mean")).max())
-    for point, part in data.groupby("point", sort=False, observed=True):
-        part = part[part["half_width"] > least]
+    columns = [data[name].to_numpy() for name in ("chips", "half_width")]
+    for point, rows in data.groupby("point", sort=False, observed=True).indices.items():
+        chips, half = (column[rows] for column in columns)
         chosen = points.index(str(point)) if point in points else None
         colour, width = ("0.75", 0.6) if chosen is None else (f"C{chosen}", 1.2)
-        ax.plot(part["chips"], part["half_width"], color=colour, linewidth=width, marker="", zorder=2 + (width > 1))
+        seen = half > least
+        ax.plot(chips[seen], half[seen], color=colour, linewidth=width, marker="", zorder=2 + (width > 1))
     if data.attrs["target"] is not None:
         mark_level(ax, data.attrs["target"], "stops here", "0.2", 0.9)
     if np.nanmax(numbers(data, "half_width")) > least:

@@ -117,10 +117,17 @@ def save_figure(figure: Figure, stem: Path) -> list[Path]:
     Returns:
         Both paths.
     """
+    write_drawn(figure, stem)
+    return [stem.with_name(f"{stem.name}.{end}") for end in ("png", "svg")]
+
+
+def write_drawn(figure: Figure, stem: Path) -> str:
+    """Write the files of `save_figure`; return the text of stem.svg."""
     png, svg = (stem.with_name(f"{stem.name}.{end}") for end in ("png", "svg"))
     write_file(png, lambda file: figure.savefig(file, format="png", metadata={"Software": None}))
-    write_file(svg, svg_text(figure))
-    return [png, svg]
+    text = svg_text(figure)
+    write_file(svg, text)
+    return text
 
 
 def svg_text(figure: Figure) -> str:

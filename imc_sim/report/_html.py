@@ -8,11 +8,8 @@ import html
 import re
 from collections.abc import Iterable, Sequence
 
-from matplotlib.figure import Figure
-
 from imc_sim._errors import printable
 from imc_sim.config import package_file
-from imc_sim.plotting import svg_text
 
 #: a cell: the text shown, or (the text shown, the sort key)
 Cell = str | tuple[str, float | str]
@@ -59,9 +56,8 @@ def _cell(cell: Cell) -> str:
     return f'<td data-v="{escaped("" if key != key else key)}">{escaped(shown)}</td>'
 
 
-def svg(figure: Figure, name: str, label: str) -> str:
-    """Return a figure as inline SVG; `name` becomes a prefix of its ids, which are then unique on the page."""
-    drawn = svg_text(figure)
+def svg(drawn: str, name: str, label: str) -> str:
+    """Return SVG to stand within the page; `name` becomes a prefix of its ids, which are then unique on the page."""
     drawn = re.sub(r"<!--.*?-->|<metadata>.*?</metadata>", "", drawn[drawn.index("<svg") :], flags=re.DOTALL)
     drawn = re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{name}-", drawn)
     return drawn.replace("<svg ", f'<svg role="img" aria-label="{escaped(label)}" ', 1)

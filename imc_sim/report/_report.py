@@ -17,7 +17,10 @@ from imc_sim.plotting import (
     is_number,
     robustness_data,
     robustness_figure,
+    save_table,
     style,
+    svg_text,
+    write_drawn,
 )
 from imc_sim.report._answer import answer, answers
 from imc_sim.report._baseline import baseline_warnings
@@ -43,20 +46,21 @@ _COMPARE = (
 )
 
 
-def write_report(results: Results) -> Path:
+def write_report(results: Results, figures: bool = False) -> Path:
     """Write report.html into the results folder, a page without external assets.
 
     For a study with published accuracies, or of cases alone, comparison.csv and comparison.md are written too.
 
     Args:
         results: results of the study.
+        figures: whether to write the figures as files too, as `imc_sim.plotting.draw` does, drawn once for both.
 
     Returns:
         The path of the page.
     """
     write_comparison(results)
     path = results.folder / "report.html"
-    write_file(path, page(results))
+    write_file(path, page(results, figures))
     return path
 
 
@@ -72,11 +76,12 @@ def conclusion(results: Results) -> str:
     return " ".join(filter(None, parts))
 
 
-def page(results: Results) -> str:
+def page(results: Results, figures: bool = False) -> str:
     """Return the whole page as text.
 
     Args:
         results: results of the study.
+        figures: whether to write the figures as files into the results folder.
     """
     study, data = results.study, robustness_data(results)
     body = [
@@ -84,7 +89,7 @@ def page(results: Results) -> str:
         f'<p class="question">{escaped(study["question"] or study["summary"])}</p></header>',
         f'<section class="answer"><p class="answer">{escaped(conclusion(results))}</p>{_each(data, results)}</section>',
         _comparison(results),
-        *_figures(results),
+        *_figures(results, figures),
         f"<h2>Table</h2>{_failed(results)}{_table(results)}",
         cost_section(results),
         f"<h2>Settings that differ from defaults</h2>{_settings(study)}",
@@ -113,16 +118,19 @@ def _each(data: DataFrame, results: Results) -> str:
     return f"<ul>{listed}</ul>" if len(found) <= 6 else details(f"Each of {len(found)} cases", f"<ul>{listed}</ul>")
 
 
-def _figures(results: Results) -> list[str]:
-    """Return the figures of the study with their captions and data."""
+def _figures(results: Results, files: bool) -> list[str]:
+    """Return the figures of the study with their captions and data, and write their files."""
     parts = []
     for kind, each in figures_of(results).items():
-        data = each.data(results)
+        data, wide, text = each.data(results), kind == "robustness", ""
+        if files:
+            save_table(data, results.folder / kind)
         with style():
-            wide = kind == "robustness"
-            drawn = svg(
-                robustness_figure(data, 5.6, 3.2) if wide else each.figure(data), kind, f"{kind}: {each.caption}"
-            )
+            if files:
+                text = write_drawn(each.figure(data), results.folder / kind)
+            if wide or not files:
+                text = svg_text(robustness_figure(data, 5.6, 3.2) if wide else each.figure(data))
+        drawn = svg(text, kind, f"{kind}: {each.caption}")
         plate = f'<div class="plate{"" if kind in _WIDE else " narrow"}">{drawn}</div>'
         caption = f"{task_line(results.study)} {each.caption}" if wide else each.caption
         parts.append(f"<figure>{plate}<figcaption>{escaped(caption)}</figcaption>{_data(data, kind)}</figure>")

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import functools
-import json
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from imc_sim._errors import InputError
-from imc_sim.config import canonical_json, copied, drop_paths
+from imc_sim.config import canonical_json, copied, drop_paths, once
 from imc_sim.study._point import PROSE, Point
 from imc_sim.study._spec import Study
 
@@ -84,7 +82,7 @@ def _acting(point: Point, settings: Settings) -> str:
 
 def of_any_model(point: Point) -> dict[str, Any]:
     """Return the settings of the point's chip that affect results with some model; a quick check."""
-    return {"chip": None if point.chip is None else _of_chip(_chip_of(point))}
+    return {"chip": None if point.chip is None else _of_chip(point)}
 
 
 def of_its_model(point: Point) -> dict[str, Any]:
@@ -93,39 +91,32 @@ def of_its_model(point: Point) -> dict[str, Any]:
 
     network, whole = network_key(point.model), point.reference()
     found = {"task": _of_task(point, network), "digital": _of_task(whole, network)}
-    chip = None if point.chip is None else _of_model(point.model, _chip_of(point), json.dumps(point.task), network)
-    return {**found, "chip": chip}
+    return {**found, "chip": None if point.chip is None else _of_model(point, network)}
 
 
-def _chip_of(point: Point) -> str:
-    """Return the chip with the backend of the point, without its prose, as JSON."""
-    if point.chip is None:
-        return "null"
-    chip = {key: value for key, value in point.chip.items() if key not in PROSE}
-    return json.dumps(chip | {"engine": point.engine.to_dict()})
+def _chip_of(point: Point) -> dict[str, Any]:
+    """Return the chip with the backend of the point, without its prose."""
+    chip = {key: value for key, value in (point.chip or {}).items() if key not in PROSE}
+    return chip | {"engine": point.engine.to_dict()}
+
+
+def _of_chip(point: Point) -> dict[str, Any]:
+    from imc_sim.array import load_chip
+
+    return load_chip(_chip_of(point)).acting()
+
+
+def _of_model(point: Point, network: object) -> dict[str, Any]:
+    from imc_sim.evaluate import acting_settings
+
+    chip, task = _chip_of(point), point.task
+    return once("acting", (network, repr([chip, task])), lambda: acting_settings(point.model, chip, task))
 
 
 def _of_task(point: Point, network: object) -> dict[str, Any]:
-    idle = _idle_in_task(point.model, point.calibrates, json.dumps(point.task), network)
-    return drop_paths(copied(point.content["task"]), idle)
-
-
-@functools.lru_cache(maxsize=1024)
-def _of_chip(chip: str) -> dict[str, Any]:
-    from imc_sim.array import load_chip
-
-    return load_chip(json.loads(chip)).acting()
-
-
-@functools.lru_cache(maxsize=1024)
-def _of_model(model: str, chip: str, task: str, _network: object) -> dict[str, Any]:
-    from imc_sim.evaluate import acting_settings
-
-    return acting_settings(model, json.loads(chip), json.loads(task))
-
-
-@functools.lru_cache(maxsize=1024)
-def _idle_in_task(model: str, calibrates: bool, task: str, _network: object) -> frozenset[str]:
     from imc_sim.evaluate import idle_in_task
 
-    return idle_in_task(model, calibrates, json.loads(task))
+    task, calibrates = point.task, point.calibrates
+    key = network, repr(task), calibrates
+    idle = once("idle", key, lambda: idle_in_task(point.model, calibrates, task))
+    return drop_paths(copied(point.content["task"]), idle)

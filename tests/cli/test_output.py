@@ -322,11 +322,11 @@ def test_the_comparison_on_the_screen_has_no_long_columns(monkeypatch: pytest.Mo
 def test_a_run_ends_with_figure_report_and_answer(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("imc_sim.plotting.draw", lambda _: [Path("f/a.csv"), Path("f/a.png")])
-    monkeypatch.setattr("imc_sim.report.write_report", lambda _: Path("f/report.html"))
+    monkeypatch.setattr("imc_sim.plotting.figures_of", lambda _: {"a": None, "b": None})
+    monkeypatch.setattr("imc_sim.report.write_report", lambda results, figures: results.folder / f"report{figures}")
     monkeypatch.setattr("imc_sim.report.conclusion", lambda _: "It holds.")
     _finish(results_of(), Path("f"))
-    assert capsys.readouterr().out.splitlines()[-2:] == ["figure f/a.png, report f/report.html", "It holds."]
+    assert capsys.readouterr().out.splitlines()[-2:] == ["figure f/a.png, report f/reportTrue", "It holds."]
     empty = results_of(rows={"i": {"state": "failed", "error": "odd\nmore"}})
     empty = Results(Path("f"), empty.study, DataFrame(TABLE).iloc[:0], {}, 3, "", rows=empty.rows)
     with pytest.raises(typer.Exit) as stopped:

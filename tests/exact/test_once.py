@@ -14,7 +14,8 @@ from imc_sim.study import load_study, points_of, resolved
 from imc_sim.study._acting import check_acting, of_its_model
 
 STUDY: dict[str, Any] = {
-    "name": "x", "model": "batmann_small_xnor", "chip": "rram_hfo2_1t1r", "task": {"dataset": "glyphs", "split": "test"},
+    "name": "x", "model": "batmann_small_xnor", "chip": "rram_hfo2_1t1r",
+    "task": {"dataset": "glyphs", "split": "test"},
     "axes": [{"path": "chip.device.programming.sigma", "values": [0.1, 0.2, 0.3, 0.4]}],
 }  # fmt: skip
 

@@ -206,11 +206,10 @@ def record_parts_of_pages() -> dict[str, Any]:
         for line in re.sub(r"<style>.*?</style>|<script>.*?</script>", "", page_text, flags=re.DOTALL).splitlines()
         if line
     ]
-    from imc_sim.plotting import style
-    from imc_sim.plotting._figure import new_figure
+    from imc_sim.plotting import new_figure, style, svg_text
 
     with style():
-        image = svg(new_figure()[0], "name", "a <label>")
+        image = svg(svg_text(new_figure()[0]), "name", "a <label>")
     found["svg"] = [
         image[:60],
         "<metadata" in image,

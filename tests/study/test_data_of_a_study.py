@@ -273,7 +273,8 @@ def test_features_come_from_the_data_of_the_results(tmp_path: Path, monkeypatch:
     few_shot = {"dataset": "glyphs", "split": "test", "episodes": 2}
     study_data = {"name": "t", "model": "batmann_small_xnor", "chip": "ideal", "task": few_shot, "chips": {"min": 1}}
     found = {"glyphs test": "1" * 64}
-    monkeypatch.setattr(_point, "data_of_task", lambda *_: tuple(found))
+    for module in (_point, _points):
+        monkeypatch.setattr(module, "data_of_task", lambda *_: tuple(found))
     monkeypatch.setattr(_points, "digests_of", lambda parts: {part: found[part] for part in parts})
     results = run(study_data, tmp_path / "out", evaluator=stand_in_evaluator)
     assert results.study["data"] == found
