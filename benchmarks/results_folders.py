@@ -26,12 +26,13 @@ from typing import Any
 
 import numpy as np
 import yaml
+from matplotlib.ticker import NullFormatter
 from pandas import DataFrame
 from peers._environments import Peer, install
 
 from imc_sim._files import write_file
 from imc_sim.evaluate import ChipResult
-from imc_sim.plotting._figure import legend_below, new_panels, save_table, style
+from imc_sim.plotting._figure import LogLabels, legend_below, new_panels, save_table, style
 from imc_sim.runs import Row, RunClock
 from imc_sim.study import load_study, points_of, resolved
 from imc_sim.study._point import Point
@@ -134,6 +135,11 @@ def of_size(home: Path, rows: int, pythons: dict[str, str], limit: float) -> Ite
                 break
 
 
+def _power(value: float) -> str:
+    """Return a number, from 10,000 on as a power of ten."""
+    return f"{value:g}" if value < 1e4 else "10" + f"{np.log10(value):.0f}".translate(str.maketrans("456789", "⁴⁵⁶⁷⁸⁹"))
+
+
 def plot(table: DataFrame, stem: Path) -> Path:
     """Draw what grows with the number of trials: works of this package first, then all stores."""
     with style():
@@ -149,9 +155,12 @@ def plot(table: DataFrame, stem: Path) -> Path:
                 rows = table[(table.store == store) & (table.work == work)]
                 panel.plot(rows["rows"], rows[column], color=colour, marker=marker, markersize=3, label=name)
             panel.set_ylabel(label)
+        panels[0].set_ylim(top=30 * panels[0].get_ylim()[1])  # room for the legend
         for panel in panels:
-            panel.set_xscale("log")
-            panel.set_yscale("log")
+            for axis, scale in ((panel.xaxis, panel.set_xscale), (panel.yaxis, panel.set_yscale)):
+                scale("log")
+                axis.set_major_formatter(LogLabels(_power))
+                axis.set_minor_formatter(NullFormatter())
             panel.set_xlabel("trials")
         legend_below(panels[1], list(panels[1].get_lines()), ncols=4)
         path = stem.with_suffix(".png")

@@ -21,7 +21,11 @@ _MOST = 2048
 
 @contextlib.contextmanager
 def reading_once() -> Iterator[None]:
-    """Keep what is read and built in the block; files must not be changed within it. Blocks may be nested."""
+    """Keep what is read and built in the block; files must not be changed within it. Blocks may be nested.
+
+    Yields:
+        Nothing.
+    """
     if _KEPT.get() is not None:
         yield
         return

@@ -260,7 +260,10 @@ _parsed = functools.lru_cache(maxsize=64)(parse_yaml)
 
 
 def read_text(path: Path) -> str:
-    """Return the text of the file at `path`.
+    """Return the text of a file.
+
+    Args:
+        path: the file.
 
     Raises:
         InputError: it cannot be read as UTF-8.

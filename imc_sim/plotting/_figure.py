@@ -122,7 +122,15 @@ def save_figure(figure: Figure, stem: Path) -> list[Path]:
 
 
 def write_drawn(figure: Figure, stem: Path) -> str:
-    """Write the files of `save_figure`; return the text of stem.svg."""
+    """Write the files of `save_figure`.
+
+    Args:
+        figure: what is saved.
+        stem: path without its extension.
+
+    Returns:
+        The text of stem.svg.
+    """
     png, svg = (stem.with_name(f"{stem.name}.{end}") for end in ("png", "svg"))
     write_file(png, lambda file: figure.savefig(file, format="png", metadata={"Software": None}))
     text = svg_text(figure)

@@ -57,7 +57,7 @@ def _cell(cell: Cell) -> str:
 
 
 def svg(drawn: str, name: str, label: str) -> str:
-    """Return SVG to stand within the page; `name` becomes a prefix of its ids, which are then unique on the page."""
+    """Return SVG as a part of the page; `name` becomes a prefix of its ids, which are then unique on the page."""
     drawn = re.sub(r"<!--.*?-->|<metadata>.*?</metadata>", "", drawn[drawn.index("<svg") :], flags=re.DOTALL)
     drawn = re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{name}-", drawn)
     return drawn.replace("<svg ", f'<svg role="img" aria-label="{escaped(label)}" ', 1)
