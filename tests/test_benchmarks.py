@@ -40,6 +40,20 @@ def test_growth_measures_every_axis(repository: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_results_folders_are_measured_by_work(repository: Path, tmp_path: Path) -> None:
+    _ran(repository, "benchmarks/results_folders.py", "--smoke", "--out", str(tmp_path))
+    with (tmp_path / "results_folders.csv").open() as file:
+        rows = {(row["store"], row["work"]): row for row in csv.DictReader(file)}
+    works = ["fill", "status", "table", "report", "run", "resume", "add"]
+    assert [work for store, work in rows if store == "imc_sim"] == works
+    assert [work for store, work in rows if store == "sqlite3"] == ["fill", "status", "table", "add"]
+    assert float(rows["sqlite3", "status"]["peak_MB"]) < 30, "nothing else is loaded"
+    assert 30 < float(rows["imc_sim", "status"]["peak_MB"]) < float(rows["imc_sim", "resume"]["peak_MB"])
+    assert all(float(rows[store, "add"]["each_ms"]) > 0.0 for store in ("imc_sim", "sqlite3"))
+    assert (tmp_path / "results_folders.png").stat().st_size > 10_000
+
+
+@pytest.mark.slow
 def test_the_runner_and_the_loop_give_the_same(repository: Path) -> None:
     assert "median" in _ran(repository, "benchmarks/runner.py", "--smoke")
 

@@ -47,7 +47,11 @@ def family_card(file: Path, name: str) -> dict[str, Any]:
 
 
 def copied(data: Any) -> Any:
-    """Return a copy of plain data, several times as fast as `copy.deepcopy`."""
+    """Return a copy of plain data, several times as fast as `copy.deepcopy`.
+
+    Args:
+        data: mappings and lists of values that do not change.
+    """
     if isinstance(data, dict):
         return {key: copied(value) for key, value in data.items()}
     return [copied(each) for each in data] if isinstance(data, list) else data

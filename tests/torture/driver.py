@@ -1,7 +1,9 @@
 """Kill runs, cut the power, fill the disk and run several together; print what was lost. Exit code 1 if anything was.
 
-`python -m tests.torture.driver` takes about ten minutes; `--short` tries a part of the first three experiments.
-It needs Linux and a C compiler: calls that write are counted by `hook.c`, which every process has loaded.
+`python -m tests.torture.driver` takes a quarter of an hour; `--short` tries a part of the first three experiments, and
+names such as `kills` and `power_cuts` choose among them.
+It needs Linux and a C compiler: calls that write are counted by `hook.c`, which every process has loaded. Chips state a
+cost, and a figure is plotted, so that costs.jsonl and figures are written too.
 """
 
 from __future__ import annotations
@@ -24,22 +26,29 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from imc_sim import ResultsError
+from imc_sim import ResultsError, load_chip
+from imc_sim.plotting import STUDY_FIGURES
 from imc_sim.report import write_report
 from imc_sim.runs import _row_index, read_rows
-from imc_sim.study import Results, combine, run, status
+from imc_sim.study import Results, _runner, combine, run, status
 from imc_sim.study._store import read_study
 from imc_sim.study._trials_file import STUDY, TRIALS, rules_of
-from imc_sim.testing import stand_in_evaluator
 from imc_sim.testing._stand_in import SLOW
 from tests.torture.power import build, calls_of, states_of
+from tests.torture.priced import price_chips, priced_evaluator
 
 COUNT, KILL_BEFORE, KILL_HALF, FULL = 1, 2, 3, 5
+CHIP = load_chip("rram_hfo2_1t1r").to_dict()
+COST = {"technology_m": "90 nm", "supply_V": 1.2, "read_pulse_s": "6.5 ns", "lines": {"capacitance_F": "34 fF"}}
 SMALL: dict[str, Any] = {
-    "name": "small", "model": "batmann_5w1s_xnor", "chip": "rram_hfo2_1t1r",
+    "name": "small", "model": "batmann_5w1s_xnor", "chip": CHIP | {"cost": COST},
     "task": {"dataset": "glyphs", "split": "test", "episodes": 5}, "chips": {"min": 3},
     "axes": [{"path": "chip.device.programming.sigma", "values": [0, 0.2]}],
 }  # fmt: skip
+
+
+#: files that are the same in every run; rows and the report hold times
+SAME = ("table.csv", "robustness.csv", "robustness.png", "robustness.svg")
 
 
 @dataclass
@@ -49,14 +58,15 @@ class Row:
     experiment: str
     cases: int = 0
     lost_trials: int = 0
+    lost_costs: int = 0
     unopened_folders: int = 0
-    differing_tables: int = 0
+    differing_files: int = 0
     seconds: float = 0.0
 
     @property
     def failures(self) -> int:
         """Return how much went wrong."""
-        return self.lost_trials + self.unopened_folders + self.differing_tables
+        return self.lost_trials + self.lost_costs + self.unopened_folders + self.differing_files
 
 
 class Torture:
@@ -73,8 +83,10 @@ class Torture:
         self.is_short = is_short
         self.random = random.Random(1)
         self.killed_workers = 0
-        whole = run(SMALL, home / "whole", evaluator=stand_in_evaluator, batch=1)
-        self.digest, self.table = whole.digest, (home / "whole" / "table.csv").read_bytes()
+        whole = run(SMALL, home / "whole", evaluator=priced_evaluator, batch=1)
+        write_report(whole, figures=True)
+        self.digest = whole.digest
+        self.files = {name: (home / "whole" / name).read_bytes() for name in SAME}
         self.number = 0
         self.calls = calls_of(self._recorded())
 
@@ -109,9 +121,9 @@ class Torture:
 
         try:
             self.hook.torture_begin(str(self.folder).encode(), how, number, log)
-            results = run(SMALL, self.folder, evaluator=stand_in_evaluator, batch=1, progress=progress)
+            results = run(SMALL, self.folder, evaluator=priced_evaluator, batch=1, progress=progress)
             combine([self.folder], formats=["csv"])
-            write_report(results)
+            write_report(results, figures=True)
         except OSError:
             pass  # a full disk
         except BaseException:
@@ -135,24 +147,33 @@ class Torture:
         return row
 
     def _check(self, folder: Path, reported: int, row: Row) -> None:
-        """Open a folder that was left, go on, and compare with the undisturbed run."""
+        """Open a folder that was left, go on, and compare with the undisturbed run.
+
+        A file that is there before the run goes on is whole, and a trial that is stored has its cost.
+        """
         try:
             if (folder / STUDY).is_file():
                 stored = read_rows(folder / TRIALS, rules_of(read_study(folder))).rows
                 row.lost_trials += max(0, reported - int(stored.has("state", "done").sum()))
                 status(folder)
                 found = Results.load(folder)
+                row.lost_costs += sum(each["chip"] >= 0 for each in found.rows.values()) - len(found.costs)
+                row.differing_files += self._differing(folder, there=True)
                 write_report(found) if len(found.table) else None
             else:
                 row.lost_trials += reported
-            results = run(SMALL, folder, evaluator=stand_in_evaluator)
-            write_report(results)
+            results = run(SMALL, folder, evaluator=priced_evaluator)
+            write_report(results, figures=True)
         except Exception:
             row.unopened_folders += 1
             traceback.print_exc()
             return
-        same = results.digest == self.digest and (folder / "table.csv").read_bytes() == self.table
-        row.differing_tables += not same
+        row.differing_files += self._differing(folder) + (results.digest != self.digest)
+
+    def _differing(self, folder: Path, there: bool = False) -> int:
+        """Return how many files differ from those of the undisturbed run; with `there`, of those that exist."""
+        names = [name for name in SAME if not there or (folder / name).exists()]
+        return sum(_read(folder / name) != self.files[name] for name in names)
 
     def kills(self) -> Row:
         """Kill the run at every call that writes: before it, and in the middle of a write."""
@@ -205,7 +226,7 @@ class Torture:
         try:
             while time.monotonic() < end:
                 with contextlib.suppress(ResultsError):
-                    run(SMALL, folder, evaluator=stand_in_evaluator, batch=1)
+                    run(SMALL, folder, evaluator=priced_evaluator, batch=1)
                     break
                 time.sleep(0.02)
         finally:
@@ -220,7 +241,7 @@ class Torture:
             killer.start()
             os.environ[SLOW] = "0.3"
             try:
-                found = run(SMALL, folder, "process", 2, evaluator=stand_in_evaluator, batch=1)
+                found = run(SMALL, folder, "process", 2, evaluator=priced_evaluator, batch=1)
             finally:
                 stop.set()
                 killer.join()
@@ -243,7 +264,7 @@ class Torture:
 
 
 def _read(path: Path) -> bytes:
-    """Return the content of a file of /proc; empty if it is gone."""
+    """Return the content of a file; empty if it is gone."""
     try:
         return path.read_bytes()
     except OSError:
@@ -272,14 +293,17 @@ def main(arguments: list[str]) -> int:
     hook.torture_begin.argtypes = (ctypes.c_char_p, ctypes.c_int, ctypes.c_long, ctypes.c_int)
     hook.torture_mark.argtypes = (ctypes.c_long,)
     _row_index._WORTH = 1  # an index of a small study too
+    _runner.evaluator_digest, _runner.chip_costs = (lambda _: None), price_chips  # else trials have no cost
+    for kind in STUDY_FIGURES.keys() - {"robustness"}:
+        del STUDY_FIGURES[kind]  # they are written in the same way
     warnings.simplefilter("ignore")
     with tempfile.TemporaryDirectory() as home:
         torture = Torture(hook, Path(home).resolve(), "--short" in arguments)
-        each = (torture.kills, torture.power_cuts, torture.full_disks)
-        each += () if torture.is_short else (torture.runners, torture.workers)
-        rows = [experiment() for experiment in each]
+        each = ("kills", "power_cuts", "full_disks", *(() if torture.is_short else ("runners", "workers")))
+        each = [name for name in each if name in arguments or not set(each) & set(arguments)]
+        rows = [getattr(torture, name)() for name in each]
     print("\n".join(table(rows)))
-    idle = not torture.is_short and not torture.killed_workers
+    idle = "workers" in each and not torture.killed_workers
     if idle:
         print("no worker was killed: the runs ended before", file=sys.stderr)
     return int(idle or any(row.failures for row in rows))
