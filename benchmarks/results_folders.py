@@ -153,10 +153,11 @@ def plot(table: DataFrame, stem: Path) -> Path:
     """Draw what grows with the number of trials: works of this package first, then all stores."""
     with style():
         figure, panels = new_panels(2, 3, 7.2, 4.4)
-        for work, marker in zip(OURS[:-1], "osD^v", strict=True):
+        for work, marker, line in zip(OURS[:-1], "osD^v", ("-", "--", ":", "-.", (0, (4, 1))), strict=True):
             rows = table[(table.store == "imc_sim") & (table.work == work)]
             name = {"table": "CSV", "run": "resume, run()", "resume": "resume, command"}.get(work, work)
-            panels[0].plot(rows["rows"], rows["cpu_s"], marker=marker, markersize=3, label=name)
+            look = {"color": "C0", "marker": marker, "markersize": 3, "linestyle": line, "linewidth": 0.9}
+            panels[0].plot(rows["rows"], rows["cpu_s"], label=name, **look)
         panels[0].set_ylabel("imc_sim (s of processor)")
         panels[0].legend(fontsize=5.5, frameon=False, loc="upper left", labelspacing=0.2)
         for panel, (work, column, label) in zip(panels[1:], PANELS, strict=True):
