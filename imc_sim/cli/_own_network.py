@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -63,6 +64,27 @@ def renamed_pairs(pairs: Sequence[str] | None) -> list[tuple[str, str]]:
 
 
 @contextlib.contextmanager
+def naming_inputs(inputs: Path) -> Iterator[None]:
+    """Name the file of inputs in errors about them, and about a network that does not take them.
+
+    Args:
+        inputs: the file.
+
+    Yields:
+        Nothing.
+    """
+    try:
+        yield
+    except InputError as error:
+        about = re.fullmatch(r"(?:--)?inputs(.*)|(network .*)", error.where)
+        if about is None:
+            raise
+        rest = about[1] or (f", {about[2]}" if about[2] else "")
+        where = f"--inputs {inputs}{rest}"
+        raise type(error)(where, error.got, error.allowed, error.next_step) from error
+
+
+@contextlib.contextmanager
 def model_of(
     model: str, weights: Path | None, inputs: Path | None, pairs: Sequence[str] | None = None,
     rename: Sequence[str] | None = None, prefix: str | None = None,
@@ -99,7 +121,8 @@ def model_of(
 
     with tempfile.TemporaryDirectory(prefix="imc-sim-") as folder, trusting():
         out = Path(folder) / (Path(model).stem if is_onnx(model) else model.rpartition(":")[2])
-        import_checkpoint(
-            weights, model, out, arguments(pairs), inputs=inputs, renames=renamed_pairs(rename), prefix=prefix
-        )
-        yield str(out)
+        with contextlib.nullcontext() if inputs is None else naming_inputs(inputs):
+            import_checkpoint(
+                weights, model, out, arguments(pairs), inputs=inputs, renames=renamed_pairs(rename), prefix=prefix
+            )
+            yield str(out)

@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import http.client
 import queue
+import re
 import shutil
 import tarfile
 import tempfile
@@ -19,7 +20,7 @@ from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any
 
-from imc_sim._errors import InputError
+from imc_sim._errors import HIDDEN, InputError, shown_value
 from imc_sim._files import make_folder, open_regular, publish, regular
 from imc_sim.data._archives import ARCHIVES, Archive
 from imc_sim.data._folders import data_root
@@ -102,13 +103,23 @@ def _keep(name: str, archive: Archive, target: Path) -> None:
 def _url(archive: Archive, mirror: str | None) -> str:
     """Return the address of an archive at its publisher or a mirror."""
     base = archive.base if mirror is None else mirror
-    try:
-        scheme = urllib.parse.urlsplit(base).scheme
-    except ValueError:  # such as http://[
-        scheme = ""
-    if scheme not in {"https", "http", "file"}:
-        raise InputError("mirror", repr(base), "an https, http or file URL", "Give the URL of a folder.")
+    if not _is_address(base):
+        raise InputError("mirror", shown_value(base), "an https, http or file URL", "Give the URL of a folder.")
     return f"{base.rstrip('/')}/{archive.file}"
+
+
+def _is_address(text: object) -> bool:
+    """Tell whether a text is the URL of a host and its port, or of files."""
+    if not isinstance(text, str) or HIDDEN.search(text) or "\n" in text or "\t" in text:
+        return False
+    try:
+        parts = urllib.parse.urlsplit(text)
+        port = parts.port
+        host = (parts.hostname or "").encode("idna").decode("ascii")
+    except ValueError:  # such as http://[, http://host:port and http://a..b
+        return False
+    named = bool(host) and host.strip(".-") != "" and port != 0
+    return named and " " not in text if parts.scheme in {"https", "http"} else parts.scheme == "file"
 
 
 def _download(url: str, part: Path, name: str, target: Path, progress: FetchProgress | None) -> None:
@@ -143,7 +154,7 @@ def _received(url: str) -> Generator[Any, None, None]:
         try:
             with urllib.request.urlopen(url, timeout=_TIMEOUT_S) as response:  # noqa: S310
                 length = response.headers.get("Content-Length")
-                pieces.put(int(length) if length and length.isdecimal() else None)
+                pieces.put(int(length) if re.fullmatch("[0-9]{1,18}", length or "") else None)
                 while not given_up.is_set() and (piece := response.read1(_CHUNK)):
                     pieces.put(piece)
             pieces.put(b"")

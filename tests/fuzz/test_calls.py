@@ -23,6 +23,12 @@ CHANCES: list[Any] = [-1, 1.5, None, "a", -(10**400)]
 MODEL = "batmann_small_xnor"
 TASK = {"dataset": "glyphs", "split": "test", "episodes": 2}
 STUDY = {"name": "s", "model": MODEL, "chip": "ideal", "chips": {"min": 2}, "task": TASK}
+MIRRORS: list[Any] = [
+    "http://[", "http://", "https:///x", "http://:80", "http://h:99999", "http://h:x", "http://h:0", "http://h/a b",
+    "http://h/\0", "http://h/\n", "http://\udcff", "http://" + "a" * 300, "http://..", "http://a..b", "file:x", "ftp://x",
+    "http:x", "", " ", "//x", "http://h:-1", "http://h:\u0663", "data:,x", "file:///dev/zero", "http://127.0.0.1:1", 5,
+    b"http://x",
+]  # fmt: skip
 WEIGHTS = torch.ones(4, 4)
 
 
@@ -162,6 +168,7 @@ CALLS: dict[str, tuple[Callable[..., object], dict[str, list[Any]]]] = {
         lambda **bad: study.study_embeddings("quickstart", **bad), {"seed": SEEDS, "classes": [0, -1, None]},
     ),
     "make_executor": (lambda **bad: study.make_executor("process", **bad), {"workers": [0, -1, 1.5, "a", True]}),
+    "fetch": (lambda **bad: data.fetch("mnist", FOLDER, **bad), {"mirror": MIRRORS}),
     "pixel_order": (
         lambda **bad: data.pixel_order(**{"count": 3, "seed": 0, **bad}), {"seed": SEEDS, "count": [-1, None, 1.5]},
     ),

@@ -276,16 +276,19 @@ def _saved(path: Path, arrays: list[Any]) -> None:
 def test_bad_inputs_of_a_network_are_one_error(verb: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(folder)
     write(folder / "net.py", NET)
+    torch.save({"fc.weight": torch.tensor([[1.0, -1.0] * 2] * 3), "fc.bias": torch.zeros(3)}, folder / "net.pth")
     chip = {"map": "ideal", "cost": "rram_neurram_core"}[verb]
-    words = [verb, "./net.py:Net", chip, "--inputs"]
+    words = [verb, "./net.py:Net", chip, "--weights", "net.pth", "--inputs"]
 
     def broken(change: tuple[list[int], str, list[tuple[float, bytes, bool]]]) -> str | None:
         numbers, name, bad = change
         _saved(folder / name, [ARRAYS[number] for number in numbers])
         if bad:
             (folder / name).write_bytes(flipped((folder / name).read_bytes(), bad))
-        return command([*words, str(folder / name)], "")
+        return command([*words, str(folder / name)], name)
 
+    arrays = [([number], name, []) for number in range(len(ARRAYS)) for name in ("x.npy", "x.npz")]
+    examine_all(f"inputs of {verb}, known faults", arrays, broken)
     numbers = st.lists(st.integers(0, len(ARRAYS) - 1), min_size=1, max_size=2)
     names = st.sampled_from(["x.npy", "x.npz", "x.pt", "x.safetensors"])
     examine(f"inputs of {verb}", 6, st.tuples(numbers, names, st.one_of(st.just([]), flips)), broken)

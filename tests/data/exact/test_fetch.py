@@ -2,7 +2,9 @@
 
 import hashlib
 import io
+import socket
 import tarfile
+import threading
 import zipfile
 
 import pytest
@@ -120,3 +122,28 @@ def test_the_real_mnist_passes_the_official_checksums(tmp_path, real_root):
     source = real_root("mnist") / "MNIST" / "raw"
     fetch("mnist", tmp_path, mirror=source.as_uri())
     assert everything(tmp_path) == sorted(a.target for a in ARCHIVES["mnist"])
+
+
+@pytest.mark.parametrize(
+    "length",
+    ["x", "-3", "+3", "1e3", "\u0663", "9" * 5000, "99999999999999999999", "", "3\r\nContent-Length: 4", "\xb2"],
+)
+def test_a_length_that_is_no_number_is_not_known(tmp_path, length):
+    content, seen = b"abc", []
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def answer():
+            connection, _ = server.accept()
+            with connection:
+                connection.recv(10_000)
+                head = f"HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n".encode()
+                connection.sendall(head + content)
+
+        thread = threading.Thread(target=answer, daemon=True)
+        thread.start()
+        address = f"http://127.0.0.1:{server.getsockname()[1]}"
+        archive = Archive("f.bin", address, hashlib.md5(content).hexdigest(), "in", None)
+        fetch_archive("set", archive, tmp_path, lambda done, total: seen.append((done, total)))
+        thread.join(10)
+    assert (tmp_path / "in/f.bin").read_bytes() == content
+    assert seen == [(3, 3 if length.startswith("3") else None)]
