@@ -57,7 +57,9 @@ def build_arch(arch: str, args: Mapping[str, Any], folder: Path, where: str = "a
             return made_network(kind, args, where)
         try:
             return kind(**args)
-        except TypeError as error:
+        except InputError:
+            raise
+        except (TypeError, ValueError, ArithmeticError, RuntimeError) as error:  # of Python or torch
             allowed = f"arguments of {kind.__name__} ({error})"
             raise InputError(f"{where}.args", dict(args), allowed, "Fix them.") from error
 
