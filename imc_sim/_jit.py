@@ -7,7 +7,9 @@ import warnings
 from collections.abc import Callable
 from typing import Any
 
+import llvmlite.binding
 from numba import njit
+from numba.core import config
 
 
 def kept_njit(function: Callable[..., Any]) -> Any:
@@ -19,6 +21,15 @@ def kept_njit(function: Callable[..., Any]) -> Any:
             raise
         _say_once()
         return njit(nogil=True)(function)
+
+
+def has_features(wanted: tuple[str, ...]) -> bool:
+    """Tell whether the processor has these features and numba compiles for them."""
+    features = llvmlite.binding.get_host_cpu_features()
+    # NUMBA_CPU_NAME=generic and NUMBA_CPU_FEATURES restrict numba; LLVM aborts the process at any other instruction.
+    restricted = getattr(config, "CPU_FEATURES", None)
+    allowed = None if restricted is None else restricted.split(",")
+    return all(features.get(name, False) and (allowed is None or f"+{name}" in allowed) for name in wanted)
 
 
 @functools.cache

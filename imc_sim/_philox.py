@@ -11,20 +11,25 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import njit
+from llvmlite import ir
+from numba import njit, types
+from numba.extending import intrinsic
 from numpy.typing import NDArray
 
-from imc_sim._jit import kept_njit
+from imc_sim._jit import has_features, kept_njit
 from imc_sim._quantiles import PARTS, TAIL, WIDTH
 from imc_sim._thread_pool import in_thread_pool
 
-#: blocks of four 64-bit numbers that are computed together; they fit a first-level cache
+#: blocks of four 64-bit numbers that one call generates; they fit a first-level cache
 _LANES = 64
 _MULTIPLIERS = np.uint64(0xD2E7470EE14C6C93), np.uint64(0xCA5A826395121157)
 _WEYL = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xBB67AE8584CAA73B)
 _ROUNDS = 10
 _HALF, _LOW = np.uint64(32), np.uint64(0xFFFFFFFF)
 _ONE = np.uint64(1)
+_U64 = ir.IntType(64)
+#: blocks whose state is in registers: 16 of 32 for the widest vectors
+_TOGETHER = 32 if has_features(("avx512f",)) else 8
 #: columns of a table, in the type of table indices
 _WIDTH = np.uint32(WIDTH)
 #: 64-bit numbers generated in one call, and the 16-bit words in them
@@ -39,33 +44,58 @@ def _upper(a: np.uint64, b: np.uint64) -> np.uint64:
     return a1 * b1 + (middle >> _HALF) + ((a0 * b1 + (middle & _LOW)) >> _HALF)
 
 
-@njit(inline="always")
-def _blocks(state: NDArray[np.uint64], first: int, counter: NDArray[np.uint64], key: NDArray[np.uint64]) -> None:
-    """Fill state [4, _LANES] with blocks number first, first + 1, … after the counter."""
-    for i in range(_LANES):
-        state[0, i] = counter[0] + np.uint64(first + i) + _ONE
-        state[1, i], state[2, i], state[3, i] = counter[1], counter[2], counter[3]
-    k0, k1 = key[0], key[1]
-    for _ in range(_ROUNDS):
-        for i in range(_LANES):
-            c0, c1, c2, c3 = state[0, i], state[1, i], state[2, i], state[3, i]
-            state[0, i] = _upper(_MULTIPLIERS[1], c2) ^ c1 ^ k0
-            state[1, i] = _MULTIPLIERS[1] * c2
-            state[2, i] = _upper(_MULTIPLIERS[0], c0) ^ c3 ^ k1
-            state[3, i] = _MULTIPLIERS[0] * c0
-        k0, k1 = k0 + _WEYL[0], k1 + _WEYL[1]
+def _product(b: Any, a: Any, factor: int) -> tuple[Any, Any]:
+    """Return the upper and the lower halves of vectors a times a number: vector units multiply 32 bits by 32."""
+    low, half = (_every(a.type, number) for number in (_LOW, _HALF))
+    f0, f1 = (_every(a.type, number) for number in (factor & int(_LOW), factor >> int(_HALF)))
+    a0, a1 = b.and_(a, low), b.lshr(a, half)
+    first = b.mul(a0, f0)
+    middle = b.add(b.mul(a1, f0), b.lshr(first, half))
+    other = b.add(b.mul(a0, f1), b.and_(middle, low))
+    upper = b.add(b.add(b.mul(a1, f1), b.lshr(middle, half)), b.lshr(other, half))
+    return upper, b.or_(b.shl(other, half), b.and_(first, low))
+
+
+def _every(kind: Any, number: Any) -> Any:
+    """Return the constant vector with one number in every lane."""
+    return ir.Constant(kind, [int(number)] * kind.count)
+
+
+def _mixed(b: Any, one: Any, other: Any, lanes: list[int]) -> Any:
+    """Return chosen lanes of two vectors that are joined."""
+    return b.shuffle_vector(one, other, ir.Constant(ir.VectorType(ir.IntType(32), len(lanes)), lanes))
+
+
+@intrinsic
+def _blocks(typing: Any, out: Any, c0: Any, c1: Any, c2: Any, c3: Any, k0: Any, k1: Any) -> tuple[Any, Any]:
+    """Write `_TOGETHER` blocks after counter (c0, c1, c2, c3) to address `out`; compilers put loops in memory."""
+
+    def write(context: Any, b: Any, signature: Any, arguments: Any) -> Any:
+        out, *counter, k0, k1 = arguments
+        n, kind = _TOGETHER, ir.VectorType(_U64, _TOGETHER)
+        nothing = ir.Constant(kind, ir.Undefined)
+        every = lambda x: _mixed(b, b.insert_element(nothing, x, ir.IntType(32)(0)), nothing, [0] * n)  # noqa: E731
+        c = [every(x) for x in counter]
+        c[0] = b.add(c[0], ir.Constant(kind, [*range(1, n + 1)]))
+        for _ in range(_ROUNDS):
+            (u1, l1), (u0, l0) = _product(b, c[2], int(_MULTIPLIERS[1])), _product(b, c[0], int(_MULTIPLIERS[0]))
+            c = [b.xor(b.xor(u1, c[1]), every(k0)), l1, b.xor(b.xor(u0, c[3]), every(k1)), l0]
+            k0, k1 = (b.add(k, _U64(int(step))) for k, step in zip((k0, k1), _WEYL, strict=True))
+        halves = [_mixed(b, x, y, [k for i in range(n) for k in (i, n + i)]) for x, y in ((c[0], c[1]), (c[2], c[3]))]
+        words = _mixed(b, *halves, [k for i in range(0, 2 * n, 2) for k in (i, i + 1, 2 * n + i, 2 * n + i + 1)])
+        b.store(words, b.inttoptr(out, words.type.as_pointer()), align=8)
+        return context.get_dummy_value()
+
+    return types.void(types.int64, *(types.uint64,) * 6), write
 
 
 @njit
-def fill(
-    words: NDArray[np.uint64], state: NDArray[np.uint64], first: int, counter: NDArray[np.uint64],
-    key: NDArray[np.uint64],
-) -> None:  # fmt: skip
+def fill(words: NDArray[np.uint64], first: int, counter: NDArray[np.uint64], key: NDArray[np.uint64]) -> None:
     """Fill words [WORDS] with those of `_LANES` blocks in order, from block `first` after the counter."""
-    _blocks(state, first, counter, key)
-    for i in range(_LANES):
-        words[4 * i], words[4 * i + 1] = state[0, i], state[1, i]
-        words[4 * i + 2], words[4 * i + 3] = state[2, i], state[3, i]
+    for i in range(0, _LANES, _TOGETHER):
+        number = counter[0] + np.uint64(first + i)
+        out = words.ctypes.data + 32 * i
+        _blocks(out, number, counter[1], counter[2], counter[3], key[0], key[1])  # type: ignore[call-arg]
 
 
 @njit
@@ -114,10 +144,10 @@ def quantiles(
     begin: int, end: int,
 ) -> None:  # fmt: skip
     """Fill out [begin:end] with table entries of these numbers of the stream; begin is a multiple of `DRAWS`."""
-    state, words = np.empty((4, _LANES), np.uint64), np.empty(4 * _LANES, np.uint64)
+    words = np.empty(WORDS, np.uint64)
     each = words.view(np.uint16)
     for first in range(begin, end, len(each)):
-        fill(words, state, first // 16, counter, key)
+        fill(words, first // 16, counter, key)
         here = each[: min(len(each), end - first)]
         for i in range(len(here)):
             out[first + i] = table[np.uint32(here[i])]
@@ -133,10 +163,10 @@ def entries(
     out: NDArray[np.float32], begin: int, end: int,
 ) -> None:  # fmt: skip
     """Fill out [begin:end] with entry (rows[i], number i) of a flat table [rows x WIDTH]; see `quantiles`."""
-    state, words = np.empty((4, _LANES), np.uint64), np.empty(4 * _LANES, np.uint64)
+    words = np.empty(WORDS, np.uint64)
     each = words.view(np.uint16)
     for first in range(begin, end, len(each)):
-        fill(words, state, first // 16, counter, key)
+        fill(words, first // 16, counter, key)
         last = min(first + len(each), end)
         _look_up(table, rows[first:last], each, out[first:last])
         if outermost(each[: last - first]):
@@ -148,13 +178,13 @@ def entries(
 
 @njit
 def _of_line(
-    words: NDArray[np.uint64], state: NDArray[np.uint64], number: int, count: int, counter: NDArray[np.uint64],
+    words: NDArray[np.uint64], number: int, count: int, counter: NDArray[np.uint64],
     key: NDArray[np.uint64],
 ) -> int:  # fmt: skip
     """Fill words with the whole blocks around `count` numbers from `number` on; return how many precede them there."""
     first, skip = number // 16, number % 16
     for batch in range(-(-(skip + count) // DRAWS)):
-        fill(words[WORDS * batch : WORDS * (batch + 1)], state, first + batch * _LANES, counter, key)
+        fill(words[WORDS * batch : WORDS * (batch + 1)], first + batch * _LANES, counter, key)
     return skip
 
 
@@ -204,10 +234,10 @@ def pairs(
     """
     m = units.shape[1]
     batches = -(-(2 * m + 15) // DRAWS)
-    state, words = np.empty((4, _LANES), np.uint64), np.empty(WORDS * batches, np.uint64)
+    words = np.empty(WORDS * batches, np.uint64)
     each, places, bits = words.view(np.uint16), np.empty((2, m), np.uint32), tops.view(np.int32)
     for line in range(begin, end):
-        skip = _of_line(words, state, 2 * m * line, 2 * m, counter, key)
+        skip = _of_line(words, 2 * m * line, 2 * m, counter, key)
         plus, minus, number = each[skip : skip + m], each[skip + m : skip + 2 * m], 2 * m * line
         _places(units[line], plus, minus, places)
         _tails(plus, places[0], number, counter, key)
@@ -246,10 +276,10 @@ def signed(
     """
     m = units.shape[1]
     batches = -(-(m + 15) // DRAWS)
-    state, words = np.empty((4, _LANES), np.uint64), np.empty(WORDS * batches, np.uint64)
+    words = np.empty(WORDS * batches, np.uint64)
     each, places, bits = words.view(np.uint16), np.empty(m, np.uint32), tops.view(np.int32)
     for line in range(begin, end):
-        skip = _of_line(words, state, m * line, m, counter, key)
+        skip = _of_line(words, m * line, m, counter, key)
         _signed_places(units[line], each[skip : skip + m], places)
         _tails(each[skip : skip + m], places, m * line, counter, key)
         bits[line] = _signed(table, units[line], places, out[line])

@@ -9,27 +9,19 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import llvmlite.binding
 from llvmlite import ir
 from numba import types
-from numba.core import cgutils, config
+from numba.core import cgutils
 from numba.extending import intrinsic
 
+from imc_sim._jit import has_features
 from imc_sim.array.circuit.dissection import LANES, VECTOR
 
 _LONG, _DOUBLE, _INT = ir.IntType(64), ir.DoubleType(), ir.IntType(32)
 
 
-def _has_wide_vectors() -> bool:
-    """Tell whether numba compiles for registers of 8 numbers."""
-    restricted = getattr(config, "CPU_FEATURES", None)
-    if restricted is not None:
-        return "+avx512f" in restricted.split(",")
-    return bool(llvmlite.binding.get_host_cpu_features().get("avx512f", False))
-
-
 #: rows of a block of sums, and numbers of one of its up to three vectors: 24 of 32 registers, or 12 of 16
-ROWS = VECTOR if _has_wide_vectors() else VECTOR // 2
+ROWS = VECTOR if has_features(("avx512f",)) else VECTOR // 2
 
 Write = Callable[[Any, Any, Any, Any], Any]
 

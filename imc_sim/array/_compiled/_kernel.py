@@ -22,7 +22,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
-from imc_sim._jit import kept_njit
+from imc_sim._jit import has_features, kept_njit
 from imc_sim._philox import WORDS, fill, outermost, tail
 from imc_sim._thread_pool import in_thread_pool
 from imc_sim.array._compiled import COLUMNS, _tiles
@@ -53,7 +53,7 @@ _ARGUMENTS = (
 
 def supported() -> bool:
     """Check that the processor has the instructions of the block and that numba compiles for them."""
-    return _tiles.has_features(("avx512f", "avx512bw", "avx512vl", "avx512vnni"))
+    return has_features(("avx512f", "avx512bw", "avx512vl", "avx512vnni"))
 
 
 class _Block:
@@ -224,14 +224,14 @@ def _look_up(
 
 @njit
 def _draw(
-    words: NDArray[np.uint64], state: NDArray[np.uint64], vectors: tuple[int, int], columns: int,
-    reads: tuple[int, int], counter: NDArray[np.uint64], key: NDArray[np.uint64],
+    words: NDArray[np.uint64], vectors: tuple[int, int], columns: int, reads: tuple[int, int],
+    counter: NDArray[np.uint64], key: NDArray[np.uint64],
 ) -> None:  # fmt: skip
     """Write the random words of some vectors, from the Philox block of the first one on."""
     first = _place(vectors[0], columns, reads) // 16
     end = _place(vectors[1] - 1, columns, reads) + columns
     for part in range(-(-(end - 16 * first) // (4 * WORDS))):
-        fill(words[WORDS * part : WORDS * (part + 1)], state, first + part * (WORDS // 4), counter, key)
+        fill(words[WORDS * part : WORDS * (part + 1)], first + part * (WORDS // 4), counter, key)
 
 
 @kept_njit
@@ -262,7 +262,7 @@ def run(
     rows = np.empty(_BAND, np.int64)
     normal = np.zeros((_BAND, COLUMNS), np.float32)
     drawn = np.empty(WORDS * (2 + _BAND * (size[1] + 16) // (4 * WORDS)) if noisy else 1, np.uint64)
-    each, state = drawn.view(np.uint16), np.empty((4, WORDS // 4), np.uint64)
+    each = drawn.view(np.uint16)
     gathered, whole = np.zeros((_BAND, width), np.uint8), np.empty((words, _BAND, COLUMNS), np.int32)
     _tiles.begin(width)
     for top in range(begin, end, _BAND):
@@ -273,7 +273,7 @@ def run(
             groups = starts[t + 1] - starts[t]
             _tiles.gather(x.ctypes.data, rows[: bottom - top], offsets[starts[t] : starts[t + 1]], gathered)
             if noisy:
-                _draw(drawn, state, (top, bottom), size[1], reads, counter, keys[t])
+                _draw(drawn, (top, bottom), size[1], reads, counter, keys[t])
             for p in range(panels):
                 place = (starts[t] * panels + p * groups) * words * (4 * COLUMNS)
                 column = t * out.shape[1] + p * COLUMNS

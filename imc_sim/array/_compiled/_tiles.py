@@ -15,14 +15,14 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-import llvmlite.binding
 import numpy as np
 from llvmlite import ir
 from numba import njit, types
-from numba.core import cgutils, config
+from numba.core import cgutils
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
+from imc_sim._jit import has_features
 from imc_sim.array._compiled import COLUMNS
 
 #: vectors and inputs of a tile register
@@ -40,15 +40,6 @@ _CONFIGURATION = [1, *[0] * 15, *[INPUTS, 0] * 8, *[0] * 16, *[VECTORS] * 8, *[0
 _ARCH_PRCTL, _REQUEST, _TILE_DATA = 158, 0x1023, 18
 
 Write = Callable[[Any, Any, Any, Any], Any]
-
-
-def has_features(wanted: tuple[str, ...]) -> bool:
-    """Tell whether the processor has these features and numba compiles for them."""
-    features = llvmlite.binding.get_host_cpu_features()
-    # NUMBA_CPU_NAME=generic and NUMBA_CPU_FEATURES restrict numba; LLVM aborts the process at any other instruction.
-    restricted = getattr(config, "CPU_FEATURES", None)
-    allowed = None if restricted is None else restricted.split(",")
-    return all(features.get(name, False) and (allowed is None or f"+{name}" in allowed) for name in wanted)
 
 
 @functools.cache

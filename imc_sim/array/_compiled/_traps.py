@@ -15,13 +15,12 @@ from imc_sim._thread_pool import in_thread_pool
 
 @njit
 def _low_states(
-    words: NDArray[np.uint64], scratch: NDArray[np.uint64], number: int, counter: NDArray[np.uint64],
-    key: NDArray[np.uint64], count: int,
+    words: NDArray[np.uint64], number: int, counter: NDArray[np.uint64], key: NDArray[np.uint64], count: int
 ) -> NDArray[np.uint32]:  # fmt: skip
     """Return the `count` 32-bit words from draw `number` of the stream on."""
     first, skip = number // 8, number % 8
     for batch in range(-(-2 * (skip + count) // DRAWS)):
-        fill(words[WORDS * batch : WORDS * (batch + 1)], scratch, first + batch * (DRAWS // 16), counter, key)
+        fill(words[WORDS * batch : WORDS * (batch + 1)], first + batch * (DRAWS // 16), counter, key)
     return words.view(np.uint32)[skip : skip + count]
 
 
@@ -45,13 +44,12 @@ def changes(
     """
     sums, traps = inputs.shape
     count = sums * traps
-    scratch = np.empty((4, DRAWS // 16), np.uint64)
     words = np.empty(WORDS * (-(-2 * (count + 8) // DRAWS)), np.uint64)
     value, place = np.empty(count, np.float32), inputs.reshape(-1)
     s0, s1, s2 = steps[0].reshape(-1), steps[1].reshape(-1), steps[2].reshape(-1)
     for vector in range(begin, end):
         read, within = vector // per_read, vector % per_read
-        low = _low_states(words, scratch, 8 * stride * read + within * count, counter, key, count)
+        low = _low_states(words, 8 * stride * read + within * count, counter, key, count)
         drive = x[vector]
         for i in range(count):
             value[i] = drive[np.uint32(place[i])]
