@@ -71,6 +71,7 @@ def _blocks(typing: Any, out: Any, c0: Any, c1: Any, c2: Any, c3: Any, k0: Any, 
     """Write `_TOGETHER` blocks after counter (c0, c1, c2, c3) to address `out`; compilers put loops in memory."""
 
     def write(context: Any, b: Any, signature: Any, arguments: Any) -> Any:
+        """Write the instructions of all rounds."""
         out, *counter, k0, k1 = arguments
         n, kind = _TOGETHER, ir.VectorType(_U64, _TOGETHER)
         nothing = ir.Constant(kind, ir.Undefined)
@@ -212,37 +213,37 @@ def _tails(
 
 
 @njit
-def _differences(table: NDArray[np.float32], places: NDArray[np.uint32], out: NDArray[np.float32]) -> np.int32:
-    """Fill out with differences and return the bits of the largest magnitude, which order like the magnitudes."""
+def _differences(table: NDArray[Any], places: NDArray[np.uint32], out: NDArray[Any]) -> np.int32:
+    """Fill out with differences and return the largest magnitude."""
     for i in range(len(out)):
         out[i] = table[places[0, i]] - table[places[1, i]]
-    bits, top = out.view(np.int32), np.int32(0)
+    top = np.int32(0)
     for i in range(len(out)):
-        top = max(top, bits[i] & np.int32(0x7FFFFFFF))
+        top = max(top, abs(np.int32(out[i])))
     return top
 
 
 @kept_njit
 def pairs(
-    table: NDArray[np.float32], units: NDArray[np.float32], counter: NDArray[np.uint64], key: NDArray[np.uint64],
-    out: NDArray[np.float32], tops: NDArray[np.float32], begin: int, end: int,
+    table: NDArray[Any], units: NDArray[np.float32], counter: NDArray[np.uint64], key: NDArray[np.uint64],
+    out: NDArray[Any], tops: NDArray[np.int32], begin: int, end: int,
 ) -> None:  # fmt: skip
     """Fill rows begin … end of out [n, m]: entry of the positive part of units [n, m] minus that of the negative one.
 
-    Each part has its own random number; words are numbered as in an array [n, 2, m]. tops [n]: the largest
-    magnitude of each row.
+    Entries are whole numbers of 16 or 32 bits. Each part has its own random number; words are numbered as in an array
+    [n, 2, m]. tops [n]: the largest magnitude of each row.
     """
     m = units.shape[1]
     batches = -(-(2 * m + 15) // DRAWS)
     words = np.empty(WORDS * batches, np.uint64)
-    each, places, bits = words.view(np.uint16), np.empty((2, m), np.uint32), tops.view(np.int32)
+    each, places = words.view(np.uint16), np.empty((2, m), np.uint32)
     for line in range(begin, end):
         skip = _of_line(words, 2 * m * line, 2 * m, counter, key)
         plus, minus, number = each[skip : skip + m], each[skip + m : skip + 2 * m], 2 * m * line
         _places(units[line], plus, minus, places)
         _tails(plus, places[0], number, counter, key)
         _tails(minus, places[1], number + m, counter, key)
-        bits[line] = _differences(table, places, out[line])
+        tops[line] = _differences(table, places, out[line])
 
 
 @njit

@@ -91,21 +91,22 @@ class Stream:
         return out
 
     def differences(
-        self, table: NDArray[np.float32], units: NDArray[np.float32], chip: int, epoch: int = 0
-    ) -> tuple[NDArray[np.float32], float] | None:
+        self, table: NDArray[Any], units: NDArray[np.float32], chip: int, epoch: int = 0
+    ) -> tuple[NDArray[Any], int] | None:
         """Return entries of the positive parts of units [n, m] minus those of the negative parts: [n, m].
 
-        Also return the largest magnitude. Words are those of rows in the order [n, 2, m]. None where the count is
+        Also return the largest magnitude. The table [*, WIDTH] and the result are whole numbers of 16 or 32 bits,
+        whose differences must fit. Words are those of rows in the order [n, 2, m]. None where the count is
         small or numba is not installed.
         """
         if 2 * units.size < _LARGE or not compiled():
             return None
         from imc_sim._philox import pairs, pairs_in_pool
 
-        out, tops = np.empty(units.shape, np.float32), np.empty(len(units), np.float32)
+        out, tops = np.empty(units.shape, table.dtype), np.empty(len(units), np.int32)
         arguments = (table.reshape(-1), units, *self.start(chip, epoch), out, tops)
         parallel_for(pairs, pairs_in_pool, arguments, len(units), 2 * units.size * _SECONDS)
-        return out, float(tops.max())
+        return out, int(tops.max())
 
     def signed(
         self, table: NDArray[Any], units: NDArray[Any], chip: int, epoch: int = 0

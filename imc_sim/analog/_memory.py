@@ -12,7 +12,7 @@ from torch import Tensor
 from imc_sim._errors import InputError, check_whole
 from imc_sim._rng import check_seed, chip_numbers
 from imc_sim._tensors import check_usual, real_values
-from imc_sim.array import Chip, Crossbar, DrivenRows, Placement, Rows, count_pulses, load_chip
+from imc_sim.array import Chip, Crossbar, DrivenRows, Placement, Rows, count_pulses, load_chip, signs
 from imc_sim.backends.memtorch import MemTorchCrossbar
 from imc_sim.config import Engine, as_engine
 from imc_sim.nn.similarity import KeyForm, key_form
@@ -67,17 +67,17 @@ class AssociativeMemory:
         Raises:
             InputError: for keys or labels of another shape, or labels that are not whole numbers from 0.
         """
-        keys = self._checked(keys, "keys")
+        self._check_shape(keys, "keys")
         check_usual(labels, "memory.write, labels")
         if labels.shape != (keys.shape[-2],):
             allowed = f"[{keys.shape[-2]}], one label a key"
             raise InputError("memory.write, labels", f"shape {tuple(labels.shape)}", allowed, "Reshape the labels.")
-        values = _one_hot(_classes(labels), keys)
+        formed = self._formed(keys, "keys")
+        values = _one_hot(_classes(labels), formed)
         epoch = self._epoch if epoch is None else epoch
         check_whole(epoch, "memory.write, epoch")
         self._epoch = epoch + 1
         self._crossbars = []  # frees their memory for the new ones, while it is in cache
-        formed = key_form(keys, self.form)
         groups = [(formed, self.chips)]
         if keys.ndim == 3:
             groups = [(formed[c], self.chips[c : c + 1]) for c in range(len(self.chips))]
@@ -95,10 +95,10 @@ class AssociativeMemory:
         """
         if not self.engine.native:
             return  # MemTorch's ADCs take their range from their own inputs
-        keys, queries = self._checked(keys, "keys"), self._checked(queries, "queries")
-        q = key_form(queries, self.form)
+        self._check_shape(keys, "keys")
+        self._check_shape(queries, "queries")
+        formed, q = self._formed(keys, "keys"), self._formed(queries, "queries")
         self.input_limit = float(q.abs().max())
-        formed = key_form(keys, self.form)
         encoding = self.chip.encoding
         placement = Placement.of(self.chip.tile, encoding, self.dim, 1, "memory")
         self.driven_rows = DrivenRows.of(encoding, self.chip.wires, placement, Rows(q))
@@ -128,12 +128,22 @@ class AssociativeMemory:
         """
         if not self._crossbars:
             raise InputError("memory.search", "an empty memory", "a memory with keys", "Call write first.")
+        y = self._products(queries)
+        # By a power of two both are exact, and a product is faster.
+        return y.div_(self.dim) if self.dim & (self.dim - 1) else y.mul_(1 / self.dim)
+
+    def _products(self, queries: Tensor) -> Tensor:
+        """Return the dot products of queries with every key, [chip, batch, n]."""
+        first, *others = self._crossbars
+        if not others and self.engine.native and self.form == "bipolar" and queries.ndim == 2:
+            self._check_shape(queries, "queries", empty=True)
+            rows = Rows.of_signs(queries)
+            if rows is not None:
+                return first.read_all(rows)
         q = self.query_vectors(queries)
-        if len(self._crossbars) == 1:
-            y = self._crossbars[0].mvm(q)
-        else:
-            y = torch.cat([x.mvm(q if q.ndim == 2 else q[c]) for c, x in enumerate(self._crossbars)])
-        return y.div_(self.dim)
+        if not others:
+            return first.mvm(q)
+        return torch.cat([x.mvm(q if q.ndim == 2 else q[c]) for c, x in enumerate(self._crossbars)])
 
     def query_vectors(self, queries: Tensor) -> Tensor:
         """Return queries in the form of the stored keys, as the crossbars take them; shaped as the queries.
@@ -144,7 +154,8 @@ class AssociativeMemory:
         Raises:
             InputError: for queries of another shape, or that are not finite.
         """
-        return key_form(self._checked(queries, "queries", empty=True), self.form)
+        self._check_shape(queries, "queries", empty=True)
+        return self._formed(queries, "queries")
 
     def search(self, queries: Tensor) -> Tensor:
         """Return the similarities summed per class, [chip, batch, ways]; the class of a query has the largest sum.
@@ -183,28 +194,36 @@ class AssociativeMemory:
         return torch.tensor([count_pulses(x.plan, address) for x in self._crossbars for address in x.addresses])
 
     def _programmed(self, keys: Tensor, chips: range, epoch: int) -> Crossbar:
+        """Return the keys in the cells of some chips."""
         if not self.engine.native:
             foreign = MemTorchCrossbar.program(keys, self.chip, chips, self.seed, self.layer, epoch, engine=self.engine)
             return cast("Any", foreign)
-        unit_inputs = self.form == "bipolar"
+        signed = self.form == "bipolar"
         return Crossbar.program(
-            keys, self.chip, chips, self.seed, self.layer, epoch, unit_inputs=unit_inputs, driven=self.driven_rows
-        )
+            keys, self.chip, chips, self.seed, self.layer, epoch, unit_inputs=signed, driven=self.driven_rows,
+            signs=signed,
+        )  # fmt: skip
 
-    def _checked(self, x: Tensor, what: str, empty: bool = False) -> Tensor:
-        """Return keys or queries of this memory's shape as real, finite numbers; `empty` allows none."""
+    def _formed(self, x: Tensor, what: str) -> Tensor:
+        """Return keys or queries in the form of this memory; refuse values that are not finite."""
+        found = signs(x) if self.form == "bipolar" else None
+        return key_form(real_values(x, f"memory, {what}"), self.form) if found is None else found[0]
+
+    def _check_shape(self, x: Tensor, what: str, empty: bool = False) -> None:
+        """Refuse keys or queries that are no real numbers of this memory's shape; `empty` allows none."""
         check_usual(x, f"memory, {what}")
         if x.ndim not in (2, 3) or x.shape[-1] != self.dim or (x.ndim == 3 and x.shape[0] != len(self.chips)):
             allowed = f"[n, {self.dim}] or [{len(self.chips)}, n, {self.dim}]"
             raise InputError(f"memory, {what}", f"shape {tuple(x.shape)}", allowed, f"Reshape the {what}.")
         if not (x.shape[-2] or empty):
             raise InputError(f"memory, {what}", f"no {what}", "1 or more", f"Give at least one of the {what}.")
-        return real_values(x, f"memory, {what}")
 
 
 def _classes(labels: Tensor) -> Tensor:
     """Return labels as int64; those of another type must be whole numbers."""
-    labels = real_values(labels, "memory.write, labels") if labels.is_floating_point() else labels
+    if not labels.is_floating_point():
+        return labels.long()
+    labels = real_values(labels, "memory.write, labels")
     if not torch.equal(labels.long().to(labels.dtype), labels):
         got = f"{labels.dtype} numbers that are not whole"
         raise InputError("memory.write, labels", got, "whole numbers", "Give the number of each key's class.")

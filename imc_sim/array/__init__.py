@@ -4,6 +4,7 @@ from imc_sim.array._chip import Chip, Policy, load_chip
 from imc_sim.array._compiled._product import InputBytes, kernel_name
 from imc_sim.array._compiled._product import why_not as why_not_compiled
 from imc_sim.array._compiled._readout import CompiledReadout
+from imc_sim.array._compiled._signs import signs
 from imc_sim.array._compiled._warm_up import Compilation, compile_kernels
 from imc_sim.array._converter import Converter, Quantiser
 from imc_sim.array._cost import STEPS, Circuit, Conversion, Cost, Lines, MultiplyAdds, Write
@@ -105,6 +106,7 @@ __all__ = [
     "load_chip",
     "needs_density",
     "operand_bytes",
+    "signs",
     "solve_currents",
     "solve_nonlinear",
     "why_not_compiled",

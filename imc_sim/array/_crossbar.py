@@ -68,6 +68,7 @@ class Crossbar:
         cls, weights: Tensor, chip: Chip | str | os.PathLike[str] | Mapping[str, object], chips: int | range = 1,
         seed: int = 0, layer: str = "crossbar", epoch: int = 0, encoding: Encoding | None = None,
         unit_inputs: bool = False, driven: DrivenRows | None = None, cells: MapCells | None = None,
+        signs: bool = False,
     ) -> Crossbar:  # fmt: skip
         """Program weights into the cells of one or more chips.
 
@@ -87,6 +88,7 @@ class Crossbar:
             driven: rows that inputs switch on, as `measure_rows` counts them. Where wires need them and they are not
                 given, cells are programmed at the first read, for the rows measured by then.
             cells: places of several layers on one measured map (`programming.use: cells`); None: this one alone.
+            signs: a promise that every weight is -1 or +1, which is then not checked.
 
         Returns:
             The crossbar, its cells programmed.
@@ -97,8 +99,8 @@ class Crossbar:
         chip, where = load_chip(chip), f"layer {layer!r}"
         check_address(seed, epoch, where)
         numbers = chip_numbers(chips, where)
-        weights = real_values(weights, f"{where}, weights")
-        plan = Plan.of(weights.cpu(), encoding or chip.encoding, chip, where)  # encode -> place
+        weights = weights if signs else real_values(weights, f"{where}, weights")
+        plan = Plan.of(weights.cpu(), encoding or chip.encoding, chip, where, signs)  # encode -> place
         address = Address(seed, layer, numbers[0], epoch)
         plan = (cells or MapCells()).applied(plan, address, numbers)
         return cls(plan, numbers, address, unit_inputs, weights.device, driven)
@@ -119,11 +121,7 @@ class Crossbar:
             weights: [out, in] that were programmed.
             chip: the chip, or its name, path or mapping.
             chips: numbers of the chips, which index the measured ones; None: all.
-            seed: as of `program`.
-            layer: as of `program`.
-            encoding: as of `program`.
-            unit_inputs: as of `program`.
-            driven: as of `program`.
+            seed, layer, encoding, unit_inputs, driven: as of `program`.
 
         Returns:
             The crossbar.
@@ -174,8 +172,6 @@ class Crossbar:
     def shape(self) -> tuple[int, int, int]:
         """Return (chips, out, in)."""
         return len(self.chips), self.plan.outputs, self.placement.inputs
-
-    # -- cells -----------------------------------------------------------------------------------------
 
     def cells(self, index: int) -> Tensor:
         """Return the programmed and aged conductances of one chip's cells, without wires.
@@ -249,8 +245,6 @@ class Crossbar:
         exact = program_chip(plan, self.addresses[index], self.driven_rows, self._unit_inputs)
         return Rounding.of(self.readout.weights[index].to(torch.device("cpu")), exact, self.plan)
 
-    # -- reading ---------------------------------------------------------------------------------------
-
     def mvm(self, x: Tensor) -> Tensor:
         """Return the products of x with the stored weights.
 
@@ -268,10 +262,18 @@ class Crossbar:
                 the ADC is not calibrated.
         """
         x = self._checked_input(x)
-        first = self.take_reads(x.shape[-2])
         if x.ndim == 2:
-            return self.readout.read_all(self._driven(Rows(x)), first)
+            return self.read_all(Rows(x))
+        first = self.take_reads(x.shape[-2])
         return stacked([self.read(c, Rows(x[c]), first) for c in range(len(self.chips))])
+
+    def read_all(self, inputs: InputVectors) -> Tensor:
+        """Return the products [chip, *inputs.shape, out] of new reads on all chips, without a check of the inputs.
+
+        Args:
+            inputs: input vectors.
+        """
+        return self.readout.read_all(self._driven(inputs), self.take_reads(inputs.reads))
 
     def read(self, index: int, inputs: InputVectors, first_read: int) -> Tensor:
         """Return the products [*inputs.shape, out] on one chip, without a check of the inputs.
@@ -329,8 +331,6 @@ class Crossbar:
     def _driven(self, inputs: InputVectors) -> InputVectors:
         """Return the voltages of inputs."""
         return inputs.replaced(self.lines.voltages(inputs.values))
-
-    # -- calibration -----------------------------------------------------------------------------------
 
     def set_limits(self, low: float, high: float) -> None:
         """Set the range of the ADCs.

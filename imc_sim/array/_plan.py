@@ -43,13 +43,17 @@ class Plan:
     deviations: Mapping[int, Tensor] | None = None
 
     @classmethod
-    def of(cls, weights: Tensor, encoding: Encoding, chip: Chip, where: str) -> Plan:
-        """Encode weights [out, in] and place them; refuse what cannot be encoded, converted or placed."""
+    def of(cls, weights: Tensor, encoding: Encoding, chip: Chip, where: str, signs: bool = False) -> Plan:
+        """Encode weights [out, in] and place them; refuse what cannot be encoded, converted or placed.
+
+        signs: every weight is -1 or +1.
+        """
         if weights.ndim != 2 or weights.numel() == 0:
             raise InputError(where, f"weights of shape {tuple(weights.shape)}", "[out, in]", "Reshape the weights.")
         chip.converter.check(encoding.signed, encoding.name, where)
         dtype = weights.dtype if weights.dtype == torch.float64 else torch.float32
-        targets = encoding.encode(weights.detach().to(dtype), chip.device.levels, where)
+        encode = encoding.encode_signs if signs else encoding.encode
+        targets = encode(weights.detach().to(dtype), chip.device.levels, where)
         out, slices = len(targets.weights), len(targets.places)
         if not encoding.referenced:
             placement = Placement.of(chip.tile, encoding, weights.shape[1], out * slices, where)

@@ -5,9 +5,13 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from imc_sim import _rng
@@ -18,6 +22,7 @@ from imc_sim.array._plan import Plan
 from imc_sim.array._read_noise import ReadPower
 from imc_sim.array._telegraph import LARGEST as LARGEST_TRAPS
 from imc_sim.array._telegraph import Traps, undriven
+from imc_sim.array._whole_tiles import WholeTiles
 from imc_sim.array.encoding.base import Coefficients, Encoding
 from imc_sim.device import Device
 
@@ -46,7 +51,7 @@ class ProgrammedWeights:
         traps: traps of every row of tiles whose states are sampled.
     """
 
-    linear: tuple[Tensor, ...]
+    linear: Sequence[Tensor]
     square: tuple[Tensor, ...] | None
     constant: Tensor | None
     power: ReadPower
@@ -56,13 +61,23 @@ class ProgrammedWeights:
     unit: float = RESOLUTION
     traps: tuple[Traps, ...] | None = None
 
+    @property
+    def device(self) -> torch.device:
+        """Return the torch device of the weights."""
+        return torch.device("cpu") if isinstance(self.linear, WholeTiles) else self.linear[0].device
+
+    @property
+    def columns(self) -> int:
+        """Return the number of sums of a row of tiles: out x slices x terms, or out where `merged`."""
+        return len(self.linear.whole if isinstance(self.linear, WholeTiles) else self.linear[0])
+
     def to(self, device: torch.device) -> ProgrammedWeights:
         """Return the weights on a torch device; self where they are on it.
 
         Args:
             device: torch device.
         """
-        if self.linear[0].device == device:
+        if self.device == device:
             return self
         square, linear = ((None if s is None else tuple(t.to(device) for t in s)) for s in (self.square, self.linear))
         constant = None if self.constant is None else self.constant.to(device)
@@ -186,19 +201,37 @@ def of_coefficients(
     return ProgrammedWeights(linear, square, constant, power, reference, factor, unit=unit, traps=traps)
 
 
+def of_differences(plan: Plan, whole: NDArray[Any], largest: int) -> ProgrammedWeights:
+    """Return the programmed weights of differential conductances [out, in], in whole multiples of `RESOLUTION`.
+
+    largest: their largest magnitude. Nothing acts on single cells, and column pairs have no constants.
+    """
+    unit, merged = _unit(plan, largest * RESOLUTION), plan.readout_is_ideal
+    rows = [slice(None)] if merged else plan.placement.row_slices
+    tiles = WholeTiles(whole, RESOLUTION, round(unit / RESOLUTION), largest, rows)
+    return ProgrammedWeights(tiles, None, None, ReadPower(), merged=merged, unit=unit)
+
+
+def _unit(plan: Plan, known: float) -> float:
+    """Return the unit of weights of a float32 crossbar whose largest magnitude is `known`; see `rounded`."""
+    largest = LARGEST.get(plan.chip.compute)
+    if largest is None:
+        return RESOLUTION
+    fraction, exponent = math.frexp(known / largest)
+    return max(RESOLUTION, 2.0 ** (exponent - int(fraction == 0.5)))
+
+
 def rounded(found: Coefficients, plan: Plan) -> tuple[Coefficients, float]:
     """Return the coefficients in the chip's `compute`, rounded in place, and the unit of which they are multiples.
 
     int8, int16: the unit is the smallest power of two in which the largest coefficient has that many bits, and never
     below that of float32. Constants are not rounded. Crossbars of float64 are not rounded: their inputs are real.
     """
-    largest = LARGEST.get(plan.chip.compute)
-    if largest is None or plan.dtype == torch.float64:
+    if plan.chip.compute not in LARGEST or plan.dtype == torch.float64:
         return found, RESOLUTION
     each = [found.linear] if found.square is None else [found.linear, found.square]
     known = max(magnitude(c) for c in each) if found.largest is None else found.largest
-    fraction, exponent = math.frexp(known / largest)
-    unit = max(RESOLUTION, 2.0 ** (exponent - int(fraction == 0.5)))
+    unit = _unit(plan, known)
     if found.largest is not None and _rng.compiled():
         from imc_sim.array._compiled._packing import to_multiples, to_multiples_in_pool
 
@@ -336,6 +369,21 @@ def units_table(device: Device, steps: int, dtype: torch.dtype) -> Tensor:
     """Return the device's quantile table in units of window / steps, on the grid; float64 where levels are between."""
     table = device.table(steps) * steps
     return on_grid(table, dtype) if device.highest_row(steps) == steps else table
+
+
+@functools.lru_cache(maxsize=16)
+def whole_table(device: Device, steps: int) -> NDArray[Any] | None:
+    """Return `units_table` in multiples of `RESOLUTION`, of 16 bits where differences fit, else of 32 bits.
+
+    None where levels are between rows, and where float32 does not hold all differences.
+    """
+    if device.highest_row(steps) < steps:
+        return None
+    whole = (device.table(steps) * steps / RESOLUTION).round()
+    apart = float(whole.max() - whole.min().clamp_max(0.0))
+    if apart >= 2**24:
+        return None
+    return whole.numpy().astype(np.int16 if apart < 2**15 else np.int32)
 
 
 @functools.lru_cache(maxsize=16)

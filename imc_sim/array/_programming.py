@@ -6,8 +6,10 @@ import functools
 import itertools
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from imc_sim._rng import Address
@@ -16,12 +18,15 @@ from imc_sim.array._programmed_weights import (
     CellNoise,
     ProgrammedWeights,
     of_coefficients,
+    of_differences,
     on_grid,
     packed,
     pair_units_table,
     programmed_weights,
     units_table,
+    whole_table,
 )
+from imc_sim.array._whole_tiles import WholeTiles
 from imc_sim.array.circuit.driven_rows import DrivenRows
 from imc_sim.array.circuit.tiles import wired
 from imc_sim.array.encoding.base import Coefficients
@@ -35,9 +40,12 @@ def program_chip(
 
     driven: rows that inputs switch on. unit_inputs: every input is -1 or +1. Both as in `Crossbar.program`.
     """
-    pairs = program_pairs(plan, address)
-    if pairs is not None:  # no effect below acts, and single cells are not needed
-        return of_coefficients(plan, pairs)
+    if not needs_cells(plan):  # no effect below acts
+        whole = None if plan.by_pairs else program_differences(plan, address)
+        if whole is not None:
+            return of_differences(plan, *whole)
+        if plan.by_pairs:
+            return of_coefficients(plan, program_pairs(plan, address))
     cells = program_cells(plan, address, torch.float64 if plan.chip.changes_cells else plan.dtype)
     aged = age(plan, cells, address)
     passes, offset = apply_wires(plan, aged, address, driven)
@@ -56,7 +64,7 @@ def program_chips(
     if equal or len(addresses) == 1:
         return [first] * len(addresses)
     rest = (one(address).to(device) for address in addresses[1:])
-    if first.square is not None:
+    if first.square is not None or isinstance(first.linear, WholeTiles):
         return [first, *rest]
     # One allocation for all chips: many small ones would fragment the heap by half their size.
     memory = first.linear[0].new_empty(len(addresses), sum(tile.numel() for tile in first.linear))
@@ -66,18 +74,29 @@ def program_chips(
 # -- stages --------------------------------------------------------------------------------------------
 
 
-def program_pairs(plan: Plan, address: Address) -> Coefficients | None:
-    """Sample the differential conductance of column pairs in one pass; None where single cells are needed."""
-    device, steps, chip = plan.chip.device, plan.targets.steps, plan.chip
-    single = plan.measured is not None or plan.deviations is not None
-    if single or chip.changes_cells or plan.targets.held is not None or device.read.noisy:
-        return None
-    if plan.by_pairs:
-        law = pair_units_table(device, steps, plan.dtype)  # type: ignore[arg-type]  # hashable
-        found = device.pairs(law, plan.targets.weights, *address)
-    else:
-        found = device.differences(_table(plan, plan.dtype), plan.targets.weights, *address)
-    return None if found is None else Coefficients(found[0][:, None], None, None, largest=found[1])
+def needs_cells(plan: Plan) -> bool:
+    """Tell whether effects act on single cells, or cells are not column pairs; they are programmed one by one."""
+    measured = plan.measured is not None or plan.deviations is not None
+    noisy = plan.chip.device.read.noisy
+    return measured or plan.chip.changes_cells or plan.targets.held is not None or noisy
+
+
+def program_pairs(plan: Plan, address: Address) -> Coefficients:
+    """Sample the differential conductance of column pairs, one sample per pair."""
+    device = plan.chip.device
+    law = pair_units_table(device, plan.targets.steps, plan.dtype)  # type: ignore[arg-type]  # hashable
+    found, largest = device.pairs(law, plan.targets.weights, *address)
+    return Coefficients(found[:, None], None, None, largest=largest)
+
+
+def program_differences(plan: Plan, address: Address) -> tuple[NDArray[Any], int] | None:
+    """Sample both cells of column pairs in one pass; None where `program_cells` samples them.
+
+    Return the differential conductances [out, in] in whole multiples of `RESOLUTION`, and their largest magnitude.
+    """
+    device, steps = plan.chip.device, plan.targets.steps
+    table = None if plan.dtype == torch.float64 else whole_table(device, steps)  # type: ignore[arg-type]  # hashable
+    return None if table is None else device.differences(table, plan.targets.weights, *address)
 
 
 def program_cells(plan: Plan, address: Address, dtype: torch.dtype = torch.float64) -> Tensor:

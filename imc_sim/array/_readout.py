@@ -93,7 +93,7 @@ class Readout(abc.ABC):
         c, weights = self.plan.encoding.correction, self.plan.targets.weights
         if not (c.sum_w or c.count):
             return None
-        return (c.sum_w * weights.sum(-1) + c.count * weights.shape[-1]).to(self.weights[0].linear[0].device)
+        return (c.sum_w * weights.sum(-1) + c.count * weights.shape[-1]).to(self.weights[0].device)
 
 
 @final
@@ -132,6 +132,15 @@ class IdealReadout(Readout):
             index: position of the chip.
         """
         check_finite(y, "currents", LARGE, self.layer)
+        return self.finish_whole(y, index)
+
+    def finish_whole(self, y: Tensor, index: int) -> Tensor:
+        """Return `finish` of a product of whole numbers, which is finite.
+
+        Args:
+            y: product [*, out].
+            index: position of the chip.
+        """
         bias = self.bias(index)
         return times(y if bias is None else y + bias, self.gain(index))
 

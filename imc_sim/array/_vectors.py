@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from imc_sim.array._compiled._product import InputBytes
+from imc_sim.array._compiled._signs import signs
 from imc_sim.array._product import convolution, product
 
 #: slice of the inputs -> their entries [vectors, inputs of the slice]
@@ -103,6 +104,20 @@ class Rows(InputVectors):
         super().__init__(x, tuple(x.shape[:-1]))
         self.per_read = x.shape[1] if x.ndim == 3 else 1
         self._matrix = x.flatten(0, 1) if x.ndim == 3 else x
+
+    @classmethod
+    def of_signs(cls, x: Tensor) -> Rows | None:
+        """Return rows of +1 where x > 0, else -1, and their bytes, in one pass; None where `signs` returns None.
+
+        Args:
+            x: [reads, in].
+        """
+        found = signs(x, codes=True)
+        if found is None:
+            return None
+        rows = cls(found[0])
+        rows._bytes[False] = InputBytes.of_signs(*found)
+        return rows
 
     def __call__(self, rows: slice) -> Tensor:
         return self._matrix[:, rows]

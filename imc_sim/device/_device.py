@@ -161,22 +161,21 @@ class Device(Levels):
         return self.cycle_to_cycle.columns(count, seed, layer, chip, epoch)
 
     def differences(
-        self, table: Tensor, units: Tensor, seed: int, layer: str, chip: int, epoch: int = 0
-    ) -> tuple[Tensor, float] | None:
+        self, table: NDArray[Any], units: Tensor, seed: int, layer: str, chip: int, epoch: int = 0
+    ) -> tuple[NDArray[Any], int] | None:
         """Return `sample` of the positive minus that of the negative parts of units [n, m], and the largest magnitude.
 
         None where this is not faster than `sample`, or where cells have faults or no variation.
 
         Args:
-            table: `table` of the units' steps, float32.
+            table: `table` of the units' steps in whole numbers, whose differences their type holds.
             units: signed levels [n, m], float32; random numbers are those of cells [n, 2, m].
             seed, layer, chip, epoch: address of the random numbers, as in `draw`.
         """
-        if table.dtype != torch.float32 or self.programming.is_ideal or not self._plain:
+        if self.programming.is_ideal or not self._plain:
             return None
         stream = Stream(seed, layer, "programming")
-        found = stream.differences(table.numpy(), units.contiguous().numpy(), chip, self.time.last_epoch(epoch))
-        return None if found is None else (torch.from_numpy(found[0]), found[1])
+        return stream.differences(table, units.contiguous().numpy(), chip, self.time.last_epoch(epoch))
 
     @property
     def _plain(self) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -11,12 +13,16 @@ from imc_sim._quantiles import WIDTH
 from imc_sim._rng import Stream
 from imc_sim.array import Chip, Crossbar, InputBytes, Tile, encodings
 from imc_sim.array._compiled import _product
+from imc_sim.array._programmed_weights import ProgrammedWeights, whole_table
+from imc_sim.array._read_noise import ReadPower
+from imc_sim.array._whole_tiles import WholeTiles
 from imc_sim.device import Device, RelativeVariation
 
 pytestmark = pytest.mark.skipif(not _rng.compiled(), reason="numba is not installed")
 
 STREAM = Stream(3, "layer", "stage")
 #: row lengths around blocks of 16 words and batches of 1,024
+WEIGHTS = ProgrammedWeights((), None, None, ReadPower())
 SIZES = [1, 15, 17, 508, 510, 1009, 1020, 1023, 1024, 1025]
 
 
@@ -39,19 +45,63 @@ def test_rows_of_any_length_have_the_numbers_of_the_plain_path(size: int, monkey
     assert top == same == np.abs(other).max()
     assert all(np.array_equal(a, b) for a, b in zip(rest, others, strict=True))
     monkeypatch.setattr(_rng, "_LARGE", 0)
-    pairs = STREAM.differences(table(3), units, 4, 2)
-    assert pairs is not None
     rows = np.stack([np.maximum(units, 0), np.maximum(-units, 0)], 1).astype(np.int32)
-    cells = table(3).reshape(-1)[rows * WIDTH + STREAM.columns(rows.size, 4, 2).reshape(rows.shape)]
-    assert np.array_equal(pairs[0], cells[:, 0] - cells[:, 1])
-    assert pairs[1] == np.abs(pairs[0]).max()
+    for whole in ((table(3) * 1000).astype(np.int16), (table(3) * 1e6).astype(np.int32)):
+        pairs = STREAM.differences(whole, units, 4, 2)
+        assert pairs is not None
+        cells = whole.reshape(-1)[rows * WIDTH + STREAM.columns(rows.size, 4, 2).reshape(rows.shape)]
+        assert np.array_equal(pairs[0], cells[:, 0] - cells[:, 1])
+        assert pairs[0].dtype == whole.dtype
+        assert pairs[1] == np.abs(pairs[0]).max()
+
+
+@pytest.mark.parametrize(("sigma", "levels", "bits"), [(0.1, 2, 16), (0.1, 16, 32), (3.0, 2, 32)])
+@pytest.mark.parametrize("compute", ["float32", "int16", "int8"])
+@pytest.mark.parametrize("kind", ["ideal", "auto"])
+def test_whole_numbers_are_the_programmed_weights(
+    sigma: float, levels: int, bits: int, compute: str, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those of cells that are sampled one by one; on tiles that do not divide the inputs, of 16 or 32 bits."""
+    monkeypatch.setattr(_rng, "_LARGE", 0)
+    device = Device(g_lrs_S=1e-4, g_hrs_S=1e-5, levels=levels, programming=RelativeVariation(sigma=sigma))
+    chip = Chip(device=device, tile=Tile(rows=50, cols=50), compute=compute).replace("converter.kind", kind)  # type: ignore[arg-type]
+    w = torch.randint(1 - levels, levels, (70, 120), generator=torch.Generator().manual_seed(0)).float()
+    x = torch.randint(-1, 2, (300, 120), generator=torch.Generator().manual_seed(1)).float()
+    found = Crossbar.program(w, chip, range(3, 5))
+    monkeypatch.setattr(_rng, "compiled", lambda: False)
+    plain = Crossbar.program(w, chip, range(3, 5))
+    for one, other in zip(found.readout.weights, plain.readout.weights, strict=True):
+        assert isinstance(one.linear, WholeTiles)
+        assert not isinstance(other.linear, WholeTiles)
+        assert one.linear.whole.dtype == f"int{bits}"
+        assert (one.unit, one.merged, one.columns, one.device) == (
+            other.unit, other.merged, other.columns, other.device
+        )  # fmt: skip
+        assert all(torch.equal(a, b) for a, b in zip(one.linear, other.linear, strict=True))
+    assert torch.equal(found.mvm(x), plain.mvm(x))
+    assert found.rounding(1) == plain.rounding(1)
+
+
+def test_tables_of_whole_numbers_hold_all_differences() -> None:
+    """Continuous levels have none, nor have levels so wide that float32 would round their differences."""
+    device = Device(g_lrs_S=1e-4, g_hrs_S=1e-5, programming=RelativeVariation(sigma=0.1))
+    table = whole_table(device, 1)
+    assert table is not None
+    assert np.array_equal(table, (device.table(1) * 4096).round().numpy())
+    lognormal = RelativeVariation(sigma=3.0, law="log_normal")
+    assert float(device.table(1).max()) < 8
+    wide = Device(g_lrs_S=1e-4, g_hrs_S=1e-5, programming=lognormal)
+    assert float(wide.table(1).max()) * 4096 > 2**24
+    assert whole_table(wide, 1) is None
+    assert whole_table(device, 2**13) is None
 
 
 def test_small_counts_are_not_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_rng, "_LARGE", 20)
     units = np.ones((2, 5), np.float32)
-    assert STREAM.differences(table(2), units, 0) is not None
-    assert STREAM.differences(table(2), units[:, :4], 0) is None
+    whole = table(2).astype(np.int16)
+    assert STREAM.differences(whole, units, 0) is not None
+    assert STREAM.differences(whole, units[:, :4], 0) is None
 
 
 @pytest.mark.parametrize("compute", ["int8", "int16"])
@@ -70,6 +120,41 @@ def test_bounds_of_packed_weights_are_sums_of_magnitudes(compute: str, kind: str
     assert packed.bound == max(int(t.abs().sum(1).max()) for t in whole)
     assert np.array_equal(packed.sums[:, : packed.columns], np.stack([t.sum(1).numpy() for t in whole]))
     assert not packed.sums[:, packed.columns :].any()
+
+
+@pytest.mark.parametrize(
+    ("value", "fits"), [(127.0, True), (128.0, False), (-128.0, False), (0.5, False), (-(2.0**31), False)]
+)
+def test_weights_that_a_byte_holds(value: float, fits: bool) -> None:
+    """In any column and at any place; the words of the others are theirs."""
+    whole = np.random.default_rng(0).integers(-127, 128, (70, 9)).astype(np.float32)
+    for column, place in ((0, 0), (17, 8), (69, 4)):
+        tile = torch.from_numpy(whole.copy())
+        tile[column, place] = value
+        weights = dataclasses.replace(WEIGHTS, linear=(tile,), unit=1.0)
+        packed = _product.Packed.of(weights, 9)
+        one_byte = packed is not None and packed.words == 1
+        assert one_byte == fits
+        if fits:
+            assert packed is not None
+            inputs = torch.zeros(128, 12)
+            inputs[:70, :9] = tile
+            groups = packed.weights.reshape(2, 3, 64, 4).permute(0, 2, 1, 3).reshape(128, 12)
+            assert torch.equal(groups.float(), inputs)
+
+
+def test_sums_of_magnitudes_beyond_32_bits_are_not_packed() -> None:
+    """131,591 magnitudes of 32,639 are 31,353 in 32 bits, a sum that float32 would hold exactly."""
+    assert 131_591 * 32639 - 2**32 == 31_353
+    for count in (131_591, 2**31 // 32639 + 1):
+        tile = torch.full((1, count), 32639.0)
+        assert _product.Packed.of(dataclasses.replace(WEIGHTS, linear=(tile,), unit=1.0), count) is None
+    count = 2**31 // 32639
+    packed = _product.Packed.of(
+        dataclasses.replace(WEIGHTS, linear=(torch.full((1, count), 32639.0),), unit=1.0), count
+    )
+    assert packed is not None
+    assert packed.bound == count * 32639
 
 
 @pytest.mark.parametrize(

@@ -49,7 +49,7 @@ def record_compiled() -> dict[str, Any]:
     stream, found = Stream(6, "big", "kernel"), {}
     for n, m in ((140, 508), (700, 101), (129, 1019)):
         units = np.round(numbers(n, n, m).numpy()).clip(-2, 2).astype(np.float32)
-        pair = stream.differences(table, units, 1, 2)
+        pair = stream.differences(np.round(table * 2**12).astype(np.int16), units, 1, 2)
         each = list(stream.signed(table, units, 2, 3)) if units.size >= 2**17 else []
         assert pair is not None
         found[f"{n} x {m}"] = [pair[0], pair[1], pair[0][-1], pair[0][:, -1], *each]

@@ -23,16 +23,17 @@ from imc_sim._threads import parallel_for
 from imc_sim.array._compiled import COLUMNS
 from imc_sim.array._converter import Quantiser
 from imc_sim.array._programmed_weights import ProgrammedWeights
+from imc_sim.array._whole_tiles import WholeTiles
 
 #: sums that float32 holds exactly
 _EXACT = 2**24
 #: largest whole number by number of words; the upper one of two words is rounded and has 8 bits as well
 _LARGEST = {1: 127, 2: 32639}
 #: approximate seconds for converting one input into a byte, and for packing one weight
-_BYTE_S, _PACKED_S = 1e-10, 4e-10
+BYTE_S, _PACKED_S = 1e-10, 4e-10
 _NOTHING = np.empty(0, np.float32)
 #: bytes behind the last input that a group of four may reach, and bytes behind the weights that the matrix unit reads
-_SLACK, _BEHIND = 64, 64 * COLUMNS
+SLACK, _BEHIND = 64, 64 * COLUMNS
 
 
 @functools.cache
@@ -102,6 +103,17 @@ class InputBytes:
         return cls(data, offset, n, inputs, inputs, inputs, (1, 1), (inputs, 0, 0), x.numel())
 
     @classmethod
+    def of_signs(cls, x: Tensor, data: Tensor) -> InputBytes:
+        """Return vectors of signs as bytes.
+
+        Args:
+            x: signs [n, in].
+            data: the bytes, as `signs` returns them.
+        """
+        n, inputs = x.shape
+        return cls(data, 1, n, inputs, inputs, inputs, (1, 1), (inputs, 0, 0), x.numel())
+
+    @classmethod
     def of_images(cls, images: Tensor, kernel: int, stride: int, squares: bool = False) -> InputBytes | None:
         """Return the patches of images as bytes, pixel after pixel; None where `of_rows` returns None.
 
@@ -134,7 +146,7 @@ class InputBytes:
 
 def _bytes(x: Tensor, squares: bool) -> tuple[Tensor | None, int]:
     """Return (x plus an offset as bytes, followed by its squares if needed; the offset)."""
-    out = torch.empty((1 + squares) * x.numel() + _SLACK, dtype=torch.uint8)
+    out = torch.empty((1 + squares) * x.numel() + SLACK, dtype=torch.uint8)
     flat, buffer = x.reshape(-1).numpy(), out.numpy()
     for top, offset in ((1, 1),) if squares else ((1, 1), (127, 128)):
         if _converted(flat, offset, top, buffer):
@@ -149,7 +161,7 @@ def _converted(x: NDArray[np.float32], offset: int, top: int, out: NDArray[np.ui
     from imc_sim.array._compiled._packing import to_bytes, to_bytes_in_pool
 
     wrong = np.zeros(1, np.bool_)
-    parallel_for(to_bytes, to_bytes_in_pool, (x, offset, top, out, wrong), len(x), len(x) * _BYTE_S)
+    parallel_for(to_bytes, to_bytes_in_pool, (x, offset, top, out, wrong), len(x), len(x) * BYTE_S)
     return not wrong[0]
 
 
@@ -182,32 +194,64 @@ class Packed:
 
         run: inputs that are contiguous in memory; see `InputBytes`.
         """
-        tiles = weights.linear
-        if weights.square is not None:
-            tiles = tuple(torch.cat(both, 1) for both in zip(tiles, weights.square, strict=True))
-        layout = _layout(tuple(t.shape[1] for t in weights.linear), run, weights.square is not None)
-        each = (cls._in_words(words, tiles, layout, weights.unit) for words in _LARGEST)
+        source = _Source.of(weights)
+        layout = _layout(source.inputs, run, weights.square is not None)
+        each = (cls._in_words(words, source, layout, weights.unit) for words in _LARGEST)
         return next((packed for packed in each if packed is not None), None)
 
     @classmethod
-    def _in_words(cls, words: int, tiles: tuple[Tensor, ...], layout: _Layout, unit: float) -> Packed | None:
-        """Pack weights into a number of words; None where a weight does not fit."""
+    def _in_words(cls, words: int, source: _Source, layout: _Layout, unit: float) -> Packed | None:
+        """Pack weights into a number of words; None where a weight or a sum of 32 bits does not fit."""
         from imc_sim.array._compiled._packing import pack, pack_in_pool
 
-        columns, starts = tiles[0].shape[0], layout.starts
+        top, most = _LARGEST[words], max(map(len, layout.slots))
+        if source.largest > top or most * top >= 2**31:
+            return None
+        tiles, columns, starts = source.tiles, source.tiles[0].shape[0], layout.starts
         padded = -(-columns // COLUMNS) * COLUMNS
         size = 4 * int(starts[-1]) * words * padded
-        weights = torch.zeros(size + _BEHIND, dtype=torch.int8)[:size]
+        weights = torch.empty(size + _BEHIND, dtype=torch.int8)[:size]
         sums, bound, place = np.zeros((len(tiles), padded), np.int32), 0, 4 * words * padded
-        for t, (tile, slots) in enumerate(zip(tiles, layout.slots, strict=True)):
+        for t, (tile, first, slots) in enumerate(zip(tiles, source.firsts, layout.slots, strict=True)):
             part, groups = weights.numpy()[starts[t] * place : starts[t + 1] * place], int(starts[t + 1] - starts[t])
             bounds = np.zeros(columns, np.int32)
-            arguments = (tile.numpy(), unit, slots, groups, words, _LARGEST[words], part, sums[t], bounds)
-            parallel_for(pack, pack_in_pool, arguments, columns, tile.numel() * _PACKED_S, COLUMNS)
+            arguments = (tile, first, source.unit, source.rounds, slots, groups, words, top, part, sums[t], bounds)
+            parallel_for(pack, pack_in_pool, arguments, padded, columns * len(slots) * _PACKED_S, COLUMNS)
             if bounds.min() < 0:
                 return None
             bound = max(bound, int(bounds.max()))
         return cls(weights, layout.firsts, starts, sums, unit, words, bound, columns)
+
+
+@dataclass(frozen=True)
+class _Source:
+    """Hold arrays [columns, *] with the weights of each row of tiles, for `pack`.
+
+    firsts: column of an array at which its tile begins. inputs: of each tile, without squares. largest: largest whole
+    number, 0 if unknown. unit and rounds are those of `pack`.
+    """
+
+    tiles: list[NDArray[Any]]
+    firsts: list[int]
+    inputs: tuple[int, ...]
+    largest: int
+    unit: float
+    rounds: bool
+
+    @classmethod
+    def of(cls, weights: ProgrammedWeights) -> _Source:
+        """Return the arrays of programmed weights, as whole numbers where they are held so."""
+        tiles = weights.linear
+        if isinstance(tiles, WholeTiles):
+            ends = [rows.indices(tiles.whole.shape[1])[:2] for rows in tiles.rows]
+            inputs, firsts = tuple(stop - start for start, stop in ends), [start for start, _ in ends]
+            return cls(
+                [tiles.whole] * len(ends), firsts, inputs, round(tiles.largest / tiles.step), float(tiles.step), True
+            )
+        inputs = tuple(tile.shape[1] for tile in tiles)
+        if weights.square is not None:
+            tiles = [torch.cat(both, 1) for both in zip(tiles, weights.square, strict=True)]
+        return cls([tile.numpy() for tile in tiles], [0] * len(tiles), inputs, 0, weights.unit, False)
 
 
 @dataclass(frozen=True)

@@ -44,7 +44,7 @@ class CompiledReadout(Readout):
             reference: readout that defines the results.
         """
         plan, first = reference.plan, reference.weights[0]
-        if plan.dtype != torch.float32 or not reference.lines.is_ideal or first.linear[0].device.type != "cpu":
+        if plan.dtype != torch.float32 or not reference.lines.is_ideal or first.device.type != "cpu":
             return False
         if isinstance(reference, IdealReadout):
             return True
@@ -75,7 +75,7 @@ class CompiledReadout(Readout):
     def _small(self, vectors: int) -> bool:
         """Tell whether the reference is faster."""
         first = self.weights[0]
-        columns = first.linear[0].shape[0]
+        columns = first.columns
         work = vectors * self.plan.placement.inputs * columns
         if not first.merged or self.plan.chip.compute != "float32":
             return work < _SMALL
@@ -94,7 +94,7 @@ class CompiledReadout(Readout):
             return None
         if isinstance(reference, IdealReadout):
             y = _product.multiply(packed, inputs, None, 1.0, None)
-            return None if y is None else reference.finish(y, index)
+            return None if y is None else reference.finish_whole(y, index)
         quantisers = None if self.plan.chip.converter.is_ideal else reference.quantisers()
         noise = self._noise(index, first_read, per_read)
         y = _product.multiply(packed, inputs, quantisers, self.plan.encoding.gain_in, weights.constant, noise)

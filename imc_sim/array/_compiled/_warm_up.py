@@ -11,6 +11,7 @@ import torch
 from imc_sim import _rng
 from imc_sim.array._chip import load_chip
 from imc_sim.array._compiled import _product
+from imc_sim.array._compiled._signs import signs
 from imc_sim.array._crossbar import Crossbar
 from imc_sim.array.circuit.conductance import effective_conductance
 
@@ -51,10 +52,12 @@ def _work() -> None:
     w = torch.ones(256, 256)
     chip = load_chip("rram_hfo2_1t1r").replace("compute", "int8").replace("device.programming.sigma", 0.1)
     Crossbar.program(w, chip).mvm(w[:16])
-    Crossbar.program(w, chip.replace("device.faults.stuck_lrs", 0.1))
+    Crossbar.program(w, chip.replace("device.faults.stuck_lrs", 0.1)).mvm(w[:16])
+    Crossbar.program(w, chip.replace("device.levels", 64)).mvm(w[:16])
     Crossbar.program(torch.ones(512, 256), chip.replace("draws", "pairs"))
     Crossbar.program(w, chip.replace("device.read.telegraph", {"probability": 0.1, "amplitude": 0.1})).mvm(w[:16])
     _rng.Stream(0, "", "").normal(2**17, 0)
+    signs(w)
     effective_conductance(w[:5, :5], 1.0, 1.0)
 
 
@@ -70,6 +73,7 @@ def _functions() -> list[Any]:
 
     found: list[Any] = [_philox.pairs_in_pool, _philox.entries_in_pool, _philox.quantiles_in_pool]
     found += [_philox.signed_in_pool, _packing.to_multiples_in_pool, _traps.changes_in_pool]
+    found.append(_packing.to_signs_in_pool)
     found.append(_dissection.conductances_in_pool)
     if _product.why_not() is None:
         from imc_sim.array._compiled import _kernel

@@ -159,6 +159,16 @@ class Encoding(Spec, abc.ABC):
             where: place that an error names.
         """
 
+    def encode_signs(self, weights: Tensor, levels: int, where: str) -> Targets:
+        """Return `encode` of weights that are all -1 or +1.
+
+        Args:
+            weights: [out, in].
+            levels: levels of the device.
+            where: place that an error names.
+        """
+        return self.encode(weights, levels, where)
+
     @property
     def name(self) -> str:
         """Return the `kind` that names the encoding in a YAML file."""

@@ -34,6 +34,12 @@ class Differential(Encoding):
         cells = None if self.copies == 1 else pairs(units)[:, None, :, :, None].repeat(1, self.copies, 1, 1, 1)
         return Targets(cells, steps, scale / steps, (1 / self.copies,) * self.copies, units)
 
+    def encode_signs(self, weights: Tensor, levels: int, where: str) -> Targets:
+        if self.copies > 1:
+            return self.encode(weights, levels, where)
+        steps = levels - 1
+        return Targets(None, steps, 1 / steps, (1.0,), weights if steps == 1 else weights * steps)
+
     def uses_levels(self, linear: bool, signs: bool) -> bool:
         return not signs
 
