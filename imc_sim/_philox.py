@@ -82,8 +82,9 @@ def _blocks(typing: Any, out: Any, c0: Any, c1: Any, c2: Any, c3: Any, k0: Any, 
             (u1, l1), (u0, l0) = _product(b, c[2], int(_MULTIPLIERS[1])), _product(b, c[0], int(_MULTIPLIERS[0]))
             c = [b.xor(b.xor(u1, c[1]), every(k0)), l1, b.xor(b.xor(u0, c[3]), every(k1)), l0]
             k0, k1 = (b.add(k, _U64(int(step))) for k, step in zip((k0, k1), _WEYL, strict=True))
-        halves = [_mixed(b, x, y, [k for i in range(n) for k in (i, n + i)]) for x, y in ((c[0], c[1]), (c[2], c[3]))]
-        words = _mixed(b, *halves, [k for i in range(0, 2 * n, 2) for k in (i, i + 1, 2 * n + i, 2 * n + i + 1)])
+        twos = [k for i in range(n) for k in (i, n + i)]
+        fours = [k for i in range(0, 2 * n, 2) for k in (i, i + 1, 2 * n + i, 2 * n + i + 1)]
+        words = _mixed(b, _mixed(b, c[0], c[1], twos), _mixed(b, c[2], c[3], twos), fours)
         b.store(words, b.inttoptr(out, words.type.as_pointer()), align=8)
         return context.get_dummy_value()
 

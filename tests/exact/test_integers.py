@@ -303,7 +303,7 @@ def test_reported_rounding_is_that_of_a_product(compute: str, levels: int, conve
     w = torch.randn(30, 50, generator=torch.Generator().manual_seed(0))
     bar = Crossbar.program(w, chip.replace("converter", ADCS[converter]), chips=range(3, 5))
     rounding = bar.rounding(1)
-    used = (bar.ideal.matrix(1) if converter == "ideal" else torch.cat(bar.readout.weights[1].linear, 1)).double()
+    used = (bar.ideal.matrix(1) if converter == "ideal" else torch.cat([*bar.readout.weights[1].linear], 1)).double()
     if converter == "ideal":
         one_by_one = bar.read(1, Rows(torch.eye(50)), 0).T.double() / bar.plan.targets.scale
         assert torch.allclose(one_by_one, used, rtol=1e-6, atol=0)
