@@ -135,8 +135,8 @@ class AssociativeMemory:
     def _products(self, queries: Tensor) -> Tensor:
         """Return the dot products of queries with every key, [chip, batch, n]."""
         first, *others = self._crossbars
+        self._check_shape(queries, "queries", empty=True)
         if not others and self.engine.native and self.form == "bipolar" and queries.ndim == 2:
-            self._check_shape(queries, "queries", empty=True)
             rows = Rows.of_signs(queries)
             if rows is not None:
                 return first.read_all(rows)

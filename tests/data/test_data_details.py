@@ -401,8 +401,8 @@ def test_episodes_do_not_depend_on_the_block_that_samples_them() -> None:
     assert (many.query[1020:] == few.query).all()
     assert not many.rotation.any()
     assert set(sample_episodes((9, 3), shape, 99, 4, rotations=True).rotation) == {0, 1, 2, 3}
-    for wrong in ((range(0), 4), (range(-1, 1), 4), (range(1), -1)):
-        with pytest.raises(InputError, match="one episode or more"):
+    for wrong, named in (((range(0), 4), "episodes"), ((range(-1, 1), 4), "episodes"), ((range(1), -1), "seed")):
+        with pytest.raises(InputError, match=f"sample_episodes, {named}: got"):
             sample_episodes((9, 3), shape, *wrong)
     for fields in ({"queries": 2, "query_pool": 1}, {"way": 1}, {"shot": 0}, {"queries": 0}):
         with pytest.raises(InputError, match="episode"):

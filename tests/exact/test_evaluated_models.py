@@ -265,7 +265,7 @@ def test_a_function_task_reaches_its_chips_and_seconds_are_per_chip(monkeypatch:
     assert (chips.numbers, chips.seed, chips.conductances) == (range(5, 6), 9, "/c.npz")
     assert chips.engine == as_engine({"kind": "memtorch"})
     assert _run.evaluate_chips("m", None, task, [], 9) == [["digital", "m", what]]
-    with pytest.raises(InputError, match="numbers of 0 or more"):
+    with pytest.raises(InputError, match="a whole number of 0 or more"):
         _run.evaluate_chips("m", chip, task, [-1], 9)
     accuracy = SimpleNamespace(correct=1, total=2, loss=None, sample=None)
     monkeypatch.setattr(_run, "_on_chips", lambda *_: ([accuracy] * 3, Calibration(), None))
