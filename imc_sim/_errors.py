@@ -10,7 +10,7 @@ from typing import Any
 
 #: controls but tab and line feed, surrogates, noncharacters: terminals obey them, XML and files cannot hold them
 HIDDEN = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
-_BREAK = re.compile(r"\s*[\r\n]\s*")
+_BREAK = re.compile(r"[\r\n]+")
 _REORDERING = re.compile(r"[\u202a-\u202e\u2066-\u2069]")
 
 
@@ -39,7 +39,8 @@ class InputError(ImcSimError, ValueError):
     def __init__(self, where: str, got: object, allowed: str, next_step: str) -> None:
         self.where, self.got, self.allowed, self.next_step = where, got, allowed, next_step
         text = f"{where}: got {got}; allowed: {allowed}. {next_step}"
-        super().__init__(printable(_BREAK.sub(" ", text)))  # one line, also of other libraries' messages
+        lines = [line.strip() for line in _BREAK.split(text)] if _BREAK.search(text) else [text]
+        super().__init__(printable(" ".join(filter(None, lines))))  # one line, also of other libraries' messages
 
     def __reduce__(self) -> tuple[type, tuple[str, object, str, str]]:
         return type(self), (self.where, self.got, self.allowed, self.next_step)

@@ -39,7 +39,7 @@ def compiled() -> bool:
     return importlib.util.find_spec("numba") is not None
 
 
-@functools.lru_cache(maxsize=4096)
+@functools.lru_cache(maxsize=4096, typed=True)  # True is no seed, though it equals 1
 def _key(seed: int, layer: str, stage: str) -> tuple[int, int]:
     check_seed(seed, "random numbers")
     name = hashlib.sha256(f"{layer}\0{stage}".encode()).digest()[:16]

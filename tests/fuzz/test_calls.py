@@ -12,6 +12,7 @@ import torch
 
 import imc_sim as imc
 from imc_sim import InputError, data, device, evaluate, study, train
+from imc_sim._rng import Stream
 from imc_sim.cost import macro_cost
 from tests.fuzz.harness import examine_all
 
@@ -204,3 +205,9 @@ def test_every_bad_argument_is_one_error(name: str, tmp_path: Path, monkeypatch:
         return "taken"
 
     examine_all(f"arguments of {name}", [(key, value) for key, values in bad.items() for value in values], broken)
+
+
+def test_true_is_no_seed_after_an_equal_one() -> None:
+    Stream(1, "layer", "stage").order(3)
+    with pytest.raises(InputError, match="seed: got True"):
+        Stream(True, "layer", "stage").order(3)

@@ -263,7 +263,10 @@ def test_content_is_next_to_the_file_of_the_study(tmp_path: Path, monkeypatch: p
 @pytest.mark.parametrize(
     ("change", "end"),
     [
-        ({"axes": [{"path": "seed", "values": [-1]}]}, r"seed: got -1; allowed: a whole number of 0 or more\. Set such a number\.$"),
+        (
+            {"axes": [{"path": "seed", "values": [-1]}]},
+            r"seed: got -1; allowed: a whole number of 0 or more\. Set such a number\.$",
+        ),
         ({"set": {"axes.3.values": [1]}}, "allowed: no number: the list is empty"),
     ],
 )
