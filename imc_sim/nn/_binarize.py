@@ -99,7 +99,7 @@ class _StandardisedSigns(torch.autograd.Function):
     def backward(ctx: Any, *grad: Tensor) -> Any:  # type: ignore[override]  # the decorator's own signature
         """With z = (x - mean) / std and g the gradient where |z| < 1: (g - mean g - z sum(g z) / (n - 1)) / std."""
         (x,) = ctx.saved_tensors
-        found, dims, count = torch.empty_like(x), tuple(range(1, x.ndim)), x[0].numel()
+        found, dims, count = torch.empty_like(x), tuple(range(1, x.ndim)), x.shape[1:].numel()
         for part in _parts(x):
             real = x[part].float()
             z = real - sample_mean(real)
@@ -113,7 +113,7 @@ class _StandardisedSigns(torch.autograd.Function):
 
 def _parts(x: Tensor) -> list[slice]:
     """Return slices of whole samples that are small enough to stay in the cache of a core."""
-    samples = max(1, _CACHED // x[0].numel())
+    samples = max(1, _CACHED // max(1, x.shape[1:].numel()))
     return [slice(at, at + samples) for at in range(0, len(x), samples)]
 
 

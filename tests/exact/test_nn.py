@@ -90,6 +90,7 @@ def test_signs_of_mixed_precision_have_the_gradient_of_float32(
         standardised_signs(constant := torch.ones(2, 3).requires_grad_(), dtype).sum(), constant
     )
     assert not found.any()
+    assert standardised_signs(torch.ones(0, 3).requires_grad_(), dtype).shape == (0, 3)
 
 
 def test_an_xnor_layer_has_signs_of_mixed_precision_only_there() -> None:
