@@ -47,7 +47,7 @@ help:
 	@echo "make floors     the fast tests with the lowest versions that pyproject.toml allows (about ten minutes)"
 	@echo "make memtorch   the second engine, compiled once (part of make test; docs/memtorch.md)"
 	@echo "make fuzz       bad files of every kind: errors without a place, tracebacks, hangs (half an hour)"
-	@echo "make torture    kills, power cuts, full disks, several runs of one folder (about a quarter of an hour)"
+	@echo "make torture    kills, power cuts, full disks, several runs of one folder (about six minutes)"
 	@echo "make format     fix formatting and what ruff can fix"
 	@echo "make benchmark  speed against plain torch, as a table"
 	@echo "make bench-peers  this package beside other simulators, each installed in an environment under .peers/"
@@ -133,7 +133,7 @@ fuzz: $(STAMP)
 	IMC_SIM_FUZZ=50 $(BIN)/python -m pytest -q tests/fuzz
 
 torture: $(STAMP)
-	@echo "Killing runs, cutting the power, filling the disk (about a quarter of an hour; needs Linux and a C compiler) ..."
+	@echo "Killing runs, cutting the power, filling the disk (about six minutes; needs Linux and a C compiler) ..."
 	$(BIN)/python -m tests.torture.driver
 
 format: $(STAMP)
