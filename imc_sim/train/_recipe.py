@@ -65,7 +65,7 @@ class _Trained(OptimizerSettings):
     """Settings of every recipe.
 
     A model in `start_from` must have tensors of the same names and shapes, as a spiking network and its clamp network
-    have.
+    have. Binary weights, of which only signs are stored, start with the magnitudes of sampled ones.
     """
 
     seed: int = Field(default=806, ge=0, description="seed of initial weights, splits and order of the images")

@@ -36,7 +36,7 @@ from imc_sim.evaluate import (
     with_size,
 )
 from imc_sim.nn import product_layers
-from imc_sim.nn.store import Measured, ModelCard, build_model, load_card, load_model, load_state, save_model
+from imc_sim.nn.store import Measured, ModelCard, build_model, load_card, load_model, save_model
 from imc_sim.train._checkpoint import Log, Progress
 from imc_sim.train._classification import ClassificationTrainer
 from imc_sim.train._continual import ContinualTrainer
@@ -44,6 +44,7 @@ from imc_sim.train._ensemble import EnsembleTrainer
 from imc_sim.train._episodic import EpisodicTrainer
 from imc_sim.train._recipe import EpisodicRecipe, Measurement
 from imc_sim.train._recipes import Recipe, build_recipe
+from imc_sim.train._start import start_from
 
 _TRAINERS: dict[str, Callable[..., Any]] = {
     "episodic": EpisodicTrainer, "classification": ClassificationTrainer, "continual": ContinualTrainer,
@@ -154,8 +155,8 @@ def initialised(card: ModelCard, recipe: Recipe, base: Path) -> nn.Module:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)
         model = build_model(card, base)
-    if recipe.start_from is not None:  # tensors must have the same names and shapes
-        load_state(model, load_model(recipe.start_from).state_dict(), {}, f"recipe.start_from {recipe.start_from!r}")
+    if recipe.start_from is not None:
+        start_from(model, recipe.start_from)
     return model
 
 
