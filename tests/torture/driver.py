@@ -1,7 +1,7 @@
 """Kill runs, cut the power, fill the disk and run several together; print what was lost. Exit code 1 if anything was.
 
-`python -m tests.torture.driver` takes six minutes on two cores; `--short` tries a part of the first three experiments, and
-names such as `kills` and `power_cuts` choose among them.
+`python -m tests.torture.driver` takes six minutes on two cores; `--short` tries a part of the first three experiments,
+and names such as `kills` and `power_cuts` choose among them.
 It needs Linux and a C compiler: calls that write are counted by `hook.c`, which every process has loaded. Chips state a
 cost, and a figure is plotted, so that costs.jsonl and figures are written too.
 """
