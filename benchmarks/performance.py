@@ -26,6 +26,7 @@ import imc_sim as imc
 from imc_sim.analog import AnalogModel
 from imc_sim.array import Chip, Crossbar, kernel_name, why_not_compiled
 from imc_sim.array._compiled import _product
+from imc_sim.evaluate._whole_numbers import in_whole_numbers
 
 Compute = Literal["float32", "int16", "int8"]
 COMPUTE: tuple[Compute, ...] = ("float32", "int16", "int8")
@@ -126,6 +127,21 @@ def effects(size: Size) -> Iterator[Work]:
     yield Work(label, lambda: analog(images), lambda: [plain(yardstick) for _ in range(size.chips)], 2.5, error)
 
 
+def digital(size: Size) -> Iterator[Work]:
+    """The digital controller, as evaluations compute it: products of -1 and 1 in whole numbers."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = imc.nn.networks.BatmannController("xnor", width=size.width).eval()
+        images = torch.randn(size.images, 1, 32, 32)
+    plain, yardstick = plain_controller(size.width), images.to(memory_format=torch.channels_last)
+    forward = in_whole_numbers(model, 10**6, size.images)
+    for _ in range(2):  # compared with torch
+        forward(images)
+    label = f"controller, digital network, {size.images} images, in whole numbers"
+    error = lambda: relative(forward(images), model(images))  # noqa: E731
+    yield Work(label, lambda: forward(images), lambda: plain(yardstick), None, error)
+
+
 def memory(size: Size) -> Iterator[Work]:
     """Write keys and search with as many queries, compared with the product of their signs."""
     generator = torch.Generator().manual_seed(1)
@@ -202,7 +218,8 @@ def tools(size: Size) -> Iterator[Work]:
 
 
 PARTS: dict[str, Callable[[Size], Iterator[Work]]] = {
-    "controller": controller, "effects": effects, "memory": memory, "linear": linear, "tools": tools,
+    "controller": controller, "effects": effects, "digital": digital,
+    "memory": memory, "linear": linear, "tools": tools,
 }  # fmt: skip
 
 

@@ -17,6 +17,7 @@ from imc_sim.evaluate._labelled import ClassificationData
 from imc_sim.evaluate._sampled_chips import Calibration, Evaluated, SampledChips
 from imc_sim.evaluate._session import Session
 from imc_sim.evaluate._tasks import ClassificationTask
+from imc_sim.evaluate._whole_numbers import in_whole_numbers
 from imc_sim.nn import evaluating
 from imc_sim.nn.networks import BitNet, ContinualNet, Ensemble, with_statistics
 from imc_sim.nn.neurons import Draws, draw_neurons, neurons_of
@@ -89,9 +90,10 @@ def class_accuracy(model: nn.Module, task: ClassificationTask, data: Classificat
     data = data or ClassificationData.load(task)
     neurons, parts = neurons_of(model), []
     with evaluating(model):
+        forward = in_whole_numbers(model, len(data.labels), task.batch)
         for start, images in data.batches(task.batch):
             draw_neurons(neurons, Draws(task.seed, first=start))
-            parts.append(competing(model(images), task, data).float().cpu())
+            parts.append(competing(forward(images), task, data).float().cpu())
     logits = torch.cat(parts)
     return _accuracy(logits.argmax(1), data.labels, float(F.cross_entropy(logits.double(), data.labels)))
 

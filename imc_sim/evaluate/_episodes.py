@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from imc_sim._errors import InputError
 from imc_sim.data import EpisodeShape, gather_images, load_pool, repeated_images, sample_episodes, unique_images
 from imc_sim.evaluate._tasks import FewShotTask
+from imc_sim.evaluate._whole_numbers import in_whole_numbers
 from imc_sim.nn import evaluating
 from imc_sim.nn.neurons import Draws, draw_neurons, neurons_of
 
@@ -100,9 +101,10 @@ def features_of(network: Encoder, images: Tensor, batch: int) -> Tensor:
     neurons = neurons_of(network) if isinstance(network, nn.Module) else []
     parts = []
     with evaluating(network):
+        forward = in_whole_numbers(network, len(images), batch)
         for start in range(0, len(images), batch):
             draw_neurons(neurons, Draws(first=start))
-            parts.append(network(images[start : start + batch]))
+            parts.append(forward(images[start : start + batch]))
     return torch.cat(parts, dim=parts[0].ndim - 2)
 
 
