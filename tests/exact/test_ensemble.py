@@ -11,7 +11,7 @@ from imc_sim import InputError
 from imc_sim.array import load_chip
 from imc_sim.mapping import map_model
 from imc_sim.nn import product_layers
-from imc_sim.nn.networks import VOTES, BinaryNin, Ensemble, vote
+from imc_sim.nn.networks import VOTES, BinaryNin, Ensemble, Vote, vote
 from imc_sim.nn.store import ModelCard, load_model, save_model
 
 ARGS = {"kind": "ab", "width": 0.05, "size": 8}
@@ -81,6 +81,14 @@ def test_the_mean_of_equal_votes_is_that_vote() -> None:
     weights = torch.tensor([3.0, 0.5])
     for kind, opinion in (("softmax", LOGITS[0].softmax(-1)), ("log_softmax", LOGITS[0].log_softmax(-1))):
         assert torch.allclose(vote(LOGITS[:1].repeat(2, 1, 1), weights, kind), opinion)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("kind", VOTES)
+def test_votes_do_not_depend_on_the_batch(kind: Vote) -> None:
+    torch.manual_seed(3)
+    logits, weights = torch.randn(8, 100, 4), torch.rand(8)
+    parts = torch.cat([vote(part, weights, kind) for part in logits.split(25, dim=1)])
+    assert torch.equal(vote(logits, weights, kind), parts)
 
 
 def test_scores_keep_every_axis_between_members_and_classes() -> None:

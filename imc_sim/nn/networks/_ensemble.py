@@ -5,6 +5,7 @@ Source of the votes: Zhu, Dong, Su, Binary Ensemble Neural Network, CVPR 2019, i
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, final
@@ -45,12 +46,17 @@ def vote(logits: Tensor, weights: Tensor, kind: Vote = "logits") -> Tensor:
         raise InputError("vote", got, "one weight per member", "Use weights [k] for logits [k, …, classes].")
     share = weights.to(logits).reshape(-1, *[1] * (logits.ndim - 1))
     if kind == "logits":
-        return (share * logits).sum(0)
+        return _in_order(share * logits)
     if kind == "hard":
-        return (share * F.one_hot(logits.argmax(-1), logits.shape[-1])).sum(0)
+        return _in_order(share * F.one_hot(logits.argmax(-1), logits.shape[-1]))
     opinion = logits.softmax(-1) if kind == "softmax" else logits.log_softmax(-1)
     whole = share.abs().sum().clamp_min(torch.finfo(share.dtype).tiny)
-    return (share * opinion).sum(0) / whole
+    return _in_order(share * opinion) / whole
+
+
+def _in_order(parts: Tensor) -> Tensor:
+    """Return the sum over members, one after the other: torch's sum rounds differently in batches of another size."""
+    return functools.reduce(torch.add, parts)
 
 
 @final
