@@ -274,6 +274,22 @@ BY_TORCH: list[tuple[Case, Callable[..., torch.Tensor]]] = [
         Case("LRN", (images,), {"size": 3, "alpha": 0.1, "bias": 2.0}),
         lambda x: F.local_response_norm(x, 3, 0.1, 0.75, 2.0),
     ),
+    (  # an even size reaches one channel further behind, and in torch before
+        Case("LRN", (images,), {"size": 2, "alpha": 0.1, "bias": 2.0}),
+        lambda x: F.local_response_norm(x.flip(1), 2, 0.1, 0.75, 2.0).flip(1),
+    ),
+    (  # no window begins behind the input
+        Case("MaxPool", (images,), {"kernel_shape": [1, 1], "strides": [2, 3], "ceil_mode": 1}),
+        lambda x: F.max_pool2d(x, 1, (2, 3), ceil_mode=True),
+    ),
+    (  # but one may begin within it after the padding
+        Case("MaxPool", (images,), {"kernel_shape": [1, 2], "strides": [1, 4], "pads": [0, 1, 0, 0], "ceil_mode": 1}),
+        lambda x: F.max_pool2d(F.pad(x, (1, 1), value=-9.0), (1, 2), (1, 4)),
+    ),
+    (
+        Case("AveragePool", (images,), {"kernel_shape": [1, 2], "strides": [2, 4], "ceil_mode": 1}),
+        lambda x: F.avg_pool2d(x, (1, 2), (2, 4), ceil_mode=True),
+    ),
     (
         Case("MaxPool", (images,), {"kernel_shape": [3, 3], "strides": [2, 2], "auto_pad": "SAME_LOWER"}),
         lambda x: F.max_pool2d(F.pad(x, (1, 0, 1, 1), value=-9.0), 3, 2),

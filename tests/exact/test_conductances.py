@@ -15,6 +15,7 @@ from torch import Tensor, nn
 import imc_sim as imc
 from imc_sim import InputError
 from imc_sim.analog import deviations, read_conductances
+from imc_sim.analog._conductances import chip_count
 from imc_sim.array import Sliced
 from imc_sim.cli import main
 from imc_sim.nn.networks import BnnMlp
@@ -61,6 +62,19 @@ def test_programmed_conductances_give_the_same_crossbar(chip: Any, weights: Tens
     part = imc.Crossbar.from_conductance(made.programmed, weights, chip, range(2, 3), seed=4, **options)
     part.set_input_limit(1.0)
     torch.testing.assert_close(part.currents(SIGNS), made.currents(SIGNS)[2:])
+
+
+@pytest.mark.parametrize(
+    ("shapes", "chips"),
+    [
+        ([(3, 1, 4, 4), (2, 1, 4, 4)], 2),
+        ([(2, 1, 4, 4), (3, 1, 4, 4)], 2),
+        ([(3, 1, 4, 4), (1, 4, 4)], 1),
+        ([(4, 4)], 1),
+    ],
+)
+def test_chips_are_those_of_which_every_layer_was_measured(shapes: list[tuple[int, ...]], chips: int) -> None:
+    assert chip_count({str(i): np.ones(shape) for i, shape in enumerate(shapes)}) == chips
 
 
 def test_products_follow_the_measured_conductances() -> None:

@@ -23,6 +23,7 @@ LAYERS: dict[str, tuple[Any, tuple[int, ...]]] = {
     "depthwise": (lambda: nn.Conv2d(4, 4, 3, padding=1, groups=4, bias=False), (4, 7, 7)),
     "two filters a channel": (lambda: nn.Conv2d(3, 6, 3, stride=2, groups=3), (3, 7, 7)),
     "two groups": (lambda: nn.Conv2d(4, 6, 1, groups=2), (4, 5, 5)),
+    "two tiles": (lambda: nn.Conv2d(4, 4, 3, groups=2), (4, 5, 5)),
     "rectangles": (lambda: nn.Conv2d(4, 4, (3, 1), (2, 1), (1, 0), (1, 2), groups=4), (4, 7, 5)),
     "same": (lambda: nn.Conv2d(4, 4, 4, padding="same", dilation=2, groups=2), (4, 7, 7)),
     "sequences": (lambda: nn.Conv1d(4, 4, 3, padding=1, groups=4), (4, 9)),
@@ -115,12 +116,14 @@ CHANGES: dict[str, dict[str, Any]] = {
     "all": {"inputs": {"kind": "levels", "bits": 4}, "converter": ADC, "device.read.sigma": 0.05},
     "sliced": {"encoding_multibit": {"kind": "sliced", "weight_bits": 4}, "converter": ADC, "device.read.sigma": 0.05},
     "offset": {"encoding_multibit": {"kind": "offset"}, "policy.allow_rounding": True, "converter": ADC},
+    "unsigned": {"encoding_multibit": {"kind": "unipolar"}, "policy.allow_rounding": True, "converter": ADC},
     "drift": {"device.time": {"t_s": 1e3, "drift": {"nu": 0.05}, "compensation": True}, "converter": ADC},
 }
 
 
 @pytest.mark.parametrize(
-    ("change", "name"), [(change, "depthwise") for change in CHANGES] + [("all", name) for name in LAYERS]
+    ("change", "name"),
+    [*((change, "depthwise") for change in CHANGES), *(("all", name) for name in LAYERS), ("unsigned", "two tiles")],
 )
 def test_groups_with_their_own_ranges_or_noise_are_read_together_as_each_alone(
     change: str, name: str, monkeypatch: pytest.MonkeyPatch
@@ -132,6 +135,10 @@ def test_groups_with_their_own_ranges_or_noise_are_read_together_as_each_alone(
     for path, value in CHANGES[change].items():
         chip = chip.replace(path, value)
     layer, x = network(make(), "integers"), torch.randn(3, *shape)
+    if change == "unsigned":
+        x = x.abs()
+        for p in layer.parameters():
+            p.data.abs_()
     net = Twice(layer)
     outputs = []
     for read in (lambda a: together(a, x, monkeypatch), lambda a: alone(a, x, monkeypatch)):

@@ -208,6 +208,22 @@ def test_ranges_of_columns_that_overlap_or_end_outside_are_refused(tmp_path: Pat
         read(tmp_path, "5 6 7\n15 16 17\n", columns=columns)
 
 
+@pytest.mark.parametrize(
+    ("meaning", "unit"),
+    [("LRS cycle V", "V"), ("cycle s", "s"), ("HRS cycle uF", "uF"), ("pulse K", "K"), ("LRS V", "V"), ("G s", "s")],
+)
+def test_values_in_a_wrong_unit_are_refused(tmp_path: Path, meaning: str, unit: str) -> None:
+    """Also those of one cycle or pulse a column, which would be left out."""
+    with pytest.raises(InputError, match=f"not understood there, '{unit}'"):
+        read(tmp_path, "1 5 6\n2 15 16\n", columns=f"1=cell,2=LRS uS,*={meaning}")
+
+
+def test_values_of_a_cycle_a_column_may_be_resistances(tmp_path: Path) -> None:
+    table = read(tmp_path, "7 5 10\n8 20 40\n", columns="1=cell,*=HRS cycle kohm")
+    found = dict(zip(zip(table["cell"].tolist(), table["cycle"].tolist(), strict=True), table["G"], strict=True))
+    assert found == pytest.approx({(0, 1): 1 / 5e3, (0, 2): 1 / 1e4, (1, 1): 1 / 2e4, (1, 2): 1 / 4e4})
+
+
 def test_headings_may_be_repeated_between_values(tmp_path: Path) -> None:
     table = read(tmp_path, "LRS (uS),HRS (uS)\n60,4\nLRS (uS),HRS (uS)\n61,5\n")
     assert sorted(table["G"]) == [4e-6, 5e-6, 60e-6, 61e-6]

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from scipy.linalg import inv, sqrtm
 
 from imc_sim._errors import InputError
-from imc_sim.data import gather_labelled, load_classes
+from imc_sim.data import _whitening, gather_labelled, load_classes
 from imc_sim.data._whitening import whitened, zca
 from imc_sim.evaluate import ClassificationTask
 from imc_sim.evaluate._labelled import ClassificationData
@@ -42,6 +45,21 @@ def test_images_are_whitened_by_the_training_images_of_their_set() -> None:
     covariance = np.cov(gather_labelled(train, slice(None), "whitened").reshape(-1, 64), rowvar=False)
     assert np.abs(covariance - np.diag(np.diag(covariance))).max() < 0.35
     assert np.abs(np.cov(known, rowvar=False)).max() > 3
+
+
+def test_other_training_images_make_another_basis(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Though that of the images before them is in the cache."""
+    monkeypatch.setenv("IMC_SIM_CACHE", str(tmp_path))
+    found = []
+    for seed in (0, 1, 0):
+        images = np.random.default_rng(seed).integers(0, 256, (40, 3, 3), np.uint8)
+        monkeypatch.setattr(_whitening, "load_labelled", lambda *_, images=images: SimpleNamespace(images=images))
+        _whitening._basis.cache_clear()
+        found.append(_whitening._basis("digits", "state"))
+        assert np.array_equal(found[-1], zca(_whitening._normalised(images[:, None])))
+    _whitening._basis.cache_clear()
+    assert not np.array_equal(found[0], found[1])
+    assert len(list(tmp_path.iterdir())) == 2
 
 
 def test_images_of_one_grey_level_are_equal() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 import json
 import subprocess
 import sys
@@ -198,6 +199,7 @@ WRONG: list[dict[str, Any]] = [
     {"axes": [{"path": "chip.device.programing.sigma", "values": [0]}]},
     {"axes": [{"path": SIGMA}]},
     {"axes": [{"path": SIGMA, "values": []}]},
+    *({"axes": [{"path": SIGMA, "values": value}]} for value in (5, "0.1", None, True)),
     {"axes": [{"path": SIGMA, "values": {"rnge": [0, 1, 1]}}]},
     {"axes": [{"path": SIGMA, "values": {"range": [0, 1]}}]},
     {"axes": [{"path": SIGMA, "values": {"range": [0, 1, 1], "log": [1, 2, 3]}}]},
@@ -210,13 +212,14 @@ WRONG: list[dict[str, Any]] = [
     {"cases": [{"name": "a", "set": {"chip.policy.layers": {"*": "analog"}}}]},
     {"cases": [{"name": "a", "sweep": []}]},
     {"cases": [{"set": {}}]},
+    *({"cases": [{"name": "a", "set": value}]} for value in (5, "x", [], None)),
     {"derived": {"chip.tile.clos": "chip.tile.rows"}},
     {"derived": {"chip.tile.cols": "chip.tile.rwos"}},
     {"derived": {"chip.tile.cols": {"path": "chip.tile.rows", "time": 2}}},
     {"skip": [{"chip.tile.rwos": 3}]},
     {"skip": {"chip.tile.rows": 3}},
     {"base": 5},
-    {"set": []},
+    *({"set": value} for value in (5, "x", [])),
     {"set": {"chip.tile.rwos": 3}},
     {"set": {"chip.tile.rows": "many"}},
     {"set": {"chps.min": 3}},
@@ -241,6 +244,10 @@ def test_with_a_base_only_changes_are_required() -> None:
     assert not accepts("study", {key: value for key, value in change.items() if key != "base"})
     assert not accepts("study", {key: value for key, value in change.items() if key != "name"})
     assert not accepts("study", change | {"axes": {SIGMA: {"valeus": [0]}}})
+    for key, value in itertools.product(("axes", "cases"), (5, "x", True)):
+        assert not accepts("study", change | {key: value}), (key, value)
+        with pytest.raises(InputError):
+            load_study(change | {key: value})
 
 
 def test_an_editor_is_offered_names_paths_and_descriptions() -> None:
