@@ -15,6 +15,7 @@ from imc_sim.cli import _console
 from imc_sim.cli._app import _expanded, _explained
 from imc_sim.cli._console import progress_bar
 from imc_sim.cli._own_network import model_of
+from imc_sim.config._trust import check_trusted
 
 
 class Terminal(io.StringIO):
@@ -84,3 +85,47 @@ def test_each_option_of_a_network_is_refused_with_the_name_of_a_model(option: st
         pass
     with model_of("batmann", None, None, [], [], "") as found:
         assert found == "batmann"
+
+
+@pytest.mark.parametrize(("network", "stem"), [("./nets.py:Net", "Net"), ("a/b.onnx", "b")])
+def test_a_network_is_imported_with_all_its_options(
+    network: str, stem: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Into a folder that is named after it and is gone at the end; its code is trusted."""
+    calls: list[tuple[Any, ...]] = []
+
+    def imported(*given: Any, **more: Any) -> None:
+        check_trusted(tmp_path, "a card")
+        calls.append((*given, more))
+        if len(calls) > 1:
+            raise InputError("inputs, shape", "(3,)", "(4,)", "Reshape them.")
+
+    monkeypatch.setattr("imc_sim.mapping.import_checkpoint", imported)
+    in_python = not network.endswith("onnx")
+    more = {
+        "inputs": Path("x.npy"),
+        "renames": [("old", "new")] if in_python else [],
+        "prefix": "net." if in_python else None,
+    }
+    given: tuple[Any, ...] = (Path("w.pt"), Path("x.npy"), ["size=3"], ["old=new"], "net.")
+    given = given if in_python else (None, given[1])
+    with model_of(network, *given) as folder:
+        assert Path(folder).name == stem
+        assert Path(folder).parent.is_dir()
+        check_trusted(tmp_path, "a card")
+    assert not Path(folder).parent.exists()
+    assert calls == [(given[0], network, Path(folder), {"size": 3} if in_python else {}, more)]
+    with pytest.raises(InputError, match=r"^--inputs x\.npy, shape: got \(3,\)"), model_of(network, *given):
+        pass
+    with pytest.raises(InputError, match=r"^inputs, shape: got"), model_of(network, None, None):
+        pass
+    assert calls[-1] == (None, network, calls[-1][2], {}, {"inputs": None, "renames": [], "prefix": None})
+
+
+@pytest.mark.parametrize("option", ["weights", "pairs", "rename", "prefix"])
+def test_each_option_of_a_network_in_python_is_refused_with_an_onnx_file(option: str) -> None:
+    given: dict[str, Any] = {"weights": None, "inputs": None}
+    given[option] = ["a=b"] if option in ("pairs", "rename") else "x"
+    name = {"pairs": "--arg"}.get(option, f"--{option}")
+    with pytest.raises(InputError, match=rf"^{name}: got model 'a\.onnx'"), model_of("a.onnx", **given):
+        pass

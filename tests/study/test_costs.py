@@ -17,7 +17,8 @@ from imc_sim.cost import count_actions, memory_cost, price
 from imc_sim.evaluate import FewShotTask, Session, build_task, chip_costs, evaluate_chips
 from imc_sim.nn.networks import BinaryActivationNet
 from imc_sim.nn.store import Arch, ModelCard, save_model
-from imc_sim.study import Results, load_study, merge, points_of, run, trials_table
+from imc_sim.study import Results, ResultStore, load_study, merge, points_of, run, trials_table
+from imc_sim.study._store import read_study
 
 COST = {
     "technology_m": "90 nm", "supply_V": 1.2, "read_pulse_s": "6.5 ns", "lines": {"capacitance_F": "34 fF"},
@@ -101,6 +102,19 @@ def test_another_price_computes_costs_only_and_uses_no_earlier_ones(priced: Resu
     back = run(study(COST), folder)  # both prices are stored
     assert back.costs == priced.costs
     assert len((folder / "costs.jsonl").read_text().splitlines()) == 2 * 6
+
+
+def test_protected_trials_and_costs_are_read_from_private_copies(priced: Results, tmp_path: Path) -> None:
+    folder = shutil.copytree(priced.folder, tmp_path / "r")
+    with ResultStore(folder, read_study(folder)) as store:
+        assert store.costs is not None
+        held = dict(store.rows), dict(store.costs.rows)
+        assert list(map(len, held)) == [7, 6]
+        store.protect()
+        for name in ("trials.jsonl", "costs.jsonl"):  # another program writes over them
+            with (folder / name).open("r+b") as file:
+                file.write(b"?" * (folder / name).stat().st_size)
+        assert (dict(store.rows), dict(store.costs.rows)) == held
 
 
 def test_costs_that_are_missing_or_damaged_are_computed_again_alone(priced: Results, tmp_path: Path) -> None:

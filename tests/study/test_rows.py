@@ -66,6 +66,24 @@ def test_lines_of_a_file_are_accepted_or_named(tmp_path: Path) -> None:
     assert rows_file.sealed(row("a", checksum="old")) == rows_file.sealed(row("a"))
 
 
+def test_lines_as_runs_write_them_need_no_canonical_form(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Their checksum is that of their bytes, which is found much faster; only other lines are written again for it."""
+    path, rules = tmp_path / "r.jsonl", dataclasses.replace(PLAIN, sealed=True)
+    rows = [row("a", x=1, meta={"seconds": 1.5, "host": "h"}), row("b", z="\u00fc", x={"checksum": "0" * 16})]
+    lines = rows_file.lines_of(rows)
+    spaced = b"".join(json.dumps(json.loads(line)).encode() + b"\n" for line in lines.splitlines())
+    written: list[Any] = []
+    digest = rows_file.digest
+    monkeypatch.setattr(rows_file, "digest", lambda content: written.append(content) or digest(content))
+    for content, count in ((lines, 0), (spaced, 2), (lines.replace(b'"x":1', b'"x":3'), 1)):
+        path.write_bytes(content)
+        written.clear()
+        found = read_rows(path, rules)
+        assert len(written) == count
+        assert len(found.damaged) == (count == 1)
+        assert [found.rows[key]["x"] for key in found.rows] == [each["x"] for each in rows[count == 1 :]]
+
+
 def test_one_result_has_one_row_id(tmp_path: Path) -> None:
     """Rows of one identity contradict each other if they differ in their id or in any key of the payload."""
     path, rules = tmp_path / "r.jsonl", dataclasses.replace(PLAIN, payload=("x", "y"), identity=lambda row: row["of"])
