@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import platform
@@ -348,3 +349,23 @@ def test_a_distribution_that_is_absent_is_not_installed() -> None:
 
     assert version("no-such-distribution") == "not installed"
     assert version("numpy")[0].isdigit()
+
+
+@pytest.mark.parametrize(("left_open", "code"), [(0, 0), (2, 1)])
+def test_a_run_with_trials_left_open_fails_and_is_not_kept(
+    left_open: int, code: int, run: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The last progress counts."""
+    kept: list[Path] = []
+    shown = {"failed": 0, "waiting": 0, "done": 3, "total": 3, "memory_bytes": None}
+
+    def ran(*_: Any, progress: Callable, **__: Any) -> None:
+        for count in (1, left_open):
+            progress(SimpleNamespace(left_open=count, **shown))
+
+    monkeypatch.setattr("imc_sim.study.run", ran)
+    monkeypatch.setattr("imc_sim.cli._run._finish", lambda *_: None)
+    monkeypatch.setattr("imc_sim.cli._repeated.kept_output", lambda _: None)
+    monkeypatch.setattr("imc_sim.cli._repeated.keeping_output", lambda _: contextlib.nullcontext(kept.append))
+    assert run("run", "quickstart", "--out", str(tmp_path / "out")).code == code
+    assert kept == [tmp_path / "out"] * (not left_open)

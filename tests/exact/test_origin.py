@@ -161,6 +161,21 @@ def test_an_error_of_a_setting_names_the_setting(tmp_path: Path, setting: str, p
     assert error.value.where == place
 
 
+@pytest.mark.parametrize(
+    ("settings", "named"),
+    [
+        (["chip.converter.bits=4", "chip.converter={kind: auto, bits: 99}"], "chip.converter"),
+        (["chip.converter={kind: auto, bits: 4}", "chip.converter.bits=99"], "chip.converter.bits"),
+    ],
+)
+def test_of_several_settings_of_a_value_the_last_is_named(tmp_path: Path, settings: list[str], named: str) -> None:
+    study = with_settings(load_study(at(tmp_path / "s.yaml", STUDY)), settings)
+    with pytest.raises(InputError) as error:
+        points_of(study)
+    assert error.value.where.startswith(f"--set {named}")
+    assert error.value.where.removeprefix(f"--set {named}")[:1] in ("", ":")
+
+
 def test_a_study_that_names_code_names_the_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("IMC_SIM_TRUST", raising=False)
     (tmp_path / "x").mkdir()

@@ -172,6 +172,22 @@ def test_an_edit_changes_the_lines_of_changed_keys_alone() -> None:
     assert edit_yaml("b: 1\n", {"b": 1, "z": 2, "a": 3}) == "b: 1\nz: 2\na: 3\n", "new keys in their order"
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a: &x {b: 1}\nc: *x\n",
+        "a: &x\n  b: 1\n  d: 2\nc:\n  <<: *x\n  e: 3\n",
+        "a: {b: 1}\nc: {b: 1}  # flow\n",
+        "{a: {b: 1}, c: {b: 1}}\n",
+    ],
+)
+def test_a_text_of_any_form_holds_the_values_that_are_wanted(text: str) -> None:
+    """One that cannot be edited in place is written again."""
+    old = parse_yaml(text)
+    for data in (old | {"a": {"b": 2}}, old | {"c": {"b": 5}}, {"c": old["c"]}, {"a": old["a"]}, old | {"f": "x"}):
+        assert parse_yaml(edit_yaml(text, data)) == data
+
+
 TREES = st.recursive(
     st.integers(0, 9), lambda inner: st.dictionaries(st.sampled_from("abcde"), inner, min_size=1, max_size=4)
 )

@@ -77,6 +77,9 @@ def test_labels_are_of_what_is_drawn_along_them(
 
 
 ATTACK = {"series": "a", "epsilon": [0.0, 0.1], "accuracy": [90.0, 40.0], "low": [88.0, 31.0], "high": [95.0, 47.0]}
+#: the first point has one chip
+POINTS = {"series": "a", "x": [1.0, 2.0], "chips": [1, 9], "median": [90.0, 80.0], "p05": [90.0, 70.0],
+          "p95": [90.0, 85.0], "digital": 99.0}  # fmt: skip
 CURRENTS = {"level": 1, "v_V": [0.1, 0.2], "p05_A": [1e-6, 2e-6], "median_A": [3e-6, 4e-6], "p95_A": [5e-6, 8e-6]}
 
 
@@ -85,6 +88,11 @@ CURRENTS = {"level": 1, "v_V": [0.1, 0.2], "p05_A": [1e-6, 2e-6], "median_A": [3
     [
         (plot_fgsm, [table({**ATTACK, "chips": 5})], {(0.0, 88.0), (0.0, 95.0), (0.1, 31.0), (0.1, 47.0)}),
         (plot_means, [table(CHIPS, target=None), ["a"]], {(2.0, 51.0), (2.0, 69.0), (3.0, 56.0), (3.0, 66.0)}),
+        (
+            plot_robustness,
+            [table(POINTS, x_label="bits", chance=20.0, spaced="linear")],
+            {(1.0, 90.0), (2.0, 70.0), (2.0, 85.0)},
+        ),
         (plot_levels_iv, [table(CURRENTS)], {(0.1, 1e-6), (0.1, 5e-6), (0.2, 2e-6), (0.2, 8e-6)}),
     ],
 )

@@ -108,6 +108,13 @@ def test_a_family_that_changes_is_read_again(home: Path) -> None:
     assert "own_slow" not in content_names("model")
 
 
+def test_results_that_change_are_read_again(home: Path) -> None:
+    for accuracy in (0.5, 0.6, 0.5):
+        rows = [{"accuracy": accuracy, "interval": [0.4, 0.7]}, {"accuracy": 0.7, "interval": [0.6, 0.8]}]
+        (home / "models" / "own" / "results.json").write_text(json.dumps({"own_plain": {"measured": rows}}))
+        assert [row["accuracy"] for row in find_card("own_plain").data["measured"]] == [accuracy, 0.7]
+
+
 def test_a_network_next_to_its_family_is_built_without_a_folder_of_the_model(home: Path) -> None:
     card, folder = load_card("own_plain")
     assert not folder.exists()

@@ -12,7 +12,17 @@ import pytest
 from PIL import Image
 
 from imc_sim._errors import InputError, MissingDataError
-from imc_sim.data import as_pool, cache_folder, check, data_digest, data_root, gather_labelled, load_labelled, load_pool
+from imc_sim.data import (
+    _omniglot,
+    as_pool,
+    cache_folder,
+    check,
+    data_digest,
+    data_root,
+    gather_labelled,
+    load_labelled,
+    load_pool,
+)
 from imc_sim.data._check import _check_levels
 from imc_sim.data._omniglot import list_part, read_part
 
@@ -130,6 +140,16 @@ def omniglot_tree(root, characters=2, drawers=20):
             image = Image.fromarray(np.where(rng.random((105, 105)) < 0.1, 0, 255).astype(np.uint8))
             image.convert("1").save(folder / f"character{c + 1:02d}" / f"{c + 1:04d}_{d + 1:02d}.png")
     return folder
+
+
+def test_omniglot_is_cached_at_every_size(tmp_path, monkeypatch):
+    omniglot_tree(tmp_path)
+    monkeypatch.setenv("IMC_SIM_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setitem(_omniglot.PARTS, "background", 2)
+    for size in (32, 28, 32):
+        images, names = _omniglot._part(tmp_path, "background", size, cached=True)
+        assert names == ("Greek/character01", "Greek/character02")
+        np.testing.assert_array_equal(images, read_part(list_part(tmp_path, "background"), size))
 
 
 def test_omniglot_images_are_resized_by_lanczos(tmp_path):
