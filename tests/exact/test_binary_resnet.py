@@ -131,7 +131,7 @@ def test_the_network_equals_the_layout_of_its_docstring(stem: Any, size: int) ->
 @pytest.mark.parametrize("stem", STEMS)
 def test_gradients_reach_every_parameter_and_the_loss_falls(stem: Any) -> None:
     """Four noisy patterns."""
-    model, labels = BinaryResNet18(width=0.05, classes=4, size=16, stem=stem), torch.arange(32) % 4
+    model, labels = BinaryResNet18(width=0.1, classes=4, size=16, stem=stem), torch.arange(32) % 4
     x = torch.randn(4, 3, 16, 16)[labels] + 0.3 * torch.randn(32, 3, 16, 16)
     optimizer, losses = torch.optim.Adam(model.parameters(), 1e-2), []
     for step in range(20):
