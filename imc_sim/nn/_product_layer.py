@@ -238,8 +238,9 @@ class ProductLayer(nn.Module, abc.ABC):
         """Return `product` such that inference of a binarized network does not depend on the batch.
 
         Sums of +-1 are exact in float32. Real inputs of 8-bit layers and of signs of latent weights are multiplied in
-        double precision, whose rounding changes no later sign. Float layers use float32: they decide no sign, and
-        double precision would make a float network ten times slower.
+        double precision, whose rounding changes no later sign. Float layers use float32, as double precision would make
+        a float network ten times slower: where signs follow (a first float layer, binary activations), a sum within
+        its rounding of the threshold may get another sign in a batch of another size.
 
         Args:
             a: Input operand [batch, …].
