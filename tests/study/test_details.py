@@ -178,26 +178,6 @@ def test_without_a_writer_no_end_is_estimated(complete: Results, tmp_path: Path)
     lock.release()
 
 
-@pytest.mark.parametrize(
-    ("chips", "open_ended", "left"),
-    [({"min": 4}, False, 1 + 3 * 4 - 5), ({"min": 4, "max": 12, "half_width": 0.001}, True, 1 + 6 + 4 + 4 - 5)],
-)
-def test_the_number_left_is_exact_unless_the_rule_may_want_more(
-    chips: dict[str, Any],
-    open_ended: bool,
-    left: int,
-    small: dict[str, Any],
-    go: Callable[..., Results],
-    tmp_path: Path,
-) -> None:
-    whole = go(tmp_path / "whole", small | {"chips": chips, "cases": [{"name": "a"}]})
-    assert (status(whole.folder).left, status(whole.folder).at_least) == (0, False)
-    shutil.copy(whole.folder / STUDY, tmp_path)
-    (tmp_path / TRIALS).write_bytes(lines_of(list(whole.rows.values())[:5]))
-    found = status(tmp_path)
-    assert (found.left, found.at_least) == (left, open_ended)
-
-
 def test_the_most_chips_are_those_that_a_rule_allows(
     small: dict[str, Any], go: Callable[..., Results], tmp_path: Path
 ) -> None:
