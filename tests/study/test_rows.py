@@ -66,6 +66,16 @@ def test_lines_of_a_file_are_accepted_or_named(tmp_path: Path) -> None:
     assert rows_file.sealed(row("a", checksum="old")) == rows_file.sealed(row("a"))
 
 
+@pytest.mark.parametrize(("states", "counts"), [("f", 0), ("ff", 1), ("fff", 2), ("fdf", 1), ("ffdd", 2), ("dff", 0)])
+def test_of_the_rows_of_one_id_the_first_finished_one_counts_else_the_last(
+    states: str, counts: int, tmp_path: Path
+) -> None:
+    rows = [row("a", {"f": "failed", "d": "done"}[state], x=1, time=n) for n, state in enumerate(states)]
+    for others in ([], [row("b", "failed", x=2)], [row("b", x=2)]):
+        (tmp_path / "r.jsonl").write_bytes(rows_file.lines_of([*rows, *others]))
+        assert read_rows(tmp_path / "r.jsonl", PLAIN).rows["a"]["time"] == counts
+
+
 def test_lines_as_runs_write_them_need_no_canonical_form(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Their checksum is that of their bytes, which is found much faster; only other lines are written again for it."""
     path, rules = tmp_path / "r.jsonl", dataclasses.replace(PLAIN, sealed=True)
