@@ -92,6 +92,7 @@ def test_a_network_is_imported_with_all_its_options(
     network: str, stem: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Into a folder that is named after it and is gone at the end; its code is trusted."""
+    monkeypatch.delenv("IMC_SIM_TRUST", raising=False)
     calls: list[tuple[Any, ...]] = []
 
     def imported(*given: Any, **more: Any) -> None:

@@ -104,7 +104,10 @@ def test_another_price_computes_costs_only_and_uses_no_earlier_ones(priced: Resu
     assert len((folder / "costs.jsonl").read_text().splitlines()) == 2 * 6
 
 
-def test_protected_trials_and_costs_are_read_from_private_copies(priced: Results, tmp_path: Path) -> None:
+def test_protected_trials_and_costs_are_read_from_private_copies(
+    priced: Results, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("imc_sim.runs._rows_file._BLOCK", 256)  # files are not held in memory
     folder = shutil.copytree(priced.folder, tmp_path / "r")
     with ResultStore(folder, read_study(folder)) as store:
         assert store.costs is not None

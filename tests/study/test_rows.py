@@ -185,6 +185,35 @@ def test_a_file_that_others_touch_ends_the_run(name: str, how: str, tmp_path: Pa
     assert not (tmp_path / "rows.rescued.jsonl").exists()
 
 
+@pytest.mark.parametrize("how", ["overwritten", "replaced"])
+def test_rows_are_read_as_they_were(how: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From a private copy; from the file that was opened if it was replaced before there was a copy."""
+    monkeypatch.setattr(rows_file, "_BLOCK", 16)
+    path = tmp_path / "rows.jsonl"
+    with store(tmp_path) as held:
+        held.add([row("a", x=1), row("b", x=2)])
+
+    def changed() -> None:
+        with store(tmp_path) as held:
+            if how == "overwritten":
+                held.protect()
+                with path.open("r+b") as file:
+                    file.write(b"?" * 50)
+            else:
+                (tmp_path / "other").write_bytes(b"?" * path.stat().st_size)
+                (tmp_path / "other").replace(path)
+                held.protect()
+            assert [held.rows[key]["x"] for key in held.rows] == [1, 2]
+            assert (held.done("b") or {})["x"] == 2
+            held.add([row("c", x=3)])
+
+    if how == "overwritten":
+        changed()
+    else:
+        with pytest.raises(ResultsError, match="All 3 things that this run knows are safe"):
+            changed()
+
+
 def test_a_heading_that_is_lost_at_the_end_loses_no_row(tmp_path: Path) -> None:
     def lost() -> None:
         with store(tmp_path) as held:

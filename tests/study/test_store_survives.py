@@ -283,6 +283,22 @@ def test_a_folder_of_version_1_is_read_and_checked_but_not_continued(
             Results.load(folder)
 
 
+def test_trials_from_before_a_run_are_rescued_if_others_write_over_them(
+    small: dict, complete: Results, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("imc_sim.runs._rows_file._BLOCK", 256)  # the file is not held in memory
+    folder = shutil.copytree(complete.folder, tmp_path / "x")
+    path = folder / TRIALS
+    path.write_bytes(b"".join(path.read_bytes().splitlines(keepends=True)[:20]))
+
+    def write_over(_: object) -> None:
+        with path.open("r+b") as file:
+            file.write(b"?" * (path.stat().st_size + 1))
+
+    with pytest.raises(ResultsError, match=r"All 2\d trials that this run knows are safe in .*trials\.rescued\.jsonl"):
+        run(small, folder, evaluator=stand_in_evaluator, progress=write_over)
+
+
 # -- Ctrl-C ------------------------------------------------------------------------------------------------------
 
 
