@@ -281,6 +281,21 @@ def test_a_lock_has_one_holder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         second.take()
 
 
+def test_a_lock_is_waited_for_a_fifth_of_a_second(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By those who want to write; a reader of the status does not wait."""
+    pauses: list[float] = []
+    monkeypatch.setattr("imc_sim.runs._lock.time.sleep", pauses.append)
+    first, second = FolderLock(tmp_path), FolderLock(tmp_path)
+    first.take()
+    assert not pauses
+    with pytest.raises(ResultsError, match="one writer"):
+        second.take()
+    assert (len(pauses), sum(pauses)) == (4, pytest.approx(0.2))
+    assert is_locked(tmp_path)
+    assert len(pauses) == 4
+    first.release()
+
+
 def test_metadata_of_a_row(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = RunClock("cuda", started=row_meta.time.monotonic() - 5)
     meta = clock.meta(0.123456)
