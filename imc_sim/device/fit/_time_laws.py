@@ -202,9 +202,10 @@ def _stretched(series: Sequence[Series], near: Floats | None = None) -> Floats:
         for each, mean, error in zip(series, means, errors, strict=True):
             T = each.temperature_K or reference
             rate = math.exp(theta[0] - energy / BOLTZMANN_EV * (1.0 / T - 1.0 / reference))
-            kept = np.exp(-((rate * each.at) ** theta[1]))
+            passed = (rate * each.at) ** theta[1]
+            kept = np.exp(passed[0] - passed)  # since the first reading; exp(-passed) itself may vanish
             end = ends[states.index(each.state)] * top
-            parts.append(((end + (mean[0] - end) * kept / kept[0]) - mean)[1:] / error[1:])
+            parts.append(((end + (mean[0] - end) * kept) - mean)[1:] / error[1:])
         return np.concatenate(parts)
 
     longest, shortest = max(float(each.at[-1]) for each in series), first_time(series)
@@ -217,11 +218,7 @@ def _stretched(series: Sequence[Series], near: Floats | None = None) -> Floats:
     if near is not None:
         found = _newton(rest, near[~np.isnan(near)] / scale, np.array(low), np.array(high)) * scale
     else:
-        starts = [
-            [-math.log(t), beta, *energies, *ends]
-            for t in (longest, math.sqrt(longest * shortest))
-            for beta in (0.4, 0.9)
-        ]
+        starts = [[-math.log(longest * shortest) / 2.0, beta, *energies, *ends] for beta in (0.4, 0.9)]
         found = least_squares(rest, starts, low, high) * scale
     shared = len(found) - len(states)
     whole = np.full(shared + len(known), np.nan)
