@@ -424,7 +424,12 @@ def test_fgsm_curve_shows_its_table(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("table", "text"),
-    [(ATTACK.drop(columns="low"), "without low"), (ATTACK.assign(epsilon=-0.1), "negative"), (ATTACK[:0], "no row")],
+    [
+        (ATTACK.drop(columns="low"), "without low"),
+        (ATTACK.assign(epsilon=-0.1), "negative"),
+        (ATTACK.assign(epsilon=[0.1, 0.0, 0.2, 0.0, -0.2]), "negative"),
+        (ATTACK[:0], "no row"),
+    ],
 )
 def test_fgsm_refuses_invalid_attacks(table: DataFrame, text: str) -> None:
     with pytest.raises(InputError, match=text):

@@ -104,6 +104,19 @@ def test_the_table_of_costs_names_its_band_and_shows_its_width(priced: Results, 
     assert ">5-95 %<" not in costs
 
 
+def test_some_points_may_have_no_cost(priced: Results, tmp_path: Path) -> None:
+    """Such as those whose chip states no energy of programming."""
+    table = priced.table.assign(energy_J=[3e-9, np.nan, 2e-9], programming_J=[np.nan, np.nan, 7e-6])
+    results = dataclasses.replace(priced, table=table, folder=tmp_path)
+    assert has_costs(results)
+    assert not has_costs(dataclasses.replace(priced, table=table.assign(energy_J=np.nan)))
+    page = write_report(results).read_text()
+    costs = page[page.index("<h2>Energy, latency and area</h2>") :]
+    assert "programming" in costs
+    assert "7 uJ" in costs
+    assert all(f"{energy} nJ" in costs for energy in (3, 2))
+
+
 def test_a_figure_of_earlier_prices_is_replaced(priced: Results, tmp_path: Path) -> None:
     """Equal energies have no such figure by default; one of earlier prices must not stay."""
     same = dataclasses.replace(priced, table=priced.table.assign(energy_J=2e-9), folder=tmp_path)

@@ -274,6 +274,10 @@ def test_a_comparison_has_the_columns_that_say_something() -> None:
     assert [each[3] for each in rows] == [("70.00", 70.0), ("-", pytest.approx(NAN, nan_ok=True))]
     assert [each[-1] for each in rows] == ["keys binary", "-"]
     assert caption(apart).endswith(" Reduced task: way 5.")
+    some = DataFrame([ROW | {"classes": 60, "classes_low": 80.0, "classes_high": 95.0}, ROW])
+    heads, rows = cells(some)
+    assert heads[3] == "95 % interval, new classes"
+    assert [each[3] for each in rows] == [("80.00 to 95.00", 80.0), ("-", pytest.approx(NAN, nan_ok=True))]
     equal = DataFrame([ROW | {"chip_task": "way 5"}] * 2)
     assert "reduced task" not in cells(equal)[0]
     counted = caption(DataFrame([ROW | {"classes": 60}, ROW | {"classes": 0}]))
