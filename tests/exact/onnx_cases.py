@@ -290,6 +290,14 @@ BY_TORCH: list[tuple[Case, Callable[..., torch.Tensor]]] = [
         Case("AveragePool", (images,), {"kernel_shape": [1, 2], "strides": [2, 4], "ceil_mode": 1}),
         lambda x: F.avg_pool2d(x, (1, 2), (2, 4), ceil_mode=True),
     ),
+    (  # places of the padding count, but not those behind it
+        Case(
+            "AveragePool",
+            (images,),
+            {"kernel_shape": [1, 3], "strides": [1, 2], "pads": [0, 1, 0, 1], "ceil_mode": 1, "count_include_pad": 1},
+        ),
+        lambda x: F.avg_pool2d(x, (1, 3), (1, 2), (0, 1), ceil_mode=True, count_include_pad=True),
+    ),
     (
         Case("MaxPool", (images,), {"kernel_shape": [3, 3], "strides": [2, 2], "auto_pad": "SAME_LOWER"}),
         lambda x: F.max_pool2d(F.pad(x, (1, 0, 1, 1), value=-9.0), 3, 2),

@@ -1,13 +1,14 @@
 """Generated characters: the same on every machine, all different, hard for pixels, easier for strokes."""
 
 import hashlib
+import itertools
 
 import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
 
 from imc_sim._errors import InputError
-from imc_sim.data import EpisodeShape, check, load_pool, make_glyphs, sample_episodes
+from imc_sim.data import EpisodeShape, _glyphs, check, load_pool, make_glyphs, sample_episodes
 
 
 @pytest.fixture(scope="module")
@@ -96,3 +97,11 @@ def test_check_of_an_embedded_pool(monkeypatch):
     report = check("glyphs")
     assert not report.ok
     assert len(report.problems) == 2
+
+
+def test_each_split_is_cached_at_every_size(tmp_path, monkeypatch):
+    monkeypatch.setenv("IMC_SIM_CACHE", str(tmp_path))
+    splits = {"train": range(2), "test": range(800, 802)}
+    monkeypatch.setattr(_glyphs, "SPLITS", splits)
+    for split, size in itertools.product(splits, (32, 16, 32)):
+        np.testing.assert_array_equal(_glyphs.glyphs(split, size)[0], make_glyphs(splits[split], size))
