@@ -239,6 +239,12 @@ def test_units_give_the_nearest_number(text: str, wanted: float) -> None:
     assert build(Device, {"g_lrs_S": text, "g_hrs_S": 0.0}, "device").g_lrs_S == wanted
 
 
+@pytest.mark.parametrize("text", ["20", "5 m", "3e-6", "20 u", "5 V", "5 SS", "S", "5 mu S"])
+def test_text_without_its_unit_is_refused(text: str) -> None:
+    with pytest.raises(InputError, match=r"g_lrs_S: .*a number in S or a string such as '20 uS'"):
+        build(Device, {"g_lrs_S": text, "g_hrs_S": 0.0}, "device")
+
+
 # -- content by name -------------------------------------------------------------------------------------------
 
 CHIP = "name: {name}\ndevice: {{g_lrs_S: 1.0e-4, g_hrs_S: 1.0e-5}}\n"

@@ -311,6 +311,18 @@ def test_the_estimated_error_is_that_of_the_circuit(share: float, rows: int) -> 
     assert found.error.max == pytest.approx(error.max, rel=1e-9)
 
 
+def test_with_all_rows_on_every_approximation_is_that_of_all_rows() -> None:
+    made = chip()
+    G = Crossbar.program(signs(12, 32), made).conductance[0, 0]
+    whole = approximate_gating(G, made.wires, "all_on", 1.0)
+    mean, tangent = (approximate_gating(G, made.wires, method, 1.0) for method in ("mean", "tangent"))
+    assert torch.equal(mean.matrix, whole.matrix)
+    torch.testing.assert_close(tangent.matrix.sum(0) + tangent.offset, whole.matrix.sum(0), rtol=1e-12, atol=0)
+    for density in (0.0, 1.0 + 1e-9, float("nan")):
+        with pytest.raises(InputError, match="approximate_gating, density"):
+            approximate_gating(G, made.wires, "tangent", density)
+
+
 # -- identities ------------------------------------------------------------------------------------------
 
 

@@ -154,6 +154,20 @@ def test_groups_with_their_own_ranges_or_noise_are_read_together_as_each_alone(
         assert not torch.allclose(outputs[0][0], ideal, rtol=1e-3)
 
 
+def test_groups_follow_the_last_calibration(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    net, chip = Twice(network(LAYERS["depthwise"][0](), "integers")), VARIED.replace("converter", ADC)
+    x = torch.randn(3, 4, 7, 7)
+    analog, other = (imc.map_model(net, chip, chips=2, inputs=x) for _ in range(2))
+    found = []
+    for scale in (1.0, 0.2):
+        analog.calibrate(scale * x)
+        found.append(together(analog, x, monkeypatch))
+    other.calibrate(0.2 * x)
+    assert torch.equal(found[1], together(other, x, monkeypatch))
+    assert not torch.equal(*found)
+
+
 def test_half_precision_is_computed_in_single(monkeypatch: pytest.MonkeyPatch) -> None:
     torch.manual_seed(0)
     x = torch.randn(3, 4, 7, 7).sign().half()

@@ -142,6 +142,30 @@ def test_read_noise_has_the_samples_of_the_tile_by_tile_path(both, converter: st
 
 
 @needs_kernel
+@pytest.mark.parametrize("unit", [True, False])
+@pytest.mark.parametrize("read", [{"sigma": 0.1}, {"telegraph": {"probability": 0.5, "amplitude": 0.3}}])
+@pytest.mark.parametrize("kind", encodings())
+def test_noise_of_every_encoding_is_that_of_the_tile_by_tile_path(
+    kind: str, read: dict, unit: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where the kernel must leave it to that path: variances that depend on the inputs, and traps."""
+    for name in ("_SMALL", "_SMALL_MERGED", "_NARROW"):
+        monkeypatch.setattr(_readout, name, 1)
+    encoding = encodings()[kind]()
+    w, x = weights_and_inputs(encoding, 7, 50, 5)
+    x = torch.where(x == 0, 1.0, x) if unit and encoding.name != "unipolar" else x
+    chip = chip_of(encoding, "float32", "8 bits", Tile(rows=30, cols=20)).replace("device.read", read)
+
+    def work(chip: Chip) -> Tensor:
+        return Crossbar.program(w, chip, chips=2, seed=3, unit_inputs=unit and encoding.name != "unipolar").mvm(x)
+
+    found, quiet = work(chip), work(chip.replace("device.read", {}))
+    assert not torch.equal(found, quiet)
+    monkeypatch.setattr(_product, "why_not", lambda: "switched off")
+    assert torch.equal(found, work(chip))
+
+
+@needs_kernel
 @pytest.mark.parametrize("rows", [20, 128])
 @pytest.mark.parametrize("range_", ["max", "calibrated"])
 def test_read_noise_of_convolutions_is_that_of_one_read_per_image(both, rows: int, range_: str) -> None:
