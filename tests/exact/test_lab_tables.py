@@ -218,6 +218,24 @@ def test_values_in_a_wrong_unit_are_refused(tmp_path: Path, meaning: str, unit: 
         read(tmp_path, "1 5 6\n2 15 16\n", columns=f"1=cell,2=LRS uS,*={meaning}")
 
 
+@pytest.mark.parametrize(
+    "heading",
+    [
+        "compliance (A)",
+        "sigma I (uA)",
+        "log10(G) (S)",
+        "ln R (ohm)",
+        "R error (kohm)",
+        "G std (uS)",
+        "max (A)",
+        "sem (S)",
+    ],
+)
+def test_logarithms_errors_and_limits_are_no_values_of_cells(tmp_path: Path, heading: str) -> None:
+    with pytest.raises(InputError, match="no values of cells, but a logarithm, an error or a limit"):
+        read(tmp_path, f"LRS (uS),HRS (uS),{heading}\n60,4,1\n61,5,1\n")
+
+
 def test_values_of_a_cycle_a_column_may_be_resistances(tmp_path: Path) -> None:
     table = read(tmp_path, "7 5 10\n8 20 40\n", columns="1=cell,*=HRS cycle kohm")
     found = dict(zip(zip(table["cell"].tolist(), table["cycle"].tolist(), strict=True), table["G"], strict=True))
