@@ -206,6 +206,24 @@ def test_settings_that_act_are_those_of_the_layers_and_the_memory() -> None:
     assert "neurons" not in acting_settings(network, VARIED, None)
 
 
+@pytest.mark.parametrize(
+    ("keys", "time", "acts"),
+    [
+        ("bipolar", {}, True),
+        (None, {}, False),
+        (None, {"t_s": 9.0}, False),
+        (None, {"t_s": 9.0, "refresh_s": 2.0}, True),
+    ],
+)
+def test_correlation_acts_where_cells_are_programmed_again(keys: str | None, time: dict[str, Any], acts: bool) -> None:
+    """A key memory is, and refreshed cells are."""
+    network, chip = signed(6, 4), VARIED.replace("device.time", time)
+    chips = [chip.replace("device.cycle_to_cycle.correlation", c) for c in (0.5, 0.1)]
+    assert ("correlation" in acting_settings(network, chips[0], keys)["device"].get("cycle_to_cycle", {})) is acts
+    one, other = (map_model(network, each)(torch.ones(1, 6)) for each in chips)
+    assert torch.equal(one, other) is ("refresh_s" not in time)
+
+
 # -- rounding ------------------------------------------------------------------------------------------------------
 
 
