@@ -318,9 +318,9 @@ def test_with_all_rows_on_every_approximation_is_that_of_all_rows() -> None:
     mean, tangent = (approximate_gating(G, made.wires, method, 1.0) for method in ("mean", "tangent"))
     assert torch.equal(mean.matrix, whole.matrix)
     torch.testing.assert_close(tangent.matrix.sum(0) + tangent.offset, whole.matrix.sum(0), rtol=1e-12, atol=0)
-    for density in (0.0, 1.0 + 1e-9, float("nan")):
+    for share in (0.0, 1.0 + 1e-9, float("nan")):
         with pytest.raises(InputError, match="approximate_gating, density"):
-            approximate_gating(G, made.wires, "tangent", density)
+            approximate_gating(G, made.wires, "tangent", share)
 
 
 # -- identities ------------------------------------------------------------------------------------------
