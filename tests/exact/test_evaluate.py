@@ -189,12 +189,6 @@ def test_settings_change_the_tasks_of_the_card_and_rows_state_them(model: str) -
         evaluate_card(model, changes={"scalin": "unit"})
 
 
-def test_another_number_of_episodes_has_no_stated_accuracy(model: str) -> None:
-    (row,) = evaluate_card(model, episodes=3)
-    assert row.accuracy == digital_accuracy(model, build(FewShotTask, TASK | {"episodes": 3}, "t").to_dict()).mean
-    assert row.stated is None
-
-
 def test_the_memory_limit_sets_the_chips_per_batch(model: str) -> None:
     per_chip = bytes_per_chip(load_model(model), load_chip(chip()))
     assert per_chip >= 4 * (12 * 12 * (25 + 9 + 9))  # differential conductances alone

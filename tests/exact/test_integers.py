@@ -278,33 +278,6 @@ def test_inputs_of_few_bits_are_exact(both, top: int) -> None:
     assert torch.equal(in_one_call, plain)
 
 
-@needs_kernel
-@pytest.mark.parametrize(("compute", "top", "served"), [("int16", 1, True), ("int16", 7, False), ("int8", 7, True)])
-def test_the_kernel_serves_no_sums_that_float32_rounds(
-    compute: str, top: int, served: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """90 weights of 16 bits with inputs of 8 bits exceed 2^24."""
-    monkeypatch.setattr(_readout, "_SMALL", 1)
-    calls: list[bool] = []
-    multiply = _product.multiply
-
-    def counted(*arguments) -> Tensor | None:
-        y = multiply(*arguments)
-        calls.append(y is not None)
-        return y
-
-    monkeypatch.setattr(_product, "multiply", counted)
-    generator = torch.Generator().manual_seed(top)
-    w = torch.randn(20, 90, generator=generator)
-    x = torch.randint(-top, top + 1, (6, 90), generator=generator).float()
-    chip = load_chip("ideal").replace("device.levels", 16).replace("compute", compute)
-    bar = Crossbar.program(w, chip.replace("device.programming.sigma", 0.1))
-    found = bar.mvm(x)
-    assert set(calls) == {served}
-    monkeypatch.setattr(_product, "why_not", lambda: "switched off")
-    assert torch.equal(found, bar.mvm(x))
-
-
 @pytest.mark.parametrize("compute", ["int16", "int8"])
 @pytest.mark.parametrize("kind", encodings())
 def test_results_are_exact_where_the_device_has_enough_levels(kind: str, compute: str) -> None:

@@ -402,20 +402,6 @@ def test_a_layer_alone_counts_the_reads_of_either_form_of_inputs() -> None:
         assert torch.equal(one(x), other(x.expand(3, 5, 6)))
 
 
-def test_keys_written_again_are_programmed_in_the_next_epoch() -> None:
-    keys, queries, labels = images(4, 8), images(5, 8), torch.arange(4)
-
-    def similarities(*epochs: int | None) -> Tensor:
-        memory = AssociativeMemory(VARIED, 8, chips=2)
-        for epoch in epochs:
-            memory.write(keys, labels, epoch)
-        return memory.similarity(queries)
-
-    for epochs, last in (((None,), 0), ((None, None), 1), ((None, None, None), 2), ((4, None), 5), ((None, 0), 0)):
-        assert torch.equal(similarities(*epochs), similarities(last)), epochs
-    assert len({tuple(similarities(epoch).flatten().tolist()) for epoch in range(6)}) == 6
-
-
 def test_memories_skip_reads_and_have_one_label_a_key() -> None:
     noisy, keys, queries = CHIP.replace("device.read.sigma", 0.2), images(3, 4, 8), images(5, 8)
     labels = torch.arange(4)

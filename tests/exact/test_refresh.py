@@ -87,7 +87,7 @@ def test_keys_are_written_in_the_epoch_after_the_last() -> None:
             memory.write(keys, labels, epoch=epoch)
         return memory._crossbars[0].cells(0)
 
-    for written, last in (((None,), 0), ((None, None, None), 2), ((5, None), 6), ((5, 2, None), 3)):
+    for written, last in (((None,), 0), ((None, None, None), 2), ((5, None), 6), ((5, 2, None), 3), ((5, 0), 0)):
         assert torch.equal(cells(*written), cells(last)), written
 
 
