@@ -100,6 +100,11 @@ class Law(ProgrammingContract):
         self.programming: Any = SimpleNamespace(apply=lambda target, normal, *_: law(normal), is_ideal=ideal)
 
 
+def a_tenth_is_equal(bar: Crossbar, index: int) -> Tensor:
+    own = torch.rand(90, generator=torch.Generator().manual_seed(bar.chips[index]))
+    return torch.cat([torch.ones(10), own])
+
+
 def test_the_contract_of_encodings(monkeypatch: pytest.MonkeyPatch) -> None:
     contract = Xnor()
     for name in dir(contract):
@@ -112,6 +117,7 @@ def test_the_contract_of_encodings(monkeypatch: pytest.MonkeyPatch) -> None:
         ("test_fine_adc_changes_little_and_coarse_one_more", "mvm", lambda *a: exact(*a) + 1, "errors at 16 and 4"),
         ("test_currents_are_ohms_law_on_the_cells", "currents", lambda *_: torch.zeros(1, 1, 1).double(), "Ohm's law"),
         ("test_variation_reaches_every_cell", "cells", lambda *_: torch.ones(9), "cells without variation"),
+        ("test_variation_reaches_every_cell", "cells", a_tenth_is_equal, "cells without variation"),
         ("test_variation_reaches_every_cell", "cells", lambda *_: torch.rand(9), "depends on the others"),
         (
             "test_cells_hold_the_weights",

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+import shutil
 from collections.abc import Callable
 from html.parser import HTMLParser
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +14,7 @@ import pytest
 from imc_sim.array import Chip, load_chip
 from imc_sim.cli import main
 from imc_sim.config import read_yaml
+from imc_sim.plotting import figures_of
 from imc_sim.plotting._metric import Metric
 from imc_sim.report import conclusion, page, write_report
 from imc_sim.report._report import _row
@@ -60,6 +63,19 @@ def test_the_page_needs_no_other_file_and_escapes_what_it_quotes(results: Result
     path = write_report(results)
     assert path.read_text(encoding="utf-8") == text
     assert [p.name for p in path.parent.iterdir() if p.suffix == ".part"] == []
+
+
+def test_a_report_writes_every_figure_with_its_data(results: Results, tmp_path: Path) -> None:
+    folder = shutil.copytree(results.folder, tmp_path / "copy")
+    for path in [*folder.glob("*.csv"), *folder.glob("*.svg"), *folder.glob("*.png")]:
+        path.unlink()
+    write_report(Results.load(folder), figures=True)
+    kinds = figures_of(results)
+    assert len(kinds) == 3
+    for kind, each in kinds.items():
+        assert (folder / f"{kind}.png").read_bytes().startswith(b"\x89PNG")
+        assert "<svg" in (folder / f"{kind}.svg").read_text()
+        assert len((folder / f"{kind}.csv").read_text().splitlines()) == 1 + len(each.data(results))
 
 
 def test_the_page_holds_question_table_versions_and_time(results: Results, text: str) -> None:

@@ -21,6 +21,7 @@ from imc_sim.nn.networks import arch_files, build_arch
 from imc_sim.nn.store import Arch, ModelCard, save_model
 from imc_sim.study import combine, load_study, run
 from imc_sim.study._content import keep_copies
+from imc_sim.study._kept_files import KeptFiles
 from imc_sim.study._points import points_of
 from imc_sim.testing import stand_in_evaluator
 
@@ -257,3 +258,15 @@ def test_a_results_folder_with_functions_runs_only_where_it_is_trusted(
         load_study(tmp_path / "moved" / "study.resolved.yaml")
     monkeypatch.chdir(tmp_path / "moved")
     assert load_study("study.resolved.yaml").content.files
+
+
+def test_files_of_one_name_are_copied_apart(tmp_path: Path) -> None:
+    found, paths = KeptFiles(), [tmp_path / folder / "cells.npz" for folder in "abc"]
+    for path in paths:
+        path.parent.mkdir()
+        path.write_text(path.parent.name)
+        found._add(str(path))
+    assert len(set(found.names.values())) == 3
+    found.write(tmp_path / "results")
+    for path in paths:
+        assert (tmp_path / "results" / found.names[str(path)]).read_text() == path.parent.name
