@@ -11,10 +11,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from imc_sim._errors import InputError, reason_of
+from imc_sim._quantities import shown_bytes
 
 #: messages of torch, its backends, the C++ library and the loader of libraries
 _TEXTS = re.compile(r"can't allocate memory|out of memory|not enough memory|std::bad_alloc|Cannot allocate memory")
 
+#: what would take this many times the memory of the machine is refused: estimates may be that much too high
+REFUSED = 3
 #: limit and use of a control group of version 1
 _VERSION_1 = ("memory.limit_in_bytes", "memory.usage_in_bytes")
 
@@ -83,6 +86,23 @@ def memory_of_machine(root: Path = Path("/")) -> Memory:
     for limit in _group_limits(root):
         found = Memory(min(found.total, limit.total), min(found.available, limit.available))
     return found
+
+
+def check_memory(needed: int, where: str, step: str) -> None:
+    """Refuse what would take a multiple of the memory of this machine, before it is allocated.
+
+    Args:
+        needed: upper estimate of the bytes.
+        where: place that the error names.
+        step: what the user can do.
+
+    Raises:
+        InputError: it would take more than `REFUSED` times all memory.
+    """
+    total = memory_of_machine().total
+    if needed > REFUSED * total:
+        allowed = f"{REFUSED} times the memory of this machine, {shown_bytes(total)}"
+        raise InputError(where, f"up to {shown_bytes(needed)}, by estimate", allowed, step)
 
 
 def resident_bytes() -> int:

@@ -26,6 +26,8 @@ from imc_sim._threads import parallel_for
 
 #: 16-bit words in one Philox block of four 64-bit numbers; positions are given in whole blocks.
 BLOCK = 16
+#: chips of one call at most
+MOST_CHIPS = 1_000_000
 #: below this count, loading compiled code takes longer than it saves
 _LARGE = 2**17
 #: time that compiled code takes per number, roughly
@@ -42,7 +44,7 @@ def compiled() -> bool:
 @functools.lru_cache(maxsize=4096, typed=True)  # True is no seed, though it equals 1
 def _key(seed: int, layer: str, stage: str) -> tuple[int, int]:
     check_seed(seed, "random numbers")
-    name = hashlib.sha256(f"{layer}\0{stage}".encode()).digest()[:16]
+    name = hashlib.sha256(f"{layer}\0{stage}".encode("utf-8", "surrogatepass")).digest()[:16]
     entropy = [seed, *np.frombuffer(name, dtype=np.uint32).tolist()]
     low, high = np.random.SeedSequence(entropy).generate_state(2, np.uint64)
     return int(low), int(high)
@@ -179,15 +181,17 @@ def chip_numbers(chips: int | range, where: str) -> range:
     """Return the numbers of `chips` chips (a count, or the range of numbers itself).
 
     Raises:
-        InputError: where there is no chip, or a number below 0.
+        InputError: where there is no chip, a million and more, or a number below 0.
     """
     if not isinstance(chips, (int, np.integer, range)) or isinstance(chips, bool):
         got = shown_value(chips)
         raise InputError(f"{where}, chips", got, "a whole number, or a range of numbers", "Set the chips.")
     numbers = chips if isinstance(chips, range) else range(chips)
-    if len(numbers) < 1:
-        raise InputError(f"{where}, chips", chips, "1 chip or more", "Set the number of chips.")
-    if min(numbers) < 0:
+    count = len(numbers[: MOST_CHIPS + 1])  # of a huge range there is no length
+    if not 1 <= count <= MOST_CHIPS:
+        allowed = f"1 to {MOST_CHIPS:,} chips"
+        raise InputError(f"{where}, chips", shown_value(chips), allowed, "Set the number of chips.")
+    if min(numbers[0], numbers[-1]) < 0:
         raise InputError(f"{where}, chips", chips, "chip numbers of 0 or more", "Count the chips from 0.")
     return numbers
 

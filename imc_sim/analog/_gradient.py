@@ -6,12 +6,14 @@ from typing import Any, cast
 
 from torch import Tensor, nn
 
+from imc_sim._arguments import checked
 from imc_sim.analog._instead import instead
 from imc_sim.analog._layers import AnalogLayer
 from imc_sim.analog._model import AnalogModel
 from imc_sim.sites import Arguments
 
 
+@checked
 def straight_through(analog: AnalogModel, images: Any, position: int = 0) -> Any:
     """Return the output of one chip, such as features [batch, dim], differentiable in the images.
 

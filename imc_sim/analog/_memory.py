@@ -9,6 +9,7 @@ from typing import Any, cast, final
 import torch
 from torch import Tensor
 
+from imc_sim._arguments import checked
 from imc_sim._errors import InputError, check_whole
 from imc_sim._rng import check_seed, chip_numbers
 from imc_sim._tensors import check_usual, real_values
@@ -39,6 +40,7 @@ class AssociativeMemory:
         Karunaratne et al., Nat. Commun. 12:2468 (2021).
     """
 
+    @checked
     def __init__(
         self, chip: Chip | str | os.PathLike[str] | Mapping[str, object], dim: int, chips: int | range = 1,
         seed: int = 0, form: KeyForm = "bipolar", layer: str = "memory", engine: Engine | str | None = None,
@@ -56,6 +58,7 @@ class AssociativeMemory:
         self._crossbars: list[Crossbar] = []
         self._values: Tensor | None = None
 
+    @checked
     def write(self, keys: Tensor, labels: Tensor, epoch: int | None = None) -> None:
         """Replace the stored keys: program new ones.
 

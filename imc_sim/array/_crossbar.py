@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import math
 import os
 from collections.abc import Mapping
 from typing import Any, final
@@ -17,7 +18,9 @@ from typing import Any, final
 import torch
 from torch import Tensor
 
-from imc_sim._errors import InputError
+from imc_sim._arguments import checked
+from imc_sim._errors import InputError, check_whole
+from imc_sim._memory import check_memory
 from imc_sim._rng import Address, check_address, check_seed, chip_numbers
 from imc_sim._tensors import real_values
 from imc_sim.array._chip import Chip, load_chip
@@ -25,7 +28,7 @@ from imc_sim.array._compiled._readout import CompiledReadout
 from imc_sim.array._map_cells import MapCells
 from imc_sim.array._measured import measured_cells
 from imc_sim.array._plan import Plan
-from imc_sim.array._programmed_weights import ProgrammedWeights, Rounding
+from imc_sim.array._programmed_weights import ProgrammedWeights, Rounding, operand_bytes
 from imc_sim.array._programming import age, apply_wires, program_cells, program_chip, program_chips
 from imc_sim.array._ranges import Ranges, WordLines
 from imc_sim.array._readout import IdealReadout, Readout, stacked
@@ -34,6 +37,9 @@ from imc_sim.array._vectors import InputVectors, Rows, TileInputs
 from imc_sim.array.circuit.driven_rows import DrivenRows, needs_density, switches_rows
 from imc_sim.array.circuit.tiles import GatingEstimate, gating_estimate
 from imc_sim.array.encoding.base import Encoding
+
+#: weights on all chips below which their memory is not estimated
+_SMALL = 10**8
 
 
 @final
@@ -53,6 +59,7 @@ class Crossbar:
         self, plan: Plan, chips: range, address: Address, unit_inputs: bool, device: torch.device,
         driven: DrivenRows | None = None,
     ) -> None:  # fmt: skip
+        _check_size(plan, chips, unit_inputs, f"layer {address.layer!r}")
         self.plan, self.chips, self.layer = plan, chips, address.layer
         self.addresses = [address._replace(chip=number) for number in chips]
         self.chip, self.encoding, self.placement = plan.chip, plan.encoding, plan.placement
@@ -64,6 +71,7 @@ class Crossbar:
             _ = self.readout
 
     @classmethod
+    @checked
     def program(
         cls, weights: Tensor, chip: Chip | str | os.PathLike[str] | Mapping[str, object], chips: int | range = 1,
         seed: int = 0, layer: str = "crossbar", epoch: int = 0, encoding: Encoding | None = None,
@@ -106,6 +114,7 @@ class Crossbar:
         return cls(plan, numbers, address, unit_inputs, weights.device, driven)
 
     @classmethod
+    @checked
     def from_conductance(
         cls, conductance: Any, weights: Tensor, chip: Chip | str | os.PathLike[str] | Mapping[str, object],
         chips: int | range | None = None, seed: int = 0, layer: str = "crossbar", encoding: Encoding | None = None,
@@ -234,12 +243,14 @@ class Crossbar:
         cells = ideal.siemens(program_cells(ideal, self.addresses[0]))
         return ideal.placement.split(ideal.physical(cells))
 
+    @checked
     def rounding(self, index: int = 0) -> Rounding:
         """Return how far the programmed weights of one chip are from its conductances.
 
         Args:
             index: position of the chip.
         """
+        check_whole(index, "Crossbar.rounding, index", most=len(self.chips) - 1)
         doubled = dataclasses.replace(self.plan.targets, weights=self.plan.targets.weights.double())
         plan = dataclasses.replace(self.plan, targets=doubled)
         exact = program_chip(plan, self.addresses[index], self.driven_rows, self._unit_inputs)
@@ -332,6 +343,7 @@ class Crossbar:
         """Return the voltages of inputs."""
         return inputs.replaced(self.lines.voltages(inputs.values))
 
+    @checked
     def set_limits(self, low: float, high: float) -> None:
         """Set the range of the ADCs.
 
@@ -342,11 +354,12 @@ class Crossbar:
         Raises:
             InputError: if the range is empty.
         """
-        if not high > low:
+        if not -math.inf < low < high < math.inf:
             step = "Calibrate with inputs that differ."
-            raise InputError(f"layer {self.layer!r}, ADC limits", f"[{low:g}, {high:g}]", "low < high", step)
+            raise InputError(f"layer {self.layer!r}, ADC limits", f"[{low:g}, {high:g}]", "finite low < high", step)
         self.ranges.limits = (low, high)
 
+    @checked
     def set_input_limit(self, limit: float) -> None:
         """Set the range of the DACs.
 
@@ -356,9 +369,9 @@ class Crossbar:
         Raises:
             InputError: if it is not above 0.
         """
-        if not limit > 0:
+        if not 0 < limit < math.inf:
             step = "Calibrate with inputs that are not all zero."
-            raise InputError(f"layer {self.layer!r}, input limit", f"{limit:g}", "above 0", step)
+            raise InputError(f"layer {self.layer!r}, input limit", f"{limit:g}", "a finite number above 0", step)
         self.ranges.input_limit = limit
 
     def measure_rows(self, inputs: TileInputs) -> DrivenRows | None:
@@ -379,12 +392,14 @@ class Crossbar:
         if needs_density(self.encoding, self.chip.wires):
             self.__dict__.pop("readout", None)  # programmed again when it is next needed
 
+    @checked
     def gating(self, index: int = 0) -> GatingEstimate | None:
         """Return the estimated error of the approximation of switched rows on one chip; None where none is needed.
 
         Args:
             index: position of the chip.
         """
+        check_whole(index, "Crossbar.gating, index", most=len(self.chips) - 1)
         if not switches_rows(self.encoding, self.chip.wires):
             return None
         return gating_estimate(self.plan, self.cells(index) * self.plan.targets.steps, self.driven_rows)
@@ -398,3 +413,13 @@ class Crossbar:
             raise InputError(f"layer {self.layer!r}, input", f"shape {tuple(x.shape)}", allowed, "Reshape the input.")
         self.encoding.check_inputs(x, f"layer {self.layer!r}")
         return x
+
+
+def _check_size(plan: Plan, chips: range, unit_inputs: bool, where: str) -> None:
+    """Raise InputError if the programmed weights of all chips would take a multiple of the memory of this machine."""
+    outputs, inputs = plan.outputs, plan.placement.inputs
+    if plan.cells_are_ideal or len(chips) * outputs * inputs < _SMALL:
+        return
+    each = operand_bytes(outputs, inputs, plan.encoding, plan.chip, unit_inputs, where)
+    step = "Take fewer chips at a time: results depend on their numbers alone."
+    check_memory(len(chips) * each, f"{where}, {len(chips):,} chips", step)

@@ -5,10 +5,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from imc_sim._arguments import checked
+from imc_sim._errors import check_whole
 from imc_sim.array._crossbar import Crossbar
 from imc_sim.array._programming import age, apply_wires, program_cells
 
 
+@checked
 def line_conductance(crossbar: Crossbar, index: int = 0) -> Tensor:
     """Return the sum of the effective conductances on each word line of one chip, after ageing and wires.
 
@@ -22,6 +25,7 @@ def line_conductance(crossbar: Crossbar, index: int = 0) -> Tensor:
     Returns:
         Sums in S, float64 [passes, in, rows]; a single pass where all passes see the same conductances.
     """
+    check_whole(index, "line_conductance, index", most=len(crossbar.chips) - 1)
     plan, address = crossbar.plan, crossbar.addresses[index]
     if plan.by_pairs:
         table = plan.chip.device.table(plan.targets.steps).double().mean(-1) * plan.targets.steps

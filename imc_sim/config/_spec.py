@@ -6,11 +6,11 @@ import abc
 import hashlib
 import json
 from collections.abc import Iterable
-from typing import Annotated, Any, Self, TypeVar, get_args
+from typing import Annotated, Any, Self, TypeVar, cast, get_args
 
 import pydantic
 
-from imc_sim._errors import HIDDEN, InputError, nearest
+from imc_sim._errors import HIDDEN, InputError, nearest, shown_value
 from imc_sim.config._synonyms import stored_path
 
 S = TypeVar("S", bound="Spec")
@@ -30,7 +30,17 @@ _ALLOWED: dict[str, str] = {
 }  # fmt: skip
 
 
-class Spec(pydantic.BaseModel):
+class _Built(type(pydantic.BaseModel)):
+    """Make a call of a specification's class raise InputError; files are read by `build`, without such a call."""
+
+    def __call__(cls, *args, **values):  # noqa: ANN002, ANN003, ANN204 - the signature of the class
+        try:
+            return super().__call__(*args, **values)
+        except pydantic.ValidationError as error:
+            raise _explain(cast("type[Spec]", cls), error, values, cls.__name__) from None
+
+
+class Spec(pydantic.BaseModel, metaclass=_Built):
     """Base of every specification: immutable, no unknown key, no silent conversion."""
 
     model_config = pydantic.ConfigDict(
@@ -121,6 +131,8 @@ def set_path(data: dict[str, Any], path: str, value: Any, where: str) -> None:
     Raises:
         InputError: a part of the path does not exist.
     """
+    if not isinstance(path, str):
+        raise InputError(f"{where}, path", shown_value(path), "a text", "Write a dotted path.")
     *parents, leaf = stored_path(path).split(".")
     node: Any = data
     for part in parents:

@@ -10,6 +10,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from imc_sim._arguments import checked
 from imc_sim._errors import InputError, check_whole
 from imc_sim._quantities import type_of
 from imc_sim.analog import AnalogModel, AssociativeMemory
@@ -66,6 +67,7 @@ def memory_cost(memory: AssociativeMemory, queries: Tensor, programming: bool = 
     return price(memory.chip, [count_search(memory, queries, programming)])
 
 
+@checked
 def macro_cost(
     chip: Chip | str | os.PathLike[str] | Mapping[str, Any], inputs: Literal["signs", "real"] = "signs",
     vectors: int = 32, seed: int = 0,
@@ -86,8 +88,6 @@ def macro_cost(
     """
     chip = load_chip(chip)
     Components.of(chip)
-    if inputs not in ("signs", "real"):
-        raise InputError("macro_cost, inputs", repr(inputs), "signs or real", "Choose one of these.")
     check_whole(vectors, "macro_cost, vectors", 1)
     check_whole(seed, "macro_cost, seed", most=2**63 - 1)
     place = Placement.of(chip.tile, chip.encoding, 1, 1, "macro")

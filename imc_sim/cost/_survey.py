@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import math
 
+from imc_sim._arguments import checked
+
 #: Schreier figure of merit in dB at a high rate: intercept, per ln of the frequency in Hz
 _FOM, _FOM_PER_LN_HZ = 213.7806687348118, -2.8719030399529957
 #: its bound in dB for 0 bits, per effective bit
@@ -16,6 +18,7 @@ _BOUND, _BOUND_PER_BIT = 128.3068287398817, 3.220511533904291
 _AREA = (1.3461916439910742, 0.9932794744745022, 0.18071538424508238, 0.29912426192653485)
 
 
+@checked
 def survey_energy_J(bits: float, rate_Hz: float) -> float:
     """Return the energy of a conversion.
 
@@ -29,6 +32,7 @@ def survey_energy_J(bits: float, rate_Hz: float) -> float:
     return 0.5 * 10 ** ((6.02 * bits + 1.76 - fom) / 10)
 
 
+@checked
 def survey_area_m2(node_m: float, rate_Hz: float, energy_J: float) -> float:
     """Return the area of an ADC.
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from imc_sim._arguments import checked
 from imc_sim._errors import InputError
 from imc_sim.data._archives import ARCHIVES, Archive
 from imc_sim.data._fetch import md5_of
@@ -61,6 +62,7 @@ PART_COUNTS = {
 _BYTE_OFFICIAL = frozenset({"mnist", "fashion_mnist"})
 
 
+@checked
 def check(name: str, root: Path | None = None) -> CheckReport:
     """Read every file of a data set and compare counts, statistics and checksums with the published ones.
 

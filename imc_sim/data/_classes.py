@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from imc_sim._arguments import checked
 from imc_sim._rng import Stream
 from imc_sim.data._image_folder import image_classes, load_image_folder
 from imc_sim.data._load import POOL_SPLITS, check_own_size, load_labelled, load_pool
@@ -18,6 +19,7 @@ _TEST = 0.1
 _PARTS = ("train", "test")
 
 
+@checked
 def load_classes(name: str, split: str, size: int | None = None, root: Path | None = None) -> LabelledImages:
     """Load the images and labels of a split, for classification.
 
@@ -61,6 +63,7 @@ def load_classes(name: str, split: str, size: int | None = None, root: Path | No
     return LabelledImages(name, split, images, labels, pool.class_names)
 
 
+@checked
 def class_count(name: str, split: str) -> int:
     """Return the number of classes of a split; images are read only for characters and for arrays of the user.
 

@@ -7,10 +7,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from imc_sim._errors import InputError, shown_value
+from imc_sim._arguments import checked
+from imc_sim._errors import InputError, check_whole, shown_value
 from imc_sim._rng import Stream, check_seed
 
 Ints = NDArray[np.int64]
+#: episodes of one call, and images or classes of an episode, at most
+MOST = 1_000_000
 
 
 def _rule(field: str, value: int, rule: str, holds: bool) -> None:
@@ -37,6 +40,8 @@ class EpisodeShape:
     query_pool: int | None = None
 
     def __post_init__(self) -> None:
+        for field in ("way", "shot", "queries") + ("query_pool",) * (self.query_pool is not None):
+            check_whole(getattr(self, field), f"episode.{field}", most=MOST)
         _rule("way", self.way, "way >= 2", self.way >= 2)
         _rule("shot", self.shot, "shot >= 1", self.shot >= 1)
         _rule("queries", self.queries, "queries >= 1", self.queries >= 1)
@@ -58,6 +63,8 @@ class EpisodeShape:
         Raises:
             InputError: the pool has too few classes, or too few images of a class.
         """
+        check_whole(classes, "episode, classes")
+        check_whole(instances, "episode, instances")
         _rule("way", self.way, f"way <= classes of the pool ({classes})", self.way <= classes)
         rule = f"shot + query_pool <= instances of a class ({instances})"
         _rule("query_pool", self.pool, f"{rule}, with shot = {self.shot}", self.shot + self.pool <= instances)
@@ -83,6 +90,7 @@ class Episodes:
         return len(self.classes)
 
 
+@checked
 def sample_episodes(
     pool_shape: tuple[int, int],
     shape: EpisodeShape,
@@ -112,9 +120,9 @@ def sample_episodes(
     """
     shape.check_fits(*pool_shape)
     check_seed(seed, "sample_episodes")
-    wanted = episodes if isinstance(episodes, range) else range(episodes) if isinstance(episodes, int) else ()
-    if len(wanted) == 0 or min(wanted) < 0:
-        allowed = "the number of episodes, 1 or more, or the range of their numbers"
+    wanted = episodes if isinstance(episodes, range) else range(episodes)
+    if not 1 <= len(wanted[: MOST + 1]) <= MOST or min(wanted[0], wanted[-1]) < 0:
+        allowed = f"the number of episodes, 1 to {MOST:,}, or the range of their numbers"
         raise InputError("sample_episodes, episodes", shown_value(episodes), allowed, "Set such a number.")
     stream = Stream(seed, "episodes", "draw")
     parts = [_block(stream, pool_shape, shape, wanted[i : i + 1024]) for i in range(0, len(wanted), 1024)]

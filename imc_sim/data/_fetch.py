@@ -20,6 +20,7 @@ from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any
 
+from imc_sim._arguments import checked
 from imc_sim._errors import HIDDEN, InputError, shown_value
 from imc_sim._files import make_folder, open_regular, publish, regular
 from imc_sim.data._archives import ARCHIVES, Archive
@@ -37,6 +38,7 @@ _TIMEOUT_S, _LONGEST_S = 60, 6 * 3600
 _SLOWEST, _LARGEST = 1_000, 2 * 10**9
 
 
+@checked
 def fetch(
     name: str, root: Path | None = None, progress: FetchProgress | None = None, mirror: str | None = None
 ) -> Path:

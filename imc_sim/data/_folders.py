@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from imc_sim._arguments import checked
 from imc_sim.config import user_cache, user_path
 
 
+@checked
 def data_root(root: Path | None = None) -> Path:
     """Return the folder that holds the data sets.
 

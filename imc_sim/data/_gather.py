@@ -8,6 +8,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from imc_sim._arguments import checked
 from imc_sim._errors import InputError
 from imc_sim.data._episodes import Episodes, Ints
 from imc_sim.data._sets import CharacterPool, LabelledImages, constants_of
@@ -33,6 +34,7 @@ class UniqueImages:
     query: Ints
 
 
+@checked
 def unique_images(episodes: Episodes) -> UniqueImages:
     """List each distinct rotated image of some episodes once, so that a network evaluates it only once.
 
@@ -74,6 +76,7 @@ def repeated_images(episodes: Episodes) -> UniqueImages:
     return UniqueImages(np.concatenate(triples, 1).reshape(-1, 3), first + rows[0], first + rows[1])
 
 
+@checked
 def gather_images(pool: CharacterPool, triples: Ints, scaling: Scaling = "standard") -> Images:
     """Gather images of a pool, turn them and normalise them.
 
@@ -89,6 +92,7 @@ def gather_images(pool: CharacterPool, triples: Ints, scaling: Scaling = "standa
     Raises:
         InputError: images that are not square, or no images, are turned.
     """
+    triples = _checked_triples(np.asarray(triples), pool)
     images = pool.images[triples[:, 0], triples[:, 1]]
     exact = images.dtype == np.float32
     axes = (2, 3) if exact else (1, 2)
@@ -106,6 +110,18 @@ def gather_images(pool: CharacterPool, triples: Ints, scaling: Scaling = "standa
         return _normalised(images, *(c if isinstance(c, tuple) else (c,) for c in (pool.mean, pool.std)))
     found = _unit(images)
     return found[:, None] if found.ndim == 3 else np.moveaxis(found, 3, 1)
+
+
+def _checked_triples(triples: Ints, pool: CharacterPool) -> Ints:
+    """Return triples if they are [n, 3] and name images of a pool."""
+    allowed, step = "whole numbers [n, 3] of images of the pool", "Give (class, instance, quarter turns) of each image."
+    if triples.ndim != 2 or triples.shape[1] != 3 or triples.dtype.kind not in "iu":
+        got = f"{triples.dtype} of shape {triples.shape}"
+        raise InputError("gather_images, triples", got, allowed, step)
+    if len(triples) and not (triples.min() >= 0 and (triples[:, :2].max(0) < pool.images.shape[:2]).all()):
+        got = f"numbers from {triples.min()} to {triples.max(0).tolist()} with images {pool.images.shape[:2]}"
+        raise InputError("gather_images, triples", got, allowed, step)
+    return triples
 
 
 def gather_labelled(

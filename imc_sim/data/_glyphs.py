@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image
 
+from imc_sim._arguments import checked
 from imc_sim._errors import InputError, check_whole, shown_value
 from imc_sim._rng import check_seed
 from imc_sim.data._cache import Bytes, cached_array, fingerprint
@@ -21,6 +22,7 @@ _LARGEST = 4096
 SPLITS = {"train": range(800), "test": range(800, 1200), "all": range(1200)}
 
 
+@checked
 def make_glyphs(indices: range, size: int, seed: int = SEED) -> Bytes:
     """Generate images of characters, each by 20 simulated drawers.
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from imc_sim._arguments import checked
 from imc_sim._errors import InputError, MissingDataError
 from imc_sim.data._cache import Bytes, cached_array, fingerprint, named_facts
 from imc_sim.data._folders import data_root
@@ -81,6 +82,7 @@ LAYOUTS = {
 }
 
 
+@checked
 def load_labelled(name: str, split: str = "train", root: Path | None = None, *, cached: bool = True) -> LabelledImages:
     """Load the images and labels of a labelled data set.
 
@@ -123,6 +125,7 @@ def _labelled(name: str, split: str, rows: Bytes, shape: tuple[int, ...], names:
     return LabelledImages(name, split, images, labels, names)
 
 
+@checked
 def load_pool(
     name: str, split: str, size: int | None = None, root: Path | None = None, *, cached: bool = True
 ) -> CharacterPool:

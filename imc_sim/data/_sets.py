@@ -8,6 +8,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from imc_sim._arguments import checked
 from imc_sim._errors import InputError
 from imc_sim.data._registry import dataset_info, own_constants, own_kind
 
@@ -62,6 +63,7 @@ class CharacterPool:
         return self.images.shape[0], self.images.shape[1]
 
 
+@checked
 def as_pool(data: LabelledImages, instances: int | None = None) -> CharacterPool:
     """Convert labelled images to a pool.
 

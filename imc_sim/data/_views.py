@@ -9,10 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
+from imc_sim._arguments import checked
 from imc_sim._errors import InputError, check_whole
 from imc_sim._rng import Stream
 from imc_sim.config import Spec
 from imc_sim.data._sets import LabelledImages
+
+#: pixels of an image at most
+_MOST_PIXELS = 10**8
 
 
 class View(Spec):
@@ -157,6 +161,7 @@ def task_images(data: LabelledImages, view: View, where: str = "task") -> Labell
     return LabelledImages(data.name, data.split, images, labels, data.class_names)
 
 
+@checked
 def pixel_order(count: int, seed: int) -> NDArray[np.int64]:
     """Return a fixed random permutation of the pixels of an image.
 
@@ -167,7 +172,7 @@ def pixel_order(count: int, seed: int) -> NDArray[np.int64]:
     Returns:
         The order, int64 [count]: pixel i of the permuted image is pixel order[i] of the image.
     """
-    check_whole(count, "pixel_order, count")
+    check_whole(count, "pixel_order, count", most=_MOST_PIXELS)
     return Stream(seed, "pixels", "permutation").order(count)
 
 

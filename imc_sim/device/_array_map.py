@@ -16,6 +16,7 @@ from pydantic import Field
 from scipy.special import ndtr
 from torch import Tensor
 
+from imc_sim._arguments import checked
 from imc_sim._errors import InputError, reason_of
 from imc_sim._files import file_sha256, regular
 from imc_sim.device._measured import between_levels
@@ -160,6 +161,7 @@ class ArrayMap:
         return self.target_S.shape[1], self.target_S.shape[2]
 
 
+@checked
 def read_map(path: str | os.PathLike[str]) -> ArrayMap:
     """Read a map of conductances and targets.
 

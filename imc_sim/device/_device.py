@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from pydantic import Field, model_validator
 from torch import Tensor
 
+from imc_sim._arguments import checked
 from imc_sim._quantiles import WIDTH
 from imc_sim._rng import Stream, check_address
 from imc_sim._tensors import unit_values
@@ -204,6 +205,7 @@ class Device(Levels):
         found, largest = stream.signed(table.numpy(), units.contiguous().numpy(), chip, self.time.last_epoch(epoch))
         return torch.from_numpy(found), largest
 
+    @checked
     def program(self, target: Tensor, seed: int, layer: str = "cells", chip: int = 0, epoch: int = 0) -> Tensor:
         """Return programmed g of one chip's cells, shaped as `target`; below 0 S only where relaxation acts.
 

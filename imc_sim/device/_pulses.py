@@ -8,6 +8,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from imc_sim._arguments import checked
 from imc_sim._errors import InputError, nearest
 from imc_sim.config import Ampere, Seconds, Spec, Volt
 from imc_sim.device._data_driven import DataDriven
@@ -30,6 +31,7 @@ def switching_names() -> list[str]:
     return sorted(_MODELS)
 
 
+@checked
 def switching_model(name: str) -> Switching:
     """Return a switching model with its default parameters.
 
@@ -184,6 +186,7 @@ class Sweep(NamedTuple):
     trace: Trace
 
 
+@checked
 def sweep(
     model: Switching,
     amplitude_V: float,

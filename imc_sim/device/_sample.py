@@ -8,14 +8,20 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from imc_sim._arguments import checked
 from imc_sim._errors import check_whole
+from imc_sim._memory import check_memory
 from imc_sim._rng import Stream
 from imc_sim.device._read import Telegraph
 
 if TYPE_CHECKING:
     from imc_sim.device._device import Device
 
+#: bytes of a cell while it is sampled
+_CELL_BYTES = 100
 
+
+@checked
 def sample_cells(device: Device, level: int, count: int, seed: int = 0, chip: int = 0) -> NDArray[np.float64]:
     """Return conductances [count] in S at v_read of one chip's cells on one level, from one read.
 
@@ -30,6 +36,7 @@ def sample_cells(device: Device, level: int, count: int, seed: int = 0, chip: in
     """
     check_whole(level, "sample_cells, level", most=device.levels - 1)
     check_whole(count, "sample_cells, count", 1)
+    check_memory(count * _CELL_BYTES, "sample_cells, count", "Sample fewer cells at a time.")
     steps, layer = device.levels - 1, f"level {level}"
     levels = torch.full((count,), level, dtype=torch.int32)
     programmed = device.sample(device.table(steps), levels, steps, seed, layer, chip) * steps
@@ -51,6 +58,7 @@ def sample_cells(device: Device, level: int, count: int, seed: int = 0, chip: in
     return G.numpy()
 
 
+@checked
 def read_currents(device: Device, G_S: NDArray[np.float64], v_V: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return currents [cells, voltages] in A through cells, without noise.
 

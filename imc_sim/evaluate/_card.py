@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, final
 
+from imc_sim._arguments import checked
 from imc_sim._errors import InputError, check_whole
 from imc_sim._rng import check_seed
 from imc_sim._stats import chip_interval
@@ -70,6 +71,7 @@ class CardRow:
         return {key: value for key, value in asdict(self).items() if key not in some or value is not None}
 
 
+@checked
 def evaluate_card(
     name: str, chip: Chip | str | None = None, chips: int | None = None, seed: int = 0, episodes: int | None = None,
     progress: Progress | None = None, changes: dict[str, Any] | None = None, conductances: str | None = None,

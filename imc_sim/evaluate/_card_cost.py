@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from imc_sim._arguments import checked
 from imc_sim._errors import InputError, check_whole
 from imc_sim._rng import chip_numbers
 from imc_sim.array import Chip
@@ -19,6 +20,7 @@ from imc_sim.mapping import check_on_chip
 from imc_sim.nn.store import inputs_of, load_card
 
 
+@checked
 def cost_for_card(name: str, chip: Chip, chips: int = 4, seed: int = 0, images: int = 16) -> CostReport:
     """Return what an inference of a model takes, on data of the first task on its card, or on inputs of its card.
 

@@ -8,7 +8,8 @@ import torch
 from torch import nn
 
 from imc_sim import mapping
-from imc_sim._errors import InputError, reason_of
+from imc_sim._arguments import checked
+from imc_sim._errors import InputError, check_whole, reason_of
 from imc_sim.analog import check_backend
 from imc_sim.array import load_chip
 from imc_sim.config import Engine, as_engine
@@ -30,6 +31,7 @@ from imc_sim.nn.neurons import Draws, draw_neurons, neurons_of
 from imc_sim.nn.store import inputs_of
 
 
+@checked
 def batch_chips(model: str, chip: dict[str, Any], memory_limit_bytes: int, task: dict[str, Any] | None = None) -> int:
     """Return how many chips to evaluate together so that their conductances stay under the limit (at least 1).
 
@@ -39,6 +41,7 @@ def batch_chips(model: str, chip: dict[str, Any], memory_limit_bytes: int, task:
         memory_limit_bytes: limit of the conductances.
         task: task as plain data, for a network of any modules without inputs on its card.
     """
+    check_whole(memory_limit_bytes, "batch_chips, memory_limit_bytes", 1)
     network, inputs = probed(model, task)
     return max(1, memory_limit_bytes // max(1, mapping.bytes_per_chip(network, load_chip(chip), inputs)))
 
@@ -62,6 +65,7 @@ def probed(model: str, task: dict[str, Any] | None) -> tuple[nn.Module, Probe | 
     return network, session.probe(model, network, inputs_of(network))
 
 
+@checked
 def check_mapping(
     model: str, chip: dict[str, Any], engine: Engine | str | dict[str, Any] | None = None,
     task: dict[str, Any] | None = None, conductances: str | None = None,
@@ -142,6 +146,7 @@ def _joins_images(module: nn.Module) -> bool:
     return isinstance(module, nn.modules.batchnorm._BatchNorm) and module.running_mean is None
 
 
+@checked
 def check_task(task: dict[str, Any], chip: dict[str, Any] | None = None) -> None:
     """Raise the errors that this task would raise, for example a missing data set or too few classes for an episode.
 

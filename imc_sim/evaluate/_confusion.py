@@ -9,6 +9,7 @@ from typing import Any, final
 import numpy as np
 from numpy.typing import NDArray
 
+from imc_sim._arguments import checked
 from imc_sim._errors import InputError
 from imc_sim._rng import chip_numbers
 from imc_sim.array import Chip, load_chip
@@ -52,6 +53,7 @@ class Confusion:
         return float(np.trace(self.counts) / self.counts.sum())
 
 
+@checked
 def confusion(
     model: str, chip: Chip | str | dict[str, Any] | None, task: dict[str, Any], chips: int = 8, seed: int = 0,
     progress: Callable[[int, int], None] | None = None,

@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from imc_sim._arguments import checked
 from imc_sim._errors import InputError, check_whole
 from imc_sim.array import Chip, Crossbar, load_chip
 from imc_sim.evaluate._calibration import calibration_keys, programmed
@@ -64,6 +65,7 @@ class ConverterInputs:
     clipped: float
 
 
+@checked
 @torch.no_grad()
 def converter_inputs(
     model: str, chip: Chip | str | dict[str, Any], task: dict[str, Any], number: int = 0, seed: int = 0

@@ -11,7 +11,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from imc_sim._errors import InputError, check_positive, check_whole
+from imc_sim._arguments import checked
+from imc_sim._errors import InputError, check_positive, check_whole, shown_value
 from imc_sim.analog import AnalogModel
 from imc_sim.array import Chip, load_chip
 from imc_sim.data import gather_images, load_pool
@@ -80,6 +81,7 @@ class _Shown(NamedTuple):
     classes: NDArray[np.int64]
 
 
+@checked
 @torch.inference_mode(False)  # attacks need gradients
 def embedding(
     model: str, chip: Chip | str | dict[str, Any], task: dict[str, Any], classes: int = 10, instances: int = 20,
@@ -128,6 +130,7 @@ def embedding(
     return _arranged(shown, perplexity, seed)
 
 
+@checked
 @torch.inference_mode(False)
 def embedding_grid(
     panels: Sequence[EmbeddingPanel], classes: int = 10, instances: int = 20, seed: int = 0, perplexity: float = 15.0,
@@ -149,6 +152,10 @@ def embedding_grid(
         The panels, row by row.
     """
     _check_settings(classes, instances, seed, perplexity)
+    panels = tuple(panels)
+    if not panels or not all(isinstance(panel, EmbeddingPanel) for panel in panels):
+        step = "Give at least one EmbeddingPanel."
+        raise InputError("embedding_grid, panels", shown_value(panels), "panels of type EmbeddingPanel", step)
     found: list[Embedding] = []
     for column in dict.fromkeys(panel.column for panel in panels):
         group = []

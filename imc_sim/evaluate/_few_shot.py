@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+from imc_sim._arguments import checked
 from imc_sim._errors import InputError
 from imc_sim._quantities import type_of
 from imc_sim.evaluate._accuracy import Accuracy
@@ -53,6 +54,7 @@ def on_chips(session: Session, model: str, task: FewShotTask, chips: SampledChip
     return [accuracy_of(each, task, data) for each in answers], calibration.with_memory(of_memory), costs.each()
 
 
+@checked
 def few_shot_accuracy(model: nn.Module, task: FewShotTask, data: FewShotData | None = None) -> Accuracy:
     """Return the accuracy of a digital network that has no name, with a digital memory.
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, final
 
+from imc_sim._arguments import checked
 from imc_sim._errors import InputError
 from imc_sim._stats import Sample
 from imc_sim.evaluate._tasks import ClassificationTask, build_task
@@ -89,6 +90,7 @@ class Firing:
         return asdict(self)
 
 
+@checked
 def measure_firing(model: str, task: dict[str, Any], progress: Progress | None = None) -> Firing:
     """Measure firing rates, word lines and accuracies of a spiking network on a classification task, digitally.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from imc_sim._arguments import checked
 from imc_sim._errors import InputError
 from imc_sim.analog import AnalogModel, chip_count, read_conductances
 from imc_sim.array import Chip
@@ -16,6 +17,7 @@ from imc_sim.nn import product_layers
 from imc_sim.nn.store import inputs_of, load_card
 
 
+@checked
 def map_for_card(name: str, chip: Chip, conductances: Path | None = None, chips: int | None = None) -> AnalogModel:
     """Map a model onto one chip: a network of any modules with the inputs of its card or images of its first task.
 

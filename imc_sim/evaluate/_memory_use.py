@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from imc_sim import mapping
+from imc_sim._arguments import checked
 from imc_sim._errors import check_whole
 from imc_sim.array import Chip, load_chip
 from imc_sim.data import load_pool
@@ -35,6 +36,7 @@ _CALIBRATION, _SEARCHED, _INDEX = 100, 50, 64
 _FLOAT = 4
 
 
+@checked
 def memory_use(model: str, chip: dict[str, Any] | None, task: dict[str, Any], chips: int) -> int:
     """Return an upper estimate of the bytes that an evaluation takes next to loaded models and data sets.
 

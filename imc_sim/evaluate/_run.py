@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeVar
 
+from imc_sim._arguments import checked
 from imc_sim._errors import InputError, check_whole, shown_value
 from imc_sim._rng import check_seed
 from imc_sim.config import Engine, as_engine
@@ -59,6 +60,7 @@ def with_gradients(evaluate: Callable[P, R]) -> Callable[P, R]:
     return run
 
 
+@checked
 @with_gradients
 def evaluate_chips(
     model: str, chip: dict[str, Any] | None, task: dict[str, Any], chips: Sequence[int], seed: int,
@@ -95,6 +97,7 @@ def evaluate_chips(
     ]
 
 
+@checked
 def chip_costs(
     model: str, chip: dict[str, Any], task: dict[str, Any], chips: Sequence[int], seed: int,
     engine: EngineLike | None = None, device: str = "cpu", conductances: str | None = None,
@@ -131,6 +134,7 @@ def chip_costs(
     return cost_chips(_session(device), model, what, sampled, numbers)
 
 
+@checked
 @with_gradients
 def digital_accuracy(model: str, task: dict[str, Any], device: str = "cpu") -> Accuracy:
     """Return the accuracy of the digital network; few-shot tasks use a digital memory.

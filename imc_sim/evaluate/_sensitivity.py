@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, final
 
 import numpy as np
 
+from imc_sim._arguments import checked
 from imc_sim._errors import InputError
 from imc_sim._rng import chip_numbers
 from imc_sim._stats import band
@@ -48,6 +49,7 @@ class LayerAccuracy:
         return band(self.accuracies)
 
 
+@checked
 def layer_sensitivity(
     model: str, chip: Chip | str | dict[str, Any], task: dict[str, Any], chips: int = 16, seed: int = 0,
     progress: Progress | None = None,

@@ -7,6 +7,7 @@ from typing import Any, Literal, Self, TypeVar, final
 
 from pydantic import Field, model_validator
 
+from imc_sim._arguments import checked
 from imc_sim._errors import InputError, nearest
 from imc_sim._quantities import type_of
 from imc_sim.config import Spec, build, once
@@ -223,6 +224,7 @@ def task_identity(task: dict[str, Any]) -> dict[str, Any]:
     return said | {"features": features_digest(said["features"])} if "features" in said else said
 
 
+@checked
 def build_task(data: dict[str, Any], where: str) -> Task:
     """Build a task from plain data; without a kind it is a few-shot task.
 

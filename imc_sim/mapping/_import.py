@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from imc_sim._arguments import checked
 from imc_sim._errors import CheckpointError, InputError
 from imc_sim._typing import PathLike
 from imc_sim.config import ARCHS, code_of, is_code, is_onnx, user_path, working_folder
@@ -72,6 +73,7 @@ class ImportReport(NamedTuple):
         return "\n".join(lines)
 
 
+@checked
 def import_checkpoint(
     path: PathLike | None, arch: str, out: PathLike, args: Mapping[str, Any] | None = None, *,
     inputs: PathLike | None = None, renames: Sequence[tuple[str, str]] = (), prefix: str | None = None,

@@ -9,7 +9,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from imc_sim._errors import InputError
+from imc_sim._arguments import checked
+from imc_sim._errors import InputError, check_whole
 from imc_sim._quantities import type_of
 from imc_sim._rng import check_seed, chip_numbers
 from imc_sim.analog import (
@@ -33,6 +34,7 @@ from imc_sim.sites import own_copy
 _WEIGHTED = (nn.Linear, nn.modules.conv._ConvNd, nn.modules.rnn.RNNBase, nn.Embedding)
 
 
+@checked
 @torch.inference_mode(False)  # gradients pass through what is mapped
 def map_model(
     model: nn.Module, chip: Chip | str | os.PathLike[str] | Mapping[str, object], chips: int | range = 1,
@@ -62,6 +64,7 @@ def map_model(
     """
     chip, model = load_chip(chip), _mapped(model)
     check_seed(seed, "map_model")
+    check_whole(memory_limit_bytes, "map_model, memory_limit_bytes", 1)
     numbers = chip_numbers(chips, "map_model")
     backend = chip.engine if engine is None else as_engine(engine)
     measured = read_conductances(conductances) if isinstance(conductances, str | os.PathLike) else conductances
@@ -101,6 +104,7 @@ def _mapped_on(
     return AnalogModel(network, analog, numbers, context, MappingReport(chip, tuple(rows)), block, seed)
 
 
+@checked
 def bytes_per_chip(model: nn.Module, chip: Chip, inputs: Any = None) -> int:
     """Return an upper estimate of the memory of one chip's programmed weights, with the copy for the compiled product.
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import nn
 
+from imc_sim._arguments import checked
 from imc_sim._errors import InputError
 from imc_sim.array import Chip
 from imc_sim.mapping._any_network import Probe, count_of, kind_of, place_of, policy_place
@@ -19,6 +20,7 @@ _MOST = 30
 _Row = tuple[str, str, str, str]
 
 
+@checked
 def preview(model: nn.Module, chip: Chip, inputs: Any = None) -> str:
     """Return a table of the products of a network with their places on a chip, and a line that says whether it maps.
 

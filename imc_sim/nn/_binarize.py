@@ -12,6 +12,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from imc_sim._arguments import checked
+
 _TINY = 1e-12
 #: numbers that are processed together, such that they stay in the cache of a core
 _CACHED = 2**18
@@ -154,6 +156,7 @@ def standardise(x: Tensor) -> Tensor:
     return centred / std.clamp_min(_TINY)
 
 
+@checked
 def integer_levels(w: Tensor, bits: int = 8, scale: str = "absmax") -> tuple[Tensor, Tensor]:
     """Return integers k and a step s with w close to k s: k = round(w / s), s = M / (2^(bits-1) - 1).
 

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from imc_sim._arguments import checked
 from imc_sim.nn._product_layer import Policy, ProductLayer, WeightKind
 from imc_sim.nn._weight_kinds import WEIGHT_KINDS
 from imc_sim.nn.rotation import annealed
@@ -39,6 +40,7 @@ class Conv2d(_PolicyLayer):
         padding: Zeros on each side.
     """
 
+    @checked
     def __init__(
         self, channels_in: int, channels_out: int, kernel: int, policy: Policy = "float", bias: bool = True,
         stride: int = 1, padding: int = 0,
@@ -72,6 +74,7 @@ class Linear(_PolicyLayer):
         bias: Add a bias to each output.
     """
 
+    @checked
     def __init__(self, inputs: int, outputs: int, policy: Policy = "float", bias: bool = True) -> None:
         super().__init__(policy, bias, outputs)
         bound = 1 / math.sqrt(inputs)

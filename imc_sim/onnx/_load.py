@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from imc_sim._arguments import checked
 from imc_sim._errors import InputError
 from imc_sim._typing import PathLike
 from imc_sim.onnx._file import attribute_value, key_of, onnx_package, read_file, stored_tensors, versions_of
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from onnx import ModelProto, ValueInfoProto
 
 
+@checked
 def load_onnx(path: PathLike, weights: bool = True) -> OnnxNetwork:
     """Load a network from an ONNX or QONNX file, as a torch module in eval mode.
 

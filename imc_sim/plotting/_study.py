@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, final
 from matplotlib.figure import Figure
 from pandas import DataFrame
 
+from imc_sim._arguments import checked
 from imc_sim._errors import InputError, nearest
 from imc_sim.plotting._comparison import compares, comparison_data, comparison_figure
 from imc_sim.plotting._convergence import convergence_data, convergence_figure
@@ -119,6 +120,7 @@ def figures_of(results: Results, kinds: Sequence[str] | None = None) -> dict[str
     return {kind: figure for kind, figure in STUDY_FIGURES.items() if figure.applies(results)}
 
 
+@checked
 def draw(results: Results, kinds: Sequence[str] | None = None) -> list[Path]:
     """Write every figure of a study as .png, .svg and .csv (its data) into the results folder.
 

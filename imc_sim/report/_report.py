@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from imc_sim._arguments import checked
 from imc_sim._files import write_file
 from imc_sim._stats import FULL_BAND, band_label
 from imc_sim.config import write_yaml
@@ -46,6 +47,7 @@ _COMPARE = (
 )
 
 
+@checked
 def write_report(results: Results, figures: bool = False) -> Path:
     """Write report.html into the results folder, a page without external assets.
 

@@ -13,6 +13,7 @@ from multiprocessing import process
 from pathlib import Path
 from typing import Any, Protocol, final
 
+from imc_sim._arguments import checked
 from imc_sim._errors import InputError, check_whole, nearest
 from imc_sim.runs._lost_workers import DASK_WORKER_NAME, UNGUARDED_EXIT, WORKER_NAME, UnguardedMainError
 
@@ -99,6 +100,7 @@ def check_executor(name: str, workers: int | None) -> None:
         check_whole(workers, "workers", 1, step="Leave it out for one worker a core.")
 
 
+@checked
 def make_executor(name: str, workers: int | None = None, scheduler: str | None = None) -> Executor:
     """Create the executor of that name.
 

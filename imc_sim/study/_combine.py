@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from imc_sim._arguments import checked
 from imc_sim._errors import InputError, ResultsError
 from imc_sim._files import csv_text, make_folder, write_file
 from imc_sim.config import user_path
@@ -31,6 +32,7 @@ def has_parquet() -> bool:
     return importlib.util.find_spec("pyarrow") is not None
 
 
+@checked
 def trials_table(folder: Path | str) -> DataFrame:
     """Return a table with one row per stored trial: digital baselines first, then points in order, then chips.
 
@@ -48,6 +50,7 @@ def trials_table(folder: Path | str) -> DataFrame:
     return TableParts.of(user_path(folder, "folder")).table()
 
 
+@checked
 def combine(
     folders: Sequence[Path | str], out: Path | str | None = None, formats: Sequence[str] | None = None
 ) -> list[Path]:
@@ -79,6 +82,7 @@ def combine(
     return [_write(parts, target / f"trials.{name}") for name in wanted]
 
 
+@checked
 def merge(folders: Sequence[Path], out: Path) -> Results:
     """Merge the trials of several results folders of one study.
 

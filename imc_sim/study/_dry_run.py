@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from time import perf_counter
 from typing import Any, final
 
+from imc_sim._arguments import checked
 from imc_sim._errors import check_positive, check_whole
 from imc_sim._memory import memory_of_machine
 from imc_sim._quantities import number_of, shown_bytes
@@ -147,6 +148,7 @@ def shown_seconds(seconds: float) -> str:
     return f"{seconds / 86400:.3g} days"
 
 
+@checked
 def dry_run(
     study: str | Mapping[str, Any] | Study, *, workers: int = 1, device: str = "cpu", probes: int = 8,
     budget_s: float = 60.0, batch: int = BATCH, evaluator: Evaluator = evaluate_chips,

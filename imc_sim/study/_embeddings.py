@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from imc_sim._arguments import checked
 from imc_sim._errors import InputError
 from imc_sim.study._points import points_of
 from imc_sim.study._spec import Study, load_study
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 _ROWS = 6
 
 
+@checked
 def study_embeddings(
     study: str | Path | Study, classes: int = 10, instances: int = 20, seed: int = 0,
     progress: Callable[[int, int], None] | None = None,

@@ -9,15 +9,12 @@ from typing import Any, final
 
 from imc_sim import evaluate
 from imc_sim._errors import InputError, ResultsWarning
-from imc_sim._memory import Memory, resident_bytes
+from imc_sim._memory import REFUSED, Memory, resident_bytes
 from imc_sim._quantities import number_of, shown_bytes
 from imc_sim.config import canonical_json
 from imc_sim.evaluate import evaluate_chips
 from imc_sim.study._point import Point
 from imc_sim.study._work import Evaluator, batch_size
-
-#: a study is refused if it would take this many times the memory of the machine: estimates may be that much too high
-_REFUSED = 3
 
 
 @final
@@ -60,8 +57,8 @@ class MemoryEstimate:
         each = f"{shown_bytes(self.worker_bytes)} for {number_of(self.chips, 'chip')} in each of {self.workers} workers"
         got = f"up to {shown_bytes(self.worker_bytes) if inline else each}, by estimate"
         step = self._step(machine)
-        if needed > _REFUSED * machine.total:
-            allowed = f"{_REFUSED} times the memory of this machine, {shown_bytes(machine.total)}"
+        if needed > REFUSED * machine.total:
+            allowed = f"{REFUSED} times the memory of this machine, {shown_bytes(machine.total)}"
             raise InputError("memory of the study", got, allowed, step)
         text = (
             f"the study may take {got}; {shown_bytes(machine.available)} of {shown_bytes(machine.total)} are available"

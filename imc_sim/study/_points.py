@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
+from imc_sim._arguments import checked
 from imc_sim._errors import InputError, check_whole, nearest
 from imc_sim.config import as_engine, canonical_json, copied, digest, find_card, once, reading_once, set_path, user_path
 from imc_sim.data import digests_of
@@ -27,6 +28,7 @@ _MOST = 100_000
 _PLACE = ("case", "values", "id", "baseline", "reference")
 
 
+@checked
 def points_of(study: Study, evaluator: str | None = None) -> list[Point]:
     """Return all points of a study, case by case in the order of the axes, without those that it skips.
 

@@ -16,6 +16,7 @@ from typing import Any, final
 import numpy as np
 
 from imc_sim import evaluate
+from imc_sim._arguments import checked
 from imc_sim._errors import InputError, ResultsWarning, check_whole, reason_of
 from imc_sim._files import csv_text, write_file
 from imc_sim._memory import memory_of_machine, within_memory
@@ -201,6 +202,7 @@ class _Run:
         )
 
 
+@checked
 def run(
     study: str | Path | dict[str, Any] | Study, out: str | Path | None = None, executor: str = "inline",
     workers: int | None = None, progress: Callable[[Progress], None] | None = None,

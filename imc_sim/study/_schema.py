@@ -12,6 +12,7 @@ from pydantic import TypeAdapter
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core import core_schema
 
+from imc_sim._arguments import checked
 from imc_sim.config import (
     SYNONYMS,
     Ampere,
@@ -60,6 +61,7 @@ class _Generator(GenerateJsonSchema):
         return {"oneOf": alternatives}
 
 
+@checked
 def json_schema(kind: Kind) -> dict[str, Any]:
     """Return the JSON schema (draft 2020-12) of a kind of file.
 

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Self, final
 
 from pydantic import Field, field_validator, model_validator
 
+from imc_sim._arguments import checked
 from imc_sim._errors import InputError
 from imc_sim.config import (
     Engine,
@@ -278,6 +279,7 @@ def _complete(
         return with_places(study, folder).with_origin(origin)
 
 
+@checked
 def with_settings(study: Study, settings: list[str]) -> Study:
     """Return the study with some settings replaced.
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from imc_sim._arguments import checked
 from imc_sim._errors import InputError, MissingDataError
 from imc_sim.config import user_path
 from imc_sim.data import data_digest
@@ -17,6 +18,7 @@ from imc_sim.study._store import other_files, read_study
 from imc_sim.study._trials_file import TRIALS, rules_of
 
 
+@checked
 def status(folder: Path | str, check_data: bool = False) -> Status:
     """Return the progress of the run that writes, or wrote, to a results folder; change nothing.
 

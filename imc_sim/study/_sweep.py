@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from imc_sim._arguments import checked
 from imc_sim._errors import InputError, ResultsWarning, check_whole, shown_value
 from imc_sim._files import write_file
 from imc_sim.config import Held, held_name, holding_objects
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 _HIDDEN = ["case"]
 
 
+@checked
 def sweep(
     network: nn.Module, chip: Chip | str | os.PathLike[str] | Mapping[str, Any],
     axes: Mapping[str | tuple[str, ...], Sequence[Any]], score: Callable[[Any, int | None], Any], *,

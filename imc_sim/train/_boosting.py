@@ -13,6 +13,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from imc_sim._arguments import checked
 from imc_sim._errors import InputError, check_whole, nearest
 from imc_sim._rng import Stream
 
@@ -46,6 +47,7 @@ class Boosted(NamedTuple):
     weights: Floats
 
 
+@checked
 def start_weights(count: int) -> Floats:
     """Return the weights of the samples before the first member, 1 / count each, [count].
 
@@ -73,6 +75,7 @@ def weighted_error(weights: Floats, missed: Flags) -> float:
     return float(w[miss].sum() / w.sum())
 
 
+@checked
 def boost(rule: Rule, weights: Floats, missed: Flags, classes: int = 10, independent: bool = False) -> Boosted:
     """Return the weight of a member in the vote, and the weights of the samples after it.
 
@@ -113,6 +116,7 @@ def effective_size(weights: Floats) -> float:
     return float(w.sum() ** 2 / np.square(w).sum())
 
 
+@checked
 def draw_rows(weights: Floats, count: int, seed: int, epoch: int, member: int) -> Ints:
     """Sample the training rows of one epoch of a boosted member, with replacement, in proportion to weights.
 
@@ -132,6 +136,7 @@ def draw_rows(weights: Floats, count: int, seed: int, epoch: int, member: int) -
     return np.searchsorted(ends / ends[-1], uniform, side="right").astype(np.int64)
 
 
+@checked
 def bagged_rows(count: int, seed: int, member: int) -> Ints:
     """Sample the bootstrap of a bagged member, the same rows in every epoch.
 
@@ -147,6 +152,7 @@ def bagged_rows(count: int, seed: int, member: int) -> Ints:
     return (uniform * count).astype(np.int64)
 
 
+@checked
 def shuffled(rows: Ints, seed: int, epoch: int, member: int) -> Ints:
     """Return rows in the random order of one epoch of a member.
 

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from imc_sim._arguments import checked
 from imc_sim._errors import InputError
 from imc_sim._files import regular
 from imc_sim.nn.store import build_model, load_card
@@ -47,6 +48,7 @@ def hidden_network(folder: Path) -> tuple[nn.Module, ContinualRecipe]:
     return network.eval(), recipe
 
 
+@checked
 def probe_folder(
     folder: Path, flips: Sequence[int], images: int = 1000, draws: int = 20, seed: int = 0
 ) -> dict[str, list[FlippedBin]]:  # fmt: skip

@@ -12,6 +12,7 @@ from typing import Any, final
 import torch
 from torch import Tensor, nn
 
+from imc_sim._arguments import checked
 from imc_sim._errors import InputError
 from imc_sim.nn import product_layers
 
@@ -20,6 +21,7 @@ _CHUNK = 2**15
 Four = tuple[Tensor, Tensor, Tensor, Tensor]
 
 
+@checked
 def f_meta(w: Tensor, m: float) -> Tensor:
     """Return the factor 1 - tanh^2(m |w|) of steps towards zero, in the shape of `w`: 1 at w = 0, falling with |w|.
 
@@ -52,6 +54,7 @@ class MetaplasticAdam(torch.optim.Optimizer):
         InputError: a number is out of range.
     """
 
+    @checked
     def __init__(
         self, params: Iterable[Any], lr: float = 5e-3, m: float = 0.0, betas: tuple[float, float] = (0.9, 0.999),
         eps: float = 1e-8, weight_decay: float = 0.0,

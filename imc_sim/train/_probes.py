@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from imc_sim._arguments import checked
 from imc_sim._errors import InputError, shown_value
 from imc_sim._rng import Stream
 from imc_sim.nn import ProductLayer, evaluating, two_valued
@@ -112,6 +113,7 @@ class QuadraticTask:
     optimum: Tensor
 
     @classmethod
+    @checked
     def random(cls, eigenvalues: Sequence[float], seed: int) -> Self:
         """Return a task with a random basis (Haar measure) and an optimum that is uniform in [-4, 4]^d.
 

@@ -12,6 +12,7 @@ from typing import Any, Literal, Self, final
 
 from pydantic import Field, model_validator
 
+from imc_sim._arguments import checked
 from imc_sim._errors import ImcSimError
 from imc_sim._files import refuse_link
 from imc_sim._typing import PathLike
@@ -95,6 +96,7 @@ class QueueRow:
 QueueProgress = Callable[[int, QueueEntry, Path], AbstractContextManager[Progress | None]]
 
 
+@checked
 def load_queue(name: PathLike) -> Queue:
     """Load a queue.
 
@@ -113,6 +115,7 @@ def load_queue(name: PathLike) -> Queue:
         return build(Queue, read_yaml(path), str(path)).with_origin(origin)
 
 
+@checked
 def run_queue(
     queue: Queue, out: Path, device: str = "cpu", progress: QueueProgress | None = None
 ) -> Iterator[QueueRow]:

@@ -14,6 +14,7 @@ from typing import Any, Self, final
 
 from pydantic import Field, model_validator
 
+from imc_sim._arguments import checked
 from imc_sim._errors import InputError, ResultsWarning
 from imc_sim._files import refuse_link
 from imc_sim._memory import within_memory
@@ -130,6 +131,7 @@ def training_id(card: ModelCard, recipe: Recipe) -> str:
     return digest({"arch": card.arch.to_dict(), "recipe": recipe.training_digest()})
 
 
+@checked
 def load_trainings(name: PathLike) -> Trainings:
     """Load a training sweep.
 
@@ -187,6 +189,7 @@ def _check_measure(sweep: Trainings, recipe: Recipe) -> None:
         raise InputError(where, repr(sweep.measure), ", ".join(allowed), step)
 
 
+@checked
 def run_trainings(
     sweep: Trainings, out: Path, device: str = "cpu", progress: Callable[[str], Progress] | None = None, *,
     executor: str = "inline", workers: int | None = None, retry_failed: bool = False,

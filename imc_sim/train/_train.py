@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from imc_sim._arguments import checked
 from imc_sim._errors import InputError
 from imc_sim.config import (
     Origin,
@@ -52,6 +53,7 @@ _TRAINERS: dict[str, Callable[..., Any]] = {
 }  # fmt: skip
 
 
+@checked
 def train_model(
     name: str, out: Path | None = None, resume: bool = False, device: str = "cpu", progress: Progress | None = None,
     settings: Sequence[str] = (),
@@ -103,6 +105,7 @@ def trained_log(
     return log, {"episodes": recipe.episodes} if isinstance(recipe, EpisodicRecipe) else {"epochs": recipe.epochs}
 
 
+@checked
 def measure_model(folder: Path) -> Path:
     """Measure the accuracies that the recipe of a trained model lists, and write them to its card.
 

@@ -62,7 +62,7 @@ def test_numbers_of_chips_may_fall_and_are_never_below_0() -> None:
     assert chip_numbers(range(5, 2, -1), "here") == range(5, 2, -1)
     with pytest.raises(InputError, match="0 or more"):
         chip_numbers(range(3, -2, -1), "here")
-    with pytest.raises(InputError, match="1 chip or more"):
+    with pytest.raises(InputError, match="1 to 1,000,000 chips"):
         chip_numbers(range(4, 4), "here")
 
 

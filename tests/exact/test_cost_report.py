@@ -156,7 +156,7 @@ def written(spec: Chip, chips: int = 2) -> imc.AssociativeMemory:
         (lambda: memory_cost(written(chip()), torch.ones(3, 4, 3)), r"shape \(3, 4, 3\)"),  # of more chips
         (lambda: memory_cost(written(chip()), torch.full((4, 3), torch.nan)), "NaN"),
         (lambda: memory_cost(written(chip()), torch.ones(0, 3)), "no queries"),
-        (lambda: macro_cost(chip(), "sign"), "'sign'; allowed: signs or real"),  # type: ignore[arg-type]
+        (lambda: macro_cost(chip(), "sign"), "'sign'; allowed: 'signs' or 'real'"),  # type: ignore[arg-type]
         (lambda: macro_cost(chip(), vectors=0), "1 or more"),
         (lambda: report(chip()).joined(memory_cost(written(chip()), torch.ones(1, 3))), "1 and 2 chips"),
     ],

@@ -138,7 +138,7 @@ def check(read: Callable[[Path], object], path: Path, line: bool = True) -> str 
         path: the file.
         line: whether its errors name a line.
     """
-    with _limits() as over:
+    with limits() as over:
         try:
             read(path)
         except InputError as error:
@@ -153,7 +153,7 @@ def check(read: Callable[[Path], object], path: Path, line: bool = True) -> str 
 def command(words: list[str], name: str = "", line: bool = False) -> str | None:
     """Return how a command broke the promise: exit code 0 or 1, or 2 with one error that names the file."""
     out, err = io.StringIO(), io.StringIO()
-    with _limits() as over:
+    with limits() as over:
         try:
             with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
                 code = main(words)
@@ -174,7 +174,7 @@ def _names(place: str, name: str, line: bool) -> bool:
 
 
 @contextlib.contextmanager
-def _limits() -> Iterator[Callable[[], str | None]]:
+def limits() -> Iterator[Callable[[], str | None]]:
     """Interrupt what hangs; yield a function that says what a block took over its limits."""
     began, held = time.process_time(), _resident(reset=True)
     before = signal.signal(signal.SIGALRM, _interrupt)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from types import FunctionType, ModuleType
 from typing import Any
 
 import numpy as np
@@ -14,12 +15,14 @@ import imc_sim as imc
 from imc_sim import InputError, data, device, evaluate, study, train
 from imc_sim._rng import Stream
 from imc_sim.cost import macro_cost
-from tests.fuzz.harness import examine_all
+from tests.fuzz.harness import examine_all, limits
 
 SEEDS: list[Any] = [-1, 1.5, "1", None, True, float("nan"), float("inf"), -(10**30), np.int64(-3), [0], torch.ones(2)]
 COUNTS: list[Any] = [0, -1, 1.5, "2", None, True, [], [0], float("nan"), -(10**400)]
-CHIPS: list[Any] = [*COUNTS, range(0), range(-2, 2), range(3, 1)]
+CHIPS: list[Any] = [*COUNTS, range(0), range(-2, 2), range(3, 1), 10**9, range(10**9), 10**40, range(2**70)]
 NUMBERS: list[Any] = [[], [-1], [0, -1], [1.5], ["a"], "ab", 0, None, range(0), [10**30], [None]]
+HUGE: list[Any] = [10**9, 10**40, range(10**9), range(2**70)]
+INDICES: list[Any] = [-1, 2, 1.5, None, "0", 10**40]
 CHANCES: list[Any] = [-1, 1.5, None, "a", -(10**400)]
 MODEL = "batmann_small_xnor"
 TASK = {"dataset": "glyphs", "split": "test", "episodes": 2}
@@ -47,7 +50,26 @@ NAN = torch.full((2, 4), float("nan"))
 CALLS: dict[str, tuple[Callable[..., object], dict[str, list[Any]]]] = {
     "Crossbar.program": (
         lambda **bad: imc.Crossbar.program(WEIGHTS, CHIP, **bad).mvm(torch.ones(1, 4)),
-        {"seed": SEEDS, "chips": CHIPS, "epoch": CHANCES},
+        {"seed": SEEDS, "chips": CHIPS, "epoch": CHANCES, "layer": [None, 5], "encoding": ["offset", 5],
+         "unit_inputs": [None, 1, "no"]},
+    ),
+    "Crossbar.program of many chips": (
+        lambda **bad: imc.Crossbar.program(torch.ones(1000, 1000), CHIP, **bad), {"chips": [10**6]},
+    ),
+    "Crossbar.rounding": (lambda **bad: CROSSBAR.rounding(**bad), {"index": INDICES}),
+    "Crossbar.gating": (lambda **bad: CROSSBAR.gating(**bad), {"index": INDICES}),
+    "line_conductance": (lambda **bad: imc.array.line_conductance(CROSSBAR, **bad), {"index": INDICES}),
+    "Crossbar.set_limits": (
+        lambda **bad: CROSSBAR.set_limits(**{"low": 0.0, "high": 1.0, **bad}),
+        {"low": [1.0, 2, None, "0", float("nan"), -float("inf")], "high": [0.0, None, "1", float("inf")]},
+    ),
+    "Crossbar.set_input_limit": (
+        lambda **bad: CROSSBAR.set_input_limit(**bad), {"limit": [0, -1, None, "1", float("nan"), float("inf")]},
+    ),
+    "effective_conductance": (
+        lambda **bad: imc.array.effective_conductance(**{"G": torch.ones(2, 2) * 1e-5, **bad}),
+        {"G": [None, "a", np.array([None]), np.array(["a"]), torch.ones(2), NAN, -torch.ones(2, 2)],
+         "r_row_ohm": [None, "1", -1, float("nan"), 1e400, torch.ones(2)], "drive": ["x", None]},
     ),
     "Crossbar.from_conductance": (
         lambda **bad: imc.Crossbar.from_conductance(torch.ones(1, 1, 128, 128) * 1e-5, WEIGHTS, CHIP, **bad),
@@ -64,8 +86,14 @@ CALLS: dict[str, tuple[Callable[..., object], dict[str, list[Any]]]] = {
     ),
     "map_model": (
         lambda **bad: imc.map_model(torch.nn.Linear(4, 3), CHIP, inputs=torch.randn(9, 4), **bad),
-        {"seed": SEEDS, "chips": CHIPS},
+        {"seed": SEEDS, "chips": CHIPS, "memory_limit_bytes": [*COUNTS, "2 GB"], "engine": ["x", 5],
+         "conductances": [5, float("nan"), range(10**9), torch.ones(2), "none.npz"]},
     ),
+    "Chip.replace": (
+        lambda **bad: CHIP.replace(**{"path": "device.programming.sigma", "value": 0.1, **bad}),
+        {"path": [None, 5, [], {}, "", "x.y"], "value": [None, "a", -1, [], object()]},
+    ),
+    "Tile": (lambda **bad: imc.array.Tile(**bad), {"rows": [0, None, "a", 1.5, 10**30], "x": [1]}),
     "macro_cost": (
         lambda **bad: macro_cost("rram_neurram_core", **bad),
         {"seed": [*SEEDS, 10**30], "vectors": COUNTS, "inputs": ["x", None]},
@@ -78,11 +106,27 @@ CALLS: dict[str, tuple[Callable[..., object], dict[str, list[Any]]]] = {
         lambda **bad: data.sample_episodes(
             **{"pool_shape": (10, 5), "shape": data.EpisodeShape(2, 1, 1), "episodes": 2, "seed": 0, **bad}
         ),
-        {"seed": SEEDS, "episodes": [0, -1, 1.5, None, range(0), range(-1, 2)]},
+        {"seed": SEEDS, "episodes": [0, -1, 1.5, None, range(0), range(-1, 2), *HUGE],
+         "pool_shape": [None, "ab", 5, (10,), (10, None), ("a", 5), (10, 1)], "shape": [None, (2, 1, 1)],
+         "rotations": [None, "no"]},
+    ),
+    "EpisodeShape": (
+        lambda **bad: data.EpisodeShape(**{"way": 2, "shot": 1, "queries": 1, **bad}),
+        {"way": [*COUNTS, 1, 10**40], "shot": COUNTS, "queries": COUNTS, "query_pool": [0, -1, 1.5, "2", True]},
+    ),
+    "load_pool": (
+        lambda **bad: data.load_pool(**{"name": "glyphs", "split": "test", **bad}),
+        {"name": [None, 5, "x"], "split": [None, 5, "x"], "size": [0, -1, 1.5, "a", 10**9], "root": ["x", 5]},
+    ),
+    "gather_images": (
+        lambda **bad: data.gather_images(**{"pool": POOL, "triples": np.zeros((2, 3), int), **bad}),
+        {"pool": [None, 5], "scaling": [None, "x"],
+         "triples": [None, "a", 5, np.zeros(3, int), np.zeros((2, 2), int), np.zeros((2, 3)), np.full((1, 3), -1),
+                     np.full((1, 3), 10**6)]},
     ),
     "sample_cells": (
         lambda **bad: device.sample_cells(**{"device": CELLS, "level": 1, "count": 3, **bad}),
-        {"seed": SEEDS, "level": [-1, 10**6, 1.5, None, CELLS.levels], "count": COUNTS, "chip": CHANCES},
+        {"seed": SEEDS, "level": [-1, 10**6, 1.5, None, CELLS.levels], "count": [*COUNTS, 10**12], "chip": CHANCES},
     ),
     "Device.program": (
         lambda **bad: CELLS.program(**{"target": torch.ones(3), "seed": 0, **bad}),
@@ -120,9 +164,10 @@ CALLS: dict[str, tuple[Callable[..., object], dict[str, list[Any]]]] = {
     ),
     "embedding_grid": (
         lambda **bad: evaluate.embedding_grid(
-            [evaluate.EmbeddingPanel("a", "b", MODEL, TASK)], 2, 4, **{"perplexity": 2.0, **bad}
+            **{"panels": [evaluate.EmbeddingPanel("a", "b", MODEL, TASK)], "classes": 2, "instances": 4,
+               "perplexity": 2.0, **bad}
         ),
-        {"seed": [*SEEDS, 10**30], "perplexity": [0, -1]},
+        {"seed": [*SEEDS, 10**30], "perplexity": [0, -1], "panels": [None, [], 5, "a", [None], [5]]},
     ),
     "evaluate_card": (
         lambda **bad: evaluate.evaluate_card(MODEL, CHIP, **bad),
@@ -171,7 +216,8 @@ CALLS: dict[str, tuple[Callable[..., object], dict[str, list[Any]]]] = {
     "make_executor": (lambda **bad: study.make_executor("process", **bad), {"workers": [0, -1, 1.5, "a", True]}),
     "fetch": (lambda **bad: data.fetch("mnist", FOLDER, **bad), {"mirror": MIRRORS}),
     "pixel_order": (
-        lambda **bad: data.pixel_order(**{"count": 3, "seed": 0, **bad}), {"seed": SEEDS, "count": [-1, None, 1.5]},
+        lambda **bad: data.pixel_order(**{"count": 3, "seed": 0, **bad}),
+        {"seed": SEEDS, "count": [-1, None, 1.5, 10**9]},
     ),
     "QuadraticTask.random": (
         lambda **bad: train.QuadraticTask.random(**{"eigenvalues": [1.0, 2.0], "seed": 0, **bad}),
@@ -187,6 +233,8 @@ CALLS: dict[str, tuple[Callable[..., object], dict[str, list[Any]]]] = {
     ),
 }  # fmt: skip
 COSTED = imc.load_chip("rram_neurram_core")
+CROSSBAR = imc.Crossbar.program(WEIGHTS, CHIP, chips=2)
+POOL = data.load_pool("glyphs", "test")
 FOLDER = Path()
 
 
@@ -196,15 +244,51 @@ def test_every_bad_argument_is_one_error(name: str, tmp_path: Path, monkeypatch:
     call, bad = CALLS[name]
 
     def broken(argument: tuple[str, Any]) -> str | None:
+        with limits() as over:
+            try:
+                call(**dict([argument]))
+            except InputError as error:
+                fault = f"more than one line: {error}" if "\n" in str(error) else None
+            except BaseException as error:
+                fault = f"{type(error).__name__}: {error}"[:300]
+            else:
+                fault = "taken"
+        return fault or over()
+
+    examine_all(f"arguments of {name}", [(key, value) for key, values in bad.items() for value in values], broken)
+
+
+def _functions() -> dict[str, Any]:
+    """Return the public functions and methods that check types by their annotations."""
+    modules = [getattr(imc, name) for name in imc.__all__ if isinstance(getattr(imc, name), ModuleType)]
+    public = [getattr(module, name) for module in modules for name in dir(module) if name[0] != "_"]
+    held = [vars(each).values() if isinstance(each, type) else [each] for each in public]
+    found = [getattr(each, "__func__", each) for some in held for each in some]
+    checked = [each for each in found if isinstance(each, FunctionType) and "kinds" in vars(each)]
+    return {f"{each.__module__}.{each.__qualname__}": each for each in checked}
+
+
+FUNCTIONS = _functions()
+
+
+def test_most_public_functions_check_types() -> None:
+    assert len(FUNCTIONS) > 80
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_an_argument_of_another_type_is_one_error(name: str) -> None:
+    function = FUNCTIONS[name]
+
+    def broken(parameter: str) -> str | None:
         try:
-            call(**dict([argument]))
+            function(**{parameter: object()})
         except InputError as error:
-            return f"more than one line: {error}" if "\n" in str(error) else None
+            return None if parameter in error.where and "\n" not in str(error) else str(error)
         except Exception as error:
             return f"{type(error).__name__}: {error}"[:300]
         return "taken"
 
-    examine_all(f"arguments of {name}", [(key, value) for key, values in bad.items() for value in values], broken)
+    examine_all(f"types of {name}", list(function.kinds()), broken)
 
 
 def test_true_is_no_seed_after_an_equal_one() -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from imc_sim._arguments import checked
 from imc_sim._threads import one_thread
 from imc_sim.array.circuit.inputs import Array, cells, patterns
 from imc_sim.array.circuit.lines import Lines, bit_lines, word_lines
@@ -20,6 +21,7 @@ from imc_sim.config import build
 _NUMBERS_AT_ONCE = 2**23
 
 
+@checked
 def effective_conductance(
     G: Array,
     r_row_ohm: float = 0.0,
@@ -61,6 +63,7 @@ def effective_conductance(
     return wired_conductance(cells(G, "effective_conductance", dtype), wires)
 
 
+@checked
 def column_conductance(
     G: Array, r_col_ohm: float, *, r_sense_ohm: float = 0.0, dtype: torch.dtype | None = None
 ) -> Tensor:
@@ -103,6 +106,7 @@ def wired_conductance(G: Tensor, wires: Wires) -> Tensor:
     return _without_one_resistance(flat.permute(1, 2, 0)[..., None], wires)[..., 0].permute(2, 0, 1).reshape(G.shape)
 
 
+@checked
 @torch.no_grad()
 def gated_conductance(G: Array, gates: Array, wires: Wires) -> Tensor:
     """Return M [*, patterns, rows, cols] in S of a 1T1R array for patterns of gates, exact.

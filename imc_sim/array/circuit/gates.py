@@ -12,6 +12,7 @@ from typing import Literal, final
 import torch
 from torch import Tensor
 
+from imc_sim._arguments import checked
 from imc_sim._errors import InputError
 from imc_sim._threads import one_thread
 from imc_sim.array.circuit.conductance import gated_conductance, wired_conductance
@@ -67,6 +68,7 @@ class GatingError:
     max: float
 
 
+@checked
 @torch.no_grad()
 def approximate_gating(G: Array, wires: Wires, method: Gating = "tangent", density: float = 0.5) -> GatedApproximation:
     """Approximate the currents of a 1T1R array by an affine function of the rows that are on.

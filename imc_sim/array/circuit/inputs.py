@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from imc_sim._errors import InputError
+from imc_sim._errors import InputError, reason_of
 from imc_sim._tensors import check_usual
 
 Array = Tensor | np.ndarray
@@ -21,7 +21,12 @@ def tensor(x: Array, where: str, dtype: torch.dtype | None = None, device: torch
         dtype: type of the tensor; None: that of x.
         device: torch device of the tensor; None: that of x.
     """
-    t = x.detach() if isinstance(x, Tensor) else torch.tensor(np.ascontiguousarray(x))
+    try:
+        t = x.detach() if isinstance(x, Tensor) else torch.tensor(np.ascontiguousarray(x))
+    except (TypeError, ValueError) as error:
+        raise InputError(
+            where, f"values that are no numbers ({reason_of(error)})", "real numbers", "Convert it."
+        ) from error
     check_usual(t, where)
     own = t.dtype if t.dtype in (torch.float32, torch.float64) else torch.float64
     return t.to(device=device or t.device, dtype=dtype or own)

@@ -8,6 +8,7 @@ from typing import final
 import torch
 from torch import Tensor
 
+from imc_sim._arguments import checked
 from imc_sim._errors import InputError
 from imc_sim._threads import one_thread
 from imc_sim.array.circuit.inputs import Array, tensor
@@ -37,6 +38,7 @@ class _Cells:
         return self.g * torch.cosh(self.a * volts)
 
 
+@checked
 @torch.no_grad()
 @one_thread()
 def solve_nonlinear(

@@ -21,6 +21,7 @@ from typing import cast, final
 import torch
 from torch import Tensor
 
+from imc_sim._arguments import checked
 from imc_sim._errors import InputError
 from imc_sim._threads import one_thread
 from imc_sim.array.circuit.inputs import Array, cells, scratch, tensor, vectors
@@ -103,6 +104,7 @@ class Layers:
         return into.sum(0) if self.bits.fixed else self.bits.last * self.bits.end(into)
 
 
+@checked
 @torch.no_grad()
 @one_thread()
 def solve_currents(

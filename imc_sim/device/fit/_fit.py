@@ -9,6 +9,7 @@ from typing import Any, final
 
 import numpy as np
 
+from imc_sim._arguments import checked
 from imc_sim._errors import InputError
 from imc_sim.config import read_yaml
 from imc_sim.device._device import Device
@@ -83,6 +84,7 @@ def _with_line(text: str, kind: str, line: str) -> str:
     return "\n".join([*kept, f"{kind}: {line}"])
 
 
+@checked
 def fit(
     data: Any, kind: str | None = None, into: str | Path | Mapping[str, Any] | None = None, v_read: float | None = None,
     columns: Mapping[str, str] | str | None = None, skip_lines: int = 0, levels: bool = False,

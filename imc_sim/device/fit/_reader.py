@@ -14,6 +14,7 @@ from typing import Any, final
 import numpy as np
 from numpy.typing import NDArray
 
+from imc_sim._arguments import checked
 from imc_sim._errors import InputError
 from imc_sim._files import read_file
 from imc_sim._quantities import number_of
@@ -86,6 +87,7 @@ def cell_numbers(table: Table) -> NDArray[np.int64]:
     return number
 
 
+@checked
 def read_table(
     data: Any, columns: Mapping[str, str] | str | None = None, skip_lines: int = 0, levels: bool = False
 ) -> Table:

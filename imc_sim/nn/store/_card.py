@@ -11,6 +11,7 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
+from imc_sim._arguments import checked
 from imc_sim._errors import CheckpointError, nearest
 from imc_sim._files import write_folder
 from imc_sim._typing import PathLike
@@ -171,6 +172,7 @@ def build_model(card: ModelCard, folder: Path) -> nn.Module:
         return build_arch(card.arch.name, card.arch.args, folder, where=f"{where}, arch")
 
 
+@checked
 @torch.inference_mode(False)  # what is loaded in inference mode could not be attacked later
 def load_model(name: PathLike, trust: bool = False) -> nn.Module:
     """Load a trained network in eval mode, with its card as `.card`.

@@ -1,0 +1,126 @@
+"""Check the types of the arguments of public functions by their annotations, before anything is computed."""
+
+from __future__ import annotations
+
+import ast
+import functools
+import inspect
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from numbers import Integral, Real
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import Any, Literal, NamedTuple, TypeVar, Union, cast, get_args, get_origin
+
+import numpy as np
+
+from imc_sim._errors import InputError, shown_value
+from imc_sim._quantities import type_of
+
+F = TypeVar("F", bound=Callable[..., Any])
+#: phrases of types
+_PHRASES: dict[Any, str] = {
+    int: "a whole number", float: "a number", bool: "True or False", str: "a text", bytes: "bytes", range: "a range",
+    Path: "a pathlib.Path", os.PathLike: "a path", dict: "a mapping", Mapping: "a mapping", NoneType: "None",
+    Callable: "a function", np.ndarray: "an array",
+}  # fmt: skip
+_SERIES = (list, tuple, Sequence, Iterable)
+#: tests of types that are not `isinstance`
+_ADMITS: dict[Any, Callable[[Any], bool]] = {
+    int: lambda value: isinstance(value, Integral) and not isinstance(value, bool),
+    float: lambda value: isinstance(value, Real) and not isinstance(value, bool),
+    bool: lambda value: isinstance(value, bool | np.bool_),
+    np.ndarray: lambda value: hasattr(value, "__array__") or isinstance(value, list | tuple),
+}
+
+
+class _Kind(NamedTuple):
+    """What an annotation allows.
+
+    Attributes:
+        phrase: what it is, for an error.
+        admits: tells whether a value is of it.
+    """
+
+    phrase: str
+    admits: Callable[[Any], bool]
+
+
+def checked(function: F) -> F:
+    """Make a function raise InputError for arguments of other types than its annotations name.
+
+    Parameters whose annotation has `Any` or a name that is imported for type checkers alone are left to the function.
+
+    Args:
+        function: function or method, under `@classmethod` where it is one.
+    """
+    names, scope = tuple(inspect.signature(function).parameters), inspect.unwrap(function).__globals__
+    place = function.__qualname__.removesuffix(".__init__")
+
+    @functools.cache
+    def kinds() -> dict[str, list[_Kind]]:  # of the first call, when all names of the module are known
+        found = {name: _kinds_of(text, scope) for name, text in function.__annotations__.items()}
+        return {name: each for name, each in found.items() if each is not None and name != "return"}
+
+    @functools.wraps(function)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        tests = kinds()
+        for name, value in (*zip(names, args, strict=False), *kwargs.items()):
+            if name in tests and not any(kind.admits(value) for kind in tests[name]):
+                allowed = " or ".join(dict.fromkeys(kind.phrase for kind in tests[name]))
+                raise InputError(f"{place}, {name}", _shown(value), allowed, f"Set {name} to such a value.")
+        return function(*args, **kwargs)
+
+    call.__dict__["kinds"] = kinds
+    return cast("F", call)
+
+
+def _kinds_of(annotation: str, scope: dict[str, Any]) -> list[_Kind] | None:
+    """Return what an annotation allows; None where that is unknown.
+
+    Args:
+        annotation: its text.
+        scope: names of the module.
+    """
+    parts, node = list[ast.expr](), ast.parse(annotation, mode="eval").body
+    while isinstance(node, ast.BinOp):
+        parts.append(node.right)
+        node = node.left
+    try:
+        hints = [eval(ast.unparse(part), scope) for part in (node, *reversed(parts))]  # noqa: S307 - our own code
+    except NameError:
+        return None
+    found = [_kinds(hint) for hint in hints]
+    return None if None in found else [kind for kinds in found for kind in kinds or ()]
+
+
+def _kinds(hint: Any) -> list[_Kind] | None:
+    """Return what a type allows; None where it is not plain."""
+    origin, inner = get_origin(hint), get_args(hint)
+    if origin is Literal:
+        return [_Kind(repr(each), functools.partial(_equals, each)) for each in inner]
+    if origin in (Union, UnionType):
+        found = [_kinds(each) for each in inner]
+        return None if None in found else [kind for kinds in found for kind in kinds or ()]
+    kind = NoneType if hint is None else origin or hint
+    if not isinstance(kind, type) or kind in (Any, object):
+        return None
+    if kind is tuple and inner and Ellipsis not in inner:
+        return [_Kind(f"{len(inner)} values", lambda value: isinstance(value, Sequence) and len(value) == len(inner))]
+    named = f"a torch {kind.__name__.lower()}" if kind.__module__.startswith("torch") else f"a {kind.__name__}"
+    phrase = _PHRASES.get(kind, "a list" if kind in _SERIES else named)
+    return [_Kind(phrase, _ADMITS.get(kind, _is_series if kind in _SERIES else lambda value: isinstance(value, kind)))]
+
+
+def _shown(value: Any) -> str:
+    """Return a number or text itself, and of anything else its type."""
+    return shown_value(value) if value is None or isinstance(value, Real | str) else type_of(value)
+
+
+def _equals(literal: Any, value: Any) -> bool:
+    return type(value) is type(literal) and value == literal
+
+
+def _is_series(value: Any) -> bool:
+    """Tell whether a value holds others, and is no text."""
+    return isinstance(value, Iterable) and not isinstance(value, str | bytes)
