@@ -6,6 +6,7 @@ import ast
 import functools
 import inspect
 import os
+import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from numbers import Integral, Real
 from pathlib import Path
@@ -28,7 +29,7 @@ _SERIES = (list, tuple, Sequence, Iterable)
 #: tests of types that are not `isinstance`
 _ADMITS: dict[Any, Callable[[Any], bool]] = {
     int: lambda value: isinstance(value, Integral) and not isinstance(value, bool),
-    float: lambda value: isinstance(value, Real) and not isinstance(value, bool),
+    float: lambda value: isinstance(value, Real) and not isinstance(value, bool) and not _is_long(value),
     bool: lambda value: isinstance(value, bool | np.bool_),
     np.ndarray: lambda value: hasattr(value, "__array__") or isinstance(value, list | tuple),
 }
@@ -49,7 +50,7 @@ class _Kind(NamedTuple):
 def checked(function: F) -> F:
     """Make a function raise InputError for arguments of other types than its annotations name.
 
-    Parameters whose annotation has `Any` or a name that is imported for type checkers alone are left to the function.
+    Parameters whose annotation has `Any` are left to the function.
 
     Args:
         function: function or method, under `@classmethod` where it is one.
@@ -59,8 +60,13 @@ def checked(function: F) -> F:
 
     @functools.cache
     def kinds() -> dict[str, list[_Kind]]:  # of the first call, when all names of the module are known
-        found = {name: _kinds_of(text, scope) for name, text in function.__annotations__.items()}
-        return {name: each for name, each in found.items() if each is not None and name != "return"}
+        texts = {name: text for name, text in function.__annotations__.items() if name != "return"}
+        try:
+            found = {name: _kinds_of(text, scope) for name, text in texts.items()}
+        except NameError:
+            every = {**scope, **_imported_for_types(scope["__name__"])}
+            found = {name: _kinds_of(text, every) for name, text in texts.items()}
+        return {name: each for name, each in found.items() if each is not None}
 
     @functools.wraps(function)
     def call(*args: Any, **kwargs: Any) -> Any:
@@ -86,12 +92,18 @@ def _kinds_of(annotation: str, scope: dict[str, Any]) -> list[_Kind] | None:
     while isinstance(node, ast.BinOp):
         parts.append(node.right)
         node = node.left
-    try:
-        hints = [eval(ast.unparse(part), scope) for part in (node, *reversed(parts))]  # noqa: S307 - our own code
-    except NameError:
-        return None
+    hints = [eval(ast.unparse(part), scope) for part in (node, *reversed(parts))]  # noqa: S307 - our own code
     found = [_kinds(hint) for hint in hints]
     return None if None in found else [kind for kinds in found for kind in kinds or ()]
+
+
+def _imported_for_types(module: str) -> dict[str, Any]:
+    """Return the names that a module imports for type checkers alone."""
+    found: dict[str, Any] = {}
+    for node in ast.parse(inspect.getsource(sys.modules[module])).body:
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            exec(compile(ast.Module(node.body, []), module, "exec"), found)  # noqa: S102 - our own code
+    return found
 
 
 def _kinds(hint: Any) -> list[_Kind] | None:
@@ -107,6 +119,10 @@ def _kinds(hint: Any) -> list[_Kind] | None:
         return None
     if kind is tuple and inner and Ellipsis not in inner:
         return [_Kind(f"{len(inner)} values", lambda value: isinstance(value, Sequence) and len(value) == len(inner))]
+    if kind in _SERIES and inner and inner[0] is str:
+        return [
+            _Kind("a list of texts", lambda value: _is_series(value) and all(isinstance(each, str) for each in value))
+        ]
     named = f"a torch {kind.__name__.lower()}" if kind.__module__.startswith("torch") else f"a {kind.__name__}"
     phrase = _PHRASES.get(kind, "a list" if kind in _SERIES else named)
     return [_Kind(phrase, _ADMITS.get(kind, _is_series if kind in _SERIES else lambda value: isinstance(value, kind)))]
@@ -119,6 +135,11 @@ def _shown(value: Any) -> str:
 
 def _equals(literal: Any, value: Any) -> bool:
     return type(value) is type(literal) and value == literal
+
+
+def _is_long(value: Any) -> bool:
+    """Tell whether a whole number exceeds the 64 bits that torch takes."""
+    return isinstance(value, int) and abs(value) >= 2**63
 
 
 def _is_series(value: Any) -> bool:

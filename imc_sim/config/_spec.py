@@ -187,7 +187,7 @@ def digest(data: Any) -> str:
     Returns:
         SHA-256, as hex.
     """
-    return hashlib.sha256(canonical_json(data).encode()).hexdigest()
+    return hashlib.sha256(canonical_json(data).encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def build(kind: type[S], data: Any, where: str) -> S:

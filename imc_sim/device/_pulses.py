@@ -9,7 +9,8 @@ from pydantic import Field
 from torch import Tensor
 
 from imc_sim._arguments import checked
-from imc_sim._errors import InputError, nearest
+from imc_sim._errors import InputError, check_positive, check_whole, nearest
+from imc_sim._tensors import check_usual
 from imc_sim.config import Ampere, Seconds, Spec, Volt
 from imc_sim.device._data_driven import DataDriven
 from imc_sim.device._linear_ion_drift import LinearIonDrift
@@ -17,6 +18,9 @@ from imc_sim.device._pulse_response import PulseResponse
 from imc_sim.device._stanford_pku import StanfordPKU
 from imc_sim.device._switching import Drive, Switching, Trace
 from imc_sim.device._vteam import VTEAM
+
+#: samples of a voltage sweep at most
+_MOST_SAMPLES = 10**8
 
 AnySwitching = Annotated[VTEAM | StanfordPKU | LinearIonDrift | DataDriven | PulseResponse, Field(discriminator="kind")]
 
@@ -125,6 +129,8 @@ def program_and_verify(
     Raises:
         InputError: a target is outside the model's range of conductances, widened by the tolerance.
     """
+    check_usual(target_g_S, "program_and_verify, target_g_S")
+    check_positive(tolerance, "program_and_verify, tolerance")
     scheme = PulseScheme.of(model.typical) if scheme is None else scheme
     low, high = model.range_S
     if not bool(((target_g_S >= low * (1 - tolerance)) & (target_g_S <= high * (1 + tolerance))).all()):
@@ -210,6 +216,13 @@ def sweep(
     Returns:
         Times, voltages, currents and conductances at cycles * samples + 1 samples, and the final state.
     """
+    check_whole(cycles, "sweep, cycles", 1)
+    check_whole(samples, "sweep, samples", 1)
+    check_whole(cycles * samples, "sweep, cycles * samples", 1, _MOST_SAMPLES)
+    check_positive(abs(amplitude_V), "sweep, |amplitude_V|")
+    check_positive(period_s, "sweep, period_s")
+    if compliance_A is not None:
+        check_positive(compliance_A, "sweep, compliance_A")
     phase = torch.arange(cycles * samples + 1, dtype=torch.float64) / samples
     v = amplitude_V * (1.0 - 4.0 * ((phase + 0.25) % 1.0 - 0.5).abs())
     v = v.round(decimals=12)  # equal numbers for rising and falling voltage, so that their tables are made once

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, final
 
 from imc_sim._arguments import checked
 from imc_sim._errors import InputError, check_whole
-from imc_sim._rng import check_seed
+from imc_sim._rng import MOST_CHIPS, check_seed
 from imc_sim._stats import chip_interval
 from imc_sim.config import canonical_json
 from imc_sim.data import AS_THEY_ARE
@@ -102,7 +102,7 @@ def evaluate_card(
 
     check_seed(seed, "evaluate_card")
     if chips is not None:
-        check_whole(chips, "evaluate_card, chips", 1)
+        check_whole(chips, "evaluate_card, chips", 1, MOST_CHIPS)
     if episodes is not None:
         check_whole(episodes, "evaluate_card, episodes", 1)
     card, folder = load_card(name)

@@ -17,6 +17,9 @@ from imc_sim._arguments import checked
 from imc_sim._errors import InputError, check_whole, nearest
 from imc_sim.runs._lost_workers import DASK_WORKER_NAME, UNGUARDED_EXIT, WORKER_NAME, UnguardedMainError
 
+#: worker processes of one machine at most
+_MOST_WORKERS = 4096
+
 
 class Executor(Protocol):
     """Runs calls somewhere. A call whose worker is lost is repeated on another worker."""
@@ -97,7 +100,7 @@ def check_executor(name: str, workers: int | None) -> None:
         step = f"{nearest(str(name), EXECUTORS)}Choose one of these."
         raise InputError("executor", repr(name), ", ".join(EXECUTORS), step)
     if workers is not None:
-        check_whole(workers, "workers", 1, step="Leave it out for one worker a core.")
+        check_whole(workers, "workers", 1, _MOST_WORKERS, step="Leave it out for one worker a core.")
 
 
 @checked

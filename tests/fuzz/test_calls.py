@@ -126,11 +126,22 @@ CALLS: dict[str, tuple[Callable[..., object], dict[str, list[Any]]]] = {
     ),
     "sample_cells": (
         lambda **bad: device.sample_cells(**{"device": CELLS, "level": 1, "count": 3, **bad}),
-        {"seed": SEEDS, "level": [-1, 10**6, 1.5, None, CELLS.levels], "count": [*COUNTS, 10**12], "chip": CHANCES},
+        {"device": [None, "x", 5], "seed": SEEDS, "level": [-1, 10**6, 1.5, None, CELLS.levels],
+         "count": [*COUNTS, 10**12], "chip": CHANCES},
     ),
     "Device.program": (
         lambda **bad: CELLS.program(**{"target": torch.ones(3), "seed": 0, **bad}),
         {"seed": SEEDS, "chip": CHANCES, "epoch": CHANCES, "target": [None, -torch.ones(1), NAN, torch.tensor([2.0])]},
+    ),
+    "read_table": (
+        lambda **bad: device.read_table(**bad), {"data": [None, -1, 5.0, object(), torch.ones(2), "no.csv"]},
+    ),
+    "device.sweep": (
+        lambda **bad: device.sweep(
+            **{"model": device.VTEAM(), "amplitude_V": 1.0, "period_s": 1.0, "samples": 9, **bad}
+        ),
+        {"model": [None, "vteam"], "amplitude_V": [0, None, "1", float("nan"), 10**40], "period_s": [0, -1, 10**40],
+         "cycles": [*COUNTS, 10**9], "samples": [*COUNTS, 10**9], "compliance_A": [0, -1, "1", float("nan")]},
     ),
     "evaluate_chips": (
         lambda **bad: evaluate.evaluate_chips(
@@ -171,7 +182,7 @@ CALLS: dict[str, tuple[Callable[..., object], dict[str, list[Any]]]] = {
     ),
     "evaluate_card": (
         lambda **bad: evaluate.evaluate_card(MODEL, CHIP, **bad),
-        {"seed": SEEDS, "chips": [0, -1, 1.5, "2", True], "episodes": [0, -1, 1.5, "a"]},
+        {"seed": SEEDS, "chips": [0, -1, 1.5, "2", True, 10**9], "episodes": [0, -1, 1.5, "a"]},
     ),
     "layer_sensitivity": (
         lambda **bad: evaluate.layer_sensitivity(MODEL, CHIP, TASK, **bad),
@@ -208,12 +219,12 @@ CALLS: dict[str, tuple[Callable[..., object], dict[str, list[Any]]]] = {
         ),
         {"seed": SEEDS, "chips": COUNTS, "workers": [0, -1, 1.5, "a", True], "metric": [None, 5], "better": ["x"],
          "axes": [None, {"x": [1]}, {"device.programming.sigma": []}, {"device.programming.sigma": 5}, {5: [1]}],
-         "score": [None, 5]},
+         "score": [None, 5], "network": [None, "x", torch.ones(2)], "out": [5, object()]},
     ),
     "study_embeddings": (
         lambda **bad: study.study_embeddings("quickstart", **bad), {"seed": SEEDS, "classes": [0, -1, None]},
     ),
-    "make_executor": (lambda **bad: study.make_executor("process", **bad), {"workers": [0, -1, 1.5, "a", True]}),
+    "make_executor": (lambda **bad: study.make_executor("process", **bad), {"workers": [0, -1, 1.5, "a", True, 10**9]}),
     "fetch": (lambda **bad: data.fetch("mnist", FOLDER, **bad), {"mirror": MIRRORS}),
     "pixel_order": (
         lambda **bad: data.pixel_order(**{"count": 3, "seed": 0, **bad}),

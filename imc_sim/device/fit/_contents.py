@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import io
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from imc_sim._errors import InputError
+from imc_sim._quantities import type_of
 
 
 def frame_of(data: Any) -> Any:
@@ -21,6 +23,9 @@ def frame_of(data: Any) -> Any:
         return pd.DataFrame(data, columns=[str(i + 1) for i in range(data.shape[1])])
     if isinstance(data, pd.DataFrame):
         return data
+    if not isinstance(data, Mapping):
+        step = "Give the path of a file, an array, a mapping of arrays or a data frame."
+        raise InputError("data", type_of(data), "a path, an array, a mapping or a data frame", step)
     columns = {str(name): np.ravel(values) for name, values in data.items()}
     sizes = {name: len(values) for name, values in columns.items()}
     if len(set(sizes.values())) > 1:

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from imc_sim._arguments import checked
-from imc_sim._errors import InputError
+from imc_sim._errors import InputError, check_whole
 from imc_sim._files import read_file
 from imc_sim._quantities import number_of
 from imc_sim.device.fit._column_checks import check_distinct, check_headings, check_names, check_values, statistics_rows
@@ -108,6 +108,7 @@ def read_table(
     Raises:
         InputError: a file cannot be read, or no column is understood.
     """
+    check_whole(skip_lines, "read_table, skip_lines")
     chosen = named_columns(columns)
     if isinstance(data, str | Path):
         data = [data]
