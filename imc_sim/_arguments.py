@@ -25,6 +25,8 @@ _PHRASES: dict[Any, str] = {
     Path: "a pathlib.Path", os.PathLike: "a path", dict: "a mapping", Mapping: "a mapping", NoneType: "None",
     Callable: "a function", np.ndarray: "an array",
 }  # fmt: skip
+#: what to do where a network is missing
+_NETWORK = "Use imc_sim.load_model(NAME), imc_sim.load_onnx(FILE), or build the network in Python."
 _SERIES = (list, tuple, Sequence, Iterable)
 #: tests of types that are not `isinstance`
 _ADMITS: dict[Any, Callable[[Any], bool]] = {
@@ -74,7 +76,8 @@ def checked(function: F) -> F:
         for name, value in (*zip(names, args, strict=False), *kwargs.items()):
             if name in tests and not any(kind.admits(value) for kind in tests[name]):
                 allowed = " or ".join(dict.fromkeys(kind.phrase for kind in tests[name]))
-                raise InputError(f"{place}, {name}", _shown(value), allowed, f"Set {name} to such a value.")
+                step = _NETWORK if "a torch module" in allowed else f"Set {name} to such a value."
+                raise InputError(f"{place}, {name}", _shown(value), allowed, step)
         return function(*args, **kwargs)
 
     call.__dict__["kinds"] = kinds

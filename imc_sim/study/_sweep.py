@@ -77,9 +77,6 @@ def sweep(
     from imc_sim.array import load_chip
     from imc_sim.evaluate import object_digest
 
-    if not callable(score) or not isinstance(axes, Mapping):
-        got = f"score of type {type(score).__name__}, axes of type {type(axes).__name__}"
-        raise InputError("sweep", got, "a function, and a mapping of paths to values", "Fix the arguments.")
     if workers is not None:
         check_whole(workers, "workers", 1)
     model = Held(network, object_digest(network, "sweep, network", version))

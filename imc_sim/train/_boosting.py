@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from imc_sim._arguments import checked
-from imc_sim._errors import InputError, check_whole, nearest
+from imc_sim._errors import InputError, check_whole
 from imc_sim._rng import Stream
 
 Rule = Literal["bagging", "A", "B", "C", "D"]
@@ -93,8 +93,6 @@ def boost(rule: Rule, weights: Floats, missed: Flags, classes: int = 10, indepen
     Raises:
         InputError: unknown rule, fewer than 2 classes, or invalid weights.
     """
-    if rule not in RULES:
-        raise InputError("boosting, rule", repr(rule), ", ".join(RULES), f"{nearest(rule, RULES)}Choose one.")
     if classes < 2:
         raise InputError("boosting, classes", classes, "2 or more", "Set the number of classes.")
     e, w = weighted_error(weights, missed), _checked(weights)
