@@ -38,7 +38,7 @@ _ADMITS: dict[Any, Callable[[Any], bool]] = {
 
 
 class _Kind(NamedTuple):
-    """What an annotation allows.
+    """Hold what an annotation allows.
 
     Attributes:
         phrase: what it is, for an error.

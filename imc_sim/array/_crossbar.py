@@ -20,7 +20,6 @@ from torch import Tensor
 
 from imc_sim._arguments import checked
 from imc_sim._errors import InputError, check_whole
-from imc_sim._memory import check_memory
 from imc_sim._rng import Address, check_address, check_seed, chip_numbers
 from imc_sim._tensors import real_values
 from imc_sim.array._chip import Chip, load_chip
@@ -28,8 +27,8 @@ from imc_sim.array._compiled._readout import CompiledReadout
 from imc_sim.array._map_cells import MapCells
 from imc_sim.array._measured import measured_cells
 from imc_sim.array._plan import Plan
-from imc_sim.array._programmed_weights import ProgrammedWeights, Rounding, operand_bytes
-from imc_sim.array._programming import age, apply_wires, program_cells, program_chip, program_chips
+from imc_sim.array._programmed_weights import ProgrammedWeights, Rounding
+from imc_sim.array._programming import age, apply_wires, check_size, program_cells, program_chip, program_chips
 from imc_sim.array._ranges import Ranges, WordLines
 from imc_sim.array._readout import IdealReadout, Readout, stacked
 from imc_sim.array._tiled_readout import TiledReadout
@@ -37,9 +36,6 @@ from imc_sim.array._vectors import InputVectors, Rows, TileInputs
 from imc_sim.array.circuit.driven_rows import DrivenRows, needs_density, switches_rows
 from imc_sim.array.circuit.tiles import GatingEstimate, gating_estimate
 from imc_sim.array.encoding.base import Encoding
-
-#: weights on all chips below which their memory is not estimated
-_SMALL = 10**8
 
 
 @final
@@ -59,7 +55,7 @@ class Crossbar:
         self, plan: Plan, chips: range, address: Address, unit_inputs: bool, device: torch.device,
         driven: DrivenRows | None = None,
     ) -> None:  # fmt: skip
-        _check_size(plan, chips, unit_inputs, f"layer {address.layer!r}")
+        check_size(plan, chips, unit_inputs, f"layer {address.layer!r}")
         self.plan, self.chips, self.layer = plan, chips, address.layer
         self.addresses = [address._replace(chip=number) for number in chips]
         self.chip, self.encoding, self.placement = plan.chip, plan.encoding, plan.placement
@@ -413,13 +409,3 @@ class Crossbar:
             raise InputError(f"layer {self.layer!r}, input", f"shape {tuple(x.shape)}", allowed, "Reshape the input.")
         self.encoding.check_inputs(x, f"layer {self.layer!r}")
         return x
-
-
-def _check_size(plan: Plan, chips: range, unit_inputs: bool, where: str) -> None:
-    """Raise InputError if the programmed weights of all chips would take a multiple of the memory of this machine."""
-    outputs, inputs = plan.outputs, plan.placement.inputs
-    if plan.cells_are_ideal or len(chips) * outputs * inputs < _SMALL:
-        return
-    each = operand_bytes(outputs, inputs, plan.encoding, plan.chip, unit_inputs, where)
-    step = "Take fewer chips at a time: results depend on their numbers alone."
-    check_memory(len(chips) * each, f"{where}, {len(chips):,} chips", step)

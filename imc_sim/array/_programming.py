@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from imc_sim._memory import check_memory
 from imc_sim._rng import Address
 from imc_sim.array._plan import Plan
 from imc_sim.array._programmed_weights import (
@@ -20,6 +21,7 @@ from imc_sim.array._programmed_weights import (
     of_coefficients,
     of_differences,
     on_grid,
+    operand_bytes,
     packed,
     pair_units_table,
     programmed_weights,
@@ -31,6 +33,19 @@ from imc_sim.array.circuit.driven_rows import DrivenRows
 from imc_sim.array.circuit.tiles import wired
 from imc_sim.array.encoding.base import Coefficients
 from imc_sim.device import Device, check_finite
+
+#: weights on all chips below which their memory is not estimated
+_SMALL = 10**8
+
+
+def check_size(plan: Plan, chips: range, unit_inputs: bool, where: str) -> None:
+    """Raise InputError if the programmed weights of all chips would take a multiple of the memory of this machine."""
+    outputs, inputs = plan.outputs, plan.placement.inputs
+    if plan.cells_are_ideal or len(chips) * outputs * inputs < _SMALL:
+        return
+    each = operand_bytes(outputs, inputs, plan.encoding, plan.chip, unit_inputs, where)
+    step = "Take fewer chips at a time: results depend on their numbers alone."
+    check_memory(len(chips) * each, f"{where}, {len(chips):,} chips", step)
 
 
 def program_chip(

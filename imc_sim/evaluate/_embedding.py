@@ -150,6 +150,9 @@ def embedding_grid(
 
     Returns:
         The panels, row by row.
+
+    Raises:
+        InputError: no panels, or settings out of range.
     """
     _check_settings(classes, instances, seed, perplexity)
     panels = tuple(panels)

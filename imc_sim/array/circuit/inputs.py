@@ -20,6 +20,9 @@ def tensor(x: Array, where: str, dtype: torch.dtype | None = None, device: torch
         where: place that an error names.
         dtype: type of the tensor; None: that of x.
         device: torch device of the tensor; None: that of x.
+
+    Raises:
+        InputError: for values that are no real numbers.
     """
     try:
         t = x.detach() if isinstance(x, Tensor) else torch.tensor(np.ascontiguousarray(x))
