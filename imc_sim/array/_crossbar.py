@@ -2,15 +2,13 @@
 
 encode -> place -> program -> age -> wires -> readout. A stage without its effect changes nothing, to the bit.
 For weights and inputs of +-1 an ideal crossbar equals the digital product to the bit, because differential conductances
-are whole multiples of 2^-12 of the window: every float32 sum of up to 4,096 windows is then exact, in any order and for
-any batch, tiling and number of threads.
+are whole multiples of 2^-12 of the window: a float32 sum of up to 4,096 windows is exact in any order, batch and tiling.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import functools
-import math
 import os
 from collections.abc import Mapping
 from typing import Any, final
@@ -27,8 +25,8 @@ from imc_sim.array._compiled._readout import CompiledReadout
 from imc_sim.array._map_cells import MapCells
 from imc_sim.array._measured import measured_cells
 from imc_sim.array._plan import Plan
-from imc_sim.array._programmed_weights import ProgrammedWeights, Rounding
-from imc_sim.array._programming import age, apply_wires, check_size, program_cells, program_chip, program_chips
+from imc_sim.array._programmed_weights import Rounding
+from imc_sim.array._programming import age, apply_wires, program_cells, program_chip, program_chips
 from imc_sim.array._ranges import Ranges, WordLines
 from imc_sim.array._readout import IdealReadout, Readout, stacked
 from imc_sim.array._tiled_readout import TiledReadout
@@ -55,7 +53,6 @@ class Crossbar:
         self, plan: Plan, chips: range, address: Address, unit_inputs: bool, device: torch.device,
         driven: DrivenRows | None = None,
     ) -> None:  # fmt: skip
-        check_size(plan, chips, unit_inputs, f"layer {address.layer!r}")
         self.plan, self.chips, self.layer = plan, chips, address.layer
         self.addresses = [address._replace(chip=number) for number in chips]
         self.chip, self.encoding, self.placement = plan.chip, plan.encoding, plan.placement
@@ -144,13 +141,8 @@ class Crossbar:
 
     @functools.cached_property
     def readout(self) -> Readout:
-        """Program the cells of every chip and choose their readout, once, when it is first needed."""
-        # program -> age -> wires
+        """Program the cells of every chip, once, and choose their readout: ideal where one matrix holds everything."""
         weights = program_chips(self.plan, self.addresses, self.driven_rows, self._unit_inputs, self._device)
-        return self._readout(weights)
-
-    def _readout(self, weights: list[ProgrammedWeights]) -> Readout:
-        """Choose the readout: ideal where one matrix holds everything, else tiled; compiled where the kernel can."""
         kind = IdealReadout if weights[0].merged else TiledReadout
         reference = kind(self.plan, weights, self.addresses, self.ranges, self.lines)
         return CompiledReadout(reference) if CompiledReadout.serves(reference) else reference
@@ -236,10 +228,8 @@ class Crossbar:
     def targets(self) -> Tensor:
         """Return the conductances that programming aims at, in S [tile, tile.rows, tile.cols]."""
         ideal = dataclasses.replace(self.plan, chip=self.chip.without_effects(), measured=None, deviations=None)
-        cells = ideal.siemens(program_cells(ideal, self.addresses[0]))
-        return ideal.placement.split(ideal.physical(cells))
+        return ideal.placement.split(ideal.physical(ideal.siemens(program_cells(ideal, self.addresses[0]))))
 
-    @checked
     def rounding(self, index: int = 0) -> Rounding:
         """Return how far the programmed weights of one chip are from its conductances.
 
@@ -280,7 +270,7 @@ class Crossbar:
         Args:
             inputs: input vectors.
         """
-        return self.readout.read_all(self._driven(inputs), self.take_reads(inputs.reads))
+        return self.readout.read_all(inputs.replaced(self.lines.voltages(inputs.values)), self.take_reads(inputs.reads))
 
     def read(self, index: int, inputs: InputVectors, first_read: int) -> Tensor:
         """Return the products [*inputs.shape, out] on one chip, without a check of the inputs.
@@ -290,7 +280,7 @@ class Crossbar:
             inputs: input vectors.
             first_read: number of the first of `inputs.reads` reads, which addresses the read noise; see `take_reads`.
         """
-        return self.readout.read(index, self._driven(inputs), first_read)
+        return self.readout.read(index, inputs.replaced(self.lines.voltages(inputs.values)), first_read)
 
     def take_reads(self, count: int) -> int:
         """Return the number of the first of the next reads, and count them.
@@ -335,10 +325,6 @@ class Crossbar:
         unit = device.read.v_read_V * device.window_S / plan.targets.steps * plan.encoding.gain_in
         return torch.stack(tiles) * unit
 
-    def _driven(self, inputs: InputVectors) -> InputVectors:
-        """Return the voltages of inputs."""
-        return inputs.replaced(self.lines.voltages(inputs.values))
-
     @checked
     def set_limits(self, low: float, high: float) -> None:
         """Set the range of the ADCs.
@@ -350,7 +336,7 @@ class Crossbar:
         Raises:
             InputError: if the range is empty.
         """
-        if not -math.inf < low < high < math.inf:
+        if not float("-inf") < low < high < float("inf"):
             step = "Calibrate with inputs that differ."
             raise InputError(f"layer {self.layer!r}, ADC limits", f"[{low:g}, {high:g}]", "finite low < high", step)
         self.ranges.limits = (low, high)
@@ -365,7 +351,7 @@ class Crossbar:
         Raises:
             InputError: if it is not above 0.
         """
-        if not 0 < limit < math.inf:
+        if not 0 < limit < float("inf"):
             step = "Calibrate with inputs that are not all zero."
             raise InputError(f"layer {self.layer!r}, input limit", f"{limit:g}", "a finite number above 0", step)
         self.ranges.input_limit = limit
@@ -388,7 +374,6 @@ class Crossbar:
         if needs_density(self.encoding, self.chip.wires):
             self.__dict__.pop("readout", None)  # programmed again when it is next needed
 
-    @checked
     def gating(self, index: int = 0) -> GatingEstimate | None:
         """Return the estimated error of the approximation of switched rows on one chip; None where none is needed.
 

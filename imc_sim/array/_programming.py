@@ -38,14 +38,15 @@ from imc_sim.device import Device, check_finite
 _SMALL = 10**8
 
 
-def check_size(plan: Plan, chips: range, unit_inputs: bool, where: str) -> None:
+def _check_size(plan: Plan, addresses: Sequence[Address], unit_inputs: bool) -> None:
     """Raise InputError if the programmed weights of all chips would take a multiple of the memory of this machine."""
-    outputs, inputs = plan.outputs, plan.placement.inputs
-    if plan.cells_are_ideal or len(chips) * outputs * inputs < _SMALL:
+    count, outputs, inputs = len(addresses), plan.outputs, plan.placement.inputs
+    if plan.cells_are_ideal or count * outputs * inputs < _SMALL:
         return
+    where = f"layer {addresses[0].layer!r}"
     each = operand_bytes(outputs, inputs, plan.encoding, plan.chip, unit_inputs, where)
     step = "Take fewer chips at a time: results depend on their numbers alone."
-    check_memory(len(chips) * each, f"{where}, {len(chips):,} chips", step)
+    check_memory(count * each, f"{where}, {count:,} chips", step)
 
 
 def program_chip(
@@ -73,6 +74,7 @@ def program_chips(
     plan: Plan, addresses: Sequence[Address], driven: DrivenRows | None, unit_inputs: bool, device: torch.device
 ) -> list[ProgrammedWeights]:
     """Return the programmed weights of each chip on a torch device; chips without effects share one object."""
+    _check_size(plan, addresses, unit_inputs)
     one = functools.partial(program_chip, plan, driven=driven, unit_inputs=unit_inputs)
     first = one(addresses[0]).to(device)
     equal = plan.cells_are_ideal and plan.chip.device.read.telegraph.is_ideal  # traps differ from chip to chip
