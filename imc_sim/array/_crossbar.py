@@ -2,7 +2,7 @@
 
 encode -> place -> program -> age -> wires -> readout. A stage without its effect changes nothing, to the bit.
 For weights and inputs of +-1 an ideal crossbar equals the digital product to the bit, because differential conductances
-are whole multiples of 2^-12 of the window: a float32 sum of up to 4,096 windows is exact in any order, batch and tiling.
+are whole multiples of 2^-12 of the window: float32 sums of up to 4,096 windows are exact in any order and tiling.
 """
 
 from __future__ import annotations
