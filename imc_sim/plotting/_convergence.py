@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 _ROUNDING = 1e-6
 #: points drawn in colour
 _SHOWN = 4
+#: chips of a point of many that have a row each, and the number of rows for all others
+_EACH = 100
 _COLUMNS = ["point", "chips", "accuracy", "mean", "half_width"]
 
 
@@ -35,7 +37,8 @@ def convergence_data(results: Results) -> DataFrame:
     %; of scores in their unit, with the column `score`).
 
     accuracy is of that chip alone; mean and half_width, of the 95 % t interval, are over the first `chips` chips, and
-    the half width starts at two. attrs: target, the half width at which the study stops, or None; metric.
+    the half width starts at two. Of more than 200 chips, rows are of the first 100 and of 100 numbers of chips in equal
+    ratios. attrs: target, the half width at which the study stops, or None; metric.
 
     Args:
         results: of the study.
@@ -49,19 +52,28 @@ def convergence_data(results: Results) -> DataFrame:
     each = [(point, numbers[point["id"]]) for point in results.study["points"] if len(numbers.get(point["id"], ())) > 1]
     if not each:
         raise ResultsError(str(results.folder), "no point of two chips", "one at least", "Run it with more chips.")
-    ends = np.cumsum([len(rows) for _, rows in each])
+    counts = [_counts(len(rows)) for _, rows in each]
+    ends = np.cumsum([len(count) for count in counts])
     of_row, chips, values = np.empty(ends[-1], np.int32), np.empty(ends[-1], np.int64), np.empty((3, ends[-1]))
-    for (point, rows), end in zip(each, ends.tolist(), strict=True):
+    for (point, rows), count, end in zip(each, counts, ends.tolist(), strict=True):
         where = [place(v, axis) for v, axis in zip(point["values"], axes, strict=True)]
-        some = slice(end - len(rows), end)
+        some = slice(end - len(count), end)
         of_row[some] = names.setdefault(", ".join([point["case"], *where]), len(names))
-        chips[some], *values[:, some] = _running(found[rows])
+        chips[some], *values[:, some] = (column[count - 1] for column in _running(found[rows]))
     points = Categorical.from_codes(of_row, list(names))  # names alone would take 60 bytes a row
     columns = _COLUMNS if metric.is_share else ["score" if name == "accuracy" else name for name in _COLUMNS]
     data = DataFrame(dict(zip(columns, (points, chips, *values), strict=True)))
     target = results.study["chips"]["half_width"]
     data.attrs = {"target": None if target is None else metric.factor * target, "metric": metric}
     return data
+
+
+def _counts(chips: int) -> Array:
+    """Return the numbers of chips of the rows of a point."""
+    if chips <= 2 * _EACH:
+        return np.arange(1, chips + 1)
+    ratios = np.geomspace(_EACH, chips, _EACH + 1)[1:]
+    return np.concatenate([np.arange(1, _EACH + 1), np.unique(ratios.round().astype(np.int64))])
 
 
 def _running(values: Array) -> tuple[Array, ...]:

@@ -185,6 +185,24 @@ def test_convergence_is_of_scores_in_their_unit_and_of_chips_in_order() -> None:
     assert slowest(wide) == ["e", "d", "c", "b"], "by the last width, at most four"
 
 
+@pytest.mark.parametrize(("chips", "rows"), [(200, 200), (201, 200), (10_000, 200)])
+def test_convergence_of_many_chips_has_few_rows_of_the_same_means(chips: int, rows: int) -> None:
+    values = np.random.default_rng(1).random(chips).round(3)
+    data = convergence_data(results_of(study_of([{"case": "a", "values": []}], []), {"p0": values.tolist()}))
+    counts = data["chips"].to_numpy()
+    assert rows - 10 <= len(data) <= rows
+    assert counts[:100].tolist() == list(range(1, 101))
+    assert counts[-1] == chips
+    assert (np.diff(counts) > 0).all()
+    if chips > 1000:
+        assert np.diff(np.log(counts[100:])) == pytest.approx(math.log(chips / 100) / 100, rel=0.2)
+    for row in data.iloc[[1, 50, 99, 120, -1]].to_dict("records"):
+        some = 100 * values[: row["chips"]]
+        half = student.ppf(0.975, len(some) - 1) * some.std(ddof=1) / math.sqrt(len(some))
+        assert (row["accuracy"], row["mean"]) == pytest.approx((some[-1], some.mean()))
+        assert row["half_width"] == pytest.approx(half)
+
+
 def test_comparison_takes_each_number_from_its_own_trials() -> None:
     cases = [
         {"name": "all", "published": 0.0, "set": {}}, {"name": "b", "published": None, "set": {}},
