@@ -75,7 +75,8 @@ def checked(function: F) -> F:
         tests = kinds()
         for name, value in (*zip(names, args, strict=False), *kwargs.items()):
             if name in tests and not any(kind.admits(value) for kind in tests[name]):
-                allowed = " or ".join(dict.fromkeys(kind.phrase for kind in tests[name]))
+                *others, last = dict.fromkeys(kind.phrase for kind in tests[name])
+                allowed = f"{', '.join(others)} or {last}" if others else last
                 step = _NETWORK if "a torch module" in allowed else f"Set {name} to such a value."
                 raise InputError(f"{place}, {name}", _shown(value), allowed, step)
         return function(*args, **kwargs)

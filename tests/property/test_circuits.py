@@ -327,7 +327,7 @@ BAD: dict[str, tuple[Any, str]] = {
     "negative column wire": (lambda: column_conductance(G2, -1.0), "r_col_ohm"),
     "gates of another array": (lambda: gated_conductance(G2, torch.ones(1, 3), NODAL), "gate"),
     "half a gate": (lambda: gated_conductance(G2, torch.full((1, 2), 0.5), NODAL), "gates"),
-    "unknown method": (lambda: approximate_gating(G2, NODAL, "best"), "all_on, mean, tangent"),  # type: ignore[arg-type]
+    "unknown method": (lambda: approximate_gating(G2, NODAL, "best"), "'all_on', 'mean' or 'tangent'"),  # type: ignore[arg-type]
     "density of 0": (lambda: approximate_gating(G2, NODAL, density=0.0), "density"),
     "density above 1": (lambda: approximate_gating(G2, NODAL, density=1.1), "density"),
     "voltages of another array": (lambda: solve_currents(G2, torch.ones(1, 3), NODAL), "vectors"),

@@ -96,8 +96,6 @@ def approximate_gating(G: Array, wires: Wires, method: Gating = "tangent", densi
         InputError: for another method, and for a share that is not in (0, 1].
     """
     g = cells(G, "approximate_gating")
-    if method not in ("all_on", "mean", "tangent"):
-        raise InputError("approximate_gating, method", repr(method), "all_on, mean, tangent", "Name one of these.")
     if not 0.0 < density <= 1.0:
         step = "Set the share of rows that are on."
         raise InputError("approximate_gating, density", density, "above 0, at most 1", step)
