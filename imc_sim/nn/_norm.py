@@ -8,7 +8,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from imc_sim._arguments import checked
 from imc_sim._errors import InputError
 from imc_sim.nn._checks import check_choice
 
@@ -34,7 +33,6 @@ class Norm(nn.Module):
         affine: Learn a scale and a shift.
     """
 
-    @checked
     def __init__(
         self, channels: int, statistics: Statistics = "running", eps: float = _EPS, affine: bool = True
     ) -> None:

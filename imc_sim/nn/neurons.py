@@ -14,7 +14,6 @@ from typing import Any, Literal, final
 import torch
 from torch import Tensor, nn
 
-from imc_sim._arguments import checked
 from imc_sim._errors import InputError
 from imc_sim._rng import Stream, blocks
 from imc_sim.nn._checks import check_choice
@@ -95,7 +94,6 @@ class BinaryActivation(nn.Module):
         comparator: Fire where z > 0 even if stochastic, since z is noisy on a chip.
     """
 
-    @checked
     def __init__(self, estimator: Estimator = "straight_through", stochastic: bool = False) -> None:
         super().__init__()
         check_choice("arch.estimator", estimator, ESTIMATORS)

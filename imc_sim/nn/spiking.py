@@ -12,7 +12,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from imc_sim._arguments import checked
 from imc_sim._errors import InputError
 from imc_sim.nn._checks import check_choice
 
@@ -105,7 +104,6 @@ class IfUnit(nn.Module):
         leak: Factor of the gradient where z is outside (0, 1); above 0 it revives units that never fire.
     """
 
-    @checked
     def __init__(self, gradient: SpikeGradient = "accumulator", leak: float = 0.1) -> None:
         super().__init__()
         check_choice("arch.gradient", gradient, SPIKE_GRADIENTS)

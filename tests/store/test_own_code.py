@@ -249,7 +249,7 @@ def test_studies_run_code_only_in_trusted_folders(tmp_path: Path, monkeypatch: p
         ("./net.py:make", "code of a network; .*imc_sim.map_model, or .*imc-sim import ./net.py:make"),
         ("folder", r"'folder', a folder without model.yaml; "),
         ("lost.pth", "'lost.pth', no such file; "),
-        (nn.Linear(2, 2), "a Linear; allowed: a name or a path"),
+        (nn.Linear(2, 2), "a Linear; allowed: a text or a path"),
     ],
 )
 def test_what_is_no_model_is_named_with_what_to_do(
@@ -264,5 +264,5 @@ def test_what_is_no_model_is_named_with_what_to_do(
 
 
 def test_mapping_a_name_says_how_to_load_it() -> None:
-    with pytest.raises(InputError, match=r"got a str; .* imc_sim.load_model\(NAME\), imc_sim.load_onnx\(FILE\)"):
+    with pytest.raises(InputError, match=r"got '.*'; .* imc_sim.load_model\(NAME\), imc_sim.load_onnx\(FILE\)"):
         map_model("bnn.onnx", "ideal")  # type: ignore[arg-type]
