@@ -64,7 +64,8 @@ def _unwrapped(content: Any, path: Path, notes: list[str]) -> dict[str, Tensor]:
 
 
 def _is_state(content: Any) -> bool:
-    return isinstance(content, dict) and bool(content) and all(isinstance(v, Tensor) for v in content.values())
+    named = isinstance(content, dict) and bool(content) and all(isinstance(key, str) for key in content)
+    return named and all(isinstance(value, Tensor) for value in content.values())
 
 
 def _without_prefixes(state: dict[str, Tensor], notes: list[str]) -> dict[str, Tensor]:

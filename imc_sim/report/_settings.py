@@ -64,10 +64,10 @@ def study_settings(study: dict[str, Any]) -> list[Setting]:
         whole = [s._replace(path=s.path[1:]) for s in differences(_study(study), "") if s.path.split(".")[1] in _STUDY]
     except ImcSimError:
         return [Setting(p, text(v), "", "") for part in ("chip", "task") for p, v in _flat(study[part], part)]
-    whole = [s._replace(value=text(study["conductances"])) if s.path == "conductances" else s for s in whole]
+    whole = [s._replace(value=text(study.get("conductances"))) if s.path == "conductances" else s for s in whole]
     named = {f"task.{key}": text(value) for key, value in study["task"].items() if key in _FILES}
     of_task = [s._replace(value=named.get(s.path, s.value)) for s in differences(task, "task")]
-    own = study["engine"] is None or study["engine"] == study["chip"].get("engine")
+    own = study.get("engine") in (None, study["chip"].get("engine"))
     whole = [s for s in whole if not (own and s.path.startswith("engine"))]  # the chip states it already
     return [*differences(chip, "chip"), *of_task, *whole]
 

@@ -236,6 +236,13 @@ def test_logarithms_errors_and_limits_are_no_values_of_cells(tmp_path: Path, hea
         read(tmp_path, f"LRS (uS),HRS (uS),{heading}\n60,4,1\n61,5,1\n")
 
 
+@pytest.mark.parametrize("change", [lambda b: b[:2], lambda b: b[:-6], lambda b: b[:12] + b"\xff" + b[13:]])
+def test_a_damaged_gzip_file_is_refused(tmp_path: Path, change: Any) -> None:
+    (tmp_path / "t.csv.gz").write_bytes(change(gzip.compress(b"LRS (uS),HRS (uS)\n60,4\n" * 9)))
+    with pytest.raises(InputError, match=r"t\.csv\.gz: got a damaged gzip file"):
+        read_table(tmp_path / "t.csv.gz")
+
+
 def test_values_of_a_cycle_a_column_may_be_resistances(tmp_path: Path) -> None:
     table = read(tmp_path, "7 5 10\n8 20 40\n", columns="1=cell,*=HRS cycle kohm")
     found = dict(zip(zip(table["cell"].tolist(), table["cycle"].tolist(), strict=True), table["G"], strict=True))

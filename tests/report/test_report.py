@@ -157,6 +157,8 @@ def test_settings_of_task_and_chips_are_listed(results: Results) -> None:
     assert found["task.dataset"] == ("glyphs", "omniglot")
     assert found["chips.min"] == ("4", "30")
     assert not [path for path in found if path.startswith("engine")]
+    older = {key: value for key, value in results.study.items() if key not in ("engine", "conductances")}
+    assert {s.path: (s.value, s.default) for s in study_settings(older)} == found
     rows = dict(variants(results.study))
     assert rows["case b"] == "task.way = 4"
     assert rows["axis chip.tile.rows"] == "3, 10"

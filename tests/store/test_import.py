@@ -95,6 +95,12 @@ def test_wrappers_are_removed_twice_at_most(keys: tuple[str, ...], read: bool, t
         import_checkpoint(tmp_path / "c.pt", "batmann", tmp_path / "mine")
 
 
+def test_a_mapping_whose_keys_are_no_names_is_no_state_dict(tmp_path: Path) -> None:
+    torch.save({1: torch.ones(2)}, tmp_path / "c.pt")
+    with pytest.raises(CheckpointError, match="a mapping with the keys 1; allowed: a state dict"):
+        import_checkpoint(tmp_path / "c.pt", "batmann", tmp_path / "mine")
+
+
 def test_safetensors_and_double_precision_are_read(tmp_path: Path) -> None:
     state = {key: value.double() for key, value in original("float").state_dict().items()}
     save_file(state, tmp_path / "c.safetensors")

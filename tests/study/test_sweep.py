@@ -174,7 +174,7 @@ def test_failed_trials_are_reported(tmp_path: Path) -> None:
     [
         ({"axes": {"device.programming.sigmas": [0]}}, "sigmas"),
         ({"axes": {SIGMA: []}}, "axes"),
-        ({"axes": [SIGMA]}, "a mapping of paths to values"),
+        ({"axes": [SIGMA]}, "axes: got a list; allowed: a mapping"),
         ({"score": 5}, "a function"),
         ({"metric": "rms"}, "no 'rms' in the scores; allowed: 'level', 'chip'"),
         ({"inputs": None}, "task.inputs"),

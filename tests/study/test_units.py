@@ -173,7 +173,7 @@ def test_chips_are_counted_where_they_grew_by_half(
 ) -> None:
     assert Chips(min=least, max=most, half_width=width).checkpoints() == counts
     for wrong in ({"min": 5, "max": 4}, {"min": 0}, {"half_width": 0.0}):
-        with pytest.raises(ValueError, match="validation error"):
+        with pytest.raises(InputError, match="^Chips: "):
             Chips(**wrong)  # type: ignore[arg-type]
 
 

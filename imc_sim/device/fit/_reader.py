@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import zlib
 import io
 import re
 from collections.abc import Mapping
@@ -130,7 +131,10 @@ def _read_file(path: Path, chosen: dict[str, str], skip: int) -> Table:
         raise InputError(str(path), error.strerror, "a readable file", "Check the path and its rights.") from error
     source = ((path.name, hashlib.sha256(content).hexdigest()),)
     if content[:2] == b"\x1f\x8b":
-        content = gzip.decompress(content)
+        try:
+            content = gzip.decompress(content)
+        except (EOFError, OSError, zlib.error) as error:
+            raise InputError(str(path), "a damaged gzip file", "a whole one", "Use an undamaged copy.") from error
     frame = binary_content(content, path)
     if frame is not None and not isinstance(frame, str):
         return _from_frame(frame, chosen, path.name, source, ())
