@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import gzip
 import hashlib
-import zlib
 import io
 import re
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
