@@ -72,6 +72,7 @@ def checked(function: F) -> F:
 
     @functools.wraps(function)
     def call(*args: Any, **kwargs: Any) -> Any:
+        """Check the arguments, and call the function."""
         tests = kinds()
         for name, value in (*zip(names, args, strict=False), *kwargs.items()):
             if name in tests and not any(kind.admits(value) for kind in tests[name]):
