@@ -179,7 +179,7 @@ def test_a_bootstrap_sample_is_kept_and_its_order_changes() -> None:
 
 def test_bad_use_is_refused() -> None:
     assert list(BOOSTING_RULES) == ["bagging", "A", "B", "C", "D"]
-    with pytest.raises(InputError, match="'bagging' or 'A' or 'B' or 'C' or 'D'"):
+    with pytest.raises(InputError, match="'bagging', 'A', 'B', 'C' or 'D'"):
         boost("E", start_weights(3), np.zeros(3, bool))  # type: ignore[arg-type]
     with pytest.raises(InputError, match=r"shape \(2,\)"):
         weighted_error(start_weights(3), np.zeros(2, bool))
