@@ -20,7 +20,7 @@ from unittest import mock
 
 import torch
 from _common import Clock, plain_controller, ratio
-from torch import Tensor
+from torch import Tensor, nn
 
 import imc_sim as imc
 from imc_sim.analog import AnalogModel
@@ -80,15 +80,20 @@ def in_float64(analog: AnalogModel) -> AnalogModel:
     return analog
 
 
-def controller(size: Size) -> Iterator[Work]:
-    """The controller with 8-bit ADCs on every 128-row tile: chips are programmed, then evaluated on all images."""
+def controllers(size: Size) -> tuple[nn.Module, Tensor, Callable[[], Tensor]]:
+    """Return the controller, its images, and a forward pass of the plain network of the same shape."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         model = imc.nn.networks.BatmannController("xnor", width=size.width).eval()
         images = torch.randn(size.images, 1, 32, 32)
-    plain, few = plain_controller(size.width), images[:4]
-    yardstick = images.to(memory_format=torch.channels_last)
-    numbers = iter(range(1, 10**6))
+    plain, yardstick = plain_controller(size.width), images.to(memory_format=torch.channels_last)
+    return model, images, lambda: plain(yardstick)
+
+
+def controller(size: Size) -> Iterator[Work]:
+    """The controller with 8-bit ADCs on every 128-row tile: chips are programmed, then evaluated on all images."""
+    model, images, plain = controllers(size)
+    few, numbers = images[:4], iter(range(1, 10**6))
     for compute, bar in (("float32", 1.6), ("int16", None), ("int8", 0.9)):
         chip = CHIP.replace("converter", ADC).replace("compute", compute)
 
@@ -103,16 +108,12 @@ def controller(size: Size) -> Iterator[Work]:
             return relative(imc.map_model(model, chip)(few), truth(few))
 
         label = f"controller, {size.chips} chips x {size.images} images, with programming, 8-bit ADCs, {compute}"
-        yield Work(label, ours, lambda: [plain(yardstick) for _ in range(size.chips)], bar, error)
+        yield Work(label, ours, lambda: [plain() for _ in range(size.chips)], bar, error)
 
 
 def effects(size: Size) -> Iterator[Work]:
     """All effects on programmed chips: read noise is sampled for every sum of a tile."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        model = imc.nn.networks.BatmannController("xnor", width=size.width).eval()
-        images = torch.randn(size.images, 1, 32, 32)
-    plain, yardstick = plain_controller(size.width), images.to(memory_format=torch.channels_last)
+    model, images, plain = controllers(size)
     chip = CHIP.replace("converter", ADC)
     for path, value in EFFECTS.items():
         chip = chip.replace(path, value)
@@ -124,22 +125,18 @@ def effects(size: Size) -> Iterator[Work]:
         return relative(one(images[:1]), truth(images[:1]))
 
     label = f"controller, {size.chips} chips x {size.images} images, all effects and exact wires, float32"
-    yield Work(label, lambda: analog(images), lambda: [plain(yardstick) for _ in range(size.chips)], 2.5, error)
+    yield Work(label, lambda: analog(images), lambda: [plain() for _ in range(size.chips)], 2.5, error)
 
 
 def digital(size: Size) -> Iterator[Work]:
     """The digital controller, as evaluations compute it: products of -1 and 1 in whole numbers."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        model = imc.nn.networks.BatmannController("xnor", width=size.width).eval()
-        images = torch.randn(size.images, 1, 32, 32)
-    plain, yardstick = plain_controller(size.width), images.to(memory_format=torch.channels_last)
+    model, images, plain = controllers(size)
     forward = in_whole_numbers(model, 10**6, size.images)
     for _ in range(2):  # compared with torch
         forward(images)
     label = f"controller, digital network, {size.images} images, in whole numbers"
     error = lambda: relative(forward(images), model(images))  # noqa: E731
-    yield Work(label, lambda: forward(images), lambda: plain(yardstick), None, error)
+    yield Work(label, lambda: forward(images), plain, None, error)
 
 
 def memory(size: Size) -> Iterator[Work]:

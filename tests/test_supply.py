@@ -29,7 +29,7 @@ def test_the_lock_has_the_versions_of_the_constraints(supply: dict[str, Any], re
         (lambda text: text.replace("numpy==", "numpy==0."), "numpy: requirements.lock has 0."),
         (lambda text: text.replace("\nnumpy==", "\nnompy=="), "numpy: requirements.lock has nothing"),
         (lambda text: "some==1.0\n" + text, "some==1.0: no hash"),
-        (lambda text: "--find-links wheels\n" + text, "a place of packages: --find-links"),
+        (lambda text: "-f wheels\n" + text, "a place of packages: -f wheels"),
         (lambda text: "# file://wheels\n" + text, "a place of packages: # file"),
         (lambda text: "x @ file:///x.whl\n" + text, "a place of packages: x @"),
     ],
