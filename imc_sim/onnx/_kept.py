@@ -43,8 +43,10 @@ def graph_beside(path: Path, keys: Mapping[str, str], weights: bytes, file: str)
         for key, value in (("location", file), ("offset", str(8 + length + start)), ("length", str(end - start))):
             place.external_data.add(key=key, value=value)
         stored.CopyFrom(place)
-    del model.graph.value_info[:], model.metadata_props[:]
-    for node in model.graph.node:  # some exporters write paths of their machine there
-        node.ClearField("doc_string")
-        node.ClearField("metadata_props")
+    graph = model.graph
+    del graph.value_info[:]
+    # some exporters write paths of their machine into these
+    for each in (model, graph, *graph.node, *graph.input, *graph.output, *graph.initializer):
+        each.ClearField("doc_string")
+        each.ClearField("metadata_props")
     return model.SerializeToString(deterministic=True)

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 import torch.nn.functional as F
+from torch import nn
 
 LOW = -(2**62)
 rng = np.random.default_rng(0)
@@ -262,10 +263,20 @@ COMPUTED = [
     Case("DequantizeLinear", (some(5).astype(np.int32), np.float32(0.5)), {}, 19),
 ]
 
+
+def hardmax(x: torch.Tensor) -> torch.Tensor:
+    """Return 1 at the largest element of each row, and 0 elsewhere."""
+    return F.one_hot(x.argmax(-1), x.shape[-1]).to(x.dtype)
+
+
 #: cases that the reference evaluator of onnx 1.23 computes wrongly or not at all -> the same by torch
 BY_TORCH: list[tuple[Case, Callable[..., torch.Tensor]]] = [
     (Case("Softmax", (x,), {"axis": 1}, 11), lambda x: x.flatten(1).softmax(1).reshape(x.shape)),
     (Case("LogSoftmax", (x,), {"axis": -2}, 11), lambda x: x.flatten(1).log_softmax(1).reshape(x.shape)),
+    *[  # before set 13, also without the axis, which is 1
+        (Case(name, (x,), version=12), lambda x, f=f: f(x.flatten(1)).reshape(x.shape))
+        for name, f in (("Softmax", nn.Softmax(-1)), ("LogSoftmax", nn.LogSoftmax(-1)), ("Hardmax", hardmax))
+    ],
     (
         Case("Pad", (x, whole(0, 1, 2, 1, 0, -1), np.float32(0.5))),
         lambda x, *_: F.pad(x[..., :-1], (2, 0, 1, 0, 0, 1), value=0.5),

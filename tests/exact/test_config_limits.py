@@ -205,6 +205,7 @@ def test_both_names_of_a_key_are_refused_in_any_order(names: tuple[str, str]) ->
         ("x: [yes, no, on, true, 1e3, 017, 0x10, 1_0]", ["yes", "no", "on", True, 1000.0, 17, "0x10", "1_0"]),
         ("x: 2020-01-02", "2020-01-02"),
         ("x: .5", 0.5),
+        ("x: [1e+6, 1E-6, -1e+6, +1.5e+3, 1.e2, 1e, 1e+]", [1e6, 1e-6, -1e6, 1500.0, 100.0, "1e", "1e+"]),
     ],
 )
 def test_documents_are_read_as_a_person_means_them(text: str, wanted: Any) -> None:
@@ -270,6 +271,9 @@ def test_the_working_folder_comes_before_the_path_and_that_before_what_ships(
     assert read_yaml(shipped)["name"] != "of ."
     assert content_names("chip").count("ideal") == 1
     assert is_shipped(shipped)
+    (tmp_path / "link").symlink_to(shipped.parent)
+    assert is_shipped(tmp_path / "link" / "ideal.yaml")
+    assert is_shipped(Path(os.path.relpath(shipped)))
     for kind in ("chip", "study", "model", "training", "queue"):
         assert is_shipped(search_folders(kind)[-1] / "x.yaml")
     assert not is_shipped(tmp_path / "device_configs" / "ideal.yaml")
@@ -398,7 +402,7 @@ def test_an_error_in_code_names_its_innermost_line(tmp_path: Path) -> None:
 def test_trust_ends_with_its_block_and_covers_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("IMC_SIM_TRUST", raising=False)
-    for name in ("runs/a", "models/a", "other/a", "mine/a"):
+    for name in ("runs/a", "models/a", "other/a", "mine/a", "runs_of_others", "models.old/a", "mine2"):
         (tmp_path / name).mkdir(parents=True)
     (tmp_path / "linked").symlink_to(tmp_path / "models" / "a")
     for name in ("runs/a", "models/a", "linked"):
@@ -408,10 +412,12 @@ def test_trust_ends_with_its_block_and_covers_runs(tmp_path: Path, monkeypatch: 
         ("model", tmp_path),
         ("model", tmp_path / "other" / "a"),
         ("study", tmp_path / "models" / "a"),
+        ("model", tmp_path / "runs_of_others"),  # only begins like a trusted one
+        ("model", tmp_path / "models.old" / "a"),
     ):
         with pytest.raises(InputError, match="names code, which was not run"):
             check_trusted(folder, "here", kind)  # type: ignore[arg-type]
-        with trusting():
+        with trusting(), trusting(False):  # which withdraws nothing
             check_trusted(folder, "here", kind)  # type: ignore[arg-type]
         with trusting(False), pytest.raises(InputError):
             check_trusted(folder, "here", kind)  # type: ignore[arg-type]
@@ -420,3 +426,5 @@ def test_trust_ends_with_its_block_and_covers_runs(tmp_path: Path, monkeypatch: 
     monkeypatch.setenv("IMC_SIM_TRUST", os.pathsep.join([str(tmp_path / "mine"), str(tmp_path / "other")]))
     check_trusted(tmp_path / "other" / "a", "here")
     check_trusted(tmp_path / "mine" / "a", "here")
+    with pytest.raises(InputError, match="names code, which was not run"):
+        check_trusted(tmp_path / "mine2", "here")

@@ -13,12 +13,14 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from safetensors.torch import save
 from torch import Tensor, nn
 
 from imc_sim._errors import CheckpointError, InputError
 from imc_sim.array import Chip, load_chip
 from imc_sim.mapping import map_model
 from imc_sim.onnx import file_name, load_onnx, operators
+from imc_sim.onnx._kept import graph_beside
 
 onnx = pytest.importorskip("onnx")
 from onnx import TensorProto, helper, numpy_helper  # noqa: E402
@@ -271,8 +273,44 @@ def test_inputs_that_a_network_does_not_take_are_named(tmp_path: Path) -> None:
     ):
         with pytest.raises(InputError, match=match):
             found(*given)
-    with pytest.raises(InputError, match=r"allowed: the inputs 'x'"):
-        found(y=torch.randn(2, 4))
+    x = torch.randn(2, 4)
+    for args, named in (((), {"y": x}), ((), {"x": x, "y": x}), ((x,), {"x": x}), ((x,), {"y": x}), ((x, x), {})):
+        with pytest.raises(InputError, match=r"allowed: the inputs 'x'"):
+            found(*args, **named)
+
+
+def test_weights_that_are_listed_among_the_inputs_are_no_inputs(tmp_path: Path) -> None:
+    """As all are in files of older exporters; networks of one batch size keep it."""
+    weight = np.random.default_rng(0).standard_normal((4, 3)).astype(np.float32)
+    for shape, batch in ((("n", 4), None), ((2, 4), 2)):
+        model = matmul(weight, shape=shape, version=8)
+        model.graph.input.insert(0, helper.make_tensor_value_info("w", TensorProto.FLOAT, weight.shape))
+        model.ir_version = 3
+        found, x = load_onnx(saved(model, tmp_path)), torch.randn(2, 4)
+        assert ([each.name for each in found.inputs], found.batch) == (["x"], batch)
+        assert torch.equal(found(x), x @ torch.from_numpy(weight))
+        assert torch.equal(found(x=x), found(x))
+
+
+def test_a_kept_graph_holds_no_notes_of_the_exporter(tmp_path: Path) -> None:
+    """They may name the machine and its user."""
+    note = "/home/somebody/network"
+    nodes = [helper.make_node("MatMul", ["x", "w"], ["h"]), helper.make_node("Relu", ["h"], ["y"])]
+    model = graph_of(nodes, {"w": np.eye(4, dtype=np.float32)})
+    graph = model.graph
+    graph.value_info.add().CopyFrom(helper.make_tensor_value_info("h", TensorProto.FLOAT, ("n", 4)))
+    held = [model, graph, *graph.node, *graph.input, *graph.output, *graph.value_info, *graph.initializer]
+    for each in held:
+        each.doc_string = note
+        each.metadata_props.add(key="source", value=note)
+    path = saved(model, tmp_path)
+    weights = save({"w": torch.eye(4)})
+    (tmp_path / "kept.safetensors").write_bytes(weights)
+    (tmp_path / "kept.onnx").write_bytes(graph_beside(path, {"w": "w"}, weights, "kept.safetensors"))
+    assert note.encode() in path.read_bytes()
+    assert note.encode() not in (tmp_path / "kept.onnx").read_bytes()
+    x = torch.randn(3, 4)
+    assert torch.equal(load_onnx(tmp_path / "kept.onnx")(x), x.relu())
 
 
 @pytest.mark.parametrize("shape", [[-1, 2], [2, 2]])
@@ -332,6 +370,17 @@ def test_a_branch_that_the_file_determines_is_taken(tmp_path: Path) -> None:
     stored = {"no": np.array(False), "one": np.array(1), "four": np.array(4)}
     x = torch.randn(3, 4)
     assert torch.equal(load_onnx(saved(graph_of(nodes, stored, shape=("n", 4)), tmp_path))(x), 3 * x + (x + 2))
+
+
+def test_a_branch_may_hold_constants_and_other_branches(tmp_path: Path) -> None:
+    out = [helper.make_tensor_value_info("h", 1, None)]
+    nodes = [helper.make_node("Constant", [], ["s"], value_float=2.0), helper.make_node("Mul", ["x", "s"], ["h"])]
+    within = {"then_branch": branch("Add", "w"), "else_branch": helper.make_graph(nodes, "inner", [], out)}
+    outer = helper.make_graph([helper.make_node("If", ["no"], ["h"], **within)], "outer", [], out)
+    node = helper.make_node("If", ["yes"], ["y"], then_branch=outer, else_branch=branch("Add", "w"))
+    stored = {"w": np.ones(4, np.float32), "no": np.array(False), "yes": np.array(True)}
+    x = torch.randn(3, 4)
+    assert torch.equal(load_onnx(saved(graph_of([node], stored, shape=("n", 4)), tmp_path))(x), 2 * x)
 
 
 def test_a_branch_that_inputs_determine_is_refused_by_name(tmp_path: Path) -> None:

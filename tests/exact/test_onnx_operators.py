@@ -19,6 +19,13 @@ from tests.exact.onnx_cases import BY_TORCH, CASES, Case  # noqa: E402
 
 #: operator set of the first release (1.23) whose reference evaluator computes every case as the standard says
 RIGHT = 28
+#: the oldest operator set that is compared
+OLDEST = 7
+#: name of an operator with a case, whose nodes mean the same in all operator sets -> its definitions in them
+HISTORY: dict[str, list[Any]] = {}
+for schema in onnx.defs.get_all_schemas_with_history():
+    if schema.domain == "" and schema.name in {case.operator for case in CASES} - {"Softmax", "LogSoftmax", "Hardmax"}:
+        HISTORY.setdefault(schema.name, []).append(schema)
 
 
 def model_of(case: Case) -> Any:
@@ -71,6 +78,35 @@ def test_an_operator_computes_what_the_reference_does(case: Case, tmp_path: Path
 def test_an_operator_computes_what_torch_does(case: Case, function: Callable, tmp_path: Path) -> None:
     wanted = function(*(torch.from_numpy(np.array(value)) for value in case.inputs))
     torch.testing.assert_close(computed(case, tmp_path)[0], wanted, rtol=1e-5, atol=2e-6)
+
+
+def sets_of_changes(operator: str) -> list[int]:
+    """Return the operator sets in which inputs or attributes of an operator change, and the sets before them."""
+    found, last = set(), None
+    for each in sorted(HISTORY[operator], key=lambda each: each.since_version):
+        form = [i.name for i in each.inputs], {name: str(a.default_value) for name, a in each.attributes.items()}
+        if last not in (None, form):
+            found |= {each.since_version - 1, each.since_version}
+        last = form
+    return sorted(each for each in found if each >= OLDEST)
+
+
+@pytest.mark.parametrize("operator", [name for name in HISTORY if len(sets_of_changes(name)) > 0])
+def test_a_node_computes_the_same_in_every_operator_set_that_allows_it(operator: str, tmp_path: Path) -> None:
+    compared = 0
+    for case in (case for case in CASES if case.operator == operator):
+        for version in sets_of_changes(operator):
+            model = model_of(case._replace(version=version))
+            for each in model.graph.output:
+                each.type.tensor_type.shape.SetInParent()
+            try:
+                onnx.checker.check_model(model)
+            except onnx.checker.ValidationError:
+                continue
+            for y, z in zip(computed(case._replace(version=version), tmp_path), computed(case, tmp_path), strict=True):
+                assert torch.equal(y, z)
+            compared += 1
+    assert compared
 
 
 def test_every_operator_has_a_case() -> None:

@@ -249,6 +249,9 @@ def test_studies_run_code_only_in_trusted_folders(tmp_path: Path, monkeypatch: p
         ("./net.py:make", "code of a network; .*imc_sim.map_model, or .*imc-sim import ./net.py:make"),
         ("folder", r"'folder', a folder without model.yaml; "),
         ("lost.pth", "'lost.pth', no such file; "),
+        ("LOST.ONNX", "'LOST.ONNX', no such file; "),
+        ("~/bnn.onnx", "'~/bnn.onnx', an ONNX network; .*imc-sim import /.*/home/bnn.onnx --out"),
+        ("~/folder", "'~/folder', a folder without model.yaml; "),
         (nn.Linear(2, 2), "a Linear; allowed: a text or a path"),
     ],
 )
@@ -256,8 +259,11 @@ def test_what_is_no_model_is_named_with_what_to_do(
     name: Any, match: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    Path("folder").mkdir()
-    for file, content in (("bnn.onnx", "\x08pytorch"), ("w.pth", "weights"), ("page.html", "<html>")):
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    for folder in ("folder", "home/folder"):
+        Path(folder).mkdir(parents=True)
+    files = {"bnn.onnx": "\x08pytorch", "w.pth": "weights", "page.html": "<html>", "home/bnn.onnx": "\x08pytorch"}
+    for file, content in files.items():
         Path(file).write_text(content)
     with pytest.raises(InputError, match=match):
         load_model(name)
