@@ -1,6 +1,6 @@
 """Crossbars: encodings, placement on tiles, wires, DACs, ADCs, and the chip that describes them."""
 
-from imc_sim.array._chip import Chip, Policy, load_chip
+from imc_sim.array._chip import Chip, Policy, known_settings, load_chip
 from imc_sim.array._compiled._product import InputBytes, kernel_name
 from imc_sim.array._compiled._product import why_not as why_not_compiled
 from imc_sim.array._compiled._readout import CompiledReadout
@@ -102,6 +102,7 @@ __all__ = [
     "gated_conductance",
     "gating_error",
     "kernel_name",
+    "known_settings",
     "line_conductance",
     "load_chip",
     "needs_density",

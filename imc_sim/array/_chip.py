@@ -230,6 +230,17 @@ class Chip(Spec):
         return data if self.cost is not None else {key: value for key, value in data.items() if key != "cost"}
 
 
+def known_settings(chip: Chip) -> dict[str, Any]:
+    """Return all settings of a chip, for which `load_chip` returns this chip in a block of `reading_once`.
+
+    Args:
+        chip: the chip.
+    """
+    data = chip.to_dict()
+    once("chip", repr(data), lambda: chip)
+    return data
+
+
 def load_chip(chip: str | os.PathLike[str] | Mapping[str, Any] | Chip) -> Chip:
     """Return a chip.
 

@@ -1,6 +1,6 @@
 """Read a file and build a specification once within a block, such as while all points of a study are resolved.
 
-A study of 1,000 points looks up the same card ten thousand times, and builds each chip seven times. Outside of a block
+A study of 1,000 points looks up the same card a thousand times, and needs each chip seven times. Outside of a block
 nothing is kept, so that a change of a file is noticed.
 """
 

@@ -64,11 +64,14 @@ class Spec(pydantic.BaseModel, metaclass=_Built):
 
     def acting(self) -> dict[str, Any]:
         """Return `to_dict()` without the settings that change no result, at any depth."""
-        data = self.to_dict()
+        return self._without_idle(self.to_dict())
+
+    def _without_idle(self, data: dict[str, Any]) -> dict[str, Any]:
+        """Remove the settings that change no result from `to_dict()`, in place."""
         for name in type(self).model_fields:
             value = getattr(self, name)
             if isinstance(value, Spec):
-                data[name] = value.acting()
+                value._without_idle(data[name])
         return drop_paths(data, self.idle())
 
     def all_but(self, *names: str) -> frozenset[str]:

@@ -1,13 +1,13 @@
 """Rows of a file as columns, with a row parsed from its line where it is needed.
 
-Columns of an index stay in its file until they are needed, and ids are read again each time: of 10^6 rows they take
-64 MB, other columns 4 or 8 MB each.
+Columns of an index stay in its file and are read each time that they are needed: of 10^6 rows, ids take 64 MB, other
+columns 4 or 8 MB each.
 """
 
 from __future__ import annotations
 
 from array import array
-from collections.abc import Callable, ItemsView, Iterator, Mapping, Sequence, ValuesView
+from collections.abc import Callable, ItemsView, Iterable, Iterator, Mapping, Sequence, ValuesView
 from dataclasses import dataclass, field
 from typing import Any, final
 
@@ -113,14 +113,21 @@ class Columns:
         """
         self._gather()
         parts = self._parts[name]
-        if len(parts) == 1 and isinstance(parts[0], np.ndarray):
-            return parts[0]
-        stored = any(isinstance(part, StoredColumn) for part in parts)
         arrays = [part.whole() if isinstance(part, StoredColumn) else part for part in parts]
         whole = arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
-        if not stored or name not in self.layout.ids:
+        if not any(isinstance(part, StoredColumn) for part in parts):
             parts[:] = [whole]
         return whole
+
+    def parts(self, name: str) -> Iterator[Array]:
+        """Yield a column in its order, a part at a time.
+
+        Args:
+            name: of the column.
+        """
+        self._gather()
+        for part in self._parts[name]:
+            yield from part.parts() if isinstance(part, StoredColumn) else [part]
 
     def item(self, name: str, number: int) -> Any:
         """Return one value of a column.
@@ -129,8 +136,12 @@ class Columns:
             name: of the column.
             number: of the line.
         """
-        first = self._parts[name][0] if self._parts else self.array(name)
-        return first.item(number) if number < len(first) else self.array(name).item(number)
+        self._gather()
+        for part in self._parts[name]:
+            if number < len(part):
+                return part.item(number)
+            number -= len(part)
+        raise IndexError(number)
 
     def _gather(self) -> None:
         """Add the rows that were appended since to the arrays."""
@@ -305,10 +316,9 @@ def counting(columns: Columns, accepted: Array | None = None) -> Array:
         accepted: positions of the lines to choose from; None: all.
     """
     positions = np.arange(len(columns)) if accepted is None else accepted
-    ids = columns.array(columns.layout.ids[0])
-    ids = ids if accepted is None else ids[positions]
-    if _all_differ(ids):
+    if accepted is None and _all_differ(columns.parts(columns.layout.ids[0])):
         return positions
+    ids = columns.array(columns.layout.ids[0])[positions]
     order = np.argsort(ids, kind="stable")
     ids = ids[order]
     first = np.flatnonzero(np.concatenate([[True], ids[1:] != ids[:-1]])) if len(ids) else np.arange(0)
@@ -324,12 +334,15 @@ def counting(columns: Columns, accepted: Array | None = None) -> Array:
     return np.sort(positions[order[chosen]])
 
 
-def _all_differ(ids: Array) -> bool:
+def _all_differ(parts: Iterable[Array]) -> bool:
     """Tell whether it is certain, from 16 of their characters, that all ids differ; a sort of all takes more memory."""
-    if not len(ids) or ids.dtype.itemsize % 8 or ids.dtype.itemsize < 16:
-        return False
-    words = np.ascontiguousarray(ids).view(np.uint64).reshape(len(ids), -1)
-    mixed = np.sort((words[:, 0] * np.uint64(0x9E3779B97F4A7C15)) ^ words[:, 1])
+    found = [np.zeros(0, np.uint64)]
+    for ids in parts:
+        if ids.dtype.itemsize % 8 or ids.dtype.itemsize < 16:
+            return False
+        words = np.ascontiguousarray(ids).view(np.uint64).reshape(len(ids), ids.dtype.itemsize // 8)
+        found.append((words[:, 0] * np.uint64(0x9E3779B97F4A7C15)) ^ words[:, 1])
+    mixed = np.sort(np.concatenate(found))
     return bool((mixed[1:] != mixed[:-1]).all())
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import IO, Any, final
 
@@ -68,19 +68,30 @@ class StoredColumn:
         size = self.dtype.itemsize
         return np.frombuffer(self.read(self.start + number * size, size), self.dtype).item()
 
+    def parts(self) -> Iterator[Array]:
+        """Yield all values in their order, a part at a time; use none of them unless the last one was yielded.
+
+        Raises:
+            ResultsError: the file has changed since it was opened.
+        """
+        sha256, size = hashlib.sha256(), self.dtype.itemsize
+        each = max(1, _BYTES // size) * size
+        for place in range(0, self.count * size, each):
+            part = self.read(self.start + place, min(each, self.count * size - place))
+            sha256.update(part)
+            yield np.frombuffer(part[: len(part) // size * size], self.dtype)
+        if sha256.hexdigest() != self.sha256:
+            step = "Keep other programs out of the folder, and give the command again."
+            raise ResultsError(self.where, "an index that was changed", "the index as it was opened", step)
+
     def whole(self) -> Array:
         """Return all values.
 
         Raises:
             ResultsError: the file has changed since it was opened.
         """
-        found, sha256 = np.empty(self.count, self.dtype), hashlib.sha256()
-        view = found.view(np.uint8).data
-        for place in range(0, len(view), _BYTES):
-            part = self.read(self.start + place, min(_BYTES, len(view) - place))
-            view[place : place + len(part)] = part
-            sha256.update(part)
-        if sha256.hexdigest() != self.sha256:
-            step = "Keep other programs out of the folder, and give the command again."
-            raise ResultsError(self.where, "an index that was changed", "the index as it was opened", step)
+        found, place = np.empty(self.count, self.dtype), 0
+        for part in self.parts():
+            found[place : place + len(part)] = part
+            place += len(part)
         return found

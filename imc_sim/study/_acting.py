@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from imc_sim._errors import InputError
-from imc_sim.config import canonical_json, copied, drop_paths, once
+from imc_sim.config import copied, digest, drop_paths, once
 from imc_sim.study._point import PROSE, Point
 from imc_sim.study._spec import Study
 
@@ -76,8 +76,8 @@ def _idle(where: str, what: str, step: str) -> InputError:
 
 
 def _acting(point: Point, settings: Settings) -> str:
-    """Return everything that affects the result of a point as canonical JSON."""
-    return canonical_json({**point.content, "digital": point.reference().content["task"], **settings(point)})
+    """Return the SHA-256 of everything that affects the result of a point."""
+    return digest({**point.content, "digital": point.reference().content["task"], **settings(point)})
 
 
 def of_any_model(point: Point) -> dict[str, Any]:
@@ -95,22 +95,26 @@ def of_its_model(point: Point) -> dict[str, Any]:
 
 
 def _chip_of(point: Point) -> dict[str, Any]:
-    """Return the chip with the backend of the point, without its prose."""
-    chip = {key: value for key, value in (point.chip or {}).items() if key not in PROSE}
-    return chip | {"engine": point.engine.to_dict()}
+    """Return the chip with the backend of the point."""
+    return {**(point.chip or {}), "engine": point.engine.to_dict()}
+
+
+def _without_prose(acting: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in acting.items() if key not in PROSE or key == "engine"}
 
 
 def _of_chip(point: Point) -> dict[str, Any]:
     from imc_sim.array import load_chip
 
-    return load_chip(_chip_of(point)).acting()
+    return _without_prose(load_chip(_chip_of(point)).acting())
 
 
 def _of_model(point: Point, network: object) -> dict[str, Any]:
     from imc_sim.evaluate import acting_settings
 
     chip, task = _chip_of(point), point.task
-    return once("acting", (network, repr([chip, task])), lambda: acting_settings(point.model, chip, task))
+    acting = once("acting", (network, repr([chip, task])), lambda: acting_settings(point.model, chip, task))
+    return _without_prose(acting)
 
 
 def _of_task(point: Point, network: object) -> dict[str, Any]:

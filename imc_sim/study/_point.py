@@ -115,11 +115,12 @@ class Point:
 
     def reference(self) -> Point:
         """Return the model without a chip on the whole task; equal to the baseline unless chips have a reduced task."""
-        return replace(self.baseline(), task=self.digital_task or self.task)
+        return self.digital()[1]
 
     def digital(self) -> tuple[Point, Point]:
         """Return the baseline and the reference."""
-        return self.baseline(), self.reference()
+        baseline = self.baseline()
+        return baseline, replace(baseline, task=self.digital_task) if self.digital_task else baseline
 
 
 @final

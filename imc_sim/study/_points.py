@@ -242,11 +242,11 @@ def _apply(settings: dict[str, Any], path: str, value: Any, where: str) -> None:
 
 def _chip(chip: Any, where: str) -> dict[str, Any]:
     """Return all settings of a chip given as a name, a path or a mapping."""
-    from imc_sim.array import Chip, load_chip
+    from imc_sim.array import Chip, known_settings, load_chip
     from imc_sim.config import build
 
     if isinstance(chip, dict):
-        return build(Chip, chip, where=f"{where}, chip").to_dict()
+        return known_settings(build(Chip, chip, where=f"{where}, chip"))
     if not isinstance(chip, str):
         raise InputError(f"{where}, chip", repr(chip), "a name, a path or a mapping", "Use `imc-sim list chips`.")
     return once("named chip", chip, lambda: load_chip(chip).to_dict())
@@ -300,8 +300,9 @@ def resolved(study: Study, points: list[Point]) -> dict[str, Any]:
     files = kept.digests() | code_digests(study, content)
     data["content"] = content.to_dict() | ({"files": files} if files else {})
     names = study.content.names("model")
-    data["weights"] = {names.get(p.model, p.model): p.weights for p in points}
-    data["trained"] = {names.get(p.model, p.model): trained(p.model) for p in points}
+    weights = {p.model: p.weights for p in points}
+    data["weights"] = {names.get(model, model): each for model, each in weights.items()}
+    data["trained"] = {names.get(model, model): trained(model) for model in weights}
     data["data"] = dict(sorted((kept.part(name), each) for name, each in points[0].data.items()))
     metric = _metric(points[0].task)
     data |= {} if metric is None else {"metric": metric}

@@ -62,8 +62,8 @@ def test_chips_are_told_apart_by_types_and_names_of_keys() -> None:
             load_chip(chip | {"tile": {"rows": 64.5, "cols": 64}})
 
 
-def test_a_study_finds_its_card_once_and_builds_each_chip_twice(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Once from what the study says, once with all settings, and once as what acts."""
+def test_a_study_finds_its_card_once_and_builds_each_chip_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """From what the study says; what acts and what a worker gets are settings of the same chip."""
     cards, chips = [], []
     found_card, built = _content._found_card, _chip.build
     monkeypatch.setattr(_content, "_found_card", lambda name: (cards.append(name), found_card(name))[1])
@@ -74,4 +74,4 @@ def test_a_study_finds_its_card_once_and_builds_each_chip_twice(monkeypatch: pyt
         resolved(study, points)
         check_acting(study, points, of_its_model)
     assert cards == ["batmann_small_xnor"]
-    assert len(chips) == 1 + 2 * len(points)
+    assert len(chips) == 1
