@@ -78,13 +78,14 @@ def _write_page(folder: Path) -> None:
     from imc_sim.cli._console import working
 
     with working(f"writing the report of {folder}"):
-        from imc_sim.report import conclusion, write_report
+        from imc_sim.report import Conclusion, write_report
         from imc_sim.study import Results
 
         loaded = Results.load(folder)
-        page = write_report(loaded)
+        found = Conclusion.of(loaded)
+        page = write_report(loaded, concluded=found)
     print(page)
-    print(conclusion(loaded))
+    print(found.text)
 
 
 def _write_trials(folders: list[Path], out: Path | None, formats: list[Format]) -> None:

@@ -159,10 +159,11 @@ def _rows(results: Results) -> list[dict[str, str]]:
 def _pages(results: Results) -> tuple[Path, Path, str]:
     """Write figures and report; return the first figure, the report and the answer."""
     from imc_sim.plotting import figures_of
-    from imc_sim.report import conclusion, write_report
+    from imc_sim.report import Conclusion, write_report
 
     figure = next((results.folder / f"{kind}.png" for kind in figures_of(results)), results.folder)
-    return figure, write_report(results, figures=True), conclusion(results)
+    found = Conclusion.of(results)
+    return figure, write_report(results, True, found), found.text
 
 
 def comparison_rows(results: Results) -> list[dict[str, str]]:

@@ -18,7 +18,6 @@ from imc_sim.plotting._labels import place
 from imc_sim.plotting._metric import Metric
 from imc_sim.plotting._tables import numbers, where
 from imc_sim.runs import Array
-from imc_sim.study import finished_trials, measures
 
 if TYPE_CHECKING:
     from imc_sim.study import Results
@@ -46,20 +45,19 @@ def convergence_data(results: Results) -> DataFrame:
     Raises:
         ResultsError: no point has two chips.
     """
-    metric, (table, numbers) = Metric.of(results.study), finished_trials(results.rows)
-    found = metric.factor * measures(table)
-    axes, names = results.study["axes"], dict[str, int]()
-    each = [(point, numbers[point["id"]]) for point in results.study["points"] if len(numbers.get(point["id"], ())) > 1]
+    metric, axes, names = Metric.of(results.study), results.study["axes"], dict[str, int]()
+    found = zip(results.points, results.accuracies, strict=True)
+    each = [(point, values) for point, values in found if len(values) > 1]
     if not each:
         raise ResultsError(str(results.folder), "no point of two chips", "one at least", "Run it with more chips.")
-    counts = [_counts(len(rows)) for _, rows in each]
+    counts = [_counts(len(accuracies)) for _, accuracies in each]
     ends = np.cumsum([len(count) for count in counts])
     of_row, chips, values = np.empty(ends[-1], np.int32), np.empty(ends[-1], np.int64), np.empty((3, ends[-1]))
-    for (point, rows), count, end in zip(each, counts, ends.tolist(), strict=True):
+    for (point, accuracies), count, end in zip(each, counts, ends.tolist(), strict=True):
         where = [place(v, axis) for v, axis in zip(point["values"], axes, strict=True)]
         some = slice(end - len(count), end)
         of_row[some] = names.setdefault(", ".join([point["case"], *where]), len(names))
-        chips[some], *values[:, some] = (column[count - 1] for column in _running(found[rows]))
+        chips[some], *values[:, some] = (column[count - 1] for column in _running(metric.factor * np.array(accuracies)))
     points = Categorical.from_codes(of_row, list(names))  # names alone would take 60 bytes a row
     columns = _COLUMNS if metric.is_share else ["score" if name == "accuracy" else name for name in _COLUMNS]
     data = DataFrame(dict(zip(columns, (points, chips, *values), strict=True)))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, final
 
@@ -40,7 +39,7 @@ class ChipSample:
     def of(cls, results: Results) -> ChipSample:
         """Resample the chips of a results folder."""
         factor = Metric.of(results.study).factor
-        return cls(results.accuracies, _once(results.accuracies, factor))
+        return cls(results.accuracies, resampled_medians(results.accuracies, factor=factor))
 
     def alone(self, rows: list[int]) -> bool:
         """Tell whether one of these rows has fewer than two chips, so that there is nothing to resample."""
@@ -52,12 +51,6 @@ class ChipSample:
         for place, row in enumerate(rows):
             groups.setdefault(self.accuracies[row], []).append(place)
         return [group for group in groups.values() if len(group) > 1]
-
-
-@functools.lru_cache(maxsize=1)
-def _once(accuracies: tuple[tuple[float, ...], ...], factor: float) -> NDArray[np.float64]:
-    """Return the resampled medians, computed once for all parts of a page."""
-    return resampled_medians(accuracies, factor=factor)
 
 
 def resampled_medians(
@@ -80,7 +73,7 @@ def resampled_medians(
             levels, level = np.unique(np.asarray(values), return_inverse=True)
             if len(levels) <= _LEVELS < len(values):
                 if len(values) not in times:
-                    times = {len(values): _times(_chosen(uniform, len(values)))}
+                    times = {len(values): _times(uniform, len(values))}
                 found[start:stop, row] = factor * _medians(levels, level, times[len(values)])
             else:
                 chosen = _chosen(uniform, len(values))
@@ -90,14 +83,15 @@ def resampled_medians(
 
 def _chosen(uniform: NDArray[np.float64], count: int) -> NDArray[np.intp]:
     """Return the chips of each resampling."""
-    return (uniform[:, :count] * count).astype(np.intp)
+    return (uniform[..., :count] * count).astype(np.intp)
 
 
-def _times(chosen: NDArray[np.intp]) -> NDArray[np.float32]:
+def _times(uniform: NDArray[np.float64], count: int) -> NDArray[np.float32]:
     """Return how often each resampling contains each chip."""
-    count, chips = chosen.shape
-    places = chosen + chips * np.arange(count)[:, None]
-    return np.bincount(places.ravel(), minlength=count * chips).reshape(count, chips).astype(np.float32)
+    found = np.empty((len(uniform), count), np.float32)
+    for row, some in zip(found, uniform, strict=True):
+        row[:] = np.bincount(_chosen(some, count), minlength=count)
+    return found
 
 
 def _medians(levels: NDArray[np.float64], level: NDArray[np.intp], times: NDArray[np.float32]) -> NDArray[np.float64]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, final
 
 from imc_sim._arguments import checked
 from imc_sim._files import write_file
@@ -47,8 +48,35 @@ _COMPARE = (
 )
 
 
+@final
+@dataclass(frozen=True)
+class Conclusion:
+    """Hold the answer of a study.
+
+    Attributes:
+        text: the answer to its question, and whether published accuracies were reached.
+        each: the answer of each series, if there are several.
+    """
+
+    text: str
+    each: list[str]
+
+    @classmethod
+    def of(cls, results: Results) -> Conclusion:
+        """Return the conclusion of the results of a study.
+
+        Args:
+            results: of the study.
+        """
+        published = against_published(comparison_data(results)) if compares(results) else ""
+        data, chips = robustness_data(results), ChipSample.of(results)
+        parts = [answer(data, chips=chips), baseline_warnings(data, results), published]
+        each = answers(data, chips=chips) if len(set(data["series"])) > 1 else []
+        return cls(" ".join(filter(None, parts)), each)
+
+
 @checked
-def write_report(results: Results, figures: bool = False) -> Path:
+def write_report(results: Results, figures: bool = False, concluded: Conclusion | None = None) -> Path:
     """Write report.html into the results folder, a page without external assets.
 
     For a study with published accuracies, or of cases alone, comparison.csv and comparison.md are written too.
@@ -56,13 +84,14 @@ def write_report(results: Results, figures: bool = False) -> Path:
     Args:
         results: results of the study.
         figures: whether to write the figures as files too, as `imc_sim.plotting.draw` does, drawn once for both.
+        concluded: conclusion of the study; None: it is computed.
 
     Returns:
         The path of the page.
     """
     write_comparison(results)
     path = results.folder / "report.html"
-    write_file(path, page(results, figures))
+    write_file(path, page(results, figures, concluded))
     return path
 
 
@@ -72,24 +101,22 @@ def conclusion(results: Results) -> str:
     Args:
         results: results of the study.
     """
-    published = against_published(comparison_data(results)) if compares(results) else ""
-    data = robustness_data(results)
-    parts = [answer(data, chips=ChipSample.of(results)), baseline_warnings(data, results), published]
-    return " ".join(filter(None, parts))
+    return Conclusion.of(results).text
 
 
-def page(results: Results, figures: bool = False) -> str:
+def page(results: Results, figures: bool = False, concluded: Conclusion | None = None) -> str:
     """Return the whole page as text.
 
     Args:
         results: results of the study.
         figures: whether to write the figures as files into the results folder.
+        concluded: conclusion of the study; None: it is computed.
     """
-    study, data = results.study, robustness_data(results)
+    study, found = results.study, concluded or Conclusion.of(results)
     body = [
         f'<header><p class="kind">imc_sim study</p><h1>{escaped(study["name"])}</h1>',
         f'<p class="question">{escaped(study["question"] or study["summary"])}</p></header>',
-        f'<section class="answer"><p class="answer">{escaped(conclusion(results))}</p>{_each(data, results)}</section>',
+        f'<section class="answer"><p class="answer">{escaped(found.text)}</p>{_each(found.each)}</section>',
         _comparison(results),
         *_figures(results, figures),
         f"<h2>Table</h2>{_failed(results)}{_table(results)}",
@@ -111,13 +138,12 @@ def _comparison(results: Results) -> str:
     return f'<h2>Published and ours</h2>{shown}<p class="note">{escaped(caption(data))}</p>'
 
 
-def _each(data: DataFrame, results: Results) -> str:
+def _each(found: list[str]) -> str:
     """Return the answers series by series, if there are several."""
-    found = answers(data, chips=ChipSample.of(results))
-    if len(found) == 1:
-        return ""
     listed = "".join(f"<li>{escaped(line)}</li>" for line in found)
-    return f"<ul>{listed}</ul>" if len(found) <= 6 else details(f"Each of {len(found)} cases", f"<ul>{listed}</ul>")
+    if len(found) <= 6:
+        return f"<ul>{listed}</ul>" * bool(found)
+    return details(f"Each of {len(found)} cases", f"<ul>{listed}</ul>")
 
 
 def _figures(results: Results, files: bool) -> list[str]:

@@ -75,6 +75,14 @@ class Results:
         """Return the stored rows with their columns."""
         return as_table(self.rows)
 
+    @property
+    def points(self) -> list[dict[str, Any]]:
+        """Return the point of every row of the table, as in study.resolved.yaml."""
+        trials = self.trials
+        names, numbers = trials.texts("point"), trials.column("point")[trials.has("state", "done")]
+        finished = {names[number] for number in np.unique(numbers).tolist()}
+        return [point for point in self.study["points"] if point["id"] in finished]
+
     @classmethod
     def load(cls, folder: Path | str) -> Results:
         """Read a results folder, also of a run that has not ended.

@@ -82,7 +82,8 @@ def results_of(study: dict[str, Any], trials: dict[str, list[float]], digital: f
         where = dict(zip((a["path"] for a in study["axes"]), point["values"], strict=True))
         numbers = {"chips": len(values), "mean": np.mean(values), "median": np.median(values), "digital": digital}
         lines.append({"case": point["case"], **where, **numbers, "p05": min(values), "p95": max(values)})
-    return Results(Path("folder"), study, DataFrame(lines), {}, 0, "", rows=rows)
+    accuracies = tuple(tuple(trials[point["id"]]) for point in study["points"])
+    return Results(Path("folder"), study, DataFrame(lines), {}, 0, "", accuracies, rows=rows)
 
 
 def test_axes_have_one_name_in_every_figure() -> None:

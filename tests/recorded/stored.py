@@ -131,6 +131,7 @@ def stored(axes: list[dict[str, Any]], cases: list[dict[str, Any]] | None = None
         study=study | more.get("study", {}),
         table=DataFrame(rows),
         rows=stored_rows,
+        points=points,
         accuracies=tuple(trials),
         intervals=intervals,
         folder=Path("folder"),

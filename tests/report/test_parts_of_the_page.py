@@ -3,27 +3,37 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from imc_sim.report import _report, page
+from imc_sim.plotting import robustness_data
+from imc_sim.report import Conclusion, _report, page
 from imc_sim.report._html import svg, table
 from imc_sim.report._report import _each, _failed, _provenance, _reproduce
 from imc_sim.report._settings import differences
 from imc_sim.study import Results
 
 
-@pytest.mark.parametrize(("count", "shape"), [(1, ""), (2, "<ul>"), (6, "<ul>"), (7, "<details>"), (12, "<details>")])
-def test_answers_of_many_series_are_opened_by_a_click(count: int, shape: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_report, "answers", lambda *_, **__: [f"a<{n}" for n in range(count)])
-    monkeypatch.setattr(_report.ChipSample, "of", lambda _: None)
-    found = _each(None, None)  # type: ignore[arg-type]
+@pytest.mark.parametrize(("count", "shape"), [(0, ""), (2, "<ul>"), (6, "<ul>"), (7, "<details>"), (12, "<details>")])
+def test_answers_of_many_series_are_opened_by_a_click(count: int, shape: str) -> None:
+    found = _each([f"a<{n}" for n in range(count)])
     assert found.startswith(shape)
-    listed = "".join(f"<li>a&lt;{n}</li>" for n in range(count)) if count > 1 else ""
+    listed = "".join(f"<li>a&lt;{n}</li>" for n in range(count))
     assert re.sub("</?(ul|details)>|<summary>.*</summary>", "", found) == listed
     assert (f"<summary>Each of {count} cases</summary>" in found) is (shape == "<details>")
+
+
+def test_a_page_has_the_conclusion_that_is_known(results: Results) -> None:
+    found = Conclusion.of(results)
+    assert len(found.each) == len(set(robustness_data(results)["series"])) > 1
+    assert page(results) == page(results, concluded=found)
+    text = page(results, concluded=Conclusion("It <holds>.", ["always"]))
+    assert '<p class="answer">It &lt;holds&gt;.</p><ul><li>always</li></ul></section>' in text
+    one = replace(results, table=results.table.head(1), accuracies=results.accuracies[:1])
+    assert Conclusion.of(one).each == [], "one series has the answer of the study"
 
 
 def test_failed_trials_are_named_above_the_table(results: Results, monkeypatch: pytest.MonkeyPatch) -> None:
