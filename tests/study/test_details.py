@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from imc_sim._errors import ResultsError
@@ -17,11 +18,12 @@ from imc_sim._files import write_file
 from imc_sim.evaluate import evaluate_chips
 from imc_sim.runs import LOCK, FolderLock, is_locked, lines_of, rate_of, sound_rows, table_of
 from imc_sim.study import Results, Status, _work, combine, load_study, status, trials_table
+from imc_sim.study._combine import _agree
 from imc_sim.study._conditions import Derived
 from imc_sim.study._points import points_of, resolved
 from imc_sim.study._results import _environment
 from imc_sim.study._spec import Chips
-from imc_sim.study._stopping import stopping_count, wanted_chips
+from imc_sim.study._stopping import stopping_count, wanted_chips, without_gap
 from imc_sim.study._store import ResultStore, read_study, results_digest
 from imc_sim.study._trials_file import STUDY, TRIALS, rules_of
 from imc_sim.study._work import Batch, batch_size
@@ -106,6 +108,24 @@ def test_wanted_trials_are_those_up_to_the_next_checkpoint_of_the_rule(
     assert wanted_chips(study, table_of(rows, rules_of())) == (expected, open_)
 
 
+@pytest.mark.parametrize(
+    ("chips", "kept"),
+    [
+        ([], []),
+        ([0, 1, 2], [0, 1, 2]),
+        ([-1, -1, 0, 1], [2, 3]),  # digital networks are no chips
+        ([0, 0, 1], [1, 2]),  # of several rows of a chip, the last
+        ([-1, 0, 1, 1, 1], [1, 4]),
+        ([0, 0, 2], [1]),
+        ([1, 2], []),
+    ],
+)
+def test_a_rule_takes_the_last_row_of_each_chip_up_to_the_first_that_is_missing(
+    chips: list[int], kept: list[int]
+) -> None:
+    assert without_gap(np.array(chips, np.int64), np.arange(len(chips), dtype=np.float64)).tolist() == kept
+
+
 def test_failed_trials_are_not_complete() -> None:
     done = Status("s", 3, 0, 0, False, None, None, None)
     assert done.complete
@@ -155,6 +175,29 @@ def test_folders_that_differ_in_a_count_are_not_merged(complete: Results, tmp_pa
     with pytest.raises(ResultsError, match="one result per trial"):
         combine([complete.folder, other], tmp_path / "out", ["csv"])
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "same"),
+    [
+        ({}, True),
+        ({"score": 0.5, "scores": {"rms": 0.5, "worst": 2.0}}, False),
+        ({"scores": {"rms": 1.0, "worst": 3.0}}, False),  # of which the study does not use the one that differs
+        ({"state": "failed", "error": "e"}, True),
+        ({"id": "c" * 64, "scores": {"rms": 1.0, "worst": 3.0}}, True),
+    ],
+)
+def test_scores_of_a_trial_agree_between_folders(change: dict[str, Any], same: bool) -> None:
+    row = {"id": "b" * 64, "point": "p", "chip": 0, "state": "done", "score": 1.0, "scores": {"rms": 1.0, "worst": 2.0}}
+    first = {**row, "id": "a" * 64}
+    tables = [table_of(rows, rules_of()) for rows in ([first, row], [first, {**row, **change}])]
+    if same:
+        _agree([Path("x"), Path("y")], tables)
+        return
+    with pytest.raises(
+        ResultsError, match=r"trial b{12}: got \{'rms': 1.0, 'worst': 2.0\} in x, .* in y; allowed: one"
+    ):
+        _agree([Path("x"), Path("y")], tables)
 
 
 def test_the_first_of_several_trials_that_differ_is_named(complete: Results, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pickle
 import signal
@@ -83,6 +84,29 @@ def test_a_stop_after_the_last_batch_is_no_interrupt() -> None:
     wanted = iter([False, False, True, True, True])
     rows, _, _ = batches_of(1, 1, lambda: next(wanted, True))
     assert [row["id"] for some in rows for row in some] == [0]
+
+
+@pytest.mark.parametrize("stops", [True, False])
+def test_a_stop_while_an_item_waits_to_be_run_alone_is_an_interrupt(stops: bool) -> None:
+    """It ran out of memory next to others; without a stop it is run again."""
+    outcomes, started = iter([MemoryError(), None]), list[Any]()
+
+    def start(items: list[int]) -> Future[Any]:
+        started.append(items)
+        future, error = Future[Any](), next(outcomes)
+        if error is None:
+            future.set_result(None)
+        else:
+            future.set_exception(error)
+        return future
+
+    rows = finished_rows(
+        deque([[0]]), SimpleNamespace(width=2), start,  # type: ignore[arg-type]
+        lambda items, _: [{"id": items[0]}], lambda *_: {}, lambda: stops and bool(started),
+    )  # fmt: skip
+    with pytest.raises(KeyboardInterrupt) if stops else contextlib.nullcontext():
+        assert list(rows) == [[{"id": 0}]]
+    assert len(started) == (1 if stops else 2)
 
 
 def test_a_stop_gives_back_what_has_not_begun() -> None:
