@@ -140,6 +140,23 @@ def test_data_and_folders_are_noted_without_being_opened(folder: Path) -> None:
         assert _repeated.kept_output(["a"]) is None
 
 
+def test_an_output_is_kept_for_its_environment_and_working_folder(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with _repeated.keeping_output(["a"]) as keep:
+        print("text")
+        keep(folder / "results")
+    for name in ("IMC_SIM_DATA", "IMC_SIM_PATH", "IMC_SIM_TRUST", "IMC_SIM_OTHER", "XDG_DATA_HOME", "HOME"):
+        with monkeypatch.context() as changed:
+            changed.setenv(name, str(folder / "elsewhere"))
+            assert _repeated.kept_output(["a"]) is None, name
+    with monkeypatch.context() as changed:
+        changed.chdir(folder / "images")
+        assert _repeated.kept_output(["a"]) is None
+    monkeypatch.setenv("UNRELATED", "x")
+    assert _repeated.kept_output(["a"]) == "text\n"
+
+
 def test_a_finished_study_needs_no_simulator(folder: Path, run: Callable, python: Callable) -> None:
     program = """\
 import sys
