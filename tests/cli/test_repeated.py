@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from imc_sim.cli import _repeated
+from imc_sim.cli import _repeated, _run
 from imc_sim.config import find_content
 
 _STUDY = """\
@@ -39,8 +39,6 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def full_runs(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     """Return the results folders of the runs that were not answered from a note; each lists the folder `images`."""
-    from imc_sim.cli import _run
-
     found: list[Path] = []
     finish = _run._finish
     monkeypatch.setattr(
@@ -97,16 +95,22 @@ def test_any_change_runs_the_study_again(folder: Path, run: Callable, full_runs:
     assert (again.code, again.out, len(full_runs)) == (0, first.out, 2)
 
 
-def test_other_requests_are_not_answered(folder: Path, run: Callable, full_runs: list[Path], monkeypatch) -> None:
-    assert run("run", "own.yaml").code == 0
-    for options in (["--set", "seed=1", "--out", "b"], ["--out", "c"], ["--batch", "2"]):
-        count = len(full_runs)
-        assert run("run", "own.yaml", *options).code == 0
-        assert len(full_runs) == count + 1, options
-    assert "nonsense" in run("run", "own.yaml", "--executor", "nonsense").err
+OTHER = (
+    "--set chips.min=2", "--set seed=1", "--set seed=1 --set chips.min=2", "--out c", "--batch 2", "--device cpu:0",
+    "--executor process", "--workers 2", "--scheduler tcp://a:1",
+)  # fmt: skip
+
+
+def test_other_requests_are_not_answered(folder: Path, run: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
+    runs: list[object] = []
+    monkeypatch.setattr(_run, "_run", lambda *request: (runs.append(request), 0))
+    monkeypatch.setattr(_run, "_finish", lambda *_: print(f"run {len(runs)}"))
+    requests = ["run own.yaml", *(f"run own.yaml {options}" for options in OTHER)]
+    for _ in range(2):
+        printed = [run(*request.split()).out for request in requests]
+        assert printed == [f"run {number}\n" for number in range(1, len(requests) + 1)]
     monkeypatch.setenv("IMC_SIM_PATH", str(folder / "elsewhere"))
-    assert run("run", "own.yaml").code == 0
-    assert len(full_runs) == 5, "another environment"
+    assert run("run", "own.yaml").out == f"run {len(requests) + 1}\n", "another environment"
 
 
 def test_what_a_repetition_could_change_is_not_noted(
