@@ -225,6 +225,18 @@ class TestMemory:
         memory.write(self.keys, self.labels, epoch=0)
         assert torch.equal(first, memory.search(self.queries))
 
+    def test_a_write_follows_the_epoch_of_the_last(self) -> None:
+        found = {}
+        for epochs in ((None, None, None), (4, None, None), (5, 2, None), (0, 0, None)):
+            memory = AssociativeMemory(rram(device__programming__sigma=0.3), dim=64, chips=1)
+            for epoch in epochs:
+                memory.write(self.keys, self.labels, epoch=epoch)
+            found[epochs] = memory.search(self.queries)
+        memory = AssociativeMemory(rram(device__programming__sigma=0.3), dim=64, chips=1)
+        for epoch, epochs in zip((2, 6, 3, 1), found, strict=True):
+            memory.write(self.keys, self.labels, epoch=epoch)
+            assert torch.equal(found[epochs], memory.search(self.queries)), epochs
+
     @pytest.mark.parametrize("chips", [range(3), range(4, 7)])
     def test_every_chip_keeps_its_own_keys(self, chips: range) -> None:
         chip = rram(device__programming__sigma=0.3)

@@ -129,6 +129,18 @@ def test_resampled_medians_are_those_of_every_run() -> None:
 GOLDEN = [100.0, 400.0, 400.0, 200.0, 200.0, 200.0]
 
 
+@pytest.mark.parametrize("chips", [129, 130, 131, 200])
+@pytest.mark.parametrize("levels", [1, 2, 5, 128])
+def test_medians_of_many_chips_with_few_results_are_those_of_numpy(
+    chips: int, levels: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of an even number of chips, the mean of the two in the middle."""
+    rows = (tuple((0.7 * k) % levels / levels for k in range(chips)), tuple(k % levels / 8.0 for k in range(chips)))
+    found = resampled_medians(rows, 40, factor=1.0)
+    monkeypatch.setattr(_certainty, "_LEVELS", 0)
+    assert np.array_equal(found, resampled_medians(rows, 40, factor=1.0))
+
+
 def test_resampled_medians_are_in_the_unit_of_the_figures() -> None:
     metric = {"name": "MAE", "unit": "K", "better": "lower", "tolerance": None}
     for study, scale in (({}, 100.0), ({"metric": metric}, 1.0)):
