@@ -14,6 +14,9 @@ from imc_sim.nn._product_layer import Policy, ProductLayer, WeightKind
 from imc_sim.nn._weight_kinds import WEIGHT_KINDS
 from imc_sim.nn.rotation import annealed
 
+#: Numbers of float32 in a register of AVX2.
+_REGISTER = 8
+
 
 class _PolicyLayer(ProductLayer):
     """A product layer whose policy names one of the kinds of this package."""
@@ -52,9 +55,13 @@ class Conv2d(_PolicyLayer):
         self.kind.attach(self, self.weight.detach().abs().mean((1, 2, 3)).reshape(-1, 1, 1))
 
     def product(self, a: Tensor, w: Tensor) -> Tensor:
+        stride = self.stride
+        if self.kernel == 1 and self.padding == 0 and stride > 1 and a.shape[1] < _REGISTER:
+            # The same pixels. oneDNN (3.12) on AVX2 writes past its buffer in the backward pass of such strides.
+            a, stride = a[..., ::stride, ::stride], 1
         a = a.contiguous(memory_format=torch.channels_last)
         w = w.contiguous(memory_format=torch.channels_last)
-        return F.conv2d(a, w, stride=self.stride, padding=self.padding)
+        return F.conv2d(a, w, stride=stride, padding=self.padding)
 
     def per_output(self, values: Tensor) -> Tensor:
         return values.reshape(-1, 1, 1)

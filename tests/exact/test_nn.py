@@ -134,6 +134,17 @@ def test_xnor_convolution_is_the_published_formula() -> None:
         assert torch.equal(layer(x), F.conv2d(sign_x, sign_w) * layer.alpha)
 
 
+@pytest.mark.parametrize(("channels", "size"), [(1, 9), (3, 8), (6, 16), (8, 9)])
+def test_a_strided_convolution_of_few_channels_has_the_exact_gradients(channels: int, size: int) -> None:
+    """oneDNN on AVX2 ends the process in the backward pass of such strides."""
+    layer, x = Conv2d(channels, 5, 1, stride=2), torch.randn(32, channels, size, size, requires_grad=True)
+    exact = [t.detach().double().requires_grad_() for t in (x, layer.weight)]
+    wanted = torch.autograd.grad(F.conv2d(*exact, stride=2).square().sum(), exact)
+    for _ in range(20):
+        found = torch.autograd.grad(layer.product(x, layer.weight).square().sum(), (x, layer.weight))
+    assert all(torch.allclose(a.double(), b, rtol=1e-4, atol=1e-4) for a, b in zip(found, wanted, strict=True))
+
+
 def test_xnor_linear_scales_its_bias_too() -> None:
     layer = Linear(32, 3, "xnor").eval()
     assert layer.bias is not None
