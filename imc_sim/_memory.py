@@ -88,21 +88,35 @@ def memory_of_machine(root: Path = Path("/")) -> Memory:
     return found
 
 
-def check_memory(needed: int, where: str, step: str) -> None:
+def estimated(needed: int, what: str = "") -> str:
+    """Return an upper estimate as text.
+
+    Args:
+        needed: its bytes.
+        what: what takes them.
+    """
+    return f"up to {shown_bytes(needed)}{what}, by estimate"
+
+
+def check_memory(
+    needed: int, where: str, step: str, machine: Memory | None = None, got: str | None = None
+) -> None:  # fmt: skip
     """Refuse what would take a multiple of the memory of this machine, before it is allocated.
 
     Args:
         needed: upper estimate of the bytes.
         where: place that the error names.
         step: what the user can do.
+        machine: memory of the machine; None: that of this one.
+        got: what takes the memory; None: `estimated(needed)`.
 
     Raises:
         InputError: it would take more than `REFUSED` times all memory.
     """
-    total = memory_of_machine().total
+    total = (machine or memory_of_machine()).total
     if needed > REFUSED * total:
         allowed = f"{REFUSED} times the memory of this machine, {shown_bytes(total)}"
-        raise InputError(where, f"up to {shown_bytes(needed)}, by estimate", allowed, step)
+        raise InputError(where, got or estimated(needed), allowed, step)
 
 
 def resident_bytes() -> int:

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Any, final
 
 from imc_sim import evaluate
-from imc_sim._errors import InputError, ResultsWarning
-from imc_sim._memory import REFUSED, Memory, resident_bytes
+from imc_sim._errors import ResultsWarning
+from imc_sim._memory import Memory, check_memory, estimated, resident_bytes
 from imc_sim._quantities import number_of, shown_bytes
 from imc_sim.config import canonical_json
 from imc_sim.evaluate import evaluate_chips
@@ -54,12 +54,9 @@ class MemoryEstimate:
         needed = self.batch if inline else self.workers * self.worker_bytes
         if needed <= machine.available:
             return
-        each = f"{shown_bytes(self.worker_bytes)} for {number_of(self.chips, 'chip')} in each of {self.workers} workers"
-        got = f"up to {shown_bytes(self.worker_bytes) if inline else each}, by estimate"
-        step = self._step(machine)
-        if needed > REFUSED * machine.total:
-            allowed = f"{REFUSED} times the memory of this machine, {shown_bytes(machine.total)}"
-            raise InputError("memory of the study", got, allowed, step)
+        each = "" if inline else f" for {number_of(self.chips, 'chip')} in each of {self.workers} workers"
+        got, step = estimated(self.worker_bytes, each), self._step(machine)
+        check_memory(needed, "memory of the study", step, machine, got)
         text = (
             f"the study may take {got}; {shown_bytes(machine.available)} of {shown_bytes(machine.total)} are available"
         )
