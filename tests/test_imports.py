@@ -54,6 +54,7 @@ INNER = {
     "imc_sim.data._readers": "read_digits",
     "imc_sim.device.fit._level_data": "cdf_data sigma_data",
     "imc_sim.device.fit._column_checks": "check_names check_distinct check_headings statistics_rows",
+    "imc_sim._compressed": "load_arrays",
     "imc_sim.device.fit._contents": "frame_of binary_content _sheet",
     "imc_sim.device.fit._reader": "_parsed _wanted _values _numbers",
     "imc_sim.device.fit._estimates": "frame least_squares",

@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from imc_sim._compressed import load_arrays
 from imc_sim._errors import InputError, reason_of
-from imc_sim._files import regular, write_file
+from imc_sim._files import write_file
 from imc_sim.analog._layers import AnalogLayer
 from imc_sim.array import Chip, Crossbar
 from imc_sim.config import user_path
@@ -77,10 +78,10 @@ def read_conductances(path: str | os.PathLike[str]) -> dict[str, NDArray[Any]]:
     file = user_path(path, "conductances")
     allowed = f"an .npz file with arrays LAYER{PROGRAMMED}"
     try:
-        with np.load(regular(file), allow_pickle=False) as held:
+        with load_arrays(file) as held:
             found = {key.removesuffix(PROGRAMMED): held[key] for key in held if key.endswith(PROGRAMMED)}
             names = ", ".join(held)
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, AttributeError, TypeError) as error:
+    except (OSError, ValueError, EOFError, MemoryError, zipfile.BadZipFile, AttributeError, TypeError) as error:
         step = "Write the file with AnalogModel.to_npz, and replace its conductances by those measured."
         raise InputError(f"conductances, {file}", reason_of(error), allowed, step) from error
     if not found:

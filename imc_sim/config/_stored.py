@@ -7,9 +7,11 @@ states size and digest of NAME itself.
 
 from __future__ import annotations
 
+import io
 import lzma
 from pathlib import Path
 
+from imc_sim._compressed import decompressed
 from imc_sim._errors import CheckpointError
 from imc_sim._files import read_file
 
@@ -31,18 +33,21 @@ def read_stored(path: Path, most: int = -1) -> bytes:
 
     Args:
         path: A result of `stored_file`.
-        most: Number of bytes after which decompression stops; -1: no limit.
+        most: Number of bytes after which decompression stops; -1: those to which a file may decompress.
 
     Raises:
         CheckpointError: The compressed form is damaged.
+        InputError: With `most` -1, it decompresses to more bytes.
     """
     content = read_file(path)
     if not path.name.endswith(SHUFFLED):
         return content
-    decompressor = lzma.LZMADecompressor(lzma.FORMAT_XZ)
     try:
-        planes = decompressor.decompress(content, max_length=most)
-    except lzma.LZMAError as error:
+        if most < 0:
+            planes = decompressed(io.BytesIO(content), "xz", str(path))
+        else:
+            planes = lzma.LZMADecompressor(lzma.FORMAT_XZ).decompress(content, max_length=most)
+    except (lzma.LZMAError, EOFError) as error:
         step = "Use an undamaged copy, or train the model again."
         raise CheckpointError(str(path), f"content that does not decompress ({error})", "an xz stream", step) from error
     joined = bytearray(len(planes))

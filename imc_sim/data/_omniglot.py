@@ -100,7 +100,7 @@ def _decode(file: Path, size: int) -> NDArray[np.uint8]:
     try:
         with Image.open(regular(file)) as opened:
             image = opened.convert("L")
-    except (OSError, SyntaxError, ValueError) as error:
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise damaged(file, f"{file.stat().st_size} bytes ({error})", "a whole PNG") from error
     if image.size != (NATIVE, NATIVE):
         raise damaged(file, f"an image of {image.size}", f"an image of {(NATIVE, NATIVE)}")

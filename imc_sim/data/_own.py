@@ -17,8 +17,9 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from imc_sim._compressed import load_arrays
 from imc_sim._errors import InputError, MissingDataError, nearest, reason_of
-from imc_sim._files import file_facts, regular
+from imc_sim._files import file_facts
 from imc_sim.config import FUNCTION, load_function, place_of_error, split_code, user_path
 from imc_sim.data._registry import choose_split
 from imc_sim.data._sets import LabelledImages
@@ -106,19 +107,21 @@ def _loaded(name: str, split: str, _state: object) -> LabelledImages:
 def _readable(path: Path) -> Iterator[None]:
     try:
         yield
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+    except InputError:
+        raise
+    except (ValueError, OSError, EOFError, MemoryError, zipfile.BadZipFile) as error:
         step = "Write it with numpy.save or numpy.savez, without objects."
         raise InputError(str(path), reason_of(error)[:120], "arrays of numbers", step) from error
 
 
 def _read(path: Path) -> NDArray[Any]:
     with _readable(path):
-        return np.load(regular(path), allow_pickle=False)
+        return load_arrays(path)
 
 
 def _of_npz(path: Path, split: str, of_split: bool) -> tuple[NDArray[Any], NDArray[Any]]:
     """Return the arrays of a split: train_images and train_labels, or images and labels of a file of one split."""
-    with _readable(path), np.load(regular(path), allow_pickle=False) as file:
+    with _readable(path), load_arrays(path) as file:
         known: Mapping[str, Any] = file
         keys = [f"{split}_images", f"{split}_labels"]
         if keys[0] not in known and (split == "test" or of_split):

@@ -5,16 +5,15 @@ A row is [1 + H * W * channels], channels last; the label is the class index.
 
 from __future__ import annotations
 
-import bz2
-import gzip
 import zlib
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from imc_sim._compressed import decompressed
 from imc_sim._errors import InputError
-from imc_sim._files import regular
+from imc_sim._files import open_regular, regular
 
 Rows = NDArray[np.uint8]
 _CIFAR_RECORD = 3073
@@ -27,10 +26,9 @@ def damaged(path: Path, got: object, allowed: str) -> InputError:
 
 def _inflate(path: Path) -> bytes:
     """The content of a .gz or .bz2 file."""
-    opener = gzip.open if path.suffix == ".gz" else bz2.open
     try:
-        with opener(regular(path), "rb") as file:
-            return file.read()
+        with open_regular(path) as file:
+            return decompressed(file, path.suffix[1:], str(path))
     except (OSError, EOFError, zlib.error) as error:
         raise damaged(path, f"{path.stat().st_size} bytes ({error})", f"a whole {path.suffix[1:]} file") from error
 

@@ -17,8 +17,9 @@ from scipy.special import ndtr
 from torch import Tensor
 
 from imc_sim._arguments import checked
+from imc_sim._compressed import load_arrays
 from imc_sim._errors import InputError, reason_of
-from imc_sim._files import file_sha256, regular
+from imc_sim._files import file_sha256
 from imc_sim.device._measured import between_levels
 from imc_sim.device._programming import Programming
 
@@ -180,7 +181,7 @@ def read_map(path: str | os.PathLike[str]) -> ArrayMap:
     except OSError as error:
         step = "Put the file there, or fix the path."
         raise InputError(where, error.strerror or reason_of(error), f"an .npz file with {_ALLOWED}", step) from error
-    except (ValueError, EOFError, zipfile.BadZipFile, AttributeError, TypeError) as error:
+    except (ValueError, EOFError, MemoryError, zipfile.BadZipFile, AttributeError, TypeError) as error:
         if isinstance(error, InputError):
             raise InputError(where, error.got, error.allowed, error.next_step) from None
         step = "Write it with numpy.savez."
@@ -190,7 +191,7 @@ def read_map(path: str | os.PathLike[str]) -> ArrayMap:
 @functools.lru_cache(maxsize=4)
 def _read(path: Path, sha256: str) -> ArrayMap:
     """Return the checked map in a file of this digest."""
-    with np.load(regular(path), allow_pickle=False) as held:
+    with load_arrays(path) as held:
         if not isinstance(held, np.lib.npyio.NpzFile):
             raise TypeError("a single array (.npy)")
         found, names = {kind: _siemens(held, kind) for kind in ("conductance", "target")}, list(held)

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from imc_sim._compressed import check_archive, check_matlab
 from imc_sim._errors import InputError
 from imc_sim._quantities import type_of
 
@@ -37,12 +38,14 @@ def frame_of(data: Any) -> Any:
 
 def binary_content(content: bytes, path: Path) -> Any:
     """Return the frame of an npy, npz or mat file, the text of a sheet of xlsx, or None for text."""
+    check_archive(io.BytesIO(content), str(path))
     if content.startswith((b"\x93NUMPY", b"PK")) and path.suffix.lower() not in (".xlsx", ".xlsm", ".ods"):
         found = np.load(io.BytesIO(content), allow_pickle=False)
         return frame_of(found if isinstance(found, np.ndarray) else dict(found))
     if content.startswith(b"MATLAB 5.0"):
         from scipy.io import loadmat
 
+        check_matlab(content, str(path))
         return frame_of({name: v for name, v in loadmat(io.BytesIO(content)).items() if not name.startswith("__")})
     if content.startswith((b"PK", b"\xd0\xcf\x11\xe0")):
         return _sheet(content, path)

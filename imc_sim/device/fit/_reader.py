@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import hashlib
 import io
 import re
@@ -16,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from imc_sim._arguments import checked
+from imc_sim._compressed import decompressed
 from imc_sim._errors import InputError, check_whole
 from imc_sim._files import read_file
 from imc_sim._quantities import number_of
@@ -132,7 +132,7 @@ def _read_file(path: Path, chosen: dict[str, str], skip: int) -> Table:
     source = ((path.name, hashlib.sha256(content).hexdigest()),)
     if content[:2] == b"\x1f\x8b":
         try:
-            content = gzip.decompress(content)
+            content = decompressed(io.BytesIO(content), "gz", str(path))
         except (EOFError, OSError, zlib.error) as error:
             raise InputError(str(path), "a damaged gzip file", "a whole one", "Use an undamaged copy.") from error
     frame = binary_content(content, path)

@@ -11,8 +11,8 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
+from imc_sim._compressed import load_arrays
 from imc_sim._errors import CheckpointError, InputError, reason_of
-from imc_sim._files import regular
 from imc_sim._tensors import check_finite, check_usual
 from imc_sim.nn.store._torch_file import read_checkpoint
 from imc_sim.nn.store._weights import read_tensors
@@ -78,9 +78,9 @@ def unpack_inputs(path: Path) -> Any:
 def _read(path: Path) -> Any:
     """Return what a file holds: an array or tensor, or a tuple or mapping of them."""
     if path.suffix == ".npy":
-        return np.load(regular(path), allow_pickle=False)
+        return load_arrays(path)
     if path.suffix == ".npz":
-        arrays = dict(np.load(regular(path), allow_pickle=False))
+        arrays = dict(load_arrays(path))
         numbered = [f"arr_{number}" for number in range(len(arrays))]
         if set(arrays) != set(numbered):
             return arrays

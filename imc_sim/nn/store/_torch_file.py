@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from imc_sim._compressed import check_archive
 from imc_sim._errors import CheckpointError, reason_of
 from imc_sim._file_kinds import kind_of_file
 from imc_sim._files import open_regular, read_file, regular
@@ -54,6 +55,8 @@ def read_checkpoint(path: Path) -> Any:
         return read_tensors(path)[0]
     if found.kind != "unknown":
         raise CheckpointError(str(path), found.text, _ALLOWED, found.step or _SAVE_AGAIN)
+    with open_regular(path) as file:
+        check_archive(file, str(path))
     try:
         with warnings.catch_warnings(), torch.serialization.safe_globals(_HARMLESS):
             warnings.simplefilter("ignore")  # torch warns about old file formats

@@ -1,0 +1,147 @@
+"""Read compressed files of users: what they decompress to is found, and bounded, before it takes memory."""
+
+from __future__ import annotations
+
+import bz2
+import contextlib
+import gzip
+import lzma
+import os
+import struct
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import IO, Any, cast
+
+from imc_sim._errors import InputError
+from imc_sim._files import open_regular, regular
+
+#: a file may decompress to so many bytes, or to so many times its own size
+MOST, RATIO = 2**32, 16
+#: bytes that are decompressed at a time
+_BLOCK = 2**20
+_OPENED: dict[str, Callable[[IO[bytes]], IO[bytes]]] = {
+    "gz": lambda file: cast("IO[bytes]", gzip.GzipFile(fileobj=file)),
+    "bz2": lambda file: cast("IO[bytes]", bz2.BZ2File(file)),
+    "xz": lambda file: cast("IO[bytes]", lzma.LZMAFile(file, format=lzma.FORMAT_XZ)),  # noqa: SIM115  the caller closes it
+}
+#: type of a compressed element of a MATLAB file
+_COMPRESSED = 15
+
+
+def most_bytes(packed: int) -> int:
+    """Return the bytes to which a file may decompress.
+
+    Args:
+        packed: its size in bytes.
+    """
+    return max(MOST, RATIO * packed)
+
+
+def check_unpacked(size: int, packed: int, where: str) -> None:
+    """Refuse a file that decompresses to too many bytes.
+
+    Args:
+        size: bytes to which it decompresses, or more than that many.
+        packed: its size in bytes.
+        where: names the file.
+
+    Raises:
+        InputError: they are more than `most_bytes`.
+    """
+    most = most_bytes(packed)
+    if size > most:
+        step = "Use an undamaged copy, split it, or store it uncompressed."
+        got = f"{packed:,} bytes that decompress to more than {most:,}"
+        raise InputError(where, got, f"{most:,} bytes or fewer", step)
+
+
+def decompressed(file: IO[bytes], kind: str, where: str) -> bytes:
+    """Return the content of a compressed file, after a pass that finds its size.
+
+    Args:
+        file: the open file.
+        kind: gz, bz2 or xz.
+        where: names the file.
+
+    Raises:
+        InputError: it decompresses to more than `most_bytes`.
+        OSError: it is damaged, as also EOFError, zlib.error and lzma.LZMAError say.
+    """
+    size, packed = 0, file.seek(0, os.SEEK_END)
+    file.seek(0)
+    with _OPENED[kind](file) as content:
+        while block := content.read(_BLOCK):
+            size += len(block)
+            check_unpacked(size, packed, where)
+        content.seek(0)
+        return content.read()
+
+
+def check_archive(file: IO[bytes], where: str) -> None:
+    """Refuse a zip archive, such as an .npz file or a workbook, that decompresses to too many bytes.
+
+    Args:
+        file: the open file; another one than an archive is not checked.
+        where: names the file.
+
+    Raises:
+        InputError: its members decompress to more than `most_bytes`.
+    """
+    size, packed = 0, file.seek(0, os.SEEK_END)
+    file.seek(0)
+    with (
+        contextlib.suppress(zipfile.BadZipFile, OSError, ValueError, NotImplementedError),
+        zipfile.ZipFile(file) as archive,
+    ):
+        size = sum(member.file_size for member in archive.infolist())  # no member yields more
+    file.seek(0)
+    check_unpacked(size, packed, where)
+
+
+def check_matlab(content: bytes, where: str) -> None:
+    """Refuse a MATLAB file of version 5 that decompresses to too many bytes.
+
+    Args:
+        content: the file.
+        where: names the file.
+
+    Raises:
+        InputError: its elements decompress to more than `most_bytes`.
+    """
+    size = 0
+    for block in _matlab_blocks(content):
+        size += len(block)
+        check_unpacked(size, len(content), where)
+
+
+def _matlab_blocks(content: bytes) -> Iterator[bytes]:
+    """Yield what the compressed elements of a MATLAB file decompress to, a block at a time."""
+    place, order = 128, ">" if content[126:128] == b"MI" else "<"
+    while place + 8 <= len(content):
+        kind, length = struct.unpack_from(f"{order}II", content, place)
+        place += 8
+        unpacker, rest = zlib.decompressobj(), content[place : place + length] if kind == _COMPRESSED else b""
+        with contextlib.suppress(zlib.error):  # its reader says what is damaged
+            while rest and not unpacker.eof:
+                yield unpacker.decompress(rest, _BLOCK)
+                rest = unpacker.unconsumed_tail
+        place += length
+
+
+def load_arrays(path: Path) -> Any:
+    """Return what `numpy.load` returns for an .npy or .npz file, without pickles.
+
+    Args:
+        path: the file.
+
+    Raises:
+        InputError: it decompresses to more than `most_bytes`.
+        ValueError: it is damaged or holds objects; see also `numpy.load`.
+    """
+    import numpy as np
+
+    with open_regular(path) as file:
+        check_archive(file, str(path))
+    return np.load(regular(path), allow_pickle=False)
