@@ -114,7 +114,9 @@ class AnalogModel(nn.Module):
     def _given(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Arguments:
         """Return checked arguments of a forward pass."""
         if self.sites is not None:
-            return Arguments.of(args, kwargs).checked()
+            given = Arguments.of(args, kwargs).checked()
+            self.sites.check(given)
+            return given
         x = checked_images(self.network, *args, **kwargs)
         return Arguments((x,), {}, len(x))
 

@@ -8,7 +8,8 @@ from typing import Any, final
 import torch
 from torch import Tensor, nn
 
-from imc_sim._errors import InputError
+from imc_sim._errors import InputError, reason_of
+from imc_sim._memory import is_out_of_memory
 from imc_sim.analog._instead import instead
 from imc_sim.analog._site_products import SiteCall, equal_weights, finished, product
 from imc_sim.sites import Arguments, Call, ProductMode, Products, joined
@@ -27,12 +28,15 @@ class SiteNetwork(nn.Module):
         calls: of one pass.
         products: what the probe found.
         shared: holds digital products of one chip for the next ones; None for one chip.
+        form: of the arguments that the probe saw, see `Arguments.form`.
     """
 
     def __init__(
-        self, network: nn.Module, calls: Sequence[SiteCall], products: Products, shared: dict[int, Any] | None
-    ) -> None:
+        self, network: nn.Module, calls: Sequence[SiteCall], products: Products, shared: dict[int, Any] | None,
+        form: str = "",
+    ) -> None:  # fmt: skip
         super().__init__()
+        self._form, self._taken = form, {form}
         self._shared = shared
         self.network, self._calls, self.outputs, self._split = network, list(calls), products.outputs, products.split
         self.layers = nn.ModuleList(layer for call in calls for layer in call.layers)
@@ -41,6 +45,27 @@ class SiteNetwork(nn.Module):
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         return self.run(Arguments.of(args, kwargs))
+
+    def check(self, given: Arguments) -> None:
+        """Check that the network takes arguments of other shapes than the probe saw, before they go to chips.
+
+        Args:
+            given: arguments of the network.
+
+        Raises:
+            InputError: it does not.
+        """
+        if given.form in self._taken:
+            return
+        try:
+            with torch.no_grad():
+                given.run(self.network)
+        except (RuntimeError, TypeError, ValueError, IndexError) as error:
+            if isinstance(error, InputError) or is_out_of_memory(error):
+                raise
+            got, step = f"{given.form} ({reason_of(error)})", "Give inputs like those of the mapping."
+            raise InputError("inputs", got, f"{self._form}, as in the mapping", step) from error
+        self._taken.add(given.form)
 
     def run(self, given: Arguments) -> Any:
         """Return the output for some arguments.

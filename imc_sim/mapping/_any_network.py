@@ -36,10 +36,12 @@ class Probe:
     Attributes:
         network: Copy of the network as the passes of the probe left it.
         products: The products.
+        form: Shapes of the inputs.
     """
 
     def __init__(self, model: nn.Module, inputs: Any) -> None:
         given = Arguments.given(inputs)
+        self.form = given.form
         self._model, self._content = model, content_of(model)
         check_watchable(model)
         self.network = own_copy(model).eval()
@@ -113,7 +115,7 @@ def map_products(probe: Probe, chip: Chip, numbers: range, seed: int, limit: int
     check_on_chip(report, memory=chip.policy.memory == "crossbar")
     shared = context.shared if len(numbers) > 1 else None
     network = on_chip_of(own_copy(probe.network), chip)
-    found = SiteNetwork(network, [calls[place] for place in products.order], products, shared)
+    found = SiteNetwork(network, [calls[place] for place in products.order], products, shared, probe.form)
     return AnalogModel(found, analog, numbers, context, report, block, seed)
 
 

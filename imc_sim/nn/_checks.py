@@ -27,9 +27,9 @@ def check_counts(**counts: int) -> None:
 def check_size(images: Tensor, channels_in: int, size: int) -> None:
     """Raise unless images are [batch, channels_in, size, size]."""
     if images.shape[1:] != (channels_in, size, size):
-        got, allowed = (" x ".join(map(str, shape)) for shape in (images.shape[1:], (channels_in, size, size)))
         step = f"Set task.size: {size}, or arch.args.size and arch.args.channels_in."
-        raise InputError("images", f"{got} (channels, pixels)", allowed, step)
+        allowed = f"[batch, {channels_in}, {size}, {size}] (channels, pixels)"
+        raise InputError("images", f"shape {tuple(images.shape)}", allowed, step)
 
 
 def scaled(counts: tuple[int, ...], width: float, least: int = 1) -> list[int]:

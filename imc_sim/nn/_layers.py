@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from imc_sim._arguments import checked
+from imc_sim._errors import InputError
 from imc_sim.nn._product_layer import Policy, ProductLayer, WeightKind
 from imc_sim.nn._weight_kinds import WEIGHT_KINDS
 from imc_sim.nn.rotation import annealed
@@ -54,6 +55,11 @@ class Conv2d(_PolicyLayer):
         self.weight = nn.Parameter(torch.empty(channels_out, channels_in, kernel, kernel).uniform_(-bound, bound))
         self.kind.attach(self, self.weight.detach().abs().mean((1, 2, 3)).reshape(-1, 1, 1))
 
+    def check_inputs(self, x: Tensor) -> None:
+        channels, least = self.weight.shape[1], self.kernel - 2 * self.padding
+        if x.ndim != 4 or x.shape[1] != channels or min(x.shape[2:]) < least:
+            raise _other_shape(x, f"[batch, {channels}, height, width] of {max(1, least)} x {max(1, least)} or more")
+
     def product(self, a: Tensor, w: Tensor) -> Tensor:
         stride = self.stride
         if self.kernel == 1 and self.padding == 0 and stride > 1 and a.shape[1] < _REGISTER:
@@ -88,11 +94,21 @@ class Linear(_PolicyLayer):
         self.weight = nn.Parameter(torch.empty(outputs, inputs).uniform_(-bound, bound))
         self.kind.attach(self, self.weight.detach().abs().mean())
 
+    def check_inputs(self, x: Tensor) -> None:
+        if x.ndim < 2 or x.shape[-1] != self.weight.shape[1]:
+            raise _other_shape(x, f"[batch, {self.weight.shape[1]}]")
+
     def product(self, a: Tensor, w: Tensor) -> Tensor:
         return F.linear(a, w)
 
     def per_output(self, values: Tensor) -> Tensor:
         return values
+
+
+def _other_shape(x: Tensor, allowed: str) -> InputError:
+    """Return the error for inputs of another shape than a layer takes."""
+    step = "Give images of the shape that the network takes."
+    return InputError("inputs of a layer", f"shape {tuple(x.shape)}", allowed, step)
 
 
 def product_layers(network: nn.Module) -> list[ProductLayer]:

@@ -198,7 +198,18 @@ class ProductLayer(nn.Module, abc.ABC):
         Args:
             x: Inputs [batch, …].
         """
+        self.check_inputs(x)
         return self.kind.operand(x)
+
+    def check_inputs(self, x: Tensor) -> None:
+        """Check the shape of inputs.
+
+        Args:
+            x: Inputs [batch, …].
+
+        Raises:
+            InputError: The layer takes inputs of another shape.
+        """
 
     def weight_operand(self) -> Tensor:
         """Return the weight operand, which cells store: +-1, integers of 8 bits (int8) or the weights (float)."""

@@ -125,6 +125,14 @@ class Arguments:
             return cls.of((inputs,) if isinstance(inputs, Tensor) else inputs, {})
         raise InputError("inputs", type_of(inputs), _ALLOWED, "Give some real inputs of the network.")
 
+    @property
+    def form(self) -> str:
+        """Return names and shapes of the tensors of the arguments, as text."""
+        named = {**{str(place): value for place, value in enumerate(self.args)}, **self.kwargs}
+        shapes = {name: [leaf.shape[1:] for leaf in leaves(v) if isinstance(leaf, Tensor)] for name, v in named.items()}
+        texts = {name: " and ".join(f"[{', '.join(map(str, ('batch', *s)))}]" for s in v) for name, v in shapes.items()}
+        return texts["0"] if list(texts) == ["0"] else ", ".join(f"{name}: {text}" for name, text in texts.items())
+
     def checked(self) -> Self:
         """Return the arguments if their tensors hold real numbers.
 

@@ -114,8 +114,15 @@ def test_a_layer_alone_is_used_as_before_a_pass() -> None:
     assert before.shape == (2, 5, 1, 4)
     analog(x[:, 0])
     assert torch.equal(layer(x), before)
-    with pytest.raises(RuntimeError):
+    with pytest.raises(InputError, match=r"got \[batch, 7\] \(mat1 .*; allowed: \[batch, 6\], as in the mapping"):
         analog.on_chip(1, torch.randn(5, 7))
+
+    def fail(*_: Any) -> None:
+        raise RuntimeError("odd")
+
+    analog.get_submodule("network.network").register_forward_hook(fail)
+    with pytest.raises(RuntimeError, match="odd"):
+        analog.on_chip(1, x[:, 0])
     assert torch.equal(layer(x), before)
 
 

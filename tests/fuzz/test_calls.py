@@ -15,6 +15,7 @@ import imc_sim as imc
 from imc_sim import InputError, data, device, evaluate, study, train
 from imc_sim._rng import Stream
 from imc_sim.cost import macro_cost
+from imc_sim.nn import Linear
 from tests.fuzz.harness import examine_all, limits
 
 SEEDS: list[Any] = [-1, 1.5, "1", None, True, float("nan"), float("inf"), -(10**30), np.int64(-3), [0], torch.ones(2)]
@@ -41,6 +42,13 @@ def _memory(keys: Any = None, labels: Any = None, queries: Any = None, **setting
     memory = imc.AssociativeMemory(CHIP, **{"dim": 4, **settings})
     memory.write(torch.ones(2, 4) if keys is None else keys, torch.arange(2) if labels is None else labels)
     return memory.similarity(torch.ones(1, 4) if queries is None else queries)
+
+
+@torch.no_grad()
+def _signed(layer: torch.nn.Linear) -> torch.nn.Linear:
+    """Return a layer with weights of +-1."""
+    layer.weight.sign_()
+    return layer
 
 
 CHIP = imc.load_chip("rram_hfo2_1t1r")
@@ -88,6 +96,24 @@ CALLS: dict[str, tuple[Callable[..., object], dict[str, list[Any]]]] = {
         lambda **bad: imc.map_model(torch.nn.Linear(4, 3), CHIP, inputs=torch.randn(9, 4), **bad),
         {"seed": SEEDS, "chips": CHIPS, "memory_limit_bytes": [*COUNTS, "2 GB"], "engine": ["x", 5],
          "conductances": [5, float("nan"), range(10**9), torch.ones(2), "none.npz"]},
+    ),
+    "AnalogModel": (
+        lambda **bad: CONTROLLER(**bad),
+        {"x": [None, "a", torch.ones(4), torch.ones(2, 5), torch.ones(1, 32, 32), torch.ones(1, 3, 32, 32),
+               torch.ones(1, 1, 64, 64), torch.ones(1, 1, 5, 32)]},
+    ),
+    "AnalogModel of layers": (
+        lambda **bad: LAYERS(**bad), {"x": [torch.ones(8), torch.ones(2, 5), torch.ones(2, 1, 6), torch.ones(2, 1)]},
+    ),
+    "AnalogModel of any network": (
+        lambda **bad: ANY(**bad),
+        {"input": [torch.ones(2, 5), torch.ones(2, 1, 3), torch.ones(2)], "other": [torch.ones(2, 8)]},
+    ),
+    "AnalogModel.on_chip": (lambda x: CONTROLLER.on_chip(0, x), {"x": [torch.ones(2, 5), torch.ones(1, 1, 64, 64)]}),
+    "AnalogModel.calibrate": (lambda x: CONTROLLER.calibrate(x), {"x": [torch.ones(2, 5), torch.ones(1, 1, 64, 64)]}),
+    "a network of images": (lambda x: IMAGES(x), {"x": [torch.ones(1, 784), torch.ones(1, 3, 28, 28)]}),
+    "last_hidden": (
+        lambda images: evaluate.last_hidden(IMAGES, images), {"images": [torch.ones(1, 3), torch.ones(1, 3, 28, 28)]},
     ),
     "Chip.replace": (
         lambda **bad: CHIP.replace(**{"path": "device.programming.sigma", "value": 0.1, **bad}),
@@ -244,6 +270,10 @@ CALLS: dict[str, tuple[Callable[..., object], dict[str, list[Any]]]] = {
     ),
 }  # fmt: skip
 COSTED = imc.load_chip("rram_neurram_core")
+CONTROLLER = imc.map_model(imc.load_model(MODEL), CHIP)
+IMAGES = imc.load_model("bnn_mnist")
+LAYERS = imc.map_model(torch.nn.Sequential(Linear(8, 4, "xnor"), Linear(4, 3, "xnor")).eval(), CHIP)
+ANY = imc.map_model(_signed(torch.nn.Linear(8, 4)), CHIP, inputs=2 * torch.eye(8)[:2] - 1)
 CROSSBAR = imc.Crossbar.program(WEIGHTS, CHIP, chips=2)
 POOL = data.load_pool("glyphs", "test")
 FOLDER = Path()

@@ -261,6 +261,9 @@ def _last_side(channels: Sequence[int], kernels: Sequence[int], size: int) -> in
 
 def _centred(x: Tensor, side: int) -> Tensor:
     """Return images [batch, channels, h, w] in the middle of side x side zeros."""
+    if x.ndim != 4:
+        allowed = f"[batch, channels, height, width] of up to {side} x {side} pixels"
+        raise InputError("images", f"shape {tuple(x.shape)}", allowed, "Give images of that shape.")
     height, width = x.shape[2:]
     if max(height, width) > side:
         step = f"Set arch.args.size: {max(height, width)}."
