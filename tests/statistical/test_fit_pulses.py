@@ -9,6 +9,7 @@ import torch
 from imc_sim import InputError
 from imc_sim.device import VTEAM, PulsedProgramming, PulseResponse
 from imc_sim.device.fit import Table, fit
+from imc_sim.device.fit._pulses import fit_pulses
 from tests.statistical.coverage import check_coverage
 from tests.statistical.trains import vteam_trains
 
@@ -36,8 +37,9 @@ def trains(seed: int, devices: int = 20, pulses: int = 64) -> Table:
     })  # fmt: skip
 
 
-def test_intervals_of_pulse_trains_hold_the_truth_in_95_percent() -> None:
-    """200 groups of devices."""
+def test_intervals_of_pulse_trains_hold_the_truth_in_95_percent(monkeypatch: pytest.MonkeyPatch) -> None:
+    """200 groups of devices; the error on pulses left out, most of a fit's time, has no interval."""
+    monkeypatch.setitem(fit_pulses.__globals__, "_left_out", lambda _: 0.0)
     hits = []
     for seed in range(200):
         rows = {row["quantity"]: row for row in fit(trains(seed), "pulses").part.rows}

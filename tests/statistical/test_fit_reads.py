@@ -63,7 +63,7 @@ def test_intervals_of_i_v_curves_hold_the_truth_in_95_percent() -> None:
         "HRS resistance at 0.2 V, median": 100.0, "LRS resistance at 0.2 V, median": 1e-3 / 3e-4,
         "HRS a of sinh(a V)": 2.5, "LRS a of sinh(a V)": 2.5, "set voltage": 1.2, "reset voltage": -1.3,
     }  # fmt: skip
-    share = covered([fit(curves(seed), "iv").part.rows for seed in range(200)], truth)
+    share = covered([fit(curves(seed), "iv", CHIP).part.rows for seed in range(200)], truth)
     check_coverage(share)
 
 

@@ -32,6 +32,8 @@ from imc_sim.device.fit._reader import Table
 _LEAST, _PARTS = 64, 40
 #: distance of two levels in standard deviations within them, and rise of the likelihood per reading, that make a trap
 _APART, _EVIDENCE = 3.0, 0.02
+#: relative change from round to round at which a fit of a spectrum ends
+_SETTLED = 1e-12
 
 
 class _Trap(NamedTuple):
@@ -136,31 +138,41 @@ def _two_levels(x: Floats, rounds: int = 30) -> _Trap | None:
     sigma = float(x.std())
     if sigma == 0.0:
         return None
-    best, levels = -math.inf, (0.0, 0.0, sigma, 0.5)
-    for cut in (0.1, 0.5, 0.9):  # levels may be occupied unequally
-        below = x <= np.quantile(x, cut)
-        if below.all():
-            continue
-        low, high, share = float(x[below].mean()), float(x[~below].mean()), float(below.mean())
-        width = max(float(np.sqrt((below * (x - low) ** 2 + ~below * (x - high) ** 2).mean())), 1e-3 * sigma)
-        likelihood = -math.inf
-        for _ in range(rounds):
-            a = share * np.exp(-0.5 * ((x - low) / width) ** 2)
-            b = (1.0 - share) * np.exp(-0.5 * ((x - high) / width) ** 2)
-            p = a / np.maximum(a + b, 1e-300)
-            share = float(np.clip(p.mean(), 1e-6, 1.0 - 1e-6))
-            low, high = float((p * x).sum() / p.sum()), float(((1 - p) * x).sum() / (1 - p).sum())
-            likelihood = float(np.log(np.maximum(a + b, 1e-300) / width).mean())
-            width = max(float(np.sqrt((p * (x - low) ** 2 + (1 - p) * (x - high) ** 2).mean())), 1e-3 * sigma)
-        if likelihood > best:
-            best, levels = likelihood, (low, high, width, share)
-    low, high, width, share = levels
+    below = x <= np.quantile(x, [[0.1], [0.5], [0.9]])  # levels may be occupied unequally
+    below = below[~below.all(1)]
+    if not len(below):
+        return None
+    share = below.mean(1)[:, None]
+    low, high = _mean(below, x), _mean(~below, x)
+    width = _width(below, x, low, high, sigma)
+    likelihood = np.empty(0)
+    for _ in range(rounds):
+        a = share * np.exp(-0.5 * ((x - low) / width) ** 2)
+        b = (1.0 - share) * np.exp(-0.5 * ((x - high) / width) ** 2)
+        p = a / np.maximum(a + b, 1e-300)
+        share = p.mean(1)[:, None].clip(1e-6, 1.0 - 1e-6)
+        low, high = _mean(p, x), _mean(1.0 - p, x)
+        likelihood = np.log(np.maximum(a + b, 1e-300) / width).mean(1)
+        width = _width(p, x, low, high, sigma)
+    best = int(likelihood.argmax())
+    low, high, width, share = (float(each[best, 0]) for each in (low, high, width, share))
     one = -0.5 - math.log(sigma)
-    if high - low < _APART * width or not 0.01 < share < 0.99 or best - one < _EVIDENCE + 10.0 / len(x):
+    if high - low < _APART * width or not 0.01 < share < 0.99 or likelihood[best] - one < _EVIDENCE + 10.0 / len(x):
         return None
     below = x < (low + high) / 2.0
     jumps = np.abs(np.diff(x))[below[1:] != below[:-1]]  # drift passes the middle slowly
     return _Trap(high - low, share, below) if len(jumps) > 1 and jumps.mean() > (high - low) / 2.0 else None
+
+
+def _mean(share: NDArray[Any], x: Floats) -> Floats:
+    """Return the means [starts, 1] of readings [n] weighted by shares [starts, n]."""
+    return (share * x).sum(1, keepdims=True) / share.sum(1, keepdims=True)
+
+
+def _width(share: NDArray[Any], x: Floats, low: Floats, high: Floats, sigma: float) -> Floats:
+    """Return the standard deviation [starts, 1] of both laws, of which the lower one has these shares."""
+    variance = (share * (x - low) ** 2 + (1.0 - share) * (x - high) ** 2).mean(1, keepdims=True)
+    return np.maximum(np.sqrt(variance), 1e-3 * sigma)
 
 
 def _parts(traces: Sequence[_Trace]) -> list[Floats]:
@@ -192,7 +204,10 @@ def _white_and_flicker(f: Floats, S: Floats, parts: int) -> tuple[float, float]:
             keep = 1 if solved[0] < 0.0 else 0
             alone = float((S * (f if keep else 1.0)).mean())
             solved = np.array([0.0, alone]) if keep else np.array([alone, 0.0])
+        settled = abs(solved[0] - white) <= _SETTLED * white and abs(solved[1] - flicker) <= _SETTLED * flicker
         white, flicker = float(solved[0]), float(solved[1])
+        if settled:
+            break
     return white, flicker
 
 
