@@ -260,7 +260,7 @@ def record_trains() -> dict[str, Any]:
     up, down = [made["up"]], [made["down"]._replace(volts=1.0)]
     rows, cell, std, words = _pulses._pulse_response("here", up, down, 2e-7)
     found["one device"] = [rows, cell, std, words]
-    many = [up[0]._replace(A=4.0 + k, B=6e-5 - 1e-6 * k, device=k) for k in range(3)]
+    many = [up[0]._replace(A=4.0 + k, B=6e-5 - 1e-6 * k, start=2e-6 + 1e-7 * k, device=k) for k in range(3)]
     found["three devices"] = list(_pulses._pulse_response("here", many, down, 2e-7))
     found["refused"] = [
         tried(_pulses._pulse_response, "here", [*up, up[0]._replace(volts=1.5)], down, 1e-6),

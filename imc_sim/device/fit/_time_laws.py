@@ -66,6 +66,7 @@ def drift_estimates(series: Sequence[Series], _near: Floats | None = None) -> Fl
         x, y = np.log(each.at[late]), np.log(each.G[:, late])
         centred = x - x.mean()
         nu = -(y @ centred) / (centred @ centred)
+        nu[np.abs(nu) < 1e-12] = 0.0  # rounding
         rest = y - y.mean(1, keepdims=True) + nu[:, None] * centred
         scatter = float(np.square(rest).sum() / len(rest) / max(len(x) - 2, 1)) / float(centred @ centred)
         variance = float(nu.var(ddof=1)) - (scatter if len(x) > 2 else 0.0) if len(nu) > 1 else 0.0
@@ -151,7 +152,8 @@ def _rising_line(x: Floats, y: Floats) -> tuple[float, float]:
     slope, start = np.polyfit(x, y, 1, w=1.0 / np.maximum(y, 1e-3 * y.max() + 1e-300))
     if start < 1e-9 * y.max():
         return 0.0, float(x @ y / (x @ x))
-    return (float(y.mean()), 0.0) if slope < 0.0 else (float(start), float(slope))
+    flat = slope * x.max() < 1e-9 * y.max()  # falling, or rounding
+    return (float(y.mean()), 0.0) if flat else (float(start), float(slope))
 
 
 def _relaxation_settings(series: Sequence[Series], found: Floats) -> dict[str, Any]:
