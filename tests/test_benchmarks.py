@@ -38,6 +38,7 @@ def test_growth_measures_every_axis(repository: Path, tmp_path: Path) -> None:
         rows = list(csv.DictReader(file))
     assert [row["axis"] for row in rows] == ["images", "chips", "width", "rows", "bits", "r_ohm"]
     assert all(float(row["ratio"]) > 0.0 for row in rows)
+    assert [row["axis"] for row in rows if row["peak_mib"] and float(row["peak_mib"]) > 0.0] == ["images", "r_ohm"]
     assert (tmp_path / "performance_growth.png").stat().st_size > 10_000
 
 
