@@ -20,15 +20,16 @@ def checked_images(module: nn.Module, x: Tensor) -> Tensor:
 
     Raises:
         InputError: NaN and infinite values, tensors that are not dense real numbers, and images of another shape than
-            the network states by its `channels_in` and `size`.
+            a network of this package states by its `channels_in` and `size`.
     """
     weight = next((w for w in module.parameters() if w.is_floating_point()), None)
     if isinstance(x, Tensor) and x.is_meta and weight is not None and weight.is_meta:
         return x  # only shapes are computed
     x = real_values(x, "images")
-    channels, size = (getattr(module, name, None) for name in ("channels_in", "size"))
-    if isinstance(channels, int) and isinstance(size, int):
-        check_size(x, channels, size)
+    if type(module).__module__.startswith(f"{__package__}."):  # other networks may call something else `size`
+        channels, size = (getattr(module, name, None) for name in ("channels_in", "size"))
+        if isinstance(channels, int) and isinstance(size, int):
+            check_size(x, channels, size)
     return x if weight is None else x.to(weight.dtype)
 
 

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
+import imc_sim as imc
 import imc_sim.array
 import imc_sim.device
 import imc_sim.nn as own
@@ -412,3 +413,16 @@ def test_every_digit_of_a_digest_counts_and_empty_keys_are_left_out(tmp_path: Pa
 @pytest.mark.parametrize(("size", "pooled"), [(32, (2, 3, 5)), (64, (1, 2, 3, 5)), (72, (2, 3, 5))])
 def test_images_of_64_pixels_are_pooled_once_more(size: int, pooled: tuple[int, ...]) -> None:
     assert BitNet(scale=1 / 64, size=size, classes=2).pooled == pooled
+
+
+def test_size_and_channels_of_a_network_of_the_user_say_nothing_about_its_images() -> None:
+    class Own(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.channels_in, self.size, self.fc = 1, 2, Linear(4, 3, "xnor")
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.fc(x.flatten(1))
+
+    analog, x = imc.map_model(Own().eval(), "ideal"), torch.randn(2, 4, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(analog(x), analog(x.reshape(2, 1, 2, 2)))
