@@ -115,16 +115,21 @@ class AnalogModel(nn.Module):
         """Return checked arguments of a forward pass."""
         if self.sites is not None:
             given = Arguments.of(args, kwargs).checked()
-            self.sites.check(given)
+            self.sites.check(given if self._mixes_samples else given.split(self.batch or given.batch)[0])
             return given
         x = checked_images(self.network, *args, **kwargs)
         return Arguments((x,), {}, len(x))
+
+    @property
+    def _mixes_samples(self) -> bool:
+        """Tell whether an output of a sample may depend on other samples, in a network of any modules."""
+        return self.sites is not None and set(self.sites.outputs or [None]) != {Samples()}
 
     def _parts(self, given: Arguments) -> Sequence[Arguments]:
         """Return the arguments in parts of at most `batch` samples."""
         if self.batch is None or given.batch <= self.batch:
             return [given]
-        if self.sites is not None and set(self.sites.outputs or [None]) != {Samples()}:
+        if self._mixes_samples:
             step = "Set batch to None."
             raise InputError("batch", str(self.batch), "None for a network that mixes the samples of a batch", step)
         return given.split(self.batch)

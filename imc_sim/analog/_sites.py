@@ -47,20 +47,20 @@ class SiteNetwork(nn.Module):
         return self.run(Arguments.of(args, kwargs))
 
     def check(self, given: Arguments) -> None:
-        """Check that the network takes arguments of other shapes than the probe saw, before they go to chips.
+        """Check that the network takes arguments of these shapes, by a digital pass for shapes that are new.
 
         Args:
             given: arguments of the network.
 
         Raises:
-            InputError: it does not.
+            InputError: the network fails on them.
         """
         if given.form in self._taken:
             return
         try:
             with torch.no_grad():
                 given.run(self.network)
-        except (RuntimeError, TypeError, ValueError, IndexError) as error:
+        except (RuntimeError, TypeError, ValueError, IndexError, AssertionError) as error:
             if isinstance(error, InputError) or is_out_of_memory(error):
                 raise
             got, step = f"{given.form} ({reason_of(error)})", "Give inputs like those of the mapping."

@@ -126,6 +126,23 @@ def test_a_layer_alone_is_used_as_before_a_pass() -> None:
     assert torch.equal(layer(x), before)
 
 
+def test_inputs_of_another_shape_are_tried_a_batch_at_a_time() -> None:
+    def run(x: Tensor, w: Tensor) -> Tensor:
+        assert x.shape[1] in (6, 7), f"{x.shape[1]} columns"
+        seen.append(len(x))
+        return F.linear(x[:, :6], w)
+
+    seen = list[int]()
+    x = torch.randn(5, 7, generator=torch.Generator().manual_seed(0))
+    analog = imc.map_model(Function(run, signs(4, 6)), FLOAT, inputs=x[:, :6])
+    analog.batch = 2
+    seen.clear()
+    assert torch.equal(analog(x), analog(x[:, :6]))
+    assert seen == [2, *[2, 2, 1] * 2]
+    with pytest.raises(InputError, match=r"got \[batch, 8\] \(8 columns\); allowed: \[batch, 6\]"):
+        analog(torch.randn(5, 8))
+
+
 # -- samples, chips and outputs ----------------------------------------------------------------------------------
 
 
