@@ -1,4 +1,4 @@
-"""Read compressed files of users: what they decompress to is found, and bounded, before it takes memory."""
+"""Read compressed files of users, whose decompressed size is checked before it takes memory."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from typing import IO, Any, cast
 from imc_sim._errors import InputError
 from imc_sim._files import open_regular, regular
 
-#: a file may decompress to so many bytes, or to so many times its own size
+#: largest decompressed size of a file: so many bytes, or so many times its own size if that is more
 MOST, RATIO = 2**32, 16
 #: bytes that are decompressed at a time
 _BLOCK = 2**20
@@ -31,7 +31,7 @@ _COMPRESSED = 15
 
 
 def most_bytes(packed: int) -> int:
-    """Return the bytes to which a file may decompress.
+    """Return the largest number of bytes to which a file may decompress.
 
     Args:
         packed: its size in bytes.
@@ -43,9 +43,9 @@ def check_unpacked(size: int, packed: int, where: str) -> None:
     """Refuse a file that decompresses to too many bytes.
 
     Args:
-        size: bytes to which it decompresses, or more than that many.
+        size: number of bytes to which it decompresses, or of those until now.
         packed: its size in bytes.
-        where: names the file.
+        where: name of the file in errors.
 
     Raises:
         InputError: they are more than `most_bytes`.
@@ -63,11 +63,11 @@ def decompressed(file: IO[bytes], kind: str, where: str) -> bytes:
     Args:
         file: the open file.
         kind: gz, bz2 or xz.
-        where: names the file.
+        where: name of the file in errors.
 
     Raises:
         InputError: it decompresses to more than `most_bytes`.
-        OSError: it is damaged, as also EOFError, zlib.error and lzma.LZMAError say.
+        OSError, EOFError, zlib.error, lzma.LZMAError: it is damaged.
     """
     size, packed = 0, file.seek(0, os.SEEK_END)
     file.seek(0)
@@ -83,8 +83,8 @@ def check_archive(file: IO[bytes], where: str) -> None:
     """Refuse a zip archive, such as an .npz file or a workbook, that decompresses to too many bytes.
 
     Args:
-        file: the open file; another one than an archive is not checked.
-        where: names the file.
+        file: the open file; a file that is no archive passes.
+        where: name of the file in errors.
 
     Raises:
         InputError: its members decompress to more than `most_bytes`.
@@ -104,8 +104,8 @@ def check_matlab(content: bytes, where: str) -> None:
     """Refuse a MATLAB file of version 5 that decompresses to too many bytes.
 
     Args:
-        content: the file.
-        where: names the file.
+        content: bytes of the file.
+        where: name of the file in errors.
 
     Raises:
         InputError: its elements decompress to more than `most_bytes`.
@@ -117,7 +117,7 @@ def check_matlab(content: bytes, where: str) -> None:
 
 
 def _matlab_blocks(content: bytes) -> Iterator[bytes]:
-    """Yield what the compressed elements of a MATLAB file decompress to, a block at a time."""
+    """Yield the decompressed bytes of the compressed elements of a MATLAB file, a block at a time."""
     place, order = 128, ">" if content[126:128] == b"MI" else "<"
     while place + 8 <= len(content):
         kind, length = struct.unpack_from(f"{order}II", content, place)

@@ -73,7 +73,7 @@ def read_conductances(path: str | os.PathLike[str]) -> dict[str, NDArray[Any]]:
         The arrays by the name of the layer; their shapes and values are checked when they are mapped.
 
     Raises:
-        InputError: the file is missing, no .npz file, or has no such arrays.
+        InputError: the file is missing, no .npz file, decompresses to too many bytes, or has no such arrays.
     """
     file = user_path(path, "conductances")
     allowed = f"an .npz file with arrays LAYER{PROGRAMMED}"
@@ -81,6 +81,8 @@ def read_conductances(path: str | os.PathLike[str]) -> dict[str, NDArray[Any]]:
         with load_arrays(file) as held:
             found = {key.removesuffix(PROGRAMMED): held[key] for key in held if key.endswith(PROGRAMMED)}
             names = ", ".join(held)
+    except InputError:
+        raise
     except (OSError, ValueError, EOFError, MemoryError, zipfile.BadZipFile, AttributeError, TypeError) as error:
         step = "Write the file with AnalogModel.to_npz, and replace its conductances by those measured."
         raise InputError(f"conductances, {file}", reason_of(error), allowed, step) from error
