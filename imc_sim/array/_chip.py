@@ -231,7 +231,7 @@ class Chip(Spec):
 
 
 def known_settings(chip: Chip) -> dict[str, Any]:
-    """Return all settings of a chip, for which `load_chip` returns this chip in a block of `reading_once`.
+    """Return all settings of a chip; within a block of `reading_once`, `load_chip` returns this chip for them.
 
     Args:
         chip: the chip.

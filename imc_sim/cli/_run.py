@@ -163,7 +163,7 @@ def _pages(results: Results) -> tuple[Path, Path, str]:
 
     figure = next((results.folder / f"{kind}.png" for kind in figures_of(results)), results.folder)
     found = Conclusion.of(results)
-    return figure, write_report(results, True, found), found.text
+    return figure, write_report(results, figures=True, concluded=found), found.text
 
 
 def comparison_rows(results: Results) -> list[dict[str, str]]:

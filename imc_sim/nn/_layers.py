@@ -96,7 +96,7 @@ class Linear(_PolicyLayer):
 
     def check_inputs(self, x: Tensor) -> None:
         if x.ndim < 2 or x.shape[-1] != self.weight.shape[1]:
-            raise _other_shape(x, f"[batch, {self.weight.shape[1]}]")
+            raise _other_shape(x, f"[batch, …, {self.weight.shape[1]}]")
 
     def product(self, a: Tensor, w: Tensor) -> Tensor:
         return F.linear(a, w)

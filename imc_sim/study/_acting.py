@@ -100,6 +100,7 @@ def _chip_of(point: Point) -> dict[str, Any]:
 
 
 def _without_prose(acting: dict[str, Any]) -> dict[str, Any]:
+    """Return settings of a chip without those that describe or price it."""
     return {key: value for key, value in acting.items() if key not in PROSE or key == "engine"}
 
 
