@@ -58,7 +58,7 @@ def check_unpacked(size: int, packed: int, where: str) -> None:
 
 
 def decompressed(file: IO[bytes], kind: str, where: str) -> bytes:
-    """Return the content of a compressed file, after a pass that finds its size.
+    """Return the content of a compressed file; one of more than `RATIO` times its size is first counted, then read.
 
     Args:
         file: the open file.
@@ -69,12 +69,18 @@ def decompressed(file: IO[bytes], kind: str, where: str) -> bytes:
         InputError: it decompresses to more than `most_bytes`.
         OSError, EOFError, zlib.error, lzma.LZMAError: it is damaged.
     """
-    size, packed = 0, file.seek(0, os.SEEK_END)
+    size, packed, kept = 0, file.seek(0, os.SEEK_END), list[bytes]()
     file.seek(0)
     with _OPENED[kind](file) as content:
         while block := content.read(_BLOCK):
             size += len(block)
             check_unpacked(size, packed, where)
+            if size <= RATIO * packed:
+                kept.append(block)
+            else:
+                kept.clear()
+        if size <= RATIO * packed:
+            return b"".join(kept)
         content.seek(0)
         return content.read()
 

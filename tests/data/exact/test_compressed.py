@@ -106,7 +106,10 @@ def test_a_file_may_decompress_to_many_times_its_size_and_any_file_to_the_bound(
     with pytest.raises(InputError, match="x: got 63 bytes that decompress to more than 1,008; allowed: 1,008 b"):
         _compressed.check_unpacked(1009, 63, "x")
     random = np.random.default_rng(0).bytes(4000)
-    for kind, packed in (("gz", gzip.compress(random)), ("bz2", bz2.compress(random)), ("xz", lzma.compress(random))):
-        (tmp_path / kind).write_bytes(packed)
-        with (tmp_path / kind).open("rb") as file:
-            assert _compressed.decompressed(file, kind, "x") == random
+    monkeypatch.setattr(_compressed, "_BLOCK", 2**10)
+    for content, most in ((random, 1000), (bytes(40000), 40000), (b"", 0)):
+        monkeypatch.setattr(_compressed, "MOST", most)
+        for kind, compress in (("gz", gzip.compress), ("bz2", bz2.compress), ("xz", lzma.compress)):
+            (tmp_path / kind).write_bytes(compress(content))
+            with (tmp_path / kind).open("rb") as file:
+                assert _compressed.decompressed(file, kind, "x") == content
