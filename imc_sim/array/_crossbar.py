@@ -54,7 +54,8 @@ class Crossbar:
         driven: DrivenRows | None = None,
     ) -> None:  # fmt: skip
         self.plan, self.chips, self.layer = plan, chips, address.layer
-        self.addresses = [address._replace(chip=number) for number in chips]
+        seed, layer, _, epoch = address
+        self.addresses = [Address(seed, layer, number, epoch) for number in chips]  # a million in a second
         self.chip, self.encoding, self.placement = plan.chip, plan.encoding, plan.placement
         self.driven_rows = driven
         self._unit_inputs, self._device, self._reads = unit_inputs, device, 0
