@@ -194,7 +194,9 @@ def check_images(model: str, task: dict[str, Any]) -> None:
         with torch.no_grad():
             outputs = network(images)
     except (RuntimeError, InputError) as error:
-        got = f"images of {' x '.join(map(str, images.shape[1:]))} for model {model!r} ({reason_of(error)})"
+        known = isinstance(error, InputError) and error.where == "images"  # it says the same
+        reason = "" if known else f" ({reason_of(error)})"
+        got = f"images of {' x '.join(map(str, images.shape[1:]))} for model {model!r}{reason}"
         size = getattr(session.model(model), "size", None)
         allowed = f"{size} pixels a side" if isinstance(size, int) else "the size and channels that the model takes"
         step = "Leave task.size out for the size of the model's card, or choose another data set or model."

@@ -210,10 +210,10 @@ def _check_numbers(numbers: list[int]) -> None:
 
 @contextlib.contextmanager
 def _images_named(model: str, task: Counted) -> Iterator[None]:
-    """Replace an error of torch about images that the network does not take by one that names their size."""
+    """Replace an error about images that the network does not take by one that names the model and their size."""
     try:
         yield
-    except RuntimeError:
+    except (RuntimeError, InputError):
         from imc_sim.evaluate._checks import check_images
 
         check_images(model, task.to_dict())

@@ -30,6 +30,7 @@ from imc_sim.cli._own_network import renamed_pairs
 from imc_sim.cli._run import _finish, comparison_rows, table_rows
 from imc_sim.cli._status import _line
 from imc_sim.plotting._comparison import COLUMNS
+from imc_sim.report import Conclusion
 from imc_sim.study import Results, Status
 
 
@@ -323,10 +324,13 @@ def test_a_run_ends_with_figure_report_and_answer(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("imc_sim.plotting.figures_of", lambda _: {"a": None, "b": None})
-    monkeypatch.setattr("imc_sim.report.write_report", lambda results, figures: results.folder / f"report{figures}")
-    monkeypatch.setattr("imc_sim.report.conclusion", lambda _: "It holds.")
+    monkeypatch.setattr("imc_sim.report.Conclusion.of", lambda _: Conclusion("It holds.", []))
+    monkeypatch.setattr(
+        "imc_sim.report.write_report",
+        lambda results, figures, concluded: results.folder / f"report{figures}{concluded.text}",
+    )
     _finish(results_of(), Path("f"))
-    assert capsys.readouterr().out.splitlines()[-2:] == ["figure f/a.png, report f/reportTrue", "It holds."]
+    assert capsys.readouterr().out.splitlines()[-2:] == ["figure f/a.png, report f/reportTrueIt holds.", "It holds."]
     empty = results_of(rows={"i": {"state": "failed", "error": "odd\nmore"}})
     empty = Results(Path("f"), empty.study, DataFrame(TABLE).iloc[:0], {}, 3, "", rows=empty.rows)
     with pytest.raises(typer.Exit) as stopped:
@@ -422,10 +426,10 @@ def test_options_without_meaning_are_refused(words: str, text: str, here: Path, 
 
 def test_every_folder_of_a_report_has_its_page(monkeypatch: pytest.MonkeyPatch, run: Callable, here: Path) -> None:
     monkeypatch.setattr("imc_sim.study.Results.load", lambda folder: folder)
-    monkeypatch.setattr("imc_sim.report.write_report", lambda folder: folder / "report.html")
-    monkeypatch.setattr("imc_sim.report.conclusion", lambda folder: f"of {folder}")
+    monkeypatch.setattr("imc_sim.report.Conclusion.of", lambda folder: Conclusion(f"of {folder}", []))
+    monkeypatch.setattr("imc_sim.report.write_report", lambda folder, concluded: folder / f"{concluded.text}.html")
     ran = run("report", "a", "b", "--quiet")
-    assert ran.out.splitlines() == ["a/report.html", "of a", "b/report.html", "of b"]
+    assert ran.out.splitlines() == ["a/of a.html", "of a", "b/of b.html", "of b"]
     monkeypatch.setattr("imc_sim.study.combine", lambda *_: [])
     monkeypatch.setattr("imc_sim.study.has_parquet", lambda: False)
     for form, stated in (("csv", False), ("all", True)):

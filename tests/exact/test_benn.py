@@ -178,7 +178,7 @@ def test_bad_arguments_are_refused() -> None:
     ):  # fmt: skip
         with pytest.raises(InputError, match=message):
             BinaryNin(**bad)
-    with pytest.raises(InputError, match="got 3 x 9 x 9 .*; allowed: 3 x 12 x 12"):
+    with pytest.raises(InputError, match=r"got shape \(1, 3, 9, 9\); allowed: \[batch, 3, 12, 12\]"):
         small()(images(1, 9))
 
 

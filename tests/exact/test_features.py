@@ -113,7 +113,7 @@ def test_the_network_is_blocks_a_mean_and_a_layer() -> None:
 def test_impossible_networks_are_refused(args: dict[str, Any], match: str) -> None:
     with pytest.raises(InputError, match=match):
         ConvNet(**args)
-    with pytest.raises(InputError, match="8 x 8"):
+    with pytest.raises(InputError, match=r"allowed: \[batch, 1, 8, 8\]"):
         ConvNet(**ARGS)(torch.zeros(1, 1, 9, 9))
 
 

@@ -86,5 +86,5 @@ def test_a_baseline_acts_and_reinforce_reaches_the_first_block(tmp_path: Path) -
 def test_a_recipe_may_take_images_of_another_size(tmp_path: Path) -> None:
     model = Conv4(layout="relation", width=4, size=32)
     EpisodicTrainer(model, RECIPE.model_copy(update={"size": 32}), tmp_path / "a").run()
-    with pytest.raises(InputError, match="28 x 28"):
+    with pytest.raises(InputError, match="1, 28, 28"):
         EpisodicTrainer(model, RECIPE.model_copy(update={"size": 28}), tmp_path / "b").run()
