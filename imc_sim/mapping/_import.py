@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shlex
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -184,9 +185,14 @@ def _use_signed_maximum(module: nn.Module, notes: list[str]) -> None:
             got, step = f"no positive weight in {name!r}", "Check that the checkpoint is a trained one."
             raise CheckpointError("signed maximum", got, "a positive largest weight", step)
         with torch.no_grad():
-            low = int(layer.weight_operand().min())
+            low = float(layer.weight_operand().min())
+        if not math.isfinite(low):
+            low, high = float(layer.weight.min()), float(layer.weight.max())
+            got = f"weights from {low:.3g} to {high:.3g} in {name!r}"
+            step = "Check that the checkpoint is a trained one."
+            raise CheckpointError("signed maximum", got, "a largest weight that is not that much smaller", step)
         if low < -128:
-            notes.append(f"{name}: integers down to {low}, as the scale is the signed maximum (original's rule)")
+            notes.append(f"{name}: integers down to {low:.0f}, as the scale is the signed maximum (original's rule)")
 
 
 def _write(source: Path, folder: Path, arch: str, args: dict[str, Any], module: nn.Module, inputs: Any) -> ModelCard:

@@ -129,14 +129,14 @@ def model(folder: Path) -> Path:
 
 def _model_with(model: Path, folder: Path, content: bytes, card: str | None = None) -> Path:
     """Write a model folder with other weights, whose digest the card states, or with another card."""
-    shutil.copytree(model, folder / "m", dirs_exist_ok=True)
-    (folder / "m" / "weights.safetensors").write_bytes(content)
+    shutil.copytree(model, folder / "damaged", dirs_exist_ok=True)
+    (folder / "damaged" / "weights.safetensors").write_bytes(content)
     if card is None:
         data = yaml.safe_load((model / "model.yaml").read_text(encoding="utf-8"))
         facts = {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}
         card = yaml.safe_dump({**data, "weights": {**data["weights"], **facts}})
-    write(folder / "m" / "model.yaml", card)
-    return folder / "m"
+    write(folder / "damaged" / "model.yaml", card)
+    return folder / "damaged"
 
 
 def test_a_bad_header_of_weights_is_one_error(model: Path, folder: Path) -> None:
@@ -176,7 +176,8 @@ def test_a_bad_card_of_weights_is_one_error(model: Path, folder: Path) -> None:
         text = with_hole(card, change[0], "HOLE").replace("HOLE", change[1], 1)
         return check(load_model, _model_with(model, folder, raw, text), False)
 
-    spots = [("arch", "args", "bias_init"), ("arch", "args", "width"), ("weights", "sha256")]
+    spots = [("arch", "args", "bias_init"), ("arch", "args", "width"), ("arch", "args", "kind"),
+             ("weights", "sha256")]  # fmt: skip
     examine_all("weights, card, known faults", [(spot, bad) for spot in spots for bad in NASTY], broken)
     examine("weights, card", 10, st.tuples(st.sampled_from(list(places(card))), st.sampled_from(NASTY)), broken)
 
@@ -204,7 +205,8 @@ def test_a_bad_checkpoint_is_one_error(model: Path, folder: Path) -> None:
 
     values = st.tuples(st.sampled_from([*state, "x", 1, ""]), st.sampled_from(CHECKPOINTS), st.booleans())
     huge = {"fc1.weight": torch.full_like(state["fc1.weight"], 1e36).index_fill_(1, torch.tensor([0]), -1e36)}
-    examine_all("checkpoints, known faults", [("x", {**state, **huge}, True)], broken)
+    tiny = {"fc1.weight": torch.full_like(state["fc1.weight"], 1e-38).index_fill_(1, torch.tensor([0]), -1e3)}
+    examine_all("checkpoints, known faults", [("x", {**state, **each}, True) for each in (huge, tiny)], broken)
     examine("checkpoints", 10, st.one_of(values, flips), broken)
 
 

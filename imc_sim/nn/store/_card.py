@@ -12,7 +12,7 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from imc_sim._arguments import checked
-from imc_sim._errors import CheckpointError, nearest
+from imc_sim._errors import CheckpointError, InputError, nearest
 from imc_sim._files import write_folder
 from imc_sim._typing import PathLike
 from imc_sim.config import (
@@ -169,7 +169,14 @@ def build_model(card: ModelCard, folder: Path) -> nn.Module:
     with card.origin.first(*places).naming(where):
         if is_code(card.arch.name) or is_code(str(card.arch.args.get("arch"))):
             check_trusted(folder, f"{where}, arch")
-        return build_arch(card.arch.name, card.arch.args, folder, where=f"{where}, arch")
+        try:
+            return build_arch(card.arch.name, card.arch.args, folder, where=f"{where}, arch")
+        except InputError as error:
+            if is_code(card.arch.name) or error.where.startswith(where):
+                raise
+            place = error.where if error.where.startswith("arch.") else f"arch.args, {error.where}"
+            parts = error.got, error.allowed, error.next_step
+            raise type(error)(f"{where}, {place}", *parts) from error.__cause__
 
 
 @checked
