@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any, cast
 
-from imc_sim._errors import InputError
+from imc_sim._errors import InputError, reason_of
 from imc_sim._files import open_regular, regular
 
 #: largest decompressed size of a file: so many bytes, or so many times its own size if that is more
@@ -26,6 +26,8 @@ _OPENED: dict[str, Callable[[IO[bytes]], IO[bytes]]] = {
     "bz2": lambda file: cast("IO[bytes]", bz2.BZ2File(file)),
     "xz": lambda file: cast("IO[bytes]", lzma.LZMAFile(file, format=lzma.FORMAT_XZ)),  # noqa: SIM115  the caller closes it
 }
+#: how members of zip archives may be compressed
+_METHODS = {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA}
 #: type of a compressed element of a MATLAB file
 _COMPRESSED = 15
 
@@ -86,24 +88,34 @@ def decompressed(file: IO[bytes], kind: str, where: str) -> bytes:
 
 
 def check_archive(file: IO[bytes], where: str) -> None:
-    """Refuse a zip archive, such as an .npz file or a workbook, that decompresses to too many bytes.
+    """Refuse a zip archive, such as an .npz file or a workbook, that Python cannot read or that is too large.
 
     Args:
         file: the open file; a file that is no archive passes.
         where: name of the file in errors.
 
     Raises:
-        InputError: its members decompress to more than `most_bytes`.
+        InputError: its members decompress to more than `most_bytes`, are encrypted or compressed by another method, or
+            the archive needs a later version of zip.
     """
-    size, packed = 0, file.seek(0, os.SEEK_END)
+    members, reason, packed = list[zipfile.ZipInfo](), "", file.seek(0, os.SEEK_END)
     file.seek(0)
-    with (
-        contextlib.suppress(zipfile.BadZipFile, OSError, ValueError, NotImplementedError),
-        zipfile.ZipFile(file) as archive,
-    ):
-        size = sum(member.file_size for member in archive.infolist())  # no member yields more
+    try:
+        with zipfile.ZipFile(file) as archive:
+            members = archive.infolist()
+    except RuntimeError as error:
+        reason = reason_of(error)
+    except (zipfile.BadZipFile, OSError, ValueError):
+        pass  # its reader says what is damaged
     file.seek(0)
-    check_unpacked(size, packed, where)
+    if any(member.flag_bits & 1 for member in members):
+        reason = "encrypted members"
+    elif unknown := {member.compress_type for member in members} - _METHODS:
+        reason = f"compression method {min(unknown)}"
+    if reason:
+        allowed = "a zip archive without encryption, stored or compressed by deflate, bzip2 or LZMA"
+        raise InputError(where, reason, allowed, "Write the file again with another program.")
+    check_unpacked(sum(member.file_size for member in members), packed, where)  # no member yields more
 
 
 def check_matlab(content: bytes, where: str) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from imc_sim._compressed import check_archive, check_matlab
-from imc_sim._errors import InputError
+from imc_sim._errors import InputError, reason_of
 from imc_sim._quantities import type_of
 
 
@@ -64,8 +64,10 @@ def _sheet(content: bytes, path: Path) -> str:
     except ImportError:
         step = "pip install imc-sim[xlsx], or save the sheet as CSV."
         raise InputError(str(path), "a workbook", "a workbook where openpyxl is installed", step) from None
-    except (ValueError, zipfile.BadZipFile) as error:
-        raise InputError(str(path), str(error), "a workbook of a spreadsheet", "Save the sheet as CSV.") from error
+    except (ValueError, KeyError, zipfile.BadZipFile) as error:  # KeyError: an archive without a workbook
+        raise InputError(
+            str(path), reason_of(error), "a workbook of a spreadsheet", "Save the sheet as CSV."
+        ) from error
 
 
 def decoded(content: bytes, path: Path) -> str:

@@ -154,10 +154,12 @@ def _two_levels(x: Floats, rounds: int = 30) -> _Trap | None:
         low, high = _mean(p, x), _mean(1.0 - p, x)
         likelihood = np.log(np.maximum(a + b, 1e-300) / width).mean(1)
         width = _width(p, x, low, high, sigma)
-    best = int(likelihood.argmax())
+    best = int(np.nan_to_num(likelihood, nan=-np.inf).argmax())  # a start may empty one of its levels
     low, high, width, share = (float(each[best, 0]) for each in (low, high, width, share))
     one = -0.5 - math.log(sigma)
-    if high - low < _APART * width or not 0.01 < share < 0.99 or likelihood[best] - one < _EVIDENCE + 10.0 / len(x):
+    if not (
+        likelihood[best] - one >= _EVIDENCE + 10.0 / len(x) and high - low >= _APART * width and 0.01 < share < 0.99
+    ):
         return None
     below = x < (low + high) / 2.0
     jumps = np.abs(np.diff(x))[below[1:] != below[:-1]]  # drift passes the middle slowly

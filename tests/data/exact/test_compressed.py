@@ -113,3 +113,25 @@ def test_a_file_may_decompress_to_many_times_its_size_and_any_file_to_the_bound(
             (tmp_path / kind).write_bytes(compress(content))
             with (tmp_path / kind).open("rb") as file:
                 assert _compressed.decompressed(file, kind, "x") == content
+
+
+#: reason of the refusal -> place in the directory of a zip archive, and what is written there
+UNREADABLE = {"zip file version 20.0": (6, 200), "encrypted members": (8, 1), "compression method 99": (10, 99)}
+
+
+@pytest.mark.parametrize("reason", UNREADABLE)
+@pytest.mark.parametrize("read", [read_table, read_conductances])
+def test_an_archive_that_python_cannot_read_is_one_error(read: Any, reason: str, tmp_path: Path) -> None:
+    path, (place, value) = tmp_path / "t.npz", UNREADABLE[reason]
+    np.savez(path, G=np.ones(3))
+    content = bytearray(path.read_bytes())
+    content[content.index(b"PK\x01\x02") + place] = value
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=rf"t\.npz: got {reason}; allowed: a zip archive without encryption"):
+        read(path)
+
+
+def test_an_archive_without_a_workbook_is_no_workbook(tmp_path: Path) -> None:
+    zipped(tmp_path / "t.xlsx", "other.xml")
+    with pytest.raises(InputError, match=r"t\.xlsx: got .*; allowed: a workbook of a spreadsheet"):
+        read_table(tmp_path / "t.xlsx")
