@@ -26,7 +26,7 @@ SETS = {
     "best": {},
     "avx2": {
         "ONEDNN_MAX_CPU_ISA": "AVX2", "MKL_ENABLE_INSTRUCTIONS": "AVX2", "ATEN_CPU_CAPABILITY": "avx2",
-        "NUMBA_CPU_NAME": "generic",
+        "NUMBA_CPU_NAME": "haswell", "NUMBA_CPU_FEATURES": "+avx2,+fma",
     },
 }  # fmt: skip
 #: oneDNN at AVX2 aborts some backward convolutions on processors with AVX-512, and on two threads one of 1 x 1 never

@@ -2,6 +2,8 @@
 
 import copy
 from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -492,14 +494,38 @@ def test_programming_is_the_same_without_numba(
 
 
 @needs_kernel
-@pytest.mark.parametrize(("features", "allowed"), [(None, True), ("", False), ("+avx2,+avx512f", False)])
+@pytest.mark.parametrize(
+    ("features", "allowed"), [(None, True), ("", False), ("+avx2,+avx512f", False), ("+avx2,+fma", True)]
+)
 def test_the_kernel_is_left_out_where_numba_may_not_use_its_instructions(
     features: str | None, allowed: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """NUMBA_CPU_NAME=generic sets no features; LLVM would abort the process at VPDPBUSD."""
+    """NUMBA_CPU_NAME=generic sets no features; LLVM would abort the process at VPDPBUSD or VPMADDUBSW."""
     from numba.core import config
 
-    from imc_sim.array._compiled._kernel import supported
+    from imc_sim.array._compiled._byte_products import supported
 
     monkeypatch.setattr(config, "CPU_FEATURES", features)
     assert supported() is allowed
+
+
+@needs_kernel
+@pytest.mark.parametrize(("top", "inputs"), [(1, 2000), (1, 63 * 4), (1, 63 * 4 + 1), (127, 500)])
+@pytest.mark.parametrize("weight", [127, -127, 384, -32639, 126 * 256 + 128])
+def test_sums_of_the_largest_numbers_are_those_of_whole_numbers(
+    top: int, inputs: int, weight: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No sum of 16 bits ends at its limit: largest inputs and words of weights, -128 in the lower word included."""
+    assert inputs * abs(weight) * top < 2**31
+    w = torch.full((70, inputs), float(weight))
+    w[1], w[2, ::2] = -weight, 0.0
+    x = torch.full((13, inputs), float(top))
+    x[1], x[2, ::3] = -top, 0.0
+    programmed: Any = SimpleNamespace(linear=[w], square=None, unit=1.0)
+    packed, found = _product.Packed.of(programmed, inputs), Rows(x).as_bytes(False)
+    assert packed is not None
+    assert found is not None
+    monkeypatch.setattr(_product, "_EXACT", 2**31)
+    y = _product.multiply(packed, found, None, 1.0, None)
+    assert y is not None
+    assert torch.equal(y, (x.double() @ w.T.double()).float())

@@ -1,10 +1,10 @@
 """The compiled product: bytes of inputs times 8-bit words of weights, with read noise and ADC in the same pass.
 
 Numba compiles it at the first use and keeps it on disk. The innermost block is written in LLVM instructions, because
-compilers do not choose VPDPBUSD, which multiplies 64 bytes and adds them into 16 integers, for a loop in Python. Where
-the processor has a matrix unit (AMX), the same sums come from there (`_tiles`). Only `_product` imports this module,
-where numba is installed and the processor has the instructions. Numba checks only the date of this file: delete the
-compiled code after a change of `_philox`, `_thread_pool` or `_tiles`.
+compilers do not choose those that multiply bytes (`_byte_products`) for a loop in Python. Where the processor has a
+matrix unit (AMX), the same sums come from there (`_tiles`). Only `_product` imports this module, where numba is
+installed and the processor has the instructions. Numba checks only the date of this file: delete the compiled code
+after a change of `_byte_products`, `_philox`, `_thread_pool` or `_tiles`.
 
 Reference for the blocking: Goto and van de Geijn, Anatomy of high-performance matrix multiplication, ACM TOMS 34, 2008.
 """
@@ -14,7 +14,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import llvmlite.binding
 import numpy as np
 from llvmlite import ir
 from numba import njit, types
@@ -22,48 +21,39 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
-from imc_sim._jit import has_features, kept_njit
+from imc_sim._jit import kept_njit
 from imc_sim._philox import WORDS, fill, outermost, tail
 from imc_sim._thread_pool import in_thread_pool
-from imc_sim.array._compiled import COLUMNS, _tiles
+from imc_sim.array._compiled import COLUMNS, _byte_products, _tiles
+from imc_sim.array._compiled._byte_products import ROWS
 
-#: vectors of one block of COLUMNS columns, whose sums use 24 of 32 registers; inputs and weights use the rest
-ROWS = 6
 #: vectors that are multiplied with one tile before the next: their results fit a first-level cache
 _BAND = 8 * ROWS
 #: bytes of a tile's inputs up to which the matrix unit's copies of a band fit a second-level cache
 WIDEST = 2**14
+#: vectors of a block that are converted together: all, or what 16 narrow registers hold
+_FINISHED = ROWS if _byte_products.VNNI else 1
 #: modes of a block: add sums, ADC codes or converted values
 SUM, CODES, VALUES = 0, 1, 2
 
 _LANES = 16
 _VECTORS = COLUMNS // _LANES
-_BYTE, _WORD, _LONG, _FLOAT = ir.IntType(8), ir.IntType(32), ir.IntType(64), ir.FloatType()
-_INTS, _FLOATS, _BYTES = (ir.VectorType(t, n) for t, n in ((_WORD, _LANES), (_FLOAT, _LANES), (_BYTE, 4 * _LANES)))
-#: type of the instruction's arguments in this version of LLVM
-_OPERANDS = _BYTES if llvmlite.binding.llvm_version_info >= (22, 0, 0) else _INTS
-
+_WORD, _LONG, _FLOAT = ir.IntType(32), ir.IntType(64), ir.FloatType()
+_INTS, _FLOATS = (ir.VectorType(t, _LANES) for t in (_WORD, _FLOAT))
 
 #: arguments of a block, in their order
 _ARGUMENTS = (
     "out", "pitch", "x", "rows", "offsets", "groups", "weights", "words", "sums", "shift", "scale", "low", "high",
-    "step", "base", "mode", "normal", "std", "whole",
+    "step", "base", "mode", "normal", "std", "whole", "narrow",
 )  # fmt: skip
-
-
-def supported() -> bool:
-    """Check that the processor has the instructions of the block and that numba compiles for them."""
-    return has_features(("avx512f", "avx512bw", "avx512vl", "avx512vnni"))
 
 
 class _Block:
     """Write the instructions of one block: `ROWS` vectors by `COLUMNS` columns of one tile."""
 
     def __init__(self, builder: Any, arguments: Any) -> None:
-        self.builder, module = builder, builder.module
+        self.builder = builder
         self.of = dict(zip(_ARGUMENTS, arguments, strict=True))
-        dot = ir.FunctionType(_INTS, [_INTS, _OPERANDS, _OPERANDS])
-        self.dot = cgutils.get_or_insert_function(module, dot, "llvm.x86.avx512.vpdpbusd.512")
         self.unary, self.ternary = ir.FunctionType(_FLOATS, [_FLOATS]), ir.FunctionType(_FLOATS, [_FLOATS] * 3)
         self.places = [(r, v) for r in range(ROWS) for v in range(_VECTORS)]
 
@@ -91,44 +81,22 @@ class _Block:
                     upper = b.shl(b.load(held[r, v]), ir.Constant(_INTS, [8] * _LANES))
                     b.store(b.add(upper, self.load(first, _INTS, _LONG(r * _VECTORS + v), 4)), held[r, v])
             with here:
-                self.compute(held)
+                starts = [b.add(self.of["x"], self.load(self.of["rows"], _LONG, _LONG(r), 8)) for r in range(ROWS)]
+                _byte_products.add(b, self.of, starts, held)
         return {place: b.load(held[place]) for place in self.places}
 
-    def compute(self, held: dict[tuple[int, int], Any]) -> None:
-        """Compute the whole-number sums of the block, by word and group of four inputs."""
-        b = self.builder
-        starts = [b.add(self.of["x"], self.load(self.of["rows"], _LONG, _LONG(r), 8)) for r in range(ROWS)]
-        with cgutils.for_range(b, self.of["words"]) as word:
-            for place in self.places:
-                b.store(b.shl(b.load(held[place]), ir.Constant(_INTS, [8] * _LANES)), held[place])
-            first = b.mul(word.index, self.of["groups"])
-            with cgutils.for_range(b, self.of["groups"]) as group:
-                self.multiply(held, starts, group.index, b.add(first, group.index))
-
-    def multiply(self, held: dict[tuple[int, int], Any], starts: list[Any], group: Any, line: Any) -> None:
-        """Add the products of four inputs of every vector with their weights in every column."""
-        b = self.builder
-        first = b.mul(line, _LONG(_VECTORS))
-        weights = [self.load(self.of["weights"], _OPERANDS, b.add(first, _LONG(v)), 1) for v in range(_VECTORS)]
-        offset = self.load(self.of["offsets"], _LONG, group, 8)
-        for r in range(ROWS):
-            four = b.load(b.inttoptr(b.add(starts[r], offset), _WORD.as_pointer()), align=1)
-            inputs = b.bitcast(self.broadcast(four, _INTS), _OPERANDS)
-            for v in range(_VECTORS):
-                b.store(b.call(self.dot, [b.load(held[r, v]), inputs, weights[v]]), held[r, v])
-
     def finish(self, sums: dict[tuple[int, int], Any]) -> None:
-        """Apply column offsets, noise, scale and ADC, and add to the results of earlier tiles."""
+        """Apply column offsets, noise, scale and ADC to some vectors, and add to the results of earlier tiles."""
         b = self.builder
         held = {}
-        for r, v in self.places:
-            whole = b.add(sums[r, v], self.load(self.of["sums"], _INTS, _LONG(v), 4))
+        for (r, v), whole in sums.items():
+            whole = b.add(whole, self.load(self.of["sums"], _INTS, _LONG(v), 4))
             held[r, v] = cgutils.alloca_once_value(b, b.sitofp(whole, _FLOATS))
         with b.if_then(b.icmp_signed("!=", self.of["normal"], _LONG(0))):
             self.disturb(held)
         scale, scaled = self.broadcast(self.of["scale"], _FLOATS), {}
-        for r, v in self.places:
-            u = b.fmul(b.load(held[r, v]), scale)
+        for (r, v), place in held.items():
+            u = b.fmul(b.load(place), scale)
             scaled[r, v] = b.fadd(u, self.load(self.of["shift"], _FLOATS, _LONG(v), 4))
         with b.if_else(b.icmp_signed("==", self.of["mode"], _LONG(SUM))) as (plain, converted):
             with plain:
@@ -145,11 +113,10 @@ class _Block:
         """Add normal numbers times the standard deviation of their column, rounded once, like torch's addcmul."""
         b = self.builder
         add = cgutils.get_or_insert_function(b.module, self.ternary, f"llvm.fma.v{_LANES}f32")
-        for v in range(_VECTORS):
-            std = self.load(self.of["std"], _FLOATS, _LONG(v), 4)
-            for r in range(ROWS):
-                normal = self.load(self.of["normal"], _FLOATS, _LONG(r * _VECTORS + v), 4)
-                b.store(b.call(add, [std, normal, b.load(held[r, v])]), held[r, v])
+        std = [self.load(self.of["std"], _FLOATS, _LONG(v), 4) for v in range(_VECTORS)]
+        for (r, v), place in held.items():
+            normal = self.load(self.of["normal"], _FLOATS, _LONG(r * _VECTORS + v), 4)
+            b.store(b.call(add, [std[v], normal, b.load(place)]), place)
 
     def code(self, u: Any) -> Any:
         b, module = self.builder, self.builder.module
@@ -174,17 +141,19 @@ class _Block:
 def _block(
     typing: Any, out: Any, pitch: Any, x: Any, rows: Any, offsets: Any, groups: Any, weights: Any, words: Any,
     sums: Any, shift: Any, scale: Any, low: Any, high: Any, step: Any, base: Any, mode: Any, normal: Any, std: Any,
-    whole: Any,
+    whole: Any, narrow: Any,
 ) -> tuple[Any, Callable[..., Any]]:  # fmt: skip
     """Emit one block; addresses and counts are int64, the rest float32. See `run`."""
     addresses, real = (types.int64,) * 10, (types.float32,) * 5
 
     def write(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         block = _Block(builder, arguments)
-        block.finish(block.sums())
+        sums = block.sums()
+        for first in range(0, ROWS, _FINISHED):
+            block.finish({(r, v): sums[r, v] for r, v in block.places if first <= r < first + _FINISHED})
         return context.get_dummy_value()
 
-    return types.void(*addresses, *real, *(types.int64,) * 4), write
+    return types.void(*addresses, *real, *(types.int64,) * 5), write
 
 
 @njit
@@ -240,7 +209,8 @@ def run(
     starts: NDArray[np.int64], sums: NDArray[np.int32], shift: NDArray[np.float32], scale: NDArray[np.float32],
     quantiser: NDArray[np.float32], last: NDArray[np.float32], pixels: tuple[int, int], pitches: tuple[int, int, int],
     mode: int, words: int, std: NDArray[np.float32], table: NDArray[np.float32], counter: NDArray[np.uint64],
-    keys: NDArray[np.uint64], reads: tuple[int, int], size: tuple[int, int], width: int, begin: int, end: int,
+    keys: NDArray[np.uint64], reads: tuple[int, int], size: tuple[int, int], width: int, narrow: int, begin: int,
+    end: int,
 ) -> None:  # fmt: skip
     """Compute vectors `begin` (a multiple of ROWS) to `end` of `out`.
 
@@ -252,7 +222,7 @@ def run(
     with equal ADCs the result is out * last[0] + last[1]. pixels: vectors of an image and of one of its lines. pitches:
     bytes from image to image, line to line, vector to vector. size: vectors and columns without padding. width: bytes
     of a tile's inputs in whole registers of the matrix unit, which reads as many groups behind the weights; 0 where it
-    is not used.
+    is not used. narrow: 1 if no byte of an input is more than 2, else 0.
 
     Read noise: std [tiles, columns] in units of the whole numbers; empty without noise. table [73,728] float32:
     quantiles of the normal law. counter [4], keys [tiles, 2] uint64: the streams, see `imc_sim._rng`. reads: vectors of
@@ -289,7 +259,7 @@ def run(
                         shift.ctypes.data + 4 * column, scale[t], quantiser[t, 0], quantiser[t, 1], quantiser[t, 2],
                         quantiser[t, 3], mode, normal.ctypes.data + 4 * (r - top) * COLUMNS if noisy else 0,
                         std.ctypes.data + 4 * column,
-                        whole.ctypes.data + 4 * COLUMNS * (r - top) if width else 0,
+                        whole.ctypes.data + 4 * COLUMNS * (r - top) if width else 0, narrow,
                     )  # fmt: skip
         if mode == CODES:
             for r in range(top, bottom):

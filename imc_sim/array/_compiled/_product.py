@@ -41,9 +41,9 @@ def why_not() -> str | None:
     """Return the reason why the compiled kernel cannot be used on this machine; None where it can."""
     if importlib.util.find_spec("numba") is None:
         return "numba is not installed: pip install 'imc-sim[fast]'"
-    from imc_sim.array._compiled import _kernel
+    from imc_sim.array._compiled import _byte_products
 
-    return None if _kernel.supported() else "the processor has no AVX-512 VNNI, or numba may not use it"
+    return None if _byte_products.supported() else "the processor has neither AVX2 nor AVX-512, or numba may not use it"
 
 
 def has_matrix_unit() -> bool:
@@ -55,7 +55,9 @@ def has_matrix_unit() -> bool:
 
 def kernel_name() -> str:
     """Return the name of the compiled kernel, which must be usable: that of its instructions."""
-    return "AMX" if has_matrix_unit() else "AVX-512 VNNI"
+    from imc_sim.array._compiled import _byte_products
+
+    return "AMX" if has_matrix_unit() else "AVX-512 VNNI" if _byte_products.VNNI else "AVX2"
 
 
 # -- inputs --------------------------------------------------------------------------------------------
@@ -359,7 +361,7 @@ def multiply(
     arguments = (
         inputs.data.numpy(), out.numpy(), packed.weights.numpy(), inputs.places(packed.firsts), packed.starts, sums,
         to.shift, to.scale, to.codes, to.last, inputs.pixels, inputs.pitches, to.mode, packed.words,
-        *_noise(packed, noise), (inputs.count, packed.columns), _width(packed),
+        *_noise(packed, noise), (inputs.count, packed.columns), _width(packed), int(inputs.offset == 1),
     )  # fmt: skip
     parallel_for(kernel.run, kernel.run_in_pool, arguments, count, _seconds(packed, count, noise), kernel.ROWS)
     return out[: inputs.count, : packed.columns]
