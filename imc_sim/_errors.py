@@ -70,6 +70,10 @@ class InsecureWarning(ImcSimWarning):
     """Others may run code as the user, such as through a scheduler without TLS."""
 
 
+class SlowPrecisionWarning(ImcSimWarning):
+    """The processor has no instructions for the precision of a recipe, and emulates it slowly."""
+
+
 class CheckpointError(InputError):
     """A weights file is damaged, unsafe, or of another architecture."""
 

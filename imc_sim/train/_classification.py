@@ -33,7 +33,7 @@ from imc_sim.train._checkpoint import (
     save_checkpoint,
     set_random_states,
 )
-from imc_sim.train._optimizer import optimizer_of, set_rate, update
+from imc_sim.train._optimizer import mixed_precision, optimizer_of, set_rate, update
 from imc_sim.train._recipe import ClassifierTraining, ViewTraining
 from imc_sim.train._score import ScoreFunction
 
@@ -258,7 +258,7 @@ class ClassificationTrainer:
         constrain_weights(self.model)
         images, labels = batch
         draw_neurons(self._neurons, Draws(self.recipe.seed, first=step * self.recipe.batch))
-        with torch.autocast(self.device, torch.bfloat16, enabled=self.recipe.precision == "bfloat16"):
+        with mixed_precision(self.device, self.recipe.precision):
             logits = self.model(images)
         losses = self._losses(logits.float(), labels)
         loss = self._score.added(losses, take_score(self._neurons))

@@ -16,7 +16,7 @@ from imc_sim.nn import anneal, improve_rotations
 from imc_sim.nn.neurons import Draws, draw_neurons, neurons_of, set_slope, take_score
 from imc_sim.nn.similarity import key_form, training_logits
 from imc_sim.train._checkpoint import Log, Progress, SaveTimer, begin, save_checkpoint
-from imc_sim.train._optimizer import optimizer_of, set_rate, update
+from imc_sim.train._optimizer import mixed_precision, optimizer_of, set_rate, update
 from imc_sim.train._recipe import EpisodicRecipe
 from imc_sim.train._score import ScoreFunction
 from imc_sim.train._variation import ChipNoise
@@ -93,7 +93,7 @@ class EpisodicTrainer:
             self._noise.draw(episode)
         images, labels = training_episode(self._pool, self.recipe, episode)
         draw_neurons(self._neurons, Draws(self.recipe.seed, first=episode * len(images)))
-        with torch.autocast(self.device, torch.bfloat16, enabled=self.recipe.precision == "bfloat16"):
+        with mixed_precision(self.device, self.recipe.precision):
             features = self.model(images.to(self.device))
         loss = episode_loss(features.float(), labels.to(self.device), self.recipe)
         loss = self._score.added(loss, take_score(self._neurons))

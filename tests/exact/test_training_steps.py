@@ -8,6 +8,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import math
+import warnings
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -40,6 +41,7 @@ from imc_sim.train import (
     _ensemble,
     _episodic,
     _hidden,
+    _optimizer,
     boost,
     draw_rows,
     effective_size,
@@ -182,6 +184,26 @@ def test_steps_of_an_epoch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert seen["rate"] == [(step, 6) for step in range(6)]
     assert seen["done"] == [(step + 1, 6) for step in range(6)]
     assert seen["cast"] == [True] * 6
+
+
+@pytest.mark.parametrize(
+    ("device", "precision", "units", "said"),
+    [
+        ("cpu", "bfloat16", False, 1), ("cpu", "bfloat16", True, 0), ("cpu", "float32", False, 0),
+        ("cuda", "bfloat16", False, 0),
+    ],
+)  # fmt: skip
+def test_an_emulated_precision_is_said_once(
+    device: str, precision: Any, units: bool, said: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: units, raising=False)
+    monkeypatch.setattr(torch, "autocast", lambda *found, enabled: (*found, enabled))
+    _optimizer._warn_without_units.cache_clear()
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        contexts = {_optimizer.mixed_precision(device, precision) for _ in range(2)}
+    assert contexts == {(device, torch.bfloat16, precision == "bfloat16")}
+    assert [w.category.__name__ for w in caught] == ["SlowPrecisionWarning"] * said
 
 
 def test_the_best_epoch_is_a_copy_and_the_first_of_equal_ones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
