@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 # Before torch is loaded, here and in programs that tests start: the workers of xdist share the processors.
@@ -14,6 +15,9 @@ import pytest
 import torch
 
 torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
+# About a hundred programs that tests start load this package: it is compiled once, whatever the environment says.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 # The same examples in every run; HYPOTHESIS_PROFILE=explore looks for others.
 # No deadline: the duration of an example depends on the load of the machine.

@@ -25,7 +25,7 @@ INNER = {
     # numba and code compiled with it are optional
     "imc_sim._rng": "entries differences signed normal",
     "imc_sim.array._compiled._signs": "signs",
-    "imc_sim.array._compiled._product": "why_not has_matrix_unit _converted multiply _in_words _width of",
+    "imc_sim.array._compiled._product": "why_not has_matrix_unit kernel_name _converted multiply _in_words _width of",
     "imc_sim.array._compiled._warm_up": "_functions",
     "imc_sim.array._programmed_weights": "rounded",
     "imc_sim.array._telegraph": "_compiled_changes",

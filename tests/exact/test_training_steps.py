@@ -187,14 +187,14 @@ def test_steps_of_an_epoch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
 
 
 @pytest.mark.parametrize(
-    ("device", "precision", "units", "said"),
+    ("device", "precision", "units", "reports"),
     [
         ("cpu", "bfloat16", False, 1), ("cpu", "bfloat16", True, 0), ("cpu", "float32", False, 0),
         ("cuda", "bfloat16", False, 0),
     ],
 )  # fmt: skip
-def test_an_emulated_precision_is_said_once(
-    device: str, precision: Any, units: bool, said: int, monkeypatch: pytest.MonkeyPatch
+def test_an_emulated_precision_is_reported_once(
+    device: str, precision: Any, units: bool, reports: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: units, raising=False)
     monkeypatch.setattr(torch, "autocast", lambda *found, enabled: (*found, enabled))
@@ -203,7 +203,7 @@ def test_an_emulated_precision_is_said_once(
         warnings.simplefilter("always")
         contexts = {_optimizer.mixed_precision(device, precision) for _ in range(2)}
     assert contexts == {(device, torch.bfloat16, precision == "bfloat16")}
-    assert [w.category.__name__ for w in caught] == ["SlowPrecisionWarning"] * said
+    assert [w.category.__name__ for w in caught] == ["SlowPrecisionWarning"] * reports
 
 
 def test_the_best_epoch_is_a_copy_and_the_first_of_equal_ones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,6 +10,7 @@ Reference: Intel 64 and IA-32 Architectures Software Developer's Manual, volume 
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import llvmlite.binding
@@ -45,7 +46,7 @@ def supported() -> bool:
     return has_features(_WIDE_UNIT) or has_features(_NARROW_UNIT)
 
 
-def add(builder: Any, of: dict[str, Any], starts: list[Any], held: Places) -> None:
+def add(builder: Any, of: Mapping[str, Any], starts: list[Any], held: Places) -> None:
     """Write the instructions that compute the sums of a block.
 
     Args:
@@ -60,7 +61,7 @@ def add(builder: Any, of: dict[str, Any], starts: list[Any], held: Places) -> No
 class _Writer:
     """Write instructions that both vector units need."""
 
-    def __init__(self, builder: Any, of: dict[str, Any], starts: list[Any]) -> None:
+    def __init__(self, builder: Any, of: Mapping[str, Any], starts: list[Any]) -> None:
         self.builder, self.of, self.starts = builder, of, starts
 
     def call(self, name: str, result: Any, *arguments: Any) -> Any:
@@ -134,7 +135,7 @@ def _add_narrow(w: _Writer, held: Places) -> None:
             b.store(b.shuffle_vector(b.load(sums[r, 0]), b.load(sums[r, 1]), joined), held[r, v])
 
 
-def _add_group(w: _Writer, v: int, before: Any, group: Any, take: Any) -> None:
+def _add_group(w: _Writer, v: int, before: Any, group: Any, take: Callable[[tuple[int, int], Any, Any], None]) -> None:
     """Call take(place, inputs, weights) for the bytes of a group and every vector, in `LANES` columns."""
     b = w.builder
     first = b.add(b.mul(b.add(before, group), _LONG(_VECTORS * _HALVES)), _LONG(v * _HALVES))

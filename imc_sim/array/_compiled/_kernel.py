@@ -53,7 +53,7 @@ class _Block:
 
     def __init__(self, builder: Any, arguments: Any) -> None:
         self.builder = builder
-        self.of = dict(zip(_ARGUMENTS, arguments, strict=True))
+        self.of: dict[str, Any] = dict(zip(_ARGUMENTS, arguments, strict=True))
         self.unary, self.ternary = ir.FunctionType(_FLOATS, [_FLOATS]), ir.FunctionType(_FLOATS, [_FLOATS] * 3)
         self.places = [(r, v) for r in range(ROWS) for v in range(_VECTORS)]
 
