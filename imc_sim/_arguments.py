@@ -15,7 +15,7 @@ from typing import Any, Literal, NamedTuple, TypeVar, Union, cast, get_args, get
 
 import numpy as np
 
-from imc_sim._errors import InputError, shown_value
+from imc_sim._errors import InputError, nearest, shown_value
 from imc_sim._quantities import type_of
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -43,10 +43,12 @@ class _Kind(NamedTuple):
     Attributes:
         phrase: what it is, for an error.
         admits: tells whether a value is of it.
+        choice: the text that it is, where it is a single one.
     """
 
     phrase: str
     admits: Callable[[Any], bool]
+    choice: str = ""
 
 
 def checked(function: F) -> F:
@@ -79,6 +81,8 @@ def checked(function: F) -> F:
                 *others, last = dict.fromkeys(kind.phrase for kind in tests[name])
                 allowed = f"{', '.join(others)} or {last}" if others else last
                 step = _NETWORK if "a torch module" in allowed else f"Set {name} to such a value."
+                if isinstance(value, str):
+                    step = nearest(value, [kind.choice for kind in tests[name] if kind.choice]) + step
                 raise InputError(f"{place}, {name}", _shown(value), allowed, step)
         return function(*args, **kwargs)
 
@@ -115,7 +119,7 @@ def _kinds(hint: Any) -> list[_Kind] | None:
     """Return what a type allows; None where it is not plain."""
     origin, inner = get_origin(hint), get_args(hint)
     if origin is Literal:
-        return [_Kind(repr(each), functools.partial(_equals, each)) for each in inner]
+        return [_Kind(repr(each), functools.partial(_equals, each), f"{each}") for each in inner]
     if origin in (Union, UnionType):
         found = [_kinds(each) for each in inner]
         return None if None in found else [kind for kinds in found for kind in kinds or ()]

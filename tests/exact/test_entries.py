@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -18,6 +19,7 @@ from imc_sim.evaluate import ClassificationTask, FewShotTask, Session, class_acc
 from imc_sim.evaluate._embedding import tsne
 from imc_sim.nn import Norm, two_valued
 from imc_sim.nn.networks import BatmannController
+from imc_sim.train import boost
 
 MODEL = "batmann_small_xnor"
 CHIP = load_chip("rram_hfo2_1t1r")
@@ -260,3 +262,9 @@ def test_attacks_run_within_inference_mode() -> None:
     with torch.inference_mode():
         found = [evaluate_chips(MODEL, chip, task, [0], 0)[0].correct for chip in (None, CHIP.to_dict())]
     assert found == [evaluate_chips(MODEL, chip, task, [0], 0)[0].correct for chip in (None, CHIP.to_dict())]
+
+
+@pytest.mark.parametrize(("rule", "hint"), [("bagg", "Did you mean 'bagging'? Set"), ("E", "'D'. Set"), (3, "D'. Set")])
+def test_a_text_close_to_an_allowed_one_names_it(rule: Any, hint: str) -> None:
+    with pytest.raises(InputError, match=re.escape(hint)):
+        boost(rule, np.ones(3), np.zeros(3, bool))
