@@ -141,13 +141,13 @@ def record_traps() -> dict[str, Any]:
     }.items():
         on = np.repeat(np.arange(24) % max(2, round(1 / share)) == 0, 4)
         x = 0.01 * (white + step * on)
-        trap = _noise._two_levels(x - x.mean())
+        trap = _noise._traps([x - x.mean()])[0]
         found[name] = None if trap is None else [trap.step, trap.low_share, trap.low]
-        trace = _noise._trace("LRS", 5e-5 * (1.0 + x))
+        trace = _noise._without_traps([("LRS", 5e-5 * (1.0 + x))])[0]
         found[f"{name}, trace"] = [trace.mean_S, trace.rest, trace.whole]
-    found["ramp"] = _noise._two_levels(np.linspace(-1.0, 1.0, 64) ** 3) is None
-    found["constant"] = _noise._two_levels(np.zeros(64))
-    traces = [_noise._trace("", 1.0 + 0.01 * white[: 64 + 8 * k]) for k in range(4)]
+    found["ramp"] = _noise._traps([np.linspace(-1.0, 1.0, 64) ** 3]) == [None]
+    found["constant"] = _noise._traps([np.zeros(64)])[0]
+    traces = _noise._without_traps([("", 1.0 + 0.01 * white[: 64 + 8 * k]) for k in range(4)])
     for count in (1, 2, 4):
         cut = _noise._parts(traces[:count])
         found[f"{count} traces"] = [len(cut), len(cut[0]), cut[-1]]

@@ -7,7 +7,7 @@ import pytest
 
 from imc_sim import InputError
 from imc_sim.device.fit import Table, fit
-from tests.statistical.coverage import check_coverage
+from tests.statistical.coverage import check_coverage, held
 
 CHIP = {"device": {"g_lrs_S": 5e-5, "g_hrs_S": 5e-6}}
 STEP_S, SIGMA, Q, TRAPS, JUMP, LN_STD = 1e-3, 0.01, 0.004, 0.5, 0.15, 0.3
@@ -54,8 +54,7 @@ def test_intervals_of_noise_hold_the_truth_in_95_percent() -> None:
         "white noise, relative": SIGMA, "Q of 1/f noise": Q, "share of cells with a trap": TRAPS,
         "median step dG / G": JUMP, "standard deviation of ln(dG / G)": LN_STD,
     }  # fmt: skip
-    share = covered([fit(traces(seed), "noise", CHIP).part.rows for seed in range(200)], truth)
-    check_coverage(share)
+    check_coverage(lambda seed: held(fit(traces(seed), "noise", CHIP).part.rows, truth))
 
 
 def test_intervals_of_i_v_curves_hold_the_truth_in_95_percent() -> None:
@@ -63,14 +62,7 @@ def test_intervals_of_i_v_curves_hold_the_truth_in_95_percent() -> None:
         "HRS resistance at 0.2 V, median": 100.0, "LRS resistance at 0.2 V, median": 1e-3 / 3e-4,
         "HRS a of sinh(a V)": 2.5, "LRS a of sinh(a V)": 2.5, "set voltage": 1.2, "reset voltage": -1.3,
     }  # fmt: skip
-    share = covered([fit(curves(seed), "iv", CHIP).part.rows for seed in range(200)], truth)
-    check_coverage(share)
-
-
-def covered(fits: list[list[dict[str, object]]], truth: dict[str, float]) -> np.ndarray:
-    """Return the share of fits in which the interval of each quantity holds its true value."""
-    lines = [{row["quantity"]: row for row in rows} for rows in fits]
-    return np.mean([[each[q]["low"] <= t <= each[q]["high"] for q, t in truth.items()] for each in lines], 0)  # type: ignore[operator]
+    check_coverage(lambda seed: held(fit(curves(seed), "iv", CHIP).part.rows, truth))
 
 
 def test_a_chip_reads_with_the_noise_of_the_traces() -> None:

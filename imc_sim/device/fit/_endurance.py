@@ -27,6 +27,8 @@ from imc_sim.device.fit._reader import Table, cell_numbers
 
 #: most correlation that a chip takes
 _MOST = 0.95
+#: quantiles that the figure shows, in %
+_SHOWN = (10, 50, 90)
 
 
 def fit_endurance(table: Table, options: Options) -> PartFit:
@@ -132,10 +134,10 @@ def _trend(series: Series, first: float) -> Floats:
     # Slopes within cells, which their own levels do not move.
     own = np.where(there, x, 0.0).sum(1) / n
     centred = np.where(there, x - own[:, None], 0.0)
-    level = np.nansum(y, 1) / n
-    slope = float(np.nansum(centred * np.where(there, y - level[:, None], 0.0)) / np.square(centred).sum())
-    rest = np.where(there, y - slope * x, np.nan)
-    level = np.nansum(rest, 1) / n
+    level = np.where(there, y, 0.0).sum(1) / n
+    slope = float((centred * np.where(there, y - level[:, None], 0.0)).sum() / np.square(centred).sum())
+    rest = np.where(there, y - slope * x, 0.0)
+    level = rest.sum(1) / n
     rest = np.where(there, rest - level[:, None], 0.0)
     within = float(np.square(rest).sum() / (n - 1).sum())
     pairs = there[:, 1:] & there[:, :-1]
@@ -151,10 +153,14 @@ def _corrected(within: float, lagged: float, n: float) -> tuple[float, float, fl
     The mean of n numbers with correlations c^k keeps the share q = (1 + 2 sum (1 - k / n) c^k) / n of their variance.
     """
     variance, c, q, k = within, 0.0, 1.0 / n, np.arange(1, int(n))
+    weights = 1.0 - k / n
     for _ in range(50 if within > 0.0 else 0):
-        q = min((1.0 + 2.0 * float(((1.0 - k / n) * c**k).sum())) / n, 0.9)
+        before = c
+        q = min((1.0 + 2.0 * float(np.add.reduce(weights * c**k))) / n, 0.9)
         variance = within * (n - 1.0) / n / (1.0 - q)
         c = min(max(lagged / variance + q, -0.99), 0.99)
+        if c == before:
+            break
     return variance, c, q
 
 
@@ -179,20 +185,23 @@ def _weibull(failed_at: Floats, last: float) -> tuple[float, float] | None:
     if not len(failed):
         return None
     logs, working = np.log(failed), len(failed_at) - len(failed)
-    end = math.log(last)
+    end, mean = math.log(last), float(logs.mean())
+    top = max(float(logs.max()), end)
+    below = logs - top
 
     def excess(shape: float) -> float:
         """Return the derivative of the likelihood in the shape, which falls."""
-        top = max(float(logs.max()), end)
-        weights = np.exp(shape * (logs - top))
+        weights = np.exp(shape * below)
         more = working * math.exp(shape * (end - top))
-        total = float(weights.sum()) + more
-        return 1.0 / shape + float(logs.mean()) - (float((weights * logs).sum()) + more * end) / total
+        total = float(np.add.reduce(weights)) + more
+        return 1.0 / shape + mean - (float(np.add.reduce(weights * logs)) + more * end) / total
 
     low, high = 0.05, 50.0
     for _ in range(60):
-        middle = math.sqrt(low * high)
+        before, middle = (low, high), math.sqrt(low * high)
         low, high = (middle, high) if excess(middle) > 0.0 else (low, middle)
+        if (low, high) == before:
+            break
     shape = math.sqrt(low * high)
     total = float(np.exp(shape * (logs - end)).sum()) + working
     return math.exp(end + math.log(total / len(failed)) / shape), shape
@@ -216,7 +225,8 @@ def _compared(
     states: Sequence[Series], failed_at: Floats, settings: dict[str, Any], first: float
 ) -> list[dict[str, Any]]:  # fmt: skip
     """Return quantiles of measured cells that work, those of the chip, and failed shares, for each state and cycle."""
-    found = []
+    found, shares = [], np.array(_SHOWN) / 100
+    normal = ndtri(shares).tolist()
     for k, each in enumerate(states):
         exponent = settings["lrs_exponent" if k else "hrs_exponent"]
         fresh = np.log(_fresh(each, exponent, first).G)
@@ -227,9 +237,9 @@ def _compared(
                 continue
             wear = Endurance(cycles=cycle, **{n: v for n, v in settings.items() if n in ("life_cycles", "life_shape")})
             row: dict[str, Any] = {"state": each.state, "cycle": cycle, "n": len(G)}
-            row |= {f"measured_{q}_S": float(np.quantile(G, q / 100)) for q in (10, 50, 90)}
+            row |= dict(zip((f"measured_{q}_S" for q in _SHOWN), np.quantile(G, shares).tolist(), strict=True))
             shift = middle + exponent * math.log(max(cycle, first) / first)
-            row |= {f"chip_{q}_S": math.exp(shift + std * float(ndtri(q / 100))) for q in (10, 50, 90)}
+            row |= {f"chip_{q}_S": math.exp(shift + std * z) for q, z in zip(_SHOWN, normal, strict=True)}
             found.append(row | {"measured_failed": float((failed_at <= cycle).mean()), "chip_failed": wear.failed})
     return found
 

@@ -32,6 +32,8 @@ from imc_sim.device.fit._reader import Table
 _LEAST, _PARTS = 64, 40
 #: distance of two levels in standard deviations within them, and rise of the likelihood per reading, that make a trap
 _APART, _EVIDENCE = 3.0, 0.02
+#: readings that are searched for levels together
+_TOGETHER = 2**13
 #: relative change from round to round at which a fit of a spectrum ends
 _SETTLED = 1e-12
 
@@ -116,65 +118,116 @@ def _traces(table: Table) -> tuple[list[_Trace], float]:
             got = f"a trace of {len(G)} readings, at most {float(np.diff(t).max()) if len(t) > 1 else 0:.3g} s apart"
             allowed = f"{_LEAST} evenly spaced readings or more, of a mean above 0 S"
             raise InputError(table.name, got, allowed, "Name cells by a column `cell`; leave out gaps.")
-        found.append(_trace(str(states[rows[0]]), G))
+        found.append((str(states[rows[0]]), G))
         steps.append(step)
-    return found, float(np.median(steps))
+    return _without_traps(found), float(np.median(steps))
 
 
-def _trace(state: str, G: Floats) -> _Trace:
-    """Return a trace with its trap removed."""
-    mean = float(G.mean())
-    x = G / mean - 1.0
-    trap = _two_levels(x)
-    rest = x.copy()
-    if trap is not None:
-        for level in (trap.low, ~trap.low):
-            rest[level] -= rest[level].mean()
-    return _Trace(state, mean, rest, float(x.std()), trap)
+def _without_traps(readings: Sequence[tuple[str, Floats]]) -> list[_Trace]:
+    """Return traces of a state and its conductances each, with their traps removed."""
+    means = [float(G.mean()) for _, G in readings]
+    traces = [G / mean - 1.0 for (_, G), mean in zip(readings, means, strict=True)]
+    found = []
+    for (state, _), mean, x, trap in zip(readings, means, traces, _traps(traces), strict=True):
+        rest = x.copy()
+        if trap is not None:
+            for level in (trap.low, ~trap.low):
+                rest[level] -= rest[level].mean()
+        found.append(_Trace(state, mean, rest, float(x.std()), trap))
+    return found
 
 
-def _two_levels(x: Floats, rounds: int = 30) -> _Trap | None:
-    """Return the two levels of a trace, where two normal laws of one width describe it clearly better than one."""
-    sigma = float(x.std())
-    if sigma == 0.0:
-        return None
-    below = x <= np.quantile(x, [[0.1], [0.5], [0.9]])  # levels may be occupied unequally
-    below = below[~below.all(1)]
-    if not len(below):
-        return None
-    share = below.mean(1)[:, None]
-    low, high = _mean(below, x), _mean(~below, x)
-    width = _width(below, x, low, high, sigma)
-    likelihood = np.empty(0)
-    for _ in range(rounds):
-        a = share * np.exp(-0.5 * ((x - low) / width) ** 2)
-        b = (1.0 - share) * np.exp(-0.5 * ((x - high) / width) ** 2)
-        p = a / np.maximum(a + b, 1e-300)
-        share = p.mean(1)[:, None].clip(1e-6, 1.0 - 1e-6)
-        low, high = _mean(p, x), _mean(1.0 - p, x)
-        likelihood = np.log(np.maximum(a + b, 1e-300) / width).mean(1)
-        width = _width(p, x, low, high, sigma)
-    best = int(np.nan_to_num(likelihood, nan=-np.inf).argmax())  # a start may empty one of its levels
-    low, high, width, share = (float(each[best, 0]) for each in (low, high, width, share))
-    one = -0.5 - math.log(sigma)
-    if not (
-        likelihood[best] - one >= _EVIDENCE + 10.0 / len(x) and high - low >= _APART * width and 0.01 < share < 0.99
-    ):
-        return None
-    below = x < (low + high) / 2.0
-    jumps = np.abs(np.diff(x))[below[1:] != below[:-1]]  # drift passes the middle slowly
-    return _Trap(high - low, share, below) if len(jumps) > 1 and jumps.mean() > (high - low) / 2.0 else None
+def _traps(traces: Sequence[Floats]) -> list[_Trap | None]:
+    """Return the trap of each trace of relative deviations; traces of one length are searched together."""
+    found: list[_Trap | None] = [None] * len(traces)
+    lengths = np.array([len(x) for x in traces])
+    for n in np.unique(lengths).tolist():
+        which = np.flatnonzero(lengths == n)
+        for part in np.array_split(which, min(-(-len(which) * n // _TOGETHER), len(which))):
+            for k, trap in zip(part.tolist(), _two_levels(np.stack([traces[k] for k in part])), strict=True):
+                found[k] = trap
+    return found
 
 
-def _mean(share: NDArray[Any], x: Floats) -> Floats:
-    """Return the means [starts, 1] of readings [n] weighted by shares [starts, n]."""
-    return (share * x).sum(1, keepdims=True) / share.sum(1, keepdims=True)
+def _two_levels(traces: Floats) -> list[_Trap | None]:
+    """Return the two levels of each of traces [traces, n] that two normal laws of one width describe clearly better
+    than one.
+    """
+    found: list[_Trap | None] = [None] * len(traces)
+    sigma = traces.std(1)
+    below = traces <= np.quantile(traces, [0.1, 0.5, 0.9], axis=1)[..., None]  # levels may be occupied unequally
+    owner, start = np.nonzero((~below.all(2) & (sigma > 0.0)).T)
+    if not len(owner):
+        return found
+    laws = _two_laws(traces[owner], below[start, owner], 1e-3 * sigma[owner, None])
+    for k in np.unique(owner).tolist():
+        own = owner == k
+        likelihood = laws[-1][own]
+        best = int(np.nan_to_num(likelihood, nan=-np.inf).argmax())  # a start may empty one of its levels
+        low, high, width, share = (float(each[own][best, 0]) for each in laws[:-1])
+        one, x = -0.5 - math.log(float(sigma[k])), traces[k]
+        evidence = likelihood[best] - one >= _EVIDENCE + 10.0 / len(x)
+        if not (evidence and high - low >= _APART * width and 0.01 < share < 0.99):
+            continue
+        under = x < (low + high) / 2.0
+        jumps = np.abs(np.diff(x))[under[1:] != under[:-1]]  # drift passes the middle slowly
+        if len(jumps) > 1 and jumps.mean() > (high - low) / 2.0:
+            found[k] = _Trap(high - low, share, under)
+    return found
 
 
-def _width(share: NDArray[Any], x: Floats, low: Floats, high: Floats, sigma: float) -> Floats:
-    """Return the standard deviation [starts, 1] of both laws, of which the lower one has these shares."""
-    variance = (share * (x - low) ** 2 + (1.0 - share) * (x - high) ** 2).mean(1, keepdims=True)
-    return np.maximum(np.sqrt(variance), 1e-3 * sigma)
+def _two_laws(
+    x: Floats, below: NDArray[np.bool_], narrowest: Floats, rounds: int = 30
+) -> tuple[Floats, Floats, Floats, Floats, Floats]:
+    """Fit two normal laws of one width to each row of readings by expectation maximisation.
+
+    Args:
+        x: readings [rows, n].
+        below: which of them belong to the lower law at the start.
+        narrowest: least standard deviation [rows, 1].
+        rounds: number of rounds.
+
+    Returns:
+        Means of the lower and the upper law, their standard deviation and the share of the lower one [rows, 1], and
+        the mean ln of the likelihood [rows].
+    """
+    p, q, likelihood = below, ~below, np.empty(0)
+    share, low, high = _moments(p, q, x)
+    from_low, from_high = x - low, x - high
+    width = _width(p, q, from_low, from_high, narrowest)
+    for turn in range(rounds):
+        a, b = share * _bell(from_low, width), (1.0 - share) * _bell(from_high, width)
+        total = np.maximum(a + b, 1e-300)
+        if turn == rounds - 1:
+            likelihood = np.log(total / width).mean(1)
+        p = a / total
+        q = 1.0 - p
+        share, low, high = _moments(p, q, x)
+        share = share.clip(1e-6, 1.0 - 1e-6)
+        from_low, from_high = x - low, x - high
+        width = _width(p, q, from_low, from_high, narrowest)
+    return low, high, width, share, likelihood
+
+
+def _bell(distance: Floats, width: Floats) -> Floats:
+    """Return exp(-(distance / width)^2 / 2)."""
+    found = distance / width
+    np.square(found, out=found)
+    found *= -0.5
+    return np.exp(found, out=found)
+
+
+def _moments(p: NDArray[Any], q: NDArray[Any], x: Floats) -> tuple[Floats, Floats, Floats]:
+    """Return the mean of shares p [rows, n], and the means of readings weighted by p and by q, [rows, 1] each."""
+    weight = p.sum(1, keepdims=True)
+    low, high = (p * x).sum(1, keepdims=True) / weight, (q * x).sum(1, keepdims=True) / q.sum(1, keepdims=True)
+    return weight / x.shape[1], low, high
+
+
+def _width(p: NDArray[Any], q: NDArray[Any], from_low: Floats, from_high: Floats, narrowest: Floats) -> Floats:
+    """Return the standard deviation [rows, 1] of both laws from distances [rows, n] of readings with shares p and q."""
+    variance = (p * np.square(from_low) + q * np.square(from_high)).mean(1, keepdims=True)
+    return np.maximum(np.sqrt(variance), narrowest)
 
 
 def _parts(traces: Sequence[_Trace]) -> list[Floats]:
@@ -198,9 +251,10 @@ def _spectrum(x: Floats, step_s: float) -> tuple[Floats, Floats]:
 def _white_and_flicker(f: Floats, S: Floats, parts: int) -> tuple[float, float]:
     """Return W and K of S = W + K / f with the largest likelihood of spectra with scatter in proportion (Whittle)."""
     white, flicker = float(np.median(S[len(S) // 2 :])), float(np.median(S * f)) / 2.0
+    forms = np.stack([np.ones_like(f), 1.0 / f], 1)
     for _ in range(50):
         model = np.maximum(white + flicker / f, 1e-300)
-        basis = np.stack([np.ones_like(f), 1.0 / f], 1) / model[:, None]
+        basis = forms / model[:, None]
         solved = np.linalg.lstsq(basis, S / model, rcond=None)[0]
         if solved.min() < 0.0:  # one of the two alone
             keep = 1 if solved[0] < 0.0 else 0

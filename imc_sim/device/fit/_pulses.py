@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import Any, NamedTuple
 
@@ -220,20 +221,35 @@ def _turns(pulse: Floats, G: Floats, volts: Floats | None) -> NDArray[np.int64]:
 
 def _train(device: int, P: Floats, G: Floats, volts: float = 1.0) -> _Train:
     """Fit start + B (1 - exp(-P / A)): start and B in closed form for every A, A from coarse to fine."""
-    candidates, last = _A * P[-1], 1.0
-    best = (1.0, 0.0, float(G.mean()), 0.0)
+    candidates, last, mean = _A * P[-1], 1.0, float(G.mean())
+    best = (1.0, 0.0, mean, 0.0)
+    y, forms = G - mean, _coarse(P.tobytes())
     for _ in range(3):
-        shape = -np.expm1(-P / candidates[:, None])
-        centred, y = shape - shape.mean(1, keepdims=True), G - G.mean()
-        B = (centred @ y) / np.maximum(np.square(centred).sum(1), 1e-300)
+        shape, centred, squares = forms or _forms(P, candidates)
+        forms = None
+        B = (centred @ y) / squares
         cost = np.square(y - B[:, None] * centred).sum(1)
         k = int(np.argmin(cost))
         last = math.sqrt(float(cost[k]) / len(G))
-        best = (float(candidates[k]), float(B[k]), float(G.mean() - B[k] * shape[k].mean()), last)
+        best = (float(candidates[k]), float(B[k]), float(mean - B[k] * shape[k].mean()), last)
         candidates = np.geomspace(candidates[max(k - 1, 0)], candidates[min(k + 1, len(candidates) - 1)], 41)
     A, B_S, start, off = best
     start = start if start > 0.0 else max(float(G[0]), 1e-15)  # of a train of another form, conductances stay above 0
     return _Train(device, B_S > 0.0, P, G, A, B_S, start, off, volts)
+
+
+def _forms(P: Floats, candidates: Floats) -> tuple[Floats, Floats, Floats]:
+    """Return 1 - exp(-P / A) for every A, the same without its mean [candidates, n], and the sum of its squares."""
+    shape = -np.expm1(-P / candidates[:, None])
+    centred = shape - shape.mean(1, keepdims=True)
+    return shape, centred, np.maximum(np.square(centred).sum(1), 1e-300)
+
+
+@functools.lru_cache(maxsize=4)
+def _coarse(pulses: bytes) -> tuple[Floats, Floats, Floats]:
+    """Return the forms of the coarse search; trains of one measurement have the same numbers of pulses."""
+    P = np.frombuffer(pulses)
+    return _forms(P, _A * P[-1])
 
 
 def _in_words(trains: list[_Train], window: float, chip_off: list[float]) -> list[str]:
