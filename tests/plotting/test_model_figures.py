@@ -28,6 +28,7 @@ from imc_sim.evaluate import (
     layer_sensitivity,
 )
 from imc_sim.evaluate import _confusion as confusion_module
+from imc_sim.evaluate import _embedding as embedding_module
 from imc_sim.evaluate._embedding import _nearest, tsne, turned
 from imc_sim.evaluate._sensitivity import _variants
 from imc_sim.mapping import map_model
@@ -304,10 +305,10 @@ def test_sensitivity_figure_shows_median_and_band(chip: Chip) -> None:
 
 def test_tsne_separates_clusters_and_is_reproducible() -> None:
     rng = np.random.default_rng(7)
-    labels = np.repeat(np.arange(4), 20)
-    features = rng.normal(size=(80, 12)) + 8 * np.eye(12)[labels]
+    labels = np.repeat(np.arange(4), 12)
+    features = rng.normal(size=(48, 12)) + 8 * np.eye(12)[labels]
     points = tsne(features, 10.0, seed=1)
-    assert points.shape == (80, 2)
+    assert points.shape == (48, 2)
     assert _nearest(points, points, labels) == 1.0
     np.testing.assert_array_equal(points, tsne(features, 10.0, seed=1))
 
@@ -350,6 +351,13 @@ def test_embedding_of_the_digital_network_and_a_chip(chip: Chip) -> None:
         embedding(MODEL, chip, TASK, classes=2, instances=5)
 
 
+@pytest.fixture
+def first_coordinates(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Show the first two coordinates of features instead of their t-SNE, which takes most of the time."""
+    monkeypatch.setattr(embedding_module, "tsne", lambda features, *_, **__: features[:, :2])
+
+
+@pytest.mark.usefixtures("first_coordinates")
 def test_attacked_features_are_below_the_clean_ones(chip: Chip) -> None:
     """On a chip without effects they equal the digital ones, through whichever network the attack is made."""
     small = {"classes": 6, "instances": 10, "perplexity": 8.0}
@@ -379,6 +387,7 @@ TSNE = {
 }
 
 
+@pytest.mark.usefixtures("first_coordinates")
 def test_a_study_shows_its_features_in_one_grid(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     results = run(TSNE, tmp_path / "grid", evaluator=stand_in_evaluator)
     assert "tsne" not in figures_of(results)
@@ -489,6 +498,9 @@ def test_the_axis_of_the_procedure_separates_the_panels(tmp_path: Path) -> None:
 
 # -- the command -----------------------------------------------------------------------------------------
 
+#: one chip and 48 images
+FEW = ["--chips", "1", "--set", "task.episodes=2", "--set", "task.classes=6", "--set", "task.instances=8"]
+
 
 @pytest.mark.parametrize(
     ("kind", "ends"),
@@ -502,8 +514,7 @@ def test_the_axis_of_the_procedure_separates_the_panels(tmp_path: Path) -> None:
 def test_command_writes_the_same_files_twice(
     kind: str, ends: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    argv = ["show", kind, MODEL, "rram_hfo2_1t1r", "--chips", "1", "--set", "task.episodes=2", "--set",
-            "chip.converter={kind: auto, bits: 4}"]  # fmt: skip
+    argv = ["show", kind, MODEL, "rram_hfo2_1t1r", *FEW, "--set", "chip.converter={kind: auto, bits: 4}"]
     for name in ("a", "b"):
         assert main([*argv, "--out", str(tmp_path / name)]) == 0
     files = sorted(path.name for path in (tmp_path / "a").iterdir())
@@ -567,6 +578,6 @@ def test_commands_of_the_documentation_run(repository: Path, tmp_path: Path, mon
     monkeypatch.chdir(tmp_path)
     commands = [shlex.split(line)[1:] for line in block.splitlines()]
     for argv in commands:
-        assert main([*argv, "--set", "task.episodes=2", "--chips", "1"]) == 0
+        assert main([*argv, *FEW]) == 0
     drawn = {path.stem.rpartition("_")[2] for path in (tmp_path / "results" / "figures").glob("*.png")}
     assert drawn == {argv[1] for argv in commands}
