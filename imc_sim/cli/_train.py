@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import StrEnum
@@ -17,6 +18,10 @@ from imc_sim.cli._own_network import Trust
 
 if TYPE_CHECKING:
     from imc_sim.train import QueueEntry
+
+
+#: seconds between two drawings of a training curve, which take half a second each
+_DRAW_EVERY_S = 20.0
 
 
 class Device(StrEnum):
@@ -59,9 +64,9 @@ def train(
 ) -> None:
     """Train a model, a queue of models or a sweep.
 
-    Prints the folder of each trained model. The training curve in it (training.png, .svg) is updated at every
-    validation, so that problems show early. A queue reports entries that fail, continues with the others and
-    ends with exit code 1. After a stop, the same command continues. A training sweep trains one
+    Prints the folder of each trained model. The training curve in it (training.png, .svg) is drawn at the first
+    validation and then every 20 seconds, so that problems show early. A queue reports entries that fail, continues
+    with the others and ends with exit code 1. After a stop, the same command continues. A training sweep trains one
     model once for every setting and seed, and draws what its settings change.
 
     Examples:
@@ -155,14 +160,16 @@ def _command(*words: str, device: str) -> str:
 
 
 def _with_curve(update: Update, folder: Path) -> Update:
-    """Return `update` extended by drawing the training curve whenever the log has a new row."""
-    drawn: dict[str, float] = {}
+    """Return `update` extended by drawing the training curve: at the first row of the log, then at most every 20 s."""
+    drawn, due_s = dict[str, float](), 0.0
 
     def show(done: int, total: int, row: dict[str, float]) -> None:
+        nonlocal due_s
         update(done, total, row)
-        if row and row != drawn:
+        if row and row != drawn and time.monotonic() >= due_s:
             _draw(folder)
             drawn.update(row)
+            due_s = time.monotonic() + _DRAW_EVERY_S
 
     return show
 

@@ -12,6 +12,7 @@ from typing import NamedTuple
 import pytest
 
 from imc_sim.cli import main
+from tests.warm import run_python
 
 
 class Ran(NamedTuple):
@@ -42,6 +43,17 @@ def python(repository: Path) -> Callable[..., Ran]:
     def call(*argv: str, cwd: Path | None = None) -> Ran:
         env = os.environ | {"PYTHONPATH": str(repository)}
         done = subprocess.run([sys.executable, *argv], capture_output=True, text=True, env=env, cwd=cwd, timeout=120)
+        return Ran(done.returncode, done.stdout, done.stderr)
+
+    return call
+
+
+@pytest.fixture
+def warm_python() -> Callable[..., Ran]:
+    """Run a Python program in a process that begins with torch and the package imported."""
+
+    def call(*argv: str | Path, cwd: Path | None = None) -> Ran:
+        done = run_python(*argv, cwd=cwd)
         return Ran(done.returncode, done.stdout, done.stderr)
 
     return call

@@ -42,11 +42,11 @@ def follow(page: str, run: Callable, python: Callable) -> list[str]:
 
 @pytest.mark.slow
 def test_readme_can_be_followed_literally(
-    readme: str, run: Callable, python: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    readme: str, run: Callable, warm_python: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The first study prints the answer shown; its network, chip and study give results."""
     monkeypatch.chdir(tmp_path)
-    first, swept, mapped, study = follow(readme, run, python)
+    first, swept, mapped, study = follow(readme, run, warm_python)
     (answer,) = blocks(readme, "text")
     assert " ".join(answer.split()) in first
     written = {path.name for path in (tmp_path / "results" / "first").iterdir()}
@@ -63,26 +63,25 @@ def test_readme_can_be_followed_literally(
 
 @pytest.mark.slow
 def test_a_network_is_trained_as_the_page_of_models_says(
-    repository: Path, run: Callable, python: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    repository: Path, run: Callable, warm_python: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     page = (repository / "docs" / "models.md").read_text(encoding="utf-8")
     section = page[page.index("## Train a network") : page.index("## Code that a card names")]
-    _, evaluated = follow(section, run, python)
+    _, evaluated = follow(section, run, warm_python)
     digital, analog = (float(re.search(rf"{row}.*? (0\.\d+)", evaluated)[1]) for row in ("digits test", "on rram"))  # type: ignore[index]
     assert abs(digital - 0.89) < 0.03
     assert abs(analog - 0.89) < 0.03
 
 
 def test_python_examples_run(
-    repository: Path, python: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    repository: Path, warm_python: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     programs = blocks((repository / "docs" / "python.md").read_text(encoding="utf-8"), "python")
     shown = ["86 tiles of 128 x 128", "controller and memory on RRAM", "torch.Size([100, 1, 128, 128])"]
     for program, text in zip(programs, shown, strict=True):
-        small = program.replace("chips.min=5", "chips.min=2").replace("episodes=20", "episodes=3")
-        ran = python("-W", "error", "-c", small)
+        ran = warm_python("-W", "error", "-c", program.replace("chips.min=5", "chips.min=2"))
         assert ran.code == 0, ran.err
         assert text in ran.out
 

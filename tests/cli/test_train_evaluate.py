@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from imc_sim.cli import _train
 from imc_sim.config import write_yaml
 from imc_sim.nn.store import load_card
 
@@ -32,6 +33,19 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "models" / "tiny").mkdir(parents=True)
     (tmp_path / "models" / "tiny" / "model.yaml").write_text(write_yaml(CARD))
     return tmp_path
+
+
+def test_the_training_curve_is_drawn_at_the_first_row_and_then_by_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    now, seen, drawn = [100.0], list[int](), list[float]()
+    monkeypatch.setattr(_train.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(_train, "_draw", lambda _: drawn.append(now[0] - 100.0))
+    show = _train._with_curve(lambda done, *_: seen.append(done), Path("folder"))
+    rows = [{}, *({"epoch": float(n)} for n in range(10)), *5 * [{"epoch": 9.0}]]
+    for number, row in enumerate(rows):
+        now[0] = 100.0 + 6 * number
+        show(number, len(rows), row)
+    assert seen == list(range(len(rows)))
+    assert drawn == [6.0, 30.0, 54.0, 78.0]
 
 
 @pytest.mark.slow
