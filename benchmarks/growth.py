@@ -19,15 +19,15 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from _common import ratio
-from pandas import DataFrame
 
 import imc_sim as imc
-from imc_sim._files import write_file
-from imc_sim.plotting._figure import LogLabels, new_panels, save_table, style
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 #: axis -> its values, and its label
 AXES: dict[str, tuple[tuple[float, ...], str]] = {
@@ -88,6 +88,9 @@ def _status_mib(name: str) -> float:
 
 def plot(table: DataFrame, stem: Path) -> Path:
     """Draw one column of panels per axis: time above, memory below."""
+    from imc_sim._files import write_file
+    from imc_sim.plotting._figure import LogLabels, new_panels, style
+
     with style():
         figure, panels = new_panels(2, len(AXES), 7.2, 3.0)
         for column, (axis, (_, label)) in enumerate(AXES.items()):
@@ -139,6 +142,10 @@ def main() -> int:
             lines[-1]["peak_mib"] = math.nan if quick else peak_mib(point)
             print(f"{axis:<8}{value:>8g}" + "".join(f"{x:>9.2f}" for x in (*found, lines[-1]["peak_mib"])), flush=True)
     if not options.only:
+        from pandas import DataFrame
+
+        from imc_sim.plotting._figure import save_table
+
         options.out.mkdir(parents=True, exist_ok=True)
         table, stem = DataFrame(lines), options.out / "performance_growth"
         save_table(table.round({"ratio": 3, "least": 3, "most": 3, "peak_mib": 1}), stem)

@@ -3,19 +3,17 @@
 import csv
 import json
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
+from tests.warm import run_python
+
 
 @pytest.mark.slow
 def test_every_line_of_the_speed_table_is_printed(repository: Path) -> None:
-    argv = [sys.executable, "benchmarks/performance.py", "--smoke"]
-    done = subprocess.run(argv, capture_output=True, text=True, cwd=repository)
-    assert done.returncode == 0, done.stderr
-    lines = [re.split(r"\s{2,}", line.strip()) for line in done.stdout.splitlines()[2:]]
+    found = _ran(repository, "benchmarks/performance.py", "--smoke")
+    lines = [re.split(r"\s{2,}", line.strip()) for line in found.splitlines()[2:]]
     errors = {line[0].rpartition(", ")[::2]: float(line[-1]) for line in lines}
     assert len(errors) == 15
     (digital,) = (errors.pop(key) for key in list(errors) if "digital network" in key[0])
@@ -26,7 +24,7 @@ def test_every_line_of_the_speed_table_is_printed(repository: Path) -> None:
 
 
 def _ran(repository: Path, *argv: str) -> str:
-    done = subprocess.run([sys.executable, *argv], capture_output=True, text=True, cwd=repository)
+    done = run_python(*argv, cwd=repository)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 

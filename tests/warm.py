@@ -52,7 +52,7 @@ def run_python(
     """Run `python ARGV` to its end in a process that has imported torch and the package.
 
     Args:
-        argv: a file, `-m module` or `-c code`, and its arguments; `-W` and a filter may stand before them.
+        argv: a file, `-m module` or `-c code`, and its arguments; `-W` and a filter may come before them.
         cwd: working folder.
         env: environment. A copy of the package in the first folder of PYTHONPATH is imported instead.
 

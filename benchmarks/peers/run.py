@@ -8,7 +8,7 @@
 A round times every simulator once, one after the other, each in its own waiting process. A number is the median over
 rounds of the ratio to plain float32 torch in the same round. Calls of milliseconds are repeated until a sample takes a
 twentieth of a second. A call of ten seconds is timed up to three times, one of a minute once. Measurements are stored
-under .peers/ as JSON, by work and number of threads.
+under .peers/ as JSON, by work and number of threads. Every work has new processes, except with `--smoke`.
 """
 
 from __future__ import annotations
@@ -30,6 +30,8 @@ from _works import WORKS, errors, make
 
 from imc_sim._files import write_file
 
+#: processes by the name of their peer and their number of threads
+Kept = dict[tuple[str, int], "subprocess.Popen[str]"]
 _OURS = tuple(peer.name for peer in OURS)
 SAMPLE_S = 0.05
 #: a call this long is timed once; one above a sixth of it, three times
@@ -80,8 +82,10 @@ class Competitor:
         self.process.wait()
 
 
-def start(peer: Peer, folder: Path, threads: int) -> Competitor:
-    """Start the process of a peer, with that many threads for everything in it."""
+def start(peer: Peer, folder: Path, threads: int, kept: Kept | None) -> Competitor:
+    """Start the process of a peer, with that many threads for everything in it, or take the kept one."""
+    if kept is not None and (peer.name, threads) in kept:
+        return Competitor(peer, kept[peer.name, threads])
     names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
     env = os.environ | dict.fromkeys(names, str(threads))
     argv = [peer.python, str(HERE / peer.script), str(folder), *peer.arguments]
@@ -90,12 +94,19 @@ def start(peer: Peer, folder: Path, threads: int) -> Competitor:
     pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": log, "text": True}
     process = subprocess.Popen(argv, env=env, **pipes)
     process.stderr = log
+    if kept is not None:
+        kept[peer.name, threads] = process
     return Competitor(peer, process)
 
 
-def measure(work: str, peers: list[Peer], folder: Path, threads: int, rounds: int, budget_s: float) -> dict[str, Any]:
-    """Measure rounds of one work; return what is stored of them, by the name of the peer."""
-    there, left_out = _prepared(work, peers, folder, threads)
+def measure(
+    work: str, peers: list[Peer], folder: Path, threads: int, rounds: int, budget_s: float, kept: Kept | None = None
+) -> dict[str, Any]:
+    """Measure rounds of one work; return what is stored of them, by the name of the peer.
+
+    kept: processes of peers that serve all works and go on; None: each peer has a new process, which is ended.
+    """
+    there, left_out = _prepared(work, peers, folder, threads, kept)
     ended = time.monotonic() + budget_s
     try:
         for number in range(rounds):
@@ -108,15 +119,15 @@ def measure(work: str, peers: list[Peer], folder: Path, threads: int, rounds: in
                 each.ask("result", work=work, path=str(path))
                 each.found = errors(work, folder, path)
     finally:
-        for each in there:
+        for each in there if kept is None else ():
             each.end()
     ours = statistics.median(next(each.ratios for each in there if each.peer is OURS[0]))
-    kept = {each.peer.name: _kept(each) | {"over": statistics.median(each.ratios) / ours} for each in there}
-    return kept | {name: {"reason": reason} for name, reason in left_out.items()}
+    found = {each.peer.name: _kept(each) | {"over": statistics.median(each.ratios) / ours} for each in there}
+    return found | {name: {"reason": reason} for name, reason in left_out.items()}
 
 
 def _prepared(
-    work: str, peers: list[Peer], folder: Path, threads: int
+    work: str, peers: list[Peer], folder: Path, threads: int, kept: Kept | None
 ) -> tuple[list[Competitor], dict[str, str]]:  # fmt: skip
     """Return the peers that can do it, warmed up, and the reasons of the others."""
     there, left_out = [], {}
@@ -125,7 +136,7 @@ def _prepared(
         if reason:
             left_out[peer.name] = reason
             continue
-        each = start(peer, folder, threads)
+        each = start(peer, folder, threads, kept)
         try:
             hello = each.ask("hello")
             each.versions = hello["versions"]
@@ -181,20 +192,33 @@ def main() -> int:
     options: Any = arguments()
     folder = FOLDER / ("smoke" if options.smoke else "works")
     peers = [p for p in (PLAIN, *OURS, *(() if options.smoke else OTHERS)) if p.name not in options.without]
-    if not options.report:
-        make(folder, options.smoke)
-        for threads in options.threads or ((1,) if options.smoke else (1, 2)):
-            for work in options.only or WORKS:
-                found = measure(work, peers, folder, threads, 1 if options.smoke else options.rounds, options.budget)
-                _show(work, threads, found)
-                _keep(folder / f"{work}-{threads}.json", found, whole=not options.without)
-                if any("reason" in found[peer.name] for peer in (PLAIN, *OURS)):
-                    return 1
+    if not options.report and not _measure_all(options, folder, peers):
+        return 1
     if not options.smoke and not options.no_page:
         from _page import write
 
         write(folder, peers)
     return 0
+
+
+def _measure_all(options: Any, folder: Path, peers: list[Peer]) -> bool:
+    """Measure all works, print and store them; return whether this package could do each."""
+    make(folder, options.smoke)
+    kept: Kept | None = {} if options.smoke else None
+    try:
+        for threads in options.threads or ((1,) if options.smoke else (1, 2)):
+            for work in options.only or WORKS:
+                rounds = 1 if options.smoke else options.rounds
+                found = measure(work, peers, folder, threads, rounds, options.budget, kept)
+                _show(work, threads, found)
+                _keep(folder / f"{work}-{threads}.json", found, whole=not options.without)
+                if any("reason" in found[peer.name] for peer in (PLAIN, *OURS)):
+                    return False
+    finally:
+        for process in (kept or {}).values():
+            process.kill()
+            process.wait()
+    return True
 
 
 def _keep(path: Path, found: dict[str, Any], whole: bool) -> None:

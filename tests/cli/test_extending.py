@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.warm import run_python
+
 #: pages, and tests that the contract of each one runs at least
 PAGES = {"device-effect": 7, "encoding": 6, "executor": 3, "network": 5}
 _BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -82,12 +84,10 @@ def _edit(block: str, checkout: Path) -> None:
 
 
 def _run(command: str, checkout: Path) -> str:
-    """Run a command of the page with this Python; it must succeed."""
+    """Run a command of the page; it must succeed."""
     program, *words = shlex.split(command)
     start = {"python": [], "imc-sim": ["-m", "imc_sim.cli"]}[program]
-    argv = [sys.executable, *start, *words]
-    env = os.environ | {"PYTHONPATH": str(checkout)}
-    done = subprocess.run(argv, cwd=checkout, env=env, capture_output=True, text=True, timeout=300)
+    done = run_python(*start, *words, cwd=checkout, env=os.environ | {"PYTHONPATH": str(checkout)})
     assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
     return done.stdout
 

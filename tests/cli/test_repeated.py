@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from imc_sim.cli import _repeated, _run
-from imc_sim.config import find_content
+from imc_sim.config import find_content, user_cache
 
 _STUDY = """\
 name: own
@@ -26,7 +26,11 @@ chips: {min: 1}
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Return a working folder with a chip and a cache folder; files of any age count as old enough."""
     monkeypatch.chdir(tmp_path)
+    images = user_cache() / "decoded"  # drawing them again takes seconds
+    images.mkdir(parents=True, exist_ok=True)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    user_cache().mkdir(parents=True)
+    (user_cache() / "decoded").symlink_to(images)
     monkeypatch.setattr(_repeated, "_OLD_NS", -(10**15))
     (tmp_path / "device_configs").mkdir()
     (tmp_path / "images").mkdir()
@@ -161,7 +165,7 @@ def test_an_output_is_kept_for_its_environment_and_working_folder(
     assert _repeated.kept_output(["a"]) == "text\n"
 
 
-def test_a_finished_study_needs_no_simulator(folder: Path, run: Callable, python: Callable) -> None:
+def test_a_finished_study_needs_no_simulator(folder: Path, warm_python: Callable, python: Callable) -> None:
     program = """\
 import sys
 from imc_sim.cli import main, _repeated
@@ -170,7 +174,7 @@ code = main(["run", "own.yaml"])
 print(sorted({"torch", "matplotlib", "numpy", "pandas"} & set(sys.modules)), file=sys.stderr)
 sys.exit(code)
 """
-    first, second = (python("-c", program, cwd=folder) for _ in range(2))
+    first, second = (start("-c", program, cwd=folder) for start in (warm_python, python))
     assert (first.code, second.code) == (0, 0), first.err
     assert second.out == first.out != ""
     assert second.err.strip() == "[]", "the second run imports no simulator, and shows no progress"
