@@ -14,6 +14,9 @@ import hypothesis
 import pytest
 import torch
 
+from imc_sim.runs import WORKER_NAME, _processes
+from tests.warm import start_worker
+
 torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
 # About a hundred programs that tests start load this package: it is compiled once, whatever the environment says.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
@@ -46,6 +49,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def trusted_folder(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Trust the code of the cards that tests write."""
     os.environ["IMC_SIM_TRUST"] = str(tmp_path_factory.getbasetemp())
+
+
+@pytest.fixture
+def forked_workers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fork worker processes from one that has imported the package; otherwise each imports it for seconds."""
+    monkeypatch.setattr(_processes, "_start", lambda: start_worker(_processes._work, WORKER_NAME))
 
 
 @pytest.fixture(scope="session")

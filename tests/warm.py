@@ -1,4 +1,4 @@
-"""Run Python programs in processes that are forked from one that has imported torch and this package.
+"""Run Python programs, and workers, in processes that are forked from one that has imported torch and this package.
 
 Importing them takes seconds of processor time in every new process. Tests of what a new process imports, of signals and
 of whole process groups start their own.
@@ -8,92 +8,117 @@ from __future__ import annotations
 
 import atexit
 import functools
-import gc
-import importlib
-import json
+import multiprocessing
 import os
 import runpy
-import signal
-import subprocess
 import sys
 import tempfile
 import threading
 import traceback
 import types
 import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from multiprocessing import forkserver
+from multiprocessing.context import ForkServerContext, ForkServerProcess
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from subprocess import CompletedProcess
 from typing import Any, NoReturn
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-#: all that the programs of tests import; the last names import most of this package
+#: all that the programs of tests import; an optimizer imports torch._dynamo
 _IMPORTS = (
-    "numpy", "pandas", "scipy.stats", "scipy.sparse.linalg", "torch", "matplotlib.backends.backend_agg",
-    "matplotlib.backends.backend_svg", "imc_sim.cli", "imc_sim.study", "imc_sim.train", "imc_sim.mapping",
-    "imc_sim.report", "imc_sim.plotting", "imc_sim.testing", "sklearn.datasets",
+    "numpy", "pandas", "scipy.stats", "scipy.sparse.linalg", "sklearn.datasets", "torch", "torch._dynamo",
+    "matplotlib.backends.backend_agg", "matplotlib.backends.backend_svg", "pytest", "imc_sim.cli", "imc_sim.study",
+    "imc_sim.train", "imc_sim.mapping", "imc_sim.report", "imc_sim.plotting", "imc_sim.testing",
 )  # fmt: skip
-#: seconds after which a program is ended
-_LIMIT_S = 600
+#: seconds after which a program is killed
+_LIMIT_S = 600.0
 
 
 @functools.cache
-def _server() -> subprocess.Popen[str]:
-    """Start the process that the others are forked from, and end it with this one."""
-    env = os.environ | {"PYTHONPATH": str(REPOSITORY)}
-    argv = [sys.executable, __file__]
-    server = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=env, cwd="/")
-    atexit.register(server.communicate)
-    return server
+def _context() -> ForkServerContext:
+    """Start the process that the others are forked from; it ends with this one."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([*_IMPORTS])
+    path = os.environ.get("PYTHONPATH")
+    os.environ["PYTHONPATH"] = str(REPOSITORY)
+    try:
+        forkserver.ensure_running()
+    finally:
+        os.environ.pop("PYTHONPATH")
+        if path is not None:
+            os.environ["PYTHONPATH"] = path
+    return context
 
 
-def run_python(
-    *argv: str | Path, cwd: str | Path | None = None, env: dict[str, str] | None = None
-) -> CompletedProcess[str]:
-    """Run `python ARGV` to its end in a process that has imported torch and the package.
+@contextmanager
+def started_python(
+    *argv: str | Path, cwd: str | Path | None = None, env: dict[str, str] | None = None, streams: tuple[str, ...] = ()
+) -> Iterator[BaseProcess]:
+    """Start `python ARGV` in a process that has imported torch and the package; it is killed at the end.
 
     Args:
         argv: a file, `-m module` or `-c code`, and its arguments; `-W` and a filter may come before them.
         cwd: working folder.
         env: environment. A copy of the package in the first folder of PYTHONPATH is imported instead.
-
-    Returns:
-        The exit code, and what the program printed.
+        streams: files that the standard output and the standard error are written to; those of this process otherwise.
     """
-    words, server = [str(word) for word in argv], _server()
-    assert server.stdin is not None
-    assert server.stdout is not None
+    words, where = [str(word) for word in argv], str(cwd or Path.cwd())
+    process: ForkServerProcess = _context().Process(target=_become, args=(words, where, env or {**os.environ}, streams))
+    process.start()
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.join()
+
+
+def run_python(
+    *argv: str | Path, cwd: str | Path | None = None, env: dict[str, str] | None = None
+) -> CompletedProcess[str]:
+    """Run a program as `started_python` does to its end; return its exit code, and what it printed."""
     with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
-        streams = [f"/proc/{os.getpid()}/fd/{file.fileno()}" for file in (out, err)]
-        request = {"argv": words, "cwd": str(cwd or Path.cwd()), "env": env or dict(os.environ), "streams": streams}
-        print(json.dumps(request), file=server.stdin, flush=True)
-        code = int(server.stdout.readline())
+        streams = tuple(f"/proc/{os.getpid()}/fd/{file.fileno()}" for file in (out, err))
+        with started_python(*argv, cwd=cwd, env=env, streams=streams) as process:
+            process.join(_LIMIT_S)
+            code = process.exitcode
         for file in (out, err):
             file.seek(0)
-        return CompletedProcess([sys.executable, *words], code, out.read(), err.read())
+        return CompletedProcess([*map(str, argv)], -9 if code is None else code, out.read(), err.read())
 
 
-def _serve() -> None:
-    """Fork a process for each request, wait for its end, and write its exit code."""
-    for name in _IMPORTS:
-        importlib.import_module(name)
-    gc.freeze()
-    for line in sys.stdin:
-        child = os.fork()
-        if child == 0:
-            _become(**json.loads(line))
-        print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+def start_worker(work: Callable[..., None], name: str) -> tuple[BaseProcess, Any]:
+    """Start a worker process of an executor as `imc_sim.runs._processes` does, but forked.
+
+    Args:
+        work: called with its end of the pipe.
+        name: name of the process.
+    """
+    ours, theirs = _context().Pipe()
+    process = _context().Process(target=_in_environment, args=({**os.environ}, work, theirs), name=name, daemon=True)
+    process.start()
+    theirs.close()
+    return process, ours
 
 
-def _become(argv: list[str], cwd: str, env: dict[str, str], streams: list[str]) -> NoReturn:
+def _in_environment(env: dict[str, str], work: Callable[..., None], pipe: Any) -> None:
+    os.environ.clear()
+    os.environ.update(env)
+    work(pipe)
+
+
+def _become(argv: list[str], cwd: str, env: dict[str, str], streams: tuple[str, ...]) -> NoReturn:
     """Run the program in this process, and end the process."""
-    signal.alarm(_LIMIT_S)
-    for number, path in enumerate(["/dev/null", *streams]):
-        handle = os.open(path, os.O_WRONLY if number else os.O_RDONLY)
+    for number, path in enumerate(streams, 1):
+        handle = os.open(path, os.O_WRONLY)
         os.dup2(handle, number)
         os.close(handle)
     os.chdir(cwd)
     os.environ.clear()
     os.environ.update(env)
+    sys.path.insert(0, cwd)
     _find_package(env.get("PYTHONPATH", "").split(os.pathsep)[0])
     code: Any = 0
     try:
@@ -118,8 +143,8 @@ def _find_package(folder: str) -> None:
     """Let the package be imported from a folder that holds a copy of it."""
     if not Path(folder, "imc_sim").is_dir() or Path(folder).resolve() == REPOSITORY:
         return
-    sys.path[sys.path.index(str(REPOSITORY))] = folder
-    for name in [name for name in sys.modules if name.partition(".")[0] == "imc_sim"]:
+    sys.path = [folder, *(path for path in sys.path if Path(path).resolve() != REPOSITORY)]
+    for name in [name for name in sys.modules if name.partition(".")[0] in ("imc_sim", "tests")]:
         del sys.modules[name]
 
 
@@ -129,17 +154,14 @@ def _run(argv: list[str]) -> None:
         warnings._setoption(argv[1])  # type: ignore[attr-defined]
         argv = argv[2:]
     if argv[0] == "-c":
-        sys.argv, sys.path[0] = ["-c", *argv[2:]], ""
-        main = sys.modules["__main__"] = types.ModuleType("__main__")
+        sys.argv, main = ["-c", *argv[2:]], types.ModuleType("__main__")
+        sys.modules["__main__"] = main
         exec(compile(argv[1], "<string>", "exec"), vars(main))
     elif argv[0] == "-m":
-        sys.argv, sys.path[0] = argv[1:], os.getcwd()  # noqa: PTH109
+        sys.argv = argv[1:]
         runpy.run_module(argv[1], run_name="__main__", alter_sys=True)
     else:
         path = Path(argv[0]).resolve()
-        sys.argv, sys.path[0] = argv, str(path.parent)
+        sys.argv = argv
+        sys.path.insert(0, str(path.parent))
         runpy.run_path(str(path), run_name="__main__")
-
-
-if __name__ == "__main__":
-    _serve()

@@ -257,7 +257,7 @@ def test_ctrl_c_at_a_terminal(executor: str, study: str, tmp_path: Path, reposit
     """The whole process group gets the signal, workers too; running trials are written, and resuming is explained."""
     folder = tmp_path / "x"
     argv = [sys.executable, "-m", "imc_sim.cli", "run", study, "--out", str(folder), "--executor", executor]
-    argv += ["--batch", "1", "--set", "chips.min=4000", "--workers", "1"]
+    argv += ["--batch", "1", "--set", "chips.min=400", "--workers", "1"]
     ours, theirs = pty.openpty()
     env = os.environ | {"PYTHONPATH": str(repository), "TERM": "xterm", "COLUMNS": "200"}
     process = subprocess.Popen(argv, stderr=theirs, stdout=theirs, stdin=theirs, env=env, start_new_session=True)

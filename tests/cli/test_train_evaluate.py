@@ -35,17 +35,17 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_the_training_curve_is_drawn_at_the_first_row_and_then_by_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    now, seen, drawn = [100.0], list[int](), list[float]()
+def test_the_training_curve_is_updated_at_the_first_row_and_then_by_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    now, seen, times = [100.0], list[int](), list[float]()
     monkeypatch.setattr(_train.time, "monotonic", lambda: now[0])
-    monkeypatch.setattr(_train, "_draw", lambda _: drawn.append(now[0] - 100.0))
+    monkeypatch.setattr(_train, "_draw", lambda _: times.append(now[0] - 100.0))
     show = _train._with_curve(lambda done, *_: seen.append(done), Path("folder"))
     rows = [{}, *({"epoch": float(n)} for n in range(10)), *5 * [{"epoch": 9.0}]]
     for number, row in enumerate(rows):
         now[0] = 100.0 + 6 * number
         show(number, len(rows), row)
     assert seen == list(range(len(rows)))
-    assert drawn == [6.0, 30.0, 54.0, 78.0]
+    assert times == [6.0, 30.0, 54.0, 78.0]
 
 
 @pytest.mark.slow

@@ -1,9 +1,6 @@
 """Checkpoints by time and the training queue: a run stopped anywhere gives the weights of an uninterrupted one."""
 
 import json
-import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -28,6 +25,7 @@ from imc_sim.train import (
     run_queue,
 )
 from imc_sim.train import _checkpoint as checkpoint
+from tests.warm import started_python
 
 CLASSES = ClassificationRecipe(
     dataset="digits", size=8, images=200, validation=100, batch=50, epochs=2, augment="flip_crop", learning_rate=2e-3,
@@ -158,13 +156,11 @@ def test_the_command_continues_after_kill_9(queue: Queue, tmp_path: Path, capsys
         "c.ClassificationTrainer._step = lambda *a: (time.sleep(0.3), step(*a))[1]\n"
         "main(['train', '--queue', 'some', '--out', 'parts', '--quiet'])"
     )
-    child = subprocess.Popen([sys.executable, "-c", slow], cwd=tmp_path)
     wanted = tmp_path / "parts" / "first" / "checkpoint.pt"
     limit = time.monotonic() + 120
-    while not wanted.exists() and child.poll() is None and time.monotonic() < limit:
-        time.sleep(0.02)
-    child.send_signal(signal.SIGKILL)
-    child.wait()
+    with started_python("-c", slow, cwd=tmp_path) as child:  # it is killed at the end
+        while not wanted.exists() and child.is_alive() and time.monotonic() < limit:
+            time.sleep(0.02)
     assert wanted.exists()
     assert not (tmp_path / "parts" / "first" / "model.yaml").exists(), "the training ended before it was killed"
     assert main(["train", "--queue", "some", "--out", "parts", "--quiet"]) == 1

@@ -104,6 +104,7 @@ def test_rows_without_state_and_checksum_are_read(sweep: Trainings, tmp_path: Pa
     assert run_trainings(sweep, tmp_path / "out", progress=lambda which: pytest.fail(which)) == whole
 
 
+@pytest.mark.usefixtures("forked_workers")
 def test_workers_train_the_same_and_a_failure_is_a_row(
     sweep: Trainings, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

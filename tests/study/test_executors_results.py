@@ -54,6 +54,7 @@ def test_the_digest_is_that_of_the_results(
     assert go(tmp_path / "seed", small | {"seed": 1}).digest != complete.digest
 
 
+@pytest.mark.usefixtures("forked_workers")
 def test_real_chips_do_not_depend_on_the_batch_or_the_worker(tmp_path: Path) -> None:
     """With device variation, read noise and calibrated ADCs: every effect that samples or measures."""
     study = {
@@ -72,6 +73,7 @@ def test_real_chips_do_not_depend_on_the_batch_or_the_worker(tmp_path: Path) -> 
     assert one.table["half_width"].iloc[1] > 0
 
 
+@pytest.mark.usefixtures("forked_workers")
 def test_a_worker_that_dies_loses_no_result(
     complete: Results, go: Callable[..., Results], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -91,6 +93,7 @@ def states(folder: Path) -> dict[int, str]:
     return {row["chip"]: row["state"] for row in sound_rows(folder / TRIALS, rules_of()).values()}
 
 
+@pytest.mark.usefixtures("forked_workers")
 def test_a_chip_whose_workers_are_killed_is_left_open_alone(
     small: dict, go: Callable[..., Results], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -105,6 +108,7 @@ def test_a_chip_whose_workers_are_killed_is_left_open_alone(
     assert again.digest == go(tmp_path / "y", short_study(small)).digest
 
 
+@pytest.mark.usefixtures("forked_workers")
 @pytest.mark.parametrize("options", [{}, {"executor": "process", "workers": 2}], ids=str)
 def test_trials_that_run_out_of_memory_run_again_with_fewer_chips(
     options: dict[str, Any], complete: Results, go: Callable[..., Results], tmp_path: Path, monkeypatch: Any
@@ -144,6 +148,7 @@ def test_real_chips_that_run_out_of_memory_give_the_same_results(
     assert 2 in calls
 
 
+@pytest.mark.usefixtures("forked_workers")
 def test_the_progress_names_a_trial_that_runs_long(
     small: dict, go: Callable[..., Results], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -7,8 +7,6 @@ import os
 import re
 import shlex
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +22,7 @@ from imc_sim.study._content import keep_copies
 from imc_sim.study._kept_files import KeptFiles
 from imc_sim.study._points import points_of
 from imc_sim.testing import stand_in_evaluator
+from tests.warm import run_python
 
 NET = """
 from imc_sim.nn import Conv2d, Linear
@@ -80,9 +79,7 @@ def command(line: str, folder: Path) -> None:
     assert words[0] == "imc-sim"
     env = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2]), "OMP_NUM_THREADS": "1"}
     env.pop("IMC_SIM_PATH", None)
-    done = subprocess.run(
-        [sys.executable, "-m", "imc_sim.cli", *words[1:]], cwd=folder, env=env, capture_output=True, text=True
-    )
+    done = run_python("-m", "imc_sim.cli", *words[1:], cwd=folder, env=env)
     assert done.returncode == 0, done.stderr
 
 

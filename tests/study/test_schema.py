@@ -5,10 +5,7 @@ from __future__ import annotations
 import copy
 import itertools
 import json
-import subprocess
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any, get_args
 
 import pytest
@@ -20,6 +17,7 @@ from imc_sim.array import encodings
 from imc_sim.config import content_names, find_card, find_content, parse_yaml, read_yaml
 from imc_sim.study import json_schema, load_study, points_of
 from imc_sim.study._schema import Kind
+from tests.warm import run_python
 
 KINDS: tuple[Kind, ...] = ("study", "chip", "model")
 SHIPPED = [(kind, name) for kind in KINDS for name in content_names(kind)]
@@ -261,12 +259,11 @@ def test_an_editor_is_offered_names_paths_and_descriptions() -> None:
     assert undescribed == []
 
 
-def test_the_command_prints_the_schema_and_nothing_else(tmp_path: Path) -> None:
+def test_the_command_prints_the_schema_and_nothing_else() -> None:
     program = "import sys; from imc_sim.cli import main; sys.exit(main(sys.argv[1:]))"
     for kind in KINDS:
-        command = [sys.executable, "-c", program, "show", "schema", kind, "--quiet"]
-        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        done = run_python("-c", program, "show", "schema", kind, "--quiet")
         assert (json.loads(done.stdout), done.stderr) == (json_schema(kind), "")
-    wrong = subprocess.run([sys.executable, "-c", program, "show", "schema", "chp"], capture_output=True, text=True)
+    wrong = run_python("-c", program, "show", "schema", "chp")
     assert (wrong.returncode, wrong.stdout) == (2, "")
     assert "study" in wrong.stderr

@@ -26,6 +26,7 @@ from imc_sim.evaluate import object_digest
 from imc_sim.mapping import _any_network
 from imc_sim.report import write_report
 from imc_sim.study import Progress, Results, _sweep, load_study
+from tests.warm import run_python
 
 SIGMA, HRS = "device.programming.sigma", "device.programming.sigma_hrs"
 
@@ -144,7 +145,7 @@ def test_workers_give_the_same_rows_for_code_of_a_script(tmp_path: Path) -> None
         "        print(imc.sweep(net, 'rram_hfo2_1t1r', axes, score, inputs=batch, chips=2, out=f'out{workers}',\n"
         "                        workers=workers).attrs['digest'])\n"
     )
-    ran = subprocess.run([sys.executable, str(program)], capture_output=True, text=True, cwd=tmp_path)
+    ran = run_python(program, cwd=tmp_path)
     assert ran.returncode == 0, ran.stderr
     one, two = ran.stdout.split()
     assert one == two

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
 from tests.torture import power
+from tests.warm import run_python
 
 NEW = [("make", "/a/log", "-", 0, b""), ("sync", "/a", "-", 0, b"")]
 WRITTEN = [("write", "/a/log", "-", 0, b"one\n"), ("write", "/a/log", "-", 4, b"two\n")]
@@ -55,8 +55,7 @@ def test_trials_that_are_reported_before_a_sync_are_lost_in_a_state() -> None:
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux" or not shutil.which("cc"), reason="needs Linux and a C compiler")
 def test_a_folder_survives_some_kills_power_cuts_and_full_disks() -> None:
-    command = [sys.executable, "-m", "tests.torture.driver", "--short"]
-    found = subprocess.run(command, cwd=Path(__file__).parents[2], capture_output=True, text=True, check=False)
+    found = run_python("-m", "tests.torture.driver", "--short", cwd=Path(__file__).parents[2])
     assert found.returncode == 0, found.stdout + found.stderr
     lines = found.stdout.splitlines()
     assert len(lines) == 4
