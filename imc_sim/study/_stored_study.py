@@ -84,7 +84,7 @@ class _StoredStudy(Spec):
     summary: str = ""
     question: str = ""
     model: str
-    chip: str | _StoredChip
+    chip: _StoredChip
     task: _StoredTask
     chip_task: dict[str, Any] = Field(default_factory=dict)
     cases: tuple[Case, ...] = Field(min_length=1)

@@ -67,6 +67,9 @@ def test_a_stored_chip_without_the_texts_of_the_report_is_refused(whole: Path, t
                 read_study(tmp_path)
         else:
             assert read_study(tmp_path)["chip"] == chip
+    (tmp_path / "study.resolved.yaml").write_text(write_yaml(study | {"chip": "rram_hfo2_1t1r"}))
+    with pytest.raises(InputError, match=r"line \d+: chip: got 'rram_hfo2_1t1r'; allowed: a mapping"):
+        read_study(tmp_path)
 
 
 def equal_scores(
