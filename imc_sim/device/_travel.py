@@ -4,7 +4,7 @@ The rate is a function of the state alone while the voltage is held, so that the
 integral: it is tabulated once per voltage and inverted for all cells, whatever the length of a pulse. The speed is
 taken as exponential between nodes of y = ln((x - low) / (high - x)), which are close to each other at both ends,
 where windows and compliance currents slow a state down. Accuracy: 1e-3 of the conductance, tested against an
-integration at 1e-10; speeds are within 2e-4.
+integration at 1e-8; speeds are within 2e-4.
 """
 
 from __future__ import annotations

@@ -1,5 +1,6 @@
 """Switching models compared with closed forms; every parameter acts; pulses and programming."""
 
+import functools
 import math
 
 import numpy as np
@@ -53,10 +54,11 @@ def tensor(*values: float) -> torch.Tensor:
     return torch.tensor(values, dtype=torch.float64)
 
 
+@functools.cache
 def behaviour(model: Switching) -> torch.Tensor:
     """Return currents of a sweep to both ends, and conductances of the middle states that a sweep may skip."""
     drive = model.typical
-    trace = sweep(model, drive.sweep_V, drive.period_s, cycles=1, samples=400).trace
+    trace = sweep(model, drive.sweep_V, drive.period_s, cycles=1, samples=100).trace
     low, high = model.bounds
     middle = model.step(tensor(low, 0.7 * low + 0.3 * high, high), 0.97 * drive.sweep_V, drive.width_s)
     back = model.step(tensor(low, 0.7 * low + 0.3 * high, high), -0.97 * drive.sweep_V, drive.width_s)
@@ -240,7 +242,7 @@ def integrated(model: Switching, g_S: float, v: float, t: float, limit_A: float 
         return model.rate(state, volts).numpy() / (high - low)
 
     x = (float(model.from_conductance(tensor(g_S))) - low) / (high - low)
-    done = solve_ivp(slope, (0, t), [x], rtol=1e-10, atol=1e-13).y[0, -1]
+    done = solve_ivp(slope, (0, t), [x], rtol=1e-8, atol=1e-11).y[0, -1]
     return float(model.conductance(tensor(low + (high - low) * min(max(done, 0.0), 1.0))))
 
 

@@ -13,6 +13,7 @@ of cells that lack a column, rows or a fit as a whole.
 from __future__ import annotations
 
 import contextlib
+import copy
 import io
 import os
 import re
@@ -71,12 +72,12 @@ def places(data: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
 
 def with_hole(data: Any, path: tuple[Any, ...], mark: str) -> str:
     """Return the document in YAML with `mark` at a place."""
-    copy = yaml.safe_load(yaml.safe_dump(data))
-    node = copy
+    changed = copy.deepcopy(data)
+    node = changed
     for key in path[:-1]:
         node = node[key]
     node[path[-1]] = mark
-    return yaml.safe_dump(copy, sort_keys=False, width=10**6)
+    return yaml.safe_dump(changed, sort_keys=False, width=10**6)
 
 
 #: changes of a text: the place as a share of its length, what is done there, and a text to insert

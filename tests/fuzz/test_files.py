@@ -116,8 +116,9 @@ def test_good_files_are_read(kind: str, folder: Path) -> None:
 def test_every_known_kind_of_fault_is_one_error(kind: str, folder: Path) -> None:
     _, good, _ = FILES[kind]
     place = next((key,) for key in ("model", "summary", "name", "models") if key in good)
-    texts = [with_hole(good, place, "HOLE").replace("HOLE", bad, 1) for bad in NASTY]
-    texts += [text for bad in NASTY for text in (f"{bad}: 1", bad)] if kind == "chip" else []
+    text = with_hole(good, place, "HOLE")
+    texts = [text.replace("HOLE", bad, 1) for bad in NASTY]
+    texts += [each for bad in NASTY for each in (f"{bad}: 1", bad)] if kind == "chip" else []
     examine_all(f"{kind}, known faults", texts, _reader(kind, folder))
 
 
