@@ -282,3 +282,18 @@ def test_no_file_is_read_again_without_an_error(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr(module, "_root", lambda file: pytest.fail(f"read {file}"))
     points_of(load_study(at(tmp_path / "s.yaml", STUDY)))
     assert load_study(tmp_path / "s.yaml") == load_study(yaml.safe_load(STUDY))
+
+
+def test_keys_of_all_merged_mappings_are_found(tmp_path: Path) -> None:
+    """Also those that a merged mapping merges itself."""
+    text = "name: c\ninner: &inner\n  g_hrs_S: -1\nouter: &outer\n  <<: *inner\nfirst: &first {g_lrs_S: 1e-4}\n"
+    for merged, line in (("[*first, *outer]", 3), ("*outer", 3), ("[*first, *inner]", 3)):
+        path = at(tmp_path / "c.yaml", f"{text}device:\n  <<: {merged}\n")
+        place = Origin.of(path)._place(["device", "g_hrs_S"], InputError("x", "-1", "", ""), True)
+        assert place == f"{path}, line {line}"
+
+
+def test_of_several_files_that_hold_as_much_of_a_key_the_first_is_named(tmp_path: Path) -> None:
+    files = [at(tmp_path / f"{name}.yaml", f"name: {name}\ndevice: {{g_lrs_S: 1e-4}}\n") for name in "ab"]
+    origin = Origin(tuple(place for file in files for place in Origin.of(file).places))
+    assert origin._place(["device", "g_hrs_S"], InputError("x", "", "", ""), True) == f"{files[0]}, line 2"

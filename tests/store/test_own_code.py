@@ -86,6 +86,28 @@ def test_two_repositories_with_files_of_one_name_do_not_mix(tmp_path: Path) -> N
     assert torch.equal(made[1](x), 3 * made[0](x))
 
 
+def test_equal_code_of_two_folders_is_run_in_each(tmp_path: Path) -> None:
+    """A network may read files next to it."""
+    text = "from pathlib import Path\nimport torch\nsize = int((Path(__file__).parent / 'size').read_text())\n"
+    for size in (3, 5):
+        (folder := tmp_path / str(size)).mkdir()
+        (folder / "size").write_text(str(size))
+        (folder / "net.py").write_text(f"{text}def make():\n    return torch.nn.Linear(4, size)\n")
+    with trusting():
+        made: list[Any] = [build_arch("./net.py:make", {}, tmp_path / str(size)) for size in (3, 5, 3)]
+    assert [each.out_features for each in made] == [3, 5, 3]
+
+
+def test_names_of_files_are_part_of_the_digest(tmp_path: Path) -> None:
+    sums = set[str]()
+    for swapped in (False, True):
+        one, other = ("1", "2") if not swapped else ("2", "1")
+        for name, content in {"net": "import one, other\n", "one": f"x = {one}\n", "other": f"x = {other}\n"}.items():
+            (tmp_path / f"{name}.py").write_text(content)
+        sums.add(code_of("./net.py:make", tmp_path).sha256)
+    assert len(sums) == 2
+
+
 def test_the_digest_of_a_single_file_is_that_of_its_content(tmp_path: Path) -> None:
     """Ids of results that were computed with networks of one file stay valid."""
     import hashlib
