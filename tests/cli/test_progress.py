@@ -11,7 +11,6 @@ import os
 import pty
 import re
 import signal
-import subprocess
 import sys
 import threading
 import time
@@ -26,6 +25,7 @@ from imc_sim.cli import _console
 from imc_sim.cli._app import app
 from imc_sim.cli._console import Pace, duration, gentle_stop, progress_bar, working
 from imc_sim.study import Results
+from tests.warm import started_python
 
 needs_dask = pytest.mark.skipif(importlib.util.find_spec("distributed") is None, reason="needs the extra dask")
 STUDY = {
@@ -34,7 +34,7 @@ STUDY = {
     "chip": "rram_hfo2_1t1r",
     "task": {"dataset": "glyphs", "split": "test", "episodes": 5, "classes": 10, "rotations": False},
     "axes": [{"path": "chip.device.programming.sigma", "values": [0, 0.5]}],
-    "chips": {"min": 12},
+    "chips": {"min": 4},
 }
 
 
@@ -210,7 +210,7 @@ def test_status_and_combine_read_results_folders(run: Callable, study: str, tmp_
     assert ran.code == 0
     assert ran.err == ""
     line = run("status", str(tmp_path / "x")).out
-    assert re.fullmatch(r"tiny \(complete\): 25 done, 0 failed, 0 left, [\d.e+]+ trials/s\n", line)
+    assert re.fullmatch(r"tiny \(complete\): 9 done, 0 failed, 0 left, [\d.e+]+ trials/s\n", line)
     assert json.loads(run("status", str(tmp_path / "x"), "--json").out)["left"] == 0
     ran = run("report", str(tmp_path / "x"), str(tmp_path / "x"), "--out", str(tmp_path / "y"), "--trials", "csv")
     assert ran.out.splitlines() == [str(tmp_path / "y" / "trials.csv")]
@@ -253,26 +253,29 @@ def _read(terminal: int, shown: bytearray) -> None:
 
 
 @pytest.mark.parametrize("executor", ["inline", "process", pytest.param("dask", marks=needs_dask)])
-def test_ctrl_c_at_a_terminal(executor: str, study: str, tmp_path: Path, repository: Path) -> None:
+def test_ctrl_c_at_a_terminal(executor: str, study: str, tmp_path: Path) -> None:
     """The whole process group gets the signal, workers too; running trials are written, and resuming is explained."""
     folder = tmp_path / "x"
-    argv = [sys.executable, "-m", "imc_sim.cli", "run", study, "--out", str(folder), "--executor", executor]
+    trials = folder / "trials.jsonl"
+    program = "import os, sys; os.setsid(); from imc_sim.cli import main; sys.exit(main(sys.argv[1:]))"
+    argv = ["run", study, "--out", str(folder), "--executor", executor]
     argv += ["--batch", "1", "--set", "chips.min=400", "--workers", "1"]
     ours, theirs = pty.openpty()
-    env = os.environ | {"PYTHONPATH": str(repository), "TERM": "xterm", "COLUMNS": "200"}
-    process = subprocess.Popen(argv, stderr=theirs, stdout=theirs, stdin=theirs, env=env, start_new_session=True)
-    os.close(theirs)
-    trials = folder / "trials.jsonl"
-    last_resort = threading.Timer(240, os.killpg, (process.pid, signal.SIGKILL))
-    last_resort.start()
+    env = os.environ | {"TERM": "xterm", "COLUMNS": "200"}
     shown = bytearray()
-    reader = threading.Thread(target=_read, args=(ours, shown))
-    reader.start()
-    while not (trials.exists() and trials.read_bytes().count(b"\n") >= 3):
-        assert process.poll() is None
-        time.sleep(0.05)
-    os.killpg(process.pid, signal.SIGINT)
-    code = process.wait()
+    with started_python("-c", program, *argv, env=env, streams=2 * (os.ttyname(theirs),)) as process:
+        assert process.pid is not None
+        last_resort = threading.Timer(240, os.killpg, (process.pid, signal.SIGKILL))
+        last_resort.start()
+        reader = threading.Thread(target=_read, args=(ours, shown))
+        reader.start()
+        while not (trials.exists() and trials.read_bytes().count(b"\n") >= 3):
+            assert process.is_alive()
+            time.sleep(0.05)
+        os.close(theirs)
+        os.killpg(process.pid, signal.SIGINT)
+        process.join()
+        code = process.exitcode
     last_resort.cancel()
     reader.join()
     os.close(ours)

@@ -41,6 +41,7 @@ def test_the_commands_of_the_page_give_a_chip_and_a_curve(page: str, run: Callab
         if name:
             Path(name[0]).parent.mkdir(exist_ok=True)
             small = text.replace("episodes: 100", "episodes: 2").replace("min: 10", "min: 2")
+            small = small.replace("batmann_5w1s_xnor", "batmann_small_xnor")
             Path(name[0]).write_text(small, encoding="utf-8")
     commands = re.findall(r"^imc-sim (.*)$", "".join(blocks(page, "sh")), re.MULTILINE)
     printed = {}

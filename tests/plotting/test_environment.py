@@ -55,13 +55,17 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Results:
     return run(study, tmp_path_factory.mktemp("typed") / "study", evaluator=stand_in_evaluator)
 
 
+@pytest.fixture(scope="module")
+def expected(results: Results) -> dict[Path, bytes]:
+    """Return the files of figures and report."""
+    return {path: path.read_bytes() for path in (*draw(results), write_report(results))}
+
+
 @pytest.mark.parametrize("backend", ["module://matplotlib_inline.backend_inline", "nonsense"])
 def test_figures_and_report_are_the_same_bytes_in_any_environment(
-    results: Results, tmp_path: Path, backend: str, repository: Path
+    expected: dict[Path, bytes], results: Results, tmp_path: Path, backend: str, repository: Path
 ) -> None:
-    paths = [*draw(results), write_report(results)]
-    expected = {path.name: path.read_bytes() for path in paths}
-    for path in paths:
+    for path in expected:
         path.unlink()
     (tmp_path / "matplotlibrc").write_text(MATPLOTLIBRC, encoding="utf-8")
     env = os.environ | {"MPLBACKEND": backend, "MPLCONFIGDIR": str(tmp_path), "PYTHONPATH": str(repository)}
@@ -69,7 +73,7 @@ def test_figures_and_report_are_the_same_bytes_in_any_environment(
     argv = [sys.executable, "-c", code, str(results.folder)]
     done = subprocess.run(argv, env=env, cwd=tmp_path, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
-    assert {path.name: path.read_bytes() for path in paths} == expected
+    assert {path: path.read_bytes() for path in expected} == expected
 
 
 def texts(figure: Figure) -> str:

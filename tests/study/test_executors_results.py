@@ -61,10 +61,10 @@ def test_real_chips_do_not_depend_on_the_batch_or_the_worker(tmp_path: Path) -> 
         "name": "real",
         "model": "batmann_small_xnor",
         "chip": "rram_hfo2_1t1r",
-        "task": {"dataset": "glyphs", "split": "test", "episodes": 3, "classes": 6, "queries": 2, "rotations": False},
+        "task": {"dataset": "glyphs", "split": "test", "episodes": 2, "classes": 6, "queries": 2, "rotations": False},
         "axes": [{"path": "chip.device.read.sigma", "values": [0.0, 0.3]}],
         "cases": [{"name": "all", "set": {"chip.converter.kind": "auto", "chip.converter.range": "calibrated"}}],
-        "chips": {"min": 5},
+        "chips": {"min": 4},
     }
     one = run(study, tmp_path / "one", batch=1)
     many = run(study, tmp_path / "many", executor="process", workers=2, batch=3)

@@ -79,7 +79,7 @@ class Torture:
     """
 
     def __init__(self, hook: Any, home: Path, is_short: bool) -> None:
-        self.hook, self.home, self.step = hook, home, 23 if is_short else 1
+        self.hook, self.home, self.step = hook, home, 11 if is_short else 1
         self.is_short = is_short
         self.random = random.Random(1)
         self.killed_workers = 0
