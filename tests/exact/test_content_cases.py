@@ -13,7 +13,7 @@ from torch import nn
 
 from imc_sim import InputError
 from imc_sim.analog._outputs import ChipOutputs
-from imc_sim.config import load_function, parse_yaml, user_path
+from imc_sim.config import load_function, parse_yaml, run_folder, user_path
 from imc_sim.config._installation import _PACKAGE, missing_files
 from imc_sim.nn.networks._archs import size_of
 
@@ -23,6 +23,14 @@ def write(folder: Path, files: dict[str, str]) -> None:
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
+
+
+def test_a_training_is_named_by_the_folder_of_its_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (place := tmp_path / "mine" / "inner").mkdir(parents=True)
+    monkeypatch.chdir(place)
+    found = {model: run_folder(model) for model in (".", "..", "../..", "x", "a/x", str(tmp_path / "x"), "./y/../x")}
+    names = ["inner", "mine", tmp_path.name, *["x"] * 4]
+    assert found == {model: Path("runs") / name for model, name in zip(found, names, strict=True)}
 
 
 NET = """
