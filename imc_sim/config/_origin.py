@@ -16,7 +16,7 @@ import yaml
 from imc_sim._errors import InputError
 from imc_sim.config._spec import TOGETHER, Spec
 from imc_sim.config._synonyms import stored_path
-from imc_sim.config._yaml import read_text
+from imc_sim.config._yaml import composed_yaml, read_text
 
 _TOKEN = re.compile(r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"|[^\s,:]+""")
 _QUOTED = re.compile(r"'([^']*)'")
@@ -235,8 +235,8 @@ def _keys(place: str, unknown: str = "") -> list[str]:
 def _root(file: str) -> yaml.Node | None:
     """Return the node of a file; None where it cannot be read as YAML."""
     try:
-        return yaml.compose(read_text(Path(file)), Loader=yaml.SafeLoader)
-    except (yaml.YAMLError, InputError, RecursionError):
+        return composed_yaml(read_text(Path(file)))
+    except InputError:
         return None
 
 

@@ -6,6 +6,7 @@ silence. Here `5e-5` is a number, `no` a string, and a duplicate key an error wi
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import io
 import math
@@ -152,6 +153,26 @@ _StrictLoader.add_implicit_resolver(
 _FastLoader.yaml_implicit_resolvers = _StrictLoader.yaml_implicit_resolvers
 for _loader in (_StrictLoader, _FastLoader):
     _loader.add_constructor("tag:yaml.org,2002:int", _integer)
+
+
+class _MarkingLoader(Composer, _FAST):
+    """Composes nodes with their places by a parser in C where PyYAML has it."""
+
+    def __init__(self, text: str) -> None:
+        _FAST.__init__(self, text)
+        Composer.__init__(self)
+
+
+def composed_yaml(text: str) -> yaml.Node | None:
+    """Return the root node of a YAML document, with the lines and columns of all nodes; None where it is no YAML.
+
+    Args:
+        text: the document.
+    """
+    for loader in (_MarkingLoader, yaml.SafeLoader):  # the parser in C refuses other texts
+        with contextlib.suppress(yaml.YAMLError, RecursionError, ValueError):
+            return loader(text).get_single_node()
+    return None
 
 
 def parse_yaml(text: str, where: str = "<text>") -> dict[str, Any]:

@@ -199,8 +199,8 @@ def load_model(name: PathLike, trust: bool = False) -> nn.Module:
         CheckpointError: The weights are missing, damaged or of another architecture.
     """
     card, folder = load_card(name)
-    path = verify_weights(card, folder)
-    state, layers = unpack(path)
+    path, content = _verified(folder, _weights_of(card))
+    state, layers = unpack(path, content)
     with torch.random.fork_rng(devices=[]), trusting(trust):  # the fresh module is initialised at random
         if _widest(card.arch.args) > _WIDE and not is_code(card.arch.name):
             with torch.device("meta"):  # shapes without memory
@@ -210,7 +210,7 @@ def load_model(name: PathLike, trust: bool = False) -> nn.Module:
     module.register_forward_pre_hook(_checked_input)
     object.__setattr__(module, "card", card)
     if card.inputs is not None:
-        object.__setattr__(module, "probe_inputs", unpack_inputs(_verified(folder, card.inputs)))
+        object.__setattr__(module, "probe_inputs", unpack_inputs(_verified(folder, card.inputs)[0]))
     return module.eval()
 
 
@@ -299,14 +299,19 @@ def verify_weights(card: ModelCard, folder: Path) -> Path:
     Raises:
         CheckpointError: There are no weights, or others.
     """
+    return _verified(folder, _weights_of(card))[0]
+
+
+def _weights_of(card: ModelCard) -> WeightsFile:
+    """Return the entry of the weights of a card; raise CheckpointError where there is none."""
     if card.weights is None:
         step = f"Train it with `imc-sim train {card.name}`."
         raise CheckpointError(f"model {card.name!r}", "a card without weights", "a trained model", step)
-    return _verified(folder, card.weights)
+    return card.weights
 
 
-def _verified(folder: Path, entry: WeightsFile | InputsFile) -> Path:
-    """Return the path of a file that a card names, after comparing its size and SHA-256 with the card."""
+def _verified(folder: Path, entry: WeightsFile | InputsFile) -> tuple[Path, bytes]:
+    """Return path and content of a file that a card names, after comparing its size and SHA-256 with the card."""
     path = stored_file(beside(folder, entry.file))
     step = "Use an undamaged copy, or write the card again if the change was intended."
     if not path.is_file():
@@ -319,7 +324,7 @@ def _verified(folder: Path, entry: WeightsFile | InputsFile) -> Path:
     sha256 = hashlib.sha256(content).hexdigest()
     if sha256 != entry.sha256:
         raise CheckpointError(str(path), f"SHA-256 {sha256}", f"{entry.sha256}, as its card says", step)
-    return path
+    return path, content
 
 
 def load_state(module: nn.Module, state: dict[str, Tensor], layers: Header, where: str) -> None:

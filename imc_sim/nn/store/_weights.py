@@ -66,16 +66,17 @@ def pack(module: nn.Module, half: bool = False) -> bytes:
     return save(tensors, metadata={"imc_sim": canonical_json({"format": FORMAT, "layers": layers})})
 
 
-def unpack(path: Path) -> tuple[dict[str, Tensor], Header]:
+def unpack(path: Path, content: bytes | None = None) -> tuple[dict[str, Tensor], Header]:
     """Return the full state dict of a weights file, and {layer: {form, shape, scale}} of its packed layers.
 
     Args:
         path: The file.
+        content: Its content, decompressed; None: the file is read.
 
     Raises:
         CheckpointError: The file is damaged or of another format.
     """
-    tensors, header = read_tensors(path)
+    tensors, header = read_tensors(path, content)
     layers = _header(header, path)
     for name, entry in layers.items():
         key = f"{name}.weight".lstrip(".")  # the module itself has the empty name
@@ -91,18 +92,19 @@ def unpack(path: Path) -> tuple[dict[str, Tensor], Header]:
     return tensors, layers
 
 
-def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+def read_tensors(path: Path, content: bytes | None = None) -> tuple[dict[str, Tensor], dict[str, str]]:
     """Return tensors and metadata of a safetensors file, unchanged.
 
     Args:
         path: The file, or its compressed form.
+        content: The content of the compressed form, decompressed; None: it is read.
 
     Raises:
         CheckpointError: The file cannot be read or is damaged.
     """
     try:
         if path.name.endswith(SHUFFLED):
-            content = read_stored(path)
+            content = read_stored(path) if content is None else content
             length = int.from_bytes(content[:8], "little")
             return load(content), json.loads(content[8 : 8 + length]).get("__metadata__", {})
         with safe_open(regular(path), framework="pt") as file:
