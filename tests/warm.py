@@ -7,6 +7,7 @@ of whole process groups start their own.
 from __future__ import annotations
 
 import atexit
+import contextlib
 import functools
 import multiprocessing
 import os
@@ -18,7 +19,6 @@ import traceback
 import types
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from multiprocessing import forkserver
 from multiprocessing.context import ForkServerContext, ForkServerProcess
 from multiprocessing.process import BaseProcess
@@ -45,7 +45,8 @@ def _context() -> ForkServerContext:
     path = os.environ.get("PYTHONPATH")
     os.environ["PYTHONPATH"] = str(REPOSITORY)
     try:
-        forkserver.ensure_running()
+        with contextlib.chdir(REPOSITORY):  # it finds modules in the working folder too
+            forkserver.ensure_running()
     finally:
         os.environ.pop("PYTHONPATH")
         if path is not None:
@@ -53,7 +54,7 @@ def _context() -> ForkServerContext:
     return context
 
 
-@contextmanager
+@contextlib.contextmanager
 def started_python(
     *argv: str | Path, cwd: str | Path | None = None, env: dict[str, str] | None = None, streams: tuple[str, ...] = ()
 ) -> Iterator[BaseProcess]:
