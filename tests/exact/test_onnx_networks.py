@@ -410,3 +410,30 @@ def test_a_gru_of_two_directions_that_resets_first_is_one_in_each(tmp_path: Path
     both, backward = run(x, slice(0, 2), "bidirectional"), run(x.flip(0), slice(1, 2), "forward").flip(0)
     assert torch.equal(both, torch.cat([run(x, slice(0, 1), "forward"), backward], 1))
     assert torch.equal(run(x, slice(1, 2), "reverse"), backward)
+
+
+@pytest.mark.parametrize(("value", "known"), [(2**63 - 1, True), (2**63, False), (2**64 - 1, False)])
+def test_integers_that_torch_cannot_hold_are_refused(value: int, known: bool, tmp_path: Path) -> None:
+    nodes = [helper.make_node("Cast", ["w"], ["c"], to=TensorProto.FLOAT), helper.make_node("Add", ["x", "c"], ["y"])]
+    path = saved(graph_of(nodes, {"w": np.array([value], np.uint64)}), tmp_path)
+    if known:
+        assert torch.equal(load_onnx(path)(torch.zeros(1, 4)), torch.full((1, 4), float(value)))
+    else:
+        with pytest.raises(CheckpointError, match=r"tensor 'w': got integers above 2\^63"):
+            load_onnx(path)
+
+
+def test_sizes_of_zero_are_unknown_ones(tmp_path: Path) -> None:
+    """Exporters write 0 where they do not know a size."""
+    found = load_onnx(saved(matmul(np.eye(4, dtype=np.float32), shape=(0, 4)), tmp_path))
+    for samples in (1, 3):
+        x = torch.randn(samples, 4)
+        assert torch.equal(found(x), x)
+
+
+def test_the_operator_set_may_state_its_domain_in_full(tmp_path: Path) -> None:
+    """Softmax of set 1 would be over all axes but the first."""
+    model = graph_of([helper.make_node("Softmax", ["x"], ["y"], axis=1)], {}, shape=("n", 3, 4))
+    model.opset_import[0].domain = "ai.onnx"
+    x = torch.randn(2, 3, 4)
+    assert torch.equal(load_onnx(saved(model, tmp_path))(x), x.softmax(1))
