@@ -30,7 +30,7 @@ def checkout(repository: Path, tmp_path: Path) -> Path:
         (folder / name).mkdir()
         for path in (repository / name).iterdir():
             (folder / name / path.name).symlink_to(path)
-    for name in ("pyproject.toml", "tests/conftest.py"):
+    for name in ("pyproject.toml", "tests/conftest.py", "tests/warm.py"):
         (folder / name).parent.mkdir(exist_ok=True)
         shutil.copy(repository / name, folder / name)
     return folder
