@@ -425,10 +425,8 @@ def test_integers_that_torch_cannot_hold_are_refused(value: int, known: bool, tm
 
 def test_sizes_of_zero_are_unknown_ones(tmp_path: Path) -> None:
     """Exporters write 0 where they do not know a size."""
-    found = load_onnx(saved(matmul(np.eye(4, dtype=np.float32), shape=(0, 4)), tmp_path))
-    for samples in (1, 3):
-        x = torch.randn(samples, 4)
-        assert torch.equal(found(x), x)
+    found, x = load_onnx(saved(matmul(np.eye(4, dtype=np.float32), shape=("n", 0)), tmp_path)), torch.randn(3, 4)
+    assert torch.equal(found(x), x)
 
 
 def test_the_operator_set_may_state_its_domain_in_full(tmp_path: Path) -> None:
