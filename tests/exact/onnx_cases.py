@@ -106,6 +106,7 @@ POINTWISE = [
     Case("Where", (flags, x, real(4))),
     Case("Div", (whole(6, 8, 9), whole(3, -4, 2))),
     Case("Pow", (positive, np.float32(1.5))),
+    Case("Pow", (np.array([7, 8, 9, -3]), np.array([0.5, 1.5, 0.5, 3.0], np.float32))),
     Case(
         "Pow",
         (x, whole(2)),
@@ -222,6 +223,7 @@ COMPUTED = [
     Case("Conv", (images, real(4, 3, 3, 3)), {"pads": [2, 0, 1, 1]}),
     Case("Conv", (images, real(4, 3, 3, 2)), {"auto_pad": "SAME_UPPER", "strides": [2, 2]}),
     Case("Conv", (images, real(4, 3, 3, 2)), {"auto_pad": "SAME_LOWER"}),
+    Case("Conv", (images, real(4, 3, 3, 2)), {"auto_pad": "SAME_UPPER", "dilations": [2, 3]}),
     Case("Conv", (real(2, 3, 9), real(4, 3, 3))),
     Case("Conv", (images, real(4, 3, 3, 2)), {"auto_pad": "VALID"}),
     Case("Conv", (real(1, 2, 4, 5, 3), real(4, 2, 3, 2, 2))),

@@ -325,6 +325,27 @@ def test_a_network_for_one_sample_that_mixes_samples_is_refused(shape: list[int]
         found(torch.ones(3, 4))
 
 
+def test_a_network_for_one_sample_that_adds_up_samples_is_refused(tmp_path: Path) -> None:
+    """The first sample is right."""
+    nodes = [helper.make_node("CumSum", ["x", "axis"], ["y"])]
+    found = load_onnx(saved(graph_of(nodes, {"axis": np.array(0)}, shape=(1, 4)), tmp_path))
+    assert torch.equal(found(torch.ones(1, 4)), torch.ones(1, 4))
+    with pytest.raises(InputError, match="samples that are mixed"):
+        found(torch.ones(3, 4))
+
+
+def test_peepholes_of_an_lstm_are_refused(tmp_path: Path) -> None:
+    weights = {name: np.zeros(size, np.float32) for name, size in (("w", (1, 8, 4)), ("r", (1, 8, 2)), ("p", (1, 6)))}
+    for peepholes in ("", "p"):
+        node = helper.make_node("LSTM", ["x", "w", "r", *[""] * 4, peepholes], ["y"], hidden_size=2)
+        model = graph_of([node], weights, shape=(3, "n", 4))
+        if peepholes:
+            with pytest.raises(InputError, match="LSTM with peepholes; allowed: no peepholes"):
+                load_onnx(saved(model, tmp_path))(torch.zeros(3, 1, 4))
+        else:
+            assert load_onnx(saved(model, tmp_path))(torch.zeros(3, 1, 4)).shape == (3, 1, 1, 2)
+
+
 def test_without_the_package_the_error_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = saved(matmul(np.eye(4, dtype=np.float32)), tmp_path)
     monkeypatch.setitem(sys.modules, "onnx", None)
