@@ -80,14 +80,15 @@ def run_python(
     *argv: str | Path, cwd: str | Path | None = None, env: dict[str, str] | None = None
 ) -> CompletedProcess[str]:
     """Run a program as `started_python` does to its end; return its exit code, and what it printed."""
-    with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
-        streams = tuple(f"/proc/{os.getpid()}/fd/{file.fileno()}" for file in (out, err))
-        with started_python(*argv, cwd=cwd, env=env, streams=streams) as process:
+    with tempfile.TemporaryDirectory() as folder:
+        streams = [Path(folder, name) for name in ("out", "err")]
+        for path in streams:
+            path.touch()
+        with started_python(*argv, cwd=cwd, env=env, streams=tuple(map(str, streams))) as process:
             process.join(_LIMIT_S)
             code = process.exitcode
-        for file in (out, err):
-            file.seek(0)
-        return CompletedProcess([*map(str, argv)], -9 if code is None else code, out.read(), err.read())
+        out, err = (path.read_text(encoding="utf-8", errors="replace") for path in streams)
+    return CompletedProcess([*map(str, argv)], -9 if code is None else code, out, err)
 
 
 def start_worker(work: Callable[..., None], name: str) -> tuple[BaseProcess, Any]:
