@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -29,25 +30,27 @@ def check_acting(study: Study, points: Sequence[Point], settings: Settings) -> N
     Raises:
         InputError: names the first axis or case that changes no result.
     """
-    acting = [(point, _acting(point, settings)) for point in points]
+    acting = functools.cache(lambda number: _acting(points[number], settings))  # a few points decide on most axes
     for number, axis in enumerate(study.axes):
         together = {k for k, other in enumerate(study.axes) if k == number or (axis.zip and other.zip == axis.zip)}
-        groups: dict[str, list[str]] = {}
-        for point, content in acting:
-            others = [value for k, value in enumerate(point.coordinates) if k not in together]
-            groups.setdefault(repr((point.case, others)), []).append(content)
+        groups: dict[str, list[int]] = {}
+        for k, point in enumerate(points):
+            others = [value for place, value in enumerate(point.coordinates) if place not in together]
+            groups.setdefault(repr((point.case, others)), []).append(k)
         compared = [group for group in groups.values() if len(group) > 1]
-        if compared and all(len(set(group)) == 1 for group in compared):
+        if compared and not any(acting(first) != acting(k) for first, *rest in compared for k in rest):
             step = "Switch on its effect (for ADC bits, set chip.converter.kind: auto), or remove the axis."
             raise _idle(f"study {study.name!r}, axes.{number}.path", ", ".join(axis.paths), step)
-    known: dict[str, str] = {}
+    known: dict[str, tuple[list[str], list[int]]] = {}
     for case in study.cases:
-        rows = [(point.coordinates, content) for point, content in acting if point.case == case.name]
-        twin = known.setdefault(repr(rows), case.name) if rows else case.name  # a case may be skipped as a whole
-        if twin != case.name:
-            step = "Switch on the effect in which the two cases differ, or remove one of them."
-            what = f"{', '.join(case.set) or 'nothing'} in addition to case {twin!r}"
-            raise _idle(f"study {study.name!r}, case {case.name!r}", what, step)
+        here = [k for k, point in enumerate(points) if point.case == case.name]  # none where it is skipped as a whole
+        places = [repr(points[k].coordinates) for k in here]
+        for twin, (others, there) in known.items():
+            if here and places == others and all(acting(k) == acting(n) for k, n in zip(here, there, strict=True)):
+                step = "Switch on the effect in which the two cases differ, or remove one of them."
+                what = f"{', '.join(case.set) or 'nothing'} in addition to case {twin!r}"
+                raise _idle(f"study {study.name!r}, case {case.name!r}", what, step)
+        known[case.name] = places, here
 
 
 def check_prices(study: Study, points: Sequence[Point]) -> None:

@@ -150,9 +150,7 @@ def _traps(traces: Sequence[Floats]) -> list[_Trap | None]:
 
 
 def _two_levels(traces: Floats) -> list[_Trap | None]:
-    """Return the two levels of each of traces [traces, n] that two normal laws of one width describe clearly better
-    than one.
-    """
+    """Return two levels of each trace [traces, n], None where two normal laws of one width are no better than one."""
     found: list[_Trap | None] = [None] * len(traces)
     sigma = traces.std(1)
     below = traces <= np.quantile(traces, [0.1, 0.5, 0.9], axis=1)[..., None]  # levels may be occupied unequally
