@@ -345,9 +345,11 @@ def test_a_run_ends_with_figure_report_and_answer(
 # -- training -----------------------------------------------------------------------------------------------
 
 
-def test_the_curve_is_updated_for_every_new_row_and_at_the_end(
-    monkeypatch: pytest.MonkeyPatch, here: Path, run: Callable
+@pytest.mark.parametrize(("seconds", "rows_at"), [(0.0, [1, 3, 4]), (20.0, [1, 4])])
+def test_the_curve_is_updated_for_new_rows_by_time_and_at_the_end(
+    seconds: float, rows_at: list[int], monkeypatch: pytest.MonkeyPatch, here: Path, run: Callable
 ) -> None:
+    monkeypatch.setattr(_train, "_DRAW_EVERY_S", seconds)
     shown_at: list[int] = []
     monkeypatch.setattr(_train, "_draw", lambda _: shown_at.append(len(shown)))
     shown: list[Any] = []
@@ -359,7 +361,7 @@ def test_the_curve_is_updated_for_every_new_row_and_at_the_end(
 
     monkeypatch.setattr("imc_sim.train.train_model", train_model)
     assert run("train", "m", "--quiet").out == "runs/m\n"
-    assert shown_at == [1, 3, 4]
+    assert shown_at == rows_at
 
 
 def test_a_stopped_training_without_a_checkpoint_says_so(

@@ -165,7 +165,7 @@ def test_an_output_is_kept_for_its_environment_and_working_folder(
     assert _repeated.kept_output(["a"]) == "text\n"
 
 
-def test_a_finished_study_needs_no_simulator(folder: Path, warm_python: Callable, python: Callable) -> None:
+def test_a_finished_study_needs_no_simulator(folder: Path, python: Callable) -> None:
     program = """\
 import sys
 from imc_sim.cli import main, _repeated
@@ -174,7 +174,7 @@ code = main(["run", "own.yaml"])
 print(sorted({"torch", "matplotlib", "numpy", "pandas"} & set(sys.modules)), file=sys.stderr)
 sys.exit(code)
 """
-    first, second = (start("-c", program, cwd=folder) for start in (warm_python, python))
+    first, second = (python("-c", program, cwd=folder) for _ in range(2))
     assert (first.code, second.code) == (0, 0), first.err
     assert second.out == first.out != ""
     assert second.err.strip() == "[]", "the second run imports no simulator, and shows no progress"
