@@ -135,8 +135,7 @@ def _checked(path: Path, text: str) -> dict[str, Any]:
     if not fits:
         step = "Remove the file and run the study again: this restores the file if all trials are of that study."
         raise ResultsError(str(path), "points that do not fit its digest", f"{STUDY} as a run wrote it", step)
-    check_stored(held, str(path))
-    return held
+    return check_stored(held, str(path))
 
 
 def check_folder(folder: Path, resolved: dict[str, Any]) -> bool:

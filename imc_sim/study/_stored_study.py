@@ -99,15 +99,22 @@ class _StoredStudy(Spec):
     points: tuple[_StoredPoint, ...] = Field(min_length=1)
 
 
-def check_stored(held: Mapping[str, Any], where: str) -> None:
-    """Raise InputError for a stored study with a value of another type, or points that do not fit its axes.
+def check_stored(held: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """Return a stored study with the defaults of settings that it lacks.
 
     Args:
         held: content of study.resolved.yaml.
         where: its path, for errors.
+
+    Raises:
+        InputError: a value has another type, or points do not fit the axes.
     """
     study = build(_StoredStudy, dict(held), where)
     wrong = next((n for n, point in enumerate(study.points) if len(point.values) != len(study.axes)), None)
     if wrong is not None:
         got, allowed = f"{len(study.points[wrong].values)} values", f"{len(study.axes)}, one per axis"
         raise InputError(f"{where}: points.{wrong}.values", got, allowed, "Run the study again into another folder.")
+    whole = study.to_dict()
+    parts = {key: [a | b for a, b in zip(whole[key], held[key], strict=True)] for key in ("cases", "axes")}
+    texts = {key: whole[key] for key in ("summary", "question", "weights")}
+    return {**texts, **held, **parts, "chips": whole["chips"] | held["chips"]}

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self, final
+from typing import Annotated, Any, Self, final
 
 from pydantic import Field, model_validator
 
@@ -95,7 +95,7 @@ class Trainings(FileSpec):
     set: dict[str, Any] = Field(default_factory=dict)
     cases: tuple[SweptCase, ...] = (SweptCase(name="all"),)
     panels: tuple[SweptValue, ...] = Field(min_length=1)
-    seeds: tuple[int, ...] = Field(default=(0, 1, 2), min_length=1)
+    seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field(default=(0, 1, 2), min_length=1)
     measure: str = Field(default="", description="accuracy, mean, taskN or ensemble; default: by the recipe's kind")
 
     @model_validator(mode="after")

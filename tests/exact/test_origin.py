@@ -227,6 +227,8 @@ def test_errors_of_cards_queues_and_training_sweeps_name_the_line(tmp_path: Path
             _checked(queue.entries[1], queue)
         assert error.value.where == f"{tmp_path}/q.yaml, line {place}"
     text = "name: t\nmodel: bnn_mnist\npanels:\n  - path: recipe.learning_rate\n    values:\n      - 0.1\n      - -1\n"
+    with pytest.raises(InputError, match=r"t.yaml, line 8: seeds.1: got -1; allowed: greater than or equal to 0"):
+        load_trainings(at(tmp_path / "t.yaml", f"{text}seeds: [0, -1]\n"))
     sweep = load_trainings(at(tmp_path / "t.yaml", text))
     with pytest.raises(InputError) as error:
         list(trainings_of(sweep))

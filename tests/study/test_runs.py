@@ -19,6 +19,7 @@ from scipy import stats
 
 from imc_sim import InputError, ResultsError
 from imc_sim._stats import chip_interval
+from imc_sim.cli import main
 from imc_sim.cli._run import table_rows
 from imc_sim.config import find_content, read_yaml, write_yaml
 from imc_sim.evaluate import ChipResult
@@ -26,6 +27,7 @@ from imc_sim.plotting import comparison_data
 from imc_sim.report import page
 from imc_sim.runs import RowStore, heal, sound_rows
 from imc_sim.study import Results, run
+from imc_sim.study._spec import Case, Chips
 from imc_sim.study._store import read_study
 from imc_sim.study._trials_file import TRIALS, rules_of
 from imc_sim.testing._stand_in import FAIL
@@ -70,6 +72,23 @@ def test_a_stored_chip_without_the_texts_of_the_report_is_refused(whole: Path, t
     (tmp_path / "study.resolved.yaml").write_text(write_yaml(study | {"chip": "rram_hfo2_1t1r"}))
     with pytest.raises(InputError, match=r"line \d+: chip: got 'rram_hfo2_1t1r'; allowed: a mapping"):
         read_study(tmp_path)
+
+
+def test_a_stored_study_without_optional_settings_has_their_defaults(whole: Path, tmp_path: Path) -> None:
+    """An editor may have removed lines; commands that read the folder take none of them for granted."""
+    shutil.copytree(whole, tmp_path / "x")
+    study = read_yaml(whole / "study.resolved.yaml")
+    bare = {key: value for key, value in study.items() if key not in ("summary", "question", "weights")}
+    bare["cases"] = [{"name": case["name"]} for case in study["cases"]]
+    bare["axes"] = [{key: axis[key] for key in ("path", "values")} for axis in study["axes"]]
+    bare["chips"] = {}
+    (tmp_path / "x" / "study.resolved.yaml").write_text(write_yaml(bare))
+    found = read_study(tmp_path / "x")
+    assert (found["summary"], found["question"], found["weights"]) == ("", "", {})
+    assert all(case == Case(name=case["name"]).to_dict() for case in found["cases"])
+    assert found["chips"] == Chips().to_dict()
+    for command in (["report"], ["status"], ["plot"]):
+        assert main([command[0], str(tmp_path / "x")]) == 0
 
 
 def equal_scores(
