@@ -33,6 +33,7 @@ _IMPORTS = (
     "matplotlib.backends.backend_agg", "matplotlib.backends.backend_svg", "pytest", "imc_sim.cli", "imc_sim.study",
     "imc_sim.train", "imc_sim.mapping", "imc_sim.report", "imc_sim.plotting", "imc_sim.testing",
 )  # fmt: skip
+_STARTING = threading.Lock()
 #: seconds after which a program is killed
 _LIMIT_S = 600.0
 
@@ -40,6 +41,11 @@ _LIMIT_S = 600.0
 @functools.cache
 def _context() -> ForkServerContext:
     """Start the process that the others are forked from; it ends with this one."""
+    with _STARTING:  # threads that start workers would restore the working folder of each other
+        return _started()
+
+
+def _started() -> ForkServerContext:
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([*_IMPORTS])
     path = os.environ.get("PYTHONPATH")
