@@ -114,7 +114,7 @@ def check_stored(held: Mapping[str, Any], where: str) -> dict[str, Any]:
     if wrong is not None:
         got, allowed = f"{len(study.points[wrong].values)} values", f"{len(study.axes)}, one per axis"
         raise InputError(f"{where}: points.{wrong}.values", got, allowed, "Run the study again into another folder.")
-    whole = study.to_dict()
-    parts = {key: [a | b for a, b in zip(whole[key], held[key], strict=True)] for key in ("cases", "axes")}
-    texts = {key: whole[key] for key in ("summary", "question", "weights")}
-    return {**texts, **held, **parts, "chips": whole["chips"] | held["chips"]}
+    lists = {"cases": study.cases, "axes": study.axes}
+    parts = {k: [a.to_dict() | b for a, b in zip(own, held[k], strict=True)] for k, own in lists.items()}
+    texts = {"summary": study.summary, "question": study.question, "weights": study.weights}
+    return {**texts, **held, **parts, "chips": study.chips.to_dict() | held["chips"]}

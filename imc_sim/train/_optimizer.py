@@ -75,6 +75,6 @@ def _warn_without_units() -> None:
     if not torch.ops.mkldnn._is_mkldnn_bf16_supported():
         text = (
             "recipe.precision is bfloat16, for which this processor has no instructions: steps take 4 to 11 times as "
-            "long as in float32. Add --set recipe.precision=float32; the weights then differ by rounding."
+            "long as in float32. Set recipe.precision to float32; the weights then differ by rounding."
         )
         warnings.warn(text, SlowPrecisionWarning, stacklevel=3)

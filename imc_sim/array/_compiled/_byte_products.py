@@ -10,7 +10,7 @@ Reference: Intel 64 and IA-32 Architectures Software Developer's Manual, volume 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import llvmlite.binding
@@ -46,23 +46,39 @@ def supported() -> bool:
     return has_features(_WIDE_UNIT) or has_features(_NARROW_UNIT)
 
 
-def add(builder: Any, of: Mapping[str, Any], starts: list[Any], held: Places) -> None:
-    """Write the instructions that compute the sums of a block.
+class Emitter:
+    """Write instructions of a block; `of`: its arguments by name."""
 
-    Args:
-        builder: of LLVM instructions.
-        of: arguments of the block by name.
-        starts: address of the inputs of every vector.
-        held: places of the sums, zero before, of every vector and `LANES` columns.
-    """
-    (_add_wide if VNNI else _add_narrow)(_Writer(builder, of, starts), held)
+    def __init__(self, builder: Any, of: dict[str, Any]) -> None:
+        self.builder, self.of = builder, of
+
+    def pointer(self, address: Any, kind: Any, index: Any) -> Any:
+        """Return a pointer to entry `index` of an array of `kind` at an address."""
+        return self.builder.gep(self.builder.inttoptr(address, kind.as_pointer()), [index])
+
+    def load(self, address: Any, kind: Any, index: Any, align: int) -> Any:
+        return self.builder.load(self.pointer(address, kind, index), align=align)
+
+    def broadcast(self, value: Any, kind: Any) -> Any:
+        """Return a vector with one number in every lane."""
+        nothing = ir.Constant(kind, ir.Undefined)
+        first = self.builder.insert_element(nothing, value, _WORD(0))
+        return self.builder.shuffle_vector(
+            first, nothing, ir.Constant(ir.VectorType(_WORD, kind.count), [0] * kind.count)
+        )
+
+    def add_products(self, held: Places) -> None:
+        """Add the sums of products to those held in places, zero before, of every vector and `LANES` columns."""
+        (_add_wide if VNNI else _add_narrow)(_Writer(self), held)
 
 
 class _Writer:
     """Write instructions that both vector units need."""
 
-    def __init__(self, builder: Any, of: Mapping[str, Any], starts: list[Any]) -> None:
-        self.builder, self.of, self.starts = builder, of, starts
+    def __init__(self, block: Emitter) -> None:
+        self.block, self.builder, self.of = block, block.builder, block.of
+        rows = (block.load(self.of["rows"], _LONG, _LONG(r), 8) for r in range(ROWS))
+        self.starts = [self.builder.add(self.of["x"], row) for row in rows]
 
     def call(self, name: str, result: Any, *arguments: Any) -> Any:
         kind = ir.FunctionType(result, [a.type for a in arguments])
@@ -71,20 +87,15 @@ class _Writer:
 
     def weights(self, kind: Any, index: Any) -> Any:
         """Return vector `index` of the weights, counted in vectors of `kind`."""
-        b = self.builder
-        return b.load(b.gep(b.inttoptr(self.of["weights"], kind.as_pointer()), [index]), align=1)
+        return self.block.load(self.of["weights"], kind, index, 1)
 
     def offset(self, group: Any) -> Any:
-        b = self.builder
-        return b.load(b.gep(b.inttoptr(self.of["offsets"], _LONG.as_pointer()), [group]), align=8)
+        return self.block.load(self.of["offsets"], _LONG, group, 8)
 
     def inputs(self, row: int, offset: Any, kind: Any) -> Any:
         """Return four bytes of a vector's inputs in every lane of `kind`, a vector of words."""
-        b = self.builder
-        four = b.load(b.inttoptr(b.add(self.starts[row], offset), _WORD.as_pointer()), align=1)
-        nothing = ir.Constant(kind, ir.Undefined)
-        every = ir.Constant(ir.VectorType(_WORD, kind.count), [0] * kind.count)
-        return b.shuffle_vector(b.insert_element(nothing, four, _WORD(0)), nothing, every)
+        four = self.block.load(self.builder.add(self.starts[row], offset), _WORD, _LONG(0), 1)
+        return self.block.broadcast(four, kind)
 
     def move_up(self, places: Places, kind: Any) -> None:
         """Multiply sums by 256, before the next word of the weights."""

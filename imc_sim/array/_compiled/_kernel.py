@@ -24,22 +24,19 @@ from numpy.typing import NDArray
 from imc_sim._jit import kept_njit
 from imc_sim._philox import WORDS, fill, outermost, tail
 from imc_sim._thread_pool import in_thread_pool
-from imc_sim.array._compiled import COLUMNS, _byte_products, _tiles
-from imc_sim.array._compiled._byte_products import ROWS
+from imc_sim.array._compiled import COLUMNS, _tiles
+from imc_sim.array._compiled._byte_products import LANES, ROWS, Emitter
 
 #: vectors that are multiplied with one tile before the next: their results fit a first-level cache
 _BAND = 8 * ROWS
 #: bytes of a tile's inputs up to which the matrix unit's copies of a band fit a second-level cache
 WIDEST = 2**14
-#: vectors of a block that are converted together: all, or what 16 narrow registers hold
-_FINISHED = ROWS if _byte_products.VNNI else 1
 #: modes of a block: add sums, ADC codes or converted values
 SUM, CODES, VALUES = 0, 1, 2
 
-_LANES = 16
-_VECTORS = COLUMNS // _LANES
+_VECTORS = COLUMNS // LANES
 _WORD, _LONG, _FLOAT = ir.IntType(32), ir.IntType(64), ir.FloatType()
-_INTS, _FLOATS = (ir.VectorType(t, _LANES) for t in (_WORD, _FLOAT))
+_INTS, _FLOATS = (ir.VectorType(t, LANES) for t in (_WORD, _FLOAT))
 
 #: arguments of a block, in their order
 _ARGUMENTS = (
@@ -48,45 +45,30 @@ _ARGUMENTS = (
 )  # fmt: skip
 
 
-class _Block:
+class _Block(Emitter):
     """Write the instructions of one block: `ROWS` vectors by `COLUMNS` columns of one tile."""
 
     def __init__(self, builder: Any, arguments: Any) -> None:
-        self.builder = builder
-        self.of: dict[str, Any] = dict(zip(_ARGUMENTS, arguments, strict=True))
+        super().__init__(builder, dict(zip(_ARGUMENTS, arguments, strict=True)))
         self.unary, self.ternary = ir.FunctionType(_FLOATS, [_FLOATS]), ir.FunctionType(_FLOATS, [_FLOATS] * 3)
         self.places = [(r, v) for r in range(ROWS) for v in range(_VECTORS)]
-
-    def pointer(self, address: Any, kind: Any, index: Any) -> Any:
-        """Return a pointer to entry `index` of an array of `kind` at an address."""
-        return self.builder.gep(self.builder.inttoptr(address, kind.as_pointer()), [index])
-
-    def load(self, address: Any, kind: Any, index: Any, align: int) -> Any:
-        return self.builder.load(self.pointer(address, kind, index), align=align)
-
-    def broadcast(self, value: Any, kind: Any) -> Any:
-        """Return a vector with one number in every lane."""
-        nothing = ir.Constant(kind, ir.Undefined)
-        first = self.builder.insert_element(nothing, value, _WORD(0))
-        return self.builder.shuffle_vector(first, nothing, ir.Constant(_INTS, [0] * _LANES))
 
     def sums(self) -> dict[tuple[int, int], Any]:
         """Return the whole-number sums of the block: those of the matrix unit, or computed here."""
         b = self.builder
-        held = {place: cgutils.alloca_once_value(b, ir.Constant(_INTS, [0] * _LANES)) for place in self.places}
+        held = {place: cgutils.alloca_once_value(b, ir.Constant(_INTS, [0] * LANES)) for place in self.places}
         with b.if_else(b.icmp_signed("!=", self.of["whole"], _LONG(0))) as (there, here):
             with there, cgutils.for_range(b, self.of["words"]) as word:
                 first = b.add(self.of["whole"], b.mul(word.index, _LONG(4 * _BAND * COLUMNS)))
                 for r, v in self.places:
-                    upper = b.shl(b.load(held[r, v]), ir.Constant(_INTS, [8] * _LANES))
+                    upper = b.shl(b.load(held[r, v]), ir.Constant(_INTS, [8] * LANES))
                     b.store(b.add(upper, self.load(first, _INTS, _LONG(r * _VECTORS + v), 4)), held[r, v])
             with here:
-                starts = [b.add(self.of["x"], self.load(self.of["rows"], _LONG, _LONG(r), 8)) for r in range(ROWS)]
-                _byte_products.add(b, self.of, starts, held)
+                self.add_products(held)
         return {place: b.load(held[place]) for place in self.places}
 
     def finish(self, sums: dict[tuple[int, int], Any]) -> None:
-        """Apply column offsets, noise, scale and ADC to some vectors, and add to the results of earlier tiles."""
+        """Apply column offsets, noise, scale and ADC, and add to the results of earlier tiles."""
         b = self.builder
         held = {}
         for (r, v), whole in sums.items():
@@ -112,7 +94,7 @@ class _Block:
     def disturb(self, held: dict[tuple[int, int], Any]) -> None:
         """Add normal numbers times the standard deviation of their column, rounded once, like torch's addcmul."""
         b = self.builder
-        add = cgutils.get_or_insert_function(b.module, self.ternary, f"llvm.fma.v{_LANES}f32")
+        add = cgutils.get_or_insert_function(b.module, self.ternary, f"llvm.fma.v{LANES}f32")
         std = [self.load(self.of["std"], _FLOATS, _LONG(v), 4) for v in range(_VECTORS)]
         for (r, v), place in held.items():
             normal = self.load(self.of["normal"], _FLOATS, _LONG(r * _VECTORS + v), 4)
@@ -120,7 +102,7 @@ class _Block:
 
     def code(self, u: Any) -> Any:
         b, module = self.builder, self.builder.module
-        u = b.call(cgutils.get_or_insert_function(module, self.unary, f"llvm.rint.v{_LANES}f32"), [u])
+        u = b.call(cgutils.get_or_insert_function(module, self.unary, f"llvm.rint.v{LANES}f32"), [u])
         low, high = (self.broadcast(self.of[name], _FLOATS) for name in ("low", "high"))
         u = b.select(b.fcmp_ordered("<", u, low), low, u)
         return b.select(b.fcmp_ordered(">", u, high), high, u)
@@ -148,9 +130,7 @@ def _block(
 
     def write(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         block = _Block(builder, arguments)
-        sums = block.sums()
-        for first in range(0, ROWS, _FINISHED):
-            block.finish({(r, v): sums[r, v] for r, v in block.places if first <= r < first + _FINISHED})
+        block.finish(block.sums())
         return context.get_dummy_value()
 
     return types.void(*addresses, *real, *(types.int64,) * 5), write
