@@ -230,7 +230,7 @@ def unsynced(monkeypatch: pytest.MonkeyPatch) -> set[int]:
     return changed
 
 
-ROWS = FolderKind("rows", "rows.yaml", "rows.jsonl", "a: 1\n", RowRules(("state",)), lambda _: False)
+ROWS = FolderKind("rows", "rows.yaml", "rows.jsonl", lambda: "a: 1\n", RowRules(("state",)), lambda _: False)
 ROW = {"id": "0", "state": "done"}
 
 

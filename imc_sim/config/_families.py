@@ -53,7 +53,7 @@ def copied(data: Any) -> Any:
         data: mappings and lists of values that do not change.
     """
     if isinstance(data, dict):
-        return {key: copied(value) for key, value in data.items()}
+        return {key: copied(value) if isinstance(value, dict | list) else value for key, value in data.items()}
     return [copied(each) for each in data] if isinstance(data, list) else data
 
 

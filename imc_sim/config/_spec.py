@@ -218,12 +218,15 @@ def build(kind: type[S], data: Any, where: str) -> S:
 
 def _plain(data: Any, where: str) -> Any:
     """Turn lists of YAML into tuples, which frozen specifications hold, and refuse text that cannot be shown."""
-    if isinstance(data, dict):
+    if isinstance(data, str):
+        if HIDDEN.search(data):
+            step = "Remove the control characters."
+            raise InputError(where, ascii(data), "text without control characters, lines and tabs excepted", step)
+    elif isinstance(data, dict):
         return {_plain(key, where): _plain(value, where) for key, value in data.items()}
-    if isinstance(data, str) and HIDDEN.search(data):
-        step = "Remove the control characters."
-        raise InputError(where, ascii(data), "text without control characters, lines and tabs excepted", step)
-    return tuple(_plain(v, where) for v in data) if isinstance(data, list | tuple) else data
+    elif isinstance(data, list | tuple):
+        return tuple(_plain(value, where) for value in data)
+    return data
 
 
 def _explain(kind: type[Spec], error: pydantic.ValidationError, data: Any, where: str) -> InputError:

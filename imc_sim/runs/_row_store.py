@@ -44,7 +44,7 @@ class FolderKind:
         noun: what a row is the result of, in the plural, for messages.
         heading: file that describes the run; None: that of another store of the same folder, which holds its lock.
         rows: file of the rows, with the suffix .jsonl.
-        description: content of the heading.
+        description: returns the content of the heading.
         rules: what rows must agree with.
         admit: raises if the folder holds something else; returns whether its heading is missing and can be restored.
     """
@@ -52,7 +52,7 @@ class FolderKind:
     noun: str
     heading: str | None
     rows: str
-    description: str
+    description: Callable[[], str]
     rules: RowRules
     admit: Callable[[Path], bool]
 
@@ -142,7 +142,7 @@ class RowStore:
             found = read_rows(path, self.kind.rules)
         self._hold(found)
         if heading is not None:
-            write_file(heading, self.kind.description)
+            write_file(heading, self.kind.description())
         if restored:
             _warn(f"{heading} was missing and was written again: all rows of {path.name} are of this run.")
         self._file = open_log(path)

@@ -28,7 +28,7 @@ def has_costs(study: Mapping[str, Any]) -> bool:
 
 def cost_store_kind() -> FolderKind:
     """Return the names and rules of costs.jsonl."""
-    return FolderKind("costs", None, COSTS_FILE, "", RULES, lambda _: False)
+    return FolderKind("costs", None, COSTS_FILE, str, RULES, lambda _: False)
 
 
 def costs_of(folder: Path, study: Mapping[str, Any], trials: RowTable) -> RowTable:

@@ -38,7 +38,8 @@ class ResultStore(RowStore):
 
     def __init__(self, folder: Path, resolved: dict[str, Any]) -> None:
         admit = lambda folder: check_folder(folder, resolved)  # noqa: E731
-        kind = FolderKind("trials", STUDY, TRIALS, write_yaml(resolved), rules_of(resolved), admit)
+        content = lambda: _content(folder / STUDY, resolved)  # noqa: E731
+        kind = FolderKind("trials", STUDY, TRIALS, content, rules_of(resolved), admit)
         super().__init__(folder, kind)
         self.costs = RowStore(folder, cost_store_kind()) if has_costs(resolved) else None
 
@@ -118,6 +119,12 @@ def read_study(folder: Path) -> dict[str, Any]:
         raise _no_results(folder)
     with Origin.of(path).naming():
         return copied(_checked(path, read_text(path)))
+
+
+def _content(path: Path, resolved: dict[str, Any]) -> str:
+    """Return the content of study.resolved.yaml, as it is where it says the same: many points take long to write."""
+    text = read_text(path) if path.is_file() else ""
+    return text if text and _checked(path, text) == resolved else write_yaml(resolved)
 
 
 @functools.lru_cache(maxsize=1)  # a run reads its own four times

@@ -140,7 +140,7 @@ def run_queue(
     for entry in queue.entries:
         _checked(entry, queue)
     kind = FolderKind(
-        "training runs", QUEUE, LOG, write_yaml(queue.to_dict()), RowRules(("state",), _fault), lambda _: False
+        "training runs", QUEUE, LOG, lambda: write_yaml(queue.to_dict()), RowRules(("state",), _fault), lambda _: False
     )
     done: set[str] = set()
     with RowStore(out, kind) as store:

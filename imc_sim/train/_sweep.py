@@ -220,7 +220,7 @@ def run_trainings(
     points = list(points_of(sweep))
     unique = {point.id: point for point in points}
     runner = make_executor(executor, workers)
-    kind = FolderKind("training runs", SWEEP, ROWS, write_yaml(sweep.to_dict()), RULES, lambda _: False)
+    kind = FolderKind("training runs", SWEEP, ROWS, lambda: write_yaml(sweep.to_dict()), RULES, lambda _: False)
     try:
         with RowStore(out, kind) as store:
             refuse_link(out / _WORK)

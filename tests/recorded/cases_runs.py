@@ -55,7 +55,7 @@ def record_files_of_rows() -> dict[str, Any]:
         "fault": row("bad"), "stateless": sealed({"id": "s"}), "nan": a.replace("1", "NaN", 1),
     }  # fmt: skip
     rules = RowRules(("x",), lambda row: "a bad row" if row["id"] == "bad" else None, step="Step.")
-    kind = FolderKind("trials", "head.yaml", "r.jsonl", "text", rules, lambda folder: False)
+    kind = FolderKind("trials", "head.yaml", "r.jsonl", lambda: "text", rules, lambda folder: False)
     found: dict[str, Any] = {}
     with folder() as at:
         path = at / "r.jsonl"
@@ -104,7 +104,7 @@ def record_files_of_rows() -> dict[str, Any]:
         found["heading"] = touched((at / "head.yaml").unlink)
         with warned() as texts, RowStore(at, kind) as store:
             found["taken back"] = [list(store.rows), sorted(p.name for p in at.iterdir())]
-        restoring = FolderKind("trials", "head.yaml", "r.jsonl", "text", rules, lambda folder: True)
+        restoring = FolderKind("trials", "head.yaml", "r.jsonl", lambda: "text", rules, lambda folder: True)
         with warned() as texts, RowStore(at, restoring):
             pass
         found["restored"] = [without(text, at) for text in texts]
@@ -236,7 +236,7 @@ def record_indices() -> dict[str, Any]:
         index.symlink_to(at / "other")
         found["a link"] = loaded()
         index.unlink()
-        kind = FolderKind("trials", None, "r.jsonl", "", _KEYED, lambda folder: False)
+        kind = FolderKind("trials", None, "r.jsonl", str, _KEYED, lambda folder: False)
         with RowStore(at, kind) as store:
             store.add([{"id": "f" * 64, "state": "done", "x": 4.0}])
             found["while open"] = [index.exists(), len(store.rows)]

@@ -131,7 +131,7 @@ def test_ends_of_files_are_healed(tmp_path: Path) -> None:
 
 
 def store(folder: Path, admit: Any = lambda _: False, heading: str = "h") -> RowStore:
-    return RowStore(folder, FolderKind("things", "about.yaml", "rows.jsonl", heading, PLAIN, admit))
+    return RowStore(folder, FolderKind("things", "about.yaml", "rows.jsonl", lambda: heading, PLAIN, admit))
 
 
 def test_a_store_keeps_what_it_wrote(tmp_path: Path) -> None:

@@ -258,6 +258,13 @@ def test_more_chips_are_stored_in_the_same_folder(
     table = go(tmp_path / "x", small | {"chips": {"min": 8}}).table
     assert set(table["chips"]) == {8}
     assert (tmp_path / "x" / TRIALS).read_bytes().count(b"\n") == 2 + 2 * 3 * 8
+    stored = tmp_path / "x" / "study.resolved.yaml"
+    stored.write_text(text := f"# mine\n{stored.read_text()}")
+    go(tmp_path / "x", small | {"chips": {"min": 8}})
+    assert stored.read_text() == text  # it says the same
+    go(tmp_path / "x", small | {"chips": {"min": 9}})
+    assert stored.read_text() == write_yaml(read_yaml(stored))
+    assert read_yaml(stored)["chips"]["min"] == 9
 
 
 def test_folders_of_other_studies_are_refused_and_unchanged(
