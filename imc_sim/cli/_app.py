@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextvars
 import errno
+import functools
 import io
 import os
 import sys
@@ -32,6 +33,7 @@ from imc_sim.cli._show import show_app
 from imc_sim.cli._status import status
 from imc_sim.cli._train import train
 
+_command_line = functools.cache(typer.main.get_command)  # it reads the signatures of all commands
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 
 _HELP = "Simulate binarized neural networks on in-memory-computing hardware."
@@ -92,7 +94,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         # `--quiet` must not outlast this call: run in a copy of the context.
         run = contextvars.copy_context().run
         with remarks():
-            code = run(app, args=list(map(_expanded, words)), prog_name="imc-sim", standalone_mode=False)
+            code = run(_command_line(app), args=list(map(_expanded, words)), prog_name="imc-sim", standalone_mode=False)
         return _interrupted() if code == 130 else code or 0
     except SystemExit as stop:
         return stop.code if isinstance(stop.code, int) else int(stop.code is not None)

@@ -55,7 +55,6 @@ from imc_sim.config._user_code import (
 from imc_sim.config._yaml import (
     held_yaml,
     parse_setting,
-    parse_written_yaml,
     parse_yaml,
     read_text,
     read_yaml,
@@ -120,7 +119,6 @@ __all__ = [
     "once",
     "package_file",
     "parse_setting",
-    "parse_written_yaml",
     "parse_yaml",
     "place_of_error",
     "read_stored",

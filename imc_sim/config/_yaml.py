@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import io
+import itertools
 import math
 import re
 from pathlib import Path
@@ -116,7 +117,7 @@ class _Strict:
 
 
 class _StrictLoader(_Strict, yaml.SafeLoader):
-    """The loader that all files are read by."""
+    """The loader that decides what is valid, and whose errors are shown."""
 
     def __init__(self, text: str, where: str) -> None:
         yaml.SafeLoader.__init__(self, text)
@@ -124,18 +125,29 @@ class _StrictLoader(_Strict, yaml.SafeLoader):
 
 
 _FAST: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+#: what the parser in C accepts in places where that in Python does not: tabs, byte order marks, tags, `|#`
+_READ_OTHERWISE = re.compile(r"[\t\ufeff]|(?<![^\s,\[{:-])!|[|>][-+0-9]*#")
 
 
 class _FastLoader(_Strict, Composer, _FAST):
-    """The same with a parser in C where PyYAML has it, for long files of this package; its errors read differently.
+    """The same with a parser in C where PyYAML has it; it fails where the other loader may say more or something else.
 
     Values are composed in Python: the composer in C has no limit of levels, and ends the process where they are many.
     """
 
     def __init__(self, text: str, where: str) -> None:
+        if _READ_OTHERWISE.search(text):
+            raise yaml.YAMLError
         _FAST.__init__(self, text)
         Composer.__init__(self)
         self._begin(text, where)
+
+    def _size(self, node: yaml.Node) -> int:
+        if isinstance(node, yaml.CollectionNode) and node.flow_style:
+            parts = itertools.chain(*node.value) if isinstance(node, yaml.MappingNode) else node.value
+            if any(isinstance(part, yaml.ScalarNode) and not part.style and "?" in part.value for part in parts):
+                raise yaml.YAMLError  # in Python, a question mark is no part of plain text in brackets
+        return super()._size(node)
 
 
 _StrictLoader.yaml_implicit_resolvers = {
@@ -189,15 +201,25 @@ def parse_yaml(text: str, where: str = "<text>") -> dict[str, Any]:
         InputError: it is not strict YAML, or not a mapping.
     """
     try:
+        data = _FastLoader(text, where).get_single_data()
+    except (InputError, yaml.YAMLError, RecursionError, ValueError):
+        data = _parsed_in_python(text, where)
+    if not isinstance(data, dict):
+        got, step = "nothing" if data is None else type_of(data), "Start the file with `name: …`."
+        raise InputError(f"{where}, line 1", got, "a mapping of keys to values", step)
+    return data
+
+
+def _parsed_in_python(text: str, where: str) -> Any:
+    """Return what a document holds, or raise the InputError that says where it is not strict YAML."""
+    try:
         loader = _StrictLoader(text, where)
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
         got, step = f"the character {chr(error.character)!a}", "Remove the character."
         raise InputError(f"{where}, line {line}", got, "text without control characters", step) from error
     try:
-        data = loader.get_single_data()
-    except InputError:
-        raise
+        return loader.get_single_data()
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None) or loader.get_mark()
         got = " ".join(str(error).split())
@@ -205,30 +227,6 @@ def parse_yaml(text: str, where: str = "<text>") -> dict[str, Any]:
     except RecursionError:
         place, allowed = f"{where}, line {loader.line + 1}", f"{_LEVELS} levels or fewer"
         raise InputError(place, "values that are nested too deeply", allowed, "Write fewer levels.") from None
-    if not isinstance(data, dict):
-        got, step = "nothing" if data is None else type_of(data), "Start the file with `name: …`."
-        raise InputError(f"{where}, line 1", got, "a mapping of keys to values", step)
-    return data
-
-
-def parse_written_yaml(text: str, where: str) -> dict[str, Any]:
-    """Parse a YAML document that `write_yaml` wrote, several times as fast as `parse_yaml` and with the same errors.
-
-    Args:
-        text: the document.
-        where: its source for errors.
-
-    Returns:
-        The mapping that it holds.
-
-    Raises:
-        InputError: it is not strict YAML, or not a mapping.
-    """
-    try:
-        data = _FastLoader(text, where).get_single_data()
-    except (InputError, yaml.YAMLError, RecursionError, ValueError):
-        data = None
-    return data if isinstance(data, dict) else parse_yaml(text, where)
 
 
 def parse_setting(setting: str, option: str = "--set", allowed: str = "path=value") -> tuple[str, Any]:

@@ -14,7 +14,7 @@ import numpy as np
 
 from imc_sim._errors import ResultsError
 from imc_sim._files import refuse_link
-from imc_sim.config import Origin, copied, digest, parse_written_yaml, read_text, write_yaml
+from imc_sim.config import Origin, copied, digest, parse_yaml, read_text, write_yaml
 from imc_sim.data import foreign_digests
 from imc_sim.runs import MISSING, FolderKind, Row, RowStore, read_rows
 from imc_sim.study._costs_file import cost_store_kind, has_costs
@@ -130,7 +130,7 @@ def _content(path: Path, resolved: dict[str, Any]) -> str:
 @functools.lru_cache(maxsize=1)  # a run reads its own four times
 def _checked(path: Path, text: str) -> dict[str, Any]:
     """Return the content of study.resolved.yaml if it is valid."""
-    held = parse_written_yaml(text, str(path))
+    held = parse_yaml(text, str(path))
     schema = held.get("schema", 0)
     if not isinstance(schema, int) or schema > SCHEMA:
         got, step = f"results of schema {schema}", "Use a newer imc_sim: the version that wrote them, or a later one."

@@ -103,9 +103,9 @@ def test_exits_become_codes(raised: SystemExit, code: int, monkeypatch: pytest.M
     def app(**_: Any) -> None:
         raise raised
 
-    monkeypatch.setattr(_app, "app", app)
+    monkeypatch.setattr(_app, "_command_line", lambda _: app)
     assert main(["list"]) == code
-    monkeypatch.setattr(_app, "app", lambda **_: 130)
+    monkeypatch.setattr(_app, "_command_line", lambda _: lambda **_: 130)
     assert main(["list"]) == 2, "interrupted"
 
 
@@ -113,7 +113,7 @@ def test_debugging_is_off_at_zero(monkeypatch: pytest.MonkeyPatch, capsys: pytes
     def app(**_: Any) -> None:
         raise RuntimeError("odd")
 
-    monkeypatch.setattr(_app, "app", app)
+    monkeypatch.setattr(_app, "_command_line", lambda _: app)
     monkeypatch.setenv("IMC_SIM_DEBUG", "0")
     assert main(["list"]) == 1
     assert "This is a bug" in capsys.readouterr().err
