@@ -32,9 +32,11 @@ _PLAIN = (bool, int, float, complex, str, type(None), torch.dtype, torch.device,
 _OWNERS = (str, bytes, bytearray, Mapping, set, frozenset, list, tuple, np.ndarray, Tensor)
 #: functions of numpy that other types of arrays can replace
 _DISPATCHED = type(np.mean)
-#: folders of installed code, which is identified by its names
-_INSTALLED = tuple({sysconfig.get_paths()[key] for key in ("stdlib", "platstdlib", "purelib", "platlib")})
-_OURS = str(Path(__file__).resolve().parents[1])
+#: folders of installed code, which is identified by its names; pip has more, for users and for system packages
+_INSTALLED = (Path(__file__).resolve().parents[1], *{
+    Path(sysconfig.get_paths()[key]).resolve() for key in ("stdlib", "platstdlib", "purelib", "platlib")
+})  # fmt: skip
+_PACKAGES = {"site-packages", "dist-packages"}
 
 
 def object_digest(value: Any, where: str, version: str = "") -> str:
@@ -195,14 +197,21 @@ def _is_installed(value: Any) -> bool:
         return True
     if isinstance(value, FunctionType):
         file = value.__code__.co_filename
-        return file.startswith("<frozen") or str(Path(file).resolve()).startswith((*_INSTALLED, _OURS))
+        return file.startswith("<frozen") or _in_a_package(file)
     module = value if isinstance(value, ModuleType) else sys.modules.get(value.__module__)
     if isinstance(value, type) and getattr(module, value.__qualname__.partition(".")[0], None) is None:
         return False  # made by code that no module holds, such as that of a notebook
     file = getattr(module, "__file__", None)
     if file is None:
         return getattr(module, "__name__", "__main__") != "__main__"
-    return str(Path(file).resolve()).startswith((*_INSTALLED, _OURS))
+    return _in_a_package(file)
+
+
+@functools.lru_cache(maxsize=4096)
+def _in_a_package(file: str) -> bool:
+    """Tell whether a file is of an installed package, of Python or of this package."""
+    path = Path(file).resolve()
+    return not _PACKAGES.isdisjoint(path.parts) or any(path.is_relative_to(folder) for folder in _INSTALLED)
 
 
 def _names(code: CodeType) -> set[str]:

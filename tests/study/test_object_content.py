@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import functools
+import importlib.util
+import sysconfig
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -159,6 +162,24 @@ def test_installed_code_counts_with_its_name() -> None:
     assert object_digest(torch.exp, "x") != object_digest(torch.log, "x")
     codes = (f"from numpy import {name}\ndef f(m, i):\n return {name}(m)" for name in ("mean", "median"))
     assert len({object_digest(function(code), "x") for code in codes}) == 2
+
+
+@pytest.mark.parametrize("folder", ["lib/python3/dist-packages", ".local/lib/python3.11/site-packages", "packages"])
+def test_code_in_any_folder_of_packages_is_installed(folder: str, tmp_path: Path) -> None:
+    """Of a system, of a user, and of an environment that is found by a symbolic link."""
+    (tmp_path / folder).mkdir(parents=True)
+    link = tmp_path / "link"
+    link.symlink_to(tmp_path)
+    paths = dict.fromkeys(("stdlib", "platstdlib", "purelib", "platlib"), str(link / "packages"))
+    with patch.object(sysconfig, "get_paths", lambda: paths):
+        fresh = importlib.util.module_from_spec(importlib.util.find_spec("imc_sim.evaluate._object_digests"))
+        fresh.__loader__.exec_module(fresh)
+    codes = [compile(f"def f(m): return {n}", str(link / folder / "theirs.py"), "exec") for n in (1, 2)]
+    digests = set()
+    for code in codes:
+        exec(code, space := {"__name__": "theirs"})
+        digests.add(fresh.object_digest(space["f"], "x"))
+    assert len(digests) == 1, "its name counts alone"
 
 
 def test_a_function_of_numpy_that_hides_another_needs_a_version() -> None:
