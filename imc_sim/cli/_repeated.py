@@ -32,7 +32,10 @@ _OLD_NS = 2 * 10**9
 #: notes that are kept, and files of a results folder or of its input that a note may list
 _MOST_NOTES, _MOST_FILES = 100, 5_000
 _PACKAGE = Path(__file__).parents[1]
-_LIBRARIES = tuple({f"{Path(place).resolve()}{os.sep}" for place in (sys.prefix, sys.base_prefix, _PACKAGE)})
+_LIBRARIES = tuple({  # a path can name an environment by a symbolic link
+    f"{form}{os.sep}" for place in map(Path, (sys.prefix, sys.base_prefix, _PACKAGE))
+    for form in (place.absolute(), place.resolve())
+})  # fmt: skip
 _NO_FILES = ("/proc/", "/dev/", "/sys/")
 _CODE = (".py", ".pyc")
 _EVENTS = {"open", "os.listdir", "os.scandir", "os.rename", DEPENDS}

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import json
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 
@@ -163,6 +166,16 @@ def test_an_output_is_kept_for_its_environment_and_working_folder(
         assert _repeated.kept_output(["a"]) is None
     monkeypatch.setenv("UNRELATED", "x")
     assert _repeated.kept_output(["a"]) == "text\n"
+
+
+def test_files_of_an_environment_behind_a_link_are_not_noted(tmp_path: Path) -> None:
+    link = tmp_path / "link"
+    link.symlink_to(sys.prefix)
+    with patch.object(sys, "prefix", str(link)):
+        fresh = importlib.util.module_from_spec(importlib.util.find_spec("imc_sim.cli._repeated"))
+        fresh.__loader__.exec_module(fresh)
+    assert str(link / "lib/x.py").startswith(fresh._LIBRARIES)
+    assert str(Path(sys.prefix).resolve() / "lib/x.py").startswith(fresh._LIBRARIES)
 
 
 def test_a_finished_study_needs_no_simulator(folder: Path, python: Callable) -> None:
