@@ -299,6 +299,10 @@ BY_TORCH: list[tuple[Case, Callable[..., torch.Tensor]]] = [
         Case("MaxPool", (images,), {"kernel_shape": [1, 2], "strides": [1, 4], "pads": [0, 1, 0, 0], "ceil_mode": 1}),
         lambda x: F.max_pool2d(F.pad(x, (1, 1), value=-9.0), (1, 2), (1, 4)),
     ),
+    (  # nor in the padding behind it
+        Case("MaxPool", (images,), {"kernel_shape": [1, 2], "strides": [1, 4], "pads": [0, 0, 0, 1], "ceil_mode": 1}),
+        lambda x: F.max_pool2d(x, (1, 2), (1, 4)),
+    ),
     (
         Case("AveragePool", (images,), {"kernel_shape": [1, 2], "strides": [2, 4], "ceil_mode": 1}),
         lambda x: F.avg_pool2d(x, (1, 2), (2, 4), ceil_mode=True),

@@ -186,6 +186,7 @@ def test_classifiers_and_functions_have_costs_which_their_accuracies_are_not_nee
     save_model(tmp_path / "digits", network, ModelCard(name="digits", summary="test", arch=arch))
     chip = {**study(COST)["chip"], "policy": {"layers": {"*": "crossbar"}}}
     chip["encoding_multibit"] = {"kind": "sliced", "weight_bits": 8}
+    chip["device"] = {**chip["device"], "verify": {"tolerance": 0.1, "max_pulses": 5}}  # chips take other pulses
     file = tmp_path / "score.py"
     each = {
         "batmann_small_xnor": [TASK, {"kind": "function", "call": f"{file}:score", "inputs": f"{file}:images"}],
@@ -197,4 +198,5 @@ def test_classifiers_and_functions_have_costs_which_their_accuracies_are_not_nee
         alone = chip_costs(model, chip, whole, [7, 4], 0)
         assert [r.cost for r in found] == alone[::-1]
         assert alone[0].energy_J != alone[1].energy_J
+        assert alone[0].programming_J != alone[1].programming_J
         assert ("memory" in alone[0].layers) == (task is TASK)

@@ -25,6 +25,7 @@ from imc_sim.runs._lost_workers import (
     LOSSES,
     UNGUARDED_EXIT,
     WORKER_NAME,
+    CrashedWorkerError,
     LostExecutorError,
     LostWorkerError,
     UnguardedMainError,
@@ -255,8 +256,12 @@ def lost() -> bytes:
 
 
 @pytest.mark.parametrize(
-    ("code", "count", "kind"), [(-9, LOSSES, LostWorkerError), (UNGUARDED_EXIT, 1, UnguardedMainError)]
-)
+    ("code", "count", "kind"),
+    [
+        (-signal.SIGKILL, LOSSES, LostWorkerError), (-signal.SIGSEGV, LOSSES, CrashedWorkerError),
+        (UNGUARDED_EXIT, 1, UnguardedMainError),
+    ],
+)  # fmt: skip
 def test_a_lost_call_is_repeated_as_often_as_its_error_states(
     code: int, count: int, kind: type[Exception], processes: Callable[..., list[Process]]
 ) -> None:
@@ -267,6 +272,24 @@ def test_a_lost_call_is_repeated_as_often_as_its_error_states(
     assert type(error) is kind
     assert len(started) == count
     assert kind is UnguardedMainError or f"{LOSSES} workers lost" in str(error)
+
+
+@pytest.mark.parametrize(("kind", "stored"), [(LostWorkerError, []), (CrashedWorkerError, [1])])
+def test_a_call_that_ends_its_worker_is_left_open_or_failed(kind: type[LostWorkerError], stored: list[int]) -> None:
+    """A worker that was killed most often had too little memory; one that crashed will crash again."""
+    open_: list[int] = []
+
+    def start(items: list[int]) -> Future[Any]:
+        future: Future[Any] = Future()
+        future.set_exception(kind.after(LOSSES))
+        return future
+
+    rows = finished_rows(
+        deque([[1]]), _executors.InlineExecutor(), start, lambda items, result: [], lambda item, error: {"id": item},
+        left_open=lambda item, error: open_.append(item),
+    )  # fmt: skip
+    assert [row["id"] for batch in rows for row in batch] == stored
+    assert open_ == ([] if stored else [1])
 
 
 def test_a_stopped_worker_is_killed_and_its_call_runs_again(monkeypatch: pytest.MonkeyPatch) -> None:
