@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Any, Literal, final
 
@@ -85,7 +86,7 @@ class CostReport:
     def energies_J(self) -> tuple[float, ...]:
         """Return the energy of an inference on each chip."""
         parts = [each for layer in self.layers for each in layer.energy_J.values()]
-        return tuple(np.sum(parts, axis=0).tolist()) if parts else ()
+        return tuple(map(math.fsum, zip(*parts, strict=True)))  # rounded the same for any number of chips
 
     @property
     def energy_J(self) -> float | None:
@@ -112,7 +113,7 @@ class CostReport:
     def programming_J(self) -> tuple[float, ...]:
         """Return the energy of programming all cells of each chip, refreshes included; empty where not stated."""
         parts = [layer.programming_J for layer in self.layers if layer.programming_J]
-        return tuple(np.sum(parts, axis=0).tolist()) if parts else ()
+        return tuple(map(math.fsum, zip(*parts, strict=True)))
 
     @property
     def actions(self) -> Actions:

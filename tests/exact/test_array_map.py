@@ -256,6 +256,15 @@ def test_what_simulates_programming_is_refused_by_position_only(tmp_path: Path, 
     assert measured.resampled.replace(path, value)
 
 
+def test_cells_by_position_are_those_of_chip_0(tmp_path: Path) -> None:
+    path, weights = saved(tmp_path / "map.npz", noisy()), signs(12, 40)
+    for chips in (range(3, 4), range(2)):
+        with pytest.raises(InputError, match=rf"got chip {chips[-1]}; allowed: chip 0: the measured array is one chip"):
+            Crossbar.program(weights, chip(path), chips=chips)
+        for more in SHARED:
+            Crossbar.program(weights, chip(path, **more), chips=chips)
+
+
 def test_ageing_and_reads_act_on_measured_cells(tmp_path: Path) -> None:
     measured = chip(saved(tmp_path / "map.npz", noisy()))
     weights = signs(12, 40)

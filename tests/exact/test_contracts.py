@@ -136,7 +136,11 @@ def test_the_contract_of_programming_laws() -> None:
     good = Law(lambda normal: normal + 5)
     good.test_never_below_zero_conductance()
     good.test_is_not_ideal()
-    for law, message in ((lambda n: n, "negative conductance"), (lambda n: 5 - n, "a larger normal number")):
+    below = [lambda n: n, lambda n: 0.1 * n]  # 0 S is 0.1 windows below HRS
+    for law, message in (
+        *((law, "negative conductance") for law in below),
+        (lambda n: 5 - n, "a larger normal number"),
+    ):
         with pytest.raises(AssertionError, match=message):
             Law(law).test_never_below_zero_conductance()
     with pytest.raises(AssertionError, match="reported as ideal"):
