@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import json
 import os
+import runpy
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -172,10 +172,9 @@ def test_files_of_an_environment_behind_a_link_are_not_noted(tmp_path: Path) -> 
     link = tmp_path / "link"
     link.symlink_to(sys.prefix)
     with patch.object(sys, "prefix", str(link)):
-        fresh = importlib.util.module_from_spec(importlib.util.find_spec("imc_sim.cli._repeated"))
-        fresh.__loader__.exec_module(fresh)
-    assert str(link / "lib/x.py").startswith(fresh._LIBRARIES)
-    assert str(Path(sys.prefix).resolve() / "lib/x.py").startswith(fresh._LIBRARIES)
+        libraries = runpy.run_path(_repeated.__file__)["_LIBRARIES"]
+    assert str(link / "lib/x.py").startswith(libraries)
+    assert str(Path(sys.prefix).resolve() / "lib/x.py").startswith(libraries)
 
 
 def test_a_finished_study_needs_no_simulator(folder: Path, python: Callable) -> None:
