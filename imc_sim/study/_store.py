@@ -122,7 +122,7 @@ def read_study(folder: Path) -> dict[str, Any]:
 
 
 def _content(path: Path, resolved: dict[str, Any]) -> str:
-    """Return the content of study.resolved.yaml, as it is where it says the same: many points take long to write."""
+    """Return the content of study.resolved.yaml, unchanged where it says the same: many points take long to write."""
     text = read_text(path) if path.is_file() else ""
     return text if text and _checked(path, text) == resolved else write_yaml(resolved)
 

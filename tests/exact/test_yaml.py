@@ -242,7 +242,7 @@ PARTS = [*"ab1 \n\t:-?,[]{}#&*!|>'\"%@\\~\ufeff\u2028\u0085µ", "\n  ", "\n- ", 
 @example([1, 2], [(5, "!")], True).via("the parser in C gives a tag without a name to a text")
 @example(1, [(3, "|#\n ")], False).via("the parser in C reads a comment next to the bar of a text")
 @example(1, [(3, "\t")], False).via("the parser in C reads a tab before a value")
-def test_both_parsers_read_altered_texts_alike(tree: Any, changes: list[tuple[int, str]], one_line: bool) -> None:
+def test_altered_texts_are_the_same_to_both_parsers(tree: Any, changes: list[tuple[int, str]], one_line: bool) -> None:
     text = write_yaml({"x": tree}, one_line)
     for place, part in changes:
         text = f"{text[:place]}{part}{text[place:]}"
