@@ -21,6 +21,7 @@ from imc_sim.array.encoding.multibit import Differential, Sliced
 from imc_sim.config import (
     NATIVE,
     Engine,
+    Label,
     Origin,
     Spec,
     build,
@@ -105,7 +106,7 @@ class Chip(Spec):
         cost: energy, time and area of the circuits, which change no result; None: not stated.
     """
 
-    name: str = "chip"
+    name: Label = "chip"
     source: str = Field(default="", description="where the numbers are from")
     validity: str = Field(default="", description="what the numbers hold for")
     device: Device

@@ -26,7 +26,7 @@ from imc_sim.config._held import Held, held, held_name, holding_objects, is_held
 from imc_sim.config._installation import REINSTALL, is_shipped, missing_files, package_file
 from imc_sim.config._once import once, reading_once
 from imc_sim.config._origin import FileSpec, Origin, Place
-from imc_sim.config._spec import Effect, FolderName, Spec, build, canonical_json, digest, drop_paths, set_path
+from imc_sim.config._spec import Effect, FolderName, Label, Spec, build, canonical_json, digest, drop_paths, set_path
 from imc_sim.config._stored import SHUFFLED, read_stored, shuffled, stored_file
 from imc_sim.config._synonyms import SYNONYMS, stored_names
 from imc_sim.config._trust import check_trusted, trust_all, trusting
@@ -82,6 +82,7 @@ __all__ = [
     "Joule",
     "Kelvin",
     "Kind",
+    "Label",
     "Meter",
     "Origin",
     "Place",

@@ -15,11 +15,15 @@ from imc_sim.config._synonyms import stored_path
 
 S = TypeVar("S", bound="Spec")
 #: the name of a study and the like, which is also that of a folder: never `..`, and no path
-FolderName = Annotated[str, pydantic.Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$")]
+FolderName = Annotated[str, pydantic.Field(max_length=200, pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$")]
+#: text that figures show, which take seconds to lay out where it is long
+Label = Annotated[str, pydantic.Field(max_length=500)]
 #: mappings whose `kind` says which keys they have
 _KINDS_DIFFER = ("encoding", "encoding_multibit", "programming")
 #: what was got where single values are allowed, but not with others
 TOGETHER = "values that do not go together"
+#: characters from which an error gives the length of a text in its place
+_LONG = 200
 _MAPPING = "a mapping of keys to values"
 #: types of errors of pydantic -> what is allowed
 _ALLOWED: dict[str, str] = {
@@ -272,6 +276,8 @@ def _allowed(error: Any) -> str:
     """Return what an error of pydantic allows, in the words of YAML."""
     if error["type"] == "too_short":
         return f"a list of {error['ctx']['min_length']} or more"
+    if error["type"] == "string_too_long":
+        return f"text of {error['ctx']['max_length']} characters or fewer"
     if error["type"] in _ALLOWED:
         return _ALLOWED[error["type"]]
     text: str = error["msg"].removeprefix("Value error, ").replace("String should match", "text of the")
@@ -282,6 +288,8 @@ def _shown(got: Any) -> str:
     """Return a value as a user wrote it."""
     if isinstance(got, dict):
         return f"a mapping with the keys {', '.join(map(repr, got))}" if got else "an empty mapping"
+    if isinstance(got, str) and len(got) > _LONG:
+        return f"a text of {len(got):,} characters"
     return repr(_listed(got))
 
 

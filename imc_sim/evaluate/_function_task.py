@@ -9,7 +9,7 @@ from pydantic import Field, field_validator
 
 from imc_sim._errors import InputError
 from imc_sim._files import file_sha256
-from imc_sim.config import FUNCTION, Spec, function_code, held, is_held, split_code, user_path
+from imc_sim.config import FUNCTION, Label, Spec, function_code, held, is_held, split_code, user_path
 
 
 @final
@@ -41,8 +41,8 @@ class FunctionTask(Spec):
 
     kind: Literal["function"] = "function"
     call: str = Field(description=f"function that scores a network: {FUNCTION}, called with (model, chip_index)")
-    metric: str = Field(default="score", min_length=1, description="name of the score that is shown")
-    unit: str = Field(default="", description="of the score")
+    metric: Label = Field(default="score", min_length=1, description="name of the score that is shown")
+    unit: Label = Field(default="", description="of the score")
     better: Literal["higher", "lower"] = Field(default="higher", description="which scores are better")
     tolerance: float | None = Field(
         default=None, ge=0.0, description="difference from the digital score that counts as close; null: 5 % of it"

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, Self, final
 from pydantic import BeforeValidator, Field, model_validator
 
 from imc_sim._errors import InputError, nearest
-from imc_sim.config import Spec
+from imc_sim.config import Label, Spec
 
 Scalar = bool | int | float | str
 Value = Scalar | dict[str, Any] | None
@@ -116,12 +116,14 @@ class Axis(Spec):
         description="a list, or {range: [start, stop, step]}, {linspace: [start, stop, count]} or "
         "{log: [start, stop, count]}, which include stop",
     )
-    labels: tuple[str, ...] = Field(default=(), description="names of the values in tables and figures, one per value")
+    labels: tuple[Label, ...] = Field(
+        default=(), description="names of the values in tables and figures, one per value"
+    )
     zip: str | None = Field(
         default=None, description="name of a group of axes that advance together instead of being crossed"
     )
-    label: str = Field(default="", description="name of the quantity in tables and figures")
-    unit: str = Field(default="", description="unit of value * scale")
+    label: Label = Field(default="", description="name of the quantity in tables and figures")
+    unit: Label = Field(default="", description="unit of value * scale")
     scale: float = Field(default=1.0, description="factor between a value and the number shown")
     spaced: Literal["linear", "log"] = Field(default="linear", description="spacing of the axis in figures")
 

@@ -16,6 +16,7 @@ from imc_sim.config import (
     Engine,
     FileSpec,
     FolderName,
+    Label,
     Origin,
     Spec,
     build,
@@ -51,7 +52,7 @@ class Case(Spec):
     results (comparison.md) and change none.
     """
 
-    name: str = Field(description="name of the case in tables and figures")
+    name: Label = Field(description="name of the case in tables and figures")
     set: dict[str, Any] = Field(default_factory=dict, description="path -> value; short paths are set first")
     sweep: tuple[str, ...] | None = Field(
         default=None,

@@ -8,7 +8,7 @@ from typing import Any, final
 from pydantic import ConfigDict, Field
 
 from imc_sim._errors import InputError
-from imc_sim.config import Spec, build
+from imc_sim.config import Label, Spec, build
 from imc_sim.study._axes import Axis, Scalar
 from imc_sim.study._places import Content
 from imc_sim.study._spec import Case, Chips
@@ -42,8 +42,8 @@ class _Metric(Spec):
 
     model_config = _LENIENT
 
-    name: str
-    unit: str
+    name: Label
+    unit: Label
     better: str
     tolerance: float | None = None
 
@@ -69,7 +69,7 @@ class _StoredChip(Spec):
 
     model_config = _LENIENT
 
-    name: str
+    name: Label
     source: str
     validity: str
 
@@ -80,7 +80,7 @@ class _StoredStudy(Spec):
 
     model_config = _LENIENT
 
-    name: str
+    name: Label
     summary: str = ""
     question: str = ""
     model: str

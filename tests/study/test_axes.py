@@ -398,3 +398,21 @@ def test_a_derived_study_needs_its_own_name_and_patches_need_a_base() -> None:
         load_study({"base": "quickstart"})
     with pytest.raises(InputError, match=r"axes: got a mapping; allowed: a list in a study without a base"):
         load_study(STUDY | {"axes": {SIGMA: {"values": [1]}}})
+
+
+@pytest.mark.parametrize("key", ["label", "labels", "unit", "name"])
+def test_text_in_figures_is_bounded(key: str) -> None:
+    """Thousands of characters take matplotlib seconds to lay out."""
+    for length in (500, 501):
+        text = "a" * length
+        axis = {"path": "chip.device.programming.sigma", "values": [0.1]}
+        axis |= {} if key == "name" else {key: [text] if key == "labels" else text}
+        study = {
+            "name": "x", "model": "batmann_small_xnor", "chip": "ideal", "task": {"dataset": "glyphs", "split": "test"},
+            "axes": [axis], "cases": [{"name": text if key == "name" else "a"}],
+        }  # fmt: skip
+        if length == 500:
+            load_study(study)
+        else:
+            with pytest.raises(InputError, match=rf"{key}.*got a text of 501 characters; allowed: text of 500"):
+                load_study(study)
