@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.io import savemat
 
 from imc_sim import InputError
 from imc_sim.device.fit import Table, fit, guess_kind, read_table
@@ -241,6 +242,35 @@ def test_a_damaged_gzip_file_is_refused(tmp_path: Path, change: Any) -> None:
     (tmp_path / "t.csv.gz").write_bytes(change(gzip.compress(b"LRS (uS),HRS (uS)\n60,4\n" * 9)))
     with pytest.raises(InputError, match=r"t\.csv\.gz: got a damaged gzip file"):
         read_table(tmp_path / "t.csv.gz")
+
+
+def saved(kind: str) -> bytes:
+    columns, file = {"LRS (uS)": np.linspace(55, 65, 9), "HRS (uS)": np.linspace(3, 5, 9)}, io.BytesIO()
+    if kind == "npy":
+        np.save(file, np.array([columns], dtype=object), allow_pickle=True)
+    elif kind == "mat":
+        savemat(file, {"LRS_uS": columns["LRS (uS)"]}, do_compression=True)
+    else:
+        np.savez_compressed(file, **columns)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("kind", ["npy", "npz", "mat"])
+def test_damaged_arrays_are_one_error(tmp_path: Path, kind: str) -> None:
+    """At whatever byte the file ends; an array of objects is refused even whole."""
+    content = saved(kind)
+    for end in range({"npy": 8, "npz": 4, "mat": 129}[kind], len(content) + (kind == "npy")):
+        with pytest.raises(InputError, match=rf"t\.{kind}"):
+            read(tmp_path, content[:end], f"t.{kind}")
+
+
+@pytest.mark.parametrize("content", [b"PK;1", b"PK", b"PK,LRS (uS),HRS (uS)\n1,60,4\n2,61,5\n"])
+def test_a_text_may_begin_as_an_archive_does(tmp_path: Path, content: bytes) -> None:
+    if b"LRS" in content:
+        assert sorted(read(tmp_path, content)["G"]) == [4e-6, 5e-6, 60e-6, 61e-6]
+    else:
+        with pytest.raises(InputError, match=r"cells\.csv"):
+            read(tmp_path, content)
 
 
 def test_values_of_a_cycle_a_column_may_be_resistances(tmp_path: Path) -> None:

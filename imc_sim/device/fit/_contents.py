@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,9 @@ import numpy as np
 from imc_sim._compressed import check_archive, check_matlab
 from imc_sim._errors import InputError, reason_of
 from imc_sim._quantities import type_of
+
+#: beginnings of zip archives; a text may begin with PK too
+_ZIP = (b"PK\x03\x04", b"PK\x05\x06")
 
 
 def frame_of(data: Any) -> Any:
@@ -39,20 +43,36 @@ def frame_of(data: Any) -> Any:
 def binary_content(content: bytes, path: Path) -> Any:
     """Return the frame of an npy, npz or mat file, the text of a sheet of xlsx, or None for text."""
     check_archive(io.BytesIO(content), str(path))
-    if content.startswith((b"\x93NUMPY", b"PK")) and path.suffix.lower() not in (".xlsx", ".xlsm", ".ods"):
-        found = np.load(io.BytesIO(content), allow_pickle=False)
-        return frame_of(found if isinstance(found, np.ndarray) else dict(found))
+    if content.startswith((b"\x93NUMPY", *_ZIP)) and path.suffix.lower() not in (".xlsx", ".xlsm", ".ods"):
+        with _reading(path, "an npy or npz file"):
+            found = np.load(io.BytesIO(content), allow_pickle=False)
+            arrays = found if isinstance(found, np.ndarray) else dict(found)
+        return frame_of(arrays)
     if content.startswith(b"MATLAB 5.0"):
         from scipy.io import loadmat
 
         check_matlab(content, str(path))
-        return frame_of({name: v for name, v in loadmat(io.BytesIO(content)).items() if not name.startswith("__")})
-    if content.startswith((b"PK", b"\xd0\xcf\x11\xe0")):
+        with _reading(path, "a MATLAB file"):
+            arrays = loadmat(io.BytesIO(content))
+        return frame_of({name: values for name, values in arrays.items() if not name.startswith("__")})
+    if content.startswith((*_ZIP, b"\xd0\xcf\x11\xe0")):
         return _sheet(content, path)
     if content.startswith(b"\x89HDF"):
         step = "Export the columns as CSV."
         raise InputError(str(path), "an HDF5 file", "text, gz, xlsx, npy, npz or mat (version 5)", step)
     return None
+
+
+@contextlib.contextmanager
+def _reading(path: Path, what: str) -> Iterator[None]:
+    """Turn what a library raises for a damaged file into one InputError."""
+    try:
+        yield
+    except MemoryError:
+        raise
+    except Exception as error:  # of numpy, zipfile, zlib or scipy
+        allowed = f"{what} of numbers, whole"
+        raise InputError(str(path), reason_of(error), allowed, "Save it again, without objects, or as CSV.") from error
 
 
 def _sheet(content: bytes, path: Path) -> str:
