@@ -8,6 +8,7 @@ import gzip
 import lzma
 import os
 import struct
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
@@ -148,6 +149,13 @@ def _matlab_blocks(content: bytes) -> Iterator[bytes]:
         place += length
 
 
+#: what numpy raises where it reads arrays of a damaged file, or of one that holds something else
+UNREADABLE = (
+    ValueError, OSError, EOFError, MemoryError, RuntimeError, AttributeError, TypeError, KeyError, zipfile.BadZipFile,
+    zlib.error, struct.error, tokenize.TokenError,
+)  # fmt: skip
+
+
 def load_arrays(path: Path) -> Any:
     """Return what `numpy.load` returns for an .npy or .npz file, without pickles.
 
@@ -156,7 +164,7 @@ def load_arrays(path: Path) -> Any:
 
     Raises:
         InputError: it decompresses to more than `most_bytes`.
-        ValueError: it is damaged or holds objects; see also `numpy.load`.
+        Exception: one of `UNREADABLE`, here or when an array of an .npz file is read: it is damaged or holds objects.
     """
     import numpy as np
 

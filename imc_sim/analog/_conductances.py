@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from imc_sim._compressed import load_arrays
+from imc_sim._compressed import UNREADABLE, load_arrays
 from imc_sim._errors import InputError, reason_of
 from imc_sim._files import write_file
 from imc_sim.analog._layers import AnalogLayer
@@ -83,7 +82,7 @@ def read_conductances(path: str | os.PathLike[str]) -> dict[str, NDArray[Any]]:
             names = ", ".join(held)
     except InputError:
         raise
-    except (OSError, ValueError, EOFError, MemoryError, zipfile.BadZipFile, AttributeError, TypeError) as error:
+    except UNREADABLE as error:
         step = "Write the file with AnalogModel.to_npz, and replace its conductances by those measured."
         raise InputError(f"conductances, {file}", reason_of(error), allowed, step) from error
     if not found:

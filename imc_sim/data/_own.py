@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import functools
 import re
-import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,7 +16,7 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from imc_sim._compressed import load_arrays
+from imc_sim._compressed import UNREADABLE, load_arrays
 from imc_sim._errors import InputError, MissingDataError, nearest, reason_of
 from imc_sim._files import file_facts
 from imc_sim.config import FUNCTION, load_function, place_of_error, split_code, user_path
@@ -109,7 +108,7 @@ def _readable(path: Path) -> Iterator[None]:
         yield
     except InputError:
         raise
-    except (ValueError, OSError, EOFError, MemoryError, zipfile.BadZipFile) as error:
+    except UNREADABLE as error:
         step = "Write it with numpy.save or numpy.savez, without objects."
         raise InputError(str(path), reason_of(error)[:120], "arrays of numbers", step) from error
 

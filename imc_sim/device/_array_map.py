@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import os
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, final
@@ -17,7 +16,7 @@ from scipy.special import ndtr
 from torch import Tensor
 
 from imc_sim._arguments import checked
-from imc_sim._compressed import load_arrays
+from imc_sim._compressed import UNREADABLE, load_arrays
 from imc_sim._errors import InputError, reason_of
 from imc_sim._files import file_sha256
 from imc_sim.device._measured import between_levels
@@ -181,7 +180,7 @@ def read_map(path: str | os.PathLike[str]) -> ArrayMap:
     except OSError as error:
         step = "Put the file there, or fix the path."
         raise InputError(where, error.strerror or reason_of(error), f"an .npz file with {_ALLOWED}", step) from error
-    except (ValueError, EOFError, MemoryError, zipfile.BadZipFile, AttributeError, TypeError) as error:
+    except UNREADABLE as error:
         if isinstance(error, InputError):
             raise InputError(where, error.got, error.allowed, error.next_step) from None
         step = "Write it with numpy.savez."
