@@ -245,7 +245,8 @@ def test_a_damaged_gzip_file_is_refused(tmp_path: Path, change: Any) -> None:
 
 
 def saved(kind: str) -> bytes:
-    columns, file = {"LRS (uS)": np.linspace(55, 65, 9), "HRS (uS)": np.linspace(3, 5, 9)}, io.BytesIO()
+    columns: dict[str, Any] = {"LRS (uS)": np.linspace(55, 65, 9), "HRS (uS)": np.linspace(3, 5, 9)}
+    file = io.BytesIO()
     if kind == "npy":
         np.save(file, np.array([columns], dtype=object), allow_pickle=True)
     elif kind == "mat":
