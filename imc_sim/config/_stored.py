@@ -24,7 +24,7 @@ def stored_file(path: Path) -> Path:
     Args:
         path: The file that a card names.
     """
-    shuffled = path.with_name(path.name + SHUFFLED)
+    shuffled = path.parent / f"{path.name}{SHUFFLED}"
     return shuffled if shuffled.is_file() else path
 
 

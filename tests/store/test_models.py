@@ -195,6 +195,14 @@ def test_missing_weights_are_named(folder: Path) -> None:
         load_model(folder)
 
 
+@pytest.mark.parametrize("file", ["/", ".", ".."])
+def test_folders_in_place_of_weights_are_named(file: str, folder: Path) -> None:
+    card = read_yaml(folder / "model.yaml")
+    (folder / "model.yaml").write_text(write_yaml(card | {"weights": card["weights"] | {"file": file}}))
+    with pytest.raises(CheckpointError, match="got no such file; allowed: the file that the card names"):
+        load_model(folder)
+
+
 def test_nan_in_stored_weights_is_refused(folder: Path) -> None:
     from safetensors.torch import save_file
 
