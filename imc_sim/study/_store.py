@@ -38,7 +38,7 @@ class ResultStore(RowStore):
 
     def __init__(self, folder: Path, resolved: dict[str, Any]) -> None:
         admit = lambda folder: check_folder(folder, resolved)  # noqa: E731
-        content = lambda: _content(folder / STUDY, resolved)  # noqa: E731
+        content = functools.partial(_content, folder / STUDY, resolved)
         kind = FolderKind("trials", STUDY, TRIALS, content, rules_of(resolved), admit)
         super().__init__(folder, kind)
         self.costs = RowStore(folder, cost_store_kind()) if has_costs(resolved) else None
