@@ -37,6 +37,13 @@ def saved(arrays: Any, compressed: bool) -> bytes:
     return file.getvalue()
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf, 1e300])
+def test_inputs_are_finite_in_float32(value: float, tmp_path: Path) -> None:
+    np.save(tmp_path / "x.npy", np.where(np.eye(4, 6) > 0, value, 0.5))
+    with pytest.raises(InputError, match=r"^--inputs: got 4 of 24 values NaN or infinite"):
+        read_inputs(tmp_path / "x.npy")
+
+
 @pytest.mark.parametrize("compressed", [False, True])
 @pytest.mark.parametrize("name", READERS)
 @pytest.mark.filterwarnings("ignore")  # numpy warns of headers that are not of this version

@@ -114,5 +114,6 @@ def _checked(value: Any, where: str) -> Tensor:
         raise InputError(where, "images of bytes (uint8)", "numbers as the network takes them", step)
     if x.ndim < 2 or len(x) < 2:
         raise InputError(where, f"shape {tuple(x.shape)}", "two or more samples [batch, …]", "Give more samples.")
-    check_finite(x, where)
-    return x.float() if x.is_floating_point() else x
+    x = x.float() if x.is_floating_point() else x
+    check_finite(x, where)  # 1e300 is infinite by now
+    return x
