@@ -43,7 +43,7 @@ def compares(results: Results) -> bool:
     Returns:
         Whether `comparison_data` has a table for it.
     """
-    if "metric" in results.study:
+    if results.study.get("metric"):
         return False
     return not results.study["axes"] or any(published_of(case) for case in results.study["cases"])
 

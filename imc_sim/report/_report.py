@@ -278,7 +278,7 @@ def _reproduce(results: Results) -> str:
 
 def _needed(study: dict[str, Any], data: str) -> tuple[str, str]:
     """Return the step that provides the data, or the file of the function that computes the metric."""
-    if "metric" in study:
+    if study.get("metric"):
         files = ", ".join([study["task"].get("call", "that each point names"), *study["task"].get("files", ())])
         kept = study.get("content", {}).get("files")
         start = "In the folder of this page is" if kept else "Provide"

@@ -87,6 +87,7 @@ class _StoredStudy(Spec):
     chip: _StoredChip
     task: _StoredTask
     chip_task: dict[str, Any] = Field(default_factory=dict)
+    derived: dict[str, Any] = Field(default_factory=dict)
     cases: tuple[Case, ...] = Field(min_length=1)
     axes: tuple[Axis, ...]
     chips: Chips

@@ -82,7 +82,7 @@ class TableParts:
 
 def _names(study: Mapping[str, Any], paths: Sequence[str], scores: Sequence[str]) -> list[str]:
     """Return the names of the columns."""
-    is_metric = "metric" in study
+    is_metric = bool(study.get("metric"))
     after = [key for key in _AFTER if key not in _COUNTS] if is_metric else _AFTER
     number = ("chip_number",) if "chip" in paths else ()
     priced = NUMBERS if has_costs(study) else ()

@@ -265,6 +265,13 @@ def test_damaged_arrays_are_one_error(tmp_path: Path, kind: str) -> None:
             read(tmp_path, content[:end], f"t.{kind}")
 
 
+def test_a_header_that_states_more_than_the_memory_is_one_error(tmp_path: Path) -> None:
+    file = io.BytesIO()
+    np.lib.format.write_array_header_1_0(file, {"descr": "<f8", "fortran_order": False, "shape": (10**14,)})
+    with pytest.raises(InputError, match=r"t\.npy: got .*allocate"):
+        read(tmp_path, file.getvalue(), "t.npy")
+
+
 @pytest.mark.parametrize("content", [b"PK;1", b"PK", b"PK,LRS (uS),HRS (uS)\n1,60,4\n2,61,5\n"])
 def test_a_text_may_begin_as_an_archive_does(tmp_path: Path, content: bytes) -> None:
     if b"LRS" in content:

@@ -312,7 +312,10 @@ def broken(kind: str, path: Path) -> Path:
     elif kind == "negative":
         state["fc1.weight"] = -state["fc1.weight"].abs()
     torch.save([1, 2] if kind == "list" else {"epoch": 3} if kind == "no state" else state, path)
-    damaged = {"truncated": lambda raw: raw[:2000], "text": lambda _: b"not a checkpoint", "opcodes": _opcodes}
+    damaged = {
+        "truncated": lambda raw: raw[:2000], "text": lambda _: b"not a checkpoint", "opcodes": _opcodes,
+        "length": lambda _: b"\x80\x05\x96" + (2**44).to_bytes(8, "little"),  # of bytes that do not follow
+    }  # fmt: skip
     if kind in damaged:
         path.write_bytes(damaged[kind](path.read_bytes()))
     return path
@@ -333,6 +336,7 @@ def broken(kind: str, path: Path) -> Path:
         ("truncated", "cannot read"),
         ("text", "no checkpoint in it"),
         ("opcodes", "cannot read"),
+        ("length", "no checkpoint in it"),
     ],
 )
 def test_damaged_and_foreign_files_are_refused(kind: str, match: str, tmp_path: Path) -> None:

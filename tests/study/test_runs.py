@@ -72,6 +72,9 @@ def test_a_stored_chip_without_the_texts_of_the_report_is_refused(whole: Path, t
     (tmp_path / "study.resolved.yaml").write_text(write_yaml(study | {"chip": "rram_hfo2_1t1r"}))
     with pytest.raises(InputError, match=r"line \d+: chip: got 'rram_hfo2_1t1r'; allowed: a mapping"):
         read_study(tmp_path)
+    (tmp_path / "study.resolved.yaml").write_text(write_yaml(study | {"derived": True}))
+    with pytest.raises(InputError, match=r"line \d+: derived: got True; allowed: a mapping"):
+        read_study(tmp_path)
 
 
 def test_a_stored_study_without_optional_settings_has_their_defaults(whole: Path, tmp_path: Path) -> None:
@@ -81,7 +84,7 @@ def test_a_stored_study_without_optional_settings_has_their_defaults(whole: Path
     bare = {key: value for key, value in study.items() if key not in ("summary", "question", "weights")}
     bare["cases"] = [{"name": case["name"]} for case in study["cases"]]
     bare["axes"] = [{key: axis[key] for key in ("path", "values")} for axis in study["axes"]]
-    bare["chips"] = {}
+    bare["chips"], bare["metric"] = {}, None
     (tmp_path / "x" / "study.resolved.yaml").write_text(write_yaml(bare))
     found = read_study(tmp_path / "x")
     assert (found["summary"], found["question"], found["weights"]) == ("", "", {})

@@ -68,9 +68,7 @@ def _reading(path: Path, what: str) -> Iterator[None]:
     """Turn what a library raises for a damaged file into one InputError."""
     try:
         yield
-    except MemoryError:
-        raise
-    except Exception as error:  # of numpy, zipfile, zlib or scipy
+    except Exception as error:  # of numpy, zipfile, zlib or scipy; of memory where a damaged header states a shape
         allowed = f"{what} of numbers, whole"
         raise InputError(str(path), reason_of(error), allowed, "Save it again, without objects, or as CSV.") from error
 

@@ -107,7 +107,7 @@ def _first_call(path: Path) -> str | None:
             with zipfile.ZipFile(file) as archive:
                 name = next(n for n in archive.namelist() if n.endswith("data.pkl"))
                 return _first_name(io.BytesIO(archive.read(name)), pickles=1)
-    except (ValueError, EOFError, OSError, StopIteration, zipfile.BadZipFile):
+    except Exception:  # damaged opcodes raise errors of any type, also of memory for a length that they state
         return None
 
 
