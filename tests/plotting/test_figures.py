@@ -1,9 +1,11 @@
 """Figures of studies and training runs show what their tables hold, in the same bytes each time."""
 
+import io
 from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 
 from imc_sim.plotting import (
     Metric,
@@ -13,6 +15,7 @@ from imc_sim.plotting import (
     plot_robustness,
     plot_training,
     robustness_data,
+    save_figure,
     style,
     training_data,
 )
@@ -88,6 +91,19 @@ def test_equal_results_give_equal_bytes(results: Results) -> None:
     assert first == again
     assert set(first) == {f"{kind}.{end}" for kind in ("robustness", "convergence") for end in ("png", "svg", "csv")}
     assert first["robustness.png"].startswith(b"\x89PNG")
+
+
+def test_panels_lie_where_they_lie_in_the_picture_also_in_the_vector_file(tmp_path: Path) -> None:
+    def made() -> Figure:
+        figure, axes = new_figure()
+        axes.set(xlabel="read noise (%)", ylabel="accuracy (%)")
+        return figure
+
+    with style():
+        picture, both = made(), made()
+        picture.savefig(io.BytesIO(), format="png")
+        save_figure(both, tmp_path / "both")
+    assert picture.axes[0].get_position().bounds == both.axes[0].get_position().bounds
 
 
 def test_training_curve_shows_the_log(tmp_path: Path) -> None:
