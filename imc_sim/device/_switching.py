@@ -185,7 +185,9 @@ class Switching(Spec, abc.ABC):
             return moved
         cell = Limited(self, compliance_A)
         # States move one way, and with them the current: below the limit at both ends, it is so in between.
-        free = (cell.voltage(state, v) == v) & (cell.voltage(moved, v) == v)
+        free = (cell.voltage(torch.stack([state, moved]), v) == v).all(0)
+        if bool(free.all()):
+            return moved
         return torch.where(free, moved, travel(cell, state, v, torch.where(free, 0.0, dt)).clamp(*self.bounds))
 
     def simulate(

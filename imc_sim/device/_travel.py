@@ -134,6 +134,8 @@ def _interval(table: _Table, which: Tensor, node: Tensor) -> tuple[Tensor, Tenso
 
 def _last_before(times: Tensor, which: Tensor, time: Tensor) -> Tensor:
     """Return the last node but one, or an earlier one, that row `which` of times passes by `time` [n]: bisection."""
+    if len(times) == 1:
+        return torch.searchsorted(times[0, 1:-1], time, right=True)
     node, step = torch.zeros_like(which), _INTERVALS // 2
     while step:
         node = torch.where(times[which, node + step] <= time, node + step, node)
