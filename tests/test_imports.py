@@ -32,7 +32,7 @@ INNER = {
     "imc_sim.array.circuit.merge": "_compiled",
     # torch, and packages of this one that load it
     "imc_sim._threads": "one_thread _openmp",
-    "imc_sim.evaluate._card": "_work evaluate_card",
+    "imc_sim.evaluate._card": "_work evaluate_card stated_tasks",
     "imc_sim.evaluate._device": "check_there prepare_device",
     "imc_sim.evaluate._firing": "measure_firing _layers",
     "imc_sim.evaluate._measured_cells": "_read measured_chips",

@@ -40,9 +40,11 @@ def spikes(
         from imc_sim.cli._chips import origin_of
         from imc_sim.config import parse_setting
         from imc_sim.evaluate import measure_firing
-        from imc_sim.nn.store import load_card
+        from imc_sim.nn.store import check_code_of, load_card
 
-        stated = load_card(model)[0].measured
+        card, folder = load_card(model)
+        check_code_of(card, folder, "measured")
+        stated = card.measured
         task = dict(stated[0].task) if stated else {"kind": "classification"}
         task |= {"images": images, "steps": steps} | dict(map(parse_setting, settings or ()))
         with origin_of(settings).naming("task"):

@@ -29,7 +29,7 @@ from imc_sim.config._origin import FileSpec, Origin, Place
 from imc_sim.config._spec import Effect, FolderName, Label, Spec, build, canonical_json, digest, drop_paths, set_path
 from imc_sim.config._stored import SHUFFLED, read_stored, shuffled, stored_file
 from imc_sim.config._synonyms import SYNONYMS, stored_names
-from imc_sim.config._trust import check_trusted, trust_all, trusting
+from imc_sim.config._trust import check_code_in, check_trusted, trust_all, trusting
 from imc_sim.config._units import (
     Ampere,
     ElectronVolt,
@@ -95,6 +95,7 @@ __all__ = [
     "beside",
     "build",
     "canonical_json",
+    "check_code_in",
     "check_trusted",
     "code_errors",
     "code_of",

@@ -68,6 +68,18 @@ def is_code(arch: str) -> bool:
     return bool(colon) and path.endswith(".py")
 
 
+def names_code(text: str) -> bool:
+    """Tell whether a text names a class or a function in a Python file, such as `./my_net.py:Net`.
+
+    Args:
+        text: any text.
+
+    Returns:
+        Whether it does.
+    """
+    return is_code(text) and text.rpartition(":")[2].isidentifier()
+
+
 def is_onnx(arch: str) -> bool:
     """Tell whether an architecture is an ONNX file, such as `./network.onnx`.
 

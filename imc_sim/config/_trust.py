@@ -1,8 +1,8 @@
-"""Decide whether the code that a card or a study names may run: only in folders that the user trusts.
+"""Decide whether the code that a card, a study, a queue or a sweep names may run: only in folders that the user trusts.
 
 Trusted are the folders in which models (for studies: studies) are searched, `./runs`, where training writes models, and
-the folders of `$IMC_SIM_TRUST`; for studies the working directory too. Code that the user names by its own path is no
-concern of this file.
+the folders of `$IMC_SIM_TRUST`; for all but models the working directory too. Code that the user names by its own path
+is no concern of this file.
 """
 
 from __future__ import annotations
@@ -12,11 +12,14 @@ import os
 from collections.abc import Iterator
 from contextvars import ContextVar
 from pathlib import Path
-from typing import Literal
+from typing import Any
 
 from imc_sim._errors import InputError
-from imc_sim.config._content import search_folders, user_path, working_folder
+from imc_sim.config._code import names_code
+from imc_sim.config._content import Kind, search_folders, user_path, working_folder
 
+#: kind of content -> what errors call its file
+_FILES = {"model": "card", "training": "training sweep"}
 _ALL: ContextVar[bool] = ContextVar("trusts_all", default=False)
 
 
@@ -51,23 +54,48 @@ def trusting(wanted: bool = True) -> Iterator[None]:
         _ALL.reset(token)
 
 
-def check_trusted(folder: Path, where: str, kind: Literal["model", "study"] = "model") -> None:
+def check_trusted(folder: Path, where: str, kind: Kind = "model") -> None:
     """Raise unless the code that a card or a study in this folder names may run.
 
     Args:
         folder: its folder, which need not exist.
         where: the card or study, for errors.
-        kind: a card of a model, or a study.
+        kind: kind of the file that names code; that of a model is its card.
 
     Raises:
         InputError: the folder is in none that the user trusts.
     """
     own = [user_path(p, "IMC_SIM_TRUST") for p in os.environ.get("IMC_SIM_TRUST", "").split(os.pathsep) if p]
     trusted = [p.resolve() for p in (*search_folders(kind), working_folder() / "runs", *own)]
-    here = kind == "study" and folder.resolve() == working_folder().resolve()
+    here = kind != "model" and folder.resolve() == working_folder().resolve()
     if not (_ALL.get() or here) and not any(folder.resolve().is_relative_to(p) for p in trusted):
-        place = {"model": "./models", "study": "./studies"}[kind]
+        place = f"./{search_folders(kind)[0].relative_to(working_folder())}"
         python = " (in Python: load_model(…, trust=True))" if kind == "model" else ""
         step = f"If you trust its author: add --trust{python}, set IMC_SIM_TRUST to the folder, or copy it to {place}."
-        got = f"a {'card' if kind == 'model' else kind} in {str(folder)!r} that names code, which was not run"
+        got = f"a {_FILES.get(kind, kind)} in {str(folder)!r} that names code, which was not run"
         raise InputError(where, got, f"code in {place}, ./runs, or a folder of IMC_SIM_PATH or IMC_SIM_TRUST", step)
+
+
+def check_code_in(data: Any, folder: Path, where: str, kind: Kind = "model") -> None:
+    """Raise if the content of a file names code, such as ./eval.py:score, that may not run.
+
+    Args:
+        data: the content.
+        folder: the folder of the file.
+        where: the file, for errors.
+        kind: kind of the file.
+
+    Raises:
+        InputError: it names code, and the folder is in none that the user trusts.
+    """
+    for key in _names_of_code(data):
+        check_trusted(folder, f"{where}: {key}", kind)
+
+
+def _names_of_code(data: Any, path: str = "") -> Iterator[str]:
+    """Yield the key paths of texts that are paths of Python code."""
+    if isinstance(data, dict | list | tuple):
+        for key, value in data.items() if isinstance(data, dict) else enumerate(data):
+            yield from _names_of_code(value, f"{path}.{key}" if path else str(key))
+    elif isinstance(data, str) and names_code(data):
+        yield path

@@ -16,7 +16,7 @@ from types import ModuleType
 from typing import Any, final
 
 from imc_sim._errors import InputError, nearest
-from imc_sim.config._code import Code, code_of, local_name
+from imc_sim.config._code import Code, code_of, local_name, names_code
 from imc_sim.config._content import user_path
 
 FUNCTION = "FILE.py:FUNCTION"
@@ -39,9 +39,9 @@ def split_code(text: str, where: str, allowed: str = "FILE.py:NAME") -> tuple[st
     Raises:
         InputError: the text is not of this form.
     """
-    file, _, name = text.rpartition(":")
-    if not file.endswith(".py") or not name.isidentifier():
+    if not names_code(text):
         raise InputError(where, repr(text), allowed, "Write the path of a Python file, a colon and a name in it.")
+    file, _, name = text.rpartition(":")
     return file, name
 
 

@@ -18,6 +18,8 @@ from imc_sim.evaluate._run import digital_accuracy, evaluate_chips, with_gradien
 from imc_sim.evaluate._tasks import ClassificationTask, FewShotTask, build_task, counted
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from imc_sim.array import Chip
     from imc_sim.nn.store import ModelCard
 
@@ -107,7 +109,7 @@ def evaluate_card(
         check_whole(episodes, "evaluate_card, episodes", 1)
     card, folder = load_card(name)
     verify_weights(card, folder)
-    tasks: list[_Wanted] = [({}, None, None)] if changes and not card.measured else stated_tasks(card)
+    tasks: list[_Wanted] = [({}, None, None)] if changes and not card.measured else stated_tasks(card, folder)
     wanted = _changed(tasks, changes) if changes else tasks
     for what, *_ in wanted:
         counted(build_task(what, "task"), "the tasks of a card")
@@ -168,10 +170,16 @@ def _changed(stated: list[_Wanted], changes: dict[str, Any]) -> list[_Wanted]:
     return list(found.values())
 
 
-def stated_tasks(card: ModelCard) -> list[_Wanted]:
+def stated_tasks(card: ModelCard, folder: Path) -> list[_Wanted]:
     """Return the tasks of a card with the stated and the published accuracy; without any, those that its recipe
     measures, or the embedded task for an encoder of characters.
+
+    Raises:
+        InputError: they name code, and the folder of the card is not trusted.
     """
+    from imc_sim.nn.store import check_code_of
+
+    check_code_of(card, folder, "measured" if card.measured else "recipe")
     if card.measured:
         return [(dict(m.task), m.accuracy, m.published) for m in card.measured]
     wanted = card.recipe.get("measure")

@@ -38,11 +38,11 @@ def cost_for_card(name: str, chip: Chip, chips: int = 4, seed: int = 0, images: 
         InputError: the chip states no cost, or a network of any modules has neither a task nor inputs.
     """
     Components.of(chip)
-    session, (card, _) = Session.on("cpu"), load_card(name)
+    session, (card, folder) = Session.on("cpu"), load_card(name)
     check_whole(images, "cost_for_card, images", 1)
     sampled = SampledChips(chip, chip_numbers(chips, "cost_for_card"), seed)
     if card.measured or card.recipe.get("measure") or card.arch.name in ENCODERS:
-        task = session.sized(counted(build_task(stated_tasks(card)[0][0], "task"), "the tasks of a card"), name)
+        task = session.sized(counted(build_task(stated_tasks(card, folder)[0][0], "task"), "the tasks of a card"), name)
         return _of_task(session, name, task, sampled, images)
     network = session.model(name)
     inputs = inputs_of(network)

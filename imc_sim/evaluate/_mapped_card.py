@@ -68,5 +68,5 @@ def calibrate_for_card(analog: AnalogModel, name: str) -> None:
 
 def _first_task(session: Session, name: str) -> Counted:
     """Return the first task on the card of a model, or of its recipe."""
-    stated = build_task(stated_tasks(load_card(name)[0])[0][0], "task")
+    stated = build_task(stated_tasks(*load_card(name))[0][0], "task")
     return session.sized(counted(stated, "the tasks of a card"), name)

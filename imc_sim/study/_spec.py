@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import os
-import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Self, final
 
@@ -20,7 +19,7 @@ from imc_sim.config import (
     Origin,
     Spec,
     build,
-    check_trusted,
+    check_code_in,
     find_content,
     parse_setting,
     read_yaml,
@@ -39,7 +38,6 @@ DERIVED = ("schema", "digest", "weights", "trained", "data", "metric", "points")
 #: first parts of the paths that cases and axes may set
 ROOTS = ("model", "chip", "task", "chip_task", "engine", "seed", "conductances")
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
-_CODE = re.compile(r"\.py:\w+$")
 _SIZES = {"KB": 10**3, "MB": 10**6, "GB": 10**9}
 
 
@@ -241,19 +239,9 @@ def _from_file(path: Path, chain: tuple[Path, ...]) -> Study:
     with origin.naming():
         chain = follow(path, chain)
     data = {key: value for key, value in read_yaml(path).items() if key not in DERIVED}
-    for key in _names_of_code(data):
-        with origin.naming():
-            check_trusted(path.parent, f"{path}: {key}", "study")
+    with origin.naming():
+        check_code_in(data, path.parent, str(path), "study")
     return _complete(data, str(path), path.parent, chain, origin)
-
-
-def _names_of_code(data: Any, path: str = "") -> Iterator[str]:
-    """Yield the key paths of texts that are paths of Python code, such as ./eval.py:score."""
-    if isinstance(data, dict | list):
-        for key, value in data.items() if isinstance(data, dict) else enumerate(data):
-            yield from _names_of_code(value, f"{path}.{key}" if path else str(key))
-    elif isinstance(data, str) and _CODE.search(data):
-        yield path
 
 
 def _complete(

@@ -12,7 +12,7 @@ from torch import nn
 from imc_sim._arguments import checked
 from imc_sim._errors import InputError
 from imc_sim._files import regular
-from imc_sim.nn.store import build_model, load_card
+from imc_sim.nn.store import build_model, check_code_of, load_card
 from imc_sim.train._checkpoint import FILE
 from imc_sim.train._continual import training_images
 from imc_sim.train._continual_recipe import ContinualRecipe
@@ -39,6 +39,7 @@ def hidden_network(folder: Path) -> tuple[nn.Module, ContinualRecipe]:
         step = "Train the model: imc-sim train MODEL --out FOLDER"
         raise InputError(str(folder), f"no {FILE}", "the folder of a finished training run", step)
     card, base = load_card(folder)
+    check_code_of(card, base, "recipe")
     recipe = recipe_of(card, str(folder))
     if not isinstance(recipe, ContinualRecipe) or card.arch.name == "continual":
         got, step = f"a {recipe.kind} recipe, {card.arch.name}", "Use a training run such as metaplastic_small_probe."

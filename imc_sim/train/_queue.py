@@ -16,8 +16,20 @@ from imc_sim._arguments import checked
 from imc_sim._errors import ImcSimError
 from imc_sim._files import refuse_link
 from imc_sim._typing import PathLike
-from imc_sim.config import FileSpec, FolderName, Origin, Place, Spec, build, digest, find_content, read_yaml, write_yaml
-from imc_sim.nn.store import load_card, verify_weights
+from imc_sim.config import (
+    FileSpec,
+    FolderName,
+    Origin,
+    Place,
+    Spec,
+    build,
+    check_code_in,
+    digest,
+    find_content,
+    read_yaml,
+    write_yaml,
+)
+from imc_sim.nn.store import check_code_of, load_card, verify_weights
 from imc_sim.runs import FolderKind, Row, RowRules, RowStore, RunClock, failure
 from imc_sim.train._checkpoint import Progress
 from imc_sim.train._sweep import training_id
@@ -112,7 +124,9 @@ def load_queue(name: PathLike) -> Queue:
     path = find_content("queue", name)
     origin = Origin.of(path)
     with origin.naming():
-        return build(Queue, read_yaml(path), str(path)).with_origin(origin)
+        queue = build(Queue, read_yaml(path), str(path)).with_origin(origin)
+        check_code_in(queue.to_dict(), path.parent, str(path), "queue")
+        return queue
 
 
 @checked
@@ -163,7 +177,8 @@ def _checked(entry: QueueEntry, queue: Queue) -> None:
     """Reject an entry without a valid recipe; the weights that it starts from need not exist yet."""
     where = f"{queue.name}, entry {entry.name!r}"
     with queue.origin.naming(queue.name):
-        card = load_card(entry.model)[0]
+        card, base = load_card(entry.model)
+        check_code_of(card, base, "arch", "recipe")
         number = queue.entries.index(entry)
         own = [Place(place.file, f"entries.{number}.set") for place in queue.origin.places]
         origin = card.origin.first(*own) if own else Origin()  # settings of Python are in no file

@@ -19,8 +19,21 @@ from imc_sim._errors import InputError, ResultsWarning
 from imc_sim._files import refuse_link
 from imc_sim._memory import within_memory
 from imc_sim._typing import PathLike
-from imc_sim.config import FileSpec, FolderName, Origin, Place, Spec, build, digest, find_content, read_yaml, write_yaml
-from imc_sim.nn.store import ModelCard, load_card
+from imc_sim.config import (
+    FileSpec,
+    FolderName,
+    Origin,
+    Place,
+    Spec,
+    build,
+    check_code_in,
+    digest,
+    find_content,
+    read_yaml,
+    trusting,
+    write_yaml,
+)
+from imc_sim.nn.store import ModelCard, check_code_of, load_card
 from imc_sim.runs import (
     Executor,
     FolderKind,
@@ -144,7 +157,10 @@ def load_trainings(name: PathLike) -> Trainings:
     Raises:
         InputError: the sweep is not found or not valid.
     """
-    return _from_file(find_content("training", name))
+    sweep = _from_file(path := find_content("training", name))
+    with sweep.origin.naming():
+        check_code_in(sweep.to_dict(), path.parent, str(path), "training")
+    return sweep
 
 
 def _from_file(path: Path) -> Trainings:
@@ -217,6 +233,7 @@ def run_trainings(
         InputError: a card or setting is not valid; nothing has been written then.
         ResultsError: another process writes to the folder, or its files were changed during the run.
     """
+    check_code_of(*load_card(sweep.model), "arch", "recipe")
     points = list(points_of(sweep))
     unique = {point.id: point for point in points}
     runner = make_executor(executor, workers)
@@ -287,8 +304,9 @@ class _Run:
 def _train(point: Point, folder: Path, device: str, progress: Progress | None) -> tuple[dict[str, float], float]:
     """Train a point, or continue it; return the last row of its log and the duration of this call in s."""
     began = time.monotonic()
-    model = initialised(point.card, point.recipe, point.base)
-    log: Log = trained_log(model, point.recipe, folder, device, True, progress)[0]
+    with trusting():  # the process that runs the sweep has checked the code
+        model = initialised(point.card, point.recipe, point.base)
+        log: Log = trained_log(model, point.recipe, folder, device, True, progress)[0]
     return log[-1], time.monotonic() - began
 
 

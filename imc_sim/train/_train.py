@@ -37,7 +37,7 @@ from imc_sim.evaluate import (
     with_size,
 )
 from imc_sim.nn import product_layers
-from imc_sim.nn.store import Measured, ModelCard, build_model, load_card, load_model, save_model
+from imc_sim.nn.store import Measured, ModelCard, build_model, check_code_of, load_card, load_model, save_model
 from imc_sim.train._checkpoint import Log, Progress
 from imc_sim.train._classification import ClassificationTrainer
 from imc_sim.train._continual import ContinualTrainer
@@ -78,6 +78,7 @@ def train_model(
             false.
     """
     card, base = load_card(name)
+    check_code_of(card, base, "arch", "recipe")
     changes = list(map(parse_setting, settings))
     origin = card.origin.with_settings(path for path, _ in changes)
     card = changed_card(card, changes, "--set", origin)
@@ -116,7 +117,8 @@ def measure_model(folder: Path) -> Path:
         The folder.
     """
     model = load_model(folder)
-    card, _ = load_card(folder)
+    card, base = load_card(folder)
+    check_code_of(card, base, "recipe")
     measured = _measured(model, recipe_of(card, str(folder)).measure)
     save_model(folder, model, card.model_copy(update={"measured": measured}), half=_is_float(model))
     return folder

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -13,7 +14,7 @@ from torch import nn
 
 from imc_sim._errors import CheckpointError, InputError
 from imc_sim.cli import main
-from imc_sim.config import code_of, find_card, trusting
+from imc_sim.config import code_of, find_card, trusting, write_yaml
 from imc_sim.evaluate import arch_of, network_key
 from imc_sim.mapping import import_checkpoint, map_model
 from imc_sim.nn.networks import build_arch
@@ -181,6 +182,49 @@ def test_a_network_inside_an_ensemble_is_not_trusted_either(foreign: Path) -> No
     assert find_card(foreign).data["arch"]["name"] == "ensemble"
     with pytest.raises(InputError, match="not run"):
         load_model(foreign)
+
+
+DATA = """import pathlib
+import numpy
+pathlib.Path({mark!r}).touch()
+def get(*_):
+    return numpy.zeros((20, 8, 8), "uint8"), numpy.arange(20) % 10
+℘ = get
+"""
+RECIPE = {"kind": "classification", "dataset": "digits", "epochs": 1, "validation": 2}
+QUEUE = "name: q\nentries: [{name: a, model: bnn_mnist, set: {recipe.dataset: DATA}}]\n"
+SWEEP = "name: s\nmodel: bnn_mnist\npanels: [{path: recipe.dataset, values: [DATA]}]\n"
+STUDY = "name: s\nmodel: bnn_mnist\nchip: ideal\ntask: {kind: function, call: DATA}\n"
+
+
+@pytest.mark.parametrize("name", ["get", "℘"])
+def test_data_and_functions_of_foreign_files_do_not_run(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mark, code = tmp_path / "mark", tmp_path / "foreign" / "data.py"
+    card = find_card("bnn_mnist").data | {"weights": None}
+    task = {"kind": "classification", "dataset": f"{code}:{name}", "split": "test"}
+    measured = [{"task": task, "accuracy": 0.5, "interval": [0.4, 0.6]}]
+    cards = {
+        "data": {"recipe": {**RECIPE, "dataset": f"{code}:{name}"}}, "measured": {"recipe": {}, "measured": measured},
+        "measure": {"measured": [], "recipe": {**RECIPE, "measure": [{"task": task}]}},
+    }  # fmt: skip
+    for folder, changes in cards.items():
+        (code.parent / folder).mkdir(parents=True)
+        (code.parent / folder / "model.yaml").write_text(write_yaml(card | changes), encoding="utf-8")
+    code.write_text(DATA.format(mark=str(mark)), encoding="utf-8")
+    for file, text in {"queue": QUEUE, "sweep": SWEEP, "study": STUDY}.items():
+        (code.parent / f"{file}.yaml").write_text(text.replace("DATA", f"{code}:{name}"), encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("IMC_SIM_TRUST")
+    monkeypatch.setattr("imc_sim.nn.store.verify_weights", lambda *_: None)  # which the cards lack
+    for words in ("train foreign/data", "train foreign/measure", "evaluate foreign/measured",
+                  "evaluate foreign/measure", "show spikes foreign/measured", "cost foreign/measured rram_neurram_core",
+                  "train --queue foreign/queue.yaml", "train --sweep foreign/sweep.yaml",
+                  "run foreign/study.yaml --dry-run"):  # fmt: skip
+        code, err = main(words.split()), capsys.readouterr().err
+        assert (code, mark.exists()) == (2, False), words
+        assert re.search(r"\.yaml, line \d+: .* that names code, which was not run.*--trust", err), (words, err)
 
 
 KEYS = {"0.weight": torch.ones(3, 4), "0.bias": torch.ones(3), "2.num_batches_tracked": torch.tensor(0)}

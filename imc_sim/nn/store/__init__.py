@@ -14,6 +14,7 @@ from imc_sim.nn.store._card import (
     save_model,
     verify_weights,
 )
+from imc_sim.nn.store._card_code import check_code_of
 from imc_sim.nn.store._inputs import read_inputs
 from imc_sim.nn.store._torch_file import read_checkpoint
 from imc_sim.nn.store._weights import pack, read_tensors, refuse_not_finite, unpack
@@ -25,6 +26,7 @@ __all__ = [
     "ModelCard",
     "build_model",
     "card_of",
+    "check_code_of",
     "inputs_of",
     "load_card",
     "load_model",

@@ -1,0 +1,24 @@
+"""The code that parts of a card name, such as that of a data set: only that of trusted cards is run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from imc_sim.config import check_code_in
+from imc_sim.nn.store._card import ModelCard
+
+
+def check_code_of(card: ModelCard, folder: Path, *keys: str) -> None:
+    """Raise if parts of a card name code, such as that of a data set, that may not run.
+
+    Args:
+        card: The card, as its file states it.
+        folder: Its folder.
+        *keys: Keys of the parts, such as recipe.
+
+    Raises:
+        InputError: The folder is not trusted.
+    """
+    where = f"model {card.name!r}"
+    with card.origin.naming(where):
+        check_code_in({key: value for key, value in card.to_dict().items() if key in keys}, folder, where)
