@@ -12,6 +12,9 @@ from imc_sim.cli._console import Quiet
 if TYPE_CHECKING:
     from imc_sim.study import Status
 
+#: why data of code may be missing
+_UNTRUSTED = ", or in a folder that is not trusted (IMC_SIM_TRUST)"
+
 
 def status(
     results: Annotated[Path, typer.Argument(help="A results folder of `imc-sim run` or of a training sweep.")],
@@ -46,7 +49,15 @@ def status(
     print(json.dumps(found.to_dict(), indent=2) if as_json else _line(found))
     if check and not as_json:
         print("\n".join(found.damaged) or "all rows are sound")
-        print("\n".join([*found.other_data, *(f"{part!r} is not here" for part in found.absent_data)] or ["same data"]))
+        print(
+            "\n".join(
+                [
+                    *found.other_data,
+                    *(f"{part!r} is not here{_UNTRUSTED if '.py:' in part else ''}" for part in found.absent_data),
+                ]
+                or ["same data"]
+            )
+        )
     if check and (found.damaged or found.other_data):
         raise typer.Exit(1)
 

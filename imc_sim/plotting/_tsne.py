@@ -13,8 +13,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from pandas import DataFrame, concat, read_csv
 
-from imc_sim._errors import ResultsError
-from imc_sim._files import regular
+from imc_sim._errors import ResultsError, reason_of
+from imc_sim._files import regular, without_mark
 from imc_sim.plotting._figure import UNNAMED, new_panels, write_figure
 from imc_sim.plotting._tables import distinct, where
 
@@ -25,9 +25,14 @@ if TYPE_CHECKING:
 #: where `imc-sim plot --kind tsne` leaves the points of a study
 TABLE = "tsne.csv"
 _SHARES = ("nearest_percent", "nearest_clean_percent")
+_POINT = ("x", "y")
+#: columns of the table; names such as "" and "NA" are text
+_TYPES = dict.fromkeys(("row", "column", "class"), str) | dict.fromkeys((*_POINT, *_SHARES), float)
 _SHAPES = "os^DvPX"
-#: inches: width of a column and of two columns of a page, and largest height
-_COLUMN, _PAGE, _TALL = 3.4, 7.0, 8.5
+#: inches: width of a column and of two columns of a page, largest height unless a panel becomes smaller than the last
+_COLUMN, _PAGE, _TALL, _SIDE = 3.4, 7.0, 8.5, 0.4
+#: largest number of panels that are drawn
+_MOST = 300
 #: panels in a row where they are a single row or column
 _ACROSS = 3
 
@@ -93,7 +98,7 @@ def tsne_figure(data: DataFrame) -> Figure:
     places, grid = [(row, column) for row in rows for column in columns], len(rows) > 1 and len(columns) > 1
     across = len(columns) if grid else -(-len(places) // -(-len(places) // _ACROSS))  # 4 panels: two by two
     down = -(-len(places) // across)
-    side = min((_COLUMN if across <= 2 else _PAGE) / across, (_TALL - 0.45) / down - 0.22)
+    side = max(_SIDE, min((_COLUMN if across <= 2 else _PAGE) / across, (_TALL - 0.45) / down - 0.22))
     width, dense = side * across, across > 4
     figure, axes = new_panels(down, across, width, down * (side + 0.22) + 0.45)
     for ax in axes[len(places) :]:
@@ -139,7 +144,20 @@ def stored_tsne(results: Results) -> DataFrame:
     if not has_tsne(results):
         step = f"Compute it: imc-sim plot {shlex.quote(str(results.folder))} --kind tsne"
         raise ResultsError(str(results.folder), f"no {TABLE}", "the points of a t-SNE", step)
-    return read_csv(regular(results.folder / TABLE))
+    path, fault = results.folder / TABLE, ""
+    data = DataFrame()
+    try:
+        data = read_csv(regular(path), keep_default_na=False, dtype=_TYPES)[list(_TYPES)].astype({"class": int})
+    except (ValueError, KeyError, OverflowError) as error:
+        fault = reason_of(error)
+    else:
+        panels = len(data.drop_duplicates(["row", "column"]))
+        fault = "" if np.isfinite(data[[*_POINT, *_SHARES]]).all(axis=None) else "NaN or infinite values"
+        fault = fault if 0 < panels <= _MOST else f"{panels} panels"
+    if fault:
+        step = "Remove the file, and draw the figure again with --kind tsne."
+        raise ResultsError(str(path), fault, f"the points of a t-SNE with 1 to {_MOST} panels", step)
+    return data.assign(**{name: data[name].map(without_mark) for name in ("row", "column")})
 
 
 def has_tsne(results: Results) -> bool:

@@ -10,12 +10,14 @@ def task_line(study: dict[str, Any]) -> str:
     changed, task = _changed(study), {**study["task"], **study.get("chip_task", {})}
     fixed = {key: value for key, value in task.items() if not changed & {key, ""}}
     if fixed.get("kind") == "function":
-        return f"{fixed['metric'][0].upper()}{fixed['metric'][1:]} by {fixed['call'].rpartition('/')[2]}."
+        what, call = fixed.get("metric") or "score", fixed.get("call", "")  # axes and cases may set either
+        by = f" by {call.rpartition('/')[2]}" if call else ""
+        return f"{what[0].upper()}{what[1:]}{by}."
     form = "".join(f"{fixed[key]}-{key} " for key in ("way", "shot") if key in fixed) + "accuracy"
     split = f" ({fixed['split']})" if "split" in fixed else ""
     on = f" on {fixed['dataset']}{split}" if "dataset" in fixed else ""
     attack = fixed.get("attack")
-    met = f", queries attacked ({attack['kind']}, epsilon {attack['epsilon']:g})" if attack else ""
+    met = f", queries attacked ({attack.get('kind', 'fgsm')}, epsilon {attack.get('epsilon', 0):g})" if attack else ""
     lengths = (f", {fixed[key]} {key} a chip" for key in ("episodes", "images") if fixed.get(key))
     return f"{form[0].upper()}{form[1:]}{on}{met}{''.join(lengths)}."
 

@@ -10,11 +10,11 @@ import numpy as np
 
 from imc_sim._arguments import checked
 from imc_sim._errors import InputError, MissingDataError
-from imc_sim.config import user_path
+from imc_sim.config import check_code_in, user_path
 from imc_sim.data import data_digest
 from imc_sim.runs import RowTable, Status, is_locked, read_rows
 from imc_sim.study._stopping import are_wanted, wanted_chips
-from imc_sim.study._store import other_files, read_study
+from imc_sim.study._store import STUDY, other_files, read_study
 from imc_sim.study._trials_file import TRIALS, rules_of
 
 
@@ -36,15 +36,20 @@ def status(folder: Path | str, check_data: bool = False) -> Status:
     found = read_rows(folder / TRIALS, rules_of(study), index=not check_data)
     wanted, is_open = wanted_chips(study, found.rows)
     at_least = is_open and study["chips"]["half_width"] is not None
-    data = _data(study.get("data", {})) if check_data else ((), ())
+    data = _data(study.get("data", {}), folder) if check_data else ((), ())
     return Status.of(str(study["name"]), folder, writing, found, _counted(found.rows, wanted), at_least, *data)
 
 
-def _data(stored: Mapping[str, str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Describe the data that changed, and name those that are missing."""
+def _data(stored: Mapping[str, str], folder: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Describe the data that changed, and name those that are missing, or that code makes which may not run."""
     other: list[str] = []
     absent: list[str] = []
     for part, digest in stored.items():
+        try:
+            check_code_in(part.rpartition(" ")[0], folder, STUDY, "study")
+        except InputError:
+            absent.append(part)
+            continue
         try:
             found = data_digest(part)
         except MissingDataError:

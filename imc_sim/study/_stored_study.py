@@ -49,6 +49,16 @@ class _Metric(Spec):
 
 
 @final
+class _StoredAttack(Spec):
+    """The keys of an attack that pages read."""
+
+    model_config = _LENIENT
+
+    kind: str = "fgsm"
+    epsilon: float = 0.0
+
+
+@final
 class _StoredTask(Spec):
     """The keys of a task that tables, figures and pages read."""
 
@@ -57,9 +67,10 @@ class _StoredTask(Spec):
     kind: str = "few_shot"
     dataset: str | None = None
     way: int = Field(default=1, ge=1)
-    attack: dict[str, Any] | None = None
+    attack: _StoredAttack | None = None
     features: str | None = None
     call: str = ""
+    metric: str = ""
     files: tuple[str, ...] = ()
 
 
@@ -86,7 +97,7 @@ class _StoredStudy(Spec):
     model: str
     chip: _StoredChip
     task: _StoredTask
-    chip_task: dict[str, Any] = Field(default_factory=dict)
+    chip_task: _StoredTask = _StoredTask()
     derived: dict[str, Any] = Field(default_factory=dict)
     cases: tuple[Case, ...] = Field(min_length=1)
     axes: tuple[Axis, ...]

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import matplotlib as mpl
@@ -21,6 +22,8 @@ from matplotlib.figure import Figure, SubFigure
 from matplotlib.patches import Rectangle
 from pandas import DataFrame, concat
 
+from imc_sim._errors import ResultsError
+from imc_sim._files import csv_text
 from imc_sim.evaluate import Confusion
 from imc_sim.plotting import (
     Metric,
@@ -54,7 +57,8 @@ from imc_sim.plotting._figure import (
 )
 from imc_sim.plotting._forgetting import forgetting_figure
 from imc_sim.plotting._probes import draw_flips, draw_quadratic, plot_flips, quadratic_data
-from imc_sim.plotting._tsne import _share
+from imc_sim.plotting._tables import distinct
+from imc_sim.plotting._tsne import _share, stored_tsne
 from imc_sim.train import FlippedBin
 from tests.plotting.test_axes_of_figures import drawn, table
 
@@ -230,6 +234,22 @@ def test_panels_of_a_tsne_are_in_their_row_and_column() -> None:
     assert "brackets" not in str(made(tsne_figure, embedded(["r"], ["a", "b"])).get_supxlabel())
     assert made(tsne_figure, embedded(["r"], ["a", "b"])).get_figwidth() == pytest.approx(3.4)
     assert _share(embedded(["r", "s"], ["a"]).iloc[2:], 0) == "51 % (50 %)"
+
+
+def test_a_stored_tsne_has_its_names_again(tmp_path: Path) -> None:
+    results: Any = SimpleNamespace(folder=tmp_path)
+    for row in ("", "NA", "=1+1"):
+        (tmp_path / "tsne.csv").write_text(csv_text(embedded([row], ["a", "'"])))
+        data = stored_tsne(results)
+        assert (distinct(data, "row"), distinct(data, "column")) == ([row], ["a", "'"])
+        assert made(tsne_figure, data).get_figwidth() == pytest.approx(3.4)
+    good = csv_text(embedded(["r"], ["a"]))
+    many = csv_text(embedded(["r"], [str(number) for number in range(301)], 1))
+    for text in ("", "x,y\n1,2\n", good.replace("class", "klass"), good.replace(",0,", ",1e99,"), many,
+                 good.partition("\n")[0] + "\n", good + "r,a,0,inf,0,0,0\n", good + "r,a,z,0,0,0,0\n"):  # fmt: skip
+        (tmp_path / "tsne.csv").write_text(text)
+        with pytest.raises(ResultsError, match=r"tsne\.csv: got .*--kind tsne"):
+            stored_tsne(results)
 
 
 @pytest.mark.parametrize(

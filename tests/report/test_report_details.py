@@ -197,6 +197,7 @@ TASK = {"dataset": "glyphs", "split": "test", "way": 5, "shot": 1, "episodes": 5
         ),
         ({"cases": [{"set": {"task": {}}, "sweep": None}]}, "Accuracy."),
         ({"task": {"kind": "function", "call": "/a/b.py:f", "metric": "error"}}, "Error by b.py:f."),
+        ({"task": {"kind": "function", "call": "/a/b.py:f"}, "axes": [{"path": "task.call"}]}, "Score."),
     ],
 )
 def test_the_task_is_described_by_what_every_point_has(study: dict[str, Any], line: str) -> None:

@@ -17,7 +17,7 @@ from imc_sim._errors import InputError, ResultsError
 from imc_sim.config import read_yaml, write_yaml
 from imc_sim.nn.networks import arch_files, build_arch
 from imc_sim.nn.store import Arch, ModelCard, save_model
-from imc_sim.study import combine, load_study, run
+from imc_sim.study import combine, load_study, run, status
 from imc_sim.study._content import keep_copies
 from imc_sim.study._kept_files import KeptFiles
 from imc_sim.study._points import points_of
@@ -255,6 +255,22 @@ def test_a_results_folder_with_functions_runs_only_where_it_is_trusted(
         load_study(tmp_path / "moved" / "study.resolved.yaml")
     monkeypatch.chdir(tmp_path / "moved")
     assert load_study("study.resolved.yaml").content.files
+
+
+def test_a_check_of_data_runs_no_code_of_a_results_folder(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stub(tmp_path / "results", small(home / "models" / "other"))
+    path, mark = tmp_path / "results" / "study.resolved.yaml", tmp_path / "mark"
+    (tmp_path / "data.py").write_text(f"import pathlib\npathlib.Path({str(mark)!r}).touch()\n")
+    part = f"{tmp_path / 'data.py'}:get test"
+    path.write_text(write_yaml(read_yaml(path) | {"data": {part: "0" * 64}}))
+    assert status(tmp_path / "results", check_data=True).other_data  # folders of tests are trusted
+    assert mark.exists()
+    mark.unlink()
+    monkeypatch.setenv("IMC_SIM_TRUST", "")
+    found = status(tmp_path / "results", check_data=True)
+    assert (found.absent_data, mark.exists()) == ((part,), False)
 
 
 def test_files_of_one_name_are_copied_apart(tmp_path: Path) -> None:
