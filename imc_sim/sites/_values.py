@@ -15,8 +15,8 @@ _TOP = 2**15
 _ROUNDING = 4e-7
 #: the same of signs and bits: `sign * scale - weight + weight` rounds to the weight, which may be many scales large
 _LOOSE = 4e-6
-#: steps up to the largest value that are tried one after the other, and weights of a row that they are tried on
-_SMALL, _SAMPLE = 127, 256
+#: steps up to the largest value that are tried, and weights of a row that they are tried on, all steps first on a few
+_SMALL, _SAMPLE, _FEW = 127, 256, 4
 
 
 @final
@@ -120,13 +120,17 @@ def _step(ratio: Tensor) -> Tensor:
     ordered = torch.cat([ratio, ratio.new_zeros(len(ratio), 1)], 1).sort(1).values
     gaps = ordered.diff(dim=1)
     found = torch.where(gaps > 8 * _ROUNDING, gaps, torch.full_like(gaps, 1.0)).amin(1)
-    open_rows = torch.arange(len(ratio), device=ratio.device)
     sample = ratio[:, :_SAMPLE]
-    for steps in range(1, _SMALL + 1):
-        scaled = sample[open_rows] * steps
-        fits = ((scaled - scaled.round()).abs() <= steps * _ROUNDING).all(1)
-        found[open_rows[fits]] = 1.0 / steps
-        open_rows = open_rows[~fits]
-        if not len(open_rows):
-            break
+    possible = _whole(sample[:, :_FEW, None], torch.arange(1, _SMALL + 1, device=ratio.device))
+    for steps in (possible.any(0).nonzero().flatten() + 1).tolist():
+        rows = possible[:, steps - 1].nonzero().flatten()
+        fitting = rows[_whole(sample[rows], steps)]
+        found[fitting] = 1.0 / steps
+        possible[fitting] = False
     return found
+
+
+def _whole(values: Tensor, steps: Tensor | int) -> Tensor:
+    """Return which rows of values [rows, values, …] are whole numbers after multiplication with a number of steps."""
+    scaled = values * steps
+    return ((scaled - scaled.round()).abs() <= steps * _ROUNDING).all(1)
