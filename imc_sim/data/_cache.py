@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import io
+import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -19,6 +20,10 @@ from imc_sim.data._folders import cache_folder
 SCHEMA = 2
 #: bytes of the checksum at the end of a cached file
 _SUM = 32
+#: age in ns below which a file can change again and keep the same time of its last change
+SETTLED_NS = 2 * 10**9
+#: facts of cached files whose checksum this process has found right
+_WHOLE: dict[Path, Facts] = {}
 
 Bytes = NDArray[np.uint8]
 Kind = TypeVar("Kind", bound=np.generic)
@@ -48,8 +53,9 @@ def named_facts(files: Iterable[Path]) -> list[tuple[str, Facts]]:
 def cached_array(key: str, source: str, make: Callable[[], NDArray[Kind]], cached: bool = True) -> NDArray[Kind]:
     """Return an array from the cache, or compute and store it.
 
-    A cached file ends in the SHA-256 of its content, which is checked whenever the file is opened. A damaged file is
-    replaced, and a cache folder that cannot be read or written is ignored: the array is computed on every call.
+    A cached file ends in the SHA-256 of its content, which is checked when a process first opens the file and when it
+    opens it after a change. A damaged file is replaced, and a cache folder that cannot be read or written is ignored:
+    the array is computed on every call.
 
     Args:
         key: first part of the name of the cached file.
@@ -78,11 +84,22 @@ def _mapped(path: Path) -> NDArray[Any] | None:
     """Return the array of a cached file, or None if the file is missing or damaged."""
     try:
         array = np.load(regular(path), mmap_mode="r")
-        content = np.memmap(path, np.uint8, mode="r")
+        whole = _is_whole(path)
     except (OSError, ValueError, EOFError):
         return None
-    whole = hashlib.sha256(content[:-_SUM].data).digest() == content[-_SUM:].tobytes()
     return np.asarray(array) if whole else None
+
+
+def _is_whole(path: Path) -> bool:
+    """Return whether the checksum of a file is right; remember it for a file that did not change in two seconds."""
+    facts = file_facts(path)
+    if _WHOLE.get(path) == facts:
+        return True
+    content = np.memmap(path, np.uint8, mode="r")
+    whole = hashlib.sha256(content[:-_SUM].data).digest() == content[-_SUM:].tobytes()
+    if whole and time.time_ns() - facts[-1] > SETTLED_NS:
+        _WHOLE[path] = facts
+    return whole
 
 
 def _keep(path: Path, array: NDArray[Any]) -> None:

@@ -18,7 +18,7 @@ import numpy as np
 
 from imc_sim._errors import InputError, MissingDataError
 from imc_sim._files import open_regular
-from imc_sim.data._cache import cached_array, fingerprint, named_facts
+from imc_sim.data._cache import SETTLED_NS, cached_array, fingerprint, named_facts
 from imc_sim.data._folders import data_root
 from imc_sim.data._image_folder import FolderImages, load_image_folder
 from imc_sim.data._load import LAYOUTS, labelled_files, load_labelled
@@ -42,8 +42,6 @@ OFFICIAL: Mapping[str, str] = MappingProxyType(
         "cifar10 test": "a28341b4559418db9d603316dcfe752ba87a030fdbe916dc9b944973bf13b3c1",
     }
 )
-#: age in ns below which a file can change again and keep the same time of its last change
-_SETTLED_NS = 2 * 10**9
 
 
 def data_parts(name: str, split: str) -> tuple[str, ...]:
@@ -136,10 +134,10 @@ def data_state(part: str, root: Path | None = None) -> str:
 
 
 def digests_of(parts: Iterable[str], root: Path | None = None) -> dict[str, str]:
-    """Return the `data_digest` of each part that is there.
+    """Return the `data_digest` of each part that is there, which takes 0.2 s for a part of omniglot.
 
     Args:
-        parts: strings that `data_parts` returns, "NAME PART" each.
+        parts: strings that `data_parts` returns, "NAME PART" each; of equal ones the digest is computed once.
         root: folder that holds the data sets; None: see `data_root`.
 
     Returns:
@@ -149,7 +147,7 @@ def digests_of(parts: Iterable[str], root: Path | None = None) -> dict[str, str]
         InputError: a file is damaged.
     """
     found: dict[str, str] = {}
-    for part in parts:
+    for part in dict.fromkeys(parts):
         with contextlib.suppress(MissingDataError):
             found[part] = data_digest(part, root)
     return found
@@ -193,7 +191,7 @@ def _of_folder(images: FolderImages) -> str:
 
 def _kept(part: str, source: str, changed_ns: int, make: Callable[[], str]) -> str:
     """Return a digest from the cache, or from `make` if the files changed since then or in the last two seconds."""
-    if time.time_ns() - changed_ns < _SETTLED_NS:
+    if time.time_ns() - changed_ns < SETTLED_NS:
         return make()
     key = f"digest-{hashlib.sha256(part.encode()).hexdigest()[:16]}"
     kept = cached_array(key, source, lambda: np.frombuffer(bytes.fromhex(make()), np.uint8).copy())

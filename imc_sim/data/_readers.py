@@ -5,6 +5,7 @@ A row is [1 + H * W * channels], channels last; the label is the class index.
 
 from __future__ import annotations
 
+import functools
 import zlib
 from pathlib import Path
 
@@ -99,8 +100,9 @@ def _rows(path: Path, labels: NDArray[np.generic], pixels: NDArray[np.generic]) 
     return rows
 
 
+@functools.cache
 def read_digits(split: str) -> Rows:
-    """The digits that scikit-learn carries: the first 1,347 train, the last 450 test.
+    """The digits that scikit-learn carries: the first 1,347 train, the last 450 test; they are parsed once a process.
 
     The file is in blocks of writers, so the test digits are by other hands. Grey levels 0..16 become 0..255.
     """
@@ -108,4 +110,6 @@ def read_digits(split: str) -> Rows:
 
     pixels, labels = load_digits(return_X_y=True)
     part = slice(0, 1347) if split == "train" else slice(1347, None)
-    return _rows(Path("digits"), np.asarray(labels)[part], np.rint(np.asarray(pixels)[part] * (255 / 16)))
+    rows = _rows(Path("digits"), np.asarray(labels)[part], np.rint(np.asarray(pixels)[part] * (255 / 16)))
+    rows.setflags(write=False)
+    return rows

@@ -85,6 +85,28 @@ def test_a_cached_array_belongs_to_key_and_source(tmp_path: Path, monkeypatch: p
     assert not cached_array("x", "1", lambda: np.array([1])).flags.writeable
 
 
+def test_a_cached_file_is_checked_once_and_after_every_change(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("IMC_SIM_CACHE", str(tmp_path))
+    sums: list[bytes] = []
+    sha256 = hashlib.sha256
+    monkeypatch.setattr(cache.hashlib, "sha256", lambda data: (sums.append(data), sha256(data))[1])
+
+    def get(value: int) -> int:
+        return int(cached_array("a", "1", lambda: np.array([value]))[0])
+
+    for settled, count in ((10**18, 2), (-(10**18), 0)):  # a young file can change and keep its time
+        monkeypatch.setattr(cache, "SETTLED_NS", settled)
+        get(5)
+        sums.clear()
+        assert [get(6), get(7)] == [5, 5]
+        assert len(sums) == count
+    path = tmp_path / "a-1.npy"
+    content = bytearray(path.read_bytes())
+    content[-40] ^= 1
+    path.write_bytes(content)
+    assert get(3) == 3, "a file that is damaged later is replaced"
+
+
 def test_facts_of_files_change_with_their_content(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = fingerprint(["a", 1])
     assert len({before, fingerprint(["a", "1"]), fingerprint([1, "a"]), fingerprint(["a"])}) == 4

@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from imc_sim.data import _fingerprint
 from imc_sim.study import Results, run
 from imc_sim.testing import stand_in_evaluator
+
+_list_once = functools.cache(_fingerprint.list_part)
+
+
+@pytest.fixture
+def listed_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """List the 32,460 files of omniglot once for many tests of shipped studies, not in each."""
+    monkeypatch.setattr(_fingerprint, "list_part", _list_once)
 
 
 @pytest.fixture(scope="session")

@@ -132,7 +132,7 @@ def test_a_digest_is_cached_until_a_file_changes(
     monkeypatch.setattr(_fingerprint, "_of_folder", lambda images: (made.append(1), real(images))[1])
     known = data_digest(part)
     assert (data_digest(part), len(made)) == (known, 2)
-    monkeypatch.setattr(_fingerprint, "_SETTLED_NS", 0)
+    monkeypatch.setattr(_fingerprint, "SETTLED_NS", 0)
     assert [data_digest(part) for _ in range(3)] == [known] * 3
     assert len(made) == 3
     image = tmp_path / "colours" / "val" / "a_red" / "0.png"
@@ -253,6 +253,9 @@ def test_a_published_set_in_another_packing_is_the_same_set(tmp_path: Path, monk
     (folder / "t10k-labels-idx1-ubyte.gz").write_bytes(gzip.compress(bytes.fromhex("0000080100000002") + b"\7\3"))
     assert digest(1) != before
     assert digests_of(["mnist test"], tmp_path / "elsewhere") == {}
+    asked: list[str] = []
+    monkeypatch.setattr(_fingerprint, "data_digest", lambda part, _: (asked.append(part), "1" * 64)[1])
+    assert list(digests_of(["a", "b", "a"])) == asked == ["a", "b"], "each part once"
 
 
 def test_training_on_other_images_is_another_training_run(study: dict[str, Any], tmp_path: Path) -> None:

@@ -9,6 +9,8 @@ from imc_sim.study import Point, load_study, points_of
 
 KEYS = 500
 
+pytestmark = pytest.mark.usefixtures("listed_once")
+
 
 def cells(point: Point) -> int:
     """Return the number of cells of 500 keys on the point's chip."""

@@ -225,6 +225,7 @@ SHIPPED = {
 }
 
 
+@pytest.mark.usefixtures("listed_once")
 @pytest.mark.parametrize("name", SHIPPED)
 def test_ids_are_unchanged_since_the_first_release(name: str) -> None:
     """Otherwise no results folder could be continued. Ids change with `SCHEMA`, the version of the results."""
@@ -234,6 +235,7 @@ def test_ids_are_unchanged_since_the_first_release(name: str) -> None:
     assert tuple(each[:16] for each in found) == SHIPPED[name]
 
 
+@pytest.mark.usefixtures("listed_once")
 @pytest.mark.parametrize("name", content_names("study"))
 def test_shipped_studies_resolve(name: str) -> None:
     study = load_study(name)
