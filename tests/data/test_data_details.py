@@ -94,8 +94,8 @@ def test_a_cached_file_is_checked_once_and_after_every_change(tmp_path: Path, mo
     def get(value: int) -> int:
         return int(cached_array("a", "1", lambda: np.array([value]))[0])
 
-    for settled, count in ((10**18, 2), (-(10**18), 0)):  # a young file can change and keep its time
-        monkeypatch.setattr(cache, "SETTLED_NS", settled)
+    for age, count in ((10**18, 2), (-(10**18), 0)):  # a young file can change and keep its time
+        monkeypatch.setattr(cache, "SETTLED_NS", age)
         get(5)
         sums.clear()
         assert [get(6), get(7)] == [5, 5]

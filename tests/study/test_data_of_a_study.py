@@ -253,9 +253,9 @@ def test_a_published_set_in_another_packing_is_the_same_set(tmp_path: Path, monk
     (folder / "t10k-labels-idx1-ubyte.gz").write_bytes(gzip.compress(bytes.fromhex("0000080100000002") + b"\7\3"))
     assert digest(1) != before
     assert digests_of(["mnist test"], tmp_path / "elsewhere") == {}
-    asked: list[str] = []
-    monkeypatch.setattr(_fingerprint, "data_digest", lambda part, _: (asked.append(part), "1" * 64)[1])
-    assert list(digests_of(["a", "b", "a"])) == asked == ["a", "b"], "each part once"
+    digested: list[str] = []
+    monkeypatch.setattr(_fingerprint, "data_digest", lambda part, _: (digested.append(part), "1" * 64)[1])
+    assert list(digests_of(["a", "b", "a"])) == digested == ["a", "b"], "each part once"
 
 
 def test_training_on_other_images_is_another_training_run(study: dict[str, Any], tmp_path: Path) -> None:

@@ -86,7 +86,7 @@ def row(point: int, chip: int, **more: Any) -> Row:
     return found | {"values": place["values"], "state": "done", "meta": meta} | more
 
 
-def many(count: int = 240) -> list[bytes]:
+def many(count: int = 96) -> list[bytes]:
     """Return lines of rows of all kinds: finished, failed, repeated, and of a baseline."""
     random, lines = np.random.Generator(np.random.Philox(3)), [sealed(row(2, -1, correct=4, total=5)).encode()]
     for n in range(count):
@@ -132,13 +132,13 @@ def index_of(path: Path) -> Path:
 @pytest.mark.parametrize("broken", [None, *BROKEN])
 @pytest.mark.parametrize("end", [b"", LINES[9][:70], LINES[9][:-1]], ids=["whole", "torn", "without its end"])
 def test_rows_are_read_as_before_with_an_index_of_any_part(broken: str | None, end: bytes, path: Path) -> None:
-    for place in (0, 100, len(LINES)) if broken else (0,):
+    for place in (0, 40, len(LINES)) if broken else (0,):
         lines = [*LINES[:place], BROKEN.get(str(broken), b""), *LINES[place:], end]
         path.write_bytes(b"".join(lines))
         expected = simple(path, RULES)
         index_of(path).unlink(missing_ok=True)
         assert found_in(path) == expected, "without an index"
-        for covered in (0, 1, 150, len(lines)):
+        for covered in (0, 1, 60, len(lines)):
             path.write_bytes(b"".join(lines[:covered]))
             index_of(path).unlink(missing_ok=True)
             read_rows(path, RULES)
@@ -260,14 +260,14 @@ def test_an_index_of_other_rows_rules_or_versions_is_ignored(path: Path, monkeyp
     index = index_of(path).read_bytes()
     path.write_bytes(b"".join(reversed(LINES)))
     assert found_in(path) == simple(path, RULES), "rows of the same length in another order"
-    path.write_bytes(b"".join(LINES[:200]))
+    path.write_bytes(b"".join(LINES[:80]))
     index_of(path).write_bytes(index)
     assert found_in(path) == simple(path, RULES), "fewer rows than it covers"
     path.write_bytes(b"".join(LINES))
     index_of(path).write_bytes(index)
     less = rules_of(STUDY | {"points": POINTS[:1]})
     assert found_in(path, less) == simple(path, less)
-    assert len(read_rows(path, less).damaged) > 100
+    assert len(read_rows(path, less).damaged) > 40
     index_of(path).write_bytes(index)
     monkeypatch.setattr(_row_index, "_VERSION", _row_index._VERSION + 1)
     with path.open("rb") as file:
