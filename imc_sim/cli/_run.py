@@ -67,6 +67,9 @@ def run(
     options = {"executor": executor, "workers": workers, "scheduler": scheduler, "device": device, "batch": batch}
     request = [study, out, *(settings or []), *options.items()]
     if dry_run:
+        from imc_sim.runs import check_executor
+
+        check_executor(_executor(executor, workers, scheduler), workers, scheduler)
         _show(_read(study, settings), workers or 1, device, batch)
     elif (text := kept_output(request)) is not None:
         print(text, end="")
@@ -74,12 +77,17 @@ def run(
         with keeping_output(request) as keep:
             spec = _read(study, settings)
             folder = out or Path("results") / spec.name
-            options["executor"] = executor or ("dask" if scheduler else "process" if (workers or 1) > 1 else "inline")
+            options["executor"] = _executor(executor, workers, scheduler)
             results, left_open = _run(spec, folder, options | {"retry_failed": retry_failed}, study)
             _finish(results, folder)
             if left_open:
                 raise typer.Exit(1)
             keep(folder)
+
+
+def _executor(executor: str | None, workers: int | None, scheduler: str | None) -> str:
+    """Return the executor that was chosen, or the one that the other options need."""
+    return executor or ("dask" if scheduler else "process" if (workers or 1) > 1 else "inline")
 
 
 def _read(study: str, settings: list[str] | None) -> Study:

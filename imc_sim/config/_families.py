@@ -154,7 +154,7 @@ def _derived(family: Mapping[str, Any], row: Mapping[str, Any], chain: tuple[str
 def _put(node: Any, path: list[str], value: Any, where: str) -> None:
     """Set a value in nested mappings and lists in place; a mapping is merged into the one that is there."""
     key, *rest = path
-    if isinstance(node, list) and key.isdigit() and int(key) < len(node):
+    if isinstance(node, list) and key.isdecimal() and int(key) < len(node):
         at: Any = int(key)
     elif isinstance(node, dict):
         at = key

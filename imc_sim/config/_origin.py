@@ -245,7 +245,7 @@ def _follow(node: yaml.Node, keys: Sequence[str]) -> _Found:
     at, count = node, 0
     while count < len(keys):
         rest = keys[count:]
-        if isinstance(node, yaml.SequenceNode) and not rest[0].isdigit():  # the place lacks the number of the entry
+        if isinstance(node, yaml.SequenceNode) and not rest[0].isdecimal():  # the place lacks the number of the entry
             inner = max((_follow(each, rest) for each in node.value), key=lambda found: found.matched, default=None)
             if inner is None or not inner.matched:
                 break
@@ -253,7 +253,7 @@ def _follow(node: yaml.Node, keys: Sequence[str]) -> _Found:
         entry = _entry(node, rest)
         if entry is None:
             # an entry of a list that the file changes by name, or writes as a range
-            count = len(keys) if isinstance(node, yaml.MappingNode) and rest[0].isdigit() else count
+            count = len(keys) if isinstance(node, yaml.MappingNode) and rest[0].isdecimal() else count
             break
         at, node, used = entry
         count += used

@@ -95,7 +95,8 @@ def stored_tensors(model: ModelProto, path: Path, external: bool = True) -> Iter
     for stored in model.graph.initializer:
         where = f"{path}, tensor {stored.name!r}"
         if stored.data_type not in TYPES:
-            kind = onnx.TensorProto.DataType.Name(stored.data_type)
+            kinds = {number: name for name, number in onnx.TensorProto.DataType.items()}
+            kind = kinds.get(stored.data_type, f"the unknown type {stored.data_type}")
             raise CheckpointError(where, kind, "floats, integers and bools", "Export the network in float32.")
         if not external and stored.data_location == onnx.TensorProto.EXTERNAL:
             yield stored.name, stored.data_type, torch.zeros(tuple(stored.dims), dtype=TYPES[stored.data_type])

@@ -86,21 +86,30 @@ EXECUTORS: dict[str, Callable[[int | None], Executor]] = {
 }  # fmt: skip
 
 
-def check_executor(name: str, workers: int | None) -> None:
-    """Check the name of an executor and the number of its workers.
+def check_executor(name: str, workers: int | None, scheduler: str | None = None) -> None:
+    """Check the name of an executor, the number of its workers, and whether its options fit together.
 
     Args:
         name: name of an executor.
         workers: number of worker processes; None: one per core.
+        scheduler: address of an existing dask scheduler.
 
     Raises:
-        InputError: there is no such executor, or the workers are no whole number of 1 or more.
+        InputError: there is no such executor, the workers are no whole number of 1 or more, or options do not fit
+            together.
     """
     if not isinstance(name, str) or name not in EXECUTORS:
         step = f"{nearest(str(name), EXECUTORS)}Choose one of these."
         raise InputError("executor", repr(name), ", ".join(EXECUTORS), step)
     if workers is not None:
         check_whole(workers, "workers", 1, _MOST_WORKERS, step="Leave it out for one worker a core.")
+    if name == "inline":
+        InlineExecutor(workers)  # which refuses several
+    if scheduler is not None and name != "dask":
+        raise InputError("scheduler", f"{scheduler!r} with executor {name}", "executor dask", "Leave one of them out.")
+    if scheduler is not None and workers is not None:
+        step = "Leave workers out: the cluster has its own."
+        raise InputError("workers", f"{workers} with scheduler {scheduler}", "one of the two", step)
 
 
 @checked
@@ -118,17 +127,12 @@ def make_executor(name: str, workers: int | None = None, scheduler: str | None =
     Raises:
         InputError: unknown name, or options that do not fit together.
     """
-    check_executor(name, workers)
+    check_executor(name, workers, scheduler)
     _check_guard()
     if scheduler is None:
         if name != "inline":
             _check_main()
         return EXECUTORS[name](workers)
-    if name != "dask":
-        raise InputError("scheduler", f"{scheduler!r} with executor {name}", "executor dask", "Leave one of them out.")
-    if workers is not None:
-        step = "Leave workers out: the cluster has its own."
-        raise InputError("workers", f"{workers} with scheduler {scheduler}", "one of the two", step)
     return _dask(None, scheduler)
 
 

@@ -55,7 +55,7 @@ def _parts(path: str) -> list[str]:
 def _key(node: Any, part: str, path: str, where: str) -> Any:
     """Return the key or index that a part of a path means, which must exist."""
     if isinstance(node, list):
-        if part.isdigit() and int(part) < len(node):
+        if part.isdecimal() and int(part) < len(node):
             return int(part)
         allowed = f"a number from 0 to {len(node) - 1}" if node else "no number: the list is empty"
         raise InputError(f"{where} {path}", repr(part), allowed, "Count entries from 0.")

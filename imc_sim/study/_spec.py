@@ -150,7 +150,7 @@ class Study(FileSpec):
         if not isinstance(value, str):
             return value
         number, _, unit = value.partition(" ")
-        if unit not in _SIZES or not number.replace(".", "", 1).isdigit():
+        if unit not in _SIZES or not number.replace(".", "", 1).isdecimal():
             raise ValueError("a number of bytes or a string such as '2 GB'")
         return int(float(number) * _SIZES[unit])
 

@@ -132,6 +132,18 @@ def test_version(run: Callable) -> None:
     assert re.fullmatch(r"imc-sim (\d+\.\d+\.\d+|not installed)\n", run("--version").out)
 
 
+@pytest.mark.parametrize(
+    ("options", "error"),
+    [("--executor thread", "executor: got 'thread'"), ("--executor inline --workers 4", "workers: got 4"),
+     ("--executor process --scheduler tcp://x:1", "scheduler: got 'tcp://x:1'"),
+     ("--scheduler tcp://x:1 --workers 2", "workers: got 2 with scheduler")],
+)  # fmt: skip
+def test_a_dry_run_refuses_executors_that_the_run_refuses(options: str, error: str, run: Callable) -> None:
+    for words in (["--dry-run"], []):
+        ran = run("run", "quickstart", *words, *options.split())
+        assert (ran.code, error in ran.err) == (2, True), ran.err
+
+
 @pytest.mark.parametrize("argv", [[], ["bogus"], ["list"], ["list", "chip"], ["map", "x"],
                                   ["show", "tsnee", "x", "ideal"], ["list", "chips", "--odd"],
                                   ["evaluate", "x", "--chips", "0"], ["evaluate", "x", "--chips", "many"]])  # fmt: skip

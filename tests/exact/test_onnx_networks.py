@@ -254,6 +254,14 @@ def test_weights_in_further_files(tmp_path: Path) -> None:
         load_onnx(tmp_path / "inner" / "it.onnx")
 
 
+def test_weights_of_an_unknown_type_are_one_error(tmp_path: Path) -> None:
+    model = matmul(np.ones((4, 3), np.float32))
+    model.graph.initializer[0].data_type = 99
+    (tmp_path / "it.onnx").write_bytes(model.SerializeToString())
+    with pytest.raises(CheckpointError, match="unknown type 99"):
+        load_onnx(tmp_path / "it.onnx")
+
+
 @pytest.mark.parametrize("dtype", [np.float16, np.float64])
 def test_weights_of_other_precision_are_computed_in_float32(dtype: Any, tmp_path: Path) -> None:
     weight = np.random.default_rng(0).standard_normal((4, 3)).astype(dtype)

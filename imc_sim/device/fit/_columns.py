@@ -281,7 +281,7 @@ def named_columns(text: str | Mapping[str, str] | None) -> dict[str, str]:
 
 def names_numbers(key: str) -> bool:
     """Tell whether a key of `--columns` names columns by number: `3`, `2-50`, or `*` for all others."""
-    return key.isdigit() or _MANY.fullmatch(key) is not None
+    return key.isdecimal() or _MANY.fullmatch(key) is not None
 
 
 def _one_by_one(chosen: Mapping[str, str], heads: list[str]) -> dict[int, tuple[str, int]]:
@@ -293,7 +293,7 @@ def _one_by_one(chosen: Mapping[str, str], heads: list[str]) -> dict[int, tuple[
     found: dict[int, tuple[str, int]] = {}
     many = [key for key in chosen if key not in heads and _MANY.fullmatch(key)]
     for key in (k for k in chosen if k not in many):
-        place = heads.index(key) if key in heads else int(key) - 1 if key.isdigit() else -1
+        place = heads.index(key) if key in heads else int(key) - 1 if key.isdecimal() else -1
         if not 0 <= place < len(heads):
             raise InputError("--columns", repr(key), f"a heading: {shown(heads)}", "Correct the name.")
         found[place] = chosen[key], 1
