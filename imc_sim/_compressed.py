@@ -151,8 +151,8 @@ def _matlab_blocks(content: bytes) -> Iterator[bytes]:
 
 #: what numpy raises where it reads arrays of a damaged file, or of one that holds something else
 UNREADABLE = (
-    ValueError, OSError, EOFError, MemoryError, RuntimeError, AttributeError, TypeError, KeyError, zipfile.BadZipFile,
-    zlib.error, struct.error, tokenize.TokenError,
+    ValueError, OSError, EOFError, MemoryError, RuntimeError, AttributeError, TypeError, KeyError, OverflowError,
+    zipfile.BadZipFile, zlib.error, struct.error, tokenize.TokenError,
 )  # fmt: skip
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -232,6 +233,14 @@ def test_files_that_are_no_maps_or_change_are_refused(tmp_path: Path) -> None:
     (tmp_path / "text.npz").write_text("a,b\n1,2\n")
     with pytest.raises(InputError, match=r"text.npz'.*an \.npz file with arrays conductance_S and target_S"):
         imc.load_chip(tmp_path / "text.npz")
+    for size in (b"9" * 20, b"-1", b"9" * 10):
+        with zipfile.ZipFile(tmp_path / "long.npz", "w") as archive:
+            text = b"'shape': (" + size + b",), }"
+            header = b"{'descr': '<f8', 'fortran_order': False, " + text.ljust(76) + b"\n"
+            for name in ("conductance_S", "target_S"):
+                archive.writestr(f"{name}.npy", b"\x93NUMPY\x01\0" + len(header).to_bytes(2, "little") + header)
+        with pytest.raises(InputError, match="long.npz'"):
+            imc.load_chip(tmp_path / "long.npz")
     with pytest.raises(InputError, match="none.npz'"):
         imc.load_chip(tmp_path / "none.npz")
     measured = chip(saved(tmp_path / "map.npz", noisy()))

@@ -290,7 +290,7 @@ def test_data_of_a_status_are_equal_changed_or_missing(
         return "1"
 
     monkeypatch.setattr(_status, "data_digest", digest)
-    assert _status._data(data) == (tuple(other), tuple(absent))
+    assert _status._data(data, Path()) == (tuple(other), tuple(absent))
 
 
 def test_titles_of_fields_are_removed_and_fields_called_title_kept() -> None:

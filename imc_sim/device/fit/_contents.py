@@ -23,7 +23,12 @@ def frame_of(data: Any) -> Any:
     """Return a data frame of arrays, a mapping of them, or a data frame."""
     import pandas as pd
 
+    if isinstance(data, np.ndarray) and data.dtype.names:
+        data = {name: data[name] for name in data.dtype.names}
     if isinstance(data, np.ndarray):
+        if data.ndim > 2:
+            step = "Give one array of each column, or a row for each cell."
+            raise InputError("data", f"an array of shape {data.shape}", "one or two dimensions", step)
         data = np.atleast_2d(data).T if data.ndim < 2 else data
         return pd.DataFrame(data, columns=[str(i + 1) for i in range(data.shape[1])])
     if isinstance(data, pd.DataFrame):
