@@ -18,6 +18,8 @@ import torch
 from imc_sim.runs import WORKER_NAME, _processes
 from tests.warm import start_worker
 
+# Collecting 12,000 tests makes no garbage, but garbage collections of all of them take seconds.
+gc.disable()
 torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
 # About a hundred programs that tests start load this package: it is compiled once, whatever the environment says.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
@@ -37,6 +39,12 @@ def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
     return argname if isinstance(val, bytes) and len(val) > 8 else None
 
 
+def pytest_collection_finish() -> None:
+    """Leave the tests and what they import out of every later garbage collection."""
+    gc.freeze()
+    gc.enable()
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     if torch.cuda.is_available():
         return
@@ -44,11 +52,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if "gpu" in item.keywords:
             item.add_marker(skip)
-
-
-def pytest_collection_finish() -> None:
-    """Leave what is loaded by now, some million objects, out of every later search for cycles."""
-    gc.freeze()
 
 
 @pytest.fixture(scope="session", autouse=True)
