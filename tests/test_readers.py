@@ -167,12 +167,15 @@ def test_a_named_pipe_in_place_of_a_file_is_an_error(case: str, here: Path, caps
 
 
 @pytest.mark.parametrize("words", ["list models", "list chips", "list studies", "doctor"])
-def test_named_pipes_in_the_working_folder_break_no_list(words: str, here: Path) -> None:
+def test_named_pipes_in_the_working_folder_break_no_list(
+    words: str, here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     for name in ("studies/x.yaml", "device_configs/x.yaml", "models/x/model.yaml"):
         (here / name).parent.mkdir(parents=True, exist_ok=True)
         os.mkfifo(here / name)
     with limited(20):
         assert main(words.split()) in (0, 1)
+    assert "it hangs" not in "".join(capsys.readouterr()), "the row or line of an error"
 
 
 @pytest.mark.parametrize(
