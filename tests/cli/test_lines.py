@@ -322,6 +322,7 @@ def test_spikes_are_counted_on_the_first_task_of_the_card(
     found = SimpleNamespace(to_dict=lambda: {"layers": [{"a": 1}], "accuracy": [{"b": 2}]})
     measured = [SimpleNamespace(task=task) for task in (*stated, *stated)]
     monkeypatch.setattr("imc_sim.nn.store.load_card", lambda _: (SimpleNamespace(measured=measured), Path()))
+    monkeypatch.setattr("imc_sim.nn.store.check_code_of", lambda *_: None)  # tests/store/test_own_code.py tests it
     monkeypatch.setattr("imc_sim.evaluate.measure_firing", lambda *args: (seen.append(args[:2]), found)[1])
     ran = run("show", "spikes", "m", "--quiet")
     assert ran.out == "a\n1\n\nb\n2\n"

@@ -679,23 +679,24 @@ TASKS = [
 ]
 
 
-def test_tasks_of_a_card_are_changed_together() -> None:
+def test_tasks_of_a_card_are_changed_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     changed = _card._changed(TASKS, {"way": 7})
     assert [(task["way"], stated, published) for task, stated, published in changed] == [(7, None, None)], "equal: once"
     kept = _card._changed(TASKS, {"shot": 2})
     assert [task["way"] for task, _, _ in kept] == [5, 9]
     other = _card._changed(TASKS, {"kind": "classification", "dataset": "digits"})
     assert [task["split"] for task, _, _ in other] == ["test"], "another kind starts from its defaults"
+    monkeypatch.setattr("imc_sim.nn.store.check_code_of", lambda *_: None)  # tests/store/test_own_code.py tests it
     one = SimpleNamespace(task=TASKS[0][0], accuracy=0.75, published=0.8)
     card: Any = SimpleNamespace(measured=[one], recipe={}, name="n", arch=SimpleNamespace(name="x"))
-    assert _card.stated_tasks(card) == [TASKS[0]]
+    assert _card.stated_tasks(card, tmp_path) == [TASKS[0]]
     card.measured, card.recipe = [], {"measure": [{"task": {"way": 3}}]}
-    assert _card.stated_tasks(card) == [({"way": 3}, None, None)]
+    assert _card.stated_tasks(card, tmp_path) == [({"way": 3}, None, None)]
     card.recipe = {}
     with pytest.raises(InputError, match="states no task"):
-        _card.stated_tasks(card)
+        _card.stated_tasks(card, tmp_path)
     card.arch.name = "conv4"
-    assert _card.stated_tasks(card)[0][0]["dataset"] == "glyphs"
+    assert _card.stated_tasks(card, tmp_path)[0][0]["dataset"] == "glyphs"
 
 
 def test_rows_of_a_card_hold_what_was_measured(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -49,7 +49,7 @@ def record_tasks_of_cards() -> dict[str, Any]:
         "other": {**CARD, "recipe": {}, "arch": {"name": "bnn_mlp"}},
     }  # fmt: skip
     for name, data in cards.items():
-        found[name] = tried(lambda d=data: _card.stated_tasks(build(ModelCard, d, "here")))
+        found[name] = tried(lambda d=data: _card.stated_tasks(build(ModelCard, d, "here"), Path()))
     stated = [(GLYPHS, 0.5, None), (GLYPHS | {"shot": 1}, 0.4, 0.5), (CLASSES, 0.3, 0.2)]
     for changes in ({"shot": 1}, {"kind": "classification", "images": 9}, {"episodes": 3, "way": 2}, {"shots": 1}):
         found[str(changes)] = tried(_card._changed, stated, changes)
